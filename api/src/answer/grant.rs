@@ -1,0 +1,150 @@
+//! A lock, or a permit of a semaphore, as it is answered.
+
+use db_locks_service::domain::{LockView, Version};
+use serde::{Serialize, Serializer};
+use utoipa::ToSchema;
+use uuid::fmt::Hyphenated;
+
+use super::Rfc3339;
+
+/// A lock or a permit, and the grant that stands on it, if one does.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Grant)]
+pub(crate) struct GrantBody<'a> {
+    /// The key of the lock, or of the semaphore whose permit it is.
+    #[schema(example = "deploy")]
+    key: &'a str,
+    /// Whose key it is.
+    #[schema(example = "default")]
+    tenant: &'a str,
+    /// The semaphore's key for a permit, null for a lock.
+    #[schema(required)]
+    semaphore_key: Option<&'a str>,
+    /// Whether a grant stands; false once its lease has ended.
+    #[schema(example = true)]
+    locked: bool,
+    /// The identity of the grant, which heartbeat and release must present. Null while nobody holds the lock.
+    #[schema(required, value_type = Option<String>, format = Uuid, example = "0199a3c0-5f0e-4c1d-9a57-3f1f6a1c7d42")]
+    version: Option<VersionText>,
+    /// Grows with every grant of the key, for ever. Of the last grant, or 0 where none is known.
+    #[schema(minimum = 0, maximum = 9_007_199_254_740_991_i64, example = 17)]
+    fencing_token: i64,
+    /// Who holds it. Null while nobody does.
+    #[schema(required, example = "ci-42")]
+    owner: Option<&'a str>,
+    /// The text stored with it.
+    #[schema(required, example = "build 811")]
+    data: Option<&'a str>,
+    /// The lease of the last grant, in milliseconds.
+    #[schema(minimum = 0, example = 30_000)]
+    lease_duration_ms: i64,
+    /// When it was granted. Null while nobody holds it.
+    #[schema(required, value_type = Option<String>, format = DateTime, example = "2026-11-23T05:06:53.381Z")]
+    acquired_at: Option<Rfc3339>,
+    /// When its lease ends, by the database's clock. Null while nobody holds it.
+    #[schema(required, value_type = Option<String>, format = DateTime, example = "2026-11-23T05:07:23.381Z")]
+    expires_at: Option<Rfc3339>,
+    /// For how long it is held from now, in milliseconds, never more than is certain. Null while nobody holds it.
+    #[schema(required, minimum = 0, example = 30_000)]
+    expires_in_ms: Option<i64>,
+    /// Whether the lock goes when this grant ends.
+    #[schema(example = false)]
+    delete_on_release: bool,
+    /// How many wait for it.
+    #[schema(minimum = 0, example = 0)]
+    waiters: i64,
+    /// When it was created.
+    #[schema(value_type = String, format = DateTime, example = "2026-11-23T05:06:53.381Z")]
+    created_at: Rfc3339,
+    /// When it last changed.
+    #[schema(value_type = String, format = DateTime, example = "2026-11-23T05:06:53.381Z")]
+    updated_at: Rfc3339,
+}
+
+impl<'a> From<&'a LockView> for GrantBody<'a> {
+    fn from(view: &'a LockView) -> Self {
+        let held = view.held.as_ref();
+        let key = view.id.key.as_str();
+        Self {
+            key,
+            tenant: view.id.tenant.as_str(),
+            semaphore_key: view.is_permit.then_some(key),
+            locked: held.is_some(),
+            version: held.map(|held| VersionText(held.version)),
+            fencing_token: view.fencing_token.0,
+            owner: held.map(|held| held.owner.as_str()),
+            data: view.data.as_ref().map(|data| data.as_str()),
+            lease_duration_ms: view.lease_ms,
+            acquired_at: held.map(|held| held.acquired_at.into()),
+            expires_at: held.map(|held| held.expires_at.into()),
+            expires_in_ms: held.map(|held| held.expires_in_ms),
+            delete_on_release: held.is_some_and(|held| held.delete_on_release),
+            waiters: view.waiters,
+            created_at: view.created_at.into(),
+            updated_at: view.updated_at.into(),
+        }
+    }
+}
+
+/// A version in lower case with hyphens, written without an allocation.
+struct VersionText(Version);
+
+impl Serialize for VersionText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut text = Hyphenated::encode_buffer();
+        serializer.serialize_str(self.0.0.as_hyphenated().encode_lower(&mut text))
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use db_locks_service::domain::{Data, HeldView, Key, KeyId, Owner, Tenant, Timestamp, Token};
+    use uuid::uuid;
+
+    use super::*;
+
+    /// A lock as the contract's example shows it.
+    pub(crate) fn held_lock() -> LockView {
+        let id = KeyId { tenant: Tenant::new("default").unwrap(), key: Key::new("deploy").unwrap() };
+        LockView {
+            id,
+            is_permit: false,
+            held: Some(HeldView {
+                version: Version(uuid!("0199A3C0-5F0E-4C1D-9A57-3F1F6A1C7D42")),
+                owner: Owner::new("ci-42").unwrap(),
+                acquired_at: Timestamp(1_795_410_413_381),
+                expires_at: Timestamp(1_795_410_443_381),
+                expires_in_ms: 30_000,
+                delete_on_release: false,
+            }),
+            fencing_token: Token(17),
+            data: Some(Data::new("build 811").unwrap()),
+            lease_ms: 30_000,
+            waiters: 0,
+            created_at: Timestamp(0),
+            updated_at: Timestamp(1_795_410_413_381),
+        }
+    }
+
+    #[test]
+    fn a_grant_is_written_as_the_contract_shows_it() {
+        let view = held_lock();
+        assert_eq!(
+            serde_json::to_string(&GrantBody::from(&view)).unwrap(),
+            r#"{"key":"deploy","tenant":"default","semaphore_key":null,"locked":true,"version":"0199a3c0-5f0e-4c1d-9a57-3f1f6a1c7d42","fencing_token":17,"owner":"ci-42","data":"build 811","lease_duration_ms":30000,"acquired_at":"2026-11-23T05:06:53.381Z","expires_at":"2026-11-23T05:07:23.381Z","expires_in_ms":30000,"delete_on_release":false,"waiters":0,"created_at":"1970-01-01T00:00:00.000Z","updated_at":"2026-11-23T05:06:53.381Z"}"#
+        );
+    }
+
+    #[test]
+    fn what_nobody_holds_has_no_version_owner_or_times() {
+        let view = LockView { held: None, data: None, is_permit: true, ..held_lock() };
+        let body = serde_json::to_value(GrantBody::from(&view)).unwrap();
+        for member in ["version", "owner", "data", "acquired_at", "expires_at", "expires_in_ms"] {
+            assert!(body[member].is_null(), "{member}");
+        }
+        assert_eq!(body["locked"], false);
+        assert_eq!(body["semaphore_key"], "deploy");
+        assert_eq!(body["delete_on_release"], false);
+        assert_eq!(body["fencing_token"], 17);
+    }
+}

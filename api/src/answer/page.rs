@@ -1,0 +1,51 @@
+//! One page of a list as it is answered.
+
+use db_locks_service::{
+    domain::{Key, LockView, SemaphoreView},
+    store::Page,
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{GrantBody, SemaphoreBody};
+use crate::request::Cursor;
+
+/// One page of locks, or of permits.
+#[derive(Serialize, ToSchema)]
+#[schema(as = GrantList)]
+pub(crate) struct GrantList<'a> {
+    /// The items of this page.
+    items: Vec<GrantBody<'a>>,
+    /// What to send as `cursor` to get the next page; null on the last one.
+    #[schema(required)]
+    next_cursor: Option<String>,
+}
+
+impl<'a, C: Cursor> From<&'a Page<LockView, C>> for GrantList<'a> {
+    fn from(page: &'a Page<LockView, C>) -> Self {
+        Self {
+            items: page.items.iter().map(GrantBody::from).collect(),
+            next_cursor: page.next.as_ref().map(Cursor::write),
+        }
+    }
+}
+
+/// One page of semaphores.
+#[derive(Serialize, ToSchema)]
+#[schema(as = SemaphoreList)]
+pub(crate) struct SemaphoreList<'a> {
+    /// The items of this page.
+    items: Vec<SemaphoreBody<'a>>,
+    /// What to send as `cursor` to get the next page; null on the last one.
+    #[schema(required)]
+    next_cursor: Option<String>,
+}
+
+impl<'a> From<&'a Page<SemaphoreView, Key>> for SemaphoreList<'a> {
+    fn from(page: &'a Page<SemaphoreView, Key>) -> Self {
+        Self {
+            items: page.items.iter().map(SemaphoreBody::from).collect(),
+            next_cursor: page.next.as_ref().map(Cursor::write),
+        }
+    }
+}

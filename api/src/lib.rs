@@ -1,0 +1,22 @@
+//! The HTTP door of db-locks: routes, request and answer types, problem documents, the OpenAPI document.
+//!
+//! A handler reads a request into domain types, once, calls the service, and writes its answer. No rule of locking is
+//! here, and nothing of a database. Dependencies point inwards: handlers over [`request`], [`answer`] and [`problem`],
+//! and those over the service's types. This is the only crate that names `axum` and `utoipa`.
+
+mod answer;
+mod boundary;
+mod locks;
+mod metrics;
+mod openapi;
+mod operating;
+mod problem;
+mod request;
+mod request_id;
+mod router;
+mod semaphores;
+mod server;
+
+pub use openapi::{openapi, openapi_yaml};
+pub use router::{ApiConfig, router};
+pub use server::serve;

@@ -1,0 +1,95 @@
+//! Problem documents as they are written.
+
+use db_locks_service::domain::{Holder, NotGrantedReason};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::{Extra, Problem};
+use crate::answer::Rfc3339;
+
+/// One thing that is wrong with a request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub(crate) struct FieldError {
+    /// The field of the body, query parameter or header that is wrong; `key` for the path, `body` for the whole body.
+    #[schema(example = "lease_duration_ms")]
+    pub(crate) field: String,
+    /// What is wrong with it.
+    #[schema(example = "must be between 1 and 86400000")]
+    pub(crate) reason: String,
+}
+
+/// Somebody who holds what was asked for.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Holder)]
+pub(crate) struct HolderBody<'a> {
+    /// Who.
+    #[schema(example = "ci-42")]
+    owner: &'a str,
+    /// Until when.
+    #[schema(value_type = String, format = DateTime, example = "2026-11-23T05:07:23.381Z")]
+    expires_at: Rfc3339,
+    /// For how long from now, in milliseconds.
+    #[schema(minimum = 0, example = 12_345)]
+    expires_in_ms: i64,
+}
+
+impl<'a> From<&'a Holder> for HolderBody<'a> {
+    fn from(holder: &'a Holder) -> Self {
+        Self {
+            owner: holder.owner.as_str(),
+            expires_at: holder.expires_at.into(),
+            expires_in_ms: holder.expires_in_ms,
+        }
+    }
+}
+
+/// All members that a problem can have, in the order in which they are written.
+#[derive(Serialize)]
+pub(super) struct ProblemBody<'a> {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errors: Option<&'a [FieldError]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    holders: Option<Vec<HolderBody<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiters: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    queue_position: Option<i64>,
+}
+
+impl<'a> From<&'a Problem> for ProblemBody<'a> {
+    fn from(problem: &'a Problem) -> Self {
+        let facts = problem.kind.facts();
+        let mut body = Self {
+            r#type: facts.uri,
+            title: facts.title,
+            status: facts.status,
+            detail: &problem.detail,
+            errors: None,
+            reason: None,
+            holders: None,
+            waiters: None,
+            queue_position: None,
+        };
+        match &problem.extra {
+            Extra::None => {}
+            Extra::Errors(errors) => body.errors = Some(errors),
+            Extra::Holders(holders) => body.holders = Some(holders.iter().map(Into::into).collect()),
+            Extra::NotGranted(not_granted) => {
+                body.reason = Some(match not_granted.reason {
+                    NotGrantedReason::NoWait => "no_wait",
+                    NotGrantedReason::TimedOut => "timed_out",
+                });
+                body.holders = Some(not_granted.holders.iter().map(Into::into).collect());
+                body.waiters = Some(not_granted.waiters);
+                body.queue_position = not_granted.queue_position;
+            }
+        }
+        body
+    }
+}

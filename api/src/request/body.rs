@@ -1,0 +1,186 @@
+//! Reading a body: its size first, then what it is declared to be.
+
+use std::time::Duration;
+
+use axum::{
+    body::{Body, HttpBody},
+    http::{HeaderMap, header},
+};
+use bytes::{Bytes, BytesMut};
+use futures_util::FutureExt;
+use http_body_util::BodyExt;
+use tokio::time::Instant;
+
+use crate::problem::{Problem, ProblemKind};
+
+/// The largest body that is read.
+const MOST_BYTES: usize = 256 * 1024;
+/// How much of a body that is too large is read and thrown away, so that a caller who sends before it listens gets the
+/// answer instead of a reset connection.
+const MOST_DISCARDED: usize = 4 * 1024 * 1024;
+/// How long a body may take to arrive.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Reads a body whole. One that is too large is 413; one that is not empty and not declared as JSON is 415.
+pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+    let bytes = read_whole(headers, body).await?;
+    if !bytes.is_empty() {
+        check_media_type(headers)?;
+    }
+    Ok(bytes)
+}
+
+async fn read_whole(headers: &HeaderMap, mut body: Body) -> Result<Bytes, Problem> {
+    if body.size_hint().lower() > MOST_BYTES as u64 {
+        // Who asks before it sends has not sent anything that would have to be read.
+        if !headers.contains_key(header::EXPECT) {
+            discard(body).await;
+        }
+        return Err(too_large());
+    }
+    let deadline = Instant::now() + READ_TIMEOUT;
+    let mut whole = Bytes::new();
+    let mut pieces = BytesMut::new();
+    while let Some(data) = next_data(&mut body, deadline).await? {
+        if whole.len() + pieces.len() + data.len() > MOST_BYTES {
+            discard(body).await;
+            return Err(too_large());
+        }
+        // Nearly every body comes in one piece, which is then taken as it is.
+        if whole.is_empty() && pieces.is_empty() {
+            whole = data;
+        } else {
+            pieces.extend_from_slice(&std::mem::take(&mut whole));
+            pieces.extend_from_slice(&data);
+        }
+    }
+    Ok(if pieces.is_empty() { whole } else { pieces.freeze() })
+}
+
+/// The next piece of a body; `None` at its end.
+async fn next_data(body: &mut Body, deadline: Instant) -> Result<Option<Bytes>, Problem> {
+    loop {
+        // What is there needs no timer.
+        let frame = match body.frame().now_or_never() {
+            Some(frame) => frame,
+            None => tokio::time::timeout_at(deadline, body.frame()).await.map_err(|_| {
+                Problem::invalid_field("body", format!("did not arrive within {} s", READ_TIMEOUT.as_secs()))
+            })?,
+        };
+        match frame {
+            None => return Ok(None),
+            Some(Err(_)) => return Err(Problem::invalid_field("body", "ended before its end")),
+            // Trailers say nothing to us.
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data() {
+                    return Ok(Some(data));
+                }
+            }
+        }
+    }
+}
+
+async fn discard(mut body: Body) {
+    let deadline = Instant::now() + READ_TIMEOUT;
+    let mut left = MOST_DISCARDED;
+    while let Ok(Some(data)) = next_data(&mut body, deadline).await {
+        match left.checked_sub(data.len()) {
+            Some(rest) => left = rest,
+            None => return,
+        }
+    }
+}
+
+fn too_large() -> Problem {
+    Problem::new(ProblemKind::PayloadTooLarge, "A body may have at most 256 KiB.")
+}
+
+fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
+    let encoded = headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity");
+    if encoded {
+        return Err(Problem::new(
+            ProblemKind::UnsupportedMediaType,
+            "The body must not be encoded: send it without Content-Encoding.",
+        ));
+    }
+    let declared = headers.get(header::CONTENT_TYPE);
+    if declared.is_some_and(|value| is_json(value.as_bytes())) {
+        return Ok(());
+    }
+    Err(Problem::new(
+        ProblemKind::UnsupportedMediaType,
+        "The body must be JSON and be sent with Content-Type: application/json. With curl, use `curl --json` instead of \
+         `curl -d`.",
+    ))
+}
+
+/// Whether a content type is JSON, whatever its parameters.
+fn is_json(value: &[u8]) -> bool {
+    let essence = value.split(|byte| *byte == b';').next().unwrap_or_default();
+    essence.trim_ascii().eq_ignore_ascii_case(b"application/json")
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+    use futures_util::stream;
+
+    use super::*;
+
+    fn declared(content_type: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))])
+    }
+
+    async fn status(headers: &HeaderMap, body: Body) -> u16 {
+        use axum::response::IntoResponse;
+        read(headers, body).await.map_or_else(|problem| problem.into_response().status().as_u16(), |_| 200)
+    }
+
+    #[tokio::test]
+    async fn an_empty_body_may_be_declared_as_anything() {
+        assert_eq!(status(&HeaderMap::new(), Body::empty()).await, 200);
+        assert_eq!(status(&declared("text/plain"), Body::empty()).await, 200);
+        assert_eq!(status(&declared("application/x-www-form-urlencoded"), Body::from("")).await, 200);
+    }
+
+    #[tokio::test]
+    async fn other_bodies_must_be_declared_as_json() {
+        for json in ["application/json", "application/json; charset=utf-8", "Application/JSON ;x=y"] {
+            assert_eq!(status(&declared(json), Body::from("{}")).await, 200, "{json}");
+        }
+        for other in ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", "application/problem+json", ""]
+        {
+            assert_eq!(status(&declared(other), Body::from("{}")).await, 415, "{other}");
+        }
+        assert_eq!(status(&HeaderMap::new(), Body::from("{}")).await, 415);
+        let mut encoded = declared("application/json");
+        encoded.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        assert_eq!(status(&encoded, Body::from("{}")).await, 415);
+    }
+
+    #[tokio::test]
+    async fn the_size_is_looked_at_before_the_type() {
+        let text = declared("text/plain");
+        assert_eq!(status(&text, Body::from(vec![b' '; MOST_BYTES + 1])).await, 413);
+        assert_eq!(status(&text, Body::from(vec![b' '; MOST_BYTES])).await, 415);
+        assert_eq!(status(&declared("application/json"), Body::from(vec![b' '; MOST_BYTES])).await, 200);
+    }
+
+    #[tokio::test]
+    async fn pieces_are_put_together_and_counted() {
+        let pieces = |count: usize| {
+            let piece = Bytes::from_static(&[b'x'; 1_024]);
+            Body::from_stream(stream::iter((0..count).map(move |_| Ok::<_, std::io::Error>(piece.clone()))))
+        };
+        let json = declared("application/json");
+        assert_eq!(read(&json, pieces(3)).await.unwrap(), vec![b'x'; 3 * 1_024]);
+        assert_eq!(status(&json, pieces(256)).await, 200);
+        assert_eq!(status(&json, pieces(257)).await, 413);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_never_comes_is_given_up() {
+        let never = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
+        assert_eq!(status(&declared("application/json"), never).await, 400);
+    }
+}

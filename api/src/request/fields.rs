@@ -1,0 +1,313 @@
+//! The fields of a body: typed reads that note what is wrong and go on, so that one answer names all errors.
+
+use std::borrow::Cow;
+
+use db_locks_service::domain::{Data, Owner, Version};
+use uuid::Uuid;
+
+use super::{
+    errors::Errors,
+    members::{Member, Members, Text},
+};
+
+/// Numbers beyond 2^53 are not exact in every JSON reader; no field needs them.
+const LARGEST_EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// The fields of a body that is being read.
+#[derive(Debug)]
+pub(crate) struct Fields<'a> {
+    members: Members<'a>,
+    errors: &'a mut Errors,
+}
+
+impl<'a> Fields<'a> {
+    /// The fields of a body; an empty one has none. What is not an object is noted as an error.
+    pub(crate) fn parse(body: &'a [u8], errors: &'a mut Errors) -> Self {
+        let members = if body.is_empty() { Members::default() } else { parse(body, errors) };
+        Self { members, errors }
+    }
+
+    /// Notes an error.
+    pub(crate) fn error(&mut self, field: &str, reason: impl Into<String>) {
+        self.errors.add(field, reason);
+    }
+
+    /// A field with true or false; absent, it is false.
+    pub(crate) fn flag(&mut self, name: &str) -> bool {
+        match self.take(name) {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(other) => {
+                self.error(name, format!("must be true or false, not {}", describe(other)));
+                false
+            }
+        }
+    }
+
+    /// A field with a whole number from `least` to `most`.
+    pub(crate) fn integer(&mut self, name: &str, least: i64, most: i64) -> Option<i64> {
+        let text = self.take(name)?;
+        if !text.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
+            self.error(name, format!("must be an integer, not {}", describe(text)));
+            return None;
+        }
+        match whole_number(text) {
+            Whole::Number(number) if (least..=most).contains(&number) => Some(number),
+            Whole::Number(_) | Whole::TooLarge => {
+                self.error(name, format!("must be between {least} and {most}"));
+                None
+            }
+            Whole::Fraction => {
+                self.error(name, "must be an integer, not a fraction");
+                None
+            }
+        }
+    }
+
+    /// A field with an owner.
+    pub(crate) fn owner(&mut self, name: &str) -> Option<Owner> {
+        let text = self.text(name)?;
+        Owner::new(&text).map_err(|error| self.error(name, error.to_string())).ok()
+    }
+
+    /// A field with data.
+    pub(crate) fn data(&mut self, name: &str) -> Option<Data> {
+        let text = self.text(name)?;
+        Data::new(&text).map_err(|error| self.error(name, error.to_string())).ok()
+    }
+
+    /// A field with a version.
+    pub(crate) fn version(&mut self, name: &str) -> Option<Version> {
+        let text = self.text(name)?;
+        let parsed = parse_version(&text);
+        if parsed.is_none() {
+            self.error(name, NOT_A_UUID);
+        }
+        parsed
+    }
+
+    /// A field that must be there. `read` reads it; where it read nothing, the field is missing or its error was noted.
+    pub(crate) fn required<T>(&mut self, name: &str, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
+        if self.is_given(name) {
+            read(self)
+        } else {
+            self.take(name);
+            self.error(name, "is required");
+            None
+        }
+    }
+
+    /// Whether a field is there, and not null.
+    pub(crate) fn is_given(&self, name: &str) -> bool {
+        self.members.0.iter().any(|member| member.name == name && member.value != "null")
+    }
+
+    /// Notes all members that no field took.
+    pub(crate) fn finish(self) {
+        for member in self.members.0.iter().filter(|member| !member.known) {
+            self.errors.add(&member.name, "is not a field of this request");
+        }
+    }
+
+    fn text(&mut self, name: &str) -> Option<Cow<'a, str>> {
+        let text = self.take(name)?;
+        if !text.starts_with('"') {
+            self.error(name, format!("must be a string, not {}", describe(text)));
+            return None;
+        }
+        match serde_json::from_str(text) {
+            Ok(Text(text)) => Some(text),
+            Err(_) => {
+                self.error(name, "must be valid Unicode: a surrogate stands alone");
+                None
+            }
+        }
+    }
+
+    /// The text of a field's value; `None` where it is absent or null.
+    fn take(&mut self, name: &str) -> Option<&'a str> {
+        let mut first: Option<&'a str> = None;
+        let mut duplicate = false;
+        for Member { value, known, .. } in self.members.0.iter_mut().filter(|member| member.name == name) {
+            *known = true;
+            duplicate |= first.is_some();
+            first = first.or(Some(*value));
+        }
+        if duplicate {
+            self.error(name, "is given more than once");
+            return None;
+        }
+        first.filter(|value| *value != "null")
+    }
+}
+
+/// Why a version is refused.
+pub(super) const NOT_A_UUID: &str = "must be a UUID";
+
+/// A version, in any form of a UUID.
+pub(super) fn parse_version(text: &str) -> Option<Version> {
+    Uuid::try_parse(text).ok().map(Version)
+}
+
+fn parse<'a>(body: &'a [u8], errors: &mut Errors) -> Members<'a> {
+    let Ok(text) = std::str::from_utf8(body) else {
+        errors.add("body", "is not valid UTF-8");
+        return Members::default();
+    };
+    serde_json::from_str(text).unwrap_or_else(|error: serde_json::Error| {
+        let reason = if error.is_data() {
+            "must be one JSON object".to_owned()
+        } else {
+            format!("is not valid JSON: {error}")
+        };
+        errors.add("body", reason);
+        Members::default()
+    })
+}
+
+/// What sort of value a JSON text is, for an error's reason.
+fn describe(value: &str) -> &'static str {
+    match value.as_bytes().first() {
+        Some(b'"') => "a string",
+        Some(b'{') => "an object",
+        Some(b'[') => "an array",
+        Some(b't' | b'f') => "a boolean",
+        _ => "a number",
+    }
+}
+
+/// A JSON number as a field of integers sees it.
+enum Whole {
+    Number(i64),
+    Fraction,
+    TooLarge,
+}
+
+/// Reads a JSON number. `1.0` and `1e3` are integers: JSON knows only numbers, and JSON Schema, in which the document
+/// describes the fields, goes by the value.
+fn whole_number(text: &str) -> Whole {
+    if let Ok(number) = text.parse::<i64>() {
+        return Whole::Number(number);
+    }
+    match text.parse::<f64>() {
+        Ok(number) if number.fract() != 0.0 => Whole::Fraction,
+        #[expect(clippy::cast_possible_truncation, reason = "it is a whole number below 2^53")]
+        Ok(number) if number.abs() <= LARGEST_EXACT => Whole::Number(number as i64),
+        _ => Whole::TooLarge,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with<T>(body: &str, read: impl FnOnce(&mut Fields<'_>) -> T) -> (T, Errors) {
+        let mut errors = Errors::default();
+        let mut fields = Fields::parse(body.as_bytes(), &mut errors);
+        let value = read(&mut fields);
+        fields.finish();
+        (value, errors)
+    }
+
+    fn integer_of(value: &str) -> Result<Option<i64>, String> {
+        let (value, errors) = with(&format!(r#"{{"n":{value}}}"#), |fields| fields.integer("n", 1, 1_000));
+        match errors.pairs().as_slice() {
+            [] => Ok(value),
+            [(field, reason)] => {
+                assert_eq!(*field, "n");
+                Err((*reason).to_owned())
+            }
+            more => panic!("{more:?}"),
+        }
+    }
+
+    #[test]
+    fn numbers_are_whole_and_in_range_or_named() {
+        assert_eq!(integer_of("1"), Ok(Some(1)));
+        assert_eq!(integer_of("1000"), Ok(Some(1_000)));
+        assert_eq!(integer_of("1e3"), Ok(Some(1_000)));
+        assert_eq!(integer_of("7.0"), Ok(Some(7)));
+        assert_eq!(integer_of("null"), Ok(None));
+        for out_of_range in ["0", "-1", "-0", "1001", "99999999999999999999", "-99999999999999999999", "1e400", "1e18"] {
+            assert_eq!(integer_of(out_of_range), Err("must be between 1 and 1000".to_owned()), "{out_of_range}");
+        }
+        assert_eq!(integer_of("1.5"), Err("must be an integer, not a fraction".to_owned()));
+        assert_eq!(integer_of("1e-1"), Err("must be an integer, not a fraction".to_owned()));
+        assert_eq!(integer_of("\"1\""), Err("must be an integer, not a string".to_owned()));
+        assert_eq!(integer_of("true"), Err("must be an integer, not a boolean".to_owned()));
+        assert_eq!(integer_of("[1]"), Err("must be an integer, not an array".to_owned()));
+        assert_eq!(integer_of("{}"), Err("must be an integer, not an object".to_owned()));
+    }
+
+    #[test]
+    fn null_is_absent_and_an_empty_body_has_no_fields() {
+        for body in ["", "{}", r#" { "owner" : null } "#] {
+            let (owner, errors) = with(body, |fields| fields.owner("owner"));
+            assert!(owner.is_none() && errors.pairs().is_empty(), "{body}");
+        }
+    }
+
+    #[test]
+    fn duplicates_and_unknown_members_are_named() {
+        let (_, errors) = with(r#"{"owner":"a","x":[[]],"owner":"a"}"#, |fields| fields.owner("owner"));
+        assert_eq!(
+            errors.pairs(),
+            [("owner", "is given more than once"), ("x", "is not a field of this request")]
+        );
+        let (_, errors) = with(r#"{"\u006fwner":"a","owner":null}"#, |fields| fields.owner("owner"));
+        assert_eq!(errors.pairs(), [("owner", "is given more than once")]);
+    }
+
+    #[test]
+    fn what_is_not_one_object_is_the_bodys_error() {
+        for body in ["[]", "[{}]", "null", "1", "\"x\"", "true"] {
+            let ((), errors) = with(body, |_| ());
+            assert_eq!(errors.pairs(), [("body", "must be one JSON object")], "{body}");
+        }
+        for body in ["{", "{}{}", "{'a':1}", "{\"a\":01}", " ", "{\"a\":1,}", "\u{feff}{}"] {
+            let ((), errors) = with(body, |_| ());
+            let pairs = errors.pairs();
+            assert!(pairs.len() == 1 && pairs[0].0 == "body", "{body}: {pairs:?}");
+        }
+        let mut errors = Errors::default();
+        Fields::parse(b"{\"a\":\"\xff\"}", &mut errors).finish();
+        assert_eq!(errors.pairs(), [("body", "is not valid UTF-8")]);
+    }
+
+    #[test]
+    fn depth_does_no_harm() {
+        let deep = format!(r#"{{"data":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
+        let (_, errors) = with(&deep, |fields| fields.data("data"));
+        assert_eq!(errors.pairs(), [("data", "must be a string, not an array")]);
+        let (_, errors) = with(&"[".repeat(200_000), |fields| fields.data("data"));
+        assert_eq!(errors.pairs()[0].0, "body");
+    }
+
+    #[test]
+    fn texts_are_decoded_and_checked() {
+        let (data, errors) = with(r#"{"data":"a\u00e9\ud83d\ude00\n"}"#, |fields| fields.data("data"));
+        assert_eq!(data.unwrap().as_str(), "aé😀\n");
+        assert!(errors.pairs().is_empty());
+        let (_, errors) = with(r#"{"data":"\ud800"}"#, |fields| fields.data("data"));
+        assert_eq!(errors.pairs(), [("data", "must be valid Unicode: a surrogate stands alone")]);
+        let (_, errors) = with(r#"{"data":"a\u0000"}"#, |fields| fields.data("data"));
+        assert_eq!(errors.pairs(), [("data", "must not contain U+0000")]);
+        let (_, errors) = with(r#"{"owner":""}"#, |fields| fields.owner("owner"));
+        assert_eq!(errors.pairs(), [("owner", "must not be empty")]);
+        let (_, errors) = with(r#"{"f":"true"}"#, |fields| fields.flag("f"));
+        assert_eq!(errors.pairs(), [("f", "must be true or false, not a string")]);
+    }
+
+    #[test]
+    fn versions_are_taken_in_any_form() {
+        for form in ["0199A3C0-5F0E-4C1D-9A57-3F1F6A1C7D42", "0199a3c05f0e4c1d9a573f1f6a1c7d42"] {
+            let (version, _) = with(&format!(r#"{{"version":"{form}"}}"#), |fields| fields.version("version"));
+            assert_eq!(version.unwrap().to_string(), "0199a3c0-5f0e-4c1d-9a57-3f1f6a1c7d42");
+        }
+        let (_, errors) = with(r#"{"version":"1"}"#, |fields| fields.version("version"));
+        assert_eq!(errors.pairs(), [("version", NOT_A_UUID)]);
+        let (_, errors) =
+            with(r#"{"version":null}"#, |fields| fields.required("version", |fields| fields.version("version")));
+        assert_eq!(errors.pairs(), [("version", "is required")]);
+    }
+}

@@ -1,0 +1,155 @@
+//! Requests: read and checked once, here, into the domain's types.
+//!
+//! What is wrong in several ways is answered in one order: the body's size (413), its type (415), then everything else
+//! (400) with as many errors named as can be found. The router has answered 404 and 405 before.
+
+mod body;
+mod cursor;
+mod document;
+mod errors;
+mod escape;
+mod fields;
+mod query;
+mod target;
+mod wait;
+
+use std::{future::ready, sync::Arc};
+
+use axum::{
+    extract::{FromRequest, FromRequestParts, Request},
+    http::request::Parts,
+};
+use db_locks_service::{
+    Limits,
+    domain::{KeyId, Tenant},
+};
+
+pub(crate) use self::{
+    cursor::Cursor,
+    document::{KeyParam, LimitParams, PrefixParam, TenantParam, add_body_limits},
+    errors::Errors,
+    fields::Fields,
+    query::QueryParams,
+    wait::{Wait, read_refresh_period},
+};
+use crate::{problem::Problem, router::App};
+
+/// A body that can be read from its fields.
+pub(crate) trait ReadBody: Sized {
+    /// Reads all fields and notes what is wrong; `None` only where something is.
+    fn read(fields: &mut Fields<'_>, limits: &Limits) -> Option<Self>;
+}
+
+/// A query that can be read from its parameters.
+pub(crate) trait ReadQuery: Sized {
+    /// Reads all parameters and notes what is wrong.
+    fn read(params: &mut QueryParams<'_>) -> Self;
+}
+
+/// A request without query parameters.
+#[derive(Debug)]
+pub(crate) struct NoQuery;
+
+impl ReadQuery for NoQuery {
+    fn read(_: &mut QueryParams<'_>) -> Self {
+        Self
+    }
+}
+
+/// A request about one key, with a body.
+#[derive(Debug)]
+pub(crate) struct KeyWithBody<B> {
+    /// Tenant and key.
+    pub(crate) id: KeyId,
+    /// The body.
+    pub(crate) body: B,
+}
+
+impl<B: ReadBody> FromRequest<Arc<App>> for KeyWithBody<B> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        let bytes = body::read(&parts.headers, body).await?;
+        let mut errors = Errors::default();
+        let _: NoQuery = read_query(&parts, &mut errors);
+        let id = read_id(&parts, app, &mut errors);
+        let body = {
+            let mut fields = Fields::parse(&bytes, &mut errors);
+            let body = B::read(&mut fields, app.service.limits());
+            fields.finish();
+            body
+        };
+        errors.check(id.zip(body)).map(|(id, body)| Self { id, body })
+    }
+}
+
+/// A request about one key, without a body.
+#[derive(Debug)]
+pub(crate) struct KeyWithQuery<Q> {
+    /// Tenant and key.
+    pub(crate) id: KeyId,
+    /// The query.
+    pub(crate) query: Q,
+}
+
+impl<Q: ReadQuery + Send> FromRequestParts<Arc<App>> for KeyWithQuery<Q> {
+    type Rejection = Problem;
+
+    fn from_request_parts(
+        parts: &mut Parts,
+        app: &Arc<App>,
+    ) -> impl Future<Output = Result<Self, Problem>> + Send {
+        let mut errors = Errors::default();
+        let query = read_query(parts, &mut errors);
+        let id = read_id(parts, app, &mut errors);
+        ready(errors.check(id).map(|id| Self { id, query }))
+    }
+}
+
+/// A request about a tenant's keys.
+#[derive(Debug)]
+pub(crate) struct TenantWithQuery<Q> {
+    /// The tenant.
+    pub(crate) tenant: Tenant,
+    /// The query.
+    pub(crate) query: Q,
+}
+
+impl<Q: ReadQuery + Send> FromRequestParts<Arc<App>> for TenantWithQuery<Q> {
+    type Rejection = Problem;
+
+    fn from_request_parts(
+        parts: &mut Parts,
+        app: &Arc<App>,
+    ) -> impl Future<Output = Result<Self, Problem>> + Send {
+        let mut errors = Errors::default();
+        let query = read_query(parts, &mut errors);
+        let tenant = target::read_tenant(&parts.headers, &app.default_tenant, &mut errors);
+        ready(errors.check(tenant).map(|tenant| Self { tenant, query }))
+    }
+}
+
+/// A request about the service itself.
+impl<S: Sync> FromRequestParts<S> for NoQuery {
+    type Rejection = Problem;
+
+    fn from_request_parts(parts: &mut Parts, _: &S) -> impl Future<Output = Result<Self, Problem>> + Send {
+        let mut errors = Errors::default();
+        let query = read_query(parts, &mut errors);
+        ready(errors.check(Some(query)))
+    }
+}
+
+fn read_query<Q: ReadQuery>(parts: &Parts, errors: &mut Errors) -> Q {
+    let mut params = QueryParams::parse(parts.uri.query(), errors);
+    let query = Q::read(&mut params);
+    params.finish();
+    query
+}
+
+fn read_id(parts: &Parts, app: &App, errors: &mut Errors) -> Option<KeyId> {
+    let tenant = target::read_tenant(&parts.headers, &app.default_tenant, errors);
+    let key = target::read_key(&parts.uri, errors);
+    tenant.zip(key).map(|(tenant, key)| KeyId { tenant, key })
+}

@@ -1,0 +1,179 @@
+//! Query parameters: like the fields of a body, read one by one, with all errors noted.
+
+use std::borrow::Cow;
+
+use db_locks_service::domain::{Key, NameError, Owner, Version};
+
+use super::{
+    Cursor,
+    errors::Errors,
+    escape::decode,
+    fields::{NOT_A_UUID, parse_version},
+};
+
+/// The items of a page where the caller does not say.
+pub(crate) const DEFAULT_LIMIT: u32 = 100;
+/// The most items of a page.
+pub(crate) const MAX_LIMIT: u32 = 1_000;
+
+/// The parameters of a query that is being read.
+#[derive(Debug)]
+pub(crate) struct QueryParams<'a> {
+    pairs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
+    errors: &'a mut Errors,
+}
+
+impl<'a> QueryParams<'a> {
+    /// Splits a query. A bad escape is noted under the parameter's name.
+    pub(super) fn parse(query: Option<&'a str>, errors: &'a mut Errors) -> Self {
+        let mut pairs = Vec::new();
+        for part in query.unwrap_or_default().split('&').filter(|part| !part.is_empty()) {
+            let (name, value) = part.split_once('=').unwrap_or((part, ""));
+            let name = decode(name, true).unwrap_or_else(|reason| {
+                errors.add(name, reason);
+                Cow::Borrowed(name)
+            });
+            let value = decode(value, true).unwrap_or_else(|reason| {
+                errors.add(&name, reason);
+                Cow::Borrowed("")
+            });
+            pairs.push((name, value));
+        }
+        Self { pairs, errors }
+    }
+
+    /// How many items a page may have.
+    pub(crate) fn limit(&mut self) -> u32 {
+        let Some(text) = self.take("limit") else { return DEFAULT_LIMIT };
+        match text.parse() {
+            Ok(limit @ 1..=MAX_LIMIT) => limit,
+            _ => {
+                self.errors.add("limit", format!("must be an integer between 1 and {MAX_LIMIT}"));
+                DEFAULT_LIMIT
+            }
+        }
+    }
+
+    /// Where the page before ended.
+    pub(crate) fn cursor<C: Cursor>(&mut self) -> Option<C> {
+        let text = self.take("cursor")?;
+        let cursor = C::read(&text);
+        if cursor.is_none() {
+            self.errors.add("cursor", "must be the next_cursor of an earlier page");
+        }
+        cursor
+    }
+
+    /// How keys must start. The empty prefix is none.
+    pub(crate) fn prefix(&mut self) -> Option<String> {
+        let text = self.take("prefix")?;
+        match Key::new(&text) {
+            // What a key may not be, a longer one may start with.
+            Ok(_) | Err(NameError::DotSegment) => Some(text.into_owned()),
+            Err(NameError::Empty) => None,
+            Err(error) => {
+                self.errors.add("prefix", error.to_string());
+                None
+            }
+        }
+    }
+
+    /// An owner.
+    pub(crate) fn owner(&mut self) -> Option<Owner> {
+        let text = self.take("owner")?;
+        Owner::new(&text).map_err(|error| self.errors.add("owner", error.to_string())).ok()
+    }
+
+    /// A version.
+    pub(crate) fn version(&mut self) -> Option<Version> {
+        let text = self.take("version")?;
+        let version = parse_version(&text);
+        if version.is_none() {
+            self.errors.add("version", NOT_A_UUID);
+        }
+        version
+    }
+
+    /// A parameter with true or false.
+    pub(crate) fn flag(&mut self, name: &str) -> Option<bool> {
+        match &*self.take(name)? {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => {
+                self.errors.add(name, "must be true or false");
+                None
+            }
+        }
+    }
+
+    /// Notes all parameters that nobody took.
+    pub(super) fn finish(self) {
+        for (name, _) in &self.pairs {
+            self.errors.add(name, "is not a query parameter of this request");
+        }
+    }
+
+    fn take(&mut self, name: &str) -> Option<Cow<'a, str>> {
+        let index = self.pairs.iter().position(|(given, _)| given == name)?;
+        let (_, value) = self.pairs.remove(index);
+        let before = self.pairs.len();
+        self.pairs.retain(|(given, _)| given != name);
+        if self.pairs.len() < before {
+            self.errors.add(name, "is given more than once");
+            return None;
+        }
+        Some(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with<T>(query: &str, read: impl FnOnce(&mut QueryParams<'_>) -> T) -> (T, Errors) {
+        let mut errors = Errors::default();
+        let mut params = QueryParams::parse(Some(query), &mut errors);
+        let value = read(&mut params);
+        params.finish();
+        (value, errors)
+    }
+
+    #[test]
+    fn parameters_are_decoded() {
+        let (read, errors) = with("prefix=a%2Fb+c&locked=true&&limit=7", |params| {
+            (params.prefix(), params.flag("locked"), params.limit())
+        });
+        assert_eq!(read, (Some("a/b c".to_owned()), Some(true), 7));
+        assert!(errors.pairs().is_empty());
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for limit in ["0", "1001", "-1", "", "1.5", "x", "99999999999"] {
+            let (value, errors) = with(&format!("limit={limit}"), QueryParams::limit);
+            assert_eq!(value, DEFAULT_LIMIT);
+            assert_eq!(errors.pairs(), [("limit", "must be an integer between 1 and 1000")], "{limit}");
+        }
+        let (_, errors) = with("cursor=zz", QueryParams::cursor::<Key>);
+        assert_eq!(errors.pairs()[0].0, "cursor");
+        let (_, errors) = with("locked=yes", |params| params.flag("locked"));
+        assert_eq!(errors.pairs(), [("locked", "must be true or false")]);
+        let (_, errors) = with("prefix=%00", QueryParams::prefix);
+        assert_eq!(errors.pairs(), [("prefix", "must not contain control characters")]);
+        let (_, errors) = with("owner=%zz", QueryParams::owner);
+        assert_eq!(errors.pairs()[0].0, "owner");
+    }
+
+    #[test]
+    fn unknown_and_repeated_parameters_are_named() {
+        let (_, errors) = with("limit=1&limit=2&Limit=1&x", QueryParams::limit);
+        assert_eq!(
+            errors.pairs(),
+            [
+                ("limit", "is given more than once"),
+                ("Limit", "is not a query parameter of this request"),
+                ("x", "is not a query parameter of this request"),
+            ]
+        );
+    }
+}

@@ -1,0 +1,157 @@
+//! Acquire: repeat, reenter, take, wait, or be refused, in this order.
+
+use super::{Context, Decided, Need, Verdict, Working, grants::Taker, refuse};
+use crate::domain::{Acquire, Body, Kind, NotGrantedReason, Place, Refusal, Reply, Waiter, queue::Found};
+
+/// Of a lock's lease where neither the caller nor a semaphore says otherwise, in milliseconds.
+pub(super) const DEFAULT_LEASE_MS: i64 = 15_000;
+
+impl Working {
+    pub(super) fn acquire(&mut self, acquire: &Acquire, ctx: &Context<'_>) -> Decided {
+        match (&self.state.body, acquire.kind) {
+            (Body::Absent, _) | (Body::Mutex(_), Kind::Mutex) | (Body::Semaphore(_), Kind::Semaphore) => {}
+            (Body::Mutex(_), Kind::Semaphore) | (Body::Semaphore(_), Kind::Mutex) => {
+                return Ok(refuse(Refusal::WrongKind));
+            }
+        }
+        if let Some(verdict) = self.repeated(acquire, ctx)? {
+            return Ok(verdict);
+        }
+        if matches!(self.state.body, Body::Absent)
+            && (acquire.kind == Kind::Semaphore || acquire.only_if_exists)
+        {
+            return Ok(refuse(Refusal::NotFound));
+        }
+        if let Some(verdict) = self.reentered(acquire, ctx) {
+            return Ok(verdict);
+        }
+        let lease_ms = self.lease_of(acquire);
+        if self.settle(ctx)? {
+            return self.take(acquire, lease_ms, ctx);
+        }
+        let wait_ms = wait_of(acquire, lease_ms);
+        if wait_ms == 0 {
+            return Ok(refuse(self.not_granted(NotGrantedReason::NoWait, None, ctx.now)));
+        }
+        self.enqueue(acquire, lease_ms, wait_ms, ctx)
+    }
+
+    /// The same version once more: the grant that stands is answered again, a place in the queue is taken over, and a
+    /// version whose grant ended is refused for good.
+    fn repeated(&mut self, acquire: &Acquire, ctx: &Context<'_>) -> Result<Option<Verdict>, Need> {
+        if self.state.ended.contains(acquire.version) {
+            return Ok(Some(refuse(Refusal::VersionMismatch)));
+        }
+        if let Some(grant) = self.granted_version(acquire)? {
+            if grant.owner != acquire.owner || ctx.now.at_most >= grant.expires_at || grant.released {
+                return Ok(Some(refuse(Refusal::VersionMismatch)));
+            }
+            // The attachment changes hands, so that a clean-up after the first connection finds nothing of its own.
+            return self.reattach_grant(acquire, ctx).map(Some);
+        }
+        if self.state.queue.len == 0 {
+            return Ok(None);
+        }
+        let named = acquire.chosen || acquire.retried;
+        let found = match self.state.queue.find(acquire.version) {
+            Ok(found) => found,
+            Err(version) if named => return Err(Need::Version(version)),
+            Err(_) => None,
+        };
+        found.map(|found| self.take_over(found, acquire, ctx)).transpose()
+    }
+
+    /// A repeat takes over the place in the queue; the connection that had it is told so.
+    fn take_over(&mut self, found: Found, acquire: &Acquire, ctx: &Context<'_>) -> Decided {
+        let waiter = self.state.queue.get(found);
+        if waiter.owner != acquire.owner {
+            return Ok(refuse(Refusal::VersionMismatch));
+        }
+        let (lease_ms, before) = (waiter.lease_ms, waiter.place);
+        let replica = ctx.me.ok_or(Need::Membership)?;
+        let offered_until = match before {
+            Place::Attached { offered_until, .. } => offered_until,
+            Place::Detached { .. } => None,
+        };
+        let answers_itself = matches!(before, Place::Attached { nonce, .. } if nonce == acquire.nonce);
+        if !answers_itself {
+            self.dismiss(before, Refusal::Superseded, ctx);
+        }
+        self.move_waiter(found, Place::Attached { replica, nonce: acquire.nonce, offered_until }, ctx.now);
+        self.settle(ctx)?;
+        if let Some(reply) = self.take_answer(acquire) {
+            return Ok(Verdict::Reply(reply));
+        }
+        let wait_ms = wait_of(acquire, lease_ms);
+        if wait_ms > 0 {
+            return Ok(Verdict::Waiting { wait_ms });
+        }
+        let found = self.state.queue.find(acquire.version).map_err(Need::Version)?;
+        let position = found.map(|found| {
+            let position = self.state.queue.position(found);
+            self.remove_waiter(found, ctx.now);
+            position
+        });
+        Ok(refuse(self.not_granted(NotGrantedReason::NoWait, position, ctx.now)))
+    }
+
+    /// The answer to this very command, where serving the queue brought it.
+    fn take_answer(&mut self, acquire: &Acquire) -> Option<Reply> {
+        let index = self.effects.answered.iter().position(|(nonce, _)| *nonce == acquire.nonce)?;
+        Some(self.effects.answered.remove(index).1)
+    }
+
+    /// The standing grant of the same owner, where that is what the caller asks for.
+    fn reentered(&self, acquire: &Acquire, ctx: &Context<'_>) -> Option<Verdict> {
+        let Body::Mutex(mutex) = &self.state.body else { return None };
+        let grant = mutex.grant.as_ref().filter(|grant| {
+            acquire.reentrant
+                && grant.owner == acquire.owner
+                && !grant.released
+                && grant.expires_at > ctx.now.at_most
+        })?;
+        Some(Verdict::Reply(Reply::Granted(self.mutex_view(mutex, Some(grant), ctx.now))))
+    }
+
+    fn lease_of(&self, acquire: &Acquire) -> i64 {
+        acquire.lease_ms.unwrap_or(match &self.state.body {
+            Body::Semaphore(semaphore) => semaphore.lease_ms,
+            Body::Absent | Body::Mutex(_) => DEFAULT_LEASE_MS,
+        })
+    }
+
+    fn take(&mut self, acquire: &Acquire, lease_ms: i64, ctx: &Context<'_>) -> Decided {
+        let view = self.grant(Taker::of(acquire, lease_ms), ctx.now)?;
+        Ok(Verdict::Reply(Reply::Granted(view)))
+    }
+
+    fn enqueue(&mut self, acquire: &Acquire, lease_ms: i64, wait_ms: i64, ctx: &Context<'_>) -> Decided {
+        if self.state.queue.len >= ctx.max_waiters_per_key {
+            return Ok(refuse(Refusal::QueueFull));
+        }
+        let replica = ctx.me.ok_or(Need::Membership)?;
+        let waiter = Waiter {
+            seq: self.state.queue.next_seq,
+            version: acquire.version,
+            chosen: acquire.chosen,
+            owner: acquire.owner.clone(),
+            lease_ms,
+            data: acquire.data.clone(),
+            replace_data: acquire.replace_data,
+            delete_on_release: acquire.delete_on_release,
+            place: Place::Attached { replica, nonce: acquire.nonce, offered_until: None },
+        };
+        self.waiters.insert(waiter.seq, Some(waiter.clone()));
+        self.state.queue.push(waiter);
+        self.touch(ctx.now);
+        Ok(Verdict::Waiting { wait_ms })
+    }
+}
+
+/// How long it waits: what follows from a default is cut to the maximum, what was given was checked at the door.
+fn wait_of(acquire: &Acquire, lease_ms: i64) -> i64 {
+    match acquire.wait_ms {
+        Some(wait_ms) => wait_ms + acquire.additional_wait_ms,
+        None => lease_ms.saturating_add(acquire.additional_wait_ms).min(acquire.max_wait_ms),
+    }
+}

@@ -1,0 +1,162 @@
+//! Heartbeat and release: they act on the grant that their version names, or on nothing.
+
+use super::{Context, Decided, Need, Verdict, Working, refuse};
+use crate::domain::{
+    Body, Data, DataEdit, Grant, Heartbeat, Kind, LockView, Mutex, Now, Permit, Refusal, Release, Reply,
+    Version,
+};
+
+/// What a heartbeat or release found.
+enum Target {
+    Mutex,
+    Permit(usize),
+}
+
+impl Working {
+    pub(super) fn heartbeat(&mut self, heartbeat: &Heartbeat, ctx: &Context<'_>) -> Decided {
+        let target = match self.target(heartbeat.kind, heartbeat.version)? {
+            Ok(target) => target,
+            Err(refusal) => return Ok(refuse(refusal)),
+        };
+        let now = ctx.now;
+        let (grant, data) = self.grant_and_data(&target);
+        if grant.released {
+            return Ok(refuse(Refusal::VersionMismatch));
+        }
+        if now.is_past(grant.expires_at) {
+            return Ok(refuse(Refusal::LeaseExpired));
+        }
+        grant.lease_ms = heartbeat.lease_ms.unwrap_or(grant.lease_ms);
+        grant.expires_at = now.at_most.plus_ms(grant.lease_ms);
+        grant.nonce = heartbeat.nonce;
+        edit(data, &heartbeat.data);
+        let view = self.write_target(&target, now);
+        Ok(Verdict::Reply(Reply::Granted(view)))
+    }
+
+    pub(super) fn release(&mut self, release: &Release, ctx: &Context<'_>) -> Decided {
+        let target = match self.target(release.kind, release.version)? {
+            Ok(Target::Permit(_)) if release.delete_lock => {
+                return Ok(refuse(Refusal::NotForSemaphores("delete_lock")));
+            }
+            Ok(target) => target,
+            Err(refusal) => return Ok(refuse(refusal)),
+        };
+        let (grant, data) = self.grant_and_data(&target);
+        if grant.released {
+            return Ok(Verdict::Reply(Reply::Released(self.view_of(&target, ctx.now))));
+        }
+        edit(data, &release.data);
+        let deletes = release.delete_lock || grant.delete_on_release;
+        let view = self.end(&target, ctx.now);
+        if deletes && let Target::Mutex = target {
+            self.delete_body();
+        }
+        self.settle(ctx)?;
+        Ok(Verdict::Reply(Reply::Released(view)))
+    }
+
+    /// Ends the grant of a version and attachment, if it stands, as its release would.
+    /// Returns whether there was one.
+    pub(super) fn end_attached(
+        &mut self,
+        version: Version,
+        nonce: crate::domain::Nonce,
+        ctx: &Context<'_>,
+    ) -> Result<bool, Need> {
+        let Ok(target) = self.target(Kind::Mutex, version)? else { return Ok(false) };
+        let (grant, _) = self.grant_and_data(&target);
+        if grant.nonce != nonce || !grant.stands(ctx.now) {
+            return Ok(false);
+        }
+        let deletes = grant.delete_on_release;
+        self.end(&target, ctx.now);
+        if deletes {
+            self.delete_body();
+        }
+        Ok(true)
+    }
+
+    /// The grant of a version that is current and attached so, as it is shown.
+    pub(super) fn attached_view(
+        &mut self,
+        version: Version,
+        nonce: crate::domain::Nonce,
+        ctx: &Context<'_>,
+    ) -> Result<Option<LockView>, Need> {
+        let Ok(target) = self.target(Kind::Mutex, version)? else { return Ok(None) };
+        let (grant, _) = self.grant_and_data(&target);
+        if grant.nonce != nonce || !grant.stands(ctx.now) {
+            return Ok(None);
+        }
+        Ok(Some(self.view_of(&target, ctx.now)))
+    }
+
+    fn target(&self, kind: Kind, version: Version) -> Result<Result<Target, Refusal>, Need> {
+        Ok(match (&self.state.body, kind) {
+            (Body::Absent, _) => Err(Refusal::NotFound),
+            (Body::Mutex(_), Kind::Semaphore) => Err(Refusal::WrongKind),
+            (Body::Mutex(mutex), Kind::Mutex) => match &mutex.grant {
+                Some(grant) if grant.version == version => Ok(Target::Mutex),
+                Some(_) | None => Err(Refusal::VersionMismatch),
+            },
+            (Body::Semaphore(semaphore), _) => {
+                match semaphore.permits.find(version).map_err(Need::Version)? {
+                    Some(index) => Ok(Target::Permit(index)),
+                    None => Err(Refusal::VersionMismatch),
+                }
+            }
+        })
+    }
+
+    fn grant_and_data(&mut self, target: &Target) -> (&mut Grant, &mut Option<Data>) {
+        match (&mut self.state.body, target) {
+            (Body::Mutex(Mutex { grant: Some(grant), data }), Target::Mutex) => (grant, data),
+            (Body::Semaphore(semaphore), Target::Permit(index)) => {
+                let Permit { grant, data, .. } = &mut semaphore.permits.known[*index];
+                (grant, data)
+            }
+            _ => unreachable!("the target was found in this state"),
+        }
+    }
+
+    /// Marks the target as ended by release, and answers how it is left.
+    fn end(&mut self, target: &Target, now: Now) -> LockView {
+        let (grant, _) = self.grant_and_data(target);
+        let stood = grant.stands(now);
+        grant.released = true;
+        grant.expires_at = grant.expires_at.min(now.at_most);
+        if stood && let Body::Semaphore(semaphore) = &mut self.state.body {
+            semaphore.permits.note_released();
+        }
+        self.write_target(target, now)
+    }
+
+    fn write_target(&mut self, target: &Target, now: Now) -> LockView {
+        self.touch(now);
+        if let (Body::Semaphore(semaphore), Target::Permit(index)) = (&mut self.state.body, target) {
+            let permit = &mut semaphore.permits.known[*index];
+            permit.updated_at = now.at_most;
+            self.permits.insert(permit.slot);
+        }
+        self.view_of(target, now)
+    }
+
+    fn view_of(&self, target: &Target, now: Now) -> LockView {
+        match (&self.state.body, target) {
+            (Body::Mutex(mutex), Target::Mutex) => self.mutex_view(mutex, mutex.grant.as_ref(), now),
+            (Body::Semaphore(semaphore), Target::Permit(index)) => {
+                self.permit_view(&semaphore.permits.known[*index], now)
+            }
+            _ => unreachable!("the target was found in this state"),
+        }
+    }
+}
+
+fn edit(data: &mut Option<Data>, edit: &DataEdit) {
+    match edit {
+        DataEdit::Keep => {}
+        DataEdit::Set(text) => *data = Some(text.clone()),
+        DataEdit::Delete => *data = None,
+    }
+}

@@ -1,0 +1,151 @@
+//! Looking at, creating, resizing and deleting locks and semaphores.
+
+use super::{Context, Decided, Need, Verdict, Working, acquire::DEFAULT_LEASE_MS, refuse};
+use crate::domain::{Body, Data, Mutex, Permits, Place, Refusal, Reply, Semaphore, Version, queue::Found};
+
+impl Working {
+    pub(super) fn get_lock(&self, ctx: &Context<'_>) -> Verdict {
+        match &self.state.body {
+            Body::Absent => refuse(Refusal::NotFound),
+            Body::Semaphore(_) => refuse(Refusal::WrongKind),
+            Body::Mutex(mutex) => {
+                let view = self.mutex_view(mutex, mutex.grant.as_ref(), ctx.now);
+                Verdict::Reply(Reply::Lock { view, created: false })
+            }
+        }
+    }
+
+    pub(super) fn get_semaphore(&self, ctx: &Context<'_>) -> Decided {
+        match &self.state.body {
+            Body::Absent => Ok(refuse(Refusal::NotFound)),
+            Body::Mutex(_) => Ok(refuse(Refusal::WrongKind)),
+            Body::Semaphore(semaphore) => self.semaphore_reply(semaphore, false, ctx),
+        }
+    }
+
+    pub(super) fn put_lock(&mut self, data: Option<&Data>, ctx: &Context<'_>) -> Decided {
+        let created = match &mut self.state.body {
+            Body::Semaphore(_) => return Ok(refuse(Refusal::WrongKind)),
+            Body::Mutex(mutex) if mutex.grant.as_ref().is_some_and(|grant| grant.stands(ctx.now)) => {
+                return Ok(refuse(Refusal::InUse(self.holders(ctx.now))));
+            }
+            Body::Mutex(mutex) => {
+                mutex.data = data.cloned();
+                false
+            }
+            Body::Absent => {
+                self.state.body = Body::Mutex(Mutex { data: data.cloned(), grant: None });
+                self.state.created_at = ctx.now.at_most;
+                true
+            }
+        };
+        self.touch(ctx.now);
+        let Verdict::Reply(Reply::Lock { view, .. }) = self.get_lock(ctx) else {
+            unreachable!("the lock was put");
+        };
+        self.settle(ctx)?;
+        Ok(Verdict::Reply(Reply::Lock { view, created }))
+    }
+
+    pub(super) fn delete_lock(&mut self, version: Option<Version>, ctx: &Context<'_>) -> Decided {
+        let mutex = match &self.state.body {
+            Body::Absent => return Ok(refuse(Refusal::NotFound)),
+            Body::Semaphore(_) => return Ok(refuse(Refusal::WrongKind)),
+            Body::Mutex(mutex) => mutex,
+        };
+        if let Some(grant) = mutex.grant.as_ref().filter(|grant| grant.stands(ctx.now)) {
+            match version {
+                None => return Ok(refuse(Refusal::InUse(self.holders(ctx.now)))),
+                Some(version) if version != grant.version => return Ok(refuse(Refusal::VersionMismatch)),
+                Some(_) => {}
+            }
+        }
+        self.touch(ctx.now);
+        self.delete_body();
+        self.settle(ctx)?;
+        Ok(Verdict::Reply(Reply::Deleted))
+    }
+
+    pub(super) fn put_semaphore(
+        &mut self,
+        max_size: i32,
+        lease_ms: Option<i64>,
+        ctx: &Context<'_>,
+    ) -> Decided {
+        let created = match &mut self.state.body {
+            Body::Mutex(_) => return Ok(refuse(Refusal::WrongKind)),
+            // Those who wait for a lock of this name that is just being deleted want a lock.
+            Body::Absent if self.state.queue.len > 0 => return Ok(refuse(Refusal::WrongKind)),
+            Body::Absent => {
+                let lease_ms = lease_ms.unwrap_or(DEFAULT_LEASE_MS);
+                self.state.body =
+                    Body::Semaphore(Semaphore { max_size, lease_ms, permits: Permits::default() });
+                self.state.created_at = ctx.now.at_most;
+                true
+            }
+            Body::Semaphore(semaphore) => {
+                semaphore.max_size = max_size;
+                semaphore.lease_ms = lease_ms.unwrap_or(semaphore.lease_ms);
+                false
+            }
+        };
+        self.touch(ctx.now);
+        self.settle(ctx)?;
+        let Body::Semaphore(semaphore) = &self.state.body else { unreachable!("the semaphore was put") };
+        self.semaphore_reply(semaphore, created, ctx)
+    }
+
+    pub(super) fn delete_semaphore(&mut self, ctx: &Context<'_>) -> Decided {
+        let semaphore = match &self.state.body {
+            Body::Absent => return Ok(refuse(Refusal::NotFound)),
+            Body::Mutex(_) => return Ok(refuse(Refusal::WrongKind)),
+            Body::Semaphore(semaphore) => semaphore,
+        };
+        if !self.state.queue.is_complete() {
+            return Err(Need::Heads(usize::try_from(self.state.queue.len).unwrap_or(usize::MAX)));
+        }
+        let offered = self.state.queue.head.iter().any(|waiter| match waiter.place {
+            Place::Attached { offered_until, .. } => {
+                offered_until.is_some_and(|until| !ctx.now.is_past(until))
+            }
+            Place::Detached { .. } => false,
+        });
+        let out = semaphore.permits.busy(ctx.now).ok_or(Need::Permits(1))?;
+        if out > 0 || offered {
+            return Ok(refuse(Refusal::InUse(self.holders(ctx.now))));
+        }
+        while !self.state.queue.head.is_empty() {
+            let waiter = self.remove_waiter(Found::Head(0), ctx.now);
+            self.dismiss(waiter.place, Refusal::NotFound, ctx);
+        }
+        self.touch(ctx.now);
+        self.delete_body();
+        Ok(Verdict::Reply(Reply::Deleted))
+    }
+
+    /// Leaves nothing but the key's token, its ended versions and its queue. The caller has noted the write.
+    pub(super) fn delete_body(&mut self) {
+        match std::mem::replace(&mut self.state.body, Body::Absent) {
+            Body::Absent => {}
+            Body::Mutex(mutex) => {
+                if let Some(grant) = mutex.grant.filter(|grant| grant.chosen) {
+                    self.state.ended.push(grant.version);
+                }
+            }
+            Body::Semaphore(mut semaphore) => {
+                semaphore.permits.known.sort_by_key(|permit| permit.grant.token);
+                for permit in semaphore.permits.known.iter().filter(|permit| permit.grant.chosen) {
+                    self.state.ended.push(permit.grant.version);
+                }
+                self.permits.clear();
+                self.clear_permits = true;
+            }
+        }
+    }
+
+    fn semaphore_reply(&self, semaphore: &Semaphore, created: bool, ctx: &Context<'_>) -> Decided {
+        let busy_count = semaphore.permits.busy(ctx.now).ok_or(Need::Permits(1))?;
+        let view = self.semaphore_view(semaphore, busy_count);
+        Ok(Verdict::Reply(Reply::Semaphore { view, created }))
+    }
+}

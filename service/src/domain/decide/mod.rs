@@ -1,0 +1,179 @@
+//! The decisions: a command against the state of its key.
+//!
+//! [`Working`] takes a state, changes it command by command, and keeps account of what has to be written and who has
+//! to be told. Nothing of it counts before the store has committed the change; a change that lost its race is thrown
+//! away and decided again on the state that won.
+
+mod acquire;
+mod grants;
+mod held;
+mod manage;
+mod settle;
+mod upkeep;
+mod views;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Command, KeyId, KeyState, Kind, Nonce, Now, Place, Refusal, ReplicaId, Reply, Version, Waiter};
+
+/// For how long a freed place is kept for a waiter of another replica that has to claim it, in milliseconds.
+pub(super) const OFFER_MS: i64 = 2_000;
+
+/// For how long one who chose its version keeps its place, or an undelivered grant, without a connection, in
+/// milliseconds.
+pub(super) const KEEP_PLACE_MS: i64 = 10_000;
+
+/// What the rules are told from outside.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The database's time.
+    pub now: Now,
+    /// This replica, if it is known to the others; who waits needs that.
+    pub me: Option<ReplicaId>,
+    /// Replicas that are certainly gone.
+    pub dead: &'a BTreeSet<ReplicaId>,
+    /// The most waiters a key may have.
+    pub max_waiters_per_key: i64,
+}
+
+/// What a decision cannot be taken without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// The permit or waiter of this version, if there is one.
+    Version(Version),
+    /// A longer front of the queue: at least this many.
+    Heads(usize),
+    /// A fresh list of the permits that end first: at least this many; and how many are out.
+    Permits(usize),
+    /// This replica has to be known to the others first.
+    Membership,
+    /// What came before it in this batch has to be committed first.
+    NextBatch,
+}
+
+/// What became of a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is answered.
+    Reply(Reply),
+    /// It waits in the queue, for at most so many milliseconds.
+    Waiting {
+        /// How long it wants to wait.
+        wait_ms: i64,
+    },
+}
+
+/// The outcome of one command: a verdict, or what is missing. After a [`Need`] the [`Working`] must be thrown away.
+pub type Decided = Result<Verdict, Need>;
+
+/// Who has to be told what, once the change is committed.
+#[derive(Debug, Default)]
+pub struct Effects {
+    /// Waiters of this replica that are answered.
+    pub answered: Vec<(Nonce, Reply)>,
+    /// Other replicas that have something to look at: an offer, or a waiter that was taken over.
+    pub nudged: BTreeSet<ReplicaId>,
+    /// How many offers lapsed.
+    pub passed_over: u64,
+}
+
+/// The state of a key while it is being changed, and what has changed.
+#[derive(Debug)]
+pub struct Working {
+    /// Tenant and key.
+    pub id: KeyId,
+    /// The state with all changes so far.
+    pub state: KeyState,
+    /// Who has to be told.
+    pub effects: Effects,
+    /// Whether the key's row has to be written.
+    pub dirty: bool,
+    /// Slots whose permit has to be written.
+    pub permits: BTreeSet<i32>,
+    /// All permits have to go.
+    pub clear_permits: bool,
+    /// Waiters by their order that have to be written, or removed (`None`).
+    pub waiters: BTreeMap<i64, Option<Waiter>>,
+    /// Whether the key had no row and tokens before; the store may raise those that this change grants.
+    fresh_tokens: bool,
+}
+
+impl Working {
+    /// Begins with a state.
+    pub fn new(id: KeyId, state: KeyState) -> Self {
+        let fresh_tokens = state.stamp.is_none();
+        Self {
+            id,
+            state,
+            effects: Effects::default(),
+            dirty: false,
+            permits: BTreeSet::new(),
+            clear_permits: false,
+            waiters: BTreeMap::new(),
+            fresh_tokens,
+        }
+    }
+
+    /// Whether rows other than the key's own have to be written.
+    pub fn has_children(&self) -> bool {
+        self.clear_permits || !self.permits.is_empty() || !self.waiters.is_empty()
+    }
+
+    /// Decides one command.
+    pub fn decide(&mut self, command: &Command, ctx: &Context<'_>) -> Decided {
+        match command {
+            Command::Acquire(acquire) => self.acquire(acquire, ctx),
+            Command::Heartbeat(heartbeat) => self.heartbeat(heartbeat, ctx),
+            Command::Release(release) => self.release(release, ctx),
+            Command::Get(Kind::Mutex) => Ok(self.get_lock(ctx)),
+            Command::Get(Kind::Semaphore) => self.get_semaphore(ctx),
+            Command::PutLock { data } => self.put_lock(data.as_ref(), ctx),
+            Command::DeleteLock { version } => self.delete_lock(*version, ctx),
+            Command::PutSemaphore { max_size, lease_ms } => self.put_semaphore(*max_size, *lease_ms, ctx),
+            Command::DeleteSemaphore => self.delete_semaphore(ctx),
+            Command::Leave { version, nonce, reason } => self.leave(*version, *nonce, *reason, ctx),
+            Command::GiveBack { version, nonce } => self.give_back(*version, *nonce, ctx),
+            Command::Settle => self.settle(ctx).map(|_| Verdict::Reply(Reply::Done)),
+            Command::Bury { replica } => self.bury(*replica, ctx),
+            Command::Sweep { ended_before, idle_since } => Ok(self.sweep(*ended_before, *idle_since, ctx)),
+        }
+    }
+
+    /// The row changes now.
+    fn touch(&mut self, now: Now) {
+        self.dirty = true;
+        self.state.updated_at = now.at_most;
+    }
+
+    /// Takes a waiter out of the queue.
+    fn remove_waiter(&mut self, found: super::queue::Found, now: Now) -> Waiter {
+        let waiter = self.state.queue.remove(found);
+        self.waiters.insert(waiter.seq, None);
+        self.touch(now);
+        waiter
+    }
+
+    /// Changes where a waiter stands.
+    fn move_waiter(&mut self, found: super::queue::Found, place: Place, now: Now) {
+        let waiter = self.state.queue.get_mut(found);
+        waiter.place = place;
+        let (seq, copy) = (waiter.seq, waiter.clone());
+        self.waiters.insert(seq, Some(copy));
+        self.touch(now);
+    }
+
+    /// Tells the connection that waited that it waits no longer.
+    fn dismiss(&mut self, place: Place, refusal: Refusal, ctx: &Context<'_>) {
+        let Place::Attached { replica, nonce, .. } = place else { return };
+        if ctx.me == Some(replica) {
+            self.effects.answered.push((nonce, Reply::Refused(refusal)));
+        } else if !ctx.dead.contains(&replica) {
+            self.effects.nudged.insert(replica);
+        }
+    }
+}
+
+/// A refusal as a verdict.
+const fn refuse(refusal: Refusal) -> Verdict {
+    Verdict::Reply(Reply::Refused(refusal))
+}

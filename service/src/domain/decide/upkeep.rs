@@ -1,0 +1,123 @@
+//! What the engine asks for on its own: leaving, giving back, burying, sweeping.
+
+use super::{Context, Decided, KEEP_PLACE_MS, Need, Verdict, Working, refuse};
+use crate::domain::{
+    Body, LeaveReason, Nonce, NotGrantedReason, Place, Refusal, ReplicaId, Reply, Timestamp, Version,
+    queue::Found,
+};
+
+impl Working {
+    /// A waiter of this replica leaves. It may have been granted, taken over or passed over meanwhile.
+    pub(super) fn leave(
+        &mut self,
+        version: Version,
+        nonce: Nonce,
+        reason: LeaveReason,
+        ctx: &Context<'_>,
+    ) -> Decided {
+        let Some(found) = self.state.queue.find(version).map_err(Need::Version)? else {
+            return self.leave_ungranted(version, nonce, reason, ctx);
+        };
+        let waiter = self.state.queue.get(found);
+        let Place::Attached { nonce: attached, .. } = waiter.place else {
+            return Ok(refuse(Refusal::PassedOver));
+        };
+        if attached != nonce {
+            return Ok(refuse(Refusal::Superseded));
+        }
+        if reason == LeaveReason::Missing {
+            return Ok(Verdict::Reply(Reply::Done));
+        }
+        let position = self.state.queue.position(found);
+        if waiter.chosen && reason != LeaveReason::TimedOut {
+            let until = ctx.now.at_most.plus_ms(KEEP_PLACE_MS);
+            self.move_waiter(found, Place::Detached { until }, ctx.now);
+        } else {
+            self.remove_waiter(found, ctx.now);
+        }
+        self.settle(ctx)?;
+        Ok(match reason {
+            LeaveReason::TimedOut => {
+                refuse(self.not_granted(NotGrantedReason::TimedOut, Some(position), ctx.now))
+            }
+            LeaveReason::HungUp | LeaveReason::Evicted | LeaveReason::Missing => refuse(Refusal::PassedOver),
+        })
+    }
+
+    /// One who wants to leave waits no longer.
+    fn leave_ungranted(
+        &mut self,
+        version: Version,
+        nonce: Nonce,
+        reason: LeaveReason,
+        ctx: &Context<'_>,
+    ) -> Decided {
+        if matches!(reason, LeaveReason::TimedOut | LeaveReason::Missing)
+            && let Some(view) = self.attached_view(version, nonce, ctx)?
+        {
+            return Ok(Verdict::Reply(Reply::Granted(view)));
+        }
+        Ok(refuse(match self.state.body {
+            Body::Absent => Refusal::NotFound,
+            Body::Mutex(_) | Body::Semaphore(_) => Refusal::PassedOver,
+        }))
+    }
+
+    /// Undoes an acquire whose answer reached nobody.
+    pub(super) fn give_back(&mut self, version: Version, nonce: Nonce, ctx: &Context<'_>) -> Decided {
+        let done = Ok(Verdict::Reply(Reply::Done));
+        if self.end_attached(version, nonce, ctx)? {
+            self.settle(ctx)?;
+            return done;
+        }
+        if self.state.queue.len == 0 {
+            return done;
+        }
+        if let Some(found) = self.state.queue.find(version).map_err(Need::Version)? {
+            let place = self.state.queue.get(found).place;
+            if matches!(place, Place::Attached { nonce: attached, .. } if attached == nonce) {
+                self.remove_waiter(found, ctx.now);
+                self.settle(ctx)?;
+            }
+        }
+        done
+    }
+
+    /// Takes those waiters of a dead replica that this view knows out of the queue, or lets them keep their place for a
+    /// while without it.
+    pub(super) fn bury(&mut self, replica: ReplicaId, ctx: &Context<'_>) -> Decided {
+        let of_the_dead =
+            |place: &Place| matches!(place, Place::Attached { replica: theirs, .. } if *theirs == replica);
+        loop {
+            let queue = &self.state.queue;
+            let head = queue.head.iter().position(|waiter| of_the_dead(&waiter.place)).map(Found::Head);
+            let named =
+                || queue.named.iter().position(|(waiter, _)| of_the_dead(&waiter.place)).map(Found::Named);
+            let Some(found) = head.or_else(named) else { break };
+            self.detach(found, ctx);
+        }
+        self.settle(ctx)?;
+        Ok(Verdict::Reply(Reply::Done))
+    }
+
+    /// Removes a lock that nobody needs any more.
+    pub(super) fn sweep(
+        &mut self,
+        ended_before: Timestamp,
+        idle_since: Option<Timestamp>,
+        ctx: &Context<'_>,
+    ) -> Verdict {
+        if let Body::Mutex(mutex) = &self.state.body {
+            let grant = mutex.grant.as_ref();
+            let held = grant.is_some_and(|grant| grant.stands(ctx.now));
+            let goes_with_grant =
+                grant.is_some_and(|grant| grant.delete_on_release && grant.expires_at <= ended_before);
+            let idle = idle_since.is_some_and(|since| self.state.updated_at <= since);
+            if !held && self.state.queue.len == 0 && (goes_with_grant || idle) {
+                self.touch(ctx.now);
+                self.delete_body();
+            }
+        }
+        Verdict::Reply(Reply::Done)
+    }
+}

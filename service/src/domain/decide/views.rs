@@ -1,0 +1,102 @@
+//! How a state is shown.
+
+use super::{Working, acquire::DEFAULT_LEASE_MS};
+use crate::domain::{
+    Body, Grant, Holder, LockView, Mutex, NotGranted, NotGrantedReason, Now, Permit, Refusal, Semaphore,
+    SemaphoreView, reply::HeldView,
+};
+
+/// The most holders that a refusal names.
+const MOST_HOLDERS: usize = 10;
+
+impl Working {
+    pub(super) fn mutex_view(&self, mutex: &Mutex, grant: Option<&Grant>, now: Now) -> LockView {
+        LockView {
+            id: self.id.clone(),
+            is_permit: false,
+            held: grant.and_then(|grant| held_view(grant, now)),
+            fencing_token: self.state.token,
+            data: mutex.data.clone(),
+            lease_ms: grant.map_or(DEFAULT_LEASE_MS, |grant| grant.lease_ms),
+            waiters: self.state.queue.len,
+            created_at: self.state.created_at,
+            updated_at: self.state.updated_at,
+        }
+    }
+
+    pub(super) fn permit_view(&self, permit: &Permit, now: Now) -> LockView {
+        LockView { is_permit: true, waiters: self.state.queue.len, ..permit.view(self.id.clone(), now) }
+    }
+
+    pub(super) fn semaphore_view(&self, semaphore: &Semaphore, busy_count: i64) -> SemaphoreView {
+        SemaphoreView {
+            id: self.id.clone(),
+            max_size: semaphore.max_size,
+            busy_count,
+            waiters: self.state.queue.len,
+            lease_ms: semaphore.lease_ms,
+            created_at: self.state.created_at,
+            updated_at: self.state.updated_at,
+        }
+    }
+
+    pub(super) fn holders(&self, now: Now) -> Vec<Holder> {
+        match &self.state.body {
+            Body::Absent => Vec::new(),
+            Body::Mutex(mutex) => {
+                let standing = mutex.grant.as_ref().filter(|grant| grant.stands(now));
+                standing.map(|grant| holder(grant, now)).into_iter().collect()
+            }
+            Body::Semaphore(semaphore) => {
+                let standing = semaphore.permits.standing(now);
+                standing.into_iter().take(MOST_HOLDERS).map(|permit| holder(&permit.grant, now)).collect()
+            }
+        }
+    }
+
+    pub(super) fn not_granted(
+        &self,
+        reason: NotGrantedReason,
+        queue_position: Option<i64>,
+        now: Now,
+    ) -> Refusal {
+        let (holders, waiters) = (self.holders(now), self.state.queue.len);
+        Refusal::NotGranted(NotGranted { reason, holders, waiters, queue_position })
+    }
+}
+
+impl Permit {
+    /// The permit as it is shown, but for how many wait.
+    pub fn view(&self, id: crate::domain::KeyId, now: Now) -> LockView {
+        LockView {
+            id,
+            is_permit: true,
+            held: held_view(&self.grant, now),
+            fencing_token: self.grant.token,
+            data: self.data.clone(),
+            lease_ms: self.grant.lease_ms,
+            waiters: 0,
+            created_at: self.grant.acquired_at,
+            updated_at: self.updated_at,
+        }
+    }
+}
+
+fn held_view(grant: &Grant, now: Now) -> Option<HeldView> {
+    grant.stands(now).then(|| HeldView {
+        version: grant.version,
+        owner: grant.owner.clone(),
+        acquired_at: grant.acquired_at,
+        expires_at: grant.expires_at,
+        expires_in_ms: grant.expires_at.ms_since(now.at_most).max(0),
+        delete_on_release: grant.delete_on_release,
+    })
+}
+
+fn holder(grant: &Grant, now: Now) -> Holder {
+    Holder {
+        owner: grant.owner.clone(),
+        expires_at: grant.expires_at,
+        expires_in_ms: grant.expires_at.ms_since(now.at_most).max(0),
+    }
+}

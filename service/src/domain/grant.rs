@@ -1,0 +1,85 @@
+//! One grant of a mutex or of a permit, standing or ended.
+
+use super::{Nonce, Now, Owner, Timestamp, Token, Version};
+
+/// How much longer than it was granted for a lease may seem to last before the database's clock is taken to have
+/// stepped back, in milliseconds.
+const STEP_TOLERANCE_MS: i64 = 2_000;
+
+/// A grant: who holds, under which version and token, until when. It stays on record after it ended until the next
+/// grant takes its place, so that late heartbeats and releases can be told what became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// The grant's identity.
+    pub version: Version,
+    /// Whether the caller chose the version, and so can come back with it.
+    pub chosen: bool,
+    /// The fencing token.
+    pub token: Token,
+    /// Who holds it.
+    pub owner: Owner,
+    /// For how long it was granted, or last renewed, in milliseconds.
+    pub lease_ms: i64,
+    /// When it was granted.
+    pub acquired_at: Timestamp,
+    /// When its lease ends, or ended by release.
+    pub expires_at: Timestamp,
+    /// Given back: ended for good, whatever the clock says.
+    pub released: bool,
+    /// A mutex's row goes when this grant ends.
+    pub delete_on_release: bool,
+    /// The attachment whose answer carried the grant last.
+    pub nonce: Nonce,
+}
+
+impl Grant {
+    /// Whether the lease stands: neither released nor ended.
+    pub const fn stands(&self, now: Now) -> bool {
+        !self.released && !now.is_past(self.expires_at)
+    }
+
+    /// Cuts a lease that would last longer than it was granted for: the database's clock has stepped back.
+    /// Returns whether it did.
+    pub const fn cut_after_step_back(&mut self, now: Now) -> bool {
+        let latest = now.at_most.plus_ms(self.lease_ms);
+        if self.released || self.expires_at.ms_since(latest) <= STEP_TOLERANCE_MS {
+            return false;
+        }
+        self.expires_at = latest;
+        true
+    }
+}
+
+/// The versions of a key's last grants that callers chose and that were replaced by later grants, newest last.
+///
+/// A repeat of one of them by a client or a proxy is refused, and never granted a second time.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EndedVersions(Vec<Version>);
+
+impl EndedVersions {
+    /// How many are remembered.
+    pub const REMEMBERED: usize = 8;
+
+    /// Takes what the store kept, newest last.
+    pub fn new(versions: Vec<Version>) -> Self {
+        Self(versions)
+    }
+
+    /// The versions, newest last.
+    pub fn as_slice(&self) -> &[Version] {
+        &self.0
+    }
+
+    /// Whether the version ended lately.
+    pub fn contains(&self, version: Version) -> bool {
+        self.0.contains(&version)
+    }
+
+    /// Remembers one more, and forgets the oldest beyond [`Self::REMEMBERED`].
+    pub fn push(&mut self, version: Version) {
+        if self.0.len() == Self::REMEMBERED {
+            self.0.remove(0);
+        }
+        self.0.push(version);
+    }
+}

@@ -1,0 +1,52 @@
+//! Identities: of grants, writes, attachments, replicas.
+
+use std::fmt;
+
+use uuid::Uuid;
+
+/// The identity of one grant: what heartbeat and release must present. Made by the service or chosen by the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Version(pub Uuid);
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_hyphenated().fmt(f)
+    }
+}
+
+/// Marks one write of a key's row: random, 128 bits, never used twice.
+///
+/// Each write carries its own stamp and the stamp of the row it was decided on; the database applies it only to that
+/// row. A counter would not do: after a delete and create, or a failover that lost commits, the same number names
+/// another state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Stamp(pub Uuid);
+
+/// The fencing token: grows with every grant of a key, for ever. Below 2^53, so that every JSON reader keeps it exact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Token(pub i64);
+
+impl Token {
+    /// The token of the next grant.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
+
+/// One attachment of a caller to its place in a queue or to its grant.
+///
+/// Clean-up after a connection that went away names the nonce of that connection, so that a late clean-up of the first
+/// does not remove the second, which attached with the same version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Nonce(pub i64);
+
+/// One incarnation of a replica: a process, from the moment it first waits for something until it no longer does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ReplicaId(pub Uuid);
+
+impl fmt::Display for ReplicaId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_simple().fmt(f)
+    }
+}

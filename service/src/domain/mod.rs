@@ -1,0 +1,30 @@
+//! The rules of locking, and nothing else.
+//!
+//! `(state of a key, command, now) → (new state, reply, who is granted)` is plain code here: no I/O, no clock, no
+//! randomness, no runtime. What the rules need from outside (the database's time, fresh versions, who is dead) they are
+//! told. So they can be run a million times a second in a test, and they exist once, not once a dialect.
+//!
+//! A [`KeyState`] is a *view*: the key's row, and as much of its permits and its queue as a decision needs. A decision
+//! that needs more says so ([`Need`]) instead of guessing.
+
+mod command;
+mod decide;
+mod grant;
+mod ids;
+mod names;
+mod permits;
+mod queue;
+mod reply;
+mod state;
+mod time;
+
+pub use command::{Acquire, Command, DataEdit, Heartbeat, Kind, LeaveReason, Release};
+pub use decide::{Context, Decided, Effects, Need, Verdict, Working};
+pub use grant::{EndedVersions, Grant};
+pub use ids::{Nonce, ReplicaId, Stamp, Token, Version};
+pub use names::{Data, Key, KeyId, NameError, Owner, Tenant};
+pub use permits::{Permit, Permits};
+pub use queue::{Place, Queue, Waiter};
+pub use reply::{Holder, LockView, NotGranted, NotGrantedReason, Refusal, Reply, SemaphoreView};
+pub use state::{Body, KeyState, Mutex, Semaphore};
+pub use time::{Now, Timestamp};

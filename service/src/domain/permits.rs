@@ -1,0 +1,148 @@
+//! The permits of a semaphore, as far as they are known.
+
+use super::{Data, Grant, Now, Timestamp, Version};
+
+/// One slot of a semaphore and the grant that has it, or had it last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Permit {
+    /// The slot's number, from 0; it says nothing to callers.
+    pub slot: i32,
+    /// The grant; its version stays current until the slot is granted again.
+    pub grant: Grant,
+    /// The text stored with this permit.
+    pub data: Option<Data>,
+    /// When the permit last changed.
+    pub updated_at: Timestamp,
+}
+
+/// A view of a semaphore's permits: all of them, or those that end first and those asked for by version.
+///
+/// Invariant: every permit that is not known ends at `unknown_from` or later. So whether a free one is missing from the
+/// view can be told from the view, and no decision is O(n) in the permits.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Permits {
+    /// The permits known, in no order.
+    pub known: Vec<Permit>,
+    /// How many slots have ever been granted: the number of rows, known or not.
+    pub slots: i32,
+    /// The earliest end that an unknown permit can have; `None` when all are known.
+    pub unknown_from: Option<Timestamp>,
+    /// Versions that were looked for by name: if they are not among the known, they do not exist.
+    pub asked: Vec<Version>,
+    /// How many leases had not ended when it was counted, kept up to date since. Needed only where the rest of the view
+    /// does not tell: after a shrink to fewer permits than there are slots, and to show the number.
+    pub busy_counted: Option<i32>,
+}
+
+/// How many more permits may be granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// At least this many.
+    pub count: i32,
+    /// Not more either; otherwise the view must be loaded again to tell.
+    pub certain: bool,
+}
+
+impl Permits {
+    /// The index of the permit with this version; `Err` when the view does not tell.
+    pub fn find(&self, version: Version) -> Result<Option<usize>, Version> {
+        let found = self.known.iter().position(|permit| permit.grant.version == version);
+        if found.is_none() && self.unknown_from.is_some() && !self.asked.contains(&version) {
+            return Err(version);
+        }
+        Ok(found)
+    }
+
+    /// How many more permits may be granted of a semaphore of this size.
+    pub fn room(&self, max_size: i32, now: Now) -> Room {
+        let ended = self.known.iter().filter(|permit| !permit.grant.stands(now)).count();
+        let ended = i32::try_from(ended).unwrap_or(i32::MAX);
+        let unknown_may_have_ended = self.unknown_from.is_some_and(|end| now.is_past(end));
+        if self.slots <= max_size {
+            return Room { count: ended + (max_size - self.slots), certain: !unknown_may_have_ended };
+        }
+        let busy = match (self.busy_counted, self.unknown_from) {
+            (Some(busy), _) => busy,
+            (None, Some(_)) => return Room { count: 0, certain: false },
+            (None, None) => self.slots - ended,
+        };
+        let count = (max_size - busy).max(0);
+        // Without an ended slot at hand the place that is free cannot be granted from this view.
+        Room { count: count.min(ended), certain: count <= ended }
+    }
+
+    /// The slot to grant when there is room: the one that has been free the longest, else the next new one.
+    pub fn free_slot(&self, now: Now) -> i32 {
+        let ended = self.known.iter().filter(|permit| !permit.grant.stands(now));
+        let longest_free = ended.min_by_key(|permit| (permit.grant.expires_at, permit.slot));
+        longest_free.map_or(self.slots, |permit| permit.slot)
+    }
+
+    /// Puts a grant into a slot. Returns the grant that it replaces.
+    pub fn put(&mut self, permit: Permit) -> Option<Grant> {
+        if let Some(busy) = &mut self.busy_counted {
+            *busy += 1;
+        }
+        if permit.slot == self.slots {
+            self.slots += 1;
+            self.known.push(permit);
+            return None;
+        }
+        let known = self.known.iter_mut().find(|known| known.slot == permit.slot);
+        known.map(|known| std::mem::replace(known, permit).grant)
+    }
+
+    /// Notes that a standing permit was given back.
+    pub const fn note_released(&mut self) {
+        if let Some(busy) = &mut self.busy_counted {
+            *busy -= 1;
+        }
+    }
+
+    /// How many permits are out; `None` when the view does not tell.
+    pub fn busy(&self, now: Now) -> Option<i64> {
+        if self.unknown_from.is_none() {
+            let standing = self.known.iter().filter(|permit| permit.grant.stands(now)).count();
+            return i64::try_from(standing).ok();
+        }
+        self.busy_counted.map(i64::from)
+    }
+
+    /// Forgets what only one decision needed, and all but the permits that end first where there are many.
+    pub fn trim(&mut self, most: usize) {
+        self.asked = Vec::new();
+        self.busy_counted = None;
+        if self.known.len() > most {
+            self.known.sort_by_key(|permit| (permit.grant.expires_at, permit.slot));
+            let first_forgotten = self.known[most].grant.expires_at;
+            self.unknown_from =
+                Some(self.unknown_from.map_or(first_forgotten, |end| end.min(first_forgotten)));
+            self.known.truncate(most);
+        }
+    }
+
+    /// The end of the lease that ends next, as far as known.
+    pub fn next_end(&self, now: Now) -> Option<Timestamp> {
+        let standing = self.known.iter().filter(|permit| permit.grant.stands(now));
+        standing.map(|permit| permit.grant.expires_at).chain(self.unknown_from).min()
+    }
+
+    /// The grants that stand, those that end first in front.
+    pub fn standing(&self, now: Now) -> Vec<&Permit> {
+        let mut standing: Vec<_> = self.known.iter().filter(|permit| permit.grant.stands(now)).collect();
+        standing.sort_by_key(|permit| (permit.grant.expires_at, permit.slot));
+        standing
+    }
+
+    /// Whether any permit is out; `None` when the view does not tell.
+    pub fn any_standing(&self, now: Now) -> Option<bool> {
+        if self.known.iter().any(|permit| permit.grant.stands(now)) {
+            return Some(true);
+        }
+        match self.unknown_from {
+            None => Some(false),
+            Some(end) if now.is_past(end) => None,
+            Some(_) => Some(true),
+        }
+    }
+}

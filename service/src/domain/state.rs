@@ -1,0 +1,89 @@
+//! The state of one key.
+
+use super::{Data, EndedVersions, Grant, Now, Permits, Queue, Stamp, Timestamp, Token};
+
+/// A mutex: its data, and the grant that has it or had it last.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Mutex {
+    /// The text stored with the lock; it outlives grants.
+    pub data: Option<Data>,
+    /// The last grant, standing or ended; none where it was only created.
+    pub grant: Option<Grant>,
+}
+
+/// A semaphore: its size, and its permits as far as they are known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Semaphore {
+    /// How many permits may be out at a time, at least 1.
+    pub max_size: i32,
+    /// The lease of a permit that names none, in milliseconds.
+    pub lease_ms: i64,
+    /// The permits.
+    pub permits: Permits,
+}
+
+/// What a key is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Body {
+    /// Nothing: never created, or deleted. Its token, its ended versions and its queue go on all the same.
+    Absent,
+    /// A lock.
+    Mutex(Mutex),
+    /// A semaphore.
+    Semaphore(Semaphore),
+}
+
+/// Everything a decision needs to know of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyState {
+    /// The last write of the row; `None` where there is no row.
+    pub stamp: Option<Stamp>,
+    /// What the key is.
+    pub body: Body,
+    /// The last token granted; 0 where none is known.
+    pub token: Token,
+    /// Chosen versions whose grants were replaced.
+    pub ended: EndedVersions,
+    /// Those who wait.
+    pub queue: Queue,
+    /// When the lock or semaphore was created.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+}
+
+impl KeyState {
+    /// A key without a row.
+    pub fn absent() -> Self {
+        Self {
+            stamp: None,
+            body: Body::Absent,
+            token: Token::default(),
+            ended: EndedVersions::default(),
+            queue: Queue::default(),
+            created_at: Timestamp::default(),
+            updated_at: Timestamp::default(),
+        }
+    }
+
+    /// When somebody has to look at this key again although nobody wrote it: the next lease that ends, offer that
+    /// lapses or kept place that is lost. `None` where nobody waits.
+    pub fn next_event(&self, now: Now) -> Option<Timestamp> {
+        if self.queue.len == 0 {
+            return None;
+        }
+        let lease = match &self.body {
+            Body::Absent => None,
+            Body::Mutex(mutex) => {
+                let standing = mutex.grant.as_ref().filter(|grant| grant.stands(now));
+                standing.map(|grant| grant.expires_at)
+            }
+            Body::Semaphore(semaphore) => semaphore.permits.next_end(now),
+        };
+        let places = self.queue.head.iter().filter_map(|waiter| match waiter.place {
+            super::Place::Attached { offered_until, .. } => offered_until,
+            super::Place::Detached { until } => Some(until),
+        });
+        lease.into_iter().chain(places).min()
+    }
+}

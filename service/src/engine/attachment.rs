@@ -1,0 +1,111 @@
+//! A caller's attachment to what it asked for.
+//!
+//! A handler is dropped when its client disconnects, at any await. The attachment notices: a place in the queue is left,
+//! a grant that was not handed on is given back. Nothing of this touches the database from the handler: it only sends a
+//! message to the shard.
+
+use std::{sync::Arc, time::Instant};
+
+use tokio::sync::oneshot;
+
+use super::{
+    EngineError, Shared, chance,
+    envelope::{Answer, Envelope, Message},
+};
+use crate::domain::{Acquire, Command, KeyId, Nonce, Reply, Version};
+
+/// How far the acquire of this attachment got.
+#[derive(Debug)]
+enum Stage {
+    /// Nothing was asked, or it was answered without a grant, or the grant was delivered.
+    Settled,
+    /// Asked, not answered.
+    Asked(oneshot::Receiver<Answer>),
+    /// Granted, not delivered.
+    Granted,
+}
+
+/// One attachment: from the moment a caller asks for a lease until its answer has reached it.
+#[derive(Debug)]
+pub struct Attachment {
+    shared: Arc<Shared>,
+    id: KeyId,
+    version: Version,
+    chosen: bool,
+    nonce: Nonce,
+    stage: Stage,
+}
+
+impl Attachment {
+    pub(super) fn new(shared: Arc<Shared>, id: KeyId, chosen: Option<Version>) -> Self {
+        Self {
+            shared,
+            id,
+            version: chosen.unwrap_or_else(chance::version),
+            chosen: chosen.is_some(),
+            nonce: chance::nonce(),
+            stage: Stage::Settled,
+        }
+    }
+
+    /// The version of the grant-to-be.
+    pub const fn version(&self) -> Version {
+        self.version
+    }
+
+    /// What tells this attachment from others with the same version.
+    pub const fn nonce(&self) -> Nonce {
+        self.nonce
+    }
+
+    /// Asks for the lease and waits for the answer.
+    ///
+    /// # Errors
+    /// When the engine could not bring it to an answer; then nothing is held.
+    pub async fn acquire(mut self, acquire: Acquire) -> Result<(Reply, Self), EngineError> {
+        self.shared.admit()?;
+        let (sender, receiver) = oneshot::channel();
+        let envelope = Envelope {
+            id: self.id.clone(),
+            command: Command::Acquire(acquire),
+            reply: Some(sender),
+            arrived: Instant::now(),
+        };
+        self.stage = Stage::Asked(receiver);
+        self.shared.send(&self.id, Message::Command(envelope));
+        let Stage::Asked(receiver) = &mut self.stage else { unreachable!("it was just asked") };
+        let answer = receiver.await;
+        self.stage = Stage::Settled;
+        // The shard is gone only when the process ends.
+        let reply = answer.unwrap_or(Err(EngineError::Draining))?;
+        if matches!(reply, Reply::Granted(_)) {
+            self.stage = Stage::Granted;
+        }
+        Ok((reply, self))
+    }
+
+    /// The grant has reached its caller.
+    pub fn delivered(mut self) {
+        self.stage = Stage::Settled;
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        match &mut self.stage {
+            Stage::Settled => {}
+            Stage::Granted => self.shared.undelivered(&self.id, self.version, self.chosen, self.nonce),
+            Stage::Asked(receiver) => {
+                receiver.close();
+                // The answer may have been put there between the disconnect and now.
+                match receiver.try_recv() {
+                    Ok(Ok(Reply::Granted(_))) => {
+                        self.shared.undelivered(&self.id, self.version, self.chosen, self.nonce);
+                    }
+                    Ok(_) => {}
+                    Err(_) => self.shared.send(&self.id, Message::HungUp(self.nonce)),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! Everything random: versions, stamps, attachments, incarnations. No other place of the service mints any.
+
+use uuid::Uuid;
+
+use crate::domain::{Nonce, ReplicaId, Stamp, Version};
+
+/// A version for a caller that chose none.
+pub(super) fn version() -> Version {
+    Version(Uuid::new_v4())
+}
+
+/// A stamp for a write.
+pub(super) fn stamp() -> Stamp {
+    Stamp(Uuid::new_v4())
+}
+
+/// An attachment.
+pub(super) fn nonce() -> Nonce {
+    let (high, _) = Uuid::new_v4().as_u64_pair();
+    Nonce(high.cast_signed())
+}
+
+/// An incarnation of this replica.
+pub(super) fn replica() -> ReplicaId {
+    ReplicaId(Uuid::new_v4())
+}

@@ -1,0 +1,136 @@
+//! A command on its way through the engine, and the answers that the engine itself gives.
+
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use crate::domain::{Command, KeyId, Nonce, Reply};
+
+/// Why the engine could not bring a command to an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum EngineError {
+    /// More acquires are queued than can be served in time.
+    #[error("overloaded")]
+    Overloaded,
+    /// The database did not answer in time; nothing was written.
+    #[error("the database is out of reach")]
+    Unreachable,
+    /// The database may have written the command, and could not be asked in time. What it may have given is given back.
+    #[error("the outcome is unknown")]
+    UnknownFate,
+    /// The database refuses this one command; the cause is in the log.
+    #[error("the database refused the write")]
+    Rejected,
+    /// The service is shutting down.
+    #[error("the service is shutting down")]
+    Draining,
+    /// The write took longer than the lease.
+    #[error("the lease ended before it could be answered")]
+    LeaseOver,
+    /// This replica was taken for dead by the others, and its waiters lost their places.
+    #[error("the place in the queue was lost")]
+    PlaceLost,
+}
+
+impl EngineError {
+    /// What the caller is told.
+    pub const fn reason(self) -> &'static str {
+        match self {
+            Self::Overloaded => "the service is overloaded; ask again in a moment",
+            Self::Unreachable => "the database is out of reach",
+            Self::UnknownFate => {
+                "the database broke off, and whether the request was carried out is not known; \
+                 what it may have granted is given back"
+            }
+            Self::Rejected => "the database refused the request",
+            Self::Draining => "the service is shutting down",
+            Self::LeaseOver => "the database took longer than the lease; ask again",
+            Self::PlaceLost => "the place in the queue was lost; ask again",
+        }
+    }
+
+    /// A short name for metrics.
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Self::Overloaded => "overloaded",
+            Self::Unreachable => "unreachable",
+            Self::UnknownFate => "unknown_fate",
+            Self::Rejected => "rejected",
+            Self::Draining => "draining",
+            Self::LeaseOver => "lease_over",
+            Self::PlaceLost => "place_lost",
+        }
+    }
+}
+
+/// What a caller gets.
+pub(super) type Answer = Result<Reply, EngineError>;
+
+/// Where an answer goes.
+pub(super) type ReplySender = oneshot::Sender<Answer>;
+
+/// A command, and who waits for its answer.
+#[derive(Debug)]
+pub(super) struct Envelope {
+    /// Which key.
+    pub(super) id: KeyId,
+    /// What is asked.
+    pub(super) command: Command,
+    /// Who asked; the engine's own commands answer nobody.
+    pub(super) reply: Option<ReplySender>,
+    /// When it came in, on the monotonic clock.
+    pub(super) arrived: Instant,
+}
+
+impl Envelope {
+    /// A command of the engine's own.
+    pub(super) fn internal(id: KeyId, command: Command, arrived: Instant) -> Self {
+        Self { id, command, reply: None, arrived }
+    }
+}
+
+/// What a shard is sent. Results of its own loads and commits come the same way, so that one queue orders everything.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// A command.
+    Command(Envelope),
+    /// The caller of a waiting acquire went away.
+    HungUp(Nonce),
+    /// A grant reached nobody.
+    Undelivered {
+        /// Which key.
+        id: KeyId,
+        /// The grant.
+        version: crate::domain::Version,
+        /// Whether its caller chose the version, and can ask again.
+        chosen: bool,
+        /// The attachment.
+        nonce: Nonce,
+    },
+    /// A load came back.
+    Loaded(Box<super::shard::LoadDone>),
+    /// A commit came back.
+    Committed(Box<super::shard::CommitDone>),
+    /// A decision under the database's lock found nothing to write.
+    Reload(Box<super::work::Work>),
+    /// This replica is known to the others now: what had to wait for that can go on.
+    Joined,
+    /// Look at all keys that somebody here waits for: a replica died, or hints may have been missed.
+    LookAround,
+    /// The waiters of this replica as the database knows them: who is missing there has to be looked after.
+    Audit(Box<Audit>),
+    /// Answer all who wait 503 and take them out of their queues. `draining` is for good.
+    Evict {
+        /// Whether the service stops.
+        draining: bool,
+    },
+}
+
+/// What the database knows of this replica's waiters.
+#[derive(Debug)]
+pub(super) struct Audit {
+    /// The attachments found, with their keys.
+    pub(super) found: rustc_hash::FxHashMap<Nonce, crate::store::WaitingRow>,
+    /// When the question was sent: who came later is not missing.
+    pub(super) asked: Instant,
+}

@@ -1,0 +1,396 @@
+//! Being known to the other replicas, and knowing which of them live.
+//!
+//! A replica is an incarnation with a beat counter in a row; it has one only while somebody waits at it, so an idle
+//! replica asks the database for nothing. Another one is dead when its counter has not moved for 3 s of this replica's
+//! monotonic clock while this replica's own beats went through: never by comparing timestamps, or a database that was
+//! away for 10 s would kill every replica but the first.
+//!
+//! Four loops, each while there is membership: the beat; the look for offers to this replica's waiters; the listener for
+//! hints, where the database can push them; the audit of waiters against their rows.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use rustc_hash::FxHashMap;
+use tokio::sync::Notify;
+
+use super::{
+    Shared, chance,
+    envelope::{Audit, Envelope, Message},
+};
+use crate::{
+    domain::{Command, KeyId, ReplicaId},
+    store::{Beat, StoreError},
+};
+
+/// The pause between two beats.
+const BEAT: Duration = Duration::from_secs(1);
+/// A counter that has not moved for so long is a dead replica's.
+const DEAD_AFTER: Duration = Duration::from_secs(3);
+/// If our own beats were further apart, nobody else's silence means anything.
+const OWN_GAP: Duration = Duration::from_millis(2_500);
+/// The pause before joining is tried again.
+const JOIN_AGAIN: Duration = Duration::from_millis(200);
+/// The pause between two looks for offers where other replicas live and nobody pushes: at most 40 a second.
+const LOOK_SHARED: Duration = Duration::from_millis(28);
+/// The pause between two looks where offers are pushed, or where no other replica lives.
+const LOOK_FALLBACK: Duration = Duration::from_secs(1);
+/// Membership ends after so long without a waiter.
+const LINGER: Duration = Duration::from_secs(30);
+/// Longer than any statement of an earlier decision can still be under way.
+const SETTLED_AFTER: Duration = Duration::from_secs(15);
+/// Keys of a dead replica's waiters that are looked at in one go.
+const BURIED_AT_ONCE: u32 = 500;
+
+/// What the shards read of it.
+#[derive(Debug)]
+pub(super) struct Membership {
+    /// This replica, while the others know it. Held only to copy.
+    me: Mutex<Option<ReplicaId>>,
+    /// Replicas that are dead. Replaced as a whole; held only to clone the `Arc`.
+    dead: Mutex<Arc<BTreeSet<ReplicaId>>>,
+    /// Somebody wants to wait.
+    wanted: Notify,
+    /// Whether other replicas live.
+    has_peers: std::sync::atomic::AtomicBool,
+    /// Whether offers are pushed to this replica.
+    is_pushed: std::sync::atomic::AtomicBool,
+}
+
+impl Default for Membership {
+    fn default() -> Self {
+        Self {
+            me: Mutex::default(),
+            dead: Mutex::default(),
+            wanted: Notify::new(),
+            has_peers: false.into(),
+            is_pushed: false.into(),
+        }
+    }
+}
+
+impl Membership {
+    /// This replica, if the others know it.
+    pub(super) fn me(&self) -> Option<ReplicaId> {
+        *self.me.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The dead.
+    pub(super) fn dead(&self) -> Arc<BTreeSet<ReplicaId>> {
+        self.dead.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Somebody wants to wait.
+    pub(super) fn want(&self) {
+        self.wanted.notify_one();
+    }
+
+    fn set_me(&self, me: Option<ReplicaId>) {
+        *self.me.lock().unwrap_or_else(PoisonError::into_inner) = me;
+    }
+
+    fn add_dead(&self, replica: ReplicaId) -> bool {
+        let mut dead = self.dead.lock().unwrap_or_else(PoisonError::into_inner);
+        if dead.contains(&replica) {
+            return false;
+        }
+        let mut more = BTreeSet::clone(&dead);
+        more.insert(replica);
+        *dead = Arc::new(more);
+        true
+    }
+}
+
+/// Joins when somebody wants to wait, and parts when nobody has for long. Never returns.
+pub(super) async fn run(shared: Arc<Shared>) {
+    loop {
+        shared.membership.wanted.notified().await;
+        let me = join(&shared).await;
+        let hints = tokio::spawn(listen(shared.clone(), me));
+        let looks = tokio::spawn(look_for_offers(shared.clone(), me));
+        stay(&shared, me).await;
+        hints.abort();
+        looks.abort();
+    }
+}
+
+async fn join(shared: &Shared) -> ReplicaId {
+    loop {
+        let me = chance::replica();
+        match shared.store.join(me).await {
+            Ok(()) => {
+                shared.membership.set_me(Some(me));
+                shared.broadcast(|| Message::Joined);
+                tracing::debug!(replica = %me, "known to the other replicas");
+                return me;
+            }
+            Err(error) => {
+                shared.report_outage(&error);
+                tokio::time::sleep(JOIN_AGAIN).await;
+            }
+        }
+    }
+}
+
+/// Beats, watches the others, and audits, until membership ends.
+async fn stay(shared: &Arc<Shared>, me: ReplicaId) {
+    let mut watch = Watch::default();
+    let mut idle_since = None;
+    let mut beats = 0_u64;
+    let mut ticks = tokio::time::interval(BEAT);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        match shared.store.beat(me).await {
+            Ok(beat) if !beat.known => {
+                tracing::warn!(replica = %me, "the other replicas took this one for dead; its waiters lost their places");
+                shared.membership.set_me(None);
+                shared.broadcast(|| Message::Evict { draining: false });
+                return;
+            }
+            Ok(beat) => on_beat(shared, me, &beat, &mut watch),
+            Err(error) => shared.report_outage(&error),
+        }
+        if shared.waiting.load(Ordering::Relaxed) > 0 {
+            idle_since = None;
+            audit(shared, me).await;
+            if beats.is_multiple_of(10) {
+                find_unknown(shared).await;
+            }
+            beats += 1;
+        } else if shared.is_draining() || idle_since.get_or_insert_with(Instant::now).elapsed() >= LINGER {
+            if part(shared, me).await {
+                return;
+            }
+            idle_since = None;
+        }
+    }
+}
+
+/// Ends membership, unless somebody began to wait just now. Returns whether it did.
+async fn part(shared: &Shared, me: ReplicaId) -> bool {
+    shared.membership.set_me(None);
+    if !shared.is_draining() {
+        let settled = Instant::now() + SETTLED_AFTER;
+        while Instant::now() < settled {
+            // The row must not look dead while a statement that names it may be under way.
+            if let Err(error) = shared.store.beat(me).await {
+                shared.report_outage(&error);
+            }
+            tokio::time::sleep(BEAT).await;
+        }
+        if shared.waiting.load(Ordering::Relaxed) > 0 {
+            shared.membership.set_me(Some(me));
+            shared.broadcast(|| Message::Joined);
+            return false;
+        }
+    }
+    if let Err(error) = shared.store.part(me, None).await {
+        shared.report_outage(&error);
+    }
+    true
+}
+
+/// What this replica has seen of the others.
+#[derive(Debug, Default)]
+struct Watch {
+    /// Each peer's counter, and since when it has stood there.
+    seen: FxHashMap<ReplicaId, (i64, Instant)>,
+    /// When our own last beat went through.
+    own: Option<Instant>,
+}
+
+impl Watch {
+    /// Takes note of the counters. Returns those who are dead.
+    fn note(&mut self, me: ReplicaId, beat: &Beat, now: Instant) -> Vec<(ReplicaId, i64)> {
+        let gap = self.own.replace(now).is_none_or(|own| now.duration_since(own) > OWN_GAP);
+        let mut seen = FxHashMap::default();
+        let mut dead = Vec::new();
+        for peer in beat.peers.iter().filter(|peer| peer.replica != me) {
+            let since = match self.seen.get(&peer.replica) {
+                Some((counter, since)) if *counter == peer.beat && !gap => *since,
+                Some(_) | None => now,
+            };
+            if now.duration_since(since) >= DEAD_AFTER {
+                dead.push((peer.replica, peer.beat));
+            }
+            seen.insert(peer.replica, (peer.beat, since));
+        }
+        self.seen = seen;
+        dead
+    }
+}
+
+fn on_beat(shared: &Arc<Shared>, me: ReplicaId, beat: &Beat, watch: &mut Watch) {
+    let dead = watch.note(me, beat, Instant::now());
+    shared.membership.has_peers.store(watch.seen.len() > dead.len(), Ordering::Relaxed);
+    for (replica, counter) in dead {
+        if shared.membership.add_dead(replica) {
+            tracing::warn!(%replica, "a replica has stopped beating; its waiters leave their queues");
+            metrics::counter!("db_locks_replicas_buried_total").increment(1);
+            shared.broadcast(|| Message::LookAround);
+            tokio::spawn(bury(shared.clone(), replica, Some(counter)));
+        }
+    }
+}
+
+/// Replicas that have waiters and no row died while they were being buried, or parted too early.
+async fn find_unknown(shared: &Arc<Shared>) {
+    match shared.store.unknown_replicas().await {
+        Ok(replicas) => {
+            for replica in replicas {
+                shared.membership.add_dead(replica);
+                tokio::spawn(bury(shared.clone(), replica, None));
+            }
+        }
+        Err(error) => shared.report_outage(&error),
+    }
+}
+
+/// Takes a dead replica's waiters out of all queues, a bounded piece at a time, then its row.
+pub(super) async fn bury(shared: Arc<Shared>, replica: ReplicaId, beat: Option<i64>) {
+    const PIECE: Duration = Duration::from_millis(100);
+    const MOST_PIECES: usize = 3_000;
+    for _ in 0..MOST_PIECES {
+        match shared.store.keys_waited_for(replica, BURIED_AT_ONCE).await {
+            Ok(ids) if ids.is_empty() => {
+                if let Err(error) = shared.store.part(replica, beat).await {
+                    shared.report_outage(&error);
+                }
+                return;
+            }
+            Ok(ids) => {
+                for id in ids {
+                    shared.command(id, Command::Bury { replica });
+                }
+            }
+            Err(error) => shared.report_outage(&error),
+        }
+        tokio::time::sleep(PIECE).await;
+    }
+}
+
+/// One query a replica, not one a waiter, looks for offers to its waiters, only while it has any.
+async fn look_for_offers(shared: Arc<Shared>, me: ReplicaId) {
+    let membership = &shared.membership;
+    loop {
+        let pushed = membership.is_pushed.load(Ordering::Relaxed);
+        let alone = !membership.has_peers.load(Ordering::Relaxed);
+        tokio::time::sleep(if pushed || alone { LOOK_FALLBACK } else { LOOK_SHARED }).await;
+        if shared.waiting.load(Ordering::Relaxed) == 0 {
+            continue;
+        }
+        match shared.store.offers(me).await {
+            Ok(ids) => {
+                let event = if pushed { "missed" } else { "found" };
+                let offers = metrics::counter!("db_locks_handover_notifications_total", "event" => event);
+                offers.increment(ids.len() as u64);
+                settle_all(&shared, ids);
+            }
+            Err(error) => shared.report_outage(&error),
+        }
+    }
+}
+
+fn settle_all(shared: &Shared, ids: Vec<KeyId>) {
+    for id in ids {
+        shared.command(id, Command::Settle);
+    }
+}
+
+/// Listens for hints where the database can push them.
+async fn listen(shared: Arc<Shared>, me: ReplicaId) {
+    loop {
+        let result = listen_once(&shared, me).await;
+        shared.membership.is_pushed.store(false, Ordering::Relaxed);
+        match result {
+            Ok(()) => return,
+            Err(error) => shared.report_outage(&error),
+        }
+        tokio::time::sleep(BEAT).await;
+    }
+}
+
+async fn listen_once(shared: &Shared, me: ReplicaId) -> Result<(), StoreError> {
+    let received = metrics::counter!("db_locks_handover_notifications_total", "event" => "received");
+    let Some(mut hints) = shared.store.hints(me).await? else { return Ok(()) };
+    loop {
+        // What came before the listener did, or while it was away, was not pushed.
+        settle_all(shared, shared.store.offers(me).await?);
+        shared.membership.is_pushed.store(true, Ordering::Relaxed);
+        while let Some(id) = hints.next().await? {
+            received.increment(1);
+            shared.command(id, Command::Settle);
+        }
+        shared.membership.is_pushed.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Compares the number of waiters with the rows, and if they differ, who they are.
+async fn audit(shared: &Arc<Shared>, me: ReplicaId) {
+    let asked = Instant::now();
+    let result = async {
+        let rows = shared.store.count_waiting(me).await?;
+        if usize::try_from(rows).is_ok_and(|rows| rows == shared.waiting.load(Ordering::Relaxed)) {
+            return Ok(());
+        }
+        let mut found: Vec<FxHashMap<_, _>> = vec![FxHashMap::default(); shared.shard_count()];
+        for row in shared.store.waiting(me).await? {
+            found[shared.shard_of(&row.id)].insert(row.nonce, row);
+        }
+        for (shard, found) in found.into_iter().enumerate() {
+            shared.send_to(shard, Message::Audit(Box::new(Audit { found, asked })));
+        }
+        Ok(())
+    };
+    if let Err(error) = result.await {
+        shared.report_outage(&error);
+    }
+}
+
+impl Shared {
+    /// Sends a command of the engine's own to the shard of its key.
+    pub(super) fn command(&self, id: KeyId, command: Command) {
+        let envelope = Envelope::internal(id.clone(), command, Instant::now());
+        self.send(&id, Message::Command(envelope));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{domain::Timestamp, store::Peer};
+
+    fn beat(peers: &[(ReplicaId, i64)]) -> Beat {
+        let peers = peers.iter().map(|&(replica, beat)| Peer { replica, beat }).collect();
+        Beat { known: true, peers, told: Timestamp(0) }
+    }
+
+    /// Guards invariant 6: the queue behind a killed replica moves.
+    #[test]
+    fn a_counter_that_stands_still_for_three_seconds_is_a_dead_replica() {
+        let (me, other) = (chance::replica(), chance::replica());
+        let start = Instant::now();
+        let mut watch = Watch::default();
+        for second in 0..3 {
+            let at = start + Duration::from_secs(second);
+            assert!(watch.note(me, &beat(&[(other, 7)]), at).is_empty(), "after {second} s");
+        }
+        let dead = watch.note(me, &beat(&[(other, 7)]), start + Duration::from_secs(3));
+        assert_eq!(dead, vec![(other, 7)]);
+    }
+
+    /// Guards invariant 8: no timestamps are compared, and an outage of the database kills nobody.
+    #[test]
+    fn a_database_that_was_away_for_ten_seconds_kills_nobody() {
+        let (me, other) = (chance::replica(), chance::replica());
+        let start = Instant::now();
+        let mut watch = Watch::default();
+        watch.note(me, &beat(&[(other, 7)]), start);
+        assert!(watch.note(me, &beat(&[(other, 7)]), start + Duration::from_secs(10)).is_empty());
+        assert!(watch.note(me, &beat(&[(other, 8)]), start + Duration::from_secs(11)).is_empty());
+    }
+}

@@ -1,0 +1,266 @@
+//! A shard: one task that owns the commands, the memory and the waiters of its keys.
+//!
+//! Everything that happens to a key happens here, one after another, so nothing of a shard is shared or locked. While
+//! one batch is being written, commands gather; the next batch takes all of them, each key once. Loads and commits run
+//! in tasks of their own and come back as messages: a caller that goes away drops no statement half-way.
+//!
+//! A key is *busy* while a load or a commit for it is under way; commands that arrive meanwhile are parked, so that no
+//! two decisions on a key overlap within a replica.
+
+mod batch;
+mod outcome;
+mod waiting;
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
+
+use rustc_hash::FxHashMap;
+use tokio::sync::mpsc;
+
+pub(super) use self::outcome::{CommitDone, LoadDone};
+use self::{batch::Batch, waiting::LocalWaiter};
+use super::{
+    Shared,
+    envelope::{Envelope, Message},
+    foresight::Foresight,
+    memory::Memory,
+    timers::Timers,
+    work::Work,
+};
+use crate::domain::{Command, KeyId, KeyState, Nonce};
+
+/// What a shard has set a timer for.
+#[derive(Debug)]
+enum Task {
+    /// A waiter has waited as long as it wanted to.
+    Deadline(Nonce),
+    /// The lease on a key ends, or an offer lapses.
+    Key(KeyId),
+    /// A work is tried again.
+    Retry(Box<Work>),
+    /// An undelivered grant was kept long enough.
+    GiveBack(Box<Envelope>),
+    /// Works may have waited too long for this replica to become known.
+    CheckJoin,
+}
+
+/// One shard.
+pub(super) struct Shard {
+    /// What all shards of a replica share.
+    shared: Arc<Shared>,
+    /// Which of them this is.
+    number: usize,
+    /// Commands and results.
+    inbox: mpsc::UnboundedReceiver<Message>,
+    /// The other end, for results.
+    outbox: mpsc::UnboundedSender<Message>,
+    /// Heartbeats, releases and the engine's own commands that wait for the next batch.
+    urgent: VecDeque<Envelope>,
+    /// Acquires that wait for the next batch.
+    acquires: VecDeque<Envelope>,
+    /// Commands for keys that are busy.
+    parked: FxHashMap<KeyId, Vec<Envelope>>,
+    /// Works that are decided on fresh states and wait for the next commit.
+    decided: Vec<batch::Decided>,
+    /// Works that wait for the next load.
+    to_load: Vec<Work>,
+    /// Works that wait until this replica is known to the others.
+    to_join: Vec<Work>,
+    /// Batches to be written again, in halves, to find the one that the database refuses.
+    halves: VecDeque<Batch>,
+    /// Whether a commit is under way. One at a time: what arrives meanwhile shares the next.
+    committing: bool,
+    /// Whether a load is under way.
+    loading: bool,
+    /// What it remembers.
+    memory: Memory,
+    /// How far memory and guesses can be trusted.
+    foresight: Foresight,
+    /// Acquires of this replica that stand in queues, by attachment.
+    waiters: FxHashMap<Nonce, LocalWaiter>,
+    /// How many of them wait for a key.
+    waited_for: FxHashMap<KeyId, usize>,
+    /// What is due when.
+    timers: Timers<Task>,
+    /// The timer of each key that has one.
+    key_timers: FxHashMap<KeyId, (Instant, u64)>,
+    /// Whether the service stops.
+    draining: bool,
+}
+
+impl Shard {
+    /// A shard that is not running yet.
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        number: usize,
+        inbox: mpsc::UnboundedReceiver<Message>,
+        outbox: mpsc::UnboundedSender<Message>,
+        memory_bytes: usize,
+    ) -> Self {
+        Self {
+            shared,
+            number,
+            inbox,
+            outbox,
+            urgent: VecDeque::new(),
+            acquires: VecDeque::new(),
+            parked: FxHashMap::default(),
+            decided: Vec::new(),
+            to_load: Vec::new(),
+            to_join: Vec::new(),
+            halves: VecDeque::new(),
+            committing: false,
+            loading: false,
+            memory: Memory::new(memory_bytes, Instant::now()),
+            foresight: Foresight::default(),
+            waiters: FxHashMap::default(),
+            waited_for: FxHashMap::default(),
+            timers: Timers::default(),
+            key_timers: FxHashMap::default(),
+            draining: false,
+        }
+    }
+
+    /// Runs until nobody can send to it any more.
+    pub(super) async fn run(mut self) {
+        loop {
+            let next_timer = self.timers.next_at().into_iter().chain(self.memory.turns_at()).min();
+            let first = match next_timer {
+                None => self.inbox.recv().await,
+                Some(at) => tokio::select! {
+                    biased;
+                    message = self.inbox.recv() => message,
+                    () = tokio::time::sleep_until(at.into()) => {
+                        self.on_time();
+                        self.proceed();
+                        continue;
+                    }
+                },
+            };
+            let Some(first) = first else { return };
+            self.on_message(first);
+            while let Ok(message) = self.inbox.try_recv() {
+                self.on_message(message);
+            }
+            self.on_time();
+            self.proceed();
+        }
+    }
+
+    fn on_message(&mut self, message: Message) {
+        match message {
+            Message::Command(envelope) => self.enqueue(envelope),
+            Message::HungUp(nonce) => self.on_hung_up(nonce),
+            Message::Undelivered { id, version, chosen, nonce } => {
+                self.on_undelivered(id, version, chosen, nonce)
+            }
+            Message::Loaded(done) => self.on_loaded(*done),
+            Message::Committed(done) => self.on_committed(*done),
+            Message::Reload(work) => self.retry(*work, Instant::now()),
+            Message::Joined => {
+                let works = std::mem::take(&mut self.to_join);
+                self.to_load.extend(works);
+            }
+            Message::LookAround => self.look_around(),
+            Message::Audit(audit) => self.on_audit(&audit),
+            Message::Evict { draining } => {
+                self.draining |= draining;
+                self.evict();
+            }
+        }
+    }
+
+    /// Puts a command in line for the next batch.
+    fn enqueue(&mut self, envelope: Envelope) {
+        if let Some(parked) = self.parked.get_mut(&envelope.id) {
+            parked.push(envelope);
+        } else if envelope.command.is_urgent() {
+            self.urgent.push_back(envelope);
+        } else {
+            self.acquires.push_back(envelope);
+        }
+    }
+
+    /// Puts a command of the engine's own in line.
+    fn enqueue_internal(&mut self, id: KeyId, command: Command) {
+        self.enqueue(Envelope::internal(id, command, Instant::now()));
+    }
+
+    fn on_time(&mut self) {
+        let now = Instant::now();
+        while let Some(task) = self.timers.pop_due(now) {
+            match task {
+                Task::Deadline(nonce) => self.on_deadline(nonce),
+                Task::Key(id) => {
+                    self.key_timers.remove(&id);
+                    self.enqueue_internal(id, Command::Settle);
+                }
+                Task::Retry(work) => self.retry(*work, now),
+                Task::GiveBack(envelope) => self.enqueue(*envelope),
+                Task::CheckJoin => self.check_join(),
+            }
+        }
+        if self.memory.turns_at().is_some_and(|at| at <= now) {
+            self.memory.turn(now);
+        }
+    }
+
+    /// Starts what can be started: a commit if none is under way, a load if none is.
+    fn proceed(&mut self) {
+        if !self.committing {
+            self.next_batch();
+        }
+        if !self.loading && !self.to_load.is_empty() {
+            self.next_load();
+        }
+        let idle = self.is_idle();
+        self.shared.note_idle(self.number, idle);
+    }
+
+    fn is_idle(&self) -> bool {
+        !self.committing
+            && !self.loading
+            && self.urgent.is_empty()
+            && self.parked.is_empty()
+            && self.waiters.is_empty()
+    }
+
+    /// Sees to it that the key is looked at when time changes something for those who wait for it.
+    fn set_key_timer(&mut self, id: &KeyId, state: &KeyState) {
+        const SOONEST: std::time::Duration = std::time::Duration::from_millis(1);
+        let now = Instant::now();
+        let event = self.shared.clock.now(now).and_then(|time| state.next_event(time));
+        let at = event.and_then(|event| self.shared.clock.instant_of(event));
+        let at = at.map(|at| at.max(now + SOONEST));
+        match (at, self.key_timers.get(id)) {
+            (Some(at), Some((set, _))) if at == *set => return,
+            (_, Some((_, number))) => self.timers.stop(*number),
+            (None, None) => return,
+            (Some(_), None) => {}
+        }
+        match at {
+            Some(at) => {
+                let number = self.timers.set(at, Task::Key(id.clone()));
+                self.key_timers.insert(id.clone(), (at, number));
+            }
+            None => {
+                self.key_timers.remove(id);
+            }
+        }
+    }
+
+    /// The key is no longer busy: what was parked can go on.
+    fn unpark(&mut self, id: &KeyId) {
+        for envelope in self.parked.remove(id).unwrap_or_default() {
+            self.enqueue(envelope);
+        }
+    }
+
+    /// Counts what is queued, so that the door can refuse acquires before they pile up.
+    fn note_taken(&self, commands: usize) {
+        self.shared.queued.fetch_sub(commands, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,302 @@
+//! What came back from the database: answers, lost races, and failures.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    super::{
+        envelope::{EngineError, Envelope},
+        work::{Attempt, Work},
+    },
+    Shard, Task,
+    batch::{Basis, Batch},
+};
+use crate::{
+    domain::{Body, Command, Effects, KeyState, Reply, Verdict},
+    store::{Committed, Loaded, StoreError, Write},
+};
+
+/// Races that a key may lose in a row before it is decided under the database's lock.
+const MOST_RACES: u8 = 3;
+
+/// How long a command is tried before its caller is answered 503.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The pause before a work is tried again that the database could not take.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// The pause where the database itself asks to try again.
+const RETRY_SOON: Duration = Duration::from_millis(5);
+
+/// A commit that came back.
+#[derive(Debug)]
+pub(in super::super) struct CommitDone {
+    pub(super) batch: Batch,
+    pub(super) result: Result<Committed, StoreError>,
+    pub(super) sent: Instant,
+    pub(super) received: Instant,
+    /// A commit under the database's lock, beside the shard's own.
+    pub(super) locked: bool,
+}
+
+/// A load that came back.
+#[derive(Debug)]
+pub(in super::super) struct LoadDone {
+    pub(super) works: Vec<Work>,
+    pub(super) result: Result<Loaded, StoreError>,
+    pub(super) sent: Instant,
+    pub(super) received: Instant,
+}
+
+impl Shard {
+    pub(super) fn on_loaded(&mut self, done: LoadDone) {
+        let LoadDone { works, result, sent, received } = done;
+        self.loading = false;
+        let loaded = match result {
+            Ok(loaded) => loaded,
+            Err(error) => return self.postpone_all(works, &error),
+        };
+        self.shared.clock.observe(loaded.told, sent, received);
+        let now = self.shared.clock.reckon(loaded.told, sent, Instant::now());
+        let surroundings = self.shared.surroundings();
+        for (mut work, state) in works.into_iter().zip(loaded.states) {
+            let applied = work.attempts.iter().position(|attempt| Some(attempt.stamp) == state.stamp);
+            if let Some(index) = applied {
+                let attempt = work.attempts.swap_remove(index);
+                let raised = state.token.0 - attempt.token.0;
+                self.finish(work, attempt.verdicts, attempt.effects, state, raised);
+            } else {
+                self.decide(work, state, Basis::Loaded, &surroundings.context(now));
+            }
+        }
+    }
+
+    pub(super) fn on_committed(&mut self, done: CommitDone) {
+        let CommitDone { mut batch, result, sent, received, locked } = done;
+        if !locked {
+            self.committing = false;
+        }
+        match result {
+            Ok(committed) => {
+                self.shared.clock.observe(committed.told, sent, received);
+                self.on_written(batch, &committed);
+            }
+            Err(StoreError::Rejected(_)) if batch.writes.len() > 1 => {
+                let second = batch.split();
+                self.halves.push_back(batch);
+                self.halves.push_back(second);
+            }
+            Err(error @ StoreError::Rejected(_)) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "the database refuses a write");
+                for side in batch.sides {
+                    self.fail(side.work, EngineError::Rejected);
+                }
+            }
+            Err(error @ StoreError::Unknown(_)) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "a commit's fate is unknown; asking for it"
+                );
+                self.on_unknown(batch);
+            }
+            Err(error @ (StoreError::Unreachable(_) | StoreError::Transient(_) | StoreError::Schema(_))) => {
+                let works = batch.sides.into_iter().map(|side| side.work).collect();
+                self.postpone_all(works, &error);
+            }
+        }
+    }
+
+    fn on_written(&mut self, batch: Batch, committed: &Committed) {
+        for ((write, side), token) in batch.writes.into_iter().zip(batch.sides).zip(&committed.tokens) {
+            match side.basis {
+                Basis::Loaded => {}
+                Basis::Remembered => self.foresight.note(false, token.is_some()),
+                Basis::GuessedAbsent => self.foresight.note(true, token.is_some()),
+            }
+            let mut work = side.work;
+            let Some(token) = *token else {
+                work.races_lost += 1;
+                self.shared.metrics.lost_race();
+                if work.races_lost >= MOST_RACES {
+                    self.commit_locked(work);
+                } else {
+                    self.to_load.push(work);
+                }
+                continue;
+            };
+            let Write { stamp, working, .. } = write;
+            let (mut state, effects) = (working.state, working.effects);
+            let raised = token.0 - state.token.0;
+            state.stamp = Some(stamp);
+            if raised != 0 {
+                state.token = token;
+                if let Body::Mutex(mutex) = &mut state.body
+                    && let Some(grant) = &mut mutex.grant
+                {
+                    grant.token = token;
+                }
+            }
+            self.finish(work, side.verdicts, effects, state, raised);
+        }
+    }
+
+    /// The statement was sent and no answer came: ask what stands, and decide again where it was not applied.
+    fn on_unknown(&mut self, batch: Batch) {
+        for (write, side) in batch.writes.into_iter().zip(batch.sides) {
+            let mut work = side.work;
+            work.mark_retried();
+            work.attempts.push(Attempt {
+                stamp: write.stamp,
+                token: write.working.state.token,
+                verdicts: side.verdicts,
+                effects: write.working.effects,
+            });
+            self.to_load.push(work);
+        }
+    }
+
+    /// The verdicts hold: everybody is answered, and the state is remembered.
+    pub(super) fn finish(
+        &mut self,
+        work: Work,
+        verdicts: Vec<Verdict>,
+        effects: Effects,
+        state: KeyState,
+        raised: i64,
+    ) {
+        let id = work.id;
+        for (envelope, verdict) in work.envelopes.into_iter().zip(verdicts) {
+            match verdict {
+                Verdict::Reply(mut reply) => {
+                    reply.raise_token(raised);
+                    self.answer(envelope, reply);
+                }
+                Verdict::Waiting { wait_ms } => self.register(envelope, wait_ms),
+            }
+        }
+        for (nonce, mut reply) in effects.answered {
+            reply.raise_token(raised);
+            self.answer_waiter(nonce, reply);
+        }
+        self.shared.metrics.nudged(effects.nudged.len(), effects.passed_over);
+        self.set_key_timer(&id, &state);
+        self.unpark(&id);
+        self.memory.put(id, state, Instant::now());
+    }
+
+    /// Answers the caller of a command.
+    fn answer(&mut self, envelope: Envelope, reply: Reply) {
+        match (envelope.command, envelope.reply) {
+            (Command::Leave { nonce, .. }, _) => {
+                if reply != Reply::Done {
+                    self.answer_waiter(nonce, reply);
+                }
+            }
+            (Command::Acquire(acquire), sender) => {
+                let answer = self.unless_over(reply);
+                let granted = matches!(answer, Ok(Reply::Granted(_)));
+                let delivered = sender.is_some_and(|sender| sender.send(answer).is_ok());
+                if granted && !delivered {
+                    self.on_undelivered(envelope.id, acquire.version, acquire.chosen, acquire.nonce);
+                }
+            }
+            (Command::GiveBack { version, nonce }, _) if matches!(reply, Reply::Granted(_)) => {
+                // The acquire that this one took the place of was applied after all.
+                self.enqueue_internal(envelope.id, Command::GiveBack { version, nonce });
+            }
+            (_, Some(sender)) => {
+                let answer = self.unless_over(reply);
+                // Whoever asked has gone; what was asked is done.
+                let _ = sender.send(answer);
+            }
+            (_, None) => {}
+        }
+    }
+
+    /// A lease that ended before it could be answered is never answered. One shorter than a commit may take is over by
+    /// the time the answer arrives anyway; whoever asks for that gets it.
+    pub(super) fn unless_over(&self, reply: Reply) -> Result<Reply, EngineError> {
+        const SHORTEST_WATCHED_MS: i64 = 100;
+        let Reply::Granted(view) = &reply else { return Ok(reply) };
+        let now = self.shared.clock.now(Instant::now());
+        let over = view.held.as_ref().is_some_and(|held| {
+            view.lease_ms >= SHORTEST_WATCHED_MS && now.is_none_or(|now| now.at_most >= held.expires_at)
+        });
+        if over { Err(EngineError::LeaseOver) } else { Ok(reply) }
+    }
+
+    fn postpone_all(&mut self, works: Vec<Work>, error: &StoreError) {
+        let pause = match error {
+            StoreError::Transient(_) => RETRY_SOON,
+            StoreError::Unreachable(_)
+            | StoreError::Unknown(_)
+            | StoreError::Rejected(_)
+            | StoreError::Schema(_) => {
+                self.shared.report_outage(error);
+                RETRY_AFTER
+            }
+        };
+        let now = Instant::now();
+        for work in works {
+            if let Some(work) = self.expire(work, now) {
+                self.timers.set(now + pause, Task::Retry(Box::new(work)));
+            }
+        }
+    }
+
+    /// Tries a work again, from a load on.
+    pub(super) fn retry(&mut self, work: Work, now: Instant) {
+        if let Some(work) = self.expire(work, now) {
+            self.to_load.push(work);
+        }
+    }
+
+    /// Answers those of a work who have waited too long. `None` when nothing of it is left.
+    pub(super) fn expire(&mut self, mut work: Work, now: Instant) -> Option<Work> {
+        let maybe_written = !work.attempts.is_empty();
+        let too_old = |envelope: &Envelope| now.duration_since(envelope.arrived) >= PATIENCE;
+        if !work.oldest().is_some_and(|oldest| now.duration_since(oldest) >= PATIENCE) {
+            return Some(work);
+        }
+        let error = if maybe_written { EngineError::UnknownFate } else { EngineError::Unreachable };
+        let mut kept = Vec::with_capacity(work.envelopes.len());
+        for mut envelope in work.envelopes {
+            if too_old(&envelope) {
+                self.give_up(&mut envelope, error);
+                if !maybe_written && envelope.reply.is_none() && matches!(envelope.command, Command::Settle) {
+                    continue;
+                }
+            }
+            kept.push(envelope);
+        }
+        work.envelopes = kept;
+        if work.envelopes.is_empty() {
+            self.unpark(&work.id);
+            return None;
+        }
+        Some(work)
+    }
+
+    /// Tells a caller that it failed. What may have been written for it is undone by what takes the command's place;
+    /// the place itself stays, since verdicts are matched with envelopes by it.
+    fn give_up(&mut self, envelope: &mut Envelope, error: EngineError) {
+        if let Command::Leave { nonce, .. } = envelope.command {
+            self.tell_waiter(nonce, error);
+        }
+        let Some(sender) = envelope.reply.take() else { return };
+        let _ = sender.send(Err(error));
+        envelope.command = match &envelope.command {
+            Command::Acquire(acquire) if error == EngineError::UnknownFate => {
+                Command::GiveBack { version: acquire.version, nonce: acquire.nonce }
+            }
+            _ => Command::Settle,
+        };
+    }
+
+    /// A work that the database refuses for good.
+    fn fail(&mut self, work: Work, error: EngineError) {
+        for mut envelope in work.envelopes {
+            self.give_up(&mut envelope, error);
+        }
+        self.unpark(&work.id);
+    }
+}

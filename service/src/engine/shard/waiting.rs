@@ -1,0 +1,175 @@
+//! Those of this replica who stand in queues.
+//!
+//! Waiting costs memory here and a row in the database, and nothing else: no polling query a waiter. Each waiter is
+//! known by the nonce of its attachment. It is answered exactly once: by its grant, or after it has left the queue for
+//! certain; who gives up is never left holding.
+
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
+
+use super::{
+    super::envelope::{Audit, EngineError, Envelope, ReplySender},
+    Shard, Task,
+};
+use crate::domain::{Command, KeyId, LeaveReason, Nonce, Reply, Version};
+
+/// For how long an undelivered grant is kept for a caller that chose its version and may ask again.
+const KEPT_FOR: Duration = Duration::from_secs(10);
+
+/// A waiter younger than this is not looked for in an audit: its row may be on its way.
+const AUDITED_FROM: Duration = Duration::from_secs(2);
+
+/// One acquire of this replica that waits.
+#[derive(Debug)]
+pub(super) struct LocalWaiter {
+    /// For which key.
+    id: KeyId,
+    /// With which version.
+    version: Version,
+    /// Whether its caller chose it, and can come back with it.
+    chosen: bool,
+    /// Who is answered; `None` once it was told something or went away, and only its place has to be cleared.
+    reply: Option<ReplySender>,
+    /// Since when it waits.
+    since: Instant,
+    /// Its deadline.
+    timer: u64,
+}
+
+impl Shard {
+    /// An acquire that was put into the queue waits from now on.
+    pub(super) fn register(&mut self, envelope: Envelope, wait_ms: i64) {
+        let (version, chosen, nonce) = match &envelope.command {
+            Command::Acquire(acquire) => (acquire.version, acquire.chosen, acquire.nonce),
+            // The acquire that this took the place of was put into the queue after all.
+            Command::GiveBack { version, nonce } => {
+                let command = Command::GiveBack { version: *version, nonce: *nonce };
+                return self.enqueue_internal(envelope.id, command);
+            }
+            _ => return,
+        };
+        let wait = Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0));
+        let timer = self.timers.set(envelope.arrived + wait, Task::Deadline(nonce));
+        *self.waited_for.entry(envelope.id.clone()).or_insert(0) += 1;
+        self.shared.waiting.fetch_add(1, Ordering::Relaxed);
+        let gone = envelope.reply.as_ref().is_none_or(tokio::sync::oneshot::Sender::is_closed);
+        let waiter = LocalWaiter {
+            id: envelope.id,
+            version,
+            chosen,
+            reply: envelope.reply,
+            since: Instant::now(),
+            timer,
+        };
+        self.waiters.insert(nonce, waiter);
+        if gone {
+            self.on_hung_up(nonce);
+        } else if self.draining {
+            self.tell_waiter(nonce, EngineError::Draining);
+            self.leave(nonce, LeaveReason::Evicted);
+        }
+    }
+
+    /// The connection of a waiter went away.
+    pub(super) fn on_hung_up(&mut self, nonce: Nonce) {
+        if let Some(waiter) = self.waiters.get_mut(&nonce) {
+            waiter.reply = None;
+            self.leave(nonce, LeaveReason::HungUp);
+        }
+    }
+
+    pub(super) fn on_deadline(&mut self, nonce: Nonce) {
+        if self.waiters.get(&nonce).is_some_and(|waiter| waiter.reply.is_some()) {
+            self.leave(nonce, LeaveReason::TimedOut);
+        }
+    }
+
+    /// Has a waiter leave its queue. It is answered when that has been written.
+    fn leave(&mut self, nonce: Nonce, reason: LeaveReason) {
+        let Some(waiter) = self.waiters.get(&nonce) else { return };
+        let command = Command::Leave { version: waiter.version, nonce, reason };
+        let id = waiter.id.clone();
+        self.enqueue_internal(id, command);
+    }
+
+    /// A waiter is answered, and waits no longer.
+    pub(super) fn answer_waiter(&mut self, nonce: Nonce, reply: Reply) {
+        let Some(waiter) = self.waiters.remove(&nonce) else { return };
+        self.timers.stop(waiter.timer);
+        self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+        if let Some(count) = self.waited_for.get_mut(&waiter.id) {
+            *count -= 1;
+            if *count == 0 {
+                self.waited_for.remove(&waiter.id);
+            }
+        }
+        self.shared.metrics.waited(waiter.since.elapsed(), &reply);
+        let answer = self.unless_over(reply);
+        let granted = matches!(answer, Ok(Reply::Granted(_)));
+        let delivered = waiter.reply.is_some_and(|sender| sender.send(answer).is_ok());
+        if granted && !delivered {
+            self.on_undelivered(waiter.id, waiter.version, waiter.chosen, nonce);
+        }
+    }
+
+    /// Tells a waiter at once that it waits in vain; its place is cleared later.
+    pub(super) fn tell_waiter(&mut self, nonce: Nonce, error: EngineError) {
+        let sender = self.waiters.get_mut(&nonce).and_then(|waiter| waiter.reply.take());
+        if let Some(sender) = sender {
+            let _ = sender.send(Err(error));
+        }
+    }
+
+    /// A grant whose answer reached nobody: given back at once, or kept for a caller that can ask again.
+    pub(super) fn on_undelivered(&mut self, id: KeyId, version: Version, chosen: bool, nonce: Nonce) {
+        let envelope = Envelope::internal(id, Command::GiveBack { version, nonce }, Instant::now());
+        if chosen {
+            self.timers.set(Instant::now() + KEPT_FOR, Task::GiveBack(Box::new(envelope)));
+        } else {
+            self.enqueue(envelope);
+        }
+    }
+
+    /// Looks at every key that somebody here waits for.
+    pub(super) fn look_around(&mut self) {
+        let ids: Vec<_> = self.waited_for.keys().cloned().collect();
+        for id in ids {
+            self.enqueue_internal(id, Command::Settle);
+        }
+    }
+
+    /// Compares the waiters here with those in the database.
+    pub(super) fn on_audit(&mut self, audit: &Audit) {
+        let settled = |since: Instant| since + AUDITED_FROM < audit.asked;
+        let missing: Vec<_> = self
+            .waiters
+            .iter()
+            .filter(|(nonce, waiter)| settled(waiter.since) && !audit.found.contains_key(nonce))
+            .map(|(nonce, _)| *nonce)
+            .collect();
+        for nonce in missing {
+            self.leave(nonce, LeaveReason::Missing);
+        }
+        let stray: Vec<_> = audit
+            .found
+            .iter()
+            .filter(|(nonce, row)| !self.waiters.contains_key(nonce) && !self.parked.contains_key(&row.id))
+            .map(|(_, row)| row.clone())
+            .collect();
+        for row in stray {
+            self.enqueue_internal(row.id, Command::GiveBack { version: row.version, nonce: row.nonce });
+        }
+    }
+
+    /// Answers all who wait 503, and clears their places.
+    pub(super) fn evict(&mut self) {
+        let error = if self.draining { EngineError::Draining } else { EngineError::PlaceLost };
+        let nonces: Vec<_> = self.waiters.keys().copied().collect();
+        for nonce in nonces {
+            self.tell_waiter(nonce, error);
+            self.leave(nonce, LeaveReason::Evicted);
+        }
+    }
+}

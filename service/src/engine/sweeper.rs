@@ -1,0 +1,168 @@
+//! Removing what nobody needs any more: a bounded piece at a time, by one replica at a time.
+//!
+//! Locks whose grant takes them with it are deleted soon after their lease ended, idle locks where the configuration says
+//! so; both become tombstones, through the same decisions as everything else. Tombstones go much later: they must outlive
+//! every replica's memory of the key and every statement that can still be under way.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use super::{Shared, chance, membership};
+use crate::{
+    domain::{Command, KeyId, ReplicaId, Timestamp},
+    store::StoreError,
+};
+
+/// How the sweeper is set.
+#[derive(Debug, Clone, Copy)]
+pub struct SweepOptions {
+    /// The pause between two sweeps.
+    pub period: Duration,
+    /// How long an ended grant with `delete_on_release` stays, in milliseconds.
+    pub expired_delete_after_ms: i64,
+    /// Free locks that nobody touched for so many milliseconds go; `None` keeps them.
+    pub idle_lock_retention_ms: Option<i64>,
+    /// How long a tombstone stays, in milliseconds.
+    pub tombstone_retention_ms: i64,
+    /// How long a raised floor settles before the tombstones below it go, in milliseconds: longer than any statement
+    /// lives.
+    pub floor_settle_ms: i64,
+}
+
+impl Default for SweepOptions {
+    fn default() -> Self {
+        Self {
+            period: Duration::from_secs(30),
+            expired_delete_after_ms: 60_000,
+            idle_lock_retention_ms: None,
+            tombstone_retention_ms: 3_600_000,
+            floor_settle_ms: 60_000,
+        }
+    }
+}
+
+/// The most rows of one piece.
+const PIECE: u32 = 500;
+/// The pause between two pieces of a sweep.
+const BETWEEN_PIECES: Duration = Duration::from_millis(50);
+/// The most pieces of one sweep.
+const MOST_PIECES: u32 = 200;
+/// Rows that one sweep reads in search of idle locks.
+const IDLE_ROWS_A_PIECE: u32 = 5_000;
+
+/// Sweeps for ever.
+pub(super) async fn run(shared: Arc<Shared>, options: SweepOptions) {
+    let mut sweeper = Sweeper { shared, options, me: chance::replica(), idle_after: None };
+    loop {
+        tokio::time::sleep(options.period).await;
+        if sweeper.shared.is_draining() {
+            continue;
+        }
+        if let Err(error) = sweeper.sweep().await {
+            sweeper.shared.report_outage(&error);
+        }
+    }
+}
+
+struct Sweeper {
+    shared: Arc<Shared>,
+    options: SweepOptions,
+    /// Under which name it holds the sweepers' lease.
+    me: ReplicaId,
+    /// Where the search for idle locks goes on.
+    idle_after: Option<KeyId>,
+}
+
+impl Sweeper {
+    async fn sweep(&mut self) -> Result<(), StoreError> {
+        let period_ms = i64::try_from(self.options.period.as_millis()).unwrap_or(i64::MAX / 4);
+        if !self.shared.store.lead_sweep(self.me, period_ms.saturating_mul(3).max(10_000)).await? {
+            return Ok(());
+        }
+        let held = self.shared.store.count_held().await?;
+        set_gauge("db_locks_locks_held", held.locks);
+        set_gauge("db_locks_permits_held", held.permits);
+        let now = self.shared.store.now().await?;
+        self.sweep_ended(now).await?;
+        self.sweep_idle(now).await?;
+        self.sweep_tombstones(now).await?;
+        self.sweep_queues().await
+    }
+
+    async fn sweep_ended(&self, now: Timestamp) -> Result<(), StoreError> {
+        let ended_before = now.plus_ms(-self.options.expired_delete_after_ms);
+        let command = Command::Sweep { ended_before, idle_since: None };
+        for _ in 0..MOST_PIECES {
+            let ids = self.shared.store.ended_to_delete(ended_before, PIECE).await?;
+            let last = ids.len() < PIECE as usize;
+            self.command_all(ids, &command, "ended");
+            if last {
+                break;
+            }
+            tokio::time::sleep(BETWEEN_PIECES).await;
+        }
+        Ok(())
+    }
+
+    async fn sweep_idle(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        let Some(retention_ms) = self.options.idle_lock_retention_ms else { return Ok(()) };
+        let since = now.plus_ms(-retention_ms);
+        let command = Command::Sweep { ended_before: Timestamp(i64::MIN), idle_since: Some(since) };
+        for _ in 0..MOST_PIECES {
+            let after = self.idle_after.take();
+            let page = self.shared.store.idle_mutexes(since, after.as_ref(), IDLE_ROWS_A_PIECE).await?;
+            self.command_all(page.items, &command, "idle");
+            self.idle_after = page.next;
+            if self.idle_after.is_none() {
+                break;
+            }
+            tokio::time::sleep(BETWEEN_PIECES).await;
+        }
+        Ok(())
+    }
+
+    async fn sweep_tombstones(&self, now: Timestamp) -> Result<(), StoreError> {
+        let before = now.plus_ms(-self.options.tombstone_retention_ms);
+        for _ in 0..MOST_PIECES {
+            let store = &self.shared.store;
+            let went = store.sweep_tombstones(before, self.options.floor_settle_ms, PIECE).await?;
+            count("tombstone", went);
+            if went < u64::from(PIECE) {
+                break;
+            }
+            tokio::time::sleep(BETWEEN_PIECES).await;
+        }
+        Ok(())
+    }
+
+    /// Places that were kept and lapsed, and waiters of replicas that nobody knows.
+    async fn sweep_queues(&self) -> Result<(), StoreError> {
+        let lapsed = self.shared.store.lapsed_places(PIECE).await?;
+        self.command_all(lapsed, &Command::Settle, "place");
+        // A replica that is a member looks for these itself, and knows which of them only just came.
+        if self.shared.membership.me().is_none() && self.shared.waiting.load(Ordering::Relaxed) == 0 {
+            for replica in self.shared.store.unknown_replicas().await? {
+                membership::bury(self.shared.clone(), replica, None).await;
+            }
+        }
+        Ok(())
+    }
+
+    fn command_all(&self, ids: Vec<KeyId>, command: &Command, what: &'static str) {
+        count(what, ids.len() as u64);
+        for id in ids {
+            self.shared.command(id, command.clone());
+        }
+    }
+}
+
+fn count(what: &'static str, rows: u64) {
+    metrics::counter!("db_locks_swept_total", "what" => what).increment(rows);
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge of a count far below 2^52")]
+fn set_gauge(name: &'static str, value: i64) {
+    metrics::gauge!(name).set(value as f64);
+}

@@ -1,0 +1,153 @@
+//! One key's share of a batch: the commands for it, and how far they got.
+
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
+
+use super::envelope::Envelope;
+use crate::{
+    domain::{Command, Context, KeyId, KeyState, Kind, Need, Now, ReplicaId, Stamp, Token, Verdict, Working},
+    store::Want,
+};
+
+/// A write whose fate is not known: the statement was sent, and the answer never came.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    /// The stamp that the row bears if the write was applied.
+    pub(super) stamp: Stamp,
+    /// The token that the row bears then, unless the store raised it.
+    pub(super) token: Token,
+    /// What was decided, an entry an envelope.
+    pub(super) verdicts: Vec<Verdict>,
+    /// Whom the write answered besides.
+    pub(super) effects: crate::domain::Effects,
+}
+
+/// The commands for one key that are decided together and written once.
+#[derive(Debug)]
+pub(super) struct Work {
+    /// The key.
+    pub(super) id: KeyId,
+    /// The commands, in the order in which they are decided.
+    pub(super) envelopes: Vec<Envelope>,
+    /// Races lost so far; from the third on the key is decided under the database's lock.
+    pub(super) races_lost: u8,
+    /// Writes of these commands that may have been applied.
+    pub(super) attempts: Vec<Attempt>,
+    /// What the last decision was missing.
+    need: Option<Need>,
+}
+
+/// What the rules are told, owned: a decision under the database's lock is taken in a task of its own.
+#[derive(Debug, Clone)]
+pub(super) struct Surroundings {
+    pub(super) me: Option<ReplicaId>,
+    pub(super) dead: Arc<BTreeSet<ReplicaId>>,
+    pub(super) max_waiters_per_key: i64,
+}
+
+impl Surroundings {
+    pub(super) fn context(&self, now: Now) -> Context<'_> {
+        Context { now, me: self.me, dead: &self.dead, max_waiters_per_key: self.max_waiters_per_key }
+    }
+}
+
+/// What deciding a work came to.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// Something has to be written; the verdicts hold once it is.
+    Write {
+        prev: Option<Stamp>,
+        working: Box<Working>,
+        verdicts: Vec<Verdict>,
+        /// Commands that have to be decided after this write.
+        rest: Vec<Envelope>,
+    },
+    /// Nothing has to be written, and the state was fresh: the verdicts hold.
+    Answered { state: Box<KeyState>, verdicts: Vec<Verdict> },
+    /// The state has to be loaded (again).
+    Load,
+    /// This replica has to be known to the others first.
+    Join,
+}
+
+impl Work {
+    pub(super) fn new(first: Envelope) -> Self {
+        Self { id: first.id.clone(), envelopes: vec![first], races_lost: 0, attempts: Vec::new(), need: None }
+    }
+
+    /// Whether a command only looks: its answer can come from nothing but a fresh state.
+    pub(super) fn only_looks(&self) -> bool {
+        self.envelopes.iter().all(|envelope| matches!(envelope.command, Command::Get(_)))
+    }
+
+    /// Decides the commands on a state. `fresh` tells that it was loaded after they had arrived.
+    pub(super) fn decide(&mut self, state: KeyState, fresh: bool, ctx: &Context<'_>) -> Outcome {
+        let prev = state.stamp;
+        let mut working = Working::new(self.id.clone(), state);
+        let mut verdicts = Vec::with_capacity(self.envelopes.len());
+        let mut rest = Vec::new();
+        for index in 0..self.envelopes.len() {
+            match working.decide(&self.envelopes[index].command, ctx) {
+                Ok(verdict) => verdicts.push(verdict),
+                Err(Need::NextBatch) => {
+                    rest = self.envelopes.split_off(index);
+                    break;
+                }
+                Err(Need::Membership) => return Outcome::Join,
+                Err(need) => {
+                    self.need = Some(need);
+                    return Outcome::Load;
+                }
+            }
+        }
+        if working.dirty {
+            Outcome::Write { prev, working: Box::new(working), verdicts, rest }
+        } else if fresh {
+            Outcome::Answered { state: Box::new(working.state), verdicts }
+        } else {
+            Outcome::Load
+        }
+    }
+
+    /// What has to be loaded for these commands.
+    pub(super) fn want(&self) -> Want {
+        let mut want = Want::new(self.id.clone());
+        want.heads += self.envelopes.len();
+        want.permits += self.envelopes.len();
+        for envelope in &self.envelopes {
+            want.versions.extend(envelope.command.named_version());
+            match envelope.command {
+                Command::Bury { replica } => want.waiters_of = Some(replica),
+                Command::Get(Kind::Semaphore) | Command::PutSemaphore { .. } | Command::DeleteSemaphore => {
+                    want.busy = true;
+                }
+                _ => {}
+            }
+        }
+        match self.need {
+            Some(Need::Version(version)) => want.versions.push(version),
+            Some(Need::Heads(heads)) => want.heads = want.heads.max(heads),
+            Some(Need::Permits(permits)) => {
+                want.permits = want.permits.max(permits) * 2;
+                want.busy = true;
+            }
+            Some(Need::Membership | Need::NextBatch) | None => {}
+        }
+        want.versions.sort_unstable();
+        want.versions.dedup();
+        want
+    }
+
+    /// From now on a command may meet what an earlier try of its own wrote.
+    pub(super) fn mark_retried(&mut self) {
+        for envelope in &mut self.envelopes {
+            if let Command::Acquire(acquire) = &mut envelope.command {
+                acquire.retried = true;
+            }
+        }
+    }
+
+    /// When the first of these commands came in.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        self.envelopes.iter().map(|envelope| envelope.arrived).min()
+    }
+}

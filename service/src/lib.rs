@@ -1,0 +1,13 @@
+//! The lock service: what the rules of locking are ([`domain`]), how commands become few writes ([`engine`]), and how a
+//! database keeps them ([`store`]).
+//!
+//! Dependencies point one way: the service over the engine, the engine over the domain and the store's trait, the store
+//! over the entities. Nothing here knows of HTTP.
+
+pub mod domain;
+pub mod engine;
+mod observe;
+mod service;
+pub mod store;
+
+pub use service::{AcquireRequest, Delivery, Limits, LockService, ServiceError};

@@ -1,0 +1,338 @@
+//! The lock service as its callers see it: one method an operation, typed requests, typed answers.
+//!
+//! Owns no rule (those are the domain's) and no I/O (that is the engine's and the store's): it makes commands of
+//! requests, mints what is random, and turns replies into results.
+
+use std::sync::Arc;
+
+use crate::{
+    domain::{
+        Acquire, Command, Data, DataEdit, Heartbeat, Key, KeyId, Kind, LockView, Owner, Refusal, Release,
+        Reply, SemaphoreView, Tenant, Version,
+    },
+    engine::{Attachment, Engine, EngineError},
+    observe::{Operation, observed},
+    store::{LockFilter, Page, Store, StoreError},
+};
+
+/// The limits that the configuration sets and that requests are checked against.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// The longest lease in milliseconds.
+    pub max_lease_ms: i64,
+    /// The longest wait in milliseconds.
+    pub max_wait_ms: i64,
+    /// The most waiters of one key.
+    pub max_waiters_per_key: i64,
+    /// The most waiters of this replica.
+    pub max_waiters: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_lease_ms: 86_400_000,
+            max_wait_ms: 600_000,
+            max_waiters_per_key: 10_000,
+            max_waiters: 50_000,
+        }
+    }
+}
+
+/// Why a request went without.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// The rules of locking say no.
+    #[error("refused: {0:?}")]
+    Refused(Refusal),
+    /// The database is out of reach, the service is overloaded or stopping. The cause was logged where it happened.
+    #[error("unavailable: {0}")]
+    Unavailable(&'static str),
+}
+
+impl From<EngineError> for ServiceError {
+    fn from(error: EngineError) -> Self {
+        Self::Unavailable(error.reason())
+    }
+}
+
+impl From<StoreError> for ServiceError {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(error = &error as &dyn std::error::Error, "the database did not answer a query");
+        Self::Unavailable("the database is out of reach")
+    }
+}
+
+/// A validated request for a lease.
+#[derive(Debug, Clone)]
+pub struct AcquireRequest {
+    /// A lock, or a permit of a semaphore.
+    pub kind: Kind,
+    /// Who takes it.
+    pub owner: Owner,
+    /// The lease in milliseconds, or the default.
+    pub lease_ms: Option<i64>,
+    /// How long to wait in milliseconds, or as long as the lease.
+    pub wait_ms: Option<i64>,
+    /// Waiting time on top in milliseconds.
+    pub additional_wait_ms: i64,
+    /// Text to store.
+    pub data: Option<Data>,
+    /// Whether `data` takes the place of what the lock has.
+    pub replace_data: bool,
+    /// Whether the lock goes when the grant ends.
+    pub delete_on_release: bool,
+    /// Whether to refuse instead of creating.
+    pub only_if_exists: bool,
+    /// Whether the same owner's standing grant is answered.
+    pub reentrant: bool,
+    /// The version that the caller chose.
+    pub version: Option<Version>,
+}
+
+/// The service: cheap to clone, shared by all handlers.
+#[derive(Clone)]
+pub struct LockService {
+    engine: Arc<Engine>,
+    store: Arc<dyn Store>,
+    limits: Limits,
+}
+
+impl LockService {
+    /// A service over an engine and the store that the engine writes to.
+    pub fn new(engine: Arc<Engine>, store: Arc<dyn Store>, limits: Limits) -> Self {
+        Self { engine, store, limits }
+    }
+
+    /// The limits in force.
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Takes a lease, waiting for it if asked to. The grant must be handed on through the [`Delivery`]: dropped before,
+    /// it is given back.
+    pub async fn acquire(&self, id: KeyId, request: AcquireRequest) -> Result<Delivery, ServiceError> {
+        let attachment = self.engine.attach(&id, request.version);
+        let acquire = Acquire {
+            kind: request.kind,
+            owner: request.owner,
+            lease_ms: request.lease_ms,
+            wait_ms: request.wait_ms,
+            additional_wait_ms: request.additional_wait_ms,
+            max_wait_ms: self.limits.max_wait_ms,
+            data: request.data,
+            replace_data: request.replace_data,
+            delete_on_release: request.delete_on_release,
+            only_if_exists: request.only_if_exists,
+            reentrant: request.reentrant,
+            version: attachment.version(),
+            chosen: request.version.is_some(),
+            retried: false,
+            nonce: attachment.nonce(),
+        };
+        let work = async {
+            let (reply, attachment) = attachment.acquire(acquire).await?;
+            match reply {
+                Reply::Granted(view) => Ok(Delivery { view, attachment }),
+                Reply::Refused(Refusal::VersionMismatch) if request.version.is_none() => {
+                    Err(ServiceError::Unavailable("the grant could not be confirmed before it ended"))
+                }
+                other => Err(unexpected_or_refused(other)),
+            }
+        };
+        observed(Operation::Acquire, work).await
+    }
+
+    /// Renews a lease.
+    pub async fn heartbeat(
+        &self,
+        id: KeyId,
+        kind: Kind,
+        version: Version,
+        lease_ms: Option<i64>,
+        data: DataEdit,
+    ) -> Result<LockView, ServiceError> {
+        let nonce = self.engine.nonce();
+        let heartbeat = Heartbeat { kind, version, lease_ms, data, nonce };
+        let work = async {
+            match self.engine.execute(id, Command::Heartbeat(heartbeat)).await? {
+                Reply::Granted(view) => Ok(view),
+                other => Err(unexpected_or_refused(other)),
+            }
+        };
+        observed(Operation::Heartbeat, work).await
+    }
+
+    /// Ends a lease.
+    pub async fn release(&self, id: KeyId, release: Release) -> Result<LockView, ServiceError> {
+        let work = async {
+            match self.engine.execute(id, Command::Release(release)).await? {
+                Reply::Released(view) => Ok(view),
+                other => Err(unexpected_or_refused(other)),
+            }
+        };
+        observed(Operation::Release, work).await
+    }
+
+    /// Looks at a lock.
+    pub async fn get_lock(&self, id: KeyId) -> Result<LockView, ServiceError> {
+        let work = async {
+            match self.engine.execute(id, Command::Get(Kind::Mutex)).await? {
+                Reply::Lock { view, .. } => Ok(view),
+                other => Err(unexpected_or_refused(other)),
+            }
+        };
+        observed(Operation::Get, work).await
+    }
+
+    /// Creates a lock, or replaces the data of a free one. The second value tells whether it was created.
+    pub async fn put_lock(&self, id: KeyId, data: Option<Data>) -> Result<(LockView, bool), ServiceError> {
+        let work = async {
+            match self.engine.execute(id, Command::PutLock { data }).await? {
+                Reply::Lock { view, created } => Ok((view, created)),
+                other => Err(unexpected_or_refused(other)),
+            }
+        };
+        observed(Operation::Put, work).await
+    }
+
+    /// Deletes a lock; a held one only with the version of its grant.
+    pub async fn delete_lock(&self, id: KeyId, version: Option<Version>) -> Result<(), ServiceError> {
+        let work = async {
+            match self.engine.execute(id, Command::DeleteLock { version }).await? {
+                Reply::Deleted => Ok(()),
+                other => Err(unexpected_or_refused(other)),
+            }
+        };
+        observed(Operation::Delete, work).await
+    }
+
+    /// Creates or resizes a semaphore. The second value tells whether it was created.
+    pub async fn put_semaphore(
+        &self,
+        id: KeyId,
+        max_size: i32,
+        lease_ms: Option<i64>,
+    ) -> Result<(SemaphoreView, bool), ServiceError> {
+        let work = async {
+            match self.engine.execute(id, Command::PutSemaphore { max_size, lease_ms }).await? {
+                Reply::Semaphore { view, created } => Ok((view, created)),
+                other => Err(unexpected_or_refused(other)),
+            }
+        };
+        observed(Operation::Put, work).await
+    }
+
+    /// Looks at a semaphore.
+    pub async fn get_semaphore(&self, id: KeyId) -> Result<SemaphoreView, ServiceError> {
+        let work = async {
+            match self.engine.execute(id, Command::Get(Kind::Semaphore)).await? {
+                Reply::Semaphore { view, .. } => Ok(view),
+                other => Err(unexpected_or_refused(other)),
+            }
+        };
+        observed(Operation::Get, work).await
+    }
+
+    /// Deletes a semaphore without permits out.
+    pub async fn delete_semaphore(&self, id: KeyId) -> Result<(), ServiceError> {
+        let work = async {
+            match self.engine.execute(id, Command::DeleteSemaphore).await? {
+                Reply::Deleted => Ok(()),
+                other => Err(unexpected_or_refused(other)),
+            }
+        };
+        observed(Operation::Delete, work).await
+    }
+
+    /// One page of a tenant's locks in byte order of their keys, after the key `after`. `next` is the key to go on after.
+    pub async fn list_locks(
+        &self,
+        tenant: Tenant,
+        filter: LockFilter,
+        after: Option<Key>,
+        limit: u32,
+    ) -> Result<Page<LockView, Key>, ServiceError> {
+        observed(Operation::List, async {
+            Ok(self.store.list_locks(&tenant, &filter, after.as_ref(), limit).await?)
+        })
+        .await
+    }
+
+    /// One page of a tenant's semaphores whose keys start with `prefix`, in byte order, after the key `after`.
+    pub async fn list_semaphores(
+        &self,
+        tenant: Tenant,
+        prefix: Option<String>,
+        after: Option<Key>,
+        limit: u32,
+    ) -> Result<Page<SemaphoreView, Key>, ServiceError> {
+        observed(Operation::List, async {
+            Ok(self.store.list_semaphores(&tenant, prefix.as_deref(), after.as_ref(), limit).await?)
+        })
+        .await
+    }
+
+    /// One page of the permits of a semaphore that are out, by slot, after the slot `after`.
+    pub async fn list_permits(
+        &self,
+        id: KeyId,
+        after: Option<i32>,
+        limit: u32,
+    ) -> Result<Page<LockView, i32>, ServiceError> {
+        let work = async {
+            match self.engine.execute(id.clone(), Command::Get(Kind::Semaphore)).await? {
+                Reply::Semaphore { .. } => Ok(self.store.list_permits(&id, after, limit).await?),
+                other => Err(unexpected_or_refused(other)),
+            }
+        };
+        observed(Operation::List, work).await
+    }
+
+    /// Whether the service can do its work: the database answers, its schema is current, and nobody asked it to stop.
+    pub async fn ready(&self) -> Result<(), ServiceError> {
+        if self.engine.is_draining() {
+            return Err(ServiceError::Unavailable("the service is shutting down"));
+        }
+        Ok(self.store.check_ready().await?)
+    }
+}
+
+/// A grant on its way to its caller.
+///
+/// Until [`Delivery::delivered`] is called the grant counts as unseen: dropped before, it is given back at once, or kept
+/// for 10 s for a caller that chose its version.
+#[must_use = "a grant that is dropped is given back"]
+pub struct Delivery {
+    view: LockView,
+    attachment: Attachment,
+}
+
+impl Delivery {
+    /// The grant.
+    pub const fn view(&self) -> &LockView {
+        &self.view
+    }
+
+    /// The answer has reached the caller's socket: the grant is the caller's until its lease ends.
+    pub fn delivered(self) {
+        self.attachment.delivered();
+    }
+}
+
+/// A refusal as an error. Replies that do not fit the command cannot come from the domain.
+fn unexpected_or_refused(reply: Reply) -> ServiceError {
+    match reply {
+        Reply::Refused(Refusal::QueueFull) => {
+            ServiceError::Unavailable("as many requests wait for this key as may")
+        }
+        Reply::Refused(Refusal::PassedOver) => {
+            ServiceError::Unavailable("the place in the queue was lost; ask again")
+        }
+        Reply::Refused(refusal) => ServiceError::Refused(refusal),
+        other => {
+            tracing::error!(reply = ?std::mem::discriminant(&other), "a reply does not fit its command");
+            ServiceError::Unavailable("the service is in error")
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! What can go wrong between the engine and the database, sorted by what is to be done about it.
+
+/// The source of a store error: the database driver's own, for the log and for nobody else.
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why the database did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It could not be reached, or broke off before a write could have been applied: nothing was written.
+    #[error("the database is out of reach")]
+    Unreachable(#[source] Source),
+    /// The connection broke, or the time was up, after a write was sent: it may have been applied, now or in a moment.
+    #[error("the fate of a commit is unknown")]
+    Unknown(#[source] Source),
+    /// A deadlock, a lock that could not be had in time, a busy file: nothing was written, and it is worth trying again.
+    #[error("the database asks to try again")]
+    Transient(#[source] Source),
+    /// It refused for a reason that will not go away by itself: nothing was written.
+    #[error("the database refused the statement")]
+    Rejected(#[source] Source),
+    /// The schema is not the one that this program was written for.
+    #[error("the database's schema is not this program's: {0}")]
+    Schema(String),
+}
+
+impl StoreError {
+    /// A short name for metrics.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) => "unreachable",
+            Self::Unknown(_) => "unknown_fate",
+            Self::Transient(_) => "transient",
+            Self::Rejected(_) => "rejected",
+            Self::Schema(_) => "schema",
+        }
+    }
+}

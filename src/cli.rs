@@ -1,0 +1,176 @@
+//! The command line: every setting is a flag and an environment variable alike.
+
+use std::{net::SocketAddr, num::NonZeroUsize};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A lock service over the database you already run.
+///
+/// Without a subcommand it serves, after it has brought the database's schema up to date.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+/// What to do instead of serving.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Change the database's schema by hand.
+    Migrate {
+        #[command(subcommand)]
+        step: MigrateStep,
+    },
+    /// Print the OpenAPI document as YAML.
+    Openapi,
+}
+
+/// What to do with the schema.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum MigrateStep {
+    /// Apply all migrations that are not applied.
+    Up,
+    /// Undo the last migration. Erases the locks and tokens that its tables hold.
+    Down {
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// List the migrations.
+    Status,
+    /// Undo all migrations and apply them again. Erases all locks and tokens.
+    Redo {
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// Where the locks are kept.
+#[derive(Debug, Args)]
+pub(crate) struct DatabaseArgs {
+    /// The database: `sqlite:`, `postgres:` or `postgresql:`, `mysql:` or `mariadb:`. Without a scheme it is the path of a
+    /// SQLite file.
+    #[arg(
+        long,
+        env = "DATABASE_URL",
+        hide_env_values = true,
+        default_value = "sqlite://db-locks.sqlite?mode=rwc",
+        global = true
+    )]
+    pub(crate) database_url: String,
+
+    /// The most connections to the database.
+    #[arg(long, env = "DB_LOCKS_MAX_CONNECTIONS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..=1000))]
+    pub(crate) max_connections: u32,
+}
+
+/// How to serve.
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// Where to listen.
+    #[arg(long, env = "DB_LOCKS_LISTEN", default_value = "127.0.0.1:8080")]
+    pub(crate) listen: SocketAddr,
+
+    /// Whether to bring the schema up to date before serving.
+    #[arg(long, env = "DB_LOCKS_MIGRATE", default_value_t = true, action = clap::ArgAction::Set)]
+    pub(crate) migrate: bool,
+
+    /// The longest lease that may be asked for, in milliseconds.
+    #[arg(long, env = "DB_LOCKS_MAX_LEASE_MS", default_value_t = 86_400_000, value_parser = clap::value_parser!(i64).range(1..=31_536_000_000))]
+    pub(crate) max_lease_ms: i64,
+
+    /// The longest wait that may be asked for, in milliseconds.
+    #[arg(long, env = "DB_LOCKS_MAX_WAIT_MS", default_value_t = 600_000, value_parser = clap::value_parser!(i64).range(0..=86_400_000))]
+    pub(crate) max_wait_ms: i64,
+
+    /// The most requests that may wait for one key.
+    #[arg(long, env = "DB_LOCKS_MAX_WAITERS_PER_KEY", default_value_t = 10_000, value_parser = clap::value_parser!(i64).range(0..=1_000_000))]
+    pub(crate) max_waiters_per_key: i64,
+
+    /// The most requests that may wait in this process.
+    #[arg(long, env = "DB_LOCKS_MAX_WAITERS", default_value_t = 50_000)]
+    pub(crate) max_waiters: usize,
+
+    /// The most acquires that may be queued for the database before more are refused.
+    #[arg(long, env = "DB_LOCKS_MAX_QUEUED", default_value_t = 20_000)]
+    pub(crate) max_queued: usize,
+
+    /// How many batches may be written at a time. Default: 1 on SQLite, 4 elsewhere.
+    #[arg(long, env = "DB_LOCKS_SHARDS")]
+    pub(crate) shards: Option<NonZeroUsize>,
+
+    /// About how many bytes of states of keys this process remembers.
+    #[arg(long, env = "DB_LOCKS_MEMORY_BYTES", default_value_t = 8 * 1024 * 1024)]
+    pub(crate) memory_bytes: usize,
+
+    /// How long requests under way may take to end after SIGTERM, in milliseconds.
+    #[arg(long, env = "DB_LOCKS_SHUTDOWN_GRACE_MS", default_value_t = 8_000, value_parser = clap::value_parser!(u64).range(0..=600_000))]
+    pub(crate) shutdown_grace_ms: u64,
+
+    #[command(flatten)]
+    pub(crate) sweep: SweepArgs,
+}
+
+/// What is swept in the background, and when.
+#[derive(Debug, Args)]
+pub(crate) struct SweepArgs {
+    /// The pause between two sweeps, in milliseconds.
+    #[arg(long, env = "DB_LOCKS_SWEEP_PERIOD_MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(10..=86_400_000))]
+    pub(crate) sweep_period_ms: u64,
+
+    /// How long an ended lock with `delete_on_release` stays, in milliseconds.
+    #[arg(long, env = "DB_LOCKS_EXPIRED_DELETE_AFTER_MS", default_value_t = 30_000, value_parser = clap::value_parser!(i64).range(0..=86_400_000))]
+    pub(crate) expired_delete_after_ms: i64,
+
+    /// Free locks that nobody touched for so many milliseconds are deleted; 0 keeps them for ever.
+    #[arg(long, env = "DB_LOCKS_IDLE_LOCK_RETENTION_MS", default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..))]
+    pub(crate) idle_lock_retention_ms: i64,
+
+    /// How long the trace of a deleted key stays, in milliseconds: longer than any replica may be paused and come back.
+    #[arg(long, env = "DB_LOCKS_TOMBSTONE_RETENTION_MS", default_value_t = 3_600_000, value_parser = clap::value_parser!(i64).range(0..))]
+    pub(crate) tombstone_retention_ms: i64,
+
+    /// How long a raised token floor settles before the traces below it go, in milliseconds: longer than any statement
+    /// lives.
+    #[arg(long, env = "DB_LOCKS_FLOOR_SETTLE_MS", default_value_t = 60_000, value_parser = clap::value_parser!(i64).range(0..))]
+    pub(crate) floor_settle_ms: i64,
+}
+
+/// How to log.
+#[derive(Debug, Args)]
+pub(crate) struct LogArgs {
+    /// What to log: a level, or directives such as `info,db_locks=debug`.
+    #[arg(long = "log", env = "DB_LOCKS_LOG", default_value = "info", global = true)]
+    pub(crate) filter: String,
+
+    /// How to write the log.
+    #[arg(long = "log-format", env = "DB_LOCKS_LOG_FORMAT", default_value = "text", global = true)]
+    pub(crate) format: LogFormat,
+}
+
+/// The forms of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For a person.
+    Text,
+    /// An object a line.
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

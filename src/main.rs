@@ -1,0 +1,48 @@
+//! The program: command line, configuration, telemetry, start and stop. Wiring only; no rule of locking lives here.
+
+mod cli;
+mod migrate;
+mod serve;
+mod shutdown;
+mod telemetry;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    telemetry::log(&cli.log);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "the runtime does not start");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = match cli.command {
+        None => runtime.block_on(serve::serve(cli.database, cli.serve)),
+        Some(Command::Migrate { step }) => runtime.block_on(migrate::migrate(&cli.database, step)),
+        Some(Command::Openapi) => print_openapi(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = &*error, "db-locks stops");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What ends the program early, for the log.
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// The document of the default configuration: what the repository's `openapi.yaml` holds.
+fn print_openapi() -> Result<(), Failure> {
+    use std::io::Write;
+    let yaml = db_locks_api::openapi_yaml(&db_locks_service::Limits::default());
+    std::io::stdout().write_all(yaml.as_bytes())?;
+    Ok(())
+}

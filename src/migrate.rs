@@ -1,0 +1,49 @@
+//! `db-locks migrate`: the schema by hand.
+
+use std::io::{BufRead, IsTerminal, Write};
+
+use db_locks_service::store::{self, DatabaseOptions};
+
+use crate::{
+    Failure,
+    cli::{DatabaseArgs, MigrateStep},
+};
+
+/// Does one step.
+pub(crate) async fn migrate(database: &DatabaseArgs, step: MigrateStep) -> Result<(), Failure> {
+    let options = DatabaseOptions::new(&database.database_url, database.max_connections)?;
+    match step {
+        MigrateStep::Up => store::migrate_up(&options).await?,
+        MigrateStep::Down { yes } => {
+            confirm(yes, "This erases what the last migration created, locks and fencing tokens included.")?;
+            store::migrate_down(&options).await?;
+        }
+        MigrateStep::Status => {}
+        MigrateStep::Redo { yes } => {
+            confirm(yes, "This erases all locks and fencing tokens.")?;
+            store::migrate_redo(&options).await?;
+        }
+    }
+    let mut out = std::io::stdout().lock();
+    for migration in store::migrate_status(&options).await? {
+        let state = if migration.applied { "applied" } else { "pending" };
+        writeln!(out, "{state}  {}", migration.name)?;
+    }
+    Ok(())
+}
+
+/// Goes on only if the person says so; without a person to ask, `--yes` has to be given.
+fn confirm(yes: bool, what: &str) -> Result<(), Failure> {
+    if yes {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(format!("{what} Give --yes to do it.").into());
+    }
+    let mut err = std::io::stderr().lock();
+    write!(err, "{what} Go on? [y/N] ")?;
+    err.flush()?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    if answer.trim().eq_ignore_ascii_case("y") { Ok(()) } else { Err("not done".into()) }
+}

@@ -1,0 +1,88 @@
+//! Serving: connect, bring the schema up to date, start the engine, listen, stop.
+
+use std::{sync::Arc, time::Duration};
+
+use db_locks_api::ApiConfig;
+use db_locks_service::{
+    Limits, LockService,
+    engine::{Engine, EngineOptions, SweepOptions},
+    store::{self, DatabaseOptions, Store},
+};
+
+use crate::{
+    Failure,
+    cli::{DatabaseArgs, ServeArgs, SweepArgs},
+    shutdown, telemetry,
+};
+
+/// Batches in flight on databases that write several at a time.
+const SHARDS: usize = 4;
+
+/// Serves until the process is asked to stop.
+pub(crate) async fn serve(database: DatabaseArgs, args: ServeArgs) -> Result<(), Failure> {
+    let metrics = telemetry::metrics()?;
+    let options = DatabaseOptions::new(&database.database_url, database.max_connections)?;
+    if args.migrate {
+        store::migrate_up(&options).await?;
+    }
+    let store = store::connect(&options).await?;
+    store.check_ready().await?;
+    for weakness in store.weak_settings().await? {
+        tracing::warn!(setting = weakness, "the database promises less durability than a lock service needs");
+    }
+    let engine = Engine::start(store.clone(), engine_options(&args, store.as_ref()));
+    let service = LockService::new(engine.clone(), store, limits(&args));
+
+    let waiters = metrics::gauge!("db_locks_waiters");
+    let counted = engine.clone();
+    let render_metrics = Arc::new(move || {
+        #[expect(clippy::cast_precision_loss, reason = "a gauge of at most some ten thousand")]
+        waiters.set(counted.waiters() as f64);
+        metrics.render()
+    });
+    let router = db_locks_api::router(service, ApiConfig { render_metrics, version: env!("CARGO_PKG_VERSION") });
+
+    let listener = tokio::net::TcpListener::bind(args.listen).await?;
+    tracing::info!(address = %listener.local_addr()?, "listening");
+    let grace = Duration::from_millis(args.shutdown_grace_ms);
+    let stop = async move {
+        if let Err(error) = shutdown::asked_to_stop().await {
+            tracing::error!(error = &error as &dyn std::error::Error, "signals cannot be heard; stopping");
+        }
+        engine.drain(grace / 2).await;
+    };
+    db_locks_api::serve(listener, router, stop, grace).await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn limits(args: &ServeArgs) -> Limits {
+    Limits {
+        max_lease_ms: args.max_lease_ms,
+        max_wait_ms: args.max_wait_ms,
+        max_waiters_per_key: args.max_waiters_per_key,
+        max_waiters: args.max_waiters,
+    }
+}
+
+fn engine_options(args: &ServeArgs, store: &dyn Store) -> EngineOptions {
+    let default_shards = if store.commits_in_parallel() { SHARDS } else { 1 };
+    EngineOptions {
+        shards: args.shards.map_or(default_shards, std::num::NonZero::get),
+        memory_bytes: args.memory_bytes,
+        max_queued: args.max_queued,
+        max_waiters_per_key: args.max_waiters_per_key,
+        max_waiters: args.max_waiters,
+        sweep: sweep_options(&args.sweep),
+    }
+}
+
+fn sweep_options(args: &SweepArgs) -> SweepOptions {
+    SweepOptions {
+        period: Duration::from_millis(args.sweep_period_ms),
+        expired_delete_after_ms: args.expired_delete_after_ms,
+        idle_lock_retention_ms: Some(args.idle_lock_retention_ms).filter(|retention_ms| *retention_ms > 0),
+        tombstone_retention_ms: args.tombstone_retention_ms,
+        floor_settle_ms: args.floor_settle_ms,
+    }
+}

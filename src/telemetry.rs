@@ -1,0 +1,55 @@
+//! Logs and metrics: where they go and in which form.
+
+use std::{io::IsTerminal, sync::Arc, time::Duration};
+
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
+
+use crate::cli::{LogArgs, LogFormat};
+
+/// Upper bounds of durations in seconds: from a cheap answer to a long wait.
+const SECONDS: [f64; 17] = [
+    0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 600.0,
+];
+
+/// Upper bounds of batch sizes.
+const SIZES: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
+
+/// The pause between two rounds of the recorder's upkeep, without which histograms grow for ever.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// Begins to log, to standard error. A filter that cannot be read is replaced by `info`, and said so.
+pub(crate) fn log(args: &LogArgs) {
+    let (filter, bad) = match EnvFilter::try_new(&args.filter) {
+        Ok(filter) => (filter, None),
+        Err(error) => (EnvFilter::new("info"), Some(error)),
+    };
+    let registry = tracing_subscriber::registry().with(filter);
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    match args.format {
+        LogFormat::Text => registry.with(layer.with_ansi(std::io::stderr().is_terminal())).init(),
+        LogFormat::Json => registry.with(layer.json().flatten_event(true)).init(),
+    }
+    if let Some(error) = bad {
+        tracing::warn!(filter = args.filter, %error, "the log filter cannot be read; using info");
+    }
+}
+
+/// Installs the metrics' recorder and keeps it up.
+pub(crate) fn metrics() -> Result<Arc<PrometheusHandle>, BuildError> {
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
+        .set_buckets_for_metric(Matcher::Full("db_locks_batch_size".to_owned()), &SIZES)?
+        .install_recorder()?;
+    metrics::describe_gauge!("db_locks_build_info", "Always 1; the version is a label");
+    metrics::gauge!("db_locks_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    let handle = Arc::new(handle);
+    let upkeep = handle.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(UPKEEP).await;
+            upkeep.run_upkeep();
+        }
+    });
+    Ok(handle)
+}
