@@ -24,7 +24,7 @@ pub(crate) struct GrantBody<'a> {
     #[schema(example = true)]
     locked: bool,
     /// The identity of the grant, which heartbeat and release must present. Null while nobody holds the lock.
-    #[schema(required, value_type = Option<String>, format = Uuid, example = "0199a3c0-5f0e-4c1d-9a57-3f1f6a1c7d42")]
+    #[schema(required, value_type = Option<String>, format = "uuid", example = "0199a3c0-5f0e-4c1d-9a57-3f1f6a1c7d42")]
     version: Option<VersionText>,
     /// Grows with every grant of the key, for ever. Of the last grant, or 0 where none is known.
     #[schema(minimum = 0, maximum = 9_007_199_254_740_991_i64, example = 17)]
@@ -91,7 +91,7 @@ struct VersionText(Version);
 
 impl Serialize for VersionText {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut text = Hyphenated::encode_buffer();
+        let mut text = [0; Hyphenated::LENGTH];
         serializer.serialize_str(self.0.0.as_hyphenated().encode_lower(&mut text))
     }
 }

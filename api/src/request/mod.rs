@@ -9,6 +9,7 @@ mod document;
 mod errors;
 mod escape;
 mod fields;
+mod members;
 mod query;
 mod target;
 mod wait;

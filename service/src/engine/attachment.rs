@@ -4,9 +4,10 @@
 //! a grant that was not handed on is given back. Nothing of this touches the database from the handler: it only sends a
 //! message to the shard.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::{
     EngineError, Shared, chance,
@@ -63,7 +64,8 @@ impl Attachment {
     /// # Errors
     /// When the engine could not bring it to an answer; then nothing is held.
     pub async fn acquire(mut self, acquire: Acquire) -> Result<(Reply, Self), EngineError> {
-        self.shared.admit()?;
+        let shared = self.shared.clone();
+        let _admission = shared.admit()?;
         let (sender, receiver) = oneshot::channel();
         let envelope = Envelope {
             id: self.id.clone(),

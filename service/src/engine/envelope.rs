@@ -1,6 +1,6 @@
 //! A command on its way through the engine, and the answers that the engine itself gives.
 
-use std::time::Instant;
+use tokio::time::Instant;
 
 use tokio::sync::oneshot;
 

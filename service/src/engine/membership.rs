@@ -11,11 +11,12 @@
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex, PoisonError, atomic::Ordering},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::{
     Shared, chance,

@@ -4,7 +4,9 @@
 //! condition that the row is still the remembered one, and whoever loses loads and decides again. So memory may forget
 //! whenever it likes, and it does: after seconds, and when it grows too large.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use rustc_hash::FxHashMap;
 

@@ -17,17 +17,21 @@ mod sweeper;
 mod timers;
 mod work;
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     hash::{Hash, Hasher},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use rustc_hash::FxHasher;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 pub use attachment::Attachment;
 pub use envelope::EngineError;
@@ -72,8 +76,8 @@ pub(crate) struct Shared {
     options: EngineOptions,
     /// The inboxes of the shards.
     shards: Vec<mpsc::UnboundedSender<Message>>,
-    /// Acquires that are sent and not yet in a batch.
-    queued: AtomicUsize,
+    /// Acquires that are not answered yet, those that stand in queues included.
+    outstanding: AtomicUsize,
     /// Acquires of this replica that stand in queues.
     waiting: AtomicUsize,
     /// Shards with nothing to do and nobody waiting, by a bit each in the order of `shards`.
@@ -118,15 +122,14 @@ impl Shared {
     }
 
     /// Lets an acquire in, or refuses it before it costs anything. Heartbeats and releases are never refused.
-    fn admit(&self) -> Result<(), EngineError> {
+    fn admit(&self) -> Result<Admission<'_>, EngineError> {
         if self.is_draining() {
             return Err(EngineError::Draining);
         }
-        if self.queued.fetch_add(1, Ordering::Relaxed) >= self.options.max_queued {
-            self.queued.fetch_sub(1, Ordering::Relaxed);
-            return Err(EngineError::Overloaded);
-        }
-        Ok(())
+        let admission = Admission(&self.outstanding);
+        let outstanding = self.outstanding.fetch_add(1, Ordering::Relaxed) + 1;
+        let queued = outstanding.saturating_sub(self.waiting.load(Ordering::Relaxed));
+        if queued > self.options.max_queued { Err(EngineError::Overloaded) } else { Ok(admission) }
     }
 
     fn is_draining(&self) -> bool {
@@ -165,6 +168,15 @@ impl Shared {
     }
 }
 
+/// An acquire that was let in, until it is answered or given up.
+struct Admission<'a>(&'a AtomicUsize);
+
+impl Drop for Admission<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// The engine of one replica.
 #[derive(Debug)]
 pub struct Engine {
@@ -183,7 +195,7 @@ impl Engine {
             metrics: EngineMetrics::new(),
             options,
             shards: senders.clone(),
-            queued: AtomicUsize::new(0),
+            outstanding: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             idle: (0..count).map(|_| AtomicBool::new(true)).collect(),
             draining: AtomicBool::new(false),

@@ -3,8 +3,9 @@
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, btree_map::BTreeMap},
-    time::Instant,
 };
+
+use tokio::time::Instant;
 
 /// Things to do, each at its time, the earliest first.
 #[derive(Debug)]

@@ -1,6 +1,8 @@
 //! One key's share of a batch: the commands for it, and how far they got.
 
-use std::{collections::BTreeSet, sync::Arc, time::Instant};
+use std::{collections::BTreeSet, sync::Arc};
+
+use tokio::time::Instant;
 
 use super::envelope::Envelope;
 use crate::{

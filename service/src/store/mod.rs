@@ -177,6 +177,9 @@ pub trait Store: Send + Sync + 'static {
     /// Whether the database answers and its schema is this program's.
     async fn check_ready(&self) -> Result<(), StoreError>;
 
+    /// Settings of the database that promise less durability than a lock service needs, each as a sentence for the log.
+    async fn weak_settings(&self) -> Result<Vec<String>, StoreError>;
+
     /// Whether another process can share this database without being noticed through it only: always true on servers,
     /// and for a SQLite file.
     fn is_shared(&self) -> bool;

@@ -75,6 +75,8 @@ pub struct Effects {
     pub nudged: BTreeSet<ReplicaId>,
     /// How many offers lapsed.
     pub passed_over: u64,
+    /// The queue was served only in part: [`Command::Settle`] has to follow.
+    pub unfinished: bool,
 }
 
 /// The state of a key while it is being changed, and what has changed.
@@ -133,7 +135,10 @@ impl Working {
             Command::DeleteSemaphore => self.delete_semaphore(ctx),
             Command::Leave { version, nonce, reason } => self.leave(*version, *nonce, *reason, ctx),
             Command::GiveBack { version, nonce } => self.give_back(*version, *nonce, ctx),
-            Command::Settle => self.settle(ctx).map(|_| Verdict::Reply(Reply::Done)),
+            Command::Settle => {
+                self.drop_lapsed(ctx);
+                self.settle(ctx).map(|_| Verdict::Reply(Reply::Done))
+            }
             Command::Bury { replica } => self.bury(*replica, ctx),
             Command::Sweep { ended_before, idle_since } => Ok(self.sweep(*ended_before, *idle_since, ctx)),
         }

@@ -3,67 +3,112 @@
 use super::{Context, KEEP_PLACE_MS, Need, OFFER_MS, Working, grants::Taker};
 use crate::domain::{Body, Place, Refusal, Reply, permits::Room, queue::Found};
 
+/// The most of a queue that one decision serves; the rest is served by the next.
+const MOST_AT_ONCE: usize = 128;
+
+/// How serving one waiter went.
+enum Served {
+    /// It left the queue, with a grant or without.
+    Gone,
+    /// A place is kept for it: it is offered to its replica.
+    Offered,
+    /// It keeps its place, and others go before it meanwhile.
+    Passed,
+}
+
 impl Working {
     /// Serves the queue from its front as far as there is room. Returns whether there is room left for a newcomer:
     /// then nobody who waits could have taken it.
+    ///
+    /// Where the view ends before the queue or the room does, what was served so far stands, and
+    /// [`Effects::unfinished`](super::Effects::unfinished) asks for another look; only where nothing at all could be done
+    /// is more needed.
     pub(super) fn settle(&mut self, ctx: &Context<'_>) -> Result<bool, Need> {
         self.cut_after_step_back(ctx);
-        let mut kept_for_others = 0;
-        let mut index = 0;
+        let (mut offered, mut index, mut gone) = (0, 0, 0);
         loop {
             let room = self.room(ctx);
-            if room.count <= kept_for_others {
-                return if room.certain {
-                    Ok(false)
-                } else {
-                    Err(Need::Permits(usize::try_from(kept_for_others).unwrap_or(0) + 1))
-                };
+            if room.count <= offered {
+                if room.certain {
+                    return Ok(false);
+                }
+                let permits = usize::try_from(offered).unwrap_or(0) + 1;
+                return self.unfinished(gone, Need::Permits(permits));
             }
-            let Some(waiter) = self.state.queue.head.get(index) else {
-                let known = self.state.queue.head.len();
-                return if self.state.queue.is_complete() {
-                    Ok(true)
-                } else {
-                    Err(Need::Heads(known * 2 + 1))
-                };
-            };
-            match waiter.place {
-                Place::Detached { until } if ctx.now.is_past(until) => {
-                    self.remove_waiter(Found::Head(index), ctx.now);
+            if index == self.state.queue.head.len() {
+                if self.state.queue.is_complete() {
+                    return Ok(true);
                 }
-                Place::Detached { .. } => index += 1,
-                Place::Attached { replica, .. } if ctx.me == Some(replica) => {
-                    let waiter = self.remove_waiter(Found::Head(index), ctx.now);
-                    if let Some(taker) = Taker::waiting(waiter) {
-                        let nonce = taker.nonce();
-                        let view = self.grant(taker, ctx.now)?;
-                        self.effects.answered.push((nonce, Reply::Granted(view)));
-                    }
-                }
-                Place::Attached { replica, .. } if ctx.dead.contains(&replica) => {
-                    self.detach(Found::Head(index), ctx)
-                }
-                Place::Attached { replica, nonce, offered_until: None } => {
-                    let offered_until = Some(ctx.now.at_most.plus_ms(OFFER_MS));
-                    self.move_waiter(
-                        Found::Head(index),
-                        Place::Attached { replica, nonce, offered_until },
-                        ctx.now,
-                    );
-                    self.effects.nudged.insert(replica);
-                    kept_for_others += 1;
+                return self.unfinished(gone, Need::Heads(index * 2 + 1));
+            }
+            if gone == MOST_AT_ONCE {
+                return self.unfinished(gone, Need::Heads(index + 1));
+            }
+            match self.serve(index, ctx)? {
+                Served::Gone => gone += 1,
+                Served::Offered => {
+                    offered += 1;
                     index += 1;
                 }
-                Place::Attached { offered_until: Some(until), .. } if ctx.now.is_past(until) => {
-                    self.effects.passed_over += 1;
-                    self.detach(Found::Head(index), ctx);
-                }
-                Place::Attached { .. } => {
-                    kept_for_others += 1;
-                    index += 1;
-                }
+                Served::Passed => index += 1,
             }
         }
+    }
+
+    /// The view ends: enough for now if something was done, else `need`.
+    fn unfinished(&mut self, gone: usize, need: Need) -> Result<bool, Need> {
+        if gone == 0 {
+            return Err(need);
+        }
+        self.effects.unfinished = true;
+        Ok(false)
+    }
+
+    /// Serves one waiter, for whom there is room.
+    fn serve(&mut self, index: usize, ctx: &Context<'_>) -> Result<Served, Need> {
+        let found = Found::Head(index);
+        match self.state.queue.head[index].place {
+            Place::Detached { until } if ctx.now.is_past(until) => {
+                self.remove_waiter(found, ctx.now);
+                Ok(Served::Gone)
+            }
+            Place::Detached { .. } => Ok(Served::Passed),
+            Place::Attached { replica, .. } if ctx.me == Some(replica) => {
+                let waiter = self.remove_waiter(found, ctx.now);
+                if let Some(taker) = Taker::waiting(waiter) {
+                    let nonce = taker.nonce();
+                    let view = self.grant(taker, ctx.now)?;
+                    self.effects.answered.push((nonce, Reply::Granted(view)));
+                }
+                Ok(Served::Gone)
+            }
+            Place::Attached { replica, .. } if ctx.dead.contains(&replica) => Ok(self.pass_over(found, ctx)),
+            Place::Attached { replica, nonce, offered_until: None } => {
+                let offered_until = Some(ctx.now.at_most.plus_ms(OFFER_MS));
+                self.move_waiter(found, Place::Attached { replica, nonce, offered_until }, ctx.now);
+                self.effects.nudged.insert(replica);
+                Ok(Served::Offered)
+            }
+            Place::Attached { offered_until: Some(until), .. } if ctx.now.is_past(until) => {
+                self.effects.passed_over += 1;
+                Ok(self.pass_over(found, ctx))
+            }
+            Place::Attached { .. } => Ok(Served::Offered),
+        }
+    }
+
+    /// Removes places that were kept and lapsed from the known front, whether or not there is room.
+    pub(super) fn drop_lapsed(&mut self, ctx: &Context<'_>) {
+        let lapsed = |place: Place| matches!(place, Place::Detached { until } if ctx.now.is_past(until));
+        while let Some(index) = self.state.queue.head.iter().position(|waiter| lapsed(waiter.place)) {
+            self.remove_waiter(Found::Head(index), ctx.now);
+        }
+    }
+
+    fn pass_over(&mut self, found: Found, ctx: &Context<'_>) -> Served {
+        let keeps_place = self.state.queue.get(found).chosen;
+        self.detach(found, ctx);
+        if keeps_place { Served::Passed } else { Served::Gone }
     }
 
     /// Takes the connection away from a waiter: one who chose its version keeps its place for a while, another leaves.

@@ -1,6 +1,8 @@
 //! Forming batches: gather what is queued, decide it, and hand it to the database.
 
-use std::{collections::hash_map::Entry, time::Instant};
+use std::collections::hash_map::Entry;
+
+use tokio::time::Instant;
 
 use rustc_hash::FxHashMap;
 
@@ -13,7 +15,7 @@ use super::{
     CommitDone, LoadDone, Shard, Task,
 };
 use crate::{
-    domain::{Effects, KeyState, Stamp, Verdict, Working},
+    domain::{Context, Effects, KeyState, Stamp, Verdict, Working},
     store::{StoreError, Want, Write},
 };
 
@@ -82,8 +84,14 @@ impl Shard {
         if let Some(half) = self.halves.pop_front() {
             return self.start_commit(half);
         }
-        for work in self.gather() {
-            self.decide_at_once(work);
+        let works = self.gather();
+        if !works.is_empty() {
+            let now = self.shared.clock.now(Instant::now());
+            let surroundings = self.shared.surroundings();
+            let ctx = now.map(|now| surroundings.context(now));
+            for work in works {
+                self.decide_at_once(work, ctx.as_ref());
+            }
         }
         let decided = std::mem::take(&mut self.decided);
         if decided.is_empty() {
@@ -110,7 +118,10 @@ impl Shard {
             let envelope = if let Some(envelope) = self.urgent.pop_front() {
                 envelope
             } else if let Some(envelope) = self.acquires.pop_front() {
-                self.note_taken(usize::from(envelope.reply.is_some()));
+                if envelope.reply.as_ref().is_some_and(tokio::sync::oneshot::Sender::is_closed) {
+                    // Its caller has gone before anything was written for it.
+                    continue;
+                }
                 envelope
             } else {
                 break;
@@ -137,10 +148,9 @@ impl Shard {
     }
 
     /// Decides a work on what is remembered, or on the guess that there is no row; else has it loaded.
-    fn decide_at_once(&mut self, work: Work) {
-        let now = self.shared.clock.now(Instant::now());
+    fn decide_at_once(&mut self, work: Work, ctx: Option<&Context<'_>>) {
         let remembered = self.memory.take(&work.id);
-        let Some(now) = now.filter(|_| !work.only_looks()) else {
+        let Some(ctx) = ctx.filter(|_| !work.only_looks()) else {
             self.to_load.push(work);
             return;
         };
@@ -152,25 +162,18 @@ impl Shard {
                 return;
             }
         };
-        let surroundings = self.shared.surroundings();
-        self.decide(work, state, basis, &surroundings.context(now));
+        self.decide(work, state, basis, ctx);
     }
 
     /// Decides a work and puts it where it belongs next.
-    pub(super) fn decide(
-        &mut self,
-        mut work: Work,
-        state: KeyState,
-        basis: Basis,
-        ctx: &crate::domain::Context<'_>,
-    ) {
+    pub(super) fn decide(&mut self, mut work: Work, state: KeyState, basis: Basis, ctx: &Context<'_>) {
         match work.decide(state, basis == Basis::Loaded, ctx) {
             Outcome::Write { prev, working, verdicts, rest } => {
                 self.park_first(rest);
                 self.decided.push(Decided { work, verdicts, basis, prev, working });
             }
             Outcome::Answered { state, verdicts } => {
-                self.finish(work, verdicts, crate::domain::Effects::default(), *state, 0);
+                self.finish(work, verdicts, Effects::default(), *state, 0);
             }
             Outcome::Load => self.to_load.push(work),
             Outcome::Join => self.wait_for_membership(work),

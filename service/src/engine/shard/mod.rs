@@ -11,14 +11,11 @@ mod batch;
 mod outcome;
 mod waiting;
 
-use std::{
-    collections::VecDeque,
-    sync::{Arc, atomic::Ordering},
-    time::Instant,
-};
+use std::{collections::VecDeque, sync::Arc};
 
 use rustc_hash::FxHashMap;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 pub(super) use self::outcome::{CommitDone, LoadDone};
 use self::{batch::Batch, waiting::LocalWaiter};
@@ -133,7 +130,7 @@ impl Shard {
                 Some(at) => tokio::select! {
                     biased;
                     message = self.inbox.recv() => message,
-                    () = tokio::time::sleep_until(at.into()) => {
+                    () = tokio::time::sleep_until(at) => {
                         self.on_time();
                         self.proceed();
                         continue;
@@ -231,6 +228,9 @@ impl Shard {
     /// Sees to it that the key is looked at when time changes something for those who wait for it.
     fn set_key_timer(&mut self, id: &KeyId, state: &KeyState) {
         const SOONEST: std::time::Duration = std::time::Duration::from_millis(1);
+        if state.queue.len == 0 && !self.key_timers.contains_key(id) {
+            return;
+        }
         let now = Instant::now();
         let event = self.shared.clock.now(now).and_then(|time| state.next_event(time));
         let at = event.and_then(|event| self.shared.clock.instant_of(event));
@@ -257,10 +257,5 @@ impl Shard {
         for envelope in self.parked.remove(id).unwrap_or_default() {
             self.enqueue(envelope);
         }
-    }
-
-    /// Counts what is queued, so that the door can refuse acquires before they pile up.
-    fn note_taken(&self, commands: usize) {
-        self.shared.queued.fetch_sub(commands, Ordering::Relaxed);
     }
 }

@@ -1,6 +1,8 @@
 //! What came back from the database: answers, lost races, and failures.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::{
     super::{
@@ -180,6 +182,9 @@ impl Shard {
         self.shared.metrics.nudged(effects.nudged.len(), effects.passed_over);
         self.set_key_timer(&id, &state);
         self.unpark(&id);
+        if effects.unfinished {
+            self.enqueue_internal(id.clone(), Command::Settle);
+        }
         self.memory.put(id, state, Instant::now());
     }
 
@@ -261,8 +266,9 @@ impl Shard {
         let mut kept = Vec::with_capacity(work.envelopes.len());
         for mut envelope in work.envelopes {
             if too_old(&envelope) {
+                let external = envelope.reply.is_some();
                 self.give_up(&mut envelope, error);
-                if !maybe_written && envelope.reply.is_none() && matches!(envelope.command, Command::Settle) {
+                if external && !maybe_written {
                     continue;
                 }
             }

@@ -4,10 +4,9 @@
 //! known by the nonce of its attachment. It is answered exactly once: by its grant, or after it has left the queue for
 //! certain; who gives up is never left holding.
 
-use std::{
-    sync::atomic::Ordering,
-    time::{Duration, Instant},
-};
+use std::{sync::atomic::Ordering, time::Duration};
+
+use tokio::time::Instant;
 
 use super::{
     super::envelope::{Audit, EngineError, Envelope, ReplySender},

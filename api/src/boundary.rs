@@ -1,0 +1,194 @@
+//! What surrounds every request: its id, its metrics, its line in the log, and what becomes of a panic.
+//!
+//! One layer instead of one for each, because every layer costs every request.
+
+use std::{
+    any::Any,
+    convert::Infallible,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use axum::{
+    extract::{MatchedPath, Request},
+    http::{HeaderValue, Method, header},
+    response::{IntoResponse, Response},
+};
+use tower::{Layer, Service};
+use tracing::{Span, debug, debug_span, error, warn};
+
+use crate::{
+    metrics::{HttpMetrics, RouteIndex},
+    problem::Problem,
+    request_id::{self, REQUEST_ID},
+};
+
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+/// Puts a [`Boundary`] around a route.
+#[derive(Debug, Clone)]
+pub(crate) struct BoundaryLayer {
+    metrics: Arc<HttpMetrics>,
+}
+
+impl BoundaryLayer {
+    /// A layer that counts in these metrics.
+    pub(crate) fn new(metrics: HttpMetrics) -> Self {
+        Self { metrics: Arc::new(metrics) }
+    }
+}
+
+impl<S> Layer<S> for BoundaryLayer {
+    type Service = Boundary<S>;
+
+    fn layer(&self, inner: S) -> Boundary<S> {
+        Boundary { inner, metrics: Arc::clone(&self.metrics) }
+    }
+}
+
+/// A route, and what surrounds its requests.
+#[derive(Debug, Clone)]
+pub(crate) struct Boundary<S> {
+    inner: S,
+    metrics: Arc<HttpMetrics>,
+}
+
+impl<S> Service<Request> for Boundary<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+    S::Future: Unpin,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Answering<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let id = request_id::of(request.headers());
+        let matched = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+        let route = self.metrics.route(matched);
+        let method = request.method().clone();
+        // Nothing but a comparison unless the log wants it.
+        let span = debug_span!("request", request_id = ?id, %method, route = self.metrics.path(route));
+        let metrics = Arc::clone(&self.metrics);
+        let began = Instant::now();
+        Answering { inner: self.inner.call(request), id: Some(id), route, method, span, metrics, began }
+    }
+}
+
+/// A request that is being answered.
+#[derive(Debug)]
+pub(crate) struct Answering<F> {
+    inner: F,
+    /// Until it is put on the answer.
+    id: Option<HeaderValue>,
+    route: RouteIndex,
+    method: Method,
+    span: Span,
+    metrics: Arc<HttpMetrics>,
+    began: Instant,
+}
+
+impl<F: Future<Output = Result<Response, Infallible>> + Unpin> Future for Answering<F> {
+    type Output = Result<Response, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let entered = this.span.enter();
+        // A future that panicked is not polled again, so nobody sees the state that it left behind.
+        let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut this.inner).poll(cx)));
+        drop(entered);
+        let response = match polled {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(Ok(response))) => response,
+            Ok(Poll::Ready(Err(never))) => match never {},
+            Err(panic) => panicked(&*panic),
+        };
+        Poll::Ready(Ok(this.finish(response)))
+    }
+}
+
+/// Answers a panic. Its message was printed by the panic hook, and may hold a caller's data.
+fn panicked(_: &(dyn Any + Send)) -> Response {
+    Problem::internal_error().into_response()
+}
+
+impl<F> Answering<F> {
+    /// Counts and logs an answer, and adds what every answer bears.
+    fn finish(&mut self, mut response: Response) -> Response {
+        let id = self.id.take().unwrap_or(HeaderValue::from_static("-"));
+        let took = self.began.elapsed();
+        self.metrics.answered(self.route, &self.method, response.status(), took);
+        self.log(&response, &id, took.as_secs_f64() * 1_000.0);
+        let headers = response.headers_mut();
+        headers.insert(REQUEST_ID, id);
+        headers.insert(header::CACHE_CONTROL, NO_STORE);
+        response
+    }
+
+    fn log(&self, response: &Response, id: &HeaderValue, duration_ms: f64) {
+        let (request_id, method) = (id.to_str().unwrap_or_default(), &self.method);
+        let (route, status) = (self.metrics.path(self.route), response.status().as_u16());
+        match status {
+            503 => warn!(request_id, %method, route, status, duration_ms, "a request could not be served now"),
+            500.. => error!(request_id, %method, route, status, duration_ms, "a request failed"),
+            _ => debug!(request_id, %method, route, status, duration_ms, "answered"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{Router, body::Body, http::StatusCode, routing::get};
+    use tower::ServiceExt;
+
+    use super::*;
+
+    fn router() -> Router {
+        let panics = || async { panic!("on purpose") as StatusCode };
+        let waits_and_panics = || async {
+            tokio::task::yield_now().await;
+            panic!("on purpose") as StatusCode
+        };
+        Router::new()
+            .route("/fine", get(|| async { "fine" }))
+            .route("/panics", get(panics))
+            .route("/panics-later", get(waits_and_panics))
+            .layer(BoundaryLayer::new(HttpMetrics::new(["/fine", "/panics"].into_iter())))
+    }
+
+    async fn answer(path: &str, id: Option<&'static str>) -> Response {
+        let mut request = Request::get(path).body(Body::empty()).unwrap();
+        if let Some(id) = id {
+            request.headers_mut().insert(REQUEST_ID, HeaderValue::from_static(id));
+        }
+        router().oneshot(request).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn every_answer_bears_an_id_and_is_not_stored() {
+        for (path, status) in [("/fine", 200), ("/none", 404), ("/panics", 500), ("/panics-later", 500)] {
+            let response = answer(path, Some("mine")).await;
+            assert_eq!(response.status(), status, "{path}");
+            assert_eq!(response.headers()["x-request-id"], "mine");
+            assert_eq!(response.headers()["cache-control"], "no-store");
+        }
+        assert_eq!(answer("/fine", None).await.headers()["x-request-id"].len(), 36);
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_problem_without_details() {
+        let response = answer("/panics", None).await;
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["type"], "/problems/internal-error");
+        assert!(!body.to_string().contains("purpose"));
+    }
+}

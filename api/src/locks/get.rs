@@ -1,0 +1,33 @@
+//! `GET /locks/{key}`
+
+use axum::{extract, response::Response};
+
+use crate::{
+    answer::{GrantBody, json},
+    problem::{Problem, problems},
+    request::{KeyParam, KeyWithQuery, NoQuery, TenantParam},
+    router::State,
+};
+
+problems! {
+    /// What `get_lock` can answer instead of the lock.
+    GetLockProblems: Keys, NotFound, WrongKind
+}
+
+/// Look at a lock
+///
+/// Held or not, expired or not.
+#[utoipa::path(
+    get,
+    path = "/locks/{key}",
+    tag = "locks",
+    params(KeyParam::<false>, TenantParam),
+    responses((status = 200, description = "The lock.", body = GrantBody<'_>), GetLockProblems)
+)]
+pub(crate) async fn get_lock(
+    extract::State(app): extract::State<State>,
+    KeyWithQuery { id, query: NoQuery }: KeyWithQuery<NoQuery>,
+) -> Result<Response, Problem> {
+    let view = app.service.get_lock(id).await?;
+    Ok(json(&GrantBody::from(&view)))
+}

@@ -1,0 +1,219 @@
+//! The OpenAPI document: what the handlers' attributes say, and what is the same for all of them.
+
+use db_locks_service::Limits;
+use serde_json::Value;
+use utoipa::openapi::{
+    HeaderBuilder, Info, InfoBuilder, LicenseBuilder, ObjectBuilder, OpenApi, OpenApiBuilder, PathItem, Ref,
+    RefOr, Required, Schema, Type,
+    path::Operation,
+    schema::{AdditionalProperties, Components},
+    tag::{Tag, TagBuilder},
+};
+
+use crate::{problem::add_problem_schemas, request::add_body_limits, router::operations};
+
+const DESCRIPTION: &str = "\
+A lock service over the database you already run. Take a mutex or a semaphore permit by name, keep it with heartbeats, \
+give it back, and guard what you write with its fencing token.
+
+A holder may rely on its grant from the moment it sent the request that brought it plus `expires_in_ms` of the answer, on \
+its own monotonic clock. Bodies are one JSON object each; `null` is as good as absent, and what is not known is refused. \
+Errors are problem documents (RFC 9457), whose `type` can be opened.";
+
+/// The name of the header's component.
+const REQUEST_ID: &str = "X-Request-Id";
+
+/// The whole document, with the limits that are in force.
+pub fn openapi(limits: &Limits) -> OpenApi {
+    let mut document = operations().into_openapi();
+    complete(&mut document, limits);
+    document
+}
+
+/// The whole document as YAML.
+///
+/// # Panics
+///
+/// If the document cannot be written as YAML, which its test would have shown.
+pub fn openapi_yaml(limits: &Limits) -> String {
+    openapi(limits).to_yaml().expect("the document has no keys that are not text")
+}
+
+/// What the document says of the service as a whole.
+pub(crate) fn base() -> OpenApi {
+    let tags = [
+        ("locks", "Locks (mutexes): one holder at a time."),
+        ("semaphores", "Semaphores: as many holders at a time as there are permits."),
+        ("operating", "For those who run the service."),
+    ];
+    OpenApiBuilder::new().info(info()).tags(Some(tags.map(|(name, description)| tag(name, description)))).build()
+}
+
+fn info() -> Info {
+    InfoBuilder::new()
+        .title("db-locks")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(DESCRIPTION))
+        .license(Some(LicenseBuilder::new().name("MIT").identifier(Some("MIT")).build()))
+        .build()
+}
+
+fn tag(name: &str, description: &str) -> Tag {
+    TagBuilder::new().name(name).description(Some(description)).build()
+}
+
+/// Adds what is the same for all operations, and the limits.
+pub(crate) fn complete(document: &mut OpenApi, limits: &Limits) {
+    let components = document.components.get_or_insert_default();
+    add_problem_schemas(components);
+    let request_id = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(128));
+    let request_id = HeaderBuilder::new()
+        .schema(Some(request_id))
+        .description(Some("The request's own id if it sent one (1 to 128 visible ASCII characters), else a new one."));
+    components.headers.insert(REQUEST_ID.to_owned(), request_id.build().into());
+    for operation in document.paths.paths.values_mut().flat_map(operations_of) {
+        add_request_id(operation);
+        complete_body(operation, components, limits);
+    }
+}
+
+fn operations_of(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut item.get, &mut item.put, &mut item.post, &mut item.delete].into_iter().flatten()
+}
+
+fn add_request_id(operation: &mut Operation) {
+    for response in operation.responses.responses.values_mut() {
+        if let RefOr::T(response) = response {
+            let header = Ref::new(format!("#/components/headers/{REQUEST_ID}"));
+            response.headers.insert(REQUEST_ID.to_owned(), RefOr::Ref(header));
+        }
+    }
+}
+
+/// Closes an operation's body to unknown members, and writes the limits into it and its examples. A body none of whose
+/// fields is required may be left out altogether.
+fn complete_body(operation: &mut Operation, components: &mut Components, limits: &Limits) {
+    let Some(RefOr::T(body)) = &mut operation.request_body else { return };
+    for content in body.content.values_mut() {
+        let RefOr::T(content) = content else { continue };
+        let Some(name) = content.schema.as_ref().and_then(schema_name) else { continue };
+        let Some(RefOr::T(Schema::Object(schema))) = components.schemas.get_mut(&name) else { continue };
+        schema.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+        add_body_limits(schema, limits);
+        body.required = Some(if schema.required.is_empty() { Required::False } else { Required::True });
+        content.schema = Some(Ref::from_schema_name(name).into());
+        for example in content.examples.values_mut() {
+            if let RefOr::T(example) = example {
+                example.value.as_mut().into_iter().for_each(|value| limit_example(value, limits));
+            }
+        }
+        content.example.as_mut().into_iter().for_each(|value| limit_example(value, limits));
+    }
+}
+
+/// The name of the schema that is referred to, or that may be null instead.
+fn schema_name(schema: &RefOr<Schema>) -> Option<String> {
+    match schema {
+        RefOr::Ref(reference) => reference.ref_location.rsplit('/').next().map(str::to_owned),
+        RefOr::T(Schema::OneOf(one_of)) => one_of.items.iter().find_map(schema_name),
+        RefOr::T(_) => None,
+    }
+}
+
+/// Examples have to work under narrow limits too.
+fn limit_example(example: &mut Value, limits: &Limits) {
+    for (name, most) in [("lease_duration_ms", limits.max_lease_ms), ("wait_ms", limits.max_wait_ms)] {
+        if let Some(value) = example.get_mut(name)
+            && value.as_i64().is_some_and(|number| number > most)
+        {
+            *value = most.into();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn document(limits: &Limits) -> Value {
+        serde_json::to_value(openapi(limits)).unwrap()
+    }
+
+    fn operations(document: &Value) -> impl Iterator<Item = &Value> {
+        document["paths"].as_object().unwrap().values().flat_map(|item| item.as_object().unwrap().values())
+    }
+
+    #[test]
+    fn operation_ids_are_fixed() {
+        let document = document(&Limits::default());
+        let ids: BTreeSet<_> = operations(&document).map(|operation| operation["operationId"].as_str().unwrap()).collect();
+        let expected = [
+            "acquire_lock",
+            "acquire_permit",
+            "delete_lock",
+            "delete_semaphore",
+            "get_health",
+            "get_lock",
+            "get_metrics",
+            "get_openapi",
+            "get_problem",
+            "get_ready",
+            "get_semaphore",
+            "heartbeat_lock",
+            "heartbeat_permit",
+            "list_locks",
+            "list_permits",
+            "list_semaphores",
+            "put_lock",
+            "put_semaphore",
+            "release_lock",
+            "release_permit",
+        ];
+        assert_eq!(ids.into_iter().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn every_response_bears_the_request_id() {
+        for operation in operations(&document(&Limits::default())) {
+            for (status, response) in operation["responses"].as_object().unwrap() {
+                assert!(response["headers"].get(REQUEST_ID).is_some(), "{} {status}", operation["operationId"]);
+            }
+        }
+    }
+
+    #[test]
+    fn bodies_are_closed_and_bear_the_limits() {
+        let limits = Limits { max_lease_ms: 1_234, max_wait_ms: 567, ..Limits::default() };
+        let document = document(&limits);
+        for (body, required) in [
+            ("AcquireLockBody", 0),
+            ("AcquirePermitBody", 0),
+            ("HeartbeatBody", 1),
+            ("ReleaseLockBody", 1),
+            ("ReleasePermitBody", 1),
+            ("PutLockBody", 0),
+            ("PutSemaphoreBody", 1),
+        ] {
+            let schema = &document["components"]["schemas"][body];
+            assert_eq!(schema["additionalProperties"], false, "{body}");
+            assert_eq!(schema["required"].as_array().map_or(0, Vec::len), required, "{body}");
+        }
+        let acquire = &document["components"]["schemas"]["AcquireLockBody"]["properties"];
+        assert_eq!(acquire["lease_duration_ms"]["maximum"], 1_234);
+        assert_eq!(acquire["wait_ms"]["maximum"], 567);
+        assert_eq!(acquire["additional_time_to_wait_for_lock_ms"]["maximum"], 567);
+        let body = &document["paths"]["/locks/{key}/acquire"]["post"]["requestBody"];
+        assert_eq!(body["required"], false);
+        let examples = &body["content"]["application/json"]["examples"];
+        assert_eq!(examples["waiting"]["value"]["wait_ms"], 567);
+    }
+
+    #[test]
+    fn the_yaml_is_the_same_document() {
+        let yaml = openapi_yaml(&Limits::default());
+        assert!(yaml.starts_with("openapi: 3.1.0\n"), "{}", &yaml[..100]);
+        assert_eq!(yaml, openapi_yaml(&Limits::default()));
+    }
+}

@@ -1,0 +1,50 @@
+//! `GET /health`
+
+use axum::{body::Body, response::Response};
+use bytes::Bytes;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::{
+    answer::json_response,
+    problem::{Problem, problems},
+    request::NoQuery,
+};
+
+/// That the service is well.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Health {
+    /// Always `ok`: otherwise there is no answer.
+    #[schema(example = "ok")]
+    status: &'static str,
+}
+
+problems! {
+    /// What `get_health` can answer if not that the process is well.
+    GetHealthProblems: Operating
+}
+
+/// Whether the process answers
+///
+/// Asks nothing of the database: a restart would not help one that is away.
+#[utoipa::path(
+    get,
+    path = "/health",
+    tag = "operating",
+    responses((status = 200, description = "It answers.", body = Health), GetHealthProblems)
+)]
+pub(crate) async fn get_health(_: NoQuery) -> Result<Response, Problem> {
+    Ok(json_response(Body::from(Bytes::from_static(br#"{"status":"ok"}"#))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_text_is_the_documented_type() {
+        let answer = get_health(NoQuery).await.unwrap();
+        let text = axum::body::to_bytes(answer.into_body(), 100).await.unwrap();
+        assert_eq!(text, serde_json::to_vec(&Health { status: "ok" }).unwrap());
+    }
+}

@@ -1,0 +1,43 @@
+//! `GET /metrics`
+
+use axum::{
+    body::Body,
+    extract,
+    http::{HeaderValue, header},
+    response::Response,
+};
+
+use crate::{
+    problem::{Problem, problems},
+    request::NoQuery,
+    router::State,
+};
+
+/// The text format of Prometheus.
+const PROMETHEUS_TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4");
+
+problems! {
+    /// What `get_metrics` can answer instead of the metrics.
+    GetMetricsProblems: Operating
+}
+
+/// The metrics
+///
+/// In Prometheus' text format. There are neither keys nor tenants nor owners in them.
+#[utoipa::path(
+    get,
+    path = "/metrics",
+    tag = "operating",
+    responses(
+        (status = 200, description = "The metrics.", body = String, content_type = "text/plain"),
+        GetMetricsProblems
+    )
+)]
+pub(crate) async fn get_metrics(
+    extract::State(app): extract::State<State>,
+    _: NoQuery,
+) -> Result<Response, Problem> {
+    let mut response = Response::new(Body::from((app.render_metrics)()));
+    response.headers_mut().insert(header::CONTENT_TYPE, PROMETHEUS_TEXT);
+    Ok(response)
+}

@@ -1,0 +1,51 @@
+//! `GET /problems/{name}`
+
+use axum::{
+    body::Body,
+    http::{HeaderValue, Uri, header},
+    response::Response,
+};
+
+use crate::{
+    problem::{Problem, ProblemKind, problems},
+    request::NoQuery,
+};
+
+const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
+
+problems! {
+    /// What `get_problem` can answer instead of an explanation.
+    GetProblemProblems: Operating, NotFound, RouteNotFound
+}
+
+/// What a problem's `type` means
+///
+/// The `type` of each problem is the address of its explanation.
+#[utoipa::path(
+    get,
+    path = "/problems/{name}",
+    tag = "operating",
+    params(("name" = String, Path, description = "The last segment of the `type`.", min_length = 1, example = "not-granted")),
+    responses(
+        (status = 200, description = "An explanation for people.", body = String, content_type = "text/plain"),
+        GetProblemProblems
+    )
+)]
+pub(crate) async fn get_problem(_: NoQuery, uri: Uri) -> Result<Response, Problem> {
+    // No name has a character that would be escaped.
+    let name = uri.path().rsplit('/').next().unwrap_or_default();
+    let Some(kind) = ProblemKind::named(name) else {
+        return Err(Problem::new(ProblemKind::NotFound, "There is no problem of this name."));
+    };
+    let facts = kind.facts();
+    let text = format!(
+        "{title} ({name}, status {status})\n\n{when}\n\n{advice}\n",
+        title = facts.title,
+        status = facts.status,
+        when = facts.when,
+        advice = facts.advice
+    );
+    let mut response = Response::new(Body::from(text));
+    response.headers_mut().insert(header::CONTENT_TYPE, PLAIN_TEXT);
+    Ok(response)
+}

@@ -1,0 +1,50 @@
+//! Swagger UI under `/swagger-ui/`
+//!
+//! Its files come from a crate, which serves them itself too; here they are served by hand, so that a file that is not
+//! there is a problem document like any other.
+
+use std::sync::{Arc, LazyLock};
+
+use axum::{
+    body::Body,
+    http::{HeaderValue, StatusCode, Uri, header},
+    response::Response,
+};
+use utoipa_swagger_ui::Config;
+
+use crate::problem::{Problem, ProblemKind};
+
+const ROOT: &str = "/swagger-ui/";
+
+static CONFIG: LazyLock<Arc<Config<'static>>> = LazyLock::new(|| {
+    let config = Config::new(["/api-docs/openapi.json"]);
+    Arc::new(config.try_it_out_enabled(true).display_request_duration(true))
+});
+
+/// Leads to the page.
+pub(super) async fn redirect() -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
+    response.headers_mut().insert(header::LOCATION, HeaderValue::from_static(ROOT));
+    response
+}
+
+/// Serves the page, or one of its files.
+pub(super) async fn serve(uri: Uri) -> Result<Response, Problem> {
+    let path = uri.path().strip_prefix(ROOT).unwrap_or_default();
+    let file = match utoipa_swagger_ui::serve(path, Arc::clone(&CONFIG)) {
+        Ok(Some(file)) => file,
+        Ok(None) => return Err(Problem::new(ProblemKind::RouteNotFound, "Swagger UI has no such file.")),
+        Err(error) => {
+            tracing::error!(error = &*error, "Swagger UI could not be configured");
+            return Err(Problem::internal_error());
+        }
+    };
+    let content_type = HeaderValue::from_str(&file.content_type).map_err(|_| Problem::internal_error())?;
+    let mut response = Response::new(Body::from(file.bytes.into_owned()));
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    if file.gzpipped {
+        response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    Ok(response)
+}

@@ -1,0 +1,96 @@
+//! The routes, put together.
+
+use std::{fmt, sync::Arc};
+
+use axum::{Router, http::Method};
+use bytes::Bytes;
+use db_locks_service::{
+    LockService,
+    domain::{Owner, Tenant},
+};
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::{
+    answer::json_bytes,
+    boundary::BoundaryLayer,
+    locks,
+    metrics::HttpMetrics,
+    openapi::{self, complete},
+    operating,
+    problem::{Problem, ProblemKind},
+    semaphores,
+};
+
+/// What the door needs to know beside the service.
+#[derive(Clone)]
+pub struct ApiConfig {
+    /// Renders the metrics of the process as Prometheus text.
+    pub render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// The program's version, as the OpenAPI document shows it.
+    pub version: &'static str,
+}
+
+impl fmt::Debug for ApiConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiConfig").field("version", &self.version).finish_non_exhaustive()
+    }
+}
+
+/// What handlers share. One pointer, because the router copies it for every request.
+pub(crate) type State = Arc<App>;
+
+/// What handlers share.
+pub(crate) struct App {
+    /// The lock service.
+    pub(crate) service: LockService,
+    /// Who holds what nobody put a name to.
+    pub(crate) anonymous: Owner,
+    /// Whose keys these are where nobody says.
+    pub(crate) default_tenant: Tenant,
+    /// The OpenAPI document.
+    pub(crate) openapi_json: Bytes,
+    /// Renders the metrics.
+    pub(crate) render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+/// All routes of the service, with what every answer bears.
+///
+/// # Panics
+///
+/// If a constant of this crate is not what its type asks for, which its tests would have shown.
+pub fn router(service: LockService, config: ApiConfig) -> Router {
+    let (routes, mut document) = operations().split_for_parts();
+    complete(&mut document, service.limits());
+    config.version.clone_into(&mut document.info.version);
+    let paths = document.paths.paths.keys().map(String::as_str).chain(operating::SWAGGER_UI_PATHS);
+    let boundary = BoundaryLayer::new(HttpMetrics::new(paths));
+    let app = App {
+        service,
+        anonymous: Owner::new("anonymous").expect("it is a valid owner"),
+        default_tenant: Tenant::new("default").expect("it is a valid tenant"),
+        openapi_json: json_bytes(&document).expect("the document has no keys that are not text"),
+        render_metrics: config.render_metrics,
+    };
+    routes
+        .merge(operating::swagger_ui_routes())
+        .method_not_allowed_fallback(method_not_allowed)
+        .fallback(route_not_found)
+        .layer(boundary)
+        .with_state(Arc::new(app))
+}
+
+/// The routes that are in the OpenAPI document, and what is known of the document from them.
+pub(crate) fn operations() -> OpenApiRouter<State> {
+    OpenApiRouter::with_openapi(openapi::base())
+        .merge(locks::routes())
+        .merge(semaphores::routes())
+        .merge(operating::routes())
+}
+
+async fn route_not_found() -> Problem {
+    Problem::new(ProblemKind::RouteNotFound, "There is no such path; /swagger-ui/ lists those that there are.")
+}
+
+async fn method_not_allowed(method: Method) -> Problem {
+    Problem::new(ProblemKind::MethodNotAllowed, format!("This path has no method {method}."))
+}

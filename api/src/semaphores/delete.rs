@@ -1,0 +1,32 @@
+//! `DELETE /semaphores/{key}`
+
+use axum::{extract, http::StatusCode};
+
+use crate::{
+    problem::{Problem, problems},
+    request::{KeyParam, KeyWithQuery, NoQuery, TenantParam},
+    router::State,
+};
+
+problems! {
+    /// What `delete_semaphore` can answer instead of nothing.
+    DeleteSemaphoreProblems: Keys, NotFound, InUse, WrongKind
+}
+
+/// Delete a semaphore
+///
+/// While no permits are out.
+#[utoipa::path(
+    delete,
+    path = "/semaphores/{key}",
+    tag = "semaphores",
+    params(KeyParam::<true>, TenantParam),
+    responses((status = 204, description = "Deleted."), DeleteSemaphoreProblems)
+)]
+pub(crate) async fn delete_semaphore(
+    extract::State(app): extract::State<State>,
+    KeyWithQuery { id, query: NoQuery }: KeyWithQuery<NoQuery>,
+) -> Result<StatusCode, Problem> {
+    app.service.delete_semaphore(id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

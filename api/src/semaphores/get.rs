@@ -1,0 +1,33 @@
+//! `GET /semaphores/{key}`
+
+use axum::{extract, response::Response};
+
+use crate::{
+    answer::{SemaphoreBody, json},
+    problem::{Problem, problems},
+    request::{KeyParam, KeyWithQuery, NoQuery, TenantParam},
+    router::State,
+};
+
+problems! {
+    /// What `get_semaphore` can answer instead of the semaphore.
+    GetSemaphoreProblems: Keys, NotFound, WrongKind
+}
+
+/// Look at a semaphore
+///
+/// Its size, and how many permits are out.
+#[utoipa::path(
+    get,
+    path = "/semaphores/{key}",
+    tag = "semaphores",
+    params(KeyParam::<true>, TenantParam),
+    responses((status = 200, description = "The semaphore.", body = SemaphoreBody<'_>), GetSemaphoreProblems)
+)]
+pub(crate) async fn get_semaphore(
+    extract::State(app): extract::State<State>,
+    KeyWithQuery { id, query: NoQuery }: KeyWithQuery<NoQuery>,
+) -> Result<Response, Problem> {
+    let view = app.service.get_semaphore(id).await?;
+    Ok(json(&SemaphoreBody::from(&view)))
+}

@@ -1,0 +1,45 @@
+//! `GET /semaphores/{key}/permits`
+
+use axum::{extract, response::Response};
+
+use crate::{
+    answer::{GrantList, json},
+    problem::{Problem, problems},
+    request::{KeyParam, KeyWithQuery, LimitParams, QueryParams, ReadQuery, TenantParam},
+    router::State,
+};
+
+/// Which page of permits to list.
+pub(crate) struct ListPermitsQuery {
+    limit: u32,
+    cursor: Option<i32>,
+}
+
+impl ReadQuery for ListPermitsQuery {
+    fn read(params: &mut QueryParams<'_>) -> Self {
+        Self { limit: params.limit(), cursor: params.cursor() }
+    }
+}
+
+problems! {
+    /// What `list_permits` can answer instead of a page.
+    ListPermitsProblems: Keys, NotFound, WrongKind
+}
+
+/// List the permits that are out
+///
+/// The grants whose leases have not ended.
+#[utoipa::path(
+    get,
+    path = "/semaphores/{key}/permits",
+    tag = "semaphores",
+    params(KeyParam::<true>, LimitParams, TenantParam),
+    responses((status = 200, description = "One page of permits.", body = GrantList<'_>), ListPermitsProblems)
+)]
+pub(crate) async fn list_permits(
+    extract::State(app): extract::State<State>,
+    KeyWithQuery { id, query }: KeyWithQuery<ListPermitsQuery>,
+) -> Result<Response, Problem> {
+    let page = app.service.list_permits(id, query.cursor, query.limit).await?;
+    Ok(json(&GrantList::from(&page)))
+}

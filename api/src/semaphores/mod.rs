@@ -1,0 +1,25 @@
+//! Semaphores and their permits: one file an operation.
+
+mod acquire;
+mod delete;
+mod get;
+mod heartbeat;
+mod list;
+mod list_permits;
+mod put;
+mod release;
+
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use crate::router::State;
+
+/// The routes of semaphores.
+pub(crate) fn routes() -> OpenApiRouter<State> {
+    OpenApiRouter::new()
+        .routes(routes!(put::put_semaphore, get::get_semaphore, delete::delete_semaphore))
+        .routes(routes!(acquire::acquire_permit))
+        .routes(routes!(heartbeat::heartbeat_permit))
+        .routes(routes!(release::release_permit))
+        .routes(routes!(list_permits::list_permits))
+        .routes(routes!(list::list_semaphores))
+}

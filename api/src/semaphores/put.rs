@@ -1,0 +1,88 @@
+//! `PUT /semaphores/{key}`
+
+use axum::{extract, response::Response};
+use db_locks_service::Limits;
+use utoipa::ToSchema;
+
+use crate::{
+    answer::{SemaphoreBody, json_created},
+    problem::{Problem, problems},
+    request::{Fields, KeyParam, KeyWithBody, ReadBody, TenantParam},
+    router::State,
+};
+
+/// The most permits of a semaphore.
+const MAX_SIZE: i32 = 1_000_000;
+
+/// How large a semaphore is.
+#[derive(ToSchema)]
+pub(crate) struct PutSemaphoreBody {
+    /// How many permits may be out.
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    max_size: i32,
+    /// The lease of a permit that names none, in milliseconds. Left out, it is 15000 when the semaphore is created, and
+    /// stays as it is later.
+    #[schema(minimum = 1)]
+    lease_duration_ms: Option<i64>,
+}
+
+impl ReadBody for PutSemaphoreBody {
+    fn read(fields: &mut Fields<'_>, limits: &Limits) -> Option<Self> {
+        let max_size = fields.required("max_size", |fields| fields.integer("max_size", 1, MAX_SIZE.into()));
+        let lease_duration_ms = fields.integer("lease_duration_ms", 1, limits.max_lease_ms);
+        Some(Self { max_size: i32::try_from(max_size?).ok()?, lease_duration_ms })
+    }
+}
+
+problems! {
+    /// What `put_semaphore` can answer instead of the semaphore.
+    PutSemaphoreProblems: KeysWithBody, WrongKind
+}
+
+/// Create or resize a semaphore
+///
+/// Growing serves those who wait at once. Shrinking below the permits that are out takes none away: nobody is granted one
+/// until enough have come back.
+#[utoipa::path(
+    put,
+    path = "/semaphores/{key}",
+    tag = "semaphores",
+    params(KeyParam::<true>, TenantParam),
+    request_body(content = PutSemaphoreBody, example = json!({"max_size": 3, "lease_duration_ms": 15_000})),
+    responses(
+        (status = 200, description = "It was there; it is resized.", body = SemaphoreBody<'_>),
+        (status = 201, description = "Created.", body = SemaphoreBody<'_>),
+        PutSemaphoreProblems
+    )
+)]
+pub(crate) async fn put_semaphore(
+    extract::State(app): extract::State<State>,
+    KeyWithBody { id, body }: KeyWithBody<PutSemaphoreBody>,
+) -> Result<Response, Problem> {
+    let (view, created) = app.service.put_semaphore(id, body.max_size, body.lease_duration_ms).await?;
+    Ok(json_created(&SemaphoreBody::from(&view), created))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::Errors;
+
+    fn read(body: &str) -> Result<i32, Vec<String>> {
+        let mut errors = Errors::default();
+        let mut fields = Fields::parse(body.as_bytes(), &mut errors);
+        let read = PutSemaphoreBody::read(&mut fields, &Limits::default());
+        fields.finish();
+        read.map(|body| body.max_size)
+            .ok_or_else(|| errors.pairs().into_iter().map(|(field, _)| field.to_owned()).collect())
+    }
+
+    #[test]
+    fn the_size_is_required_and_in_range() {
+        assert_eq!(read(r#"{"max_size":1}"#), Ok(1));
+        assert_eq!(read(r#"{"max_size":1000000}"#), Ok(MAX_SIZE));
+        for body in ["", "{}", r#"{"max_size":null}"#, r#"{"max_size":0}"#, r#"{"max_size":1000001}"#] {
+            assert_eq!(read(body).unwrap_err(), ["max_size"], "{body}");
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Commits that fail, or whose fate is unknown.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use super::{Replica, chosen, deliver, id, memory_store::Fault, refusal, request};
+use crate::{
+    ServiceError,
+    domain::{Body, Refusal},
+    engine::chance,
+};
+
+/// Guards invariant 9: an answer that was lost is found again, and nothing is granted twice.
+#[tokio::test(start_paused = true)]
+async fn an_acquire_whose_answer_was_lost_on_the_way_from_the_database_is_one_grant() {
+    for fault in [Fault::AppliedUnknown, Fault::LostUnknown] {
+        let replica = Replica::new();
+        replica.store.fail_next(fault);
+        let delivery = replica.acquire("a", 0).await.unwrap();
+        assert_eq!(delivery.view().fencing_token.0, 1, "{fault:?}");
+        let version = deliver(delivery);
+        assert!(matches!(refusal(replica.acquire("a", 0).await), Refusal::NotGranted(_)));
+        replica.release("a", version).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_release_whose_answer_was_lost_is_answered_as_done() {
+    for fault in [Fault::AppliedUnknown, Fault::LostUnknown] {
+        let replica = Replica::new();
+        let version = deliver(replica.acquire("a", 0).await.unwrap());
+        replica.store.fail_next(fault);
+        assert!(replica.release("a", version).await.unwrap().held.is_none(), "{fault:?}");
+    }
+}
+
+/// Guards invariant 6: the hand-over that was committed without an answer reaches the waiter all the same.
+#[tokio::test(start_paused = true)]
+async fn a_hand_over_whose_answer_was_lost_reaches_the_waiter() {
+    for fault in [Fault::AppliedUnknown, Fault::LostUnknown] {
+        let replica = Replica::new();
+        let version = deliver(replica.acquire("a", 0).await.unwrap());
+        let waiter = replica.queue("a", request(30_000)).await;
+        replica.store.fail_next(fault);
+        replica.release("a", version).await.unwrap();
+        deliver(waiter.await.unwrap().unwrap());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadlock_is_tried_again() {
+    let replica = Replica::new();
+    replica.store.fail_next(Fault::Transient);
+    deliver(replica.acquire("a", 0).await.unwrap());
+}
+
+/// One bad command does not fail its neighbours.
+#[tokio::test(start_paused = true)]
+async fn of_a_batch_that_the_database_refuses_only_the_guilty_one_fails() {
+    let replica = Replica::new();
+    replica.store.fail_next(Fault::Poisoned("bad"));
+    let tasks: Vec<_> = ["a", "b", "bad", "c", "d"]
+        .into_iter()
+        .map(|key| {
+            let replica = replica.clone();
+            (key, tokio::spawn(async move { replica.acquire(key, 0).await.map(deliver) }))
+        })
+        .collect();
+    for (key, task) in tasks {
+        let result = task.await.unwrap();
+        assert_eq!(result.is_ok(), key != "bad", "{key}: {result:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_database_that_is_away_is_answered_503_and_found_again_by_itself() {
+    let replica = Replica::new();
+    let version = deliver(replica.acquire("a", 0).await.unwrap());
+    replica.store.away.store(true, Ordering::Relaxed);
+    let failed = replica.release("a", version).await;
+    assert!(matches!(failed, Err(ServiceError::Unavailable(_))));
+    replica.store.away.store(false, Ordering::Relaxed);
+    replica.release("a", version).await.unwrap();
+}
+
+/// Guards invariant 7: what was answered 503 is never left holding.
+#[tokio::test(start_paused = true)]
+async fn an_acquire_of_unknown_fate_that_could_not_be_resolved_is_given_back() {
+    let replica = Replica::new();
+    let version = deliver(replica.acquire("a", 0).await.unwrap());
+    replica.release("a", version).await.unwrap();
+    replica.store.fail_next(Fault::AppliedUnknown);
+    let store = replica.store.clone();
+    let outage = tokio::spawn(async move {
+        while !matches!(&store.row(&id("a")).body, Body::Mutex(mutex) if mutex.grant.as_ref().is_some_and(|grant| !grant.released))
+        {
+            tokio::task::yield_now().await;
+        }
+        store.away.store(true, Ordering::Relaxed);
+    });
+    let failed = replica.acquire("a", 0).await;
+    outage.await.unwrap();
+    assert!(matches!(failed, Err(ServiceError::Unavailable(_))), "the fate is not known");
+    replica.store.away.store(false, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    deliver(replica.acquire("a", 0).await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_loses_its_races_is_decided_in_the_end() {
+    let store = std::sync::Arc::new(super::MemoryStore::new());
+    let replicas = [Replica::over(&store), Replica::over(&store), Replica::over(&store)];
+    let tasks: Vec<_> = (0..30)
+        .map(|number: usize| {
+            let replica = replicas[number % 3].clone();
+            tokio::spawn(async move {
+                let version = deliver(
+                    replica.service.acquire(id("hot"), chosen(chance::version(), 60_000)).await.unwrap(),
+                );
+                replica.release("hot", version).await.unwrap();
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    assert_eq!(store.row(&id("hot")).token.0, 30);
+}

@@ -1,0 +1,322 @@
+//! A database in memory for tests of the engine: conditional writes by stamp, a clock of its own, faults on demand.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+
+use crate::{
+    domain::{Key, KeyId, KeyState, LockView, Place, ReplicaId, SemaphoreView, Tenant, Timestamp},
+    store::{
+        Beat, Committed, DecideLocked, HeldCounts, Hints, Loaded, LockFilter, Page, Peer, Store, StoreError,
+        WaitingRow, Want, Write,
+    },
+};
+
+/// What the next commit meets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// It is applied, and the answer is lost.
+    AppliedUnknown,
+    /// It is not applied, and nobody can tell.
+    LostUnknown,
+    /// It asks to try again.
+    Transient,
+    /// It refuses every batch that writes this key.
+    Poisoned(&'static str),
+}
+
+#[derive(Default)]
+struct Tables {
+    keys: BTreeMap<KeyId, KeyState>,
+    replicas: BTreeMap<ReplicaId, i64>,
+    faults: VecDeque<Fault>,
+}
+
+/// The database. Its clock goes with tokio's (paused) time, plus what a test adds.
+pub(super) struct MemoryStore {
+    tables: Mutex<Tables>,
+    started: Instant,
+    pub(super) clock_offset_ms: AtomicI64,
+    pub(super) loads: AtomicU64,
+    pub(super) commits: AtomicU64,
+    pub(super) away: std::sync::atomic::AtomicBool,
+}
+
+impl MemoryStore {
+    pub(super) fn new() -> Self {
+        Self {
+            tables: Mutex::default(),
+            started: Instant::now(),
+            clock_offset_ms: AtomicI64::new(1_000_000),
+            loads: AtomicU64::new(0),
+            commits: AtomicU64::new(0),
+            away: false.into(),
+        }
+    }
+
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn fail_next(&self, fault: Fault) {
+        self.tables().faults.push_back(fault);
+    }
+
+    /// The row of a key as it is now.
+    pub(super) fn row(&self, id: &KeyId) -> KeyState {
+        self.tables().keys.get(id).cloned().unwrap_or_else(KeyState::absent)
+    }
+
+    /// Makes the head of a queue another replica's, which was known and will never beat again.
+    pub(super) fn adopt_head(&self, id: &KeyId, dead: ReplicaId) {
+        let mut tables = self.tables();
+        tables.replicas.insert(dead, 7);
+        let state = tables.keys.get_mut(id).unwrap();
+        state.stamp = Some(crate::domain::Stamp(dead.0));
+        if let Place::Attached { replica, .. } = &mut state.queue.head[0].place {
+            *replica = dead;
+        }
+    }
+
+    pub(super) fn clock(&self) -> Timestamp {
+        let passed = i64::try_from(self.started.elapsed().as_millis()).unwrap();
+        Timestamp(self.clock_offset_ms.load(Ordering::Relaxed) + passed)
+    }
+
+    fn reach(&self) -> Result<(), StoreError> {
+        if self.away.load(Ordering::Relaxed) { Err(StoreError::Unreachable("away".into())) } else { Ok(()) }
+    }
+
+    fn apply(&self, writes: &[Write]) -> Committed {
+        let mut tables = self.tables();
+        let tokens = writes
+            .iter()
+            .map(|write| {
+                let id = &write.working.id;
+                let current = tables.keys.get(id).and_then(|state| state.stamp);
+                (current == write.prev).then(|| {
+                    let mut state = write.working.state.clone();
+                    assert!(state.queue.is_complete(), "this store keeps whole queues");
+                    state.stamp = Some(write.stamp);
+                    state.queue.trim(usize::MAX);
+                    let token = state.token;
+                    tables.keys.insert(id.clone(), state);
+                    token
+                })
+            })
+            .collect();
+        Committed { tokens, told: self.clock() }
+    }
+
+    fn waiters_of(&self, me: ReplicaId) -> Vec<(KeyId, crate::domain::Waiter)> {
+        let of_me = |place: &Place| matches!(place, Place::Attached { replica, .. } if *replica == me);
+        let tables = self.tables();
+        let all = tables
+            .keys
+            .iter()
+            .flat_map(|(id, state)| state.queue.head.iter().map(move |waiter| (id, waiter)));
+        all.filter(|(_, waiter)| of_me(&waiter.place))
+            .map(|(id, waiter)| (id.clone(), waiter.clone()))
+            .collect()
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn load(&self, wants: &[Want]) -> Result<Loaded, StoreError> {
+        tokio::task::yield_now().await;
+        self.reach()?;
+        self.loads.fetch_add(1, Ordering::Relaxed);
+        let states = wants.iter().map(|want| self.row(&want.id)).collect();
+        Ok(Loaded { states, told: self.clock() })
+    }
+
+    async fn commit(&self, writes: &[Write]) -> Result<Committed, StoreError> {
+        tokio::task::yield_now().await;
+        self.reach()?;
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        assert!(writes.is_sorted_by(|a, b| a.working.id < b.working.id), "sorted, and no key twice");
+        let fault = self.tables().faults.pop_front();
+        match fault {
+            Some(Fault::AppliedUnknown) => {
+                self.apply(writes);
+                Err(StoreError::Unknown("the answer is lost".into()))
+            }
+            Some(Fault::LostUnknown) => Err(StoreError::Unknown("the statement is lost".into())),
+            Some(Fault::Transient) => Err(StoreError::Transient("deadlock".into())),
+            Some(Fault::Poisoned(key)) => {
+                if writes.iter().any(|write| write.working.id.key.as_str() == key) {
+                    self.fail_next(Fault::Poisoned(key));
+                    return Err(StoreError::Rejected("poisoned".into()));
+                }
+                self.fail_next(Fault::Poisoned(key));
+                Ok(self.apply(writes))
+            }
+            None => Ok(self.apply(writes)),
+        }
+    }
+
+    async fn commit_locked(
+        &self,
+        wants: &[Want],
+        decide: &mut DecideLocked<'_>,
+    ) -> Result<(Vec<Write>, Committed), StoreError> {
+        self.reach()?;
+        let writes = decide(wants.iter().map(|want| self.row(&want.id)).collect(), self.clock());
+        let committed = self.apply(&writes);
+        Ok((writes, committed))
+    }
+
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        self.reach()?;
+        Ok(self.clock())
+    }
+
+    async fn check_ready(&self) -> Result<(), StoreError> {
+        self.reach()
+    }
+
+    async fn weak_settings(&self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn commits_in_parallel(&self) -> bool {
+        false
+    }
+
+    async fn join(&self, me: ReplicaId) -> Result<(), StoreError> {
+        self.reach()?;
+        self.tables().replicas.insert(me, 0);
+        Ok(())
+    }
+
+    async fn beat(&self, me: ReplicaId) -> Result<Beat, StoreError> {
+        self.reach()?;
+        let mut tables = self.tables();
+        let known = tables.replicas.get_mut(&me).map(|beat| *beat += 1).is_some();
+        let peers = tables.replicas.iter().map(|(&replica, &beat)| Peer { replica, beat }).collect();
+        drop(tables);
+        Ok(Beat { known, peers, told: self.clock() })
+    }
+
+    async fn part(&self, replica: ReplicaId, beat: Option<i64>) -> Result<(), StoreError> {
+        self.reach()?;
+        let mut tables = self.tables();
+        if beat.is_none() || tables.replicas.get(&replica).copied() == beat {
+            tables.replicas.remove(&replica);
+        }
+        Ok(())
+    }
+
+    async fn offers(&self, me: ReplicaId) -> Result<Vec<KeyId>, StoreError> {
+        self.reach()?;
+        let offered = |place: Place| matches!(place, Place::Attached { offered_until: Some(_), .. });
+        Ok(self
+            .waiters_of(me)
+            .into_iter()
+            .filter(|(_, waiter)| offered(waiter.place))
+            .map(|(id, _)| id)
+            .collect())
+    }
+
+    async fn count_waiting(&self, me: ReplicaId) -> Result<i64, StoreError> {
+        self.reach()?;
+        Ok(i64::try_from(self.waiters_of(me).len()).unwrap())
+    }
+
+    async fn waiting(&self, me: ReplicaId) -> Result<Vec<WaitingRow>, StoreError> {
+        self.reach()?;
+        let row = |(id, waiter): (KeyId, crate::domain::Waiter)| match waiter.place {
+            Place::Attached { nonce, .. } => Some(WaitingRow { id, version: waiter.version, nonce }),
+            Place::Detached { .. } => None,
+        };
+        Ok(self.waiters_of(me).into_iter().filter_map(row).collect())
+    }
+
+    async fn keys_waited_for(&self, replica: ReplicaId, _limit: u32) -> Result<Vec<KeyId>, StoreError> {
+        self.reach()?;
+        Ok(self.waiters_of(replica).into_iter().map(|(id, _)| id).collect())
+    }
+
+    async fn unknown_replicas(&self) -> Result<Vec<ReplicaId>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn lapsed_places(&self, _limit: u32) -> Result<Vec<KeyId>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn hints(&self, _me: ReplicaId) -> Result<Option<Box<dyn Hints>>, StoreError> {
+        Ok(None)
+    }
+
+    async fn list_locks(
+        &self,
+        _tenant: &Tenant,
+        _filter: &LockFilter,
+        _after: Option<&Key>,
+        _limit: u32,
+    ) -> Result<Page<LockView, Key>, StoreError> {
+        Ok(Page { items: Vec::new(), next: None })
+    }
+
+    async fn list_semaphores(
+        &self,
+        _tenant: &Tenant,
+        _prefix: Option<&str>,
+        _after: Option<&Key>,
+        _limit: u32,
+    ) -> Result<Page<SemaphoreView, Key>, StoreError> {
+        Ok(Page { items: Vec::new(), next: None })
+    }
+
+    async fn list_permits(
+        &self,
+        _id: &KeyId,
+        _after: Option<i32>,
+        _limit: u32,
+    ) -> Result<Page<LockView, i32>, StoreError> {
+        Ok(Page { items: Vec::new(), next: None })
+    }
+
+    async fn count_held(&self) -> Result<HeldCounts, StoreError> {
+        Ok(HeldCounts::default())
+    }
+
+    async fn lead_sweep(&self, _me: ReplicaId, _lease_ms: i64) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    async fn ended_to_delete(&self, _before: Timestamp, _limit: u32) -> Result<Vec<KeyId>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn idle_mutexes(
+        &self,
+        _since: Timestamp,
+        _after: Option<&KeyId>,
+        _limit: u32,
+    ) -> Result<Page<KeyId, KeyId>, StoreError> {
+        Ok(Page { items: Vec::new(), next: None })
+    }
+
+    async fn sweep_tombstones(
+        &self,
+        _before: Timestamp,
+        _settle_ms: i64,
+        _limit: u32,
+    ) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+}

@@ -1,0 +1,131 @@
+//! The engine against a database in memory, in paused time: what takes seconds takes none, and nothing is left to luck.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+mod faults;
+mod memory_store;
+mod replicas;
+mod waiting;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::task::JoinHandle;
+
+use self::memory_store::MemoryStore;
+use super::{Engine, EngineOptions, SweepOptions};
+use crate::{
+    AcquireRequest, Delivery, Limits, LockService, ServiceError,
+    domain::{DataEdit, Key, KeyId, Kind, LockView, Owner, Refusal, Release, Tenant, Version},
+};
+
+/// One replica over a database that may have others.
+#[derive(Clone)]
+struct Replica {
+    service: LockService,
+    engine: Arc<Engine>,
+    store: Arc<MemoryStore>,
+}
+
+impl Replica {
+    fn over(store: &Arc<MemoryStore>) -> Self {
+        let options = EngineOptions {
+            shards: 2,
+            memory_bytes: 1 << 20,
+            max_queued: 1_000,
+            max_waiters_per_key: 100,
+            max_waiters: 1_000,
+            sweep: SweepOptions::default(),
+        };
+        let engine = Engine::start(store.clone(), options);
+        let service = LockService::new(engine.clone(), store.clone(), Limits::default());
+        Self { service, engine, store: store.clone() }
+    }
+
+    fn new() -> Self {
+        Self::over(&Arc::new(MemoryStore::new()))
+    }
+
+    async fn acquire(&self, key: &str, wait_ms: i64) -> Result<Delivery, ServiceError> {
+        self.service.acquire(id(key), request(wait_ms)).await
+    }
+
+    /// Acquires in the background, and comes back when the place in the queue is taken.
+    async fn queue(&self, key: &str, request: AcquireRequest) -> JoinHandle<Result<Delivery, ServiceError>> {
+        let before = self.store.row(&id(key)).queue.len;
+        let (service, id) = (self.service.clone(), id(key));
+        let task = tokio::spawn({
+            let id = id.clone();
+            async move { service.acquire(id, request).await }
+        });
+        while self.store.row(&id).queue.len == before {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        task
+    }
+
+    async fn release(&self, key: &str, version: Version) -> Result<LockView, ServiceError> {
+        let release = Release { kind: Kind::Mutex, version, data: DataEdit::Keep, delete_lock: false };
+        self.service.release(id(key), release).await
+    }
+}
+
+fn id(key: &str) -> KeyId {
+    KeyId { tenant: Tenant::new("t").unwrap(), key: Key::new(key).unwrap() }
+}
+
+fn request(wait_ms: i64) -> AcquireRequest {
+    AcquireRequest {
+        kind: Kind::Mutex,
+        owner: Owner::new("tester").unwrap(),
+        lease_ms: Some(60_000),
+        wait_ms: Some(wait_ms),
+        additional_wait_ms: 0,
+        data: None,
+        replace_data: false,
+        delete_on_release: false,
+        only_if_exists: false,
+        reentrant: false,
+        version: None,
+    }
+}
+
+fn chosen(version: Version, wait_ms: i64) -> AcquireRequest {
+    AcquireRequest { version: Some(version), ..request(wait_ms) }
+}
+
+/// Hands a grant on, and answers its version.
+fn deliver(delivery: Delivery) -> Version {
+    let version = delivery.view().held.as_ref().unwrap().version;
+    delivery.delivered();
+    version
+}
+
+fn refusal(result: Result<Delivery, ServiceError>) -> Refusal {
+    match result {
+        Err(ServiceError::Refused(refusal)) => refusal,
+        Err(ServiceError::Unavailable(reason)) => panic!("unavailable: {reason}"),
+        Ok(delivery) => panic!("granted: {:?}", delivery.view()),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lone_acquire_and_its_release_are_one_commit_each() {
+    let replica = Replica::new();
+    let first = deliver(replica.acquire("a", 0).await.unwrap());
+    replica.release("a", first).await.unwrap();
+    let commits = replica.store.commits.load(std::sync::atomic::Ordering::Relaxed);
+    let loads = replica.store.loads.load(std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(commits, 2);
+    assert_eq!(loads, 1, "the first command has to learn the database's time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_commits_nothing_is_decided_on_rows_loaded_after_it_came() {
+    let store = Arc::new(MemoryStore::new());
+    let (one, two) = (Replica::over(&store), Replica::over(&store));
+    let held = deliver(one.acquire("a", 0).await.unwrap());
+    assert!(matches!(refusal(two.acquire("a", 0).await), Refusal::NotGranted(_)));
+    two.release("a", held).await.unwrap();
+    // The first replica remembers the lock as held; its answer must not come from there.
+    deliver(one.acquire("a", 0).await.unwrap());
+}

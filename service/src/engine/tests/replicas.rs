@@ -1,0 +1,109 @@
+//! Several replicas over one database.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::{MemoryStore, Replica, chosen, deliver, id, request};
+use crate::{domain::ReplicaId, engine::chance};
+
+/// Guards invariant 5 across replicas.
+#[tokio::test(start_paused = true)]
+async fn the_order_holds_across_replicas() {
+    let store = Arc::new(MemoryStore::new());
+    let replicas = [Replica::over(&store), Replica::over(&store), Replica::over(&store)];
+    let mut holder = deliver(replicas[0].acquire("a", 0).await.unwrap());
+    let mut waiters = Vec::new();
+    for number in 0..30 {
+        waiters.push(replicas[number % 3].queue("a", request(60_000)).await);
+    }
+    for (number, waiter) in waiters.into_iter().enumerate() {
+        // Released anywhere: any replica can hand over to any other.
+        replicas[(number + 1) % 3].release("a", holder).await.unwrap();
+        let since = Instant::now();
+        holder = deliver(waiter.await.unwrap().unwrap());
+        assert!(
+            since.elapsed() <= Duration::from_millis(1_100),
+            "hand-over {number} took {:?}",
+            since.elapsed()
+        );
+    }
+}
+
+/// A replica that is dead: it left a waiter at the head of the queue, and nothing of it moves any more.
+fn bury_alive(store: &MemoryStore) -> ReplicaId {
+    let dead = chance::replica();
+    store.adopt_head(&id("a"), dead);
+    dead
+}
+
+/// Guards invariant 6: the queue behind a killed replica moves.
+#[tokio::test(start_paused = true)]
+async fn the_queue_behind_a_dead_replica_moves_within_six_seconds() {
+    let store = Arc::new(MemoryStore::new());
+    let replica = Replica::over(&store);
+    let holder = deliver(replica.acquire("a", 0).await.unwrap());
+    let lost = replica.queue("a", request(600_000)).await;
+    let waiter = replica.queue("a", request(60_000)).await;
+    bury_alive(&store);
+    let since = Instant::now();
+    replica.release("a", holder).await.unwrap();
+    deliver(waiter.await.unwrap().unwrap());
+    assert!(since.elapsed() <= Duration::from_secs(6), "{:?}", since.elapsed());
+    lost.abort();
+}
+
+/// Guards invariant 8: an outage kills no replica in the others' eyes.
+#[tokio::test(start_paused = true)]
+async fn waiters_survive_a_database_that_was_away_for_ten_seconds() {
+    let store = Arc::new(MemoryStore::new());
+    let (one, two) = (Replica::over(&store), Replica::over(&store));
+    let holder = deliver(one.acquire("a", 0).await.unwrap());
+    let first = one.queue("a", request(60_000)).await;
+    let second = two.queue("a", request(60_000)).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    store.away.store(true, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    store.away.store(false, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    two.release("a", holder).await.unwrap();
+    let version = deliver(first.await.unwrap().unwrap());
+    one.release("a", version).await.unwrap();
+    deliver(second.await.unwrap().unwrap());
+}
+
+/// Guards invariant 9: the same version, asked again elsewhere, is the same place and the same grant.
+#[tokio::test(start_paused = true)]
+async fn a_place_can_be_taken_over_at_another_replica() {
+    let store = Arc::new(MemoryStore::new());
+    let (one, two) = (Replica::over(&store), Replica::over(&store));
+    let holder = deliver(one.acquire("a", 0).await.unwrap());
+    let version = chance::version();
+    let first = one.queue("a", chosen(version, 60_000)).await;
+    let behind = one.queue("a", request(60_000)).await;
+    first.abort();
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let again = tokio::spawn({
+        let two = two.clone();
+        async move { two.service.acquire(id("a"), chosen(version, 60_000)).await }
+    });
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    one.release("a", holder).await.unwrap();
+    assert_eq!(deliver(again.await.unwrap().unwrap()), version);
+    behind.abort();
+}
+
+/// Guards invariant 8: a step of the database's clock grants nothing twice, and does not hold a lease for ever.
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_stepped_back_does_not_prolong_leases() {
+    let replica = Replica::new();
+    deliver(replica.acquire("a", 0).await.unwrap());
+    replica.store.clock_offset_ms.fetch_sub(3_600_000, Ordering::Relaxed);
+    let since = Instant::now();
+    deliver(replica.acquire("a", 120_000).await.unwrap());
+    let waited = since.elapsed();
+    assert!(waited >= Duration::from_secs(59) && waited <= Duration::from_secs(65), "{waited:?}");
+}

@@ -1,0 +1,161 @@
+//! Waiting at one replica.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Replica, chosen, deliver, id, refusal, request};
+use crate::{
+    ServiceError,
+    domain::{NotGrantedReason, Refusal, Version},
+    engine::chance,
+};
+
+/// Guards invariant 5: first come, first served.
+#[tokio::test(start_paused = true)]
+async fn those_who_wait_are_granted_in_the_order_in_which_they_came() {
+    let replica = Replica::new();
+    let mut holder = deliver(replica.acquire("a", 0).await.unwrap());
+    let mut waiters = Vec::new();
+    for _ in 0..20 {
+        waiters.push(replica.queue("a", request(60_000)).await);
+    }
+    assert!(
+        matches!(refusal(replica.acquire("a", 0).await), Refusal::NotGranted(_)),
+        "a newcomer does not overtake"
+    );
+    for (number, waiter) in waiters.into_iter().enumerate() {
+        replica.release("a", holder).await.unwrap();
+        let delivery = waiter.await.unwrap().unwrap();
+        assert_eq!(delivery.view().fencing_token.0, i64::try_from(number).unwrap() + 2);
+        holder = deliver(delivery);
+    }
+}
+
+/// Guards invariant 6: a holder that vanished is replaced as soon as its lease ends.
+#[tokio::test(start_paused = true)]
+async fn the_next_one_is_granted_when_the_lease_ends() {
+    let replica = Replica::new();
+    let short = crate::AcquireRequest { lease_ms: Some(3_000), ..request(0) };
+    deliver(replica.service.acquire(id("a"), short).await.unwrap());
+    let since = Instant::now();
+    deliver(replica.acquire("a", 60_000).await.unwrap());
+    let waited = since.elapsed();
+    assert!(waited >= Duration::from_millis(2_990) && waited <= Duration::from_millis(3_050), "{waited:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_waited_long_enough_is_told_its_place_and_leaves_the_queue() {
+    let replica = Replica::new();
+    deliver(replica.acquire("a", 0).await.unwrap());
+    let _first = replica.queue("a", request(60_000)).await;
+    let Refusal::NotGranted(refusal) = refusal(replica.acquire("a", 500).await) else { panic!("it is held") };
+    assert_eq!(refusal.reason, NotGrantedReason::TimedOut);
+    assert_eq!(refusal.queue_position, Some(2));
+    assert_eq!(refusal.waiters, 1);
+    assert_eq!(refusal.holders.len(), 1);
+}
+
+/// Guards invariant 7: who hung up is never left holding.
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_hangs_up_leaves_the_queue() {
+    let replica = Replica::new();
+    let holder = deliver(replica.acquire("a", 0).await.unwrap());
+    let waiter = replica.queue("a", request(60_000)).await;
+    waiter.abort();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(replica.store.row(&id("a")).queue.len, 0);
+    replica.release("a", holder).await.unwrap();
+    deliver(replica.acquire("a", 0).await.unwrap());
+}
+
+/// Guards invariant 7: a grant that reached nobody is given back at once.
+#[tokio::test(start_paused = true)]
+async fn an_undelivered_grant_is_given_back() {
+    let replica = Replica::new();
+    drop(replica.acquire("a", 0).await.unwrap());
+    deliver(replica.acquire("a", 1_000).await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_undelivered_grant_with_a_chosen_version_is_kept_for_ten_seconds() {
+    let replica = Replica::new();
+    let version = chance::version();
+    drop(replica.service.acquire(id("a"), chosen(version, 0)).await.unwrap());
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    assert!(matches!(refusal(replica.acquire("a", 0).await), Refusal::NotGranted(_)));
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    deliver(replica.acquire("a", 0).await.unwrap());
+}
+
+/// Guards invariant 9: late clean-up of the first connection does not touch the second.
+#[tokio::test(start_paused = true)]
+async fn an_undelivered_grant_that_was_asked_for_again_stays() {
+    let replica = Replica::new();
+    let version = chance::version();
+    drop(replica.service.acquire(id("a"), chosen(version, 0)).await.unwrap());
+    assert_eq!(deliver(replica.service.acquire(id("a"), chosen(version, 0)).await.unwrap()), version);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert!(matches!(refusal(replica.acquire("a", 0).await), Refusal::NotGranted(_)), "it is still held");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repeat_takes_over_the_place_and_the_first_is_superseded() {
+    let replica = Replica::new();
+    let holder = deliver(replica.acquire("a", 0).await.unwrap());
+    let version: Version = chance::version();
+    let first = replica.queue("a", chosen(version, 60_000)).await;
+    let behind = replica.queue("a", request(60_000)).await;
+    let second = tokio::spawn({
+        let replica = replica.clone();
+        async move { replica.service.acquire(id("a"), chosen(version, 60_000)).await }
+    });
+    assert_eq!(refusal(first.await.unwrap()), Refusal::Superseded);
+    replica.release("a", holder).await.unwrap();
+    let granted = deliver(second.await.unwrap().unwrap());
+    assert_eq!(granted, version);
+    replica.release("a", granted).await.unwrap();
+    deliver(behind.await.unwrap().unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_was_cut_keeps_its_place_for_ten_seconds_if_it_chose_its_version() {
+    let replica = Replica::new();
+    let holder = deliver(replica.acquire("a", 0).await.unwrap());
+    let version = chance::version();
+    let first = replica.queue("a", chosen(version, 60_000)).await;
+    let behind = replica.queue("a", request(60_000)).await;
+    first.abort();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let again = tokio::spawn({
+        let replica = replica.clone();
+        async move { replica.service.acquire(id("a"), chosen(version, 60_000)).await }
+    });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    replica.release("a", holder).await.unwrap();
+    assert_eq!(deliver(again.await.unwrap().unwrap()), version, "it kept its place before the other");
+    behind.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_queue_is_a_clear_503() {
+    let replica = Replica::new();
+    deliver(replica.acquire("a", 0).await.unwrap());
+    let mut waiters = Vec::new();
+    for _ in 0..100 {
+        waiters.push(replica.queue("a", request(60_000)).await);
+    }
+    assert!(matches!(replica.acquire("a", 60_000).await, Err(ServiceError::Unavailable(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn draining_answers_all_who_wait_and_lets_releases_through() {
+    let replica = Replica::new();
+    let holder = deliver(replica.acquire("a", 0).await.unwrap());
+    let waiter = replica.queue("a", request(60_000)).await;
+    replica.engine.drain(Duration::from_secs(4)).await;
+    assert!(matches!(waiter.await.unwrap(), Err(ServiceError::Unavailable(_))));
+    assert_eq!(replica.store.row(&id("a")).queue.len, 0);
+    assert!(matches!(replica.acquire("b", 0).await, Err(ServiceError::Unavailable(_))));
+    replica.release("a", holder).await.unwrap();
+}
