@@ -40,7 +40,8 @@ pub(crate) async fn serve(database: DatabaseArgs, args: ServeArgs) -> Result<(),
         waiters.set(counted.waiters() as f64);
         metrics.render()
     });
-    let router = db_locks_api::router(service, ApiConfig { render_metrics, version: env!("CARGO_PKG_VERSION") });
+    let router =
+        db_locks_api::router(service, ApiConfig { render_metrics, version: env!("CARGO_PKG_VERSION") });
 
     let listener = tokio::net::TcpListener::bind(args.listen).await?;
     tracing::info!(address = %listener.local_addr()?, "listening");

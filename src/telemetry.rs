@@ -9,7 +9,8 @@ use crate::cli::{LogArgs, LogFormat};
 
 /// Upper bounds of durations in seconds: from a cheap answer to a long wait.
 const SECONDS: [f64; 17] = [
-    0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 600.0,
+    0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0,
+    600.0,
 ];
 
 /// Upper bounds of batch sizes.

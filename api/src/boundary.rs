@@ -22,7 +22,7 @@ use tracing::{Span, debug, debug_span, error, warn};
 
 use crate::{
     metrics::{HttpMetrics, RouteIndex},
-    problem::Problem,
+    problem::{Problem, ProblemKind},
     request_id::{self, REQUEST_ID},
 };
 
@@ -71,21 +71,36 @@ where
 
     fn call(&mut self, request: Request) -> Self::Future {
         let id = request_id::of(request.headers());
-        let matched = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
-        let route = self.metrics.route(matched);
+        let empty_key = has_empty_key(request.uri().path());
+        let matched = request.extensions().get::<MatchedPath>().filter(|_| !empty_key);
+        let route = self.metrics.route(matched.map(MatchedPath::as_str));
         let method = request.method().clone();
         // Nothing but a comparison unless the log wants it.
         let span = debug_span!("request", request_id = ?id, %method, route = self.metrics.path(route));
         let metrics = Arc::clone(&self.metrics);
         let began = Instant::now();
-        Answering { inner: self.inner.call(request), id: Some(id), route, method, span, metrics, began }
+        let inner = if empty_key { Inner::NoRoute } else { Inner::Route(self.inner.call(request)) };
+        Answering { inner, id: Some(id), route, method, span, metrics, began }
     }
+}
+
+/// Whether a path has nothing where its key would be. The router takes the empty segment of `/locks//acquire` for a key;
+/// no key is empty, so there is no such route.
+fn has_empty_key(path: &str) -> bool {
+    path.starts_with("/locks//") || path.starts_with("/semaphores//")
+}
+
+/// Who answers a request.
+#[derive(Debug)]
+enum Inner<F> {
+    Route(F),
+    NoRoute,
 }
 
 /// A request that is being answered.
 #[derive(Debug)]
 pub(crate) struct Answering<F> {
-    inner: F,
+    inner: Inner<F>,
     /// Until it is put on the answer.
     id: Option<HeaderValue>,
     route: RouteIndex,
@@ -102,7 +117,10 @@ impl<F: Future<Output = Result<Response, Infallible>> + Unpin> Future for Answer
         let this = &mut *self;
         let entered = this.span.enter();
         // A future that panicked is not polled again, so nobody sees the state that it left behind.
-        let polled = catch_unwind(AssertUnwindSafe(|| Pin::new(&mut this.inner).poll(cx)));
+        let polled = match &mut this.inner {
+            Inner::Route(inner) => catch_unwind(AssertUnwindSafe(|| Pin::new(inner).poll(cx))),
+            Inner::NoRoute => Ok(Poll::Ready(Ok(no_route().into_response()))),
+        };
         drop(entered);
         let response = match polled {
             Ok(Poll::Pending) => return Poll::Pending,
@@ -117,6 +135,14 @@ impl<F: Future<Output = Result<Response, Infallible>> + Unpin> Future for Answer
 /// Answers a panic. Its message was printed by the panic hook, and may hold a caller's data.
 fn panicked(_: &(dyn Any + Send)) -> Response {
     Problem::internal_error().into_response()
+}
+
+/// The answer where there is no route.
+pub(crate) fn no_route() -> Problem {
+    Problem::new(
+        ProblemKind::RouteNotFound,
+        "There is no such path; /swagger-ui/ lists those that there are.",
+    )
 }
 
 impl<F> Answering<F> {
@@ -136,7 +162,9 @@ impl<F> Answering<F> {
         let (request_id, method) = (id.to_str().unwrap_or_default(), &self.method);
         let (route, status) = (self.metrics.path(self.route), response.status().as_u16());
         match status {
-            503 => warn!(request_id, %method, route, status, duration_ms, "a request could not be served now"),
+            503 => {
+                warn!(request_id, %method, route, status, duration_ms, "a request could not be served now");
+            }
             500.. => error!(request_id, %method, route, status, duration_ms, "a request failed"),
             _ => debug!(request_id, %method, route, status, duration_ms, "answered"),
         }
@@ -144,6 +172,7 @@ impl<F> Answering<F> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
     use axum::{Router, body::Body, http::StatusCode, routing::get};
     use tower::ServiceExt;
@@ -160,6 +189,7 @@ mod tests {
             .route("/fine", get(|| async { "fine" }))
             .route("/panics", get(panics))
             .route("/panics-later", get(waits_and_panics))
+            .route("/locks/{key}/acquire", get(|| async { "a lock" }))
             .layer(BoundaryLayer::new(HttpMetrics::new(["/fine", "/panics"].into_iter())))
     }
 
@@ -173,7 +203,13 @@ mod tests {
 
     #[tokio::test]
     async fn every_answer_bears_an_id_and_is_not_stored() {
-        for (path, status) in [("/fine", 200), ("/none", 404), ("/panics", 500), ("/panics-later", 500)] {
+        for (path, status) in [
+            ("/fine", 200),
+            ("/none", 404),
+            ("/locks//acquire", 404),
+            ("/panics", 500),
+            ("/panics-later", 500),
+        ] {
             let response = answer(path, Some("mine")).await;
             assert_eq!(response.status(), status, "{path}");
             assert_eq!(response.headers()["x-request-id"], "mine");

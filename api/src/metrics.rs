@@ -40,7 +40,10 @@ impl HttpMetrics {
     /// Metrics for routes, by their templates.
     pub(crate) fn new<'a>(paths: impl Iterator<Item = &'a str>) -> Self {
         describe_counter!(REQUESTS_TOTAL, "HTTP requests by method, route and status");
-        describe_histogram!(REQUEST_DURATION_SECONDS, "How long HTTP requests took, waiting for locks included");
+        describe_histogram!(
+            REQUEST_DURATION_SECONDS,
+            "How long HTTP requests took, waiting for locks included"
+        );
         let route = |path: &str| RouteMetrics {
             path: path.to_owned(),
             duration: OnceLock::new(),
@@ -75,8 +78,9 @@ impl HttpMetrics {
             counter!(REQUESTS_TOTAL, &labels)
         });
         requests.increment(1);
-        let duration =
-            route.duration.get_or_init(|| histogram!(REQUEST_DURATION_SECONDS, "route" => route.path.clone()));
+        let duration = route
+            .duration
+            .get_or_init(|| histogram!(REQUEST_DURATION_SECONDS, "route" => route.path.clone()));
         duration.record(took);
     }
 }

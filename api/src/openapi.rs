@@ -1,10 +1,11 @@
-//! The OpenAPI document: what the handlers' attributes say, and what is the same for all of them.
+//! The `OpenAPI` document: what the handlers' attributes say, and what is the same for all of them.
 
 use db_locks_service::Limits;
-use serde_json::Value;
+use serde_json::{Value, json};
 use utoipa::openapi::{
     HeaderBuilder, Info, InfoBuilder, LicenseBuilder, ObjectBuilder, OpenApi, OpenApiBuilder, PathItem, Ref,
     RefOr, Required, Schema, Type,
+    link::LinkBuilder,
     path::Operation,
     schema::{AdditionalProperties, Components},
     tag::{Tag, TagBuilder},
@@ -46,7 +47,10 @@ pub(crate) fn base() -> OpenApi {
         ("semaphores", "Semaphores: as many holders at a time as there are permits."),
         ("operating", "For those who run the service."),
     ];
-    OpenApiBuilder::new().info(info()).tags(Some(tags.map(|(name, description)| tag(name, description)))).build()
+    OpenApiBuilder::new()
+        .info(info())
+        .tags(Some(tags.map(|(name, description)| tag(name, description))))
+        .build()
 }
 
 fn info() -> Info {
@@ -67,12 +71,13 @@ pub(crate) fn complete(document: &mut OpenApi, limits: &Limits) {
     let components = document.components.get_or_insert_default();
     add_problem_schemas(components);
     let request_id = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(128));
-    let request_id = HeaderBuilder::new()
-        .schema(Some(request_id))
-        .description(Some("The request's own id if it sent one (1 to 128 visible ASCII characters), else a new one."));
+    let request_id = HeaderBuilder::new().schema(Some(request_id)).description(Some(
+        "The request's own id if it sent one (1 to 128 visible ASCII characters), else a new one.",
+    ));
     components.headers.insert(REQUEST_ID.to_owned(), request_id.build().into());
     for operation in document.paths.paths.values_mut().flat_map(operations_of) {
         add_request_id(operation);
+        add_links(operation);
         complete_body(operation, components, limits);
     }
 }
@@ -87,6 +92,22 @@ fn add_request_id(operation: &mut Operation) {
             let header = Ref::new(format!("#/components/headers/{REQUEST_ID}"));
             response.headers.insert(REQUEST_ID.to_owned(), RefOr::Ref(header));
         }
+    }
+}
+
+/// Leads from a grant to its heartbeat and release.
+fn add_links(operation: &mut Operation) {
+    let Some(resource) = operation.operation_id.as_ref().and_then(|id| id.strip_prefix("acquire_")) else {
+        return;
+    };
+    let Some(RefOr::T(granted)) = operation.responses.responses.get_mut("200") else { return };
+    for verb in ["heartbeat", "release"] {
+        let link = LinkBuilder::new()
+            .operation_id(format!("{verb}_{resource}"))
+            .parameter("key", "$request.path.key")
+            .request_body(Some(json!({"version": "$response.body#/version"})))
+            .description("What the grant's version is for.");
+        granted.links.insert(verb.to_owned(), link.build().into());
     }
 }
 
@@ -132,6 +153,7 @@ fn limit_example(example: &mut Value, limits: &Limits) {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
     use std::collections::BTreeSet;
 
@@ -148,7 +170,8 @@ mod tests {
     #[test]
     fn operation_ids_are_fixed() {
         let document = document(&Limits::default());
-        let ids: BTreeSet<_> = operations(&document).map(|operation| operation["operationId"].as_str().unwrap()).collect();
+        let ids: BTreeSet<_> =
+            operations(&document).map(|operation| operation["operationId"].as_str().unwrap()).collect();
         let expected = [
             "acquire_lock",
             "acquire_permit",
@@ -178,7 +201,22 @@ mod tests {
     fn every_response_bears_the_request_id() {
         for operation in operations(&document(&Limits::default())) {
             for (status, response) in operation["responses"].as_object().unwrap() {
-                assert!(response["headers"].get(REQUEST_ID).is_some(), "{} {status}", operation["operationId"]);
+                assert!(
+                    response["headers"].get(REQUEST_ID).is_some(),
+                    "{} {status}",
+                    operation["operationId"]
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn grants_lead_to_their_heartbeat_and_release() {
+        let document = document(&Limits::default());
+        for (path, resource) in [("/locks/{key}/acquire", "lock"), ("/semaphores/{key}/acquire", "permit")] {
+            let links = &document["paths"][path]["post"]["responses"]["200"]["links"];
+            for verb in ["heartbeat", "release"] {
+                assert_eq!(links[verb]["operationId"], format!("{verb}_{resource}"));
             }
         }
     }

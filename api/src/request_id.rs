@@ -28,7 +28,7 @@ fn is_usable(id: &[u8]) -> bool {
 
 /// A UUID of version 4 that is unique, and no secret: a counter through a mixing function, begun anywhere. Asking the
 /// system for random bytes would cost more than all the rest of a request id.
-fn new_id() -> HeaderValue {
+pub(crate) fn new_id() -> HeaderValue {
     thread_local! {
         static STATE: Cell<[u64; 2]> = {
             // Each `RandomState` has keys of its own, from the system's randomness.
@@ -40,7 +40,8 @@ fn new_id() -> HeaderValue {
         state.set(next);
         next.map(mix)
     });
-    let uuid = Builder::from_random_bytes(((u128::from(high) << 64) | u128::from(low)).to_be_bytes()).into_uuid();
+    let uuid =
+        Builder::from_random_bytes(((u128::from(high) << 64) | u128::from(low)).to_be_bytes()).into_uuid();
     let mut text = [0; Hyphenated::LENGTH];
     let text = uuid.as_hyphenated().encode_lower(&mut text);
     // Hexadecimal digits and hyphens are always a valid value.
@@ -55,6 +56,7 @@ const fn mix(word: u64) -> u64 {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
     use std::collections::HashSet;
 

@@ -12,7 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
     answer::json_bytes,
-    boundary::BoundaryLayer,
+    boundary::{BoundaryLayer, no_route},
     locks,
     metrics::HttpMetrics,
     openapi::{self, complete},
@@ -26,7 +26,7 @@ use crate::{
 pub struct ApiConfig {
     /// Renders the metrics of the process as Prometheus text.
     pub render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
-    /// The program's version, as the OpenAPI document shows it.
+    /// The program's version, as the `OpenAPI` document shows it.
     pub version: &'static str,
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct App {
     pub(crate) anonymous: Owner,
     /// Whose keys these are where nobody says.
     pub(crate) default_tenant: Tenant,
-    /// The OpenAPI document.
+    /// The `OpenAPI` document.
     pub(crate) openapi_json: Bytes,
     /// Renders the metrics.
     pub(crate) render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
@@ -79,7 +79,7 @@ pub fn router(service: LockService, config: ApiConfig) -> Router {
         .with_state(Arc::new(app))
 }
 
-/// The routes that are in the OpenAPI document, and what is known of the document from them.
+/// The routes that are in the `OpenAPI` document, and what is known of the document from them.
 pub(crate) fn operations() -> OpenApiRouter<State> {
     OpenApiRouter::with_openapi(openapi::base())
         .merge(locks::routes())
@@ -88,7 +88,7 @@ pub(crate) fn operations() -> OpenApiRouter<State> {
 }
 
 async fn route_not_found() -> Problem {
-    Problem::new(ProblemKind::RouteNotFound, "There is no such path; /swagger-ui/ lists those that there are.")
+    no_route()
 }
 
 async fn method_not_allowed(method: Method) -> Problem {

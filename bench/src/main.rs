@@ -1,2 +1,54 @@
-//! x
-fn main() {}
+//! Drives db-locks and its peers with the same load from the same program, and compares them.
+//!
+//! One run starts each server in a folder of its own, measures it while no other one runs, ends it, and goes on to the
+//! next; the rounds go over all of them in turn, so that a slow minute of the machine hits everybody. See `README.md`.
+
+mod client;
+mod limits;
+mod load;
+mod number;
+mod plan;
+mod report;
+mod run;
+mod settings;
+mod site;
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::settings::{Args, Settings};
+
+fn main() -> ExitCode {
+    match start() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Reads the command line and runs what it asks for.
+///
+/// The run is one future on the main thread; the load runs on the runtime's workers. Whatever ends that future, an error
+/// or a signal, drops the guards of the servers, and these end what they started.
+fn start() -> anyhow::Result<()> {
+    let settings = Settings::resolve(Args::parse())?;
+    limits::raise_open_files();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(settings.threads)
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    runtime.block_on(async {
+        let mut terminated = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+        tokio::select! {
+            done = run::run(&settings) => done,
+            _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
+            _ = terminated.recv() => anyhow::bail!("terminated"),
+        }
+    })
+}

@@ -1,6 +1,6 @@
 //! A lock, or a permit of a semaphore, as it is answered.
 
-use db_locks_service::domain::{LockView, Version};
+use db_locks_service::domain::{Data, LockView, Version};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 use uuid::fmt::Hyphenated;
@@ -73,7 +73,7 @@ impl<'a> From<&'a LockView> for GrantBody<'a> {
             version: held.map(|held| VersionText(held.version)),
             fencing_token: view.fencing_token.0,
             owner: held.map(|held| held.owner.as_str()),
-            data: view.data.as_ref().map(|data| data.as_str()),
+            data: view.data.as_ref().map(Data::as_str),
             lease_duration_ms: view.lease_ms,
             acquired_at: held.map(|held| held.acquired_at.into()),
             expires_at: held.map(|held| held.expires_at.into()),
@@ -97,32 +97,44 @@ impl Serialize for VersionText {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use db_locks_service::domain::{Data, HeldView, Key, KeyId, Owner, Tenant, Timestamp, Token};
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use db_locks_service::domain::{
+        Acquire, Command, Context, Key, KeyId, KeyState, Kind, Nonce, Now, Owner, Reply, Tenant, Verdict,
+        Working,
+    };
     use uuid::uuid;
 
     use super::*;
 
-    /// A lock as the contract's example shows it.
-    pub(crate) fn held_lock() -> LockView {
+    /// A lock as the contract's example shows it, from the rules themselves.
+    fn held_lock() -> LockView {
         let id = KeyId { tenant: Tenant::new("default").unwrap(), key: Key::new("deploy").unwrap() };
-        LockView {
-            id,
-            is_permit: false,
-            held: Some(HeldView {
-                version: Version(uuid!("0199A3C0-5F0E-4C1D-9A57-3F1F6A1C7D42")),
-                owner: Owner::new("ci-42").unwrap(),
-                acquired_at: Timestamp(1_795_410_413_381),
-                expires_at: Timestamp(1_795_410_443_381),
-                expires_in_ms: 30_000,
-                delete_on_release: false,
-            }),
-            fencing_token: Token(17),
+        let acquire = Acquire {
+            kind: Kind::Mutex,
+            owner: Owner::new("ci-42").unwrap(),
+            lease_ms: Some(30_000),
+            wait_ms: Some(0),
+            additional_wait_ms: 0,
+            max_wait_ms: 0,
             data: Some(Data::new("build 811").unwrap()),
-            lease_ms: 30_000,
-            waiters: 0,
-            created_at: Timestamp(0),
-            updated_at: Timestamp(1_795_410_413_381),
+            replace_data: false,
+            delete_on_release: false,
+            only_if_exists: false,
+            reentrant: false,
+            version: Version(uuid!("0199A3C0-5F0E-4C1D-9A57-3F1F6A1C7D42")),
+            chosen: true,
+            retried: false,
+            nonce: Nonce(0),
+        };
+        let now = Now::exactly(1_795_410_413_381);
+        let context = Context { now, me: None, dead: &BTreeSet::new(), max_waiters_per_key: 0 };
+        let decided = Working::new(id, KeyState::absent()).decide(&Command::Acquire(acquire), &context);
+        match decided {
+            Ok(Verdict::Reply(Reply::Granted(view))) => view,
+            other => panic!("{other:?}"),
         }
     }
 
@@ -131,7 +143,13 @@ pub(crate) mod tests {
         let view = held_lock();
         assert_eq!(
             serde_json::to_string(&GrantBody::from(&view)).unwrap(),
-            r#"{"key":"deploy","tenant":"default","semaphore_key":null,"locked":true,"version":"0199a3c0-5f0e-4c1d-9a57-3f1f6a1c7d42","fencing_token":17,"owner":"ci-42","data":"build 811","lease_duration_ms":30000,"acquired_at":"2026-11-23T05:06:53.381Z","expires_at":"2026-11-23T05:07:23.381Z","expires_in_ms":30000,"delete_on_release":false,"waiters":0,"created_at":"1970-01-01T00:00:00.000Z","updated_at":"2026-11-23T05:06:53.381Z"}"#
+            concat!(
+                r#"{"key":"deploy","tenant":"default","semaphore_key":null,"locked":true,"#,
+                r#""version":"0199a3c0-5f0e-4c1d-9a57-3f1f6a1c7d42","fencing_token":1,"owner":"ci-42","data":"build 811","#,
+                r#""lease_duration_ms":30000,"acquired_at":"2026-11-23T05:06:53.381Z","#,
+                r#""expires_at":"2026-11-23T05:07:23.381Z","expires_in_ms":30000,"delete_on_release":false,"waiters":0,"#,
+                r#""created_at":"2026-11-23T05:06:53.381Z","updated_at":"2026-11-23T05:06:53.381Z"}"#
+            )
         );
     }
 
@@ -145,6 +163,6 @@ pub(crate) mod tests {
         assert_eq!(body["locked"], false);
         assert_eq!(body["semaphore_key"], "deploy");
         assert_eq!(body["delete_on_release"], false);
-        assert_eq!(body["fencing_token"], 17);
+        assert_eq!(body["fencing_token"], 1);
     }
 }

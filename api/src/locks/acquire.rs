@@ -16,6 +16,7 @@ use crate::{
 
 /// What to take, for how long, and how long to wait for it. All fields may be left out; null is as good as absent.
 #[derive(ToSchema)]
+#[expect(clippy::struct_excessive_bools, reason = "the contract has five independent switches")]
 pub(crate) struct AcquireLockBody {
     /// Who holds it, shown to others. Left out, it is `anonymous`.
     #[schema(value_type = Option<String>, min_length = 1, max_length = 255, pattern = r"^[^\u0000]*$", default = "anonymous")]
@@ -137,7 +138,7 @@ problems! {
     request_body(
         content = Option<AcquireLockBody>,
         examples(
-            ("with a version of its own" = (
+            ("chosen version" = (
                 summary = "With a version of its own: heartbeat and release below work with it. It is granted once; for another grant choose another version, or leave it out.",
                 value = json!({
                     "owner": "ci-42", "lease_duration_ms": 30_000, "wait_ms": 0, "data": "build 811",
@@ -148,7 +149,7 @@ problems! {
                 summary = "Waiting for at most two seconds, with a version made by the service",
                 value = json!({"owner": "ci-43", "lease_duration_ms": 5_000, "wait_ms": 2_000})
             )),
-            ("with defaults" = (summary = "With all defaults", value = json!({})))
+            ("defaults" = (summary = "With all defaults", value = json!({})))
         )
     ),
     responses((status = 200, description = "Granted.", body = GrantBody<'_>), AcquireLockProblems)
@@ -163,6 +164,7 @@ pub(crate) async fn acquire_lock(
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
     use super::*;
     use crate::request::Errors;

@@ -86,6 +86,7 @@ pub(crate) async fn heartbeat_lock(
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
     use super::*;
     use crate::request::Errors;

@@ -38,6 +38,7 @@ pub(crate) async fn get_health(_: NoQuery) -> Result<Response, Problem> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
     use super::*;
 

@@ -12,7 +12,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::router::State;
 
-/// The routes that are in the OpenAPI document.
+/// The routes that are in the `OpenAPI` document.
 pub(crate) fn routes() -> OpenApiRouter<State> {
     OpenApiRouter::new()
         .routes(routes!(health::get_health))

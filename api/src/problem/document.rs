@@ -1,4 +1,4 @@
-//! Problems in the OpenAPI document: a schema for each kind, and the responses of an operation from its list of kinds.
+//! Problems in the `OpenAPI` document: a schema for each kind, and the responses of an operation from its list of kinds.
 
 use std::collections::BTreeMap;
 
@@ -6,9 +6,9 @@ use serde_json::json;
 use utoipa::{
     PartialSchema, ToSchema,
     openapi::{
-        ContentBuilder, HeaderBuilder, Object, ObjectBuilder, OneOfBuilder, Ref, RefOr, Response, ResponseBuilder, Schema,
-        Type,
-        schema::{ArrayBuilder, Components, SchemaFormat, KnownFormat},
+        ContentBuilder, HeaderBuilder, Object, ObjectBuilder, OneOfBuilder, Ref, RefOr, Response,
+        ResponseBuilder, Schema, Type,
+        schema::{ArrayBuilder, Components, KnownFormat, SchemaFormat},
     },
 };
 
@@ -86,7 +86,8 @@ fn response(kinds: &[ProblemKind]) -> Response {
     let schema: RefOr<Schema> = match kinds {
         [kind] => reference(*kind).into(),
         several => {
-            let one_of = several.iter().fold(OneOfBuilder::new(), |one_of, kind| one_of.item(reference(*kind)));
+            let one_of =
+                several.iter().fold(OneOfBuilder::new(), |one_of, kind| one_of.item(reference(*kind)));
             Schema::OneOf(one_of.build()).into()
         }
     };
@@ -95,12 +96,14 @@ fn response(kinds: &[ProblemKind]) -> Response {
         ResponseBuilder::new().description(lines.join(" ")).content("application/problem+json", content);
     if kinds.contains(&ProblemKind::MethodNotAllowed) {
         let allow = HeaderBuilder::new().schema(Some(Object::with_type(Type::String)));
-        response = response.header("Allow", allow.description(Some("The methods that this path has.")).build());
+        response =
+            response.header("Allow", allow.description(Some("The methods that this path has.")).build());
     }
     if kinds.iter().any(|kind| matches!(kind, ProblemKind::NotGranted | ProblemKind::Unavailable)) {
         let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).build();
         let retry = HeaderBuilder::new().schema(Some(seconds));
-        response = response.header("Retry-After", retry.description(Some("In how many seconds to try again.")).build());
+        response = response
+            .header("Retry-After", retry.description(Some("In how many seconds to try again.")).build());
     }
     response.build()
 }
@@ -134,11 +137,17 @@ fn schema(kind: ProblemKind) -> Object {
     match facts.extra {
         ExtraMembers::None => object,
         ExtraMembers::Errors => object
-            .property("errors", list("What is wrong, field by field.", FieldError::name().as_ref()).min_items(Some(1)))
+            .property(
+                "errors",
+                list("What is wrong, field by field.", FieldError::name().as_ref()).min_items(Some(1)),
+            )
             .required("errors"),
         ExtraMembers::Holders => with_holders(object),
         ExtraMembers::NotGranted => with_holders(object)
-            .property("reason", text("Why it ended empty-handed.").enum_values(Some(["no_wait", "timed_out"])))
+            .property(
+                "reason",
+                text("Why it ended empty-handed.").enum_values(Some(["no_wait", "timed_out"])),
+            )
             .required("reason")
             .property("waiters", count("How many still wait.", 0))
             .required("waiters")
@@ -148,7 +157,8 @@ fn schema(kind: ProblemKind) -> Object {
 }
 
 fn with_holders(object: ObjectBuilder) -> ObjectBuilder {
-    let holders = list("Those who hold it: at most the 10 whose leases end first.", HolderBody::name().as_ref());
+    let holders =
+        list("Those who hold it: at most the 10 whose leases end first.", HolderBody::name().as_ref());
     object.property("holders", holders.max_items(Some(10))).required("holders")
 }
 

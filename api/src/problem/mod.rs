@@ -115,12 +115,14 @@ impl From<Refusal> for Problem {
                 detail: Cow::Borrowed("It is held; see `holders`."),
                 extra: Extra::Holders(holders),
             },
-            Refusal::WrongKind => {
-                Self::new(Kind::WrongKind, "The key is a semaphore used as a lock, or a lock used as a semaphore.")
-            }
-            Refusal::Superseded => {
-                Self::new(Kind::Superseded, "A repeat with the same version took over the place in the queue.")
-            }
+            Refusal::WrongKind => Self::new(
+                Kind::WrongKind,
+                "The key is a semaphore used as a lock, or a lock used as a semaphore.",
+            ),
+            Refusal::Superseded => Self::new(
+                Kind::Superseded,
+                "A repeat with the same version took over the place in the queue.",
+            ),
             Refusal::NotGranted(not_granted) => Self {
                 kind: Kind::NotGranted,
                 detail: Cow::Borrowed(match not_granted.reason {
@@ -153,6 +155,7 @@ impl IntoResponse for Problem {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
     use db_locks_service::domain::{Owner, Timestamp};
     use serde_json::{Value, json};
@@ -193,8 +196,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_place_that_never_was_is_not_mentioned() {
-        let not_granted =
-            NotGranted { reason: NotGrantedReason::NoWait, holders: vec![], waiters: 0, queue_position: None };
+        let not_granted = NotGranted {
+            reason: NotGrantedReason::NoWait,
+            holders: vec![],
+            waiters: 0,
+            queue_position: None,
+        };
         let (response, body) = answered(Refusal::NotGranted(not_granted).into()).await;
         assert_eq!(response.headers()["retry-after"], "1");
         assert_eq!(body["reason"], "no_wait");

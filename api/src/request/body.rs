@@ -17,7 +17,10 @@ use crate::problem::{Problem, ProblemKind};
 const MOST_BYTES: usize = 256 * 1024;
 /// How much of a body that is too large is read and thrown away, so that a caller who sends before it listens gets the
 /// answer instead of a reset connection.
-const MOST_DISCARDED: usize = 4 * 1024 * 1024;
+const MOST_DISCARDED: usize = 64 * 1024 * 1024;
+/// How long that may take, and how long it may pause: who announced a body and waits is not kept waiting.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
+const DISCARD_PAUSE: Duration = Duration::from_millis(200);
 /// How long a body may take to arrive.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -81,9 +84,9 @@ async fn next_data(body: &mut Body, deadline: Instant) -> Result<Option<Bytes>, 
 }
 
 async fn discard(mut body: Body) {
-    let deadline = Instant::now() + READ_TIMEOUT;
+    let deadline = Instant::now() + DISCARD_TIMEOUT;
     let mut left = MOST_DISCARDED;
-    while let Ok(Some(data)) = next_data(&mut body, deadline).await {
+    while let Ok(Some(data)) = next_data(&mut body, deadline.min(Instant::now() + DISCARD_PAUSE)).await {
         match left.checked_sub(data.len()) {
             Some(rest) => left = rest,
             None => return,
@@ -121,6 +124,7 @@ fn is_json(value: &[u8]) -> bool {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
     use axum::http::HeaderValue;
     use futures_util::stream;
@@ -148,8 +152,13 @@ mod tests {
         for json in ["application/json", "application/json; charset=utf-8", "Application/JSON ;x=y"] {
             assert_eq!(status(&declared(json), Body::from("{}")).await, 200, "{json}");
         }
-        for other in ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", "application/problem+json", ""]
-        {
+        for other in [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "application/jsonx",
+            "application/problem+json",
+            "",
+        ] {
             assert_eq!(status(&declared(other), Body::from("{}")).await, 415, "{other}");
         }
         assert_eq!(status(&HeaderMap::new(), Body::from("{}")).await, 415);

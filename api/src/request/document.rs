@@ -1,4 +1,4 @@
-//! Parameters that several operations share, in the OpenAPI document.
+//! Parameters that several operations share, in the `OpenAPI` document.
 
 use db_locks_service::Limits;
 use serde_json::json;
@@ -85,7 +85,8 @@ pub(crate) struct PrefixParam;
 impl IntoParams for PrefixParam {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let schema = text().max_length(Some(255)).pattern(Some(NO_CONTROLS));
-        let prefix = query("prefix", "Only keys that start with this text; there are no wildcards.").schema(Some(schema));
+        let prefix = query("prefix", "Only keys that start with this text; there are no wildcards.")
+            .schema(Some(schema));
         vec![prefix.build()]
     }
 }

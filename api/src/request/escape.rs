@@ -35,6 +35,7 @@ pub(super) const fn hex_digit(byte: u8) -> Option<u8> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
     use super::*;
 

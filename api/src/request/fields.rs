@@ -115,13 +115,8 @@ impl<'a> Fields<'a> {
             self.error(name, format!("must be a string, not {}", describe(text)));
             return None;
         }
-        match serde_json::from_str(text) {
-            Ok(Text(text)) => Some(text),
-            Err(_) => {
-                self.error(name, "must be valid Unicode: a surrogate stands alone");
-                None
-            }
-        }
+        let read = serde_json::from_str(text).map(|Text(text)| text);
+        read.map_err(|_| self.error(name, "must be valid Unicode: a surrogate stands alone")).ok()
     }
 
     /// The text of a field's value; `None` where it is absent or null.
@@ -190,7 +185,7 @@ fn whole_number(text: &str) -> Whole {
         return Whole::Number(number);
     }
     match text.parse::<f64>() {
-        Ok(number) if number.fract() != 0.0 => Whole::Fraction,
+        Ok(number) if number.is_finite() && number.fract() != 0.0 => Whole::Fraction,
         #[expect(clippy::cast_possible_truncation, reason = "it is a whole number below 2^53")]
         Ok(number) if number.abs() <= LARGEST_EXACT => Whole::Number(number as i64),
         _ => Whole::TooLarge,
@@ -198,6 +193,7 @@ fn whole_number(text: &str) -> Whole {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
     use super::*;
 
@@ -228,8 +224,14 @@ mod tests {
         assert_eq!(integer_of("1e3"), Ok(Some(1_000)));
         assert_eq!(integer_of("7.0"), Ok(Some(7)));
         assert_eq!(integer_of("null"), Ok(None));
-        for out_of_range in ["0", "-1", "-0", "1001", "99999999999999999999", "-99999999999999999999", "1e400", "1e18"] {
-            assert_eq!(integer_of(out_of_range), Err("must be between 1 and 1000".to_owned()), "{out_of_range}");
+        for out_of_range in
+            ["0", "-1", "-0", "1001", "99999999999999999999", "-99999999999999999999", "1e400", "1e18"]
+        {
+            assert_eq!(
+                integer_of(out_of_range),
+                Err("must be between 1 and 1000".to_owned()),
+                "{out_of_range}"
+            );
         }
         assert_eq!(integer_of("1.5"), Err("must be an integer, not a fraction".to_owned()));
         assert_eq!(integer_of("1e-1"), Err("must be an integer, not a fraction".to_owned()));
@@ -301,13 +303,15 @@ mod tests {
     #[test]
     fn versions_are_taken_in_any_form() {
         for form in ["0199A3C0-5F0E-4C1D-9A57-3F1F6A1C7D42", "0199a3c05f0e4c1d9a573f1f6a1c7d42"] {
-            let (version, _) = with(&format!(r#"{{"version":"{form}"}}"#), |fields| fields.version("version"));
+            let (version, _) =
+                with(&format!(r#"{{"version":"{form}"}}"#), |fields| fields.version("version"));
             assert_eq!(version.unwrap().to_string(), "0199a3c0-5f0e-4c1d-9a57-3f1f6a1c7d42");
         }
         let (_, errors) = with(r#"{"version":"1"}"#, |fields| fields.version("version"));
         assert_eq!(errors.pairs(), [("version", NOT_A_UUID)]);
-        let (_, errors) =
-            with(r#"{"version":null}"#, |fields| fields.required("version", |fields| fields.version("version")));
+        let (_, errors) = with(r#"{"version":null}"#, |fields| {
+            fields.required("version", |fields| fields.version("version"))
+        });
         assert_eq!(errors.pairs(), [("version", "is required")]);
     }
 }

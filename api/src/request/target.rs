@@ -26,14 +26,15 @@ pub(super) fn read_tenant(headers: &HeaderMap, default: &Tenant, errors: &mut Er
 /// The router's own decoding would let bad escapes pass.
 pub(super) fn read_key(uri: &Uri, errors: &mut Errors) -> Option<Key> {
     let segment = uri.path().split('/').nth(2).unwrap_or_default();
-    let read = match decode(segment, false) {
-        Ok(text) => Key::new(&text).map_err(|error| errors.add("key", error.to_string())),
-        Err(reason) => Err(errors.add("key", reason)),
-    };
-    read.ok()
+    decode(segment, false)
+        .map_err(str::to_owned)
+        .and_then(|text| Key::new(&text).map_err(|error| error.to_string()))
+        .map_err(|reason| errors.add("key", reason))
+        .ok()
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
     use axum::http::HeaderValue;
 

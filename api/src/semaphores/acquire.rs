@@ -92,7 +92,7 @@ problems! {
     request_body(
         content = Option<AcquirePermitBody>,
         examples(
-            ("with a version of its own" = (
+            ("chosen version" = (
                 summary = "With a version of its own: heartbeat and release below work with it. It is granted once; for another permit choose another version, or leave it out.",
                 value = json!({
                     "owner": "worker-7", "lease_duration_ms": 30_000, "wait_ms": 0,
@@ -103,7 +103,7 @@ problems! {
                 summary = "Waiting for at most two seconds, with a version made by the service",
                 value = json!({"owner": "worker-8", "lease_duration_ms": 5_000, "wait_ms": 2_000})
             )),
-            ("with defaults" = (summary = "With all defaults", value = json!({})))
+            ("defaults" = (summary = "With all defaults", value = json!({})))
         )
     ),
     responses((status = 200, description = "Granted.", body = GrantBody<'_>), AcquirePermitProblems)

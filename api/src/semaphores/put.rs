@@ -64,6 +64,7 @@ pub(crate) async fn put_semaphore(
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
     use super::*;
     use crate::request::Errors;

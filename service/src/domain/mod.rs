@@ -25,6 +25,6 @@ pub use ids::{Nonce, ReplicaId, Stamp, Token, Version};
 pub use names::{Data, Key, KeyId, NameError, Owner, Tenant};
 pub use permits::{Permit, Permits};
 pub use queue::{Place, Queue, Waiter};
-pub use reply::{Holder, LockView, NotGranted, NotGrantedReason, Refusal, Reply, SemaphoreView};
+pub use reply::{HeldView, Holder, LockView, NotGranted, NotGrantedReason, Refusal, Reply, SemaphoreView};
 pub use state::{Body, KeyState, Mutex, Semaphore};
 pub use time::{Now, Timestamp};

@@ -3,11 +3,31 @@
 //! The store owns the schema's SQL and nothing of the rules. It is the only module that names `sea_orm`. Its two verbs on
 //! the hot path are [`Store::load`] and [`Store::commit`]; the rest is lists, membership of replicas, and sweeping.
 
+mod children;
+mod classify;
+mod commit;
+mod connect;
+mod dialect;
 mod error;
+mod hints;
+mod implementation;
+mod lists;
+mod load;
+mod migrate;
+mod parameters;
+mod replicas;
+mod rows;
+mod settings;
+mod sql;
+mod sql_store;
+mod sweep;
 
 use async_trait::async_trait;
 
+pub use connect::{DatabaseOptions, UrlError};
 pub use error::StoreError;
+pub use migrate::{MigrationStatus, migrate_down, migrate_redo, migrate_status, migrate_up};
+pub use sql_store::connect;
 
 use crate::domain::{
     Key, KeyId, KeyState, LockView, Nonce, Owner, ReplicaId, SemaphoreView, Stamp, Tenant, Timestamp, Token,
@@ -179,10 +199,6 @@ pub trait Store: Send + Sync + 'static {
 
     /// Settings of the database that promise less durability than a lock service needs, each as a sentence for the log.
     async fn weak_settings(&self) -> Result<Vec<String>, StoreError>;
-
-    /// Whether another process can share this database without being noticed through it only: always true on servers,
-    /// and for a SQLite file.
-    fn is_shared(&self) -> bool;
 
     /// Whether several commits at a time pay: not on SQLite, which has one writer.
     fn commits_in_parallel(&self) -> bool;

@@ -77,7 +77,7 @@ impl Working {
         if !answers_itself {
             self.dismiss(before, Refusal::Superseded, ctx);
         }
-        self.move_waiter(found, Place::Attached { replica, nonce: acquire.nonce, offered_until }, ctx.now);
+        self.move_waiter(found, Place::Attached { replica, nonce: acquire.nonce, offered_until });
         self.settle(ctx)?;
         if let Some(reply) = self.take_answer(acquire) {
             return Ok(Verdict::Reply(reply));
@@ -89,7 +89,7 @@ impl Working {
         let found = self.state.queue.find(acquire.version).map_err(Need::Version)?;
         let position = found.map(|found| {
             let position = self.state.queue.position(found);
-            self.remove_waiter(found, ctx.now);
+            self.remove_waiter(found);
             position
         });
         Ok(refuse(self.not_granted(NotGrantedReason::NoWait, position, ctx.now)))
@@ -143,7 +143,7 @@ impl Working {
         };
         self.waiters.insert(waiter.seq, Some(waiter.clone()));
         self.state.queue.push(waiter);
-        self.touch(ctx.now);
+        self.dirty = true;
         Ok(Verdict::Waiting { wait_ms })
     }
 }

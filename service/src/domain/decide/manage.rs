@@ -115,7 +115,7 @@ impl Working {
             return Ok(refuse(Refusal::InUse(self.holders(ctx.now))));
         }
         while !self.state.queue.head.is_empty() {
-            let waiter = self.remove_waiter(Found::Head(0), ctx.now);
+            let waiter = self.remove_waiter(Found::Head(0));
             self.dismiss(waiter.place, Refusal::NotFound, ctx);
         }
         self.touch(ctx.now);

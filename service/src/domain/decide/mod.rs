@@ -144,27 +144,27 @@ impl Working {
         }
     }
 
-    /// The row changes now.
+    /// What is shown of the lock changes now. A change of the queue alone only makes the row dirty.
     fn touch(&mut self, now: Now) {
         self.dirty = true;
         self.state.updated_at = now.at_most;
     }
 
     /// Takes a waiter out of the queue.
-    fn remove_waiter(&mut self, found: super::queue::Found, now: Now) -> Waiter {
+    fn remove_waiter(&mut self, found: super::queue::Found) -> Waiter {
         let waiter = self.state.queue.remove(found);
         self.waiters.insert(waiter.seq, None);
-        self.touch(now);
+        self.dirty = true;
         waiter
     }
 
     /// Changes where a waiter stands.
-    fn move_waiter(&mut self, found: super::queue::Found, place: Place, now: Now) {
+    fn move_waiter(&mut self, found: super::queue::Found, place: Place) {
         let waiter = self.state.queue.get_mut(found);
         waiter.place = place;
         let (seq, copy) = (waiter.seq, waiter.clone());
         self.waiters.insert(seq, Some(copy));
-        self.touch(now);
+        self.dirty = true;
     }
 
     /// Tells the connection that waited that it waits no longer.

@@ -69,12 +69,12 @@ impl Working {
         let found = Found::Head(index);
         match self.state.queue.head[index].place {
             Place::Detached { until } if ctx.now.is_past(until) => {
-                self.remove_waiter(found, ctx.now);
+                self.remove_waiter(found);
                 Ok(Served::Gone)
             }
             Place::Detached { .. } => Ok(Served::Passed),
             Place::Attached { replica, .. } if ctx.me == Some(replica) => {
-                let waiter = self.remove_waiter(found, ctx.now);
+                let waiter = self.remove_waiter(found);
                 if let Some(taker) = Taker::waiting(waiter) {
                     let nonce = taker.nonce();
                     let view = self.grant(taker, ctx.now)?;
@@ -85,7 +85,7 @@ impl Working {
             Place::Attached { replica, .. } if ctx.dead.contains(&replica) => Ok(self.pass_over(found, ctx)),
             Place::Attached { replica, nonce, offered_until: None } => {
                 let offered_until = Some(ctx.now.at_most.plus_ms(OFFER_MS));
-                self.move_waiter(found, Place::Attached { replica, nonce, offered_until }, ctx.now);
+                self.move_waiter(found, Place::Attached { replica, nonce, offered_until });
                 self.effects.nudged.insert(replica);
                 Ok(Served::Offered)
             }
@@ -101,7 +101,7 @@ impl Working {
     pub(super) fn drop_lapsed(&mut self, ctx: &Context<'_>) {
         let lapsed = |place: Place| matches!(place, Place::Detached { until } if ctx.now.is_past(until));
         while let Some(index) = self.state.queue.head.iter().position(|waiter| lapsed(waiter.place)) {
-            self.remove_waiter(Found::Head(index), ctx.now);
+            self.remove_waiter(Found::Head(index));
         }
     }
 
@@ -118,9 +118,9 @@ impl Working {
         self.dismiss(place, Refusal::PassedOver, ctx);
         if chosen {
             let until = ctx.now.at_most.plus_ms(KEEP_PLACE_MS);
-            self.move_waiter(found, Place::Detached { until }, ctx.now);
+            self.move_waiter(found, Place::Detached { until });
         } else {
-            self.remove_waiter(found, ctx.now);
+            self.remove_waiter(found);
         }
     }
 

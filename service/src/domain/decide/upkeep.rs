@@ -31,9 +31,9 @@ impl Working {
         let position = self.state.queue.position(found);
         if waiter.chosen && reason != LeaveReason::TimedOut {
             let until = ctx.now.at_most.plus_ms(KEEP_PLACE_MS);
-            self.move_waiter(found, Place::Detached { until }, ctx.now);
+            self.move_waiter(found, Place::Detached { until });
         } else {
-            self.remove_waiter(found, ctx.now);
+            self.remove_waiter(found);
         }
         self.settle(ctx)?;
         Ok(match reason {
@@ -76,7 +76,7 @@ impl Working {
         if let Some(found) = self.state.queue.find(version).map_err(Need::Version)? {
             let place = self.state.queue.get(found).place;
             if matches!(place, Place::Attached { nonce: attached, .. } if attached == nonce) {
-                self.remove_waiter(found, ctx.now);
+                self.remove_waiter(found);
                 self.settle(ctx)?;
             }
         }

@@ -187,10 +187,6 @@ impl Store for MemoryStore {
         Ok(Vec::new())
     }
 
-    fn is_shared(&self) -> bool {
-        true
-    }
-
     fn commits_in_parallel(&self) -> bool {
         false
     }

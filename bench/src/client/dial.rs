@@ -1,0 +1,67 @@
+//! How to reach a peer.
+
+use super::{
+    Client, Failure, advisory::Advisory, etcd_gateway::EtcdGateway, etcd_grpc::EtcdGrpc, mariadb::Mariadb,
+    postgres::Postgres, redis::Redis, service::{Health, Service},
+};
+use crate::{plan::Route, settings::Peer, site::Target};
+
+/// What every request of a measurement asks for besides its key.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ask {
+    /// How long the lock is to be held at most, in milliseconds.
+    pub(crate) lease_ms: u64,
+    /// How long an acquire may wait, in milliseconds; 0 tries once.
+    pub(crate) wait_ms: u64,
+    /// Which replica of the service a request goes to.
+    pub(crate) route: Route,
+    /// Whether the key is a semaphore's.
+    pub(crate) semaphore: bool,
+    /// Whether each lock of etcd has a lease of its own. Otherwise each client has one, as its locks do by default.
+    pub(crate) lease_each: bool,
+}
+
+impl Ask {
+    /// Tries once, for a lease that outlives the measurement.
+    pub(crate) fn once() -> Self {
+        Self { lease_ms: 600_000, wait_ms: 0, route: Route::Sticky, semaphore: false, lease_each: false }
+    }
+
+    /// Waits for as long as any measurement takes.
+    pub(crate) fn patient() -> Self {
+        Self { wait_ms: 300_000, ..Self::once() }
+    }
+}
+
+/// Makes connections to a peer, all alike.
+#[derive(Debug, Clone)]
+pub(crate) struct Dialer {
+    /// Whom to call.
+    pub(crate) peer: Peer,
+    /// Where it listens.
+    pub(crate) target: Target,
+    /// What to ask for.
+    pub(crate) ask: Ask,
+}
+
+impl Dialer {
+    /// Connects the client of that number, which decides which replica a client stays on.
+    pub(crate) async fn dial(&self, index: usize) -> Result<Client, Failure> {
+        let Self { peer, target, ask } = self;
+        Ok(match peer {
+            Peer::ServiceSqlite | Peer::ServicePostgres | Peer::ServiceMariadb => {
+                Client::Service(Service::connect(&target.front, index, *ask).await?)
+            }
+            Peer::Health => Client::Health(Health::connect(target.first()).await?),
+            Peer::EtcdGateway => Client::EtcdGateway(EtcdGateway::connect(target.first(), *ask).await?),
+            Peer::EtcdGrpc => Client::EtcdGrpc(EtcdGrpc::connect(target.first(), *ask).await?),
+            Peer::Redis => Client::Redis(Redis::connect(target.first(), *ask).await?),
+            Peer::Postgres => Client::Postgres(Box::new(Postgres::connect(target.first(), *ask).await?)),
+            Peer::PostgresAdvisory => {
+                Client::Advisory(Box::new(Advisory::connect(target.first(), *ask).await?))
+            }
+            Peer::Mariadb => Client::Mariadb(Box::new(Mariadb::connect(target.first(), *ask).await?)),
+            Peer::Pgbench => return Err(Failure::Unsupported("a connection of pgbench")),
+        })
+    }
+}

@@ -1,0 +1,100 @@
+//! One connection to a peer, whoever it is: acquire, release, heartbeat.
+//!
+//! Every peer is driven by the same loops through [`Client`]; what differs is only what goes over its socket.
+
+mod advisory;
+mod dial;
+mod etcd_gateway;
+mod etcd_grpc;
+mod failure;
+mod http;
+mod http_answer;
+mod mariadb;
+mod postgres;
+mod redis;
+mod service;
+
+pub(crate) use self::{
+    dial::{Ask, Dialer},
+    failure::{Failure, Failures},
+    http::Http,
+    postgres::{Session, SCHEMA as POSTGRES_SCHEMA},
+    mariadb::{SCHEMA as MARIADB_SCHEMA, connect as connect_mariadb},
+};
+use self::{
+    advisory::Advisory, etcd_gateway::EtcdGateway, etcd_grpc::EtcdGrpc, mariadb::Mariadb, postgres::Postgres,
+    redis::Redis, service::{Health, Service},
+};
+
+/// What an acquire brought, and what release and heartbeat have to present.
+#[derive(Debug, Default)]
+pub(crate) struct Grant {
+    /// The version, token or key that names the grant, as the peer spells it.
+    pub(crate) name: String,
+    /// etcd's lease, where the lock has one of its own; empty elsewhere.
+    pub(crate) lease: String,
+    /// The fencing token, or 0 where the peer gives none.
+    pub(crate) fencing_token: u64,
+}
+
+/// A connection to one of the peers.
+pub(crate) enum Client {
+    /// The service.
+    Service(Service),
+    /// The service's `/health`, asked once for the acquire and once for the release.
+    Health(Health),
+    /// etcd over HTTP.
+    EtcdGateway(EtcdGateway),
+    /// etcd over gRPC.
+    EtcdGrpc(EtcdGrpc),
+    /// Redis.
+    Redis(Redis),
+    /// Statements on PostgreSQL.
+    Postgres(Box<Postgres>),
+    /// Advisory locks of PostgreSQL.
+    Advisory(Box<Advisory>),
+    /// Statements on MariaDB.
+    Mariadb(Box<Mariadb>),
+}
+
+impl Client {
+    /// Takes the lock of that key. Where somebody else holds it, it waits or fails as the [`Ask`] said.
+    pub(crate) async fn acquire(&mut self, key: &str) -> Result<Grant, Failure> {
+        match self {
+            Self::Service(client) => client.acquire(key).await,
+            Self::Health(client) => client.ask().await.map(|()| Grant::default()),
+            Self::EtcdGateway(client) => client.acquire(key).await,
+            Self::EtcdGrpc(client) => client.acquire(key).await,
+            Self::Redis(client) => client.acquire(key).await,
+            Self::Postgres(client) => client.acquire(key).await,
+            Self::Advisory(client) => client.acquire(key).await,
+            Self::Mariadb(client) => client.acquire(key).await,
+        }
+    }
+
+    /// Gives the lock back; an error unless this very grant was given back.
+    pub(crate) async fn release(&mut self, key: &str, grant: &Grant) -> Result<(), Failure> {
+        match self {
+            Self::Service(client) => client.release(key, grant).await,
+            Self::Health(client) => client.ask().await,
+            Self::EtcdGateway(client) => client.release(grant).await,
+            Self::EtcdGrpc(client) => client.release(grant).await,
+            Self::Redis(client) => client.release(key, grant).await,
+            Self::Postgres(client) => client.release(key, grant).await,
+            Self::Advisory(client) => client.release(key).await,
+            Self::Mariadb(client) => client.release(key, grant).await,
+        }
+    }
+
+    /// Extends the lease of a grant; an error unless this very grant stands.
+    pub(crate) async fn heartbeat(&mut self, key: &str, grant: &Grant) -> Result<(), Failure> {
+        match self {
+            Self::Service(client) => client.heartbeat(key, grant).await,
+            Self::EtcdGateway(client) => client.heartbeat(grant).await,
+            Self::Redis(client) => client.heartbeat(key, grant).await,
+            Self::Postgres(client) => client.heartbeat(key, grant).await,
+            Self::Mariadb(client) => client.heartbeat(key, grant).await,
+            Self::Health(_) | Self::EtcdGrpc(_) | Self::Advisory(_) => Err(Failure::Unsupported("heartbeat")),
+        }
+    }
+}

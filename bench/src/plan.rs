@@ -1,0 +1,243 @@
+//! What is measured on which servers, in which order.
+
+use serde::Serialize;
+
+use crate::settings::{Peer, Settings, Work};
+
+/// A database under the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Database {
+    /// A file in the service's own process.
+    Sqlite,
+    /// A PostgreSQL server beside it.
+    Postgres,
+    /// A MariaDB server beside it.
+    Mariadb,
+}
+
+/// Servers that run together, and alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) struct Stand {
+    /// Which servers.
+    pub(crate) server: Server,
+    /// Whether their table is filled before anything is measured, and kept between the rounds.
+    pub(crate) filled: bool,
+}
+
+/// Which servers a stand consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Server {
+    /// One etcd.
+    Etcd,
+    /// One Redis.
+    Redis,
+    /// A bare PostgreSQL.
+    Postgres,
+    /// A bare MariaDB.
+    Mariadb,
+    /// The service on a database.
+    Service {
+        /// The database.
+        database: Database,
+        /// How many processes of the service.
+        replicas: usize,
+    },
+}
+
+/// Which keys the pairs are on. Each connection has keys of its own always.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Keys {
+    /// Each connection goes through a hundred keys again and again.
+    Reused,
+    /// Never the same key twice.
+    New,
+    /// Keys that the filled table has, none of them twice.
+    Known,
+}
+
+/// Which replica a request goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Route {
+    /// Each client stays on one.
+    Sticky,
+    /// Each request goes to one at random.
+    Random,
+}
+
+/// What a measurement asks of a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(tag = "load", rename_all = "kebab-case")]
+pub(crate) enum Load {
+    /// Acquire and release on distinct keys.
+    Pairs {
+        /// How many connections at a time.
+        connections: usize,
+        /// On which keys.
+        keys: Keys,
+        /// Through which replica.
+        route: Route,
+    },
+    /// Heartbeats on held locks.
+    Heartbeats {
+        /// How many are held.
+        locks: usize,
+        /// Through how many connections.
+        connections: usize,
+    },
+    /// One key that is passed on and on.
+    Hot {
+        /// How many wait while one holds it.
+        waiters: usize,
+    },
+    /// One semaphore.
+    Semaphore {
+        /// How many may hold it.
+        permits: usize,
+        /// How many want to.
+        clients: usize,
+    },
+    /// Requests that wait for held keys.
+    Idle {
+        /// How many requests.
+        waiters: usize,
+        /// For how many keys.
+        keys: usize,
+    },
+    /// Waiters queued one after another.
+    Order {
+        /// How many.
+        waiters: usize,
+        /// How often.
+        rounds: usize,
+    },
+}
+
+/// One measurement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(crate) struct Cell {
+    /// What it belongs to.
+    pub(crate) work: Work,
+    /// Who is measured.
+    pub(crate) peer: Peer,
+    /// With what.
+    #[serde(flatten)]
+    pub(crate) load: Load,
+    /// Whether the servers start anew before it, with nothing in their tables.
+    #[serde(skip)]
+    pub(crate) clean: bool,
+    /// Whether one round is enough.
+    #[serde(skip)]
+    pub(crate) once: bool,
+}
+
+/// All stands that the settings ask for, with what is measured on each; a stand without a measurement is left out.
+pub(crate) fn plan(settings: &Settings) -> Vec<(Stand, Vec<Cell>)> {
+    stands()
+        .into_iter()
+        .map(|stand| (stand, cells(stand, settings)))
+        .filter(|(_, cells)| !cells.is_empty())
+        .collect()
+}
+
+/// Every stand there is.
+fn stands() -> Vec<Stand> {
+    use Database::{Mariadb, Postgres, Sqlite};
+    let service = |database, replicas| Server::Service { database, replicas };
+    let plain = [
+        Server::Etcd,
+        Server::Redis,
+        Server::Postgres,
+        Server::Mariadb,
+        service(Sqlite, 1),
+        service(Postgres, 1),
+        service(Mariadb, 1),
+        service(Postgres, 2),
+        service(Postgres, 3),
+        service(Mariadb, 3),
+    ];
+    let filled =
+        [Server::Postgres, Server::Mariadb, service(Sqlite, 1), service(Postgres, 1), service(Mariadb, 1)];
+    let plain = plain.map(|server| Stand { server, filled: false });
+    let filled = filled.map(|server| Stand { server, filled: true });
+    plain.into_iter().chain(filled).collect()
+}
+
+/// What is measured on a stand.
+fn cells(stand: Stand, settings: &Settings) -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for &work in &settings.work {
+        for peer in peers(stand).into_iter().filter(|peer| settings.peers.contains(peer)) {
+            let loads = loads(stand, work, peer, settings);
+            cells.extend(loads.into_iter().map(|load| Cell {
+                work,
+                peer,
+                load,
+                clean: !stand.filled && matches!(work, Work::Rows | Work::Idle),
+                once: matches!(work, Work::Idle | Work::Order),
+            }));
+        }
+    }
+    cells
+}
+
+/// Who can be measured on a stand.
+fn peers(stand: Stand) -> Vec<Peer> {
+    match stand.server {
+        Server::Etcd => vec![Peer::EtcdGateway, Peer::EtcdGrpc],
+        Server::Redis => vec![Peer::Redis],
+        Server::Postgres => vec![Peer::Postgres, Peer::Pgbench, Peer::PostgresAdvisory],
+        Server::Mariadb => vec![Peer::Mariadb],
+        Server::Service { database: Database::Sqlite, .. } => vec![Peer::ServiceSqlite, Peer::Health],
+        Server::Service { database: Database::Postgres, .. } => vec![Peer::ServicePostgres],
+        Server::Service { database: Database::Mariadb, .. } => vec![Peer::ServiceMariadb],
+    }
+}
+
+/// What a kind of work asks of a peer on a stand: nothing where it does not apply.
+fn loads(stand: Stand, work: Work, peer: Peer, settings: &Settings) -> Vec<Load> {
+    let replicas = if let Server::Service { replicas, .. } = stand.server { replicas } else { 1 };
+    let alone = replicas == 1 && !stand.filled;
+    let pairs = |keys| {
+        let load = move |&connections| Load::Pairs { connections, keys, route: Route::Sticky };
+        settings.connections.iter().map(load).collect::<Vec<_>>()
+    };
+    let has_table = peer.is_service() || matches!(peer, Peer::Postgres | Peer::Mariadb);
+    match work {
+        Work::Pairs if alone => pairs(Keys::Reused),
+        Work::Rows if stand.filled && has_table => [pairs(Keys::New), pairs(Keys::Known)].concat(),
+        Work::Rows if alone && has_table => pairs(Keys::New),
+        Work::Heartbeats if alone && (has_table || matches!(peer, Peer::Redis | Peer::EtcdGateway)) => {
+            vec![Load::Heartbeats {
+                locks: settings.heartbeat_locks,
+                connections: settings.fixed_connections,
+            }]
+        }
+        Work::Hot if replicas != 2 && !stand.filled && can_wait(peer) => {
+            settings.waiters.iter().map(|&waiters| Load::Hot { waiters }).collect()
+        }
+        Work::Semaphore if alone && peer.is_service() => {
+            vec![Load::Semaphore { permits: settings.permits, clients: settings.permit_clients }]
+        }
+        Work::Replicas if peer == Peer::ServicePostgres && !stand.filled => {
+            let connections = settings.fixed_connections;
+            let routes = if replicas == 1 { &[Route::Sticky][..] } else { &[Route::Sticky, Route::Random] };
+            routes.iter().map(|&route| Load::Pairs { connections, keys: Keys::Reused, route }).collect()
+        }
+        Work::Idle if alone && peer.is_service() => {
+            vec![Load::Idle { waiters: settings.idle_waiters, keys: settings.idle_keys }]
+        }
+        Work::Order if replicas == 3 => {
+            vec![Load::Order { waiters: settings.order_waiters, rounds: settings.order_rounds }]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// Whether a peer's acquire can wait in the server until the lock is free.
+fn can_wait(peer: Peer) -> bool {
+    peer.is_service() || matches!(peer, Peer::EtcdGateway | Peer::EtcdGrpc | Peer::PostgresAdvisory)
+}

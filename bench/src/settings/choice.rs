@@ -1,0 +1,101 @@
+//! What can be chosen on the command line: kinds of work, and peers.
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+/// A kind of work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Work {
+    /// (a) acquire and release on distinct keys.
+    #[value(alias = "a")]
+    Pairs,
+    /// (b) heartbeats on held locks.
+    #[value(alias = "b")]
+    Heartbeats,
+    /// (c) hand-over of one hot key, within one replica and over three.
+    #[value(alias = "c")]
+    Hot,
+    /// (d) a semaphore with more clients than permits.
+    #[value(alias = "d")]
+    Semaphore,
+    /// (e) acquire and release on a table that has many rows already.
+    #[value(alias = "e")]
+    Rows,
+    /// (f) acquire and release through one, two and three replicas.
+    #[value(alias = "f")]
+    Replicas,
+    /// (g) what requests cost that wait idly.
+    #[value(alias = "g")]
+    Idle,
+    /// (h) whether waiters over three replicas are granted in order.
+    #[value(alias = "h")]
+    Order,
+}
+
+impl Work {
+    /// All kinds, in the order in which they are reported.
+    pub(crate) fn all() -> Vec<Self> {
+        Self::value_variants().to_vec()
+    }
+}
+
+/// Whom to measure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Peer {
+    /// The service on SQLite.
+    #[value(name = "db-locks-sqlite")]
+    ServiceSqlite,
+    /// The service on PostgreSQL.
+    #[value(name = "db-locks-postgres")]
+    ServicePostgres,
+    /// The service on MariaDB.
+    #[value(name = "db-locks-mariadb")]
+    ServiceMariadb,
+    /// The service's `/health`: the ceiling of HTTP here.
+    Health,
+    /// etcd through its HTTP gateway.
+    EtcdGateway,
+    /// etcd over gRPC.
+    EtcdGrpc,
+    /// Redis in its own protocol.
+    Redis,
+    /// Bare PostgreSQL: single-key statements on prepared connections.
+    Postgres,
+    /// The same statements, driven by `pgbench`.
+    Pgbench,
+    /// PostgreSQL's advisory locks.
+    PostgresAdvisory,
+    /// Bare MariaDB: single-key statements on prepared connections.
+    Mariadb,
+}
+
+impl Peer {
+    /// All peers, in the order in which they are reported.
+    pub(crate) fn all() -> Vec<Self> {
+        Self::value_variants().to_vec()
+    }
+
+    /// What the peer is called in tables and charts.
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::ServiceSqlite => "db-locks, SQLite",
+            Self::ServicePostgres => "db-locks, PostgreSQL",
+            Self::ServiceMariadb => "db-locks, MariaDB",
+            Self::Health => "db-locks, /health",
+            Self::EtcdGateway => "etcd, HTTP gateway",
+            Self::EtcdGrpc => "etcd, gRPC",
+            Self::Redis => "Redis",
+            Self::Postgres => "bare PostgreSQL",
+            Self::Pgbench => "bare PostgreSQL, pgbench",
+            Self::PostgresAdvisory => "PostgreSQL advisory locks",
+            Self::Mariadb => "bare MariaDB",
+        }
+    }
+
+    /// Whether it is the service that is measured, locks and all.
+    pub(crate) fn is_service(self) -> bool {
+        matches!(self, Self::ServiceSqlite | Self::ServicePostgres | Self::ServiceMariadb)
+    }
+}

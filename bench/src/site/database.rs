@@ -1,0 +1,84 @@
+//! What keeps the locks of a stand: a server of its own, or a file of the service.
+
+use std::{net::SocketAddr, path::Path, sync::Arc};
+
+use super::{Programs, etcd::Etcd, mariadb::Mariadb, postgres::Postgres, redis::Redis, sqlite::Sqlite};
+use crate::plan::{Database, Server};
+
+/// A server, started or not, or a file.
+#[derive(Debug)]
+pub(super) enum Engine {
+    /// etcd.
+    Etcd(Etcd),
+    /// Redis.
+    Redis(Redis),
+    /// PostgreSQL, with a table of bare locks where no service runs on it.
+    Postgres(Postgres),
+    /// MariaDB, likewise.
+    Mariadb(Mariadb),
+    /// A SQLite file.
+    Sqlite(Sqlite),
+}
+
+impl Engine {
+    /// The engine that a stand needs, not started.
+    pub(super) fn new(server: Server, programs: &Arc<Programs>, folder: &Path) -> anyhow::Result<Self> {
+        Ok(match server {
+            Server::Etcd => Self::Etcd(Etcd::new(programs, folder)?),
+            Server::Redis => Self::Redis(Redis::new(programs, folder)?),
+            Server::Postgres => Self::Postgres(Postgres::new(programs, folder, true)?),
+            Server::Mariadb => Self::Mariadb(Mariadb::new(programs, folder, true)?),
+            Server::Service { database: Database::Postgres, .. } => {
+                Self::Postgres(Postgres::new(programs, folder, false)?)
+            }
+            Server::Service { database: Database::Mariadb, .. } => {
+                Self::Mariadb(Mariadb::new(programs, folder, false)?)
+            }
+            Server::Service { database: Database::Sqlite, .. } => Self::Sqlite(Sqlite::new(folder)),
+        })
+    }
+
+    /// Starts it, empty where it is to be clean; its address, if it has one.
+    pub(super) async fn start(&mut self, clean: bool) -> anyhow::Result<Option<SocketAddr>> {
+        match self {
+            Self::Etcd(server) => server.start().await.map(Some),
+            Self::Redis(server) => server.start().await.map(Some),
+            Self::Postgres(server) => server.start(clean).await.map(Some),
+            Self::Mariadb(server) => server.start(clean).await.map(Some),
+            Self::Sqlite(file) => file.start(clean).map(|()| None),
+        }
+    }
+
+    /// Ends it.
+    pub(super) fn stop(&mut self) {
+        match self {
+            Self::Etcd(server) => server.process = None,
+            Self::Redis(server) => server.process = None,
+            Self::Postgres(server) => server.process = None,
+            Self::Mariadb(server) => server.process = None,
+            Self::Sqlite(_) => {}
+        }
+    }
+
+    /// Its process, if it has one.
+    pub(super) fn id(&self) -> Option<u32> {
+        let process = match self {
+            Self::Etcd(server) => server.process.as_ref(),
+            Self::Redis(server) => server.process.as_ref(),
+            Self::Postgres(server) => server.process.as_ref(),
+            Self::Mariadb(server) => server.process.as_ref(),
+            Self::Sqlite(_) => None,
+        };
+        process.map(super::Process::id)
+    }
+
+    /// What the service is told to connect to.
+    pub(super) fn url(&self) -> String {
+        match self {
+            Self::Postgres(server) => format!("postgres://postgres@{}/locks", server.address),
+            Self::Mariadb(server) => format!("mysql://bench:bench@{}/locks", server.address),
+            Self::Sqlite(file) => file.url(),
+            Self::Etcd(_) | Self::Redis(_) => String::new(),
+        }
+    }
+}

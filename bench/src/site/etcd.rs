@@ -1,0 +1,54 @@
+//! One etcd, as Debian configures it but for its folder and its ports.
+
+use std::{fs, net::SocketAddr, path::{Path, PathBuf}, sync::Arc};
+
+use anyhow::Context;
+use rustix::process::Signal;
+
+use super::{Launch, Process, Programs, process::free_address};
+use crate::client::Http;
+
+/// An etcd that keeps nothing from one start to the next.
+#[derive(Debug)]
+pub(super) struct Etcd {
+    program: PathBuf,
+    setpriv: Option<PathBuf>,
+    folder: PathBuf,
+    /// While it runs.
+    pub(super) process: Option<Process>,
+}
+
+impl Etcd {
+    /// Not started.
+    pub(super) fn new(programs: &Arc<Programs>, folder: &Path) -> anyhow::Result<Self> {
+        let program = programs.etcd.clone().context("no etcd")?;
+        Ok(Self { program, setpriv: programs.setpriv.clone(), folder: folder.to_owned(), process: None })
+    }
+
+    /// Starts it, empty, and waits until it has a leader.
+    pub(super) async fn start(&mut self) -> anyhow::Result<SocketAddr> {
+        let data = self.folder.join("data");
+        if data.exists() {
+            fs::remove_dir_all(&data).context("remove etcd's data")?;
+        }
+        let (client, peer) = (free_address()?, free_address()?);
+        let (client_url, peer_url) = (format!("http://{client}"), format!("http://{peer}"));
+        let launch = Launch::new(self.setpriv.as_deref(), &self.program)
+            .args(["--name", "bench", "--log-level", "warn", "--data-dir"])
+            .args([&data])
+            .args(["--listen-client-urls", &client_url, "--advertise-client-urls", &client_url])
+            .args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url])
+            .args(["--initial-cluster", &format!("bench={peer_url}")]);
+        let process = self.process.insert(launch.start(self.folder.join("etcd.log"), Signal::TERM)?);
+        process.ready(async || is_healthy(client).await).await?;
+        Ok(client)
+    }
+}
+
+/// Whether it says that it is healthy, which it does once it has a leader.
+async fn is_healthy(address: SocketAddr) -> bool {
+    let Ok(mut http) = Http::connect(address).await else {
+        return false;
+    };
+    http.call("GET", "/health", "").await.is_ok_and(|(status, body)| status == 200 && body.contains("\"true\""))
+}

@@ -1,0 +1,161 @@
+//! The servers of a stand: started together, measured, ended.
+
+mod database;
+mod etcd;
+mod machine;
+mod mariadb;
+mod postgres;
+mod process;
+mod programs;
+mod redis;
+mod service;
+mod sqlite;
+mod usage;
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::Context;
+
+pub(crate) use self::{
+    machine::Machine,
+    programs::Programs,
+    usage::{Memory, Usage},
+};
+use self::{
+    database::Engine,
+    process::{Launch, Process},
+};
+use crate::plan::{Server, Stand};
+
+/// Where clients connect to.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Target {
+    /// What is measured: the replicas of the service, or the one server.
+    pub(crate) front: Vec<SocketAddr>,
+    /// The database server behind the service, if it has one.
+    pub(crate) database: Option<SocketAddr>,
+}
+
+impl Target {
+    /// The first address; for everything but the service the only one.
+    pub(crate) fn first(&self) -> SocketAddr {
+        self.front[0]
+    }
+}
+
+/// A stand with its folder, and with its servers while it is open.
+#[derive(Debug)]
+pub(crate) struct Site {
+    stand: Stand,
+    programs: Arc<Programs>,
+    folder: PathBuf,
+    // Declared, and so dropped, before the database that they use.
+    replicas: Vec<Process>,
+    engine: Engine,
+    target: Target,
+    /// Whether the table has been filled.
+    pub(crate) is_full: bool,
+}
+
+impl Site {
+    /// A stand that is not open yet, in a folder that is its own.
+    pub(crate) fn new(stand: Stand, programs: Arc<Programs>, folder: PathBuf) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+        let engine = Engine::new(stand.server, &programs, &folder)?;
+        let target = Target::default();
+        Ok(Self { stand, programs, folder, replicas: Vec::new(), engine, target, is_full: false })
+    }
+
+    /// Starts the servers, with nothing in their tables where it is to be clean, and waits until they answer.
+    pub(crate) async fn open(&mut self, clean: bool) -> anyhow::Result<()> {
+        self.close();
+        let address = self.engine.start(clean).await?;
+        self.target = match self.stand.server {
+            Server::Service { replicas, .. } => {
+                let url = self.engine.url();
+                let mut front = Vec::new();
+                for number in 1..=replicas {
+                    let log = self.folder.join(format!("db-locks-{number}.log"));
+                    let (process, address) = service::start(&self.programs.service, &url, log).await?;
+                    self.replicas.push(process);
+                    front.push(address);
+                }
+                Target { front, database: address }
+            }
+            _ => Target { front: address.into_iter().collect(), database: None },
+        };
+        if clean {
+            self.is_full = false;
+        }
+        Ok(())
+    }
+
+    /// Ends the servers. The files stay.
+    pub(crate) fn close(&mut self) {
+        self.replicas.clear();
+        self.engine.stop();
+    }
+
+    /// Where clients connect to, while it is open.
+    pub(crate) fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// The stand.
+    pub(crate) fn stand(&self) -> Stand {
+        self.stand
+    }
+
+    /// The folder that holds the site's files.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The programs that were found.
+    pub(crate) fn programs(&self) -> &Programs {
+        &self.programs
+    }
+
+    /// Gives an engine that can be filled by statements its rows; false where the service has to.
+    pub(crate) async fn fill_bare(&self, rows: u64) -> anyhow::Result<bool> {
+        match (self.stand.server, &self.engine) {
+            (Server::Postgres, Engine::Postgres(server)) => server.fill(rows).await.map(|()| true),
+            (Server::Mariadb, Engine::Mariadb(server)) => server.fill(rows).await.map(|()| true),
+            _ => Ok(false),
+        }
+    }
+
+    /// Has the database do at once what it would otherwise do in the background while something is measured.
+    pub(crate) async fn settle(&self) -> anyhow::Result<()> {
+        if let Engine::Postgres(server) = &self.engine { server.settle().await } else { Ok(()) }
+    }
+
+    /// How many statements or transactions the database server has run so far, in the service's database; `None` where
+    /// there is no server to ask.
+    pub(crate) async fn statements(&self) -> anyhow::Result<Option<u64>> {
+        match &self.engine {
+            Engine::Postgres(server) => server.transactions().await.map(Some),
+            Engine::Mariadb(server) => server.questions().await.map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// What the servers have used so far.
+    pub(crate) fn usage(&self) -> Usage {
+        Usage::now(&self.service_ids(), self.engine.id())
+    }
+
+    /// The memory that the servers have now.
+    pub(crate) fn memory(&self) -> Memory {
+        Memory::now(&self.service_ids(), self.engine.id())
+    }
+
+    /// The processes of the service.
+    fn service_ids(&self) -> Vec<u32> {
+        self.replicas.iter().map(Process::id).collect()
+    }
+}

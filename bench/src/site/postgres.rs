@@ -1,0 +1,114 @@
+//! A PostgreSQL server with its default, durable settings.
+
+use std::{fs, net::SocketAddr, os::unix::fs::chown, path::{Path, PathBuf}, sync::Arc};
+
+use anyhow::Context;
+use rustix::process::Signal;
+
+use super::{Launch, Process, Programs, process::{User, free_address}};
+use crate::client::{POSTGRES_SCHEMA, Session};
+
+/// A server whose files are kept between its starts.
+#[derive(Debug)]
+pub(super) struct Postgres {
+    /// The folder of the programs.
+    programs: PathBuf,
+    setpriv: Option<PathBuf>,
+    user: Option<User>,
+    folder: PathBuf,
+    /// Whether its table is the one of the statements by hand.
+    is_bare: bool,
+    pub(super) address: SocketAddr,
+    /// While it runs.
+    pub(super) process: Option<Process>,
+}
+
+impl Postgres {
+    /// Not started.
+    pub(super) fn new(programs: &Arc<Programs>, folder: &Path, is_bare: bool) -> anyhow::Result<Self> {
+        Ok(Self {
+            programs: programs.postgres.clone().context("no PostgreSQL")?,
+            setpriv: programs.setpriv.clone(),
+            user: programs.postgres_user,
+            folder: folder.to_owned(),
+            is_bare,
+            address: free_address()?,
+            process: None,
+        })
+    }
+
+    /// Starts it, with a new database where it is to be clean, and waits until it answers.
+    pub(super) async fn start(&mut self, clean: bool) -> anyhow::Result<SocketAddr> {
+        let data = self.folder.join("data");
+        let is_new = !data.exists();
+        if is_new {
+            self.initialize(&data).await?;
+        }
+        self.address = free_address()?;
+        let launch = Launch::new(self.setpriv.as_deref(), &self.programs.join("postgres"))
+            .user(self.user)
+            .args(["-D"])
+            .args([&data])
+            .args(["-p", &self.address.port().to_string()])
+            .args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="])
+            .args(["-c", "max_connections=600"]);
+        let address = self.address;
+        // SIGINT ends the sessions and writes a checkpoint: the next one starts without anything left to do.
+        let process = self.process.insert(launch.start(self.folder.join("postgres.log"), Signal::INT)?);
+        process.ready(async || Session::connect(address, "postgres").await.is_ok()).await?;
+        if is_new || clean {
+            self.recreate().await?;
+        }
+        Ok(address)
+    }
+
+    /// Makes the data directory, owned by whom the server runs as.
+    async fn initialize(&self, data: &Path) -> anyhow::Result<()> {
+        fs::create_dir(data).context("create PostgreSQL's folder")?;
+        if let Some(User { uid, gid }) = self.user {
+            chown(data, Some(uid), Some(gid)).context("give PostgreSQL its folder")?;
+        }
+        Launch::new(self.setpriv.as_deref(), &self.programs.join("initdb"))
+            .user(self.user)
+            .args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-D"])
+            .args([data])
+            .finish(&self.folder.join("initdb.log"))
+            .await
+    }
+
+    /// Puts a new database in the place of the old one.
+    async fn recreate(&self) -> anyhow::Result<()> {
+        let mut session = Session::connect(self.address, "postgres").await?;
+        session.batch("DROP DATABASE IF EXISTS locks WITH (FORCE)").await?;
+        session.batch("CREATE DATABASE locks").await?;
+        if self.is_bare {
+            Session::connect(self.address, "locks").await?.batch(POSTGRES_SCHEMA).await?;
+        }
+        Ok(())
+    }
+
+    /// Fills the bare table with free locks.
+    pub(super) async fn fill(&self, rows: u64) -> anyhow::Result<()> {
+        let fill = format!(
+            "INSERT INTO bare_locks SELECT 'row-' || n, 'bench', 1, '-infinity' FROM generate_series(0, {rows} - 1) AS n"
+        );
+        Session::connect(self.address, "locks").await?.batch(&fill).await.context("fill the table")
+    }
+
+    /// Cleans up after a filling and writes what is in memory, which autovacuum and the checkpointer would do later.
+    pub(super) async fn settle(&self) -> anyhow::Result<()> {
+        let mut session = Session::connect(self.address, "locks").await?;
+        session.batch("VACUUM ANALYZE").await?;
+        session.batch("CHECKPOINT").await.context("write a checkpoint")
+    }
+
+    /// How many transactions have ended in the locks' database. Asked for from another database, so that the question
+    /// does not count.
+    pub(super) async fn transactions(&self) -> anyhow::Result<u64> {
+        let mut session = Session::connect(self.address, "postgres").await?;
+        let sql = "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = 'locks'";
+        let statement = session.prepare(sql).await?;
+        let row = session.query("statistics", &statement, &[]).await?.context("no statistics")?;
+        u64::try_from(row.get::<_, i64>(0)).context("statistics below zero")
+    }
+}

@@ -1,0 +1,55 @@
+//! One Redis that writes each command to its disk before it answers.
+
+use std::{fs, net::SocketAddr, path::{Path, PathBuf}, sync::Arc};
+
+use anyhow::Context;
+use rustix::process::Signal;
+use tokio::{io::{AsyncReadExt, AsyncWriteExt}, net::TcpStream};
+
+use super::{Launch, Process, Programs, process::free_address};
+
+/// A Redis that keeps nothing from one start to the next.
+#[derive(Debug)]
+pub(super) struct Redis {
+    program: PathBuf,
+    setpriv: Option<PathBuf>,
+    folder: PathBuf,
+    /// While it runs.
+    pub(super) process: Option<Process>,
+}
+
+impl Redis {
+    /// Not started.
+    pub(super) fn new(programs: &Arc<Programs>, folder: &Path) -> anyhow::Result<Self> {
+        let program = programs.redis.clone().context("no Redis")?;
+        Ok(Self { program, setpriv: programs.setpriv.clone(), folder: folder.to_owned(), process: None })
+    }
+
+    /// Starts it, empty, and waits until it answers.
+    pub(super) async fn start(&mut self) -> anyhow::Result<SocketAddr> {
+        let data = self.folder.join("data");
+        if data.exists() {
+            fs::remove_dir_all(&data).context("remove Redis' data")?;
+        }
+        fs::create_dir(&data).context("create Redis' folder")?;
+        let address = free_address()?;
+        let launch = Launch::new(self.setpriv.as_deref(), &self.program)
+            .args(["--bind", "127.0.0.1", "--port", &address.port().to_string(), "--dir"])
+            .args([&data])
+            .args(["--appendonly", "yes", "--appendfsync", "always", "--save", "", "--daemonize", "no"]);
+        let process = self.process.insert(launch.start(self.folder.join("redis.log"), Signal::TERM)?);
+        process.ready(async || answers(address).await).await?;
+        Ok(address)
+    }
+}
+
+/// Whether it answers a ping.
+async fn answers(address: SocketAddr) -> bool {
+    let Ok(mut stream) = TcpStream::connect(address).await else {
+        return false;
+    };
+    let mut answer = [0; 7];
+    stream.write_all(b"PING\r\n").await.is_ok()
+        && stream.read_exact(&mut answer).await.is_ok()
+        && &answer == b"+PONG\r\n"
+}

@@ -1,0 +1,27 @@
+//! One process of the service.
+
+use std::{net::SocketAddr, path::{Path, PathBuf}};
+
+use rustix::process::Signal;
+
+use super::{Launch, Process, process::free_address, programs};
+use crate::client::Http;
+
+/// Starts the service on a database, and waits until it is ready.
+pub(super) async fn start(program: &Path, url: &str, log: PathBuf) -> anyhow::Result<(Process, SocketAddr)> {
+    let address = free_address()?;
+    let mut process = Launch::new(programs::find("setpriv").as_deref(), program)
+        .env("DATABASE_URL", url)
+        .env("DB_LOCKS_LISTEN", &address.to_string())
+        .start(log, Signal::TERM)?;
+    process.ready(async || is_ready(address).await).await?;
+    Ok((process, address))
+}
+
+/// Whether it says that it is ready.
+async fn is_ready(address: SocketAddr) -> bool {
+    let Ok(mut http) = Http::connect(address).await else {
+        return false;
+    };
+    http.call("GET", "/ready", "").await.is_ok_and(|(status, _)| status == 200)
+}

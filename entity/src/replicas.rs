@@ -1,0 +1,22 @@
+//! `replicas`: the replicas that have waiters.
+
+use sea_orm::entity::prelude::*;
+
+/// The replicas that have waiters.
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "replicas")]
+pub struct Model {
+    /// The incarnation.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Uuid,
+    /// Counted up every second.
+    pub beat: i64,
+    /// When it joined, in epoch milliseconds; nothing is decided by it.
+    pub started_at_ms: i64,
+}
+
+/// None: rows are found by their keys.
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,91 @@
+//! Which errors of the drivers mean what, in one place.
+
+use sea_orm::{DbErr, RuntimeErr, sqlx};
+
+use super::StoreError;
+
+/// What the statement was for: tells whether its fate matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// It only read: if no answer came, nothing has happened.
+    Read,
+    /// It wrote: if no answer came, it may have happened.
+    Write,
+}
+
+/// Sorts an error of the driver by what is to be done about it.
+pub(super) fn classify(error: DbErr, purpose: Purpose) -> StoreError {
+    let kind = match &error {
+        DbErr::Conn(RuntimeErr::SqlxError(source))
+        | DbErr::Exec(RuntimeErr::SqlxError(source))
+        | DbErr::Query(RuntimeErr::SqlxError(source)) => classify_sqlx(source),
+        DbErr::ConnectionAcquire(_) => Kind::Unreachable,
+        DbErr::Conn(_) => Kind::Broken,
+        _ => Kind::Rejected,
+    };
+    let source = Box::new(error);
+    match (kind, purpose) {
+        (Kind::Unreachable, _) | (Kind::Broken, Purpose::Read) => StoreError::Unreachable(source),
+        (Kind::Broken, Purpose::Write) => StoreError::Unknown(source),
+        (Kind::Transient, _) => StoreError::Transient(source),
+        (Kind::Rejected, _) => StoreError::Rejected(source),
+    }
+}
+
+/// The time was up before an answer came.
+pub(super) fn timed_out(purpose: Purpose) -> StoreError {
+    let source = Box::new(std::io::Error::from(std::io::ErrorKind::TimedOut));
+    match purpose {
+        Purpose::Read => StoreError::Unreachable(source),
+        Purpose::Write => StoreError::Unknown(source),
+    }
+}
+
+enum Kind {
+    /// It was never sent.
+    Unreachable,
+    /// The connection broke at some point.
+    Broken,
+    /// Worth trying again at once.
+    Transient,
+    /// Refused for good.
+    Rejected,
+}
+
+fn classify_sqlx(error: &sqlx::Error) -> Kind {
+    use std::io::ErrorKind::ConnectionRefused;
+    match error {
+        sqlx::Error::Io(io) if io.kind() == ConnectionRefused => Kind::Unreachable,
+        sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => Kind::Unreachable,
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Protocol(_)
+        | sqlx::Error::WorkerCrashed
+        | sqlx::Error::BeginFailed => Kind::Broken,
+        sqlx::Error::Database(database) => classify_code(database.code().as_deref(), database.message()),
+        _ => Kind::Rejected,
+    }
+}
+
+/// PostgreSQL's SQLSTATE, MariaDB's and MySQL's SQLSTATE or number, SQLite's extended result code.
+fn classify_code(code: Option<&str>, message: &str) -> Kind {
+    match code.unwrap_or_default() {
+        // Serialization failure, deadlock, lock not available (PostgreSQL; 40001 is MySQL's deadlock too).
+        "40001" | "40P01" | "55P03" => Kind::Transient,
+        // Cancelled by the statement timeout: rolled back, and worth another try.
+        "57014" => Kind::Transient,
+        // The server goes away, or broke off: a commit may have happened before.
+        code if code.starts_with("57P") || code.starts_with("08") || code.starts_with("58") => Kind::Broken,
+        // Too many connections; read-only after a failover.
+        "53300" | "25006" => Kind::Unreachable,
+        // Lock wait timeout on MySQL and MariaDB is reported under HY000.
+        "HY000" if message.contains("Lock wait timeout") => Kind::Transient,
+        // Deadlock (1213), lock wait timeout (1205), record changed since the last read (1020).
+        "1213" | "1205" | "1020" => Kind::Transient,
+        // SQLITE_BUSY and SQLITE_LOCKED with their extended forms.
+        "5" | "6" | "261" | "262" | "517" | "773" => Kind::Transient,
+        // SQLITE_IOERR, SQLITE_FULL: the file system does not do its part.
+        "10" | "13" => Kind::Unreachable,
+        _ => Kind::Rejected,
+    }
+}

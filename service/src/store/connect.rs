@@ -1,0 +1,222 @@
+//! Which database, and how a connection to it is set.
+
+use std::{path::Path, time::Duration};
+
+use sea_orm::{ConnectOptions, Database, DatabaseConnection, sqlx};
+
+use super::{
+    StoreError,
+    classify::{Purpose, classify},
+    dialect::Dialect,
+};
+
+/// How long a statement may run on the server. Tombstones outlive it by far.
+const STATEMENT_TIMEOUT: &str = "10s";
+/// How long a connection is waited for.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
+/// A connection that was idle for so long is tried before it is used.
+const TEST_AFTER_IDLE: Duration = Duration::from_secs(10);
+/// How long another process's write to a SQLite file is waited for.
+const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(4);
+/// Connections that only read a SQLite file.
+const SQLITE_READERS: u32 = 4;
+
+/// A connection string that cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum UrlError {
+    /// A scheme other than those of the databases supported.
+    #[error("the database URL's scheme '{0}' is not one of sqlite, postgres, postgresql, mysql, mariadb")]
+    Scheme(String),
+    /// SQLite in memory: it would be gone with its connection, and each connection would see another.
+    #[error(
+        "a SQLite database in memory keeps nothing; name a file, such as sqlite:///tmp/locks.sqlite?mode=rwc"
+    )]
+    InMemory,
+}
+
+/// Which database to use.
+#[derive(Clone)]
+pub struct DatabaseOptions {
+    /// As SeaORM wants it. Never logged: it may hold a password.
+    url: String,
+    max_connections: u32,
+}
+
+impl std::fmt::Debug for DatabaseOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DatabaseOptions")
+            .field("max_connections", &self.max_connections)
+            .finish_non_exhaustive()
+    }
+}
+
+impl DatabaseOptions {
+    /// Reads a database URL; a value without a scheme is the path of a SQLite file.
+    pub fn new(url: &str, max_connections: u32) -> Result<Self, UrlError> {
+        let url = match url.split_once(':') {
+            Some(("sqlite", rest)) => sqlite_url(rest.trim_start_matches("//"))?,
+            Some(("postgres" | "postgresql" | "mysql", _)) => url.to_owned(),
+            Some(("mariadb", rest)) => format!("mysql:{rest}"),
+            Some((scheme, rest)) if rest.starts_with("//") => {
+                return Err(UrlError::Scheme(scheme.to_owned()));
+            }
+            Some(_) | None => sqlite_url(url)?,
+        };
+        Ok(Self { url, max_connections: max_connections.max(2) })
+    }
+
+    /// The URL, for a connection that is not SeaORM's.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    fn is_sqlite(&self) -> bool {
+        self.url.starts_with("sqlite:")
+    }
+}
+
+/// A SQLite URL whose file is created when it is not there.
+fn sqlite_url(path: &str) -> Result<String, UrlError> {
+    let (file, query) = path.split_once('?').unwrap_or((path, "mode=rwc"));
+    if file.is_empty() || file == ":memory:" || query.contains("mode=memory") {
+        return Err(UrlError::InMemory);
+    }
+    Ok(format!("sqlite://{file}?{query}"))
+}
+
+/// Connections of one database.
+#[derive(Debug)]
+pub(super) struct Pools {
+    pub(super) dialect: Dialect,
+    /// Writes; on SQLite a single connection, since it has one writer.
+    pub(super) writer: DatabaseConnection,
+    /// Reads. On the servers the same pool.
+    pub(super) reader: DatabaseConnection,
+}
+
+impl Pools {
+    pub(super) async fn connect(options: &DatabaseOptions) -> Result<Self, StoreError> {
+        if options.is_sqlite() {
+            create_folder(options);
+            let writer = connect_pool(options, 1).await?;
+            let reader = connect_pool(options, SQLITE_READERS).await?;
+            return Ok(Self { dialect: Dialect::Sqlite, writer, reader });
+        }
+        let pool = connect_pool(options, options.max_connections).await?;
+        let dialect = dialect_of(&pool).await?;
+        Ok(Self { dialect, writer: pool.clone(), reader: pool })
+    }
+
+    /// A single connection, for what has to hold a lock of its session: migrations.
+    pub(super) async fn connect_alone(options: &DatabaseOptions) -> Result<Self, StoreError> {
+        create_folder(options);
+        let pool = connect_pool(options, 1).await?;
+        let dialect = dialect_of(&pool).await?;
+        Ok(Self { dialect, writer: pool.clone(), reader: pool })
+    }
+}
+
+fn create_folder(options: &DatabaseOptions) {
+    let Some(path) = options.url.strip_prefix("sqlite://") else { return };
+    let file = Path::new(path.split('?').next().unwrap_or(path));
+    if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        // If it cannot be created, opening the file says why.
+        let _ = std::fs::create_dir_all(folder);
+    }
+}
+
+async fn connect_pool(options: &DatabaseOptions, connections: u32) -> Result<DatabaseConnection, StoreError> {
+    let mut connect = ConnectOptions::new(options.url.clone());
+    connect
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire_if_idle_for(TEST_AFTER_IDLE)
+        .sqlx_logging(false)
+        .map_sqlx_postgres_opts(postgres_session)
+        .map_sqlx_mysql_pool_opts(mysql_session)
+        .map_sqlx_sqlite_opts(sqlite_session);
+    Database::connect(connect).await.map_err(|error| classify(error, Purpose::Read))
+}
+
+/// Every statement runs by key, and its plan is made once. A plan made while a table was empty must not be a scan for
+/// ever: with these settings no statement of ours has any but its index to go by.
+fn postgres_session(options: sqlx::postgres::PgConnectOptions) -> sqlx::postgres::PgConnectOptions {
+    options.application_name("db-locks").options([
+        ("enable_seqscan", "off"),
+        ("enable_hashjoin", "off"),
+        ("enable_mergejoin", "off"),
+        ("jit", "off"),
+        ("plan_cache_mode", "force_generic_plan"),
+        ("lock_timeout", "2s"),
+        ("statement_timeout", STATEMENT_TIMEOUT),
+        ("idle_in_transaction_session_timeout", STATEMENT_TIMEOUT),
+        ("default_transaction_isolation", "read committed"),
+    ])
+}
+
+fn mysql_session(options: sqlx::pool::PoolOptions<sqlx::MySql>) -> sqlx::pool::PoolOptions<sqlx::MySql> {
+    options.after_connect(|connection, _| {
+        Box::pin(async move {
+            use sqlx::Executor;
+            connection.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
+            connection.execute("SET SESSION innodb_lock_wait_timeout = 2").await?;
+            Ok(())
+        })
+    })
+}
+
+fn sqlite_session(options: sqlx::sqlite::SqliteConnectOptions) -> sqlx::sqlite::SqliteConnectOptions {
+    options
+        .journal_mode(sqlx::sqlite::SqliteJournalMode::Wal)
+        .synchronous(sqlx::sqlite::SqliteSynchronous::Full)
+        .busy_timeout(SQLITE_BUSY_TIMEOUT)
+        .foreign_keys(false)
+}
+
+async fn dialect_of(pool: &DatabaseConnection) -> Result<Dialect, StoreError> {
+    use sea_orm::{ConnectionTrait, DatabaseBackend, Statement};
+    match pool.get_database_backend() {
+        DatabaseBackend::Sqlite => return Ok(Dialect::Sqlite),
+        DatabaseBackend::Postgres => return Ok(Dialect::Postgres),
+        _ => {}
+    }
+    let query = Statement::from_string(DatabaseBackend::MySql, "SELECT CAST(VERSION() AS CHAR)");
+    let version = async {
+        let row = pool.query_one_raw(query).await?;
+        row.map_or(Ok(String::new()), |row| row.try_get_by_index::<String>(0))
+    };
+    let version = version.await.map_err(|error| classify(error, Purpose::Read))?;
+    let is_mariadb = version.to_ascii_lowercase().contains("mariadb");
+    Ok(if is_mariadb { Dialect::MariaDb } else { Dialect::MySql })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> Result<String, UrlError> {
+        DatabaseOptions::new(text, 2).map(|options| options.url)
+    }
+
+    #[test]
+    fn a_value_without_a_scheme_is_a_file() {
+        assert_eq!(url("locks.sqlite").unwrap(), "sqlite://locks.sqlite?mode=rwc");
+        assert_eq!(url("/var/lib/locks").unwrap(), "sqlite:///var/lib/locks?mode=rwc");
+        assert_eq!(url("sqlite:locks.sqlite").unwrap(), "sqlite://locks.sqlite?mode=rwc");
+        assert_eq!(url("sqlite://locks.sqlite?mode=rw").unwrap(), "sqlite://locks.sqlite?mode=rw");
+    }
+
+    #[test]
+    fn other_schemes_and_memory_are_refused() {
+        assert!(matches!(url("oracle://x"), Err(UrlError::Scheme(_))));
+        assert!(matches!(url("sqlite::memory:"), Err(UrlError::InMemory)));
+    }
+
+    #[test]
+    fn a_password_does_not_show() {
+        let options = DatabaseOptions::new("postgres://me:secret@host/db", 2).unwrap();
+        assert!(!format!("{options:?}").contains("secret"));
+    }
+}

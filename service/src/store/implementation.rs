@@ -1,0 +1,151 @@
+//! The trait over SQL: each method is one call into the module that does it.
+
+use async_trait::async_trait;
+use sea_orm::Value;
+
+use super::{
+    Beat, Committed, DecideLocked, HeldCounts, Hints, Loaded, LockFilter, Page, Store, StoreError,
+    WaitingRow, Want, Write, classify::Purpose, dialect::Dialect, hints::PgHints, migrate::check_schema,
+    sql_store::SqlStore,
+};
+use crate::domain::{Key, KeyId, LockView, ReplicaId, SemaphoreView, Tenant, Timestamp};
+
+#[async_trait]
+impl Store for SqlStore {
+    async fn load(&self, wants: &[Want]) -> Result<Loaded, StoreError> {
+        self.load_keys(wants).await
+    }
+
+    async fn commit(&self, writes: &[Write]) -> Result<Committed, StoreError> {
+        self.commit_writes(writes).await
+    }
+
+    async fn commit_locked(
+        &self,
+        wants: &[Want],
+        decide: &mut DecideLocked<'_>,
+    ) -> Result<(Vec<Write>, Committed), StoreError> {
+        self.commit_under_lock(wants, decide).await
+    }
+
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        self.load.run(Purpose::Read, self.read_now(self.reader())).await
+    }
+
+    async fn check_ready(&self) -> Result<(), StoreError> {
+        check_schema(self.reader(), self.sql.dialect).await
+    }
+
+    async fn weak_settings(&self) -> Result<Vec<String>, StoreError> {
+        self.find_weak_settings().await
+    }
+
+    fn commits_in_parallel(&self) -> bool {
+        self.sql.dialect != Dialect::Sqlite
+    }
+
+    async fn join(&self, me: ReplicaId) -> Result<(), StoreError> {
+        self.join_replicas(me).await
+    }
+
+    async fn beat(&self, me: ReplicaId) -> Result<Beat, StoreError> {
+        self.beat_once(me).await
+    }
+
+    async fn part(&self, replica: ReplicaId, beat: Option<i64>) -> Result<(), StoreError> {
+        self.part_replica(replica, beat).await
+    }
+
+    async fn offers(&self, me: ReplicaId) -> Result<Vec<KeyId>, StoreError> {
+        self.query_ids(self.reader(), &self.offers, &self.sql.offers, [Value::from(me.0)]).await
+    }
+
+    async fn count_waiting(&self, me: ReplicaId) -> Result<i64, StoreError> {
+        self.count_waiters_of(me).await
+    }
+
+    async fn waiting(&self, me: ReplicaId) -> Result<Vec<WaitingRow>, StoreError> {
+        self.waiters_of(me).await
+    }
+
+    async fn keys_waited_for(&self, replica: ReplicaId, limit: u32) -> Result<Vec<KeyId>, StoreError> {
+        let values = [Value::from(replica.0), Value::from(i64::from(limit))];
+        self.query_ids(self.reader(), &self.membership, &self.sql.keys_waited_for, values).await
+    }
+
+    async fn unknown_replicas(&self) -> Result<Vec<ReplicaId>, StoreError> {
+        self.replicas_without_row().await
+    }
+
+    async fn lapsed_places(&self, limit: u32) -> Result<Vec<KeyId>, StoreError> {
+        let values = [Value::from(i64::from(limit))];
+        self.query_ids(self.reader(), &self.sweep, &self.sql.lapsed_places, values).await
+    }
+
+    async fn hints(&self, me: ReplicaId) -> Result<Option<Box<dyn Hints>>, StoreError> {
+        if self.sql.dialect != Dialect::Postgres {
+            return Ok(None);
+        }
+        Ok(Some(Box::new(PgHints::listen(&self.options, me).await?)))
+    }
+
+    async fn list_locks(
+        &self,
+        tenant: &Tenant,
+        filter: &LockFilter,
+        after: Option<&Key>,
+        limit: u32,
+    ) -> Result<Page<LockView, Key>, StoreError> {
+        self.page_of_locks(tenant, filter, after, limit).await
+    }
+
+    async fn list_semaphores(
+        &self,
+        tenant: &Tenant,
+        prefix: Option<&str>,
+        after: Option<&Key>,
+        limit: u32,
+    ) -> Result<Page<SemaphoreView, Key>, StoreError> {
+        self.page_of_semaphores(tenant, prefix, after, limit).await
+    }
+
+    async fn list_permits(
+        &self,
+        id: &KeyId,
+        after: Option<i32>,
+        limit: u32,
+    ) -> Result<Page<LockView, i32>, StoreError> {
+        self.page_of_permits(id, after, limit).await
+    }
+
+    async fn count_held(&self) -> Result<HeldCounts, StoreError> {
+        self.count_standing().await
+    }
+
+    async fn lead_sweep(&self, me: ReplicaId, lease_ms: i64) -> Result<bool, StoreError> {
+        self.try_lead_sweep(me, lease_ms).await
+    }
+
+    async fn ended_to_delete(&self, before: Timestamp, limit: u32) -> Result<Vec<KeyId>, StoreError> {
+        let values = [Value::from(before.0), Value::from(i64::from(limit))];
+        self.query_ids(self.reader(), &self.sweep, &self.sql.ended_to_delete, values).await
+    }
+
+    async fn idle_mutexes(
+        &self,
+        since: Timestamp,
+        after: Option<&KeyId>,
+        limit: u32,
+    ) -> Result<Page<KeyId, KeyId>, StoreError> {
+        self.idle_page(since, after, limit).await
+    }
+
+    async fn sweep_tombstones(
+        &self,
+        before: Timestamp,
+        settle_ms: i64,
+        limit: u32,
+    ) -> Result<u64, StoreError> {
+        self.sweep_old_tombstones(before, settle_ms, limit).await
+    }
+}

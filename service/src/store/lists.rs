@@ -1,0 +1,226 @@
+//! Lists, a page at a time, in byte order of the keys.
+
+use db_locks_entity::{locks, permits};
+use sea_orm::{ColumnTrait, Condition, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
+
+use super::{
+    LockFilter, Page, StoreError,
+    classify::Purpose,
+    rows::{KIND_MUTEX, KIND_SEMAPHORE},
+    sql_store::SqlStore,
+};
+use crate::domain::{
+    Data, Grant, HeldView, Key, KeyId, LockView, Nonce, Now, Owner, Permit, SemaphoreView, Tenant, Timestamp,
+    Token, Version,
+};
+
+/// A lock's lease where none was ever granted, in milliseconds.
+const DEFAULT_LEASE_MS: i64 = 15_000;
+
+impl SqlStore {
+    pub(super) async fn page_of_locks(
+        &self,
+        tenant: &Tenant,
+        filter: &LockFilter,
+        after: Option<&Key>,
+        limit: u32,
+    ) -> Result<Page<LockView, Key>, StoreError> {
+        let work = async {
+            let now = self.read_now(self.reader()).await?;
+            let mut query = keys_of(tenant, KIND_MUTEX, filter.prefix.as_deref(), after);
+            let held = Condition::all()
+                .add(locks::Column::Version.is_not_null())
+                .add(locks::Column::Released.eq(false))
+                .add(locks::Column::ExpiresAtMs.gt(now.0));
+            if let Some(owner) = &filter.owner {
+                query = query.filter(held.clone()).filter(locks::Column::Owner.eq(owner.as_str()));
+            }
+            match filter.locked {
+                Some(true) => query = query.filter(held),
+                Some(false) => {
+                    let free = Condition::any()
+                        .add(locks::Column::Version.is_null())
+                        .add(locks::Column::Released.eq(true))
+                        .add(locks::Column::ExpiresAtMs.lte(now.0));
+                    query = query.filter(free);
+                }
+                None => {}
+            }
+            let rows = self.page(query, limit).await?;
+            Ok(page(rows, limit, |row| lock_view(row, now), |row| Key::trusted(&row.key)))
+        };
+        self.list.run(Purpose::Read, work).await
+    }
+
+    pub(super) async fn page_of_semaphores(
+        &self,
+        tenant: &Tenant,
+        prefix: Option<&str>,
+        after: Option<&Key>,
+        limit: u32,
+    ) -> Result<Page<SemaphoreView, Key>, StoreError> {
+        let work = async {
+            let now = self.read_now(self.reader()).await?;
+            let rows = self.page(keys_of(tenant, KIND_SEMAPHORE, prefix, after), limit).await?;
+            let next = next_after(&rows, limit, |row| Key::trusted(&row.key));
+            let mut items = Vec::with_capacity(rows.len());
+            for row in rows.into_iter().take(limit as usize) {
+                let values = [row.tenant.as_str().into(), row.key.as_str().into(), now.0.into()];
+                let busy = self.query(self.reader(), &self.list, &self.sql.count_busy, values).await?;
+                let busy_count = busy.first().map_or(Ok(0), |count| count.try_get_by_index(0))?;
+                items.push(semaphore_view(row, busy_count));
+            }
+            Ok(Page { items, next })
+        };
+        self.list.run(Purpose::Read, work).await
+    }
+
+    pub(super) async fn page_of_permits(
+        &self,
+        id: &KeyId,
+        after: Option<i32>,
+        limit: u32,
+    ) -> Result<Page<LockView, i32>, StoreError> {
+        let work = async {
+            let now = self.read_now(self.reader()).await?;
+            let mut query = permits::Entity::find()
+                .filter(permits::Column::Tenant.eq(id.tenant.as_str()))
+                .filter(permits::Column::Key.eq(id.key.as_str()))
+                .filter(permits::Column::Released.eq(false))
+                .filter(permits::Column::ExpiresAtMs.gt(now.0))
+                .order_by_asc(permits::Column::Slot);
+            if let Some(after) = after {
+                query = query.filter(permits::Column::Slot.gt(after));
+            }
+            self.list.round_trips.increment(1);
+            let rows = query.limit(u64::from(limit) + 1).all(self.reader()).await?;
+            let exactly = Now { at_least: now, at_most: now };
+            Ok(page(rows, limit, |row| permit_of(row).view(id.clone(), exactly), |row| row.slot))
+        };
+        self.list.run(Purpose::Read, work).await
+    }
+
+    /// One row more than asked for tells whether there is a next page.
+    async fn page(&self, query: Select<locks::Entity>, limit: u32) -> Result<Vec<locks::Model>, DbErr> {
+        self.list.round_trips.increment(1);
+        query.limit(u64::from(limit) + 1).all(self.reader()).await
+    }
+}
+
+fn keys_of(tenant: &Tenant, kind: i16, prefix: Option<&str>, after: Option<&Key>) -> Select<locks::Entity> {
+    let mut query = locks::Entity::find()
+        .filter(locks::Column::Tenant.eq(tenant.as_str()))
+        .filter(locks::Column::Kind.eq(kind))
+        .order_by_asc(locks::Column::Key);
+    if let Some(prefix) = prefix {
+        query = query.filter(locks::Column::Key.gte(prefix));
+        if let Some(end) = first_after_prefix(prefix) {
+            query = query.filter(locks::Column::Key.lt(end));
+        }
+    }
+    if let Some(after) = after {
+        query = query.filter(locks::Column::Key.gt(after.as_str()));
+    }
+    query
+}
+
+/// The first text in byte order that is after all that start with the prefix; `None` where there is none. Bytes of UTF-8
+/// are in the order of code points, so the last character is raised, past the surrogates, which are none.
+fn first_after_prefix(prefix: &str) -> Option<String> {
+    let mut end: Vec<char> = prefix.chars().collect();
+    while let Some(last) = end.pop() {
+        let next = match last {
+            '\u{D7FF}' => Some('\u{E000}'),
+            other => char::from_u32(u32::from(other) + 1),
+        };
+        if let Some(next) = next {
+            end.push(next);
+            return Some(end.into_iter().collect());
+        }
+    }
+    None
+}
+
+fn next_after<R, C>(rows: &[R], limit: u32, cursor: impl Fn(&R) -> C) -> Option<C> {
+    let limit = limit as usize;
+    (rows.len() > limit).then(|| cursor(&rows[limit - 1]))
+}
+
+fn page<R, T, C>(rows: Vec<R>, limit: u32, item: impl Fn(R) -> T, cursor: impl Fn(&R) -> C) -> Page<T, C> {
+    let next = next_after(&rows, limit, cursor);
+    Page { items: rows.into_iter().take(limit as usize).map(item).collect(), next }
+}
+
+fn id_of(tenant: &str, key: &str) -> KeyId {
+    KeyId { tenant: Tenant::trusted(tenant), key: Key::trusted(key) }
+}
+
+fn lock_view(row: locks::Model, now: Timestamp) -> LockView {
+    let expires_at = Timestamp(row.expires_at_ms.unwrap_or_default());
+    let stands = !row.released && expires_at > now;
+    let held = row.version.filter(|_| stands).map(|version| HeldView {
+        version: Version(version),
+        owner: Owner::trusted(row.owner.as_deref().unwrap_or_default()),
+        acquired_at: Timestamp(row.acquired_at_ms.unwrap_or_default()),
+        expires_at,
+        expires_in_ms: expires_at.ms_since(now),
+        delete_on_release: row.delete_on_release,
+    });
+    LockView {
+        id: id_of(&row.tenant, &row.key),
+        is_permit: false,
+        held,
+        fencing_token: Token(row.token),
+        data: row.data.as_deref().map(Data::trusted),
+        lease_ms: row.lease_ms.unwrap_or(DEFAULT_LEASE_MS),
+        waiters: row.waiters,
+        created_at: Timestamp(row.created_at_ms),
+        updated_at: Timestamp(row.updated_at_ms),
+    }
+}
+
+fn semaphore_view(row: locks::Model, busy_count: i64) -> SemaphoreView {
+    SemaphoreView {
+        id: id_of(&row.tenant, &row.key),
+        max_size: row.max_size.unwrap_or(1),
+        busy_count,
+        waiters: row.waiters,
+        lease_ms: row.lease_ms.unwrap_or(DEFAULT_LEASE_MS),
+        created_at: Timestamp(row.created_at_ms),
+        updated_at: Timestamp(row.updated_at_ms),
+    }
+}
+
+fn permit_of(row: permits::Model) -> Permit {
+    Permit {
+        slot: row.slot,
+        grant: Grant {
+            version: Version(row.version),
+            chosen: row.chosen,
+            token: Token(row.token),
+            owner: Owner::trusted(&row.owner),
+            lease_ms: row.lease_ms,
+            acquired_at: Timestamp(row.acquired_at_ms),
+            expires_at: Timestamp(row.expires_at_ms),
+            released: row.released,
+            delete_on_release: false,
+            nonce: Nonce(row.nonce),
+        },
+        data: row.data.as_deref().map(Data::trusted),
+        updated_at: Timestamp(row.updated_at_ms),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::first_after_prefix;
+
+    #[test]
+    fn the_end_of_a_prefix_is_the_next_text_in_byte_order() {
+        assert_eq!(first_after_prefix("ab").as_deref(), Some("ac"));
+        assert_eq!(first_after_prefix("a%").as_deref(), Some("a&"));
+        assert_eq!(first_after_prefix("\u{D7FF}").as_deref(), Some("\u{E000}"));
+        assert_eq!(first_after_prefix("a\u{10FFFF}").as_deref(), Some("b"));
+        assert_eq!(first_after_prefix("\u{10FFFF}"), None);
+    }
+}

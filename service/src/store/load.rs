@@ -1,0 +1,167 @@
+//! Loading keys: the rows first, then what hangs on them, never the reverse.
+//!
+//! What hangs on a row may be newer than the row then. A write decided on such a view fails its condition, since every
+//! change of a permit or a waiter rewrites the row; an answer that writes nothing is true of the later moment.
+
+use sea_orm::{ConnectionTrait, DbErr, Value};
+use uuid::Uuid;
+
+use super::{
+    Loaded, StoreError, Want,
+    children::JsonRows,
+    classify::Purpose,
+    dialect::Dialect,
+    rows::{WAITER_COLUMN_COUNT, read_permit, read_state, read_waiter},
+    sql_store::SqlStore,
+};
+use crate::domain::{Body, KeyState, Permits, Queue, Timestamp, Version};
+
+impl SqlStore {
+    pub(super) async fn load_keys(&self, wants: &[Want]) -> Result<Loaded, StoreError> {
+        self.load.run(Purpose::Read, self.load_from(self.reader(), wants)).await
+    }
+
+    /// Loads on this connection, be it inside a transaction or not.
+    pub(super) async fn load_from(&self, db: &impl ConnectionTrait, wants: &[Want]) -> Result<Loaded, DbErr> {
+        let (mut states, told) = self.load_rows(db, wants).await?;
+        for (want, state) in wants.iter().zip(&mut states) {
+            if state.queue.len > 0 {
+                self.load_queue(db, want, &mut state.queue).await?;
+            } else {
+                state.queue.asked.clone_from(&want.versions);
+            }
+            if let Body::Semaphore(semaphore) = &mut state.body {
+                let count = want.busy || semaphore.permits.slots > semaphore.max_size;
+                self.load_permits(db, want, &mut semaphore.permits, count.then_some(told)).await?;
+            }
+        }
+        Ok(Loaded { states, told })
+    }
+
+    async fn load_rows(
+        &self,
+        db: &impl ConnectionTrait,
+        wants: &[Want],
+    ) -> Result<(Vec<KeyState>, Timestamp), DbErr> {
+        let rows = self.query(db, &self.load, &self.sql.load_rows, self.keys(wants)).await?;
+        let mut states = vec![KeyState::absent(); wants.len()];
+        let mut told = Timestamp::default();
+        for row in &rows {
+            let number: i64 = row.try_get_by_index(0)?;
+            told = Timestamp(row.try_get_by_index(1)?);
+            let state = usize::try_from(number - 1).ok().and_then(|index| states.get_mut(index));
+            if let Some(state) = state {
+                *state = read_state(row, 2)?;
+            }
+        }
+        Ok((states, told))
+    }
+
+    /// The keys as parameters: two arrays, or one JSON text.
+    fn keys(&self, wants: &[Want]) -> Vec<Value> {
+        if self.sql.dialect == Dialect::Postgres {
+            let tenants: Vec<String> = wants.iter().map(|want| want.id.tenant.as_str().to_owned()).collect();
+            let keys: Vec<String> = wants.iter().map(|want| want.id.key.as_str().to_owned()).collect();
+            return vec![tenants.into(), keys.into()];
+        }
+        let mut rows = JsonRows::default();
+        for want in wants {
+            rows.row().text(want.id.tenant.as_str()).text(want.id.key.as_str()).end();
+        }
+        vec![rows.into_text().into()]
+    }
+
+    async fn load_queue(
+        &self,
+        db: &impl ConnectionTrait,
+        want: &Want,
+        queue: &mut Queue,
+    ) -> Result<(), DbErr> {
+        let values = id_values(want, [limit(want.heads)]);
+        let rows = self.query(db, &self.load, &self.sql.load_heads, values).await?;
+        queue.head = rows.iter().map(read_waiter).collect::<Result<_, _>>()?;
+        queue.asked.clone_from(&want.versions);
+        if queue.head.len() < want.heads {
+            // The whole queue is here. Where it changed since the row was read, the row's stamp has changed too; the view
+            // must agree with itself all the same.
+            queue.len = i64::try_from(queue.head.len()).unwrap_or(i64::MAX);
+            return Ok(());
+        }
+        let mut behind = Vec::new();
+        if !want.versions.is_empty() {
+            let versions = padded(&want.versions);
+            let sql = self.sql.load_named_waiters(versions.len());
+            behind = self.query(db, &self.load, &sql, id_values(want, versions)).await?;
+        }
+        if let Some(replica) = want.waiters_of {
+            let values = id_values(want, [Value::from(replica.0), limit(Want::BURIED_AT_ONCE)]);
+            behind.extend(self.query(db, &self.load, &self.sql.load_waiters_of, values).await?);
+        }
+        let last = queue.head.back().map_or(i64::MIN, |waiter| waiter.seq);
+        for row in &behind {
+            let waiter = read_waiter(row)?;
+            let before: i64 = row.try_get_by_index(WAITER_COLUMN_COUNT)?;
+            if waiter.seq > last && queue.named.iter().all(|(known, _)| known.seq != waiter.seq) {
+                queue.named.push((waiter, before));
+            }
+        }
+        Ok(())
+    }
+
+    async fn load_permits(
+        &self,
+        db: &impl ConnectionTrait,
+        want: &Want,
+        permits: &mut Permits,
+        count_at: Option<Timestamp>,
+    ) -> Result<(), DbErr> {
+        if permits.slots == 0 {
+            permits.asked.clone_from(&want.versions);
+            permits.busy_counted = count_at.map(|_| 0);
+            return Ok(());
+        }
+        let values = id_values(want, [limit(want.permits)]);
+        let rows = self.query(db, &self.load, &self.sql.load_permits, values).await?;
+        permits.known = rows.iter().map(read_permit).collect::<Result<_, _>>()?;
+        permits.asked.clone_from(&want.versions);
+        if permits.known.len() >= want.permits {
+            permits.unknown_from = permits.known.last().map(|permit| permit.grant.expires_at);
+            if !want.versions.is_empty() {
+                let versions = padded(&want.versions);
+                let sql = self.sql.load_named_permits(versions.len());
+                for row in &self.query(db, &self.load, &sql, id_values(want, versions)).await? {
+                    let permit = read_permit(row)?;
+                    if permits.known.iter().all(|known| known.slot != permit.slot) {
+                        permits.known.push(permit);
+                    }
+                }
+            }
+        }
+        if let Some(told) = count_at {
+            let values = id_values(want, [Value::from(told.0)]);
+            let rows = self.query(db, &self.load, &self.sql.count_busy, values).await?;
+            let busy: i64 = rows.first().map_or(Ok(0), |row| row.try_get_by_index(0))?;
+            permits.busy_counted = Some(i32::try_from(busy).unwrap_or(i32::MAX));
+        }
+        Ok(())
+    }
+}
+
+/// Tenant and key, and what comes after them.
+fn id_values(want: &Want, rest: impl IntoIterator<Item = Value>) -> Vec<Value> {
+    let id = [Value::from(want.id.tenant.as_str()), Value::from(want.id.key.as_str())];
+    id.into_iter().chain(rest).collect()
+}
+
+fn limit(rows: usize) -> Value {
+    Value::from(i64::try_from(rows).unwrap_or(i64::MAX))
+}
+
+/// Versions as values, the last repeated up to a power of two: few statements are prepared then.
+fn padded(versions: &[Version]) -> Vec<Value> {
+    let size = versions.len().next_power_of_two();
+    let last = versions.last().map_or_else(Uuid::nil, |version| version.0);
+    let mut values: Vec<Value> = versions.iter().map(|version| Value::from(version.0)).collect();
+    values.resize(size, Value::from(last));
+    values
+}

@@ -1,0 +1,260 @@
+//! How a key's state becomes a row, and a row a state.
+
+use sea_orm::{DbErr, QueryResult};
+use uuid::Uuid;
+
+use super::Write;
+use crate::domain::{
+    Body, Data, EndedVersions, Grant, KeyState, Mutex, Nonce, Owner, Permit, Permits, Place, Queue,
+    ReplicaId, Semaphore, Stamp, Timestamp, Token, Version, Waiter,
+};
+
+/// The columns of `locks` in the order in which they are written and read.
+pub(super) const LOCK_COLUMNS: [&str; 24] = [
+    "tenant",
+    "{key}",
+    "stamp",
+    "prev_stamp",
+    "kind",
+    "token",
+    "data",
+    "version",
+    "chosen",
+    "owner",
+    "lease_ms",
+    "acquired_at_ms",
+    "expires_at_ms",
+    "released",
+    "delete_on_release",
+    "nonce",
+    "ended",
+    "max_size",
+    "slots",
+    "waiters",
+    "next_seq",
+    "created_at_ms",
+    "updated_at_ms",
+    "sweep_at_ms",
+];
+
+/// A tombstone, or a key without a row.
+pub(super) const KIND_ABSENT: i16 = 0;
+/// A mutex.
+pub(super) const KIND_MUTEX: i16 = 1;
+/// A semaphore.
+pub(super) const KIND_SEMAPHORE: i16 = 2;
+
+/// A row of `locks`, borrowed from the state it shows.
+pub(super) struct LockRow<'a> {
+    pub(super) tenant: &'a str,
+    pub(super) key: &'a str,
+    pub(super) stamp: Uuid,
+    pub(super) prev_stamp: Option<Uuid>,
+    pub(super) kind: i16,
+    pub(super) token: i64,
+    pub(super) data: Option<&'a str>,
+    pub(super) grant: Option<&'a Grant>,
+    pub(super) lease_ms: Option<i64>,
+    pub(super) ended: Vec<u8>,
+    pub(super) max_size: Option<i32>,
+    pub(super) slots: i32,
+    pub(super) waiters: i64,
+    pub(super) next_seq: i64,
+    pub(super) created_at_ms: i64,
+    pub(super) updated_at_ms: i64,
+    pub(super) sweep_at_ms: Option<i64>,
+}
+
+impl<'a> LockRow<'a> {
+    /// The row that a write leaves.
+    pub(super) fn of(write: &'a Write) -> Self {
+        let (id, state) = (&write.working.id, &write.working.state);
+        let mut row = Self {
+            tenant: id.tenant.as_str(),
+            key: id.key.as_str(),
+            stamp: write.stamp.0,
+            prev_stamp: write.prev.map(|stamp| stamp.0),
+            kind: KIND_ABSENT,
+            token: state.token.0,
+            data: None,
+            grant: None,
+            lease_ms: None,
+            ended: state.ended.as_slice().iter().flat_map(|version| version.0.into_bytes()).collect(),
+            max_size: None,
+            slots: 0,
+            waiters: state.queue.len,
+            next_seq: state.queue.next_seq,
+            created_at_ms: state.created_at.0,
+            updated_at_ms: state.updated_at.0,
+            sweep_at_ms: None,
+        };
+        match &state.body {
+            Body::Absent => row.sweep_at_ms = Some(row.updated_at_ms).filter(|_| row.waiters == 0),
+            Body::Mutex(mutex) => {
+                row.kind = KIND_MUTEX;
+                row.data = mutex.data.as_ref().map(Data::as_str);
+                row.grant = mutex.grant.as_ref();
+                row.lease_ms = row.grant.map(|grant| grant.lease_ms);
+                let goes = row.grant.filter(|grant| grant.delete_on_release && !grant.released);
+                row.sweep_at_ms = goes.map(|grant| grant.expires_at.0);
+            }
+            Body::Semaphore(semaphore) => {
+                row.kind = KIND_SEMAPHORE;
+                row.lease_ms = Some(semaphore.lease_ms);
+                row.max_size = Some(semaphore.max_size);
+                row.slots = semaphore.permits.slots;
+            }
+        }
+        row
+    }
+}
+
+/// Reads columns one after another.
+pub(super) struct Columns<'a> {
+    row: &'a QueryResult,
+    next: usize,
+}
+
+impl<'a> Columns<'a> {
+    pub(super) const fn from(row: &'a QueryResult, first: usize) -> Self {
+        Self { row, next: first }
+    }
+
+    pub(super) fn get<T: sea_orm::TryGetable>(&mut self) -> Result<T, DbErr> {
+        let value = self.row.try_get_by_index(self.next)?;
+        self.next += 1;
+        Ok(value)
+    }
+
+    fn skip(&mut self, columns: usize) {
+        self.next += columns;
+    }
+}
+
+/// The state that a row of `locks` shows, without what hangs on it. The columns begin at `first`; a row that is all NULL
+/// is a key without one.
+pub(super) fn read_state(row: &QueryResult, first: usize) -> Result<KeyState, DbErr> {
+    let mut columns = Columns::from(row, first);
+    columns.skip(2);
+    let Some(stamp) = columns.get::<Option<Uuid>>()? else { return Ok(KeyState::absent()) };
+    columns.skip(1);
+    let kind: i16 = columns.get()?;
+    let token = Token(columns.get()?);
+    let data: Option<String> = columns.get()?;
+    let version: Option<Uuid> = columns.get()?;
+    let chosen = columns.get()?;
+    let owner: Option<String> = columns.get()?;
+    let lease_ms: Option<i64> = columns.get()?;
+    let acquired_at: Option<i64> = columns.get()?;
+    let expires_at: Option<i64> = columns.get()?;
+    let released = columns.get()?;
+    let delete_on_release = columns.get()?;
+    let nonce: Option<i64> = columns.get()?;
+    let ended: Vec<u8> = columns.get()?;
+    let max_size: Option<i32> = columns.get()?;
+    let slots = columns.get()?;
+    let queue = Queue { len: columns.get()?, next_seq: columns.get()?, ..Queue::default() };
+    let created_at = Timestamp(columns.get()?);
+    let updated_at = Timestamp(columns.get()?);
+    let body = match kind {
+        KIND_MUTEX => Body::Mutex(Mutex {
+            data: data.as_deref().map(Data::trusted),
+            grant: version.map(|version| Grant {
+                version: Version(version),
+                chosen,
+                token,
+                owner: Owner::trusted(owner.as_deref().unwrap_or_default()),
+                lease_ms: lease_ms.unwrap_or_default(),
+                acquired_at: Timestamp(acquired_at.unwrap_or_default()),
+                expires_at: Timestamp(expires_at.unwrap_or_default()),
+                released,
+                delete_on_release,
+                nonce: Nonce(nonce.unwrap_or_default()),
+            }),
+        }),
+        KIND_SEMAPHORE => Body::Semaphore(Semaphore {
+            max_size: max_size.unwrap_or(1),
+            lease_ms: lease_ms.unwrap_or_default(),
+            permits: Permits { slots, ..Permits::default() },
+        }),
+        _ => Body::Absent,
+    };
+    let ended = ended.chunks_exact(16).filter_map(|bytes| Uuid::from_slice(bytes).ok()).map(Version);
+    Ok(KeyState {
+        stamp: Some(Stamp(stamp)),
+        body,
+        token,
+        ended: EndedVersions::new(ended.collect()),
+        queue,
+        created_at,
+        updated_at,
+    })
+}
+
+/// The columns of `permits` that show one.
+pub(super) const PERMIT_COLUMNS: &str = "slot, version, chosen, token, owner, lease_ms, acquired_at_ms, expires_at_ms, \
+                                         released, nonce, data, updated_at_ms";
+
+/// A permit, from [`PERMIT_COLUMNS`].
+pub(super) fn read_permit(row: &QueryResult) -> Result<Permit, DbErr> {
+    let mut columns = Columns::from(row, 0);
+    let slot = columns.get()?;
+    let version = Version(columns.get()?);
+    let chosen = columns.get()?;
+    let token = Token(columns.get()?);
+    let owner = Owner::trusted(&columns.get::<String>()?);
+    let lease_ms = columns.get()?;
+    let acquired_at = Timestamp(columns.get()?);
+    let expires_at = Timestamp(columns.get()?);
+    let released = columns.get()?;
+    let nonce = Nonce(columns.get()?);
+    let data = columns.get::<Option<String>>()?.as_deref().map(Data::trusted);
+    let updated_at = Timestamp(columns.get()?);
+    let grant = Grant {
+        version,
+        chosen,
+        token,
+        owner,
+        lease_ms,
+        acquired_at,
+        expires_at,
+        released,
+        delete_on_release: false,
+        nonce,
+    };
+    Ok(Permit { slot, grant, data, updated_at })
+}
+
+/// The columns of `waiters` (as `w`) that show one.
+pub(super) const WAITER_COLUMNS: &str = "w.seq, w.version, w.chosen, w.owner, w.lease_ms, w.data, w.replace_data, \
+                                         w.delete_on_release, w.replica, w.nonce, w.offered_until_ms, \
+                                         w.detached_until_ms";
+
+/// How many [`WAITER_COLUMNS`] there are.
+pub(super) const WAITER_COLUMN_COUNT: usize = 12;
+
+/// A waiter, from [`WAITER_COLUMNS`].
+pub(super) fn read_waiter(row: &QueryResult) -> Result<Waiter, DbErr> {
+    let mut columns = Columns::from(row, 0);
+    let seq = columns.get()?;
+    let version = Version(columns.get()?);
+    let chosen = columns.get()?;
+    let owner = Owner::trusted(&columns.get::<String>()?);
+    let lease_ms = columns.get()?;
+    let data = columns.get::<Option<String>>()?.as_deref().map(Data::trusted);
+    let replace_data = columns.get()?;
+    let delete_on_release = columns.get()?;
+    let replica: Option<Uuid> = columns.get()?;
+    let nonce: Option<i64> = columns.get()?;
+    let offered_until: Option<i64> = columns.get()?;
+    let detached_until: Option<i64> = columns.get()?;
+    let place = match replica {
+        Some(replica) => Place::Attached {
+            replica: ReplicaId(replica),
+            nonce: Nonce(nonce.unwrap_or_default()),
+            offered_until: offered_until.map(Timestamp),
+        },
+        None => Place::Detached { until: Timestamp(detached_until.unwrap_or_default()) },
+    };
+    Ok(Waiter { seq, version, chosen, owner, lease_ms, data, replace_data, delete_on_release, place })
+}

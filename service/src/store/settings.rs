@@ -1,0 +1,42 @@
+//! Settings of the servers that promise less durability than a lock service needs.
+
+use sea_orm::DbErr;
+
+use super::{StoreError, classify::Purpose, dialect::Dialect, sql_store::SqlStore};
+
+impl SqlStore {
+    /// Each as a sentence for the log. SQLite's are set by the connection itself.
+    pub(super) async fn find_weak_settings(&self) -> Result<Vec<String>, StoreError> {
+        let (sql, promised): (&str, &[(&str, &[&str])]) = match self.sql.dialect {
+            Dialect::Sqlite => return Ok(Vec::new()),
+            Dialect::Postgres => (
+                "SELECT name, setting FROM pg_settings \
+                 WHERE name IN ('fsync', 'synchronous_commit', 'full_page_writes')",
+                &[
+                    ("fsync", &["on"]),
+                    ("full_page_writes", &["on"]),
+                    ("synchronous_commit", &["on", "remote_apply", "local", "remote_write"]),
+                ],
+            ),
+            Dialect::MariaDb | Dialect::MySql => (
+                "SELECT CAST(n.name AS CHAR), CAST(n.value AS CHAR) FROM (\
+                 SELECT 'innodb_flush_log_at_trx_commit' AS name, @@innodb_flush_log_at_trx_commit AS value \
+                 UNION ALL SELECT 'innodb_doublewrite', @@innodb_doublewrite) AS n",
+                &[("innodb_flush_log_at_trx_commit", &["1"]), ("innodb_doublewrite", &["1", "ON"])],
+            ),
+        };
+        let work = async {
+            let rows = self.query(self.reader(), &self.membership, sql, []).await?;
+            let mut weak = Vec::new();
+            for row in &rows {
+                let (name, value): (String, String) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+                let enough = promised.iter().find(|(promised, _)| *promised == name);
+                if enough.is_some_and(|(_, values)| !values.contains(&value.as_str())) {
+                    weak.push(format!("{name} = {value}"));
+                }
+            }
+            Ok::<_, DbErr>(weak)
+        };
+        self.membership.run(Purpose::Read, work).await
+    }
+}

@@ -1,0 +1,262 @@
+//! The text of every statement, made once when the database is connected.
+//!
+//! The hot path is written out a dialect, in a module each; what is the same in all of them is written once, in a template.
+//! Every statement begins with a comment that names what it is for, so that the database's own views of running
+//! statements can be read.
+
+mod mysql;
+mod postgres;
+mod sqlite;
+
+use super::{
+    dialect::Dialect,
+    rows::{PERMIT_COLUMNS, WAITER_COLUMNS},
+};
+
+/// SQLite's batches are rounded up to one of these, so that few statements are prepared.
+pub(super) const SQLITE_SIZES: [usize; 5] = [1, 8, 32, 128, 512];
+
+/// Statements of one database, ready to be sent.
+#[derive(Debug)]
+pub(super) struct Sql {
+    pub(super) dialect: Dialect,
+    /// Conditional upserts: one text, or on SQLite one for each of [`SQLITE_SIZES`].
+    pub(super) upsert: Vec<String>,
+    /// The same with what hangs on the rows, where one statement can do that.
+    pub(super) upsert_with_children: Option<&'static str>,
+    /// Whose stamps stand, where the upsert does not tell.
+    pub(super) read_back: Option<String>,
+    pub(super) waiters_gone: String,
+    pub(super) waiters_put: String,
+    pub(super) permits_put: String,
+    pub(super) permits_clear: String,
+    pub(super) load_rows: String,
+    pub(super) lock_row: Option<String>,
+    pub(super) load_heads: String,
+    pub(super) load_waiters_of: String,
+    pub(super) load_permits: String,
+    pub(super) count_busy: String,
+    pub(super) now: String,
+    pub(super) beat: String,
+    pub(super) peers: String,
+    pub(super) offers: String,
+    pub(super) count_waiting: String,
+    pub(super) waiting: String,
+    pub(super) keys_waited_for: String,
+    pub(super) unknown_replicas: String,
+    pub(super) lapsed_places: String,
+    pub(super) ended_to_delete: String,
+    pub(super) idle_mutexes: String,
+    pub(super) tombstone_floors: String,
+    pub(super) raise_floor: String,
+    pub(super) settle_floors: String,
+    pub(super) delete_tombstones: String,
+    pub(super) lead_sweep: String,
+    pub(super) leader: String,
+    pub(super) count_locks_held: String,
+    pub(super) count_permits_held: String,
+}
+
+impl Sql {
+    /// All statements of a dialect.
+    pub(super) fn new(dialect: Dialect) -> Self {
+        let hot = Hot::of(dialect);
+        let sql = |template: &str| dialect.sql(template);
+        let for_update = match dialect {
+            Dialect::Sqlite => "",
+            Dialect::Postgres | Dialect::MariaDb | Dialect::MySql => " FOR UPDATE SKIP LOCKED",
+        };
+        Self {
+            dialect,
+            upsert: hot.upsert,
+            upsert_with_children: hot.upsert_with_children,
+            read_back: hot.read_back,
+            waiters_gone: hot.waiters_gone,
+            waiters_put: hot.waiters_put,
+            permits_put: hot.permits_put,
+            load_rows: hot.load_rows,
+            permits_clear: sql("/* permits_clear */ DELETE FROM permits WHERE tenant = ? AND {key} = ?"),
+            lock_row: (dialect != Dialect::Sqlite)
+                .then(|| sql("/* lock_row */ SELECT 1 FROM locks WHERE tenant = ? AND {key} = ? FOR UPDATE")),
+            load_heads: sql(&format!(
+                "/* load_heads */ SELECT {WAITER_COLUMNS} FROM waiters w WHERE w.tenant = ? AND w.{{key}} = ? \
+                 ORDER BY w.seq LIMIT ?"
+            )),
+            load_waiters_of: sql(&format!(
+                "/* load_waiters_of */ SELECT {WAITER_COLUMNS}, {WAITERS_BEFORE} FROM waiters w \
+                 WHERE w.tenant = ? AND w.{{key}} = ? AND w.replica = ? ORDER BY w.seq LIMIT ?"
+            )),
+            load_permits: sql(&format!(
+                "/* load_permits */ SELECT {PERMIT_COLUMNS} FROM permits WHERE tenant = ? AND {{key}} = ? \
+                 ORDER BY expires_at_ms, slot LIMIT ?"
+            )),
+            count_busy: sql("/* count_busy */ SELECT count(*) FROM permits \
+                 WHERE tenant = ? AND {key} = ? AND expires_at_ms > ? AND NOT released"),
+            now: sql("/* now */ SELECT {now}"),
+            beat: sql("/* beat */ UPDATE replicas SET beat = beat + 1 WHERE id = ?"),
+            peers: sql("/* peers */ SELECT id, beat, {now} FROM replicas"),
+            offers: sql("/* offers */ SELECT DISTINCT tenant, {key} FROM waiters \
+                 WHERE replica = ? AND offered_until_ms IS NOT NULL"),
+            count_waiting: sql("/* count_waiting */ SELECT count(*) FROM waiters WHERE replica = ?"),
+            waiting: sql("/* waiting */ SELECT tenant, {key}, version, nonce FROM waiters WHERE replica = ?"),
+            keys_waited_for: sql(
+                "/* keys_waited_for */ SELECT DISTINCT tenant, {key} FROM waiters WHERE replica = ? LIMIT ?",
+            ),
+            unknown_replicas: sql(
+                "/* unknown_replicas */ SELECT DISTINCT w.replica FROM waiters w WHERE w.replica IS NOT NULL \
+                 AND NOT EXISTS (SELECT 1 FROM replicas r WHERE r.id = w.replica)",
+            ),
+            lapsed_places: sql("/* lapsed_places */ SELECT DISTINCT tenant, {key} FROM waiters \
+                 WHERE detached_until_ms IS NOT NULL AND detached_until_ms <= {now} LIMIT ?"),
+            ended_to_delete: sql("/* ended_to_delete */ SELECT tenant, {key} FROM locks \
+                 WHERE sweep_at_ms IS NOT NULL AND sweep_at_ms <= ? AND kind = 1 LIMIT ?"),
+            idle_mutexes: sql(
+                "/* idle_mutexes */ SELECT tenant, {key}, kind = 1 AND updated_at_ms <= ? AND waiters = 0 \
+                 AND (version IS NULL OR released OR expires_at_ms <= {now}) \
+                 FROM locks WHERE tenant > ? OR (tenant = ? AND {key} > ?) ORDER BY tenant, {key} LIMIT ?",
+            ),
+            tombstone_floors: sql(
+                "/* tombstone_floors */ SELECT t.tenant, max(t.token) FROM (SELECT tenant, token FROM locks \
+                 WHERE sweep_at_ms IS NOT NULL AND sweep_at_ms <= ? AND kind = 0 AND waiters = 0 \
+                 ORDER BY sweep_at_ms LIMIT ?) t GROUP BY t.tenant",
+            ),
+            raise_floor: sql(match dialect {
+                Dialect::Sqlite | Dialect::Postgres => {
+                    "/* raise_floor */ INSERT INTO token_floors (tenant, {floor}, settled_floor, raised_at_ms) \
+                     VALUES (?, ?, 0, {now}) ON CONFLICT (tenant) DO UPDATE SET {floor} = excluded.{floor}, \
+                     raised_at_ms = excluded.raised_at_ms \
+                     WHERE token_floors.{floor} < excluded.{floor} \
+                     AND token_floors.settled_floor = token_floors.{floor}"
+                }
+                // Assignments see those before them: what the conditions compare comes last.
+                Dialect::MariaDb | Dialect::MySql => {
+                    "/* raise_floor */ INSERT INTO token_floors (tenant, {floor}, settled_floor, raised_at_ms) \
+                     VALUES (?, ?, 0, {now}) ON DUPLICATE KEY UPDATE \
+                     raised_at_ms = IF(settled_floor = {floor} AND {floor} < VALUES({floor}), VALUES(raised_at_ms), \
+                     raised_at_ms), \
+                     {floor} = IF(settled_floor = {floor} AND {floor} < VALUES({floor}), VALUES({floor}), {floor})"
+                }
+            }),
+            settle_floors: sql("/* settle_floors */ UPDATE token_floors SET settled_floor = {floor} \
+                 WHERE settled_floor < {floor} AND raised_at_ms <= {now} - ?"),
+            delete_tombstones: sql(&match dialect {
+                Dialect::Sqlite | Dialect::Postgres => format!(
+                    "/* delete_tombstones */ DELETE FROM locks WHERE (tenant, {{key}}) IN (SELECT l.tenant, l.{{key}} \
+                     FROM locks l {TOMBSTONES_SETTLED} ORDER BY l.tenant, l.{{key}} LIMIT ?{for_update})"
+                ),
+                Dialect::MariaDb | Dialect::MySql => format!(
+                    "/* lock_tombstones */ SELECT l.tenant, l.{{key}} FROM locks l {TOMBSTONES_SETTLED} \
+                     ORDER BY l.tenant, l.{{key}} LIMIT ?{for_update}"
+                ),
+            }),
+            lead_sweep: sql(match dialect {
+                Dialect::Sqlite | Dialect::Postgres => {
+                    "/* lead_sweep */ INSERT INTO sweep_lease (id, holder, expires_at_ms) VALUES (1, ?, {now} + ?) \
+                     ON CONFLICT (id) DO UPDATE SET holder = excluded.holder, expires_at_ms = excluded.expires_at_ms \
+                     WHERE sweep_lease.holder = excluded.holder OR sweep_lease.expires_at_ms <= {now}"
+                }
+                Dialect::MariaDb | Dialect::MySql => {
+                    "/* lead_sweep */ INSERT INTO sweep_lease (id, holder, expires_at_ms) VALUES (1, ?, {now} + ?) \
+                     ON DUPLICATE KEY UPDATE \
+                     holder = IF(expires_at_ms <= {now}, VALUES(holder), holder), \
+                     expires_at_ms = IF(holder = VALUES(holder), VALUES(expires_at_ms), expires_at_ms)"
+                }
+            }),
+            leader: sql("/* leader */ SELECT holder FROM sweep_lease WHERE id = 1"),
+            count_locks_held: sql("/* count_locks_held */ SELECT count(*) FROM locks \
+                 WHERE kind = 1 AND version IS NOT NULL AND NOT released AND expires_at_ms > {now}"),
+            count_permits_held: sql(
+                "/* count_permits_held */ SELECT count(*) FROM permits WHERE NOT released AND expires_at_ms > {now}",
+            ),
+        }
+    }
+
+    /// Waiters behind the front, by version: `versions` placeholders after tenant and key.
+    pub(super) fn load_named_waiters(&self, versions: usize) -> String {
+        self.dialect.sql(&format!(
+            "/* load_named_waiters */ SELECT {WAITER_COLUMNS}, {WAITERS_BEFORE} FROM waiters w \
+             WHERE w.tenant = ? AND w.{{key}} = ? AND w.version IN ({})",
+            placeholders(versions)
+        ))
+    }
+
+    /// Permits by version: `versions` placeholders after tenant and key.
+    pub(super) fn load_named_permits(&self, versions: usize) -> String {
+        self.dialect.sql(&format!(
+            "/* load_named_permits */ SELECT {PERMIT_COLUMNS} FROM permits \
+             WHERE tenant = ? AND {{key}} = ? AND version IN ({})",
+            placeholders(versions)
+        ))
+    }
+}
+
+/// How many stand before a waiter.
+const WAITERS_BEFORE: &str =
+    "(SELECT count(*) FROM waiters b WHERE b.tenant = w.tenant AND b.{key} = w.{key} AND b.seq < w.seq)";
+
+/// Tombstones that may go: old enough, without a queue, and below a floor that has settled.
+const TOMBSTONES_SETTLED: &str = "WHERE l.sweep_at_ms IS NOT NULL AND l.sweep_at_ms <= ? AND l.kind = 0 \
+                                  AND l.waiters = 0 AND l.token <= (SELECT f.settled_floor FROM token_floors f \
+                                  WHERE f.tenant = l.tenant)";
+
+fn placeholders(count: usize) -> String {
+    vec!["?"; count.max(1)].join(", ")
+}
+
+/// What every dialect writes out by itself.
+struct Hot {
+    upsert: Vec<String>,
+    upsert_with_children: Option<&'static str>,
+    read_back: Option<String>,
+    waiters_gone: String,
+    waiters_put: String,
+    permits_put: String,
+    load_rows: String,
+}
+
+impl Hot {
+    fn of(dialect: Dialect) -> Self {
+        match dialect {
+            Dialect::Postgres => Self {
+                upsert: vec![postgres::UPSERT.to_owned()],
+                upsert_with_children: Some(postgres::UPSERT_WITH_CHILDREN),
+                read_back: None,
+                waiters_gone: postgres::WAITERS_GONE.to_owned(),
+                waiters_put: postgres::WAITERS_PUT.to_owned(),
+                permits_put: postgres::PERMITS_PUT.to_owned(),
+                load_rows: postgres::LOAD_ROWS.to_owned(),
+            },
+            Dialect::Sqlite => Self {
+                upsert: SQLITE_SIZES.iter().map(|size| sqlite_upsert(*size)).collect(),
+                upsert_with_children: None,
+                read_back: None,
+                waiters_gone: sqlite::WAITERS_GONE.to_owned(),
+                waiters_put: sqlite::WAITERS_PUT.to_owned(),
+                permits_put: sqlite::PERMITS_PUT.to_owned(),
+                load_rows: sqlite::LOAD_ROWS.to_owned(),
+            },
+            Dialect::MariaDb | Dialect::MySql => {
+                let binary = |text: &str| text.replace("{binary}", dialect.binary_collation());
+                let upsert = binary(mysql::UPSERT);
+                let (upsert, read_back) = match dialect {
+                    Dialect::MariaDb => (upsert + mysql::RETURNING, None),
+                    _ => (upsert, Some(binary(mysql::READ_BACK))),
+                };
+                Self {
+                    upsert: vec![upsert],
+                    upsert_with_children: None,
+                    read_back,
+                    waiters_gone: binary(mysql::WAITERS_GONE),
+                    waiters_put: mysql::WAITERS_PUT.to_owned(),
+                    permits_put: mysql::PERMITS_PUT.to_owned(),
+                    load_rows: binary(mysql::LOAD_ROWS),
+                }
+            }
+        }
+    }
+}
+
+fn sqlite_upsert(rows: usize) -> String {
+    let row = format!("({})", placeholders(super::rows::LOCK_COLUMNS.len()));
+    sqlite::UPSERT.replace("{rows}", &vec![row; rows].join(", "))
+}

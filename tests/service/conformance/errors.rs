@@ -1,0 +1,161 @@
+//! Errors: problem documents everywhere, in a fixed order, explained by the service itself.
+
+use reqwest::Method;
+use serde_json::json;
+
+use super::on_every_database;
+use crate::support::{Client, random_version, wire};
+
+on_every_database![with_client:
+    an_unknown_route_is_told_so,
+    an_unknown_method_is_told_which_there_are,
+    a_body_that_is_not_declared_as_json_is_refused_with_advice,
+    a_body_above_256_kib_is_refused,
+    what_is_wrong_in_several_ways_answers_in_order,
+    all_errors_of_a_body_are_named,
+    a_bad_request_changes_nothing,
+    every_problem_explains_itself,
+];
+
+fn typed(
+    svc: &Client,
+    method: Method,
+    path: &str,
+    content_type: &str,
+    body: String,
+) -> reqwest::RequestBuilder {
+    svc.request(method, path).header("content-type", content_type).body(body)
+}
+
+async fn an_unknown_route_is_told_so(svc: Client) {
+    for path in [
+        "/",
+        "/lock",
+        "/locks/k/steal",
+        "/locks/k/acquire/now",
+        "/semaphores/s/permits/1",
+        "/favicon.ico",
+        "/%zz",
+    ] {
+        wire::send(&svc, "GET", path, b"").await.problem(404, "route-not-found");
+        wire::send(&svc, "POST", path, b"{}").await.problem(404, "route-not-found");
+    }
+}
+
+async fn an_unknown_method_is_told_which_there_are(svc: Client) {
+    for (method, path, allowed) in [
+        ("PATCH", "/locks/k", vec!["DELETE", "GET", "PUT"]),
+        ("GET", "/locks/k/acquire", vec!["POST"]),
+        ("PUT", "/locks/k/release", vec!["POST"]),
+        ("POST", "/locks", vec!["GET"]),
+        ("POST", "/semaphores/s", vec!["DELETE", "GET", "PUT"]),
+        ("DELETE", "/semaphores/s/permits", vec!["GET"]),
+        ("POST", "/health", vec!["GET"]),
+        ("BREW", "/locks/k", vec!["DELETE", "GET", "PUT"]),
+    ] {
+        let answer = wire::send(&svc, method, path, b"").await;
+        answer.problem(405, "method-not-allowed");
+        let mut told = answer
+            .header("allow")
+            .split(',')
+            .map(str::trim)
+            .filter(|name| *name != "HEAD")
+            .collect::<Vec<_>>();
+        told.sort_unstable();
+        assert_eq!(told, allowed, "{method} {path}");
+    }
+}
+
+async fn a_body_that_is_not_declared_as_json_is_refused_with_advice(svc: Client) {
+    for content_type in
+        ["text/plain", "application/x-www-form-urlencoded", "application/jsonp", "application/xml", ""]
+    {
+        let refused =
+            svc.send(typed(&svc, Method::POST, "/locks/k/acquire", content_type, "{}".into())).await;
+        let detail = refused.problem(415, "unsupported-media-type")["detail"].as_str().unwrap().to_owned();
+        assert!(detail.contains("curl --json"), "{detail}");
+        svc.send(typed(&svc, Method::PUT, "/locks/k", content_type, "{}".into()))
+            .await
+            .problem(415, "unsupported-media-type");
+    }
+    for content_type in ["application/json", "application/json; charset=utf-8", "Application/JSON"] {
+        svc.send(typed(&svc, Method::PUT, "/locks/k", content_type, "{}".into())).await.expect_success();
+    }
+    // An empty body is {} whatever it is called.
+    for content_type in ["text/plain", "application/x-www-form-urlencoded"] {
+        let key = content_type.replace('/', "-");
+        svc.send(typed(&svc, Method::POST, &format!("/locks/{key}/acquire"), content_type, String::new()))
+            .await
+            .grant();
+    }
+}
+
+async fn a_body_above_256_kib_is_refused(svc: Client) {
+    let padded = |bytes: usize| format!("{{{}}}", " ".repeat(bytes - 2));
+    let largest = padded(256 * 1024).into_bytes();
+    wire::send(&svc, "PUT", "/locks/k", &largest).await.unheld(201);
+    for bytes in [256 * 1024 + 1, 3_000_000] {
+        wire::send(&svc, "PUT", "/locks/k", padded(bytes).as_bytes()).await.problem(413, "payload-too-large");
+    }
+    let chunk = format!("40001\r\n{}\r\n0\r\n\r\n", padded(0x40001));
+    let headers = [("Content-Type", "application/json"), ("Transfer-Encoding", "chunked")];
+    let request = [wire::request("PUT", "/locks/k", &headers, b""), chunk.into_bytes()].concat();
+    wire::exchange(svc.port(), &request).await.unwrap().problem(413, "payload-too-large");
+}
+
+/// Route 404, 405, 413, 415, 400, then what the state says.
+async fn what_is_wrong_in_several_ways_answers_in_order(svc: Client) {
+    let large = "x".repeat(300_000);
+    let send = async |method, path: &str, content_type, body: &str| {
+        svc.send(typed(&svc, method, path, content_type, body.to_owned())).await
+    };
+    send(Method::PATCH, "/nothing", "text/plain", &large).await.problem(404, "route-not-found");
+    send(Method::PATCH, "/locks/%00", "text/plain", &large).await.problem(405, "method-not-allowed");
+    send(Method::PUT, "/locks/%00", "text/plain", &large).await.problem(413, "payload-too-large");
+    send(Method::PUT, "/locks/%00", "text/plain", "nonsense").await.problem(415, "unsupported-media-type");
+    send(Method::PUT, "/locks/%00", "application/json", "nonsense").await.problem(400, "invalid-request");
+    svc.put("/semaphores/s", json!({"max_size": 1})).await.expect(201);
+    svc.acquire("s", json!({"owner": 1})).await.problem(400, "invalid-request");
+    svc.post("/locks/none/heartbeat", json!({"version": "x"})).await.problem(400, "invalid-request");
+}
+
+async fn all_errors_of_a_body_are_named(svc: Client) {
+    let body = json!({"owner": 7, "lease_duration_ms": 0, "wait_ms": "long", "unknown": 1, "lease_ms": 5});
+    let answer = svc.acquire("k", body).await;
+    for field in ["owner", "lease_duration_ms", "wait_ms", "unknown", "lease_ms"] {
+        answer.names_invalid(field);
+    }
+}
+
+async fn a_bad_request_changes_nothing(svc: Client) {
+    let grant = svc.hold("k").await;
+    svc.post("/locks/k/release", json!({"version": grant.version, "unknown": true}))
+        .await
+        .names_invalid("unknown");
+    svc.post("/locks/k/release", json!({"version": grant.version, "data": 1})).await.names_invalid("data");
+    assert_eq!(svc.lock("k").await.body["updated_at"], grant.body["updated_at"]);
+}
+
+async fn every_problem_explains_itself(svc: Client) {
+    let grant = svc.hold("k").await;
+    let problems = [
+        svc.lock("none").await,
+        svc.get("/none").await,
+        svc.acquire("k", json!({"wait_ms": 0})).await,
+        svc.heartbeat("k", &random_version()).await,
+        svc.heartbeat("k", "x").await,
+        svc.delete("/locks/k").await,
+        svc.get("/semaphores/k").await,
+        svc.post("/locks", json!({})).await,
+        svc.send(typed(&svc, Method::PUT, "/locks/k", "text/plain", "{}".into())).await,
+    ];
+    for problem in &problems {
+        let explained = svc.get(problem.body["type"].as_str().unwrap()).await.expect(200);
+        assert!(!explained.text.is_empty());
+        assert!(!problem.text.contains(&grant.version));
+    }
+    for name in ["lease-expired", "superseded", "payload-too-large", "unavailable"] {
+        svc.get(&format!("/problems/{name}")).await.expect(200);
+    }
+    svc.get("/problems/none").await.expect(404);
+}

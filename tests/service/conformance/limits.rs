@@ -1,0 +1,56 @@
+//! The configured limits.
+
+use serde_json::json;
+
+use super::on_every_database;
+use crate::support::{Database, Service};
+
+on_every_database![with_database:
+    maxima_are_configured_and_documented,
+    waiters_of_a_key_are_limited,
+    waiters_of_a_replica_are_limited,
+];
+
+async fn maxima_are_configured_and_documented(database: Database) {
+    let settings = [("DB_LOCKS_MAX_LEASE_MS", "1000"), ("DB_LOCKS_MAX_WAIT_MS", "2000")];
+    let service = Service::start_with(&database.url, &settings).await;
+    let svc = service.client();
+    svc.acquire("k", json!({"lease_duration_ms": 1001})).await.names_invalid("lease_duration_ms");
+    svc.acquire("k", json!({"wait_ms": 2001, "lease_duration_ms": 1000})).await.names_invalid("wait_ms");
+    svc.acquire("k", json!({"wait_ms": 2000, "lease_duration_ms": 1000})).await.grant();
+    let document = svc.get("/api-docs/openapi.json").await.expect(200).text;
+    assert!(
+        document.contains("\"maximum\":1000,") || document.contains("\"maximum\":1000}"),
+        "the document says so"
+    );
+}
+
+async fn waiters_of_a_key_are_limited(database: Database) {
+    let service = Service::start_with(&database.url, &[("DB_LOCKS_MAX_WAITERS_PER_KEY", "2")]).await;
+    let svc = service.client();
+    let held = svc.hold("k").await;
+    let wait = json!({"wait_ms": 30_000, "lease_duration_ms": 60_000});
+    let first = svc.queue_up("k", wait.clone(), 1).await;
+    let _second = svc.queue_up("k", wait.clone(), 2).await;
+    svc.acquire("k", wait.clone()).await.unavailable();
+    svc.hold("other").await;
+    let _elsewhere = svc.queue_up("other", wait.clone(), 1).await;
+    svc.release("k", &held.version).await.unheld(200);
+    first.await.unwrap().grant();
+    let _third = svc.queue_up("k", wait, 2).await;
+}
+
+async fn waiters_of_a_replica_are_limited(database: Database) {
+    let service = Service::start_with(&database.url, &[("DB_LOCKS_MAX_WAITERS", "2")]).await;
+    let svc = service.client();
+    let wait = json!({"wait_ms": 30_000, "lease_duration_ms": 60_000});
+    let a = svc.hold("a").await;
+    svc.hold("b").await;
+    let first = svc.queue_up("a", wait.clone(), 1).await;
+    let _second = svc.queue_up("b", wait.clone(), 1).await;
+    svc.acquire("b", wait.clone()).await.unavailable();
+    svc.acquire("b", json!({"wait_ms": 0})).await.not_granted("no_wait");
+    svc.release("a", &a.version).await.unheld(200);
+    first.await.unwrap().grant();
+    let _third = svc.queue_up("b", wait, 2).await;
+}

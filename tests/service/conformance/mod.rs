@@ -1,0 +1,75 @@
+//! The cases that hold on every database: `API.md` sentence by sentence, over HTTP.
+//!
+//! Each case is written once and becomes one test a database. Most share one service a database, under a tenant of
+//! their own; those that need other settings start their own.
+
+/// Makes a test of each case and database: `conformance::locks::sqlite::a_case`.
+///
+/// `with_client` hands a case a client of the shared service, `with_database` an empty database of its own.
+macro_rules! on_every_database {
+    ($with:ident: $($case:ident),+ $(,)?) => {
+        on_every_database!(@ sqlite, Sqlite, $with: $($case),+);
+        on_every_database!(@ postgres, Postgres, $with: $($case),+);
+        on_every_database!(@ mariadb, MariaDb, $with: $($case),+);
+    };
+    (@ $module:ident, $dialect:ident, $with:ident: $($case:ident),+) => {
+        mod $module {
+            $(
+                #[tokio::test]
+                async fn $case() {
+                    crate::conformance::$with($crate::support::Dialect::$dialect, super::$case).await;
+                }
+            )+
+        }
+    };
+}
+pub(crate) use on_every_database;
+
+mod acquire_fields;
+mod conditions;
+mod data;
+mod errors;
+mod expiry;
+mod fencing;
+mod heartbeat;
+mod http;
+mod keys;
+mod limits;
+mod lists;
+mod locks;
+mod malformed;
+mod operating;
+mod permits;
+mod put_and_delete;
+mod reentrant;
+mod release;
+mod resize;
+mod semaphores;
+mod supersede;
+mod sweeping;
+mod tenants;
+mod uses_semaphore;
+mod versions;
+mod waiting;
+mod waiting_callers;
+mod waiting_permits;
+mod wrong_kind;
+
+use crate::support::{Client, Database, Dialect, service};
+
+/// Runs a case at the shared service.
+pub(crate) async fn with_client<F: Future<Output = ()>>(dialect: Dialect, case: impl FnOnce(Client) -> F) {
+    if let Some(client) = service::shared(dialect).await {
+        case(client).await;
+    }
+}
+
+/// Runs a case on a database of its own.
+pub(crate) async fn with_database<F: Future<Output = ()>>(
+    dialect: Dialect,
+    case: impl FnOnce(Database) -> F,
+) {
+    if let Some(database) = dialect.database().await {
+        case(database).await;
+    }
+}

@@ -1,0 +1,106 @@
+//! Callers that hang up while they wait, and come back.
+
+use serde_json::{Value, json};
+
+use super::on_every_database;
+use crate::support::{
+    Client, random_version,
+    wire::{Call, the_one_that_stands},
+};
+
+on_every_database![with_client:
+    who_hangs_up_leaves_the_queue,
+    the_head_that_hung_up_is_not_granted,
+    who_chose_its_version_keeps_its_place,
+    who_keeps_its_place_is_passed_over_meanwhile,
+    a_place_is_not_kept_for_ever,
+];
+
+fn waits() -> Value {
+    json!({"wait_ms": 30_000, "lease_duration_ms": 60_000})
+}
+
+fn waits_as(version: &str) -> Value {
+    json!({"wait_ms": 30_000, "lease_duration_ms": 60_000, "version": version})
+}
+
+/// A caller that waits as the last of `place`, and can hang up.
+async fn call(svc: &Client, body: &Value, place: i64) -> Call {
+    let call = Call::post(svc, "/locks/k/acquire", body).await;
+    svc.until_waiters("/locks/k", place).await;
+    call
+}
+
+/// Guards invariant 7.
+async fn who_hangs_up_leaves_the_queue(svc: Client) {
+    svc.hold("k").await;
+    let (first, second) = (call(&svc, &waits(), 1).await, call(&svc, &waits(), 2).await);
+    first.hang_up();
+    svc.until_waiters("/locks/k", 1).await;
+    second.hang_up();
+    svc.until_waiters("/locks/k", 0).await;
+}
+
+/// Guards invariants 6 and 7: the lock goes to the next one, or is free.
+async fn the_head_that_hung_up_is_not_granted(svc: Client) {
+    let held = svc.hold("k").await;
+    let (head, next) = (call(&svc, &waits(), 1).await, call(&svc, &waits(), 2).await);
+    head.hang_up();
+    svc.until_waiters("/locks/k", 1).await;
+    svc.release("k", &held.version).await.unheld(200);
+    let grant = next.answer().await.grant();
+    let only = call(&svc, &waits(), 1).await;
+    only.hang_up();
+    svc.until_waiters("/locks/k", 0).await;
+    svc.release("k", &grant.version).await.unheld(200);
+    svc.lock("k").await.unheld(200);
+}
+
+/// Guards invariants 5 and 9: asking again with the same version finds the old place.
+async fn who_chose_its_version_keeps_its_place(svc: Client) {
+    let held = svc.hold("k").await;
+    let version = random_version();
+    let first = call(&svc, &waits_as(&version), 1).await;
+    let behind = call(&svc, &waits(), 2).await;
+    first.hang_up();
+    let back = Call::post(&svc, "/locks/k/acquire", &waits_as(&version)).await;
+    // Proof that it is attached again: of it and its own repeat one supersedes the other.
+    let again = Call::post(&svc, "/locks/k/acquire", &waits_as(&version)).await;
+    let stands = the_one_that_stands(back, again).await;
+    svc.release("k", &held.version).await.unheld(200);
+    assert_eq!(stands.answer().await.grant().version, version);
+    svc.release("k", &version).await.unheld(200);
+    behind.answer().await.grant();
+}
+
+/// Guards invariants 6 and 7: a lock does not wait for who may not come back.
+async fn who_keeps_its_place_is_passed_over_meanwhile(svc: Client) {
+    let held = svc.hold("k").await;
+    let version = random_version();
+    let first = call(&svc, &waits_as(&version), 1).await;
+    let behind = call(&svc, &waits(), 2).await;
+    first.hang_up();
+    // The hang-up is noticed when it is no longer attached, which only a grant would show: a grant that could not be
+    // delivered is kept for 10 s, so the one behind is granted at the latest then.
+    svc.release("k", &held.version).await.unheld(200);
+    let grant = behind.answer().await.grant();
+    let back = Call::post(&svc, "/locks/k/acquire", &waits_as(&version)).await;
+    svc.release("k", &grant.version).await.unheld(200);
+    let answer = back.answer().await;
+    if answer.status == 200 {
+        assert_eq!(answer.grant().version, version);
+    } else {
+        // It was given back after 10 s.
+        answer.problem(409, "version-mismatch");
+    }
+}
+
+/// Guards invariant 7: after 10 s the place is gone.
+async fn a_place_is_not_kept_for_ever(svc: Client) {
+    let held = svc.hold("k").await;
+    let gone = call(&svc, &waits_as(&random_version()), 1).await;
+    gone.hang_up();
+    svc.until_waiters("/locks/k", 0).await;
+    svc.release("k", &held.version).await.unheld(200);
+    svc.lock("k").await.unheld(200);
+}

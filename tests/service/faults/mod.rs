@@ -1,0 +1,24 @@
+//! The way to the database fails: cut, refused, answers lost after the statement was carried out.
+
+/// Makes a test of each case and database server: SQLite has no way that could fail.
+macro_rules! on_every_server {
+    ($($case:ident),+ $(,)?) => {
+        mod postgres {
+            $(#[tokio::test] async fn $case() {
+                crate::conformance::with_database(crate::support::Dialect::Postgres, super::$case).await;
+            })+
+        }
+        mod mariadb {
+            $(#[tokio::test] async fn $case() {
+                crate::conformance::with_database(crate::support::Dialect::MariaDb, super::$case).await;
+            })+
+        }
+    };
+}
+use on_every_server;
+
+mod away;
+mod listener;
+mod proxy;
+mod storm;
+mod unknown_fate;

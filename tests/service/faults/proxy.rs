@@ -1,0 +1,199 @@
+//! A TCP proxy between the service and its database that loses connections on purpose.
+
+use std::sync::{Arc, Mutex};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream, tcp::OwnedReadHalf, tcp::OwnedWriteHalf},
+    sync::watch,
+};
+
+use crate::support::{Database, names::free_port};
+
+/// What the proxy does.
+#[derive(Default)]
+struct Plan {
+    /// Connections are closed as soon as they are opened.
+    refuse: bool,
+    /// The cut that is armed.
+    cut: Option<Cut>,
+}
+
+/// A cut that waits for its statement.
+#[derive(Clone)]
+struct Cut {
+    /// What the first message of interest contains.
+    marker: Vec<u8>,
+    /// How many messages of the same connection go by after it.
+    skip: u32,
+    /// Whether the database gets the message, and only its answer is lost.
+    forward: bool,
+}
+
+/// A proxy; its connections end with it.
+pub(crate) struct Proxy {
+    port: u16,
+    plan: Arc<Mutex<Plan>>,
+    generation: watch::Sender<u64>,
+    cuts: watch::Sender<u64>,
+}
+
+impl Proxy {
+    /// Opens a way to the server of this database.
+    pub(crate) async fn before(database: &Database) -> Self {
+        let port = free_port();
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        let proxy = Self {
+            port,
+            plan: Arc::default(),
+            generation: watch::Sender::new(0),
+            cuts: watch::Sender::new(0),
+        };
+        let way = Way {
+            server: database.server_address(),
+            plan: proxy.plan.clone(),
+            generation: proxy.generation.subscribe(),
+            cuts: proxy.cuts.clone(),
+        };
+        tokio::spawn(async move {
+            let mut generation = way.generation.clone();
+            loop {
+                // The proxy is gone when nobody can change its generation any more.
+                tokio::select! {
+                    accepted = listener.accept() => drop(tokio::spawn(way.clone().serve(accepted.unwrap().0))),
+                    Err(_) = async { loop { generation.changed().await?; } Ok::<(), watch::error::RecvError>(()) } => return,
+                }
+            }
+        });
+        proxy
+    }
+
+    /// Where it listens.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Cuts all connections; new ones are let through.
+    pub(crate) fn cut_all(&self) {
+        self.generation.send_modify(|generation| *generation += 1);
+    }
+
+    /// Cuts all connections, and lets none through.
+    pub(crate) fn take_away(&self) {
+        self.plan.lock().unwrap().refuse = true;
+        self.cut_all();
+    }
+
+    /// Lets connections through again.
+    pub(crate) fn bring_back(&self) {
+        self.plan.lock().unwrap().refuse = false;
+    }
+
+    /// Arms a cut: of the connection over which a message with `marker` goes, `skip` messages later, before the database
+    /// gets it, or after the database has answered it.
+    pub(crate) fn arm(&self, marker: &str, skip: u32, forward: bool) {
+        self.plan.lock().unwrap().cut = Some(Cut { marker: marker.into(), skip, forward });
+    }
+
+    /// Disarms a cut that has not happened. Whether it had happened.
+    pub(crate) fn disarm(&self) -> bool {
+        self.plan.lock().unwrap().cut.take().is_none()
+    }
+
+    /// How many connections were cut by arms.
+    pub(crate) fn cuts(&self) -> u64 {
+        *self.cuts.borrow()
+    }
+}
+
+/// What every connection knows.
+#[derive(Clone)]
+struct Way {
+    server: String,
+    plan: Arc<Mutex<Plan>>,
+    generation: watch::Receiver<u64>,
+    cuts: watch::Sender<u64>,
+}
+
+/// What becomes of a message.
+enum Fate {
+    Pass,
+    LoseIt,
+    LoseItsAnswer,
+}
+
+impl Way {
+    async fn serve(mut self, client: TcpStream) {
+        if self.plan.lock().unwrap().refuse {
+            return;
+        }
+        let Ok(server) = TcpStream::connect(&self.server).await else { return };
+        client.set_nodelay(true).unwrap();
+        server.set_nodelay(true).unwrap();
+        let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
+        let mut generation = self.generation.clone();
+        generation.mark_unchanged();
+        // An answer that is lost is not handed on from the moment its statement is.
+        let silent = watch::Sender::new(false);
+        let heard = silent.subscribe();
+        tokio::select! {
+            () = self.requests(from_client, to_server, &silent) => {}
+            () = answers(from_server, to_client, heard) => {}
+            // Cut, or the proxy is gone.
+            _ = generation.changed() => {}
+        }
+        // Whatever ended first ends both: the halves are dropped here.
+    }
+
+    async fn requests(
+        &mut self,
+        mut from: OwnedReadHalf,
+        mut to: OwnedWriteHalf,
+        silent: &watch::Sender<bool>,
+    ) {
+        let mut buffer = vec![0; 1 << 16];
+        let mut counting = None;
+        while let Ok(read @ 1..) = from.read(&mut buffer).await {
+            let message = &buffer[..read];
+            match self.fate(message, &mut counting) {
+                Fate::Pass => {}
+                Fate::LoseIt => return,
+                Fate::LoseItsAnswer => {
+                    silent.send_replace(true);
+                    drop(to.write_all(message).await);
+                    // The other half ends the connection when the answer has come.
+                    return std::future::pending().await;
+                }
+            }
+            if to.write_all(message).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn fate(&self, message: &[u8], counting: &mut Option<u32>) -> Fate {
+        let mut plan = self.plan.lock().unwrap();
+        let Some(cut) = plan.cut.clone() else { return Fate::Pass };
+        let marked = || message.windows(cut.marker.len()).any(|bytes| bytes == cut.marker);
+        *counting = match *counting {
+            None if marked() => Some(0),
+            None => None,
+            Some(count) => Some(count + 1),
+        };
+        if *counting != Some(cut.skip) {
+            return Fate::Pass;
+        }
+        plan.cut = None;
+        self.cuts.send_modify(|cuts| *cuts += 1);
+        if cut.forward { Fate::LoseItsAnswer } else { Fate::LoseIt }
+    }
+}
+
+async fn answers(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, silent: watch::Receiver<bool>) {
+    let mut buffer = vec![0; 1 << 16];
+    while let Ok(read @ 1..) = from.read(&mut buffer).await {
+        if *silent.borrow() || to.write_all(&buffer[..read]).await.is_err() {
+            return;
+        }
+    }
+}

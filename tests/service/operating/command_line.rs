@@ -1,0 +1,95 @@
+//! Arguments, environment variables and logs.
+
+use serde_json::{Value, json};
+
+use crate::support::{Dialect, Service, service::run_program};
+
+const NOWHERE: &str = "sqlite://nowhere.sqlite";
+
+#[tokio::test]
+async fn help_lists_all_settings() {
+    let output = run_program(NOWHERE, &["--help"]).await;
+    assert!(output.status.success());
+    let help = String::from_utf8(output.stdout).unwrap();
+    for name in [
+        "DATABASE_URL",
+        "DB_LOCKS_LISTEN",
+        "DB_LOCKS_MIGRATE",
+        "DB_LOCKS_LOG",
+        "DB_LOCKS_LOG_FORMAT",
+        "DB_LOCKS_MAX_LEASE_MS",
+        "DB_LOCKS_MAX_WAIT_MS",
+        "DB_LOCKS_MAX_WAITERS_PER_KEY",
+        "DB_LOCKS_MAX_WAITERS",
+        "DB_LOCKS_SWEEP_PERIOD_MS",
+        "DB_LOCKS_TOMBSTONE_RETENTION_MS",
+        "DB_LOCKS_FLOOR_SETTLE_MS",
+        "DB_LOCKS_IDLE_LOCK_RETENTION_MS",
+        "DB_LOCKS_EXPIRED_DELETE_AFTER_MS",
+        "migrate",
+        "openapi",
+    ] {
+        assert!(help.contains(name), "{name} in:\n{help}");
+    }
+}
+
+#[tokio::test]
+async fn help_keeps_the_databases_password_to_itself() {
+    let output = run_program("postgres://user:secret-word@localhost/locks", &["--help"]).await;
+    assert!(!String::from_utf8(output.stdout).unwrap().contains("secret-word"));
+}
+
+#[tokio::test]
+async fn the_document_is_the_repositorys() {
+    let output = run_program(NOWHERE, &["openapi"]).await;
+    assert!(output.status.success());
+    let committed = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi.yaml");
+    let committed = std::fs::read_to_string(committed).unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(printed == committed, "openapi.yaml is not what `db-locks openapi` prints: write it anew");
+}
+
+#[tokio::test]
+async fn what_cannot_be_is_refused_at_start() {
+    let unknown_scheme = run_program("oracle://localhost/locks", &[]).await;
+    assert!(!unknown_scheme.status.success());
+    let unknown_flag = run_program(NOWHERE, &["--no-such-flag"]).await;
+    assert!(!unknown_flag.status.success());
+    let no_file = run_program("sqlite://no/such/folder/locks.sqlite", &[]).await;
+    assert!(!no_file.status.success());
+    for output in [unknown_scheme, unknown_flag, no_file] {
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!said.is_empty() && !said.contains("panicked"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_value_without_a_scheme_is_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("plain.sqlite");
+    let service = Service::start(file.to_str().unwrap()).await;
+    service.client().hold("k").await;
+    assert!(file.exists());
+}
+
+#[tokio::test]
+async fn logs_are_json_where_asked_for_and_tell_no_secrets() {
+    let database = Dialect::Sqlite.database().await.unwrap();
+    let settings = [("DB_LOCKS_LOG_FORMAT", "json"), ("DB_LOCKS_LOG", "debug")];
+    let mut service = Service::start_with(&database.url, &settings).await;
+    let svc = service.client();
+    let ask = json!({"owner": "secret-owner", "data": "secret-data"});
+    let grant = svc.acquire("k", ask).await.grant();
+    svc.acquire("k", json!({"owner": 1})).await.names_invalid("owner");
+    svc.release("k", &grant.version).await.unheld(200);
+    service.signal("TERM");
+    service.end(std::time::Duration::from_secs(10)).await;
+    let log = service.log();
+    assert!(log.lines().count() >= 2, "{log}");
+    for line in log.lines() {
+        let entry = serde_json::from_str::<Value>(line).unwrap_or_else(|_| panic!("not JSON: {line}"));
+        assert!(entry["level"].is_string() && entry["timestamp"].is_string(), "{line}");
+        assert_ne!(entry["level"], "ERROR", "a bad request is no error of ours: {line}");
+    }
+    assert!(!log.contains("secret-data"), "no lock data in a log:\n{log}");
+}

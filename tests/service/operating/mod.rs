@@ -1,0 +1,7 @@
+//! The program as an operator sees it: stopping, migrating, its command line.
+
+mod command_line;
+mod migrations;
+mod stopping;
+
+use crate::conformance::on_every_database;

@@ -1,0 +1,116 @@
+//! SIGTERM.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::on_every_database;
+use crate::support::{Client, Database, Fleet, Service, wire};
+
+on_every_database![with_database:
+    a_stop_answers_those_who_wait_and_ends,
+    a_stop_finishes_what_is_being_written,
+    a_stop_leaves_the_queue_to_other_replicas,
+    an_idle_connection_does_not_delay_the_stop,
+];
+
+/// How long a stop may take.
+const AT_MOST: Duration = Duration::from_secs(10);
+
+async fn ends_cleanly(service: &mut Service, since: Instant) {
+    let status = service.end(AT_MOST.saturating_sub(since.elapsed())).await;
+    assert_eq!(status.code(), Some(0), "its log:\n{}", service.log());
+}
+
+/// Guards invariant 7: who waits is answered 503 and out of the queue, never left holding.
+async fn a_stop_answers_those_who_wait_and_ends(database: Database) {
+    let mut service = Service::start(&database.url).await;
+    let svc = service.client();
+    svc.acquire("k", json!({"lease_duration_ms": 600_000})).await.grant();
+    let ask = json!({"wait_ms": 60_000, "lease_duration_ms": 600_000});
+    let waiting = [svc.queue_up("k", ask.clone(), 1).await, svc.queue_up("k", ask, 2).await];
+    service.signal("TERM");
+    let begin = Instant::now();
+    for task in waiting {
+        task.await.unwrap().unavailable();
+    }
+    not_ready(&svc).await;
+    ends_cleanly(&mut service, begin).await;
+    let again = Service::start(&database.url).await;
+    assert_eq!(svc.at(again.port()).lock("k").await.grant().body["waiters"], 0);
+}
+
+/// 503, or nobody there any more.
+async fn not_ready(svc: &Client) {
+    if let Ok(answer) = wire::exchange(svc.port(), &wire::request("GET", "/ready", &[], b"")).await {
+        assert_eq!(answer.status, 503, "{}", answer.text);
+    }
+}
+
+/// Guards invariant 3: what was begun is written and answered, or refused; nothing else.
+async fn a_stop_finishes_what_is_being_written(database: Database) {
+    let mut service = Service::start(&database.url).await;
+    let svc = service.client();
+    let callers =
+        (0..8).map(|caller| tokio::spawn(acquire_until_stopped(svc.clone(), caller))).collect::<Vec<_>>();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    service.signal("TERM");
+    let begin = Instant::now();
+    let mut granted = Vec::new();
+    for caller in callers {
+        granted.extend(caller.await.unwrap());
+    }
+    ends_cleanly(&mut service, begin).await;
+    let again = Service::start(&database.url).await;
+    let svc = svc.at(again.port());
+    assert!(granted.len() >= 8, "{}", granted.len());
+    for (key, version) in granted {
+        assert_eq!(svc.lock(&key).await.grant().version, version);
+    }
+}
+
+async fn acquire_until_stopped(svc: Client, caller: usize) -> Vec<(String, String)> {
+    let mut granted = Vec::new();
+    for round in 0.. {
+        let key = format!("k{caller}-{round}");
+        let ask = json!({"lease_duration_ms": 600_000});
+        match svc.try_post(&format!("/locks/{key}/acquire"), &ask).await {
+            Some(answer) if answer.status == 200 => granted.push((key, answer.grant().version)),
+            Some(answer) => {
+                answer.unavailable();
+                break;
+            }
+            None => break,
+        }
+    }
+    granted
+}
+
+/// Guards invariants 5 and 6: those behind a replica that stops are granted at once.
+async fn a_stop_leaves_the_queue_to_other_replicas(database: Database) {
+    let mut fleet = Fleet::start(database, 2).await;
+    let held = fleet.at(0).hold("k").await;
+    let ask = json!({"wait_ms": 60_000, "lease_duration_ms": 60_000});
+    let stopped = fleet.at(1).queue_up("k", ask.clone(), 1).await;
+    let waiting = fleet.at(0).queue_up("k", ask, 2).await;
+    fleet.replicas[1].signal("TERM");
+    let begin = Instant::now();
+    stopped.await.unwrap().unavailable();
+    fleet.at(0).until_waiters("/locks/k", 1).await;
+    fleet.at(0).release("k", &held.version).await.unheld(200);
+    waiting.await.unwrap().grant();
+    ends_cleanly(&mut fleet.replicas[1], begin).await;
+}
+
+async fn an_idle_connection_does_not_delay_the_stop(database: Database) {
+    let mut service = Service::start(&database.url).await;
+    let svc = service.client();
+    // Kept alive by the client's pool, and one that never said anything.
+    svc.get("/health").await.expect(200);
+    let silent = tokio::net::TcpStream::connect(("127.0.0.1", service.port())).await.unwrap();
+    service.signal("TERM");
+    let begin = Instant::now();
+    ends_cleanly(&mut service, begin).await;
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    drop(silent);
+}

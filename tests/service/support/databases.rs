@@ -1,0 +1,133 @@
+//! The databases that every case runs on.
+
+use std::{
+    io::Write,
+    path::Path,
+    sync::{Arc, OnceLock},
+};
+
+use tempfile::TempDir;
+
+use super::{mariadb, postgres, random_text, sql};
+
+/// A kind of database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// A file.
+    Sqlite,
+    /// A server.
+    Postgres,
+    /// A server; MySQL speaks the same.
+    MariaDb,
+}
+
+/// An empty database of its own.
+#[derive(Clone)]
+pub(crate) struct Database {
+    /// Of which kind.
+    pub(crate) dialect: Dialect,
+    /// Where it is.
+    pub(crate) url: String,
+    _folder: Option<Arc<TempDir>>,
+}
+
+/// A database server of this run.
+pub(crate) struct Server {
+    /// The URL of the database in which others are created.
+    pub(crate) url: String,
+    /// The process, unless the server was there before.
+    #[expect(dead_code, reason = "it lives as long as this does")]
+    pub(crate) process: Option<super::leash::Leashed>,
+}
+
+impl Dialect {
+    /// The server of this kind, started by the first who asks; `None` where there is none.
+    fn server(self) -> Option<&'static Server> {
+        static POSTGRES: OnceLock<Result<Server, String>> = OnceLock::new();
+        static MARIADB: OnceLock<Result<Server, String>> = OnceLock::new();
+        let found = match self {
+            Self::Sqlite => return None,
+            Self::Postgres => POSTGRES.get_or_init(|| postgres::server().map_err(|why| self.left_out(why))),
+            Self::MariaDb => MARIADB.get_or_init(|| mariadb::server().map_err(|why| self.left_out(why))),
+        };
+        found.as_ref().ok()
+    }
+
+    /// Whether tests can run on it here.
+    pub(crate) fn is_there(self) -> bool {
+        self == Self::Sqlite || self.server().is_some()
+    }
+
+    /// Says that it is left out, past the test harness, which would keep it to itself.
+    fn left_out(self, why: String) -> String {
+        let line = format!("\n*** {self:?} IS LEFT OUT of the tests: {why} ***\n");
+        std::io::stderr().write_all(line.as_bytes()).unwrap();
+        why
+    }
+
+    /// An empty database; `None` where the server is missing.
+    pub(crate) async fn database(self) -> Option<Database> {
+        if self == Self::Sqlite {
+            let folder = tempfile::tempdir().unwrap();
+            let url = sqlite_url(folder.path());
+            return Some(Database { dialect: self, url, _folder: Some(Arc::new(folder)) });
+        }
+        let server = tokio::task::spawn_blocking(move || self.server()).await.unwrap()?;
+        let name = format!("db_locks_test_{}", random_text());
+        let create = match self {
+            // A template that nobody can be connected to.
+            Self::Postgres => format!("CREATE DATABASE {name} TEMPLATE template0"),
+            _ => format!("CREATE DATABASE {name}"),
+        };
+        sql::execute(&server.url, &create).await.unwrap();
+        Some(Database { dialect: self, url: with_database(&server.url, &name), _folder: None })
+    }
+}
+
+impl Database {
+    /// The same database reached through another port of this machine.
+    pub(crate) fn through_port(&self, port: u16) -> String {
+        let (scheme, user, _, rest) = parts(&self.url);
+        format!("{scheme}://{user}127.0.0.1:{port}/{rest}")
+    }
+
+    /// Where its server listens, as host and port.
+    pub(crate) fn server_address(&self) -> String {
+        let (_, _, host, _) = parts(&self.url);
+        let port = if self.dialect == Dialect::Postgres { 5432 } else { 3306 };
+        if host.contains(':') { host.to_owned() } else { format!("{host}:{port}") }
+    }
+}
+
+/// The URL of a SQLite file in a folder.
+pub(crate) fn sqlite_url(folder: &Path) -> String {
+    format!("sqlite://{}?mode=rwc", folder.join("locks.sqlite").display())
+}
+
+/// A URL's scheme, user with its `@`, host with its port, and the rest after the slash.
+fn parts(url: &str) -> (&str, &str, &str, &str) {
+    let (scheme, rest) = url.split_once("://").unwrap();
+    let (authority, rest) = rest.split_once('/').unwrap_or((rest, ""));
+    let at = authority.rfind('@').map_or(0, |at| at + 1);
+    (scheme, &authority[..at], &authority[at..], rest)
+}
+
+fn with_database(url: &str, name: &str) -> String {
+    let (scheme, user, host, rest) = parts(url);
+    let query = rest.split_once('?').map(|(_, query)| format!("?{query}")).unwrap_or_default();
+    format!("{scheme}://{user}{host}/{name}{query}")
+}
+
+/// On a developer's machine a missing server is said loudly and its tests are left out; in CI it is a failure.
+#[test]
+fn every_database_is_there() {
+    let missing = [Dialect::Sqlite, Dialect::Postgres, Dialect::MariaDb]
+        .into_iter()
+        .filter(|dialect| !dialect.is_there())
+        .collect::<Vec<_>>();
+    let ci = std::env::var("CI").is_ok_and(|value| value == "true");
+    assert!(
+        missing.is_empty() || !ci,
+        "with CI=true no database may be left out, but these are: {missing:?}"
+    );
+}

@@ -1,0 +1,109 @@
+//! Child processes that end when the test process ends, however it ends.
+//!
+//! Each is started by a shell that first leaves a watcher behind and then becomes the program itself. The watcher reads
+//! from a pipe that only the test process holds: when the pipe closes without a word, the watcher kills the program, by
+//! its process id, and removes its folder. A test that ends its program itself says so through the pipe first.
+
+use std::{
+    io::Write,
+    path::Path,
+    process::{Child, ChildStdin, Command, ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+const SCRIPT: &str = r#"
+signal=$1; folder=$2; shift 2
+exec 3<&0
+(
+    if ! read -r _ <&3; then
+        kill -s "$signal" $$ 2>/dev/null
+        tries=0
+        while kill -0 $$ 2>/dev/null && [ "$tries" -lt 100 ]; do tries=$((tries + 1)); sleep 0.1; done
+    fi
+    [ -z "$folder" ] || rm -rf "$folder"
+) </dev/null >/dev/null 2>&1 &
+exec 3<&-
+exec "$@" </dev/null
+"#;
+
+/// A program on its leash.
+pub(crate) struct Leashed {
+    child: Child,
+    leash: Option<ChildStdin>,
+    end: Option<ExitStatus>,
+}
+
+/// How a program is started.
+pub(crate) struct Launch<'a> {
+    /// The program and its arguments.
+    pub(crate) command: Vec<String>,
+    /// Its environment, on top of PATH.
+    pub(crate) env: Vec<(String, String)>,
+    /// The signal that ends it when the test process is gone.
+    pub(crate) signal: &'a str,
+    /// What is removed when it has ended.
+    pub(crate) folder: Option<&'a Path>,
+    /// Where its output goes.
+    pub(crate) log: &'a Path,
+}
+
+impl Leashed {
+    /// Starts a program.
+    pub(crate) fn start(launch: &Launch<'_>) -> Self {
+        let log = std::fs::File::options().create(true).append(true).open(launch.log).unwrap();
+        let mut child = Command::new("sh")
+            .args(["-c", SCRIPT, "sh", launch.signal])
+            .arg(launch.folder.unwrap_or(Path::new("")))
+            .args(&launch.command)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .envs(launch.env.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::piped())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let leash = child.stdin.take();
+        Self { child, leash, end: None }
+    }
+
+    /// Sends a signal, unless the program has ended.
+    pub(crate) fn signal(&mut self, signal: &str) {
+        if self.ended().is_none() {
+            let pid = self.child.id().to_string();
+            let sent =
+                Command::new("sh").args(["-c", r#"kill -s "$0" "$1""#, signal, &pid]).status().unwrap();
+            assert!(sent.success(), "kill -s {signal} {pid}");
+        }
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+        if self.end.is_none() {
+            self.end = self.child.try_wait().unwrap();
+        }
+        self.end
+    }
+
+    /// Waits for its end.
+    pub(crate) fn wait_for_end(&mut self, within: Duration) -> Option<ExitStatus> {
+        let deadline = Instant::now() + within;
+        while self.ended().is_none() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.end
+    }
+}
+
+impl Drop for Leashed {
+    fn drop(&mut self) {
+        if self.ended().is_none() {
+            // It may end by itself in between; then there is nothing to do.
+            drop(self.child.kill());
+            drop(self.child.wait());
+        }
+        if let Some(mut leash) = self.leash.take() {
+            drop(leash.write_all(b"ended\n"));
+        }
+    }
+}

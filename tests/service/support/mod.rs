@@ -1,0 +1,24 @@
+//! What the tests stand on: databases, processes, clients.
+
+pub(crate) mod answer;
+pub(crate) mod client;
+pub(crate) mod databases;
+pub(crate) mod fleet;
+pub(crate) mod leash;
+pub(crate) mod mariadb;
+pub(crate) mod names;
+pub(crate) mod postgres;
+pub(crate) mod service;
+pub(crate) mod sql;
+pub(crate) mod time;
+pub(crate) mod wire;
+
+pub(crate) use self::{
+    answer::{Answer, Grant},
+    client::Client,
+    databases::{Database, Dialect},
+    fleet::Fleet,
+    names::{random_text, random_version},
+    service::Service,
+    time::{SOON, eventually},
+};

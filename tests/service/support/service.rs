@@ -1,0 +1,161 @@
+//! The program under test, as a process.
+
+use std::{
+    path::PathBuf,
+    process::{ExitStatus, Output},
+    time::Duration,
+};
+
+use tempfile::TempDir;
+
+use super::{
+    Client, Dialect,
+    databases::sqlite_url,
+    eventually,
+    leash::{Launch, Leashed},
+    names::free_port,
+    wire,
+};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_db-locks");
+
+/// How long a start may take, migrations included.
+const START: Duration = Duration::from_secs(30);
+
+/// A process that serves.
+pub(crate) struct Service {
+    process: Leashed,
+    port: u16,
+    log: PathBuf,
+    _folder: Option<TempDir>,
+}
+
+impl Service {
+    /// Starts a service and waits until it is ready.
+    pub(crate) async fn start(url: &str) -> Self {
+        Self::start_with(url, &[]).await
+    }
+
+    /// The same, with settings as environment variables.
+    pub(crate) async fn start_with(url: &str, settings: &[(&str, &str)]) -> Self {
+        let mut service = Self::spawn(url, settings);
+        service.until_ready().await;
+        service
+    }
+
+    /// Starts a service without waiting for anything.
+    pub(crate) fn spawn(url: &str, settings: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (process, port, log) = launch(url, settings, &folder, false);
+        Self { process, port, log, _folder: Some(folder) }
+    }
+
+    /// Starts a service that stays until the test process ends.
+    async fn start_for_good(dialect: Dialect) -> Option<Self> {
+        let database = dialect.database().await?;
+        let folder = tempfile::tempdir().unwrap();
+        let url = if dialect == Dialect::Sqlite { sqlite_url(folder.path()) } else { database.url };
+        let (process, port, log) = launch(&url, &[], &folder, true);
+        // Its leash removes it.
+        let _ = folder.keep();
+        let mut service = Self { process, port, log, _folder: None };
+        service.until_ready().await;
+        Some(service)
+    }
+
+    /// Waits until `/ready` is 200.
+    pub(crate) async fn until_ready(&mut self) {
+        let deadline = std::time::Instant::now() + START;
+        let ready = wire::request("GET", "/ready", &[], b"");
+        loop {
+            if let Ok(answer) = wire::exchange(self.port, &ready).await
+                && answer.status == 200
+            {
+                return;
+            }
+            let ended = self.process.ended();
+            let late = std::time::Instant::now() > deadline;
+            assert!(ended.is_none() && !late, "not ready ({ended:?}); its log:\n{}", self.log());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// A client with a tenant of its own.
+    pub(crate) fn client(&self) -> Client {
+        Client::new(self.port)
+    }
+
+    /// Where it listens.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Sends it a signal: `KILL`, `STOP`, `CONT`, `TERM`.
+    pub(crate) fn signal(&mut self, signal: &str) {
+        self.process.signal(signal);
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn end(&mut self, within: Duration) -> ExitStatus {
+        eventually("the service ends", within, async || self.process.ended()).await
+    }
+
+    /// What it logged.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines = log.lines().collect::<Vec<_>>();
+            let tail = lines[lines.len().saturating_sub(30)..].join("\n");
+            eprintln!("the last lines of the service on port {}:\n{tail}\n", self.port);
+        }
+    }
+}
+
+fn launch(url: &str, settings: &[(&str, &str)], folder: &TempDir, for_good: bool) -> (Leashed, u16, PathBuf) {
+    let port = free_port();
+    let log = folder.path().join("service.log");
+    let mut env = vec![("DB_LOCKS_LISTEN".to_owned(), format!("127.0.0.1:{port}"))];
+    env.extend(environment(url, settings));
+    let process = Leashed::start(&Launch {
+        command: vec![PROGRAM.to_owned()],
+        env,
+        signal: "KILL",
+        folder: for_good.then_some(folder.path()),
+        log: &log,
+    });
+    (process, port, log)
+}
+
+fn environment(url: &str, settings: &[(&str, &str)]) -> Vec<(String, String)> {
+    [("DATABASE_URL", url)]
+        .iter()
+        .chain(settings)
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect()
+}
+
+/// Runs the program with arguments to its end.
+pub(crate) async fn run_program(url: &str, arguments: &[&str]) -> Output {
+    let run = tokio::process::Command::new(PROGRAM)
+        .args(arguments)
+        .env_clear()
+        .envs(environment(url, &[]))
+        .stdin(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    tokio::time::timeout(START, run).await.unwrap().unwrap()
+}
+
+/// The service of the conformance cases on a database, started by the first case; `None` where the database is missing.
+pub(crate) async fn shared(dialect: Dialect) -> Option<Client> {
+    type Shared = tokio::sync::OnceCell<Option<Service>>;
+    static SHARED: [Shared; 3] = [const { Shared::const_new() }; 3];
+    let shared = SHARED[dialect as usize].get_or_init(|| Service::start_for_good(dialect)).await;
+    shared.as_ref().map(Service::client)
+}

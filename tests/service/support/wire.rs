@@ -1,0 +1,106 @@
+//! Requests byte by byte, for what no client library would send, and for hanging up.
+
+use std::{io, time::Duration};
+
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use super::{Answer, Client};
+
+/// How long an answer may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The bytes of a request whose connection ends with its answer.
+pub(crate) fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
+    let mut text = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
+    for (name, value) in headers {
+        text.push_str(&format!("{name}: {value}\r\n"));
+    }
+    if !body.is_empty() {
+        text.push_str(&format!("Content-Length: {}\r\n", body.len()));
+    }
+    text.push_str("\r\n");
+    [text.as_bytes(), body].concat()
+}
+
+/// The bytes of a request with a JSON body.
+pub(crate) fn json_request(client: &Client, method: &str, target: &str, body: &[u8]) -> Vec<u8> {
+    let headers = [("X-Tenant", client.tenant()), ("Content-Type", "application/json")];
+    request(method, target, &headers, body)
+}
+
+/// Sends bytes and reads the answer.
+pub(crate) async fn exchange(port: u16, request: &[u8]) -> io::Result<Answer> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    // The service may answer and close before it has read everything.
+    drop(stream.write_all(request).await);
+    let mut bytes = Vec::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_end(&mut bytes)).await??;
+    parse(&bytes).ok_or_else(|| io::Error::other(format!("no HTTP: {:?}", String::from_utf8_lossy(&bytes))))
+}
+
+/// Sends a request as written, and reads its answer.
+pub(crate) async fn send(client: &Client, method: &str, target: &str, body: &[u8]) -> Answer {
+    exchange(client.port(), &json_request(client, method, target, body)).await.unwrap()
+}
+
+fn parse(bytes: &[u8]) -> Option<Answer> {
+    let text = String::from_utf8_lossy(bytes);
+    let (head, text) = text.split_once("\r\n\r\n")?;
+    let mut lines = head.split("\r\n");
+    let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
+    let mut headers = reqwest::header::HeaderMap::new();
+    for line in lines {
+        let (name, value) = line.split_once(':')?;
+        let name = reqwest::header::HeaderName::from_bytes(name.as_bytes()).ok()?;
+        headers.append(name, value.trim().parse().ok()?);
+    }
+    let body = serde_json::from_str(text).unwrap_or_default();
+    Some(Answer { status, headers, text: text.to_owned(), body })
+}
+
+/// A request that was sent and whose answer nobody has read: dropping it hangs up.
+pub(crate) struct Call {
+    stream: TcpStream,
+}
+
+impl Call {
+    /// Sends a `POST`.
+    pub(crate) async fn post(client: &Client, path: &str, body: &Value) -> Self {
+        let mut stream = TcpStream::connect(("127.0.0.1", client.port())).await.unwrap();
+        let request = json_request(client, "POST", path, body.to_string().as_bytes());
+        stream.write_all(&request).await.unwrap();
+        Self { stream }
+    }
+
+    /// Hangs up; the answer is whatever had arrived by then, read or not.
+    pub(crate) fn hang_up(self) {
+        drop(self.stream);
+    }
+
+    /// Reads the answer.
+    pub(crate) async fn answer(mut self) -> Answer {
+        self.first_answer().await
+    }
+
+    /// Reads the answer, once.
+    pub(crate) async fn first_answer(&mut self) -> Answer {
+        let mut bytes = Vec::new();
+        let read = self.stream.read_to_end(&mut bytes);
+        tokio::time::timeout(PATIENCE, read).await.unwrap().unwrap();
+        parse(&bytes).unwrap()
+    }
+}
+
+/// Of two calls with the same version that wait, the one that stands, once the other was answered `superseded`.
+pub(crate) async fn the_one_that_stands(mut one: Call, mut other: Call) -> Call {
+    let (answer, stands) = tokio::select! {
+        answer = one.first_answer() => (answer, other),
+        answer = other.first_answer() => (answer, one),
+    };
+    answer.problem(409, "superseded");
+    stands
+}
