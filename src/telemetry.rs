@@ -19,11 +19,14 @@ const SIZES: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 51
 /// The pause between two rounds of the recorder's upkeep, without which histograms grow for ever.
 const UPKEEP: Duration = Duration::from_secs(5);
 
+/// What is logged of others only as a warning, whatever the filter says: notices of PostgreSQL about what exists already.
+const QUIET: &str = "sqlx::postgres::notice=warn";
+
 /// Begins to log, to standard error. A filter that cannot be read is replaced by `info`, and said so.
 pub(crate) fn log(args: &LogArgs) {
-    let (filter, bad) = match EnvFilter::try_new(&args.filter) {
+    let (filter, bad) = match EnvFilter::try_new(format!("{QUIET},{}", args.filter)) {
         Ok(filter) => (filter, None),
-        Err(error) => (EnvFilter::new("info"), Some(error)),
+        Err(error) => (EnvFilter::new(format!("{QUIET},info")), Some(error)),
     };
     let registry = tracing_subscriber::registry().with(filter);
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);

@@ -18,7 +18,7 @@ use self::refusal::Refusing;
 
 /// How long a connection may take to send the head of a request, or say nothing between two. Longer than clients keep
 /// their idle connections (90 s is usual), so that they close first and none sends into a closing one.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(120);
+const HEAD_TIMEOUT: Duration = Duration::from_mins(2);
 /// How long a silent peer is left alone before it is asked whether it is still there.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(5);
 /// How long it is given to answer before it is asked again.

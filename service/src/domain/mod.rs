@@ -16,6 +16,8 @@ mod permits;
 mod queue;
 mod reply;
 mod state;
+#[cfg(test)]
+mod tests;
 mod time;
 
 pub use command::{Acquire, Command, DataEdit, Heartbeat, Kind, LeaveReason, Release};

@@ -73,9 +73,17 @@ impl Permits {
 
     /// The slot to grant when there is room: the one that has been free the longest, else the next new one.
     pub fn free_slot(&self, now: Now) -> i32 {
+        self.longest_free(now).map_or(self.slots, |permit| permit.slot)
+    }
+
+    /// Since when that slot is free; `None` for a new one.
+    pub fn free_since(&self, now: Now) -> Option<Timestamp> {
+        self.longest_free(now).map(|permit| permit.grant.expires_at)
+    }
+
+    fn longest_free(&self, now: Now) -> Option<&Permit> {
         let ended = self.known.iter().filter(|permit| !permit.grant.stands(now));
-        let longest_free = ended.min_by_key(|permit| (permit.grant.expires_at, permit.slot));
-        longest_free.map_or(self.slots, |permit| permit.slot)
+        ended.min_by_key(|permit| (permit.grant.expires_at, permit.slot))
     }
 
     /// Puts a grant into a slot. Returns the grant that it replaces.

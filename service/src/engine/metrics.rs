@@ -12,6 +12,8 @@ pub(super) struct EngineMetrics {
     lost_races: Counter,
     nudges: Counter,
     passed_over: Counter,
+    refused_waiters: Counter,
+    handover: Histogram,
     waited_granted: Histogram,
     waited_timed_out: Histogram,
     waited_other: Histogram,
@@ -33,6 +35,8 @@ impl EngineMetrics {
             lost_races: counter!("db_locks_lost_races_total"),
             nudges: counter!("db_locks_handover_notifications_total", "event" => "sent"),
             passed_over: counter!("db_locks_handover_passed_over_total"),
+            refused_waiters: counter!("db_locks_refused_waiters_total"),
+            handover: histogram!("db_locks_handover_duration_seconds"),
             waited_granted: waited("granted"),
             waited_timed_out: waited("timed_out"),
             waited_other: waited("other"),
@@ -57,6 +61,16 @@ impl EngineMetrics {
         }
     }
 
+    pub(super) fn refused_waiter(&self) {
+        self.refused_waiters.increment(1);
+    }
+
+    /// `ms`: from the moment when the place was free, by the database's clock.
+    #[expect(clippy::cast_precision_loss, reason = "a duration far below 2^52 ms")]
+    pub(super) fn handed_over(&self, ms: i64) {
+        self.handover.record(ms.max(0) as f64 / 1_000.0);
+    }
+
     pub(super) fn waited(&self, time: Duration, reply: &Reply) {
         let histogram = match reply {
             Reply::Granted(_) => &self.waited_granted,
@@ -72,6 +86,14 @@ fn describe() {
     describe_histogram!(
         "db_locks_wait_duration_seconds",
         "Time that acquires stood in a queue, by how it ended"
+    );
+    describe_histogram!(
+        "db_locks_handover_duration_seconds",
+        "From the free lock or permit to the answer of who waited"
+    );
+    describe_counter!(
+        "db_locks_refused_waiters_total",
+        "Acquires that could not wait because the queue was full"
     );
     describe_counter!("db_locks_lost_races_total", "Writes that another replica's write came before");
     describe_counter!(

@@ -14,7 +14,9 @@ mod views;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Command, KeyId, KeyState, Kind, Nonce, Now, Place, Refusal, ReplicaId, Reply, Version, Waiter};
+use super::{
+    Command, KeyId, KeyState, Kind, Nonce, Now, Place, Refusal, ReplicaId, Reply, Timestamp, Version, Waiter,
+};
 
 /// For how long a freed place is kept for a waiter of another replica that has to claim it, in milliseconds.
 pub(super) const OFFER_MS: i64 = 2_000;
@@ -71,6 +73,8 @@ pub type Decided = Result<Verdict, Need>;
 pub struct Effects {
     /// Waiters of this replica that are answered.
     pub answered: Vec<(Nonce, Reply)>,
+    /// Since when the place was free that a waiter of this replica was granted: for the metric of hand-overs.
+    pub freed: Vec<(Nonce, Timestamp)>,
     /// Other replicas that have something to look at: an offer, or a waiter that was taken over.
     pub nudged: BTreeSet<ReplicaId>,
     /// How many offers lapsed.

@@ -1,7 +1,7 @@
 //! Serving the queue: whoever is first gets what is free.
 
 use super::{Context, KEEP_PLACE_MS, Need, OFFER_MS, Working, grants::Taker};
-use crate::domain::{Body, Place, Refusal, Reply, permits::Room, queue::Found};
+use crate::domain::{Body, Place, Refusal, Reply, Timestamp, permits::Room, queue::Found};
 
 /// The most of a queue that one decision serves; the rest is served by the next.
 const MOST_AT_ONCE: usize = 128;
@@ -77,6 +77,7 @@ impl Working {
                 let waiter = self.remove_waiter(found);
                 if let Some(taker) = Taker::waiting(waiter) {
                     let nonce = taker.nonce();
+                    self.effects.freed.extend(self.free_since(ctx).map(|since| (nonce, since)));
                     let view = self.grant(taker, ctx.now)?;
                     self.effects.answered.push((nonce, Reply::Granted(view)));
                 }
@@ -133,6 +134,15 @@ impl Working {
                 Room { count: i32::from(!held), certain: true }
             }
             Body::Semaphore(semaphore) => semaphore.permits.room(semaphore.max_size, ctx.now),
+        }
+    }
+
+    /// Since when the place is free that is granted next.
+    fn free_since(&self, ctx: &Context<'_>) -> Option<Timestamp> {
+        match &self.state.body {
+            Body::Absent => None,
+            Body::Mutex(mutex) => mutex.grant.as_ref().map(|grant| grant.expires_at),
+            Body::Semaphore(semaphore) => semaphore.permits.free_since(ctx.now),
         }
     }
 

@@ -13,7 +13,7 @@ use super::{
     batch::{Basis, Batch},
 };
 use crate::{
-    domain::{Body, Command, Effects, KeyState, Reply, Verdict},
+    domain::{Body, Command, Effects, KeyState, Refusal, Reply, Verdict},
     store::{Committed, Loaded, StoreError, Write},
 };
 
@@ -175,6 +175,7 @@ impl Shard {
                 Verdict::Waiting { wait_ms } => self.register(envelope, wait_ms),
             }
         }
+        self.note_handovers(&effects);
         for (nonce, mut reply) in effects.answered {
             reply.raise_token(raised);
             self.answer_waiter(nonce, reply);
@@ -188,6 +189,14 @@ impl Shard {
         self.memory.put(id, state, Instant::now());
     }
 
+    fn note_handovers(&self, effects: &Effects) {
+        if let Some(now) = self.shared.clock.now(Instant::now()) {
+            for (_, since) in &effects.freed {
+                self.shared.metrics.handed_over(now.at_least.ms_since(*since));
+            }
+        }
+    }
+
     /// Answers the caller of a command.
     fn answer(&mut self, envelope: Envelope, reply: Reply) {
         match (envelope.command, envelope.reply) {
@@ -197,6 +206,9 @@ impl Shard {
                 }
             }
             (Command::Acquire(acquire), sender) => {
+                if matches!(reply, Reply::Refused(Refusal::QueueFull)) {
+                    self.shared.metrics.refused_waiter();
+                }
                 let answer = self.unless_over(reply);
                 let granted = matches!(answer, Ok(Reply::Granted(_)));
                 let delivered = sender.is_some_and(|sender| sender.send(answer).is_ok());

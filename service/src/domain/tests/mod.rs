@@ -1,0 +1,5 @@
+//! The rules, tested: by examples a subject, by a naive model, and by a simulation of replicas from seeds.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+mod simulation;

@@ -1,0 +1,209 @@
+//! Clients: what they want, what they were told, and what they do when they were told nothing.
+
+use rand::Rng;
+use uuid::Uuid;
+
+use super::{
+    replica::nonce,
+    world::{Event, LIVELY_MS, World},
+};
+use crate::domain::{Acquire, Command, DataEdit, Heartbeat, Kind, Owner, Release, Reply, Version};
+
+/// What a client is at.
+#[derive(Debug, Default, Clone)]
+enum Stage {
+    #[default]
+    Idle,
+    /// It sent a request and listens.
+    Asking { request: i64, replica: usize },
+    /// It was told that it holds.
+    Holding { until: i64 },
+}
+
+/// One client, with one thing at a time.
+#[derive(Debug, Default)]
+pub(super) struct Client {
+    stage: Stage,
+    version: Option<Version>,
+    chosen: bool,
+    /// The last request, kept to repeat it.
+    last: Option<Acquire>,
+    /// All versions that it was told it holds.
+    told: Vec<Version>,
+}
+
+impl Client {
+    /// Whether the client was answered 200 with this version.
+    pub(super) fn was_told(&self, version: Version) -> bool {
+        self.told.contains(&version)
+    }
+}
+
+impl World {
+    /// Whether somebody still waits for the answer to a request.
+    pub(super) fn listens(&self, wanted: i64) -> bool {
+        let client = self.requests.get(&wanted).map(|client| &self.clients[*client].stage);
+        matches!(client, Some(Stage::Asking { request, .. }) if *request == wanted)
+    }
+
+    /// Whether the caller of a request chose its version.
+    pub(super) fn chose(&self, request: i64) -> bool {
+        self.requests.get(&request).is_some_and(|client| self.clients[*client].chosen)
+    }
+
+    /// Answers a request. Returns whether the answer reached somebody.
+    pub(super) fn told(&mut self, request: i64, reply: &Reply) -> bool {
+        if !self.listens(request) {
+            return false;
+        }
+        let hold = self.now + self.random.random_range(1..4_000);
+        let client = &mut self.clients[self.requests[&request]];
+        client.stage = match reply {
+            Reply::Granted(view) => {
+                client.version = view.held.as_ref().map(|held| held.version);
+                client.told.extend(client.version);
+                Stage::Holding { until: hold }
+            }
+            _ => Stage::Idle,
+        };
+        true
+    }
+
+    /// A heartbeat was answered.
+    pub(super) fn heard(&mut self, version: Version, reply: &Reply) {
+        if matches!(reply, Reply::Refused(_)) {
+            self.released(version);
+        }
+    }
+
+    /// A grant is over for its client.
+    pub(super) fn released(&mut self, version: Version) {
+        for client in &mut self.clients {
+            if client.version == Some(version) && matches!(client.stage, Stage::Holding { .. }) {
+                client.stage = Stage::Idle;
+            }
+        }
+    }
+
+    /// A client does its next thing.
+    pub(super) fn act(&mut self, index: usize) {
+        self.after(20..1_500, Event::Act { client: index });
+        let replica = self.random.random_range(0..self.replicas.len());
+        match self.clients[index].stage.clone() {
+            Stage::Idle if self.now < LIVELY_MS => {
+                if self.clients[index].chosen
+                    && self.clients[index].last.is_some()
+                    && self.random.random_bool(0.3)
+                {
+                    self.repeat(index, replica);
+                } else {
+                    self.ask(index, replica);
+                }
+            }
+            Stage::Idle => {}
+            Stage::Asking { request, replica: at } => {
+                if self.now < LIVELY_MS && self.random.random_bool(0.1) {
+                    self.clients[index].stage = Stage::Idle;
+                    if self.replicas[at].alive {
+                        self.hung_up(at, request);
+                    }
+                } else if self.clients[index].chosen && self.now < LIVELY_MS && self.random.random_bool(0.1) {
+                    self.repeat(index, replica);
+                }
+            }
+            Stage::Holding { until } => self.hold(index, replica, until),
+        }
+    }
+
+    fn hold(&mut self, index: usize, replica: usize, until: i64) {
+        let Some(version) = self.clients[index].version else { return };
+        if self.now < until {
+            let nonce = nonce(self.next_request(index));
+            let (kind, lease_ms) = (self.kind, None);
+            let heartbeat = Heartbeat { kind, version, lease_ms, data: DataEdit::Keep, nonce };
+            return self.send(replica, Command::Heartbeat(heartbeat));
+        }
+        if self.random.random_bool(0.15) && self.now < LIVELY_MS {
+            // It vanishes: its lease has to end by itself.
+            self.clients[index].stage = Stage::Idle;
+            return;
+        }
+        let delete_lock = self.kind == Kind::Mutex && self.random.random_bool(0.1);
+        let release = Release { kind: self.kind, version, data: DataEdit::Keep, delete_lock };
+        self.send(replica, Command::Release(release));
+        if self.random.random_bool(0.5) {
+            self.clients[index].stage = Stage::Idle;
+        }
+    }
+
+    fn next_request(&mut self, client: usize) -> i64 {
+        let request = i64::try_from(self.next_serial()).unwrap();
+        self.requests.insert(request, client);
+        request
+    }
+
+    fn ask(&mut self, index: usize, replica: usize) {
+        let request = self.next_request(index);
+        let version = Version(Uuid::from_u128(request.unsigned_abs().into()));
+        let chosen = self.random.random_bool(0.5);
+        let lease_ms =
+            if self.random.random_bool(0.1) { 200_000 } else { self.random.random_range(50..9_000) };
+        let wait_ms = if self.random.random_bool(0.2) { 0 } else { self.random.random_range(1..9_000) };
+        let acquire = Acquire {
+            kind: self.kind,
+            owner: Owner::new(&format!("client {index}")).unwrap(),
+            lease_ms: Some(lease_ms),
+            wait_ms: Some(wait_ms),
+            additional_wait_ms: 0,
+            max_wait_ms: 600_000,
+            data: None,
+            replace_data: false,
+            delete_on_release: self.kind == Kind::Mutex && self.random.random_bool(0.1),
+            only_if_exists: false,
+            reentrant: self.kind == Kind::Mutex && self.random.random_bool(0.05),
+            version,
+            chosen,
+            retried: false,
+            nonce: nonce(request),
+        };
+        let client = &mut self.clients[index];
+        client.chosen = chosen;
+        client.last = Some(acquire.clone());
+        client.stage = Stage::Asking { request, replica };
+        self.send(replica, Command::Acquire(acquire));
+    }
+
+    /// The same once more, perhaps elsewhere, with the version that it chose.
+    fn repeat(&mut self, index: usize, replica: usize) {
+        let request = self.next_request(index);
+        let Some(last) = self.clients[index].last.clone() else { return };
+        self.clients[index].stage = Stage::Asking { request, replica };
+        self.send(replica, Command::Acquire(Acquire { nonce: nonce(request), retried: false, ..last }));
+    }
+
+    /// A replica is gone, and the connections to it.
+    pub(super) fn lose_connections(&mut self, gone: usize) {
+        for client in &mut self.clients {
+            if matches!(client.stage, Stage::Asking { replica, .. } if replica == gone) {
+                client.stage = Stage::Idle;
+            }
+        }
+    }
+
+    /// Somebody resizes, deletes, looks or sweeps.
+    pub(super) fn administer(&mut self, replica: usize) {
+        let max_size = self.random.random_range(1..=4);
+        let command = match (self.kind, self.random.random_range(0..4)) {
+            (Kind::Semaphore, 0) => Command::DeleteSemaphore,
+            (Kind::Semaphore, _) => Command::PutSemaphore { max_size, lease_ms: None },
+            (Kind::Mutex, 0) => Command::PutLock { data: None },
+            (Kind::Mutex, 1) => Command::DeleteLock { version: None },
+            (Kind::Mutex, 2) => Command::Get(Kind::Mutex),
+            (Kind::Mutex, _) => {
+                let ended_before = crate::domain::Timestamp(self.clock());
+                Command::Sweep { ended_before, idle_since: Some(ended_before) }
+            }
+        };
+        self.send(replica, command);
+    }
+}

@@ -1,0 +1,177 @@
+//! What really happened, written down beside the database: every commit is held against it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::database::{Database, RowBody};
+use crate::domain::{Grant, Place, Reply, Token, Version, Waiter};
+
+/// What is known of one grant.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    pub(super) token: Token,
+    pub(super) expires_at: i64,
+    /// Given back, replaced or deleted: never to stand again.
+    pub(super) closed: bool,
+    /// The database's clock has reached its end since it was leased last.
+    pub(super) ran_out: bool,
+    chosen: bool,
+    /// It is on record in the database.
+    current: bool,
+    /// How many chosen grants had been replaced when this one was.
+    replaced_before: usize,
+}
+
+impl Entry {
+    pub(super) fn stands(&self) -> bool {
+        !self.closed && !self.ran_out
+    }
+}
+
+/// All grants of the key, and the greatest token.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    pub(super) grants: BTreeMap<Version, Entry>,
+    greatest: Token,
+    tokens: BTreeMap<Token, Version>,
+    chosen_replaced: usize,
+    pub(super) commits: u64,
+    pub(super) granted: u64,
+}
+
+/// What a commit says of itself.
+pub(super) struct Told<'a> {
+    /// Grants that its commands end by name.
+    pub(super) closing: BTreeSet<Version>,
+    /// What it answers.
+    pub(super) replies: Vec<&'a Reply>,
+    /// The queue before it.
+    pub(super) queue_before: Vec<Waiter>,
+}
+
+impl Ledger {
+    /// Time has passed.
+    pub(super) fn clock(&mut self, clock: i64) {
+        for entry in self.grants.values_mut() {
+            entry.ran_out |= clock >= entry.expires_at;
+        }
+    }
+
+    /// A commit was applied: compares the database with what was known.
+    pub(super) fn committed(&mut self, database: &Database, told: &Told<'_>, clock: i64) {
+        self.commits += 1;
+        let current = current(database);
+        self.close(&current, &told.closing);
+        let mut fresh = self.granted_in(told, &current);
+        fresh.sort_by_key(|(token, ..)| *token);
+        for (token, version, chosen) in &fresh {
+            assert!(*token > self.greatest, "invariant 2: token {token:?} after {:?}", self.greatest);
+            self.greatest = *token;
+            self.tokens.insert(*token, *version);
+            self.granted += 1;
+            if let Some(before) = self.grants.get(version) {
+                let since = self.chosen_replaced - before.replaced_before;
+                assert!(!before.chosen || since >= 8, "invariant 9: {version:?} was granted twice");
+            }
+            let entry = Entry {
+                token: *token,
+                expires_at: i64::MIN,
+                closed: true,
+                ran_out: false,
+                chosen: *chosen,
+                current: current.contains_key(version),
+                replaced_before: self.chosen_replaced,
+            };
+            self.chosen_replaced += usize::from(!entry.current);
+            self.grants.insert(*version, entry);
+        }
+        for (version, grant) in &current {
+            let entry = self.grants.get_mut(version).unwrap();
+            assert_eq!(entry.token, grant.token, "a grant keeps its token");
+            let leased_anew = grant.expires_at.0 > entry.expires_at;
+            entry.closed = grant.released;
+            entry.ran_out &= !leased_anew;
+            entry.expires_at = grant.expires_at.0;
+        }
+        self.clock(clock);
+        if !fresh.is_empty() {
+            self.check_room(database);
+            check_order(database, told, &fresh);
+        }
+    }
+
+    fn close(&mut self, current: &BTreeMap<Version, Grant>, closing: &BTreeSet<Version>) {
+        for (version, entry) in &mut self.grants {
+            if !entry.current || current.contains_key(version) {
+                continue;
+            }
+            assert!(
+                entry.closed || entry.ran_out || closing.contains(version),
+                "invariant 1: {version:?} was replaced before its lease had ended"
+            );
+            entry.closed = true;
+            entry.current = false;
+            self.chosen_replaced += usize::from(entry.chosen);
+            entry.replaced_before = self.chosen_replaced;
+        }
+    }
+
+    /// The grants that this commit brought, those that came and went within it included.
+    fn granted_in(&self, told: &Told<'_>, current: &BTreeMap<Version, Grant>) -> Vec<(Token, Version, bool)> {
+        let mut fresh: BTreeMap<Token, (Version, bool)> = BTreeMap::new();
+        for grant in current.values().filter(|grant| !self.tokens.contains_key(&grant.token)) {
+            fresh.insert(grant.token, (grant.version, grant.chosen));
+        }
+        for reply in &told.replies {
+            let Reply::Granted(view) = reply else { continue };
+            let Some(held) = &view.held else { continue };
+            match self.tokens.get(&view.fencing_token) {
+                Some(version) => assert_eq!(*version, held.version, "a token belongs to one grant"),
+                None => drop(fresh.entry(view.fencing_token).or_insert((held.version, false))),
+            }
+        }
+        fresh.into_iter().map(|(token, (version, chosen))| (token, version, chosen)).collect()
+    }
+
+    fn check_room(&self, database: &Database) {
+        let standing = self.grants.values().filter(|entry| entry.stands()).count();
+        let places = match database.row.as_ref().map(|row| &row.body) {
+            Some(RowBody::Semaphore { max_size, .. }) => usize::try_from(*max_size).unwrap(),
+            Some(RowBody::Mutex(_)) => 1,
+            Some(RowBody::Absent) | None => 0,
+        };
+        assert!(standing <= places, "invariant 1: {standing} hold, {places} may");
+    }
+
+    /// An answered 200 is in the database.
+    pub(super) fn answered(&self, reply: &Reply) {
+        let Reply::Granted(view) = reply else { return };
+        let Some(held) = &view.held else { return };
+        let known = self.tokens.get(&view.fencing_token);
+        assert_eq!(known, Some(&held.version), "invariant 3: a grant was answered that is not written");
+    }
+}
+
+/// The grants on record in the database.
+pub(super) fn current(database: &Database) -> BTreeMap<Version, Grant> {
+    let mutex = match database.row.as_ref().map(|row| &row.body) {
+        Some(RowBody::Mutex(mutex)) => mutex.grant.clone(),
+        _ => None,
+    };
+    let permits = database.permits.values().map(|permit| permit.grant.clone());
+    mutex.into_iter().chain(permits).map(|grant| (grant.version, grant)).collect()
+}
+
+/// Nobody with a connection that was queued before the last who was granted still stands there without an offer.
+fn check_order(database: &Database, told: &Told<'_>, fresh: &[(Token, Version, bool)]) {
+    let seq_of = |version: Version| {
+        told.queue_before.iter().find(|waiter| waiter.version == version).map(|waiter| waiter.seq)
+    };
+    let last = fresh.iter().map(|(_, version, _)| seq_of(*version).unwrap_or(i64::MAX)).max();
+    let queued_before = |waiter: &&Waiter| told.queue_before.iter().any(|before| before.seq == waiter.seq);
+    for waiter in database.waiters.values().filter(queued_before).filter(|waiter| Some(waiter.seq) < last) {
+        let overtaken = matches!(waiter.place, Place::Attached { offered_until: None, .. });
+        assert!(!overtaken, "invariant 5: {:?} was overtaken", waiter.version);
+    }
+    let order: Vec<_> = fresh.iter().filter_map(|(_, version, _)| seq_of(*version)).collect();
+    assert!(order.is_sorted(), "invariant 5: granted out of order: {order:?}");
+}

@@ -1,0 +1,198 @@
+//! A replica: what an engine is to the rules, in simulated time.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::database::Want;
+use crate::domain::{
+    Acquire, Body, Command, Context, Effects, Key, KeyId, KeyState, Need, Nonce, Now, ReplicaId, Stamp,
+    Tenant, Verdict, Version, Working,
+};
+
+/// A write whose fate is unknown, and what it would have answered.
+pub(super) struct Attempt {
+    pub(super) stamp: Stamp,
+    pub(super) verdicts: Vec<Verdict>,
+    pub(super) effects: Effects,
+}
+
+/// The commands that are under way.
+pub(super) struct Work {
+    pub(super) commands: Vec<Command>,
+    pub(super) attempts: Vec<Attempt>,
+    pub(super) need: Option<Need>,
+}
+
+/// A decided change on its way to the database.
+pub(super) struct Flight {
+    pub(super) work: Work,
+    pub(super) prev: Option<Stamp>,
+    pub(super) stamp: Stamp,
+    pub(super) working: Working,
+    pub(super) verdicts: Vec<Verdict>,
+}
+
+/// One acquire that waits here.
+#[derive(Debug, Clone)]
+pub(super) struct Local {
+    pub(super) version: Version,
+    pub(super) since: i64,
+}
+
+pub(super) enum Outcome {
+    Write(Box<Flight>),
+    Answered { state: KeyState, verdicts: Vec<Verdict>, work: Work },
+    Load(Work),
+}
+
+/// A process of the service.
+pub(super) struct Replica {
+    pub(super) id: ReplicaId,
+    /// Which of its lives: events for an earlier one are void.
+    pub(super) life: u64,
+    pub(super) alive: bool,
+    pub(super) paused_until: i64,
+    pub(super) memory: Option<KeyState>,
+    pub(super) inbox: VecDeque<Command>,
+    pub(super) loading: Option<Work>,
+    pub(super) flight: Option<Flight>,
+    pub(super) waiters: BTreeMap<i64, Local>,
+    pub(super) dead: BTreeSet<ReplicaId>,
+    pub(super) timer: Option<i64>,
+}
+
+impl Replica {
+    pub(super) fn new(id: ReplicaId) -> Self {
+        Self {
+            id,
+            life: 0,
+            alive: true,
+            paused_until: 0,
+            memory: None,
+            inbox: VecDeque::new(),
+            loading: None,
+            flight: None,
+            waiters: BTreeMap::new(),
+            dead: BTreeSet::new(),
+            timer: None,
+        }
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.loading.is_some() || self.flight.is_some()
+    }
+
+    /// Decides a work as the engine does.
+    pub(super) fn decide(
+        &mut self,
+        mut work: Work,
+        state: KeyState,
+        fresh: bool,
+        now: Now,
+        stamp: Stamp,
+    ) -> Outcome {
+        let ctx = Context { now, me: Some(self.id), dead: &self.dead, max_waiters_per_key: 100 };
+        let prev = state.stamp;
+        let mut working = Working::new(key(), state);
+        let mut verdicts = Vec::new();
+        let mut rest = Vec::new();
+        for index in 0..work.commands.len() {
+            match working.decide(&work.commands[index], &ctx) {
+                Ok(verdict) => verdicts.push(verdict),
+                Err(Need::NextBatch) => {
+                    rest = work.commands.split_off(index);
+                    break;
+                }
+                Err(need) => {
+                    assert!(need != Need::Membership, "this replica is a member");
+                    assert!(!fresh || work.need != Some(need), "asked again for what was loaded: {need:?}");
+                    work.need = Some(need);
+                    return Outcome::Load(work);
+                }
+            }
+        }
+        for command in rest.into_iter().rev() {
+            self.inbox.push_front(command);
+        }
+        if working.dirty {
+            Outcome::Write(Box::new(Flight { work, prev, stamp, working, verdicts }))
+        } else if fresh {
+            assert!(!working.has_children(), "what writes a child writes the row");
+            Outcome::Answered { state: working.state, verdicts, work }
+        } else {
+            Outcome::Load(work)
+        }
+    }
+
+    /// Remembers a state, as much of it as is remembered.
+    pub(super) fn remember(&mut self, mut state: KeyState, longest: usize) {
+        if let Body::Semaphore(semaphore) = &mut state.body {
+            if semaphore.permits.slots > semaphore.max_size {
+                return;
+            }
+            semaphore.permits.trim(longest);
+        }
+        state.queue.trim(longest);
+        self.memory = Some(state);
+    }
+}
+
+impl Work {
+    pub(super) fn new(commands: Vec<Command>) -> Self {
+        Self { commands, attempts: Vec::new(), need: None }
+    }
+
+    /// What has to be loaded; `bound` is what is loaded unless more is asked for.
+    pub(super) fn want(&self, bound: usize) -> Want {
+        let more = bound + self.commands.len();
+        let mut want = Want { heads: more, permits: more, ..Want::default() };
+        for command in &self.commands {
+            want.versions.extend(command.named_version());
+            match command {
+                Command::Bury { replica } => want.waiters_of = Some(*replica),
+                Command::Get(_) | Command::PutSemaphore { .. } | Command::DeleteSemaphore => want.busy = true,
+                _ => {}
+            }
+        }
+        match self.need {
+            Some(Need::Version(version)) => want.versions.push(version),
+            Some(Need::Heads(heads)) => want.heads = want.heads.max(heads),
+            Some(Need::Permits(permits)) => {
+                want.permits = want.permits.max(permits) * 2;
+                want.busy = true;
+            }
+            Some(Need::Membership | Need::NextBatch) | None => {}
+        }
+        want
+    }
+
+    /// The fate of these commands is unknown from now on.
+    pub(super) fn mark_retried(&mut self) {
+        for command in &mut self.commands {
+            if let Command::Acquire(Acquire { retried, .. }) = command {
+                *retried = true;
+            }
+        }
+    }
+
+    /// The grants that these commands may end by name.
+    pub(super) fn closing(&self) -> BTreeSet<Version> {
+        let mut closing = BTreeSet::new();
+        for command in &self.commands {
+            match command {
+                Command::Release(release) => drop(closing.insert(release.version)),
+                Command::GiveBack { version, .. } => drop(closing.insert(*version)),
+                Command::DeleteLock { version } => closing.extend(*version),
+                _ => {}
+            }
+        }
+        closing
+    }
+}
+
+pub(super) fn key() -> KeyId {
+    KeyId { tenant: Tenant::new("t").unwrap(), key: Key::new("k").unwrap() }
+}
+
+pub(super) fn nonce(request: i64) -> Nonce {
+    Nonce(request)
+}
