@@ -12,6 +12,10 @@ use clap::Parser;
 
 use crate::cli::{Cli, Command};
 
+/// Requests are many small allocations; the system's allocator took a fifth of their time.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     telemetry::log(&cli.log);

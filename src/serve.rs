@@ -45,12 +45,13 @@ pub(crate) async fn serve(database: DatabaseArgs, args: ServeArgs) -> Result<(),
 
     let listener = tokio::net::TcpListener::bind(args.listen).await?;
     tracing::info!(address = %listener.local_addr()?, "listening");
-    let grace = Duration::from_millis(args.shutdown_grace_ms);
+    // Half to answer those who wait and write what is being written, half for connections to end.
+    let grace = Duration::from_millis(args.shutdown_grace_ms) / 2;
     let stop = async move {
         if let Err(error) = shutdown::asked_to_stop().await {
             tracing::error!(error = &error as &dyn std::error::Error, "signals cannot be heard; stopping");
         }
-        engine.drain(grace / 2).await;
+        engine.drain(grace).await;
     };
     db_locks_api::serve(listener, router, stop, grace).await?;
     tracing::info!("stopped");

@@ -151,14 +151,14 @@ impl<F> Answering<F> {
         let id = self.id.take().unwrap_or(HeaderValue::from_static("-"));
         let took = self.began.elapsed();
         self.metrics.answered(self.route, &self.method, response.status(), took);
-        self.log(&response, &id, took.as_secs_f64() * 1_000.0);
+        self.log(&response, &id, took.as_millis());
         let headers = response.headers_mut();
         headers.insert(REQUEST_ID, id);
         headers.insert(header::CACHE_CONTROL, NO_STORE);
         response
     }
 
-    fn log(&self, response: &Response, id: &HeaderValue, duration_ms: f64) {
+    fn log(&self, response: &Response, id: &HeaderValue, duration_ms: u128) {
         let (request_id, method) = (id.to_str().unwrap_or_default(), &self.method);
         let (route, status) = (self.metrics.path(self.route), response.status().as_u16());
         match status {

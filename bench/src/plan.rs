@@ -10,9 +10,9 @@ use crate::settings::{Peer, Settings, Work};
 pub(crate) enum Database {
     /// A file in the service's own process.
     Sqlite,
-    /// A PostgreSQL server beside it.
+    /// A `PostgreSQL` server beside it.
     Postgres,
-    /// A MariaDB server beside it.
+    /// A `MariaDB` server beside it.
     Mariadb,
 }
 
@@ -33,9 +33,9 @@ pub(crate) enum Server {
     Etcd,
     /// One Redis.
     Redis,
-    /// A bare PostgreSQL.
+    /// A bare `PostgreSQL`.
     Postgres,
-    /// A bare MariaDB.
+    /// A bare `MariaDB`.
     Mariadb,
     /// The service on a database.
     Service {

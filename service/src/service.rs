@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use crate::{
     domain::{
-        Acquire, Command, Data, DataEdit, Heartbeat, Key, KeyId, Kind, LockView, Owner, Refusal, Release,
-        Reply, SemaphoreView, Tenant, Version,
+        Acquire, Command, DEFAULT_LEASE_MS, Data, DataEdit, Heartbeat, Key, KeyId, Kind, LockView, Owner,
+        Refusal, Release, Reply, SemaphoreView, Tenant, Version,
     },
     engine::{Attachment, Engine, EngineError},
     observe::{Operation, observed},
@@ -116,7 +116,7 @@ impl LockService {
         let acquire = Acquire {
             kind: request.kind,
             owner: request.owner,
-            lease_ms: request.lease_ms,
+            lease_ms: request.lease_ms.or_else(|| self.shorter_default(request.kind)),
             wait_ms: request.wait_ms,
             additional_wait_ms: request.additional_wait_ms,
             max_wait_ms: self.limits.max_wait_ms,
@@ -141,6 +141,12 @@ impl LockService {
             }
         };
         observed(Operation::Acquire, work).await
+    }
+
+    /// A lock's lease where none is asked for, if the configured maximum is below the default.
+    fn shorter_default(&self, kind: Kind) -> Option<i64> {
+        let max_lease_ms = self.limits.max_lease_ms;
+        (kind == Kind::Mutex && max_lease_ms < DEFAULT_LEASE_MS).then_some(max_lease_ms)
     }
 
     /// Renews a lease.

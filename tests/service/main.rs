@@ -1,6 +1,6 @@
 //! The service from outside: HTTP, several replicas, real databases, faults.
 //!
-//! The tests start what they need: SQLite files in a temporary folder, a PostgreSQL and a MariaDB of their own (or those
+//! The tests start what they need: `SQLite` files in a temporary folder, a `PostgreSQL` and a `MariaDB` of their own (or those
 //! of `TEST_POSTGRES_URL` and `TEST_MYSQL_URL`), and the program itself, once for the conformance cases of each database
 //! and as often as a test likes elsewhere. All of it ends with the test process, however that ends.
 #![expect(clippy::unwrap_used, reason = "in a test, what must not fail may end the test where it fails")]
@@ -9,4 +9,5 @@ mod conformance;
 mod faults;
 mod operating;
 mod replicas;
+mod store;
 mod support;

@@ -1,4 +1,4 @@
-//! PostgreSQL's advisory locks: they live as long as the session, in memory, and have neither leases nor tokens.
+//! `PostgreSQL`'s advisory locks: they live as long as the session, in memory, and have neither leases nor tokens.
 
 use std::net::SocketAddr;
 

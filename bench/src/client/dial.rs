@@ -1,8 +1,14 @@
 //! How to reach a peer.
 
 use super::{
-    Client, Failure, advisory::Advisory, etcd_gateway::EtcdGateway, etcd_grpc::EtcdGrpc, mariadb::Mariadb,
-    postgres::Postgres, redis::Redis, service::{Health, Service},
+    Client, Failure,
+    advisory::Advisory,
+    etcd_gateway::EtcdGateway,
+    etcd_grpc::EtcdGrpc,
+    mariadb::Mariadb,
+    postgres::Postgres,
+    redis::Redis,
+    service::{Health, Service},
 };
 use crate::{plan::Route, settings::Peer, site::Target};
 

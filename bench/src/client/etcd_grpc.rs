@@ -6,7 +6,10 @@
 use std::net::SocketAddr;
 
 use tonic::{
-    Request, client::Grpc, codegen::http::uri::PathAndQuery, transport::{Channel, Endpoint},
+    Request,
+    client::Grpc,
+    codegen::http::uri::PathAndQuery,
+    transport::{Channel, Endpoint},
 };
 use tonic_prost::ProstCodec;
 

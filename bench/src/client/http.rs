@@ -41,7 +41,12 @@ impl Http {
     }
 
     /// Sends a request that is not part of a measurement: a method, a path and a JSON body, which may be empty.
-    pub(crate) async fn call(&mut self, method: &str, path: &str, body: &str) -> Result<(u16, String), Failure> {
+    pub(crate) async fn call(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: &str,
+    ) -> Result<(u16, String), Failure> {
         let length = body.len();
         let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"

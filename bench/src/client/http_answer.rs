@@ -129,6 +129,8 @@ mod tests {
     fn what_is_no_http_is_refused() {
         let mut body = Vec::new();
         assert!(parse(b"-ERR unknown\r\n\r\n", &mut body).is_err());
-        assert!(parse(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc\r\n", &mut body).is_err());
+        assert!(
+            parse(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nabc\r\n", &mut body).is_err()
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Bare MariaDB: what somebody would write by hand who keeps one lock a row and speaks to the database directly.
+//! Bare `MariaDB`: what somebody would write by hand who keeps one lock a row and speaks to the database directly.
 
 use std::net::SocketAddr;
 

@@ -14,16 +14,23 @@ mod postgres;
 mod redis;
 mod service;
 
+use self::{
+    advisory::Advisory,
+    etcd_gateway::EtcdGateway,
+    etcd_grpc::EtcdGrpc,
+    mariadb::Mariadb,
+    postgres::Postgres,
+    redis::Redis,
+    service::{Health, Service},
+};
 pub(crate) use self::{
     dial::{Ask, Dialer},
     failure::{Failure, Failures},
     http::Http,
-    postgres::{Session, SCHEMA as POSTGRES_SCHEMA},
     mariadb::{SCHEMA as MARIADB_SCHEMA, connect as connect_mariadb},
-};
-use self::{
-    advisory::Advisory, etcd_gateway::EtcdGateway, etcd_grpc::EtcdGrpc, mariadb::Mariadb, postgres::Postgres,
-    redis::Redis, service::{Health, Service},
+    postgres::{
+        ACQUIRE as POSTGRES_ACQUIRE, RELEASE as POSTGRES_RELEASE, SCHEMA as POSTGRES_SCHEMA, Session,
+    },
 };
 
 /// What an acquire brought, and what release and heartbeat have to present.
@@ -49,11 +56,11 @@ pub(crate) enum Client {
     EtcdGrpc(EtcdGrpc),
     /// Redis.
     Redis(Redis),
-    /// Statements on PostgreSQL.
+    /// Statements on `PostgreSQL`.
     Postgres(Box<Postgres>),
-    /// Advisory locks of PostgreSQL.
+    /// Advisory locks of `PostgreSQL`.
     Advisory(Box<Advisory>),
-    /// Statements on MariaDB.
+    /// Statements on `MariaDB`.
     Mariadb(Box<Mariadb>),
 }
 

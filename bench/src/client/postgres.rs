@@ -1,4 +1,4 @@
-//! Bare PostgreSQL: what somebody would write by hand who keeps one lock a row and speaks to the database directly.
+//! Bare `PostgreSQL`: what somebody would write by hand who keeps one lock a row and speaks to the database directly.
 
 use std::{
     future::poll_fn,
@@ -120,7 +120,7 @@ pub(crate) struct Postgres {
     acquire: Statement,
     release: Statement,
     heartbeat: Statement,
-    /// PostgreSQL multiplies intervals by double precision.
+    /// `PostgreSQL` multiplies intervals by double precision.
     lease_ms: f64,
 }
 

@@ -12,7 +12,8 @@ use super::{Ask, Failure, Grant};
 use crate::number::unique;
 
 /// Deletes the key where its value is the one that is given.
-const RELEASE: &str = r#"if redis.call("get",KEYS[1]) == ARGV[1] then return redis.call("del",KEYS[1]) else return 0 end"#;
+const RELEASE: &str =
+    r#"if redis.call("get",KEYS[1]) == ARGV[1] then return redis.call("del",KEYS[1]) else return 0 end"#;
 
 /// Sets the key's expiry anew where its value is the one that is given.
 const HEARTBEAT: &str = r#"if redis.call("get",KEYS[1]) == ARGV[1] then return redis.call("pexpire",KEYS[1],ARGV[2]) else return 0 end"#;

@@ -4,7 +4,7 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 /// A kind of work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Work {
     /// (a) acquire and release on distinct keys.
@@ -41,16 +41,16 @@ impl Work {
 }
 
 /// Whom to measure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Peer {
-    /// The service on SQLite.
+    /// The service on `SQLite`.
     #[value(name = "db-locks-sqlite")]
     ServiceSqlite,
-    /// The service on PostgreSQL.
+    /// The service on `PostgreSQL`.
     #[value(name = "db-locks-postgres")]
     ServicePostgres,
-    /// The service on MariaDB.
+    /// The service on `MariaDB`.
     #[value(name = "db-locks-mariadb")]
     ServiceMariadb,
     /// The service's `/health`: the ceiling of HTTP here.
@@ -61,13 +61,13 @@ pub(crate) enum Peer {
     EtcdGrpc,
     /// Redis in its own protocol.
     Redis,
-    /// Bare PostgreSQL: single-key statements on prepared connections.
+    /// Bare `PostgreSQL`: single-key statements on prepared connections.
     Postgres,
     /// The same statements, driven by `pgbench`.
     Pgbench,
-    /// PostgreSQL's advisory locks.
+    /// `PostgreSQL`'s advisory locks.
     PostgresAdvisory,
-    /// Bare MariaDB: single-key statements on prepared connections.
+    /// Bare `MariaDB`: single-key statements on prepared connections.
     Mariadb,
 }
 

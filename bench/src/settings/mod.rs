@@ -74,9 +74,11 @@ impl Settings {
         Ok(Self {
             work: args.work.unwrap_or_else(Work::all),
             peers: args.peers.unwrap_or_else(Peer::all),
-            connections: args
-                .connections
-                .unwrap_or(if quick { vec![1, 32] } else { vec![1, 8, 32, 128, 512] }),
+            connections: args.connections.unwrap_or(if quick {
+                vec![1, 32]
+            } else {
+                vec![1, 8, 32, 128, 512]
+            }),
             waiters: args.waiters.unwrap_or(if quick { vec![2, 16] } else { vec![2, 64, 256] }),
             window: Duration::from_secs_f64(args.seconds.unwrap_or(if quick { 1.0 } else { 5.0 })),
             warm_up: Duration::from_millis(if quick { 300 } else { 1_000 }),

@@ -12,11 +12,11 @@ pub(super) enum Engine {
     Etcd(Etcd),
     /// Redis.
     Redis(Redis),
-    /// PostgreSQL, with a table of bare locks where no service runs on it.
+    /// `PostgreSQL`, with a table of bare locks where no service runs on it.
     Postgres(Postgres),
-    /// MariaDB, likewise.
+    /// `MariaDB`, likewise.
     Mariadb(Mariadb),
-    /// A SQLite file.
+    /// A `SQLite` file.
     Sqlite(Sqlite),
 }
 

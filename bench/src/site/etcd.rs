@@ -1,6 +1,11 @@
 //! One etcd, as Debian configures it but for its folder and its ports.
 
-use std::{fs, net::SocketAddr, path::{Path, PathBuf}, sync::Arc};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::Context;
 use rustix::process::Signal;
@@ -50,5 +55,7 @@ async fn is_healthy(address: SocketAddr) -> bool {
     let Ok(mut http) = Http::connect(address).await else {
         return false;
     };
-    http.call("GET", "/health", "").await.is_ok_and(|(status, body)| status == 200 && body.contains("\"true\""))
+    http.call("GET", "/health", "")
+        .await
+        .is_ok_and(|(status, body)| status == 200 && body.contains("\"true\""))
 }

@@ -1,12 +1,21 @@
-//! A MariaDB server with its default, durable settings.
+//! A `MariaDB` server with its default, durable settings.
 
-use std::{fs, net::SocketAddr, os::unix::fs::chown, path::{Path, PathBuf}, sync::Arc};
+use std::{
+    fs,
+    net::SocketAddr,
+    os::unix::fs::chown,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::Context;
 use mysql_async::prelude::Queryable;
 use rustix::process::Signal;
 
-use super::{Launch, Process, Programs, process::{User, free_address}};
+use super::{
+    Launch, Process, Programs,
+    process::{User, free_address},
+};
 use crate::client::{MARIADB_SCHEMA, connect_mariadb};
 
 /// A server whose files are kept between its starts.
@@ -104,7 +113,7 @@ impl Mariadb {
         connection.disconnect().await.context("disconnect")
     }
 
-    /// How many statements clients have sent, this question not counted.
+    /// How many statements clients have sent, those of this question among them.
     pub(super) async fn questions(&self) -> anyhow::Result<u64> {
         let mut connection = connect_mariadb(self.address, None).await?;
         let row: Option<(String, u64)> =

@@ -20,14 +20,14 @@ use std::{
 
 use anyhow::Context;
 
+use self::{
+    database::Engine,
+    process::{Launch, Process},
+};
 pub(crate) use self::{
     machine::Machine,
     programs::Programs,
     usage::{Memory, Usage},
-};
-use self::{
-    database::Engine,
-    process::{Launch, Process},
 };
 use crate::plan::{Server, Stand};
 
@@ -36,8 +36,6 @@ use crate::plan::{Server, Stand};
 pub(crate) struct Target {
     /// What is measured: the replicas of the service, or the one server.
     pub(crate) front: Vec<SocketAddr>,
-    /// The database server behind the service, if it has one.
-    pub(crate) database: Option<SocketAddr>,
 }
 
 impl Target {
@@ -84,9 +82,9 @@ impl Site {
                     self.replicas.push(process);
                     front.push(address);
                 }
-                Target { front, database: address }
+                Target { front }
             }
-            _ => Target { front: address.into_iter().collect(), database: None },
+            _ => Target { front: address.into_iter().collect() },
         };
         if clean {
             self.is_full = false;

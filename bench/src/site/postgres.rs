@@ -1,11 +1,20 @@
-//! A PostgreSQL server with its default, durable settings.
+//! A `PostgreSQL` server with its default, durable settings.
 
-use std::{fs, net::SocketAddr, os::unix::fs::chown, path::{Path, PathBuf}, sync::Arc};
+use std::{
+    fs,
+    net::SocketAddr,
+    os::unix::fs::chown,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::Context;
 use rustix::process::Signal;
 
-use super::{Launch, Process, Programs, process::{User, free_address}};
+use super::{
+    Launch, Process, Programs,
+    process::{User, free_address},
+};
 use crate::client::{POSTGRES_SCHEMA, Session};
 
 /// A server whose files are kept between its starts.

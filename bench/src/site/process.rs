@@ -45,7 +45,8 @@ impl Launch {
             None => Command::new(program),
         };
         // A group of its own: Ctrl-C reaches this program only, which ends the servers in their order.
-        command.process_group(0).stdin(Stdio::null());
+        // The folder is one that every user may enter.
+        command.process_group(0).stdin(Stdio::null()).current_dir("/");
         Self { command, name }
     }
 

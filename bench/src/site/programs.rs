@@ -17,14 +17,14 @@ pub(crate) struct Programs {
     pub(super) service: PathBuf,
     pub(super) etcd: Option<PathBuf>,
     pub(super) redis: Option<PathBuf>,
-    /// The folder of PostgreSQL's newest version.
+    /// The folder of `PostgreSQL`'s newest version.
     pub(super) postgres: Option<PathBuf>,
     pub(super) mariadb: Option<PathBuf>,
     pub(super) mariadb_install: Option<PathBuf>,
     pub(super) setpriv: Option<PathBuf>,
-    /// Whom PostgreSQL runs as: `postgres` where this program is root, else whoever runs it.
+    /// Whom `PostgreSQL` runs as: `postgres` where this program is root, else whoever runs it.
     pub(super) postgres_user: Option<User>,
-    /// Whom MariaDB runs as.
+    /// Whom `MariaDB` runs as.
     pub(super) mariadb_user: Option<User>,
 }
 
@@ -49,7 +49,9 @@ impl Programs {
     /// What a stand needs and is not there, with what brings it.
     pub(crate) fn missing(&self, server: Server) -> Option<String> {
         let database = match server {
-            Server::Postgres | Server::Service { database: Database::Postgres, .. } => Some(Database::Postgres),
+            Server::Postgres | Server::Service { database: Database::Postgres, .. } => {
+                Some(Database::Postgres)
+            }
             Server::Mariadb | Server::Service { database: Database::Mariadb, .. } => Some(Database::Mariadb),
             _ => None,
         };
@@ -103,7 +105,7 @@ fn is_executable(program: &Path) -> bool {
     fs::metadata(program).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }
 
-/// The programs of the newest PostgreSQL that Debian's packages have installed.
+/// The programs of the newest `PostgreSQL` that Debian's packages have installed.
 fn newest_postgres() -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").ok()?.flatten();
     let version = |folder: &PathBuf| folder.file_name()?.to_str()?.parse::<u32>().ok();

@@ -1,10 +1,18 @@
 //! One Redis that writes each command to its disk before it answers.
 
-use std::{fs, net::SocketAddr, path::{Path, PathBuf}, sync::Arc};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::Context;
 use rustix::process::Signal;
-use tokio::{io::{AsyncReadExt, AsyncWriteExt}, net::TcpStream};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use super::{Launch, Process, Programs, process::free_address};
 

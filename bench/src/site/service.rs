@@ -1,6 +1,9 @@
 //! One process of the service.
 
-use std::{net::SocketAddr, path::{Path, PathBuf}};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use rustix::process::Signal;
 

@@ -1,6 +1,9 @@
-//! A SQLite file, which the service opens in its own process.
+//! A `SQLite` file, which the service opens in its own process.
 
-use std::{fs, path::{Path, PathBuf}};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context;
 

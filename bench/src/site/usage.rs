@@ -55,9 +55,8 @@ impl Memory {
     pub(super) fn now(service: &[u32], engine: Option<u32>) -> Self {
         let processes = Process::all();
         let service_bytes = service.iter().map(|&id| kibibytes(id, "status", "VmRSS:")).sum::<u64>();
-        let engine_bytes = engine.map_or(0, |root| {
-            tree(&processes, root).map(|process| proportional(process.id)).sum::<u64>()
-        });
+        let engine_bytes = engine
+            .map_or(0, |root| tree(&processes, root).map(|process| proportional(process.id)).sum::<u64>());
         Self { service: service_bytes * 1_024, all: (service_bytes + engine_bytes) * 1_024 }
     }
 }
@@ -103,7 +102,8 @@ fn tree(processes: &[Process], root: u32) -> impl Iterator<Item = Process> {
 fn own_seconds() -> f64 {
     let line = fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields = line.rsplit_once(')').map(|(_, fields)| fields).unwrap_or_default();
-    let ticks = fields.split_ascii_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok());
+    let ticks =
+        fields.split_ascii_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok());
     float(ticks.sum::<u64>()) / float(rustix::param::clock_ticks_per_second())
 }
 

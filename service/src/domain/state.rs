@@ -2,6 +2,9 @@
 
 use super::{Data, EndedVersions, Grant, Now, Permits, Queue, Stamp, Timestamp, Token};
 
+/// The pause before the next look where the view does not tell when something happens, in milliseconds.
+const LOOK_AGAIN_MS: i64 = 50;
+
 /// A mutex: its data, and the grant that has it or had it last.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Mutex {
@@ -80,6 +83,8 @@ impl KeyState {
             }
             Body::Semaphore(semaphore) => semaphore.permits.next_end(now),
         };
+        // Which unknown permit ends next cannot be told once the known ones have ended: look again soon, not at once.
+        let lease = lease.map(|end| if now.is_past(end) { now.at_most.plus_ms(LOOK_AGAIN_MS) } else { end });
         let places = self.queue.head.iter().filter_map(|waiter| match waiter.place {
             super::Place::Attached { offered_until, .. } => offered_until,
             super::Place::Detached { until } => Some(until),

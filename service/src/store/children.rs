@@ -12,7 +12,7 @@ use crate::domain::{Body, Data, Permit, Place, Waiter};
 /// The rows that won writes bring.
 #[derive(Debug, Default)]
 pub(super) struct Children {
-    /// `[tenant, key, seq]` of waiters that go.
+    /// `[tenant, key, seq, stamp]` of waiters that go. The stamp, last in each row, is the one of the write that brings it.
     pub(super) gone: JsonRows,
     /// Waiters that come or change, as in `WAITERS_PUT`.
     pub(super) standing: JsonRows,
@@ -33,19 +33,19 @@ impl Children {
     }
 
     fn add(&mut self, write: &Write) {
-        let working = &write.working;
+        let (working, stamp) = (&write.working, Some(write.stamp.0));
         let (tenant, key) = (working.id.tenant.as_str(), working.id.key.as_str());
         for (seq, waiter) in &working.waiters {
             match waiter {
-                None => self.gone.row().text(tenant).text(key).number(*seq).end(),
-                Some(waiter) => put_waiter(self.standing.row().text(tenant).text(key), waiter),
+                None => self.gone.row().text(tenant).text(key).number(*seq).uuid(stamp).end(),
+                Some(waiter) => put_waiter(self.standing.row().text(tenant).text(key), waiter, stamp),
             }
         }
         if let Body::Semaphore(semaphore) = &working.state.body {
             let changed =
                 semaphore.permits.known.iter().filter(|permit| working.permits.contains(&permit.slot));
             for permit in changed {
-                put_permit(self.permits.row().text(tenant).text(key), permit);
+                put_permit(self.permits.row().text(tenant).text(key), permit, stamp);
             }
         }
         for replica in &working.effects.nudged {
@@ -56,7 +56,7 @@ impl Children {
     }
 }
 
-fn put_waiter(row: JsonRow<'_>, waiter: &Waiter) {
+fn put_waiter(row: JsonRow<'_>, waiter: &Waiter, stamp: Option<Uuid>) {
     let (replica, nonce, offered, detached) = match waiter.place {
         Place::Attached { replica, nonce, offered_until } => {
             (Some(replica.0), Some(nonce.0), offered_until.map(|until| until.0), None)
@@ -75,10 +75,11 @@ fn put_waiter(row: JsonRow<'_>, waiter: &Waiter) {
         .maybe_number(nonce)
         .maybe_number(offered)
         .maybe_number(detached)
+        .uuid(stamp)
         .end();
 }
 
-fn put_permit(row: JsonRow<'_>, permit: &Permit) {
+fn put_permit(row: JsonRow<'_>, permit: &Permit, stamp: Option<Uuid>) {
     let grant = &permit.grant;
     row.number(i64::from(permit.slot))
         .uuid(Some(grant.version.0))
@@ -92,6 +93,7 @@ fn put_permit(row: JsonRow<'_>, permit: &Permit) {
         .number(grant.nonce.0)
         .maybe_text(permit.data.as_ref().map(Data::as_str))
         .number(permit.updated_at.0)
+        .uuid(stamp)
         .end();
 }
 

@@ -84,6 +84,8 @@ fn classify_code(code: Option<&str>, message: &str) -> Kind {
         "1213" | "1205" | "1020" => Kind::Transient,
         // SQLITE_BUSY and SQLITE_LOCKED with their extended forms.
         "5" | "6" | "261" | "262" | "517" | "773" => Kind::Transient,
+        // A script that was given up half-way left its transaction open; it has been rolled back by now.
+        "1" if message.contains("within a transaction") => Kind::Transient,
         // SQLITE_IOERR, SQLITE_FULL: the file system does not do its part.
         "10" | "13" => Kind::Unreachable,
         _ => Kind::Rejected,

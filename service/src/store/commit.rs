@@ -42,6 +42,22 @@ impl Won {
         Ok(())
     }
 
+    /// SQLite's summary: one row, the stamps as hex digits with their tokens.
+    fn read_summary(&mut self, rows: &[QueryResult]) -> Result<(), DbErr> {
+        let Some(row) = rows.first() else { return Ok(()) };
+        self.told = Some(Timestamp(row.try_get_by_index(1)?));
+        let summary: Option<String> = row.try_get_by_index(0)?;
+        for entry in summary.iter().flat_map(|summary| summary.split(' ')) {
+            let parts = entry
+                .split_once(':')
+                .and_then(|(stamp, token)| Some((Uuid::try_parse(stamp).ok()?, token.parse().ok()?)));
+            if let Some((stamp, token)) = parts {
+                self.tokens.insert(stamp, Token(token));
+            }
+        }
+        Ok(())
+    }
+
     fn has(&self, write: &Write) -> bool {
         self.tokens.contains_key(&write.stamp.0)
     }
@@ -59,6 +75,9 @@ impl SqlStore {
                 .iter()
                 .any(|write| write.working.has_children() || !write.working.effects.nudged.is_empty());
             let clears = writes.iter().any(|write| write.working.clear_permits);
+            if self.sql.dialect == Dialect::Sqlite && !clears {
+                return self.commit_script(writes, with_children).await;
+            }
             if !with_children {
                 let won = self.upsert(self.writer(), writes).await?;
                 let told = self.told(&won, self.writer()).await?;
@@ -113,6 +132,35 @@ impl SqlStore {
         let options =
             TransactionOptions { sqlite_transaction_mode: immediate, ..TransactionOptions::default() };
         self.writer().begin_with_options(options).await
+    }
+
+    /// A whole commit of SQLite in one piece.
+    async fn commit_script(&self, writes: &[Write], with_children: bool) -> Result<Committed, DbErr> {
+        let rows: Vec<_> = writes.iter().map(LockRow::of).collect();
+        let index = sqlite_size(rows.len());
+        let keys = keys_of(&rows);
+        let mut values = parameters::values(rows, SQLITE_SIZES[index]);
+        let (plain, full) = &self.sql.scripts[index];
+        let script = if with_children {
+            let children = Children::of(writes.iter());
+            let parts = [children.gone, children.standing, children.permits];
+            values.extend(parts.map(|part| Value::from(part.into_text())));
+            full
+        } else {
+            plain
+        };
+        values.push(keys);
+        let mut won = Won::default();
+        match self.query(self.writer(), &self.commit, script, values).await {
+            Ok(rows) => won.read_summary(&rows)?,
+            Err(error) => {
+                // The script may have stopped inside its transaction. Where it has not, there is nothing to roll back.
+                let _ = self.execute(self.writer(), &self.commit, "ROLLBACK", []).await;
+                return Err(error);
+            }
+        }
+        let told = won.told.unwrap_or_default();
+        Ok(won.committed(writes, told))
     }
 
     async fn upsert_with_children(&self, sql: &str, writes: &[Write]) -> Result<Committed, DbErr> {
@@ -170,11 +218,12 @@ impl SqlStore {
                 won.read(&self.query(db, &self.commit, &self.sql.upsert[0], values).await?)?;
             }
             Dialect::Sqlite => {
-                let sizes = SQLITE_SIZES.iter().zip(&self.sql.upsert);
-                let fitting = sizes.clone().find(|(size, _)| **size >= rows.len()).or(sizes.last());
-                let (size, sql) = fitting.unwrap_or((&1, &self.sql.upsert[0]));
-                let values = parameters::values(rows, *size);
-                won.read(&self.query(db, &self.commit, sql, values).await?)?;
+                let index = sqlite_size(rows.len());
+                let keys = keys_of(&rows);
+                let values = parameters::values(rows, SQLITE_SIZES[index]);
+                self.execute(db, &self.commit, &self.sql.upsert[index], values).await?;
+                let read_back = self.sql.read_back.as_deref().unwrap_or_default();
+                won.read_summary(&self.query(db, &self.commit, read_back, [keys]).await?)?;
             }
             Dialect::MariaDb => {
                 let values = [Value::from(parameters::json(&rows))];
@@ -183,13 +232,8 @@ impl SqlStore {
             Dialect::MySql => {
                 let values = [Value::from(parameters::json(&rows))];
                 self.execute(db, &self.commit, &self.sql.upsert[0], values).await?;
-                let mut keys = JsonRows::default();
-                for row in &rows {
-                    keys.row().text(row.tenant).text(row.key).end();
-                }
                 let read_back = self.sql.read_back.as_deref().unwrap_or_default();
-                let values = [Value::from(keys.into_text())];
-                won.read(&self.query(db, &self.commit, read_back, values).await?)?;
+                won.read(&self.query(db, &self.commit, read_back, [keys_of(&rows)]).await?)?;
             }
         }
         Ok(won)
@@ -207,4 +251,18 @@ impl SqlStore {
         let rows = self.query(db, &self.load, &self.sql.now, []).await?;
         rows.first().map_or(Ok(Timestamp::default()), |row| row.try_get_by_index(0).map(Timestamp))
     }
+}
+
+/// Which of [`SQLITE_SIZES`] so many rows go into.
+fn sqlite_size(rows: usize) -> usize {
+    SQLITE_SIZES.iter().position(|size| *size >= rows).unwrap_or(SQLITE_SIZES.len() - 1)
+}
+
+/// The keys of these rows as one JSON text.
+fn keys_of(rows: &[LockRow<'_>]) -> Value {
+    let mut keys = JsonRows::default();
+    for row in rows {
+        keys.row().text(row.tenant).text(row.key).end();
+    }
+    Value::from(keys.into_text())
 }

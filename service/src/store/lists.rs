@@ -10,12 +10,9 @@ use super::{
     sql_store::SqlStore,
 };
 use crate::domain::{
-    Data, Grant, HeldView, Key, KeyId, LockView, Nonce, Now, Owner, Permit, SemaphoreView, Tenant, Timestamp,
-    Token, Version,
+    DEFAULT_LEASE_MS, Data, Grant, HeldView, Key, KeyId, LockView, Nonce, Now, Owner, Permit, SemaphoreView,
+    Tenant, Timestamp, Token, Version,
 };
-
-/// A lock's lease where none was ever granted, in milliseconds.
-const DEFAULT_LEASE_MS: i64 = 15_000;
 
 impl SqlStore {
     pub(super) async fn page_of_locks(

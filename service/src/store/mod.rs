@@ -27,6 +27,7 @@ use async_trait::async_trait;
 pub use connect::{DatabaseOptions, UrlError};
 pub use error::StoreError;
 pub use migrate::{MigrationStatus, migrate_down, migrate_redo, migrate_status, migrate_up};
+pub use sql::hot_statements;
 pub use sql_store::connect;
 
 use crate::domain::{

@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use super::on_every_database;
 use crate::support::Client;
 
 on_every_database![with_client:

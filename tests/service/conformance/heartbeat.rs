@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::on_every_database;
 use crate::support::{Client, random_version, time::epoch_ms};
 
 on_every_database![with_client:

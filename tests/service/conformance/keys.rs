@@ -2,8 +2,7 @@
 
 use serde_json::json;
 
-use super::on_every_database;
-use crate::support::{Client, wire};
+use crate::support::{Client, names::segment, wire};
 
 on_every_database![with_client:
     keys_are_compared_byte_for_byte,
@@ -13,21 +12,6 @@ on_every_database![with_client:
     keys_that_cannot_be_are_refused,
     keys_of_semaphores_follow_the_same_rules,
 ];
-
-/// A key as one path segment.
-fn segment(key: &str) -> String {
-    key.bytes()
-        .map(
-            |byte| {
-                if byte.is_ascii_alphanumeric() {
-                    char::from(byte).to_string()
-                } else {
-                    format!("%{byte:02X}")
-                }
-            },
-        )
-        .collect()
-}
 
 /// Guards invariant 10: what a database's collation would fold stays apart.
 async fn keys_are_compared_byte_for_byte(svc: Client) {

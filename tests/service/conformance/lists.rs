@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::on_every_database;
-use crate::support::{Answer, Client};
+use crate::support::{Answer, Client, names::segment};
 
 on_every_database![with_client:
     locks_are_listed_in_byte_order_page_by_page,
@@ -41,7 +40,7 @@ async fn all_pages(svc: &Client, path: &str) -> Vec<Vec<String>> {
 
 async fn create(svc: &Client, keys: &[&str]) {
     for key in keys {
-        let path = key.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+        let path = segment(key);
         svc.put(&format!("/locks/{path}"), json!({})).await.expect(201);
     }
 }

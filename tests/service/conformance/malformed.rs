@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::on_every_database;
 use crate::support::{Client, wire};
 
 on_every_database![with_client:

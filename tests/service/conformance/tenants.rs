@@ -3,7 +3,6 @@
 use reqwest::Method;
 use serde_json::json;
 
-use super::on_every_database;
 use crate::support::{Client, random_text, wire};
 
 on_every_database![with_client:

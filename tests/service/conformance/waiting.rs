@@ -7,7 +7,6 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::on_every_database;
 use crate::support::{Client, time::epoch_ms};
 
 on_every_database![with_client:

@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use super::on_every_database;
 use crate::support::{
     Client, random_version,
     wire::{Call, the_one_that_stands},
@@ -43,11 +42,11 @@ async fn who_hangs_up_leaves_the_queue(svc: Client) {
 
 /// Guards invariants 6 and 7: the lock goes to the next one, or is free.
 async fn the_head_that_hung_up_is_not_granted(svc: Client) {
-    let held = svc.hold("k").await;
+    let holder = svc.hold("k").await;
     let (head, next) = (call(&svc, &waits(), 1).await, call(&svc, &waits(), 2).await);
     head.hang_up();
     svc.until_waiters("/locks/k", 1).await;
-    svc.release("k", &held.version).await.unheld(200);
+    svc.release("k", &holder.version).await.unheld(200);
     let grant = next.answer().await.grant();
     let only = call(&svc, &waits(), 1).await;
     only.hang_up();

@@ -2,7 +2,6 @@
 
 use serde_json::json;
 
-use super::on_every_database;
 use crate::support::{Client, random_version};
 
 on_every_database![with_client:

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{on_every_server, proxy::Proxy};
+use super::proxy::Proxy;
 use crate::support::{Client, Database, SOON, Service, eventually};
 
 on_every_server![

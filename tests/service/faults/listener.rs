@@ -20,11 +20,10 @@ async fn hand_overs_go_on(database: Database) {
     for round in 1..=12 {
         let ask = json!({"wait_ms": 30_000, "lease_duration_ms": 60_000});
         let waiting = fleet.at(round).queue_up("k", ask, 1).await;
-        let (released, terminated) = tokio::join!(
-            fleet.at(round + 1).release("k", &held.version),
-            terminate_listeners(&fleet.database)
-        );
-        released.unheld(200);
+        let elsewhere = fleet.at(round + 1);
+        let (answer, terminated) =
+            tokio::join!(elsewhere.release("k", &held.version), terminate_listeners(&fleet.database));
+        answer.unheld(200);
         cut += terminated;
         let next = waiting.await.unwrap().grant();
         assert!(next.token > held.token);

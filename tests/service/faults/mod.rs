@@ -1,6 +1,6 @@
 //! The way to the database fails: cut, refused, answers lost after the statement was carried out.
 
-/// Makes a test of each case and database server: SQLite has no way that could fail.
+/// Makes a test of each case and database server: `SQLite` has no way that could fail.
 macro_rules! on_every_server {
     ($($case:ident),+ $(,)?) => {
         mod postgres {
@@ -15,9 +15,9 @@ macro_rules! on_every_server {
         }
     };
 }
-use on_every_server;
 
 mod away;
+mod killed;
 mod listener;
 mod proxy;
 mod storm;

@@ -55,16 +55,7 @@ impl Proxy {
             generation: proxy.generation.subscribe(),
             cuts: proxy.cuts.clone(),
         };
-        tokio::spawn(async move {
-            let mut generation = way.generation.clone();
-            loop {
-                // The proxy is gone when nobody can change its generation any more.
-                tokio::select! {
-                    accepted = listener.accept() => drop(tokio::spawn(way.clone().serve(accepted.unwrap().0))),
-                    Err(_) = async { loop { generation.changed().await?; } Ok::<(), watch::error::RecvError>(()) } => return,
-                }
-            }
-        });
+        tokio::spawn(way.accept(listener));
         proxy
     }
 
@@ -123,6 +114,17 @@ enum Fate {
 }
 
 impl Way {
+    async fn accept(self, listener: TcpListener) {
+        let mut generation = self.generation.clone();
+        loop {
+            tokio::select! {
+                accepted = listener.accept() => drop(tokio::spawn(self.clone().serve(accepted.unwrap().0))),
+                // The proxy is gone when nobody can change its generation any more.
+                Err(_) = generation.changed() => return,
+            }
+        }
+    }
+
     async fn serve(mut self, client: TcpStream) {
         if self.plan.lock().unwrap().refuse {
             return;

@@ -11,12 +11,12 @@ use std::{
 use rand::Rng;
 use serde_json::json;
 
-use super::{on_every_server, proxy::Proxy};
+use super::proxy::Proxy;
 use crate::support::{Answer, Client, Database, SOON, Service, eventually, random_version};
 
 on_every_server![retries_through_a_storm_of_cuts_grant_nothing_twice];
 
-const FOR: Duration = Duration::from_secs(6);
+const FOR: Duration = Duration::from_secs(5);
 const CALLERS: usize = 6;
 
 #[derive(Default)]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{on_every_server, proxy::Proxy};
+use super::proxy::Proxy;
 use crate::support::{Answer, Client, Database, SOON, Service, eventually, random_text, random_version};
 
 on_every_server![
@@ -14,7 +14,7 @@ on_every_server![
 ];
 
 /// Every place of a transaction at which it can break: which message after the first that names the key, and whether
-/// the database got it.
+/// the database got it. The first always comes; how many follow depends on the dialect.
 const BREAKS: [(u32, bool); 8] =
     [(0, true), (0, false), (1, true), (1, false), (2, true), (2, false), (3, true), (3, false)];
 
@@ -35,17 +35,12 @@ impl Setting {
     async fn broken_post(&self, at: (u32, bool), key: &str, action: &str, body: &Value) -> Answer {
         self.proxy.arm(key, at.0, at.1);
         let answer = self.svc.post(&format!("/locks/{key}/{action}"), body.clone()).await;
-        self.proxy.disarm();
+        let cut = self.proxy.disarm();
+        assert!(cut || at.0 > 0, "no statement named {key}");
         if answer.status == 503 {
             answer.unavailable();
         }
         answer
-    }
-
-    /// At least half of the breaks must have happened, or the test has seen nothing.
-    fn check_cuts(&self) {
-        let cuts = self.proxy.cuts();
-        assert!(cuts >= 4, "only {cuts} connections were cut");
     }
 }
 
@@ -83,7 +78,6 @@ async fn an_acquire_of_unknown_fate_is_one_grant_or_none(database: Database) {
         }
         svc.until_free_or_absent(&key).await;
     }
-    setting.check_cuts();
 }
 
 /// Guards invariant 7: a grant that nobody was told of is given back, not left until its lease ends.
@@ -102,7 +96,6 @@ async fn an_acquire_whose_version_the_service_made_leaves_nobody_holding(databas
         }
         setting.svc.until_free_or_absent(&key).await;
     }
-    setting.check_cuts();
 }
 
 /// Guards invariants 3 and 9.
@@ -121,7 +114,6 @@ async fn a_release_of_unknown_fate_can_be_sent_again(database: Database) {
         assert_eq!(again.unheld(200)["data"], "done", "{at:?}");
         assert!(setting.svc.hold(&key).await.token > grant.token);
     }
-    setting.check_cuts();
 }
 
 /// Guards invariants 3 and 4.
@@ -142,7 +134,6 @@ async fn a_heartbeat_of_unknown_fate_acts_on_its_grant_or_on_nothing(database: D
             assert_eq!(shown.body["expires_at"], answer.grant().body["expires_at"], "{at:?}");
         }
     }
-    setting.check_cuts();
 }
 
 /// Guards invariants 6 and 9: the release and the grant are one commit, and both are told as they happened.
@@ -162,5 +153,4 @@ async fn a_hand_over_of_unknown_fate_reaches_the_one_who_waits(database: Databas
         assert!(again.status == 200 || again.status == 409, "{at:?}: {}", again.text);
         assert_eq!(svc.lock(&key).await.grant().version, grant.version, "{at:?}");
     }
-    setting.check_cuts();
 }

@@ -55,7 +55,7 @@ async fn what_cannot_be_is_refused_at_start() {
     assert!(!unknown_scheme.status.success());
     let unknown_flag = run_program(NOWHERE, &["--no-such-flag"]).await;
     assert!(!unknown_flag.status.success());
-    let no_file = run_program("sqlite://no/such/folder/locks.sqlite", &[]).await;
+    let no_file = run_program("sqlite:///dev/null/locks.sqlite", &[]).await;
     assert!(!no_file.status.success());
     for output in [unknown_scheme, unknown_flag, no_file] {
         let said = String::from_utf8(output.stderr).unwrap();

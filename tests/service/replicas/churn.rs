@@ -16,7 +16,7 @@ on_every_database![with_database:
 ];
 
 const KEYS: usize = 4;
-const FOR: Duration = Duration::from_secs(6);
+const FOR: Duration = Duration::from_secs(5);
 
 /// The traces of deleted keys go as soon as they may.
 const SWEEPING: [(&str, &str); 3] = [

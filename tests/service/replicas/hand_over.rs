@@ -14,6 +14,9 @@ on_every_database![with_database:
     growing_at_one_replica_grants_at_another,
 ];
 
+/// A replica that has to ask for its grants does so many times a second; the rest is for a slow machine.
+const AT_ONCE: Duration = Duration::from_millis(500);
+
 /// Guards invariant 6 across replicas.
 async fn a_release_at_one_replica_grants_at_another(database: Database) {
     let fleet = Fleet::start(database, 3).await;
@@ -24,7 +27,7 @@ async fn a_release_at_one_replica_grants_at_another(database: Database) {
         let begin = Instant::now();
         fleet.at(round + 1).release("k", &held.version).await.unheld(200);
         let next = waiting.await.unwrap().grant();
-        assert!(begin.elapsed() < Duration::from_secs(1), "round {round}: {:?}", begin.elapsed());
+        assert!(begin.elapsed() < AT_ONCE, "round {round}: {:?}", begin.elapsed());
         assert!(next.token > held.token);
         held = next;
     }

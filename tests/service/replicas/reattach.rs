@@ -50,7 +50,8 @@ async fn a_grant_that_was_not_delivered_is_found_again_at_another_replica(databa
     let version = random_version();
     let cut = Call::post(&fleet.at(0), "/locks/k/acquire", &ask(&version)).await;
     fleet.at(0).until_waiters("/locks/k", 1).await;
-    let (released, ()) = tokio::join!(fleet.at(1).release("k", &held.version), async { cut.hang_up() });
+    let elsewhere = fleet.at(1);
+    let (released, ()) = tokio::join!(elsewhere.release("k", &held.version), async { cut.hang_up() });
     released.unheld(200);
     let again = fleet.at(1).acquire("k", ask(&version)).await.grant();
     assert_eq!(again.version, version);

@@ -25,7 +25,7 @@ impl Client {
         static TENANTS: AtomicU64 = AtomicU64::new(0);
         let tenant = format!("test-{}", TENANTS.fetch_add(1, Ordering::Relaxed));
         // No answer may take longer than any test waits; one that never comes must not hang the run.
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60)).build().unwrap();
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_mins(1)).build().unwrap();
         Self { http, port, tenant }
     }
 

@@ -8,7 +8,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use super::{mariadb, postgres, random_text, sql};
+use super::{mariadb, postgres, random_text, server::Server, sql};
 
 /// A kind of database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub(crate) enum Dialect {
     Sqlite,
     /// A server.
     Postgres,
-    /// A server; MySQL speaks the same.
+    /// A server; `MySQL` speaks the same.
     MariaDb,
 }
 
@@ -29,15 +29,6 @@ pub(crate) struct Database {
     /// Where it is.
     pub(crate) url: String,
     _folder: Option<Arc<TempDir>>,
-}
-
-/// A database server of this run.
-pub(crate) struct Server {
-    /// The URL of the database in which others are created.
-    pub(crate) url: String,
-    /// The process, unless the server was there before.
-    #[expect(dead_code, reason = "it lives as long as this does")]
-    pub(crate) process: Option<super::leash::Leashed>,
 }
 
 impl Dialect {
@@ -80,11 +71,16 @@ impl Dialect {
             _ => format!("CREATE DATABASE {name}"),
         };
         sql::execute(&server.url, &create).await.unwrap();
-        Some(Database { dialect: self, url: with_database(&server.url, &name), _folder: None })
+        Some(Database::on_server(self, &server.url, &name))
     }
 }
 
 impl Database {
+    /// A database of a server.
+    pub(super) fn on_server(dialect: Dialect, server_url: &str, name: &str) -> Self {
+        Self { dialect, url: with_database(server_url, name), _folder: None }
+    }
+
     /// The same database reached through another port of this machine.
     pub(crate) fn through_port(&self, port: u16) -> String {
         let (scheme, user, _, rest) = parts(&self.url);
@@ -99,7 +95,7 @@ impl Database {
     }
 }
 
-/// The URL of a SQLite file in a folder.
+/// The URL of a `SQLite` file in a folder.
 pub(crate) fn sqlite_url(folder: &Path) -> String {
     format!("sqlite://{}?mode=rwc", folder.join("locks.sqlite").display())
 }

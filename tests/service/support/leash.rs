@@ -8,7 +8,6 @@ use std::{
     io::Write,
     path::Path,
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
-    time::{Duration, Instant},
 };
 
 const SCRIPT: &str = r#"
@@ -81,15 +80,6 @@ impl Leashed {
     pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         if self.end.is_none() {
             self.end = self.child.try_wait().unwrap();
-        }
-        self.end
-    }
-
-    /// Waits for its end.
-    pub(crate) fn wait_for_end(&mut self, within: Duration) -> Option<ExitStatus> {
-        let deadline = Instant::now() + within;
-        while self.ended().is_none() && Instant::now() < deadline {
-            std::thread::sleep(Duration::from_millis(10));
         }
         self.end
     }

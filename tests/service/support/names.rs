@@ -1,6 +1,7 @@
 //! Names that no other test uses.
 
 use std::{
+    fmt::Write,
     net::TcpListener,
     sync::atomic::{AtomicU16, Ordering},
 };
@@ -36,4 +37,17 @@ pub(crate) fn random_version() -> String {
     bytes[8] = bytes[8] & 0x3f | 0x80;
     let hex = bytes.iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
     format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+}
+
+/// A key as one path segment.
+pub(crate) fn segment(key: &str) -> String {
+    let mut segment = String::new();
+    for byte in key.bytes() {
+        if byte.is_ascii_alphanumeric() {
+            segment.push(char::from(byte));
+        } else {
+            write!(segment, "%{byte:02X}").unwrap();
+        }
+    }
+    segment
 }

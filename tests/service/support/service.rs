@@ -97,7 +97,7 @@ impl Service {
 
     /// Waits for its end.
     pub(crate) async fn end(&mut self, within: Duration) -> ExitStatus {
-        eventually("the service ends", within, async || self.process.ended()).await
+        eventually("the service ends", within, || std::future::ready(self.process.ended())).await
     }
 
     /// What it logged.

@@ -6,22 +6,18 @@ use std::time::{Duration, Instant};
 pub(crate) const SOON: Duration = Duration::from_secs(15);
 
 /// Looks until `probe` finds something, and fails after `within`.
-#[track_caller]
-pub(crate) fn eventually<T>(
+pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
     what: &str,
     within: Duration,
-    mut probe: impl AsyncFnMut() -> Option<T>,
-) -> impl Future<Output = T> {
-    let caller = std::panic::Location::caller();
-    async move {
-        let deadline = Instant::now() + within;
-        loop {
-            if let Some(found) = probe().await {
-                return found;
-            }
-            assert!(Instant::now() < deadline, "not within {within:?}: {what} (waited for at {caller})");
-            tokio::time::sleep(Duration::from_millis(10)).await;
+    mut probe: impl FnMut() -> F,
+) -> T {
+    let deadline = Instant::now() + within;
+    loop {
+        if let Some(found) = probe().await {
+            return found;
         }
+        assert!(Instant::now() < deadline, "not within {within:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 

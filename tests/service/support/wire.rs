@@ -1,6 +1,6 @@
 //! Requests byte by byte, for what no client library would send, and for hanging up.
 
-use std::{io, time::Duration};
+use std::{fmt::Write, io, time::Duration};
 
 use serde_json::Value;
 use tokio::{
@@ -17,10 +17,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut text = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
     for (name, value) in headers {
-        text.push_str(&format!("{name}: {value}\r\n"));
+        write!(text, "{name}: {value}\r\n").unwrap();
     }
     if !body.is_empty() {
-        text.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        write!(text, "Content-Length: {}\r\n", body.len()).unwrap();
     }
     text.push_str("\r\n");
     [text.as_bytes(), body].concat()

@@ -4,7 +4,7 @@ use super::{Context, Decided, Need, Verdict, Working, grants::Taker, refuse};
 use crate::domain::{Acquire, Body, Kind, NotGrantedReason, Place, Refusal, Reply, Waiter, queue::Found};
 
 /// Of a lock's lease where neither the caller nor a semaphore says otherwise, in milliseconds.
-pub(super) const DEFAULT_LEASE_MS: i64 = 15_000;
+pub const DEFAULT_LEASE_MS: i64 = 15_000;
 
 impl Working {
     pub(super) fn acquire(&mut self, acquire: &Acquire, ctx: &Context<'_>) -> Decided {

@@ -71,7 +71,7 @@ impl Working {
         }
         let deletes = grant.delete_on_release;
         self.end(&target, ctx.now);
-        if deletes {
+        if deletes && let Target::Mutex = target {
             self.delete_body();
         }
         Ok(true)

@@ -102,7 +102,9 @@ impl Working {
             Body::Semaphore(semaphore) => semaphore,
         };
         if !self.state.queue.is_complete() {
-            return Err(Need::Heads(usize::try_from(self.state.queue.len).unwrap_or(usize::MAX)));
+            // Those that this change has taken out of the queue are still in front of the others in the database.
+            let left = usize::try_from(self.state.queue.len).unwrap_or(usize::MAX);
+            return Err(Need::Heads(left.saturating_add(self.waiters.len())));
         }
         let offered = self.state.queue.head.iter().any(|waiter| match waiter.place {
             Place::Attached { offered_until, .. } => {

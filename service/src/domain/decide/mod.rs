@@ -12,6 +12,8 @@ mod settle;
 mod upkeep;
 mod views;
 
+pub use acquire::DEFAULT_LEASE_MS;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
@@ -141,7 +143,9 @@ impl Working {
             Command::GiveBack { version, nonce } => self.give_back(*version, *nonce, ctx),
             Command::Settle => {
                 self.drop_lapsed(ctx);
-                self.settle(ctx).map(|_| Verdict::Reply(Reply::Done))
+                self.settle(ctx)?;
+                self.withdraw_lapsed(ctx);
+                Ok(Verdict::Reply(Reply::Done))
             }
             Command::Bury { replica } => self.bury(*replica, ctx),
             Command::Sweep { ended_before, idle_since } => Ok(self.sweep(*ended_before, *idle_since, ctx)),

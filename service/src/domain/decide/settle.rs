@@ -55,9 +55,10 @@ impl Working {
         }
     }
 
-    /// The view ends: enough for now if something was done, else `need`.
+    /// The view ends: enough for now if somebody left the queue in this change, be it before this serving, else `need`.
+    /// (A view of the same size would end at the same place again: what shortened it is the change itself.)
     fn unfinished(&mut self, gone: usize, need: Need) -> Result<bool, Need> {
-        if gone == 0 {
+        if gone == 0 && !self.waiters.values().any(Option::is_none) {
             return Err(need);
         }
         self.effects.unfinished = true;
@@ -103,6 +104,22 @@ impl Working {
         let lapsed = |place: Place| matches!(place, Place::Detached { until } if ctx.now.is_past(until));
         while let Some(index) = self.state.queue.head.iter().position(|waiter| lapsed(waiter.place)) {
             self.remove_waiter(Found::Head(index));
+        }
+    }
+
+    /// Withdraws offers that lapsed when the place was gone that they were for (a shrink, a step back of the clock):
+    /// nobody is to blame, and an offer in the past would have the key looked at again and again.
+    pub(super) fn withdraw_lapsed(&mut self, ctx: &Context<'_>) {
+        if self.effects.unfinished {
+            return;
+        }
+        for index in 0..self.state.queue.head.len() {
+            if let Place::Attached { replica, nonce, offered_until: Some(until) } =
+                self.state.queue.head[index].place
+                && ctx.now.is_past(until)
+            {
+                self.move_waiter(Found::Head(index), Place::Attached { replica, nonce, offered_until: None });
+            }
         }
     }
 

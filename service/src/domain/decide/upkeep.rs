@@ -16,7 +16,7 @@ impl Working {
         ctx: &Context<'_>,
     ) -> Decided {
         let Some(found) = self.state.queue.find(version).map_err(Need::Version)? else {
-            return self.leave_ungranted(version, nonce, reason, ctx);
+            return self.leave_ungranted(version, nonce, ctx);
         };
         let waiter = self.state.queue.get(found);
         let Place::Attached { nonce: attached, .. } = waiter.place else {
@@ -45,16 +45,9 @@ impl Working {
     }
 
     /// One who wants to leave waits no longer.
-    fn leave_ungranted(
-        &mut self,
-        version: Version,
-        nonce: Nonce,
-        reason: LeaveReason,
-        ctx: &Context<'_>,
-    ) -> Decided {
-        if matches!(reason, LeaveReason::TimedOut | LeaveReason::Missing)
-            && let Some(view) = self.attached_view(version, nonce, ctx)?
-        {
+    fn leave_ungranted(&mut self, version: Version, nonce: Nonce, ctx: &Context<'_>) -> Decided {
+        // Also to one whose connection is gone: the engine finds that nobody takes it, and gives it back.
+        if let Some(view) = self.attached_view(version, nonce, ctx)? {
             return Ok(Verdict::Reply(Reply::Granted(view)));
         }
         Ok(refuse(match self.state.body {

@@ -2,4 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+mod acquire;
+mod fixtures;
+mod held;
+mod model;
+mod properties;
+mod repeat;
+mod semaphore;
 mod simulation;
+mod waiting;

@@ -93,12 +93,12 @@ impl Shard {
                 self.decide_at_once(work, ctx.as_ref());
             }
         }
-        let decided = std::mem::take(&mut self.decided);
-        if decided.is_empty() {
+        let most = self.decided.len().min(MOST_COMMANDS);
+        let decided = self.decided.drain(..most);
+        if most == 0 {
             return;
         }
         let mut pairs: Vec<_> = decided
-            .into_iter()
             .map(|Decided { work, verdicts, basis, prev, working }| {
                 (Write { prev, stamp: chance::stamp(), working: *working }, Side { work, verdicts, basis })
             })

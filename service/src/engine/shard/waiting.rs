@@ -95,7 +95,7 @@ impl Shard {
 
     /// A waiter is answered, and waits no longer.
     pub(super) fn answer_waiter(&mut self, nonce: Nonce, reply: Reply) {
-        let Some(waiter) = self.waiters.remove(&nonce) else { return };
+        let Some(waiter) = self.waiters.remove(&nonce) else { return self.give_back_unclaimed(nonce, reply) };
         self.timers.stop(waiter.timer);
         self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
         if let Some(count) = self.waited_for.get_mut(&waiter.id) {
@@ -110,6 +110,14 @@ impl Shard {
         let delivered = waiter.reply.is_some_and(|sender| sender.send(answer).is_ok());
         if granted && !delivered {
             self.on_undelivered(waiter.id, waiter.version, waiter.chosen, nonce);
+        }
+    }
+
+    /// A grant for somebody of whom nothing is known here any more.
+    fn give_back_unclaimed(&mut self, nonce: Nonce, reply: Reply) {
+        let Reply::Granted(view) = reply else { return };
+        if let Some(held) = view.held {
+            self.enqueue_internal(view.id, Command::GiveBack { version: held.version, nonce });
         }
     }
 

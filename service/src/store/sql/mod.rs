@@ -8,13 +8,17 @@ mod mysql;
 mod postgres;
 mod sqlite;
 
+#[cfg(test)]
+mod tests;
+
 use super::{
     dialect::Dialect,
     rows::{PERMIT_COLUMNS, WAITER_COLUMNS},
 };
 
 /// SQLite's batches are rounded up to one of these, so that few statements are prepared.
-pub(super) const SQLITE_SIZES: [usize; 5] = [1, 8, 32, 128, 512];
+pub(super) const SQLITE_SIZES: [usize; 18] =
+    [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512];
 
 /// Statements of one database, ready to be sent.
 #[derive(Debug)]
@@ -22,6 +26,8 @@ pub(super) struct Sql {
     pub(super) dialect: Dialect,
     /// Conditional upserts: one text, or on SQLite one for each of [`SQLITE_SIZES`].
     pub(super) upsert: Vec<String>,
+    /// SQLite's commits, for each of [`SQLITE_SIZES`]: rows only, and with what hangs on them.
+    pub(super) scripts: Vec<(String, String)>,
     /// The same with what hangs on the rows, where one statement can do that.
     pub(super) upsert_with_children: Option<&'static str>,
     /// Whose stamps stand, where the upsert does not tell.
@@ -68,6 +74,7 @@ impl Sql {
         };
         Self {
             dialect,
+            scripts: scripts(dialect, &hot),
             upsert: hot.upsert,
             upsert_with_children: hot.upsert_with_children,
             read_back: hot.read_back,
@@ -190,6 +197,39 @@ impl Sql {
     }
 }
 
+/// The statements of the hot path in the dialect of a URL's scheme, each with its name: for those who look at plans.
+pub fn hot_statements(scheme: &str) -> Vec<(&'static str, String)> {
+    let dialect = match scheme {
+        "sqlite" => Dialect::Sqlite,
+        "postgres" | "postgresql" => Dialect::Postgres,
+        "mariadb" => Dialect::MariaDb,
+        _ => Dialect::MySql,
+    };
+    let mut sql = Sql::new(dialect);
+    let (named_waiters, named_permits) = (sql.load_named_waiters(2), sql.load_named_permits(2));
+    let children = sql.upsert_with_children.map(str::to_owned);
+    let mut statements = vec![
+        ("commit", sql.upsert.swap_remove(0)),
+        ("load", sql.load_rows),
+        ("load_heads", sql.load_heads),
+        ("load_named_waiters", named_waiters),
+        ("load_permits", sql.load_permits),
+        ("load_named_permits", named_permits),
+        ("offers", sql.offers),
+        ("count_waiting", sql.count_waiting),
+    ];
+    statements.extend(children.map(|text| ("commit_with_children", text)));
+    if dialect != Dialect::Postgres {
+        let parts = [
+            ("waiters_gone", sql.waiters_gone),
+            ("waiters_put", sql.waiters_put),
+            ("permits_put", sql.permits_put),
+        ];
+        statements.extend(parts);
+    }
+    statements
+}
+
 /// How many stand before a waiter.
 const WAITERS_BEFORE: &str =
     "(SELECT count(*) FROM waiters b WHERE b.tenant = w.tenant AND b.{key} = w.{key} AND b.seq < w.seq)";
@@ -229,7 +269,7 @@ impl Hot {
             Dialect::Sqlite => Self {
                 upsert: SQLITE_SIZES.iter().map(|size| sqlite_upsert(*size)).collect(),
                 upsert_with_children: None,
-                read_back: None,
+                read_back: Some(sqlite::READ_BACK.to_owned()),
                 waiters_gone: sqlite::WAITERS_GONE.to_owned(),
                 waiters_put: sqlite::WAITERS_PUT.to_owned(),
                 permits_put: sqlite::PERMITS_PUT.to_owned(),
@@ -254,6 +294,21 @@ impl Hot {
             }
         }
     }
+}
+
+/// SQLite's commits as scripts; none elsewhere.
+fn scripts(dialect: Dialect, hot: &Hot) -> Vec<(String, String)> {
+    if dialect != Dialect::Sqlite {
+        return Vec::new();
+    }
+    let read_back = hot.read_back.as_deref().unwrap_or_default();
+    let script = |upsert: &String| {
+        let begin = "BEGIN IMMEDIATE;\n";
+        let end = format!("{read_back};\nCOMMIT");
+        let children = format!("{};\n{};\n{};\n", hot.waiters_gone, hot.waiters_put, hot.permits_put);
+        (format!("{begin}{upsert};\n{end}"), format!("{begin}{upsert};\n{children}{end}"))
+    };
+    hot.upsert.iter().map(script).collect()
 }
 
 fn sqlite_upsert(rows: usize) -> String {

@@ -1,4 +1,8 @@
 //! SQLite's hot path, written out.
+//!
+//! A commit is one script, sent in one piece: every statement and every row that comes back is a hand-over between two
+//! threads, which costs more than the statement. So the upsert tells nothing, what hangs on rows finds out by their stamps
+//! which of them were won, and one row at the end tells all stamps.
 
 /// Conditional upsert of keys' rows; `{rows}` stands for as many `(?, …)` as the batch is rounded up to. Rows without a
 /// tenant only fill it up.
@@ -28,13 +32,17 @@ ON CONFLICT (tenant, "key") DO UPDATE SET
     max_size = excluded.max_size, slots = excluded.slots, waiters = excluded.waiters,
     next_seq = excluded.next_seq, created_at_ms = excluded.created_at_ms,
     updated_at_ms = excluded.updated_at_ms, sweep_at_ms = excluded.sweep_at_ms
-WHERE locks.stamp = excluded.prev_stamp
-RETURNING stamp, token, CAST(unixepoch('now', 'subsec') * 1000 AS INTEGER)"#;
+WHERE locks.stamp = excluded.prev_stamp"#;
 
 /// Waiters that go.
 pub(super) const WAITERS_GONE: &str = r#"/* waiters_gone */
 DELETE FROM waiters
-WHERE (tenant, "key", seq) IN (SELECT x.value ->> 0, x.value ->> 1, x.value ->> 2 FROM json_each(?) AS x)"#;
+WHERE (tenant, "key", seq) IN (
+    SELECT x.value ->> 0, x.value ->> 1, x.value ->> 2
+    FROM json_each(?) AS x
+    CROSS JOIN locks l ON l.tenant = x.value ->> 0 AND l."key" = x.value ->> 1
+    WHERE l.stamp = unhex(x.value ->> 3)
+)"#;
 
 /// Waiters that come or change.
 pub(super) const WAITERS_PUT: &str = r#"/* waiters_put */
@@ -46,7 +54,8 @@ SELECT
     x.value ->> 6, x.value ->> 7, x.value ->> 8, x.value ->> 9, unhex(x.value ->> 10), x.value ->> 11,
     x.value ->> 12, x.value ->> 13
 FROM json_each(?) AS x
-WHERE true
+CROSS JOIN locks l ON l.tenant = x.value ->> 0 AND l."key" = x.value ->> 1
+WHERE l.stamp = unhex(x.value ->> 14)
 ON CONFLICT (tenant, "key", seq) DO UPDATE SET
     replica = excluded.replica, nonce = excluded.nonce, offered_until_ms = excluded.offered_until_ms,
     detached_until_ms = excluded.detached_until_ms"#;
@@ -61,12 +70,19 @@ SELECT
     x.value ->> 6, x.value ->> 7, x.value ->> 8, x.value ->> 9, x.value ->> 10, x.value ->> 11,
     x.value ->> 12, x.value ->> 13
 FROM json_each(?) AS x
-WHERE true
+CROSS JOIN locks l ON l.tenant = x.value ->> 0 AND l."key" = x.value ->> 1
+WHERE l.stamp = unhex(x.value ->> 14)
 ON CONFLICT (tenant, "key", slot) DO UPDATE SET
     version = excluded.version, chosen = excluded.chosen, token = excluded.token, owner = excluded.owner,
     lease_ms = excluded.lease_ms, acquired_at_ms = excluded.acquired_at_ms,
     expires_at_ms = excluded.expires_at_ms, released = excluded.released, nonce = excluded.nonce,
     data = excluded.data, updated_at_ms = excluded.updated_at_ms"#;
+
+/// Which stamps stand, with their tokens, and the time: one row.
+pub(super) const READ_BACK: &str = r#"/* read_back */
+SELECT group_concat(hex(l.stamp) || ':' || l.token, ' '), CAST(unixepoch('now', 'subsec') * 1000 AS INTEGER)
+FROM json_each(?) AS x
+CROSS JOIN locks l ON l.tenant = x.value ->> 0 AND l."key" = x.value ->> 1"#;
 
 /// Keys' rows with the time, a row a key asked for.
 pub(super) const LOAD_ROWS: &str = r#"/* load */

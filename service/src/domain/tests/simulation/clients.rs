@@ -170,6 +170,12 @@ impl World {
         client.chosen = chosen;
         client.last = Some(acquire.clone());
         client.stage = Stage::Asking { request, replica };
+        self.send_acquire(replica, acquire);
+    }
+
+    fn send_acquire(&mut self, replica: usize, acquire: Acquire) {
+        let life = self.replicas[replica].life;
+        self.asked.entry(acquire.version).or_default().push((replica, life));
         self.send(replica, Command::Acquire(acquire));
     }
 
@@ -178,7 +184,7 @@ impl World {
         let request = self.next_request(index);
         let Some(last) = self.clients[index].last.clone() else { return };
         self.clients[index].stage = Stage::Asking { request, replica };
-        self.send(replica, Command::Acquire(Acquire { nonce: nonce(request), retried: false, ..last }));
+        self.send_acquire(replica, Acquire { nonce: nonce(request), retried: false, ..last });
     }
 
     /// A replica is gone, and the connections to it.

@@ -47,6 +47,14 @@ pub(super) struct Database {
 }
 
 impl Database {
+    /// How many may hold at a time.
+    pub(super) fn places(&self) -> usize {
+        match self.row.as_ref().map(|row| &row.body) {
+            Some(RowBody::Semaphore { max_size, .. }) => usize::try_from(*max_size).unwrap(),
+            _ => 1,
+        }
+    }
+
     /// Loads a view as bounded as a store would.
     pub(super) fn load(&self, want: &Want, clock: i64) -> KeyState {
         let Some(row) = &self.row else {

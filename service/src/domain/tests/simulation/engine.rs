@@ -59,7 +59,14 @@ impl World {
                 self.after(1..8, Event::Commit { replica: index });
             }
             Outcome::Answered { state, verdicts, work } => {
-                self.finish(index, work, verdicts, Effects::default(), state);
+                if work.commands.iter().all(|command| *command == Command::Settle) {
+                    let (event, past) = (state.next_event(Now::exactly(self.clock())), self.clock() - 10);
+                    assert!(
+                        event.is_none_or(|event| event.0 > past),
+                        "a look that changes nothing asks for another at once: {state:?}"
+                    );
+                }
+                self.finish(index, work, verdicts, Effects::default(), *state);
             }
             Outcome::Load(work) => {
                 self.replicas[index].loading = Some(work);
@@ -71,6 +78,7 @@ impl World {
     pub(super) fn commit(&mut self, index: usize) {
         let Some(flight) = self.replicas[index].flight.take() else { return };
         let queue_before = self.database.waiters.values().cloned().collect();
+        let places_before = self.database.places();
         let Flight { mut work, prev, stamp, working, verdicts } = flight;
         if !self.database.commit(prev, stamp, &working) {
             self.totals.lost_races += 1;
@@ -82,7 +90,8 @@ impl World {
             Verdict::Waiting { .. } => None,
         });
         let replies = of_verdicts.chain(working.effects.answered.iter().map(|(_, reply)| reply)).collect();
-        let told = Told { closing: work.closing(), replies, queue_before };
+        let places = work.sizes().chain([places_before, self.database.places()]).max().unwrap_or(0);
+        let told = Told { closing: work.closing(), replies, queue_before, places };
         let clock = self.clock();
         self.ledger.committed(&self.database, &told, clock);
         self.totals.passed_over += working.effects.passed_over;
@@ -112,7 +121,7 @@ impl World {
             match (command, verdict) {
                 (Command::Acquire(acquire), Verdict::Reply(reply)) => self.answer(index, &acquire, &reply),
                 (Command::Acquire(acquire), Verdict::Waiting { wait_ms }) => {
-                    self.wait(index, &acquire, wait_ms)
+                    self.wait(index, &acquire, wait_ms);
                 }
                 (Command::Leave { nonce, .. }, Verdict::Reply(reply)) if reply != Reply::Done => {
                     self.answer_waiter(index, nonce.0, &reply);
@@ -171,9 +180,8 @@ impl World {
     }
 
     pub(super) fn deadline(&mut self, index: usize, request: i64) {
-        if self.listens(request) {
-            self.leave(index, request, LeaveReason::TimedOut);
-        }
+        // Also for a caller that asked again elsewhere: its first connection is still there.
+        self.leave(index, request, LeaveReason::TimedOut);
     }
 
     /// A client's connection went away: its replica notices.
@@ -233,6 +241,16 @@ impl World {
             {
                 self.send(index, Command::GiveBack { version, nonce });
             }
+        }
+        // Places at replicas that no longer exist, whoever knew them, are cleared too.
+        let exists = |id: ReplicaId| self.replicas.iter().any(|replica| replica.id == id);
+        let stray = self.database.waiters.values().find_map(|waiter| match waiter.place {
+            Place::Attached { replica, .. } if !exists(replica) => Some(replica),
+            Place::Attached { .. } | Place::Detached { .. } => None,
+        });
+        if let Some(replica) = stray.filter(|_| self.random.random_bool(0.05)) {
+            self.replicas[index].dead.insert(replica);
+            self.send(index, Command::Bury { replica });
         }
         // Places that were kept and lapsed are cleared by whoever looks.
         let lapsed = |place: Place| matches!(place, Place::Detached { until } if until.0 <= self.clock());

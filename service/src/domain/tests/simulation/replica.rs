@@ -40,7 +40,7 @@ pub(super) struct Local {
 
 pub(super) enum Outcome {
     Write(Box<Flight>),
-    Answered { state: KeyState, verdicts: Vec<Verdict>, work: Work },
+    Answered { state: Box<KeyState>, verdicts: Vec<Verdict>, work: Work },
     Load(Work),
 }
 
@@ -117,7 +117,7 @@ impl Replica {
             Outcome::Write(Box::new(Flight { work, prev, stamp, working, verdicts }))
         } else if fresh {
             assert!(!working.has_children(), "what writes a child writes the row");
-            Outcome::Answered { state: working.state, verdicts, work }
+            Outcome::Answered { state: Box::new(working.state), verdicts, work }
         } else {
             Outcome::Load(work)
         }
@@ -172,6 +172,14 @@ impl Work {
                 *retried = true;
             }
         }
+    }
+
+    /// The sizes that these commands give a semaphore.
+    pub(super) fn sizes(&self) -> impl Iterator<Item = usize> {
+        self.commands.iter().filter_map(|command| match command {
+            Command::PutSemaphore { max_size, .. } => usize::try_from(*max_size).ok(),
+            _ => None,
+        })
     }
 
     /// The grants that these commands may end by name.

@@ -7,11 +7,11 @@ use uuid::Uuid;
 
 use super::{
     clients::Client,
-    database::{Database, RowBody},
+    database::Database,
     ledger::{Ledger, current},
     replica::Replica,
 };
-use crate::domain::{Command, Kind, Now, Place, ReplicaId, Stamp};
+use crate::domain::{Command, Kind, Now, Place, ReplicaId, Stamp, Version};
 
 /// How long clients begin new things and faults happen, in milliseconds.
 pub(super) const LIVELY_MS: i64 = 60_000;
@@ -65,6 +65,8 @@ pub(super) struct World {
     pub(super) totals: Totals,
     /// By request: whose it is.
     pub(super) requests: BTreeMap<i64, usize>,
+    /// By version: the replicas, and which of their lives, that were asked for it.
+    pub(super) asked: BTreeMap<Version, Vec<(usize, u64)>>,
     /// How much is loaded and remembered unless more is asked for.
     pub(super) bound: usize,
     events: BTreeMap<(i64, u64), (Event, u64)>,
@@ -91,6 +93,7 @@ impl World {
             ledger: Ledger::default(),
             totals: Totals::default(),
             requests: BTreeMap::new(),
+            asked: BTreeMap::new(),
             bound,
             events: BTreeMap::new(),
             serial: 0,
@@ -191,11 +194,7 @@ impl World {
 
     /// Invariant 6, once nothing fails any more: nobody who could be served waits beside a free place.
     fn check_served(&mut self) {
-        let row = self.database.row.as_ref();
-        let places = match row.map(|row| &row.body) {
-            Some(RowBody::Semaphore { max_size, .. }) => usize::try_from(*max_size).unwrap(),
-            _ => 1,
-        };
+        let places = self.database.places();
         let clock = self.clock();
         let standing =
             current(&self.database).into_values().filter(|grant| grant.stands(Now::exactly(clock)));
@@ -220,8 +219,10 @@ impl World {
         let clock = self.clock();
         for (version, entry) in &self.ledger.grants {
             let told = self.clients.iter().any(|client| client.was_told(*version));
+            let crashed = |(replica, life): &(usize, u64)| self.replicas[*replica].life != *life;
+            let lost = self.asked.get(version).is_some_and(|asked| asked.iter().any(crashed));
             assert!(
-                !entry.stands() || entry.expires_at <= clock || told,
+                !entry.stands() || entry.expires_at <= clock || told || lost,
                 "invariant 7: {version:?} holds, and nobody was told"
             );
         }

@@ -1,0 +1,67 @@
+//! The closed loop: each client starts its next pair when its last one has been answered.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+
+use super::{crew::Window, keys::KeySource, lane::Lane, tally::Tally};
+use crate::{
+    client::{Failure, Failures},
+    settings::Peer,
+};
+
+/// Does pairs until the window is over. Those that end within it count.
+pub(super) async fn pairs(mut lane: Lane, mut keys: KeySource, window: Window) -> Tally {
+    let mut tally = Tally::default();
+    while !window.is_over() {
+        let began = Instant::now();
+        match pair(&mut lane, keys.next()).await {
+            Ok((granted, released)) if window.counts(released) => {
+                tally.pair(began, began, granted, released);
+            }
+            Ok(_) => {}
+            Err(failure) => lane.mend(&failure, &mut tally.failures, window.until).await,
+        }
+    }
+    tally
+}
+
+/// One pair: when it was granted, and when the release was answered.
+pub(super) async fn pair(lane: &mut Lane, key: &str) -> Result<(Instant, Instant), Failure> {
+    let grant = lane.client.acquire(key).await?;
+    let granted = Instant::now();
+    lane.client.release(key, &grant).await?;
+    Ok((granted, Instant::now()))
+}
+
+/// Does one pair on each key that will be reused, so that all of them are reused when it counts. Peers that keep nothing
+/// of a released lock need none of that.
+pub(super) async fn prime(clients: Vec<(Lane, KeySource)>, peer: Peer) -> (Vec<(Lane, KeySource)>, Failures) {
+    if !peer.is_service() && !matches!(peer, Peer::Postgres | Peer::Mariadb) {
+        return (clients, Failures::default());
+    }
+    let tasks = clients.into_iter().map(|(mut lane, mut keys)| {
+        tokio::spawn(async move {
+            let mut failures = Failures::default();
+            let until = Instant::now() + Duration::from_mins(1);
+            for _ in 0..keys.cycle().unwrap_or(0) {
+                if let Err(failure) = pair(&mut lane, keys.next()).await {
+                    lane.mend(&failure, &mut failures, until).await;
+                }
+            }
+            (lane, keys, failures)
+        })
+    });
+    let mut failures = Failures::default();
+    let mut primed = Vec::new();
+    for ended in join_all(tasks).await {
+        match ended {
+            Ok((lane, keys, failed)) => {
+                primed.push((lane, keys));
+                failures.merge(failed);
+            }
+            Err(error) => failures.add(&Failure::driver("a task of the load", &error)),
+        }
+    }
+    (primed, failures)
+}

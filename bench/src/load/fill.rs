@@ -1,0 +1,40 @@
+//! Fills the table of a stand before it is measured.
+
+use futures_util::future::join_all;
+
+use anyhow::ensure;
+
+use super::lane::Lane;
+use crate::{
+    client::{Ask, Dialer},
+    number::{count, index},
+    settings::Peer,
+    site::Site,
+};
+
+/// Through how many connections the service is filled.
+const LANES: usize = 256;
+
+/// Sees to it that the table has the rows `row-0` and so on, each a free lock: by a statement where the benchmark knows
+/// the table, through the service where the table is the service's. There a lease of a millisecond frees each lock.
+pub(crate) async fn fill(site: &Site, peer: Peer, rows: u64) -> anyhow::Result<()> {
+    if !site.fill_bare(rows).await? {
+        let ask = Ask { lease_ms: 1, ..Ask::once() };
+        let dialer = Dialer { peer, target: site.target().clone(), ask };
+        let lanes = Lane::dial(dialer, LANES).await?;
+        let tasks = lanes.into_iter().map(|lane| tokio::spawn(create(lane, rows)));
+        for ended in join_all(tasks).await {
+            ended??;
+        }
+    }
+    site.settle().await
+}
+
+/// Creates one client's share of the rows.
+async fn create(mut lane: Lane, rows: u64) -> anyhow::Result<()> {
+    for row in (count(lane.index)..rows).step_by(LANES) {
+        let grant = lane.client.acquire(&format!("row-{row}")).await?;
+        ensure!(grant.fencing_token > 0, "row {} was granted without a token", index(row));
+    }
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! Which keys a client's pairs are on.
+
+use std::{
+    fmt::Write,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use crate::{
+    number::{count, unique},
+    plan::Keys,
+    settings::Settings,
+};
+
+/// A stride through the filled table that is coprime to every number of rows that it does not divide; a prime.
+const STRIDE: u64 = 2_654_435_761;
+
+/// The keys of one client, one after the other, none of which another client of the measurement gets.
+#[derive(Debug, Clone)]
+pub(super) struct KeySource {
+    kind: Kind,
+    /// The client's number.
+    index: u64,
+    /// How many keys it has given.
+    given: u64,
+    key: String,
+}
+
+/// Where keys come from.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    /// So many of its own, again and again.
+    Reused(u64),
+    /// New ones; the number tells the measurement from all others.
+    New(u64),
+    /// Rows of the filled table, in an order that jumps about.
+    Known {
+        /// How many rows there are.
+        rows: u64,
+        /// How many clients take turns.
+        clients: u64,
+        /// Where this measurement begins, so that it does not meet the rows of the one before.
+        start: u64,
+    },
+}
+
+impl KeySource {
+    /// The sources of so many clients of one measurement.
+    pub(super) fn for_clients(keys: Keys, clients: usize, settings: &Settings) -> Vec<Self> {
+        // Successive measurements begin a fifth of the table apart.
+        static FIFTHS: AtomicU64 = AtomicU64::new(0);
+        let kind = match keys {
+            Keys::Reused => Kind::Reused(settings.keys_per_connection),
+            Keys::New => Kind::New(unique()),
+            Keys::Known => Kind::Known {
+                rows: settings.rows,
+                clients: count(clients),
+                start: FIFTHS.fetch_add(1, Ordering::Relaxed) % 5 * (settings.rows / 5),
+            },
+        };
+        let source = |index| Self { kind, index, given: 0, key: String::new() };
+        (0..count(clients)).map(source).collect()
+    }
+
+    /// How many keys there are before they come again; `None` where each is met but once.
+    pub(super) fn cycle(&self) -> Option<u64> {
+        if let Kind::Reused(keys) = self.kind { Some(keys) } else { None }
+    }
+
+    /// The next key.
+    pub(super) fn next(&mut self) -> &str {
+        let given = self.given;
+        self.given += 1;
+        self.key.clear();
+        let index = self.index;
+        let written = match self.kind {
+            Kind::Reused(keys) => write!(self.key, "c{index}-{}", given % keys),
+            Kind::New(measurement) => write!(self.key, "new-{measurement}-{index}-{given}"),
+            Kind::Known { rows, clients, start } => {
+                let turn = start.wrapping_add(given.wrapping_mul(clients)).wrapping_add(index) % rows;
+                let row = u128::from(turn) * u128::from(STRIDE) % u128::from(rows);
+                write!(self.key, "row-{row}")
+            }
+        };
+        debug_assert!(written.is_ok(), "a string takes everything");
+        &self.key
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::{KeySource, Kind};
+
+    #[test]
+    fn known_keys_meet_each_row_once() {
+        let (rows, clients) = (1_000, 8);
+        let kind = Kind::Known { rows, clients, start: 77 };
+        let mut seen = HashSet::new();
+        for index in 0..clients {
+            let mut source = KeySource { kind, index, given: 0, key: String::new() };
+            for _ in 0..rows / clients {
+                assert!(seen.insert(source.next().to_owned()), "a row came twice");
+            }
+        }
+        assert_eq!(seen.len(), 1_000);
+        assert!(seen.contains("row-0") && seen.contains("row-999"));
+    }
+
+    #[test]
+    fn reused_keys_come_again() {
+        let mut source = KeySource { kind: Kind::Reused(2), index: 5, given: 0, key: String::new() };
+        let keys: Vec<_> = (0..3).map(|_| source.next().to_owned()).collect();
+        assert_eq!(keys, ["c5-0", "c5-1", "c5-0"]);
+    }
+}

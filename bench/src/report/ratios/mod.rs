@@ -1,0 +1,103 @@
+//! The comparisons that the project holds itself to, computed from the medians of the run.
+
+mod pairs;
+mod waiting;
+
+use serde::Serialize;
+
+use super::{Measure, row::Row};
+use crate::{
+    plan::{Keys, Load, Route},
+    settings::{Peer, Settings, Work},
+};
+
+/// What a value is to be.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Goal {
+    /// This or more.
+    AtLeast(f64),
+    /// This or less.
+    AtMost(f64),
+}
+
+/// One comparison.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Ratio {
+    /// What is divided by what.
+    pub(super) what: String,
+    /// What came out; `None` where one of the two was not measured.
+    pub(super) value: Option<f64>,
+    /// What it is to be.
+    pub(super) goal: Goal,
+}
+
+impl Ratio {
+    /// All of them that this run has both sides of. Where the rate is given, comparing rates would say nothing.
+    pub(super) fn all(rows: &[Row], settings: &Settings) -> Vec<Self> {
+        let table = Table { rows, fixed: settings.fixed_connections };
+        let rates = [table.against_peers(), table.heartbeats(), table.full_table(), table.replicas()];
+        let rates = if settings.rate.is_none() { rates.concat() } else { Vec::new() };
+        let lists =
+            [rates, table.one_connection(), table.memory(), table.hand_over(settings), table.waiting()];
+        lists.into_iter().flatten().filter(|ratio| ratio.value.is_some()).collect()
+    }
+
+    /// Whether the goal is reached.
+    pub(super) fn is_met(&self) -> bool {
+        self.value.is_some_and(|value| match self.goal {
+            Goal::AtLeast(goal) => value >= goal,
+            Goal::AtMost(goal) => value <= goal,
+        })
+    }
+}
+
+/// The service on its three databases.
+const SERVICES: [Peer; 3] = [Peer::ServiceSqlite, Peer::ServicePostgres, Peer::ServiceMariadb];
+
+/// The rows, to look values up in.
+struct Table<'a> {
+    rows: &'a [Row],
+    /// The number of connections at which most comparisons are made.
+    fixed: usize,
+}
+
+impl Table<'_> {
+    /// A number of a peer on one replica and an unfilled table.
+    fn plain(&self, work: Work, peer: Peer, load: Load, measure: Measure) -> Option<f64> {
+        self.find(work, peer, 1, false, load)?.get(measure)
+    }
+
+    /// The row of a measurement.
+    fn find(&self, work: Work, peer: Peer, replicas: usize, filled: bool, load: Load) -> Option<&Row> {
+        self.rows.iter().find(|row| {
+            row.cell.work == work
+                && row.cell.peer == peer
+                && row.cell.load == load
+                && row.replicas() == replicas
+                && row.stand.filled == filled
+        })
+    }
+
+    /// Pairs a second at that many connections.
+    fn pairs(&self, peer: Peer, connections: usize) -> Option<f64> {
+        self.plain(Work::Pairs, peer, pairs(connections, Keys::Reused, Route::Sticky), Measure::PerSecond)
+    }
+
+    /// The most pairs a second at any number of connections.
+    fn best(&self, peer: Peer) -> Option<f64> {
+        let rows = self.rows.iter().filter(|row| row.cell.work == Work::Pairs && row.cell.peer == peer);
+        rows.filter_map(|row| row.get(Measure::PerSecond)).max_by(f64::total_cmp)
+    }
+}
+
+/// Pairs.
+fn pairs(connections: usize, keys: Keys, route: Route) -> Load {
+    Load::Pairs { connections, keys, route }
+}
+
+/// The one through the other, where both are there and the other is not 0.
+fn divide(dividend: Option<f64>, divisor: Option<f64>) -> Option<f64> {
+    let (dividend, divisor) = dividend.zip(divisor)?;
+    (divisor > 0.0).then_some(dividend / divisor)
+}

@@ -1,0 +1,234 @@
+//! A key to try things on: its state between commands, a clock, and whose replica decides.
+
+use std::collections::BTreeSet;
+
+use uuid::Uuid;
+
+use crate::domain::{
+    Acquire, Command, Context, Data, DataEdit, Decided, Effects, Heartbeat, Holder, Key, KeyId, KeyState,
+    Kind, LockView, Nonce, Now, Owner, Refusal, Release, ReplicaId, Reply, SemaphoreView, Stamp, Tenant,
+    Verdict, Version, Working,
+};
+
+/// The replica that decides unless a test says otherwise, and another.
+pub(super) const ME: ReplicaId = ReplicaId(Uuid::from_u128(1));
+pub(super) const OTHER: ReplicaId = ReplicaId(Uuid::from_u128(2));
+
+/// When tests begin.
+pub(super) const START: i64 = 1_000_000;
+
+pub(super) fn key() -> KeyId {
+    KeyId { tenant: Tenant::new("t").unwrap(), key: Key::new("k").unwrap() }
+}
+
+pub(super) fn v(n: u128) -> Version {
+    Version(Uuid::from_u128(n))
+}
+
+pub(super) fn data(text: &str) -> Data {
+    Data::new(text).unwrap()
+}
+
+/// An acquire of a lock by an owner of its own, for a second, that does not wait. Its nonce is its number.
+pub(super) fn ask(n: u16) -> Acquire {
+    Acquire {
+        kind: Kind::Mutex,
+        owner: Owner::new(&format!("owner {n}")).unwrap(),
+        lease_ms: Some(1_000),
+        wait_ms: Some(0),
+        additional_wait_ms: 0,
+        max_wait_ms: 600_000,
+        data: None,
+        replace_data: false,
+        delete_on_release: false,
+        only_if_exists: false,
+        reentrant: false,
+        version: v(n.into()),
+        chosen: false,
+        retried: false,
+        nonce: Nonce(n.into()),
+    }
+}
+
+/// The same, waiting for 5 s.
+pub(super) fn wait(n: u16) -> Acquire {
+    Acquire { wait_ms: Some(5_000), ..ask(n) }
+}
+
+/// The same, with a version that its caller chose.
+pub(super) fn wait_chosen(n: u16) -> Acquire {
+    Acquire { chosen: true, ..wait(n) }
+}
+
+/// A key, the time, and who decides.
+#[derive(Debug, Clone)]
+pub(super) struct Scene {
+    pub(super) state: KeyState,
+    pub(super) now: i64,
+    pub(super) me: Option<ReplicaId>,
+    pub(super) dead: BTreeSet<ReplicaId>,
+    pub(super) max_waiters: i64,
+    /// What the last command told others.
+    pub(super) effects: (Vec<(Nonce, Reply)>, BTreeSet<ReplicaId>),
+    /// Whether the last command wrote.
+    pub(super) wrote: bool,
+    pub(super) writes: u128,
+}
+
+impl Scene {
+    pub(super) fn new() -> Self {
+        Self {
+            state: KeyState::absent(),
+            now: START,
+            me: Some(ME),
+            dead: BTreeSet::new(),
+            max_waiters: 1_000,
+            effects: (Vec::new(), BTreeSet::new()),
+            wrote: false,
+            writes: 0,
+        }
+    }
+
+    /// A lock that is held by 1 for a second.
+    pub(super) fn held() -> Self {
+        let mut scene = Self::new();
+        scene.granted(ask(1));
+        scene
+    }
+
+    /// A semaphore of this size.
+    pub(super) fn semaphore(max_size: i32) -> Self {
+        let mut scene = Self::new();
+        scene.run(&Command::PutSemaphore { max_size, lease_ms: None });
+        scene
+    }
+
+    /// Decides without writing.
+    pub(super) fn decide(&self, command: &Command) -> (Decided, Working) {
+        let mut working = Working::new(key(), self.state.clone());
+        let ctx = Context {
+            now: Now::exactly(self.now),
+            me: self.me,
+            dead: &self.dead,
+            max_waiters_per_key: self.max_waiters,
+        };
+        let decided = working.decide(command, &ctx);
+        (decided, working)
+    }
+
+    /// Decides and writes.
+    pub(super) fn run(&mut self, command: &Command) -> Verdict {
+        let (decided, working) = self.decide(command);
+        let verdict = decided.unwrap();
+        self.wrote = working.dirty;
+        self.state = working.state;
+        self.state.queue.trim(usize::MAX);
+        if working.dirty {
+            self.writes += 1;
+            self.state.stamp = Some(Stamp(Uuid::from_u128(self.writes)));
+        } else {
+            assert!(!working.clear_permits && working.permits.is_empty() && working.waiters.is_empty());
+        }
+        let Effects { answered, nudged, .. } = working.effects;
+        self.effects = (answered, nudged);
+        verdict
+    }
+
+    pub(super) fn reply(&mut self, command: &Command) -> Reply {
+        match self.run(command) {
+            Verdict::Reply(reply) => reply,
+            Verdict::Waiting { wait_ms } => panic!("waits for {wait_ms} ms"),
+        }
+    }
+
+    pub(super) fn acquire(&mut self, acquire: Acquire) -> Verdict {
+        self.run(&Command::Acquire(acquire))
+    }
+
+    pub(super) fn granted(&mut self, acquire: Acquire) -> LockView {
+        match self.acquire(acquire) {
+            Verdict::Reply(Reply::Granted(view)) => view,
+            other => panic!("not granted: {other:?}"),
+        }
+    }
+
+    pub(super) fn waits(&mut self, acquire: Acquire) {
+        let verdict = self.acquire(acquire);
+        assert!(matches!(verdict, Verdict::Waiting { .. }), "does not wait: {verdict:?}");
+    }
+
+    pub(super) fn refused(&mut self, command: &Command) -> Refusal {
+        match self.reply(command) {
+            Reply::Refused(refusal) => refusal,
+            other => panic!("not refused: {other:?}"),
+        }
+    }
+
+    pub(super) fn refused_acquire(&mut self, acquire: Acquire) -> Refusal {
+        self.refused(&Command::Acquire(acquire))
+    }
+
+    pub(super) fn release(&mut self, n: u16) -> LockView {
+        match self.reply(&release(n)) {
+            Reply::Released(view) => view,
+            other => panic!("not released: {other:?}"),
+        }
+    }
+
+    pub(super) fn look(&mut self) -> LockView {
+        match self.reply(&Command::Get(Kind::Mutex)) {
+            Reply::Lock { view, .. } => view,
+            other => panic!("no lock: {other:?}"),
+        }
+    }
+
+    pub(super) fn look_semaphore(&mut self) -> SemaphoreView {
+        match self.reply(&Command::Get(Kind::Semaphore)) {
+            Reply::Semaphore { view, .. } => view,
+            other => panic!("no semaphore: {other:?}"),
+        }
+    }
+
+    /// Those whom the last command granted from the queue, by number.
+    pub(super) fn served(&self) -> Vec<i64> {
+        let granted = self.effects.0.iter().filter(|(_, reply)| matches!(reply, Reply::Granted(_)));
+        granted.map(|(nonce, _)| nonce.0).collect()
+    }
+
+    /// What the last command refused those who waited here.
+    pub(super) fn dismissed(&self) -> Vec<(i64, Refusal)> {
+        let refused = self.effects.0.iter().filter_map(|(nonce, reply)| match reply {
+            Reply::Refused(refusal) => Some((nonce.0, refusal.clone())),
+            _ => None,
+        });
+        refused.collect()
+    }
+
+    /// Who holds the lock.
+    pub(super) fn holder(&mut self) -> Option<Version> {
+        self.look().held.map(|held| held.version)
+    }
+}
+
+pub(super) fn release(n: u16) -> Command {
+    Command::Release(Release {
+        kind: Kind::Mutex,
+        version: v(n.into()),
+        data: DataEdit::Keep,
+        delete_lock: false,
+    })
+}
+
+pub(super) fn beat(n: u16) -> Heartbeat {
+    Heartbeat {
+        kind: Kind::Mutex,
+        version: v(n.into()),
+        lease_ms: None,
+        data: DataEdit::Keep,
+        nonce: Nonce(i64::from(n) + 10_000),
+    }
+}
+
+pub(super) fn owners(holders: &[Holder]) -> Vec<&str> {
+    holders.iter().map(|holder| holder.owner.as_str()).collect()
+}

@@ -1,0 +1,268 @@
+//! A naive model of a mutex and a semaphore: lists and loops, and nothing clever.
+
+use crate::domain::Version;
+
+#[derive(Debug, Clone)]
+pub(super) struct Held {
+    version: Version,
+    chosen: bool,
+    owner: u16,
+    token: i64,
+    lease: i64,
+    until: i64,
+    given_back: bool,
+    slot: usize,
+    nonce: i64,
+}
+
+#[derive(Debug, Clone)]
+struct Waiting {
+    version: Version,
+    chosen: bool,
+    owner: u16,
+    lease: i64,
+    nonce: i64,
+}
+
+/// What somebody is told, as far as the model goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Told {
+    Granted { version: Version, token: i64, until: i64 },
+    Waits,
+    Released,
+    Done,
+    NotFound,
+    Mismatch,
+    Expired,
+    InUse,
+    Superseded,
+    Busy { holders: usize, waiters: usize, position: Option<usize> },
+    PassedOver,
+}
+
+/// What is asked.
+#[derive(Debug, Clone)]
+pub(super) enum Ask {
+    Acquire { version: u16, owner: u16, chosen: bool, lease: i64, waits: bool },
+    Heartbeat { version: u16, lease: Option<i64> },
+    Release { version: u16 },
+    TimeOut { version: u16 },
+    Size(usize),
+    Delete { version: u16 },
+    Settle,
+    Pass(i64),
+}
+
+/// The key, all of whose clients are on one replica. A mutex is a semaphore of one that is created by its first acquire.
+#[derive(Debug, Default)]
+pub(super) struct Model {
+    pub(super) is_mutex: bool,
+    exists: bool,
+    size: usize,
+    now: i64,
+    token: i64,
+    records: Vec<Held>,
+    queue: Vec<Waiting>,
+    ended: Vec<Version>,
+    /// Who was told something although they did not ask just now.
+    pub(super) told: Vec<(i64, Told)>,
+}
+
+impl Model {
+    pub(super) fn new(is_mutex: bool, now: i64) -> Self {
+        Self { is_mutex, now, size: 1, ..Self::default() }
+    }
+
+    pub(super) fn pass(&mut self, ms: i64) {
+        self.now += ms;
+    }
+
+    fn out(&self) -> usize {
+        self.records.iter().filter(|held| self.stands(held)).count()
+    }
+
+    fn stands(&self, held: &Held) -> bool {
+        !held.given_back && held.until > self.now
+    }
+
+    fn end(&mut self, version: Version) {
+        self.ended.push(version);
+        if self.ended.len() > 8 {
+            self.ended.remove(0);
+        }
+    }
+
+    fn grant(&mut self, waiting: &Waiting) -> Told {
+        let most = if self.is_mutex { 1 } else { usize::MAX };
+        let mut free: Vec<_> = self.records.iter().filter(|held| !self.stands(held)).cloned().collect();
+        free.sort_by_key(|held| (held.until, held.slot));
+        let slot = free.first().map_or(self.records.len().min(most - 1), |held| held.slot);
+        if let Some(at) = self.records.iter().position(|held| held.slot == slot) {
+            let before = self.records.remove(at);
+            if before.chosen {
+                self.end(before.version);
+            }
+        }
+        self.exists = true;
+        self.token += 1;
+        let (token, until) = (self.token, self.now + waiting.lease);
+        let Waiting { version, chosen, owner, lease, nonce } = *waiting;
+        let given_back = false;
+        self.records.push(Held { version, chosen, owner, token, lease, until, given_back, slot, nonce });
+        Told::Granted { version, token, until }
+    }
+
+    fn serve(&mut self) {
+        while !self.queue.is_empty() && self.out() < self.size {
+            let first = self.queue.remove(0);
+            let told = self.grant(&first);
+            self.told.push((first.nonce, told));
+        }
+    }
+
+    fn busy(&self, position: Option<usize>) -> Told {
+        Told::Busy { holders: self.out().min(10), waiters: self.queue.len(), position }
+    }
+
+    fn find(&mut self, version: Version) -> Result<&mut Held, Told> {
+        if !self.exists {
+            return Err(Told::NotFound);
+        }
+        self.records.iter_mut().find(|held| held.version == version).ok_or(Told::Mismatch)
+    }
+
+    pub(super) fn acquire(
+        &mut self,
+        version: Version,
+        owner: u16,
+        chosen: bool,
+        lease: i64,
+        waits: bool,
+        nonce: i64,
+    ) -> Told {
+        if self.ended.contains(&version) {
+            return Told::Mismatch;
+        }
+        if let Some(at) = self.records.iter().position(|held| held.version == version) {
+            if self.records[at].owner != owner || !self.stands(&self.records[at]) {
+                return Told::Mismatch;
+            }
+            self.records[at].nonce = nonce;
+            let Held { token, until, .. } = self.records[at];
+            return Told::Granted { version, token, until };
+        }
+        if let Some(at) = self.queue.iter().position(|waiting| waiting.version == version) {
+            if self.queue[at].owner != owner {
+                return Told::Mismatch;
+            }
+            let before = std::mem::replace(&mut self.queue[at].nonce, nonce);
+            self.told.push((before, Told::Superseded));
+            self.serve();
+            if let Some(mine) = self.told.iter().position(|(told, _)| *told == nonce) {
+                return self.told.remove(mine).1;
+            }
+            if waits {
+                return Told::Waits;
+            }
+            let at = self.queue.iter().position(|waiting| waiting.version == version).unwrap();
+            self.queue.remove(at);
+            return self.busy(Some(at + 1));
+        }
+        if !self.exists && !self.is_mutex {
+            return Told::NotFound;
+        }
+        self.serve();
+        let waiting = Waiting { version, chosen, owner, lease, nonce };
+        if self.out() < self.size {
+            return self.grant(&waiting);
+        }
+        if !waits {
+            return self.busy(None);
+        }
+        self.queue.push(waiting);
+        Told::Waits
+    }
+
+    pub(super) fn heartbeat(&mut self, version: Version, lease: Option<i64>) -> Told {
+        let now = self.now;
+        let held = match self.find(version) {
+            Ok(held) if held.given_back => return Told::Mismatch,
+            Ok(held) if held.until <= now => return Told::Expired,
+            Ok(held) => held,
+            Err(told) => return told,
+        };
+        held.lease = lease.unwrap_or(held.lease);
+        held.until = now + held.lease;
+        held.nonce = -1;
+        Told::Granted { version, token: held.token, until: held.until }
+    }
+
+    pub(super) fn release(&mut self, version: Version) -> Told {
+        let now = self.now;
+        match self.find(version) {
+            Ok(held) if held.given_back => return Told::Released,
+            Ok(held) => {
+                held.given_back = true;
+                held.until = held.until.min(now);
+            }
+            Err(told) => return told,
+        }
+        self.serve();
+        Told::Released
+    }
+
+    pub(super) fn time_out(&mut self, version: Version, nonce: i64) -> Told {
+        let Some(at) = self.queue.iter().position(|waiting| waiting.version == version) else {
+            let held = self.records.iter().find(|held| held.version == version && held.nonce == nonce);
+            return match held.filter(|held| self.stands(held)) {
+                Some(held) => Told::Granted { version, token: held.token, until: held.until },
+                None if self.exists => Told::PassedOver,
+                None => Told::NotFound,
+            };
+        };
+        if self.queue[at].nonce != nonce {
+            return Told::Superseded;
+        }
+        self.queue.remove(at);
+        self.serve();
+        self.busy(Some(at + 1))
+    }
+
+    pub(super) fn resize(&mut self, size: usize) -> Told {
+        self.exists = true;
+        self.size = size;
+        self.serve();
+        Told::Done
+    }
+
+    pub(super) fn delete(&mut self, version: Version) -> Told {
+        if !self.exists {
+            return Told::NotFound;
+        }
+        let standing = self.records.iter().find(|held| self.stands(held)).map(|held| held.version);
+        if self.is_mutex && standing.is_some_and(|standing| standing != version) {
+            return Told::Mismatch;
+        }
+        if !self.is_mutex && standing.is_some() {
+            return Told::InUse;
+        }
+        self.exists = false;
+        let mut gone = std::mem::take(&mut self.records);
+        gone.sort_by_key(|held| held.token);
+        for held in gone.iter().filter(|held| held.chosen) {
+            self.end(held.version);
+        }
+        if self.is_mutex {
+            self.serve();
+        } else {
+            let dismissed = self.queue.drain(..).map(|waiting| (waiting.nonce, Told::NotFound));
+            self.told.extend(dismissed);
+        }
+        Told::Done
+    }
+
+    pub(super) fn settle(&mut self) -> Told {
+        self.serve();
+        Told::Done
+    }
+}

@@ -1,0 +1,264 @@
+//! Random commands and time steps: the core against the naive model, on whole views and on bounded ones.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::{
+    fixtures::{START, Scene, ask, beat, data, release, v},
+    model::{Ask, Model, Told},
+};
+use crate::domain::{
+    Acquire, Command, Decided, Heartbeat, KeyState, Kind, LeaveReason, Nonce, Owner, Queue, Refusal, Reply,
+    Verdict, Version,
+};
+
+/// Steps of a case, and cases: 120,000 steps a run over the two properties.
+const STEPS: usize = 300;
+const CASES: u32 = 200;
+
+fn asks() -> impl Strategy<Value = Ask> {
+    let version = 1_u16..14;
+    prop_oneof![
+        8 => (version.clone(), prop::bool::weighted(0.05), 1_i64..400, any::<bool>()).prop_map(
+            |(version, stranger, lease, waits)| {
+                let owner = if stranger { 99 } else { version };
+                Ask::Acquire { version, owner, chosen: true, lease, waits }
+            }
+        ),
+        2 => (version.clone(), prop::option::of(1_i64..400))
+            .prop_map(|(version, lease)| Ask::Heartbeat { version, lease }),
+        5 => version.clone().prop_map(|version| Ask::Release { version }),
+        2 => version.clone().prop_map(|version| Ask::TimeOut { version }),
+        1 => (1_usize..5).prop_map(Ask::Size),
+        1 => version.prop_map(|version| Ask::Delete { version }),
+        3 => Just(Ask::Settle),
+        5 => (0_i64..150).prop_map(Ask::Pass),
+    ]
+}
+
+/// The version with which a number asks: the fifth time on another, so that not all is a repeat.
+struct Numbers {
+    rounds: BTreeMap<u16, u16>,
+    next_nonce: i64,
+    nonces: BTreeMap<Version, i64>,
+}
+
+impl Numbers {
+    fn version(&self, number: u16) -> u16 {
+        number + 20 * self.rounds.get(&number).copied().unwrap_or(0)
+    }
+}
+
+fn command(ask_for: &Ask, kind: Kind, numbers: &mut Numbers) -> Option<Command> {
+    Some(match *ask_for {
+        Ask::Acquire { version, owner, chosen, lease, waits } => {
+            numbers.next_nonce += 1;
+            let number = numbers.version(version);
+            numbers.nonces.insert(v(number.into()), numbers.next_nonce);
+            Command::Acquire(Acquire {
+                kind,
+                owner: Owner::new(&format!("owner {owner}")).unwrap(),
+                lease_ms: Some(lease),
+                wait_ms: Some(if waits { 1_000 } else { 0 }),
+                chosen,
+                nonce: Nonce(numbers.next_nonce),
+                data: Some(data("text")),
+                ..ask(number)
+            })
+        }
+        Ask::Heartbeat { version, lease } => {
+            Command::Heartbeat(Heartbeat { kind, lease_ms: lease, ..beat(numbers.version(version)) })
+        }
+        Ask::Release { version } => release(numbers.version(version)),
+        Ask::TimeOut { version } => {
+            let version = v(numbers.version(version).into());
+            let nonce = Nonce(numbers.nonces.get(&version).copied()?);
+            Command::Leave { version, nonce, reason: LeaveReason::TimedOut }
+        }
+        Ask::Size(_) if kind == Kind::Mutex => return None,
+        Ask::Size(size) => Command::PutSemaphore { max_size: i32::try_from(size).unwrap(), lease_ms: None },
+        Ask::Delete { version } if kind == Kind::Mutex => {
+            Command::DeleteLock { version: Some(v(numbers.version(version).into())) }
+        }
+        Ask::Delete { .. } => Command::DeleteSemaphore,
+        Ask::Settle => Command::Settle,
+        Ask::Pass(_) => return None,
+    })
+}
+
+fn told_by_model(model: &mut Model, ask_for: &Ask, command: &Command) -> Told {
+    match (ask_for, command) {
+        (Ask::Acquire { owner, chosen, lease, waits, .. }, Command::Acquire(acquire)) => {
+            model.acquire(acquire.version, *owner, *chosen, *lease, *waits, acquire.nonce.0)
+        }
+        (Ask::Heartbeat { lease, .. }, Command::Heartbeat(heartbeat)) => {
+            model.heartbeat(heartbeat.version, *lease)
+        }
+        (_, Command::Release(release)) => model.release(release.version),
+        (_, Command::Leave { version, nonce, .. }) => model.time_out(*version, nonce.0),
+        (Ask::Size(size), _) => model.resize(*size),
+        (Ask::Delete { .. }, Command::DeleteLock { version: Some(version) }) => model.delete(*version),
+        (Ask::Delete { .. }, _) => model.delete(v(0)),
+        _ => model.settle(),
+    }
+}
+
+fn told(reply: &Reply) -> Told {
+    match reply {
+        Reply::Granted(view) => {
+            let held = view.held.as_ref().unwrap();
+            Told::Granted { version: held.version, token: view.fencing_token.0, until: held.expires_at.0 }
+        }
+        Reply::Released(_) => Told::Released,
+        Reply::Lock { .. } | Reply::Semaphore { .. } | Reply::Deleted | Reply::Done => Told::Done,
+        Reply::Refused(refusal) => match refusal {
+            Refusal::NotFound => Told::NotFound,
+            Refusal::VersionMismatch => Told::Mismatch,
+            Refusal::LeaseExpired => Told::Expired,
+            Refusal::InUse(_) => Told::InUse,
+            Refusal::Superseded => Told::Superseded,
+            Refusal::PassedOver => Told::PassedOver,
+            Refusal::NotGranted(not_granted) => Told::Busy {
+                holders: not_granted.holders.len(),
+                waiters: usize::try_from(not_granted.waiters).unwrap(),
+                position: not_granted.queue_position.map(|position| usize::try_from(position).unwrap()),
+            },
+            other => panic!("the model knows no {other:?}"),
+        },
+    }
+}
+
+/// Runs the same through the core and the model.
+fn agree(is_mutex: bool, asks: &[Ask]) {
+    let kind = if is_mutex { Kind::Mutex } else { Kind::Semaphore };
+    let (mut scene, mut model) = (Scene::new(), Model::new(is_mutex, START));
+    let mut numbers = Numbers { rounds: BTreeMap::new(), next_nonce: 0, nonces: BTreeMap::new() };
+    for (step, ask_for) in asks.iter().enumerate() {
+        if let Ask::Pass(ms) = ask_for {
+            scene.now += ms;
+            model.pass(*ms);
+        }
+        let Some(command) = command(ask_for, kind, &mut numbers) else { continue };
+        let expected = told_by_model(&mut model, ask_for, &command);
+        let got = match scene.run(&command) {
+            Verdict::Reply(reply) => told(&reply),
+            Verdict::Waiting { .. } => Told::Waits,
+        };
+        assert_eq!(got, expected, "step {step}, {command:?}");
+        let others: Vec<_> = scene.effects.0.iter().map(|(nonce, reply)| (nonce.0, told(reply))).collect();
+        assert_eq!(others, std::mem::take(&mut model.told), "step {step}, {command:?}");
+        if let (Ask::Acquire { version, .. }, Told::Mismatch) = (ask_for, &got) {
+            *numbers.rounds.entry(*version).or_insert(0) += 1;
+        }
+    }
+}
+
+/// What a store would load, bounded: `more` is what a decision asked for.
+fn bounded(whole: &KeyState, bound: usize, command: &Command, more: (usize, usize), now: i64) -> KeyState {
+    let mut state = whole.clone();
+    let named: Vec<_> = command.named_version().into_iter().collect();
+    let head: std::collections::VecDeque<_> =
+        whole.queue.head.iter().take(bound.max(more.0)).cloned().collect();
+    let behind = whole.queue.head.iter().enumerate().skip(head.len());
+    let behind = behind.filter(|(_, waiter)| named.contains(&waiter.version));
+    let behind = behind.map(|(before, waiter)| (waiter.clone(), i64::try_from(before).unwrap())).collect();
+    state.queue = Queue { head, named: behind, asked: named.clone(), ..whole.queue.clone() };
+    if let crate::domain::Body::Semaphore(semaphore) = &mut state.body {
+        let permits = &mut semaphore.permits;
+        let busy = permits
+            .known
+            .iter()
+            .filter(|permit| permit.grant.stands(crate::domain::Now::exactly(now)))
+            .count();
+        permits.known.sort_by_key(|permit| (permit.grant.expires_at, permit.slot));
+        let limit = bound.max(more.1);
+        if permits.known.len() >= limit {
+            permits.unknown_from = permits.known.get(limit - 1).map(|permit| permit.grant.expires_at);
+            let rest = permits.known.split_off(limit);
+            permits.known.extend(rest.into_iter().filter(|permit| named.contains(&permit.grant.version)));
+        }
+        permits.asked = named;
+        permits.busy_counted = Some(i32::try_from(busy).unwrap());
+    }
+    state
+}
+
+/// Decides on ever longer views until one is enough.
+fn decide_bounded(scene: &Scene, command: &Command, bound: usize) -> (Decided, Vec<(Nonce, Reply)>, bool) {
+    let mut more = (0, 0);
+    for _ in 0..40 {
+        let state = bounded(&scene.state, bound, command, more, scene.now);
+        let (decided, working) = Scene { state, ..scene.clone() }.decide(command);
+        match decided {
+            Err(crate::domain::Need::Heads(heads)) => more.0 = more.0.max(heads),
+            Err(crate::domain::Need::Permits(permits)) => more.1 = more.1.max(permits) * 2,
+            Err(need) => panic!("needs {need:?} although it was loaded"),
+            Ok(_) => return (decided, working.effects.answered, working.effects.unfinished),
+        }
+    }
+    panic!("no view is enough for {command:?}");
+}
+
+/// Bounded views answer as whole ones do.
+fn views_agree(is_mutex: bool, bound: usize, asks: &[Ask]) {
+    let kind = if is_mutex { Kind::Mutex } else { Kind::Semaphore };
+    let mut scene = Scene::new();
+    let mut numbers = Numbers { rounds: BTreeMap::new(), next_nonce: 0, nonces: BTreeMap::new() };
+    for (step, ask_for) in asks.iter().enumerate() {
+        if let Ask::Pass(ms) = ask_for {
+            scene.now += ms;
+        }
+        let Some(command) = command(ask_for, kind, &mut numbers) else { continue };
+        let (decided, answered, unfinished) = decide_bounded(&scene, &command, bound);
+        let verdict = scene.run(&command);
+        if unfinished {
+            assert!(
+                scene.effects.0.starts_with(&answered),
+                "step {step}: what was served in part is a beginning"
+            );
+        } else {
+            assert_eq!(
+                (comparable(decided.unwrap()), answered),
+                (comparable(verdict.clone()), scene.effects.0.clone()),
+                "step {step}, {command:?}"
+            );
+        }
+        if let (Ask::Acquire { version, .. }, Verdict::Reply(Reply::Refused(Refusal::VersionMismatch))) =
+            (ask_for, &verdict)
+        {
+            *numbers.rounds.entry(*version).or_insert(0) += 1;
+        }
+    }
+}
+
+/// A bounded view may know fewer holders than a refusal may name.
+fn comparable(mut verdict: Verdict) -> Verdict {
+    if let Verdict::Reply(Reply::Refused(Refusal::NotGranted(not_granted))) = &mut verdict {
+        not_granted.holders.clear();
+    }
+    if let Verdict::Reply(Reply::Refused(Refusal::InUse(holders))) = &mut verdict {
+        holders.clear();
+    }
+    verdict
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Invariants 1, 2, 4, 5, 6 and 9, as far as one replica goes.
+    #[test]
+    fn the_core_does_what_a_naive_model_does(is_mutex: bool, asks in prop::collection::vec(asks(), STEPS)) {
+        agree(is_mutex, &asks);
+    }
+
+    /// Invariant 10: what is answered does not depend on how much was loaded.
+    #[test]
+    fn a_bounded_view_answers_as_a_whole_one(
+        is_mutex: bool,
+        bound in 1_usize..6,
+        asks in prop::collection::vec(asks(), STEPS),
+    ) {
+        views_agree(is_mutex, bound, &asks);
+    }
+}

@@ -1,0 +1,81 @@
+//! A version sent again: the same grant, the same place, or nothing; never a second grant.
+
+use super::fixtures::{Scene, ask, v, wait_chosen};
+use crate::domain::{Acquire, Command, Nonce, Owner, Refusal};
+
+fn chosen(n: u16) -> Acquire {
+    Acquire { chosen: true, ..ask(n) }
+}
+
+/// Invariant 9.
+#[test]
+fn a_repeat_answers_the_grant_that_stands() {
+    let mut scene = Scene::new();
+    let first = scene.granted(chosen(1));
+    scene.now += 100;
+    let again = scene.granted(Acquire { nonce: Nonce(77), lease_ms: Some(5), ..chosen(1) });
+    assert_eq!(again.fencing_token, first.fencing_token);
+    assert_eq!(again.held.unwrap().expires_in_ms, 900);
+}
+
+/// Invariant 9.
+#[test]
+fn a_repeat_after_the_grant_ended_is_refused_for_good() {
+    let mut scene = Scene::new();
+    scene.granted(chosen(1));
+    scene.now += 1_000;
+    assert_eq!(scene.refused_acquire(chosen(1)), Refusal::VersionMismatch);
+    for n in 2..10 {
+        scene.granted(chosen(n));
+        scene.release(n);
+        assert_eq!(scene.refused_acquire(chosen(1)), Refusal::VersionMismatch, "after {n}");
+    }
+}
+
+/// Invariant 9.
+#[test]
+fn a_version_is_refused_after_its_release_and_after_the_lock_was_deleted() {
+    let mut scene = Scene::new();
+    scene.granted(chosen(1));
+    scene.release(1);
+    assert_eq!(scene.refused_acquire(chosen(1)), Refusal::VersionMismatch);
+    scene.run(&Command::DeleteLock { version: None });
+    assert_eq!(scene.refused_acquire(chosen(1)), Refusal::VersionMismatch);
+}
+
+#[test]
+fn a_repeat_by_another_owner_is_refused() {
+    let mut scene = Scene::new();
+    scene.granted(chosen(1));
+    let thief = Owner::new("thief").unwrap();
+    assert_eq!(
+        scene.refused_acquire(Acquire { owner: thief.clone(), ..chosen(1) }),
+        Refusal::VersionMismatch
+    );
+    scene.waits(wait_chosen(2));
+    assert_eq!(scene.refused_acquire(Acquire { owner: thief, ..wait_chosen(2) }), Refusal::VersionMismatch);
+}
+
+#[test]
+fn a_repeat_takes_over_the_place_of_the_one_that_waits() {
+    let mut scene = Scene::held();
+    scene.waits(wait_chosen(2));
+    scene.waits(wait_chosen(3));
+    scene.waits(Acquire { nonce: Nonce(22), ..wait_chosen(2) });
+    assert_eq!(scene.dismissed(), [(2, Refusal::Superseded)]);
+    scene.release(1);
+    assert_eq!(scene.served(), [22], "it has kept its place before 3");
+    assert_eq!(scene.holder(), Some(v(2)));
+}
+
+#[test]
+fn a_repeat_that_does_not_wait_leaves_the_queue_with_its_position() {
+    let mut scene = Scene::held();
+    scene.waits(wait_chosen(2));
+    scene.waits(wait_chosen(3));
+    let Refusal::NotGranted(refused) = scene.refused_acquire(Acquire { wait_ms: Some(0), ..wait_chosen(3) })
+    else {
+        panic!("refused otherwise")
+    };
+    assert_eq!((refused.queue_position, refused.waiters), (Some(2), 1));
+}

@@ -1,0 +1,100 @@
+//! Semaphores: permits, sizes, and their deletion.
+
+use super::fixtures::{Scene, ask, release, v, wait};
+use crate::domain::{Acquire, Command, Kind, Refusal, Reply};
+
+fn permit(n: u16) -> Acquire {
+    Acquire { kind: Kind::Semaphore, ..ask(n) }
+}
+
+fn wait_permit(n: u16) -> Acquire {
+    Acquire { kind: Kind::Semaphore, ..wait(n) }
+}
+
+fn resize(max_size: i32) -> Command {
+    Command::PutSemaphore { max_size, lease_ms: None }
+}
+
+/// Invariant 1.
+#[test]
+fn as_many_permits_as_its_size_are_out_and_no_more() {
+    let mut scene = Scene::semaphore(2);
+    assert_eq!(scene.granted(permit(1)).fencing_token.0, 1);
+    assert_eq!(scene.granted(permit(2)).fencing_token.0, 2);
+    let Refusal::NotGranted(refused) = scene.refused_acquire(permit(3)) else { panic!("refused otherwise") };
+    assert_eq!(refused.holders.len(), 2);
+    scene.now += 1_000;
+    assert_eq!(scene.look_semaphore().busy_count, 0);
+    assert!(scene.granted(permit(3)).is_permit);
+}
+
+#[test]
+fn a_semaphore_is_created_first() {
+    assert_eq!(Scene::new().refused_acquire(permit(1)), Refusal::NotFound);
+    let mut scene = Scene::semaphore(1);
+    assert_eq!(scene.refused_acquire(ask(1)), Refusal::WrongKind);
+    assert_eq!(scene.refused(&Command::Get(Kind::Mutex)), Refusal::WrongKind);
+}
+
+#[test]
+fn the_default_lease_is_the_semaphores_and_kept_when_left_out() {
+    let mut scene = Scene::new();
+    scene.run(&Command::PutSemaphore { max_size: 1, lease_ms: Some(300) });
+    scene.run(&resize(2));
+    assert_eq!(scene.granted(Acquire { lease_ms: None, ..permit(1) }).lease_ms, 300);
+    assert_eq!(Scene::semaphore(1).look_semaphore().lease_ms, 15_000);
+}
+
+/// Invariant 6.
+#[test]
+fn growing_serves_those_who_wait_at_once() {
+    let mut scene = Scene::semaphore(1);
+    scene.granted(permit(1));
+    for n in 2..5 {
+        scene.waits(wait_permit(n));
+    }
+    scene.run(&resize(3));
+    assert_eq!(scene.served(), [2, 3]);
+    let view = scene.look_semaphore();
+    assert_eq!((view.busy_count, view.waiters), (3, 1));
+}
+
+/// Invariant 1.
+#[test]
+fn shrinking_takes_nothing_away_and_grants_nothing_until_enough_came_back() {
+    let mut scene = Scene::semaphore(3);
+    for n in 1..4 {
+        scene.granted(permit(n));
+    }
+    scene.run(&resize(1));
+    assert_eq!(scene.look_semaphore().busy_count, 3);
+    for n in 1..3 {
+        scene.run(&release(n));
+        assert!(matches!(scene.refused_acquire(permit(9)), Refusal::NotGranted(_)));
+    }
+    scene.run(&release(3));
+    scene.granted(permit(4));
+}
+
+#[test]
+fn a_permits_version_stays_current_until_its_slot_is_granted_again() {
+    let mut scene = Scene::semaphore(1);
+    scene.granted(permit(1));
+    scene.run(&release(1));
+    assert!(matches!(scene.reply(&release(1)), Reply::Released(_)));
+    scene.granted(permit(2));
+    assert_eq!(scene.refused(&release(1)), Refusal::VersionMismatch);
+    assert_eq!(scene.look_semaphore().busy_count, 1, "2 still has it, not {:?}", v(1));
+}
+
+#[test]
+fn it_is_not_deleted_while_permits_are_out_and_dismisses_who_waits() {
+    let mut scene = Scene::semaphore(1);
+    scene.granted(permit(1));
+    assert!(matches!(scene.refused(&Command::DeleteSemaphore), Refusal::InUse(_)));
+    scene.run(&release(1));
+    assert_eq!(scene.reply(&Command::DeleteSemaphore), Reply::Deleted);
+    assert_eq!(scene.refused(&Command::DeleteSemaphore), Refusal::NotFound);
+    scene.run(&resize(1));
+    assert_eq!(scene.granted(permit(2)).fencing_token.0, 2, "invariant 2");
+}

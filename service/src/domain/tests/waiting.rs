@@ -1,0 +1,206 @@
+//! The queue: order, offers to other replicas, kept places, leaving, the dead, and a clock that steps back.
+
+use super::fixtures::{ME, OTHER, START, Scene, ask, beat, release, v, wait, wait_chosen};
+use crate::domain::{Acquire, Command, LeaveReason, Nonce, Refusal, Reply, Timestamp, Version};
+
+fn leave(n: u16, reason: LeaveReason) -> Command {
+    Command::Leave { version: v(n.into()), nonce: Nonce(n.into()), reason }
+}
+
+fn give_back(version: Version, nonce: i64) -> Command {
+    Command::GiveBack { version, nonce: Nonce(nonce) }
+}
+
+/// A held lock for which 2 waits at the other replica and 3 here.
+fn two_replicas(first: Acquire) -> Scene {
+    let mut scene = Scene::held();
+    scene.me = Some(OTHER);
+    scene.waits(first);
+    scene.me = Some(ME);
+    scene.waits(wait(3));
+    scene
+}
+
+/// Invariant 5.
+#[test]
+fn those_who_wait_are_granted_in_order_in_the_releases_own_commit() {
+    let mut scene = Scene::held();
+    for n in 2..5 {
+        scene.waits(wait(n));
+    }
+    for n in 1..4 {
+        scene.release(n);
+        assert_eq!(scene.served(), [i64::from(n) + 1]);
+    }
+}
+
+/// Invariants 5 and 6.
+#[test]
+fn a_newcomer_finds_an_ended_lease_and_serves_the_queue_first() {
+    let mut scene = Scene::held();
+    scene.waits(wait(2));
+    scene.now += 1_000;
+    assert!(matches!(scene.refused_acquire(ask(3)), Refusal::NotGranted(refused) if refused.waiters == 0));
+    assert_eq!(scene.served(), [2]);
+}
+
+/// Invariant 6.
+#[test]
+fn the_next_event_of_a_key_with_a_queue_is_the_end_of_the_lease() {
+    let mut scene = Scene::held();
+    let now = crate::domain::Now::exactly(START);
+    assert_eq!(scene.state.next_event(now), None);
+    scene.waits(wait(2));
+    assert_eq!(scene.state.next_event(now), Some(Timestamp(START + 1_000)));
+    scene.now += 1_000;
+    scene.run(&Command::Settle);
+    assert_eq!(scene.served(), [2]);
+}
+
+#[test]
+fn a_place_is_offered_to_another_replica_and_nobody_overtakes_it() {
+    let mut scene = two_replicas(wait(2));
+    scene.release(1);
+    assert_eq!((scene.served(), scene.effects.1.contains(&OTHER)), (vec![], true));
+    assert!(matches!(scene.refused_acquire(ask(4)), Refusal::NotGranted(_)));
+    scene.me = Some(OTHER);
+    scene.now += 100;
+    scene.run(&Command::Settle);
+    assert_eq!(scene.served(), [2]);
+    assert_eq!(scene.look().held.unwrap().expires_in_ms, 1_000, "the lease starts at the claim");
+}
+
+#[test]
+fn an_offer_that_nobody_claims_is_passed_on_after_two_seconds() {
+    let mut scene = two_replicas(wait(2));
+    scene.release(1);
+    scene.now += 1_999;
+    scene.run(&Command::Settle);
+    assert!(scene.served().is_empty());
+    scene.now += 1;
+    scene.run(&Command::Settle);
+    assert_eq!((scene.served(), scene.state.queue.len), (vec![3], 0));
+}
+
+#[test]
+fn an_offer_that_lapses_without_a_place_is_withdrawn() {
+    let mut scene = two_replicas(wait(2));
+    scene.now += 1_000;
+    scene.run(&Command::Settle);
+    // The clock steps back: the lease stands once more, and is renewed.
+    scene.now -= 500;
+    scene.run(&Command::Heartbeat(crate::domain::Heartbeat { lease_ms: Some(9_000), ..beat(1) }));
+    scene.now += 4_000;
+    scene.run(&Command::Settle);
+    let now = crate::domain::Now::exactly(scene.now);
+    assert_eq!(scene.state.next_event(now), Some(Timestamp(START + 9_500)));
+    assert_eq!(scene.state.queue.len, 2);
+}
+
+#[test]
+fn who_waits_at_a_dead_replica_is_passed_over_at_once() {
+    let mut scene = two_replicas(wait(2));
+    scene.dead.insert(OTHER);
+    scene.release(1);
+    assert_eq!((scene.served(), scene.effects.1.is_empty()), (vec![3], true));
+}
+
+#[test]
+fn the_dead_are_buried_and_who_chose_its_version_keeps_its_place() {
+    let mut scene = two_replicas(wait_chosen(2));
+    scene.dead.insert(OTHER);
+    scene.run(&Command::Bury { replica: OTHER });
+    assert_eq!(scene.state.queue.len, 2);
+    scene.waits(Acquire { nonce: Nonce(22), ..wait_chosen(2) });
+    scene.release(1);
+    assert_eq!(scene.served(), [22]);
+}
+
+#[test]
+fn who_chose_its_version_and_hung_up_is_passed_over_for_ten_seconds() {
+    let mut scene = Scene::held();
+    scene.waits(wait_chosen(2));
+    scene.waits(wait(3));
+    scene.run(&leave(2, LeaveReason::HungUp));
+    scene.release(1);
+    assert_eq!((scene.served(), scene.state.queue.len), (vec![3], 1));
+    scene.now += 9_999;
+    scene.run(&Command::Settle);
+    assert_eq!(scene.state.queue.len, 1);
+    scene.now += 1;
+    scene.run(&Command::Settle);
+    assert_eq!(scene.state.queue.len, 0);
+}
+
+/// Invariant 7.
+#[test]
+fn who_gives_up_is_out_of_the_queue_and_told_where_it_stood() {
+    let mut scene = Scene::held();
+    scene.waits(wait_chosen(2));
+    scene.waits(wait(3));
+    let Refusal::NotGranted(refused) = scene.refused(&leave(3, LeaveReason::TimedOut)) else {
+        panic!("refused otherwise")
+    };
+    assert_eq!((refused.queue_position, refused.waiters), (Some(2), 1));
+    scene.run(&leave(2, LeaveReason::TimedOut));
+    assert_eq!(scene.state.queue.len, 0);
+}
+
+/// Invariant 7.
+#[test]
+fn who_gives_up_after_it_was_granted_is_told_so_however_it_leaves() {
+    for reason in [LeaveReason::TimedOut, LeaveReason::HungUp, LeaveReason::Evicted, LeaveReason::Missing] {
+        let mut scene = Scene::held();
+        scene.waits(wait(2));
+        scene.release(1);
+        let reply = scene.reply(&leave(2, reason));
+        assert!(matches!(reply, Reply::Granted(_)), "{reason:?}: {reply:?}");
+    }
+}
+
+/// Invariant 7.
+#[test]
+fn what_reached_nobody_is_given_back_by_its_own_attachment_only() {
+    let mut scene = Scene::held();
+    scene.waits(wait(2));
+    scene.run(&give_back(v(1), 99));
+    assert_eq!(scene.holder(), Some(v(1)), "a late clean-up of another connection");
+    scene.run(&give_back(v(1), 1));
+    assert_eq!((scene.served(), scene.holder()), (vec![2], Some(v(2))));
+    scene.run(&Command::Heartbeat(beat(2)));
+    scene.run(&give_back(v(2), 2));
+    assert_eq!(scene.holder(), Some(v(2)), "its caller had the answer: it renewed");
+}
+
+#[test]
+fn a_late_clean_up_of_the_first_connection_leaves_the_second_alone() {
+    let mut scene = Scene::held();
+    scene.waits(wait_chosen(2));
+    scene.waits(Acquire { nonce: Nonce(22), ..wait_chosen(2) });
+    assert_eq!(scene.refused(&leave(2, LeaveReason::HungUp)), Refusal::Superseded);
+    scene.run(&give_back(v(2), 2));
+    assert_eq!(scene.state.queue.len, 1);
+    scene.run(&give_back(v(2), 22));
+    assert_eq!(scene.state.queue.len, 0);
+}
+
+#[test]
+fn after_a_step_back_of_the_clock_a_lease_lasts_no_longer_than_it_was_granted_for() {
+    let mut scene = Scene::held();
+    scene.waits(wait(2));
+    scene.now -= 2_000;
+    scene.run(&Command::Settle);
+    assert!(!scene.wrote, "within the tolerance");
+    scene.now -= 3_600_000;
+    scene.run(&Command::Settle);
+    assert_eq!(scene.look().held.unwrap().expires_in_ms, 1_000);
+}
+
+#[test]
+fn who_waits_needs_a_replica_that_is_known() {
+    let scene = Scene { me: None, ..Scene::held() };
+    let (decided, _) = scene.decide(&Command::Acquire(wait(2)));
+    assert_eq!(decided, Err(crate::domain::Need::Membership));
+    let (decided, _) = scene.decide(&release(1));
+    assert!(decided.is_ok(), "who does not wait does not");
+}

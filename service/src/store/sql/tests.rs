@@ -1,0 +1,58 @@
+//! The hot path's text, for review: a change of a statement shows in a snapshot.
+
+use super::{Dialect, Sql};
+
+fn reviewed(dialect: Dialect, name: &str) {
+    let sql = Sql::new(dialect);
+    let mut text = String::new();
+    let children = sql.upsert_with_children.unwrap_or_default();
+    let read_back = sql.read_back.as_deref().unwrap_or_default();
+    for statement in [
+        sql.upsert[0].as_str(),
+        children,
+        read_back,
+        &sql.waiters_gone,
+        &sql.waiters_put,
+        &sql.permits_put,
+        &sql.load_rows,
+        &sql.load_heads,
+        &sql.load_named_waiters(2),
+        &sql.load_permits,
+        &sql.load_named_permits(2),
+        &sql.offers,
+        &sql.delete_tombstones,
+        &sql.raise_floor,
+    ] {
+        if !statement.is_empty() {
+            text.push_str(statement);
+            text.push_str(";\n\n");
+        }
+    }
+    insta::assert_snapshot!(name, text);
+}
+
+#[test]
+fn the_statements_of_sqlite_are_reviewed() {
+    reviewed(Dialect::Sqlite, "sqlite");
+}
+
+#[test]
+fn the_statements_of_postgresql_are_reviewed() {
+    reviewed(Dialect::Postgres, "postgresql");
+}
+
+#[test]
+fn the_statements_of_mariadb_are_reviewed() {
+    reviewed(Dialect::MariaDb, "mariadb");
+}
+
+#[test]
+fn the_statements_of_mysql_are_reviewed() {
+    reviewed(Dialect::MySql, "mysql");
+}
+
+#[test]
+fn placeholders_are_numbered_for_postgresql_only() {
+    assert_eq!(Dialect::Postgres.sql("a = ? AND {key} = ?"), "a = $1 AND \"key\" = $2");
+    assert_eq!(Dialect::MariaDb.sql("a = ? AND {key} = ?"), "a = ? AND `key` = ?");
+}

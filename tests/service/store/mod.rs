@@ -1,0 +1,74 @@
+//! The store's trait against real databases: what the engine relies on, run the same on each.
+
+mod plans;
+mod races;
+mod rows;
+mod tokens;
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use db_locks_service::{
+    domain::{
+        Acquire, Command, Context, Key, KeyId, KeyState, Kind, Nonce, Now, Owner, Stamp, Tenant, Timestamp,
+        Version, Working,
+    },
+    store::{self, DatabaseOptions, Store, Want, Write},
+};
+use uuid::Uuid;
+
+use crate::support::Database;
+
+/// A store on an empty database with its schema.
+async fn store_on(database: &Database) -> Arc<dyn Store> {
+    let options = DatabaseOptions::new(&database.url, 4).unwrap();
+    store::migrate_up(&options).await.unwrap();
+    store::connect(&options).await.unwrap()
+}
+
+/// Another replica's store on the same database.
+async fn another_on(database: &Database) -> Arc<dyn Store> {
+    store::connect(&DatabaseOptions::new(&database.url, 4).unwrap()).await.unwrap()
+}
+
+fn id(key: &str) -> KeyId {
+    KeyId { tenant: Tenant::new("t").unwrap(), key: Key::new(key).unwrap() }
+}
+
+fn acquire(owner: &str) -> Acquire {
+    Acquire {
+        kind: Kind::Mutex,
+        owner: Owner::new(owner).unwrap(),
+        lease_ms: Some(60_000),
+        wait_ms: Some(0),
+        additional_wait_ms: 0,
+        max_wait_ms: 60_000,
+        data: None,
+        replace_data: false,
+        delete_on_release: false,
+        only_if_exists: false,
+        reentrant: false,
+        version: Version(Uuid::new_v4()),
+        chosen: true,
+        retried: false,
+        nonce: Nonce(7),
+    }
+}
+
+/// Decides commands on a state, and makes a write of it.
+fn write(id: &KeyId, state: KeyState, now: Timestamp, commands: &[Command]) -> Write {
+    let prev = state.stamp;
+    let mut working = Working::new(id.clone(), state);
+    let dead = BTreeSet::new();
+    let now = Now { at_least: now, at_most: now };
+    let me = Some(db_locks_service::domain::ReplicaId(Uuid::from_u128(1)));
+    let context = Context { now, me, dead: &dead, max_waiters_per_key: 100 };
+    for command in commands {
+        working.decide(command, &context).unwrap();
+    }
+    Write { prev, stamp: Stamp(Uuid::new_v4()), working }
+}
+
+async fn load(store: &dyn Store, id: &KeyId) -> (KeyState, Timestamp) {
+    let loaded = store.load(&[Want::new(id.clone())]).await.unwrap();
+    (loaded.states.into_iter().next().unwrap(), loaded.told)
+}

@@ -1,0 +1,87 @@
+//! How the databases run the hot path on a table that is not empty: by key, never by scanning it.
+
+use db_locks_service::store::hot_statements;
+use sea_orm::{ConnectionTrait, Database as SeaOrm, DatabaseConnection, Statement};
+
+use super::store_on;
+use crate::support::Dialect;
+
+const ROWS: usize = 100_000;
+
+#[tokio::test]
+async fn sqlite_finds_rows_by_key() {
+    let database = Dialect::Sqlite.database().await.unwrap();
+    store_on(&database).await;
+    let db = SeaOrm::connect(&database.url).await.unwrap();
+    fill(
+        &db,
+        "WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < {rows})",
+        "printf('%06d', n)",
+        "x'00'",
+    )
+    .await;
+    db.execute_unprepared("ANALYZE").await.unwrap();
+    for (name, sql) in hot_statements("sqlite") {
+        let plan = explain(&db, &format!("EXPLAIN QUERY PLAN {sql}"), "detail").await;
+        for table in ["locks", "permits", "waiters"] {
+            assert!(!plan.contains(&format!("SCAN {table}")), "{name} scans {table}:\n{plan}");
+        }
+        for alias in ["SCAN l\n", "SCAN w\n", "SCAN b\n"] {
+            assert!(!plan.contains(alias), "{name} scans:\n{plan}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn postgresql_finds_rows_by_key_with_plans_made_for_an_empty_table() {
+    let Some(database) = Dialect::Postgres.database().await else { return };
+    store_on(&database).await;
+    let mut options = sea_orm::ConnectOptions::new(database.url.clone());
+    options.max_connections(1);
+    let db = SeaOrm::connect(options).await.unwrap();
+    // As the service's own connections are set.
+    for setting in [
+        "enable_seqscan = off",
+        "enable_hashjoin = off",
+        "enable_mergejoin = off",
+        "plan_cache_mode = force_generic_plan",
+    ] {
+        db.execute_unprepared(&format!("SET {setting}")).await.unwrap();
+    }
+    let statements = hot_statements("postgres");
+    for (number, (_, sql)) in statements.iter().enumerate() {
+        db.execute_unprepared(&format!("PREPARE p{number} AS {sql}")).await.unwrap();
+        explain_postgres(&db, number, sql).await;
+    }
+    fill(&db, "WITH n (n) AS (SELECT generate_series(1, {rows}))", "lpad(n::text, 6, '0')", "''").await;
+    for (number, (name, sql)) in statements.iter().enumerate() {
+        let plan = explain_postgres(&db, number, sql).await;
+        assert!(!plan.contains("Seq Scan on locks"), "{name} scans:\n{plan}");
+        assert!(!plan.contains("Seq Scan on waiters"), "{name} scans:\n{plan}");
+        assert!(!plan.contains("Seq Scan on permits"), "{name} scans:\n{plan}");
+    }
+}
+
+async fn explain_postgres(db: &DatabaseConnection, number: usize, sql: &str) -> String {
+    let parameters = (1..).take_while(|parameter| sql.contains(&format!("${parameter}"))).count();
+    let nulls = vec!["NULL"; parameters].join(", ");
+    let arguments = if parameters == 0 { String::new() } else { format!("({nulls})") };
+    explain(db, &format!("EXPLAIN EXECUTE p{number}{arguments}"), "QUERY PLAN").await
+}
+
+/// Puts so many locks into the table.
+async fn fill(db: &DatabaseConnection, series: &str, key: &str, no_bytes: &str) {
+    let sql = format!(
+        "INSERT INTO locks (tenant, \"key\", stamp, kind, token, chosen, released, delete_on_release, ended, slots, \
+         waiters, next_seq, created_at_ms, updated_at_ms) {series} SELECT 't', {key}, {stamp}, 1, 1, false, false, \
+         false, {no_bytes}, 0, 0, 0, 0, 0 FROM n",
+        series = series.replace("{rows}", &ROWS.to_string()),
+        stamp = if no_bytes == "''" { "gen_random_uuid()" } else { "randomblob(16)" },
+    );
+    db.execute_unprepared(&sql).await.unwrap();
+}
+
+async fn explain(db: &DatabaseConnection, sql: &str, column: &str) -> String {
+    let rows = db.query_all_raw(Statement::from_string(db.get_database_backend(), sql)).await.unwrap();
+    rows.iter().map(|row| row.try_get::<String>("", column).unwrap() + "\n").collect()
+}

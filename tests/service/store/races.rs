@@ -1,0 +1,84 @@
+//! Many writers, one row: the stamp lets one win.
+
+use std::sync::Arc;
+
+use db_locks_service::{domain::Command, store::Store};
+use tokio::task::JoinSet;
+
+use super::{acquire, another_on, id, load, store_on, write};
+use crate::{conformance::on_every_database, support::Database};
+
+on_every_database!(with_database:
+    of_writes_decided_on_the_same_row_exactly_one_wins,
+    batches_that_share_keys_do_not_deadlock,
+);
+
+/// Guards invariant 1: two replicas never both believe that they granted.
+async fn of_writes_decided_on_the_same_row_exactly_one_wins(database: Database) {
+    let stores = [store_on(&database).await, another_on(&database).await];
+    let id = id("raced");
+    for round in 0..40 {
+        let (state, now) = load(&*stores[0], &id).await;
+        let mut writers = JoinSet::new();
+        for number in 0..8 {
+            let store = Arc::clone(&stores[number % 2]);
+            // Heartbeats of a kind: every write is possible on the state, only one on the row.
+            let command = if round % 2 == 0 {
+                Command::PutLock { data: None }
+            } else {
+                Command::DeleteLock { version: None }
+            };
+            let write = write(&id, state.clone(), now, &[command]);
+            writers.spawn(async move {
+                let stamp = write.stamp;
+                (stamp, commit(&*store, write).await)
+            });
+        }
+        let outcomes = writers.join_all().await;
+        let winners: Vec<_> = outcomes.iter().filter(|(_, won)| *won).map(|(stamp, _)| *stamp).collect();
+        assert_eq!(winners.len(), 1, "round {round}");
+        assert_eq!(load(&*stores[1], &id).await.0.stamp, Some(winners[0]), "round {round}");
+    }
+}
+
+/// A write that is tried again while the database asks for that.
+async fn commit(store: &dyn Store, write: db_locks_service::store::Write) -> bool {
+    let writes = [write];
+    loop {
+        match store.commit(&writes).await {
+            Ok(committed) => return committed.tokens[0].is_some(),
+            Err(db_locks_service::store::StoreError::Transient(_)) => {}
+            Err(error) => panic!("{error}: {:?}", std::error::Error::source(&error).map(ToString::to_string)),
+        }
+    }
+}
+
+async fn batches_that_share_keys_do_not_deadlock(database: Database) {
+    let stores = [store_on(&database).await, another_on(&database).await];
+    let mut writers = JoinSet::new();
+    for number in 0..4 {
+        let store = Arc::clone(&stores[number % 2]);
+        writers.spawn(async move {
+            for round in 0..15 {
+                let mut writes = Vec::new();
+                for key in 0..20 {
+                    let id = id(&format!("key-{key:02}"));
+                    let (state, now) = load(&*store, &id).await;
+                    let command = if (key + round + number) % 3 == 0 && state.stamp.is_some() {
+                        Command::DeleteLock { version: None }
+                    } else {
+                        Command::PutLock { data: None }
+                    };
+                    let absent = matches!(state.body, db_locks_service::domain::Body::Absent);
+                    let command = if absent { Command::PutLock { data: None } } else { command };
+                    writes.push(write(&id, state, now, &[command]));
+                }
+                store.commit(&writes).await.unwrap();
+            }
+        });
+    }
+    writers.join_all().await;
+    let (state, now) = load(&*stores[0], &id("key-00")).await;
+    let last = write(&id("key-00"), state, now, &[Command::Acquire(acquire("last"))]);
+    assert!(commit(&*stores[0], last).await);
+}

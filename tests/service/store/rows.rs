@@ -1,0 +1,110 @@
+//! What is written comes back as it was, and nothing else comes with it.
+
+use db_locks_service::{
+    domain::{Command, Data, EndedVersions, KeyState, Kind, Nonce, Version},
+    store::Store,
+};
+use uuid::Uuid;
+
+use super::{acquire, id, load, store_on, write};
+use crate::{conformance::on_every_database, support::Database};
+
+on_every_database!(with_database:
+    every_field_comes_back_as_it_was,
+    permits_and_waiters_come_back_in_their_order,
+    a_write_never_creates_a_row_that_it_was_not_decided_on,
+    what_hangs_on_a_row_is_written_for_winners_only,
+    keys_are_compared_byte_for_byte,
+);
+
+async fn every_field_comes_back_as_it_was(database: Database) {
+    let store = store_on(&database).await;
+    let id = id("a \u{1F512} 'quoted' \\ %_");
+    let mut command = acquire("öwner \u{10FFFF}");
+    command.data = Some(Data::new("line\n\"two\"\t\u{1}").unwrap());
+    command.delete_on_release = true;
+    let (_, now) = load(&*store, &id).await;
+    let mut state = KeyState::absent();
+    state.ended = EndedVersions::new((1..=8).map(|number| Version(Uuid::from_u128(number))).collect());
+    let write = write(&id, state, now, &[Command::Acquire(command)]);
+    let committed = store.commit(std::slice::from_ref(&write)).await.unwrap();
+    assert_eq!(committed.tokens, vec![Some(write.working.state.token)]);
+    let (mut read, _) = load(&*store, &id).await;
+    let mut expected = write.working.state;
+    expected.stamp = Some(write.stamp);
+    read.queue.asked.clear();
+    assert_eq!(read, expected);
+}
+
+async fn permits_and_waiters_come_back_in_their_order(database: Database) {
+    let store = store_on(&database).await;
+    let id = id("s");
+    let (state, now) = load(&*store, &id).await;
+    let create = write(&id, state, now, &[Command::PutSemaphore { max_size: 2, lease_ms: Some(9_000) }]);
+    store.commit(&[create]).await.unwrap();
+    let (state, now) = load(&*store, &id).await;
+    let commands: Vec<_> = (0..5)
+        .map(|number| {
+            let mut command = acquire(&format!("owner-{number}"));
+            command.kind = Kind::Semaphore;
+            command.nonce = Nonce(number);
+            command.wait_ms = Some(1_000);
+            Command::Acquire(command)
+        })
+        .collect();
+    let change = write(&id, state, now, &commands);
+    store.commit(std::slice::from_ref(&change)).await.unwrap();
+    let (mut read, _) = load(&*store, &id).await;
+    read.queue.asked.clear();
+    assert_eq!(read.queue, change.working.state.queue);
+    assert_eq!(read.queue.len, 3);
+    assert_eq!(read.body, change.working.state.body);
+}
+
+async fn a_write_never_creates_a_row_that_it_was_not_decided_on(database: Database) {
+    let store = store_on(&database).await;
+    let id = id("gone");
+    let (mut state, now) = load(&*store, &id).await;
+    state.stamp = Some(db_locks_service::domain::Stamp(Uuid::new_v4()));
+    let write = write(&id, state, now, &[Command::Acquire(acquire("late"))]);
+    let committed = store.commit(&[write]).await.unwrap();
+    assert_eq!(committed.tokens, vec![None]);
+    assert_eq!(load(&*store, &id).await.0.stamp, None);
+}
+
+async fn what_hangs_on_a_row_is_written_for_winners_only(database: Database) {
+    let store = store_on(&database).await;
+    let id = id("contended");
+    let (state, now) = load(&*store, &id).await;
+    let hold = write(&id, state, now, &[Command::Acquire(acquire("holder"))]);
+    store.commit(&[hold]).await.unwrap();
+    let (state, now) = load(&*store, &id).await;
+    let mut waiting = acquire("waiter");
+    waiting.wait_ms = Some(5_000);
+    let first = write(&id, state.clone(), now, &[Command::Acquire(waiting.clone())]);
+    waiting.version = Version(Uuid::new_v4());
+    let second = write(&id, state, now, &[Command::Acquire(waiting)]);
+    assert!(store.commit(&[first]).await.unwrap().tokens[0].is_some());
+    assert!(store.commit(&[second]).await.unwrap().tokens[0].is_none());
+    let (read, _) = load(&*store, &id).await;
+    assert_eq!((read.queue.len, read.queue.head.len()), (1, 1));
+}
+
+async fn keys_are_compared_byte_for_byte(database: Database) {
+    let store = store_on(&database).await;
+    let names = ["A", "a", "a ", "\u{e4}", "a\u{308}", "ss", "\u{df}"];
+    for name in names {
+        let id = id(name);
+        let (state, now) = load(&*store, &id).await;
+        assert_eq!(state.stamp, None, "{name:?} is no other key");
+        let write = write(&id, state, now, &[Command::Acquire(acquire(name))]);
+        assert!(store.commit(&[write]).await.unwrap().tokens[0].is_some(), "{name:?}");
+    }
+    let tenant = id("x").tenant;
+    let page =
+        store.list_locks(&tenant, &db_locks_service::store::LockFilter::default(), None, 100).await.unwrap();
+    let listed: Vec<_> = page.items.iter().map(|view| view.id.key.as_str().to_owned()).collect();
+    let mut sorted = names.map(str::to_owned);
+    sorted.sort();
+    assert_eq!(listed, sorted, "in byte order");
+}
