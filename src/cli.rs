@@ -121,6 +121,7 @@ pub(crate) struct ServeArgs {
 
 /// What is swept in the background, and when.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_field_names, reason = "the unit stands in each name")]
 pub(crate) struct SweepArgs {
     /// The pause between two sweeps, in milliseconds.
     #[arg(long, env = "DB_LOCKS_SWEEP_PERIOD_MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(10..=86_400_000))]

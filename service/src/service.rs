@@ -65,6 +65,7 @@ impl From<StoreError> for ServiceError {
 
 /// A validated request for a lease.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "the contract has these independent switches")]
 pub struct AcquireRequest {
     /// A lock, or a permit of a semaphore.
     pub kind: Kind,

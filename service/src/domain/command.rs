@@ -13,6 +13,7 @@ pub enum Kind {
 
 /// Take a lease on a mutex or on a permit.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "the contract has these independent switches")]
 pub struct Acquire {
     /// Of which kind the key must be.
     pub kind: Kind,

@@ -153,7 +153,7 @@ impl Reply {
     pub const fn raise_token(&mut self, by: i64) {
         match self {
             Self::Granted(view) | Self::Released(view) | Self::Lock { view, .. } => {
-                view.fencing_token.0 += by
+                view.fencing_token.0 += by;
             }
             Self::Semaphore { .. } | Self::Deleted | Self::Done | Self::Refused(_) => {}
         }

@@ -1,5 +1,7 @@
 //! Everything random: versions, stamps, attachments, incarnations. No other place of the service mints any.
 
+#![expect(clippy::disallowed_methods, reason = "the one place of the service that mints identities")]
+
 use uuid::Uuid;
 
 use crate::domain::{Nonce, ReplicaId, Stamp, Version};

@@ -355,8 +355,8 @@ async fn audit(shared: &Arc<Shared>, me: ReplicaId) {
 impl Shared {
     /// Sends a command of the engine's own to the shard of its key.
     pub(super) fn command(&self, id: KeyId, command: Command) {
-        let envelope = Envelope::internal(id.clone(), command, Instant::now());
-        self.send(&id, Message::Command(envelope));
+        let shard = self.shard_of(&id);
+        self.send_to(shard, Message::Command(Envelope::internal(id, command, Instant::now())));
     }
 }
 

@@ -202,8 +202,8 @@ impl Engine {
             reported: Mutex::new(None),
         });
         for (number, (inbox, outbox)) in inboxes.into_iter().zip(senders).enumerate() {
-            let shard = Shard::new(shared.clone(), number, inbox, outbox, options.memory_bytes / count);
-            tokio::spawn(shard.run());
+            let task = Shard::new(shared.clone(), number, inbox, outbox, options.memory_bytes / count);
+            tokio::spawn(task.run());
         }
         tokio::spawn(membership::run(shared.clone()));
         tokio::spawn(sweeper::run(shared.clone(), options.sweep));

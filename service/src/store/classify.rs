@@ -70,24 +70,21 @@ fn classify_sqlx(error: &sqlx::Error) -> Kind {
 /// PostgreSQL's SQLSTATE, MariaDB's and MySQL's SQLSTATE or number, SQLite's extended result code.
 fn classify_code(code: Option<&str>, message: &str) -> Kind {
     match code.unwrap_or_default() {
-        // Serialization failure, deadlock, lock not available (PostgreSQL; 40001 is MySQL's deadlock too).
-        "40001" | "40P01" | "55P03" => Kind::Transient,
-        // Cancelled by the statement timeout: rolled back, and worth another try.
-        "57014" => Kind::Transient,
+        // PostgreSQL: serialization failure, deadlock, lock not available, cancelled by the statement timeout (rolled
+        // back, and worth another try). 40001 is MySQL's deadlock too. MySQL and MariaDB: deadlock (1213), lock wait
+        // timeout (1205), record changed since the last read (1020). SQLITE_BUSY and SQLITE_LOCKED with their extended
+        // forms.
+        "40001" | "40P01" | "55P03" | "57014" | "1213" | "1205" | "1020" | "5" | "6" | "261" | "262"
+        | "517" | "773" => Kind::Transient,
         // The server goes away, or broke off: a commit may have happened before.
         code if code.starts_with("57P") || code.starts_with("08") || code.starts_with("58") => Kind::Broken,
-        // Too many connections; read-only after a failover.
-        "53300" | "25006" => Kind::Unreachable,
+        // PostgreSQL: too many connections; read-only after a failover. SQLITE_IOERR, SQLITE_FULL: the file system does
+        // not do its part.
+        "53300" | "25006" | "10" | "13" => Kind::Unreachable,
         // Lock wait timeout on MySQL and MariaDB is reported under HY000.
         "HY000" if message.contains("Lock wait timeout") => Kind::Transient,
-        // Deadlock (1213), lock wait timeout (1205), record changed since the last read (1020).
-        "1213" | "1205" | "1020" => Kind::Transient,
-        // SQLITE_BUSY and SQLITE_LOCKED with their extended forms.
-        "5" | "6" | "261" | "262" | "517" | "773" => Kind::Transient,
         // A script that was given up half-way left its transaction open; it has been rolled back by now.
         "1" if message.contains("within a transaction") => Kind::Transient,
-        // SQLITE_IOERR, SQLITE_FULL: the file system does not do its part.
-        "10" | "13" => Kind::Unreachable,
         _ => Kind::Rejected,
     }
 }

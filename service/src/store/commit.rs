@@ -89,6 +89,7 @@ impl SqlStore {
                 Some(_) | None => {
                     let transaction = self.begin().await?;
                     let committed = self.write_all(&transaction, writes).await?;
+                    self.commit.round_trips.increment(1);
                     transaction.commit().await?;
                     Ok(committed)
                 }
@@ -131,7 +132,11 @@ impl SqlStore {
         self.commit.round_trips.increment(1);
         let options =
             TransactionOptions { sqlite_transaction_mode: immediate, ..TransactionOptions::default() };
-        self.writer().begin_with_options(options).await
+        // In a task of its own: if whoever waits for it is cancelled, the transaction is rolled back by being dropped. A
+        // `begin` that is cancelled itself would leave its connection inside a transaction that nobody knows of.
+        let writer = self.writer().clone();
+        let begun = tokio::spawn(async move { writer.begin_with_options(options).await });
+        begun.await.map_err(|error| DbErr::Custom(error.to_string()))?
     }
 
     /// A whole commit of SQLite in one piece.

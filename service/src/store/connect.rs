@@ -193,6 +193,7 @@ async fn dialect_of(pool: &DatabaseConnection) -> Result<Dialect, StoreError> {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
     use super::*;
 

@@ -57,7 +57,7 @@ impl Store for SqlStore {
     }
 
     async fn offers(&self, me: ReplicaId) -> Result<Vec<KeyId>, StoreError> {
-        self.query_ids(self.reader(), &self.offers, &self.sql.offers, [Value::from(me.0)]).await
+        self.query_ids(self.reader(), &self.offers, &self.sql.replicas.offers, [Value::from(me.0)]).await
     }
 
     async fn count_waiting(&self, me: ReplicaId) -> Result<i64, StoreError> {
@@ -70,7 +70,7 @@ impl Store for SqlStore {
 
     async fn keys_waited_for(&self, replica: ReplicaId, limit: u32) -> Result<Vec<KeyId>, StoreError> {
         let values = [Value::from(replica.0), Value::from(i64::from(limit))];
-        self.query_ids(self.reader(), &self.membership, &self.sql.keys_waited_for, values).await
+        self.query_ids(self.reader(), &self.membership, &self.sql.replicas.keys_waited_for, values).await
     }
 
     async fn unknown_replicas(&self) -> Result<Vec<ReplicaId>, StoreError> {
@@ -79,7 +79,7 @@ impl Store for SqlStore {
 
     async fn lapsed_places(&self, limit: u32) -> Result<Vec<KeyId>, StoreError> {
         let values = [Value::from(i64::from(limit))];
-        self.query_ids(self.reader(), &self.sweep, &self.sql.lapsed_places, values).await
+        self.query_ids(self.reader(), &self.sweep, &self.sql.sweep.lapsed_places, values).await
     }
 
     async fn hints(&self, me: ReplicaId) -> Result<Option<Box<dyn Hints>>, StoreError> {
@@ -128,7 +128,7 @@ impl Store for SqlStore {
 
     async fn ended_to_delete(&self, before: Timestamp, limit: u32) -> Result<Vec<KeyId>, StoreError> {
         let values = [Value::from(before.0), Value::from(i64::from(limit))];
-        self.query_ids(self.reader(), &self.sweep, &self.sql.ended_to_delete, values).await
+        self.query_ids(self.reader(), &self.sweep, &self.sql.sweep.ended_to_delete, values).await
     }
 
     async fn idle_mutexes(

@@ -44,7 +44,7 @@ impl SqlStore {
                 None => {}
             }
             let rows = self.page(query, limit).await?;
-            Ok(page(rows, limit, |row| lock_view(row, now), |row| Key::trusted(&row.key)))
+            Ok(page(&rows, limit, |row| lock_view(row, now), |row| Key::trusted(&row.key)))
         };
         self.list.run(Purpose::Read, work).await
     }
@@ -61,7 +61,7 @@ impl SqlStore {
             let rows = self.page(keys_of(tenant, KIND_SEMAPHORE, prefix, after), limit).await?;
             let next = next_after(&rows, limit, |row| Key::trusted(&row.key));
             let mut items = Vec::with_capacity(rows.len());
-            for row in rows.into_iter().take(limit as usize) {
+            for row in rows.iter().take(limit as usize) {
                 let values = [row.tenant.as_str().into(), row.key.as_str().into(), now.0.into()];
                 let busy = self.query(self.reader(), &self.list, &self.sql.count_busy, values).await?;
                 let busy_count = busy.first().map_or(Ok(0), |count| count.try_get_by_index(0))?;
@@ -92,7 +92,7 @@ impl SqlStore {
             self.list.round_trips.increment(1);
             let rows = query.limit(u64::from(limit) + 1).all(self.reader()).await?;
             let exactly = Now { at_least: now, at_most: now };
-            Ok(page(rows, limit, |row| permit_of(row).view(id.clone(), exactly), |row| row.slot))
+            Ok(page(&rows, limit, |row| permit_of(row).view(id.clone(), exactly), |row| row.slot))
         };
         self.list.run(Purpose::Read, work).await
     }
@@ -143,16 +143,16 @@ fn next_after<R, C>(rows: &[R], limit: u32, cursor: impl Fn(&R) -> C) -> Option<
     (rows.len() > limit).then(|| cursor(&rows[limit - 1]))
 }
 
-fn page<R, T, C>(rows: Vec<R>, limit: u32, item: impl Fn(R) -> T, cursor: impl Fn(&R) -> C) -> Page<T, C> {
-    let next = next_after(&rows, limit, cursor);
-    Page { items: rows.into_iter().take(limit as usize).map(item).collect(), next }
+fn page<R, T, C>(rows: &[R], limit: u32, item: impl Fn(&R) -> T, cursor: impl Fn(&R) -> C) -> Page<T, C> {
+    let next = next_after(rows, limit, cursor);
+    Page { items: rows.iter().take(limit as usize).map(item).collect(), next }
 }
 
 fn id_of(tenant: &str, key: &str) -> KeyId {
     KeyId { tenant: Tenant::trusted(tenant), key: Key::trusted(key) }
 }
 
-fn lock_view(row: locks::Model, now: Timestamp) -> LockView {
+fn lock_view(row: &locks::Model, now: Timestamp) -> LockView {
     let expires_at = Timestamp(row.expires_at_ms.unwrap_or_default());
     let stands = !row.released && expires_at > now;
     let held = row.version.filter(|_| stands).map(|version| HeldView {
@@ -176,7 +176,7 @@ fn lock_view(row: locks::Model, now: Timestamp) -> LockView {
     }
 }
 
-fn semaphore_view(row: locks::Model, busy_count: i64) -> SemaphoreView {
+fn semaphore_view(row: &locks::Model, busy_count: i64) -> SemaphoreView {
     SemaphoreView {
         id: id_of(&row.tenant, &row.key),
         max_size: row.max_size.unwrap_or(1),
@@ -188,7 +188,7 @@ fn semaphore_view(row: locks::Model, busy_count: i64) -> SemaphoreView {
     }
 }
 
-fn permit_of(row: permits::Model) -> Permit {
+fn permit_of(row: &permits::Model) -> Permit {
     Permit {
         slot: row.slot,
         grant: Grant {

@@ -18,9 +18,11 @@ impl SqlStore {
 
     pub(super) async fn beat_once(&self, me: ReplicaId) -> Result<Beat, StoreError> {
         let work = async {
-            let known =
-                self.execute(self.writer(), &self.membership, &self.sql.beat, [Value::from(me.0)]).await? > 0;
-            let rows = self.query(self.reader(), &self.membership, &self.sql.peers, []).await?;
+            let known = self
+                .execute(self.writer(), &self.membership, &self.sql.replicas.beat, [Value::from(me.0)])
+                .await?
+                > 0;
+            let rows = self.query(self.reader(), &self.membership, &self.sql.replicas.peers, []).await?;
             let mut beat = Beat { known, peers: Vec::with_capacity(rows.len()), told: Timestamp::default() };
             for row in &rows {
                 let peer =
@@ -55,8 +57,9 @@ impl SqlStore {
 
     pub(super) async fn count_waiters_of(&self, me: ReplicaId) -> Result<i64, StoreError> {
         let work = async {
-            let rows =
-                self.query(self.reader(), &self.offers, &self.sql.count_waiting, [Value::from(me.0)]).await?;
+            let rows = self
+                .query(self.reader(), &self.offers, &self.sql.replicas.count_waiting, [Value::from(me.0)])
+                .await?;
             rows.first().map_or(Ok(0), |row| row.try_get_by_index(0))
         };
         self.offers.run(Purpose::Read, work).await
@@ -64,8 +67,9 @@ impl SqlStore {
 
     pub(super) async fn waiters_of(&self, me: ReplicaId) -> Result<Vec<WaitingRow>, StoreError> {
         let work = async {
-            let rows =
-                self.query(self.reader(), &self.offers, &self.sql.waiting, [Value::from(me.0)]).await?;
+            let rows = self
+                .query(self.reader(), &self.offers, &self.sql.replicas.waiting, [Value::from(me.0)])
+                .await?;
             let read = |row: &QueryResult| {
                 let nonce: Option<i64> = row.try_get_by_index(3)?;
                 Ok(WaitingRow {
@@ -81,7 +85,8 @@ impl SqlStore {
 
     pub(super) async fn replicas_without_row(&self) -> Result<Vec<ReplicaId>, StoreError> {
         let work = async {
-            let rows = self.query(self.reader(), &self.membership, &self.sql.unknown_replicas, []).await?;
+            let rows =
+                self.query(self.reader(), &self.membership, &self.sql.replicas.unknown_replicas, []).await?;
             rows.iter().map(|row| row.try_get_by_index::<Uuid>(0).map(ReplicaId)).collect()
         };
         self.membership.run(Purpose::Read, work).await

@@ -177,7 +177,9 @@ pub(super) fn read_state(row: &QueryResult, first: usize) -> Result<KeyState, Db
             lease_ms: lease_ms.unwrap_or_default(),
             permits: Permits { slots, ..Permits::default() },
         }),
-        _ => Body::Absent,
+        KIND_ABSENT => Body::Absent,
+        // Taken for a free key it could be granted a second time.
+        unknown => return Err(DbErr::Custom(format!("a row of the unknown kind {unknown}"))),
     };
     let ended = ended.chunks_exact(16).filter_map(|bytes| Uuid::from_slice(bytes).ok()).map(Version);
     Ok(KeyState {

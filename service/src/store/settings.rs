@@ -10,19 +10,19 @@ impl SqlStore {
         let (sql, promised): (&str, &[(&str, &[&str])]) = match self.sql.dialect {
             Dialect::Sqlite => return Ok(Vec::new()),
             Dialect::Postgres => (
-                "SELECT name, setting FROM pg_settings \
+                "/* settings */ SELECT name, setting FROM pg_settings \
                  WHERE name IN ('fsync', 'synchronous_commit', 'full_page_writes')",
                 &[
                     ("fsync", &["on"]),
                     ("full_page_writes", &["on"]),
-                    ("synchronous_commit", &["on", "remote_apply", "local", "remote_write"]),
+                    ("synchronous_commit", &["on", "remote_apply"]),
                 ],
             ),
             Dialect::MariaDb | Dialect::MySql => (
-                "SELECT CAST(n.name AS CHAR), CAST(n.value AS CHAR) FROM (\
+                "/* settings */ SELECT CAST(n.name AS CHAR), CAST(n.value AS CHAR) FROM (\
                  SELECT 'innodb_flush_log_at_trx_commit' AS name, @@innodb_flush_log_at_trx_commit AS value \
-                 UNION ALL SELECT 'innodb_doublewrite', @@innodb_doublewrite) AS n",
-                &[("innodb_flush_log_at_trx_commit", &["1"]), ("innodb_doublewrite", &["1", "ON"])],
+                 UNION ALL SELECT 'sync_binlog', IF(@@log_bin, @@sync_binlog, 1)) AS n",
+                &[("innodb_flush_log_at_trx_commit", &["1", "3"]), ("sync_binlog", &["1"])],
             ),
         };
         let work = async {

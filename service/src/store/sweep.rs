@@ -15,8 +15,9 @@ use crate::domain::{KeyId, ReplicaId, Timestamp};
 impl SqlStore {
     pub(super) async fn count_standing(&self) -> Result<HeldCounts, StoreError> {
         let work = async {
-            let locks = self.query(self.reader(), &self.sweep, &self.sql.count_locks_held, []).await?;
-            let permits = self.query(self.reader(), &self.sweep, &self.sql.count_permits_held, []).await?;
+            let locks = self.query(self.reader(), &self.sweep, &self.sql.sweep.count_locks_held, []).await?;
+            let permits =
+                self.query(self.reader(), &self.sweep, &self.sql.sweep.count_permits_held, []).await?;
             let count =
                 |rows: &[sea_orm::QueryResult]| rows.first().map_or(Ok(0), |row| row.try_get_by_index(0));
             Ok(HeldCounts { locks: count(&locks)?, permits: count(&permits)? })
@@ -27,8 +28,8 @@ impl SqlStore {
     pub(super) async fn try_lead_sweep(&self, me: ReplicaId, lease_ms: i64) -> Result<bool, StoreError> {
         let work = async {
             let values = [Value::from(me.0), Value::from(lease_ms)];
-            self.execute(self.writer(), &self.sweep, &self.sql.lead_sweep, values).await?;
-            let rows = self.query(self.writer(), &self.sweep, &self.sql.leader, []).await?;
+            self.execute(self.writer(), &self.sweep, &self.sql.sweep.lead_sweep, values).await?;
+            let rows = self.query(self.writer(), &self.sweep, &self.sql.sweep.leader, []).await?;
             let leader = rows.first().map(|row| row.try_get_by_index::<Uuid>(0)).transpose()?;
             Ok(leader == Some(me.0))
         };
@@ -50,7 +51,7 @@ impl SqlStore {
                 Value::from(key),
                 Value::from(i64::from(limit)),
             ];
-            let rows = self.query(self.reader(), &self.sweep, &self.sql.idle_mutexes, values).await?;
+            let rows = self.query(self.reader(), &self.sweep, &self.sql.sweep.idle_mutexes, values).await?;
             let mut items = Vec::new();
             for row in &rows {
                 if row.try_get_by_index::<bool>(2)? {
@@ -72,14 +73,14 @@ impl SqlStore {
     ) -> Result<u64, StoreError> {
         let work = async {
             let db = self.writer();
-            self.execute(db, &self.sweep, &self.sql.settle_floors, [Value::from(settle_ms)]).await?;
+            self.execute(db, &self.sweep, &self.sql.sweep.settle_floors, [Value::from(settle_ms)]).await?;
             let went = self.delete_tombstones(before, limit).await?;
             let values = [Value::from(before.0), Value::from(i64::from(limit) * 20)];
-            let floors = self.query(db, &self.sweep, &self.sql.tombstone_floors, values).await?;
+            let floors = self.query(db, &self.sweep, &self.sql.sweep.tombstone_floors, values).await?;
             for row in &floors {
                 let (tenant, floor): (String, i64) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
                 let values = [Value::from(tenant), Value::from(floor)];
-                self.execute(db, &self.sweep, &self.sql.raise_floor, values).await?;
+                self.execute(db, &self.sweep, &self.sql.sweep.raise_floor, values).await?;
             }
             Ok(went)
         };
@@ -88,7 +89,7 @@ impl SqlStore {
 
     async fn delete_tombstones(&self, before: Timestamp, limit: u32) -> Result<u64, DbErr> {
         let values = [Value::from(before.0), Value::from(i64::from(limit))];
-        let sql = &self.sql.delete_tombstones;
+        let sql = &self.sql.sweep.delete_tombstones;
         match self.sql.dialect {
             Dialect::Sqlite | Dialect::Postgres => {
                 self.execute(self.writer(), &self.sweep, sql, values).await

@@ -55,10 +55,10 @@ async fn commit(store: &dyn Store, write: db_locks_service::store::Write) -> boo
 
 async fn batches_that_share_keys_do_not_deadlock(database: Database) {
     let stores = [store_on(&database).await, another_on(&database).await];
-    let mut writers = JoinSet::new();
+    let mut tasks = JoinSet::new();
     for number in 0..4 {
         let store = Arc::clone(&stores[number % 2]);
-        writers.spawn(async move {
+        tasks.spawn(async move {
             for round in 0..15 {
                 let mut writes = Vec::new();
                 for key in 0..20 {
@@ -77,7 +77,7 @@ async fn batches_that_share_keys_do_not_deadlock(database: Database) {
             }
         });
     }
-    writers.join_all().await;
+    tasks.join_all().await;
     let (state, now) = load(&*stores[0], &id("key-00")).await;
     let last = write(&id("key-00"), state, now, &[Command::Acquire(acquire("last"))]);
     assert!(commit(&*stores[0], last).await);

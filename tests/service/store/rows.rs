@@ -1,9 +1,6 @@
 //! What is written comes back as it was, and nothing else comes with it.
 
-use db_locks_service::{
-    domain::{Command, Data, EndedVersions, KeyState, Kind, Nonce, Version},
-    store::Store,
-};
+use db_locks_service::domain::{Command, Data, EndedVersions, KeyState, Kind, Nonce, Version};
 use uuid::Uuid;
 
 use super::{acquire, id, load, store_on, write};

@@ -152,7 +152,7 @@ impl Shard {
             Message::Command(envelope) => self.enqueue(envelope),
             Message::HungUp(nonce) => self.on_hung_up(nonce),
             Message::Undelivered { id, version, chosen, nonce } => {
-                self.on_undelivered(id, version, chosen, nonce)
+                self.on_undelivered(id, version, chosen, nonce);
             }
             Message::Loaded(done) => self.on_loaded(*done),
             Message::Committed(done) => self.on_committed(*done),

@@ -271,7 +271,7 @@ impl Shard {
     pub(super) fn expire(&mut self, mut work: Work, now: Instant) -> Option<Work> {
         let maybe_written = !work.attempts.is_empty();
         let too_old = |envelope: &Envelope| now.duration_since(envelope.arrived) >= PATIENCE;
-        if !work.oldest().is_some_and(|oldest| now.duration_since(oldest) >= PATIENCE) {
+        if work.oldest().is_none_or(|oldest| now.duration_since(oldest) < PATIENCE) {
             return Some(work);
         }
         let error = if maybe_written { EngineError::UnknownFate } else { EngineError::Unreachable };

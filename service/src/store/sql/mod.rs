@@ -6,11 +6,14 @@
 
 mod mysql;
 mod postgres;
+mod replicas;
 mod sqlite;
+mod sweep;
 
 #[cfg(test)]
 mod tests;
 
+use self::{replicas::ReplicaSql, sweep::SweepSql};
 use super::{
     dialect::Dialect,
     rows::{PERMIT_COLUMNS, WAITER_COLUMNS},
@@ -43,24 +46,8 @@ pub(super) struct Sql {
     pub(super) load_permits: String,
     pub(super) count_busy: String,
     pub(super) now: String,
-    pub(super) beat: String,
-    pub(super) peers: String,
-    pub(super) offers: String,
-    pub(super) count_waiting: String,
-    pub(super) waiting: String,
-    pub(super) keys_waited_for: String,
-    pub(super) unknown_replicas: String,
-    pub(super) lapsed_places: String,
-    pub(super) ended_to_delete: String,
-    pub(super) idle_mutexes: String,
-    pub(super) tombstone_floors: String,
-    pub(super) raise_floor: String,
-    pub(super) settle_floors: String,
-    pub(super) delete_tombstones: String,
-    pub(super) lead_sweep: String,
-    pub(super) leader: String,
-    pub(super) count_locks_held: String,
-    pub(super) count_permits_held: String,
+    pub(super) replicas: ReplicaSql,
+    pub(super) sweep: SweepSql,
 }
 
 impl Sql {
@@ -68,10 +55,6 @@ impl Sql {
     pub(super) fn new(dialect: Dialect) -> Self {
         let hot = Hot::of(dialect);
         let sql = |template: &str| dialect.sql(template);
-        let for_update = match dialect {
-            Dialect::Sqlite => "",
-            Dialect::Postgres | Dialect::MariaDb | Dialect::MySql => " FOR UPDATE SKIP LOCKED",
-        };
         Self {
             dialect,
             scripts: scripts(dialect, &hot),
@@ -100,81 +83,8 @@ impl Sql {
             count_busy: sql("/* count_busy */ SELECT count(*) FROM permits \
                  WHERE tenant = ? AND {key} = ? AND expires_at_ms > ? AND NOT released"),
             now: sql("/* now */ SELECT {now}"),
-            beat: sql("/* beat */ UPDATE replicas SET beat = beat + 1 WHERE id = ?"),
-            peers: sql("/* peers */ SELECT id, beat, {now} FROM replicas"),
-            offers: sql("/* offers */ SELECT DISTINCT tenant, {key} FROM waiters \
-                 WHERE replica = ? AND offered_until_ms IS NOT NULL"),
-            count_waiting: sql("/* count_waiting */ SELECT count(*) FROM waiters WHERE replica = ?"),
-            waiting: sql("/* waiting */ SELECT tenant, {key}, version, nonce FROM waiters WHERE replica = ?"),
-            keys_waited_for: sql(
-                "/* keys_waited_for */ SELECT DISTINCT tenant, {key} FROM waiters WHERE replica = ? LIMIT ?",
-            ),
-            unknown_replicas: sql(
-                "/* unknown_replicas */ SELECT DISTINCT w.replica FROM waiters w WHERE w.replica IS NOT NULL \
-                 AND NOT EXISTS (SELECT 1 FROM replicas r WHERE r.id = w.replica)",
-            ),
-            lapsed_places: sql("/* lapsed_places */ SELECT DISTINCT tenant, {key} FROM waiters \
-                 WHERE detached_until_ms IS NOT NULL AND detached_until_ms <= {now} LIMIT ?"),
-            ended_to_delete: sql("/* ended_to_delete */ SELECT tenant, {key} FROM locks \
-                 WHERE sweep_at_ms IS NOT NULL AND sweep_at_ms <= ? AND kind = 1 LIMIT ?"),
-            idle_mutexes: sql(
-                "/* idle_mutexes */ SELECT tenant, {key}, kind = 1 AND updated_at_ms <= ? AND waiters = 0 \
-                 AND (version IS NULL OR released OR expires_at_ms <= {now}) \
-                 FROM locks WHERE tenant > ? OR (tenant = ? AND {key} > ?) ORDER BY tenant, {key} LIMIT ?",
-            ),
-            tombstone_floors: sql(
-                "/* tombstone_floors */ SELECT t.tenant, max(t.token) FROM (SELECT tenant, token FROM locks \
-                 WHERE sweep_at_ms IS NOT NULL AND sweep_at_ms <= ? AND kind = 0 AND waiters = 0 \
-                 ORDER BY sweep_at_ms LIMIT ?) t GROUP BY t.tenant",
-            ),
-            raise_floor: sql(match dialect {
-                Dialect::Sqlite | Dialect::Postgres => {
-                    "/* raise_floor */ INSERT INTO token_floors (tenant, {floor}, settled_floor, raised_at_ms) \
-                     VALUES (?, ?, 0, {now}) ON CONFLICT (tenant) DO UPDATE SET {floor} = excluded.{floor}, \
-                     raised_at_ms = excluded.raised_at_ms \
-                     WHERE token_floors.{floor} < excluded.{floor} \
-                     AND token_floors.settled_floor = token_floors.{floor}"
-                }
-                // Assignments see those before them: what the conditions compare comes last.
-                Dialect::MariaDb | Dialect::MySql => {
-                    "/* raise_floor */ INSERT INTO token_floors (tenant, {floor}, settled_floor, raised_at_ms) \
-                     VALUES (?, ?, 0, {now}) ON DUPLICATE KEY UPDATE \
-                     raised_at_ms = IF(settled_floor = {floor} AND {floor} < VALUES({floor}), VALUES(raised_at_ms), \
-                     raised_at_ms), \
-                     {floor} = IF(settled_floor = {floor} AND {floor} < VALUES({floor}), VALUES({floor}), {floor})"
-                }
-            }),
-            settle_floors: sql("/* settle_floors */ UPDATE token_floors SET settled_floor = {floor} \
-                 WHERE settled_floor < {floor} AND raised_at_ms <= {now} - ?"),
-            delete_tombstones: sql(&match dialect {
-                Dialect::Sqlite | Dialect::Postgres => format!(
-                    "/* delete_tombstones */ DELETE FROM locks WHERE (tenant, {{key}}) IN (SELECT l.tenant, l.{{key}} \
-                     FROM locks l {TOMBSTONES_SETTLED} ORDER BY l.tenant, l.{{key}} LIMIT ?{for_update})"
-                ),
-                Dialect::MariaDb | Dialect::MySql => format!(
-                    "/* lock_tombstones */ SELECT l.tenant, l.{{key}} FROM locks l {TOMBSTONES_SETTLED} \
-                     ORDER BY l.tenant, l.{{key}} LIMIT ?{for_update}"
-                ),
-            }),
-            lead_sweep: sql(match dialect {
-                Dialect::Sqlite | Dialect::Postgres => {
-                    "/* lead_sweep */ INSERT INTO sweep_lease (id, holder, expires_at_ms) VALUES (1, ?, {now} + ?) \
-                     ON CONFLICT (id) DO UPDATE SET holder = excluded.holder, expires_at_ms = excluded.expires_at_ms \
-                     WHERE sweep_lease.holder = excluded.holder OR sweep_lease.expires_at_ms <= {now}"
-                }
-                Dialect::MariaDb | Dialect::MySql => {
-                    "/* lead_sweep */ INSERT INTO sweep_lease (id, holder, expires_at_ms) VALUES (1, ?, {now} + ?) \
-                     ON DUPLICATE KEY UPDATE \
-                     holder = IF(expires_at_ms <= {now}, VALUES(holder), holder), \
-                     expires_at_ms = IF(holder = VALUES(holder), VALUES(expires_at_ms), expires_at_ms)"
-                }
-            }),
-            leader: sql("/* leader */ SELECT holder FROM sweep_lease WHERE id = 1"),
-            count_locks_held: sql("/* count_locks_held */ SELECT count(*) FROM locks \
-                 WHERE kind = 1 AND version IS NOT NULL AND NOT released AND expires_at_ms > {now}"),
-            count_permits_held: sql(
-                "/* count_permits_held */ SELECT count(*) FROM permits WHERE NOT released AND expires_at_ms > {now}",
-            ),
+            replicas: ReplicaSql::new(dialect),
+            sweep: SweepSql::new(dialect),
         }
     }
 
@@ -215,8 +125,8 @@ pub fn hot_statements(scheme: &str) -> Vec<(&'static str, String)> {
         ("load_named_waiters", named_waiters),
         ("load_permits", sql.load_permits),
         ("load_named_permits", named_permits),
-        ("offers", sql.offers),
-        ("count_waiting", sql.count_waiting),
+        ("offers", sql.replicas.offers),
+        ("count_waiting", sql.replicas.count_waiting),
     ];
     statements.extend(children.map(|text| ("commit_with_children", text)));
     if dialect != Dialect::Postgres {
@@ -233,11 +143,6 @@ pub fn hot_statements(scheme: &str) -> Vec<(&'static str, String)> {
 /// How many stand before a waiter.
 const WAITERS_BEFORE: &str =
     "(SELECT count(*) FROM waiters b WHERE b.tenant = w.tenant AND b.{key} = w.{key} AND b.seq < w.seq)";
-
-/// Tombstones that may go: old enough, without a queue, and below a floor that has settled.
-const TOMBSTONES_SETTLED: &str = "WHERE l.sweep_at_ms IS NOT NULL AND l.sweep_at_ms <= ? AND l.kind = 0 \
-                                  AND l.waiters = 0 AND l.token <= (SELECT f.settled_floor FROM token_floors f \
-                                  WHERE f.tenant = l.tenant)";
 
 fn placeholders(count: usize) -> String {
     vec!["?"; count.max(1)].join(", ")

@@ -8,7 +8,7 @@
 ///
 /// A write decided on a row (`prev_stamp`, the fourth column) never creates one: the row may have been swept meanwhile. One
 /// that creates begins its tokens above the tenant's floor, read in this very statement.
-pub(super) const UPSERT: &str = r#"/* commit */
+pub(super) const UPSERT: &str = r"/* commit */
 INSERT INTO locks (
     tenant, `key`, stamp, prev_stamp, kind, token, data, version, chosen, owner, lease_ms, acquired_at_ms,
     expires_at_ms, released, delete_on_release, nonce, ended, max_size, slots, waiters, next_seq,
@@ -68,23 +68,23 @@ ON DUPLICATE KEY UPDATE
     updated_at_ms = IF(locks.stamp = VALUES(prev_stamp), VALUES(updated_at_ms), locks.updated_at_ms),
     sweep_at_ms = IF(locks.stamp = VALUES(prev_stamp), VALUES(sweep_at_ms), locks.sweep_at_ms),
     prev_stamp = IF(locks.stamp = VALUES(prev_stamp), VALUES(prev_stamp), locks.prev_stamp),
-    stamp = IF(locks.stamp = VALUES(prev_stamp), VALUES(stamp), locks.stamp)"#;
+    stamp = IF(locks.stamp = VALUES(prev_stamp), VALUES(stamp), locks.stamp)";
 
 /// What MariaDB's [`UPSERT`] answers by itself: the rows as they stand, whoever won.
 pub(super) const RETURNING: &str =
     "\nRETURNING stamp, token, CAST(FLOOR(UNIX_TIMESTAMP(SYSDATE(3)) * 1000) AS SIGNED)";
 
 /// Whose stamps stand, for MySQL.
-pub(super) const READ_BACK: &str = r#"/* read_back */
+pub(super) const READ_BACK: &str = r"/* read_back */
 SELECT l.stamp, l.token, CAST(FLOOR(UNIX_TIMESTAMP(SYSDATE(3)) * 1000) AS SIGNED)
 FROM JSON_TABLE(?, '$[*]' COLUMNS (
         c1 VARCHAR(64) CHARACTER SET utf8mb4 PATH '$[0]',
         c2 VARCHAR(255) CHARACTER SET utf8mb4 PATH '$[1]'
     )) AS n
-STRAIGHT_JOIN locks l ON l.tenant = n.c1 COLLATE {binary} AND l.`key` = n.c2 COLLATE {binary}"#;
+STRAIGHT_JOIN locks l ON l.tenant = n.c1 COLLATE {binary} AND l.`key` = n.c2 COLLATE {binary}";
 
 /// Waiters that go.
-pub(super) const WAITERS_GONE: &str = r#"/* waiters_gone */
+pub(super) const WAITERS_GONE: &str = r"/* waiters_gone */
 DELETE w
 FROM JSON_TABLE(?, '$[*]' COLUMNS (
         c1 VARCHAR(64) CHARACTER SET utf8mb4 PATH '$[0]',
@@ -92,10 +92,10 @@ FROM JSON_TABLE(?, '$[*]' COLUMNS (
         c3 BIGINT PATH '$[2]'
     )) AS n
 STRAIGHT_JOIN waiters w
-    ON w.tenant = n.c1 COLLATE {binary} AND w.`key` = n.c2 COLLATE {binary} AND w.seq = n.c3"#;
+    ON w.tenant = n.c1 COLLATE {binary} AND w.`key` = n.c2 COLLATE {binary} AND w.seq = n.c3";
 
 /// Waiters that come or change.
-pub(super) const WAITERS_PUT: &str = r#"/* waiters_put */
+pub(super) const WAITERS_PUT: &str = r"/* waiters_put */
 INSERT INTO waiters (
     tenant, `key`, seq, version, chosen, owner, lease_ms, data, replace_data, delete_on_release, replica,
     nonce, offered_until_ms, detached_until_ms)
@@ -119,10 +119,10 @@ FROM JSON_TABLE(?, '$[*]' COLUMNS (
     )) AS n
 ON DUPLICATE KEY UPDATE
     replica = VALUES(replica), nonce = VALUES(nonce), offered_until_ms = VALUES(offered_until_ms),
-    detached_until_ms = VALUES(detached_until_ms)"#;
+    detached_until_ms = VALUES(detached_until_ms)";
 
 /// Permits that come or change.
-pub(super) const PERMITS_PUT: &str = r#"/* permits_put */
+pub(super) const PERMITS_PUT: &str = r"/* permits_put */
 INSERT INTO permits (
     tenant, `key`, slot, version, chosen, token, owner, lease_ms, acquired_at_ms, expires_at_ms, released,
     nonce, data, updated_at_ms)
@@ -148,10 +148,10 @@ ON DUPLICATE KEY UPDATE
     version = VALUES(version), chosen = VALUES(chosen), token = VALUES(token), owner = VALUES(owner),
     lease_ms = VALUES(lease_ms), acquired_at_ms = VALUES(acquired_at_ms),
     expires_at_ms = VALUES(expires_at_ms), released = VALUES(released), nonce = VALUES(nonce),
-    data = VALUES(data), updated_at_ms = VALUES(updated_at_ms)"#;
+    data = VALUES(data), updated_at_ms = VALUES(updated_at_ms)";
 
 /// Keys' rows with the time, a row a key asked for.
-pub(super) const LOAD_ROWS: &str = r#"/* load */
+pub(super) const LOAD_ROWS: &str = r"/* load */
 SELECT CAST(n.n AS SIGNED), CAST(FLOOR(UNIX_TIMESTAMP(SYSDATE(3)) * 1000) AS SIGNED),
     l.tenant, l.`key`, l.stamp, l.prev_stamp, l.kind, l.token, l.data, l.version, l.chosen, l.owner,
     l.lease_ms, l.acquired_at_ms, l.expires_at_ms, l.released, l.delete_on_release, l.nonce, l.ended,
@@ -161,4 +161,4 @@ FROM JSON_TABLE(?, '$[*]' COLUMNS (
         c1 VARCHAR(64) CHARACTER SET utf8mb4 PATH '$[0]',
         c2 VARCHAR(255) CHARACTER SET utf8mb4 PATH '$[1]'
     )) AS n
-LEFT JOIN locks l ON l.tenant = n.c1 COLLATE {binary} AND l.`key` = n.c2 COLLATE {binary}"#;
+LEFT JOIN locks l ON l.tenant = n.c1 COLLATE {binary} AND l.`key` = n.c2 COLLATE {binary}";

@@ -19,9 +19,9 @@ fn reviewed(dialect: Dialect, name: &str) {
         &sql.load_named_waiters(2),
         &sql.load_permits,
         &sql.load_named_permits(2),
-        &sql.offers,
-        &sql.delete_tombstones,
-        &sql.raise_floor,
+        &sql.replicas.offers,
+        &sql.sweep.delete_tombstones,
+        &sql.sweep.raise_floor,
     ] {
         if !statement.is_empty() {
             text.push_str(statement);
