@@ -14,7 +14,7 @@ use std::{
 
 use axum::{
     extract::{MatchedPath, Request},
-    http::{HeaderValue, Method, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use tower::{Layer, Service};
@@ -26,6 +26,7 @@ use crate::{
     request_id::{self, REQUEST_ID},
 };
 
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// Puts a [`Boundary`] around a route.
@@ -75,13 +76,20 @@ where
         let matched = request.extensions().get::<MatchedPath>().filter(|_| !empty_key);
         let route = self.metrics.route(matched.map(MatchedPath::as_str));
         let method = request.method().clone();
+        let unread = has_body(request.headers()).then_some(matched.is_none());
         // Nothing but a comparison unless the log wants it.
         let span = debug_span!("request", request_id = ?id, %method, route = self.metrics.path(route));
         let metrics = Arc::clone(&self.metrics);
         let began = Instant::now();
         let inner = if empty_key { Inner::NoRoute } else { Inner::Route(self.inner.call(request)) };
-        Answering { inner, id: Some(id), route, method, span, metrics, began }
+        Answering { inner, id: Some(id), route, method, unread, span, metrics, began }
     }
+}
+
+/// Whether a request bears a body, or may.
+fn has_body(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::TRANSFER_ENCODING)
+        || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0")
 }
 
 /// Whether a path has nothing where its key would be. The router takes the empty segment of `/locks//acquire` for a key;
@@ -105,6 +113,8 @@ pub(crate) struct Answering<F> {
     id: Option<HeaderValue>,
     route: RouteIndex,
     method: Method,
+    /// Where there is a body: whether there is no route that would read it.
+    unread: Option<bool>,
     span: Span,
     metrics: Arc<HttpMetrics>,
     began: Instant,
@@ -155,6 +165,11 @@ impl<F> Answering<F> {
         let headers = response.headers_mut();
         headers.insert(REQUEST_ID, id);
         headers.insert(header::CACHE_CONTROL, NO_STORE);
+        if self.unread.is_some_and(|no_route| no_route || response.status() == StatusCode::METHOD_NOT_ALLOWED)
+        {
+            // Nobody has read the body, and hyper will close the connection: a client that keeps connections has to know.
+            response.headers_mut().insert(header::CONNECTION, CLOSE);
+        }
         response
     }
 
@@ -174,7 +189,7 @@ impl<F> Answering<F> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
-    use axum::{Router, body::Body, http::StatusCode, routing::get};
+    use axum::{Router, body::Body, routing::get};
     use tower::ServiceExt;
 
     use super::*;

@@ -38,13 +38,11 @@ pub(crate) async fn run(settings: &Settings) -> anyhow::Result<()> {
     for round in 1..=settings.rounds {
         for turn in &mut turns {
             turn.take(round, settings, &mut report).await;
-        }
-        // Written after each round: what an interrupted run has measured is not lost.
-        let tables = report.write(settings)?;
-        if round == settings.rounds {
-            println!("{tables}");
+            // Written again and again: what an interrupted run has measured is not lost.
+            report.write(settings)?;
         }
     }
+    println!("{}", report.write(settings)?);
     eprintln!("written into {}", settings.out.display());
     Ok(())
 }

@@ -1,6 +1,11 @@
 //! The statements of bare `PostgreSQL` as `pgbench` runs them: a check on the driver that this program uses for them.
 
-use std::{fs, path::Path, process::Stdio, time::Instant};
+use std::{
+    fs,
+    path::Path,
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, ensure};
 use tokio::process::Command;
@@ -23,7 +28,9 @@ pub(super) async fn measure(site: &Site, clients: usize, settings: &Settings) ->
     fs::write(&script, statements(keys)).context("write pgbench's script")?;
     prime(site, clients, keys).await?;
 
-    let seconds = settings.window.as_secs().max(1);
+    // Its clock runs while it connects, which it does not count as work, and it knows no warm-up.
+    let connecting = Duration::from_millis(10) * u32::try_from(clients)?;
+    let seconds = (settings.window + settings.warm_up + connecting).as_secs_f64().ceil();
     let address = site.target().first();
     let mut command = Command::new(program);
     command
@@ -39,7 +46,7 @@ pub(super) async fn measure(site: &Site, clients: usize, settings: &Settings) ->
     let (began, before) = (Instant::now(), site.usage());
     // In the middle all of its connections are open.
     let middle = async {
-        tokio::time::sleep(settings.window / 2).await;
+        tokio::time::sleep(connecting + settings.window / 2).await;
         site.memory()
     };
     let (output, memory) = tokio::join!(command.output(), middle);

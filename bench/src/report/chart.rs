@@ -53,8 +53,8 @@ pub(super) fn document(rows: &[Row]) -> String {
         r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img">
 <title>Pairs of acquire and release a second</title>
 <style>{STYLE}</style>
-<text class="title" x="16" y="28">Pairs of acquire and release a second, everything durable</text>
-<text class="note" x="16" y="48">Longer is better. Each panel has its own scale. Dashed: the ceiling of HTTP here.</text>
+<text class="title" x="16" y="28">Pairs of acquire and release a second</text>
+<text class="note" x="16" y="48">Longer is better; each panel has its own scale. Dashed: the ceiling of HTTP here. All durable but the advisory locks.</text>
 {body}</svg>
 "#
     )

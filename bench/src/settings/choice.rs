@@ -46,12 +46,15 @@ impl Work {
 pub(crate) enum Peer {
     /// The service on `SQLite`.
     #[value(name = "db-locks-sqlite")]
+    #[serde(rename = "db-locks-sqlite")]
     ServiceSqlite,
     /// The service on `PostgreSQL`.
     #[value(name = "db-locks-postgres")]
+    #[serde(rename = "db-locks-postgres")]
     ServicePostgres,
     /// The service on `MariaDB`.
     #[value(name = "db-locks-mariadb")]
+    #[serde(rename = "db-locks-mariadb")]
     ServiceMariadb,
     /// The service's `/health`: the ceiling of HTTP here.
     Health,

@@ -35,9 +35,9 @@ const DEAD_AFTER: Duration = Duration::from_secs(3);
 const OWN_GAP: Duration = Duration::from_millis(2_500);
 /// The pause before joining is tried again.
 const JOIN_AGAIN: Duration = Duration::from_millis(200);
-/// The pause between two looks for offers where other replicas live and nobody pushes: at most 40 a second.
+/// The pause between two looks for offers where others may offer and nobody pushes: at most 40 a second.
 const LOOK_SHARED: Duration = Duration::from_millis(28);
-/// The pause between two looks where offers are pushed, or where no other replica lives.
+/// The pause between two looks where offers are pushed, or where nobody else writes.
 const LOOK_FALLBACK: Duration = Duration::from_secs(1);
 /// Membership ends after so long without a waiter.
 const LINGER: Duration = Duration::from_secs(30);
@@ -55,21 +55,13 @@ pub(super) struct Membership {
     dead: Mutex<Arc<BTreeSet<ReplicaId>>>,
     /// Somebody wants to wait.
     wanted: Notify,
-    /// Whether other replicas live.
-    has_peers: std::sync::atomic::AtomicBool,
     /// Whether offers are pushed to this replica.
     is_pushed: std::sync::atomic::AtomicBool,
 }
 
 impl Default for Membership {
     fn default() -> Self {
-        Self {
-            me: Mutex::default(),
-            dead: Mutex::default(),
-            wanted: Notify::new(),
-            has_peers: false.into(),
-            is_pushed: false.into(),
-        }
+        Self { me: Mutex::default(), dead: Mutex::default(), wanted: Notify::new(), is_pushed: false.into() }
     }
 }
 
@@ -176,14 +168,15 @@ async fn part(shared: &Shared, me: ReplicaId) -> bool {
     shared.membership.set_me(None);
     if !shared.is_draining() {
         let settled = Instant::now() + SETTLED_AFTER;
-        while Instant::now() < settled {
+        let mut wanted = false;
+        while Instant::now() < settled && !wanted {
             // The row must not look dead while a statement that names it may be under way.
             if let Err(error) = shared.store.beat(me).await {
                 shared.report_outage(&error);
             }
-            tokio::time::sleep(BEAT).await;
+            wanted = tokio::time::timeout(BEAT, shared.membership.wanted.notified()).await.is_ok();
         }
-        if shared.waiting.load(Ordering::Relaxed) > 0 {
+        if wanted || shared.waiting.load(Ordering::Relaxed) > 0 {
             shared.membership.set_me(Some(me));
             shared.broadcast(|| Message::Joined);
             return false;
@@ -227,7 +220,6 @@ impl Watch {
 
 fn on_beat(shared: &Arc<Shared>, me: ReplicaId, beat: &Beat, watch: &mut Watch) {
     let dead = watch.note(me, beat, Instant::now());
-    shared.membership.has_peers.store(watch.seen.len() > dead.len(), Ordering::Relaxed);
     for (replica, counter) in dead {
         if shared.membership.add_dead(replica) {
             tracing::warn!(%replica, "a replica has stopped beating; its waiters leave their queues");
@@ -274,16 +266,20 @@ pub(super) async fn bury(shared: Arc<Shared>, replica: ReplicaId, beat: Option<i
     }
 }
 
-/// One query a replica, not one a waiter, looks for offers to its waiters, only while it has any.
+/// One query a replica, not one a waiter, looks for offers to its waiters, only while it has any: often where others may
+/// offer and nobody pushes, else now and then.
 async fn look_for_offers(shared: Arc<Shared>, me: ReplicaId) {
     let membership = &shared.membership;
+    let mut looked = Instant::now();
     loop {
+        tokio::time::sleep(LOOK_SHARED).await;
         let pushed = membership.is_pushed.load(Ordering::Relaxed);
-        let alone = !membership.has_peers.load(Ordering::Relaxed);
-        tokio::time::sleep(if pushed || alone { LOOK_FALLBACK } else { LOOK_SHARED }).await;
-        if shared.waiting.load(Ordering::Relaxed) == 0 {
+        let often = !pushed && shared.store.has_other_writers();
+        let due = often || looked.elapsed() >= LOOK_FALLBACK;
+        if !due || shared.waiting.load(Ordering::Relaxed) == 0 {
             continue;
         }
+        looked = Instant::now();
         match shared.store.offers(me).await {
             Ok(ids) => {
                 let event = if pushed { "missed" } else { "found" };

@@ -157,7 +157,12 @@ impl SqlStore {
         values.push(keys);
         let mut won = Won::default();
         match self.query(self.writer(), &self.commit, script, values).await {
-            Ok(rows) => won.read_summary(&rows)?,
+            Ok(rows) => {
+                won.read_summary(&rows)?;
+                if let Some(row) = rows.first() {
+                    self.note_written_by(row, 2)?;
+                }
+            }
             Err(error) => {
                 // The script may have stopped inside its transaction. Where it has not, there is nothing to roll back.
                 let _ = self.execute(self.writer(), &self.commit, "ROLLBACK", []).await;

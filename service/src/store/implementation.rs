@@ -44,6 +44,10 @@ impl Store for SqlStore {
         self.sql.dialect != Dialect::Sqlite
     }
 
+    fn has_other_writers(&self) -> bool {
+        self.sql.dialect != Dialect::Sqlite || self.noticed_others()
+    }
+
     async fn join(&self, me: ReplicaId) -> Result<(), StoreError> {
         self.join_replicas(me).await
     }

@@ -204,6 +204,9 @@ pub trait Store: Send + Sync + 'static {
     /// Whether several commits at a time pay: not on SQLite, which has one writer.
     fn commits_in_parallel(&self) -> bool;
 
+    /// Whether other processes may write to this database: always on a server; for a SQLite file once one has been noticed.
+    fn has_other_writers(&self) -> bool;
+
     /// Makes this replica known, with its first beat.
     async fn join(&self, me: ReplicaId) -> Result<(), StoreError>;
 

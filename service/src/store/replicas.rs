@@ -22,13 +22,14 @@ impl SqlStore {
                 .execute(self.writer(), &self.membership, &self.sql.replicas.beat, [Value::from(me.0)])
                 .await?
                 > 0;
-            let rows = self.query(self.reader(), &self.membership, &self.sql.replicas.peers, []).await?;
+            let rows = self.query(self.writer(), &self.membership, &self.sql.replicas.peers, []).await?;
             let mut beat = Beat { known, peers: Vec::with_capacity(rows.len()), told: Timestamp::default() };
             for row in &rows {
                 let peer =
                     Peer { replica: ReplicaId(row.try_get_by_index(0)?), beat: row.try_get_by_index(1)? };
                 beat.peers.push(peer);
                 beat.told = Timestamp(row.try_get_by_index(2)?);
+                self.note_written_by(row, 3)?;
             }
             Ok(beat)
         };

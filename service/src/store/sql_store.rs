@@ -1,6 +1,12 @@
 //! The store over SeaORM: pools, statements, and how a statement is sent and counted.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+    time::Duration,
+};
 
 use metrics::{Counter, Histogram, counter, histogram};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, QueryResult, Value};
@@ -10,6 +16,7 @@ use super::{
     Store, StoreError,
     classify::{Purpose, classify, timed_out},
     connect::{DatabaseOptions, Pools},
+    dialect::Dialect,
     sql::Sql,
 };
 
@@ -28,6 +35,11 @@ pub(super) struct SqlStore {
     pub(super) offers: Operation,
     pub(super) list: Operation,
     pub(super) sweep: Operation,
+    /// What `PRAGMA data_version` told the writer last: it changes when another process has written to the SQLite file. 0
+    /// before it was asked.
+    data_version: AtomicI64,
+    /// Whether it has ever changed.
+    others_noticed: AtomicBool,
 }
 
 /// Connects to a database. Its schema is not looked at: see [`Store::check_ready`].
@@ -39,7 +51,7 @@ impl SqlStore {
     pub(super) async fn connect(options: &DatabaseOptions) -> Result<Self, StoreError> {
         let pools = Pools::connect(options).await?;
         let sql = Sql::new(pools.dialect);
-        Ok(Self {
+        let store = Self {
             pools,
             sql,
             options: options.clone(),
@@ -49,7 +61,33 @@ impl SqlStore {
             offers: Operation::new("offers"),
             list: Operation::new("list"),
             sweep: Operation::new("sweep"),
-        })
+            data_version: AtomicI64::new(0),
+            others_noticed: AtomicBool::new(false),
+        };
+        let version = store.sql.dialect.sql("/* data_version */ SELECT {data_version}");
+        let first = async {
+            let rows = store.query(store.writer(), &store.membership, &version, []).await?;
+            rows.first().map_or(Ok(()), |row| store.note_written_by(row, 0))
+        };
+        store.membership.run(Purpose::Read, first).await?;
+        Ok(store)
+    }
+
+    /// Takes note of the SQLite file's version as the writer sees it, from a column of a row.
+    pub(super) fn note_written_by(&self, row: &QueryResult, column: usize) -> Result<(), DbErr> {
+        if self.sql.dialect == Dialect::Sqlite {
+            let version = row.try_get_by_index(column)?;
+            let before = self.data_version.swap(version, Ordering::Relaxed);
+            if before != 0 && before != version {
+                self.others_noticed.store(true, Ordering::Relaxed);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether another process has written to this SQLite file since this one began.
+    pub(super) fn noticed_others(&self) -> bool {
+        self.others_noticed.load(Ordering::Relaxed)
     }
 
     /// Where reads go.

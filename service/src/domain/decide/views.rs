@@ -88,7 +88,7 @@ fn held_view(grant: &Grant, now: Now) -> Option<HeldView> {
         owner: grant.owner.clone(),
         acquired_at: grant.acquired_at,
         expires_at: grant.expires_at,
-        expires_in_ms: grant.expires_at.ms_since(now.at_most).max(0),
+        expires_in_ms: expires_in_ms(grant, now),
         delete_on_release: grant.delete_on_release,
     })
 }
@@ -97,6 +97,12 @@ fn holder(grant: &Grant, now: Now) -> Holder {
     Holder {
         owner: grant.owner.clone(),
         expires_at: grant.expires_at,
-        expires_in_ms: grant.expires_at.ms_since(now.at_most).max(0),
+        expires_in_ms: expires_in_ms(grant, now),
     }
+}
+
+/// For how long the lease lasts at least, but never longer than it was granted for: readings of the time differ by a
+/// millisecond or two, and after a step back of the database's clock by more.
+fn expires_in_ms(grant: &Grant, now: Now) -> i64 {
+    grant.expires_at.ms_since(now.at_most).clamp(0, grant.lease_ms.max(0))
 }

@@ -13,7 +13,7 @@ mod waiting;
 
 use std::{collections::VecDeque, sync::Arc};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -78,6 +78,8 @@ pub(super) struct Shard {
     foresight: Foresight,
     /// Acquires of this replica that stand in queues, by attachment.
     waiters: FxHashMap<Nonce, LocalWaiter>,
+    /// Attachments that the last audit found in the database, and nobody here.
+    strays: FxHashSet<Nonce>,
     /// How many of them wait for a key.
     waited_for: FxHashMap<KeyId, usize>,
     /// What is due when.
@@ -114,6 +116,7 @@ impl Shard {
             memory: Memory::new(memory_bytes, Instant::now()),
             foresight: Foresight::default(),
             waiters: FxHashMap::default(),
+            strays: FxHashSet::default(),
             waited_for: FxHashMap::default(),
             timers: Timers::default(),
             key_timers: FxHashMap::default(),

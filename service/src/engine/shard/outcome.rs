@@ -202,7 +202,7 @@ impl Shard {
         match (envelope.command, envelope.reply) {
             (Command::Leave { nonce, .. }, _) => {
                 if reply != Reply::Done {
-                    self.answer_waiter(nonce, reply);
+                    self.answer_leaver(nonce, reply);
                 }
             }
             (Command::Acquire(acquire), sender) => {

@@ -6,13 +6,17 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
+use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use super::{
     super::envelope::{Audit, EngineError, Envelope, ReplySender},
     Shard, Task,
 };
-use crate::domain::{Command, KeyId, LeaveReason, Nonce, Reply, Version};
+use crate::{
+    domain::{Command, KeyId, LeaveReason, Nonce, Reply, Version},
+    store::WaitingRow,
+};
 
 /// For how long an undelivered grant is kept for a caller that chose its version and may ask again.
 const KEPT_FOR: Duration = Duration::from_secs(10);
@@ -93,7 +97,15 @@ impl Shard {
         self.enqueue_internal(id, command);
     }
 
-    /// A waiter is answered, and waits no longer.
+    /// A waiter that wanted to leave is answered, unless it was answered while its leave was on its way: then its grant is
+    /// its own by now, and the answer to the leave is nobody's.
+    pub(super) fn answer_leaver(&mut self, nonce: Nonce, reply: Reply) {
+        if self.waiters.contains_key(&nonce) {
+            self.answer_waiter(nonce, reply);
+        }
+    }
+
+    /// A waiter is answered by the write that served it, and waits no longer.
     pub(super) fn answer_waiter(&mut self, nonce: Nonce, reply: Reply) {
         let Some(waiter) = self.waiters.remove(&nonce) else { return self.give_back_unclaimed(nonce, reply) };
         self.timers.stop(waiter.timer);
@@ -113,7 +125,7 @@ impl Shard {
         }
     }
 
-    /// A grant for somebody of whom nothing is known here any more.
+    /// A grant that was just made for somebody of whom nothing is known here any more.
     fn give_back_unclaimed(&mut self, nonce: Nonce, reply: Reply) {
         let Reply::Granted(view) = reply else { return };
         if let Some(held) = view.held {
@@ -159,14 +171,21 @@ impl Shard {
         for nonce in missing {
             self.leave(nonce, LeaveReason::Missing);
         }
-        let stray: Vec<_> = audit
+        // Rows of which nobody here knows. One that was seen so once may just have been answered; a second audit would not
+        // find its row any more. A leave takes it out of the queue and, unlike a give-back, never ends a grant.
+        let is_stray = |nonce: &Nonce, row: &WaitingRow| {
+            !self.waiters.contains_key(nonce) && !self.parked.contains_key(&row.id)
+        };
+        let strays: FxHashMap<_, _> = audit
             .found
             .iter()
-            .filter(|(nonce, row)| !self.waiters.contains_key(nonce) && !self.parked.contains_key(&row.id))
-            .map(|(_, row)| row.clone())
+            .filter(|(nonce, row)| is_stray(nonce, row))
+            .map(|(nonce, row)| (*nonce, row.clone()))
             .collect();
-        for row in stray {
-            self.enqueue_internal(row.id, Command::GiveBack { version: row.version, nonce: row.nonce });
+        let before = std::mem::replace(&mut self.strays, strays.keys().copied().collect());
+        for (nonce, row) in strays.into_iter().filter(|(nonce, _)| before.contains(nonce)) {
+            let command = Command::Leave { version: row.version, nonce, reason: LeaveReason::Evicted };
+            self.enqueue_internal(row.id, command);
         }
     }
 

@@ -191,6 +191,10 @@ impl Store for MemoryStore {
         false
     }
 
+    fn has_other_writers(&self) -> bool {
+        true
+    }
+
     async fn join(&self, me: ReplicaId) -> Result<(), StoreError> {
         self.reach()?;
         self.tables().replicas.insert(me, 0);

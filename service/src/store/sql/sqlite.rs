@@ -78,9 +78,10 @@ ON CONFLICT (tenant, "key", slot) DO UPDATE SET
     expires_at_ms = excluded.expires_at_ms, released = excluded.released, nonce = excluded.nonce,
     data = excluded.data, updated_at_ms = excluded.updated_at_ms"#;
 
-/// Which stamps stand, with their tokens, and the time: one row.
+/// Which stamps stand, with their tokens, the time, and whether others have written: one row.
 pub(super) const READ_BACK: &str = r#"/* read_back */
-SELECT group_concat(hex(l.stamp) || ':' || l.token, ' '), CAST(unixepoch('now', 'subsec') * 1000 AS INTEGER)
+SELECT group_concat(hex(l.stamp) || ':' || l.token, ' '), CAST(unixepoch('now', 'subsec') * 1000 AS INTEGER),
+    (SELECT v.data_version FROM pragma_data_version AS v)
 FROM json_each(?) AS x
 CROSS JOIN locks l ON l.tenant = x.value ->> 0 AND l."key" = x.value ->> 1"#;
 
