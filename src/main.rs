@@ -6,26 +6,24 @@ mod serve;
 mod shutdown;
 mod telemetry;
 
-use std::process::ExitCode;
+use std::{num::NonZeroUsize, process::ExitCode};
 
 use clap::Parser;
 
 use crate::cli::{Cli, Command};
 
-/// Requests are many small allocations; the system's allocator took a fifth of their time.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let cli = Cli::parse();
     telemetry::log(&cli.log);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            tracing::error!(error = &error as &dyn std::error::Error, "the runtime does not start");
-            return ExitCode::FAILURE;
-        }
-    };
+    let threads = cli.serve.threads.map_or_else(default_threads, NonZeroUsize::get);
+    let runtime =
+        match tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "the runtime does not start");
+                return ExitCode::FAILURE;
+            }
+        };
     let result = match cli.command {
         None => runtime.block_on(serve::serve(cli.database, cli.serve)),
         Some(Command::Migrate { step }) => runtime.block_on(migrate::migrate(&cli.database, step)),
@@ -38,6 +36,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Half of the processors: the database, be it a thread of this process or a server beside it, needs the rest, and waking
+/// another thread costs more than it brings.
+fn default_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2))
 }
 
 /// What ends the program early, for the log.

@@ -60,10 +60,10 @@ impl Service {
     pub(super) async fn connect(front: &[SocketAddr], index: usize, ask: Ask) -> Result<Self, Failure> {
         let mut replicas = Vec::new();
         match ask.route {
-            Route::Sticky => replicas.push(Http::connect(front[index % front.len()]).await?),
+            Route::Sticky => replicas.push(connect(front[index % front.len()]).await?),
             Route::Random => {
                 for &address in front {
-                    replicas.push(Http::connect(address).await?);
+                    replicas.push(connect(address).await?);
                 }
             }
         }
@@ -124,6 +124,21 @@ impl Service {
     }
 }
 
+/// Connects, and waits for a sign of life: a connection that the server has not accepted yet takes a place in its queue,
+/// which is short, and what does not fit in there is tried again after a second.
+async fn connect(address: SocketAddr) -> Result<Http, Failure> {
+    let mut http = Http::connect(address).await?;
+    alive(&mut http).await.map(|()| http)
+}
+
+/// Asks for nothing but a sign of life.
+async fn alive(http: &mut Http) -> Result<(), Failure> {
+    match http.exchange(b"GET /health HTTP/1.1\r\nHost: bench\r\n\r\n").await? {
+        (200, _) => Ok(()),
+        (status, _) => Err(Failure::Status { call: "/health", status }),
+    }
+}
+
 /// A client that asks for nothing but a sign of life.
 #[derive(Debug)]
 pub(crate) struct Health(Http);
@@ -131,14 +146,11 @@ pub(crate) struct Health(Http);
 impl Health {
     /// Connects.
     pub(super) async fn connect(address: SocketAddr) -> Result<Self, Failure> {
-        Http::connect(address).await.map(Self)
+        connect(address).await.map(Self)
     }
 
     /// Asks once.
     pub(super) async fn ask(&mut self) -> Result<(), Failure> {
-        match self.0.exchange(b"GET /health HTTP/1.1\r\nHost: bench\r\n\r\n").await? {
-            (200, _) => Ok(()),
-            (status, _) => Err(Failure::Status { call: "/health", status }),
-        }
+        alive(&mut self.0).await
     }
 }

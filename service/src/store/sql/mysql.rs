@@ -67,7 +67,6 @@ ON DUPLICATE KEY UPDATE
     created_at_ms = IF(locks.stamp = VALUES(prev_stamp), VALUES(created_at_ms), locks.created_at_ms),
     updated_at_ms = IF(locks.stamp = VALUES(prev_stamp), VALUES(updated_at_ms), locks.updated_at_ms),
     sweep_at_ms = IF(locks.stamp = VALUES(prev_stamp), VALUES(sweep_at_ms), locks.sweep_at_ms),
-    prev_stamp = IF(locks.stamp = VALUES(prev_stamp), VALUES(prev_stamp), locks.prev_stamp),
     stamp = IF(locks.stamp = VALUES(prev_stamp), VALUES(stamp), locks.stamp)";
 
 /// What MariaDB's [`UPSERT`] answers by itself: the rows as they stand, whoever won.

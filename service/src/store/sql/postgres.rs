@@ -36,7 +36,7 @@ WHERE n.prev_stamp = '00000000-0000-0000-0000-000000000000'
     OR (SELECT l.stamp FROM locks l WHERE l.tenant = n.tenant AND l."key" = n."key") IS NOT NULL
 ORDER BY n.tenant COLLATE "C", n."key" COLLATE "C"
 ON CONFLICT (tenant, "key") DO UPDATE SET
-    stamp = excluded.stamp, prev_stamp = excluded.prev_stamp, kind = excluded.kind, token = excluded.token,
+    stamp = excluded.stamp, kind = excluded.kind, token = excluded.token,
     data = excluded.data, version = excluded.version, chosen = excluded.chosen, owner = excluded.owner,
     lease_ms = excluded.lease_ms, acquired_at_ms = excluded.acquired_at_ms,
     expires_at_ms = excluded.expires_at_ms, released = excluded.released,
@@ -77,7 +77,7 @@ WITH won AS (
         OR (SELECT l.stamp FROM locks l WHERE l.tenant = n.tenant AND l."key" = n."key") IS NOT NULL
     ORDER BY n.tenant COLLATE "C", n."key" COLLATE "C"
     ON CONFLICT (tenant, "key") DO UPDATE SET
-        stamp = excluded.stamp, prev_stamp = excluded.prev_stamp, kind = excluded.kind, token = excluded.token,
+        stamp = excluded.stamp, kind = excluded.kind, token = excluded.token,
         data = excluded.data, version = excluded.version, chosen = excluded.chosen, owner = excluded.owner,
         lease_ms = excluded.lease_ms, acquired_at_ms = excluded.acquired_at_ms,
         expires_at_ms = excluded.expires_at_ms, released = excluded.released,

@@ -24,7 +24,7 @@ FROM (VALUES {rows}) AS n
 WHERE n.column1 IS NOT NULL
     AND (n.column4 IS NULL OR EXISTS (SELECT 1 FROM locks l WHERE l.tenant = n.column1 AND l."key" = n.column2))
 ON CONFLICT (tenant, "key") DO UPDATE SET
-    stamp = excluded.stamp, prev_stamp = excluded.prev_stamp, kind = excluded.kind, token = excluded.token,
+    stamp = excluded.stamp, kind = excluded.kind, token = excluded.token,
     data = excluded.data, version = excluded.version, chosen = excluded.chosen, owner = excluded.owner,
     lease_ms = excluded.lease_ms, acquired_at_ms = excluded.acquired_at_ms,
     expires_at_ms = excluded.expires_at_ms, released = excluded.released,
