@@ -2,7 +2,8 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, anyhow, ensure};
+use tokio::time::timeout;
 
 use crate::{
     limits,
@@ -13,6 +14,9 @@ use crate::{
     settings::Settings,
     site::{Machine, Programs, Site},
 };
+
+/// How long one measurement may take in all. Only a server that does not answer any more takes so long.
+const LONGEST: Duration = Duration::from_mins(10);
 
 /// Runs everything that the settings ask for, prints the tables and writes the results.
 #[expect(clippy::print_stdout, reason = "the tables are what the program is run for")]
@@ -93,7 +97,8 @@ impl Turn {
                 }
                 is_fresh = true;
             }
-            match measure(&self.site, cell, settings).await {
+            let measured = timeout(LONGEST, measure(&self.site, cell, settings)).await;
+            match measured.unwrap_or_else(|_| Err(anyhow!("no end after {} s", LONGEST.as_secs()))) {
                 Ok(findings) => {
                     eprintln!(
                         "[{round}/{}] {}",
@@ -140,7 +145,7 @@ fn announce(settings: &Settings, turns: &[Turn], report: &Report) {
     for cell in turns.iter().flat_map(|turn| &turn.cells) {
         let rounds = if cell.once { 1 } else { u32::try_from(settings.rounds).unwrap_or(u32::MAX) };
         total += match cell.load {
-            Load::Idle { .. } => settings.idle_wait + Duration::from_secs(20),
+            Load::Idle { .. } => settings.idle_wait + Duration::from_secs(40),
             Load::Order { rounds, .. } => Duration::from_secs(count(rounds)),
             _ => each * rounds,
         };

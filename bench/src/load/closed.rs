@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
+use tokio::task::JoinSet;
 
 use super::{crew::Window, keys::KeySource, lane::Lane, tally::Tally};
 use crate::{
@@ -40,21 +40,13 @@ pub(super) async fn prime(clients: Vec<(Lane, KeySource)>, peer: Peer) -> (Vec<(
     if !peer.is_service() && !matches!(peer, Peer::Postgres | Peer::Mariadb) {
         return (clients, Failures::default());
     }
-    let tasks = clients.into_iter().map(|(mut lane, mut keys)| {
-        tokio::spawn(async move {
-            let mut failures = Failures::default();
-            let until = Instant::now() + Duration::from_mins(1);
-            for _ in 0..keys.cycle().unwrap_or(0) {
-                if let Err(failure) = pair(&mut lane, keys.next()).await {
-                    lane.mend(&failure, &mut failures, until).await;
-                }
-            }
-            (lane, keys, failures)
-        })
-    });
+    let mut tasks = JoinSet::new();
+    for (lane, keys) in clients {
+        tasks.spawn(go_round(lane, keys));
+    }
     let mut failures = Failures::default();
     let mut primed = Vec::new();
-    for ended in join_all(tasks).await {
+    while let Some(ended) = tasks.join_next().await {
         match ended {
             Ok((lane, keys, failed)) => {
                 primed.push((lane, keys));
@@ -64,4 +56,15 @@ pub(super) async fn prime(clients: Vec<(Lane, KeySource)>, peer: Peer) -> (Vec<(
         }
     }
     (primed, failures)
+}
+
+/// Does one client's pairs on each of its keys once.
+async fn go_round(mut lane: Lane, mut keys: KeySource) -> (Lane, KeySource, Failures) {
+    let mut failures = Failures::default();
+    for _ in 0..keys.cycle().unwrap_or(0) {
+        if let Err(failure) = pair(&mut lane, keys.next()).await {
+            lane.mend(&failure, &mut failures, Instant::now() + Duration::from_secs(10)).await;
+        }
+    }
+    (lane, keys, failures)
 }

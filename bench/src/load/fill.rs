@@ -1,8 +1,7 @@
 //! Fills the table of a stand before it is measured.
 
-use futures_util::future::join_all;
-
 use anyhow::ensure;
+use tokio::task::JoinSet;
 
 use super::lane::Lane;
 use crate::{
@@ -22,8 +21,11 @@ pub(crate) async fn fill(site: &Site, peer: Peer, rows: u64) -> anyhow::Result<(
         let ask = Ask { lease_ms: 1, ..Ask::once() };
         let dialer = Dialer { peer, target: site.target().clone(), ask };
         let lanes = Lane::dial(dialer, LANES).await?;
-        let tasks = lanes.into_iter().map(|lane| tokio::spawn(create(lane, rows)));
-        for ended in join_all(tasks).await {
+        let mut tasks = JoinSet::new();
+        for lane in lanes {
+            tasks.spawn(create(lane, rows));
+        }
+        while let Some(ended) = tasks.join_next().await {
             ended??;
         }
     }

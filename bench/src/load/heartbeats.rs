@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use futures_util::future::join_all;
 use tokio::task::JoinSet;
 
 use super::{
@@ -37,12 +36,13 @@ pub(super) async fn measure(
     let dialer = Dialer { peer, target: site.target().clone(), ask };
     let lanes = Lane::dial(dialer, connections).await?;
     let name = unique();
-    let takers = lanes.into_iter().map(|lane| {
-        let keys: Vec<_> =
-            (lane.index..locks).step_by(connections).map(|number| format!("held-{name}-{number}")).collect();
-        tokio::spawn(take(lane, keys))
-    });
-    let holders: Vec<Holder> = join_all(takers).await.into_iter().collect::<Result<_, _>>()?;
+    let mut takers = JoinSet::new();
+    for lane in lanes {
+        let numbers = (lane.index..locks).step_by(connections);
+        let keys: Vec<_> = numbers.map(|number| format!("held-{name}-{number}")).collect();
+        takers.spawn(take(lane, keys));
+    }
+    let holders = takers.join_all().await;
     let window = Window::open(settings);
     let mut tasks = JoinSet::new();
     for holder in holders {

@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use serde_json::Value;
-use tokio::{task::JoinSet, time::sleep};
+use tokio::{
+    task::JoinSet,
+    time::{sleep, timeout_at},
+};
 
 use super::lane::Lane;
 use crate::{
@@ -15,8 +18,11 @@ use crate::{
     site::Site,
 };
 
-/// How long the queueing may take.
-const QUEUEING: Duration = Duration::from_secs(20);
+/// How long the queueing may take: a thousand come a second.
+const QUEUEING: Duration = Duration::from_secs(30);
+
+/// How long after its time a request may be answered.
+const GIVING_UP: Duration = Duration::from_secs(40);
 
 /// The longest pause between the queueing and the look at the statements: `PostgreSQL` adds up what a session did only
 /// when it does something more, or ten seconds later.
@@ -38,13 +44,8 @@ pub(super) async fn measure(
 
     let wait_ms = u64::try_from((QUEUEING + settings.idle_wait).as_millis())?;
     let dialer = Dialer { peer, target: site.target().clone(), ask: Ask { wait_ms, ..Ask::once() } };
-    let lanes = Lane::dial(dialer, waiters).await?;
     let began = Instant::now();
-    let mut tasks = JoinSet::new();
-    for mut lane in lanes {
-        let key = format!("{prefix}{}", lane.index % keys);
-        tasks.spawn(async move { lane.client.acquire(&key).await.err() });
-    }
+    let tasks = queue(dialer, waiters, &prefix, keys).await;
     while queued(&mut http, &prefix).await? < count(waiters) {
         ensure!(began.elapsed() < QUEUEING, "the waiters were not queued in {} s", QUEUEING.as_secs());
         sleep(Duration::from_millis(100)).await;
@@ -58,8 +59,28 @@ pub(super) async fn measure(
     findings.set(Measure::BytesPerWaiter, grown / float(count(waiters)));
     findings.set(Measure::ServiceBytes, float(after.service));
     findings.set(Measure::MemoryBytes, float(after.all));
-    findings.failures.merge(give_up(tasks).await);
+    let last = began + QUEUEING + settings.idle_wait + GIVING_UP;
+    findings.failures.merge(give_up(tasks, last).await);
     Ok(findings)
+}
+
+/// Sends the requests, a thousand a second. Sent all at once, they would all be probed by the service's TCP keepalive at
+/// once later on, and the loopback device drops what goes beyond a thousand packets: the service would take clients for
+/// gone that are there.
+async fn queue(dialer: Dialer, waiters: usize, prefix: &str, keys: usize) -> JoinSet<Option<Failure>> {
+    let mut pace = tokio::time::interval(Duration::from_millis(1));
+    let mut tasks = JoinSet::new();
+    for number in 0..waiters {
+        pace.tick().await;
+        let (dialer, key) = (dialer.clone(), format!("{prefix}{}", number % keys));
+        tasks.spawn(async move {
+            match dialer.dial(number).await {
+                Ok(mut client) => client.acquire(&key).await.err(),
+                Err(failure) => Some(failure),
+            }
+        });
+    }
+    tasks
 }
 
 /// Takes the keys, for longer than anybody waits.
@@ -139,10 +160,10 @@ fn sum_of(text: &str, name: &str) -> Option<f64> {
     values.reduce(|sum, value| sum + value)
 }
 
-/// Waits until all have been told that they were not granted; any other answer is a failure.
-async fn give_up(mut tasks: JoinSet<Option<Failure>>) -> Failures {
+/// Waits until all have been told that they were not granted; any other answer is a failure, and none by that moment too.
+async fn give_up(mut tasks: JoinSet<Option<Failure>>, last: Instant) -> Failures {
     let mut failures = Failures::default();
-    while let Some(ended) = tasks.join_next().await {
+    while let Ok(Some(ended)) = timeout_at(last.into(), tasks.join_next()).await {
         match ended {
             Ok(Some(Failure::Status { status: 423, .. })) => {}
             Ok(Some(failure)) => failures.add(&failure),
@@ -150,6 +171,7 @@ async fn give_up(mut tasks: JoinSet<Option<Failure>>) -> Failures {
             Err(error) => failures.add(&Failure::driver("a task of the load", &error)),
         }
     }
+    failures.add_times(Failure::Stuck.to_string(), count(tasks.len()));
     failures
 }
 

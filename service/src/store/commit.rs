@@ -223,6 +223,10 @@ impl SqlStore {
         let rows: Vec<_> = writes.iter().map(LockRow::of).collect();
         let mut won = Won::default();
         match self.sql.dialect {
+            Dialect::Postgres if rows.len() == 1 => {
+                let values = parameters::values(rows, 1);
+                won.read(&self.query(db, &self.commit, &self.sql.upsert[1], values).await?)?;
+            }
             Dialect::Postgres => {
                 let values = parameters::arrays(&rows);
                 won.read(&self.query(db, &self.commit, &self.sql.upsert[0], values).await?)?;

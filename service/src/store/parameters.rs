@@ -49,7 +49,7 @@ pub(super) fn arrays(rows: &[LockRow<'_>]) -> Vec<Value> {
     ]
 }
 
-/// One value a column and row, for SQLite; `size` rows, the missing ones all NULL.
+/// One value a column and row, for SQLite and for a single row of PostgreSQL; `size` rows, the missing ones all NULL.
 pub(super) fn values(rows: Vec<LockRow<'_>>, size: usize) -> Vec<Value> {
     let columns = super::rows::LOCK_COLUMNS.len();
     let mut values = Vec::with_capacity(size * columns);

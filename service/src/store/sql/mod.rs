@@ -27,7 +27,8 @@ pub(super) const SQLITE_SIZES: [usize; 18] =
 #[derive(Debug)]
 pub(super) struct Sql {
     pub(super) dialect: Dialect,
-    /// Conditional upserts: one text, or on SQLite one for each of [`SQLITE_SIZES`].
+    /// Conditional upserts: one text; on PostgreSQL another for a single row; on SQLite one for each of
+    /// [`SQLITE_SIZES`].
     pub(super) upsert: Vec<String>,
     /// SQLite's commits, for each of [`SQLITE_SIZES`]: rows only, and with what hangs on them.
     pub(super) scripts: Vec<(String, String)>,
@@ -128,6 +129,9 @@ pub fn hot_statements(scheme: &str) -> Vec<(&'static str, String)> {
         ("offers", sql.replicas.offers),
         ("count_waiting", sql.replicas.count_waiting),
     ];
+    if dialect == Dialect::Postgres {
+        statements.extend(sql.upsert.pop().map(|text| ("commit_one", text)));
+    }
     statements.extend(children.map(|text| ("commit_with_children", text)));
     if dialect != Dialect::Postgres {
         let parts = [
@@ -163,7 +167,7 @@ impl Hot {
     fn of(dialect: Dialect) -> Self {
         match dialect {
             Dialect::Postgres => Self {
-                upsert: vec![postgres::UPSERT.to_owned()],
+                upsert: vec![postgres::UPSERT.to_owned(), postgres::UPSERT_ONE.to_owned()],
                 upsert_with_children: Some(postgres::UPSERT_WITH_CHILDREN),
                 read_back: None,
                 waiters_gone: postgres::WAITERS_GONE.to_owned(),

@@ -47,6 +47,32 @@ ON CONFLICT (tenant, "key") DO UPDATE SET
 WHERE locks.stamp = excluded.prev_stamp
 RETURNING stamp, token, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint"#;
 
+/// The same for a single row: a lone command is not made to wait for what makes many cheap.
+pub(super) const UPSERT_ONE: &str = r#"/* commit_one */
+INSERT INTO locks (
+    tenant, "key", stamp, prev_stamp, kind, token, data, version, chosen, owner, lease_ms, acquired_at_ms,
+    expires_at_ms, released, delete_on_release, nonce, ended, max_size, slots, waiters, next_seq,
+    created_at_ms, updated_at_ms, sweep_at_ms)
+SELECT
+    $1::text, $2::text, $3::uuid, $4::uuid, $5::smallint,
+    $6::bigint + CASE WHEN $4::uuid IS NULL THEN coalesce((SELECT f.floor FROM token_floors f WHERE f.tenant = $1::text), 0) ELSE 0 END,
+    $7::text, $8::uuid, $9::boolean, $10::text, $11::bigint, $12::bigint, $13::bigint, $14::boolean,
+    $15::boolean, $16::bigint, $17::bytea, $18::integer, $19::integer, $20::bigint, $21::bigint,
+    $22::bigint, $23::bigint, $24::bigint
+WHERE $4::uuid IS NULL
+    OR (SELECT l.stamp FROM locks l WHERE l.tenant = $1::text AND l."key" = $2::text) IS NOT NULL
+ON CONFLICT (tenant, "key") DO UPDATE SET
+    stamp = excluded.stamp, kind = excluded.kind, token = excluded.token,
+    data = excluded.data, version = excluded.version, chosen = excluded.chosen, owner = excluded.owner,
+    lease_ms = excluded.lease_ms, acquired_at_ms = excluded.acquired_at_ms,
+    expires_at_ms = excluded.expires_at_ms, released = excluded.released,
+    delete_on_release = excluded.delete_on_release, nonce = excluded.nonce, ended = excluded.ended,
+    max_size = excluded.max_size, slots = excluded.slots, waiters = excluded.waiters,
+    next_seq = excluded.next_seq, created_at_ms = excluded.created_at_ms,
+    updated_at_ms = excluded.updated_at_ms, sweep_at_ms = excluded.sweep_at_ms
+WHERE locks.stamp = excluded.prev_stamp
+RETURNING stamp, token, floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint"#;
+
 /// The same with what hangs on the rows, for the writes that win: one statement, one round trip, one commit.
 pub(super) const UPSERT_WITH_CHILDREN: &str = r#"/* commit_with_children */
 WITH won AS (

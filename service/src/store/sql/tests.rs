@@ -9,6 +9,7 @@ fn reviewed(dialect: Dialect, name: &str) {
     let read_back = sql.read_back.as_deref().unwrap_or_default();
     for statement in [
         sql.upsert[0].as_str(),
+        if dialect == Dialect::Postgres { &sql.upsert[1] } else { "" },
         children,
         read_back,
         &sql.waiters_gone,
