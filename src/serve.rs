@@ -1,6 +1,6 @@
 //! Serving: connect, bring the schema up to date, start the engine, listen, stop.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use db_locks_api::ApiConfig;
 use db_locks_service::{
@@ -8,6 +8,8 @@ use db_locks_service::{
     engine::{Engine, EngineOptions, SweepOptions},
     store::{self, DatabaseOptions, Store},
 };
+
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::{
     Failure,
@@ -43,7 +45,7 @@ pub(crate) async fn serve(database: DatabaseArgs, args: ServeArgs) -> Result<(),
     let router =
         db_locks_api::router(service, ApiConfig { render_metrics, version: env!("CARGO_PKG_VERSION") });
 
-    let listener = tokio::net::TcpListener::bind(args.listen).await?;
+    let listener = listen(args.listen)?;
     tracing::info!(address = %listener.local_addr()?, "listening");
     // Half to answer those who wait and write what is being written, half for connections to end.
     let grace = Duration::from_millis(args.shutdown_grace_ms) / 2;
@@ -56,6 +58,15 @@ pub(crate) async fn serve(database: DatabaseArgs, args: ServeArgs) -> Result<(),
     db_locks_api::serve(listener, router, stop, grace).await?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Listens with a queue long enough for thousands of clients that connect at once: one that finds it full waits a second.
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    const BACKLOG: u32 = 4_096;
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 fn limits(args: &ServeArgs) -> Limits {

@@ -19,12 +19,15 @@ use self::refusal::Refusing;
 /// How long a connection may take to send the head of a request, or say nothing between two. Longer than clients keep
 /// their idle connections (90 s is usual), so that they close first and none sends into a closing one.
 const HEAD_TIMEOUT: Duration = Duration::from_mins(2);
-/// How long a silent peer is left alone before it is asked whether it is still there.
+/// How long a silent peer is left alone before it is asked whether it is still there: this, and up to as many seconds
+/// more as [`KEEPALIVE_SPREAD`], by its port. Thousands that connected at once must not be asked at once: what answers
+/// in one burst is dropped on the way, and living peers are taken for gone.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(5);
+const KEEPALIVE_SPREAD: u16 = 15;
 /// How long it is given to answer before it is asked again.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
 /// How often it is asked before it counts as gone: who waits for a lock must not do so long for a host that vanished.
-const KEEPALIVE_PROBES: u32 = 3;
+const KEEPALIVE_PROBES: u32 = 5;
 /// The pause after a connection could not be accepted for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -93,8 +96,9 @@ fn serve_connection(
 /// Sends answers at once, and notices peers that vanished without a word.
 fn tune(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    let spread = Duration::from_secs(u64::from(stream.peer_addr()?.port() % KEEPALIVE_SPREAD));
     let keepalive = TcpKeepalive::new()
-        .with_time(KEEPALIVE_AFTER)
+        .with_time(KEEPALIVE_AFTER + spread)
         .with_interval(KEEPALIVE_INTERVAL)
         .with_retries(KEEPALIVE_PROBES);
     SockRef::from(stream).set_tcp_keepalive(&keepalive)

@@ -23,10 +23,11 @@ const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(4);
 const SQLITE_PAGE_BYTES: u32 = 1_024;
 /// After so many pages in its log SQLite moves them into the file, within a commit: 16 MiB.
 const SQLITE_CHECKPOINT_PAGES: &str = "16000";
-/// The cache of a connection: minus so many KiB.
-const SQLITE_CACHE_KIB: &str = "-4000";
+/// The caches of the connection that writes and of those that read: minus so many KiB. The system caches the file too.
+const SQLITE_WRITER_CACHE_KIB: &str = "-4000";
+const SQLITE_READER_CACHE_KIB: &str = "-1000";
 /// Connections that only read a SQLite file.
-const SQLITE_READERS: u32 = 4;
+const SQLITE_READERS: u32 = 2;
 
 /// A connection string that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -105,11 +106,11 @@ impl Pools {
     pub(super) async fn connect(options: &DatabaseOptions) -> Result<Self, StoreError> {
         if options.is_sqlite() {
             create_folder(options);
-            let writer = connect_pool(options, 1).await?;
-            let reader = connect_pool(options, SQLITE_READERS).await?;
+            let writer = connect_pool(options, 1, SQLITE_WRITER_CACHE_KIB).await?;
+            let reader = connect_pool(options, SQLITE_READERS, SQLITE_READER_CACHE_KIB).await?;
             return Ok(Self { dialect: Dialect::Sqlite, writer, reader });
         }
-        let pool = connect_pool(options, options.max_connections).await?;
+        let pool = connect_pool(options, options.max_connections, SQLITE_WRITER_CACHE_KIB).await?;
         let dialect = dialect_of(&pool).await?;
         Ok(Self { dialect, writer: pool.clone(), reader: pool })
     }
@@ -117,7 +118,7 @@ impl Pools {
     /// A single connection, for what has to hold a lock of its session: migrations.
     pub(super) async fn connect_alone(options: &DatabaseOptions) -> Result<Self, StoreError> {
         create_folder(options);
-        let pool = connect_pool(options, 1).await?;
+        let pool = connect_pool(options, 1, SQLITE_WRITER_CACHE_KIB).await?;
         let dialect = dialect_of(&pool).await?;
         Ok(Self { dialect, writer: pool.clone(), reader: pool })
     }
@@ -132,7 +133,11 @@ fn create_folder(options: &DatabaseOptions) {
     }
 }
 
-async fn connect_pool(options: &DatabaseOptions, connections: u32) -> Result<DatabaseConnection, StoreError> {
+async fn connect_pool(
+    options: &DatabaseOptions,
+    connections: u32,
+    sqlite_cache_kib: &'static str,
+) -> Result<DatabaseConnection, StoreError> {
     let mut connect = ConnectOptions::new(options.url.clone());
     connect
         .max_connections(connections)
@@ -143,7 +148,7 @@ async fn connect_pool(options: &DatabaseOptions, connections: u32) -> Result<Dat
         .sqlx_logging(false)
         .map_sqlx_postgres_opts(postgres_session)
         .map_sqlx_mysql_pool_opts(mysql_session)
-        .map_sqlx_sqlite_opts(sqlite_session);
+        .map_sqlx_sqlite_opts(move |options| sqlite_session(options, sqlite_cache_kib));
     Database::connect(connect).await.map_err(|error| classify(error, Purpose::Read))
 }
 
@@ -174,14 +179,17 @@ fn mysql_session(options: sqlx::pool::PoolOptions<sqlx::MySql>) -> sqlx::pool::P
     })
 }
 
-fn sqlite_session(options: sqlx::sqlite::SqliteConnectOptions) -> sqlx::sqlite::SqliteConnectOptions {
+fn sqlite_session(
+    options: sqlx::sqlite::SqliteConnectOptions,
+    cache_kib: &'static str,
+) -> sqlx::sqlite::SqliteConnectOptions {
     options
         .journal_mode(sqlx::sqlite::SqliteJournalMode::Wal)
         .synchronous(sqlx::sqlite::SqliteSynchronous::Full)
         .busy_timeout(SQLITE_BUSY_TIMEOUT)
         .page_size(SQLITE_PAGE_BYTES)
         .pragma("wal_autocheckpoint", SQLITE_CHECKPOINT_PAGES)
-        .pragma("cache_size", SQLITE_CACHE_KIB)
+        .pragma("cache_size", cache_kib)
         .pragma("temp_store", "MEMORY")
         .foreign_keys(false)
 }

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The most commands of a batch: enough to make a commit cheap for each, few enough to keep it short.
-const MOST_COMMANDS: usize = 512;
+const MOST_COMMANDS: usize = 256;
 
 /// The most bytes of data of a batch; `max_allowed_packet` is 16 MiB at the least on the servers supported.
 const MOST_BYTES: usize = 2 << 20;

@@ -20,8 +20,7 @@ use super::{
 };
 
 /// SQLite's batches are rounded up to one of these, so that few statements are prepared.
-pub(super) const SQLITE_SIZES: [usize; 18] =
-    [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512];
+pub(super) const SQLITE_SIZES: [usize; 16] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256];
 
 /// Statements of one database, ready to be sent.
 #[derive(Debug)]
