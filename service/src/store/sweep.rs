@@ -3,6 +3,9 @@
 //! A tombstone keeps its key's token. Before it may go, the floor of its tenant is raised to its token at least, and the
 //! raised floor has settled: every creation that could have read the old floor has ended. A floor that is raised by the
 //! deletion itself grants tokens twice.
+//!
+//! Every step here may be repeated, so one whose answer is lost is sorted as a read is: nobody has to find out whether it
+//! was carried out.
 
 use sea_orm::{ConnectionTrait, DbErr, Value};
 use uuid::Uuid;
