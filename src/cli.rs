@@ -103,7 +103,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "DB_LOCKS_MAX_QUEUED", default_value_t = 20_000)]
     pub(crate) max_queued: usize,
 
-    /// How many batches may be written at a time. Default: 1 on SQLite, 4 elsewhere.
+    /// How many shards the keys are spread over; each has at most two batches under way. Default: 1 on SQLite, elsewhere
+    /// one a thread, at most 4.
     #[arg(long, env = "DB_LOCKS_SHARDS")]
     pub(crate) shards: Option<NonZeroUsize>,
 
@@ -121,6 +122,17 @@ pub(crate) struct ServeArgs {
 
     #[command(flatten)]
     pub(crate) sweep: SweepArgs,
+}
+
+impl ServeArgs {
+    /// How many threads answer requests. By default half of the processors: the database, be it a thread of this process
+    /// or a server beside it, needs the rest, and waking another thread costs more than it brings.
+    pub(crate) fn threads(&self) -> usize {
+        self.threads.map_or_else(
+            || std::thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2)),
+            NonZeroUsize::get,
+        )
+    }
 }
 
 /// What is swept in the background, and when.

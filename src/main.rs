@@ -6,7 +6,7 @@ mod serve;
 mod shutdown;
 mod telemetry;
 
-use std::{num::NonZeroUsize, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::Parser;
 
@@ -15,7 +15,7 @@ use crate::cli::{Cli, Command};
 fn main() -> ExitCode {
     let cli = Cli::parse();
     telemetry::log(&cli.log);
-    let threads = cli.serve.threads.map_or_else(default_threads, NonZeroUsize::get);
+    let threads = cli.serve.threads();
     let runtime =
         match tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build() {
             Ok(runtime) => runtime,
@@ -36,12 +36,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Half of the processors: the database, be it a thread of this process or a server beside it, needs the rest, and waking
-/// another thread costs more than it brings.
-fn default_threads() -> usize {
-    std::thread::available_parallelism().map_or(1, |processors| processors.get().div_ceil(2))
 }
 
 /// What ends the program early, for the log.

@@ -17,8 +17,8 @@ use crate::{
     shutdown, telemetry,
 };
 
-/// Batches in flight on databases that write several at a time.
-const SHARDS: usize = 4;
+/// The most shards that are made without being asked for.
+const MOST_SHARDS: usize = 4;
 
 /// Serves until the process is asked to stop.
 pub(crate) async fn serve(database: DatabaseArgs, args: ServeArgs) -> Result<(), Failure> {
@@ -79,7 +79,8 @@ fn limits(args: &ServeArgs) -> Limits {
 }
 
 fn engine_options(args: &ServeArgs, store: &dyn Store) -> EngineOptions {
-    let default_shards = if store.commits_in_parallel() { SHARDS } else { 1 };
+    // Few large batches cost a database less than many small ones.
+    let default_shards = if store.commits_in_parallel() { args.threads().min(MOST_SHARDS) } else { 1 };
     EngineOptions {
         shards: args.shards.map_or(default_shards, std::num::NonZero::get),
         memory_bytes: args.memory_bytes,

@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 
 use uuid::Uuid;
 
-use super::Write;
-use crate::domain::{Body, Data, Permit, Place, Waiter};
+use super::{Write, rows::PlaceColumns};
+use crate::domain::{Body, Data, Permit, Waiter};
 
 /// The rows that won writes bring.
 #[derive(Debug, Default)]
@@ -57,12 +57,7 @@ impl Children {
 }
 
 fn put_waiter(row: JsonRow<'_>, waiter: &Waiter, stamp: Option<Uuid>) {
-    let (replica, nonce, offered, detached) = match waiter.place {
-        Place::Attached { replica, nonce, offered_until } => {
-            (Some(replica.0), Some(nonce.0), offered_until.map(|until| until.0), None)
-        }
-        Place::Detached { until } => (None, None, None, Some(until.0)),
-    };
+    let place = PlaceColumns::of(&waiter.place);
     row.number(waiter.seq)
         .uuid(Some(waiter.version.0))
         .flag(waiter.chosen)
@@ -71,10 +66,10 @@ fn put_waiter(row: JsonRow<'_>, waiter: &Waiter, stamp: Option<Uuid>) {
         .maybe_text(waiter.data.as_ref().map(Data::as_str))
         .flag(waiter.replace_data)
         .flag(waiter.delete_on_release)
-        .uuid(replica)
-        .maybe_number(nonce)
-        .maybe_number(offered)
-        .maybe_number(detached)
+        .uuid(place.replica)
+        .maybe_number(place.nonce)
+        .maybe_number(place.offered_until_ms)
+        .maybe_number(place.detached_until_ms)
         .uuid(stamp)
         .end();
 }
@@ -103,7 +98,7 @@ pub(super) fn channel_of(replica: Uuid) -> String {
 }
 
 /// A key as the text of a notification: JSON, so that nothing in a key is special.
-fn payload_of(tenant: &str, key: &str) -> String {
+pub(super) fn payload_of(tenant: &str, key: &str) -> String {
     serde_json::json!([tenant, key]).to_string()
 }
 

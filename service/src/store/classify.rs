@@ -23,13 +23,31 @@ pub(super) fn classify(error: DbErr, purpose: Purpose) -> StoreError {
         DbErr::Conn(_) => Kind::Broken,
         _ => Kind::Rejected,
     };
-    let source = Box::new(error);
+    sorted(kind, purpose, Box::new(error))
+}
+
+fn sorted(kind: Kind, purpose: Purpose, source: Box<dyn std::error::Error + Send + Sync>) -> StoreError {
     match (kind, purpose) {
         (Kind::Unreachable, _) | (Kind::Broken, Purpose::Read) => StoreError::Unreachable(source),
         (Kind::Broken, Purpose::Write) => StoreError::Unknown(source),
         (Kind::Transient, _) => StoreError::Transient(source),
         (Kind::Rejected, _) => StoreError::Rejected(source),
     }
+}
+
+/// Sorts an error of the connection that writes to a SQLite file.
+pub(super) fn classify_sqlite(error: rusqlite::Error) -> StoreError {
+    use rusqlite::ErrorCode::{
+        CannotOpen, DatabaseBusy, DatabaseLocked, DiskFull, ReadOnly, SystemIoFailure,
+    };
+    let kind = match error.sqlite_error_code() {
+        Some(DatabaseBusy | DatabaseLocked) => Kind::Transient,
+        // What was written to the log before the disk failed may be found there after a crash.
+        Some(SystemIoFailure) => Kind::Broken,
+        Some(DiskFull | CannotOpen | ReadOnly) => Kind::Unreachable,
+        Some(_) | None => Kind::Rejected,
+    };
+    sorted(kind, Purpose::Write, Box::new(error))
 }
 
 /// The time was up before an answer came.
@@ -83,8 +101,6 @@ fn classify_code(code: Option<&str>, message: &str) -> Kind {
         "53300" | "25006" | "10" | "13" => Kind::Unreachable,
         // Lock wait timeout on MySQL and MariaDB is reported under HY000.
         "HY000" if message.contains("Lock wait timeout") => Kind::Transient,
-        // A script that was given up half-way left its transaction open; it has been rolled back by now.
-        "1" if message.contains("within a transaction") => Kind::Transient,
         _ => Kind::Rejected,
     }
 }

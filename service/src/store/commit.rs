@@ -4,11 +4,10 @@
 //! rows is written for those writes only that won, in the same commit: on PostgreSQL in the same statement, elsewhere in a
 //! transaction.
 
+use std::sync::Arc;
+
 use rustc_hash::FxHashMap;
-use sea_orm::{
-    ConnectionTrait, DatabaseTransaction, DbErr, QueryResult, SqliteTransactionMode, TransactionOptions,
-    Value,
-};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, QueryResult, Value};
 use uuid::Uuid;
 
 use super::{
@@ -18,7 +17,6 @@ use super::{
     dialect::Dialect,
     parameters,
     rows::LockRow,
-    sql::SQLITE_SIZES,
     sql_store::SqlStore,
 };
 use crate::domain::{Timestamp, Token};
@@ -42,22 +40,6 @@ impl Won {
         Ok(())
     }
 
-    /// SQLite's summary: one row, the stamps as hex digits with their tokens.
-    fn read_summary(&mut self, rows: &[QueryResult]) -> Result<(), DbErr> {
-        let Some(row) = rows.first() else { return Ok(()) };
-        self.told = Some(Timestamp(row.try_get_by_index(1)?));
-        let summary: Option<String> = row.try_get_by_index(0)?;
-        for entry in summary.iter().flat_map(|summary| summary.split(' ')) {
-            let parts = entry
-                .split_once(':')
-                .and_then(|(stamp, token)| Some((Uuid::try_parse(stamp).ok()?, token.parse().ok()?)));
-            if let Some((stamp, token)) = parts {
-                self.tokens.insert(stamp, Token(token));
-            }
-        }
-        Ok(())
-    }
-
     fn has(&self, write: &Write) -> bool {
         self.tokens.contains_key(&write.stamp.0)
     }
@@ -69,21 +51,28 @@ impl Won {
 }
 
 impl SqlStore {
-    pub(super) async fn commit_writes(&self, writes: &[Write]) -> Result<Committed, StoreError> {
+    pub(super) async fn commit_writes(&self, writes: Arc<Vec<Write>>) -> Result<Committed, StoreError> {
+        if let Some(sqlite) = &self.sqlite {
+            self.commit.round_trips.increment(1);
+            return self.commit.run_sorted(Purpose::Write, sqlite.commit(writes)).await;
+        }
+        let writes = writes.as_slice();
         let work = async {
             let with_children = writes
                 .iter()
                 .any(|write| write.working.has_children() || !write.working.effects.nudged.is_empty());
             let clears = writes.iter().any(|write| write.working.clear_permits);
-            if self.sql.dialect == Dialect::Sqlite && !clears {
-                return self.commit_script(writes, with_children).await;
-            }
             if !with_children {
-                let won = self.upsert(self.writer(), writes).await?;
-                let told = self.told(&won, self.writer()).await?;
+                let won = self.upsert(self.direct(), writes).await?;
+                let told = self.told(&won, self.direct()).await?;
                 return Ok(won.committed(writes, told));
             }
-            match self.sql.upsert_with_children {
+            if let (Some(one), [write]) = (&self.sql.one, writes)
+                && can_be_one(write)
+            {
+                return self.update_with_waiters(&one.update_with_waiters, write).await;
+            }
+            match &self.sql.upsert_with_children {
                 // Clearing permits and granting new ones cannot go into one statement: all its parts see the same rows.
                 Some(sql) if !clears => self.upsert_with_children(sql, writes).await,
                 Some(_) | None => {
@@ -103,6 +92,11 @@ impl SqlStore {
         wants: &[Want],
         decide: &mut DecideLocked<'_>,
     ) -> Result<(Vec<Write>, Committed), StoreError> {
+        if let Some(sqlite) = &self.sqlite {
+            self.commit.round_trips.increment(1);
+            let work = sqlite.commit_locked(self.load_keys(wants), decide);
+            return self.commit.run_sorted(Purpose::Write, work).await;
+        }
         let work = async {
             let transaction = self.begin().await?;
             if let Some(lock_row) = &self.sql.lock_row {
@@ -124,53 +118,25 @@ impl SqlStore {
         self.commit.run(Purpose::Write, work).await
     }
 
-    /// A transaction that will write. On SQLite it is a writing one from the start: one that has read first could not
-    /// become one when another process wrote meanwhile.
+    /// A transaction that will write.
     pub(super) async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
         use sea_orm::TransactionTrait;
-        let immediate = (self.sql.dialect == Dialect::Sqlite).then_some(SqliteTransactionMode::Immediate);
         self.commit.round_trips.increment(1);
-        let options =
-            TransactionOptions { sqlite_transaction_mode: immediate, ..TransactionOptions::default() };
         // In a task of its own: if whoever waits for it is cancelled, the transaction is rolled back by being dropped. A
         // `begin` that is cancelled itself would leave its connection inside a transaction that nobody knows of.
-        let writer = self.writer().clone();
-        let begun = tokio::spawn(async move { writer.begin_with_options(options).await });
+        let writer = self.pools.rest.clone();
+        let begun = tokio::spawn(async move { writer.begin().await });
         begun.await.map_err(|error| DbErr::Custom(error.to_string()))?
     }
 
-    /// A whole commit of SQLite in one piece.
-    async fn commit_script(&self, writes: &[Write], with_children: bool) -> Result<Committed, DbErr> {
-        let rows: Vec<_> = writes.iter().map(LockRow::of).collect();
-        let index = sqlite_size(rows.len());
-        let keys = keys_of(&rows);
-        let mut values = parameters::values(rows, SQLITE_SIZES[index]);
-        let (plain, full) = &self.sql.scripts[index];
-        let script = if with_children {
-            let children = Children::of(writes.iter());
-            let parts = [children.gone, children.standing, children.permits];
-            values.extend(parts.map(|part| Value::from(part.into_text())));
-            full
-        } else {
-            plain
-        };
-        values.push(keys);
+    /// One row that was there, with what changes in its queue.
+    async fn update_with_waiters(&self, sql: &str, write: &Write) -> Result<Committed, DbErr> {
+        let mut values = parameters::values(LockRow::of(write));
+        values.extend(parameters::waiter_arrays(write));
         let mut won = Won::default();
-        match self.query(self.writer(), &self.commit, script, values).await {
-            Ok(rows) => {
-                won.read_summary(&rows)?;
-                if let Some(row) = rows.first() {
-                    self.note_written_by(row, 2)?;
-                }
-            }
-            Err(error) => {
-                // The script may have stopped inside its transaction. Where it has not, there is nothing to roll back.
-                let _ = self.execute(self.writer(), &self.commit, "ROLLBACK", []).await;
-                return Err(error);
-            }
-        }
-        let told = won.told.unwrap_or_default();
-        Ok(won.committed(writes, told))
+        won.read(&self.query(self.direct(), &self.commit, sql, values).await?)?;
+        let told = self.told(&won, self.direct()).await?;
+        Ok(won.committed(std::slice::from_ref(write), told))
     }
 
     async fn upsert_with_children(&self, sql: &str, writes: &[Write]) -> Result<Committed, DbErr> {
@@ -180,8 +146,8 @@ impl SqlStore {
         let parts = [children.gone, children.standing, children.permits, children.nudges];
         values.extend(parts.map(|part| Value::from(part.into_text())));
         let mut won = Won::default();
-        won.read(&self.query(self.writer(), &self.commit, sql, values).await?)?;
-        let told = self.told(&won, self.writer()).await?;
+        won.read(&self.query(self.direct(), &self.commit, sql, values).await?)?;
+        let told = self.told(&won, self.direct()).await?;
         Ok(won.committed(writes, told))
     }
 
@@ -220,32 +186,27 @@ impl SqlStore {
 
     /// Writes the keys' rows.
     async fn upsert(&self, db: &impl ConnectionTrait, writes: &[Write]) -> Result<Won, DbErr> {
-        let rows: Vec<_> = writes.iter().map(LockRow::of).collect();
         let mut won = Won::default();
+        if let (Some(one), [write]) = (&self.sql.one, writes) {
+            let sql = if write.prev.is_some() { &one.update } else { &one.insert };
+            won.read(&self.query(db, &self.commit, sql, parameters::values(LockRow::of(write))).await?)?;
+            return Ok(won);
+        }
+        let rows: Vec<_> = writes.iter().map(LockRow::of).collect();
         match self.sql.dialect {
-            Dialect::Postgres if rows.len() == 1 => {
-                let values = parameters::values(rows, 1);
-                won.read(&self.query(db, &self.commit, &self.sql.upsert[1], values).await?)?;
-            }
             Dialect::Postgres => {
                 let values = parameters::arrays(&rows);
-                won.read(&self.query(db, &self.commit, &self.sql.upsert[0], values).await?)?;
+                won.read(&self.query(db, &self.commit, &self.sql.upsert, values).await?)?;
             }
-            Dialect::Sqlite => {
-                let index = sqlite_size(rows.len());
-                let keys = keys_of(&rows);
-                let values = parameters::values(rows, SQLITE_SIZES[index]);
-                self.execute(db, &self.commit, &self.sql.upsert[index], values).await?;
-                let read_back = self.sql.read_back.as_deref().unwrap_or_default();
-                won.read_summary(&self.query(db, &self.commit, read_back, [keys]).await?)?;
-            }
+            // Its batches go another way: see `store/sqlite`.
+            Dialect::Sqlite => return Err(DbErr::Custom("SQLite has a writer of its own".to_owned())),
             Dialect::MariaDb => {
                 let values = [Value::from(parameters::json(&rows))];
-                won.read(&self.query(db, &self.commit, &self.sql.upsert[0], values).await?)?;
+                won.read(&self.query(db, &self.commit, &self.sql.upsert, values).await?)?;
             }
             Dialect::MySql => {
                 let values = [Value::from(parameters::json(&rows))];
-                self.execute(db, &self.commit, &self.sql.upsert[0], values).await?;
+                self.execute(db, &self.commit, &self.sql.upsert, values).await?;
                 let read_back = self.sql.read_back.as_deref().unwrap_or_default();
                 won.read(&self.query(db, &self.commit, read_back, [keys_of(&rows)]).await?)?;
             }
@@ -267,9 +228,9 @@ impl SqlStore {
     }
 }
 
-/// Which of [`SQLITE_SIZES`] so many rows go into.
-fn sqlite_size(rows: usize) -> usize {
-    SQLITE_SIZES.iter().position(|size| *size >= rows).unwrap_or(SQLITE_SIZES.len() - 1)
+/// Whether a write changes a row that was there and its queue, and nothing besides.
+fn can_be_one(write: &Write) -> bool {
+    write.prev.is_some() && !write.working.clear_permits && write.working.permits.is_empty()
 }
 
 /// The keys of these rows as one JSON text.

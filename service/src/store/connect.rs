@@ -8,6 +8,7 @@ use super::{
     StoreError,
     classify::{Purpose, classify},
     dialect::Dialect,
+    direct::{Direct, Lane, patiently},
 };
 
 /// How long a statement may run on the server. Tombstones outlive it by far.
@@ -17,17 +18,22 @@ const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
 /// A connection that was idle for so long is tried before it is used.
 const TEST_AFTER_IDLE: Duration = Duration::from_secs(10);
 /// How long another process's write to a SQLite file is waited for.
-const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(4);
+pub(super) const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(4);
 /// A commit writes whole pages, and the keys of a batch lie on as many: small pages make it small. Measured at 128
 /// connections: 18,000 pairs of acquire and release a second, where 4,096 bytes gave 14,000.
 const SQLITE_PAGE_BYTES: u32 = 1_024;
 /// After so many pages in its log SQLite moves them into the file, within a commit: 16 MiB.
-const SQLITE_CHECKPOINT_PAGES: &str = "16000";
-/// The caches of the connection that writes and of those that read: minus so many KiB. The system caches the file too.
-const SQLITE_WRITER_CACHE_KIB: &str = "-4000";
-const SQLITE_READER_CACHE_KIB: &str = "-1000";
+pub(super) const SQLITE_CHECKPOINT_PAGES: &str = "16000";
+/// The caches of the connection that writes batches, and of the others: minus so many KiB. The system caches the file too.
+pub(super) const SQLITE_WRITER_CACHE_KIB: &str = "-4000";
+const SQLITE_OTHERS_CACHE_KIB: &str = "-1000";
 /// Connections that only read a SQLite file.
 const SQLITE_READERS: u32 = 2;
+/// Of so many connections to a server one is kept for transactions and what is rare.
+const REST_SHARE: u32 = 3;
+/// How a session of MariaDB or MySQL is set.
+const MYSQL_SESSION: &[&str] =
+    &["SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED", "SET SESSION innodb_lock_wait_timeout = 2"];
 
 /// A connection string that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +84,13 @@ impl DatabaseOptions {
         &self.url
     }
 
+    /// The SQLite file, read from the URL as its other connections read it; `None` for a server.
+    pub(super) fn sqlite_file(&self) -> Option<std::path::PathBuf> {
+        let options: sqlx::sqlite::SqliteConnectOptions =
+            self.is_sqlite().then(|| self.url.parse().ok())??;
+        Some(options.get_filename().to_owned())
+    }
+
     fn is_sqlite(&self) -> bool {
         self.url.starts_with("sqlite:")
     }
@@ -92,36 +105,61 @@ fn sqlite_url(path: &str) -> Result<String, UrlError> {
     Ok(format!("sqlite://{file}?{query}"))
 }
 
-/// Connections of one database.
+/// Connections to one database.
 #[derive(Debug)]
 pub(super) struct Pools {
     pub(super) dialect: Dialect,
-    /// Writes; on SQLite a single connection, since it has one writer.
-    pub(super) writer: DatabaseConnection,
-    /// Reads. On the servers the same pool.
-    pub(super) reader: DatabaseConnection,
+    /// For transactions and what is rare; on SQLite a single connection.
+    pub(super) rest: DatabaseConnection,
+    /// For everything else.
+    pub(super) direct: Direct,
 }
 
 impl Pools {
     pub(super) async fn connect(options: &DatabaseOptions) -> Result<Self, StoreError> {
         if options.is_sqlite() {
-            create_folder(options);
-            let writer = connect_pool(options, 1, SQLITE_WRITER_CACHE_KIB).await?;
-            let reader = connect_pool(options, SQLITE_READERS, SQLITE_READER_CACHE_KIB).await?;
-            return Ok(Self { dialect: Dialect::Sqlite, writer, reader });
+            let (rest, dialect) = connect_alone(options).await?;
+            return Ok(Self { dialect, rest, direct: direct(options, dialect, SQLITE_READERS)? });
         }
-        let pool = connect_pool(options, options.max_connections, SQLITE_WRITER_CACHE_KIB).await?;
-        let dialect = dialect_of(&pool).await?;
-        Ok(Self { dialect, writer: pool.clone(), reader: pool })
+        let for_rest = options.max_connections.div_ceil(REST_SHARE);
+        let rest = connect_pool(options, for_rest).await?;
+        let dialect = dialect_of(&rest).await?;
+        let direct = direct(options, dialect, options.max_connections - for_rest)?;
+        Ok(Self { dialect, rest, direct })
     }
+}
 
-    /// A single connection, for what has to hold a lock of its session: migrations.
-    pub(super) async fn connect_alone(options: &DatabaseOptions) -> Result<Self, StoreError> {
-        create_folder(options);
-        let pool = connect_pool(options, 1, SQLITE_WRITER_CACHE_KIB).await?;
-        let dialect = dialect_of(&pool).await?;
-        Ok(Self { dialect, writer: pool.clone(), reader: pool })
-    }
+/// A single connection, for what has to hold a lock of its session: migrations.
+pub(super) async fn connect_alone(
+    options: &DatabaseOptions,
+) -> Result<(DatabaseConnection, Dialect), StoreError> {
+    create_folder(options);
+    let pool = connect_pool(options, 1).await?;
+    let dialect = dialect_of(&pool).await?;
+    Ok((pool, dialect))
+}
+
+/// Connections outside of the pool, set like those in it.
+fn direct(options: &DatabaseOptions, dialect: Dialect, most: u32) -> Result<Direct, StoreError> {
+    use sqlx::ConnectOptions;
+    let url = &options.url;
+    let read = || {
+        Ok::<_, sqlx::Error>(match dialect {
+            Dialect::Sqlite => {
+                let options: sqlx::sqlite::SqliteConnectOptions = url.parse()?;
+                Direct::Sqlite(Lane::new(sqlite_session(options).disable_statement_logging(), &[], most))
+            }
+            Dialect::Postgres => {
+                let options: sqlx::postgres::PgConnectOptions = url.parse()?;
+                Direct::Postgres(Lane::new(postgres_session(options).disable_statement_logging(), &[], most))
+            }
+            Dialect::MariaDb | Dialect::MySql => {
+                let options: sqlx::mysql::MySqlConnectOptions = url.parse()?;
+                Direct::MySql(Lane::new(options.disable_statement_logging(), MYSQL_SESSION, most))
+            }
+        })
+    };
+    read().map_err(|error| StoreError::Unreachable(Box::new(error)))
 }
 
 fn create_folder(options: &DatabaseOptions) {
@@ -133,11 +171,7 @@ fn create_folder(options: &DatabaseOptions) {
     }
 }
 
-async fn connect_pool(
-    options: &DatabaseOptions,
-    connections: u32,
-    sqlite_cache_kib: &'static str,
-) -> Result<DatabaseConnection, StoreError> {
+async fn connect_pool(options: &DatabaseOptions, connections: u32) -> Result<DatabaseConnection, StoreError> {
     let mut connect = ConnectOptions::new(options.url.clone());
     connect
         .max_connections(connections)
@@ -148,8 +182,8 @@ async fn connect_pool(
         .sqlx_logging(false)
         .map_sqlx_postgres_opts(postgres_session)
         .map_sqlx_mysql_pool_opts(mysql_session)
-        .map_sqlx_sqlite_opts(move |options| sqlite_session(options, sqlite_cache_kib));
-    Database::connect(connect).await.map_err(|error| classify(error, Purpose::Read))
+        .map_sqlx_sqlite_opts(sqlite_session);
+    patiently(|| Database::connect(connect.clone())).await.map_err(|error| classify(error, Purpose::Read))
 }
 
 /// Every statement runs by key, and its plan is made once. A plan made while a table was empty must not be a scan for
@@ -172,24 +206,22 @@ fn mysql_session(options: sqlx::pool::PoolOptions<sqlx::MySql>) -> sqlx::pool::P
     options.after_connect(|connection, _| {
         Box::pin(async move {
             use sqlx::Executor;
-            connection.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
-            connection.execute("SET SESSION innodb_lock_wait_timeout = 2").await?;
+            for statement in MYSQL_SESSION {
+                connection.execute(*statement).await?;
+            }
             Ok(())
         })
     })
 }
 
-fn sqlite_session(
-    options: sqlx::sqlite::SqliteConnectOptions,
-    cache_kib: &'static str,
-) -> sqlx::sqlite::SqliteConnectOptions {
+fn sqlite_session(options: sqlx::sqlite::SqliteConnectOptions) -> sqlx::sqlite::SqliteConnectOptions {
     options
         .journal_mode(sqlx::sqlite::SqliteJournalMode::Wal)
         .synchronous(sqlx::sqlite::SqliteSynchronous::Full)
         .busy_timeout(SQLITE_BUSY_TIMEOUT)
         .page_size(SQLITE_PAGE_BYTES)
         .pragma("wal_autocheckpoint", SQLITE_CHECKPOINT_PAGES)
-        .pragma("cache_size", cache_kib)
+        .pragma("cache_size", SQLITE_OTHERS_CACHE_KIB)
         .pragma("temp_store", "MEMORY")
         .foreign_keys(false)
 }

@@ -31,14 +31,6 @@ impl Dialect {
         }
     }
 
-    /// What changes when another process writes to a SQLite file; elsewhere nothing has to be noticed.
-    pub(super) const fn data_version(self) -> &'static str {
-        match self {
-            Self::Sqlite => "(SELECT v.data_version FROM pragma_data_version AS v)",
-            Self::Postgres | Self::MariaDb | Self::MySql => "0",
-        }
-    }
-
     /// The collation that compares UTF-8 byte for byte.
     pub(super) const fn binary_collation(self) -> &'static str {
         match self {
@@ -57,7 +49,6 @@ impl Dialect {
         };
         let text = template
             .replace("{now}", self.now())
-            .replace("{data_version}", self.data_version())
             .replace("{key}", &quote("key"))
             .replace("{floor}", &quote("floor"))
             .replace("{binary}", self.binary_collation());

@@ -1,12 +1,14 @@
 //! The trait over SQL: each method is one call into the module that does it.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use sea_orm::Value;
 
 use super::{
     Beat, Committed, DecideLocked, HeldCounts, Hints, Loaded, LockFilter, Page, Store, StoreError,
     WaitingRow, Want, Write, classify::Purpose, dialect::Dialect, hints::PgHints, migrate::check_schema,
-    sql_store::SqlStore,
+    sql_store::SqlStore, sqlite::SqliteWriter,
 };
 use crate::domain::{Key, KeyId, LockView, ReplicaId, SemaphoreView, Tenant, Timestamp};
 
@@ -16,7 +18,7 @@ impl Store for SqlStore {
         self.load_keys(wants).await
     }
 
-    async fn commit(&self, writes: &[Write]) -> Result<Committed, StoreError> {
+    async fn commit(&self, writes: Arc<Vec<Write>>) -> Result<Committed, StoreError> {
         self.commit_writes(writes).await
     }
 
@@ -29,11 +31,11 @@ impl Store for SqlStore {
     }
 
     async fn now(&self) -> Result<Timestamp, StoreError> {
-        self.load.run(Purpose::Read, self.read_now(self.reader())).await
+        self.load.run(Purpose::Read, self.read_now(self.direct())).await
     }
 
     async fn check_ready(&self) -> Result<(), StoreError> {
-        check_schema(self.reader(), self.sql.dialect).await
+        check_schema(self.direct(), self.sql.dialect).await
     }
 
     async fn weak_settings(&self) -> Result<Vec<String>, StoreError> {
@@ -45,7 +47,7 @@ impl Store for SqlStore {
     }
 
     fn has_other_writers(&self) -> bool {
-        self.sql.dialect != Dialect::Sqlite || self.noticed_others()
+        self.sqlite.as_ref().is_none_or(SqliteWriter::noticed_others)
     }
 
     async fn join(&self, me: ReplicaId) -> Result<(), StoreError> {
@@ -61,7 +63,7 @@ impl Store for SqlStore {
     }
 
     async fn offers(&self, me: ReplicaId) -> Result<Vec<KeyId>, StoreError> {
-        self.query_ids(self.reader(), &self.offers, &self.sql.replicas.offers, [Value::from(me.0)]).await
+        self.query_ids(self.direct(), &self.offers, &self.sql.replicas.offers, [Value::from(me.0)]).await
     }
 
     async fn count_waiting(&self, me: ReplicaId) -> Result<i64, StoreError> {
@@ -74,7 +76,7 @@ impl Store for SqlStore {
 
     async fn keys_waited_for(&self, replica: ReplicaId, limit: u32) -> Result<Vec<KeyId>, StoreError> {
         let values = [Value::from(replica.0), Value::from(i64::from(limit))];
-        self.query_ids(self.reader(), &self.membership, &self.sql.replicas.keys_waited_for, values).await
+        self.query_ids(self.direct(), &self.membership, &self.sql.replicas.keys_waited_for, values).await
     }
 
     async fn unknown_replicas(&self) -> Result<Vec<ReplicaId>, StoreError> {
@@ -83,7 +85,7 @@ impl Store for SqlStore {
 
     async fn lapsed_places(&self, limit: u32) -> Result<Vec<KeyId>, StoreError> {
         let values = [Value::from(i64::from(limit))];
-        self.query_ids(self.reader(), &self.sweep, &self.sql.sweep.lapsed_places, values).await
+        self.query_ids(self.direct(), &self.sweep, &self.sql.sweep.lapsed_places, values).await
     }
 
     async fn hints(&self, me: ReplicaId) -> Result<Option<Box<dyn Hints>>, StoreError> {
@@ -132,7 +134,7 @@ impl Store for SqlStore {
 
     async fn ended_to_delete(&self, before: Timestamp, limit: u32) -> Result<Vec<KeyId>, StoreError> {
         let values = [Value::from(before.0), Value::from(i64::from(limit))];
-        self.query_ids(self.reader(), &self.sweep, &self.sql.sweep.ended_to_delete, values).await
+        self.query_ids(self.direct(), &self.sweep, &self.sql.sweep.ended_to_delete, values).await
     }
 
     async fn idle_mutexes(

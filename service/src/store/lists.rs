@@ -23,7 +23,7 @@ impl SqlStore {
         limit: u32,
     ) -> Result<Page<LockView, Key>, StoreError> {
         let work = async {
-            let now = self.read_now(self.reader()).await?;
+            let now = self.read_now(self.direct()).await?;
             let mut query = keys_of(tenant, KIND_MUTEX, filter.prefix.as_deref(), after);
             let held = Condition::all()
                 .add(locks::Column::Version.is_not_null())
@@ -57,13 +57,13 @@ impl SqlStore {
         limit: u32,
     ) -> Result<Page<SemaphoreView, Key>, StoreError> {
         let work = async {
-            let now = self.read_now(self.reader()).await?;
+            let now = self.read_now(self.direct()).await?;
             let rows = self.page(keys_of(tenant, KIND_SEMAPHORE, prefix, after), limit).await?;
             let next = next_after(&rows, limit, |row| Key::trusted(&row.key));
             let mut items = Vec::with_capacity(rows.len());
             for row in rows.iter().take(limit as usize) {
                 let values = [row.tenant.as_str().into(), row.key.as_str().into(), now.0.into()];
-                let busy = self.query(self.reader(), &self.list, &self.sql.count_busy, values).await?;
+                let busy = self.query(self.direct(), &self.list, &self.sql.count_busy, values).await?;
                 let busy_count = busy.first().map_or(Ok(0), |count| count.try_get_by_index(0))?;
                 items.push(semaphore_view(row, busy_count));
             }
@@ -79,7 +79,7 @@ impl SqlStore {
         limit: u32,
     ) -> Result<Page<LockView, i32>, StoreError> {
         let work = async {
-            let now = self.read_now(self.reader()).await?;
+            let now = self.read_now(self.direct()).await?;
             let mut query = permits::Entity::find()
                 .filter(permits::Column::Tenant.eq(id.tenant.as_str()))
                 .filter(permits::Column::Key.eq(id.key.as_str()))
@@ -90,7 +90,7 @@ impl SqlStore {
                 query = query.filter(permits::Column::Slot.gt(after));
             }
             self.list.round_trips.increment(1);
-            let rows = query.limit(u64::from(limit) + 1).all(self.reader()).await?;
+            let rows = query.limit(u64::from(limit) + 1).all(self.direct()).await?;
             let exactly = Now { at_least: now, at_most: now };
             Ok(page(&rows, limit, |row| permit_of(row).view(id.clone(), exactly), |row| row.slot))
         };
@@ -100,7 +100,7 @@ impl SqlStore {
     /// One row more than asked for tells whether there is a next page.
     async fn page(&self, query: Select<locks::Entity>, limit: u32) -> Result<Vec<locks::Model>, DbErr> {
         self.list.round_trips.increment(1);
-        query.limit(u64::from(limit) + 1).all(self.reader()).await
+        query.limit(u64::from(limit) + 1).all(self.direct()).await
     }
 }
 

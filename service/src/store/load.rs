@@ -18,7 +18,7 @@ use crate::domain::{Body, KeyState, Permits, Queue, Timestamp, Version};
 
 impl SqlStore {
     pub(super) async fn load_keys(&self, wants: &[Want]) -> Result<Loaded, StoreError> {
-        self.load.run(Purpose::Read, self.load_from(self.reader(), wants)).await
+        self.load.run(Purpose::Read, self.load_from(self.direct(), wants)).await
     }
 
     /// Loads on this connection, be it inside a transaction or not.

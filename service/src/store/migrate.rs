@@ -6,7 +6,7 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr};
 use super::{
     StoreError,
     classify::{Purpose, classify},
-    connect::{DatabaseOptions, Pools},
+    connect::{DatabaseOptions, connect_alone},
     dialect::Dialect,
 };
 
@@ -45,8 +45,8 @@ pub async fn migrate_redo(options: &DatabaseOptions) -> Result<(), StoreError> {
 
 /// Lists all migrations known to the program, or to the database.
 pub async fn migrate_status(options: &DatabaseOptions) -> Result<Vec<MigrationStatus>, StoreError> {
-    let pools = Pools::connect_alone(options).await?;
-    let applied = applied(&pools.reader, pools.dialect).await?;
+    let (db, dialect) = connect_alone(options).await?;
+    let applied = applied(&db, dialect).await?;
     let known = names();
     let unknown = applied.iter().filter(|name| !known.contains(name)).cloned();
     let unknown = unknown.map(|name| MigrationStatus { name, applied: true }).collect::<Vec<_>>();
@@ -59,10 +59,9 @@ async fn alone(
     options: &DatabaseOptions,
     step: impl AsyncFnOnce(&DatabaseConnection) -> Result<(), DbErr>,
 ) -> Result<(), StoreError> {
-    let pools = Pools::connect_alone(options).await?;
-    let db = &pools.writer;
+    let (db, dialect) = &connect_alone(options).await?;
     let failed = |error| classify(error, Purpose::Read);
-    let (lock, unlock, undo) = match pools.dialect {
+    let (lock, unlock, undo) = match dialect {
         // A writing transaction keeps other migrators of the file out; DDL is part of it.
         Dialect::Sqlite => ("BEGIN IMMEDIATE".to_owned(), "COMMIT".to_owned(), "ROLLBACK".to_owned()),
         Dialect::Postgres => {
@@ -79,7 +78,7 @@ async fn alone(
         }
     };
     db.execute_unprepared(&lock).await.map_err(failed)?;
-    let result = match check_not_newer(db, pools.dialect).await {
+    let result = match check_not_newer(db, *dialect).await {
         Ok(()) => step(db).await.map_err(failed),
         Err(newer) => Err(newer),
     };
@@ -89,7 +88,7 @@ async fn alone(
 }
 
 /// Whether the schema is this program's, neither older nor newer.
-pub(super) async fn check_schema(db: &DatabaseConnection, dialect: Dialect) -> Result<(), StoreError> {
+pub(super) async fn check_schema(db: &impl ConnectionTrait, dialect: Dialect) -> Result<(), StoreError> {
     check_not_newer(db, dialect).await?;
     let applied = applied(db, dialect).await?;
     match names().iter().find(|name| !applied.contains(name)) {
@@ -100,7 +99,7 @@ pub(super) async fn check_schema(db: &DatabaseConnection, dialect: Dialect) -> R
     }
 }
 
-async fn check_not_newer(db: &DatabaseConnection, dialect: Dialect) -> Result<(), StoreError> {
+async fn check_not_newer(db: &impl ConnectionTrait, dialect: Dialect) -> Result<(), StoreError> {
     let known = names();
     match applied(db, dialect).await?.into_iter().find(|name| !known.contains(name)) {
         Some(newer) => Err(StoreError::Schema(format!(
@@ -116,7 +115,7 @@ fn names() -> Vec<String> {
 }
 
 /// The migrations that the database has; none where it has no table of them yet.
-async fn applied(db: &DatabaseConnection, dialect: Dialect) -> Result<Vec<String>, StoreError> {
+async fn applied(db: &impl ConnectionTrait, dialect: Dialect) -> Result<Vec<String>, StoreError> {
     let table = match dialect {
         Dialect::Sqlite => "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'seaql_migrations'",
         Dialect::Postgres => "SELECT 1 WHERE to_regclass('seaql_migrations') IS NOT NULL",

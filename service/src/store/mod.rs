@@ -8,6 +8,7 @@ mod classify;
 mod commit;
 mod connect;
 mod dialect;
+mod direct;
 mod error;
 mod hints;
 mod implementation;
@@ -20,7 +21,10 @@ mod rows;
 mod settings;
 mod sql;
 mod sql_store;
+mod sqlite;
 mod sweep;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
@@ -83,7 +87,7 @@ pub struct Loaded {
 }
 
 /// One key's change, to be applied only if the key's row is still the one it was decided on.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Write {
     /// The stamp of the row that it was decided on; `None` where there was no row.
     pub prev: Option<Stamp>,
@@ -181,9 +185,9 @@ pub trait Store: Send + Sync + 'static {
     async fn load(&self, wants: &[Want]) -> Result<Loaded, StoreError>;
 
     /// Applies writes, each only if its key's row still bears the stamp it was decided on, all that apply in one durable
-    /// commit. The writes are sorted by key, no key twice. Other replicas that a write nudges are told where the
+    /// commit. The writes are sorted by key, no key twice. They are shared with whoever writes, which may be a thread. Other replicas that a write nudges are told where the
     /// database can.
-    async fn commit(&self, writes: &[Write]) -> Result<Committed, StoreError>;
+    async fn commit(&self, writes: Arc<Vec<Write>>) -> Result<Committed, StoreError>;
 
     /// Locks the keys' rows, lets `decide` decide on them, and commits: for keys that lost too many races.
     async fn commit_locked(

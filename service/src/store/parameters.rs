@@ -3,7 +3,12 @@
 use sea_orm::Value;
 use uuid::Uuid;
 
-use super::{children::JsonRows, rows::LockRow};
+use super::{
+    Write,
+    children::{JsonRows, channel_of, payload_of},
+    rows::{LockRow, PlaceColumns},
+};
+use crate::domain::{Data, Waiter};
 
 /// No PostgreSQL array of ours holds NULLs: this stands for an absent number.
 const ABSENT: i64 = i64::MIN;
@@ -49,41 +54,76 @@ pub(super) fn arrays(rows: &[LockRow<'_>]) -> Vec<Value> {
     ]
 }
 
-/// One value a column and row, for SQLite and for a single row of PostgreSQL; `size` rows, the missing ones all NULL.
-pub(super) fn values(rows: Vec<LockRow<'_>>, size: usize) -> Vec<Value> {
-    let columns = super::rows::LOCK_COLUMNS.len();
-    let mut values = Vec::with_capacity(size * columns);
-    for row in rows {
-        let grant = row.grant;
-        values.extend([
-            Value::from(row.tenant),
-            Value::from(row.key),
-            Value::from(row.stamp),
-            Value::from(row.prev_stamp),
-            Value::from(row.kind),
-            Value::from(row.token),
-            Value::from(row.data),
-            Value::from(grant.map(|grant| grant.version.0)),
-            Value::from(grant.is_some_and(|grant| grant.chosen)),
-            Value::from(grant.map(|grant| grant.owner.as_str())),
-            Value::from(row.lease_ms),
-            Value::from(grant.map(|grant| grant.acquired_at.0)),
-            Value::from(grant.map(|grant| grant.expires_at.0)),
-            Value::from(grant.is_some_and(|grant| grant.released)),
-            Value::from(grant.is_some_and(|grant| grant.delete_on_release)),
-            Value::from(grant.map(|grant| grant.nonce.0)),
-            Value::from(row.ended),
-            Value::from(row.max_size),
-            Value::from(row.slots),
-            Value::from(row.waiters),
-            Value::from(row.next_seq),
-            Value::from(row.created_at_ms),
-            Value::from(row.updated_at_ms),
-            Value::from(row.sweep_at_ms),
-        ]);
-    }
-    values.resize(size * columns, Value::BigInt(None));
-    values
+/// One value a column, for a single row of PostgreSQL.
+pub(super) fn values(row: LockRow<'_>) -> Vec<Value> {
+    let grant = row.grant;
+    vec![
+        Value::from(row.tenant),
+        Value::from(row.key),
+        Value::from(row.stamp),
+        Value::from(row.prev_stamp),
+        Value::from(row.kind),
+        Value::from(row.token),
+        Value::from(row.data),
+        Value::from(grant.map(|grant| grant.version.0)),
+        Value::from(grant.is_some_and(|grant| grant.chosen)),
+        Value::from(grant.map(|grant| grant.owner.as_str())),
+        Value::from(row.lease_ms),
+        Value::from(grant.map(|grant| grant.acquired_at.0)),
+        Value::from(grant.map(|grant| grant.expires_at.0)),
+        Value::from(grant.is_some_and(|grant| grant.released)),
+        Value::from(grant.is_some_and(|grant| grant.delete_on_release)),
+        Value::from(grant.map(|grant| grant.nonce.0)),
+        Value::from(row.ended),
+        Value::from(row.max_size),
+        Value::from(row.slots),
+        Value::from(row.waiters),
+        Value::from(row.next_seq),
+        Value::from(row.created_at_ms),
+        Value::from(row.updated_at_ms),
+        Value::from(row.sweep_at_ms),
+    ]
+}
+
+/// What changes in a key's queue, and who is told of it: one array a column, for PostgreSQL, in the order of
+/// `sql::postgres::UPDATE_WITH_WAITERS`.
+pub(super) fn waiter_arrays(write: &Write) -> impl Iterator<Item = Value> {
+    let working = &write.working;
+    let gone = working.waiters.iter().filter(|(_, waiter)| waiter.is_none());
+    let standing: Vec<_> = working.waiters.values().flatten().collect();
+    let text = |of: &dyn Fn(&Waiter) -> String| {
+        Value::from(standing.iter().map(|waiter| of(waiter)).collect::<Vec<String>>())
+    };
+    let uuid = |of: &dyn Fn(&Waiter) -> Uuid| {
+        Value::from(standing.iter().map(|waiter| of(waiter)).collect::<Vec<Uuid>>())
+    };
+    let big = |of: &dyn Fn(&Waiter) -> Option<i64>| {
+        Value::from(standing.iter().map(|waiter| of(waiter).unwrap_or(ABSENT)).collect::<Vec<i64>>())
+    };
+    let flag = |of: &dyn Fn(&Waiter) -> bool| {
+        Value::from(standing.iter().map(|waiter| of(waiter)).collect::<Vec<bool>>())
+    };
+    let nudged = &working.effects.nudged;
+    let payload = payload_of(working.id.tenant.as_str(), working.id.key.as_str());
+    [
+        Value::from(gone.map(|(seq, _)| *seq).collect::<Vec<i64>>()),
+        big(&|waiter| Some(waiter.seq)),
+        uuid(&|waiter| waiter.version.0),
+        flag(&|waiter| waiter.chosen),
+        text(&|waiter| waiter.owner.as_str().to_owned()),
+        big(&|waiter| Some(waiter.lease_ms)),
+        text(&|waiter| waiter.data.as_ref().map(Data::as_str).unwrap_or_default().to_owned()),
+        flag(&|waiter| waiter.data.is_some()),
+        flag(&|waiter| waiter.replace_data),
+        flag(&|waiter| waiter.delete_on_release),
+        uuid(&|waiter| PlaceColumns::of(&waiter.place).replica.unwrap_or_default()),
+        big(&|waiter| PlaceColumns::of(&waiter.place).nonce),
+        big(&|waiter| PlaceColumns::of(&waiter.place).offered_until_ms),
+        big(&|waiter| PlaceColumns::of(&waiter.place).detached_until_ms),
+        Value::from(nudged.iter().map(|replica| channel_of(replica.0)).collect::<Vec<String>>()),
+        Value::from(nudged.iter().map(|_| payload.clone()).collect::<Vec<String>>()),
+    ]
+    .into_iter()
 }
 
 /// One JSON text, for MariaDB and MySQL.

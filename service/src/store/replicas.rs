@@ -12,24 +12,25 @@ impl SqlStore {
             .sql
             .dialect
             .sql("/* join */ INSERT INTO replicas (id, beat, started_at_ms) VALUES (?, 0, {now})");
-        let work = self.execute(self.writer(), &self.membership, &sql, [Value::from(me.0)]);
+        let work =
+            async { self.execute(&*self.writer().await, &self.membership, &sql, [Value::from(me.0)]).await };
         self.membership.run(Purpose::Read, work).await.map(drop)
     }
 
     pub(super) async fn beat_once(&self, me: ReplicaId) -> Result<Beat, StoreError> {
         let work = async {
+            let writer = self.writer().await;
             let known = self
-                .execute(self.writer(), &self.membership, &self.sql.replicas.beat, [Value::from(me.0)])
+                .execute(&*writer, &self.membership, &self.sql.replicas.beat, [Value::from(me.0)])
                 .await?
                 > 0;
-            let rows = self.query(self.writer(), &self.membership, &self.sql.replicas.peers, []).await?;
+            let rows = self.query(&*writer, &self.membership, &self.sql.replicas.peers, []).await?;
             let mut beat = Beat { known, peers: Vec::with_capacity(rows.len()), told: Timestamp::default() };
             for row in &rows {
                 let peer =
                     Peer { replica: ReplicaId(row.try_get_by_index(0)?), beat: row.try_get_by_index(1)? };
                 beat.peers.push(peer);
                 beat.told = Timestamp(row.try_get_by_index(2)?);
-                self.note_written_by(row, 3)?;
             }
             Ok(beat)
         };
@@ -40,7 +41,7 @@ impl SqlStore {
         let condition = if beat.is_some() { " AND beat = ?" } else { "" };
         let sql = self.sql.dialect.sql(&format!("/* part */ DELETE FROM replicas WHERE id = ?{condition}"));
         let values = [Value::from(replica.0)].into_iter().chain(beat.map(Value::from));
-        let work = self.execute(self.writer(), &self.membership, &sql, values);
+        let work = async { self.execute(&*self.writer().await, &self.membership, &sql, values).await };
         self.membership.run(Purpose::Read, work).await.map(drop)
     }
 
@@ -59,7 +60,7 @@ impl SqlStore {
     pub(super) async fn count_waiters_of(&self, me: ReplicaId) -> Result<i64, StoreError> {
         let work = async {
             let rows = self
-                .query(self.reader(), &self.offers, &self.sql.replicas.count_waiting, [Value::from(me.0)])
+                .query(self.direct(), &self.offers, &self.sql.replicas.count_waiting, [Value::from(me.0)])
                 .await?;
             rows.first().map_or(Ok(0), |row| row.try_get_by_index(0))
         };
@@ -69,7 +70,7 @@ impl SqlStore {
     pub(super) async fn waiters_of(&self, me: ReplicaId) -> Result<Vec<WaitingRow>, StoreError> {
         let work = async {
             let rows = self
-                .query(self.reader(), &self.offers, &self.sql.replicas.waiting, [Value::from(me.0)])
+                .query(self.direct(), &self.offers, &self.sql.replicas.waiting, [Value::from(me.0)])
                 .await?;
             let read = |row: &QueryResult| {
                 let nonce: Option<i64> = row.try_get_by_index(3)?;
@@ -87,7 +88,7 @@ impl SqlStore {
     pub(super) async fn replicas_without_row(&self) -> Result<Vec<ReplicaId>, StoreError> {
         let work = async {
             let rows =
-                self.query(self.reader(), &self.membership, &self.sql.replicas.unknown_replicas, []).await?;
+                self.query(self.direct(), &self.membership, &self.sql.replicas.unknown_replicas, []).await?;
             rows.iter().map(|row| row.try_get_by_index::<Uuid>(0).map(ReplicaId)).collect()
         };
         self.membership.run(Purpose::Read, work).await

@@ -9,34 +9,6 @@ use crate::domain::{
     ReplicaId, Semaphore, Stamp, Timestamp, Token, Version, Waiter,
 };
 
-/// The columns of `locks` in the order in which they are written and read.
-pub(super) const LOCK_COLUMNS: [&str; 24] = [
-    "tenant",
-    "{key}",
-    "stamp",
-    "prev_stamp",
-    "kind",
-    "token",
-    "data",
-    "version",
-    "chosen",
-    "owner",
-    "lease_ms",
-    "acquired_at_ms",
-    "expires_at_ms",
-    "released",
-    "delete_on_release",
-    "nonce",
-    "ended",
-    "max_size",
-    "slots",
-    "waiters",
-    "next_seq",
-    "created_at_ms",
-    "updated_at_ms",
-    "sweep_at_ms",
-];
-
 /// A tombstone, or a key without a row.
 pub(super) const KIND_ABSENT: i16 = 0;
 /// A mutex.
@@ -191,6 +163,31 @@ pub(super) fn read_state(row: &QueryResult, first: usize) -> Result<KeyState, Db
         created_at,
         updated_at,
     })
+}
+
+/// The columns of `waiters` that show a place.
+pub(super) struct PlaceColumns {
+    pub(super) replica: Option<Uuid>,
+    pub(super) nonce: Option<i64>,
+    pub(super) offered_until_ms: Option<i64>,
+    pub(super) detached_until_ms: Option<i64>,
+}
+
+impl PlaceColumns {
+    /// The columns that a place leaves.
+    pub(super) fn of(place: &Place) -> Self {
+        match place {
+            Place::Attached { replica, nonce, offered_until } => Self {
+                replica: Some(replica.0),
+                nonce: Some(nonce.0),
+                offered_until_ms: offered_until.map(|until| until.0),
+                detached_until_ms: None,
+            },
+            Place::Detached { until } => {
+                Self { replica: None, nonce: None, offered_until_ms: None, detached_until_ms: Some(until.0) }
+            }
+        }
+    }
 }
 
 /// The columns of `permits` that show one.

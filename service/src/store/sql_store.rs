@@ -1,12 +1,6 @@
 //! The store over SeaORM: pools, statements, and how a statement is sent and counted.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicI64, Ordering},
-    },
-    time::Duration,
-};
+use std::{ops::Deref, sync::Arc, time::Duration};
 
 use metrics::{Counter, Histogram, counter, histogram};
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, QueryResult, Value};
@@ -16,8 +10,9 @@ use super::{
     Store, StoreError,
     classify::{Purpose, classify, timed_out},
     connect::{DatabaseOptions, Pools},
-    dialect::Dialect,
+    direct::Direct,
     sql::Sql,
+    sqlite::{SqliteWriter, Turn},
 };
 
 /// How long an answer of the database is waited for.
@@ -35,11 +30,8 @@ pub(super) struct SqlStore {
     pub(super) offers: Operation,
     pub(super) list: Operation,
     pub(super) sweep: Operation,
-    /// What `PRAGMA data_version` told the writer last: it changes when another process has written to the SQLite file. 0
-    /// before it was asked.
-    data_version: AtomicI64,
-    /// Whether it has ever changed.
-    others_noticed: AtomicBool,
+    /// Where batches go on SQLite.
+    pub(super) sqlite: Option<SqliteWriter>,
 }
 
 /// Connects to a database. Its schema is not looked at: see [`Store::check_ready`].
@@ -51,7 +43,11 @@ impl SqlStore {
     pub(super) async fn connect(options: &DatabaseOptions) -> Result<Self, StoreError> {
         let pools = Pools::connect(options).await?;
         let sql = Sql::new(pools.dialect);
-        let store = Self {
+        let sqlite = match options.sqlite_file() {
+            Some(file) => Some(SqliteWriter::open(file).await?),
+            None => None,
+        };
+        Ok(Self {
             pools,
             sql,
             options: options.clone(),
@@ -61,43 +57,22 @@ impl SqlStore {
             offers: Operation::new("offers"),
             list: Operation::new("list"),
             sweep: Operation::new("sweep"),
-            data_version: AtomicI64::new(0),
-            others_noticed: AtomicBool::new(false),
+            sqlite,
+        })
+    }
+
+    /// Where reads go, and batches on a server.
+    pub(super) fn direct(&self) -> &Direct {
+        &self.pools.direct
+    }
+
+    /// Where other writes go. On SQLite this waits until no batch is being written.
+    pub(super) async fn writer(&self) -> Writer<'_> {
+        let turn = match &self.sqlite {
+            Some(sqlite) => Some(sqlite.turn_of_rest().await),
+            None => None,
         };
-        let version = store.sql.dialect.sql("/* data_version */ SELECT {data_version}");
-        let first = async {
-            let rows = store.query(store.writer(), &store.membership, &version, []).await?;
-            rows.first().map_or(Ok(()), |row| store.note_written_by(row, 0))
-        };
-        store.membership.run(Purpose::Read, first).await?;
-        Ok(store)
-    }
-
-    /// Takes note of the SQLite file's version as the writer sees it, from a column of a row.
-    pub(super) fn note_written_by(&self, row: &QueryResult, column: usize) -> Result<(), DbErr> {
-        if self.sql.dialect == Dialect::Sqlite {
-            let version = row.try_get_by_index(column)?;
-            let before = self.data_version.swap(version, Ordering::Relaxed);
-            if before != 0 && before != version {
-                self.others_noticed.store(true, Ordering::Relaxed);
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether another process has written to this SQLite file since this one began.
-    pub(super) fn noticed_others(&self) -> bool {
-        self.others_noticed.load(Ordering::Relaxed)
-    }
-
-    /// Where reads go.
-    pub(super) fn reader(&self) -> &DatabaseConnection {
-        &self.pools.reader
-    }
-
-    /// Where writes go.
-    pub(super) fn writer(&self) -> &DatabaseConnection {
-        &self.pools.writer
+        Writer { db: &self.pools.rest, _turn: turn }
     }
 
     /// Sends a query and reads all rows.
@@ -122,6 +97,20 @@ impl SqlStore {
     ) -> Result<u64, DbErr> {
         operation.round_trips.increment(1);
         Ok(db.execute_raw(self.sql.dialect.statement(sql, values)).await?.rows_affected())
+    }
+}
+
+/// Connections for writes other than batches, and on SQLite the turn to use it.
+pub(super) struct Writer<'s> {
+    db: &'s DatabaseConnection,
+    _turn: Option<Turn<'s>>,
+}
+
+impl Deref for Writer<'_> {
+    type Target = DatabaseConnection;
+
+    fn deref(&self) -> &DatabaseConnection {
+        self.db
     }
 }
 
@@ -153,9 +142,19 @@ impl Operation {
         purpose: Purpose,
         work: impl Future<Output = Result<T, DbErr>>,
     ) -> Result<T, StoreError> {
+        let sorted = async { work.await.map_err(|error| classify(error, purpose)) };
+        self.run_sorted(purpose, sorted).await
+    }
+
+    /// The same where the errors are sorted already.
+    pub(super) async fn run_sorted<T>(
+        &self,
+        purpose: Purpose,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
         let since = Instant::now();
         let result = match tokio::time::timeout(ANSWER_TIMEOUT, work).await {
-            Ok(result) => result.map_err(|error| classify(error, purpose)),
+            Ok(result) => result,
             Err(_) => Err(timed_out(purpose)),
         };
         self.duration.record(since.elapsed());

@@ -7,7 +7,7 @@
 //! Every step here may be repeated, so one whose answer is lost is sorted as a read is: nobody has to find out whether it
 //! was carried out.
 
-use sea_orm::{ConnectionTrait, DbErr, Value};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Value};
 use uuid::Uuid;
 
 use super::{
@@ -18,9 +18,9 @@ use crate::domain::{KeyId, ReplicaId, Timestamp};
 impl SqlStore {
     pub(super) async fn count_standing(&self) -> Result<HeldCounts, StoreError> {
         let work = async {
-            let locks = self.query(self.reader(), &self.sweep, &self.sql.sweep.count_locks_held, []).await?;
+            let locks = self.query(self.direct(), &self.sweep, &self.sql.sweep.count_locks_held, []).await?;
             let permits =
-                self.query(self.reader(), &self.sweep, &self.sql.sweep.count_permits_held, []).await?;
+                self.query(self.direct(), &self.sweep, &self.sql.sweep.count_permits_held, []).await?;
             let count =
                 |rows: &[sea_orm::QueryResult]| rows.first().map_or(Ok(0), |row| row.try_get_by_index(0));
             Ok(HeldCounts { locks: count(&locks)?, permits: count(&permits)? })
@@ -31,8 +31,9 @@ impl SqlStore {
     pub(super) async fn try_lead_sweep(&self, me: ReplicaId, lease_ms: i64) -> Result<bool, StoreError> {
         let work = async {
             let values = [Value::from(me.0), Value::from(lease_ms)];
-            self.execute(self.writer(), &self.sweep, &self.sql.sweep.lead_sweep, values).await?;
-            let rows = self.query(self.writer(), &self.sweep, &self.sql.sweep.leader, []).await?;
+            let writer = self.writer().await;
+            self.execute(&*writer, &self.sweep, &self.sql.sweep.lead_sweep, values).await?;
+            let rows = self.query(&*writer, &self.sweep, &self.sql.sweep.leader, []).await?;
             let leader = rows.first().map(|row| row.try_get_by_index::<Uuid>(0)).transpose()?;
             Ok(leader == Some(me.0))
         };
@@ -54,7 +55,7 @@ impl SqlStore {
                 Value::from(key),
                 Value::from(i64::from(limit)),
             ];
-            let rows = self.query(self.reader(), &self.sweep, &self.sql.sweep.idle_mutexes, values).await?;
+            let rows = self.query(self.direct(), &self.sweep, &self.sql.sweep.idle_mutexes, values).await?;
             let mut items = Vec::new();
             for row in &rows {
                 if row.try_get_by_index::<bool>(2)? {
@@ -75,9 +76,10 @@ impl SqlStore {
         limit: u32,
     ) -> Result<u64, StoreError> {
         let work = async {
-            let db = self.writer();
+            let writer = self.writer().await;
+            let db = &*writer;
             self.execute(db, &self.sweep, &self.sql.sweep.settle_floors, [Value::from(settle_ms)]).await?;
-            let went = self.delete_tombstones(before, limit).await?;
+            let went = self.delete_tombstones(db, before, limit).await?;
             let values = [Value::from(before.0), Value::from(i64::from(limit) * 20)];
             let floors = self.query(db, &self.sweep, &self.sql.sweep.tombstone_floors, values).await?;
             for row in &floors {
@@ -90,13 +92,16 @@ impl SqlStore {
         self.sweep.run(Purpose::Read, work).await
     }
 
-    async fn delete_tombstones(&self, before: Timestamp, limit: u32) -> Result<u64, DbErr> {
+    async fn delete_tombstones(
+        &self,
+        db: &DatabaseConnection,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<u64, DbErr> {
         let values = [Value::from(before.0), Value::from(i64::from(limit))];
         let sql = &self.sql.sweep.delete_tombstones;
         match self.sql.dialect {
-            Dialect::Sqlite | Dialect::Postgres => {
-                self.execute(self.writer(), &self.sweep, sql, values).await
-            }
+            Dialect::Sqlite | Dialect::Postgres => self.execute(db, &self.sweep, sql, values).await,
             Dialect::MariaDb | Dialect::MySql => {
                 // These cannot delete from a table that the same statement selects from.
                 let transaction = self.begin().await?;

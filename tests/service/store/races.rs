@@ -43,9 +43,9 @@ async fn of_writes_decided_on_the_same_row_exactly_one_wins(database: Database) 
 
 /// A write that is tried again while the database asks for that.
 async fn commit(store: &dyn Store, write: db_locks_service::store::Write) -> bool {
-    let writes = [write];
+    let writes = Arc::new(vec![write]);
     loop {
-        match store.commit(&writes).await {
+        match store.commit(Arc::clone(&writes)).await {
             Ok(committed) => return committed.tokens[0].is_some(),
             Err(db_locks_service::store::StoreError::Transient(_)) => {}
             Err(error) => panic!("{error}: {:?}", std::error::Error::source(&error).map(ToString::to_string)),
@@ -73,7 +73,7 @@ async fn batches_that_share_keys_do_not_deadlock(database: Database) {
                     let command = if absent { Command::PutLock { data: None } } else { command };
                     writes.push(write(&id, state, now, &[command]));
                 }
-                store.commit(&writes).await.unwrap();
+                store.commit(writes.into()).await.unwrap();
             }
         });
     }

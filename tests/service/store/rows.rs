@@ -24,7 +24,7 @@ async fn every_field_comes_back_as_it_was(database: Database) {
     let mut state = KeyState::absent();
     state.ended = EndedVersions::new((1..=8).map(|number| Version(Uuid::from_u128(number))).collect());
     let write = write(&id, state, now, &[Command::Acquire(command)]);
-    let committed = store.commit(std::slice::from_ref(&write)).await.unwrap();
+    let committed = store.commit(vec![write.clone()].into()).await.unwrap();
     assert_eq!(committed.tokens, vec![Some(write.working.state.token)]);
     let (mut read, _) = load(&*store, &id).await;
     let mut expected = write.working.state;
@@ -38,7 +38,7 @@ async fn permits_and_waiters_come_back_in_their_order(database: Database) {
     let id = id("s");
     let (state, now) = load(&*store, &id).await;
     let create = write(&id, state, now, &[Command::PutSemaphore { max_size: 2, lease_ms: Some(9_000) }]);
-    store.commit(&[create]).await.unwrap();
+    store.commit(vec![create].into()).await.unwrap();
     let (state, now) = load(&*store, &id).await;
     let commands: Vec<_> = (0..5)
         .map(|number| {
@@ -50,7 +50,7 @@ async fn permits_and_waiters_come_back_in_their_order(database: Database) {
         })
         .collect();
     let change = write(&id, state, now, &commands);
-    store.commit(std::slice::from_ref(&change)).await.unwrap();
+    store.commit(vec![change.clone()].into()).await.unwrap();
     let (mut read, _) = load(&*store, &id).await;
     read.queue.asked.clear();
     assert_eq!(read.queue, change.working.state.queue);
@@ -64,7 +64,7 @@ async fn a_write_never_creates_a_row_that_it_was_not_decided_on(database: Databa
     let (mut state, now) = load(&*store, &id).await;
     state.stamp = Some(db_locks_service::domain::Stamp(Uuid::new_v4()));
     let write = write(&id, state, now, &[Command::Acquire(acquire("late"))]);
-    let committed = store.commit(&[write]).await.unwrap();
+    let committed = store.commit(vec![write].into()).await.unwrap();
     assert_eq!(committed.tokens, vec![None]);
     assert_eq!(load(&*store, &id).await.0.stamp, None);
 }
@@ -74,15 +74,15 @@ async fn what_hangs_on_a_row_is_written_for_winners_only(database: Database) {
     let id = id("contended");
     let (state, now) = load(&*store, &id).await;
     let hold = write(&id, state, now, &[Command::Acquire(acquire("holder"))]);
-    store.commit(&[hold]).await.unwrap();
+    store.commit(vec![hold].into()).await.unwrap();
     let (state, now) = load(&*store, &id).await;
     let mut waiting = acquire("waiter");
     waiting.wait_ms = Some(5_000);
     let first = write(&id, state.clone(), now, &[Command::Acquire(waiting.clone())]);
     waiting.version = Version(Uuid::new_v4());
     let second = write(&id, state, now, &[Command::Acquire(waiting)]);
-    assert!(store.commit(&[first]).await.unwrap().tokens[0].is_some());
-    assert!(store.commit(&[second]).await.unwrap().tokens[0].is_none());
+    assert!(store.commit(vec![first].into()).await.unwrap().tokens[0].is_some());
+    assert!(store.commit(vec![second].into()).await.unwrap().tokens[0].is_none());
     let (read, _) = load(&*store, &id).await;
     assert_eq!((read.queue.len, read.queue.head.len()), (1, 1));
 }
@@ -95,7 +95,7 @@ async fn keys_are_compared_byte_for_byte(database: Database) {
         let (state, now) = load(&*store, &id).await;
         assert_eq!(state.stamp, None, "{name:?} is no other key");
         let write = write(&id, state, now, &[Command::Acquire(acquire(name))]);
-        assert!(store.commit(&[write]).await.unwrap().tokens[0].is_some(), "{name:?}");
+        assert!(store.commit(vec![write].into()).await.unwrap().tokens[0].is_some(), "{name:?}");
     }
     let tenant = id("x").tenant;
     let page =

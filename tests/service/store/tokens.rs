@@ -19,8 +19,10 @@ use crate::{conformance::on_every_database, support::Database};
 
 on_every_database!(with_database: tokens_grow_while_keys_are_deleted_created_and_swept);
 
-/// So many that a deleted key rests for longer than a floor takes to settle before a worker comes back to it.
 const KEYS: usize = 400;
+
+/// A worker comes back to a key no sooner: a deleted one rests for longer than a floor takes to settle.
+const ROUND: Duration = Duration::from_millis(600);
 
 /// Guards invariant 2, concurrently: a test that takes turns sees nothing.
 async fn tokens_grow_while_keys_are_deleted_created_and_swept(database: Database) {
@@ -34,8 +36,13 @@ async fn tokens_grow_while_keys_are_deleted_created_and_swept(database: Database
         workers.spawn(async move {
             // Two workers on each stretch of the keys: they meet.
             let (mut grants, mut turn) = (0, number / 2 * (KEYS / 3));
+            let mut round_began = Instant::now();
             while !over.load(Ordering::Relaxed) {
                 turn += 1;
+                if turn % KEYS == 0 {
+                    tokio::time::sleep_until(round_began + ROUND).await;
+                    round_began = Instant::now();
+                }
                 grants += i64::from(grant_or_delete(&*store, turn % KEYS, &highest).await);
             }
             grants
@@ -77,7 +84,7 @@ async fn grant_or_delete(store: &dyn Store, number: usize, highest: &[AtomicI64]
         Body::Absent | Body::Semaphore(_) => Command::Acquire(acquire("racer")),
     };
     let write = write(&id, state, now, &[command]);
-    let committed = match store.commit(&[write]).await {
+    let committed = match store.commit(vec![write].into()).await {
         Ok(committed) => committed,
         Err(StoreError::Transient(_)) => return false,
         Err(error) => panic!("{error}"),

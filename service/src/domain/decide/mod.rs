@@ -71,7 +71,7 @@ pub enum Verdict {
 pub type Decided = Result<Verdict, Need>;
 
 /// Who has to be told what, once the change is committed.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Effects {
     /// Waiters of this replica that are answered.
     pub answered: Vec<(Nonce, Reply)>,
@@ -86,7 +86,7 @@ pub struct Effects {
 }
 
 /// The state of a key while it is being changed, and what has changed.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Working {
     /// Tenant and key.
     pub id: KeyId,

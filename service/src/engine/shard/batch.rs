@@ -1,6 +1,6 @@
 //! Forming batches: gather what is queued, decide it, and hand it to the database.
 
-use std::collections::hash_map::Entry;
+use std::{collections::hash_map::Entry, sync::Arc};
 
 use tokio::time::Instant;
 
@@ -80,9 +80,13 @@ impl Batch {
 
 impl Shard {
     /// Takes all that is queued, decides it, and starts the commit of what has to be written.
-    pub(super) fn next_batch(&mut self) {
+    pub(super) fn next_batch(&mut self) -> bool {
         if let Some(half) = self.halves.pop_front() {
-            return self.start_commit(half);
+            self.start_commit(half);
+            return true;
+        }
+        if !self.urgent.is_empty() || !self.acquires.is_empty() {
+            self.admit_latecomers();
         }
         let works = self.gather();
         if !works.is_empty() {
@@ -96,7 +100,7 @@ impl Shard {
         let most = self.decided.len().min(MOST_COMMANDS);
         let decided = self.decided.drain(..most);
         if most == 0 {
-            return;
+            return false;
         }
         let mut pairs: Vec<_> = decided
             .map(|Decided { work, verdicts, basis, prev, working }| {
@@ -107,6 +111,7 @@ impl Shard {
         pairs.sort_unstable_by(|(_, a), (_, b)| a.work.id.cmp(&b.work.id));
         let (writes, sides) = pairs.into_iter().unzip();
         self.start_commit(Batch { writes, sides });
+        true
     }
 
     /// Groups queued commands by key, heartbeats and releases first. The keys are busy from now on.
@@ -206,12 +211,17 @@ impl Shard {
     }
 
     fn start_commit(&mut self, batch: Batch) {
-        self.committing = true;
+        self.committing += 1;
+        self.last_batch = batch.sides.iter().map(|side| side.work.envelopes.len()).sum();
         self.shared.metrics.batch(batch.writes.len());
         let (shared, outbox) = (self.shared.clone(), self.outbox.clone());
         tokio::spawn(async move {
             let sent = Instant::now();
-            let result = shared.store.commit(&batch.writes).await;
+            let Batch { writes, sides } = batch;
+            let writes = Arc::new(writes);
+            let result = shared.store.commit(Arc::clone(&writes)).await;
+            // Whoever wrote has let go of them, unless the time was up before.
+            let batch = Batch { writes: Arc::unwrap_or_clone(writes), sides };
             let done = CommitDone { batch, result, sent, received: Instant::now(), locked: false };
             // The shard is gone only when the process ends.
             let _ = outbox.send(Message::Committed(Box::new(done)));

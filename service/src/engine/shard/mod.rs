@@ -11,7 +11,7 @@ mod batch;
 mod outcome;
 mod waiting;
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::sync::mpsc;
@@ -29,6 +29,14 @@ use super::{
 };
 use crate::domain::{Command, KeyId, KeyState, Nonce};
 
+/// The most commits of a shard under way: while the database carries out one, the next lies ready, and what is left of the
+/// time between is spent on answers.
+const MOST_COMMITS: usize = 2;
+
+/// How long acquires that can only stand in line wait for a batch to go with: longer than it takes the next holder to get
+/// its grant and release it, and nothing beside the time that they are going to wait.
+const LATECOMERS_WAIT: Duration = Duration::from_millis(2);
+
 /// What a shard has set a timer for.
 #[derive(Debug)]
 enum Task {
@@ -42,6 +50,8 @@ enum Task {
     GiveBack(Box<Envelope>),
     /// Works may have waited too long for this replica to become known.
     CheckJoin,
+    /// Acquires for keys that others wait for have waited long enough for a batch to go with.
+    Latecomers,
 }
 
 /// One shard.
@@ -58,6 +68,12 @@ pub(super) struct Shard {
     urgent: VecDeque<Envelope>,
     /// Acquires that wait for the next batch.
     acquires: VecDeque<Envelope>,
+    /// Acquires that can only stand in line behind others who wait here. They go with the next batch, after `acquires`, and
+    /// begin one of their own only after [`LATECOMERS_WAIT`]: so who has released and queues again does not keep the
+    /// database busy when the next release comes, and a hand-over costs one commit.
+    latecomers: VecDeque<Envelope>,
+    /// The timer of the latecomers, while there are some.
+    latecomers_timer: Option<u64>,
     /// Commands for keys that are busy.
     parked: FxHashMap<KeyId, Vec<Envelope>>,
     /// Works that are decided on fresh states and wait for the next commit.
@@ -68,8 +84,10 @@ pub(super) struct Shard {
     to_join: Vec<Work>,
     /// Batches to be written again, in halves, to find the one that the database refuses.
     halves: VecDeque<Batch>,
-    /// Whether a commit is under way. One at a time: what arrives meanwhile shares the next.
-    committing: bool,
+    /// Commits under way. What arrives meanwhile shares the next.
+    committing: usize,
+    /// How many commands the batch had that was sent last.
+    last_batch: usize,
     /// Whether a load is under way.
     loading: bool,
     /// What it remembers.
@@ -106,12 +124,15 @@ impl Shard {
             outbox,
             urgent: VecDeque::new(),
             acquires: VecDeque::new(),
+            latecomers: VecDeque::new(),
+            latecomers_timer: None,
             parked: FxHashMap::default(),
             decided: Vec::new(),
             to_load: Vec::new(),
             to_join: Vec::new(),
             halves: VecDeque::new(),
-            committing: false,
+            committing: 0,
+            last_batch: 0,
             loading: false,
             memory: Memory::new(memory_bytes, Instant::now()),
             foresight: Foresight::default(),
@@ -179,8 +200,31 @@ impl Shard {
             parked.push(envelope);
         } else if envelope.command.is_urgent() {
             self.urgent.push_back(envelope);
+        } else if self.comes_late(&envelope) {
+            if self.latecomers_timer.is_none() {
+                let at = Instant::now() + LATECOMERS_WAIT;
+                self.latecomers_timer = Some(self.timers.set(at, Task::Latecomers));
+            }
+            self.latecomers.push_back(envelope);
         } else {
             self.acquires.push_back(envelope);
+        }
+    }
+
+    /// Whether a command can only stand in line: it is ready to wait, and others of this replica wait for the key.
+    fn comes_late(&self, envelope: &Envelope) -> bool {
+        let waits = matches!(&envelope.command, Command::Acquire(acquire) if acquire.wait_ms != Some(0));
+        // Nobody overtakes a latecomer of the same key, even if those whom it came after have gone meanwhile.
+        waits
+            && (self.waited_for.contains_key(&envelope.id)
+                || self.latecomers.iter().any(|late| late.id == envelope.id))
+    }
+
+    /// The latecomers go with the batch that is being gathered, or begin one.
+    fn admit_latecomers(&mut self) {
+        self.acquires.append(&mut self.latecomers);
+        if let Some(timer) = self.latecomers_timer.take() {
+            self.timers.stop(timer);
         }
     }
 
@@ -201,6 +245,7 @@ impl Shard {
                 Task::Retry(work) => self.retry(*work, now),
                 Task::GiveBack(envelope) => self.enqueue(*envelope),
                 Task::CheckJoin => self.check_join(),
+                Task::Latecomers => self.admit_latecomers(),
             }
         }
         if self.memory.turns_at().is_some_and(|at| at <= now) {
@@ -210,9 +255,7 @@ impl Shard {
 
     /// Starts what can be started: a commit if none is under way, a load if none is.
     fn proceed(&mut self) {
-        if !self.committing {
-            self.next_batch();
-        }
+        while self.may_commit() && self.next_batch() {}
         if !self.loading && !self.to_load.is_empty() {
             self.next_load();
         }
@@ -220,8 +263,15 @@ impl Shard {
         self.shared.note_idle(self.number, idle);
     }
 
+    /// Whether a batch may be sent: if none is under way, or if the database can have the next one ready at hand and
+    /// enough has gathered to be worth a commit of its own.
+    fn may_commit(&self) -> bool {
+        let gathered = self.urgent.len() + self.acquires.len() + self.decided.len();
+        self.committing == 0 || (self.committing < MOST_COMMITS && gathered >= self.last_batch)
+    }
+
     fn is_idle(&self) -> bool {
-        !self.committing
+        self.committing == 0
             && !self.loading
             && self.urgent.is_empty()
             && self.parked.is_empty()
@@ -230,7 +280,7 @@ impl Shard {
 
     /// Sees to it that the key is looked at when time changes something for those who wait for it.
     fn set_key_timer(&mut self, id: &KeyId, state: &KeyState) {
-        const SOONEST: std::time::Duration = std::time::Duration::from_millis(1);
+        const SOONEST: Duration = Duration::from_millis(1);
         if state.queue.len == 0 && !self.key_timers.contains_key(id) {
             return;
         }

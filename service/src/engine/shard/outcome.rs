@@ -75,7 +75,7 @@ impl Shard {
     pub(super) fn on_committed(&mut self, done: CommitDone) {
         let CommitDone { mut batch, result, sent, received, locked } = done;
         if !locked {
-            self.committing = false;
+            self.committing -= 1;
         }
         match result {
             Ok(committed) => {

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
 };
@@ -138,9 +138,10 @@ impl Store for MemoryStore {
         Ok(Loaded { states, told: self.clock() })
     }
 
-    async fn commit(&self, writes: &[Write]) -> Result<Committed, StoreError> {
+    async fn commit(&self, writes: Arc<Vec<Write>>) -> Result<Committed, StoreError> {
         tokio::task::yield_now().await;
         self.reach()?;
+        let writes = writes.as_slice();
         self.commits.fetch_add(1, Ordering::Relaxed);
         assert!(writes.is_sorted_by(|a, b| a.working.id < b.working.id), "sorted, and no key twice");
         let fault = self.tables().faults.pop_front();

@@ -7,7 +7,7 @@
 mod mysql;
 mod postgres;
 mod replicas;
-mod sqlite;
+pub(super) mod sqlite;
 mod sweep;
 
 #[cfg(test)]
@@ -19,20 +19,16 @@ use super::{
     rows::{PERMIT_COLUMNS, WAITER_COLUMNS},
 };
 
-/// SQLite's batches are rounded up to one of these, so that few statements are prepared.
-pub(super) const SQLITE_SIZES: [usize; 16] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256];
-
 /// Statements of one database, ready to be sent.
 #[derive(Debug)]
 pub(super) struct Sql {
     pub(super) dialect: Dialect,
-    /// Conditional upserts: one text; on PostgreSQL another for a single row; on SQLite one for each of
-    /// [`SQLITE_SIZES`].
-    pub(super) upsert: Vec<String>,
-    /// SQLite's commits, for each of [`SQLITE_SIZES`]: rows only, and with what hangs on them.
-    pub(super) scripts: Vec<(String, String)>,
+    /// Writes keys' rows; on SQLite one that was there.
+    pub(super) upsert: String,
     /// The same with what hangs on the rows, where one statement can do that.
-    pub(super) upsert_with_children: Option<&'static str>,
+    pub(super) upsert_with_children: Option<String>,
+    /// Writes a single row, where that is done in another way.
+    pub(super) one: Option<OneRow>,
     /// Whose stamps stand, where the upsert does not tell.
     pub(super) read_back: Option<String>,
     pub(super) waiters_gone: String,
@@ -57,9 +53,9 @@ impl Sql {
         let sql = |template: &str| dialect.sql(template);
         Self {
             dialect,
-            scripts: scripts(dialect, &hot),
             upsert: hot.upsert,
             upsert_with_children: hot.upsert_with_children,
+            one: hot.one,
             read_back: hot.read_back,
             waiters_gone: hot.waiters_gone,
             waiters_put: hot.waiters_put,
@@ -115,11 +111,10 @@ pub fn hot_statements(scheme: &str) -> Vec<(&'static str, String)> {
         "mariadb" => Dialect::MariaDb,
         _ => Dialect::MySql,
     };
-    let mut sql = Sql::new(dialect);
+    let sql = Sql::new(dialect);
     let (named_waiters, named_permits) = (sql.load_named_waiters(2), sql.load_named_permits(2));
-    let children = sql.upsert_with_children.map(str::to_owned);
     let mut statements = vec![
-        ("commit", sql.upsert.swap_remove(0)),
+        ("commit", sql.upsert),
         ("load", sql.load_rows),
         ("load_heads", sql.load_heads),
         ("load_named_waiters", named_waiters),
@@ -128,10 +123,12 @@ pub fn hot_statements(scheme: &str) -> Vec<(&'static str, String)> {
         ("offers", sql.replicas.offers),
         ("count_waiting", sql.replicas.count_waiting),
     ];
-    if dialect == Dialect::Postgres {
-        statements.extend(sql.upsert.pop().map(|text| ("commit_one", text)));
+    statements.extend(sql.upsert_with_children.map(|text| ("commit_with_children", text)));
+    if let Some(OneRow { insert, update, update_with_waiters }) = sql.one {
+        let one =
+            [("commit_new", insert), ("commit_one", update), ("commit_with_waiters", update_with_waiters)];
+        statements.extend(one.into_iter().filter(|(_, text)| !text.is_empty()));
     }
-    statements.extend(children.map(|text| ("commit_with_children", text)));
     if dialect != Dialect::Postgres {
         let parts = [
             ("waiters_gone", sql.waiters_gone),
@@ -151,10 +148,22 @@ fn placeholders(count: usize) -> String {
     vec!["?"; count.max(1)].join(", ")
 }
 
+/// Statements for a single row.
+#[derive(Debug)]
+pub(super) struct OneRow {
+    /// One that was not there.
+    pub(super) insert: String,
+    /// One that was.
+    pub(super) update: String,
+    /// The same with what changes in its queue; empty on SQLite, which needs no such thing.
+    pub(super) update_with_waiters: String,
+}
+
 /// What every dialect writes out by itself.
 struct Hot {
-    upsert: Vec<String>,
-    upsert_with_children: Option<&'static str>,
+    upsert: String,
+    upsert_with_children: Option<String>,
+    one: Option<OneRow>,
     read_back: Option<String>,
     waiters_gone: String,
     waiters_put: String,
@@ -166,8 +175,16 @@ impl Hot {
     fn of(dialect: Dialect) -> Self {
         match dialect {
             Dialect::Postgres => Self {
-                upsert: vec![postgres::UPSERT.to_owned(), postgres::UPSERT_ONE.to_owned()],
-                upsert_with_children: Some(postgres::UPSERT_WITH_CHILDREN),
+                upsert: postgres::UPSERT.to_owned(),
+                upsert_with_children: Some(
+                    postgres::UPSERT_WITH_CHILDREN.replace("{upsert}", postgres::UPSERT),
+                ),
+                one: Some(OneRow {
+                    insert: postgres::INSERT_ONE.to_owned(),
+                    update: postgres::UPDATE_ONE.to_owned(),
+                    update_with_waiters: postgres::UPDATE_WITH_WAITERS
+                        .replace("{update}", postgres::UPDATE_ONE),
+                }),
                 read_back: None,
                 waiters_gone: postgres::WAITERS_GONE.to_owned(),
                 waiters_put: postgres::WAITERS_PUT.to_owned(),
@@ -175,12 +192,17 @@ impl Hot {
                 load_rows: postgres::LOAD_ROWS.to_owned(),
             },
             Dialect::Sqlite => Self {
-                upsert: SQLITE_SIZES.iter().map(|size| sqlite_upsert(*size)).collect(),
+                upsert: sqlite::UPDATE.to_owned(),
                 upsert_with_children: None,
-                read_back: Some(sqlite::READ_BACK.to_owned()),
-                waiters_gone: sqlite::WAITERS_GONE.to_owned(),
-                waiters_put: sqlite::WAITERS_PUT.to_owned(),
-                permits_put: sqlite::PERMITS_PUT.to_owned(),
+                one: Some(OneRow {
+                    insert: sqlite::INSERT.to_owned(),
+                    update: sqlite::UPDATE.to_owned(),
+                    update_with_waiters: String::new(),
+                }),
+                read_back: None,
+                waiters_gone: sqlite::WAITER_GONE.to_owned(),
+                waiters_put: sqlite::WAITER_PUT.to_owned(),
+                permits_put: sqlite::PERMIT_PUT.to_owned(),
                 load_rows: sqlite::LOAD_ROWS.to_owned(),
             },
             Dialect::MariaDb | Dialect::MySql => {
@@ -191,8 +213,9 @@ impl Hot {
                     _ => (upsert, Some(binary(mysql::READ_BACK))),
                 };
                 Self {
-                    upsert: vec![upsert],
+                    upsert,
                     upsert_with_children: None,
+                    one: None,
                     read_back,
                     waiters_gone: binary(mysql::WAITERS_GONE),
                     waiters_put: mysql::WAITERS_PUT.to_owned(),
@@ -202,24 +225,4 @@ impl Hot {
             }
         }
     }
-}
-
-/// SQLite's commits as scripts; none elsewhere.
-fn scripts(dialect: Dialect, hot: &Hot) -> Vec<(String, String)> {
-    if dialect != Dialect::Sqlite {
-        return Vec::new();
-    }
-    let read_back = hot.read_back.as_deref().unwrap_or_default();
-    let script = |upsert: &String| {
-        let begin = "BEGIN IMMEDIATE;\n";
-        let end = format!("{read_back};\nCOMMIT");
-        let children = format!("{};\n{};\n{};\n", hot.waiters_gone, hot.waiters_put, hot.permits_put);
-        (format!("{begin}{upsert};\n{end}"), format!("{begin}{upsert};\n{children}{end}"))
-    };
-    hot.upsert.iter().map(script).collect()
-}
-
-fn sqlite_upsert(rows: usize) -> String {
-    let row = format!("({})", placeholders(super::rows::LOCK_COLUMNS.len()));
-    sqlite::UPSERT.replace("{rows}", &vec![row; rows].join(", "))
 }

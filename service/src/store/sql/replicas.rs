@@ -20,7 +20,7 @@ impl ReplicaSql {
         let sql = |template: &str| dialect.sql(template);
         Self {
             beat: sql("/* beat */ UPDATE replicas SET beat = beat + 1 WHERE id = ?"),
-            peers: sql("/* peers */ SELECT id, beat, {now}, {data_version} FROM replicas"),
+            peers: sql("/* peers */ SELECT id, beat, {now} FROM replicas"),
             offers: sql("/* offers */ SELECT DISTINCT tenant, {key} FROM waiters \
                  WHERE replica = ? AND offered_until_ms IS NOT NULL"),
             count_waiting: sql("/* count_waiting */ SELECT count(*) FROM waiters WHERE replica = ?"),

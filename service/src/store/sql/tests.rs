@@ -5,13 +5,14 @@ use super::{Dialect, Sql};
 fn reviewed(dialect: Dialect, name: &str) {
     let sql = Sql::new(dialect);
     let mut text = String::new();
-    let children = sql.upsert_with_children.unwrap_or_default();
-    let read_back = sql.read_back.as_deref().unwrap_or_default();
+    let one = sql.one.as_ref();
     for statement in [
-        sql.upsert[0].as_str(),
-        if dialect == Dialect::Postgres { &sql.upsert[1] } else { "" },
-        children,
-        read_back,
+        sql.upsert.as_str(),
+        one.map_or("", |one| &one.insert),
+        one.filter(|_| dialect == Dialect::Postgres).map_or("", |one| &one.update),
+        one.map_or("", |one| &one.update_with_waiters),
+        sql.upsert_with_children.as_deref().unwrap_or_default(),
+        sql.read_back.as_deref().unwrap_or_default(),
         &sql.waiters_gone,
         &sql.waiters_put,
         &sql.permits_put,
