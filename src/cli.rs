@@ -113,7 +113,7 @@ pub(crate) struct ServeArgs {
     pub(crate) threads: Option<NonZeroUsize>,
 
     /// About how many bytes of states of keys this process remembers.
-    #[arg(long, env = "DB_LOCKS_MEMORY_BYTES", default_value_t = 8 * 1024 * 1024)]
+    #[arg(long, env = "DB_LOCKS_MEMORY_BYTES", default_value_t = 16 * 1024 * 1024)]
     pub(crate) memory_bytes: usize,
 
     /// How long requests under way may take to end after SIGTERM, in milliseconds.

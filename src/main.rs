@@ -1,5 +1,10 @@
 //! The program: command line, configuration, telemetry, start and stop. Wiring only; no rule of locking lives here.
 
+/// Handles what many connections allocate and free better than the system's: see ARCHITECTURE.md, "Choices that were measured".
+#[cfg(not(target_env = "msvc"))]
+#[global_allocator]
+static GLOBAL: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 mod cli;
 mod migrate;
 mod serve;

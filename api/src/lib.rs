@@ -17,6 +17,7 @@ mod router;
 mod semaphores;
 mod server;
 
+pub use boundary::Boundary;
 pub use openapi::{openapi, openapi_yaml};
 pub use router::{ApiConfig, router};
 pub use server::serve;

@@ -27,6 +27,8 @@ const STATUSES: [&str; 14] =
 pub(crate) struct HttpMetrics {
     /// The last one is of requests that no route fits.
     routes: Vec<RouteMetrics>,
+    /// Finds the route of a path, as the router does.
+    paths: matchit::Router<RouteIndex>,
 }
 
 #[derive(Debug)]
@@ -38,6 +40,10 @@ struct RouteMetrics {
 
 impl HttpMetrics {
     /// Metrics for routes, by their templates.
+    ///
+    /// # Panics
+    ///
+    /// If two templates fit the same paths: a router of them would have refused them.
     pub(crate) fn new<'a>(paths: impl Iterator<Item = &'a str>) -> Self {
         describe_counter!(REQUESTS_TOTAL, "HTTP requests by method, route and status");
         describe_histogram!(
@@ -49,14 +55,23 @@ impl HttpMetrics {
             duration: OnceLock::new(),
             requests: Default::default(),
         };
-        Self { routes: paths.chain([NO_ROUTE]).map(route).collect() }
+        let mut routes: Vec<_> = paths.map(route).collect();
+        let mut paths = matchit::Router::new();
+        for (index, route) in routes.iter().enumerate() {
+            paths.insert(&route.path, RouteIndex(index)).expect("no two routes fit the same paths");
+        }
+        routes.push(route(NO_ROUTE));
+        Self { routes, paths }
     }
 
-    /// Which route a template is; none is a route too.
-    pub(crate) fn route(&self, path: Option<&str>) -> RouteIndex {
-        let none = self.routes.len() - 1;
-        let found = path.and_then(|path| self.routes.iter().position(|route| route.path == path));
-        RouteIndex(found.unwrap_or(none))
+    /// Which route a path takes, if any.
+    pub(crate) fn find(&self, path: &str) -> Option<RouteIndex> {
+        self.paths.at(path).ok().map(|found| *found.value)
+    }
+
+    /// The route of requests that no route fits.
+    pub(crate) fn no_route(&self) -> RouteIndex {
+        RouteIndex(self.routes.len() - 1)
     }
 
     /// The template of a route.
@@ -101,9 +116,9 @@ mod tests {
     #[test]
     fn made_up_routes_methods_and_statuses_share_labels() {
         let metrics = HttpMetrics::new(["/a", "/b"].into_iter());
-        assert_eq!(metrics.path(metrics.route(Some("/b"))), "/b");
-        assert_eq!(metrics.path(metrics.route(Some("/c"))), NO_ROUTE);
-        assert_eq!(metrics.path(metrics.route(None)), NO_ROUTE);
+        assert_eq!(metrics.find("/b").map(|route| metrics.path(route)), Some("/b"));
+        assert_eq!(metrics.find("/c"), None);
+        assert_eq!(metrics.path(metrics.no_route()), NO_ROUTE);
         assert_eq!(METHODS[position(&METHODS, "PURGE")], "other");
         assert_eq!(STATUSES[position(&STATUSES, "418")], "other");
     }

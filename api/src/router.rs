@@ -12,7 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
     answer::json_bytes,
-    boundary::{BoundaryLayer, no_route},
+    boundary::{Boundary, no_route},
     locks,
     metrics::HttpMetrics,
     openapi::{self, complete},
@@ -58,12 +58,12 @@ pub(crate) struct App {
 /// # Panics
 ///
 /// If a constant of this crate is not what its type asks for, which its tests would have shown.
-pub fn router(service: LockService, config: ApiConfig) -> Router {
+pub fn router(service: LockService, config: ApiConfig) -> Boundary<Router> {
     let (routes, mut document) = operations().split_for_parts();
     complete(&mut document, service.limits());
     config.version.clone_into(&mut document.info.version);
     let paths = document.paths.paths.keys().map(String::as_str).chain(operating::SWAGGER_UI_PATHS);
-    let boundary = BoundaryLayer::new(HttpMetrics::new(paths));
+    let metrics = HttpMetrics::new(paths);
     let app = App {
         service,
         anonymous: Owner::new("anonymous").expect("it is a valid owner"),
@@ -71,12 +71,12 @@ pub fn router(service: LockService, config: ApiConfig) -> Router {
         openapi_json: json_bytes(&document).expect("the document has no keys that are not text"),
         render_metrics: config.render_metrics,
     };
-    routes
+    let routes = routes
         .merge(operating::swagger_ui_routes())
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(route_not_found)
-        .layer(boundary)
-        .with_state(Arc::new(app))
+        .with_state(Arc::new(app));
+    Boundary::new(routes, metrics)
 }
 
 /// The routes that are in the `OpenAPI` document, and what is known of the document from them.

@@ -2,9 +2,9 @@
 
 mod refusal;
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, time::Duration};
 
-use axum::{Router, body::Body};
+use axum::{body::Body, response::Response};
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -35,12 +35,15 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// finish, and returns when all have, or after `grace`.
 ///
 /// A caller that goes away while its request is being answered drops the handler.
-pub async fn serve(
+pub async fn serve<S>(
     listener: TcpListener,
-    router: Router,
+    door: S,
     stop: impl Future<Output = ()> + Send + 'static,
     grace: Duration,
-) -> io::Result<()> {
+) -> io::Result<()>
+where
+    S: Service<Request<Body>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
+{
     let connections = GracefulShutdown::new();
     let http = http();
     let mut stop = std::pin::pin!(stop);
@@ -50,7 +53,7 @@ pub async fn serve(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => serve_connection(&http, stream, peer, router.clone(), &connections),
+            Ok((stream, peer)) => serve_connection(&http, stream, peer, door.clone(), &connections),
             Err(error) => pause_after(&error).await,
         }
     }
@@ -70,20 +73,22 @@ fn http() -> http1::Builder {
     http
 }
 
-fn serve_connection(
+fn serve_connection<S>(
     http: &http1::Builder,
     stream: TcpStream,
     peer: SocketAddr,
-    router: Router,
+    door: S,
     connections: &GracefulShutdown,
-) {
+) where
+    S: Service<Request<Body>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
+{
     if let Err(error) = tune(&stream) {
         // The peer is gone already, or will be noticed later.
         tracing::debug!(error = &error as &dyn std::error::Error, %peer, "a socket could not be tuned");
     }
     let service = service_fn(move |request: Request<Incoming>| {
-        // A router is always ready, and cheap to copy.
-        router.clone().call(request.map(Body::new))
+        // The routes are always ready, and cheap to copy.
+        door.clone().call(request.map(Body::new))
     });
     let connection = connections.watch(http.serve_connection(Refusing::new(TokioIo::new(stream)), service));
     tokio::spawn(async move {
@@ -119,7 +124,7 @@ async fn pause_after(error: &io::Error) {
 mod tests {
     use std::sync::Arc;
 
-    use axum::routing::get;
+    use axum::{Router, routing::get};
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         sync::{Notify, oneshot},

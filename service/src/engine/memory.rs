@@ -54,6 +54,11 @@ impl Memory {
         self.old.remove(id)
     }
 
+    /// Whether a remembered key has a queue.
+    pub(super) fn has_queue(&self, id: &KeyId) -> bool {
+        self.young.get(id).or_else(|| self.old.get(id)).is_some_and(|state| state.queue.len > 0)
+    }
+
     /// Remembers a state that was just written or loaded.
     pub(super) fn put(&mut self, id: KeyId, mut state: KeyState, now: Instant) {
         if let Body::Semaphore(semaphore) = &mut state.body {

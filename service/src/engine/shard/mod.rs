@@ -35,7 +35,10 @@ const MOST_COMMITS: usize = 2;
 
 /// How long acquires that can only stand in line wait for a batch to go with: longer than it takes the next holder to get
 /// its grant and release it, and nothing beside the time that they are going to wait.
-const LATECOMERS_WAIT: Duration = Duration::from_millis(2);
+const LATECOMERS_WAIT: Duration = Duration::from_millis(5);
+
+/// Who is ready to wait for less is not made to wait for a batch.
+const SHORTEST_LATE_WAIT_MS: i64 = 100;
 
 /// What a shard has set a timer for.
 #[derive(Debug)]
@@ -211,12 +214,15 @@ impl Shard {
         }
     }
 
-    /// Whether a command can only stand in line: it is ready to wait, and others of this replica wait for the key.
+    /// Whether a command can only stand in line: it is ready to wait, and others wait for the key, here or, as far as is
+    /// remembered, at other replicas. There it keeps out of the way of those who are being handed the lock.
     fn comes_late(&self, envelope: &Envelope) -> bool {
-        let waits = matches!(&envelope.command, Command::Acquire(acquire) if acquire.wait_ms != Some(0));
+        let waits = matches!(&envelope.command, Command::Acquire(acquire)
+            if acquire.wait_ms.is_none_or(|wait_ms| wait_ms >= SHORTEST_LATE_WAIT_MS));
         // Nobody overtakes a latecomer of the same key, even if those whom it came after have gone meanwhile.
         waits
             && (self.waited_for.contains_key(&envelope.id)
+                || self.memory.has_queue(&envelope.id)
                 || self.latecomers.iter().any(|late| late.id == envelope.id))
     }
 
