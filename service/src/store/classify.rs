@@ -15,13 +15,14 @@ pub(super) enum Purpose {
 
 /// Sorts an error of the driver by what is to be done about it.
 pub(super) fn classify(error: DbErr, purpose: Purpose) -> StoreError {
-    let kind = match &error {
-        DbErr::Conn(RuntimeErr::SqlxError(source))
-        | DbErr::Exec(RuntimeErr::SqlxError(source))
-        | DbErr::Query(RuntimeErr::SqlxError(source)) => classify_sqlx(source),
-        DbErr::ConnectionAcquire(_) => Kind::Unreachable,
-        DbErr::Conn(_) => Kind::Broken,
-        _ => Kind::Rejected,
+    let (kind, purpose) = match &error {
+        DbErr::Exec(RuntimeErr::SqlxError(source)) | DbErr::Query(RuntimeErr::SqlxError(source)) => {
+            (classify_sqlx(source), purpose)
+        }
+        // No connection was made, so nothing was sent on it.
+        DbErr::Conn(RuntimeErr::SqlxError(source)) => (classify_sqlx(source), Purpose::Read),
+        DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => (Kind::Unreachable, purpose),
+        _ => (Kind::Rejected, purpose),
     };
     sorted(kind, purpose, Box::new(error))
 }

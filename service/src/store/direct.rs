@@ -71,7 +71,7 @@ impl<DB: Database> Lane<DB> {
 impl<DB: Database> Lane<DB>
 where
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
-    for<'c> SqlxValues: IntoArguments<DB>,
+    SqlxValues: IntoArguments<DB>,
     QueryResult: From<DB::Row>,
     ExecResult: From<DB::QueryResult>,
 {

@@ -22,3 +22,4 @@ mod listener;
 mod proxy;
 mod storm;
 mod unknown_fate;
+mod vanished;

@@ -1,6 +1,6 @@
 //! Waiting at one replica.
 
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
 use tokio::time::Instant;
 
@@ -158,4 +158,37 @@ async fn draining_answers_all_who_wait_and_lets_releases_through() {
     assert_eq!(replica.store.row(&id("a")).queue.len, 0);
     assert!(matches!(replica.acquire("b", 0).await, Err(ServiceError::Unavailable(_))));
     replica.release("a", holder).await.unwrap();
+}
+
+/// A hand-over costs one commit: who has released and queues again goes with the next release.
+#[tokio::test(start_paused = true)]
+async fn a_latecomer_goes_with_the_next_release() {
+    let replica = Replica::new();
+    let holder = deliver(replica.acquire("a", 0).await.unwrap());
+    let first = replica.queue("a", request(60_000)).await;
+    let commits = || replica.store.commits.load(Ordering::Relaxed);
+    let before = commits();
+    let latecomer = tokio::spawn({
+        let service = replica.service.clone();
+        async move { service.acquire(id("a"), request(60_000)).await }
+    });
+    tokio::time::sleep(Duration::from_millis(2)).await;
+    assert_eq!(commits(), before, "it can only stand in line, and waits for company");
+    replica.release("a", holder).await.unwrap();
+    let next = deliver(first.await.unwrap().unwrap());
+    assert_eq!(commits(), before + 1, "the release, the grant and the latecomer's place are one commit");
+    replica.release("a", next).await.unwrap();
+    deliver(latecomer.await.unwrap().unwrap());
+}
+
+/// Guards invariant 5: a latecomer stands in line soon, be there a release or not.
+#[tokio::test(start_paused = true)]
+async fn a_latecomer_without_company_is_queued_by_itself() {
+    let replica = Replica::new();
+    let _holder = deliver(replica.acquire("a", 0).await.unwrap());
+    let _first = replica.queue("a", request(60_000)).await;
+    let since = Instant::now();
+    let _second = replica.queue("a", request(60_000)).await;
+    assert!(since.elapsed() <= Duration::from_millis(10), "{:?}", since.elapsed());
+    assert_eq!(replica.store.row(&id("a")).queue.len, 2);
 }
