@@ -75,16 +75,17 @@ where
     QueryResult: From<DB::Row>,
     ExecResult: From<DB::QueryResult>,
 {
-    async fn connection(&self) -> Result<DB::Connection, sqlx::Error> {
+    async fn connection(&self) -> Result<DB::Connection, DbErr> {
         let idle = self.idle().pop();
         if let Some(Idle { mut connection, since }) = idle
             && (since.elapsed() < TEST_AFTER_IDLE || connection.ping().await.is_ok())
         {
             return Ok(connection);
         }
-        let mut connection = patiently(|| DB::Connection::connect_with(&self.options)).await?;
+        let connect = || async { DB::Connection::connect_with(&self.options).await.map_err(not_connected) };
+        let mut connection = patiently(connect).await?;
         for greeting in self.greeting {
-            connection.execute(*greeting).await?;
+            connection.execute(*greeting).await.map_err(not_connected)?;
         }
         Ok(connection)
     }
@@ -95,13 +96,12 @@ where
         work: impl AsyncFnOnce(&mut DB::Connection) -> Result<T, sqlx::Error>,
     ) -> Result<T, DbErr> {
         let connect = async {
-            let permit = self.permits.acquire().await.map_err(|_| sqlx::Error::PoolClosed)?;
-            Ok::<_, sqlx::Error>((permit, self.connection().await?))
+            let permit = self.permits.acquire().await.map_err(|_| not_connected(sqlx::Error::PoolClosed))?;
+            Ok((permit, self.connection().await?))
         };
         let (_permit, mut connection) = tokio::time::timeout(CONNECT_TIMEOUT, connect)
             .await
-            .unwrap_or(Err(sqlx::Error::PoolTimedOut))
-            .map_err(|error| DbErr::Conn(RuntimeErr::SqlxError(error.into())))?;
+            .unwrap_or_else(|_| Err(not_connected(sqlx::Error::PoolTimedOut)))?;
         let result = work(&mut connection).await;
         match &result {
             Ok(_) | Err(sqlx::Error::Database(_)) => {
@@ -128,48 +128,33 @@ where
         };
         Ok(self.with(work).await?.into())
     }
-
-    async fn run_plain(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        let work = async |connection: &mut DB::Connection| {
-            sqlx::raw_sql(AssertSqlSafe(sql)).execute(connection).await
-        };
-        Ok(self.with(work).await?.into())
-    }
 }
 
 /// Connects. Another process that opens or leaves a SQLite file at this moment may have it to itself for an instant, in which
 /// SQLite does not wait for it: then it is tried again, for as long as a connection is waited for.
-pub(super) async fn patiently<T, E: IsBusy, F: Future<Output = Result<T, E>>>(
+pub(super) async fn patiently<T, F: Future<Output = Result<T, DbErr>>>(
     connect: impl Fn() -> F,
-) -> Result<T, E> {
+) -> Result<T, DbErr> {
     let until = Instant::now() + CONNECT_TIMEOUT;
     loop {
         match connect().await {
-            Err(error) if error.is_busy() && Instant::now() < until => tokio::time::sleep(BUSY_PAUSE).await,
+            Err(error) if is_busy(&error) && Instant::now() < until => tokio::time::sleep(BUSY_PAUSE).await,
             result => return result,
         }
     }
 }
 
-/// An error that may say that a SQLite file is busy.
-pub(super) trait IsBusy {
-    /// Whether it does.
-    fn is_busy(&self) -> bool;
+fn is_busy(error: &DbErr) -> bool {
+    let DbErr::Conn(RuntimeErr::SqlxError(error)) = error else { return false };
+    error.as_database_error().is_some_and(|error| {
+        error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some()
+            && error.code().as_deref() == Some("5")
+    })
 }
 
-impl IsBusy for sqlx::Error {
-    fn is_busy(&self) -> bool {
-        self.as_database_error().is_some_and(|error| {
-            error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some()
-                && error.code().as_deref() == Some("5")
-        })
-    }
-}
-
-impl IsBusy for DbErr {
-    fn is_busy(&self) -> bool {
-        matches!(self, Self::Conn(RuntimeErr::SqlxError(error)) if error.is_busy())
-    }
+/// No connection could be made, so nothing was sent.
+fn not_connected(error: sqlx::Error) -> DbErr {
+    DbErr::Conn(RuntimeErr::SqlxError(error.into()))
 }
 
 fn parts(statement: Statement) -> (String, Values) {
@@ -195,11 +180,7 @@ impl ConnectionTrait for Direct {
     }
 
     async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        match self {
-            Self::Sqlite(lane) => lane.run_plain(sql).await,
-            Self::Postgres(lane) => lane.run_plain(sql).await,
-            Self::MySql(lane) => lane.run_plain(sql).await,
-        }
+        self.execute_raw(Statement::from_string(self.get_database_backend(), sql)).await
     }
 
     async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {

@@ -13,44 +13,59 @@ use crate::domain::{Data, Waiter};
 /// No PostgreSQL array of ours holds NULLs: this stands for an absent number.
 const ABSENT: i64 = i64::MIN;
 
+/// Rows whose columns become arrays, for PostgreSQL.
+struct Arrays<'r, R>(&'r [R]);
+
+impl<R> Arrays<'_, R> {
+    fn column<T>(&self, of: impl Fn(&R) -> T) -> Value
+    where
+        Value: From<Vec<T>>,
+    {
+        Value::from(self.0.iter().map(of).collect::<Vec<T>>())
+    }
+
+    fn text(&self, of: impl Fn(&R) -> &str) -> Value {
+        self.column(|row| of(row).to_owned())
+    }
+
+    fn uuid(&self, of: impl Fn(&R) -> Option<Uuid>) -> Value {
+        self.column(|row| of(row).unwrap_or_default())
+    }
+
+    fn big(&self, of: impl Fn(&R) -> Option<i64>) -> Value {
+        self.column(|row| of(row).unwrap_or(ABSENT))
+    }
+}
+
 /// One array a column, for PostgreSQL, in the order of `sql::postgres::UPSERT`.
 pub(super) fn arrays(rows: &[LockRow<'_>]) -> Vec<Value> {
-    let text =
-        |of: &dyn Fn(&LockRow<'_>) -> String| Value::from(rows.iter().map(of).collect::<Vec<String>>());
-    let uuid = |of: &dyn Fn(&LockRow<'_>) -> Option<Uuid>| {
-        Value::from(rows.iter().map(|row| of(row).unwrap_or_default()).collect::<Vec<Uuid>>())
-    };
-    let big = |of: &dyn Fn(&LockRow<'_>) -> Option<i64>| {
-        Value::from(rows.iter().map(|row| of(row).unwrap_or(ABSENT)).collect::<Vec<i64>>())
-    };
-    let int = |of: &dyn Fn(&LockRow<'_>) -> i32| Value::from(rows.iter().map(of).collect::<Vec<i32>>());
-    let flag = |of: &dyn Fn(&LockRow<'_>) -> bool| Value::from(rows.iter().map(of).collect::<Vec<bool>>());
+    let rows = Arrays(rows);
     vec![
-        text(&|row| row.tenant.to_owned()),
-        text(&|row| row.key.to_owned()),
-        uuid(&|row| Some(row.stamp)),
-        uuid(&|row| row.prev_stamp),
-        Value::from(rows.iter().map(|row| row.kind).collect::<Vec<i16>>()),
-        big(&|row| Some(row.token)),
-        text(&|row| row.data.unwrap_or_default().to_owned()),
-        flag(&|row| row.data.is_some()),
-        uuid(&|row| row.grant.map(|grant| grant.version.0)),
-        flag(&|row| row.grant.is_some_and(|grant| grant.chosen)),
-        text(&|row| row.grant.map_or_else(String::new, |grant| grant.owner.as_str().to_owned())),
-        big(&|row| row.lease_ms),
-        big(&|row| row.grant.map(|grant| grant.acquired_at.0)),
-        big(&|row| row.grant.map(|grant| grant.expires_at.0)),
-        flag(&|row| row.grant.is_some_and(|grant| grant.released)),
-        flag(&|row| row.grant.is_some_and(|grant| grant.delete_on_release)),
-        big(&|row| row.grant.map(|grant| grant.nonce.0)),
-        Value::from(rows.iter().map(|row| row.ended.clone()).collect::<Vec<Vec<u8>>>()),
-        int(&|row| row.max_size.unwrap_or_default()),
-        int(&|row| row.slots),
-        big(&|row| Some(row.waiters)),
-        big(&|row| Some(row.next_seq)),
-        big(&|row| Some(row.created_at_ms)),
-        big(&|row| Some(row.updated_at_ms)),
-        big(&|row| row.sweep_at_ms),
+        rows.text(|row| row.tenant),
+        rows.text(|row| row.key),
+        rows.uuid(|row| Some(row.stamp)),
+        rows.uuid(|row| row.prev_stamp),
+        rows.column(|row| row.kind),
+        rows.big(|row| Some(row.token)),
+        rows.text(|row| row.data.unwrap_or_default()),
+        rows.column(|row| row.data.is_some()),
+        rows.uuid(|row| row.grant.map(|grant| grant.version.0)),
+        rows.column(|row| row.grant.is_some_and(|grant| grant.chosen)),
+        rows.text(|row| row.grant.map_or("", |grant| grant.owner.as_str())),
+        rows.big(|row| row.lease_ms),
+        rows.big(|row| row.grant.map(|grant| grant.acquired_at.0)),
+        rows.big(|row| row.grant.map(|grant| grant.expires_at.0)),
+        rows.column(|row| row.grant.is_some_and(|grant| grant.released)),
+        rows.column(|row| row.grant.is_some_and(|grant| grant.delete_on_release)),
+        rows.big(|row| row.grant.map(|grant| grant.nonce.0)),
+        rows.column(|row| row.ended.clone()),
+        rows.column(|row| row.max_size.unwrap_or_default()),
+        rows.column(|row| row.slots),
+        rows.big(|row| Some(row.waiters)),
+        rows.big(|row| Some(row.next_seq)),
+        rows.big(|row| Some(row.created_at_ms)),
+        rows.big(|row| Some(row.updated_at_ms)),
+        rows.big(|row| row.sweep_at_ms),
     ]
 }
 
@@ -90,36 +105,25 @@ pub(super) fn values(row: LockRow<'_>) -> Vec<Value> {
 pub(super) fn waiter_arrays(write: &Write) -> impl Iterator<Item = Value> {
     let working = &write.working;
     let gone = working.waiters.iter().filter(|(_, waiter)| waiter.is_none());
-    let standing: Vec<_> = working.waiters.values().flatten().collect();
-    let text = |of: &dyn Fn(&Waiter) -> String| {
-        Value::from(standing.iter().map(|waiter| of(waiter)).collect::<Vec<String>>())
-    };
-    let uuid = |of: &dyn Fn(&Waiter) -> Uuid| {
-        Value::from(standing.iter().map(|waiter| of(waiter)).collect::<Vec<Uuid>>())
-    };
-    let big = |of: &dyn Fn(&Waiter) -> Option<i64>| {
-        Value::from(standing.iter().map(|waiter| of(waiter).unwrap_or(ABSENT)).collect::<Vec<i64>>())
-    };
-    let flag = |of: &dyn Fn(&Waiter) -> bool| {
-        Value::from(standing.iter().map(|waiter| of(waiter)).collect::<Vec<bool>>())
-    };
+    let standing: Vec<&Waiter> = working.waiters.values().flatten().collect();
+    let standing = Arrays(&standing);
     let nudged = &working.effects.nudged;
     let payload = payload_of(working.id.tenant.as_str(), working.id.key.as_str());
     [
         Value::from(gone.map(|(seq, _)| *seq).collect::<Vec<i64>>()),
-        big(&|waiter| Some(waiter.seq)),
-        uuid(&|waiter| waiter.version.0),
-        flag(&|waiter| waiter.chosen),
-        text(&|waiter| waiter.owner.as_str().to_owned()),
-        big(&|waiter| Some(waiter.lease_ms)),
-        text(&|waiter| waiter.data.as_ref().map(Data::as_str).unwrap_or_default().to_owned()),
-        flag(&|waiter| waiter.data.is_some()),
-        flag(&|waiter| waiter.replace_data),
-        flag(&|waiter| waiter.delete_on_release),
-        uuid(&|waiter| PlaceColumns::of(&waiter.place).replica.unwrap_or_default()),
-        big(&|waiter| PlaceColumns::of(&waiter.place).nonce),
-        big(&|waiter| PlaceColumns::of(&waiter.place).offered_until_ms),
-        big(&|waiter| PlaceColumns::of(&waiter.place).detached_until_ms),
+        standing.big(|waiter| Some(waiter.seq)),
+        standing.uuid(|waiter| Some(waiter.version.0)),
+        standing.column(|waiter| waiter.chosen),
+        standing.text(|waiter| waiter.owner.as_str()),
+        standing.big(|waiter| Some(waiter.lease_ms)),
+        standing.text(|waiter| waiter.data.as_ref().map_or("", Data::as_str)),
+        standing.column(|waiter| waiter.data.is_some()),
+        standing.column(|waiter| waiter.replace_data),
+        standing.column(|waiter| waiter.delete_on_release),
+        standing.uuid(|waiter| PlaceColumns::of(&waiter.place).replica),
+        standing.big(|waiter| PlaceColumns::of(&waiter.place).nonce),
+        standing.big(|waiter| PlaceColumns::of(&waiter.place).offered_until_ms),
+        standing.big(|waiter| PlaceColumns::of(&waiter.place).detached_until_ms),
         Value::from(nudged.iter().map(|replica| channel_of(replica.0)).collect::<Vec<String>>()),
         Value::from(nudged.iter().map(|_| payload.clone()).collect::<Vec<String>>()),
     ]

@@ -55,7 +55,7 @@ impl Working {
         }
     }
 
-    /// The view ends: enough for now if somebody left the queue in this change, be it before this serving, else `need`.
+    /// The view ends: that will do if somebody left the queue in this change, be it before this serving, else `need`.
     /// (A view of the same size would end at the same place again: what shortened it is the change itself.)
     fn unfinished(&mut self, gone: usize, need: Need) -> Result<bool, Need> {
         if gone == 0 && !self.waiters.values().any(Option::is_none) {

@@ -280,6 +280,7 @@ impl Shard {
         self.committing == 0
             && !self.loading
             && self.urgent.is_empty()
+            && self.latecomers.is_empty()
             && self.parked.is_empty()
             && self.waiters.is_empty()
     }

@@ -125,9 +125,14 @@ pub fn hot_statements(scheme: &str) -> Vec<(&'static str, String)> {
     ];
     statements.extend(sql.upsert_with_children.map(|text| ("commit_with_children", text)));
     if let Some(OneRow { insert, update, update_with_waiters }) = sql.one {
-        let one =
-            [("commit_new", insert), ("commit_one", update), ("commit_with_waiters", update_with_waiters)];
-        statements.extend(one.into_iter().filter(|(_, text)| !text.is_empty()));
+        statements.extend([
+            ("commit_new", insert),
+            ("commit_one", update),
+            ("commit_with_waiters", update_with_waiters),
+        ]);
+    }
+    if dialect == Dialect::Sqlite {
+        statements.push(("commit_new", sqlite::INSERT.to_owned()));
     }
     if dialect != Dialect::Postgres {
         let parts = [
@@ -148,14 +153,14 @@ fn placeholders(count: usize) -> String {
     vec!["?"; count.max(1)].join(", ")
 }
 
-/// Statements for a single row.
+/// PostgreSQL's statements for a single row.
 #[derive(Debug)]
 pub(super) struct OneRow {
     /// One that was not there.
     pub(super) insert: String,
     /// One that was.
     pub(super) update: String,
-    /// The same with what changes in its queue; empty on SQLite, which needs no such thing.
+    /// The same with what changes in its queue.
     pub(super) update_with_waiters: String,
 }
 
@@ -194,11 +199,7 @@ impl Hot {
             Dialect::Sqlite => Self {
                 upsert: sqlite::UPDATE.to_owned(),
                 upsert_with_children: None,
-                one: Some(OneRow {
-                    insert: sqlite::INSERT.to_owned(),
-                    update: sqlite::UPDATE.to_owned(),
-                    update_with_waiters: String::new(),
-                }),
+                one: None,
                 read_back: None,
                 waiters_gone: sqlite::WAITER_GONE.to_owned(),
                 waiters_put: sqlite::WAITER_PUT.to_owned(),

@@ -8,8 +8,9 @@ fn reviewed(dialect: Dialect, name: &str) {
     let one = sql.one.as_ref();
     for statement in [
         sql.upsert.as_str(),
+        if dialect == Dialect::Sqlite { super::sqlite::INSERT } else { "" },
         one.map_or("", |one| &one.insert),
-        one.filter(|_| dialect == Dialect::Postgres).map_or("", |one| &one.update),
+        one.map_or("", |one| &one.update),
         one.map_or("", |one| &one.update_with_waiters),
         sql.upsert_with_children.as_deref().unwrap_or_default(),
         sql.read_back.as_deref().unwrap_or_default(),

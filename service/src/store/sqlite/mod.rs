@@ -45,7 +45,7 @@ enum Job {
 }
 
 /// The way to the thread. It ends when nobody can send any more.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 struct Jobs(mpsc::Sender<Job>);
 
 impl Jobs {
