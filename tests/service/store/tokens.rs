@@ -21,8 +21,13 @@ on_every_database!(with_database: tokens_grow_while_keys_are_deleted_created_and
 
 const KEYS: usize = 400;
 
-/// A worker comes back to a key no sooner: a deleted one rests for longer than a floor takes to settle.
-const ROUND: Duration = Duration::from_millis(600);
+/// How long a floor takes to settle: longer than a statement of this test lives.
+const SETTLE_MS: i64 = 400;
+
+/// The keys work in two halves, by turns of this length: while one half rests, its traces are swept, and the other is at
+/// work. A floor may have been raised just before a rest began, and the next one is raised only when that has settled: so a
+/// rest is three times as long.
+const REST: Duration = Duration::from_millis(1_200);
 
 /// Guards invariant 2, concurrently: a test that takes turns sees nothing.
 async fn tokens_grow_while_keys_are_deleted_created_and_swept(database: Database) {
@@ -30,37 +35,35 @@ async fn tokens_grow_while_keys_are_deleted_created_and_swept(database: Database
     let highest: Arc<Vec<AtomicI64>> = Arc::new((0..KEYS).map(|_| AtomicI64::new(0)).collect());
     let over = Arc::new(AtomicBool::new(false));
     let mut workers = JoinSet::new();
+    let began = Instant::now();
     for number in 0..6 {
         let (store, highest, over) =
             (Arc::clone(&stores[number % 2]), Arc::clone(&highest), Arc::clone(&over));
         workers.spawn(async move {
             // Two workers on each stretch of the keys: they meet.
             let (mut grants, mut turn) = (0, number / 2 * (KEYS / 3));
-            let mut round_began = Instant::now();
             while !over.load(Ordering::Relaxed) {
                 turn += 1;
-                if turn % KEYS == 0 {
-                    tokio::time::sleep_until(round_began + ROUND).await;
-                    round_began = Instant::now();
-                }
-                grants += i64::from(grant_or_delete(&*store, turn % KEYS, &highest).await);
+                let second_half = began.elapsed().as_millis() / REST.as_millis() % 2 == 1;
+                let key = turn % (KEYS / 2) + if second_half { KEYS / 2 } else { 0 };
+                grants += i64::from(grant_or_delete(&*store, key, &highest).await);
             }
             grants
         });
     }
-    let swept = sweep_for(&*stores[0], Duration::from_secs(4)).await;
+    let swept = sweep_for(&*stores[0], 5 * REST).await;
     over.store(true, Ordering::Relaxed);
     let grants: i64 = workers.join_all().await.into_iter().sum();
     assert!(grants > 100, "only {grants} grants");
     assert!(swept > 10, "only {swept} traces were swept");
 }
 
-/// Sweeps as fast as it can; a floor settles for longer than a statement of this test lives.
+/// Sweeps as fast as it can.
 async fn sweep_for(store: &dyn Store, time: Duration) -> u64 {
     let until = Instant::now() + time;
     let mut swept = 0;
     while Instant::now() < until {
-        match store.sweep_tombstones(Timestamp(i64::MAX / 2), 400, 100).await {
+        match store.sweep_tombstones(Timestamp(i64::MAX / 2), SETTLE_MS, 100).await {
             Ok(went) => swept += went,
             Err(StoreError::Transient(_)) => {}
             Err(error) => panic!("{error}"),
