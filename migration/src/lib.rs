@@ -11,6 +11,8 @@ mod m20261123_000002_permits;
 mod m20261123_000003_waiters;
 mod m20261123_000004_replicas;
 mod m20261123_000005_sweeping;
+mod m20261126_000006_row_types;
+mod m20261126_000007_locks_by_rowid;
 
 pub use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
@@ -27,6 +29,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000003_waiters::Migration),
             Box::new(m20261123_000004_replicas::Migration),
             Box::new(m20261123_000005_sweeping::Migration),
+            Box::new(m20261126_000006_row_types::Migration),
+            Box::new(m20261126_000007_locks_by_rowid::Migration),
         ]
     }
 }

@@ -6,13 +6,15 @@ use std::fmt::Write as _;
 
 use uuid::Uuid;
 
-use super::{Write, rows::PlaceColumns};
-use crate::domain::{Body, Data, Permit, Waiter};
+use super::{
+    Write,
+    cells::{Cell, changed_permits, permit_cells, waiter_cells},
+};
 
 /// The rows that won writes bring.
 #[derive(Debug, Default)]
 pub(super) struct Children {
-    /// `[tenant, key, seq, stamp]` of waiters that go. The stamp, last in each row, is the one of the write that brings it.
+    /// `[tenant, key, seq]` of waiters that go.
     pub(super) gone: JsonRows,
     /// Waiters that come or change, as in `WAITERS_PUT`.
     pub(super) standing: JsonRows,
@@ -33,63 +35,23 @@ impl Children {
     }
 
     fn add(&mut self, write: &Write) {
-        let (working, stamp) = (&write.working, Some(write.stamp.0));
-        let (tenant, key) = (working.id.tenant.as_str(), working.id.key.as_str());
-        for (seq, waiter) in &working.waiters {
+        let id = &write.working.id;
+        let (tenant, key) = (id.tenant.as_str(), id.key.as_str());
+        for (seq, waiter) in &write.working.waiters {
             match waiter {
-                None => self.gone.row().text(tenant).text(key).number(*seq).uuid(stamp).end(),
-                Some(waiter) => put_waiter(self.standing.row().text(tenant).text(key), waiter, stamp),
+                None => self.gone.row().text(tenant).text(key).cell(Cell::Big(Some(*seq))).end(),
+                Some(waiter) => self.standing.row().cells(waiter_cells(id, waiter)).end(),
             }
         }
-        if let Body::Semaphore(semaphore) = &working.state.body {
-            let changed =
-                semaphore.permits.known.iter().filter(|permit| working.permits.contains(&permit.slot));
-            for permit in changed {
-                put_permit(self.permits.row().text(tenant).text(key), permit, stamp);
-            }
+        for permit in changed_permits(write) {
+            self.permits.row().cells(permit_cells(id, permit)).end();
         }
-        for replica in &working.effects.nudged {
+        for replica in &write.working.effects.nudged {
             let channel = channel_of(replica.0);
             let payload = payload_of(tenant, key);
             self.nudges.row().text(tenant).text(key).text(&channel).text(&payload).end();
         }
     }
-}
-
-fn put_waiter(row: JsonRow<'_>, waiter: &Waiter, stamp: Option<Uuid>) {
-    let place = PlaceColumns::of(&waiter.place);
-    row.number(waiter.seq)
-        .uuid(Some(waiter.version.0))
-        .flag(waiter.chosen)
-        .text(waiter.owner.as_str())
-        .number(waiter.lease_ms)
-        .maybe_text(waiter.data.as_ref().map(Data::as_str))
-        .flag(waiter.replace_data)
-        .flag(waiter.delete_on_release)
-        .uuid(place.replica)
-        .maybe_number(place.nonce)
-        .maybe_number(place.offered_until_ms)
-        .maybe_number(place.detached_until_ms)
-        .uuid(stamp)
-        .end();
-}
-
-fn put_permit(row: JsonRow<'_>, permit: &Permit, stamp: Option<Uuid>) {
-    let grant = &permit.grant;
-    row.number(i64::from(permit.slot))
-        .uuid(Some(grant.version.0))
-        .flag(grant.chosen)
-        .number(grant.token.0)
-        .text(grant.owner.as_str())
-        .number(grant.lease_ms)
-        .number(grant.acquired_at.0)
-        .number(grant.expires_at.0)
-        .flag(grant.released)
-        .number(grant.nonce.0)
-        .maybe_text(permit.data.as_ref().map(Data::as_str))
-        .number(permit.updated_at.0)
-        .uuid(stamp)
-        .end();
 }
 
 /// The channel on which a replica listens.
@@ -147,51 +109,36 @@ impl JsonRow<'_> {
         self
     }
 
-    pub(super) fn maybe_text(self, value: Option<&str>) -> Self {
-        match value {
-            Some(value) => self.text(value),
-            None => self.null(),
+    /// Adds columns.
+    pub(super) fn cells<const N: usize>(self, cells: [Cell<'_>; N]) -> Self {
+        cells.into_iter().fold(self, Self::cell)
+    }
+
+    /// Adds a column.
+    pub(super) fn cell(self, cell: Cell<'_>) -> Self {
+        match cell {
+            Cell::Text(None) | Cell::Uuid(None) | Cell::Int(None) | Cell::Big(None) => self.raw("null"),
+            Cell::Text(Some(value)) => self.text(value),
+            Cell::Uuid(Some(value)) => self.raw(format_args!("\"{}\"", value.as_simple())),
+            Cell::Bytes(value) => {
+                value.iter().fold(self.raw('"'), |row, byte| row.more(format_args!("{byte:02x}"))).more('"')
+            }
+            Cell::Small(value) => self.raw(value),
+            Cell::Int(Some(value)) => self.raw(value),
+            Cell::Big(Some(value)) => self.raw(value),
+            Cell::Flag(value) => self.raw(u8::from(value)),
         }
     }
 
-    pub(super) fn number(mut self, value: i64) -> Self {
+    /// Adds a column that is JSON as it is.
+    fn raw(mut self, value: impl std::fmt::Display) -> Self {
         self.comma();
+        self.more(value)
+    }
+
+    fn more(self, value: impl std::fmt::Display) -> Self {
         // Writing to a String cannot fail.
         let _ = write!(self.text, "{value}");
-        self
-    }
-
-    pub(super) fn maybe_number(self, value: Option<i64>) -> Self {
-        match value {
-            Some(value) => self.number(value),
-            None => self.null(),
-        }
-    }
-
-    pub(super) fn flag(self, value: bool) -> Self {
-        self.number(i64::from(value))
-    }
-
-    pub(super) fn uuid(mut self, value: Option<Uuid>) -> Self {
-        let Some(value) = value else { return self.null() };
-        self.comma();
-        let _ = write!(self.text, "\"{}\"", value.as_simple());
-        self
-    }
-
-    pub(super) fn bytes(mut self, value: &[u8]) -> Self {
-        self.comma();
-        self.text.push('"');
-        for byte in value {
-            let _ = write!(self.text, "{byte:02x}");
-        }
-        self.text.push('"');
-        self
-    }
-
-    fn null(mut self) -> Self {
-        self.comma();
-        self.text.push_str("null");
         self
     }
 

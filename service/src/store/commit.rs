@@ -12,30 +12,29 @@ use uuid::Uuid;
 
 use super::{
     Committed, DecideLocked, StoreError, Want, Write,
+    cells::{Cell, lock_cells},
     children::{Children, JsonRows},
     classify::Purpose,
     dialect::Dialect,
-    parameters,
+    direct::Direct,
     rows::LockRow,
+    sql::{mysql::Shape, postgres},
     sql_store::SqlStore,
 };
 use crate::domain::{Timestamp, Token};
 
-/// What an upsert tells: by stamp the token of each row that now bears it, and the time if a row told it.
+/// What writing rows told: by stamp the token of each row that now bears it, and the time if a row told it.
 #[derive(Default)]
-struct Won {
-    tokens: FxHashMap<Uuid, Token>,
-    told: Option<Timestamp>,
+pub(super) struct Won {
+    pub(super) tokens: FxHashMap<Uuid, Token>,
+    pub(super) told: Option<Timestamp>,
 }
 
 impl Won {
     fn read(&mut self, rows: &[QueryResult]) -> Result<(), DbErr> {
         for row in rows {
+            self.tokens.insert(row.try_get_by_index(0)?, Token(row.try_get_by_index(1)?));
             self.told = Some(Timestamp(row.try_get_by_index(2)?));
-            // A row without a stamp only tells the time.
-            if let Some(stamp) = row.try_get_by_index::<Option<Uuid>>(0)? {
-                self.tokens.insert(stamp, Token(row.try_get_by_index(1)?));
-            }
         }
         Ok(())
     }
@@ -44,7 +43,7 @@ impl Won {
         self.tokens.contains_key(&write.stamp.0)
     }
 
-    fn committed(&self, writes: &[Write], told: Timestamp) -> Committed {
+    pub(super) fn committed(&self, writes: &[Write], told: Timestamp) -> Committed {
         let tokens = writes.iter().map(|write| self.tokens.get(&write.stamp.0).copied()).collect();
         Committed { tokens, told }
     }
@@ -58,31 +57,23 @@ impl SqlStore {
         }
         let writes = writes.as_slice();
         let work = async {
-            let with_children = writes
-                .iter()
-                .any(|write| write.working.has_children() || !write.working.effects.nudged.is_empty());
             let clears = writes.iter().any(|write| write.working.clear_permits);
-            if !with_children {
+            if let Direct::Postgres(lane) = self.direct()
+                && !clears
+            {
+                return self.commit_postgres(lane, writes).await;
+            }
+            let has_children = writes.iter().any(|write| write.working.has_children());
+            if self.sql.dialect == Dialect::MariaDb && !has_children {
                 let won = self.upsert(self.direct(), writes).await?;
                 let told = self.told(&won, self.direct()).await?;
                 return Ok(won.committed(writes, told));
             }
-            if let (Some(one), [write]) = (&self.sql.one, writes)
-                && can_be_one(write)
-            {
-                return self.update_with_waiters(&one.update_with_waiters, write).await;
-            }
-            match &self.sql.upsert_with_children {
-                // Clearing permits and granting new ones cannot go into one statement: all its parts see the same rows.
-                Some(sql) if !clears => self.upsert_with_children(sql, writes).await,
-                Some(_) | None => {
-                    let transaction = self.begin().await?;
-                    let committed = self.write_all(&transaction, writes).await?;
-                    self.commit.round_trips.increment(1);
-                    transaction.commit().await?;
-                    Ok(committed)
-                }
-            }
+            let transaction = self.begin().await?;
+            let committed = self.write_all(&transaction, writes).await?;
+            self.commit.round_trips.increment(1);
+            transaction.commit().await?;
+            Ok(committed)
         };
         self.commit.run(Purpose::Write, work).await
     }
@@ -129,28 +120,6 @@ impl SqlStore {
         begun.await.map_err(|error| DbErr::Custom(error.to_string()))?
     }
 
-    /// One row that was there, with what changes in its queue.
-    async fn update_with_waiters(&self, sql: &str, write: &Write) -> Result<Committed, DbErr> {
-        let mut values = parameters::values(LockRow::of(write));
-        values.extend(parameters::waiter_arrays(write));
-        let mut won = Won::default();
-        won.read(&self.query(self.direct(), &self.commit, sql, values).await?)?;
-        let told = self.told(&won, self.direct()).await?;
-        Ok(won.committed(std::slice::from_ref(write), told))
-    }
-
-    async fn upsert_with_children(&self, sql: &str, writes: &[Write]) -> Result<Committed, DbErr> {
-        let rows: Vec<_> = writes.iter().map(LockRow::of).collect();
-        let children = Children::of(writes.iter());
-        let mut values = parameters::arrays(&rows);
-        let parts = [children.gone, children.standing, children.permits, children.nudges];
-        values.extend(parts.map(|part| Value::from(part.into_text())));
-        let mut won = Won::default();
-        won.read(&self.query(self.direct(), &self.commit, sql, values).await?)?;
-        let told = self.told(&won, self.direct()).await?;
-        Ok(won.committed(writes, told))
-    }
-
     /// Writes everything, inside a transaction.
     async fn write_all(&self, db: &impl ConnectionTrait, writes: &[Write]) -> Result<Committed, DbErr> {
         let won = self.upsert(db, writes).await?;
@@ -187,35 +156,60 @@ impl SqlStore {
     /// Writes the keys' rows.
     async fn upsert(&self, db: &impl ConnectionTrait, writes: &[Write]) -> Result<Won, DbErr> {
         let mut won = Won::default();
-        if let (Some(one), [write]) = (&self.sql.one, writes) {
-            let sql = if write.prev.is_some() { &one.update } else { &one.insert };
-            won.read(&self.query(db, &self.commit, sql, parameters::values(LockRow::of(write))).await?)?;
-            return Ok(won);
-        }
         let rows: Vec<_> = writes.iter().map(LockRow::of).collect();
         match self.sql.dialect {
+            // Inside a transaction; batches go another way: see `store/postgres`.
             Dialect::Postgres => {
-                let values = parameters::arrays(&rows);
-                won.read(&self.query(db, &self.commit, &self.sql.upsert, values).await?)?;
+                for row in &rows {
+                    let sql =
+                        if row.prev_stamp.is_some() { postgres::UPDATE_ONE } else { postgres::INSERT_ONE };
+                    won.read(&self.query(db, &self.commit, sql, lock_cells(row).map(Value::from)).await?)?;
+                }
             }
             // Its batches go another way: see `store/sqlite`.
             Dialect::Sqlite => return Err(DbErr::Custom("SQLite has a writer of its own".to_owned())),
             Dialect::MariaDb => {
-                let values = [Value::from(parameters::json(&rows))];
-                won.read(&self.query(db, &self.commit, &self.sql.upsert, values).await?)?;
+                let (sql, values) = self.values_list(&rows)?;
+                won.read(&self.query(db, &self.commit, sql, values).await?)?;
             }
             Dialect::MySql => {
-                let values = [Value::from(parameters::json(&rows))];
-                self.execute(db, &self.commit, &self.sql.upsert, values).await?;
+                let (sql, values) = self.values_list(&rows)?;
+                self.execute(db, &self.commit, sql, values).await?;
                 let read_back = self.sql.read_back.as_deref().unwrap_or_default();
-                won.read(&self.query(db, &self.commit, read_back, [keys_of(&rows)]).await?)?;
+                let stand = self.query(db, &self.commit, read_back, [keys_of(&rows)]).await?;
+                for row in &stand {
+                    if row.try_get_by_index::<bool>(3)? {
+                        return Err(DbErr::RecordNotUpdated);
+                    }
+                }
+                won.read(&stand)?;
             }
         }
         Ok(won)
     }
 
+    /// The upsert of these rows on MariaDB and MySQL, and its values.
+    fn values_list(&self, rows: &[LockRow<'_>]) -> Result<(&str, Vec<Value>), DbErr> {
+        let all_known = rows.iter().all(|row| row.prev_stamp.is_some());
+        let shape = if all_known { Shape::Known } else { Shape::Mixed };
+        let statement = self.sql.upserts.as_ref().and_then(|upserts| upserts.of(shape, rows.len()));
+        let (size, sql) = statement.ok_or_else(|| DbErr::Custom("a batch is too large".to_owned()))?;
+        let filled = rows.iter().chain(std::iter::repeat_n(&rows[rows.len() - 1], size - rows.len()));
+        let mut values = Vec::with_capacity(size * (lock_cells(&rows[0]).len() + 1));
+        for row in filled {
+            let cells = lock_cells(row);
+            let (until_token, rest) = cells.split_at(TOKEN + 1);
+            values.extend(until_token.iter().copied().map(Value::from));
+            if shape == Shape::Mixed {
+                values.push(Value::from(Cell::Text(row.prev_stamp.is_none().then_some(row.tenant))));
+            }
+            values.extend(rest.iter().copied().map(Value::from));
+        }
+        Ok((sql, values))
+    }
+
     /// The time, asked for only where no row told it.
-    async fn told(&self, won: &Won, db: &impl ConnectionTrait) -> Result<Timestamp, DbErr> {
+    pub(super) async fn told(&self, won: &Won, db: &impl ConnectionTrait) -> Result<Timestamp, DbErr> {
         match won.told {
             Some(told) => Ok(told),
             None => self.read_now(db).await,
@@ -228,10 +222,8 @@ impl SqlStore {
     }
 }
 
-/// Whether a write changes a row that was there and its queue, and nothing besides.
-fn can_be_one(write: &Write) -> bool {
-    write.prev.is_some() && !write.working.clear_permits && write.working.permits.is_empty()
-}
+/// Which column of `locks` the token is.
+const TOKEN: usize = 5;
 
 /// The keys of these rows as one JSON text.
 fn keys_of(rows: &[LockRow<'_>]) -> Value {

@@ -130,6 +130,17 @@ where
     }
 }
 
+impl Lane<sqlx::Postgres> {
+    /// Sends a query with values as the driver wants them, and reads all rows.
+    pub(super) async fn fetch(
+        &self,
+        sql: &'static str,
+        values: sqlx::postgres::PgArguments,
+    ) -> Result<Vec<sqlx::postgres::PgRow>, DbErr> {
+        self.with(async |connection| sqlx::query_with(sql, values).fetch_all(connection).await).await
+    }
+}
+
 /// Connects. Another process that opens or leaves a SQLite file at this moment may have it to itself for an instant, in which
 /// SQLite does not wait for it: then it is tried again, for as long as a connection is waited for.
 pub(super) async fn patiently<T, F: Future<Output = Result<T, DbErr>>>(

@@ -3,6 +3,7 @@
 //! The store owns the schema's SQL and nothing of the rules. It is the only module that names `sea_orm`. Its two verbs on
 //! the hot path are [`Store::load`] and [`Store::commit`]; the rest is lists, membership of replicas, and sweeping.
 
+mod cells;
 mod children;
 mod classify;
 mod commit;
@@ -15,7 +16,7 @@ mod implementation;
 mod lists;
 mod load;
 mod migrate;
-mod parameters;
+mod postgres;
 mod replicas;
 mod rows;
 mod settings;

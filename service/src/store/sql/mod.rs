@@ -4,8 +4,8 @@
 //! Every statement begins with a comment that names what it is for, so that the database's own views of running
 //! statements can be read.
 
-mod mysql;
-mod postgres;
+pub(super) mod mysql;
+pub(super) mod postgres;
 mod replicas;
 pub(super) mod sqlite;
 mod sweep;
@@ -13,7 +13,7 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
-use self::{replicas::ReplicaSql, sweep::SweepSql};
+use self::{mysql::Upserts, replicas::ReplicaSql, sweep::SweepSql};
 use super::{
     dialect::Dialect,
     rows::{PERMIT_COLUMNS, WAITER_COLUMNS},
@@ -23,12 +23,8 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Sql {
     pub(super) dialect: Dialect,
-    /// Writes keys' rows; on SQLite one that was there.
-    pub(super) upsert: String,
-    /// The same with what hangs on the rows, where one statement can do that.
-    pub(super) upsert_with_children: Option<String>,
-    /// Writes a single row, where that is done in another way.
-    pub(super) one: Option<OneRow>,
+    /// Writes keys' rows on MariaDB and MySQL; the others' statements for that are constants of their modules.
+    pub(super) upserts: Option<Upserts>,
     /// Whose stamps stand, where the upsert does not tell.
     pub(super) read_back: Option<String>,
     pub(super) waiters_gone: String,
@@ -53,9 +49,7 @@ impl Sql {
         let sql = |template: &str| dialect.sql(template);
         Self {
             dialect,
-            upsert: hot.upsert,
-            upsert_with_children: hot.upsert_with_children,
-            one: hot.one,
+            upserts: hot.upserts,
             read_back: hot.read_back,
             waiters_gone: hot.waiters_gone,
             waiters_put: hot.waiters_put,
@@ -114,7 +108,6 @@ pub fn hot_statements(scheme: &str) -> Vec<(&'static str, String)> {
     let sql = Sql::new(dialect);
     let (named_waiters, named_permits) = (sql.load_named_waiters(2), sql.load_named_permits(2));
     let mut statements = vec![
-        ("commit", sql.upsert),
         ("load", sql.load_rows),
         ("load_heads", sql.load_heads),
         ("load_named_waiters", named_waiters),
@@ -123,17 +116,20 @@ pub fn hot_statements(scheme: &str) -> Vec<(&'static str, String)> {
         ("offers", sql.replicas.offers),
         ("count_waiting", sql.replicas.count_waiting),
     ];
-    statements.extend(sql.upsert_with_children.map(|text| ("commit_with_children", text)));
-    if let Some(OneRow { insert, update, update_with_waiters }) = sql.one {
-        statements.extend([
-            ("commit_new", insert),
-            ("commit_one", update),
-            ("commit_with_waiters", update_with_waiters),
-        ]);
-    }
-    if dialect == Dialect::Sqlite {
-        statements.push(("commit_new", sqlite::INSERT.to_owned()));
-    }
+    let commits: &[(&'static str, &str)] = match dialect {
+        Dialect::Sqlite => &[("commit", sqlite::UPDATE), ("commit_new", sqlite::INSERT)],
+        Dialect::Postgres => &[
+            ("commit", postgres::UPDATE),
+            ("commit_mixed", postgres::UPDATE_AND_INSERT),
+            ("commit_one", postgres::UPDATE_ONE),
+            ("commit_new", postgres::INSERT_ONE),
+            ("commit_with_waiters", postgres::UPDATE_WITH_WAITERS),
+            ("commit_with_children", postgres::UPDATE_AND_INSERT_WITH_CHILDREN),
+        ],
+        // Values lists have no plan.
+        Dialect::MariaDb | Dialect::MySql => &[],
+    };
+    statements.extend(commits.iter().map(|(name, sql)| (*name, (*sql).to_owned())));
     if dialect != Dialect::Postgres {
         let parts = [
             ("waiters_gone", sql.waiters_gone),
@@ -153,22 +149,9 @@ fn placeholders(count: usize) -> String {
     vec!["?"; count.max(1)].join(", ")
 }
 
-/// PostgreSQL's statements for a single row.
-#[derive(Debug)]
-pub(super) struct OneRow {
-    /// One that was not there.
-    pub(super) insert: String,
-    /// One that was.
-    pub(super) update: String,
-    /// The same with what changes in its queue.
-    pub(super) update_with_waiters: String,
-}
-
 /// What every dialect writes out by itself.
 struct Hot {
-    upsert: String,
-    upsert_with_children: Option<String>,
-    one: Option<OneRow>,
+    upserts: Option<Upserts>,
     read_back: Option<String>,
     waiters_gone: String,
     waiters_put: String,
@@ -180,16 +163,7 @@ impl Hot {
     fn of(dialect: Dialect) -> Self {
         match dialect {
             Dialect::Postgres => Self {
-                upsert: postgres::UPSERT.to_owned(),
-                upsert_with_children: Some(
-                    postgres::UPSERT_WITH_CHILDREN.replace("{upsert}", postgres::UPSERT),
-                ),
-                one: Some(OneRow {
-                    insert: postgres::INSERT_ONE.to_owned(),
-                    update: postgres::UPDATE_ONE.to_owned(),
-                    update_with_waiters: postgres::UPDATE_WITH_WAITERS
-                        .replace("{update}", postgres::UPDATE_ONE),
-                }),
+                upserts: None,
                 read_back: None,
                 waiters_gone: postgres::WAITERS_GONE.to_owned(),
                 waiters_put: postgres::WAITERS_PUT.to_owned(),
@@ -197,9 +171,7 @@ impl Hot {
                 load_rows: postgres::LOAD_ROWS.to_owned(),
             },
             Dialect::Sqlite => Self {
-                upsert: sqlite::UPDATE.to_owned(),
-                upsert_with_children: None,
-                one: None,
+                upserts: None,
                 read_back: None,
                 waiters_gone: sqlite::WAITER_GONE.to_owned(),
                 waiters_put: sqlite::WAITER_PUT.to_owned(),
@@ -208,15 +180,12 @@ impl Hot {
             },
             Dialect::MariaDb | Dialect::MySql => {
                 let binary = |text: &str| text.replace("{binary}", dialect.binary_collation());
-                let upsert = binary(mysql::UPSERT);
-                let (upsert, read_back) = match dialect {
-                    Dialect::MariaDb => (upsert + mysql::RETURNING, None),
-                    _ => (upsert, Some(binary(mysql::READ_BACK))),
+                let (returning, read_back) = match dialect {
+                    Dialect::MariaDb => (mysql::RETURNING, None),
+                    _ => ("", Some(binary(mysql::READ_BACK))),
                 };
                 Self {
-                    upsert,
-                    upsert_with_children: None,
-                    one: None,
+                    upserts: Some(Upserts::new(returning)),
                     read_back,
                     waiters_gone: binary(mysql::WAITERS_GONE),
                     waiters_put: mysql::WAITERS_PUT.to_owned(),

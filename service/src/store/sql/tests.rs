@@ -1,36 +1,42 @@
 //! The hot path's text, for review: a change of a statement shows in a snapshot.
 
-use super::{Dialect, Sql};
+use super::{Dialect, Sql, mysql::Shape, postgres, sqlite};
 
 fn reviewed(dialect: Dialect, name: &str) {
     let sql = Sql::new(dialect);
-    let mut text = String::new();
-    let one = sql.one.as_ref();
-    for statement in [
-        sql.upsert.as_str(),
-        if dialect == Dialect::Sqlite { super::sqlite::INSERT } else { "" },
-        one.map_or("", |one| &one.insert),
-        one.map_or("", |one| &one.update),
-        one.map_or("", |one| &one.update_with_waiters),
-        sql.upsert_with_children.as_deref().unwrap_or_default(),
-        sql.read_back.as_deref().unwrap_or_default(),
-        &sql.waiters_gone,
-        &sql.waiters_put,
-        &sql.permits_put,
-        &sql.load_rows,
-        &sql.load_heads,
-        &sql.load_named_waiters(2),
-        &sql.load_permits,
-        &sql.load_named_permits(2),
-        &sql.replicas.offers,
-        &sql.sweep.delete_tombstones,
-        &sql.sweep.raise_floor,
-    ] {
-        if !statement.is_empty() {
-            text.push_str(statement);
-            text.push_str(";\n\n");
+    let mut statements = match dialect {
+        Dialect::Sqlite => vec![sqlite::UPDATE.to_owned(), sqlite::INSERT.to_owned()],
+        Dialect::Postgres => [
+            postgres::UPDATE,
+            postgres::UPDATE_AND_INSERT,
+            postgres::UPDATE_ONE,
+            postgres::INSERT_ONE,
+            postgres::UPDATE_WITH_WAITERS,
+            postgres::UPDATE_AND_INSERT_WITH_CHILDREN,
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+        Dialect::MariaDb | Dialect::MySql => {
+            let upserts = sql.upserts.as_ref().unwrap();
+            [Shape::Known, Shape::Mixed].map(|shape| upserts.of(shape, 2).unwrap().1.to_owned()).to_vec()
         }
-    }
+    };
+    statements.extend([
+        sql.read_back.clone().unwrap_or_default(),
+        sql.waiters_gone.clone(),
+        sql.waiters_put.clone(),
+        sql.permits_put.clone(),
+        sql.load_rows.clone(),
+        sql.load_heads.clone(),
+        sql.load_named_waiters(2),
+        sql.load_permits.clone(),
+        sql.load_named_permits(2),
+        sql.replicas.offers.clone(),
+        sql.sweep.delete_tombstones.clone(),
+        sql.sweep.raise_floor.clone(),
+    ]);
+    statements.retain(|statement| !statement.is_empty());
+    let text = statements.join(";\n\n") + ";\n";
     insta::assert_snapshot!(name, text);
 }
 
@@ -58,4 +64,15 @@ fn the_statements_of_mysql_are_reviewed() {
 fn placeholders_are_numbered_for_postgresql_only() {
     assert_eq!(Dialect::Postgres.sql("a = ? AND {key} = ?"), "a = $1 AND \"key\" = $2");
     assert_eq!(Dialect::MariaDb.sql("a = ? AND {key} = ?"), "a = ? AND `key` = ?");
+}
+
+#[test]
+fn a_batch_of_any_size_has_a_statement_that_is_not_much_larger() {
+    let upserts = Sql::new(Dialect::MariaDb).upserts.unwrap();
+    for rows in 1..=256 {
+        let (size, text) = upserts.of(Shape::Known, rows).unwrap();
+        assert!(size >= rows && size <= rows + rows / 2 + 1, "{rows} rows are sent as {size}");
+        assert_eq!(text.matches('?').count(), size * 24);
+    }
+    assert!(upserts.of(Shape::Mixed, 257).is_none());
 }

@@ -1,14 +1,15 @@
 //! A batch as calls into SQLite: prepared statements, one row each, in one transaction.
 
-use rusqlite::{Connection, PrepFlags, Result, Statement, ToSql};
+use rusqlite::{Connection, PrepFlags, Result, Statement};
 
 use super::super::{
     Write,
+    cells::{Cell, changed_permits, lock_cells, permit_cells, waiter_cells},
     dialect::Dialect,
-    rows::{LockRow, PlaceColumns},
+    rows::LockRow,
     sql::sqlite,
 };
-use crate::domain::{Body, Data, KeyId, Permit, Timestamp, Token, Waiter};
+use crate::domain::{Timestamp, Token};
 
 /// What a transaction brought.
 #[derive(Debug)]
@@ -89,10 +90,10 @@ impl<'c> Statements<'c> {
     fn write(&mut self, write: &Write) -> Result<Option<Token>> {
         let row = LockRow::of(write);
         let token = if row.prev_stamp.is_some() {
-            bind_lock(&mut self.update, &row)?;
+            bind(&mut self.update, &lock_cells(&row))?;
             (self.update.raw_execute()? > 0).then_some(Token(row.token))
         } else {
-            bind_lock(&mut self.insert, &row)?;
+            bind(&mut self.insert, &lock_cells(&row))?;
             let mut rows = self.insert.raw_query();
             let token = rows.next()?.map(|row| row.get(0).map(Token)).transpose()?;
             // A statement that returns rows is done when it has no more of them.
@@ -113,105 +114,34 @@ impl<'c> Statements<'c> {
         for (seq, waiter) in &working.waiters {
             match waiter {
                 None => self.waiter_gone.execute((id.tenant.as_str(), id.key.as_str(), seq))?,
-                Some(waiter) => put_waiter(&mut self.waiter_put, id, waiter)?,
+                Some(waiter) => {
+                    bind(&mut self.waiter_put, &waiter_cells(id, waiter))?;
+                    self.waiter_put.raw_execute()?
+                }
             };
         }
-        if let Body::Semaphore(semaphore) = &working.state.body {
-            let changed = |permit: &&Permit| working.permits.contains(&permit.slot);
-            for permit in semaphore.permits.known.iter().filter(changed) {
-                put_permit(&mut self.permit_put, id, permit)?;
-            }
+        for permit in changed_permits(write) {
+            bind(&mut self.permit_put, &permit_cells(id, permit))?;
+            self.permit_put.raw_execute()?;
         }
         Ok(())
     }
 }
 
-/// Binds parameters in their order.
-fn bind<const N: usize>(statement: &mut Statement<'_>, values: [&dyn ToSql; N]) -> Result<()> {
-    for (index, value) in (1..).zip(values) {
-        statement.raw_bind_parameter(index, value)?;
+/// Binds a row's cells to the parameters, in their order.
+fn bind(statement: &mut Statement<'_>, cells: &[Cell<'_>]) -> Result<()> {
+    for (index, cell) in (1..).zip(cells) {
+        match cell {
+            Cell::Text(value) => statement.raw_bind_parameter(index, value),
+            Cell::Uuid(value) => {
+                statement.raw_bind_parameter(index, value.as_ref().map(|uuid| uuid.as_bytes().as_slice()))
+            }
+            Cell::Bytes(value) => statement.raw_bind_parameter(index, value),
+            Cell::Small(value) => statement.raw_bind_parameter(index, value),
+            Cell::Int(value) => statement.raw_bind_parameter(index, value),
+            Cell::Big(value) => statement.raw_bind_parameter(index, value),
+            Cell::Flag(value) => statement.raw_bind_parameter(index, value),
+        }?;
     }
     Ok(())
-}
-
-/// The columns of `locks`, by the numbers that `INSERT` and `UPDATE` give them.
-fn bind_lock(statement: &mut Statement<'_>, row: &LockRow<'_>) -> Result<()> {
-    let grant = row.grant;
-    bind(
-        statement,
-        [
-            &row.tenant,
-            &row.key,
-            &row.stamp.as_bytes().as_slice(),
-            &row.prev_stamp.as_ref().map(|stamp| stamp.as_bytes().as_slice()),
-            &row.kind,
-            &row.token,
-            &row.data,
-            &grant.map(|grant| grant.version.0.as_bytes().as_slice()),
-            &grant.is_some_and(|grant| grant.chosen),
-            &grant.map(|grant| grant.owner.as_str()),
-            &row.lease_ms,
-            &grant.map(|grant| grant.acquired_at.0),
-            &grant.map(|grant| grant.expires_at.0),
-            &grant.is_some_and(|grant| grant.released),
-            &grant.is_some_and(|grant| grant.delete_on_release),
-            &grant.map(|grant| grant.nonce.0),
-            &row.ended,
-            &row.max_size,
-            &row.slots,
-            &row.waiters,
-            &row.next_seq,
-            &row.created_at_ms,
-            &row.updated_at_ms,
-            &row.sweep_at_ms,
-        ],
-    )
-}
-
-fn put_waiter(statement: &mut Statement<'_>, id: &KeyId, waiter: &Waiter) -> Result<usize> {
-    let place = PlaceColumns::of(&waiter.place);
-    bind(
-        statement,
-        [
-            &id.tenant.as_str(),
-            &id.key.as_str(),
-            &waiter.seq,
-            &waiter.version.0.as_bytes().as_slice(),
-            &waiter.chosen,
-            &waiter.owner.as_str(),
-            &waiter.lease_ms,
-            &waiter.data.as_ref().map(Data::as_str),
-            &waiter.replace_data,
-            &waiter.delete_on_release,
-            &place.replica.as_ref().map(|replica| replica.as_bytes().as_slice()),
-            &place.nonce,
-            &place.offered_until_ms,
-            &place.detached_until_ms,
-        ],
-    )?;
-    statement.raw_execute()
-}
-
-fn put_permit(statement: &mut Statement<'_>, id: &KeyId, permit: &Permit) -> Result<usize> {
-    let grant = &permit.grant;
-    bind(
-        statement,
-        [
-            &id.tenant.as_str(),
-            &id.key.as_str(),
-            &permit.slot,
-            &grant.version.0.as_bytes().as_slice(),
-            &grant.chosen,
-            &grant.token.0,
-            &grant.owner.as_str(),
-            &grant.lease_ms,
-            &grant.acquired_at.0,
-            &grant.expires_at.0,
-            &grant.released,
-            &grant.nonce.0,
-            &permit.data.as_ref().map(Data::as_str),
-            &permit.updated_at.0,
-        ],
-    )?;
-    statement.raw_execute()
 }

@@ -1,0 +1,70 @@
+//! On SQLite the keys move to a table with row ids and an index. Without row ids the whole rows were the tree: with pages of
+//! 1 KiB it was ten levels high at a million rows, and each new key split pages of full rows.
+
+use sea_orm_migration::prelude::*;
+
+use crate::dialect::Ddl;
+
+#[derive(DeriveMigrationName)]
+pub(crate) struct Migration;
+
+macro_rules! rebuild {
+    ($options:literal) => {
+        Ddl {
+            sqlite: &[
+                concat!(
+                    r#"CREATE TABLE locks_rebuilt (
+    tenant TEXT NOT NULL,
+    "key" TEXT NOT NULL,
+    stamp BLOB NOT NULL,
+    prev_stamp BLOB,
+    kind INTEGER NOT NULL,
+    token INTEGER NOT NULL,
+    data TEXT,
+    version BLOB,
+    chosen BOOLEAN NOT NULL,
+    owner TEXT,
+    lease_ms INTEGER,
+    acquired_at_ms INTEGER,
+    expires_at_ms INTEGER,
+    released BOOLEAN NOT NULL,
+    delete_on_release BOOLEAN NOT NULL,
+    nonce INTEGER,
+    ended BLOB NOT NULL,
+    max_size INTEGER,
+    slots INTEGER NOT NULL,
+    waiters INTEGER NOT NULL,
+    next_seq INTEGER NOT NULL,
+    created_at_ms INTEGER NOT NULL,
+    updated_at_ms INTEGER NOT NULL,
+    sweep_at_ms INTEGER,
+    PRIMARY KEY (tenant, "key")
+)"#,
+                    $options
+                ),
+                r#"INSERT INTO locks_rebuilt SELECT
+    tenant, "key", stamp, prev_stamp, kind, token, data, version, chosen, owner, lease_ms, acquired_at_ms,
+    expires_at_ms, released, delete_on_release, nonce, ended, max_size, slots, waiters, next_seq, created_at_ms,
+    updated_at_ms, sweep_at_ms
+FROM locks ORDER BY tenant, "key""#,
+                "DROP TABLE locks",
+                "ALTER TABLE locks_rebuilt RENAME TO locks",
+                "CREATE INDEX locks_sweep_at ON locks (sweep_at_ms) WHERE sweep_at_ms IS NOT NULL",
+            ],
+            postgres: &[],
+            mysql: &[],
+        }
+    };
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        // All of SQLite's migrations run in one transaction: one that was cut off left nothing.
+        rebuild!("").run(manager).await
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        rebuild!(" WITHOUT ROWID").run(manager).await
+    }
+}

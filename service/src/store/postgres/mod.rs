@@ -1,0 +1,163 @@
+//! How a batch is written to PostgreSQL: one statement, one round trip, one commit.
+//!
+//! The parameters go to the driver as they are, rows as composite types (see `records`): what SeaORM would wrap each value
+//! in cost more than the statement.
+
+mod records;
+
+use sea_orm::{
+    DbErr,
+    sqlx::{
+        Arguments, Row,
+        postgres::{PgArguments, PgRow},
+    },
+};
+use uuid::Uuid;
+
+use self::records::{LockRecord, PermitRecord, WaiterRecord};
+use super::{
+    Committed, Write,
+    cells::{Cell, changed_permits, lock_cells},
+    children::{channel_of, payload_of},
+    commit::Won,
+    direct::Lane,
+    rows::LockRow,
+    sql::postgres as sql,
+    sql_store::SqlStore,
+};
+use crate::domain::{Timestamp, Token, Waiter};
+
+/// PostgreSQL's connections for batches.
+pub(super) type Postgres = sea_orm::sqlx::Postgres;
+
+impl SqlStore {
+    /// Writes a batch whose writes clear no permits: all parts of a statement see the same rows, so what is cleared cannot
+    /// be put there anew in the same one.
+    pub(super) async fn commit_postgres(
+        &self,
+        lane: &Lane<Postgres>,
+        writes: &[Write],
+    ) -> Result<Committed, DbErr> {
+        let (text, arguments) = statement(writes).map_err(unsendable)?;
+        self.commit.round_trips.increment(1);
+        let mut won = Won::default();
+        for row in lane.fetch(text, arguments).await? {
+            read(&row, &mut won).map_err(unreadable)?;
+        }
+        let told = self.told(&won, self.direct()).await?;
+        Ok(won.committed(writes, told))
+    }
+}
+
+/// Takes what a row tells: a stamp that stands now, its token, and the time. A row without a stamp only tells the time.
+fn read(row: &PgRow, won: &mut Won) -> Result<(), sea_orm::sqlx::Error> {
+    if let Some(told) = row.try_get::<Option<i64>, _>(2)? {
+        won.told = Some(Timestamp(told));
+    }
+    if let Some(stamp) = row.try_get::<Option<Uuid>, _>(0)? {
+        won.tokens.insert(stamp, Token(row.try_get(1)?));
+    }
+    Ok(())
+}
+
+type Unsendable = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a value's encoding refuses would be refused for good.
+fn unsendable(error: Unsendable) -> DbErr {
+    DbErr::Custom(error.to_string())
+}
+
+fn unreadable(error: sea_orm::sqlx::Error) -> DbErr {
+    DbErr::Custom(error.to_string())
+}
+
+/// The plainest statement that writes this batch, and what goes with it.
+fn statement(writes: &[Write]) -> Result<(&'static str, PgArguments), Unsendable> {
+    let quiet =
+        writes.iter().all(|write| !write.working.has_children() && write.working.effects.nudged.is_empty());
+    if let [write] = writes {
+        if quiet {
+            let text = if write.prev.is_some() { sql::UPDATE_ONE } else { sql::INSERT_ONE };
+            return Ok((text, one(write)?));
+        }
+        if write.prev.is_some() && write.working.permits.is_empty() {
+            return Ok((sql::UPDATE_WITH_WAITERS, with_waiters(write)?));
+        }
+    }
+    let rows: Vec<_> = writes.iter().map(LockRow::of).collect();
+    let (old, new): (Vec<_>, Vec<_>) =
+        rows.iter().map(LockRecord).partition(|LockRecord(row)| row.prev_stamp.is_some());
+    let mut arguments = PgArguments::default();
+    arguments.add(old)?;
+    if quiet && new.is_empty() {
+        return Ok((sql::UPDATE, arguments));
+    }
+    arguments.add(new)?;
+    if quiet {
+        return Ok((sql::UPDATE_AND_INSERT, arguments));
+    }
+    add_children(&mut arguments, writes)?;
+    Ok((sql::UPDATE_AND_INSERT_WITH_CHILDREN, arguments))
+}
+
+/// A single row, a parameter a column.
+fn one(write: &Write) -> Result<PgArguments, Unsendable> {
+    let row = LockRow::of(write);
+    let mut arguments = PgArguments::default();
+    for cell in lock_cells(&row) {
+        match cell {
+            Cell::Text(value) => arguments.add(value),
+            Cell::Uuid(value) => arguments.add(value),
+            Cell::Bytes(value) => arguments.add(value),
+            Cell::Small(value) => arguments.add(value),
+            Cell::Int(value) => arguments.add(value),
+            Cell::Big(value) => arguments.add(value),
+            Cell::Flag(value) => arguments.add(value),
+        }?;
+    }
+    Ok(arguments)
+}
+
+/// A single row, and what changes in its queue.
+fn with_waiters(write: &Write) -> Result<PgArguments, Unsendable> {
+    let working = &write.working;
+    let gone = working.waiters.iter().filter(|(_, waiter)| waiter.is_none());
+    let channels: Vec<_> = working.effects.nudged.iter().map(|replica| channel_of(replica.0)).collect();
+    let mut arguments = one(write)?;
+    arguments.add(gone.map(|(seq, _)| *seq).collect::<Vec<i64>>())?;
+    arguments.add(standing(write).collect::<Vec<_>>())?;
+    arguments.add(channels)?;
+    arguments.add(payload_of(working.id.tenant.as_str(), working.id.key.as_str()))?;
+    Ok(arguments)
+}
+
+/// Waiters that come or change.
+fn standing(write: &Write) -> impl Iterator<Item = WaiterRecord<'_>> {
+    write.working.waiters.values().flatten().map(|waiter| WaiterRecord::standing(write, waiter))
+}
+
+fn add_children(arguments: &mut PgArguments, writes: &[Write]) -> Result<(), Unsendable> {
+    let is_gone = |waiter: &Option<Waiter>| waiter.is_none();
+    let gone = writes.iter().flat_map(|write| {
+        let gone = write.working.waiters.iter().filter(move |(_, waiter)| is_gone(waiter));
+        gone.map(move |(seq, _)| WaiterRecord::gone(write, *seq))
+    });
+    arguments.add(gone.collect::<Vec<_>>())?;
+    arguments.add(writes.iter().flat_map(standing).collect::<Vec<_>>())?;
+    let permits = writes.iter().flat_map(|write| {
+        changed_permits(write).map(move |permit| PermitRecord { write, permit })
+    });
+    arguments.add(permits.collect::<Vec<_>>())?;
+    let (mut stamps, mut channels, mut payloads) = (Vec::new(), Vec::new(), Vec::new());
+    for write in writes {
+        let id = &write.working.id;
+        for replica in &write.working.effects.nudged {
+            stamps.push(write.stamp.0);
+            channels.push(channel_of(replica.0));
+            payloads.push(payload_of(id.tenant.as_str(), id.key.as_str()));
+        }
+    }
+    arguments.add(stamps)?;
+    arguments.add(channels)?;
+    arguments.add(payloads)
+}
