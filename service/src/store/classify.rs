@@ -21,8 +21,6 @@ pub(super) fn classify(error: DbErr, purpose: Purpose) -> StoreError {
         }
         // No connection was made, so nothing was sent on it.
         DbErr::Conn(RuntimeErr::SqlxError(source)) => (classify_sqlx(source), Purpose::Read),
-        // A row that a write was decided on was not there any more, and what was written was undone.
-        DbErr::RecordNotUpdated => (Kind::Transient, purpose),
         DbErr::ConnectionAcquire(_) | DbErr::Conn(_) => (Kind::Unreachable, purpose),
         _ => (Kind::Rejected, purpose),
     };
@@ -97,8 +95,6 @@ fn classify_code(code: Option<&str>, message: &str) -> Kind {
         // forms.
         "40001" | "40P01" | "55P03" | "57014" | "1213" | "1205" | "1020" | "5" | "6" | "261" | "262"
         | "517" | "773" => Kind::Transient,
-        // MariaDB: the same, told by an overflow on purpose: see `sql::mysql::RETURNING`.
-        "22003" => Kind::Transient,
         // The server goes away, or broke off: a commit may have happened before.
         code if code.starts_with("57P") || code.starts_with("08") || code.starts_with("58") => Kind::Broken,
         // PostgreSQL: too many connections; read-only after a failover. SQLITE_IOERR, SQLITE_FULL: the file system does

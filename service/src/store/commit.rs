@@ -12,13 +12,13 @@ use uuid::Uuid;
 
 use super::{
     Committed, DecideLocked, StoreError, Want, Write,
-    cells::{Cell, lock_cells},
+    cells::lock_cells,
     children::{Children, JsonRows},
     classify::Purpose,
     dialect::Dialect,
     direct::Direct,
     rows::LockRow,
-    sql::{mysql::Shape, postgres},
+    sql::postgres,
     sql_store::SqlStore,
 };
 use crate::domain::{Timestamp, Token};
@@ -31,12 +31,18 @@ pub(super) struct Won {
 }
 
 impl Won {
-    fn read(&mut self, rows: &[QueryResult]) -> Result<(), DbErr> {
+    pub(super) fn read(&mut self, rows: &[QueryResult]) -> Result<(), DbErr> {
         for row in rows {
             self.tokens.insert(row.try_get_by_index(0)?, Token(row.try_get_by_index(1)?));
             self.told = Some(Timestamp(row.try_get_by_index(2)?));
         }
         Ok(())
+    }
+
+    /// Adds what another statement told.
+    pub(super) fn extend(&mut self, other: Self) {
+        self.tokens.extend(other.tokens);
+        self.told = other.told.or(self.told);
     }
 
     fn has(&self, write: &Write) -> bool {
@@ -65,9 +71,12 @@ impl SqlStore {
             }
             let has_children = writes.iter().any(|write| write.working.has_children());
             if self.sql.dialect == Dialect::MariaDb && !has_children {
-                let won = self.upsert(self.direct(), writes).await?;
-                let told = self.told(&won, self.direct()).await?;
-                return Ok(won.committed(writes, told));
+                let rows: Vec<_> = writes.iter().map(LockRow::of).collect();
+                // Where a row was gone nothing was written; in a transaction the others are told from it.
+                if let Some(won) = self.upsert_mariadb_at_once(self.direct(), &rows).await? {
+                    let told = self.told(&won, self.direct()).await?;
+                    return Ok(won.committed(writes, told));
+                }
             }
             let transaction = self.begin().await?;
             let committed = self.write_all(&transaction, writes).await?;
@@ -168,44 +177,10 @@ impl SqlStore {
             }
             // Its batches go another way: see `store/sqlite`.
             Dialect::Sqlite => return Err(DbErr::Custom("SQLite has a writer of its own".to_owned())),
-            Dialect::MariaDb => {
-                let (sql, values) = self.values_list(&rows)?;
-                won.read(&self.query(db, &self.commit, sql, values).await?)?;
-            }
-            Dialect::MySql => {
-                let (sql, values) = self.values_list(&rows)?;
-                self.execute(db, &self.commit, sql, values).await?;
-                let read_back = self.sql.read_back.as_deref().unwrap_or_default();
-                let stand = self.query(db, &self.commit, read_back, [keys_of(&rows)]).await?;
-                for row in &stand {
-                    if row.try_get_by_index::<bool>(3)? {
-                        return Err(DbErr::RecordNotUpdated);
-                    }
-                }
-                won.read(&stand)?;
-            }
+            Dialect::MariaDb => won = self.upsert_mariadb(db, &rows).await?,
+            Dialect::MySql => won = self.upsert_mysql(db, &rows).await?,
         }
         Ok(won)
-    }
-
-    /// The upsert of these rows on MariaDB and MySQL, and its values.
-    fn values_list(&self, rows: &[LockRow<'_>]) -> Result<(&str, Vec<Value>), DbErr> {
-        let all_known = rows.iter().all(|row| row.prev_stamp.is_some());
-        let shape = if all_known { Shape::Known } else { Shape::Mixed };
-        let statement = self.sql.upserts.as_ref().and_then(|upserts| upserts.of(shape, rows.len()));
-        let (size, sql) = statement.ok_or_else(|| DbErr::Custom("a batch is too large".to_owned()))?;
-        let filled = rows.iter().chain(std::iter::repeat_n(&rows[rows.len() - 1], size - rows.len()));
-        let mut values = Vec::with_capacity(size * (lock_cells(&rows[0]).len() + 1));
-        for row in filled {
-            let cells = lock_cells(row);
-            let (until_token, rest) = cells.split_at(TOKEN + 1);
-            values.extend(until_token.iter().copied().map(Value::from));
-            if shape == Shape::Mixed {
-                values.push(Value::from(Cell::Text(row.prev_stamp.is_none().then_some(row.tenant))));
-            }
-            values.extend(rest.iter().copied().map(Value::from));
-        }
-        Ok((sql, values))
     }
 
     /// The time, asked for only where no row told it.
@@ -220,16 +195,4 @@ impl SqlStore {
         let rows = self.query(db, &self.load, &self.sql.now, []).await?;
         rows.first().map_or(Ok(Timestamp::default()), |row| row.try_get_by_index(0).map(Timestamp))
     }
-}
-
-/// Which column of `locks` the token is.
-const TOKEN: usize = 5;
-
-/// The keys of these rows as one JSON text.
-fn keys_of(rows: &[LockRow<'_>]) -> Value {
-    let mut keys = JsonRows::default();
-    for row in rows {
-        keys.row().text(row.tenant).text(row.key).end();
-    }
-    Value::from(keys.into_text())
 }

@@ -155,8 +155,14 @@ pub(super) async fn patiently<T, F: Future<Output = Result<T, DbErr>>>(
     }
 }
 
-fn is_busy(error: &DbErr) -> bool {
-    let DbErr::Conn(RuntimeErr::SqlxError(error)) = error else { return false };
+/// Whether another process has a SQLite file to itself just now.
+pub(super) fn is_busy(error: &DbErr) -> bool {
+    let (DbErr::Conn(RuntimeErr::SqlxError(error))
+    | DbErr::Exec(RuntimeErr::SqlxError(error))
+    | DbErr::Query(RuntimeErr::SqlxError(error))) = error
+    else {
+        return false;
+    };
     error.as_database_error().is_some_and(|error| {
         error.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some()
             && error.code().as_deref() == Some("5")

@@ -16,6 +16,7 @@ mod implementation;
 mod lists;
 mod load;
 mod migrate;
+mod mysql;
 mod postgres;
 mod replicas;
 mod rows;
@@ -24,6 +25,7 @@ mod sql;
 mod sql_store;
 mod sqlite;
 mod sweep;
+mod writer;
 
 use std::sync::Arc;
 

@@ -12,23 +12,28 @@ impl SqlStore {
             .sql
             .dialect
             .sql("/* join */ INSERT INTO replicas (id, beat, started_at_ms) VALUES (?, 0, {now})");
-        let work =
-            async { self.execute(&*self.writer().await, &self.membership, &sql, [Value::from(me.0)]).await };
-        self.membership.run(Purpose::Read, work).await.map(drop)
+        self.write_membership(&sql, [Value::from(me.0)]).await
     }
 
     pub(super) async fn beat_once(&self, me: ReplicaId) -> Result<Beat, StoreError> {
         let work = async {
-            let writer = self.writer().await;
-            let known = self
-                .execute(&*writer, &self.membership, &self.sql.replicas.beat, [Value::from(me.0)])
-                .await?
-                > 0;
-            let rows = self.query(&*writer, &self.membership, &self.sql.replicas.peers, []).await?;
-            let mut beat = Beat { known, peers: Vec::with_capacity(rows.len()), told: Timestamp::default() };
+            let rows = match &self.sql.replicas.beat_and_peers {
+                Some(sql) => self.query(self.direct(), &self.membership, sql, [Value::from(me.0)]).await?,
+                None => {
+                    let writer = self.writer().await?;
+                    let sql = &self.sql.replicas;
+                    self.execute(&writer, &self.membership, &sql.beat, [Value::from(me.0)]).await?;
+                    let rows = self.query(&writer, &self.membership, &sql.peers, []).await?;
+                    writer.finish().await?;
+                    rows
+                }
+            };
+            let mut beat =
+                Beat { known: false, peers: Vec::with_capacity(rows.len()), told: Timestamp::default() };
             for row in &rows {
                 let peer =
                     Peer { replica: ReplicaId(row.try_get_by_index(0)?), beat: row.try_get_by_index(1)? };
+                beat.known |= peer.replica == me;
                 beat.peers.push(peer);
                 beat.told = Timestamp(row.try_get_by_index(2)?);
             }
@@ -41,8 +46,20 @@ impl SqlStore {
         let condition = if beat.is_some() { " AND beat = ?" } else { "" };
         let sql = self.sql.dialect.sql(&format!("/* part */ DELETE FROM replicas WHERE id = ?{condition}"));
         let values = [Value::from(replica.0)].into_iter().chain(beat.map(Value::from));
-        let work = async { self.execute(&*self.writer().await, &self.membership, &sql, values).await };
-        self.membership.run(Purpose::Read, work).await.map(drop)
+        self.write_membership(&sql, values).await
+    }
+
+    async fn write_membership(
+        &self,
+        sql: &str,
+        values: impl IntoIterator<Item = Value>,
+    ) -> Result<(), StoreError> {
+        let work = async {
+            let writer = self.writer().await?;
+            self.execute(&writer, &self.membership, sql, values).await?;
+            writer.finish().await
+        };
+        self.membership.run(Purpose::Read, work).await
     }
 
     /// Keys that a query names in its first two columns.

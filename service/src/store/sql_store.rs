@@ -1,9 +1,9 @@
 //! The store over SeaORM: pools, statements, and how a statement is sent and counted.
 
-use std::{ops::Deref, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use metrics::{Counter, Histogram, counter, histogram};
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, QueryResult, Value};
+use sea_orm::{ConnectionTrait, DbErr, QueryResult, Value};
 use tokio::time::Instant;
 
 use super::{
@@ -12,7 +12,8 @@ use super::{
     connect::{DatabaseOptions, Pools},
     direct::Direct,
     sql::Sql,
-    sqlite::{SqliteWriter, Turn},
+    sqlite::SqliteWriter,
+    writer::{Writer, begin_patiently},
 };
 
 /// How long an answer of the database is waited for.
@@ -66,13 +67,16 @@ impl SqlStore {
         &self.pools.direct
     }
 
-    /// Where other writes go. On SQLite this waits until no batch is being written.
-    pub(super) async fn writer(&self) -> Writer<'_> {
-        let turn = match &self.sqlite {
-            Some(sqlite) => Some(sqlite.turn_of_rest().await),
-            None => None,
-        };
-        Writer { db: &self.pools.rest, _turn: turn }
+    /// Where other writes go. On SQLite this waits for the file's one right to write, which it keeps until
+    /// [`Writer::finish`]; there all of it is written, or nothing.
+    pub(super) async fn writer(&self) -> Result<Writer<'_>, DbErr> {
+        let Some(sqlite) = &self.sqlite else { return Ok(Writer::Server(&self.pools.rest)) };
+        let turn = sqlite.turn_of_rest().await;
+        let rest = self.pools.rest.clone();
+        // In a task of its own, as every `begin`: see `commit`.
+        let begun = tokio::spawn(async move { begin_patiently(&rest).await });
+        let transaction = begun.await.map_err(|error| DbErr::Custom(error.to_string()))??;
+        Ok(Writer::Sqlite { transaction: Box::new(transaction), turn })
     }
 
     /// Sends a query and reads all rows.
@@ -97,20 +101,6 @@ impl SqlStore {
     ) -> Result<u64, DbErr> {
         operation.round_trips.increment(1);
         Ok(db.execute_raw(self.sql.dialect.statement(sql, values)).await?.rows_affected())
-    }
-}
-
-/// Connections for writes other than batches, and on SQLite the turn to use it.
-pub(super) struct Writer<'s> {
-    db: &'s DatabaseConnection,
-    _turn: Option<Turn<'s>>,
-}
-
-impl Deref for Writer<'_> {
-    type Target = DatabaseConnection;
-
-    fn deref(&self) -> &DatabaseConnection {
-        self.db
     }
 }
 

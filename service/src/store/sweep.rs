@@ -7,7 +7,7 @@
 //! Every step here may be repeated, so one whose answer is lost is sorted as a read is: nobody has to find out whether it
 //! was carried out.
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, Value};
+use sea_orm::{ConnectionTrait, DbErr, Value};
 use uuid::Uuid;
 
 use super::{
@@ -31,9 +31,10 @@ impl SqlStore {
     pub(super) async fn try_lead_sweep(&self, me: ReplicaId, lease_ms: i64) -> Result<bool, StoreError> {
         let work = async {
             let values = [Value::from(me.0), Value::from(lease_ms)];
-            let writer = self.writer().await;
-            self.execute(&*writer, &self.sweep, &self.sql.sweep.lead_sweep, values).await?;
-            let rows = self.query(&*writer, &self.sweep, &self.sql.sweep.leader, []).await?;
+            let writer = self.writer().await?;
+            self.execute(&writer, &self.sweep, &self.sql.sweep.lead_sweep, values).await?;
+            let rows = self.query(&writer, &self.sweep, &self.sql.sweep.leader, []).await?;
+            writer.finish().await?;
             let leader = rows.first().map(|row| row.try_get_by_index::<Uuid>(0)).transpose()?;
             Ok(leader == Some(me.0))
         };
@@ -76,8 +77,8 @@ impl SqlStore {
         limit: u32,
     ) -> Result<u64, StoreError> {
         let work = async {
-            let writer = self.writer().await;
-            let db = &*writer;
+            let writer = self.writer().await?;
+            let db = &writer;
             self.execute(db, &self.sweep, &self.sql.sweep.settle_floors, [Value::from(settle_ms)]).await?;
             let went = self.delete_tombstones(db, before, limit).await?;
             let values = [Value::from(before.0), Value::from(i64::from(limit) * 20)];
@@ -87,6 +88,7 @@ impl SqlStore {
                 let values = [Value::from(tenant), Value::from(floor)];
                 self.execute(db, &self.sweep, &self.sql.sweep.raise_floor, values).await?;
             }
+            writer.finish().await?;
             Ok(went)
         };
         self.sweep.run(Purpose::Read, work).await
@@ -94,7 +96,7 @@ impl SqlStore {
 
     async fn delete_tombstones(
         &self,
-        db: &DatabaseConnection,
+        db: &impl ConnectionTrait,
         before: Timestamp,
         limit: u32,
     ) -> Result<u64, DbErr> {

@@ -5,7 +5,7 @@
 //! found rows); whose stamp stands afterwards tells who won.
 //!
 //! A write decided on a row must not create one: the row may have been swept meanwhile. A row that was created so bears a
-//! `prev_stamp`, which no other row does; MariaDB's statement refuses itself then, and MySQL's is rolled back.
+//! `prev_stamp`, which no other row does; MariaDB's statement undoes itself then, and on MySQL the row is taken away again.
 
 use std::sync::{Arc, OnceLock};
 
@@ -68,8 +68,7 @@ INSERT INTO locks (
 VALUES
 ";
 
-const KNOWN_ROW: &str =
-    "    (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+const KNOWN_ROW: &str = "    (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
 const MIXED_ROW: &str = "    (?, ?, ?, ?, ?, ? + COALESCE((SELECT f.`floor` FROM token_floors f WHERE f.tenant = ?), 0), \
                          ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
@@ -105,7 +104,8 @@ pub(super) const RETURNING: &str = "\nRETURNING stamp, token, CAST(FLOOR(UNIX_TI
 
 /// Whose stamps stand, for MySQL, and whether a row was created by a write that was decided on one.
 pub(super) const READ_BACK: &str = r"/* read_back */
-SELECT l.stamp, l.token, CAST(FLOOR(UNIX_TIMESTAMP(SYSDATE(3)) * 1000) AS SIGNED), l.prev_stamp IS NOT NULL
+SELECT l.stamp, l.token, CAST(FLOOR(UNIX_TIMESTAMP(SYSDATE(3)) * 1000) AS SIGNED), l.prev_stamp IS NOT NULL,
+    l.tenant, l.`key`
 FROM JSON_TABLE(?, '$[*]' COLUMNS (
         c1 VARCHAR(64) CHARACTER SET utf8mb4 PATH '$[0]',
         c2 VARCHAR(255) CHARACTER SET utf8mb4 PATH '$[1]'

@@ -25,7 +25,7 @@ use self::{statements::Written, thread::Thread, turns::Turns};
 use super::{
     Committed, DecideLocked, Loaded, StoreError, Write,
     classify::classify_sqlite,
-    connect::{SQLITE_BUSY_TIMEOUT, SQLITE_CHECKPOINT_PAGES, SQLITE_WRITER_CACHE_KIB},
+    connect::{SQLITE_BUSY_POLL, SQLITE_BUSY_TIMEOUT, SQLITE_CHECKPOINT_PAGES, SQLITE_WRITER_CACHE_KIB},
 };
 
 /// What the thread is asked for.
@@ -157,11 +157,17 @@ fn ended() -> StoreError {
     StoreError::Unreachable("the thread that writes to SQLite has ended".into())
 }
 
+/// Waits for another process's write. `tries` counts how often it did so for the same statement.
+fn wait_for_others(tries: i32) -> bool {
+    std::thread::sleep(SQLITE_BUSY_POLL);
+    SQLITE_BUSY_POLL * tries.unsigned_abs() < SQLITE_BUSY_TIMEOUT
+}
+
 /// Opens a file that SeaORM's connections have created: page size and log are set by then.
 fn open_file(path: &Path) -> SqliteResult<rusqlite::Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = rusqlite::Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(SQLITE_BUSY_TIMEOUT)?;
+    connection.busy_handler(Some(wait_for_others))?;
     connection.execute_batch(&format!(
         "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = {SQLITE_CHECKPOINT_PAGES}; \
          PRAGMA cache_size = {SQLITE_WRITER_CACHE_KIB}; PRAGMA temp_store = MEMORY;"
