@@ -30,7 +30,7 @@ const SQLITE_PAGE_BYTES: u32 = 1_024;
 pub(super) const SQLITE_CHECKPOINT_PAGES: &str = "16000";
 /// The caches of the connection that writes batches, and of the others: minus so many KiB. The system caches the file too.
 pub(super) const SQLITE_WRITER_CACHE_KIB: &str = "-4000";
-const SQLITE_OTHERS_CACHE_KIB: &str = "-1000";
+pub(super) const SQLITE_OTHERS_CACHE_KIB: &str = "-1000";
 /// Connections that only read a SQLite file.
 const SQLITE_READERS: u32 = 2;
 /// Of so many connections to a server one is kept for transactions and what is rare.

@@ -9,21 +9,50 @@ use uuid::Uuid;
 use super::{
     Loaded, StoreError, Want,
     children::JsonRows,
-    classify::Purpose,
+    classify::{Purpose, classify},
     dialect::Dialect,
-    rows::{WAITER_COLUMN_COUNT, read_permit, read_state, read_waiter},
+    direct::Direct,
+    rows::{Row, WAITER_COLUMN_COUNT, read_permit, read_state, read_waiter},
     sql_store::SqlStore,
 };
 use crate::domain::{Body, KeyState, Permits, Queue, Timestamp, Version};
 
 impl SqlStore {
     pub(super) async fn load_keys(&self, wants: &[Want]) -> Result<Loaded, StoreError> {
-        self.load.run(Purpose::Read, self.load_from(self.direct(), wants)).await
+        if let Some(reader) = &self.sqlite_reader {
+            self.load.round_trips.increment(1);
+            let work = async {
+                let (states, told) = reader.load(wants.iter().map(|want| want.id.clone()).collect()).await?;
+                let loaded = self.with_children(self.direct(), wants, states, told).await;
+                loaded.map_err(|error| classify(error, Purpose::Read))
+            };
+            return self.load.run_sorted(Purpose::Read, work).await;
+        }
+        let work = async {
+            let Direct::Postgres(lane) = self.direct() else {
+                return self.load_from(self.direct(), wants).await;
+            };
+            let (states, told) = self.load_postgres(lane, wants).await?;
+            self.with_children(self.direct(), wants, states, told).await
+        };
+        self.load.run(Purpose::Read, work).await
     }
 
-    /// Loads on this connection, be it inside a transaction or not.
+    /// Loads on this connection of a server, be it inside a transaction or not.
     pub(super) async fn load_from(&self, db: &impl ConnectionTrait, wants: &[Want]) -> Result<Loaded, DbErr> {
-        let (mut states, told) = self.load_rows(db, wants).await?;
+        let rows = self.query(db, &self.load, &self.sql.load_rows, self.keys(wants)).await?;
+        let (states, told) = read_states(&rows, wants.len())?;
+        self.with_children(db, wants, states, told).await
+    }
+
+    /// Adds what hangs on the rows.
+    async fn with_children(
+        &self,
+        db: &impl ConnectionTrait,
+        wants: &[Want],
+        mut states: Vec<KeyState>,
+        told: Timestamp,
+    ) -> Result<Loaded, DbErr> {
         for (want, state) in wants.iter().zip(&mut states) {
             if state.queue.len > 0 {
                 self.load_queue(db, want, &mut state.queue).await?;
@@ -36,25 +65,6 @@ impl SqlStore {
             }
         }
         Ok(Loaded { states, told })
-    }
-
-    async fn load_rows(
-        &self,
-        db: &impl ConnectionTrait,
-        wants: &[Want],
-    ) -> Result<(Vec<KeyState>, Timestamp), DbErr> {
-        let rows = self.query(db, &self.load, &self.sql.load_rows, self.keys(wants)).await?;
-        let mut states = vec![KeyState::absent(); wants.len()];
-        let mut told = Timestamp::default();
-        for row in &rows {
-            let number: i64 = row.try_get_by_index(0)?;
-            told = Timestamp(row.try_get_by_index(1)?);
-            let state = usize::try_from(number - 1).ok().and_then(|index| states.get_mut(index));
-            if let Some(state) = state {
-                *state = read_state(row, 2)?;
-            }
-        }
-        Ok((states, told))
     }
 
     /// The keys as parameters: two arrays, or one JSON text.
@@ -145,6 +155,21 @@ impl SqlStore {
         }
         Ok(())
     }
+}
+
+/// The states of `count` keys, from rows that begin with the number of the key and the time.
+pub(super) fn read_states(rows: &[impl Row], count: usize) -> Result<(Vec<KeyState>, Timestamp), DbErr> {
+    let mut states = vec![KeyState::absent(); count];
+    let mut told = Timestamp::default();
+    for row in rows {
+        let number: i64 = row.read(0)?;
+        told = Timestamp(row.read(1)?);
+        let state = usize::try_from(number - 1).ok().and_then(|index| states.get_mut(index));
+        if let Some(state) = state {
+            *state = read_state(row, 2)?;
+        }
+    }
+    Ok((states, told))
 }
 
 /// Tenant and key, and what comes after them.

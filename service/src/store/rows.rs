@@ -1,6 +1,9 @@
 //! How a key's state becomes a row, and a row a state.
 
-use sea_orm::{DbErr, QueryResult};
+use sea_orm::{
+    DbErr, QueryResult,
+    sqlx::{self, Postgres, postgres::PgRow},
+};
 use uuid::Uuid;
 
 use super::Write;
@@ -81,19 +84,62 @@ impl<'a> LockRow<'a> {
     }
 }
 
+/// A value that every driver can read.
+pub(super) trait Readable:
+    sea_orm::TryGetable + rusqlite::types::FromSql + for<'r> sqlx::Decode<'r, Postgres> + sqlx::Type<Postgres>
+{
+}
+
+impl<T> Readable for T where
+    T: sea_orm::TryGetable
+        + rusqlite::types::FromSql
+        + for<'r> sqlx::Decode<'r, Postgres>
+        + sqlx::Type<Postgres>
+{
+}
+
+/// A row of an answer. Where a driver is used without SeaORM, its rows are read as they come.
+pub(super) trait Row {
+    /// The value of a column, counted from 0.
+    fn read<T: Readable>(&self, index: usize) -> Result<T, DbErr>;
+}
+
+impl Row for QueryResult {
+    fn read<T: Readable>(&self, index: usize) -> Result<T, DbErr> {
+        self.try_get_by_index(index).map_err(DbErr::from)
+    }
+}
+
+impl Row for PgRow {
+    fn read<T: Readable>(&self, index: usize) -> Result<T, DbErr> {
+        // The statement names the type of each column; the driver would look it up for each value.
+        sqlx::Row::try_get_unchecked(self, index).map_err(unreadable)
+    }
+}
+
+impl Row for rusqlite::Row<'_> {
+    fn read<T: Readable>(&self, index: usize) -> Result<T, DbErr> {
+        self.get(index).map_err(unreadable)
+    }
+}
+
+fn unreadable(error: impl std::error::Error) -> DbErr {
+    DbErr::Custom(format!("a column cannot be read: {error}"))
+}
+
 /// Reads columns one after another.
-pub(super) struct Columns<'a> {
-    row: &'a QueryResult,
+struct Columns<'a, R> {
+    row: &'a R,
     next: usize,
 }
 
-impl<'a> Columns<'a> {
-    pub(super) const fn from(row: &'a QueryResult, first: usize) -> Self {
+impl<'a, R: Row> Columns<'a, R> {
+    const fn from(row: &'a R, first: usize) -> Self {
         Self { row, next: first }
     }
 
-    pub(super) fn get<T: sea_orm::TryGetable>(&mut self) -> Result<T, DbErr> {
-        let value = self.row.try_get_by_index(self.next)?;
+    fn get<T: Readable>(&mut self) -> Result<T, DbErr> {
+        let value = self.row.read(self.next)?;
         self.next += 1;
         Ok(value)
     }
@@ -105,7 +151,7 @@ impl<'a> Columns<'a> {
 
 /// The state that a row of `locks` shows, without what hangs on it. The columns begin at `first`; a row that is all NULL
 /// is a key without one.
-pub(super) fn read_state(row: &QueryResult, first: usize) -> Result<KeyState, DbErr> {
+pub(super) fn read_state(row: &impl Row, first: usize) -> Result<KeyState, DbErr> {
     let mut columns = Columns::from(row, first);
     columns.skip(2);
     let Some(stamp) = columns.get::<Option<Uuid>>()? else { return Ok(KeyState::absent()) };

@@ -12,7 +12,7 @@ use super::{
     connect::{DatabaseOptions, Pools},
     direct::Direct,
     sql::Sql,
-    sqlite::SqliteWriter,
+    sqlite::{SqliteReader, SqliteWriter},
     writer::{Writer, begin_patiently},
 };
 
@@ -33,6 +33,8 @@ pub(super) struct SqlStore {
     pub(super) sweep: Operation,
     /// Where batches go on SQLite.
     pub(super) sqlite: Option<SqliteWriter>,
+    /// Where keys' rows come from on SQLite.
+    pub(super) sqlite_reader: Option<SqliteReader>,
 }
 
 /// Connects to a database. Its schema is not looked at: see [`Store::check_ready`].
@@ -44,9 +46,11 @@ impl SqlStore {
     pub(super) async fn connect(options: &DatabaseOptions) -> Result<Self, StoreError> {
         let pools = Pools::connect(options).await?;
         let sql = Sql::new(pools.dialect);
-        let sqlite = match options.sqlite_file() {
-            Some(file) => Some(SqliteWriter::open(file).await?),
-            None => None,
+        let (sqlite, sqlite_reader) = match options.sqlite_file() {
+            Some(file) => {
+                (Some(SqliteWriter::open(file.clone()).await?), Some(SqliteReader::open(file).await?))
+            }
+            None => (None, None),
         };
         Ok(Self {
             pools,
@@ -59,6 +63,7 @@ impl SqlStore {
             list: Operation::new("list"),
             sweep: Operation::new("sweep"),
             sqlite,
+            sqlite_reader,
         })
     }
 

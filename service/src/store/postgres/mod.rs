@@ -8,7 +8,7 @@ mod records;
 use sea_orm::{
     DbErr,
     sqlx::{
-        Arguments, Row,
+        Arguments,
         postgres::{PgArguments, PgRow},
     },
 };
@@ -16,16 +16,17 @@ use uuid::Uuid;
 
 use self::records::{LockRecord, PermitRecord, WaiterRecord};
 use super::{
-    Committed, Write,
+    Committed, Want, Write,
     cells::{Cell, changed_permits, lock_cells},
     children::{channel_of, payload_of},
     commit::Won,
     direct::Lane,
-    rows::LockRow,
+    load::read_states,
+    rows::{LockRow, Row},
     sql::postgres as sql,
     sql_store::SqlStore,
 };
-use crate::domain::{Timestamp, Token, Waiter};
+use crate::domain::{KeyState, Timestamp, Token, Waiter};
 
 /// PostgreSQL's connections for batches.
 pub(super) type Postgres = sea_orm::sqlx::Postgres;
@@ -42,20 +43,32 @@ impl SqlStore {
         self.commit.round_trips.increment(1);
         let mut won = Won::default();
         for row in lane.fetch(text, arguments).await? {
-            read(&row, &mut won).map_err(unreadable)?;
+            read(&row, &mut won)?;
         }
         let told = self.told(&won, self.direct()).await?;
         Ok(won.committed(writes, told))
     }
+
+    /// The rows of keys as states, and the time.
+    pub(super) async fn load_postgres(
+        &self,
+        lane: &Lane<Postgres>,
+        wants: &[Want],
+    ) -> Result<(Vec<KeyState>, Timestamp), DbErr> {
+        let mut arguments = PgArguments::default();
+        let tenants: Vec<_> = wants.iter().map(|want| want.id.tenant.as_str()).collect();
+        let keys: Vec<_> = wants.iter().map(|want| want.id.key.as_str()).collect();
+        arguments.add(tenants).and_then(|()| arguments.add(keys)).map_err(unsendable)?;
+        self.load.round_trips.increment(1);
+        read_states(&lane.fetch(sql::LOAD_ROWS, arguments).await?, wants.len())
+    }
 }
 
-/// Takes what a row tells: a stamp that stands now, its token, and the time. A row without a stamp only tells the time.
-fn read(row: &PgRow, won: &mut Won) -> Result<(), sea_orm::sqlx::Error> {
-    if let Some(told) = row.try_get::<Option<i64>, _>(2)? {
-        won.told = Some(Timestamp(told));
-    }
-    if let Some(stamp) = row.try_get::<Option<Uuid>, _>(0)? {
-        won.tokens.insert(stamp, Token(row.try_get(1)?));
+/// Takes what a row tells: a stamp that stands now, its token, and the time. A row without a stamp tells nothing.
+fn read(row: &PgRow, won: &mut Won) -> Result<(), DbErr> {
+    if let Some(stamp) = row.read::<Option<Uuid>>(0)? {
+        won.tokens.insert(stamp, Token(row.read(1)?));
+        won.told = Some(Timestamp(row.read(2)?));
     }
     Ok(())
 }
@@ -64,10 +77,6 @@ type Unsendable = Box<dyn std::error::Error + Send + Sync>;
 
 /// What a value's encoding refuses would be refused for good.
 fn unsendable(error: Unsendable) -> DbErr {
-    DbErr::Custom(error.to_string())
-}
-
-fn unreadable(error: sea_orm::sqlx::Error) -> DbErr {
     DbErr::Custom(error.to_string())
 }
 

@@ -31,6 +31,7 @@ pub(super) struct Sql {
     pub(super) waiters_put: String,
     pub(super) permits_put: String,
     pub(super) permits_clear: String,
+    /// Loads keys' rows; on SQLite one, by the connection that reads them.
     pub(super) load_rows: String,
     pub(super) lock_row: Option<String>,
     pub(super) load_heads: String,
@@ -176,7 +177,7 @@ impl Hot {
                 waiters_gone: sqlite::WAITER_GONE.to_owned(),
                 waiters_put: sqlite::WAITER_PUT.to_owned(),
                 permits_put: sqlite::PERMIT_PUT.to_owned(),
-                load_rows: sqlite::LOAD_ROWS.to_owned(),
+                load_rows: sqlite::LOAD_ROW.to_owned(),
             },
             Dialect::MariaDb | Dialect::MySql => {
                 let binary = |text: &str| text.replace("{binary}", dialect.binary_collation());

@@ -227,7 +227,7 @@ ON CONFLICT (tenant, "key", slot) DO UPDATE SET
     data = excluded.data, updated_at_ms = excluded.updated_at_ms"#;
 
 /// Keys' rows with the time, a row a key asked for.
-pub(super) const LOAD_ROWS: &str = concat!(
+pub(in super::super) const LOAD_ROWS: &str = concat!(
     "/* load */\nSELECT n.n, ",
     told!(),
     r#",

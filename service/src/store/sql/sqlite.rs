@@ -55,11 +55,10 @@ ON CONFLICT (tenant, "key", slot) DO UPDATE SET
 pub(in super::super) const PERMITS_CLEAR: &str = r#"/* permits_clear */
 DELETE FROM permits WHERE tenant = ?1 AND "key" = ?2"#;
 
-/// Keys' rows with the time, a row a key asked for.
-pub(super) const LOAD_ROWS: &str = r#"/* load */
-SELECT n."key" + 1, CAST(unixepoch('now', 'subsec') * 1000 AS INTEGER),
-    l.tenant, l."key", l.stamp, l.prev_stamp, l.kind, l.token, l.data, l.version, l.chosen, l.owner,
-    l.lease_ms, l.acquired_at_ms, l.expires_at_ms, l.released, l.delete_on_release, l.nonce, l.ended,
-    l.max_size, l.slots, l.waiters, l.next_seq, l.created_at_ms, l.updated_at_ms, l.sweep_at_ms
-FROM json_each(?) AS n
-LEFT JOIN locks l ON l.tenant = n.value ->> 0 AND l."key" = n.value ->> 1"#;
+/// A key's row.
+pub(in super::super) const LOAD_ROW: &str = r#"/* load */
+SELECT
+    tenant, "key", stamp, prev_stamp, kind, token, data, version, chosen, owner, lease_ms, acquired_at_ms,
+    expires_at_ms, released, delete_on_release, nonce, ended, max_size, slots, waiters, next_seq,
+    created_at_ms, updated_at_ms, sweep_at_ms
+FROM locks WHERE tenant = ?1 AND "key" = ?2"#;

@@ -4,6 +4,7 @@
 //! after another, with no driver between, whose every statement would cost a hand-over from thread to thread. What is rare
 //! (membership, sweeping, migrations) goes through SeaORM like everywhere else, in turn with this.
 
+mod reader;
 mod statements;
 mod thread;
 mod turns;
@@ -17,15 +18,16 @@ use std::{
     },
 };
 
-use rusqlite::{OpenFlags, Result as SqliteResult};
+use rusqlite::{Connection, OpenFlags, PrepFlags, Result as SqliteResult, Statement};
 use tokio::sync::oneshot;
 
-pub(super) use self::turns::Turn;
+pub(super) use self::{reader::SqliteReader, turns::Turn};
 use self::{statements::Written, thread::Thread, turns::Turns};
 use super::{
     Committed, DecideLocked, Loaded, StoreError, Write,
     classify::classify_sqlite,
     connect::{SQLITE_BUSY_POLL, SQLITE_BUSY_TIMEOUT, SQLITE_CHECKPOINT_PAGES, SQLITE_WRITER_CACHE_KIB},
+    dialect::Dialect,
 };
 
 /// What the thread is asked for.
@@ -89,7 +91,7 @@ impl SqliteWriter {
         let (opened, is_open) = oneshot::channel();
         let others_noticed = Arc::new(AtomicBool::new(false));
         let noticed = Arc::clone(&others_noticed);
-        let run = move || match open_file(&path) {
+        let run = move || match open_file(&path, SQLITE_WRITER_CACHE_KIB) {
             Ok(connection) => {
                 // Where nobody waits for this any more, nobody sends jobs either.
                 let _ = opened.send(Ok(()));
@@ -164,13 +166,23 @@ fn wait_for_others(tries: i32) -> bool {
 }
 
 /// Opens a file that SeaORM's connections have created: page size and log are set by then.
-fn open_file(path: &Path) -> SqliteResult<rusqlite::Connection> {
+fn open_file(path: &Path, cache_kib: &str) -> SqliteResult<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = rusqlite::Connection::open_with_flags(path, flags)?;
+    let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_handler(Some(wait_for_others))?;
     connection.execute_batch(&format!(
         "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = {SQLITE_CHECKPOINT_PAGES}; \
-         PRAGMA cache_size = {SQLITE_WRITER_CACHE_KIB}; PRAGMA temp_store = MEMORY;"
+         PRAGMA cache_size = {cache_kib}; PRAGMA temp_store = MEMORY;"
     ))?;
     Ok(connection)
+}
+
+/// A statement that is used for as long as the connection is.
+fn prepare<'c>(connection: &'c Connection, sql: &str) -> SqliteResult<Statement<'c>> {
+    connection.prepare_with_flags(sql, PrepFlags::SQLITE_PREPARE_PERSISTENT)
+}
+
+/// Asks for the time.
+fn now() -> String {
+    Dialect::Sqlite.sql("SELECT {now}")
 }

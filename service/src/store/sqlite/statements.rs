@@ -1,11 +1,10 @@
 //! A batch as calls into SQLite: prepared statements, one row each, in one transaction.
 
-use rusqlite::{Connection, PrepFlags, Result, Statement};
+use rusqlite::{Connection, Result, Statement};
 
 use super::super::{
     Write,
     cells::{Cell, changed_permits, lock_cells, permit_cells, waiter_cells},
-    dialect::Dialect,
     rows::LockRow,
     sql::sqlite,
 };
@@ -40,7 +39,7 @@ pub(super) struct Statements<'c> {
 impl<'c> Statements<'c> {
     /// Prepares them; the tables have to be there.
     pub(super) fn prepare(connection: &'c Connection) -> Result<Self> {
-        let prepare = |sql: &str| connection.prepare_with_flags(sql, PrepFlags::SQLITE_PREPARE_PERSISTENT);
+        let prepare = |sql: &str| super::prepare(connection, sql);
         Ok(Self {
             begin: prepare("BEGIN IMMEDIATE")?,
             commit: prepare("COMMIT")?,
@@ -51,7 +50,7 @@ impl<'c> Statements<'c> {
             waiter_put: prepare(sqlite::WAITER_PUT)?,
             permit_put: prepare(sqlite::PERMIT_PUT)?,
             permits_clear: prepare(sqlite::PERMITS_CLEAR)?,
-            now: prepare(&Dialect::Sqlite.sql("SELECT {now}"))?,
+            now: prepare(&super::now())?,
             // Not as the table-valued function of this name: that one prepares the pragma anew each time.
             data_version: prepare("PRAGMA data_version")?,
         })
