@@ -1,6 +1,9 @@
 //! What is written comes back as it was, and nothing else comes with it.
 
-use db_locks_service::domain::{Command, Data, EndedVersions, KeyState, Kind, Nonce, Version};
+use db_locks_service::{
+    domain::{Command, Data, EndedVersions, KeyState, Kind, Nonce, Version},
+    store::{self, DatabaseOptions},
+};
 use uuid::Uuid;
 
 use super::{acquire, id, load, store_on, write};
@@ -10,6 +13,8 @@ on_every_database!(with_database:
     every_field_comes_back_as_it_was,
     permits_and_waiters_come_back_in_their_order,
     a_write_never_creates_a_row_that_it_was_not_decided_on,
+    a_row_that_is_gone_costs_the_others_of_its_batch_nothing,
+    keys_outlive_a_step_of_the_schema_down_and_up_again,
     what_hangs_on_a_row_is_written_for_winners_only,
     keys_are_compared_byte_for_byte,
 );
@@ -67,6 +72,41 @@ async fn a_write_never_creates_a_row_that_it_was_not_decided_on(database: Databa
     let committed = store.commit(vec![write].into()).await.unwrap();
     assert_eq!(committed.tokens, vec![None]);
     assert_eq!(load(&*store, &id).await.0.stamp, None);
+}
+
+async fn a_row_that_is_gone_costs_the_others_of_its_batch_nothing(database: Database) {
+    let store = store_on(&database).await;
+    let put = Command::PutLock { data: None };
+    let (absent, now) = load(&*store, &id("a")).await;
+    let known = write(&id("c"), absent.clone(), now, std::slice::from_ref(&put));
+    store.commit(vec![known].into()).await.unwrap();
+    let (state, now) = load(&*store, &id("c")).await;
+    let gone = KeyState { stamp: Some(db_locks_service::domain::Stamp(Uuid::new_v4())), ..absent.clone() };
+    let batch = vec![
+        write(&id("a"), absent, now, std::slice::from_ref(&put)),
+        write(&id("b"), gone, now, &[Command::Acquire(acquire("late"))]),
+        write(&id("c"), state, now, &[Command::Acquire(acquire("in time"))]),
+    ];
+    let committed = store.commit(batch.into()).await.unwrap();
+    assert_eq!(committed.tokens.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false, true]);
+    assert_eq!(load(&*store, &id("b")).await.0.stamp, None);
+}
+
+/// Guards invariant 2: a step that only changes how keys are kept loses none of their tokens.
+async fn keys_outlive_a_step_of_the_schema_down_and_up_again(database: Database) {
+    let id = id("kept");
+    let before = {
+        let store = store_on(&database).await;
+        let (state, now) = load(&*store, &id).await;
+        let hold = write(&id, state, now, &[Command::Acquire(acquire("holder"))]);
+        store.commit(vec![hold].into()).await.unwrap();
+        load(&*store, &id).await.0
+    };
+    let options = DatabaseOptions::new(&database.url, 4).unwrap();
+    store::migrate_down(&options).await.unwrap();
+    store::migrate_up(&options).await.unwrap();
+    let store = store_on(&database).await;
+    assert_eq!(load(&*store, &id).await.0, before);
 }
 
 async fn what_hangs_on_a_row_is_written_for_winners_only(database: Database) {
