@@ -120,16 +120,13 @@ fn file_url(path: &str) -> Result<String, UrlError> {
     }
     // SQLite itself reads a name that begins with `file:` as a URL; one that begins with a folder is a name.
     let path = Path::new(".").join(path);
-    let mut url = "sqlite://".to_owned();
-    for byte in path.to_string_lossy().bytes() {
-        match byte {
-            b'/' | b'.' | b'-' | b'_' | b'~' => url.push(char::from(byte)),
-            _ if byte.is_ascii_alphanumeric() => url.push(char::from(byte)),
-            _ => url.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    url.push_str("?mode=rwc");
-    Ok(url)
+    let escaped = |byte: u8| match byte {
+        b'/' | b'.' | b'-' | b'_' | b'~' => char::from(byte).to_string(),
+        _ if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    let path: String = path.to_string_lossy().bytes().map(escaped).collect();
+    Ok(format!("sqlite://{path}?mode=rwc"))
 }
 
 /// Connections to one database.
