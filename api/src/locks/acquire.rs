@@ -21,7 +21,8 @@ pub(crate) struct AcquireLockBody {
     /// Who holds it, shown to others. Left out, it is `anonymous`.
     #[schema(value_type = Option<String>, min_length = 1, max_length = 255, pattern = r"^[^\u0000]*$", default = "anonymous")]
     owner: Option<Owner>,
-    /// The lease, in milliseconds. Left out, it is 15000, or the semaphore's own with `uses_semaphore`.
+    /// The lease, in milliseconds. Left out, it is 15000 (or the maximum, if that is less), or the semaphore's own
+    /// with `uses_semaphore`.
     #[schema(minimum = 1, default = 15_000)]
     lease_duration_ms: Option<i64>,
     /// How long to wait, in milliseconds; 0 tries once. Left out, it is as long as the lease.
@@ -138,16 +139,17 @@ problems! {
     request_body(
         content = Option<AcquireLockBody>,
         examples(
+            // Shown in the order of their names. The first works again and again: no lease of the others outlasts its wait.
+            ("any time" = (
+                summary = "With a version made by the service, after waiting for half a minute at most",
+                value = json!({"owner": "ci-42", "lease_duration_ms": 10_000, "wait_ms": 30_000, "data": "build 811"})
+            )),
             ("chosen version" = (
                 summary = "With a version of its own: heartbeat and release below work with it. It is granted once; for another grant choose another version, or leave it out.",
                 value = json!({
-                    "owner": "ci-42", "lease_duration_ms": 30_000, "wait_ms": 0, "data": "build 811",
+                    "owner": "ci-42", "lease_duration_ms": 30_000, "wait_ms": 10_000, "data": "build 811",
                     "version": "0199a3c0-5f0e-4c1d-9a57-3f1f6a1c7d42"
                 })
-            )),
-            ("waiting" = (
-                summary = "Waiting for at most two seconds, with a version made by the service",
-                value = json!({"owner": "ci-43", "lease_duration_ms": 5_000, "wait_ms": 2_000})
             )),
             ("defaults" = (summary = "With all defaults", value = json!({})))
         )

@@ -72,6 +72,7 @@ problems! {
     params(KeyParam::<false>, TenantParam),
     request_body(
         content = HeartbeatBody,
+        description = "The example takes the version of the one of acquire with a chosen version.",
         example = json!({"version": "0199a3c0-5f0e-4c1d-9a57-3f1f6a1c7d42", "lease_duration_ms": 30_000})
     ),
     responses((status = 200, description = "Renewed.", body = GrantBody<'_>), HeartbeatLockProblems)

@@ -92,16 +92,17 @@ problems! {
     request_body(
         content = Option<AcquirePermitBody>,
         examples(
+            // Shown in the order of their names. The first works again and again: no lease of the others outlasts its wait.
+            ("any time" = (
+                summary = "With a version made by the service, after waiting for half a minute at most",
+                value = json!({"owner": "worker-7", "lease_duration_ms": 10_000, "wait_ms": 30_000})
+            )),
             ("chosen version" = (
                 summary = "With a version of its own: heartbeat and release below work with it. It is granted once; for another permit choose another version, or leave it out.",
                 value = json!({
-                    "owner": "worker-7", "lease_duration_ms": 30_000, "wait_ms": 0,
+                    "owner": "worker-7", "lease_duration_ms": 30_000, "wait_ms": 10_000,
                     "version": "0199a3c0-7b21-4f6e-8c3d-52d0c1b9e864"
                 })
-            )),
-            ("waiting" = (
-                summary = "Waiting for at most two seconds, with a version made by the service",
-                value = json!({"owner": "worker-8", "lease_duration_ms": 5_000, "wait_ms": 2_000})
             )),
             ("defaults" = (summary = "With all defaults", value = json!({})))
         )

@@ -20,8 +20,8 @@ pub(crate) struct PutSemaphoreBody {
     /// How many permits may be out.
     #[schema(minimum = 1, maximum = 1_000_000)]
     max_size: i32,
-    /// The lease of a permit that names none, in milliseconds. Left out, it is 15000 when the semaphore is created, and
-    /// stays as it is later.
+    /// The lease of a permit that names none, in milliseconds. Left out, it is 15000 (or the maximum, if that is less)
+    /// when the semaphore is created, and stays as it is later.
     #[schema(minimum = 1)]
     lease_duration_ms: Option<i64>,
 }
