@@ -131,8 +131,8 @@ async fn who_comes_while_the_last_request_runs_is_told(database: Database) {
     let headers =
         [("X-Tenant", svc.tenant()), ("Content-Type", "application/json"), ("Expect", "100-continue")];
     let request = wire::request("POST", "/locks/k/release", &headers, release.as_bytes());
-    let (head, body) = request.split_at(request.len() - release.len());
-    running.write_all(head).await.unwrap();
+    let (opening, body) = request.split_at(request.len() - release.len());
+    running.write_all(opening).await.unwrap();
     let mut go_on = *b"HTTP/1.1 100 Continue\r\n\r\n";
     running.read_exact(&mut go_on).await.unwrap();
     service.signal("TERM");
