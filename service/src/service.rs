@@ -58,8 +58,17 @@ impl From<EngineError> for ServiceError {
 
 impl From<StoreError> for ServiceError {
     fn from(error: StoreError) -> Self {
-        tracing::error!(error = &error as &dyn std::error::Error, "the database did not answer a query");
-        Self::Unavailable("the database is out of reach")
+        tracing::error!(error = &error as &dyn std::error::Error, "the database did not answer as it should");
+        Self::Unavailable(match error {
+            // Which migrations they are is for the log.
+            StoreError::Schema(_) => {
+                "the database's schema is older or newer than this version of the service"
+            }
+            StoreError::Unreachable(_)
+            | StoreError::Unknown(_)
+            | StoreError::Transient(_)
+            | StoreError::Rejected(_) => "the database is out of reach",
+        })
     }
 }
 
