@@ -90,18 +90,10 @@ pub(crate) async fn heartbeat_lock(
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
     use super::*;
-    use crate::request::Errors;
+    use crate::request::read_body;
 
     fn read(body: &str) -> Result<DataEdit, Vec<String>> {
-        let mut errors = Errors::default();
-        let mut fields = Fields::parse(body.as_bytes(), &mut errors);
-        let read = HeartbeatBody::read(&mut fields, &Limits::default());
-        fields.finish();
-        let names: Vec<_> = errors.pairs().into_iter().map(|(field, _)| field.to_owned()).collect();
-        match read {
-            Some(body) if names.is_empty() => Ok(body.into_parts().2),
-            _ => Err(names),
-        }
+        read_body(body).map(|body: HeartbeatBody| body.into_parts().2)
     }
 
     #[test]

@@ -27,8 +27,8 @@ pub(crate) struct AcquirePermitBody {
     #[schema(minimum = 0)]
     wait_ms: Option<i64>,
     /// Waiting time on top of `wait_ms`. Their sum must not exceed the maximum of either.
-    #[schema(minimum = 0, default = 0)]
-    additional_time_to_wait_for_lock_ms: Option<i64>,
+    #[schema(value_type = Option<i64>, minimum = 0, default = 0)]
+    additional_time_to_wait_for_lock_ms: i64,
     /// The longest pause between two looks at a semaphore that is waited for, where nothing announces a release. Here
     /// everything is announced; the field is checked and changes nothing.
     #[schema(minimum = 1, maximum = 600_000, default = 500)]
@@ -50,7 +50,7 @@ impl ReadBody for AcquirePermitBody {
             owner: fields.owner("owner"),
             lease_duration_ms: fields.integer("lease_duration_ms", 1, limits.max_lease_ms),
             wait_ms: wait.wait_ms,
-            additional_time_to_wait_for_lock_ms: Some(wait.additional_ms),
+            additional_time_to_wait_for_lock_ms: wait.additional_ms,
             refresh_period_ms: read_refresh_period(fields),
             data: fields.data("data"),
             version: fields.version("version"),
@@ -65,7 +65,7 @@ impl AcquirePermitBody {
             owner: self.owner.unwrap_or_else(|| anonymous.clone()),
             lease_ms: self.lease_duration_ms,
             wait_ms: self.wait_ms,
-            additional_wait_ms: self.additional_time_to_wait_for_lock_ms.unwrap_or(0),
+            additional_wait_ms: self.additional_time_to_wait_for_lock_ms,
             data: self.data,
             replace_data: false,
             delete_on_release: false,

@@ -67,15 +67,10 @@ pub(crate) async fn put_semaphore(
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
     use super::*;
-    use crate::request::Errors;
+    use crate::request::read_body;
 
     fn read(body: &str) -> Result<i32, Vec<String>> {
-        let mut errors = Errors::default();
-        let mut fields = Fields::parse(body.as_bytes(), &mut errors);
-        let read = PutSemaphoreBody::read(&mut fields, &Limits::default());
-        fields.finish();
-        read.map(|body| body.max_size)
-            .ok_or_else(|| errors.pairs().into_iter().map(|(field, _)| field.to_owned()).collect())
+        read_body(body).map(|body: PutSemaphoreBody| body.max_size)
     }
 
     #[test]
