@@ -45,5 +45,22 @@ fn confirm(yes: bool, what: &str) -> Result<(), Failure> {
     err.flush()?;
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;
-    if answer.trim().eq_ignore_ascii_case("y") { Ok(()) } else { Err("not done".into()) }
+    if is_yes(&answer) { Ok(()) } else { Err("not done".into()) }
+}
+
+fn is_yes(answer: &str) -> bool {
+    ["y", "yes"].iter().any(|yes| answer.trim().eq_ignore_ascii_case(yes))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn only_y_and_yes_are_a_yes() {
+        for yes in ["y\n", "Y\n", "yes\n", " YES \r\n"] {
+            assert!(super::is_yes(yes), "{yes:?}");
+        }
+        for no in ["", "\n", "n\n", "no\n", "yess\n", "ye\n"] {
+            assert!(!super::is_yes(no), "{no:?}");
+        }
+    }
 }

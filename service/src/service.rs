@@ -58,8 +58,17 @@ impl From<EngineError> for ServiceError {
 
 impl From<StoreError> for ServiceError {
     fn from(error: StoreError) -> Self {
-        tracing::error!(error = &error as &dyn std::error::Error, "the database did not answer a query");
-        Self::Unavailable("the database is out of reach")
+        tracing::error!(error = &error as &dyn std::error::Error, "the database did not answer as it should");
+        Self::Unavailable(match error {
+            // Which migrations they are is for the log.
+            StoreError::Schema(_) => {
+                "the database's schema is older or newer than this version of the service"
+            }
+            StoreError::Unreachable(_)
+            | StoreError::Unknown(_)
+            | StoreError::Transient(_)
+            | StoreError::Rejected(_) => "the database is out of reach",
+        })
     }
 }
 
@@ -117,7 +126,11 @@ impl LockService {
         let acquire = Acquire {
             kind: request.kind,
             owner: request.owner,
-            lease_ms: request.lease_ms.or_else(|| self.shorter_default(request.kind)),
+            lease_ms: request.lease_ms.or_else(|| match request.kind {
+                Kind::Mutex => self.shorter_default(),
+                // The semaphore's own.
+                Kind::Semaphore => None,
+            }),
             wait_ms: request.wait_ms,
             additional_wait_ms: request.additional_wait_ms,
             max_wait_ms: self.limits.max_wait_ms,
@@ -144,10 +157,9 @@ impl LockService {
         observed(Operation::Acquire, work).await
     }
 
-    /// A lock's lease where none is asked for, if the configured maximum is below the default.
-    fn shorter_default(&self, kind: Kind) -> Option<i64> {
-        let max_lease_ms = self.limits.max_lease_ms;
-        (kind == Kind::Mutex && max_lease_ms < DEFAULT_LEASE_MS).then_some(max_lease_ms)
+    /// The lease where none is asked for, if the configured maximum is below the rules' default.
+    fn shorter_default(&self) -> Option<i64> {
+        Some(self.limits.max_lease_ms).filter(|max_lease_ms| *max_lease_ms < DEFAULT_LEASE_MS)
     }
 
     /// Renews a lease.
@@ -222,12 +234,24 @@ impl LockService {
         lease_ms: Option<i64>,
     ) -> Result<(SemaphoreView, bool), ServiceError> {
         let work = async {
+            let lease_ms = match lease_ms {
+                Some(given) => Some(given),
+                None => self.shorter_default_of_new(&id).await?,
+            };
             match self.engine.execute(id, Command::PutSemaphore { max_size, lease_ms }).await? {
                 Reply::Semaphore { view, created } => Ok((view, created)),
                 other => Err(unexpected_or_refused(other)),
             }
         };
         observed(Operation::Put, work).await
+    }
+
+    /// The lease of a semaphore that is to be created without one, if the default is too long. Only with a maximum that
+    /// low is it looked up whether it is there, and keeps what it has.
+    async fn shorter_default_of_new(&self, id: &KeyId) -> Result<Option<i64>, EngineError> {
+        let Some(shorter) = self.shorter_default() else { return Ok(None) };
+        let found = self.engine.execute(id.clone(), Command::Get(Kind::Semaphore)).await?;
+        Ok(matches!(found, Reply::Refused(Refusal::NotFound)).then_some(shorter))
     }
 
     /// Looks at a semaphore.

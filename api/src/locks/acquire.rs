@@ -21,15 +21,16 @@ pub(crate) struct AcquireLockBody {
     /// Who holds it, shown to others. Left out, it is `anonymous`.
     #[schema(value_type = Option<String>, min_length = 1, max_length = 255, pattern = r"^[^\u0000]*$", default = "anonymous")]
     owner: Option<Owner>,
-    /// The lease, in milliseconds. Left out, it is 15000, or the semaphore's own with `uses_semaphore`.
+    /// The lease, in milliseconds. Left out, it is 15000 (or the maximum, if that is less), or the semaphore's own
+    /// with `uses_semaphore`.
     #[schema(minimum = 1, default = 15_000)]
     lease_duration_ms: Option<i64>,
     /// How long to wait, in milliseconds; 0 tries once. Left out, it is as long as the lease.
     #[schema(minimum = 0)]
     wait_ms: Option<i64>,
     /// Waiting time on top of `wait_ms`. Their sum must not exceed the maximum of either.
-    #[schema(minimum = 0, default = 0)]
-    additional_time_to_wait_for_lock_ms: Option<i64>,
+    #[schema(value_type = Option<i64>, minimum = 0, default = 0)]
+    additional_time_to_wait_for_lock_ms: i64,
     /// The longest pause between two looks at a lock that is waited for, where nothing announces its release. Here
     /// everything is announced; the field is checked and changes nothing.
     #[schema(minimum = 1, maximum = 600_000, default = 500)]
@@ -70,7 +71,7 @@ impl ReadBody for AcquireLockBody {
             owner: fields.owner("owner"),
             lease_duration_ms: fields.integer("lease_duration_ms", 1, limits.max_lease_ms),
             wait_ms: wait.wait_ms,
-            additional_time_to_wait_for_lock_ms: Some(wait.additional_ms),
+            additional_time_to_wait_for_lock_ms: wait.additional_ms,
             refresh_period_ms: read_refresh_period(fields),
             data: fields.data("data"),
             replace_data: fields.flag("replace_data"),
@@ -110,7 +111,7 @@ impl AcquireLockBody {
             owner: self.owner.unwrap_or_else(|| anonymous.clone()),
             lease_ms: self.lease_duration_ms,
             wait_ms: self.wait_ms,
-            additional_wait_ms: self.additional_time_to_wait_for_lock_ms.unwrap_or(0),
+            additional_wait_ms: self.additional_time_to_wait_for_lock_ms,
             data: self.data,
             replace_data: self.replace_data,
             delete_on_release: self.delete_on_release,
@@ -138,16 +139,17 @@ problems! {
     request_body(
         content = Option<AcquireLockBody>,
         examples(
+            // Shown in the order of their names. The first works again and again: no lease of the others outlasts its wait.
+            ("any time" = (
+                summary = "With a version made by the service, after waiting for half a minute at most",
+                value = json!({"owner": "ci-42", "lease_duration_ms": 10_000, "wait_ms": 30_000, "data": "build 811"})
+            )),
             ("chosen version" = (
                 summary = "With a version of its own: heartbeat and release below work with it. It is granted once; for another grant choose another version, or leave it out.",
                 value = json!({
-                    "owner": "ci-42", "lease_duration_ms": 30_000, "wait_ms": 0, "data": "build 811",
+                    "owner": "ci-42", "lease_duration_ms": 30_000, "wait_ms": 10_000, "data": "build 811",
                     "version": "0199a3c0-5f0e-4c1d-9a57-3f1f6a1c7d42"
                 })
-            )),
-            ("waiting" = (
-                summary = "Waiting for at most two seconds, with a version made by the service",
-                value = json!({"owner": "ci-43", "lease_duration_ms": 5_000, "wait_ms": 2_000})
             )),
             ("defaults" = (summary = "With all defaults", value = json!({})))
         )
@@ -167,18 +169,11 @@ pub(crate) async fn acquire_lock(
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
     use super::*;
-    use crate::request::Errors;
+    use crate::request::read_body;
 
     fn read(body: &str) -> Result<AcquireRequest, Vec<String>> {
-        let mut errors = Errors::default();
-        let mut fields = Fields::parse(body.as_bytes(), &mut errors);
-        let read = AcquireLockBody::read(&mut fields, &Limits::default());
-        fields.finish();
-        let names: Vec<_> = errors.pairs().into_iter().map(|(field, _)| field.to_owned()).collect();
-        match read {
-            Some(body) if names.is_empty() => Ok(body.into_request(&Owner::new("anonymous").unwrap())),
-            _ => Err(names),
-        }
+        let body: AcquireLockBody = read_body(body)?;
+        Ok(body.into_request(&Owner::new("anonymous").unwrap()))
     }
 
     #[test]

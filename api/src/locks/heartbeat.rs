@@ -72,6 +72,7 @@ problems! {
     params(KeyParam::<false>, TenantParam),
     request_body(
         content = HeartbeatBody,
+        description = "The example takes the version of the one of acquire with a chosen version.",
         example = json!({"version": "0199a3c0-5f0e-4c1d-9a57-3f1f6a1c7d42", "lease_duration_ms": 30_000})
     ),
     responses((status = 200, description = "Renewed.", body = GrantBody<'_>), HeartbeatLockProblems)
@@ -89,18 +90,10 @@ pub(crate) async fn heartbeat_lock(
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
     use super::*;
-    use crate::request::Errors;
+    use crate::request::read_body;
 
     fn read(body: &str) -> Result<DataEdit, Vec<String>> {
-        let mut errors = Errors::default();
-        let mut fields = Fields::parse(body.as_bytes(), &mut errors);
-        let read = HeartbeatBody::read(&mut fields, &Limits::default());
-        fields.finish();
-        let names: Vec<_> = errors.pairs().into_iter().map(|(field, _)| field.to_owned()).collect();
-        match read {
-            Some(body) if names.is_empty() => Ok(body.into_parts().2),
-            _ => Err(names),
-        }
+        read_body(body).map(|body: HeartbeatBody| body.into_parts().2)
     }
 
     #[test]

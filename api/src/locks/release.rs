@@ -53,6 +53,7 @@ problems! {
     params(KeyParam::<false>, TenantParam),
     request_body(
         content = ReleaseLockBody,
+        description = "The example takes the version of the one of acquire with a chosen version.",
         example = json!({"version": "0199a3c0-5f0e-4c1d-9a57-3f1f6a1c7d42"})
     ),
     responses(

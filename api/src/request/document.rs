@@ -1,7 +1,7 @@
 //! Parameters that several operations share, in the `OpenAPI` document.
 
 use db_locks_service::Limits;
-use serde_json::json;
+use serde_json::{Value, json};
 use utoipa::{
     IntoParams,
     openapi::{
@@ -103,7 +103,8 @@ fn query(name: &str, description: &str) -> ParameterBuilder {
         .description(Some(description))
 }
 
-/// Writes the configured maxima into the fields of a body's schema.
+/// Writes the configured maxima into the fields of a body's schema. A default above its maximum is cut, as it is in
+/// force.
 pub(crate) fn add_body_limits(schema: &mut Object, limits: &Limits) {
     for (name, most) in [
         ("lease_duration_ms", limits.max_lease_ms),
@@ -112,6 +113,9 @@ pub(crate) fn add_body_limits(schema: &mut Object, limits: &Limits) {
     ] {
         if let Some(RefOr::T(Schema::Object(field))) = schema.properties.get_mut(name) {
             field.maximum = Some(most.into());
+            if field.default.as_ref().and_then(Value::as_i64).is_some_and(|default| default > most) {
+                field.default = Some(most.into());
+            }
         }
     }
 }

@@ -3,7 +3,10 @@
 use std::borrow::Cow;
 
 use db_locks_service::domain::{Data, Owner, Version};
-use uuid::Uuid;
+use uuid::{
+    Uuid,
+    fmt::{Hyphenated, Simple},
+};
 
 use super::{
     errors::Errors,
@@ -137,11 +140,13 @@ impl<'a> Fields<'a> {
 }
 
 /// Why a version is refused.
-pub(super) const NOT_A_UUID: &str = "must be a UUID";
+pub(super) const NOT_A_UUID: &str =
+    "must be a UUID: 32 hexadecimal digits, with the usual hyphens or without";
 
-/// A version, in any form of a UUID.
+/// A version: with hyphens or without, but not in braces, nor as a URN.
 pub(super) fn parse_version(text: &str) -> Option<Version> {
-    Uuid::try_parse(text).ok().map(Version)
+    let is_plain = matches!(text.len(), Simple::LENGTH | Hyphenated::LENGTH);
+    is_plain.then(|| Uuid::try_parse(text).ok()).flatten().map(Version)
 }
 
 fn parse<'a>(body: &'a [u8], errors: &mut Errors) -> Members<'a> {
@@ -301,14 +306,24 @@ mod tests {
     }
 
     #[test]
-    fn versions_are_taken_in_any_form() {
+    fn versions_are_taken_with_hyphens_or_without() {
         for form in ["0199A3C0-5F0E-4C1D-9A57-3F1F6A1C7D42", "0199a3c05f0e4c1d9a573f1f6a1c7d42"] {
             let (version, _) =
                 with(&format!(r#"{{"version":"{form}"}}"#), |fields| fields.version("version"));
             assert_eq!(version.unwrap().to_string(), "0199a3c0-5f0e-4c1d-9a57-3f1f6a1c7d42");
         }
-        let (_, errors) = with(r#"{"version":"1"}"#, |fields| fields.version("version"));
-        assert_eq!(errors.pairs(), [("version", NOT_A_UUID)]);
+        for other in [
+            "1",
+            "{0199a3c0-5f0e-4c1d-9a57-3f1f6a1c7d42}",
+            "{0199a3c05f0e4c1d9a573f1f6a1c7d42}",
+            "urn:uuid:0199a3c0-5f0e-4c1d-9a57-3f1f6a1c7d42",
+            "0199a3c05-f0e-4c1d-9a57-3f1f6a1c7d42",
+            " 0199a3c0-5f0e-4c1d-9a57-3f1f6a1c7d4",
+        ] {
+            let (_, errors) =
+                with(&format!(r#"{{"version":"{other}"}}"#), |fields| fields.version("version"));
+            assert_eq!(errors.pairs(), [("version", NOT_A_UUID)], "{other}");
+        }
         let (_, errors) = with(r#"{"version":null}"#, |fields| {
             fields.required("version", |fields| fields.version("version"))
         });

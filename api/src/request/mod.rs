@@ -25,10 +25,10 @@ use db_locks_service::{
     domain::{KeyId, Tenant},
 };
 
+use self::errors::Errors;
 pub(crate) use self::{
     cursor::Cursor,
     document::{KeyParam, LimitParams, PrefixParam, TenantParam, add_body_limits},
-    errors::Errors,
     fields::Fields,
     query::QueryParams,
     wait::{Wait, read_refresh_period},
@@ -75,12 +75,7 @@ impl<B: ReadBody> FromRequest<Arc<App>> for KeyWithBody<B> {
         let mut errors = Errors::default();
         let _: NoQuery = read_query(&parts, &mut errors);
         let id = read_id(&parts, app, &mut errors);
-        let body = {
-            let mut fields = Fields::parse(&bytes, &mut errors);
-            let body = B::read(&mut fields, app.service.limits());
-            fields.finish();
-            body
-        };
+        let body = read_fields(&bytes, app.service.limits(), &mut errors);
         errors.check(id.zip(body)).map(|(id, body)| Self { id, body })
     }
 }
@@ -140,6 +135,22 @@ impl<S: Sync> FromRequestParts<S> for NoQuery {
         let query = read_query(parts, &mut errors);
         ready(errors.check(Some(query)))
     }
+}
+
+fn read_fields<B: ReadBody>(bytes: &[u8], limits: &Limits, errors: &mut Errors) -> Option<B> {
+    let mut fields = Fields::parse(bytes, errors);
+    let body = B::read(&mut fields, limits);
+    fields.finish();
+    body
+}
+
+/// A body, or the names of what is wrong with it.
+#[cfg(test)]
+pub(crate) fn read_body<B: ReadBody>(body: &str) -> Result<B, Vec<String>> {
+    let mut errors = Errors::default();
+    let body = read_fields(body.as_bytes(), &Limits::default(), &mut errors);
+    let names: Vec<_> = errors.pairs().into_iter().map(|(field, _)| field.to_owned()).collect();
+    body.filter(|_| names.is_empty()).ok_or(names)
 }
 
 fn read_query<Q: ReadQuery>(parts: &Parts, errors: &mut Errors) -> Q {

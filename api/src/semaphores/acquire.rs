@@ -27,8 +27,8 @@ pub(crate) struct AcquirePermitBody {
     #[schema(minimum = 0)]
     wait_ms: Option<i64>,
     /// Waiting time on top of `wait_ms`. Their sum must not exceed the maximum of either.
-    #[schema(minimum = 0, default = 0)]
-    additional_time_to_wait_for_lock_ms: Option<i64>,
+    #[schema(value_type = Option<i64>, minimum = 0, default = 0)]
+    additional_time_to_wait_for_lock_ms: i64,
     /// The longest pause between two looks at a semaphore that is waited for, where nothing announces a release. Here
     /// everything is announced; the field is checked and changes nothing.
     #[schema(minimum = 1, maximum = 600_000, default = 500)]
@@ -50,7 +50,7 @@ impl ReadBody for AcquirePermitBody {
             owner: fields.owner("owner"),
             lease_duration_ms: fields.integer("lease_duration_ms", 1, limits.max_lease_ms),
             wait_ms: wait.wait_ms,
-            additional_time_to_wait_for_lock_ms: Some(wait.additional_ms),
+            additional_time_to_wait_for_lock_ms: wait.additional_ms,
             refresh_period_ms: read_refresh_period(fields),
             data: fields.data("data"),
             version: fields.version("version"),
@@ -65,7 +65,7 @@ impl AcquirePermitBody {
             owner: self.owner.unwrap_or_else(|| anonymous.clone()),
             lease_ms: self.lease_duration_ms,
             wait_ms: self.wait_ms,
-            additional_wait_ms: self.additional_time_to_wait_for_lock_ms.unwrap_or(0),
+            additional_wait_ms: self.additional_time_to_wait_for_lock_ms,
             data: self.data,
             replace_data: false,
             delete_on_release: false,
@@ -92,16 +92,17 @@ problems! {
     request_body(
         content = Option<AcquirePermitBody>,
         examples(
+            // Shown in the order of their names. The first works again and again: no lease of the others outlasts its wait.
+            ("any time" = (
+                summary = "With a version made by the service, after waiting for half a minute at most",
+                value = json!({"owner": "worker-7", "lease_duration_ms": 10_000, "wait_ms": 30_000})
+            )),
             ("chosen version" = (
                 summary = "With a version of its own: heartbeat and release below work with it. It is granted once; for another permit choose another version, or leave it out.",
                 value = json!({
-                    "owner": "worker-7", "lease_duration_ms": 30_000, "wait_ms": 0,
+                    "owner": "worker-7", "lease_duration_ms": 30_000, "wait_ms": 10_000,
                     "version": "0199a3c0-7b21-4f6e-8c3d-52d0c1b9e864"
                 })
-            )),
-            ("waiting" = (
-                summary = "Waiting for at most two seconds, with a version made by the service",
-                value = json!({"owner": "worker-8", "lease_duration_ms": 5_000, "wait_ms": 2_000})
             )),
             ("defaults" = (summary = "With all defaults", value = json!({})))
         )

@@ -20,8 +20,8 @@ pub(crate) struct PutSemaphoreBody {
     /// How many permits may be out.
     #[schema(minimum = 1, maximum = 1_000_000)]
     max_size: i32,
-    /// The lease of a permit that names none, in milliseconds. Left out, it is 15000 when the semaphore is created, and
-    /// stays as it is later.
+    /// The lease of a permit that names none, in milliseconds. Left out, it is 15000 (or the maximum, if that is less)
+    /// when the semaphore is created, and stays as it is later.
     #[schema(minimum = 1)]
     lease_duration_ms: Option<i64>,
 }
@@ -67,15 +67,10 @@ pub(crate) async fn put_semaphore(
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
     use super::*;
-    use crate::request::Errors;
+    use crate::request::read_body;
 
     fn read(body: &str) -> Result<i32, Vec<String>> {
-        let mut errors = Errors::default();
-        let mut fields = Fields::parse(body.as_bytes(), &mut errors);
-        let read = PutSemaphoreBody::read(&mut fields, &Limits::default());
-        fields.finish();
-        read.map(|body| body.max_size)
-            .ok_or_else(|| errors.pairs().into_iter().map(|(field, _)| field.to_owned()).collect())
+        read_body(body).map(|body: PutSemaphoreBody| body.max_size)
     }
 
     #[test]

@@ -49,6 +49,7 @@ problems! {
     params(KeyParam::<true>, TenantParam),
     request_body(
         content = ReleasePermitBody,
+        description = "The example takes the version of the one of acquire with a chosen version.",
         example = json!({"version": "0199a3c0-7b21-4f6e-8c3d-52d0c1b9e864"})
     ),
     responses(

@@ -31,8 +31,9 @@ const KEEPALIVE_PROBES: u32 = 5;
 /// The pause after a connection could not be accepted for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves HTTP/1.1 until `stop` completes. Then it accepts nothing more, closes idle connections, lets running requests
-/// finish, and returns when all have, or after `grace`.
+/// Serves HTTP/1.1 until `stop` completes. Then it closes idle connections, lets running requests finish, and returns when
+/// all have, or after `grace`. Who connects while some still run is answered too, once a connection, for the routes to
+/// tell it that the service stops.
 ///
 /// A caller that goes away while its request is being answered drops the handler.
 pub async fn serve<S>(
@@ -44,24 +45,44 @@ pub async fn serve<S>(
 where
     S: Service<Request<Body>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
 {
-    let connections = GracefulShutdown::new();
-    let http = http();
-    let mut stop = std::pin::pin!(stop);
-    loop {
-        let accepted = tokio::select! {
-            () = &mut stop => break,
-            accepted = listener.accept() => accepted,
-        };
-        match accepted {
-            Ok((stream, peer)) => serve_connection(&http, stream, peer, door.clone(), &connections),
-            Err(error) => pause_after(&error).await,
-        }
-    }
-    drop(listener);
-    if tokio::time::timeout(grace, connections.shutdown()).await.is_err() {
+    let mut http = http();
+    let [connections, latecomers] = std::array::from_fn(|_| GracefulShutdown::new());
+    accept_until(stop, &listener, &http, &door, &connections).await;
+    http.keep_alive(false);
+    let finish = async {
+        accept_until(connections.shutdown(), &listener, &http, &door, &latecomers).await;
+        drop(listener);
+        latecomers.shutdown().await;
+    };
+    if tokio::time::timeout(grace, finish).await.is_err() {
         tracing::warn!("some requests did not finish in time; their connections are closed");
     }
     Ok(())
+}
+
+/// Accepts connections and serves them until `end` completes.
+async fn accept_until<S>(
+    end: impl Future<Output = ()>,
+    listener: &TcpListener,
+    http: &http1::Builder,
+    door: &S,
+    connections: &GracefulShutdown,
+) where
+    S: Service<Request<Body>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
+{
+    let mut end = std::pin::pin!(end);
+    loop {
+        let accepted = tokio::select! {
+            // First, so that nobody is let in where nothing keeps the service.
+            biased;
+            () = &mut end => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => serve_connection(http, stream, peer, door.clone(), connections),
+            Err(error) => pause_after(&error).await,
+        }
+    }
 }
 
 fn http() -> http1::Builder {
@@ -224,6 +245,29 @@ mod tests {
         server.go_on.notify_one();
         assert!(rest(waiting).await.ends_with("waited"));
         in_time(server.served).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_comes_while_the_last_requests_run_is_answered_once() {
+        let server = Server::start(DEADLINE).await;
+        let idle = server.send("").await;
+        let waiting = server.send("GET /waits HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        in_time(server.began.notified()).await;
+        server.stop.send(()).unwrap();
+        assert_eq!(rest(idle).await, "", "the service is stopping");
+        let mut silent = TcpStream::connect(server.address).await.unwrap();
+        let twice = "GET /now HTTP/1.1\r\nhost: x\r\n\r\n".repeat(2);
+        let mut late = TcpStream::connect(server.address).await.unwrap();
+        late.write_all(twice.as_bytes()).await.unwrap();
+        let answer = rest(late).await;
+        assert!(
+            answer.contains("connection: close\r\n") && answer.matches("HTTP/1.1 200").count() == 1,
+            "{answer}"
+        );
+        server.go_on.notify_one();
+        assert!(rest(waiting).await.ends_with("waited"));
+        in_time(server.served).await.unwrap().unwrap();
+        assert_eq!(in_time(silent.read(&mut [0])).await.unwrap(), 0, "nor does a silent one keep it");
     }
 
     #[tokio::test]

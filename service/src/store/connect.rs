@@ -69,16 +69,17 @@ impl std::fmt::Debug for DatabaseOptions {
 }
 
 impl DatabaseOptions {
-    /// Reads a database URL; a value without a scheme is the path of a SQLite file.
-    pub fn new(url: &str, max_connections: u32) -> Result<Self, UrlError> {
-        let url = match url.split_once(':') {
-            Some(("sqlite", rest)) => sqlite_url(rest.trim_start_matches("//"))?,
-            Some(("postgres" | "postgresql" | "mysql", _)) => url.to_owned(),
-            Some(("mariadb", rest)) => format!("mysql:{rest}"),
-            Some((scheme, rest)) if rest.starts_with("//") => {
+    /// Reads a database URL; a value without a scheme is the path of a SQLite file, to the letter.
+    pub fn new(value: &str, max_connections: u32) -> Result<Self, UrlError> {
+        let (scheme, rest) = value.split_once(':').unwrap_or(("", value));
+        let url = match scheme.to_ascii_lowercase().as_str() {
+            "sqlite" => sqlite_url(rest)?,
+            scheme @ ("postgres" | "postgresql" | "mysql") => format!("{scheme}:{rest}"),
+            "mariadb" => format!("mysql:{rest}"),
+            unknown if is_scheme(unknown) && rest.starts_with("//") => {
                 return Err(UrlError::Scheme(scheme.to_owned()));
             }
-            Some(_) | None => sqlite_url(url)?,
+            _ => file_url(value)?,
         };
         Ok(Self { url, max_connections: max_connections.max(2) })
     }
@@ -100,13 +101,36 @@ impl DatabaseOptions {
     }
 }
 
-/// A SQLite URL whose file is created when it is not there.
-fn sqlite_url(path: &str) -> Result<String, UrlError> {
+/// Whether a URL may begin so. `./x://y` is a path.
+fn is_scheme(text: &str) -> bool {
+    text.starts_with(|first: char| first.is_ascii_alphabetic())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+}
+
+/// A SQLite URL, of what comes after `sqlite:`. Unless it says otherwise its file is created when it is not there.
+fn sqlite_url(rest: &str) -> Result<String, UrlError> {
+    let path = rest.strip_prefix("//").unwrap_or(rest);
     let (file, query) = path.split_once('?').unwrap_or((path, "mode=rwc"));
     if file.is_empty() || file == ":memory:" || query.contains("mode=memory") {
         return Err(UrlError::InMemory);
     }
     Ok(format!("sqlite://{file}?{query}"))
+}
+
+/// The SQLite URL of a path: nothing in it means anything to a URL.
+fn file_url(path: &str) -> Result<String, UrlError> {
+    if path.is_empty() || path == ":memory:" {
+        return Err(UrlError::InMemory);
+    }
+    // SQLite itself reads a name that begins with `file:` as a URL; one that begins with a folder is a name.
+    let path = Path::new(".").join(path);
+    let escaped = |byte: u8| match byte {
+        b'/' | b'.' | b'-' | b'_' | b'~' => char::from(byte).to_string(),
+        _ if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    let path: String = path.to_string_lossy().bytes().map(escaped).collect();
+    Ok(format!("sqlite://{path}?mode=rwc"))
 }
 
 /// Connections to one database.
@@ -170,8 +194,7 @@ fn direct(options: &DatabaseOptions, dialect: Dialect, most: u32) -> Result<Dire
 }
 
 fn create_folder(options: &DatabaseOptions) {
-    let Some(path) = options.url.strip_prefix("sqlite://") else { return };
-    let file = Path::new(path.split('?').next().unwrap_or(path));
+    let Some(file) = options.sqlite_file() else { return };
     if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         // If it cannot be created, opening the file says why.
         let _ = std::fs::create_dir_all(folder);
@@ -259,18 +282,58 @@ mod tests {
         DatabaseOptions::new(text, 2).map(|options| options.url)
     }
 
+    fn file(value: &str) -> std::path::PathBuf {
+        DatabaseOptions::new(value, 2).unwrap().sqlite_file().unwrap()
+    }
+
     #[test]
-    fn a_value_without_a_scheme_is_a_file() {
-        assert_eq!(url("locks.sqlite").unwrap(), "sqlite://locks.sqlite?mode=rwc");
-        assert_eq!(url("/var/lib/locks").unwrap(), "sqlite:///var/lib/locks?mode=rwc");
+    fn a_value_without_a_scheme_is_the_path_of_a_file_to_the_letter() {
+        for path in [
+            "locks.sqlite",
+            "./locks",
+            "../locks",
+            "with space.db",
+            "my dir/x.db",
+            " lead.db",
+            "a:b.db",
+            "a<b.db",
+            "[x].db",
+            "a%41.db",
+            "a?b.db",
+            "a?mode=memory",
+            "a#b.db",
+            "ü.db",
+            "oracle:x",
+            "./x://y",
+            "file:x",
+            "100%",
+        ] {
+            assert_eq!(file(path), Path::new(".").join(path), "{path}");
+        }
+        for path in ["/var/lib/locks", "/abs/a%20b.db", "//twice"] {
+            assert_eq!(file(path), Path::new(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn after_a_scheme_the_rules_of_urls_hold() {
         assert_eq!(url("sqlite:locks.sqlite").unwrap(), "sqlite://locks.sqlite?mode=rwc");
+        assert_eq!(url("SQLite:locks.sqlite").unwrap(), "sqlite://locks.sqlite?mode=rwc");
         assert_eq!(url("sqlite://locks.sqlite?mode=rw").unwrap(), "sqlite://locks.sqlite?mode=rw");
+        assert_eq!(file("sqlite:///var/a%20b"), Path::new("/var/a b"));
+        assert_eq!(file("sqlite:////var/lib/locks"), Path::new("/var/lib/locks"));
+        assert_eq!(url("Postgres://host/db").unwrap(), "postgres://host/db");
+        assert_eq!(url("mariadb://host/db").unwrap(), "mysql://host/db");
     }
 
     #[test]
     fn other_schemes_and_memory_are_refused() {
-        assert!(matches!(url("oracle://x"), Err(UrlError::Scheme(_))));
-        assert!(matches!(url("sqlite::memory:"), Err(UrlError::InMemory)));
+        assert!(matches!(url("oracle://x"), Err(UrlError::Scheme(scheme)) if scheme == "oracle"));
+        for memory in
+            ["sqlite::memory:", "sqlite://:memory:", "sqlite:x?mode=memory", ":memory:", "sqlite:", ""]
+        {
+            assert!(matches!(url(memory), Err(UrlError::InMemory)), "{memory}");
+        }
     }
 
     #[test]

@@ -63,13 +63,28 @@ async fn what_cannot_be_is_refused_at_start() {
     }
 }
 
+/// A value without a scheme is a file, whatever its name would mean to a URL.
 #[tokio::test]
 async fn a_value_without_a_scheme_is_a_file() {
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("plain.sqlite");
+    let file = folder.path().join("my dir/a%20b?c#d:e <[f.sqlite");
     let service = Service::start(file.to_str().unwrap()).await;
     service.client().hold("k").await;
     assert!(file.exists());
+}
+
+#[tokio::test]
+async fn a_name_without_a_scheme_is_a_file_of_the_working_directory() {
+    for name in
+        ["with space.db", "my dir/x.db", " lead.db", "a:b.db", "[x].db", "a%41.db", "a?b.db", "file:x"]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_db-locks"));
+        command.args(["migrate", "up"]).env_clear().env("DATABASE_URL", name).current_dir(folder.path());
+        let output = command.output().await.unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && folder.path().join(name).exists(), "{name}: {said}");
+    }
 }
 
 #[tokio::test]

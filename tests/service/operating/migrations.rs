@@ -9,6 +9,7 @@ on_every_database![with_database:
     the_schema_is_brought_up_and_down_by_hand,
     nothing_is_erased_without_a_yes,
     a_schema_that_is_newer_than_the_program_is_refused,
+    a_schema_that_became_newer_is_not_ready,
     without_migrations_an_empty_database_is_not_served,
     with_migrations_by_hand_the_service_serves,
 ];
@@ -60,11 +61,22 @@ async fn nothing_is_erased_without_a_yes(database: Database) {
     assert_eq!(svc.at(again.port()).lock("k").await.grant().version, held.version);
 }
 
+/// What a later version's migration leaves behind.
+const NEWER: &str =
+    "INSERT INTO seaql_migrations (version, applied_at) VALUES ('m29991231_000001_from_the_future', 0)";
+
+/// A replica that still runs while others are replaced says what is the matter, without naming what is inside.
+async fn a_schema_that_became_newer_is_not_ready(database: Database) {
+    let service = Service::start(&database.url).await;
+    sql::execute(&database.url, NEWER).await.unwrap();
+    let ready = service.client().get("/ready").await;
+    let detail = ready.body["detail"].as_str().unwrap();
+    assert!(ready.status == 503 && detail.contains("schema") && !detail.contains("future"), "{}", ready.text);
+}
+
 async fn a_schema_that_is_newer_than_the_program_is_refused(database: Database) {
     migrate(&database, &["up"]).await;
-    let newer =
-        "INSERT INTO seaql_migrations (version, applied_at) VALUES ('m29991231_000001_from_the_future', 0)";
-    sql::execute(&database.url, newer).await.unwrap();
+    sql::execute(&database.url, NEWER).await.unwrap();
     for settings in [&[][..], &[("DB_LOCKS_MIGRATE", "false")]] {
         let mut service = Service::spawn(&database.url, settings);
         let status = service.end(Duration::from_secs(20)).await;

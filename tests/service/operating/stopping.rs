@@ -3,6 +3,10 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use super::on_every_database;
 use crate::support::{Client, Database, Fleet, Service, wire};
@@ -12,6 +16,7 @@ on_every_database![with_database:
     a_stop_finishes_what_is_being_written,
     a_stop_leaves_the_queue_to_other_replicas,
     an_idle_connection_does_not_delay_the_stop,
+    who_comes_while_the_last_request_runs_is_told,
 ];
 
 /// How long a stop may take.
@@ -107,10 +112,39 @@ async fn an_idle_connection_does_not_delay_the_stop(database: Database) {
     let svc = service.client();
     // Kept alive by the client's pool, and one that never said anything.
     svc.get("/health").await.expect(200);
-    let silent = tokio::net::TcpStream::connect(("127.0.0.1", service.port())).await.unwrap();
+    let silent = TcpStream::connect(("127.0.0.1", service.port())).await.unwrap();
     service.signal("TERM");
     let begin = Instant::now();
     ends_cleanly(&mut service, begin).await;
     assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
     drop(silent);
+}
+
+/// Not ready, and no acquire, instead of a refused connection; what runs is finished.
+async fn who_comes_while_the_last_request_runs_is_told(database: Database) {
+    let mut service = Service::start(&database.url).await;
+    let svc = service.client();
+    let held = svc.hold("k").await;
+    let connect = || TcpStream::connect(("127.0.0.1", service.port()));
+    let (mut running, mut idle) = (connect().await.unwrap(), connect().await.unwrap());
+    let release = json!({"version": held.version}).to_string();
+    let headers =
+        [("X-Tenant", svc.tenant()), ("Content-Type", "application/json"), ("Expect", "100-continue")];
+    let request = wire::request("POST", "/locks/k/release", &headers, release.as_bytes());
+    let (opening, body) = request.split_at(request.len() - release.len());
+    running.write_all(opening).await.unwrap();
+    let mut go_on = *b"HTTP/1.1 100 Continue\r\n\r\n";
+    running.read_exact(&mut go_on).await.unwrap();
+    service.signal("TERM");
+    let begin = Instant::now();
+    // Those who wait have been answered when idle connections are closed.
+    assert_eq!(idle.read(&mut [0]).await.unwrap(), 0);
+    let ready = wire::exchange(svc.port(), &wire::request("GET", "/ready", &[], b"")).await.unwrap();
+    assert_eq!((ready.status, ready.header("connection")), (503, "close"));
+    wire::send(&svc, "POST", "/locks/other/acquire", b"{}").await.unavailable();
+    running.write_all(body).await.unwrap();
+    let mut answer = String::new();
+    running.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    ends_cleanly(&mut service, begin).await;
 }

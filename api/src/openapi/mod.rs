@@ -1,10 +1,11 @@
 //! The `OpenAPI` document: what the handlers' attributes say, and what is the same for all of them.
 
+mod everywhere;
+
 use db_locks_service::Limits;
 use serde_json::{Value, json};
 use utoipa::openapi::{
-    HeaderBuilder, Info, InfoBuilder, LicenseBuilder, ObjectBuilder, OpenApi, OpenApiBuilder, PathItem, Ref,
-    RefOr, Required, Schema, Type,
+    Info, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, PathItem, Ref, RefOr, Required, Schema,
     link::LinkBuilder,
     path::Operation,
     schema::{AdditionalProperties, Components},
@@ -20,9 +21,6 @@ give it back, and guard what you write with its fencing token.
 A holder may rely on its grant from the moment it sent the request that brought it plus `expires_in_ms` of the answer, on \
 its own monotonic clock. Bodies are one JSON object each; `null` is as good as absent, and what is not known is refused. \
 Errors are problem documents (RFC 9457), whose `type` can be opened.";
-
-/// The name of the header's component.
-const REQUEST_ID: &str = "X-Request-Id";
 
 /// The whole document, with the limits that are in force.
 pub fn openapi(limits: &Limits) -> OpenApi {
@@ -70,13 +68,10 @@ fn tag(name: &str, description: &str) -> Tag {
 pub(crate) fn complete(document: &mut OpenApi, limits: &Limits) {
     let components = document.components.get_or_insert_default();
     add_problem_schemas(components);
-    let request_id = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(128));
-    let request_id = HeaderBuilder::new().schema(Some(request_id)).description(Some(
-        "The request's own id if it sent one (1 to 128 visible ASCII characters), else a new one.",
-    ));
-    components.headers.insert(REQUEST_ID.to_owned(), request_id.build().into());
+    everywhere::add_components(components);
+    components.schemas.values_mut().for_each(close);
     for operation in document.paths.paths.values_mut().flat_map(operations_of) {
-        add_request_id(operation);
+        everywhere::add_to(operation);
         add_links(operation);
         complete_body(operation, components, limits);
     }
@@ -86,12 +81,12 @@ fn operations_of(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     [&mut item.get, &mut item.put, &mut item.post, &mut item.delete].into_iter().flatten()
 }
 
-fn add_request_id(operation: &mut Operation) {
-    for response in operation.responses.responses.values_mut() {
-        if let RefOr::T(response) = response {
-            let header = Ref::new(format!("#/components/headers/{REQUEST_ID}"));
-            response.headers.insert(REQUEST_ID.to_owned(), RefOr::Ref(header));
-        }
+/// Closes an object to members that are not listed, in what is sent and in what is answered.
+fn close(schema: &mut RefOr<Schema>) {
+    if let RefOr::T(Schema::Object(object)) = schema
+        && !object.properties.is_empty()
+    {
+        object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
     }
 }
 
@@ -111,15 +106,14 @@ fn add_links(operation: &mut Operation) {
     }
 }
 
-/// Closes an operation's body to unknown members, and writes the limits into it and its examples. A body none of whose
-/// fields is required may be left out altogether.
+/// Writes the limits into an operation's body and its examples. A body none of whose fields is required may be left out
+/// altogether.
 fn complete_body(operation: &mut Operation, components: &mut Components, limits: &Limits) {
     let Some(RefOr::T(body)) = &mut operation.request_body else { return };
     for content in body.content.values_mut() {
         let RefOr::T(content) = content else { continue };
         let Some(name) = content.schema.as_ref().and_then(schema_name) else { continue };
         let Some(RefOr::T(Schema::Object(schema))) = components.schemas.get_mut(&name) else { continue };
-        schema.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
         add_body_limits(schema, limits);
         body.required = Some(if schema.required.is_empty() { Required::False } else { Required::True });
         content.schema = Some(Ref::from_schema_name(name).into());
@@ -198,16 +192,21 @@ mod tests {
     }
 
     #[test]
-    fn every_response_bears_the_request_id() {
-        for operation in operations(&document(&Limits::default())) {
+    fn every_operation_takes_a_request_id_and_every_response_bears_it_and_is_not_stored() {
+        let document = document(&Limits::default());
+        for operation in operations(&document) {
+            let id = &operation["operationId"];
+            let parameters = operation["parameters"].as_array().unwrap();
+            assert!(parameters.contains(&json!({"$ref": "#/components/parameters/X-Request-Id"})), "{id}");
             for (status, response) in operation["responses"].as_object().unwrap() {
-                assert!(
-                    response["headers"].get(REQUEST_ID).is_some(),
-                    "{} {status}",
-                    operation["operationId"]
-                );
+                for name in ["X-Request-Id", "Cache-Control"] {
+                    let header = json!({"$ref": format!("#/components/headers/{name}")});
+                    assert_eq!(response["headers"][name], header, "{id} {status}");
+                }
             }
         }
+        assert_eq!(document["components"]["headers"]["Cache-Control"]["schema"]["enum"], json!(["no-store"]));
+        assert_eq!(document["components"]["parameters"]["X-Request-Id"]["in"], "header");
     }
 
     #[test]
@@ -222,7 +221,23 @@ mod tests {
     }
 
     #[test]
-    fn bodies_are_closed_and_bear_the_limits() {
+    fn every_object_is_closed() {
+        fn check(path: &str, value: &Value) {
+            let members = value.as_object().into_iter().flatten().map(|(name, value)| (name.clone(), value));
+            let items =
+                value.as_array().into_iter().flatten().enumerate().map(|(i, item)| (i.to_string(), item));
+            for (name, value) in members.chain(items) {
+                check(&format!("{path}/{name}"), value);
+            }
+            if value.get("properties").is_some() {
+                assert_eq!(value["additionalProperties"], false, "{path}");
+            }
+        }
+        check("#", &document(&Limits::default()));
+    }
+
+    #[test]
+    fn bodies_bear_the_limits() {
         let limits = Limits { max_lease_ms: 1_234, max_wait_ms: 567, ..Limits::default() };
         let document = document(&limits);
         for (body, required) in [
@@ -235,17 +250,32 @@ mod tests {
             ("PutSemaphoreBody", 1),
         ] {
             let schema = &document["components"]["schemas"][body];
-            assert_eq!(schema["additionalProperties"], false, "{body}");
             assert_eq!(schema["required"].as_array().map_or(0, Vec::len), required, "{body}");
         }
         let acquire = &document["components"]["schemas"]["AcquireLockBody"]["properties"];
         assert_eq!(acquire["lease_duration_ms"]["maximum"], 1_234);
+        assert_eq!(acquire["lease_duration_ms"]["default"], 1_234, "a default is cut to its maximum");
         assert_eq!(acquire["wait_ms"]["maximum"], 567);
         assert_eq!(acquire["additional_time_to_wait_for_lock_ms"]["maximum"], 567);
         let body = &document["paths"]["/locks/{key}/acquire"]["post"]["requestBody"];
         assert_eq!(body["required"], false);
         let examples = &body["content"]["application/json"]["examples"];
-        assert_eq!(examples["waiting"]["value"]["wait_ms"], 567);
+        assert_eq!(examples["any time"]["value"]["wait_ms"], 567);
+    }
+
+    /// Swagger UI shows the first one: it has to be granted however often it is sent, so it chooses no version, and waits
+    /// for as long as a grant of any of them lasts.
+    #[test]
+    fn the_first_example_of_acquire_works_again_and_again() {
+        let document = document(&Limits::default());
+        for path in ["/locks/{key}/acquire", "/semaphores/{key}/acquire"] {
+            let body = &document["paths"][path]["post"]["requestBody"]["content"]["application/json"];
+            let examples: Vec<_> =
+                body["examples"].as_object().unwrap().values().map(|it| &it["value"]).collect();
+            assert!(examples[0].get("version").is_none(), "{path}: {}", examples[0]);
+            let longest = examples.iter().filter_map(|it| it["lease_duration_ms"].as_i64()).max();
+            assert!(examples[0]["wait_ms"].as_i64() >= longest, "{path}: {}", examples[0]);
+        }
     }
 
     #[test]
