@@ -94,7 +94,7 @@ impl SqlStore {
     ) -> Result<(Vec<Write>, Committed), StoreError> {
         if let Some(sqlite) = &self.sqlite {
             self.commit.round_trips.increment(1);
-            let work = sqlite.commit_locked(self.load_keys(wants), decide);
+            let work = sqlite.commit_locked(Box::pin(self.load_keys(wants)), decide);
             return self.commit.run_sorted(Purpose::Write, work).await;
         }
         let work = async {
@@ -172,7 +172,9 @@ impl SqlStore {
                 for row in &rows {
                     let sql =
                         if row.prev_stamp.is_some() { postgres::UPDATE_ONE } else { postgres::INSERT_ONE };
-                    won.read(&self.query(db, &self.commit, sql, lock_cells(row).map(Value::from)).await?)?;
+                    won.read(
+                        &self.query(db, &self.commit, sql, lock_cells(row).map(Value::from).to_vec()).await?,
+                    )?;
                 }
             }
             // Its batches go another way: see `store/sqlite`.

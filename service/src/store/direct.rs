@@ -83,7 +83,8 @@ where
             return Ok(connection);
         }
         let connect = || async { DB::Connection::connect_with(&self.options).await.map_err(not_connected) };
-        let mut connection = patiently(connect).await?;
+        // Rare, and far larger than what is done with a connection that stands.
+        let mut connection = Box::pin(patiently(connect)).await?;
         for greeting in self.greeting {
             connection.execute(*greeting).await.map_err(not_connected)?;
         }

@@ -17,16 +17,15 @@ impl SqlStore {
 
     pub(super) async fn beat_once(&self, me: ReplicaId) -> Result<Beat, StoreError> {
         let work = async {
-            let rows = match &self.sql.replicas.beat_and_peers {
-                Some(sql) => self.query(self.direct(), &self.membership, sql, [Value::from(me.0)]).await?,
-                None => {
-                    let writer = self.writer().await?;
-                    let sql = &self.sql.replicas;
-                    self.execute(&writer, &self.membership, &sql.beat, [Value::from(me.0)]).await?;
-                    let rows = self.query(&writer, &self.membership, &sql.peers, []).await?;
-                    writer.finish().await?;
-                    rows
-                }
+            let sql = &self.sql.replicas;
+            let rows = if let Some(both) = &sql.beat_and_peers {
+                self.query(self.direct(), &self.membership, both, [Value::from(me.0)]).await?
+            } else {
+                let writer = self.writer().await?;
+                self.execute(&writer, &self.membership, &sql.beat, [Value::from(me.0)]).await?;
+                let rows = self.query(&writer, &self.membership, &sql.peers, []).await?;
+                writer.finish().await?;
+                rows
             };
             let mut beat =
                 Beat { known: false, peers: Vec::with_capacity(rows.len()), told: Timestamp::default() };

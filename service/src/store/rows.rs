@@ -106,7 +106,7 @@ pub(super) trait Row {
 
 impl Row for QueryResult {
     fn read<T: Readable>(&self, index: usize) -> Result<T, DbErr> {
-        self.try_get_by_index(index).map_err(DbErr::from)
+        self.try_get_by_index(index)
     }
 }
 

@@ -39,7 +39,7 @@ impl SqlStore {
         lane: &Lane<Postgres>,
         writes: &[Write],
     ) -> Result<Committed, DbErr> {
-        let (text, arguments) = statement(writes).map_err(unsendable)?;
+        let (text, arguments) = statement(writes).map_err(|error| unsendable(&error))?;
         self.commit.round_trips.increment(1);
         let mut won = Won::default();
         for row in lane.fetch(text, arguments).await? {
@@ -58,7 +58,7 @@ impl SqlStore {
         let mut arguments = PgArguments::default();
         let tenants: Vec<_> = wants.iter().map(|want| want.id.tenant.as_str()).collect();
         let keys: Vec<_> = wants.iter().map(|want| want.id.key.as_str()).collect();
-        arguments.add(tenants).and_then(|()| arguments.add(keys)).map_err(unsendable)?;
+        arguments.add(tenants).and_then(|()| arguments.add(keys)).map_err(|error| unsendable(&error))?;
         self.load.round_trips.increment(1);
         read_states(&lane.fetch(sql::LOAD_ROWS, arguments).await?, wants.len())
     }
@@ -76,7 +76,7 @@ fn read(row: &PgRow, won: &mut Won) -> Result<(), DbErr> {
 type Unsendable = Box<dyn std::error::Error + Send + Sync>;
 
 /// What a value's encoding refuses would be refused for good.
-fn unsendable(error: Unsendable) -> DbErr {
+fn unsendable(error: &Unsendable) -> DbErr {
     DbErr::Custom(error.to_string())
 }
 

@@ -1,5 +1,7 @@
 //! The hot path's text, for review: a change of a statement shows in a snapshot.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
 use super::{Dialect, Sql, mysql::Shape, postgres, sqlite};
 
 fn reviewed(dialect: Dialect, name: &str) {

@@ -73,7 +73,7 @@ fn work(connection: &Connection, inbox: &mpsc::Receiver<Job>) {
             Some(statements) => Ok(statements),
             None => Statements::prepare(connection).map(|prepared| statements.insert(prepared)),
         };
-        let read = read.map_err(unread).and_then(|statements| statements.read(&ids));
+        let read = read.map_err(|error| unread(&error)).and_then(|statements| statements.read(&ids));
         // Whoever asked may have gone.
         let _ = done.send(read);
     }
@@ -99,21 +99,22 @@ impl<'c> Statements<'c> {
 
     /// Reads rows in one snapshot.
     fn read(&mut self, ids: &[KeyId]) -> Result<Read, DbErr> {
-        self.begin.raw_execute().map_err(unread)?;
+        self.begin.raw_execute().map_err(|error| unread(&error))?;
         let read = self.read_all(ids);
-        let ended = self.end.raw_execute().map_err(unread);
+        let ended = self.end.raw_execute().map_err(|error| unread(&error));
         read.and_then(|read| ended.map(|_| read))
     }
 
     fn read_all(&mut self, ids: &[KeyId]) -> Result<Read, DbErr> {
-        let told = self.now.query_row([], |row| row.get(0)).map_err(unread)?;
+        let told = self.now.query_row([], |row| row.get(0)).map_err(|error| unread(&error))?;
         let states = ids.iter().map(|id| self.state(id)).collect::<Result<_, _>>()?;
         Ok((states, Timestamp(told)))
     }
 
     fn state(&mut self, id: &KeyId) -> Result<KeyState, DbErr> {
-        let mut rows = self.row.query((id.tenant.as_str(), id.key.as_str())).map_err(unread)?;
-        match rows.next().map_err(unread)? {
+        let mut rows =
+            self.row.query((id.tenant.as_str(), id.key.as_str())).map_err(|error| unread(&error))?;
+        match rows.next().map_err(|error| unread(&error))? {
             Some(row) => read_state(row, 0),
             None => Ok(KeyState::absent()),
         }
@@ -121,6 +122,6 @@ impl<'c> Statements<'c> {
 }
 
 /// A file that cannot be read now may be read later.
-fn unread(error: rusqlite::Error) -> DbErr {
+fn unread(error: &rusqlite::Error) -> DbErr {
     DbErr::Conn(sea_orm::RuntimeErr::Internal(error.to_string()))
 }
