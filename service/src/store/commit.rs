@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, QueryResult, Value};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Value};
 use uuid::Uuid;
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
     classify::Purpose,
     dialect::Dialect,
     direct::Direct,
-    rows::LockRow,
+    rows::{LockRow, Row},
     sql::postgres,
     sql_store::SqlStore,
 };
@@ -31,10 +31,13 @@ pub(super) struct Won {
 }
 
 impl Won {
-    pub(super) fn read(&mut self, rows: &[QueryResult]) -> Result<(), DbErr> {
+    /// Takes what rows tell that begin with a stamp that stands now, its token, and the time. One without a stamp tells nothing.
+    pub(super) fn read(&mut self, rows: &[impl Row]) -> Result<(), DbErr> {
         for row in rows {
-            self.tokens.insert(row.try_get_by_index(0)?, Token(row.try_get_by_index(1)?));
-            self.told = Some(Timestamp(row.try_get_by_index(2)?));
+            if let Some(stamp) = row.read(0)? {
+                self.tokens.insert(stamp, Token(row.read(1)?));
+                self.told = Some(Timestamp(row.read(2)?));
+            }
         }
         Ok(())
     }
@@ -70,10 +73,12 @@ impl SqlStore {
                 return self.commit_postgres(lane, writes).await;
             }
             let has_children = writes.iter().any(|write| write.working.has_children());
-            if self.sql.dialect == Dialect::MariaDb && !has_children {
+            if let (Direct::MySql(lane), Dialect::MariaDb, false) =
+                (self.direct(), self.sql.dialect, has_children)
+            {
                 let rows: Vec<_> = writes.iter().map(LockRow::of).collect();
                 // Where a row was gone nothing was written; in a transaction the others are told from it.
-                if let Some(won) = self.upsert_mariadb_at_once(self.direct(), &rows).await? {
+                if let Some(won) = self.commit_mariadb(lane, &rows).await? {
                     let told = self.told(&won, self.direct()).await?;
                     return Ok(won.committed(writes, told));
                 }

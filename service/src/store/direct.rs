@@ -5,7 +5,7 @@
 //! and is closed when it was not: broken off, or given up by whoever waited. Transactions have no place here.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -138,6 +138,18 @@ impl Lane<sqlx::Postgres> {
         sql: &'static str,
         values: sqlx::postgres::PgArguments,
     ) -> Result<Vec<sqlx::postgres::PgRow>, DbErr> {
+        self.with(async |connection| sqlx::query_with(sql, values).fetch_all(connection).await).await
+    }
+}
+
+impl Lane<sqlx::MySql> {
+    /// Sends a query with values as the driver wants them, and reads all rows.
+    pub(super) async fn fetch(
+        &self,
+        sql: Arc<str>,
+        values: sqlx::mysql::MySqlArguments,
+    ) -> Result<Vec<sqlx::mysql::MySqlRow>, DbErr> {
+        let sql = AssertSqlSafe(sql);
         self.with(async |connection| sqlx::query_with(sql, values).fetch_all(connection).await).await
     }
 }

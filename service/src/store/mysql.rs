@@ -3,13 +3,23 @@
 //! A write that was decided on a row must not create one. Where the row was gone MariaDB's statement has undone itself, and the
 //! rows are written one by one; on MySQL what was created so is taken away again before anybody sees it.
 
-use sea_orm::{ConnectionTrait, DbErr, RuntimeErr, Value, sqlx};
+use std::sync::Arc;
+
+use sea_orm::{
+    ConnectionTrait, DbErr, RuntimeErr, Value,
+    sqlx::{
+        Arguments, MySql,
+        error::BoxDynError,
+        mysql::{MySqlArguments, MySqlDatabaseError},
+    },
+};
 
 use super::{
     cells::{Cell, LOCK_CELLS, lock_cells},
     children::JsonRows,
     commit::Won,
-    rows::LockRow,
+    direct::Lane,
+    rows::{LockRow, Row},
     sql::mysql::Shape,
     sql_store::SqlStore,
 };
@@ -21,6 +31,20 @@ const TOKEN: usize = 5;
 const OUT_OF_RANGE: u16 = 1690;
 
 impl SqlStore {
+    /// Writes a batch on MariaDB in one statement. `None`: a row was to be updated and was gone, and nothing was written.
+    pub(super) async fn commit_mariadb(
+        &self,
+        lane: &Lane<MySql>,
+        rows: &[LockRow<'_>],
+    ) -> Result<Option<Won>, DbErr> {
+        let list = self.values_list(rows)?;
+        let mut arguments = MySqlArguments::default();
+        list.for_each(|cell| add(&mut arguments, cell)).map_err(|error| DbErr::Custom(error.to_string()))?;
+        self.commit.round_trips.increment(1);
+        let stand = lane.fetch(list.sql.clone(), arguments).await;
+        won_unless_undone(stand)
+    }
+
     /// Writes rows on MariaDB, inside a transaction.
     pub(super) async fn upsert_mariadb(
         &self,
@@ -38,20 +62,13 @@ impl SqlStore {
         Ok(won)
     }
 
-    /// Writes rows on MariaDB in one statement. `None`: one of them was to be updated and was gone, and nothing was written.
-    pub(super) async fn upsert_mariadb_at_once(
+    async fn upsert_mariadb_at_once(
         &self,
         db: &impl ConnectionTrait,
         rows: &[LockRow<'_>],
     ) -> Result<Option<Won>, DbErr> {
-        let (sql, values) = self.values_list(rows)?;
-        let stand = match self.query(db, &self.commit, sql, values).await {
-            Err(error) if has_overflowed(&error) => return Ok(None),
-            stand => stand?,
-        };
-        let mut won = Won::default();
-        won.read(&stand)?;
-        Ok(Some(won))
+        let list = self.values_list(rows)?;
+        won_unless_undone(self.query(db, &self.commit, &list.sql, list.values()).await)
     }
 
     /// Writes rows on MySQL, inside a transaction.
@@ -60,8 +77,8 @@ impl SqlStore {
         db: &impl ConnectionTrait,
         rows: &[LockRow<'_>],
     ) -> Result<Won, DbErr> {
-        let (sql, values) = self.values_list(rows)?;
-        self.execute(db, &self.commit, sql, values).await?;
+        let list = self.values_list(rows)?;
+        self.execute(db, &self.commit, &list.sql, list.values()).await?;
         let read_back = self.sql.read_back.as_deref().unwrap_or_default();
         let mut stand = self.query(db, &self.commit, read_back, [keys_of(rows)]).await?;
         for row in stand.extract_if(.., |row| row.try_get_by_index(CREATED).unwrap_or(false)) {
@@ -74,25 +91,74 @@ impl SqlStore {
         Ok(won)
     }
 
-    /// The upsert of these rows and its values, filled up with the last row to a number that there is a statement for.
-    fn values_list(&self, rows: &[LockRow<'_>]) -> Result<(&str, Vec<Value>), DbErr> {
+    /// The upsert of these rows, filled up with the last one to a number that there is a statement for.
+    fn values_list<'r>(&self, rows: &'r [LockRow<'r>]) -> Result<ValuesList<'r>, DbErr> {
         let all_known = rows.iter().all(|row| row.prev_stamp.is_some());
         let shape = if all_known { Shape::Known } else { Shape::Mixed };
         let statement = self.sql.upserts.as_ref().and_then(|upserts| upserts.of(shape, rows.len()));
-        let (Some((size, sql)), Some(last)) = (statement, rows.last()) else {
-            return Err(DbErr::Custom(format!("there is no statement for {} rows", rows.len())));
-        };
-        let mut values = Vec::with_capacity(size * (LOCK_CELLS + 1));
-        for row in rows.iter().chain(std::iter::repeat_n(last, size - rows.len())) {
+        let (size, sql) = statement
+            .ok_or_else(|| DbErr::Custom(format!("there is no statement for {} rows", rows.len())))?;
+        Ok(ValuesList { sql, shape, rows, size })
+    }
+}
+
+/// Rows, and the statement that they go into.
+struct ValuesList<'r> {
+    sql: Arc<str>,
+    shape: Shape,
+    rows: &'r [LockRow<'r>],
+    /// How many rows the statement wants.
+    size: usize,
+}
+
+impl ValuesList<'_> {
+    /// Hands out the statement's values in their order.
+    fn for_each<E>(&self, mut put: impl FnMut(Cell<'_>) -> Result<(), E>) -> Result<(), E> {
+        let fill = self.rows.last().into_iter().cycle();
+        for row in self.rows.iter().chain(fill).take(self.size) {
             let cells = lock_cells(row);
             let (until_token, rest) = cells.split_at(TOKEN + 1);
-            values.extend(until_token.iter().copied().map(Value::from));
-            if shape == Shape::Mixed {
-                values.push(Cell::Text(row.prev_stamp.is_none().then_some(row.tenant)).into());
+            until_token.iter().try_for_each(|cell| put(*cell))?;
+            if self.shape == Shape::Mixed {
+                put(Cell::Text(row.prev_stamp.is_none().then_some(row.tenant)))?;
             }
-            values.extend(rest.iter().copied().map(Value::from));
+            rest.iter().try_for_each(|cell| put(*cell))?;
         }
-        Ok((sql, values))
+        Ok(())
+    }
+
+    /// The values as SeaORM sends them.
+    fn values(&self) -> Vec<Value> {
+        let mut values = Vec::with_capacity(self.size * (LOCK_CELLS + 1));
+        let Ok(()) = self.for_each(|cell| {
+            values.push(cell.into());
+            Ok::<_, std::convert::Infallible>(())
+        });
+        values
+    }
+}
+
+fn add(arguments: &mut MySqlArguments, cell: Cell<'_>) -> Result<(), BoxDynError> {
+    match cell {
+        Cell::Text(value) => arguments.add(value),
+        Cell::Uuid(value) => arguments.add(value),
+        Cell::Bytes(value) => arguments.add(value),
+        Cell::Small(value) => arguments.add(value),
+        Cell::Int(value) => arguments.add(value),
+        Cell::Big(value) => arguments.add(value),
+        Cell::Flag(value) => arguments.add(value),
+    }
+}
+
+/// Who won; `None` where the statement has undone itself.
+fn won_unless_undone(stand: Result<Vec<impl Row>, DbErr>) -> Result<Option<Won>, DbErr> {
+    match stand {
+        Err(error) if has_overflowed(&error) => Ok(None),
+        stand => {
+            let mut won = Won::default();
+            won.read(&stand?)?;
+            Ok(Some(won))
+        }
     }
 }
 
@@ -104,9 +170,7 @@ fn has_overflowed(error: &DbErr) -> bool {
     else {
         return false;
     };
-    let error = error
-        .as_database_error()
-        .and_then(|error| error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>());
+    let error = error.as_database_error().and_then(|error| error.try_downcast_ref::<MySqlDatabaseError>());
     error.is_some_and(|error| error.number() == OUT_OF_RANGE)
 }
 

@@ -2,7 +2,7 @@
 
 use sea_orm::{
     DbErr, QueryResult,
-    sqlx::{self, Postgres, postgres::PgRow},
+    sqlx::{self, MySql, Postgres, mysql::MySqlRow, postgres::PgRow},
 };
 use uuid::Uuid;
 
@@ -86,7 +86,12 @@ impl<'a> LockRow<'a> {
 
 /// A value that every driver can read.
 pub(super) trait Readable:
-    sea_orm::TryGetable + rusqlite::types::FromSql + for<'r> sqlx::Decode<'r, Postgres> + sqlx::Type<Postgres>
+    sea_orm::TryGetable
+    + rusqlite::types::FromSql
+    + for<'r> sqlx::Decode<'r, Postgres>
+    + sqlx::Type<Postgres>
+    + for<'r> sqlx::Decode<'r, MySql>
+    + sqlx::Type<MySql>
 {
 }
 
@@ -95,6 +100,8 @@ impl<T> Readable for T where
         + rusqlite::types::FromSql
         + for<'r> sqlx::Decode<'r, Postgres>
         + sqlx::Type<Postgres>
+        + for<'r> sqlx::Decode<'r, MySql>
+        + sqlx::Type<MySql>
 {
 }
 
@@ -113,6 +120,12 @@ impl Row for QueryResult {
 impl Row for PgRow {
     fn read<T: Readable>(&self, index: usize) -> Result<T, DbErr> {
         // The statement names the type of each column; the driver would look it up for each value.
+        sqlx::Row::try_get_unchecked(self, index).map_err(unreadable)
+    }
+}
+
+impl Row for MySqlRow {
+    fn read<T: Readable>(&self, index: usize) -> Result<T, DbErr> {
         sqlx::Row::try_get_unchecked(self, index).map_err(unreadable)
     }
 }

@@ -5,15 +5,6 @@
 
 mod records;
 
-use sea_orm::{
-    DbErr,
-    sqlx::{
-        Arguments,
-        postgres::{PgArguments, PgRow},
-    },
-};
-use uuid::Uuid;
-
 use self::records::{LockRecord, PermitRecord, WaiterRecord};
 use super::{
     Committed, Want, Write,
@@ -22,11 +13,15 @@ use super::{
     commit::Won,
     direct::Lane,
     load::read_states,
-    rows::{LockRow, Row},
+    rows::LockRow,
     sql::postgres as sql,
     sql_store::SqlStore,
 };
-use crate::domain::{KeyState, Timestamp, Token, Waiter};
+use crate::domain::{KeyState, Timestamp, Waiter};
+use sea_orm::{
+    DbErr,
+    sqlx::{Arguments, postgres::PgArguments},
+};
 
 /// PostgreSQL's connections for batches.
 pub(super) type Postgres = sea_orm::sqlx::Postgres;
@@ -42,9 +37,7 @@ impl SqlStore {
         let (text, arguments) = statement(writes).map_err(|error| unsendable(&error))?;
         self.commit.round_trips.increment(1);
         let mut won = Won::default();
-        for row in lane.fetch(text, arguments).await? {
-            read(&row, &mut won)?;
-        }
+        won.read(&lane.fetch(text, arguments).await?)?;
         let told = self.told(&won, self.direct()).await?;
         Ok(won.committed(writes, told))
     }
@@ -64,15 +57,6 @@ impl SqlStore {
     }
 }
 
-/// Takes what a row tells: a stamp that stands now, its token, and the time. A row without a stamp tells nothing.
-fn read(row: &PgRow, won: &mut Won) -> Result<(), DbErr> {
-    if let Some(stamp) = row.read::<Option<Uuid>>(0)? {
-        won.tokens.insert(stamp, Token(row.read(1)?));
-        won.told = Some(Timestamp(row.read(2)?));
-    }
-    Ok(())
-}
-
 type Unsendable = Box<dyn std::error::Error + Send + Sync>;
 
 /// What a value's encoding refuses would be refused for good.
@@ -90,7 +74,7 @@ fn statement(writes: &[Write]) -> Result<(&'static str, PgArguments), Unsendable
             return Ok((text, one(write)?));
         }
         if write.prev.is_some() && write.working.permits.is_empty() {
-            return Ok((sql::UPDATE_WITH_WAITERS, with_waiters(write)?));
+            return with_waiters(write);
         }
     }
     let rows: Vec<_> = writes.iter().map(LockRow::of).collect();
@@ -128,16 +112,19 @@ fn one(write: &Write) -> Result<PgArguments, Unsendable> {
 }
 
 /// A single row, and what changes in its queue.
-fn with_waiters(write: &Write) -> Result<PgArguments, Unsendable> {
+fn with_waiters(write: &Write) -> Result<(&'static str, PgArguments), Unsendable> {
     let working = &write.working;
     let gone = working.waiters.iter().filter(|(_, waiter)| waiter.is_none());
-    let channels: Vec<_> = working.effects.nudged.iter().map(|replica| channel_of(replica.0)).collect();
     let mut arguments = one(write)?;
     arguments.add(gone.map(|(seq, _)| *seq).collect::<Vec<i64>>())?;
     arguments.add(standing(write).collect::<Vec<_>>())?;
-    arguments.add(channels)?;
+    let nudged = &working.effects.nudged;
+    if nudged.is_empty() {
+        return Ok((sql::UPDATE_WITH_WAITERS, arguments));
+    }
+    arguments.add(nudged.iter().map(|replica| channel_of(replica.0)).collect::<Vec<_>>())?;
     arguments.add(payload_of(working.id.tenant.as_str(), working.id.key.as_str()))?;
-    Ok(arguments)
+    Ok((sql::UPDATE_WITH_WAITERS_AND_NUDGES, arguments))
 }
 
 /// Waiters that come or change.

@@ -125,6 +125,7 @@ pub fn hot_statements(scheme: &str) -> Vec<(&'static str, String)> {
             ("commit_one", postgres::UPDATE_ONE),
             ("commit_new", postgres::INSERT_ONE),
             ("commit_with_waiters", postgres::UPDATE_WITH_WAITERS),
+            ("commit_with_waiters_and_nudges", postgres::UPDATE_WITH_WAITERS_AND_NUDGES),
             ("commit_with_children", postgres::UPDATE_AND_INSERT_WITH_CHILDREN),
         ],
         // Values lists have no plan.

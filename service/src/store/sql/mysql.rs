@@ -41,14 +41,14 @@ impl Upserts {
     }
 
     /// The statement for at least so many rows, and how many it wants. `None` where no statement has so many.
-    pub(in super::super) fn of(&self, shape: Shape, rows: usize) -> Option<(usize, &str)> {
+    pub(in super::super) fn of(&self, shape: Shape, rows: usize) -> Option<(usize, Arc<str>)> {
         let index = ROWS.partition_point(|&size| size < rows);
         let size = *ROWS.get(index)?;
         let texts = match shape {
             Shape::Known => &self.texts[0],
             Shape::Mixed => &self.texts[1],
         };
-        Some((size, texts[index].get_or_init(|| self.text(shape, size).into())))
+        Some((size, texts[index].get_or_init(|| self.text(shape, size).into()).clone()))
     }
 
     fn text(&self, shape: Shape, rows: usize) -> String {

@@ -130,22 +130,32 @@ RETURNING stamp, token, "#,
     told!()
 );
 
-/// A single row that was there, with what changes in its queue, and who is told of it: the hand-over of a lock.
-pub(in super::super) const UPDATE_WITH_WAITERS: &str = concat!(
-    "/* commit_with_waiters */\nWITH won AS (\n",
-    update_one!(),
-    r#"
+/// A single row that was there, with what changes in its queue.
+macro_rules! update_with_waiters {
+    ($nudges:literal) => {
+        concat!(
+            "/* commit_with_waiters */\nWITH won AS (\n",
+            update_one!(),
+            r#"
 ), gone AS (
     DELETE FROM waiters w
     WHERE w.tenant = $1::text AND w."key" = $2::text AND w.seq = ANY ($25::bigint[]) AND EXISTS (SELECT FROM won)
 ), standing AS (
     "#,
-    put_waiters!("$26", "EXISTS (SELECT FROM won)"),
-    r"
-)
-SELECT won.stamp, won.token, won.told,
-    (SELECT count(pg_notify(t.channel, $28::text)) FROM unnest($27::text[]) AS t (channel))
-FROM won"
+            put_waiters!("$26", "EXISTS (SELECT FROM won)"),
+            "\n)\nSELECT won.stamp, won.token, won.told",
+            $nudges,
+            "\nFROM won"
+        )
+    };
+}
+
+/// The hand-over of a lock within a replica.
+pub(in super::super) const UPDATE_WITH_WAITERS: &str = update_with_waiters!("");
+
+/// The same where another replica is told of it.
+pub(in super::super) const UPDATE_WITH_WAITERS_AND_NUDGES: &str = update_with_waiters!(
+    ",\n    (SELECT count(pg_notify(t.channel, $28::text)) FROM unnest($27::text[]) AS t (channel))"
 );
 
 /// Keys' rows that were there (`$1`) and that were not (`$2`), with what hangs on those that win: one statement, one round

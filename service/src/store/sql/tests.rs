@@ -14,13 +14,14 @@ fn reviewed(dialect: Dialect, name: &str) {
             postgres::UPDATE_ONE,
             postgres::INSERT_ONE,
             postgres::UPDATE_WITH_WAITERS,
+            postgres::UPDATE_WITH_WAITERS_AND_NUDGES,
             postgres::UPDATE_AND_INSERT_WITH_CHILDREN,
         ]
         .map(str::to_owned)
         .to_vec(),
         Dialect::MariaDb | Dialect::MySql => {
             let upserts = sql.upserts.as_ref().unwrap();
-            [Shape::Known, Shape::Mixed].map(|shape| upserts.of(shape, 2).unwrap().1.to_owned()).to_vec()
+            [Shape::Known, Shape::Mixed].map(|shape| upserts.of(shape, 2).unwrap().1.to_string()).to_vec()
         }
     };
     statements.extend([
