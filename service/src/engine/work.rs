@@ -81,6 +81,11 @@ impl Work {
         self.envelopes.iter().all(|envelope| matches!(envelope.command, Command::Get(_)))
     }
 
+    /// The attempt that a state shows to have been applied.
+    pub(super) fn applied(&self, state: &KeyState) -> Option<usize> {
+        self.attempts.iter().position(|attempt| Some(attempt.stamp) == state.stamp)
+    }
+
     /// Decides the commands on a state. `fresh` tells that it was loaded after they had arrived.
     pub(super) fn decide(&mut self, state: KeyState, fresh: bool, ctx: &Context<'_>) -> Outcome {
         let prev = state.stamp;
@@ -100,6 +105,11 @@ impl Work {
                     return Outcome::Load;
                 }
             }
+        }
+        if fresh && !self.attempts.is_empty() && !working.dirty {
+            // What was sent before may still be applied after this answer. It cannot once the row's stamp has moved; and
+            // if it comes before, this write loses its race, and the next load finds the attempt.
+            working.fence(ctx.now);
         }
         if working.dirty {
             Outcome::Write { prev, working: Box::new(working), verdicts, rest }

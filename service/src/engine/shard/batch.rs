@@ -252,7 +252,9 @@ impl Shard {
             let wants = [work.want()];
             let mut decide = |states: Vec<KeyState>, told| {
                 let now = shared.clock.reckon(told, sent, Instant::now());
-                let Some(state) = states.into_iter().next() else { return Vec::new() };
+                // Where an attempt was applied there is nothing to decide: the next load finds it.
+                let state = states.into_iter().next().filter(|state| work.applied(state).is_none());
+                let Some(state) = state else { return Vec::new() };
                 match work.decide(state, true, &surroundings.context(now)) {
                     Outcome::Write { prev, working, verdicts, rest } => {
                         let write = Write { prev, stamp: chance::stamp(), working: *working };

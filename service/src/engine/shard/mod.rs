@@ -49,8 +49,8 @@ enum Task {
     Key(KeyId),
     /// A work is tried again.
     Retry(Box<Work>),
-    /// An undelivered grant was kept long enough.
-    GiveBack(Box<Envelope>),
+    /// A command of the engine's own is due: an undelivered grant was kept long enough, or what was refused is tried again.
+    Later(Box<Envelope>),
     /// Works may have waited too long for this replica to become known.
     CheckJoin,
     /// Acquires for keys that others wait for have waited long enough for a batch to go with.
@@ -249,7 +249,7 @@ impl Shard {
                     self.enqueue_internal(id, Command::Settle);
                 }
                 Task::Retry(work) => self.retry(*work, now),
-                Task::GiveBack(envelope) => self.enqueue(*envelope),
+                Task::Later(envelope) => self.enqueue(*envelope),
                 Task::CheckJoin => self.check_join(),
                 Task::Latecomers => self.admit_latecomers(),
             }

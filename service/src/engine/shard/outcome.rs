@@ -26,6 +26,9 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// The pause before a work is tried again that the database could not take.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
+/// The pause before what the database refused, and nobody waits for, is tried again.
+const RETRY_REFUSED: Duration = Duration::from_secs(1);
+
 /// The pause where the database itself asks to try again.
 const RETRY_SOON: Duration = Duration::from_millis(5);
 
@@ -61,8 +64,7 @@ impl Shard {
         let now = self.shared.clock.reckon(loaded.told, sent, Instant::now());
         let surroundings = self.shared.surroundings();
         for (mut work, state) in works.into_iter().zip(loaded.states) {
-            let applied = work.attempts.iter().position(|attempt| Some(attempt.stamp) == state.stamp);
-            if let Some(index) = applied {
+            if let Some(index) = work.applied(&state) {
                 let attempt = work.attempts.swap_remove(index);
                 let raised = state.token.0 - attempt.token.0;
                 self.finish(work, attempt.verdicts, attempt.effects, state, raised);
@@ -310,11 +312,28 @@ impl Shard {
         };
     }
 
-    /// A work that the database refuses for good.
-    fn fail(&mut self, work: Work, error: EngineError) {
+    /// A write that the database refuses. Its callers are told. A work that may have been written by an earlier attempt
+    /// stays until that is settled, and so do the engine's own commands: nobody else would ask again.
+    fn fail(&mut self, mut work: Work, error: EngineError) {
+        let maybe_written = !work.attempts.is_empty();
+        let error = if maybe_written { EngineError::UnknownFate } else { error };
+        let mut kept = Vec::new();
         for mut envelope in work.envelopes {
+            let is_own = envelope.reply.is_none();
             self.give_up(&mut envelope, error);
+            if is_own || maybe_written {
+                kept.push(envelope);
+            }
         }
-        self.unpark(&work.id);
+        let at = Instant::now() + RETRY_REFUSED;
+        if maybe_written {
+            work.envelopes = kept;
+            self.timers.set(at, Task::Retry(Box::new(work)));
+        } else {
+            for envelope in kept {
+                self.timers.set(at, Task::Later(Box::new(envelope)));
+            }
+            self.unpark(&work.id);
+        }
     }
 }

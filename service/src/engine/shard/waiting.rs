@@ -145,7 +145,7 @@ impl Shard {
     pub(super) fn on_undelivered(&mut self, id: KeyId, version: Version, chosen: bool, nonce: Nonce) {
         let envelope = Envelope::internal(id, Command::GiveBack { version, nonce }, Instant::now());
         if chosen {
-            self.timers.set(Instant::now() + KEPT_FOR, Task::GiveBack(Box::new(envelope)));
+            self.timers.set(Instant::now() + KEPT_FOR, Task::Later(Box::new(envelope)));
         } else {
             self.enqueue(envelope);
         }

@@ -6,18 +6,25 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use tokio::time::Instant;
 
 use crate::{
-    domain::{Key, KeyId, KeyState, LockView, Place, ReplicaId, SemaphoreView, Tenant, Timestamp},
+    domain::{Key, KeyId, KeyState, LockView, Place, ReplicaId, SemaphoreView, Tenant, Timestamp, Token},
     store::{
         Beat, Committed, DecideLocked, HeldCounts, Hints, Loaded, LockFilter, Page, Peer, Store, StoreError,
         WaitingRow, Want, Write,
     },
 };
+
+/// How long an answer is waited for.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a commit waits for another one's locks.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the next commit meets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +33,12 @@ pub(super) enum Fault {
     AppliedUnknown,
     /// It is not applied, and nobody can tell.
     LostUnknown,
+    /// It is stuck with its row locked: no answer comes in time, and it is applied after so long, if its condition holds.
+    Stuck(Duration),
+    /// It is stuck on the way, and nobody waits for it: the same without a lock.
+    Astray(Duration),
+    /// It refuses this one.
+    Refused,
     /// It asks to try again.
     Transient,
     /// It refuses every batch that writes this key.
@@ -37,6 +50,54 @@ struct Tables {
     keys: BTreeMap<KeyId, KeyState>,
     replicas: BTreeMap<ReplicaId, i64>,
     faults: VecDeque<Fault>,
+    /// Commits that were given up by whoever sent them, and are applied when their time has come.
+    late: Vec<Late>,
+}
+
+/// A commit that is applied later.
+struct Late {
+    at: Instant,
+    writes: Arc<Vec<Write>>,
+    locks_rows: bool,
+}
+
+impl Tables {
+    /// Applies each write whose row still bears the stamp it was decided on.
+    fn apply(&mut self, writes: &[Write]) -> Vec<Option<Token>> {
+        writes.iter().map(|write| self.apply_one(write)).collect()
+    }
+
+    fn apply_one(&mut self, write: &Write) -> Option<Token> {
+        let id = &write.working.id;
+        if self.keys.get(id).and_then(|state| state.stamp) != write.prev {
+            return None;
+        }
+        let mut state = write.working.state.clone();
+        assert!(state.queue.is_complete(), "this store keeps whole queues");
+        state.stamp = Some(write.stamp);
+        state.queue.trim(usize::MAX);
+        let token = state.token;
+        self.keys.insert(id.clone(), state);
+        Some(token)
+    }
+
+    /// Applies the late commits that are due.
+    fn catch_up(&mut self) {
+        let now = Instant::now();
+        while let Some(index) = self.late.iter().position(|late| late.at <= now) {
+            let late = self.late.remove(index);
+            self.apply(&late.writes);
+        }
+    }
+
+    /// Until when a row that one of these writes needs is locked.
+    fn locked_until(&self, writes: &[Write]) -> Option<Instant> {
+        let meets = |late: &&Late| {
+            let ids = || writes.iter().map(|write| &write.working.id);
+            late.locks_rows && late.writes.iter().any(|write| ids().any(|id| *id == write.working.id))
+        };
+        self.late.iter().filter(meets).map(|late| late.at).max()
+    }
 }
 
 /// The database. Its clock goes with tokio's (paused) time, plus what a test adds.
@@ -62,7 +123,9 @@ impl MemoryStore {
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
-        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
+        tables.catch_up();
+        tables
     }
 
     pub(super) fn fail_next(&self, fault: Fault) {
@@ -95,24 +158,24 @@ impl MemoryStore {
     }
 
     fn apply(&self, writes: &[Write]) -> Committed {
-        let mut tables = self.tables();
-        let tokens = writes
-            .iter()
-            .map(|write| {
-                let id = &write.working.id;
-                let current = tables.keys.get(id).and_then(|state| state.stamp);
-                (current == write.prev).then(|| {
-                    let mut state = write.working.state.clone();
-                    assert!(state.queue.is_complete(), "this store keeps whole queues");
-                    state.stamp = Some(write.stamp);
-                    state.queue.trim(usize::MAX);
-                    let token = state.token;
-                    tables.keys.insert(id.clone(), state);
-                    token
-                })
-            })
-            .collect();
+        let tokens = self.tables().apply(writes);
         Committed { tokens, told: self.clock() }
+    }
+
+    /// Takes the locks that a commit needs, as long as a server waits for them.
+    async fn lock_rows(&self, writes: &[Write]) -> Result<(), StoreError> {
+        let given_up = Instant::now() + LOCK_TIMEOUT;
+        let Some(until) = self.tables().locked_until(writes) else { return Ok(()) };
+        tokio::time::sleep_until(until.min(given_up)).await;
+        if until > given_up { Err(StoreError::Transient("lock timeout".into())) } else { Ok(()) }
+    }
+
+    /// Gives up a commit that goes on without us.
+    async fn lose_sight(&self, writes: Arc<Vec<Write>>, after: Duration, locks_rows: bool) -> StoreError {
+        let at = Instant::now() + after;
+        self.tables().late.push(Late { at, writes, locks_rows });
+        tokio::time::sleep(ANSWER_TIMEOUT).await;
+        StoreError::Unknown("no answer in time".into())
     }
 
     fn waiters_of(&self, me: ReplicaId) -> Vec<(KeyId, crate::domain::Waiter)> {
@@ -141,16 +204,22 @@ impl Store for MemoryStore {
     async fn commit(&self, writes: Arc<Vec<Write>>) -> Result<Committed, StoreError> {
         tokio::task::yield_now().await;
         self.reach()?;
-        let writes = writes.as_slice();
         self.commits.fetch_add(1, Ordering::Relaxed);
         assert!(writes.is_sorted_by(|a, b| a.working.id < b.working.id), "sorted, and no key twice");
         let fault = self.tables().faults.pop_front();
+        match fault {
+            Some(Fault::Stuck(after)) => return Err(self.lose_sight(writes, after, true).await),
+            Some(Fault::Astray(after)) => return Err(self.lose_sight(writes, after, false).await),
+            _ => self.lock_rows(&writes).await?,
+        }
+        let writes = writes.as_slice();
         match fault {
             Some(Fault::AppliedUnknown) => {
                 self.apply(writes);
                 Err(StoreError::Unknown("the answer is lost".into()))
             }
             Some(Fault::LostUnknown) => Err(StoreError::Unknown("the statement is lost".into())),
+            Some(Fault::Refused) => Err(StoreError::Rejected("refused".into())),
             Some(Fault::Transient) => Err(StoreError::Transient("deadlock".into())),
             Some(Fault::Poisoned(key)) => {
                 if writes.iter().any(|write| write.working.id.key.as_str() == key) {
@@ -160,7 +229,7 @@ impl Store for MemoryStore {
                 self.fail_next(Fault::Poisoned(key));
                 Ok(self.apply(writes))
             }
-            None => Ok(self.apply(writes)),
+            Some(Fault::Stuck(_) | Fault::Astray(_)) | None => Ok(self.apply(writes)),
         }
     }
 

@@ -144,9 +144,9 @@ fn add_children(arguments: &mut PgArguments, writes: &[Write]) -> Result<(), Uns
     });
     arguments.add(gone.collect::<Vec<_>>())?;
     arguments.add(writes.iter().flat_map(standing).collect::<Vec<_>>())?;
-    let permits = writes.iter().flat_map(|write| {
-        changed_permits(write).map(move |permit| PermitRecord { write, permit })
-    });
+    let permits = writes
+        .iter()
+        .flat_map(|write| changed_permits(write).map(move |permit| PermitRecord { write, permit }));
     arguments.add(permits.collect::<Vec<_>>())?;
     let (mut stamps, mut channels, mut payloads) = (Vec::new(), Vec::new(), Vec::new());
     for write in writes {

@@ -75,7 +75,10 @@ impl Record for WaiterRecord<'_> {
                 let (text, flag, big) = (Cell::Text(None), Cell::Flag(false), Cell::Big(None));
                 let key = [id.tenant.as_str(), id.key.as_str()].map(|text| Cell::Text(Some(text)));
                 put_all(columns, key)?;
-                put_all(columns, [Cell::Big(Some(seq)), Cell::Uuid(None), flag, text, big, text, flag, flag])?;
+                put_all(
+                    columns,
+                    [Cell::Big(Some(seq)), Cell::Uuid(None), flag, text, big, text, flag, flag],
+                )?;
                 put_all(columns, [Cell::Uuid(None), big, big, big])?;
             }
         }
@@ -92,7 +95,10 @@ impl Record for PermitRecord<'_> {
     }
 }
 
-fn put_all<const N: usize>(columns: &mut PgRecordEncoder<'_>, cells: [Cell<'_>; N]) -> Result<(), BoxDynError> {
+fn put_all<const N: usize>(
+    columns: &mut PgRecordEncoder<'_>,
+    cells: [Cell<'_>; N],
+) -> Result<(), BoxDynError> {
     for cell in cells {
         match cell {
             Cell::Text(value) => columns.encode(value),
