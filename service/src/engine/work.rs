@@ -2,16 +2,14 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use tokio::time::Instant;
-
 use super::envelope::Envelope;
 use crate::{
     domain::{Command, Context, KeyId, KeyState, Kind, Need, Now, ReplicaId, Stamp, Token, Verdict, Working},
-    store::Want,
+    store::{Want, Write},
 };
 
 /// A write whose fate is not known: the statement was sent, and the answer never came.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Attempt {
     /// The stamp that the row bears if the write was applied.
     pub(super) stamp: Stamp,
@@ -21,6 +19,14 @@ pub(super) struct Attempt {
     pub(super) verdicts: Vec<Verdict>,
     /// Whom the write answered besides.
     pub(super) effects: crate::domain::Effects,
+}
+
+impl Attempt {
+    /// A write that was sent with these verdicts.
+    pub(super) fn of(write: Write, verdicts: Vec<Verdict>) -> Self {
+        let Write { stamp, working, .. } = write;
+        Self { stamp, token: working.state.token, verdicts, effects: working.effects }
+    }
 }
 
 /// The commands for one key that are decided together and written once.
@@ -79,6 +85,30 @@ impl Work {
     /// Whether a command only looks: its answer can come from nothing but a fresh state.
     pub(super) fn only_looks(&self) -> bool {
         self.envelopes.iter().all(|envelope| matches!(envelope.command, Command::Get(_)))
+    }
+
+    /// The same commands with nobody to answer: for a decision outside of the shard.
+    pub(super) fn without_callers(&self) -> Self {
+        let copy = |envelope: &Envelope| {
+            Envelope::internal(envelope.id.clone(), envelope.command.clone(), envelope.arrived)
+        };
+        Self {
+            id: self.id.clone(),
+            envelopes: self.envelopes.iter().map(copy).collect(),
+            races_lost: self.races_lost,
+            attempts: self.attempts.clone(),
+            need: self.need,
+        }
+    }
+
+    /// Takes over what a decision on a copy was missing.
+    pub(super) fn learn_from(&mut self, copy: Self) {
+        self.need = copy.need;
+    }
+
+    /// Whether any of the commands gives something back or keeps something alive.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.envelopes.iter().any(|envelope| envelope.command.is_urgent())
     }
 
     /// The attempt that a state shows to have been applied.
@@ -156,10 +186,5 @@ impl Work {
                 acquire.retried = true;
             }
         }
-    }
-
-    /// When the first of these commands came in.
-    pub(super) fn oldest(&self) -> Option<Instant> {
-        self.envelopes.iter().map(|envelope| envelope.arrived).min()
     }
 }

@@ -8,7 +8,10 @@
 //! two decisions on a key overlap within a replica.
 
 mod batch;
+mod loading;
+mod locked;
 mod outcome;
+mod patience;
 mod waiting;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -17,8 +20,12 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-pub(super) use self::outcome::{CommitDone, LoadDone};
-use self::{batch::Batch, waiting::LocalWaiter};
+use self::{
+    batch::{Batch, Side},
+    loading::ToLoad,
+    waiting::LocalWaiter,
+};
+pub(super) use self::{loading::LoadDone, locked::LockedDone, outcome::CommitDone};
 use super::{
     Shared,
     envelope::{Envelope, Message},
@@ -51,8 +58,8 @@ enum Task {
     Retry(Box<Work>),
     /// A command of the engine's own is due: an undelivered grant was kept long enough, or what was refused is tried again.
     Later(Box<Envelope>),
-    /// Works may have waited too long for this replica to become known.
-    CheckJoin,
+    /// Somebody may have waited too long for an answer.
+    Patience,
     /// Acquires for keys that others wait for have waited long enough for a batch to go with.
     Latecomers,
 }
@@ -82,17 +89,23 @@ pub(super) struct Shard {
     /// Works that are decided on fresh states and wait for the next commit.
     decided: Vec<batch::Decided>,
     /// Works that wait for the next load.
-    to_load: Vec<Work>,
+    to_load: ToLoad,
     /// Works that wait until this replica is known to the others.
     to_join: Vec<Work>,
     /// Batches to be written again, in halves, to find the one that the database refuses.
     halves: VecDeque<Batch>,
-    /// Commits under way. What arrives meanwhile shares the next.
-    committing: usize,
+    /// Commits under way, by number. What arrives meanwhile shares the next.
+    commits: FxHashMap<u64, Vec<Side>>,
+    /// The next one's number.
+    next_commit: u64,
     /// How many commands the batch had that was sent last.
     last_batch: usize,
-    /// Whether a load is under way.
-    loading: bool,
+    /// Works that are being decided under the database's lock.
+    locked: FxHashMap<KeyId, Work>,
+    /// The works of the load under way, if one is.
+    loading: Option<Vec<Work>>,
+    /// Whether there is a timer for those who run out of patience.
+    is_watched: bool,
     /// What it remembers.
     memory: Memory,
     /// How far memory and guesses can be trusted.
@@ -131,12 +144,15 @@ impl Shard {
             latecomers_timer: None,
             parked: FxHashMap::default(),
             decided: Vec::new(),
-            to_load: Vec::new(),
+            to_load: ToLoad::default(),
             to_join: Vec::new(),
             halves: VecDeque::new(),
-            committing: 0,
+            commits: FxHashMap::default(),
+            next_commit: 0,
+            locked: FxHashMap::default(),
             last_batch: 0,
-            loading: false,
+            loading: None,
+            is_watched: false,
             memory: Memory::new(memory_bytes, Instant::now()),
             foresight: Foresight::default(),
             waiters: FxHashMap::default(),
@@ -183,10 +199,11 @@ impl Shard {
             }
             Message::Loaded(done) => self.on_loaded(*done),
             Message::Committed(done) => self.on_committed(*done),
-            Message::Reload(work) => self.retry(*work, Instant::now()),
+            Message::Locked(done) => self.on_locked(*done),
             Message::Joined => {
-                let works = std::mem::take(&mut self.to_join);
-                self.to_load.extend(works);
+                for work in std::mem::take(&mut self.to_join) {
+                    self.to_load.push(work);
+                }
             }
             Message::LookAround => self.look_around(),
             Message::Audit(audit) => self.on_audit(&audit),
@@ -248,9 +265,9 @@ impl Shard {
                     self.key_timers.remove(&id);
                     self.enqueue_internal(id, Command::Settle);
                 }
-                Task::Retry(work) => self.retry(*work, now),
+                Task::Retry(work) => self.to_load.push(*work),
                 Task::Later(envelope) => self.enqueue(*envelope),
-                Task::CheckJoin => self.check_join(),
+                Task::Patience => self.end_patience(),
                 Task::Latecomers => self.admit_latecomers(),
             }
         }
@@ -262,9 +279,10 @@ impl Shard {
     /// Starts what can be started: a commit if none is under way, a load if none is.
     fn proceed(&mut self) {
         while self.may_commit() && self.next_batch() {}
-        if !self.loading && !self.to_load.is_empty() {
+        if self.loading.is_none() && !self.to_load.is_empty() {
             self.next_load();
         }
+        self.watch_patience();
         let idle = self.is_idle();
         self.shared.note_idle(self.number, idle);
     }
@@ -273,16 +291,19 @@ impl Shard {
     /// enough has gathered to be worth a commit of its own.
     fn may_commit(&self) -> bool {
         let gathered = self.urgent.len() + self.acquires.len() + self.decided.len();
-        self.committing == 0 || (self.committing < MOST_COMMITS && gathered >= self.last_batch)
+        self.commits.is_empty() || (self.commits.len() < MOST_COMMITS && gathered >= self.last_batch)
     }
 
     fn is_idle(&self) -> bool {
-        self.committing == 0
-            && !self.loading
-            && self.urgent.is_empty()
+        self.commits.is_empty() && self.loading.is_none() && self.has_no_commands() && self.waiters.is_empty()
+    }
+
+    /// Whether no command is on its way: a key whose commands are is busy, and so among the parked.
+    fn has_no_commands(&self) -> bool {
+        self.urgent.is_empty()
+            && self.acquires.is_empty()
             && self.latecomers.is_empty()
             && self.parked.is_empty()
-            && self.waiters.is_empty()
     }
 
     /// Sees to it that the key is looked at when time changes something for those who wait for it.

@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -22,6 +22,9 @@ use crate::{
 
 /// How long an answer is waited for.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a connection is waited for.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long a commit waits for another one's locks.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -107,7 +110,16 @@ pub(super) struct MemoryStore {
     pub(super) clock_offset_ms: AtomicI64,
     pub(super) loads: AtomicU64,
     pub(super) commits: AtomicU64,
-    pub(super) away: std::sync::atomic::AtomicBool,
+    /// Connections are refused.
+    pub(super) away: AtomicBool,
+    /// Connections are neither made nor refused.
+    pub(super) is_black_hole: AtomicBool,
+    /// It reads, and every write hangs, and is not applied.
+    pub(super) is_frozen: AtomicBool,
+    /// Every write loses its race.
+    pub(super) is_contested: AtomicBool,
+    /// How long a load takes, in milliseconds.
+    pub(super) load_ms: AtomicU64,
 }
 
 impl MemoryStore {
@@ -119,6 +131,10 @@ impl MemoryStore {
             loads: AtomicU64::new(0),
             commits: AtomicU64::new(0),
             away: false.into(),
+            is_black_hole: false.into(),
+            is_frozen: false.into(),
+            is_contested: false.into(),
+            load_ms: AtomicU64::new(0),
         }
     }
 
@@ -153,7 +169,11 @@ impl MemoryStore {
         Timestamp(self.clock_offset_ms.load(Ordering::Relaxed) + passed)
     }
 
-    fn reach(&self) -> Result<(), StoreError> {
+    async fn reach(&self) -> Result<(), StoreError> {
+        if self.is_black_hole.load(Ordering::Relaxed) {
+            tokio::time::sleep(CONNECT_TIMEOUT).await;
+            return Err(StoreError::Unreachable("no route".into()));
+        }
         if self.away.load(Ordering::Relaxed) { Err(StoreError::Unreachable("away".into())) } else { Ok(()) }
     }
 
@@ -168,6 +188,15 @@ impl MemoryStore {
         let Some(until) = self.tables().locked_until(writes) else { return Ok(()) };
         tokio::time::sleep_until(until.min(given_up)).await;
         if until > given_up { Err(StoreError::Transient("lock timeout".into())) } else { Ok(()) }
+    }
+
+    /// Nothing is written while it is frozen.
+    async fn thaw(&self) -> Result<(), StoreError> {
+        if self.is_frozen.load(Ordering::Relaxed) {
+            tokio::time::sleep(ANSWER_TIMEOUT).await;
+            return Err(StoreError::Unknown("no answer in time".into()));
+        }
+        Ok(())
     }
 
     /// Gives up a commit that goes on without us.
@@ -195,17 +224,25 @@ impl MemoryStore {
 impl Store for MemoryStore {
     async fn load(&self, wants: &[Want]) -> Result<Loaded, StoreError> {
         tokio::task::yield_now().await;
-        self.reach()?;
+        self.reach().await?;
         self.loads.fetch_add(1, Ordering::Relaxed);
+        let takes = self.load_ms.load(Ordering::Relaxed);
+        if takes > 0 {
+            tokio::time::sleep(Duration::from_millis(takes)).await;
+        }
         let states = wants.iter().map(|want| self.row(&want.id)).collect();
         Ok(Loaded { states, told: self.clock() })
     }
 
     async fn commit(&self, writes: Arc<Vec<Write>>) -> Result<Committed, StoreError> {
         tokio::task::yield_now().await;
-        self.reach()?;
+        self.reach().await?;
         self.commits.fetch_add(1, Ordering::Relaxed);
         assert!(writes.is_sorted_by(|a, b| a.working.id < b.working.id), "sorted, and no key twice");
+        self.thaw().await?;
+        if self.is_contested.load(Ordering::Relaxed) {
+            return Ok(Committed { tokens: vec![None; writes.len()], told: self.clock() });
+        }
         let fault = self.tables().faults.pop_front();
         match fault {
             Some(Fault::Stuck(after)) => return Err(self.lose_sight(writes, after, true).await),
@@ -238,19 +275,23 @@ impl Store for MemoryStore {
         wants: &[Want],
         decide: &mut DecideLocked<'_>,
     ) -> Result<(Vec<Write>, Committed), StoreError> {
-        self.reach()?;
+        self.reach().await?;
+        self.thaw().await?;
+        if self.is_contested.load(Ordering::Relaxed) {
+            return Err(StoreError::Transient("lock timeout".into()));
+        }
         let writes = decide(wants.iter().map(|want| self.row(&want.id)).collect(), self.clock());
         let committed = self.apply(&writes);
         Ok((writes, committed))
     }
 
     async fn now(&self) -> Result<Timestamp, StoreError> {
-        self.reach()?;
+        self.reach().await?;
         Ok(self.clock())
     }
 
     async fn check_ready(&self) -> Result<(), StoreError> {
-        self.reach()
+        self.reach().await
     }
 
     async fn weak_settings(&self) -> Result<Vec<String>, StoreError> {
@@ -266,13 +307,13 @@ impl Store for MemoryStore {
     }
 
     async fn join(&self, me: ReplicaId) -> Result<(), StoreError> {
-        self.reach()?;
+        self.reach().await?;
         self.tables().replicas.insert(me, 0);
         Ok(())
     }
 
     async fn beat(&self, me: ReplicaId) -> Result<Beat, StoreError> {
-        self.reach()?;
+        self.reach().await?;
         let mut tables = self.tables();
         let known = tables.replicas.get_mut(&me).map(|beat| *beat += 1).is_some();
         let peers = tables.replicas.iter().map(|(&replica, &beat)| Peer { replica, beat }).collect();
@@ -281,7 +322,7 @@ impl Store for MemoryStore {
     }
 
     async fn part(&self, replica: ReplicaId, beat: Option<i64>) -> Result<(), StoreError> {
-        self.reach()?;
+        self.reach().await?;
         let mut tables = self.tables();
         if beat.is_none() || tables.replicas.get(&replica).copied() == beat {
             tables.replicas.remove(&replica);
@@ -290,7 +331,7 @@ impl Store for MemoryStore {
     }
 
     async fn offers(&self, me: ReplicaId) -> Result<Vec<KeyId>, StoreError> {
-        self.reach()?;
+        self.reach().await?;
         let offered = |place: Place| matches!(place, Place::Attached { offered_until: Some(_), .. });
         Ok(self
             .waiters_of(me)
@@ -301,12 +342,12 @@ impl Store for MemoryStore {
     }
 
     async fn count_waiting(&self, me: ReplicaId) -> Result<i64, StoreError> {
-        self.reach()?;
+        self.reach().await?;
         Ok(i64::try_from(self.waiters_of(me).len()).unwrap())
     }
 
     async fn waiting(&self, me: ReplicaId) -> Result<Vec<WaitingRow>, StoreError> {
-        self.reach()?;
+        self.reach().await?;
         let row = |(id, waiter): (KeyId, crate::domain::Waiter)| match waiter.place {
             Place::Attached { nonce, .. } => Some(WaitingRow { id, version: waiter.version, nonce }),
             Place::Detached { .. } => None,
@@ -315,7 +356,7 @@ impl Store for MemoryStore {
     }
 
     async fn keys_waited_for(&self, replica: ReplicaId, _limit: u32) -> Result<Vec<KeyId>, StoreError> {
-        self.reach()?;
+        self.reach().await?;
         Ok(self.waiters_of(replica).into_iter().map(|(id, _)| id).collect())
     }
 

@@ -4,6 +4,7 @@
 
 mod faults;
 mod memory_store;
+mod patience;
 mod replicas;
 mod waiting;
 
