@@ -118,6 +118,8 @@ pub(super) struct MemoryStore {
     pub(super) is_frozen: AtomicBool,
     /// Every write loses its race.
     pub(super) is_contested: AtomicBool,
+    /// How often the keys that a replica waits for were asked for.
+    pub(super) burials: AtomicU64,
     /// How long a load takes, in milliseconds.
     pub(super) load_ms: AtomicU64,
 }
@@ -134,6 +136,7 @@ impl MemoryStore {
             is_black_hole: false.into(),
             is_frozen: false.into(),
             is_contested: false.into(),
+            burials: AtomicU64::new(0),
             load_ms: AtomicU64::new(0),
         }
     }
@@ -156,12 +159,27 @@ impl MemoryStore {
     /// Makes the head of a queue another replica's, which was known and will never beat again.
     pub(super) fn adopt_head(&self, id: &KeyId, dead: ReplicaId) {
         let mut tables = self.tables();
-        tables.replicas.insert(dead, 7);
+        tables.replicas.entry(dead).or_insert(7);
         let state = tables.keys.get_mut(id).unwrap();
         state.stamp = Some(crate::domain::Stamp(dead.0));
         if let Place::Attached { replica, .. } = &mut state.queue.head[0].place {
             *replica = dead;
         }
+    }
+
+    /// Makes another replica known.
+    pub(super) fn add_replica(&self, replica: ReplicaId) {
+        self.tables().replicas.insert(replica, 1);
+    }
+
+    /// Counts another replica's beat up.
+    pub(super) fn beat_of(&self, replica: ReplicaId) {
+        *self.tables().replicas.get_mut(&replica).unwrap() += 1;
+    }
+
+    /// Makes a replica one that nobody knows.
+    pub(super) fn forget(&self, replica: ReplicaId) {
+        self.tables().replicas.remove(&replica);
     }
 
     pub(super) fn clock(&self) -> Timestamp {
@@ -357,11 +375,22 @@ impl Store for MemoryStore {
 
     async fn keys_waited_for(&self, replica: ReplicaId, _limit: u32) -> Result<Vec<KeyId>, StoreError> {
         self.reach().await?;
+        self.burials.fetch_add(1, Ordering::Relaxed);
         Ok(self.waiters_of(replica).into_iter().map(|(id, _)| id).collect())
     }
 
     async fn unknown_replicas(&self) -> Result<Vec<ReplicaId>, StoreError> {
-        Ok(Vec::new())
+        self.reach().await?;
+        let tables = self.tables();
+        let waiters = tables.keys.values().flat_map(|state| &state.queue.head);
+        let of = |place: Place| match place {
+            Place::Attached { replica, .. } => Some(replica),
+            Place::Detached { .. } => None,
+        };
+        let known = |replica: &ReplicaId| tables.replicas.contains_key(replica);
+        let unknown: std::collections::BTreeSet<_> =
+            waiters.filter_map(|waiter| of(waiter.place)).filter(|replica| !known(replica)).collect();
+        Ok(unknown.into_iter().collect())
     }
 
     async fn lapsed_places(&self, _limit: u32) -> Result<Vec<KeyId>, StoreError> {

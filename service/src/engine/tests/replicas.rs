@@ -56,6 +56,55 @@ async fn the_queue_behind_a_dead_replica_moves_within_six_seconds() {
     lost.abort();
 }
 
+/// Guards invariant 7: who lives and was only late keeps its waiters, those that came before and those that come after.
+#[tokio::test(start_paused = true)]
+async fn a_replica_whose_beat_was_late_is_not_dead_for_ever() {
+    let store = Arc::new(MemoryStore::new());
+    let replica = Replica::over(&store);
+    let late = chance::replica();
+    store.add_replica(late);
+    let mut holders = Vec::new();
+    for key in ["a", "b"] {
+        holders.push(deliver(replica.acquire(key, 0).await.unwrap()));
+        let _theirs = replica.queue(key, request(600_000)).await;
+    }
+    let _mine = replica.queue("b", request(600_000)).await;
+    store.adopt_head(&id("a"), late);
+    // It falls silent, and nothing can be written about that before it is heard again.
+    store.is_contested.store(true, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let burials = store.burials.load(Ordering::Relaxed);
+    assert!(burials > 0, "it was taken for dead");
+    for _ in 0..8 {
+        store.beat_of(late);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert!(store.burials.load(Ordering::Relaxed) <= burials + 20, "its burial has ended");
+    store.is_contested.store(false, Ordering::Relaxed);
+    store.adopt_head(&id("b"), late);
+    replica.release("b", holders[1]).await.unwrap();
+    assert_eq!(store.row(&id("b")).queue.len, 2, "it lives, and is offered the lock");
+}
+
+/// However often a replica without a row is found, one burial of it goes on at a time.
+#[tokio::test(start_paused = true)]
+async fn a_replica_is_buried_once_at_a_time() {
+    let store = Arc::new(MemoryStore::new());
+    let replica = Replica::over(&store);
+    deliver(replica.acquire("a", 0).await.unwrap());
+    let _first = replica.queue("a", request(600_000)).await;
+    let _second = replica.queue("a", request(600_000)).await;
+    let unknown = bury_alive(&store);
+    store.forget(unknown);
+    // Nothing is written, so that the burial does not come to an end.
+    store.is_contested.store(true, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(35)).await;
+    let before = store.burials.load(Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let pieces = store.burials.load(Ordering::Relaxed) - before;
+    assert!((95..=105).contains(&pieces), "{pieces} pieces in ten seconds, ten a second");
+}
+
 /// Guards invariant 8: an outage kills no replica in the others' eyes.
 #[tokio::test(start_paused = true)]
 async fn waiters_survive_a_database_that_was_away_for_ten_seconds() {
