@@ -175,3 +175,27 @@ async fn a_refusal_after_an_unknown_fate_does_not_forget_what_may_have_been_appl
     tokio::time::sleep(Duration::from_secs(30)).await;
     assert!(!is_held(&replica, "a"), "nobody knows of this grant");
 }
+
+/// Guards invariant 6: that the database refused once to hand a lock on does not leave its queue standing.
+#[tokio::test(start_paused = true)]
+async fn a_hand_over_that_was_refused_is_tried_again() {
+    let replica = Replica::new();
+    let short = crate::AcquireRequest { lease_ms: Some(3_000), ..request(0) };
+    deliver(replica.service.acquire(id("a"), short).await.unwrap());
+    let waiter = replica.queue("a", request(60_000)).await;
+    replica.store.fail_next(Fault::Refused);
+    let since = tokio::time::Instant::now();
+    deliver(waiter.await.unwrap().unwrap());
+    assert!(since.elapsed() <= Duration::from_secs(5), "{:?}", since.elapsed());
+}
+
+/// Guards invariant 7: that the database refused once to take back a grant does not leave anybody holding.
+#[tokio::test(start_paused = true)]
+async fn a_grant_whose_return_was_refused_is_returned_all_the_same() {
+    let replica = Replica::new();
+    let delivery = replica.acquire("a", 0).await.unwrap();
+    replica.store.fail_next(Fault::Refused);
+    drop(delivery);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(!is_held(&replica, "a"));
+}
