@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use super::envelope::Envelope;
 use crate::{
-    domain::{Command, Context, KeyId, KeyState, Kind, Need, Now, ReplicaId, Stamp, Token, Verdict, Working},
+    domain::{
+        Command, Context, KeyId, KeyState, Kind, Need, Now, ReplicaId, Stamp, Token, Verdict, Version,
+        Working,
+    },
     store::{Want, Write},
 };
 
@@ -40,8 +43,29 @@ pub(super) struct Work {
     pub(super) races_lost: u8,
     /// Writes of these commands that may have been applied.
     pub(super) attempts: Vec<Attempt>,
-    /// What the last decision was missing.
-    need: Option<Need>,
+    /// What decisions were missing.
+    needs: Needs,
+}
+
+/// What the decisions of a work were missing, all taken together: if the next load brought one and left another out again,
+/// there would be no end to it.
+#[derive(Debug, Clone, Default)]
+struct Needs {
+    versions: Vec<Version>,
+    heads: usize,
+    /// None while no decision asked for permits.
+    permits: Option<usize>,
+}
+
+impl Needs {
+    fn add(&mut self, need: Need) {
+        match need {
+            Need::Version(version) => self.versions.push(version),
+            Need::Heads(heads) => self.heads = self.heads.max(heads),
+            Need::Permits(permits) => self.permits = self.permits.max(Some(permits)),
+            Need::Membership | Need::NextBatch => {}
+        }
+    }
 }
 
 /// What the rules are told, owned: a decision under the database's lock is taken in a task of its own.
@@ -79,7 +103,13 @@ pub(super) enum Outcome {
 
 impl Work {
     pub(super) fn new(first: Envelope) -> Self {
-        Self { id: first.id.clone(), envelopes: vec![first], races_lost: 0, attempts: Vec::new(), need: None }
+        Self {
+            id: first.id.clone(),
+            envelopes: vec![first],
+            races_lost: 0,
+            attempts: Vec::new(),
+            needs: Needs::default(),
+        }
     }
 
     /// Whether a command only looks: its answer can come from nothing but a fresh state.
@@ -97,13 +127,13 @@ impl Work {
             envelopes: self.envelopes.iter().map(copy).collect(),
             races_lost: self.races_lost,
             attempts: self.attempts.clone(),
-            need: self.need,
+            needs: self.needs.clone(),
         }
     }
 
     /// Takes over what a decision on a copy was missing.
     pub(super) fn learn_from(&mut self, copy: Self) {
-        self.need = copy.need;
+        self.needs = copy.needs;
     }
 
     /// Whether any of the commands gives something back or keeps something alive.
@@ -131,7 +161,7 @@ impl Work {
                 }
                 Err(Need::Membership) => return Outcome::Join,
                 Err(need) => {
-                    self.need = Some(need);
+                    self.needs.add(need);
                     return Outcome::Load;
                 }
             }
@@ -165,14 +195,11 @@ impl Work {
                 _ => {}
             }
         }
-        match self.need {
-            Some(Need::Version(version)) => want.versions.push(version),
-            Some(Need::Heads(heads)) => want.heads = want.heads.max(heads),
-            Some(Need::Permits(permits)) => {
-                want.permits = want.permits.max(permits) * 2;
-                want.busy = true;
-            }
-            Some(Need::Membership | Need::NextBatch) | None => {}
+        want.versions.extend(&self.needs.versions);
+        want.heads = want.heads.max(self.needs.heads);
+        if let Some(permits) = self.needs.permits {
+            want.permits = want.permits.max(permits) * 2;
+            want.busy = true;
         }
         want.versions.sort_unstable();
         want.versions.dedup();
@@ -186,5 +213,23 @@ impl Work {
                 acquire.retried = true;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Key, Tenant};
+
+    /// Otherwise two needs in turn would load one and forget the other, without end.
+    #[test]
+    fn what_is_missing_adds_up() {
+        let id = KeyId { tenant: Tenant::trusted("t"), key: Key::trusted("a") };
+        let mut work = Work::new(Envelope::internal(id, Command::Settle, tokio::time::Instant::now()));
+        work.needs.add(Need::Heads(500));
+        work.needs.add(Need::Permits(300));
+        work.needs.add(Need::Heads(100));
+        let want = work.want();
+        assert!(want.heads >= 500 && want.permits >= 300 && want.busy);
     }
 }
