@@ -140,6 +140,9 @@ impl Shard {
             }
             commands += 1;
         }
+        for work in &works {
+            self.to_settle.remove(&work.id);
+        }
         works
     }
 

@@ -86,6 +86,8 @@ pub(super) struct Shard {
     latecomers_timer: Option<u64>,
     /// Commands for keys that are busy.
     parked: FxHashMap<KeyId, Vec<Envelope>>,
+    /// Keys that stand in line, or parked, for a look of the engine's own.
+    to_settle: FxHashSet<KeyId>,
     /// Works that are decided on fresh states and wait for the next commit.
     decided: Vec<batch::Decided>,
     /// Works that wait for the next load.
@@ -143,6 +145,7 @@ impl Shard {
             latecomers: VecDeque::new(),
             latecomers_timer: None,
             parked: FxHashMap::default(),
+            to_settle: FxHashSet::default(),
             decided: Vec::new(),
             to_load: ToLoad::default(),
             to_join: Vec::new(),
@@ -208,14 +211,23 @@ impl Shard {
             Message::LookAround => self.look_around(),
             Message::Audit(audit) => self.on_audit(&audit),
             Message::Evict { draining } => {
-                self.draining |= draining;
+                if draining {
+                    self.begin_draining();
+                }
                 self.evict();
             }
         }
     }
 
-    /// Puts a command in line for the next batch.
+    /// Puts a command in line for the next batch. One look at a key that nobody took yet does for all who want one.
     fn enqueue(&mut self, envelope: Envelope) {
+        if is_own_look(&envelope) && !self.to_settle.insert(envelope.id.clone()) {
+            return;
+        }
+        self.put_in_line(envelope);
+    }
+
+    fn put_in_line(&mut self, envelope: Envelope) {
         if let Some(parked) = self.parked.get_mut(&envelope.id) {
             parked.push(envelope);
         } else if envelope.command.is_urgent() {
@@ -227,6 +239,10 @@ impl Shard {
             }
             self.latecomers.push_back(envelope);
         } else {
+            if self.latecomers.iter().any(|late| late.id == envelope.id) {
+                // It does not overtake them.
+                self.admit_latecomers();
+            }
             self.acquires.push_back(envelope);
         }
     }
@@ -313,8 +329,11 @@ impl Shard {
             return;
         }
         let now = Instant::now();
-        let event = self.shared.clock.now(now).and_then(|time| state.next_event(time));
-        let at = event.and_then(|event| self.shared.clock.instant_of(event));
+        let at = match self.shared.clock.now(now) {
+            Some(time) => state.next_event(time).and_then(|event| self.shared.clock.instant_of(event)),
+            // What time it is has to be asked for first.
+            None => (state.queue.len > 0).then_some(now),
+        };
         let at = at.map(|at| at.max(now + SOONEST));
         match (at, self.key_timers.get(id)) {
             (Some(at), Some((set, _))) if at == *set => return,
@@ -333,10 +352,18 @@ impl Shard {
         }
     }
 
-    /// The key is no longer busy: what was parked can go on.
+    /// The key is no longer busy: what was parked can go on, in the order in which it came. (It may have been parked in
+    /// another one: what a batch had no room for comes behind what arrived while that was written.)
     fn unpark(&mut self, id: &KeyId) {
-        for envelope in self.parked.remove(id).unwrap_or_default() {
-            self.enqueue(envelope);
+        let mut parked = self.parked.remove(id).unwrap_or_default();
+        parked.sort_by_key(|envelope| envelope.arrived);
+        for envelope in parked {
+            self.put_in_line(envelope);
         }
     }
+}
+
+/// Whether a command is the engine's own wish to have a key looked at.
+fn is_own_look(envelope: &Envelope) -> bool {
+    envelope.reply.is_none() && matches!(envelope.command, Command::Settle)
 }

@@ -145,6 +145,7 @@ impl Shard {
         }
         self.shared.metrics.nudged(effects.nudged.len(), effects.passed_over);
         self.set_key_timer(&id, &state);
+        self.find_missing(&id, &state.queue);
         self.unpark(&id);
         if effects.unfinished {
             self.enqueue_internal(id.clone(), Command::Settle);
@@ -172,10 +173,12 @@ impl Shard {
                 if matches!(reply, Reply::Refused(Refusal::QueueFull)) {
                     self.shared.metrics.refused_waiter();
                 }
+                let granted = matches!(reply, Reply::Granted(_));
                 let answer = self.unless_over(reply);
-                let granted = matches!(answer, Ok(Reply::Granted(_)));
+                let handed_on = answer.is_ok();
                 let delivered = sender.is_some_and(|sender| sender.send(answer).is_ok());
-                if granted && !delivered {
+                // Also where the lease only may be over: if it stands after all, nobody knows of it.
+                if granted && !(handed_on && delivered) {
                     self.on_undelivered(envelope.id, acquire.version, acquire.chosen, acquire.nonce);
                 }
             }

@@ -145,6 +145,34 @@ async fn a_place_can_be_taken_over_at_another_replica() {
     behind.abort();
 }
 
+/// Who was superseded at another replica hears of it when its replica is told to look, and soon without that.
+#[tokio::test(start_paused = true)]
+async fn who_is_superseded_at_another_replica_hears_of_it_soon() {
+    for is_told in [true, false] {
+        let store = Arc::new(MemoryStore::new());
+        let (one, two) = (Replica::over(&store), Replica::over(&store));
+        deliver(one.acquire("a", 0).await.unwrap());
+        let version = chance::version();
+        let first = one.queue("a", chosen(version, 60_000)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let stamp = store.row(&id("a")).stamp;
+        let _again = tokio::spawn({
+            let two = two.clone();
+            async move { two.service.acquire(id("a"), chosen(version, 60_000)).await }
+        });
+        while store.row(&id("a")).stamp == stamp {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let since = Instant::now();
+        if is_told {
+            one.engine.shared.command(id("a"), crate::domain::Command::Settle);
+        }
+        assert!(first.await.unwrap().is_err());
+        let most = Duration::from_millis(if is_told { 10 } else { 1_100 });
+        assert!(since.elapsed() <= most, "told: {is_told}, {:?}", since.elapsed());
+    }
+}
+
 /// Guards invariant 8: a step of the database's clock grants nothing twice, and does not hold a lease for ever.
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_stepped_back_does_not_prolong_leases() {
