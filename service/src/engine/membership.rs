@@ -5,8 +5,9 @@
 //! monotonic clock while this replica's own beats went through: never by comparing timestamps, or a database that was
 //! away for 10 s would kill every replica but the first.
 //!
-//! Four loops, each while there is membership: the beat; the look for offers to this replica's waiters; the listener for
-//! hints, where the database can push them; the audit of waiters against their rows.
+//! Four loops, each while there is membership, and each for itself, so that a slow query of one does not delay the beat: the
+//! beat; the look for offers to this replica's waiters; the listener for hints, where the database can push them; the audit
+//! of waiters against their rows.
 
 use std::{
     collections::BTreeSet,
@@ -58,7 +59,7 @@ pub(super) struct Membership {
     /// Somebody wants to wait.
     wanted: Notify,
     /// Whether offers are pushed to this replica.
-    is_pushed: std::sync::atomic::AtomicBool,
+    pub(super) is_pushed: std::sync::atomic::AtomicBool,
 }
 
 impl Default for Membership {
@@ -131,9 +132,14 @@ pub(super) async fn run(shared: Arc<Shared>) {
         let me = join(&shared).await;
         let hints = tokio::spawn(listen(shared.clone(), me));
         let looks = tokio::spawn(look_for_offers(shared.clone(), me));
+        let audits = tokio::spawn(keep_auditing(shared.clone(), me));
         stay(&shared, me).await;
-        hints.abort();
-        looks.abort();
+        for task in [hints, looks, audits] {
+            task.abort();
+            // It has ended, and changes nothing any more.
+            let _ = task.await;
+        }
+        shared.membership.is_pushed.store(false, Ordering::Relaxed);
     }
 }
 
@@ -155,13 +161,11 @@ async fn join(shared: &Shared) -> ReplicaId {
     }
 }
 
-/// Beats, watches the others, and audits, until membership ends.
+/// Beats and watches the others until membership ends.
 async fn stay(shared: &Arc<Shared>, me: ReplicaId) {
     let mut watch = Watch::default();
     let mut idle_since = None;
-    let mut beats = 0_u64;
-    let mut ticks = tokio::time::interval(BEAT);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut ticks = every_beat();
     loop {
         ticks.tick().await;
         match shared.store.beat(me).await {
@@ -176,17 +180,36 @@ async fn stay(shared: &Arc<Shared>, me: ReplicaId) {
         }
         if shared.waiting.load(Ordering::Relaxed) > 0 {
             idle_since = None;
-            audit(shared, me).await;
-            if beats.is_multiple_of(10) {
-                find_unknown(shared).await;
-            }
-            beats += 1;
         } else if shared.is_draining() || idle_since.get_or_insert_with(Instant::now).elapsed() >= LINGER {
             if part(shared, me).await {
                 return;
             }
             idle_since = None;
         }
+    }
+}
+
+fn every_beat() -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval(BEAT);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticks
+}
+
+/// Audits while somebody waits, and now and then looks for those who wait at replicas that nobody knows.
+async fn keep_auditing(shared: Arc<Shared>, me: ReplicaId) {
+    const UNKNOWN_EVERY: u64 = 10;
+    let mut audits = 0_u64;
+    let mut ticks = every_beat();
+    loop {
+        ticks.tick().await;
+        if shared.waiting.load(Ordering::Relaxed) == 0 {
+            continue;
+        }
+        audit(&shared, me).await;
+        if audits.is_multiple_of(UNKNOWN_EVERY) {
+            find_unknown(&shared).await;
+        }
+        audits += 1;
     }
 }
 

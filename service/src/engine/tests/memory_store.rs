@@ -120,6 +120,10 @@ pub(super) struct MemoryStore {
     pub(super) is_contested: AtomicBool,
     /// How often the keys that a replica waits for were asked for.
     pub(super) burials: AtomicU64,
+    /// How long it takes to count waiters, in milliseconds.
+    pub(super) count_ms: AtomicU64,
+    /// Whether it pushes hints; it has none.
+    pub(super) pushes: AtomicBool,
     /// How long a load takes, in milliseconds.
     pub(super) load_ms: AtomicU64,
 }
@@ -137,6 +141,8 @@ impl MemoryStore {
             is_frozen: false.into(),
             is_contested: false.into(),
             burials: AtomicU64::new(0),
+            count_ms: AtomicU64::new(0),
+            pushes: false.into(),
             load_ms: AtomicU64::new(0),
         }
     }
@@ -165,6 +171,11 @@ impl MemoryStore {
         if let Place::Attached { replica, .. } = &mut state.queue.head[0].place {
             *replica = dead;
         }
+    }
+
+    /// The beats of all replicas.
+    pub(super) fn beats(&self) -> i64 {
+        self.tables().replicas.values().sum()
     }
 
     /// Makes another replica known.
@@ -235,6 +246,16 @@ impl MemoryStore {
         all.filter(|(_, waiter)| of_me(&waiter.place))
             .map(|(id, waiter)| (id.clone(), waiter.clone()))
             .collect()
+    }
+}
+
+/// A connection on which no hint ever comes.
+struct NoHints;
+
+#[async_trait]
+impl Hints for NoHints {
+    async fn next(&mut self) -> Result<Option<KeyId>, StoreError> {
+        std::future::pending().await
     }
 }
 
@@ -360,6 +381,7 @@ impl Store for MemoryStore {
     }
 
     async fn count_waiting(&self, me: ReplicaId) -> Result<i64, StoreError> {
+        tokio::time::sleep(Duration::from_millis(self.count_ms.load(Ordering::Relaxed))).await;
         self.reach().await?;
         Ok(i64::try_from(self.waiters_of(me).len()).unwrap())
     }
@@ -398,7 +420,8 @@ impl Store for MemoryStore {
     }
 
     async fn hints(&self, _me: ReplicaId) -> Result<Option<Box<dyn Hints>>, StoreError> {
-        Ok(None)
+        let pushes = self.pushes.load(Ordering::Relaxed);
+        Ok(pushes.then(|| Box::new(NoHints) as Box<dyn Hints>))
     }
 
     async fn list_locks(

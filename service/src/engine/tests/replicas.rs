@@ -86,6 +86,36 @@ async fn a_replica_whose_beat_was_late_is_not_dead_for_ever() {
     assert_eq!(store.row(&id("b")).queue.len, 2, "it lives, and is offered the lock");
 }
 
+/// Guards invariant 7: a slow audit lets nobody take this replica for dead.
+#[tokio::test(start_paused = true)]
+async fn slow_audits_do_not_delay_the_beat() {
+    let store = Arc::new(MemoryStore::new());
+    let replica = Replica::over(&store);
+    deliver(replica.acquire("a", 0).await.unwrap());
+    let _waiter = replica.queue("a", request(600_000)).await;
+    store.count_ms.store(4_900, Ordering::Relaxed);
+    let before = store.beats();
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert!(store.beats() - before >= 19, "{} beats in 20 s", store.beats() - before);
+}
+
+/// Guards invariant 6: a replica without a listener does not wait for what nobody pushes to it.
+#[tokio::test(start_paused = true)]
+async fn who_is_no_member_any_more_is_not_pushed_to() {
+    let store = Arc::new(MemoryStore::new());
+    store.pushes.store(true, Ordering::Relaxed);
+    let replica = Replica::over(&store);
+    let holder = deliver(replica.acquire("a", 0).await.unwrap());
+    let waiter = replica.queue("a", request(600_000)).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let is_pushed = || replica.engine.shared.membership.is_pushed.load(Ordering::Relaxed);
+    assert!(is_pushed());
+    replica.release("a", holder).await.unwrap();
+    deliver(waiter.await.unwrap().unwrap());
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(!is_pushed());
+}
+
 /// However often a replica without a row is found, one burial of it goes on at a time.
 #[tokio::test(start_paused = true)]
 async fn a_replica_is_buried_once_at_a_time() {
