@@ -10,6 +10,7 @@ use super::{
     super::{
         chance,
         envelope::{Envelope, Message},
+        vital::spawn_vital,
         work::{Outcome, Work},
     },
     CommitDone, Shard,
@@ -200,7 +201,7 @@ impl Shard {
         self.next_commit += 1;
         self.commits.insert(number, sides);
         let (shared, outbox) = (self.shared.clone(), self.outbox.clone());
-        tokio::spawn(async move {
+        spawn_vital(async move {
             let sent = Instant::now();
             let writes = Arc::new(writes);
             let result = shared.store.commit(Arc::clone(&writes)).await;

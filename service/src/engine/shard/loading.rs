@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use tokio::time::Instant;
 
 use super::{
-    super::{envelope::Message, work::Work},
+    super::{envelope::Message, vital::spawn_vital, work::Work},
     Shard,
     batch::Basis,
 };
@@ -64,7 +64,7 @@ impl Shard {
         let wants: Vec<Want> = works.iter().map(Work::want).collect();
         self.loading = Some(works);
         let (shared, outbox) = (self.shared.clone(), self.outbox.clone());
-        tokio::spawn(async move {
+        spawn_vital(async move {
             let sent = Instant::now();
             let result = shared.store.load(&wants).await;
             let done = LoadDone { result, sent, received: Instant::now() };

@@ -8,6 +8,7 @@ use super::{
     super::{
         chance,
         envelope::Message,
+        vital::spawn_vital,
         work::{Attempt, Outcome, Work},
     },
     Shard, Task,
@@ -42,7 +43,7 @@ impl Shard {
         let mut copy = work.without_callers();
         let id = work.id.clone();
         self.locked.insert(id.clone(), work);
-        tokio::spawn(async move {
+        spawn_vital(async move {
             let sent = Instant::now();
             let mut decided = None;
             let wants = [copy.want()];
