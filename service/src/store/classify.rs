@@ -120,13 +120,10 @@ fn classify_postgres(state: &str) -> Kind {
 /// The error's number, and its SQLSTATE where a number would be one of many.
 fn classify_mysql(number: u16, state: &str) -> Kind {
     match (number, state) {
-        // Deadlock, lock wait timeout, record changed since the last read.
-        (1213 | 1205 | 1020, _) => Kind::Transient,
-        // The statement's time was up, on MariaDB and on MySQL, or it was interrupted. The connection that was killed is
-        // none of these: it is gone.
-        (1969 | 3024 | 1317, _) => Kind::Transient,
-        // The same as 1020, told by an overflow on purpose: see `sql::mysql::RETURNING`.
-        (_, "22003") => Kind::Transient,
+        // Deadlock, lock wait timeout, record changed since the last read. The statement's time was up, on MariaDB and on
+        // MySQL, or it was interrupted (a connection that was killed is none of these: it is gone). And 1020 told by an
+        // overflow on purpose: see `sql::mysql::RETURNING`.
+        (1213 | 1205 | 1020 | 1969 | 3024 | 1317, _) | (_, "22003") => Kind::Transient,
         // Read-only, as a replica or after a failover (1290, 1792, 1836); disk or table full; too many connections; a
         // node of a cluster that is not ready.
         (1290 | 1792 | 1836 | 1021 | 1114 | 1040 | 1203 | 1047, _) => Kind::Unreachable,

@@ -146,7 +146,8 @@ impl SqlStore {
             let busy: i64 = rows.first().map_or(Ok(0), |row| row.try_get_by_index(0))?;
             permits.busy_counted = Some(i32::try_from(busy).unwrap_or(i32::MAX));
             if permits.unknown_from.is_some() && permits.known.iter().all(|permit| has_ended(permit, told)) {
-                self.load_standing(db, want, permits, told).await?;
+                // Rare, and not to make every load's future larger.
+                Box::pin(self.load_standing(db, want, permits, told)).await?;
             }
         }
         Ok(())

@@ -112,7 +112,7 @@ async fn who_is_no_member_any_more_is_not_pushed_to() {
     assert!(is_pushed());
     replica.release("a", holder).await.unwrap();
     deliver(waiter.await.unwrap().unwrap());
-    tokio::time::sleep(Duration::from_secs(60)).await;
+    tokio::time::sleep(Duration::from_mins(1)).await;
     assert!(!is_pushed());
 }
 
