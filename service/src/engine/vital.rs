@@ -4,6 +4,8 @@
 //! panic in one of them is an error in this program: the process ends, its supervisor starts it again, and whatever counts
 //! is in the database.
 
+use std::{future::poll_fn, pin::pin};
+
 use tokio::task::JoinHandle;
 
 /// Ends the process when it is dropped by a panic.
@@ -23,8 +25,13 @@ pub(super) fn spawn_vital<T: Send + 'static>(
     task: impl Future<Output = T> + Send + 'static,
 ) -> JoinHandle<T> {
     tokio::spawn(async move {
-        let _guard = EndsWithPanic;
-        task.await
+        let mut task = pin!(task);
+        poll_fn(move |context| {
+            // Only while the task runs: one that is dropped by a panic elsewhere has done nothing wrong.
+            let _guard = EndsWithPanic;
+            task.as_mut().poll(context)
+        })
+        .await
     })
 }
 

@@ -124,6 +124,8 @@ pub(super) struct MemoryStore {
     pub(super) count_ms: AtomicU64,
     /// Whether it pushes hints; it has none.
     pub(super) pushes: AtomicBool,
+    /// How long a commit takes, in milliseconds.
+    pub(super) commit_ms: AtomicU64,
     /// How long a load takes, in milliseconds.
     pub(super) load_ms: AtomicU64,
 }
@@ -143,6 +145,7 @@ impl MemoryStore {
             burials: AtomicU64::new(0),
             count_ms: AtomicU64::new(0),
             pushes: false.into(),
+            commit_ms: AtomicU64::new(0),
             load_ms: AtomicU64::new(0),
         }
     }
@@ -279,6 +282,10 @@ impl Store for MemoryStore {
         self.commits.fetch_add(1, Ordering::Relaxed);
         assert!(writes.is_sorted_by(|a, b| a.working.id < b.working.id), "sorted, and no key twice");
         self.thaw().await?;
+        let takes = self.commit_ms.load(Ordering::Relaxed);
+        if takes > 0 {
+            tokio::time::sleep(Duration::from_millis(takes)).await;
+        }
         if self.is_contested.load(Ordering::Relaxed) {
             return Ok(Committed { tokens: vec![None; writes.len()], told: self.clock() });
         }

@@ -286,3 +286,33 @@ async fn draining_gives_back_what_was_kept() {
         deliver(other.acquire(key, 0).await.unwrap());
     }
 }
+
+/// Guards invariant 5: what a batch had no room for is not overtaken by what arrives while that batch is written.
+#[tokio::test(start_paused = true)]
+async fn who_had_no_room_in_a_batch_keeps_its_turn() {
+    const BATCH: usize = 256;
+    let replica = Replica::with_shards(&std::sync::Arc::new(super::MemoryStore::new()), 1);
+    let holder = deliver(replica.acquire("a", 0).await.unwrap());
+    replica.store.commit_ms.store(20, Ordering::Relaxed);
+    let puts = |count: usize, name: &'static str| {
+        for number in 0..count {
+            let service = replica.service.clone();
+            tokio::spawn(async move { service.put_lock(id(&format!("{name}-{number}")), None).await });
+        }
+    };
+    let acquire = || {
+        let service = replica.service.clone();
+        tokio::spawn(async move { service.acquire(id("a"), request(50)).await })
+    };
+    let release = replica.clone();
+    let released = tokio::spawn(async move { release.release("a", holder).await });
+    puts(BATCH - 1, "first");
+    let early = acquire();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let late = acquire();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    puts(BATCH - 1, "second");
+    released.await.unwrap().unwrap();
+    deliver(early.await.unwrap().unwrap());
+    assert!(matches!(refusal(late.await.unwrap()), Refusal::NotGranted(_)));
+}
