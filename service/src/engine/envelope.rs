@@ -87,6 +87,24 @@ impl Envelope {
     pub(super) fn internal(id: KeyId, command: Command, arrived: Instant) -> Self {
         Self { id, command, reply: None, arrived }
     }
+
+    /// Tells the caller that it failed. What may have been written for it is undone by what takes the command's place.
+    /// Where it was a waiter's wish to leave, that waiter has to be told.
+    pub(super) fn give_up(&mut self, error: EngineError) -> Option<(Nonce, EngineError)> {
+        if let Command::Leave { nonce, .. } = self.command {
+            return Some((nonce, error));
+        }
+        let sender = self.reply.take()?;
+        // If the caller has gone, it has not waited for this.
+        let _ = sender.send(Err(error));
+        self.command = match &self.command {
+            Command::Acquire(acquire) if error == EngineError::UnknownFate => {
+                Command::GiveBack { version: acquire.version, nonce: acquire.nonce }
+            }
+            _ => Command::Settle,
+        };
+        None
+    }
 }
 
 /// What a shard is sent. Results of its own loads and commits come the same way, so that one queue orders everything.
@@ -111,8 +129,8 @@ pub(super) enum Message {
     Loaded(Box<super::shard::LoadDone>),
     /// A commit came back.
     Committed(Box<super::shard::CommitDone>),
-    /// A decision under the database's lock found nothing to write.
-    Reload(Box<super::work::Work>),
+    /// A decision under the database's lock came back.
+    Locked(Box<super::shard::LockedDone>),
     /// This replica is known to the others now: what had to wait for that can go on.
     Joined,
     /// Look at all keys that somebody here waits for: a replica died, or hints may have been missed.

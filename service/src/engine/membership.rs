@@ -5,8 +5,9 @@
 //! monotonic clock while this replica's own beats went through: never by comparing timestamps, or a database that was
 //! away for 10 s would kill every replica but the first.
 //!
-//! Four loops, each while there is membership: the beat; the look for offers to this replica's waiters; the listener for
-//! hints, where the database can push them; the audit of waiters against their rows.
+//! Four loops, each while there is membership, and each for itself, so that a slow query of one does not delay the beat: the
+//! beat; the look for offers to this replica's waiters; the listener for hints, where the database can push them; the audit
+//! of waiters against their rows.
 
 use std::{
     collections::BTreeSet,
@@ -53,15 +54,23 @@ pub(super) struct Membership {
     me: Mutex<Option<ReplicaId>>,
     /// Replicas that are dead. Replaced as a whole; held only to clone the `Arc`.
     dead: Mutex<Arc<BTreeSet<ReplicaId>>>,
+    /// Replicas whose waiters are being taken out of their queues. Held only to add or remove one.
+    being_buried: Mutex<BTreeSet<ReplicaId>>,
     /// Somebody wants to wait.
     wanted: Notify,
     /// Whether offers are pushed to this replica.
-    is_pushed: std::sync::atomic::AtomicBool,
+    pub(super) is_pushed: std::sync::atomic::AtomicBool,
 }
 
 impl Default for Membership {
     fn default() -> Self {
-        Self { me: Mutex::default(), dead: Mutex::default(), wanted: Notify::new(), is_pushed: false.into() }
+        Self {
+            me: Mutex::default(),
+            dead: Mutex::default(),
+            being_buried: Mutex::default(),
+            wanted: Notify::new(),
+            is_pushed: false.into(),
+        }
     }
 }
 
@@ -85,15 +94,34 @@ impl Membership {
         *self.me.lock().unwrap_or_else(PoisonError::into_inner) = me;
     }
 
+    /// Returns whether it was not among the dead yet.
     fn add_dead(&self, replica: ReplicaId) -> bool {
         let mut dead = self.dead.lock().unwrap_or_else(PoisonError::into_inner);
-        if dead.contains(&replica) {
-            return false;
-        }
-        let mut more = BTreeSet::clone(&dead);
-        more.insert(replica);
-        *dead = Arc::new(more);
-        true
+        !dead.contains(&replica) && Arc::make_mut(&mut dead).insert(replica)
+    }
+
+    /// Returns whether it was among the dead.
+    fn revive(&self, replica: ReplicaId) -> bool {
+        let mut dead = self.dead.lock().unwrap_or_else(PoisonError::into_inner);
+        dead.contains(&replica) && Arc::make_mut(&mut dead).remove(&replica)
+    }
+
+    /// Begins to bury a replica, unless somebody is at it.
+    fn begin_burial(&self, replica: ReplicaId) -> Option<Burial<'_>> {
+        let begun = self.being_buried.lock().unwrap_or_else(PoisonError::into_inner).insert(replica);
+        begun.then(|| Burial { of: self, replica })
+    }
+}
+
+/// The one burial of a replica, until it is dropped.
+struct Burial<'m> {
+    of: &'m Membership,
+    replica: ReplicaId,
+}
+
+impl Drop for Burial<'_> {
+    fn drop(&mut self) {
+        self.of.being_buried.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.replica);
     }
 }
 
@@ -104,9 +132,14 @@ pub(super) async fn run(shared: Arc<Shared>) {
         let me = join(&shared).await;
         let hints = tokio::spawn(listen(shared.clone(), me));
         let looks = tokio::spawn(look_for_offers(shared.clone(), me));
+        let audits = tokio::spawn(keep_auditing(shared.clone(), me));
         stay(&shared, me).await;
-        hints.abort();
-        looks.abort();
+        for task in [hints, looks, audits] {
+            task.abort();
+            // It has ended, and changes nothing any more.
+            let _ = task.await;
+        }
+        shared.membership.is_pushed.store(false, Ordering::Relaxed);
     }
 }
 
@@ -128,13 +161,11 @@ async fn join(shared: &Shared) -> ReplicaId {
     }
 }
 
-/// Beats, watches the others, and audits, until membership ends.
+/// Beats and watches the others until membership ends.
 async fn stay(shared: &Arc<Shared>, me: ReplicaId) {
     let mut watch = Watch::default();
     let mut idle_since = None;
-    let mut beats = 0_u64;
-    let mut ticks = tokio::time::interval(BEAT);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut ticks = every_beat();
     loop {
         ticks.tick().await;
         match shared.store.beat(me).await {
@@ -149,17 +180,36 @@ async fn stay(shared: &Arc<Shared>, me: ReplicaId) {
         }
         if shared.waiting.load(Ordering::Relaxed) > 0 {
             idle_since = None;
-            audit(shared, me).await;
-            if beats.is_multiple_of(10) {
-                find_unknown(shared).await;
-            }
-            beats += 1;
         } else if shared.is_draining() || idle_since.get_or_insert_with(Instant::now).elapsed() >= LINGER {
             if part(shared, me).await {
                 return;
             }
             idle_since = None;
         }
+    }
+}
+
+fn every_beat() -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval(BEAT);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticks
+}
+
+/// Audits while somebody waits, and now and then looks for those who wait at replicas that nobody knows.
+async fn keep_auditing(shared: Arc<Shared>, me: ReplicaId) {
+    const UNKNOWN_EVERY: u64 = 10;
+    let mut audits = 0_u64;
+    let mut ticks = every_beat();
+    loop {
+        ticks.tick().await;
+        if shared.waiting.load(Ordering::Relaxed) == 0 {
+            continue;
+        }
+        audit(&shared, me).await;
+        if audits.is_multiple_of(UNKNOWN_EVERY) {
+            find_unknown(&shared).await;
+        }
+        audits += 1;
     }
 }
 
@@ -197,29 +247,47 @@ struct Watch {
     own: Option<Instant>,
 }
 
+/// What a look at the others' counters told.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Noted {
+    /// Those who are dead, with the counters at which they stopped.
+    dead: Vec<(ReplicaId, i64)>,
+    /// Those whose counters have moved.
+    alive: Vec<ReplicaId>,
+}
+
 impl Watch {
-    /// Takes note of the counters. Returns those who are dead.
-    fn note(&mut self, me: ReplicaId, beat: &Beat, now: Instant) -> Vec<(ReplicaId, i64)> {
+    /// Takes note of the counters.
+    fn note(&mut self, me: ReplicaId, beat: &Beat, now: Instant) -> Noted {
         let gap = self.own.replace(now).is_none_or(|own| now.duration_since(own) > OWN_GAP);
         let mut seen = FxHashMap::default();
-        let mut dead = Vec::new();
+        let mut noted = Noted::default();
         for peer in beat.peers.iter().filter(|peer| peer.replica != me) {
-            let since = match self.seen.get(&peer.replica) {
+            let before = self.seen.get(&peer.replica);
+            if before.is_some_and(|(counter, _)| *counter != peer.beat) {
+                noted.alive.push(peer.replica);
+            }
+            let since = match before {
                 Some((counter, since)) if *counter == peer.beat && !gap => *since,
                 Some(_) | None => now,
             };
             if now.duration_since(since) >= DEAD_AFTER {
-                dead.push((peer.replica, peer.beat));
+                noted.dead.push((peer.replica, peer.beat));
             }
             seen.insert(peer.replica, (peer.beat, since));
         }
         self.seen = seen;
-        dead
+        noted
     }
 }
 
 fn on_beat(shared: &Arc<Shared>, me: ReplicaId, beat: &Beat, watch: &mut Watch) {
-    let dead = watch.note(me, beat, Instant::now());
+    let Noted { dead, alive } = watch.note(me, beat, Instant::now());
+    for replica in alive {
+        if shared.membership.revive(replica) {
+            tracing::warn!(%replica, "a replica that was taken for dead beats again");
+        }
+    }
     for (replica, counter) in dead {
         if shared.membership.add_dead(replica) {
             tracing::warn!(%replica, "a replica has stopped beating; its waiters leave their queues");
@@ -243,11 +311,16 @@ async fn find_unknown(shared: &Arc<Shared>) {
     }
 }
 
-/// Takes a dead replica's waiters out of all queues, a bounded piece at a time, then its row.
+/// Takes a dead replica's waiters out of all queues, a bounded piece at a time, then its row. With the counter at which its
+/// `beat` stopped it ends when the replica beats again.
 pub(super) async fn bury(shared: Arc<Shared>, replica: ReplicaId, beat: Option<i64>) {
     const PIECE: Duration = Duration::from_millis(100);
     const MOST_PIECES: usize = 3_000;
+    let Some(_burial) = shared.membership.begin_burial(replica) else { return };
     for _ in 0..MOST_PIECES {
+        if beat.is_some() && !shared.membership.dead().contains(&replica) {
+            return;
+        }
         match shared.store.keys_waited_for(replica, BURIED_AT_ONCE).await {
             Ok(ids) if ids.is_empty() => {
                 if let Err(error) = shared.store.part(replica, beat).await {
@@ -374,10 +447,12 @@ mod tests {
         let mut watch = Watch::default();
         for second in 0..3 {
             let at = start + Duration::from_secs(second);
-            assert!(watch.note(me, &beat(&[(other, 7)]), at).is_empty(), "after {second} s");
+            assert!(watch.note(me, &beat(&[(other, 7)]), at).dead.is_empty(), "after {second} s");
         }
-        let dead = watch.note(me, &beat(&[(other, 7)]), start + Duration::from_secs(3));
-        assert_eq!(dead, vec![(other, 7)]);
+        let noted = watch.note(me, &beat(&[(other, 7)]), start + Duration::from_secs(3));
+        assert_eq!(noted, Noted { dead: vec![(other, 7)], alive: Vec::new() });
+        let noted = watch.note(me, &beat(&[(other, 8)]), start + Duration::from_secs(4));
+        assert_eq!(noted, Noted { dead: Vec::new(), alive: vec![other] });
     }
 
     /// Guards invariant 8: no timestamps are compared, and an outage of the database kills nobody.
@@ -387,7 +462,7 @@ mod tests {
         let start = Instant::now();
         let mut watch = Watch::default();
         watch.note(me, &beat(&[(other, 7)]), start);
-        assert!(watch.note(me, &beat(&[(other, 7)]), start + Duration::from_secs(10)).is_empty());
-        assert!(watch.note(me, &beat(&[(other, 8)]), start + Duration::from_secs(11)).is_empty());
+        assert!(watch.note(me, &beat(&[(other, 7)]), start + Duration::from_secs(10)).dead.is_empty());
+        assert!(watch.note(me, &beat(&[(other, 8)]), start + Duration::from_secs(11)).dead.is_empty());
     }
 }

@@ -15,6 +15,7 @@ mod metrics;
 mod shard;
 mod sweeper;
 mod timers;
+mod vital;
 mod work;
 
 #[cfg(test)]
@@ -43,6 +44,7 @@ use self::{
     membership::Membership,
     metrics::EngineMetrics,
     shard::Shard,
+    vital::spawn_vital,
     work::Surroundings,
 };
 use crate::{
@@ -203,10 +205,10 @@ impl Engine {
         });
         for (number, (inbox, outbox)) in inboxes.into_iter().zip(senders).enumerate() {
             let task = Shard::new(shared.clone(), number, inbox, outbox, options.memory_bytes / count);
-            tokio::spawn(task.run());
+            spawn_vital(task.run());
         }
-        tokio::spawn(membership::run(shared.clone()));
-        tokio::spawn(sweeper::run(shared.clone(), options.sweep));
+        spawn_vital(membership::run(shared.clone()));
+        spawn_vital(sweeper::run(shared.clone(), options.sweep));
         Arc::new(Self { shared })
     }
 

@@ -42,6 +42,11 @@ impl<T> Timers<T> {
         }
     }
 
+    /// Keeps the tasks that `keep` wants kept, and stops the others.
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&mut T) -> bool) {
+        self.tasks.retain(|_, task| keep(task));
+    }
+
     /// When the next one goes off. A stopped one may still be named: waking for nothing is harmless.
     pub(super) fn next_at(&self) -> Option<Instant> {
         self.due.peek().map(|Reverse((at, _))| *at)

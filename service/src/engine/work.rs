@@ -2,16 +2,17 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use tokio::time::Instant;
-
 use super::envelope::Envelope;
 use crate::{
-    domain::{Command, Context, KeyId, KeyState, Kind, Need, Now, ReplicaId, Stamp, Token, Verdict, Working},
-    store::Want,
+    domain::{
+        Command, Context, KeyId, KeyState, Kind, Need, Now, ReplicaId, Stamp, Token, Verdict, Version,
+        Working,
+    },
+    store::{Want, Write},
 };
 
 /// A write whose fate is not known: the statement was sent, and the answer never came.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Attempt {
     /// The stamp that the row bears if the write was applied.
     pub(super) stamp: Stamp,
@@ -21,6 +22,14 @@ pub(super) struct Attempt {
     pub(super) verdicts: Vec<Verdict>,
     /// Whom the write answered besides.
     pub(super) effects: crate::domain::Effects,
+}
+
+impl Attempt {
+    /// A write that was sent with these verdicts.
+    pub(super) fn of(write: Write, verdicts: Vec<Verdict>) -> Self {
+        let Write { stamp, working, .. } = write;
+        Self { stamp, token: working.state.token, verdicts, effects: working.effects }
+    }
 }
 
 /// The commands for one key that are decided together and written once.
@@ -34,8 +43,29 @@ pub(super) struct Work {
     pub(super) races_lost: u8,
     /// Writes of these commands that may have been applied.
     pub(super) attempts: Vec<Attempt>,
-    /// What the last decision was missing.
-    need: Option<Need>,
+    /// What decisions were missing.
+    needs: Needs,
+}
+
+/// What the decisions of a work were missing, all taken together: if the next load brought one and left another out again,
+/// there would be no end to it.
+#[derive(Debug, Clone, Default)]
+struct Needs {
+    versions: Vec<Version>,
+    heads: usize,
+    /// None while no decision asked for permits.
+    permits: Option<usize>,
+}
+
+impl Needs {
+    fn add(&mut self, need: Need) {
+        match need {
+            Need::Version(version) => self.versions.push(version),
+            Need::Heads(heads) => self.heads = self.heads.max(heads),
+            Need::Permits(permits) => self.permits = self.permits.max(Some(permits)),
+            Need::Membership | Need::NextBatch => {}
+        }
+    }
 }
 
 /// What the rules are told, owned: a decision under the database's lock is taken in a task of its own.
@@ -73,12 +103,47 @@ pub(super) enum Outcome {
 
 impl Work {
     pub(super) fn new(first: Envelope) -> Self {
-        Self { id: first.id.clone(), envelopes: vec![first], races_lost: 0, attempts: Vec::new(), need: None }
+        Self {
+            id: first.id.clone(),
+            envelopes: vec![first],
+            races_lost: 0,
+            attempts: Vec::new(),
+            needs: Needs::default(),
+        }
     }
 
     /// Whether a command only looks: its answer can come from nothing but a fresh state.
     pub(super) fn only_looks(&self) -> bool {
         self.envelopes.iter().all(|envelope| matches!(envelope.command, Command::Get(_)))
+    }
+
+    /// The same commands with nobody to answer: for a decision outside of the shard.
+    pub(super) fn without_callers(&self) -> Self {
+        let copy = |envelope: &Envelope| {
+            Envelope::internal(envelope.id.clone(), envelope.command.clone(), envelope.arrived)
+        };
+        Self {
+            id: self.id.clone(),
+            envelopes: self.envelopes.iter().map(copy).collect(),
+            races_lost: self.races_lost,
+            attempts: self.attempts.clone(),
+            needs: self.needs.clone(),
+        }
+    }
+
+    /// Takes over what a decision on a copy was missing.
+    pub(super) fn learn_from(&mut self, copy: Self) {
+        self.needs = copy.needs;
+    }
+
+    /// Whether any of the commands gives something back or keeps something alive.
+    pub(super) fn is_urgent(&self) -> bool {
+        self.envelopes.iter().any(|envelope| envelope.command.is_urgent())
+    }
+
+    /// The attempt that a state shows to have been applied.
+    pub(super) fn applied(&self, state: &KeyState) -> Option<usize> {
+        self.attempts.iter().position(|attempt| Some(attempt.stamp) == state.stamp)
     }
 
     /// Decides the commands on a state. `fresh` tells that it was loaded after they had arrived.
@@ -96,10 +161,15 @@ impl Work {
                 }
                 Err(Need::Membership) => return Outcome::Join,
                 Err(need) => {
-                    self.need = Some(need);
+                    self.needs.add(need);
                     return Outcome::Load;
                 }
             }
+        }
+        if fresh && !self.attempts.is_empty() && !working.dirty {
+            // What was sent before may still be applied after this answer. It cannot once the row's stamp has moved; and
+            // if it comes before, this write loses its race, and the next load finds the attempt.
+            working.fence(ctx.now);
         }
         if working.dirty {
             Outcome::Write { prev, working: Box::new(working), verdicts, rest }
@@ -125,14 +195,11 @@ impl Work {
                 _ => {}
             }
         }
-        match self.need {
-            Some(Need::Version(version)) => want.versions.push(version),
-            Some(Need::Heads(heads)) => want.heads = want.heads.max(heads),
-            Some(Need::Permits(permits)) => {
-                want.permits = want.permits.max(permits) * 2;
-                want.busy = true;
-            }
-            Some(Need::Membership | Need::NextBatch) | None => {}
+        want.versions.extend(&self.needs.versions);
+        want.heads = want.heads.max(self.needs.heads);
+        if let Some(permits) = self.needs.permits {
+            want.permits = want.permits.max(permits) * 2;
+            want.busy = true;
         }
         want.versions.sort_unstable();
         want.versions.dedup();
@@ -147,9 +214,22 @@ impl Work {
             }
         }
     }
+}
 
-    /// When the first of these commands came in.
-    pub(super) fn oldest(&self) -> Option<Instant> {
-        self.envelopes.iter().map(|envelope| envelope.arrived).min()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Key, Tenant};
+
+    /// Otherwise two needs in turn would load one and forget the other, without end.
+    #[test]
+    fn what_is_missing_adds_up() {
+        let id = KeyId { tenant: Tenant::trusted("t"), key: Key::trusted("a") };
+        let mut work = Work::new(Envelope::internal(id, Command::Settle, tokio::time::Instant::now()));
+        work.needs.add(Need::Heads(500));
+        work.needs.add(Need::Permits(300));
+        work.needs.add(Need::Heads(100));
+        let want = work.want();
+        assert!(want.heads >= 500 && want.permits >= 300 && want.busy);
     }
 }

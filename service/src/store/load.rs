@@ -12,10 +12,13 @@ use super::{
     classify::{Purpose, classify},
     dialect::Dialect,
     direct::Direct,
-    rows::{Row, WAITER_COLUMN_COUNT, read_permit, read_state, read_waiter},
+    rows::{PERMIT_COLUMNS, Row, WAITER_COLUMN_COUNT, read_permit, read_state, read_waiter},
     sql_store::SqlStore,
 };
-use crate::domain::{Body, KeyState, Permits, Queue, Timestamp, Version};
+use crate::domain::{Body, KeyState, Permit, Permits, Queue, Timestamp, Version};
+
+/// The most holders that a refusal names.
+const MOST_HOLDERS: usize = 10;
 
 impl SqlStore {
     pub(super) async fn load_keys(&self, wants: &[Want]) -> Result<Loaded, StoreError> {
@@ -152,9 +155,40 @@ impl SqlStore {
             let rows = self.query(db, &self.load, &self.sql.count_busy, values).await?;
             let busy: i64 = rows.first().map_or(Ok(0), |row| row.try_get_by_index(0))?;
             permits.busy_counted = Some(i32::try_from(busy).unwrap_or(i32::MAX));
+            if permits.unknown_from.is_some() && permits.known.iter().all(|permit| has_ended(permit, told)) {
+                // Rare, and not to make every load's future larger.
+                Box::pin(self.load_standing(db, want, permits, told)).await?;
+            }
         }
         Ok(())
     }
+
+    /// Adds the permits that end next to a view of nothing but ended ones: who is refused is told who holds.
+    async fn load_standing(
+        &self,
+        db: &impl ConnectionTrait,
+        want: &Want,
+        permits: &mut Permits,
+        told: Timestamp,
+    ) -> Result<(), DbErr> {
+        let sql = self.sql.dialect.sql(&format!(
+            "/* load_standing */ SELECT {PERMIT_COLUMNS} FROM permits \
+             WHERE tenant = ? AND {{key}} = ? AND expires_at_ms > ? ORDER BY expires_at_ms, slot LIMIT ?"
+        ));
+        let values = id_values(want, [Value::from(told.0), limit(MOST_HOLDERS)]);
+        for row in &self.query(db, &self.load, &sql, values).await? {
+            let permit = read_permit(row)?;
+            // A permit may have been granted anew since the others were read.
+            permits.known.retain(|known| known.slot != permit.slot);
+            permits.known.push(permit);
+        }
+        Ok(())
+    }
+}
+
+/// Whether a permit had ended when the database told its time.
+fn has_ended(permit: &Permit, told: Timestamp) -> bool {
+    permit.grant.released || permit.grant.expires_at <= told
 }
 
 /// The states of `count` keys, from rows that begin with the number of the key and the time.
@@ -189,4 +223,62 @@ fn padded(versions: &[Version]) -> Vec<Value> {
     let mut values: Vec<Value> = versions.iter().map(|version| Value::from(version.0)).collect();
     values.resize(size, Value::from(last));
     values
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        domain::{Grant, Key, KeyId, Nonce, Owner, Semaphore, Stamp, Tenant, Token, Working},
+        store::{DatabaseOptions, Write, connect, migrate_up},
+    };
+
+    fn permit(slot: i32, expires_at: Timestamp) -> Permit {
+        let grant = Grant {
+            version: Version(Uuid::from_u128(u128::try_from(slot).unwrap() + 1)),
+            chosen: false,
+            token: Token(i64::from(slot) + 1),
+            owner: Owner::trusted("holder"),
+            lease_ms: 60_000,
+            acquired_at: Timestamp(0),
+            expires_at,
+            released: false,
+            delete_on_release: false,
+            nonce: Nonce(0),
+        };
+        Permit { slot, grant, data: None, updated_at: Timestamp(0) }
+    }
+
+    /// A semaphore that was shrunk to two permits, of 200 slots of which three stand.
+    fn shrunk(id: KeyId, now: Timestamp) -> Working {
+        let mut working = Working::new(id, KeyState::absent());
+        let ends = |slot: i32| if slot < 197 { i64::from(slot) } else { now.0 + 60_000 };
+        let known = (0..200).map(|slot| permit(slot, Timestamp(ends(slot)))).collect();
+        let permits = Permits { known, slots: 200, ..Permits::default() };
+        working.state.body = Body::Semaphore(Semaphore { max_size: 2, lease_ms: 60_000, permits });
+        working.permits = (0..200).collect();
+        working.dirty = true;
+        working
+    }
+
+    #[tokio::test]
+    async fn those_who_hold_are_loaded_however_many_permits_have_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("locks.sqlite");
+        let options = DatabaseOptions::new(file.to_str().unwrap(), 2).unwrap();
+        migrate_up(&options).await.unwrap();
+        let store = connect(&options).await.unwrap();
+        let id = KeyId { tenant: Tenant::trusted("t"), key: Key::trusted("a") };
+        let working = shrunk(id.clone(), store.now().await.unwrap());
+        let write = Write { prev: None, stamp: Stamp(Uuid::from_u128(1)), working };
+        store.commit(Arc::new(vec![write])).await.unwrap();
+        let loaded = store.load(&[Want::new(id)]).await.unwrap();
+        let Body::Semaphore(semaphore) = &loaded.states[0].body else { panic!("it is a semaphore") };
+        let standing = semaphore.permits.known.iter().filter(|permit| !has_ended(permit, loaded.told));
+        assert_eq!(standing.count(), 3);
+        assert_eq!(semaphore.permits.busy_counted, Some(3));
+    }
 }

@@ -158,6 +158,16 @@ impl Working {
         self.state.updated_at = now.at_most;
     }
 
+    /// Has the row written although nothing of it changed: its stamp moves, so that no statement that was decided on it
+    /// can be applied any more. A key without a lock gets a tombstone as old as this write, since the sweeper's patience
+    /// with tombstones begins when they are written.
+    pub fn fence(&mut self, now: Now) {
+        self.dirty = true;
+        if matches!(self.state.body, super::Body::Absent) {
+            self.touch(now);
+        }
+    }
+
     /// Takes a waiter out of the queue.
     fn remove_waiter(&mut self, found: super::queue::Found) -> Waiter {
         let waiter = self.state.queue.remove(found);

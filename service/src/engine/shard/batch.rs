@@ -10,13 +10,14 @@ use super::{
     super::{
         chance,
         envelope::{Envelope, Message},
-        work::{Attempt, Outcome, Work},
+        vital::spawn_vital,
+        work::{Outcome, Work},
     },
-    CommitDone, LoadDone, Shard, Task,
+    CommitDone, Shard,
 };
 use crate::{
     domain::{Context, Effects, KeyState, Stamp, Verdict, Working},
-    store::{StoreError, Want, Write},
+    store::Write,
 };
 
 /// The most commands of a batch: enough to make a commit cheap for each, few enough to keep it short.
@@ -24,15 +25,6 @@ const MOST_COMMANDS: usize = 256;
 
 /// The most bytes of data of a batch; `max_allowed_packet` is 16 MiB at the least on the servers supported.
 const MOST_BYTES: usize = 2 << 20;
-
-/// The most works of a load.
-const MOST_LOADED: usize = 256;
-
-/// How long works that need membership are kept before those too old are answered.
-const JOIN_CHECK: std::time::Duration = std::time::Duration::from_secs(1);
-
-/// The pause before a decision under the database's lock is tried again.
-const RETRY_LOCKED: std::time::Duration = std::time::Duration::from_millis(20);
 
 /// On what a write was decided: tells whether its fate says something about memory or guesses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -149,6 +141,9 @@ impl Shard {
             }
             commands += 1;
         }
+        for work in &works {
+            self.to_settle.remove(&work.id);
+        }
         works
     }
 
@@ -186,108 +181,35 @@ impl Shard {
     }
 
     /// Commands that come before whatever was parked.
-    fn park_first(&mut self, rest: Vec<Envelope>) {
+    pub(super) fn park_first(&mut self, rest: Vec<Envelope>) {
         let Some(first) = rest.first() else { return };
         let parked = self.parked.entry(first.id.clone()).or_default();
         parked.splice(0..0, rest);
     }
 
     fn wait_for_membership(&mut self, work: Work) {
-        if self.to_join.is_empty() {
-            self.timers.set(Instant::now() + JOIN_CHECK, Task::CheckJoin);
-        }
         self.to_join.push(work);
         self.shared.membership.want();
     }
 
-    /// Answers those who waited too long for this replica to become known.
-    pub(super) fn check_join(&mut self) {
-        let now = Instant::now();
-        for work in std::mem::take(&mut self.to_join) {
-            if let Some(work) = self.expire(work, now) {
-                self.wait_for_membership(work);
-            }
-        }
-    }
-
+    /// Sends a batch. What it came from stays here, where patience can end.
     fn start_commit(&mut self, batch: Batch) {
-        self.committing += 1;
-        self.last_batch = batch.sides.iter().map(|side| side.work.envelopes.len()).sum();
-        self.shared.metrics.batch(batch.writes.len());
+        let Batch { writes, sides } = batch;
+        self.last_batch = sides.iter().map(|side| side.work.envelopes.len()).sum();
+        self.shared.metrics.batch(writes.len());
+        let number = self.next_commit;
+        self.next_commit += 1;
+        self.commits.insert(number, sides);
         let (shared, outbox) = (self.shared.clone(), self.outbox.clone());
-        tokio::spawn(async move {
+        spawn_vital(async move {
             let sent = Instant::now();
-            let Batch { writes, sides } = batch;
             let writes = Arc::new(writes);
             let result = shared.store.commit(Arc::clone(&writes)).await;
             // Whoever wrote has let go of them, unless the time was up before.
-            let batch = Batch { writes: Arc::unwrap_or_clone(writes), sides };
-            let done = CommitDone { batch, result, sent, received: Instant::now(), locked: false };
+            let writes = Arc::unwrap_or_clone(writes);
+            let done = CommitDone { number, writes, result, sent, received: Instant::now() };
             // The shard is gone only when the process ends.
             let _ = outbox.send(Message::Committed(Box::new(done)));
-        });
-    }
-
-    /// Starts the load of what waits for one.
-    pub(super) fn next_load(&mut self) {
-        self.loading = true;
-        let works: Vec<_> = self.to_load.drain(..self.to_load.len().min(MOST_LOADED)).collect();
-        let wants: Vec<Want> = works.iter().map(Work::want).collect();
-        let (shared, outbox) = (self.shared.clone(), self.outbox.clone());
-        tokio::spawn(async move {
-            let sent = Instant::now();
-            let result = shared.store.load(&wants).await;
-            let done = LoadDone { works, result, sent, received: Instant::now() };
-            let _ = outbox.send(Message::Loaded(Box::new(done)));
-        });
-    }
-
-    /// Decides a work that lost too many races under the database's own lock.
-    pub(super) fn commit_locked(&mut self, mut work: Work) {
-        let (shared, outbox) = (self.shared.clone(), self.outbox.clone());
-        let surroundings = self.shared.surroundings();
-        tokio::spawn(async move {
-            let sent = Instant::now();
-            let mut decided = None;
-            let wants = [work.want()];
-            let mut decide = |states: Vec<KeyState>, told| {
-                let now = shared.clock.reckon(told, sent, Instant::now());
-                let Some(state) = states.into_iter().next() else { return Vec::new() };
-                match work.decide(state, true, &surroundings.context(now)) {
-                    Outcome::Write { prev, working, verdicts, rest } => {
-                        let write = Write { prev, stamp: chance::stamp(), working: *working };
-                        decided = Some((verdicts, rest, write.stamp, write.working.state.token));
-                        vec![write]
-                    }
-                    Outcome::Answered { .. } | Outcome::Load | Outcome::Join => Vec::new(),
-                }
-            };
-            let result = shared.store.commit_locked(&wants, &mut decide).await;
-            let received = Instant::now();
-            if let Some((_, rest, ..)) = &mut decided {
-                for envelope in std::mem::take(rest) {
-                    let _ = outbox.send(Message::Command(envelope));
-                }
-            }
-            let message = match (result, decided) {
-                (Ok((writes, committed)), Some((verdicts, ..))) if !writes.is_empty() => {
-                    let sides = vec![Side { work, verdicts, basis: Basis::Loaded }];
-                    let batch = Batch { writes, sides };
-                    let done = CommitDone { batch, result: Ok(committed), sent, received, locked: true };
-                    Message::Committed(Box::new(done))
-                }
-                (Err(StoreError::Unknown(_)), Some((verdicts, _, stamp, token))) => {
-                    work.mark_retried();
-                    // Whom this write answered besides is found by the audit of waiters.
-                    work.attempts.push(Attempt { stamp, token, verdicts, effects: Effects::default() });
-                    Message::Reload(Box::new(work))
-                }
-                (Ok(_) | Err(_), _) => {
-                    tokio::time::sleep(RETRY_LOCKED).await;
-                    Message::Reload(Box::new(work))
-                }
-            };
-            let _ = outbox.send(message);
         });
     }
 }

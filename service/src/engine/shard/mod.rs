@@ -8,7 +8,10 @@
 //! two decisions on a key overlap within a replica.
 
 mod batch;
+mod loading;
+mod locked;
 mod outcome;
+mod patience;
 mod waiting;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
@@ -17,8 +20,12 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-pub(super) use self::outcome::{CommitDone, LoadDone};
-use self::{batch::Batch, waiting::LocalWaiter};
+use self::{
+    batch::{Batch, Side},
+    loading::ToLoad,
+    waiting::LocalWaiter,
+};
+pub(super) use self::{loading::LoadDone, locked::LockedDone, outcome::CommitDone};
 use super::{
     Shared,
     envelope::{Envelope, Message},
@@ -49,10 +56,10 @@ enum Task {
     Key(KeyId),
     /// A work is tried again.
     Retry(Box<Work>),
-    /// An undelivered grant was kept long enough.
-    GiveBack(Box<Envelope>),
-    /// Works may have waited too long for this replica to become known.
-    CheckJoin,
+    /// A command of the engine's own is due: an undelivered grant was kept long enough, or what was refused is tried again.
+    Later(Box<Envelope>),
+    /// Somebody may have waited too long for an answer.
+    Patience,
     /// Acquires for keys that others wait for have waited long enough for a batch to go with.
     Latecomers,
 }
@@ -79,20 +86,28 @@ pub(super) struct Shard {
     latecomers_timer: Option<u64>,
     /// Commands for keys that are busy.
     parked: FxHashMap<KeyId, Vec<Envelope>>,
+    /// Keys that stand in line, or parked, for a look of the engine's own.
+    to_settle: FxHashSet<KeyId>,
     /// Works that are decided on fresh states and wait for the next commit.
     decided: Vec<batch::Decided>,
     /// Works that wait for the next load.
-    to_load: Vec<Work>,
+    to_load: ToLoad,
     /// Works that wait until this replica is known to the others.
     to_join: Vec<Work>,
     /// Batches to be written again, in halves, to find the one that the database refuses.
     halves: VecDeque<Batch>,
-    /// Commits under way. What arrives meanwhile shares the next.
-    committing: usize,
+    /// Commits under way, by number. What arrives meanwhile shares the next.
+    commits: FxHashMap<u64, Vec<Side>>,
+    /// The next one's number.
+    next_commit: u64,
     /// How many commands the batch had that was sent last.
     last_batch: usize,
-    /// Whether a load is under way.
-    loading: bool,
+    /// Works that are being decided under the database's lock.
+    locked: FxHashMap<KeyId, Work>,
+    /// The works of the load under way, if one is.
+    loading: Option<Vec<Work>>,
+    /// Whether there is a timer for those who run out of patience.
+    is_watched: bool,
     /// What it remembers.
     memory: Memory,
     /// How far memory and guesses can be trusted.
@@ -130,13 +145,17 @@ impl Shard {
             latecomers: VecDeque::new(),
             latecomers_timer: None,
             parked: FxHashMap::default(),
+            to_settle: FxHashSet::default(),
             decided: Vec::new(),
-            to_load: Vec::new(),
+            to_load: ToLoad::default(),
             to_join: Vec::new(),
             halves: VecDeque::new(),
-            committing: 0,
+            commits: FxHashMap::default(),
+            next_commit: 0,
+            locked: FxHashMap::default(),
             last_batch: 0,
-            loading: false,
+            loading: None,
+            is_watched: false,
             memory: Memory::new(memory_bytes, Instant::now()),
             foresight: Foresight::default(),
             waiters: FxHashMap::default(),
@@ -183,22 +202,32 @@ impl Shard {
             }
             Message::Loaded(done) => self.on_loaded(*done),
             Message::Committed(done) => self.on_committed(*done),
-            Message::Reload(work) => self.retry(*work, Instant::now()),
+            Message::Locked(done) => self.on_locked(*done),
             Message::Joined => {
-                let works = std::mem::take(&mut self.to_join);
-                self.to_load.extend(works);
+                for work in std::mem::take(&mut self.to_join) {
+                    self.to_load.push(work);
+                }
             }
             Message::LookAround => self.look_around(),
             Message::Audit(audit) => self.on_audit(&audit),
             Message::Evict { draining } => {
-                self.draining |= draining;
+                if draining {
+                    self.begin_draining();
+                }
                 self.evict();
             }
         }
     }
 
-    /// Puts a command in line for the next batch.
+    /// Puts a command in line for the next batch. One look at a key that nobody took yet does for all who want one.
     fn enqueue(&mut self, envelope: Envelope) {
+        if is_own_look(&envelope) && !self.to_settle.insert(envelope.id.clone()) {
+            return;
+        }
+        self.put_in_line(envelope);
+    }
+
+    fn put_in_line(&mut self, envelope: Envelope) {
         if let Some(parked) = self.parked.get_mut(&envelope.id) {
             parked.push(envelope);
         } else if envelope.command.is_urgent() {
@@ -210,6 +239,10 @@ impl Shard {
             }
             self.latecomers.push_back(envelope);
         } else {
+            if self.latecomers.iter().any(|late| late.id == envelope.id) {
+                // It does not overtake them.
+                self.admit_latecomers();
+            }
             self.acquires.push_back(envelope);
         }
     }
@@ -248,9 +281,9 @@ impl Shard {
                     self.key_timers.remove(&id);
                     self.enqueue_internal(id, Command::Settle);
                 }
-                Task::Retry(work) => self.retry(*work, now),
-                Task::GiveBack(envelope) => self.enqueue(*envelope),
-                Task::CheckJoin => self.check_join(),
+                Task::Retry(work) => self.to_load.push(*work),
+                Task::Later(envelope) => self.enqueue(*envelope),
+                Task::Patience => self.end_patience(),
                 Task::Latecomers => self.admit_latecomers(),
             }
         }
@@ -262,9 +295,10 @@ impl Shard {
     /// Starts what can be started: a commit if none is under way, a load if none is.
     fn proceed(&mut self) {
         while self.may_commit() && self.next_batch() {}
-        if !self.loading && !self.to_load.is_empty() {
+        if self.loading.is_none() && !self.to_load.is_empty() {
             self.next_load();
         }
+        self.watch_patience();
         let idle = self.is_idle();
         self.shared.note_idle(self.number, idle);
     }
@@ -273,16 +307,19 @@ impl Shard {
     /// enough has gathered to be worth a commit of its own.
     fn may_commit(&self) -> bool {
         let gathered = self.urgent.len() + self.acquires.len() + self.decided.len();
-        self.committing == 0 || (self.committing < MOST_COMMITS && gathered >= self.last_batch)
+        self.commits.is_empty() || (self.commits.len() < MOST_COMMITS && gathered >= self.last_batch)
     }
 
     fn is_idle(&self) -> bool {
-        self.committing == 0
-            && !self.loading
-            && self.urgent.is_empty()
+        self.commits.is_empty() && self.loading.is_none() && self.has_no_commands() && self.waiters.is_empty()
+    }
+
+    /// Whether no command is on its way: a key whose commands are is busy, and so among the parked.
+    fn has_no_commands(&self) -> bool {
+        self.urgent.is_empty()
+            && self.acquires.is_empty()
             && self.latecomers.is_empty()
             && self.parked.is_empty()
-            && self.waiters.is_empty()
     }
 
     /// Sees to it that the key is looked at when time changes something for those who wait for it.
@@ -292,8 +329,11 @@ impl Shard {
             return;
         }
         let now = Instant::now();
-        let event = self.shared.clock.now(now).and_then(|time| state.next_event(time));
-        let at = event.and_then(|event| self.shared.clock.instant_of(event));
+        let at = match self.shared.clock.now(now) {
+            Some(time) => state.next_event(time).and_then(|event| self.shared.clock.instant_of(event)),
+            // What time it is has to be asked for first.
+            None => (state.queue.len > 0).then_some(now),
+        };
         let at = at.map(|at| at.max(now + SOONEST));
         match (at, self.key_timers.get(id)) {
             (Some(at), Some((set, _))) if at == *set => return,
@@ -312,10 +352,18 @@ impl Shard {
         }
     }
 
-    /// The key is no longer busy: what was parked can go on.
+    /// The key is no longer busy: what was parked can go on, in the order in which it came. (It may have been parked in
+    /// another one: what a batch had no room for comes behind what arrived while that was written.)
     fn unpark(&mut self, id: &KeyId) {
-        for envelope in self.parked.remove(id).unwrap_or_default() {
-            self.enqueue(envelope);
+        let mut parked = self.parked.remove(id).unwrap_or_default();
+        parked.sort_by_key(|envelope| envelope.arrived);
+        for envelope in parked {
+            self.put_in_line(envelope);
         }
     }
+}
+
+/// Whether a command is the engine's own wish to have a key looked at.
+fn is_own_look(envelope: &Envelope) -> bool {
+    envelope.reply.is_none() && matches!(envelope.command, Command::Settle)
 }

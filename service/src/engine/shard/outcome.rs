@@ -14,17 +14,17 @@ use super::{
 };
 use crate::{
     domain::{Body, Command, Effects, KeyState, Refusal, Reply, Verdict},
-    store::{Committed, Loaded, StoreError, Write},
+    store::{Committed, StoreError, Write},
 };
 
 /// Races that a key may lose in a row before it is decided under the database's lock.
 const MOST_RACES: u8 = 3;
 
-/// How long a command is tried before its caller is answered 503.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
-
 /// The pause before a work is tried again that the database could not take.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// The pause before what the database refused, and nobody waits for, is tried again.
+const RETRY_REFUSED: Duration = Duration::from_secs(1);
 
 /// The pause where the database itself asks to try again.
 const RETRY_SOON: Duration = Duration::from_millis(5);
@@ -32,51 +32,19 @@ const RETRY_SOON: Duration = Duration::from_millis(5);
 /// A commit that came back.
 #[derive(Debug)]
 pub(in super::super) struct CommitDone {
-    pub(super) batch: Batch,
+    /// Which of those under way.
+    pub(super) number: u64,
+    pub(super) writes: Vec<Write>,
     pub(super) result: Result<Committed, StoreError>,
-    pub(super) sent: Instant,
-    pub(super) received: Instant,
-    /// A commit under the database's lock, beside the shard's own.
-    pub(super) locked: bool,
-}
-
-/// A load that came back.
-#[derive(Debug)]
-pub(in super::super) struct LoadDone {
-    pub(super) works: Vec<Work>,
-    pub(super) result: Result<Loaded, StoreError>,
     pub(super) sent: Instant,
     pub(super) received: Instant,
 }
 
 impl Shard {
-    pub(super) fn on_loaded(&mut self, done: LoadDone) {
-        let LoadDone { works, result, sent, received } = done;
-        self.loading = false;
-        let loaded = match result {
-            Ok(loaded) => loaded,
-            Err(error) => return self.postpone_all(works, &error),
-        };
-        self.shared.clock.observe(loaded.told, sent, received);
-        let now = self.shared.clock.reckon(loaded.told, sent, Instant::now());
-        let surroundings = self.shared.surroundings();
-        for (mut work, state) in works.into_iter().zip(loaded.states) {
-            let applied = work.attempts.iter().position(|attempt| Some(attempt.stamp) == state.stamp);
-            if let Some(index) = applied {
-                let attempt = work.attempts.swap_remove(index);
-                let raised = state.token.0 - attempt.token.0;
-                self.finish(work, attempt.verdicts, attempt.effects, state, raised);
-            } else {
-                self.decide(work, state, Basis::Loaded, &surroundings.context(now));
-            }
-        }
-    }
-
     pub(super) fn on_committed(&mut self, done: CommitDone) {
-        let CommitDone { mut batch, result, sent, received, locked } = done;
-        if !locked {
-            self.committing -= 1;
-        }
+        let CommitDone { number, writes, result, sent, received } = done;
+        let Some(sides) = self.commits.remove(&number) else { return };
+        let mut batch = Batch { writes, sides };
         match result {
             Ok(committed) => {
                 self.shared.clock.observe(committed.told, sent, received);
@@ -107,7 +75,7 @@ impl Shard {
         }
     }
 
-    fn on_written(&mut self, batch: Batch, committed: &Committed) {
+    pub(super) fn on_written(&mut self, batch: Batch, committed: &Committed) {
         for ((write, side), token) in batch.writes.into_iter().zip(batch.sides).zip(&committed.tokens) {
             match side.basis {
                 Basis::Loaded => {}
@@ -116,7 +84,7 @@ impl Shard {
             }
             let mut work = side.work;
             let Some(token) = *token else {
-                work.races_lost += 1;
+                work.races_lost = work.races_lost.saturating_add(1);
                 self.shared.metrics.lost_race();
                 if work.races_lost >= MOST_RACES {
                     self.commit_locked(work);
@@ -146,12 +114,7 @@ impl Shard {
         for (write, side) in batch.writes.into_iter().zip(batch.sides) {
             let mut work = side.work;
             work.mark_retried();
-            work.attempts.push(Attempt {
-                stamp: write.stamp,
-                token: write.working.state.token,
-                verdicts: side.verdicts,
-                effects: write.working.effects,
-            });
+            work.attempts.push(Attempt::of(write, side.verdicts));
             self.to_load.push(work);
         }
     }
@@ -182,6 +145,7 @@ impl Shard {
         }
         self.shared.metrics.nudged(effects.nudged.len(), effects.passed_over);
         self.set_key_timer(&id, &state);
+        self.find_missing(&id, &state.queue);
         self.unpark(&id);
         if effects.unfinished {
             self.enqueue_internal(id.clone(), Command::Settle);
@@ -209,10 +173,12 @@ impl Shard {
                 if matches!(reply, Reply::Refused(Refusal::QueueFull)) {
                     self.shared.metrics.refused_waiter();
                 }
+                let granted = matches!(reply, Reply::Granted(_));
                 let answer = self.unless_over(reply);
-                let granted = matches!(answer, Ok(Reply::Granted(_)));
+                let handed_on = answer.is_ok();
                 let delivered = sender.is_some_and(|sender| sender.send(answer).is_ok());
-                if granted && !delivered {
+                // Also where the lease only may be over: if it stands after all, nobody knows of it.
+                if granted && !(handed_on && delivered) {
                     self.on_undelivered(envelope.id, acquire.version, acquire.chosen, acquire.nonce);
                 }
             }
@@ -241,7 +207,8 @@ impl Shard {
         if over { Err(EngineError::LeaseOver) } else { Ok(reply) }
     }
 
-    fn postpone_all(&mut self, works: Vec<Work>, error: &StoreError) {
+    /// Has works tried again after a pause.
+    pub(super) fn postpone_all(&mut self, works: Vec<Work>, error: &StoreError) {
         let pause = match error {
             StoreError::Transient(_) => RETRY_SOON,
             StoreError::Unreachable(_)
@@ -252,69 +219,36 @@ impl Shard {
                 RETRY_AFTER
             }
         };
-        let now = Instant::now();
+        let at = Instant::now() + pause;
         for work in works {
-            if let Some(work) = self.expire(work, now) {
-                self.timers.set(now + pause, Task::Retry(Box::new(work)));
-            }
+            self.timers.set(at, Task::Retry(Box::new(work)));
         }
     }
 
-    /// Tries a work again, from a load on.
-    pub(super) fn retry(&mut self, work: Work, now: Instant) {
-        if let Some(work) = self.expire(work, now) {
-            self.to_load.push(work);
-        }
-    }
-
-    /// Answers those of a work who have waited too long. `None` when nothing of it is left.
-    pub(super) fn expire(&mut self, mut work: Work, now: Instant) -> Option<Work> {
+    /// A write that the database refuses. Its callers are told. A work that may have been written by an earlier attempt
+    /// stays until that is settled, and so do the engine's own commands: nobody else would ask again.
+    fn fail(&mut self, mut work: Work, error: EngineError) {
         let maybe_written = !work.attempts.is_empty();
-        let too_old = |envelope: &Envelope| now.duration_since(envelope.arrived) >= PATIENCE;
-        if work.oldest().is_none_or(|oldest| now.duration_since(oldest) < PATIENCE) {
-            return Some(work);
-        }
-        let error = if maybe_written { EngineError::UnknownFate } else { EngineError::Unreachable };
-        let mut kept = Vec::with_capacity(work.envelopes.len());
+        let error = if maybe_written { EngineError::UnknownFate } else { error };
+        let mut kept = Vec::new();
         for mut envelope in work.envelopes {
-            if too_old(&envelope) {
-                let external = envelope.reply.is_some();
-                self.give_up(&mut envelope, error);
-                if external && !maybe_written {
-                    continue;
-                }
+            let is_own = envelope.reply.is_none();
+            if let Some((nonce, error)) = envelope.give_up(error) {
+                self.tell_waiter(nonce, error);
             }
-            kept.push(envelope);
+            if is_own || maybe_written {
+                kept.push(envelope);
+            }
         }
-        work.envelopes = kept;
-        if work.envelopes.is_empty() {
+        let at = Instant::now() + RETRY_REFUSED;
+        if maybe_written {
+            work.envelopes = kept;
+            self.timers.set(at, Task::Retry(Box::new(work)));
+        } else {
+            for envelope in kept {
+                self.timers.set(at, Task::Later(Box::new(envelope)));
+            }
             self.unpark(&work.id);
-            return None;
         }
-        Some(work)
-    }
-
-    /// Tells a caller that it failed. What may have been written for it is undone by what takes the command's place;
-    /// the place itself stays, since verdicts are matched with envelopes by it.
-    fn give_up(&mut self, envelope: &mut Envelope, error: EngineError) {
-        if let Command::Leave { nonce, .. } = envelope.command {
-            self.tell_waiter(nonce, error);
-        }
-        let Some(sender) = envelope.reply.take() else { return };
-        let _ = sender.send(Err(error));
-        envelope.command = match &envelope.command {
-            Command::Acquire(acquire) if error == EngineError::UnknownFate => {
-                Command::GiveBack { version: acquire.version, nonce: acquire.nonce }
-            }
-            _ => Command::Settle,
-        };
-    }
-
-    /// A work that the database refuses for good.
-    fn fail(&mut self, work: Work, error: EngineError) {
-        for mut envelope in work.envelopes {
-            self.give_up(&mut envelope, error);
-        }
-        self.unpark(&work.id);
     }
 }

@@ -6,7 +6,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::time::Instant;
 
 use super::{
@@ -14,15 +14,16 @@ use super::{
     Shard, Task,
 };
 use crate::{
-    domain::{Command, KeyId, LeaveReason, Nonce, Reply, Version},
+    domain::{Command, KeyId, LeaveReason, Nonce, Place, Queue, Reply, Version},
     store::WaitingRow,
 };
 
 /// For how long an undelivered grant is kept for a caller that chose its version and may ask again.
 const KEPT_FOR: Duration = Duration::from_secs(10);
 
-/// A waiter younger than this is not looked for in an audit: its row may be on its way.
-const AUDITED_FROM: Duration = Duration::from_secs(2);
+/// A waiter younger than this is not looked for in an audit. Its row was there before it began to wait here; this leaves
+/// time for a database whose reads lag behind.
+const AUDITED_FROM: Duration = Duration::from_millis(500);
 
 /// One acquire of this replica that waits.
 #[derive(Debug)]
@@ -39,6 +40,14 @@ pub(super) struct LocalWaiter {
     since: Instant,
     /// Its deadline.
     timer: u64,
+}
+
+/// The attachment that stands at a place.
+const fn nonce_of(place: Place) -> Option<Nonce> {
+    match place {
+        Place::Attached { nonce, .. } => Some(nonce),
+        Place::Detached { .. } => None,
+    }
 }
 
 impl Shard {
@@ -117,10 +126,11 @@ impl Shard {
             }
         }
         self.shared.metrics.waited(waiter.since.elapsed(), &reply);
+        let granted = matches!(reply, Reply::Granted(_));
         let answer = self.unless_over(reply);
-        let granted = matches!(answer, Ok(Reply::Granted(_)));
+        let handed_on = answer.is_ok();
         let delivered = waiter.reply.is_some_and(|sender| sender.send(answer).is_ok());
-        if granted && !delivered {
+        if granted && !(handed_on && delivered) {
             self.on_undelivered(waiter.id, waiter.version, waiter.chosen, nonce);
         }
     }
@@ -144,8 +154,8 @@ impl Shard {
     /// A grant whose answer reached nobody: given back at once, or kept for a caller that can ask again.
     pub(super) fn on_undelivered(&mut self, id: KeyId, version: Version, chosen: bool, nonce: Nonce) {
         let envelope = Envelope::internal(id, Command::GiveBack { version, nonce }, Instant::now());
-        if chosen {
-            self.timers.set(Instant::now() + KEPT_FOR, Task::GiveBack(Box::new(envelope)));
+        if chosen && !self.draining {
+            self.timers.set(Instant::now() + KEPT_FOR, Task::Later(Box::new(envelope)));
         } else {
             self.enqueue(envelope);
         }
@@ -156,6 +166,27 @@ impl Shard {
         let ids: Vec<_> = self.waited_for.keys().cloned().collect();
         for id in ids {
             self.enqueue_internal(id, Command::Settle);
+        }
+    }
+
+    /// Compares those who wait here for a key with its queue, where all of it is known: a repeat at another replica may
+    /// have taken over a place, and who had it wants to know at once.
+    pub(super) fn find_missing(&mut self, id: &KeyId, queue: &Queue) {
+        let Some(&here) = self.waited_for.get(id).filter(|_| queue.is_complete()) else { return };
+        let nonces = || queue.head.iter().filter_map(|waiter| nonce_of(waiter.place));
+        if nonces().filter(|nonce| self.waiters.contains_key(nonce)).count() >= here {
+            return;
+        }
+        let queued: FxHashSet<Nonce> = nonces().collect();
+        let is_missing = |nonce: &Nonce, waiter: &LocalWaiter| waiter.id == *id && !queued.contains(nonce);
+        let missing: Vec<_> = self
+            .waiters
+            .iter()
+            .filter(|(nonce, waiter)| is_missing(nonce, waiter))
+            .map(|(nonce, _)| *nonce)
+            .collect();
+        for nonce in missing {
+            self.leave(nonce, LeaveReason::Missing);
         }
     }
 
@@ -196,6 +227,20 @@ impl Shard {
         for nonce in nonces {
             self.tell_waiter(nonce, error);
             self.leave(nonce, LeaveReason::Evicted);
+        }
+    }
+
+    /// The service stops, and nobody will be there to do later what was put off: what nobody took is given back now.
+    pub(super) fn begin_draining(&mut self) {
+        self.draining = true;
+        let mut due = Vec::new();
+        self.timers.retain(|task| {
+            let Task::Later(envelope) = task else { return true };
+            due.push((envelope.id.clone(), envelope.command.clone()));
+            false
+        });
+        for (id, command) in due {
+            self.enqueue_internal(id, command);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 use super::{Replica, chosen, deliver, id, memory_store::Fault, refusal, request};
 use crate::{
     ServiceError,
-    domain::{Body, Refusal},
+    domain::{Body, Kind, Refusal},
     engine::chance,
 };
 
@@ -124,4 +124,78 @@ async fn a_key_that_loses_its_races_is_decided_in_the_end() {
         task.await.unwrap();
     }
     assert_eq!(store.row(&id("hot")).token.0, 30);
+}
+
+/// Whether a key's lock is held.
+fn is_held(replica: &Replica, key: &str) -> bool {
+    let state = replica.store.row(&id(key));
+    matches!(&state.body, Body::Mutex(mutex) if mutex.grant.as_ref().is_some_and(|grant| !grant.released))
+}
+
+/// Guards invariant 7: a commit that nobody hears of any more grants nothing to anybody.
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_lands_after_its_caller_was_told_503_leaves_nobody_holding() {
+    for after in [6, 8, 11, 30] {
+        for fault in [Fault::Stuck(Duration::from_secs(after)), Fault::Astray(Duration::from_secs(after))] {
+            let replica = Replica::new();
+            replica.store.fail_next(fault);
+            if let Ok(delivery) = replica.acquire("a", 0).await {
+                replica.release("a", deliver(delivery)).await.unwrap();
+            }
+            tokio::time::sleep(Duration::from_secs(40)).await;
+            assert!(!is_held(&replica, "a"), "{fault:?}: nobody knows of this grant");
+        }
+    }
+}
+
+/// Guards invariant 4: a heartbeat that was refused has not renewed anything, and will not.
+#[tokio::test(start_paused = true)]
+async fn a_heartbeat_that_was_refused_is_not_applied_afterwards() {
+    let replica = Replica::new();
+    let version = deliver(replica.acquire("a", 0).await.unwrap());
+    // It ends while the heartbeat is stuck.
+    tokio::time::sleep(Duration::from_millis(56_500)).await;
+    replica.store.fail_next(Fault::Astray(Duration::from_secs(10)));
+    let heartbeat =
+        replica.service.heartbeat(id("a"), Kind::Mutex, version, None, crate::domain::DataEdit::Keep).await;
+    assert!(heartbeat.is_err(), "{heartbeat:?}");
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    deliver(replica.acquire("a", 0).await.unwrap());
+}
+
+/// Guards invariant 7: also where the database refuses to write over what may have been applied.
+#[tokio::test(start_paused = true)]
+async fn a_refusal_after_an_unknown_fate_does_not_forget_what_may_have_been_applied() {
+    let replica = Replica::new();
+    replica.store.fail_next(Fault::Astray(Duration::from_secs(8)));
+    for _ in 0..8 {
+        replica.store.fail_next(Fault::Refused);
+    }
+    assert!(replica.acquire("a", 0).await.is_err());
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert!(!is_held(&replica, "a"), "nobody knows of this grant");
+}
+
+/// Guards invariant 6: that the database refused once to hand a lock on does not leave its queue standing.
+#[tokio::test(start_paused = true)]
+async fn a_hand_over_that_was_refused_is_tried_again() {
+    let replica = Replica::new();
+    let short = crate::AcquireRequest { lease_ms: Some(3_000), ..request(0) };
+    deliver(replica.service.acquire(id("a"), short).await.unwrap());
+    let waiter = replica.queue("a", request(60_000)).await;
+    replica.store.fail_next(Fault::Refused);
+    let since = tokio::time::Instant::now();
+    deliver(waiter.await.unwrap().unwrap());
+    assert!(since.elapsed() <= Duration::from_secs(5), "{:?}", since.elapsed());
+}
+
+/// Guards invariant 7: that the database refused once to take back a grant does not leave anybody holding.
+#[tokio::test(start_paused = true)]
+async fn a_grant_whose_return_was_refused_is_returned_all_the_same() {
+    let replica = Replica::new();
+    let delivery = replica.acquire("a", 0).await.unwrap();
+    replica.store.fail_next(Fault::Refused);
+    drop(delivery);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert!(!is_held(&replica, "a"));
 }

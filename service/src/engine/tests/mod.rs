@@ -4,6 +4,7 @@
 
 mod faults;
 mod memory_store;
+mod patience;
 mod replicas;
 mod waiting;
 
@@ -28,8 +29,12 @@ struct Replica {
 
 impl Replica {
     fn over(store: &Arc<MemoryStore>) -> Self {
+        Self::with_shards(store, 2)
+    }
+
+    fn with_shards(store: &Arc<MemoryStore>, shards: usize) -> Self {
         let options = EngineOptions {
-            shards: 2,
+            shards,
             memory_bytes: 1 << 20,
             max_queued: 1_000,
             max_waiters_per_key: 100,

@@ -56,6 +56,85 @@ async fn the_queue_behind_a_dead_replica_moves_within_six_seconds() {
     lost.abort();
 }
 
+/// Guards invariant 7: who lives and was only late keeps its waiters, those that came before and those that come after.
+#[tokio::test(start_paused = true)]
+async fn a_replica_whose_beat_was_late_is_not_dead_for_ever() {
+    let store = Arc::new(MemoryStore::new());
+    let replica = Replica::over(&store);
+    let late = chance::replica();
+    store.add_replica(late);
+    let mut holders = Vec::new();
+    for key in ["a", "b"] {
+        holders.push(deliver(replica.acquire(key, 0).await.unwrap()));
+        let _theirs = replica.queue(key, request(600_000)).await;
+    }
+    let _mine = replica.queue("b", request(600_000)).await;
+    store.adopt_head(&id("a"), late);
+    // It falls silent, and nothing can be written about that before it is heard again.
+    store.is_contested.store(true, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let burials = store.burials.load(Ordering::Relaxed);
+    assert!(burials > 0, "it was taken for dead");
+    for _ in 0..8 {
+        store.beat_of(late);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert!(store.burials.load(Ordering::Relaxed) <= burials + 20, "its burial has ended");
+    store.is_contested.store(false, Ordering::Relaxed);
+    store.adopt_head(&id("b"), late);
+    replica.release("b", holders[1]).await.unwrap();
+    assert_eq!(store.row(&id("b")).queue.len, 2, "it lives, and is offered the lock");
+}
+
+/// Guards invariant 7: a slow audit lets nobody take this replica for dead.
+#[tokio::test(start_paused = true)]
+async fn slow_audits_do_not_delay_the_beat() {
+    let store = Arc::new(MemoryStore::new());
+    let replica = Replica::over(&store);
+    deliver(replica.acquire("a", 0).await.unwrap());
+    let _waiter = replica.queue("a", request(600_000)).await;
+    store.count_ms.store(4_900, Ordering::Relaxed);
+    let before = store.beats();
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert!(store.beats() - before >= 19, "{} beats in 20 s", store.beats() - before);
+}
+
+/// Guards invariant 6: a replica without a listener does not wait for what nobody pushes to it.
+#[tokio::test(start_paused = true)]
+async fn who_is_no_member_any_more_is_not_pushed_to() {
+    let store = Arc::new(MemoryStore::new());
+    store.pushes.store(true, Ordering::Relaxed);
+    let replica = Replica::over(&store);
+    let holder = deliver(replica.acquire("a", 0).await.unwrap());
+    let waiter = replica.queue("a", request(600_000)).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let is_pushed = || replica.engine.shared.membership.is_pushed.load(Ordering::Relaxed);
+    assert!(is_pushed());
+    replica.release("a", holder).await.unwrap();
+    deliver(waiter.await.unwrap().unwrap());
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert!(!is_pushed());
+}
+
+/// However often a replica without a row is found, one burial of it goes on at a time.
+#[tokio::test(start_paused = true)]
+async fn a_replica_is_buried_once_at_a_time() {
+    let store = Arc::new(MemoryStore::new());
+    let replica = Replica::over(&store);
+    deliver(replica.acquire("a", 0).await.unwrap());
+    let _first = replica.queue("a", request(600_000)).await;
+    let _second = replica.queue("a", request(600_000)).await;
+    let unknown = bury_alive(&store);
+    store.forget(unknown);
+    // Nothing is written, so that the burial does not come to an end.
+    store.is_contested.store(true, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(35)).await;
+    let before = store.burials.load(Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let pieces = store.burials.load(Ordering::Relaxed) - before;
+    assert!((95..=105).contains(&pieces), "{pieces} pieces in ten seconds, ten a second");
+}
+
 /// Guards invariant 8: an outage kills no replica in the others' eyes.
 #[tokio::test(start_paused = true)]
 async fn waiters_survive_a_database_that_was_away_for_ten_seconds() {
@@ -94,6 +173,34 @@ async fn a_place_can_be_taken_over_at_another_replica() {
     one.release("a", holder).await.unwrap();
     assert_eq!(deliver(again.await.unwrap().unwrap()), version);
     behind.abort();
+}
+
+/// Who was superseded at another replica hears of it when its replica is told to look, and soon without that.
+#[tokio::test(start_paused = true)]
+async fn who_is_superseded_at_another_replica_hears_of_it_soon() {
+    for is_told in [true, false] {
+        let store = Arc::new(MemoryStore::new());
+        let (one, two) = (Replica::over(&store), Replica::over(&store));
+        deliver(one.acquire("a", 0).await.unwrap());
+        let version = chance::version();
+        let first = one.queue("a", chosen(version, 60_000)).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let stamp = store.row(&id("a")).stamp;
+        let _again = tokio::spawn({
+            let two = two.clone();
+            async move { two.service.acquire(id("a"), chosen(version, 60_000)).await }
+        });
+        while store.row(&id("a")).stamp == stamp {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let since = Instant::now();
+        if is_told {
+            one.engine.shared.command(id("a"), crate::domain::Command::Settle);
+        }
+        assert!(first.await.unwrap().is_err());
+        let most = Duration::from_millis(if is_told { 10 } else { 1_100 });
+        assert!(since.elapsed() <= most, "told: {is_told}, {:?}", since.elapsed());
+    }
 }
 
 /// Guards invariant 8: a step of the database's clock grants nothing twice, and does not hold a lease for ever.

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{Replica, chosen, deliver, id, refusal, request};
 use crate::{
     ServiceError,
-    domain::{NotGrantedReason, Refusal, Version},
+    domain::{Command, NotGrantedReason, Refusal, Version},
     engine::chance,
 };
 
@@ -191,4 +191,128 @@ async fn a_latecomer_without_company_is_queued_by_itself() {
     let _second = replica.queue("a", request(60_000)).await;
     assert!(since.elapsed() <= Duration::from_millis(10), "{:?}", since.elapsed());
     assert_eq!(replica.store.row(&id("a")).queue.len, 2);
+}
+
+/// Guards invariant 5: who is ready to wait for less does not come before one who came earlier.
+#[tokio::test(start_paused = true)]
+async fn an_impatient_acquire_does_not_overtake_a_latecomer() {
+    let replica = Replica::new();
+    let holder = deliver(replica.acquire("a", 0).await.unwrap());
+    let first = replica.queue("a", request(60_000)).await;
+    let acquire = |wait_ms| {
+        let service = replica.service.clone();
+        tokio::spawn(async move { service.acquire(id("a"), request(wait_ms)).await })
+    };
+    let latecomer = acquire(60_000);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let impatient = acquire(90);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    replica.release("a", holder).await.unwrap();
+    let next = deliver(first.await.unwrap().unwrap());
+    replica.release("a", next).await.unwrap();
+    deliver(latecomer.await.unwrap().unwrap());
+    assert!(matches!(refusal(impatient.await.unwrap()), Refusal::NotGranted(_)));
+}
+
+/// However often a key is to be looked at while it is busy, one look follows.
+#[tokio::test(start_paused = true)]
+async fn looks_that_nobody_took_yet_are_one_look() {
+    let replica = Replica::new();
+    deliver(replica.acquire("a", 0).await.unwrap());
+    let _waiter = replica.queue("a", request(60_000)).await;
+    replica.store.load_ms.store(100, Ordering::Relaxed);
+    let before = replica.store.loads.load(Ordering::Relaxed);
+    for _ in 0..5_000 {
+        replica.engine.shared.command(id("a"), Command::Settle);
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let loads = replica.store.loads.load(Ordering::Relaxed) - before;
+    assert!(loads <= 5, "{loads} loads, those by the timers of the queue included");
+}
+
+/// Guards invariant 7: where it cannot be told whether the lease still stands, nobody is left holding.
+#[tokio::test(start_paused = true)]
+async fn a_grant_that_is_not_answered_since_it_may_be_over_is_given_back() {
+    let replica = Replica::new();
+    let version = deliver(replica.acquire("a", 0).await.unwrap());
+    replica.release("a", version).await.unwrap();
+    let before = replica.store.row(&id("a")).stamp;
+    let store = replica.store.clone();
+    // The process stands still for two seconds between the commit and its answer.
+    let pause = tokio::spawn(async move {
+        while store.row(&id("a")).stamp == before {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::advance(Duration::from_secs(2)).await;
+    });
+    let answer = replica.acquire("a", 0).await;
+    pause.await.unwrap();
+    assert!(matches!(answer, Err(ServiceError::Unavailable(_))), "its time cannot be told");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    deliver(replica.acquire("a", 0).await.unwrap());
+}
+
+/// Guards invariant 6: a hand-over after which the time is not known does not leave the queue without a timer.
+#[tokio::test(start_paused = true)]
+async fn a_queue_has_a_timer_even_where_the_time_is_not_known() {
+    let replica = Replica::new();
+    let short = crate::AcquireRequest { lease_ms: Some(5_000), ..request(0) };
+    deliver(replica.service.acquire(id("a"), short).await.unwrap());
+    let before = replica.store.row(&id("a")).stamp;
+    let store = replica.store.clone();
+    let pause = tokio::spawn(async move {
+        while store.row(&id("a")).stamp == before {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::advance(Duration::from_secs(2)).await;
+    });
+    let since = Instant::now();
+    deliver(replica.acquire("a", 60_000).await.unwrap());
+    pause.await.unwrap();
+    assert!(since.elapsed() <= Duration::from_secs(6), "{:?}", since.elapsed());
+}
+
+/// Guards invariant 7: what was kept for a caller that may ask again is not left behind when the service stops.
+#[tokio::test(start_paused = true)]
+async fn draining_gives_back_what_was_kept() {
+    let replica = Replica::new();
+    for key in ["a", "b"] {
+        drop(replica.service.acquire(id(key), chosen(chance::version(), 0)).await.unwrap());
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    replica.engine.drain(Duration::from_secs(4)).await;
+    let other = Replica::over(&replica.store);
+    for key in ["a", "b"] {
+        deliver(other.acquire(key, 0).await.unwrap());
+    }
+}
+
+/// Guards invariant 5: what a batch had no room for is not overtaken by what arrives while that batch is written.
+#[tokio::test(start_paused = true)]
+async fn who_had_no_room_in_a_batch_keeps_its_turn() {
+    const BATCH: usize = 256;
+    let replica = Replica::with_shards(&std::sync::Arc::new(super::MemoryStore::new()), 1);
+    let holder = deliver(replica.acquire("a", 0).await.unwrap());
+    replica.store.commit_ms.store(20, Ordering::Relaxed);
+    let puts = |count: usize, name: &'static str| {
+        for number in 0..count {
+            let service = replica.service.clone();
+            tokio::spawn(async move { service.put_lock(id(&format!("{name}-{number}")), None).await });
+        }
+    };
+    let acquire = || {
+        let service = replica.service.clone();
+        tokio::spawn(async move { service.acquire(id("a"), request(50)).await })
+    };
+    let release = replica.clone();
+    let released = tokio::spawn(async move { release.release("a", holder).await });
+    puts(BATCH - 1, "first");
+    let early = acquire();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let late = acquire();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    puts(BATCH - 1, "second");
+    released.await.unwrap().unwrap();
+    deliver(early.await.unwrap().unwrap());
+    assert!(matches!(refusal(late.await.unwrap()), Refusal::NotGranted(_)));
 }

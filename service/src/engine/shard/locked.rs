@@ -1,0 +1,89 @@
+//! Deciding under the database's own lock: for keys that lose race after race.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{
+    super::{
+        chance,
+        envelope::Message,
+        vital::spawn_vital,
+        work::{Attempt, Outcome, Work},
+    },
+    Shard, Task,
+    batch::{Basis, Batch, Side},
+};
+use crate::{
+    domain::{KeyId, KeyState, Verdict},
+    store::{Committed, StoreError, Write},
+};
+
+/// The pause before a decision under the database's lock is tried again.
+const RETRY_LOCKED: Duration = Duration::from_millis(20);
+
+/// A decision under the lock that came back.
+#[derive(Debug)]
+pub(in super::super) struct LockedDone {
+    id: KeyId,
+    /// The work as it was decided: without those who are answered, who stay in the shard.
+    copy: Work,
+    /// What was to be written, and the verdicts, an entry an envelope; commands behind those have to be decided afterwards.
+    decided: Option<(Write, Vec<Verdict>)>,
+    result: Result<Committed, StoreError>,
+    sent: Instant,
+    received: Instant,
+}
+
+impl Shard {
+    /// Decides a work that lost too many races under the database's own lock.
+    pub(super) fn commit_locked(&mut self, work: Work) {
+        let (shared, outbox) = (self.shared.clone(), self.outbox.clone());
+        let surroundings = self.shared.surroundings();
+        let mut copy = work.without_callers();
+        let id = work.id.clone();
+        self.locked.insert(id.clone(), work);
+        spawn_vital(async move {
+            let sent = Instant::now();
+            let mut decided = None;
+            let wants = [copy.want()];
+            let mut decide = |states: Vec<KeyState>, told| {
+                let now = shared.clock.reckon(told, sent, Instant::now());
+                // Where an attempt was applied there is nothing to decide: the next load finds it.
+                let state = states.into_iter().next().filter(|state| copy.applied(state).is_none());
+                let outcome = state.map(|state| copy.decide(state, true, &surroundings.context(now)));
+                let Some(Outcome::Write { prev, working, verdicts, .. }) = outcome else { return Vec::new() };
+                let write = Write { prev, stamp: chance::stamp(), working: *working };
+                decided = Some((write.clone(), verdicts));
+                vec![write]
+            };
+            let result = shared.store.commit_locked(&wants, &mut decide).await;
+            let result = result.map(|(_, committed)| committed);
+            let done = LockedDone { id, copy, decided, result, sent, received: Instant::now() };
+            let _ = outbox.send(Message::Locked(Box::new(done)));
+        });
+    }
+
+    pub(super) fn on_locked(&mut self, done: LockedDone) {
+        let LockedDone { id, copy, decided, result, sent, received } = done;
+        let Some(mut work) = self.locked.remove(&id) else { return };
+        work.learn_from(copy);
+        match (result, decided) {
+            (Ok(committed), Some((write, verdicts))) => {
+                self.shared.clock.observe(committed.told, sent, received);
+                self.park_first(work.envelopes.split_off(verdicts.len()));
+                let sides = vec![Side { work, verdicts, basis: Basis::Loaded }];
+                self.on_written(Batch { writes: vec![write], sides }, &committed);
+            }
+            (Err(StoreError::Unknown(_)), Some((write, verdicts))) => {
+                self.park_first(work.envelopes.split_off(verdicts.len()));
+                work.mark_retried();
+                work.attempts.push(Attempt::of(write, verdicts));
+                self.to_load.push(work);
+            }
+            (Ok(_) | Err(_), _) => {
+                self.timers.set(Instant::now() + RETRY_LOCKED, Task::Retry(Box::new(work)));
+            }
+        }
+    }
+}
