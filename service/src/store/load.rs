@@ -14,7 +14,7 @@ use super::{
     rows::{WAITER_COLUMN_COUNT, read_permit, read_state, read_waiter},
     sql_store::SqlStore,
 };
-use crate::domain::{Body, KeyState, Permits, Queue, Timestamp, Version};
+use crate::domain::{Body, BusyCount, KeyState, Permits, Queue, Timestamp, Version};
 
 impl SqlStore {
     pub(super) async fn load_keys(&self, wants: &[Want]) -> Result<Loaded, StoreError> {
@@ -117,7 +117,7 @@ impl SqlStore {
     ) -> Result<(), DbErr> {
         if permits.slots == 0 {
             permits.asked.clone_from(&want.versions);
-            permits.busy_counted = count_at.map(|_| 0);
+            permits.busy_counted = count_at.map(|at| BusyCount { busy: 0, at });
             return Ok(());
         }
         let values = id_values(want, [limit(want.permits)]);
@@ -141,7 +141,8 @@ impl SqlStore {
             let values = id_values(want, [Value::from(told.0)]);
             let rows = self.query(db, &self.load, &self.sql.count_busy, values).await?;
             let busy: i64 = rows.first().map_or(Ok(0), |row| row.try_get_by_index(0))?;
-            permits.busy_counted = Some(i32::try_from(busy).unwrap_or(i32::MAX));
+            let busy = i32::try_from(busy).unwrap_or(i32::MAX);
+            permits.busy_counted = Some(BusyCount { busy, at: told });
         }
         Ok(())
     }

@@ -17,7 +17,8 @@ pub use acquire::DEFAULT_LEASE_MS;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Command, KeyId, KeyState, Kind, Nonce, Now, Place, Refusal, ReplicaId, Reply, Timestamp, Version, Waiter,
+    Body, Command, KeyId, KeyState, Kind, Nonce, Now, Place, Refusal, ReplicaId, Reply, Timestamp, Version,
+    Waiter,
 };
 
 /// For how long a freed place is kept for a waiter of another replica that has to claim it, in milliseconds.
@@ -129,6 +130,9 @@ impl Working {
 
     /// Decides one command.
     pub fn decide(&mut self, command: &Command, ctx: &Context<'_>) -> Decided {
+        if let Body::Semaphore(semaphore) = &mut self.state.body {
+            semaphore.permits.recount(ctx.now);
+        }
         match command {
             Command::Acquire(acquire) => self.acquire(acquire, ctx),
             Command::Heartbeat(heartbeat) => self.heartbeat(heartbeat, ctx),

@@ -1,7 +1,7 @@
 //! Serving the queue: whoever is first gets what is free.
 
 use super::{Context, KEEP_PLACE_MS, Need, OFFER_MS, Working, grants::Taker};
-use crate::domain::{Body, Place, Refusal, Reply, Timestamp, permits::Room, queue::Found};
+use crate::domain::{Body, Place, Refusal, Reply, Timestamp, queue::Found};
 
 /// The most of a queue that one decision serves; the rest is served by the next.
 const MOST_AT_ONCE: usize = 128;
@@ -27,7 +27,7 @@ impl Working {
         self.cut_after_step_back(ctx);
         let (mut offered, mut index, mut gone) = (0, 0, 0);
         loop {
-            let room = self.room(ctx);
+            let room = self.state.room(ctx.now);
             if room.count <= offered {
                 if room.certain {
                     return Ok(false);
@@ -139,18 +139,6 @@ impl Working {
             self.move_waiter(found, Place::Detached { until });
         } else {
             self.remove_waiter(found);
-        }
-    }
-
-    /// How many more may hold.
-    fn room(&self, ctx: &Context<'_>) -> Room {
-        match &self.state.body {
-            Body::Absent => Room { count: 1, certain: true },
-            Body::Mutex(mutex) => {
-                let held = mutex.grant.as_ref().is_some_and(|grant| grant.stands(ctx.now));
-                Room { count: i32::from(!held), certain: true }
-            }
-            Body::Semaphore(semaphore) => semaphore.permits.room(semaphore.max_size, ctx.now),
         }
     }
 

@@ -9,8 +9,8 @@ use super::{
     model::{Ask, Model, Told},
 };
 use crate::domain::{
-    Acquire, Command, Decided, Heartbeat, KeyState, Kind, LeaveReason, Nonce, Owner, Queue, Refusal, Reply,
-    Verdict, Version,
+    Acquire, BusyCount, Command, Decided, Heartbeat, KeyState, Kind, LeaveReason, Nonce, Owner, Queue,
+    Refusal, Reply, Timestamp, Verdict, Version,
 };
 
 /// Steps of a case, and cases: 120,000 steps a run over the two properties.
@@ -179,7 +179,8 @@ fn bounded(whole: &KeyState, bound: usize, command: &Command, more: (usize, usiz
             permits.known.extend(rest.into_iter().filter(|permit| named.contains(&permit.grant.version)));
         }
         permits.asked = named;
-        permits.busy_counted = Some(i32::try_from(busy).unwrap());
+        let busy = i32::try_from(busy).unwrap();
+        permits.busy_counted = Some(BusyCount { busy, at: Timestamp(now) });
     }
     state
 }

@@ -44,19 +44,6 @@ fn a_newcomer_finds_an_ended_lease_and_serves_the_queue_first() {
     assert_eq!(scene.served(), [2]);
 }
 
-/// Invariant 6.
-#[test]
-fn the_next_event_of_a_key_with_a_queue_is_the_end_of_the_lease() {
-    let mut scene = Scene::held();
-    let now = crate::domain::Now::exactly(START);
-    assert_eq!(scene.state.next_event(now), None);
-    scene.waits(wait(2));
-    assert_eq!(scene.state.next_event(now), Some(Timestamp(START + 1_000)));
-    scene.now += 1_000;
-    scene.run(&Command::Settle);
-    assert_eq!(scene.served(), [2]);
-}
-
 #[test]
 fn a_place_is_offered_to_another_replica_and_nobody_overtakes_it() {
     let mut scene = two_replicas(wait(2));
