@@ -1,7 +1,9 @@
 //! Acquire: repeat, reenter, take, wait, or be refused, in this order.
 
 use super::{Context, Decided, Need, Verdict, Working, grants::Taker, refuse};
-use crate::domain::{Acquire, Body, Kind, NotGrantedReason, Place, Refusal, Reply, Waiter, queue::Found};
+use crate::domain::{
+    Acquire, Body, Kind, Nonce, NotGrantedReason, Place, Refusal, Reply, Waiter, queue::Found,
+};
 
 /// Of a lock's lease where neither the caller nor a semaphore says otherwise, in milliseconds.
 pub const DEFAULT_LEASE_MS: i64 = 15_000;
@@ -26,7 +28,7 @@ impl Working {
             return Ok(verdict);
         }
         let lease_ms = self.lease_of(acquire);
-        if self.settle(ctx)? {
+        if self.settle_fully(ctx)? {
             return self.take(acquire, lease_ms, ctx);
         }
         let wait_ms = wait_of(acquire, lease_ms);
@@ -79,11 +81,12 @@ impl Working {
         }
         self.move_waiter(found, Place::Attached { replica, nonce: acquire.nonce, offered_until });
         self.settle(ctx)?;
-        if let Some(reply) = self.take_answer(acquire) {
+        if let Some(reply) = self.take_answer(acquire.nonce) {
             return Ok(Verdict::Reply(reply));
         }
         let wait_ms = wait_of(acquire, lease_ms);
-        if wait_ms > 0 {
+        // Where the queue was served only in part it is not known yet whether it goes empty-handed: it waits to be told.
+        if wait_ms > 0 || self.effects.unfinished {
             return Ok(Verdict::Waiting { wait_ms });
         }
         let found = self.state.queue.find(acquire.version).map_err(Need::Version)?;
@@ -95,9 +98,9 @@ impl Working {
         Ok(refuse(self.not_granted(NotGrantedReason::NoWait, position, ctx.now)))
     }
 
-    /// The answer to this very command, where serving the queue brought it.
-    fn take_answer(&mut self, acquire: &Acquire) -> Option<Reply> {
-        let index = self.effects.answered.iter().position(|(nonce, _)| *nonce == acquire.nonce)?;
+    /// The answer to the command of this attachment, where serving the queue brought it.
+    pub(super) fn take_answer(&mut self, asking: Nonce) -> Option<Reply> {
+        let index = self.effects.answered.iter().position(|(nonce, _)| *nonce == asking)?;
         Some(self.effects.answered.remove(index).1)
     }
 

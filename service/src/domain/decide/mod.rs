@@ -52,7 +52,7 @@ pub enum Need {
     Permits(usize),
     /// This replica has to be known to the others first.
     Membership,
-    /// What came before it in this batch has to be committed first.
+    /// What was decided before it in this batch, and what of the queue was served for it, has to be committed first.
     NextBatch,
 }
 
@@ -68,7 +68,8 @@ pub enum Verdict {
     },
 }
 
-/// The outcome of one command: a verdict, or what is missing. After a [`Need`] the [`Working`] must be thrown away.
+/// The outcome of one command: a verdict, or what is missing. After a [`Need`] the [`Working`] must be thrown away, but
+/// for [`Need::NextBatch`]: after that one it is written.
 pub type Decided = Result<Verdict, Need>;
 
 /// Who has to be told what, once the change is committed.

@@ -55,6 +55,13 @@ impl Working {
         }
     }
 
+    /// Serves the queue for one whose answer depends on what is left. Where that cannot be told before this change is
+    /// committed, its command has to wait until then.
+    pub(super) fn settle_fully(&mut self, ctx: &Context<'_>) -> Result<bool, Need> {
+        let is_free = self.settle(ctx)?;
+        if self.effects.unfinished { Err(Need::NextBatch) } else { Ok(is_free) }
+    }
+
     /// The view ends: that will do if somebody left the queue in this change, be it before this serving, else `need`.
     /// (A view of the same size would end at the same place again: what shortened it is the change itself.)
     fn unfinished(&mut self, gone: usize, need: Need) -> Result<bool, Need> {

@@ -133,6 +133,20 @@ fn who_gives_up_is_out_of_the_queue_and_told_where_it_stood() {
     assert_eq!(scene.state.queue.len, 0);
 }
 
+/// Invariant 6.
+#[test]
+fn who_gives_up_when_the_lock_is_free_is_granted_it_if_it_is_its_turn() {
+    let mut scene = Scene::held();
+    scene.waits(wait(2));
+    scene.waits(wait(3));
+    scene.now += 1_000;
+    let reply = scene.reply(&leave(2, LeaveReason::TimedOut));
+    assert!(matches!(reply, Reply::Granted(_)), "{reply:?}");
+    assert_eq!(scene.effects.0, [], "it is told once");
+    let refusal = scene.refused(&leave(3, LeaveReason::TimedOut));
+    assert!(matches!(refusal, Refusal::NotGranted(refused) if refused.holders.len() == 1), "2 holds");
+}
+
 /// Invariant 7.
 #[test]
 fn who_gives_up_after_it_was_granted_is_told_so_however_it_leaves() {
