@@ -41,6 +41,11 @@ impl Token {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Nonce(pub i64);
 
+impl Nonce {
+    /// That of no attachment: no clean-up ends a grant that bears it.
+    pub const NOBODY: Self = Self(0);
+}
+
 /// One incarnation of a replica: a process, from the moment it first waits for something until it no longer does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ReplicaId(pub Uuid);

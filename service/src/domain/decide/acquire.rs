@@ -48,7 +48,7 @@ impl Working {
             if grant.owner != acquire.owner || ctx.now.at_most >= grant.expires_at || grant.released {
                 return Ok(Some(refuse(Refusal::VersionMismatch)));
             }
-            // The attachment changes hands, so that a clean-up after the first connection finds nothing of its own.
+            // It is of two attachments then, and no clean-up after one of them takes it from the other.
             return self.reattach_grant(acquire, ctx).map(Some);
         }
         if self.state.queue.len == 0 {
@@ -105,15 +105,16 @@ impl Working {
     }
 
     /// The standing grant of the same owner, where that is what the caller asks for.
-    fn reentered(&self, acquire: &Acquire, ctx: &Context<'_>) -> Option<Verdict> {
-        let Body::Mutex(mutex) = &self.state.body else { return None };
-        let grant = mutex.grant.as_ref().filter(|grant| {
+    fn reentered(&mut self, acquire: &Acquire, ctx: &Context<'_>) -> Option<Verdict> {
+        let Body::Mutex(mutex) = &mut self.state.body else { return None };
+        let grant = mutex.grant.as_mut().filter(|grant| {
             acquire.reentrant
                 && grant.owner == acquire.owner
                 && !grant.released
                 && grant.expires_at > ctx.now.at_most
         })?;
-        Some(Verdict::Reply(Reply::Granted(self.mutex_view(mutex, Some(grant), ctx.now))))
+        self.dirty |= grant.answer_to(acquire.nonce);
+        Some(Verdict::Reply(Reply::Granted(self.lock_view(ctx.now)?)))
     }
 
     fn lease_of(&self, acquire: &Acquire) -> i64 {

@@ -147,7 +147,9 @@ impl Model {
             if self.records[at].owner != owner || !self.stands(&self.records[at]) {
                 return Told::Mismatch;
             }
-            self.records[at].nonce = nonce;
+            if self.records[at].nonce != nonce {
+                self.records[at].nonce = 0;
+            }
             let Held { token, until, .. } = self.records[at];
             return Told::Granted { version, token, until };
         }

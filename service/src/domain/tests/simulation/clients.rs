@@ -9,6 +9,9 @@ use super::{
 };
 use crate::domain::{Acquire, Command, DataEdit, Heartbeat, Kind, Owner, Release, Reply, Version};
 
+/// A lease that ends after the simulation does: what is left behind with it is seen.
+const LONG_LEASE_MS: i64 = 600_000;
+
 /// What a client is at.
 #[derive(Debug, Default, Clone)]
 enum Stage {
@@ -36,6 +39,11 @@ impl Client {
     /// Whether the client was answered 200 with this version.
     pub(super) fn was_told(&self, version: Version) -> bool {
         self.told.contains(&version)
+    }
+
+    /// Whether its lease outlasts the simulation: it has to be given back.
+    fn leases_long(&self) -> bool {
+        self.last.as_ref().is_some_and(|last| last.lease_ms == Some(LONG_LEASE_MS))
     }
 }
 
@@ -123,7 +131,7 @@ impl World {
             let heartbeat = Heartbeat { kind, version, lease_ms, data: DataEdit::Keep, nonce };
             return self.send(replica, Command::Heartbeat(heartbeat));
         }
-        if self.random.random_bool(0.15) && self.now < LIVELY_MS {
+        if !self.clients[index].leases_long() && self.random.random_bool(0.15) && self.now < LIVELY_MS {
             // It vanishes: its lease has to end by itself.
             self.clients[index].stage = Stage::Idle;
             return;
@@ -147,7 +155,7 @@ impl World {
         let version = Version(Uuid::from_u128(request.unsigned_abs().into()));
         let chosen = self.random.random_bool(0.5);
         let lease_ms =
-            if self.random.random_bool(0.1) { 200_000 } else { self.random.random_range(50..9_000) };
+            if self.random.random_bool(0.3) { LONG_LEASE_MS } else { self.random.random_range(50..9_000) };
         let wait_ms = if self.random.random_bool(0.2) { 0 } else { self.random.random_range(1..9_000) };
         let acquire = Acquire {
             kind: self.kind,
@@ -174,8 +182,7 @@ impl World {
     }
 
     fn send_acquire(&mut self, replica: usize, acquire: Acquire) {
-        let life = self.replicas[replica].life;
-        self.asked.entry(acquire.version).or_default().push((replica, life));
+        self.pending.insert(acquire.nonce.0, (replica, acquire.version));
         self.send(replica, Command::Acquire(acquire));
     }
 
@@ -198,6 +205,11 @@ impl World {
 
     /// Somebody resizes, deletes, looks or sweeps.
     pub(super) fn administer(&mut self, replica: usize) {
+        if let Some(version) = self.left_behind() {
+            // An operator frees it, or nothing would happen any more.
+            let (kind, data) = (self.kind, DataEdit::Keep);
+            return self.send(replica, Command::Release(Release { kind, version, data, delete_lock: false }));
+        }
         let max_size = self.random.random_range(1..=4);
         let command = match (self.kind, self.random.random_range(0..4)) {
             (Kind::Semaphore, 0) => Command::DeleteSemaphore,

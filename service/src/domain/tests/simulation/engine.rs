@@ -11,7 +11,8 @@ use super::{
     world::{Event, LIVELY_MS, World},
 };
 use crate::domain::{
-    Acquire, Command, Effects, KeyState, LeaveReason, Now, Place, Refusal, ReplicaId, Reply, Verdict, Version,
+    Acquire, Command, Effects, KeyState, LeaveReason, LockView, Now, Place, Refusal, ReplicaId, Reply,
+    Verdict, Version,
 };
 
 impl World {
@@ -131,6 +132,7 @@ impl World {
                     self.heard(heartbeat.version, &reply);
                 }
                 (Command::Release(release), Verdict::Reply(_)) => self.released(release.version),
+                (Command::GiveBack { nonce, .. }, Verdict::Reply(_)) => drop(self.pending.remove(&nonce.0)),
                 _ => {}
             }
         }
@@ -203,7 +205,11 @@ impl World {
 
     fn deliver(&mut self, index: usize, request: i64, version: Version, reply: &Reply) {
         self.ledger.answered(reply);
+        if let Reply::Granted(LockView { held: Some(held), .. }) = reply {
+            self.answered.entry(held.version).or_default().insert(request);
+        }
         if self.told(request, reply) || !matches!(reply, Reply::Granted(_)) {
+            self.pending.remove(&request);
             return;
         }
         self.totals.given_back += 1;
@@ -295,6 +301,8 @@ impl World {
         self.totals.crashes += 1;
         let (id, life) = (self.replicas[index].id, self.replicas[index].life + 1);
         self.lose_connections(index);
+        let lost = self.pending.extract_if(.., |_, (replica, _)| *replica == index);
+        self.orphaned.extend(lost.map(|(_, (_, version))| version));
         let fresh = super::replica::Replica::new(ReplicaId(Uuid::from_u128(self.next_serial().into())));
         self.replicas[index] = super::replica::Replica { life, ..fresh };
         self.after(100..300, Event::Look { replica: index });

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::database::{Database, RowBody};
-use crate::domain::{Grant, Place, Reply, Token, Version, Waiter};
+use crate::domain::{Grant, Nonce, Place, Reply, Token, Version, Waiter};
 
 /// What is known of one grant.
 #[derive(Debug, Clone)]
@@ -15,6 +15,8 @@ pub(super) struct Entry {
     pub(super) closed: bool,
     /// The database's clock has reached its end since it was leased last.
     pub(super) ran_out: bool,
+    /// The attachment that it was granted to.
+    pub(super) made_for: Nonce,
     chosen: bool,
     /// It is on record in the database.
     current: bool,
@@ -80,6 +82,7 @@ impl Ledger {
                 expires_at: i64::MIN,
                 closed: true,
                 ran_out: false,
+                made_for: current.get(version).map_or(Nonce::NOBODY, |grant| grant.nonce),
                 chosen: *chosen,
                 current: current.contains_key(version),
                 replaced_before: self.chosen_replaced,

@@ -1,6 +1,6 @@
 //! The world: what happens when, and what has to hold when it has become quiet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 use uuid::Uuid;
@@ -8,8 +8,8 @@ use uuid::Uuid;
 use super::{
     clients::Client,
     database::Database,
-    ledger::{Ledger, current},
-    replica::Replica,
+    ledger::{Entry, Ledger, current},
+    replica::{Replica, nonce},
 };
 use crate::domain::{Command, Kind, Now, Place, ReplicaId, Stamp, Version};
 
@@ -65,8 +65,12 @@ pub(super) struct World {
     pub(super) totals: Totals,
     /// By request: whose it is.
     pub(super) requests: BTreeMap<i64, usize>,
-    /// By version: the replicas, and which of their lives, that were asked for it.
-    pub(super) asked: BTreeMap<Version, Vec<(usize, u64)>>,
+    /// Requests that are under way: the replica that sees to them, and their version.
+    pub(super) pending: BTreeMap<i64, (usize, Version)>,
+    /// Versions that were asked for when the replica crashed that saw to it.
+    pub(super) orphaned: BTreeSet<Version>,
+    /// To which requests each grant was answered, whether that reached somebody or not.
+    pub(super) answered: BTreeMap<Version, BTreeSet<i64>>,
     /// How much is loaded and remembered unless more is asked for.
     pub(super) bound: usize,
     events: BTreeMap<(i64, u64), (Event, u64)>,
@@ -93,7 +97,9 @@ impl World {
             ledger: Ledger::default(),
             totals: Totals::default(),
             requests: BTreeMap::new(),
-            asked: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            orphaned: BTreeSet::new(),
+            answered: BTreeMap::new(),
             bound,
             events: BTreeMap::new(),
             serial: 0,
@@ -214,17 +220,32 @@ impl World {
         assert!(since <= SERVED_WITHIN_MS, "invariant 6: a place was free and waited for during {since} ms");
     }
 
+    /// Grants that stand, although nobody was told of them.
+    fn untold(&self) -> impl Iterator<Item = Version> {
+        let clock = self.clock();
+        let standing = move |entry: &Entry| entry.stands() && entry.expires_at > clock;
+        let untold = move |version: &Version| !self.clients.iter().any(|client| client.was_told(*version));
+        let grants = self.ledger.grants.iter().filter(move |(_, entry)| standing(entry));
+        grants.map(|(version, _)| *version).filter(untold)
+    }
+
+    /// Whether a grant may stand although nobody was told of it: its replica crashed before it could take it back, or it was
+    /// answered to another than it was made for, and none of the two knows that the other does not rely on it.
+    fn is_excused(&self, version: Version) -> bool {
+        let made_for = self.ledger.grants[&version].made_for;
+        let shared = |answered: &BTreeSet<_>| answered.iter().any(|request| nonce(*request) != made_for);
+        self.orphaned.contains(&version) || self.answered.get(&version).is_some_and(shared)
+    }
+
+    /// A grant that nobody will give back before its lease ends.
+    pub(super) fn left_behind(&self) -> Option<Version> {
+        self.untold().find(|version| self.is_excused(*version))
+    }
+
     /// Invariants 6 and 7 at the end: nobody waits beside a free place, and who holds has been told so.
     fn check_left_behind(&self) {
-        let clock = self.clock();
-        for (version, entry) in &self.ledger.grants {
-            let told = self.clients.iter().any(|client| client.was_told(*version));
-            let crashed = |(replica, life): &(usize, u64)| self.replicas[*replica].life != *life;
-            let lost = self.asked.get(version).is_some_and(|asked| asked.iter().any(crashed));
-            assert!(
-                !entry.stands() || entry.expires_at <= clock || told || lost,
-                "invariant 7: {version:?} holds, and nobody was told"
-            );
+        for version in self.untold() {
+            assert!(self.is_excused(version), "invariant 7: {version:?} holds, and nobody was told");
         }
         let waiting = self.database.waiters.len();
         assert!(waiting == 0, "{waiting} places are kept for nobody: {:?}", self.database.waiters);
