@@ -49,6 +49,10 @@ impl Taker {
     pub(super) const fn nonce(&self) -> Nonce {
         self.nonce
     }
+
+    pub(super) const fn owner(&self) -> &Owner {
+        &self.owner
+    }
 }
 
 impl Working {

@@ -1,7 +1,7 @@
 //! Serving the queue: whoever is first gets what is free.
 
 use super::{Context, KEEP_PLACE_MS, Need, OFFER_MS, Working, grants::Taker};
-use crate::domain::{Body, Place, Refusal, Reply, Timestamp, queue::Found};
+use crate::domain::{Body, Mutex, Owner, Place, Refusal, Reply, Timestamp, Waiter, queue::Found};
 
 /// The most of a queue that one decision serves; the rest is served by the next.
 const MOST_AT_ONCE: usize = 128;
@@ -25,6 +25,35 @@ impl Working {
     /// is more needed.
     pub(super) fn settle(&mut self, ctx: &Context<'_>) -> Result<bool, Need> {
         self.cut_after_step_back(ctx);
+        self.reenter(ctx);
+        let is_free = self.serve_queue(ctx)?;
+        self.reenter(ctx);
+        Ok(is_free)
+    }
+
+    /// Those of this replica who wait for what their owner holds by now, and asked reentrant, are answered with its grant.
+    fn reenter(&mut self, ctx: &Context<'_>) {
+        let waits_here = |waiter: &Waiter, owner: &Owner| {
+            let here = matches!(waiter.place, Place::Attached { replica, nonce, .. }
+                if ctx.me == Some(replica) && nonce.is_reentrant());
+            here && waiter.owner == *owner
+        };
+        loop {
+            let Body::Mutex(Mutex { grant: Some(grant), .. }) = &mut self.state.body else { return };
+            if grant.released || grant.expires_at <= ctx.now.at_most {
+                return;
+            }
+            let found = self.state.queue.head.iter().position(|waiter| waits_here(waiter, &grant.owner));
+            let Some(index) = found else { return };
+            let Place::Attached { nonce, .. } = self.state.queue.head[index].place else { return };
+            grant.answer_to(nonce);
+            self.remove_waiter(Found::Head(index));
+            let view = self.lock_view(ctx.now);
+            self.effects.answered.extend(view.map(|view| (nonce, Reply::Granted(view))));
+        }
+    }
+
+    fn serve_queue(&mut self, ctx: &Context<'_>) -> Result<bool, Need> {
         let (mut offered, mut index, mut gone) = (0, 0, 0);
         loop {
             let room = self.state.room(ctx.now);
@@ -72,6 +101,19 @@ impl Working {
         Ok(false)
     }
 
+    /// An owner is being granted what it waits for at other replicas too, and asked for reentrant: they have a look.
+    fn nudge_reentrant(&mut self, owner: &Owner, ctx: &Context<'_>) {
+        for waiter in self.state.queue.head.iter().filter(|waiter| waiter.owner == *owner) {
+            if let Place::Attached { replica, nonce, .. } = waiter.place
+                && nonce.is_reentrant()
+                && ctx.me != Some(replica)
+                && !ctx.dead.contains(&replica)
+            {
+                self.effects.nudged.insert(replica);
+            }
+        }
+    }
+
     /// Serves one waiter, for whom there is room.
     fn serve(&mut self, index: usize, ctx: &Context<'_>) -> Result<Served, Need> {
         let found = Found::Head(index);
@@ -86,6 +128,7 @@ impl Working {
                 if let Some(taker) = Taker::waiting(waiter) {
                     let nonce = taker.nonce();
                     self.effects.freed.extend(self.free_since(ctx).map(|since| (nonce, since)));
+                    self.nudge_reentrant(taker.owner(), ctx);
                     let view = self.grant(taker, ctx.now)?;
                     self.effects.answered.push((nonce, Reply::Granted(view)));
                 }

@@ -205,3 +205,48 @@ fn who_waits_needs_a_replica_that_is_known() {
     let (decided, _) = scene.decide(&release(1));
     assert!(decided.is_ok(), "who does not wait does not");
 }
+
+/// One who waits for the lock as the owner of 2, and is content with what 2 holds.
+fn wait_reentrant(n: u16) -> Acquire {
+    Acquire { owner: ask(2).owner, reentrant: true, nonce: reentrant(n), ..wait(n) }
+}
+
+fn reentrant(n: u16) -> Nonce {
+    Nonce::new(u64::from(n) << 1, true)
+}
+
+#[test]
+fn those_who_wait_reentrant_for_what_their_owner_is_granted_share_it_at_once() {
+    let mut scene = Scene::held();
+    scene.waits(wait(2));
+    scene.waits(wait(3));
+    scene.waits(wait_reentrant(4));
+    scene.release(1);
+    assert_eq!(scene.served(), [2, reentrant(4).0]);
+    let versions: Vec<_> = scene.effects.0.iter().map(|(_, reply)| held_version(reply)).collect();
+    assert_eq!((versions, scene.state.queue.len), (vec![Some(v(2)); 2], 1), "3 waits on");
+    scene.run(&give_back(v(2), 2));
+    scene.run(&give_back(v(4), reentrant(4).0));
+    assert_eq!(scene.holder(), Some(v(2)), "the other of the two may rely on it");
+    scene.release(2);
+    assert_eq!(scene.served(), [3]);
+}
+
+#[test]
+fn those_who_wait_reentrant_at_another_replica_are_looked_for_there() {
+    let mut scene = Scene::held();
+    scene.waits(wait(2));
+    scene.me = Some(OTHER);
+    scene.waits(wait_reentrant(4));
+    scene.me = Some(ME);
+    scene.release(1);
+    assert_eq!((scene.served(), scene.effects.1.contains(&OTHER)), (vec![2], true));
+    scene.me = Some(OTHER);
+    scene.run(&Command::Settle);
+    assert_eq!((scene.served(), scene.holder()), (vec![reentrant(4).0], Some(v(2))));
+}
+
+fn held_version(reply: &Reply) -> Option<Version> {
+    let Reply::Granted(view) = reply else { return None };
+    view.held.as_ref().map(|held| held.version)
+}
