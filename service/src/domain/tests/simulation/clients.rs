@@ -5,9 +5,9 @@ use uuid::Uuid;
 
 use super::{
     replica::nonce,
-    world::{Event, LIVELY_MS, World},
+    world::{CALM_MS, Event, LIVELY_MS, World},
 };
-use crate::domain::{Acquire, Command, DataEdit, Heartbeat, Kind, Owner, Release, Reply, Version};
+use crate::domain::{Acquire, Command, DataEdit, Heartbeat, Kind, Nonce, Owner, Release, Reply, Version};
 
 /// A lease that ends after the simulation does: what is left behind with it is seen.
 const LONG_LEASE_MS: i64 = 600_000;
@@ -108,6 +108,7 @@ impl World {
                     self.ask(index, replica);
                 }
             }
+            Stage::Idle if self.now < CALM_MS && self.random.random_bool(0.15) => self.ask(index, replica),
             Stage::Idle => {}
             Stage::Asking { request, replica: at } => {
                 if self.now < LIVELY_MS && self.random.random_bool(0.1) {
@@ -126,12 +127,12 @@ impl World {
     fn hold(&mut self, index: usize, replica: usize, until: i64) {
         let Some(version) = self.clients[index].version else { return };
         if self.now < until {
-            let nonce = nonce(self.next_request(index));
+            let nonce = nonce(self.next_request(index, false));
             let (kind, lease_ms) = (self.kind, None);
             let heartbeat = Heartbeat { kind, version, lease_ms, data: DataEdit::Keep, nonce };
             return self.send(replica, Command::Heartbeat(heartbeat));
         }
-        if !self.clients[index].leases_long() && self.random.random_bool(0.15) && self.now < LIVELY_MS {
+        if !self.clients[index].leases_long() && self.random.random_bool(0.15) && self.now < CALM_MS {
             // It vanishes: its lease has to end by itself.
             self.clients[index].stage = Stage::Idle;
             return;
@@ -144,22 +145,33 @@ impl World {
         }
     }
 
-    fn next_request(&mut self, client: usize) -> i64 {
-        let request = i64::try_from(self.next_serial()).unwrap();
+    /// A request's number is its nonce.
+    fn next_request(&mut self, client: usize, reentrant: bool) -> i64 {
+        let Nonce(request) = Nonce::new(self.next_serial() << 1, reentrant);
         self.requests.insert(request, client);
         request
     }
 
     fn ask(&mut self, index: usize, replica: usize) {
-        let request = self.next_request(index);
-        let version = Version(Uuid::from_u128(request.unsigned_abs().into()));
+        let reentrant = self.kind == Kind::Mutex && self.random.random_bool(0.15);
+        let request = self.next_request(index, reentrant);
+        let version = Version(Uuid::from_u128(self.next_serial().into()));
         let chosen = self.random.random_bool(0.5);
-        let lease_ms =
-            if self.random.random_bool(0.3) { LONG_LEASE_MS } else { self.random.random_range(50..9_000) };
-        let wait_ms = if self.random.random_bool(0.2) { 0 } else { self.random.random_range(1..9_000) };
+        let lease_ms = match self.random.random_range(0..10) {
+            0..3 => LONG_LEASE_MS,
+            // It may have ended when the timer for it is set.
+            3..5 => self.random.random_range(1..30),
+            _ => self.random.random_range(50..9_000),
+        };
+        let wait_ms = match self.random.random_range(0..10) {
+            // Long enough for nothing but a timer to end it, where one is missing.
+            _ if self.now >= LIVELY_MS => self.random.random_range(10_000..30_000),
+            0..2 => 0,
+            _ => self.random.random_range(1..9_000),
+        };
         let acquire = Acquire {
             kind: self.kind,
-            owner: Owner::new(&format!("client {index}")).unwrap(),
+            owner: Owner::new(&format!("owner {}", index / 2)).unwrap(),
             lease_ms: Some(lease_ms),
             wait_ms: Some(wait_ms),
             additional_wait_ms: 0,
@@ -168,7 +180,7 @@ impl World {
             replace_data: false,
             delete_on_release: self.kind == Kind::Mutex && self.random.random_bool(0.1),
             only_if_exists: false,
-            reentrant: self.kind == Kind::Mutex && self.random.random_bool(0.05),
+            reentrant,
             version,
             chosen,
             retried: false,
@@ -188,8 +200,8 @@ impl World {
 
     /// The same once more, perhaps elsewhere, with the version that it chose.
     fn repeat(&mut self, index: usize, replica: usize) {
-        let request = self.next_request(index);
         let Some(last) = self.clients[index].last.clone() else { return };
+        let request = self.next_request(index, last.reentrant);
         self.clients[index].stage = Stage::Asking { request, replica };
         self.send_acquire(replica, Acquire { nonce: nonce(request), retried: false, ..last });
     }

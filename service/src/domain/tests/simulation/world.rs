@@ -9,16 +9,20 @@ use super::{
     clients::Client,
     database::Database,
     ledger::{Entry, Ledger, current},
-    replica::{Replica, nonce},
+    replica::{Replica, Statement, nonce},
 };
 use crate::domain::{Command, Kind, Now, Place, ReplicaId, Stamp, Version};
 
-/// How long clients begin new things and faults happen, in milliseconds.
+/// How long faults happen, in milliseconds.
 pub(super) const LIVELY_MS: i64 = 60_000;
+/// When clients begin nothing new any more. Between the two nothing fails, and little happens but that leases end.
+pub(super) const CALM_MS: i64 = 85_000;
 /// How long everything may take to become quiet and stay so.
 const QUIET_MS: i64 = 40_000;
-/// How long a free place may have a living waiter once nothing fails any more: a replica found dead, and an offer lapsed.
-const SERVED_WITHIN_MS: i64 = 8_000;
+/// When what failed is over: who was paused is back, and who is dead is known to be.
+const RECOVERED_MS: i64 = LIVELY_MS + 10_000;
+/// How long a free place may have a living waiter then: a hint is lost, and the next look finds what it was for.
+const SERVED_WITHIN_MS: i64 = 700;
 
 /// Something that will happen.
 #[derive(Debug, Clone)]
@@ -34,6 +38,7 @@ pub(super) enum Event {
     Dead { observer: usize, replica: ReplicaId },
     PassedOver { replica: usize },
     Act { client: usize },
+    Late { statement: Statement },
     Chaos,
 }
 
@@ -44,6 +49,7 @@ pub(super) struct Totals {
     pub(super) granted: u64,
     pub(super) lost_races: u64,
     pub(super) lost_answers: u64,
+    pub(super) late: u64,
     pub(super) crashes: u64,
     pub(super) pauses: u64,
     pub(super) steps: u64,
@@ -71,6 +77,8 @@ pub(super) struct World {
     pub(super) orphaned: BTreeSet<Version>,
     /// To which requests each grant was answered, whether that reached somebody or not.
     pub(super) answered: BTreeMap<Version, BTreeSet<i64>>,
+    /// Writes whose commands were answered by another decision: they must never be applied.
+    pub(super) answered_otherwise: BTreeSet<Uuid>,
     /// How much is loaded and remembered unless more is asked for.
     pub(super) bound: usize,
     events: BTreeMap<(i64, u64), (Event, u64)>,
@@ -100,6 +108,7 @@ impl World {
             pending: BTreeMap::new(),
             orphaned: BTreeSet::new(),
             answered: BTreeMap::new(),
+            answered_otherwise: BTreeSet::new(),
             bound,
             events: BTreeMap::new(),
             serial: 0,
@@ -151,7 +160,7 @@ impl World {
 
     pub(super) fn run(mut self) -> Totals {
         while let Some(((at, _), (event, life))) = self.events.pop_first() {
-            if at > LIVELY_MS + QUIET_MS {
+            if at > CALM_MS + QUIET_MS {
                 break;
             }
             self.now = at;
@@ -194,6 +203,7 @@ impl World {
             Event::Dead { observer, replica } => self.learn_dead(observer, replica),
             Event::PassedOver { replica } => self.evict(replica),
             Event::Act { client } => self.act(client),
+            Event::Late { statement } => self.apply_late(statement),
             Event::Chaos => self.chaos(),
         }
     }
@@ -213,7 +223,7 @@ impl World {
             Place::Detached { .. } => false,
         };
         let hungry = free && self.database.waiters.values().any(|waiter| living(&waiter.place));
-        if !hungry || self.now < LIVELY_MS + 6_000 {
+        if !hungry || self.now < RECOVERED_MS {
             self.hungry_since = self.now;
         }
         let since = self.now - self.hungry_since;
@@ -265,7 +275,7 @@ impl Event {
             | Self::GiveBack { replica, .. }
             | Self::PassedOver { replica }
             | Self::Dead { observer: replica, .. } => Some(*replica),
-            Self::Act { .. } | Self::Chaos => None,
+            Self::Act { .. } | Self::Late { .. } | Self::Chaos => None,
         }
     }
 }
@@ -276,6 +286,7 @@ impl Totals {
         self.granted += other.granted;
         self.lost_races += other.lost_races;
         self.lost_answers += other.lost_answers;
+        self.late += other.late;
         self.crashes += other.crashes;
         self.pauses += other.pauses;
         self.steps += other.steps;
@@ -291,6 +302,7 @@ impl Totals {
             && self.granted > 500
             && self.lost_races > 20
             && self.lost_answers > 20
+            && self.late > 20
             && self.crashes > 2
             && self.pauses > 2
             && self.steps > 2
