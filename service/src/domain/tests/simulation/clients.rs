@@ -64,8 +64,10 @@ impl World {
         if !self.listens(request) {
             return false;
         }
-        let hold = self.now + self.random.random_range(1..4_000);
+        let (long, short) = (self.random.random_range(11_000..16_000), self.random.random_range(1..4_000));
         let client = &mut self.clients[self.requests[&request]];
+        // Who has a long lease may rely on it for longer than the grant of a lost answer is kept.
+        let hold = self.now + if client.leases_long() && request % 3 == 0 { long } else { short };
         client.stage = match reply {
             Reply::Granted(view) => {
                 client.version = view.held.as_ref().map(|held| held.version);
@@ -126,6 +128,12 @@ impl World {
 
     fn hold(&mut self, index: usize, replica: usize, until: i64) {
         let Some(version) = self.clients[index].version else { return };
+        if self.now < until && self.clients[index].leases_long() {
+            if self.clients[index].chosen && self.now < LIVELY_MS && self.random.random_bool(0.1) {
+                self.replay(index, replica);
+            }
+            return;
+        }
         if self.now < until {
             let nonce = nonce(self.next_request(index, false));
             let (kind, lease_ms) = (self.kind, None);
@@ -200,10 +208,25 @@ impl World {
 
     /// The same once more, perhaps elsewhere, with the version that it chose.
     fn repeat(&mut self, index: usize, replica: usize) {
-        let Some(last) = self.clients[index].last.clone() else { return };
+        if let Some(request) = self.replay(index, replica) {
+            self.clients[index].stage = Stage::Asking { request, replica };
+        }
+    }
+
+    /// A proxy sends it once more, and nobody listens to the answer.
+    fn replay(&mut self, index: usize, replica: usize) -> Option<i64> {
+        let last = self.clients[index].last.clone()?;
         let request = self.next_request(index, last.reentrant);
-        self.clients[index].stage = Stage::Asking { request, replica };
         self.send_acquire(replica, Acquire { nonce: nonce(request), retried: false, ..last });
+        Some(request)
+    }
+
+    /// Whether a client relies on a grant that it was told of.
+    pub(super) fn relies_on(&self, version: Version) -> bool {
+        let relies = |client: &Client| {
+            client.version == Some(version) && matches!(client.stage, Stage::Holding { .. })
+        };
+        self.clients.iter().any(relies)
     }
 
     /// A replica is gone, and the connections to it.

@@ -6,12 +6,12 @@ use rand::Rng;
 use uuid::Uuid;
 
 use super::{
-    ledger::Told,
+    ledger::{Told, current},
     replica::{Attempt, Flight, Local, Outcome, Statement, Work, nonce},
     world::{Event, LIVELY_MS, World},
 };
 use crate::domain::{
-    Acquire, Command, Effects, KeyState, LeaveReason, LockView, Now, Place, Refusal, ReplicaId, Reply,
+    Acquire, Command, Effects, Grant, KeyState, LeaveReason, LockView, Now, Place, Refusal, ReplicaId, Reply,
     Verdict, Version, Working,
 };
 
@@ -81,8 +81,11 @@ impl World {
         let stamp = statement.stamp;
         if self.now < LIVELY_MS && self.random.random_bool(0.04) {
             let effects = statement.working.effects.clone();
-            self.after(1..6_000, Event::Late { statement });
-            return self.ask_for_fate(index, work, Attempt { stamp, verdicts, effects });
+            let asked = self.ask_for_fate(index, work, Attempt { stamp, verdicts, effects });
+            // Mostly it is carried out about when it is asked for, which is the worst time.
+            let around = if self.random.random_bool(0.7) { -10..20 } else { -3_000..3_000 };
+            let late = asked + self.random.random_range(around);
+            return self.at(late, Event::Late { statement });
         }
         if !self.apply(&statement) {
             self.totals.lost_races += 1;
@@ -92,26 +95,40 @@ impl World {
         let Working { mut state, effects, .. } = *statement.working;
         if self.now < LIVELY_MS && self.random.random_bool(0.04) {
             self.totals.lost_answers += 1;
-            return self.ask_for_fate(index, work, Attempt { stamp, verdicts, effects });
+            self.ask_for_fate(index, work, Attempt { stamp, verdicts, effects });
+            return;
         }
         state.stamp = Some(stamp);
         self.finish(index, work, verdicts, effects, state);
     }
 
-    /// The connection broke: whether the write was applied, or will be, has to be found out.
-    fn ask_for_fate(&mut self, index: usize, mut work: Work, attempt: Attempt) {
+    /// The connection broke: whether the write was applied, or will be, has to be found out. Returns when it is.
+    fn ask_for_fate(&mut self, index: usize, mut work: Work, attempt: Attempt) -> i64 {
         work.mark_retried();
         work.attempts.push(attempt);
         self.replicas[index].loading = Some(work);
-        self.after(5..3_000, Event::Load { replica: index });
+        let asked = self.now + self.random.random_range(5..3_000);
+        self.at(asked, Event::Load { replica: index });
+        asked
     }
 
     /// The database carries out a statement. Returns whether it wrote.
     fn apply(&mut self, statement: &Statement) -> bool {
         let queue_before = self.database.waiters.values().cloned().collect();
         let places_before = self.database.places();
+        let standing = |grant: &Grant| grant.stands(Now::exactly(self.clock()));
+        let held_before = current(&self.database).into_values().filter(standing);
+        let held_before: BTreeSet<_> = held_before.map(|grant| grant.version).collect();
         if !self.database.commit(statement.prev, statement.stamp, &statement.working) {
             return false;
+        }
+        for version in &statement.given_back {
+            let ended = current(&self.database).get(version).is_none_or(|grant| grant.released);
+            let was_there = held_before.contains(version);
+            assert!(
+                !(was_there && ended && self.relies_on(*version)),
+                "invariant 7: {version:?} is given back, and somebody was told that it holds"
+            );
         }
         let told = Told { statement, queue_before, places_before };
         let clock = self.clock();

@@ -37,6 +37,8 @@ pub(super) struct Statement {
     pub(super) working: Box<Working>,
     /// Grants that its commands end by name.
     pub(super) closing: BTreeSet<Version>,
+    /// Those among them that nobody but a clean-up ends.
+    pub(super) given_back: BTreeSet<Version>,
     /// What it answers those who asked.
     pub(super) replies: Vec<Reply>,
     /// The last token after each of its commands, and how many might hold then.
@@ -137,7 +139,8 @@ impl Replica {
             let of_effects = working.effects.answered.iter().map(|(_, reply)| reply.clone());
             let replies = of_verdicts.chain(of_effects).collect();
             let closing = work.closing();
-            let statement = Statement { prev, stamp, working: Box::new(working), closing, replies, sizes };
+            let (given_back, working) = (work.given_back(), Box::new(working));
+            let statement = Statement { prev, stamp, working, closing, given_back, replies, sizes };
             Outcome::Write(Box::new(Flight { work, statement, verdicts }))
         } else if fresh {
             assert!(!working.has_children(), "what writes a child writes the row");
@@ -196,6 +199,20 @@ impl Work {
                 *retried = true;
             }
         }
+    }
+
+    /// The grants that only clean-ups among these commands may end by name.
+    fn given_back(&self) -> BTreeSet<Version> {
+        let (mut given_back, mut ended) = (BTreeSet::new(), BTreeSet::new());
+        for command in &self.commands {
+            match command {
+                Command::GiveBack { version, .. } => drop(given_back.insert(*version)),
+                Command::Release(release) => drop(ended.insert(release.version)),
+                Command::DeleteLock { version } => ended.extend(*version),
+                _ => {}
+            }
+        }
+        &given_back - &ended
     }
 
     /// The grants that these commands may end by name.
