@@ -122,7 +122,7 @@ impl LockService {
     /// Takes a lease, waiting for it if asked to. The grant must be handed on through the [`Delivery`]: dropped before,
     /// it is given back.
     pub async fn acquire(&self, id: KeyId, request: AcquireRequest) -> Result<Delivery, ServiceError> {
-        let attachment = self.engine.attach(&id, request.version);
+        let attachment = self.engine.attach(&id, request.version, request.reentrant);
         let acquire = Acquire {
             kind: request.kind,
             owner: request.owner,

@@ -28,7 +28,8 @@ pub struct Grant {
     pub released: bool,
     /// A mutex's row goes when this grant ends.
     pub delete_on_release: bool,
-    /// The attachment whose answer carried the grant last.
+    /// The attachment that alone has the grant, and whose clean-up may end it; [`Nonce::NOBODY`] once a second was
+    /// answered with it, since either may rely on it then.
     pub nonce: Nonce,
 }
 
@@ -36,6 +37,15 @@ impl Grant {
     /// Whether the lease stands: neither released nor ended.
     pub const fn stands(&self, now: Now) -> bool {
         !self.released && !now.is_past(self.expires_at)
+    }
+
+    /// The grant is answered to an attachment. Returns whether that changes it.
+    pub fn answer_to(&mut self, attachment: Nonce) -> bool {
+        let changes = self.nonce != attachment && self.nonce != Nonce::NOBODY;
+        if changes {
+            self.nonce = Nonce::NOBODY;
+        }
+        changes
     }
 
     /// Cuts a lease that would last longer than it was granted for: the database's clock has stepped back.

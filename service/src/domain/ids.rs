@@ -41,6 +41,23 @@ impl Token {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Nonce(pub i64);
 
+impl Nonce {
+    /// That of no attachment: no clean-up ends a grant that bears it.
+    pub const NOBODY: Self = Self(0);
+
+    /// An attachment from random bits. Its sign tells whether its caller is content with a grant that its owner has
+    /// already: whoever serves the queue has to know that of those who wait, and they are recorded by their nonces.
+    pub const fn new(random: u64, reentrant: bool) -> Self {
+        let number = (random >> 1).cast_signed();
+        Self(if reentrant { !number } else { number })
+    }
+
+    /// Whether a waiter with this nonce is answered with the grant of another of its owner.
+    pub const fn is_reentrant(self) -> bool {
+        self.0 < 0
+    }
+}
+
 /// One incarnation of a replica: a process, from the moment it first waits for something until it no longer does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ReplicaId(pub Uuid);

@@ -25,7 +25,7 @@ pub use decide::{Context, DEFAULT_LEASE_MS, Decided, Effects, Need, Verdict, Wor
 pub use grant::{EndedVersions, Grant};
 pub use ids::{Nonce, ReplicaId, Stamp, Token, Version};
 pub use names::{Data, Key, KeyId, NameError, Owner, Tenant};
-pub use permits::{Permit, Permits};
+pub use permits::{BusyCount, Permit, Permits};
 pub use queue::{Place, Queue, Waiter};
 pub use reply::{HeldView, Holder, LockView, NotGranted, NotGrantedReason, Refusal, Reply, SemaphoreView};
 pub use state::{Body, KeyState, Mutex, Semaphore};

@@ -29,9 +29,18 @@ pub struct Permits {
     pub unknown_from: Option<Timestamp>,
     /// Versions that were looked for by name: if they are not among the known, they do not exist.
     pub asked: Vec<Version>,
-    /// How many leases had not ended when it was counted, kept up to date since. Needed only where the rest of the view
-    /// does not tell: after a shrink to fewer permits than there are slots, and to show the number.
-    pub busy_counted: Option<i32>,
+    /// Needed only where the rest of the view does not tell: after a shrink to fewer permits than there are slots, and to
+    /// show the number.
+    pub busy_counted: Option<BusyCount>,
+}
+
+/// How many permits were out at a moment; kept up to date with what is granted and released since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BusyCount {
+    /// How many leases had not ended.
+    pub busy: i32,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// How many more permits may be granted.
@@ -61,7 +70,7 @@ impl Permits {
         if self.slots <= max_size {
             return Room { count: ended + (max_size - self.slots), certain: !unknown_may_have_ended };
         }
-        let busy = match (self.busy_counted, self.unknown_from) {
+        let busy = match (self.counted(now), self.unknown_from) {
             (Some(busy), _) => busy,
             (None, Some(_)) => return Room { count: 0, certain: false },
             (None, None) => self.slots - ended,
@@ -86,10 +95,23 @@ impl Permits {
         ended.min_by_key(|permit| (permit.grant.expires_at, permit.slot))
     }
 
+    /// How many were counted, less those known to have ended since.
+    fn counted(&self, now: Now) -> Option<i32> {
+        let BusyCount { busy, at } = self.busy_counted?;
+        let since = |grant: &Grant| !grant.released && grant.expires_at > at && now.is_past(grant.expires_at);
+        let ended = self.known.iter().filter(|permit| since(&permit.grant)).count();
+        Some(busy - i32::try_from(ended).unwrap_or(i32::MAX))
+    }
+
+    /// Brings the count to the moment of a decision: what is granted and released then is counted from there.
+    pub fn recount(&mut self, now: Now) {
+        self.busy_counted = self.counted(now).map(|busy| BusyCount { busy, at: now.at_least });
+    }
+
     /// Puts a grant into a slot. Returns the grant that it replaces.
     pub fn put(&mut self, permit: Permit) -> Option<Grant> {
-        if let Some(busy) = &mut self.busy_counted {
-            *busy += 1;
+        if let Some(counted) = &mut self.busy_counted {
+            counted.busy += 1;
         }
         if permit.slot == self.slots {
             self.slots += 1;
@@ -102,8 +124,8 @@ impl Permits {
 
     /// Notes that a standing permit was given back.
     pub const fn note_released(&mut self) {
-        if let Some(busy) = &mut self.busy_counted {
-            *busy -= 1;
+        if let Some(counted) = &mut self.busy_counted {
+            counted.busy -= 1;
         }
     }
 
@@ -113,7 +135,7 @@ impl Permits {
             let standing = self.known.iter().filter(|permit| permit.grant.stands(now)).count();
             return i64::try_from(standing).ok();
         }
-        self.busy_counted.map(i64::from)
+        self.counted(now).map(i64::from)
     }
 
     /// Forgets what only one decision needed, and all but the permits that end first where there are many.

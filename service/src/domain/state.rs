@@ -1,6 +1,6 @@
 //! The state of one key.
 
-use super::{Data, EndedVersions, Grant, Now, Permits, Queue, Stamp, Timestamp, Token};
+use super::{Data, EndedVersions, Grant, Now, Permits, Place, Queue, Stamp, Timestamp, Token, permits::Room};
 
 /// The pause before the next look where the view does not tell when something happens, in milliseconds.
 const LOOK_AGAIN_MS: i64 = 50;
@@ -69,11 +69,26 @@ impl KeyState {
         }
     }
 
-    /// When somebody has to look at this key again although nobody wrote it: the next lease that ends, offer that
-    /// lapses or kept place that is lost. `None` where nobody waits.
+    /// How many more may hold.
+    pub(super) fn room(&self, now: Now) -> Room {
+        match &self.body {
+            Body::Absent => Room { count: 1, certain: true },
+            Body::Mutex(mutex) => {
+                let held = mutex.grant.as_ref().is_some_and(|grant| grant.stands(now));
+                Room { count: i32::from(!held), certain: true }
+            }
+            Body::Semaphore(semaphore) => semaphore.permits.room(semaphore.max_size, now),
+        }
+    }
+
+    /// When somebody has to look at this key again although nobody wrote it: at once where the queue can be served, else
+    /// at the next lease that ends, offer that lapses or kept place that is lost. `None` where nobody waits.
     pub fn next_event(&self, now: Now) -> Option<Timestamp> {
         if self.queue.len == 0 {
             return None;
+        }
+        if self.can_serve(now) {
+            return Some(now.at_least);
         }
         let lease = match &self.body {
             Body::Absent => None,
@@ -86,9 +101,23 @@ impl KeyState {
         // Which unknown permit ends next cannot be told once the known ones have ended: look again soon, not at once.
         let lease = lease.map(|end| if now.is_past(end) { now.at_most.plus_ms(LOOK_AGAIN_MS) } else { end });
         let places = self.queue.head.iter().filter_map(|waiter| match waiter.place {
-            super::Place::Attached { offered_until, .. } => offered_until,
-            super::Place::Detached { until } => Some(until),
+            Place::Attached { offered_until, .. } => offered_until,
+            Place::Detached { until } => Some(until),
         });
         lease.into_iter().chain(places).min()
+    }
+
+    /// Whether a place is free for somebody to whom it is not even offered: a lease has ended since the decision that left
+    /// this state. Serving the queue ends that, so looking at once does not turn into looking all the time.
+    fn can_serve(&self, now: Now) -> bool {
+        let mut free = self.room(now).count;
+        for waiter in &self.queue.head {
+            match waiter.place {
+                Place::Attached { offered_until: None, .. } => return free > 0,
+                Place::Attached { offered_until: Some(_), .. } => free -= 1,
+                Place::Detached { .. } => {}
+            }
+        }
+        free > 0 && !self.queue.is_complete()
     }
 }

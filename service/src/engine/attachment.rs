@@ -38,13 +38,13 @@ pub struct Attachment {
 }
 
 impl Attachment {
-    pub(super) fn new(shared: Arc<Shared>, id: KeyId, chosen: Option<Version>) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, id: KeyId, chosen: Option<Version>, reentrant: bool) -> Self {
         Self {
             shared,
             id,
             version: chosen.unwrap_or_else(chance::version),
             chosen: chosen.is_some(),
-            nonce: chance::nonce(),
+            nonce: chance::nonce(reentrant),
             stage: Stage::Settled,
         }
     }

@@ -16,10 +16,10 @@ pub(super) fn stamp() -> Stamp {
     Stamp(Uuid::new_v4())
 }
 
-/// An attachment.
-pub(super) fn nonce() -> Nonce {
+/// An attachment. Never [`Nonce::NOBODY`]: the bits that make it a version 4 are not all zero.
+pub(super) fn nonce(reentrant: bool) -> Nonce {
     let (high, _) = Uuid::new_v4().as_u64_pair();
-    Nonce(high.cast_signed())
+    Nonce::new(high, reentrant)
 }
 
 /// An incarnation of this replica.

@@ -213,13 +213,13 @@ impl Engine {
     }
 
     /// Begins a caller's attachment to a lease it is going to ask for.
-    pub fn attach(&self, id: &KeyId, chosen: Option<Version>) -> Attachment {
-        Attachment::new(self.shared.clone(), id.clone(), chosen)
+    pub fn attach(&self, id: &KeyId, chosen: Option<Version>, reentrant: bool) -> Attachment {
+        Attachment::new(self.shared.clone(), id.clone(), chosen, reentrant)
     }
 
     /// A nonce for a caller that attaches itself to a grant by a heartbeat.
     pub fn nonce(&self) -> Nonce {
-        chance::nonce()
+        chance::nonce(false)
     }
 
     /// Brings a command other than an acquire to its answer.

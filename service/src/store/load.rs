@@ -15,7 +15,7 @@ use super::{
     rows::{PERMIT_COLUMNS, Row, WAITER_COLUMN_COUNT, read_permit, read_state, read_waiter},
     sql_store::SqlStore,
 };
-use crate::domain::{Body, KeyState, Permit, Permits, Queue, Timestamp, Version};
+use crate::domain::{Body, BusyCount, KeyState, Permit, Permits, Queue, Timestamp, Version};
 
 /// The most holders that a refusal names.
 const MOST_HOLDERS: usize = 10;
@@ -130,7 +130,7 @@ impl SqlStore {
     ) -> Result<(), DbErr> {
         if permits.slots == 0 {
             permits.asked.clone_from(&want.versions);
-            permits.busy_counted = count_at.map(|_| 0);
+            permits.busy_counted = count_at.map(|at| BusyCount { busy: 0, at });
             return Ok(());
         }
         let values = id_values(want, [limit(want.permits)]);
@@ -154,7 +154,8 @@ impl SqlStore {
             let values = id_values(want, [Value::from(told.0)]);
             let rows = self.query(db, &self.load, &self.sql.count_busy, values).await?;
             let busy: i64 = rows.first().map_or(Ok(0), |row| row.try_get_by_index(0))?;
-            permits.busy_counted = Some(i32::try_from(busy).unwrap_or(i32::MAX));
+            let busy = i32::try_from(busy).unwrap_or(i32::MAX);
+            permits.busy_counted = Some(BusyCount { busy, at: told });
             if permits.unknown_from.is_some() && permits.known.iter().all(|permit| has_ended(permit, told)) {
                 // Rare, and not to make every load's future larger.
                 Box::pin(self.load_standing(db, want, permits, told)).await?;
@@ -279,6 +280,6 @@ mod tests {
         let Body::Semaphore(semaphore) = &loaded.states[0].body else { panic!("it is a semaphore") };
         let standing = semaphore.permits.known.iter().filter(|permit| !has_ended(permit, loaded.told));
         assert_eq!(standing.count(), 3);
-        assert_eq!(semaphore.permits.busy_counted, Some(3));
+        assert_eq!(semaphore.permits.busy_counted.map(|count| count.busy), Some(3));
     }
 }

@@ -1,7 +1,9 @@
 //! Acquire: repeat, reenter, take, wait, or be refused, in this order.
 
 use super::{Context, Decided, Need, Verdict, Working, grants::Taker, refuse};
-use crate::domain::{Acquire, Body, Kind, NotGrantedReason, Place, Refusal, Reply, Waiter, queue::Found};
+use crate::domain::{
+    Acquire, Body, Kind, Nonce, NotGrantedReason, Place, Refusal, Reply, Waiter, queue::Found,
+};
 
 /// Of a lock's lease where neither the caller nor a semaphore says otherwise, in milliseconds.
 pub const DEFAULT_LEASE_MS: i64 = 15_000;
@@ -26,7 +28,7 @@ impl Working {
             return Ok(verdict);
         }
         let lease_ms = self.lease_of(acquire);
-        if self.settle(ctx)? {
+        if self.settle_fully(ctx)? {
             return self.take(acquire, lease_ms, ctx);
         }
         let wait_ms = wait_of(acquire, lease_ms);
@@ -46,7 +48,7 @@ impl Working {
             if grant.owner != acquire.owner || ctx.now.at_most >= grant.expires_at || grant.released {
                 return Ok(Some(refuse(Refusal::VersionMismatch)));
             }
-            // The attachment changes hands, so that a clean-up after the first connection finds nothing of its own.
+            // It is of two attachments then, and no clean-up after one of them takes it from the other.
             return self.reattach_grant(acquire, ctx).map(Some);
         }
         if self.state.queue.len == 0 {
@@ -79,11 +81,12 @@ impl Working {
         }
         self.move_waiter(found, Place::Attached { replica, nonce: acquire.nonce, offered_until });
         self.settle(ctx)?;
-        if let Some(reply) = self.take_answer(acquire) {
+        if let Some(reply) = self.take_answer(acquire.nonce) {
             return Ok(Verdict::Reply(reply));
         }
         let wait_ms = wait_of(acquire, lease_ms);
-        if wait_ms > 0 {
+        // Where the queue was served only in part it is not known yet whether it goes empty-handed: it waits to be told.
+        if wait_ms > 0 || self.effects.unfinished {
             return Ok(Verdict::Waiting { wait_ms });
         }
         let found = self.state.queue.find(acquire.version).map_err(Need::Version)?;
@@ -95,22 +98,23 @@ impl Working {
         Ok(refuse(self.not_granted(NotGrantedReason::NoWait, position, ctx.now)))
     }
 
-    /// The answer to this very command, where serving the queue brought it.
-    fn take_answer(&mut self, acquire: &Acquire) -> Option<Reply> {
-        let index = self.effects.answered.iter().position(|(nonce, _)| *nonce == acquire.nonce)?;
+    /// The answer to the command of this attachment, where serving the queue brought it.
+    pub(super) fn take_answer(&mut self, asking: Nonce) -> Option<Reply> {
+        let index = self.effects.answered.iter().position(|(nonce, _)| *nonce == asking)?;
         Some(self.effects.answered.remove(index).1)
     }
 
     /// The standing grant of the same owner, where that is what the caller asks for.
-    fn reentered(&self, acquire: &Acquire, ctx: &Context<'_>) -> Option<Verdict> {
-        let Body::Mutex(mutex) = &self.state.body else { return None };
-        let grant = mutex.grant.as_ref().filter(|grant| {
+    fn reentered(&mut self, acquire: &Acquire, ctx: &Context<'_>) -> Option<Verdict> {
+        let Body::Mutex(mutex) = &mut self.state.body else { return None };
+        let grant = mutex.grant.as_mut().filter(|grant| {
             acquire.reentrant
                 && grant.owner == acquire.owner
                 && !grant.released
                 && grant.expires_at > ctx.now.at_most
         })?;
-        Some(Verdict::Reply(Reply::Granted(self.mutex_view(mutex, Some(grant), ctx.now))))
+        self.dirty |= grant.answer_to(acquire.nonce);
+        Some(Verdict::Reply(Reply::Granted(self.lock_view(ctx.now)?)))
     }
 
     fn lease_of(&self, acquire: &Acquire) -> i64 {

@@ -49,6 +49,10 @@ impl Taker {
     pub(super) const fn nonce(&self) -> Nonce {
         self.nonce
     }
+
+    pub(super) const fn owner(&self) -> &Owner {
+        &self.owner
+    }
 }
 
 impl Working {
@@ -126,27 +130,27 @@ impl Working {
         }
     }
 
-    /// The grant's answer goes to another connection now.
+    /// The grant's answer goes to one who asked with its version again.
     pub(super) fn reattach_grant(&mut self, acquire: &Acquire, ctx: &Context<'_>) -> Result<Verdict, Need> {
         let view = match &mut self.state.body {
             Body::Mutex(mutex) => {
                 if let Some(grant) = &mut mutex.grant {
-                    grant.nonce = acquire.nonce;
+                    grant.answer_to(acquire.nonce);
                 }
-                let mutex = mutex.clone();
-                self.mutex_view(&mutex, mutex.grant.as_ref(), ctx.now)
+                self.lock_view(ctx.now)
             }
             Body::Semaphore(semaphore) => {
                 let found = semaphore.permits.find(acquire.version).map_err(Need::Version)?;
                 let Some(index) = found else { unreachable!("the grant was found by its version") };
                 let permit = &mut semaphore.permits.known[index];
-                permit.grant.nonce = acquire.nonce;
+                permit.grant.answer_to(acquire.nonce);
                 self.permits.insert(permit.slot);
                 let permit = permit.clone();
-                self.permit_view(&permit, ctx.now)
+                Some(self.permit_view(&permit, ctx.now))
             }
-            Body::Absent => unreachable!("the grant was found by its version"),
+            Body::Absent => None,
         };
+        let Some(view) = view else { unreachable!("the grant was found by its version") };
         // Not `touch`: nothing that is shown has changed.
         self.dirty = true;
         Ok(Verdict::Reply(Reply::Granted(view)))

@@ -92,6 +92,16 @@ impl Working {
         Ok(Some(self.view_of(&target, ctx.now)))
     }
 
+    /// Whether the grant of a version is on record, standing or ended, with another attachment.
+    pub(super) fn is_attached_otherwise(
+        &mut self,
+        version: Version,
+        nonce: crate::domain::Nonce,
+    ) -> Result<bool, Need> {
+        let Ok(target) = self.target(Kind::Mutex, version)? else { return Ok(false) };
+        Ok(self.grant_and_data(&target).0.nonce != nonce)
+    }
+
     fn target(&self, kind: Kind, version: Version) -> Result<Result<Target, Refusal>, Need> {
         Ok(match (&self.state.body, kind) {
             (Body::Absent, _) => Err(Refusal::NotFound),

@@ -31,6 +31,11 @@ impl Working {
             }
             Body::Mutex(mutex) => {
                 mutex.data = data.cloned();
+                // The lock is there for its own sake from now on: neither the sweeper nor a late release of the grant that
+                // ended takes it away.
+                if let Some(grant) = &mut mutex.grant {
+                    grant.delete_on_release = false;
+                }
                 false
             }
             Body::Absent => {

@@ -17,7 +17,8 @@ pub use acquire::DEFAULT_LEASE_MS;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Command, KeyId, KeyState, Kind, Nonce, Now, Place, Refusal, ReplicaId, Reply, Timestamp, Version, Waiter,
+    Body, Command, KeyId, KeyState, Kind, Nonce, Now, Place, Refusal, ReplicaId, Reply, Timestamp, Version,
+    Waiter,
 };
 
 /// For how long a freed place is kept for a waiter of another replica that has to claim it, in milliseconds.
@@ -51,7 +52,7 @@ pub enum Need {
     Permits(usize),
     /// This replica has to be known to the others first.
     Membership,
-    /// What came before it in this batch has to be committed first.
+    /// What was decided before it in this batch, and what of the queue was served for it, has to be committed first.
     NextBatch,
 }
 
@@ -67,7 +68,8 @@ pub enum Verdict {
     },
 }
 
-/// The outcome of one command: a verdict, or what is missing. After a [`Need`] the [`Working`] must be thrown away.
+/// The outcome of one command: a verdict, or what is missing. After a [`Need`] the [`Working`] must be thrown away, but
+/// for [`Need::NextBatch`]: after that one it is written.
 pub type Decided = Result<Verdict, Need>;
 
 /// Who has to be told what, once the change is committed.
@@ -129,6 +131,9 @@ impl Working {
 
     /// Decides one command.
     pub fn decide(&mut self, command: &Command, ctx: &Context<'_>) -> Decided {
+        if let Body::Semaphore(semaphore) = &mut self.state.body {
+            semaphore.permits.recount(ctx.now);
+        }
         match command {
             Command::Acquire(acquire) => self.acquire(acquire, ctx),
             Command::Heartbeat(heartbeat) => self.heartbeat(heartbeat, ctx),

@@ -1,7 +1,7 @@
 //! Serving the queue: whoever is first gets what is free.
 
 use super::{Context, KEEP_PLACE_MS, Need, OFFER_MS, Working, grants::Taker};
-use crate::domain::{Body, Place, Refusal, Reply, Timestamp, permits::Room, queue::Found};
+use crate::domain::{Body, Mutex, Owner, Place, Refusal, Reply, Timestamp, Waiter, queue::Found};
 
 /// The most of a queue that one decision serves; the rest is served by the next.
 const MOST_AT_ONCE: usize = 128;
@@ -25,9 +25,38 @@ impl Working {
     /// is more needed.
     pub(super) fn settle(&mut self, ctx: &Context<'_>) -> Result<bool, Need> {
         self.cut_after_step_back(ctx);
+        self.reenter(ctx);
+        let is_free = self.serve_queue(ctx)?;
+        self.reenter(ctx);
+        Ok(is_free)
+    }
+
+    /// Those of this replica who wait for what their owner holds by now, and asked reentrant, are answered with its grant.
+    fn reenter(&mut self, ctx: &Context<'_>) {
+        let waits_here = |waiter: &Waiter, owner: &Owner| {
+            let here = matches!(waiter.place, Place::Attached { replica, nonce, .. }
+                if ctx.me == Some(replica) && nonce.is_reentrant());
+            here && waiter.owner == *owner
+        };
+        loop {
+            let Body::Mutex(Mutex { grant: Some(grant), .. }) = &mut self.state.body else { return };
+            if grant.released || grant.expires_at <= ctx.now.at_most {
+                return;
+            }
+            let found = self.state.queue.head.iter().position(|waiter| waits_here(waiter, &grant.owner));
+            let Some(index) = found else { return };
+            let Place::Attached { nonce, .. } = self.state.queue.head[index].place else { return };
+            grant.answer_to(nonce);
+            self.remove_waiter(Found::Head(index));
+            let view = self.lock_view(ctx.now);
+            self.effects.answered.extend(view.map(|view| (nonce, Reply::Granted(view))));
+        }
+    }
+
+    fn serve_queue(&mut self, ctx: &Context<'_>) -> Result<bool, Need> {
         let (mut offered, mut index, mut gone) = (0, 0, 0);
         loop {
-            let room = self.room(ctx);
+            let room = self.state.room(ctx.now);
             if room.count <= offered {
                 if room.certain {
                     return Ok(false);
@@ -55,6 +84,13 @@ impl Working {
         }
     }
 
+    /// Serves the queue for one whose answer depends on what is left. Where that cannot be told before this change is
+    /// committed, its command has to wait until then.
+    pub(super) fn settle_fully(&mut self, ctx: &Context<'_>) -> Result<bool, Need> {
+        let is_free = self.settle(ctx)?;
+        if self.effects.unfinished { Err(Need::NextBatch) } else { Ok(is_free) }
+    }
+
     /// The view ends: that will do if somebody left the queue in this change, be it before this serving, else `need`.
     /// (A view of the same size would end at the same place again: what shortened it is the change itself.)
     fn unfinished(&mut self, gone: usize, need: Need) -> Result<bool, Need> {
@@ -63,6 +99,19 @@ impl Working {
         }
         self.effects.unfinished = true;
         Ok(false)
+    }
+
+    /// An owner is being granted what it waits for at other replicas too, and asked for reentrant: they have a look.
+    fn nudge_reentrant(&mut self, owner: &Owner, ctx: &Context<'_>) {
+        for waiter in self.state.queue.head.iter().filter(|waiter| waiter.owner == *owner) {
+            if let Place::Attached { replica, nonce, .. } = waiter.place
+                && nonce.is_reentrant()
+                && ctx.me != Some(replica)
+                && !ctx.dead.contains(&replica)
+            {
+                self.effects.nudged.insert(replica);
+            }
+        }
     }
 
     /// Serves one waiter, for whom there is room.
@@ -79,6 +128,7 @@ impl Working {
                 if let Some(taker) = Taker::waiting(waiter) {
                     let nonce = taker.nonce();
                     self.effects.freed.extend(self.free_since(ctx).map(|since| (nonce, since)));
+                    self.nudge_reentrant(taker.owner(), ctx);
                     let view = self.grant(taker, ctx.now)?;
                     self.effects.answered.push((nonce, Reply::Granted(view)));
                 }
@@ -139,18 +189,6 @@ impl Working {
             self.move_waiter(found, Place::Detached { until });
         } else {
             self.remove_waiter(found);
-        }
-    }
-
-    /// How many more may hold.
-    fn room(&self, ctx: &Context<'_>) -> Room {
-        match &self.state.body {
-            Body::Absent => Room { count: 1, certain: true },
-            Body::Mutex(mutex) => {
-                let held = mutex.grant.as_ref().is_some_and(|grant| grant.stands(ctx.now));
-                Room { count: i32::from(!held), certain: true }
-            }
-            Body::Semaphore(semaphore) => semaphore.permits.room(semaphore.max_size, ctx.now),
         }
     }
 

@@ -16,7 +16,7 @@ impl Working {
         ctx: &Context<'_>,
     ) -> Decided {
         let Some(found) = self.state.queue.find(version).map_err(Need::Version)? else {
-            return self.leave_ungranted(version, nonce, ctx);
+            return self.leave_unqueued(version, nonce, ctx);
         };
         let waiter = self.state.queue.get(found);
         let Place::Attached { nonce: attached, .. } = waiter.place else {
@@ -25,30 +25,48 @@ impl Working {
         if attached != nonce {
             return Ok(refuse(Refusal::Superseded));
         }
-        if reason == LeaveReason::Missing {
-            return Ok(Verdict::Reply(Reply::Done));
-        }
-        let position = self.state.queue.position(found);
-        if waiter.chosen && reason != LeaveReason::TimedOut {
-            let until = ctx.now.at_most.plus_ms(KEEP_PLACE_MS);
-            self.move_waiter(found, Place::Detached { until });
-        } else {
-            self.remove_waiter(found);
-        }
-        self.settle(ctx)?;
-        Ok(match reason {
-            LeaveReason::TimedOut => {
-                refuse(self.not_granted(NotGrantedReason::TimedOut, Some(position), ctx.now))
+        match reason {
+            LeaveReason::Missing => Ok(Verdict::Reply(Reply::Done)),
+            LeaveReason::TimedOut => self.time_out(version, nonce, ctx),
+            LeaveReason::HungUp | LeaveReason::Evicted => {
+                if waiter.chosen {
+                    let until = ctx.now.at_most.plus_ms(KEEP_PLACE_MS);
+                    self.move_waiter(found, Place::Detached { until });
+                } else {
+                    self.remove_waiter(found);
+                }
+                self.settle(ctx)?;
+                Ok(refuse(Refusal::PassedOver))
             }
-            LeaveReason::HungUp | LeaveReason::Evicted | LeaveReason::Missing => refuse(Refusal::PassedOver),
-        })
+        }
     }
 
-    /// One who wants to leave waits no longer.
-    fn leave_ungranted(&mut self, version: Version, nonce: Nonce, ctx: &Context<'_>) -> Decided {
+    /// A waiter's time is up. What is free by now is its own if it is its turn: it goes empty-handed only where others
+    /// hold, or are offered, all there is.
+    fn time_out(&mut self, version: Version, nonce: Nonce, ctx: &Context<'_>) -> Decided {
+        let served = self.settle_fully(ctx);
+        if let Some(reply) = self.take_answer(nonce) {
+            return Ok(Verdict::Reply(reply));
+        }
+        served?;
+        let Some(found) = self.state.queue.find(version).map_err(Need::Version)? else {
+            return self.leave_unqueued(version, nonce, ctx);
+        };
+        let position = self.state.queue.position(found);
+        self.remove_waiter(found);
+        self.settle(ctx)?;
+        Ok(refuse(self.not_granted(NotGrantedReason::TimedOut, Some(position), ctx.now)))
+    }
+
+    /// One who wants to leave waits no longer: it is told what became of its version.
+    fn leave_unqueued(&mut self, version: Version, nonce: Nonce, ctx: &Context<'_>) -> Decided {
         // Also to one whose connection is gone: the engine finds that nobody takes it, and gives it back.
         if let Some(view) = self.attached_view(version, nonce, ctx)? {
             return Ok(Verdict::Reply(Reply::Granted(view)));
+        }
+        // Somebody asked with its version since, and had the place, and all that came of it.
+        if self.state.ended.contains(version) || self.is_attached_otherwise(version, nonce)? {
+            return Ok(refuse(Refusal::Superseded));
         }
         Ok(refuse(match self.state.body {
             Body::Absent => Refusal::NotFound,

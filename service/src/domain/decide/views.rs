@@ -24,6 +24,12 @@ impl Working {
         }
     }
 
+    /// The lock as it is now; `None` where this is none.
+    pub(super) fn lock_view(&self, now: Now) -> Option<LockView> {
+        let Body::Mutex(mutex) = &self.state.body else { return None };
+        Some(self.mutex_view(mutex, mutex.grant.as_ref(), now))
+    }
+
     pub(super) fn permit_view(&self, permit: &Permit, now: Now) -> LockView {
         LockView { is_permit: true, waiters: self.state.queue.len, ..permit.view(self.id.clone(), now) }
     }

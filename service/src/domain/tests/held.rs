@@ -114,6 +114,19 @@ fn put_creates_a_free_lock_or_replaces_the_data_of_one() {
 }
 
 #[test]
+fn what_was_put_does_not_go_with_a_grant_that_had_ended_before() {
+    let mut scene = Scene::new();
+    scene.granted(Acquire { delete_on_release: true, ..ask(1) });
+    scene.now += 1_000;
+    scene.run(&Command::PutLock { data: Some(data("put")) });
+    scene.now += 60_000;
+    scene.run(&Command::Sweep { ended_before: Timestamp(scene.now), idle_since: None });
+    assert_eq!(scene.look().data, Some(data("put")), "it is not swept");
+    scene.release(1);
+    assert_eq!(scene.look().data, Some(data("put")), "a late release leaves it");
+}
+
+#[test]
 fn an_ended_lease_is_shown_as_free_with_its_token() {
     let mut scene = Scene::held();
     scene.now += 1_000;

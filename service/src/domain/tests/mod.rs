@@ -11,3 +11,4 @@ mod repeat;
 mod semaphore;
 mod simulation;
 mod waiting;
+mod wake_up;

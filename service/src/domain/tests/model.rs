@@ -147,7 +147,9 @@ impl Model {
             if self.records[at].owner != owner || !self.stands(&self.records[at]) {
                 return Told::Mismatch;
             }
-            self.records[at].nonce = nonce;
+            if self.records[at].nonce != nonce {
+                self.records[at].nonce = 0;
+            }
             let Held { token, until, .. } = self.records[at];
             return Told::Granted { version, token, until };
         }
@@ -216,6 +218,7 @@ impl Model {
             let held = self.records.iter().find(|held| held.version == version && held.nonce == nonce);
             return match held.filter(|held| self.stands(held)) {
                 Some(held) => Told::Granted { version, token: held.token, until: held.until },
+                None if self.is_of_another(version, nonce) => Told::Superseded,
                 None if self.exists => Told::PassedOver,
                 None => Told::NotFound,
             };
@@ -223,9 +226,19 @@ impl Model {
         if self.queue[at].nonce != nonce {
             return Told::Superseded;
         }
-        self.queue.remove(at);
         self.serve();
+        if let Some(mine) = self.told.iter().position(|(told, _)| *told == nonce) {
+            return self.told.remove(mine).1;
+        }
+        let at = self.queue.iter().position(|waiting| waiting.version == version).unwrap();
+        self.queue.remove(at);
         self.busy(Some(at + 1))
+    }
+
+    /// Somebody asked with this version later than with this nonce, and it was granted.
+    fn is_of_another(&self, version: Version, nonce: i64) -> bool {
+        let of_another = |held: &Held| held.version == version && held.nonce != nonce;
+        self.ended.contains(&version) || self.records.iter().any(of_another)
     }
 
     pub(super) fn resize(&mut self, size: usize) -> Told {

@@ -1,7 +1,7 @@
 //! A version sent again: the same grant, the same place, or nothing; never a second grant.
 
-use super::fixtures::{Scene, ask, v, wait_chosen};
-use crate::domain::{Acquire, Command, Nonce, Owner, Refusal};
+use super::fixtures::{ME, OTHER, Scene, ask, v, wait_chosen};
+use crate::domain::{Acquire, Command, LeaveReason, Nonce, Owner, Refusal};
 
 fn chosen(n: u16) -> Acquire {
     Acquire { chosen: true, ..ask(n) }
@@ -78,4 +78,82 @@ fn a_repeat_that_does_not_wait_leaves_the_queue_with_its_position() {
         panic!("refused otherwise")
     };
     assert_eq!((refused.queue_position, refused.waiters), (Some(2), 1));
+}
+
+/// The first of two with the version 2 waits here, and finds that its row is gone.
+fn first_looks_for_its_place(scene: &mut Scene) -> Refusal {
+    scene.me = Some(ME);
+    scene.refused(&Command::Leave { version: v(2), nonce: Nonce(2), reason: LeaveReason::Missing })
+}
+
+#[test]
+fn whose_place_was_taken_over_elsewhere_is_superseded_whatever_became_of_it() {
+    let mut scene = Scene::held();
+    scene.waits(wait_chosen(2));
+    scene.me = Some(OTHER);
+    scene.waits(Acquire { nonce: Nonce(22), ..wait_chosen(2) });
+    assert_eq!(first_looks_for_its_place(&mut scene), Refusal::Superseded, "the repeat waits");
+    scene.me = Some(OTHER);
+    scene.release(1);
+    assert_eq!(scene.served(), [22]);
+    assert_eq!(first_looks_for_its_place(&mut scene), Refusal::Superseded, "the repeat holds");
+    scene.release(2);
+    assert_eq!(first_looks_for_its_place(&mut scene), Refusal::Superseded, "the repeat held");
+    scene.granted(ask(3));
+    assert_eq!(first_looks_for_its_place(&mut scene), Refusal::Superseded, "the repeat held before 3");
+}
+
+#[test]
+fn whose_place_is_gone_without_a_trace_is_told_that_it_was_lost() {
+    let mut scene = Scene::held();
+    assert_eq!(first_looks_for_its_place(&mut scene), Refusal::PassedOver);
+}
+
+fn give_back(n: u16, nonce: i64) -> Command {
+    Command::GiveBack { version: v(n.into()), nonce: Nonce(nonce) }
+}
+
+/// Invariants 7 and 9.
+#[test]
+fn a_repeat_whose_answer_is_lost_does_not_end_the_grant_that_the_first_was_answered() {
+    let mut scene = Scene::new();
+    scene.granted(chosen(1));
+    scene.granted(Acquire { nonce: Nonce(11), ..chosen(1) });
+    scene.run(&give_back(1, 11));
+    assert_eq!(scene.holder(), Some(v(1)), "the first relies on it");
+    scene.granted(Acquire { nonce: Nonce(12), ..chosen(1) });
+    for nonce in [1, 11, 12] {
+        scene.run(&give_back(1, nonce));
+    }
+    assert_eq!(scene.holder(), Some(v(1)), "whoever has it");
+}
+
+/// Invariant 7.
+#[test]
+fn who_asks_again_for_a_grant_that_did_not_reach_it_keeps_it() {
+    let mut scene = Scene::new();
+    scene.granted(chosen(1));
+    scene.granted(Acquire { nonce: Nonce(11), ..chosen(1) });
+    scene.run(&give_back(1, 1));
+    assert_eq!(scene.holder(), Some(v(1)));
+}
+
+/// Invariants 7 and 9.
+#[test]
+fn an_engines_own_repeat_leaves_the_grant_to_its_one_attachment() {
+    let mut scene = Scene::new();
+    scene.granted(chosen(1));
+    scene.granted(Acquire { retried: true, ..chosen(1) });
+    scene.run(&give_back(1, 1));
+    assert_eq!(scene.holder(), None);
+}
+
+/// Invariant 7.
+#[test]
+fn a_grant_that_was_reentered_is_not_ended_because_its_own_answer_was_lost() {
+    let mut scene = Scene::new();
+    scene.granted(ask(1));
+    scene.granted(Acquire { owner: ask(1).owner, reentrant: true, ..ask(2) });
+    scene.run(&give_back(1, 1));
+    assert_eq!(scene.holder(), Some(v(1)));
 }

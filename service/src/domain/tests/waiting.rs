@@ -44,19 +44,6 @@ fn a_newcomer_finds_an_ended_lease_and_serves_the_queue_first() {
     assert_eq!(scene.served(), [2]);
 }
 
-/// Invariant 6.
-#[test]
-fn the_next_event_of_a_key_with_a_queue_is_the_end_of_the_lease() {
-    let mut scene = Scene::held();
-    let now = crate::domain::Now::exactly(START);
-    assert_eq!(scene.state.next_event(now), None);
-    scene.waits(wait(2));
-    assert_eq!(scene.state.next_event(now), Some(Timestamp(START + 1_000)));
-    scene.now += 1_000;
-    scene.run(&Command::Settle);
-    assert_eq!(scene.served(), [2]);
-}
-
 #[test]
 fn a_place_is_offered_to_another_replica_and_nobody_overtakes_it() {
     let mut scene = two_replicas(wait(2));
@@ -146,6 +133,20 @@ fn who_gives_up_is_out_of_the_queue_and_told_where_it_stood() {
     assert_eq!(scene.state.queue.len, 0);
 }
 
+/// Invariant 6.
+#[test]
+fn who_gives_up_when_the_lock_is_free_is_granted_it_if_it_is_its_turn() {
+    let mut scene = Scene::held();
+    scene.waits(wait(2));
+    scene.waits(wait(3));
+    scene.now += 1_000;
+    let reply = scene.reply(&leave(2, LeaveReason::TimedOut));
+    assert!(matches!(reply, Reply::Granted(_)), "{reply:?}");
+    assert_eq!(scene.effects.0, [], "it is told once");
+    let refusal = scene.refused(&leave(3, LeaveReason::TimedOut));
+    assert!(matches!(refusal, Refusal::NotGranted(refused) if refused.holders.len() == 1), "2 holds");
+}
+
 /// Invariant 7.
 #[test]
 fn who_gives_up_after_it_was_granted_is_told_so_however_it_leaves() {
@@ -203,4 +204,49 @@ fn who_waits_needs_a_replica_that_is_known() {
     assert_eq!(decided, Err(crate::domain::Need::Membership));
     let (decided, _) = scene.decide(&release(1));
     assert!(decided.is_ok(), "who does not wait does not");
+}
+
+/// One who waits for the lock as the owner of 2, and is content with what 2 holds.
+fn wait_reentrant(n: u16) -> Acquire {
+    Acquire { owner: ask(2).owner, reentrant: true, nonce: reentrant(n), ..wait(n) }
+}
+
+fn reentrant(n: u16) -> Nonce {
+    Nonce::new(u64::from(n) << 1, true)
+}
+
+#[test]
+fn those_who_wait_reentrant_for_what_their_owner_is_granted_share_it_at_once() {
+    let mut scene = Scene::held();
+    scene.waits(wait(2));
+    scene.waits(wait(3));
+    scene.waits(wait_reentrant(4));
+    scene.release(1);
+    assert_eq!(scene.served(), [2, reentrant(4).0]);
+    let versions: Vec<_> = scene.effects.0.iter().map(|(_, reply)| held_version(reply)).collect();
+    assert_eq!((versions, scene.state.queue.len), (vec![Some(v(2)); 2], 1), "3 waits on");
+    scene.run(&give_back(v(2), 2));
+    scene.run(&give_back(v(4), reentrant(4).0));
+    assert_eq!(scene.holder(), Some(v(2)), "the other of the two may rely on it");
+    scene.release(2);
+    assert_eq!(scene.served(), [3]);
+}
+
+#[test]
+fn those_who_wait_reentrant_at_another_replica_are_looked_for_there() {
+    let mut scene = Scene::held();
+    scene.waits(wait(2));
+    scene.me = Some(OTHER);
+    scene.waits(wait_reentrant(4));
+    scene.me = Some(ME);
+    scene.release(1);
+    assert_eq!((scene.served(), scene.effects.1.contains(&OTHER)), (vec![2], true));
+    scene.me = Some(OTHER);
+    scene.run(&Command::Settle);
+    assert_eq!((scene.served(), scene.holder()), (vec![reentrant(4).0], Some(v(2))));
+}
+
+fn held_version(reply: &Reply) -> Option<Version> {
+    let Reply::Granted(view) = reply else { return None };
+    view.held.as_ref().map(|held| held.version)
 }

@@ -5,9 +5,12 @@ use uuid::Uuid;
 
 use super::{
     replica::nonce,
-    world::{Event, LIVELY_MS, World},
+    world::{CALM_MS, Event, LIVELY_MS, World},
 };
-use crate::domain::{Acquire, Command, DataEdit, Heartbeat, Kind, Owner, Release, Reply, Version};
+use crate::domain::{Acquire, Command, DataEdit, Heartbeat, Kind, Nonce, Owner, Release, Reply, Version};
+
+/// A lease that ends after the simulation does: what is left behind with it is seen.
+const LONG_LEASE_MS: i64 = 600_000;
 
 /// What a client is at.
 #[derive(Debug, Default, Clone)]
@@ -37,6 +40,11 @@ impl Client {
     pub(super) fn was_told(&self, version: Version) -> bool {
         self.told.contains(&version)
     }
+
+    /// Whether its lease outlasts the simulation: it has to be given back.
+    fn leases_long(&self) -> bool {
+        self.last.as_ref().is_some_and(|last| last.lease_ms == Some(LONG_LEASE_MS))
+    }
 }
 
 impl World {
@@ -56,8 +64,10 @@ impl World {
         if !self.listens(request) {
             return false;
         }
-        let hold = self.now + self.random.random_range(1..4_000);
+        let (long, short) = (self.random.random_range(11_000..16_000), self.random.random_range(1..4_000));
         let client = &mut self.clients[self.requests[&request]];
+        // Who has a long lease may rely on it for longer than the grant of a lost answer is kept.
+        let hold = self.now + if client.leases_long() && request % 3 == 0 { long } else { short };
         client.stage = match reply {
             Reply::Granted(view) => {
                 client.version = view.held.as_ref().map(|held| held.version);
@@ -100,6 +110,7 @@ impl World {
                     self.ask(index, replica);
                 }
             }
+            Stage::Idle if self.now < CALM_MS && self.random.random_bool(0.15) => self.ask(index, replica),
             Stage::Idle => {}
             Stage::Asking { request, replica: at } => {
                 if self.now < LIVELY_MS && self.random.random_bool(0.1) {
@@ -117,13 +128,19 @@ impl World {
 
     fn hold(&mut self, index: usize, replica: usize, until: i64) {
         let Some(version) = self.clients[index].version else { return };
+        if self.now < until && self.clients[index].leases_long() {
+            if self.clients[index].chosen && self.now < LIVELY_MS && self.random.random_bool(0.1) {
+                self.replay(index, replica);
+            }
+            return;
+        }
         if self.now < until {
-            let nonce = nonce(self.next_request(index));
+            let nonce = nonce(self.next_request(index, false));
             let (kind, lease_ms) = (self.kind, None);
             let heartbeat = Heartbeat { kind, version, lease_ms, data: DataEdit::Keep, nonce };
             return self.send(replica, Command::Heartbeat(heartbeat));
         }
-        if self.random.random_bool(0.15) && self.now < LIVELY_MS {
+        if !self.clients[index].leases_long() && self.random.random_bool(0.15) && self.now < CALM_MS {
             // It vanishes: its lease has to end by itself.
             self.clients[index].stage = Stage::Idle;
             return;
@@ -136,22 +153,33 @@ impl World {
         }
     }
 
-    fn next_request(&mut self, client: usize) -> i64 {
-        let request = i64::try_from(self.next_serial()).unwrap();
+    /// A request's number is its nonce.
+    fn next_request(&mut self, client: usize, reentrant: bool) -> i64 {
+        let Nonce(request) = Nonce::new(self.next_serial() << 1, reentrant);
         self.requests.insert(request, client);
         request
     }
 
     fn ask(&mut self, index: usize, replica: usize) {
-        let request = self.next_request(index);
-        let version = Version(Uuid::from_u128(request.unsigned_abs().into()));
+        let reentrant = self.kind == Kind::Mutex && self.random.random_bool(0.15);
+        let request = self.next_request(index, reentrant);
+        let version = Version(Uuid::from_u128(self.next_serial().into()));
         let chosen = self.random.random_bool(0.5);
-        let lease_ms =
-            if self.random.random_bool(0.1) { 200_000 } else { self.random.random_range(50..9_000) };
-        let wait_ms = if self.random.random_bool(0.2) { 0 } else { self.random.random_range(1..9_000) };
+        let lease_ms = match self.random.random_range(0..10) {
+            0..3 => LONG_LEASE_MS,
+            // It may have ended when the timer for it is set.
+            3..5 => self.random.random_range(1..30),
+            _ => self.random.random_range(50..9_000),
+        };
+        let wait_ms = match self.random.random_range(0..10) {
+            // Long enough for nothing but a timer to end it, where one is missing.
+            _ if self.now >= LIVELY_MS => self.random.random_range(10_000..30_000),
+            0..2 => 0,
+            _ => self.random.random_range(1..9_000),
+        };
         let acquire = Acquire {
             kind: self.kind,
-            owner: Owner::new(&format!("client {index}")).unwrap(),
+            owner: Owner::new(&format!("owner {}", index / 2)).unwrap(),
             lease_ms: Some(lease_ms),
             wait_ms: Some(wait_ms),
             additional_wait_ms: 0,
@@ -160,7 +188,7 @@ impl World {
             replace_data: false,
             delete_on_release: self.kind == Kind::Mutex && self.random.random_bool(0.1),
             only_if_exists: false,
-            reentrant: self.kind == Kind::Mutex && self.random.random_bool(0.05),
+            reentrant,
             version,
             chosen,
             retried: false,
@@ -174,17 +202,31 @@ impl World {
     }
 
     fn send_acquire(&mut self, replica: usize, acquire: Acquire) {
-        let life = self.replicas[replica].life;
-        self.asked.entry(acquire.version).or_default().push((replica, life));
+        self.pending.insert(acquire.nonce.0, (replica, acquire.version));
         self.send(replica, Command::Acquire(acquire));
     }
 
     /// The same once more, perhaps elsewhere, with the version that it chose.
     fn repeat(&mut self, index: usize, replica: usize) {
-        let request = self.next_request(index);
-        let Some(last) = self.clients[index].last.clone() else { return };
-        self.clients[index].stage = Stage::Asking { request, replica };
+        if let Some(request) = self.replay(index, replica) {
+            self.clients[index].stage = Stage::Asking { request, replica };
+        }
+    }
+
+    /// A proxy sends it once more, and nobody listens to the answer.
+    fn replay(&mut self, index: usize, replica: usize) -> Option<i64> {
+        let last = self.clients[index].last.clone()?;
+        let request = self.next_request(index, last.reentrant);
         self.send_acquire(replica, Acquire { nonce: nonce(request), retried: false, ..last });
+        Some(request)
+    }
+
+    /// Whether a client relies on a grant that it was told of.
+    pub(super) fn relies_on(&self, version: Version) -> bool {
+        let relies = |client: &Client| {
+            client.version == Some(version) && matches!(client.stage, Stage::Holding { .. })
+        };
+        self.clients.iter().any(relies)
     }
 
     /// A replica is gone, and the connections to it.
@@ -198,6 +240,11 @@ impl World {
 
     /// Somebody resizes, deletes, looks or sweeps.
     pub(super) fn administer(&mut self, replica: usize) {
+        if let Some(version) = self.left_behind() {
+            // An operator frees it, or nothing would happen any more.
+            let (kind, data) = (self.kind, DataEdit::Keep);
+            return self.send(replica, Command::Release(Release { kind, version, data, delete_lock: false }));
+        }
         let max_size = self.random.random_range(1..=4);
         let command = match (self.kind, self.random.random_range(0..4)) {
             (Kind::Semaphore, 0) => Command::DeleteSemaphore,

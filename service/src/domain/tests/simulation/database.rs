@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::domain::{
-    Body, EndedVersions, KeyState, Mutex, Permit, Permits, Place, Queue, ReplicaId, Semaphore, Stamp,
-    Timestamp, Token, Version, Waiter, Working,
+    Body, BusyCount, EndedVersions, KeyState, Mutex, Permit, Permits, Place, Queue, ReplicaId, Semaphore,
+    Stamp, Timestamp, Token, Version, Waiter, Working,
 };
 
 /// What is loaded of a key.
@@ -106,7 +106,7 @@ impl Database {
                 .permits
                 .values()
                 .filter(|permit| !permit.grant.released && permit.grant.expires_at > Timestamp(clock));
-            i32::try_from(out.count()).unwrap()
+            BusyCount { busy: i32::try_from(out.count()).unwrap(), at: Timestamp(clock) }
         };
         Permits {
             known: sorted,

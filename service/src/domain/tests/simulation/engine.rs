@@ -6,12 +6,13 @@ use rand::Rng;
 use uuid::Uuid;
 
 use super::{
-    ledger::Told,
-    replica::{Flight, Local, Outcome, Work, nonce},
+    ledger::{Told, current},
+    replica::{Attempt, Flight, Local, Outcome, Statement, Work, nonce},
     world::{Event, LIVELY_MS, World},
 };
 use crate::domain::{
-    Acquire, Command, Effects, KeyState, LeaveReason, Now, Place, Refusal, ReplicaId, Reply, Verdict, Version,
+    Acquire, Command, Effects, Grant, KeyState, LeaveReason, LockView, Now, Place, Refusal, ReplicaId, Reply,
+    Verdict, Version, Working,
 };
 
 impl World {
@@ -49,6 +50,13 @@ impl World {
         now.at_least = now.at_least.max(crate::domain::Timestamp(clock));
         let stamp = self.stamp();
         let outcome = self.replicas[index].decide(work, state, true, now, stamp);
+        if let Outcome::Answered { state, work, .. } = &outcome
+            && !work.commands.is_empty()
+            && work.commands.iter().all(|command| *command == Command::Settle)
+        {
+            let spins = state.next_event(now).is_some_and(|event| event <= now.at_least);
+            assert!(!spins, "a look that changes nothing asks for another at once: {state:?}");
+        }
         self.proceed(index, outcome);
     }
 
@@ -59,13 +67,6 @@ impl World {
                 self.after(1..8, Event::Commit { replica: index });
             }
             Outcome::Answered { state, verdicts, work } => {
-                if work.commands.iter().all(|command| *command == Command::Settle) {
-                    let (event, past) = (state.next_event(Now::exactly(self.clock())), self.clock() - 10);
-                    assert!(
-                        event.is_none_or(|event| event.0 > past),
-                        "a look that changes nothing asks for another at once: {state:?}"
-                    );
-                }
                 self.finish(index, work, verdicts, Effects::default(), *state);
             }
             Outcome::Load(work) => {
@@ -76,36 +77,73 @@ impl World {
     }
 
     pub(super) fn commit(&mut self, index: usize) {
-        let Some(flight) = self.replicas[index].flight.take() else { return };
-        let queue_before = self.database.waiters.values().cloned().collect();
-        let places_before = self.database.places();
-        let Flight { mut work, prev, stamp, working, verdicts } = flight;
-        if !self.database.commit(prev, stamp, &working) {
+        let Some(Flight { work, statement, verdicts }) = self.replicas[index].flight.take() else { return };
+        let stamp = statement.stamp;
+        if self.now < LIVELY_MS && self.random.random_bool(0.04) {
+            let effects = statement.working.effects.clone();
+            let asked = self.ask_for_fate(index, work, Attempt { stamp, verdicts, effects });
+            // Mostly it is carried out about when it is asked for, which is the worst time.
+            let around = if self.random.random_bool(0.7) { -10..20 } else { -3_000..3_000 };
+            let late = asked + self.random.random_range(around);
+            return self.at(late, Event::Late { statement });
+        }
+        if !self.apply(&statement) {
             self.totals.lost_races += 1;
             self.replicas[index].loading = Some(work);
             return self.after(1..5, Event::Load { replica: index });
         }
-        let of_verdicts = verdicts.iter().filter_map(|verdict| match verdict {
-            Verdict::Reply(reply) => Some(reply),
-            Verdict::Waiting { .. } => None,
-        });
-        let replies = of_verdicts.chain(working.effects.answered.iter().map(|(_, reply)| reply)).collect();
-        let places = work.sizes().chain([places_before, self.database.places()]).max().unwrap_or(0);
-        let told = Told { closing: work.closing(), replies, queue_before, places };
-        let clock = self.clock();
-        self.ledger.committed(&self.database, &told, clock);
-        self.totals.passed_over += working.effects.passed_over;
+        let Working { mut state, effects, .. } = *statement.working;
         if self.now < LIVELY_MS && self.random.random_bool(0.04) {
             self.totals.lost_answers += 1;
-            work.mark_retried();
-            let effects = working.effects;
-            work.attempts.push(super::replica::Attempt { stamp, verdicts, effects });
-            self.replicas[index].loading = Some(work);
-            return self.after(5..3_000, Event::Load { replica: index });
+            self.ask_for_fate(index, work, Attempt { stamp, verdicts, effects });
+            return;
         }
-        let mut state = working.state;
         state.stamp = Some(stamp);
-        self.finish(index, work, verdicts, working.effects, state);
+        self.finish(index, work, verdicts, effects, state);
+    }
+
+    /// The connection broke: whether the write was applied, or will be, has to be found out. Returns when it is.
+    fn ask_for_fate(&mut self, index: usize, mut work: Work, attempt: Attempt) -> i64 {
+        work.mark_retried();
+        work.attempts.push(attempt);
+        self.replicas[index].loading = Some(work);
+        let asked = self.now + self.random.random_range(5..3_000);
+        self.at(asked, Event::Load { replica: index });
+        asked
+    }
+
+    /// The database carries out a statement. Returns whether it wrote.
+    fn apply(&mut self, statement: &Statement) -> bool {
+        let queue_before = self.database.waiters.values().cloned().collect();
+        let places_before = self.database.places();
+        let standing = |grant: &Grant| grant.stands(Now::exactly(self.clock()));
+        let held_before = current(&self.database).into_values().filter(standing);
+        let held_before: BTreeSet<_> = held_before.map(|grant| grant.version).collect();
+        if !self.database.commit(statement.prev, statement.stamp, &statement.working) {
+            return false;
+        }
+        for version in &statement.given_back {
+            let ended = current(&self.database).get(version).is_none_or(|grant| grant.released);
+            let was_there = held_before.contains(version);
+            assert!(
+                !(was_there && ended && self.relies_on(*version)),
+                "invariant 7: {version:?} is given back, and somebody was told that it holds"
+            );
+        }
+        let told = Told { statement, queue_before, places_before };
+        let clock = self.clock();
+        self.ledger.committed(&self.database, &told, clock);
+        self.totals.passed_over += statement.working.effects.passed_over;
+        true
+    }
+
+    /// A statement arrives of which nobody knew any more where it was.
+    pub(super) fn apply_late(&mut self, statement: Statement) {
+        if self.apply(&statement) {
+            self.totals.late += 1;
+            let otherwise = self.answered_otherwise.contains(&statement.stamp.0);
+            assert!(!otherwise, "invariant 3: what was answered otherwise is written later: {statement:?}");
+        }
     }
 
     /// The verdicts hold.
@@ -117,6 +155,8 @@ impl World {
         effects: Effects,
         state: KeyState,
     ) {
+        let others = work.attempts.iter().map(|attempt| attempt.stamp.0);
+        self.answered_otherwise.extend(others);
         for (command, verdict) in work.commands.into_iter().zip(verdicts) {
             match (command, verdict) {
                 (Command::Acquire(acquire), Verdict::Reply(reply)) => self.answer(index, &acquire, &reply),
@@ -131,6 +171,7 @@ impl World {
                     self.heard(heartbeat.version, &reply);
                 }
                 (Command::Release(release), Verdict::Reply(_)) => self.released(release.version),
+                (Command::GiveBack { nonce, .. }, Verdict::Reply(_)) => drop(self.pending.remove(&nonce.0)),
                 _ => {}
             }
         }
@@ -203,7 +244,11 @@ impl World {
 
     fn deliver(&mut self, index: usize, request: i64, version: Version, reply: &Reply) {
         self.ledger.answered(reply);
+        if let Reply::Granted(LockView { held: Some(held), .. }) = reply {
+            self.answered.entry(held.version).or_default().insert(request);
+        }
         if self.told(request, reply) || !matches!(reply, Reply::Granted(_)) {
+            self.pending.remove(&request);
             return;
         }
         self.totals.given_back += 1;
@@ -295,6 +340,11 @@ impl World {
         self.totals.crashes += 1;
         let (id, life) = (self.replicas[index].id, self.replicas[index].life + 1);
         self.lose_connections(index);
+        if let Some(Flight { statement, .. }) = self.replicas[index].flight.take() {
+            self.after(0..3_000, Event::Late { statement });
+        }
+        let lost = self.pending.extract_if(.., |_, (replica, _)| *replica == index);
+        self.orphaned.extend(lost.map(|(_, (_, version))| version));
         let fresh = super::replica::Replica::new(ReplicaId(Uuid::from_u128(self.next_serial().into())));
         self.replicas[index] = super::replica::Replica { life, ..fresh };
         self.after(100..300, Event::Look { replica: index });

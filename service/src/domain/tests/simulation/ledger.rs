@@ -2,8 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::database::{Database, RowBody};
-use crate::domain::{Grant, Place, Reply, Token, Version, Waiter};
+use super::{
+    database::{Database, RowBody},
+    replica::Statement,
+};
+use crate::domain::{Grant, Nonce, Place, Reply, Token, Version, Waiter};
 
 /// What is known of one grant.
 #[derive(Debug, Clone)]
@@ -15,6 +18,8 @@ pub(super) struct Entry {
     pub(super) closed: bool,
     /// The database's clock has reached its end since it was leased last.
     pub(super) ran_out: bool,
+    /// The attachment that it was granted to.
+    pub(super) made_for: Nonce,
     chosen: bool,
     /// It is on record in the database.
     current: bool,
@@ -39,16 +44,28 @@ pub(super) struct Ledger {
     pub(super) granted: u64,
 }
 
-/// What a commit says of itself.
+/// What is known of a commit.
 pub(super) struct Told<'a> {
-    /// Grants that its commands end by name.
-    pub(super) closing: BTreeSet<Version>,
-    /// What it answers.
-    pub(super) replies: Vec<&'a Reply>,
+    /// What was written.
+    pub(super) statement: &'a Statement,
     /// The queue before it.
     pub(super) queue_before: Vec<Waiter>,
-    /// The most places there were before, after or within it.
-    pub(super) places: usize,
+    /// How many might hold before it.
+    pub(super) places_before: usize,
+}
+
+impl Told<'_> {
+    /// How many might hold when the grant with this token was made.
+    fn places_for(&self, token: Token) -> usize {
+        let mut sizes = self.statement.sizes.iter();
+        sizes.find(|(last, _)| *last >= token).map_or(self.places_before, |(_, places)| *places)
+    }
+
+    /// The most that might hold before, after or within it.
+    fn most_places(&self) -> usize {
+        let within = self.statement.sizes.iter().map(|(_, places)| *places);
+        within.chain([self.places_before]).max().unwrap_or(0)
+    }
 }
 
 impl Ledger {
@@ -63,7 +80,7 @@ impl Ledger {
     pub(super) fn committed(&mut self, database: &Database, told: &Told<'_>, clock: i64) {
         self.commits += 1;
         let current = current(database);
-        self.close(&current, &told.closing);
+        self.close(&current, &told.statement.closing);
         let mut fresh = self.granted_in(told, &current);
         fresh.sort_by_key(|(token, ..)| *token);
         for (token, version, chosen) in &fresh {
@@ -80,6 +97,7 @@ impl Ledger {
                 expires_at: i64::MIN,
                 closed: true,
                 ran_out: false,
+                made_for: current.get(version).map_or(Nonce::NOBODY, |grant| grant.nonce),
                 chosen: *chosen,
                 current: current.contains_key(version),
                 replaced_before: self.chosen_replaced,
@@ -96,8 +114,10 @@ impl Ledger {
             entry.expires_at = grant.expires_at.0;
         }
         self.clock(clock);
+        for (token, ..) in &fresh {
+            self.check_room(*token, told.places_for(*token));
+        }
         if !fresh.is_empty() {
-            self.check_room(told.places);
             check_order(database, told, &fresh);
         }
     }
@@ -124,7 +144,7 @@ impl Ledger {
         for grant in current.values().filter(|grant| !self.tokens.contains_key(&grant.token)) {
             fresh.insert(grant.token, (grant.version, grant.chosen));
         }
-        for reply in &told.replies {
+        for reply in &told.statement.replies {
             let Reply::Granted(view) = reply else { continue };
             let Some(held) = &view.held else { continue };
             match self.tokens.get(&view.fencing_token) {
@@ -135,8 +155,9 @@ impl Ledger {
         fresh.into_iter().map(|(token, (version, chosen))| (token, version, chosen)).collect()
     }
 
-    fn check_room(&self, places: usize) {
-        let standing = self.grants.values().filter(|entry| entry.stands()).count();
+    /// Those who had a grant when this one was made, and still have: no more than might have then.
+    fn check_room(&self, token: Token, places: usize) {
+        let standing = self.grants.values().filter(|entry| entry.stands() && entry.token <= token).count();
         assert!(standing <= places, "invariant 1: {standing} hold, {places} may");
     }
 
@@ -159,7 +180,8 @@ pub(super) fn current(database: &Database) -> BTreeMap<Version, Grant> {
     mutex.into_iter().chain(permits).map(|grant| (grant.version, grant)).collect()
 }
 
-/// Nobody with a connection that was queued before the last who was granted still stands there without an offer.
+/// Nobody with a connection that was queued before the last who was granted still stands there without an offer; where
+/// there is but one place, and it was offered, not even with one.
 fn check_order(database: &Database, told: &Told<'_>, fresh: &[(Token, Version, bool)]) {
     let seq_of = |version: Version| {
         told.queue_before.iter().find(|waiter| waiter.version == version).map(|waiter| waiter.seq)
@@ -170,11 +192,14 @@ fn check_order(database: &Database, told: &Told<'_>, fresh: &[(Token, Version, b
         told.queue_before.iter().any(|before| before.seq == waiter.seq && before.place == waiter.place)
     };
     for waiter in database.waiters.values().filter(stayed).filter(|waiter| Some(waiter.seq) < last) {
-        let overtaken = matches!(waiter.place, Place::Attached { offered_until: None, .. });
+        let overtaken = match waiter.place {
+            Place::Attached { offered_until, .. } => offered_until.is_none() || told.most_places() == 1,
+            Place::Detached { .. } => false,
+        };
         assert!(!overtaken, "invariant 5: {waiter:?} was overtaken by {fresh:?}");
     }
     // With several places, one may be kept for whoever comes first by its order, but later.
-    if told.places == 1 {
+    if told.most_places() == 1 {
         let stood = |waiter: &&Waiter| matches!(waiter.place, Place::Attached { .. });
         let stood: Vec<_> = told.queue_before.iter().filter(stood).map(|waiter| waiter.seq).collect();
         let order = fresh.iter().filter_map(|(_, version, _)| seq_of(*version));

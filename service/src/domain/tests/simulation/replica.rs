@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::database::Want;
 use crate::domain::{
-    Acquire, Body, Command, Context, Effects, Key, KeyId, KeyState, Need, Nonce, Now, ReplicaId, Stamp,
-    Tenant, Verdict, Version, Working,
+    Acquire, Body, Command, Context, Effects, Key, KeyId, KeyState, Need, Nonce, Now, ReplicaId, Reply,
+    Stamp, Tenant, Token, Verdict, Version, Working,
 };
 
 /// A write whose fate is unknown, and what it would have answered.
@@ -25,10 +25,24 @@ pub(super) struct Work {
 /// A decided change on its way to the database.
 pub(super) struct Flight {
     pub(super) work: Work,
+    pub(super) statement: Statement,
+    pub(super) verdicts: Vec<Verdict>,
+}
+
+/// What the database is sent, and what the ledger has to know of it.
+#[derive(Debug, Clone)]
+pub(super) struct Statement {
     pub(super) prev: Option<Stamp>,
     pub(super) stamp: Stamp,
-    pub(super) working: Working,
-    pub(super) verdicts: Vec<Verdict>,
+    pub(super) working: Box<Working>,
+    /// Grants that its commands end by name.
+    pub(super) closing: BTreeSet<Version>,
+    /// Those among them that nobody but a clean-up ends.
+    pub(super) given_back: BTreeSet<Version>,
+    /// What it answers those who asked.
+    pub(super) replies: Vec<Reply>,
+    /// The last token after each of its commands, and how many might hold then.
+    pub(super) sizes: Vec<(Token, usize)>,
 }
 
 /// One acquire that waits here.
@@ -94,9 +108,11 @@ impl Replica {
         let prev = state.stamp;
         let mut working = Working::new(key(), state);
         let mut verdicts = Vec::new();
-        let mut rest = Vec::new();
+        let (mut rest, mut sizes) = (Vec::new(), Vec::new());
         for index in 0..work.commands.len() {
-            match working.decide(&work.commands[index], &ctx) {
+            let decided = working.decide(&work.commands[index], &ctx);
+            sizes.push((working.state.token, places(&working.state.body)));
+            match decided {
                 Ok(verdict) => verdicts.push(verdict),
                 Err(Need::NextBatch) => {
                     rest = work.commands.split_off(index);
@@ -113,8 +129,19 @@ impl Replica {
         for command in rest.into_iter().rev() {
             self.inbox.push_front(command);
         }
+        // A write of unknown fate may still be applied, unless the row is another by then.
+        working.dirty |= fresh && !work.attempts.is_empty();
         if working.dirty {
-            Outcome::Write(Box::new(Flight { work, prev, stamp, working, verdicts }))
+            let of_verdicts = verdicts.iter().filter_map(|verdict| match verdict {
+                Verdict::Reply(reply) => Some(reply.clone()),
+                Verdict::Waiting { .. } => None,
+            });
+            let of_effects = working.effects.answered.iter().map(|(_, reply)| reply.clone());
+            let replies = of_verdicts.chain(of_effects).collect();
+            let closing = work.closing();
+            let (given_back, working) = (work.given_back(), Box::new(working));
+            let statement = Statement { prev, stamp, working, closing, given_back, replies, sizes };
+            Outcome::Write(Box::new(Flight { work, statement, verdicts }))
         } else if fresh {
             assert!(!working.has_children(), "what writes a child writes the row");
             Outcome::Answered { state: Box::new(working.state), verdicts, work }
@@ -174,12 +201,18 @@ impl Work {
         }
     }
 
-    /// The sizes that these commands give a semaphore.
-    pub(super) fn sizes(&self) -> impl Iterator<Item = usize> {
-        self.commands.iter().filter_map(|command| match command {
-            Command::PutSemaphore { max_size, .. } => usize::try_from(*max_size).ok(),
-            _ => None,
-        })
+    /// The grants that only clean-ups among these commands may end by name.
+    fn given_back(&self) -> BTreeSet<Version> {
+        let (mut given_back, mut ended) = (BTreeSet::new(), BTreeSet::new());
+        for command in &self.commands {
+            match command {
+                Command::GiveBack { version, .. } => drop(given_back.insert(*version)),
+                Command::Release(release) => drop(ended.insert(release.version)),
+                Command::DeleteLock { version } => ended.extend(*version),
+                _ => {}
+            }
+        }
+        &given_back - &ended
     }
 
     /// The grants that these commands may end by name.
@@ -194,6 +227,14 @@ impl Work {
             }
         }
         closing
+    }
+}
+
+/// How many may hold at a time.
+fn places(body: &Body) -> usize {
+    match body {
+        Body::Semaphore(semaphore) => usize::try_from(semaphore.max_size).unwrap(),
+        Body::Absent | Body::Mutex(_) => 1,
     }
 }
 
