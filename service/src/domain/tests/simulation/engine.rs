@@ -138,8 +138,8 @@ impl World {
     }
 
     /// A statement arrives of which nobody knew any more where it was.
-    pub(super) fn apply_late(&mut self, statement: Statement) {
-        if self.apply(&statement) {
+    pub(super) fn apply_late(&mut self, statement: &Statement) {
+        if self.apply(statement) {
             self.totals.late += 1;
             let otherwise = self.answered_otherwise.contains(&statement.stamp.0);
             assert!(!otherwise, "invariant 3: what was answered otherwise is written later: {statement:?}");

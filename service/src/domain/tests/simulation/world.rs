@@ -203,7 +203,7 @@ impl World {
             Event::Dead { observer, replica } => self.learn_dead(observer, replica),
             Event::PassedOver { replica } => self.evict(replica),
             Event::Act { client } => self.act(client),
-            Event::Late { statement } => self.apply_late(statement),
+            Event::Late { statement } => self.apply_late(&statement),
             Event::Chaos => self.chaos(),
         }
     }
