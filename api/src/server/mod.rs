@@ -90,6 +90,8 @@ fn http() -> http1::Builder {
     // `half_close(false)`, the default, is what makes a hung-up caller drop its handler; it is said all the same.
     // Not `pipeline_flush`: it would hold back the refusal of what cannot be read, which is still in the buffer.
     http.half_close(false).keep_alive(true);
+    // Answers are short: to copy one behind its head costs less than to hand both to the kernel.
+    http.writev(false);
     http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
     http
 }

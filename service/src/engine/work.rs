@@ -149,7 +149,7 @@ impl Work {
     /// Decides the commands on a state. `fresh` tells that it was loaded after they had arrived.
     pub(super) fn decide(&mut self, state: KeyState, fresh: bool, ctx: &Context<'_>) -> Outcome {
         let prev = state.stamp;
-        let mut working = Working::new(self.id.clone(), state);
+        let mut working = Box::new(Working::new(self.id.clone(), state));
         let mut verdicts = Vec::with_capacity(self.envelopes.len());
         let mut rest = Vec::new();
         for index in 0..self.envelopes.len() {
@@ -172,7 +172,7 @@ impl Work {
             working.fence(ctx.now);
         }
         if working.dirty {
-            Outcome::Write { prev, working: Box::new(working), verdicts, rest }
+            Outcome::Write { prev, working, verdicts, rest }
         } else if fresh {
             Outcome::Answered { state: Box::new(working.state), verdicts }
         } else {

@@ -97,7 +97,7 @@ pub struct Write {
     /// The stamp of this write, never used before.
     pub stamp: Stamp,
     /// The new state, and what of it has changed.
-    pub working: Working,
+    pub working: Box<Working>,
 }
 
 /// What became of the writes of a commit.

@@ -58,7 +58,7 @@ fn acquire(owner: &str) -> Acquire {
 /// Decides commands on a state, and makes a write of it.
 fn write(id: &KeyId, state: KeyState, now: Timestamp, commands: &[Command]) -> Write {
     let prev = state.stamp;
-    let mut working = Working::new(id.clone(), state);
+    let mut working = Box::new(Working::new(id.clone(), state));
     let dead = BTreeSet::new();
     let now = Now { at_least: now, at_most: now };
     let me = Some(db_locks_service::domain::ReplicaId(Uuid::from_u128(1)));

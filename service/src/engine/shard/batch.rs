@@ -90,18 +90,17 @@ impl Shard {
             }
         }
         let most = self.decided.len().min(MOST_COMMANDS);
-        let decided = self.decided.drain(..most);
         if most == 0 {
             return false;
         }
-        let mut pairs: Vec<_> = decided
+        // One order for all writers: sorted writes do not deadlock.
+        self.decided[..most].sort_unstable_by(|a, b| a.work.id.cmp(&b.work.id));
+        let decided = self.decided.drain(..most);
+        let (writes, sides) = decided
             .map(|Decided { work, verdicts, basis, prev, working }| {
-                (Write { prev, stamp: chance::stamp(), working: *working }, Side { work, verdicts, basis })
+                (Write { prev, stamp: chance::stamp(), working }, Side { work, verdicts, basis })
             })
-            .collect();
-        // One order for all writers: sorted upserts do not deadlock.
-        pairs.sort_unstable_by(|(_, a), (_, b)| a.work.id.cmp(&b.work.id));
-        let (writes, sides) = pairs.into_iter().unzip();
+            .unzip();
         self.start_commit(Batch { writes, sides });
         true
     }

@@ -53,7 +53,7 @@ impl Shard {
                 let state = states.into_iter().next().filter(|state| copy.applied(state).is_none());
                 let outcome = state.map(|state| copy.decide(state, true, &surroundings.context(now)));
                 let Some(Outcome::Write { prev, working, verdicts, .. }) = outcome else { return Vec::new() };
-                let write = Write { prev, stamp: chance::stamp(), working: *working };
+                let write = Write { prev, stamp: chance::stamp(), working };
                 decided = Some((write.clone(), verdicts));
                 vec![write]
             };
