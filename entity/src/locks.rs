@@ -14,7 +14,7 @@ pub struct Model {
     pub key: String,
     /// Marks the last write of the row.
     pub stamp: Uuid,
-    /// The stamp that the last write was decided on.
+    /// NULL in every row that stays: it shows, within the statement, a row created by a write that was decided on one.
     pub prev_stamp: Option<Uuid>,
     /// 0: deleted, 1: mutex, 2: semaphore.
     pub kind: i16,

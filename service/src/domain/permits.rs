@@ -163,16 +163,4 @@ impl Permits {
         standing.sort_by_key(|permit| (permit.grant.expires_at, permit.slot));
         standing
     }
-
-    /// Whether any permit is out; `None` when the view does not tell.
-    pub fn any_standing(&self, now: Now) -> Option<bool> {
-        if self.known.iter().any(|permit| permit.grant.stands(now)) {
-            return Some(true);
-        }
-        match self.unknown_from {
-            None => Some(false),
-            Some(end) if now.is_past(end) => None,
-            Some(_) => Some(true),
-        }
-    }
 }

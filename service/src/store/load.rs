@@ -15,10 +15,7 @@ use super::{
     rows::{PERMIT_COLUMNS, Row, WAITER_COLUMN_COUNT, read_permit, read_state, read_waiter},
     sql_store::SqlStore,
 };
-use crate::domain::{Body, BusyCount, KeyState, Permit, Permits, Queue, Timestamp, Version};
-
-/// The most holders that a refusal names.
-const MOST_HOLDERS: usize = 10;
+use crate::domain::{Body, BusyCount, KeyState, MOST_HOLDERS, Permit, Permits, Queue, Timestamp, Version};
 
 impl SqlStore {
     pub(super) async fn load_keys(&self, wants: &[Want]) -> Result<Loaded, StoreError> {
@@ -274,7 +271,7 @@ mod tests {
         let store = connect(&options).await.unwrap();
         let id = KeyId { tenant: Tenant::trusted("t"), key: Key::trusted("a") };
         let working = shrunk(id.clone(), store.now().await.unwrap());
-        let write = Write { prev: None, stamp: Stamp(Uuid::from_u128(1)), working };
+        let write = Write { prev: None, stamp: Stamp(Uuid::from_u128(1)), working: Box::new(working) };
         store.commit(Arc::new(vec![write])).await.unwrap();
         let loaded = store.load(&[Want::new(id)]).await.unwrap();
         let Body::Semaphore(semaphore) = &loaded.states[0].body else { panic!("it is a semaphore") };

@@ -188,8 +188,8 @@ pub trait Store: Send + Sync + 'static {
     async fn load(&self, wants: &[Want]) -> Result<Loaded, StoreError>;
 
     /// Applies writes, each only if its key's row still bears the stamp it was decided on, all that apply in one durable
-    /// commit. The writes are sorted by key, no key twice. They are shared with whoever writes, which may be a thread. Other replicas that a write nudges are told where the
-    /// database can.
+    /// commit. The writes are sorted by key, no key twice; they are shared with whoever writes, which may be a thread. Other
+    /// replicas that a write nudges are told where the database can.
     async fn commit(&self, writes: Arc<Vec<Write>>) -> Result<Committed, StoreError>;
 
     /// Locks the keys' rows, lets `decide` decide on them, and commits: for keys that lost too many races.

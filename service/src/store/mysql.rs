@@ -80,14 +80,17 @@ impl SqlStore {
         let list = self.values_list(rows)?;
         self.execute(db, &self.commit, &list.sql, list.values()).await?;
         let read_back = self.sql.read_back.as_deref().unwrap_or_default();
-        let mut stand = self.query(db, &self.commit, read_back, [keys_of(rows)]).await?;
-        for row in stand.extract_if(.., |row| row.try_get_by_index(CREATED).unwrap_or(false)) {
+        let stand = self.query(db, &self.commit, read_back, [keys_of(rows)]).await?;
+        let mut won = Won::default();
+        for row in &stand {
+            if !row.try_get_by_index::<bool>(CREATED)? {
+                won.read(std::slice::from_ref(row))?;
+                continue;
+            }
             let undo = "/* undo */ DELETE FROM locks WHERE tenant = ? AND `key` = ?";
             let (tenant, key): (String, String) = (row.try_get("", "tenant")?, row.try_get("", "key")?);
             self.execute(db, &self.commit, undo, [tenant.into(), key.into()]).await?;
         }
-        let mut won = Won::default();
-        won.read(&stand)?;
         Ok(won)
     }
 

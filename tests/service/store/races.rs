@@ -11,6 +11,7 @@ use crate::{conformance::on_every_database, support::Database};
 on_every_database!(with_database:
     of_writes_decided_on_the_same_row_exactly_one_wins,
     batches_that_share_keys_do_not_deadlock,
+    a_wrong_guess_that_a_row_is_new_waits_for_nobody_in_a_circle,
 );
 
 /// Guards invariant 1: two replicas never both believe that they granted.
@@ -81,4 +82,31 @@ async fn batches_that_share_keys_do_not_deadlock(database: Database) {
     let (state, now) = load(&*stores[0], &id("key-00")).await;
     let last = write(&id("key-00"), state, now, &[Command::Acquire(acquire("last"))]);
     assert!(commit(&*stores[0], last).await);
+}
+
+/// One batch guesses that the first key is new and knows the second; the other knows both. Whoever comes second would wait for
+/// the other in a circle, and be refused by the database as deadlocked.
+async fn a_wrong_guess_that_a_row_is_new_waits_for_nobody_in_a_circle(database: Database) {
+    let stores = [store_on(&database).await, another_on(&database).await];
+    let (first, second) = (id("m"), id("z"));
+    let put = Command::PutLock { data: None };
+    for id in [&first, &second] {
+        let (state, now) = load(&*stores[0], id).await;
+        assert!(commit(&*stores[0], write(id, state, now, std::slice::from_ref(&put))).await);
+    }
+    for _ in 0..40 {
+        let (first_state, now) = load(&*stores[0], &first).await;
+        let (second_state, _) = load(&*stores[0], &second).await;
+        let batch = |first_state| {
+            let put = std::slice::from_ref(&put);
+            Arc::new(vec![
+                write(&first, first_state, now, put),
+                write(&second, second_state.clone(), now, put),
+            ])
+        };
+        let (guessed, known) = (batch(db_locks_service::domain::KeyState::absent()), batch(first_state));
+        let (guessed, known) = tokio::join!(stores[0].commit(guessed), stores[1].commit(known));
+        assert_eq!(guessed.unwrap().tokens[0], None, "the row was there");
+        assert!(known.unwrap().tokens[0].is_some(), "nobody else knew the row");
+    }
 }

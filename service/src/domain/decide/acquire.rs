@@ -48,6 +48,8 @@ impl Working {
             if grant.owner != acquire.owner || ctx.now.at_most >= grant.expires_at || grant.released {
                 return Ok(Some(refuse(Refusal::VersionMismatch)));
             }
+            // Where a command before this one, in the same decision, has served it, this is that answer.
+            drop(self.take_answer(acquire.nonce));
             // It is of two attachments then, and no clean-up after one of them takes it from the other.
             return self.reattach_grant(acquire, ctx).map(Some);
         }

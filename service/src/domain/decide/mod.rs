@@ -13,6 +13,7 @@ mod upkeep;
 mod views;
 
 pub use acquire::DEFAULT_LEASE_MS;
+pub use views::MOST_HOLDERS;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -15,6 +15,10 @@ impl Working {
         reason: LeaveReason,
         ctx: &Context<'_>,
     ) -> Decided {
+        // A command before this one, in the same decision, may have served it: it is answered once, by that.
+        if let Some(reply) = self.take_answer(nonce) {
+            return Ok(Verdict::Reply(reply));
+        }
         let Some(found) = self.state.queue.find(version).map_err(Need::Version)? else {
             return self.leave_unqueued(version, nonce, ctx);
         };

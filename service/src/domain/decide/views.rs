@@ -7,7 +7,7 @@ use crate::domain::{
 };
 
 /// The most holders that a refusal names.
-const MOST_HOLDERS: usize = 10;
+pub const MOST_HOLDERS: usize = 10;
 
 impl Working {
     pub(super) fn mutex_view(&self, mutex: &Mutex, grant: Option<&Grant>, now: Now) -> LockView {

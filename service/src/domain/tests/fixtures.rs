@@ -103,16 +103,20 @@ impl Scene {
         scene
     }
 
-    /// Decides without writing.
-    pub(super) fn decide(&self, command: &Command) -> (Decided, Working) {
-        let mut working = Working::new(key(), self.state.clone());
-        let ctx = Context {
+    /// What the rules are told.
+    pub(super) fn context(&self) -> Context<'_> {
+        Context {
             now: Now::exactly(self.now),
             me: self.me,
             dead: &self.dead,
             max_waiters_per_key: self.max_waiters,
-        };
-        let decided = working.decide(command, &ctx);
+        }
+    }
+
+    /// Decides without writing.
+    pub(super) fn decide(&self, command: &Command) -> (Decided, Working) {
+        let mut working = Working::new(key(), self.state.clone());
+        let decided = working.decide(command, &self.context());
         (decided, working)
     }
 

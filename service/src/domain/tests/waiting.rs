@@ -1,7 +1,7 @@
 //! The queue: order, offers to other replicas, kept places, leaving, the dead, and a clock that steps back.
 
 use super::fixtures::{ME, OTHER, START, Scene, ask, beat, release, v, wait, wait_chosen};
-use crate::domain::{Acquire, Command, LeaveReason, Nonce, Refusal, Reply, Timestamp, Version};
+use crate::domain::{Acquire, Command, LeaveReason, Nonce, Refusal, Reply, Timestamp, Verdict, Version};
 
 fn leave(n: u16, reason: LeaveReason) -> Command {
     Command::Leave { version: v(n.into()), nonce: Nonce(n.into()), reason }
@@ -157,6 +157,33 @@ fn who_gives_up_after_it_was_granted_is_told_so_however_it_leaves() {
         let reply = scene.reply(&leave(2, reason));
         assert!(matches!(reply, Reply::Granted(_)), "{reason:?}: {reply:?}");
     }
+}
+
+/// Invariant 7: a second answer would find nobody, and be given back.
+#[test]
+fn who_is_served_and_leaves_in_the_same_decision_is_answered_once() {
+    for reason in [LeaveReason::TimedOut, LeaveReason::HungUp, LeaveReason::Evicted, LeaveReason::Missing] {
+        let mut scene = Scene::held();
+        scene.waits(wait(2));
+        let (released, mut working) = scene.decide(&release(1));
+        assert!(released.is_ok());
+        let left = working.decide(&leave(2, reason), &scene.context());
+        assert!(matches!(left, Ok(Verdict::Reply(Reply::Granted(_)))), "{reason:?}: {left:?}");
+        assert!(working.effects.answered.is_empty(), "{reason:?}: {:?}", working.effects.answered);
+    }
+}
+
+/// Invariant 7, where the engine asks again what an earlier command of the same decision has served.
+#[test]
+fn who_is_served_and_asks_again_in_the_same_decision_is_answered_once() {
+    let mut scene = Scene::held();
+    scene.waits(wait(2));
+    let (released, mut working) = scene.decide(&release(1));
+    assert!(released.is_ok());
+    let again = Command::Acquire(Acquire { retried: true, ..wait(2) });
+    let asked = working.decide(&again, &scene.context());
+    assert!(matches!(asked, Ok(Verdict::Reply(Reply::Granted(_)))), "{asked:?}");
+    assert!(working.effects.answered.is_empty());
 }
 
 /// Invariant 7.

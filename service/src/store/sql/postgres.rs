@@ -1,9 +1,11 @@
 //! PostgreSQL's hot path, written out.
 //!
 //! Rows go to the server as arrays of composite types, one parameter a table: an array a column made the server keep a
-//! result for each of them. Rows that were there are updated and rows that were not are inserted, in this order in every
-//! statement and sorted by their keys in both, so that no two statements wait for each other in a circle. What decides is
-//! the condition on the stamp; every plan is kept on its indexes by the settings of the connection (see `connect`).
+//! result for each of them. Rows that were there are updated and then rows that were not are inserted, sorted by their keys
+//! in both. A row that another statement is updating is not waited for by one that would insert it: it can be seen, and
+//! the guess that there is none has failed. So no two statements wait for each other in a circle, but for a row that
+//! appears between a statement's snapshot and its insert; the server breaks that one up. What decides is the condition on
+//! the stamp; every plan is kept on its indexes by the settings of the connection (see `connect`).
 
 /// The clock, rounded down. Inside a `SELECT` of its own it is read once a statement instead of once a row.
 macro_rules! told {
@@ -50,6 +52,7 @@ SELECT
 FROM unnest("#,
             $rows,
             r#"::lock_row[]) AS n
+WHERE NOT EXISTS (SELECT FROM locks l WHERE l.tenant = n.tenant AND l."key" = n."key")
 ON CONFLICT (tenant, "key") DO NOTHING
 RETURNING stamp, token, "#,
             told!()
@@ -199,6 +202,9 @@ pub(in super::super) const UPDATE_AND_INSERT_WITH_CHILDREN: &str = concat!(
 SELECT won.stamp, won.token, won.told, nudged.nudges
 FROM nudged LEFT JOIN won ON true"#
 );
+
+// The rest is for transactions, which clear permits or decide under a lock: rare, and through SeaORM, which has no composite
+// types.
 
 /// Waiters that go.
 pub(super) const WAITERS_GONE: &str = r#"/* waiters_gone */

@@ -82,7 +82,8 @@ fn work(connection: &Connection, inbox: &mpsc::Receiver<Job>) {
 /// Prepared once.
 struct Statements<'c> {
     begin: Statement<'c>,
-    end: Statement<'c>,
+    commit: Statement<'c>,
+    rollback: Statement<'c>,
     now: Statement<'c>,
     row: Statement<'c>,
 }
@@ -91,7 +92,8 @@ impl<'c> Statements<'c> {
     fn prepare(connection: &'c Connection) -> SqliteResult<Self> {
         Ok(Self {
             begin: prepare(connection, "BEGIN")?,
-            end: prepare(connection, "COMMIT")?,
+            commit: prepare(connection, "COMMIT")?,
+            rollback: prepare(connection, "ROLLBACK")?,
             now: prepare(connection, &super::now())?,
             row: prepare(connection, sqlite::LOAD_ROW)?,
         })
@@ -101,8 +103,14 @@ impl<'c> Statements<'c> {
     fn read(&mut self, ids: &[KeyId]) -> Result<Read, DbErr> {
         self.begin.raw_execute().map_err(|error| unread(&error))?;
         let read = self.read_all(ids);
-        let ended = self.end.raw_execute().map_err(|error| unread(&error));
-        read.and_then(|read| ended.map(|_| read))
+        match self.commit.raw_execute() {
+            Ok(_) => read,
+            Err(error) => {
+                // A transaction that stayed open would be in the way of every later one.
+                let _ = self.rollback.raw_execute();
+                Err(unread(&error))
+            }
+        }
     }
 
     fn read_all(&mut self, ids: &[KeyId]) -> Result<Read, DbErr> {

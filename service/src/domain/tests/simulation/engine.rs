@@ -163,7 +163,10 @@ impl World {
                 (Command::Acquire(acquire), Verdict::Waiting { wait_ms }) => {
                     self.wait(index, &acquire, wait_ms);
                 }
-                (Command::Leave { nonce, .. }, Verdict::Reply(reply)) if reply != Reply::Done => {
+                // One that was answered meanwhile has its answer.
+                (Command::Leave { nonce, .. }, Verdict::Reply(reply))
+                    if reply != Reply::Done && self.replicas[index].waiters.contains_key(&nonce.0) =>
+                {
                     self.answer_waiter(index, nonce.0, &reply);
                 }
                 (Command::Heartbeat(heartbeat), Verdict::Reply(reply)) => {
@@ -231,7 +234,14 @@ impl World {
     }
 
     fn answer_waiter(&mut self, index: usize, request: i64, reply: &Reply) {
-        let Some(local) = self.replicas[index].waiters.remove(&request) else { return };
+        let Some(local) = self.replicas[index].waiters.remove(&request) else {
+            // A grant for somebody of whom nothing is known any more.
+            if let Reply::Granted(LockView { held: Some(held), .. }) = reply {
+                let command = Command::GiveBack { version: held.version, nonce: nonce(request) };
+                self.send(index, command);
+            }
+            return;
+        };
         if matches!(reply, Reply::Refused(Refusal::Superseded)) {
             self.totals.superseded += 1;
         }
@@ -284,7 +294,7 @@ impl World {
                 && self.replicas[index].inbox.is_empty()
                 && !self.replicas[index].waiters.contains_key(&nonce.0)
             {
-                self.send(index, Command::GiveBack { version, nonce });
+                self.send(index, Command::Leave { version, nonce, reason: LeaveReason::Evicted });
             }
         }
         // Places at replicas that no longer exist, whoever knew them, are cleared too.
