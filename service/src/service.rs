@@ -234,24 +234,14 @@ impl LockService {
         lease_ms: Option<i64>,
     ) -> Result<(SemaphoreView, bool), ServiceError> {
         let work = async {
-            let lease_ms = match lease_ms {
-                Some(given) => Some(given),
-                None => self.shorter_default_of_new(&id).await?,
-            };
-            match self.engine.execute(id, Command::PutSemaphore { max_size, lease_ms }).await? {
+            let default_lease_ms = DEFAULT_LEASE_MS.min(self.limits.max_lease_ms);
+            let command = Command::PutSemaphore { max_size, lease_ms, default_lease_ms };
+            match self.engine.execute(id, command).await? {
                 Reply::Semaphore { view, created } => Ok((view, created)),
                 other => Err(unexpected_or_refused(other)),
             }
         };
         observed(Operation::Put, work).await
-    }
-
-    /// The lease of a semaphore that is to be created without one, if the default is too long. Only with a maximum that
-    /// low is it looked up whether it is there, and keeps what it has.
-    async fn shorter_default_of_new(&self, id: &KeyId) -> Result<Option<i64>, EngineError> {
-        let Some(shorter) = self.shorter_default() else { return Ok(None) };
-        let found = self.engine.execute(id.clone(), Command::Get(Kind::Semaphore)).await?;
-        Ok(matches!(found, Reply::Refused(Refusal::NotFound)).then_some(shorter))
     }
 
     /// Looks at a semaphore.

@@ -124,8 +124,10 @@ pub enum Command {
     PutSemaphore {
         /// How many permits may be out, 1 to 1,000,000.
         max_size: i32,
-        /// The default lease of its permits in milliseconds; `None` keeps it, or is 15,000.
+        /// The default lease of its permits in milliseconds; `None` keeps it.
         lease_ms: Option<i64>,
+        /// The default lease of a new one for which none is given, in milliseconds.
+        default_lease_ms: i64,
     },
     /// Delete a semaphore without permits out.
     DeleteSemaphore,

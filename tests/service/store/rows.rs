@@ -42,7 +42,16 @@ async fn permits_and_waiters_come_back_in_their_order(database: Database) {
     let store = store_on(&database).await;
     let id = id("s");
     let (state, now) = load(&*store, &id).await;
-    let create = write(&id, state, now, &[Command::PutSemaphore { max_size: 2, lease_ms: Some(9_000) }]);
+    let create = write(
+        &id,
+        state,
+        now,
+        &[Command::PutSemaphore {
+            max_size: 2,
+            lease_ms: Some(9_000),
+            default_lease_ms: db_locks_service::domain::DEFAULT_LEASE_MS,
+        }],
+    );
     store.commit(vec![create].into()).await.unwrap();
     let (state, now) = load(&*store, &id).await;
     let commands: Vec<_> = (0..5)

@@ -1,6 +1,6 @@
 //! Looking at, creating, resizing and deleting locks and semaphores.
 
-use super::{Context, Decided, Need, Verdict, Working, acquire::DEFAULT_LEASE_MS, refuse};
+use super::{Context, Decided, Need, Verdict, Working, refuse};
 use crate::domain::{Body, Data, Mutex, Permits, Place, Refusal, Reply, Semaphore, Version, queue::Found};
 
 impl Working {
@@ -75,6 +75,7 @@ impl Working {
         &mut self,
         max_size: i32,
         lease_ms: Option<i64>,
+        default_lease_ms: i64,
         ctx: &Context<'_>,
     ) -> Decided {
         let created = match &mut self.state.body {
@@ -82,7 +83,7 @@ impl Working {
             // Those who wait for a lock of this name that is just being deleted want a lock.
             Body::Absent if self.state.queue.len > 0 => return Ok(refuse(Refusal::WrongKind)),
             Body::Absent => {
-                let lease_ms = lease_ms.unwrap_or(DEFAULT_LEASE_MS);
+                let lease_ms = lease_ms.unwrap_or(default_lease_ms);
                 self.state.body =
                     Body::Semaphore(Semaphore { max_size, lease_ms, permits: Permits::default() });
                 self.state.created_at = ctx.now.at_most;

@@ -143,7 +143,9 @@ impl Working {
             Command::Get(Kind::Semaphore) => self.get_semaphore(ctx),
             Command::PutLock { data } => self.put_lock(data.as_ref(), ctx),
             Command::DeleteLock { version } => self.delete_lock(*version, ctx),
-            Command::PutSemaphore { max_size, lease_ms } => self.put_semaphore(*max_size, *lease_ms, ctx),
+            Command::PutSemaphore { max_size, lease_ms, default_lease_ms } => {
+                self.put_semaphore(*max_size, *lease_ms, *default_lease_ms, ctx)
+            }
             Command::DeleteSemaphore => self.delete_semaphore(ctx),
             Command::Leave { version, nonce, reason } => self.leave(*version, *nonce, *reason, ctx),
             Command::GiveBack { version, nonce } => self.give_back(*version, *nonce, ctx),

@@ -107,7 +107,11 @@ fn a_lock_is_no_semaphore() {
     assert_eq!(scene.refused_acquire(wrong), Refusal::WrongKind);
     assert_eq!(scene.refused(&Command::Get(Kind::Semaphore)), Refusal::WrongKind);
     assert_eq!(scene.refused(&Command::DeleteSemaphore), Refusal::WrongKind);
-    let put = Command::PutSemaphore { max_size: 1, lease_ms: None };
+    let put = Command::PutSemaphore {
+        max_size: 1,
+        lease_ms: None,
+        default_lease_ms: crate::domain::DEFAULT_LEASE_MS,
+    };
     assert_eq!(scene.refused(&put), Refusal::WrongKind);
 }
 

@@ -99,7 +99,11 @@ impl Scene {
     /// A semaphore of this size.
     pub(super) fn semaphore(max_size: i32) -> Self {
         let mut scene = Self::new();
-        scene.run(&Command::PutSemaphore { max_size, lease_ms: None });
+        scene.run(&Command::PutSemaphore {
+            max_size,
+            lease_ms: None,
+            default_lease_ms: crate::domain::DEFAULT_LEASE_MS,
+        });
         scene
     }
 

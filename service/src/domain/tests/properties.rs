@@ -77,7 +77,11 @@ fn command(ask_for: &Ask, kind: Kind, numbers: &mut Numbers) -> Option<Command> 
             Command::Leave { version, nonce, reason: LeaveReason::TimedOut }
         }
         Ask::Size(_) if kind == Kind::Mutex => return None,
-        Ask::Size(size) => Command::PutSemaphore { max_size: i32::try_from(size).unwrap(), lease_ms: None },
+        Ask::Size(size) => Command::PutSemaphore {
+            max_size: i32::try_from(size).unwrap(),
+            lease_ms: None,
+            default_lease_ms: crate::domain::DEFAULT_LEASE_MS,
+        },
         Ask::Delete { version } if kind == Kind::Mutex => {
             Command::DeleteLock { version: Some(v(numbers.version(version).into())) }
         }

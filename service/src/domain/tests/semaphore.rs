@@ -12,7 +12,7 @@ fn wait_permit(n: u16) -> Acquire {
 }
 
 fn resize(max_size: i32) -> Command {
-    Command::PutSemaphore { max_size, lease_ms: None }
+    Command::PutSemaphore { max_size, lease_ms: None, default_lease_ms: crate::domain::DEFAULT_LEASE_MS }
 }
 
 /// Invariant 1.
@@ -39,7 +39,11 @@ fn a_semaphore_is_created_first() {
 #[test]
 fn the_default_lease_is_the_semaphores_and_kept_when_left_out() {
     let mut scene = Scene::new();
-    scene.run(&Command::PutSemaphore { max_size: 1, lease_ms: Some(300) });
+    scene.run(&Command::PutSemaphore {
+        max_size: 1,
+        lease_ms: Some(300),
+        default_lease_ms: crate::domain::DEFAULT_LEASE_MS,
+    });
     scene.run(&resize(2));
     assert_eq!(scene.granted(Acquire { lease_ms: None, ..permit(1) }).lease_ms, 300);
     assert_eq!(Scene::semaphore(1).look_semaphore().lease_ms, 15_000);

@@ -53,7 +53,11 @@ fn a_permit_that_ended_after_it_was_counted_frees_a_place_of_a_shrunk_semaphore(
     let mut scene = Scene::semaphore(2);
     scene.granted(permit(ask(1)));
     scene.granted(permit(Acquire { lease_ms: Some(9_000), ..ask(2) }));
-    scene.run(&Command::PutSemaphore { max_size: 1, lease_ms: None });
+    scene.run(&Command::PutSemaphore {
+        max_size: 1,
+        lease_ms: None,
+        default_lease_ms: crate::domain::DEFAULT_LEASE_MS,
+    });
     scene.waits(permit(wait(3)));
     scene.waits(permit(wait(4)));
     scene.run(&Command::Release(crate::domain::Release {

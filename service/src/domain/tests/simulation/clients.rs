@@ -248,7 +248,11 @@ impl World {
         let max_size = self.random.random_range(1..=4);
         let command = match (self.kind, self.random.random_range(0..4)) {
             (Kind::Semaphore, 0) => Command::DeleteSemaphore,
-            (Kind::Semaphore, _) => Command::PutSemaphore { max_size, lease_ms: None },
+            (Kind::Semaphore, _) => Command::PutSemaphore {
+                max_size,
+                lease_ms: None,
+                default_lease_ms: crate::domain::DEFAULT_LEASE_MS,
+            },
             (Kind::Mutex, 0) => Command::PutLock { data: None },
             (Kind::Mutex, 1) => Command::DeleteLock { version: None },
             (Kind::Mutex, 2) => Command::Get(Kind::Mutex),

@@ -115,7 +115,14 @@ impl World {
             hungry_since: 0,
         };
         if kind == Kind::Semaphore {
-            world.send(0, Command::PutSemaphore { max_size: 2, lease_ms: None });
+            world.send(
+                0,
+                Command::PutSemaphore {
+                    max_size: 2,
+                    lease_ms: None,
+                    default_lease_ms: crate::domain::DEFAULT_LEASE_MS,
+                },
+            );
         }
         for client in 0..world.clients.len() {
             world.after(50..1_000, Event::Act { client });
