@@ -293,8 +293,9 @@ fn on_beat(shared: &Arc<Shared>, me: ReplicaId, beat: &Beat, watch: &mut Watch) 
             tracing::warn!(%replica, "a replica has stopped beating; its waiters leave their queues");
             metrics::counter!("db_locks_replicas_buried_total").increment(1);
             shared.broadcast(|| Message::LookAround);
-            tokio::spawn(bury(shared.clone(), replica, Some(counter)));
         }
+        // With every beat that shows it dead, since a burial may end before its row is gone; one goes on at a time.
+        tokio::spawn(bury(shared.clone(), replica, Some(counter)));
     }
 }
 

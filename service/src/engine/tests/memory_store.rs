@@ -118,6 +118,8 @@ pub(super) struct MemoryStore {
     pub(super) is_frozen: AtomicBool,
     /// Every write loses its race.
     pub(super) is_contested: AtomicBool,
+    /// No row of a replica can be removed.
+    pub(super) keeps_replicas: AtomicBool,
     /// How often the keys that a replica waits for were asked for.
     pub(super) burials: AtomicU64,
     /// How long it takes to count waiters, in milliseconds.
@@ -142,6 +144,7 @@ impl MemoryStore {
             is_black_hole: false.into(),
             is_frozen: false.into(),
             is_contested: false.into(),
+            keeps_replicas: false.into(),
             burials: AtomicU64::new(0),
             count_ms: AtomicU64::new(0),
             pushes: false.into(),
@@ -189,6 +192,11 @@ impl MemoryStore {
     /// Counts another replica's beat up.
     pub(super) fn beat_of(&self, replica: ReplicaId) {
         *self.tables().replicas.get_mut(&replica).unwrap() += 1;
+    }
+
+    /// All replicas that have a row.
+    pub(super) fn replicas(&self) -> Vec<ReplicaId> {
+        self.tables().replicas.keys().copied().collect()
     }
 
     /// Makes a replica one that nobody knows.
@@ -369,6 +377,9 @@ impl Store for MemoryStore {
 
     async fn part(&self, replica: ReplicaId, beat: Option<i64>) -> Result<(), StoreError> {
         self.reach().await?;
+        if self.keeps_replicas.load(Ordering::Relaxed) {
+            return Err(StoreError::Transient("deadlock".into()));
+        }
         let mut tables = self.tables();
         if beat.is_none() || tables.replicas.get(&replica).copied() == beat {
             tables.replicas.remove(&replica);

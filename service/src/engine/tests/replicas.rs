@@ -135,6 +135,23 @@ async fn a_replica_is_buried_once_at_a_time() {
     assert!((95..=105).contains(&pieces), "{pieces} pieces in ten seconds, ten a second");
 }
 
+/// A row that could not be removed at the first try does not stay for ever.
+#[tokio::test(start_paused = true)]
+async fn a_burial_that_failed_is_taken_up_again() {
+    let store = Arc::new(MemoryStore::new());
+    let replica = Replica::over(&store);
+    deliver(replica.acquire("a", 0).await.unwrap());
+    let _waiter = replica.queue("a", request(600_000)).await;
+    let dead = chance::replica();
+    store.add_replica(dead);
+    store.keeps_replicas.store(true, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert!(store.burials.load(Ordering::Relaxed) > 0, "its burial has begun");
+    store.keeps_replicas.store(false, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    assert!(!store.replicas().contains(&dead));
+}
+
 /// Guards invariant 8: an outage kills no replica in the others' eyes.
 #[tokio::test(start_paused = true)]
 async fn waiters_survive_a_database_that_was_away_for_ten_seconds() {
