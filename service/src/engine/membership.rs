@@ -169,12 +169,7 @@ async fn stay(shared: &Arc<Shared>, me: ReplicaId) {
     loop {
         ticks.tick().await;
         match shared.store.beat(me).await {
-            Ok(beat) if !beat.known => {
-                tracing::warn!(replica = %me, "the other replicas took this one for dead; its waiters lost their places");
-                shared.membership.set_me(None);
-                shared.broadcast(|| Message::Evict { draining: false });
-                return;
-            }
+            Ok(beat) if !beat.known => return forget_me(shared, me),
             Ok(beat) => on_beat(shared, me, &beat, &mut watch),
             Err(error) => shared.report_outage(&error),
         }
@@ -187,6 +182,13 @@ async fn stay(shared: &Arc<Shared>, me: ReplicaId) {
             idle_since = None;
         }
     }
+}
+
+/// The row is gone: the others took this replica for dead. Who wants to wait here has it join with a new identity.
+fn forget_me(shared: &Shared, me: ReplicaId) {
+    tracing::warn!(replica = %me, "the other replicas took this one for dead; its waiters lost their places");
+    shared.membership.set_me(None);
+    shared.broadcast(|| Message::Evict { draining: false });
 }
 
 fn every_beat() -> tokio::time::Interval {
@@ -221,8 +223,13 @@ async fn part(shared: &Shared, me: ReplicaId) -> bool {
         let mut wanted = false;
         while Instant::now() < settled && !wanted {
             // The row must not look dead while a statement that names it may be under way.
-            if let Err(error) = shared.store.beat(me).await {
-                shared.report_outage(&error);
+            match shared.store.beat(me).await {
+                Ok(beat) if !beat.known => {
+                    forget_me(shared, me);
+                    return true;
+                }
+                Ok(_) => {}
+                Err(error) => shared.report_outage(&error),
             }
             wanted = tokio::time::timeout(BEAT, shared.membership.wanted.notified()).await.is_ok();
         }

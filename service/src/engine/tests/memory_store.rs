@@ -124,6 +124,8 @@ pub(super) struct MemoryStore {
     pub(super) burials: AtomicU64,
     /// How long it takes to count waiters, in milliseconds.
     pub(super) count_ms: AtomicU64,
+    /// How long a beat takes, in milliseconds.
+    pub(super) beat_ms: AtomicU64,
     /// Whether it pushes hints; it has none.
     pub(super) pushes: AtomicBool,
     /// How long a commit takes, in milliseconds.
@@ -147,6 +149,7 @@ impl MemoryStore {
             keeps_replicas: false.into(),
             burials: AtomicU64::new(0),
             count_ms: AtomicU64::new(0),
+            beat_ms: AtomicU64::new(0),
             pushes: false.into(),
             commit_ms: AtomicU64::new(0),
             load_ms: AtomicU64::new(0),
@@ -367,6 +370,7 @@ impl Store for MemoryStore {
     }
 
     async fn beat(&self, me: ReplicaId) -> Result<Beat, StoreError> {
+        tokio::time::sleep(Duration::from_millis(self.beat_ms.load(Ordering::Relaxed))).await;
         self.reach().await?;
         let mut tables = self.tables();
         let known = tables.replicas.get_mut(&me).map(|beat| *beat += 1).is_some();
