@@ -70,6 +70,20 @@ async fn what_has_to_wait_for_the_write_before_it_is_decided_after_it() {
     }
 }
 
+/// A refused write fails the commands that it was for, and none that was to be decided after it.
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_a_write_that_is_refused_is_decided_without_it() {
+    let replica = Replica::new();
+    replica.store.fail_next(Fault::Refused);
+    let permit = crate::AcquireRequest { kind: Kind::Semaphore, ..request(0) };
+    let (put, got) = tokio::join!(
+        replica.service.put_semaphore(id("a"), 2, None),
+        replica.service.acquire(id("a"), permit),
+    );
+    assert!(matches!(put, Err(ServiceError::Unavailable(_))), "{put:?}");
+    assert!(matches!(refusal(got), Refusal::NotFound));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_deadlock_is_tried_again() {
     let replica = Replica::new();
