@@ -88,6 +88,16 @@ impl Envelope {
         Self { id, command, reply: None, arrived }
     }
 
+    /// Whether an earlier write of this command may have been applied without anybody here knowing.
+    pub(super) const fn may_be_written(&self) -> bool {
+        matches!(&self.command, Command::Acquire(acquire) if acquire.retried)
+    }
+
+    /// Whether its caller has gone before anything was written for it.
+    pub(super) fn is_moot(&self) -> bool {
+        !self.may_be_written() && self.reply.as_ref().is_some_and(oneshot::Sender::is_closed)
+    }
+
     /// Tells the caller that it failed. What may have been written for it is undone by what takes the command's place.
     /// Where it was a waiter's wish to leave, that waiter has to be told.
     pub(super) fn give_up(&mut self, error: EngineError) -> Option<(Nonce, EngineError)> {
@@ -151,4 +161,48 @@ pub(super) struct Audit {
     pub(super) found: rustc_hash::FxHashMap<Nonce, crate::store::WaitingRow>,
     /// When the question was sent: who came later is not missing.
     pub(super) asked: Instant,
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::{
+        domain::{Acquire, Key, Kind, Owner, Tenant},
+        engine::chance,
+    };
+
+    /// Somebody asks for a permit, and does not wait. `retried` tells that a write of it may have been applied.
+    pub(in super::super) fn acquire(retried: bool, reply: Option<ReplySender>) -> Envelope {
+        let acquire = Acquire {
+            kind: Kind::Semaphore,
+            owner: Owner::trusted("tester"),
+            lease_ms: Some(60_000),
+            wait_ms: Some(0),
+            additional_wait_ms: 0,
+            max_wait_ms: 60_000,
+            data: None,
+            replace_data: false,
+            delete_on_release: false,
+            only_if_exists: false,
+            reentrant: false,
+            version: chance::version(),
+            chosen: false,
+            retried,
+            nonce: chance::nonce(false),
+        };
+        let id = KeyId { tenant: Tenant::trusted("t"), key: Key::trusted("a") };
+        Envelope { id, command: Command::Acquire(acquire), reply, arrived: Instant::now() }
+    }
+
+    /// Guards invariant 7: an acquire that may have been written is looked after even if its caller has gone.
+    #[test]
+    fn only_what_was_never_written_is_dropped_with_its_caller() {
+        for retried in [false, true] {
+            let (reply, caller) = oneshot::channel();
+            let envelope = acquire(retried, Some(reply));
+            assert!(!envelope.is_moot());
+            drop(caller);
+            assert_eq!(envelope.is_moot(), !retried);
+        }
+    }
 }

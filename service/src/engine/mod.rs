@@ -117,6 +117,12 @@ impl Shared {
         let _ = self.shards[shard].send(message);
     }
 
+    /// Sends a command of the engine's own to the shard of its key.
+    fn command(&self, id: KeyId, command: Command) {
+        let shard = self.shard_of(&id);
+        self.send_to(shard, Message::Command(Envelope::internal(id, command, Instant::now())));
+    }
+
     fn broadcast(&self, message: impl Fn() -> Message) {
         for shard in 0..self.shards.len() {
             self.send_to(shard, message());

@@ -18,7 +18,7 @@ pub(super) struct Attempt {
     pub(super) stamp: Stamp,
     /// The token that the row bears then, unless the store raised it.
     pub(super) token: Token,
-    /// What was decided, an entry an envelope.
+    /// What was decided, an entry an envelope; commands behind those it left undecided.
     pub(super) verdicts: Vec<Verdict>,
     /// Whom the write answered besides.
     pub(super) effects: crate::domain::Effects,
@@ -37,7 +37,8 @@ impl Attempt {
 pub(super) struct Work {
     /// The key.
     pub(super) id: KeyId,
-    /// The commands, in the order in which they are decided.
+    /// The commands, in the order in which they are decided. None goes while a write of them is on its way or may have
+    /// been applied: verdicts are matched with them by their place.
     pub(super) envelopes: Vec<Envelope>,
     /// Races lost so far; from the third on the key is decided under the database's lock.
     pub(super) races_lost: u8,
@@ -85,14 +86,8 @@ impl Surroundings {
 /// What deciding a work came to.
 #[derive(Debug)]
 pub(super) enum Outcome {
-    /// Something has to be written; the verdicts hold once it is.
-    Write {
-        prev: Option<Stamp>,
-        working: Box<Working>,
-        verdicts: Vec<Verdict>,
-        /// Commands that have to be decided after this write.
-        rest: Vec<Envelope>,
-    },
+    /// Something has to be written; the verdicts hold once it is. Commands behind those have to be decided afterwards.
+    Write { prev: Option<Stamp>, working: Box<Working>, verdicts: Vec<Verdict> },
     /// Nothing has to be written, and the state was fresh: the verdicts hold.
     Answered { state: Box<KeyState>, verdicts: Vec<Verdict> },
     /// The state has to be loaded (again).
@@ -151,14 +146,10 @@ impl Work {
         let prev = state.stamp;
         let mut working = Box::new(Working::new(self.id.clone(), state));
         let mut verdicts = Vec::with_capacity(self.envelopes.len());
-        let mut rest = Vec::new();
-        for index in 0..self.envelopes.len() {
-            match working.decide(&self.envelopes[index].command, ctx) {
+        for envelope in &self.envelopes {
+            match working.decide(&envelope.command, ctx) {
                 Ok(verdict) => verdicts.push(verdict),
-                Err(Need::NextBatch) => {
-                    rest = self.envelopes.split_off(index);
-                    break;
-                }
+                Err(Need::NextBatch) => break,
                 Err(Need::Membership) => return Outcome::Join,
                 Err(need) => {
                     self.needs.add(need);
@@ -172,7 +163,7 @@ impl Work {
             working.fence(ctx.now);
         }
         if working.dirty {
-            Outcome::Write { prev, working, verdicts, rest }
+            Outcome::Write { prev, working, verdicts }
         } else if fresh {
             Outcome::Answered { state: Box::new(working.state), verdicts }
         } else {
@@ -219,7 +210,10 @@ impl Work {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Key, Tenant};
+    use crate::{
+        domain::{Key, Tenant, Timestamp},
+        engine::envelope::tests::acquire,
+    };
 
     /// Otherwise two needs in turn would load one and forget the other, without end.
     #[test]
@@ -231,5 +225,18 @@ mod tests {
         work.needs.add(Need::Heads(100));
         let want = work.want();
         assert!(want.heads >= 500 && want.permits >= 300 && want.busy);
+    }
+    /// Guards invariant 7: an attempt that turns out to have been applied has a command for each of its verdicts.
+    #[tokio::test(start_paused = true)]
+    async fn commands_that_come_after_a_write_stay_with_it() {
+        let now = Now { at_least: Timestamp(1_000), at_most: Timestamp(1_000) };
+        let acquire = acquire(false, None);
+        let put = Command::PutSemaphore { max_size: 2, lease_ms: None };
+        let mut work = Work::new(Envelope::internal(acquire.id.clone(), put, acquire.arrived));
+        work.envelopes.push(acquire);
+        let surroundings = Surroundings { me: None, dead: Arc::default(), max_waiters_per_key: 1 };
+        let outcome = work.decide(KeyState::absent(), true, &surroundings.context(now));
+        let Outcome::Write { verdicts, .. } = outcome else { panic!("the semaphore is to be written") };
+        assert_eq!((verdicts.len(), work.envelopes.len()), (1, 2), "its permit needs the row's token");
     }
 }

@@ -114,8 +114,7 @@ impl Shard {
             let envelope = if let Some(envelope) = self.urgent.pop_front() {
                 envelope
             } else if let Some(envelope) = self.acquires.pop_front() {
-                if envelope.reply.as_ref().is_some_and(tokio::sync::oneshot::Sender::is_closed) {
-                    // Its caller has gone before anything was written for it.
+                if envelope.is_moot() {
                     continue;
                 }
                 envelope
@@ -167,8 +166,7 @@ impl Shard {
     /// Decides a work and puts it where it belongs next.
     pub(super) fn decide(&mut self, mut work: Work, state: KeyState, basis: Basis, ctx: &Context<'_>) {
         match work.decide(state, basis == Basis::Loaded, ctx) {
-            Outcome::Write { prev, working, verdicts, rest } => {
-                self.park_first(rest);
+            Outcome::Write { prev, working, verdicts } => {
                 self.decided.push(Decided { work, verdicts, basis, prev, working });
             }
             Outcome::Answered { state, verdicts } => {

@@ -83,7 +83,7 @@ impl Shard {
         let now = self.shared.clock.reckon(loaded.told, sent, Instant::now());
         let surroundings = self.shared.surroundings();
         for (mut work, state) in works.into_iter().zip(loaded.states) {
-            if work.envelopes.is_empty() {
+            if work.envelopes.is_empty() && work.attempts.is_empty() {
                 self.unpark(&work.id);
             } else if let Some(index) = work.applied(&state) {
                 let attempt = work.attempts.swap_remove(index);

@@ -28,7 +28,7 @@ pub(in super::super) struct LockedDone {
     id: KeyId,
     /// The work as it was decided: without those who are answered, who stay in the shard.
     copy: Work,
-    /// What was to be written, and the verdicts, an entry an envelope; commands behind those have to be decided afterwards.
+    /// What was to be written, and the verdicts.
     decided: Option<(Write, Vec<Verdict>)>,
     result: Result<Committed, StoreError>,
     sent: Instant,
@@ -52,7 +52,7 @@ impl Shard {
                 // Where an attempt was applied there is nothing to decide: the next load finds it.
                 let state = states.into_iter().next().filter(|state| copy.applied(state).is_none());
                 let outcome = state.map(|state| copy.decide(state, true, &surroundings.context(now)));
-                let Some(Outcome::Write { prev, working, verdicts, .. }) = outcome else { return Vec::new() };
+                let Some(Outcome::Write { prev, working, verdicts }) = outcome else { return Vec::new() };
                 let write = Write { prev, stamp: chance::stamp(), working };
                 decided = Some((write.clone(), verdicts));
                 vec![write]
@@ -71,12 +71,10 @@ impl Shard {
         match (result, decided) {
             (Ok(committed), Some((write, verdicts))) => {
                 self.shared.clock.observe(committed.told, sent, received);
-                self.park_first(work.envelopes.split_off(verdicts.len()));
                 let sides = vec![Side { work, verdicts, basis: Basis::Loaded }];
                 self.on_written(Batch { writes: vec![write], sides }, &committed);
             }
             (Err(StoreError::Unknown(_)), Some((write, verdicts))) => {
-                self.park_first(work.envelopes.split_off(verdicts.len()));
                 work.mark_retried();
                 work.attempts.push(Attempt::of(write, verdicts));
                 self.to_load.push(work);

@@ -82,6 +82,8 @@ pub(super) struct Shard {
     /// begin one of their own only after [`LATECOMERS_WAIT`]: so who has released and queues again does not keep the
     /// database busy when the next release comes, and a hand-over costs one commit.
     latecomers: VecDeque<Envelope>,
+    /// Keys that have latecomers, or had some that ran out of patience; empty when the latecomers are admitted.
+    late_keys: FxHashSet<KeyId>,
     /// The timer of the latecomers, while there are some.
     latecomers_timer: Option<u64>,
     /// Commands for keys that are busy.
@@ -143,6 +145,7 @@ impl Shard {
             urgent: VecDeque::new(),
             acquires: VecDeque::new(),
             latecomers: VecDeque::new(),
+            late_keys: FxHashSet::default(),
             latecomers_timer: None,
             parked: FxHashMap::default(),
             to_settle: FxHashSet::default(),
@@ -237,9 +240,10 @@ impl Shard {
                 let at = Instant::now() + LATECOMERS_WAIT;
                 self.latecomers_timer = Some(self.timers.set(at, Task::Latecomers));
             }
+            self.late_keys.insert(envelope.id.clone());
             self.latecomers.push_back(envelope);
         } else {
-            if self.latecomers.iter().any(|late| late.id == envelope.id) {
+            if self.late_keys.contains(&envelope.id) {
                 // It does not overtake them.
                 self.admit_latecomers();
             }
@@ -256,12 +260,13 @@ impl Shard {
         waits
             && (self.waited_for.contains_key(&envelope.id)
                 || self.memory.has_queue(&envelope.id)
-                || self.latecomers.iter().any(|late| late.id == envelope.id))
+                || self.late_keys.contains(&envelope.id))
     }
 
     /// The latecomers go with the batch that is being gathered, or begin one.
     fn admit_latecomers(&mut self) {
         self.acquires.append(&mut self.latecomers);
+        self.late_keys.clear();
         if let Some(timer) = self.latecomers_timer.take() {
             self.timers.stop(timer);
         }

@@ -10,7 +10,7 @@ use super::{
         work::{Attempt, Work},
     },
     Shard, Task,
-    batch::{Basis, Batch},
+    batch::{Basis, Batch, Side},
 };
 use crate::{
     domain::{Body, Command, Effects, KeyState, Refusal, Reply, Verdict},
@@ -58,7 +58,7 @@ impl Shard {
             Err(error @ StoreError::Rejected(_)) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "the database refuses a write");
                 for side in batch.sides {
-                    self.fail(side.work, EngineError::Rejected);
+                    self.fail(side, EngineError::Rejected);
                 }
             }
             Err(error @ StoreError::Unknown(_)) => {
@@ -119,15 +119,17 @@ impl Shard {
         }
     }
 
-    /// The verdicts hold: everybody is answered, and the state is remembered.
+    /// The verdicts hold: everybody is answered, and the state is remembered. Commands behind those that have one are
+    /// decided next.
     pub(super) fn finish(
         &mut self,
-        work: Work,
+        mut work: Work,
         verdicts: Vec<Verdict>,
         effects: Effects,
         state: KeyState,
         raised: i64,
     ) {
+        self.park_first(work.envelopes.split_off(verdicts.len()));
         let id = work.id;
         for (envelope, verdict) in work.envelopes.into_iter().zip(verdicts) {
             match verdict {
@@ -227,21 +229,27 @@ impl Shard {
 
     /// A write that the database refuses. Its callers are told. A work that may have been written by an earlier attempt
     /// stays until that is settled, and so do the engine's own commands: nobody else would ask again.
-    fn fail(&mut self, mut work: Work, error: EngineError) {
-        let maybe_written = !work.attempts.is_empty();
-        let error = if maybe_written { EngineError::UnknownFate } else { error };
+    fn fail(&mut self, side: Side, error: EngineError) {
+        let Side { mut work, verdicts, .. } = side;
+        let was_tried = !work.attempts.is_empty();
+        if !was_tried {
+            // The refused write had nothing of these.
+            self.park_first(work.envelopes.split_off(verdicts.len()));
+        }
         let mut kept = Vec::new();
         for mut envelope in work.envelopes {
-            let is_own = envelope.reply.is_none();
+            let maybe_written = was_tried || envelope.may_be_written();
+            let stays = maybe_written || envelope.reply.is_none();
+            let error = if maybe_written { EngineError::UnknownFate } else { error };
             if let Some((nonce, error)) = envelope.give_up(error) {
                 self.tell_waiter(nonce, error);
             }
-            if is_own || maybe_written {
+            if stays {
                 kept.push(envelope);
             }
         }
         let at = Instant::now() + RETRY_REFUSED;
-        if maybe_written {
+        if was_tried {
             work.envelopes = kept;
             self.timers.set(at, Task::Retry(Box::new(work)));
         } else {

@@ -37,18 +37,21 @@ impl Look {
         self.now.duration_since(envelope.arrived) >= PATIENCE
     }
 
-    /// A command that nothing was decided about. Returns whether it stays.
+    /// A command that no write on its way decides about. Returns whether it stays.
     fn undecided(&mut self, envelope: &mut Envelope) -> bool {
         if !self.is_over(envelope) {
             return true;
         }
-        let stays = envelope.reply.is_none();
-        self.leavers.extend(envelope.give_up(EngineError::Unreachable));
+        let (error, stays) = if envelope.may_be_written() {
+            (EngineError::UnknownFate, true)
+        } else {
+            (EngineError::Unreachable, envelope.reply.is_none())
+        };
+        self.leavers.extend(envelope.give_up(error));
         stays
     }
 
-    /// A work that may have been written, or is going to be. All of its commands stay, since verdicts are matched with
-    /// them by their place.
+    /// A work that may have been written, or is going to be: all of its commands stay.
     fn decided(&mut self, work: &mut Work) {
         for envelope in &mut work.envelopes {
             if self.is_over(envelope) {
@@ -119,5 +122,26 @@ impl Shard {
         for id in look.emptied {
             self.unpark(&id);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::{super::super::envelope::tests::acquire, *};
+    use crate::domain::Command;
+
+    /// Guards invariant 7: what may have been written for a command in line is given back when its caller is told 503.
+    #[tokio::test(start_paused = true)]
+    async fn an_acquire_in_line_that_may_have_been_written_is_given_back() {
+        let (reply, mut answer) = oneshot::channel();
+        let mut envelope = acquire(true, Some(reply));
+        let now = envelope.arrived + PATIENCE;
+        let mut look = Look { now, leavers: Vec::new(), emptied: Vec::new() };
+        assert!(look.undecided(&mut envelope), "its give-back stays");
+        assert!(matches!(envelope.command, Command::GiveBack { .. }));
+        assert!(matches!(answer.try_recv(), Ok(Err(EngineError::UnknownFate))));
+        assert!(look.undecided(&mut envelope), "until it is done");
     }
 }

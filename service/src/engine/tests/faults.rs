@@ -2,12 +2,18 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use super::{Replica, chosen, deliver, id, memory_store::Fault, refusal, request};
+use super::{MemoryStore, Replica, chosen, deliver, id, memory_store::Fault, refusal, request};
 use crate::{
     ServiceError,
     domain::{Body, Kind, Refusal},
     engine::chance,
 };
+
+/// Whether a key's lock is held.
+fn is_held(store: &MemoryStore, key: &str) -> bool {
+    let state = store.row(&id(key));
+    matches!(&state.body, Body::Mutex(mutex) if mutex.grant.as_ref().is_some_and(|grant| !grant.released))
+}
 
 /// Guards invariant 9: an answer that was lost is found again, and nothing is granted twice.
 #[tokio::test(start_paused = true)]
@@ -44,6 +50,38 @@ async fn a_hand_over_whose_answer_was_lost_reaches_the_waiter() {
         replica.release("a", version).await.unwrap();
         deliver(waiter.await.unwrap().unwrap());
     }
+}
+
+/// A permit of a semaphore that the same batch creates has to wait for the next one.
+#[tokio::test(start_paused = true)]
+async fn what_has_to_wait_for_the_write_before_it_is_decided_after_it() {
+    for fault in [None, Some(Fault::AppliedUnknown), Some(Fault::LostUnknown), Some(Fault::Transient)] {
+        let replica = Replica::new();
+        if let Some(fault) = fault {
+            replica.store.fail_next(fault);
+        }
+        let permit = crate::AcquireRequest { kind: Kind::Semaphore, ..request(0) };
+        let (put, got) = tokio::join!(
+            replica.service.put_semaphore(id("a"), 2, None),
+            replica.service.acquire(id("a"), permit),
+        );
+        put.unwrap();
+        deliver(got.unwrap());
+    }
+}
+
+/// A refused write fails the commands that it was for, and none that was to be decided after it.
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_a_write_that_is_refused_is_decided_without_it() {
+    let replica = Replica::new();
+    replica.store.fail_next(Fault::Refused);
+    let permit = crate::AcquireRequest { kind: Kind::Semaphore, ..request(0) };
+    let (put, got) = tokio::join!(
+        replica.service.put_semaphore(id("a"), 2, None),
+        replica.service.acquire(id("a"), permit),
+    );
+    assert!(matches!(put, Err(ServiceError::Unavailable(_))), "{put:?}");
+    assert!(matches!(refusal(got), Refusal::NotFound));
 }
 
 #[tokio::test(start_paused = true)]
@@ -91,8 +129,7 @@ async fn an_acquire_of_unknown_fate_that_could_not_be_resolved_is_given_back() {
     replica.store.fail_next(Fault::AppliedUnknown);
     let store = replica.store.clone();
     let outage = tokio::spawn(async move {
-        while !matches!(&store.row(&id("a")).body, Body::Mutex(mutex) if mutex.grant.as_ref().is_some_and(|grant| !grant.released))
-        {
+        while !is_held(&store, "a") {
             tokio::task::yield_now().await;
         }
         store.away.store(true, Ordering::Relaxed);
@@ -107,7 +144,7 @@ async fn an_acquire_of_unknown_fate_that_could_not_be_resolved_is_given_back() {
 
 #[tokio::test(start_paused = true)]
 async fn a_key_that_loses_its_races_is_decided_in_the_end() {
-    let store = std::sync::Arc::new(super::MemoryStore::new());
+    let store = std::sync::Arc::new(MemoryStore::new());
     let replicas = [Replica::over(&store), Replica::over(&store), Replica::over(&store)];
     let tasks: Vec<_> = (0..30)
         .map(|number: usize| {
@@ -126,12 +163,6 @@ async fn a_key_that_loses_its_races_is_decided_in_the_end() {
     assert_eq!(store.row(&id("hot")).token.0, 30);
 }
 
-/// Whether a key's lock is held.
-fn is_held(replica: &Replica, key: &str) -> bool {
-    let state = replica.store.row(&id(key));
-    matches!(&state.body, Body::Mutex(mutex) if mutex.grant.as_ref().is_some_and(|grant| !grant.released))
-}
-
 /// Guards invariant 7: a commit that nobody hears of any more grants nothing to anybody.
 #[tokio::test(start_paused = true)]
 async fn a_commit_that_lands_after_its_caller_was_told_503_leaves_nobody_holding() {
@@ -143,7 +174,7 @@ async fn a_commit_that_lands_after_its_caller_was_told_503_leaves_nobody_holding
                 replica.release("a", deliver(delivery)).await.unwrap();
             }
             tokio::time::sleep(Duration::from_secs(40)).await;
-            assert!(!is_held(&replica, "a"), "{fault:?}: nobody knows of this grant");
+            assert!(!is_held(&replica.store, "a"), "{fault:?}: nobody knows of this grant");
         }
     }
 }
@@ -173,7 +204,7 @@ async fn a_refusal_after_an_unknown_fate_does_not_forget_what_may_have_been_appl
     }
     assert!(replica.acquire("a", 0).await.is_err());
     tokio::time::sleep(Duration::from_secs(30)).await;
-    assert!(!is_held(&replica, "a"), "nobody knows of this grant");
+    assert!(!is_held(&replica.store, "a"), "nobody knows of this grant");
 }
 
 /// Guards invariant 6: that the database refused once to hand a lock on does not leave its queue standing.
@@ -197,5 +228,5 @@ async fn a_grant_whose_return_was_refused_is_returned_all_the_same() {
     replica.store.fail_next(Fault::Refused);
     drop(delivery);
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert!(!is_held(&replica, "a"));
+    assert!(!is_held(&replica.store, "a"));
 }

@@ -1,0 +1,56 @@
+//! Comparing the waiters of this replica with their rows.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use rustc_hash::FxHashMap;
+use tokio::time::Instant;
+
+use super::{
+    super::{
+        Shared,
+        envelope::{Audit, Message},
+    },
+    burial::find_unknown,
+    every_beat,
+};
+use crate::domain::ReplicaId;
+
+/// Audits while somebody waits, and now and then looks for those who wait at replicas that nobody knows.
+pub(super) async fn keep_auditing(shared: Arc<Shared>, me: ReplicaId) {
+    const UNKNOWN_EVERY: u64 = 10;
+    let mut audits = 0_u64;
+    let mut ticks = every_beat();
+    loop {
+        ticks.tick().await;
+        if shared.waiting.load(Ordering::Relaxed) == 0 {
+            continue;
+        }
+        audit(&shared, me).await;
+        if audits.is_multiple_of(UNKNOWN_EVERY) {
+            find_unknown(&shared).await;
+        }
+        audits += 1;
+    }
+}
+
+/// Compares the number of waiters with the rows, and if they differ, who they are.
+async fn audit(shared: &Arc<Shared>, me: ReplicaId) {
+    let asked = Instant::now();
+    let result = async {
+        let rows = shared.store.count_waiting(me).await?;
+        if usize::try_from(rows).is_ok_and(|rows| rows == shared.waiting.load(Ordering::Relaxed)) {
+            return Ok(());
+        }
+        let mut found: Vec<FxHashMap<_, _>> = vec![FxHashMap::default(); shared.shard_count()];
+        for row in shared.store.waiting(me).await? {
+            found[shared.shard_of(&row.id)].insert(row.nonce, row);
+        }
+        for (shard, found) in found.into_iter().enumerate() {
+            shared.send_to(shard, Message::Audit(Box::new(Audit { found, asked })));
+        }
+        Ok(())
+    };
+    if let Err(error) = result.await {
+        shared.report_outage(&error);
+    }
+}

@@ -1,0 +1,222 @@
+//! Being known to the other replicas, and knowing which of them live.
+//!
+//! A replica is an incarnation with a beat counter in a row; it has one only while somebody waits at it, so an idle
+//! replica asks the database for nothing. Another one is dead when its counter has not moved for 3 s of this replica's
+//! monotonic clock while this replica's own beats went through: never by comparing timestamps, or a database that was
+//! away for 10 s would kill every replica but the first.
+//!
+//! Four loops, each while there is membership, and each for itself, so that a slow query of one does not delay the beat: the
+//! beat, here; the look for offers to this replica's waiters, and the listener for hints, where the database can push them
+//! (`offers`); the audit of waiters against their rows (`audit`).
+
+mod audit;
+mod burial;
+mod offers;
+mod watch;
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+pub(super) use self::burial::bury;
+use self::{
+    audit::keep_auditing,
+    offers::{listen, look_for_offers},
+    watch::{Noted, Watch},
+};
+use super::{Shared, chance, envelope::Message};
+use crate::{domain::ReplicaId, store::Beat};
+
+/// The pause between two beats.
+const BEAT: Duration = Duration::from_secs(1);
+/// The pause before joining is tried again.
+const JOIN_AGAIN: Duration = Duration::from_millis(200);
+/// Membership ends after so long without a waiter.
+const LINGER: Duration = Duration::from_secs(30);
+/// Longer than any statement of an earlier decision can still be under way.
+const SETTLED_AFTER: Duration = Duration::from_secs(15);
+
+/// What the shards read of it.
+#[derive(Debug)]
+pub(super) struct Membership {
+    /// This replica, while the others know it. Held only to copy.
+    me: Mutex<Option<ReplicaId>>,
+    /// Replicas that are dead. Replaced as a whole; held only to clone the `Arc`.
+    dead: Mutex<Arc<BTreeSet<ReplicaId>>>,
+    /// Replicas whose waiters are being taken out of their queues. Held only to add or remove one.
+    being_buried: Mutex<BTreeSet<ReplicaId>>,
+    /// Somebody wants to wait.
+    wanted: Notify,
+    /// Whether offers are pushed to this replica.
+    pub(super) is_pushed: std::sync::atomic::AtomicBool,
+}
+
+impl Default for Membership {
+    fn default() -> Self {
+        Self {
+            me: Mutex::default(),
+            dead: Mutex::default(),
+            being_buried: Mutex::default(),
+            wanted: Notify::new(),
+            is_pushed: false.into(),
+        }
+    }
+}
+
+impl Membership {
+    /// This replica, if the others know it.
+    pub(super) fn me(&self) -> Option<ReplicaId> {
+        *self.me.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The dead.
+    pub(super) fn dead(&self) -> Arc<BTreeSet<ReplicaId>> {
+        self.dead.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Somebody wants to wait.
+    pub(super) fn want(&self) {
+        self.wanted.notify_one();
+    }
+
+    fn set_me(&self, me: Option<ReplicaId>) {
+        *self.me.lock().unwrap_or_else(PoisonError::into_inner) = me;
+    }
+
+    /// Returns whether it was not among the dead yet.
+    fn add_dead(&self, replica: ReplicaId) -> bool {
+        let mut dead = self.dead.lock().unwrap_or_else(PoisonError::into_inner);
+        !dead.contains(&replica) && Arc::make_mut(&mut dead).insert(replica)
+    }
+
+    /// Returns whether it was among the dead.
+    fn revive(&self, replica: ReplicaId) -> bool {
+        let mut dead = self.dead.lock().unwrap_or_else(PoisonError::into_inner);
+        dead.contains(&replica) && Arc::make_mut(&mut dead).remove(&replica)
+    }
+}
+
+/// Joins when somebody wants to wait, and parts when nobody has for long. Never returns.
+pub(super) async fn run(shared: Arc<Shared>) {
+    loop {
+        shared.membership.wanted.notified().await;
+        let me = join(&shared).await;
+        let hints = tokio::spawn(listen(shared.clone(), me));
+        let looks = tokio::spawn(look_for_offers(shared.clone(), me));
+        let audits = tokio::spawn(keep_auditing(shared.clone(), me));
+        stay(&shared, me).await;
+        for task in [hints, looks, audits] {
+            task.abort();
+            // It has ended, and changes nothing any more.
+            let _ = task.await;
+        }
+        shared.membership.is_pushed.store(false, Ordering::Relaxed);
+    }
+}
+
+async fn join(shared: &Shared) -> ReplicaId {
+    loop {
+        let me = chance::replica();
+        match shared.store.join(me).await {
+            Ok(()) => {
+                shared.membership.set_me(Some(me));
+                shared.broadcast(|| Message::Joined);
+                tracing::debug!(replica = %me, "known to the other replicas");
+                return me;
+            }
+            Err(error) => {
+                shared.report_outage(&error);
+                tokio::time::sleep(JOIN_AGAIN).await;
+            }
+        }
+    }
+}
+
+/// Beats and watches the others until membership ends.
+async fn stay(shared: &Arc<Shared>, me: ReplicaId) {
+    let mut watch = Watch::default();
+    let mut idle_since = None;
+    let mut ticks = every_beat();
+    loop {
+        ticks.tick().await;
+        match shared.store.beat(me).await {
+            Ok(beat) if !beat.known => return forget_me(shared, me),
+            Ok(beat) => on_beat(shared, me, &beat, &mut watch),
+            Err(error) => shared.report_outage(&error),
+        }
+        if shared.waiting.load(Ordering::Relaxed) > 0 {
+            idle_since = None;
+        } else if shared.is_draining() || idle_since.get_or_insert_with(Instant::now).elapsed() >= LINGER {
+            if part(shared, me).await {
+                return;
+            }
+            idle_since = None;
+        }
+    }
+}
+
+/// The row is gone: the others took this replica for dead. Who wants to wait here has it join with a new identity.
+fn forget_me(shared: &Shared, me: ReplicaId) {
+    tracing::warn!(replica = %me, "the other replicas took this one for dead; its waiters lost their places");
+    shared.membership.set_me(None);
+    shared.broadcast(|| Message::Evict { draining: false });
+}
+
+fn every_beat() -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval(BEAT);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticks
+}
+
+/// Ends membership, unless somebody began to wait just now. Returns whether it did.
+async fn part(shared: &Shared, me: ReplicaId) -> bool {
+    shared.membership.set_me(None);
+    if !shared.is_draining() {
+        let settled = Instant::now() + SETTLED_AFTER;
+        let mut wanted = false;
+        while Instant::now() < settled && !wanted {
+            // The row must not look dead while a statement that names it may be under way.
+            match shared.store.beat(me).await {
+                Ok(beat) if !beat.known => {
+                    forget_me(shared, me);
+                    return true;
+                }
+                Ok(_) => {}
+                Err(error) => shared.report_outage(&error),
+            }
+            wanted = tokio::time::timeout(BEAT, shared.membership.wanted.notified()).await.is_ok();
+        }
+        if wanted || shared.waiting.load(Ordering::Relaxed) > 0 {
+            shared.membership.set_me(Some(me));
+            shared.broadcast(|| Message::Joined);
+            return false;
+        }
+    }
+    if let Err(error) = shared.store.part(me, None).await {
+        shared.report_outage(&error);
+    }
+    true
+}
+
+fn on_beat(shared: &Arc<Shared>, me: ReplicaId, beat: &Beat, watch: &mut Watch) {
+    let Noted { dead, alive } = watch.note(me, beat, Instant::now());
+    for replica in alive {
+        if shared.membership.revive(replica) {
+            tracing::warn!(%replica, "a replica that was taken for dead beats again");
+        }
+    }
+    for (replica, counter) in dead {
+        if shared.membership.add_dead(replica) {
+            tracing::warn!(%replica, "a replica has stopped beating; its waiters leave their queues");
+            metrics::counter!("db_locks_replicas_buried_total").increment(1);
+            shared.broadcast(|| Message::LookAround);
+        }
+        // With every beat that shows it dead, since a burial may end before its row is gone; one goes on at a time.
+        tokio::spawn(bury(shared.clone(), replica, Some(counter)));
+    }
+}

@@ -1,0 +1,79 @@
+//! Hearing of offers to this replica's waiters: from the database where it pushes hints, else by looking.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::{super::Shared, BEAT};
+use crate::{
+    domain::{Command, KeyId, ReplicaId},
+    store::StoreError,
+};
+
+/// The pause between two looks for offers where others may offer and nobody pushes: at most 40 a second.
+const LOOK_SHARED: Duration = Duration::from_millis(28);
+/// The pause between two looks where offers are pushed, or where nobody else writes.
+const LOOK_FALLBACK: Duration = Duration::from_secs(1);
+
+/// One query a replica, not one a waiter, looks for offers to its waiters, only while it has any: often where others may
+/// offer and nobody pushes, else now and then.
+pub(super) async fn look_for_offers(shared: Arc<Shared>, me: ReplicaId) {
+    let membership = &shared.membership;
+    let mut looked = Instant::now();
+    loop {
+        tokio::time::sleep(LOOK_SHARED).await;
+        let pushed = membership.is_pushed.load(Ordering::Relaxed);
+        let often = !pushed && shared.store.has_other_writers();
+        let due = often || looked.elapsed() >= LOOK_FALLBACK;
+        if !due || shared.waiting.load(Ordering::Relaxed) == 0 {
+            continue;
+        }
+        looked = Instant::now();
+        match shared.store.offers(me).await {
+            Ok(ids) => {
+                let event = if pushed { "missed" } else { "found" };
+                let offers = metrics::counter!("db_locks_handover_notifications_total", "event" => event);
+                offers.increment(ids.len() as u64);
+                settle_all(&shared, ids);
+            }
+            Err(error) => shared.report_outage(&error),
+        }
+    }
+}
+
+fn settle_all(shared: &Shared, ids: Vec<KeyId>) {
+    for id in ids {
+        shared.command(id, Command::Settle);
+    }
+}
+
+/// Listens for hints where the database can push them.
+pub(super) async fn listen(shared: Arc<Shared>, me: ReplicaId) {
+    loop {
+        let result = listen_once(&shared, me).await;
+        shared.membership.is_pushed.store(false, Ordering::Relaxed);
+        match result {
+            Ok(()) => return,
+            Err(error) => shared.report_outage(&error),
+        }
+        tokio::time::sleep(BEAT).await;
+    }
+}
+
+async fn listen_once(shared: &Shared, me: ReplicaId) -> Result<(), StoreError> {
+    let received = metrics::counter!("db_locks_handover_notifications_total", "event" => "received");
+    let Some(mut hints) = shared.store.hints(me).await? else { return Ok(()) };
+    loop {
+        // What came before the listener did, or while it was away, was not pushed.
+        settle_all(shared, shared.store.offers(me).await?);
+        shared.membership.is_pushed.store(true, Ordering::Relaxed);
+        while let Some(id) = hints.next().await? {
+            received.increment(1);
+            shared.command(id, Command::Settle);
+        }
+        shared.membership.is_pushed.store(false, Ordering::Relaxed);
+    }
+}

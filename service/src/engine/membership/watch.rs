@@ -1,0 +1,94 @@
+//! Telling the dead from the living by their beats.
+
+use std::time::Duration;
+
+use rustc_hash::FxHashMap;
+use tokio::time::Instant;
+
+use crate::{domain::ReplicaId, store::Beat};
+
+/// A counter that has not moved for so long is a dead replica's.
+const DEAD_AFTER: Duration = Duration::from_secs(3);
+/// If our own beats were further apart, nobody else's silence means anything.
+const OWN_GAP: Duration = Duration::from_millis(2_500);
+
+/// What this replica has seen of the others.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    /// Each peer's counter, and since when it has stood there.
+    seen: FxHashMap<ReplicaId, (i64, Instant)>,
+    /// When our own last beat went through.
+    own: Option<Instant>,
+}
+
+/// What a look at the others' counters told.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Noted {
+    /// Those who are dead, with the counters at which they stopped.
+    pub(super) dead: Vec<(ReplicaId, i64)>,
+    /// Those whose counters have moved.
+    pub(super) alive: Vec<ReplicaId>,
+}
+
+impl Watch {
+    /// Takes note of the counters.
+    pub(super) fn note(&mut self, me: ReplicaId, beat: &Beat, now: Instant) -> Noted {
+        let gap = self.own.replace(now).is_none_or(|own| now.duration_since(own) > OWN_GAP);
+        let mut seen = FxHashMap::default();
+        let mut noted = Noted::default();
+        for peer in beat.peers.iter().filter(|peer| peer.replica != me) {
+            let before = self.seen.get(&peer.replica);
+            if before.is_some_and(|(counter, _)| *counter != peer.beat) {
+                noted.alive.push(peer.replica);
+            }
+            let since = match before {
+                Some((counter, since)) if *counter == peer.beat && !gap => *since,
+                Some(_) | None => now,
+            };
+            if now.duration_since(since) >= DEAD_AFTER {
+                noted.dead.push((peer.replica, peer.beat));
+            }
+            seen.insert(peer.replica, (peer.beat, since));
+        }
+        self.seen = seen;
+        noted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{domain::Timestamp, engine::chance, store::Peer};
+
+    fn beat(peers: &[(ReplicaId, i64)]) -> Beat {
+        let peers = peers.iter().map(|&(replica, beat)| Peer { replica, beat }).collect();
+        Beat { known: true, peers, told: Timestamp(0) }
+    }
+
+    /// Guards invariant 6: the queue behind a killed replica moves.
+    #[test]
+    fn a_counter_that_stands_still_for_three_seconds_is_a_dead_replica() {
+        let (me, other) = (chance::replica(), chance::replica());
+        let start = Instant::now();
+        let mut watch = Watch::default();
+        for second in 0..3 {
+            let at = start + Duration::from_secs(second);
+            assert!(watch.note(me, &beat(&[(other, 7)]), at).dead.is_empty(), "after {second} s");
+        }
+        let noted = watch.note(me, &beat(&[(other, 7)]), start + Duration::from_secs(3));
+        assert_eq!(noted, Noted { dead: vec![(other, 7)], alive: Vec::new() });
+        let noted = watch.note(me, &beat(&[(other, 8)]), start + Duration::from_secs(4));
+        assert_eq!(noted, Noted { dead: Vec::new(), alive: vec![other] });
+    }
+
+    /// Guards invariant 8: no timestamps are compared, and an outage of the database kills nobody.
+    #[test]
+    fn a_database_that_was_away_for_ten_seconds_kills_nobody() {
+        let (me, other) = (chance::replica(), chance::replica());
+        let start = Instant::now();
+        let mut watch = Watch::default();
+        watch.note(me, &beat(&[(other, 7)]), start);
+        assert!(watch.note(me, &beat(&[(other, 7)]), start + Duration::from_secs(10)).dead.is_empty());
+        assert!(watch.note(me, &beat(&[(other, 8)]), start + Duration::from_secs(11)).dead.is_empty());
+    }
+}

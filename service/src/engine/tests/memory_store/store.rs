@@ -1,0 +1,236 @@
+//! What the engine asks of it.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+
+use super::MemoryStore;
+use crate::{
+    domain::{Key, KeyId, LockView, Place, ReplicaId, SemaphoreView, Tenant, Timestamp},
+    store::{
+        Beat, Committed, DecideLocked, HeldCounts, Hints, Loaded, LockFilter, Page, Peer, Store, StoreError,
+        WaitingRow, Want, Write,
+    },
+};
+
+/// A connection on which no hint ever comes.
+struct NoHints;
+
+#[async_trait]
+impl Hints for NoHints {
+    async fn next(&mut self) -> Result<Option<KeyId>, StoreError> {
+        std::future::pending().await
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn load(&self, wants: &[Want]) -> Result<Loaded, StoreError> {
+        tokio::task::yield_now().await;
+        self.reach().await?;
+        self.loads.fetch_add(1, Ordering::Relaxed);
+        let takes = self.load_ms.load(Ordering::Relaxed);
+        if takes > 0 {
+            tokio::time::sleep(Duration::from_millis(takes)).await;
+        }
+        let states = wants.iter().map(|want| self.row(&want.id)).collect();
+        Ok(Loaded { states, told: self.clock() })
+    }
+
+    async fn commit(&self, writes: Arc<Vec<Write>>) -> Result<Committed, StoreError> {
+        tokio::task::yield_now().await;
+        self.reach().await?;
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        assert!(writes.is_sorted_by(|a, b| a.working.id < b.working.id), "sorted, and no key twice");
+        self.thaw().await?;
+        let takes = self.commit_ms.load(Ordering::Relaxed);
+        if takes > 0 {
+            tokio::time::sleep(Duration::from_millis(takes)).await;
+        }
+        if self.is_contested.load(Ordering::Relaxed) {
+            return Ok(Committed { tokens: vec![None; writes.len()], told: self.clock() });
+        }
+        self.meet_fault(writes).await
+    }
+
+    async fn commit_locked(
+        &self,
+        wants: &[Want],
+        decide: &mut DecideLocked<'_>,
+    ) -> Result<(Vec<Write>, Committed), StoreError> {
+        self.reach().await?;
+        self.thaw().await?;
+        if self.is_contested.load(Ordering::Relaxed) {
+            return Err(StoreError::Transient("lock timeout".into()));
+        }
+        let writes = decide(wants.iter().map(|want| self.row(&want.id)).collect(), self.clock());
+        let committed = self.apply(&writes);
+        Ok((writes, committed))
+    }
+
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        self.reach().await?;
+        Ok(self.clock())
+    }
+
+    async fn check_ready(&self) -> Result<(), StoreError> {
+        self.reach().await
+    }
+
+    async fn weak_settings(&self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn commits_in_parallel(&self) -> bool {
+        false
+    }
+
+    fn has_other_writers(&self) -> bool {
+        true
+    }
+
+    async fn join(&self, me: ReplicaId) -> Result<(), StoreError> {
+        self.reach().await?;
+        self.tables().replicas.insert(me, 0);
+        Ok(())
+    }
+
+    async fn beat(&self, me: ReplicaId) -> Result<Beat, StoreError> {
+        tokio::time::sleep(Duration::from_millis(self.beat_ms.load(Ordering::Relaxed))).await;
+        self.reach().await?;
+        let mut tables = self.tables();
+        let known = tables.replicas.get_mut(&me).map(|beat| *beat += 1).is_some();
+        let peers = tables.replicas.iter().map(|(&replica, &beat)| Peer { replica, beat }).collect();
+        drop(tables);
+        Ok(Beat { known, peers, told: self.clock() })
+    }
+
+    async fn part(&self, replica: ReplicaId, beat: Option<i64>) -> Result<(), StoreError> {
+        self.reach().await?;
+        if self.keeps_replicas.load(Ordering::Relaxed) {
+            return Err(StoreError::Transient("deadlock".into()));
+        }
+        let mut tables = self.tables();
+        if beat.is_none() || tables.replicas.get(&replica).copied() == beat {
+            tables.replicas.remove(&replica);
+        }
+        Ok(())
+    }
+
+    async fn offers(&self, me: ReplicaId) -> Result<Vec<KeyId>, StoreError> {
+        self.reach().await?;
+        let offered = |place: Place| matches!(place, Place::Attached { offered_until: Some(_), .. });
+        Ok(self
+            .waiters_of(me)
+            .into_iter()
+            .filter(|(_, waiter)| offered(waiter.place))
+            .map(|(id, _)| id)
+            .collect())
+    }
+
+    async fn count_waiting(&self, me: ReplicaId) -> Result<i64, StoreError> {
+        tokio::time::sleep(Duration::from_millis(self.count_ms.load(Ordering::Relaxed))).await;
+        self.reach().await?;
+        Ok(i64::try_from(self.waiters_of(me).len()).unwrap())
+    }
+
+    async fn waiting(&self, me: ReplicaId) -> Result<Vec<WaitingRow>, StoreError> {
+        self.reach().await?;
+        let row = |(id, waiter): (KeyId, crate::domain::Waiter)| match waiter.place {
+            Place::Attached { nonce, .. } => Some(WaitingRow { id, version: waiter.version, nonce }),
+            Place::Detached { .. } => None,
+        };
+        Ok(self.waiters_of(me).into_iter().filter_map(row).collect())
+    }
+
+    async fn keys_waited_for(&self, replica: ReplicaId, _limit: u32) -> Result<Vec<KeyId>, StoreError> {
+        self.reach().await?;
+        self.burials.fetch_add(1, Ordering::Relaxed);
+        Ok(self.waiters_of(replica).into_iter().map(|(id, _)| id).collect())
+    }
+
+    async fn unknown_replicas(&self) -> Result<Vec<ReplicaId>, StoreError> {
+        self.reach().await?;
+        let tables = self.tables();
+        let waiters = tables.keys.values().flat_map(|state| &state.queue.head);
+        let of = |place: Place| match place {
+            Place::Attached { replica, .. } => Some(replica),
+            Place::Detached { .. } => None,
+        };
+        let known = |replica: &ReplicaId| tables.replicas.contains_key(replica);
+        let unknown: std::collections::BTreeSet<_> =
+            waiters.filter_map(|waiter| of(waiter.place)).filter(|replica| !known(replica)).collect();
+        Ok(unknown.into_iter().collect())
+    }
+
+    async fn lapsed_places(&self, _limit: u32) -> Result<Vec<KeyId>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn hints(&self, _me: ReplicaId) -> Result<Option<Box<dyn Hints>>, StoreError> {
+        let pushes = self.pushes.load(Ordering::Relaxed);
+        Ok(pushes.then(|| Box::new(NoHints) as Box<dyn Hints>))
+    }
+
+    async fn list_locks(
+        &self,
+        _tenant: &Tenant,
+        _filter: &LockFilter,
+        _after: Option<&Key>,
+        _limit: u32,
+    ) -> Result<Page<LockView, Key>, StoreError> {
+        Ok(Page { items: Vec::new(), next: None })
+    }
+
+    async fn list_semaphores(
+        &self,
+        _tenant: &Tenant,
+        _prefix: Option<&str>,
+        _after: Option<&Key>,
+        _limit: u32,
+    ) -> Result<Page<SemaphoreView, Key>, StoreError> {
+        Ok(Page { items: Vec::new(), next: None })
+    }
+
+    async fn list_permits(
+        &self,
+        _id: &KeyId,
+        _after: Option<i32>,
+        _limit: u32,
+    ) -> Result<Page<LockView, i32>, StoreError> {
+        Ok(Page { items: Vec::new(), next: None })
+    }
+
+    async fn count_held(&self) -> Result<HeldCounts, StoreError> {
+        Ok(HeldCounts::default())
+    }
+
+    async fn lead_sweep(&self, _me: ReplicaId, _lease_ms: i64) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    async fn ended_to_delete(&self, _before: Timestamp, _limit: u32) -> Result<Vec<KeyId>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn idle_mutexes(
+        &self,
+        _since: Timestamp,
+        _after: Option<&KeyId>,
+        _limit: u32,
+    ) -> Result<Page<KeyId, KeyId>, StoreError> {
+        Ok(Page { items: Vec::new(), next: None })
+    }
+
+    async fn sweep_tombstones(
+        &self,
+        _before: Timestamp,
+        _settle_ms: i64,
+        _limit: u32,
+    ) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+}
