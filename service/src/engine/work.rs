@@ -231,7 +231,7 @@ mod tests {
     async fn commands_that_come_after_a_write_stay_with_it() {
         let now = Now { at_least: Timestamp(1_000), at_most: Timestamp(1_000) };
         let acquire = acquire(false, None);
-        let put = Command::PutSemaphore { max_size: 2, lease_ms: None };
+        let put = Command::PutSemaphore { max_size: 2, lease_ms: None, default_lease_ms: 15_000 };
         let mut work = Work::new(Envelope::internal(acquire.id.clone(), put, acquire.arrived));
         work.envelopes.push(acquire);
         let surroundings = Surroundings { me: None, dead: Arc::default(), max_waiters_per_key: 1 };
