@@ -1,7 +1,7 @@
 //! How a batch is written to PostgreSQL: one statement, one round trip, one commit.
 //!
-//! The parameters go to the driver as they are, rows as composite types (see `records`): what SeaORM would wrap each value
-//! in cost more than the statement.
+//! The parameters go to the driver as they are, rows as composite types (see `records`), with nothing around each value on
+//! the way.
 
 mod records;
 

@@ -1,8 +1,8 @@
-//! The connection that writes to a SQLite file.
+//! The connections to a SQLite file that no driver stands before: one writes batches, one reads keys' rows.
 //!
-//! SQLite has one writer at a time, and a call into it blocks. So one thread owns the connection and carries out one batch
-//! after another, with no driver between, whose every statement would cost a hand-over from thread to thread. What is rare
-//! (membership, sweeping, migrations) goes through SeaORM like everywhere else, in turn with this.
+//! A call into SQLite blocks, and it has one writer at a time. So each connection has a thread of its own that carries out one
+//! job after another; a driver would hand every statement from thread to thread. What is rare (membership, sweeping,
+//! migrations) goes through SeaORM like everywhere else, in turn with the one that writes.
 
 mod reader;
 mod statements;
