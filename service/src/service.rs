@@ -126,11 +126,7 @@ impl LockService {
         let acquire = Acquire {
             kind: request.kind,
             owner: request.owner,
-            lease_ms: request.lease_ms.or_else(|| match request.kind {
-                Kind::Mutex => self.shorter_default(),
-                // The semaphore's own.
-                Kind::Semaphore => None,
-            }),
+            lease_ms: request.lease_ms.or_else(|| self.shorter_default(request.kind)),
             wait_ms: request.wait_ms,
             additional_wait_ms: request.additional_wait_ms,
             max_wait_ms: self.limits.max_wait_ms,
@@ -157,9 +153,10 @@ impl LockService {
         observed(Operation::Acquire, work).await
     }
 
-    /// The lease where none is asked for, if the configured maximum is below the rules' default.
-    fn shorter_default(&self) -> Option<i64> {
-        Some(self.limits.max_lease_ms).filter(|max_lease_ms| *max_lease_ms < DEFAULT_LEASE_MS)
+    /// A lock's lease where none is asked for, if the configured maximum is below the default.
+    fn shorter_default(&self, kind: Kind) -> Option<i64> {
+        let max_lease_ms = self.limits.max_lease_ms;
+        (kind == Kind::Mutex && max_lease_ms < DEFAULT_LEASE_MS).then_some(max_lease_ms)
     }
 
     /// Renews a lease.
