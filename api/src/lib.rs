@@ -18,6 +18,6 @@ mod semaphores;
 mod server;
 
 pub use boundary::Boundary;
-pub use openapi::{openapi, openapi_yaml};
+pub use openapi::openapi_yaml;
 pub use router::{ApiConfig, router};
 pub use server::serve;

@@ -15,7 +15,7 @@ use crate::{
     boundary::{Boundary, no_route},
     locks,
     metrics::HttpMetrics,
-    openapi::{self, complete},
+    openapi::{self, complete, written},
     operating,
     problem::{Problem, ProblemKind},
     semaphores,
@@ -64,11 +64,12 @@ pub fn router(service: LockService, config: ApiConfig) -> Boundary<Router> {
     config.version.clone_into(&mut document.info.version);
     let paths = document.paths.paths.keys().map(String::as_str).chain(operating::SWAGGER_UI_PATHS);
     let metrics = HttpMetrics::new(paths);
+    let tree = written(&document).expect("the document has no keys that are not text");
     let app = App {
         service,
         anonymous: Owner::new("anonymous").expect("it is a valid owner"),
         default_tenant: Tenant::new("default").expect("it is a valid tenant"),
-        openapi_json: json_bytes(&document).expect("the document has no keys that are not text"),
+        openapi_json: json_bytes(&tree).expect("the document has no keys that are not text"),
         render_metrics: config.render_metrics,
     };
     let routes = routes

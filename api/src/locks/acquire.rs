@@ -19,48 +19,48 @@ use crate::{
 #[expect(clippy::struct_excessive_bools, reason = "the contract has five independent switches")]
 pub(crate) struct AcquireLockBody {
     /// Who holds it, shown to others. Left out, it is `anonymous`.
-    #[schema(value_type = Option<String>, min_length = 1, max_length = 255, pattern = r"^[^\u0000]*$", default = "anonymous")]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 255, pattern = r"^[^\u0000]*$")]
     owner: Option<Owner>,
     /// The lease, in milliseconds. Left out, it is 15000 (or the maximum, if that is less), or the semaphore's own
     /// with `uses_semaphore`.
-    #[schema(minimum = 1, default = 15_000)]
+    #[schema(minimum = 1)]
     lease_duration_ms: Option<i64>,
     /// How long to wait, in milliseconds; 0 tries once. Left out, it is as long as the lease.
     #[schema(minimum = 0)]
     wait_ms: Option<i64>,
-    /// Waiting time on top of `wait_ms`. Their sum must not exceed the maximum of either.
-    #[schema(value_type = Option<i64>, minimum = 0, default = 0)]
+    /// Waiting time on top of `wait_ms`. Their sum must not exceed the maximum of either. Left out, it is 0.
+    #[schema(value_type = Option<i64>, minimum = 0)]
     additional_time_to_wait_for_lock_ms: i64,
     /// The longest pause between two looks at a lock that is waited for, where nothing announces its release. Here
-    /// everything is announced; the field is checked and changes nothing.
-    #[schema(minimum = 1, maximum = 600_000, default = 500)]
+    /// everything is announced; the field is checked and changes nothing. Left out, it is 500.
+    #[schema(minimum = 1, maximum = 600_000)]
     #[expect(dead_code, reason = "documented and checked; nothing has to be looked at again")]
     refresh_period_ms: Option<i64>,
     /// Text to store with the lock: up to 32 KiB of UTF-8.
     #[schema(value_type = Option<String>, max_length = 32_768, pattern = r"^[^\u0000]*$")]
     data: Option<Data>,
     /// False keeps the data that an existing lock has, and stores `data` where it has none; true puts `data`, or nothing,
-    /// in its place.
-    #[schema(value_type = Option<bool>, default = false)]
+    /// in its place. Left out, it is false.
+    #[schema(value_type = Option<bool>)]
     replace_data: bool,
-    /// The lock goes when this grant ends: at its release, or soon after its lease ended. Its fencing token goes on all
-    /// the same.
-    #[schema(value_type = Option<bool>, default = false)]
+    /// The lock is deleted when this grant ends: at its release, or soon after its lease ended. The fencing tokens of the
+    /// key keep growing all the same. Left out, it is false.
+    #[schema(value_type = Option<bool>)]
     delete_on_release: bool,
-    /// 404 instead of creating the lock.
-    #[schema(value_type = Option<bool>, default = false)]
+    /// 404 instead of creating the lock. Left out, it is false.
+    #[schema(value_type = Option<bool>)]
     acquire_only_if_already_exists: bool,
     /// Held by the same `owner`, which must be given, the grant that stands is answered, unchanged. There is no hold
-    /// count: the first release ends the grant.
-    #[schema(value_type = Option<bool>, default = false)]
+    /// count: the first release ends the grant. Left out, it is false.
+    #[schema(value_type = Option<bool>)]
     reentrant: bool,
     /// The version of the grant-to-be, chosen by the caller: sent again while the grant stands it answers the same
     /// grant, so a lost answer can be asked for again; after the grant ended it is 409.
     #[schema(value_type = Option<String>, format = "uuid")]
     version: Option<Version>,
     /// Take a permit of the semaphore of this key instead. `replace_data`, `delete_on_release`,
-    /// `acquire_only_if_already_exists` and `reentrant` must then be false.
-    #[schema(value_type = Option<bool>, default = false)]
+    /// `acquire_only_if_already_exists` and `reentrant` must then be false. Left out, it is false.
+    #[schema(value_type = Option<bool>)]
     uses_semaphore: bool,
 }
 
@@ -139,19 +139,20 @@ problems! {
     request_body(
         content = Option<AcquireLockBody>,
         examples(
-            // Shown in the order of their names. The first works again and again: no lease of the others outlasts its wait.
-            ("any time" = (
-                summary = "With a version made by the service, after waiting for half a minute at most",
-                value = json!({"owner": "ci-42", "lease_duration_ms": 10_000, "wait_ms": 30_000, "data": "build 811"})
-            )),
+            // Shown in the order of their names. The examples of heartbeat and release use the grant of the first; its
+            // lease leaves time to read their descriptions.
             ("chosen version" = (
-                summary = "With a version of its own: heartbeat and release below work with it. It is granted once; for another grant choose another version, or leave it out.",
+                summary = "With a version that the caller chose: the examples of heartbeat and release use it. It is granted once; for another grant choose another version, or leave it out.",
                 value = json!({
-                    "owner": "ci-42", "lease_duration_ms": 30_000, "wait_ms": 10_000, "data": "build 811",
+                    "owner": "ci-42", "lease_duration_ms": 300_000, "wait_ms": 10_000, "data": "build 811",
                     "version": "0199a3c0-5f0e-4c1d-9a57-3f1f6a1c7d42"
                 })
             )),
-            ("defaults" = (summary = "With all defaults", value = json!({})))
+            ("defaults" = (summary = "With all defaults", value = json!({}))),
+            ("generated version" = (
+                summary = "With a version that the service makes; waits for half a minute at most",
+                value = json!({"owner": "ci-42", "lease_duration_ms": 30_000, "wait_ms": 30_000, "data": "build 811"})
+            ))
         )
     ),
     responses((status = 200, description = "Granted.", body = GrantBody<'_>), AcquireLockProblems)

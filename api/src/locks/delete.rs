@@ -43,7 +43,7 @@ problems! {
 #[utoipa::path(
     delete,
     path = "/locks/{key}",
-    tag = "locks",
+    tag = "deletion",
     params(KeyParam::<false>, TenantParam, DeleteLockQuery),
     responses((status = 204, description = "Deleted."), DeleteLockProblems)
 )]

@@ -26,8 +26,8 @@ pub(crate) struct HeartbeatBody {
     /// New data. Left out, the data stays.
     #[schema(value_type = Option<String>, max_length = 32_768, pattern = r"^[^\u0000]*$")]
     data: Option<Data>,
-    /// Removes the data; not together with `data`.
-    #[schema(value_type = Option<bool>, default = false)]
+    /// Removes the data; not together with `data`. Left out, it is false.
+    #[schema(value_type = Option<bool>)]
     delete_data: bool,
 }
 
@@ -72,8 +72,8 @@ problems! {
     params(KeyParam::<false>, TenantParam),
     request_body(
         content = HeartbeatBody,
-        description = "The example takes the version of the one of acquire with a chosen version.",
-        example = json!({"version": "0199a3c0-5f0e-4c1d-9a57-3f1f6a1c7d42", "lease_duration_ms": 30_000})
+        description = "The example renews the grant of acquire's first example.",
+        example = json!({"version": "0199a3c0-5f0e-4c1d-9a57-3f1f6a1c7d42", "lease_duration_ms": 300_000})
     ),
     responses((status = 200, description = "Renewed.", body = GrantBody<'_>), HeartbeatLockProblems)
 )]

@@ -13,7 +13,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::router::State;
 
-/// The routes of locks.
+/// The routes of locks, in the order in which one would try them.
 pub(crate) fn routes() -> OpenApiRouter<State> {
     OpenApiRouter::new()
         .routes(routes!(acquire::acquire_lock))

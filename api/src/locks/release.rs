@@ -23,8 +23,9 @@ pub(crate) struct ReleaseLockBody {
     /// New data. Left out, the data stays.
     #[schema(value_type = Option<String>, max_length = 32_768, pattern = r"^[^\u0000]*$")]
     data: Option<Data>,
-    /// Deletes the lock with it; its fencing token goes on all the same. Must be false for a permit of a semaphore.
-    #[schema(value_type = Option<bool>, default = false)]
+    /// Deletes the lock too; the fencing tokens of the key keep growing all the same. Must be false for a permit of a
+    /// semaphore. Left out, it is false.
+    #[schema(value_type = Option<bool>)]
     delete_lock: bool,
 }
 
@@ -53,7 +54,7 @@ problems! {
     params(KeyParam::<false>, TenantParam),
     request_body(
         content = ReleaseLockBody,
-        description = "The example takes the version of the one of acquire with a chosen version.",
+        description = "The example ends the grant of acquire's first example.",
         example = json!({"version": "0199a3c0-5f0e-4c1d-9a57-3f1f6a1c7d42"})
     ),
     responses(

@@ -1,17 +1,22 @@
 //! The `OpenAPI` document: what the handlers' attributes say, and what is the same for all of them.
 
 mod everywhere;
+#[cfg(test)]
+mod tests;
+mod written;
 
 use db_locks_service::Limits;
 use serde_json::{Value, json};
 use utoipa::openapi::{
     Info, InfoBuilder, LicenseBuilder, OpenApi, OpenApiBuilder, PathItem, Ref, RefOr, Required, Schema,
+    ServerBuilder,
     link::LinkBuilder,
     path::Operation,
     schema::{AdditionalProperties, Components},
     tag::{Tag, TagBuilder},
 };
 
+pub(crate) use self::written::written;
 use crate::{problem::add_problem_schemas, request::add_body_limits, router::operations};
 
 const DESCRIPTION: &str = "\
@@ -22,31 +27,36 @@ A holder may rely on its grant from the moment it sent the request that brought 
 its own monotonic clock. Bodies are one JSON object each; `null` is as good as absent, and what is not known is refused. \
 Errors are problem documents (RFC 9457), whose `type` can be opened.";
 
-/// The whole document, with the limits that are in force.
-pub fn openapi(limits: &Limits) -> OpenApi {
-    let mut document = operations().into_openapi();
-    complete(&mut document, limits);
-    document
-}
-
-/// The whole document as YAML.
+/// The whole document as YAML, with the limits that are in force.
 ///
 /// # Panics
 ///
 /// If the document cannot be written as YAML, which its test would have shown.
 pub fn openapi_yaml(limits: &Limits) -> String {
-    openapi(limits).to_yaml().expect("the document has no keys that are not text")
+    let mut document = operations().into_openapi();
+    complete(&mut document, limits);
+    let tree = written(&document).expect("the document has no keys that are not text");
+    yaml_serde::to_string(&tree).expect("a tree of YAML values can be written")
 }
 
 /// What the document says of the service as a whole.
+///
+/// Viewers show the operations by tag, then in the document's order, which is the order of the routes. From top to bottom
+/// each one's first example works on an empty database, so deletion comes after everything that needs a lock or
+/// semaphore.
 pub(crate) fn base() -> OpenApi {
     let tags = [
         ("locks", "Locks (mutexes): one holder at a time."),
         ("semaphores", "Semaphores: as many holders at a time as there are permits."),
+        ("deletion", "Locks and semaphores that are no longer needed."),
         ("operating", "For those who run the service."),
     ];
+    let here = ServerBuilder::new().url("/").description(Some("The service that answered this document."));
     OpenApiBuilder::new()
         .info(info())
+        .servers(Some([here.build()]))
+        // Empty: there is no authentication.
+        .security(Some([]))
         .tags(Some(tags.map(|(name, description)| tag(name, description))))
         .build()
 }
@@ -143,145 +153,5 @@ fn limit_example(example: &mut Value, limits: &Limits) {
         {
             *value = most.into();
         }
-    }
-}
-
-#[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    fn document(limits: &Limits) -> Value {
-        serde_json::to_value(openapi(limits)).unwrap()
-    }
-
-    fn operations(document: &Value) -> impl Iterator<Item = &Value> {
-        document["paths"].as_object().unwrap().values().flat_map(|item| item.as_object().unwrap().values())
-    }
-
-    #[test]
-    fn operation_ids_are_fixed() {
-        let document = document(&Limits::default());
-        let ids: BTreeSet<_> =
-            operations(&document).map(|operation| operation["operationId"].as_str().unwrap()).collect();
-        let expected = [
-            "acquire_lock",
-            "acquire_permit",
-            "delete_lock",
-            "delete_semaphore",
-            "get_health",
-            "get_lock",
-            "get_metrics",
-            "get_openapi",
-            "get_problem",
-            "get_ready",
-            "get_semaphore",
-            "heartbeat_lock",
-            "heartbeat_permit",
-            "list_locks",
-            "list_permits",
-            "list_semaphores",
-            "put_lock",
-            "put_semaphore",
-            "release_lock",
-            "release_permit",
-        ];
-        assert_eq!(ids.into_iter().collect::<Vec<_>>(), expected);
-    }
-
-    #[test]
-    fn every_operation_takes_a_request_id_and_every_response_bears_it_and_is_not_stored() {
-        let document = document(&Limits::default());
-        for operation in operations(&document) {
-            let id = &operation["operationId"];
-            let parameters = operation["parameters"].as_array().unwrap();
-            assert!(parameters.contains(&json!({"$ref": "#/components/parameters/X-Request-Id"})), "{id}");
-            for (status, response) in operation["responses"].as_object().unwrap() {
-                for name in ["X-Request-Id", "Cache-Control"] {
-                    let header = json!({"$ref": format!("#/components/headers/{name}")});
-                    assert_eq!(response["headers"][name], header, "{id} {status}");
-                }
-            }
-        }
-        assert_eq!(document["components"]["headers"]["Cache-Control"]["schema"]["enum"], json!(["no-store"]));
-        assert_eq!(document["components"]["parameters"]["X-Request-Id"]["in"], "header");
-    }
-
-    #[test]
-    fn grants_lead_to_their_heartbeat_and_release() {
-        let document = document(&Limits::default());
-        for (path, resource) in [("/locks/{key}/acquire", "lock"), ("/semaphores/{key}/acquire", "permit")] {
-            let links = &document["paths"][path]["post"]["responses"]["200"]["links"];
-            for verb in ["heartbeat", "release"] {
-                assert_eq!(links[verb]["operationId"], format!("{verb}_{resource}"));
-            }
-        }
-    }
-
-    #[test]
-    fn every_object_is_closed() {
-        fn check(path: &str, value: &Value) {
-            let members = value.as_object().into_iter().flatten().map(|(name, value)| (name.clone(), value));
-            let items =
-                value.as_array().into_iter().flatten().enumerate().map(|(i, item)| (i.to_string(), item));
-            for (name, value) in members.chain(items) {
-                check(&format!("{path}/{name}"), value);
-            }
-            if value.get("properties").is_some() {
-                assert_eq!(value["additionalProperties"], false, "{path}");
-            }
-        }
-        check("#", &document(&Limits::default()));
-    }
-
-    #[test]
-    fn bodies_bear_the_limits() {
-        let limits = Limits { max_lease_ms: 1_234, max_wait_ms: 567, ..Limits::default() };
-        let document = document(&limits);
-        for (body, required) in [
-            ("AcquireLockBody", 0),
-            ("AcquirePermitBody", 0),
-            ("HeartbeatBody", 1),
-            ("ReleaseLockBody", 1),
-            ("ReleasePermitBody", 1),
-            ("PutLockBody", 0),
-            ("PutSemaphoreBody", 1),
-        ] {
-            let schema = &document["components"]["schemas"][body];
-            assert_eq!(schema["required"].as_array().map_or(0, Vec::len), required, "{body}");
-        }
-        let acquire = &document["components"]["schemas"]["AcquireLockBody"]["properties"];
-        assert_eq!(acquire["lease_duration_ms"]["maximum"], 1_234);
-        assert_eq!(acquire["lease_duration_ms"]["default"], 1_234, "a default is cut to its maximum");
-        assert_eq!(acquire["wait_ms"]["maximum"], 567);
-        assert_eq!(acquire["additional_time_to_wait_for_lock_ms"]["maximum"], 567);
-        let body = &document["paths"]["/locks/{key}/acquire"]["post"]["requestBody"];
-        assert_eq!(body["required"], false);
-        let examples = &body["content"]["application/json"]["examples"];
-        assert_eq!(examples["any time"]["value"]["wait_ms"], 567);
-    }
-
-    /// Swagger UI shows the first one: it has to be granted however often it is sent, so it chooses no version, and waits
-    /// for as long as a grant of any of them lasts.
-    #[test]
-    fn the_first_example_of_acquire_works_again_and_again() {
-        let document = document(&Limits::default());
-        for path in ["/locks/{key}/acquire", "/semaphores/{key}/acquire"] {
-            let body = &document["paths"][path]["post"]["requestBody"]["content"]["application/json"];
-            let examples: Vec<_> =
-                body["examples"].as_object().unwrap().values().map(|it| &it["value"]).collect();
-            assert!(examples[0].get("version").is_none(), "{path}: {}", examples[0]);
-            let longest = examples.iter().filter_map(|it| it["lease_duration_ms"].as_i64()).max();
-            assert!(examples[0]["wait_ms"].as_i64() >= longest, "{path}: {}", examples[0]);
-        }
-    }
-
-    #[test]
-    fn the_yaml_is_the_same_document() {
-        let yaml = openapi_yaml(&Limits::default());
-        assert!(yaml.starts_with("openapi: 3.1.0\n"), "{}", &yaml[..100]);
-        assert_eq!(yaml, openapi_yaml(&Limits::default()));
     }
 }

@@ -15,6 +15,8 @@ problems! {
 }
 
 /// This document
+///
+/// With the limits that are configured.
 #[utoipa::path(
     get,
     path = "/api-docs/openapi.json",

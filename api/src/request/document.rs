@@ -1,7 +1,7 @@
 //! Parameters that several operations share, in the `OpenAPI` document.
 
 use db_locks_service::Limits;
-use serde_json::{Value, json};
+use serde_json::json;
 use utoipa::{
     IntoParams,
     openapi::{
@@ -47,16 +47,14 @@ pub(crate) struct TenantParam;
 
 impl IntoParams for TenantParam {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let schema = text()
-            .min_length(Some(1))
-            .max_length(Some(64))
-            .pattern(Some("^[A-Za-z0-9._-]+$"))
-            .default(Some(json!("default")));
+        let schema = text().min_length(Some(1)).max_length(Some(64)).pattern(Some("^[A-Za-z0-9._-]+$"));
         let tenant = ParameterBuilder::new()
             .name(TENANT_HEADER)
             .parameter_in(ParameterIn::Header)
             .required(Required::False)
-            .description(Some("Whose keys these are. Tenants never see each other's keys."))
+            .description(Some(
+                "Whose keys these are. Tenants never see each other's keys. Left out, it is `default`.",
+            ))
             .schema(Some(schema));
         vec![tenant.build()]
     }
@@ -67,12 +65,9 @@ pub(crate) struct LimitParams;
 
 impl IntoParams for LimitParams {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let limit = ObjectBuilder::new()
-            .schema_type(Type::Integer)
-            .minimum(Some(1))
-            .maximum(Some(MAX_LIMIT))
-            .default(Some(json!(DEFAULT_LIMIT)));
-        let limit = query("limit", "How many items a page may have.").schema(Some(limit));
+        let limit = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(MAX_LIMIT));
+        let description = format!("How many items a page may have. Left out, it is {DEFAULT_LIMIT}.");
+        let limit = query("limit", &description).schema(Some(limit));
         let cursor = text().min_length(Some(2)).pattern(Some("^([0-9a-f]{2})+$"));
         let cursor = query("cursor", "The `next_cursor` of the page before.").schema(Some(cursor));
         vec![limit.build(), cursor.build()]
@@ -103,8 +98,7 @@ fn query(name: &str, description: &str) -> ParameterBuilder {
         .description(Some(description))
 }
 
-/// Writes the configured maxima into the fields of a body's schema. A default above its maximum is cut, as it is in
-/// force.
+/// Writes the configured maxima into the fields of a body's schema.
 pub(crate) fn add_body_limits(schema: &mut Object, limits: &Limits) {
     for (name, most) in [
         ("lease_duration_ms", limits.max_lease_ms),
@@ -113,9 +107,6 @@ pub(crate) fn add_body_limits(schema: &mut Object, limits: &Limits) {
     ] {
         if let Some(RefOr::T(Schema::Object(field))) = schema.properties.get_mut(name) {
             field.maximum = Some(most.into());
-            if field.default.as_ref().and_then(Value::as_i64).is_some_and(|default| default > most) {
-                field.default = Some(most.into());
-            }
         }
     }
 }

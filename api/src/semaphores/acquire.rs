@@ -18,7 +18,7 @@ use crate::{
 #[derive(ToSchema)]
 pub(crate) struct AcquirePermitBody {
     /// Who holds it, shown to others. Left out, it is `anonymous`.
-    #[schema(value_type = Option<String>, min_length = 1, max_length = 255, pattern = r"^[^\u0000]*$", default = "anonymous")]
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 255, pattern = r"^[^\u0000]*$")]
     owner: Option<Owner>,
     /// The lease, in milliseconds. Left out, it is the semaphore's.
     #[schema(minimum = 1)]
@@ -26,12 +26,12 @@ pub(crate) struct AcquirePermitBody {
     /// How long to wait, in milliseconds; 0 tries once. Left out, it is as long as the lease.
     #[schema(minimum = 0)]
     wait_ms: Option<i64>,
-    /// Waiting time on top of `wait_ms`. Their sum must not exceed the maximum of either.
-    #[schema(value_type = Option<i64>, minimum = 0, default = 0)]
+    /// Waiting time on top of `wait_ms`. Their sum must not exceed the maximum of either. Left out, it is 0.
+    #[schema(value_type = Option<i64>, minimum = 0)]
     additional_time_to_wait_for_lock_ms: i64,
     /// The longest pause between two looks at a semaphore that is waited for, where nothing announces a release. Here
-    /// everything is announced; the field is checked and changes nothing.
-    #[schema(minimum = 1, maximum = 600_000, default = 500)]
+    /// everything is announced; the field is checked and changes nothing. Left out, it is 500.
+    #[schema(minimum = 1, maximum = 600_000)]
     #[expect(dead_code, reason = "documented and checked; nothing has to be looked at again")]
     refresh_period_ms: Option<i64>,
     /// Text to store with the permit: up to 32 KiB of UTF-8.
@@ -92,19 +92,19 @@ problems! {
     request_body(
         content = Option<AcquirePermitBody>,
         examples(
-            // Shown in the order of their names. The first works again and again: no lease of the others outlasts its wait.
-            ("any time" = (
-                summary = "With a version made by the service, after waiting for half a minute at most",
-                value = json!({"owner": "worker-7", "lease_duration_ms": 10_000, "wait_ms": 30_000})
-            )),
+            // As for locks: the examples of heartbeat and release use the permit of the first.
             ("chosen version" = (
-                summary = "With a version of its own: heartbeat and release below work with it. It is granted once; for another permit choose another version, or leave it out.",
+                summary = "With a version that the caller chose: the examples of heartbeat and release use it. It is granted once; for another permit choose another version, or leave it out.",
                 value = json!({
-                    "owner": "worker-7", "lease_duration_ms": 30_000, "wait_ms": 10_000,
+                    "owner": "worker-7", "lease_duration_ms": 300_000, "wait_ms": 10_000,
                     "version": "0199a3c0-7b21-4f6e-8c3d-52d0c1b9e864"
                 })
             )),
-            ("defaults" = (summary = "With all defaults", value = json!({})))
+            ("defaults" = (summary = "With all defaults", value = json!({}))),
+            ("generated version" = (
+                summary = "With a version that the service makes; waits for half a minute at most",
+                value = json!({"owner": "worker-7", "lease_duration_ms": 30_000, "wait_ms": 30_000})
+            ))
         )
     ),
     responses((status = 200, description = "Granted.", body = GrantBody<'_>), AcquirePermitProblems)

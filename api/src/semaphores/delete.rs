@@ -19,7 +19,7 @@ problems! {
 #[utoipa::path(
     delete,
     path = "/semaphores/{key}",
-    tag = "semaphores",
+    tag = "deletion",
     params(KeyParam::<true>, TenantParam),
     responses((status = 204, description = "Deleted."), DeleteSemaphoreProblems)
 )]

@@ -26,8 +26,8 @@ problems! {
     params(KeyParam::<true>, TenantParam),
     request_body(
         content = HeartbeatBody,
-        description = "The example takes the version of the one of acquire with a chosen version.",
-        example = json!({"version": "0199a3c0-7b21-4f6e-8c3d-52d0c1b9e864", "lease_duration_ms": 30_000})
+        description = "The example renews the permit of acquire's first example.",
+        example = json!({"version": "0199a3c0-7b21-4f6e-8c3d-52d0c1b9e864", "lease_duration_ms": 300_000})
     ),
     responses((status = 200, description = "Renewed.", body = GrantBody<'_>), HeartbeatPermitProblems)
 )]

@@ -13,13 +13,13 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::router::State;
 
-/// The routes of semaphores.
+/// The routes of semaphores, in the order in which one would try them.
 pub(crate) fn routes() -> OpenApiRouter<State> {
     OpenApiRouter::new()
         .routes(routes!(put::put_semaphore, get::get_semaphore, delete::delete_semaphore))
         .routes(routes!(acquire::acquire_permit))
+        .routes(routes!(list_permits::list_permits))
         .routes(routes!(heartbeat::heartbeat_permit))
         .routes(routes!(release::release_permit))
-        .routes(routes!(list_permits::list_permits))
         .routes(routes!(list::list_semaphores))
 }

@@ -49,7 +49,7 @@ problems! {
     params(KeyParam::<true>, TenantParam),
     request_body(
         content = ReleasePermitBody,
-        description = "The example takes the version of the one of acquire with a chosen version.",
+        description = "The example gives back the permit of acquire's first example.",
         example = json!({"version": "0199a3c0-7b21-4f6e-8c3d-52d0c1b9e864"})
     ),
     responses(

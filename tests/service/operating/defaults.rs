@@ -23,5 +23,5 @@ async fn defaults_are_cut_to_the_configured_maxima(database: Database) {
     assert_eq!(permit.body["lease_duration_ms"], 3_000);
     let document = svc.get("/api-docs/openapi.json").await.expect(200).body;
     let field = &document["components"]["schemas"]["AcquireLockBody"]["properties"]["lease_duration_ms"];
-    assert_eq!((&field["default"], &field["maximum"]), (&json!(5_000), &json!(5_000)));
+    assert_eq!(field["maximum"], 5_000);
 }
