@@ -21,7 +21,9 @@ mod tests;
 mod time;
 
 pub use command::{Acquire, Command, DataEdit, Heartbeat, Kind, LeaveReason, Release};
-pub use decide::{Context, DEFAULT_LEASE_MS, Decided, Effects, MOST_HOLDERS, Need, Verdict, Working};
+pub use decide::{
+    Context, DEFAULT_LEASE_MS, Decided, Earlier, Effects, MOST_HOLDERS, Need, Verdict, Working,
+};
 pub use grant::{EndedVersions, Grant};
 pub use ids::{Nonce, ReplicaId, Stamp, Token, Version};
 pub use names::{Data, Key, KeyId, NameError, Owner, Tenant};

@@ -3,6 +3,12 @@
 //! The time that decides is the database's. Each answer of the database tells it; between two answers this clock
 //! reckons on with the process's monotonic clock, which measures only how long something took. It owns the detection of
 //! steps of the database's clock and must never read the machine's wall clock.
+//!
+//! An answer that was long on its way says little about the time. So the bounds are those of several readings at a time, as
+//! long as they agree: the lower one of the reading that sets it highest, the upper one of the reading that sets it lowest.
+
+#[cfg(test)]
+mod tests;
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -13,129 +19,200 @@ use tokio::time::Instant;
 
 use crate::domain::{Now, Timestamp};
 
-/// For how long a reading may be reckoned on with. After that it is asked for anew, so that leases do not come out short.
+/// For how long after its question was sent a reading is reckoned on with. After that the time is asked for anew, so that a
+/// step of the database's clock is noticed within this time, and an answer that took longer is never decided on.
 const FRESH_FOR: Duration = Duration::from_secs(1);
 
-/// By how much two readings may disagree with the monotonic clock before it is called a step, in milliseconds: more than
-/// scheduling and slewing do, less than anybody's lease should be off.
-const STEP_TOLERANCE_MS: i64 = 250;
+/// By how much two readings may disagree before it is reported as a step, in microseconds: more than scheduling does, less
+/// than anybody's lease should be off.
+const STEP_TOLERANCE_US: i64 = 250_000;
+
+/// How much of the time between two readings their clocks may drift apart, as its reciprocal: 500 ppm, which is as fast as
+/// a clock is slewed.
+const DRIFT_RECIPROCAL: i64 = 2_000;
 
 /// One answer of the database about its time.
 #[derive(Debug, Clone, Copy)]
 struct Reading {
-    /// What it told, in milliseconds, rounded down.
-    told: Timestamp,
-    /// When the question was sent: the database's clock had not passed `told` + 1 ms by then.
+    /// The database's time in milliseconds, rounded down.
+    db_time: Timestamp,
+    /// When the question was sent: the database's clock had not passed `db_time` + 1 ms by then.
     sent: Instant,
-    /// When the answer was there: the database's clock had reached `told` by then.
+    /// When the answer was there: the database's clock had reached `db_time` by then.
     received: Instant,
+}
+
+impl Reading {
+    /// The database's clock shows this or later at `at`, in microseconds.
+    fn least_us(&self, at: Instant) -> i64 {
+        self.db_time.0.saturating_mul(1_000).saturating_add(signed_us(at, self.received))
+    }
+
+    /// The database's clock shows this or earlier at `at`, in microseconds.
+    fn most_us(&self, at: Instant) -> i64 {
+        self.db_time.plus_ms(1).0.saturating_mul(1_000).saturating_add(signed_us(at, self.sent))
+    }
+
+    fn is_fresh(&self, at: Instant) -> bool {
+        at.saturating_duration_since(self.sent) <= FRESH_FOR
+    }
+}
+
+/// The readings that count.
+#[derive(Debug, Clone, Copy)]
+struct Readings {
+    /// The one whose question was sent last.
+    newest: Reading,
+    /// The one that sets the lower bound, while it is fresh.
+    lower: Reading,
+    /// The one that sets the upper bound, while it is fresh.
+    upper: Reading,
+    /// When the last answer was there.
+    received: Instant,
+}
+
+impl Readings {
+    const fn of(reading: Reading) -> Self {
+        Self { newest: reading, lower: reading, upper: reading, received: reading.received }
+    }
+
+    /// The readings that set the bounds at `at`.
+    fn bounds(&self, at: Instant) -> (Reading, Reading) {
+        let fresh_or_newest = |reading: Reading| if reading.is_fresh(at) { reading } else { self.newest };
+        (fresh_or_newest(self.lower), fresh_or_newest(self.upper))
+    }
+
+    /// By how much a reading lies outside of the bounds, in microseconds; negative where it lies below. 0 where it agrees.
+    fn disagreement_us(&self, reading: &Reading) -> i64 {
+        let at = reading.received;
+        let (lower, upper) = self.bounds(at);
+        let drift = |before: &Reading| signed_us(at, before.sent).max(0) / DRIFT_RECIPROCAL;
+        let ahead = reading.least_us(at) - upper.most_us(at) - drift(&upper);
+        let behind = lower.least_us(at) - reading.most_us(at) - drift(&lower);
+        if ahead > 0 { ahead } else { -behind.max(0) }
+    }
+
+    /// Takes in a reading that agrees with those before.
+    fn narrow(&mut self, reading: Reading) {
+        let at = reading.received;
+        let (lower, upper) = self.bounds(at);
+        let is_fresh = reading.is_fresh(at);
+        let is_higher = is_fresh && reading.least_us(at) >= lower.least_us(at);
+        let is_lower = is_fresh && reading.most_us(at) <= upper.most_us(at);
+        self.lower = if is_higher || !lower.is_fresh(at) { reading } else { lower };
+        self.upper = if is_lower || !upper.is_fresh(at) { reading } else { upper };
+        if reading.sent >= self.newest.sent {
+            self.newest = reading;
+        }
+        self.received = self.received.max(at);
+    }
+
+    /// Takes in a reading that does not agree: the clock has stepped. If it was under way together with the last one, nobody
+    /// can tell which of the two came first, and the bounds enclose both.
+    fn replace(&mut self, reading: Reading) {
+        let at = reading.received;
+        let before = self.newest;
+        *self = Self::of(reading);
+        if reading.sent < before.received {
+            let by_least = |one: &Reading| one.least_us(at);
+            let by_most = |one: &Reading| one.most_us(at);
+            self.lower = if by_least(&before) < by_least(&reading) { before } else { reading };
+            self.upper = if by_most(&before) > by_most(&reading) { before } else { reading };
+        }
+    }
 }
 
 /// The database's clock as this replica reckons it.
 #[derive(Debug, Default)]
 pub(crate) struct DatabaseClock {
-    /// The newest reading. Held only to copy it: no await, no I/O.
-    reading: Mutex<Option<Reading>>,
+    /// Held only to copy them: no await, no I/O.
+    readings: Mutex<Option<Readings>>,
 }
 
 impl DatabaseClock {
-    /// Takes note of what the database told.
-    pub(crate) fn observe(&self, told: Timestamp, sent: Instant, received: Instant) {
-        let mut newest = self.reading.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(before) = *newest {
-            if received < before.received {
-                return;
-            }
-            report_step(before, Reading { told, sent, received });
-        }
-        *newest = Some(Reading { told, sent, received });
-    }
-
-    /// The database's time now, if it was told lately enough to reckon with.
-    pub(crate) fn now(&self, at: Instant) -> Option<Now> {
-        let reading = (*self.reading.lock().unwrap_or_else(PoisonError::into_inner))?;
-        let since_received = at.saturating_duration_since(reading.received);
-        if since_received > FRESH_FOR {
+    /// Takes note of the database's time in an answer. Returns the step that it shows the database's clock to have made, in
+    /// milliseconds, where that was large enough to be reported.
+    pub(crate) fn observe(&self, db_time: Timestamp, sent: Instant, received: Instant) -> Option<i64> {
+        let reading = Reading { db_time, sent, received };
+        let mut readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(readings) = &mut *readings else {
+            *readings = Some(Readings::of(reading));
+            return None;
+        };
+        let step_us = readings.disagreement_us(&reading);
+        if step_us == 0 {
+            readings.narrow(reading);
             return None;
         }
-        let since_sent = at.saturating_duration_since(reading.sent);
-        Some(Now {
-            at_least: reading.told.plus_ms(whole_ms(since_received)),
-            // What was told was rounded down, and so is what has passed since: at most 2 ms are missing.
-            at_most: reading.told.plus_ms(whole_ms(since_sent) + 2),
-        })
+        readings.replace(reading);
+        (step_us.abs() > STEP_TOLERANCE_US).then(|| report_step(step_us / 1_000))
     }
 
-    /// The database's time at `at`, from what it told in an answer to a question sent at `sent`, however long ago.
-    /// Everything since `sent` may have passed after the clock was read, or before.
-    pub(crate) fn reckon(&self, told: Timestamp, sent: Instant, at: Instant) -> Now {
-        let since_sent = at.saturating_duration_since(sent);
-        let known = self.now(at).map_or(told, |now| now.at_least.max(told));
-        Now { at_least: known, at_most: told.plus_ms(whole_ms(since_sent) + 2).max(known) }
+    /// The database's time now, if it was read lately enough to decide on.
+    pub(crate) fn now(&self, at: Instant) -> Option<Now> {
+        let readings = self.copy()?;
+        let (lower, upper) = readings.bounds(at);
+        (lower.is_fresh(at) && upper.is_fresh(at)).then(|| enclosed(lower.least_us(at), upper.most_us(at)))
+    }
+
+    /// The database's time now for an answer, however long ago its question was sent, if it came lately: the bounds are wide
+    /// then, and true.
+    pub(crate) fn latest(&self, at: Instant) -> Option<Now> {
+        let readings = self.copy()?;
+        let (lower, upper) = readings.bounds(at);
+        let is_recent = at.saturating_duration_since(readings.received) <= FRESH_FOR;
+        is_recent.then(|| enclosed(lower.least_us(at), upper.most_us(at)))
+    }
+
+    /// The database's time at `at`, from an answer to a question sent at `sent`, however long ago. Everything since `sent`
+    /// may have passed after the clock was read, or before.
+    pub(crate) fn reckon(&self, db_time: Timestamp, sent: Instant, at: Instant) -> Now {
+        let reading = Reading { db_time, sent, received: at };
+        let own = enclosed(reading.least_us(at), reading.most_us(at));
+        match self.now(at) {
+            Some(now) if now.at_least <= own.at_most && own.at_least <= now.at_most => {
+                Now { at_least: now.at_least.max(own.at_least), at_most: now.at_most.min(own.at_most) }
+            }
+            Some(_) | None => own,
+        }
     }
 
     /// When the database's clock will certainly show `at`, as far as can be told now.
     pub(crate) fn instant_of(&self, at: Timestamp) -> Option<Instant> {
-        let reading = (*self.reading.lock().unwrap_or_else(PoisonError::into_inner))?;
-        let ahead_ms = at.ms_since(reading.told);
-        match u64::try_from(ahead_ms) {
-            Ok(ahead_ms) => reading.received.checked_add(Duration::from_millis(ahead_ms)),
-            Err(_) => Some(reading.received),
+        let readings = self.copy()?;
+        let lower =
+            if readings.lower.is_fresh(readings.newest.received) { readings.lower } else { readings.newest };
+        match u64::try_from(at.ms_since(lower.db_time)) {
+            Ok(ahead_ms) => lower.received.checked_add(Duration::from_millis(ahead_ms)),
+            Err(_) => Some(lower.received),
         }
+    }
+
+    fn copy(&self) -> Option<Readings> {
+        *self.readings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn whole_ms(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX / 4)
+/// Whole milliseconds around two bounds.
+fn enclosed(least_us: i64, most_us: i64) -> Now {
+    let at_least = Timestamp(least_us.div_euclid(1_000));
+    // Rounded up. The bounds of readings that disagree a little may have crossed.
+    let at_most = Timestamp(most_us.saturating_add(999).div_euclid(1_000)).max(at_least);
+    Now { at_least, at_most }
 }
 
-/// Says so when the database's clock did not go as the monotonic clock did.
-fn report_step(before: Reading, after: Reading) {
-    let least = whole_ms(after.sent.saturating_duration_since(before.received));
-    let most = whole_ms(after.received.saturating_duration_since(before.sent)) + 2;
-    let went = after.told.ms_since(before.told);
-    let step_ms = if went > most + STEP_TOLERANCE_MS {
-        went - most
-    } else if went < least - STEP_TOLERANCE_MS {
-        went - least
-    } else {
-        return;
-    };
+/// Microseconds from `earlier` to `later`; negative if they come the other way round.
+fn signed_us(later: Instant, earlier: Instant) -> i64 {
+    let us = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX / 4);
+    match later.checked_duration_since(earlier) {
+        Some(ahead) => us(ahead),
+        None => -us(earlier.duration_since(later)),
+    }
+}
+
+fn report_step(step_ms: i64) -> i64 {
     let direction = if step_ms > 0 { "forward" } else { "back" };
     metrics::counter!("db_locks_database_clock_steps_total", "direction" => direction).increment(1);
     tracing::warn!(step_ms, direction, "the database's clock stepped");
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_bounds_enclose_the_time_however_long_the_answer_took() {
-        let clock = DatabaseClock::default();
-        let sent = Instant::now();
-        let received = sent + Duration::from_millis(40);
-        clock.observe(Timestamp(1_000), sent, received);
-        let now = clock.now(received + Duration::from_millis(10));
-        assert_eq!(now, Some(Now { at_least: Timestamp(1_010), at_most: Timestamp(1_052) }));
-    }
-
-    #[test]
-    fn a_reading_older_than_a_second_is_not_reckoned_with() {
-        let clock = DatabaseClock::default();
-        let sent = Instant::now();
-        clock.observe(Timestamp(1_000), sent, sent);
-        assert!(clock.now(sent + Duration::from_secs(1)).is_some());
-        assert!(clock.now(sent + Duration::from_millis(1_001)).is_none());
-    }
-
-    #[test]
-    fn an_event_is_not_looked_for_before_the_database_has_reached_it() {
-        let clock = DatabaseClock::default();
-        let sent = Instant::now();
-        let received = sent + Duration::from_millis(5);
-        clock.observe(Timestamp(1_000), sent, received);
-        let at = clock.instant_of(Timestamp(1_500));
-        assert_eq!(at, Some(received + Duration::from_millis(500)));
-    }
+    step_ms
 }

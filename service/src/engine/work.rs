@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, sync::Arc};
 use super::envelope::Envelope;
 use crate::{
     domain::{
-        Command, Context, KeyId, KeyState, Kind, Need, Now, ReplicaId, Stamp, Token, Verdict, Version,
-        Working,
+        Command, Context, Decided, Earlier, KeyId, KeyState, Kind, Need, Now, ReplicaId, Stamp, Token,
+        Verdict, Version, Working,
     },
     store::{Want, Write},
 };
@@ -14,6 +14,8 @@ use crate::{
 /// A write whose fate is not known: the statement was sent, and the answer never came.
 #[derive(Debug, Clone)]
 pub(super) struct Attempt {
+    /// The stamp of the row that it was decided on: while the row bears that, it was not applied yet.
+    pub(super) prev: Option<Stamp>,
     /// The stamp that the row bears if the write was applied.
     pub(super) stamp: Stamp,
     /// The token that the row bears then, unless the store raised it.
@@ -27,8 +29,8 @@ pub(super) struct Attempt {
 impl Attempt {
     /// A write that was sent with these verdicts.
     pub(super) fn of(write: Write, verdicts: Vec<Verdict>) -> Self {
-        let Write { stamp, working, .. } = write;
-        Self { stamp, token: working.state.token, verdicts, effects: working.effects }
+        let Write { prev, stamp, working } = write;
+        Self { prev, stamp, token: working.state.token, verdicts, effects: working.effects }
     }
 }
 
@@ -146,8 +148,8 @@ impl Work {
         let prev = state.stamp;
         let mut working = Box::new(Working::new(self.id.clone(), state));
         let mut verdicts = Vec::with_capacity(self.envelopes.len());
-        for envelope in &self.envelopes {
-            match working.decide(&envelope.command, ctx) {
+        for (index, envelope) in self.envelopes.iter().enumerate() {
+            match self.decide_one(&mut working, index, &envelope.command, prev, ctx) {
                 Ok(verdict) => verdicts.push(verdict),
                 Err(Need::NextBatch) => break,
                 Err(Need::Membership) => return Outcome::Join,
@@ -157,7 +159,8 @@ impl Work {
                 }
             }
         }
-        if fresh && !self.attempts.is_empty() && !working.dirty {
+        let may_come = self.attempts.iter().any(|attempt| attempt.prev == prev);
+        if fresh && may_come && !working.dirty {
             // What was sent before may still be applied after this answer. It cannot once the row's stamp has moved; and
             // if it comes before, this write loses its race, and the next load finds the attempt.
             working.fence(ctx.now);
@@ -168,6 +171,27 @@ impl Work {
             Outcome::Answered { state: Box::new(working.state), verdicts }
         } else {
             Outcome::Load
+        }
+    }
+
+    /// Decides one of the commands. Where an earlier write of it was decided on another row than this one, that write may
+    /// have been applied, and been overwritten since.
+    fn decide_one(
+        &self,
+        working: &mut Working,
+        index: usize,
+        command: &Command,
+        row: Option<Stamp>,
+        ctx: &Context<'_>,
+    ) -> Decided {
+        let mut overwritten = self.attempts.iter().rev().filter(|attempt| attempt.prev != row);
+        let earlier = overwritten.find_map(|attempt| {
+            let verdict = attempt.verdicts.get(index)?;
+            Some(Earlier { verdict, released: &attempt.effects.released })
+        });
+        match earlier {
+            Some(earlier) => working.decide_again(command, earlier, ctx),
+            None => working.decide(command, ctx),
         }
     }
 

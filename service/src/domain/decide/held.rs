@@ -7,7 +7,7 @@ use crate::domain::{
 };
 
 /// What a heartbeat or release found.
-enum Target {
+pub(super) enum Target {
     Mutex,
     Permit(usize),
 }
@@ -48,6 +48,8 @@ impl Working {
         }
         edit(data, &release.data);
         let deletes = release.delete_lock || grant.delete_on_release;
+        let ended = (grant.version, grant.expires_at);
+        self.effects.released.push(ended);
         let view = self.end(&target, ctx.now);
         if deletes && let Target::Mutex = target {
             self.delete_body();
@@ -102,7 +104,7 @@ impl Working {
         Ok(self.grant_and_data(&target).0.nonce != nonce)
     }
 
-    fn target(&self, kind: Kind, version: Version) -> Result<Result<Target, Refusal>, Need> {
+    pub(super) fn target(&self, kind: Kind, version: Version) -> Result<Result<Target, Refusal>, Need> {
         Ok(match (&self.state.body, kind) {
             (Body::Absent, _) => Err(Refusal::NotFound),
             (Body::Mutex(_), Kind::Semaphore) => Err(Refusal::WrongKind),
@@ -119,7 +121,7 @@ impl Working {
         })
     }
 
-    fn grant_and_data(&mut self, target: &Target) -> (&mut Grant, &mut Option<Data>) {
+    pub(super) fn grant_and_data(&mut self, target: &Target) -> (&mut Grant, &mut Option<Data>) {
         match (&mut self.state.body, target) {
             (Body::Mutex(Mutex { grant: Some(grant), data }), Target::Mutex) => (grant, data),
             (Body::Semaphore(semaphore), Target::Permit(index)) => {

@@ -5,6 +5,7 @@
 //! away and decided again on the state that won.
 
 mod acquire;
+mod again;
 mod grants;
 mod held;
 mod manage;
@@ -13,6 +14,7 @@ mod upkeep;
 mod views;
 
 pub use acquire::DEFAULT_LEASE_MS;
+pub use again::Earlier;
 pub use views::MOST_HOLDERS;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -67,6 +69,9 @@ pub enum Verdict {
         /// How long it wants to wait.
         wait_ms: i64,
     },
+    /// An earlier write of it may have been applied and been overwritten since: whether it was cannot be told, and it is not
+    /// applied over what was written meanwhile.
+    Unknown,
 }
 
 /// The outcome of one command: a verdict, or what is missing. After a [`Need`] the [`Working`] must be thrown away, but
@@ -82,6 +87,8 @@ pub struct Effects {
     pub freed: Vec<(Nonce, Timestamp)>,
     /// Other replicas that have something to look at: an offer, or a waiter that was taken over.
     pub nudged: BTreeSet<ReplicaId>,
+    /// Leases that releases ended, with the ends that they had before.
+    pub released: Vec<(Version, Timestamp)>,
     /// How many offers lapsed.
     pub passed_over: u64,
     /// The queue was served only in part: [`Command::Settle`] has to follow.

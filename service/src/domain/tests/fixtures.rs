@@ -145,7 +145,7 @@ impl Scene {
     pub(super) fn reply(&mut self, command: &Command) -> Reply {
         match self.run(command) {
             Verdict::Reply(reply) => reply,
-            Verdict::Waiting { wait_ms } => panic!("waits for {wait_ms} ms"),
+            other => panic!("no reply: {other:?}"),
         }
     }
 

@@ -75,6 +75,7 @@ impl Shard {
     pub(super) fn on_loaded(&mut self, done: LoadDone) {
         let LoadDone { result, sent, received } = done;
         let works = self.loading.take().unwrap_or_default();
+        self.outcome_sent = sent;
         let loaded = match result {
             Ok(loaded) => loaded,
             Err(error) => return self.postpone_all(works, &error),

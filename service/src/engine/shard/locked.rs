@@ -67,6 +67,7 @@ impl Shard {
     pub(super) fn on_locked(&mut self, done: LockedDone) {
         let LockedDone { id, copy, decided, result, sent, received } = done;
         let Some(mut work) = self.locked.remove(&id) else { return };
+        self.outcome_sent = sent;
         work.learn_from(copy);
         match (result, decided) {
             (Ok(committed), Some((write, verdicts))) => {

@@ -104,6 +104,8 @@ pub(super) struct Shard {
     next_commit: u64,
     /// How many commands the batch had that was sent last.
     last_batch: usize,
+    /// When the statement was sent whose outcome is being handled: what it decided was decided before.
+    outcome_sent: Instant,
     /// Works that are being decided under the database's lock.
     locked: FxHashMap<KeyId, Work>,
     /// The works of the load under way, if one is.
@@ -155,6 +157,7 @@ impl Shard {
             halves: VecDeque::new(),
             commits: FxHashMap::default(),
             next_commit: 0,
+            outcome_sent: Instant::now(),
             locked: FxHashMap::default(),
             last_batch: 0,
             loading: None,

@@ -13,7 +13,7 @@ use super::{
     batch::{Basis, Batch, Side},
 };
 use crate::{
-    domain::{Body, Command, Effects, KeyState, Refusal, Reply, Verdict},
+    domain::{Body, Command, Effects, KeyState, Refusal, Reply, Timestamp, Verdict},
     store::{Committed, StoreError, Write},
 };
 
@@ -44,6 +44,7 @@ impl Shard {
     pub(super) fn on_committed(&mut self, done: CommitDone) {
         let CommitDone { number, writes, result, sent, received } = done;
         let Some(sides) = self.commits.remove(&number) else { return };
+        self.outcome_sent = sent;
         let mut batch = Batch { writes, sides };
         match result {
             Ok(committed) => {
@@ -138,6 +139,12 @@ impl Shard {
                     self.answer(envelope, reply);
                 }
                 Verdict::Waiting { wait_ms } => self.register(envelope, wait_ms),
+                Verdict::Unknown => {
+                    if let Some(sender) = envelope.reply {
+                        // If the caller has gone, it has not waited for this.
+                        let _ = sender.send(Err(EngineError::UnknownFate));
+                    }
+                }
             }
         }
         self.note_handovers(&effects);
@@ -176,7 +183,7 @@ impl Shard {
                     self.shared.metrics.refused_waiter();
                 }
                 let granted = matches!(reply, Reply::Granted(_));
-                let answer = self.unless_over(reply);
+                let answer = self.promise(reply, envelope.arrived);
                 let handed_on = answer.is_ok();
                 let delivered = sender.is_some_and(|sender| sender.send(answer).is_ok());
                 // Also where the lease only may be over: if it stands after all, nobody knows of it.
@@ -189,7 +196,7 @@ impl Shard {
                 self.enqueue_internal(envelope.id, Command::GiveBack { version, nonce });
             }
             (_, Some(sender)) => {
-                let answer = self.unless_over(reply);
+                let answer = self.promise(reply, envelope.arrived);
                 // Whoever asked has gone; what was asked is done.
                 let _ = sender.send(answer);
             }
@@ -197,16 +204,30 @@ impl Shard {
         }
     }
 
+    /// Makes a reply one that can be relied on, by the newest reading of the database's clock: its caller counts from
+    /// `since` or earlier. Where the clock stepped forward since the decision, the lease lasts for less than was decided.
+    ///
     /// A lease that ended before it could be answered is never answered. One shorter than a commit may take is over by
     /// the time the answer arrives anyway; whoever asks for that gets it.
-    pub(super) fn unless_over(&self, reply: Reply) -> Result<Reply, EngineError> {
+    pub(super) fn promise(&self, mut reply: Reply, since: Instant) -> Result<Reply, EngineError> {
         const SHORTEST_WATCHED_MS: i64 = 100;
-        let Reply::Granted(view) = &reply else { return Ok(reply) };
-        let now = self.shared.clock.now(Instant::now());
-        let over = view.held.as_ref().is_some_and(|held| {
-            view.lease_ms >= SHORTEST_WATCHED_MS && now.is_none_or(|now| now.at_most >= held.expires_at)
-        });
-        if over { Err(EngineError::LeaseOver) } else { Ok(reply) }
+        let Reply::Granted(view) = &mut reply else { return Ok(reply) };
+        let Some(held) = &mut view.held else { return Ok(reply) };
+        let at = Instant::now();
+        // A grant comes with a reading. Where that is old by now, this process stood still, and nobody knows for how long.
+        let Some(now) = self.shared.clock.latest(at) else { return Err(EngineError::LeaseOver) };
+        let passed = at.saturating_duration_since(since).as_millis();
+        let passed_ms = i64::try_from(passed).unwrap_or(i64::MAX / 4);
+        let lasts_ms = |from: Timestamp| held.expires_at.ms_since(from).saturating_add(passed_ms);
+        let has_stepped = lasts_ms(now.at_least) < held.expires_in_ms;
+        let may_be_over = has_stepped || passed_ms >= held.expires_in_ms;
+        if may_be_over && now.at_most >= held.expires_at && view.lease_ms >= SHORTEST_WATCHED_MS {
+            return Err(EngineError::LeaseOver);
+        }
+        if has_stepped {
+            held.expires_in_ms = lasts_ms(now.at_most).clamp(0, held.expires_in_ms.max(0));
+        }
+        Ok(reply)
     }
 
     /// Has works tried again after a pause.

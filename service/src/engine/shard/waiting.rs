@@ -127,7 +127,7 @@ impl Shard {
         }
         self.shared.metrics.waited(waiter.since.elapsed(), &reply);
         let granted = matches!(reply, Reply::Granted(_));
-        let answer = self.unless_over(reply);
+        let answer = self.promise(reply, self.outcome_sent);
         let handed_on = answer.is_ok();
         let delivered = waiter.reply.is_some_and(|sender| sender.send(answer).is_ok());
         if granted && !(handed_on && delivered) {

@@ -2,8 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+mod clock;
 mod faults;
 mod memory_store;
+mod overwritten;
 mod patience;
 mod replicas;
 mod waiting;

@@ -81,7 +81,8 @@ impl World {
         let stamp = statement.stamp;
         if self.now < LIVELY_MS && self.random.random_bool(0.04) {
             let effects = statement.working.effects.clone();
-            let asked = self.ask_for_fate(index, work, Attempt { stamp, verdicts, effects });
+            let prev = statement.prev;
+            let asked = self.ask_for_fate(index, work, Attempt { prev, stamp, verdicts, effects });
             // Mostly it is carried out about when it is asked for, which is the worst time.
             let around = if self.random.random_bool(0.7) { -10..20 } else { -3_000..3_000 };
             let late = asked + self.random.random_range(around);
@@ -92,10 +93,11 @@ impl World {
             self.replicas[index].loading = Some(work);
             return self.after(1..5, Event::Load { replica: index });
         }
+        let prev = statement.prev;
         let Working { mut state, effects, .. } = *statement.working;
         if self.now < LIVELY_MS && self.random.random_bool(0.04) {
             self.totals.lost_answers += 1;
-            self.ask_for_fate(index, work, Attempt { stamp, verdicts, effects });
+            self.ask_for_fate(index, work, Attempt { prev, stamp, verdicts, effects });
             return;
         }
         state.stamp = Some(stamp);

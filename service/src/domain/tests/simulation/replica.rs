@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::database::Want;
 use crate::domain::{
-    Acquire, Body, Command, Context, Effects, Key, KeyId, KeyState, Need, Nonce, Now, ReplicaId, Reply,
-    Stamp, Tenant, Token, Verdict, Version, Working,
+    Acquire, Body, Command, Context, Decided, Earlier, Effects, Key, KeyId, KeyState, Need, Nonce, Now,
+    ReplicaId, Reply, Stamp, Tenant, Token, Verdict, Version, Working,
 };
 
 /// A write whose fate is unknown, and what it would have answered.
 pub(super) struct Attempt {
+    pub(super) prev: Option<Stamp>,
     pub(super) stamp: Stamp,
     pub(super) verdicts: Vec<Verdict>,
     pub(super) effects: Effects,
@@ -110,7 +111,7 @@ impl Replica {
         let mut verdicts = Vec::new();
         let (mut rest, mut sizes) = (Vec::new(), Vec::new());
         for index in 0..work.commands.len() {
-            let decided = working.decide(&work.commands[index], &ctx);
+            let decided = work.decide_one(&mut working, index, prev, &ctx);
             sizes.push((working.state.token, places(&working.state.body)));
             match decided {
                 Ok(verdict) => verdicts.push(verdict),
@@ -130,11 +131,11 @@ impl Replica {
             self.inbox.push_front(command);
         }
         // A write of unknown fate may still be applied, unless the row is another by then.
-        working.dirty |= fresh && !work.attempts.is_empty();
+        working.dirty |= fresh && work.attempts.iter().any(|attempt| attempt.prev == prev);
         if working.dirty {
             let of_verdicts = verdicts.iter().filter_map(|verdict| match verdict {
                 Verdict::Reply(reply) => Some(reply.clone()),
-                Verdict::Waiting { .. } => None,
+                Verdict::Waiting { .. } | Verdict::Unknown => None,
             });
             let of_effects = working.effects.answered.iter().map(|(_, reply)| reply.clone());
             let replies = of_verdicts.chain(of_effects).collect();
@@ -166,6 +167,25 @@ impl Replica {
 impl Work {
     pub(super) fn new(commands: Vec<Command>) -> Self {
         Self { commands, attempts: Vec::new(), need: None }
+    }
+
+    /// Decides one of the commands as the engine does.
+    fn decide_one(
+        &self,
+        working: &mut Working,
+        index: usize,
+        row: Option<Stamp>,
+        ctx: &Context<'_>,
+    ) -> Decided {
+        let mut overwritten = self.attempts.iter().rev().filter(|attempt| attempt.prev != row);
+        let earlier = overwritten.find_map(|attempt| {
+            let verdict = attempt.verdicts.get(index)?;
+            Some(Earlier { verdict, released: &attempt.effects.released })
+        });
+        match earlier {
+            Some(earlier) => working.decide_again(&self.commands[index], earlier, ctx),
+            None => working.decide(&self.commands[index], ctx),
+        }
     }
 
     /// What has to be loaded; `bound` is what is loaded unless more is asked for.

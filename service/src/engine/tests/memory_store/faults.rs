@@ -26,6 +26,10 @@ pub(in super::super) enum Fault {
     AppliedUnknown,
     /// It is not applied, and nobody can tell.
     LostUnknown,
+    /// It is applied at once, and only after so long it is known that no answer comes.
+    AppliedSilent(Duration),
+    /// It is not applied, and only after so long it is known that no answer comes.
+    LostSilent(Duration),
     /// It is stuck with its row locked: no answer comes in time, and it is applied after so long, if its condition holds.
     Stuck(Duration),
     /// It is stuck on the way, and nobody waits for it: the same without a lock.
@@ -63,6 +67,15 @@ impl MemoryStore {
                 Err(StoreError::Unknown("the answer is lost".into()))
             }
             Some(Fault::LostUnknown) => Err(StoreError::Unknown("the statement is lost".into())),
+            Some(Fault::AppliedSilent(after)) => {
+                self.apply(writes);
+                tokio::time::sleep(after).await;
+                Err(StoreError::Unknown("the answer is lost".into()))
+            }
+            Some(Fault::LostSilent(after)) => {
+                tokio::time::sleep(after).await;
+                Err(StoreError::Unknown("the statement is lost".into()))
+            }
             Some(Fault::Refused) => Err(StoreError::Rejected("refused".into())),
             Some(Fault::Transient) => Err(StoreError::Transient("deadlock".into())),
             Some(Fault::Poisoned(key)) => {

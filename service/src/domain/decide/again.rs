@@ -1,0 +1,105 @@
+//! Deciding again after a lost answer, on a row that somebody else has written since.
+//!
+//! The earlier write was sent, and no answer came. It may have been applied and been overwritten since, or it may never have
+//! been applied; the row does not tell. What names a version is decided again: the grant of that version tells what became of
+//! it. Everything else is not, or it would be applied over a newer write that was acknowledged.
+
+use super::{Context, Decided, Verdict, Working, refuse};
+use crate::domain::{
+    Command, DataEdit, Heartbeat, LeaveReason, NotGrantedReason, Refusal, Reply, Timestamp, Version,
+};
+
+/// What the earlier decision on a command came to.
+#[derive(Debug, Clone, Copy)]
+pub struct Earlier<'a> {
+    /// Its verdict, which was never answered.
+    pub verdict: &'a Verdict,
+    /// The leases that its write ended by releases, with the ends that they had before.
+    pub released: &'a [(Version, Timestamp)],
+}
+
+impl Working {
+    /// Decides a command whose earlier write has an unknown outcome, on a row that is neither that write's nor the one that
+    /// it was decided on.
+    ///
+    /// # Errors
+    /// As [`Working::decide`].
+    pub fn decide_again(&mut self, command: &Command, earlier: Earlier<'_>, ctx: &Context<'_>) -> Decided {
+        if *earlier.verdict == Verdict::Unknown {
+            return Ok(Verdict::Unknown);
+        }
+        match command {
+            Command::PutLock { .. }
+            | Command::DeleteLock { .. }
+            | Command::PutSemaphore { .. }
+            | Command::DeleteSemaphore => Ok(Verdict::Unknown),
+            Command::Heartbeat(heartbeat) => {
+                if self.is_overtaken(heartbeat, ctx)? {
+                    Ok(Verdict::Unknown)
+                } else {
+                    self.decide(command, ctx)
+                }
+            }
+            Command::Release(release) => {
+                let decided = self.decide(command, ctx)?;
+                Ok(self.release_done_before(release.version, decided, earlier, ctx))
+            }
+            Command::Leave { reason: LeaveReason::TimedOut, .. } => {
+                let decided = self.decide(command, ctx)?;
+                // The earlier write took it out of the queue. It waited for its whole time, and was not granted.
+                if decided == refuse(Refusal::PassedOver) {
+                    return Ok(refuse(self.not_granted(NotGrantedReason::TimedOut, None, ctx.now)));
+                }
+                Ok(decided)
+            }
+            Command::Acquire(_)
+            | Command::Get(_)
+            | Command::Leave { .. }
+            | Command::GiveBack { .. }
+            | Command::Settle
+            | Command::Bury { .. }
+            | Command::Sweep { .. } => self.decide(command, ctx),
+        }
+    }
+
+    /// Whether a heartbeat would undo what a later one did: another attachment has the grant by now, and the heartbeat names a
+    /// lease or data that differ from the present ones. Renewing the lease that stands undoes nothing.
+    fn is_overtaken(&mut self, heartbeat: &Heartbeat, ctx: &Context<'_>) -> Result<bool, super::Need> {
+        let Ok(target) = self.target(heartbeat.kind, heartbeat.version)? else { return Ok(false) };
+        let (grant, data) = self.grant_and_data(&target);
+        if !grant.stands(ctx.now) || grant.nonce == heartbeat.nonce {
+            return Ok(false);
+        }
+        let keeps_data = match &heartbeat.data {
+            DataEdit::Keep => true,
+            DataEdit::Set(text) => data.as_ref() == Some(text),
+            DataEdit::Delete => data.is_none(),
+        };
+        Ok(!keeps_data || heartbeat.lease_ms.is_some_and(|lease_ms| lease_ms != grant.lease_ms))
+    }
+
+    /// A release that is refused, because its version is not the current one any more, may be refused because of its own
+    /// earlier write. Its grant was certainly released where its lease would still be active: only those who know a grant's
+    /// version end its lease early.
+    fn release_done_before(
+        &mut self,
+        version: Version,
+        decided: Verdict,
+        earlier: Earlier<'_>,
+        ctx: &Context<'_>,
+    ) -> Verdict {
+        let Verdict::Reply(Reply::Released(_)) = earlier.verdict else { return decided };
+        if !matches!(decided, Verdict::Reply(Reply::Refused(Refusal::NotFound | Refusal::VersionMismatch))) {
+            return decided;
+        }
+        let ended = earlier.released.iter().find(|(released, _)| *released == version);
+        match ended {
+            Some(ended) if ctx.now.at_most < ended.1 => {
+                // For the case that this answer is lost, too.
+                self.effects.released.push(*ended);
+                earlier.verdict.clone()
+            }
+            Some(_) | None => Verdict::Unknown,
+        }
+    }
+}
