@@ -147,6 +147,13 @@ pub enum Command {
         /// Its attachment; a later attachment is left alone.
         nonce: Nonce,
     },
+    /// The answer of an acquire reached nobody, and its caller can ask again: mark its grant as kept for that.
+    Keep {
+        /// The version it was asked with.
+        version: Version,
+        /// Its attachment; a later attachment is left alone.
+        nonce: Nonce,
+    },
     /// Time has passed, or a place was offered: serve the queue.
     Settle,
     /// Take the waiters of a dead replica out of the queue.
@@ -176,7 +183,8 @@ impl Command {
             Self::Heartbeat(Heartbeat { version, .. })
             | Self::Release(Release { version, .. })
             | Self::Leave { version, .. }
-            | Self::GiveBack { version, .. } => Some(*version),
+            | Self::GiveBack { version, .. }
+            | Self::Keep { version, .. } => Some(*version),
             Self::Acquire(_)
             | Self::Get(_)
             | Self::PutLock { .. }

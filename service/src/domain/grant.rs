@@ -29,7 +29,7 @@ pub struct Grant {
     /// A mutex's row goes when this grant ends.
     pub delete_on_release: bool,
     /// The attachment that alone has the grant, and whose clean-up may end it; [`Nonce::NOBODY`] once a second was
-    /// answered with it, since either may rely on it then.
+    /// answered with it, since either may rely on it then. [Kept](Nonce::is_kept) while its answer has reached nobody.
     pub nonce: Nonce,
 }
 
@@ -46,6 +46,16 @@ impl Grant {
             self.nonce = Nonce::NOBODY;
         }
         changes
+    }
+
+    /// The grant is answered to a repeat of its acquire. One that is kept, since nobody got its answer, is the repeat's alone;
+    /// any other is [answered](Self::answer_to) a second time.
+    pub fn repeat_to(&mut self, attachment: Nonce) {
+        if self.nonce.is_kept() {
+            self.nonce = attachment;
+        } else {
+            self.answer_to(attachment);
+        }
     }
 
     /// Cuts a lease that would last longer than it was granted for: the database's clock has stepped back.

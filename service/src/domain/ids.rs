@@ -45,11 +45,27 @@ impl Nonce {
     /// That of no attachment: no clean-up ends a grant that bears it.
     pub const NOBODY: Self = Self(0);
 
+    /// Marks a grant whose answer has reached nobody. No attachment of an earlier version of this program bears it: their bits
+    /// were those of UUIDs of version 4, of which this one is always 0.
+    const KEPT_BIT: i64 = 1 << 14;
+
     /// An attachment from random bits. Its sign tells whether its caller is content with a grant that its owner has
     /// already: whoever serves the queue has to know that of those who wait, and they are recorded by their nonces.
     pub const fn new(random: u64, reentrant: bool) -> Self {
-        let number = (random >> 1).cast_signed();
+        let number = (random >> 1).cast_signed() & !Self::KEPT_BIT;
         Self(if reentrant { !number } else { number })
+    }
+
+    /// Of a grant that this attachment had alone, and whose answer did not reach its caller.
+    #[must_use]
+    pub const fn kept(self) -> Self {
+        if self.is_kept() { self } else { Self(self.0 ^ Self::KEPT_BIT) }
+    }
+
+    /// Whether no attachment has the grant: its answer has reached nobody, and it is kept for a repeat.
+    pub const fn is_kept(self) -> bool {
+        let number = if self.0 < 0 { !self.0 } else { self.0 };
+        number & Self::KEPT_BIT != 0
     }
 
     /// Whether a waiter with this nonce is answered with the grant of another of its owner.

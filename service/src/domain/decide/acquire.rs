@@ -50,7 +50,8 @@ impl Working {
             }
             // Where a command before this one, in the same decision, has served it, this is that answer.
             drop(self.take_answer(acquire.nonce));
-            // It is of two attachments then, and no clean-up after one of them takes it from the other.
+            // Unless nobody got its answer it is of two attachments then, and no clean-up after one of them takes it from the
+            // other.
             return self.reattach_grant(acquire, ctx).map(Some);
         }
         if self.state.queue.len == 0 {

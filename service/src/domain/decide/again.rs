@@ -56,6 +56,7 @@ impl Working {
             | Command::Get(_)
             | Command::Leave { .. }
             | Command::GiveBack { .. }
+            | Command::Keep { .. }
             | Command::Settle
             | Command::Bury { .. }
             | Command::Sweep { .. } => self.decide(command, ctx),

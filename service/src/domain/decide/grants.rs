@@ -135,7 +135,7 @@ impl Working {
         let view = match &mut self.state.body {
             Body::Mutex(mutex) => {
                 if let Some(grant) = &mut mutex.grant {
-                    grant.answer_to(acquire.nonce);
+                    grant.repeat_to(acquire.nonce);
                 }
                 self.lock_view(ctx.now)
             }
@@ -143,7 +143,7 @@ impl Working {
                 let found = semaphore.permits.find(acquire.version).map_err(Need::Version)?;
                 let Some(index) = found else { unreachable!("the grant was found by its version") };
                 let permit = &mut semaphore.permits.known[index];
-                permit.grant.answer_to(acquire.nonce);
+                permit.grant.repeat_to(acquire.nonce);
                 self.permits.insert(permit.slot);
                 let permit = permit.clone();
                 Some(self.permit_view(&permit, ctx.now))

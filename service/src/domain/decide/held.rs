@@ -68,7 +68,7 @@ impl Working {
     ) -> Result<bool, Need> {
         let Ok(target) = self.target(Kind::Mutex, version)? else { return Ok(false) };
         let (grant, _) = self.grant_and_data(&target);
-        if grant.nonce != nonce || !grant.stands(ctx.now) {
+        if grant.nonce.kept() != nonce.kept() || !grant.stands(ctx.now) {
             return Ok(false);
         }
         let deletes = grant.delete_on_release;
@@ -152,6 +152,14 @@ impl Working {
             self.permits.insert(permit.slot);
         }
         self.view_of(target, now)
+    }
+
+    /// Has a target written of which nothing has changed that is shown.
+    pub(super) fn rewrite_target(&mut self, target: &Target) {
+        self.dirty = true;
+        if let (Body::Semaphore(semaphore), Target::Permit(index)) = (&self.state.body, target) {
+            self.permits.insert(semaphore.permits.known[*index].slot);
+        }
     }
 
     fn view_of(&self, target: &Target, now: Now) -> LockView {

@@ -156,6 +156,7 @@ impl Working {
             Command::DeleteSemaphore => self.delete_semaphore(ctx),
             Command::Leave { version, nonce, reason } => self.leave(*version, *nonce, *reason, ctx),
             Command::GiveBack { version, nonce } => self.give_back(*version, *nonce, ctx),
+            Command::Keep { version, nonce } => self.keep(*version, *nonce, ctx),
             Command::Settle => {
                 self.drop_lapsed(ctx);
                 self.settle(ctx)?;

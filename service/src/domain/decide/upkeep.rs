@@ -2,7 +2,7 @@
 
 use super::{Context, Decided, KEEP_PLACE_MS, Need, Verdict, Working, refuse};
 use crate::domain::{
-    Body, LeaveReason, Nonce, NotGrantedReason, Place, Refusal, ReplicaId, Reply, Timestamp, Version,
+    Body, Kind, LeaveReason, Nonce, NotGrantedReason, Place, Refusal, ReplicaId, Reply, Timestamp, Version,
     queue::Found,
 };
 
@@ -96,6 +96,18 @@ impl Working {
             }
         }
         done
+    }
+
+    /// Marks a grant whose answer reached nobody, so that a repeat of its acquire has it alone.
+    pub(super) fn keep(&mut self, version: Version, nonce: Nonce, ctx: &Context<'_>) -> Decided {
+        if let Ok(target) = self.target(Kind::Mutex, version)? {
+            let (grant, _) = self.grant_and_data(&target);
+            if grant.nonce == nonce && grant.stands(ctx.now) {
+                grant.nonce = nonce.kept();
+                self.rewrite_target(&target);
+            }
+        }
+        Ok(Verdict::Reply(Reply::Done))
     }
 
     /// Takes those waiters of a dead replica that this view knows out of the queue, or lets them keep their place for a

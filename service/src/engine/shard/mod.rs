@@ -56,8 +56,10 @@ enum Task {
     Key(KeyId),
     /// A work is tried again.
     Retry(Box<Work>),
-    /// A command of the engine's own is due: an undelivered grant was kept long enough, or what was refused is tried again.
+    /// A command of the engine's own is due: what was refused is tried again.
     Later(Box<Envelope>),
+    /// An undelivered grant was kept for a repeat long enough.
+    Kept(Box<Envelope>),
     /// Somebody may have waited too long for an answer.
     Patience,
     /// Acquires for keys that others wait for have waited long enough for a batch to go with.
@@ -290,7 +292,7 @@ impl Shard {
                     self.enqueue_internal(id, Command::Settle);
                 }
                 Task::Retry(work) => self.to_load.push(*work),
-                Task::Later(envelope) => self.enqueue(*envelope),
+                Task::Later(envelope) | Task::Kept(envelope) => self.enqueue(*envelope),
                 Task::Patience => self.end_patience(),
                 Task::Latecomers => self.admit_latecomers(),
             }

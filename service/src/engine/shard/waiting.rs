@@ -151,13 +151,18 @@ impl Shard {
         }
     }
 
-    /// A grant whose answer reached nobody: given back at once, or kept for a caller that can ask again.
+    /// A grant whose answer reached nobody: given back at once, or kept for a caller that can ask again. When the service stops,
+    /// a grant that is kept is left to its lease: its caller can ask again at another replica.
     pub(super) fn on_undelivered(&mut self, id: KeyId, version: Version, chosen: bool, nonce: Nonce) {
-        let envelope = Envelope::internal(id, Command::GiveBack { version, nonce }, Instant::now());
-        if chosen && !self.draining {
-            self.timers.set(Instant::now() + KEPT_FOR, Task::Later(Box::new(envelope)));
-        } else {
-            self.enqueue(envelope);
+        let give_back = Command::GiveBack { version, nonce };
+        if !chosen {
+            return self.enqueue_internal(id, give_back);
+        }
+        self.enqueue_internal(id.clone(), Command::Keep { version, nonce });
+        if !self.draining {
+            let now = Instant::now();
+            let envelope = Envelope::internal(id, give_back, now);
+            self.timers.set(now + KEPT_FOR, Task::Kept(Box::new(envelope)));
         }
     }
 
@@ -230,14 +235,18 @@ impl Shard {
         }
     }
 
-    /// The service stops, and nobody will be there to do later what was put off: what nobody took is given back now.
+    /// The service stops, and nobody will be there to do later what was put off: it is done now, but for grants that are kept
+    /// for a repeat.
     pub(super) fn begin_draining(&mut self) {
         self.draining = true;
         let mut due = Vec::new();
-        self.timers.retain(|task| {
-            let Task::Later(envelope) = task else { return true };
-            due.push((envelope.id.clone(), envelope.command.clone()));
-            false
+        self.timers.retain(|task| match task {
+            Task::Later(envelope) => {
+                due.push((envelope.id.clone(), envelope.command.clone()));
+                false
+            }
+            Task::Kept(_) => false,
+            _ => true,
         });
         for (id, command) in due {
             self.enqueue_internal(id, command);

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{Replica, chosen, deliver, id, refusal, request};
 use crate::{
     ServiceError,
-    domain::{Command, NotGrantedReason, Refusal, Version},
+    domain::{Command, Kind, NotGrantedReason, Refusal, Version},
     engine::chance,
 };
 
@@ -272,19 +272,57 @@ async fn a_queue_has_a_timer_even_where_the_time_is_not_known() {
     assert!(since.elapsed() <= Duration::from_secs(6), "{:?}", since.elapsed());
 }
 
-/// Guards invariant 7: what was kept for a caller that may ask again is not left behind when the service stops.
+/// Guards invariant 9: what is kept for a caller that may ask again is there for its repeat when the service has stopped.
 #[tokio::test(start_paused = true)]
-async fn draining_gives_back_what_was_kept() {
+async fn draining_leaves_what_is_kept_to_a_repeat_at_another_replica() {
     let replica = Replica::new();
-    for key in ["a", "b"] {
-        drop(replica.service.acquire(id(key), chosen(chance::version(), 0)).await.unwrap());
-    }
+    let version = chance::version();
+    drop(replica.service.acquire(id("a"), chosen(version, 0)).await.unwrap());
+    drop(replica.acquire("b", 0).await.unwrap());
     tokio::time::sleep(Duration::from_millis(100)).await;
     replica.engine.drain(Duration::from_secs(4)).await;
     let other = Replica::over(&replica.store);
-    for key in ["a", "b"] {
-        deliver(other.acquire(key, 0).await.unwrap());
+    deliver(other.acquire("b", 0).await.unwrap());
+    assert!(matches!(refusal(other.acquire("a", 0).await), Refusal::NotGranted(_)));
+    // Its answer is lost as well, and the other replica takes care of it from now on.
+    drop(other.service.acquire(id("a"), chosen(version, 0)).await.unwrap());
+    tokio::time::sleep(Duration::from_secs(11)).await;
+    deliver(other.acquire("a", 0).await.unwrap());
+}
+
+/// Guards invariant 7: a grant that reached nobody is given back ten seconds after its last answer was lost, however many were.
+#[tokio::test(start_paused = true)]
+async fn a_grant_whose_repeats_were_lost_too_is_given_back() {
+    for kind in [Kind::Mutex, Kind::Semaphore] {
+        let store = std::sync::Arc::new(super::MemoryStore::new());
+        let replicas = [Replica::over(&store), Replica::over(&store)];
+        if kind == Kind::Semaphore {
+            replicas[0].service.put_semaphore(id("a"), 1, None).await.unwrap();
+        }
+        let ask = crate::AcquireRequest { kind, ..chosen(chance::version(), 0) };
+        for replica in [&replicas[0], &replicas[1], &replicas[1], &replicas[0]] {
+            drop(replica.service.acquire(id("a"), ask.clone()).await.unwrap());
+            tokio::time::sleep(Duration::from_secs(6)).await;
+        }
+        let other = || crate::AcquireRequest { version: None, ..ask.clone() };
+        let early = replicas[0].service.acquire(id("a"), other()).await;
+        assert!(matches!(refusal(early), Refusal::NotGranted(_)), "{kind:?}");
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        deliver(replicas[1].service.acquire(id("a"), other()).await.unwrap());
     }
+}
+
+/// Guards invariant 7: a client that got its answer keeps its grant, although the answer to its repeat was lost.
+#[tokio::test(start_paused = true)]
+async fn a_grant_whose_repeat_was_delivered_between_two_lost_ones_stays() {
+    let replica = Replica::new();
+    let version = chance::version();
+    let ask = || replica.service.acquire(id("a"), chosen(version, 0));
+    drop(ask().await.unwrap());
+    deliver(ask().await.unwrap());
+    drop(ask().await.unwrap());
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert!(matches!(refusal(replica.acquire("a", 0).await), Refusal::NotGranted(_)));
 }
 
 /// Guards invariant 5: what a batch had no room for is not overtaken by what arrives while that batch is written.

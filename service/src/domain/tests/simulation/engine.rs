@@ -266,6 +266,9 @@ impl World {
         self.totals.given_back += 1;
         let command = Command::GiveBack { version, nonce: nonce(request) };
         let kept = if self.chose(request) { 10_000 } else { 1 };
+        if self.chose(request) {
+            self.send(index, Command::Keep { version, nonce: nonce(request) });
+        }
         self.after(kept..kept + 3, Event::GiveBack { replica: index, command });
     }
 
