@@ -1,8 +1,10 @@
 //! The command line: every setting is a flag and an environment variable alike.
 
-use std::{net::SocketAddr, num::NonZeroUsize};
+use std::num::NonZeroUsize;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, builder::Resettable};
+
+use crate::{listen::ListenAddress, telemetry::LogFilter};
 
 /// A lock service over the database you already run.
 ///
@@ -20,6 +22,36 @@ pub(crate) struct Cli {
     pub(crate) log: LogArgs,
 }
 
+impl Cli {
+    /// Reads arguments and environment. An environment variable that is empty counts as not set: that is how compose files
+    /// and Helm charts write a setting that is left to its default.
+    pub(crate) fn read() -> Self {
+        let matches = without_empty_variables(Self::command()).try_get_matches();
+        let read = matches.and_then(|matches| Self::from_arg_matches(&matches));
+        read.unwrap_or_else(|error| exit_with(&error))
+    }
+}
+
+/// Ends the program with what is wrong with its arguments. Messages show arguments; one that is a URL may hold a password.
+fn exit_with(error: &clap::Error) -> ! {
+    let message = error.to_string();
+    let shows_a_url = |argument: &String| argument.contains("://") && message.contains(argument.as_str());
+    if std::env::args().skip(1).any(|argument| shows_a_url(&argument)) {
+        let message =
+            "a URL stands where none is expected; the database's goes into DATABASE_URL or --database-url";
+        Cli::command().error(clap::error::ErrorKind::InvalidValue, message).exit();
+    }
+    error.exit()
+}
+
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let ignore = |arg: clap::Arg| {
+        let is_empty = |name| std::env::var_os(name).is_some_and(|value| value.is_empty());
+        if arg.get_env().is_some_and(is_empty) { arg.env(Resettable::Reset) } else { arg }
+    };
+    command.mut_args(ignore).mut_subcommands(without_empty_variables)
+}
+
 /// What to do instead of serving.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -27,6 +59,13 @@ pub(crate) enum Command {
     Migrate {
         #[command(subcommand)]
         step: MigrateStep,
+    },
+    /// Ask whether a service is ready: exit code 0 if it is, 69 if not. For health checks of containers.
+    Health {
+        /// The service; several are separated by commas, and one that is ready is enough. Default: where DB_LOCKS_LISTEN
+        /// says, which is http://127.0.0.1:8080.
+        #[arg(long, env = "DB_LOCKS_URL", value_delimiter = ',')]
+        url: Vec<String>,
     },
     /// Print the OpenAPI document as YAML.
     Openapi,
@@ -75,9 +114,10 @@ pub(crate) struct DatabaseArgs {
 /// How to serve.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Where to listen.
-    #[arg(long, env = "DB_LOCKS_LISTEN", default_value = "127.0.0.1:8080")]
-    pub(crate) listen: SocketAddr,
+    /// Where to listen: HOST:PORT, :PORT for every address, a port alone for 127.0.0.1, IPv6 in brackets; several are
+    /// separated by commas.
+    #[arg(long, env = "DB_LOCKS_LISTEN", default_value = "127.0.0.1:8080", value_delimiter = ',')]
+    pub(crate) listen: Vec<ListenAddress>,
 
     /// Whether to bring the schema up to date before serving.
     #[arg(long, env = "DB_LOCKS_MIGRATE", default_value_t = true, action = clap::ArgAction::Set)]
@@ -166,7 +206,7 @@ pub(crate) struct SweepArgs {
 pub(crate) struct LogArgs {
     /// What to log: a level, or directives such as `info,db_locks=debug`.
     #[arg(long = "log", env = "DB_LOCKS_LOG", default_value = "info", global = true)]
-    pub(crate) filter: String,
+    pub(crate) filter: LogFilter,
 
     /// How to write the log.
     #[arg(long = "log-format", env = "DB_LOCKS_LOG_FORMAT", default_value = "text", global = true)]

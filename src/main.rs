@@ -6,6 +6,8 @@
 static GLOBAL: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 mod cli;
+mod health;
+mod listen;
 mod migrate;
 mod serve;
 mod shutdown;
@@ -13,12 +15,10 @@ mod telemetry;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::cli::{Cli, Command};
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read();
     telemetry::log(&cli.log);
     let threads = cli.serve.threads();
     let runtime =
@@ -32,6 +32,9 @@ fn main() -> ExitCode {
     let result = match cli.command {
         None => runtime.block_on(serve::serve(cli.database, cli.serve)),
         Some(Command::Migrate { step }) => runtime.block_on(migrate::migrate(&cli.database, step)),
+        Some(Command::Health { url }) => {
+            return runtime.block_on(health::health(&url, &cli.serve.listen));
+        }
         Some(Command::Openapi) => print_openapi(),
     };
     match result {

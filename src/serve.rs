@@ -1,6 +1,6 @@
 //! Serving: connect, bring the schema up to date, start the engine, listen, stop.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use db_locks_api::ApiConfig;
 use db_locks_service::{
@@ -9,12 +9,10 @@ use db_locks_service::{
     store::{self, DatabaseOptions, Store},
 };
 
-use tokio::net::{TcpListener, TcpSocket};
-
 use crate::{
     Failure,
     cli::{DatabaseArgs, ServeArgs, SweepArgs},
-    shutdown, telemetry,
+    listen, shutdown, telemetry,
 };
 
 /// The most shards that are made without being asked for.
@@ -24,6 +22,7 @@ const MOST_SHARDS: usize = 4;
 pub(crate) async fn serve(database: DatabaseArgs, args: ServeArgs) -> Result<(), Failure> {
     let metrics = telemetry::metrics()?;
     let options = DatabaseOptions::new(&database.database_url, database.max_connections)?;
+    let addresses = listen::bind(&args.listen).await?;
     if args.migrate {
         store::migrate_up(&options).await?;
     }
@@ -45,8 +44,10 @@ pub(crate) async fn serve(database: DatabaseArgs, args: ServeArgs) -> Result<(),
     let router =
         db_locks_api::router(service, ApiConfig { render_metrics, version: env!("CARGO_PKG_VERSION") });
 
-    let listener = listen(args.listen)?;
-    tracing::info!(address = %listener.local_addr()?, "listening");
+    let listeners = addresses.listen()?;
+    for listener in &listeners {
+        tracing::info!(address = %listener.local_addr()?, "listening");
+    }
     // Half to answer those who wait and write what is being written, half for connections to end.
     let grace = Duration::from_millis(args.shutdown_grace_ms) / 2;
     let stop = async move {
@@ -55,18 +56,9 @@ pub(crate) async fn serve(database: DatabaseArgs, args: ServeArgs) -> Result<(),
         }
         engine.drain(grace).await;
     };
-    db_locks_api::serve(listener, router, stop, grace).await?;
+    db_locks_api::serve(listeners, router, stop, grace).await?;
     tracing::info!("stopped");
     Ok(())
-}
-
-/// Listens with a queue long enough for thousands of clients that connect at once: one that finds it full waits a second.
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    const BACKLOG: u32 = 4_096;
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(BACKLOG)
 }
 
 fn limits(args: &ServeArgs) -> Limits {

@@ -2,7 +2,7 @@
 
 mod refusal;
 
-use std::{convert::Infallible, io, net::SocketAddr, time::Duration};
+use std::{convert::Infallible, future::poll_fn, io, net::SocketAddr, task::Poll, time::Duration};
 
 use axum::{body::Body, response::Response};
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
@@ -37,7 +37,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 ///
 /// A caller that goes away while its request is being answered drops the handler.
 pub async fn serve<S>(
-    listener: TcpListener,
+    listeners: Vec<TcpListener>,
     door: S,
     stop: impl Future<Output = ()> + Send + 'static,
     grace: Duration,
@@ -47,11 +47,11 @@ where
 {
     let mut http = http();
     let [connections, latecomers] = std::array::from_fn(|_| GracefulShutdown::new());
-    accept_until(stop, &listener, &http, &door, &connections).await;
+    accept_until(stop, &listeners, &http, &door, &connections).await;
     http.keep_alive(false);
     let finish = async {
-        accept_until(connections.shutdown(), &listener, &http, &door, &latecomers).await;
-        drop(listener);
+        accept_until(connections.shutdown(), &listeners, &http, &door, &latecomers).await;
+        drop(listeners);
         latecomers.shutdown().await;
     };
     if tokio::time::timeout(grace, finish).await.is_err() {
@@ -63,7 +63,7 @@ where
 /// Accepts connections and serves them until `end` completes.
 async fn accept_until<S>(
     end: impl Future<Output = ()>,
-    listener: &TcpListener,
+    listeners: &[TcpListener],
     http: &http1::Builder,
     door: &S,
     connections: &GracefulShutdown,
@@ -76,13 +76,23 @@ async fn accept_until<S>(
             // First, so that nobody is let in where nothing keeps the service.
             biased;
             () = &mut end => return,
-            accepted = listener.accept() => accepted,
+            accepted = accept(listeners) => accepted,
         };
         match accepted {
             Ok((stream, peer)) => serve_connection(http, stream, peer, door.clone(), connections),
             Err(error) => pause_after(&error).await,
         }
     }
+}
+
+/// The next connection of any listener. Each call looks at all of them, in their order: a connection is accepted in far less
+/// time than clients need to make the next, so that the first listener cannot keep the others waiting.
+async fn accept(listeners: &[TcpListener]) -> io::Result<(TcpStream, SocketAddr)> {
+    poll_fn(|context| {
+        let accepted = listeners.iter().map(|listener| listener.poll_accept(context)).find(Poll::is_ready);
+        accepted.unwrap_or(Poll::Pending)
+    })
+    .await
 }
 
 fn http() -> http1::Builder {
@@ -196,7 +206,7 @@ mod tests {
             let address = listener.local_addr().unwrap();
             let (stop, stopped) = oneshot::channel::<()>();
             let stop_requested = async { drop(stopped.await) };
-            let served = tokio::spawn(serve(listener, router, stop_requested, grace));
+            let served = tokio::spawn(serve(vec![listener], router, stop_requested, grace));
             Self { address, stop, served, began, go_on, ended }
         }
 

@@ -1,0 +1,116 @@
+//! `db-locks health`: asks a service whether it is ready, for health checks of containers.
+
+use std::{fmt, process::ExitCode, str::FromStr, time::Duration};
+
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::{Request, StatusCode, Uri, body::Bytes, client::conn::http1, header};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use crate::{Failure, listen::ListenAddress};
+
+/// How long a service may take to answer: less than health checks usually wait.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// As much of an answer as is shown.
+const MOST_SHOWN: usize = 4_096;
+/// The exit codes for a service that is out of reach or not ready, and for a URL that is none: `EX_UNAVAILABLE` and
+/// `EX_USAGE` of `sysexits.h`.
+const UNAVAILABLE: u8 = 69;
+const USAGE: u8 = 64;
+
+/// Where a service is.
+#[derive(Debug, Clone)]
+pub(crate) struct ServiceUrl {
+    /// Host and port. Never a user or a password.
+    authority: String,
+    /// What stands before each path of the service, without a slash at its end.
+    prefix: String,
+}
+
+impl FromStr for ServiceUrl {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let uri: Uri = text.trim().parse().map_err(|_| "it is not a URL such as http://127.0.0.1:8080")?;
+        if uri.scheme_str() != Some("http") {
+            return Err("the URL has to begin with http://");
+        }
+        let host = uri.host().filter(|host| !host.is_empty()).ok_or("the URL has no host")?;
+        let authority = format!("{host}:{}", uri.port_u16().unwrap_or(80));
+        Ok(Self { authority, prefix: uri.path().trim_end_matches('/').to_owned() })
+    }
+}
+
+impl fmt::Display for ServiceUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}{}", self.authority, self.prefix)
+    }
+}
+
+/// Asks the services one after another until one is ready; without any, the one that listens here.
+pub(crate) async fn health(urls: &[String], listen: &[ListenAddress]) -> ExitCode {
+    let here =
+        listen.first().filter(|_| urls.is_empty()).map(|address| format!("http://{}", address.authority()));
+    for text in urls.iter().chain(&here) {
+        let url = match text.parse::<ServiceUrl>() {
+            Ok(url) => url,
+            Err(reason) => {
+                // The URL is not shown: it may hold a password.
+                say(&format!("a URL of DB_LOCKS_URL cannot be used: {reason}"));
+                return ExitCode::from(USAGE);
+            }
+        };
+        let cause: Failure = match tokio::time::timeout(TIMEOUT, ask(&url)).await {
+            Ok(Ok((StatusCode::OK, _))) => return ExitCode::SUCCESS,
+            Ok(Ok((status, body))) => format!("{status}: {}", body.trim()).into(),
+            Ok(Err(error)) => error,
+            Err(_) => format!("no answer within {} s", TIMEOUT.as_secs()).into(),
+        };
+        say(&format!("{url} is not ready: {cause}"));
+    }
+    ExitCode::from(UNAVAILABLE)
+}
+
+/// Writes a line for people and for the log of the container's health checks.
+fn say(line: &str) {
+    use std::io::Write;
+    // Whoever closed the output wants the exit code only.
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Asks `/ready`: the status and the body of the answer.
+async fn ask(url: &ServiceUrl) -> Result<(StatusCode, String), Failure> {
+    let stream = TcpStream::connect(&url.authority).await?;
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let request = Request::get(format!("{}/ready", url.prefix))
+        .header(header::HOST, &url.authority)
+        .header(header::CONNECTION, "close")
+        .body(Empty::<Bytes>::new())?;
+    let answer = async {
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), MOST_SHOWN).collect().await?.to_bytes();
+        Ok((status, String::from_utf8_lossy(&body).into_owned()))
+    };
+    tokio::select! {
+        answer = answer => answer,
+        // The connection's own error says more than that of the request that it fails.
+        Err(error) = connection => Err(error.into()),
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_is_shown_without_user_and_password() {
+        let shown = |text: &str| text.parse::<ServiceUrl>().unwrap().to_string();
+        assert_eq!(shown("http://user:secret@host:81/locks/"), "http://host:81/locks");
+        assert_eq!(shown("http://[::1]"), "http://[::1]:80");
+        for refused in ["https://host", "host:8080", "http://", "postgres://h/d", "http://a b"] {
+            assert!(refused.parse::<ServiceUrl>().is_err(), "{refused}");
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! Where the service listens: the forms of `DB_LOCKS_LISTEN`, and the sockets that they become.
+
+use std::{
+    fmt, io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    str::FromStr,
+};
+
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpSocket};
+
+/// Long enough for thousands of clients that connect at once: one that finds the queue full waits a second.
+const BACKLOG: u32 = 4_096;
+
+/// One address of `DB_LOCKS_LISTEN`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ListenAddress {
+    /// Every address of this machine, IPv4 and IPv6: `:8080`.
+    Everywhere(u16),
+    /// One address: `127.0.0.1:8080`, `[::1]:8080`, or a bare port on 127.0.0.1.
+    Socket(SocketAddr),
+    /// Every address of a name: `localhost:8080`.
+    Name(String, u16),
+}
+
+/// Why a text is no address to listen on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum AddressError {
+    /// There is no port in it.
+    #[error("the port is missing; write HOST:PORT, :PORT for every address, or a port alone for 127.0.0.1")]
+    NoPort,
+    /// Its port is no number that a port can have.
+    #[error("the port is not a number from 0 to 65535")]
+    Port,
+    /// An IPv6 address whose end cannot be told from the port.
+    #[error("an IPv6 address is written in brackets, as in [::1]:8080")]
+    Brackets,
+    /// The host is neither an address nor a name.
+    #[error("the host is neither an IP address nor a host name")]
+    Host,
+}
+
+impl FromStr for ListenAddress {
+    type Err = AddressError;
+
+    fn from_str(text: &str) -> Result<Self, AddressError> {
+        let text = text.trim();
+        if let Ok(address) = text.parse() {
+            return Ok(Self::Socket(address));
+        }
+        let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let (host, port) = match text.rsplit_once(':') {
+            Some(parts) if !text.ends_with(']') => parts,
+            None if is_number => ("127.0.0.1", text),
+            _ => return Err(AddressError::NoPort),
+        };
+        let port = port.parse().map_err(|_| AddressError::Port)?;
+        if host.is_empty() {
+            return Ok(Self::Everywhere(port));
+        }
+        if host.parse::<Ipv6Addr>().is_ok() {
+            return Err(AddressError::Brackets);
+        }
+        if let Ok(ip) = host.parse::<Ipv4Addr>() {
+            return Ok(Self::Socket((ip, port).into()));
+        }
+        let is_name = host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte));
+        if is_name { Ok(Self::Name(host.to_owned(), port)) } else { Err(AddressError::Host) }
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Everywhere(port) => write!(f, ":{port}"),
+            Self::Socket(address) => address.fmt(f),
+            Self::Name(name, port) => write!(f, "{name}:{port}"),
+        }
+    }
+}
+
+impl ListenAddress {
+    /// The same place as a client on this machine reaches it, as host and port of a URL.
+    pub(crate) fn authority(&self) -> String {
+        match self {
+            Self::Everywhere(port) => format!("127.0.0.1:{port}"),
+            Self::Socket(address) if !address.ip().is_unspecified() => address.to_string(),
+            Self::Socket(SocketAddr::V4(address)) => format!("127.0.0.1:{}", address.port()),
+            Self::Socket(SocketAddr::V6(address)) => format!("[::1]:{}", address.port()),
+            Self::Name(name, port) => format!("{name}:{port}"),
+        }
+    }
+}
+
+/// The service cannot listen where it should.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address} (DB_LOCKS_LISTEN): {source}")]
+pub(crate) struct ListenError {
+    address: String,
+    source: io::Error,
+}
+
+/// Sockets that have their addresses and do not accept connections yet.
+///
+/// An address that another program uses is noticed before the database is touched, and nobody connects to a service that
+/// cannot answer yet.
+#[derive(Debug)]
+pub(crate) struct Bound(Vec<(SocketAddr, TcpSocket)>);
+
+/// Takes the addresses.
+pub(crate) async fn bind(addresses: &[ListenAddress]) -> Result<Bound, ListenError> {
+    let mut bound = Vec::new();
+    for address in addresses {
+        let failed = |source| ListenError { address: address.to_string(), source };
+        let sockets = match address {
+            ListenAddress::Everywhere(port) => bind_everywhere(*port).map(|socket| vec![socket]),
+            ListenAddress::Socket(address) if is_taken(&bound, *address) => Ok(Vec::new()),
+            ListenAddress::Socket(address) => bind_one(*address, true).map(|socket| vec![socket]),
+            ListenAddress::Name(name, port) => bind_name(name, *port, &bound).await,
+        };
+        bound.extend(sockets.map_err(failed)?);
+    }
+    Ok(Bound(bound))
+}
+
+impl Bound {
+    /// Begins to accept connections.
+    pub(crate) fn listen(self) -> Result<Vec<TcpListener>, ListenError> {
+        let listen = |(address, socket): (SocketAddr, TcpSocket)| {
+            let failed = |source| ListenError { address: address.to_string(), source };
+            socket.listen(BACKLOG).map_err(failed)
+        };
+        self.0.into_iter().map(listen).collect()
+    }
+}
+
+/// Whether an address was named before; port 0 is another port each time.
+fn is_taken(bound: &[(SocketAddr, TcpSocket)], address: SocketAddr) -> bool {
+    address.port() != 0 && bound.iter().any(|(taken, _)| *taken == address)
+}
+
+fn bind_one(address: SocketAddr, only_v6: bool) -> io::Result<(SocketAddr, TcpSocket)> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    if address.is_ipv6() {
+        SockRef::from(&socket).set_only_v6(only_v6)?;
+    }
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    Ok((socket.local_addr()?, socket))
+}
+
+/// One socket for both families; for IPv4 alone where this machine has no IPv6.
+fn bind_everywhere(port: u16) -> io::Result<(SocketAddr, TcpSocket)> {
+    match bind_one((Ipv6Addr::UNSPECIFIED, port).into(), false) {
+        Err(error) if is_missing(&error) => bind_one((Ipv4Addr::UNSPECIFIED, port).into(), true),
+        bound => bound,
+    }
+}
+
+/// All addresses of a name that this machine has, and at least one.
+async fn bind_name(
+    name: &str,
+    port: u16,
+    before: &[(SocketAddr, TcpSocket)],
+) -> io::Result<Vec<(SocketAddr, TcpSocket)>> {
+    let mut bound: Vec<(SocketAddr, TcpSocket)> = Vec::new();
+    let mut missing = None;
+    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((name, port)).await?.collect();
+    for address in &addresses {
+        if is_taken(before, *address) || is_taken(&bound, *address) {
+            continue;
+        }
+        match bind_one(*address, true) {
+            Ok(socket) => bound.push(socket),
+            Err(error) if is_missing(&error) => missing = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    let is_anywhere = !bound.is_empty() || addresses.iter().any(|address| is_taken(before, *address));
+    match missing {
+        Some(error) if !is_anywhere => Err(error),
+        _ => Ok(bound),
+    }
+}
+
+/// Whether this machine lacks the address, or its whole family.
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported)
+        || error.raw_os_error() == Some(EAFNOSUPPORT)
+}
+
+/// "Address family not supported by protocol", which has no kind of its own.
+const EAFNOSUPPORT: i32 = if cfg!(target_os = "linux") { 97 } else { 47 };
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<ListenAddress, AddressError> {
+        text.parse()
+    }
+
+    #[test]
+    fn an_address_is_written_in_many_ways() {
+        assert_eq!(read("8080"), Ok(ListenAddress::Socket(([127, 0, 0, 1], 8080).into())));
+        assert_eq!(read(":8080"), Ok(ListenAddress::Everywhere(8080)));
+        assert_eq!(read("0.0.0.0:80"), Ok(ListenAddress::Socket(([0, 0, 0, 0], 80).into())));
+        assert_eq!(read(" [::1]:8080 "), Ok(ListenAddress::Socket((Ipv6Addr::LOCALHOST, 8080).into())));
+        assert_eq!(read("localhost:8080"), Ok(ListenAddress::Name("localhost".to_owned(), 8080)));
+        assert_eq!(read("my-host.example_1:1"), Ok(ListenAddress::Name("my-host.example_1".to_owned(), 1)));
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_with_what_is_missing() {
+        assert_eq!(read("localhost"), Err(AddressError::NoPort));
+        assert_eq!(read(""), Err(AddressError::NoPort));
+        assert_eq!(read("[::1]"), Err(AddressError::NoPort));
+        for port in ["65536", ":65536", "localhost:http", "localhost:", "127.0.0.1:-1"] {
+            assert_eq!(read(port), Err(AddressError::Port), "{port}");
+        }
+        assert_eq!(read("::1:8080"), Err(AddressError::Brackets));
+        for host in ["http://localhost:8080", "a b:80", "[localhost]:80", "*:80"] {
+            assert_eq!(read(host), Err(AddressError::Host), "{host}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_and_an_address_that_mean_the_same_are_bound_once() {
+        let free = bind(&["127.0.0.1:0".parse().unwrap()]).await.unwrap();
+        let port = free.0[0].0.port();
+        drop(free);
+        let addresses = [format!("127.0.0.1:{port}"), format!("localhost:{port}"), format!("{port}")];
+        let addresses = addresses.map(|text| text.parse().unwrap());
+        let listeners = bind(&addresses).await.unwrap().listen().unwrap();
+        let on_v4 = listeners.iter().filter(|listener| listener.local_addr().unwrap().is_ipv4());
+        assert_eq!(on_v4.count(), 1);
+    }
+
+    #[tokio::test]
+    async fn an_address_in_use_is_named() {
+        let taken = bind(&["0".parse().unwrap()]).await.unwrap().listen().unwrap();
+        let address = taken[0].local_addr().unwrap();
+        let error = bind(&[ListenAddress::Socket(address)]).await.unwrap_err().to_string();
+        assert!(error.contains(&address.to_string()) && error.contains("in use"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn everywhere_is_reached_through_ipv4() {
+        let bound = bind(&[ListenAddress::Everywhere(0)]).await.unwrap();
+        let port = bound.0[0].0.port();
+        let listeners = bound.listen().unwrap();
+        let connect = tokio::net::TcpStream::connect(("127.0.0.1", port));
+        let (connected, accepted) = tokio::join!(connect, listeners[0].accept());
+        assert!(connected.is_ok() && accepted.is_ok());
+    }
+}
