@@ -34,11 +34,9 @@ pub(crate) async fn serve(database: DatabaseArgs, args: ServeArgs) -> Result<(),
     let engine = Engine::start(store.clone(), engine_options(&args, store.as_ref()));
     let service = LockService::new(engine.clone(), store, limits(&args));
 
-    let waiters = metrics::gauge!("db_locks_waiters");
-    let counted = engine.clone();
+    let measured = engine.clone();
     let render_metrics = Arc::new(move || {
-        #[expect(clippy::cast_precision_loss, reason = "a gauge of at most some ten thousand")]
-        waiters.set(counted.waiters() as f64);
+        measured.update_gauges();
         metrics.render()
     });
     let router =

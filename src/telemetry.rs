@@ -1,16 +1,17 @@
 //! Logs and metrics: where they go and in which form.
 
-use std::{io::IsTerminal, str::FromStr, sync::Arc, time::Duration};
+use std::{io::IsTerminal, str::FromStr, time::Duration};
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
 use crate::cli::{LogArgs, LogFormat};
 
-/// Upper bounds of durations in seconds: from a cheap answer to a long wait.
-const SECONDS: [f64; 17] = [
-    0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0,
-    600.0,
+/// Upper bounds of durations in seconds: from a cheap answer to the longest wait. By default an acquire waits 15 s, and at
+/// most 10 min; one that waited in vain comes a little after that, and so into the next bucket.
+const SECONDS: [f64; 22] = [
+    0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0,
+    20.0, 30.0, 60.0, 120.0, 300.0, 660.0,
 ];
 
 /// Upper bounds of batch sizes.
@@ -78,15 +79,30 @@ pub(crate) fn log(args: &LogArgs) {
     }
 }
 
+/// The metrics of this process.
+pub(crate) struct Metrics {
+    recorded: PrometheusHandle,
+    process: metrics_process::Collector,
+}
+
+impl Metrics {
+    /// All metrics in Prometheus' text format.
+    pub(crate) fn render(&self) -> String {
+        self.process.collect();
+        self.recorded.render()
+    }
+}
+
 /// Installs the metrics' recorder and keeps it up.
-pub(crate) fn metrics() -> Result<Arc<PrometheusHandle>, BuildError> {
+pub(crate) fn metrics() -> Result<Metrics, BuildError> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?
         .set_buckets_for_metric(Matcher::Full("db_locks_batch_size".to_owned()), &SIZES)?
         .install_recorder()?;
     metrics::describe_gauge!("db_locks_build_info", "Always 1; the version is a label");
     metrics::gauge!("db_locks_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
-    let handle = Arc::new(handle);
+    let process = metrics_process::Collector::default();
+    process.describe();
     let upkeep = handle.clone();
     tokio::spawn(async move {
         loop {
@@ -94,7 +110,7 @@ pub(crate) fn metrics() -> Result<Arc<PrometheusHandle>, BuildError> {
             upkeep.run_upkeep();
         }
     });
-    Ok(handle)
+    Ok(Metrics { recorded: handle, process })
 }
 
 #[cfg(test)]

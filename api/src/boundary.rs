@@ -23,7 +23,7 @@ use tracing::{Span, debug, debug_span, error, warn};
 
 use crate::{
     metrics::{HttpMetrics, RouteIndex},
-    problem::{Problem, ProblemKind},
+    problem::Problem,
     request_id::{self, REQUEST_ID},
 };
 
@@ -69,7 +69,7 @@ where
         let span = debug_span!("request", request_id = ?id, %method, route = self.metrics.path(route));
         let metrics = Arc::clone(&self.metrics);
         let began = Instant::now();
-        let inner = if empty_key { Inner::NoRoute } else { Inner::Route(self.inner.call(request)) };
+        let inner = if empty_key { Inner::EmptyKey } else { Inner::Route(self.inner.call(request)) };
         Answering { inner, id: Some(id), route, method, unread, span, metrics, began }
     }
 }
@@ -79,6 +79,9 @@ fn has_body(headers: &HeaderMap) -> bool {
     headers.contains_key(header::TRANSFER_ENCODING)
         || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0")
 }
+
+/// A path with nothing where its key would be.
+const EMPTY_KEY: &str = "/locks//";
 
 /// Whether a path has nothing where its key would be. The router takes the empty segment of `/locks//acquire` for a key;
 /// no key is empty, so there is no such route.
@@ -90,7 +93,7 @@ fn has_empty_key(path: &str) -> bool {
 #[derive(Debug)]
 enum Inner<F> {
     Route(F),
-    NoRoute,
+    EmptyKey,
 }
 
 /// A request that is being answered.
@@ -117,7 +120,7 @@ impl<F: Future<Output = Result<Response, Infallible>> + Unpin> Future for Answer
         // A future that panicked is not polled again, so nobody sees the state that it left behind.
         let polled = match &mut this.inner {
             Inner::Route(inner) => catch_unwind(AssertUnwindSafe(|| Pin::new(inner).poll(cx))),
-            Inner::NoRoute => Ok(Poll::Ready(Ok(no_route().into_response()))),
+            Inner::EmptyKey => Ok(Poll::Ready(Ok(Problem::no_route(EMPTY_KEY).into_response()))),
         };
         drop(entered);
         let response = match polled {
@@ -133,14 +136,6 @@ impl<F: Future<Output = Result<Response, Infallible>> + Unpin> Future for Answer
 /// Answers a panic. Its message was printed by the panic hook, and may hold a caller's data.
 fn panicked(_: &(dyn Any + Send)) -> Response {
     Problem::internal_error().into_response()
-}
-
-/// The answer where there is no route.
-pub(crate) fn no_route() -> Problem {
-    Problem::new(
-        ProblemKind::RouteNotFound,
-        "There is no such path; /swagger-ui/ lists those that there are.",
-    )
 }
 
 impl<F> Answering<F> {

@@ -6,12 +6,19 @@
 use std::{sync::OnceLock, time::Duration};
 
 use axum::http::{Method, StatusCode};
-use metrics::{Counter, Histogram, counter, describe_counter, describe_histogram, histogram};
+use metrics::{
+    Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge,
+    histogram,
+};
 
 /// Counts requests by method, route and status.
 pub(crate) const REQUESTS_TOTAL: &str = "db_locks_http_requests_total";
 /// How long requests took, by route, in seconds. Waiting for a lock is part of it.
 pub(crate) const REQUEST_DURATION_SECONDS: &str = "db_locks_http_request_duration_seconds";
+
+/// Open connections of clients, and the most that there may be.
+const CONNECTIONS: &str = "db_locks_http_connections";
+const CONNECTIONS_LIMIT: &str = "db_locks_http_connections_limit";
 
 /// The route of requests that no route fits.
 const NO_ROUTE: &str = "none";
@@ -19,8 +26,9 @@ const NO_ROUTE: &str = "none";
 /// The methods that are told apart; all others are `other`.
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "other"];
 /// The statuses that are told apart; all others are `other`.
-const STATUSES: [&str; 14] =
-    ["200", "201", "204", "308", "400", "404", "405", "409", "413", "415", "423", "500", "503", "other"];
+const STATUSES: [&str; 15] = [
+    "200", "201", "204", "307", "308", "400", "404", "405", "409", "413", "415", "423", "500", "503", "other",
+];
 
 /// The handles of all metrics of requests.
 #[derive(Debug)]
@@ -34,7 +42,7 @@ pub(crate) struct HttpMetrics {
 #[derive(Debug)]
 struct RouteMetrics {
     path: String,
-    duration: OnceLock<Histogram>,
+    duration: Histogram,
     requests: [[OnceLock<Counter>; STATUSES.len()]; METHODS.len()],
 }
 
@@ -50,18 +58,22 @@ impl HttpMetrics {
             REQUEST_DURATION_SECONDS,
             "How long HTTP requests took, waiting for locks included"
         );
-        let route = |path: &str| RouteMetrics {
-            path: path.to_owned(),
-            duration: OnceLock::new(),
-            requests: Default::default(),
-        };
-        let mut routes: Vec<_> = paths.map(route).collect();
+        let mut routes: Vec<_> = paths.map(RouteMetrics::new).collect();
         let mut paths = matchit::Router::new();
         for (index, route) in routes.iter().enumerate() {
             paths.insert(&route.path, RouteIndex(index)).expect("no two routes fit the same paths");
         }
-        routes.push(route(NO_ROUTE));
+        routes.push(RouteMetrics::new(NO_ROUTE));
         Self { routes, paths }
+    }
+
+    /// Registers the counters of the answers that an operation is known to give, so that they are there before the first
+    /// one.
+    pub(crate) fn register<'s>(&self, path: &str, method: &str, statuses: impl Iterator<Item = &'s str>) {
+        let Some(route) = self.routes.iter().find(|route| route.path == path) else { return };
+        for status in statuses {
+            route.requests(position(&METHODS, method), position(&STATUSES, status));
+        }
     }
 
     /// Which route a path takes, if any.
@@ -84,19 +96,62 @@ impl HttpMetrics {
         let route = &self.routes[route.0];
         let method = position(&METHODS, method.as_str());
         let status = position(&STATUSES, status.as_str());
-        let requests = route.requests[method][status].get_or_init(|| {
+        route.requests(method, status).increment(1);
+        route.duration.record(took);
+    }
+}
+
+impl RouteMetrics {
+    fn new(path: &str) -> Self {
+        Self {
+            path: path.to_owned(),
+            duration: histogram!(REQUEST_DURATION_SECONDS, "route" => path.to_owned()),
+            requests: Default::default(),
+        }
+    }
+
+    /// The counter of a method and a status, by their places in the lists.
+    fn requests(&self, method: usize, status: usize) -> &Counter {
+        self.requests[method][status].get_or_init(|| {
             let labels = [
                 ("method", METHODS[method].to_owned()),
-                ("route", route.path.clone()),
+                ("route", self.path.clone()),
                 ("status", STATUSES[status].to_owned()),
             ];
             counter!(REQUESTS_TOTAL, &labels)
-        });
-        requests.increment(1);
-        let duration = route
-            .duration
-            .get_or_init(|| histogram!(REQUEST_DURATION_SECONDS, "route" => route.path.clone()));
-        duration.record(took);
+        })
+    }
+}
+
+/// Counts the open connections of clients.
+#[derive(Debug, Clone)]
+pub(crate) struct ConnectionMetrics {
+    open: Gauge,
+}
+
+impl ConnectionMetrics {
+    /// Describes and registers the gauges. `limit` is the most connections that are served at once; `None` is no limit.
+    pub(crate) fn new(limit: Option<u32>) -> Self {
+        describe_gauge!(CONNECTIONS, "Open connections of clients");
+        describe_gauge!(CONNECTIONS_LIMIT, "The most connections of clients");
+        gauge!(CONNECTIONS_LIMIT).set(limit.map_or(f64::INFINITY, f64::from));
+        Self { open: gauge!(CONNECTIONS) }
+    }
+
+    /// Counts a connection until the answer is dropped.
+    pub(crate) fn opened(&self) -> OpenConnection {
+        self.open.increment(1.0);
+        OpenConnection(self.open.clone())
+    }
+}
+
+/// One open connection.
+#[must_use = "it is counted until it is dropped"]
+pub(crate) struct OpenConnection(Gauge);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-use axum::{Router, http::Method};
+use axum::{
+    Router,
+    http::{Method, Uri},
+};
 use bytes::Bytes;
 use db_locks_service::{
     LockService,
@@ -12,12 +15,12 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
     answer::json_bytes,
-    boundary::{Boundary, no_route},
+    boundary::Boundary,
     locks,
     metrics::HttpMetrics,
-    openapi::{self, complete, written},
+    openapi::{self, complete, documented_answers, written, yaml},
     operating,
-    problem::{Problem, ProblemKind},
+    problem::Problem,
     semaphores,
 };
 
@@ -47,8 +50,10 @@ pub(crate) struct App {
     pub(crate) anonymous: Owner,
     /// Whose keys these are where nobody says.
     pub(crate) default_tenant: Tenant,
-    /// The `OpenAPI` document.
+    /// The `OpenAPI` document as JSON.
     pub(crate) openapi_json: Bytes,
+    /// The `OpenAPI` document as YAML.
+    pub(crate) openapi_yaml: Bytes,
     /// Renders the metrics.
     pub(crate) render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
 }
@@ -62,18 +67,25 @@ pub fn router(service: LockService, config: ApiConfig) -> Boundary<Router> {
     let (routes, mut document) = operations().split_for_parts();
     complete(&mut document, service.limits());
     config.version.clone_into(&mut document.info.version);
-    let paths = document.paths.paths.keys().map(String::as_str).chain(operating::SWAGGER_UI_PATHS);
+    let undocumented = operating::undocumented_routes();
+    let paths =
+        document.paths.paths.keys().map(String::as_str).chain(undocumented.iter().map(|(path, _)| *path));
     let metrics = HttpMetrics::new(paths);
+    for (path, method, statuses) in documented_answers(&document) {
+        metrics.register(path, method, statuses.iter().copied());
+    }
     let tree = written(&document).expect("the document has no keys that are not text");
     let app = App {
         service,
         anonymous: Owner::new("anonymous").expect("it is a valid owner"),
         default_tenant: Tenant::new("default").expect("it is a valid tenant"),
         openapi_json: json_bytes(&tree).expect("the document has no keys that are not text"),
+        openapi_yaml: yaml(&tree).into(),
         render_metrics: config.render_metrics,
     };
-    let routes = routes
-        .merge(operating::swagger_ui_routes())
+    let routes = undocumented
+        .into_iter()
+        .fold(Router::from(routes), |routes, (path, methods)| routes.route(path, methods))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(route_not_found)
         .with_state(Arc::new(app));
@@ -88,10 +100,10 @@ pub(crate) fn operations() -> OpenApiRouter<State> {
         .merge(operating::routes())
 }
 
-async fn route_not_found() -> Problem {
-    no_route()
+async fn route_not_found(uri: Uri) -> Problem {
+    Problem::no_route(uri.path())
 }
 
-async fn method_not_allowed(method: Method) -> Problem {
-    Problem::new(ProblemKind::MethodNotAllowed, format!("This path has no method {method}."))
+async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
+    Problem::no_method(&method, uri.path())
 }

@@ -9,5 +9,7 @@ pub mod engine;
 mod observe;
 mod service;
 pub mod store;
+mod unavailable;
 
 pub use service::{AcquireRequest, Delivery, Limits, LockService, ServiceError};
+pub use unavailable::Unavailable;

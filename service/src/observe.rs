@@ -6,9 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use metrics::{Counter, Histogram, counter, histogram};
+use metrics::{Counter, Histogram, counter, describe_counter, describe_histogram, histogram};
 
-use crate::{domain::Refusal, service::ServiceError};
+use crate::{domain::Refusal, service::ServiceError, unavailable::Unavailable};
+
+const REQUESTS: &str = "db_locks_requests_total";
+const DURATION: &str = "db_locks_request_duration_seconds";
 
 /// What was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +35,7 @@ const OPERATIONS: [(Operation, &str); 7] = [
     (Operation::List, "list"),
 ];
 
-const OUTCOMES: [&str; 11] = [
+const OUTCOMES: [&str; 12] = [
     "ok",
     "not_found",
     "version_mismatch",
@@ -42,6 +45,7 @@ const OUTCOMES: [&str; 11] = [
     "superseded",
     "not_granted",
     "invalid",
+    "queue_full",
     "place_lost",
     "unavailable",
 ];
@@ -49,7 +53,7 @@ const OUTCOMES: [&str; 11] = [
 fn outcome_index<T>(result: &Result<T, ServiceError>) -> usize {
     match result {
         Ok(_) => 0,
-        Err(ServiceError::Refused(refusal)) => match refusal {
+        Err(ServiceError::Refused { refusal, .. }) => match refusal {
             Refusal::NotFound => 1,
             Refusal::VersionMismatch => 2,
             Refusal::LeaseExpired => 3,
@@ -58,24 +62,36 @@ fn outcome_index<T>(result: &Result<T, ServiceError>) -> usize {
             Refusal::Superseded => 6,
             Refusal::NotGranted(_) => 7,
             Refusal::NotForSemaphores(_) => 8,
-            Refusal::PassedOver | Refusal::QueueFull => 9,
+            Refusal::QueueFull => 9,
+            Refusal::PassedOver => 10,
         },
-        Err(ServiceError::Unavailable(_)) => 10,
+        Err(ServiceError::Unavailable(reason)) => match reason {
+            Unavailable::KeyWaiters | Unavailable::TenantWaiters | Unavailable::ProcessWaiters => 9,
+            Unavailable::PlaceLost => 10,
+            _ => 11,
+        },
     }
 }
 
 /// The handles of one operation, looked up once: a request costs no look-up by labels.
 struct Handles {
-    outcomes: [OnceLock<Counter>; OUTCOMES.len()],
+    outcomes: [Counter; OUTCOMES.len()],
     duration: Histogram,
+}
+
+/// Describes and registers these metrics, so that they are there before the first request.
+pub(crate) fn register() {
+    describe_counter!(REQUESTS, "Requests to the lock service by operation and outcome");
+    describe_histogram!(DURATION, "How long the lock service took, waiting for locks included, by operation");
+    handles();
 }
 
 fn handles() -> &'static [Handles; OPERATIONS.len()] {
     static HANDLES: OnceLock<[Handles; OPERATIONS.len()]> = OnceLock::new();
     HANDLES.get_or_init(|| {
         OPERATIONS.map(|(_, name)| Handles {
-            outcomes: std::array::from_fn(|_| OnceLock::new()),
-            duration: histogram!("db_locks_request_duration_seconds", "operation" => name),
+            outcomes: OUTCOMES.map(|outcome| counter!(REQUESTS, "operation" => name, "outcome" => outcome)),
+            duration: histogram!(DURATION, "operation" => name),
         })
     })
 }
@@ -83,14 +99,7 @@ fn handles() -> &'static [Handles; OPERATIONS.len()] {
 fn record(operation: Operation, outcome: usize, took: Duration) {
     let index = OPERATIONS.iter().position(|(other, _)| *other == operation).unwrap_or(0);
     let handles = &handles()[index];
-    let counter = handles.outcomes[outcome].get_or_init(|| {
-        counter!(
-            "db_locks_requests_total",
-            "operation" => OPERATIONS[index].1,
-            "outcome" => OUTCOMES[outcome]
-        )
-    });
-    counter.increment(1);
+    handles.outcomes[outcome].increment(1);
     handles.duration.record(took);
 }
 

@@ -11,8 +11,9 @@ use crate::{
         Refusal, Release, Reply, SemaphoreView, Tenant, Version,
     },
     engine::{Attachment, Engine, EngineError},
-    observe::{Operation, observed},
+    observe::{self, Operation, observed},
     store::{LockFilter, Page, Store, StoreError},
+    unavailable::Unavailable,
 };
 
 /// The limits that the configuration sets and that requests are checked against.
@@ -39,36 +40,33 @@ impl Default for Limits {
     }
 }
 
-/// Why a request went without.
+/// Why a request was not served.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
     /// The rules of locking say no.
-    #[error("refused: {0:?}")]
-    Refused(Refusal),
-    /// The database is out of reach, the service is overloaded or stopping. The cause was logged where it happened.
+    #[error("refused: {refusal:?}")]
+    Refused {
+        /// Why.
+        refusal: Refusal,
+        /// Whether the request was about a lock or about a semaphore.
+        asked: Kind,
+    },
+    /// Something that the service depends on, or one of its limits, stands in the way. The cause was logged where it
+    /// happened.
     #[error("unavailable: {0}")]
-    Unavailable(&'static str),
+    Unavailable(Unavailable),
 }
 
 impl From<EngineError> for ServiceError {
     fn from(error: EngineError) -> Self {
-        Self::Unavailable(error.reason())
+        Self::Unavailable(error.into())
     }
 }
 
 impl From<StoreError> for ServiceError {
     fn from(error: StoreError) -> Self {
         tracing::error!(error = &error as &dyn std::error::Error, "the database did not answer as it should");
-        Self::Unavailable(match error {
-            // Which migrations they are is for the log.
-            StoreError::Schema(_) => {
-                "the database's schema is older or newer than this version of the service"
-            }
-            StoreError::Unreachable(_)
-            | StoreError::Unknown(_)
-            | StoreError::Transient(_)
-            | StoreError::Rejected(_) => "the database is out of reach",
-        })
+        Self::Unavailable((&error).into())
     }
 }
 
@@ -111,6 +109,7 @@ pub struct LockService {
 impl LockService {
     /// A service over an engine and the store that the engine writes to.
     pub fn new(engine: Arc<Engine>, store: Arc<dyn Store>, limits: Limits) -> Self {
+        observe::register();
         Self { engine, store, limits }
     }
 
@@ -122,6 +121,7 @@ impl LockService {
     /// Takes a lease, waiting for it if asked to. The grant must be handed on through the [`Delivery`]: dropped before,
     /// it is given back.
     pub async fn acquire(&self, id: KeyId, request: AcquireRequest) -> Result<Delivery, ServiceError> {
+        let kind = request.kind;
         let attachment = self.engine.attach(&id, request.version, request.reentrant);
         let acquire = Acquire {
             kind: request.kind,
@@ -145,9 +145,9 @@ impl LockService {
             match reply {
                 Reply::Granted(view) => Ok(Delivery { view, attachment }),
                 Reply::Refused(Refusal::VersionMismatch) if request.version.is_none() => {
-                    Err(ServiceError::Unavailable("the grant could not be confirmed before it ended"))
+                    Err(ServiceError::Unavailable(Unavailable::LeaseOver))
                 }
-                other => Err(unexpected_or_refused(other)),
+                other => Err(unexpected_or_refused(kind, other)),
             }
         };
         observed(Operation::Acquire, work).await
@@ -173,7 +173,7 @@ impl LockService {
         let work = async {
             match self.engine.execute(id, Command::Heartbeat(heartbeat)).await? {
                 Reply::Granted(view) => Ok(view),
-                other => Err(unexpected_or_refused(other)),
+                other => Err(unexpected_or_refused(kind, other)),
             }
         };
         observed(Operation::Heartbeat, work).await
@@ -181,10 +181,11 @@ impl LockService {
 
     /// Ends a lease.
     pub async fn release(&self, id: KeyId, release: Release) -> Result<LockView, ServiceError> {
+        let kind = release.kind;
         let work = async {
             match self.engine.execute(id, Command::Release(release)).await? {
                 Reply::Released(view) => Ok(view),
-                other => Err(unexpected_or_refused(other)),
+                other => Err(unexpected_or_refused(kind, other)),
             }
         };
         observed(Operation::Release, work).await
@@ -195,7 +196,7 @@ impl LockService {
         let work = async {
             match self.engine.execute(id, Command::Get(Kind::Mutex)).await? {
                 Reply::Lock { view, .. } => Ok(view),
-                other => Err(unexpected_or_refused(other)),
+                other => Err(unexpected_or_refused(Kind::Mutex, other)),
             }
         };
         observed(Operation::Get, work).await
@@ -206,7 +207,7 @@ impl LockService {
         let work = async {
             match self.engine.execute(id, Command::PutLock { data }).await? {
                 Reply::Lock { view, created } => Ok((view, created)),
-                other => Err(unexpected_or_refused(other)),
+                other => Err(unexpected_or_refused(Kind::Mutex, other)),
             }
         };
         observed(Operation::Put, work).await
@@ -217,7 +218,7 @@ impl LockService {
         let work = async {
             match self.engine.execute(id, Command::DeleteLock { version }).await? {
                 Reply::Deleted => Ok(()),
-                other => Err(unexpected_or_refused(other)),
+                other => Err(unexpected_or_refused(Kind::Mutex, other)),
             }
         };
         observed(Operation::Delete, work).await
@@ -235,7 +236,7 @@ impl LockService {
             let command = Command::PutSemaphore { max_size, lease_ms, default_lease_ms };
             match self.engine.execute(id, command).await? {
                 Reply::Semaphore { view, created } => Ok((view, created)),
-                other => Err(unexpected_or_refused(other)),
+                other => Err(unexpected_or_refused(Kind::Semaphore, other)),
             }
         };
         observed(Operation::Put, work).await
@@ -246,7 +247,7 @@ impl LockService {
         let work = async {
             match self.engine.execute(id, Command::Get(Kind::Semaphore)).await? {
                 Reply::Semaphore { view, .. } => Ok(view),
-                other => Err(unexpected_or_refused(other)),
+                other => Err(unexpected_or_refused(Kind::Semaphore, other)),
             }
         };
         observed(Operation::Get, work).await
@@ -257,7 +258,7 @@ impl LockService {
         let work = async {
             match self.engine.execute(id, Command::DeleteSemaphore).await? {
                 Reply::Deleted => Ok(()),
-                other => Err(unexpected_or_refused(other)),
+                other => Err(unexpected_or_refused(Kind::Semaphore, other)),
             }
         };
         observed(Operation::Delete, work).await
@@ -301,7 +302,7 @@ impl LockService {
         let work = async {
             match self.engine.execute(id.clone(), Command::Get(Kind::Semaphore)).await? {
                 Reply::Semaphore { .. } => Ok(self.store.list_permits(&id, after, limit).await?),
-                other => Err(unexpected_or_refused(other)),
+                other => Err(unexpected_or_refused(Kind::Semaphore, other)),
             }
         };
         observed(Operation::List, work).await
@@ -310,7 +311,7 @@ impl LockService {
     /// Whether the service can do its work: the database answers, its schema is current, and nobody asked it to stop.
     pub async fn ready(&self) -> Result<(), ServiceError> {
         if self.engine.is_draining() {
-            return Err(ServiceError::Unavailable("the service is shutting down"));
+            return Err(ServiceError::Unavailable(Unavailable::ShuttingDown));
         }
         Ok(self.store.check_ready().await?)
     }
@@ -339,18 +340,14 @@ impl Delivery {
 }
 
 /// A refusal as an error. Replies that do not fit the command cannot come from the domain.
-fn unexpected_or_refused(reply: Reply) -> ServiceError {
+fn unexpected_or_refused(asked: Kind, reply: Reply) -> ServiceError {
     match reply {
-        Reply::Refused(Refusal::QueueFull) => {
-            ServiceError::Unavailable("as many requests wait for this key as may")
-        }
-        Reply::Refused(Refusal::PassedOver) => {
-            ServiceError::Unavailable("the place in the queue was lost; ask again")
-        }
-        Reply::Refused(refusal) => ServiceError::Refused(refusal),
+        Reply::Refused(Refusal::QueueFull) => ServiceError::Unavailable(Unavailable::KeyWaiters),
+        Reply::Refused(Refusal::PassedOver) => ServiceError::Unavailable(Unavailable::PlaceLost),
+        Reply::Refused(refusal) => ServiceError::Refused { refusal, asked },
         other => {
             tracing::error!(reply = ?std::mem::discriminant(&other), "a reply does not fit its command");
-            ServiceError::Unavailable("the service is in error")
+            ServiceError::Unavailable(Unavailable::Fault)
         }
     }
 }

@@ -36,7 +36,16 @@ pub fn openapi_yaml(limits: &Limits) -> String {
     let mut document = operations().into_openapi();
     complete(&mut document, limits);
     let tree = written(&document).expect("the document has no keys that are not text");
-    yaml_serde::to_string(&tree).expect("a tree of YAML values can be written")
+    yaml(&tree)
+}
+
+/// A tree of the document as YAML.
+///
+/// # Panics
+///
+/// If it cannot be written, which a test would have shown.
+pub(crate) fn yaml(tree: &yaml_serde::Value) -> String {
+    yaml_serde::to_string(tree).expect("a tree of YAML values can be written")
 }
 
 /// What the document says of the service as a whole.
@@ -85,6 +94,22 @@ pub(crate) fn complete(document: &mut OpenApi, limits: &Limits) {
         add_links(operation);
         complete_body(operation, components, limits);
     }
+}
+
+/// The operations of a document by path and method, with the statuses that they can answer.
+pub(crate) fn documented_answers(
+    document: &OpenApi,
+) -> impl Iterator<Item = (&str, &'static str, Vec<&str>)> {
+    document.paths.paths.iter().flat_map(|(path, item)| {
+        let methods =
+            [("GET", &item.get), ("PUT", &item.put), ("POST", &item.post), ("DELETE", &item.delete)];
+        let there = methods.into_iter().filter_map(|(method, operation)| Some((method, operation.as_ref()?)));
+        there.map(move |(method, operation)| {
+            // 405 is the answer to other methods than this.
+            let statuses = operation.responses.responses.keys().map(String::as_str);
+            (path.as_str(), method, statuses.filter(|status| *status != "405").collect())
+        })
+    })
 }
 
 fn operations_of(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {

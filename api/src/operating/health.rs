@@ -34,18 +34,19 @@ problems! {
     responses((status = 200, description = "It answers.", body = Health), GetHealthProblems)
 )]
 pub(crate) async fn get_health(_: NoQuery) -> Result<Response, Problem> {
-    Ok(json_response(Body::from(Bytes::from_static(br#"{"status":"ok"}"#))))
+    Ok(json_response(Body::from(Bytes::from_static(b"{\"status\":\"ok\"}\n"))))
 }
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
     use super::*;
+    use crate::answer::json_bytes;
 
     #[tokio::test]
     async fn the_text_is_the_documented_type() {
         let answer = get_health(NoQuery).await.unwrap();
         let text = axum::body::to_bytes(answer.into_body(), 100).await.unwrap();
-        assert_eq!(text, serde_json::to_vec(&Health { status: "ok" }).unwrap());
+        assert_eq!(text, json_bytes(&Health { status: "ok" }).unwrap());
     }
 }

@@ -7,7 +7,7 @@ mod problem;
 mod ready;
 mod swagger_ui;
 
-use axum::{Router, routing::get};
+use axum::routing::{MethodRouter, get};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use crate::router::State;
@@ -22,14 +22,18 @@ pub(crate) fn routes() -> OpenApiRouter<State> {
         .routes(routes!(problem::get_problem))
 }
 
-/// Swagger UI, which shows the document and is not in it.
-pub(crate) fn swagger_ui_routes() -> Router<State> {
-    let [redirect, index, file] = SWAGGER_UI_PATHS;
-    Router::new()
-        .route(redirect, get(swagger_ui::redirect))
-        .route(index, get(swagger_ui::serve))
-        .route(file, get(swagger_ui::serve))
+/// The routes that are not in the `OpenAPI` document, with their paths: Swagger UI, which shows it, and other names of
+/// operations that are in it.
+pub(crate) fn undocumented_routes() -> [(&'static str, MethodRouter<State>); 9] {
+    [
+        ("/", get(swagger_ui::redirect_from_root)),
+        ("/swagger-ui", get(swagger_ui::redirect)),
+        ("/swagger-ui/", get(swagger_ui::serve)),
+        ("/swagger-ui/{*file}", get(swagger_ui::serve)),
+        ("/healthz", get(health::get_health)),
+        ("/livez", get(health::get_health)),
+        ("/readyz", get(ready::get_ready)),
+        ("/openapi.json", get(openapi::get_openapi)),
+        ("/openapi.yaml", get(openapi::get_openapi_yaml)),
+    ]
 }
-
-/// The paths of Swagger UI.
-pub(crate) const SWAGGER_UI_PATHS: [&str; 3] = ["/swagger-ui", "/swagger-ui/", "/swagger-ui/{*file}"];

@@ -1,6 +1,11 @@
-//! `GET /api-docs/openapi.json`
+//! `GET /api-docs/openapi.json`, and the same document as YAML under `/openapi.yaml`.
 
-use axum::{body::Body, extract, response::Response};
+use axum::{
+    body::Body,
+    extract,
+    http::{HeaderValue, header},
+    response::Response,
+};
 
 use crate::{
     answer::json_response,
@@ -8,6 +13,8 @@ use crate::{
     request::NoQuery,
     router::State,
 };
+
+const APPLICATION_YAML: HeaderValue = HeaderValue::from_static("application/yaml");
 
 problems! {
     /// What `get_openapi` can answer instead of the document.
@@ -28,4 +35,14 @@ pub(crate) async fn get_openapi(
     _: NoQuery,
 ) -> Result<Response, Problem> {
     Ok(json_response(Body::from(app.openapi_json.clone())))
+}
+
+/// Answers the document as YAML. The route is an alias and not part of the document.
+pub(super) async fn get_openapi_yaml(
+    extract::State(app): extract::State<State>,
+    _: NoQuery,
+) -> Result<Response, Problem> {
+    let mut response = Response::new(Body::from(app.openapi_yaml.clone()));
+    response.headers_mut().insert(header::CONTENT_TYPE, APPLICATION_YAML);
+    Ok(response)
 }

@@ -21,10 +21,20 @@ static CONFIG: LazyLock<Arc<Config<'static>>> = LazyLock::new(|| {
     Arc::new(config.try_it_out_enabled(true).display_request_duration(true))
 });
 
-/// Leads to the page.
+/// Redirects to the page.
 pub(super) async fn redirect() -> Response {
+    redirect_with(StatusCode::PERMANENT_REDIRECT)
+}
+
+/// Redirects from `/` to the page. Temporary, because browsers remember a permanent redirect and `/` may get a page of its
+/// own.
+pub(super) async fn redirect_from_root() -> Response {
+    redirect_with(StatusCode::TEMPORARY_REDIRECT)
+}
+
+fn redirect_with(status: StatusCode) -> Response {
     let mut response = Response::new(Body::empty());
-    *response.status_mut() = StatusCode::PERMANENT_REDIRECT;
+    *response.status_mut() = status;
     response.headers_mut().insert(header::LOCATION, HeaderValue::from_static(ROOT));
     response
 }

@@ -174,7 +174,8 @@ const UNSUPPORTED_MEDIA_TYPE: Facts = Facts {
     schema: "UnsupportedMediaTypeProblem",
     extra: ExtraMembers::None,
     when: "The request has a body that is not declared as `application/json`.",
-    advice: "Send `Content-Type: application/json`; with curl use `curl --json '{…}'` instead of `-d`.",
+    advice: "Send `Content-Type: application/json`: `curl --json '{…}'`, or with curl before 7.82 \
+             `curl -H 'content-type: application/json' -d '{…}'`.",
 };
 
 const VERSION_MISMATCH: Facts = Facts {
@@ -257,7 +258,8 @@ const UNAVAILABLE: Facts = Facts {
     title: "Unavailable",
     schema: "UnavailableProblem",
     extra: ExtraMembers::None,
-    when: "The database is out of reach, the service is overloaded, or it is shutting down.",
+    when: "The database is out of reach, read-only or full, a limit is reached, or the service is overloaded or shutting \
+           down; `detail` says which.",
     advice: "Try again after Retry-After seconds, an acquire with the same `version`: whether it was carried out is not \
              certain.",
 };

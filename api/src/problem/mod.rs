@@ -3,6 +3,9 @@
 mod body;
 mod document;
 mod kind;
+mod refused;
+mod routing;
+mod unavailable;
 
 use std::borrow::Cow;
 
@@ -13,7 +16,7 @@ use axum::{
 };
 use db_locks_service::{
     ServiceError,
-    domain::{Holder, NotGranted, NotGrantedReason, Refusal},
+    domain::{Holder, NotGranted},
 };
 
 use self::body::ProblemBody;
@@ -26,16 +29,14 @@ use crate::answer::json_bytes;
 
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
-/// When to come back to a service that cannot do it now, in seconds: long enough for a shed load to matter, short enough
-/// for a database that fails over.
-const RETRY_UNAVAILABLE: HeaderValue = HeaderValue::from_static("1");
-
 /// A problem on its way to the caller. Its texts are shown: nothing of the database or of the code's inside belongs there.
 #[derive(Debug)]
 pub(crate) struct Problem {
     kind: ProblemKind,
     detail: Cow<'static, str>,
     extra: Extra,
+    /// When to try again, where that does not follow from `extra`.
+    retry_after_s: Option<i64>,
 }
 
 /// What some kinds of problems say beyond `detail`.
@@ -50,14 +51,13 @@ enum Extra {
 impl Problem {
     /// A problem without members of its own.
     pub(crate) fn new(kind: ProblemKind, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, detail: detail.into(), extra: Extra::None }
+        Self { kind, detail: detail.into(), extra: Extra::None, retry_after_s: None }
     }
 
     /// What is wrong with a request, field by field.
     pub(crate) fn invalid(errors: Vec<FieldError>) -> Self {
         let told: Vec<_> = errors.iter().map(|error| format!("{} {}", error.field, error.reason)).collect();
-        let detail = Cow::Owned(told.join("; "));
-        Self { kind: ProblemKind::InvalidRequest, detail, extra: Extra::Errors(errors) }
+        Self { extra: Extra::Errors(errors), ..Self::new(ProblemKind::InvalidRequest, told.join("; ")) }
     }
 
     /// One thing is wrong with a request.
@@ -70,20 +70,15 @@ impl Problem {
         Self::new(ProblemKind::InternalError, "The service failed; its log tells more under this request id.")
     }
 
-    /// The service cannot do it now.
-    pub(crate) fn unavailable(reason: &'static str) -> Self {
-        Self::new(ProblemKind::Unavailable, reason)
-    }
-
     fn retry_after(&self) -> Option<HeaderValue> {
-        match (&self.extra, self.kind) {
-            (Extra::NotGranted(not_granted), _) => {
+        let seconds = match &self.extra {
+            Extra::NotGranted(not_granted) => {
                 let earliest = not_granted.holders.iter().map(|holder| holder.expires_in_ms).min();
-                Some(HeaderValue::from(whole_seconds(earliest.unwrap_or_default())))
+                Some(whole_seconds(earliest.unwrap_or_default()))
             }
-            (_, ProblemKind::Unavailable) => Some(RETRY_UNAVAILABLE),
-            _ => None,
-        }
+            _ => self.retry_after_s,
+        };
+        seconds.map(HeaderValue::from)
     }
 }
 
@@ -95,47 +90,8 @@ fn whole_seconds(ms: i64) -> i64 {
 impl From<ServiceError> for Problem {
     fn from(error: ServiceError) -> Self {
         match error {
-            ServiceError::Refused(refusal) => refusal.into(),
-            ServiceError::Unavailable(reason) => Self::unavailable(reason),
-        }
-    }
-}
-
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
-        use ProblemKind as Kind;
-        match refusal {
-            Refusal::NotFound => Self::new(Kind::NotFound, "There is no lock or semaphore of this key."),
-            Refusal::VersionMismatch => {
-                Self::new(Kind::VersionMismatch, "The version is not the one of the current grant.")
-            }
-            Refusal::LeaseExpired => Self::new(Kind::LeaseExpired, "The lease of this version has ended."),
-            Refusal::InUse(holders) => Self {
-                kind: Kind::InUse,
-                detail: Cow::Borrowed("It is held; see `holders`."),
-                extra: Extra::Holders(holders),
-            },
-            Refusal::WrongKind => Self::new(
-                Kind::WrongKind,
-                "The key is a semaphore used as a lock, or a lock used as a semaphore.",
-            ),
-            Refusal::Superseded => Self::new(
-                Kind::Superseded,
-                "A repeat with the same version took over the place in the queue.",
-            ),
-            Refusal::NotGranted(not_granted) => Self {
-                kind: Kind::NotGranted,
-                detail: Cow::Borrowed(match not_granted.reason {
-                    NotGrantedReason::NoWait => "It is held by others, and the request did not want to wait.",
-                    NotGrantedReason::TimedOut => "It was held by others for the whole wait.",
-                }),
-                extra: Extra::NotGranted(not_granted),
-            },
-            Refusal::NotForSemaphores(field) => {
-                Self::invalid_field(field, "means nothing for a semaphore's key")
-            }
-            Refusal::QueueFull => Self::unavailable("as many requests wait for this key as may"),
-            Refusal::PassedOver => Self::unavailable("the place in the queue was lost; ask again"),
+            ServiceError::Refused { refusal, asked } => Self::refused(refusal, asked),
+            ServiceError::Unavailable(reason) => reason.into(),
         }
     }
 }
@@ -157,7 +113,10 @@ impl IntoResponse for Problem {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
-    use db_locks_service::domain::{Owner, Timestamp};
+    use db_locks_service::{
+        Unavailable,
+        domain::{Kind, NotGrantedReason, Owner, Refusal, Timestamp},
+    };
     use serde_json::{Value, json};
 
     use super::*;
@@ -180,7 +139,7 @@ mod tests {
             waiters: 3,
             queue_position: Some(2),
         });
-        let (response, body) = answered(refusal.into()).await;
+        let (response, body) = answered(Problem::refused(refusal, Kind::Mutex)).await;
         assert_eq!(response.status(), 423);
         assert_eq!(response.headers()["retry-after"], "3");
         assert_eq!(response.headers()["content-type"], "application/problem+json");
@@ -202,7 +161,8 @@ mod tests {
             waiters: 0,
             queue_position: None,
         };
-        let (response, body) = answered(Refusal::NotGranted(not_granted).into()).await;
+        let (response, body) =
+            answered(Problem::refused(Refusal::NotGranted(not_granted), Kind::Mutex)).await;
         assert_eq!(response.headers()["retry-after"], "1");
         assert_eq!(body["reason"], "no_wait");
         assert!(body.get("queue_position").is_none());
@@ -217,11 +177,34 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn unavailable_says_when_to_come_back() {
-        let (response, body) = answered(Problem::unavailable("the service is shutting down")).await;
-        assert_eq!(response.status(), 503);
-        assert_eq!(response.headers()["retry-after"], "1");
-        assert_eq!(body["detail"], "the service is shutting down");
+    async fn unavailable_says_what_is_in_the_way_and_when_to_try_again() {
+        for (reason, detail, seconds) in [
+            (Unavailable::DatabaseOutOfReach, "database is out of reach", "1"),
+            (Unavailable::DatabaseReadOnly, "database is read-only", "1"),
+            (Unavailable::DiskFull, "Disk full", "10"),
+            (Unavailable::Overloaded, "overloaded", "1"),
+            (Unavailable::TenantWaiters, "tenant's waiters", "2"),
+            (Unavailable::KeyWaiters, "key's waiters", "2"),
+            (Unavailable::ShuttingDown, "shutting down", "1"),
+        ] {
+            let (response, body) = answered(reason.into()).await;
+            assert_eq!(response.status(), 503);
+            assert_eq!(response.headers()["retry-after"], seconds, "{reason:?}");
+            assert!(body["detail"].as_str().unwrap().contains(detail), "{body}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refusal_names_the_next_step() {
+        for (refusal, asked, step) in [
+            (Refusal::NotFound, Kind::Semaphore, "PUT /semaphores/{key}"),
+            (Refusal::NotFound, Kind::Mutex, "first acquire"),
+            (Refusal::WrongKind, Kind::Mutex, "is a semaphore"),
+            (Refusal::WrongKind, Kind::Semaphore, "is a lock"),
+        ] {
+            let (_, body) = answered(Problem::refused(refusal, asked)).await;
+            assert!(body["detail"].as_str().unwrap().contains(step), "{body}");
+        }
     }
 
     #[test]

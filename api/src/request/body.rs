@@ -112,8 +112,8 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
     }
     Err(Problem::new(
         ProblemKind::UnsupportedMediaType,
-        "The body must be JSON and be sent with Content-Type: application/json. With curl, use `curl --json` instead of \
-         `curl -d`.",
+        "The body must be JSON and be sent with Content-Type: application/json. With curl use `curl --json '{…}'`, or \
+         before version 7.82 `curl -H 'content-type: application/json' -d '{…}'`.",
     ))
 }
 

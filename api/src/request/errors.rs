@@ -3,7 +3,7 @@
 use crate::problem::{FieldError, Problem};
 
 /// More than this many errors of one request are not told: nobody reads them.
-const MOST_ERRORS: usize = 32;
+pub(super) const MOST_ERRORS: usize = 32;
 /// A member's name is the caller's text, and may be long.
 const MOST_NAME_CHARS: usize = 100;
 

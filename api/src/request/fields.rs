@@ -9,8 +9,9 @@ use uuid::{
 };
 
 use super::{
-    errors::Errors,
+    errors::{Errors, MOST_ERRORS},
     members::{Member, Members, Text},
+    nearest::{Named, unknown_name},
 };
 
 /// Numbers beyond 2^53 are not exact in every JSON reader; no field needs them.
@@ -21,13 +22,23 @@ const LARGEST_EXACT: f64 = 9_007_199_254_740_992.0;
 pub(crate) struct Fields<'a> {
     members: Members<'a>,
     errors: &'a mut Errors,
+    /// The names that were asked for, where somebody wants to know them.
+    asked: Option<Vec<String>>,
 }
 
 impl<'a> Fields<'a> {
     /// The fields of a body; an empty one has none. What is not an object is noted as an error.
     pub(crate) fn parse(body: &'a [u8], errors: &'a mut Errors) -> Self {
         let members = if body.is_empty() { Members::default() } else { parse(body, errors) };
-        Self { members, errors }
+        Self { members, errors, asked: None }
+    }
+
+    /// The names of all fields that `read` asks for when it reads this body.
+    pub(super) fn known_to(body: &[u8], read: impl FnOnce(&mut Fields<'_>)) -> Vec<String> {
+        let mut errors = Errors::default();
+        let mut fields = Fields { asked: Some(Vec::new()), ..Fields::parse(body, &mut errors) };
+        read(&mut fields);
+        fields.asked.unwrap_or_default()
     }
 
     /// Notes an error.
@@ -105,10 +116,16 @@ impl<'a> Fields<'a> {
         self.members.0.iter().any(|member| member.name == name && member.value != "null")
     }
 
-    /// Notes all members that no field took.
-    pub(crate) fn finish(self) {
-        for member in self.members.0.iter().filter(|member| !member.known) {
-            self.errors.add(&member.name, "is not a field of this request");
+    /// Notes all members that no field took. Which fields there are is asked only if there are such members.
+    pub(super) fn finish(self, known: impl FnOnce() -> Vec<String>) {
+        let mut unknown = self.members.0.iter().filter(|member| !member.known).peekable();
+        if unknown.peek().is_none() {
+            return;
+        }
+        let known = known();
+        let known: Vec<_> = known.iter().map(String::as_str).collect();
+        for member in unknown.take(MOST_ERRORS) {
+            self.errors.add(&member.name, unknown_name(Named::Field, &member.name, &known));
         }
     }
 
@@ -124,6 +141,9 @@ impl<'a> Fields<'a> {
 
     /// The text of a field's value; `None` where it is absent or null.
     fn take(&mut self, name: &str) -> Option<&'a str> {
+        if let Some(asked) = &mut self.asked {
+            asked.push(name.to_owned());
+        }
         let mut first: Option<&'a str> = None;
         let mut duplicate = false;
         for Member { value, known, .. } in self.members.0.iter_mut().filter(|member| member.name == name) {
@@ -206,7 +226,7 @@ mod tests {
         let mut errors = Errors::default();
         let mut fields = Fields::parse(body.as_bytes(), &mut errors);
         let value = read(&mut fields);
-        fields.finish();
+        fields.finish(|| vec!["owner".to_owned()]);
         (value, errors)
     }
 
@@ -259,7 +279,7 @@ mod tests {
         let (_, errors) = with(r#"{"owner":"a","x":[[]],"owner":"a"}"#, |fields| fields.owner("owner"));
         assert_eq!(
             errors.pairs(),
-            [("owner", "is given more than once"), ("x", "is not a field of this request")]
+            [("owner", "is given more than once"), ("x", "is not a field of this request; it has owner")]
         );
         let (_, errors) = with(r#"{"\u006fwner":"a","owner":null}"#, |fields| fields.owner("owner"));
         assert_eq!(errors.pairs(), [("owner", "is given more than once")]);
@@ -277,7 +297,7 @@ mod tests {
             assert!(pairs.len() == 1 && pairs[0].0 == "body", "{body}: {pairs:?}");
         }
         let mut errors = Errors::default();
-        Fields::parse(b"{\"a\":\"\xff\"}", &mut errors).finish();
+        Fields::parse(b"{\"a\":\"\xff\"}", &mut errors).finish(Vec::new);
         assert_eq!(errors.pairs(), [("body", "is not valid UTF-8")]);
     }
 

@@ -10,6 +10,7 @@ mod errors;
 mod escape;
 mod fields;
 mod members;
+mod nearest;
 mod query;
 mod target;
 mod wait;
@@ -140,7 +141,7 @@ impl<S: Sync> FromRequestParts<S> for NoQuery {
 fn read_fields<B: ReadBody>(bytes: &[u8], limits: &Limits, errors: &mut Errors) -> Option<B> {
     let mut fields = Fields::parse(bytes, errors);
     let body = B::read(&mut fields, limits);
-    fields.finish();
+    fields.finish(|| Fields::known_to(bytes, |fields| drop(B::read(fields, limits))));
     body
 }
 

@@ -6,9 +6,10 @@ use db_locks_service::domain::{Key, NameError, Owner, Version};
 
 use super::{
     Cursor,
-    errors::Errors,
+    errors::{Errors, MOST_ERRORS},
     escape::decode,
     fields::{NOT_A_UUID, parse_version},
+    nearest::{Named, unknown_name},
 };
 
 /// The items of a page where the caller does not say.
@@ -21,6 +22,8 @@ pub(crate) const MAX_LIMIT: u32 = 1_000;
 pub(crate) struct QueryParams<'a> {
     pairs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     errors: &'a mut Errors,
+    /// The names that were asked for.
+    known: Vec<&'static str>,
 }
 
 impl<'a> QueryParams<'a> {
@@ -39,7 +42,7 @@ impl<'a> QueryParams<'a> {
             });
             pairs.push((name, value));
         }
-        Self { pairs, errors }
+        Self { pairs, errors, known: Vec::new() }
     }
 
     /// How many items a page may have.
@@ -93,7 +96,7 @@ impl<'a> QueryParams<'a> {
     }
 
     /// A parameter with true or false.
-    pub(crate) fn flag(&mut self, name: &str) -> Option<bool> {
+    pub(crate) fn flag(&mut self, name: &'static str) -> Option<bool> {
         match &*self.take(name)? {
             "true" => Some(true),
             "false" => Some(false),
@@ -106,12 +109,13 @@ impl<'a> QueryParams<'a> {
 
     /// Notes all parameters that nobody took.
     pub(super) fn finish(self) {
-        for (name, _) in &self.pairs {
-            self.errors.add(name, "is not a query parameter of this request");
+        for (name, _) in self.pairs.iter().take(MOST_ERRORS) {
+            self.errors.add(name, unknown_name(Named::Parameter, name, &self.known));
         }
     }
 
-    fn take(&mut self, name: &str) -> Option<Cow<'a, str>> {
+    fn take(&mut self, name: &'static str) -> Option<Cow<'a, str>> {
+        self.known.push(name);
         let index = self.pairs.iter().position(|(given, _)| given == name)?;
         let (_, value) = self.pairs.remove(index);
         let before = self.pairs.len();
@@ -173,8 +177,8 @@ mod tests {
             errors.pairs(),
             [
                 ("limit", "is given more than once"),
-                ("Limit", "is not a query parameter of this request"),
-                ("x", "is not a query parameter of this request"),
+                ("Limit", "is not a query parameter of this request; did you mean limit?"),
+                ("x", "is not a query parameter of this request; it has limit"),
             ]
         );
     }

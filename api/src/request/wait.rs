@@ -46,7 +46,7 @@ mod tests {
         let mut errors = Errors::default();
         let mut fields = Fields::parse(body.as_bytes(), &mut errors);
         let wait = Wait::read(&mut fields, &Limits::default());
-        fields.finish();
+        fields.finish(Vec::new);
         (wait, errors.pairs().into_iter().map(|(field, _)| field.to_owned()).collect())
     }
 

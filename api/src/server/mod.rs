@@ -15,6 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tower::Service;
 
 use self::refusal::Refusing;
+use crate::metrics::{ConnectionMetrics, OpenConnection};
 
 /// How long a connection may take to send the head of a request, or say nothing between two. Longer than clients keep
 /// their idle connections (90 s is usual), so that they close first and none sends into a closing one.
@@ -46,11 +47,12 @@ where
     S: Service<Request<Body>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
 {
     let mut http = http();
+    let metrics = ConnectionMetrics::new(None);
     let [connections, latecomers] = std::array::from_fn(|_| GracefulShutdown::new());
-    accept_until(stop, &listeners, &http, &door, &connections).await;
+    accept_until(stop, &listeners, &http, &door, &connections, &metrics).await;
     http.keep_alive(false);
     let finish = async {
-        accept_until(connections.shutdown(), &listeners, &http, &door, &latecomers).await;
+        accept_until(connections.shutdown(), &listeners, &http, &door, &latecomers, &metrics).await;
         drop(listeners);
         latecomers.shutdown().await;
     };
@@ -67,6 +69,7 @@ async fn accept_until<S>(
     http: &http1::Builder,
     door: &S,
     connections: &GracefulShutdown,
+    metrics: &ConnectionMetrics,
 ) where
     S: Service<Request<Body>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
 {
@@ -79,7 +82,9 @@ async fn accept_until<S>(
             accepted = accept(listeners) => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => serve_connection(http, stream, peer, door.clone(), connections),
+            Ok((stream, peer)) => {
+                serve_connection(http, stream, peer, door.clone(), connections, metrics.opened());
+            }
             Err(error) => pause_after(&error).await,
         }
     }
@@ -112,6 +117,7 @@ fn serve_connection<S>(
     peer: SocketAddr,
     door: S,
     connections: &GracefulShutdown,
+    open: OpenConnection,
 ) where
     S: Service<Request<Body>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
 {
@@ -125,6 +131,7 @@ fn serve_connection<S>(
     });
     let connection = connections.watch(http.serve_connection(Refusing::new(TokioIo::new(stream)), service));
     tokio::spawn(async move {
+        let _open = open;
         if let Err(error) = connection.await {
             tracing::debug!(error = &error as &dyn std::error::Error, %peer, "a connection broke");
         }

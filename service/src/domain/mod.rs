@@ -22,7 +22,8 @@ mod time;
 
 pub use command::{Acquire, Command, DataEdit, Heartbeat, Kind, LeaveReason, Release};
 pub use decide::{
-    Context, DEFAULT_LEASE_MS, Decided, Earlier, Effects, MOST_HOLDERS, Need, Verdict, Working,
+    Context, DEFAULT_LEASE_MS, Decided, Earlier, Effects, Ended, EndedHow, Freed, MOST_HOLDERS, Need,
+    Verdict, Working,
 };
 pub use grant::{EndedVersions, Grant};
 pub use ids::{Nonce, ReplicaId, Stamp, Token, Version};

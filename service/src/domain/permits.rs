@@ -85,12 +85,8 @@ impl Permits {
         self.longest_free(now).map_or(self.slots, |permit| permit.slot)
     }
 
-    /// Since when that slot is free; `None` for a new one.
-    pub fn free_since(&self, now: Now) -> Option<Timestamp> {
-        self.longest_free(now).map(|permit| permit.grant.expires_at)
-    }
-
-    fn longest_free(&self, now: Now) -> Option<&Permit> {
+    /// The permit that has been free for longest, among those that are known.
+    pub fn longest_free(&self, now: Now) -> Option<&Permit> {
         let ended = self.known.iter().filter(|permit| !permit.grant.stands(now));
         ended.min_by_key(|permit| (permit.grant.expires_at, permit.slot))
     }

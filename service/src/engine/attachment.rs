@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::{
     EngineError, Shared, chance,
-    envelope::{Answer, Envelope, Message},
+    envelope::{Answer, Answered, Envelope, Message},
 };
 use crate::domain::{Acquire, Command, KeyId, Nonce, Reply, Version};
 
@@ -35,6 +35,8 @@ pub struct Attachment {
     chosen: bool,
     nonce: Nonce,
     stage: Stage,
+    /// Since when the lock or permit was free that is on its way to a caller who waited for it.
+    freed_at: Option<Instant>,
 }
 
 impl Attachment {
@@ -46,6 +48,7 @@ impl Attachment {
             chosen: chosen.is_some(),
             nonce: chance::nonce(reentrant),
             stage: Stage::Settled,
+            freed_at: None,
         }
     }
 
@@ -79,7 +82,8 @@ impl Attachment {
         let answer = receiver.await;
         self.stage = Stage::Settled;
         // The shard is gone only when the process ends.
-        let reply = answer.unwrap_or(Err(EngineError::Draining))?;
+        let Answered { reply, freed_at } = answer.unwrap_or(Err(EngineError::Draining))?;
+        self.freed_at = freed_at;
         if matches!(reply, Reply::Granted(_)) {
             self.stage = Stage::Granted;
         }
@@ -89,6 +93,9 @@ impl Attachment {
     /// The grant has reached its caller.
     pub fn delivered(mut self) {
         self.stage = Stage::Settled;
+        if let Some(freed_at) = self.freed_at {
+            self.shared.metrics.handed_over(freed_at.elapsed());
+        }
     }
 }
 
@@ -101,7 +108,7 @@ impl Drop for Attachment {
                 receiver.close();
                 // The answer may have been put there between the disconnect and now.
                 match receiver.try_recv() {
-                    Ok(Ok(Reply::Granted(_))) => {
+                    Ok(Ok(Answered { reply: Reply::Granted(_), .. })) => {
                         self.shared.undelivered(&self.id, self.version, self.chosen, self.nonce);
                     }
                     Ok(_) => {}

@@ -17,6 +17,7 @@ use std::{
 
 use tokio::time::Instant;
 
+use super::metrics::CLOCK_STEPS;
 use crate::domain::{Now, Timestamp};
 
 /// For how long after its question was sent a reading is reckoned on with. After that the time is asked for anew, so that a
@@ -177,6 +178,20 @@ impl DatabaseClock {
         }
     }
 
+    /// When the database's clock showed `event`, to measure how long something took: the most probable instant, where
+    /// [`Self::now`] has the bounds that decisions need. `is_upper_bound` tells that `event` is what [`Now::at_most`] was at
+    /// another replica; then it is compared with the upper bound here, which is about as uncertain.
+    pub(crate) fn estimate_instant(&self, event: Timestamp, is_upper_bound: bool) -> Option<Instant> {
+        /// An upper bound is rounded up to whole milliseconds; this much on average.
+        const ROUNDED_UP_US: i64 = 500;
+        let at = Instant::now();
+        let (lower, upper) = self.copy()?.bounds(at);
+        let (least_us, most_us) = (lower.least_us(at), upper.most_us(at));
+        let now_us = if is_upper_bound { most_us + ROUNDED_UP_US } else { i64::midpoint(least_us, most_us) };
+        let passed_us = now_us.saturating_sub(event.0.saturating_mul(1_000));
+        at.checked_sub(Duration::from_micros(u64::try_from(passed_us).unwrap_or(0)))
+    }
+
     /// When the database's clock will certainly show `at`, as far as can be told now.
     pub(crate) fn instant_of(&self, at: Timestamp) -> Option<Instant> {
         let readings = self.copy()?;
@@ -212,7 +227,7 @@ fn signed_us(later: Instant, earlier: Instant) -> i64 {
 
 fn report_step(step_ms: i64) -> i64 {
     let direction = if step_ms > 0 { "forward" } else { "back" };
-    metrics::counter!("db_locks_database_clock_steps_total", "direction" => direction).increment(1);
+    metrics::counter!(CLOCK_STEPS, "direction" => direction).increment(1);
     tracing::warn!(step_ms, direction, "the database's clock stepped");
     step_ms
 }

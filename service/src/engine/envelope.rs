@@ -32,39 +32,23 @@ pub enum EngineError {
     PlaceLost,
 }
 
-impl EngineError {
-    /// What the caller is told.
-    pub const fn reason(self) -> &'static str {
-        match self {
-            Self::Overloaded => "the service is overloaded; ask again in a moment",
-            Self::Unreachable => "the database is out of reach",
-            Self::UnknownFate => {
-                "the database broke off, and whether the request was carried out is not known; \
-                 what it may have granted is given back"
-            }
-            Self::Rejected => "the database refused the request",
-            Self::Draining => "the service is shutting down",
-            Self::LeaseOver => "the database took longer than the lease; ask again",
-            Self::PlaceLost => "the place in the queue was lost; ask again",
-        }
-    }
+/// What a caller gets.
+pub(super) type Answer = Result<Answered, EngineError>;
 
-    /// A short name for metrics.
-    pub const fn kind(self) -> &'static str {
-        match self {
-            Self::Overloaded => "overloaded",
-            Self::Unreachable => "unreachable",
-            Self::UnknownFate => "unknown_fate",
-            Self::Rejected => "rejected",
-            Self::Draining => "draining",
-            Self::LeaseOver => "lease_over",
-            Self::PlaceLost => "place_lost",
-        }
-    }
+/// A reply, and what is measured of its way to the caller.
+#[derive(Debug)]
+pub(super) struct Answered {
+    /// The reply.
+    pub(super) reply: Reply,
+    /// Where a waiter was granted what another gave up or lost: when that happened.
+    pub(super) freed_at: Option<Instant>,
 }
 
-/// What a caller gets.
-pub(super) type Answer = Result<Reply, EngineError>;
+impl From<Reply> for Answered {
+    fn from(reply: Reply) -> Self {
+        Self { reply, freed_at: None }
+    }
+}
 
 /// Where an answer goes.
 pub(super) type ReplySender = oneshot::Sender<Answer>;

@@ -1,22 +1,59 @@
 //! What the engine counts. Labels are bounded: never a key, an owner or a tenant.
+//!
+//! Every metric is described and registered when the engine starts, so that it is there, with its labels, before anything
+//! has happened.
 
 use std::time::Duration;
 
-use metrics::{Counter, Histogram, counter, describe_counter, describe_gauge, describe_histogram, histogram};
+use metrics::{
+    Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge,
+    histogram,
+};
 
-use crate::domain::{Refusal, Reply};
+use crate::{
+    domain::{NotGrantedReason, Refusal, Reply},
+    store::HeldCounts,
+};
+
+/// Steps of the database's clock, counted where they are noticed.
+pub(super) const CLOCK_STEPS: &str = "db_locks_database_clock_steps_total";
+/// Looks at keys because of an offer, counted where offers are heard of.
+pub(super) const NOTIFICATIONS: &str = "db_locks_handover_notifications_total";
+/// Rows removed by the sweeper.
+pub(super) const SWEPT: &str = "db_locks_swept_total";
+
+/// What is swept.
+pub(super) const SWEPT_WHAT: [&str; 4] = ["ended", "idle", "tombstone", "place"];
 
 /// Handles of the engine's metrics, looked up once.
 pub(super) struct EngineMetrics {
     batch_size: Histogram,
     lost_races: Counter,
-    nudges: Counter,
-    passed_over: Counter,
+    notifications_sent: Counter,
+    offers_skipped: Counter,
+    replicas_reaped: Counter,
     refused_waiters: Counter,
+    leases_expired: Counter,
     handover: Histogram,
-    waited_granted: Histogram,
-    waited_timed_out: Histogram,
-    waited_other: Histogram,
+    waited: WaitMetrics,
+    acquires: AcquireCounters,
+    locks_held: Gauge,
+    permits_held: Gauge,
+}
+
+/// How long acquires waited, by how it ended.
+struct WaitMetrics {
+    granted: Histogram,
+    timed_out: Histogram,
+    other: Histogram,
+}
+
+/// How acquires ended: how much contention there is.
+struct AcquireCounters {
+    granted_at_once: Counter,
+    granted_after_waiting: Counter,
+    refused_at_once: Counter,
+    timed_out: Counter,
 }
 
 impl std::fmt::Debug for EngineMetrics {
@@ -28,18 +65,32 @@ impl std::fmt::Debug for EngineMetrics {
 impl EngineMetrics {
     pub(super) fn new() -> Self {
         describe();
+        register_others();
         let waited =
             |outcome: &'static str| histogram!("db_locks_wait_duration_seconds", "outcome" => outcome);
+        let acquires = |outcome: &'static str| counter!("db_locks_acquires_total", "outcome" => outcome);
         Self {
             batch_size: histogram!("db_locks_batch_size"),
             lost_races: counter!("db_locks_lost_races_total"),
-            nudges: counter!("db_locks_handover_notifications_total", "event" => "sent"),
-            passed_over: counter!("db_locks_handover_passed_over_total"),
+            notifications_sent: counter!(NOTIFICATIONS, "event" => "sent"),
+            offers_skipped: counter!("db_locks_handover_skipped_total"),
+            replicas_reaped: counter!("db_locks_replicas_reaped_total"),
             refused_waiters: counter!("db_locks_refused_waiters_total"),
+            leases_expired: counter!("db_locks_leases_expired_total"),
             handover: histogram!("db_locks_handover_duration_seconds"),
-            waited_granted: waited("granted"),
-            waited_timed_out: waited("timed_out"),
-            waited_other: waited("other"),
+            waited: WaitMetrics {
+                granted: waited("granted"),
+                timed_out: waited("timed_out"),
+                other: waited("other"),
+            },
+            acquires: AcquireCounters {
+                granted_at_once: acquires("granted_at_once"),
+                granted_after_waiting: acquires("granted_after_waiting"),
+                refused_at_once: acquires("refused_at_once"),
+                timed_out: acquires("timed_out"),
+            },
+            locks_held: gauge!("db_locks_locks_held"),
+            permits_held: gauge!("db_locks_permits_held"),
         }
     }
 
@@ -52,32 +103,76 @@ impl EngineMetrics {
         self.lost_races.increment(1);
     }
 
-    pub(super) fn nudged(&self, replicas: usize, passed_over: u64) {
+    pub(super) fn notified(&self, replicas: usize, offers_skipped: u64) {
         if replicas > 0 {
-            self.nudges.increment(replicas as u64);
+            self.notifications_sent.increment(replicas as u64);
         }
-        if passed_over > 0 {
-            self.passed_over.increment(passed_over);
+        if offers_skipped > 0 {
+            self.offers_skipped.increment(offers_skipped);
         }
     }
 
-    pub(super) fn refused_waiter(&self) {
-        self.refused_waiters.increment(1);
+    pub(super) fn expired(&self, leases: u64) {
+        if leases > 0 {
+            self.leases_expired.increment(leases);
+        }
     }
 
-    /// `ms`: from the moment when the place was free, by the database's clock.
-    #[expect(clippy::cast_precision_loss, reason = "a duration far below 2^52 ms")]
-    pub(super) fn handed_over(&self, ms: i64) {
-        self.handover.record(ms.max(0) as f64 / 1_000.0);
+    pub(super) fn replica_reaped(&self) {
+        self.replicas_reaped.increment(1);
     }
 
-    pub(super) fn waited(&self, time: Duration, reply: &Reply) {
-        let histogram = match reply {
-            Reply::Granted(_) => &self.waited_granted,
-            Reply::Refused(Refusal::NotGranted(_)) => &self.waited_timed_out,
-            _ => &self.waited_other,
-        };
-        histogram.record(time);
+    /// An acquire was answered without having waited.
+    pub(super) fn answered_at_once(&self, reply: &Reply) {
+        match reply {
+            Reply::Granted(_) => self.acquires.granted_at_once.increment(1),
+            Reply::Refused(Refusal::NotGranted(refusal)) => match refusal.reason {
+                NotGrantedReason::NoWait => self.acquires.refused_at_once.increment(1),
+                NotGrantedReason::TimedOut => self.acquires.timed_out.increment(1),
+            },
+            Reply::Refused(Refusal::QueueFull) => self.refused_waiters.increment(1),
+            _ => {}
+        }
+    }
+
+    /// An acquire was answered after it had waited.
+    pub(super) fn answered_after(&self, waited: Duration, reply: &Reply) {
+        match reply {
+            Reply::Granted(_) => {
+                self.acquires.granted_after_waiting.increment(1);
+                self.waited.granted.record(waited);
+            }
+            Reply::Refused(Refusal::NotGranted(_)) => {
+                self.acquires.timed_out.increment(1);
+                self.waited.timed_out.record(waited);
+            }
+            _ => self.waited.other.record(waited),
+        }
+    }
+
+    /// A lock or permit was handed over: from the release, or the end of the lease, until the connection of the next
+    /// holder took its answer.
+    pub(super) fn handed_over(&self, took: Duration) {
+        self.handover.record(took);
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+    pub(super) fn held(&self, held: HeldCounts) {
+        self.locks_held.set(held.locks as f64);
+        self.permits_held.set(held.permits as f64);
+    }
+}
+
+/// Registers the counters that are looked up where they are counted, because that is rare.
+fn register_others() {
+    for event in ["received", "missed", "found"] {
+        counter!(NOTIFICATIONS, "event" => event).increment(0);
+    }
+    for direction in ["forward", "back"] {
+        counter!(CLOCK_STEPS, "direction" => direction).increment(0);
+    }
+    for what in SWEPT_WHAT {
+        counter!(SWEPT, "what" => what).increment(0);
     }
 }
 
@@ -89,7 +184,15 @@ fn describe() {
     );
     describe_histogram!(
         "db_locks_handover_duration_seconds",
-        "From the free lock or permit to the answer of who waited"
+        "From the release of a lock or permit, or the end of its lease, until the answer of the next holder was sent"
+    );
+    describe_counter!(
+        "db_locks_acquires_total",
+        "Acquires by how they ended: granted or refused, at once or after waiting"
+    );
+    describe_counter!(
+        "db_locks_leases_expired_total",
+        "Leases that ended without release, counted when the key is granted again or deleted"
     );
     describe_counter!(
         "db_locks_refused_waiters_total",
@@ -97,17 +200,25 @@ fn describe() {
     );
     describe_counter!("db_locks_lost_races_total", "Writes that another replica's write came before");
     describe_counter!(
-        "db_locks_handover_notifications_total",
-        "Hints to and from other replicas: sent, received, missed, found by the fallback look"
+        NOTIFICATIONS,
+        "Notifications to and from other replicas: sent, received, missed, found by the fallback look"
     );
     describe_counter!(
-        "db_locks_handover_passed_over_total",
-        "Offers that their replica did not claim in time"
+        "db_locks_handover_skipped_total",
+        "Offers that were skipped because their replica did not claim them in time"
     );
-    describe_counter!("db_locks_database_clock_steps_total", "Steps of the database's clock");
-    describe_counter!("db_locks_replicas_buried_total", "Replicas taken for dead");
-    describe_gauge!("db_locks_waiters", "Requests of this replica that stand in queues");
-    describe_gauge!("db_locks_locks_held", "Mutexes held, counted now and then by the replica that sweeps");
-    describe_gauge!("db_locks_permits_held", "Permits out, counted now and then by the replica that sweeps");
-    describe_counter!("db_locks_swept_total", "Rows removed by the sweeper, by what they were");
+    describe_counter!(CLOCK_STEPS, "Steps of the database's clock");
+    describe_counter!(
+        "db_locks_replicas_reaped_total",
+        "Replicas that stopped beating and whose waiters were removed"
+    );
+    describe_gauge!(
+        "db_locks_locks_held",
+        "Locks held in the whole database, counted by each replica now and then"
+    );
+    describe_gauge!(
+        "db_locks_permits_held",
+        "Permits out in the whole database, counted by each replica now and then"
+    );
+    describe_counter!(SWEPT, "Rows removed by the sweeper, by what they were");
 }

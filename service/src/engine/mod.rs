@@ -9,6 +9,7 @@ mod chance;
 mod clock;
 mod envelope;
 mod foresight;
+mod gauges;
 mod membership;
 mod memory;
 mod metrics;
@@ -41,6 +42,7 @@ pub use sweeper::SweepOptions;
 use self::{
     clock::DatabaseClock,
     envelope::{Envelope, Message},
+    gauges::Gauges,
     membership::Membership,
     metrics::EngineMetrics,
     shard::Shard,
@@ -75,6 +77,7 @@ pub(crate) struct Shared {
     clock: DatabaseClock,
     membership: Membership,
     metrics: EngineMetrics,
+    gauges: Gauges,
     options: EngineOptions,
     /// The inboxes of the shards.
     shards: Vec<mpsc::UnboundedSender<Message>>,
@@ -82,6 +85,8 @@ pub(crate) struct Shared {
     outstanding: AtomicUsize,
     /// Acquires of this replica that stand in queues.
     waiting: AtomicUsize,
+    /// Other commands that are not answered yet.
+    executing: AtomicUsize,
     /// Shards with nothing to do and nobody waiting, by a bit each in the order of `shards`.
     idle: Vec<AtomicBool>,
     /// Whether the service stops.
@@ -134,8 +139,7 @@ impl Shared {
         if self.is_draining() {
             return Err(EngineError::Draining);
         }
-        let admission = Admission(&self.outstanding);
-        let outstanding = self.outstanding.fetch_add(1, Ordering::Relaxed) + 1;
+        let (admission, outstanding) = Admission::count(&self.outstanding);
         let queued = outstanding.saturating_sub(self.waiting.load(Ordering::Relaxed));
         if queued > self.options.max_queued { Err(EngineError::Overloaded) } else { Ok(admission) }
     }
@@ -176,8 +180,16 @@ impl Shared {
     }
 }
 
-/// An acquire that was let in, until it is answered or given up.
+/// A command that is counted until it is answered or given up.
 struct Admission<'a>(&'a AtomicUsize);
+
+impl<'a> Admission<'a> {
+    /// Counts one more. Returns how many there are now.
+    fn count(of: &'a AtomicUsize) -> (Self, usize) {
+        let count = of.fetch_add(1, Ordering::Relaxed) + 1;
+        (Self(of), count)
+    }
+}
 
 impl Drop for Admission<'_> {
     fn drop(&mut self) {
@@ -196,15 +208,18 @@ impl Engine {
     pub fn start(store: Arc<dyn Store>, options: EngineOptions) -> Arc<Self> {
         let count = options.shards.max(1);
         let (senders, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::unbounded_channel()).unzip();
+        let gauges = Gauges::new(&options, &store.connections());
         let shared = Arc::new(Shared {
             store,
             clock: DatabaseClock::default(),
             membership: Membership::default(),
             metrics: EngineMetrics::new(),
+            gauges,
             options,
             shards: senders.clone(),
             outstanding: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
+            executing: AtomicUsize::new(0),
             idle: (0..count).map(|_| AtomicBool::new(true)).collect(),
             draining: AtomicBool::new(false),
             reported: Mutex::new(None),
@@ -233,16 +248,25 @@ impl Engine {
     /// # Errors
     /// When the database did not do its part in time.
     pub async fn execute(&self, id: KeyId, command: Command) -> Result<Reply, EngineError> {
+        let (_counted, _) = Admission::count(&self.shared.executing);
         let (sender, receiver) = oneshot::channel();
         let envelope = Envelope { id, command, reply: Some(sender), arrived: Instant::now() };
         let shard = self.shared.shard_of(&envelope.id);
         self.shared.send_to(shard, Message::Command(envelope));
-        receiver.await.unwrap_or(Err(EngineError::Draining))
+        receiver.await.unwrap_or(Err(EngineError::Draining)).map(|answered| answered.reply)
     }
 
     /// How many requests of this replica stand in queues.
     pub fn waiters(&self) -> usize {
         self.shared.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Brings the gauges up to date that are not worth keeping so all the time: for whoever reads the metrics.
+    pub fn update_gauges(&self) {
+        let outstanding = self.shared.outstanding.load(Ordering::Relaxed);
+        let executing = self.shared.executing.load(Ordering::Relaxed);
+        let queued = outstanding.saturating_sub(self.waiters()) + executing;
+        self.shared.gauges.update(self.waiters(), queued, &self.shared.store.connections());
     }
 
     /// Whether the service stops.

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Shared, chance, membership};
+use super::{Shared, chance, membership, metrics::SWEPT};
 use crate::{
     domain::{Command, KeyId, ReplicaId, Timestamp},
     store::StoreError,
@@ -77,13 +77,15 @@ struct Sweeper {
 
 impl Sweeper {
     async fn sweep(&mut self) -> Result<(), StoreError> {
+        // Each replica counts for itself, whoever sweeps: a gauge that only one of them sets goes stale at the others.
+        match self.shared.store.count_held().await {
+            Ok(held) => self.shared.metrics.held(held),
+            Err(error) => self.shared.report_outage(&error),
+        }
         let period_ms = i64::try_from(self.options.period.as_millis()).unwrap_or(i64::MAX / 4);
         if !self.shared.store.lead_sweep(self.me, period_ms.saturating_mul(3).max(10_000)).await? {
             return Ok(());
         }
-        let held = self.shared.store.count_held().await?;
-        set_gauge("db_locks_locks_held", held.locks);
-        set_gauge("db_locks_permits_held", held.permits);
         let now = self.shared.store.now().await?;
         self.sweep_ended(now).await?;
         self.sweep_idle(now).await?;
@@ -159,10 +161,5 @@ impl Sweeper {
 }
 
 fn count(what: &'static str, rows: u64) {
-    metrics::counter!("db_locks_swept_total", "what" => what).increment(rows);
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a gauge of a count far below 2^52")]
-fn set_gauge(name: &'static str, value: i64) {
-    metrics::gauge!(name).set(value as f64);
+    metrics::counter!(SWEPT, "what" => what).increment(rows);
 }

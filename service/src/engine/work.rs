@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::envelope::Envelope;
+use super::{envelope::Envelope, shard::is_narrated};
 use crate::{
     domain::{
         Command, Context, Decided, Earlier, KeyId, KeyState, Kind, Need, Now, ReplicaId, Stamp, Token,
@@ -147,6 +147,7 @@ impl Work {
     pub(super) fn decide(&mut self, state: KeyState, fresh: bool, ctx: &Context<'_>) -> Outcome {
         let prev = state.stamp;
         let mut working = Box::new(Working::new(self.id.clone(), state));
+        working.records_ends = is_narrated();
         let mut verdicts = Vec::with_capacity(self.envelopes.len());
         for (index, envelope) in self.envelopes.iter().enumerate() {
             match self.decide_one(&mut working, index, &envelope.command, prev, ctx) {

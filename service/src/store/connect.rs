@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, sqlx};
 
 use super::{
-    StoreError,
+    PoolUse, StoreError,
     classify::{Purpose, classify},
     dialect::Dialect,
     direct::{Direct, Lane, patiently},
@@ -158,6 +158,25 @@ impl Pools {
         let direct = direct(options, dialect, options.max_connections - for_rest)?;
         Ok(Self { dialect, rest, direct })
     }
+}
+
+impl Pools {
+    /// How the connections of each pool are used.
+    pub(super) fn usage(&self) -> Vec<PoolUse> {
+        let (open, idle, limit) = match self.dialect {
+            Dialect::Sqlite => usage_of(self.rest.get_sqlite_connection_pool()),
+            Dialect::Postgres => usage_of(self.rest.get_postgres_connection_pool()),
+            Dialect::MariaDb | Dialect::MySql => usage_of(self.rest.get_mysql_connection_pool()),
+        };
+        let general = PoolUse { pool: "general", in_use: open.saturating_sub(idle), idle, limit };
+        vec![self.direct.usage(), general]
+    }
+}
+
+/// Open connections, idle ones and the most that there may be.
+fn usage_of<DB: sqlx::Database>(pool: &sqlx::Pool<DB>) -> (u32, u32, u32) {
+    let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
+    (pool.size(), idle, pool.options().get_max_connections())
 }
 
 /// A single connection, for what has to hold a lock of its session: migrations.

@@ -17,6 +17,8 @@ use sea_orm::{
 use sea_query_sqlx::SqlxValues;
 use tokio::{sync::Semaphore, time::Instant};
 
+use super::PoolUse;
+
 /// How long a connection is waited for.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The pause before a SQLite file that was busy is opened again.
@@ -40,6 +42,8 @@ pub(super) struct Lane<DB: Database> {
     greeting: &'static [&'static str],
     /// How many may be used at once.
     permits: Semaphore,
+    /// The same as a number.
+    most: u32,
     /// Those that nobody uses, the one used last at the end. Never locked across an await.
     idle: Mutex<Vec<Idle<DB>>>,
 }
@@ -58,8 +62,15 @@ impl<DB: Database> Lane<DB> {
         greeting: &'static [&'static str],
         most: u32,
     ) -> Self {
-        let permits = Semaphore::new(usize::try_from(most).unwrap_or(1).max(1));
-        Self { options, greeting, permits, idle: Mutex::default() }
+        let most = most.max(1);
+        let permits = Semaphore::new(usize::try_from(most).unwrap_or(1));
+        Self { options, greeting, permits, most, idle: Mutex::default() }
+    }
+
+    fn usage(&self) -> PoolUse {
+        let free = u32::try_from(self.permits.available_permits()).unwrap_or(u32::MAX);
+        let idle = u32::try_from(self.idle().len()).unwrap_or(u32::MAX);
+        PoolUse { pool: "hot", in_use: self.most.saturating_sub(free), idle, limit: self.most }
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Idle<DB>>> {
@@ -189,6 +200,17 @@ fn not_connected(error: sqlx::Error) -> DbErr {
 
 fn parts(statement: Statement) -> (String, Values) {
     (statement.sql, statement.values.unwrap_or(Values(Vec::<Value>::new())))
+}
+
+impl Direct {
+    /// How these connections are used.
+    pub(super) fn usage(&self) -> PoolUse {
+        match self {
+            Self::Sqlite(lane) => lane.usage(),
+            Self::Postgres(lane) => lane.usage(),
+            Self::MySql(lane) => lane.usage(),
+        }
+    }
 }
 
 #[async_trait]

@@ -24,6 +24,10 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// All that [`Self::kind`] answers, so that each has its metric from the start.
+    pub(super) const KINDS: [&'static str; 5] =
+        ["unreachable", "unknown_fate", "transient", "rejected", "schema"];
+
     /// A short name for metrics.
     pub const fn kind(&self) -> &'static str {
         match self {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use sea_orm::Value;
 
 use super::{
-    Beat, Committed, DecideLocked, HeldCounts, Hints, Loaded, LockFilter, Page, Store, StoreError,
+    Beat, Committed, DecideLocked, HeldCounts, Hints, Loaded, LockFilter, Page, PoolUse, Store, StoreError,
     WaitingRow, Want, Write, classify::Purpose, dialect::Dialect, hints::PgHints, migrate::check_schema,
     sql_store::SqlStore, sqlite::SqliteWriter,
 };
@@ -48,6 +48,10 @@ impl Store for SqlStore {
 
     fn has_other_writers(&self) -> bool {
         self.sqlite.as_ref().is_none_or(SqliteWriter::noticed_others)
+    }
+
+    fn connections(&self) -> Vec<PoolUse> {
+        self.pools.usage()
     }
 
     async fn join(&self, me: ReplicaId) -> Result<(), StoreError> {

@@ -165,6 +165,19 @@ pub struct Page<T, C> {
     pub next: Option<C>,
 }
 
+/// How the connections of one pool are used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolUse {
+    /// Which pool.
+    pub pool: &'static str,
+    /// Connections that are being used.
+    pub in_use: u32,
+    /// Open connections that nobody uses.
+    pub idle: u32,
+    /// The most connections.
+    pub limit: u32,
+}
+
 /// How many grants stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct HeldCounts {
@@ -213,6 +226,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// Whether other processes may write to this database: always on a server; for a SQLite file once one has been noticed.
     fn has_other_writers(&self) -> bool;
+
+    /// How many connections to the database there are, by pool: for gauges.
+    fn connections(&self) -> Vec<PoolUse> {
+        Vec::new()
+    }
 
     /// Makes this replica known, with its first beat.
     async fn join(&self, me: ReplicaId) -> Result<(), StoreError>;

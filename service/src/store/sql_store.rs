@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use metrics::{Counter, Histogram, counter, histogram};
+use metrics::{Counter, Histogram, counter, describe_counter, describe_histogram, histogram};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult, Value};
 use tokio::time::Instant;
 
@@ -18,6 +18,10 @@ use super::{
 
 /// How long an answer of the database is waited for.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
+const ROUND_TRIPS: &str = "db_locks_database_round_trips_total";
+const DURATION: &str = "db_locks_database_duration_seconds";
+const ERRORS: &str = "db_locks_database_errors_total";
 
 /// A database that speaks SQL.
 #[derive(Debug)]
@@ -44,6 +48,7 @@ pub async fn connect(options: &DatabaseOptions) -> Result<Arc<dyn Store>, StoreE
 
 impl SqlStore {
     pub(super) async fn connect(options: &DatabaseOptions) -> Result<Self, StoreError> {
+        Operation::describe();
         let pools = Pools::connect(options).await?;
         let sql = Sql::new(pools.dialect);
         let (sqlite, sqlite_reader) = match options.sqlite_file() {
@@ -114,6 +119,7 @@ pub(super) struct Operation {
     name: &'static str,
     pub(super) round_trips: Counter,
     duration: Histogram,
+    errors: [(&'static str, Counter); StoreError::KINDS.len()],
 }
 
 impl std::fmt::Debug for Operation {
@@ -126,9 +132,21 @@ impl Operation {
     fn new(name: &'static str) -> Self {
         Self {
             name,
-            round_trips: counter!("db_locks_database_round_trips_total", "operation" => name),
-            duration: histogram!("db_locks_database_duration_seconds", "operation" => name),
+            round_trips: counter!(ROUND_TRIPS, "operation" => name),
+            duration: histogram!(DURATION, "operation" => name),
+            errors: StoreError::KINDS
+                .map(|kind| (kind, counter!(ERRORS, "operation" => name, "kind" => kind))),
         }
+    }
+
+    /// Describes the metrics of all operations.
+    fn describe() {
+        describe_counter!(ROUND_TRIPS, "Statements sent to the database, by what they were for");
+        describe_histogram!(
+            DURATION,
+            "How long the database took, the wait for a connection included, by what it was asked for"
+        );
+        describe_counter!(ERRORS, "Errors of the database, by what it was asked for and kind of error");
     }
 
     /// Does the work, in time, and counts how long it took and how it failed.
@@ -154,12 +172,11 @@ impl Operation {
         };
         self.duration.record(since.elapsed());
         if let Err(error) = &result {
-            counter!(
-                "db_locks_database_errors_total",
-                "operation" => self.name,
-                "kind" => error.kind()
-            )
-            .increment(1);
+            let kind = error.kind();
+            match self.errors.iter().find(|(of, _)| *of == kind) {
+                Some((_, errors)) => errors.increment(1),
+                None => counter!(ERRORS, "operation" => self.name, "kind" => kind).increment(1),
+            }
         }
         result
     }

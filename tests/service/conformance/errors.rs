@@ -14,6 +14,8 @@ on_every_database![with_client:
     all_errors_of_a_body_are_named,
     a_bad_request_changes_nothing,
     every_problem_explains_itself,
+    an_error_names_the_next_step,
+    an_unknown_name_is_answered_with_the_nearest,
 ];
 
 fn typed(
@@ -27,15 +29,9 @@ fn typed(
 }
 
 async fn an_unknown_route_is_told_so(svc: Client) {
-    for path in [
-        "/",
-        "/lock",
-        "/locks/k/steal",
-        "/locks/k/acquire/now",
-        "/semaphores/s/permits/1",
-        "/favicon.ico",
-        "/%zz",
-    ] {
+    for path in
+        ["/lock", "/locks/k/steal", "/locks/k/acquire/now", "/semaphores/s/permits/1", "/favicon.ico", "/%zz"]
+    {
         wire::send(&svc, "GET", path, b"").await.problem(404, "route-not-found");
         wire::send(&svc, "POST", path, b"{}").await.problem(404, "route-not-found");
     }
@@ -159,4 +155,57 @@ async fn every_problem_explains_itself(svc: Client) {
         svc.get(&format!("/problems/{name}")).await.expect(200);
     }
     svc.get("/problems/none").await.expect(404);
+}
+
+/// Whoever reads only `detail` knows what to do.
+async fn an_error_names_the_next_step(svc: Client) {
+    let ask = json!({"wait_ms": 0});
+    svc.put("/semaphores/s", json!({"max_size": 1})).await.expect(201);
+    svc.hold("k").await;
+    let slash = "`%2F`: /locks/team%2Fapp/acquire";
+    for (answer, status, problem, step) in [
+        (svc.acquire("team/app", ask.clone()).await, 404, "route-not-found", slash),
+        (svc.get("/locks/team/app").await, 404, "route-not-found", "`%2F`: /locks/team%2Fapp"),
+        (svc.get("/locks//acquire").await, 404, "route-not-found", "never empty"),
+        (svc.get("/locks/k/acquire").await, 405, "method-not-allowed", "Use POST"),
+        (svc.get("/semaphores/s/release").await, 405, "method-not-allowed", "Use POST"),
+        (svc.post("/locks/k", json!({})).await, 405, "method-not-allowed", "/locks/{key}/acquire"),
+        (svc.post("/semaphores/none/acquire", ask.clone()).await, 404, "not-found", "PUT /semaphores/{key}"),
+        (
+            svc.acquire("none", json!({"uses_semaphore": true})).await,
+            404,
+            "not-found",
+            "PUT /semaphores/{key}",
+        ),
+        (svc.get("/semaphores/none").await, 404, "not-found", "PUT /semaphores/{key}"),
+        (svc.lock("none").await, 404, "not-found", "first acquire"),
+        (svc.acquire("s", ask.clone()).await, 409, "wrong-kind", "is a semaphore"),
+        (svc.lock("s").await, 409, "wrong-kind", "is a semaphore"),
+        (svc.post("/semaphores/k/acquire", ask.clone()).await, 409, "wrong-kind", "is a lock"),
+        (svc.put("/semaphores/k", json!({"max_size": 1})).await, 409, "wrong-kind", "is a lock"),
+        (svc.acquire("k", ask.clone()).await, 423, "not-granted", "wait_ms"),
+        (svc.delete("/locks/k").await, 409, "in-use", "version"),
+    ] {
+        let detail = answer.problem(status, problem)["detail"].as_str().unwrap();
+        assert!(detail.contains(step), "{step} in {detail}");
+    }
+}
+
+async fn an_unknown_name_is_answered_with_the_nearest(svc: Client) {
+    let meant =
+        async |body| svc.acquire("k", body).await.problem(400, "invalid-request")["detail"].to_string();
+    for (name, field) in [
+        ("onwer", "owner"),
+        ("lease_ms", "lease_duration_ms"),
+        ("waitMs", "wait_ms"),
+        ("use_semaphore", "uses_semaphore"),
+    ] {
+        let detail = meant(json!({name: 1})).await;
+        assert!(detail.contains(&format!("did you mean {field}?")), "{detail}");
+    }
+    let detail = meant(json!({"ttl": 1})).await;
+    assert!(detail.contains("owner, lease_duration_ms, "), "{detail}");
+    let answer = svc.get("/locks?prefx=a").await;
+    let detail = answer.problem(400, "invalid-request")["detail"].as_str().unwrap();
+    assert!(detail.contains("did you mean prefix?"), "{detail}");
 }

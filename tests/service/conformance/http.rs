@@ -11,6 +11,7 @@ on_every_database![with_client:
     answers_are_not_stored,
     head_works_as_get,
     success_is_json,
+    a_json_answer_ends_with_a_newline,
 ];
 
 async fn with_id(svc: &Client, path: &str, id: &str) -> Answer {
@@ -76,5 +77,27 @@ async fn success_is_json(svc: Client) {
         svc.release("k", &grant.version).await,
     ] {
         assert!(answer.header("content-type").starts_with("application/json"), "{}", answer.text);
+    }
+}
+
+/// In a terminal the prompt then begins on a line of its own.
+async fn a_json_answer_ends_with_a_newline(svc: Client) {
+    let grant = svc.hold("k").await;
+    for answer in [
+        svc.heartbeat("k", &grant.version).await,
+        svc.acquire("k", json!({"wait_ms": 0})).await,
+        svc.lock("k").await,
+        svc.release("k", &grant.version).await,
+        svc.get("/locks").await,
+        svc.put("/semaphores/s", json!({"max_size": 1})).await,
+        svc.get("/semaphores/s/permits").await,
+        svc.get("/none").await,
+        svc.post("/locks", json!({})).await,
+        svc.acquire("k", json!({"owner": 1})).await,
+        svc.get("/health").await,
+        svc.get("/ready").await,
+        svc.get("/openapi.json").await,
+    ] {
+        assert!(answer.text.ends_with("}\n") && !answer.text.ends_with("\n\n"), "{}", answer.text);
     }
 }

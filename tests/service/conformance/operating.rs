@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, random_text};
+use crate::support::{Client, random_text, wire};
 
 on_every_database![with_client:
     a_service_is_healthy_and_ready,
@@ -10,6 +10,8 @@ on_every_database![with_client:
     metrics_count_what_happens,
     the_document_describes_every_operation,
     swagger_ui_is_served,
+    the_root_leads_to_swagger_ui,
+    usual_names_work_too,
 ];
 
 async fn a_service_is_healthy_and_ready(svc: Client) {
@@ -94,4 +96,23 @@ async fn swagger_ui_is_served(svc: Client) {
     assert!(page.text.to_lowercase().contains("swagger"));
     let script = svc.get("/swagger-ui/swagger-ui-bundle.js").await.expect(200);
     assert!(script.text.len() > 100_000);
+}
+
+async fn the_root_leads_to_swagger_ui(svc: Client) {
+    let answer = wire::send(&svc, "GET", "/", b"").await;
+    assert_eq!((answer.status, answer.header("location")), (307, "/swagger-ui/"));
+    wire::send(&svc, "POST", "/", b"{}").await.problem(405, "method-not-allowed");
+}
+
+/// What probes and tools ask for without having read the documentation.
+async fn usual_names_work_too(svc: Client) {
+    for path in ["/healthz", "/livez"] {
+        assert_eq!(svc.get(path).await.expect(200).text, svc.get("/health").await.text, "{path}");
+    }
+    assert_eq!(svc.get("/readyz").await.expect(200).text, svc.get("/ready").await.text);
+    let json = svc.get("/openapi.json").await.expect(200);
+    assert_eq!(json.text, svc.get("/api-docs/openapi.json").await.text);
+    let yaml = svc.get("/openapi.yaml").await.expect(200);
+    assert!(yaml.header("content-type").starts_with("application/yaml"));
+    assert!(yaml.text.starts_with("openapi: 3."), "{}", &yaml.text[..yaml.text.len().min(100)]);
 }

@@ -2,7 +2,10 @@
 
 mod command_line;
 mod defaults;
+mod logs;
+mod metrics;
 mod migrations;
+mod readme;
 mod stopping;
 
 use crate::conformance::on_every_database;

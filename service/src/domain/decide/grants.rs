@@ -94,8 +94,11 @@ impl Working {
         if replace_data || mutex.data.is_none() {
             mutex.data = data;
         }
-        if let Some(before) = mutex.grant.replace(grant).filter(|before| before.chosen) {
-            self.state.ended.push(before.version);
+        if let Some(before) = mutex.grant.replace(grant) {
+            self.note_replaced(&before, now.at_most);
+            if before.chosen {
+                self.state.ended.push(before.version);
+            }
         }
         let view = self.mutex_view(&mutex, mutex.grant.as_ref(), now);
         self.state.body = Body::Mutex(mutex);
@@ -109,9 +112,11 @@ impl Working {
         let slot = semaphore.permits.free_slot(now);
         let permit = Permit { slot, grant, data, updated_at: now.at_most };
         self.permits.insert(slot);
-        let before = semaphore.permits.put(permit.clone());
-        if let Some(before) = before.filter(|before| before.chosen) {
-            self.state.ended.push(before.version);
+        if let Some(before) = semaphore.permits.put(permit.clone()) {
+            self.note_replaced(&before, now.at_most);
+            if before.chosen {
+                self.state.ended.push(before.version);
+            }
         }
         self.permit_view(&permit, now)
     }

@@ -1,6 +1,6 @@
 //! Heartbeat and release: they act on the grant that their version names, or on nothing.
 
-use super::{Context, Decided, Need, Verdict, Working, refuse};
+use super::{Context, Decided, EndedHow, Need, Verdict, Working, refuse};
 use crate::domain::{
     Body, Data, DataEdit, Grant, Heartbeat, Kind, LockView, Mutex, Now, Permit, Refusal, Release, Reply,
     Version,
@@ -50,7 +50,7 @@ impl Working {
         let deletes = release.delete_lock || grant.delete_on_release;
         let ended = (grant.version, grant.expires_at);
         self.effects.released.push(ended);
-        let view = self.end(&target, ctx.now);
+        let view = self.end(&target, EndedHow::Released, ctx.now);
         if deletes && let Target::Mutex = target {
             self.delete_body();
         }
@@ -72,7 +72,7 @@ impl Working {
             return Ok(false);
         }
         let deletes = grant.delete_on_release;
-        self.end(&target, ctx.now);
+        self.end(&target, EndedHow::GivenBack, ctx.now);
         if deletes && let Target::Mutex = target {
             self.delete_body();
         }
@@ -133,11 +133,13 @@ impl Working {
     }
 
     /// Marks the target as ended by release, and answers how it is left.
-    fn end(&mut self, target: &Target, now: Now) -> LockView {
+    fn end(&mut self, target: &Target, how: EndedHow, now: Now) -> LockView {
         let (grant, _) = self.grant_and_data(target);
         let stood = grant.stands(now);
         grant.released = true;
         grant.expires_at = grant.expires_at.min(now.at_most);
+        let grant = self.records_ends.then(|| self.grant_and_data(target).0.clone());
+        grant.iter().for_each(|grant| self.note_end(grant, how));
         if stood && let Body::Semaphore(semaphore) = &mut self.state.body {
             semaphore.permits.note_released();
         }

@@ -136,14 +136,20 @@ impl Working {
         match std::mem::replace(&mut self.state.body, Body::Absent) {
             Body::Absent => {}
             Body::Mutex(mutex) => {
-                if let Some(grant) = mutex.grant.filter(|grant| grant.chosen) {
-                    self.state.ended.push(grant.version);
+                if let Some(grant) = mutex.grant {
+                    self.note_replaced(&grant, self.state.updated_at);
+                    if grant.chosen {
+                        self.state.ended.push(grant.version);
+                    }
                 }
             }
             Body::Semaphore(mut semaphore) => {
                 semaphore.permits.known.sort_by_key(|permit| permit.grant.token);
-                for permit in semaphore.permits.known.iter().filter(|permit| permit.grant.chosen) {
-                    self.state.ended.push(permit.grant.version);
+                for permit in &semaphore.permits.known {
+                    self.note_replaced(&permit.grant, self.state.updated_at);
+                    if permit.grant.chosen {
+                        self.state.ended.push(permit.grant.version);
+                    }
                 }
                 self.permits.clear();
                 self.clear_permits = true;

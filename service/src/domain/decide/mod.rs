@@ -6,6 +6,7 @@
 
 mod acquire;
 mod again;
+mod ends;
 mod grants;
 mod held;
 mod manage;
@@ -15,6 +16,7 @@ mod views;
 
 pub use acquire::DEFAULT_LEASE_MS;
 pub use again::Earlier;
+pub use ends::{Ended, EndedHow};
 pub use views::MOST_HOLDERS;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -83,16 +85,29 @@ pub type Decided = Result<Verdict, Need>;
 pub struct Effects {
     /// Waiters of this replica that are answered.
     pub answered: Vec<(Nonce, Reply)>,
-    /// Since when the place was free that a waiter of this replica was granted: for the metric of hand-overs.
-    pub freed: Vec<(Nonce, Timestamp)>,
+    /// How the place became free that a waiter of this replica was granted: for the metric of hand-overs.
+    pub freed: Vec<(Nonce, Freed)>,
     /// Other replicas that have something to look at: an offer, or a waiter that was taken over.
     pub nudged: BTreeSet<ReplicaId>,
     /// Leases that releases ended, with the ends that they had before.
     pub released: Vec<(Version, Timestamp)>,
     /// How many offers lapsed.
     pub passed_over: u64,
+    /// How many grants were found expired that nobody had released.
+    pub expired: u64,
+    /// Grants that ended, if [`Working::records_ends`].
+    pub ended: Vec<Ended>,
     /// The queue was served only in part: [`Command::Settle`] has to follow.
     pub unfinished: bool,
+}
+
+/// How a place became free.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Freed {
+    /// When, by the database's clock.
+    pub at: Timestamp,
+    /// By a release; else its lease ended.
+    pub by_release: bool,
 }
 
 /// The state of a key while it is being changed, and what has changed.
@@ -112,6 +127,8 @@ pub struct Working {
     pub clear_permits: bool,
     /// Waiters by their order that have to be written, or removed (`None`).
     pub waiters: BTreeMap<i64, Option<Waiter>>,
+    /// Whether [`Effects::ended`] is filled: only where it is logged, since it costs an allocation.
+    pub records_ends: bool,
     /// Whether the key had no row and tokens before; the store may raise those that this change grants.
     fresh_tokens: bool,
 }
@@ -128,6 +145,7 @@ impl Working {
             permits: BTreeSet::new(),
             clear_permits: false,
             waiters: BTreeMap::new(),
+            records_ends: false,
             fresh_tokens,
         }
     }

@@ -1,7 +1,7 @@
 //! Serving the queue: whoever is first gets what is free.
 
-use super::{Context, KEEP_PLACE_MS, Need, OFFER_MS, Working, grants::Taker};
-use crate::domain::{Body, Mutex, Owner, Place, Refusal, Reply, Timestamp, Waiter, queue::Found};
+use super::{Context, Freed, KEEP_PLACE_MS, Need, OFFER_MS, Working, grants::Taker};
+use crate::domain::{Body, Mutex, Owner, Place, Refusal, Reply, Waiter, queue::Found};
 
 /// The most of a queue that one decision serves; the rest is served by the next.
 const MOST_AT_ONCE: usize = 128;
@@ -127,7 +127,7 @@ impl Working {
                 let waiter = self.remove_waiter(found);
                 if let Some(taker) = Taker::waiting(waiter) {
                     let nonce = taker.nonce();
-                    self.effects.freed.extend(self.free_since(ctx).map(|since| (nonce, since)));
+                    self.effects.freed.extend(self.freed(ctx).map(|freed| (nonce, freed)));
                     self.nudge_reentrant(taker.owner(), ctx);
                     let view = self.grant(taker, ctx.now)?;
                     self.effects.answered.push((nonce, Reply::Granted(view)));
@@ -192,13 +192,14 @@ impl Working {
         }
     }
 
-    /// Since when the place is free that is granted next.
-    fn free_since(&self, ctx: &Context<'_>) -> Option<Timestamp> {
-        match &self.state.body {
+    /// How the place became free that is granted next.
+    fn freed(&self, ctx: &Context<'_>) -> Option<Freed> {
+        let grant = match &self.state.body {
             Body::Absent => None,
-            Body::Mutex(mutex) => mutex.grant.as_ref().map(|grant| grant.expires_at),
-            Body::Semaphore(semaphore) => semaphore.permits.free_since(ctx.now),
-        }
+            Body::Mutex(mutex) => mutex.grant.as_ref(),
+            Body::Semaphore(semaphore) => semaphore.permits.longest_free(ctx.now).map(|permit| &permit.grant),
+        };
+        grant.map(|grant| Freed { at: grant.expires_at, by_release: grant.released })
     }
 
     fn cut_after_step_back(&mut self, ctx: &Context<'_>) {

@@ -213,7 +213,7 @@ fn on_beat(shared: &Arc<Shared>, me: ReplicaId, beat: &Beat, watch: &mut Watch) 
     for (replica, counter) in dead {
         if shared.membership.add_dead(replica) {
             tracing::warn!(%replica, "a replica has stopped beating; its waiters leave their queues");
-            metrics::counter!("db_locks_replicas_buried_total").increment(1);
+            shared.metrics.replica_reaped();
             shared.broadcast(|| Message::LookAround);
         }
         // With every beat that shows it dead, since a burial may end before its row is gone; one goes on at a time.

@@ -7,7 +7,10 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{super::Shared, BEAT};
+use super::{
+    super::{Shared, metrics::NOTIFICATIONS},
+    BEAT,
+};
 use crate::{
     domain::{Command, KeyId, ReplicaId},
     store::StoreError,
@@ -35,7 +38,7 @@ pub(super) async fn look_for_offers(shared: Arc<Shared>, me: ReplicaId) {
         match shared.store.offers(me).await {
             Ok(ids) => {
                 let event = if pushed { "missed" } else { "found" };
-                let offers = metrics::counter!("db_locks_handover_notifications_total", "event" => event);
+                let offers = metrics::counter!(NOTIFICATIONS, "event" => event);
                 offers.increment(ids.len() as u64);
                 settle_all(&shared, ids);
             }
@@ -64,7 +67,7 @@ pub(super) async fn listen(shared: Arc<Shared>, me: ReplicaId) {
 }
 
 async fn listen_once(shared: &Shared, me: ReplicaId) -> Result<(), StoreError> {
-    let received = metrics::counter!("db_locks_handover_notifications_total", "event" => "received");
+    let received = metrics::counter!(NOTIFICATIONS, "event" => "received");
     let Some(mut hints) = shared.store.hints(me).await? else { return Ok(()) };
     loop {
         // What came before the listener did, or while it was away, was not pushed.

@@ -8,8 +8,10 @@
 //! two decisions on a key overlap within a replica.
 
 mod batch;
+mod handover;
 mod loading;
 mod locked;
+mod narrate;
 mod outcome;
 mod patience;
 mod waiting;
@@ -25,7 +27,7 @@ use self::{
     loading::ToLoad,
     waiting::LocalWaiter,
 };
-pub(super) use self::{loading::LoadDone, locked::LockedDone, outcome::CommitDone};
+pub(super) use self::{loading::LoadDone, locked::LockedDone, narrate::is_narrated, outcome::CommitDone};
 use super::{
     Shared,
     envelope::{Envelope, Message},

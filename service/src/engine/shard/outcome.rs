@@ -6,14 +6,14 @@ use tokio::time::Instant;
 
 use super::{
     super::{
-        envelope::{EngineError, Envelope},
+        envelope::{Answered, EngineError, Envelope},
         work::{Attempt, Work},
     },
     Shard, Task,
     batch::{Basis, Batch, Side},
 };
 use crate::{
-    domain::{Body, Command, Effects, KeyState, Refusal, Reply, Timestamp, Verdict},
+    domain::{Body, Command, Effects, KeyState, Reply, Timestamp, Verdict},
     store::{Committed, StoreError, Write},
 };
 
@@ -132,6 +132,9 @@ impl Shard {
     ) {
         self.park_first(work.envelopes.split_off(verdicts.len()));
         let id = work.id;
+        Self::narrate(&id, &work.envelopes, &verdicts, &effects);
+        self.shared.metrics.expired(effects.expired);
+        let mut freed = self.freed_instants(&work.envelopes, &effects);
         for (envelope, verdict) in work.envelopes.into_iter().zip(verdicts) {
             match verdict {
                 Verdict::Reply(mut reply) => {
@@ -147,12 +150,13 @@ impl Shard {
                 }
             }
         }
-        self.note_handovers(&effects);
         for (nonce, mut reply) in effects.answered {
             reply.raise_token(raised);
-            self.answer_waiter(nonce, reply);
+            let freed_at = freed.iter().position(|(served, _)| *served == nonce);
+            let freed_at = freed_at.map(|index| freed.swap_remove(index).1);
+            self.answer_waiter(nonce, Answered { reply, freed_at });
         }
-        self.shared.metrics.nudged(effects.nudged.len(), effects.passed_over);
+        self.shared.metrics.notified(effects.nudged.len(), effects.passed_over);
         self.set_key_timer(&id, &state);
         self.find_missing(&id, &state.queue);
         self.unpark(&id);
@@ -162,28 +166,18 @@ impl Shard {
         self.memory.put(id, state, Instant::now());
     }
 
-    fn note_handovers(&self, effects: &Effects) {
-        if let Some(now) = self.shared.clock.now(Instant::now()) {
-            for (_, since) in &effects.freed {
-                self.shared.metrics.handed_over(now.at_least.ms_since(*since));
-            }
-        }
-    }
-
     /// Answers the caller of a command.
     fn answer(&mut self, envelope: Envelope, reply: Reply) {
         match (envelope.command, envelope.reply) {
             (Command::Leave { nonce, .. }, _) => {
                 if reply != Reply::Done {
-                    self.answer_leaver(nonce, reply);
+                    self.answer_leaver(nonce, reply.into());
                 }
             }
             (Command::Acquire(acquire), sender) => {
-                if matches!(reply, Reply::Refused(Refusal::QueueFull)) {
-                    self.shared.metrics.refused_waiter();
-                }
+                self.shared.metrics.answered_at_once(&reply);
                 let granted = matches!(reply, Reply::Granted(_));
-                let answer = self.promise(reply, envelope.arrived);
+                let answer = self.promise(reply, envelope.arrived).map(Answered::from);
                 let handed_on = answer.is_ok();
                 let delivered = sender.is_some_and(|sender| sender.send(answer).is_ok());
                 // Also where the lease only may be over: if it stands after all, nobody knows of it.
@@ -196,7 +190,7 @@ impl Shard {
                 self.enqueue_internal(envelope.id, Command::GiveBack { version, nonce });
             }
             (_, Some(sender)) => {
-                let answer = self.promise(reply, envelope.arrived);
+                let answer = self.promise(reply, envelope.arrived).map(Answered::from);
                 // Whoever asked has gone; what was asked is done.
                 let _ = sender.send(answer);
             }

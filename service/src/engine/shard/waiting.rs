@@ -10,7 +10,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::time::Instant;
 
 use super::{
-    super::envelope::{Audit, EngineError, Envelope, ReplySender},
+    super::envelope::{Answered, Audit, EngineError, Envelope, ReplySender},
     Shard, Task,
 };
 use crate::{
@@ -108,15 +108,17 @@ impl Shard {
 
     /// A waiter that wanted to leave is answered, unless it was answered while its leave was on its way: then its grant is
     /// its own by now, and the answer to the leave is nobody's.
-    pub(super) fn answer_leaver(&mut self, nonce: Nonce, reply: Reply) {
+    pub(super) fn answer_leaver(&mut self, nonce: Nonce, answered: Answered) {
         if self.waiters.contains_key(&nonce) {
-            self.answer_waiter(nonce, reply);
+            self.answer_waiter(nonce, answered);
         }
     }
 
     /// A waiter is answered by the write that served it, and waits no longer.
-    pub(super) fn answer_waiter(&mut self, nonce: Nonce, reply: Reply) {
-        let Some(waiter) = self.waiters.remove(&nonce) else { return self.give_back_unclaimed(nonce, reply) };
+    pub(super) fn answer_waiter(&mut self, nonce: Nonce, answered: Answered) {
+        let Some(waiter) = self.waiters.remove(&nonce) else {
+            return self.give_back_unclaimed(nonce, answered.reply);
+        };
         self.timers.stop(waiter.timer);
         self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
         if let Some(count) = self.waited_for.get_mut(&waiter.id) {
@@ -125,9 +127,10 @@ impl Shard {
                 self.waited_for.remove(&waiter.id);
             }
         }
-        self.shared.metrics.waited(waiter.since.elapsed(), &reply);
+        let Answered { reply, freed_at } = answered;
+        self.shared.metrics.answered_after(waiter.since.elapsed(), &reply);
         let granted = matches!(reply, Reply::Granted(_));
-        let answer = self.promise(reply, self.outcome_sent);
+        let answer = self.promise(reply, self.outcome_sent).map(|reply| Answered { reply, freed_at });
         let handed_on = answer.is_ok();
         let delivered = waiter.reply.is_some_and(|sender| sender.send(answer).is_ok());
         if granted && !(handed_on && delivered) {

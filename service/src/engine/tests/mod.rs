@@ -109,7 +109,7 @@ fn deliver(delivery: Delivery) -> Version {
 
 fn refusal(result: Result<Delivery, ServiceError>) -> Refusal {
     match result {
-        Err(ServiceError::Refused(refusal)) => refusal,
+        Err(ServiceError::Refused { refusal, .. }) => refusal,
         Err(ServiceError::Unavailable(reason)) => panic!("unavailable: {reason}"),
         Ok(delivery) => panic!("granted: {:?}", delivery.view()),
     }

@@ -1,0 +1,87 @@
+//! What the rules of locking refuse, as problems whose `detail` names the next step.
+
+use db_locks_service::{
+    Unavailable,
+    domain::{Holder, Kind, NotGranted, NotGrantedReason, Refusal},
+};
+
+use super::{Extra, Problem, ProblemKind};
+
+impl Problem {
+    /// A refusal of a request that was about a lock or about a semaphore.
+    pub(super) fn refused(refusal: Refusal, asked: Kind) -> Self {
+        match refusal {
+            Refusal::NotFound => Self::new(ProblemKind::NotFound, not_found(asked)),
+            Refusal::VersionMismatch => Self::new(
+                ProblemKind::VersionMismatch,
+                "The version is not the one of the current grant: its grant has ended, or never was. Acquire anew, with \
+                 another version.",
+            ),
+            Refusal::LeaseExpired => Self::new(
+                ProblemKind::LeaseExpired,
+                "The lease of this version has ended. Stop the work that it guarded, and acquire anew.",
+            ),
+            Refusal::InUse(holders) => Self::in_use(holders, asked),
+            Refusal::WrongKind => Self::new(ProblemKind::WrongKind, wrong_kind(asked)),
+            Refusal::Superseded => Self::new(
+                ProblemKind::Superseded,
+                "A repeat with the same version took over the place in the queue, and will be answered.",
+            ),
+            Refusal::NotGranted(not_granted) => Self::not_granted(not_granted),
+            Refusal::NotForSemaphores(field) => {
+                Self::invalid_field(field, "means nothing for a semaphore's key")
+            }
+            Refusal::QueueFull => Unavailable::KeyWaiters.into(),
+            Refusal::PassedOver => Unavailable::PlaceLost.into(),
+        }
+    }
+
+    fn in_use(holders: Vec<Holder>, asked: Kind) -> Self {
+        let detail = match asked {
+            Kind::Mutex => {
+                "The lock is held; see `holders`. It has to be free, or DELETE be given the grant's version: \
+                 `?version=…`."
+            }
+            Kind::Semaphore => {
+                "Permits of the semaphore are out; see `holders`. It can be deleted when all have come back."
+            }
+        };
+        Self { extra: Extra::Holders(holders), ..Self::new(ProblemKind::InUse, detail) }
+    }
+
+    fn not_granted(not_granted: NotGranted) -> Self {
+        let detail = match not_granted.reason {
+            NotGrantedReason::NoWait => {
+                "It is held by others, and the request did not want to wait. With a longer `wait_ms` it would."
+            }
+            NotGrantedReason::TimedOut => {
+                "It was held by others for the whole wait. With a longer `wait_ms` the request waits longer."
+            }
+        };
+        Self { extra: Extra::NotGranted(not_granted), ..Self::new(ProblemKind::NotGranted, detail) }
+    }
+}
+
+const fn not_found(asked: Kind) -> &'static str {
+    match asked {
+        Kind::Mutex => {
+            "The tenant (header X-Tenant) has no lock of this key. A lock is created by its first acquire, unless that \
+             has `acquire_only_if_already_exists`, or by PUT /locks/{key}."
+        }
+        Kind::Semaphore => {
+            "The tenant (header X-Tenant) has no semaphore of this key. Create it first: PUT /semaphores/{key} with \
+             {\"max_size\": 3}."
+        }
+    }
+}
+
+/// A key that is not of the kind that was asked for is of the other kind.
+const fn wrong_kind(asked: Kind) -> &'static str {
+    match asked {
+        Kind::Mutex => {
+            "This key is a semaphore, not a lock. Use /semaphores/{key}, or acquire with `\"uses_semaphore\": true`; or \
+             choose another key."
+        }
+        Kind::Semaphore => "This key is a lock, not a semaphore. Use /locks/{key}, or choose another key.",
+    }
+}

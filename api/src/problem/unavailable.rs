@@ -1,0 +1,74 @@
+//! What a 503 says: which dependency or limit stands in the way, and when to try again.
+
+use db_locks_service::Unavailable;
+
+use super::{Problem, ProblemKind};
+
+impl From<Unavailable> for Problem {
+    fn from(reason: Unavailable) -> Self {
+        Self {
+            retry_after_s: Some(retry_after_s(reason)),
+            ..Self::new(ProblemKind::Unavailable, detail(reason))
+        }
+    }
+}
+
+/// The `detail` of a 503.
+const fn detail(reason: Unavailable) -> &'static str {
+    match reason {
+        Unavailable::DatabaseOutOfReach => {
+            "The database is out of reach. The service's log has the cause; nothing was changed."
+        }
+        Unavailable::DatabaseReadOnly => {
+            "The database is read-only: it is a standby, in recovery, or set to refuse writes. Nothing was changed."
+        }
+        Unavailable::DiskFull => "Disk full: the database has no room left to write. Nothing was changed.",
+        Unavailable::DatabaseRefused => {
+            "The database refused the request. The service's log has the cause; nothing was changed."
+        }
+        Unavailable::OtherSchema => {
+            "The database's schema is older or newer than this version of the service. `db-locks migrate status` lists \
+             the migrations."
+        }
+        Unavailable::UnknownOutcome => {
+            "The database broke off, and whether the request was carried out is not known. An acquire may be sent again \
+             with the same `version`; what it may have granted is given back otherwise."
+        }
+        Unavailable::LeaseOver => {
+            "The database took longer than the lease, which has ended. Try again, with a longer `lease_duration_ms` if \
+             this happens often."
+        }
+        Unavailable::Overloaded => "The service is overloaded. Try again in a moment.",
+        Unavailable::KeyWaiters => {
+            "Too many requests wait for this key already: the limit of the key's waiters is reached \
+             (DB_LOCKS_MAX_WAITERS_PER_KEY)."
+        }
+        Unavailable::TenantWaiters => {
+            "Too many requests of this tenant wait already: the limit of the tenant's waiters is reached."
+        }
+        Unavailable::ProcessWaiters => {
+            "Too many requests wait in this process already: the limit of its waiters is reached (DB_LOCKS_MAX_WAITERS)."
+        }
+        Unavailable::PlaceLost => "The place in the queue was lost. Try again.",
+        Unavailable::ShuttingDown => "The service is shutting down. Try again: another replica may answer.",
+        Unavailable::Fault => "The service is in error. Its log has the cause under this request id.",
+    }
+}
+
+/// After how many seconds to try again. Short where something passes by itself (a database that fails over, a load that was
+/// shed), longer where somebody has to do something first.
+const fn retry_after_s(reason: Unavailable) -> i64 {
+    match reason {
+        Unavailable::DiskFull | Unavailable::OtherSchema => 10,
+        Unavailable::KeyWaiters | Unavailable::TenantWaiters | Unavailable::ProcessWaiters => 2,
+        Unavailable::DatabaseOutOfReach
+        | Unavailable::DatabaseReadOnly
+        | Unavailable::DatabaseRefused
+        | Unavailable::UnknownOutcome
+        | Unavailable::LeaseOver
+        | Unavailable::Overloaded
+        | Unavailable::PlaceLost
+        | Unavailable::ShuttingDown
+        | Unavailable::Fault => 1,
+    }
+}

@@ -1,0 +1,117 @@
+//! Names that are not known, and those that were probably meant.
+
+/// From this similarity on (Jaro-Winkler, 0 to 1) a name is taken for a misspelt one.
+const SIMILAR: f64 = 0.8;
+
+/// A name longer than this is not compared: no known one is nearly as long.
+const LONGEST_COMPARED: usize = 64;
+
+/// What names are names of, for messages.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Named {
+    Field,
+    Parameter,
+}
+
+impl Named {
+    const fn singular(self) -> &'static str {
+        match self {
+            Self::Field => "field",
+            Self::Parameter => "query parameter",
+        }
+    }
+}
+
+/// Why an unknown name is refused, with the known name that is nearest, or else all of them.
+pub(super) fn unknown_name(named: Named, name: &str, known: &[&str]) -> String {
+    let what = named.singular();
+    let refused = format!("is not a {what} of this request");
+    match (nearest(name, known), known) {
+        (Some(meant), _) => format!("{refused}; did you mean {meant}?"),
+        (None, []) => format!("{refused}; it has none"),
+        (None, known) => format!("{refused}; it has {}", known.join(", ")),
+    }
+}
+
+/// The known name that is most like `name`, if one is alike at all: misspelt, written in another case, or shortened by
+/// whole words (`lease_ms` for `lease_duration_ms`).
+fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
+    if name.len() > LONGEST_COMPARED {
+        return None;
+    }
+    let words = words_of(name);
+    let alike = known.iter().filter_map(|known| {
+        let known_words = words_of(known);
+        let similarity = strsim::jaro_winkler(&words.concat(), &known_words.concat());
+        let shortened = !words.is_empty() && words.iter().all(|word| known_words.contains(word));
+        (shortened || similarity >= SIMILAR).then_some((similarity, *known))
+    });
+    alike.max_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, known)| known)
+}
+
+/// The words of `snake_case`, `kebab-case` and `camelCase`, in lower case.
+fn words_of(name: &str) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    let mut begins = true;
+    let mut after_lower = false;
+    for letter in name.chars() {
+        if !letter.is_alphanumeric() {
+            begins = true;
+            continue;
+        }
+        if begins || (after_lower && letter.is_uppercase()) {
+            words.push(String::new());
+        }
+        if let Some(word) = words.last_mut() {
+            word.extend(letter.to_lowercase());
+        }
+        begins = false;
+        after_lower = letter.is_lowercase();
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIELDS: [&str; 6] = [
+        "owner",
+        "lease_duration_ms",
+        "wait_ms",
+        "data",
+        "uses_semaphore",
+        "additional_time_to_wait_for_lock_ms",
+    ];
+
+    #[test]
+    fn misspelt_and_shortened_names_are_recognised() {
+        for (name, meant) in [
+            ("onwer", "owner"),
+            ("Owner", "owner"),
+            ("lease_ms", "lease_duration_ms"),
+            ("lease", "lease_duration_ms"),
+            ("leaseDurationMs", "lease_duration_ms"),
+            ("lease-duration-ms", "lease_duration_ms"),
+            ("duration_ms", "lease_duration_ms"),
+            ("wait", "wait_ms"),
+            ("waitMs", "wait_ms"),
+            ("wait_timeout_ms", "wait_ms"),
+            ("use_semaphore", "uses_semaphore"),
+            ("additional_time_ms", "additional_time_to_wait_for_lock_ms"),
+        ] {
+            assert_eq!(nearest(name, &FIELDS), Some(meant), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_like_no_other_is_answered_with_all() {
+        for name in ["ttl", "x", "", "_", "holder", &"owner".repeat(100)] {
+            assert_eq!(nearest(name, &FIELDS), None, "{name}");
+        }
+        let reason = unknown_name(Named::Field, "ttl", &["owner", "data"]);
+        assert_eq!(reason, "is not a field of this request; it has owner, data");
+        let reason = unknown_name(Named::Parameter, "x", &[]);
+        assert_eq!(reason, "is not a query parameter of this request; it has none");
+    }
+}

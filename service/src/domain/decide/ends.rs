@@ -1,0 +1,51 @@
+//! How grants end, for those who count and log it.
+
+use super::Working;
+use crate::domain::{Grant, Owner, Timestamp, Token, Version};
+
+/// A grant that a change ended, or found ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// How.
+    pub how: EndedHow,
+    /// Who held it.
+    pub owner: Owner,
+    /// Its identity.
+    pub version: Version,
+    /// Its fencing token.
+    pub token: Token,
+}
+
+/// How a grant ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndedHow {
+    /// Its holder released it.
+    Released,
+    /// Its answer reached nobody, so it was given back.
+    GivenBack,
+    /// Its lease ended, and nobody had released it. Found by what took its place: the next grant, or a deletion.
+    Expired,
+    /// Its lock was deleted while it was held.
+    Deleted,
+}
+
+impl Working {
+    /// Takes note of a grant that makes room for another, or whose lock is deleted at `now`.
+    pub(super) fn note_replaced(&mut self, grant: &Grant, now: Timestamp) {
+        if grant.released {
+            return;
+        }
+        let expired = grant.expires_at <= now;
+        self.effects.expired += u64::from(expired);
+        self.note_end(grant, if expired { EndedHow::Expired } else { EndedHow::Deleted });
+    }
+
+    /// Takes note of how a grant ended, if somebody wants to know.
+    pub(super) fn note_end(&mut self, grant: &Grant, how: EndedHow) {
+        if self.records_ends {
+            let Grant { owner, version, token, .. } = grant;
+            let ended = Ended { how, owner: owner.clone(), version: *version, token: *token };
+            self.effects.ended.push(ended);
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Gauges of what is in use, with the limits beside them. They are set when somebody reads the metrics.
+
+use metrics::{Gauge, describe_gauge, gauge};
+
+use super::EngineOptions;
+use crate::store::PoolUse;
+
+const CONNECTIONS: &str = "db_locks_database_connections";
+const CONNECTIONS_LIMIT: &str = "db_locks_database_connections_limit";
+
+/// The gauges of one replica.
+pub(super) struct Gauges {
+    waiters: Gauge,
+    queued: Gauge,
+}
+
+impl Gauges {
+    /// Describes and registers all gauges, and sets the limits, which do not change.
+    pub(super) fn new(options: &EngineOptions, pools: &[PoolUse]) -> Self {
+        describe();
+        gauge!("db_locks_waiters_limit").set(as_f64(options.max_waiters));
+        gauge!("db_locks_queued_commands_limit").set(as_f64(options.max_queued));
+        for pool in pools {
+            gauge!(CONNECTIONS_LIMIT, "pool" => pool.pool).set(f64::from(pool.limit));
+        }
+        let gauges = Self { waiters: gauge!("db_locks_waiters"), queued: gauge!("db_locks_queued_commands") };
+        gauges.update(0, 0, pools);
+        gauges
+    }
+
+    /// Sets the gauges.
+    pub(super) fn update(&self, waiters: usize, queued: usize, pools: &[PoolUse]) {
+        self.waiters.set(as_f64(waiters));
+        self.queued.set(as_f64(queued));
+        for pool in pools {
+            let connections =
+                |state: &'static str| gauge!(CONNECTIONS, "pool" => pool.pool, "state" => state);
+            connections("in_use").set(f64::from(pool.in_use));
+            connections("idle").set(f64::from(pool.idle));
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+fn as_f64(count: usize) -> f64 {
+    count as f64
+}
+
+fn describe() {
+    describe_gauge!("db_locks_waiters", "Requests of this replica that stand in queues");
+    describe_gauge!("db_locks_waiters_limit", "The most requests of this replica that may stand in queues");
+    describe_gauge!("db_locks_queued_commands", "Commands of this replica that wait for the database");
+    describe_gauge!(
+        "db_locks_queued_commands_limit",
+        "From so many queued commands on further acquires are refused"
+    );
+    describe_gauge!(CONNECTIONS, "Connections to the database, by pool and state");
+    describe_gauge!(CONNECTIONS_LIMIT, "The most connections to the database, by pool");
+}

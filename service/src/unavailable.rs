@@ -1,0 +1,76 @@
+//! Why a request cannot be carried out now: one list for all layers. The API has the texts that callers see.
+
+use crate::{engine::EngineError, store::StoreError};
+
+/// The dependency or limit that stands in the way of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Unavailable {
+    /// The database cannot be reached or does not answer in time. Nothing was written.
+    #[error("the database is out of reach")]
+    DatabaseOutOfReach,
+    /// The database refuses writes: it is a standby, in recovery, or set to read-only.
+    #[error("the database is read-only")]
+    DatabaseReadOnly,
+    /// The database has no room left.
+    #[error("the database's disk is full")]
+    DiskFull,
+    /// The database refused this one statement; the log has the cause.
+    #[error("the database refused the request")]
+    DatabaseRefused,
+    /// The schema is older or newer than this program.
+    #[error("the database's schema is of another version")]
+    OtherSchema,
+    /// A write was sent and its outcome could not be found out.
+    #[error("the outcome is unknown")]
+    UnknownOutcome,
+    /// The write took longer than the lease that it granted.
+    #[error("the lease ended before it could be answered")]
+    LeaseOver,
+    /// More requests are queued than can be served in time.
+    #[error("overloaded")]
+    Overloaded,
+    /// As many requests wait for the key as may.
+    #[error("too many waiters of the key")]
+    KeyWaiters,
+    /// As many requests of the tenant wait as may.
+    #[error("too many waiters of the tenant")]
+    TenantWaiters,
+    /// As many requests wait in this process as may.
+    #[error("too many waiters of this process")]
+    ProcessWaiters,
+    /// The request lost its place in the queue, because its replica was taken for dead or was too slow.
+    #[error("the place in the queue was lost")]
+    PlaceLost,
+    /// The service is shutting down.
+    #[error("the service is shutting down")]
+    ShuttingDown,
+    /// The service itself is in error; the log has the cause.
+    #[error("the service is in error")]
+    Fault,
+}
+
+impl From<EngineError> for Unavailable {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Overloaded => Self::Overloaded,
+            EngineError::Unreachable => Self::DatabaseOutOfReach,
+            EngineError::UnknownFate => Self::UnknownOutcome,
+            EngineError::Rejected => Self::DatabaseRefused,
+            EngineError::Draining => Self::ShuttingDown,
+            EngineError::LeaseOver => Self::LeaseOver,
+            EngineError::PlaceLost => Self::PlaceLost,
+        }
+    }
+}
+
+impl From<&StoreError> for Unavailable {
+    fn from(error: &StoreError) -> Self {
+        match error {
+            StoreError::Schema(_) => Self::OtherSchema,
+            StoreError::Rejected(_) => Self::DatabaseRefused,
+            StoreError::Unreachable(_) | StoreError::Unknown(_) | StoreError::Transient(_) => {
+                Self::DatabaseOutOfReach
+            }
+        }
+    }
+}

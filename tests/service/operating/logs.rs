@@ -1,0 +1,54 @@
+//! What the log tells at which level.
+
+use serde_json::json;
+
+use crate::support::{Client, Dialect, Service};
+
+/// Does to a lock what can happen to it: granted, renewed, released, expired.
+async fn live_through(svc: &Client) {
+    let first = svc.acquire("the-key", json!({"owner": "first-owner"})).await.grant();
+    svc.heartbeat("the-key", &first.version).await.grant();
+    svc.release("the-key", &first.version).await.unheld(200);
+    svc.acquire("the-key", json!({"owner": "second-owner", "lease_duration_ms": 20})).await.grant();
+    svc.acquire("the-key", json!({"owner": "third-owner"})).await.grant();
+}
+
+#[tokio::test]
+async fn grants_releases_and_expiries_are_visible_at_debug() {
+    let database = Dialect::Sqlite.database().await.unwrap();
+    for filter in ["debug", "info,db_locks::grants=debug"] {
+        let settings = [("DB_LOCKS_LOG", filter), ("DB_LOCKS_LOG_FORMAT", "json")];
+        let service = Service::start_with(&database.url, &settings).await;
+        let svc = service.client();
+        live_through(&svc).await;
+        let log = service.log();
+        for (message, owner) in [
+            ("granted", "first-owner"),
+            ("renewed", "first-owner"),
+            ("released", "first-owner"),
+            ("granted", "second-owner"),
+            ("expired", "second-owner"),
+            ("granted", "third-owner"),
+        ] {
+            let told = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()).any(
+                |entry| {
+                    entry["message"] == message
+                        && entry["owner"] == owner
+                        && entry["key"] == "the-key"
+                        && entry["tenant"] == svc.tenant()
+                        && entry["fencing_token"].is_i64()
+                },
+            );
+            assert!(told, "{message} {owner} with {filter} in:\n{log}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn at_info_nothing_is_logged_of_a_request() {
+    let database = Dialect::Sqlite.database().await.unwrap();
+    let service = Service::start(&database.url).await;
+    let before = service.log();
+    live_through(&service.client()).await;
+    assert_eq!(service.log(), before);
+}
