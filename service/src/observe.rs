@@ -113,3 +113,27 @@ pub(crate) async fn observed<T>(
     record(operation, outcome_index(&result), since.elapsed());
     result
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Kind;
+
+    fn outcome(error: ServiceError) -> &'static str {
+        OUTCOMES[outcome_index::<()>(&Err(error))]
+    }
+
+    #[test]
+    fn a_lost_place_and_a_full_queue_are_told_from_other_causes_of_a_503() {
+        for (reason, counted) in [
+            (Unavailable::PlaceLost, "place_lost"),
+            (Unavailable::KeyWaiters, "queue_full"),
+            (Unavailable::TenantWaiters, "queue_full"),
+            (Unavailable::DatabaseOutOfReach, "unavailable"),
+        ] {
+            assert_eq!(outcome(ServiceError::Unavailable(reason)), counted);
+        }
+        let refused = ServiceError::Refused { refusal: Refusal::NotFound, asked: Kind::Mutex };
+        assert_eq!(outcome(refused), "not_found");
+    }
+}

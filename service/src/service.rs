@@ -63,13 +63,6 @@ impl From<EngineError> for ServiceError {
     }
 }
 
-impl From<StoreError> for ServiceError {
-    fn from(error: StoreError) -> Self {
-        tracing::error!(error = &error as &dyn std::error::Error, "the database did not answer as it should");
-        Self::Unavailable((&error).into())
-    }
-}
-
 /// A validated request for a lease.
 #[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "the contract has these independent switches")]
@@ -273,7 +266,8 @@ impl LockService {
         limit: u32,
     ) -> Result<Page<LockView, Key>, ServiceError> {
         observed(Operation::List, async {
-            Ok(self.store.list_locks(&tenant, &filter, after.as_ref(), limit).await?)
+            let page = self.store.list_locks(&tenant, &filter, after.as_ref(), limit).await;
+            page.map_err(|error| self.unavailable(&error))
         })
         .await
     }
@@ -287,7 +281,8 @@ impl LockService {
         limit: u32,
     ) -> Result<Page<SemaphoreView, Key>, ServiceError> {
         observed(Operation::List, async {
-            Ok(self.store.list_semaphores(&tenant, prefix.as_deref(), after.as_ref(), limit).await?)
+            let page = self.store.list_semaphores(&tenant, prefix.as_deref(), after.as_ref(), limit).await;
+            page.map_err(|error| self.unavailable(&error))
         })
         .await
     }
@@ -301,7 +296,10 @@ impl LockService {
     ) -> Result<Page<LockView, i32>, ServiceError> {
         let work = async {
             match self.engine.execute(id.clone(), Command::Get(Kind::Semaphore)).await? {
-                Reply::Semaphore { .. } => Ok(self.store.list_permits(&id, after, limit).await?),
+                Reply::Semaphore { .. } => {
+                    let page = self.store.list_permits(&id, after, limit).await;
+                    page.map_err(|error| self.unavailable(&error))
+                }
                 other => Err(unexpected_or_refused(Kind::Semaphore, other)),
             }
         };
@@ -313,7 +311,13 @@ impl LockService {
         if self.engine.is_draining() {
             return Err(ServiceError::Unavailable(Unavailable::ShuttingDown));
         }
-        Ok(self.store.check_ready().await?)
+        self.store.check_ready().await.map_err(|error| self.unavailable(&error))
+    }
+
+    /// What the caller is told of an error of the database. The log has its cause, once a second.
+    fn unavailable(&self, error: &StoreError) -> ServiceError {
+        self.engine.report_outage(error);
+        ServiceError::Unavailable(error.into())
     }
 }
 

@@ -269,6 +269,11 @@ impl Engine {
         self.shared.gauges.update(self.waiters(), queued, &self.shared.store.connections());
     }
 
+    /// Logs an error of the database that a request met, at most once a second.
+    pub(crate) fn report_outage(&self, error: &StoreError) {
+        self.shared.report_outage(error);
+    }
+
     /// Whether the service stops.
     pub fn is_draining(&self) -> bool {
         self.shared.is_draining()

@@ -147,7 +147,7 @@ impl Work {
     pub(super) fn decide(&mut self, state: KeyState, fresh: bool, ctx: &Context<'_>) -> Outcome {
         let prev = state.stamp;
         let mut working = Box::new(Working::new(self.id.clone(), state));
-        working.records_ends = is_narrated();
+        working.effects.ended = is_narrated().then(Vec::new);
         let mut verdicts = Vec::with_capacity(self.envelopes.len());
         for (index, envelope) in self.envelopes.iter().enumerate() {
             match self.decide_one(&mut working, index, &envelope.command, prev, ctx) {

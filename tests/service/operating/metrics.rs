@@ -85,14 +85,15 @@ async fn measure_hand_overs(releasing: &Client, waiting: &Client, rounds: u32) -
     (total.as_secs_f64() / f64::from(rounds), (after.0 - before.0) / counted)
 }
 
-/// On a busy machine one of three rounds has to do.
+/// Callers measure their own HTTP on top, which in a debug build on a busy machine takes as long as the hand-over. Of three
+/// rounds one has to agree.
 async fn a_hand_over_takes_as_long_as_its_callers_measure(database: Database) {
     let fleet = Fleet::start(database, 2).await;
     for waits_at in [0, 1] {
         let mut seen = Vec::new();
         for _ in 0..3 {
             let (theirs, ours) = measure_hand_overs(&fleet.at(0), &fleet.at(waits_at), 20).await;
-            if ours >= theirs / 2.0 && ours <= theirs * 2.0 {
+            if ours >= theirs / 4.0 && ours <= theirs * 1.5 {
                 seen.clear();
                 break;
             }

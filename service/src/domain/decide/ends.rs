@@ -42,10 +42,9 @@ impl Working {
 
     /// Takes note of how a grant ended, if somebody wants to know.
     pub(super) fn note_end(&mut self, grant: &Grant, how: EndedHow) {
-        if self.records_ends {
+        if let Some(ended) = &mut self.effects.ended {
             let Grant { owner, version, token, .. } = grant;
-            let ended = Ended { how, owner: owner.clone(), version: *version, token: *token };
-            self.effects.ended.push(ended);
+            ended.push(Ended { how, owner: owner.clone(), version: *version, token: *token });
         }
     }
 }

@@ -138,8 +138,10 @@ impl Working {
         let stood = grant.stands(now);
         grant.released = true;
         grant.expires_at = grant.expires_at.min(now.at_most);
-        let grant = self.records_ends.then(|| self.grant_and_data(target).0.clone());
-        grant.iter().for_each(|grant| self.note_end(grant, how));
+        if self.effects.ended.is_some() {
+            let grant = self.grant_and_data(target).0.clone();
+            self.note_end(&grant, how);
+        }
         if stood && let Body::Semaphore(semaphore) = &mut self.state.body {
             semaphore.permits.note_released();
         }

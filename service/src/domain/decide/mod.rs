@@ -95,8 +95,8 @@ pub struct Effects {
     pub passed_over: u64,
     /// How many grants were found expired that nobody had released.
     pub expired: u64,
-    /// Grants that ended, if [`Working::records_ends`].
-    pub ended: Vec<Ended>,
+    /// Grants that ended; `None` where nobody wants to know, since a list costs an allocation.
+    pub ended: Option<Vec<Ended>>,
     /// The queue was served only in part: [`Command::Settle`] has to follow.
     pub unfinished: bool,
 }
@@ -127,8 +127,6 @@ pub struct Working {
     pub clear_permits: bool,
     /// Waiters by their order that have to be written, or removed (`None`).
     pub waiters: BTreeMap<i64, Option<Waiter>>,
-    /// Whether [`Effects::ended`] is filled: only where it is logged, since it costs an allocation.
-    pub records_ends: bool,
     /// Whether the key had no row and tokens before; the store may raise those that this change grants.
     fresh_tokens: bool,
 }
@@ -145,7 +143,6 @@ impl Working {
             permits: BTreeSet::new(),
             clear_permits: false,
             waiters: BTreeMap::new(),
-            records_ends: false,
             fresh_tokens,
         }
     }

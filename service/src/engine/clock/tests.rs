@@ -118,8 +118,8 @@ fn readings(start: Instant, questions: &[Question], step_ms: i64) -> Vec<Reading
 /// What the database's clock shows, in microseconds.
 fn true_us(start: Instant, at: Instant, step_ms: i64) -> i64 {
     let passed = signed_us(at, start);
-    let step_us = if passed >= 3_000_000 { step_ms * 1_000 } else { 0 };
-    7_000_000 + passed + step_us
+    let stepped = if passed >= 3_000_000 { step_ms * 1_000 } else { 0 };
+    7_000_000 + passed + stepped
 }
 
 fn encloses(now: Now, us: i64) -> bool {

@@ -20,7 +20,7 @@ impl Shard {
         if !is_narrated() {
             return;
         }
-        for ended in &effects.ended {
+        for ended in effects.ended.iter().flatten() {
             log_end(id, ended);
         }
         for (envelope, verdict) in envelopes.iter().zip(verdicts) {
@@ -35,7 +35,7 @@ impl Shard {
                 }
                 (Command::Acquire(_), Verdict::Reply(Reply::Granted(view))) => log_grant(id, view, "granted"),
                 (Command::Heartbeat(_), Verdict::Reply(Reply::Granted(view))) => {
-                    log_grant(id, view, "renewed")
+                    log_grant(id, view, "renewed");
                 }
                 _ => {}
             }

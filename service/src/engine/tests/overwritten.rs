@@ -6,7 +6,7 @@ use tokio::task::JoinHandle;
 
 use super::{MemoryStore, Replica, deliver, id, memory_store::Fault, refusal, request};
 use crate::{
-    AcquireRequest, ServiceError,
+    AcquireRequest, ServiceError, Unavailable,
     domain::{Body, Data, DataEdit, Kind, LockView, Refusal, Version},
 };
 
@@ -62,7 +62,7 @@ async fn beat(
 }
 
 fn is_unknown<T: std::fmt::Debug>(result: &Result<T, ServiceError>) -> bool {
-    matches!(result, Err(ServiceError::Unavailable(reason)) if reason.contains("not known"))
+    matches!(result, Err(ServiceError::Unavailable(Unavailable::UnknownOutcome)))
 }
 
 /// Guards invariant 3: what was acknowledged is not undone by an older write that is tried again.
