@@ -26,8 +26,9 @@ const NO_ROUTE: &str = "none";
 /// The methods that are told apart; all others are `other`.
 const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "other"];
 /// The statuses that are told apart; all others are `other`.
-const STATUSES: [&str; 15] = [
-    "200", "201", "204", "307", "308", "400", "404", "405", "409", "413", "415", "423", "500", "503", "other",
+const STATUSES: [&str; 20] = [
+    "200", "201", "204", "307", "308", "400", "401", "403", "404", "405", "408", "409", "413", "415", "421",
+    "423", "431", "500", "503", "other",
 ];
 
 /// The handles of all metrics of requests.

@@ -85,7 +85,7 @@ pub fn router(service: LockService, config: ApiConfig) -> Boundary<Router> {
     };
     let routes = undocumented
         .into_iter()
-        .fold(Router::from(routes), |routes, (path, methods)| routes.route(path, methods))
+        .fold(routes, |routes, (path, methods)| routes.route(path, methods))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(route_not_found)
         .with_state(Arc::new(app));

@@ -31,7 +31,7 @@ async fn waiters_of_a_key_are_limited(database: Database) {
     let wait = json!({"wait_ms": 30_000, "lease_duration_ms": 60_000});
     let first = svc.queue_up("k", wait.clone(), 1).await;
     let _second = svc.queue_up("k", wait.clone(), 2).await;
-    svc.acquire("k", wait.clone()).await.unavailable();
+    svc.acquire("k", wait.clone()).await.unavailable_because("key's waiters");
     svc.hold("other").await;
     let _elsewhere = svc.queue_up("other", wait.clone(), 1).await;
     svc.release("k", &held.version).await.unheld(200);

@@ -32,7 +32,7 @@ async fn while_the_database_is_away_the_service_says_so_and_then_goes_on(databas
         svc.lock("k").await,
         svc.get("/locks").await,
     ] {
-        answer.unavailable();
+        answer.unavailable_because("database");
         let told = answer.text.to_lowercase();
         for inside in ["sql", "postgres", "maria", "127.0.0.1", "connection refused", "panicked", "pool"] {
             assert!(!told.contains(inside), "{inside} in {told}");

@@ -37,7 +37,7 @@ async fn a_stop_answers_those_who_wait_and_ends(database: Database) {
     service.signal("TERM");
     let begin = Instant::now();
     for task in waiting {
-        task.await.unwrap().unavailable();
+        task.await.unwrap().unavailable_because("shutting down");
     }
     not_ready(&svc).await;
     ends_cleanly(&mut service, begin).await;

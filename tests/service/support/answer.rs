@@ -137,6 +137,14 @@ impl Answer {
         assert!(self.retry_after() >= 1, "{}", self.text);
     }
 
+    /// The 503 that this must be, with a `detail` that names this dependency or limit.
+    #[track_caller]
+    pub(crate) fn unavailable_because(&self, cause: &str) {
+        self.unavailable();
+        let detail = self.body["detail"].as_str().unwrap();
+        assert!(detail.contains(cause), "{cause} in {detail}");
+    }
+
     /// The seconds of Retry-After; 0 where it is missing.
     #[track_caller]
     pub(crate) fn retry_after(&self) -> i64 {
