@@ -63,7 +63,9 @@ fn after(mut state: KeyState, commands: impl IntoIterator<Item = Command>) -> Ke
 fn decide(state: KeyState, command: &Command) -> Working {
     let dead = BTreeSet::new();
     let me = Some(ReplicaId(Uuid::from_u128(1)));
-    let ctx = Context { now: Now::exactly(1_000_000), me, dead: &dead, max_waiters_per_key: 10_000 };
+    let now = Now::exactly(1_000_000);
+    let ctx =
+        Context { now, me, is_leaving: false, dead: &dead, suspects: &dead, max_waiters_per_key: 10_000 };
     let mut working = Working::new(key(), state);
     let decided = working.decide(command, &ctx);
     let _ = black_box(decided.unwrap());

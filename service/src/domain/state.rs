@@ -1,9 +1,16 @@
 //! The state of one key.
 
-use super::{Data, EndedVersions, Grant, Now, Permits, Place, Queue, Stamp, Timestamp, Token, permits::Room};
+use std::collections::BTreeSet;
+
+use super::{
+    Data, EndedVersions, Grant, Now, Permits, Place, Queue, ReplicaId, Stamp, Timestamp, Token, permits::Room,
+};
 
 /// The pause before the next look where the view does not tell when something happens, in milliseconds.
 const LOOK_AGAIN_MS: i64 = 50;
+
+/// The pause before the next look where waiters of suspect replicas stand beside a free place, in milliseconds.
+const LOOK_AT_SUSPECTS_MS: i64 = 500;
 
 /// A mutex: its data, and the grant that has it or had it last.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -83,13 +90,15 @@ impl KeyState {
 
     /// When somebody has to look at this key again although nobody wrote it: at once where the queue can be served, else
     /// at the next lease that ends, offer that lapses or kept place that is lost. `None` where nobody waits.
-    pub fn next_event(&self, now: Now) -> Option<Timestamp> {
+    pub fn next_event(&self, now: Now, suspects: &BTreeSet<ReplicaId>) -> Option<Timestamp> {
         if self.queue.len == 0 {
             return None;
         }
-        if self.can_serve(now) {
-            return Some(now.at_least);
-        }
+        let suspected = match self.next_served(now, suspects) {
+            NextServed::Somebody => return Some(now.at_least),
+            NextServed::Suspect => Some(now.at_most.plus_ms(LOOK_AT_SUSPECTS_MS)),
+            NextServed::Nobody => None,
+        };
         let lease = match &self.body {
             Body::Absent => None,
             Body::Mutex(mutex) => {
@@ -104,20 +113,41 @@ impl KeyState {
             Place::Attached { offered_until, .. } => offered_until,
             Place::Detached { until } => Some(until),
         });
-        lease.into_iter().chain(places).min()
+        lease.into_iter().chain(places).chain(suspected).min()
     }
 
     /// Whether a place is free for somebody to whom it is not even offered: a lease has ended since the decision that left
     /// this state. Serving the queue ends that, so looking at once does not turn into looking all the time.
-    fn can_serve(&self, now: Now) -> bool {
+    fn next_served(&self, now: Now, suspects: &BTreeSet<ReplicaId>) -> NextServed {
         let mut free = self.room(now).count;
+        let mut suspected = false;
         for waiter in &self.queue.head {
             match waiter.place {
-                Place::Attached { offered_until: None, .. } => return free > 0,
+                Place::Attached { replica, offered_until: None, .. } if suspects.contains(&replica) => {
+                    suspected = true;
+                }
+                Place::Attached { offered_until: None, .. } => {
+                    return if free > 0 { NextServed::Somebody } else { NextServed::Nobody };
+                }
                 Place::Attached { offered_until: Some(_), .. } => free -= 1,
                 Place::Detached { .. } => {}
             }
         }
-        free > 0 && !self.queue.is_complete()
+        match (free > 0, suspected) {
+            (false, _) => NextServed::Nobody,
+            (true, true) => NextServed::Suspect,
+            (true, false) if self.queue.is_complete() => NextServed::Nobody,
+            (true, false) => NextServed::Somebody,
+        }
     }
+}
+
+/// For whom a place is free.
+enum NextServed {
+    /// Nobody: no place is free, or nobody waits who could take it.
+    Nobody,
+    /// Only those whose replicas are suspect, as far as is known.
+    Suspect,
+    /// Somebody.
+    Somebody,
 }

@@ -43,14 +43,14 @@ use self::{
     clock::DatabaseClock,
     envelope::{Envelope, Message},
     gauges::Gauges,
-    membership::Membership,
+    membership::{Membership, Presence},
     metrics::EngineMetrics,
     shard::Shard,
     vital::spawn_vital,
     work::Surroundings,
 };
 use crate::{
-    domain::{Command, KeyId, Nonce, Reply, Version},
+    domain::{Command, KeyId, Nonce, ReplicaId, Reply, Version},
     store::{Store, StoreError},
 };
 
@@ -89,6 +89,8 @@ pub(crate) struct Shared {
     executing: AtomicUsize,
     /// Shards with nothing to do and nobody waiting, by a bit each in the order of `shards`.
     idle: Vec<AtomicBool>,
+    /// Under which name this replica holds the sweepers' lease.
+    sweeper: ReplicaId,
     /// Whether the service stops.
     draining: AtomicBool,
     /// When an outage was last logged: once a second is enough. Held only to compare.
@@ -150,9 +152,12 @@ impl Shared {
 
     fn surroundings(&self) -> Surroundings {
         let full = self.waiting.load(Ordering::Relaxed) >= self.options.max_waiters;
+        let Presence { me, is_leaving } = self.membership.presence();
         Surroundings {
-            me: self.membership.me(),
+            me,
+            is_leaving,
             dead: self.membership.dead(),
+            suspects: self.membership.suspects(),
             max_waiters_per_key: if full { 0 } else { self.options.max_waiters_per_key },
         }
     }
@@ -221,6 +226,7 @@ impl Engine {
             waiting: AtomicUsize::new(0),
             executing: AtomicUsize::new(0),
             idle: (0..count).map(|_| AtomicBool::new(true)).collect(),
+            sweeper: chance::replica(),
             draining: AtomicBool::new(false),
             reported: Mutex::new(None),
         });
@@ -229,6 +235,7 @@ impl Engine {
             spawn_vital(task.run());
         }
         spawn_vital(membership::run(shared.clone()));
+        spawn_vital(membership::reap_when_wanted(shared.clone()));
         spawn_vital(sweeper::run(shared.clone(), options.sweep));
         Arc::new(Self { shared })
     }
@@ -295,6 +302,10 @@ impl Engine {
         if let Some(me) = self.shared.membership.me()
             && let Err(error) = self.shared.store.part(me, None).await
         {
+            self.shared.report_outage(&error);
+        }
+        // Another replica need not wait for the end of the lease to sweep.
+        if let Err(error) = self.shared.store.yield_sweep(self.shared.sweeper).await {
             self.shared.report_outage(&error);
         }
     }

@@ -9,9 +9,9 @@ use std::{
     time::Duration,
 };
 
-use super::{Shared, chance, membership, metrics::SWEPT};
+use super::{Shared, membership, metrics::SWEPT};
 use crate::{
-    domain::{Command, KeyId, ReplicaId, Timestamp},
+    domain::{Command, KeyId, Timestamp},
     store::StoreError,
 };
 
@@ -54,7 +54,7 @@ const IDLE_ROWS_A_PIECE: u32 = 5_000;
 
 /// Sweeps for ever.
 pub(super) async fn run(shared: Arc<Shared>, options: SweepOptions) {
-    let mut sweeper = Sweeper { shared, options, me: chance::replica(), idle_after: None };
+    let mut sweeper = Sweeper { shared, options, idle_after: None };
     loop {
         tokio::time::sleep(options.period).await;
         if sweeper.shared.is_draining() {
@@ -69,8 +69,6 @@ pub(super) async fn run(shared: Arc<Shared>, options: SweepOptions) {
 struct Sweeper {
     shared: Arc<Shared>,
     options: SweepOptions,
-    /// Under which name it holds the sweepers' lease.
-    me: ReplicaId,
     /// Where the search for idle locks goes on.
     idle_after: Option<KeyId>,
 }
@@ -83,9 +81,12 @@ impl Sweeper {
             Err(error) => self.shared.report_outage(&error),
         }
         let period_ms = i64::try_from(self.options.period.as_millis()).unwrap_or(i64::MAX / 4);
-        if !self.shared.store.lead_sweep(self.me, period_ms.saturating_mul(3).max(10_000)).await? {
+        let (me, lease_ms) = (self.shared.sweeper, period_ms.saturating_mul(3).max(10_000));
+        if !self.shared.store.lead_sweep(me, lease_ms).await? {
             return Ok(());
         }
+        // Those whose beat has stopped, also where nobody waits who would notice.
+        self.shared.membership.want_reaping();
         let now = self.shared.store.now().await?;
         self.sweep_ended(now).await?;
         self.sweep_idle(now).await?;
@@ -100,7 +101,7 @@ impl Sweeper {
             let ids = self.shared.store.ended_to_delete(ended_before, PIECE).await?;
             let last = ids.len() < PIECE as usize;
             self.command_all(ids, &command, "ended");
-            if last {
+            if last || self.shared.is_draining() {
                 break;
             }
             tokio::time::sleep(BETWEEN_PIECES).await;
@@ -117,7 +118,7 @@ impl Sweeper {
             let page = self.shared.store.idle_mutexes(since, after.as_ref(), IDLE_ROWS_A_PIECE).await?;
             self.command_all(page.items, &command, "idle");
             self.idle_after = page.next;
-            if self.idle_after.is_none() {
+            if self.idle_after.is_none() || self.shared.is_draining() {
                 break;
             }
             tokio::time::sleep(BETWEEN_PIECES).await;
@@ -131,7 +132,7 @@ impl Sweeper {
             let store = &self.shared.store;
             let went = store.sweep_tombstones(before, self.options.floor_settle_ms, PIECE).await?;
             count("tombstone", went);
-            if went < u64::from(PIECE) {
+            if went < u64::from(PIECE) || self.shared.is_draining() {
                 break;
             }
             tokio::time::sleep(BETWEEN_PIECES).await;

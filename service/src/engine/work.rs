@@ -75,13 +75,22 @@ impl Needs {
 #[derive(Debug, Clone)]
 pub(super) struct Surroundings {
     pub(super) me: Option<ReplicaId>,
+    pub(super) is_leaving: bool,
     pub(super) dead: Arc<BTreeSet<ReplicaId>>,
+    pub(super) suspects: Arc<BTreeSet<ReplicaId>>,
     pub(super) max_waiters_per_key: i64,
 }
 
 impl Surroundings {
     pub(super) fn context(&self, now: Now) -> Context<'_> {
-        Context { now, me: self.me, dead: &self.dead, max_waiters_per_key: self.max_waiters_per_key }
+        Context {
+            now,
+            me: self.me,
+            is_leaving: self.is_leaving,
+            dead: &self.dead,
+            suspects: &self.suspects,
+            max_waiters_per_key: self.max_waiters_per_key,
+        }
     }
 }
 
@@ -259,7 +268,13 @@ mod tests {
         let put = Command::PutSemaphore { max_size: 2, lease_ms: None, default_lease_ms: 15_000 };
         let mut work = Work::new(Envelope::internal(acquire.id.clone(), put, acquire.arrived));
         work.envelopes.push(acquire);
-        let surroundings = Surroundings { me: None, dead: Arc::default(), max_waiters_per_key: 1 };
+        let surroundings = Surroundings {
+            me: None,
+            is_leaving: false,
+            dead: Arc::default(),
+            suspects: Arc::default(),
+            max_waiters_per_key: 1,
+        };
         let outcome = work.decide(KeyState::absent(), true, &surroundings.context(now));
         let Outcome::Write { verdicts, .. } = outcome else { panic!("the semaphore is to be written") };
         assert_eq!((verdicts.len(), work.envelopes.len()), (1, 2), "its permit needs the row's token");

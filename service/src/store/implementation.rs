@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use sea_orm::Value;
 
 use super::{
-    Beat, Committed, DecideLocked, HeldCounts, Hints, Loaded, LockFilter, Page, PoolUse, Store, StoreError,
-    WaitingRow, Want, Write, classify::Purpose, dialect::Dialect, hints::PgHints, migrate::check_schema,
-    sql_store::SqlStore, sqlite::SqliteWriter,
+    Beat, Committed, DecideLocked, HeldCounts, Hints, Loaded, LockFilter, Page, Peer, PoolUse, Store,
+    StoreError, WaitingRow, Want, Write, classify::Purpose, dialect::Dialect, hints::PgHints,
+    migrate::check_schema, sql_store::SqlStore, sqlite::SqliteWriter,
 };
 use crate::domain::{Key, KeyId, LockView, ReplicaId, SemaphoreView, Tenant, Timestamp};
 
@@ -60,6 +60,10 @@ impl Store for SqlStore {
 
     async fn beat(&self, me: ReplicaId) -> Result<Beat, StoreError> {
         self.beat_once(me).await
+    }
+
+    async fn peers(&self) -> Result<Vec<Peer>, StoreError> {
+        self.list_replicas().await
     }
 
     async fn part(&self, replica: ReplicaId, beat: Option<i64>) -> Result<(), StoreError> {
@@ -134,6 +138,10 @@ impl Store for SqlStore {
 
     async fn lead_sweep(&self, me: ReplicaId, lease_ms: i64) -> Result<bool, StoreError> {
         self.try_lead_sweep(me, lease_ms).await
+    }
+
+    async fn yield_sweep(&self, me: ReplicaId) -> Result<(), StoreError> {
+        self.give_sweep_back(me).await
     }
 
     async fn ended_to_delete(&self, before: Timestamp, limit: u32) -> Result<Vec<KeyId>, StoreError> {

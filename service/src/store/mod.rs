@@ -238,6 +238,9 @@ pub trait Store: Send + Sync + 'static {
     /// Counts this replica's beat up by one and lists all replicas.
     async fn beat(&self, me: ReplicaId) -> Result<Beat, StoreError>;
 
+    /// Lists all replicas without a beat of this one.
+    async fn peers(&self) -> Result<Vec<Peer>, StoreError>;
+
     /// Removes a replica that has no waiters any more: itself, or a dead one whose beat is still `beat`.
     async fn part(&self, replica: ReplicaId, beat: Option<i64>) -> Result<(), StoreError>;
 
@@ -293,6 +296,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Takes or renews the lease of the one replica that sweeps, for `lease_ms`. Returns whether it has it.
     async fn lead_sweep(&self, me: ReplicaId, lease_ms: i64) -> Result<bool, StoreError>;
+
+    /// Gives the lease of the replica that sweeps back, if this one has it.
+    async fn yield_sweep(&self, me: ReplicaId) -> Result<(), StoreError>;
 
     /// Mutexes whose ended grant takes them with it and ended at `before` or earlier, at most `limit`.
     async fn ended_to_delete(&self, before: Timestamp, limit: u32) -> Result<Vec<KeyId>, StoreError>;

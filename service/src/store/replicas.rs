@@ -30,13 +30,20 @@ impl SqlStore {
             let mut beat =
                 Beat { known: false, peers: Vec::with_capacity(rows.len()), told: Timestamp::default() };
             for row in &rows {
-                let peer =
-                    Peer { replica: ReplicaId(row.try_get_by_index(0)?), beat: row.try_get_by_index(1)? };
+                let peer = read_peer(row)?;
                 beat.known |= peer.replica == me;
                 beat.peers.push(peer);
                 beat.told = Timestamp(row.try_get_by_index(2)?);
             }
             Ok(beat)
+        };
+        self.membership.run(Purpose::Read, work).await
+    }
+
+    pub(super) async fn list_replicas(&self) -> Result<Vec<Peer>, StoreError> {
+        let work = async {
+            let rows = self.query(self.direct(), &self.membership, &self.sql.replicas.peers, []).await?;
+            rows.iter().map(read_peer).collect()
         };
         self.membership.run(Purpose::Read, work).await
     }
@@ -109,6 +116,11 @@ impl SqlStore {
         };
         self.membership.run(Purpose::Read, work).await
     }
+}
+
+/// A replica and its beat from the first two columns.
+fn read_peer(row: &QueryResult) -> Result<Peer, DbErr> {
+    Ok(Peer { replica: ReplicaId(row.try_get_by_index(0)?), beat: row.try_get_by_index(1)? })
 }
 
 /// A key from the first two columns.

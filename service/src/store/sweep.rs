@@ -41,6 +41,15 @@ impl SqlStore {
         self.sweep.run(Purpose::Read, work).await
     }
 
+    pub(super) async fn give_sweep_back(&self, me: ReplicaId) -> Result<(), StoreError> {
+        let work = async {
+            let writer = self.writer().await?;
+            self.execute(&writer, &self.sweep, &self.sql.sweep.yield_sweep, [Value::from(me.0)]).await?;
+            writer.finish().await
+        };
+        self.sweep.run(Purpose::Read, work).await
+    }
+
     pub(super) async fn idle_page(
         &self,
         since: Timestamp,

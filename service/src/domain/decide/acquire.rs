@@ -73,7 +73,7 @@ impl Working {
             return Ok(refuse(Refusal::VersionMismatch));
         }
         let (lease_ms, before) = (waiter.lease_ms, waiter.place);
-        let replica = ctx.me.ok_or(Need::Membership)?;
+        let replica = ctx.host()?;
         let offered_until = match before {
             Place::Attached { offered_until, .. } => offered_until,
             Place::Detached { .. } => None,
@@ -136,7 +136,7 @@ impl Working {
         if self.state.queue.len >= ctx.max_waiters_per_key {
             return Ok(refuse(Refusal::QueueFull));
         }
-        let replica = ctx.me.ok_or(Need::Membership)?;
+        let replica = ctx.host()?;
         let waiter = Waiter {
             seq: self.state.queue.next_seq,
             version: acquire.version,

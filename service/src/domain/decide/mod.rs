@@ -40,10 +40,21 @@ pub struct Context<'a> {
     pub now: Now,
     /// This replica, if it is known to the others; who waits needs that.
     pub me: Option<ReplicaId>,
+    /// Whether this replica is about to leave the others: it serves its waiters, and takes in none.
+    pub is_leaving: bool,
     /// Replicas that are certainly gone.
     pub dead: &'a BTreeSet<ReplicaId>,
+    /// Replicas that did not claim an offer in time, until it is known whether they are gone: nothing is offered to them.
+    pub suspects: &'a BTreeSet<ReplicaId>,
     /// The most waiters a key may have.
     pub max_waiters_per_key: i64,
+}
+
+impl Context<'_> {
+    /// This replica, to take in a waiter.
+    fn host(&self) -> Result<ReplicaId, Need> {
+        self.me.filter(|_| !self.is_leaving).ok_or(Need::Membership)
+    }
 }
 
 /// What a decision cannot be taken without.
@@ -97,6 +108,8 @@ pub struct Effects {
     pub expired: u64,
     /// Grants that ended; `None` where nobody wants to know, since a list costs an allocation.
     pub ended: Option<Vec<Ended>>,
+    /// Replicas that let an offer lapse.
+    pub suspects: BTreeSet<ReplicaId>,
     /// The queue was served only in part: [`Command::Settle`] has to follow.
     pub unfinished: bool,
 }

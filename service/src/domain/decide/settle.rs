@@ -6,6 +6,10 @@ use crate::domain::{Body, Mutex, Owner, Place, Refusal, Reply, Waiter, queue::Fo
 /// The most of a queue that one decision serves; the rest is served by the next.
 const MOST_AT_ONCE: usize = 128;
 
+/// The most waiters of suspect replicas that one decision goes past. Where there are more, nobody is served before it is known
+/// whether those replicas are gone.
+const MOST_SUSPECTED: usize = 1_000;
+
 /// How serving one waiter went.
 enum Served {
     /// It left the queue, with a grant or without.
@@ -14,6 +18,8 @@ enum Served {
     Offered,
     /// It keeps its place, and others go before it meanwhile.
     Passed,
+    /// The same, since its replica is suspect.
+    Suspected,
 }
 
 impl Working {
@@ -54,7 +60,7 @@ impl Working {
     }
 
     fn serve_queue(&mut self, ctx: &Context<'_>) -> Result<bool, Need> {
-        let (mut offered, mut index, mut gone) = (0, 0, 0);
+        let (mut offered, mut index, mut gone, mut suspected) = (0, 0, 0, 0);
         loop {
             let room = self.state.room(ctx.now);
             if room.count <= offered {
@@ -70,6 +76,9 @@ impl Working {
                 }
                 return self.unfinished(gone, Need::Heads(index * 2 + 1));
             }
+            if suspected == MOST_SUSPECTED {
+                return Ok(false);
+            }
             if gone == MOST_AT_ONCE {
                 return self.unfinished(gone, Need::Heads(index + 1));
             }
@@ -80,6 +89,10 @@ impl Working {
                     index += 1;
                 }
                 Served::Passed => index += 1,
+                Served::Suspected => {
+                    suspected += 1;
+                    index += 1;
+                }
             }
         }
     }
@@ -135,14 +148,20 @@ impl Working {
                 Ok(Served::Gone)
             }
             Place::Attached { replica, .. } if ctx.dead.contains(&replica) => Ok(self.pass_over(found, ctx)),
+            Place::Attached { replica, offered_until: None, .. }
+                if ctx.suspects.contains(&replica) || self.effects.suspects.contains(&replica) =>
+            {
+                Ok(Served::Suspected)
+            }
             Place::Attached { replica, nonce, offered_until: None } => {
                 let offered_until = Some(ctx.now.at_most.plus_ms(OFFER_MS));
                 self.move_waiter(found, Place::Attached { replica, nonce, offered_until });
                 self.effects.nudged.insert(replica);
                 Ok(Served::Offered)
             }
-            Place::Attached { offered_until: Some(until), .. } if ctx.now.is_past(until) => {
+            Place::Attached { replica, offered_until: Some(until), .. } if ctx.now.is_past(until) => {
                 self.effects.passed_over += 1;
+                self.effects.suspects.insert(replica);
                 Ok(self.pass_over(found, ctx))
             }
             Place::Attached { .. } => Ok(Served::Offered),

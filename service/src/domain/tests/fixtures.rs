@@ -67,6 +67,7 @@ pub(super) struct Scene {
     pub(super) now: i64,
     pub(super) me: Option<ReplicaId>,
     pub(super) dead: BTreeSet<ReplicaId>,
+    pub(super) suspects: BTreeSet<ReplicaId>,
     pub(super) max_waiters: i64,
     /// What the last command told others.
     pub(super) effects: (Vec<(Nonce, Reply)>, BTreeSet<ReplicaId>),
@@ -82,6 +83,7 @@ impl Scene {
             now: START,
             me: Some(ME),
             dead: BTreeSet::new(),
+            suspects: BTreeSet::new(),
             max_waiters: 1_000,
             effects: (Vec::new(), BTreeSet::new()),
             wrote: false,
@@ -112,7 +114,9 @@ impl Scene {
         Context {
             now: Now::exactly(self.now),
             me: self.me,
+            is_leaving: false,
             dead: &self.dead,
+            suspects: &self.suspects,
             max_waiters_per_key: self.max_waiters,
         }
     }

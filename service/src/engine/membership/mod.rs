@@ -12,6 +12,7 @@
 mod audit;
 mod burial;
 mod offers;
+mod reaper;
 mod watch;
 
 use std::{
@@ -23,14 +24,15 @@ use std::{
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-pub(super) use self::burial::bury;
 use self::{
     audit::keep_auditing,
     offers::{listen, look_for_offers},
-    watch::{Noted, Watch},
+    reaper::act_on,
+    watch::Watch,
 };
+pub(super) use self::{burial::bury, reaper::reap_when_wanted};
 use super::{Shared, chance, envelope::Message};
-use crate::{domain::ReplicaId, store::Beat};
+use crate::domain::ReplicaId;
 
 /// The pause between two beats.
 const BEAT: Duration = Duration::from_secs(1);
@@ -41,17 +43,31 @@ const LINGER: Duration = Duration::from_secs(30);
 /// Longer than any statement of an earlier decision can still be under way.
 const SETTLED_AFTER: Duration = Duration::from_secs(15);
 
+/// This replica as the others know it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Presence {
+    /// Who it is, while the others know it.
+    pub(super) me: Option<ReplicaId>,
+    /// Whether it is about to leave: it serves the waiters that it has, and takes in none.
+    pub(super) is_leaving: bool,
+}
+
 /// What the shards read of it.
 #[derive(Debug)]
 pub(super) struct Membership {
-    /// This replica, while the others know it. Held only to copy.
-    me: Mutex<Option<ReplicaId>>,
+    /// This replica as the others know it. Held only to copy.
+    presence: Mutex<Presence>,
     /// Replicas that are dead. Replaced as a whole; held only to clone the `Arc`.
     dead: Mutex<Arc<BTreeSet<ReplicaId>>>,
+    /// Replicas that let an offer lapse, until it is known whether they are dead. Replaced as a whole; held only to clone the
+    /// `Arc`.
+    suspects: Mutex<Arc<BTreeSet<ReplicaId>>>,
     /// Replicas whose waiters are being taken out of their queues. Held only to add or remove one.
     being_buried: Mutex<BTreeSet<ReplicaId>>,
     /// Somebody wants to wait.
     wanted: Notify,
+    /// Somebody wants to know which replicas are dead.
+    reaping_wanted: Notify,
     /// Whether offers are pushed to this replica.
     pub(super) is_pushed: std::sync::atomic::AtomicBool,
 }
@@ -59,10 +75,12 @@ pub(super) struct Membership {
 impl Default for Membership {
     fn default() -> Self {
         Self {
-            me: Mutex::default(),
+            presence: Mutex::default(),
             dead: Mutex::default(),
+            suspects: Mutex::default(),
             being_buried: Mutex::default(),
             wanted: Notify::new(),
+            reaping_wanted: Notify::new(),
             is_pushed: false.into(),
         }
     }
@@ -71,7 +89,12 @@ impl Default for Membership {
 impl Membership {
     /// This replica, if the others know it.
     pub(super) fn me(&self) -> Option<ReplicaId> {
-        *self.me.lock().unwrap_or_else(PoisonError::into_inner)
+        self.presence().me
+    }
+
+    /// This replica as the others know it.
+    pub(super) fn presence(&self) -> Presence {
+        *self.presence.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The dead.
@@ -84,8 +107,38 @@ impl Membership {
         self.wanted.notify_one();
     }
 
+    /// Replicas to which nothing is offered.
+    pub(super) fn suspects(&self) -> Arc<BTreeSet<ReplicaId>> {
+        self.suspects.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A replica let an offer lapse: nothing more is offered to it before it is known whether it is dead.
+    pub(super) fn suspect(&self, replica: ReplicaId) {
+        let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::make_mut(&mut suspects).insert(replica);
+        drop(suspects);
+        self.want_reaping();
+    }
+
+    /// A replica is dead, or alive after all.
+    fn clear(&self, replica: ReplicaId) {
+        let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
+        if suspects.contains(&replica) {
+            Arc::make_mut(&mut suspects).remove(&replica);
+        }
+    }
+
+    /// Has the beats of the others watched until it is known which of them are dead.
+    pub(super) fn want_reaping(&self) {
+        self.reaping_wanted.notify_one();
+    }
+
     fn set_me(&self, me: Option<ReplicaId>) {
-        *self.me.lock().unwrap_or_else(PoisonError::into_inner) = me;
+        *self.presence.lock().unwrap_or_else(PoisonError::into_inner) = Presence { me, is_leaving: false };
+    }
+
+    fn begin_leaving(&self) {
+        self.presence.lock().unwrap_or_else(PoisonError::into_inner).is_leaving = true;
     }
 
     /// Returns whether it was not among the dead yet.
@@ -146,7 +199,7 @@ async fn stay(shared: &Arc<Shared>, me: ReplicaId) {
         ticks.tick().await;
         match shared.store.beat(me).await {
             Ok(beat) if !beat.known => return forget_me(shared, me),
-            Ok(beat) => on_beat(shared, me, &beat, &mut watch),
+            Ok(beat) => act_on(shared, watch.note(Some(me), &beat.peers, Instant::now())),
             Err(error) => shared.report_outage(&error),
         }
         if shared.waiting.load(Ordering::Relaxed) > 0 {
@@ -175,12 +228,13 @@ fn every_beat() -> tokio::time::Interval {
 
 /// Ends membership, unless somebody began to wait just now. Returns whether it did.
 async fn part(shared: &Shared, me: ReplicaId) -> bool {
-    shared.membership.set_me(None);
     if !shared.is_draining() {
+        // Who waits here, or is just beginning to, is served until the end.
+        shared.membership.begin_leaving();
         let settled = Instant::now() + SETTLED_AFTER;
         let mut wanted = false;
         while Instant::now() < settled && !wanted {
-            // The row must not look dead while a statement that names it may be under way.
+            // The row is there, and beats, while a statement that names it may be under way.
             match shared.store.beat(me).await {
                 Ok(beat) if !beat.known => {
                     forget_me(shared, me);
@@ -197,26 +251,9 @@ async fn part(shared: &Shared, me: ReplicaId) -> bool {
             return false;
         }
     }
+    shared.membership.set_me(None);
     if let Err(error) = shared.store.part(me, None).await {
         shared.report_outage(&error);
     }
     true
-}
-
-fn on_beat(shared: &Arc<Shared>, me: ReplicaId, beat: &Beat, watch: &mut Watch) {
-    let Noted { dead, alive } = watch.note(me, beat, Instant::now());
-    for replica in alive {
-        if shared.membership.revive(replica) {
-            tracing::warn!(%replica, "a replica that was taken for dead beats again");
-        }
-    }
-    for (replica, counter) in dead {
-        if shared.membership.add_dead(replica) {
-            tracing::warn!(%replica, "a replica has stopped beating; its waiters leave their queues");
-            shared.metrics.replica_reaped();
-            shared.broadcast(|| Message::LookAround);
-        }
-        // With every beat that shows it dead, since a burial may end before its row is gone; one goes on at a time.
-        tokio::spawn(bury(shared.clone(), replica, Some(counter)));
-    }
 }

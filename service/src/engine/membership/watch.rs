@@ -5,7 +5,7 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
-use crate::{domain::ReplicaId, store::Beat};
+use crate::{domain::ReplicaId, store::Peer};
 
 /// A counter that has not moved for so long is a dead replica's.
 const DEAD_AFTER: Duration = Duration::from_secs(3);
@@ -32,11 +32,11 @@ pub(super) struct Noted {
 
 impl Watch {
     /// Takes note of the counters.
-    pub(super) fn note(&mut self, me: ReplicaId, beat: &Beat, now: Instant) -> Noted {
+    pub(super) fn note(&mut self, me: Option<ReplicaId>, peers: &[Peer], now: Instant) -> Noted {
         let gap = self.own.replace(now).is_none_or(|own| now.duration_since(own) > OWN_GAP);
         let mut seen = FxHashMap::default();
         let mut noted = Noted::default();
-        for peer in beat.peers.iter().filter(|peer| peer.replica != me) {
+        for peer in peers.iter().filter(|peer| Some(peer.replica) != me) {
             let before = self.seen.get(&peer.replica);
             if before.is_some_and(|(counter, _)| *counter != peer.beat) {
                 noted.alive.push(peer.replica);
@@ -58,11 +58,10 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{domain::Timestamp, engine::chance, store::Peer};
+    use crate::engine::chance;
 
-    fn beat(peers: &[(ReplicaId, i64)]) -> Beat {
-        let peers = peers.iter().map(|&(replica, beat)| Peer { replica, beat }).collect();
-        Beat { known: true, peers, told: Timestamp(0) }
+    fn peers(peers: &[(ReplicaId, i64)]) -> Vec<Peer> {
+        peers.iter().map(|&(replica, beat)| Peer { replica, beat }).collect()
     }
 
     /// Guards invariant 6: the queue behind a killed replica moves.
@@ -73,11 +72,11 @@ mod tests {
         let mut watch = Watch::default();
         for second in 0..3 {
             let at = start + Duration::from_secs(second);
-            assert!(watch.note(me, &beat(&[(other, 7)]), at).dead.is_empty(), "after {second} s");
+            assert!(watch.note(Some(me), &peers(&[(other, 7)]), at).dead.is_empty(), "after {second} s");
         }
-        let noted = watch.note(me, &beat(&[(other, 7)]), start + Duration::from_secs(3));
+        let noted = watch.note(Some(me), &peers(&[(other, 7)]), start + Duration::from_secs(3));
         assert_eq!(noted, Noted { dead: vec![(other, 7)], alive: Vec::new() });
-        let noted = watch.note(me, &beat(&[(other, 8)]), start + Duration::from_secs(4));
+        let noted = watch.note(Some(me), &peers(&[(other, 8)]), start + Duration::from_secs(4));
         assert_eq!(noted, Noted { dead: Vec::new(), alive: vec![other] });
     }
 
@@ -87,8 +86,8 @@ mod tests {
         let (me, other) = (chance::replica(), chance::replica());
         let start = Instant::now();
         let mut watch = Watch::default();
-        watch.note(me, &beat(&[(other, 7)]), start);
-        assert!(watch.note(me, &beat(&[(other, 7)]), start + Duration::from_secs(10)).dead.is_empty());
-        assert!(watch.note(me, &beat(&[(other, 8)]), start + Duration::from_secs(11)).dead.is_empty());
+        watch.note(Some(me), &peers(&[(other, 7)]), start);
+        assert!(watch.note(Some(me), &peers(&[(other, 7)]), start + Duration::from_secs(10)).dead.is_empty());
+        assert!(watch.note(Some(me), &peers(&[(other, 8)]), start + Duration::from_secs(11)).dead.is_empty());
     }
 }

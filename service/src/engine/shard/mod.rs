@@ -342,7 +342,10 @@ impl Shard {
         }
         let now = Instant::now();
         let at = match self.shared.clock.now(now) {
-            Some(time) => state.next_event(time).and_then(|event| self.shared.clock.instant_of(event)),
+            Some(time) => {
+                let event = state.next_event(time, &self.shared.membership.suspects());
+                event.and_then(|event| self.shared.clock.instant_of(event))
+            }
             // What time it is has to be asked for first.
             None => (state.queue.len > 0).then_some(now),
         };

@@ -157,6 +157,9 @@ impl Shard {
             self.answer_waiter(nonce, Answered { reply, freed_at });
         }
         self.shared.metrics.notified(effects.nudged.len(), effects.passed_over);
+        for replica in effects.suspects {
+            self.shared.membership.suspect(replica);
+        }
         self.set_key_timer(&id, &state);
         self.find_missing(&id, &state.queue);
         self.unpark(&id);

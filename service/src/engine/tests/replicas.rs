@@ -8,7 +8,10 @@ use std::{
 use tokio::time::Instant;
 
 use super::{MemoryStore, Replica, chosen, deliver, id, request};
-use crate::{domain::ReplicaId, engine::chance};
+use crate::{
+    domain::{Kind, ReplicaId, Version},
+    engine::chance,
+};
 
 /// Guards invariant 5 across replicas.
 #[tokio::test(start_paused = true)]
@@ -163,7 +166,7 @@ async fn a_replica_that_parts_does_not_come_back_without_a_row() {
     let holder = deliver(waiter.await.unwrap().unwrap());
     let membership = &replica.engine.shared.membership;
     let me = membership.me().unwrap();
-    while membership.me().is_some() {
+    while !membership.presence().is_leaving {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     store.forget(me);
@@ -255,4 +258,129 @@ async fn a_clock_that_stepped_back_does_not_prolong_leases() {
     deliver(replica.acquire("a", 120_000).await.unwrap());
     let waited = since.elapsed();
     assert!(waited >= Duration::from_secs(59) && waited <= Duration::from_secs(65), "{waited:?}");
+}
+
+/// A key that is held by this replica, with a queue of nobody but waiters of a dead one.
+async fn queue_of_the_dead(replica: &Replica, kind: Kind, count: usize) -> (Version, ReplicaId) {
+    if kind == Kind::Semaphore {
+        replica.service.put_semaphore(id("a"), 1, None).await.unwrap();
+    }
+    let ask = crate::AcquireRequest { kind, ..request(0) };
+    let holder = deliver(replica.service.acquire(id("a"), ask).await.unwrap());
+    let dead = chance::replica();
+    replica.store.add_waiters(&id("a"), dead, count);
+    (holder, dead)
+}
+
+/// Guards invariant 6: dead waiters keep a free lock from nobody for longer than one offer lasts.
+#[tokio::test(start_paused = true)]
+async fn a_queue_of_nobody_but_the_dead_is_in_the_way_for_one_offer() {
+    for kind in [Kind::Mutex, Kind::Semaphore] {
+        let store = Arc::new(MemoryStore::new());
+        let replica = Replica::over(&store);
+        let (holder, _) = queue_of_the_dead(&replica, kind, 20).await;
+        replica.release("a", holder).await.unwrap();
+        let since = Instant::now();
+        let ask = || crate::AcquireRequest { kind, ..request(0) };
+        let taken = loop {
+            if let Ok(delivery) = replica.service.acquire(id("a"), ask()).await {
+                break deliver(delivery);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
+        assert!(since.elapsed() <= Duration::from_millis(2_300), "{kind:?}: {:?}", since.elapsed());
+        // Nobody waits anywhere, and still they are taken out of the queue.
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert_eq!(store.row(&id("a")).queue.len, 0, "{kind:?}");
+        replica.release("a", taken).await.unwrap();
+    }
+}
+
+/// A key that stands beside a queue of suspects is looked at now and then, and not all the time.
+#[tokio::test(start_paused = true)]
+async fn a_free_lock_beside_suspects_is_not_looked_at_all_the_time() {
+    let store = Arc::new(MemoryStore::new());
+    let replica = Replica::over(&store);
+    let (holder, _) = queue_of_the_dead(&replica, Kind::Mutex, 5).await;
+    replica.release("a", holder).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(2_100)).await;
+    let before = store.loads.load(Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    let loads = store.loads.load(Ordering::Relaxed) - before;
+    assert!(loads <= 10, "{loads} loads");
+}
+
+/// Guards invariant 5: a replica that lives, and let an offer lapse, is offered the lock again when its beat is seen.
+#[tokio::test(start_paused = true)]
+async fn a_suspect_that_beats_is_offered_the_lock_again() {
+    let store = Arc::new(MemoryStore::new());
+    let replica = Replica::over(&store);
+    let (holder, silent) = queue_of_the_dead(&replica, Kind::Mutex, 3).await;
+    replica.release("a", holder).await.unwrap();
+    let offered = || store.offers_to(silent);
+    assert_eq!(offered(), 1);
+    // It beats and claims nothing: one offer after another lapses, with the time between that its beats take to be seen.
+    for _ in 0..40 {
+        tokio::time::sleep(Duration::from_millis(250)).await;
+        store.beat_of(silent);
+        if store.row(&id("a")).queue.len == 1 && offered() == 1 {
+            return;
+        }
+    }
+    panic!("its last waiter is not offered the lock");
+}
+
+/// The replica that sweeps removes those whose beat has stopped although nobody waits at it, or anywhere.
+#[tokio::test(start_paused = true)]
+async fn the_sweeper_reaps_replicas_that_have_stopped() {
+    let store = Arc::new(MemoryStore::new());
+    let replica = Replica::over(&store);
+    let dead = chance::replica();
+    store.add_replica(dead);
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    assert!(store.replicas().is_empty() && replica.engine.shared.membership.me().is_none());
+}
+
+/// A replica that stops does not keep the others from sweeping until its lease ends.
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_stops_gives_up_the_sweepers_lease() {
+    let store = Arc::new(MemoryStore::new());
+    let replica = Replica::over(&store);
+    tokio::time::sleep(Duration::from_secs(31)).await;
+    assert!(store.sweeper().is_some());
+    replica.engine.drain(Duration::from_secs(4)).await;
+    assert_eq!(store.sweeper(), None);
+}
+
+/// Guards invariant 6: one who began to wait just when its replica began to leave is handed the lock all the same.
+#[tokio::test(start_paused = true)]
+async fn who_waits_at_a_replica_that_is_leaving_is_served() {
+    let store = Arc::new(MemoryStore::new());
+    let (replica, other) = (Replica::over(&store), Replica::over(&store));
+    let holder = deliver(replica.acquire("b", 0).await.unwrap());
+    let waiter = replica.queue("b", request(60_000)).await;
+    replica.release("b", holder).await.unwrap();
+    deliver(waiter.await.unwrap().unwrap());
+    let holder = deliver(other.acquire("a", 0).await.unwrap());
+    let membership = &replica.engine.shared.membership;
+    // Its commit is under way when the replica, at which nobody waits yet, begins to leave.
+    let begin = Instant::now() + Duration::from_millis(29_900);
+    tokio::time::sleep_until(begin).await;
+    replica.service.get_lock(id("a")).await.unwrap();
+    store.commit_ms.store(2_500, Ordering::Relaxed);
+    let waiter = tokio::spawn({
+        let replica = replica.clone();
+        async move { replica.acquire("a", 60_000).await }
+    });
+    while !membership.presence().is_leaving {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    while store.row(&id("a")).queue.len == 0 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    store.commit_ms.store(0, Ordering::Relaxed);
+    other.release("a", holder).await.unwrap();
+    let since = Instant::now();
+    deliver(waiter.await.unwrap().unwrap());
+    assert!(since.elapsed() <= Duration::from_secs(2), "{:?}", since.elapsed());
 }

@@ -19,6 +19,7 @@ pub(in super::super) struct SweepSql {
     pub(in super::super) delete_tombstones: String,
     pub(in super::super) lead_sweep: String,
     pub(in super::super) leader: String,
+    pub(in super::super) yield_sweep: String,
     pub(in super::super) count_locks_held: String,
     pub(in super::super) count_permits_held: String,
 }
@@ -89,6 +90,9 @@ impl SweepSql {
                 }
             }),
             leader: sql("/* leader */ SELECT holder FROM sweep_lease WHERE id = 1"),
+            yield_sweep: sql(
+                "/* yield_sweep */ UPDATE sweep_lease SET expires_at_ms = 0 WHERE id = 1 AND holder = ?",
+            ),
             count_locks_held: sql("/* count_locks_held */ SELECT count(*) FROM locks \
                  WHERE kind = 1 AND version IS NOT NULL AND NOT released AND expires_at_ms > {now}"),
             count_permits_held: sql(

@@ -54,7 +54,8 @@ impl World {
             && !work.commands.is_empty()
             && work.commands.iter().all(|command| *command == Command::Settle)
         {
-            let spins = state.next_event(now).is_some_and(|event| event <= now.at_least);
+            let suspects = &self.replicas[index].suspects;
+            let spins = state.next_event(now, suspects).is_some_and(|event| event <= now.at_least);
             assert!(!spins, "a look that changes nothing asks for another at once: {state:?}");
         }
         self.proceed(index, outcome);
@@ -192,6 +193,11 @@ impl World {
         if effects.unfinished {
             self.send(index, Command::Settle);
         }
+        for replica in effects.suspects {
+            self.replicas[index].suspects.insert(replica);
+            // By then its beat has been seen, or it is known to be dead.
+            self.after(1_000..2_000, Event::Cleared { observer: index, replica });
+        }
         self.set_timer(index, &state);
         let longest = self.bound;
         self.replicas[index].remember(state, longest);
@@ -200,7 +206,8 @@ impl World {
 
     fn set_timer(&mut self, index: usize, state: &KeyState) {
         let clock = self.clock();
-        let at = state.next_event(Now::exactly(clock)).map(|at| (at.0 - clock).max(1) + self.now);
+        let event = state.next_event(Now::exactly(clock), &self.replicas[index].suspects);
+        let at = event.map(|at| (at.0 - clock).max(1) + self.now);
         self.replicas[index].timer = at;
         if let Some(at) = at {
             self.at(at, Event::Timer { replica: index, at });

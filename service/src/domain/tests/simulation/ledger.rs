@@ -181,7 +181,7 @@ pub(super) fn current(database: &Database) -> BTreeMap<Version, Grant> {
 }
 
 /// Nobody with a connection that was queued before the last who was granted still stands there without an offer; where
-/// there is but one place, and it was offered, not even with one.
+/// there is but one place, and it was offered, not even with one. Those whose replica is suspect are skipped.
 fn check_order(database: &Database, told: &Told<'_>, fresh: &[(Token, Version, bool)]) {
     let seq_of = |version: Version| {
         told.queue_before.iter().find(|waiter| waiter.version == version).map(|waiter| waiter.seq)
@@ -191,7 +191,9 @@ fn check_order(database: &Database, told: &Told<'_>, fresh: &[(Token, Version, b
     let stayed = |waiter: &&Waiter| {
         told.queue_before.iter().any(|before| before.seq == waiter.seq && before.place == waiter.place)
     };
-    for waiter in database.waiters.values().filter(stayed).filter(|waiter| Some(waiter.seq) < last) {
+    let is_suspect = |place: Place| matches!(place, Place::Attached { replica, .. } if told.statement.suspects.contains(&replica));
+    let trusted = database.waiters.values().filter(|waiter| !is_suspect(waiter.place));
+    for waiter in trusted.filter(stayed).filter(|waiter| Some(waiter.seq) < last) {
         let overtaken = match waiter.place {
             Place::Attached { offered_until, .. } => offered_until.is_none() || told.most_places() == 1,
             Place::Detached { .. } => false,

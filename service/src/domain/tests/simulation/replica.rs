@@ -42,6 +42,8 @@ pub(super) struct Statement {
     pub(super) given_back: BTreeSet<Version>,
     /// What it answers those who asked.
     pub(super) replies: Vec<Reply>,
+    /// Replicas that were suspect when it was decided, or became so.
+    pub(super) suspects: BTreeSet<ReplicaId>,
     /// The last token after each of its commands, and how many might hold then.
     pub(super) sizes: Vec<(Token, usize)>,
 }
@@ -72,6 +74,7 @@ pub(super) struct Replica {
     pub(super) flight: Option<Flight>,
     pub(super) waiters: BTreeMap<i64, Local>,
     pub(super) dead: BTreeSet<ReplicaId>,
+    pub(super) suspects: BTreeSet<ReplicaId>,
     pub(super) timer: Option<i64>,
 }
 
@@ -88,6 +91,7 @@ impl Replica {
             flight: None,
             waiters: BTreeMap::new(),
             dead: BTreeSet::new(),
+            suspects: BTreeSet::new(),
             timer: None,
         }
     }
@@ -105,7 +109,14 @@ impl Replica {
         now: Now,
         stamp: Stamp,
     ) -> Outcome {
-        let ctx = Context { now, me: Some(self.id), dead: &self.dead, max_waiters_per_key: 100 };
+        let ctx = Context {
+            now,
+            me: Some(self.id),
+            is_leaving: false,
+            dead: &self.dead,
+            suspects: &self.suspects,
+            max_waiters_per_key: 100,
+        };
         let prev = state.stamp;
         let mut working = Working::new(key(), state);
         let mut verdicts = Vec::new();
@@ -140,8 +151,9 @@ impl Replica {
             let of_effects = working.effects.answered.iter().map(|(_, reply)| reply.clone());
             let replies = of_verdicts.chain(of_effects).collect();
             let closing = work.closing();
+            let suspects = &self.suspects | &working.effects.suspects;
             let (given_back, working) = (work.given_back(), Box::new(working));
-            let statement = Statement { prev, stamp, working, closing, given_back, replies, sizes };
+            let statement = Statement { prev, stamp, working, closing, given_back, replies, suspects, sizes };
             Outcome::Write(Box::new(Flight { work, statement, verdicts }))
         } else if fresh {
             assert!(!working.has_children(), "what writes a child writes the row");

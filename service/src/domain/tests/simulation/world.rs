@@ -36,6 +36,7 @@ pub(super) enum Event {
     Deadline { replica: usize, request: i64 },
     GiveBack { replica: usize, command: Command },
     Dead { observer: usize, replica: ReplicaId },
+    Cleared { observer: usize, replica: ReplicaId },
     PassedOver { replica: usize },
     Act { client: usize },
     Late { statement: Statement },
@@ -208,6 +209,7 @@ impl World {
             Event::Deadline { replica, request } => self.deadline(replica, request),
             Event::GiveBack { replica, command } => self.send(replica, command),
             Event::Dead { observer, replica } => self.learn_dead(observer, replica),
+            Event::Cleared { observer, replica } => drop(self.replicas[observer].suspects.remove(&replica)),
             Event::PassedOver { replica } => self.evict(replica),
             Event::Act { client } => self.act(client),
             Event::Late { statement } => self.apply_late(&statement),
@@ -281,7 +283,8 @@ impl Event {
             | Self::Deadline { replica, .. }
             | Self::GiveBack { replica, .. }
             | Self::PassedOver { replica }
-            | Self::Dead { observer: replica, .. } => Some(*replica),
+            | Self::Dead { observer: replica, .. }
+            | Self::Cleared { observer: replica, .. } => Some(*replica),
             Self::Act { .. } | Self::Late { .. } | Self::Chaos => None,
         }
     }

@@ -14,7 +14,8 @@ use tokio::time::Instant;
 pub(super) use self::faults::Fault;
 use self::tables::Tables;
 use crate::{
-    domain::{KeyId, KeyState, Place, ReplicaId, Timestamp},
+    domain::{KeyId, KeyState, Owner, Place, ReplicaId, Timestamp, Waiter},
+    engine::chance,
     store::{Committed, Write},
 };
 
@@ -97,6 +98,33 @@ impl MemoryStore {
         }
     }
 
+    /// Puts waiters of a replica into the queue of a key that was known and will never beat again.
+    pub(super) fn add_waiters(&self, id: &KeyId, dead: ReplicaId, count: usize) {
+        let mut tables = self.tables();
+        tables.replicas.entry(dead).or_insert(7);
+        let state = tables.keys.get_mut(id).unwrap();
+        state.stamp = Some(chance::stamp());
+        for _ in 0..count {
+            state.queue.push(Waiter {
+                seq: state.queue.next_seq,
+                version: chance::version(),
+                chosen: false,
+                owner: Owner::trusted("dead"),
+                lease_ms: 60_000,
+                data: None,
+                replace_data: false,
+                delete_on_release: false,
+                place: Place::Attached { replica: dead, nonce: chance::nonce(false), offered_until: None },
+            });
+        }
+    }
+
+    /// How many waiters of a replica are offered a place.
+    pub(super) fn offers_to(&self, replica: ReplicaId) -> usize {
+        let offered = |place: Place| matches!(place, Place::Attached { offered_until: Some(_), .. });
+        self.waiters_of(replica).into_iter().filter(|(_, waiter)| offered(waiter.place)).count()
+    }
+
     /// The beats of all replicas.
     pub(super) fn beats(&self) -> i64 {
         self.tables().replicas.values().sum()
@@ -115,6 +143,11 @@ impl MemoryStore {
     /// All replicas that have a row.
     pub(super) fn replicas(&self) -> Vec<ReplicaId> {
         self.tables().replicas.keys().copied().collect()
+    }
+
+    /// Who has the sweepers' lease.
+    pub(super) fn sweeper(&self) -> Option<ReplicaId> {
+        self.tables().sweeper
     }
 
     /// Makes a replica one that nobody knows.

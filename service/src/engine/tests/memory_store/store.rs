@@ -108,6 +108,12 @@ impl Store for MemoryStore {
         Ok(Beat { known, peers, told: self.clock() })
     }
 
+    async fn peers(&self) -> Result<Vec<Peer>, StoreError> {
+        self.reach().await?;
+        let tables = self.tables();
+        Ok(tables.replicas.iter().map(|(&replica, &beat)| Peer { replica, beat }).collect())
+    }
+
     async fn part(&self, replica: ReplicaId, beat: Option<i64>) -> Result<(), StoreError> {
         self.reach().await?;
         if self.keeps_replicas.load(Ordering::Relaxed) {
@@ -208,8 +214,17 @@ impl Store for MemoryStore {
         Ok(HeldCounts::default())
     }
 
-    async fn lead_sweep(&self, _me: ReplicaId, _lease_ms: i64) -> Result<bool, StoreError> {
-        Ok(false)
+    async fn lead_sweep(&self, me: ReplicaId, _lease_ms: i64) -> Result<bool, StoreError> {
+        self.reach().await?;
+        Ok(*self.tables().sweeper.get_or_insert(me) == me)
+    }
+
+    async fn yield_sweep(&self, me: ReplicaId) -> Result<(), StoreError> {
+        self.reach().await?;
+        let mut tables = self.tables();
+        tables.sweeper = tables.sweeper.filter(|sweeper| *sweeper != me);
+        drop(tables);
+        Ok(())
     }
 
     async fn ended_to_delete(&self, _before: Timestamp, _limit: u32) -> Result<Vec<KeyId>, StoreError> {

@@ -17,6 +17,8 @@ use crate::{
 pub(super) struct Tables {
     pub(super) keys: BTreeMap<KeyId, KeyState>,
     pub(super) replicas: BTreeMap<ReplicaId, i64>,
+    /// Who sweeps; its lease lasts until it gives it back.
+    pub(super) sweeper: Option<ReplicaId>,
     pub(super) faults: VecDeque<Fault>,
     /// Commits that were given up by whoever sent them, and are applied when their time has come.
     pub(super) late: Vec<Late>,

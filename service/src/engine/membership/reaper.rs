@@ -1,0 +1,81 @@
+//! Finding out which replicas are dead, and what follows.
+//!
+//! A member watches the others with each of its beats. A replica at which nobody waits is no member, and nobody may be one: so
+//! the beats are also watched, for as long as it takes, when a replica let an offer lapse, and with each sweep.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use tokio::time::Instant;
+
+use super::{
+    super::{Shared, envelope::Message},
+    bury, every_beat,
+    watch::{Noted, Watch},
+};
+use crate::store::StoreError;
+
+/// Watches the beats of the others whenever somebody wants to know which of them are dead. Never returns.
+pub(in super::super) async fn reap_when_wanted(shared: Arc<Shared>) {
+    loop {
+        shared.membership.reaping_wanted.notified().await;
+        watch_until_settled(&shared).await;
+    }
+}
+
+/// Watches until each of the others was seen to beat, or is dead and gone, and nobody is suspect any more.
+async fn watch_until_settled(shared: &Arc<Shared>) {
+    let mut watch = Watch::default();
+    let mut beating = BTreeSet::new();
+    let mut ticks = every_beat();
+    loop {
+        ticks.tick().await;
+        match look(shared, &mut watch, &mut beating).await {
+            Ok(true) => return,
+            Ok(false) => {}
+            Err(error) => shared.report_outage(&error),
+        }
+    }
+}
+
+/// One look. Returns whether everything is settled.
+async fn look(
+    shared: &Arc<Shared>,
+    watch: &mut Watch,
+    beating: &mut BTreeSet<crate::domain::ReplicaId>,
+) -> Result<bool, StoreError> {
+    let peers = shared.store.peers().await?;
+    let me = shared.membership.me();
+    let noted = watch.note(me, &peers, Instant::now());
+    beating.extend(noted.alive.iter().copied());
+    act_on(shared, noted);
+    for suspect in shared.membership.suspects().iter() {
+        if peers.iter().all(|peer| peer.replica != *suspect) {
+            // It died while it was being reaped, or left too early.
+            shared.membership.add_dead(*suspect);
+            shared.membership.clear(*suspect);
+            tokio::spawn(bury(shared.clone(), *suspect, None));
+        }
+    }
+    let is_known = |replica| Some(replica) == me || beating.contains(&replica);
+    Ok(peers.iter().all(|peer| is_known(peer.replica)) && shared.membership.suspects().is_empty())
+}
+
+/// Does what follows from a look at the beats of the others.
+pub(super) fn act_on(shared: &Arc<Shared>, noted: Noted) {
+    for replica in noted.alive {
+        shared.membership.clear(replica);
+        if shared.membership.revive(replica) {
+            tracing::warn!(%replica, "a replica that was taken for dead beats again");
+        }
+    }
+    for (replica, counter) in noted.dead {
+        shared.membership.clear(replica);
+        if shared.membership.add_dead(replica) {
+            tracing::warn!(%replica, "a replica has stopped beating; its waiters leave their queues");
+            shared.metrics.replica_reaped();
+            shared.broadcast(|| Message::LookAround);
+        }
+        // With every look that shows it dead, since a burial may end before its row is gone; one goes on at a time.
+        tokio::spawn(bury(shared.clone(), replica, Some(counter)));
+    }
+}
