@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, builder::Resettable};
 
-use crate::{listen::ListenAddress, telemetry::LogFilter};
+use crate::{listen::ListenAddress, log_filter::LogFilter};
 
 /// A lock service over the database you already run.
 ///

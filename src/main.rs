@@ -8,6 +8,7 @@ static GLOBAL: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 mod cli;
 mod health;
 mod listen;
+mod log_filter;
 mod migrate;
 mod serve;
 mod shutdown;
