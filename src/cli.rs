@@ -62,8 +62,8 @@ pub(crate) enum Command {
     },
     /// Ask whether a service is ready: exit code 0 if it is, 69 if not. For health checks of containers.
     Health {
-        /// The service; several are separated by commas, and one that is ready is enough. Default: where DB_LOCKS_LISTEN
-        /// says, which is http://127.0.0.1:8080.
+        /// The service; several are separated by commas, and one that is ready is enough. Default: where
+        /// `DB_LOCKS_LISTEN` says, which is `http://127.0.0.1:8080`.
         #[arg(long, env = "DB_LOCKS_URL", value_delimiter = ',')]
         url: Vec<String>,
     },

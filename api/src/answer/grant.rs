@@ -130,7 +130,15 @@ mod tests {
             nonce: Nonce(0),
         };
         let now = Now::exactly(1_795_410_413_381);
-        let context = Context { now, me: None, dead: &BTreeSet::new(), max_waiters_per_key: 0 };
+        let nobody = BTreeSet::new();
+        let context = Context {
+            now,
+            me: None,
+            is_leaving: false,
+            dead: &nobody,
+            suspects: &nobody,
+            max_waiters_per_key: 0,
+        };
         let decided = Working::new(id, KeyState::absent()).decide(&Command::Acquire(acquire), &context);
         match decided {
             Ok(Verdict::Reply(Reply::Granted(view))) => view,

@@ -8,6 +8,7 @@
 //! long as they agree: the lower one of the reading that sets it highest, the upper one of the reading that sets it lowest.
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests;
 
 use std::{

@@ -18,7 +18,7 @@ fn scripts() -> Vec<String> {
     let readme = readme();
     let blocks = readme.split("\n```sh\n").skip(1).map(|rest| rest.split_once("\n```").unwrap().0);
     let run = |line: &&str| !NOT_RUN.contains(line);
-    blocks.map(|block| block.lines().filter(run).map(|line| format!("{line}\n")).collect()).collect()
+    blocks.map(|block| block.lines().filter(run).flat_map(|line| [line, "\n"]).collect()).collect()
 }
 
 /// Runs a script as it would run on the machine where a service listens on the port that README shows.

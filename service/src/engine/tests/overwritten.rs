@@ -48,6 +48,7 @@ impl Pair {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as requests have their data")]
 fn text(text: &str) -> Option<Data> {
     Some(Data::new(text).unwrap())
 }
