@@ -13,6 +13,7 @@ mod m20261123_000004_replicas;
 mod m20261123_000005_sweeping;
 mod m20261126_000006_row_types;
 mod m20261126_000007_locks_by_rowid;
+mod m20261127_000008_ended_versions;
 
 pub use sea_orm_migration::{MigrationTrait, MigratorTrait};
 
@@ -31,6 +32,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261123_000005_sweeping::Migration),
             Box::new(m20261126_000006_row_types::Migration),
             Box::new(m20261126_000007_locks_by_rowid::Migration),
+            Box::new(m20261127_000008_ended_versions::Migration),
         ]
     }
 }

@@ -17,6 +17,9 @@ pub enum Unavailable {
     /// The database refused this one statement; the log has the cause.
     #[error("the database refused the request")]
     DatabaseRefused,
+    /// What is stored for the key makes no sense; the log has the cause.
+    #[error("what is stored for the key cannot be read")]
+    UnreadableKey,
     /// The schema is older or newer than this program.
     #[error("the database's schema is of another version")]
     OtherSchema,
@@ -56,6 +59,7 @@ impl From<EngineError> for Unavailable {
             EngineError::Unreachable => Self::DatabaseOutOfReach,
             EngineError::UnknownFate => Self::UnknownOutcome,
             EngineError::Rejected => Self::DatabaseRefused,
+            EngineError::Unreadable => Self::UnreadableKey,
             EngineError::Draining => Self::ShuttingDown,
             EngineError::LeaseOver => Self::LeaseOver,
             EngineError::PlaceLost => Self::PlaceLost,

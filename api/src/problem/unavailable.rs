@@ -26,6 +26,9 @@ const fn detail(reason: Unavailable) -> &'static str {
         Unavailable::DatabaseRefused => {
             "The database refused the request. The service's log has the cause; nothing was changed."
         }
+        Unavailable::UnreadableKey => {
+            "What is stored for this key cannot be read. The service's log has the cause; nothing was changed."
+        }
         Unavailable::OtherSchema => {
             "The database's schema is older or newer than this version of the service. `db-locks migrate status` lists \
              the migrations."
@@ -59,7 +62,7 @@ const fn detail(reason: Unavailable) -> &'static str {
 /// shed), longer where somebody has to do something first.
 const fn retry_after_s(reason: Unavailable) -> i64 {
     match reason {
-        Unavailable::DiskFull | Unavailable::OtherSchema => 10,
+        Unavailable::DiskFull | Unavailable::OtherSchema | Unavailable::UnreadableKey => 10,
         Unavailable::KeyWaiters | Unavailable::TenantWaiters | Unavailable::ProcessWaiters => 2,
         Unavailable::DatabaseOutOfReach
         | Unavailable::DatabaseReadOnly

@@ -69,37 +69,3 @@ impl Grant {
         true
     }
 }
-
-/// The versions of a key's last grants that callers chose and that were replaced by later grants, newest last.
-///
-/// A repeat of one of them by a client or a proxy is refused, and never granted a second time.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct EndedVersions(Vec<Version>);
-
-impl EndedVersions {
-    /// How many are remembered.
-    pub const REMEMBERED: usize = 8;
-
-    /// Takes what the store kept, newest last.
-    pub fn new(versions: Vec<Version>) -> Self {
-        Self(versions)
-    }
-
-    /// The versions, newest last.
-    pub fn as_slice(&self) -> &[Version] {
-        &self.0
-    }
-
-    /// Whether the version ended lately.
-    pub fn contains(&self, version: Version) -> bool {
-        self.0.contains(&version)
-    }
-
-    /// Remembers one more, and forgets the oldest beyond [`Self::REMEMBERED`].
-    pub fn push(&mut self, version: Version) {
-        if self.0.len() == Self::REMEMBERED {
-            self.0.remove(0);
-        }
-        self.0.push(version);
-    }
-}

@@ -9,6 +9,7 @@
 
 mod command;
 mod decide;
+mod ended;
 mod grant;
 mod ids;
 mod names;
@@ -25,7 +26,8 @@ pub use decide::{
     Context, DEFAULT_LEASE_MS, Decided, Earlier, Effects, Ended, EndedHow, Freed, MOST_HOLDERS, Need,
     Verdict, Working,
 };
-pub use grant::{EndedVersions, Grant};
+pub use ended::{EndedVersion, EndedVersions, VersionDigest};
+pub use grant::Grant;
 pub use ids::{Nonce, ReplicaId, Stamp, Token, Version};
 pub use names::{Data, Key, KeyId, NameError, Owner, Tenant};
 pub use permits::{BusyCount, Permit, Permits};

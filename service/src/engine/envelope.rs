@@ -21,6 +21,9 @@ pub enum EngineError {
     /// The database refuses this one command; the cause is in the log.
     #[error("the database refused the write")]
     Rejected,
+    /// What is stored for the key makes no sense; the cause is in the log.
+    #[error("what is stored for the key cannot be read")]
+    Unreadable,
     /// The service is shutting down.
     #[error("the service is shutting down")]
     Draining,

@@ -98,7 +98,8 @@ fn weight(state: &KeyState) -> usize {
         Body::Mutex(mutex) => mutex.data.as_ref().map_or(0, |data| data.as_str().len()),
         Body::Semaphore(semaphore) => semaphore.permits.known.len() * PERMIT_BYTES,
     };
-    size_of::<(KeyId, KeyState)>() + 128 + body + state.queue.head.len() * WAITER_BYTES
+    let ended = size_of_val(state.ended.as_slice());
+    size_of::<(KeyId, KeyState)>() + 128 + body + ended + state.queue.head.len() * WAITER_BYTES
 }
 
 #[cfg(test)]

@@ -111,10 +111,12 @@ impl SqlStore {
                 }
             }
             let loaded = self.load_from(&transaction, wants).await?;
-            let writes = decide(loaded.states, loaded.told);
+            let told = loaded.told;
+            // What cannot be read is found by the next load, which answers for it.
+            let writes = loaded.all().map_or_else(Vec::new, |states| decide(states, told));
             if writes.is_empty() {
                 transaction.rollback().await?;
-                return Ok((writes, Committed { tokens: Vec::new(), told: loaded.told }));
+                return Ok((writes, Committed { tokens: Vec::new(), told }));
             }
             let committed = self.write_all(&transaction, &writes).await?;
             transaction.commit().await?;

@@ -23,6 +23,38 @@ pub enum StoreError {
     Schema(String),
 }
 
+/// What is stored for a key makes no sense. Taken for something else, its lock could be granted a second time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("what is stored for a key cannot be read: {0}")]
+pub struct Unreadable(pub String);
+
+impl From<sea_orm::DbErr> for Unreadable {
+    /// A column of a row that was received could not be read.
+    fn from(error: sea_orm::DbErr) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// Why a key could not be loaded.
+pub(super) enum LoadError {
+    /// The database did not do its part.
+    Database(sea_orm::DbErr),
+    /// This key cannot be read, and others can.
+    Unreadable(Unreadable),
+}
+
+impl From<sea_orm::DbErr> for LoadError {
+    fn from(error: sea_orm::DbErr) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<Unreadable> for LoadError {
+    fn from(unreadable: Unreadable) -> Self {
+        Self::Unreadable(unreadable)
+    }
+}
+
 impl StoreError {
     /// All that [`Self::kind`] answers, so that each has its metric from the start.
     pub(super) const KINDS: [&'static str; 5] =

@@ -92,7 +92,7 @@ impl SqlStore {
             self.list.round_trips.increment(1);
             let rows = query.limit(u64::from(limit) + 1).all(self.direct()).await?;
             let exactly = Now { at_least: now, at_most: now };
-            Ok(page(&rows, limit, |row| permit_of(row).view(id.clone(), exactly), |row| row.slot))
+            Ok(page(&rows, limit, |row| Some(permit_of(row).view(id.clone(), exactly)), |row| row.slot))
         };
         self.list.run(Purpose::Read, work).await
     }
@@ -143,27 +143,37 @@ fn next_after<R, C>(rows: &[R], limit: u32, cursor: impl Fn(&R) -> C) -> Option<
     (rows.len() > limit).then(|| cursor(&rows[limit - 1]))
 }
 
-fn page<R, T, C>(rows: &[R], limit: u32, item: impl Fn(&R) -> T, cursor: impl Fn(&R) -> C) -> Page<T, C> {
+/// A page of what the rows show; `item` is `None` for one that shows nothing.
+fn page<R, T, C>(
+    rows: &[R],
+    limit: u32,
+    item: impl Fn(&R) -> Option<T>,
+    cursor: impl Fn(&R) -> C,
+) -> Page<T, C> {
     let next = next_after(rows, limit, cursor);
-    Page { items: rows.iter().take(limit as usize).map(item).collect(), next }
+    Page { items: rows.iter().take(limit as usize).filter_map(item).collect(), next }
 }
 
 fn id_of(tenant: &str, key: &str) -> KeyId {
     KeyId { tenant: Tenant::trusted(tenant), key: Key::trusted(key) }
 }
 
-fn lock_view(row: &locks::Model, now: Timestamp) -> LockView {
-    let expires_at = Timestamp(row.expires_at_ms.unwrap_or_default());
-    let stands = !row.released && expires_at > now;
-    let held = row.version.filter(|_| stands).map(|version| HeldView {
-        version: Version(version),
-        owner: Owner::trusted(row.owner.as_deref().unwrap_or_default()),
-        acquired_at: Timestamp(row.acquired_at_ms.unwrap_or_default()),
-        expires_at,
-        expires_in_ms: expires_at.ms_since(now),
-        delete_on_release: row.delete_on_release,
-    });
-    LockView {
+/// A lock as its row shows it; `None` where that cannot be read, so that it is not shown as free.
+fn lock_view(row: &locks::Model, now: Timestamp) -> Option<LockView> {
+    let held = match (row.version, &row.owner, row.acquired_at_ms, row.expires_at_ms) {
+        (None, ..) => None,
+        (Some(version), Some(owner), Some(acquired_at), Some(expires_at)) => Some(HeldView {
+            version: Version(version),
+            owner: Owner::trusted(owner),
+            acquired_at: Timestamp(acquired_at),
+            expires_at: Timestamp(expires_at),
+            expires_in_ms: expires_at - now.0,
+            delete_on_release: row.delete_on_release,
+        }),
+        _ => return None,
+    };
+    let held = held.filter(|held| !row.released && held.expires_at > now);
+    Some(LockView {
         id: id_of(&row.tenant, &row.key),
         is_permit: false,
         held,
@@ -173,7 +183,7 @@ fn lock_view(row: &locks::Model, now: Timestamp) -> LockView {
         waiters: row.waiters,
         created_at: Timestamp(row.created_at_ms),
         updated_at: Timestamp(row.updated_at_ms),
-    }
+    })
 }
 
 fn semaphore_view(row: &locks::Model, busy_count: i64) -> SemaphoreView {

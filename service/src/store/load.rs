@@ -7,11 +7,12 @@ use sea_orm::{ConnectionTrait, DbErr, Value};
 use uuid::Uuid;
 
 use super::{
-    Loaded, StoreError, Want,
+    Loaded, StoreError, Unreadable, Want,
     children::JsonRows,
     classify::{Purpose, classify},
     dialect::Dialect,
     direct::Direct,
+    error::LoadError,
     rows::{PERMIT_COLUMNS, Row, WAITER_COLUMN_COUNT, read_permit, read_state, read_waiter},
     sql_store::SqlStore,
 };
@@ -50,21 +51,38 @@ impl SqlStore {
         &self,
         db: &impl ConnectionTrait,
         wants: &[Want],
-        mut states: Vec<KeyState>,
+        mut states: Vec<Result<KeyState, Unreadable>>,
         told: Timestamp,
     ) -> Result<Loaded, DbErr> {
-        for (want, state) in wants.iter().zip(&mut states) {
-            if state.queue.len > 0 {
-                self.load_queue(db, want, &mut state.queue).await?;
-            } else {
-                state.queue.asked.clone_from(&want.versions);
-            }
-            if let Body::Semaphore(semaphore) = &mut state.body {
-                let count = want.busy || semaphore.permits.slots > semaphore.max_size;
-                self.load_permits(db, want, &mut semaphore.permits, count.then_some(told)).await?;
+        for (want, loaded) in wants.iter().zip(&mut states) {
+            let Ok(state) = loaded else { continue };
+            match self.load_children(db, want, state, told).await {
+                Ok(()) => {}
+                Err(LoadError::Database(error)) => return Err(error),
+                Err(LoadError::Unreadable(unreadable)) => *loaded = Err(unreadable),
             }
         }
         Ok(Loaded { states, told })
+    }
+
+    /// Adds what hangs on one row.
+    async fn load_children(
+        &self,
+        db: &impl ConnectionTrait,
+        want: &Want,
+        state: &mut KeyState,
+        told: Timestamp,
+    ) -> Result<(), LoadError> {
+        if state.queue.len > 0 {
+            self.load_queue(db, want, &mut state.queue).await?;
+        } else {
+            state.queue.asked.clone_from(&want.versions);
+        }
+        if let Body::Semaphore(semaphore) = &mut state.body {
+            let count = want.busy || semaphore.permits.slots > semaphore.max_size;
+            self.load_permits(db, want, &mut semaphore.permits, count.then_some(told)).await?;
+        }
+        Ok(())
     }
 
     /// The keys as parameters: two arrays, or one JSON text.
@@ -86,7 +104,7 @@ impl SqlStore {
         db: &impl ConnectionTrait,
         want: &Want,
         queue: &mut Queue,
-    ) -> Result<(), DbErr> {
+    ) -> Result<(), LoadError> {
         let values = id_values(want, [limit(want.heads)]);
         let rows = self.query(db, &self.load, &self.sql.load_heads, values).await?;
         queue.head = rows.iter().map(read_waiter).collect::<Result<_, _>>()?;
@@ -124,7 +142,7 @@ impl SqlStore {
         want: &Want,
         permits: &mut Permits,
         count_at: Option<Timestamp>,
-    ) -> Result<(), DbErr> {
+    ) -> Result<(), LoadError> {
         if permits.slots == 0 {
             permits.asked.clone_from(&want.versions);
             permits.busy_counted = count_at.map(|at| BusyCount { busy: 0, at });
@@ -168,7 +186,7 @@ impl SqlStore {
         want: &Want,
         permits: &mut Permits,
         told: Timestamp,
-    ) -> Result<(), DbErr> {
+    ) -> Result<(), LoadError> {
         let sql = self.sql.dialect.sql(&format!(
             "/* load_standing */ SELECT {PERMIT_COLUMNS} FROM permits \
              WHERE tenant = ? AND {{key}} = ? AND expires_at_ms > ? ORDER BY expires_at_ms, slot LIMIT ?"
@@ -189,16 +207,19 @@ fn has_ended(permit: &Permit, told: Timestamp) -> bool {
     permit.grant.released || permit.grant.expires_at <= told
 }
 
+/// States without what hangs on their rows, and the time.
+pub(super) type ReadStates = (Vec<Result<KeyState, Unreadable>>, Timestamp);
+
 /// The states of `count` keys, from rows that begin with the number of the key and the time.
-pub(super) fn read_states(rows: &[impl Row], count: usize) -> Result<(Vec<KeyState>, Timestamp), DbErr> {
-    let mut states = vec![KeyState::absent(); count];
+pub(super) fn read_states(rows: &[impl Row], count: usize) -> Result<ReadStates, DbErr> {
+    let mut states = vec![Ok(KeyState::absent()); count];
     let mut told = Timestamp::default();
     for row in rows {
         let number: i64 = row.read(0)?;
         told = Timestamp(row.read(1)?);
         let state = usize::try_from(number - 1).ok().and_then(|index| states.get_mut(index));
         if let Some(state) = state {
-            *state = read_state(row, 2)?;
+            *state = read_state(row, 2);
         }
     }
     Ok((states, told))
@@ -274,7 +295,8 @@ mod tests {
         let write = Write { prev: None, stamp: Stamp(Uuid::from_u128(1)), working: Box::new(working) };
         store.commit(Arc::new(vec![write])).await.unwrap();
         let loaded = store.load(&[Want::new(id)]).await.unwrap();
-        let Body::Semaphore(semaphore) = &loaded.states[0].body else { panic!("it is a semaphore") };
+        let state = loaded.states[0].as_ref().unwrap();
+        let Body::Semaphore(semaphore) = &state.body else { panic!("it is a semaphore") };
         let standing = semaphore.permits.known.iter().filter(|permit| !has_ended(permit, loaded.told));
         assert_eq!(standing.count(), 3);
         assert_eq!(semaphore.permits.busy_counted.map(|count| count.busy), Some(3));

@@ -10,6 +10,7 @@ mod commit;
 mod connect;
 mod dialect;
 mod direct;
+mod ended;
 mod error;
 mod hints;
 mod implementation;
@@ -32,7 +33,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub use connect::{DatabaseOptions, UrlError};
-pub use error::StoreError;
+pub use error::{StoreError, Unreadable};
 pub use migrate::{MigrationStatus, migrate_down, migrate_redo, migrate_status, migrate_up};
 pub use sql::hot_statements;
 pub use sql_store::connect;
@@ -83,10 +84,17 @@ impl Want {
 /// Loaded keys and the time.
 #[derive(Debug)]
 pub struct Loaded {
-    /// One state for each [`Want`], in the same order.
-    pub states: Vec<KeyState>,
+    /// One state for each [`Want`], in the same order. A key that cannot be read is an error for itself alone.
+    pub states: Vec<Result<KeyState, Unreadable>>,
     /// The database's clock, read while they were loaded; rounded down.
     pub told: Timestamp,
+}
+
+impl Loaded {
+    /// All states; `None` where one cannot be read.
+    fn all(self) -> Option<Vec<KeyState>> {
+        self.states.into_iter().collect::<Result<_, _>>().ok()
+    }
 }
 
 /// One key's change, to be applied only if the key's row is still the one it was decided on.

@@ -6,10 +6,10 @@ use sea_orm::{
 };
 use uuid::Uuid;
 
-use super::Write;
+use super::{Unreadable, Write, ended};
 use crate::domain::{
-    Body, Data, EndedVersions, Grant, KeyState, Mutex, Nonce, Owner, Permit, Permits, Place, Queue,
-    ReplicaId, Semaphore, Stamp, Timestamp, Token, Version, Waiter,
+    Body, Data, Grant, KeyState, Mutex, Nonce, Owner, Permit, Permits, Place, Queue, ReplicaId, Semaphore,
+    Stamp, Timestamp, Token, Version, Waiter,
 };
 
 /// A tombstone, or a key without a row.
@@ -54,7 +54,7 @@ impl<'a> LockRow<'a> {
             data: None,
             grant: None,
             lease_ms: None,
-            ended: state.ended.as_slice().iter().flat_map(|version| version.0.into_bytes()).collect(),
+            ended: ended::encode(&state.ended),
             max_size: None,
             slots: 0,
             waiters: state.queue.len,
@@ -136,6 +136,10 @@ impl Row for rusqlite::Row<'_> {
     }
 }
 
+fn corrupt(what: &str) -> Unreadable {
+    Unreadable(format!("a row has {what}"))
+}
+
 fn unreadable(error: impl std::error::Error) -> DbErr {
     DbErr::Custom(format!("a column cannot be read: {error}"))
 }
@@ -164,7 +168,7 @@ impl<'a, R: Row> Columns<'a, R> {
 
 /// The state that a row of `locks` shows, without what hangs on it. The columns begin at `first`; a row that is all NULL
 /// is a key without one.
-pub(super) fn read_state(row: &impl Row, first: usize) -> Result<KeyState, DbErr> {
+pub(super) fn read_state(row: &impl Row, first: usize) -> Result<KeyState, Unreadable> {
     let mut columns = Columns::from(row, first);
     columns.skip(2);
     let Some(stamp) = columns.get::<Option<Uuid>>()? else { return Ok(KeyState::absent()) };
@@ -188,40 +192,46 @@ pub(super) fn read_state(row: &impl Row, first: usize) -> Result<KeyState, DbErr
     let created_at = Timestamp(columns.get()?);
     let updated_at = Timestamp(columns.get()?);
     let body = match kind {
-        KIND_MUTEX => Body::Mutex(Mutex {
-            data: data.as_deref().map(Data::trusted),
-            grant: version.map(|version| Grant {
-                version: Version(version),
-                chosen,
-                token,
-                owner: Owner::trusted(owner.as_deref().unwrap_or_default()),
-                lease_ms: lease_ms.unwrap_or_default(),
-                acquired_at: Timestamp(acquired_at.unwrap_or_default()),
-                expires_at: Timestamp(expires_at.unwrap_or_default()),
-                released,
-                delete_on_release,
-                nonce: Nonce(nonce.unwrap_or_default()),
+        KIND_MUTEX => {
+            let grant = match (version, owner, lease_ms, acquired_at, expires_at, nonce) {
+                (None, ..) => None,
+                (
+                    Some(version),
+                    Some(owner),
+                    Some(lease_ms),
+                    Some(acquired_at),
+                    Some(expires_at),
+                    Some(nonce),
+                ) if !owner.is_empty() => Some(Grant {
+                    version: Version(version),
+                    chosen,
+                    token,
+                    owner: Owner::trusted(&owner),
+                    lease_ms,
+                    acquired_at: Timestamp(acquired_at),
+                    expires_at: Timestamp(expires_at),
+                    released,
+                    delete_on_release,
+                    nonce: Nonce(nonce),
+                }),
+                _ => return Err(corrupt("a version without an owner, a lease, its times or its attachment")),
+            };
+            Body::Mutex(Mutex { data: data.as_deref().map(Data::trusted), grant })
+        }
+        KIND_SEMAPHORE => match (max_size, lease_ms) {
+            (Some(max_size @ 1..), Some(lease_ms)) if slots >= 0 => Body::Semaphore(Semaphore {
+                max_size,
+                lease_ms,
+                permits: Permits { slots, ..Permits::default() },
             }),
-        }),
-        KIND_SEMAPHORE => Body::Semaphore(Semaphore {
-            max_size: max_size.unwrap_or(1),
-            lease_ms: lease_ms.unwrap_or_default(),
-            permits: Permits { slots, ..Permits::default() },
-        }),
+            _ => return Err(corrupt("a semaphore without a size or a lease")),
+        },
         KIND_ABSENT => Body::Absent,
-        // Taken for a free key it could be granted a second time.
-        unknown => return Err(DbErr::Custom(format!("a row of the unknown kind {unknown}"))),
+        unknown => return Err(corrupt(&format!("the unknown kind {unknown}"))),
     };
-    let ended = ended.chunks_exact(16).filter_map(|bytes| Uuid::from_slice(bytes).ok()).map(Version);
-    Ok(KeyState {
-        stamp: Some(Stamp(stamp)),
-        body,
-        token,
-        ended: EndedVersions::new(ended.collect()),
-        queue,
-        created_at,
-        updated_at,
-    })
+    let ended =
+        ended::decode(&ended, updated_at).ok_or_else(|| corrupt("ended versions that cannot be read"))?;
+    Ok(KeyState { stamp: Some(Stamp(stamp)), body, token, ended, queue, created_at, updated_at })
 }
 
 /// The columns of `waiters` that show a place.
@@ -254,7 +264,7 @@ pub(super) const PERMIT_COLUMNS: &str = "slot, version, chosen, token, owner, le
                                          released, nonce, data, updated_at_ms";
 
 /// A permit, from [`PERMIT_COLUMNS`].
-pub(super) fn read_permit(row: &QueryResult) -> Result<Permit, DbErr> {
+pub(super) fn read_permit(row: &QueryResult) -> Result<Permit, Unreadable> {
     let mut columns = Columns::from(row, 0);
     let slot = columns.get()?;
     let version = Version(columns.get()?);
@@ -292,7 +302,7 @@ pub(super) const WAITER_COLUMNS: &str = "w.seq, w.version, w.chosen, w.owner, w.
 pub(super) const WAITER_COLUMN_COUNT: usize = 12;
 
 /// A waiter, from [`WAITER_COLUMNS`].
-pub(super) fn read_waiter(row: &QueryResult) -> Result<Waiter, DbErr> {
+pub(super) fn read_waiter(row: &QueryResult) -> Result<Waiter, Unreadable> {
     let mut columns = Columns::from(row, 0);
     let seq = columns.get()?;
     let version = Version(columns.get()?);
@@ -306,13 +316,14 @@ pub(super) fn read_waiter(row: &QueryResult) -> Result<Waiter, DbErr> {
     let nonce: Option<i64> = columns.get()?;
     let offered_until: Option<i64> = columns.get()?;
     let detached_until: Option<i64> = columns.get()?;
-    let place = match replica {
-        Some(replica) => Place::Attached {
+    let place = match (replica, nonce, detached_until) {
+        (Some(replica), Some(nonce), _) => Place::Attached {
             replica: ReplicaId(replica),
-            nonce: Nonce(nonce.unwrap_or_default()),
+            nonce: Nonce(nonce),
             offered_until: offered_until.map(Timestamp),
         },
-        None => Place::Detached { until: Timestamp(detached_until.unwrap_or_default()) },
+        (None, _, Some(until)) => Place::Detached { until: Timestamp(until) },
+        _ => return Err(corrupt("a waiter that is nowhere")),
     };
     Ok(Waiter { seq, version, chosen, owner, lease_ms, data, replace_data, delete_on_release, place })
 }

@@ -1,6 +1,7 @@
 //! The program as an operator sees it: stopping, migrating, its command line.
 
 mod command_line;
+mod corrupt;
 mod defaults;
 mod logs;
 mod metrics;

@@ -72,5 +72,5 @@ fn write(id: &KeyId, state: KeyState, now: Timestamp, commands: &[Command]) -> W
 
 async fn load(store: &dyn Store, id: &KeyId) -> (KeyState, Timestamp) {
     let loaded = store.load(&[Want::new(id.clone())]).await.unwrap();
-    (loaded.states.into_iter().next().unwrap(), loaded.told)
+    (loaded.states.into_iter().next().unwrap().unwrap(), loaded.told)
 }

@@ -1,7 +1,9 @@
 //! What is written comes back as it was, and nothing else comes with it.
 
 use db_locks_service::{
-    domain::{Command, Data, EndedVersions, KeyState, Kind, Nonce, Version},
+    domain::{
+        Command, Data, EndedVersion, EndedVersions, KeyState, Kind, Nonce, Timestamp, Version, VersionDigest,
+    },
     store::{self, DatabaseOptions},
 };
 use uuid::Uuid;
@@ -27,7 +29,10 @@ async fn every_field_comes_back_as_it_was(database: Database) {
     command.delete_on_release = true;
     let (_, now) = load(&*store, &id).await;
     let mut state = KeyState::absent();
-    state.ended = EndedVersions::new((1..=8).map(|number| Version(Uuid::from_u128(number))).collect());
+    // Times of ended versions are kept in whole minutes.
+    let at = Timestamp(now.0 / 60_000 * 60_000);
+    let ended = |number| EndedVersion { digest: VersionDigest::of(Version(Uuid::from_u128(number))), at };
+    state.ended = EndedVersions::new((1..=64).map(ended).collect());
     let write = write(&id, state, now, &[Command::Acquire(command)]);
     let committed = store.commit(vec![write.clone()].into()).await.unwrap();
     assert_eq!(committed.tokens, vec![Some(write.working.state.token)]);

@@ -41,7 +41,7 @@ impl Working {
     /// The same version once more: the grant that stands is answered again, a place in the queue is taken over, and a
     /// version whose grant ended is refused for good.
     fn repeated(&mut self, acquire: &Acquire, ctx: &Context<'_>) -> Result<Option<Verdict>, Need> {
-        if self.state.ended.contains(acquire.version) {
+        if acquire.chosen && self.state.ended.contains(acquire.version) {
             return Ok(Some(refuse(Refusal::VersionMismatch)));
         }
         if let Some(grant) = self.granted_version(acquire)? {

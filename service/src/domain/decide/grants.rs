@@ -97,7 +97,7 @@ impl Working {
         if let Some(before) = mutex.grant.replace(grant) {
             self.note_replaced(&before, now.at_most);
             if before.chosen {
-                self.state.ended.push(before.version);
+                self.state.ended.push(before.version, now);
             }
         }
         let view = self.mutex_view(&mutex, mutex.grant.as_ref(), now);
@@ -115,7 +115,7 @@ impl Working {
         if let Some(before) = semaphore.permits.put(permit.clone()) {
             self.note_replaced(&before, now.at_most);
             if before.chosen {
-                self.state.ended.push(before.version);
+                self.state.ended.push(before.version, now);
             }
         }
         self.permit_view(&permit, now)

@@ -52,7 +52,7 @@ impl Working {
         self.effects.released.push(ended);
         let view = self.end(&target, EndedHow::Released, ctx.now);
         if deletes && let Target::Mutex = target {
-            self.delete_body();
+            self.delete_body(ctx.now);
         }
         self.settle(ctx)?;
         Ok(Verdict::Reply(Reply::Released(view)))
@@ -74,7 +74,7 @@ impl Working {
         let deletes = grant.delete_on_release;
         self.end(&target, EndedHow::GivenBack, ctx.now);
         if deletes && let Target::Mutex = target {
-            self.delete_body();
+            self.delete_body(ctx.now);
         }
         Ok(true)
     }

@@ -1,7 +1,9 @@
 //! Looking at, creating, resizing and deleting locks and semaphores.
 
 use super::{Context, Decided, Need, Verdict, Working, refuse};
-use crate::domain::{Body, Data, Mutex, Permits, Place, Refusal, Reply, Semaphore, Version, queue::Found};
+use crate::domain::{
+    Body, Data, Mutex, Now, Permits, Place, Refusal, Reply, Semaphore, Version, queue::Found,
+};
 
 impl Working {
     pub(super) fn get_lock(&self, ctx: &Context<'_>) -> Verdict {
@@ -66,7 +68,7 @@ impl Working {
             }
         }
         self.touch(ctx.now);
-        self.delete_body();
+        self.delete_body(ctx.now);
         self.settle(ctx)?;
         Ok(Verdict::Reply(Reply::Deleted))
     }
@@ -127,19 +129,19 @@ impl Working {
             self.dismiss(waiter.place, Refusal::NotFound, ctx);
         }
         self.touch(ctx.now);
-        self.delete_body();
+        self.delete_body(ctx.now);
         Ok(Verdict::Reply(Reply::Deleted))
     }
 
     /// Leaves nothing but the key's token, its ended versions and its queue. The caller has noted the write.
-    pub(super) fn delete_body(&mut self) {
+    pub(super) fn delete_body(&mut self, now: Now) {
         match std::mem::replace(&mut self.state.body, Body::Absent) {
             Body::Absent => {}
             Body::Mutex(mutex) => {
                 if let Some(grant) = mutex.grant {
                     self.note_replaced(&grant, self.state.updated_at);
                     if grant.chosen {
-                        self.state.ended.push(grant.version);
+                        self.state.ended.push(grant.version, now);
                     }
                 }
             }
@@ -148,7 +150,7 @@ impl Working {
                 for permit in &semaphore.permits.known {
                     self.note_replaced(&permit.grant, self.state.updated_at);
                     if permit.grant.chosen {
-                        self.state.ended.push(permit.grant.version);
+                        self.state.ended.push(permit.grant.version, now);
                     }
                 }
                 self.permits.clear();

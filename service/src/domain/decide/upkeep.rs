@@ -142,7 +142,7 @@ impl Working {
             let idle = idle_since.is_some_and(|since| self.state.updated_at <= since);
             if !held && self.state.queue.len == 0 && (goes_with_grant || idle) {
                 self.touch(ctx.now);
-                self.delete_body();
+                self.delete_body(ctx.now);
             }
         }
         Verdict::Reply(Reply::Done)

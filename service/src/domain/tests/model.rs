@@ -63,7 +63,7 @@ pub(super) struct Model {
     token: i64,
     records: Vec<Held>,
     queue: Vec<Waiting>,
-    ended: Vec<Version>,
+    ended: Vec<(Version, i64)>,
     /// Who was told something although they did not ask just now.
     pub(super) told: Vec<(i64, Told)>,
 }
@@ -86,10 +86,17 @@ impl Model {
     }
 
     fn end(&mut self, version: Version) {
-        self.ended.push(version);
-        if self.ended.len() > 8 {
-            self.ended.remove(0);
-        }
+        self.ended.push((version, self.now));
+        let last = self.ended.len();
+        let counts = |(place, (_, at)): (usize, &(Version, i64))| {
+            place + 64 >= last && (place + 8 >= last || at + 600_000 > self.now)
+        };
+        self.ended =
+            self.ended.iter().enumerate().filter(|ended| counts(*ended)).map(|(_, ended)| *ended).collect();
+    }
+
+    fn has_ended(&self, version: Version) -> bool {
+        self.ended.iter().any(|(ended, _)| *ended == version)
     }
 
     fn grant(&mut self, waiting: &Waiting) -> Told {
@@ -140,7 +147,7 @@ impl Model {
         waits: bool,
         nonce: i64,
     ) -> Told {
-        if self.ended.contains(&version) {
+        if chosen && self.has_ended(version) {
             return Told::Mismatch;
         }
         if let Some(at) = self.records.iter().position(|held| held.version == version) {
@@ -238,7 +245,7 @@ impl Model {
     /// Somebody asked with this version later than with this nonce, and it was granted.
     fn is_of_another(&self, version: Version, nonce: i64) -> bool {
         let of_another = |held: &Held| held.version == version && held.nonce != nonce;
-        self.ended.contains(&version) || self.records.iter().any(of_another)
+        self.has_ended(version) || self.records.iter().any(of_another)
     }
 
     pub(super) fn resize(&mut self, size: usize) -> Told {

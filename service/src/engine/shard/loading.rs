@@ -5,11 +5,15 @@ use std::collections::VecDeque;
 use tokio::time::Instant;
 
 use super::{
-    super::{envelope::Message, vital::spawn_vital, work::Work},
+    super::{
+        envelope::{EngineError, Message},
+        vital::spawn_vital,
+        work::Work,
+    },
     Shard,
     batch::Basis,
 };
-use crate::store::{Loaded, StoreError, Want};
+use crate::store::{Loaded, StoreError, Unreadable, Want};
 
 /// The most works of a load.
 const MOST_LOADED: usize = 256;
@@ -84,6 +88,13 @@ impl Shard {
         let now = self.shared.clock.reckon(loaded.told, sent, Instant::now());
         let surroundings = self.shared.surroundings();
         for (mut work, state) in works.into_iter().zip(loaded.states) {
+            let state = match state {
+                Ok(state) => state,
+                Err(unreadable) => {
+                    self.give_up_unreadable(work, &unreadable);
+                    continue;
+                }
+            };
             if work.envelopes.is_empty() && work.attempts.is_empty() {
                 self.unpark(&work.id);
             } else if let Some(index) = work.applied(&state) {
@@ -94,5 +105,31 @@ impl Shard {
                 self.decide(work, state, Basis::Loaded, &surroundings.context(now));
             }
         }
+    }
+
+    /// A key whose rows make no sense: whatever is asked of it is refused, and nothing is written. The cause is logged once.
+    fn give_up_unreadable(&mut self, work: Work, unreadable: &Unreadable) {
+        const MOST_LOGGED: usize = 1_000;
+        if self.unreadable.len() >= MOST_LOGGED {
+            self.unreadable.clear();
+        }
+        if self.unreadable.insert(work.id.clone()) {
+            let (tenant, key) = (work.id.tenant.as_str(), work.id.key.as_str());
+            tracing::error!(
+                tenant,
+                key,
+                error = unreadable as &dyn std::error::Error,
+                "a key cannot be read"
+            );
+        }
+        let was_tried = !work.attempts.is_empty();
+        for mut envelope in work.envelopes {
+            let may_be_written = was_tried || envelope.may_be_written();
+            let error = if may_be_written { EngineError::UnknownFate } else { EngineError::Unreadable };
+            if let Some((nonce, error)) = envelope.give_up(error) {
+                self.tell_waiter(nonce, error);
+            }
+        }
+        self.unpark(&work.id);
     }
 }

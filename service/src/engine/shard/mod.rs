@@ -124,6 +124,8 @@ pub(super) struct Shard {
     waiters: FxHashMap<Nonce, LocalWaiter>,
     /// Attachments that the last audit found in the database, and nobody here.
     strays: FxHashSet<Nonce>,
+    /// Keys that could not be read, and whose cause was logged.
+    unreadable: FxHashSet<KeyId>,
     /// How many of them wait for a key.
     waited_for: FxHashMap<KeyId, usize>,
     /// What is due when.
@@ -170,6 +172,7 @@ impl Shard {
             foresight: Foresight::default(),
             waiters: FxHashMap::default(),
             strays: FxHashSet::default(),
+            unreadable: FxHashSet::default(),
             waited_for: FxHashMap::default(),
             timers: Timers::default(),
             key_timers: FxHashMap::default(),

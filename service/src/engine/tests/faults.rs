@@ -4,7 +4,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use super::{MemoryStore, Replica, chosen, deliver, id, memory_store::Fault, refusal, request};
 use crate::{
-    ServiceError,
+    ServiceError, Unavailable,
     domain::{Body, Kind, Refusal},
     engine::chance,
 };
@@ -229,4 +229,28 @@ async fn a_grant_whose_return_was_refused_is_returned_all_the_same() {
     drop(delivery);
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert!(!is_held(&replica.store, "a"));
+}
+
+/// A key whose rows make no sense is an error for whoever asks for it, and for nobody else; it is never a free lock.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_cannot_be_read_is_refused_and_its_neighbours_are_not() {
+    let replica = Replica::new();
+    let version = deliver(replica.acquire("bad", 0).await.unwrap());
+    deliver(replica.acquire("good", 0).await.unwrap());
+    let waiter = replica.queue("bad", request(60_000)).await;
+    replica.store.corrupt(id("bad"));
+    // Longer than anything is remembered.
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let since = tokio::time::Instant::now();
+    let (bad, released, good, waits) = tokio::join!(
+        replica.acquire("bad", 0),
+        replica.release("bad", version),
+        replica.service.get_lock(id("good")),
+        async { waiter.await.unwrap() },
+    );
+    let unreadable = |error| matches!(error, Some(ServiceError::Unavailable(Unavailable::UnreadableKey)));
+    assert!(unreadable(bad.err()) && unreadable(released.err()));
+    assert!(good.is_ok(), "{good:?}");
+    assert!(waits.is_err(), "its time is up, and it is told so");
+    assert!(since.elapsed() <= Duration::from_secs(46), "{:?}", since.elapsed());
 }

@@ -12,12 +12,12 @@ use super::{
     children::{channel_of, payload_of},
     commit::Won,
     direct::Lane,
-    load::read_states,
+    load::{ReadStates, read_states},
     rows::LockRow,
     sql::postgres as sql,
     sql_store::SqlStore,
 };
-use crate::domain::{KeyState, Timestamp, Waiter};
+use crate::domain::Waiter;
 use sea_orm::{
     DbErr,
     sqlx::{Arguments, postgres::PgArguments},
@@ -47,7 +47,7 @@ impl SqlStore {
         &self,
         lane: &Lane<Postgres>,
         wants: &[Want],
-    ) -> Result<(Vec<KeyState>, Timestamp), DbErr> {
+    ) -> Result<ReadStates, DbErr> {
         let mut arguments = PgArguments::default();
         let tenants: Vec<_> = wants.iter().map(|want| want.id.tenant.as_str()).collect();
         let keys: Vec<_> = wants.iter().map(|want| want.id.key.as_str()).collect();

@@ -138,9 +138,11 @@ impl SqliteWriter {
         self.jobs.send(Job::Locked { locked, decided, done })?;
         is_locked.await.map_err(|_| ended())?.map_err(classify_sqlite)?;
         let loaded = load.await?;
-        let writes = Arc::new(decide(loaded.states, loaded.told));
+        let told = loaded.told;
+        // What cannot be read is found by the next load, which answers for it.
+        let writes = Arc::new(loaded.all().map_or_else(Vec::new, |states| decide(states, told)));
         if writes.is_empty() {
-            return Ok((Vec::new(), Committed { tokens: Vec::new(), told: loaded.told }));
+            return Ok((Vec::new(), Committed { tokens: Vec::new(), told }));
         }
         // If the thread is gone, the outcome tells.
         let _ = send_decided.send(Arc::clone(&writes));

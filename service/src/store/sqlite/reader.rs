@@ -10,9 +10,10 @@ use tokio::sync::oneshot;
 
 use super::{
     super::{
-        StoreError,
+        StoreError, Unreadable,
         classify::{Purpose, classify},
         connect::SQLITE_OTHERS_CACHE_KIB,
+        load::ReadStates,
         rows::read_state,
         sql::sqlite,
     },
@@ -21,13 +22,10 @@ use super::{
 use crate::domain::{KeyId, KeyState, Timestamp};
 use sea_orm::DbErr;
 
-/// The states of keys and the time.
-type Read = (Vec<KeyState>, Timestamp);
-
 /// Keys to be read, and who wants them.
 struct Job {
     ids: Vec<KeyId>,
-    done: oneshot::Sender<Result<Read, DbErr>>,
+    done: oneshot::Sender<Result<ReadStates, DbErr>>,
 }
 
 /// The reading thread's handle. The thread ends with it.
@@ -56,7 +54,7 @@ impl SqliteReader {
     }
 
     /// The states of keys, without what hangs on their rows, and the time, read before them.
-    pub(in super::super) async fn load(&self, ids: Vec<KeyId>) -> Result<Read, StoreError> {
+    pub(in super::super) async fn load(&self, ids: Vec<KeyId>) -> Result<ReadStates, StoreError> {
         let (done, outcome) = oneshot::channel();
         self.0.send(Job { ids, done }).map_err(|_| ended())?;
         let read = outcome.await.map_err(|_| ended())?;
@@ -100,7 +98,7 @@ impl<'c> Statements<'c> {
     }
 
     /// Reads rows in one snapshot.
-    fn read(&mut self, ids: &[KeyId]) -> Result<Read, DbErr> {
+    fn read(&mut self, ids: &[KeyId]) -> Result<ReadStates, DbErr> {
         self.begin.raw_execute().map_err(|error| unread(&error))?;
         let read = self.read_all(ids);
         match self.commit.raw_execute() {
@@ -113,18 +111,18 @@ impl<'c> Statements<'c> {
         }
     }
 
-    fn read_all(&mut self, ids: &[KeyId]) -> Result<Read, DbErr> {
+    fn read_all(&mut self, ids: &[KeyId]) -> Result<ReadStates, DbErr> {
         let told = self.now.query_row([], |row| row.get(0)).map_err(|error| unread(&error))?;
         let states = ids.iter().map(|id| self.state(id)).collect::<Result<_, _>>()?;
         Ok((states, Timestamp(told)))
     }
 
-    fn state(&mut self, id: &KeyId) -> Result<KeyState, DbErr> {
+    fn state(&mut self, id: &KeyId) -> Result<Result<KeyState, Unreadable>, DbErr> {
         let mut rows =
             self.row.query((id.tenant.as_str(), id.key.as_str())).map_err(|error| unread(&error))?;
         match rows.next().map_err(|error| unread(&error))? {
-            Some(row) => read_state(row, 0),
-            None => Ok(KeyState::absent()),
+            Some(row) => Ok(read_state(row, 0)),
+            None => Ok(Ok(KeyState::absent())),
         }
     }
 }

@@ -16,7 +16,7 @@ use self::tables::Tables;
 use crate::{
     domain::{KeyId, KeyState, Owner, Place, ReplicaId, Timestamp, Waiter},
     engine::chance,
-    store::{Committed, Write},
+    store::{Committed, Unreadable, Write},
 };
 
 /// The database. Its clock goes with tokio's (paused) time, plus what a test adds.
@@ -85,6 +85,16 @@ impl MemoryStore {
     /// The row of a key as it is now.
     pub(super) fn row(&self, id: &KeyId) -> KeyState {
         self.tables().keys.get(id).cloned().unwrap_or_else(KeyState::absent)
+    }
+
+    /// The row of a key as a load brings it.
+    fn read(&self, id: &KeyId) -> Result<KeyState, Unreadable> {
+        if self.tables().corrupt.contains(id) { Err(Unreadable("corrupt".into())) } else { Ok(self.row(id)) }
+    }
+
+    /// What is stored for a key makes no sense from now on.
+    pub(super) fn corrupt(&self, id: KeyId) {
+        self.tables().corrupt.insert(id);
     }
 
     /// Makes the head of a queue another replica's, which was known and will never beat again.

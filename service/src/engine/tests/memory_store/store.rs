@@ -36,7 +36,7 @@ impl Store for MemoryStore {
         if takes > 0 {
             tokio::time::sleep(Duration::from_millis(takes)).await;
         }
-        let states = wants.iter().map(|want| self.row(&want.id)).collect();
+        let states = wants.iter().map(|want| self.read(&want.id)).collect();
         Ok(Loaded { states, told: self.clock() })
     }
 

@@ -1,7 +1,7 @@
 //! What it holds.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
 };
 
@@ -17,6 +17,8 @@ use crate::{
 pub(super) struct Tables {
     pub(super) keys: BTreeMap<KeyId, KeyState>,
     pub(super) replicas: BTreeMap<ReplicaId, i64>,
+    /// Keys that cannot be read.
+    pub(super) corrupt: BTreeSet<KeyId>,
     /// Who sweeps; its lease lasts until it gives it back.
     pub(super) sweeper: Option<ReplicaId>,
     pub(super) faults: VecDeque<Fault>,

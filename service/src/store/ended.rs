@@ -1,0 +1,132 @@
+//! How ended versions stand in a key's row.
+//!
+//! They are written with every command for the key, so they have to be short: a group a minute, each with its number of
+//! versions and their digests. 64 of ten minutes come to about 570 bytes. Rows of earlier versions of this program hold up to
+//! eight versions as they are, which is always a multiple of 16 bytes; this form never is.
+
+use uuid::Uuid;
+
+use crate::domain::{EndedVersion, EndedVersions, Timestamp, Version, VersionDigest};
+
+/// The first byte of this form.
+const FORM: u8 = 1;
+/// The length of a version as it is.
+const VERSION_BYTES: usize = 16;
+/// The length of a digest.
+const DIGEST_BYTES: usize = 8;
+/// The time of a group: whole minutes since 1970, four bytes.
+const MINUTE_MS: i64 = 60_000;
+
+/// The column's content.
+pub(super) fn encode(ended: &EndedVersions) -> Vec<u8> {
+    let all = ended.as_slice();
+    if all.is_empty() {
+        return Vec::new();
+    }
+    let mut bytes = Vec::with_capacity(all.len() * DIGEST_BYTES + 64);
+    bytes.push(FORM);
+    for group in all.chunk_by(|one, next| minute_of(one.at) == minute_of(next.at)) {
+        bytes.extend(minute_of(group[0].at).to_be_bytes());
+        // A history has at most 64 entries.
+        bytes.push(u8::try_from(group.len()).unwrap_or(u8::MAX));
+        bytes.extend(group.iter().flat_map(|ended| ended.digest.0.to_be_bytes()));
+    }
+    if bytes.len().is_multiple_of(VERSION_BYTES) {
+        bytes.push(0);
+    }
+    bytes
+}
+
+/// What the column holds; `None` where it cannot be read. `updated_at` is the row's: when the versions of the earlier form
+/// ended is not known, but they had by then.
+pub(super) fn decode(bytes: &[u8], updated_at: Timestamp) -> Option<EndedVersions> {
+    let (versions, rest) = bytes.as_chunks::<VERSION_BYTES>();
+    if rest.is_empty() {
+        let ended = |bytes: &[u8; VERSION_BYTES]| EndedVersion {
+            digest: VersionDigest::of(Version(Uuid::from_bytes(*bytes))),
+            at: updated_at,
+        };
+        return Some(EndedVersions::new(versions.iter().map(ended).collect()));
+    }
+    let mut rest = bytes.strip_prefix(&[FORM])?;
+    let mut ended = Vec::new();
+    while let Some((minute, after)) = rest.split_first_chunk::<4>() {
+        let (count, after) = after.split_first()?;
+        let (group, after) = after.split_at_checked(usize::from(*count) * DIGEST_BYTES)?;
+        let at = Timestamp(i64::from(u32::from_be_bytes(*minute)) * MINUTE_MS);
+        let (digests, _) = group.as_chunks::<DIGEST_BYTES>();
+        ended.extend(
+            digests
+                .iter()
+                .map(|digest| EndedVersion { digest: VersionDigest(u64::from_be_bytes(*digest)), at }),
+        );
+        rest = after;
+    }
+    matches!(rest, [] | [0]).then(|| EndedVersions::new(ended))
+}
+
+/// The minute at or after a time: nothing is forgotten early.
+fn minute_of(at: Timestamp) -> u32 {
+    let minutes = at.0.saturating_add(MINUTE_MS - 1).div_euclid(MINUTE_MS);
+    u32::try_from(minutes.max(0)).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::Now;
+
+    fn version(number: u128) -> Version {
+        Version(Uuid::from_u128(number))
+    }
+
+    /// So many, ended one after another with this time between.
+    fn ended(count: u128, every_ms: i64) -> EndedVersions {
+        let mut ended = EndedVersions::default();
+        for number in 0..count {
+            let at = 1_795_000_000_000 + i64::try_from(number).unwrap_or_default() * every_ms;
+            ended.push(version(number), Now::exactly(at));
+        }
+        ended
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_forgotten_no_earlier() {
+        for (count, every_ms) in [(0, 0), (1, 0), (3, 1), (8, 100_000), (64, 9_000), (64, 1), (200, 700_000)]
+        {
+            let ended = ended(count, every_ms);
+            let bytes = encode(&ended);
+            assert!(count == 0 || bytes.len() % VERSION_BYTES != 0, "{count} {every_ms}");
+            let Some(read) = decode(&bytes, Timestamp(0)) else { panic!("{count} {every_ms}: {bytes:?}") };
+            assert_eq!(read.as_slice().len(), ended.as_slice().len());
+            for (read, ended) in read.as_slice().iter().zip(ended.as_slice()) {
+                assert_eq!(read.digest, ended.digest);
+                assert!((0..MINUTE_MS).contains(&read.at.ms_since(ended.at)));
+            }
+            assert_eq!(encode(&read), bytes);
+        }
+    }
+
+    /// The key's row is written with every command.
+    #[test]
+    fn a_full_history_of_ten_minutes_is_short() {
+        let most = [1, 1_000, 9_375].map(|every_ms| encode(&ended(64, every_ms)).len()).into_iter().max();
+        assert!(most.is_some_and(|most| most <= 600), "{most:?}");
+    }
+
+    #[test]
+    fn what_an_earlier_version_wrote_is_read() {
+        let bytes: Vec<u8> = (1..=8).flat_map(|number| version(number).0.into_bytes()).collect();
+        let Some(ended) = decode(&bytes, Timestamp(5)) else { panic!("it is read") };
+        assert!((1..=8).all(|number| ended.contains(version(number))));
+        assert!(ended.as_slice().iter().all(|ended| ended.at == Timestamp(5)));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_not_read() {
+        let mut bytes = encode(&ended(5, 1));
+        bytes.truncate(bytes.len() - 1);
+        assert_eq!(decode(&bytes, Timestamp(0)), None);
+        assert_eq!(decode(&[2, 0, 0], Timestamp(0)), None);
+    }
+}
