@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, builder::Resettable};
+use db_locks_service::store::{DatabaseOptions, UrlError};
 
 use crate::{listen::ListenAddress, log_filter::LogFilter};
 
@@ -109,6 +110,22 @@ pub(crate) struct DatabaseArgs {
     /// The most connections to the database.
     #[arg(long, env = "DB_LOCKS_MAX_CONNECTIONS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..=1000))]
     pub(crate) max_connections: u32,
+
+    /// Where notifications of PostgreSQL are heard, if DATABASE_URL leads to a pooler in transaction mode: a URL of the
+    /// server itself. Without it hand-overs between replicas are polled for there.
+    #[arg(long, env = "DB_LOCKS_NOTIFY_URL", hide_env_values = true, global = true)]
+    pub(crate) notify_url: Option<String>,
+}
+
+impl DatabaseArgs {
+    /// What these say of the database.
+    pub(crate) fn options(&self) -> Result<DatabaseOptions, UrlError> {
+        let options = DatabaseOptions::new(&self.database_url, self.max_connections)?;
+        match &self.notify_url {
+            Some(url) => options.with_notify_url(url),
+            None => Ok(options),
+        }
+    }
 }
 
 /// How to serve.

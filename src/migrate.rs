@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, IsTerminal, Write};
 
-use db_locks_service::store::{self, DatabaseOptions};
+use db_locks_service::store;
 
 use crate::{
     Failure,
@@ -11,7 +11,7 @@ use crate::{
 
 /// Does one step.
 pub(crate) async fn migrate(database: &DatabaseArgs, step: MigrateStep) -> Result<(), Failure> {
-    let options = DatabaseOptions::new(&database.database_url, database.max_connections)?;
+    let options = database.options()?;
     match step {
         MigrateStep::Up => store::migrate_up(&options).await?,
         MigrateStep::Down { yes } => {

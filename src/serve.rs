@@ -6,7 +6,7 @@ use db_locks_api::ApiConfig;
 use db_locks_service::{
     Limits, LockService,
     engine::{Engine, EngineOptions, SweepOptions},
-    store::{self, DatabaseOptions, Store},
+    store::{self, Store},
 };
 
 use crate::{
@@ -21,7 +21,7 @@ const MOST_SHARDS: usize = 4;
 /// Serves until the process is asked to stop.
 pub(crate) async fn serve(database: DatabaseArgs, args: ServeArgs) -> Result<(), Failure> {
     let metrics = telemetry::metrics()?;
-    let options = DatabaseOptions::new(&database.database_url, database.max_connections)?;
+    let options = database.options()?;
     let addresses = listen::bind(&args.listen).await?;
     if args.migrate {
         store::migrate_up(&options).await?;

@@ -311,7 +311,9 @@ impl LockService {
         if self.engine.is_draining() {
             return Err(ServiceError::Unavailable(Unavailable::ShuttingDown));
         }
-        self.store.check_ready().await.map_err(|error| self.unavailable(&error))
+        self.store.check_ready().await.map_err(|error| self.unavailable(&error))?;
+        self.engine.report_recovery();
+        Ok(())
     }
 
     /// What the caller is told of an error of the database. The log has its cause, once a second.

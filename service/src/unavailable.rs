@@ -57,6 +57,8 @@ impl From<EngineError> for Unavailable {
         match error {
             EngineError::Overloaded => Self::Overloaded,
             EngineError::Unreachable => Self::DatabaseOutOfReach,
+            EngineError::ReadOnly => Self::DatabaseReadOnly,
+            EngineError::DiskFull => Self::DiskFull,
             EngineError::UnknownFate => Self::UnknownOutcome,
             EngineError::Rejected => Self::DatabaseRefused,
             EngineError::Unreadable => Self::UnreadableKey,
@@ -72,6 +74,9 @@ impl From<&StoreError> for Unavailable {
         match error {
             StoreError::Schema(_) => Self::OtherSchema,
             StoreError::Rejected(_) => Self::DatabaseRefused,
+            StoreError::ReadOnly(_) => Self::DatabaseReadOnly,
+            StoreError::DiskFull(_) => Self::DiskFull,
+            StoreError::Overloaded(_) => Self::Overloaded,
             StoreError::Unreachable(_) | StoreError::Unknown(_) | StoreError::Transient(_) => {
                 Self::DatabaseOutOfReach
             }

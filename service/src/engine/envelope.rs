@@ -15,6 +15,12 @@ pub enum EngineError {
     /// The database did not answer in time; nothing was written.
     #[error("the database is out of reach")]
     Unreachable,
+    /// The database takes no writes; nothing was written.
+    #[error("the database is read-only")]
+    ReadOnly,
+    /// The database's disk is full; nothing was written.
+    #[error("the database's disk is full")]
+    DiskFull,
     /// The database may have written the command, and could not be asked in time. What it may have given is given back.
     #[error("the outcome is unknown")]
     UnknownFate,

@@ -13,6 +13,7 @@ mod gauges;
 mod membership;
 mod memory;
 mod metrics;
+mod outage;
 mod shard;
 mod sweeper;
 mod timers;
@@ -25,7 +26,7 @@ mod tests;
 use std::{
     hash::{Hash, Hasher},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -45,6 +46,7 @@ use self::{
     gauges::Gauges,
     membership::{Membership, Presence},
     metrics::EngineMetrics,
+    outage::Outage,
     shard::Shard,
     vital::spawn_vital,
     work::Surroundings,
@@ -93,8 +95,8 @@ pub(crate) struct Shared {
     sweeper: ReplicaId,
     /// Whether the service stops.
     draining: AtomicBool,
-    /// When an outage was last logged: once a second is enough. Held only to compare.
-    reported: Mutex<Option<Instant>>,
+    /// What was logged of an outage of the database.
+    outage: Outage,
 }
 
 impl std::fmt::Debug for Shared {
@@ -171,17 +173,9 @@ impl Shared {
         self.idle[shard].store(idle, Ordering::Relaxed);
     }
 
-    /// Logs that the database does not do its work, at most once a second; the store counts each error.
+    /// Logs that the database does not do its work.
     fn report_outage(&self, error: &StoreError) {
-        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
-        if reported.is_none_or(|at| at.elapsed() >= Duration::from_secs(1)) {
-            *reported = Some(Instant::now());
-            tracing::warn!(
-                error = error as &dyn std::error::Error,
-                kind = error.kind(),
-                "the database does not answer as it should"
-            );
-        }
+        self.outage.note(error);
     }
 }
 
@@ -228,7 +222,7 @@ impl Engine {
             idle: (0..count).map(|_| AtomicBool::new(true)).collect(),
             sweeper: chance::replica(),
             draining: AtomicBool::new(false),
-            reported: Mutex::new(None),
+            outage: Outage::default(),
         });
         for (number, (inbox, outbox)) in inboxes.into_iter().zip(senders).enumerate() {
             let task = Shard::new(shared.clone(), number, inbox, outbox, options.memory_bytes / count);
@@ -274,6 +268,11 @@ impl Engine {
         let executing = self.shared.executing.load(Ordering::Relaxed);
         let queued = outstanding.saturating_sub(self.waiters()) + executing;
         self.shared.gauges.update(self.waiters(), queued, &self.shared.store.connections());
+    }
+
+    /// The database is there and takes writes; logged if it did not before.
+    pub(crate) fn report_recovery(&self) {
+        self.shared.outage.end_if_any();
     }
 
     /// Logs an error of the database that a request met, at most once a second.

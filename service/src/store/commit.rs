@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, Value};
+use sea_orm::{ConnectionTrait, DbErr, Value};
 use uuid::Uuid;
 
 use super::{
@@ -16,10 +16,10 @@ use super::{
     children::{Children, JsonRows},
     classify::Purpose,
     dialect::Dialect,
-    direct::Direct,
+    pools::{AnyPool, AnyTransaction},
     rows::{LockRow, Row},
     sql::postgres,
-    sql_store::SqlStore,
+    sql_store::{Operation, SqlStore},
 };
 use crate::domain::{Timestamp, Token};
 
@@ -67,29 +67,27 @@ impl SqlStore {
         let writes = writes.as_slice();
         let work = async {
             let clears = writes.iter().any(|write| write.working.clear_permits);
-            if let Direct::Postgres(lane) = self.direct()
+            if let AnyPool::Postgres(pool) = self.hot_pool()
                 && !clears
             {
-                return self.commit_postgres(lane, writes).await;
+                return self.commit_postgres(pool, writes).await;
             }
             let has_children = writes.iter().any(|write| write.working.has_children());
-            if let (Direct::MySql(lane), Dialect::MariaDb, false) =
-                (self.direct(), self.sql.dialect, has_children)
+            if let (AnyPool::MySql(pool), Dialect::MariaDb, false) =
+                (self.hot_pool(), self.sql.dialect, has_children)
             {
                 let rows: Vec<_> = writes.iter().map(LockRow::of).collect();
                 // Where a row was gone nothing was written; in a transaction the others are told from it.
-                if let Some(won) = self.commit_mariadb(lane, &rows).await? {
-                    let told = self.told(&won, self.direct()).await?;
+                if let Some(won) = self.commit_mariadb(pool, &rows).await? {
+                    let told = self.told(&won, self.hot_pool()).await?;
                     return Ok(won.committed(writes, told));
                 }
             }
-            let transaction = self.begin().await?;
-            let committed = self.write_all(&transaction, writes).await?;
-            self.commit.round_trips.increment(1);
-            transaction.commit().await?;
-            Ok(committed)
+            let transaction = self.begin(self.hot_pool(), &self.commit).await?;
+            let written = self.write_all(&transaction, writes).await;
+            transaction.end(written).await
         };
-        self.commit.run(Purpose::Write, work).await
+        self.run_commit(work).await
     }
 
     pub(super) async fn commit_under_lock(
@@ -103,37 +101,54 @@ impl SqlStore {
             return self.commit.run_sorted(Purpose::Write, work).await;
         }
         let work = async {
-            let transaction = self.begin().await?;
-            if let Some(lock_row) = &self.sql.lock_row {
-                for want in wants {
-                    let id = [want.id.tenant.as_str().into(), want.id.key.as_str().into()];
-                    self.query(&transaction, &self.commit, lock_row, id).await?;
-                }
-            }
-            let loaded = self.load_from(&transaction, wants).await?;
-            let told = loaded.told;
-            // What cannot be read is found by the next load, which answers for it.
-            let writes = loaded.all().map_or_else(Vec::new, |states| decide(states, told));
-            if writes.is_empty() {
-                transaction.rollback().await?;
-                return Ok((writes, Committed { tokens: Vec::new(), told }));
-            }
-            let committed = self.write_all(&transaction, &writes).await?;
-            transaction.commit().await?;
-            Ok((writes, committed))
+            let transaction = self.begin(self.hot_pool(), &self.commit).await?;
+            let written = self.write_under_lock(&transaction, wants, decide).await;
+            transaction.end(written).await
         };
-        self.commit.run(Purpose::Write, work).await
+        self.run_commit(work).await
     }
 
-    /// A transaction that will write.
-    pub(super) async fn begin(&self) -> Result<DatabaseTransaction, DbErr> {
-        use sea_orm::TransactionTrait;
-        self.commit.round_trips.increment(1);
-        // In a task of its own: if whoever waits for it is cancelled, the transaction is rolled back by being dropped. A
-        // `begin` that is cancelled itself would leave its connection inside a transaction that nobody knows of.
-        let writer = self.pools.rest.clone();
-        let begun = tokio::spawn(async move { writer.begin().await });
-        begun.await.map_err(|error| DbErr::Custom(error.to_string()))?
+    /// Writes to a server, in time.
+    async fn run_commit<T>(&self, work: impl Future<Output = Result<T, DbErr>>) -> Result<T, StoreError> {
+        let work = self.commit.run(Purpose::Write, work);
+        match &self.pools.replication {
+            Some(replication) => replication.commit(work).await,
+            None => work.await,
+        }
+    }
+
+    /// Locks the rows of the keys, decides and writes, inside a transaction.
+    async fn write_under_lock(
+        &self,
+        transaction: &AnyTransaction<'_>,
+        wants: &[Want],
+        decide: &mut DecideLocked<'_>,
+    ) -> Result<(Vec<Write>, Committed), DbErr> {
+        if let Some(lock_row) = &self.sql.lock_row {
+            for want in wants {
+                let id = [want.id.tenant.as_str().into(), want.id.key.as_str().into()];
+                self.query(transaction, &self.commit, lock_row, id).await?;
+            }
+        }
+        let loaded = self.load_from(transaction, wants).await?;
+        let told = loaded.told;
+        // What cannot be read is found by the next load, which answers for it.
+        let writes = loaded.all().map_or_else(Vec::new, |states| decide(states, told));
+        if writes.is_empty() {
+            return Ok((writes, Committed { tokens: Vec::new(), told }));
+        }
+        let committed = self.write_all(transaction, &writes).await?;
+        Ok((writes, committed))
+    }
+
+    /// A transaction that will write, on a server. Its beginning and its end are counted as round trips.
+    pub(super) async fn begin<'s>(
+        &self,
+        pool: &'s AnyPool,
+        operation: &Operation,
+    ) -> Result<AnyTransaction<'s>, DbErr> {
+        operation.round_trips.increment(2);
+        pool.begin().await
     }
 
     /// Writes everything, inside a transaction.
@@ -170,7 +185,7 @@ impl SqlStore {
     }
 
     /// Writes the keys' rows.
-    async fn upsert(&self, db: &impl ConnectionTrait, writes: &[Write]) -> Result<Won, DbErr> {
+    pub(super) async fn upsert(&self, db: &impl ConnectionTrait, writes: &[Write]) -> Result<Won, DbErr> {
         let mut won = Won::default();
         let rows: Vec<_> = writes.iter().map(LockRow::of).collect();
         match self.sql.dialect {

@@ -1,22 +1,17 @@
 //! Which database, and how a connection to it is set.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
-use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, sqlx};
+use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbErr, sqlx};
 
 use super::{
-    PoolUse, StoreError,
+    StoreError,
     classify::{Purpose, classify},
     dialect::Dialect,
-    direct::{Direct, Lane, patiently},
+    pool::{CONNECT_TIMEOUT, retry_while_busy},
+    session::{Driver, MYSQL_MIGRATION_SESSION, plain_postgres_options, postgres_migration_session},
 };
 
-/// How long a statement may run on the server. Tombstones outlive it by far.
-const STATEMENT_TIMEOUT: &str = "10s";
-/// How long a connection is waited for.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(3);
-/// A connection that was idle for so long is tried before it is used.
-const TEST_AFTER_IDLE: Duration = Duration::from_secs(10);
 /// How long another process's write to a SQLite file is waited for: so short that a batch behind another one hears that it is
 /// busy before it is given up as unknown.
 pub(super) const SQLITE_BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -31,13 +26,6 @@ pub(super) const SQLITE_CHECKPOINT_PAGES: &str = "16000";
 /// The caches of the connection that writes batches, and of the others: minus so many KiB. The system caches the file too.
 pub(super) const SQLITE_WRITER_CACHE_KIB: &str = "-4000";
 pub(super) const SQLITE_OTHERS_CACHE_KIB: &str = "-1000";
-/// Connections that only read a SQLite file.
-const SQLITE_READERS: u32 = 2;
-/// Of so many connections to a server one is kept for transactions and what is rare.
-const REST_SHARE: u32 = 3;
-/// How a session of MariaDB or MySQL is set.
-const MYSQL_SESSION: &[&str] =
-    &["SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED", "SET SESSION innodb_lock_wait_timeout = 2"];
 
 /// A connection string that cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +38,9 @@ pub enum UrlError {
         "a SQLite database in memory keeps nothing; name a file, such as sqlite:///tmp/locks.sqlite?mode=rwc"
     )]
     InMemory,
+    /// A URL for notifications that is none of PostgreSQL's, or is not needed.
+    #[error("the URL for notifications must be one of PostgreSQL, and so must the database's")]
+    NotifyUrl,
 }
 
 /// Which database to use.
@@ -57,6 +48,8 @@ pub enum UrlError {
 pub struct DatabaseOptions {
     /// As SeaORM wants it. Never logged: it may hold a password.
     url: String,
+    /// Where PostgreSQL is listened to, if elsewhere. Never logged either.
+    notify_url: Option<String>,
     max_connections: u32,
 }
 
@@ -81,7 +74,21 @@ impl DatabaseOptions {
             }
             _ => file_url(value)?,
         };
-        Ok(Self { url, max_connections: max_connections.max(2) })
+        Ok(Self { url, notify_url: None, max_connections: max_connections.max(2) })
+    }
+
+    /// Has notifications of PostgreSQL heard at another URL: past a pooler of transactions, which cannot hand them on.
+    pub fn with_notify_url(self, value: &str) -> Result<Self, UrlError> {
+        let is_postgres = |url: &str| url.starts_with("postgres://") || url.starts_with("postgresql://");
+        if !is_postgres(value) || !is_postgres(&self.url) {
+            return Err(UrlError::NotifyUrl);
+        }
+        Ok(Self { notify_url: Some(value.to_owned()), ..self })
+    }
+
+    /// Where PostgreSQL is listened to, if elsewhere.
+    pub(super) fn notify_url(&self) -> Option<&str> {
+        self.notify_url.as_deref()
     }
 
     /// The URL, for a connection that is not SeaORM's.
@@ -96,7 +103,12 @@ impl DatabaseOptions {
         Some(options.get_filename().to_owned())
     }
 
-    fn is_sqlite(&self) -> bool {
+    /// The most connections.
+    pub(super) const fn max_connections(&self) -> u32 {
+        self.max_connections
+    }
+
+    pub(super) fn is_sqlite(&self) -> bool {
         self.url.starts_with("sqlite:")
     }
 }
@@ -133,83 +145,19 @@ fn file_url(path: &str) -> Result<String, UrlError> {
     Ok(format!("sqlite://{path}?mode=rwc"))
 }
 
-/// Connections to one database.
-#[derive(Debug)]
-pub(super) struct Pools {
-    pub(super) dialect: Dialect,
-    /// For transactions and what is rare; on SQLite a single connection.
-    pub(super) rest: DatabaseConnection,
-    /// For everything else.
-    pub(super) direct: Direct,
-}
-
-impl Pools {
-    pub(super) async fn connect(options: &DatabaseOptions) -> Result<Self, StoreError> {
-        if options.is_sqlite() {
-            let (rest, dialect) = connect_alone(options).await?;
-            // Whoever writes with it does the waiting: see `writer`.
-            let no_wait = rest.execute_unprepared("PRAGMA busy_timeout = 0").await;
-            no_wait.map_err(|error| classify(error, Purpose::Read))?;
-            return Ok(Self { dialect, rest, direct: direct(options, dialect, SQLITE_READERS)? });
-        }
-        let for_rest = options.max_connections.div_ceil(REST_SHARE);
-        let rest = connect_pool(options, for_rest).await?;
-        let dialect = dialect_of(&rest).await?;
-        let direct = direct(options, dialect, options.max_connections - for_rest)?;
-        Ok(Self { dialect, rest, direct })
-    }
-}
-
-impl Pools {
-    /// How the connections of each pool are used.
-    pub(super) fn usage(&self) -> Vec<PoolUse> {
-        let (open, idle, limit) = match self.dialect {
-            Dialect::Sqlite => usage_of(self.rest.get_sqlite_connection_pool()),
-            Dialect::Postgres => usage_of(self.rest.get_postgres_connection_pool()),
-            Dialect::MariaDb | Dialect::MySql => usage_of(self.rest.get_mysql_connection_pool()),
-        };
-        let general = PoolUse { pool: "general", in_use: open.saturating_sub(idle), idle, limit };
-        vec![self.direct.usage(), general]
-    }
-}
-
-/// Open connections, idle ones and the most that there may be.
-fn usage_of<DB: sqlx::Database>(pool: &sqlx::Pool<DB>) -> (u32, u32, u32) {
-    let idle = u32::try_from(pool.num_idle()).unwrap_or(u32::MAX);
-    (pool.size(), idle, pool.options().get_max_connections())
-}
-
 /// A single connection, for what has to hold a lock of its session: migrations.
 pub(super) async fn connect_alone(
     options: &DatabaseOptions,
 ) -> Result<(DatabaseConnection, Dialect), StoreError> {
-    create_folder(options);
-    let pool = connect_pool(options, 1).await?;
+    let pool = connect_sea_orm(options).await.map_err(|error| classify(error, Purpose::Read))?;
     let dialect = dialect_of(&pool).await?;
     Ok((pool, dialect))
 }
 
-/// Connections outside of the pool, set like those in it.
-fn direct(options: &DatabaseOptions, dialect: Dialect, most: u32) -> Result<Direct, StoreError> {
-    use sqlx::ConnectOptions;
-    let url = &options.url;
-    let read = || {
-        Ok::<_, sqlx::Error>(match dialect {
-            Dialect::Sqlite => {
-                let options: sqlx::sqlite::SqliteConnectOptions = url.parse()?;
-                Direct::Sqlite(Lane::new(sqlite_session(options).disable_statement_logging(), &[], most))
-            }
-            Dialect::Postgres => {
-                let options: sqlx::postgres::PgConnectOptions = url.parse()?;
-                Direct::Postgres(Lane::new(postgres_session(options).disable_statement_logging(), &[], most))
-            }
-            Dialect::MariaDb | Dialect::MySql => {
-                let options: sqlx::mysql::MySqlConnectOptions = url.parse()?;
-                Direct::MySql(Lane::new(options.disable_statement_logging(), MYSQL_SESSION, most))
-            }
-        })
-    };
-    read().map_err(|error| StoreError::Unreachable(Box::new(error)))
+/// A single connection of SeaORM's, to a SQLite file that is there by then or to a server.
+pub(super) async fn connect_sea_orm(options: &DatabaseOptions) -> Result<DatabaseConnection, DbErr> {
+    create_folder(options);
+    connect_pool(options, 1).await
 }
 
 fn create_folder(options: &DatabaseOptions) {
@@ -220,50 +168,38 @@ fn create_folder(options: &DatabaseOptions) {
     }
 }
 
-async fn connect_pool(options: &DatabaseOptions, connections: u32) -> Result<DatabaseConnection, StoreError> {
-    let mut connect = ConnectOptions::new(options.url.clone());
+async fn connect_pool(options: &DatabaseOptions, connections: u32) -> Result<DatabaseConnection, DbErr> {
+    // The server itself, where a pooler stands before it.
+    let url = options.notify_url().unwrap_or(options.url());
+    let mut connect = ConnectOptions::new(url);
     connect
         .max_connections(connections)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .acquire_timeout(CONNECT_TIMEOUT)
         .idle_timeout(None)
         .max_lifetime(None)
-        .test_before_acquire_if_idle_for(TEST_AFTER_IDLE)
         .sqlx_logging(false)
-        .map_sqlx_postgres_opts(postgres_session)
-        .map_sqlx_mysql_pool_opts(mysql_session)
+        .map_sqlx_postgres_opts(plain_postgres_options)
+        .map_sqlx_postgres_pool_opts(|options| after_connect(options, postgres_migration_session()))
+        .map_sqlx_mysql_pool_opts(|options| after_connect(options, MYSQL_MIGRATION_SESSION.to_owned()))
         .map_sqlx_sqlite_opts(sqlite_session);
-    patiently(|| Database::connect(connect.clone())).await.map_err(|error| classify(error, Purpose::Read))
+    retry_while_busy(|| Database::connect(connect.clone())).await
 }
 
-/// Every statement runs by key, and its plan is made once. A plan made while a table was empty must not be a scan for
-/// ever: with these settings no statement of ours has any but its index to go by.
-fn postgres_session(options: sqlx::postgres::PgConnectOptions) -> sqlx::postgres::PgConnectOptions {
-    options.application_name("db-locks").options([
-        ("enable_seqscan", "off"),
-        ("enable_hashjoin", "off"),
-        ("enable_mergejoin", "off"),
-        ("jit", "off"),
-        ("plan_cache_mode", "force_generic_plan"),
-        ("lock_timeout", "2s"),
-        ("statement_timeout", STATEMENT_TIMEOUT),
-        ("idle_in_transaction_session_timeout", STATEMENT_TIMEOUT),
-        ("default_transaction_isolation", "read committed"),
-    ])
-}
-
-fn mysql_session(options: sqlx::pool::PoolOptions<sqlx::MySql>) -> sqlx::pool::PoolOptions<sqlx::MySql> {
-    options.after_connect(|connection, _| {
-        Box::pin(async move {
-            use sqlx::Executor;
-            for statement in MYSQL_SESSION {
-                connection.execute(*statement).await?;
-            }
-            Ok(())
-        })
+/// Has statements run on a connection when it is made.
+fn after_connect<DB: Driver>(
+    options: sqlx::pool::PoolOptions<DB>,
+    statements: String,
+) -> sqlx::pool::PoolOptions<DB> {
+    let statements: Arc<str> = statements.into();
+    options.after_connect(move |connection, _| {
+        let statements = statements.clone();
+        Box::pin(async move { DB::run(connection, &statements).await })
     })
 }
 
-fn sqlite_session(options: sqlx::sqlite::SqliteConnectOptions) -> sqlx::sqlite::SqliteConnectOptions {
+pub(super) fn sqlite_session(
+    options: sqlx::sqlite::SqliteConnectOptions,
+) -> sqlx::sqlite::SqliteConnectOptions {
     options
         .journal_mode(sqlx::sqlite::SqliteJournalMode::Wal)
         .synchronous(sqlx::sqlite::SqliteSynchronous::Full)

@@ -18,6 +18,15 @@ pub enum StoreError {
     /// It refused for a reason that will not go away by itself: nothing was written.
     #[error("the database refused the statement")]
     Rejected(#[source] Source),
+    /// The server takes no writes: it is a standby, or was made read-only. Nothing was written.
+    #[error("the database is read-only")]
+    ReadOnly(#[source] Source),
+    /// The server's disk is full. Nothing was written.
+    #[error("the database's disk is full")]
+    DiskFull(#[source] Source),
+    /// More is asked than can be served in time. Nothing was sent.
+    #[error("the connections to the database are overloaded")]
+    Overloaded(#[source] Source),
     /// The schema is not the one that this program was written for.
     #[error("the database's schema is not this program's: {0}")]
     Schema(String),
@@ -67,7 +76,28 @@ impl StoreError {
             Self::Unknown(_) => "unknown_fate",
             Self::Transient(_) => "transient",
             Self::Rejected(_) => "rejected",
+            Self::ReadOnly(_) => "read_only",
+            Self::DiskFull(_) => "disk_full",
+            Self::Overloaded(_) => "overloaded",
             Self::Schema(_) => "schema",
+        }
+    }
+
+    /// The same once more, for another who asked the same question.
+    pub(super) fn repeated(&self) -> Self {
+        let source = || {
+            let causes = std::iter::successors(std::error::Error::source(self), |error| error.source());
+            Source::from(causes.map(ToString::to_string).collect::<Vec<_>>().join(": "))
+        };
+        match self {
+            Self::Unreachable(_) => Self::Unreachable(source()),
+            Self::Unknown(_) => Self::Unknown(source()),
+            Self::Transient(_) => Self::Transient(source()),
+            Self::Rejected(_) => Self::Rejected(source()),
+            Self::ReadOnly(_) => Self::ReadOnly(source()),
+            Self::DiskFull(_) => Self::DiskFull(source()),
+            Self::Overloaded(_) => Self::Overloaded(source()),
+            Self::Schema(why) => Self::Schema(why.clone()),
         }
     }
 }

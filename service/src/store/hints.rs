@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sea_orm::{DbErr, RuntimeErr, sqlx};
-use sqlx::postgres::PgListener;
+use sqlx::postgres::{PgListener, PgPoolOptions};
 
 use super::{
     Hints, StoreError,
     children::channel_of,
     classify::{Purpose, classify, timed_out},
-    connect::DatabaseOptions,
+    pool::CONNECT_TIMEOUT,
+    session::plain_postgres_options,
 };
 use crate::domain::{Key, KeyId, ReplicaId, Tenant};
 
@@ -26,10 +27,19 @@ pub(super) struct PgHints {
 }
 
 impl PgHints {
-    pub(super) async fn listen(options: &DatabaseOptions, me: ReplicaId) -> Result<Self, StoreError> {
+    /// Listens on a connection of its own to the server at this URL.
+    pub(super) async fn listen(url: &str, me: ReplicaId) -> Result<Self, StoreError> {
         let channel = channel_of(me.0);
         let listener = async {
-            let mut listener = PgListener::connect(options.url()).await?;
+            let options = plain_postgres_options(url.parse()?);
+            let pool = PgPoolOptions::new()
+                .max_connections(1)
+                .max_lifetime(None)
+                .idle_timeout(None)
+                .acquire_timeout(CONNECT_TIMEOUT)
+                .connect_with(options)
+                .await?;
+            let mut listener = PgListener::connect_with(&pool).await?;
             // Its reconnects would be silent, and hints lost meanwhile would not be looked for.
             listener.eager_reconnect(false);
             listener.listen(&channel).await?;

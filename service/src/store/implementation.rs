@@ -8,7 +8,7 @@ use sea_orm::Value;
 use super::{
     Beat, Committed, DecideLocked, HeldCounts, Hints, Loaded, LockFilter, Page, Peer, PoolUse, Store,
     StoreError, WaitingRow, Want, Write, classify::Purpose, dialect::Dialect, hints::PgHints,
-    migrate::check_schema, sql_store::SqlStore, sqlite::SqliteWriter,
+    sql_store::SqlStore, sqlite::SqliteWriter,
 };
 use crate::domain::{Key, KeyId, LockView, ReplicaId, SemaphoreView, Tenant, Timestamp};
 
@@ -19,7 +19,10 @@ impl Store for SqlStore {
     }
 
     async fn commit(&self, writes: Arc<Vec<Write>>) -> Result<Committed, StoreError> {
-        self.commit_writes(writes).await
+        let first = writes.first().map(|write| write.stamp);
+        let result = self.commit_writes(writes).await;
+        self.disk.note(&result, first);
+        result
     }
 
     async fn commit_locked(
@@ -31,11 +34,11 @@ impl Store for SqlStore {
     }
 
     async fn now(&self) -> Result<Timestamp, StoreError> {
-        self.load.run(Purpose::Read, self.read_now(self.direct())).await
+        self.load.run(Purpose::Read, self.read_now(self.hot_pool())).await
     }
 
     async fn check_ready(&self) -> Result<(), StoreError> {
-        check_schema(self.direct(), self.sql.dialect).await
+        self.check_readiness().await
     }
 
     async fn weak_settings(&self) -> Result<Vec<String>, StoreError> {
@@ -71,7 +74,7 @@ impl Store for SqlStore {
     }
 
     async fn offers(&self, me: ReplicaId) -> Result<Vec<KeyId>, StoreError> {
-        self.query_ids(self.direct(), &self.offers, &self.sql.replicas.offers, [Value::from(me.0)]).await
+        self.query_ids(self.hot_pool(), &self.offers, &self.sql.replicas.offers, [Value::from(me.0)]).await
     }
 
     async fn count_waiting(&self, me: ReplicaId) -> Result<i64, StoreError> {
@@ -84,7 +87,8 @@ impl Store for SqlStore {
 
     async fn keys_waited_for(&self, replica: ReplicaId, limit: u32) -> Result<Vec<KeyId>, StoreError> {
         let values = [Value::from(replica.0), Value::from(i64::from(limit))];
-        self.query_ids(self.direct(), &self.membership, &self.sql.replicas.keys_waited_for, values).await
+        self.query_ids(self.membership_pool(), &self.membership, &self.sql.replicas.keys_waited_for, values)
+            .await
     }
 
     async fn unknown_replicas(&self) -> Result<Vec<ReplicaId>, StoreError> {
@@ -93,14 +97,20 @@ impl Store for SqlStore {
 
     async fn lapsed_places(&self, limit: u32) -> Result<Vec<KeyId>, StoreError> {
         let values = [Value::from(i64::from(limit))];
-        self.query_ids(self.direct(), &self.sweep, &self.sql.sweep.lapsed_places, values).await
+        self.query_ids(self.general_pool(), &self.sweep, &self.sql.sweep.lapsed_places, values).await
     }
 
     async fn hints(&self, me: ReplicaId) -> Result<Option<Box<dyn Hints>>, StoreError> {
         if self.sql.dialect != Dialect::Postgres {
             return Ok(None);
         }
-        Ok(Some(Box::new(PgHints::listen(&self.options, me).await?)))
+        let url = match self.options.notify_url() {
+            Some(url) => url,
+            // Listening is a matter of a session, and behind such a pooler there is none.
+            None if self.pools.transaction_pooling => return Ok(None),
+            None => self.options.url(),
+        };
+        Ok(Some(Box::new(PgHints::listen(url, me).await?)))
     }
 
     async fn list_locks(
@@ -146,7 +156,7 @@ impl Store for SqlStore {
 
     async fn ended_to_delete(&self, before: Timestamp, limit: u32) -> Result<Vec<KeyId>, StoreError> {
         let values = [Value::from(before.0), Value::from(i64::from(limit))];
-        self.query_ids(self.direct(), &self.sweep, &self.sql.sweep.ended_to_delete, values).await
+        self.query_ids(self.general_pool(), &self.sweep, &self.sql.sweep.ended_to_delete, values).await
     }
 
     async fn idle_mutexes(

@@ -5,7 +5,7 @@ use sea_orm::{ColumnTrait, Condition, DbErr, EntityTrait, QueryFilter, QueryOrde
 
 use super::{
     LockFilter, Page, StoreError,
-    classify::Purpose,
+    classify::{Purpose, overloaded},
     rows::{KIND_MUTEX, KIND_SEMAPHORE},
     sql_store::SqlStore,
 };
@@ -23,7 +23,7 @@ impl SqlStore {
         limit: u32,
     ) -> Result<Page<LockView, Key>, StoreError> {
         let work = async {
-            let now = self.read_now(self.direct()).await?;
+            let now = self.read_now(self.general_pool()).await?;
             let mut query = keys_of(tenant, KIND_MUTEX, filter.prefix.as_deref(), after);
             let held = Condition::all()
                 .add(locks::Column::Version.is_not_null())
@@ -46,6 +46,7 @@ impl SqlStore {
             let rows = self.page(query, limit).await?;
             Ok(page(&rows, limit, |row| lock_view(row, now), |row| Key::trusted(&row.key)))
         };
+        let _permit = self.list_permits.try_acquire().map_err(|_| overloaded())?;
         self.list.run(Purpose::Read, work).await
     }
 
@@ -57,18 +58,19 @@ impl SqlStore {
         limit: u32,
     ) -> Result<Page<SemaphoreView, Key>, StoreError> {
         let work = async {
-            let now = self.read_now(self.direct()).await?;
+            let now = self.read_now(self.general_pool()).await?;
             let rows = self.page(keys_of(tenant, KIND_SEMAPHORE, prefix, after), limit).await?;
             let next = next_after(&rows, limit, |row| Key::trusted(&row.key));
             let mut items = Vec::with_capacity(rows.len());
             for row in rows.iter().take(limit as usize) {
                 let values = [row.tenant.as_str().into(), row.key.as_str().into(), now.0.into()];
-                let busy = self.query(self.direct(), &self.list, &self.sql.count_busy, values).await?;
+                let busy = self.query(self.general_pool(), &self.list, &self.sql.count_busy, values).await?;
                 let busy_count = busy.first().map_or(Ok(0), |count| count.try_get_by_index(0))?;
                 items.push(semaphore_view(row, busy_count));
             }
             Ok(Page { items, next })
         };
+        let _permit = self.list_permits.try_acquire().map_err(|_| overloaded())?;
         self.list.run(Purpose::Read, work).await
     }
 
@@ -79,7 +81,7 @@ impl SqlStore {
         limit: u32,
     ) -> Result<Page<LockView, i32>, StoreError> {
         let work = async {
-            let now = self.read_now(self.direct()).await?;
+            let now = self.read_now(self.general_pool()).await?;
             let mut query = permits::Entity::find()
                 .filter(permits::Column::Tenant.eq(id.tenant.as_str()))
                 .filter(permits::Column::Key.eq(id.key.as_str()))
@@ -90,17 +92,18 @@ impl SqlStore {
                 query = query.filter(permits::Column::Slot.gt(after));
             }
             self.list.round_trips.increment(1);
-            let rows = query.limit(u64::from(limit) + 1).all(self.direct()).await?;
+            let rows = query.limit(u64::from(limit) + 1).all(self.general_pool()).await?;
             let exactly = Now { at_least: now, at_most: now };
             Ok(page(&rows, limit, |row| Some(permit_of(row).view(id.clone(), exactly)), |row| row.slot))
         };
+        let _permit = self.list_permits.try_acquire().map_err(|_| overloaded())?;
         self.list.run(Purpose::Read, work).await
     }
 
     /// One row more than asked for tells whether there is a next page.
     async fn page(&self, query: Select<locks::Entity>, limit: u32) -> Result<Vec<locks::Model>, DbErr> {
         self.list.round_trips.increment(1);
-        query.limit(u64::from(limit) + 1).all(self.direct()).await
+        query.limit(u64::from(limit) + 1).all(self.general_pool()).await
     }
 }
 

@@ -11,8 +11,8 @@ use super::{
     children::JsonRows,
     classify::{Purpose, classify},
     dialect::Dialect,
-    direct::Direct,
     error::LoadError,
+    pools::AnyPool,
     rows::{PERMIT_COLUMNS, Row, WAITER_COLUMN_COUNT, read_permit, read_state, read_waiter},
     sql_store::SqlStore,
 };
@@ -24,17 +24,20 @@ impl SqlStore {
             self.load.round_trips.increment(1);
             let work = async {
                 let (states, told) = reader.load(wants.iter().map(|want| want.id.clone()).collect()).await?;
-                let loaded = self.with_children(self.direct(), wants, states, told).await;
+                let loaded = self.with_children(self.hot_pool(), wants, states, told).await;
                 loaded.map_err(|error| classify(error, Purpose::Read))
             };
             return self.load.run_sorted(Purpose::Read, work).await;
         }
+        if let Some(replication) = &self.pools.replication {
+            replication.settle().await?;
+        }
         let work = async {
-            let Direct::Postgres(lane) = self.direct() else {
-                return self.load_from(self.direct(), wants).await;
+            let AnyPool::Postgres(pool) = self.hot_pool() else {
+                return self.load_from(self.hot_pool(), wants).await;
             };
-            let (states, told) = self.load_postgres(lane, wants).await?;
-            self.with_children(self.direct(), wants, states, told).await
+            let (states, told) = self.load_postgres(pool, wants).await?;
+            self.with_children(self.hot_pool(), wants, states, told).await
         };
         self.load.run(Purpose::Read, work).await
     }

@@ -8,6 +8,7 @@ use super::{
     classify::{Purpose, classify},
     connect::{DatabaseOptions, connect_alone},
     dialect::Dialect,
+    pools::Pools,
 };
 
 /// A migration and whether the database has it.
@@ -24,8 +25,20 @@ const LOCK: &str = "db_locks_migrate";
 /// The same for PostgreSQL, whose advisory locks are numbers: the ASCII codes of `dblocks`.
 const LOCK_NUMBER: i64 = 0x0064_626c_6f63_6b73;
 
+/// What a migration needs that a pooler of transactions has not: a session of its own.
+const THROUGH_POOLER: &str = "DATABASE_URL leads to a pooler in transaction mode, through which the schema cannot be \
+                              changed; set DB_LOCKS_NOTIFY_URL to a URL of the server itself, or run `db-locks migrate up` \
+                              with that as DATABASE_URL";
+
 /// Applies all migrations that are not applied.
 pub async fn migrate_up(options: &DatabaseOptions) -> Result<(), StoreError> {
+    if let Some(pools) = Pools::behind_transaction_pooling(options).await? {
+        let checked = check_schema(&pools.general_pool, pools.dialect).await;
+        return checked.map_err(|error| match error {
+            StoreError::Schema(why) => StoreError::Schema(format!("{why}. {THROUGH_POOLER}")),
+            other => other,
+        });
+    }
     alone(options, async |db| Migrator::up(db, None).await).await
 }
 
@@ -59,6 +72,9 @@ async fn alone(
     options: &DatabaseOptions,
     step: impl AsyncFnOnce(&DatabaseConnection) -> Result<(), DbErr>,
 ) -> Result<(), StoreError> {
+    if Pools::behind_transaction_pooling(options).await?.is_some() {
+        return Err(StoreError::Schema(THROUGH_POOLER.to_owned()));
+    }
     let (db, dialect) = &connect_alone(options).await?;
     let failed = |error| classify(error, Purpose::Read);
     let (lock, unlock, undo) = match dialect {

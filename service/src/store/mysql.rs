@@ -18,7 +18,7 @@ use super::{
     cells::{Cell, LOCK_CELLS, lock_cells},
     children::JsonRows,
     commit::Won,
-    direct::Lane,
+    pool::Pool,
     rows::{LockRow, Row},
     sql::mysql::Shape,
     sql_store::SqlStore,
@@ -34,14 +34,14 @@ impl SqlStore {
     /// Writes a batch on MariaDB in one statement. `None`: a row was to be updated and was gone, and nothing was written.
     pub(super) async fn commit_mariadb(
         &self,
-        lane: &Lane<MySql>,
+        pool: &Pool<MySql>,
         rows: &[LockRow<'_>],
     ) -> Result<Option<Won>, DbErr> {
         let list = self.values_list(rows)?;
         let mut arguments = MySqlArguments::default();
         list.for_each(|cell| add(&mut arguments, cell)).map_err(|error| DbErr::Custom(error.to_string()))?;
         self.commit.round_trips.increment(1);
-        let stand = lane.fetch(list.sql.clone(), arguments).await;
+        let stand = pool.fetch(list.sql.clone(), arguments).await;
         won_unless_undone(stand)
     }
 

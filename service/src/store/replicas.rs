@@ -19,9 +19,9 @@ impl SqlStore {
         let work = async {
             let sql = &self.sql.replicas;
             let rows = if let Some(both) = &sql.beat_and_peers {
-                self.query(self.direct(), &self.membership, both, [Value::from(me.0)]).await?
+                self.query(self.membership_pool(), &self.membership, both, [Value::from(me.0)]).await?
             } else {
-                let writer = self.writer().await?;
+                let writer = self.writer(self.membership_pool()).await?;
                 self.execute(&writer, &self.membership, &sql.beat, [Value::from(me.0)]).await?;
                 let rows = self.query(&writer, &self.membership, &sql.peers, []).await?;
                 writer.finish().await?;
@@ -42,7 +42,8 @@ impl SqlStore {
 
     pub(super) async fn list_replicas(&self) -> Result<Vec<Peer>, StoreError> {
         let work = async {
-            let rows = self.query(self.direct(), &self.membership, &self.sql.replicas.peers, []).await?;
+            let rows =
+                self.query(self.membership_pool(), &self.membership, &self.sql.replicas.peers, []).await?;
             rows.iter().map(read_peer).collect()
         };
         self.membership.run(Purpose::Read, work).await
@@ -61,7 +62,7 @@ impl SqlStore {
         values: impl IntoIterator<Item = Value>,
     ) -> Result<(), StoreError> {
         let work = async {
-            let writer = self.writer().await?;
+            let writer = self.writer(self.membership_pool()).await?;
             self.execute(&writer, &self.membership, sql, values).await?;
             writer.finish().await
         };
@@ -83,7 +84,7 @@ impl SqlStore {
     pub(super) async fn count_waiters_of(&self, me: ReplicaId) -> Result<i64, StoreError> {
         let work = async {
             let rows = self
-                .query(self.direct(), &self.offers, &self.sql.replicas.count_waiting, [Value::from(me.0)])
+                .query(self.hot_pool(), &self.offers, &self.sql.replicas.count_waiting, [Value::from(me.0)])
                 .await?;
             rows.first().map_or(Ok(0), |row| row.try_get_by_index(0))
         };
@@ -93,7 +94,7 @@ impl SqlStore {
     pub(super) async fn waiters_of(&self, me: ReplicaId) -> Result<Vec<WaitingRow>, StoreError> {
         let work = async {
             let rows = self
-                .query(self.direct(), &self.offers, &self.sql.replicas.waiting, [Value::from(me.0)])
+                .query(self.hot_pool(), &self.offers, &self.sql.replicas.waiting, [Value::from(me.0)])
                 .await?;
             let read = |row: &QueryResult| {
                 let nonce: Option<i64> = row.try_get_by_index(3)?;
@@ -110,8 +111,9 @@ impl SqlStore {
 
     pub(super) async fn replicas_without_row(&self) -> Result<Vec<ReplicaId>, StoreError> {
         let work = async {
-            let rows =
-                self.query(self.direct(), &self.membership, &self.sql.replicas.unknown_replicas, []).await?;
+            let rows = self
+                .query(self.membership_pool(), &self.membership, &self.sql.replicas.unknown_replicas, [])
+                .await?;
             rows.iter().map(|row| row.try_get_by_index::<Uuid>(0).map(ReplicaId)).collect()
         };
         self.membership.run(Purpose::Read, work).await

@@ -26,7 +26,7 @@ impl SqlStore {
             ),
         };
         let work = async {
-            let rows = self.query(self.direct(), &self.membership, sql, []).await?;
+            let rows = self.query(self.general_pool(), &self.membership, sql, []).await?;
             let mut weak = Vec::new();
             for row in &rows {
                 let (name, value): (String, String) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);

@@ -4,13 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use metrics::{Counter, Histogram, counter, describe_counter, describe_histogram, histogram};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult, Value};
-use tokio::time::Instant;
+use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
     Store, StoreError,
     classify::{Purpose, classify, timed_out},
-    connect::{DatabaseOptions, Pools},
-    direct::Direct,
+    connect::DatabaseOptions,
+    disk::Disk,
+    pools::{AnyPool, Pools},
+    ready::Readiness,
     sql::Sql,
     sqlite::{SqliteReader, SqliteWriter},
     writer::{Writer, begin_patiently},
@@ -22,6 +24,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 const ROUND_TRIPS: &str = "db_locks_database_round_trips_total";
 const DURATION: &str = "db_locks_database_duration_seconds";
 const ERRORS: &str = "db_locks_database_errors_total";
+/// The most lists that are read or wait for a connection. They take turns on the few connections that they may use.
+const MOST_LISTS: usize = 1_000;
 
 /// A database that speaks SQL.
 #[derive(Debug)]
@@ -39,6 +43,12 @@ pub(super) struct SqlStore {
     pub(super) sqlite: Option<SqliteWriter>,
     /// Where keys' rows come from on SQLite.
     pub(super) sqlite_reader: Option<SqliteReader>,
+    /// The last answer to whether the database is ready.
+    pub(super) readiness: Readiness,
+    /// Whether its disk is full.
+    pub(super) disk: Disk,
+    /// One for each list that may be read or wait for its turn.
+    pub(super) list_permits: Semaphore,
 }
 
 /// Connects to a database. Its schema is not looked at: see [`Store::check_ready`].
@@ -69,22 +79,38 @@ impl SqlStore {
             sweep: Operation::new("sweep"),
             sqlite,
             sqlite_reader,
+            readiness: Readiness::default(),
+            disk: Disk::default(),
+            list_permits: Semaphore::new(MOST_LISTS),
         })
     }
 
-    /// Where reads go, and batches on a server.
-    pub(super) fn direct(&self) -> &Direct {
-        &self.pools.direct
+    /// For batches, loads and transactions.
+    pub(super) const fn hot_pool(&self) -> &AnyPool {
+        &self.pools.hot_pool
     }
 
-    /// Where other writes go. On SQLite this waits for the file's one right to write, which it keeps until
-    /// [`Writer::finish`]; there all of it is written, or nothing.
-    pub(super) async fn writer(&self) -> Result<Writer<'_>, DbErr> {
-        let Some(sqlite) = &self.sqlite else { return Ok(Writer::Server(&self.pools.rest)) };
+    /// For lists, counts and sweeping.
+    pub(super) const fn general_pool(&self) -> &AnyPool {
+        &self.pools.general_pool
+    }
+
+    /// For beats, joins, reaping and readiness.
+    pub(super) const fn membership_pool(&self) -> &AnyPool {
+        &self.pools.membership_pool
+    }
+
+    /// Where writes other than batches go: on a server to this pool. On SQLite this waits for the file's write permit, which
+    /// is kept until [`Writer::finish`]; there all of it is written, or nothing.
+    pub(super) async fn writer<'s>(&'s self, server: &'s AnyPool) -> Result<Writer<'s>, DbErr> {
+        let (Some(sqlite), Some(writer)) = (&self.sqlite, &self.pools.sqlite_writer) else {
+            return Ok(Writer::Server(server));
+        };
         let turn = sqlite.turn_of_rest().await;
-        let rest = self.pools.rest.clone();
-        // In a task of its own, as every `begin`: see `commit`.
-        let begun = tokio::spawn(async move { begin_patiently(&rest).await });
+        let writer = writer.clone();
+        // In a task of its own: if whoever waits for it is cancelled, the transaction is rolled back by being dropped. A
+        // `begin` that is cancelled itself would leave its connection inside a transaction that nobody knows of.
+        let begun = tokio::spawn(async move { begin_patiently(&writer).await });
         let transaction = begun.await.map_err(|error| DbErr::Custom(error.to_string()))??;
         Ok(Writer::Sqlite { transaction: Box::new(transaction), turn })
     }

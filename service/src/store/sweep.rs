@@ -18,9 +18,10 @@ use crate::domain::{KeyId, ReplicaId, Timestamp};
 impl SqlStore {
     pub(super) async fn count_standing(&self) -> Result<HeldCounts, StoreError> {
         let work = async {
-            let locks = self.query(self.direct(), &self.sweep, &self.sql.sweep.count_locks_held, []).await?;
+            let locks =
+                self.query(self.general_pool(), &self.sweep, &self.sql.sweep.count_locks_held, []).await?;
             let permits =
-                self.query(self.direct(), &self.sweep, &self.sql.sweep.count_permits_held, []).await?;
+                self.query(self.general_pool(), &self.sweep, &self.sql.sweep.count_permits_held, []).await?;
             let count =
                 |rows: &[sea_orm::QueryResult]| rows.first().map_or(Ok(0), |row| row.try_get_by_index(0));
             Ok(HeldCounts { locks: count(&locks)?, permits: count(&permits)? })
@@ -31,7 +32,7 @@ impl SqlStore {
     pub(super) async fn try_lead_sweep(&self, me: ReplicaId, lease_ms: i64) -> Result<bool, StoreError> {
         let work = async {
             let values = [Value::from(me.0), Value::from(lease_ms)];
-            let writer = self.writer().await?;
+            let writer = self.writer(self.general_pool()).await?;
             self.execute(&writer, &self.sweep, &self.sql.sweep.lead_sweep, values).await?;
             let rows = self.query(&writer, &self.sweep, &self.sql.sweep.leader, []).await?;
             writer.finish().await?;
@@ -43,7 +44,7 @@ impl SqlStore {
 
     pub(super) async fn give_sweep_back(&self, me: ReplicaId) -> Result<(), StoreError> {
         let work = async {
-            let writer = self.writer().await?;
+            let writer = self.writer(self.general_pool()).await?;
             self.execute(&writer, &self.sweep, &self.sql.sweep.yield_sweep, [Value::from(me.0)]).await?;
             writer.finish().await
         };
@@ -65,7 +66,8 @@ impl SqlStore {
                 Value::from(key),
                 Value::from(i64::from(limit)),
             ];
-            let rows = self.query(self.direct(), &self.sweep, &self.sql.sweep.idle_mutexes, values).await?;
+            let rows =
+                self.query(self.general_pool(), &self.sweep, &self.sql.sweep.idle_mutexes, values).await?;
             let mut items = Vec::new();
             for row in &rows {
                 if row.try_get_by_index::<bool>(2)? {
@@ -86,7 +88,7 @@ impl SqlStore {
         limit: u32,
     ) -> Result<u64, StoreError> {
         let work = async {
-            let writer = self.writer().await?;
+            let writer = self.writer(self.general_pool()).await?;
             let db = &writer;
             self.execute(db, &self.sweep, &self.sql.sweep.settle_floors, [Value::from(settle_ms)]).await?;
             let went = self.delete_tombstones(db, before, limit).await?;
@@ -115,12 +117,14 @@ impl SqlStore {
             Dialect::Sqlite | Dialect::Postgres => self.execute(db, &self.sweep, sql, values).await,
             Dialect::MariaDb | Dialect::MySql => {
                 // These cannot delete from a table that the same statement selects from.
-                let transaction = self.begin().await?;
-                let rows = self.query(&transaction, &self.sweep, sql, values).await?;
-                let ids: Vec<KeyId> = rows.iter().map(read_id).collect::<Result<_, _>>()?;
-                let went = self.delete_rows(&transaction, &ids).await?;
-                transaction.commit().await?;
-                Ok(went)
+                let transaction = self.begin(self.general_pool(), &self.sweep).await?;
+                let deleted = async {
+                    let rows = self.query(&transaction, &self.sweep, sql, values).await?;
+                    let ids: Vec<KeyId> = rows.iter().map(read_id).collect::<Result<_, _>>()?;
+                    self.delete_rows(&transaction, &ids).await
+                };
+                let deleted = deleted.await;
+                transaction.end(deleted).await
             }
         }
     }

@@ -8,15 +8,16 @@ use sea_orm::{
 use tokio::time::Instant;
 
 use super::{
+    classify::is_busy,
     connect::{SQLITE_BUSY_POLL, SQLITE_BUSY_TIMEOUT},
-    direct::is_busy,
+    pools::AnyPool,
     sqlite::Turn,
 };
 
 /// Who writes what is not a batch.
 pub(super) enum Writer<'s> {
     /// Each statement by itself.
-    Server(&'s DatabaseConnection),
+    Server(&'s AnyPool),
     /// All statements in one transaction, for which the file was waited for once.
     Sqlite {
         /// The transaction.

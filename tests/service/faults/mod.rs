@@ -17,9 +17,13 @@ macro_rules! on_every_server {
 }
 
 mod away;
+mod disk_full;
+mod firewall;
 mod killed;
 mod listener;
 mod proxy;
+mod read_only;
+mod standby;
 mod storm;
 mod unknown_fate;
 mod vanished;

@@ -11,8 +11,9 @@ use tokio::{
 use crate::support::{Database, names::free_port};
 
 /// What the proxy does.
-#[derive(Default)]
 struct Plan {
+    /// Where new connections lead to.
+    server: String,
     /// Connections are closed as soon as they are opened.
     refuse: bool,
     /// The cut that is armed.
@@ -35,6 +36,7 @@ pub(crate) struct Proxy {
     port: u16,
     plan: Arc<Mutex<Plan>>,
     generation: watch::Sender<u64>,
+    freezes: watch::Sender<u64>,
     cuts: watch::Sender<u64>,
 }
 
@@ -45,14 +47,15 @@ impl Proxy {
         let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         let proxy = Self {
             port,
-            plan: Arc::default(),
+            plan: Arc::new(Mutex::new(Plan { server: database.server_address(), refuse: false, cut: None })),
             generation: watch::Sender::new(0),
+            freezes: watch::Sender::new(0),
             cuts: watch::Sender::new(0),
         };
         let way = Way {
-            server: database.server_address(),
             plan: proxy.plan.clone(),
             generation: proxy.generation.subscribe(),
+            freezes: proxy.freezes.subscribe(),
             cuts: proxy.cuts.clone(),
         };
         tokio::spawn(way.accept(listener));
@@ -80,6 +83,16 @@ impl Proxy {
         self.plan.lock().unwrap().refuse = false;
     }
 
+    /// All connections that are open swallow what they are given from now on, without a word; new ones work.
+    pub(crate) fn freeze(&self) {
+        self.freezes.send_modify(|freezes| *freezes += 1);
+    }
+
+    /// Leads new connections to another server; those that are open stay where they are.
+    pub(crate) fn lead_to(&self, database: &Database) {
+        self.plan.lock().unwrap().server = database.server_address();
+    }
+
     /// Arms a cut: of the connection over which a message with `marker` goes, `skip` messages later, before the database
     /// gets it, or after the database has answered it.
     pub(crate) fn arm(&self, marker: &str, skip: u32, forward: bool) {
@@ -100,9 +113,9 @@ impl Proxy {
 /// What every connection knows.
 #[derive(Clone)]
 struct Way {
-    server: String,
     plan: Arc<Mutex<Plan>>,
     generation: watch::Receiver<u64>,
+    freezes: watch::Receiver<u64>,
     cuts: watch::Sender<u64>,
 }
 
@@ -126,10 +139,14 @@ impl Way {
     }
 
     async fn serve(mut self, client: TcpStream) {
-        if self.plan.lock().unwrap().refuse {
-            return;
-        }
-        let Ok(server) = TcpStream::connect(&self.server).await else { return };
+        let server = {
+            let plan = self.plan.lock().unwrap();
+            if plan.refuse {
+                return;
+            }
+            plan.server.clone()
+        };
+        let Ok(server) = TcpStream::connect(server).await else { return };
         client.set_nodelay(true).unwrap();
         server.set_nodelay(true).unwrap();
         let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
@@ -138,9 +155,11 @@ impl Way {
         // An answer that is lost is not handed on from the moment its statement is.
         let silent = watch::Sender::new(false);
         let heard = silent.subscribe();
+        self.freezes.mark_unchanged();
+        let freezes = self.freezes.clone();
         tokio::select! {
             () = self.requests(from_client, to_server, &silent) => {}
-            () = answers(from_server, to_client, heard) => {}
+            () = answers(from_server, to_client, heard, freezes) => {}
             // Cut, or the proxy is gone.
             _ = generation.changed() => {}
         }
@@ -156,6 +175,9 @@ impl Way {
         let mut buffer = vec![0; 1 << 16];
         let mut counting = None;
         while let Ok(read @ 1..) = from.read(&mut buffer).await {
+            if self.freezes.has_changed().unwrap_or(false) {
+                continue;
+            }
             let message = &buffer[..read];
             match self.fate(message, &mut counting) {
                 Fate::Pass => {}
@@ -191,9 +213,17 @@ impl Way {
     }
 }
 
-async fn answers(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, silent: watch::Receiver<bool>) {
+async fn answers(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    silent: watch::Receiver<bool>,
+    freezes: watch::Receiver<u64>,
+) {
     let mut buffer = vec![0; 1 << 16];
     while let Ok(read @ 1..) = from.read(&mut buffer).await {
+        if freezes.has_changed().unwrap_or(false) {
+            continue;
+        }
         if *silent.borrow() || to.write_all(&buffer[..read]).await.is_err() {
             return;
         }

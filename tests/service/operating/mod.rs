@@ -6,6 +6,7 @@ mod defaults;
 mod logs;
 mod metrics;
 mod migrations;
+mod poolers;
 mod readme;
 mod stopping;
 

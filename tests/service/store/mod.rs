@@ -1,6 +1,7 @@
 //! The store's trait against real databases: what the engine relies on, run the same on each.
 #![expect(clippy::disallowed_methods, reason = "tests mint versions and stamps of their own")]
 
+mod odd_settings;
 mod plans;
 mod races;
 mod rows;

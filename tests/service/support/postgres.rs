@@ -32,6 +32,22 @@ pub(super) fn set_up(folder: &Path) -> Result<Recipe, String> {
     Ok(recipe(&programs, folder, user))
 }
 
+/// Sets up a standby of the server at a port in a folder.
+pub(super) fn set_up_standby(folder: &Path, primary: u16) -> Result<Recipe, String> {
+    let programs = programs().ok_or("no postgres")?;
+    std::fs::set_permissions(folder, PermissionsExt::from_mode(0o755)).unwrap();
+    let data = folder.join("data");
+    std::fs::create_dir(&data).unwrap();
+    std::fs::set_permissions(&data, PermissionsExt::from_mode(0o700)).unwrap();
+    let user = unprivileged(&data)?;
+    let copy = programs.join("pg_basebackup").display().to_string();
+    let command = user.iter().chain([&copy]).collect::<Vec<_>>();
+    let from = ["--host=127.0.0.1".to_owned(), format!("--port={primary}"), "--username=locks".to_owned()];
+    let how = ["--write-recovery-conf", "--wal-method=stream", "--checkpoint=fast", "--no-sync", "-D"];
+    run(Command::new(command[0]).args(&command[1..]).args(from).args(how).arg(&data))?;
+    Ok(recipe(&programs, folder, user))
+}
+
 /// The folder of the newest Debian package, or else one of PATH, with all programs that are needed.
 fn programs() -> Option<PathBuf> {
     let packages = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten();

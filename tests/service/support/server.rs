@@ -98,6 +98,17 @@ impl OwnServer {
         Some(Self { process, recipe, database, _folder: folder })
     }
 
+    /// A hot standby of it, which streams; `None` where it cannot be made.
+    pub(crate) async fn standby(&self) -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, port) = (folder.path().to_owned(), self.recipe.port);
+        let set_up = move || postgres::set_up_standby(&path, port).ok();
+        let recipe = tokio::task::spawn_blocking(set_up).await.unwrap()?;
+        let process = Some(recipe.start(None).unwrap());
+        let database = Database::on_server(Dialect::Postgres, &recipe.url, "db_locks_test");
+        Some(Self { process, recipe, database, _folder: folder })
+    }
+
     /// Kills it: nothing that it has not written is written any more.
     pub(crate) fn kill(&mut self) {
         // Its drop is a SIGKILL.

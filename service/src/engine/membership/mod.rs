@@ -199,7 +199,10 @@ async fn stay(shared: &Arc<Shared>, me: ReplicaId) {
         ticks.tick().await;
         match shared.store.beat(me).await {
             Ok(beat) if !beat.known => return forget_me(shared, me),
-            Ok(beat) => act_on(shared, watch.note(Some(me), &beat.peers, Instant::now())),
+            Ok(beat) => {
+                shared.outage.end_if_any();
+                act_on(shared, watch.note(Some(me), &beat.peers, Instant::now()));
+            }
             Err(error) => shared.report_outage(&error),
         }
         if shared.waiting.load(Ordering::Relaxed) > 0 {

@@ -48,6 +48,7 @@ impl Shard {
         let mut batch = Batch { writes, sides };
         match result {
             Ok(committed) => {
+                self.shared.outage.end_if_any();
                 self.shared.clock.observe(committed.told, sent, received);
                 self.on_written(batch, &committed);
             }
@@ -69,7 +70,20 @@ impl Shard {
                 );
                 self.on_unknown(batch);
             }
-            Err(error @ (StoreError::Unreachable(_) | StoreError::Transient(_) | StoreError::Schema(_))) => {
+            // Trying on would only keep the callers waiting.
+            Err(error @ StoreError::DiskFull(_)) => {
+                self.shared.report_outage(&error);
+                for side in batch.sides {
+                    self.fail(side, EngineError::DiskFull);
+                }
+            }
+            Err(
+                error @ (StoreError::Unreachable(_)
+                | StoreError::Transient(_)
+                | StoreError::ReadOnly(_)
+                | StoreError::Overloaded(_)
+                | StoreError::Schema(_)),
+            ) => {
                 let works = batch.sides.into_iter().map(|side| side.work).collect();
                 self.postpone_all(works, &error);
             }
@@ -234,6 +248,9 @@ impl Shard {
             StoreError::Unreachable(_)
             | StoreError::Unknown(_)
             | StoreError::Rejected(_)
+            | StoreError::ReadOnly(_)
+            | StoreError::DiskFull(_)
+            | StoreError::Overloaded(_)
             | StoreError::Schema(_) => {
                 self.shared.report_outage(error);
                 RETRY_AFTER

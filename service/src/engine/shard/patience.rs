@@ -26,6 +26,8 @@ const LOOK: Duration = Duration::from_millis(250);
 /// One look.
 struct Look {
     now: Instant,
+    /// What those are told whose command was never written.
+    unreachable: EngineError,
     /// Waiters that have wanted to leave for too long.
     leavers: Vec<(Nonce, EngineError)>,
     /// Keys of works of which nothing is left.
@@ -45,7 +47,7 @@ impl Look {
         let (error, stays) = if envelope.may_be_written() {
             (EngineError::UnknownFate, true)
         } else {
-            (EngineError::Unreachable, envelope.reply.is_none())
+            (self.unreachable, envelope.reply.is_none())
         };
         self.leavers.extend(envelope.give_up(error));
         stays
@@ -92,7 +94,8 @@ impl Shard {
     /// Answers all whose patience has come to an end. What is done for them is undone by what takes their place.
     pub(super) fn end_patience(&mut self) {
         self.is_watched = false;
-        let mut look = Look { now: Instant::now(), leavers: Vec::new(), emptied: Vec::new() };
+        let unreachable = self.shared.outage.reason();
+        let mut look = Look { now: Instant::now(), unreachable, leavers: Vec::new(), emptied: Vec::new() };
         for line in [&mut self.urgent, &mut self.acquires, &mut self.latecomers] {
             line.retain_mut(|envelope| look.undecided(envelope));
         }
@@ -138,7 +141,8 @@ mod tests {
         let (reply, mut answer) = oneshot::channel();
         let mut envelope = acquire(true, Some(reply));
         let now = envelope.arrived + PATIENCE;
-        let mut look = Look { now, leavers: Vec::new(), emptied: Vec::new() };
+        let unreachable = EngineError::Unreachable;
+        let mut look = Look { now, unreachable, leavers: Vec::new(), emptied: Vec::new() };
         assert!(look.undecided(&mut envelope), "its give-back stays");
         assert!(matches!(envelope.command, Command::GiveBack { .. }));
         assert!(matches!(answer.try_recv(), Ok(Err(EngineError::UnknownFate))));

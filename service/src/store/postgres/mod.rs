@@ -3,16 +3,19 @@
 //! The parameters go to the driver as they are, rows as composite types (see `records`), with nothing around each value on
 //! the way.
 
+mod notices;
 mod records;
+mod replication;
 
 use self::records::{LockRecord, PermitRecord, WaiterRecord};
+pub(super) use self::replication::Replication;
 use super::{
     Committed, Want, Write,
     cells::{Cell, changed_permits, lock_cells},
     children::{channel_of, payload_of},
     commit::Won,
-    direct::Lane,
     load::{ReadStates, read_states},
+    pool::Pool,
     rows::LockRow,
     sql::postgres as sql,
     sql_store::SqlStore,
@@ -31,21 +34,21 @@ impl SqlStore {
     /// be put there anew in the same one.
     pub(super) async fn commit_postgres(
         &self,
-        lane: &Lane<Postgres>,
+        pool: &Pool<Postgres>,
         writes: &[Write],
     ) -> Result<Committed, DbErr> {
         let (text, arguments) = statement(writes).map_err(|error| unsendable(&error))?;
         self.commit.round_trips.increment(1);
         let mut won = Won::default();
-        won.read(&lane.fetch(text, arguments).await?)?;
-        let told = self.told(&won, self.direct()).await?;
+        won.read(&pool.fetch(text, arguments).await?)?;
+        let told = self.told(&won, self.hot_pool()).await?;
         Ok(won.committed(writes, told))
     }
 
     /// The rows of keys as states, and the time.
     pub(super) async fn load_postgres(
         &self,
-        lane: &Lane<Postgres>,
+        pool: &Pool<Postgres>,
         wants: &[Want],
     ) -> Result<ReadStates, DbErr> {
         let mut arguments = PgArguments::default();
@@ -53,7 +56,7 @@ impl SqlStore {
         let keys: Vec<_> = wants.iter().map(|want| want.id.key.as_str()).collect();
         arguments.add(tenants).and_then(|()| arguments.add(keys)).map_err(|error| unsendable(&error))?;
         self.load.round_trips.increment(1);
-        read_states(&lane.fetch(sql::LOAD_ROWS, arguments).await?, wants.len())
+        read_states(&pool.fetch(sql::LOAD_ROWS, arguments).await?, wants.len())
     }
 }
 

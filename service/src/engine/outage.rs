@@ -1,0 +1,146 @@
+//! Outages of the database, in the log: the cause once, and when it is back.
+
+use std::{
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::EngineError;
+use crate::store::StoreError;
+
+/// The least time between two lines, and between an outage that was logged and the next one.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What is known of the current outage, or of the last one.
+#[derive(Debug, Default)]
+pub(super) struct Outage {
+    /// Whether there is one. Read with every answer of the database.
+    goes_on: AtomicBool,
+    /// Held only to compare and to log.
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// When the current outage began.
+    since: Option<Instant>,
+    /// What it was logged with.
+    logged: Option<(Instant, String)>,
+    /// Whether the current one was logged.
+    is_logged: bool,
+    /// What callers are told for now.
+    reason: Option<EngineError>,
+}
+
+impl Outage {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The database did not do its work. Each cause is logged once an outage, at most one a second; the store counts each error.
+    pub(super) fn note(&self, error: &StoreError) {
+        // The database is there; this service asks too much of it.
+        if matches!(error, StoreError::Overloaded(_)) {
+            return;
+        }
+        let mut state = self.state();
+        let now = Instant::now();
+        state.since.get_or_insert(now);
+        state.reason = match error {
+            StoreError::ReadOnly(_) => Some(EngineError::ReadOnly),
+            StoreError::DiskFull(_) => Some(EngineError::DiskFull),
+            _ => None,
+        };
+        self.goes_on.store(true, Ordering::Relaxed);
+        let cause = cause_of(error);
+        let is_due = state.logged.as_ref().is_none_or(|(at, logged)| {
+            now.duration_since(*at) >= PAUSE && (!state.is_logged || *logged != cause)
+        });
+        if is_due {
+            state.logged = Some((now, cause));
+            state.is_logged = true;
+            tracing::warn!(
+                error = error as &dyn std::error::Error,
+                kind = error.kind(),
+                "the database does not answer as it should"
+            );
+        }
+    }
+
+    /// The database carried out a write, or said that it would.
+    pub(super) fn end_if_any(&self) {
+        if self.goes_on.load(Ordering::Relaxed) {
+            self.end();
+        }
+    }
+
+    #[cold]
+    fn end(&self) {
+        let mut state = self.state();
+        self.goes_on.store(false, Ordering::Relaxed);
+        let since = state.since.take();
+        state.reason = None;
+        if let Some(since) = since
+            && std::mem::take(&mut state.is_logged)
+        {
+            let seconds = since.elapsed().as_secs_f64();
+            tracing::info!(seconds, "the database is back after {seconds:.1} s");
+        }
+    }
+
+    /// What a caller is told whose command could not be carried out in time.
+    pub(super) fn reason(&self) -> EngineError {
+        self.state().reason.unwrap_or(EngineError::Unreachable)
+    }
+}
+
+/// The error with its causes, by which a new cause is told from the same one.
+fn cause_of(error: &StoreError) -> String {
+    let causes = std::iter::successors(std::error::Error::source(error), |error| error.source());
+    std::iter::once(error.to_string()).chain(causes.map(ToString::to_string)).collect::<Vec<_>>().join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn logged(outage: &Outage) -> Option<Instant> {
+        outage.state().logged.as_ref().map(|(at, _)| *at)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cause_is_logged_once_an_outage_and_another_one_after_a_second() {
+        let outage = Outage::default();
+        let began = Instant::now();
+        let away = || StoreError::Unreachable("refused".into());
+        outage.note(&away());
+        assert_eq!(logged(&outage), Some(began));
+        tokio::time::advance(Duration::from_secs(5)).await;
+        outage.note(&away());
+        assert_eq!(logged(&outage), Some(began), "the same once more");
+        outage.note(&StoreError::ReadOnly("standby".into()));
+        assert_eq!(logged(&outage), Some(Instant::now()), "another cause");
+        outage.note(&away());
+        assert_eq!(logged(&outage), Some(Instant::now()));
+        outage.end_if_any();
+        assert_eq!(outage.state().since, None);
+        tokio::time::advance(PAUSE).await;
+        outage.note(&away());
+        assert_eq!(logged(&outage), Some(Instant::now()), "the next outage");
+    }
+
+    #[test]
+    fn callers_are_told_what_it_is_while_it_lasts() {
+        let outage = Outage::default();
+        assert_eq!(outage.reason(), EngineError::Unreachable);
+        outage.note(&StoreError::ReadOnly("standby".into()));
+        assert_eq!(outage.reason(), EngineError::ReadOnly);
+        outage.end_if_any();
+        assert_eq!(outage.reason(), EngineError::Unreachable);
+    }
+}

@@ -1,0 +1,70 @@
+//! Making connections.
+
+use std::{sync::atomic::Ordering, time::Duration};
+
+use sea_orm::{
+    DbErr,
+    sqlx::{self, Connection},
+};
+use tokio::{
+    task::JoinSet,
+    time::{Instant, sleep, timeout},
+};
+
+use super::{
+    super::{classify::is_busy, session::Driver},
+    CONNECT_TIMEOUT, MIN_LIFE, Pool, Pooled, not_connected,
+};
+
+/// An attempt to connect that has not ended after so long gets company: packets are lost, and addresses move.
+const NEXT_ATTEMPT: Duration = Duration::from_secs(1);
+/// The pause before a SQLite file that was busy is opened again.
+const BUSY_PAUSE: Duration = Duration::from_millis(20);
+
+impl<DB: Driver> Pool<DB> {
+    /// A new connection, with its session set up, to a server that accepts writes.
+    pub(super) async fn new_connection(&self) -> Result<Pooled<DB>, DbErr> {
+        let connection = timeout(CONNECT_TIMEOUT, retry_while_busy(|| self.connect_side_by_side())).await;
+        let connection = connection.unwrap_or_else(|_| Err(not_connected(sqlx::Error::PoolTimedOut)))?;
+        let opened = Instant::now();
+        // They differ, so that the connections of a pool are not all replaced at once.
+        let seconds = self.opened.fetch_add(1, Ordering::Relaxed).wrapping_mul(37) % MIN_LIFE.as_secs();
+        let life = MIN_LIFE + Duration::from_secs(seconds);
+        Ok(Pooled { connection, opened, expires: opened + life, answered: opened })
+    }
+
+    /// Tries to connect, a second and third time next to an attempt that hangs. The first connection that is made counts;
+    /// the others are given up.
+    async fn connect_side_by_side(&self) -> Result<DB::Connection, DbErr> {
+        let mut attempts = JoinSet::new();
+        loop {
+            let (options, session) = (self.options.clone(), self.session.clone());
+            attempts.spawn(async move {
+                let mut connection = DB::Connection::connect_with(&options).await?;
+                DB::set_up(&session, &mut connection).await?;
+                Ok::<_, sqlx::Error>(connection)
+            });
+            tokio::select! {
+                Some(ended) = attempts.join_next() => {
+                    let ended = ended.map_err(|error| DbErr::Custom(error.to_string()))?;
+                    return ended.map_err(not_connected);
+                }
+                () = sleep(NEXT_ATTEMPT) => {}
+            }
+        }
+    }
+}
+
+/// Connects. Another process that opens or leaves a SQLite file at this moment may have it to itself for an instant, in which
+/// SQLite does not wait for it: then it is tried again, for as long as a connection is waited for.
+pub(in super::super) async fn retry_while_busy<T, F: Future<Output = Result<T, DbErr>>>(
+    connect: impl Fn() -> F,
+) -> Result<T, DbErr> {
+    let until = Instant::now() + CONNECT_TIMEOUT;
+    loop {
+        match connect().await {
+            Err(error) if is_busy(&error) && Instant::now() < until => sleep(BUSY_PAUSE).await,
+            result => return result,
+        }
+    }
+}

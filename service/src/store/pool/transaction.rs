@@ -1,0 +1,83 @@
+//! Transactions: a connection that is kept until it is committed or rolled back, and closed if neither comes to pass.
+
+use async_trait::async_trait;
+use sea_orm::{
+    ConnectionTrait, DatabaseBackend, DbErr, ExecResult, QueryResult, RuntimeErr, Statement,
+    sqlx::{Executor, IntoArguments},
+};
+use sea_query_sqlx::SqlxValues;
+use tokio::sync::{Mutex, SemaphorePermit};
+
+use super::{super::session::Driver, Lease, Pool, execute, query};
+
+/// A transaction. Dropped before its end its connection is closed, and the server rolls it back.
+pub(in super::super) struct Transaction<'p, DB: Driver> {
+    lease: Mutex<Lease<'p, DB>>,
+    _permit: SemaphorePermit<'p>,
+}
+
+impl<DB: Driver> Pool<DB> {
+    /// Begins a transaction.
+    pub(in super::super) async fn begin(&self) -> Result<Transaction<'_, DB>, DbErr> {
+        let permit = self.permit_of(&self.transaction_permits).await?;
+        let mut lease = self.lease().await?;
+        let begun = lease.ask(async |connection| DB::run(connection, &self.session.begin).await).await;
+        // Whatever broke it, nothing was written.
+        begun.map_err(|error| match error {
+            DbErr::Query(RuntimeErr::SqlxError(source)) => DbErr::Conn(RuntimeErr::SqlxError(source)),
+            other => other,
+        })?;
+        Ok(Transaction { lease: Mutex::new(lease), _permit: permit })
+    }
+}
+
+impl<DB: Driver> Transaction<'_, DB> {
+    /// Commits what succeeded, and rolls back what did not.
+    pub(in super::super) async fn end<T>(self, result: Result<T, DbErr>) -> Result<T, DbErr> {
+        let mut lease = self.lease.into_inner();
+        let session = &lease.pool.session;
+        let statement = if result.is_ok() { &session.commit } else { &session.rollback };
+        // A commit over a connection that is not sound fails, as it should.
+        if result.is_ok() || lease.is_sound {
+            let ended = lease.ask(async |connection| DB::run(connection, statement).await).await;
+            if result.is_ok() {
+                ended?;
+            }
+            lease.give_back();
+        }
+        result
+    }
+}
+
+#[async_trait]
+impl<DB: Driver> ConnectionTrait for Transaction<'_, DB>
+where
+    for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
+    SqlxValues: IntoArguments<DB>,
+    QueryResult: From<DB::Row>,
+    ExecResult: From<DB::QueryResult>,
+{
+    fn get_database_backend(&self) -> DatabaseBackend {
+        DB::BACKEND
+    }
+
+    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+        let mut lease = self.lease.lock().await;
+        let is_kept = lease.pool.keeps_statements();
+        lease.ask(async |connection| execute::<DB>(connection, statement, is_kept).await).await
+    }
+
+    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+        self.execute_raw(Statement::from_string(DB::BACKEND, sql)).await
+    }
+
+    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+        Ok(self.query_all_raw(statement).await?.into_iter().next())
+    }
+
+    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        let mut lease = self.lease.lock().await;
+        let is_kept = lease.pool.keeps_statements();
+        lease.ask(async |connection| query::<DB>(connection, statement, is_kept).await).await
+    }
+}

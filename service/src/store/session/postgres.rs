@@ -1,0 +1,153 @@
+//! Sessions of PostgreSQL, be it behind a pooler or not.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sea_orm::{
+    DatabaseBackend,
+    sqlx::{
+        self, AssertSqlSafe, ConnectOptions, Connection, PgConnection, Postgres, Row,
+        postgres::PgConnectOptions,
+    },
+};
+
+use super::{Driver, IDLE_IN_TRANSACTION, ReadOnlyServer, Session, Statements, WrongSetting, refused};
+
+/// Every statement runs by key, and its plan is made once. A plan made while a table was empty must not be a scan for
+/// ever: with these settings no statement of ours has any but its index to go by.
+const PLANS: &[(&str, &str)] = &[
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("jit", "off"),
+    ("plan_cache_mode", "force_generic_plan"),
+];
+/// The server asks a client that is silent whether it is there. A firewall between does not forget the connection then, and
+/// what a vanished replica held is free again soon. Times are in seconds, but for the last, which is in milliseconds.
+const KEEPALIVE: &[(&str, &str)] = &[
+    ("tcp_keepalives_idle", "15"),
+    ("tcp_keepalives_interval", "5"),
+    ("tcp_keepalives_count", "3"),
+    ("tcp_user_timeout", "15000"),
+];
+/// A setting that no server has, to find out whether the session's settings are still there.
+const MARK: &str = "db_locks.session";
+/// How long a lock on a row is waited for.
+const LOCK_TIMEOUT_MS: &str = "2000";
+
+/// What correctness and plans need, in a session or, with `scope` `LOCAL`, in a transaction.
+fn settings(scope: &str, statement_timeout: Duration, idle_timeout: Duration) -> String {
+    let statement_timeout = statement_timeout.as_millis().to_string();
+    let idle_timeout = idle_timeout.as_millis().to_string();
+    let others = [
+        // A commit that did not reach its standby is answered with a warning.
+        ("client_min_messages", "warning"),
+        ("lock_timeout", LOCK_TIMEOUT_MS),
+        ("statement_timeout", statement_timeout.as_str()),
+        ("idle_in_transaction_session_timeout", idle_timeout.as_str()),
+    ];
+    let settings = PLANS.iter().copied().chain(others);
+    settings.map(|(name, value)| format!("SET {scope} {name} = '{value}'; ")).collect()
+}
+
+pub(super) fn statements(statement_timeout: Duration, transaction_pooling: bool) -> Statements {
+    let set_up = if transaction_pooling {
+        String::new()
+    } else {
+        let keepalive = KEEPALIVE.iter().map(|(name, value)| format!("SET {name} = '{value}'; "));
+        format!(
+            "{}{}SET default_transaction_isolation = 'read committed'; SET {MARK} = 'ours'; ",
+            settings("SESSION", statement_timeout, IDLE_IN_TRANSACTION),
+            keepalive.collect::<String>()
+        )
+    };
+    let begin = if transaction_pooling {
+        format!(
+            "BEGIN ISOLATION LEVEL READ COMMITTED; {}",
+            settings("LOCAL", statement_timeout, IDLE_IN_TRANSACTION)
+        )
+    } else {
+        "BEGIN".to_owned()
+    };
+    Statements { set_up, begin, commit: "COMMIT".to_owned(), rollback: "ROLLBACK".to_owned() }
+}
+
+/// What a connection for migrations is set to; these may take as long as they want.
+pub(in super::super) fn postgres_migration_session() -> String {
+    settings("SESSION", Duration::ZERO, Duration::ZERO)
+}
+
+/// Options that poolers accept. What they are told beyond the database and the user they forget, or refuse.
+pub(in super::super) fn plain_postgres_options(options: PgConnectOptions) -> PgConnectOptions {
+    options.application_name("db-locks").extra_float_digits(None).disable_statement_logging()
+}
+
+/// Finds out whether a pooler gives each transaction a server connection of its choice.
+///
+/// Two connections that are open at the same time have server processes of their own, for as long as they are open. Behind
+/// such a pooler the second one is given the process of the first, which is idle, or, if others were faster, the first one
+/// finds itself with another.
+pub(in super::super) async fn pools_transactions(options: &PgConnectOptions) -> Result<bool, sqlx::Error> {
+    const PROCESS: &str = "SELECT pg_backend_pid()";
+    let mut first = PgConnection::connect_with(options).await?;
+    let mut second = PgConnection::connect_with(options).await?;
+    let before = one::<i32>(&mut first, PROCESS).await?;
+    // It keeps its process until it has ended its transaction.
+    let taken = one::<i32>(&mut second, "BEGIN; SELECT pg_backend_pid()").await?;
+    let after = one::<i32>(&mut first, PROCESS).await?;
+    Postgres::run(&mut second, "ROLLBACK").await?;
+    let _ = first.close().await;
+    let _ = second.close().await;
+    Ok(before == taken || before != after)
+}
+
+/// The first value of the last row.
+async fn one<T>(connection: &mut PgConnection, sql: &'static str) -> Result<T, sqlx::Error>
+where
+    T: for<'v> sqlx::Decode<'v, Postgres> + sqlx::Type<Postgres>,
+{
+    let rows = sqlx::raw_sql(sql).fetch_all(connection).await?;
+    rows.last().ok_or(sqlx::Error::RowNotFound)?.try_get(0)
+}
+
+#[async_trait]
+impl Driver for Postgres {
+    const BACKEND: DatabaseBackend = DatabaseBackend::Postgres;
+
+    async fn set_up(session: &Session, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let sql = format!(
+            "{}SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on', \
+             current_setting('transaction_isolation')",
+            session.set_up
+        );
+        let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection).await?;
+        let row = rows.last().ok_or(sqlx::Error::RowNotFound)?;
+        if row.try_get(0)? {
+            return Err(refused(ReadOnlyServer("it is in recovery, as a standby is")));
+        }
+        if row.try_get(1)? {
+            return Err(refused(ReadOnlyServer("transactions are read-only by default")));
+        }
+        Ok(())
+    }
+
+    async fn test(session: &Session, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        if session.transaction_pooling {
+            return connection.ping().await;
+        }
+        let sql = "SELECT coalesce(current_setting('db_locks.session', true), '')";
+        let found: String = one(connection, sql).await?;
+        if found == "ours" {
+            return Ok(());
+        }
+        tracing::warn!(
+            "the settings of a database session are gone; a pooler between must pool sessions, or transactions from the \
+             start of this program on"
+        );
+        Err(refused(WrongSetting { setting: MARK, found, wanted: "ours" }))
+    }
+
+    async fn run(connection: &mut PgConnection, sql: &str) -> Result<(), sqlx::Error> {
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(connection).await.map(drop)
+    }
+}

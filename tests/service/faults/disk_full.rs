@@ -1,0 +1,109 @@
+//! The disk is full, and later it is not.
+//!
+//! A service with its SQLite file on a small disk, in a mount namespace of its own.
+
+use std::{io::Write, process::Command};
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::support::{
+    Client, SOON,
+    databases::sqlite_url,
+    eventually,
+    leash::{Launch, Leashed},
+    names::free_port,
+};
+
+/// A service on a disk of a few megabytes.
+struct SmallDisk {
+    service: Leashed,
+    folder: TempDir,
+    port: u16,
+}
+
+impl SmallDisk {
+    /// `None` where this user may not mount anything.
+    fn start() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = folder.path().join("disk");
+        std::fs::create_dir(&disk).unwrap();
+        let mount = format!("mount -t tmpfs -o size=4m tmpfs {}", disk.display());
+        let allowed = Command::new("unshare").args(["-rm", "sh", "-c", &mount]).output();
+        if !allowed.is_ok_and(|tried| tried.status.success()) {
+            // Past the test harness, which would keep it to itself.
+            let line = "\n*** A FULL DISK IS LEFT OUT of the tests: nothing can be mounted here ***\n";
+            std::io::stderr().write_all(line.as_bytes()).unwrap();
+            return None;
+        }
+        let port = free_port();
+        let log = folder.path().join("service.log");
+        let mount_and_serve = format!(r#"{mount} && exec "$0""#);
+        let command = ["unshare", "-rm", "sh", "-c", &mount_and_serve, env!("CARGO_BIN_EXE_db-locks")];
+        let env = [("DATABASE_URL", sqlite_url(&disk)), ("DB_LOCKS_LISTEN", format!("127.0.0.1:{port}"))];
+        let service = Leashed::start(&Launch {
+            command: command.map(str::to_owned).to_vec(),
+            env: env.map(|(name, value)| (name.to_owned(), value)).to_vec(),
+            signal: "KILL",
+            folder: None,
+            log: &log,
+        });
+        Some(Self { service, folder, port })
+    }
+
+    /// Runs a command where the disk is mounted.
+    fn run(&self, script: &str) {
+        let disk = self.folder.path().join("disk");
+        let pid = self.service.id().to_string();
+        let mut inside = Command::new("nsenter");
+        inside.args(["-t", &pid, "-m", "-U", "--preserve-credentials", "sh", "-c", script]).arg(disk);
+        let _ = inside.output().unwrap();
+    }
+}
+
+/// Guards invariant 3: what is answered 200 is stored, and the rest is told at once what is the matter.
+#[tokio::test]
+async fn a_full_disk_is_told_as_one_and_noticed_when_it_is_not_full_any_more() {
+    let Some(disk) = SmallDisk::start() else { return };
+    let svc = Client::new(disk.port);
+    let port = disk.port;
+    let listens = async || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok().then_some(());
+    eventually("the service listens", SOON, listens).await;
+    let ready = async || (svc.get("/ready").await.status == 200).then_some(());
+    eventually("the service is ready", SOON, ready).await;
+    let held = svc.hold("held").await;
+    disk.run(r#"dd if=/dev/zero of="$0/filler" bs=1k 2>/dev/null; true"#);
+
+    let data = "x".repeat(30_000);
+    let mut stored = 0;
+    let refused = loop {
+        let begin = std::time::Instant::now();
+        let answer = svc.put(&format!("/locks/k{stored}"), json!({"data": data})).await;
+        if answer.status != 201 {
+            assert!(begin.elapsed().as_secs() < 3, "told only after {:?}", begin.elapsed());
+            break answer;
+        }
+        stored += 1;
+        assert!(stored < 300, "the disk is never full");
+    };
+    refused.unavailable();
+    assert!(
+        refused.body["detail"].as_str().unwrap().to_lowercase().contains("disk full"),
+        "{}",
+        refused.text
+    );
+    let not_ready = svc.get("/ready").await;
+    not_ready.unavailable();
+    assert!(
+        not_ready.body["detail"].as_str().unwrap().to_lowercase().contains("disk full"),
+        "{}",
+        not_ready.text
+    );
+    svc.lock("held").await.grant();
+
+    disk.run(r#"rm "$0/filler""#);
+    // Nobody writes meanwhile.
+    eventually("the service is ready again", SOON, ready).await;
+    svc.put("/locks/more", json!({"data": data})).await.expect(201);
+    assert_eq!(svc.heartbeat("held", &held.version).await.grant().token, held.token);
+}

@@ -1,0 +1,53 @@
+//! A synchronous standby is away, and an operator cancels a commit that waits for it: the commit has happened on this server
+//! and nowhere else, and would be lost with it.
+
+use serde_json::json;
+
+use crate::support::{
+    Dialect, SOON, Service, eventually, random_version,
+    server::OwnServer,
+    sql::{self, execute},
+};
+
+/// Backends that wait for the standby.
+const WAITING: &str = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+const CANCEL: &str = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+
+/// Guards invariant 3: what was answered survives a failover.
+#[tokio::test]
+async fn a_grant_that_did_not_reach_its_standby_is_not_answered() {
+    let Some(primary) = OwnServer::start(Dialect::Postgres).await else { return };
+    let Some(mut standby) = primary.standby().await else { return };
+    let url = &primary.database.url;
+    let service = Service::start(url).await;
+    let svc = service.client();
+    execute(url, "ALTER SYSTEM SET synchronous_standby_names = '*'").await.unwrap();
+    execute(url, "SELECT pg_reload_conf()").await.unwrap();
+    let synchronous = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
+    let is_synchronous = async || (sql::number(url, synchronous).await.unwrap() == 1).then_some(());
+    eventually("the standby is synchronous", SOON, is_synchronous).await;
+    svc.hold("before").await;
+    standby.kill();
+
+    let ask = json!({"version": random_version(), "lease_duration_ms": 60_000, "wait_ms": 0});
+    let (caller, body) = (svc.clone(), ask.clone());
+    let acquire = tokio::spawn(async move { caller.acquire("k", body).await });
+    let waits = async || (sql::number(url, WAITING).await.unwrap() > 0).then_some(());
+    eventually("the commit waits for the standby", SOON, waits).await;
+    execute(url, CANCEL).await.unwrap();
+    acquire.await.unwrap().unavailable();
+    let committed = "SELECT count(*) FROM locks WHERE key = 'k' AND version IS NOT NULL";
+    assert_eq!(sql::number(url, committed).await.unwrap(), 1, "this server has it");
+    // What it shows proves nothing.
+    svc.acquire("k", ask.clone()).await.unavailable();
+    svc.lock("k").await.unavailable();
+
+    standby.start_again();
+    let back = async || {
+        let answer = svc.acquire("k", ask.clone()).await;
+        (answer.status != 503).then_some(answer)
+    };
+    let answer = eventually("the service answers again", SOON, back).await;
+    // It stands, or was given back: in both cases the standby knows.
+    assert!([200, 409].contains(&answer.status), "{}", answer.text);
+}

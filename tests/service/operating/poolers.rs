@@ -1,0 +1,152 @@
+//! PgBouncer between the service and PostgreSQL.
+
+use std::{path::Path, process::Command, time::Duration};
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::support::{
+    Client, Database, Dialect, Service,
+    leash::{Launch, Leashed},
+    names::free_port,
+    service::run_program,
+    sql,
+};
+
+/// A pooler before the server of a database; it ends with this.
+struct PgBouncer {
+    _process: Leashed,
+    _folder: TempDir,
+    url: String,
+}
+
+impl PgBouncer {
+    /// `None` where it is not installed.
+    async fn start(database: &Database, mode: &str) -> Option<Self> {
+        let program =
+            ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"].into_iter().find(|path| Path::new(path).exists());
+        let Some(program) = program else {
+            eprintln!("*** PGBOUNCER IS LEFT OUT of the tests: it is not installed ***");
+            return None;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let port = free_port();
+        let config = folder.path().join("pgbouncer.ini");
+        std::fs::write(folder.path().join("users"), "\"locks\" \"\"\n").unwrap();
+        std::fs::write(&config, ini(folder.path(), database, port, mode)).unwrap();
+        // It does not run as root.
+        run("chmod", &["-R", "a+rX", &folder.path().display().to_string()]);
+        let mut command = Vec::new();
+        if Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout.trim_ascii() == b"0") {
+            command.extend(
+                ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"].map(str::to_owned),
+            );
+        }
+        command.extend([program.to_owned(), config.display().to_string()]);
+        let log = folder.path().join("pgbouncer.log");
+        let process =
+            Leashed::start(&Launch { command, env: vec![], signal: "KILL", folder: None, log: &log });
+        let url = database.through_port(port);
+        let mut tries = 0;
+        while let Err(error) = sql::execute(&format!("{url}?statement-cache-capacity=0"), "SELECT 1").await {
+            tries += 1;
+            assert!(tries < 100, "{error}: {}", std::fs::read_to_string(&log).unwrap_or_default());
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        Some(Self { _process: process, _folder: folder, url })
+    }
+}
+
+fn ini(folder: &Path, database: &Database, port: u16, mode: &str) -> String {
+    let address = database.server_address();
+    let (host, server_port) = address.split_once(':').unwrap();
+    format!(
+        "[databases]\n* = host={host} port={server_port}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
+         unix_socket_dir =\nauth_type = trust\nauth_file = {}/users\npool_mode = {mode}\ndefault_pool_size = 30\n\
+         ignore_startup_parameters = extra_float_digits\n",
+        folder.display()
+    )
+}
+
+fn run(program: &str, arguments: &[&str]) {
+    assert!(Command::new(program).args(arguments).status().unwrap().success());
+}
+
+/// A few callers at two replicas: what they are granted is in order, and handed over from one replica to the other.
+async fn hand_over(clients: &[Client; 2]) {
+    let [here, there] = clients;
+    let held = here.hold("k").await;
+    let waiting = there.queue_up("k", json!({"wait_ms": 20_000, "lease_duration_ms": 60_000}), 1).await;
+    here.heartbeat("k", &held.version).await.grant();
+    here.release("k", &held.version).await.unheld(200);
+    let grant = waiting.await.unwrap().grant();
+    assert!(grant.token > held.token);
+    there.release("k", &grant.version).await.unheld(200);
+    let many = (0..60).map(|number| {
+        let client = clients[number % 2].clone();
+        tokio::spawn(async move {
+            let key = format!("many-{}", number % 30);
+            let grant = client.acquire(&key, json!({"wait_ms": 20_000})).await.grant();
+            client.release(&key, &grant.version).await.unheld(200);
+        })
+    });
+    for one in many.collect::<Vec<_>>() {
+        one.await.unwrap();
+    }
+    here.put("/semaphores/s", json!({"max_size": 2})).await.expect(201);
+    let permit = here.post("/semaphores/s/acquire", json!({})).await.grant();
+    there.post("/semaphores/s/release", json!({"version": permit.version})).await.expect(200);
+    let listed = there.get("/locks").await;
+    assert_eq!(listed.body["items"].as_array().unwrap().len(), 31);
+}
+
+/// Guards invariants 1, 2, 5 and 6 behind a pooler.
+async fn two_replicas_behind_a_pooler(mode: &str, with_notify_url: bool) {
+    let Some(database) = Dialect::Postgres.database().await else { return };
+    let Some(bouncer) = PgBouncer::start(&database, mode).await else { return };
+    // The schema.
+    drop(Service::start(&database.url).await);
+    let mut settings = vec![];
+    settings.extend(with_notify_url.then_some(("DB_LOCKS_NOTIFY_URL", database.url.as_str())));
+    let replicas = [
+        Service::start_with(&bouncer.url, &settings).await,
+        Service::start_with(&bouncer.url, &settings).await,
+    ];
+    let first = replicas[0].client();
+    let clients = [first.clone(), first.at(replicas[1].port())];
+    hand_over(&clients).await;
+    for replica in &replicas {
+        let log = replica.log();
+        assert_eq!(log.contains("a pooler in transaction mode"), mode == "transaction", "{log}");
+        assert!(!log.contains("ERROR"), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn pgbouncer_may_pool_sessions() {
+    two_replicas_behind_a_pooler("session", false).await;
+}
+
+#[tokio::test]
+async fn pgbouncer_may_pool_transactions() {
+    two_replicas_behind_a_pooler("transaction", false).await;
+}
+
+#[tokio::test]
+async fn notifications_go_past_a_pooler_of_transactions() {
+    two_replicas_behind_a_pooler("transaction", true).await;
+}
+
+/// What needs a session of its own is refused before it does harm, and the refusal says what to set.
+#[tokio::test]
+async fn a_schema_is_not_changed_through_a_pooler_of_transactions() {
+    let Some(database) = Dialect::Postgres.database().await else { return };
+    let Some(bouncer) = PgBouncer::start(&database, "transaction").await else { return };
+    let output = run_program(&bouncer.url, &["migrate", "up"]).await;
+    assert!(!output.status.success());
+    let said =
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("transaction mode") && said.contains("DB_LOCKS_NOTIFY_URL"), "{said}");
+    let settings = [("DB_LOCKS_NOTIFY_URL", database.url.as_str())];
+    Service::start_with(&bouncer.url, &settings).await.client().hold("k").await;
+}
