@@ -6,6 +6,7 @@ use sea_orm::{ColumnTrait, Condition, DbErr, EntityTrait, QueryFilter, QueryOrde
 use super::{
     LockFilter, Page, StoreError,
     classify::{Purpose, overloaded},
+    page::PageInProgress,
     rows::{KIND_MUTEX, KIND_SEMAPHORE},
     sql_store::SqlStore,
 };
@@ -24,27 +25,18 @@ impl SqlStore {
     ) -> Result<Page<LockView, Key>, StoreError> {
         let work = async {
             let now = self.read_now(self.general_pool()).await?;
-            let mut query = keys_of(tenant, KIND_MUTEX, filter.prefix.as_deref(), after);
-            let held = Condition::all()
-                .add(locks::Column::Version.is_not_null())
-                .add(locks::Column::Released.eq(false))
-                .add(locks::Column::ExpiresAtMs.gt(now.0));
-            if let Some(owner) = &filter.owner {
-                query = query.filter(held.clone()).filter(locks::Column::Owner.eq(owner.as_str()));
-            }
-            match filter.locked {
-                Some(true) => query = query.filter(held),
-                Some(false) => {
-                    let free = Condition::any()
-                        .add(locks::Column::Version.is_null())
-                        .add(locks::Column::Released.eq(true))
-                        .add(locks::Column::ExpiresAtMs.lte(now.0));
-                    query = query.filter(free);
+            let mut page = PageInProgress::new(limit);
+            loop {
+                let after = page.last().or(after);
+                let query = locks_of(tenant, filter, after, now);
+                let wanted = page.rows_wanted();
+                let rows = self.rows(query.limit(wanted)).await?;
+                let is_last = (rows.len() as u64) < wanted;
+                let items = rows.iter().map(|row| (lock_view(row, now), Key::trusted(&row.key)));
+                if !page.extend(items) || is_last {
+                    return Ok(page.finish());
                 }
-                None => {}
             }
-            let rows = self.page(query, limit).await?;
-            Ok(page(&rows, limit, |row| lock_view(row, now), |row| Key::trusted(&row.key)))
         };
         let _permit = self.list_permits.try_acquire().map_err(|_| overloaded())?;
         self.list.run(Purpose::Read, work).await
@@ -59,7 +51,9 @@ impl SqlStore {
     ) -> Result<Page<SemaphoreView, Key>, StoreError> {
         let work = async {
             let now = self.read_now(self.general_pool()).await?;
-            let rows = self.page(keys_of(tenant, KIND_SEMAPHORE, prefix, after), limit).await?;
+            // A row of a semaphore is small: it has no data.
+            let query = keys_of(tenant, KIND_SEMAPHORE, prefix, after);
+            let rows = self.rows(query.limit(u64::from(limit) + 1)).await?;
             let next = next_after(&rows, limit, |row| Key::trusted(&row.key));
             let mut items = Vec::with_capacity(rows.len());
             for row in rows.iter().take(limit as usize) {
@@ -82,28 +76,69 @@ impl SqlStore {
     ) -> Result<Page<LockView, i32>, StoreError> {
         let work = async {
             let now = self.read_now(self.general_pool()).await?;
-            let mut query = permits::Entity::find()
-                .filter(permits::Column::Tenant.eq(id.tenant.as_str()))
-                .filter(permits::Column::Key.eq(id.key.as_str()))
-                .filter(permits::Column::Released.eq(false))
-                .filter(permits::Column::ExpiresAtMs.gt(now.0))
-                .order_by_asc(permits::Column::Slot);
-            if let Some(after) = after {
-                query = query.filter(permits::Column::Slot.gt(after));
-            }
-            self.list.round_trips.increment(1);
-            let rows = query.limit(u64::from(limit) + 1).all(self.general_pool()).await?;
             let exactly = Now { at_least: now, at_most: now };
-            Ok(page(&rows, limit, |row| Some(permit_of(row).view(id.clone(), exactly)), |row| row.slot))
+            let mut page = PageInProgress::new(limit);
+            loop {
+                let query = permits_of(id, page.last().copied().or(after), now);
+                let wanted = page.rows_wanted();
+                self.list.round_trips.increment(1);
+                let rows = query.limit(wanted).all(self.general_pool()).await?;
+                let is_last = (rows.len() as u64) < wanted;
+                let items = rows.iter().map(|row| (Some(permit_of(row).view(id.clone(), exactly)), row.slot));
+                if !page.extend(items) || is_last {
+                    return Ok(page.finish());
+                }
+            }
         };
         let _permit = self.list_permits.try_acquire().map_err(|_| overloaded())?;
         self.list.run(Purpose::Read, work).await
     }
 
-    /// One row more than asked for tells whether there is a next page.
-    async fn page(&self, query: Select<locks::Entity>, limit: u32) -> Result<Vec<locks::Model>, DbErr> {
+    async fn rows(&self, query: Select<locks::Entity>) -> Result<Vec<locks::Model>, DbErr> {
         self.list.round_trips.increment(1);
-        query.limit(u64::from(limit) + 1).all(self.general_pool()).await
+        query.all(self.general_pool()).await
+    }
+}
+
+/// The locks of a tenant that pass a filter, after a key.
+fn locks_of(
+    tenant: &Tenant,
+    filter: &LockFilter,
+    after: Option<&Key>,
+    now: Timestamp,
+) -> Select<locks::Entity> {
+    let mut query = keys_of(tenant, KIND_MUTEX, filter.prefix.as_deref(), after);
+    let held = Condition::all()
+        .add(locks::Column::Version.is_not_null())
+        .add(locks::Column::Released.eq(false))
+        .add(locks::Column::ExpiresAtMs.gt(now.0));
+    if let Some(owner) = &filter.owner {
+        query = query.filter(held.clone()).filter(locks::Column::Owner.eq(owner.as_str()));
+    }
+    match filter.locked {
+        Some(true) => query.filter(held),
+        Some(false) => {
+            let free = Condition::any()
+                .add(locks::Column::Version.is_null())
+                .add(locks::Column::Released.eq(true))
+                .add(locks::Column::ExpiresAtMs.lte(now.0));
+            query.filter(free)
+        }
+        None => query,
+    }
+}
+
+/// The permits of a semaphore that are out, after a slot.
+fn permits_of(id: &KeyId, after: Option<i32>, now: Timestamp) -> Select<permits::Entity> {
+    let query = permits::Entity::find()
+        .filter(permits::Column::Tenant.eq(id.tenant.as_str()))
+        .filter(permits::Column::Key.eq(id.key.as_str()))
+        .filter(permits::Column::Released.eq(false))
+        .filter(permits::Column::ExpiresAtMs.gt(now.0))
+        .order_by_asc(permits::Column::Slot);
+    match after {
+        Some(after) => query.filter(permits::Column::Slot.gt(after)),
+        None => query,
     }
 }
 
@@ -144,17 +179,6 @@ fn first_after_prefix(prefix: &str) -> Option<String> {
 fn next_after<R, C>(rows: &[R], limit: u32, cursor: impl Fn(&R) -> C) -> Option<C> {
     let limit = limit as usize;
     (rows.len() > limit).then(|| cursor(&rows[limit - 1]))
-}
-
-/// A page of what the rows show; `item` is `None` for one that shows nothing.
-fn page<R, T, C>(
-    rows: &[R],
-    limit: u32,
-    item: impl Fn(&R) -> Option<T>,
-    cursor: impl Fn(&R) -> C,
-) -> Page<T, C> {
-    let next = next_after(rows, limit, cursor);
-    Page { items: rows.iter().take(limit as usize).filter_map(item).collect(), next }
 }
 
 fn id_of(tenant: &str, key: &str) -> KeyId {

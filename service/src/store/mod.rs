@@ -18,6 +18,7 @@ mod lists;
 mod load;
 mod migrate;
 mod mysql;
+mod page;
 mod pool;
 mod pools;
 mod postgres;

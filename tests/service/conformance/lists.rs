@@ -9,6 +9,7 @@ use crate::support::{Answer, Client, names::segment};
 on_every_database![with_client:
     locks_are_listed_in_byte_order_page_by_page,
     a_page_has_100_items_by_default,
+    a_page_has_4_mib_at_most,
     a_cursor_goes_on_where_the_page_ended_whatever_was_deleted,
     a_prefix_is_literal,
     an_owner_is_that_of_a_standing_grant,
@@ -72,6 +73,25 @@ async fn a_page_has_100_items_by_default(svc: Client) {
     let cursor = page.body["next_cursor"].as_str().unwrap();
     let last = svc.get(&format!("/locks?cursor={cursor}")).await;
     assert_eq!((keys(&last), last.body["next_cursor"].is_null()), (vec!["k100".to_owned()], true));
+}
+
+async fn a_page_has_4_mib_at_most(svc: Client) {
+    // Each of these bytes takes six in an answer: 22 items and more come to 4 MiB.
+    let data = "\u{1}".repeat(32 * 1024);
+    for at in 0..50 {
+        svc.put(&format!("/locks/k{at:02}"), json!({"data": data})).await.expect(201);
+    }
+    let (mut path, mut pages) = ("/locks?limit=1000".to_owned(), vec![]);
+    loop {
+        let page = svc.get(&path).await;
+        assert!(page.text.len() <= 4 * 1024 * 1024, "{}", page.text.len());
+        assert!(page.body["items"].as_array().unwrap().iter().all(|item| item["data"] == *data));
+        pages.push(keys(&page));
+        let Some(cursor) = page.body["next_cursor"].as_str() else { break };
+        path = format!("/locks?limit=1000&cursor={cursor}");
+    }
+    assert_eq!(pages.concat(), (0..50).map(|at| format!("k{at:02}")).collect::<Vec<_>>());
+    assert!(pages[0].len() > 15, "{}", pages[0].len());
 }
 
 async fn a_cursor_goes_on_where_the_page_ended_whatever_was_deleted(svc: Client) {
