@@ -5,6 +5,8 @@ use std::num::NonZeroUsize;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, builder::Resettable};
 use db_locks_service::store::{DatabaseOptions, UrlError};
 
+use db_locks_api::AllowedHosts;
+
 use crate::{listen::ListenAddress, log_filter::LogFilter};
 
 /// A lock service over the database you already run.
@@ -135,6 +137,16 @@ pub(crate) struct ServeArgs {
     /// separated by commas.
     #[arg(long, env = "DB_LOCKS_LISTEN", default_value = "127.0.0.1:8080", value_delimiter = ',')]
     pub(crate) listen: Vec<ListenAddress>,
+
+    /// Names under which the service may be called on a loopback address, beside `localhost` and its like: with or
+    /// without a port, separated by commas. Pages under these names may call it on every address.
+    #[arg(long, env = "DB_LOCKS_ALLOWED_HOSTS")]
+    pub(crate) allowed_hosts: Option<AllowedHosts>,
+
+    /// The most connections of clients at a time; more are answered 503. Default, and at most: the limit of open files
+    /// less what the database and the program itself need.
+    #[arg(long, env = "DB_LOCKS_MAX_HTTP_CONNECTIONS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_http_connections: Option<u32>,
 
     /// Whether to bring the schema up to date before serving.
     #[arg(long, env = "DB_LOCKS_MIGRATE", default_value_t = true, action = clap::ArgAction::Set)]

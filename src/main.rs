@@ -6,6 +6,7 @@
 static GLOBAL: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 mod cli;
+mod descriptors;
 mod health;
 mod listen;
 mod log_filter;

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use db_locks_api::ApiConfig;
+use db_locks_api::{ApiConfig, ServeOptions};
 use db_locks_service::{
     Limits, LockService,
     engine::{Engine, EngineOptions, SweepOptions},
@@ -12,7 +12,7 @@ use db_locks_service::{
 use crate::{
     Failure,
     cli::{DatabaseArgs, ServeArgs, SweepArgs},
-    listen, shutdown, telemetry,
+    descriptors, listen, shutdown, telemetry,
 };
 
 /// The most shards that are made without being asked for.
@@ -39,22 +39,25 @@ pub(crate) async fn serve(database: DatabaseArgs, args: ServeArgs) -> Result<(),
         measured.update_gauges();
         metrics.render()
     });
-    let router =
-        db_locks_api::router(service, ApiConfig { render_metrics, version: env!("CARGO_PKG_VERSION") });
+    let allowed_hosts = args.allowed_hosts.clone().unwrap_or_default();
+    let config = ApiConfig { render_metrics, version: env!("CARGO_PKG_VERSION"), allowed_hosts };
+    let router = db_locks_api::router(service, &config);
 
     let listeners = addresses.listen()?;
     for listener in &listeners {
         tracing::info!(address = %listener.local_addr()?, "listening");
     }
-    // Half to answer those who wait and write what is being written, half for connections to end.
-    let grace = Duration::from_millis(args.shutdown_grace_ms) / 2;
-    let stop = async move {
+    let grace = Duration::from_millis(args.shutdown_grace_ms);
+    let stop = async {
         if let Err(error) = shutdown::asked_to_stop().await {
             tracing::error!(error = &error as &dyn std::error::Error, "signals cannot be heard; stopping");
         }
-        engine.drain(grace).await;
     };
-    db_locks_api::serve(listeners, router, stop, grace).await?;
+    let drain = engine.drain(grace / 2);
+    let max_connections =
+        descriptors::max_http_connections(args.max_http_connections, database.max_connections);
+    let options = ServeOptions { max_connections, grace };
+    db_locks_api::serve(listeners, router, options, stop, drain).await;
     tracing::info!("stopped");
     Ok(())
 }

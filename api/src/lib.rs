@@ -5,19 +5,15 @@
 //! and those over the service's types. This is the only crate that names `axum` and `utoipa`.
 
 mod answer;
-mod boundary;
+mod http;
 mod locks;
-mod metrics;
 mod openapi;
 mod operating;
 mod problem;
 mod request;
-mod request_id;
 mod router;
 mod semaphores;
-mod server;
 
-pub use boundary::Boundary;
+pub use http::{AllowedHosts, ApiConfig, InvalidHost, ServeOptions, serve};
 pub use openapi::openapi_yaml;
-pub use router::{ApiConfig, router};
-pub use server::serve;
+pub use router::router;

@@ -6,10 +6,12 @@
 
 pub mod domain;
 pub mod engine;
+mod log_limit;
 mod observe;
 mod service;
 pub mod store;
 mod unavailable;
 
+pub use log_limit::LogLimit;
 pub use service::{AcquireRequest, Delivery, Limits, LockService, ServiceError};
 pub use unavailable::Unavailable;

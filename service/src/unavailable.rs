@@ -32,6 +32,12 @@ pub enum Unavailable {
     /// More requests are queued than can be served in time.
     #[error("overloaded")]
     Overloaded,
+    /// As many connections of clients are open as may be.
+    #[error("too many connections")]
+    Connections,
+    /// As many bytes of large answers wait to be read by clients as may.
+    #[error("too many large answers")]
+    LargeAnswers,
     /// As many requests wait for the key as may.
     #[error("too many waiters of the key")]
     KeyWaiters,

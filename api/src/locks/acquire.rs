@@ -9,9 +9,9 @@ use utoipa::ToSchema;
 
 use crate::{
     answer::{GrantBody, granted},
+    http::{Client, State},
     problem::{Problem, problems},
     request::{Fields, KeyParam, KeyWithBody, ReadBody, TenantParam, Wait, read_refresh_period},
-    router::State,
 };
 
 /// What to take, for how long, and how long to wait for it. All fields may be left out; null is as good as absent.
@@ -159,11 +159,12 @@ problems! {
 )]
 pub(crate) async fn acquire_lock(
     extract::State(app): extract::State<State>,
+    client: Client,
     KeyWithBody { id, body }: KeyWithBody<AcquireLockBody>,
 ) -> Result<Response, Problem> {
     let request = body.into_request(&app.anonymous);
     let delivery = app.service.acquire(id, request).await?;
-    Ok(granted(delivery))
+    Ok(granted(delivery, client))
 }
 
 #[cfg(test)]

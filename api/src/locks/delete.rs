@@ -5,9 +5,9 @@ use db_locks_service::domain::Version;
 use utoipa::IntoParams;
 
 use crate::{
+    http::State,
     problem::{Problem, problems},
     request::{KeyParam, KeyWithQuery, QueryParams, ReadQuery, TenantParam},
-    router::State,
 };
 
 /// Which grant is deleted with the lock.

@@ -4,9 +4,9 @@ use axum::{extract, response::Response};
 
 use crate::{
     answer::{GrantBody, json},
+    http::State,
     problem::{Problem, problems},
     request::{KeyParam, KeyWithQuery, NoQuery, TenantParam},
-    router::State,
 };
 
 problems! {

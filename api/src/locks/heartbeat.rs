@@ -9,9 +9,9 @@ use utoipa::ToSchema;
 
 use crate::{
     answer::{GrantBody, json},
+    http::State,
     problem::{Problem, problems},
     request::{Fields, KeyParam, KeyWithBody, ReadBody, TenantParam},
-    router::State,
 };
 
 /// Which grant to renew, and how.

@@ -9,9 +9,9 @@ use utoipa::IntoParams;
 
 use crate::{
     answer::{GrantList, json},
+    http::State,
     problem::{Problem, problems},
     request::{LimitParams, PrefixParam, QueryParams, ReadQuery, TenantParam, TenantWithQuery},
-    router::State,
 };
 
 /// Which locks to list; `prefix`, `limit` and `cursor` are documented with the other lists'.

@@ -11,7 +11,7 @@ mod release;
 pub(crate) use self::heartbeat::HeartbeatBody;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::router::State;
+use crate::http::State;
 
 /// The routes of locks, in the order in which one would try them.
 pub(crate) fn routes() -> OpenApiRouter<State> {

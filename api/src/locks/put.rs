@@ -6,9 +6,9 @@ use utoipa::ToSchema;
 
 use crate::{
     answer::{GrantBody, json_created},
+    http::State,
     problem::{Problem, problems},
     request::{Fields, KeyParam, KeyWithBody, ReadBody, TenantParam},
-    router::State,
 };
 
 /// What a lock stores while nobody holds it.

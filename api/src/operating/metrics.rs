@@ -8,9 +8,9 @@ use axum::{
 };
 
 use crate::{
+    http::State,
     problem::{Problem, problems},
     request::NoQuery,
-    router::State,
 };
 
 /// The text format of Prometheus.

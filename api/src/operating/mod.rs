@@ -10,7 +10,7 @@ mod swagger_ui;
 use axum::routing::{MethodRouter, get};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::router::State;
+use crate::http::State;
 
 /// The routes that are in the `OpenAPI` document.
 pub(crate) fn routes() -> OpenApiRouter<State> {

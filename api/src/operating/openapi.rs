@@ -9,9 +9,9 @@ use axum::{
 
 use crate::{
     answer::json_response,
+    http::State,
     problem::{Problem, problems},
     request::NoQuery,
-    router::State,
 };
 
 const APPLICATION_YAML: HeaderValue = HeaderValue::from_static("application/yaml");

@@ -6,9 +6,9 @@ use utoipa::ToSchema;
 
 use crate::{
     answer::json,
+    http::State,
     problem::{Problem, problems},
     request::NoQuery,
-    router::State,
 };
 
 /// That the service can do its work.

@@ -3,13 +3,17 @@
 //! Its files come from a crate, which serves them itself too; here they are served by hand, so that a file that is not
 //! there is a problem document like any other.
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    borrow::Cow,
+    sync::{Arc, LazyLock},
+};
 
 use axum::{
     body::Body,
     http::{HeaderValue, StatusCode, Uri, header},
     response::Response,
 };
+use bytes::Bytes;
 use utoipa_swagger_ui::Config;
 
 use crate::problem::{Problem, ProblemKind};
@@ -51,7 +55,11 @@ pub(super) async fn serve(uri: Uri) -> Result<Response, Problem> {
         }
     };
     let content_type = HeaderValue::from_str(&file.content_type).map_err(|_| Problem::internal_error())?;
-    let mut response = Response::new(Body::from(file.bytes.into_owned()));
+    let bytes = match file.bytes {
+        Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+        Cow::Owned(bytes) => bytes.into(),
+    };
+    let mut response = Response::new(Body::from(bytes));
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     if file.gzpipped {
         response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));

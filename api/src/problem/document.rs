@@ -29,20 +29,31 @@ impl Common {
     const fn kinds(self) -> &'static [ProblemKind] {
         use ProblemKind as Kind;
         match self {
-            Self::Operating => &[Kind::InvalidRequest, Kind::MethodNotAllowed, Kind::InternalError],
+            Self::Operating => &[
+                Kind::InvalidRequest,
+                Kind::Forbidden,
+                Kind::MethodNotAllowed,
+                Kind::MisdirectedRequest,
+                Kind::InternalError,
+            ],
             Self::Keys => &[
                 Kind::InvalidRequest,
+                Kind::Forbidden,
                 Kind::RouteNotFound,
                 Kind::MethodNotAllowed,
+                Kind::MisdirectedRequest,
                 Kind::InternalError,
                 Kind::Unavailable,
             ],
             Self::KeysWithBody => &[
                 Kind::InvalidRequest,
+                Kind::Forbidden,
                 Kind::RouteNotFound,
                 Kind::MethodNotAllowed,
+                Kind::RequestTimeout,
                 Kind::PayloadTooLarge,
                 Kind::UnsupportedMediaType,
+                Kind::MisdirectedRequest,
                 Kind::InternalError,
                 Kind::Unavailable,
             ],

@@ -5,16 +5,22 @@
 pub(crate) enum ProblemKind {
     /// The request cannot be understood, or asks for what cannot be.
     InvalidRequest,
+    /// The caller may not do this.
+    Forbidden,
     /// No such lock or semaphore.
     NotFound,
     /// No such route.
     RouteNotFound,
     /// The route has no such method.
     MethodNotAllowed,
+    /// The body did not come in time.
+    RequestTimeout,
     /// The body is too large.
     PayloadTooLarge,
     /// The body is not declared as JSON.
     UnsupportedMediaType,
+    /// The request is meant for another host.
+    MisdirectedRequest,
     /// The version is not the current one.
     VersionMismatch,
     /// The version is the current one, but its lease has ended.
@@ -67,13 +73,16 @@ pub(crate) struct Facts {
 
 impl ProblemKind {
     /// All of them.
-    pub(crate) const ALL: [Self; 14] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::InvalidRequest,
+        Self::Forbidden,
         Self::NotFound,
         Self::RouteNotFound,
         Self::MethodNotAllowed,
+        Self::RequestTimeout,
         Self::PayloadTooLarge,
         Self::UnsupportedMediaType,
+        Self::MisdirectedRequest,
         Self::VersionMismatch,
         Self::LeaseExpired,
         Self::InUse,
@@ -99,11 +108,14 @@ impl ProblemKind {
     pub(crate) const fn facts(self) -> &'static Facts {
         match self {
             Self::InvalidRequest => &INVALID_REQUEST,
+            Self::Forbidden => &FORBIDDEN,
             Self::NotFound => &NOT_FOUND,
             Self::RouteNotFound => &ROUTE_NOT_FOUND,
             Self::MethodNotAllowed => &METHOD_NOT_ALLOWED,
+            Self::RequestTimeout => &REQUEST_TIMEOUT,
             Self::PayloadTooLarge => &PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => &UNSUPPORTED_MEDIA_TYPE,
+            Self::MisdirectedRequest => &MISDIRECTED_REQUEST,
             Self::VersionMismatch => &VERSION_MISMATCH,
             Self::LeaseExpired => &LEASE_EXPIRED,
             Self::InUse => &IN_USE,
@@ -124,6 +136,17 @@ const INVALID_REQUEST: Facts = Facts {
     extra: ExtraMembers::Errors,
     when: "The body is malformed, or a field, query parameter, header or the key is unknown or out of range.",
     advice: "`errors` names each field that is wrong, and the reason. Correct the request; sent again as it is, it fails again.",
+};
+
+const FORBIDDEN: Facts = Facts {
+    uri: "/problems/forbidden",
+    status: 403,
+    title: "Forbidden",
+    schema: "ForbiddenProblem",
+    extra: ExtraMembers::None,
+    when: "The request comes from a page of another site: its Origin or Sec-Fetch-Site says so.",
+    advice: "Call the service from a page under its own host, or from a program that is no browser. A proxy must pass Host on, \
+             or its own name must be listed in DB_LOCKS_ALLOWED_HOSTS.",
 };
 
 const NOT_FOUND: Facts = Facts {
@@ -157,6 +180,16 @@ const METHOD_NOT_ALLOWED: Facts = Facts {
     advice: "The header Allow names the methods that it has.",
 };
 
+const REQUEST_TIMEOUT: Facts = Facts {
+    uri: "/problems/request-timeout",
+    status: 408,
+    title: "Request timeout",
+    schema: "RequestTimeoutProblem",
+    extra: ExtraMembers::None,
+    when: "The body did not arrive within 30 seconds.",
+    advice: "Nothing was carried out. Send the request again, on another connection.",
+};
+
 const PAYLOAD_TOO_LARGE: Facts = Facts {
     uri: "/problems/payload-too-large",
     status: 413,
@@ -176,6 +209,16 @@ const UNSUPPORTED_MEDIA_TYPE: Facts = Facts {
     when: "The request has a body that is not declared as `application/json`.",
     advice: "Send `Content-Type: application/json`: `curl --json '{…}'`, or with curl before 7.82 \
              `curl -H 'content-type: application/json' -d '{…}'`.",
+};
+
+const MISDIRECTED_REQUEST: Facts = Facts {
+    uri: "/problems/misdirected-request",
+    status: 421,
+    title: "Misdirected request",
+    schema: "MisdirectedRequestProblem",
+    extra: ExtraMembers::None,
+    when: "The service listens on loopback, and the Host is neither a loopback name nor listed in DB_LOCKS_ALLOWED_HOSTS.",
+    advice: "Call it as `localhost` or `127.0.0.1`, or list the name in DB_LOCKS_ALLOWED_HOSTS.",
 };
 
 const VERSION_MISMATCH: Facts = Facts {

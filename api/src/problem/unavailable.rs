@@ -42,6 +42,13 @@ const fn detail(reason: Unavailable) -> &'static str {
              this happens often."
         }
         Unavailable::Overloaded => "The service is overloaded. Try again in a moment.",
+        Unavailable::Connections => {
+            "Too many connections are open: their limit is reached (DB_LOCKS_MAX_HTTP_CONNECTIONS)."
+        }
+        Unavailable::LargeAnswers => {
+            "The service is overloaded: too many large answers wait to be read by those that asked for them. Ask for \
+             smaller pages, or try again in a moment."
+        }
         Unavailable::KeyWaiters => {
             "Too many requests wait for this key already: the limit of the key's waiters is reached \
              (DB_LOCKS_MAX_WAITERS_PER_KEY)."
@@ -70,6 +77,8 @@ const fn retry_after_s(reason: Unavailable) -> i64 {
         | Unavailable::UnknownOutcome
         | Unavailable::LeaseOver
         | Unavailable::Overloaded
+        | Unavailable::Connections
+        | Unavailable::LargeAnswers
         | Unavailable::PlaceLost
         | Unavailable::ShuttingDown
         | Unavailable::Fault => 1,

@@ -67,7 +67,7 @@ async fn next_data(body: &mut Body, deadline: Instant) -> Result<Option<Bytes>, 
         let frame = match body.frame().now_or_never() {
             Some(frame) => frame,
             None => tokio::time::timeout_at(deadline, body.frame()).await.map_err(|_| {
-                Problem::invalid_field("body", format!("did not arrive within {} s", READ_TIMEOUT.as_secs()))
+                Problem::new(ProblemKind::RequestTimeout, "The body did not arrive within 30 seconds.")
             })?,
         };
         match frame {
@@ -190,6 +190,6 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_that_never_comes_is_given_up() {
         let never = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
-        assert_eq!(status(&declared("application/json"), never).await, 400);
+        assert_eq!(status(&declared("application/json"), never).await, 408);
     }
 }

@@ -34,7 +34,7 @@ pub(crate) use self::{
     query::QueryParams,
     wait::{Wait, read_refresh_period},
 };
-use crate::{problem::Problem, router::App};
+use crate::{http::App, problem::Problem};
 
 /// A body that can be read from its fields.
 pub(crate) trait ReadBody: Sized {

@@ -9,9 +9,9 @@ use utoipa::ToSchema;
 
 use crate::{
     answer::{GrantBody, granted},
+    http::{Client, State},
     problem::{Problem, problems},
     request::{Fields, KeyParam, KeyWithBody, ReadBody, TenantParam, Wait, read_refresh_period},
-    router::State,
 };
 
 /// For how long to take a permit, and how long to wait for it. All fields may be left out; null is as good as absent.
@@ -111,9 +111,10 @@ problems! {
 )]
 pub(crate) async fn acquire_permit(
     extract::State(app): extract::State<State>,
+    client: Client,
     KeyWithBody { id, body }: KeyWithBody<AcquirePermitBody>,
 ) -> Result<Response, Problem> {
     let request = body.into_request(&app.anonymous);
     let delivery = app.service.acquire(id, request).await?;
-    Ok(granted(delivery))
+    Ok(granted(delivery, client))
 }

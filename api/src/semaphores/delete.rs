@@ -3,9 +3,9 @@
 use axum::{extract, http::StatusCode};
 
 use crate::{
+    http::State,
     problem::{Problem, problems},
     request::{KeyParam, KeyWithQuery, NoQuery, TenantParam},
-    router::State,
 };
 
 problems! {

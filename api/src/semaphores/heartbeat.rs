@@ -5,10 +5,10 @@ use db_locks_service::domain::Kind;
 
 use crate::{
     answer::{GrantBody, json},
+    http::State,
     locks::HeartbeatBody,
     problem::{Problem, problems},
     request::{KeyParam, KeyWithBody, TenantParam},
-    router::State,
 };
 
 problems! {

@@ -5,9 +5,9 @@ use db_locks_service::domain::Key;
 
 use crate::{
     answer::{SemaphoreList, json},
+    http::State,
     problem::{Problem, problems},
     request::{LimitParams, PrefixParam, QueryParams, ReadQuery, TenantParam, TenantWithQuery},
-    router::State,
 };
 
 /// Which semaphores to list.

@@ -4,9 +4,9 @@ use axum::{extract, response::Response};
 
 use crate::{
     answer::{GrantList, json},
+    http::State,
     problem::{Problem, problems},
     request::{KeyParam, KeyWithQuery, LimitParams, QueryParams, ReadQuery, TenantParam},
-    router::State,
 };
 
 /// Which page of permits to list.

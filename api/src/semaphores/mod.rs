@@ -11,7 +11,7 @@ mod release;
 
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::router::State;
+use crate::http::State;
 
 /// The routes of semaphores, in the order in which one would try them.
 pub(crate) fn routes() -> OpenApiRouter<State> {

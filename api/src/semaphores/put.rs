@@ -6,9 +6,9 @@ use utoipa::ToSchema;
 
 use crate::{
     answer::{SemaphoreBody, json_created},
+    http::State,
     problem::{Problem, problems},
     request::{Fields, KeyParam, KeyWithBody, ReadBody, TenantParam},
-    router::State,
 };
 
 /// The most permits of a semaphore.

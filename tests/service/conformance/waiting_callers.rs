@@ -4,11 +4,12 @@ use serde_json::{Value, json};
 
 use crate::support::{
     Client, random_version,
-    wire::{Call, the_one_that_stands},
+    wire::{self, Call, the_one_that_stands},
 };
 
 on_every_database![with_client:
     who_hangs_up_leaves_the_queue,
+    who_sent_more_than_its_request_and_hangs_up_leaves_the_queue,
     the_head_that_hung_up_is_not_granted,
     who_chose_its_version_keeps_its_place,
     who_keeps_its_place_is_passed_over_meanwhile,
@@ -38,6 +39,21 @@ async fn who_hangs_up_leaves_the_queue(svc: Client) {
     svc.until_waiters("/locks/k", 1).await;
     second.hang_up();
     svc.until_waiters("/locks/k", 0).await;
+}
+
+/// Guards invariant 7: bytes that nobody has read yet do not hide that the caller is gone.
+async fn who_sent_more_than_its_request_and_hangs_up_leaves_the_queue(svc: Client) {
+    let held = svc.hold("k").await;
+    let pipelined = wire::request("GET", "/health", &[], b"");
+    for more in [&b"\r\n"[..], &pipelined] {
+        let mut call = Call::post(&svc, "/locks/k/acquire", &waits()).await;
+        call.send_more(more).await;
+        svc.until_waiters("/locks/k", 1).await;
+        call.hang_up();
+        svc.until_waiters("/locks/k", 0).await;
+    }
+    svc.release("k", &held.version).await.unheld(200);
+    svc.lock("k").await.unheld(200);
 }
 
 /// Guards invariants 6 and 7: the lock goes to the next one, or is free.

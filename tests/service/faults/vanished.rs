@@ -18,7 +18,7 @@ use crate::support::{
 };
 
 const PORT: &str = "8080";
-/// The longest that keepalive takes (`api/src/server`): 5 to 20 s of silence, then five questions 2 s apart.
+/// The longest that keepalive takes (`api/src/http/server`): 5 to 20 s of silence, then five questions 2 s apart.
 const NOTICED_WITHIN: Duration = Duration::from_secs(32);
 
 /// A service in a network of its own.

@@ -17,7 +17,11 @@ on_every_database![with_database:
     a_stop_leaves_the_queue_to_other_replicas,
     an_idle_connection_does_not_delay_the_stop,
     who_comes_while_the_last_request_runs_is_told,
+    a_stop_leaves_no_request_without_an_answer,
 ];
+
+/// Clients keep idle connections, and the service keeps them for half of this.
+const GRACE: [(&str, &str); 1] = [("DB_LOCKS_SHUTDOWN_GRACE_MS", "2000")];
 
 /// How long a stop may take.
 const AT_MOST: Duration = Duration::from_secs(10);
@@ -29,7 +33,7 @@ async fn ends_cleanly(service: &mut Service, since: Instant) {
 
 /// Guards invariant 7: who waits is answered 503 and out of the queue, never left holding.
 async fn a_stop_answers_those_who_wait_and_ends(database: Database) {
-    let mut service = Service::start(&database.url).await;
+    let mut service = Service::start_with(&database.url, &GRACE).await;
     let svc = service.client();
     svc.acquire("k", json!({"lease_duration_ms": 600_000})).await.grant();
     let ask = json!({"wait_ms": 60_000, "lease_duration_ms": 600_000});
@@ -54,7 +58,7 @@ async fn not_ready(svc: &Client) {
 
 /// Guards invariant 3: what was begun is written and answered, or refused; nothing else.
 async fn a_stop_finishes_what_is_being_written(database: Database) {
-    let mut service = Service::start(&database.url).await;
+    let mut service = Service::start_with(&database.url, &GRACE).await;
     let svc = service.client();
     let callers =
         (0..8).map(|caller| tokio::spawn(acquire_until_stopped(svc.clone(), caller))).collect::<Vec<_>>();
@@ -93,7 +97,7 @@ async fn acquire_until_stopped(svc: Client, caller: usize) -> Vec<(String, Strin
 
 /// Guards invariants 5 and 6: those behind a replica that stops are granted at once.
 async fn a_stop_leaves_the_queue_to_other_replicas(database: Database) {
-    let mut fleet = Fleet::start(database, 2).await;
+    let mut fleet = Fleet::start_with(database, 2, &GRACE).await;
     let held = fleet.at(0).hold("k").await;
     let ask = json!({"wait_ms": 60_000, "lease_duration_ms": 60_000});
     let stopped = fleet.at(1).queue_up("k", ask.clone(), 1).await;
@@ -108,7 +112,7 @@ async fn a_stop_leaves_the_queue_to_other_replicas(database: Database) {
 }
 
 async fn an_idle_connection_does_not_delay_the_stop(database: Database) {
-    let mut service = Service::start(&database.url).await;
+    let mut service = Service::start_with(&database.url, &GRACE).await;
     let svc = service.client();
     // Kept alive by the client's pool, and one that never said anything.
     svc.get("/health").await.expect(200);
@@ -116,13 +120,13 @@ async fn an_idle_connection_does_not_delay_the_stop(database: Database) {
     service.signal("TERM");
     let begin = Instant::now();
     ends_cleanly(&mut service, begin).await;
-    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < Duration::from_millis(1_900), "{:?}", begin.elapsed());
     drop(silent);
 }
 
 /// Not ready, and no acquire, instead of a refused connection; what runs is finished.
 async fn who_comes_while_the_last_request_runs_is_told(database: Database) {
-    let mut service = Service::start(&database.url).await;
+    let mut service = Service::start_with(&database.url, &GRACE).await;
     let svc = service.client();
     let held = svc.hold("k").await;
     let connect = || TcpStream::connect(("127.0.0.1", service.port()));
@@ -137,7 +141,7 @@ async fn who_comes_while_the_last_request_runs_is_told(database: Database) {
     running.read_exact(&mut go_on).await.unwrap();
     service.signal("TERM");
     let begin = Instant::now();
-    // Those who wait have been answered when idle connections are closed.
+    // It is kept for half of the grace time.
     assert_eq!(idle.read(&mut [0]).await.unwrap(), 0);
     let ready = wire::exchange(svc.port(), &wire::request("GET", "/ready", &[], b"")).await.unwrap();
     assert_eq!((ready.status, ready.header("connection")), (503, "close"));
@@ -147,4 +151,45 @@ async fn who_comes_while_the_last_request_runs_is_told(database: Database) {
     running.read_to_string(&mut answer).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     ends_cleanly(&mut service, begin).await;
+}
+
+/// Guards invariant 3: a client knows of each of its requests what became of it, and which answer is the last one.
+async fn a_stop_leaves_no_request_without_an_answer(database: Database) {
+    let mut service = Service::start_with(&database.url, &GRACE).await;
+    let clients = (0..20).map(|client| tokio::spawn(ask_until_told_to_stop(service.port(), client)));
+    let clients = clients.collect::<Vec<_>>();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    service.signal("TERM");
+    let begin = Instant::now();
+    for client in clients {
+        assert!(client.await.unwrap() > 0, "it was served before the stop");
+    }
+    ends_cleanly(&mut service, begin).await;
+}
+
+/// Sends one request after the other on one connection, until an answer says that it is the last one.
+async fn ask_until_told_to_stop(port: u16, client: usize) -> usize {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    for round in 0.. {
+        let body = r#"{"wait_ms": 0}"#;
+        let request = format!(
+            "POST /locks/k{client}-{round}/acquire HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        // Every answer is a JSON object in one piece.
+        while !answer.trim_ascii_end().ends_with(b"}") {
+            assert!(
+                stream.read_buf(&mut answer).await.unwrap() > 0,
+                "closed without an answer to request {round}"
+            );
+        }
+        let answer = String::from_utf8(answer).unwrap();
+        if answer.contains("connection: close\r\n") {
+            return round;
+        }
+    }
+    unreachable!("it asks until it is told")
 }

@@ -76,6 +76,11 @@ impl Call {
         Self { stream }
     }
 
+    /// Sends bytes behind the request.
+    pub(crate) async fn send_more(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.unwrap();
+    }
+
     /// Hangs up; the answer is whatever had arrived by then, read or not.
     pub(crate) fn hang_up(self) {
         drop(self.stream);

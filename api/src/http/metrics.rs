@@ -19,6 +19,8 @@ pub(crate) const REQUEST_DURATION_SECONDS: &str = "db_locks_http_request_duratio
 /// Open connections of clients, and the most that there may be.
 const CONNECTIONS: &str = "db_locks_http_connections";
 const CONNECTIONS_LIMIT: &str = "db_locks_http_connections_limit";
+/// Counts connections that were refused because the limit was reached.
+const CONNECTIONS_REFUSED_TOTAL: &str = "db_locks_http_connections_refused_total";
 
 /// The route of requests that no route fits.
 const NO_ROUTE: &str = "none";
@@ -43,28 +45,30 @@ pub(crate) struct HttpMetrics {
 #[derive(Debug)]
 struct RouteMetrics {
     path: String,
+    methods: Vec<Method>,
     duration: Histogram,
     requests: [[OnceLock<Counter>; STATUSES.len()]; METHODS.len()],
 }
 
 impl HttpMetrics {
-    /// Metrics for routes, by their templates.
+    /// Metrics for routes, by their templates, with the methods that each has.
     ///
     /// # Panics
     ///
     /// If two templates fit the same paths: a router of them would have refused them.
-    pub(crate) fn new<'a>(paths: impl Iterator<Item = &'a str>) -> Self {
+    pub(crate) fn new<'a>(routes: impl IntoIterator<Item = (&'a str, Vec<Method>)>) -> Self {
         describe_counter!(REQUESTS_TOTAL, "HTTP requests by method, route and status");
         describe_histogram!(
             REQUEST_DURATION_SECONDS,
             "How long HTTP requests took, waiting for locks included"
         );
-        let mut routes: Vec<_> = paths.map(RouteMetrics::new).collect();
+        let mut routes: Vec<_> =
+            routes.into_iter().map(|(path, methods)| RouteMetrics::new(path, methods)).collect();
         let mut paths = matchit::Router::new();
         for (index, route) in routes.iter().enumerate() {
             paths.insert(&route.path, RouteIndex(index)).expect("no two routes fit the same paths");
         }
-        routes.push(RouteMetrics::new(NO_ROUTE));
+        routes.push(RouteMetrics::new(NO_ROUTE, Vec::new()));
         Self { routes, paths }
     }
 
@@ -87,6 +91,12 @@ impl HttpMetrics {
         RouteIndex(self.routes.len() - 1)
     }
 
+    /// Whether a route has a method; `HEAD` works wherever `GET` does.
+    pub(crate) fn has_method(&self, route: RouteIndex, method: &Method) -> bool {
+        let method = if method == Method::HEAD { &Method::GET } else { method };
+        self.routes[route.0].methods.contains(method)
+    }
+
     /// The template of a route.
     pub(crate) fn path(&self, route: RouteIndex) -> &str {
         &self.routes[route.0].path
@@ -103,9 +113,10 @@ impl HttpMetrics {
 }
 
 impl RouteMetrics {
-    fn new(path: &str) -> Self {
+    fn new(path: &str, methods: Vec<Method>) -> Self {
         Self {
             path: path.to_owned(),
+            methods,
             duration: histogram!(REQUEST_DURATION_SECONDS, "route" => path.to_owned()),
             requests: Default::default(),
         }
@@ -124,19 +135,27 @@ impl RouteMetrics {
     }
 }
 
-/// Counts the open connections of clients.
+/// Counts the connections of clients.
 #[derive(Debug, Clone)]
 pub(crate) struct ConnectionMetrics {
     open: Gauge,
+    refused: Counter,
 }
 
 impl ConnectionMetrics {
-    /// Describes and registers the gauges. `limit` is the most connections that are served at once; `None` is no limit.
-    pub(crate) fn new(limit: Option<u32>) -> Self {
+    /// Describes and registers the metrics. `limit` is the most connections that are served at once.
+    pub(crate) fn new(limit: usize) -> Self {
         describe_gauge!(CONNECTIONS, "Open connections of clients");
         describe_gauge!(CONNECTIONS_LIMIT, "The most connections of clients");
-        gauge!(CONNECTIONS_LIMIT).set(limit.map_or(f64::INFINITY, f64::from));
-        Self { open: gauge!(CONNECTIONS) }
+        describe_counter!(CONNECTIONS_REFUSED_TOTAL, "Connections refused because the limit was reached");
+        #[expect(clippy::cast_precision_loss, reason = "a gauge of at most some hundred thousand")]
+        gauge!(CONNECTIONS_LIMIT).set(limit as f64);
+        Self { open: gauge!(CONNECTIONS), refused: counter!(CONNECTIONS_REFUSED_TOTAL) }
+    }
+
+    /// Counts a connection that is refused.
+    pub(crate) fn refused(&self) {
+        self.refused.increment(1);
     }
 
     /// Counts a connection until the answer is dropped.
@@ -171,7 +190,7 @@ mod tests {
 
     #[test]
     fn made_up_routes_methods_and_statuses_share_labels() {
-        let metrics = HttpMetrics::new(["/a", "/b"].into_iter());
+        let metrics = HttpMetrics::new(["/a", "/b"].map(|path| (path, vec![Method::GET])));
         assert_eq!(metrics.find("/b").map(|route| metrics.path(route)), Some("/b"));
         assert_eq!(metrics.find("/c"), None);
         assert_eq!(metrics.path(metrics.no_route()), NO_ROUTE);

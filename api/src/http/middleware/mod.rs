@@ -1,0 +1,47 @@
+//! What surrounds every request: who may ask, its id, its metrics, its line in the log, what becomes of a panic, and the
+//! headers that every answer bears.
+//!
+//! All of it is around the router instead of in it: a layer of the router's is put around every route, and costs every
+//! request two allocations.
+
+mod large;
+mod observe;
+mod page;
+mod site;
+
+use std::convert::Infallible;
+
+use axum::{
+    Router,
+    extract::Request,
+    http::{HeaderValue, header},
+    response::Response,
+};
+use tower::{Service, ServiceBuilder};
+use tower_http::set_header::SetResponseHeaderLayer;
+
+use self::observe::Observe;
+pub use self::site::{AllowedHosts, InvalidHost};
+use crate::http::HttpMetrics;
+
+/// Answers are not to be kept: what a lock was is no news of what it is.
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+/// An answer is what its content type says, whatever it looks like.
+const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
+
+/// Surrounds routes.
+pub(crate) fn surround(
+    routes: Router,
+    metrics: HttpMetrics,
+    allowed_hosts: AllowedHosts,
+) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send + Unpin>
++ Clone
++ Send
++ Sync
++ 'static {
+    ServiceBuilder::new()
+        .layer(SetResponseHeaderLayer::overriding(header::CACHE_CONTROL, NO_STORE))
+        .layer(SetResponseHeaderLayer::overriding(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF))
+        .map_response(page::protect)
+        .service(Observe::new(routes, metrics, allowed_hosts))
+}

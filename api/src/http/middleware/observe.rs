@@ -1,0 +1,328 @@
+//! The id of every request, its metrics, its line in the log, what becomes of a panic, and who may ask at all.
+
+use std::{
+    any::Any,
+    convert::Infallible,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use axum::{
+    extract::Request,
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use db_locks_service::LogLimit;
+use tower::Service;
+use tracing::{Span, debug, debug_span, error, warn};
+
+use super::{
+    large::LargeAnswers,
+    site::{AllowedHosts, Misplaced, Place},
+};
+use crate::{
+    http::{
+        connection::Connection,
+        metrics::{HttpMetrics, RouteIndex},
+        request_id::{self, REQUEST_ID},
+    },
+    problem::Problem,
+};
+
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
+static UNAVAILABLE: LogLimit = LogLimit::new();
+static FAILED: LogLimit = LogLimit::new();
+
+/// Routes, and what is known of each of their requests.
+#[derive(Debug, Clone)]
+pub(super) struct Observe<S> {
+    inner: S,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    metrics: HttpMetrics,
+    allowed_hosts: AllowedHosts,
+    large_answers: LargeAnswers,
+}
+
+impl<S> Observe<S> {
+    /// Surrounds routes, and counts in these metrics.
+    pub(super) fn new(inner: S, metrics: HttpMetrics, allowed_hosts: AllowedHosts) -> Self {
+        Self {
+            inner,
+            shared: Arc::new(Shared { metrics, allowed_hosts, large_answers: LargeAnswers::default() }),
+        }
+    }
+}
+
+impl Shared {
+    /// Why a request to a route is refused before its handler sees it, if it is. What the router refuses by itself comes
+    /// after a foreign `Host` and before everything else.
+    fn refusal(&self, request: &Request, route: RouteIndex) -> Option<Misplaced> {
+        let connection = request.extensions().get::<Arc<Connection>>();
+        let place = Place {
+            method: request.method(),
+            uri: request.uri(),
+            version: request.version(),
+            headers: request.headers(),
+            on_loopback: connection.is_some_and(|connection| connection.is_on_loopback()),
+        };
+        let misplaced = place.check(&self.allowed_hosts).err()?;
+        let counts = misplaced == Misplaced::Misdirected || self.metrics.has_method(route, request.method());
+        counts.then_some(misplaced)
+    }
+}
+
+impl<S> Service<Request> for Observe<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+    S::Future: Unpin,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Answering<S::Future>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let id = request_id::of(request.headers());
+        let path = request.uri().path();
+        let empty_key = has_empty_key(path);
+        let metrics = &self.shared.metrics;
+        let found = metrics.find(path).filter(|_| !empty_key);
+        let route = found.unwrap_or(metrics.no_route());
+        let refusal = found.and_then(|route| self.shared.refusal(&request, route));
+        let method = request.method().clone();
+        let body = match has_body(request.headers()) {
+            false => RequestBody::None,
+            true if found.is_none() || refusal.is_some() => RequestBody::Unread,
+            true => RequestBody::ForTheRoute,
+        };
+        // Nothing but a comparison unless the log wants it.
+        let span = debug_span!("request", request_id = ?id, %method, route = metrics.path(route));
+        let began = Instant::now();
+        let inner = match refusal {
+            Some(misplaced) => Inner::Refused(Some(misplaced.into())),
+            None if empty_key => Inner::Refused(Some(Problem::no_route(EMPTY_KEY))),
+            None => Inner::Route(self.inner.call(request)),
+        };
+        Answering { inner, id: Some(id), route, method, body, span, shared: Arc::clone(&self.shared), began }
+    }
+}
+
+/// What becomes of a request's body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RequestBody {
+    /// There is none.
+    None,
+    /// No handler reads it.
+    Unread,
+    /// A handler reads it, unless the route has no such method.
+    ForTheRoute,
+}
+
+/// Whether a request bears a body, or may.
+fn has_body(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::TRANSFER_ENCODING)
+        || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0")
+}
+
+/// A path with nothing where its key would be.
+const EMPTY_KEY: &str = "/locks//";
+
+/// Whether a path has nothing where its key would be. The router takes the empty segment of `/locks//acquire` for a key;
+/// no key is empty, so there is no such route.
+fn has_empty_key(path: &str) -> bool {
+    path.starts_with("/locks//") || path.starts_with("/semaphores//")
+}
+
+/// Who answers a request.
+#[derive(Debug)]
+enum Inner<F> {
+    Route(F),
+    /// Until it is answered.
+    Refused(Option<Problem>),
+}
+
+/// A request that is being answered.
+#[derive(Debug)]
+pub(super) struct Answering<F> {
+    inner: Inner<F>,
+    /// Until it is put on the answer.
+    id: Option<HeaderValue>,
+    route: RouteIndex,
+    method: Method,
+    body: RequestBody,
+    span: Span,
+    shared: Arc<Shared>,
+    began: Instant,
+}
+
+impl<F: Future<Output = Result<Response, Infallible>> + Unpin> Future for Answering<F> {
+    type Output = Result<Response, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let entered = this.span.enter();
+        // A future that panicked is not polled again, so nobody sees the state that it left behind.
+        let polled = match &mut this.inner {
+            Inner::Route(inner) => catch_unwind(AssertUnwindSafe(|| Pin::new(inner).poll(cx))),
+            Inner::Refused(problem) => {
+                let problem = problem.take().unwrap_or_else(Problem::internal_error);
+                Ok(Poll::Ready(Ok(problem.into_response())))
+            }
+        };
+        drop(entered);
+        let response = match polled {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(Ok(response))) => response,
+            Ok(Poll::Ready(Err(never))) => match never {},
+            Err(panic) => panicked(&*panic),
+        };
+        Poll::Ready(Ok(this.finish(response)))
+    }
+}
+
+/// Answers a panic. Its message was printed by the panic hook, and may hold a caller's data.
+fn panicked(_: &(dyn Any + Send)) -> Response {
+    Problem::internal_error().into_response()
+}
+
+impl<F> Answering<F> {
+    /// Counts and logs an answer, and adds what every answer bears.
+    fn finish(&mut self, response: Response) -> Response {
+        let mut response = self.shared.large_answers.admit(response);
+        let id = self.id.take().unwrap_or(HeaderValue::from_static("-"));
+        let took = self.began.elapsed();
+        self.shared.metrics.answered(self.route, &self.method, response.status(), took);
+        self.log(&response, &id, took.as_millis());
+        if self.is_left_unread(response.status()) {
+            // hyper will close the connection: a client that keeps connections has to know.
+            response.headers_mut().insert(header::CONNECTION, CLOSE);
+        }
+        response.headers_mut().insert(REQUEST_ID, id);
+        response
+    }
+
+    /// Whether a part of the request's body may not have been read.
+    fn is_left_unread(&self, status: StatusCode) -> bool {
+        match self.body {
+            RequestBody::None => false,
+            RequestBody::Unread => true,
+            RequestBody::ForTheRoute => matches!(
+                status,
+                StatusCode::METHOD_NOT_ALLOWED | StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE
+            ),
+        }
+    }
+
+    fn log(&self, response: &Response, id: &HeaderValue, duration_ms: u128) {
+        let (request_id, method) = (id.to_str().unwrap_or_default(), &self.method);
+        let (route, status) = (self.shared.metrics.path(self.route), response.status().as_u16());
+        // Under an outage all requests have the same cause.
+        if status == 503
+            && let Some(left_out) = UNAVAILABLE.pass()
+        {
+            warn!(request_id, %method, route, status, duration_ms, left_out, "a request could not be served now");
+        } else if status >= 500
+            && status != 503
+            && let Some(left_out) = FAILED.pass()
+        {
+            error!(request_id, %method, route, status, duration_ms, left_out, "a request failed");
+        } else {
+            debug!(request_id, %method, route, status, duration_ms, "answered");
+        }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+mod tests {
+    use axum::{Router, body::Body, routing::get};
+    use tower::ServiceExt;
+
+    use super::*;
+
+    fn router() -> Observe<Router> {
+        let panics = || async { panic!("on purpose") as StatusCode };
+        let waits_and_panics = || async {
+            tokio::task::yield_now().await;
+            panic!("on purpose") as StatusCode
+        };
+        let router = Router::new()
+            .route("/fine", get(|| async { "fine" }))
+            .route("/panics", get(panics))
+            .route("/panics-later", get(waits_and_panics))
+            .route("/locks/{key}/acquire", get(|| async { "a lock" }))
+            .with_state(());
+        let paths = ["/fine", "/panics", "/panics-later", "/locks/{key}/acquire"];
+        let routes = paths.map(|path| (path, vec![Method::GET]));
+        Observe::new(router, HttpMetrics::new(routes), AllowedHosts::default())
+    }
+
+    async fn answer(path: &str, id: Option<&'static str>) -> Response {
+        let mut request = Request::get(path).header("host", "x").body(Body::empty()).unwrap();
+        if let Some(id) = id {
+            request.headers_mut().insert(REQUEST_ID, HeaderValue::from_static(id));
+        }
+        router().oneshot(request).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn every_answer_bears_an_id() {
+        for (path, status) in [
+            ("/fine", 200),
+            ("/none", 404),
+            ("/locks//acquire", 404),
+            ("/panics", 500),
+            ("/panics-later", 500),
+        ] {
+            let response = answer(path, Some("mine")).await;
+            assert_eq!(response.status(), status, "{path}");
+            assert_eq!(response.headers()["x-request-id"], "mine");
+        }
+        assert_eq!(answer("/fine", None).await.headers()["x-request-id"].len(), 36);
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_problem_without_details() {
+        let response = answer("/panics", None).await;
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
+        let body = axum::body::to_bytes(response.into_body(), 10_000).await.unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["type"], "/problems/internal-error");
+        assert!(!body.to_string().contains("purpose"));
+    }
+
+    /// A request to the loopback address, from a page of another site and for another host.
+    async fn refused(method: Method, path: &str, headers: &[(&str, &str)]) -> u16 {
+        let mut request =
+            Request::builder().method(method).uri(path).extension(Arc::new(Connection::new(true)));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        router().oneshot(request.body(Body::empty()).unwrap()).await.unwrap().status().as_u16()
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_in_several_ways_is_answered_in_one_order() {
+        let (host, origin) = (("host", "evil.example"), ("origin", "https://evil.example"));
+        let own = ("host", "localhost");
+        assert_eq!(refused(Method::POST, "/none", &[host, origin]).await, 404);
+        assert_eq!(refused(Method::POST, "/locks//acquire", &[host, origin]).await, 404);
+        assert_eq!(refused(Method::POST, "/fine", &[host, origin]).await, 421);
+        assert_eq!(refused(Method::POST, "/fine", &[own, origin]).await, 405);
+        assert_eq!(refused(Method::HEAD, "/fine", &[own, origin]).await, 403);
+        assert_eq!(refused(Method::GET, "/fine", &[origin]).await, 403);
+        assert_eq!(refused(Method::GET, "/fine", &[]).await, 400);
+        assert_eq!(refused(Method::GET, "/fine", &[own]).await, 200);
+    }
+}

@@ -1,0 +1,373 @@
+//! Whose page a request comes from, and whom it is meant for.
+//!
+//! A page of somebody else can make a browser call this service with the rights of the person in front of it. Browsers say
+//! where such a request comes from (`Origin`, `Sec-Fetch-Site`); such requests are refused. Where a name of somebody else
+//! was made to point to this machine (DNS rebinding), the page counts as ours for the browser, and only the name in
+//! `Host` tells: on loopback, where nobody needs a password, unknown names are refused.
+
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    str::FromStr,
+};
+
+use axum::http::{HeaderMap, HeaderName, Method, Uri, Version, header};
+
+use crate::problem::{Problem, ProblemKind};
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
+
+/// The names under which the service may be called, beside those of the loopback interface.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AllowedHosts(Vec<(String, Option<u16>)>);
+
+/// A name that cannot stand in a `Host` header.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no host: write a name or an address, with or without a port, as in `locks.example.com`")]
+pub struct InvalidHost(String);
+
+impl FromStr for AllowedHosts {
+    type Err = InvalidHost;
+
+    /// Reads names with or without a port, separated by commas. Without a port a name stands for all of them.
+    fn from_str(names: &str) -> Result<Self, InvalidHost> {
+        let names = names.split(',').map(str::trim).filter(|name| !name.is_empty());
+        let hosts = names.map(|name| {
+            let host = Host::parse(name).ok_or_else(|| InvalidHost(name.to_owned()))?;
+            Ok((host.name.to_ascii_lowercase(), host.port))
+        });
+        hosts.collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl AllowedHosts {
+    fn contains(&self, host: Host<'_>) -> bool {
+        self.0.iter().any(|(name, port)| {
+            name.eq_ignore_ascii_case(host.name) && port.is_none_or(|port| host.port == Some(port))
+        })
+    }
+}
+
+/// What is wrong with where a request comes from or goes to. In the order in which it is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Misplaced {
+    /// A `Host` that is not ours.
+    Misdirected,
+    /// A page of another site.
+    Foreign,
+    /// No `Host`, several, or one that is none.
+    InvalidHost(&'static str),
+}
+
+impl From<Misplaced> for Problem {
+    fn from(misplaced: Misplaced) -> Self {
+        match misplaced {
+            Misplaced::Misdirected => Self::new(
+                ProblemKind::MisdirectedRequest,
+                "The service does not answer to this Host; DB_LOCKS_ALLOWED_HOSTS lists further names of it.",
+            ),
+            Misplaced::Foreign => Self::new(
+                ProblemKind::Forbidden,
+                "The request comes from a page of another site, as its Origin or Sec-Fetch-Site says.",
+            ),
+            Misplaced::InvalidHost(reason) => Self::invalid_field("Host", reason),
+        }
+    }
+}
+
+/// The parts of a request that say where it comes from and goes to.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) method: &'a Method,
+    pub(super) uri: &'a Uri,
+    pub(super) version: Version,
+    pub(super) headers: &'a HeaderMap,
+    /// Whether it came in by a loopback address.
+    pub(super) on_loopback: bool,
+}
+
+impl Place<'_> {
+    /// Whether the request may be answered.
+    pub(super) fn check(self, allowed: &AllowedHosts) -> Result<(), Misplaced> {
+        let host = self.host();
+        if let (true, Ok(Some(host))) = (self.on_loopback, host)
+            && !host.is_loopback()
+            && !allowed.contains(host)
+        {
+            return Err(Misplaced::Misdirected);
+        }
+        self.check_origin(host.ok().flatten(), allowed)?;
+        host.map(drop).map_err(Misplaced::InvalidHost)
+    }
+
+    /// The host that the request is meant for; `None` where it needs to name none.
+    fn host(&self) -> Result<Option<Host<'_>>, &'static str> {
+        let mut values = self.headers.get_all(header::HOST).iter();
+        let first = values.next();
+        if values.next().is_some() {
+            return Err("is given more than once");
+        }
+        let named = match first {
+            Some(value) => {
+                let host = value.to_str().ok().and_then(Host::parse);
+                Some(host.ok_or("is not a name or an address with or without a port")?)
+            }
+            None => None,
+        };
+        match (self.uri.authority(), named) {
+            // A target with a host of its own counts.
+            (Some(authority), _) => {
+                Host::parse(authority.as_str()).map(Some).ok_or("of the target is no name")
+            }
+            (None, None) if self.version == Version::HTTP_11 => Err("is missing"),
+            (None, named) => Ok(named),
+        }
+    }
+
+    fn check_origin(&self, host: Option<Host<'_>>, allowed: &AllowedHosts) -> Result<(), Misplaced> {
+        for origin in self.headers.get_all(header::ORIGIN) {
+            let origin = origin.to_str().ok().and_then(Origin::parse).ok_or(Misplaced::Foreign)?;
+            let is_own = host.is_some_and(|host| origin.is_of(host)) || allowed.contains(origin.host);
+            if !is_own {
+                return Err(Misplaced::Foreign);
+            }
+        }
+        for site in self.headers.get_all(SEC_FETCH_SITE) {
+            if site != "same-origin" && site != "none" && !self.opens_a_page() {
+                return Err(Misplaced::Foreign);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether somebody follows a link to one of our pages: that changes nothing, and shows the other site nothing.
+    fn opens_a_page(&self) -> bool {
+        let has = |name: HeaderName, value| self.headers.get(name).is_some_and(|given| given == value);
+        let path = self.uri.path();
+        let is_page = path == "/" || path.starts_with("/swagger-ui") || path.starts_with("/problems/");
+        is_page
+            && self.method.is_safe()
+            && has(SEC_FETCH_MODE, "navigate")
+            && has(SEC_FETCH_DEST, "document")
+            && !self.headers.contains_key(header::ORIGIN)
+    }
+}
+
+/// A host as `Host` and `Origin` write it.
+#[derive(Debug, Clone, Copy)]
+struct Host<'a> {
+    /// With brackets for an IPv6 address.
+    name: &'a str,
+    port: Option<u16>,
+}
+
+impl<'a> Host<'a> {
+    fn parse(text: &'a str) -> Option<Self> {
+        let name_end =
+            if text.starts_with('[') { text.find(']')? + 1 } else { text.find(':').unwrap_or(text.len()) };
+        let (name, rest) = text.split_at(name_end);
+        let port = match rest.strip_prefix(':') {
+            None if rest.is_empty() => None,
+            None => return None,
+            // RFC 3986 allows a colon without a port.
+            Some("") => None,
+            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => Some(digits.parse().ok()?),
+            Some(_) => return None,
+        };
+        is_name(name).then_some(Self { name, port })
+    }
+
+    fn is_loopback(self) -> bool {
+        let name = self.name.strip_suffix('.').unwrap_or(self.name);
+        let local = b"localhost";
+        let bytes = name.as_bytes();
+        if let Some(start) = bytes.len().checked_sub(local.len())
+            && bytes[start..].eq_ignore_ascii_case(local)
+        {
+            return start == 0 || bytes[start - 1] == b'.';
+        }
+        let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+        address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+}
+
+/// Whether a text may stand as a host's name: RFC 3986's `reg-name`, or an IPv6 address in brackets.
+fn is_name(name: &str) -> bool {
+    if let Some(address) = name.strip_prefix('[') {
+        return address.strip_suffix(']').is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
+    }
+    let is_usual = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte);
+    !name.is_empty() && name.bytes().all(is_usual)
+}
+
+/// The site of a page.
+#[derive(Debug, Clone, Copy)]
+struct Origin<'a> {
+    default_port: u16,
+    host: Host<'a>,
+}
+
+impl<'a> Origin<'a> {
+    /// `None` for `null`, and for what no browser that calls us would send.
+    fn parse(text: &'a str) -> Option<Self> {
+        let (default_port, rest) = match text.split_once("://")? {
+            ("http", rest) => (80, rest),
+            ("https", rest) => (443, rest),
+            _ => return None,
+        };
+        Host::parse(rest).map(|host| Self { default_port, host })
+    }
+
+    /// Whether the page came from this host. The scheme is not compared: a proxy may have taken TLS off.
+    fn is_of(self, host: Host<'_>) -> bool {
+        let port = |host: Host<'_>| host.port.unwrap_or(self.default_port);
+        self.host.name.eq_ignore_ascii_case(host.name) && port(self.host) == port(host)
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+mod tests {
+    use axum::http::Request;
+
+    use super::*;
+
+    fn check(target: &str, headers: &[(&str, &str)], on_loopback: bool) -> Result<(), Misplaced> {
+        let mut request = Request::get(target);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let (parts, ()) = request.body(()).unwrap().into_parts();
+        let place = Place {
+            method: &parts.method,
+            uri: &parts.uri,
+            version: parts.version,
+            headers: &parts.headers,
+            on_loopback,
+        };
+        place.check(&"locks.example, other.example:8443".parse().unwrap())
+    }
+
+    const OWN: (&str, &str) = ("Host", "127.0.0.1:8080");
+    const FOREIGN: Result<(), Misplaced> = Err(Misplaced::Foreign);
+
+    #[test]
+    fn on_loopback_only_known_hosts_are_served() {
+        for own in [
+            "localhost",
+            "LOCALHOST:1",
+            "a.localhost",
+            "localhost.",
+            "127.0.0.1",
+            "127.1.2.3:80",
+            "[::1]",
+            "[::1]:80",
+            "locks.example",
+            "Locks.Example:99",
+            "other.example:8443",
+        ] {
+            assert_eq!(check("/", &[("Host", own)], true), Ok(()), "{own}");
+        }
+        for foreign in [
+            "evil.example",
+            "localhost.evil.example",
+            "evillocalhost",
+            "other.example",
+            "other.example:1",
+            "0.0.0.0",
+            "192.168.0.1",
+            "[::2]",
+            "127.0.0.1.evil.example",
+        ] {
+            assert_eq!(check("/", &[("Host", foreign)], true), Err(Misplaced::Misdirected), "{foreign}");
+            assert_eq!(check("/", &[("Host", foreign)], false), Ok(()), "{foreign}");
+        }
+        assert_eq!(check("http://evil.example/", &[OWN], true), Err(Misplaced::Misdirected));
+        assert_eq!(
+            check("http://localhost/", &[("Host", "evil.example")], true),
+            Ok(()),
+            "the target counts"
+        );
+    }
+
+    #[test]
+    fn exactly_one_valid_host_is_needed() {
+        let invalid = |headers: &[_]| matches!(check("/", headers, true), Err(Misplaced::InvalidHost(_)));
+        assert!(invalid(&[]));
+        assert!(invalid(&[OWN, OWN]));
+        for bad in
+            ["", ":80", "a b", "a/b", "a@b", "[::1", "::1", "a:b", "a:99999", "a:80:80", "[a]", "[::1]x"]
+        {
+            assert!(invalid(&[("Host", bad)]), "{bad}");
+        }
+    }
+
+    #[test]
+    fn pages_of_other_sites_are_refused() {
+        let from = |origin| check("/locks", &[OWN, ("Origin", origin)], true);
+        for own in [
+            "http://127.0.0.1:8080",
+            "https://127.0.0.1:8080",
+            "https://locks.example",
+            "http://locks.example:1",
+        ] {
+            assert_eq!(from(own), Ok(()), "{own}");
+        }
+        for foreign in [
+            "null",
+            "",
+            "https://evil.example",
+            "http://127.0.0.1",
+            "http://localhost:8080",
+            "http://127.0.0.1:8081",
+            "file://127.0.0.1:8080",
+            "127.0.0.1:8080",
+            "http://127.0.0.1:8080/",
+            "http://x@127.0.0.1:8080",
+        ] {
+            assert_eq!(from(foreign), FOREIGN, "{foreign}");
+        }
+        let both = [OWN, ("Origin", "http://127.0.0.1:8080"), ("Origin", "https://evil.example")];
+        assert_eq!(check("/", &both, true), FOREIGN);
+        let behind_tls = [("Host", "locks.corp:443"), ("Origin", "https://locks.corp")];
+        assert_eq!(check("/", &behind_tls, false), Ok(()));
+        assert_eq!(check("/", &[("Host", "a"), ("Origin", "http://b")], false), FOREIGN, "on every address");
+    }
+
+    #[test]
+    fn what_browsers_say_of_the_site_counts() {
+        let site = |site| check("/locks", &[OWN, ("Sec-Fetch-Site", site)], true);
+        assert_eq!((site("same-origin"), site("none")), (Ok(()), Ok(())));
+        for foreign in ["cross-site", "same-site", "", "Same-Origin", "other"] {
+            assert_eq!(site(foreign), FOREIGN, "{foreign}");
+        }
+        let follow = |target| {
+            let link = [
+                ("Sec-Fetch-Site", "cross-site"),
+                ("Sec-Fetch-Mode", "navigate"),
+                ("Sec-Fetch-Dest", "document"),
+            ];
+            check(target, &[&[OWN][..], &link].concat(), true)
+        };
+        assert_eq!(
+            (follow("/swagger-ui/"), follow("/problems/in-use")),
+            (Ok(()), Ok(())),
+            "a link may be followed"
+        );
+        assert_eq!(follow("/locks"), FOREIGN);
+    }
+
+    #[test]
+    fn misdirected_comes_before_foreign_and_that_before_an_invalid_host() {
+        let foreign = ("Origin", "http://evil.example");
+        assert_eq!(check("/", &[("Host", "evil.example"), foreign], true), Err(Misplaced::Misdirected));
+        assert_eq!(check("/", &[foreign], true), FOREIGN);
+    }
+
+    #[test]
+    fn allowed_hosts_are_names() {
+        assert_eq!(" ".parse(), Ok(AllowedHosts::default()));
+        assert_eq!("a, http://b".parse::<AllowedHosts>(), Err(InvalidHost("http://b".to_owned())));
+    }
+}

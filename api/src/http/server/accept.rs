@@ -1,0 +1,112 @@
+//! Accepting connections, whatever happens.
+
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use db_locks_service::LogLimit;
+use futures_util::future::select_all;
+use hyper::server::conn::http1;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, watch},
+};
+
+use super::{
+    HttpService,
+    client::{self, Phase},
+    refuse::Refuser,
+};
+use crate::http::{connection::Connection, metrics::ConnectionMetrics};
+
+/// How long a silent peer is left alone before it is asked whether it is still there: this, and up to as many seconds
+/// more as [`KEEPALIVE_SPREAD`], by its port. Thousands that connected at once must not be asked at once: what answers
+/// in one burst is dropped on the way, and living peers are taken for gone.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(5);
+const KEEPALIVE_SPREAD: u16 = 15;
+/// How long it is given to answer before it is asked again.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
+/// How often it is asked before it counts as gone: who waits for a lock must not do so long for a host that vanished.
+const KEEPALIVE_PROBES: u32 = 5;
+/// The pause after a connection could not be accepted for want of file descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+static NOT_ACCEPTED: LogLimit = LogLimit::new();
+static TOO_MANY: LogLimit = LogLimit::new();
+
+/// Accepts connections and serves each in a task of its own.
+pub(super) struct Acceptor<S> {
+    pub(super) http: http1::Builder,
+    pub(super) service: S,
+    /// Each connection has a receiver of it, until it ends.
+    pub(super) phase: watch::Sender<Phase>,
+    /// One permit a connection.
+    pub(super) slots: Arc<Semaphore>,
+    pub(super) refuser: Refuser,
+    pub(super) metrics: ConnectionMetrics,
+}
+
+impl<S: HttpService> Acceptor<S> {
+    /// Accepts connections for ever.
+    pub(super) async fn accept_on(&self, listeners: Vec<TcpListener>) -> Infallible {
+        if listeners.is_empty() {
+            return std::future::pending().await;
+        }
+        select_all(listeners.into_iter().map(|listener| Box::pin(self.accept_from(listener)))).await.0
+    }
+
+    async fn accept_from(&self, listener: TcpListener) -> Infallible {
+        let on_loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+        loop {
+            match listener.accept().await {
+                Ok((stream, peer)) => self.admit(stream, peer, on_loopback),
+                Err(error) => pause_after(&error).await,
+            }
+        }
+    }
+
+    fn admit(&self, tcp: TcpStream, peer: SocketAddr, on_loopback: bool) {
+        let Ok(slot) = self.slots.clone().try_acquire_owned() else {
+            if let Some(left_out) = TOO_MANY.pass() {
+                tracing::warn!(left_out, "as many connections are open as may be; new ones are refused");
+            }
+            self.metrics.refused();
+            return self.refuser.refuse(tcp);
+        };
+        if let Err(error) = tune(&tcp) {
+            // The peer is gone already, or will be noticed later.
+            tracing::debug!(error = &error as &dyn std::error::Error, %peer, "a socket could not be tuned");
+        }
+        let connection = Arc::new(Connection::new(on_loopback));
+        let (http, service) = (self.http.clone(), self.service.clone());
+        let counted = (slot, self.metrics.opened());
+        // Panics of handlers become answers; one elsewhere ends this connection and no other.
+        tokio::spawn(client::serve(http, (tcp, peer), connection, service, self.phase.subscribe(), counted));
+    }
+}
+
+/// Sends answers at once, and notices peers that vanished without a word.
+fn tune(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let spread = Duration::from_secs(u64::from(stream.peer_addr()?.port() % KEEPALIVE_SPREAD));
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_AFTER + spread)
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(KEEPALIVE_PROBES);
+    SockRef::from(stream).set_tcp_keepalive(&keepalive)
+}
+
+/// A connection that broke before it was accepted is nobody's loss; anything else is ours, and lasts.
+async fn pause_after(error: &io::Error) {
+    use io::ErrorKind as Kind;
+    if matches!(error.kind(), Kind::ConnectionAborted | Kind::ConnectionReset | Kind::ConnectionRefused) {
+        return;
+    }
+    if let Some(left_out) = NOT_ACCEPTED.pass() {
+        tracing::error!(
+            error = error as &dyn std::error::Error,
+            left_out,
+            "a connection could not be accepted"
+        );
+    }
+    tokio::time::sleep(ACCEPT_PAUSE).await;
+}

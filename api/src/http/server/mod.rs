@@ -1,0 +1,121 @@
+//! Connections: accepting them, serving them, and letting them go.
+
+mod accept;
+mod body;
+mod client;
+mod head_lines;
+mod refuse;
+mod stream;
+mod timers;
+
+#[cfg(test)]
+mod tests;
+
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
+use axum::{body::Body, response::Response};
+use hyper::{Request, server::conn::http1};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, watch},
+    time::Instant,
+};
+use tower::Service;
+
+use self::{accept::Acceptor, client::Phase, refuse::Refuser};
+use crate::http::metrics::ConnectionMetrics;
+
+/// What a connection calls for each of its requests.
+pub(crate) trait HttpService:
+    Service<Request<Body>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static
+{
+}
+
+impl<S> HttpService for S where
+    S: Service<Request<Body>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static
+{
+}
+
+/// The largest head of a request. The longest one that makes sense has 9 KiB: three texts of 255 characters, each of them
+/// four bytes that are escaped.
+const MAX_HEAD: usize = 32 * 1024;
+
+/// How connections are served.
+#[derive(Debug, Clone, Copy)]
+pub struct ServeOptions {
+    /// The most connections at a time.
+    pub max_connections: usize,
+    /// How long a stop may take. In its first half clients that keep connections are answered once more, each on its
+    /// connection; then those that are idle are closed.
+    pub grace: Duration,
+}
+
+/// Serves HTTP/1.1 until `stop` completes, then runs `drain`. From then on every answer is the last one of its connection
+/// and says so. Returns when `drain` is done and all connections have ended, or after the grace time.
+///
+/// Connections are accepted to the end, so that a client is answered that the service stops rather than refused.
+///
+/// A client that goes away while its request is being answered drops the handler.
+pub async fn serve<S>(
+    listeners: Vec<TcpListener>,
+    service: S,
+    options: ServeOptions,
+    stop: impl Future<Output = ()>,
+    drain: impl Future<Output = ()>,
+) where
+    S: Service<Request<Body>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
+{
+    let (phase, _) = watch::channel(Phase::Serving);
+    let acceptor = Acceptor {
+        http: http(),
+        service,
+        phase,
+        slots: Arc::new(Semaphore::new(options.max_connections.min(Semaphore::MAX_PERMITS))),
+        refuser: Refuser::default(),
+        metrics: ConnectionMetrics::new(options.max_connections),
+    };
+    let finish = async {
+        stop.await;
+        let end = Instant::now() + options.grace;
+        acceptor.phase.send_replace(Phase::Draining);
+        let ended = async {
+            let half = Instant::now() + options.grace / 2;
+            let close_idle = async {
+                tokio::time::sleep_until(half).await;
+                acceptor.phase.send_replace(Phase::Closing);
+                std::future::pending().await
+            };
+            let none_left = async {
+                drain.await;
+                acceptor.phase.closed().await;
+            };
+            tokio::select! {
+                () = none_left => {}
+                () = close_idle => {}
+            }
+        };
+        if tokio::time::timeout_at(end, ended).await.is_err() {
+            tracing::warn!("some requests did not finish in time; their connections are closed");
+        }
+    };
+    tokio::select! {
+        // First, so that nobody is accepted any more once nothing keeps the service.
+        biased;
+        () = finish => {}
+        never = acceptor.accept_on(listeners) => match never {},
+    }
+    // What runs still has its connection taken away: nobody would wait for it.
+    acceptor.phase.send_replace(Phase::Ended);
+}
+
+fn http() -> http1::Builder {
+    let mut http = http1::Builder::new();
+    // `half_close(false)`, the default, is what makes a hung-up caller drop its handler; it is said all the same.
+    http.half_close(false).keep_alive(true);
+    // Answers are short: to copy one behind its head costs less than to hand both to the kernel.
+    http.writev(false);
+    http.max_header_size(MAX_HEAD).max_buf_size(body::PIECE);
+    // The socket has timers of its own, which tell a first head from a later one.
+    http.header_read_timeout(None);
+    http
+}

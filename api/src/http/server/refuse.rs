@@ -1,0 +1,89 @@
+//! Answering those that connect when as many are connected as may be.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    body::HttpBody,
+    http::{HeaderValue, header},
+    response::{IntoResponse, Response},
+};
+use db_locks_service::Unavailable;
+use futures_util::FutureExt;
+use http_body_util::{BodyExt, Collected};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::Semaphore,
+};
+
+use crate::{
+    http::request_id::{self, REQUEST_ID},
+    problem::Problem,
+};
+
+/// How many are answered at a time; any more are closed without an answer. Their descriptors are among those that the
+/// program keeps back from connections.
+const AT_ONCE: usize = 32;
+/// How long a refused client may take to read its answer and close.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// Answers connections 503 and closes them.
+#[derive(Debug)]
+pub(super) struct Refuser(Arc<Semaphore>);
+
+impl Default for Refuser {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(AT_ONCE)))
+    }
+}
+
+impl Refuser {
+    /// Refuses a connection, in the background.
+    pub(super) fn refuse(&self, tcp: TcpStream) {
+        if let Ok(slot) = self.0.clone().try_acquire_owned() {
+            tokio::spawn(async move {
+                // A client that does not listen has lost nothing.
+                let _ = tokio::time::timeout(LINGER, answer(tcp)).await;
+                drop(slot);
+            });
+        }
+    }
+}
+
+/// Answers, and reads what the client still sends: a socket that is closed over unread bytes is reset, and the answer may
+/// be lost.
+async fn answer(mut tcp: TcpStream) -> std::io::Result<()> {
+    tcp.write_all(&refusal()).await?;
+    tcp.shutdown().await?;
+    let mut unread = [0; 1_024];
+    while tcp.read(&mut unread).await? > 0 {}
+    Ok(())
+}
+
+fn refusal() -> Vec<u8> {
+    let mut response = Problem::from(Unavailable::Connections).into_response();
+    let headers = response.headers_mut();
+    headers.insert(REQUEST_ID, request_id::new_id());
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    serialize(response)
+}
+
+/// A response whose body is in memory, as the bytes of HTTP/1.1.
+fn serialize(response: Response) -> Vec<u8> {
+    let (parts, body) = response.into_parts();
+    let length = body.size_hint().exact().unwrap_or_default();
+    let body =
+        body.collect().now_or_never().and_then(Result::ok).map(Collected::to_bytes).unwrap_or_default();
+    let reason = parts.status.canonical_reason().unwrap_or_default();
+    let mut text =
+        format!("HTTP/1.1 {} {reason}\r\ncontent-length: {length}\r\n", parts.status.as_u16()).into_bytes();
+    for (name, value) in &parts.headers {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            text.extend_from_slice(part);
+        }
+    }
+    text.extend_from_slice(b"\r\n");
+    text.extend_from_slice(&body);
+    text
+}

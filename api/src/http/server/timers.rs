@@ -1,0 +1,153 @@
+//! How long a client may take: to send a head, and to take an answer.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// How long a connection may take to send its first head: whoever connects has something to ask.
+const FIRST_HEAD: Duration = Duration::from_secs(10);
+/// How long a later head may take from its first byte.
+const HEAD: Duration = Duration::from_secs(10);
+/// How long a connection may be silent between two requests. Longer than clients keep their idle connections (90 s is
+/// usual), so that they close first and no client sends into a closing connection.
+const IDLE: Duration = Duration::from_mins(2);
+/// How long a write may stand still, or take less than [`LEAST_PROGRESS`].
+const STALL: Duration = Duration::from_secs(20);
+/// The bytes that count as progress: a client that takes one byte at a time holds its answer in memory as one that takes
+/// none.
+const LEAST_PROGRESS: usize = 16 * 1024;
+
+/// Until when the head that a connection waits for must have come.
+#[derive(Debug)]
+pub(super) struct HeadTimer {
+    deadline: Instant,
+    has_begun: bool,
+    /// Never later than the deadline while it is polled. It is set anew when it fires, not for each request.
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl HeadTimer {
+    /// Waits for the first head of a connection.
+    pub(super) fn new(now: Instant) -> Self {
+        Self { deadline: now + FIRST_HEAD, has_begun: false, sleep: None }
+    }
+
+    /// Bytes of a head have come.
+    pub(super) fn head_began(&mut self, now: Instant) {
+        if !self.has_begun {
+            self.has_begun = true;
+            self.deadline = self.deadline.min(now + HEAD);
+        }
+    }
+
+    /// A request was answered: the next one may take its time.
+    pub(super) fn answered(&mut self, now: Instant) {
+        self.has_begun = false;
+        self.deadline = now + IDLE;
+    }
+
+    /// Ready once the head is overdue.
+    pub(super) fn poll_overdue(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let deadline = self.deadline;
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if sleep.deadline() > deadline {
+            sleep.as_mut().reset(deadline);
+        }
+        loop {
+            ready!(sleep.as_mut().poll(cx));
+            if sleep.deadline() >= deadline {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(deadline);
+        }
+    }
+}
+
+/// Until when a write that the kernel does not take must make progress.
+#[derive(Debug, Default)]
+pub(super) struct StallTimer {
+    /// Only while a write stands still.
+    sleep: Option<Pin<Box<Sleep>>>,
+    progress: usize,
+}
+
+impl StallTimer {
+    /// The kernel took bytes.
+    pub(super) fn progress(&mut self, bytes: usize) {
+        if let Some(sleep) = &mut self.sleep {
+            self.progress += bytes;
+            if self.progress >= LEAST_PROGRESS {
+                self.progress = 0;
+                sleep.as_mut().reset(Instant::now() + STALL);
+            }
+        }
+    }
+
+    /// The kernel took all that there was.
+    pub(super) fn all_written(&mut self) {
+        if self.sleep.is_some() {
+            *self = Self::default();
+        }
+    }
+
+    /// The kernel takes nothing now. Ready once that has lasted too long.
+    pub(super) fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + STALL)));
+        sleep.as_mut().poll(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    async fn overdue_after(timer: &mut HeadTimer) -> Duration {
+        let began = Instant::now();
+        poll_fn(|cx| timer.poll_overdue(cx)).await;
+        began.elapsed()
+    }
+
+    fn about(expected: Duration, measured: Duration) {
+        assert!(measured >= expected && measured < expected + Duration::from_millis(10), "{measured:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_may_take_ten_seconds_and_a_pause_two_minutes() {
+        let mut timer = HeadTimer::new(Instant::now());
+        about(FIRST_HEAD, overdue_after(&mut timer).await);
+        timer.answered(Instant::now());
+        about(IDLE, overdue_after(&mut timer).await);
+        timer.answered(Instant::now());
+        timer.head_began(Instant::now());
+        about(HEAD, overdue_after(&mut timer).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_first_head_that_comes_byte_by_byte_gets_no_more_time() {
+        let mut timer = HeadTimer::new(Instant::now());
+        tokio::time::advance(FIRST_HEAD - Duration::from_secs(1)).await;
+        timer.head_began(Instant::now());
+        about(Duration::from_secs(1), overdue_after(&mut timer).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_that_trickles_is_given_up_and_one_that_flows_is_not() {
+        let mut timer = StallTimer::default();
+        let mut wait = async |bytes: usize, pause: Duration| {
+            let stalled = tokio::time::timeout(pause, poll_fn(|cx| timer.poll_expired(cx))).await.is_ok();
+            timer.progress(bytes);
+            stalled
+        };
+        for _ in 0..10 {
+            assert!(!wait(LEAST_PROGRESS, STALL / 2).await);
+        }
+        assert!(!wait(1, STALL / 2).await);
+        assert!(wait(1, STALL).await);
+    }
+}

@@ -1,0 +1,70 @@
+//! What handlers share.
+
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+use db_locks_service::{
+    LockService,
+    domain::{Owner, Tenant},
+};
+
+use super::AllowedHosts;
+
+/// What the routes need beside the service.
+#[derive(Clone)]
+pub struct ApiConfig {
+    /// Renders the metrics of the process as Prometheus text.
+    pub render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// The program's version, as the `OpenAPI` document shows it.
+    pub version: &'static str,
+    /// The names under which the service may be called on loopback, beside those of the loopback interface.
+    pub allowed_hosts: AllowedHosts,
+}
+
+impl fmt::Debug for ApiConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiConfig").field("version", &self.version).finish_non_exhaustive()
+    }
+}
+
+/// What handlers share. One pointer, because the router copies it for every request.
+pub(crate) type State = Arc<App>;
+
+/// What handlers share.
+pub(crate) struct App {
+    /// The lock service.
+    pub(crate) service: LockService,
+    /// The owner of a grant whose request names none.
+    pub(crate) anonymous: Owner,
+    /// The tenant of a request that names none.
+    pub(crate) default_tenant: Tenant,
+    /// The `OpenAPI` document as JSON.
+    pub(crate) openapi_json: Bytes,
+    /// The `OpenAPI` document as YAML.
+    pub(crate) openapi_yaml: Bytes,
+    /// Renders the metrics.
+    pub(crate) render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
+}
+
+impl App {
+    /// What handlers share, from the configuration and the `OpenAPI` document.
+    ///
+    /// # Panics
+    ///
+    /// If a constant of this crate is not what its type asks for, which its tests would have shown.
+    pub(crate) fn new(
+        service: LockService,
+        config: &ApiConfig,
+        openapi_json: Bytes,
+        openapi_yaml: Bytes,
+    ) -> Self {
+        Self {
+            service,
+            anonymous: Owner::new("anonymous").expect("it is a valid owner"),
+            default_tenant: Tenant::new("default").expect("it is a valid tenant"),
+            openapi_json,
+            openapi_yaml,
+            render_metrics: config.render_metrics.clone(),
+        }
+    }
+}
