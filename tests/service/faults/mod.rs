@@ -21,6 +21,7 @@ mod disk_full;
 mod firewall;
 mod killed;
 mod listener;
+mod lossy;
 mod proxy;
 mod read_only;
 mod standby;

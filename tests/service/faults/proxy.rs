@@ -18,6 +18,10 @@ struct Plan {
     refuse: bool,
     /// The cut that is armed.
     cut: Option<Cut>,
+    /// Of how many answers one is lost, and its connection with it; 0 is none.
+    loses_one_in: u32,
+    /// The answers since the last that was lost.
+    answers: u32,
 }
 
 /// A cut that waits for its statement.
@@ -47,7 +51,13 @@ impl Proxy {
         let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         let proxy = Self {
             port,
-            plan: Arc::new(Mutex::new(Plan { server: database.server_address(), refuse: false, cut: None })),
+            plan: Arc::new(Mutex::new(Plan {
+                server: database.server_address(),
+                refuse: false,
+                cut: None,
+                loses_one_in: 0,
+                answers: 0,
+            })),
             generation: watch::Sender::new(0),
             freezes: watch::Sender::new(0),
             cuts: watch::Sender::new(0),
@@ -104,7 +114,12 @@ impl Proxy {
         self.plan.lock().unwrap().cut.take().is_none()
     }
 
-    /// How many connections were cut by arms.
+    /// Loses one of so many answers from now on, and its connection with it.
+    pub(crate) fn lose_one_in(&self, answers: u32) {
+        self.plan.lock().unwrap().loses_one_in = answers;
+    }
+
+    /// How many connections were cut by arms, or by lost answers.
     pub(crate) fn cuts(&self) -> u64 {
         *self.cuts.borrow()
     }
@@ -156,10 +171,10 @@ impl Way {
         let silent = watch::Sender::new(false);
         let heard = silent.subscribe();
         self.freezes.mark_unchanged();
-        let freezes = self.freezes.clone();
+        let (freezes, back) = (self.freezes.clone(), self.clone());
         tokio::select! {
             () = self.requests(from_client, to_server, &silent) => {}
-            () = answers(from_server, to_client, heard, freezes) => {}
+            () = back.answers(from_server, to_client, heard, freezes) => {}
             // Cut, or the proxy is gone.
             _ = generation.changed() => {}
         }
@@ -211,21 +226,34 @@ impl Way {
         self.cuts.send_modify(|cuts| *cuts += 1);
         if cut.forward { Fate::LoseItsAnswer } else { Fate::LoseIt }
     }
-}
 
-async fn answers(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
-    silent: watch::Receiver<bool>,
-    freezes: watch::Receiver<u64>,
-) {
-    let mut buffer = vec![0; 1 << 16];
-    while let Ok(read @ 1..) = from.read(&mut buffer).await {
-        if freezes.has_changed().unwrap_or(false) {
-            continue;
+    async fn answers(
+        self,
+        mut from: OwnedReadHalf,
+        mut to: OwnedWriteHalf,
+        silent: watch::Receiver<bool>,
+        freezes: watch::Receiver<u64>,
+    ) {
+        let mut buffer = vec![0; 1 << 16];
+        while let Ok(read @ 1..) = from.read(&mut buffer).await {
+            if freezes.has_changed().unwrap_or(false) {
+                continue;
+            }
+            if *silent.borrow() || self.is_lost() || to.write_all(&buffer[..read]).await.is_err() {
+                return;
+            }
         }
-        if *silent.borrow() || to.write_all(&buffer[..read]).await.is_err() {
-            return;
+    }
+
+    /// Whether this answer is the one that is lost.
+    fn is_lost(&self) -> bool {
+        let mut plan = self.plan.lock().unwrap();
+        plan.answers += 1;
+        let lost = plan.loses_one_in > 0 && plan.answers >= plan.loses_one_in;
+        if lost {
+            plan.answers = 0;
+            self.cuts.send_modify(|cuts| *cuts += 1);
         }
+        lost
     }
 }

@@ -1,0 +1,61 @@
+//! Two replicas behind a way to the database that loses one answer in fifty, with its connection.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use super::proxy::Proxy;
+use crate::support::{Answer, Client, Database, Service, random_version};
+
+on_every_server![nobody_is_told_that_it_lost_a_lock_which_it_had];
+
+/// How long the clients go on.
+const GOES_ON: Duration = Duration::from_secs(3);
+
+/// Guards invariants 4 and 9.
+async fn nobody_is_told_that_it_lost_a_lock_which_it_had(database: Database) {
+    let proxy = Proxy::before(&database).await;
+    let url = database.through_port(proxy.port());
+    let services = [Service::start(&url).await, Service::start(&url).await];
+    let first = services[0].client();
+    let clients = [first.clone(), first.at(services[1].port())];
+    proxy.lose_one_in(50);
+    let until = Instant::now() + GOES_ON;
+    let tasks = (0..8).map(|number| tokio::spawn(take_turns(clients.clone(), number, until)));
+    let mut rounds = 0;
+    for task in tasks.collect::<Vec<_>>() {
+        rounds += task.await.unwrap();
+    }
+    assert!(rounds > 20 && proxy.cuts() > 5, "{rounds} rounds, {} answers lost", proxy.cuts());
+}
+
+/// Takes one of two locks, renews it and gives it back, each at either replica. Returns how often.
+async fn take_turns(clients: [Client; 2], number: usize, until: Instant) -> usize {
+    let mut rounds = 0;
+    while Instant::now() < until {
+        let at = |step: usize| &clients[(number / 2 + rounds + step) % 2];
+        let key = format!("k{}", number % 2);
+        let version = random_version();
+        let ask = json!({"version": version, "lease_duration_ms": 60_000, "wait_ms": 20_000});
+        let post = async |step: usize, action: &str, body: &serde_json::Value| -> Answer {
+            at(step).post(&format!("/locks/{key}/{action}"), body.clone()).await
+        };
+        let acquired = post(0, "acquire", &ask).await;
+        if acquired.status == 503 {
+            // It may be asked again with its version, and found; this one gives up what it may have got.
+            let _ = post(0, "release", &json!({"version": version})).await;
+            continue;
+        }
+        acquired.grant();
+        let renewed = post(1, "heartbeat", &json!({"version": version})).await;
+        assert!([200, 503].contains(&renewed.status), "heartbeat: {}", renewed.text);
+        let mut released = post(2, "release", &json!({"version": version})).await;
+        assert!([200, 503].contains(&released.status), "release: {}", released.text);
+        while released.status == 503 {
+            // It may have been carried out, and another may have the lock by now.
+            released = post(2, "release", &json!({"version": version})).await;
+        }
+        rounds += 1;
+    }
+    rounds
+}
