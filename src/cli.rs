@@ -164,6 +164,10 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "DB_LOCKS_MAX_WAITERS_PER_KEY", default_value_t = 10_000, value_parser = clap::value_parser!(i64).range(0..=1_000_000))]
     pub(crate) max_waiters_per_key: i64,
 
+    /// The most requests of one tenant that may wait in this process.
+    #[arg(long, env = "DB_LOCKS_MAX_WAITERS_PER_TENANT", default_value = "25000")]
+    pub(crate) max_waiters_per_tenant: NonZeroUsize,
+
     /// The most requests that may wait in this process.
     #[arg(long, env = "DB_LOCKS_MAX_WAITERS", default_value_t = 50_000)]
     pub(crate) max_waiters: usize,

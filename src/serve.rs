@@ -79,6 +79,7 @@ fn engine_options(args: &ServeArgs, store: &dyn Store) -> EngineOptions {
         memory_bytes: args.memory_bytes,
         max_queued: args.max_queued,
         max_waiters_per_key: args.max_waiters_per_key,
+        max_waiters_per_tenant: args.max_waiters_per_tenant.get(),
         max_waiters: args.max_waiters,
         sweep: sweep_options(&args.sweep),
     }

@@ -64,8 +64,15 @@ fn decide(state: KeyState, command: &Command) -> Working {
     let dead = BTreeSet::new();
     let me = Some(ReplicaId(Uuid::from_u128(1)));
     let now = Now::exactly(1_000_000);
-    let ctx =
-        Context { now, me, is_leaving: false, dead: &dead, suspects: &dead, max_waiters_per_key: 10_000 };
+    let ctx = Context {
+        now,
+        me,
+        is_leaving: false,
+        dead: &dead,
+        suspects: &dead,
+        max_waiters_per_key: 10_000,
+        full: None,
+    };
     let mut working = Working::new(key(), state);
     let decided = working.decide(command, &ctx);
     let _ = black_box(decided.unwrap());

@@ -11,6 +11,7 @@ mod observe;
 mod service;
 pub mod store;
 mod unavailable;
+mod vital;
 
 pub use log_limit::LogLimit;
 pub use service::{AcquireRequest, Delivery, Limits, LockService, ServiceError};

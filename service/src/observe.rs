@@ -62,7 +62,7 @@ fn outcome_index<T>(result: &Result<T, ServiceError>) -> usize {
             Refusal::Superseded => 6,
             Refusal::NotGranted(_) => 7,
             Refusal::NotForSemaphores(_) => 8,
-            Refusal::QueueFull => 9,
+            Refusal::QueueFull(_) => 9,
             Refusal::PassedOver => 10,
         },
         Err(ServiceError::Unavailable(reason)) => match reason {

@@ -348,7 +348,7 @@ impl Delivery {
 /// A refusal as an error. Replies that do not fit the command cannot come from the domain.
 fn unexpected_or_refused(asked: Kind, reply: Reply) -> ServiceError {
     match reply {
-        Reply::Refused(Refusal::QueueFull) => ServiceError::Unavailable(Unavailable::KeyWaiters),
+        Reply::Refused(Refusal::QueueFull(limit)) => ServiceError::Unavailable(limit.into()),
         Reply::Refused(Refusal::PassedOver) => ServiceError::Unavailable(Unavailable::PlaceLost),
         Reply::Refused(refusal) => ServiceError::Refused { refusal, asked },
         other => {

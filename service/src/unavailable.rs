@@ -1,6 +1,6 @@
 //! Why a request cannot be carried out now: one list for all layers. The API has the texts that callers see.
 
-use crate::{engine::EngineError, store::StoreError};
+use crate::{domain::WaiterLimit, engine::EngineError, store::StoreError};
 
 /// The dependency or limit that stands in the way of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -8,6 +8,9 @@ pub enum Unavailable {
     /// The database cannot be reached or does not answer in time. Nothing was written.
     #[error("the database is out of reach")]
     DatabaseOutOfReach,
+    /// Another session of the database keeps the row of the key locked. Nothing was written.
+    #[error("the key's row is locked")]
+    RowLocked,
     /// The database refuses writes: it is a standby, in recovery, or set to read-only.
     #[error("the database is read-only")]
     DatabaseReadOnly,
@@ -65,12 +68,23 @@ impl From<EngineError> for Unavailable {
             EngineError::Unreachable => Self::DatabaseOutOfReach,
             EngineError::ReadOnly => Self::DatabaseReadOnly,
             EngineError::DiskFull => Self::DiskFull,
+            EngineError::RowLocked => Self::RowLocked,
             EngineError::UnknownFate => Self::UnknownOutcome,
             EngineError::Rejected => Self::DatabaseRefused,
             EngineError::Unreadable => Self::UnreadableKey,
             EngineError::Draining => Self::ShuttingDown,
             EngineError::LeaseOver => Self::LeaseOver,
             EngineError::PlaceLost => Self::PlaceLost,
+        }
+    }
+}
+
+impl From<WaiterLimit> for Unavailable {
+    fn from(limit: WaiterLimit) -> Self {
+        match limit {
+            WaiterLimit::Key => Self::KeyWaiters,
+            WaiterLimit::Tenant => Self::TenantWaiters,
+            WaiterLimit::Replica => Self::ProcessWaiters,
         }
     }
 }
@@ -83,9 +97,10 @@ impl From<&StoreError> for Unavailable {
             StoreError::ReadOnly(_) => Self::DatabaseReadOnly,
             StoreError::DiskFull(_) => Self::DiskFull,
             StoreError::Overloaded(_) => Self::Overloaded,
-            StoreError::Unreachable(_) | StoreError::Unknown(_) | StoreError::Transient(_) => {
-                Self::DatabaseOutOfReach
-            }
+            StoreError::Unreachable(_)
+            | StoreError::Unknown(_)
+            | StoreError::Transient(_)
+            | StoreError::Blocked(_) => Self::DatabaseOutOfReach,
         }
     }
 }

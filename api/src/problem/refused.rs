@@ -31,7 +31,7 @@ impl Problem {
             Refusal::NotForSemaphores(field) => {
                 Self::invalid_field(field, "means nothing for a semaphore's key")
             }
-            Refusal::QueueFull => Unavailable::KeyWaiters.into(),
+            Refusal::QueueFull(limit) => Unavailable::from(limit).into(),
             Refusal::PassedOver => Unavailable::PlaceLost.into(),
         }
     }

@@ -19,6 +19,9 @@ const fn detail(reason: Unavailable) -> &'static str {
         Unavailable::DatabaseOutOfReach => {
             "The database is out of reach. The service's log has the cause; nothing was changed."
         }
+        Unavailable::RowLocked => {
+            "The database is out of reach for this key: another session keeps its row locked. Nothing was changed."
+        }
         Unavailable::DatabaseReadOnly => {
             "The database is read-only: it is a standby, in recovery, or set to refuse writes. Nothing was changed."
         }
@@ -54,10 +57,11 @@ const fn detail(reason: Unavailable) -> &'static str {
              (DB_LOCKS_MAX_WAITERS_PER_KEY)."
         }
         Unavailable::TenantWaiters => {
-            "Too many requests of this tenant wait already: the limit of the tenant's waiters is reached."
+            "Too many requests of this tenant wait already: the limit of the tenant's waiters is reached \
+             (DB_LOCKS_MAX_WAITERS_PER_TENANT)."
         }
         Unavailable::ProcessWaiters => {
-            "Too many requests wait in this process already: the limit of its waiters is reached (DB_LOCKS_MAX_WAITERS)."
+            "The service is overloaded: too many requests wait in this process already (DB_LOCKS_MAX_WAITERS)."
         }
         Unavailable::PlaceLost => "The place in the queue was lost. Try again.",
         Unavailable::ShuttingDown => "The service is shutting down. Try again: another replica may answer.",
@@ -72,6 +76,7 @@ const fn retry_after_s(reason: Unavailable) -> i64 {
         Unavailable::DiskFull | Unavailable::OtherSchema | Unavailable::UnreadableKey => 10,
         Unavailable::KeyWaiters | Unavailable::TenantWaiters | Unavailable::ProcessWaiters => 2,
         Unavailable::DatabaseOutOfReach
+        | Unavailable::RowLocked
         | Unavailable::DatabaseReadOnly
         | Unavailable::DatabaseRefused
         | Unavailable::UnknownOutcome

@@ -171,9 +171,22 @@ pub enum Command {
 }
 
 impl Command {
-    /// Whether the command gives something back or keeps something alive: these go before acquires.
+    /// Whether the command gives something back or keeps something alive: these go before all others. Leaving a queue is
+    /// neither, and thousands may want to leave at once.
     pub const fn is_urgent(&self) -> bool {
-        !matches!(self, Self::Acquire(_) | Self::Get(_) | Self::Sweep { .. })
+        !matches!(
+            self,
+            Self::Acquire(_) | Self::Get(_) | Self::Sweep { .. } | Self::Leave { .. } | Self::Bury { .. }
+        )
+    }
+
+    /// Whether the answer may have to say where in the queue a waiter stood.
+    pub const fn tells_position(&self) -> bool {
+        match self {
+            Self::Acquire(acquire) => acquire.chosen || acquire.retried,
+            Self::Leave { reason, .. } => matches!(reason, LeaveReason::TimedOut),
+            _ => false,
+        }
     }
 
     /// The version by which permits and waiters are looked for.

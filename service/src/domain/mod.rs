@@ -24,7 +24,7 @@ mod time;
 pub use command::{Acquire, Command, DataEdit, Heartbeat, Kind, LeaveReason, Release};
 pub use decide::{
     Context, DEFAULT_LEASE_MS, Decided, Earlier, Effects, Ended, EndedHow, Freed, MOST_HOLDERS, Need,
-    Verdict, Working,
+    OFFER_MS, Verdict, Working,
 };
 pub use ended::{EndedVersion, EndedVersions, VersionDigest};
 pub use grant::Grant;
@@ -32,6 +32,8 @@ pub use ids::{Nonce, ReplicaId, Stamp, Token, Version};
 pub use names::{Data, Key, KeyId, NameError, Owner, Tenant};
 pub use permits::{BusyCount, Permit, Permits};
 pub use queue::{Place, Queue, Waiter};
-pub use reply::{HeldView, Holder, LockView, NotGranted, NotGrantedReason, Refusal, Reply, SemaphoreView};
+pub use reply::{
+    HeldView, Holder, LockView, NotGranted, NotGrantedReason, Refusal, Reply, SemaphoreView, WaiterLimit,
+};
 pub use state::{Body, KeyState, Mutex, Semaphore};
 pub use time::{Now, Timestamp};

@@ -64,8 +64,9 @@ pub struct Queue {
     pub next_seq: i64,
     /// The front of the queue without gaps.
     pub head: VecDeque<Waiter>,
-    /// Waiters behind the front that were asked for by version, with how many stand before them.
-    pub named: Vec<(Waiter, i64)>,
+    /// Waiters behind the front that were asked for by version, each with how many stand before it where that was asked for:
+    /// to tell it the whole queue has to be counted.
+    pub named: Vec<(Waiter, Option<i64>)>,
     /// Versions that were looked for by name: if they are nowhere here, they do not wait.
     pub asked: Vec<Version>,
 }
@@ -103,33 +104,31 @@ impl Queue {
         }
     }
 
-    /// Its place in the queue, from 1.
-    pub fn position(&self, found: Found) -> i64 {
-        match found {
-            Found::Head(index) => i64::try_from(index).unwrap_or(i64::MAX - 1) + 1,
-            Found::Named(index) => self.named[index].1 + 1,
-        }
+    /// Its place in the queue, from 1; `None` where the view does not tell.
+    pub fn position(&self, found: Found) -> Option<i64> {
+        let before = match found {
+            Found::Head(index) => i64::try_from(index).ok(),
+            Found::Named(index) => self.named[index].1,
+        };
+        before.map(|before| before.saturating_add(1))
     }
 
     /// Takes a waiter out.
     pub fn remove(&mut self, found: Found) -> Waiter {
         self.len -= 1;
-        match found {
+        let waiter = match found {
             Found::Head(index) => {
-                for (_, before) in &mut self.named {
-                    *before -= 1;
-                }
                 let waiter = self.head.remove(index);
                 waiter.unwrap_or_else(|| unreachable!("a found waiter is in the queue"))
             }
-            Found::Named(index) => {
-                let (waiter, before) = self.named.remove(index);
-                for (_, other) in self.named.iter_mut().filter(|(_, other)| *other > before) {
-                    *other -= 1;
-                }
-                waiter
+            Found::Named(index) => self.named.swap_remove(index).0,
+        };
+        for (other, before) in &mut self.named {
+            if other.seq > waiter.seq {
+                *before = before.map(|before| before - 1);
             }
         }
+        waiter
     }
 
     /// Puts a waiter at the end, and answers how many stand before it.
@@ -138,7 +137,7 @@ impl Queue {
         if self.is_complete() {
             self.head.push_back(waiter);
         } else {
-            self.named.push((waiter, before));
+            self.named.push((waiter, Some(before)));
         }
         self.len += 1;
         self.next_seq += 1;

@@ -94,6 +94,17 @@ pub struct NotGranted {
     pub queue_position: Option<i64>,
 }
 
+/// A limit of how many may wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaiterLimit {
+    /// Of one key.
+    Key,
+    /// Of one tenant, at this replica.
+    Tenant,
+    /// Of this replica.
+    Replica,
+}
+
 /// Why a command was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
@@ -113,8 +124,8 @@ pub enum Refusal {
     NotGranted(NotGranted),
     /// This field means nothing for a semaphore.
     NotForSemaphores(&'static str),
-    /// As many wait for this key as may.
-    QueueFull,
+    /// It could not wait: as many wait as may.
+    QueueFull(WaiterLimit),
     /// It lost its place: its replica was taken for dead.
     PassedOver,
 }

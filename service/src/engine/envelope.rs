@@ -1,8 +1,11 @@
 //! A command on its way through the engine, and the answers that the engine itself gives.
 
-use tokio::time::Instant;
+use std::convert::Infallible;
 
-use tokio::sync::oneshot;
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc, oneshot},
+    time::Instant,
+};
 
 use crate::domain::{Command, KeyId, Nonce, Reply};
 
@@ -21,6 +24,9 @@ pub enum EngineError {
     /// The database's disk is full; nothing was written.
     #[error("the database's disk is full")]
     DiskFull,
+    /// Another session of the database keeps the key's row locked; nothing was written.
+    #[error("the key's row is locked")]
+    RowLocked,
     /// The database may have written the command, and could not be asked in time. What it may have given is given back.
     #[error("the outcome is unknown")]
     UnknownFate,
@@ -111,6 +117,14 @@ impl Envelope {
 }
 
 /// What a shard is sent. Results of its own loads and commits come the same way, so that one queue orders everything.
+///
+/// The channel has no bound, since the shard itself sends to it and must not wait for itself. What may stand in it has one by
+/// who sends. A request in flight has one command in it, and at its end one message that it hung up or that its grant reached
+/// nobody: the connections and the acquires that are admitted are limited. There are as many results as loads and commits are
+/// under way. Whoever goes through many keys (the sweeper, the reaping of a dead replica) waits for a piece before it sends the
+/// next one, and looks that other replicas ask for have a permit each. The shard never waits while it takes messages, and what
+/// it has taken stays for [5 s](super::shard) at the longest, unless it is the engine's own: then it is one command for a waiter,
+/// a grant or a key.
 #[derive(Debug)]
 pub(super) enum Message {
     /// A command.
@@ -134,16 +148,23 @@ pub(super) enum Message {
     Committed(Box<super::shard::CommitDone>),
     /// A decision under the database's lock came back.
     Locked(Box<super::shard::LockedDone>),
+    /// Look at a key: another replica offers a place to somebody who waits here.
+    Look {
+        /// Which.
+        id: KeyId,
+        /// Goes when the message is taken up.
+        permit: OwnedSemaphorePermit,
+    },
     /// This replica is known to the others now: what had to wait for that can go on.
     Joined,
     /// Look at all keys that somebody here waits for: a replica died, or hints may have been missed.
     LookAround,
     /// The waiters of this replica as the database knows them: who is missing there has to be looked after.
     Audit(Box<Audit>),
-    /// Answer all who wait 503 and take them out of their queues. `draining` is for good.
+    /// Answer all who wait 503 and take them out of their queues.
     Evict {
-        /// Whether the service stops.
-        draining: bool,
+        /// Where the service stops: kept until the shard has nothing to do any more.
+        draining: Option<mpsc::Sender<Infallible>>,
     },
 }
 

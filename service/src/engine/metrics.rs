@@ -130,7 +130,7 @@ impl EngineMetrics {
                 NotGrantedReason::NoWait => self.acquires.refused_at_once.increment(1),
                 NotGrantedReason::TimedOut => self.acquires.timed_out.increment(1),
             },
-            Reply::Refused(Refusal::QueueFull) => self.refused_waiters.increment(1),
+            Reply::Refused(Refusal::QueueFull(_)) => self.refused_waiters.increment(1),
             _ => {}
         }
     }

@@ -17,13 +17,14 @@ mod outage;
 mod shard;
 mod sweeper;
 mod timers;
-mod vital;
+mod waiting;
 mod work;
 
 #[cfg(test)]
 mod tests;
 
 use std::{
+    convert::Infallible,
     hash::{Hash, Hasher},
     sync::{
         Arc,
@@ -33,8 +34,9 @@ use std::{
 };
 
 use rustc_hash::FxHasher;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use attachment::Attachment;
 pub use envelope::EngineError;
@@ -42,19 +44,29 @@ pub use sweeper::SweepOptions;
 
 use self::{
     clock::DatabaseClock,
-    envelope::{Envelope, Message},
+    envelope::{Answer, Envelope, Message},
     gauges::Gauges,
     membership::{Membership, Presence},
     metrics::EngineMetrics,
     outage::Outage,
     shard::Shard,
-    vital::spawn_vital,
+    waiting::Waiting,
     work::Surroundings,
 };
 use crate::{
     domain::{Command, KeyId, Nonce, ReplicaId, Reply, Version},
     store::{Store, StoreError},
+    vital::{self, spawn_vital},
 };
+
+/// The most commits of blocked keys at once.
+const MOST_BLOCKED_COMMITS: usize = 2;
+
+/// The most looks at keys that other replicas ask for and that no shard has taken up yet.
+const MOST_LOOKS: usize = 4_096;
+
+/// How long the last statements may take when the time to stop is over.
+const LAST_STATEMENT: Duration = Duration::from_millis(500);
 
 /// How the engine is set.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +79,8 @@ pub struct EngineOptions {
     pub max_queued: usize,
     /// The most waiters of one key.
     pub max_waiters_per_key: i64,
+    /// The most waiters of one tenant at this replica.
+    pub max_waiters_per_tenant: usize,
     /// The most waiters of this replica.
     pub max_waiters: usize,
     /// The sweeper.
@@ -81,22 +95,26 @@ pub(crate) struct Shared {
     metrics: EngineMetrics,
     gauges: Gauges,
     options: EngineOptions,
-    /// The inboxes of the shards.
+    /// The inboxes of the shards. What may stand in one is bounded by who sends: see [`Message`].
     shards: Vec<mpsc::UnboundedSender<Message>>,
+    /// One for each look at a key that other replicas ask for and that no shard has taken up yet.
+    looks: Arc<Semaphore>,
     /// Acquires that are not answered yet, those that stand in queues included.
     outstanding: AtomicUsize,
     /// Acquires of this replica that stand in queues.
-    waiting: AtomicUsize,
+    waiting: Waiting,
     /// Other commands that are not answered yet.
     executing: AtomicUsize,
-    /// Shards with nothing to do and nobody waiting, by a bit each in the order of `shards`.
-    idle: Vec<AtomicBool>,
     /// Under which name this replica holds the sweepers' lease.
     sweeper: ReplicaId,
     /// Whether the service stops.
     draining: AtomicBool,
     /// What was logged of an outage of the database.
     outage: Outage,
+    /// Everybody who waited is answered, and what is left of the engine stops too: membership and the sweeper.
+    stop: CancellationToken,
+    /// For commits that may have to wait for a row that somebody else keeps locked: they must leave connections to the others.
+    blocked_commits: Semaphore,
 }
 
 impl std::fmt::Debug for Shared {
@@ -126,10 +144,33 @@ impl Shared {
         let _ = self.shards[shard].send(message);
     }
 
-    /// Sends a command of the engine's own to the shard of its key.
-    fn command(&self, id: KeyId, command: Command) {
+    /// Sends a command to the shard of its key. Its answer comes by the receiver.
+    fn begin(&self, id: KeyId, command: Command) -> oneshot::Receiver<Answer> {
+        let (sender, receiver) = oneshot::channel();
         let shard = self.shard_of(&id);
-        self.send_to(shard, Message::Command(Envelope::internal(id, command, Instant::now())));
+        let envelope = Envelope { id, command, reply: Some(sender), arrived: Instant::now() };
+        self.send_to(shard, Message::Command(envelope));
+        receiver
+    }
+
+    /// Has a command carried out on each of these keys, and waits until that is done: so whoever goes through many keys does
+    /// not run ahead of the shards. Returns whether all of them were carried out.
+    async fn execute_all(&self, ids: Vec<KeyId>, command: &Command) -> bool {
+        let answers: Vec<_> = ids.into_iter().map(|id| self.begin(id, command.clone())).collect();
+        let mut all = true;
+        for answer in answers {
+            all &= matches!(answer.await, Ok(Ok(_)));
+        }
+        all
+    }
+
+    /// Has the queue of a key looked at, soon. Waits only while too many looks have not been taken up.
+    async fn look_at(&self, id: KeyId) {
+        // It is never closed.
+        if let Ok(permit) = self.looks.clone().acquire_owned().await {
+            let shard = self.shard_of(&id);
+            self.send_to(shard, Message::Look { id, permit });
+        }
     }
 
     fn broadcast(&self, message: impl Fn() -> Message) {
@@ -144,7 +185,7 @@ impl Shared {
             return Err(EngineError::Draining);
         }
         let (admission, outstanding) = Admission::count(&self.outstanding);
-        let queued = outstanding.saturating_sub(self.waiting.load(Ordering::Relaxed));
+        let queued = outstanding.saturating_sub(self.waiting.count());
         if queued > self.options.max_queued { Err(EngineError::Overloaded) } else { Ok(admission) }
     }
 
@@ -153,24 +194,21 @@ impl Shared {
     }
 
     fn surroundings(&self) -> Surroundings {
-        let full = self.waiting.load(Ordering::Relaxed) >= self.options.max_waiters;
         let Presence { me, is_leaving } = self.membership.presence();
         Surroundings {
             me,
             is_leaving,
             dead: self.membership.dead(),
             suspects: self.membership.suspects(),
-            max_waiters_per_key: if full { 0 } else { self.options.max_waiters_per_key },
+            max_waiters_per_key: self.options.max_waiters_per_key,
+            is_full: self.waiting.is_full(),
+            full_tenants: self.waiting.full_tenants(),
         }
     }
 
     /// A grant that reached nobody is given back: at once, or after its caller had time to ask again.
     fn undelivered(self: &Arc<Self>, id: &KeyId, version: Version, chosen: bool, nonce: Nonce) {
         self.send(id, Message::Undelivered { id: id.clone(), version, chosen, nonce });
-    }
-
-    fn note_idle(&self, shard: usize, idle: bool) {
-        self.idle[shard].store(idle, Ordering::Relaxed);
     }
 
     /// Logs that the database does not do its work.
@@ -200,6 +238,8 @@ impl Drop for Admission<'_> {
 #[derive(Debug)]
 pub struct Engine {
     shared: Arc<Shared>,
+    /// The tasks that stop when the service does. The shards go on until the process ends: releases still come.
+    tasks: TaskTracker,
 }
 
 impl Engine {
@@ -217,21 +257,24 @@ impl Engine {
             options,
             shards: senders.clone(),
             outstanding: AtomicUsize::new(0),
-            waiting: AtomicUsize::new(0),
+            waiting: Waiting::new(options.max_waiters, options.max_waiters_per_tenant),
             executing: AtomicUsize::new(0),
-            idle: (0..count).map(|_| AtomicBool::new(true)).collect(),
             sweeper: chance::replica(),
+            looks: Arc::new(Semaphore::new(MOST_LOOKS)),
             draining: AtomicBool::new(false),
             outage: Outage::default(),
+            stop: CancellationToken::new(),
+            blocked_commits: Semaphore::new(MOST_BLOCKED_COMMITS),
         });
-        for (number, (inbox, outbox)) in inboxes.into_iter().zip(senders).enumerate() {
-            let task = Shard::new(shared.clone(), number, inbox, outbox, options.memory_bytes / count);
+        for (inbox, outbox) in inboxes.into_iter().zip(senders) {
+            let task = Shard::new(shared.clone(), inbox, outbox, options.memory_bytes / count);
             spawn_vital(task.run());
         }
-        spawn_vital(membership::run(shared.clone()));
+        let tasks = TaskTracker::new();
+        spawn_vital(tasks.track_future(membership::run(shared.clone())));
         spawn_vital(membership::reap_when_wanted(shared.clone()));
-        spawn_vital(sweeper::run(shared.clone(), options.sweep));
-        Arc::new(Self { shared })
+        spawn_vital(tasks.track_future(sweeper::run(shared.clone(), options.sweep)));
+        Arc::new(Self { shared, tasks })
     }
 
     /// Begins a caller's attachment to a lease it is going to ask for.
@@ -250,16 +293,13 @@ impl Engine {
     /// When the database did not do its part in time.
     pub async fn execute(&self, id: KeyId, command: Command) -> Result<Reply, EngineError> {
         let (_counted, _) = Admission::count(&self.shared.executing);
-        let (sender, receiver) = oneshot::channel();
-        let envelope = Envelope { id, command, reply: Some(sender), arrived: Instant::now() };
-        let shard = self.shared.shard_of(&envelope.id);
-        self.shared.send_to(shard, Message::Command(envelope));
-        receiver.await.unwrap_or(Err(EngineError::Draining)).map(|answered| answered.reply)
+        let answer = self.shared.begin(id, command);
+        answer.await.unwrap_or(Err(EngineError::Draining)).map(|answered| answered.reply)
     }
 
     /// How many requests of this replica stand in queues.
     pub fn waiters(&self) -> usize {
-        self.shared.waiting.load(Ordering::Relaxed)
+        self.shared.waiting.count()
     }
 
     /// Brings the gauges up to date that are not worth keeping so all the time: for whoever reads the metrics.
@@ -286,22 +326,22 @@ impl Engine {
     }
 
     /// Answers all who wait 503, refuses new acquires, writes what is being written, and makes this replica unknown to the
-    /// others; at most for `grace`.
+    /// others; at most for about `grace`.
     pub async fn drain(&self, grace: Duration) {
-        const LOOK: Duration = Duration::from_millis(10);
-        self.shared.draining.store(true, Ordering::Relaxed);
-        self.shared.broadcast(|| Message::Evict { draining: true });
         let until = Instant::now() + grace;
-        let idle = || self.shared.idle.iter().all(|idle| idle.load(Ordering::Relaxed));
-        // The first look comes after every shard had the chance to see the message.
-        tokio::time::sleep(LOOK).await;
-        while !(idle() && self.waiters() == 0) && Instant::now() < until {
-            tokio::time::sleep(LOOK).await;
-        }
-        if let Some(me) = self.shared.membership.me()
-            && let Err(error) = self.shared.store.part(me, None).await
-        {
-            self.shared.report_outage(&error);
+        self.shared.draining.store(true, Ordering::Relaxed);
+        let (busy, mut all_idle) = mpsc::channel(1);
+        self.shared.broadcast(|| Message::Evict { draining: Some(busy.clone()) });
+        drop(busy);
+        // Nothing is ever sent: it comes back when no shard has a sender left.
+        let _: Result<Option<Infallible>, _> = tokio::time::timeout_at(until, all_idle.recv()).await;
+        self.shared.stop.cancel();
+        self.tasks.close();
+        let until = until.max(Instant::now() + LAST_STATEMENT);
+        if tokio::time::timeout_at(until, self.tasks.wait()).await.is_err() {
+            tracing::warn!(
+                "the database does not answer; the other replicas will find that this one has stopped"
+            );
         }
         // Another replica need not wait for the end of the lease to sweep.
         if let Err(error) = self.shared.store.yield_sweep(self.shared.sweeper).await {

@@ -4,10 +4,7 @@
 //! so; both become tombstones, through the same decisions as everything else. Tombstones go much later: they must outlive
 //! every replica's memory of the key and every statement that can still be under way.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use super::{Shared, membership, metrics::SWEPT};
 use crate::{
@@ -52,18 +49,19 @@ const MOST_PIECES: u32 = 200;
 /// Rows that one sweep reads in search of idle locks.
 const IDLE_ROWS_A_PIECE: u32 = 5_000;
 
-/// Sweeps for ever.
+/// Sweeps until the service stops.
 pub(super) async fn run(shared: Arc<Shared>, options: SweepOptions) {
+    let stop = shared.stop.clone();
     let mut sweeper = Sweeper { shared, options, idle_after: None };
-    loop {
+    let mut swept = async || {
         tokio::time::sleep(options.period).await;
-        if sweeper.shared.is_draining() {
-            continue;
-        }
-        if let Err(error) = sweeper.sweep().await {
+        if !sweeper.shared.is_draining()
+            && let Err(error) = sweeper.sweep().await
+        {
             sweeper.shared.report_outage(&error);
         }
-    }
+    };
+    while stop.run_until_cancelled(swept()).await.is_some() {}
 }
 
 struct Sweeper {
@@ -100,7 +98,7 @@ impl Sweeper {
         for _ in 0..MOST_PIECES {
             let ids = self.shared.store.ended_to_delete(ended_before, PIECE).await?;
             let last = ids.len() < PIECE as usize;
-            self.command_all(ids, &command, "ended");
+            self.command_all(ids, &command, "ended").await;
             if last || self.shared.is_draining() {
                 break;
             }
@@ -116,7 +114,7 @@ impl Sweeper {
         for _ in 0..MOST_PIECES {
             let after = self.idle_after.take();
             let page = self.shared.store.idle_mutexes(since, after.as_ref(), IDLE_ROWS_A_PIECE).await?;
-            self.command_all(page.items, &command, "idle");
+            self.command_all(page.items, &command, "idle").await;
             self.idle_after = page.next;
             if self.idle_after.is_none() || self.shared.is_draining() {
                 break;
@@ -143,9 +141,9 @@ impl Sweeper {
     /// Places that were kept and lapsed, and waiters of replicas that nobody knows.
     async fn sweep_queues(&self) -> Result<(), StoreError> {
         let lapsed = self.shared.store.lapsed_places(PIECE).await?;
-        self.command_all(lapsed, &Command::Settle, "place");
+        self.command_all(lapsed, &Command::Settle, "place").await;
         // A replica that is a member looks for these itself, and knows which of them only just came.
-        if self.shared.membership.me().is_none() && self.shared.waiting.load(Ordering::Relaxed) == 0 {
+        if self.shared.membership.me().is_none() && self.shared.waiting.count() == 0 {
             for replica in self.shared.store.unknown_replicas().await? {
                 membership::bury(self.shared.clone(), replica, None).await;
             }
@@ -153,11 +151,10 @@ impl Sweeper {
         Ok(())
     }
 
-    fn command_all(&self, ids: Vec<KeyId>, command: &Command, what: &'static str) {
+    /// Has a piece carried out. What could not be is found by the next sweep.
+    async fn command_all(&self, ids: Vec<KeyId>, command: &Command, what: &'static str) {
         count(what, ids.len() as u64);
-        for id in ids {
-            self.shared.command(id, command.clone());
-        }
+        self.shared.execute_all(ids, command).await;
     }
 }
 

@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, sync::Arc};
 use super::{envelope::Envelope, shard::is_narrated};
 use crate::{
     domain::{
-        Command, Context, Decided, Earlier, KeyId, KeyState, Kind, Need, Now, ReplicaId, Stamp, Token,
-        Verdict, Version, Working,
+        Command, Context, Decided, Earlier, KeyId, KeyState, Kind, Need, Now, ReplicaId, Stamp, Tenant,
+        Token, Verdict, Version, WaiterLimit, Working,
     },
     store::{Want, Write},
 };
@@ -44,6 +44,8 @@ pub(super) struct Work {
     pub(super) envelopes: Vec<Envelope>,
     /// Races lost so far; from the third on the key is decided under the database's lock.
     pub(super) races_lost: u8,
+    /// How often a batch with these commands could not have a row in time, and none was found locked.
+    pub(super) unexplained: u8,
     /// Writes of these commands that may have been applied.
     pub(super) attempts: Vec<Attempt>,
     /// What decisions were missing.
@@ -79,10 +81,20 @@ pub(super) struct Surroundings {
     pub(super) dead: Arc<BTreeSet<ReplicaId>>,
     pub(super) suspects: Arc<BTreeSet<ReplicaId>>,
     pub(super) max_waiters_per_key: i64,
+    /// Whether as many wait at this replica as may.
+    pub(super) is_full: bool,
+    /// Tenants of which as many wait as may.
+    pub(super) full_tenants: Arc<BTreeSet<Tenant>>,
 }
 
 impl Surroundings {
-    pub(super) fn context(&self, now: Now) -> Context<'_> {
+    /// What the rules are told for a key of this tenant.
+    pub(super) fn context<'c>(&'c self, now: Now, tenant: &Tenant) -> Context<'c> {
+        let full = if self.is_full {
+            Some(WaiterLimit::Replica)
+        } else {
+            self.full_tenants.contains(tenant).then_some(WaiterLimit::Tenant)
+        };
         Context {
             now,
             me: self.me,
@@ -90,6 +102,7 @@ impl Surroundings {
             dead: &self.dead,
             suspects: &self.suspects,
             max_waiters_per_key: self.max_waiters_per_key,
+            full,
         }
     }
 }
@@ -113,6 +126,7 @@ impl Work {
             id: first.id.clone(),
             envelopes: vec![first],
             races_lost: 0,
+            unexplained: 0,
             attempts: Vec::new(),
             needs: Needs::default(),
         }
@@ -132,6 +146,7 @@ impl Work {
             id: self.id.clone(),
             envelopes: self.envelopes.iter().map(copy).collect(),
             races_lost: self.races_lost,
+            unexplained: self.unexplained,
             attempts: self.attempts.clone(),
             needs: self.needs.clone(),
         }
@@ -208,10 +223,14 @@ impl Work {
     /// What has to be loaded for these commands.
     pub(super) fn want(&self) -> Want {
         let mut want = Want::new(self.id.clone());
-        want.heads += self.envelopes.len();
-        want.permits += self.envelopes.len();
         for envelope in &self.envelopes {
             want.versions.extend(envelope.command.named_version());
+            want.positions |= envelope.command.tells_position();
+            if !matches!(envelope.command, Command::Leave { .. }) {
+                // Each of these may serve one who waits; those who leave are loaded by their versions.
+                want.heads += 1;
+                want.permits += 1;
+            }
             match envelope.command {
                 Command::Bury { replica } => want.waiters_of = Some(replica),
                 Command::Get(Kind::Semaphore) | Command::PutSemaphore { .. } | Command::DeleteSemaphore => {
@@ -223,8 +242,9 @@ impl Work {
         want.versions.extend(&self.needs.versions);
         want.heads = want.heads.max(self.needs.heads);
         if let Some(permits) = self.needs.permits {
+            // Those that are out are counted where the view is of a semaphore that was shrunk, and where a command shows the
+            // number; to count them for each look of a queue that is served bit by bit would take a square of time.
             want.permits = want.permits.max(permits) * 2;
-            want.busy = true;
         }
         want.versions.sort_unstable();
         want.versions.dedup();
@@ -245,7 +265,7 @@ impl Work {
 mod tests {
     use super::*;
     use crate::{
-        domain::{Key, Tenant, Timestamp},
+        domain::{Key, Timestamp},
         engine::envelope::tests::acquire,
     };
 
@@ -258,13 +278,14 @@ mod tests {
         work.needs.add(Need::Permits(300));
         work.needs.add(Need::Heads(100));
         let want = work.want();
-        assert!(want.heads >= 500 && want.permits >= 300 && want.busy);
+        assert!(want.heads >= 500 && want.permits >= 300);
     }
     /// Guards invariant 7: an attempt that turns out to have been applied has a command for each of its verdicts.
     #[tokio::test(start_paused = true)]
     async fn commands_that_come_after_a_write_stay_with_it() {
         let now = Now { at_least: Timestamp(1_000), at_most: Timestamp(1_000) };
         let acquire = acquire(false, None);
+        let acquire_id = acquire.id.clone();
         let put = Command::PutSemaphore { max_size: 2, lease_ms: None, default_lease_ms: 15_000 };
         let mut work = Work::new(Envelope::internal(acquire.id.clone(), put, acquire.arrived));
         work.envelopes.push(acquire);
@@ -274,8 +295,11 @@ mod tests {
             dead: Arc::default(),
             suspects: Arc::default(),
             max_waiters_per_key: 1,
+            is_full: false,
+            full_tenants: Arc::default(),
         };
-        let outcome = work.decide(KeyState::absent(), true, &surroundings.context(now));
+        let ctx = surroundings.context(now, &acquire_id.tenant);
+        let outcome = work.decide(KeyState::absent(), true, &ctx);
         let Outcome::Write { verdicts, .. } = outcome else { panic!("the semaphore is to be written") };
         assert_eq!((verdicts.len(), work.envelopes.len()), (1, 2), "its permit needs the row's token");
     }

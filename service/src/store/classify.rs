@@ -27,7 +27,7 @@ pub(super) fn classify(error: DbErr, purpose: Purpose) -> StoreError {
         }
         // No connection was made, so nothing was sent on it, and nothing is wrong with the statement.
         DbErr::Conn(RuntimeErr::SqlxError(source)) => match classify_sqlx(source) {
-            kind @ (Kind::ReadOnly | Kind::DiskFull | Kind::Transient) => (kind, purpose),
+            kind @ (Kind::ReadOnly | Kind::DiskFull | Kind::Transient | Kind::Blocked) => (kind, purpose),
             Kind::Unreachable | Kind::Broken | Kind::Rejected => (Kind::Unreachable, purpose),
         },
         DbErr::ConnectionAcquire(_) => return StoreError::Overloaded(Box::new(error)),
@@ -41,6 +41,7 @@ fn sorted(kind: Kind, purpose: Purpose, source: Box<dyn std::error::Error + Send
     match (kind, purpose) {
         (Kind::Unreachable, _) | (Kind::Broken, Purpose::Read) => StoreError::Unreachable(source),
         (Kind::Broken, Purpose::Write) => StoreError::Unknown(source),
+        (Kind::Blocked, _) => StoreError::Blocked(source),
         (Kind::Transient, _) => StoreError::Transient(source),
         (Kind::ReadOnly, _) => StoreError::ReadOnly(source),
         (Kind::DiskFull, _) => StoreError::DiskFull(source),
@@ -75,12 +76,14 @@ pub(super) fn reaction(error: &sqlx::Error) -> Reaction {
             Kind::ReadOnly => Reaction::CloseAll,
             Kind::Broken => Reaction::Distrust,
             _ if ends_session(&**error) => Reaction::Distrust,
-            Kind::Unreachable | Kind::Transient | Kind::DiskFull | Kind::Rejected => Reaction::Keep,
+            Kind::Unreachable | Kind::Blocked | Kind::Transient | Kind::DiskFull | Kind::Rejected => {
+                Reaction::Keep
+            }
         };
     }
     match classify_sqlx(error) {
         Kind::Broken | Kind::Unreachable => Reaction::Distrust,
-        Kind::Transient | Kind::ReadOnly | Kind::DiskFull | Kind::Rejected => Reaction::Close,
+        Kind::Blocked | Kind::Transient | Kind::ReadOnly | Kind::DiskFull | Kind::Rejected => Reaction::Close,
     }
 }
 
@@ -131,6 +134,8 @@ enum Kind {
     Unreachable,
     /// The connection broke at some point.
     Broken,
+    /// A row was locked for too long.
+    Blocked,
     /// Worth trying again at once.
     Transient,
     /// The server takes no writes.
@@ -174,9 +179,11 @@ fn classify_database(error: &dyn DatabaseError) -> Kind {
 
 fn classify_postgres(state: &str) -> Kind {
     match state {
-        // Serialization failure, deadlock, lock not available, cancelled by the statement timeout, idle in a transaction or
+        // Lock not available.
+        "55P03" => Kind::Blocked,
+        // Serialization failure, deadlock, cancelled by the statement timeout, idle in a transaction or
         // at all for too long: rolled back, or not even begun, and worth another try.
-        "40001" | "40P01" | "55P03" | "57014" | "25P03" | "57P05" => Kind::Transient,
+        "40001" | "40P01" | "57014" | "25P03" | "57P05" => Kind::Transient,
         // A standby, or read-only after a failover.
         "25006" => Kind::ReadOnly,
         "53100" => Kind::DiskFull,
@@ -196,9 +203,11 @@ fn classify_mysql(number: u16, state: &str, message: &str) -> Kind {
         // Disk or table full. A file could not be written, or a storage engine or a commit failed, because of that.
         (1021 | 1114, _) => Kind::DiskFull,
         (1026 | 1030 | 1180 | 3, _) if is_enospc(message) => Kind::DiskFull,
-        // Deadlock, lock wait timeout, record changed since the last read, table of locks full. The statement's time was up,
+        // Lock wait timeout.
+        (1205, _) => Kind::Blocked,
+        // Deadlock, record changed since the last read, table of locks full. The statement's time was up,
         // on MariaDB and on MySQL, or it was interrupted (a connection that was killed is none of these: it is gone).
-        (1213 | 1205 | 1020 | 1206 | 1969 | 3024 | 1317, _) => Kind::Transient,
+        (1213 | 1020 | 1206 | 1969 | 3024 | 1317, _) => Kind::Transient,
         // A commit that was rolled back: a log could not be written, the storage engine or a cluster's plugin refused. The
         // connection was closed since it was idle, before the statement came.
         (1026 | 1180 | 3100 | 3101 | 4031, _) => Kind::Transient,
@@ -273,7 +282,7 @@ mod tests {
             (1040, "08004", "", Kind::Unreachable),
             (1969, "70100", "", Kind::Transient),
             (3024, "HY000", "", Kind::Transient),
-            (1205, "HY000", "", Kind::Transient),
+            (1205, "HY000", "", Kind::Blocked),
             (1020, "HY000", "", Kind::Transient),
             (1213, "40001", "", Kind::Transient),
             (4031, "HY000", "", Kind::Transient),
@@ -281,6 +290,7 @@ mod tests {
         for (number, state, message, kind) in mysql {
             assert_eq!(classify_mysql(number, state, message), kind, "{number} {message}");
         }
+        assert_eq!(classify_postgres("55P03"), Kind::Blocked);
         // SQLITE_BUSY_SNAPSHOT, SQLITE_IOERR_FSYNC, SQLITE_FULL, SQLITE_READONLY_DBMOVED.
         assert_eq!(classify_sqlite_code(517), Kind::Transient);
         assert_eq!(classify_sqlite_code(1034), Kind::Broken);

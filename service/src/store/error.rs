@@ -12,7 +12,10 @@ pub enum StoreError {
     /// The connection broke, or the time was up, after a write was sent: it may have been applied, now or in a moment.
     #[error("the fate of a commit is unknown")]
     Unknown(#[source] Source),
-    /// A deadlock, a lock that could not be had in time, a busy file: nothing was written, and it is worth trying again.
+    /// A row was locked by somebody else for longer than it is waited for: nothing was written.
+    #[error("another session keeps a row locked")]
+    Blocked(#[source] Source),
+    /// A deadlock, a statement that took too long, a busy file: nothing was written, and it is worth trying again.
     #[error("the database asks to try again")]
     Transient(#[source] Source),
     /// It refused for a reason that will not go away by itself: nothing was written.
@@ -74,6 +77,7 @@ impl StoreError {
         match self {
             Self::Unreachable(_) => "unreachable",
             Self::Unknown(_) => "unknown_fate",
+            Self::Blocked(_) => "blocked",
             Self::Transient(_) => "transient",
             Self::Rejected(_) => "rejected",
             Self::ReadOnly(_) => "read_only",
@@ -91,6 +95,7 @@ impl StoreError {
         };
         match self {
             Self::Unreachable(_) => Self::Unreachable(source()),
+            Self::Blocked(_) => Self::Blocked(source()),
             Self::Unknown(_) => Self::Unknown(source()),
             Self::Transient(_) => Self::Transient(source()),
             Self::Rejected(_) => Self::Rejected(source()),

@@ -33,6 +33,10 @@ impl Store for SqlStore {
         self.commit_under_lock(wants, decide).await
     }
 
+    async fn find_locked(&self, ids: &[KeyId]) -> Result<Vec<KeyId>, StoreError> {
+        self.find_locked_rows(ids).await
+    }
+
     async fn now(&self) -> Result<Timestamp, StoreError> {
         self.load.run(Purpose::Read, self.read_now(self.hot_pool())).await
     }

@@ -3,6 +3,9 @@
 //! What hangs on a row may be newer than the row then. A write decided on such a view fails its condition, since every
 //! change of a permit or a waiter rewrites the row; an answer that writes nothing is true of the later moment.
 
+use std::collections::BTreeMap;
+
+use rustc_hash::FxHashMap;
 use sea_orm::{ConnectionTrait, DbErr, Value};
 use uuid::Uuid;
 
@@ -13,7 +16,7 @@ use super::{
     dialect::Dialect,
     error::LoadError,
     pools::AnyPool,
-    rows::{PERMIT_COLUMNS, Row, WAITER_COLUMN_COUNT, read_permit, read_state, read_waiter},
+    rows::{PERMIT_COLUMNS, Row, read_permit, read_state, read_waiter},
     sql_store::SqlStore,
 };
 use crate::domain::{Body, BusyCount, KeyState, MOST_HOLDERS, Permit, Permits, Queue, Timestamp, Version};
@@ -89,7 +92,7 @@ impl SqlStore {
     }
 
     /// The keys as parameters: two arrays, or one JSON text.
-    fn keys(&self, wants: &[Want]) -> Vec<Value> {
+    pub(super) fn keys(&self, wants: &[Want]) -> Vec<Value> {
         if self.sql.dialect == Dialect::Postgres {
             let tenants: Vec<String> = wants.iter().map(|want| want.id.tenant.as_str().to_owned()).collect();
             let keys: Vec<String> = wants.iter().map(|want| want.id.key.as_str().to_owned()).collect();
@@ -129,14 +132,33 @@ impl SqlStore {
             behind.extend(self.query(db, &self.load, &self.sql.load_waiters_of, values).await?);
         }
         let last = queue.head.back().map_or(i64::MIN, |waiter| waiter.seq);
+        let mut named = BTreeMap::new();
         for row in &behind {
             let waiter = read_waiter(row)?;
-            let before: i64 = row.try_get_by_index(WAITER_COLUMN_COUNT)?;
-            if waiter.seq > last && queue.named.iter().all(|(known, _)| known.seq != waiter.seq) {
-                queue.named.push((waiter, before));
+            if waiter.seq > last {
+                named.insert(waiter.seq, waiter);
             }
         }
+        let positions = if want.positions && !named.is_empty() {
+            self.load_positions(db, want).await?
+        } else {
+            FxHashMap::default()
+        };
+        let with_position = |(seq, waiter)| (waiter, positions.get(&seq).copied());
+        queue.named = named.into_iter().map(with_position).collect();
         Ok(())
+    }
+
+    /// How many stand before each waiter that is looked for by version, by its order: one pass over the queue for all of them.
+    async fn load_positions(
+        &self,
+        db: &impl ConnectionTrait,
+        want: &Want,
+    ) -> Result<FxHashMap<i64, i64>, LoadError> {
+        let versions = padded(&want.versions);
+        let sql = self.sql.load_positions(versions.len());
+        let rows = self.query(db, &self.load, &sql, id_values(want, versions)).await?;
+        rows.iter().map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).collect()
     }
 
     async fn load_permits(

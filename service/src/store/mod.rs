@@ -16,6 +16,7 @@ mod hints;
 mod implementation;
 mod lists;
 mod load;
+mod locked;
 mod migrate;
 mod mysql;
 mod page;
@@ -55,6 +56,8 @@ pub struct Want {
     pub id: KeyId,
     /// Permits and waiters to look for by version.
     pub versions: Vec<Version>,
+    /// Count how many stand before each waiter that is found by version: this reads the whole queue.
+    pub positions: bool,
     /// The front of the queue: at least this many, if there are so many.
     pub heads: usize,
     /// The permits that end first: at least this many, if there are so many.
@@ -78,6 +81,7 @@ impl Want {
         Self {
             id,
             versions: Vec::new(),
+            positions: false,
             heads: Self::HEADS,
             permits: Self::PERMITS,
             busy: false,
@@ -224,6 +228,10 @@ pub trait Store: Send + Sync + 'static {
         wants: &[Want],
         decide: &mut DecideLocked<'_>,
     ) -> Result<(Vec<Write>, Committed), StoreError>;
+
+    /// Which of these keys have a row that somebody else has locked at this moment, or had while it was asked for: none on
+    /// SQLite, where a file is locked as a whole.
+    async fn find_locked(&self, ids: &[KeyId]) -> Result<Vec<KeyId>, StoreError>;
 
     /// The database's clock, in milliseconds, rounded down.
     async fn now(&self) -> Result<Timestamp, StoreError>;

@@ -298,9 +298,6 @@ pub(super) const WAITER_COLUMNS: &str = "w.seq, w.version, w.chosen, w.owner, w.
                                          w.delete_on_release, w.replica, w.nonce, w.offered_until_ms, \
                                          w.detached_until_ms";
 
-/// How many [`WAITER_COLUMNS`] there are.
-pub(super) const WAITER_COLUMN_COUNT: usize = 12;
-
 /// A waiter, from [`WAITER_COLUMNS`].
 pub(super) fn read_waiter(row: &QueryResult) -> Result<Waiter, Unreadable> {
     let mut columns = Columns::from(row, 0);

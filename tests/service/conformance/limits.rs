@@ -7,6 +7,7 @@ use crate::support::{Database, Service};
 on_every_database![with_database:
     maxima_are_configured_and_documented,
     waiters_of_a_key_are_limited,
+    waiters_of_a_tenant_are_limited,
     waiters_of_a_replica_are_limited,
 ];
 
@@ -39,6 +40,23 @@ async fn waiters_of_a_key_are_limited(database: Database) {
     let _third = svc.queue_up("k", wait, 2).await;
 }
 
+async fn waiters_of_a_tenant_are_limited(database: Database) {
+    let service = Service::start_with(&database.url, &[("DB_LOCKS_MAX_WAITERS_PER_TENANT", "2")]).await;
+    let svc = service.client();
+    let wait = json!({"wait_ms": 30_000, "lease_duration_ms": 60_000});
+    let a = svc.hold("a").await;
+    svc.hold("b").await;
+    let first = svc.queue_up("a", wait.clone(), 1).await;
+    let _second = svc.queue_up("b", wait.clone(), 1).await;
+    svc.acquire("b", wait.clone()).await.unavailable_because("tenant's waiters");
+    let neighbour = svc.with_tenant("neighbour");
+    neighbour.hold("a").await;
+    let _not_counted = neighbour.queue_up("a", wait.clone(), 1).await;
+    svc.release("a", &a.version).await.unheld(200);
+    first.await.unwrap().grant();
+    let _third = svc.queue_up("b", wait, 2).await;
+}
+
 async fn waiters_of_a_replica_are_limited(database: Database) {
     let service = Service::start_with(&database.url, &[("DB_LOCKS_MAX_WAITERS", "2")]).await;
     let svc = service.client();
@@ -47,7 +65,9 @@ async fn waiters_of_a_replica_are_limited(database: Database) {
     svc.hold("b").await;
     let first = svc.queue_up("a", wait.clone(), 1).await;
     let _second = svc.queue_up("b", wait.clone(), 1).await;
-    svc.acquire("b", wait.clone()).await.unavailable();
+    let refused = svc.acquire("b", wait.clone()).await;
+    refused.unavailable();
+    assert!(refused.text.contains("overloaded"), "{}", refused.text);
     svc.acquire("b", json!({"wait_ms": 0})).await.not_granted("no_wait");
     svc.release("a", &a.version).await.unheld(200);
     first.await.unwrap().grant();

@@ -2,7 +2,7 @@
 
 use super::{Context, Decided, Need, Verdict, Working, grants::Taker, refuse};
 use crate::domain::{
-    Acquire, Body, Kind, Nonce, NotGrantedReason, Place, Refusal, Reply, Waiter, queue::Found,
+    Acquire, Body, Kind, Nonce, NotGrantedReason, Place, Refusal, Reply, Waiter, WaiterLimit, queue::Found,
 };
 
 /// Of a lock's lease where neither the caller nor a semaphore says otherwise, in milliseconds.
@@ -93,7 +93,7 @@ impl Working {
             return Ok(Verdict::Waiting { wait_ms });
         }
         let found = self.state.queue.find(acquire.version).map_err(Need::Version)?;
-        let position = found.map(|found| {
+        let position = found.and_then(|found| {
             let position = self.state.queue.position(found);
             self.remove_waiter(found);
             position
@@ -133,8 +133,9 @@ impl Working {
     }
 
     fn enqueue(&mut self, acquire: &Acquire, lease_ms: i64, wait_ms: i64, ctx: &Context<'_>) -> Decided {
-        if self.state.queue.len >= ctx.max_waiters_per_key {
-            return Ok(refuse(Refusal::QueueFull));
+        let is_key_full = self.state.queue.len >= ctx.max_waiters_per_key;
+        if let Some(limit) = ctx.full.or(is_key_full.then_some(WaiterLimit::Key)) {
+            return Ok(refuse(Refusal::QueueFull(limit)));
         }
         let replica = ctx.host()?;
         let waiter = Waiter {

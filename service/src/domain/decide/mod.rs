@@ -23,11 +23,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Body, Command, KeyId, KeyState, Kind, Nonce, Now, Place, Refusal, ReplicaId, Reply, Timestamp, Version,
-    Waiter,
+    Waiter, WaiterLimit,
 };
 
 /// For how long a freed place is kept for a waiter of another replica that has to claim it, in milliseconds.
-pub(super) const OFFER_MS: i64 = 2_000;
+pub const OFFER_MS: i64 = 2_000;
 
 /// For how long one who chose its version keeps its place, or an undelivered grant, without a connection, in
 /// milliseconds.
@@ -48,6 +48,8 @@ pub struct Context<'a> {
     pub suspects: &'a BTreeSet<ReplicaId>,
     /// The most waiters a key may have.
     pub max_waiters_per_key: i64,
+    /// The limit that keeps this replica, or the key's tenant, from having one more waiter.
+    pub full: Option<WaiterLimit>,
 }
 
 impl Context<'_> {

@@ -3,7 +3,7 @@
 use super::{Context, Decided, KEEP_PLACE_MS, Need, Verdict, Working, refuse};
 use crate::domain::{
     Body, Kind, LeaveReason, Nonce, NotGrantedReason, Place, Refusal, ReplicaId, Reply, Timestamp, Version,
-    queue::Found,
+    Waiter, queue::Found,
 };
 
 impl Working {
@@ -59,7 +59,7 @@ impl Working {
         let position = self.state.queue.position(found);
         self.remove_waiter(found);
         self.settle(ctx)?;
-        Ok(refuse(self.not_granted(NotGrantedReason::TimedOut, Some(position), ctx.now)))
+        Ok(refuse(self.not_granted(NotGrantedReason::TimedOut, position, ctx.now)))
     }
 
     /// One who wants to leave waits no longer: it is told what became of its version.
@@ -113,15 +113,17 @@ impl Working {
     /// Takes those waiters of a dead replica that this view knows out of the queue, or lets them keep their place for a
     /// while without it.
     pub(super) fn bury(&mut self, replica: ReplicaId, ctx: &Context<'_>) -> Decided {
-        let of_the_dead =
-            |place: &Place| matches!(place, Place::Attached { replica: theirs, .. } if *theirs == replica);
-        loop {
-            let queue = &self.state.queue;
-            let head = queue.head.iter().position(|waiter| of_the_dead(&waiter.place)).map(Found::Head);
-            let named =
-                || queue.named.iter().position(|(waiter, _)| of_the_dead(&waiter.place)).map(Found::Named);
-            let Some(found) = head.or_else(named) else { break };
-            self.detach(found, ctx);
+        let of_the_dead = |waiter: &Waiter| matches!(waiter.place, Place::Attached { replica: theirs, .. } if theirs == replica);
+        // From the back: what is removed does not move what is still to be looked at.
+        for index in (0..self.state.queue.head.len()).rev() {
+            if of_the_dead(&self.state.queue.head[index]) {
+                self.detach(Found::Head(index), ctx);
+            }
+        }
+        for index in (0..self.state.queue.named.len()).rev() {
+            if of_the_dead(&self.state.queue.named[index].0) {
+                self.detach(Found::Named(index), ctx);
+            }
         }
         self.settle(ctx)?;
         Ok(Verdict::Reply(Reply::Done))

@@ -1,7 +1,7 @@
 //! Taking a lock: at once, never twice, again by the same owner, and its data.
 
 use super::fixtures::{START, Scene, ask, data, owners, release, v, wait};
-use crate::domain::{Acquire, Command, Kind, NotGrantedReason, Owner, Refusal, Verdict};
+use crate::domain::{Acquire, Command, Kind, NotGrantedReason, Owner, Refusal, Verdict, WaiterLimit};
 
 #[test]
 fn the_first_acquire_creates_the_lock() {
@@ -119,7 +119,7 @@ fn a_lock_is_no_semaphore() {
 fn no_more_wait_for_a_key_than_may() {
     let mut scene = Scene { max_waiters: 1, ..Scene::held() };
     scene.waits(wait(2));
-    assert_eq!(scene.refused_acquire(wait(3)), Refusal::QueueFull);
+    assert_eq!(scene.refused_acquire(wait(3)), Refusal::QueueFull(WaiterLimit::Key));
     scene.run(&release(1));
     assert_eq!(scene.served(), [2]);
 }

@@ -117,6 +117,7 @@ impl Scene {
             is_leaving: false,
             dead: &self.dead,
             suspects: &self.suspects,
+            full: None,
             max_waiters_per_key: self.max_waiters,
         }
     }

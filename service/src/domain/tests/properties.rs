@@ -167,7 +167,7 @@ fn bounded(whole: &KeyState, bound: usize, command: &Command, more: (usize, usiz
         whole.queue.head.iter().take(bound.max(more.0)).cloned().collect();
     let behind = whole.queue.head.iter().enumerate().skip(head.len());
     let behind = behind.filter(|(_, waiter)| named.contains(&waiter.version));
-    let behind = behind.map(|(before, waiter)| (waiter.clone(), i64::try_from(before).unwrap())).collect();
+    let behind = behind.map(|(before, waiter)| (waiter.clone(), i64::try_from(before).ok())).collect();
     state.queue = Queue { head, named: behind, asked: named.clone(), ..whole.queue.clone() };
     if let Body::Semaphore(semaphore) = &mut state.body {
         let permits = &mut semaphore.permits;

@@ -1,6 +1,6 @@
 //! Comparing the waiters of this replica with their rows.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
@@ -22,7 +22,7 @@ pub(super) async fn keep_auditing(shared: Arc<Shared>, me: ReplicaId) {
     let mut ticks = every_beat();
     loop {
         ticks.tick().await;
-        if shared.waiting.load(Ordering::Relaxed) == 0 {
+        if shared.waiting.count() == 0 {
             continue;
         }
         audit(&shared, me).await;
@@ -38,7 +38,7 @@ async fn audit(shared: &Arc<Shared>, me: ReplicaId) {
     let asked = Instant::now();
     let result = async {
         let rows = shared.store.count_waiting(me).await?;
-        if usize::try_from(rows).is_ok_and(|rows| rows == shared.waiting.load(Ordering::Relaxed)) {
+        if usize::try_from(rows).is_ok_and(|rows| rows == shared.waiting.count()) {
             return Ok(());
         }
         let mut found: Vec<FxHashMap<_, _>> = vec![FxHashMap::default(); shared.shard_count()];

@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use super::{super::Shared, Membership};
+use super::{
+    super::{Shared, vital::spawn_vital},
+    Membership,
+};
 use crate::domain::{Command, ReplicaId};
 
 /// Keys of a dead replica's waiters that are looked at in one go.
@@ -37,7 +40,7 @@ pub(super) async fn find_unknown(shared: &Arc<Shared>) {
         Ok(replicas) => {
             for replica in replicas {
                 shared.membership.add_dead(replica);
-                tokio::spawn(bury(shared.clone(), replica, None));
+                spawn_vital(bury(shared.clone(), replica, None));
             }
         }
         Err(error) => shared.report_outage(&error),
@@ -47,7 +50,8 @@ pub(super) async fn find_unknown(shared: &Arc<Shared>) {
 /// Takes a dead replica's waiters out of all queues, a bounded piece at a time, then its row. With the counter at which its
 /// `beat` stopped it ends when the replica beats again.
 pub(in super::super) async fn bury(shared: Arc<Shared>, replica: ReplicaId, beat: Option<i64>) {
-    const PIECE: Duration = Duration::from_millis(100);
+    const MOST_OF_A_PIECE: Duration = Duration::from_secs(1);
+    const PAUSE: Duration = Duration::from_millis(20);
     const MOST_PIECES: usize = 3_000;
     let Some(_burial) = shared.membership.begin_burial(replica) else { return };
     for _ in 0..MOST_PIECES {
@@ -62,12 +66,12 @@ pub(in super::super) async fn bury(shared: Arc<Shared>, replica: ReplicaId, beat
                 return;
             }
             Ok(ids) => {
-                for id in ids {
-                    shared.command(id, Command::Bury { replica });
-                }
+                // What was not carried out in time is found again; a key that is busy for long does not hold up the others.
+                let command = Command::Bury { replica };
+                let _ = tokio::time::timeout(MOST_OF_A_PIECE, shared.execute_all(ids, &command)).await;
             }
             Err(error) => shared.report_outage(&error),
         }
-        tokio::time::sleep(PIECE).await;
+        tokio::time::sleep(PAUSE).await;
     }
 }

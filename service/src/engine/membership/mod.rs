@@ -31,7 +31,7 @@ use self::{
     watch::Watch,
 };
 pub(super) use self::{burial::bury, reaper::reap_when_wanted};
-use super::{Shared, chance, envelope::Message};
+use super::{Shared, chance, envelope::Message, vital::spawn_vital};
 use crate::domain::ReplicaId;
 
 /// The pause between two beats.
@@ -154,14 +154,16 @@ impl Membership {
     }
 }
 
-/// Joins when somebody wants to wait, and parts when nobody has for long. Never returns.
+/// Joins when somebody wants to wait, and parts when nobody has for long. Returns when the service stops.
 pub(super) async fn run(shared: Arc<Shared>) {
-    loop {
+    let joined = async || {
         shared.membership.wanted.notified().await;
-        let me = join(&shared).await;
-        let hints = tokio::spawn(listen(shared.clone(), me));
-        let looks = tokio::spawn(look_for_offers(shared.clone(), me));
-        let audits = tokio::spawn(keep_auditing(shared.clone(), me));
+        join(&shared).await
+    };
+    while let Some(me) = shared.stop.run_until_cancelled(joined()).await {
+        let hints = spawn_vital(listen(shared.clone(), me));
+        let looks = spawn_vital(look_for_offers(shared.clone(), me));
+        let audits = spawn_vital(keep_auditing(shared.clone(), me));
         stay(&shared, me).await;
         for task in [hints, looks, audits] {
             task.abort();
@@ -195,8 +197,7 @@ async fn stay(shared: &Arc<Shared>, me: ReplicaId) {
     let mut watch = Watch::default();
     let mut idle_since = None;
     let mut ticks = every_beat();
-    loop {
-        ticks.tick().await;
+    while shared.stop.run_until_cancelled(ticks.tick()).await.is_some() {
         match shared.store.beat(me).await {
             Ok(beat) if !beat.known => return forget_me(shared, me),
             Ok(beat) => {
@@ -205,7 +206,7 @@ async fn stay(shared: &Arc<Shared>, me: ReplicaId) {
             }
             Err(error) => shared.report_outage(&error),
         }
-        if shared.waiting.load(Ordering::Relaxed) > 0 {
+        if shared.waiting.count() > 0 {
             idle_since = None;
         } else if shared.is_draining() || idle_since.get_or_insert_with(Instant::now).elapsed() >= LINGER {
             if part(shared, me).await {
@@ -214,13 +215,20 @@ async fn stay(shared: &Arc<Shared>, me: ReplicaId) {
             idle_since = None;
         }
     }
+    shared.membership.set_me(None);
+    // Where somebody could not be taken out of a queue the row stays, and the others find that nobody beats for it.
+    if shared.waiting.count() == 0
+        && let Err(error) = shared.store.part(me, None).await
+    {
+        shared.report_outage(&error);
+    }
 }
 
 /// The row is gone: the others took this replica for dead. Who wants to wait here has it join with a new identity.
 fn forget_me(shared: &Shared, me: ReplicaId) {
     tracing::warn!(replica = %me, "the other replicas took this one for dead; its waiters lost their places");
     shared.membership.set_me(None);
-    shared.broadcast(|| Message::Evict { draining: false });
+    shared.broadcast(|| Message::Evict { draining: None });
 }
 
 fn every_beat() -> tokio::time::Interval {
@@ -236,7 +244,7 @@ async fn part(shared: &Shared, me: ReplicaId) -> bool {
         shared.membership.begin_leaving();
         let settled = Instant::now() + SETTLED_AFTER;
         let mut wanted = false;
-        while Instant::now() < settled && !wanted {
+        while Instant::now() < settled && !wanted && !shared.stop.is_cancelled() {
             // The row is there, and beats, while a statement that names it may be under way.
             match shared.store.beat(me).await {
                 Ok(beat) if !beat.known => {
@@ -246,9 +254,10 @@ async fn part(shared: &Shared, me: ReplicaId) -> bool {
                 Ok(_) => {}
                 Err(error) => shared.report_outage(&error),
             }
-            wanted = tokio::time::timeout(BEAT, shared.membership.wanted.notified()).await.is_ok();
+            let somebody = shared.stop.run_until_cancelled(shared.membership.wanted.notified());
+            wanted = matches!(tokio::time::timeout(BEAT, somebody).await, Ok(Some(())));
         }
-        if wanted || shared.waiting.load(Ordering::Relaxed) > 0 {
+        if wanted || shared.waiting.count() > 0 {
             shared.membership.set_me(Some(me));
             shared.broadcast(|| Message::Joined);
             return false;

@@ -12,7 +12,7 @@ use super::{
     BEAT,
 };
 use crate::{
-    domain::{Command, KeyId, ReplicaId},
+    domain::{KeyId, ReplicaId},
     store::StoreError,
 };
 
@@ -31,7 +31,7 @@ pub(super) async fn look_for_offers(shared: Arc<Shared>, me: ReplicaId) {
         let pushed = membership.is_pushed.load(Ordering::Relaxed);
         let often = !pushed && shared.store.has_other_writers();
         let due = often || looked.elapsed() >= LOOK_FALLBACK;
-        if !due || shared.waiting.load(Ordering::Relaxed) == 0 {
+        if !due || shared.waiting.count() == 0 {
             continue;
         }
         looked = Instant::now();
@@ -40,16 +40,16 @@ pub(super) async fn look_for_offers(shared: Arc<Shared>, me: ReplicaId) {
                 let event = if pushed { "missed" } else { "found" };
                 let offers = metrics::counter!(NOTIFICATIONS, "event" => event);
                 offers.increment(ids.len() as u64);
-                settle_all(&shared, ids);
+                look_at_all(&shared, ids).await;
             }
             Err(error) => shared.report_outage(&error),
         }
     }
 }
 
-fn settle_all(shared: &Shared, ids: Vec<KeyId>) {
+async fn look_at_all(shared: &Shared, ids: Vec<KeyId>) {
     for id in ids {
-        shared.command(id, Command::Settle);
+        shared.look_at(id).await;
     }
 }
 
@@ -71,11 +71,11 @@ async fn listen_once(shared: &Shared, me: ReplicaId) -> Result<(), StoreError> {
     let Some(mut hints) = shared.store.hints(me).await? else { return Ok(()) };
     loop {
         // What came before the listener did, or while it was away, was not pushed.
-        settle_all(shared, shared.store.offers(me).await?);
+        look_at_all(shared, shared.store.offers(me).await?).await;
         shared.membership.is_pushed.store(true, Ordering::Relaxed);
         while let Some(id) = hints.next().await? {
             received.increment(1);
-            shared.command(id, Command::Settle);
+            shared.look_at(id).await;
         }
         shared.membership.is_pushed.store(false, Ordering::Relaxed);
     }

@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use tokio::time::Instant;
 
 use super::{
-    super::{Shared, envelope::Message},
+    super::{Shared, envelope::Message, vital::spawn_vital},
     bury, every_beat,
     watch::{Noted, Watch},
 };
@@ -53,7 +53,7 @@ async fn look(
             // It died while it was being reaped, or left too early.
             shared.membership.add_dead(*suspect);
             shared.membership.clear(*suspect);
-            tokio::spawn(bury(shared.clone(), *suspect, None));
+            spawn_vital(bury(shared.clone(), *suspect, None));
         }
     }
     let is_known = |replica| Some(replica) == me || beating.contains(&replica);
@@ -76,6 +76,6 @@ pub(super) fn act_on(shared: &Arc<Shared>, noted: Noted) {
             shared.broadcast(|| Message::LookAround);
         }
         // With every look that shows it dead, since a burial may end before its row is gone; one goes on at a time.
-        tokio::spawn(bury(shared.clone(), replica, Some(counter)));
+        spawn_vital(bury(shared.clone(), replica, Some(counter)));
     }
 }

@@ -8,20 +8,24 @@ use rustc_hash::FxHashMap;
 
 use super::{
     super::{
-        chance,
         envelope::{Envelope, Message},
         vital::spawn_vital,
         work::{Outcome, Work},
     },
     CommitDone, Shard,
+    blocked::{Sending, send},
 };
 use crate::{
-    domain::{Context, Effects, KeyState, Stamp, Verdict, Working},
+    domain::{Context, Effects, KeyId, KeyState, Stamp, Verdict, Working},
     store::Write,
 };
 
 /// The most commands of a batch: enough to make a commit cheap for each, few enough to keep it short.
 const MOST_COMMANDS: usize = 256;
+
+/// The most waiters that leave their queues with a batch, beside its other commands: a queue of thousands is gone soon, and no
+/// batch takes long over it.
+const MOST_LEAVES: usize = 512;
 
 /// The most bytes of data of a batch; `max_allowed_packet` is 16 MiB at the least on the servers supported.
 const MOST_BYTES: usize = 2 << 20;
@@ -43,8 +47,8 @@ pub(in super::super) struct Decided {
     pub(in super::super) work: Work,
     pub(in super::super) verdicts: Vec<Verdict>,
     pub(in super::super) basis: Basis,
-    prev: Option<Stamp>,
-    working: Box<Working>,
+    pub(super) prev: Option<Stamp>,
+    pub(super) working: Box<Working>,
 }
 
 /// Writes that go to the database in one commit, and what they came from, in the same order.
@@ -70,6 +74,49 @@ impl Batch {
     }
 }
 
+/// Works that are being gathered for a batch.
+#[derive(Debug, Default)]
+struct Gathered {
+    works: Vec<Work>,
+    /// Where in `works` a key is.
+    places: FxHashMap<KeyId, usize>,
+    commands: usize,
+    bytes: usize,
+}
+
+impl Gathered {
+    fn has_room(&self) -> bool {
+        self.commands < MOST_COMMANDS && self.bytes < MOST_BYTES
+    }
+
+    /// Adds a command, and counts it; one for a key that was busy before is parked.
+    fn add(&mut self, envelope: Envelope, parked: &mut FxHashMap<KeyId, Vec<Envelope>>) {
+        let bytes = weight(&envelope);
+        if self.put(envelope, parked) {
+            self.commands += 1;
+            self.bytes += bytes;
+        }
+    }
+
+    /// Adds a command to the work of its key. Returns whether it was added and not parked.
+    fn put(&mut self, envelope: Envelope, parked: &mut FxHashMap<KeyId, Vec<Envelope>>) -> bool {
+        if let Some(&place) = self.places.get(&envelope.id) {
+            self.works[place].envelopes.push(envelope);
+            return true;
+        }
+        match parked.entry(envelope.id.clone()) {
+            Entry::Occupied(mut parked) => {
+                parked.get_mut().push(envelope);
+                return false;
+            }
+            Entry::Vacant(vacant) => vacant.insert(Vec::new()),
+        };
+        self.places.insert(envelope.id.clone(), self.works.len());
+        self.works.push(Work::new(envelope));
+        true
+    }
+}
+
 impl Shard {
     /// Takes all that is queued, decides it, and starts the commit of what has to be written.
     pub(super) fn next_batch(&mut self) -> bool {
@@ -77,15 +124,16 @@ impl Shard {
             self.start_commit(half);
             return true;
         }
-        if !self.urgent.is_empty() || !self.acquires.is_empty() {
+        if !self.urgent.is_empty() || !self.acquires.is_empty() || self.leaves.is_ready() {
             self.admit_latecomers();
         }
         let works = self.gather();
         if !works.is_empty() {
             let now = self.shared.clock.now(Instant::now());
             let surroundings = self.shared.surroundings();
-            let ctx = now.map(|now| surroundings.context(now));
             for work in works {
+                let tenant = work.id.tenant.clone();
+                let ctx = now.map(|now| surroundings.context(now, &tenant));
                 self.decide_at_once(work, ctx.as_ref());
             }
         }
@@ -95,54 +143,45 @@ impl Shard {
         }
         // One order for all writers: sorted writes do not deadlock.
         self.decided[..most].sort_unstable_by(|a, b| a.work.id.cmp(&b.work.id));
-        let decided = self.decided.drain(..most);
-        let (writes, sides) = decided
-            .map(|Decided { work, verdicts, basis, prev, working }| {
-                (Write { prev, stamp: chance::stamp(), working }, Side { work, verdicts, basis })
-            })
-            .unzip();
-        self.start_commit(Batch { writes, sides });
+        let batch = Batch::of(self.decided.drain(..most));
+        self.start_commit(batch);
         true
     }
 
-    /// Groups queued commands by key, heartbeats and releases first. The keys are busy from now on.
+    /// Groups queued commands by key: heartbeats and releases first, then those who leave queues, then acquires. The keys are
+    /// busy from now on.
     fn gather(&mut self) -> Vec<Work> {
-        let mut works: Vec<Work> = Vec::new();
-        let mut places: FxHashMap<_, usize> = FxHashMap::default();
-        let (mut commands, mut bytes) = (self.decided.len(), 0);
-        while commands < MOST_COMMANDS && bytes < MOST_BYTES {
-            let envelope = if let Some(envelope) = self.urgent.pop_front() {
-                envelope
-            } else if let Some(envelope) = self.acquires.pop_front() {
-                if envelope.is_moot() {
-                    continue;
-                }
-                envelope
-            } else {
-                break;
-            };
-            if let Some(&place) = places.get(&envelope.id) {
-                let work: &mut Work = &mut works[place];
-                bytes += weight(&envelope);
-                work.envelopes.push(envelope);
-            } else {
-                match self.parked.entry(envelope.id.clone()) {
-                    Entry::Occupied(mut parked) => {
-                        parked.get_mut().push(envelope);
-                        continue;
-                    }
-                    Entry::Vacant(vacant) => vacant.insert(Vec::new()),
-                };
-                places.insert(envelope.id.clone(), works.len());
-                bytes += weight(&envelope);
-                works.push(Work::new(envelope));
-            }
-            commands += 1;
+        let mut gathered = Gathered { commands: self.decided.len(), ..Gathered::default() };
+        while gathered.has_room()
+            && let Some(envelope) = self.urgent.pop_front()
+        {
+            gathered.add(envelope, &mut self.parked);
         }
-        for work in &works {
+        self.gather_leaves(&mut gathered);
+        while gathered.has_room()
+            && let Some(envelope) = self.acquires.pop_front()
+        {
+            if !envelope.is_moot() {
+                gathered.add(envelope, &mut self.parked);
+            }
+        }
+        for work in &gathered.works {
             self.to_settle.remove(&work.id);
         }
-        works
+        gathered.works
+    }
+
+    fn gather_leaves(&mut self, gathered: &mut Gathered) {
+        let mut room = MOST_LEAVES;
+        while room > 0 {
+            let (parked, places) = (&self.parked, &gathered.places);
+            let is_busy = |id: &KeyId| parked.contains_key(id) && !places.contains_key(id);
+            let Some((_, leaves)) = self.leaves.next_key(room, is_busy) else { return };
+            room -= leaves.len();
+            for envelope in leaves {
+                gathered.put(envelope, &mut self.parked);
+            }
+        }
     }
 
     /// Decides a work on what is remembered, or on the guess that there is no row; else has it loaded.
@@ -167,7 +206,12 @@ impl Shard {
     pub(super) fn decide(&mut self, mut work: Work, state: KeyState, basis: Basis, ctx: &Context<'_>) {
         match work.decide(state, basis == Basis::Loaded, ctx) {
             Outcome::Write { prev, working, verdicts } => {
-                self.decided.push(Decided { work, verdicts, basis, prev, working });
+                let decided = Decided { work, verdicts, basis, prev, working };
+                if self.blocked.contains(&decided.work.id) {
+                    self.blocked.push(decided);
+                } else {
+                    self.decided.push(decided);
+                }
             }
             Outcome::Answered { state, verdicts } => {
                 self.finish(work, verdicts, Effects::default(), *state, 0);
@@ -193,21 +237,34 @@ impl Shard {
     fn start_commit(&mut self, batch: Batch) {
         let Batch { writes, sides } = batch;
         self.last_batch = sides.iter().map(|side| side.work.envelopes.len()).sum();
+        self.last_sent = Instant::now();
+        let sending = if self.blocked.is_careful(self.last_sent) { Sending::Checked } else { Sending::Plain };
+        let number = self.send_commit(writes, sending);
+        self.commits.insert(number, sides);
+    }
+
+    /// Sends writes, and answers the number of their commit.
+    pub(super) fn send_commit(&mut self, writes: Vec<Write>, sending: Sending) -> u64 {
         self.shared.metrics.batch(writes.len());
         let number = self.next_commit;
         self.next_commit += 1;
-        self.commits.insert(number, sides);
         let (shared, outbox) = (self.shared.clone(), self.outbox.clone());
         spawn_vital(async move {
+            // It is never closed. `None` where nobody has to be waited for.
+            let _permit = match sending {
+                Sending::Blocked => shared.blocked_commits.acquire().await.ok(),
+                Sending::Plain | Sending::Checked => None,
+            };
             let sent = Instant::now();
             let writes = Arc::new(writes);
-            let result = shared.store.commit(Arc::clone(&writes)).await;
+            let (result, blocked) = send(&shared, &writes, sending).await;
             // Whoever wrote has let go of them, unless the time was up before.
             let writes = Arc::unwrap_or_clone(writes);
-            let done = CommitDone { number, writes, result, sent, received: Instant::now() };
+            let done = CommitDone { number, writes, result, blocked, sent, received: Instant::now() };
             // The shard is gone only when the process ends.
             let _ = outbox.send(Message::Committed(Box::new(done)));
         });
+        number
     }
 }
 

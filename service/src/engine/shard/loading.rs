@@ -12,6 +12,7 @@ use super::{
     },
     Shard,
     batch::Basis,
+    offers::CLAIM_MS,
 };
 use crate::store::{Loaded, StoreError, Unreadable, Want};
 
@@ -88,13 +89,14 @@ impl Shard {
         let now = self.shared.clock.reckon(loaded.told, sent, Instant::now());
         let surroundings = self.shared.surroundings();
         for (mut work, state) in works.into_iter().zip(loaded.states) {
-            let state = match state {
+            let mut state = match state {
                 Ok(state) => state,
                 Err(unreadable) => {
                     self.give_up_unreadable(work, &unreadable);
                     continue;
                 }
             };
+            self.offers.keep(&mut state.queue, now, CLAIM_MS, received);
             if work.envelopes.is_empty() && work.attempts.is_empty() {
                 self.unpark(&work.id);
             } else if let Some(index) = work.applied(&state) {
@@ -102,7 +104,8 @@ impl Shard {
                 let raised = state.token.0 - attempt.token.0;
                 self.finish(work, attempt.verdicts, attempt.effects, state, raised);
             } else {
-                self.decide(work, state, Basis::Loaded, &surroundings.context(now));
+                let tenant = work.id.tenant.clone();
+                self.decide(work, state, Basis::Loaded, &surroundings.context(now, &tenant));
             }
         }
     }

@@ -13,6 +13,7 @@ use super::{
     },
     Shard, Task,
     batch::{Basis, Batch, Side},
+    offers::CLAIM_MS,
 };
 use crate::{
     domain::{KeyId, KeyState, Verdict},
@@ -40,8 +41,10 @@ impl Shard {
     pub(super) fn commit_locked(&mut self, work: Work) {
         let (shared, outbox) = (self.shared.clone(), self.outbox.clone());
         let surroundings = self.shared.surroundings();
+        let mut offers = self.offers.clone();
         let mut copy = work.without_callers();
         let id = work.id.clone();
+        let tenant = id.tenant.clone();
         self.locked.insert(id.clone(), work);
         spawn_vital(async move {
             let sent = Instant::now();
@@ -51,7 +54,10 @@ impl Shard {
                 let now = shared.clock.reckon(told, sent, Instant::now());
                 // Where an attempt was applied there is nothing to decide: the next load finds it.
                 let state = states.into_iter().next().filter(|state| copy.applied(state).is_none());
-                let outcome = state.map(|state| copy.decide(state, true, &surroundings.context(now)));
+                let outcome = state.map(|mut state| {
+                    offers.keep(&mut state.queue, now, CLAIM_MS, Instant::now());
+                    copy.decide(state, true, &surroundings.context(now, &tenant))
+                });
                 let Some(Outcome::Write { prev, working, verdicts }) = outcome else { return Vec::new() };
                 let write = Write { prev, stamp: chance::stamp(), working };
                 decided = Some((write.clone(), verdicts));
@@ -80,6 +86,7 @@ impl Shard {
                 work.attempts.push(Attempt::of(write, verdicts));
                 self.to_load.push(work);
             }
+            (Err(StoreError::Blocked(_)), _) => self.postpone_blocked(work),
             (Ok(_) | Err(_), _) => {
                 self.timers.set(Instant::now() + RETRY_LOCKED, Task::Retry(Box::new(work)));
             }

@@ -8,15 +8,18 @@
 //! two decisions on a key overlap within a replica.
 
 mod batch;
+mod blocked;
 mod handover;
+mod leaves;
 mod loading;
 mod locked;
 mod narrate;
+mod offers;
 mod outcome;
 mod patience;
 mod waiting;
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::sync::mpsc;
@@ -24,7 +27,10 @@ use tokio::time::Instant;
 
 use self::{
     batch::{Batch, Side},
+    blocked::Blocked,
+    leaves::Leaves,
     loading::ToLoad,
+    offers::KnownOffers,
     waiting::LocalWaiter,
 };
 pub(super) use self::{loading::LoadDone, locked::LockedDone, narrate::is_narrated, outcome::CommitDone};
@@ -41,6 +47,10 @@ use crate::domain::{Command, KeyId, KeyState, Nonce};
 /// The most commits of a shard under way: while the database carries out one, the next lies ready, and what is left of the
 /// time between is spent on answers.
 const MOST_COMMITS: usize = 2;
+
+/// One more may be under way while the database takes longer than this for those that are: they may wait for a row that
+/// somebody else has locked.
+const SLOW_COMMIT: Duration = Duration::from_millis(50);
 
 /// How long acquires that can only stand in line wait for a batch to go with: longer than it takes the next holder to get
 /// its grant and release it, and nothing beside the time that they are going to wait.
@@ -72,14 +82,14 @@ enum Task {
 pub(super) struct Shard {
     /// What all shards of a replica share.
     shared: Arc<Shared>,
-    /// Which of them this is.
-    number: usize,
     /// Commands and results.
     inbox: mpsc::UnboundedReceiver<Message>,
     /// The other end, for results.
     outbox: mpsc::UnboundedSender<Message>,
-    /// Heartbeats, releases and the engine's own commands that wait for the next batch.
+    /// Heartbeats, releases and other commands of clients that change what is held, waiting for the next batch.
     urgent: VecDeque<Envelope>,
+    /// Waiters that want to leave their queues.
+    leaves: Leaves,
     /// Acquires that wait for the next batch.
     acquires: VecDeque<Envelope>,
     /// Acquires that can only stand in line behind others who wait here. They go with the next batch, after `acquires`, and
@@ -104,8 +114,12 @@ pub(super) struct Shard {
     halves: VecDeque<Batch>,
     /// Commits under way, by number. What arrives meanwhile shares the next.
     commits: FxHashMap<u64, Vec<Side>>,
-    /// The next one's number.
+    /// Keys whose rows somebody else keeps locked.
+    blocked: Blocked,
+    /// The number of the next commit.
     next_commit: u64,
+    /// When the last batch was sent.
+    last_sent: Instant,
     /// How many commands the batch had that was sent last.
     last_batch: usize,
     /// When the statement was sent whose outcome is being handled: what it decided was decided before.
@@ -118,6 +132,8 @@ pub(super) struct Shard {
     is_watched: bool,
     /// What it remembers.
     memory: Memory,
+    /// Since when it knows of the offers in the queues of its keys.
+    offers: KnownOffers,
     /// How far memory and guesses can be trusted.
     foresight: Foresight,
     /// Acquires of this replica that stand in queues, by attachment.
@@ -134,23 +150,24 @@ pub(super) struct Shard {
     key_timers: FxHashMap<KeyId, (Instant, u64)>,
     /// Whether the service stops.
     draining: bool,
+    /// Kept while the service stops and there is something to do: whoever stops it waits for that.
+    busy: Option<mpsc::Sender<Infallible>>,
 }
 
 impl Shard {
     /// A shard that is not running yet.
     pub(super) fn new(
         shared: Arc<Shared>,
-        number: usize,
         inbox: mpsc::UnboundedReceiver<Message>,
         outbox: mpsc::UnboundedSender<Message>,
         memory_bytes: usize,
     ) -> Self {
         Self {
             shared,
-            number,
             inbox,
             outbox,
             urgent: VecDeque::new(),
+            leaves: Leaves::default(),
             acquires: VecDeque::new(),
             latecomers: VecDeque::new(),
             late_keys: FxHashSet::default(),
@@ -162,13 +179,16 @@ impl Shard {
             to_join: Vec::new(),
             halves: VecDeque::new(),
             commits: FxHashMap::default(),
+            blocked: Blocked::default(),
             next_commit: 0,
             outcome_sent: Instant::now(),
+            last_sent: Instant::now(),
             locked: FxHashMap::default(),
             last_batch: 0,
             loading: None,
             is_watched: false,
             memory: Memory::new(memory_bytes, Instant::now()),
+            offers: KnownOffers::default(),
             foresight: Foresight::default(),
             waiters: FxHashMap::default(),
             strays: FxHashSet::default(),
@@ -177,13 +197,15 @@ impl Shard {
             timers: Timers::default(),
             key_timers: FxHashMap::default(),
             draining: false,
+            busy: None,
         }
     }
 
     /// Runs until nobody can send to it any more.
     pub(super) async fn run(mut self) {
         loop {
-            let next_timer = self.timers.next_at().into_iter().chain(self.memory.turns_at()).min();
+            let next_timer = self.timers.next_at().into_iter().chain(self.memory.turns_at());
+            let next_timer = next_timer.chain(self.next_slow_commit()).min();
             let first = match next_timer {
                 None => self.inbox.recv().await,
                 Some(at) => tokio::select! {
@@ -221,10 +243,15 @@ impl Shard {
                     self.to_load.push(work);
                 }
             }
+            Message::Look { id, permit } => {
+                drop(permit);
+                self.enqueue_internal(id, Command::Settle);
+            }
             Message::LookAround => self.look_around(),
             Message::Audit(audit) => self.on_audit(&audit),
             Message::Evict { draining } => {
-                if draining {
+                if draining.is_some() {
+                    self.busy = draining;
                     self.begin_draining();
                 }
                 self.evict();
@@ -241,7 +268,9 @@ impl Shard {
     }
 
     fn put_in_line(&mut self, envelope: Envelope) {
-        if let Some(parked) = self.parked.get_mut(&envelope.id) {
+        if matches!(envelope.command, Command::Leave { .. }) {
+            self.leaves.push(envelope);
+        } else if let Some(parked) = self.parked.get_mut(&envelope.id) {
             parked.push(envelope);
         } else if envelope.command.is_urgent() {
             self.urgent.push_back(envelope);
@@ -304,25 +333,44 @@ impl Shard {
         }
         if self.memory.turns_at().is_some_and(|at| at <= now) {
             self.memory.turn(now);
+            self.blocked.forget_old(now);
+            self.offers.forget_old(now);
         }
     }
 
     /// Starts what can be started: a commit if none is under way, a load if none is.
     fn proceed(&mut self) {
         while self.may_commit() && self.next_batch() {}
+        self.try_blocked();
         if self.loading.is_none() && !self.to_load.is_empty() {
             self.next_load();
         }
         self.watch_patience();
-        let idle = self.is_idle();
-        self.shared.note_idle(self.number, idle);
+        if self.busy.is_some() && self.is_idle() {
+            self.busy = None;
+        }
     }
 
     /// Whether a batch may be sent: if none is under way, or if the database can have the next one ready at hand and
-    /// enough has gathered to be worth a commit of its own.
+    /// enough has gathered to be worth a commit of its own. Behind commits that take long any command is worth it.
     fn may_commit(&self) -> bool {
-        let gathered = self.urgent.len() + self.acquires.len() + self.decided.len();
-        self.commits.is_empty() || (self.commits.len() < MOST_COMMITS && gathered >= self.last_batch)
+        let under_way = self.commits.len();
+        under_way == 0
+            || (under_way < MOST_COMMITS && self.gathered() >= self.last_batch)
+            || (under_way <= MOST_COMMITS && self.last_sent.elapsed() >= SLOW_COMMIT)
+    }
+
+    /// When the commits under way have taken so long that another one may be sent beside them; `None` where there is nothing to
+    /// send.
+    fn next_slow_commit(&self) -> Option<Instant> {
+        let waits = (1..=MOST_COMMITS).contains(&self.commits.len()) && self.gathered() > 0;
+        waits.then(|| self.last_sent + SLOW_COMMIT)
+    }
+
+    /// How much is waiting for a batch.
+    fn gathered(&self) -> usize {
+        let leaves = usize::from(self.leaves.is_ready());
+        self.urgent.len() + leaves + self.acquires.len() + self.decided.len() + self.halves.len()
     }
 
     fn is_idle(&self) -> bool {
@@ -332,6 +380,7 @@ impl Shard {
     /// Whether no command is on its way: a key whose commands are is busy, and so among the parked.
     fn has_no_commands(&self) -> bool {
         self.urgent.is_empty()
+            && self.leaves.is_empty()
             && self.acquires.is_empty()
             && self.latecomers.is_empty()
             && self.parked.is_empty()
@@ -378,6 +427,7 @@ impl Shard {
         for envelope in parked {
             self.put_in_line(envelope);
         }
+        self.leaves.note_free(id);
     }
 }
 

@@ -11,9 +11,10 @@ use super::{
     },
     Shard, Task,
     batch::{Basis, Batch, Side},
+    blocked::FoundBlocked,
 };
 use crate::{
-    domain::{Body, Command, Effects, KeyState, Reply, Timestamp, Verdict},
+    domain::{Body, Command, Effects, KeyState, OFFER_MS, Reply, Timestamp, Verdict},
     store::{Committed, StoreError, Write},
 };
 
@@ -36,14 +37,17 @@ pub(in super::super) struct CommitDone {
     pub(super) number: u64,
     pub(super) writes: Vec<Write>,
     pub(super) result: Result<Committed, StoreError>,
+    /// What is known where it could not have a row.
+    pub(super) blocked: FoundBlocked,
     pub(super) sent: Instant,
     pub(super) received: Instant,
 }
 
 impl Shard {
     pub(super) fn on_committed(&mut self, done: CommitDone) {
-        let CommitDone { number, writes, result, sent, received } = done;
-        let Some(sides) = self.commits.remove(&number) else { return };
+        let CommitDone { number, writes, result, blocked, sent, received } = done;
+        let sides = self.commits.remove(&number).or_else(|| self.blocked.take_commit(number));
+        let Some(sides) = sides else { return };
         self.outcome_sent = sent;
         let mut batch = Batch { writes, sides };
         match result {
@@ -63,6 +67,7 @@ impl Shard {
                     self.fail(side, EngineError::Rejected);
                 }
             }
+            Err(StoreError::Blocked(_)) => self.on_blocked(batch, &blocked),
             Err(error @ StoreError::Unknown(_)) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
@@ -98,6 +103,7 @@ impl Shard {
                 Basis::GuessedAbsent => self.foresight.note(true, token.is_some()),
             }
             let mut work = side.work;
+            self.blocked.note_free(&work.id);
             let Some(token) = *token else {
                 work.races_lost = work.races_lost.saturating_add(1);
                 self.shared.metrics.lost_race();
@@ -141,7 +147,7 @@ impl Shard {
         mut work: Work,
         verdicts: Vec<Verdict>,
         effects: Effects,
-        state: KeyState,
+        mut state: KeyState,
         raised: i64,
     ) {
         self.park_first(work.envelopes.split_off(verdicts.len()));
@@ -174,6 +180,10 @@ impl Shard {
         for replica in effects.suspects {
             self.shared.membership.suspect(replica);
         }
+        let now = Instant::now();
+        if let Some(time) = self.shared.clock.now(now) {
+            self.offers.keep(&mut state.queue, time, OFFER_MS, now);
+        }
         self.set_key_timer(&id, &state);
         self.find_missing(&id, &state.queue);
         self.unpark(&id);
@@ -187,7 +197,9 @@ impl Shard {
     fn answer(&mut self, envelope: Envelope, reply: Reply) {
         match (envelope.command, envelope.reply) {
             (Command::Leave { nonce, .. }, _) => {
-                if reply != Reply::Done {
+                if reply == Reply::Done {
+                    self.note_found(nonce);
+                } else {
                     self.answer_leaver(nonce, reply.into());
                 }
             }
@@ -244,7 +256,7 @@ impl Shard {
     /// Has works tried again after a pause.
     pub(super) fn postpone_all(&mut self, works: Vec<Work>, error: &StoreError) {
         let pause = match error {
-            StoreError::Transient(_) => RETRY_SOON,
+            StoreError::Transient(_) | StoreError::Blocked(_) => RETRY_SOON,
             StoreError::Unreachable(_)
             | StoreError::Unknown(_)
             | StoreError::Rejected(_)

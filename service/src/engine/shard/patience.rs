@@ -14,6 +14,7 @@ use super::{
         work::Work,
     },
     Shard, Task,
+    blocked::Blocked,
 };
 use crate::domain::{KeyId, Nonce};
 
@@ -24,17 +25,18 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(250);
 
 /// One look.
-struct Look {
+struct Look<'s> {
     now: Instant,
     /// What those are told whose command was never written.
     unreachable: EngineError,
+    blocked: &'s Blocked,
     /// Waiters that have wanted to leave for too long.
     leavers: Vec<(Nonce, EngineError)>,
     /// Keys of works of which nothing is left.
     emptied: Vec<KeyId>,
 }
 
-impl Look {
+impl Look<'_> {
     fn is_over(&self, envelope: &Envelope) -> bool {
         self.now.duration_since(envelope.arrived) >= PATIENCE
     }
@@ -47,7 +49,7 @@ impl Look {
         let (error, stays) = if envelope.may_be_written() {
             (EngineError::UnknownFate, true)
         } else {
-            (self.unreachable, envelope.reply.is_none())
+            (self.blocked.unreached(&envelope.id, self.unreachable), envelope.reply.is_none())
         };
         self.leavers.extend(envelope.give_up(error));
         stays
@@ -95,10 +97,19 @@ impl Shard {
     pub(super) fn end_patience(&mut self) {
         self.is_watched = false;
         let unreachable = self.shared.outage.reason();
-        let mut look = Look { now: Instant::now(), unreachable, leavers: Vec::new(), emptied: Vec::new() };
+        // Taken out, to be asked while everything else is looked at.
+        let mut blocked = std::mem::take(&mut self.blocked);
+        let mut look = Look {
+            now: Instant::now(),
+            unreachable,
+            blocked: &blocked,
+            leavers: Vec::new(),
+            emptied: Vec::new(),
+        };
         for line in [&mut self.urgent, &mut self.acquires, &mut self.latecomers] {
             line.retain_mut(|envelope| look.undecided(envelope));
         }
+        self.leaves.retain(|envelope| look.undecided(envelope));
         for parked in self.parked.values_mut() {
             parked.retain_mut(|envelope| look.undecided(envelope));
         }
@@ -119,10 +130,18 @@ impl Shard {
         for work in works.chain(self.locked.values_mut()) {
             look.decided(work);
         }
-        for (nonce, error) in look.leavers {
+        let Look { now, leavers, emptied, .. } = look;
+        let nothing = Blocked::default();
+        let mut look = Look { now, unreachable, blocked: &nothing, leavers, emptied };
+        for work in blocked.works() {
+            look.decided(work);
+        }
+        let Look { leavers, emptied, .. } = look;
+        self.blocked = blocked;
+        for (nonce, error) in leavers {
             self.tell_waiter(nonce, error);
         }
-        for id in look.emptied {
+        for id in emptied {
             self.unpark(&id);
         }
     }
@@ -141,8 +160,8 @@ mod tests {
         let (reply, mut answer) = oneshot::channel();
         let mut envelope = acquire(true, Some(reply));
         let now = envelope.arrived + PATIENCE;
-        let unreachable = EngineError::Unreachable;
-        let mut look = Look { now, unreachable, leavers: Vec::new(), emptied: Vec::new() };
+        let (unreachable, blocked) = (EngineError::Unreachable, Blocked::default());
+        let mut look = Look { now, unreachable, blocked: &blocked, leavers: Vec::new(), emptied: Vec::new() };
         assert!(look.undecided(&mut envelope), "its give-back stays");
         assert!(matches!(envelope.command, Command::GiveBack { .. }));
         assert!(matches!(answer.try_recv(), Ok(Err(EngineError::UnknownFate))));

@@ -4,7 +4,7 @@
 //! known by the nonce of its attachment. It is answered exactly once: by its grant, or after it has left the queue for
 //! certain; who gives up is never left holding.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::time::Duration;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::time::Instant;
@@ -40,6 +40,8 @@ pub(super) struct LocalWaiter {
     since: Instant,
     /// Its deadline.
     timer: u64,
+    /// Why it is leaving, while a command for that is on its way: one is enough.
+    leaving: Option<LeaveReason>,
 }
 
 /// The attachment that stands at a place.
@@ -65,7 +67,7 @@ impl Shard {
         let wait = Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0));
         let timer = self.timers.set(envelope.arrived + wait, Task::Deadline(nonce));
         *self.waited_for.entry(envelope.id.clone()).or_insert(0) += 1;
-        self.shared.waiting.fetch_add(1, Ordering::Relaxed);
+        self.shared.waiting.add(&envelope.id.tenant);
         let gone = envelope.reply.as_ref().is_none_or(tokio::sync::oneshot::Sender::is_closed);
         let waiter = LocalWaiter {
             id: envelope.id,
@@ -74,6 +76,7 @@ impl Shard {
             reply: envelope.reply,
             since: Instant::now(),
             timer,
+            leaving: None,
         };
         self.waiters.insert(nonce, waiter);
         if gone {
@@ -98,9 +101,16 @@ impl Shard {
         }
     }
 
-    /// Has a waiter leave its queue. It is answered when that has been written.
+    /// Has a waiter leave its queue, unless it is leaving. It is answered when that has been written.
     fn leave(&mut self, nonce: Nonce, reason: LeaveReason) {
-        let Some(waiter) = self.waiters.get(&nonce) else { return };
+        let Some(waiter) = self.waiters.get_mut(&nonce) else { return };
+        if waiter
+            .leaving
+            .is_some_and(|leaving| reason == LeaveReason::Missing || leaving != LeaveReason::Missing)
+        {
+            return;
+        }
+        waiter.leaving = Some(reason);
         let command = Command::Leave { version: waiter.version, nonce, reason };
         let id = waiter.id.clone();
         self.enqueue_internal(id, command);
@@ -114,13 +124,22 @@ impl Shard {
         }
     }
 
+    /// A waiter that seemed to be missing stands in its queue after all.
+    pub(super) fn note_found(&mut self, nonce: Nonce) {
+        if let Some(waiter) = self.waiters.get_mut(&nonce)
+            && waiter.leaving == Some(LeaveReason::Missing)
+        {
+            waiter.leaving = None;
+        }
+    }
+
     /// A waiter is answered by the write that served it, and waits no longer.
     pub(super) fn answer_waiter(&mut self, nonce: Nonce, answered: Answered) {
         let Some(waiter) = self.waiters.remove(&nonce) else {
             return self.give_back_unclaimed(nonce, answered.reply);
         };
         self.timers.stop(waiter.timer);
-        self.shared.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.shared.waiting.remove(&waiter.id.tenant);
         if let Some(count) = self.waited_for.get_mut(&waiter.id) {
             *count -= 1;
             if *count == 0 {

@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+mod blocked;
 mod clock;
+mod crowds;
 mod faults;
 mod memory_store;
 mod overwritten;
@@ -35,14 +37,10 @@ impl Replica {
     }
 
     fn with_shards(store: &Arc<MemoryStore>, shards: usize) -> Self {
-        let options = EngineOptions {
-            shards,
-            memory_bytes: 1 << 20,
-            max_queued: 1_000,
-            max_waiters_per_key: 100,
-            max_waiters: 1_000,
-            sweep: SweepOptions::default(),
-        };
+        Self::with_options(store, options(shards))
+    }
+
+    fn with_options(store: &Arc<MemoryStore>, options: EngineOptions) -> Self {
         let engine = Engine::start(store.clone(), options);
         let service = LockService::new(engine.clone(), store.clone(), Limits::default());
         Self { service, engine, store: store.clone() }
@@ -73,6 +71,19 @@ impl Replica {
     async fn release(&self, key: &str, version: Version) -> Result<LockView, ServiceError> {
         let release = Release { kind: Kind::Mutex, version, data: DataEdit::Keep, delete_lock: false };
         self.service.release(id(key), release).await
+    }
+}
+
+/// Few of everything, so that limits are soon met.
+fn options(shards: usize) -> EngineOptions {
+    EngineOptions {
+        shards,
+        memory_bytes: 1 << 20,
+        max_queued: 1_000,
+        max_waiters_per_key: 100,
+        max_waiters_per_tenant: 1_000,
+        max_waiters: 1_000,
+        sweep: SweepOptions::default(),
     }
 }
 

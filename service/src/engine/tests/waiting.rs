@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{Replica, chosen, deliver, id, refusal, request};
 use crate::{
     ServiceError,
-    domain::{Command, Kind, NotGrantedReason, Refusal, Version},
+    domain::{Kind, NotGrantedReason, Refusal, Version},
     engine::chance,
 };
 
@@ -223,7 +223,7 @@ async fn looks_that_nobody_took_yet_are_one_look() {
     replica.store.load_ms.store(100, Ordering::Relaxed);
     let before = replica.store.loads.load(Ordering::Relaxed);
     for _ in 0..5_000 {
-        replica.engine.shared.command(id("a"), Command::Settle);
+        replica.engine.shared.look_at(id("a")).await;
     }
     tokio::time::sleep(Duration::from_secs(3)).await;
     let loads = replica.store.loads.load(Ordering::Relaxed) - before;

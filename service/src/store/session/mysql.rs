@@ -14,10 +14,11 @@ use sea_orm::{
 use super::{Driver, IDLE_IN_TRANSACTION, ReadOnlyServer, Session, Statements, WrongSetting, refused};
 use crate::store::dialect::Dialect;
 
-/// What correctness needs on both, whatever the server's own settings are. A lock on a row or a table is waited for 2 s.
+/// What correctness needs on both, whatever the server's own settings are. A lock on a row
+/// is waited for 1 s, which is the least that can be set (what it keeps from being written is found out then), one on a table 2 s.
 const COMMON: &str = "SET NAMES utf8mb4, SESSION autocommit = 1, \
      SESSION sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \
-     SESSION time_zone = '+00:00', SESSION innodb_lock_wait_timeout = 2, SESSION lock_wait_timeout = 2, \
+     SESSION time_zone = '+00:00', SESSION innodb_lock_wait_timeout = 1, SESSION lock_wait_timeout = 2, \
      SESSION foreign_key_checks = 1, SESSION unique_checks = 1; \
      SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; SET SESSION TRANSACTION READ WRITE; ";
 /// How long an idle connection may stay, in seconds: longer than it is used at all.

@@ -32,8 +32,9 @@ const KEEPALIVE: &[(&str, &str)] = &[
 ];
 /// A setting that no server has, to find out whether the session's settings are still there.
 const MARK: &str = "db_locks.session";
-/// How long a lock on a row is waited for.
-const LOCK_TIMEOUT_MS: &str = "2000";
+/// How long a lock on a row is waited for: longer than other replicas' commits take. What a lock keeps from being written is
+/// found out then.
+const LOCK_TIMEOUT_MS: &str = "400";
 
 /// What correctness and plans need, in a session or, with `scope` `LOCAL`, in a transaction.
 fn settings(scope: &str, statement_timeout: Duration, idle_timeout: Duration) -> String {

@@ -4,6 +4,7 @@
 //! Every statement begins with a comment that names what it is for, so that the database's own views of running
 //! statements can be read.
 
+pub(super) mod locked;
 pub(super) mod mysql;
 pub(super) mod postgres;
 mod replicas;
@@ -34,6 +35,9 @@ pub(super) struct Sql {
     /// Loads keys' rows; on SQLite one, by the connection that reads them.
     pub(super) load_rows: String,
     pub(super) lock_row: Option<String>,
+    /// Keys with a row, and those of them whose row nobody has locked, on MariaDB and MySQL.
+    pub(super) find_there: String,
+    pub(super) find_free: String,
     pub(super) load_heads: String,
     pub(super) load_waiters_of: String,
     pub(super) load_permits: String,
@@ -48,8 +52,11 @@ impl Sql {
     pub(super) fn new(dialect: Dialect) -> Self {
         let hot = Hot::of(dialect);
         let sql = |template: &str| dialect.sql(template);
+        let find_there = locked::MYSQL_THERE.replace("{binary}", dialect.binary_collation());
         Self {
             dialect,
+            find_free: [&find_there, locked::SKIP_LOCKED].concat(),
+            find_there,
             upserts: hot.upserts,
             read_back: hot.read_back,
             waiters_gone: hot.waiters_gone,
@@ -64,7 +71,7 @@ impl Sql {
                  ORDER BY w.seq LIMIT ?"
             )),
             load_waiters_of: sql(&format!(
-                "/* load_waiters_of */ SELECT {WAITER_COLUMNS}, {WAITERS_BEFORE} FROM waiters w \
+                "/* load_waiters_of */ SELECT {WAITER_COLUMNS} FROM waiters w \
                  WHERE w.tenant = ? AND w.{{key}} = ? AND w.replica = ? ORDER BY w.seq LIMIT ?"
             )),
             load_permits: sql(&format!(
@@ -82,8 +89,19 @@ impl Sql {
     /// Waiters behind the front, by version: `versions` placeholders after tenant and key.
     pub(super) fn load_named_waiters(&self, versions: usize) -> String {
         self.dialect.sql(&format!(
-            "/* load_named_waiters */ SELECT {WAITER_COLUMNS}, {WAITERS_BEFORE} FROM waiters w \
+            "/* load_named_waiters */ SELECT {WAITER_COLUMNS} FROM waiters w \
              WHERE w.tenant = ? AND w.{{key}} = ? AND w.version IN ({})",
+            placeholders(versions)
+        ))
+    }
+
+    /// How many stand before each of these waiters: `versions` placeholders after tenant and key. One pass over the queue for all
+    /// of them; a count for each would read the queue as often as there are versions.
+    pub(super) fn load_positions(&self, versions: usize) -> String {
+        self.dialect.sql(&format!(
+            "/* load_positions */ SELECT q.seq, q.ahead FROM (SELECT w.seq, w.version, \
+             count(*) OVER (ORDER BY w.seq ROWS UNBOUNDED PRECEDING) - 1 AS ahead FROM waiters w \
+             WHERE w.tenant = ? AND w.{{key}} = ?) AS q WHERE q.version IN ({})",
             placeholders(versions)
         ))
     }
@@ -108,10 +126,12 @@ pub fn hot_statements(scheme: &str) -> Vec<(&'static str, String)> {
     };
     let sql = Sql::new(dialect);
     let (named_waiters, named_permits) = (sql.load_named_waiters(2), sql.load_named_permits(2));
+    let positions = sql.load_positions(2);
     let mut statements = vec![
         ("load", sql.load_rows),
         ("load_heads", sql.load_heads),
         ("load_named_waiters", named_waiters),
+        ("load_positions", positions),
         ("load_permits", sql.load_permits),
         ("load_named_permits", named_permits),
         ("offers", sql.replicas.offers),
@@ -142,10 +162,6 @@ pub fn hot_statements(scheme: &str) -> Vec<(&'static str, String)> {
     }
     statements
 }
-
-/// How many stand before a waiter.
-const WAITERS_BEFORE: &str =
-    "(SELECT count(*) FROM waiters b WHERE b.tenant = w.tenant AND b.{key} = w.{key} AND b.seq < w.seq)";
 
 fn placeholders(count: usize) -> String {
     vec!["?"; count.max(1)].join(", ")

@@ -32,6 +32,7 @@ fn reviewed(dialect: Dialect, name: &str) {
         sql.load_rows.clone(),
         sql.load_heads.clone(),
         sql.load_named_waiters(2),
+        sql.load_positions(2),
         sql.load_permits.clone(),
         sql.load_named_permits(2),
         sql.replicas.offers.clone(),

@@ -29,6 +29,7 @@ use super::{
     connect::{SQLITE_BUSY_POLL, SQLITE_BUSY_TIMEOUT, SQLITE_CHECKPOINT_PAGES, SQLITE_WRITER_CACHE_KIB},
     dialect::Dialect,
 };
+use crate::vital::spawn_vital_thread;
 
 /// What the thread is asked for.
 enum Job {
@@ -46,7 +47,8 @@ enum Job {
     Overlook,
 }
 
-/// The way to the thread. It ends when nobody can send any more.
+/// The way to the thread. It ends when nobody can send any more. The channel has no bound of its own: the commits that are
+/// under way and the turns of the other connection each have one job in it at the most.
 #[derive(Debug)]
 struct Jobs(mpsc::Sender<Job>);
 
@@ -101,7 +103,7 @@ impl SqliteWriter {
                 let _ = opened.send(Err(error));
             }
         };
-        let thread = std::thread::Builder::new().name("sqlite-writer".to_owned()).spawn(run);
+        let thread = spawn_vital_thread("sqlite-writer", run);
         thread.map_err(|error| StoreError::Unreachable(Box::new(error)))?;
         is_open.await.map_err(|_| ended())?.map_err(classify_sqlite)?;
         Ok(Self { jobs: Jobs(jobs), turns: Turns::new(), others_noticed })

@@ -19,7 +19,10 @@ use super::{
     },
     ended, open_file, prepare,
 };
-use crate::domain::{KeyId, KeyState, Timestamp};
+use crate::{
+    domain::{KeyId, KeyState, Timestamp},
+    vital::spawn_vital_thread,
+};
 use sea_orm::DbErr;
 
 /// Keys to be read, and who wants them.
@@ -28,7 +31,8 @@ struct Job {
     done: oneshot::Sender<Result<ReadStates, DbErr>>,
 }
 
-/// The reading thread's handle. The thread ends with it.
+/// The reading thread's handle. The thread ends with it. The channel has no bound of its own: each load that is under way has one
+/// job in it.
 #[derive(Debug)]
 pub(in super::super) struct SqliteReader(mpsc::Sender<Job>);
 
@@ -47,7 +51,7 @@ impl SqliteReader {
                 let _ = opened.send(Err(error));
             }
         };
-        let thread = std::thread::Builder::new().name("sqlite-reader".to_owned()).spawn(run);
+        let thread = spawn_vital_thread("sqlite-reader", run);
         thread.map_err(|error| StoreError::Unreachable(Box::new(error)))?;
         is_open.await.map_err(|_| ended())?.map_err(super::classify_sqlite)?;
         Ok(Self(jobs))

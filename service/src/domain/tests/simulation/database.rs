@@ -88,7 +88,7 @@ impl Database {
             let of_the_dead =
                 matches!(waiter.place, Place::Attached { replica, .. } if Some(replica) == want.waiters_of);
             (before >= head.len() && (want.versions.contains(&waiter.version) || of_the_dead))
-                .then(|| (waiter.clone(), i64::try_from(before).unwrap()))
+                .then(|| (waiter.clone(), i64::try_from(before).ok()))
         };
         let named = self.waiters.values().enumerate().filter_map(behind).collect();
         Queue { len: row.queue_len, next_seq: row.next_seq, head, named, asked: want.versions.clone() }

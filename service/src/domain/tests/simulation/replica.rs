@@ -116,6 +116,7 @@ impl Replica {
             dead: &self.dead,
             suspects: &self.suspects,
             max_waiters_per_key: 100,
+            full: None,
         };
         let prev = state.stamp;
         let mut working = Working::new(key(), state);
@@ -215,10 +216,7 @@ impl Work {
         match self.need {
             Some(Need::Version(version)) => want.versions.push(version),
             Some(Need::Heads(heads)) => want.heads = want.heads.max(heads),
-            Some(Need::Permits(permits)) => {
-                want.permits = want.permits.max(permits) * 2;
-                want.busy = true;
-            }
+            Some(Need::Permits(permits)) => want.permits = want.permits.max(permits) * 2,
             Some(Need::Membership | Need::NextBatch) | None => {}
         }
         want

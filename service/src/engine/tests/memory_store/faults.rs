@@ -16,8 +16,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a connection is waited for.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long a commit waits for another one's locks.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a commit waits for a row that is locked.
+const LOCK_TIMEOUT: Duration = Duration::from_millis(400);
 
 /// What the next commit meets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,7 +95,7 @@ impl MemoryStore {
         let given_up = Instant::now() + LOCK_TIMEOUT;
         let Some(until) = self.tables().locked_until(writes) else { return Ok(()) };
         tokio::time::sleep_until(until.min(given_up)).await;
-        if until > given_up { Err(StoreError::Transient("lock timeout".into())) } else { Ok(()) }
+        if until > given_up { Err(StoreError::Blocked("lock timeout".into())) } else { Ok(()) }
     }
 
     /// Nothing is written while it is frozen.

@@ -4,19 +4,22 @@ mod faults;
 mod store;
 mod tables;
 
-use std::sync::{
-    Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+use std::{
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use tokio::time::Instant;
 
 pub(super) use self::faults::Fault;
-use self::tables::Tables;
+use self::tables::{RowLock, Tables};
 use crate::{
-    domain::{KeyId, KeyState, Owner, Place, ReplicaId, Timestamp, Waiter},
+    domain::{Body, BusyCount, KeyId, KeyState, Owner, Permit, Permits, Place, ReplicaId, Timestamp, Waiter},
     engine::chance,
-    store::{Committed, Unreadable, Write},
+    store::{Committed, Unreadable, Want, Write},
 };
 
 /// The database. Its clock goes with tokio's (paused) time, plus what a test adds.
@@ -26,6 +29,12 @@ pub(super) struct MemoryStore {
     pub(super) clock_offset_ms: AtomicI64,
     pub(super) loads: AtomicU64,
     pub(super) commits: AtomicU64,
+    /// How often it was asked for locked rows.
+    pub(super) checks: AtomicU64,
+    /// Rows that were loaded and written, those of queues included.
+    pub(super) rows: AtomicU64,
+    /// How often a whole queue was counted to tell places in it.
+    pub(super) counted_queues: AtomicU64,
     /// Connections are refused.
     pub(super) away: AtomicBool,
     /// Connections are neither made nor refused.
@@ -58,6 +67,9 @@ impl MemoryStore {
             clock_offset_ms: AtomicI64::new(1_000_000),
             loads: AtomicU64::new(0),
             commits: AtomicU64::new(0),
+            checks: AtomicU64::new(0),
+            rows: AtomicU64::new(0),
+            counted_queues: AtomicU64::new(0),
             away: false.into(),
             is_black_hole: false.into(),
             is_frozen: false.into(),
@@ -88,13 +100,20 @@ impl MemoryStore {
     }
 
     /// The row of a key as a load brings it.
-    fn read(&self, id: &KeyId) -> Result<KeyState, Unreadable> {
-        if self.tables().corrupt.contains(id) { Err(Unreadable("corrupt".into())) } else { Ok(self.row(id)) }
+    fn read(&self, want: &Want) -> Result<KeyState, Unreadable> {
+        let is_corrupt = self.tables().corrupt.contains(&want.id);
+        if is_corrupt { Err(Unreadable("corrupt".into())) } else { Ok(self.view(want)) }
     }
 
     /// What is stored for a key makes no sense from now on.
     pub(super) fn corrupt(&self, id: KeyId) {
         self.tables().corrupt.insert(id);
+    }
+
+    /// A session keeps a key's row locked for so long, or, where it is not `seen`, a row of its queue or its permits.
+    pub(super) fn lock_row(&self, id: &KeyId, lasts: Duration, is_seen: bool) {
+        let until = Instant::now() + lasts;
+        self.tables().locks.push(RowLock { id: id.clone(), until, is_seen });
     }
 
     /// Makes the head of a queue another replica's, which was known and will never beat again.
@@ -135,6 +154,19 @@ impl MemoryStore {
         self.waiters_of(replica).into_iter().filter(|(_, waiter)| offered(waiter.place)).count()
     }
 
+    /// Makes everybody in a queue wait at another replica, which was known and will never beat again.
+    pub(super) fn adopt_all(&self, id: &KeyId, dead: ReplicaId) {
+        let mut tables = self.tables();
+        tables.replicas.entry(dead).or_insert(7);
+        let state = tables.keys.get_mut(id).unwrap();
+        state.stamp = Some(crate::domain::Stamp(dead.0));
+        for waiter in &mut state.queue.head {
+            if let Place::Attached { replica, .. } = &mut waiter.place {
+                *replica = dead;
+            }
+        }
+    }
+
     /// The beats of all replicas.
     pub(super) fn beats(&self) -> i64 {
         self.tables().replicas.values().sum()
@@ -170,6 +202,42 @@ impl MemoryStore {
         Timestamp(self.clock_offset_ms.load(Ordering::Relaxed) + passed)
     }
 
+    /// What a server would read of a key; the rows are counted.
+    fn view(&self, want: &Want) -> KeyState {
+        let mut state = self.row(&want.id);
+        let mut rows = 1;
+        let behind = state.queue.head.split_off(want.heads.min(state.queue.head.len()));
+        let of_replica = |place: &Place| matches!(place, Place::Attached { replica, .. } if Some(*replica) == want.waiters_of);
+        let mut theirs = 0;
+        for (index, waiter) in behind.into_iter().enumerate() {
+            let is_theirs = of_replica(&waiter.place) && theirs < Want::BURIED_AT_ONCE;
+            theirs += usize::from(is_theirs);
+            if is_theirs || want.versions.binary_search(&waiter.version).is_ok() {
+                let before = i64::try_from(want.heads + index).ok().filter(|_| want.positions);
+                state.queue.named.push((waiter, before));
+            }
+        }
+        state.queue.asked.clone_from(&want.versions);
+        rows += state.queue.head.len() + state.queue.named.len();
+        if want.positions && !state.queue.named.is_empty() {
+            self.counted_queues.fetch_add(1, Ordering::Relaxed);
+        }
+        if let Body::Semaphore(semaphore) = &mut state.body {
+            let all = semaphore.permits.known.len();
+            if want.busy || semaphore.permits.slots > semaphore.max_size {
+                let now = self.clock();
+                let is_out = |permit: &&Permit| !permit.grant.released && permit.grant.expires_at > now;
+                let busy = i32::try_from(semaphore.permits.known.iter().filter(is_out).count()).unwrap();
+                semaphore.permits.busy_counted = Some(BusyCount { busy, at: now });
+                rows += all;
+            }
+            view_permits(&mut semaphore.permits, want);
+            rows += semaphore.permits.known.len();
+        }
+        self.rows.fetch_add(rows as u64, Ordering::Relaxed);
+        state
+    }
+
     fn apply(&self, writes: &[Write]) -> Committed {
         let tokens = self.tables().apply(writes);
         Committed { tokens, told: self.clock() }
@@ -186,4 +254,17 @@ impl MemoryStore {
             .map(|(id, waiter)| (id.clone(), waiter.clone()))
             .collect()
     }
+}
+
+/// Keeps the permits that end first, and those asked for by version.
+fn view_permits(permits: &mut Permits, want: &Want) {
+    permits.asked.clone_from(&want.versions);
+    permits.known.sort_by_key(|permit| (permit.grant.expires_at, permit.slot));
+    if permits.known.len() < want.permits {
+        return;
+    }
+    let behind = permits.known.split_off(want.permits);
+    permits.unknown_from = permits.known.last().map(|permit| permit.grant.expires_at);
+    let is_named = |permit: &Permit| want.versions.binary_search(&permit.grant.version).is_ok();
+    permits.known.extend(behind.into_iter().filter(is_named));
 }

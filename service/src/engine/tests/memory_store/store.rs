@@ -36,7 +36,7 @@ impl Store for MemoryStore {
         if takes > 0 {
             tokio::time::sleep(Duration::from_millis(takes)).await;
         }
-        let states = wants.iter().map(|want| self.read(&want.id)).collect();
+        let states = wants.iter().map(|want| self.read(want)).collect();
         Ok(Loaded { states, told: self.clock() })
     }
 
@@ -46,6 +46,8 @@ impl Store for MemoryStore {
         self.commits.fetch_add(1, Ordering::Relaxed);
         assert!(writes.is_sorted_by(|a, b| a.working.id < b.working.id), "sorted, and no key twice");
         self.thaw().await?;
+        let rows = |write: &Write| 1 + write.working.waiters.len() + write.working.permits.len();
+        self.rows.fetch_add(writes.iter().map(rows).sum::<usize>() as u64, Ordering::Relaxed);
         let takes = self.commit_ms.load(Ordering::Relaxed);
         if takes > 0 {
             tokio::time::sleep(Duration::from_millis(takes)).await;
@@ -66,9 +68,17 @@ impl Store for MemoryStore {
         if self.is_contested.load(Ordering::Relaxed) {
             return Err(StoreError::Transient("lock timeout".into()));
         }
-        let writes = decide(wants.iter().map(|want| self.row(&want.id)).collect(), self.clock());
+        let writes = decide(wants.iter().map(|want| self.view(want)).collect(), self.clock());
         let committed = self.apply(&writes);
         Ok((writes, committed))
+    }
+
+    async fn find_locked(&self, ids: &[KeyId]) -> Result<Vec<KeyId>, StoreError> {
+        self.reach().await?;
+        self.checks.fetch_add(1, Ordering::Relaxed);
+        let tables = self.tables();
+        let locked = ids.iter().filter(|id| tables.key_locked_until(id, true).is_some());
+        Ok(locked.cloned().collect())
     }
 
     async fn now(&self) -> Result<Timestamp, StoreError> {

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::Fault;
 use crate::{
-    domain::{KeyId, KeyState, ReplicaId, Token},
+    domain::{Body, KeyId, KeyState, Permits, ReplicaId, Token},
     store::Write,
 };
 
@@ -24,6 +24,8 @@ pub(super) struct Tables {
     pub(super) faults: VecDeque<Fault>,
     /// Commits that were given up by whoever sent them, and are applied when their time has come.
     pub(super) late: Vec<Late>,
+    /// Rows that sessions keep locked.
+    pub(super) locks: Vec<RowLock>,
 }
 
 /// A commit that is applied later.
@@ -31,6 +33,14 @@ pub(super) struct Late {
     pub(super) at: Instant,
     pub(super) writes: Arc<Vec<Write>>,
     pub(super) locks_rows: bool,
+}
+
+/// A row that a session keeps locked.
+pub(super) struct RowLock {
+    pub(super) id: KeyId,
+    pub(super) until: Instant,
+    /// Whether it is seen on the key's row: not where it is a row of its queue or permits that is locked.
+    pub(super) is_seen: bool,
 }
 
 impl Tables {
@@ -44,10 +54,8 @@ impl Tables {
         if self.keys.get(id).and_then(|state| state.stamp) != write.prev {
             return None;
         }
-        let mut state = write.working.state.clone();
-        assert!(state.queue.is_complete(), "this store keeps whole queues");
-        state.stamp = Some(write.stamp);
-        state.queue.trim(usize::MAX);
+        let before = self.keys.remove(id).unwrap_or_else(KeyState::absent);
+        let state = merged(before, write);
         let token = state.token;
         self.keys.insert(id.clone(), state);
         Some(token)
@@ -64,10 +72,45 @@ impl Tables {
 
     /// Until when a row that one of these writes needs is locked.
     pub(super) fn locked_until(&self, writes: &[Write]) -> Option<Instant> {
-        let meets = |late: &&Late| {
-            let ids = || writes.iter().map(|write| &write.working.id);
-            late.locks_rows && late.writes.iter().any(|write| ids().any(|id| *id == write.working.id))
-        };
-        self.late.iter().filter(meets).map(|late| late.at).max()
+        writes.iter().filter_map(|write| self.key_locked_until(&write.working.id, false)).max()
     }
+
+    /// Until when a key cannot be written; with `seen` only if its own row tells.
+    pub(super) fn key_locked_until(&self, id: &KeyId, seen: bool) -> Option<Instant> {
+        let now = Instant::now();
+        let writes = |late: &Late| late.writes.iter().any(|write| write.working.id == *id);
+        let late = self.late.iter().filter(|late| late.locks_rows && writes(late)).map(|late| late.at);
+        let locks = self.locks.iter().filter(|lock| lock.id == *id && (lock.is_seen || !seen));
+        late.chain(locks.map(|lock| lock.until)).filter(|until| *until > now).max()
+    }
+}
+
+/// What a key's rows are after a write: that was decided on a view, and only its changes count.
+fn merged(before: KeyState, write: &Write) -> KeyState {
+    let working = &write.working;
+    let mut state = working.state.clone();
+    state.stamp = Some(write.stamp);
+    state.queue.trim(usize::MAX);
+    let mut queue: BTreeMap<_, _> =
+        before.queue.head.into_iter().map(|waiter| (waiter.seq, waiter)).collect();
+    for (seq, waiter) in &working.waiters {
+        match waiter {
+            Some(waiter) => drop(queue.insert(*seq, waiter.clone())),
+            None => drop(queue.remove(seq)),
+        }
+    }
+    state.queue.head = queue.into_values().collect();
+    assert!(state.queue.is_complete(), "the row counts those who wait");
+    if let Body::Semaphore(semaphore) = &mut state.body {
+        let before = match before.body {
+            Body::Semaphore(before) if !working.clear_permits => before.permits.known,
+            _ => Vec::new(),
+        };
+        let mut permits: BTreeMap<_, _> = before.into_iter().map(|permit| (permit.slot, permit)).collect();
+        let changed = semaphore.permits.known.iter().filter(|permit| working.permits.contains(&permit.slot));
+        permits.extend(changed.map(|permit| (permit.slot, permit.clone())));
+        let known: Vec<_> = permits.into_values().collect();
+        semaphore.permits = Permits { known, slots: semaphore.permits.slots, ..Permits::default() };
+    }
+    state
 }

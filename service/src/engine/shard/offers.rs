@@ -1,0 +1,61 @@
+//! Since when this replica knows of an offer: nobody loses its place because of a commit that took long.
+//!
+//! An offer bears the time until which a place is kept, counted from the decision. The replica that it is for can only take it
+//! once it is committed, and that may be seconds later. So a replica counts an offer as lapsed only after it has known of it
+//! for a while itself: the one that made it, for as long as an offer lasts, from the commit on; another one for long enough to
+//! have claimed it.
+
+use std::time::Duration;
+
+use rustc_hash::FxHashMap;
+use tokio::time::Instant;
+
+use crate::domain::{Nonce, Now, Place, Queue, Timestamp};
+
+/// For how long a replica that comes upon an offer leaves it alone at the least, in milliseconds.
+pub(super) const CLAIM_MS: i64 = 1_000;
+
+/// Longer than any offer is left alone.
+const REMEMBERED_FOR: Duration = Duration::from_secs(30);
+
+/// An offer.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    /// Until when its row keeps the place.
+    written: Timestamp,
+    /// Until when this replica leaves it alone.
+    kept: Timestamp,
+    /// When this replica came upon it.
+    since: Instant,
+}
+
+/// The offers that a shard knows of, by attachment.
+#[derive(Debug, Clone, Default)]
+pub(super) struct KnownOffers(FxHashMap<Nonce, Known>);
+
+impl KnownOffers {
+    /// Has the offers in this view last as long as this replica leaves them alone; one that is new to it at least `keep_ms` from
+    /// now on.
+    pub(super) fn keep(&mut self, queue: &mut Queue, now: Now, keep_ms: i64, at: Instant) {
+        for waiter in &mut queue.head {
+            let Place::Attached { nonce, offered_until: Some(until), .. } = &mut waiter.place else {
+                continue;
+            };
+            let known = self.0.get(nonce).filter(|known| [known.written, known.kept].contains(until));
+            let kept = match known {
+                Some(known) => known.kept,
+                None => {
+                    let kept = (*until).max(now.at_most.plus_ms(keep_ms));
+                    self.0.insert(*nonce, Known { written: *until, kept, since: at });
+                    kept
+                }
+            };
+            *until = kept;
+        }
+    }
+
+    /// Forgets offers that are over.
+    pub(super) fn forget_old(&mut self, now: Instant) {
+        self.0.retain(|_, known| now.duration_since(known.since) < REMEMBERED_FOR);
+    }
+}
