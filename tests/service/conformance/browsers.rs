@@ -1,5 +1,7 @@
 //! Requests from pages of other sites, and what pages bear.
 
+use std::fmt::Write;
+
 use reqwest::Method;
 use serde_json::json;
 
@@ -16,7 +18,7 @@ on_every_database![with_client:
 async fn status(svc: &Client, method: &str, path: &str, headers: &[(&str, &str)]) -> u16 {
     let mut text = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\n");
     for (name, value) in headers {
-        text += &format!("{name}: {value}\r\n");
+        write!(text, "{name}: {value}\r\n").unwrap();
     }
     wire::exchange(svc.port(), format!("{text}\r\n").as_bytes()).await.unwrap().status
 }

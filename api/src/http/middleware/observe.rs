@@ -264,8 +264,8 @@ mod tests {
             .route("/locks/{key}/acquire", get(|| async { "a lock" }))
             .with_state(());
         let paths = ["/fine", "/panics", "/panics-later", "/locks/{key}/acquire"];
-        let routes = paths.map(|path| (path, vec![Method::GET]));
-        Observe::new(router, HttpMetrics::new(routes), AllowedHosts::default())
+        let metrics = HttpMetrics::new(paths.map(|path| (path, vec![Method::GET])));
+        Observe::new(router, metrics, AllowedHosts::default())
     }
 
     async fn answer(path: &str, id: Option<&'static str>) -> Response {

@@ -169,11 +169,10 @@ impl<'a> Host<'a> {
         let (name, rest) = text.split_at(name_end);
         let port = match rest.strip_prefix(':') {
             None if rest.is_empty() => None,
-            None => return None,
             // RFC 3986 allows a colon without a port.
             Some("") => None,
             Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => Some(digits.parse().ok()?),
-            Some(_) => return None,
+            None | Some(_) => return None,
         };
         is_name(name).then_some(Self { name, port })
     }

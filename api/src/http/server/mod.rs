@@ -83,7 +83,7 @@ pub async fn serve<S>(
             let close_idle = async {
                 tokio::time::sleep_until(half).await;
                 acceptor.phase.send_replace(Phase::Closing);
-                std::future::pending().await
+                std::future::pending::<()>().await;
             };
             let none_left = async {
                 drain.await;

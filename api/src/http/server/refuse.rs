@@ -21,7 +21,7 @@ use crate::{
     problem::Problem,
 };
 
-/// How many are answered at a time; any more are closed without an answer. Their descriptors are among those that the
+/// How many are answered at a time with care; any more are answered and closed at once. Their descriptors are among those that the
 /// program keeps back from connections.
 const AT_ONCE: usize = 32;
 /// How long a refused client may take to read its answer and close.
@@ -40,13 +40,16 @@ impl Default for Refuser {
 impl Refuser {
     /// Refuses a connection, in the background.
     pub(super) fn refuse(&self, tcp: TcpStream) {
-        if let Ok(slot) = self.0.clone().try_acquire_owned() {
-            tokio::spawn(async move {
-                // A client that does not listen has lost nothing.
-                let _ = tokio::time::timeout(LINGER, answer(tcp)).await;
-                drop(slot);
-            });
-        }
+        let Ok(slot) = self.0.clone().try_acquire_owned() else {
+            // Without lingering the answer may be lost, if the client has sent its request already.
+            let _ = tcp.try_write(&refusal());
+            return;
+        };
+        tokio::spawn(async move {
+            // A client that does not listen has lost nothing.
+            let _ = tokio::time::timeout(LINGER, answer(tcp)).await;
+            drop(slot);
+        });
     }
 }
 

@@ -173,7 +173,7 @@ impl AsyncWrite for ClientStream {
                 }
                 Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
             }
-            failed => failed,
+            failed @ Poll::Ready(_) => failed,
         }
     }
 

@@ -131,7 +131,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_first_head_that_comes_byte_by_byte_gets_no_more_time() {
         let mut timer = HeadTimer::new(Instant::now());
-        tokio::time::advance(FIRST_HEAD - Duration::from_secs(1)).await;
+        tokio::time::advance(FIRST_HEAD.saturating_sub(Duration::from_secs(1))).await;
         timer.head_began(Instant::now());
         about(Duration::from_secs(1), overdue_after(&mut timer).await);
     }
