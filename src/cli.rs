@@ -113,7 +113,7 @@ pub(crate) struct DatabaseArgs {
     #[arg(long, env = "DB_LOCKS_MAX_CONNECTIONS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..=1000))]
     pub(crate) max_connections: u32,
 
-    /// Where notifications of PostgreSQL are heard, if DATABASE_URL leads to a pooler in transaction mode: a URL of the
+    /// Where notifications of PostgreSQL are heard, if `DATABASE_URL` leads to a pooler in transaction mode: a URL of the
     /// server itself. Without it hand-overs between replicas are polled for there.
     #[arg(long, env = "DB_LOCKS_NOTIFY_URL", hide_env_values = true, global = true)]
     pub(crate) notify_url: Option<String>,

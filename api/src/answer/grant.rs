@@ -138,6 +138,7 @@ mod tests {
             dead: &nobody,
             suspects: &nobody,
             max_waiters_per_key: 0,
+            full: None,
         };
         let decided = Working::new(id, KeyState::absent()).decide(&Command::Acquire(acquire), &context);
         match decided {

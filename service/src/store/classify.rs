@@ -207,10 +207,9 @@ fn classify_mysql(number: u16, state: &str, message: &str) -> Kind {
         (1205, _) => Kind::Blocked,
         // Deadlock, record changed since the last read, table of locks full. The statement's time was up,
         // on MariaDB and on MySQL, or it was interrupted (a connection that was killed is none of these: it is gone).
-        (1213 | 1020 | 1206 | 1969 | 3024 | 1317, _) => Kind::Transient,
-        // A commit that was rolled back: a log could not be written, the storage engine or a cluster's plugin refused. The
-        // connection was closed since it was idle, before the statement came.
-        (1026 | 1180 | 3100 | 3101 | 4031, _) => Kind::Transient,
+        // And a commit that was rolled back: a log could not be written, the storage engine or a cluster's plugin refused. And
+        // a connection that was closed since it was idle, before the statement came.
+        (1213 | 1020 | 1206 | 1969 | 3024 | 1317 | 1026 | 1180 | 3100 | 3101 | 4031, _) => Kind::Transient,
         // Read-only, as a replica or after a failover.
         (1290 | 1792 | 1836, _) => Kind::ReadOnly,
         // Too many connections; out of memory; a node of a cluster that is not ready; offline.

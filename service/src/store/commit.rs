@@ -83,11 +83,16 @@ impl SqlStore {
                     return Ok(won.committed(writes, told));
                 }
             }
-            let transaction = self.begin(self.hot_pool(), &self.commit).await?;
-            let written = self.write_all(&transaction, writes).await;
-            transaction.end(written).await
+            self.commit_in_transaction(writes).await
         };
-        self.run_commit(work).await
+        // Boxed where it is made: everything around it would be moved with it.
+        self.run_commit(Box::pin(work)).await
+    }
+
+    async fn commit_in_transaction(&self, writes: &[Write]) -> Result<Committed, DbErr> {
+        let transaction = self.begin(self.hot_pool(), &self.commit).await?;
+        let written = self.write_all(&transaction, writes).await;
+        transaction.end(written).await
     }
 
     pub(super) async fn commit_under_lock(
@@ -105,7 +110,7 @@ impl SqlStore {
             let written = self.write_under_lock(&transaction, wants, decide).await;
             transaction.end(written).await
         };
-        self.run_commit(work).await
+        self.run_commit(Box::pin(work)).await
     }
 
     /// Writes to a server, in time.

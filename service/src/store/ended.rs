@@ -96,7 +96,7 @@ mod tests {
         {
             let ended = ended(count, every_ms);
             let bytes = encode(&ended);
-            assert!(count == 0 || bytes.len() % VERSION_BYTES != 0, "{count} {every_ms}");
+            assert!(count == 0 || !bytes.len().is_multiple_of(VERSION_BYTES), "{count} {every_ms}");
             let Some(read) = decode(&bytes, Timestamp(0)) else { panic!("{count} {every_ms}: {bytes:?}") };
             assert_eq!(read.as_slice().len(), ended.as_slice().len());
             for (read, ended) in read.as_slice().iter().zip(ended.as_slice()) {

@@ -29,11 +29,11 @@ impl SqlStore {
         if let Some((asked, result)) = &*last
             && *asked >= called
         {
-            return result.as_ref().map(|()| ()).map_err(StoreError::repeated);
+            return result.as_ref().copied().map_err(StoreError::repeated);
         }
         let asked = Instant::now();
         let result = self.ask_whether_ready().await;
-        let repeated = result.as_ref().map(|()| ()).map_err(StoreError::repeated);
+        let repeated = result.as_ref().copied().map_err(StoreError::repeated);
         *last = Some((asked, repeated));
         result
     }

@@ -1,4 +1,4 @@
-//! PgBouncer between the service and PostgreSQL.
+//! `PgBouncer` between the service and `PostgreSQL`.
 
 use std::{path::Path, process::Command, time::Duration};
 

@@ -63,8 +63,15 @@ fn write(id: &KeyId, state: KeyState, now: Timestamp, commands: &[Command]) -> W
     let dead = BTreeSet::new();
     let now = Now { at_least: now, at_most: now };
     let me = Some(db_locks_service::domain::ReplicaId(Uuid::from_u128(1)));
-    let context =
-        Context { now, me, is_leaving: false, dead: &dead, suspects: &dead, max_waiters_per_key: 100 };
+    let context = Context {
+        now,
+        me,
+        is_leaving: false,
+        dead: &dead,
+        suspects: &dead,
+        max_waiters_per_key: 100,
+        full: None,
+    };
     for command in commands {
         working.decide(command, &context).unwrap();
     }

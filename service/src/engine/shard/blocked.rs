@@ -36,7 +36,7 @@ const KEPT_LOCKED: Duration = Duration::from_millis(400);
 const CAREFUL_FOR: Duration = Duration::from_secs(5);
 
 /// A key that was not asked for since is forgotten after so long.
-const REMEMBERED_FOR: Duration = Duration::from_secs(60);
+const REMEMBERED_FOR: Duration = Duration::from_mins(1);
 
 /// The most keys that are tried with one commit.
 const MOST_KEYS: usize = 256;

@@ -42,13 +42,12 @@ impl KnownOffers {
                 continue;
             };
             let known = self.0.get(nonce).filter(|known| [known.written, known.kept].contains(until));
-            let kept = match known {
-                Some(known) => known.kept,
-                None => {
-                    let kept = (*until).max(now.at_most.plus_ms(keep_ms));
-                    self.0.insert(*nonce, Known { written: *until, kept, since: at });
-                    kept
-                }
+            let kept = if let Some(known) = known {
+                known.kept
+            } else {
+                let kept = (*until).max(now.at_most.plus_ms(keep_ms));
+                self.0.insert(*nonce, Known { written: *until, kept, since: at });
+                kept
             };
             *until = kept;
         }

@@ -153,7 +153,7 @@ async fn blocked_keys_are_tried_seldom() {
     let replica = alone();
     let stuck = acquire_all(&replica, "stuck", 100).await;
     for (key, _) in &stuck {
-        replica.store.lock_row(&id(key), Duration::from_secs(60), true);
+        replica.store.lock_row(&id(key), Duration::from_mins(1), true);
     }
     let beats = tokio::spawn({
         let replica = replica.clone();

@@ -48,7 +48,7 @@ fn settings(scope: &str, statement_timeout: Duration, idle_timeout: Duration) ->
         ("idle_in_transaction_session_timeout", idle_timeout.as_str()),
     ];
     let settings = PLANS.iter().copied().chain(others);
-    settings.map(|(name, value)| format!("SET {scope} {name} = '{value}'; ")).collect()
+    settings.fold(String::new(), |text, (name, value)| text + &format!("SET {scope} {name} = '{value}'; "))
 }
 
 pub(super) fn statements(statement_timeout: Duration, transaction_pooling: bool) -> Statements {
