@@ -1,6 +1,6 @@
 //! The command line: every setting is a flag and an environment variable alike.
 
-use std::num::NonZeroUsize;
+use std::{num::NonZeroUsize, time::Duration};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, builder::Resettable};
 use db_locks_service::store::{DatabaseOptions, UrlError};
@@ -98,8 +98,8 @@ pub(crate) enum MigrateStep {
 /// Where the locks are kept.
 #[derive(Debug, Args)]
 pub(crate) struct DatabaseArgs {
-    /// The database: `sqlite:`, `postgres:` or `postgresql:`, `mysql:` or `mariadb:`. Without a scheme it is the path of a
-    /// SQLite file.
+    /// The database: `sqlite:`, `postgres://` or `postgresql://`, `mysql://` or `mariadb://`. Without a scheme it is the path
+    /// of a SQLite file. Its folder must exist.
     #[arg(
         long,
         env = "DATABASE_URL",
@@ -117,12 +117,24 @@ pub(crate) struct DatabaseArgs {
     /// server itself. Without it hand-overs between replicas are polled for there.
     #[arg(long, env = "DB_LOCKS_NOTIFY_URL", hide_env_values = true, global = true)]
     pub(crate) notify_url: Option<String>,
+
+    /// How long to wait while another process migrates the database, in milliseconds.
+    #[arg(long, env = "DB_LOCKS_MIGRATE_WAIT_MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(0..=86_400_000), global = true)]
+    pub(crate) migrate_wait_ms: u64,
 }
 
 impl DatabaseArgs {
-    /// What these say of the database.
+    /// Reads the URL.
     pub(crate) fn options(&self) -> Result<DatabaseOptions, UrlError> {
         let options = DatabaseOptions::new(&self.database_url, self.max_connections)?;
+        let unknown = options.unknown_parameters();
+        if !unknown.is_empty() {
+            tracing::warn!(
+                parameters = unknown.join(", "),
+                "the database URL has parameters that have no effect"
+            );
+        }
+        let options = options.with_migration_wait(Duration::from_millis(self.migrate_wait_ms));
         match &self.notify_url {
             Some(url) => options.with_notify_url(url),
             None => Ok(options),

@@ -7,6 +7,7 @@ static GLOBAL: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 mod cli;
 mod descriptors;
+mod failure;
 mod health;
 mod listen;
 mod log_filter;
@@ -42,7 +43,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!(error = &*error, "db-locks stops");
+            failure::tell(&*error);
             ExitCode::FAILURE
         }
     }

@@ -2,31 +2,41 @@
 
 use std::io::{BufRead, IsTerminal, Write};
 
-use db_locks_service::store;
+use db_locks_service::store::{self, DatabaseOptions};
 
 use crate::{
     Failure,
     cli::{DatabaseArgs, MigrateStep},
+    failure::with_place,
 };
 
 /// Does one step.
 pub(crate) async fn migrate(database: &DatabaseArgs, step: MigrateStep) -> Result<(), Failure> {
     let options = database.options()?;
+    let done = carry_out(&options, step).await;
+    done.map_err(|error| with_place(options.place(), error))
+}
+
+async fn carry_out(options: &DatabaseOptions, step: MigrateStep) -> Result<(), Failure> {
     match step {
-        MigrateStep::Up => store::migrate_up(&options).await?,
+        MigrateStep::Up => store::migrate_up(options).await?,
         MigrateStep::Down { yes } => {
             confirm(yes, "This erases what the last migration created, locks and fencing tokens included.")?;
-            store::migrate_down(&options).await?;
+            store::migrate_down(options).await?;
         }
         MigrateStep::Status => {}
         MigrateStep::Redo { yes } => {
             confirm(yes, "This erases all locks and fencing tokens.")?;
-            store::migrate_redo(&options).await?;
+            store::migrate_redo(options).await?;
         }
     }
     let mut out = std::io::stdout().lock();
-    for migration in store::migrate_status(&options).await? {
-        let state = if migration.applied { "applied" } else { "pending" };
+    for migration in store::migrate_status(options).await? {
+        let state = match (migration.applied, migration.known) {
+            (true, true) => "applied",
+            (true, false) => "applied by a newer version",
+            (false, _) => "pending",
+        };
         writeln!(out, "{state}  {}", migration.name)?;
     }
     Ok(())

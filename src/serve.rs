@@ -6,13 +6,15 @@ use db_locks_api::{ApiConfig, ServeOptions};
 use db_locks_service::{
     Limits, LockService,
     engine::{Engine, EngineOptions, SweepOptions},
-    store::{self, Store},
+    store::{self, DatabaseOptions, Store, StoreError},
 };
 
 use crate::{
     Failure,
     cli::{DatabaseArgs, ServeArgs, SweepArgs},
-    descriptors, listen, shutdown, telemetry,
+    descriptors,
+    failure::with_place,
+    listen, shutdown, telemetry,
 };
 
 /// The most shards that are made without being asked for.
@@ -22,15 +24,18 @@ const MOST_SHARDS: usize = 4;
 pub(crate) async fn serve(database: DatabaseArgs, args: ServeArgs) -> Result<(), Failure> {
     let metrics = telemetry::metrics()?;
     let options = database.options()?;
+    let place = options.place();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        dialect = place.dialect,
+        host = place.host,
+        database = place.database,
+        "starting"
+    );
     let addresses = listen::bind(&args.listen).await?;
-    if args.migrate {
-        store::migrate_up(&options).await?;
-    }
-    let store = store::connect(&options).await?;
-    store.check_ready().await?;
-    for weakness in store.weak_settings().await? {
-        tracing::warn!(setting = weakness, "the database promises less durability than a lock service needs");
-    }
+    // What is only done at start, in a future of its own.
+    let opened = Box::pin(open(&options, args.migrate)).await;
+    let store = opened.map_err(|error| with_place(place, error))?;
     let engine = Engine::start(store.clone(), engine_options(&args, store.as_ref()));
     let service = LockService::new(engine.clone(), store, limits(&args));
 
@@ -57,9 +62,24 @@ pub(crate) async fn serve(database: DatabaseArgs, args: ServeArgs) -> Result<(),
     let max_connections =
         descriptors::max_http_connections(args.max_http_connections, database.max_connections);
     let options = ServeOptions { max_connections, grace };
-    db_locks_api::serve(listeners, router, options, stop, drain).await;
+    Box::pin(db_locks_api::serve(listeners, router, options, stop, drain)).await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Connects to a database whose schema is this program's, or is made so first.
+async fn open(options: &DatabaseOptions, migrate: bool) -> Result<Arc<dyn Store>, StoreError> {
+    if migrate {
+        store::migrate_up(options).await?;
+    } else {
+        store::check_schema(options).await?;
+    }
+    let store = store::connect(options).await?;
+    store.check_ready().await?;
+    for weakness in store.weak_settings().await? {
+        tracing::warn!(setting = weakness, "the database promises less durability than a lock service needs");
+    }
+    Ok(store)
 }
 
 fn limits(args: &ServeArgs) -> Limits {

@@ -26,6 +26,9 @@ pub enum Unavailable {
     /// The schema is older or newer than this program.
     #[error("the database's schema is of another version")]
     OtherSchema,
+    /// The SQLite file was deleted, moved or replaced while the service ran.
+    #[error("the SQLite file was replaced")]
+    FileReplaced,
     /// A write was sent and its outcome could not be found out.
     #[error("the outcome is unknown")]
     UnknownOutcome,
@@ -72,6 +75,8 @@ impl From<EngineError> for Unavailable {
             EngineError::UnknownFate => Self::UnknownOutcome,
             EngineError::Rejected => Self::DatabaseRefused,
             EngineError::Unreadable => Self::UnreadableKey,
+            EngineError::Schema => Self::OtherSchema,
+            EngineError::FileReplaced => Self::FileReplaced,
             EngineError::Draining => Self::ShuttingDown,
             EngineError::LeaseOver => Self::LeaseOver,
             EngineError::PlaceLost => Self::PlaceLost,
@@ -93,6 +98,7 @@ impl From<&StoreError> for Unavailable {
     fn from(error: &StoreError) -> Self {
         match error {
             StoreError::Schema(_) => Self::OtherSchema,
+            StoreError::FileReplaced(_) => Self::FileReplaced,
             StoreError::Rejected(_) => Self::DatabaseRefused,
             StoreError::ReadOnly(_) => Self::DatabaseReadOnly,
             StoreError::DiskFull(_) => Self::DiskFull,

@@ -36,6 +36,9 @@ const fn detail(reason: Unavailable) -> &'static str {
             "The database's schema is older or newer than this version of the service. `db-locks migrate status` lists \
              the migrations."
         }
+        Unavailable::FileReplaced => {
+            "The SQLite file was deleted, moved or replaced while the service ran. Put it back, or start the service again."
+        }
         Unavailable::UnknownOutcome => {
             "The database broke off, and whether the request was carried out is not known. An acquire may be sent again \
              with the same `version`; what it may have granted is given back otherwise."
@@ -73,7 +76,10 @@ const fn detail(reason: Unavailable) -> &'static str {
 /// shed), longer where somebody has to do something first.
 const fn retry_after_s(reason: Unavailable) -> i64 {
     match reason {
-        Unavailable::DiskFull | Unavailable::OtherSchema | Unavailable::UnreadableKey => 10,
+        Unavailable::DiskFull
+        | Unavailable::OtherSchema
+        | Unavailable::FileReplaced
+        | Unavailable::UnreadableKey => 10,
         Unavailable::KeyWaiters | Unavailable::TenantWaiters | Unavailable::ProcessWaiters => 2,
         Unavailable::DatabaseOutOfReach
         | Unavailable::RowLocked

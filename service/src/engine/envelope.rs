@@ -7,7 +7,10 @@ use tokio::{
     time::Instant,
 };
 
-use crate::domain::{Command, KeyId, Nonce, Reply};
+use crate::{
+    domain::{Command, KeyId, Nonce, Reply},
+    store::StoreError,
+};
 
 /// Why the engine could not bring a command to an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +39,12 @@ pub enum EngineError {
     /// What is stored for the key makes no sense; the cause is in the log.
     #[error("what is stored for the key cannot be read")]
     Unreadable,
+    /// The schema is not one that this program can write to.
+    #[error("the database's schema cannot be used")]
+    Schema,
+    /// The SQLite file is not at its path any more.
+    #[error("the SQLite file was replaced")]
+    FileReplaced,
     /// The service is shutting down.
     #[error("the service is shutting down")]
     Draining,
@@ -45,6 +54,24 @@ pub enum EngineError {
     /// This replica was taken for dead by the others, and its waiters lost their places.
     #[error("the place in the queue was lost")]
     PlaceLost,
+}
+
+impl EngineError {
+    /// What a caller is told of an error of the store that lasts; `None` of one that may pass.
+    pub(crate) const fn of_lasting(error: &StoreError) -> Option<Self> {
+        match error {
+            StoreError::Schema(_) => Some(Self::Schema),
+            StoreError::FileReplaced(_) => Some(Self::FileReplaced),
+            StoreError::Unreachable(_)
+            | StoreError::Unknown(_)
+            | StoreError::Transient(_)
+            | StoreError::Blocked(_)
+            | StoreError::ReadOnly(_)
+            | StoreError::DiskFull(_)
+            | StoreError::Overloaded(_)
+            | StoreError::Rejected(_) => None,
+        }
+    }
 }
 
 /// What a caller gets.

@@ -13,6 +13,7 @@ mod gauges;
 mod membership;
 mod memory;
 mod metrics;
+mod obstacle;
 mod outage;
 mod shard;
 mod sweeper;
@@ -48,6 +49,7 @@ use self::{
     gauges::Gauges,
     membership::{Membership, Presence},
     metrics::EngineMetrics,
+    obstacle::Obstacle,
     outage::Outage,
     shard::Shard,
     waiting::Waiting,
@@ -109,6 +111,8 @@ pub(crate) struct Shared {
     sweeper: ReplicaId,
     /// Whether the service stops.
     draining: AtomicBool,
+    /// What keeps this replica from writing.
+    obstacle: Obstacle,
     /// What was logged of an outage of the database.
     outage: Outage,
     /// Everybody who waited is answered, and what is left of the engine stops too: membership and the sweeper.
@@ -184,6 +188,7 @@ impl Shared {
         if self.is_draining() {
             return Err(EngineError::Draining);
         }
+        self.obstacle.check()?;
         let (admission, outstanding) = Admission::count(&self.outstanding);
         let queued = outstanding.saturating_sub(self.waiting.count());
         if queued > self.options.max_queued { Err(EngineError::Overloaded) } else { Ok(admission) }
@@ -213,6 +218,10 @@ impl Shared {
 
     /// Logs that the database does not do its work.
     fn report_outage(&self, error: &StoreError) {
+        if EngineError::of_lasting(error).is_some() {
+            // It is logged once, where it is noticed.
+            return;
+        }
         self.outage.note(error);
     }
 }
@@ -262,6 +271,7 @@ impl Engine {
             sweeper: chance::replica(),
             looks: Arc::new(Semaphore::new(MOST_LOOKS)),
             draining: AtomicBool::new(false),
+            obstacle: Obstacle::default(),
             outage: Outage::default(),
             stop: CancellationToken::new(),
             blocked_commits: Semaphore::new(MOST_BLOCKED_COMMITS),
@@ -273,6 +283,7 @@ impl Engine {
         let tasks = TaskTracker::new();
         spawn_vital(tasks.track_future(membership::run(shared.clone())));
         spawn_vital(membership::reap_when_wanted(shared.clone()));
+        spawn_vital(obstacle::watch(shared.clone()));
         spawn_vital(tasks.track_future(sweeper::run(shared.clone(), options.sweep)));
         Arc::new(Self { shared, tasks })
     }

@@ -30,9 +30,12 @@ pub enum StoreError {
     /// More is asked than can be served in time. Nothing was sent.
     #[error("the connections to the database are overloaded")]
     Overloaded(#[source] Source),
-    /// The schema is not the one that this program was written for.
-    #[error("the database's schema is not this program's: {0}")]
+    /// The schema is not one that this program can write to. Nothing was written.
+    #[error("the database's schema cannot be used: {0}")]
     Schema(String),
+    /// The SQLite file at the path is not the one that was opened. Nothing was written.
+    #[error("the SQLite file is not the one that was opened: {0}")]
+    FileReplaced(String),
 }
 
 /// What is stored for a key makes no sense. Taken for something else, its lock could be granted a second time.
@@ -84,6 +87,7 @@ impl StoreError {
             Self::DiskFull(_) => "disk_full",
             Self::Overloaded(_) => "overloaded",
             Self::Schema(_) => "schema",
+            Self::FileReplaced(_) => "file_replaced",
         }
     }
 
@@ -103,6 +107,7 @@ impl StoreError {
             Self::DiskFull(_) => Self::DiskFull(source()),
             Self::Overloaded(_) => Self::Overloaded(source()),
             Self::Schema(why) => Self::Schema(why.clone()),
+            Self::FileReplaced(what) => Self::FileReplaced(what.clone()),
         }
     }
 }

@@ -19,6 +19,7 @@ impl Store for SqlStore {
     }
 
     async fn commit(&self, writes: Arc<Vec<Write>>) -> Result<Committed, StoreError> {
+        self.gate.pass()?;
         let first = writes.first().map(|write| write.stamp);
         let result = self.commit_writes(writes).await;
         self.disk.note(&result, first);
@@ -30,6 +31,7 @@ impl Store for SqlStore {
         wants: &[Want],
         decide: &mut DecideLocked<'_>,
     ) -> Result<(Vec<Write>, Committed), StoreError> {
+        self.gate.pass()?;
         self.commit_under_lock(wants, decide).await
     }
 
@@ -62,10 +64,12 @@ impl Store for SqlStore {
     }
 
     async fn join(&self, me: ReplicaId) -> Result<(), StoreError> {
+        self.gate.pass()?;
         self.join_replicas(me).await
     }
 
     async fn beat(&self, me: ReplicaId) -> Result<Beat, StoreError> {
+        self.gate.pass()?;
         self.beat_once(me).await
     }
 
@@ -74,6 +78,7 @@ impl Store for SqlStore {
     }
 
     async fn part(&self, replica: ReplicaId, beat: Option<i64>) -> Result<(), StoreError> {
+        self.gate.pass()?;
         self.part_replica(replica, beat).await
     }
 
@@ -151,10 +156,12 @@ impl Store for SqlStore {
     }
 
     async fn lead_sweep(&self, me: ReplicaId, lease_ms: i64) -> Result<bool, StoreError> {
+        self.gate.pass()?;
         self.try_lead_sweep(me, lease_ms).await
     }
 
     async fn yield_sweep(&self, me: ReplicaId) -> Result<(), StoreError> {
+        self.gate.pass()?;
         self.give_sweep_back(me).await
     }
 
@@ -178,6 +185,7 @@ impl Store for SqlStore {
         settle_ms: i64,
         limit: u32,
     ) -> Result<u64, StoreError> {
+        self.gate.pass()?;
         self.sweep_old_tombstones(before, settle_ms, limit).await
     }
 }

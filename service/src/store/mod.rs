@@ -12,12 +12,12 @@ mod dialect;
 mod disk;
 mod ended;
 mod error;
+mod gate;
 mod hints;
 mod implementation;
 mod lists;
 mod load;
 mod locked;
-mod migrate;
 mod mysql;
 mod page;
 mod pool;
@@ -26,23 +26,25 @@ mod postgres;
 mod ready;
 mod replicas;
 mod rows;
+mod schema;
 mod session;
 mod settings;
 mod sql;
 mod sql_store;
 mod sqlite;
 mod sweep;
+mod url;
 mod writer;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub use connect::{DatabaseOptions, UrlError};
 pub use error::{StoreError, Unreadable};
-pub use migrate::{MigrationStatus, migrate_down, migrate_redo, migrate_status, migrate_up};
+pub use schema::{MigrationStatus, check_schema, migrate_down, migrate_redo, migrate_status, migrate_up};
 pub use sql::hot_statements;
 pub use sql_store::connect;
+pub use url::{DatabaseOptions, DatabasePlace, UrlError};
 
 use crate::domain::{
     Key, KeyId, KeyState, LockView, Nonce, Owner, ReplicaId, SemaphoreView, Stamp, Tenant, Timestamp, Token,
@@ -236,7 +238,8 @@ pub trait Store: Send + Sync + 'static {
     /// The database's clock, in milliseconds, rounded down.
     async fn now(&self) -> Result<Timestamp, StoreError>;
 
-    /// Whether the database answers and its schema is this program's.
+    /// Whether the database answers and this program may write to it. From an answer of `Schema` or `FileReplaced` on every write
+    /// is refused with it, until the answer is another one.
     async fn check_ready(&self) -> Result<(), StoreError>;
 
     /// Settings of the database that promise less durability than a lock service needs, each as a sentence for the log.

@@ -12,11 +12,12 @@ use tokio::time::timeout;
 use super::{
     PoolUse, StoreError,
     classify::{Purpose, classify},
-    connect::{DatabaseOptions, connect_sea_orm, sqlite_session},
+    connect::{connect_sea_orm, sqlite_session},
     dialect::Dialect,
     pool::{CONNECT_TIMEOUT, Health, Pool, PoolOptions, Transaction, not_connected},
     postgres::Replication,
     session::{Session, plain_mysql_options, plain_postgres_options, pools_transactions},
+    url::DatabaseOptions,
 };
 
 /// How long a statement may run on the server. Tombstones outlive it by far.

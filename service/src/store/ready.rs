@@ -9,7 +9,7 @@ use super::{
     StoreError,
     classify::{Purpose, classify, overloaded, takes_no_writes},
     dialect::Dialect,
-    migrate::check_schema,
+    schema,
     sql_store::SqlStore,
 };
 
@@ -40,7 +40,10 @@ impl SqlStore {
 
     async fn ask_whether_ready(&self) -> Result<(), StoreError> {
         let work = async {
-            check_schema(self.membership_pool(), self.sql.dialect).await?;
+            let looked = schema::check(self.membership_pool(), self.sql.dialect).await;
+            self.gate.note(&looked);
+            self.gate.check_file()?;
+            looked?;
             self.check_writable().await?;
             self.check_disk().await
         };

@@ -9,12 +9,13 @@ use tokio::{sync::Semaphore, time::Instant};
 use super::{
     Store, StoreError,
     classify::{Purpose, classify, timed_out},
-    connect::DatabaseOptions,
     disk::Disk,
+    gate::WriteGate,
     pools::{AnyPool, Pools},
     ready::Readiness,
     sql::Sql,
-    sqlite::{SqliteReader, SqliteWriter},
+    sqlite::{FileWatch, SqliteReader, SqliteWriter},
+    url::DatabaseOptions,
     writer::{Writer, begin_patiently},
 };
 
@@ -49,6 +50,8 @@ pub(super) struct SqlStore {
     pub(super) disk: Disk,
     /// One for each list that may be read or wait for its turn.
     pub(super) list_permits: Semaphore,
+    /// What every write passes.
+    pub(super) gate: WriteGate,
 }
 
 /// Connects to a database. Its schema is not looked at: see [`Store::check_ready`].
@@ -59,13 +62,17 @@ pub async fn connect(options: &DatabaseOptions) -> Result<Arc<dyn Store>, StoreE
 impl SqlStore {
     pub(super) async fn connect(options: &DatabaseOptions) -> Result<Self, StoreError> {
         Operation::describe();
-        let pools = Pools::connect(options).await?;
+        let pools = Box::pin(Pools::connect(options)).await?;
         let sql = Sql::new(pools.dialect);
-        let (sqlite, sqlite_reader) = match options.sqlite_file() {
+        let (sqlite, sqlite_reader, watch) = match options.sqlite_file() {
             Some(file) => {
-                (Some(SqliteWriter::open(file.clone()).await?), Some(SqliteReader::open(file).await?))
+                let writer = SqliteWriter::open(file.clone()).await?;
+                let reader = SqliteReader::open(file.clone()).await?;
+                let watch =
+                    FileWatch::new(&file).map_err(|error| StoreError::FileReplaced(error.to_string()))?;
+                (Some(writer), Some(reader), Some(watch))
             }
-            None => (None, None),
+            None => (None, None, None),
         };
         Ok(Self {
             pools,
@@ -82,6 +89,7 @@ impl SqlStore {
             readiness: Readiness::default(),
             disk: Disk::default(),
             list_permits: Semaphore::new(MOST_LISTS),
+            gate: WriteGate::new(watch),
         })
     }
 

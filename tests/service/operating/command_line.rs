@@ -15,6 +15,7 @@ async fn help_lists_all_settings() {
         "DATABASE_URL",
         "DB_LOCKS_LISTEN",
         "DB_LOCKS_MIGRATE",
+        "DB_LOCKS_MIGRATE_WAIT_MS",
         "DB_LOCKS_LOG",
         "DB_LOCKS_LOG_FORMAT",
         "DB_LOCKS_MAX_LEASE_MS",
@@ -28,6 +29,7 @@ async fn help_lists_all_settings() {
         "DB_LOCKS_IDLE_LOCK_RETENTION_MS",
         "DB_LOCKS_EXPIRED_DELETE_AFTER_MS",
         "migrate",
+        "health",
         "openapi",
     ] {
         assert!(help.contains(name), "{name} in:\n{help}");
@@ -68,6 +70,7 @@ async fn what_cannot_be_is_refused_at_start() {
 #[tokio::test]
 async fn a_value_without_a_scheme_is_a_file() {
     let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("my dir")).unwrap();
     let file = folder.path().join("my dir/a%20b?c#d:e <[f.sqlite");
     let service = Service::start(file.to_str().unwrap()).await;
     service.client().hold("k").await;
@@ -76,9 +79,7 @@ async fn a_value_without_a_scheme_is_a_file() {
 
 #[tokio::test]
 async fn a_name_without_a_scheme_is_a_file_of_the_working_directory() {
-    for name in
-        ["with space.db", "my dir/x.db", " lead.db", "a:b.db", "[x].db", "a%41.db", "a?b.db", "file:x"]
-    {
+    for name in ["with space.db", "a:b.db", "[x].db", "a%41.db", "a?b.db", "file:x"] {
         let folder = tempfile::tempdir().unwrap();
         let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_db-locks"));
         command.args(["migrate", "up"]).env_clear().env("DATABASE_URL", name).current_dir(folder.path());

@@ -27,8 +27,7 @@ pub(super) fn set_up(folder: &Path) -> Result<Recipe, String> {
     let options = ["--auth-root-authentication-method=normal", "--skip-test-db"];
     run(Command::new(install).arg("--no-defaults").args(&user).arg(&data).args(options))?;
     let accounts = folder.join("accounts.sql");
-    let grant =
-        "CREATE USER IF NOT EXISTS locks@'%' IDENTIFIED BY 'locks';\nGRANT ALL ON *.* TO locks@'%';\n";
+    let grant = "CREATE USER IF NOT EXISTS locks@'%' IDENTIFIED BY 'locks';\nGRANT ALL ON *.* TO locks@'%' WITH GRANT OPTION;\n";
     std::fs::write(&accounts, grant).unwrap();
 
     let port = free_port();

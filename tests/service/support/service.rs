@@ -142,10 +142,15 @@ fn environment(url: &str, settings: &[(&str, &str)]) -> Vec<(String, String)> {
 
 /// Runs the program with arguments to its end.
 pub(crate) async fn run_program(url: &str, arguments: &[&str]) -> Output {
+    run_program_with(url, &[], arguments).await
+}
+
+/// The same, with settings as environment variables.
+pub(crate) async fn run_program_with(url: &str, settings: &[(&str, &str)], arguments: &[&str]) -> Output {
     let run = tokio::process::Command::new(PROGRAM)
         .args(arguments)
         .env_clear()
-        .envs(environment(url, &[]))
+        .envs(environment(url, settings))
         .stdin(std::process::Stdio::null())
         .kill_on_drop(true)
         .output();

@@ -19,7 +19,8 @@ pub(crate) async fn number(url: &str, sql: &str) -> Result<i64, DbErr> {
     Ok(number)
 }
 
-async fn connect(url: &str) -> Result<DatabaseConnection, DbErr> {
+/// A connection that stays open, for what belongs to a session.
+pub(crate) async fn connect(url: &str) -> Result<DatabaseConnection, DbErr> {
     let mut options = ConnectOptions::new(url);
     options.max_connections(1).sqlx_logging(false);
     Database::connect(options).await

@@ -82,12 +82,18 @@ impl Shard {
                     self.fail(side, EngineError::DiskFull);
                 }
             }
+            Err(error @ (StoreError::Schema(_) | StoreError::FileReplaced(_))) => {
+                // Nobody knows for how long: whoever asked is told at once.
+                let told = EngineError::of_lasting(&error).unwrap_or(EngineError::Unreachable);
+                for side in batch.sides {
+                    self.fail(side, told);
+                }
+            }
             Err(
                 error @ (StoreError::Unreachable(_)
                 | StoreError::Transient(_)
                 | StoreError::ReadOnly(_)
-                | StoreError::Overloaded(_)
-                | StoreError::Schema(_)),
+                | StoreError::Overloaded(_)),
             ) => {
                 let works = batch.sides.into_iter().map(|side| side.work).collect();
                 self.postpone_all(works, &error);
@@ -263,7 +269,8 @@ impl Shard {
             | StoreError::ReadOnly(_)
             | StoreError::DiskFull(_)
             | StoreError::Overloaded(_)
-            | StoreError::Schema(_) => {
+            | StoreError::Schema(_)
+            | StoreError::FileReplaced(_) => {
                 self.shared.report_outage(error);
                 RETRY_AFTER
             }

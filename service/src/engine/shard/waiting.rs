@@ -249,7 +249,8 @@ impl Shard {
 
     /// Answers all who wait 503, and clears their places.
     pub(super) fn evict(&mut self) {
-        let error = if self.draining { EngineError::Draining } else { EngineError::PlaceLost };
+        let lost = self.shared.obstacle.check().err().unwrap_or(EngineError::PlaceLost);
+        let error = if self.draining { EngineError::Draining } else { lost };
         let nonces: Vec<_> = self.waiters.keys().copied().collect();
         for nonce in nonces {
             self.tell_waiter(nonce, error);

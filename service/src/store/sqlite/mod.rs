@@ -4,6 +4,7 @@
 //! job after another; a driver would hand every statement from thread to thread. What is rare (membership, sweeping,
 //! migrations) goes through SeaORM like everywhere else, in turn with the one that writes.
 
+mod file;
 mod reader;
 mod statements;
 mod thread;
@@ -21,7 +22,11 @@ use std::{
 use rusqlite::{Connection, OpenFlags, PrepFlags, Result as SqliteResult, Statement};
 use tokio::sync::oneshot;
 
-pub(super) use self::{reader::SqliteReader, turns::Turn};
+pub(super) use self::{
+    file::{FileWatch, prepare as prepare_file},
+    reader::SqliteReader,
+    turns::Turn,
+};
 use self::{statements::Written, thread::Thread, turns::Turns};
 use super::{
     Committed, DecideLocked, Loaded, StoreError, Write,

@@ -1,0 +1,73 @@
+//! Whether anything may be written: not to a schema that this program does not know, and not to a SQLite file that is no
+//! longer at its path.
+
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
+
+use super::{StoreError, sqlite::FileWatch};
+
+/// What every write passes.
+#[derive(Debug, Default)]
+pub(super) struct WriteGate {
+    /// Whether `schema` holds anything. It orders nothing: a write that is under way when it is set could have been before.
+    is_closed: AtomicBool,
+    /// What is the matter with the schema. Held only to copy.
+    schema: Mutex<Option<String>>,
+    /// The SQLite file.
+    file: Option<FileWatch>,
+}
+
+impl WriteGate {
+    /// A gate that is open as long as the file, if there is one, stays where it is.
+    pub(super) fn new(file: Option<FileWatch>) -> Self {
+        Self { file, ..Self::default() }
+    }
+
+    /// Whether a write may go on.
+    pub(super) fn pass(&self) -> Result<(), StoreError> {
+        self.check_file()?;
+        if !self.is_closed.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        match &*self.schema.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some(cause) => Err(StoreError::Schema(cause.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether the file is still the one that was opened.
+    pub(super) fn check_file(&self) -> Result<(), StoreError> {
+        self.file.as_ref().map_or(Ok(()), |file| file.look().map_err(StoreError::FileReplaced))
+    }
+
+    /// Takes note of what a look at the schema came to. One that came to nothing changes nothing.
+    pub(super) fn note(&self, looked: &Result<(), StoreError>) {
+        let cause = match looked {
+            Ok(()) => None,
+            Err(StoreError::Schema(cause)) => Some(cause.clone()),
+            Err(_) => return,
+        };
+        self.is_closed.store(cause.is_some(), Ordering::Relaxed);
+        *self.schema.lock().unwrap_or_else(PoisonError::into_inner) = cause;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guards invariant 1: a database that is away for a moment does not open the gate to a schema that is not known.
+    #[test]
+    fn only_a_look_that_saw_a_good_schema_opens_the_gate_again() {
+        let gate = WriteGate::default();
+        assert!(gate.pass().is_ok());
+        gate.note(&Err(StoreError::Schema("newer".to_owned())));
+        assert!(matches!(gate.pass(), Err(StoreError::Schema(_))));
+        gate.note(&Err(StoreError::Unreachable("away".into())));
+        assert!(matches!(gate.pass(), Err(StoreError::Schema(_))));
+        gate.note(&Ok(()));
+        assert!(gate.pass().is_ok());
+    }
+}

@@ -1,0 +1,309 @@
+//! The SQLite file itself: who may read it, and whether it is still the one that was opened.
+//!
+//! It holds versions, which are rights to release, and data. So it is its owner's alone: mode 0600, whatever the umask. A file
+//! that exists keeps the mode that its operator gave it, unless that lets everybody in. SQLite gives `-wal` and `-shm` the mode
+//! of the file.
+//!
+//! No file that exists is ever opened here: closing it would give up SQLite's own locks, which belong to the process.
+
+use std::{
+    fs::{Metadata, OpenOptions, Permissions},
+    io,
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+    sync::{Mutex, PoisonError},
+};
+
+/// The owner reads and writes, and nobody else.
+const OWNERS_ALONE: u32 = 0o600;
+/// Any access for those who are neither the owner nor of its group.
+const EVERYBODY: u32 = 0o007;
+/// A folder in which everybody makes files, and removes only their own: `/tmp`.
+const STICKY_AND_WRITABLE: u32 = 0o1002;
+/// What SQLite puts beside the file.
+const COMPANIONS: [&str; 2] = ["-wal", "-shm"];
+
+/// Why a SQLite file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(in super::super) enum FileError {
+    #[error(
+        "the folder {0:?} of the SQLite file does not exist; no folder is created, so create it or correct the path"
+    )]
+    NoFolder(PathBuf),
+    #[error("{0:?}, where the SQLite file should be, is not a folder")]
+    NotAFolder(PathBuf),
+    #[error("the SQLite file {0:?} does not exist, and mode=rw does not create it")]
+    Missing(PathBuf),
+    #[error("{0:?} is not a regular file")]
+    NotAFile(PathBuf),
+    #[error("{0:?} is a symbolic link to a file that does not exist")]
+    Dangling(PathBuf),
+    #[error(
+        "{0:?} is a symbolic link in a folder where everybody may create files, and is not followed; name the file itself"
+    )]
+    Planted(PathBuf),
+    #[error(
+        "{0:?} lies in a folder where everybody may create files, and belongs to somebody else; choose another folder"
+    )]
+    Foreign(PathBuf),
+    #[error("the SQLite file {path:?} cannot be {doing}: {source}")]
+    Io { path: PathBuf, doing: &'static str, source: io::Error },
+}
+
+/// Creates the file where it is missing and may be created, and sees to its mode.
+pub(in super::super) fn prepare(path: &Path, create: bool) -> Result<(), FileError> {
+    let failed = |doing| move |source| FileError::Io { path: path.to_owned(), doing, source };
+    let path = &std::path::absolute(path).map_err(failed("found"))?;
+    check_folders(path)?;
+    if create {
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(OWNERS_ALONE).open(path);
+        match file {
+            Ok(file) => {
+                // A umask may have taken more than it should.
+                let owners = Permissions::from_mode(OWNERS_ALONE);
+                return file.set_permissions(owners).map_err(failed("given its mode"));
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(failed("created")(error)),
+        }
+    }
+    match path.metadata() {
+        Ok(file) if !file.is_file() => return Err(FileError::NotAFile(path.clone())),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound && path.is_symlink() => {
+            return Err(FileError::Dangling(path.clone()));
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(FileError::Missing(path.clone()));
+        }
+        Err(error) => return Err(failed("read")(error)),
+    }
+    for path in [path.clone()].into_iter().chain(COMPANIONS.map(|ending| beside(path, ending))) {
+        keep_everybody_out(&path);
+    }
+    Ok(())
+}
+
+/// Takes a mode that lets everybody in for an oversight: earlier versions made such files.
+fn keep_everybody_out(path: &Path) {
+    let Ok(file) = path.metadata() else { return };
+    let mode = file.mode() & 0o777;
+    if mode & EVERYBODY == 0 {
+        return;
+    }
+    let mode = format!("{mode:04o}");
+    match std::fs::set_permissions(path, Permissions::from_mode(OWNERS_ALONE)) {
+        Ok(()) => tracing::warn!(?path, mode, "everybody could read the file; its mode is 0600 now"),
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::warn!(error, ?path, mode, "everybody may read the file, and its mode cannot be changed");
+        }
+    }
+}
+
+/// The folder has to be there. In a folder like `/tmp` others may have put links and files where the service is going to
+/// write: neither is used.
+fn check_folders(path: &Path) -> Result<(), FileError> {
+    let Some(folder) = path.parent() else { return Err(FileError::NotAFile(path.to_owned())) };
+    match folder.metadata() {
+        Ok(found) if !found.is_dir() => return Err(FileError::NotAFolder(folder.to_owned())),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(FileError::NoFolder(folder.to_owned()));
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotADirectory => {
+            return Err(FileError::NotAFolder(folder.to_owned()));
+        }
+        Err(source) => return Err(FileError::Io { path: path.to_owned(), doing: "reached", source }),
+    }
+    let shared = |path: &Path| path.parent().and_then(|folder| folder.metadata().ok()).filter(is_shared);
+    for part in path.ancestors() {
+        if shared(part).is_some() && part.is_symlink() {
+            return Err(FileError::Planted(part.to_owned()));
+        }
+    }
+    let Some(folder) = shared(path) else { return Ok(()) };
+    for path in [path.to_owned()].into_iter().chain(COMPANIONS.map(|ending| beside(path, ending))) {
+        if let Ok(file) = path.symlink_metadata() {
+            check_shared(path, &file, &folder)?;
+        }
+    }
+    Ok(())
+}
+
+fn is_shared(folder: &Metadata) -> bool {
+    folder.mode() & STICKY_AND_WRITABLE == STICKY_AND_WRITABLE
+}
+
+fn check_shared(path: PathBuf, file: &Metadata, folder: &Metadata) -> Result<(), FileError> {
+    if file.is_symlink() {
+        return Err(FileError::Planted(path));
+    }
+    if !file.is_file() {
+        return Err(FileError::NotAFile(path));
+    }
+    let me = rustix::process::geteuid().as_raw();
+    let is_ours = file.uid() == me || file.uid() == folder.uid();
+    // A file with another name belongs to whoever knows that name.
+    if is_ours && file.nlink() == 1 { Ok(()) } else { Err(FileError::Foreign(path)) }
+}
+
+fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(ending);
+    path.into()
+}
+
+/// Which file a path leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    fn of(path: &Path) -> io::Result<Self> {
+        let file = path.metadata()?;
+        Ok(Self { device: file.dev(), inode: file.ino() })
+    }
+}
+
+/// Notices when the path no longer leads to the file that was opened: it was deleted, moved or replaced, or its folder was
+/// mounted anew. A second process on that path would grant the same locks.
+#[derive(Debug)]
+pub(in super::super) struct FileWatch {
+    path: PathBuf,
+    file: Identity,
+    /// `-wal` and `-shm`, once they were seen. SQLite removes them only when nobody has the file open. Held only to copy.
+    companions: [Mutex<Option<Identity>>; 2],
+}
+
+impl FileWatch {
+    /// Watches a file that is open.
+    pub(in super::super) fn new(path: &Path) -> io::Result<Self> {
+        let path = std::path::absolute(path)?;
+        let file = Identity::of(&path)?;
+        let watch = Self { path, file, companions: Default::default() };
+        // What is not there yet is seen by a later look.
+        let _ = watch.look();
+        Ok(watch)
+    }
+
+    /// Whether all is as it was; if not, what is the matter.
+    pub(in super::super) fn look(&self) -> Result<(), String> {
+        compare(&self.path, self.file)?;
+        for (ending, companion) in COMPANIONS.into_iter().zip(&self.companions) {
+            let path = beside(&self.path, ending);
+            let mut seen = companion.lock().unwrap_or_else(PoisonError::into_inner);
+            match *seen {
+                Some(seen) => compare(&path, seen)?,
+                None => *seen = Identity::of(&path).ok(),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn compare(path: &Path, before: Identity) -> Result<(), String> {
+    match Identity::of(path) {
+        Ok(now) if now == before => Ok(()),
+        Ok(_) => Err(format!("{} is another file than the one that was opened", path.display())),
+        Err(error) => Err(format!("{} is gone: {error}", path.display())),
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        path.metadata().unwrap().mode() & 0o777
+    }
+
+    fn set_mode(path: &Path, mode: u32) {
+        std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn a_new_file_is_its_owners_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("locks");
+        prepare(&path, true).unwrap();
+        assert_eq!(mode(&path), 0o600);
+        assert!(matches!(prepare(&folder.path().join("other"), false), Err(FileError::Missing(_))));
+    }
+
+    #[test]
+    fn everybody_is_kept_out_of_a_file_that_exists_and_the_operators_group_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("locks");
+        for (before, after) in
+            [(0o644, 0o600), (0o666, 0o600), (0o640, 0o640), (0o660, 0o660), (0o600, 0o600)]
+        {
+            for path in [path.clone(), beside(&path, "-wal")] {
+                std::fs::write(&path, "").unwrap();
+                set_mode(&path, before);
+            }
+            prepare(&path, true).unwrap();
+            assert_eq!((mode(&path), mode(&beside(&path, "-wal"))), (after, after), "{before:o}");
+        }
+    }
+
+    #[test]
+    fn no_folder_is_created_and_only_a_regular_file_is_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        assert!(matches!(prepare(&at("missing/locks"), true), Err(FileError::NoFolder(_))));
+        assert!(!at("missing").exists());
+        assert!(matches!(prepare(folder.path(), true), Err(FileError::NotAFile(_))));
+        std::fs::write(at("file"), "").unwrap();
+        assert!(matches!(prepare(&at("file/locks"), true), Err(FileError::NotAFolder(_))));
+        std::os::unix::fs::symlink(at("nowhere"), at("link")).unwrap();
+        assert!(matches!(prepare(&at("link"), true), Err(FileError::Dangling(_))));
+        assert!(!at("nowhere").exists());
+    }
+
+    #[test]
+    fn what_others_may_have_planted_in_a_shared_folder_is_not_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir(at("mine")).unwrap();
+        std::fs::write(at("mine/locks"), "").unwrap();
+        std::os::unix::fs::symlink(at("mine/locks"), at("link")).unwrap();
+        prepare(&at("link"), true).unwrap();
+        set_mode(folder.path(), 0o1777);
+        assert!(matches!(prepare(&at("link"), true), Err(FileError::Planted(_))));
+        std::os::unix::fs::symlink(at("mine"), at("linked_folder")).unwrap();
+        assert!(matches!(prepare(&at("linked_folder/locks"), true), Err(FileError::Planted(_))));
+        std::os::unix::fs::symlink(at("mine/locks"), at("new-wal")).unwrap();
+        assert!(matches!(prepare(&at("new"), true), Err(FileError::Planted(_))));
+        std::fs::hard_link(at("mine/locks"), at("hard")).unwrap();
+        assert!(matches!(prepare(&at("hard"), true), Err(FileError::Foreign(_))));
+        prepare(&at("own"), true).unwrap();
+        prepare(&at("own"), true).unwrap();
+    }
+
+    /// Guards invariant 1: whoever opens the path now would grant the same locks.
+    #[test]
+    fn a_file_that_is_deleted_moved_or_replaced_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("locks");
+        let away = folder.path().join("away");
+        prepare(&path, true).unwrap();
+        let watch = FileWatch::new(&path).unwrap();
+        watch.look().unwrap();
+        for ending in COMPANIONS {
+            std::fs::write(beside(&path, ending), "").unwrap();
+        }
+        watch.look().unwrap();
+        for part in [path.clone(), beside(&path, "-wal"), beside(&path, "-shm")] {
+            std::fs::rename(&part, &away).unwrap();
+            assert!(watch.look().is_err(), "{part:?} is gone");
+            std::fs::write(&part, "").unwrap();
+            assert!(watch.look().is_err(), "{part:?} is another file");
+            std::fs::rename(&away, &part).unwrap();
+            watch.look().unwrap();
+        }
+    }
+}
