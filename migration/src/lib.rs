@@ -33,7 +33,10 @@ pub struct Step {
 
 impl std::fmt::Debug for Step {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Step").field("name", &self.name()).field("oldest", &self.oldest).finish()
+        f.debug_struct("Step")
+            .field("name", &self.name())
+            .field("oldest", &self.oldest)
+            .finish_non_exhaustive()
     }
 }
 

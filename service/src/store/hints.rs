@@ -12,7 +12,6 @@ use super::{
     classify::{Purpose, classify, timed_out},
     pool::CONNECT_TIMEOUT,
     session::plain_postgres_options,
-    url::DatabaseOptions,
 };
 use crate::domain::{Key, KeyId, ReplicaId, Tenant};
 

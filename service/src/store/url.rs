@@ -300,9 +300,9 @@ fn server_url(server: Server, dialect: &'static str, rest: &str) -> Result<Read,
     let database = database
         .ok_or(UrlError::Part("names no database; it stands after the host, as in …@HOST/DATABASE"))?;
     let mut url = format!("{}://{before_query}", server.scheme());
-    for (index, (name, value)) in known.iter().enumerate() {
-        url.push(if index == 0 { '?' } else { '&' });
-        url.push_str(&format!("{name}={value}"));
+    let known: Vec<String> = known.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    if !known.is_empty() {
+        url = format!("{url}?{}", known.join("&"));
     }
     check_with_driver(server, &url)?;
     let place = DatabasePlace { dialect, host, database };
@@ -314,20 +314,16 @@ fn server_url(server: Server, dialect: &'static str, rest: &str) -> Result<Read,
 fn read_host(server: Server, host: &str) -> Result<String, UrlError> {
     const PORT: UrlError = UrlError::Part("has a port that is not a number from 1 to 65535");
     const HOST: UrlError = UrlError::Part("has a host that is neither a name nor an address");
-    let (name, port) = match host.strip_prefix('[') {
-        Some(rest) => {
-            let (address, port) = rest.split_once(']').ok_or(HOST)?;
-            address.parse::<std::net::Ipv6Addr>().map_err(|_| HOST)?;
-            match port.strip_prefix(':') {
-                Some(port) => (format!("[{address}]"), Some(port)),
-                None if port.is_empty() => (format!("[{address}]"), None),
-                None => return Err(HOST),
-            }
+    let (name, port) = if let Some(rest) = host.strip_prefix('[') {
+        let (address, port) = rest.split_once(']').ok_or(HOST)?;
+        address.parse::<std::net::Ipv6Addr>().map_err(|_| HOST)?;
+        match port.strip_prefix(':') {
+            None if !port.is_empty() => return Err(HOST),
+            port => (format!("[{address}]"), port),
         }
-        None => {
-            let (name, port) = host.split_once(':').map_or((host, None), |(name, port)| (name, Some(port)));
-            (name.to_owned(), port)
-        }
+    } else {
+        let (name, port) = host.split_once(':').map_or((host, None), |(name, port)| (name, Some(port)));
+        (name.to_owned(), port)
     };
     let may_stand = |byte: u8| byte.is_ascii_alphanumeric() || b"-._%[:]".contains(&byte) || !byte.is_ascii();
     if !name.bytes().all(may_stand) {

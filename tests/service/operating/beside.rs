@@ -72,18 +72,17 @@ async fn rights_on_rows_are_enough_for_a_current_schema() {
         let Some(database) = dialect.database().await else { continue };
         let user = format!("rows_{}", random_text());
         assert!(run_program(&database.url, &["migrate", "up"]).await.status.success());
-        let statements = match dialect {
-            Dialect::Postgres => vec![
+        let statements = if dialect == Dialect::Postgres {
+            vec![
                 format!("CREATE ROLE {user} LOGIN"),
                 format!("GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {user}"),
-            ],
-            _ => {
-                let name = database.url.rsplit('/').next().unwrap();
-                vec![
-                    format!("CREATE USER {user}@'127.0.0.1' IDENTIFIED BY 'rows'"),
-                    format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {name}.* TO {user}@'127.0.0.1'"),
-                ]
-            }
+            ]
+        } else {
+            let name = database.url.rsplit('/').next().unwrap();
+            vec![
+                format!("CREATE USER {user}@'127.0.0.1' IDENTIFIED BY 'rows'"),
+                format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {name}.* TO {user}@'127.0.0.1'"),
+            ]
         };
         for statement in statements {
             run(&database, &statement).await;
