@@ -63,7 +63,7 @@ const SHORTEST_LATE_WAIT_MS: i64 = 100;
 #[derive(Debug)]
 enum Task {
     /// A waiter has waited as long as it wanted to.
-    Deadline(Nonce),
+    Deadline(Nonce, Instant),
     /// The lease on a key ends, or an offer lapses.
     Key(KeyId),
     /// A work is tried again.
@@ -320,7 +320,7 @@ impl Shard {
         let now = Instant::now();
         while let Some(task) = self.timers.pop_due(now) {
             match task {
-                Task::Deadline(nonce) => self.on_deadline(nonce),
+                Task::Deadline(nonce, deadline) => self.on_deadline(nonce, deadline),
                 Task::Key(id) => {
                     self.key_timers.remove(&id);
                     self.enqueue_internal(id, Command::Settle);

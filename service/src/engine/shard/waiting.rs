@@ -65,7 +65,8 @@ impl Shard {
             _ => return,
         };
         let wait = Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0));
-        let timer = self.timers.set(envelope.arrived + wait, Task::Deadline(nonce));
+        let deadline = envelope.arrived + wait;
+        let timer = self.timers.set(deadline, Task::Deadline(nonce, deadline));
         *self.waited_for.entry(envelope.id.clone()).or_insert(0) += 1;
         self.shared.waiting.add(&envelope.id.tenant);
         let gone = envelope.reply.as_ref().is_none_or(tokio::sync::oneshot::Sender::is_closed);
@@ -95,14 +96,21 @@ impl Shard {
         }
     }
 
-    pub(super) fn on_deadline(&mut self, nonce: Nonce) {
+    /// A waiter has waited until its deadline. That may be long past where its place in the queue was written late; the
+    /// time in which it has to be answered begins with the deadline all the same.
+    pub(super) fn on_deadline(&mut self, nonce: Nonce, deadline: Instant) {
         if self.waiters.get(&nonce).is_some_and(|waiter| waiter.reply.is_some()) {
-            self.leave(nonce, LeaveReason::TimedOut);
+            self.leave_since(nonce, LeaveReason::TimedOut, deadline);
         }
     }
 
     /// Has a waiter leave its queue, unless it is leaving. It is answered when that has been written.
     fn leave(&mut self, nonce: Nonce, reason: LeaveReason) {
+        self.leave_since(nonce, reason, Instant::now());
+    }
+
+    /// The same for one that should have left at `since`.
+    fn leave_since(&mut self, nonce: Nonce, reason: LeaveReason, since: Instant) {
         let Some(waiter) = self.waiters.get_mut(&nonce) else { return };
         if waiter
             .leaving
@@ -113,7 +121,7 @@ impl Shard {
         waiter.leaving = Some(reason);
         let command = Command::Leave { version: waiter.version, nonce, reason };
         let id = waiter.id.clone();
-        self.enqueue_internal(id, command);
+        self.enqueue(Envelope::internal(id, command, since));
     }
 
     /// A waiter that wanted to leave is answered, unless it was answered while its leave was on its way: then its grant is

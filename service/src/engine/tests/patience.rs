@@ -159,3 +159,17 @@ async fn after_the_trouble_everything_works_as_before() {
         assert!(matches!(held, Refusal::NotGranted(_)), "it {name}");
     }
 }
+
+/// Guards invariant 7: a place in the queue that took long to be written does not add to the time for an answer.
+#[tokio::test(start_paused = true)]
+async fn a_waiter_whose_place_was_written_late_is_answered_in_time() {
+    let replica = Replica::new();
+    deliver(replica.acquire("a", 0).await.unwrap());
+    replica.store.commit_ms.store(4_000, Ordering::Relaxed);
+    let asked = Instant::now();
+    let waiter = replica.queue("a", request(10)).await;
+    assert!(asked.elapsed() >= Duration::from_secs(4), "its place was written late");
+    replica.store.is_frozen.store(true, Ordering::Relaxed);
+    waiter.await.unwrap().map(drop).unwrap_err();
+    assert!(asked.elapsed() <= IN_TIME, "{:?}", asked.elapsed());
+}
