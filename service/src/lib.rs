@@ -4,11 +4,24 @@
 //! Dependencies point one way: the service over the engine, the engine over the domain and the store's trait, the store
 //! over the entities. Nothing here knows of HTTP.
 
+/// Whether a test has planted this bug here, to see that the simulation finds it; never in any other build.
+macro_rules! planted {
+    ($bug:ident) => {{
+        #[cfg(test)]
+        let planted = crate::simulation::hooks::has(crate::simulation::bugs::Bug::$bug);
+        #[cfg(not(test))]
+        let planted = false;
+        planted
+    }};
+}
+
 pub mod domain;
 pub mod engine;
 mod log_limit;
 mod observe;
 mod service;
+#[cfg(test)]
+mod simulation;
 pub mod store;
 mod unavailable;
 mod vital;

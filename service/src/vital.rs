@@ -34,6 +34,10 @@ pub(crate) fn spawn_vital_thread(name: &str, run: impl FnOnce() + Send + 'static
 pub(crate) fn spawn_vital<T: Send + 'static>(
     task: impl Future<Output = T> + Send + 'static,
 ) -> JoinHandle<T> {
+    #[cfg(test)]
+    if let Some(process) = crate::simulation::hooks::process() {
+        return process.spawn(task);
+    }
     tokio::spawn(async move {
         let mut task = pin!(task);
         poll_fn(move |context| {

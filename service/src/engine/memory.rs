@@ -18,6 +18,14 @@ const GENERATION: Duration = Duration::from_secs(5);
 /// The longest front of a queue, and the most permits, that are remembered with a key.
 const LONGEST_VIEW: usize = 256;
 
+/// The longest view that is remembered; a shorter one in some simulations.
+fn longest_view() -> usize {
+    #[cfg(test)]
+    return crate::simulation::hooks::view_size(LONGEST_VIEW);
+    #[cfg(not(test))]
+    LONGEST_VIEW
+}
+
 /// The states of keys, in two generations: what was not touched while a generation lasted is forgotten with it.
 #[derive(Debug)]
 pub(super) struct Memory {
@@ -66,9 +74,9 @@ impl Memory {
                 // After a shrink the number of permits that are out has to be counted anew for every decision.
                 return;
             }
-            semaphore.permits.trim(LONGEST_VIEW);
+            semaphore.permits.trim(longest_view());
         }
-        state.queue.trim(LONGEST_VIEW);
+        state.queue.trim(longest_view());
         if self.young_bytes >= self.generation_bytes || now.duration_since(self.since) >= GENERATION {
             self.turn(now);
         }

@@ -192,7 +192,7 @@ impl Work {
         }
         if working.dirty {
             Outcome::Write { prev, working, verdicts }
-        } else if fresh {
+        } else if fresh || planted!(StaleCacheAnswered) {
             Outcome::Answered { state: Box::new(working.state), verdicts }
         } else {
             Outcome::Load

@@ -84,12 +84,20 @@ impl Want {
             id,
             versions: Vec::new(),
             positions: false,
-            heads: Self::HEADS,
-            permits: Self::PERMITS,
+            heads: first_rows(Self::HEADS),
+            permits: first_rows(Self::PERMITS),
             busy: false,
             waiters_of: None,
         }
     }
+}
+
+/// How many rows are loaded unless more are asked for; fewer in some simulations.
+#[cfg_attr(not(test), expect(clippy::missing_const_for_fn, reason = "tests choose another number"))]
+fn first_rows(usual: usize) -> usize {
+    #[cfg(test)]
+    let usual = crate::simulation::hooks::view_size(usual);
+    usual
 }
 
 /// Loaded keys and the time.

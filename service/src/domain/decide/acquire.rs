@@ -28,7 +28,8 @@ impl Working {
             return Ok(verdict);
         }
         let lease_ms = self.lease_of(acquire);
-        if self.settle_fully(ctx)? {
+        let overtakes = planted!(NewcomerOvertakes) && self.state.room(ctx.now).count > 0;
+        if overtakes || self.settle_fully(ctx)? {
             return self.take(acquire, lease_ms, ctx);
         }
         let wait_ms = wait_of(acquire, lease_ms);

@@ -62,7 +62,9 @@ impl Working {
             // A permit's token is written beside the row, and only the database knows how far the row's is raised.
             return Err(Need::NextBatch);
         }
-        self.state.token = self.state.token.next();
+        if !planted!(TokenNotBumped) {
+            self.state.token = self.state.token.next();
+        }
         self.touch(now);
         let grant = Grant {
             version: taker.version,

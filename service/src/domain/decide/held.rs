@@ -35,7 +35,11 @@ impl Working {
     }
 
     pub(super) fn release(&mut self, release: &Release, ctx: &Context<'_>) -> Decided {
-        let target = match self.target(release.kind, release.version)? {
+        let version = match &self.state.body {
+            Body::Mutex(Mutex { grant: Some(grant), .. }) if planted!(ReleaseIgnoresVersion) => grant.version,
+            _ => release.version,
+        };
+        let target = match self.target(release.kind, version)? {
             Ok(Target::Permit(_)) if release.delete_lock => {
                 return Ok(refuse(Refusal::NotForSemaphores("delete_lock")));
             }
@@ -54,7 +58,9 @@ impl Working {
         if deletes && let Target::Mutex = target {
             self.delete_body(ctx.now);
         }
-        self.settle(ctx)?;
+        if !planted!(LostWakeUp) {
+            self.settle(ctx)?;
+        }
         Ok(Verdict::Reply(Reply::Released(view)))
     }
 
@@ -68,7 +74,8 @@ impl Working {
     ) -> Result<bool, Need> {
         let Ok(target) = self.target(Kind::Mutex, version)? else { return Ok(false) };
         let (grant, _) = self.grant_and_data(&target);
-        if grant.nonce.kept() != nonce.kept() || !grant.stands(ctx.now) {
+        let is_another = grant.nonce.kept() != nonce.kept() && !planted!(CleanUpEndsLiveGrant);
+        if is_another || !grant.stands(ctx.now) {
             return Ok(false);
         }
         let deletes = grant.delete_on_release;

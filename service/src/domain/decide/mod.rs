@@ -144,6 +144,17 @@ pub struct Working {
     pub waiters: BTreeMap<i64, Option<Waiter>>,
     /// Whether the key had no row and tokens before; the store may raise those that this change grants.
     fresh_tokens: bool,
+    /// What the change was before each command but the first, for those who check every step of it.
+    #[cfg(test)]
+    pub(crate) steps: Steps,
+}
+
+/// The steps of a change, and how many commands were decided.
+#[cfg(test)]
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Steps {
+    pub(crate) before: Vec<Working>,
+    decided: usize,
 }
 
 impl Working {
@@ -159,7 +170,21 @@ impl Working {
             clear_permits: false,
             waiters: BTreeMap::new(),
             fresh_tokens,
+            #[cfg(test)]
+            steps: Steps::default(),
         }
+    }
+
+    /// Keeps what the change is by now.
+    #[cfg(test)]
+    fn keep_step(&mut self) {
+        if crate::simulation::hooks::process().is_some() && self.steps.decided > 0 {
+            let before = std::mem::take(&mut self.steps.before);
+            let step = self.clone();
+            self.steps.before = before;
+            self.steps.before.push(step);
+        }
+        self.steps.decided += 1;
     }
 
     /// Whether rows other than the key's own have to be written.
@@ -169,6 +194,8 @@ impl Working {
 
     /// Decides one command.
     pub fn decide(&mut self, command: &Command, ctx: &Context<'_>) -> Decided {
+        #[cfg(test)]
+        self.keep_step();
         if let Body::Semaphore(semaphore) = &mut self.state.body {
             semaphore.permits.recount(ctx.now);
         }

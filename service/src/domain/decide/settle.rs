@@ -159,7 +159,9 @@ impl Working {
                 self.effects.nudged.insert(replica);
                 Ok(Served::Offered)
             }
-            Place::Attached { replica, offered_until: Some(until), .. } if ctx.now.is_past(until) => {
+            Place::Attached { replica, offered_until: Some(until), .. }
+                if ctx.now.is_past(until) && !planted!(OfferNeverLapses) =>
+            {
                 self.effects.passed_over += 1;
                 self.effects.suspects.insert(replica);
                 Ok(self.pass_over(found, ctx))

@@ -1,4 +1,4 @@
-//! The rules, tested: by examples a subject, by a naive model, and by a simulation of replicas from seeds.
+//! The rules, tested: by examples a subject, and by a naive model. `crate::simulation` tests them within the whole service.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
@@ -9,6 +9,5 @@ mod model;
 mod properties;
 mod repeat;
 mod semaphore;
-mod simulation;
 mod waiting;
 mod wake_up;

@@ -66,6 +66,19 @@ pub(in super::super) struct Side {
     pub(in super::super) basis: Basis,
 }
 
+impl Side {
+    /// Answers what is not durable yet: a bug that tests plant.
+    fn answer_at_once(&mut self) {
+        for (envelope, verdict) in self.work.envelopes.iter_mut().zip(&self.verdicts) {
+            if let Verdict::Reply(reply) = verdict
+                && let Some(sender) = envelope.reply.take()
+            {
+                let _ = sender.send(Ok(reply.clone().into()));
+            }
+        }
+    }
+}
+
 impl Batch {
     /// The second half, taken off.
     pub(in super::super) fn split(&mut self) -> Self {
@@ -235,7 +248,10 @@ impl Shard {
 
     /// Sends a batch. What it came from stays here, where patience can end.
     fn start_commit(&mut self, batch: Batch) {
-        let Batch { writes, sides } = batch;
+        let Batch { writes, mut sides } = batch;
+        if planted!(AnsweredBeforeDurable) {
+            sides.iter_mut().for_each(Side::answer_at_once);
+        }
         self.last_batch = sides.iter().map(|side| side.work.envelopes.len()).sum();
         self.last_sent = Instant::now();
         let sending = if self.blocked.is_careful(self.last_sent) { Sending::Checked } else { Sending::Plain };

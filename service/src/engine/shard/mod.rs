@@ -389,7 +389,7 @@ impl Shard {
     /// Sees to it that the key is looked at when time changes something for those who wait for it.
     fn set_key_timer(&mut self, id: &KeyId, state: &KeyState) {
         const SOONEST: Duration = Duration::from_millis(1);
-        if state.queue.len == 0 && !self.key_timers.contains_key(id) {
+        if (state.queue.len == 0 && !self.key_timers.contains_key(id)) || planted!(LostWakeUp) {
             return;
         }
         let now = Instant::now();

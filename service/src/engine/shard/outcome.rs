@@ -140,8 +140,10 @@ impl Shard {
     fn on_unknown(&mut self, batch: Batch) {
         for (write, side) in batch.writes.into_iter().zip(batch.sides) {
             let mut work = side.work;
-            work.mark_retried();
-            work.attempts.push(Attempt::of(write, side.verdicts));
+            if !planted!(UnknownOutcomeAppliedTwice) {
+                work.mark_retried();
+                work.attempts.push(Attempt::of(write, side.verdicts));
+            }
             self.to_load.push(work);
         }
     }

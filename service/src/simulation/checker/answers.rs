@@ -1,0 +1,169 @@
+//! Answers: each was true at some moment between its question and itself, and what it tells is durable.
+
+use super::{
+    Checker, KeyChecks, Moment, Request, RequestId,
+    seen::{Seen, check},
+    standing,
+};
+use crate::{
+    domain::{Body, HeldView, LockView},
+    simulation::request::{Answer, Ask, short},
+};
+
+impl Checker {
+    /// The service has an answer to a request.
+    pub(in super::super) fn answered(
+        &mut self,
+        at: i64,
+        request: RequestId,
+        answer: &Answer,
+    ) -> Result<(), String> {
+        let moment = self.moment(at);
+        let Some(asked) = self.requests.get_mut(&request) else { return Ok(()) };
+        asked.answered = Some(moment);
+        // Until a grant is handed on, and after a 503, the service may have something to give back.
+        asked.settled = !matches!(answer, Answer::Granted(_) | Answer::Unavailable(_));
+        if let Answer::Granted(view) = answer
+            && let Some(key) = self.keys.get_mut(&asked.id)
+            && let Some(facts) = view.held.as_ref().and_then(|held| key.grants.get_mut(&held.version))
+        {
+            facts.answers += 1;
+            if !matches!(asked.ask, Ask::Acquire(_)) {
+                facts.told = true;
+            }
+        }
+        let (Some(asked), quiet_from) = (self.requests.get(&request), self.quiet_from) else { return Ok(()) };
+        let Some(key) = self.keys.get(&asked.id) else { return Ok(()) };
+        if matches!(answer, Answer::Unavailable(_)) {
+            if asked.asked.at >= quiet_from {
+                return Err(format!("{request} was answered {answer}, and nothing fails any more"));
+            }
+            return Ok(());
+        }
+        let seen = self.seen(key, asked.asked, moment);
+        let result = match answer {
+            Answer::Granted(view) => self.check_granted(key, asked, moment, view),
+            Answer::Refused(refusal) => self.check_refusal(key, asked, &seen, refusal),
+            Answer::Released(view) => check_released(key, asked, view),
+            Answer::Lock(view) => check_lock(asked, &seen, view),
+            Answer::Semaphore(view) => {
+                let fits = |seen: &Seen<'_>| match &seen.state.body {
+                    Body::Semaphore(semaphore) => {
+                        let busy = |clock| i64::try_from(standing(seen.state, clock)).unwrap_or(i64::MAX);
+                        semaphore.max_size == view.max_size
+                            // A resize is written some time after it was decided and counted.
+                            && (busy(seen.most)..=busy(seen.least.min(seen.earliest))).contains(&view.busy_count)
+                            && seen.state.queue.len == view.waiters
+                    }
+                    Body::Absent | Body::Mutex(_) => false,
+                };
+                check(&seen, fits, "the semaphore never was so")
+            }
+            Answer::Deleted => {
+                // Where somebody waits, the deletion itself grants it anew.
+                let anew = |seen: &Seen<'_>| seen.state.created_at.0 >= seen.earliest;
+                check(&seen, |seen| seen.kind().is_none() || anew(seen), "it was not deleted")
+            }
+            Answer::Unavailable(_) => Ok(()),
+        };
+        result.map_err(|why| format!("{request} was answered \"{answer}\": {why}"))
+    }
+
+    /// The states that a key had between two moments.
+    fn seen<'k>(&self, key: &'k KeyChecks, from: Moment, to: Moment) -> Vec<Seen<'k>> {
+        let first = key.states.iter().rposition(|recorded| recorded.from < from).unwrap_or(0);
+        let ends = key.states[first..].iter().skip(1).map(|recorded| recorded.from.at).chain([to.at]);
+        let states = key.states[first..].iter().zip(ends);
+        let (earliest, _) = self.clocks.bounds(from.at, from.at);
+        states
+            .map(|(recorded, end)| {
+                let (least, most) = self.clocks.bounds(recorded.from.at.max(from.at), end);
+                Seen { state: &recorded.state, least, most, earliest: earliest.min(least) }
+            })
+            .collect()
+    }
+
+    fn check_granted(
+        &self,
+        key: &KeyChecks,
+        asked: &Request,
+        answered: Moment,
+        view: &LockView,
+    ) -> Result<(), String> {
+        let Some(held) = &view.held else { return Err("a grant without a version".to_owned()) };
+        let Some(facts) = key.grants.get(&held.version) else {
+            // It may have been ended in the very write that made it, by somebody who did not wait for the answer.
+            if key.endings.contains(&held.version) {
+                return Ok(());
+            }
+            return Err(format!("invariant 3: {} is not written", short(held.version)));
+        };
+        if facts.token != view.fencing_token.0 {
+            return Err(format!("invariant 3: the token is {}", facts.token));
+        }
+        if !facts.ends.contains(&held.expires_at.0) && !facts.closed {
+            return Err("invariant 3: the end of this lease is not written".to_owned());
+        }
+        let wanted = match &asked.ask {
+            Ask::Acquire(acquire) if acquire.reentrant => {
+                let own = acquire.version == Some(held.version) || facts.owner == acquire.owner;
+                own.then_some(held.version)
+            }
+            Ask::Acquire(acquire) => acquire.version.or(Some(held.version)),
+            Ask::Heartbeat { version, .. } => Some(*version),
+            _ => None,
+        };
+        if wanted != Some(held.version) {
+            return Err(format!("invariant 4: nobody asked for {}", short(held.version)));
+        }
+        self.check_promise(asked, answered, held)
+    }
+
+    /// What is left of a lease when its holder begins to reckon is what it is told, or more.
+    fn check_promise(&self, asked: &Request, answered: Moment, held: &HeldView) -> Result<(), String> {
+        if self.clocks.stepped(asked.asked.at, answered.at) {
+            return Ok(());
+        }
+        let (clock, _) = self.clocks.bounds(asked.asked.at, answered.at);
+        if held.expires_in_ms > held.expires_at.0 - clock {
+            return Err("invariant 8: the lease ends before its holder is told that it does".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// A release is durable when it is answered.
+fn check_released(key: &KeyChecks, asked: &Request, view: &LockView) -> Result<(), String> {
+    let Ask::Release(release) = &asked.ask else { return Err("nobody asked for a release".to_owned()) };
+    if view.held.is_some() {
+        return Err("a lock that was released is shown as held".to_owned());
+    }
+    match key.grants.get(&release.version) {
+        Some(facts) if facts.closed => Ok(()),
+        Some(_) => Err("invariant 3: the release is not written".to_owned()),
+        None => Err("invariant 4: there was no such grant".to_owned()),
+    }
+}
+
+/// A lock that is shown was so at some time.
+fn check_lock(asked: &Request, seen: &[Seen<'_>], view: &LockView) -> Result<(), String> {
+    let fits = |seen: &Seen<'_>| {
+        let Body::Mutex(mutex) = &seen.state.body else { return false };
+        let held = match (&view.held, &mutex.grant) {
+            (None, None) => true,
+            (None, Some(grant)) => grant.released || grant.expires_at.0 <= seen.most,
+            (Some(held), Some(grant)) => {
+                // A look may be stale: it grants nothing.
+                held.version == grant.version && !grant.released && grant.expires_at.0 > seen.earliest
+            }
+            (Some(_), None) => false,
+        };
+        if let Ask::PutLock(data) = &asked.ask {
+            // Where somebody waits, it is granted in the same moment, and may have other data then.
+            let granted = mutex.grant.as_ref().is_some_and(|grant| grant.acquired_at.0 >= seen.earliest);
+            return mutex.data.as_ref() == Some(data) || granted;
+        }
+        held && mutex.data == view.data && view.fencing_token == seen.state.token
+    };
+    check(seen, fits, "the lock never was so")
+}

@@ -1,0 +1,85 @@
+//! What is known of one key, and how its states are read.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Moment, facts::Facts};
+use crate::domain::{Body, Grant, KeyState, Owner, Version};
+
+/// A state of a key, from a moment on.
+#[derive(Debug)]
+pub(super) struct Recorded {
+    pub(super) from: Moment,
+    pub(super) state: KeyState,
+}
+
+/// What is known of one key.
+#[derive(Debug)]
+pub(super) struct KeyChecks {
+    /// Every state that it had, the newest last.
+    pub(super) states: Vec<Recorded>,
+    /// Every grant of it.
+    pub(super) grants: BTreeMap<Version, Facts>,
+    /// The greatest token so far.
+    pub(super) greatest: i64,
+    /// Versions with which somebody asked to end a grant, and to renew one.
+    pub(super) endings: BTreeSet<Version>,
+    pub(super) renewals: BTreeSet<Version>,
+    /// Chosen versions that were asked for, and by whom.
+    pub(super) chosen: BTreeMap<Version, Owner>,
+    /// Owners who may hold without knowing it: their replica is gone.
+    pub(super) orphans: BTreeSet<Owner>,
+    /// How many grants with a chosen version have been replaced.
+    pub(super) chosen_replaced: usize,
+    /// Data that was there and was replaced.
+    pub(super) replaced_data: BTreeSet<String>,
+    /// Since when somebody waits beside a free place.
+    pub(super) hungry_since: Option<i64>,
+}
+
+impl Default for KeyChecks {
+    fn default() -> Self {
+        let from = Moment { serial: 0, at: 0 };
+        Self {
+            states: vec![Recorded { from, state: KeyState::absent() }],
+            grants: BTreeMap::new(),
+            greatest: 0,
+            endings: BTreeSet::new(),
+            renewals: BTreeSet::new(),
+            chosen: BTreeMap::new(),
+            orphans: BTreeSet::new(),
+            chosen_replaced: 0,
+            replaced_data: BTreeSet::new(),
+            hungry_since: None,
+        }
+    }
+}
+
+impl KeyChecks {
+    pub(super) fn state(&self) -> &KeyState {
+        // There is one from the beginning.
+        &self.states[self.states.len() - 1].state
+    }
+}
+
+/// The grants on record in a state.
+pub(super) fn grants_of(state: &KeyState) -> Vec<&Grant> {
+    match &state.body {
+        Body::Absent => Vec::new(),
+        Body::Mutex(mutex) => mutex.grant.iter().collect(),
+        Body::Semaphore(semaphore) => semaphore.permits.known.iter().map(|permit| &permit.grant).collect(),
+    }
+}
+
+/// How many may hold at a time.
+pub(super) fn places_of(state: &KeyState) -> usize {
+    match &state.body {
+        Body::Semaphore(semaphore) => usize::try_from(semaphore.max_size).unwrap_or(0),
+        Body::Absent | Body::Mutex(_) => 1,
+    }
+}
+
+/// How many grants stand when the clock shows this.
+pub(super) fn standing(state: &KeyState, clock: i64) -> usize {
+    let stands = |grant: &&Grant| !grant.released && grant.expires_at.0 > clock;
+    grants_of(state).into_iter().filter(stands).count()
+}

@@ -1,0 +1,209 @@
+//! The checker: holds what clients see, and what is written, against the invariants of ARCHITECTURE.md.
+//!
+//! It knows nothing of how the service works. It knows what every client asked and when, what it was answered, and every
+//! state of every key with the moment from which it was the current one. From these it judges:
+//!
+//! - `grants`: exclusion, tokens, and that a grant ends by its release, its lease, or because nobody knows of it (1, 2, 4, 7, 9);
+//! - `order`: first come, first served (5);
+//! - `answers`, `refusals`: every answer was true at some moment between question and answer, and what it tells is durable (3, 8, 10);
+//! - `quiet`: once nothing fails any more, nobody waits beside a free lock, everybody is answered, and nothing is left
+//!   behind (6, 7).
+
+mod answers;
+mod clocks;
+mod facts;
+mod grants;
+mod key;
+mod order;
+mod quiet;
+mod refusals;
+mod seen;
+
+use std::{collections::BTreeMap, fmt};
+
+use self::{
+    clocks::Clocks,
+    key::{KeyChecks, Recorded, grants_of, places_of, standing},
+    order::Suspects,
+};
+use super::request::Ask;
+use crate::domain::{KeyId, KeyState, LockView, Version};
+
+/// The number of a request.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct RequestId(u64);
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "request {}", self.0)
+    }
+}
+
+/// A point of the history: several things can happen within a millisecond.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Moment {
+    serial: u64,
+    at: i64,
+}
+
+/// What a client asked.
+#[derive(Debug)]
+struct Request {
+    client: usize,
+    replica: usize,
+    id: KeyId,
+    ask: Ask,
+    asked: Moment,
+    answered: Option<Moment>,
+    /// Its client has the answer, or does not wait for it any more.
+    closed: bool,
+    /// It was answered, and nothing of it is left to be given back.
+    settled: bool,
+}
+
+impl Request {
+    const fn number(&self) -> RequestId {
+        RequestId(self.asked.serial)
+    }
+}
+
+/// The checker of one simulation.
+pub(super) struct Checker {
+    keys: BTreeMap<KeyId, KeyChecks>,
+    requests: BTreeMap<RequestId, Request>,
+    clocks: Clocks,
+    /// Replicas that let an offer lapse, and when the last one did.
+    suspects: Suspects,
+    serial: u64,
+    /// When replicas ended or began to pause.
+    stops: Vec<i64>,
+    /// From when on nothing fails any more, and from when on those who wait have to be served in time.
+    quiet_from: i64,
+    served_from: i64,
+}
+
+impl Checker {
+    pub(super) fn new(clock_offset: i64, quiet_from: i64, served_from: i64) -> Self {
+        Self {
+            keys: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            clocks: Clocks::new(clock_offset),
+            suspects: Suspects::default(),
+            serial: 0,
+            stops: Vec::new(),
+            quiet_from,
+            served_from,
+        }
+    }
+
+    fn moment(&mut self, at: i64) -> Moment {
+        self.serial += 1;
+        Moment { serial: self.serial, at }
+    }
+
+    fn key(&mut self, id: &KeyId) -> &mut KeyChecks {
+        self.keys.entry(id.clone()).or_default()
+    }
+
+    pub(super) fn clock_stepped(&mut self, at: i64, clock: i64, by: i64) {
+        for key in self.keys.values_mut() {
+            key.tick(clock);
+            if by > 0 {
+                // What was promised before is shorter now.
+                key.void_promises();
+            }
+        }
+        self.clocks.step(at, by);
+    }
+
+    pub(super) fn asked(
+        &mut self,
+        at: i64,
+        client: usize,
+        replica: usize,
+        id: &KeyId,
+        ask: &Ask,
+    ) -> RequestId {
+        let asked = self.moment(at);
+        let key = self.key(id);
+        if let Some(version) = ask.ends() {
+            key.endings.insert(version);
+            key.end_reliance(version);
+        }
+        match ask {
+            Ask::Heartbeat { version, .. } => drop(key.renewals.insert(*version)),
+            Ask::Acquire(acquire) => {
+                let chosen = acquire.version.map(|version| (version, acquire.owner.clone()));
+                key.chosen.extend(chosen.filter(|(version, _)| !key.chosen.contains_key(version)));
+            }
+            _ => {}
+        }
+        let request = RequestId(asked.serial);
+        let (id, ask) = (id.clone(), ask.clone());
+        self.requests.insert(
+            request,
+            Request { client, replica, id, ask, asked, answered: None, closed: false, settled: false },
+        );
+        request
+    }
+
+    /// A grant was handed to a socket: from now on the service must not take it for unseen.
+    pub(super) fn delivered(&mut self, request: RequestId, view: &LockView) {
+        let Some(delivered) = self.requests.get_mut(&request) else { return };
+        delivered.settled = true;
+        let id = delivered.id.clone();
+        if let Some(held) = &view.held
+            && let Some(facts) = self.key(&id).grants.get_mut(&held.version)
+        {
+            facts.told = true;
+        }
+    }
+
+    /// A client relies on a grant from now on, until the end of what was promised.
+    pub(super) fn received(&mut self, at: i64, request: RequestId, view: &LockView) -> Result<(), String> {
+        let (Some(asked), Some(held)) = (self.requests.get(&request), &view.held) else { return Ok(()) };
+        let (client, id, from) = (asked.client, asked.id.clone(), asked.asked.at);
+        let until = if self.clocks.stepped(from, at) { at } else { from + held.expires_in_ms };
+        self.key(&id).rely(at, client, held.version, until)
+    }
+
+    /// Nobody waits for an answer any more.
+    pub(super) fn abandoned(&mut self, _at: i64, request: RequestId) {
+        if let Some(request) = self.requests.get_mut(&request) {
+            request.closed = true;
+        }
+    }
+
+    /// A client does not rely on a grant any more, and says so to nobody.
+    pub(super) fn let_go(&mut self, client: usize, version: Version) {
+        for key in self.keys.values_mut() {
+            if let Some(facts) = key.grants.get_mut(&version) {
+                facts.promises.remove(&client);
+            }
+        }
+    }
+
+    /// A replica does not run any more, for good or for a while.
+    pub(super) fn replica_stops(&mut self, at: i64) {
+        self.stops.push(at);
+    }
+
+    /// A replica is gone, and with it what it knew of its requests: what they get by now is left to its lease.
+    pub(super) fn replica_gone(&mut self, replica: usize) {
+        let lost =
+            self.requests.values_mut().filter(|request| request.replica == replica && !request.settled);
+        for request in lost {
+            request.closed = true;
+            if let Ask::Acquire(acquire) = &request.ask {
+                let key = self.keys.entry(request.id.clone()).or_default();
+                key.orphans.insert(acquire.owner.clone());
+            }
+        }
+    }
+
+    /// The tombstone of a key was removed.
+    pub(super) fn swept(&mut self, at: i64, id: &KeyId) {
+        let from = self.moment(at);
+        self.key(id).states.push(Recorded { from, state: KeyState::absent() });
+    }
+}

@@ -1,0 +1,96 @@
+//! What has to hold once nothing fails any more.
+
+use super::{Checker, places_of, standing};
+use crate::{
+    domain::{KeyId, Place, ReplicaId, Version},
+    simulation::request::short,
+};
+
+/// For how long a free place may have a waiter at a replica that runs: a hint is lost, and the next look finds what it was
+/// for.
+const SERVED_WITHIN_MS: i64 = 500;
+
+/// For how long it may be offered, in vain, to a replica that does not run.
+const OFFERED_MS: i64 = 2_000;
+
+/// For how long the others may take a replica that does not run for one that does.
+const UNNOTICED_MS: i64 = 8_000;
+
+impl Checker {
+    /// Nobody who could be served waits beside a free place.
+    pub(in super::super) fn check_served(
+        &mut self,
+        at: i64,
+        clock: i64,
+        lives: impl Fn(ReplicaId) -> bool,
+    ) -> Result<(), String> {
+        let stopped = self.stops.iter().filter(|stop| **stop >= at - UNNOTICED_MS).count();
+        let within = SERVED_WITHIN_MS + OFFERED_MS * i64::try_from(stopped.max(1)).unwrap_or(1);
+        for (id, key) in &mut self.keys {
+            let state = key.state();
+            let free = standing(state, clock) < places_of(state);
+            let living = |place: Place| matches!(place, Place::Attached { replica, .. } if lives(replica));
+            let hungry = free && state.queue.head.iter().any(|waiter| living(waiter.place));
+            if !hungry || at < self.served_from {
+                key.hungry_since = None;
+                continue;
+            }
+            let since = at - *key.hungry_since.get_or_insert(at);
+            if since > within {
+                return Err(format!(
+                    "invariant 6: {} was free for {since} ms, and somebody waits",
+                    id.key.as_str()
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Grants that stand and on which nobody relies: an operator may free them, so that the others get on. Those that the
+    /// service has to give back itself are none of them.
+    pub(in super::super) fn left_over(&self, at: i64) -> Vec<(KeyId, Version)> {
+        let mut left = Vec::new();
+        for (id, key) in &self.keys {
+            for (version, facts) in key.grants.iter().filter(|(_, facts)| facts.stands()) {
+                let relied_on = facts.promises.values().any(|until| *until > at);
+                if !relied_on && (facts.told || self.is_excused(id, *version)) {
+                    left.push((id.clone(), *version));
+                }
+            }
+        }
+        left
+    }
+
+    /// Whether a grant may stand although nobody was told of it: its replica was gone before it could give it back, or it
+    /// was answered to two requests, and neither knows that the other does not rely on it.
+    fn is_excused(&self, id: &KeyId, version: Version) -> bool {
+        let Some(key) = self.keys.get(id) else { return false };
+        key.grants.get(&version).is_some_and(|facts| key.orphans.contains(&facts.owner) || facts.answers > 1)
+    }
+
+    /// At the end: who holds has been told so, and nobody waits.
+    pub(in super::super) fn check_left_behind(&mut self, clock: i64) -> Result<(), String> {
+        for key in self.keys.values_mut() {
+            key.tick(clock);
+        }
+        for (id, key) in &self.keys {
+            let name = id.key.as_str();
+            for (version, _) in key.grants.iter().filter(|(_, facts)| facts.stands() && !facts.told) {
+                if !self.is_excused(id, *version) {
+                    return Err(format!(
+                        "invariant 7: {name}: {} holds, and nobody was told",
+                        short(*version)
+                    ));
+                }
+            }
+            if let Some(waiter) = key.state().queue.head.front() {
+                return Err(format!("{name}: a place is kept for {}, who is gone", short(waiter.version)));
+            }
+        }
+        let open = self.requests.iter().find(|(_, request)| request.answered.is_none() && !request.closed);
+        match open {
+            Some((request, _)) => Err(format!("{request} was never answered")),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Refusals: each had its reason at some moment between question and answer.
+
+use super::{
+    Checker, KeyChecks, Request,
+    seen::{Seen, check},
+    standing,
+};
+use crate::{domain::Refusal, simulation::request::Ask};
+
+impl Checker {
+    pub(super) fn check_refusal(
+        &self,
+        key: &KeyChecks,
+        asked: &Request,
+        seen: &[Seen<'_>],
+        refusal: &Refusal,
+    ) -> Result<(), String> {
+        match (refusal, &asked.ask) {
+            (Refusal::NotGranted(_), _) => check(
+                seen,
+                |seen| seen.is_full() || seen.somebody_waits(),
+                "it was free all the time, and nobody waited",
+            ),
+            (Refusal::NotFound, _) => check(seen, |seen| seen.kind().is_none(), "it was there all the time"),
+            (Refusal::WrongKind, _) => {
+                let wrong = |seen: &Seen<'_>| seen.kind().is_some() || seen.somebody_waits();
+                check(seen, wrong, "it was of no kind")
+            }
+            (Refusal::InUse(_), _) => {
+                let used = |seen: &Seen<'_>| standing(seen.state, seen.least) > 0 || seen.somebody_waits();
+                check(seen, used, "nobody held it")
+            }
+            (Refusal::LeaseExpired, Ask::Heartbeat { version, .. }) => {
+                let expired = |seen: &Seen<'_>| {
+                    seen.grant(*version).is_some_and(|grant| grant.expires_at.0 <= seen.most)
+                };
+                check(seen, expired, "the lease had not ended")
+            }
+            (Refusal::VersionMismatch, Ask::Heartbeat { version, .. }) => {
+                let gone = |seen: &Seen<'_>| seen.grant(*version).is_none_or(|grant| grant.released);
+                check(seen, gone, "the grant was there all the time")
+            }
+            (Refusal::VersionMismatch, Ask::Release(release)) => {
+                let gone = |seen: &Seen<'_>| seen.grant(release.version).is_none();
+                check(seen, gone, "the grant was there all the time")
+            }
+            (Refusal::VersionMismatch, Ask::DeleteLock(Some(version))) => {
+                let other = |seen: &Seen<'_>| {
+                    standing(seen.state, seen.least) > 0
+                        && seen.grant(*version).is_none_or(|grant| grant.expires_at.0 <= seen.most)
+                };
+                check(seen, other, "nobody else held it")
+            }
+            (Refusal::VersionMismatch, Ask::Acquire(acquire)) => {
+                let known = |version| key.grants.contains_key(&version) || key.chosen.contains_key(&version);
+                let known = acquire.version.is_none_or(known);
+                if known { Ok(()) } else { Err("nobody had that version before".to_owned()) }
+            }
+            (Refusal::Superseded, Ask::Acquire(acquire)) => {
+                let repeated = self.requests.iter().any(|(number, other)| {
+                    let Ask::Acquire(again) = &other.ask else { return false };
+                    // Which of two arrives first at the service need not be which was sent first.
+                    let overlaps = other.answered.is_none_or(|answered| answered > asked.asked);
+                    *number != asked.number()
+                        && overlaps
+                        && again.version.is_some()
+                        && again.version == acquire.version
+                });
+                // Or its grant came and went before it could be told, and nobody can tell any more why.
+                let went = acquire.version.and_then(|version| key.grants.get(&version));
+                let went = went.is_some_and(|facts| !facts.stands() && !facts.told);
+                if repeated || went { Ok(()) } else { Err("nobody asked again".to_owned()) }
+            }
+            _ => Err("no such refusal fits what was asked".to_owned()),
+        }
+    }
+}

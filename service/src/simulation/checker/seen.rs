@@ -1,0 +1,45 @@
+//! What there was to be seen of a key while a request was under way.
+
+use super::{grants_of, places_of, standing};
+use crate::domain::{Body, Grant, KeyState, Kind, Place, Version};
+
+/// A state while it was current within a request, and what the clock may have shown then.
+pub(super) struct Seen<'s> {
+    pub(super) state: &'s KeyState,
+    pub(super) least: i64,
+    pub(super) most: i64,
+    /// What the clock may have shown when the question was asked, at least.
+    pub(super) earliest: i64,
+}
+
+impl Seen<'_> {
+    pub(super) fn grant(&self, version: Version) -> Option<&Grant> {
+        grants_of(self.state).into_iter().find(|grant| grant.version == version)
+    }
+
+    /// Whether it can have been held, and whether it can have been free.
+    pub(super) fn is_full(&self) -> bool {
+        standing(self.state, self.least) >= places_of(self.state)
+    }
+
+    pub(super) fn somebody_waits(&self) -> bool {
+        self.state.queue.head.iter().any(|waiter| matches!(waiter.place, Place::Attached { .. }))
+    }
+
+    pub(super) fn kind(&self) -> Option<Kind> {
+        match self.state.body {
+            Body::Absent => None,
+            Body::Mutex(_) => Some(Kind::Mutex),
+            Body::Semaphore(_) => Some(Kind::Semaphore),
+        }
+    }
+}
+
+/// Whether it was so at some moment.
+pub(super) fn check(
+    seen: &[Seen<'_>],
+    fits: impl Fn(&Seen<'_>) -> bool,
+    otherwise: &str,
+) -> Result<(), String> {
+    if seen.iter().any(fits) { Ok(()) } else { Err(otherwise.to_owned()) }
+}

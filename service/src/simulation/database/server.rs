@@ -1,0 +1,237 @@
+//! How statements fare: how long they take, which locks they wait for, and what becomes of them and of their answers.
+
+use std::{sync::Arc, time::Duration};
+
+use rand::Rng;
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+
+use super::{Database, tables::Applied};
+use crate::{
+    domain::{KeyId, Timestamp},
+    store::{Committed, StoreError, Write},
+};
+
+/// How long an answer is waited for.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a commit waits for another one's row locks.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What becomes of a statement that writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Done,
+    AnswerLost,
+    Lost,
+    Late,
+    Transient,
+    Refused,
+}
+
+impl Database {
+    /// Some milliseconds on the way, as most statements take them.
+    pub(super) async fn travel(&self) {
+        let slow = self.chance(self.plan.statements.slow);
+        let ms =
+            self.draw(|random| if slow { random.random_range(5..400) } else { random.random_range(0..3) });
+        if ms == 0 {
+            tokio::task::yield_now().await;
+        } else {
+            sleep(Duration::from_millis(ms)).await;
+        }
+    }
+
+    /// Gets a connection, if there is one.
+    pub(super) async fn connect(&self) -> Result<(), StoreError> {
+        let away = self.tables().away_until.filter(|until| *until > Instant::now());
+        if let Some(until) = away {
+            // Refused at once, or no answer for a while.
+            if self.draw(|random| random.random_bool(0.5)) {
+                sleep_until(until.min(Instant::now() + Duration::from_secs(3))).await;
+            }
+            return Err(StoreError::Unreachable("away".into()));
+        }
+        if self.chance(self.plan.statements.unreachable) {
+            return Err(StoreError::Unreachable("no connection".into()));
+        }
+        Ok(())
+    }
+
+    /// A statement that only reads, or that may be repeated: it is carried out in the middle of this.
+    pub(super) async fn ask<T>(&self, work: impl FnOnce() -> T) -> Result<T, StoreError> {
+        self.connect().await?;
+        self.travel().await;
+        let answer = work();
+        self.travel().await;
+        if self.chance(self.plan.statements.transient) {
+            return Err(StoreError::Transient("deadlock".into()));
+        }
+        // What only reads has no fate: that its answer is lost is the same as that it never arrived.
+        if self.chance(self.plan.statements.lost_answer) {
+            return Err(StoreError::Unreachable("the answer is lost".into()));
+        }
+        Ok(answer)
+    }
+
+    fn fate(&self) -> Fate {
+        if !self.is_lively() {
+            return Fate::Done;
+        }
+        let faults = self.plan.statements;
+        let mut left: f64 = self.draw(Rng::random);
+        for (fate, share) in [
+            (Fate::AnswerLost, faults.lost_answer),
+            (Fate::Lost, faults.lost_statement),
+            (Fate::Late, faults.late),
+            (Fate::Transient, faults.transient),
+            (Fate::Refused, faults.refused),
+        ] {
+            if left < share {
+                return fate;
+            }
+            left -= share;
+        }
+        Fate::Done
+    }
+
+    /// A statement that writes, on its way there and back.
+    pub(super) async fn carry_out(
+        self: &Arc<Self>,
+        by: usize,
+        writes: &Arc<Vec<Write>>,
+    ) -> Result<Committed, StoreError> {
+        self.connect().await?;
+        let fate = self.fate();
+        let mut sent = Sent { database: self, writes, by, open: true };
+        match fate {
+            Fate::Lost => {
+                sent.open = false;
+                return Err(self.give_up().await);
+            }
+            Fate::Late => {
+                sent.open = false;
+                drop(sent);
+                self.apply_late(by, writes.clone());
+                return Err(self.give_up().await);
+            }
+            Fate::Done | Fate::AnswerLost | Fate::Transient | Fate::Refused => {}
+        }
+        self.travel().await;
+        if let Err(error) = self.wait_for_rows(writes.iter().map(|write| &write.working.id)).await {
+            sent.open = false;
+            return Err(error);
+        }
+        sent.open = false;
+        match fate {
+            Fate::Transient => return Err(StoreError::Transient("deadlock".into())),
+            Fate::Refused => return Err(StoreError::Rejected("refused".into())),
+            _ => {}
+        }
+        let committed = self.apply(by, writes);
+        if fate == Fate::AnswerLost {
+            return Err(self.give_up().await);
+        }
+        self.travel().await;
+        Ok(committed)
+    }
+
+    /// The connection breaks at some time, or the answer is waited for in vain.
+    pub(super) async fn give_up(&self) -> StoreError {
+        let broken = self.draw(|random| random.random_bool(0.8).then(|| random.random_range(1..600)));
+        sleep(broken.map_or(ANSWER_TIMEOUT, Duration::from_millis)).await;
+        StoreError::Unknown("no answer came".into())
+    }
+
+    /// A statement that nobody waits for any more arrives some time.
+    fn apply_late(self: &Arc<Self>, by: usize, writes: Arc<Vec<Write>>) {
+        let ms = self.draw(|random| {
+            let long = random.random_bool(0.4);
+            if long { random.random_range(0..7_000) } else { random.random_range(0..650) }
+        });
+        let database = self.clone();
+        tokio::spawn(async move {
+            sleep(Duration::from_millis(ms)).await;
+            database.record.note(&format!("a late statement of replica {by} arrives"));
+            database.apply(by, &writes);
+        });
+    }
+
+    /// Waits until nobody has these rows locked, as long as a server waits.
+    pub(super) async fn wait_for_rows<'k>(
+        &self,
+        ids: impl Iterator<Item = &'k KeyId> + Clone,
+    ) -> Result<(), StoreError> {
+        let given_up = Instant::now() + LOCK_TIMEOUT;
+        loop {
+            let changed = self.changed.notified();
+            if !self.tables().is_locked(ids.clone(), Instant::now()) {
+                return Ok(());
+            }
+            if timeout_at(given_up, changed).await.is_err() {
+                return Err(StoreError::Transient("lock timeout".into()));
+            }
+        }
+    }
+
+    /// Applies writes, all in one moment.
+    pub(super) fn apply(&self, by: usize, writes: &[Write]) -> Committed {
+        let told = self.clock();
+        let tokens = writes.iter().map(|write| self.apply_one(by, write)).collect();
+        Committed { tokens, told: Timestamp(told) }
+    }
+
+    fn apply_one(&self, by: usize, write: &Write) -> Option<crate::domain::Token> {
+        let id = &write.working.id;
+        let applied = self.tables().apply(write);
+        let Some(applied) = applied else {
+            self.record.lost_race(id, by);
+            return None;
+        };
+        match applied {
+            Ok(Applied { token, states }) => {
+                self.record.applied(id, by, &states, self.clock());
+                self.send_hints(write);
+                Some(token)
+            }
+            Err(corruption) => {
+                self.record.fail(format!("{}: {corruption}", id.key.as_str()));
+                None
+            }
+        }
+    }
+
+    fn send_hints(&self, write: &Write) {
+        if !self.plan.pushes {
+            return;
+        }
+        for replica in &write.working.effects.nudged {
+            if self.chance(self.plan.lost_hints) {
+                continue;
+            }
+            let arrives =
+                Instant::now() + Duration::from_millis(self.draw(|random| random.random_range(0..10)));
+            let mut tables = self.tables();
+            tables.hints.entry(*replica).or_default().push_back((arrives, write.working.id.clone()));
+            drop(tables);
+            self.changed.notify_waiters();
+        }
+    }
+}
+
+/// A statement that was sent. If whoever sent it crashes before it was carried out, it may be carried out all the same.
+struct Sent<'s> {
+    database: &'s Arc<Database>,
+    writes: &'s Arc<Vec<Write>>,
+    by: usize,
+    open: bool,
+}
+
+impl Drop for Sent<'_> {
+    fn drop(&mut self) {
+        if self.open
+            && !self.database.record.is_over()
+            && self.database.draw(|random| random.random_bool(0.5))
+        {
+            self.database.apply_late(self.by, self.writes.clone());
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! The database as the engine knows it: one connection a replica.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use rand::Rng;
+use tokio::time::Instant;
+
+use super::{
+    Database,
+    sessions::{HintStream, Transaction},
+    tables::KeyRows,
+};
+use crate::{
+    domain::{Key, KeyId, LockView, Place, ReplicaId, SemaphoreView, Tenant, Timestamp, Waiter},
+    store::{
+        Beat, Committed, DecideLocked, HeldCounts, Hints, Loaded, LockFilter, Page, Peer, Store, StoreError,
+        WaitingRow, Want, Write,
+    },
+};
+
+/// A replica's way to the database.
+pub(in super::super) struct Connection {
+    database: Arc<Database>,
+    replica: usize,
+    /// Which of its incarnations.
+    life: usize,
+}
+
+impl Connection {
+    pub(in super::super) fn new(database: Arc<Database>, replica: usize, life: usize) -> Arc<Self> {
+        Arc::new(Self { database, replica, life })
+    }
+}
+
+/// Whether a waiter is attached at a replica.
+fn is_of(waiter: &Waiter, wanted: ReplicaId) -> bool {
+    matches!(waiter.place, Place::Attached { replica, .. } if replica == wanted)
+}
+
+#[async_trait]
+impl Store for Connection {
+    async fn load(&self, wants: &[Want]) -> Result<Loaded, StoreError> {
+        let database = &self.database;
+        let (rows, told) = database
+            .ask(|| {
+                let tables = database.tables();
+                let row = |want: &Want| tables.keys.get(&want.id).and_then(KeyRows::row);
+                let rows: Vec<_> = wants.iter().map(row).collect();
+                drop(tables);
+                (rows, database.clock())
+            })
+            .await?;
+        // What hangs on the rows is read after them, and may be newer.
+        let mut states = Vec::with_capacity(wants.len());
+        for (want, row) in wants.iter().zip(rows) {
+            if database.draw(|random| random.random_bool(0.2)) {
+                database.travel().await;
+            }
+            let rows = database.tables().keys.get(&want.id).cloned().unwrap_or_default();
+            states.push(Ok(rows.view(row, want, told)));
+        }
+        Ok(Loaded { states, told: Timestamp(told) })
+    }
+
+    async fn commit(&self, writes: Arc<Vec<Write>>) -> Result<Committed, StoreError> {
+        if !writes.is_sorted_by(|a, b| a.working.id < b.working.id) {
+            self.database.record.fail("a batch is not sorted, or has a key twice".to_owned());
+        }
+        self.database.carry_out(self.replica, &writes).await
+    }
+
+    async fn commit_locked(
+        &self,
+        wants: &[Want],
+        decide: &mut DecideLocked<'_>,
+    ) -> Result<(Vec<Write>, Committed), StoreError> {
+        let database = &self.database;
+        database.connect().await?;
+        database.travel().await;
+        database.wait_for_rows(wants.iter().map(|want| &want.id)).await?;
+        let (transaction, rows) = Transaction::begin(database, wants);
+        let told = database.clock();
+        database.travel().await;
+        let states = wants.iter().zip(&rows).map(|(want, rows)| rows.view(rows.row(), want, told)).collect();
+        let writes = decide(states, Timestamp(told));
+        database.travel().await;
+        if !transaction.stands(wants) {
+            return Err(StoreError::Unknown("the transaction idled for too long".into()));
+        }
+        if database.chance(database.plan.statements.transient) {
+            return Err(StoreError::Transient("deadlock".into()));
+        }
+        let committed = database.apply(self.replica, &writes);
+        drop(transaction);
+        if database.chance(database.plan.statements.lost_answer) {
+            return Err(database.give_up().await);
+        }
+        database.travel().await;
+        Ok((writes, committed))
+    }
+
+    async fn find_locked(&self, ids: &[KeyId]) -> Result<Vec<KeyId>, StoreError> {
+        let database = &self.database;
+        let is_locked = |id: &&KeyId| database.tables().is_locked(std::iter::once(*id), Instant::now());
+        database.ask(|| ids.iter().filter(is_locked).cloned().collect()).await
+    }
+
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        self.database.ask(|| Timestamp(self.database.clock())).await
+    }
+
+    async fn check_ready(&self) -> Result<(), StoreError> {
+        self.database.connect().await
+    }
+
+    async fn weak_settings(&self) -> Result<Vec<String>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    fn commits_in_parallel(&self) -> bool {
+        true
+    }
+
+    fn has_other_writers(&self) -> bool {
+        true
+    }
+
+    async fn join(&self, me: ReplicaId) -> Result<(), StoreError> {
+        self.database
+            .ask(|| {
+                self.database.tables().replicas.insert(me, 0);
+                self.database.record.joined(me, self.replica, self.life);
+            })
+            .await
+    }
+
+    async fn beat(&self, me: ReplicaId) -> Result<Beat, StoreError> {
+        self.database
+            .ask(|| {
+                let told = Timestamp(self.database.clock());
+                let mut tables = self.database.tables();
+                let known = tables.replicas.get_mut(&me).map(|beat| *beat += 1).is_some();
+                let peers = tables.replicas.iter().map(|(&replica, &beat)| Peer { replica, beat }).collect();
+                Beat { known, peers, told }
+            })
+            .await
+    }
+
+    async fn peers(&self) -> Result<Vec<Peer>, StoreError> {
+        self.database
+            .ask(|| {
+                let tables = self.database.tables();
+                tables.replicas.iter().map(|(&replica, &beat)| Peer { replica, beat }).collect()
+            })
+            .await
+    }
+
+    async fn part(&self, replica: ReplicaId, beat: Option<i64>) -> Result<(), StoreError> {
+        self.database
+            .ask(|| {
+                let mut tables = self.database.tables();
+                if beat.is_none() || tables.replicas.get(&replica).copied() == beat {
+                    tables.replicas.remove(&replica);
+                }
+            })
+            .await
+    }
+
+    async fn offers(&self, me: ReplicaId) -> Result<Vec<KeyId>, StoreError> {
+        let offered = |place: Place| matches!(place, Place::Attached { offered_until: Some(_), .. });
+        let wanted = |waiter: &Waiter| is_of(waiter, me) && offered(waiter.place);
+        self.database.ask(|| self.database.tables().keys_with(wanted)).await
+    }
+
+    async fn count_waiting(&self, me: ReplicaId) -> Result<i64, StoreError> {
+        let count = || self.database.tables().waiters().filter(|(_, waiter)| is_of(waiter, me)).count();
+        self.database.ask(|| i64::try_from(count()).unwrap_or(i64::MAX)).await
+    }
+
+    async fn waiting(&self, me: ReplicaId) -> Result<Vec<WaitingRow>, StoreError> {
+        let row = |(id, waiter): (&KeyId, &Waiter)| match waiter.place {
+            Place::Attached { replica, nonce, .. } if replica == me => {
+                Some(WaitingRow { id: id.clone(), version: waiter.version, nonce })
+            }
+            Place::Attached { .. } | Place::Detached { .. } => None,
+        };
+        self.database.ask(|| self.database.tables().waiters().filter_map(row).collect()).await
+    }
+
+    async fn keys_waited_for(&self, replica: ReplicaId, limit: u32) -> Result<Vec<KeyId>, StoreError> {
+        self.database
+            .ask(|| {
+                let mut keys = self.database.tables().keys_with(|waiter| is_of(waiter, replica));
+                keys.truncate(limit as usize);
+                keys
+            })
+            .await
+    }
+
+    async fn unknown_replicas(&self) -> Result<Vec<ReplicaId>, StoreError> {
+        self.database
+            .ask(|| {
+                let tables = self.database.tables();
+                let of = |waiter: &Waiter| match waiter.place {
+                    Place::Attached { replica, .. } => Some(replica),
+                    Place::Detached { .. } => None,
+                };
+                let unknown: std::collections::BTreeSet<_> = tables
+                    .waiters()
+                    .filter_map(|(_, waiter)| of(waiter))
+                    .filter(|replica| !tables.replicas.contains_key(replica))
+                    .collect();
+                unknown.into_iter().collect()
+            })
+            .await
+    }
+
+    async fn lapsed_places(&self, limit: u32) -> Result<Vec<KeyId>, StoreError> {
+        self.database
+            .ask(|| {
+                let clock = self.database.clock();
+                let lapsed = |place: Place| matches!(place, Place::Detached { until } if until.0 <= clock);
+                let mut keys = self.database.tables().keys_with(|waiter| lapsed(waiter.place));
+                keys.truncate(limit as usize);
+                keys
+            })
+            .await
+    }
+
+    async fn hints(&self, me: ReplicaId) -> Result<Option<Box<dyn Hints>>, StoreError> {
+        let database = self.database.clone();
+        let pushes = database.plan.pushes;
+        self.database.ask(|| pushes.then(|| Box::new(HintStream { database, me }) as Box<dyn Hints>)).await
+    }
+
+    async fn list_locks(
+        &self,
+        _tenant: &Tenant,
+        _filter: &LockFilter,
+        _after: Option<&Key>,
+        _limit: u32,
+    ) -> Result<Page<LockView, Key>, StoreError> {
+        Ok(Page { items: Vec::new(), next: None })
+    }
+
+    async fn list_semaphores(
+        &self,
+        _tenant: &Tenant,
+        _prefix: Option<&str>,
+        _after: Option<&Key>,
+        _limit: u32,
+    ) -> Result<Page<SemaphoreView, Key>, StoreError> {
+        Ok(Page { items: Vec::new(), next: None })
+    }
+
+    async fn list_permits(
+        &self,
+        _id: &KeyId,
+        _after: Option<i32>,
+        _limit: u32,
+    ) -> Result<Page<LockView, i32>, StoreError> {
+        Ok(Page { items: Vec::new(), next: None })
+    }
+
+    async fn count_held(&self) -> Result<HeldCounts, StoreError> {
+        Ok(HeldCounts::default())
+    }
+
+    async fn lead_sweep(&self, me: ReplicaId, lease_ms: i64) -> Result<bool, StoreError> {
+        self.database
+            .ask(|| {
+                let clock = self.database.clock();
+                self.database.tables().lead_sweep(me, lease_ms, clock)
+            })
+            .await
+    }
+
+    async fn yield_sweep(&self, me: ReplicaId) -> Result<(), StoreError> {
+        self.database.ask(|| self.database.tables().yield_sweep(me)).await
+    }
+
+    async fn ended_to_delete(&self, before: Timestamp, _limit: u32) -> Result<Vec<KeyId>, StoreError> {
+        self.database.ask(|| self.database.tables().ended_to_delete(before)).await
+    }
+
+    async fn idle_mutexes(
+        &self,
+        since: Timestamp,
+        _after: Option<&KeyId>,
+        _limit: u32,
+    ) -> Result<Page<KeyId, KeyId>, StoreError> {
+        self.database
+            .ask(|| {
+                let clock = self.database.clock();
+                Page { items: self.database.tables().idle_mutexes(since, clock), next: None }
+            })
+            .await
+    }
+
+    async fn sweep_tombstones(
+        &self,
+        before: Timestamp,
+        settle_ms: i64,
+        _limit: u32,
+    ) -> Result<u64, StoreError> {
+        self.database
+            .ask(|| {
+                let clock = self.database.clock();
+                let gone = self.database.tables().sweep_tombstones(before, settle_ms, clock);
+                for id in &gone {
+                    self.database.record.swept(id);
+                }
+                u64::try_from(gone.len()).unwrap_or(u64::MAX)
+            })
+            .await
+    }
+}

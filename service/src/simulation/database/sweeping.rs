@@ -1,0 +1,96 @@
+//! What the sweeper asks of the tables: ended grants, idle locks, tombstones and the floors of tokens.
+
+use std::collections::BTreeMap;
+
+use super::tables::{KeyRows, Tables};
+use crate::domain::{Body, KeyId, ReplicaId, Tenant, Timestamp};
+
+/// A tenant's floor of tokens.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Floor {
+    pub(super) height: i64,
+    settled: i64,
+    raised_at: i64,
+}
+
+impl KeyRows {
+    /// When a tombstone was written; `None` for what is none.
+    fn tombstone_since(&self) -> Option<Timestamp> {
+        let row = self.row.as_ref()?;
+        (matches!(row.body, Body::Absent) && self.waiters.is_empty()).then_some(row.updated_at)
+    }
+}
+
+impl Tables {
+    pub(super) fn lead_sweep(&mut self, me: ReplicaId, lease_ms: i64, clock: i64) -> bool {
+        let free = self.sweep_lease.is_none_or(|(leader, until)| leader == me || until <= clock);
+        if free {
+            self.sweep_lease = Some((me, clock + lease_ms));
+        }
+        free
+    }
+
+    pub(super) fn yield_sweep(&mut self, me: ReplicaId) {
+        self.sweep_lease = self.sweep_lease.filter(|(leader, _)| *leader != me);
+    }
+
+    /// Mutexes whose ended grant takes them with it.
+    pub(super) fn ended_to_delete(&self, before: Timestamp) -> Vec<KeyId> {
+        let goes = |rows: &KeyRows| match rows.row.as_ref().map(|row| &row.body) {
+            Some(Body::Mutex(mutex)) => mutex.grant.as_ref().is_some_and(|grant| {
+                grant.delete_on_release && !grant.released && grant.expires_at <= before
+            }),
+            _ => false,
+        };
+        self.keys.iter().filter(|(_, rows)| goes(rows)).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Free mutexes that nobody touched.
+    pub(super) fn idle_mutexes(&self, since: Timestamp, clock: i64) -> Vec<KeyId> {
+        let idle = |rows: &KeyRows| match rows.row.as_ref() {
+            Some(row) => match &row.body {
+                Body::Mutex(mutex) => {
+                    let held = mutex.grant.as_ref();
+                    let held = held.is_some_and(|grant| !grant.released && grant.expires_at.0 > clock);
+                    !held && row.updated_at <= since && rows.waiters.is_empty()
+                }
+                Body::Absent | Body::Semaphore(_) => false,
+            },
+            None => false,
+        };
+        self.keys.iter().filter(|(_, rows)| idle(rows)).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// Removes settled tombstones and raises the floors for the next ones. Answers the keys that went.
+    pub(super) fn sweep_tombstones(&mut self, before: Timestamp, settle_ms: i64, clock: i64) -> Vec<KeyId> {
+        for floor in self.floors.values_mut() {
+            if floor.settled < floor.height && floor.raised_at <= clock - settle_ms {
+                floor.settled = floor.height;
+            }
+        }
+        let old = |rows: &KeyRows| rows.tombstone_since().is_some_and(|since| since <= before);
+        let tokens = |rows: &KeyRows| rows.row.as_ref().map_or(0, |row| row.token.0);
+        let settled = |id: &KeyId| self.floors.get(&id.tenant).map_or(i64::MIN, |floor| floor.settled);
+        let gone: Vec<KeyId> = self
+            .keys
+            .iter()
+            .filter(|(id, rows)| old(rows) && tokens(rows) <= settled(id))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in &gone {
+            self.keys.remove(id);
+        }
+        let mut wanted: BTreeMap<Tenant, i64> = BTreeMap::new();
+        for (id, rows) in self.keys.iter().filter(|(_, rows)| old(rows)) {
+            let floor = wanted.entry(id.tenant.clone()).or_default();
+            *floor = (*floor).max(tokens(rows));
+        }
+        for (tenant, wanted) in wanted {
+            let floor = self.floors.entry(tenant).or_default();
+            if floor.height < wanted && floor.settled == floor.height {
+                (floor.height, floor.raised_at) = (wanted, clock);
+            }
+        }
+        gone
+    }
+}

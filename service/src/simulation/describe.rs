@@ -1,0 +1,70 @@
+//! How states and answers are written in a history.
+
+use std::fmt::Write as _;
+
+use super::request::{Answer, short};
+use crate::domain::{Body, KeyState, Place, ReplicaId, Waiter};
+
+/// Enough of the name by which a replica is known to tell it from the others.
+pub(super) fn name_of(member: ReplicaId) -> String {
+    let text = member.0.as_simple().to_string();
+    format!("m-{}", &text[..4])
+}
+
+/// A state, when the clock shows this.
+pub(super) fn state_text(state: &KeyState, clock: i64) -> String {
+    let mut text = format!("token {}", state.token.0);
+    let grants = match &state.body {
+        Body::Absent => {
+            text.push_str(", no lock");
+            Vec::new()
+        }
+        Body::Mutex(mutex) => {
+            if let Some(data) = &mutex.data {
+                let _ = write!(text, ", data {}", data.as_str());
+            }
+            mutex.grant.iter().collect()
+        }
+        Body::Semaphore(semaphore) => {
+            let _ = write!(text, ", semaphore of {}", semaphore.max_size);
+            semaphore.permits.known.iter().map(|permit| &permit.grant).collect()
+        }
+    };
+    for grant in grants {
+        let (version, left) = (short(grant.version), grant.expires_at.0 - clock);
+        let state = if grant.released { "ended".to_owned() } else { format!("for {left} ms") };
+        let _ = write!(text, ", {version} #{} of {:?} {state}", grant.token.0, grant.owner);
+    }
+    for Waiter { version, place, .. } in &state.queue.head {
+        let _ = write!(text, ", waits: {}", short(*version));
+        let _ = match place {
+            Place::Attached { replica, offered_until: None, .. } => {
+                write!(text, "@{}", name_of(*replica))
+            }
+            Place::Attached { replica, offered_until: Some(until), .. } => {
+                write!(text, "@{} (offered for {} ms)", name_of(*replica), until.0 - clock)
+            }
+            Place::Detached { until } => write!(text, " (kept for {} ms)", until.0 - clock),
+        };
+    }
+    text
+}
+
+/// By what an answer is counted.
+pub(super) const fn kind_of(answer: &Answer) -> &'static str {
+    use crate::domain::{NotGranted, NotGrantedReason, Refusal};
+    match answer {
+        Answer::Granted(_) => "200 granted",
+        Answer::Released(_) => "200 released",
+        Answer::Lock(_) | Answer::Semaphore(_) => "200 shown",
+        Answer::Deleted => "204",
+        Answer::Unavailable(_) => "503",
+        Answer::Refused(refusal) => match refusal {
+            Refusal::NotGranted(NotGranted { reason: NotGrantedReason::NoWait, .. }) => "423 no wait",
+            Refusal::NotGranted(_) => "423 timed out",
+            Refusal::Superseded => "409 superseded",
+            Refusal::NotFound => "404",
+            _ => "409",
+        },
+    }
+}

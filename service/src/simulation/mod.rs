@@ -1,0 +1,42 @@
+//! Deterministic simulation of the real service: its shards, membership, sweeper, cache and deadlines run as they are, over
+//! a database in memory, in paused time, with everything random drawn from a seed. One seed gives one history, bit for bit.
+//!
+//! Answers and statements are lost, late or reordered; rows are blocked; the database goes away and its clock steps;
+//! replicas crash between any two polls, pause, and are stopped. `checker` says what has to hold all the same.
+//!
+//! `DB_LOCKS_SIMULATION_SEED=7` replays one seed and prints its history. `DB_LOCKS_SIMULATION_FIRST` and
+//! `DB_LOCKS_SIMULATION_COUNT` choose which seeds are run; `DB_LOCKS_SIMULATION_PROGRESS` names a file that notes the last
+//! one that passed.
+
+pub(crate) mod bugs;
+mod calls;
+mod checker;
+mod client;
+mod database;
+mod describe;
+pub(crate) mod hooks;
+mod plan;
+pub(crate) mod process;
+mod record;
+mod request;
+mod tests;
+mod trouble;
+mod world;
+
+use self::{bugs::Bug, hooks::Installed, plan::Plan, record::Outcome, world::World};
+
+/// Runs one seed, with a bug planted or without.
+fn simulate(seed: u64, bug: Option<Bug>) -> Outcome {
+    let plan = Plan::of(seed);
+    let _installed = Installed::new(plan.view_size, bug);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    let Ok(runtime) = runtime else { panic!("there is no runtime") };
+    let outcome = runtime.block_on(async {
+        let world = World::new(plan.clone());
+        world.record.note(&format!("{plan:?}"));
+        world.run().await;
+        world.record.close()
+    });
+    drop(runtime);
+    outcome
+}

@@ -1,0 +1,101 @@
+//! What goes wrong in the world while clients are busy.
+
+use std::{sync::Arc, time::Duration};
+
+use rand::Rng;
+use tokio::time::sleep;
+
+use super::{checker::Checker, plan::LIVELY_MS, world::World};
+
+/// Something that goes wrong.
+#[derive(Debug, Clone, Copy)]
+enum Trouble {
+    Crash,
+    Drain,
+    Pause,
+    StepClock,
+    Outage,
+    BlockRow,
+}
+
+impl World {
+    /// Things go wrong while clients are busy.
+    pub(super) fn make_trouble(self: &Arc<Self>) {
+        let faults = self.plan.world;
+        let kinds = [
+            (Trouble::Crash, faults.crashes),
+            (Trouble::Drain, faults.drains),
+            (Trouble::Pause, faults.pauses),
+            (Trouble::StepClock, faults.clock_steps),
+            (Trouble::Outage, faults.outages),
+            (Trouble::BlockRow, faults.blocked_rows),
+        ];
+        for (trouble, times) in kinds {
+            let mut left = times;
+            while left > 0.0 {
+                if self.draw(|random| random.random_bool(left.min(1.0))) {
+                    let at = self.draw(|random| random.random_range(0..LIVELY_MS.unsigned_abs()));
+                    let world = self.clone();
+                    tokio::spawn(async move {
+                        sleep(Duration::from_millis(at)).await;
+                        world.make(trouble).await;
+                    });
+                }
+                left -= 1.0;
+            }
+        }
+    }
+
+    async fn make(self: Arc<Self>, trouble: Trouble) {
+        let number = self.draw(|random| random.random_range(0..self.plan.replicas));
+        let replica = self.replicas()[number].clone();
+        match (trouble, replica) {
+            (Trouble::Crash, Some(replica)) => {
+                self.record.count("crashes");
+                let polls = self.draw(|random| random.random_range(0..60));
+                self.record.note(&format!("replica {number} crashes within {polls} polls"));
+                replica.process.crash_after(polls);
+            }
+            (Trouble::Drain, Some(replica)) => {
+                self.record.count("drains");
+                self.record.note(&format!("replica {number} is told to stop"));
+                let grace = Duration::from_millis(self.draw(|random| random.random_range(10..3_000)));
+                let drain = replica.process.spawn(async move { replica.engine.drain(grace).await });
+                let _ = drain.await;
+                replica.process.kill();
+            }
+            (Trouble::Pause, Some(replica)) => {
+                self.record.count("pauses");
+                let ms = self.draw(|random| random.random_range(50..7_000));
+                self.record.note(&format!("replica {number} does not run for {ms} ms"));
+                replica.process.pause();
+                self.record.tell(Checker::replica_stops);
+                if let Some(Some(replica)) = self.replicas().get_mut(number) {
+                    replica.pauses += 1;
+                }
+                sleep(Duration::from_millis(ms)).await;
+                self.record.note(&format!("replica {number} runs again"));
+                replica.process.resume();
+            }
+            (Trouble::StepClock, _) => {
+                let by = self.draw(|random| random.random_range(-6_000..6_000));
+                self.database.step_clock(by);
+            }
+            (Trouble::Outage, _) => {
+                let ms = self.draw(|random| random.random_range(100..8_000));
+                self.record.count("outages");
+                self.record.note(&format!("nobody reaches the database for {ms} ms"));
+                self.database.go_away(Duration::from_millis(ms));
+            }
+            (Trouble::BlockRow, _) => {
+                let ms = self.draw(|random| random.random_range(100..9_000));
+                let key = self.draw(|random| random.random_range(0..self.keys.len()));
+                let (id, _) = self.keys[key].clone();
+                self.record.count("blocked rows");
+                self.record.note(&format!("{}: its row is blocked for {ms} ms", id.key.as_str()));
+                self.database.block_row(id, Duration::from_millis(ms));
+            }
+            (Trouble::Crash | Trouble::Drain | Trouble::Pause, None) => {}
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! The world of a simulation: one database, several replicas that come and go, clients, and what goes wrong.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use rand::{Rng, rngs::SmallRng, seq::IndexedRandom};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::{
+    checker::Checker,
+    client::Client,
+    database::{CLOCK_STARTS_AT, Connection, Database},
+    plan::{LIVELY_MS, Plan, QUIET_MS, RECOVERY_MS, Stream, stream},
+    process::Process,
+    record::Record,
+    request::Ask,
+};
+use crate::{
+    Limits, LockService,
+    domain::{DataEdit, Key, KeyId, Kind, Release, ReplicaId, Tenant, Version},
+    engine::{Engine, EngineOptions, SweepOptions},
+    simulation::hooks::Entered,
+};
+
+/// How long a replica has to have been running before its waiters have to be served in time: until then the others may take
+/// it for dead.
+const SETTLED_AFTER: Duration = Duration::from_secs(3);
+
+/// A replica that runs.
+#[derive(Clone)]
+pub(super) struct Replica {
+    pub(super) process: Arc<Process>,
+    pub(super) service: LockService,
+    pub(super) engine: Arc<Engine>,
+    /// How often it was paused.
+    pub(super) pauses: usize,
+}
+
+/// Everything there is.
+pub(super) struct World {
+    pub(super) plan: Plan,
+    pub(super) keys: Vec<(KeyId, Kind)>,
+    pub(super) record: Arc<Record>,
+    pub(super) database: Arc<Database>,
+    replicas: Mutex<Vec<Option<Replica>>>,
+    /// Versions that were granted, for those who meddle.
+    versions: Mutex<Vec<Version>>,
+    random: Mutex<SmallRng>,
+}
+
+impl World {
+    pub(super) fn new(plan: Plan) -> Arc<Self> {
+        let quiet_from = LIVELY_MS + RECOVERY_MS;
+        let record = Record::new(Checker::new(CLOCK_STARTS_AT, quiet_from, plan.served_from()));
+        let kind = |semaphore: bool| if semaphore { Kind::Semaphore } else { Kind::Mutex };
+        let name = |number: usize| ["a", "b", "c"][number % 3];
+        let id = |number| KeyId { tenant: Tenant::trusted("t"), key: Key::trusted(name(number)) };
+        let keys = plan.keys.iter().enumerate().map(|(number, &semaphore)| (id(number), kind(semaphore)));
+        Arc::new(Self {
+            keys: keys.collect(),
+            database: Database::new(&plan, record.clone()),
+            record,
+            replicas: Mutex::new(vec![None; plan.replicas]),
+            versions: Mutex::default(),
+            random: Mutex::new(stream(plan.seed, Stream::World)),
+            plan,
+        })
+    }
+
+    pub(super) fn at(&self) -> i64 {
+        self.record.at()
+    }
+
+    pub(super) fn replicas(&self) -> MutexGuard<'_, Vec<Option<Replica>>> {
+        self.replicas.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn draw<T>(&self, draw: impl FnOnce(&mut SmallRng) -> T) -> T {
+        draw(&mut self.random.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A client was told of a version.
+    pub(super) fn told(&self, version: Version) {
+        self.versions.lock().unwrap_or_else(PoisonError::into_inner).push(version);
+    }
+
+    /// A version that was granted to somebody at some time, and most probably ended.
+    pub(super) fn ended_version(&self, random: &mut SmallRng) -> Option<Version> {
+        let versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
+        versions.choose(random).copied()
+    }
+
+    /// Runs until everything has become quiet, or something was found.
+    pub(super) async fn run(self: &Arc<Self>) {
+        for replica in 0..self.plan.replicas {
+            self.start(replica, 0);
+        }
+        for (id, kind) in self.keys.clone() {
+            if kind == Kind::Semaphore {
+                self.call(99, 0, &id, Ask::PutSemaphore(2), None).await;
+            }
+        }
+        for number in 0..self.plan.clients {
+            tokio::spawn(Client::new(self.clone(), number).live());
+        }
+        self.make_trouble();
+        tokio::spawn(self.clone().watch());
+        let end =
+            Instant::now() + Duration::from_millis((LIVELY_MS + RECOVERY_MS + QUIET_MS).cast_unsigned());
+        tokio::select! {
+            biased;
+            () = self.record.failed.notified() => {}
+            () = sleep_until(end) => {
+                let clock = self.database.clock();
+                self.record.check(|checker, _| checker.check_left_behind(clock));
+            }
+        }
+    }
+
+    /// Starts an incarnation of a replica, and another one whenever it ends.
+    fn start(self: &Arc<Self>, number: usize, life: usize) {
+        let plan = &self.plan;
+        let order = stream(plan.seed, Stream::Order(number, life));
+        let ids = stream(plan.seed, Stream::Ids(number, life));
+        let process = Process::new(life, plan.defer, order, ids);
+        let store = Connection::new(self.database.clone(), number, life);
+        let entered = Entered::new(&process);
+        let engine = Engine::start(store.clone(), options(plan));
+        drop(entered);
+        let service = LockService::new(engine.clone(), store, Limits::default());
+        self.record.note(&format!("replica {number} starts"));
+        self.replicas()[number] = Some(Replica { process: process.clone(), service, engine, pauses: 0 });
+        let world = self.clone();
+        tokio::spawn(async move {
+            process.ended.notified().await;
+            world.replicas()[number] = None;
+            if let Some(panic) = process.panic() {
+                world.record.fail(format!("replica {number} panics: {panic}"));
+            }
+            world.record.note(&format!("replica {number} is gone"));
+            world.record.tell(|checker, at| {
+                checker.replica_stops(at);
+                checker.replica_gone(number);
+            });
+            let down = world.draw(|random| random.random_range(1..5_000));
+            sleep(Duration::from_millis(down)).await;
+            world.start(number, life + 1);
+        });
+    }
+
+    /// Watches whether those who wait are served.
+    async fn watch(self: Arc<Self>) {
+        let mut freed = false;
+        loop {
+            sleep(Duration::from_millis(100)).await;
+            if !freed && self.at() >= LIVELY_MS + RECOVERY_MS / 2 {
+                freed = true;
+                tokio::spawn(self.clone().free_what_is_left());
+            }
+            let clock = self.database.clock();
+            let members = self.record.members();
+            let replicas = self.replicas().clone();
+            let lives = |member: ReplicaId| {
+                members.get(&member).is_some_and(|(number, life)| {
+                    replicas[*number].as_ref().is_some_and(|replica| {
+                        replica.process.life == *life && replica.process.has_run(SETTLED_AFTER)
+                    })
+                })
+            };
+            self.record.check(|checker, at| checker.check_served(at, clock, lives));
+        }
+    }
+
+    /// An operator frees what nobody will give back, or nothing would happen any more.
+    async fn free_what_is_left(self: Arc<Self>) {
+        let left = self.record.check(|checker, at| Ok(checker.left_over(at))).unwrap_or_default();
+        for (id, version) in left {
+            let kind = self.keys.iter().find(|(key, _)| *key == id).map_or(Kind::Mutex, |(_, kind)| *kind);
+            for number in 0..self.plan.replicas {
+                let release = Release { kind, version, data: DataEdit::Keep, delete_lock: false };
+                self.call(98, number, &id, Ask::Release(release), None).await;
+            }
+        }
+    }
+}
+
+fn options(plan: &Plan) -> EngineOptions {
+    EngineOptions {
+        shards: plan.shards,
+        memory_bytes: 1 << 20,
+        max_queued: 1_000,
+        max_waiters_per_key: 100,
+        max_waiters_per_tenant: 1_000,
+        max_waiters: 1_000,
+        sweep: SweepOptions {
+            period: Duration::from_secs(2),
+            expired_delete_after_ms: 500,
+            idle_lock_retention_ms: Some(4_000),
+            // Longer than anything remembers a key, and than any statement is under way.
+            tombstone_retention_ms: 14_000,
+            floor_settle_ms: 8_000,
+        },
+    }
+}
