@@ -1,6 +1,6 @@
 //! One client's connection, from its first byte to its end.
 
-use std::{net::SocketAddr, pin::pin, sync::Arc};
+use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -11,6 +11,7 @@ use hyper_util::rt::TokioIo;
 use tokio::{
     net::TcpStream,
     sync::{OwnedSemaphorePermit, watch},
+    time::Instant,
 };
 
 use super::{HttpService, body::PacedBody, stream::ClientStream};
@@ -20,6 +21,10 @@ use crate::http::{
 };
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
+/// How long a new connection is kept for its first request while idle ones are being closed: its client may have connected
+/// just now, with its request on the way.
+const FIRST_REQUEST: Duration = Duration::from_millis(500);
 
 /// How far the service is on its way to an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,8 +48,10 @@ pub(super) async fn serve<S: HttpService>(
     mut phase: watch::Receiver<Phase>,
     _counted: (OwnedSemaphorePermit, OpenConnection),
 ) {
+    let opened = Instant::now();
     let stream = ClientStream::new(tcp, connection.clone());
     let draining = phase.clone();
+    let mut ended = phase.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         let in_flight = InFlight::new(connection.clone());
         request.extensions_mut().insert(connection.clone());
@@ -60,10 +67,14 @@ pub(super) async fn serve<S: HttpService>(
         }
     });
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
+    let close_when_idle = async {
+        reached(&mut phase, Phase::Closing).await;
+        tokio::time::sleep_until(opened + FIRST_REQUEST).await;
+    };
     let result = tokio::select! {
         biased;
         result = connection.as_mut() => result,
-        () = reached(&mut phase, Phase::Closing) => {
+        () = close_when_idle => {
             connection.as_mut().graceful_shutdown();
             tokio::select! {
                 biased;
@@ -71,6 +82,7 @@ pub(super) async fn serve<S: HttpService>(
                 () = reached(&mut phase, Phase::Ended) => return,
             }
         }
+        () = reached(&mut ended, Phase::Ended) => return,
     };
     if let Err(error) = result {
         tracing::debug!(error = &error as &dyn std::error::Error, %peer, "a connection broke");

@@ -300,6 +300,25 @@ async fn an_idle_connection_is_kept_for_half_of_the_grace_time() {
     assert!(begin.elapsed() < grace, "{:?}", begin.elapsed());
 }
 
+/// A client that connected just now has its request on the way; one that says nothing does not keep the service.
+#[tokio::test]
+async fn who_connects_while_idle_connections_are_closed_is_answered() {
+    let grace = Duration::from_secs(4);
+    let server = Server::start(grace).await;
+    let idle = server.send("").await;
+    let _waiting = server.send_waiting("").await;
+    server.stop.notify_one();
+    assert_eq!(rest(idle).await, "", "idle connections are being closed");
+    let mut late = server.send("").await;
+    is_kept(&mut late).await;
+    late.write_all(NOW.as_bytes()).await.unwrap();
+    assert!(rest(late).await.ends_with("now"));
+    let silent = server.send("").await;
+    let begin = Instant::now();
+    assert_eq!(rest(silent).await, "");
+    assert!(begin.elapsed() < grace / 4, "{:?}", begin.elapsed());
+}
+
 #[tokio::test]
 async fn a_head_that_began_before_the_stop_is_answered() {
     let server = Server::start(DEADLINE).await;
