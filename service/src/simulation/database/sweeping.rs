@@ -5,14 +5,6 @@ use std::collections::BTreeMap;
 use super::tables::{KeyRows, Tables};
 use crate::domain::{Body, KeyId, ReplicaId, Tenant, Timestamp};
 
-/// A tenant's floor of tokens.
-#[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Floor {
-    pub(super) height: i64,
-    settled: i64,
-    raised_at: i64,
-}
-
 impl KeyRows {
     /// When a tombstone was written; `None` for what is none.
     fn tombstone_since(&self) -> Option<Timestamp> {

@@ -4,8 +4,6 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tokio::time::Instant;
 
-use super::sweeping::Floor;
-
 use crate::{
     domain::{
         Body, BusyCount, KeyId, KeyState, Permit, Permits, Place, Queue, ReplicaId, Tenant, Timestamp, Token,
@@ -27,6 +25,14 @@ pub(super) struct KeyRows {
 pub(super) struct RowLock {
     pub(super) owner: u64,
     pub(super) until: Instant,
+}
+
+/// A tenant's floor of tokens.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Floor {
+    pub(super) height: i64,
+    pub(super) settled: i64,
+    pub(super) raised_at: i64,
 }
 
 /// All tables.
