@@ -49,7 +49,7 @@ impl Http {
     ) -> Result<(u16, String), Failure> {
         let length = body.len();
         let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}"
         );
         let (status, body) = self.exchange(request.as_bytes()).await?;
         Ok((status, String::from_utf8_lossy(body).into_owned()))
@@ -58,7 +58,7 @@ impl Http {
 
 /// The head of a `POST` with a JSON body of that length, up to the body.
 pub(crate) fn tail_of_head(length: usize) -> String {
-    format!(" HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n")
+    format!(" HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n")
 }
 
 /// The text between the opening that is given and the next quotation mark: a member of a flat JSON object, found without

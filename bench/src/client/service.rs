@@ -133,7 +133,7 @@ async fn connect(address: SocketAddr) -> Result<Http, Failure> {
 
 /// Asks for nothing but a sign of life.
 async fn alive(http: &mut Http) -> Result<(), Failure> {
-    match http.exchange(b"GET /health HTTP/1.1\r\nHost: bench\r\n\r\n").await? {
+    match http.exchange(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").await? {
         (200, _) => Ok(()),
         (status, _) => Err(Failure::Status { call: "/health", status }),
     }
