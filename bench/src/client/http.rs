@@ -58,7 +58,9 @@ impl Http {
 
 /// The head of a `POST` with a JSON body of that length, up to the body.
 pub(crate) fn tail_of_head(length: usize) -> String {
-    format!(" HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n")
+    format!(
+        " HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\r\n"
+    )
 }
 
 /// The text between the opening that is given and the next quotation mark: a member of a flat JSON object, found without
