@@ -2,8 +2,8 @@
 
 use super::{Context, Decided, EndedHow, Need, Verdict, Working, refuse};
 use crate::domain::{
-    Body, Data, DataEdit, Grant, Heartbeat, Kind, LockView, Mutex, Now, Permit, Refusal, Release, Reply,
-    Version,
+    Body, Data, DataEdit, Grant, Heartbeat, Kind, LockView, Mutex, Nonce, Now, Permit, Refusal, Release,
+    Reply, Version,
 };
 
 /// What a heartbeat or release found.
@@ -69,7 +69,7 @@ impl Working {
     pub(super) fn end_attached(
         &mut self,
         version: Version,
-        nonce: crate::domain::Nonce,
+        nonce: Nonce,
         ctx: &Context<'_>,
     ) -> Result<bool, Need> {
         let Ok(target) = self.target(Kind::Mutex, version)? else { return Ok(false) };
@@ -86,27 +86,25 @@ impl Working {
         Ok(true)
     }
 
-    /// The grant of a version that is current and attached so, as it is shown.
+    /// The grant of a version as it is shown, if it stands and this attachment may have it.
     pub(super) fn attached_view(
         &mut self,
         version: Version,
-        nonce: crate::domain::Nonce,
+        nonce: Nonce,
         ctx: &Context<'_>,
     ) -> Result<Option<LockView>, Need> {
         let Ok(target) = self.target(Kind::Mutex, version)? else { return Ok(None) };
         let (grant, _) = self.grant_and_data(&target);
-        if grant.nonce != nonce || !grant.stands(ctx.now) {
+        // Nobody can repeat a version that the service made, and what bears the nonce of nobody was answered to all who asked.
+        let is_own = grant.nonce == nonce || grant.nonce == Nonce::NOBODY || !grant.chosen;
+        if !is_own || !grant.stands(ctx.now) {
             return Ok(None);
         }
         Ok(Some(self.view_of(&target, ctx.now)))
     }
 
     /// Whether the grant of a version is on record, standing or ended, with another attachment.
-    pub(super) fn is_attached_otherwise(
-        &mut self,
-        version: Version,
-        nonce: crate::domain::Nonce,
-    ) -> Result<bool, Need> {
+    pub(super) fn is_attached_otherwise(&mut self, version: Version, nonce: Nonce) -> Result<bool, Need> {
         let Ok(target) = self.target(Kind::Mutex, version)? else { return Ok(false) };
         Ok(self.grant_and_data(&target).0.nonce != nonce)
     }

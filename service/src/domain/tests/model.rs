@@ -222,7 +222,9 @@ impl Model {
 
     pub(super) fn time_out(&mut self, version: Version, nonce: i64) -> Told {
         let Some(at) = self.queue.iter().position(|waiting| waiting.version == version) else {
-            let held = self.records.iter().find(|held| held.version == version && held.nonce == nonce);
+            // Nobody repeats a version that was not chosen; 0 is of everybody.
+            let is_own = |held: &Held| held.nonce == nonce || held.nonce == 0 || !held.chosen;
+            let held = self.records.iter().find(|held| held.version == version && is_own(held));
             return match held.filter(|held| self.stands(held)) {
                 Some(held) => Told::Granted { version, token: held.token, until: held.until },
                 None if self.is_of_another(version, nonce) => Told::Superseded,

@@ -1,7 +1,7 @@
 //! A version sent again: the same grant, the same place, or nothing; never a second grant.
 
-use super::fixtures::{ME, OTHER, Scene, ask, v, wait_chosen};
-use crate::domain::{Acquire, Command, LeaveReason, Nonce, Owner, Refusal};
+use super::fixtures::{ME, OTHER, Scene, ask, v, wait, wait_chosen};
+use crate::domain::{Acquire, Command, LeaveReason, Nonce, Owner, Refusal, Reply, Verdict};
 
 fn chosen(n: u16) -> Acquire {
     Acquire { chosen: true, ..ask(n) }
@@ -156,4 +156,20 @@ fn a_grant_that_was_reentered_is_not_ended_because_its_own_answer_was_lost() {
     scene.granted(Acquire { owner: ask(1).owner, reentrant: true, ..ask(2) });
     scene.run(&give_back(1, 1));
     assert_eq!(scene.holder(), Some(v(1)));
+}
+
+/// Guards invariant 9: the answer to a hand-over was lost on the way from the database, and before it is looked for another
+/// request of the same owner is answered with that grant.
+#[test]
+fn who_was_granted_what_another_of_its_owner_reentered_is_told_so_and_not_that_it_was_superseded() {
+    for waiter in [wait(2), wait_chosen(2)] {
+        let mut scene = Scene::held();
+        scene.waits(waiter.clone());
+        scene.release(1);
+        assert_eq!(scene.served(), [2], "nobody hears of this");
+        scene.granted(Acquire { owner: waiter.owner, reentrant: true, ..ask(3) });
+        let leave = Command::Leave { version: v(2), nonce: Nonce(2), reason: LeaveReason::TimedOut };
+        let Verdict::Reply(Reply::Granted(view)) = scene.run(&leave) else { panic!("it holds") };
+        assert_eq!(view.held.map(|held| held.version), Some(v(2)));
+    }
 }
