@@ -33,7 +33,7 @@ struct State {
     logged: Option<(Instant, String)>,
     /// Whether the current one was logged.
     is_logged: bool,
-    /// What callers are told for now.
+    /// What callers are answered while it lasts.
     reason: Option<EngineError>,
 }
 

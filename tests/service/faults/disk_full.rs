@@ -2,18 +2,12 @@
 //!
 //! A service with its SQLite file on a small disk, in a mount namespace of its own.
 
-use std::{io::Write, process::Command};
+use std::process::Command;
 
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::{
-    Client, SOON,
-    databases::sqlite_url,
-    eventually,
-    leash::{Launch, Leashed},
-    names::free_port,
-};
+use crate::support::{Client, SOON, apart::serve_apart, eventually, leash::Leashed, names::free_port};
 
 /// A service on a disk of a few megabytes.
 struct SmallDisk {
@@ -29,25 +23,9 @@ impl SmallDisk {
         let disk = folder.path().join("disk");
         std::fs::create_dir(&disk).unwrap();
         let mount = format!("mount -t tmpfs -o size=4m tmpfs {}", disk.display());
-        let allowed = Command::new("unshare").args(["-rm", "sh", "-c", &mount]).output();
-        if !allowed.is_ok_and(|tried| tried.status.success()) {
-            // Past the test harness, which would keep it to itself.
-            let line = "\n*** A FULL DISK IS LEFT OUT of the tests: nothing can be mounted here ***\n";
-            std::io::stderr().write_all(line.as_bytes()).unwrap();
-            return None;
-        }
         let port = free_port();
         let log = folder.path().join("service.log");
-        let mount_and_serve = format!(r#"{mount} && exec "$0""#);
-        let command = ["unshare", "-rm", "sh", "-c", &mount_and_serve, env!("CARGO_BIN_EXE_db-locks")];
-        let env = [("DATABASE_URL", sqlite_url(&disk)), ("DB_LOCKS_LISTEN", format!("127.0.0.1:{port}"))];
-        let service = Leashed::start(&Launch {
-            command: command.map(str::to_owned).to_vec(),
-            env: env.map(|(name, value)| (name.to_owned(), value)).to_vec(),
-            signal: "KILL",
-            folder: None,
-            log: &log,
-        });
+        let service = serve_apart("-rm", &mount, "A FULL DISK", &disk, &log, port)?;
         Some(Self { service, folder, port })
     }
 

@@ -4,20 +4,15 @@
 //! both sides are still there and neither hears of the other; only TCP's keepalive can tell.
 
 use std::{
-    io::Write,
     process::{Command, Output},
     time::Duration,
 };
 
 use tempfile::TempDir;
 
-use crate::support::{
-    databases::sqlite_url,
-    eventually,
-    leash::{Launch, Leashed},
-};
+use crate::support::{apart::serve_apart, eventually, leash::Leashed};
 
-const PORT: &str = "8080";
+const PORT: u16 = 8080;
 /// The longest that keepalive takes (`api/src/http/server`): 5 to 20 s of silence, then five questions 2 s apart.
 const NOTICED_WITHIN: Duration = Duration::from_secs(32);
 
@@ -30,26 +25,10 @@ struct Island {
 impl Island {
     /// `None` where this user may not make networks.
     fn start() -> Option<Self> {
-        let allowed = Command::new("unshare").args(["-rn", "ip", "link", "set", "lo", "up"]).output();
-        if !allowed.is_ok_and(|tried| tried.status.success()) {
-            // Past the test harness, which would keep it to itself.
-            let line = "\n*** A VANISHED HOST IS LEFT OUT of the tests: no network can be made here ***\n";
-            std::io::stderr().write_all(line.as_bytes()).unwrap();
-            return None;
-        }
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("service.log");
-        let up_and_serve = r#"ip link set lo up; exec "$0""#;
-        let command = ["unshare", "-rn", "sh", "-c", up_and_serve, env!("CARGO_BIN_EXE_db-locks")];
-        let env =
-            [("DATABASE_URL", sqlite_url(folder.path())), ("DB_LOCKS_LISTEN", format!("127.0.0.1:{PORT}"))];
-        let service = Leashed::start(&Launch {
-            command: command.map(str::to_owned).to_vec(),
-            env: env.map(|(name, value)| (name.to_owned(), value)).to_vec(),
-            signal: "KILL",
-            folder: None,
-            log: &log,
-        });
+        let up = "ip link set lo up";
+        let service = serve_apart("-rn", up, "A VANISHED HOST", folder.path(), &log, PORT)?;
         Some(Self { service, folder })
     }
 

@@ -1,6 +1,7 @@
 //! What the tests stand on: databases, processes, clients.
 
 pub(crate) mod answer;
+pub(crate) mod apart;
 pub(crate) mod client;
 pub(crate) mod databases;
 pub(crate) mod fleet;

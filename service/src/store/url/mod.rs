@@ -1,0 +1,216 @@
+//! What `DATABASE_URL` may be. A value that looks like a URL and is none must not become the name of a file: the service
+//! would run on a private database, and its replicas would not see each other's locks.
+//!
+//! A URL may hold a password, so no message of this module shows more of it than a scheme or the name of a parameter.
+
+mod file;
+mod server;
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+mod tests;
+mod text;
+
+use std::{fmt, time::Duration};
+
+use sea_orm::sqlx::sqlite::SqliteConnectOptions;
+
+use self::{
+    file::{file_url, sqlite_url},
+    server::{Server, server_url},
+    text::parameters,
+};
+
+/// A database URL that cannot be used.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum UrlError {
+    /// A scheme other than those of the databases supported.
+    #[error("the database URL's scheme '{0}' is not one of sqlite, postgres, postgresql, mysql, mariadb")]
+    Scheme(String),
+    /// It looks like a URL and does not begin like one, or is in the form of another program.
+    #[error(
+        "the database URL has {0}; write postgres://USER:PASSWORD@HOST/DATABASE, mysql://USER:PASSWORD@HOST/DATABASE, \
+         sqlite:///PATH, or the path of a SQLite file"
+    )]
+    Suspicious(&'static str),
+    /// A part of it is missing or cannot be read.
+    #[error("the database URL {0}")]
+    Part(&'static str),
+    /// The driver cannot read it.
+    #[error("the database URL cannot be read: {0}")]
+    Unreadable(String),
+    /// SQLite in memory: it would be gone with its connection, and each connection would see another.
+    #[error(
+        "a SQLite database in memory keeps nothing; name a file, such as sqlite:///tmp/locks.sqlite?mode=rwc"
+    )]
+    InMemory,
+    /// A URL for notifications that is none of PostgreSQL's, or is not needed.
+    #[error("the URL for notifications must be one of PostgreSQL, and so must the database's")]
+    NotifyUrl,
+}
+
+/// Which database to use.
+#[derive(Clone)]
+pub struct DatabaseOptions {
+    /// As SeaORM wants it. Never logged: it may hold a password.
+    url: String,
+    /// Where PostgreSQL is listened to, if elsewhere. Never logged either.
+    notify_url: Option<String>,
+    max_connections: u32,
+    place: DatabasePlace,
+    unknown_parameters: Vec<String>,
+    migration_wait: Duration,
+}
+
+/// For how long another replica's migration is waited for, unless it is said otherwise.
+const MIGRATION_WAIT: Duration = Duration::from_secs(30);
+
+/// Where a database is, for logs and messages. There is no user and no password in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatabasePlace {
+    /// `sqlite`, `postgres`, `mysql` or `mariadb`.
+    pub dialect: &'static str,
+    /// The host and its port, or a socket; empty for a file.
+    pub host: String,
+    /// The database's name, or the path of the file.
+    pub database: String,
+}
+
+impl fmt::Display for DatabasePlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.is_empty() {
+            write!(f, "{}:{}", self.dialect, self.database)
+        } else {
+            write!(f, "{}://{}/{}", self.dialect, self.host, self.database)
+        }
+    }
+}
+
+impl fmt::Debug for DatabaseOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DatabaseOptions")
+            .field("place", &self.place)
+            .field("max_connections", &self.max_connections)
+            .finish_non_exhaustive()
+    }
+}
+
+impl DatabaseOptions {
+    /// Reads a database URL; a value without a scheme is the path of a SQLite file, to the letter.
+    pub fn new(value: &str, max_connections: u32) -> Result<Self, UrlError> {
+        let read = read(value)?;
+        let Read { url, place, unknown_parameters } = read;
+        let max_connections = max_connections.max(2);
+        Ok(Self {
+            url,
+            notify_url: None,
+            max_connections,
+            place,
+            unknown_parameters,
+            migration_wait: MIGRATION_WAIT,
+        })
+    }
+
+    /// The same, with another time for which another replica's migration is waited for.
+    #[must_use]
+    pub const fn with_migration_wait(mut self, wait: Duration) -> Self {
+        self.migration_wait = wait;
+        self
+    }
+
+    /// For how long another replica's migration is waited for.
+    pub(super) const fn migration_wait(&self) -> Duration {
+        self.migration_wait
+    }
+
+    /// Has notifications of PostgreSQL heard at another URL: past a pooler of transactions, which cannot hand them on.
+    pub fn with_notify_url(self, value: &str) -> Result<Self, UrlError> {
+        let notify = Self::new(value, self.max_connections)?;
+        if !self.is_postgres() || !notify.is_postgres() {
+            return Err(UrlError::NotifyUrl);
+        }
+        Ok(Self { notify_url: Some(notify.url), ..self })
+    }
+
+    /// Where PostgreSQL is listened to, if elsewhere.
+    pub(super) fn notify_url(&self) -> Option<&str> {
+        self.notify_url.as_deref()
+    }
+
+    /// The URL of the server itself, where a pooler stands before it.
+    pub(super) fn server_url(&self) -> &str {
+        self.notify_url().unwrap_or(&self.url)
+    }
+
+    /// Where the database is.
+    pub const fn place(&self) -> &DatabasePlace {
+        &self.place
+    }
+
+    /// Names of parameters in the URL that have no effect, because nothing here knows them.
+    pub fn unknown_parameters(&self) -> &[String] {
+        &self.unknown_parameters
+    }
+
+    /// The most connections.
+    pub(super) const fn max_connections(&self) -> u32 {
+        self.max_connections
+    }
+
+    /// The URL, for the drivers.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The SQLite file, read from the URL as its connections read it; `None` for a server.
+    pub(super) fn sqlite_file(&self) -> Option<std::path::PathBuf> {
+        let options: SqliteConnectOptions = self.is_sqlite().then(|| self.url.parse().ok())??;
+        Some(options.get_filename().to_owned())
+    }
+
+    /// Whether a SQLite file that is not there is created.
+    pub(super) fn creates_file(&self) -> bool {
+        self.url
+            .split_once('?')
+            .is_some_and(|(_, query)| parameters(query).any(|pair| pair == ("mode", "rwc")))
+    }
+
+    pub(super) fn is_postgres(&self) -> bool {
+        self.url.starts_with("postgres:")
+    }
+
+    pub(super) fn is_sqlite(&self) -> bool {
+        self.url.starts_with("sqlite:")
+    }
+}
+
+/// What a value comes to.
+struct Read {
+    url: String,
+    place: DatabasePlace,
+    unknown_parameters: Vec<String>,
+}
+
+fn read(value: &str) -> Result<Read, UrlError> {
+    if value.trim() != value {
+        return Err(UrlError::Suspicious("spaces around it"));
+    }
+    if value.contains(char::is_control) {
+        return Err(UrlError::Suspicious("a control character in it"));
+    }
+    let quotes = ['"', '\'', '`'];
+    if value.starts_with(quotes) || value.ends_with(quotes) {
+        return Err(UrlError::Suspicious("quotation marks around it"));
+    }
+    let (scheme, rest) = value.split_once(':').unwrap_or(("", value));
+    let server = match scheme.to_ascii_lowercase().as_str() {
+        "sqlite" => return sqlite_url(rest),
+        "postgres" | "postgresql" => Server::Postgres,
+        "mysql" | "mariadb" => Server::MySql,
+        _ => return file_url(value),
+    };
+    let dialect = if scheme.eq_ignore_ascii_case("mariadb") { "mariadb" } else { server.scheme() };
+    match rest.strip_prefix("//") {
+        Some(rest) => server_url(server, dialect, rest),
+        None => Err(UrlError::Suspicious("no // after its scheme")),
+    }
+}

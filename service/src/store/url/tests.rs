@@ -1,0 +1,166 @@
+//! Which values are taken, what they mean, and which are refused with what.
+
+use std::path::Path;
+
+use super::*;
+
+fn url(text: &str) -> Result<String, UrlError> {
+    DatabaseOptions::new(text, 2).map(|options| options.url)
+}
+
+fn file(value: &str) -> std::path::PathBuf {
+    DatabaseOptions::new(value, 2).unwrap().sqlite_file().unwrap()
+}
+
+fn place(text: &str) -> String {
+    DatabaseOptions::new(text, 2).unwrap().place().to_string()
+}
+
+#[test]
+fn a_value_without_a_scheme_is_the_path_of_a_file_to_the_letter() {
+    for path in [
+        "locks.sqlite",
+        "./locks",
+        "../locks",
+        "with space.db",
+        "my dir/x.db",
+        "a:b.db",
+        "a<b.db",
+        "[x].db",
+        "a%41.db",
+        "a?b.db",
+        "a#b.db",
+        "ü.db",
+        "oracle:x",
+        "file:x",
+        "100%",
+    ] {
+        assert_eq!(file(path), Path::new(".").join(path), "{path}");
+    }
+    for path in ["/var/lib/locks", "/abs/a%20b.db", "//twice"] {
+        assert_eq!(file(path), Path::new(path), "{path}");
+    }
+}
+
+#[test]
+fn after_a_scheme_the_rules_of_urls_hold() {
+    assert_eq!(url("sqlite:locks.sqlite").unwrap(), "sqlite://locks.sqlite?mode=rwc");
+    assert_eq!(url("SQLite:locks.sqlite").unwrap(), "sqlite://locks.sqlite?mode=rwc");
+    assert_eq!(url("sqlite://locks.sqlite?mode=rw").unwrap(), "sqlite://locks.sqlite?mode=rw");
+    assert_eq!(file("sqlite:///var/a%20b"), Path::new("/var/a b"));
+    assert_eq!(file("sqlite:////var/lib/locks"), Path::new("/var/lib/locks"));
+    assert_eq!(url("Postgres://host/db").unwrap(), "postgres://host/db");
+    assert_eq!(url("mariadb://host/db").unwrap(), "mysql://host/db");
+}
+
+#[test]
+fn other_schemes_and_memory_are_refused() {
+    assert!(matches!(url("oracle://x"), Err(UrlError::Scheme(scheme)) if scheme == "oracle"));
+    for memory in ["sqlite::memory:", "sqlite://:memory:", "sqlite:x?mode=memory", ":memory:", "sqlite:", ""]
+    {
+        assert_eq!(url(memory), Err(UrlError::InMemory), "{memory}");
+    }
+}
+
+/// A mistyped URL must not become a private file that no other replica sees.
+#[test]
+fn what_may_have_been_meant_for_a_url_is_no_path() {
+    for suspicious in [
+        "\"postgres://a:S3cret@h/d\"",
+        "'postgres://a:S3cret@h/d'",
+        " postgres://a:S3cret@h/d",
+        "postgres://a:S3cret@h/d\n",
+        "postgres://a:S3cret@h/d\r",
+        "postgres//a:S3cret@h/d",
+        "postgres ://a:S3cret@h/d",
+        "postgres:/a:S3cret@h/d",
+        "postgres:a:S3cret@h/d",
+        "postgres:locks",
+        "mysql:locks",
+        "jdbc:postgresql://h/d?password=S3cret",
+        "JDBC:mariadb:x",
+        "postgresql+psycopg2://a:S3cret@h/d",
+        "host=h dbname=d password=S3cret",
+        "Server=h;Password=S3cret",
+        "a:S3cret@tcp(h:1)/d",
+        "a:S3cret@h/d",
+        "a:S3cret/h/d",
+        "sqlite://a:S3cret@h/d",
+        "sqlite:postgres://a:S3cret@h/d",
+        "./x://y",
+        "${DATABASE_URL}",
+        "$(DATABASE_URL)",
+        "{{ .Values.url }}",
+        "localhost",
+        "localhost:5432",
+        "postgres",
+        "a'b.db",
+        "a?mode=memory",
+    ] {
+        let refusal = url(suspicious).unwrap_err().to_string();
+        assert!(refusal.contains("database URL") && !refusal.contains("S3cret"), "{suspicious}: {refusal}");
+    }
+}
+
+#[test]
+fn a_servers_url_has_a_host_a_port_and_a_database_that_can_be_told_apart() {
+    for wrong in [
+        "postgres://a:S3cret@h:notaport/d",
+        "postgres://a:S3cret@h:0/d",
+        "postgres://a:S3cret@h:65536/d",
+        "postgres://a:S3cret@[::1/d",
+        "postgres://a:S3cret@[::z]/d",
+        "mysql://a:S3cret@@@/",
+        "postgres://a:S3cret/x@h:1/d",
+        "postgres://a:123/S3cret@h:1/d",
+        "postgres://a:123?S3cret@h:1/d",
+        "postgres://a:123#S3cret@h:1/d",
+        "postgres://a:S3cret?x@h/d",
+        "mysql://a:S3cret/x@h/d",
+        "postgres://a:S3cret@h",
+        "postgres://a:S3cret@h/",
+        "postgres:///d",
+        "postgres://",
+        "postgres://a:S3cret@/d",
+        "postgres://a:S3cret@h(x)/d",
+        "postgres://h/d?sslmode=S3cret-no-mode&password=S3cret-no-mode",
+        "sqlite:x?mode=ro",
+        "sqlite:x?mode=rwc&vfs=unix-none",
+    ] {
+        let refusal = url(wrong).unwrap_err().to_string();
+        assert!(refusal.contains("database URL") && !refusal.contains("S3cret"), "{wrong}: {refusal}");
+    }
+}
+
+#[test]
+fn a_password_may_hold_anything_that_is_escaped_and_is_never_shown() {
+    for (text, shown) in [
+        ("postgres://me:S3cret@host/db", "postgres://host:5432/db"),
+        ("postgres://me:S3c%2Fret@host:1/db", "postgres://host:1/db"),
+        ("mysql://me:S3c@ret@host/db", "mysql://host:3306/db"),
+        ("postgres://me:S3cret@[::1]:7/db?sslmode=disable", "postgres://[::1]:7/db"),
+        ("postgres://host/db?user=me&password=S3cret", "postgres://host:5432/db"),
+        ("postgres://me:S3cret@%2Frun%2Fpg/db", "postgres:///run/pg/db"),
+        ("postgres:///db?host=/run/pg&password=S3cret", "postgres:///run/pg/db"),
+        ("postgres://h?dbname=d", "postgres://h:5432/d"),
+        ("mysql:///db?socket=/run/mysqld.sock", "mysql:///run/mysqld.sock/db"),
+    ] {
+        assert_eq!(place(text), shown, "{text}");
+        let options = DatabaseOptions::new(text, 2).unwrap();
+        assert!(!format!("{options:?}").contains("S3c"));
+    }
+    assert_eq!(place("locks.db"), "sqlite:./locks.db");
+}
+
+/// The driver would log them with their values.
+#[test]
+fn parameters_that_nothing_knows_are_left_out_and_named() {
+    let options =
+        DatabaseOptions::new("postgres://h/d?pasword=S3cret&sslmode=disable&channel_binding=require", 2)
+            .unwrap();
+    assert_eq!(options.url, "postgres://h/d?sslmode=disable");
+    assert_eq!(options.unknown_parameters(), ["pasword", "channel_binding"]);
+    assert!(
+        DatabaseOptions::new("postgres://h/d?options=-csearch_path%3Dlocks", 2).unwrap().url.contains("%3D")
+    );
+}

@@ -1,0 +1,38 @@
+//! A service in a world of its own: a network or file systems that only it and those who enter see.
+
+use std::{io::Write, path::Path, process::Command};
+
+use super::{
+    databases::sqlite_url,
+    leash::{Launch, Leashed},
+};
+
+/// Starts the service on a SQLite file in `folder`, apart by these flags of `unshare`, after the command `prepare`. `None`, and
+/// loudly, where this user may not do that; `what` is then left out of the tests.
+pub(crate) fn serve_apart(
+    flags: &str,
+    prepare: &str,
+    what: &str,
+    folder: &Path,
+    log: &Path,
+    port: u16,
+) -> Option<Leashed> {
+    let allowed = Command::new("unshare").args([flags, "sh", "-c", prepare]).output();
+    if !allowed.is_ok_and(|tried| tried.status.success()) {
+        // Past the test harness, which would keep it to itself.
+        let line =
+            format!("\n*** {what} IS LEFT OUT of the tests: `unshare {flags}` is not allowed here ***\n");
+        std::io::stderr().write_all(line.as_bytes()).unwrap();
+        return None;
+    }
+    let prepare_and_serve = format!(r#"{prepare} && exec "$0""#);
+    let command = ["unshare", flags, "sh", "-c", &prepare_and_serve, env!("CARGO_BIN_EXE_db-locks")];
+    let env = [("DATABASE_URL", sqlite_url(folder)), ("DB_LOCKS_LISTEN", format!("127.0.0.1:{port}"))];
+    Some(Leashed::start(&Launch {
+        command: command.map(str::to_owned).to_vec(),
+        env: env.map(|(name, value)| (name.to_owned(), value)).to_vec(),
+        signal: "KILL",
+        folder: None,
+        log,
+    }))
+}
