@@ -12,8 +12,8 @@ PATH = re.compile(r"\b(?:crate|super)(?:::\w+)+")
 STORE = ["commit", "disk", "load", "pools", "postgres", "ready", "schema", "sql_store", "writer"]
 KNOWN = [
     {"api::answer", "api::problem"},
-    {"api::locks", "api::openapi", "api::operating", "api::request", "api::router", "api::semaphores"},
-    {"service::engine::envelope", "service::engine::shard", "service::engine::work"},
+    {"api::locks", "api::openapi", "api::ops", "api::request", "api::router", "api::semaphores"},
+    {"service::engine::pending_request", "service::engine::shard", "service::engine::key_task"},
     {"service::engine::shard::batch", "service::engine::shard::blocked"},
     {"service::observe", "service::service"},
     {"service::simulation::client", "service::simulation::world"},

@@ -8,7 +8,7 @@ mod answer;
 mod http;
 mod locks;
 mod openapi;
-mod operating;
+mod ops;
 mod problem;
 mod request;
 mod router;

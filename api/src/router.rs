@@ -17,7 +17,7 @@ use crate::{
     http::{ApiConfig, App, HttpMetrics, State, surround},
     locks,
     openapi::{self, complete, documented_answers, written, yaml},
-    operating,
+    ops,
     problem::Problem,
     semaphores,
 };
@@ -39,7 +39,7 @@ pub fn router(
     let (routes, mut document) = operations().split_for_parts();
     complete(&mut document, service.limits());
     config.version.clone_into(&mut document.info.version);
-    let undocumented = operating::undocumented_routes();
+    let undocumented = ops::undocumented_routes();
     let others = undocumented.iter().map(|(path, _)| (*path, vec![Method::GET]));
     let metrics = HttpMetrics::new(documented_methods(&document).chain(others));
     for (path, method, statuses) in documented_answers(&document) {
@@ -79,7 +79,7 @@ pub(crate) fn operations() -> OpenApiRouter<State> {
     OpenApiRouter::with_openapi(openapi::base())
         .merge(locks::routes())
         .merge(semaphores::routes())
-        .merge(operating::routes())
+        .merge(ops::routes())
 }
 
 async fn route_not_found(uri: Uri) -> Problem {

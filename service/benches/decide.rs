@@ -5,8 +5,8 @@
 use std::collections::BTreeSet;
 
 use db_locks_service::domain::{
-    Acquire, Command, Context, Data, DataEdit, Heartbeat, Key, KeyId, KeyState, Kind, Nonce, Now, Owner,
-    Release, ReplicaId, Stamp, Tenant, Version, Working,
+    Acquire, Command, Context, Data, DataEdit, Heartbeat, Key, KeyChange, KeyId, KeyState, Kind, Now, Owner,
+    Release, ReplicaId, RequestId, RowVersion, Tenant, Version,
 };
 use divan::{AllocProfiler, Bencher, black_box};
 use uuid::Uuid;
@@ -42,7 +42,7 @@ fn acquire(n: u32, kind: Kind, wait_ms: i64) -> Command {
         version: version(n),
         chosen: false,
         retried: false,
-        nonce: Nonce(n.into()),
+        request_id: RequestId(n.into()),
     })
 }
 
@@ -55,12 +55,12 @@ fn release(n: u32) -> Command {
 fn after(mut state: KeyState, commands: impl IntoIterator<Item = Command>) -> KeyState {
     for command in commands {
         state = decide(state, &command).state;
-        state.stamp = Some(Stamp(Uuid::from_u128(1)));
+        state.row_version = Some(RowVersion(Uuid::from_u128(1)));
     }
     state
 }
 
-fn decide(state: KeyState, command: &Command) -> Working {
+fn decide(state: KeyState, command: &Command) -> KeyChange {
     let dead = BTreeSet::new();
     let me = Some(ReplicaId(Uuid::from_u128(1)));
     let now = Now::exactly(1_000_000);
@@ -73,10 +73,10 @@ fn decide(state: KeyState, command: &Command) -> Working {
         max_waiters_per_key: 10_000,
         full: None,
     };
-    let mut working = Working::new(key(), state);
-    let decided = working.decide(command, &ctx);
+    let mut change = KeyChange::new(key(), state);
+    let decided = change.decide(command, &ctx);
     let _ = black_box(decided.unwrap());
-    working
+    change
 }
 
 fn measure(bencher: Bencher<'_, '_>, state: &KeyState, command: &Command) {
@@ -94,8 +94,8 @@ fn acquire_uncontended(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn heartbeat(bencher: Bencher<'_, '_>) {
     let state = after(KeyState::absent(), [acquire(1, Kind::Mutex, 0)]);
-    let (kind, version, nonce) = (Kind::Mutex, version(1), Nonce(2));
-    let beat = Heartbeat { kind, version, lease_ms: None, data: DataEdit::Keep, nonce };
+    let (kind, version, request_id) = (Kind::Mutex, version(1), RequestId(2));
+    let beat = Heartbeat { kind, version, lease_ms: None, data: DataEdit::Keep, request_id };
     measure(bencher, &state, &Command::Heartbeat(beat));
 }
 

@@ -23,8 +23,8 @@ mod service;
 #[cfg(test)]
 mod simulation;
 pub mod store;
+mod tasks;
 mod unavailable;
-mod vital;
 
 pub use log_limit::LogLimit;
 pub use service::{AcquireRequest, Delivery, Limits, LockService, ServiceError};

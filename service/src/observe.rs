@@ -63,7 +63,7 @@ fn outcome_index<T>(result: &Result<T, ServiceError>) -> usize {
             Refusal::NotGranted(_) => 7,
             Refusal::NotForSemaphores(_) => 8,
             Refusal::QueueFull(_) => 9,
-            Refusal::PassedOver => 10,
+            Refusal::PlaceLost => 10,
         },
         Err(ServiceError::Unavailable(reason)) => match reason {
             Unavailable::KeyWaiters | Unavailable::TenantWaiters | Unavailable::ProcessWaiters => 9,

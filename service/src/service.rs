@@ -10,7 +10,7 @@ use crate::{
         Acquire, Command, DEFAULT_LEASE_MS, Data, DataEdit, Heartbeat, Key, KeyId, Kind, LockView, Owner,
         Refusal, Release, Reply, SemaphoreView, Tenant, Version,
     },
-    engine::{Attachment, Engine, EngineError},
+    engine::{Engine, EngineError, RequestGuard},
     observe::{self, Operation, observed},
     store::{LockFilter, Page, Store, StoreError},
     unavailable::Unavailable,
@@ -115,7 +115,7 @@ impl LockService {
     /// it is given back.
     pub async fn acquire(&self, id: KeyId, request: AcquireRequest) -> Result<Delivery, ServiceError> {
         let kind = request.kind;
-        let attachment = self.engine.attach(&id, request.version, request.reentrant);
+        let request_guard = self.engine.attach(&id, request.version, request.reentrant);
         let acquire = Acquire {
             kind: request.kind,
             owner: request.owner,
@@ -128,15 +128,15 @@ impl LockService {
             delete_on_release: request.delete_on_release,
             only_if_exists: request.only_if_exists,
             reentrant: request.reentrant,
-            version: attachment.version(),
+            version: request_guard.version(),
             chosen: request.version.is_some(),
             retried: false,
-            nonce: attachment.nonce(),
+            request_id: request_guard.request_id(),
         };
         let work = async {
-            let (reply, attachment) = attachment.acquire(acquire).await?;
+            let (reply, request_guard) = request_guard.acquire(acquire).await?;
             match reply {
-                Reply::Granted(view) => Ok(Delivery { view, attachment }),
+                Reply::Granted(view) => Ok(Delivery { view, request_guard }),
                 Reply::Refused(Refusal::VersionMismatch) if request.version.is_none() => {
                     Err(ServiceError::Unavailable(Unavailable::LeaseOver))
                 }
@@ -161,8 +161,8 @@ impl LockService {
         lease_ms: Option<i64>,
         data: DataEdit,
     ) -> Result<LockView, ServiceError> {
-        let nonce = self.engine.nonce();
-        let heartbeat = Heartbeat { kind, version, lease_ms, data, nonce };
+        let request_id = self.engine.request_id();
+        let heartbeat = Heartbeat { kind, version, lease_ms, data, request_id };
         let work = async {
             match self.engine.execute(id, Command::Heartbeat(heartbeat)).await? {
                 Reply::Granted(view) => Ok(view),
@@ -330,7 +330,7 @@ impl LockService {
 #[must_use = "a grant that is dropped is given back"]
 pub struct Delivery {
     view: LockView,
-    attachment: Attachment,
+    request_guard: RequestGuard,
 }
 
 impl Delivery {
@@ -341,7 +341,7 @@ impl Delivery {
 
     /// The answer has reached the caller's socket: the grant is the caller's until its lease ends.
     pub fn delivered(self) {
-        self.attachment.delivered();
+        self.request_guard.delivered();
     }
 }
 
@@ -349,7 +349,7 @@ impl Delivery {
 fn unexpected_or_refused(asked: Kind, reply: Reply) -> ServiceError {
     match reply {
         Reply::Refused(Refusal::QueueFull(limit)) => ServiceError::Unavailable(limit.into()),
-        Reply::Refused(Refusal::PassedOver) => ServiceError::Unavailable(Unavailable::PlaceLost),
+        Reply::Refused(Refusal::PlaceLost) => ServiceError::Unavailable(Unavailable::PlaceLost),
         Reply::Refused(refusal) => ServiceError::Refused { refusal, asked },
         other => {
             tracing::error!(reply = ?std::mem::discriminant(&other), "a reply does not fit its command");

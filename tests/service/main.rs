@@ -7,7 +7,7 @@
 
 mod conformance;
 mod faults;
-mod operating;
+mod ops;
 mod replicas;
 mod store;
 mod support;

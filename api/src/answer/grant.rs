@@ -102,8 +102,8 @@ mod tests {
     use std::collections::BTreeSet;
 
     use db_locks_service::domain::{
-        Acquire, Command, Context, Key, KeyId, KeyState, Kind, Nonce, Now, Owner, Reply, Tenant, Verdict,
-        Working,
+        Acquire, Command, Context, Key, KeyChange, KeyId, KeyState, Kind, Now, Owner, Reply, RequestId,
+        Tenant, Verdict,
     };
     use uuid::uuid;
 
@@ -127,7 +127,7 @@ mod tests {
             version: Version(uuid!("0199A3C0-5F0E-4C1D-9A57-3F1F6A1C7D42")),
             chosen: true,
             retried: false,
-            nonce: Nonce(0),
+            request_id: RequestId(0),
         };
         let now = Now::exactly(1_795_410_413_381);
         let nobody = BTreeSet::new();
@@ -140,7 +140,7 @@ mod tests {
             max_waiters_per_key: 0,
             full: None,
         };
-        let decided = Working::new(id, KeyState::absent()).decide(&Command::Acquire(acquire), &context);
+        let decided = KeyChange::new(id, KeyState::absent()).decide(&Command::Acquire(acquire), &context);
         match decided {
             Ok(Verdict::Reply(Reply::Granted(view))) => view,
             other => panic!("{other:?}"),

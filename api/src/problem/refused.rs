@@ -32,7 +32,7 @@ impl Problem {
                 Self::invalid_field(field, "means nothing for a semaphore's key")
             }
             Refusal::QueueFull(limit) => Unavailable::from(limit).into(),
-            Refusal::PassedOver => Unavailable::PlaceLost.into(),
+            Refusal::PlaceLost => Unavailable::PlaceLost.into(),
         }
     }
 

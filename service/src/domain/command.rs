@@ -1,6 +1,6 @@
 //! What can be asked of a key.
 
-use super::{Data, Nonce, Owner, ReplicaId, Timestamp, Version};
+use super::{Data, Owner, ReplicaId, RequestId, Timestamp, Version};
 
 /// Which of the two kinds of key a command is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -43,8 +43,8 @@ pub struct Acquire {
     pub chosen: bool,
     /// Whether an earlier try of this very command may have been written without our knowing.
     pub retried: bool,
-    /// The attachment of the caller.
-    pub nonce: Nonce,
+    /// The request of the caller.
+    pub request_id: RequestId,
 }
 
 /// What becomes of the data.
@@ -69,8 +69,8 @@ pub struct Heartbeat {
     pub lease_ms: Option<i64>,
     /// What becomes of the data.
     pub data: DataEdit,
-    /// The new attachment of the grant.
-    pub nonce: Nonce,
+    /// The new request of the grant.
+    pub request_id: RequestId,
 }
 
 /// Give a grant back.
@@ -135,8 +135,8 @@ pub enum Command {
     Leave {
         /// The version it waits with.
         version: Version,
-        /// Its attachment; a later attachment is left alone.
-        nonce: Nonce,
+        /// Its request; a later request is left alone.
+        request_id: RequestId,
         /// Why.
         reason: LeaveReason,
     },
@@ -144,20 +144,20 @@ pub enum Command {
     GiveBack {
         /// The version it was asked with.
         version: Version,
-        /// Its attachment; a later attachment is left alone.
-        nonce: Nonce,
+        /// Its request; a later request is left alone.
+        request_id: RequestId,
     },
     /// The answer of an acquire reached nobody, and its caller can ask again: mark its grant as kept for that.
     Keep {
         /// The version it was asked with.
         version: Version,
-        /// Its attachment; a later attachment is left alone.
-        nonce: Nonce,
+        /// Its request; a later request is left alone.
+        request_id: RequestId,
     },
     /// Time has passed, or a place was offered: serve the queue.
-    Settle,
+    ServeQueue,
     /// Take the waiters of a dead replica out of the queue.
-    Bury {
+    ReapReplica {
         /// The replica.
         replica: ReplicaId,
     },
@@ -176,7 +176,11 @@ impl Command {
     pub const fn is_urgent(&self) -> bool {
         !matches!(
             self,
-            Self::Acquire(_) | Self::Get(_) | Self::Sweep { .. } | Self::Leave { .. } | Self::Bury { .. }
+            Self::Acquire(_)
+                | Self::Get(_)
+                | Self::Sweep { .. }
+                | Self::Leave { .. }
+                | Self::ReapReplica { .. }
         )
     }
 
@@ -204,8 +208,8 @@ impl Command {
             | Self::DeleteLock { .. }
             | Self::PutSemaphore { .. }
             | Self::DeleteSemaphore
-            | Self::Settle
-            | Self::Bury { .. }
+            | Self::ServeQueue
+            | Self::ReapReplica { .. }
             | Self::Sweep { .. } => None,
         }
     }

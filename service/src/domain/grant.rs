@@ -1,6 +1,6 @@
 //! One grant of a mutex or of a permit, standing or ended.
 
-use super::{Nonce, Now, Owner, Timestamp, Token, Version};
+use super::{Now, Owner, RequestId, Timestamp, Token, Version};
 
 /// How much longer than it was granted for a lease may seem to last before the database's clock is taken to have
 /// stepped back, in milliseconds.
@@ -28,31 +28,31 @@ pub struct Grant {
     pub released: bool,
     /// A mutex's row goes when this grant ends.
     pub delete_on_release: bool,
-    /// The attachment that alone has the grant, and whose clean-up may end it; [`Nonce::NOBODY`] once a second was
-    /// answered with it, since either may rely on it then. [Kept](Nonce::is_kept) while its answer has reached nobody.
-    pub nonce: Nonce,
+    /// The request that alone has the grant, and whose clean-up may end it; [`RequestId::NONE`] once a second was
+    /// answered with it, since either may rely on it then. [Kept](RequestId::is_kept) while its answer has reached nobody.
+    pub request_id: RequestId,
 }
 
 impl Grant {
     /// Whether the lease stands: neither released nor ended.
-    pub const fn stands(&self, now: Now) -> bool {
+    pub const fn is_active(&self, now: Now) -> bool {
         !self.released && !now.is_past(self.expires_at)
     }
 
-    /// The grant is answered to an attachment. Returns whether that changes it.
-    pub fn answer_to(&mut self, attachment: Nonce) -> bool {
-        let changes = self.nonce != attachment && self.nonce != Nonce::NOBODY;
+    /// The grant is answered to an request. Returns whether that changes it.
+    pub fn answer_to(&mut self, attachment: RequestId) -> bool {
+        let changes = self.request_id != attachment && self.request_id != RequestId::NONE;
         if changes {
-            self.nonce = Nonce::NOBODY;
+            self.request_id = RequestId::NONE;
         }
         changes
     }
 
     /// The grant is answered to a repeat of its acquire. One that is kept, since nobody got its answer, is the repeat's alone;
     /// any other is [answered](Self::answer_to) a second time.
-    pub fn repeat_to(&mut self, attachment: Nonce) {
-        if self.nonce.is_kept() {
-            self.nonce = attachment;
+    pub fn repeat_to(&mut self, attachment: RequestId) {
+        if self.request_id.is_kept() {
+            self.request_id = attachment;
         } else {
             self.answer_to(attachment);
         }

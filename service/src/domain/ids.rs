@@ -1,4 +1,4 @@
-//! Identities: of grants, writes, attachments, replicas.
+//! Identities: of grants, writes, requests, replicas.
 
 use std::fmt;
 
@@ -16,11 +16,11 @@ impl fmt::Display for Version {
 
 /// Marks one write of a key's row: random, 128 bits, never used twice.
 ///
-/// Each write carries its own stamp and the stamp of the row it was decided on; the database applies it only to that
+/// Each write carries its own row version and the row version of the row it was decided on; the database applies it only to that
 /// row. A counter would not do: after a delete and create, or a failover that lost commits, the same number names
 /// another state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Stamp(pub Uuid);
+pub struct RowVersion(pub Uuid);
 
 /// The fencing token: grows with every grant of a key, for ever. Below 2^53, so that every JSON reader keeps it exact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -34,41 +34,41 @@ impl Token {
     }
 }
 
-/// One attachment of a caller to its place in a queue or to its grant.
+/// One request of a caller to its place in a queue or to its grant.
 ///
-/// Clean-up after a connection that went away names the nonce of that connection, so that a late clean-up of the first
+/// Clean-up after a connection that went away names the request id of that connection, so that a late clean-up of the first
 /// does not remove the second, which attached with the same version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Nonce(pub i64);
+pub struct RequestId(pub i64);
 
-impl Nonce {
-    /// That of no attachment: no clean-up ends a grant that bears it.
-    pub const NOBODY: Self = Self(0);
+impl RequestId {
+    /// That of no request: no clean-up ends a grant that bears it.
+    pub const NONE: Self = Self(0);
 
-    /// Marks a grant whose answer has reached nobody. No attachment of an earlier version of this program bears it: their bits
+    /// Marks a grant whose answer has reached nobody. No request of an earlier version of this program bears it: their bits
     /// were those of UUIDs of version 4, of which this one is always 0.
     const KEPT_BIT: i64 = 1 << 14;
 
-    /// An attachment from random bits. Its sign tells whether its caller is content with a grant that its owner has
-    /// already: whoever serves the queue has to know that of those who wait, and they are recorded by their nonces.
+    /// An request from random bits. Its sign tells whether its caller is content with a grant that its owner has
+    /// already: whoever serves the queue has to know that of those who wait, and they are recorded by their request ids.
     pub const fn new(random: u64, reentrant: bool) -> Self {
         let number = (random >> 1).cast_signed() & !Self::KEPT_BIT;
         Self(if reentrant { !number } else { number })
     }
 
-    /// Of a grant that this attachment had alone, and whose answer did not reach its caller.
+    /// Of a grant that this request had alone, and whose answer did not reach its caller.
     #[must_use]
     pub const fn kept(self) -> Self {
         if self.is_kept() { self } else { Self(self.0 ^ Self::KEPT_BIT) }
     }
 
-    /// Whether no attachment has the grant: its answer has reached nobody, and it is kept for a repeat.
+    /// Whether no request has the grant: its answer has reached nobody, and it is kept for a repeat.
     pub const fn is_kept(self) -> bool {
         let number = if self.0 < 0 { !self.0 } else { self.0 };
         number & Self::KEPT_BIT != 0
     }
 
-    /// Whether a waiter with this nonce is answered with the grant of another of its owner.
+    /// Whether a waiter with this request id is answered with the grant of another of its owner.
     pub const fn is_reentrant(self) -> bool {
         self.0 < 0
     }

@@ -23,12 +23,12 @@ mod time;
 
 pub use command::{Acquire, Command, DataEdit, Heartbeat, Kind, LeaveReason, Release};
 pub use decide::{
-    Context, DEFAULT_LEASE_MS, Decided, Earlier, Effects, Ended, EndedHow, Freed, MOST_HOLDERS, Need,
-    OFFER_MS, Verdict, Working,
+    Context, DEFAULT_LEASE_MS, Decided, Earlier, Effects, Ended, EndedHow, Freed, KeyChange, MOST_HOLDERS,
+    Need, OFFER_MS, Verdict,
 };
 pub use ended::{EndedVersion, EndedVersions, VersionDigest};
 pub use grant::Grant;
-pub use ids::{Nonce, ReplicaId, Stamp, Token, Version};
+pub use ids::{ReplicaId, RequestId, RowVersion, Token, Version};
 pub use names::{Data, Key, KeyId, NameError, Owner, Tenant};
 pub use permits::{BusyCount, Permit, Permits};
 pub use queue::{Place, Queue, Waiter};

@@ -64,7 +64,7 @@ impl Permits {
 
     /// How many more permits may be granted of a semaphore of this size.
     pub fn room(&self, max_size: i32, now: Now) -> Room {
-        let ended = self.known.iter().filter(|permit| !permit.grant.stands(now)).count();
+        let ended = self.known.iter().filter(|permit| !permit.grant.is_active(now)).count();
         let ended = i32::try_from(ended).unwrap_or(i32::MAX);
         let unknown_may_have_ended = self.unknown_from.is_some_and(|end| now.is_past(end));
         if self.slots <= max_size {
@@ -87,7 +87,7 @@ impl Permits {
 
     /// The permit that has been free for longest, among those that are known.
     pub fn longest_free(&self, now: Now) -> Option<&Permit> {
-        let ended = self.known.iter().filter(|permit| !permit.grant.stands(now));
+        let ended = self.known.iter().filter(|permit| !permit.grant.is_active(now));
         ended.min_by_key(|permit| (permit.grant.expires_at, permit.slot))
     }
 
@@ -128,8 +128,8 @@ impl Permits {
     /// How many permits are out; `None` when the view does not tell.
     pub fn busy(&self, now: Now) -> Option<i64> {
         if self.unknown_from.is_none() {
-            let standing = self.known.iter().filter(|permit| permit.grant.stands(now)).count();
-            return i64::try_from(standing).ok();
+            let active = self.known.iter().filter(|permit| permit.grant.is_active(now)).count();
+            return i64::try_from(active).ok();
         }
         self.counted(now).map(i64::from)
     }
@@ -149,14 +149,14 @@ impl Permits {
 
     /// The end of the lease that ends next, as far as known.
     pub fn next_end(&self, now: Now) -> Option<Timestamp> {
-        let standing = self.known.iter().filter(|permit| permit.grant.stands(now));
-        standing.map(|permit| permit.grant.expires_at).chain(self.unknown_from).min()
+        let active = self.known.iter().filter(|permit| permit.grant.is_active(now));
+        active.map(|permit| permit.grant.expires_at).chain(self.unknown_from).min()
     }
 
     /// The grants that stand, those that end first in front.
-    pub fn standing(&self, now: Now) -> Vec<&Permit> {
-        let mut standing: Vec<_> = self.known.iter().filter(|permit| permit.grant.stands(now)).collect();
-        standing.sort_by_key(|permit| (permit.grant.expires_at, permit.slot));
-        standing
+    pub fn active(&self, now: Now) -> Vec<&Permit> {
+        let mut active: Vec<_> = self.known.iter().filter(|permit| permit.grant.is_active(now)).collect();
+        active.sort_by_key(|permit| (permit.grant.expires_at, permit.slot));
+        active
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Data, Nonce, Owner, ReplicaId, Timestamp, Version};
+use super::{Data, Owner, ReplicaId, RequestId, Timestamp, Version};
 
 /// Where a waiter stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,12 +11,12 @@ pub enum Place {
     Attached {
         /// The replica whose connection waits.
         replica: ReplicaId,
-        /// The attachment.
-        nonce: Nonce,
+        /// The request.
+        request_id: RequestId,
         /// The place that became free is kept for it until then; its replica has to claim it.
         offered_until: Option<Timestamp>,
     },
-    /// Its connection went away. It keeps its place until then, passed over meanwhile.
+    /// Its connection went away. It keeps its place until then, skipped meanwhile.
     Detached {
         /// When it loses its place.
         until: Timestamp,

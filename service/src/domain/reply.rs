@@ -127,7 +127,7 @@ pub enum Refusal {
     /// It could not wait: as many wait as may.
     QueueFull(WaiterLimit),
     /// It lost its place: its replica was taken for dead.
-    PassedOver,
+    PlaceLost,
 }
 
 /// The answer to a command.

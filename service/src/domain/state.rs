@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Data, EndedVersions, Grant, Now, Permits, Place, Queue, ReplicaId, Stamp, Timestamp, Token, permits::Room,
+    Data, EndedVersions, Grant, Now, Permits, Place, Queue, ReplicaId, RowVersion, Timestamp, Token,
+    permits::Room,
 };
 
 /// The pause before the next look where the view does not tell when something happens, in milliseconds.
@@ -47,7 +48,7 @@ pub enum Body {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyState {
     /// The last write of the row; `None` where there is no row.
-    pub stamp: Option<Stamp>,
+    pub row_version: Option<RowVersion>,
     /// What the key is.
     pub body: Body,
     /// The last token granted; 0 where none is known.
@@ -66,7 +67,7 @@ impl KeyState {
     /// A key without a row.
     pub fn absent() -> Self {
         Self {
-            stamp: None,
+            row_version: None,
             body: Body::Absent,
             token: Token::default(),
             ended: EndedVersions::default(),
@@ -81,7 +82,7 @@ impl KeyState {
         match &self.body {
             Body::Absent => Room { count: 1, certain: true },
             Body::Mutex(mutex) => {
-                let held = mutex.grant.as_ref().is_some_and(|grant| grant.stands(now));
+                let held = mutex.grant.as_ref().is_some_and(|grant| grant.is_active(now));
                 Room { count: i32::from(!held), certain: true }
             }
             Body::Semaphore(semaphore) => semaphore.permits.room(semaphore.max_size, now),
@@ -102,8 +103,8 @@ impl KeyState {
         let lease = match &self.body {
             Body::Absent => None,
             Body::Mutex(mutex) => {
-                let standing = mutex.grant.as_ref().filter(|grant| grant.stands(now));
-                standing.map(|grant| grant.expires_at)
+                let active = mutex.grant.as_ref().filter(|grant| grant.is_active(now));
+                active.map(|grant| grant.expires_at)
             }
             Body::Semaphore(semaphore) => semaphore.permits.next_end(now),
         };

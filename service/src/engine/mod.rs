@@ -4,22 +4,22 @@
 //! every rule is the domain's, every statement the store's. Handlers send a command and wait for an answer; they never
 //! touch the database, so a client that disconnects drops no transaction half-way.
 
-mod attachment;
-mod chance;
 mod clock;
-mod envelope;
-mod foresight;
 mod gauges;
+mod ids;
+mod key_task;
 mod membership;
 mod memory;
 mod metrics;
-mod obstacle;
 mod outage;
+mod pending_request;
+mod request_guard;
 mod shard;
+mod speculation;
 mod sweeper;
 mod timers;
 mod waiting;
-mod work;
+mod write_refusal;
 
 #[cfg(test)]
 mod tests;
@@ -39,26 +39,26 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use attachment::Attachment;
-pub use envelope::EngineError;
+pub use pending_request::EngineError;
+pub use request_guard::RequestGuard;
 pub use sweeper::SweepOptions;
 
 use self::{
     clock::DatabaseClock,
-    envelope::{Answer, Envelope, Message},
     gauges::Gauges,
+    key_task::Surroundings,
     membership::{Membership, Presence},
     metrics::EngineMetrics,
-    obstacle::Obstacle,
     outage::Outage,
+    pending_request::{Answer, Message, PendingRequest},
     shard::Shard,
     waiting::Waiting,
-    work::Surroundings,
+    write_refusal::WriteRefusal,
 };
 use crate::{
-    domain::{Command, KeyId, Nonce, ReplicaId, Reply, Version},
+    domain::{Command, KeyId, ReplicaId, Reply, RequestId, Version},
     store::{Store, StoreError},
-    vital::{self, spawn_vital},
+    tasks::{self, spawn_critical},
 };
 
 /// The most commits of blocked keys at once.
@@ -89,7 +89,7 @@ pub struct EngineOptions {
     pub sweep: SweepOptions,
 }
 
-/// What the shards, the loops and the attachments of one replica share.
+/// What the shards, the loops and the requests of one replica share.
 pub(crate) struct Shared {
     store: Arc<dyn Store>,
     clock: DatabaseClock,
@@ -112,7 +112,7 @@ pub(crate) struct Shared {
     /// Whether the service stops.
     draining: AtomicBool,
     /// What keeps this replica from writing.
-    obstacle: Obstacle,
+    write_refusal: WriteRefusal,
     /// What was logged of an outage of the database.
     outage: Outage,
     /// Everybody who waited is answered, and what is left of the engine stops too: membership and the sweeper.
@@ -152,8 +152,8 @@ impl Shared {
     fn begin(&self, id: KeyId, command: Command) -> oneshot::Receiver<Answer> {
         let (sender, receiver) = oneshot::channel();
         let shard = self.shard_of(&id);
-        let envelope = Envelope { id, command, reply: Some(sender), arrived: Instant::now() };
-        self.send_to(shard, Message::Command(envelope));
+        let request = PendingRequest { id, command, reply: Some(sender), arrived: Instant::now() };
+        self.send_to(shard, Message::Command(request));
         receiver
     }
 
@@ -188,7 +188,7 @@ impl Shared {
         if self.is_draining() {
             return Err(EngineError::Draining);
         }
-        self.obstacle.check()?;
+        self.write_refusal.check()?;
         let (admission, outstanding) = Admission::count(&self.outstanding);
         let queued = outstanding.saturating_sub(self.waiting.count());
         if queued > self.options.max_queued { Err(EngineError::Overloaded) } else { Ok(admission) }
@@ -212,8 +212,8 @@ impl Shared {
     }
 
     /// A grant that reached nobody is given back: at once, or after its caller had time to ask again.
-    fn undelivered(self: &Arc<Self>, id: &KeyId, version: Version, chosen: bool, nonce: Nonce) {
-        self.send(id, Message::Undelivered { id: id.clone(), version, chosen, nonce });
+    fn undelivered(self: &Arc<Self>, id: &KeyId, version: Version, chosen: bool, request_id: RequestId) {
+        self.send(id, Message::Undelivered { id: id.clone(), version, chosen, request_id });
     }
 
     /// Logs that the database does not do its work.
@@ -268,34 +268,34 @@ impl Engine {
             outstanding: AtomicUsize::new(0),
             waiting: Waiting::new(options.max_waiters, options.max_waiters_per_tenant),
             executing: AtomicUsize::new(0),
-            sweeper: chance::replica(),
+            sweeper: ids::replica(),
             looks: Arc::new(Semaphore::new(MOST_LOOKS)),
             draining: AtomicBool::new(false),
-            obstacle: Obstacle::default(),
+            write_refusal: WriteRefusal::default(),
             outage: Outage::default(),
             stop: CancellationToken::new(),
             blocked_commits: Semaphore::new(MOST_BLOCKED_COMMITS),
         });
         for (inbox, outbox) in inboxes.into_iter().zip(senders) {
             let task = Shard::new(shared.clone(), inbox, outbox, options.memory_bytes / count);
-            spawn_vital(task.run());
+            spawn_critical(task.run());
         }
         let tasks = TaskTracker::new();
-        spawn_vital(tasks.track_future(membership::run(shared.clone())));
-        spawn_vital(membership::reap_when_wanted(shared.clone()));
-        spawn_vital(obstacle::watch(shared.clone()));
-        spawn_vital(tasks.track_future(sweeper::run(shared.clone(), options.sweep)));
+        spawn_critical(tasks.track_future(membership::run(shared.clone())));
+        spawn_critical(membership::reap_when_wanted(shared.clone()));
+        spawn_critical(write_refusal::watch(shared.clone()));
+        spawn_critical(tasks.track_future(sweeper::run(shared.clone(), options.sweep)));
         Arc::new(Self { shared, tasks })
     }
 
-    /// Begins a caller's attachment to a lease it is going to ask for.
-    pub fn attach(&self, id: &KeyId, chosen: Option<Version>, reentrant: bool) -> Attachment {
-        Attachment::new(self.shared.clone(), id.clone(), chosen, reentrant)
+    /// Begins a caller's request to a lease it is going to ask for.
+    pub fn attach(&self, id: &KeyId, chosen: Option<Version>, reentrant: bool) -> RequestGuard {
+        RequestGuard::new(self.shared.clone(), id.clone(), chosen, reentrant)
     }
 
-    /// A nonce for a caller that attaches itself to a grant by a heartbeat.
-    pub fn nonce(&self) -> Nonce {
-        chance::nonce(false)
+    /// A request id for a caller that attaches itself to a grant by a heartbeat.
+    pub fn request_id(&self) -> RequestId {
+        ids::request_id(false)
     }
 
     /// Brings a command other than an acquire to its answer.

@@ -141,11 +141,11 @@ impl Sweeper {
     /// Places that were kept and lapsed, and waiters of replicas that nobody knows.
     async fn sweep_queues(&self) -> Result<(), StoreError> {
         let lapsed = self.shared.store.lapsed_places(PIECE).await?;
-        self.command_all(lapsed, &Command::Settle, "place").await;
+        self.command_all(lapsed, &Command::ServeQueue, "place").await;
         // A replica that is a member looks for these itself, and knows which of them only just came.
         if self.shared.membership.me().is_none() && self.shared.waiting.count() == 0 {
             for replica in self.shared.store.unknown_replicas().await? {
-                membership::bury(self.shared.clone(), replica, None).await;
+                membership::reap_replica(self.shared.clone(), replica, None).await;
             }
         }
         Ok(())

@@ -13,38 +13,38 @@ pub(super) struct Timers<T> {
     /// When what of `tasks` is due; entries of tasks that are gone are skipped.
     due: BinaryHeap<Reverse<(Instant, u64)>>,
     /// What to do, by a number that grows.
-    tasks: BTreeMap<u64, T>,
+    events: BTreeMap<u64, T>,
     /// The next number.
     next: u64,
 }
 
 impl<T> Default for Timers<T> {
     fn default() -> Self {
-        Self { due: BinaryHeap::new(), tasks: BTreeMap::new(), next: 0 }
+        Self { due: BinaryHeap::new(), events: BTreeMap::new(), next: 0 }
     }
 }
 
 impl<T> Timers<T> {
     /// Sets a timer, and answers the number by which it can be stopped.
-    pub(super) fn set(&mut self, at: Instant, task: T) -> u64 {
+    pub(super) fn set(&mut self, at: Instant, event: T) -> u64 {
         let number = self.next;
         self.next += 1;
         self.due.push(Reverse((at, number)));
-        self.tasks.insert(number, task);
+        self.events.insert(number, event);
         number
     }
 
     /// Stops a timer; one that went off already is none.
     pub(super) fn stop(&mut self, number: u64) {
-        self.tasks.remove(&number);
-        if self.due.len() > 64 && self.due.len() > self.tasks.len() * 4 {
-            self.due.retain(|Reverse((_, number))| self.tasks.contains_key(number));
+        self.events.remove(&number);
+        if self.due.len() > 64 && self.due.len() > self.events.len() * 4 {
+            self.due.retain(|Reverse((_, number))| self.events.contains_key(number));
         }
     }
 
     /// Keeps the tasks that `keep` wants kept, and stops the others.
     pub(super) fn retain(&mut self, mut keep: impl FnMut(&mut T) -> bool) {
-        self.tasks.retain(|_, task| keep(task));
+        self.events.retain(|_, event| keep(event));
     }
 
     /// When the next one goes off. A stopped one may still be named: waking for nothing is harmless.
@@ -59,8 +59,8 @@ impl<T> Timers<T> {
                 return None;
             }
             self.due.pop();
-            if let Some(task) = self.tasks.remove(&number) {
-                return Some(task);
+            if let Some(event) = self.events.remove(&number) {
+                return Some(event);
             }
         }
         None

@@ -39,7 +39,7 @@ impl World {
             answer = receiver => answer.ok(),
             () = sleep(patience) => {
                 if hangs_up_after.is_none() && !was_paused {
-                    self.check_patience(&replica, number, request);
+                    self.check_deadlines(&replica, number, request);
                 }
                 None
             }
@@ -56,7 +56,7 @@ impl World {
         if let Answer::Granted(view) = &answer {
             self.record.received(request, view);
             if let Some(held) = &view.held {
-                self.told(held.version);
+                self.db_time(held.version);
             }
         }
         self.record.abandoned(request, "its client has the answer");
@@ -64,7 +64,7 @@ impl World {
     }
 
     /// Nobody is kept waiting without an answer, unless its replica did not run.
-    fn check_patience(&self, asked: &Replica, number: usize, request: RequestId) {
+    fn check_deadlines(&self, asked: &Replica, number: usize, request: RequestId) {
         let replicas = self.replicas();
         let ran = replicas[number].as_ref().is_some_and(|replica| {
             Arc::ptr_eq(&replica.process, &asked.process)

@@ -1,5 +1,5 @@
 //! Clients: what they want, and what they do when they are told nothing. They do what users do: choose versions or not,
-//! repeat what got no answer at another replica, hang up, let leases end, send stray releases, resize and delete.
+//! repeat what got no answer at another replica, hang up, let leases end, send orphan releases, resize and delete.
 
 use std::{sync::Arc, time::Duration};
 

@@ -49,10 +49,10 @@ pub(super) struct Plan {
     pub(super) clients: usize,
     /// The keys, and whether each is a semaphore.
     pub(super) keys: Vec<bool>,
-    /// Whether the database pushes hints.
+    /// Whether the database pushes notifications.
     pub(super) pushes: bool,
-    /// How many hints are lost.
-    pub(super) lost_hints: f64,
+    /// How many notifications are lost.
+    pub(super) lost_notifications: f64,
     /// How many waiters and permits are loaded and remembered, if not as many as usual.
     pub(super) view_size: Option<usize>,
     /// How likely a poll of a task is put off.
@@ -79,7 +79,7 @@ impl Plan {
             clients: random.random_range(3..=8),
             keys: (0..keys).map(|_| random.random_bool(0.4)).collect(),
             pushes: random.random_bool(0.5),
-            lost_hints: some(random, 0.3),
+            lost_notifications: some(random, 0.3),
             view_size: views.then(|| random.random_range(1..=6)),
             defer: some(random, 0.4),
             statements: StatementFaults {

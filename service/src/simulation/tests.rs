@@ -46,7 +46,7 @@ struct Found {
 /// Runs seeds on all processors, and notes in a file up to where all have been run.
 fn run(seeds: std::ops::Range<u64>, progress: Option<&str>) -> Found {
     let (next, found) = (AtomicU64::new(seeds.start), Mutex::<Found>::default());
-    let work = || {
+    let key_task = || {
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= seeds.end || found.lock().unwrap().failures.len() >= MOST_FAILURES {
@@ -65,7 +65,7 @@ fn run(seeds: std::ops::Range<u64>, progress: Option<&str>) -> Found {
     };
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, NonZero::get) {
-            scope.spawn(work);
+            scope.spawn(key_task);
         }
     });
     found.into_inner().unwrap()

@@ -82,7 +82,7 @@ impl World {
     }
 
     /// A client was told of a version.
-    pub(super) fn told(&self, version: Version) {
+    pub(super) fn db_time(&self, version: Version) {
         self.versions.lock().unwrap_or_else(PoisonError::into_inner).push(version);
     }
 

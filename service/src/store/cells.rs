@@ -62,7 +62,7 @@ pub(super) fn lock_cells<'a>(row: &'a LockRow<'_>) -> [Cell<'a>; LOCK_CELLS] {
     [
         Cell::text(row.tenant),
         Cell::text(row.key),
-        Cell::uuid(row.stamp),
+        Cell::uuid(row.row_version),
         Cell::Uuid(row.prev_stamp),
         Cell::Small(row.kind),
         Cell::big(row.token),
@@ -75,7 +75,7 @@ pub(super) fn lock_cells<'a>(row: &'a LockRow<'_>) -> [Cell<'a>; LOCK_CELLS] {
         Cell::Big(grant.map(|grant| grant.expires_at.0)),
         Cell::Flag(grant.is_some_and(|grant| grant.released)),
         Cell::Flag(grant.is_some_and(|grant| grant.delete_on_release)),
-        Cell::Big(grant.map(|grant| grant.nonce.0)),
+        Cell::Big(grant.map(|grant| grant.request_id.0)),
         Cell::Bytes(&row.ended),
         Cell::Int(row.max_size),
         Cell::Int(Some(row.slots)),
@@ -102,7 +102,7 @@ pub(super) fn waiter_cells<'a>(id: &'a KeyId, waiter: &'a Waiter) -> [Cell<'a>; 
         Cell::Flag(waiter.replace_data),
         Cell::Flag(waiter.delete_on_release),
         Cell::Uuid(place.replica),
-        Cell::Big(place.nonce),
+        Cell::Big(place.request_id),
         Cell::Big(place.offered_until_ms),
         Cell::Big(place.detached_until_ms),
     ]
@@ -123,7 +123,7 @@ pub(super) fn permit_cells<'a>(id: &'a KeyId, permit: &'a Permit) -> [Cell<'a>; 
         Cell::big(grant.acquired_at.0),
         Cell::big(grant.expires_at.0),
         Cell::Flag(grant.released),
-        Cell::big(grant.nonce.0),
+        Cell::big(grant.request_id.0),
         Cell::Text(permit.data.as_ref().map(Data::as_str)),
         Cell::big(permit.updated_at.0),
     ]
@@ -131,9 +131,9 @@ pub(super) fn permit_cells<'a>(id: &'a KeyId, permit: &'a Permit) -> [Cell<'a>; 
 
 /// The permits that a write changes.
 pub(super) fn changed_permits(write: &Write) -> impl Iterator<Item = &Permit> {
-    let known: &[Permit] = match &write.working.state.body {
+    let known: &[Permit] = match &write.change.state.body {
         Body::Semaphore(semaphore) => &semaphore.permits.known,
         Body::Mutex(_) | Body::Absent => &[],
     };
-    known.iter().filter(|permit| write.working.permits.contains(&permit.slot))
+    known.iter().filter(|permit| write.change.permits.contains(&permit.slot))
 }

@@ -17,11 +17,11 @@ pub(super) struct Children {
     /// `[tenant, key, seq]` of waiters that go.
     pub(super) gone: JsonRows,
     /// Waiters that come or change, as in `WAITERS_PUT`.
-    pub(super) standing: JsonRows,
+    pub(super) active: JsonRows,
     /// Permits that come or change, as in `PERMITS_PUT`.
     pub(super) permits: JsonRows,
     /// `[tenant, key, channel, payload]` of replicas to be told.
-    pub(super) nudges: JsonRows,
+    pub(super) notifications: JsonRows,
 }
 
 impl Children {
@@ -35,21 +35,21 @@ impl Children {
     }
 
     fn add(&mut self, write: &Write) {
-        let id = &write.working.id;
+        let id = &write.change.id;
         let (tenant, key) = (id.tenant.as_str(), id.key.as_str());
-        for (seq, waiter) in &write.working.waiters {
+        for (seq, waiter) in &write.change.waiters {
             match waiter {
                 None => self.gone.row().text(tenant).text(key).cell(Cell::Big(Some(*seq))).end(),
-                Some(waiter) => self.standing.row().cells(waiter_cells(id, waiter)).end(),
+                Some(waiter) => self.active.row().cells(waiter_cells(id, waiter)).end(),
             }
         }
         for permit in changed_permits(write) {
             self.permits.row().cells(permit_cells(id, permit)).end();
         }
-        for replica in &write.working.effects.nudged {
+        for replica in &write.change.effects.notified {
             let channel = channel_of(replica.0);
             let payload = payload_of(tenant, key);
-            self.nudges.row().text(tenant).text(key).text(&channel).text(&payload).end();
+            self.notifications.row().text(tenant).text(key).text(&channel).text(&payload).end();
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Committing writes: each only if its key's row still bears the stamp it was decided on.
+//! Committing writes: each only if its key's row still bears the row version it was decided on.
 //!
 //! The common batch writes rows of `locks` and nothing else: one statement, one round trip, one commit. What hangs on the
 //! rows is written for those writes only that won, in the same commit: on PostgreSQL in the same statement, elsewhere in a
@@ -11,7 +11,7 @@ use sea_orm::{ConnectionTrait, DbErr, Value};
 use uuid::Uuid;
 
 use super::{
-    Committed, DecideLocked, StoreError, Want, Write,
+    Committed, DecideLocked, LoadRequest, StoreError, Write,
     cells::lock_cells,
     children::{Children, JsonRows},
     classify::Purpose,
@@ -23,20 +23,20 @@ use super::{
 };
 use crate::domain::{Timestamp, Token};
 
-/// What writing rows told: by stamp the token of each row that now bears it, and the time if a row told it.
+/// What writing rows told: by row version the token of each row that now bears it, and the time if a row told it.
 #[derive(Default)]
 pub(super) struct Won {
     pub(super) tokens: FxHashMap<Uuid, Token>,
-    pub(super) told: Option<Timestamp>,
+    pub(super) db_time: Option<Timestamp>,
 }
 
 impl Won {
-    /// Takes what rows tell that begin with a stamp that stands now, its token, and the time. One without a stamp tells nothing.
+    /// Takes what rows tell that begin with a row version that stands now, its token, and the time. One without a row version tells nothing.
     pub(super) fn read(&mut self, rows: &[impl Row]) -> Result<(), DbErr> {
         for row in rows {
-            if let Some(stamp) = row.read(0)? {
-                self.tokens.insert(stamp, Token(row.read(1)?));
-                self.told = Some(Timestamp(row.read(2)?));
+            if let Some(row_version) = row.read(0)? {
+                self.tokens.insert(row_version, Token(row.read(1)?));
+                self.db_time = Some(Timestamp(row.read(2)?));
             }
         }
         Ok(())
@@ -45,16 +45,16 @@ impl Won {
     /// Adds what another statement told.
     pub(super) fn extend(&mut self, other: Self) {
         self.tokens.extend(other.tokens);
-        self.told = other.told.or(self.told);
+        self.db_time = other.db_time.or(self.db_time);
     }
 
     fn has(&self, write: &Write) -> bool {
-        self.tokens.contains_key(&write.stamp.0)
+        self.tokens.contains_key(&write.row_version.0)
     }
 
-    pub(super) fn committed(&self, writes: &[Write], told: Timestamp) -> Committed {
-        let tokens = writes.iter().map(|write| self.tokens.get(&write.stamp.0).copied()).collect();
-        Committed { tokens, told }
+    pub(super) fn committed(&self, writes: &[Write], db_time: Timestamp) -> Committed {
+        let tokens = writes.iter().map(|write| self.tokens.get(&write.row_version.0).copied()).collect();
+        Committed { tokens, db_time }
     }
 }
 
@@ -66,21 +66,21 @@ impl SqlStore {
         }
         let writes = writes.as_slice();
         let work = async {
-            let clears = writes.iter().any(|write| write.working.clear_permits);
+            let clears = writes.iter().any(|write| write.change.clear_permits);
             if let AnyPool::Postgres(pool) = self.hot_pool()
                 && !clears
             {
                 return self.commit_postgres(pool, writes).await;
             }
-            let has_children = writes.iter().any(|write| write.working.has_children());
+            let has_children = writes.iter().any(|write| write.change.has_children());
             if let (AnyPool::MySql(pool), Dialect::MariaDb, false) =
                 (self.hot_pool(), self.sql.dialect, has_children)
             {
                 let rows: Vec<_> = writes.iter().map(LockRow::of).collect();
                 // Where a row was gone nothing was written; in a transaction the others are told from it.
                 if let Some(won) = self.commit_mariadb(pool, &rows).await? {
-                    let told = self.told(&won, self.hot_pool()).await?;
-                    return Ok(won.committed(writes, told));
+                    let db_time = self.db_time(&won, self.hot_pool()).await?;
+                    return Ok(won.committed(writes, db_time));
                 }
             }
             self.commit_in_transaction(writes).await
@@ -97,17 +97,17 @@ impl SqlStore {
 
     pub(super) async fn commit_under_lock(
         &self,
-        wants: &[Want],
+        load_requests: &[LoadRequest],
         decide: &mut DecideLocked<'_>,
     ) -> Result<(Vec<Write>, Committed), StoreError> {
         if let Some(sqlite) = &self.sqlite {
             self.commit.round_trips.increment(1);
-            let work = sqlite.commit_locked(Box::pin(self.load_keys(wants)), decide);
+            let work = sqlite.commit_locked(Box::pin(self.load_keys(load_requests)), decide);
             return self.commit.run_sorted(Purpose::Write, work).await;
         }
         let work = async {
             let transaction = self.begin(self.hot_pool(), &self.commit).await?;
-            let written = self.write_under_lock(&transaction, wants, decide).await;
+            let written = self.write_under_lock(&transaction, load_requests, decide).await;
             transaction.end(written).await
         };
         self.run_commit(Box::pin(work)).await
@@ -126,21 +126,21 @@ impl SqlStore {
     async fn write_under_lock(
         &self,
         transaction: &AnyTransaction<'_>,
-        wants: &[Want],
+        load_requests: &[LoadRequest],
         decide: &mut DecideLocked<'_>,
     ) -> Result<(Vec<Write>, Committed), DbErr> {
         if let Some(lock_row) = &self.sql.lock_row {
-            for want in wants {
-                let id = [want.id.tenant.as_str().into(), want.id.key.as_str().into()];
+            for load_request in load_requests {
+                let id = [load_request.id.tenant.as_str().into(), load_request.id.key.as_str().into()];
                 self.query(transaction, &self.commit, lock_row, id).await?;
             }
         }
-        let loaded = self.load_from(transaction, wants).await?;
-        let told = loaded.told;
+        let loaded = self.load_from(transaction, load_requests).await?;
+        let db_time = loaded.db_time;
         // What cannot be read is found by the next load, which answers for it.
-        let writes = loaded.all().map_or_else(Vec::new, |states| decide(states, told));
+        let writes = loaded.all().map_or_else(Vec::new, |states| decide(states, db_time));
         if writes.is_empty() {
-            return Ok((writes, Committed { tokens: Vec::new(), told }));
+            return Ok((writes, Committed { tokens: Vec::new(), db_time }));
         }
         let committed = self.write_all(transaction, &writes).await?;
         Ok((writes, committed))
@@ -159,22 +159,22 @@ impl SqlStore {
     /// Writes everything, inside a transaction.
     async fn write_all(&self, db: &impl ConnectionTrait, writes: &[Write]) -> Result<Committed, DbErr> {
         let won = self.upsert(db, writes).await?;
-        for write in writes.iter().filter(|write| write.working.clear_permits && won.has(write)) {
-            let id = &write.working.id;
+        for write in writes.iter().filter(|write| write.change.clear_permits && won.has(write)) {
+            let id = &write.change.id;
             let values = [id.tenant.as_str().into(), id.key.as_str().into()];
             self.execute(db, &self.commit, &self.sql.permits_clear, values).await?;
         }
         let children = Children::of(writes.iter().filter(|write| won.has(write)));
         self.write_children(db, &self.sql.waiters_gone, children.gone).await?;
-        self.write_children(db, &self.sql.waiters_put, children.standing).await?;
+        self.write_children(db, &self.sql.waiters_put, children.active).await?;
         self.write_children(db, &self.sql.permits_put, children.permits).await?;
-        if self.sql.dialect == Dialect::Postgres && !children.nudges.is_empty() {
-            let nudge = "/* nudge */ SELECT count(pg_notify(x.v ->> 2, x.v ->> 3)) \
+        if self.sql.dialect == Dialect::Postgres && !children.notifications.is_empty() {
+            let notify = "/* nudge */ SELECT count(pg_notify(x.v ->> 2, x.v ->> 3)) \
                          FROM json_array_elements($1::json) AS x (v)";
-            self.query(db, &self.commit, nudge, [Value::from(children.nudges.into_text())]).await?;
+            self.query(db, &self.commit, notify, [Value::from(children.notifications.into_text())]).await?;
         }
-        let told = self.told(&won, db).await?;
-        Ok(won.committed(writes, told))
+        let db_time = self.db_time(&won, db).await?;
+        Ok(won.committed(writes, db_time))
     }
 
     async fn write_children(
@@ -213,9 +213,9 @@ impl SqlStore {
     }
 
     /// The time, asked for only where no row told it.
-    pub(super) async fn told(&self, won: &Won, db: &impl ConnectionTrait) -> Result<Timestamp, DbErr> {
-        match won.told {
-            Some(told) => Ok(told),
+    pub(super) async fn db_time(&self, won: &Won, db: &impl ConnectionTrait) -> Result<Timestamp, DbErr> {
+        match won.db_time {
+            Some(db_time) => Ok(db_time),
             None => self.read_now(db).await,
         }
     }

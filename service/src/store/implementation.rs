@@ -6,21 +6,21 @@ use async_trait::async_trait;
 use sea_orm::Value;
 
 use super::{
-    Beat, Committed, DecideLocked, HeldCounts, Hints, Loaded, LockFilter, Page, Peer, PoolUse, Store,
-    StoreError, WaitingRow, Want, Write, classify::Purpose, dialect::Dialect, hints::PgHints,
-    sql_store::SqlStore, sqlite::SqliteWriter,
+    Beat, Committed, DecideLocked, HeldCounts, LoadRequest, Loaded, LockFilter, Notifications, Page, Peer,
+    PoolUse, Store, StoreError, WaitingRow, Write, classify::Purpose, dialect::Dialect,
+    notifications::PgNotifications, sql_store::SqlStore, sqlite::SqliteWriter,
 };
 use crate::domain::{Key, KeyId, LockView, ReplicaId, SemaphoreView, Tenant, Timestamp};
 
 #[async_trait]
 impl Store for SqlStore {
-    async fn load(&self, wants: &[Want]) -> Result<Loaded, StoreError> {
-        self.load_keys(wants).await
+    async fn load(&self, load_requests: &[LoadRequest]) -> Result<Loaded, StoreError> {
+        self.load_keys(load_requests).await
     }
 
     async fn commit(&self, writes: Arc<Vec<Write>>) -> Result<Committed, StoreError> {
         self.gate.pass()?;
-        let first = writes.first().map(|write| write.stamp);
+        let first = writes.first().map(|write| write.row_version);
         let result = self.commit_writes(writes).await;
         self.disk.note(&result, first);
         result
@@ -28,11 +28,11 @@ impl Store for SqlStore {
 
     async fn commit_locked(
         &self,
-        wants: &[Want],
+        load_requests: &[LoadRequest],
         decide: &mut DecideLocked<'_>,
     ) -> Result<(Vec<Write>, Committed), StoreError> {
         self.gate.pass()?;
-        self.commit_under_lock(wants, decide).await
+        self.commit_under_lock(load_requests, decide).await
     }
 
     async fn find_locked(&self, ids: &[KeyId]) -> Result<Vec<KeyId>, StoreError> {
@@ -109,7 +109,7 @@ impl Store for SqlStore {
         self.query_ids(self.general_pool(), &self.sweep, &self.sql.sweep.lapsed_places, values).await
     }
 
-    async fn hints(&self, me: ReplicaId) -> Result<Option<Box<dyn Hints>>, StoreError> {
+    async fn notifications(&self, me: ReplicaId) -> Result<Option<Box<dyn Notifications>>, StoreError> {
         if self.sql.dialect != Dialect::Postgres {
             return Ok(None);
         }
@@ -119,7 +119,7 @@ impl Store for SqlStore {
             None if self.pools.transaction_pooling => return Ok(None),
             None => self.options.url(),
         };
-        Ok(Some(Box::new(PgHints::listen(url, me).await?)))
+        Ok(Some(Box::new(PgNotifications::listen(url, me).await?)))
     }
 
     async fn list_locks(
@@ -152,7 +152,7 @@ impl Store for SqlStore {
     }
 
     async fn count_held(&self) -> Result<HeldCounts, StoreError> {
-        self.count_standing().await
+        self.count_active().await
     }
 
     async fn lead_sweep(&self, me: ReplicaId, lease_ms: i64) -> Result<bool, StoreError> {

@@ -11,8 +11,8 @@ use super::{
     sql_store::SqlStore,
 };
 use crate::domain::{
-    DEFAULT_LEASE_MS, Data, Grant, HeldView, Key, KeyId, LockView, Nonce, Now, Owner, Permit, SemaphoreView,
-    Tenant, Timestamp, Token, Version,
+    DEFAULT_LEASE_MS, Data, Grant, HeldView, Key, KeyId, LockView, Now, Owner, Permit, RequestId,
+    SemaphoreView, Tenant, Timestamp, Token, Version,
 };
 
 impl SqlStore {
@@ -238,7 +238,7 @@ fn permit_of(row: &permits::Model) -> Permit {
             expires_at: Timestamp(row.expires_at_ms),
             released: row.released,
             delete_on_release: false,
-            nonce: Nonce(row.nonce),
+            request_id: RequestId(row.nonce),
         },
         data: row.data.as_deref().map(Data::trusted),
         updated_at: Timestamp(row.updated_at_ms),

@@ -10,7 +10,7 @@ use sea_orm::{ConnectionTrait, DbErr, Value};
 use uuid::Uuid;
 
 use super::{
-    Loaded, StoreError, Unreadable, Want,
+    LoadRequest, Loaded, StoreError, Unreadable,
     children::JsonRows,
     classify::{Purpose, classify},
     dialect::Dialect,
@@ -22,12 +22,14 @@ use super::{
 use crate::domain::{Body, BusyCount, KeyState, MOST_HOLDERS, Permit, Permits, Queue, Timestamp, Version};
 
 impl SqlStore {
-    pub(super) async fn load_keys(&self, wants: &[Want]) -> Result<Loaded, StoreError> {
+    pub(super) async fn load_keys(&self, load_requests: &[LoadRequest]) -> Result<Loaded, StoreError> {
         if let Some(reader) = &self.sqlite_reader {
             self.load.round_trips.increment(1);
             let work = async {
-                let (states, told) = reader.load(wants.iter().map(|want| want.id.clone()).collect()).await?;
-                let loaded = self.with_children(self.hot_pool(), wants, states, told).await;
+                let (states, db_time) = reader
+                    .load(load_requests.iter().map(|load_request| load_request.id.clone()).collect())
+                    .await?;
+                let loaded = self.with_children(self.hot_pool(), load_requests, states, db_time).await;
                 loaded.map_err(|error| classify(error, Purpose::Read))
             };
             return self.load.run_sorted(Purpose::Read, work).await;
@@ -37,70 +39,76 @@ impl SqlStore {
         }
         let work = async {
             let AnyPool::Postgres(pool) = self.hot_pool() else {
-                return self.load_from(self.hot_pool(), wants).await;
+                return self.load_from(self.hot_pool(), load_requests).await;
             };
-            let (states, told) = self.load_postgres(pool, wants).await?;
-            self.with_children(self.hot_pool(), wants, states, told).await
+            let (states, db_time) = self.load_postgres(pool, load_requests).await?;
+            self.with_children(self.hot_pool(), load_requests, states, db_time).await
         };
         self.load.run(Purpose::Read, work).await
     }
 
     /// Loads on this connection of a server, be it inside a transaction or not.
-    pub(super) async fn load_from(&self, db: &impl ConnectionTrait, wants: &[Want]) -> Result<Loaded, DbErr> {
-        let rows = self.query(db, &self.load, &self.sql.load_rows, self.keys(wants)).await?;
-        let (states, told) = read_states(&rows, wants.len())?;
-        self.with_children(db, wants, states, told).await
+    pub(super) async fn load_from(
+        &self,
+        db: &impl ConnectionTrait,
+        load_requests: &[LoadRequest],
+    ) -> Result<Loaded, DbErr> {
+        let rows = self.query(db, &self.load, &self.sql.load_rows, self.keys(load_requests)).await?;
+        let (states, db_time) = read_states(&rows, load_requests.len())?;
+        self.with_children(db, load_requests, states, db_time).await
     }
 
     /// Adds what hangs on the rows.
     async fn with_children(
         &self,
         db: &impl ConnectionTrait,
-        wants: &[Want],
+        load_requests: &[LoadRequest],
         mut states: Vec<Result<KeyState, Unreadable>>,
-        told: Timestamp,
+        db_time: Timestamp,
     ) -> Result<Loaded, DbErr> {
-        for (want, loaded) in wants.iter().zip(&mut states) {
+        for (load_request, loaded) in load_requests.iter().zip(&mut states) {
             let Ok(state) = loaded else { continue };
-            match self.load_children(db, want, state, told).await {
+            match self.load_children(db, load_request, state, db_time).await {
                 Ok(()) => {}
                 Err(LoadError::Database(error)) => return Err(error),
                 Err(LoadError::Unreadable(unreadable)) => *loaded = Err(unreadable),
             }
         }
-        Ok(Loaded { states, told })
+        Ok(Loaded { states, db_time })
     }
 
     /// Adds what hangs on one row.
     async fn load_children(
         &self,
         db: &impl ConnectionTrait,
-        want: &Want,
+        load_request: &LoadRequest,
         state: &mut KeyState,
-        told: Timestamp,
+        db_time: Timestamp,
     ) -> Result<(), LoadError> {
         if state.queue.len > 0 {
-            self.load_queue(db, want, &mut state.queue).await?;
+            self.load_queue(db, load_request, &mut state.queue).await?;
         } else {
-            state.queue.asked.clone_from(&want.versions);
+            state.queue.asked.clone_from(&load_request.versions);
         }
         if let Body::Semaphore(semaphore) = &mut state.body {
-            let count = want.busy || semaphore.permits.slots > semaphore.max_size;
-            self.load_permits(db, want, &mut semaphore.permits, count.then_some(told)).await?;
+            let count = load_request.busy || semaphore.permits.slots > semaphore.max_size;
+            self.load_permits(db, load_request, &mut semaphore.permits, count.then_some(db_time)).await?;
         }
         Ok(())
     }
 
     /// The keys as parameters: two arrays, or one JSON text.
-    pub(super) fn keys(&self, wants: &[Want]) -> Vec<Value> {
+    pub(super) fn keys(&self, load_requests: &[LoadRequest]) -> Vec<Value> {
         if self.sql.dialect == Dialect::Postgres {
-            let tenants: Vec<String> = wants.iter().map(|want| want.id.tenant.as_str().to_owned()).collect();
-            let keys: Vec<String> = wants.iter().map(|want| want.id.key.as_str().to_owned()).collect();
+            let tenants: Vec<String> =
+                load_requests.iter().map(|load_request| load_request.id.tenant.as_str().to_owned()).collect();
+            let keys: Vec<String> =
+                load_requests.iter().map(|load_request| load_request.id.key.as_str().to_owned()).collect();
             return vec![tenants.into(), keys.into()];
         }
         let mut rows = JsonRows::default();
-        for want in wants {
-            rows.row().text(want.id.tenant.as_str()).text(want.id.key.as_str()).end();
+        for load_request in load_requests {
+            rows.row().text(load_request.id.tenant.as_str()).text(load_request.id.key.as_str()).end();
         }
         vec![rows.into_text().into()]
     }
@@ -108,27 +116,28 @@ impl SqlStore {
     async fn load_queue(
         &self,
         db: &impl ConnectionTrait,
-        want: &Want,
+        load_request: &LoadRequest,
         queue: &mut Queue,
     ) -> Result<(), LoadError> {
-        let values = id_values(want, [limit(want.heads)]);
-        let rows = self.query(db, &self.load, &self.sql.load_heads, values).await?;
+        let values = id_values(load_request, [limit(load_request.queue_prefix)]);
+        let rows = self.query(db, &self.load, &self.sql.load_queue_prefix, values).await?;
         queue.head = rows.iter().map(read_waiter).collect::<Result<_, _>>()?;
-        queue.asked.clone_from(&want.versions);
-        if queue.head.len() < want.heads {
-            // The whole queue is here. Where it changed since the row was read, the row's stamp has changed too; the view
+        queue.asked.clone_from(&load_request.versions);
+        if queue.head.len() < load_request.queue_prefix {
+            // The whole queue is here. Where it changed since the row was read, the row's row version has changed too; the view
             // must agree with itself all the same.
             queue.len = i64::try_from(queue.head.len()).unwrap_or(i64::MAX);
             return Ok(());
         }
         let mut behind = Vec::new();
-        if !want.versions.is_empty() {
-            let versions = padded(&want.versions);
+        if !load_request.versions.is_empty() {
+            let versions = padded(&load_request.versions);
             let sql = self.sql.load_named_waiters(versions.len());
-            behind = self.query(db, &self.load, &sql, id_values(want, versions)).await?;
+            behind = self.query(db, &self.load, &sql, id_values(load_request, versions)).await?;
         }
-        if let Some(replica) = want.waiters_of {
-            let values = id_values(want, [Value::from(replica.0), limit(Want::BURIED_AT_ONCE)]);
+        if let Some(replica) = load_request.waiters_of {
+            let values =
+                id_values(load_request, [Value::from(replica.0), limit(LoadRequest::REAPED_AT_ONCE)]);
             behind.extend(self.query(db, &self.load, &self.sql.load_waiters_of, values).await?);
         }
         let last = queue.head.back().map_or(i64::MIN, |waiter| waiter.seq);
@@ -139,8 +148,8 @@ impl SqlStore {
                 named.insert(waiter.seq, waiter);
             }
         }
-        let positions = if want.positions && !named.is_empty() {
-            self.load_positions(db, want).await?
+        let positions = if load_request.positions && !named.is_empty() {
+            self.load_positions(db, load_request).await?
         } else {
             FxHashMap::default()
         };
@@ -153,36 +162,36 @@ impl SqlStore {
     async fn load_positions(
         &self,
         db: &impl ConnectionTrait,
-        want: &Want,
+        load_request: &LoadRequest,
     ) -> Result<FxHashMap<i64, i64>, LoadError> {
-        let versions = padded(&want.versions);
+        let versions = padded(&load_request.versions);
         let sql = self.sql.load_positions(versions.len());
-        let rows = self.query(db, &self.load, &sql, id_values(want, versions)).await?;
+        let rows = self.query(db, &self.load, &sql, id_values(load_request, versions)).await?;
         rows.iter().map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).collect()
     }
 
     async fn load_permits(
         &self,
         db: &impl ConnectionTrait,
-        want: &Want,
+        load_request: &LoadRequest,
         permits: &mut Permits,
         count_at: Option<Timestamp>,
     ) -> Result<(), LoadError> {
         if permits.slots == 0 {
-            permits.asked.clone_from(&want.versions);
+            permits.asked.clone_from(&load_request.versions);
             permits.busy_counted = count_at.map(|at| BusyCount { busy: 0, at });
             return Ok(());
         }
-        let values = id_values(want, [limit(want.permits)]);
+        let values = id_values(load_request, [limit(load_request.permits)]);
         let rows = self.query(db, &self.load, &self.sql.load_permits, values).await?;
         permits.known = rows.iter().map(read_permit).collect::<Result<_, _>>()?;
-        permits.asked.clone_from(&want.versions);
-        if permits.known.len() >= want.permits {
+        permits.asked.clone_from(&load_request.versions);
+        if permits.known.len() >= load_request.permits {
             permits.unknown_from = permits.known.last().map(|permit| permit.grant.expires_at);
-            if !want.versions.is_empty() {
-                let versions = padded(&want.versions);
+            if !load_request.versions.is_empty() {
+                let versions = padded(&load_request.versions);
                 let sql = self.sql.load_named_permits(versions.len());
-                for row in &self.query(db, &self.load, &sql, id_values(want, versions)).await? {
+                for row in &self.query(db, &self.load, &sql, id_values(load_request, versions)).await? {
                     let permit = read_permit(row)?;
                     if permits.known.iter().all(|known| known.slot != permit.slot) {
                         permits.known.push(permit);
@@ -190,33 +199,34 @@ impl SqlStore {
                 }
             }
         }
-        if let Some(told) = count_at {
-            let values = id_values(want, [Value::from(told.0)]);
+        if let Some(db_time) = count_at {
+            let values = id_values(load_request, [Value::from(db_time.0)]);
             let rows = self.query(db, &self.load, &self.sql.count_busy, values).await?;
             let busy: i64 = rows.first().map_or(Ok(0), |row| row.try_get_by_index(0))?;
             let busy = i32::try_from(busy).unwrap_or(i32::MAX);
-            permits.busy_counted = Some(BusyCount { busy, at: told });
-            if permits.unknown_from.is_some() && permits.known.iter().all(|permit| has_ended(permit, told)) {
+            permits.busy_counted = Some(BusyCount { busy, at: db_time });
+            if permits.unknown_from.is_some() && permits.known.iter().all(|permit| has_ended(permit, db_time))
+            {
                 // Rare, and not to make every load's future larger.
-                Box::pin(self.load_standing(db, want, permits, told)).await?;
+                Box::pin(self.load_active(db, load_request, permits, db_time)).await?;
             }
         }
         Ok(())
     }
 
     /// Adds the permits that end next to a view of nothing but ended ones: who is refused is told who holds.
-    async fn load_standing(
+    async fn load_active(
         &self,
         db: &impl ConnectionTrait,
-        want: &Want,
+        load_request: &LoadRequest,
         permits: &mut Permits,
-        told: Timestamp,
+        db_time: Timestamp,
     ) -> Result<(), LoadError> {
         let sql = self.sql.dialect.sql(&format!(
             "/* load_standing */ SELECT {PERMIT_COLUMNS} FROM permits \
              WHERE tenant = ? AND {{key}} = ? AND expires_at_ms > ? ORDER BY expires_at_ms, slot LIMIT ?"
         ));
-        let values = id_values(want, [Value::from(told.0), limit(MOST_HOLDERS)]);
+        let values = id_values(load_request, [Value::from(db_time.0), limit(MOST_HOLDERS)]);
         for row in &self.query(db, &self.load, &sql, values).await? {
             let permit = read_permit(row)?;
             // A permit may have been granted anew since the others were read.
@@ -228,8 +238,8 @@ impl SqlStore {
 }
 
 /// Whether a permit had ended when the database told its time.
-fn has_ended(permit: &Permit, told: Timestamp) -> bool {
-    permit.grant.released || permit.grant.expires_at <= told
+fn has_ended(permit: &Permit, db_time: Timestamp) -> bool {
+    permit.grant.released || permit.grant.expires_at <= db_time
 }
 
 /// States without what hangs on their rows, and the time.
@@ -238,21 +248,21 @@ pub(super) type ReadStates = (Vec<Result<KeyState, Unreadable>>, Timestamp);
 /// The states of `count` keys, from rows that begin with the number of the key and the time.
 pub(super) fn read_states(rows: &[impl Row], count: usize) -> Result<ReadStates, DbErr> {
     let mut states = vec![Ok(KeyState::absent()); count];
-    let mut told = Timestamp::default();
+    let mut db_time = Timestamp::default();
     for row in rows {
         let number: i64 = row.read(0)?;
-        told = Timestamp(row.read(1)?);
+        db_time = Timestamp(row.read(1)?);
         let state = usize::try_from(number - 1).ok().and_then(|index| states.get_mut(index));
         if let Some(state) = state {
             *state = read_state(row, 2);
         }
     }
-    Ok((states, told))
+    Ok((states, db_time))
 }
 
 /// Tenant and key, and what comes after them.
-fn id_values(want: &Want, rest: impl IntoIterator<Item = Value>) -> Vec<Value> {
-    let id = [Value::from(want.id.tenant.as_str()), Value::from(want.id.key.as_str())];
+fn id_values(load_request: &LoadRequest, rest: impl IntoIterator<Item = Value>) -> Vec<Value> {
+    let id = [Value::from(load_request.id.tenant.as_str()), Value::from(load_request.id.key.as_str())];
     id.into_iter().chain(rest).collect()
 }
 
@@ -276,7 +286,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        domain::{Grant, Key, KeyId, Nonce, Owner, Semaphore, Stamp, Tenant, Token, Working},
+        domain::{Grant, Key, KeyChange, KeyId, Owner, RequestId, RowVersion, Semaphore, Tenant, Token},
         store::{DatabaseOptions, Write, connect, migrate_up},
     };
 
@@ -291,21 +301,21 @@ mod tests {
             expires_at,
             released: false,
             delete_on_release: false,
-            nonce: Nonce(0),
+            request_id: RequestId(0),
         };
         Permit { slot, grant, data: None, updated_at: Timestamp(0) }
     }
 
     /// A semaphore that was shrunk to two permits, of 200 slots of which three stand.
-    fn shrunk(id: KeyId, now: Timestamp) -> Working {
-        let mut working = Working::new(id, KeyState::absent());
+    fn shrunk(id: KeyId, now: Timestamp) -> KeyChange {
+        let mut change = KeyChange::new(id, KeyState::absent());
         let ends = |slot: i32| if slot < 197 { i64::from(slot) } else { now.0 + 60_000 };
         let known = (0..200).map(|slot| permit(slot, Timestamp(ends(slot)))).collect();
         let permits = Permits { known, slots: 200, ..Permits::default() };
-        working.state.body = Body::Semaphore(Semaphore { max_size: 2, lease_ms: 60_000, permits });
-        working.permits = (0..200).collect();
-        working.dirty = true;
-        working
+        change.state.body = Body::Semaphore(Semaphore { max_size: 2, lease_ms: 60_000, permits });
+        change.permits = (0..200).collect();
+        change.dirty = true;
+        change
     }
 
     #[tokio::test]
@@ -316,14 +326,15 @@ mod tests {
         migrate_up(&options).await.unwrap();
         let store = connect(&options).await.unwrap();
         let id = KeyId { tenant: Tenant::trusted("t"), key: Key::trusted("a") };
-        let working = shrunk(id.clone(), store.now().await.unwrap());
-        let write = Write { prev: None, stamp: Stamp(Uuid::from_u128(1)), working: Box::new(working) };
+        let change = shrunk(id.clone(), store.now().await.unwrap());
+        let write =
+            Write { prev: None, row_version: RowVersion(Uuid::from_u128(1)), change: Box::new(change) };
         store.commit(Arc::new(vec![write])).await.unwrap();
-        let loaded = store.load(&[Want::new(id)]).await.unwrap();
+        let loaded = store.load(&[LoadRequest::new(id)]).await.unwrap();
         let state = loaded.states[0].as_ref().unwrap();
         let Body::Semaphore(semaphore) = &state.body else { panic!("it is a semaphore") };
-        let standing = semaphore.permits.known.iter().filter(|permit| !has_ended(permit, loaded.told));
-        assert_eq!(standing.count(), 3);
+        let active = semaphore.permits.known.iter().filter(|permit| !has_ended(permit, loaded.db_time));
+        assert_eq!(active.count(), 3);
         assert_eq!(semaphore.permits.busy_counted.map(|count| count.busy), Some(3));
     }
 }

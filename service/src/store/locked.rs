@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use sea_orm::{DbErr, QueryResult, Value};
 
 use super::{
-    StoreError, Want, children::JsonRows, classify::Purpose, dialect::Dialect, replicas::read_id,
+    LoadRequest, StoreError, children::JsonRows, classify::Purpose, dialect::Dialect, replicas::read_id,
     sql::locked, sql_store::SqlStore,
 };
 use crate::domain::KeyId;
@@ -17,8 +17,8 @@ impl SqlStore {
             match self.sql.dialect {
                 Dialect::Sqlite => Ok(Vec::new()),
                 Dialect::Postgres => {
-                    let wants: Vec<_> = ids.iter().cloned().map(Want::new).collect();
-                    self.read_ids(locked::POSTGRES, self.keys(&wants)).await
+                    let load_requests: Vec<_> = ids.iter().cloned().map(LoadRequest::new).collect();
+                    self.read_ids(locked::POSTGRES, self.keys(&load_requests)).await
                 }
                 Dialect::MariaDb | Dialect::MySql => {
                     let mut keys = JsonRows::default();

@@ -13,12 +13,12 @@ mod disk;
 mod ended;
 mod error;
 mod gate;
-mod hints;
 mod implementation;
 mod lists;
 mod load;
 mod locked;
 mod mysql;
+mod notifications;
 mod page;
 mod pool;
 mod pools;
@@ -47,13 +47,13 @@ pub use sql_store::connect;
 pub use url::{DatabaseOptions, DatabasePlace, UrlError};
 
 use crate::domain::{
-    Key, KeyId, KeyState, LockView, Nonce, Owner, ReplicaId, SemaphoreView, Stamp, Tenant, Timestamp, Token,
-    Version, Working,
+    Key, KeyChange, KeyId, KeyState, LockView, Owner, ReplicaId, RequestId, RowVersion, SemaphoreView,
+    Tenant, Timestamp, Token, Version,
 };
 
 /// How much of a key a decision needs. The row is always loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Want {
+pub struct LoadRequest {
     /// The key.
     pub id: KeyId,
     /// Permits and waiters to look for by version.
@@ -61,22 +61,22 @@ pub struct Want {
     /// Count how many stand before each waiter that is found by version: this reads the whole queue.
     pub positions: bool,
     /// The front of the queue: at least this many, if there are so many.
-    pub heads: usize,
+    pub queue_prefix: usize,
     /// The permits that end first: at least this many, if there are so many.
     pub permits: usize,
     /// Count the permits that are out, even where the view would do without.
     pub busy: bool,
-    /// All waiters of this replica too, up to [`Want::BURIED_AT_ONCE`].
+    /// All waiters of this replica too, up to [`LoadRequest::REAPED_AT_ONCE`].
     pub waiters_of: Option<ReplicaId>,
 }
 
-impl Want {
+impl LoadRequest {
     /// The front of the queue that is loaded unless more is asked for.
-    pub const HEADS: usize = 64;
+    pub const QUEUE_PREFIX: usize = 64;
     /// The permits that are loaded unless more are asked for.
     pub const PERMITS: usize = 64;
     /// The most waiters of a dead replica that are loaded with a key.
-    pub const BURIED_AT_ONCE: usize = 500;
+    pub const REAPED_AT_ONCE: usize = 500;
 
     /// What most decisions need.
     pub fn new(id: KeyId) -> Self {
@@ -84,7 +84,7 @@ impl Want {
             id,
             versions: Vec::new(),
             positions: false,
-            heads: first_rows(Self::HEADS),
+            queue_prefix: first_rows(Self::QUEUE_PREFIX),
             permits: first_rows(Self::PERMITS),
             busy: false,
             waiters_of: None,
@@ -103,10 +103,10 @@ fn first_rows(usual: usize) -> usize {
 /// Loaded keys and the time.
 #[derive(Debug)]
 pub struct Loaded {
-    /// One state for each [`Want`], in the same order. A key that cannot be read is an error for itself alone.
+    /// One state for each [`LoadRequest`], in the same order. A key that cannot be read is an error for itself alone.
     pub states: Vec<Result<KeyState, Unreadable>>,
     /// The database's clock, read while they were loaded; rounded down.
-    pub told: Timestamp,
+    pub db_time: Timestamp,
 }
 
 impl Loaded {
@@ -119,12 +119,12 @@ impl Loaded {
 /// One key's change, to be applied only if the key's row is still the one it was decided on.
 #[derive(Debug, Clone)]
 pub struct Write {
-    /// The stamp of the row that it was decided on; `None` where there was no row.
-    pub prev: Option<Stamp>,
-    /// The stamp of this write, never used before.
-    pub stamp: Stamp,
+    /// The row version of the row that it was decided on; `None` where there was no row.
+    pub prev: Option<RowVersion>,
+    /// The row version of this write, never used before.
+    pub row_version: RowVersion,
     /// The new state, and what of it has changed.
-    pub working: Box<Working>,
+    pub change: Box<KeyChange>,
 }
 
 /// What became of the writes of a commit.
@@ -135,7 +135,7 @@ pub struct Committed {
     /// tenant's floor.
     pub tokens: Vec<Option<Token>>,
     /// The database's clock, read while it was written; rounded down.
-    pub told: Timestamp,
+    pub db_time: Timestamp,
 }
 
 /// Decides under a lock: from the locked states (in the order of the wants) and the database's time to the writes.
@@ -158,7 +158,7 @@ pub struct Beat {
     /// All rows, our own included.
     pub peers: Vec<Peer>,
     /// The database's clock; rounded down.
-    pub told: Timestamp,
+    pub db_time: Timestamp,
 }
 
 /// A waiter as its row names it.
@@ -168,8 +168,8 @@ pub struct WaitingRow {
     pub id: KeyId,
     /// The version it waits with.
     pub version: Version,
-    /// The attachment.
-    pub nonce: Nonce,
+    /// The request.
+    pub request_id: RequestId,
 }
 
 /// Which locks a list shows.
@@ -214,10 +214,10 @@ pub struct HeldCounts {
     pub permits: i64,
 }
 
-/// Hints from other replicas that a key wants a look. A hint may be lost or come twice; the database is the truth.
+/// Notifications from other replicas that a key wants a look. A notification may be lost or come twice; the database is the truth.
 #[async_trait]
-pub trait Hints: Send {
-    /// The next hint; `None` after the connection was lost and made anew, when hints may have been missed.
+pub trait Notifications: Send {
+    /// The next notification; `None` after the connection was lost and made anew, when notifications may have been missed.
     async fn next(&mut self) -> Result<Option<KeyId>, StoreError>;
 }
 
@@ -225,17 +225,17 @@ pub trait Hints: Send {
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Loads keys with the database's time: the rows first, then what hangs on them. No key twice.
-    async fn load(&self, wants: &[Want]) -> Result<Loaded, StoreError>;
+    async fn load(&self, load_requests: &[LoadRequest]) -> Result<Loaded, StoreError>;
 
-    /// Applies writes, each only if its key's row still bears the stamp it was decided on, all that apply in one durable
+    /// Applies writes, each only if its key's row still bears the row version it was decided on, all that apply in one durable
     /// commit. The writes are sorted by key, no key twice; they are shared with whoever writes, which may be a thread. Other
-    /// replicas that a write nudges are told where the database can.
+    /// replicas that a write notifies are told where the database can.
     async fn commit(&self, writes: Arc<Vec<Write>>) -> Result<Committed, StoreError>;
 
     /// Locks the keys' rows, lets `decide` decide on them, and commits: for keys that lost too many races.
     async fn commit_locked(
         &self,
-        wants: &[Want],
+        load_requests: &[LoadRequest],
         decide: &mut DecideLocked<'_>,
     ) -> Result<(Vec<Write>, Committed), StoreError>;
 
@@ -294,8 +294,8 @@ pub trait Store: Send + Sync + 'static {
     /// Keys in whose queues a place that was kept has lapsed, at most `limit`.
     async fn lapsed_places(&self, limit: u32) -> Result<Vec<KeyId>, StoreError>;
 
-    /// Hints for this replica, where the database can push them.
-    async fn hints(&self, me: ReplicaId) -> Result<Option<Box<dyn Hints>>, StoreError>;
+    /// Notifications for this replica, where the database can push them.
+    async fn notifications(&self, me: ReplicaId) -> Result<Option<Box<dyn Notifications>>, StoreError>;
 
     /// One page of locks in byte order of their keys.
     async fn list_locks(

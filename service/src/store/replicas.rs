@@ -4,7 +4,7 @@ use sea_orm::{ConnectionTrait, DbErr, QueryResult, Value};
 use uuid::Uuid;
 
 use super::{Beat, Peer, StoreError, WaitingRow, classify::Purpose, sql_store::SqlStore};
-use crate::domain::{Key, KeyId, Nonce, ReplicaId, Tenant, Timestamp, Version};
+use crate::domain::{Key, KeyId, ReplicaId, RequestId, Tenant, Timestamp, Version};
 
 impl SqlStore {
     pub(super) async fn join_replicas(&self, me: ReplicaId) -> Result<(), StoreError> {
@@ -28,12 +28,12 @@ impl SqlStore {
                 rows
             };
             let mut beat =
-                Beat { known: false, peers: Vec::with_capacity(rows.len()), told: Timestamp::default() };
+                Beat { known: false, peers: Vec::with_capacity(rows.len()), db_time: Timestamp::default() };
             for row in &rows {
                 let peer = read_peer(row)?;
                 beat.known |= peer.replica == me;
                 beat.peers.push(peer);
-                beat.told = Timestamp(row.try_get_by_index(2)?);
+                beat.db_time = Timestamp(row.try_get_by_index(2)?);
             }
             Ok(beat)
         };
@@ -97,11 +97,11 @@ impl SqlStore {
                 .query(self.hot_pool(), &self.offers, &self.sql.replicas.waiting, [Value::from(me.0)])
                 .await?;
             let read = |row: &QueryResult| {
-                let nonce: Option<i64> = row.try_get_by_index(3)?;
+                let request_id: Option<i64> = row.try_get_by_index(3)?;
                 Ok(WaitingRow {
                     id: read_id(row)?,
                     version: Version(row.try_get_by_index(2)?),
-                    nonce: Nonce(nonce.unwrap_or_default()),
+                    request_id: RequestId(request_id.unwrap_or_default()),
                 })
             };
             rows.iter().map(read).collect()

@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::{Unreadable, Write, ended};
 use crate::domain::{
-    Body, Data, Grant, KeyState, Mutex, Nonce, Owner, Permit, Permits, Place, Queue, ReplicaId, Semaphore,
-    Stamp, Timestamp, Token, Version, Waiter,
+    Body, Data, Grant, KeyState, Mutex, Owner, Permit, Permits, Place, Queue, ReplicaId, RequestId,
+    RowVersion, Semaphore, Timestamp, Token, Version, Waiter,
 };
 
 /// A tombstone, or a key without a row.
@@ -23,7 +23,7 @@ pub(super) const KIND_SEMAPHORE: i16 = 2;
 pub(super) struct LockRow<'a> {
     pub(super) tenant: &'a str,
     pub(super) key: &'a str,
-    pub(super) stamp: Uuid,
+    pub(super) row_version: Uuid,
     pub(super) prev_stamp: Option<Uuid>,
     pub(super) kind: i16,
     pub(super) token: i64,
@@ -43,12 +43,12 @@ pub(super) struct LockRow<'a> {
 impl<'a> LockRow<'a> {
     /// The row that a write leaves.
     pub(super) fn of(write: &'a Write) -> Self {
-        let (id, state) = (&write.working.id, &write.working.state);
+        let (id, state) = (&write.change.id, &write.change.state);
         let mut row = Self {
             tenant: id.tenant.as_str(),
             key: id.key.as_str(),
-            stamp: write.stamp.0,
-            prev_stamp: write.prev.map(|stamp| stamp.0),
+            row_version: write.row_version.0,
+            prev_stamp: write.prev.map(|row_version| row_version.0),
             kind: KIND_ABSENT,
             token: state.token.0,
             data: None,
@@ -171,7 +171,7 @@ impl<'a, R: Row> Columns<'a, R> {
 pub(super) fn read_state(row: &impl Row, first: usize) -> Result<KeyState, Unreadable> {
     let mut columns = Columns::from(row, first);
     columns.skip(2);
-    let Some(stamp) = columns.get::<Option<Uuid>>()? else { return Ok(KeyState::absent()) };
+    let Some(row_version) = columns.get::<Option<Uuid>>()? else { return Ok(KeyState::absent()) };
     columns.skip(1);
     let kind: i16 = columns.get()?;
     let token = Token(columns.get()?);
@@ -184,7 +184,7 @@ pub(super) fn read_state(row: &impl Row, first: usize) -> Result<KeyState, Unrea
     let expires_at: Option<i64> = columns.get()?;
     let released = columns.get()?;
     let delete_on_release = columns.get()?;
-    let nonce: Option<i64> = columns.get()?;
+    let request_id: Option<i64> = columns.get()?;
     let ended: Vec<u8> = columns.get()?;
     let max_size: Option<i32> = columns.get()?;
     let slots = columns.get()?;
@@ -193,7 +193,7 @@ pub(super) fn read_state(row: &impl Row, first: usize) -> Result<KeyState, Unrea
     let updated_at = Timestamp(columns.get()?);
     let body = match kind {
         KIND_MUTEX => {
-            let grant = match (version, owner, lease_ms, acquired_at, expires_at, nonce) {
+            let grant = match (version, owner, lease_ms, acquired_at, expires_at, request_id) {
                 (None, ..) => None,
                 (
                     Some(version),
@@ -201,7 +201,7 @@ pub(super) fn read_state(row: &impl Row, first: usize) -> Result<KeyState, Unrea
                     Some(lease_ms),
                     Some(acquired_at),
                     Some(expires_at),
-                    Some(nonce),
+                    Some(request_id),
                 ) if !owner.is_empty() => Some(Grant {
                     version: Version(version),
                     chosen,
@@ -212,7 +212,7 @@ pub(super) fn read_state(row: &impl Row, first: usize) -> Result<KeyState, Unrea
                     expires_at: Timestamp(expires_at),
                     released,
                     delete_on_release,
-                    nonce: Nonce(nonce),
+                    request_id: RequestId(request_id),
                 }),
                 _ => return Err(corrupt("a version without an owner, a lease, its times or its attachment")),
             };
@@ -231,13 +231,21 @@ pub(super) fn read_state(row: &impl Row, first: usize) -> Result<KeyState, Unrea
     };
     let ended =
         ended::decode(&ended, updated_at).ok_or_else(|| corrupt("ended versions that cannot be read"))?;
-    Ok(KeyState { stamp: Some(Stamp(stamp)), body, token, ended, queue, created_at, updated_at })
+    Ok(KeyState {
+        row_version: Some(RowVersion(row_version)),
+        body,
+        token,
+        ended,
+        queue,
+        created_at,
+        updated_at,
+    })
 }
 
 /// The columns of `waiters` that show a place.
 pub(super) struct PlaceColumns {
     pub(super) replica: Option<Uuid>,
-    pub(super) nonce: Option<i64>,
+    pub(super) request_id: Option<i64>,
     pub(super) offered_until_ms: Option<i64>,
     pub(super) detached_until_ms: Option<i64>,
 }
@@ -246,15 +254,18 @@ impl PlaceColumns {
     /// The columns that a place leaves.
     pub(super) fn of(place: &Place) -> Self {
         match place {
-            Place::Attached { replica, nonce, offered_until } => Self {
+            Place::Attached { replica, request_id, offered_until } => Self {
                 replica: Some(replica.0),
-                nonce: Some(nonce.0),
+                request_id: Some(request_id.0),
                 offered_until_ms: offered_until.map(|until| until.0),
                 detached_until_ms: None,
             },
-            Place::Detached { until } => {
-                Self { replica: None, nonce: None, offered_until_ms: None, detached_until_ms: Some(until.0) }
-            }
+            Place::Detached { until } => Self {
+                replica: None,
+                request_id: None,
+                offered_until_ms: None,
+                detached_until_ms: Some(until.0),
+            },
         }
     }
 }
@@ -275,7 +286,7 @@ pub(super) fn read_permit(row: &QueryResult) -> Result<Permit, Unreadable> {
     let acquired_at = Timestamp(columns.get()?);
     let expires_at = Timestamp(columns.get()?);
     let released = columns.get()?;
-    let nonce = Nonce(columns.get()?);
+    let request_id = RequestId(columns.get()?);
     let data = columns.get::<Option<String>>()?.as_deref().map(Data::trusted);
     let updated_at = Timestamp(columns.get()?);
     let grant = Grant {
@@ -288,7 +299,7 @@ pub(super) fn read_permit(row: &QueryResult) -> Result<Permit, Unreadable> {
         expires_at,
         released,
         delete_on_release: false,
-        nonce,
+        request_id,
     };
     Ok(Permit { slot, grant, data, updated_at })
 }
@@ -310,13 +321,13 @@ pub(super) fn read_waiter(row: &QueryResult) -> Result<Waiter, Unreadable> {
     let replace_data = columns.get()?;
     let delete_on_release = columns.get()?;
     let replica: Option<Uuid> = columns.get()?;
-    let nonce: Option<i64> = columns.get()?;
+    let request_id: Option<i64> = columns.get()?;
     let offered_until: Option<i64> = columns.get()?;
     let detached_until: Option<i64> = columns.get()?;
-    let place = match (replica, nonce, detached_until) {
-        (Some(replica), Some(nonce), _) => Place::Attached {
+    let place = match (replica, request_id, detached_until) {
+        (Some(replica), Some(request_id), _) => Place::Attached {
             replica: ReplicaId(replica),
-            nonce: Nonce(nonce),
+            request_id: RequestId(request_id),
             offered_until: offered_until.map(Timestamp),
         },
         (None, _, Some(until)) => Place::Detached { until: Timestamp(until) },

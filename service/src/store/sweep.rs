@@ -16,7 +16,7 @@ use super::{
 use crate::domain::{KeyId, ReplicaId, Timestamp};
 
 impl SqlStore {
-    pub(super) async fn count_standing(&self) -> Result<HeldCounts, StoreError> {
+    pub(super) async fn count_active(&self) -> Result<HeldCounts, StoreError> {
         let work = async {
             let locks =
                 self.query(self.general_pool(), &self.sweep, &self.sql.sweep.count_locks_held, []).await?;

@@ -11,7 +11,7 @@ use super::{
     classify::is_busy,
     connect::{SQLITE_BUSY_POLL, SQLITE_BUSY_TIMEOUT},
     pools::AnyPool,
-    sqlite::Turn,
+    sqlite::WritePermit,
 };
 
 /// Who writes what is not a batch.
@@ -23,7 +23,7 @@ pub(super) enum Writer<'s> {
         /// The transaction.
         transaction: Box<DatabaseTransaction>,
         /// Keeps this process's batches away meanwhile.
-        turn: Turn<'s>,
+        turn: WritePermit<'s>,
     },
 }
 

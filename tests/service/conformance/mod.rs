@@ -39,7 +39,7 @@ mod limits;
 mod lists;
 mod locks;
 mod malformed;
-mod operating;
+mod ops;
 mod permits;
 mod put_and_delete;
 mod reentrant;

@@ -11,10 +11,10 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use db_locks_service::{
     domain::{
-        Acquire, Command, Context, Key, KeyId, KeyState, Kind, Nonce, Now, Owner, Stamp, Tenant, Timestamp,
-        Version, Working,
+        Acquire, Command, Context, Key, KeyChange, KeyId, KeyState, Kind, Now, Owner, RequestId, RowVersion,
+        Tenant, Timestamp, Version,
     },
-    store::{self, DatabaseOptions, Store, Want, Write},
+    store::{self, DatabaseOptions, LoadRequest, Store, Write},
 };
 use uuid::Uuid;
 
@@ -52,14 +52,14 @@ fn acquire(owner: &str) -> Acquire {
         version: Version(Uuid::new_v4()),
         chosen: true,
         retried: false,
-        nonce: Nonce(7),
+        request_id: RequestId(7),
     }
 }
 
 /// Decides commands on a state, and makes a write of it.
 fn write(id: &KeyId, state: KeyState, now: Timestamp, commands: &[Command]) -> Write {
-    let prev = state.stamp;
-    let mut working = Box::new(Working::new(id.clone(), state));
+    let prev = state.row_version;
+    let mut change = Box::new(KeyChange::new(id.clone(), state));
     let dead = BTreeSet::new();
     let now = Now { at_least: now, at_most: now };
     let me = Some(db_locks_service::domain::ReplicaId(Uuid::from_u128(1)));
@@ -73,12 +73,12 @@ fn write(id: &KeyId, state: KeyState, now: Timestamp, commands: &[Command]) -> W
         full: None,
     };
     for command in commands {
-        working.decide(command, &context).unwrap();
+        change.decide(command, &context).unwrap();
     }
-    Write { prev, stamp: Stamp(Uuid::new_v4()), working }
+    Write { prev, row_version: RowVersion(Uuid::new_v4()), change }
 }
 
 async fn load(store: &dyn Store, id: &KeyId) -> (KeyState, Timestamp) {
-    let loaded = store.load(&[Want::new(id.clone())]).await.unwrap();
-    (loaded.states.into_iter().next().unwrap().unwrap(), loaded.told)
+    let loaded = store.load(&[LoadRequest::new(id.clone())]).await.unwrap();
+    (loaded.states.into_iter().next().unwrap().unwrap(), loaded.db_time)
 }

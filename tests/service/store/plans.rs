@@ -73,10 +73,10 @@ async fn explain_postgres(db: &DatabaseConnection, number: usize, sql: &str) -> 
 async fn fill(db: &DatabaseConnection, series: &str, key: &str, no_bytes: &str) {
     let sql = format!(
         "INSERT INTO locks (tenant, \"key\", stamp, kind, token, chosen, released, delete_on_release, ended, slots, \
-         waiters, next_seq, created_at_ms, updated_at_ms) {series} SELECT 't', {key}, {stamp}, 1, 1, false, false, \
+         waiters, next_seq, created_at_ms, updated_at_ms) {series} SELECT 't', {key}, {row_version}, 1, 1, false, false, \
          false, {no_bytes}, 0, 0, 0, 0, 0 FROM n",
         series = series.replace("{rows}", &ROWS.to_string()),
-        stamp = if no_bytes == "''" { "gen_random_uuid()" } else { "randomblob(16)" },
+        row_version = if no_bytes == "''" { "gen_random_uuid()" } else { "randomblob(16)" },
     );
     db.execute_unprepared(&sql).await.unwrap();
 }

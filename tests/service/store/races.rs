@@ -31,14 +31,15 @@ async fn of_writes_decided_on_the_same_row_exactly_one_wins(database: Database) 
             };
             let write = write(&id, state.clone(), now, &[command]);
             writers.spawn(async move {
-                let stamp = write.stamp;
-                (stamp, commit(&*store, write).await)
+                let row_version = write.row_version;
+                (row_version, commit(&*store, write).await)
             });
         }
         let outcomes = writers.join_all().await;
-        let winners: Vec<_> = outcomes.iter().filter(|(_, won)| *won).map(|(stamp, _)| *stamp).collect();
+        let winners: Vec<_> =
+            outcomes.iter().filter(|(_, won)| *won).map(|(row_version, _)| *row_version).collect();
         assert_eq!(winners.len(), 1, "round {round}");
-        assert_eq!(load(&*stores[1], &id).await.0.stamp, Some(winners[0]), "round {round}");
+        assert_eq!(load(&*stores[1], &id).await.0.row_version, Some(winners[0]), "round {round}");
     }
 }
 
@@ -65,7 +66,7 @@ async fn batches_that_share_keys_do_not_deadlock(database: Database) {
                 for key in 0..20 {
                     let id = id(&format!("key-{key:02}"));
                     let (state, now) = load(&*store, &id).await;
-                    let command = if (key + round + number) % 3 == 0 && state.stamp.is_some() {
+                    let command = if (key + round + number) % 3 == 0 && state.row_version.is_some() {
                         Command::DeleteLock { version: None }
                     } else {
                         Command::PutLock { data: None }
@@ -104,9 +105,9 @@ async fn a_wrong_guess_that_a_row_is_new_waits_for_nobody_in_a_circle(database: 
                 write(&second, second_state.clone(), now, put),
             ])
         };
-        let (guessed, known) = (batch(db_locks_service::domain::KeyState::absent()), batch(first_state));
-        let (guessed, known) = tokio::join!(stores[0].commit(guessed), stores[1].commit(known));
-        assert_eq!(guessed.unwrap().tokens[0], None, "the row was there");
+        let (assumed, known) = (batch(db_locks_service::domain::KeyState::absent()), batch(first_state));
+        let (assumed, known) = tokio::join!(stores[0].commit(assumed), stores[1].commit(known));
+        assert_eq!(assumed.unwrap().tokens[0], None, "the row was there");
         assert!(known.unwrap().tokens[0].is_some(), "nobody else knew the row");
     }
 }

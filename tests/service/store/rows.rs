@@ -2,7 +2,8 @@
 
 use db_locks_service::{
     domain::{
-        Command, Data, EndedVersion, EndedVersions, KeyState, Kind, Nonce, Timestamp, Version, VersionDigest,
+        Command, Data, EndedVersion, EndedVersions, KeyState, Kind, RequestId, Timestamp, Version,
+        VersionDigest,
     },
     store::{self, DatabaseOptions},
 };
@@ -35,10 +36,10 @@ async fn every_field_comes_back_as_it_was(database: Database) {
     state.ended = EndedVersions::new((1..=64).map(ended).collect());
     let write = write(&id, state, now, &[Command::Acquire(command)]);
     let committed = store.commit(vec![write.clone()].into()).await.unwrap();
-    assert_eq!(committed.tokens, vec![Some(write.working.state.token)]);
+    assert_eq!(committed.tokens, vec![Some(write.change.state.token)]);
     let (mut read, _) = load(&*store, &id).await;
-    let mut expected = write.working.state;
-    expected.stamp = Some(write.stamp);
+    let mut expected = write.change.state;
+    expected.row_version = Some(write.row_version);
     read.queue.asked.clear();
     assert_eq!(read, expected);
 }
@@ -63,7 +64,7 @@ async fn permits_and_waiters_come_back_in_their_order(database: Database) {
         .map(|number| {
             let mut command = acquire(&format!("owner-{number}"));
             command.kind = Kind::Semaphore;
-            command.nonce = Nonce(number);
+            command.request_id = RequestId(number);
             command.wait_ms = Some(1_000);
             Command::Acquire(command)
         })
@@ -72,20 +73,20 @@ async fn permits_and_waiters_come_back_in_their_order(database: Database) {
     store.commit(vec![change.clone()].into()).await.unwrap();
     let (mut read, _) = load(&*store, &id).await;
     read.queue.asked.clear();
-    assert_eq!(read.queue, change.working.state.queue);
+    assert_eq!(read.queue, change.change.state.queue);
     assert_eq!(read.queue.len, 3);
-    assert_eq!(read.body, change.working.state.body);
+    assert_eq!(read.body, change.change.state.body);
 }
 
 async fn a_write_never_creates_a_row_that_it_was_not_decided_on(database: Database) {
     let store = store_on(&database).await;
     let id = id("gone");
     let (mut state, now) = load(&*store, &id).await;
-    state.stamp = Some(db_locks_service::domain::Stamp(Uuid::new_v4()));
+    state.row_version = Some(db_locks_service::domain::RowVersion(Uuid::new_v4()));
     let write = write(&id, state, now, &[Command::Acquire(acquire("late"))]);
     let committed = store.commit(vec![write].into()).await.unwrap();
     assert_eq!(committed.tokens, vec![None]);
-    assert_eq!(load(&*store, &id).await.0.stamp, None);
+    assert_eq!(load(&*store, &id).await.0.row_version, None);
 }
 
 async fn a_row_that_is_gone_costs_the_others_of_its_batch_nothing(database: Database) {
@@ -95,7 +96,10 @@ async fn a_row_that_is_gone_costs_the_others_of_its_batch_nothing(database: Data
     let known = write(&id("c"), absent.clone(), now, std::slice::from_ref(&put));
     store.commit(vec![known].into()).await.unwrap();
     let (state, now) = load(&*store, &id("c")).await;
-    let gone = KeyState { stamp: Some(db_locks_service::domain::Stamp(Uuid::new_v4())), ..absent.clone() };
+    let gone = KeyState {
+        row_version: Some(db_locks_service::domain::RowVersion(Uuid::new_v4())),
+        ..absent.clone()
+    };
     let batch = vec![
         write(&id("a"), absent, now, std::slice::from_ref(&put)),
         write(&id("b"), gone, now, &[Command::Acquire(acquire("late"))]),
@@ -103,7 +107,7 @@ async fn a_row_that_is_gone_costs_the_others_of_its_batch_nothing(database: Data
     ];
     let committed = store.commit(batch.into()).await.unwrap();
     assert_eq!(committed.tokens.iter().map(Option::is_some).collect::<Vec<_>>(), [true, false, true]);
-    assert_eq!(load(&*store, &id("b")).await.0.stamp, None);
+    assert_eq!(load(&*store, &id("b")).await.0.row_version, None);
 }
 
 /// Guards invariant 2: a step that only changes how keys are kept loses none of their tokens.
@@ -147,7 +151,7 @@ async fn keys_are_compared_byte_for_byte(database: Database) {
     for name in names {
         let id = id(name);
         let (state, now) = load(&*store, &id).await;
-        assert_eq!(state.stamp, None, "{name:?} is no other key");
+        assert_eq!(state.row_version, None, "{name:?} is no other key");
         let write = write(&id, state, now, &[Command::Acquire(acquire(name))]);
         assert!(store.commit(vec![write].into()).await.unwrap().tokens[0].is_some(), "{name:?}");
     }

@@ -1,14 +1,15 @@
 //! Acquire: repeat, reenter, take, wait, or be refused, in this order.
 
-use super::{Context, Decided, Need, Verdict, Working, grants::Taker, refuse};
+use super::{Context, Decided, KeyChange, Need, Verdict, grants::Taker, refuse};
 use crate::domain::{
-    Acquire, Body, Kind, Nonce, NotGrantedReason, Place, Refusal, Reply, Waiter, WaiterLimit, queue::Found,
+    Acquire, Body, Kind, NotGrantedReason, Place, Refusal, Reply, RequestId, Waiter, WaiterLimit,
+    queue::Found,
 };
 
 /// Of a lock's lease where neither the caller nor a semaphore says otherwise, in milliseconds.
 pub const DEFAULT_LEASE_MS: i64 = 15_000;
 
-impl Working {
+impl KeyChange {
     pub(super) fn acquire(&mut self, acquire: &Acquire, ctx: &Context<'_>) -> Decided {
         match (&self.state.body, acquire.kind) {
             (Body::Absent, _) | (Body::Mutex(_), Kind::Mutex) | (Body::Semaphore(_), Kind::Semaphore) => {}
@@ -29,7 +30,7 @@ impl Working {
         }
         let lease_ms = self.lease_of(acquire);
         let overtakes = planted!(NewcomerOvertakes) && self.state.room(ctx.now).count > 0;
-        if overtakes || self.settle_fully(ctx)? {
+        if overtakes || self.serve_fully(ctx)? {
             return self.take(acquire, lease_ms, ctx);
         }
         let wait_ms = wait_of(acquire, lease_ms);
@@ -50,8 +51,8 @@ impl Working {
                 return Ok(Some(refuse(Refusal::VersionMismatch)));
             }
             // Where a command before this one, in the same decision, has served it, this is that answer.
-            drop(self.take_answer(acquire.nonce));
-            // Unless nobody got its answer it is of two attachments then, and no clean-up after one of them takes it from the
+            drop(self.take_answer(acquire.request_id));
+            // Unless nobody got its answer it is of two requests then, and no clean-up after one of them takes it from the
             // other.
             return self.reattach_grant(acquire, ctx).map(Some);
         }
@@ -79,13 +80,14 @@ impl Working {
             Place::Attached { offered_until, .. } => offered_until,
             Place::Detached { .. } => None,
         };
-        let answers_itself = matches!(before, Place::Attached { nonce, .. } if nonce == acquire.nonce);
+        let answers_itself =
+            matches!(before, Place::Attached { request_id, .. } if request_id == acquire.request_id);
         if !answers_itself {
             self.dismiss(before, Refusal::Superseded, ctx);
         }
-        self.move_waiter(found, Place::Attached { replica, nonce: acquire.nonce, offered_until });
-        self.settle(ctx)?;
-        if let Some(reply) = self.take_answer(acquire.nonce) {
+        self.move_waiter(found, Place::Attached { replica, request_id: acquire.request_id, offered_until });
+        self.serve_queue(ctx)?;
+        if let Some(reply) = self.take_answer(acquire.request_id) {
             return Ok(Verdict::Reply(reply));
         }
         let wait_ms = wait_of(acquire, lease_ms);
@@ -102,9 +104,9 @@ impl Working {
         Ok(refuse(self.not_granted(NotGrantedReason::NoWait, position, ctx.now)))
     }
 
-    /// The answer to the command of this attachment, where serving the queue brought it.
-    pub(super) fn take_answer(&mut self, asking: Nonce) -> Option<Reply> {
-        let index = self.effects.answered.iter().position(|(nonce, _)| *nonce == asking)?;
+    /// The answer to the command of this request, where serving the queue brought it.
+    pub(super) fn take_answer(&mut self, asking: RequestId) -> Option<Reply> {
+        let index = self.effects.answered.iter().position(|(request_id, _)| *request_id == asking)?;
         Some(self.effects.answered.remove(index).1)
     }
 
@@ -117,7 +119,7 @@ impl Working {
                 && !grant.released
                 && grant.expires_at > ctx.now.at_most
         })?;
-        self.dirty |= grant.answer_to(acquire.nonce);
+        self.dirty |= grant.answer_to(acquire.request_id);
         Some(Verdict::Reply(Reply::Granted(self.lock_view(ctx.now)?)))
     }
 
@@ -148,7 +150,7 @@ impl Working {
             data: acquire.data.clone(),
             replace_data: acquire.replace_data,
             delete_on_release: acquire.delete_on_release,
-            place: Place::Attached { replica, nonce: acquire.nonce, offered_until: None },
+            place: Place::Attached { replica, request_id: acquire.request_id, offered_until: None },
         };
         self.waiters.insert(waiter.seq, Some(waiter.clone()));
         self.state.queue.push(waiter);

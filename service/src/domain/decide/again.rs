@@ -4,7 +4,7 @@
 //! been applied; the row does not tell. What names a version is decided again: the grant of that version tells what became of
 //! it. Everything else is not, or it would be applied over a newer write that was acknowledged.
 
-use super::{Context, Decided, Verdict, Working, refuse};
+use super::{Context, Decided, KeyChange, Verdict, refuse};
 use crate::domain::{
     Command, DataEdit, Heartbeat, LeaveReason, NotGrantedReason, Refusal, Reply, Timestamp, Version,
 };
@@ -18,12 +18,12 @@ pub struct Earlier<'a> {
     pub released: &'a [(Version, Timestamp)],
 }
 
-impl Working {
+impl KeyChange {
     /// Decides a command whose earlier write has an unknown outcome, on a row that is neither that write's nor the one that
     /// it was decided on.
     ///
     /// # Errors
-    /// As [`Working::decide`].
+    /// As [`KeyChange::decide`].
     pub fn decide_again(&mut self, command: &Command, earlier: Earlier<'_>, ctx: &Context<'_>) -> Decided {
         if *earlier.verdict == Verdict::Unknown {
             return Ok(Verdict::Unknown);
@@ -47,7 +47,7 @@ impl Working {
             Command::Leave { reason: LeaveReason::TimedOut, .. } => {
                 let decided = self.decide(command, ctx)?;
                 // The earlier write took it out of the queue. It waited for its whole time, and was not granted.
-                if decided == refuse(Refusal::PassedOver) {
+                if decided == refuse(Refusal::PlaceLost) {
                     return Ok(refuse(self.not_granted(NotGrantedReason::TimedOut, None, ctx.now)));
                 }
                 Ok(decided)
@@ -57,18 +57,18 @@ impl Working {
             | Command::Leave { .. }
             | Command::GiveBack { .. }
             | Command::Keep { .. }
-            | Command::Settle
-            | Command::Bury { .. }
+            | Command::ServeQueue
+            | Command::ReapReplica { .. }
             | Command::Sweep { .. } => self.decide(command, ctx),
         }
     }
 
-    /// Whether a heartbeat would undo what a later one did: another attachment has the grant by now, and the heartbeat names a
+    /// Whether a heartbeat would undo what a later one did: another request has the grant by now, and the heartbeat names a
     /// lease or data that differ from the present ones. Renewing the lease that stands undoes nothing.
     fn is_overtaken(&mut self, heartbeat: &Heartbeat, ctx: &Context<'_>) -> Result<bool, super::Need> {
         let Ok(target) = self.target(heartbeat.kind, heartbeat.version)? else { return Ok(false) };
         let (grant, data) = self.grant_and_data(&target);
-        if !grant.stands(ctx.now) || grant.nonce == heartbeat.nonce {
+        if !grant.is_active(ctx.now) || grant.request_id == heartbeat.request_id {
             return Ok(false);
         }
         let keeps_data = match &heartbeat.data {

@@ -1,6 +1,6 @@
 //! How grants end, for those who count and log it.
 
-use super::Working;
+use super::KeyChange;
 use crate::domain::{Grant, Owner, Timestamp, Token, Version};
 
 /// A grant that a change ended, or found ended.
@@ -29,7 +29,7 @@ pub enum EndedHow {
     Deleted,
 }
 
-impl Working {
+impl KeyChange {
     /// Takes note of a grant that makes room for another, or whose lock is deleted at `now`.
     pub(super) fn note_replaced(&mut self, grant: &Grant, now: Timestamp) {
         if grant.released {

@@ -1,8 +1,8 @@
 //! Granting: the one place where a mutex or a permit gets a holder.
 
-use super::{Context, Need, Verdict, Working};
+use super::{Context, KeyChange, Need, Verdict};
 use crate::domain::{
-    Acquire, Body, Data, Grant, LockView, Mutex, Nonce, Now, Owner, Permit, Place, Reply, Version, Waiter,
+    Acquire, Body, Data, Grant, LockView, Mutex, Now, Owner, Permit, Place, Reply, RequestId, Version, Waiter,
 };
 
 /// One who takes, be it at once or from the queue.
@@ -14,7 +14,7 @@ pub(super) struct Taker {
     data: Option<Data>,
     replace_data: bool,
     delete_on_release: bool,
-    nonce: Nonce,
+    request_id: RequestId,
 }
 
 impl Taker {
@@ -27,13 +27,13 @@ impl Taker {
             data: acquire.data.clone(),
             replace_data: acquire.replace_data,
             delete_on_release: acquire.delete_on_release,
-            nonce: acquire.nonce,
+            request_id: acquire.request_id,
         }
     }
 
     /// A waiter with a connection; `None` for one without.
     pub(super) fn waiting(waiter: Waiter) -> Option<Self> {
-        let Place::Attached { nonce, .. } = waiter.place else { return None };
+        let Place::Attached { request_id, .. } = waiter.place else { return None };
         Some(Self {
             version: waiter.version,
             chosen: waiter.chosen,
@@ -42,12 +42,12 @@ impl Taker {
             data: waiter.data,
             replace_data: waiter.replace_data,
             delete_on_release: waiter.delete_on_release,
-            nonce,
+            request_id,
         })
     }
 
-    pub(super) const fn nonce(&self) -> Nonce {
-        self.nonce
+    pub(super) const fn request_id(&self) -> RequestId {
+        self.request_id
     }
 
     pub(super) const fn owner(&self) -> &Owner {
@@ -55,7 +55,7 @@ impl Taker {
     }
 }
 
-impl Working {
+impl KeyChange {
     /// Grants. The caller has made sure that there is room and that it is the taker's turn.
     pub(super) fn grant(&mut self, taker: Taker, now: Now) -> Result<LockView, Need> {
         if self.fresh_tokens && matches!(self.state.body, Body::Semaphore(_)) {
@@ -65,7 +65,7 @@ impl Working {
         if !planted!(TokenNotBumped) {
             self.state.token = self.state.token.next();
         }
-        self.touch(now);
+        self.mark_changed(now);
         let grant = Grant {
             version: taker.version,
             chosen: taker.chosen,
@@ -76,7 +76,7 @@ impl Working {
             expires_at: now.at_most.plus_ms(taker.lease_ms),
             released: false,
             delete_on_release: taker.delete_on_release,
-            nonce: taker.nonce,
+            request_id: taker.request_id,
         };
         if let Body::Semaphore(_) = &self.state.body {
             Ok(self.grant_permit(grant, taker.data, now))
@@ -142,7 +142,7 @@ impl Working {
         let view = match &mut self.state.body {
             Body::Mutex(mutex) => {
                 if let Some(grant) = &mut mutex.grant {
-                    grant.repeat_to(acquire.nonce);
+                    grant.repeat_to(acquire.request_id);
                 }
                 self.lock_view(ctx.now)
             }
@@ -150,7 +150,7 @@ impl Working {
                 let found = semaphore.permits.find(acquire.version).map_err(Need::Version)?;
                 let Some(index) = found else { unreachable!("the grant was found by its version") };
                 let permit = &mut semaphore.permits.known[index];
-                permit.grant.repeat_to(acquire.nonce);
+                permit.grant.repeat_to(acquire.request_id);
                 self.permits.insert(permit.slot);
                 let permit = permit.clone();
                 Some(self.permit_view(&permit, ctx.now))

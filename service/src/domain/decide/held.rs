@@ -1,9 +1,9 @@
 //! Heartbeat and release: they act on the grant that their version names, or on nothing.
 
-use super::{Context, Decided, EndedHow, Need, Verdict, Working, refuse};
+use super::{Context, Decided, EndedHow, KeyChange, Need, Verdict, refuse};
 use crate::domain::{
-    Body, Data, DataEdit, Grant, Heartbeat, Kind, LockView, Mutex, Nonce, Now, Permit, Refusal, Release,
-    Reply, Version,
+    Body, Data, DataEdit, Grant, Heartbeat, Kind, LockView, Mutex, Now, Permit, Refusal, Release, Reply,
+    RequestId, Version,
 };
 
 /// What a heartbeat or release found.
@@ -12,7 +12,7 @@ pub(super) enum Target {
     Permit(usize),
 }
 
-impl Working {
+impl KeyChange {
     pub(super) fn heartbeat(&mut self, heartbeat: &Heartbeat, ctx: &Context<'_>) -> Decided {
         let target = match self.target(heartbeat.kind, heartbeat.version)? {
             Ok(target) => target,
@@ -28,7 +28,7 @@ impl Working {
         }
         grant.lease_ms = heartbeat.lease_ms.unwrap_or(grant.lease_ms);
         grant.expires_at = now.at_most.plus_ms(grant.lease_ms);
-        grant.nonce = heartbeat.nonce;
+        grant.request_id = heartbeat.request_id;
         edit(data, &heartbeat.data);
         let view = self.write_target(&target, now);
         Ok(Verdict::Reply(Reply::Granted(view)))
@@ -59,23 +59,23 @@ impl Working {
             self.delete_body(ctx.now);
         }
         if !planted!(LostWakeUp) {
-            self.settle(ctx)?;
+            self.serve_queue(ctx)?;
         }
         Ok(Verdict::Reply(Reply::Released(view)))
     }
 
-    /// Ends the grant of a version and attachment, if it stands, as its release would.
+    /// Ends the grant of a version and request, if it stands, as its release would.
     /// Returns whether there was one.
     pub(super) fn end_attached(
         &mut self,
         version: Version,
-        nonce: Nonce,
+        request_id: RequestId,
         ctx: &Context<'_>,
     ) -> Result<bool, Need> {
         let Ok(target) = self.target(Kind::Mutex, version)? else { return Ok(false) };
         let (grant, _) = self.grant_and_data(&target);
-        let is_another = grant.nonce.kept() != nonce.kept() && !planted!(CleanUpEndsLiveGrant);
-        if is_another || !grant.stands(ctx.now) {
+        let is_another = grant.request_id.kept() != request_id.kept() && !planted!(CleanUpEndsLiveGrant);
+        if is_another || !grant.is_active(ctx.now) {
             return Ok(false);
         }
         let deletes = grant.delete_on_release;
@@ -86,27 +86,31 @@ impl Working {
         Ok(true)
     }
 
-    /// The grant of a version as it is shown, if it stands and this attachment may have it.
+    /// The grant of a version as it is shown, if it stands and this request may have it.
     pub(super) fn attached_view(
         &mut self,
         version: Version,
-        nonce: Nonce,
+        request_id: RequestId,
         ctx: &Context<'_>,
     ) -> Result<Option<LockView>, Need> {
         let Ok(target) = self.target(Kind::Mutex, version)? else { return Ok(None) };
         let (grant, _) = self.grant_and_data(&target);
-        // Nobody can repeat a version that the service made, and what bears the nonce of nobody was answered to all who asked.
-        let is_own = grant.nonce == nonce || grant.nonce == Nonce::NOBODY || !grant.chosen;
-        if !is_own || !grant.stands(ctx.now) {
+        // Nobody can repeat a version that the service made, and what bears the request id of nobody was answered to all who asked.
+        let is_own = grant.request_id == request_id || grant.request_id == RequestId::NONE || !grant.chosen;
+        if !is_own || !grant.is_active(ctx.now) {
             return Ok(None);
         }
         Ok(Some(self.view_of(&target, ctx.now)))
     }
 
-    /// Whether the grant of a version is on record, standing or ended, with another attachment.
-    pub(super) fn is_attached_otherwise(&mut self, version: Version, nonce: Nonce) -> Result<bool, Need> {
+    /// Whether the grant of a version is on record, standing or ended, with another request.
+    pub(super) fn is_attached_otherwise(
+        &mut self,
+        version: Version,
+        request_id: RequestId,
+    ) -> Result<bool, Need> {
         let Ok(target) = self.target(Kind::Mutex, version)? else { return Ok(false) };
-        Ok(self.grant_and_data(&target).0.nonce != nonce)
+        Ok(self.grant_and_data(&target).0.request_id != request_id)
     }
 
     pub(super) fn target(&self, kind: Kind, version: Version) -> Result<Result<Target, Refusal>, Need> {
@@ -140,7 +144,7 @@ impl Working {
     /// Marks the target as ended by release, and answers how it is left.
     fn end(&mut self, target: &Target, how: EndedHow, now: Now) -> LockView {
         let (grant, _) = self.grant_and_data(target);
-        let stood = grant.stands(now);
+        let stood = grant.is_active(now);
         grant.released = true;
         grant.expires_at = grant.expires_at.min(now.at_most);
         if self.effects.ended.is_some() {
@@ -154,7 +158,7 @@ impl Working {
     }
 
     fn write_target(&mut self, target: &Target, now: Now) -> LockView {
-        self.touch(now);
+        self.mark_changed(now);
         if let (Body::Semaphore(semaphore), Target::Permit(index)) = (&mut self.state.body, target) {
             let permit = &mut semaphore.permits.known[*index];
             permit.updated_at = now.at_most;

@@ -1,11 +1,11 @@
 //! Looking at, creating, resizing and deleting locks and semaphores.
 
-use super::{Context, Decided, Need, Verdict, Working, refuse};
+use super::{Context, Decided, KeyChange, Need, Verdict, refuse};
 use crate::domain::{
     Body, Data, Mutex, Now, Permits, Place, Refusal, Reply, Semaphore, Version, queue::Found,
 };
 
-impl Working {
+impl KeyChange {
     pub(super) fn get_lock(&self, ctx: &Context<'_>) -> Verdict {
         match &self.state.body {
             Body::Absent => refuse(Refusal::NotFound),
@@ -28,7 +28,7 @@ impl Working {
     pub(super) fn put_lock(&mut self, data: Option<&Data>, ctx: &Context<'_>) -> Decided {
         let created = match &mut self.state.body {
             Body::Semaphore(_) => return Ok(refuse(Refusal::WrongKind)),
-            Body::Mutex(mutex) if mutex.grant.as_ref().is_some_and(|grant| grant.stands(ctx.now)) => {
+            Body::Mutex(mutex) if mutex.grant.as_ref().is_some_and(|grant| grant.is_active(ctx.now)) => {
                 return Ok(refuse(Refusal::InUse(self.holders(ctx.now))));
             }
             Body::Mutex(mutex) => {
@@ -46,11 +46,11 @@ impl Working {
                 true
             }
         };
-        self.touch(ctx.now);
+        self.mark_changed(ctx.now);
         let Verdict::Reply(Reply::Lock { view, .. }) = self.get_lock(ctx) else {
             unreachable!("the lock was put");
         };
-        self.settle(ctx)?;
+        self.serve_queue(ctx)?;
         Ok(Verdict::Reply(Reply::Lock { view, created }))
     }
 
@@ -60,16 +60,16 @@ impl Working {
             Body::Semaphore(_) => return Ok(refuse(Refusal::WrongKind)),
             Body::Mutex(mutex) => mutex,
         };
-        if let Some(grant) = mutex.grant.as_ref().filter(|grant| grant.stands(ctx.now)) {
+        if let Some(grant) = mutex.grant.as_ref().filter(|grant| grant.is_active(ctx.now)) {
             match version {
                 None => return Ok(refuse(Refusal::InUse(self.holders(ctx.now)))),
                 Some(version) if version != grant.version => return Ok(refuse(Refusal::VersionMismatch)),
                 Some(_) => {}
             }
         }
-        self.touch(ctx.now);
+        self.mark_changed(ctx.now);
         self.delete_body(ctx.now);
-        self.settle(ctx)?;
+        self.serve_queue(ctx)?;
         Ok(Verdict::Reply(Reply::Deleted))
     }
 
@@ -97,8 +97,8 @@ impl Working {
                 false
             }
         };
-        self.touch(ctx.now);
-        self.settle(ctx)?;
+        self.mark_changed(ctx.now);
+        self.serve_queue(ctx)?;
         let Body::Semaphore(semaphore) = &self.state.body else { unreachable!("the semaphore was put") };
         self.semaphore_reply(semaphore, created, ctx)
     }
@@ -112,7 +112,7 @@ impl Working {
         if !self.state.queue.is_complete() {
             // Those that this change has taken out of the queue are still in front of the others in the database.
             let left = usize::try_from(self.state.queue.len).unwrap_or(usize::MAX);
-            return Err(Need::Heads(left.saturating_add(self.waiters.len())));
+            return Err(Need::QueuePrefix(left.saturating_add(self.waiters.len())));
         }
         let offered = self.state.queue.head.iter().any(|waiter| match waiter.place {
             Place::Attached { offered_until, .. } => {
@@ -128,7 +128,7 @@ impl Working {
             let waiter = self.remove_waiter(Found::Head(0));
             self.dismiss(waiter.place, Refusal::NotFound, ctx);
         }
-        self.touch(ctx.now);
+        self.mark_changed(ctx.now);
         self.delete_body(ctx.now);
         Ok(Verdict::Reply(Reply::Deleted))
     }

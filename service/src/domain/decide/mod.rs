@@ -1,6 +1,6 @@
 //! The decisions: a command against the state of its key.
 //!
-//! [`Working`] takes a state, changes it command by command, and keeps account of what has to be written and who has
+//! [`KeyChange`] takes a state, changes it command by command, and keeps account of what has to be written and who has
 //! to be told. Nothing of it counts before the store has committed the change; a change that lost its race is thrown
 //! away and decided again on the state that won.
 
@@ -10,7 +10,7 @@ mod ends;
 mod grants;
 mod held;
 mod manage;
-mod settle;
+mod serve_queue;
 mod upkeep;
 mod views;
 
@@ -22,8 +22,8 @@ pub use views::MOST_HOLDERS;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Body, Command, KeyId, KeyState, Kind, Nonce, Now, Place, Refusal, ReplicaId, Reply, Timestamp, Version,
-    Waiter, WaiterLimit,
+    Body, Command, KeyId, KeyState, Kind, Now, Place, Refusal, ReplicaId, Reply, RequestId, Timestamp,
+    Version, Waiter, WaiterLimit,
 };
 
 /// For how long a freed place is kept for a waiter of another replica that has to claim it, in milliseconds.
@@ -31,7 +31,7 @@ pub const OFFER_MS: i64 = 2_000;
 
 /// For how long one who chose its version keeps its place, or an undelivered grant, without a connection, in
 /// milliseconds.
-pub(super) const KEEP_PLACE_MS: i64 = 10_000;
+pub(super) const DETACHED_FOR_MS: i64 = 10_000;
 
 /// What the rules are told from outside.
 #[derive(Debug, Clone, Copy)]
@@ -65,7 +65,7 @@ pub enum Need {
     /// The permit or waiter of this version, if there is one.
     Version(Version),
     /// A longer front of the queue: at least this many.
-    Heads(usize),
+    QueuePrefix(usize),
     /// A fresh list of the permits that end first: at least this many; and how many are out.
     Permits(usize),
     /// This replica has to be known to the others first.
@@ -89,7 +89,7 @@ pub enum Verdict {
     Unknown,
 }
 
-/// The outcome of one command: a verdict, or what is missing. After a [`Need`] the [`Working`] must be thrown away, but
+/// The outcome of one command: a verdict, or what is missing. After a [`Need`] the [`KeyChange`] must be thrown away, but
 /// for [`Need::NextBatch`]: after that one it is written.
 pub type Decided = Result<Verdict, Need>;
 
@@ -97,22 +97,22 @@ pub type Decided = Result<Verdict, Need>;
 #[derive(Debug, Clone, Default)]
 pub struct Effects {
     /// Waiters of this replica that are answered.
-    pub answered: Vec<(Nonce, Reply)>,
+    pub answered: Vec<(RequestId, Reply)>,
     /// How the place became free that a waiter of this replica was granted: for the metric of hand-overs.
-    pub freed: Vec<(Nonce, Freed)>,
+    pub freed: Vec<(RequestId, Freed)>,
     /// Other replicas that have something to look at: an offer, or a waiter that was taken over.
-    pub nudged: BTreeSet<ReplicaId>,
+    pub notified: BTreeSet<ReplicaId>,
     /// Leases that releases ended, with the ends that they had before.
     pub released: Vec<(Version, Timestamp)>,
     /// How many offers lapsed.
-    pub passed_over: u64,
+    pub skipped: u64,
     /// How many grants were found expired that nobody had released.
     pub expired: u64,
     /// Grants that ended; `None` where nobody wants to know, since a list costs an allocation.
     pub ended: Option<Vec<Ended>>,
     /// Replicas that let an offer lapse.
     pub suspects: BTreeSet<ReplicaId>,
-    /// The queue was served only in part: [`Command::Settle`] has to follow.
+    /// The queue was served only in part: [`Command::ServeQueue`] has to follow.
     pub unfinished: bool,
 }
 
@@ -127,7 +127,7 @@ pub struct Freed {
 
 /// The state of a key while it is being changed, and what has changed.
 #[derive(Debug, Clone)]
-pub struct Working {
+pub struct KeyChange {
     /// Tenant and key.
     pub id: KeyId,
     /// The state with all changes so far.
@@ -153,14 +153,14 @@ pub struct Working {
 #[cfg(test)]
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Steps {
-    pub(crate) before: Vec<Working>,
+    pub(crate) before: Vec<KeyChange>,
     decided: usize,
 }
 
-impl Working {
+impl KeyChange {
     /// Begins with a state.
     pub fn new(id: KeyId, state: KeyState) -> Self {
-        let fresh_tokens = state.stamp.is_none();
+        let fresh_tokens = state.row_version.is_none();
         Self {
             id,
             state,
@@ -211,33 +211,33 @@ impl Working {
                 self.put_semaphore(*max_size, *lease_ms, *default_lease_ms, ctx)
             }
             Command::DeleteSemaphore => self.delete_semaphore(ctx),
-            Command::Leave { version, nonce, reason } => self.leave(*version, *nonce, *reason, ctx),
-            Command::GiveBack { version, nonce } => self.give_back(*version, *nonce, ctx),
-            Command::Keep { version, nonce } => self.keep(*version, *nonce, ctx),
-            Command::Settle => {
+            Command::Leave { version, request_id, reason } => self.leave(*version, *request_id, *reason, ctx),
+            Command::GiveBack { version, request_id } => self.give_back(*version, *request_id, ctx),
+            Command::Keep { version, request_id } => self.keep(*version, *request_id, ctx),
+            Command::ServeQueue => {
                 self.drop_lapsed(ctx);
-                self.settle(ctx)?;
+                self.serve_queue(ctx)?;
                 self.withdraw_lapsed(ctx);
                 Ok(Verdict::Reply(Reply::Done))
             }
-            Command::Bury { replica } => self.bury(*replica, ctx),
+            Command::ReapReplica { replica } => self.reap_replica(*replica, ctx),
             Command::Sweep { ended_before, idle_since } => Ok(self.sweep(*ended_before, *idle_since, ctx)),
         }
     }
 
     /// What is shown of the lock changes now. A change of the queue alone only makes the row dirty.
-    fn touch(&mut self, now: Now) {
+    fn mark_changed(&mut self, now: Now) {
         self.dirty = true;
         self.state.updated_at = now.at_most;
     }
 
-    /// Has the row written although nothing of it changed: its stamp moves, so that no statement that was decided on it
+    /// Has the row written although nothing of it changed: its row version moves, so that no statement that was decided on it
     /// can be applied any more. A key without a lock gets a tombstone as old as this write, since the sweeper's patience
     /// with tombstones begins when they are written.
-    pub fn fence(&mut self, now: Now) {
+    pub fn touch(&mut self, now: Now) {
         self.dirty = true;
         if matches!(self.state.body, super::Body::Absent) {
-            self.touch(now);
+            self.mark_changed(now);
         }
     }
 
@@ -260,11 +260,11 @@ impl Working {
 
     /// Tells the connection that waited that it waits no longer.
     fn dismiss(&mut self, place: Place, refusal: Refusal, ctx: &Context<'_>) {
-        let Place::Attached { replica, nonce, .. } = place else { return };
+        let Place::Attached { replica, request_id, .. } = place else { return };
         if ctx.me == Some(replica) {
-            self.effects.answered.push((nonce, Reply::Refused(refusal)));
+            self.effects.answered.push((request_id, Reply::Refused(refusal)));
         } else if !ctx.dead.contains(&replica) {
-            self.effects.nudged.insert(replica);
+            self.effects.notified.insert(replica);
         }
     }
 }

@@ -1,88 +1,93 @@
 //! What the engine asks for on its own: leaving, giving back, burying, sweeping.
 
-use super::{Context, Decided, KEEP_PLACE_MS, Need, Verdict, Working, refuse};
+use super::{Context, DETACHED_FOR_MS, Decided, KeyChange, Need, Verdict, refuse};
 use crate::domain::{
-    Body, Kind, LeaveReason, Nonce, NotGrantedReason, Place, Refusal, ReplicaId, Reply, Timestamp, Version,
-    Waiter, queue::Found,
+    Body, Kind, LeaveReason, NotGrantedReason, Place, Refusal, ReplicaId, Reply, RequestId, Timestamp,
+    Version, Waiter, queue::Found,
 };
 
-impl Working {
-    /// A waiter of this replica leaves. It may have been granted, taken over or passed over meanwhile.
+impl KeyChange {
+    /// A waiter of this replica leaves. It may have been granted, taken over or skipped meanwhile.
     pub(super) fn leave(
         &mut self,
         version: Version,
-        nonce: Nonce,
+        request_id: RequestId,
         reason: LeaveReason,
         ctx: &Context<'_>,
     ) -> Decided {
         // A command before this one, in the same decision, may have served it: it is answered once, by that.
-        if let Some(reply) = self.take_answer(nonce) {
+        if let Some(reply) = self.take_answer(request_id) {
             return Ok(Verdict::Reply(reply));
         }
         let Some(found) = self.state.queue.find(version).map_err(Need::Version)? else {
-            return self.leave_unqueued(version, nonce, ctx);
+            return self.leave_unqueued(version, request_id, ctx);
         };
         let waiter = self.state.queue.get(found);
-        let Place::Attached { nonce: attached, .. } = waiter.place else {
-            return Ok(refuse(Refusal::PassedOver));
+        let Place::Attached { request_id: attached, .. } = waiter.place else {
+            return Ok(refuse(Refusal::PlaceLost));
         };
-        if attached != nonce {
+        if attached != request_id {
             return Ok(refuse(Refusal::Superseded));
         }
         match reason {
             LeaveReason::Missing => Ok(Verdict::Reply(Reply::Done)),
-            LeaveReason::TimedOut => self.time_out(version, nonce, ctx),
+            LeaveReason::TimedOut => self.time_out(version, request_id, ctx),
             LeaveReason::HungUp | LeaveReason::Evicted => {
                 if waiter.chosen {
-                    let until = ctx.now.at_most.plus_ms(KEEP_PLACE_MS);
+                    let until = ctx.now.at_most.plus_ms(DETACHED_FOR_MS);
                     self.move_waiter(found, Place::Detached { until });
                 } else {
                     self.remove_waiter(found);
                 }
-                self.settle(ctx)?;
-                Ok(refuse(Refusal::PassedOver))
+                self.serve_queue(ctx)?;
+                Ok(refuse(Refusal::PlaceLost))
             }
         }
     }
 
     /// A waiter's time is up. What is free by now is its own if it is its turn: it goes empty-handed only where others
     /// hold, or are offered, all there is.
-    fn time_out(&mut self, version: Version, nonce: Nonce, ctx: &Context<'_>) -> Decided {
-        let served = self.settle_fully(ctx);
-        if let Some(reply) = self.take_answer(nonce) {
+    fn time_out(&mut self, version: Version, request_id: RequestId, ctx: &Context<'_>) -> Decided {
+        let served = self.serve_fully(ctx);
+        if let Some(reply) = self.take_answer(request_id) {
             return Ok(Verdict::Reply(reply));
         }
         served?;
         let Some(found) = self.state.queue.find(version).map_err(Need::Version)? else {
-            return self.leave_unqueued(version, nonce, ctx);
+            return self.leave_unqueued(version, request_id, ctx);
         };
         let position = self.state.queue.position(found);
         self.remove_waiter(found);
-        self.settle(ctx)?;
+        self.serve_queue(ctx)?;
         Ok(refuse(self.not_granted(NotGrantedReason::TimedOut, position, ctx.now)))
     }
 
     /// One who wants to leave waits no longer: it is told what became of its version.
-    fn leave_unqueued(&mut self, version: Version, nonce: Nonce, ctx: &Context<'_>) -> Decided {
+    fn leave_unqueued(&mut self, version: Version, request_id: RequestId, ctx: &Context<'_>) -> Decided {
         // Also to one whose connection is gone: the engine finds that nobody takes it, and gives it back.
-        if let Some(view) = self.attached_view(version, nonce, ctx)? {
+        if let Some(view) = self.attached_view(version, request_id, ctx)? {
             return Ok(Verdict::Reply(Reply::Granted(view)));
         }
         // Somebody asked with its version since, and had the place, and all that came of it.
-        if self.state.ended.contains(version) || self.is_attached_otherwise(version, nonce)? {
+        if self.state.ended.contains(version) || self.is_attached_otherwise(version, request_id)? {
             return Ok(refuse(Refusal::Superseded));
         }
         Ok(refuse(match self.state.body {
             Body::Absent => Refusal::NotFound,
-            Body::Mutex(_) | Body::Semaphore(_) => Refusal::PassedOver,
+            Body::Mutex(_) | Body::Semaphore(_) => Refusal::PlaceLost,
         }))
     }
 
     /// Undoes an acquire whose answer reached nobody.
-    pub(super) fn give_back(&mut self, version: Version, nonce: Nonce, ctx: &Context<'_>) -> Decided {
+    pub(super) fn give_back(
+        &mut self,
+        version: Version,
+        request_id: RequestId,
+        ctx: &Context<'_>,
+    ) -> Decided {
         let done = Ok(Verdict::Reply(Reply::Done));
-        if self.end_attached(version, nonce, ctx)? {
-            self.settle(ctx)?;
+        if self.end_attached(version, request_id, ctx)? {
+            self.serve_queue(ctx)?;
             return done;
         }
         if self.state.queue.len == 0 {
@@ -90,20 +95,20 @@ impl Working {
         }
         if let Some(found) = self.state.queue.find(version).map_err(Need::Version)? {
             let place = self.state.queue.get(found).place;
-            if matches!(place, Place::Attached { nonce: attached, .. } if attached == nonce) {
+            if matches!(place, Place::Attached { request_id: attached, .. } if attached == request_id) {
                 self.remove_waiter(found);
-                self.settle(ctx)?;
+                self.serve_queue(ctx)?;
             }
         }
         done
     }
 
     /// Marks a grant whose answer reached nobody, so that a repeat of its acquire has it alone.
-    pub(super) fn keep(&mut self, version: Version, nonce: Nonce, ctx: &Context<'_>) -> Decided {
+    pub(super) fn keep(&mut self, version: Version, request_id: RequestId, ctx: &Context<'_>) -> Decided {
         if let Ok(target) = self.target(Kind::Mutex, version)? {
             let (grant, _) = self.grant_and_data(&target);
-            if grant.nonce == nonce && grant.stands(ctx.now) {
-                grant.nonce = nonce.kept();
+            if grant.request_id == request_id && grant.is_active(ctx.now) {
+                grant.request_id = request_id.kept();
                 self.rewrite_target(&target);
             }
         }
@@ -112,7 +117,7 @@ impl Working {
 
     /// Takes those waiters of a dead replica that this view knows out of the queue, or lets them keep their place for a
     /// while without it.
-    pub(super) fn bury(&mut self, replica: ReplicaId, ctx: &Context<'_>) -> Decided {
+    pub(super) fn reap_replica(&mut self, replica: ReplicaId, ctx: &Context<'_>) -> Decided {
         let of_the_dead = |waiter: &Waiter| matches!(waiter.place, Place::Attached { replica: theirs, .. } if theirs == replica);
         // From the back: what is removed does not move what is still to be looked at.
         for index in (0..self.state.queue.head.len()).rev() {
@@ -125,7 +130,7 @@ impl Working {
                 self.detach(Found::Named(index), ctx);
             }
         }
-        self.settle(ctx)?;
+        self.serve_queue(ctx)?;
         Ok(Verdict::Reply(Reply::Done))
     }
 
@@ -138,12 +143,12 @@ impl Working {
     ) -> Verdict {
         if let Body::Mutex(mutex) = &self.state.body {
             let grant = mutex.grant.as_ref();
-            let held = grant.is_some_and(|grant| grant.stands(ctx.now));
+            let held = grant.is_some_and(|grant| grant.is_active(ctx.now));
             let goes_with_grant =
                 grant.is_some_and(|grant| grant.delete_on_release && grant.expires_at <= ended_before);
             let idle = idle_since.is_some_and(|since| self.state.updated_at <= since);
             if !held && self.state.queue.len == 0 && (goes_with_grant || idle) {
-                self.touch(ctx.now);
+                self.mark_changed(ctx.now);
                 self.delete_body(ctx.now);
             }
         }

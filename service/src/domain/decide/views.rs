@@ -1,6 +1,6 @@
 //! How a state is shown.
 
-use super::{Working, acquire::DEFAULT_LEASE_MS};
+use super::{KeyChange, acquire::DEFAULT_LEASE_MS};
 use crate::domain::{
     Body, Grant, Holder, LockView, Mutex, NotGranted, NotGrantedReason, Now, Permit, Refusal, Semaphore,
     SemaphoreView, reply::HeldView,
@@ -9,7 +9,7 @@ use crate::domain::{
 /// The most holders that a refusal names.
 pub const MOST_HOLDERS: usize = 10;
 
-impl Working {
+impl KeyChange {
     pub(super) fn mutex_view(&self, mutex: &Mutex, grant: Option<&Grant>, now: Now) -> LockView {
         LockView {
             id: self.id.clone(),
@@ -50,12 +50,12 @@ impl Working {
         match &self.state.body {
             Body::Absent => Vec::new(),
             Body::Mutex(mutex) => {
-                let standing = mutex.grant.as_ref().filter(|grant| grant.stands(now));
-                standing.map(|grant| holder(grant, now)).into_iter().collect()
+                let active = mutex.grant.as_ref().filter(|grant| grant.is_active(now));
+                active.map(|grant| holder(grant, now)).into_iter().collect()
             }
             Body::Semaphore(semaphore) => {
-                let standing = semaphore.permits.standing(now);
-                standing.into_iter().take(MOST_HOLDERS).map(|permit| holder(&permit.grant, now)).collect()
+                let active = semaphore.permits.active(now);
+                active.into_iter().take(MOST_HOLDERS).map(|permit| holder(&permit.grant, now)).collect()
             }
         }
     }
@@ -89,7 +89,7 @@ impl Permit {
 }
 
 fn held_view(grant: &Grant, now: Now) -> Option<HeldView> {
-    grant.stands(now).then(|| HeldView {
+    grant.is_active(now).then(|| HeldView {
         version: grant.version,
         owner: grant.owner.clone(),
         acquired_at: grant.acquired_at,

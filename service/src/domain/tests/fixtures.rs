@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 
 use crate::domain::{
-    Acquire, Command, Context, Data, DataEdit, Decided, Effects, Heartbeat, Holder, Key, KeyId, KeyState,
-    Kind, LockView, Nonce, Now, Owner, Refusal, Release, ReplicaId, Reply, SemaphoreView, Stamp, Tenant,
-    Verdict, Version, Working,
+    Acquire, Command, Context, Data, DataEdit, Decided, Effects, Heartbeat, Holder, Key, KeyChange, KeyId,
+    KeyState, Kind, LockView, Now, Owner, Refusal, Release, ReplicaId, Reply, RequestId, RowVersion,
+    SemaphoreView, Tenant, Verdict, Version,
 };
 
 /// The replica that decides unless a test says otherwise, and another.
@@ -29,7 +29,7 @@ pub(super) fn data(text: &str) -> Data {
     Data::new(text).unwrap()
 }
 
-/// An acquire of a lock by an owner of its own, for a second, that does not wait. Its nonce is its number.
+/// An acquire of a lock by an owner of its own, for a second, that does not wait. Its request id is its number.
 pub(super) fn ask(n: u16) -> Acquire {
     Acquire {
         kind: Kind::Mutex,
@@ -46,7 +46,7 @@ pub(super) fn ask(n: u16) -> Acquire {
         version: v(n.into()),
         chosen: false,
         retried: false,
-        nonce: Nonce(n.into()),
+        request_id: RequestId(n.into()),
     }
 }
 
@@ -70,7 +70,7 @@ pub(super) struct Scene {
     pub(super) suspects: BTreeSet<ReplicaId>,
     pub(super) max_waiters: i64,
     /// What the last command told others.
-    pub(super) effects: (Vec<(Nonce, Reply)>, BTreeSet<ReplicaId>),
+    pub(super) effects: (Vec<(RequestId, Reply)>, BTreeSet<ReplicaId>),
     /// Whether the last command wrote.
     pub(super) wrote: bool,
     pub(super) writes: u128,
@@ -123,27 +123,27 @@ impl Scene {
     }
 
     /// Decides without writing.
-    pub(super) fn decide(&self, command: &Command) -> (Decided, Working) {
-        let mut working = Working::new(key(), self.state.clone());
-        let decided = working.decide(command, &self.context());
-        (decided, working)
+    pub(super) fn decide(&self, command: &Command) -> (Decided, KeyChange) {
+        let mut change = KeyChange::new(key(), self.state.clone());
+        let decided = change.decide(command, &self.context());
+        (decided, change)
     }
 
     /// Decides and writes.
     pub(super) fn run(&mut self, command: &Command) -> Verdict {
-        let (decided, working) = self.decide(command);
+        let (decided, change) = self.decide(command);
         let verdict = decided.unwrap();
-        self.wrote = working.dirty;
-        self.state = working.state;
+        self.wrote = change.dirty;
+        self.state = change.state;
         self.state.queue.trim(usize::MAX);
-        if working.dirty {
+        if change.dirty {
             self.writes += 1;
-            self.state.stamp = Some(Stamp(Uuid::from_u128(self.writes)));
+            self.state.row_version = Some(RowVersion(Uuid::from_u128(self.writes)));
         } else {
-            assert!(!working.clear_permits && working.permits.is_empty() && working.waiters.is_empty());
+            assert!(!change.clear_permits && change.permits.is_empty() && change.waiters.is_empty());
         }
-        let Effects { answered, nudged, .. } = working.effects;
-        self.effects = (answered, nudged);
+        let Effects { answered, notified, .. } = change.effects;
+        self.effects = (answered, notified);
         verdict
     }
 
@@ -205,13 +205,13 @@ impl Scene {
     /// Those whom the last command granted from the queue, by number.
     pub(super) fn served(&self) -> Vec<i64> {
         let granted = self.effects.0.iter().filter(|(_, reply)| matches!(reply, Reply::Granted(_)));
-        granted.map(|(nonce, _)| nonce.0).collect()
+        granted.map(|(request_id, _)| request_id.0).collect()
     }
 
     /// What the last command refused those who waited here.
     pub(super) fn dismissed(&self) -> Vec<(i64, Refusal)> {
-        let refused = self.effects.0.iter().filter_map(|(nonce, reply)| match reply {
-            Reply::Refused(refusal) => Some((nonce.0, refusal.clone())),
+        let refused = self.effects.0.iter().filter_map(|(request_id, reply)| match reply {
+            Reply::Refused(refusal) => Some((request_id.0, refusal.clone())),
             _ => None,
         });
         refused.collect()
@@ -238,7 +238,7 @@ pub(super) fn beat(n: u16) -> Heartbeat {
         version: v(n.into()),
         lease_ms: None,
         data: DataEdit::Keep,
-        nonce: Nonce(i64::from(n) + 10_000),
+        request_id: RequestId(i64::from(n) + 10_000),
     }
 }
 

@@ -12,7 +12,7 @@ pub(super) struct Held {
     until: i64,
     given_back: bool,
     slot: usize,
-    nonce: i64,
+    request_id: i64,
 }
 
 #[derive(Debug, Clone)]
@@ -21,7 +21,7 @@ struct Waiting {
     chosen: bool,
     owner: u16,
     lease: i64,
-    nonce: i64,
+    request_id: i64,
 }
 
 /// What somebody is told, as far as the model goes.
@@ -37,7 +37,7 @@ pub(super) enum Told {
     InUse,
     Superseded,
     Busy { holders: usize, waiters: usize, position: Option<usize> },
-    PassedOver,
+    Skipped,
 }
 
 /// What is asked.
@@ -49,7 +49,7 @@ pub(super) enum Ask {
     TimeOut { version: u16 },
     Size(usize),
     Delete { version: u16 },
-    Settle,
+    ServeQueue,
     Pass(i64),
 }
 
@@ -78,10 +78,10 @@ impl Model {
     }
 
     fn out(&self) -> usize {
-        self.records.iter().filter(|held| self.stands(held)).count()
+        self.records.iter().filter(|held| self.is_active(held)).count()
     }
 
-    fn stands(&self, held: &Held) -> bool {
+    fn is_active(&self, held: &Held) -> bool {
         !held.given_back && held.until > self.now
     }
 
@@ -101,7 +101,7 @@ impl Model {
 
     fn grant(&mut self, waiting: &Waiting) -> Told {
         let most = if self.is_mutex { 1 } else { usize::MAX };
-        let mut free: Vec<_> = self.records.iter().filter(|held| !self.stands(held)).cloned().collect();
+        let mut free: Vec<_> = self.records.iter().filter(|held| !self.is_active(held)).cloned().collect();
         free.sort_by_key(|held| (held.until, held.slot));
         let slot = free.first().map_or(self.records.len().min(most - 1), |held| held.slot);
         if let Some(at) = self.records.iter().position(|held| held.slot == slot) {
@@ -113,9 +113,9 @@ impl Model {
         self.exists = true;
         self.token += 1;
         let (token, until) = (self.token, self.now + waiting.lease);
-        let Waiting { version, chosen, owner, lease, nonce } = *waiting;
+        let Waiting { version, chosen, owner, lease, request_id } = *waiting;
         let given_back = false;
-        self.records.push(Held { version, chosen, owner, token, lease, until, given_back, slot, nonce });
+        self.records.push(Held { version, chosen, owner, token, lease, until, given_back, slot, request_id });
         Told::Granted { version, token, until }
     }
 
@@ -123,7 +123,7 @@ impl Model {
         while !self.queue.is_empty() && self.out() < self.size {
             let first = self.queue.remove(0);
             let told = self.grant(&first);
-            self.told.push((first.nonce, told));
+            self.told.push((first.request_id, told));
         }
     }
 
@@ -145,17 +145,17 @@ impl Model {
         chosen: bool,
         lease: i64,
         waits: bool,
-        nonce: i64,
+        request_id: i64,
     ) -> Told {
         if chosen && self.has_ended(version) {
             return Told::Mismatch;
         }
         if let Some(at) = self.records.iter().position(|held| held.version == version) {
-            if self.records[at].owner != owner || !self.stands(&self.records[at]) {
+            if self.records[at].owner != owner || !self.is_active(&self.records[at]) {
                 return Told::Mismatch;
             }
-            if self.records[at].nonce != nonce {
-                self.records[at].nonce = 0;
+            if self.records[at].request_id != request_id {
+                self.records[at].request_id = 0;
             }
             let Held { token, until, .. } = self.records[at];
             return Told::Granted { version, token, until };
@@ -164,10 +164,10 @@ impl Model {
             if self.queue[at].owner != owner {
                 return Told::Mismatch;
             }
-            let before = std::mem::replace(&mut self.queue[at].nonce, nonce);
+            let before = std::mem::replace(&mut self.queue[at].request_id, request_id);
             self.told.push((before, Told::Superseded));
             self.serve();
-            if let Some(mine) = self.told.iter().position(|(told, _)| *told == nonce) {
+            if let Some(mine) = self.told.iter().position(|(told, _)| *told == request_id) {
                 return self.told.remove(mine).1;
             }
             if waits {
@@ -181,7 +181,7 @@ impl Model {
             return Told::NotFound;
         }
         self.serve();
-        let waiting = Waiting { version, chosen, owner, lease, nonce };
+        let waiting = Waiting { version, chosen, owner, lease, request_id };
         if self.out() < self.size {
             return self.grant(&waiting);
         }
@@ -202,7 +202,7 @@ impl Model {
         };
         held.lease = lease.unwrap_or(held.lease);
         held.until = now + held.lease;
-        held.nonce = -1;
+        held.request_id = -1;
         Told::Granted { version, token: held.token, until: held.until }
     }
 
@@ -220,23 +220,23 @@ impl Model {
         Told::Released
     }
 
-    pub(super) fn time_out(&mut self, version: Version, nonce: i64) -> Told {
+    pub(super) fn time_out(&mut self, version: Version, request_id: i64) -> Told {
         let Some(at) = self.queue.iter().position(|waiting| waiting.version == version) else {
             // Nobody repeats a version that was not chosen; 0 is of everybody.
-            let is_own = |held: &Held| held.nonce == nonce || held.nonce == 0 || !held.chosen;
+            let is_own = |held: &Held| held.request_id == request_id || held.request_id == 0 || !held.chosen;
             let held = self.records.iter().find(|held| held.version == version && is_own(held));
-            return match held.filter(|held| self.stands(held)) {
+            return match held.filter(|held| self.is_active(held)) {
                 Some(held) => Told::Granted { version, token: held.token, until: held.until },
-                None if self.is_of_another(version, nonce) => Told::Superseded,
-                None if self.exists => Told::PassedOver,
+                None if self.is_of_another(version, request_id) => Told::Superseded,
+                None if self.exists => Told::Skipped,
                 None => Told::NotFound,
             };
         };
-        if self.queue[at].nonce != nonce {
+        if self.queue[at].request_id != request_id {
             return Told::Superseded;
         }
         self.serve();
-        if let Some(mine) = self.told.iter().position(|(told, _)| *told == nonce) {
+        if let Some(mine) = self.told.iter().position(|(told, _)| *told == request_id) {
             return self.told.remove(mine).1;
         }
         let at = self.queue.iter().position(|waiting| waiting.version == version).unwrap();
@@ -244,9 +244,9 @@ impl Model {
         self.busy(Some(at + 1))
     }
 
-    /// Somebody asked with this version later than with this nonce, and it was granted.
-    fn is_of_another(&self, version: Version, nonce: i64) -> bool {
-        let of_another = |held: &Held| held.version == version && held.nonce != nonce;
+    /// Somebody asked with this version later than with this request id, and it was granted.
+    fn is_of_another(&self, version: Version, request_id: i64) -> bool {
+        let of_another = |held: &Held| held.version == version && held.request_id != request_id;
         self.has_ended(version) || self.records.iter().any(of_another)
     }
 
@@ -261,11 +261,11 @@ impl Model {
         if !self.exists {
             return Told::NotFound;
         }
-        let standing = self.records.iter().find(|held| self.stands(held)).map(|held| held.version);
-        if self.is_mutex && standing.is_some_and(|standing| standing != version) {
+        let active = self.records.iter().find(|held| self.is_active(held)).map(|held| held.version);
+        if self.is_mutex && active.is_some_and(|active| active != version) {
             return Told::Mismatch;
         }
-        if !self.is_mutex && standing.is_some() {
+        if !self.is_mutex && active.is_some() {
             return Told::InUse;
         }
         self.exists = false;
@@ -277,13 +277,13 @@ impl Model {
         if self.is_mutex {
             self.serve();
         } else {
-            let dismissed = self.queue.drain(..).map(|waiting| (waiting.nonce, Told::NotFound));
+            let dismissed = self.queue.drain(..).map(|waiting| (waiting.request_id, Told::NotFound));
             self.told.extend(dismissed);
         }
         Told::Done
     }
 
-    pub(super) fn settle(&mut self) -> Told {
+    pub(super) fn serve_queue(&mut self) -> Told {
         self.serve();
         Told::Done
     }

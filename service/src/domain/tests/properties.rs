@@ -9,8 +9,8 @@ use super::{
     model::{Ask, Model, Told},
 };
 use crate::domain::{
-    Acquire, Body, BusyCount, Command, Decided, Heartbeat, Holder, KeyState, Kind, LeaveReason, Need, Nonce,
-    Now, Owner, Queue, Refusal, Reply, Timestamp, Verdict, Version, Working,
+    Acquire, Body, BusyCount, Command, Decided, Heartbeat, Holder, KeyChange, KeyState, Kind, LeaveReason,
+    Need, Now, Owner, Queue, Refusal, Reply, RequestId, Timestamp, Verdict, Version,
 };
 
 /// Steps of a case, and cases: 120,000 steps a run over the two properties.
@@ -32,7 +32,7 @@ fn asks() -> impl Strategy<Value = Ask> {
         2 => version.clone().prop_map(|version| Ask::TimeOut { version }),
         1 => (1_usize..5).prop_map(Ask::Size),
         1 => version.prop_map(|version| Ask::Delete { version }),
-        3 => Just(Ask::Settle),
+        3 => Just(Ask::ServeQueue),
         5 => (0_i64..150).prop_map(Ask::Pass),
     ]
 }
@@ -40,8 +40,8 @@ fn asks() -> impl Strategy<Value = Ask> {
 /// The version with which a number asks: the fifth time on another, so that not all is a repeat.
 struct Numbers {
     rounds: BTreeMap<u16, u16>,
-    next_nonce: i64,
-    nonces: BTreeMap<Version, i64>,
+    next_request_id: i64,
+    request_ids: BTreeMap<Version, i64>,
 }
 
 impl Numbers {
@@ -53,16 +53,16 @@ impl Numbers {
 fn command(ask_for: &Ask, kind: Kind, numbers: &mut Numbers) -> Option<Command> {
     Some(match *ask_for {
         Ask::Acquire { version, owner, chosen, lease, waits } => {
-            numbers.next_nonce += 1;
+            numbers.next_request_id += 1;
             let number = numbers.version(version);
-            numbers.nonces.insert(v(number.into()), numbers.next_nonce);
+            numbers.request_ids.insert(v(number.into()), numbers.next_request_id);
             Command::Acquire(Acquire {
                 kind,
                 owner: Owner::new(&format!("owner {owner}")).unwrap(),
                 lease_ms: Some(lease),
                 wait_ms: Some(if waits { 1_000 } else { 0 }),
                 chosen,
-                nonce: Nonce(numbers.next_nonce),
+                request_id: RequestId(numbers.next_request_id),
                 data: Some(data("text")),
                 ..ask(number)
             })
@@ -73,8 +73,8 @@ fn command(ask_for: &Ask, kind: Kind, numbers: &mut Numbers) -> Option<Command> 
         Ask::Release { version } => release(numbers.version(version)),
         Ask::TimeOut { version } => {
             let version = v(numbers.version(version).into());
-            let nonce = Nonce(numbers.nonces.get(&version).copied()?);
-            Command::Leave { version, nonce, reason: LeaveReason::TimedOut }
+            let request_id = RequestId(numbers.request_ids.get(&version).copied()?);
+            Command::Leave { version, request_id, reason: LeaveReason::TimedOut }
         }
         Ask::Size(_) if kind == Kind::Mutex => return None,
         Ask::Size(size) => Command::PutSemaphore {
@@ -86,7 +86,7 @@ fn command(ask_for: &Ask, kind: Kind, numbers: &mut Numbers) -> Option<Command> 
             Command::DeleteLock { version: Some(v(numbers.version(version).into())) }
         }
         Ask::Delete { .. } => Command::DeleteSemaphore,
-        Ask::Settle => Command::Settle,
+        Ask::ServeQueue => Command::ServeQueue,
         Ask::Pass(_) => return None,
     })
 }
@@ -94,17 +94,17 @@ fn command(ask_for: &Ask, kind: Kind, numbers: &mut Numbers) -> Option<Command> 
 fn told_by_model(model: &mut Model, ask_for: &Ask, command: &Command) -> Told {
     match (ask_for, command) {
         (Ask::Acquire { owner, chosen, lease, waits, .. }, Command::Acquire(acquire)) => {
-            model.acquire(acquire.version, *owner, *chosen, *lease, *waits, acquire.nonce.0)
+            model.acquire(acquire.version, *owner, *chosen, *lease, *waits, acquire.request_id.0)
         }
         (Ask::Heartbeat { lease, .. }, Command::Heartbeat(heartbeat)) => {
             model.heartbeat(heartbeat.version, *lease)
         }
         (_, Command::Release(release)) => model.release(release.version),
-        (_, Command::Leave { version, nonce, .. }) => model.time_out(*version, nonce.0),
+        (_, Command::Leave { version, request_id, .. }) => model.time_out(*version, request_id.0),
         (Ask::Size(size), _) => model.resize(*size),
         (Ask::Delete { .. }, Command::DeleteLock { version: Some(version) }) => model.delete(*version),
         (Ask::Delete { .. }, _) => model.delete(v(0)),
-        _ => model.settle(),
+        _ => model.serve_queue(),
     }
 }
 
@@ -122,7 +122,7 @@ fn told(reply: &Reply) -> Told {
             Refusal::LeaseExpired => Told::Expired,
             Refusal::InUse(_) => Told::InUse,
             Refusal::Superseded => Told::Superseded,
-            Refusal::PassedOver => Told::PassedOver,
+            Refusal::PlaceLost => Told::Skipped,
             Refusal::NotGranted(not_granted) => Told::Busy {
                 holders: not_granted.holders.len(),
                 waiters: usize::try_from(not_granted.waiters).unwrap(),
@@ -137,7 +137,7 @@ fn told(reply: &Reply) -> Told {
 fn agree(is_mutex: bool, asks: &[Ask]) {
     let kind = if is_mutex { Kind::Mutex } else { Kind::Semaphore };
     let (mut scene, mut model) = (Scene::new(), Model::new(is_mutex, START));
-    let mut numbers = Numbers { rounds: BTreeMap::new(), next_nonce: 0, nonces: BTreeMap::new() };
+    let mut numbers = Numbers { rounds: BTreeMap::new(), next_request_id: 0, request_ids: BTreeMap::new() };
     for (step, ask_for) in asks.iter().enumerate() {
         if let Ask::Pass(ms) = ask_for {
             scene.now += ms;
@@ -151,7 +151,8 @@ fn agree(is_mutex: bool, asks: &[Ask]) {
             Verdict::Unknown => panic!("every answer comes"),
         };
         assert_eq!(got, expected, "step {step}, {command:?}");
-        let others: Vec<_> = scene.effects.0.iter().map(|(nonce, reply)| (nonce.0, told(reply))).collect();
+        let others: Vec<_> =
+            scene.effects.0.iter().map(|(request_id, reply)| (request_id.0, told(reply))).collect();
         assert_eq!(others, std::mem::take(&mut model.told), "step {step}, {command:?}");
         if let (Ask::Acquire { version, .. }, Told::Mismatch) = (ask_for, &got) {
             *numbers.rounds.entry(*version).or_insert(0) += 1;
@@ -171,7 +172,7 @@ fn bounded(whole: &KeyState, bound: usize, command: &Command, more: (usize, usiz
     state.queue = Queue { head, named: behind, asked: named.clone(), ..whole.queue.clone() };
     if let Body::Semaphore(semaphore) = &mut state.body {
         let permits = &mut semaphore.permits;
-        let busy = permits.known.iter().filter(|permit| permit.grant.stands(Now::exactly(now))).count();
+        let busy = permits.known.iter().filter(|permit| permit.grant.is_active(Now::exactly(now))).count();
         permits.known.sort_by_key(|permit| (permit.grant.expires_at, permit.slot));
         let limit = bound.max(more.1);
         if permits.known.len() >= limit {
@@ -187,16 +188,16 @@ fn bounded(whole: &KeyState, bound: usize, command: &Command, more: (usize, usiz
 }
 
 /// Decides on ever longer views until one is enough.
-fn decide_bounded(scene: &Scene, command: &Command, bound: usize) -> (Decided, Working) {
+fn decide_bounded(scene: &Scene, command: &Command, bound: usize) -> (Decided, KeyChange) {
     let mut more = (0, 0);
     for _ in 0..40 {
         let state = bounded(&scene.state, bound, command, more, scene.now);
-        let (decided, working) = Scene { state, ..scene.clone() }.decide(command);
+        let (decided, change) = Scene { state, ..scene.clone() }.decide(command);
         match decided {
-            Err(Need::Heads(heads)) => more.0 = more.0.max(heads),
+            Err(Need::QueuePrefix(queue_prefix)) => more.0 = more.0.max(queue_prefix),
             Err(Need::Permits(permits)) => more.1 = more.1.max(permits) * 2,
             Err(need @ (Need::Version(_) | Need::Membership)) => panic!("needs {need:?} although it has it"),
-            Ok(_) | Err(Need::NextBatch) => return (decided, working),
+            Ok(_) | Err(Need::NextBatch) => return (decided, change),
         }
     }
     panic!("no view is enough for {command:?}");
@@ -206,25 +207,25 @@ fn decide_bounded(scene: &Scene, command: &Command, bound: usize) -> (Decided, W
 fn views_agree(is_mutex: bool, bound: usize, asks: &[Ask]) {
     let kind = if is_mutex { Kind::Mutex } else { Kind::Semaphore };
     let mut scene = Scene::new();
-    let mut numbers = Numbers { rounds: BTreeMap::new(), next_nonce: 0, nonces: BTreeMap::new() };
+    let mut numbers = Numbers { rounds: BTreeMap::new(), next_request_id: 0, request_ids: BTreeMap::new() };
     for (step, ask_for) in asks.iter().enumerate() {
         if let Ask::Pass(ms) = ask_for {
             scene.now += ms;
         }
         let Some(command) = command(ask_for, kind, &mut numbers) else { continue };
-        let (decided, working) = decide_bounded(&scene, &command, bound);
+        let (decided, change) = decide_bounded(&scene, &command, bound);
         let verdict = scene.run(&command);
-        let (answered, all) = (&working.effects.answered, &scene.effects.0);
+        let (answered, all) = (&change.effects.answered, &scene.effects.0);
         assert!(all.starts_with(answered), "step {step}: what is served in part is a beginning");
-        assert!(working.effects.unfinished || answered == all, "step {step}: nobody looks for the rest");
+        assert!(change.effects.unfinished || answered == all, "step {step}: nobody looks for the rest");
         match decided {
-            Ok(Verdict::Waiting { .. }) if working.effects.unfinished => {}
+            Ok(Verdict::Waiting { .. }) if change.effects.unfinished => {}
             Ok(decided) => {
-                let known = Known::of(&working);
+                let known = Known::of(&change);
                 let (some, all) = (known.comparable(decided), known.comparable(verdict.clone()));
                 assert_eq!(some, all, "step {step}, {command:?}");
             }
-            Err(need) => assert!(working.effects.unfinished, "step {step}: {need:?}, and nothing is new"),
+            Err(need) => assert!(change.effects.unfinished, "step {step}: {need:?}, and nothing is new"),
         }
         if let (Ask::Acquire { version, .. }, Verdict::Reply(Reply::Refused(Refusal::VersionMismatch))) =
             (ask_for, &verdict)
@@ -243,12 +244,12 @@ struct Known {
 }
 
 impl Known {
-    fn of(working: &Working) -> Self {
-        let holders_until = match &working.state.body {
+    fn of(change: &KeyChange) -> Self {
+        let holders_until = match &change.state.body {
             Body::Semaphore(semaphore) => semaphore.permits.unknown_from,
             Body::Absent | Body::Mutex(_) => None,
         };
-        Self { holders_until, counts: !working.effects.unfinished }
+        Self { holders_until, counts: !change.effects.unfinished }
     }
 
     /// The verdict without what the view cannot know.

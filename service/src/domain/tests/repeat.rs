@@ -1,7 +1,7 @@
 //! A version sent again: the same grant, the same place, or nothing; never a second grant.
 
 use super::fixtures::{ME, OTHER, Scene, ask, v, wait, wait_chosen};
-use crate::domain::{Acquire, Command, LeaveReason, Nonce, Owner, Refusal, Reply, Verdict};
+use crate::domain::{Acquire, Command, LeaveReason, Owner, Refusal, Reply, RequestId, Verdict};
 
 fn chosen(n: u16) -> Acquire {
     Acquire { chosen: true, ..ask(n) }
@@ -13,7 +13,7 @@ fn a_repeat_answers_the_grant_that_stands() {
     let mut scene = Scene::new();
     let first = scene.granted(chosen(1));
     scene.now += 100;
-    let again = scene.granted(Acquire { nonce: Nonce(77), lease_ms: Some(5), ..chosen(1) });
+    let again = scene.granted(Acquire { request_id: RequestId(77), lease_ms: Some(5), ..chosen(1) });
     assert_eq!(again.fencing_token, first.fencing_token);
     assert_eq!(again.held.unwrap().expires_in_ms, 900);
 }
@@ -61,7 +61,7 @@ fn a_repeat_takes_over_the_place_of_the_one_that_waits() {
     let mut scene = Scene::held();
     scene.waits(wait_chosen(2));
     scene.waits(wait_chosen(3));
-    scene.waits(Acquire { nonce: Nonce(22), ..wait_chosen(2) });
+    scene.waits(Acquire { request_id: RequestId(22), ..wait_chosen(2) });
     assert_eq!(scene.dismissed(), [(2, Refusal::Superseded)]);
     scene.release(1);
     assert_eq!(scene.served(), [22], "it has kept its place before 3");
@@ -83,7 +83,7 @@ fn a_repeat_that_does_not_wait_leaves_the_queue_with_its_position() {
 /// The first of two with the version 2 waits here, and finds that its row is gone.
 fn first_looks_for_its_place(scene: &mut Scene) -> Refusal {
     scene.me = Some(ME);
-    scene.refused(&Command::Leave { version: v(2), nonce: Nonce(2), reason: LeaveReason::Missing })
+    scene.refused(&Command::Leave { version: v(2), request_id: RequestId(2), reason: LeaveReason::Missing })
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn whose_place_was_taken_over_elsewhere_is_superseded_whatever_became_of_it() {
     let mut scene = Scene::held();
     scene.waits(wait_chosen(2));
     scene.me = Some(OTHER);
-    scene.waits(Acquire { nonce: Nonce(22), ..wait_chosen(2) });
+    scene.waits(Acquire { request_id: RequestId(22), ..wait_chosen(2) });
     assert_eq!(first_looks_for_its_place(&mut scene), Refusal::Superseded, "the repeat waits");
     scene.me = Some(OTHER);
     scene.release(1);
@@ -106,11 +106,11 @@ fn whose_place_was_taken_over_elsewhere_is_superseded_whatever_became_of_it() {
 #[test]
 fn whose_place_is_gone_without_a_trace_is_told_that_it_was_lost() {
     let mut scene = Scene::held();
-    assert_eq!(first_looks_for_its_place(&mut scene), Refusal::PassedOver);
+    assert_eq!(first_looks_for_its_place(&mut scene), Refusal::PlaceLost);
 }
 
-fn give_back(n: u16, nonce: i64) -> Command {
-    Command::GiveBack { version: v(n.into()), nonce: Nonce(nonce) }
+fn give_back(n: u16, request_id: i64) -> Command {
+    Command::GiveBack { version: v(n.into()), request_id: RequestId(request_id) }
 }
 
 /// Invariants 7 and 9.
@@ -118,12 +118,12 @@ fn give_back(n: u16, nonce: i64) -> Command {
 fn a_repeat_whose_answer_is_lost_does_not_end_the_grant_that_the_first_was_answered() {
     let mut scene = Scene::new();
     scene.granted(chosen(1));
-    scene.granted(Acquire { nonce: Nonce(11), ..chosen(1) });
+    scene.granted(Acquire { request_id: RequestId(11), ..chosen(1) });
     scene.run(&give_back(1, 11));
     assert_eq!(scene.holder(), Some(v(1)), "the first relies on it");
-    scene.granted(Acquire { nonce: Nonce(12), ..chosen(1) });
-    for nonce in [1, 11, 12] {
-        scene.run(&give_back(1, nonce));
+    scene.granted(Acquire { request_id: RequestId(12), ..chosen(1) });
+    for request_id in [1, 11, 12] {
+        scene.run(&give_back(1, request_id));
     }
     assert_eq!(scene.holder(), Some(v(1)), "whoever has it");
 }
@@ -133,7 +133,7 @@ fn a_repeat_whose_answer_is_lost_does_not_end_the_grant_that_the_first_was_answe
 fn who_asks_again_for_a_grant_that_did_not_reach_it_keeps_it() {
     let mut scene = Scene::new();
     scene.granted(chosen(1));
-    scene.granted(Acquire { nonce: Nonce(11), ..chosen(1) });
+    scene.granted(Acquire { request_id: RequestId(11), ..chosen(1) });
     scene.run(&give_back(1, 1));
     assert_eq!(scene.holder(), Some(v(1)));
 }
@@ -168,7 +168,7 @@ fn who_was_granted_what_another_of_its_owner_reentered_is_told_so_and_not_that_i
         scene.release(1);
         assert_eq!(scene.served(), [2], "nobody hears of this");
         scene.granted(Acquire { owner: waiter.owner, reentrant: true, ..ask(3) });
-        let leave = Command::Leave { version: v(2), nonce: Nonce(2), reason: LeaveReason::TimedOut };
+        let leave = Command::Leave { version: v(2), request_id: RequestId(2), reason: LeaveReason::TimedOut };
         let Verdict::Reply(Reply::Granted(view)) = scene.run(&leave) else { panic!("it holds") };
         assert_eq!(view.held.map(|held| held.version), Some(v(2)));
     }

@@ -1,14 +1,14 @@
 //! The queue: order, offers to other replicas, kept places, leaving, the dead, and a clock that steps back.
 
 use super::fixtures::{ME, OTHER, START, Scene, ask, beat, release, v, wait, wait_chosen};
-use crate::domain::{Acquire, Command, LeaveReason, Nonce, Refusal, Reply, Timestamp, Verdict, Version};
+use crate::domain::{Acquire, Command, LeaveReason, Refusal, Reply, RequestId, Timestamp, Verdict, Version};
 
 fn leave(n: u16, reason: LeaveReason) -> Command {
-    Command::Leave { version: v(n.into()), nonce: Nonce(n.into()), reason }
+    Command::Leave { version: v(n.into()), request_id: RequestId(n.into()), reason }
 }
 
-fn give_back(version: Version, nonce: i64) -> Command {
-    Command::GiveBack { version, nonce: Nonce(nonce) }
+fn give_back(version: Version, request_id: i64) -> Command {
+    Command::GiveBack { version, request_id: RequestId(request_id) }
 }
 
 /// A held lock for which 2 waits at the other replica and 3 here.
@@ -52,7 +52,7 @@ fn a_place_is_offered_to_another_replica_and_nobody_overtakes_it() {
     assert!(matches!(scene.refused_acquire(ask(4)), Refusal::NotGranted(_)));
     scene.me = Some(OTHER);
     scene.now += 100;
-    scene.run(&Command::Settle);
+    scene.run(&Command::ServeQueue);
     assert_eq!(scene.served(), [2]);
     assert_eq!(scene.look().held.unwrap().expires_in_ms, 1_000, "the lease starts at the claim");
 }
@@ -62,10 +62,10 @@ fn an_offer_that_nobody_claims_is_passed_on_after_two_seconds() {
     let mut scene = two_replicas(wait(2));
     scene.release(1);
     scene.now += 1_999;
-    scene.run(&Command::Settle);
+    scene.run(&Command::ServeQueue);
     assert!(scene.served().is_empty());
     scene.now += 1;
-    scene.run(&Command::Settle);
+    scene.run(&Command::ServeQueue);
     assert_eq!((scene.served(), scene.state.queue.len), (vec![3], 0));
 }
 
@@ -73,12 +73,12 @@ fn an_offer_that_nobody_claims_is_passed_on_after_two_seconds() {
 fn an_offer_that_lapses_without_a_place_is_withdrawn() {
     let mut scene = two_replicas(wait(2));
     scene.now += 1_000;
-    scene.run(&Command::Settle);
+    scene.run(&Command::ServeQueue);
     // The clock steps back: the lease stands once more, and is renewed.
     scene.now -= 500;
     scene.run(&Command::Heartbeat(crate::domain::Heartbeat { lease_ms: Some(9_000), ..beat(1) }));
     scene.now += 4_000;
-    scene.run(&Command::Settle);
+    scene.run(&Command::ServeQueue);
     let now = crate::domain::Now::exactly(scene.now);
     assert_eq!(scene.state.next_event(now, &scene.suspects), Some(Timestamp(START + 9_500)));
     assert_eq!(scene.state.queue.len, 2);
@@ -96,9 +96,9 @@ fn who_waits_at_a_dead_replica_is_passed_over_at_once() {
 fn the_dead_are_buried_and_who_chose_its_version_keeps_its_place() {
     let mut scene = two_replicas(wait_chosen(2));
     scene.dead.insert(OTHER);
-    scene.run(&Command::Bury { replica: OTHER });
+    scene.run(&Command::ReapReplica { replica: OTHER });
     assert_eq!(scene.state.queue.len, 2);
-    scene.waits(Acquire { nonce: Nonce(22), ..wait_chosen(2) });
+    scene.waits(Acquire { request_id: RequestId(22), ..wait_chosen(2) });
     scene.release(1);
     assert_eq!(scene.served(), [22]);
 }
@@ -112,10 +112,10 @@ fn who_chose_its_version_and_hung_up_is_passed_over_for_ten_seconds() {
     scene.release(1);
     assert_eq!((scene.served(), scene.state.queue.len), (vec![3], 1));
     scene.now += 9_999;
-    scene.run(&Command::Settle);
+    scene.run(&Command::ServeQueue);
     assert_eq!(scene.state.queue.len, 1);
     scene.now += 1;
-    scene.run(&Command::Settle);
+    scene.run(&Command::ServeQueue);
     assert_eq!(scene.state.queue.len, 0);
 }
 
@@ -165,11 +165,11 @@ fn who_is_served_and_leaves_in_the_same_decision_is_answered_once() {
     for reason in [LeaveReason::TimedOut, LeaveReason::HungUp, LeaveReason::Evicted, LeaveReason::Missing] {
         let mut scene = Scene::held();
         scene.waits(wait(2));
-        let (released, mut working) = scene.decide(&release(1));
+        let (released, mut change) = scene.decide(&release(1));
         assert!(released.is_ok());
-        let left = working.decide(&leave(2, reason), &scene.context());
+        let left = change.decide(&leave(2, reason), &scene.context());
         assert!(matches!(left, Ok(Verdict::Reply(Reply::Granted(_)))), "{reason:?}: {left:?}");
-        assert!(working.effects.answered.is_empty(), "{reason:?}: {:?}", working.effects.answered);
+        assert!(change.effects.answered.is_empty(), "{reason:?}: {:?}", change.effects.answered);
     }
 }
 
@@ -178,12 +178,12 @@ fn who_is_served_and_leaves_in_the_same_decision_is_answered_once() {
 fn who_is_served_and_asks_again_in_the_same_decision_is_answered_once() {
     let mut scene = Scene::held();
     scene.waits(wait(2));
-    let (released, mut working) = scene.decide(&release(1));
+    let (released, mut change) = scene.decide(&release(1));
     assert!(released.is_ok());
     let again = Command::Acquire(Acquire { retried: true, ..wait(2) });
-    let asked = working.decide(&again, &scene.context());
+    let asked = change.decide(&again, &scene.context());
     assert!(matches!(asked, Ok(Verdict::Reply(Reply::Granted(_)))), "{asked:?}");
-    assert!(working.effects.answered.is_empty());
+    assert!(change.effects.answered.is_empty());
 }
 
 /// Invariant 7.
@@ -204,7 +204,7 @@ fn what_reached_nobody_is_given_back_by_its_own_attachment_only() {
 fn a_late_clean_up_of_the_first_connection_leaves_the_second_alone() {
     let mut scene = Scene::held();
     scene.waits(wait_chosen(2));
-    scene.waits(Acquire { nonce: Nonce(22), ..wait_chosen(2) });
+    scene.waits(Acquire { request_id: RequestId(22), ..wait_chosen(2) });
     assert_eq!(scene.refused(&leave(2, LeaveReason::HungUp)), Refusal::Superseded);
     scene.run(&give_back(v(2), 2));
     assert_eq!(scene.state.queue.len, 1);
@@ -217,10 +217,10 @@ fn after_a_step_back_of_the_clock_a_lease_lasts_no_longer_than_it_was_granted_fo
     let mut scene = Scene::held();
     scene.waits(wait(2));
     scene.now -= 2_000;
-    scene.run(&Command::Settle);
+    scene.run(&Command::ServeQueue);
     assert!(!scene.wrote, "within the tolerance");
     scene.now -= 3_600_000;
-    scene.run(&Command::Settle);
+    scene.run(&Command::ServeQueue);
     assert_eq!(scene.look().held.unwrap().expires_in_ms, 1_000);
 }
 
@@ -235,11 +235,11 @@ fn who_waits_needs_a_replica_that_is_known() {
 
 /// One who waits for the lock as the owner of 2, and is content with what 2 holds.
 fn wait_reentrant(n: u16) -> Acquire {
-    Acquire { owner: ask(2).owner, reentrant: true, nonce: reentrant(n), ..wait(n) }
+    Acquire { owner: ask(2).owner, reentrant: true, request_id: reentrant(n), ..wait(n) }
 }
 
-fn reentrant(n: u16) -> Nonce {
-    Nonce::new(u64::from(n) << 1, true)
+fn reentrant(n: u16) -> RequestId {
+    RequestId::new(u64::from(n) << 1, true)
 }
 
 #[test]
@@ -269,7 +269,7 @@ fn those_who_wait_reentrant_at_another_replica_are_looked_for_there() {
     scene.release(1);
     assert_eq!((scene.served(), scene.effects.1.contains(&OTHER)), (vec![2], true));
     scene.me = Some(OTHER);
-    scene.run(&Command::Settle);
+    scene.run(&Command::ServeQueue);
     assert_eq!((scene.served(), scene.holder()), (vec![reentrant(4).0], Some(v(2))));
 }
 

@@ -1,7 +1,7 @@
 //! When a key with a queue is looked at again: never too late, and never all the time.
 
 use super::fixtures::{ME, OTHER, START, Scene, ask, v, wait, wait_chosen};
-use crate::domain::{Acquire, Body, BusyCount, Command, Kind, LeaveReason, Nonce, Now, Timestamp};
+use crate::domain::{Acquire, Body, BusyCount, Command, Kind, LeaveReason, Now, RequestId, Timestamp};
 
 fn permit(acquire: Acquire) -> Acquire {
     Acquire { kind: Kind::Semaphore, ..acquire }
@@ -19,7 +19,7 @@ fn a_key_with_a_queue_is_looked_at_when_the_lease_ends() {
     scene.waits(wait(2));
     assert_eq!(next_event(&scene, START), Some(Timestamp(START + 1_000)));
     scene.now += 1_000;
-    scene.run(&Command::Settle);
+    scene.run(&Command::ServeQueue);
     assert_eq!(scene.served(), [2]);
 }
 
@@ -42,7 +42,7 @@ fn a_lease_that_ended_is_looked_at_at_once_though_none_of_those_known_can_be_ser
     let mut scene = Scene::held();
     scene.waits(wait_chosen(2));
     scene.waits(wait(3));
-    scene.run(&Command::Leave { version: v(2), nonce: Nonce(2), reason: LeaveReason::HungUp });
+    scene.run(&Command::Leave { version: v(2), request_id: RequestId(2), reason: LeaveReason::HungUp });
     scene.state.queue.head.truncate(1);
     assert_eq!(next_event(&scene, START + 1_001), Some(Timestamp(START + 1_001)));
 }
@@ -71,7 +71,7 @@ fn a_permit_that_ended_after_it_was_counted_frees_a_place_of_a_shrunk_semaphore(
     semaphore.permits.busy_counted = Some(BusyCount { busy: 1, at: Timestamp(START + 999) });
     assert_eq!(next_event(&scene, START + 1_000), Some(Timestamp(START + 1_000)));
     scene.now += 1_000;
-    scene.run(&Command::Settle);
+    scene.run(&Command::ServeQueue);
     assert_eq!(scene.served(), [3]);
 }
 
@@ -88,7 +88,7 @@ fn a_free_place_that_is_kept_for_somebody_is_not_looked_at_all_the_time() {
 
     let mut scene = Scene::held();
     scene.waits(wait_chosen(2));
-    scene.run(&Command::Leave { version: v(2), nonce: Nonce(2), reason: LeaveReason::HungUp });
+    scene.run(&Command::Leave { version: v(2), request_id: RequestId(2), reason: LeaveReason::HungUp });
     scene.release(1);
     assert_eq!(next_event(&scene, scene.now + 1), Some(Timestamp(scene.now + 10_000)), "2 may come back");
 }

@@ -8,10 +8,10 @@ use tokio::time::Instant;
 use super::{
     super::{
         Shared,
-        envelope::{Audit, Message},
+        pending_request::{Audit, Message},
     },
-    burial::find_unknown,
     every_beat,
+    reaping::find_unknown,
 };
 use crate::domain::ReplicaId;
 
@@ -43,7 +43,7 @@ async fn audit(shared: &Arc<Shared>, me: ReplicaId) {
         }
         let mut found: Vec<FxHashMap<_, _>> = vec![FxHashMap::default(); shared.shard_count()];
         for row in shared.store.waiting(me).await? {
-            found[shared.shard_of(&row.id)].insert(row.nonce, row);
+            found[shared.shard_of(&row.id)].insert(row.request_id, row);
         }
         for (shard, found) in found.into_iter().enumerate() {
             shared.send_to(shard, Message::Audit(Box::new(Audit { found, asked })));

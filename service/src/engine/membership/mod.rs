@@ -6,13 +6,13 @@
 //! away for 10 s would kill every replica but the first.
 //!
 //! Four loops, each while there is membership, and each for itself, so that a slow query of one does not delay the beat: the
-//! beat, here; the look for offers to this replica's waiters, and the listener for hints, where the database can push them
+//! beat, here; the look for offers to this replica's waiters, and the listener for notifications, where the database can push them
 //! (`offers`); the audit of waiters against their rows (`audit`).
 
 mod audit;
-mod burial;
 mod offers;
 mod reaper;
+mod reaping;
 mod watch;
 
 use std::{
@@ -30,8 +30,8 @@ use self::{
     reaper::act_on,
     watch::Watch,
 };
-pub(super) use self::{burial::bury, reaper::reap_when_wanted};
-use super::{Shared, chance, envelope::Message, vital::spawn_vital};
+pub(super) use self::{reaper::reap_when_wanted, reaping::reap_replica};
+use super::{Shared, ids, pending_request::Message, tasks::spawn_critical};
 use crate::domain::ReplicaId;
 
 /// The pause between two beats.
@@ -63,7 +63,7 @@ pub(super) struct Membership {
     /// `Arc`.
     suspects: Mutex<Arc<BTreeSet<ReplicaId>>>,
     /// Replicas whose waiters are being taken out of their queues. Held only to add or remove one.
-    being_buried: Mutex<BTreeSet<ReplicaId>>,
+    being_reaped: Mutex<BTreeSet<ReplicaId>>,
     /// Somebody wants to wait.
     wanted: Notify,
     /// Somebody wants to know which replicas are dead.
@@ -78,7 +78,7 @@ impl Default for Membership {
             presence: Mutex::default(),
             dead: Mutex::default(),
             suspects: Mutex::default(),
-            being_buried: Mutex::default(),
+            being_reaped: Mutex::default(),
             wanted: Notify::new(),
             reaping_wanted: Notify::new(),
             is_pushed: false.into(),
@@ -161,11 +161,11 @@ pub(super) async fn run(shared: Arc<Shared>) {
         join(&shared).await
     };
     while let Some(me) = shared.stop.run_until_cancelled(joined()).await {
-        let hints = spawn_vital(listen(shared.clone(), me));
-        let looks = spawn_vital(look_for_offers(shared.clone(), me));
-        let audits = spawn_vital(keep_auditing(shared.clone(), me));
+        let notifications = spawn_critical(listen(shared.clone(), me));
+        let looks = spawn_critical(look_for_offers(shared.clone(), me));
+        let audits = spawn_critical(keep_auditing(shared.clone(), me));
         stay(&shared, me).await;
-        for task in [hints, looks, audits] {
+        for task in [notifications, looks, audits] {
             task.abort();
             // It has ended, and changes nothing any more.
             let _ = task.await;
@@ -176,7 +176,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
 
 async fn join(shared: &Shared) -> ReplicaId {
     loop {
-        let me = chance::replica();
+        let me = ids::replica();
         match shared.store.join(me).await {
             Ok(()) => {
                 shared.membership.set_me(Some(me));

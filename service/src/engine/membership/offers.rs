@@ -1,4 +1,4 @@
-//! Hearing of offers to this replica's waiters: from the database where it pushes hints, else by looking.
+//! Hearing of offers to this replica's waiters: from the database where it pushes notifications, else by looking.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -53,7 +53,7 @@ async fn look_at_all(shared: &Shared, ids: Vec<KeyId>) {
     }
 }
 
-/// Listens for hints where the database can push them.
+/// Listens for notifications where the database can push them.
 pub(super) async fn listen(shared: Arc<Shared>, me: ReplicaId) {
     loop {
         let result = listen_once(&shared, me).await;
@@ -68,12 +68,12 @@ pub(super) async fn listen(shared: Arc<Shared>, me: ReplicaId) {
 
 async fn listen_once(shared: &Shared, me: ReplicaId) -> Result<(), StoreError> {
     let received = metrics::counter!(NOTIFICATIONS, "event" => "received");
-    let Some(mut hints) = shared.store.hints(me).await? else { return Ok(()) };
+    let Some(mut notifications) = shared.store.notifications(me).await? else { return Ok(()) };
     loop {
         // What came before the listener did, or while it was away, was not pushed.
         look_at_all(shared, shared.store.offers(me).await?).await;
         shared.membership.is_pushed.store(true, Ordering::Relaxed);
-        while let Some(id) = hints.next().await? {
+        while let Some(id) = notifications.next().await? {
             received.increment(1);
             shared.look_at(id).await;
         }

@@ -8,8 +8,8 @@ use std::{collections::BTreeSet, sync::Arc};
 use tokio::time::Instant;
 
 use super::{
-    super::{Shared, envelope::Message, vital::spawn_vital},
-    bury, every_beat,
+    super::{Shared, pending_request::Message, tasks::spawn_critical},
+    every_beat, reap_replica,
     watch::{Noted, Watch},
 };
 use crate::store::StoreError;
@@ -53,7 +53,7 @@ async fn look(
             // It died while it was being reaped, or left too early.
             shared.membership.add_dead(*suspect);
             shared.membership.clear(*suspect);
-            spawn_vital(bury(shared.clone(), *suspect, None));
+            spawn_critical(reap_replica(shared.clone(), *suspect, None));
         }
     }
     let is_known = |replica| Some(replica) == me || beating.contains(&replica);
@@ -75,7 +75,7 @@ pub(super) fn act_on(shared: &Arc<Shared>, noted: Noted) {
             shared.metrics.replica_reaped();
             shared.broadcast(|| Message::LookAround);
         }
-        // With every look that shows it dead, since a burial may end before its row is gone; one goes on at a time.
-        spawn_vital(bury(shared.clone(), replica, Some(counter)));
+        // With every look that shows it dead, since a reaping may end before its row is gone; one goes on at a time.
+        spawn_critical(reap_replica(shared.clone(), replica, Some(counter)));
     }
 }

@@ -58,7 +58,7 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::chance;
+    use crate::engine::ids;
 
     fn peers(peers: &[(ReplicaId, i64)]) -> Vec<Peer> {
         peers.iter().map(|&(replica, beat)| Peer { replica, beat }).collect()
@@ -67,7 +67,7 @@ mod tests {
     /// Guards invariant 6: the queue behind a killed replica moves.
     #[test]
     fn a_counter_that_stands_still_for_three_seconds_is_a_dead_replica() {
-        let (me, other) = (chance::replica(), chance::replica());
+        let (me, other) = (ids::replica(), ids::replica());
         let start = Instant::now();
         let mut watch = Watch::default();
         for second in 0..3 {
@@ -83,7 +83,7 @@ mod tests {
     /// Guards invariant 8: no timestamps are compared, and an outage of the database kills nobody.
     #[test]
     fn a_database_that_was_away_for_ten_seconds_kills_nobody() {
-        let (me, other) = (chance::replica(), chance::replica());
+        let (me, other) = (ids::replica(), ids::replica());
         let start = Instant::now();
         let mut watch = Watch::default();
         watch.note(Some(me), &peers(&[(other, 7)]), start);

@@ -8,15 +8,15 @@ use rustc_hash::FxHashMap;
 
 use super::{
     super::{
-        envelope::{Envelope, Message},
-        vital::spawn_vital,
-        work::{Outcome, Work},
+        key_task::{KeyTask, Outcome},
+        pending_request::{Message, PendingRequest},
+        tasks::spawn_critical,
     },
     CommitDone, Shard,
     blocked::{Sending, send},
 };
 use crate::{
-    domain::{Context, Effects, KeyId, KeyState, Stamp, Verdict, Working},
+    domain::{Context, Effects, KeyChange, KeyId, KeyState, RowVersion, Verdict},
     store::Write,
 };
 
@@ -38,17 +38,17 @@ pub(in super::super) enum Basis {
     /// A remembered state.
     Remembered,
     /// The guess that there is no row.
-    GuessedAbsent,
+    AssumedAbsent,
 }
 
 /// A work that is decided and has to be written.
 #[derive(Debug)]
 pub(in super::super) struct Decided {
-    pub(in super::super) work: Work,
+    pub(in super::super) key_task: KeyTask,
     pub(in super::super) verdicts: Vec<Verdict>,
     pub(in super::super) basis: Basis,
-    pub(super) prev: Option<Stamp>,
-    pub(super) working: Box<Working>,
+    pub(super) prev: Option<RowVersion>,
+    pub(super) change: Box<KeyChange>,
 }
 
 /// Writes that go to the database in one commit, and what they came from, in the same order.
@@ -61,7 +61,7 @@ pub(in super::super) struct Batch {
 /// What a write came from.
 #[derive(Debug)]
 pub(in super::super) struct Side {
-    pub(in super::super) work: Work,
+    pub(in super::super) key_task: KeyTask,
     pub(in super::super) verdicts: Vec<Verdict>,
     pub(in super::super) basis: Basis,
 }
@@ -70,9 +70,9 @@ pub(in super::super) struct Side {
 impl Side {
     /// Answers what is not durable yet: a bug that tests plant.
     fn answer_at_once(&mut self) {
-        for (envelope, verdict) in self.work.envelopes.iter_mut().zip(&self.verdicts) {
+        for (request, verdict) in self.key_task.requests.iter_mut().zip(&self.verdicts) {
             if let Verdict::Reply(reply) = verdict
-                && let Some(sender) = envelope.reply.take()
+                && let Some(sender) = request.reply.take()
             {
                 let _ = sender.send(Ok(reply.clone().into()));
             }
@@ -91,7 +91,7 @@ impl Batch {
 /// Works that are being gathered for a batch.
 #[derive(Debug, Default)]
 struct Gathered {
-    works: Vec<Work>,
+    key_tasks: Vec<KeyTask>,
     /// Where in `works` a key is.
     places: FxHashMap<KeyId, usize>,
     commands: usize,
@@ -104,29 +104,29 @@ impl Gathered {
     }
 
     /// Adds a command, and counts it; one for a key that was busy before is parked.
-    fn add(&mut self, envelope: Envelope, parked: &mut FxHashMap<KeyId, Vec<Envelope>>) {
-        let bytes = weight(&envelope);
-        if self.put(envelope, parked) {
+    fn add(&mut self, request: PendingRequest, parked: &mut FxHashMap<KeyId, Vec<PendingRequest>>) {
+        let bytes = weight(&request);
+        if self.put(request, parked) {
             self.commands += 1;
             self.bytes += bytes;
         }
     }
 
     /// Adds a command to the work of its key. Returns whether it was added and not parked.
-    fn put(&mut self, envelope: Envelope, parked: &mut FxHashMap<KeyId, Vec<Envelope>>) -> bool {
-        if let Some(&place) = self.places.get(&envelope.id) {
-            self.works[place].envelopes.push(envelope);
+    fn put(&mut self, request: PendingRequest, parked: &mut FxHashMap<KeyId, Vec<PendingRequest>>) -> bool {
+        if let Some(&place) = self.places.get(&request.id) {
+            self.key_tasks[place].requests.push(request);
             return true;
         }
-        match parked.entry(envelope.id.clone()) {
+        match parked.entry(request.id.clone()) {
             Entry::Occupied(mut parked) => {
-                parked.get_mut().push(envelope);
+                parked.get_mut().push(request);
                 return false;
             }
             Entry::Vacant(vacant) => vacant.insert(Vec::new()),
         };
-        self.places.insert(envelope.id.clone(), self.works.len());
-        self.works.push(Work::new(envelope));
+        self.places.insert(request.id.clone(), self.key_tasks.len());
+        self.key_tasks.push(KeyTask::new(request));
         true
     }
 }
@@ -139,16 +139,16 @@ impl Shard {
             return true;
         }
         if !self.urgent.is_empty() || !self.acquires.is_empty() || self.leaves.is_ready() {
-            self.admit_latecomers();
+            self.admit_deferred_acquires();
         }
-        let works = self.gather();
-        if !works.is_empty() {
+        let key_tasks = self.gather();
+        if !key_tasks.is_empty() {
             let now = self.shared.clock.now(Instant::now());
             let surroundings = self.shared.surroundings();
-            for work in works {
-                let tenant = work.id.tenant.clone();
+            for key_task in key_tasks {
+                let tenant = key_task.id.tenant.clone();
                 let ctx = now.map(|now| surroundings.context(now, &tenant));
-                self.decide_at_once(work, ctx.as_ref());
+                self.decide_at_once(key_task, ctx.as_ref());
             }
         }
         let most = self.decided.len().min(MOST_COMMANDS);
@@ -156,7 +156,7 @@ impl Shard {
             return false;
         }
         // One order for all writers: sorted writes do not deadlock.
-        self.decided[..most].sort_unstable_by(|a, b| a.work.id.cmp(&b.work.id));
+        self.decided[..most].sort_unstable_by(|a, b| a.key_task.id.cmp(&b.key_task.id));
         let batch = Batch::of(self.decided.drain(..most));
         self.start_commit(batch);
         true
@@ -164,25 +164,25 @@ impl Shard {
 
     /// Groups queued commands by key: heartbeats and releases first, then those who leave queues, then acquires. The keys are
     /// busy from now on.
-    fn gather(&mut self) -> Vec<Work> {
+    fn gather(&mut self) -> Vec<KeyTask> {
         let mut gathered = Gathered { commands: self.decided.len(), ..Gathered::default() };
         while gathered.has_room()
-            && let Some(envelope) = self.urgent.pop_front()
+            && let Some(request) = self.urgent.pop_front()
         {
-            gathered.add(envelope, &mut self.parked);
+            gathered.add(request, &mut self.parked);
         }
         self.gather_leaves(&mut gathered);
         while gathered.has_room()
-            && let Some(envelope) = self.acquires.pop_front()
+            && let Some(request) = self.acquires.pop_front()
         {
-            if !envelope.is_moot() {
-                gathered.add(envelope, &mut self.parked);
+            if !request.is_abandoned() {
+                gathered.add(request, &mut self.parked);
             }
         }
-        for work in &gathered.works {
-            self.to_settle.remove(&work.id);
+        for key_task in &gathered.key_tasks {
+            self.to_serve.remove(&key_task.id);
         }
-        gathered.works
+        gathered.key_tasks
     }
 
     fn gather_leaves(&mut self, gathered: &mut Gathered) {
@@ -192,58 +192,58 @@ impl Shard {
             let is_busy = |id: &KeyId| parked.contains_key(id) && !places.contains_key(id);
             let Some((_, leaves)) = self.leaves.next_key(room, is_busy) else { return };
             room -= leaves.len();
-            for envelope in leaves {
-                gathered.put(envelope, &mut self.parked);
+            for request in leaves {
+                gathered.put(request, &mut self.parked);
             }
         }
     }
 
     /// Decides a work on what is remembered, or on the guess that there is no row; else has it loaded.
-    fn decide_at_once(&mut self, work: Work, ctx: Option<&Context<'_>>) {
-        let remembered = self.memory.take(&work.id);
-        let Some(ctx) = ctx.filter(|_| !work.only_looks()) else {
-            self.to_load.push(work);
+    fn decide_at_once(&mut self, key_task: KeyTask, ctx: Option<&Context<'_>>) {
+        let remembered = self.memory.take(&key_task.id);
+        let Some(ctx) = ctx.filter(|_| !key_task.is_read_only()) else {
+            self.to_load.push(key_task);
             return;
         };
         let (state, basis) = match remembered {
-            Some(state) if self.foresight.trust_memory() => (state, Basis::Remembered),
-            None if self.foresight.guess_absent() => (KeyState::absent(), Basis::GuessedAbsent),
+            Some(state) if self.speculation.trust_memory() => (state, Basis::Remembered),
+            None if self.speculation.assume_absent() => (KeyState::absent(), Basis::AssumedAbsent),
             Some(_) | None => {
-                self.to_load.push(work);
+                self.to_load.push(key_task);
                 return;
             }
         };
-        self.decide(work, state, basis, ctx);
+        self.decide(key_task, state, basis, ctx);
     }
 
     /// Decides a work and puts it where it belongs next.
-    pub(super) fn decide(&mut self, mut work: Work, state: KeyState, basis: Basis, ctx: &Context<'_>) {
-        match work.decide(state, basis == Basis::Loaded, ctx) {
-            Outcome::Write { prev, working, verdicts } => {
-                let decided = Decided { work, verdicts, basis, prev, working };
-                if self.blocked.contains(&decided.work.id) {
+    pub(super) fn decide(&mut self, mut key_task: KeyTask, state: KeyState, basis: Basis, ctx: &Context<'_>) {
+        match key_task.decide(state, basis == Basis::Loaded, ctx) {
+            Outcome::Write { prev, change, verdicts } => {
+                let decided = Decided { key_task, verdicts, basis, prev, change };
+                if self.blocked.contains(&decided.key_task.id) {
                     self.blocked.push(decided);
                 } else {
                     self.decided.push(decided);
                 }
             }
             Outcome::Answered { state, verdicts } => {
-                self.finish(work, verdicts, Effects::default(), *state, 0);
+                self.finish(key_task, verdicts, Effects::default(), *state, 0);
             }
-            Outcome::Load => self.to_load.push(work),
-            Outcome::Join => self.wait_for_membership(work),
+            Outcome::Load => self.to_load.push(key_task),
+            Outcome::Join => self.wait_for_membership(key_task),
         }
     }
 
     /// Commands that come before whatever was parked.
-    pub(super) fn park_first(&mut self, rest: Vec<Envelope>) {
+    pub(super) fn park_first(&mut self, rest: Vec<PendingRequest>) {
         let Some(first) = rest.first() else { return };
         let parked = self.parked.entry(first.id.clone()).or_default();
         parked.splice(0..0, rest);
     }
 
-    fn wait_for_membership(&mut self, work: Work) {
-        self.to_join.push(work);
+    fn wait_for_membership(&mut self, key_task: KeyTask) {
+        self.to_join.push(key_task);
         self.shared.membership.want();
     }
 
@@ -256,7 +256,7 @@ impl Shard {
             batch.sides.iter_mut().for_each(Side::answer_at_once);
         }
         let Batch { writes, sides } = batch;
-        self.last_batch = sides.iter().map(|side| side.work.envelopes.len()).sum();
+        self.last_batch = sides.iter().map(|side| side.key_task.requests.len()).sum();
         self.last_sent = Instant::now();
         let sending = if self.blocked.is_careful(self.last_sent) { Sending::Checked } else { Sending::Plain };
         let number = self.send_commit(writes, sending);
@@ -269,7 +269,7 @@ impl Shard {
         let number = self.next_commit;
         self.next_commit += 1;
         let (shared, outbox) = (self.shared.clone(), self.outbox.clone());
-        spawn_vital(async move {
+        spawn_critical(async move {
             // It is never closed. `None` where nobody has to be waited for.
             let _permit = match sending {
                 Sending::Blocked => shared.blocked_commits.acquire().await.ok(),
@@ -289,9 +289,9 @@ impl Shard {
 }
 
 /// About how many bytes a command adds to a batch.
-fn weight(envelope: &Envelope) -> usize {
+fn weight(request: &PendingRequest) -> usize {
     use crate::domain::{Command, DataEdit};
-    let data = match &envelope.command {
+    let data = match &request.command {
         Command::Acquire(acquire) => acquire.data.as_ref(),
         Command::PutLock { data } => data.as_ref(),
         Command::Heartbeat(heartbeat) => match &heartbeat.data {

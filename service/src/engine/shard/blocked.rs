@@ -14,8 +14,8 @@ use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use super::{
-    super::{Shared, chance, envelope::EngineError, work::Work},
-    Shard, Task,
+    super::{Shared, ids, key_task::KeyTask, pending_request::EngineError},
+    Shard, TimerEvent,
     batch::{Batch, Decided, Side},
 };
 use crate::{
@@ -96,9 +96,9 @@ impl Blocked {
     }
 
     /// All works that wait for this commit or are part of it.
-    pub(super) fn works(&mut self) -> impl Iterator<Item = &mut Work> {
-        let under_way = self.commit.iter_mut().flat_map(|(_, sides)| sides).map(|side| &mut side.work);
-        self.ready.iter_mut().map(|decided| &mut decided.work).chain(under_way)
+    pub(super) fn key_tasks(&mut self) -> impl Iterator<Item = &mut KeyTask> {
+        let under_way = self.commit.iter_mut().flat_map(|(_, sides)| sides).map(|side| &mut side.key_task);
+        self.ready.iter_mut().map(|decided| &mut decided.key_task).chain(under_way)
     }
 
     /// What a caller is told whose command could not be carried out in time, and was not written; where the key is not blocked
@@ -155,7 +155,7 @@ impl Blocked {
             return Vec::new();
         }
         let keys = &self.keys;
-        let alone = |decided: &Decided| keys.get(&decided.work.id).is_some_and(|key| key.alone);
+        let alone = |decided: &Decided| keys.get(&decided.key_task.id).is_some_and(|key| key.alone);
         let together = self.ready.iter().take(MOST_KEYS).take_while(|decided| !alone(decided)).count();
         let count = together.max(1).min(self.ready.len());
         self.ready.drain(..count).collect()
@@ -169,7 +169,7 @@ impl Shard {
         if decided.is_empty() {
             return;
         }
-        decided.sort_unstable_by(|a, b| a.work.id.cmp(&b.work.id));
+        decided.sort_unstable_by(|a, b| a.key_task.id.cmp(&b.key_task.id));
         let Batch { writes, sides } = Batch::of(decided);
         let number = self.send_commit(writes, Sending::Blocked);
         self.blocked.commit = Some((number, sides));
@@ -180,31 +180,31 @@ impl Shard {
         let FoundBlocked { locked, waited } = blocked;
         let now = Instant::now();
         let is_only = batch.writes.len() == 1;
-        let is_suspect = |write: &Write| write.prev.is_none() || write.working.has_children();
+        let is_suspect = |write: &Write| write.prev.is_none() || write.change.has_children();
         let some_suspect = batch.writes.iter().any(is_suspect);
-        for (write, Side { mut work, .. }) in batch.writes.into_iter().zip(batch.sides) {
-            let id = &work.id;
+        for (write, Side { mut key_task, .. }) in batch.writes.into_iter().zip(batch.sides) {
+            let id = &key_task.id;
             if locked.contains(id) || (is_only && locked.is_empty()) {
                 let again = self.blocked.note(id, *waited, now);
                 self.blocked.set_alone(id, locked.is_empty());
-                self.timers.set(again, Task::Retry(Box::new(work)));
+                self.timers.set(again, TimerEvent::Retry(Box::new(key_task)));
                 continue;
             }
             if locked.is_empty() {
                 // Where nothing was seen the lock may be gone by now. The second time it must be one that is not seen.
-                work.unexplained = work.unexplained.saturating_add(1);
-                if work.unexplained > 1 && (!some_suspect || is_suspect(&write)) {
+                key_task.unexplained = key_task.unexplained.saturating_add(1);
+                if key_task.unexplained > 1 && (!some_suspect || is_suspect(&write)) {
                     self.blocked.suspect(id, now);
                 }
             }
-            self.to_load.push(work);
+            self.to_load.push(key_task);
         }
     }
 
     /// A key is blocked that was to be decided under the database's lock.
-    pub(super) fn postpone_blocked(&mut self, work: Work) {
-        let again = self.blocked.note(&work.id, true, Instant::now());
-        self.timers.set(again, Task::Retry(Box::new(work)));
+    pub(super) fn postpone_blocked(&mut self, key_task: KeyTask) {
+        let again = self.blocked.note(&key_task.id, true, Instant::now());
+        self.timers.set(again, TimerEvent::Retry(Box::new(key_task)));
     }
 }
 
@@ -259,15 +259,15 @@ pub(super) async fn send(
 /// The keys of these writes whose rows somebody else keeps locked.
 async fn find_locked(shared: &Shared, writes: &[Write]) -> Result<Vec<KeyId>, StoreError> {
     let known = writes.iter().filter(|write| write.prev.is_some());
-    let ids: Vec<_> = known.map(|write| write.working.id.clone()).collect();
+    let ids: Vec<_> = known.map(|write| write.change.id.clone()).collect();
     if ids.is_empty() { Ok(Vec::new()) } else { shared.store.find_locked(&ids).await }
 }
 
 impl Batch {
     /// The writes of decided works, and what they came from.
     pub(super) fn of(decided: impl IntoIterator<Item = Decided>) -> Self {
-        let parts = |Decided { work, verdicts, basis, prev, working }| {
-            (Write { prev, stamp: chance::stamp(), working }, Side { work, verdicts, basis })
+        let parts = |Decided { key_task, verdicts, basis, prev, change }| {
+            (Write { prev, row_version: ids::row_version(), change }, Side { key_task, verdicts, basis })
         };
         let (writes, sides) = decided.into_iter().map(parts).unzip();
         Self { writes, sides }

@@ -7,13 +7,13 @@ use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
 
-use super::super::envelope::Envelope;
+use super::super::pending_request::PendingRequest;
 use crate::domain::KeyId;
 
 /// The leaves of one key.
 #[derive(Debug, Default)]
 struct KeyLeaves {
-    envelopes: VecDeque<Envelope>,
+    requests: VecDeque<PendingRequest>,
     /// Whether the key stands in [`Leaves::ready`].
     is_ready: bool,
 }
@@ -28,9 +28,9 @@ pub(super) struct Leaves {
 
 impl Leaves {
     /// Adds a leave.
-    pub(super) fn push(&mut self, envelope: Envelope) {
-        let id = envelope.id.clone();
-        self.by_key.entry(id.clone()).or_default().envelopes.push_back(envelope);
+    pub(super) fn push(&mut self, request: PendingRequest) {
+        let id = request.id.clone();
+        self.by_key.entry(id.clone()).or_default().requests.push_back(request);
         self.note_free(&id);
     }
 
@@ -60,16 +60,16 @@ impl Leaves {
         &mut self,
         most: usize,
         is_busy: impl Fn(&KeyId) -> bool,
-    ) -> Option<(KeyId, Vec<Envelope>)> {
+    ) -> Option<(KeyId, Vec<PendingRequest>)> {
         while let Some(id) = self.ready.pop_front() {
             let Some(leaves) = self.by_key.get_mut(&id) else { continue };
             leaves.is_ready = false;
             if is_busy(&id) {
                 continue;
             }
-            let count = leaves.envelopes.len().min(most);
-            let taken: Vec<_> = leaves.envelopes.drain(..count).collect();
-            if leaves.envelopes.is_empty() {
+            let count = leaves.requests.len().min(most);
+            let taken: Vec<_> = leaves.requests.drain(..count).collect();
+            if leaves.requests.is_empty() {
                 self.by_key.remove(&id);
             }
             return Some((id, taken));
@@ -78,10 +78,10 @@ impl Leaves {
     }
 
     /// Keeps those that `keep` wants kept.
-    pub(super) fn retain(&mut self, mut keep: impl FnMut(&mut Envelope) -> bool) {
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&mut PendingRequest) -> bool) {
         self.by_key.retain(|_, leaves| {
-            leaves.envelopes.retain_mut(&mut keep);
-            !leaves.envelopes.is_empty()
+            leaves.requests.retain_mut(&mut keep);
+            !leaves.requests.is_empty()
         });
     }
 }
@@ -93,14 +93,14 @@ mod tests {
     use super::*;
     use crate::{
         domain::{Command, Key, LeaveReason, Tenant},
-        engine::chance,
+        engine::ids,
     };
 
-    fn leave(key: &str) -> Envelope {
+    fn leave(key: &str) -> PendingRequest {
         let id = KeyId { tenant: Tenant::trusted("t"), key: Key::trusted(key) };
-        let (version, nonce) = (chance::version(), chance::nonce(false));
-        let command = Command::Leave { version, nonce, reason: LeaveReason::HungUp };
-        Envelope::internal(id, command, Instant::now())
+        let (version, request_id) = (ids::version(), ids::request_id(false));
+        let command = Command::Leave { version, request_id, reason: LeaveReason::HungUp };
+        PendingRequest::internal(id, command, Instant::now())
     }
 
     #[tokio::test]

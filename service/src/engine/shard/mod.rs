@@ -9,6 +9,7 @@
 
 mod batch;
 mod blocked;
+mod deadlines;
 mod handover;
 mod leaves;
 mod loading;
@@ -16,7 +17,6 @@ mod locked;
 mod narrate;
 mod offers;
 mod outcome;
-mod patience;
 mod waiting;
 
 use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Duration};
@@ -36,13 +36,13 @@ use self::{
 pub(super) use self::{loading::LoadDone, locked::LockedDone, narrate::is_narrated, outcome::CommitDone};
 use super::{
     Shared,
-    envelope::{Envelope, Message},
-    foresight::Foresight,
+    key_task::KeyTask,
     memory::Memory,
+    pending_request::{Message, PendingRequest},
+    speculation::Speculation,
     timers::Timers,
-    work::Work,
 };
-use crate::domain::{Command, KeyId, KeyState, Nonce};
+use crate::domain::{Command, KeyId, KeyState, RequestId};
 
 /// The most commits of a shard under way: while the database carries out one, the next lies ready, and what is left of the
 /// time between is spent on answers.
@@ -54,28 +54,28 @@ const SLOW_COMMIT: Duration = Duration::from_millis(50);
 
 /// How long acquires that can only stand in line wait for a batch to go with: longer than it takes the next holder to get
 /// its grant and release it, and nothing beside the time that they are going to wait.
-const LATECOMERS_WAIT: Duration = Duration::from_millis(5);
+const DEFER_ACQUIRES_FOR: Duration = Duration::from_millis(5);
 
 /// Who is ready to wait for less is not made to wait for a batch.
 const SHORTEST_LATE_WAIT_MS: i64 = 100;
 
 /// What a shard has set a timer for.
 #[derive(Debug)]
-enum Task {
+enum TimerEvent {
     /// A waiter has waited as long as it wanted to.
-    Deadline(Nonce, Instant),
+    Deadline(RequestId, Instant),
     /// The lease on a key ends, or an offer lapses.
     Key(KeyId),
     /// A work is tried again.
-    Retry(Box<Work>),
+    Retry(Box<KeyTask>),
     /// A command of the engine's own is due: what was refused is tried again.
-    Later(Box<Envelope>),
+    Later(Box<PendingRequest>),
     /// An undelivered grant was kept for a repeat long enough.
-    Kept(Box<Envelope>),
+    Kept(Box<PendingRequest>),
     /// Somebody may have waited too long for an answer.
-    Patience,
+    Overdue,
     /// Acquires for keys that others wait for have waited long enough for a batch to go with.
-    Latecomers,
+    DeferredAcquires,
 }
 
 /// One shard.
@@ -87,29 +87,29 @@ pub(super) struct Shard {
     /// The other end, for results.
     outbox: mpsc::UnboundedSender<Message>,
     /// Heartbeats, releases and other commands of clients that change what is held, waiting for the next batch.
-    urgent: VecDeque<Envelope>,
+    urgent: VecDeque<PendingRequest>,
     /// Waiters that want to leave their queues.
     leaves: Leaves,
     /// Acquires that wait for the next batch.
-    acquires: VecDeque<Envelope>,
+    acquires: VecDeque<PendingRequest>,
     /// Acquires that can only stand in line behind others who wait here. They go with the next batch, after `acquires`, and
-    /// begin one of their own only after [`LATECOMERS_WAIT`]: so who has released and queues again does not keep the
+    /// begin one of their own only after [`DEFER_ACQUIRES_FOR`]: so who has released and queues again does not keep the
     /// database busy when the next release comes, and a hand-over costs one commit.
-    latecomers: VecDeque<Envelope>,
-    /// Keys that have latecomers, or had some that ran out of patience; empty when the latecomers are admitted.
+    deferred_acquires: VecDeque<PendingRequest>,
+    /// Keys that have deferred acquires, or had some that ran out of patience; empty when the deferred acquires are admitted.
     late_keys: FxHashSet<KeyId>,
-    /// The timer of the latecomers, while there are some.
-    latecomers_timer: Option<u64>,
+    /// The timer of the deferred acquires, while there are some.
+    deferred_acquires_timer: Option<u64>,
     /// Commands for keys that are busy.
-    parked: FxHashMap<KeyId, Vec<Envelope>>,
+    parked: FxHashMap<KeyId, Vec<PendingRequest>>,
     /// Keys that stand in line, or parked, for a look of the engine's own.
-    to_settle: FxHashSet<KeyId>,
+    to_serve: FxHashSet<KeyId>,
     /// Works that are decided on fresh states and wait for the next commit.
     decided: Vec<batch::Decided>,
     /// Works that wait for the next load.
     to_load: ToLoad,
     /// Works that wait until this replica is known to the others.
-    to_join: Vec<Work>,
+    to_join: Vec<KeyTask>,
     /// Batches to be written again, in halves, to find the one that the database refuses.
     halves: VecDeque<Batch>,
     /// Commits under way, by number. What arrives meanwhile shares the next.
@@ -125,9 +125,9 @@ pub(super) struct Shard {
     /// When the statement was sent whose outcome is being handled: what it decided was decided before.
     outcome_sent: Instant,
     /// Works that are being decided under the database's lock.
-    locked: FxHashMap<KeyId, Work>,
+    locked: FxHashMap<KeyId, KeyTask>,
     /// The works of the load under way, if one is.
-    loading: Option<Vec<Work>>,
+    loading: Option<Vec<KeyTask>>,
     /// Whether there is a timer for those who run out of patience.
     is_watched: bool,
     /// What it remembers.
@@ -135,17 +135,17 @@ pub(super) struct Shard {
     /// Since when it knows of the offers in the queues of its keys.
     offers: KnownOffers,
     /// How far memory and guesses can be trusted.
-    foresight: Foresight,
-    /// Acquires of this replica that stand in queues, by attachment.
-    waiters: FxHashMap<Nonce, LocalWaiter>,
-    /// Attachments that the last audit found in the database, and nobody here.
-    strays: FxHashSet<Nonce>,
+    speculation: Speculation,
+    /// Acquires of this replica that stand in queues, by request.
+    waiters: FxHashMap<RequestId, LocalWaiter>,
+    /// Requests that the last audit found in the database, and nobody here.
+    orphans: FxHashSet<RequestId>,
     /// Keys that could not be read, and whose cause was logged.
     unreadable: FxHashSet<KeyId>,
     /// How many of them wait for a key.
     waited_for: FxHashMap<KeyId, usize>,
     /// What is due when.
-    timers: Timers<Task>,
+    timers: Timers<TimerEvent>,
     /// The timer of each key that has one.
     key_timers: FxHashMap<KeyId, (Instant, u64)>,
     /// Whether the service stops.
@@ -169,11 +169,11 @@ impl Shard {
             urgent: VecDeque::new(),
             leaves: Leaves::default(),
             acquires: VecDeque::new(),
-            latecomers: VecDeque::new(),
+            deferred_acquires: VecDeque::new(),
             late_keys: FxHashSet::default(),
-            latecomers_timer: None,
+            deferred_acquires_timer: None,
             parked: FxHashMap::default(),
-            to_settle: FxHashSet::default(),
+            to_serve: FxHashSet::default(),
             decided: Vec::new(),
             to_load: ToLoad::default(),
             to_join: Vec::new(),
@@ -189,9 +189,9 @@ impl Shard {
             is_watched: false,
             memory: Memory::new(memory_bytes, Instant::now()),
             offers: KnownOffers::default(),
-            foresight: Foresight::default(),
+            speculation: Speculation::default(),
             waiters: FxHashMap::default(),
-            strays: FxHashSet::default(),
+            orphans: FxHashSet::default(),
             unreadable: FxHashSet::default(),
             waited_for: FxHashMap::default(),
             timers: Timers::default(),
@@ -230,22 +230,22 @@ impl Shard {
 
     fn on_message(&mut self, message: Message) {
         match message {
-            Message::Command(envelope) => self.enqueue(envelope),
-            Message::HungUp(nonce) => self.on_hung_up(nonce),
-            Message::Undelivered { id, version, chosen, nonce } => {
-                self.on_undelivered(id, version, chosen, nonce);
+            Message::Command(request) => self.enqueue(request),
+            Message::HungUp(request_id) => self.on_hung_up(request_id),
+            Message::Undelivered { id, version, chosen, request_id } => {
+                self.on_undelivered(id, version, chosen, request_id);
             }
             Message::Loaded(done) => self.on_loaded(*done),
             Message::Committed(done) => self.on_committed(*done),
             Message::Locked(done) => self.on_locked(*done),
             Message::Joined => {
-                for work in std::mem::take(&mut self.to_join) {
-                    self.to_load.push(work);
+                for key_task in std::mem::take(&mut self.to_join) {
+                    self.to_load.push(key_task);
                 }
             }
             Message::Look { id, permit } => {
                 drop(permit);
-                self.enqueue_internal(id, Command::Settle);
+                self.enqueue_internal(id, Command::ServeQueue);
             }
             Message::LookAround => self.look_around(),
             Message::Audit(audit) => self.on_audit(&audit),
@@ -260,75 +260,75 @@ impl Shard {
     }
 
     /// Puts a command in line for the next batch. One look at a key that nobody took yet does for all who want one.
-    fn enqueue(&mut self, envelope: Envelope) {
-        if is_own_look(&envelope) && !self.to_settle.insert(envelope.id.clone()) {
+    fn enqueue(&mut self, request: PendingRequest) {
+        if is_own_look(&request) && !self.to_serve.insert(request.id.clone()) {
             return;
         }
-        self.put_in_line(envelope);
+        self.put_in_line(request);
     }
 
-    fn put_in_line(&mut self, envelope: Envelope) {
-        if matches!(envelope.command, Command::Leave { .. }) {
-            self.leaves.push(envelope);
-        } else if let Some(parked) = self.parked.get_mut(&envelope.id) {
-            parked.push(envelope);
-        } else if envelope.command.is_urgent() {
-            self.urgent.push_back(envelope);
-        } else if self.comes_late(&envelope) {
-            if self.latecomers_timer.is_none() {
-                let at = Instant::now() + LATECOMERS_WAIT;
-                self.latecomers_timer = Some(self.timers.set(at, Task::Latecomers));
+    fn put_in_line(&mut self, request: PendingRequest) {
+        if matches!(request.command, Command::Leave { .. }) {
+            self.leaves.push(request);
+        } else if let Some(parked) = self.parked.get_mut(&request.id) {
+            parked.push(request);
+        } else if request.command.is_urgent() {
+            self.urgent.push_back(request);
+        } else if self.comes_late(&request) {
+            if self.deferred_acquires_timer.is_none() {
+                let at = Instant::now() + DEFER_ACQUIRES_FOR;
+                self.deferred_acquires_timer = Some(self.timers.set(at, TimerEvent::DeferredAcquires));
             }
-            self.late_keys.insert(envelope.id.clone());
-            self.latecomers.push_back(envelope);
+            self.late_keys.insert(request.id.clone());
+            self.deferred_acquires.push_back(request);
         } else {
-            if self.late_keys.contains(&envelope.id) {
+            if self.late_keys.contains(&request.id) {
                 // It does not overtake them.
-                self.admit_latecomers();
+                self.admit_deferred_acquires();
             }
-            self.acquires.push_back(envelope);
+            self.acquires.push_back(request);
         }
     }
 
     /// Whether a command can only stand in line: it is ready to wait, and others wait for the key, here or, as far as is
     /// remembered, at other replicas. There it keeps out of the way of those who are being handed the lock.
-    fn comes_late(&self, envelope: &Envelope) -> bool {
-        let waits = matches!(&envelope.command, Command::Acquire(acquire)
+    fn comes_late(&self, request: &PendingRequest) -> bool {
+        let waits = matches!(&request.command, Command::Acquire(acquire)
             if acquire.wait_ms.is_none_or(|wait_ms| wait_ms >= SHORTEST_LATE_WAIT_MS));
-        // Nobody overtakes a latecomer of the same key, even if those whom it came after have gone meanwhile.
+        // Nobody overtakes a deferred acquire of the same key, even if those whom it came after have gone meanwhile.
         waits
-            && (self.waited_for.contains_key(&envelope.id)
-                || self.memory.has_queue(&envelope.id)
-                || self.late_keys.contains(&envelope.id))
+            && (self.waited_for.contains_key(&request.id)
+                || self.memory.has_queue(&request.id)
+                || self.late_keys.contains(&request.id))
     }
 
-    /// The latecomers go with the batch that is being gathered, or begin one.
-    fn admit_latecomers(&mut self) {
-        self.acquires.append(&mut self.latecomers);
+    /// The deferred acquires go with the batch that is being gathered, or begin one.
+    fn admit_deferred_acquires(&mut self) {
+        self.acquires.append(&mut self.deferred_acquires);
         self.late_keys.clear();
-        if let Some(timer) = self.latecomers_timer.take() {
+        if let Some(timer) = self.deferred_acquires_timer.take() {
             self.timers.stop(timer);
         }
     }
 
     /// Puts a command of the engine's own in line.
     fn enqueue_internal(&mut self, id: KeyId, command: Command) {
-        self.enqueue(Envelope::internal(id, command, Instant::now()));
+        self.enqueue(PendingRequest::internal(id, command, Instant::now()));
     }
 
     fn on_time(&mut self) {
         let now = Instant::now();
-        while let Some(task) = self.timers.pop_due(now) {
-            match task {
-                Task::Deadline(nonce, deadline) => self.on_deadline(nonce, deadline),
-                Task::Key(id) => {
+        while let Some(event) = self.timers.pop_due(now) {
+            match event {
+                TimerEvent::Deadline(request_id, deadline) => self.on_deadline(request_id, deadline),
+                TimerEvent::Key(id) => {
                     self.key_timers.remove(&id);
-                    self.enqueue_internal(id, Command::Settle);
+                    self.enqueue_internal(id, Command::ServeQueue);
                 }
-                Task::Retry(work) => self.to_load.push(*work),
-                Task::Later(envelope) | Task::Kept(envelope) => self.enqueue(*envelope),
-                Task::Patience => self.end_patience(),
-                Task::Latecomers => self.admit_latecomers(),
+                TimerEvent::Retry(key_task) => self.to_load.push(*key_task),
+                TimerEvent::Later(request) | TimerEvent::Kept(request) => self.enqueue(*request),
+                TimerEvent::Overdue => self.answer_overdue(),
+                TimerEvent::DeferredAcquires => self.admit_deferred_acquires(),
             }
         }
         if self.memory.turns_at().is_some_and(|at| at <= now) {
@@ -345,7 +345,7 @@ impl Shard {
         if self.loading.is_none() && !self.to_load.is_empty() {
             self.next_load();
         }
-        self.watch_patience();
+        self.watch_deadlines();
         if self.busy.is_some() && self.is_idle() {
             self.busy = None;
         }
@@ -382,7 +382,7 @@ impl Shard {
         self.urgent.is_empty()
             && self.leaves.is_empty()
             && self.acquires.is_empty()
-            && self.latecomers.is_empty()
+            && self.deferred_acquires.is_empty()
             && self.parked.is_empty()
     }
 
@@ -410,7 +410,7 @@ impl Shard {
         }
         match at {
             Some(at) => {
-                let number = self.timers.set(at, Task::Key(id.clone()));
+                let number = self.timers.set(at, TimerEvent::Key(id.clone()));
                 self.key_timers.insert(id.clone(), (at, number));
             }
             None => {
@@ -423,15 +423,15 @@ impl Shard {
     /// another one: what a batch had no room for comes behind what arrived while that was written.)
     fn unpark(&mut self, id: &KeyId) {
         let mut parked = self.parked.remove(id).unwrap_or_default();
-        parked.sort_by_key(|envelope| envelope.arrived);
-        for envelope in parked {
-            self.put_in_line(envelope);
+        parked.sort_by_key(|request| request.arrived);
+        for request in parked {
+            self.put_in_line(request);
         }
         self.leaves.note_free(id);
     }
 }
 
 /// Whether a command is the engine's own wish to have a key looked at.
-fn is_own_look(envelope: &Envelope) -> bool {
-    envelope.reply.is_none() && matches!(envelope.command, Command::Settle)
+fn is_own_look(request: &PendingRequest) -> bool {
+    request.reply.is_none() && matches!(request.command, Command::ServeQueue)
 }

@@ -4,7 +4,7 @@ use tracing::{Level, debug, enabled};
 
 use crate::domain::{Command, Effects, Ended, EndedHow, KeyId, LockView, Refusal, Reply, Verdict, Version};
 
-use super::{super::envelope::Envelope, Shard};
+use super::{super::pending_request::PendingRequest, Shard};
 
 /// The target of these lines: `DB_LOCKS_LOG=info,db_locks::grants=debug` shows them and nothing else of debug.
 const TARGET: &str = "db_locks::grants";
@@ -16,15 +16,15 @@ pub(in super::super) fn is_narrated() -> bool {
 
 impl Shard {
     /// Logs what a durable change granted and ended, in the order in which that happened.
-    pub(super) fn narrate(id: &KeyId, envelopes: &[Envelope], verdicts: &[Verdict], effects: &Effects) {
+    pub(super) fn narrate(id: &KeyId, requests: &[PendingRequest], verdicts: &[Verdict], effects: &Effects) {
         if !is_narrated() {
             return;
         }
         for ended in effects.ended.iter().flatten() {
             log_end(id, ended);
         }
-        for (envelope, verdict) in envelopes.iter().zip(verdicts) {
-            match (&envelope.command, verdict) {
+        for (request, verdict) in requests.iter().zip(verdicts) {
+            match (&request.command, verdict) {
                 (Command::Acquire(acquire), Verdict::Waiting { wait_ms }) => {
                     let owner = acquire.owner.as_str();
                     debug!(target: TARGET, tenant = id.tenant.as_str(), key = id.key.as_str(), owner, wait_ms, "waits");

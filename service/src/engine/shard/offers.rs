@@ -10,7 +10,7 @@ use std::time::Duration;
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
-use crate::domain::{Nonce, Now, Place, Queue, Timestamp};
+use crate::domain::{Now, Place, Queue, RequestId, Timestamp};
 
 /// For how long a replica that comes upon an offer leaves it alone at the least, in milliseconds.
 pub(super) const CLAIM_MS: i64 = 1_000;
@@ -29,24 +29,24 @@ struct Known {
     since: Instant,
 }
 
-/// The offers that a shard knows of, by attachment.
+/// The offers that a shard knows of, by request.
 #[derive(Debug, Clone, Default)]
-pub(super) struct KnownOffers(FxHashMap<Nonce, Known>);
+pub(super) struct KnownOffers(FxHashMap<RequestId, Known>);
 
 impl KnownOffers {
     /// Has the offers in this view last as long as this replica leaves them alone; one that is new to it at least `keep_ms` from
     /// now on.
     pub(super) fn keep(&mut self, queue: &mut Queue, now: Now, keep_ms: i64, at: Instant) {
         for waiter in &mut queue.head {
-            let Place::Attached { nonce, offered_until: Some(until), .. } = &mut waiter.place else {
+            let Place::Attached { request_id, offered_until: Some(until), .. } = &mut waiter.place else {
                 continue;
             };
-            let known = self.0.get(nonce).filter(|known| [known.written, known.kept].contains(until));
+            let known = self.0.get(request_id).filter(|known| [known.written, known.kept].contains(until));
             let kept = if let Some(known) = known {
                 known.kept
             } else {
                 let kept = (*until).max(now.at_most.plus_ms(keep_ms));
-                self.0.insert(*nonce, Known { written: *until, kept, since: at });
+                self.0.insert(*request_id, Known { written: *until, kept, since: at });
                 kept
             };
             *until = kept;

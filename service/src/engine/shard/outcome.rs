@@ -6,10 +6,10 @@ use tokio::time::Instant;
 
 use super::{
     super::{
-        envelope::{Answered, EngineError, Envelope},
-        work::{Attempt, Work},
+        key_task::{Attempt, KeyTask},
+        pending_request::{Answered, EngineError, PendingRequest},
     },
-    Shard, Task,
+    Shard, TimerEvent,
     batch::{Basis, Batch, Side},
     blocked::FoundBlocked,
 };
@@ -53,7 +53,7 @@ impl Shard {
         match result {
             Ok(committed) => {
                 self.shared.outage.end_if_any();
-                self.shared.clock.observe(committed.told, sent, received);
+                self.shared.clock.observe(committed.db_time, sent, received);
                 self.on_written(batch, &committed);
             }
             Err(StoreError::Rejected(_)) if batch.writes.len() > 1 => {
@@ -84,9 +84,9 @@ impl Shard {
             }
             Err(error @ (StoreError::Schema(_) | StoreError::FileReplaced(_))) => {
                 // Nobody knows for how long: whoever asked is told at once.
-                let told = EngineError::of_lasting(&error).unwrap_or(EngineError::Unreachable);
+                let db_time = EngineError::of_lasting(&error).unwrap_or(EngineError::Unreachable);
                 for side in batch.sides {
-                    self.fail(side, told);
+                    self.fail(side, db_time);
                 }
             }
             Err(
@@ -95,8 +95,8 @@ impl Shard {
                 | StoreError::ReadOnly(_)
                 | StoreError::Overloaded(_)),
             ) => {
-                let works = batch.sides.into_iter().map(|side| side.work).collect();
-                self.postpone_all(works, &error);
+                let key_tasks = batch.sides.into_iter().map(|side| side.key_task).collect();
+                self.postpone_all(key_tasks, &error);
             }
         }
     }
@@ -105,25 +105,25 @@ impl Shard {
         for ((write, side), token) in batch.writes.into_iter().zip(batch.sides).zip(&committed.tokens) {
             match side.basis {
                 Basis::Loaded => {}
-                Basis::Remembered => self.foresight.note(false, token.is_some()),
-                Basis::GuessedAbsent => self.foresight.note(true, token.is_some()),
+                Basis::Remembered => self.speculation.note(false, token.is_some()),
+                Basis::AssumedAbsent => self.speculation.note(true, token.is_some()),
             }
-            let mut work = side.work;
-            self.blocked.note_free(&work.id);
+            let mut key_task = side.key_task;
+            self.blocked.note_free(&key_task.id);
             let Some(token) = *token else {
-                work.races_lost = work.races_lost.saturating_add(1);
+                key_task.races_lost = key_task.races_lost.saturating_add(1);
                 self.shared.metrics.lost_race();
-                if work.races_lost >= MOST_RACES {
-                    self.commit_locked(work);
+                if key_task.races_lost >= MOST_RACES {
+                    self.commit_locked(key_task);
                 } else {
-                    self.to_load.push(work);
+                    self.to_load.push(key_task);
                 }
                 continue;
             };
-            let Write { stamp, working, .. } = write;
-            let (mut state, effects) = (working.state, working.effects);
+            let Write { row_version, change, .. } = write;
+            let (mut state, effects) = (change.state, change.effects);
             let raised = token.0 - state.token.0;
-            state.stamp = Some(stamp);
+            state.row_version = Some(row_version);
             if raised != 0 {
                 state.token = token;
                 if let Body::Mutex(mutex) = &mut state.body
@@ -132,19 +132,19 @@ impl Shard {
                     grant.token = token;
                 }
             }
-            self.finish(work, side.verdicts, effects, state, raised);
+            self.finish(key_task, side.verdicts, effects, state, raised);
         }
     }
 
     /// The statement was sent and no answer came: ask what stands, and decide again where it was not applied.
     fn on_unknown(&mut self, batch: Batch) {
         for (write, side) in batch.writes.into_iter().zip(batch.sides) {
-            let mut work = side.work;
+            let mut key_task = side.key_task;
             if !planted!(UnknownOutcomeAppliedTwice) {
-                work.mark_retried();
-                work.attempts.push(Attempt::of(write, side.verdicts));
+                key_task.mark_retried();
+                key_task.attempts.push(Attempt::of(write, side.verdicts));
             }
-            self.to_load.push(work);
+            self.to_load.push(key_task);
         }
     }
 
@@ -152,39 +152,39 @@ impl Shard {
     /// decided next.
     pub(super) fn finish(
         &mut self,
-        mut work: Work,
+        mut key_task: KeyTask,
         verdicts: Vec<Verdict>,
         effects: Effects,
         mut state: KeyState,
         raised: i64,
     ) {
-        self.park_first(work.envelopes.split_off(verdicts.len()));
-        let id = work.id;
-        Self::narrate(&id, &work.envelopes, &verdicts, &effects);
+        self.park_first(key_task.requests.split_off(verdicts.len()));
+        let id = key_task.id;
+        Self::narrate(&id, &key_task.requests, &verdicts, &effects);
         self.shared.metrics.expired(effects.expired);
-        let mut freed = self.freed_instants(&work.envelopes, &effects);
-        for (envelope, verdict) in work.envelopes.into_iter().zip(verdicts) {
+        let mut freed = self.freed_instants(&key_task.requests, &effects);
+        for (request, verdict) in key_task.requests.into_iter().zip(verdicts) {
             match verdict {
                 Verdict::Reply(mut reply) => {
                     reply.raise_token(raised);
-                    self.answer(envelope, reply);
+                    self.answer(request, reply);
                 }
-                Verdict::Waiting { wait_ms } => self.register(envelope, wait_ms),
+                Verdict::Waiting { wait_ms } => self.register(request, wait_ms),
                 Verdict::Unknown => {
-                    if let Some(sender) = envelope.reply {
+                    if let Some(sender) = request.reply {
                         // If the caller has gone, it has not waited for this.
                         let _ = sender.send(Err(EngineError::UnknownFate));
                     }
                 }
             }
         }
-        for (nonce, mut reply) in effects.answered {
+        for (request_id, mut reply) in effects.answered {
             reply.raise_token(raised);
-            let freed_at = freed.iter().position(|(served, _)| *served == nonce);
+            let freed_at = freed.iter().position(|(served, _)| *served == request_id);
             let freed_at = freed_at.map(|index| freed.swap_remove(index).1);
-            self.answer_waiter(nonce, Answered { reply, freed_at });
+            self.answer_waiter(request_id, Answered { reply, freed_at });
         }
-        self.shared.metrics.notified(effects.nudged.len(), effects.passed_over);
+        self.shared.metrics.notified(effects.notified.len(), effects.skipped);
         for replica in effects.suspects {
             self.shared.membership.suspect(replica);
         }
@@ -196,38 +196,38 @@ impl Shard {
         self.find_missing(&id, &state.queue);
         self.unpark(&id);
         if effects.unfinished {
-            self.enqueue_internal(id.clone(), Command::Settle);
+            self.enqueue_internal(id.clone(), Command::ServeQueue);
         }
         self.memory.put(id, state, Instant::now());
     }
 
     /// Answers the caller of a command.
-    fn answer(&mut self, envelope: Envelope, reply: Reply) {
-        match (envelope.command, envelope.reply) {
-            (Command::Leave { nonce, .. }, _) => {
+    fn answer(&mut self, request: PendingRequest, reply: Reply) {
+        match (request.command, request.reply) {
+            (Command::Leave { request_id, .. }, _) => {
                 if reply == Reply::Done {
-                    self.note_found(nonce);
+                    self.note_found(request_id);
                 } else {
-                    self.answer_leaver(nonce, reply.into());
+                    self.answer_leaver(request_id, reply.into());
                 }
             }
             (Command::Acquire(acquire), sender) => {
                 self.shared.metrics.answered_at_once(&reply);
                 let granted = matches!(reply, Reply::Granted(_));
-                let answer = self.promise(reply, envelope.arrived).map(Answered::from);
+                let answer = self.promise(reply, request.arrived).map(Answered::from);
                 let handed_on = answer.is_ok();
                 let delivered = sender.is_some_and(|sender| sender.send(answer).is_ok());
                 // Also where the lease only may be over: if it stands after all, nobody knows of it.
                 if granted && !(handed_on && delivered) {
-                    self.on_undelivered(envelope.id, acquire.version, acquire.chosen, acquire.nonce);
+                    self.on_undelivered(request.id, acquire.version, acquire.chosen, acquire.request_id);
                 }
             }
-            (Command::GiveBack { version, nonce }, _) if matches!(reply, Reply::Granted(_)) => {
+            (Command::GiveBack { version, request_id }, _) if matches!(reply, Reply::Granted(_)) => {
                 // The acquire that this one took the place of was applied after all.
-                self.enqueue_internal(envelope.id, Command::GiveBack { version, nonce });
+                self.enqueue_internal(request.id, Command::GiveBack { version, request_id });
             }
             (_, Some(sender)) => {
-                let answer = self.promise(reply, envelope.arrived).map(Answered::from);
+                let answer = self.promise(reply, request.arrived).map(Answered::from);
                 // Whoever asked has gone; what was asked is done.
                 let _ = sender.send(answer);
             }
@@ -262,7 +262,7 @@ impl Shard {
     }
 
     /// Has works tried again after a pause.
-    pub(super) fn postpone_all(&mut self, works: Vec<Work>, error: &StoreError) {
+    pub(super) fn postpone_all(&mut self, key_tasks: Vec<KeyTask>, error: &StoreError) {
         let pause = match error {
             StoreError::Transient(_) | StoreError::Blocked(_) => RETRY_SOON,
             StoreError::Unreachable(_)
@@ -278,41 +278,41 @@ impl Shard {
             }
         };
         let at = Instant::now() + pause;
-        for work in works {
-            self.timers.set(at, Task::Retry(Box::new(work)));
+        for key_task in key_tasks {
+            self.timers.set(at, TimerEvent::Retry(Box::new(key_task)));
         }
     }
 
     /// A write that the database refuses. Its callers are told. A work that may have been written by an earlier attempt
     /// stays until that is settled, and so do the engine's own commands: nobody else would ask again.
     fn fail(&mut self, side: Side, error: EngineError) {
-        let Side { mut work, verdicts, .. } = side;
-        let was_tried = !work.attempts.is_empty();
+        let Side { mut key_task, verdicts, .. } = side;
+        let was_tried = !key_task.attempts.is_empty();
         if !was_tried {
             // The refused write had nothing of these.
-            self.park_first(work.envelopes.split_off(verdicts.len()));
+            self.park_first(key_task.requests.split_off(verdicts.len()));
         }
         let mut kept = Vec::new();
-        for mut envelope in work.envelopes {
-            let maybe_written = was_tried || envelope.may_be_written();
-            let stays = maybe_written || envelope.reply.is_none();
+        for mut request in key_task.requests {
+            let maybe_written = was_tried || request.may_be_written();
+            let stays = maybe_written || request.reply.is_none();
             let error = if maybe_written { EngineError::UnknownFate } else { error };
-            if let Some((nonce, error)) = envelope.give_up(error) {
-                self.tell_waiter(nonce, error);
+            if let Some((request_id, error)) = request.give_up(error) {
+                self.tell_waiter(request_id, error);
             }
             if stays {
-                kept.push(envelope);
+                kept.push(request);
             }
         }
         let at = Instant::now() + RETRY_REFUSED;
         if was_tried {
-            work.envelopes = kept;
-            self.timers.set(at, Task::Retry(Box::new(work)));
+            key_task.requests = kept;
+            self.timers.set(at, TimerEvent::Retry(Box::new(key_task)));
         } else {
-            for envelope in kept {
-                self.timers.set(at, Task::Later(Box::new(envelope)));
+            for request in kept {
+                self.timers.set(at, TimerEvent::Later(Box::new(request)));
             }
-            self.unpark(&work.id);
+            self.unpark(&key_task.id);
         }
     }
 }

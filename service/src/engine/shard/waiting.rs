@@ -1,7 +1,7 @@
 //! Those of this replica who stand in queues.
 //!
 //! Waiting costs memory here and a row in the database, and nothing else: no polling query a waiter. Each waiter is
-//! known by the nonce of its attachment. It is answered exactly once: by its grant, or after it has left the queue for
+//! known by the request id of its request. It is answered exactly once: by its grant, or after it has left the queue for
 //! certain; who gives up is never left holding.
 
 use std::time::Duration;
@@ -10,11 +10,11 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::time::Instant;
 
 use super::{
-    super::envelope::{Answered, Audit, EngineError, Envelope, ReplySender},
-    Shard, Task,
+    super::pending_request::{Answered, Audit, EngineError, PendingRequest, ReplySender},
+    Shard, TimerEvent,
 };
 use crate::{
-    domain::{Command, KeyId, LeaveReason, Nonce, Place, Queue, Reply, Version},
+    domain::{Command, KeyId, LeaveReason, Place, Queue, Reply, RequestId, Version},
     store::WaitingRow,
 };
 
@@ -44,74 +44,74 @@ pub(super) struct LocalWaiter {
     leaving: Option<LeaveReason>,
 }
 
-/// The attachment that stands at a place.
-const fn nonce_of(place: Place) -> Option<Nonce> {
+/// The request that stands at a place.
+const fn request_id_of(place: Place) -> Option<RequestId> {
     match place {
-        Place::Attached { nonce, .. } => Some(nonce),
+        Place::Attached { request_id, .. } => Some(request_id),
         Place::Detached { .. } => None,
     }
 }
 
 impl Shard {
     /// An acquire that was put into the queue waits from now on.
-    pub(super) fn register(&mut self, envelope: Envelope, wait_ms: i64) {
-        let (version, chosen, nonce) = match &envelope.command {
-            Command::Acquire(acquire) => (acquire.version, acquire.chosen, acquire.nonce),
+    pub(super) fn register(&mut self, request: PendingRequest, wait_ms: i64) {
+        let (version, chosen, request_id) = match &request.command {
+            Command::Acquire(acquire) => (acquire.version, acquire.chosen, acquire.request_id),
             // The acquire that this took the place of was put into the queue after all.
-            Command::GiveBack { version, nonce } => {
-                let command = Command::GiveBack { version: *version, nonce: *nonce };
-                return self.enqueue_internal(envelope.id, command);
+            Command::GiveBack { version, request_id } => {
+                let command = Command::GiveBack { version: *version, request_id: *request_id };
+                return self.enqueue_internal(request.id, command);
             }
             _ => return,
         };
         let wait = Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0));
-        let deadline = envelope.arrived + wait;
-        let timer = self.timers.set(deadline, Task::Deadline(nonce, deadline));
-        *self.waited_for.entry(envelope.id.clone()).or_insert(0) += 1;
-        self.shared.waiting.add(&envelope.id.tenant);
-        let gone = envelope.reply.as_ref().is_none_or(tokio::sync::oneshot::Sender::is_closed);
+        let deadline = request.arrived + wait;
+        let timer = self.timers.set(deadline, TimerEvent::Deadline(request_id, deadline));
+        *self.waited_for.entry(request.id.clone()).or_insert(0) += 1;
+        self.shared.waiting.add(&request.id.tenant);
+        let gone = request.reply.as_ref().is_none_or(tokio::sync::oneshot::Sender::is_closed);
         let waiter = LocalWaiter {
-            id: envelope.id,
+            id: request.id,
             version,
             chosen,
-            reply: envelope.reply,
+            reply: request.reply,
             since: Instant::now(),
             timer,
             leaving: None,
         };
-        self.waiters.insert(nonce, waiter);
+        self.waiters.insert(request_id, waiter);
         if gone {
-            self.on_hung_up(nonce);
+            self.on_hung_up(request_id);
         } else if self.draining {
-            self.tell_waiter(nonce, EngineError::Draining);
-            self.leave(nonce, LeaveReason::Evicted);
+            self.tell_waiter(request_id, EngineError::Draining);
+            self.leave(request_id, LeaveReason::Evicted);
         }
     }
 
     /// The connection of a waiter went away.
-    pub(super) fn on_hung_up(&mut self, nonce: Nonce) {
-        if let Some(waiter) = self.waiters.get_mut(&nonce) {
+    pub(super) fn on_hung_up(&mut self, request_id: RequestId) {
+        if let Some(waiter) = self.waiters.get_mut(&request_id) {
             waiter.reply = None;
-            self.leave(nonce, LeaveReason::HungUp);
+            self.leave(request_id, LeaveReason::HungUp);
         }
     }
 
     /// A waiter has waited until its deadline. That may be long past where its place in the queue was written late; the
     /// time in which it has to be answered begins with the deadline all the same.
-    pub(super) fn on_deadline(&mut self, nonce: Nonce, deadline: Instant) {
-        if self.waiters.get(&nonce).is_some_and(|waiter| waiter.reply.is_some()) {
-            self.leave_since(nonce, LeaveReason::TimedOut, deadline);
+    pub(super) fn on_deadline(&mut self, request_id: RequestId, deadline: Instant) {
+        if self.waiters.get(&request_id).is_some_and(|waiter| waiter.reply.is_some()) {
+            self.leave_since(request_id, LeaveReason::TimedOut, deadline);
         }
     }
 
     /// Has a waiter leave its queue, unless it is leaving. It is answered when that has been written.
-    fn leave(&mut self, nonce: Nonce, reason: LeaveReason) {
-        self.leave_since(nonce, reason, Instant::now());
+    fn leave(&mut self, request_id: RequestId, reason: LeaveReason) {
+        self.leave_since(request_id, reason, Instant::now());
     }
 
     /// The same for one that should have left at `since`.
-    fn leave_since(&mut self, nonce: Nonce, reason: LeaveReason, since: Instant) {
-        let Some(waiter) = self.waiters.get_mut(&nonce) else { return };
+    fn leave_since(&mut self, request_id: RequestId, reason: LeaveReason, since: Instant) {
+        let Some(waiter) = self.waiters.get_mut(&request_id) else { return };
         if waiter
             .leaving
             .is_some_and(|leaving| reason == LeaveReason::Missing || leaving != LeaveReason::Missing)
@@ -119,22 +119,22 @@ impl Shard {
             return;
         }
         waiter.leaving = Some(reason);
-        let command = Command::Leave { version: waiter.version, nonce, reason };
+        let command = Command::Leave { version: waiter.version, request_id, reason };
         let id = waiter.id.clone();
-        self.enqueue(Envelope::internal(id, command, since));
+        self.enqueue(PendingRequest::internal(id, command, since));
     }
 
     /// A waiter that wanted to leave is answered, unless it was answered while its leave was on its way: then its grant is
     /// its own by now, and the answer to the leave is nobody's.
-    pub(super) fn answer_leaver(&mut self, nonce: Nonce, answered: Answered) {
-        if self.waiters.contains_key(&nonce) {
-            self.answer_waiter(nonce, answered);
+    pub(super) fn answer_leaver(&mut self, request_id: RequestId, answered: Answered) {
+        if self.waiters.contains_key(&request_id) {
+            self.answer_waiter(request_id, answered);
         }
     }
 
     /// A waiter that seemed to be missing stands in its queue after all.
-    pub(super) fn note_found(&mut self, nonce: Nonce) {
-        if let Some(waiter) = self.waiters.get_mut(&nonce)
+    pub(super) fn note_found(&mut self, request_id: RequestId) {
+        if let Some(waiter) = self.waiters.get_mut(&request_id)
             && waiter.leaving == Some(LeaveReason::Missing)
         {
             waiter.leaving = None;
@@ -142,9 +142,9 @@ impl Shard {
     }
 
     /// A waiter is answered by the write that served it, and waits no longer.
-    pub(super) fn answer_waiter(&mut self, nonce: Nonce, answered: Answered) {
-        let Some(waiter) = self.waiters.remove(&nonce) else {
-            return self.give_back_unclaimed(nonce, answered.reply);
+    pub(super) fn answer_waiter(&mut self, request_id: RequestId, answered: Answered) {
+        let Some(waiter) = self.waiters.remove(&request_id) else {
+            return self.give_back_unclaimed(request_id, answered.reply);
         };
         self.timers.stop(waiter.timer);
         self.shared.waiting.remove(&waiter.id.tenant);
@@ -161,21 +161,21 @@ impl Shard {
         let handed_on = answer.is_ok();
         let delivered = waiter.reply.is_some_and(|sender| sender.send(answer).is_ok());
         if granted && !(handed_on && delivered) {
-            self.on_undelivered(waiter.id, waiter.version, waiter.chosen, nonce);
+            self.on_undelivered(waiter.id, waiter.version, waiter.chosen, request_id);
         }
     }
 
     /// A grant that was just made for somebody of whom nothing is known here any more.
-    fn give_back_unclaimed(&mut self, nonce: Nonce, reply: Reply) {
+    fn give_back_unclaimed(&mut self, request_id: RequestId, reply: Reply) {
         let Reply::Granted(view) = reply else { return };
         if let Some(held) = view.held {
-            self.enqueue_internal(view.id, Command::GiveBack { version: held.version, nonce });
+            self.enqueue_internal(view.id, Command::GiveBack { version: held.version, request_id });
         }
     }
 
     /// Tells a waiter at once that it waits in vain; its place is cleared later.
-    pub(super) fn tell_waiter(&mut self, nonce: Nonce, error: EngineError) {
-        let sender = self.waiters.get_mut(&nonce).and_then(|waiter| waiter.reply.take());
+    pub(super) fn tell_waiter(&mut self, request_id: RequestId, error: EngineError) {
+        let sender = self.waiters.get_mut(&request_id).and_then(|waiter| waiter.reply.take());
         if let Some(sender) = sender {
             let _ = sender.send(Err(error));
         }
@@ -183,16 +183,22 @@ impl Shard {
 
     /// A grant whose answer reached nobody: given back at once, or kept for a caller that can ask again. When the service stops,
     /// a grant that is kept is left to its lease: its caller can ask again at another replica.
-    pub(super) fn on_undelivered(&mut self, id: KeyId, version: Version, chosen: bool, nonce: Nonce) {
-        let give_back = Command::GiveBack { version, nonce };
+    pub(super) fn on_undelivered(
+        &mut self,
+        id: KeyId,
+        version: Version,
+        chosen: bool,
+        request_id: RequestId,
+    ) {
+        let give_back = Command::GiveBack { version, request_id };
         if !chosen {
             return self.enqueue_internal(id, give_back);
         }
-        self.enqueue_internal(id.clone(), Command::Keep { version, nonce });
+        self.enqueue_internal(id.clone(), Command::Keep { version, request_id });
         if !self.draining {
             let now = Instant::now();
-            let envelope = Envelope::internal(id, give_back, now);
-            self.timers.set(now + KEPT_FOR, Task::Kept(Box::new(envelope)));
+            let request = PendingRequest::internal(id, give_back, now);
+            self.timers.set(now + KEPT_FOR, TimerEvent::Kept(Box::new(request)));
         }
     }
 
@@ -200,7 +206,7 @@ impl Shard {
     pub(super) fn look_around(&mut self) {
         let ids: Vec<_> = self.waited_for.keys().cloned().collect();
         for id in ids {
-            self.enqueue_internal(id, Command::Settle);
+            self.enqueue_internal(id, Command::ServeQueue);
         }
     }
 
@@ -208,20 +214,21 @@ impl Shard {
     /// have taken over a place, and who had it wants to know at once.
     pub(super) fn find_missing(&mut self, id: &KeyId, queue: &Queue) {
         let Some(&here) = self.waited_for.get(id).filter(|_| queue.is_complete()) else { return };
-        let nonces = || queue.head.iter().filter_map(|waiter| nonce_of(waiter.place));
-        if nonces().filter(|nonce| self.waiters.contains_key(nonce)).count() >= here {
+        let request_ids = || queue.head.iter().filter_map(|waiter| request_id_of(waiter.place));
+        if request_ids().filter(|request_id| self.waiters.contains_key(request_id)).count() >= here {
             return;
         }
-        let queued: FxHashSet<Nonce> = nonces().collect();
-        let is_missing = |nonce: &Nonce, waiter: &LocalWaiter| waiter.id == *id && !queued.contains(nonce);
+        let queued: FxHashSet<RequestId> = request_ids().collect();
+        let is_missing =
+            |request_id: &RequestId, waiter: &LocalWaiter| waiter.id == *id && !queued.contains(request_id);
         let missing: Vec<_> = self
             .waiters
             .iter()
-            .filter(|(nonce, waiter)| is_missing(nonce, waiter))
-            .map(|(nonce, _)| *nonce)
+            .filter(|(request_id, waiter)| is_missing(request_id, waiter))
+            .map(|(request_id, _)| *request_id)
             .collect();
-        for nonce in missing {
-            self.leave(nonce, LeaveReason::Missing);
+        for request_id in missing {
+            self.leave(request_id, LeaveReason::Missing);
         }
     }
 
@@ -231,38 +238,38 @@ impl Shard {
         let missing: Vec<_> = self
             .waiters
             .iter()
-            .filter(|(nonce, waiter)| settled(waiter.since) && !audit.found.contains_key(nonce))
-            .map(|(nonce, _)| *nonce)
+            .filter(|(request_id, waiter)| settled(waiter.since) && !audit.found.contains_key(request_id))
+            .map(|(request_id, _)| *request_id)
             .collect();
-        for nonce in missing {
-            self.leave(nonce, LeaveReason::Missing);
+        for request_id in missing {
+            self.leave(request_id, LeaveReason::Missing);
         }
         // Rows of which nobody here knows. One that was seen so once may just have been answered; a second audit would not
         // find its row any more. A leave takes it out of the queue and, unlike a give-back, never ends a grant.
-        let is_stray = |nonce: &Nonce, row: &WaitingRow| {
-            !self.waiters.contains_key(nonce) && !self.parked.contains_key(&row.id)
+        let is_orphan = |request_id: &RequestId, row: &WaitingRow| {
+            !self.waiters.contains_key(request_id) && !self.parked.contains_key(&row.id)
         };
-        let strays: FxHashMap<_, _> = audit
+        let orphans: FxHashMap<_, _> = audit
             .found
             .iter()
-            .filter(|(nonce, row)| is_stray(nonce, row))
-            .map(|(nonce, row)| (*nonce, row.clone()))
+            .filter(|(request_id, row)| is_orphan(request_id, row))
+            .map(|(request_id, row)| (*request_id, row.clone()))
             .collect();
-        let before = std::mem::replace(&mut self.strays, strays.keys().copied().collect());
-        for (nonce, row) in strays.into_iter().filter(|(nonce, _)| before.contains(nonce)) {
-            let command = Command::Leave { version: row.version, nonce, reason: LeaveReason::Evicted };
+        let before = std::mem::replace(&mut self.orphans, orphans.keys().copied().collect());
+        for (request_id, row) in orphans.into_iter().filter(|(request_id, _)| before.contains(request_id)) {
+            let command = Command::Leave { version: row.version, request_id, reason: LeaveReason::Evicted };
             self.enqueue_internal(row.id, command);
         }
     }
 
     /// Answers all who wait 503, and clears their places.
     pub(super) fn evict(&mut self) {
-        let lost = self.shared.obstacle.check().err().unwrap_or(EngineError::PlaceLost);
+        let lost = self.shared.write_refusal.check().err().unwrap_or(EngineError::PlaceLost);
         let error = if self.draining { EngineError::Draining } else { lost };
-        let nonces: Vec<_> = self.waiters.keys().copied().collect();
-        for nonce in nonces {
-            self.tell_waiter(nonce, error);
-            self.leave(nonce, LeaveReason::Evicted);
+        let request_ids: Vec<_> = self.waiters.keys().copied().collect();
+        for request_id in request_ids {
+            self.tell_waiter(request_id, error);
+            self.leave(request_id, LeaveReason::Evicted);
         }
     }
 
@@ -271,12 +278,12 @@ impl Shard {
     pub(super) fn begin_draining(&mut self) {
         self.draining = true;
         let mut due = Vec::new();
-        self.timers.retain(|task| match task {
-            Task::Later(envelope) => {
-                due.push((envelope.id.clone(), envelope.command.clone()));
+        self.timers.retain(|event| match event {
+            TimerEvent::Later(request) => {
+                due.push((request.id.clone(), request.command.clone()));
                 false
             }
-            Task::Kept(_) => false,
+            TimerEvent::Kept(_) => false,
             _ => true,
         });
         for (id, command) in due {

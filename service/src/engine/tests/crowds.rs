@@ -11,7 +11,7 @@ use super::{Replica, deliver, id, memory_store::MemoryStore, options, request};
 use crate::{
     AcquireRequest, Delivery, ServiceError,
     domain::{DataEdit, Kind, NotGrantedReason, Refusal, Version},
-    engine::{EngineOptions, chance},
+    engine::{EngineOptions, ids},
 };
 
 const MANY: usize = 3_000;
@@ -48,15 +48,15 @@ async fn crowd(replica: &Replica, key: &str, request: &AcquireRequest) -> Vec<Wa
 
 /// What the database has to do: statements, rows, and passes over whole queues.
 #[derive(Debug, Clone, Copy)]
-struct Work {
+struct KeyTask {
     statements: u64,
     rows: u64,
     counted: u64,
 }
 
-fn work(store: &MemoryStore) -> Work {
+fn key_task(store: &MemoryStore) -> KeyTask {
     let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-    Work {
+    KeyTask {
         statements: read(&store.loads) + read(&store.commits),
         rows: read(&store.rows),
         counted: read(&store.counted_queues),
@@ -64,9 +64,9 @@ fn work(store: &MemoryStore) -> Work {
 }
 
 /// What it had to do since.
-fn since(store: &MemoryStore, before: Work) -> Work {
-    let now = work(store);
-    Work {
+fn since(store: &MemoryStore, before: KeyTask) -> KeyTask {
+    let now = key_task(store);
+    KeyTask {
         statements: now.statements - before.statements,
         rows: now.rows - before.rows,
         counted: now.counted - before.counted,
@@ -98,7 +98,7 @@ async fn thousands_that_hang_up_leave_in_few_batches() {
         };
         replica.store.commit_ms.store(10, Ordering::Relaxed);
         replica.store.load_ms.store(10, Ordering::Relaxed);
-        let before = work(&replica.store);
+        let before = key_task(&replica.store);
         for waiter in &waiters {
             waiter.abort();
         }
@@ -120,7 +120,7 @@ async fn thousands_that_hang_up_leave_in_few_batches() {
 async fn crowd_of_chosen(replica: &Replica, key: &str) -> Vec<Waiter> {
     let wait = |_| {
         let (service, id) = (replica.service.clone(), id(key));
-        let request = super::chosen(chance::version(), 600_000);
+        let request = super::chosen(ids::version(), 600_000);
         tokio::spawn(async move { service.acquire(id, request).await })
     };
     let waiters: Vec<_> = (0..MANY).map(wait).collect();
@@ -137,7 +137,7 @@ async fn thousands_whose_time_is_up_are_told_their_places_in_few_batches() {
     let waiters = crowd(&replica, "a", &request(5_000)).await;
     replica.store.commit_ms.store(10, Ordering::Relaxed);
     replica.store.load_ms.store(10, Ordering::Relaxed);
-    let before = work(&replica.store);
+    let before = key_task(&replica.store);
     let slowest = beat_until_empty(&replica, "a", holder).await;
     assert!(slowest <= Duration::from_millis(100), "{slowest:?}");
     let done = since(&replica.store, before);
@@ -159,7 +159,7 @@ async fn a_replica_that_stops_with_thousands_of_waiters_clears_its_queue_soon() 
     deliver(replica.acquire("a", 0).await.unwrap());
     let waiters = crowd(&replica, "a", &request(600_000)).await;
     replica.store.commit_ms.store(10, Ordering::Relaxed);
-    let before = work(&replica.store);
+    let before = key_task(&replica.store);
     let began = Instant::now();
     replica.engine.drain(Duration::from_secs(4)).await;
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
@@ -177,8 +177,8 @@ async fn thousands_of_waiters_of_a_dead_replica_are_taken_out_in_few_pieces() {
     deliver(replica.acquire("a", 0).await.unwrap());
     let waiters = crowd(&replica, "a", &request(600_000)).await;
     let _mine = crowd_of_one(&replica).await;
-    let before = work(&replica.store);
-    replica.store.adopt_all(&id("a"), chance::replica());
+    let before = key_task(&replica.store);
+    replica.store.adopt_all(&id("a"), ids::replica());
     tokio::time::sleep(Duration::from_secs(8)).await;
     assert_eq!(replica.store.row(&id("a")).queue.len, 0);
     let done = since(&replica.store, before);
@@ -201,7 +201,7 @@ async fn a_semaphore_that_grows_serves_thousands_in_few_batches() {
     let permit = |wait_ms| AcquireRequest { kind: Kind::Semaphore, ..request(wait_ms) };
     deliver(replica.service.acquire(id("s"), permit(0)).await.unwrap());
     let waiters = crowd(&replica, "s", &permit(600_000)).await;
-    let before = work(&replica.store);
+    let before = key_task(&replica.store);
     replica.service.put_semaphore(id("s"), 100_000, None).await.unwrap();
     for waiter in waiters {
         deliver(waiter.await.unwrap().unwrap());
@@ -225,7 +225,7 @@ async fn thousands_of_permits_that_end_together_serve_thousands_in_few_batches()
         holder.await.unwrap().unwrap();
     }
     let waiters = crowd(&replica, "s", &AcquireRequest { lease_ms: Some(60_000), ..permit }).await;
-    let before = work(&replica.store);
+    let before = key_task(&replica.store);
     let served: Vec<_> = waiters
         .into_iter()
         .map(|waiter| tokio::spawn(async move { deliver(waiter.await.unwrap().unwrap()) }))

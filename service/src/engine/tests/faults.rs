@@ -6,7 +6,7 @@ use super::{MemoryStore, Replica, chosen, deliver, id, memory_store::Fault, refu
 use crate::{
     ServiceError, Unavailable,
     domain::{Body, Kind, Refusal},
-    engine::chance,
+    engine::ids,
 };
 
 /// Whether a key's lock is held.
@@ -151,7 +151,7 @@ async fn a_key_that_loses_its_races_is_decided_in_the_end() {
             let replica = replicas[number % 3].clone();
             tokio::spawn(async move {
                 let version = deliver(
-                    replica.service.acquire(id("hot"), chosen(chance::version(), 60_000)).await.unwrap(),
+                    replica.service.acquire(id("hot"), chosen(ids::version(), 60_000)).await.unwrap(),
                 );
                 replica.release("hot", version).await.unwrap();
             })

@@ -5,10 +5,10 @@
 mod blocked;
 mod clock;
 mod crowds;
+mod deadlines;
 mod faults;
 mod memory_store;
 mod overwritten;
-mod patience;
 mod replicas;
 mod waiting;
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::{MemoryStore, Replica, chosen, deliver, id, request};
 use crate::{
     domain::{Kind, ReplicaId, Version},
-    engine::chance,
+    engine::ids,
 };
 
 /// Guards invariant 5 across replicas.
@@ -37,8 +37,8 @@ async fn the_order_holds_across_replicas() {
 }
 
 /// A replica that is dead: it left a waiter at the head of the queue, and nothing of it moves any more.
-fn bury_alive(store: &MemoryStore) -> ReplicaId {
-    let dead = chance::replica();
+fn reap_alive(store: &MemoryStore) -> ReplicaId {
+    let dead = ids::replica();
     store.adopt_head(&id("a"), dead);
     dead
 }
@@ -51,7 +51,7 @@ async fn the_queue_behind_a_dead_replica_moves_within_six_seconds() {
     let holder = deliver(replica.acquire("a", 0).await.unwrap());
     let lost = replica.queue("a", request(600_000)).await;
     let waiter = replica.queue("a", request(60_000)).await;
-    bury_alive(&store);
+    reap_alive(&store);
     let since = Instant::now();
     replica.release("a", holder).await.unwrap();
     deliver(waiter.await.unwrap().unwrap());
@@ -64,7 +64,7 @@ async fn the_queue_behind_a_dead_replica_moves_within_six_seconds() {
 async fn a_replica_whose_beat_was_late_is_not_dead_for_ever() {
     let store = Arc::new(MemoryStore::new());
     let replica = Replica::over(&store);
-    let late = chance::replica();
+    let late = ids::replica();
     store.add_replica(late);
     let mut holders = Vec::new();
     for key in ["a", "b"] {
@@ -76,13 +76,13 @@ async fn a_replica_whose_beat_was_late_is_not_dead_for_ever() {
     // It falls silent, and nothing can be written about that before it is heard again.
     store.is_contested.store(true, Ordering::Relaxed);
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let burials = store.burials.load(Ordering::Relaxed);
-    assert!(burials > 0, "it was taken for dead");
+    let reapings = store.reapings.load(Ordering::Relaxed);
+    assert!(reapings > 0, "it was taken for dead");
     for _ in 0..8 {
         store.beat_of(late);
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    assert!(store.burials.load(Ordering::Relaxed) <= burials + 20, "its burial has ended");
+    assert!(store.reapings.load(Ordering::Relaxed) <= reapings + 20, "its burial has ended");
     store.is_contested.store(false, Ordering::Relaxed);
     store.adopt_head(&id("b"), late);
     replica.release("b", holders[1]).await.unwrap();
@@ -119,7 +119,7 @@ async fn who_is_no_member_any_more_is_not_pushed_to() {
     assert!(!is_pushed());
 }
 
-/// However often a replica without a row is found, one burial of it goes on at a time.
+/// However often a replica without a row is found, one reaping of it goes on at a time.
 #[tokio::test(start_paused = true)]
 async fn a_replica_is_buried_once_at_a_time() {
     let store = Arc::new(MemoryStore::new());
@@ -127,14 +127,14 @@ async fn a_replica_is_buried_once_at_a_time() {
     deliver(replica.acquire("a", 0).await.unwrap());
     let _first = replica.queue("a", request(600_000)).await;
     let _second = replica.queue("a", request(600_000)).await;
-    let unknown = bury_alive(&store);
+    let unknown = reap_alive(&store);
     store.forget(unknown);
-    // Nothing is written, so that the burial does not come to an end.
+    // Nothing is written, so that the reaping does not come to an end.
     store.is_contested.store(true, Ordering::Relaxed);
     tokio::time::sleep(Duration::from_secs(35)).await;
-    let before = store.burials.load(Ordering::Relaxed);
+    let before = store.reapings.load(Ordering::Relaxed);
     tokio::time::sleep(Duration::from_secs(10)).await;
-    let pieces = store.burials.load(Ordering::Relaxed) - before;
+    let pieces = store.reapings.load(Ordering::Relaxed) - before;
     assert!((8..=11).contains(&pieces), "{pieces} pieces in ten seconds, each given up after a second");
 }
 
@@ -145,11 +145,11 @@ async fn a_burial_that_failed_is_taken_up_again() {
     let replica = Replica::over(&store);
     deliver(replica.acquire("a", 0).await.unwrap());
     let _waiter = replica.queue("a", request(600_000)).await;
-    let dead = chance::replica();
+    let dead = ids::replica();
     store.add_replica(dead);
     store.keeps_replicas.store(true, Ordering::Relaxed);
     tokio::time::sleep(Duration::from_secs(6)).await;
-    assert!(store.burials.load(Ordering::Relaxed) > 0, "its burial has begun");
+    assert!(store.reapings.load(Ordering::Relaxed) > 0, "its burial has begun");
     store.keeps_replicas.store(false, Ordering::Relaxed);
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     assert!(!store.replicas().contains(&dead));
@@ -205,7 +205,7 @@ async fn a_place_can_be_taken_over_at_another_replica() {
     let store = Arc::new(MemoryStore::new());
     let (one, two) = (Replica::over(&store), Replica::over(&store));
     let holder = deliver(one.acquire("a", 0).await.unwrap());
-    let version = chance::version();
+    let version = ids::version();
     let first = one.queue("a", chosen(version, 60_000)).await;
     let behind = one.queue("a", request(60_000)).await;
     first.abort();
@@ -227,15 +227,15 @@ async fn who_is_superseded_at_another_replica_hears_of_it_soon() {
         let store = Arc::new(MemoryStore::new());
         let (one, two) = (Replica::over(&store), Replica::over(&store));
         deliver(one.acquire("a", 0).await.unwrap());
-        let version = chance::version();
+        let version = ids::version();
         let first = one.queue("a", chosen(version, 60_000)).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
-        let stamp = store.row(&id("a")).stamp;
+        let row_version = store.row(&id("a")).row_version;
         let _again = tokio::spawn({
             let two = two.clone();
             async move { two.service.acquire(id("a"), chosen(version, 60_000)).await }
         });
-        while store.row(&id("a")).stamp == stamp {
+        while store.row(&id("a")).row_version == row_version {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let since = Instant::now();
@@ -267,7 +267,7 @@ async fn queue_of_the_dead(replica: &Replica, kind: Kind, count: usize) -> (Vers
     }
     let ask = crate::AcquireRequest { kind, ..request(0) };
     let holder = deliver(replica.service.acquire(id("a"), ask).await.unwrap());
-    let dead = chance::replica();
+    let dead = ids::replica();
     replica.store.add_waiters(&id("a"), dead, count);
     (holder, dead)
 }
@@ -335,7 +335,7 @@ async fn a_suspect_that_beats_is_offered_the_lock_again() {
 async fn the_sweeper_reaps_replicas_that_have_stopped() {
     let store = Arc::new(MemoryStore::new());
     let replica = Replica::over(&store);
-    let dead = chance::replica();
+    let dead = ids::replica();
     store.add_replica(dead);
     tokio::time::sleep(Duration::from_secs(40)).await;
     assert!(store.replicas().is_empty() && replica.engine.shared.membership.me().is_none());

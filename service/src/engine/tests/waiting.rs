@@ -8,7 +8,7 @@ use super::{Replica, chosen, deliver, id, refusal, request};
 use crate::{
     ServiceError,
     domain::{Kind, NotGrantedReason, Refusal, Version},
-    engine::chance,
+    engine::ids,
 };
 
 /// Guards invariant 5: first come, first served.
@@ -80,7 +80,7 @@ async fn an_undelivered_grant_is_given_back() {
 #[tokio::test(start_paused = true)]
 async fn an_undelivered_grant_with_a_chosen_version_is_kept_for_ten_seconds() {
     let replica = Replica::new();
-    let version = chance::version();
+    let version = ids::version();
     drop(replica.service.acquire(id("a"), chosen(version, 0)).await.unwrap());
     tokio::time::sleep(Duration::from_secs(9)).await;
     assert!(matches!(refusal(replica.acquire("a", 0).await), Refusal::NotGranted(_)));
@@ -92,7 +92,7 @@ async fn an_undelivered_grant_with_a_chosen_version_is_kept_for_ten_seconds() {
 #[tokio::test(start_paused = true)]
 async fn an_undelivered_grant_that_was_asked_for_again_stays() {
     let replica = Replica::new();
-    let version = chance::version();
+    let version = ids::version();
     drop(replica.service.acquire(id("a"), chosen(version, 0)).await.unwrap());
     assert_eq!(deliver(replica.service.acquire(id("a"), chosen(version, 0)).await.unwrap()), version);
     tokio::time::sleep(Duration::from_secs(20)).await;
@@ -103,7 +103,7 @@ async fn an_undelivered_grant_that_was_asked_for_again_stays() {
 async fn a_repeat_takes_over_the_place_and_the_first_is_superseded() {
     let replica = Replica::new();
     let holder = deliver(replica.acquire("a", 0).await.unwrap());
-    let version: Version = chance::version();
+    let version: Version = ids::version();
     let first = replica.queue("a", chosen(version, 60_000)).await;
     let behind = replica.queue("a", request(60_000)).await;
     let second = tokio::spawn({
@@ -122,7 +122,7 @@ async fn a_repeat_takes_over_the_place_and_the_first_is_superseded() {
 async fn a_connection_that_was_cut_keeps_its_place_for_ten_seconds_if_it_chose_its_version() {
     let replica = Replica::new();
     let holder = deliver(replica.acquire("a", 0).await.unwrap());
-    let version = chance::version();
+    let version = ids::version();
     let first = replica.queue("a", chosen(version, 60_000)).await;
     let behind = replica.queue("a", request(60_000)).await;
     first.abort();
@@ -168,7 +168,7 @@ async fn a_latecomer_goes_with_the_next_release() {
     let first = replica.queue("a", request(60_000)).await;
     let commits = || replica.store.commits.load(Ordering::Relaxed);
     let before = commits();
-    let latecomer = tokio::spawn({
+    let deferred = tokio::spawn({
         let service = replica.service.clone();
         async move { service.acquire(id("a"), request(60_000)).await }
     });
@@ -178,10 +178,10 @@ async fn a_latecomer_goes_with_the_next_release() {
     let next = deliver(first.await.unwrap().unwrap());
     assert_eq!(commits(), before + 1, "the release, the grant and the latecomer's place are one commit");
     replica.release("a", next).await.unwrap();
-    deliver(latecomer.await.unwrap().unwrap());
+    deliver(deferred.await.unwrap().unwrap());
 }
 
-/// Guards invariant 5: a latecomer stands in line soon, be there a release or not.
+/// Guards invariant 5: a deferred acquire stands in line soon, be there a release or not.
 #[tokio::test(start_paused = true)]
 async fn a_latecomer_without_company_is_queued_by_itself() {
     let replica = Replica::new();
@@ -203,14 +203,14 @@ async fn an_impatient_acquire_does_not_overtake_a_latecomer() {
         let service = replica.service.clone();
         tokio::spawn(async move { service.acquire(id("a"), request(wait_ms)).await })
     };
-    let latecomer = acquire(60_000);
+    let deferred = acquire(60_000);
     tokio::time::sleep(Duration::from_millis(1)).await;
     let impatient = acquire(90);
     tokio::time::sleep(Duration::from_millis(1)).await;
     replica.release("a", holder).await.unwrap();
     let next = deliver(first.await.unwrap().unwrap());
     replica.release("a", next).await.unwrap();
-    deliver(latecomer.await.unwrap().unwrap());
+    deliver(deferred.await.unwrap().unwrap());
     assert!(matches!(refusal(impatient.await.unwrap()), Refusal::NotGranted(_)));
 }
 
@@ -236,11 +236,11 @@ async fn a_grant_that_is_not_answered_since_it_may_be_over_is_given_back() {
     let replica = Replica::new();
     let version = deliver(replica.acquire("a", 0).await.unwrap());
     replica.release("a", version).await.unwrap();
-    let before = replica.store.row(&id("a")).stamp;
+    let before = replica.store.row(&id("a")).row_version;
     let store = replica.store.clone();
     // The process stands still for two seconds between the commit and its answer.
     let pause = tokio::spawn(async move {
-        while store.row(&id("a")).stamp == before {
+        while store.row(&id("a")).row_version == before {
             tokio::task::yield_now().await;
         }
         tokio::time::advance(Duration::from_secs(2)).await;
@@ -258,10 +258,10 @@ async fn a_queue_has_a_timer_even_where_the_time_is_not_known() {
     let replica = Replica::new();
     let short = crate::AcquireRequest { lease_ms: Some(5_000), ..request(0) };
     deliver(replica.service.acquire(id("a"), short).await.unwrap());
-    let before = replica.store.row(&id("a")).stamp;
+    let before = replica.store.row(&id("a")).row_version;
     let store = replica.store.clone();
     let pause = tokio::spawn(async move {
-        while store.row(&id("a")).stamp == before {
+        while store.row(&id("a")).row_version == before {
             tokio::task::yield_now().await;
         }
         tokio::time::advance(Duration::from_secs(2)).await;
@@ -276,7 +276,7 @@ async fn a_queue_has_a_timer_even_where_the_time_is_not_known() {
 #[tokio::test(start_paused = true)]
 async fn draining_leaves_what_is_kept_to_a_repeat_at_another_replica() {
     let replica = Replica::new();
-    let version = chance::version();
+    let version = ids::version();
     drop(replica.service.acquire(id("a"), chosen(version, 0)).await.unwrap());
     drop(replica.acquire("b", 0).await.unwrap());
     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -299,7 +299,7 @@ async fn a_grant_whose_repeats_were_lost_too_is_given_back() {
         if kind == Kind::Semaphore {
             replicas[0].service.put_semaphore(id("a"), 1, None).await.unwrap();
         }
-        let ask = crate::AcquireRequest { kind, ..chosen(chance::version(), 0) };
+        let ask = crate::AcquireRequest { kind, ..chosen(ids::version(), 0) };
         for replica in [&replicas[0], &replicas[1], &replicas[1], &replicas[0]] {
             drop(replica.service.acquire(id("a"), ask.clone()).await.unwrap());
             tokio::time::sleep(Duration::from_secs(6)).await;
@@ -316,7 +316,7 @@ async fn a_grant_whose_repeats_were_lost_too_is_given_back() {
 #[tokio::test(start_paused = true)]
 async fn a_grant_whose_repeat_was_delivered_between_two_lost_ones_stays() {
     let replica = Replica::new();
-    let version = chance::version();
+    let version = ids::version();
     let ask = || replica.service.acquire(id("a"), chosen(version, 0));
     drop(ask().await.unwrap());
     deliver(ask().await.unwrap());

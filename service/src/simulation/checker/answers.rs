@@ -1,9 +1,8 @@
 //! Answers: each was true at some moment between its question and itself, and what it tells is durable.
 
 use super::{
-    Checker, KeyChecks, Moment, Request, RequestId,
+    Checker, KeyChecks, Moment, Request, RequestId, active,
     seen::{Seen, check},
-    standing,
 };
 use crate::{
     domain::{Body, HeldView, LockView},
@@ -29,7 +28,7 @@ impl Checker {
         {
             facts.answers += 1;
             if !matches!(asked.ask, Ask::Acquire(_)) {
-                facts.told = true;
+                facts.db_time = true;
             }
         }
         let (Some(asked), quiet_from) = (self.requests.get(&request), self.quiet_from) else { return Ok(()) };
@@ -49,7 +48,7 @@ impl Checker {
             Answer::Semaphore(view) => {
                 let fits = |seen: &Seen<'_>| match &seen.state.body {
                     Body::Semaphore(semaphore) => {
-                        let busy = |clock| i64::try_from(standing(seen.state, clock)).unwrap_or(i64::MAX);
+                        let busy = |clock| i64::try_from(active(seen.state, clock)).unwrap_or(i64::MAX);
                         semaphore.max_size == view.max_size
                             // A resize is written some time after it was decided and counted.
                             && (busy(seen.most)..=busy(seen.least.min(seen.earliest))).contains(&view.busy_count)

@@ -19,7 +19,7 @@ pub(super) struct Facts {
     /// It is on record in the key's state.
     pub(super) current: bool,
     /// A 200 with it was handed to a socket.
-    pub(super) told: bool,
+    pub(super) db_time: bool,
     /// To how many requests it was answered, whether that reached somebody or not.
     pub(super) answers: usize,
     /// Every end that its lease had.
@@ -40,7 +40,7 @@ impl Facts {
             ran_out: false,
             closed: grant.released,
             current: true,
-            told: false,
+            db_time: false,
             answers: 0,
             ends: vec![grant.expires_at.0],
             promises: BTreeMap::new(),
@@ -49,7 +49,7 @@ impl Facts {
     }
 
     /// Whether it stands, as the database's clock has it.
-    pub(super) fn stands(&self) -> bool {
+    pub(super) fn is_active(&self) -> bool {
         !self.closed && !self.ran_out
     }
 

@@ -29,7 +29,7 @@ impl Checker {
         self.suspects.note(at, before, &after, self.clocks.bounds(at, at).1);
         let key = self.keys.entry(id.clone()).or_default();
         key.tick(clock);
-        if before.stamp.is_some() && after.token < before.token {
+        if before.row_version.is_some() && after.token < before.token {
             return Err(format!("invariant 2: the token went back from {:?}", before.token));
         }
         let early = self.clocks.stepped_back_lately(at);
@@ -107,7 +107,7 @@ impl KeyChecks {
             }
             let relied_on = facts.is_relied_on(at);
             let by_name = self.endings.contains(version);
-            let unseen = !facts.told;
+            let unseen = !facts.db_time;
             let by_time = facts.ran_out || (early && !relied_on);
             if !(facts.closed || by_name || unseen || by_time) {
                 let what = if grant.is_some() { "was ended" } else { "was replaced" };
@@ -174,7 +174,7 @@ impl KeyChecks {
             if let Some(facts) = self.grants.get(&grant.version) {
                 let since = self.chosen_replaced - facts.replaced_before;
                 let forgotten = grant.chosen && since >= EndedVersions::AT_MOST;
-                if !forgotten && (facts.told || grant.chosen) {
+                if !forgotten && (facts.db_time || grant.chosen) {
                     return Err(format!("invariant 9: {name} was granted twice"));
                 }
             }
@@ -191,11 +191,11 @@ impl KeyChecks {
     /// Those who had a grant when this one was made, and still have: no more than might have then.
     fn check_room(&self, version: Version, places: usize) -> Result<(), String> {
         let token = self.grants[&version].token;
-        let standing = self.grants.values().filter(|facts| facts.stands() && facts.token <= token).count();
-        if standing <= places {
+        let active = self.grants.values().filter(|facts| facts.is_active() && facts.token <= token).count();
+        if active <= places {
             return Ok(());
         }
-        Err(format!("invariant 1: with {} there are {standing} grants, and {places} may be", short(version)))
+        Err(format!("invariant 1: with {} there are {active} grants, and {places} may be", short(version)))
     }
 
     /// Data that was replaced does not come back: each request has data of its own.

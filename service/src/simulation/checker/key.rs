@@ -79,7 +79,7 @@ pub(super) fn places_of(state: &KeyState) -> usize {
 }
 
 /// How many grants stand when the clock shows this.
-pub(super) fn standing(state: &KeyState, clock: i64) -> usize {
-    let stands = |grant: &&Grant| !grant.released && grant.expires_at.0 > clock;
-    grants_of(state).into_iter().filter(stands).count()
+pub(super) fn active(state: &KeyState, clock: i64) -> usize {
+    let is_active = |grant: &&Grant| !grant.released && grant.expires_at.0 > clock;
+    grants_of(state).into_iter().filter(is_active).count()
 }

@@ -23,7 +23,7 @@ use std::{collections::BTreeMap, fmt};
 
 use self::{
     clocks::Clocks,
-    key::{KeyChecks, Recorded, grants_of, places_of, standing},
+    key::{KeyChecks, Recorded, active, grants_of, places_of},
     order::Suspects,
 };
 use super::request::Ask;
@@ -155,7 +155,7 @@ impl Checker {
         if let Some(held) = &view.held
             && let Some(facts) = self.key(&id).grants.get_mut(&held.version)
         {
-            facts.told = true;
+            facts.db_time = true;
         }
     }
 

@@ -51,7 +51,7 @@ pub(super) fn check_order(
     let waited = |version: Version| before.queue.head.iter().find(|waiter| waiter.version == version);
     let seq_of = |version: Version| waited(version).map_or(i64::MAX, |waiter| waiter.seq);
     let last = fresh.iter().map(|version| seq_of(*version)).max().unwrap_or(i64::MAX);
-    // One who left and came back within the change may have been passed over meanwhile.
+    // One who left and came back within the change may have been skipped meanwhile.
     let stayed = |waiter: &Waiter| {
         before.queue.head.iter().any(|other| other.seq == waiter.seq && other.place == waiter.place)
     };

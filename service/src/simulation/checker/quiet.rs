@@ -1,12 +1,12 @@
 //! What has to hold once nothing fails any more.
 
-use super::{Checker, places_of, standing};
+use super::{Checker, active, places_of};
 use crate::{
     domain::{KeyId, Place, ReplicaId, Version},
     simulation::request::short,
 };
 
-/// For how long a free place may have a waiter at a replica that runs: a hint is lost, and the next look finds what it was
+/// For how long a free place may have a waiter at a replica that runs: a notification is lost, and the next look finds what it was
 /// for.
 const SERVED_WITHIN_MS: i64 = 500;
 
@@ -28,7 +28,7 @@ impl Checker {
         let within = SERVED_WITHIN_MS + OFFERED_MS * i64::try_from(stopped.max(1)).unwrap_or(1);
         for (id, key) in &mut self.keys {
             let state = key.state();
-            let free = standing(state, clock) < places_of(state);
+            let free = active(state, clock) < places_of(state);
             let living = |place: Place| matches!(place, Place::Attached { replica, .. } if lives(replica));
             let hungry = free && state.queue.head.iter().any(|waiter| living(waiter.place));
             if !hungry || at < self.served_from {
@@ -51,9 +51,9 @@ impl Checker {
     pub(in super::super) fn left_over(&self, at: i64) -> Vec<(KeyId, Version)> {
         let mut left = Vec::new();
         for (id, key) in &self.keys {
-            for (version, facts) in key.grants.iter().filter(|(_, facts)| facts.stands()) {
+            for (version, facts) in key.grants.iter().filter(|(_, facts)| facts.is_active()) {
                 let relied_on = facts.promises.values().any(|until| *until > at);
-                if !relied_on && (facts.told || self.is_excused(id, *version)) {
+                if !relied_on && (facts.db_time || self.is_excused(id, *version)) {
                     left.push((id.clone(), *version));
                 }
             }
@@ -75,7 +75,7 @@ impl Checker {
         }
         for (id, key) in &self.keys {
             let name = id.key.as_str();
-            for (version, _) in key.grants.iter().filter(|(_, facts)| facts.stands() && !facts.told) {
+            for (version, _) in key.grants.iter().filter(|(_, facts)| facts.is_active() && !facts.db_time) {
                 if !self.is_excused(id, *version) {
                     return Err(format!(
                         "invariant 7: {name}: {} holds, and nobody was told",

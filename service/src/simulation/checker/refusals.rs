@@ -1,9 +1,8 @@
 //! Refusals: each had its reason at some moment between question and answer.
 
 use super::{
-    Checker, KeyChecks, Request,
+    Checker, KeyChecks, Request, active,
     seen::{Seen, check},
-    standing,
 };
 use crate::{domain::Refusal, simulation::request::Ask};
 
@@ -27,7 +26,7 @@ impl Checker {
                 check(seen, wrong, "it was of no kind")
             }
             (Refusal::InUse(_), _) => {
-                let used = |seen: &Seen<'_>| standing(seen.state, seen.least) > 0 || seen.somebody_waits();
+                let used = |seen: &Seen<'_>| active(seen.state, seen.least) > 0 || seen.somebody_waits();
                 check(seen, used, "nobody held it")
             }
             (Refusal::LeaseExpired, Ask::Heartbeat { version, .. }) => {
@@ -46,7 +45,7 @@ impl Checker {
             }
             (Refusal::VersionMismatch, Ask::DeleteLock(Some(version))) => {
                 let other = |seen: &Seen<'_>| {
-                    standing(seen.state, seen.least) > 0
+                    active(seen.state, seen.least) > 0
                         && seen.grant(*version).is_none_or(|grant| grant.expires_at.0 <= seen.most)
                 };
                 check(seen, other, "nobody else held it")
@@ -68,7 +67,7 @@ impl Checker {
                 });
                 // Or its grant came and went before it could be told, and nobody can tell any more why.
                 let went = acquire.version.and_then(|version| key.grants.get(&version));
-                let went = went.is_some_and(|facts| !facts.stands() && !facts.told);
+                let went = went.is_some_and(|facts| !facts.is_active() && !facts.db_time);
                 if repeated || went { Ok(()) } else { Err("nobody asked again".to_owned()) }
             }
             _ => Err("no such refusal fits what was asked".to_owned()),

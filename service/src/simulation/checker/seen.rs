@@ -1,6 +1,6 @@
 //! What there was to be seen of a key while a request was under way.
 
-use super::{grants_of, places_of, standing};
+use super::{active, grants_of, places_of};
 use crate::domain::{Body, Grant, KeyState, Kind, Place, Version};
 
 /// A state while it was current within a request, and what the clock may have shown then.
@@ -19,7 +19,7 @@ impl Seen<'_> {
 
     /// Whether it can have been held, and whether it can have been free.
     pub(super) fn is_full(&self) -> bool {
-        standing(self.state, self.least) >= places_of(self.state)
+        active(self.state, self.least) >= places_of(self.state)
     }
 
     pub(super) fn somebody_waits(&self) -> bool {

@@ -32,7 +32,7 @@ pub(super) struct Database {
     record: Arc<Record>,
     tables: Mutex<Tables>,
     random: Mutex<SmallRng>,
-    /// A row lock is gone, or a hint has come.
+    /// A row lock is gone, or a notification has come.
     changed: Notify,
 }
 
@@ -93,7 +93,7 @@ impl Database {
         Plan::is_lively(self.record.at())
     }
 
-    fn chance(&self, of: f64) -> bool {
+    fn ids(&self, of: f64) -> bool {
         of > 0.0 && self.is_lively() && self.draw(|random| random.random_bool(of))
     }
 }

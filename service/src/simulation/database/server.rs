@@ -30,7 +30,7 @@ enum Fate {
 impl Database {
     /// Some milliseconds on the way, as most statements take them.
     pub(super) async fn travel(&self) {
-        let slow = self.chance(self.plan.statements.slow);
+        let slow = self.ids(self.plan.statements.slow);
         let ms =
             self.draw(|random| if slow { random.random_range(5..400) } else { random.random_range(0..3) });
         if ms == 0 {
@@ -50,23 +50,23 @@ impl Database {
             }
             return Err(StoreError::Unreachable("away".into()));
         }
-        if self.chance(self.plan.statements.unreachable) {
+        if self.ids(self.plan.statements.unreachable) {
             return Err(StoreError::Unreachable("no connection".into()));
         }
         Ok(())
     }
 
     /// A statement that only reads, or that may be repeated: it is carried out in the middle of this.
-    pub(super) async fn ask<T>(&self, work: impl FnOnce() -> T) -> Result<T, StoreError> {
+    pub(super) async fn ask<T>(&self, key_task: impl FnOnce() -> T) -> Result<T, StoreError> {
         self.connect().await?;
         self.travel().await;
-        let answer = work();
+        let answer = key_task();
         self.travel().await;
-        if self.chance(self.plan.statements.transient) {
+        if self.ids(self.plan.statements.transient) {
             return Err(StoreError::Transient("deadlock".into()));
         }
         // What only reads has no fate: that its answer is lost is the same as that it never arrived.
-        if self.chance(self.plan.statements.lost_answer) {
+        if self.ids(self.plan.statements.lost_answer) {
             return Err(StoreError::Unreachable("the answer is lost".into()));
         }
         Ok(answer)
@@ -116,7 +116,7 @@ impl Database {
             Fate::Done | Fate::AnswerLost | Fate::Transient | Fate::Refused => {}
         }
         self.travel().await;
-        if let Err(error) = self.wait_for_rows(writes.iter().map(|write| &write.working.id)).await {
+        if let Err(error) = self.wait_for_rows(writes.iter().map(|write| &write.change.id)).await {
             sent.open = false;
             return Err(error);
         }
@@ -174,13 +174,13 @@ impl Database {
 
     /// Applies writes, all in one moment.
     pub(super) fn apply(&self, by: usize, writes: &[Write]) -> Committed {
-        let told = self.clock();
+        let db_time = self.clock();
         let tokens = writes.iter().map(|write| self.apply_one(by, write)).collect();
-        Committed { tokens, told: Timestamp(told) }
+        Committed { tokens, db_time: Timestamp(db_time) }
     }
 
     fn apply_one(&self, by: usize, write: &Write) -> Option<crate::domain::Token> {
-        let id = &write.working.id;
+        let id = &write.change.id;
         let applied = self.tables().apply(write);
         let Some(applied) = applied else {
             self.record.lost_race(id, by);
@@ -189,7 +189,7 @@ impl Database {
         match applied {
             Ok(Applied { token, states }) => {
                 self.record.applied(id, by, &states, self.clock());
-                self.send_hints(write);
+                self.send_notifications(write);
                 Some(token)
             }
             Err(corruption) => {
@@ -199,18 +199,18 @@ impl Database {
         }
     }
 
-    fn send_hints(&self, write: &Write) {
+    fn send_notifications(&self, write: &Write) {
         if !self.plan.pushes {
             return;
         }
-        for replica in &write.working.effects.nudged {
-            if self.chance(self.plan.lost_hints) {
+        for replica in &write.change.effects.notified {
+            if self.ids(self.plan.lost_notifications) {
                 continue;
             }
             let arrives =
                 Instant::now() + Duration::from_millis(self.draw(|random| random.random_range(0..10)));
             let mut tables = self.tables();
-            tables.hints.entry(*replica).or_default().push_back((arrives, write.working.id.clone()));
+            tables.notifications.entry(*replica).or_default().push_back((arrives, write.change.id.clone()));
             drop(tables);
             self.changed.notify_waiters();
         }

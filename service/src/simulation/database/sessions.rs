@@ -1,4 +1,4 @@
-//! What lives longer than a statement: transactions with row locks, and connections on which hints come.
+//! What lives longer than a statement: transactions with row locks, and connections on which notifications come.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     domain::{KeyId, ReplicaId},
-    store::{Hints, StoreError, Want},
+    store::{LoadRequest, Notifications, StoreError},
 };
 
 /// How long the database lets a transaction idle.
@@ -25,24 +25,26 @@ pub(super) struct Transaction<'d> {
 
 impl<'d> Transaction<'d> {
     /// Locks rows, and reads them.
-    pub(super) fn begin(database: &'d Database, wants: &[Want]) -> (Self, Vec<KeyRows>) {
+    pub(super) fn begin(database: &'d Database, load_requests: &[LoadRequest]) -> (Self, Vec<KeyRows>) {
         let mut tables = database.tables();
         let lock = RowLock { owner: tables.new_lock(), until: Instant::now() + IDLE_TRANSACTION };
-        for want in wants {
-            tables.locks.insert(want.id.clone(), lock);
+        for load_request in load_requests {
+            tables.locks.insert(load_request.id.clone(), lock);
         }
-        let rows = wants.iter().map(|want| tables.keys.get(&want.id).cloned().unwrap_or_default());
+        let rows = load_requests
+            .iter()
+            .map(|load_request| tables.keys.get(&load_request.id).cloned().unwrap_or_default());
         let rows = rows.collect();
         (Self { database, owner: lock.owner }, rows)
     }
 
     /// Whether it still has its locks, and was not ended for idling.
-    pub(super) fn stands(&self, wants: &[Want]) -> bool {
+    pub(super) fn is_active(&self, load_requests: &[LoadRequest]) -> bool {
         let tables = self.database.tables();
-        wants.iter().all(|want| {
+        load_requests.iter().all(|load_request| {
             tables
                 .locks
-                .get(&want.id)
+                .get(&load_request.id)
                 .is_some_and(|lock| lock.owner == self.owner && lock.until > Instant::now())
         })
     }
@@ -55,23 +57,23 @@ impl Drop for Transaction<'_> {
     }
 }
 
-/// Hints for one member.
-pub(super) struct HintStream {
+/// Notifications for one member.
+pub(super) struct NotificationStream {
     pub(super) database: Arc<Database>,
     pub(super) me: ReplicaId,
 }
 
 #[async_trait]
-impl Hints for HintStream {
+impl Notifications for NotificationStream {
     async fn next(&mut self) -> Result<Option<KeyId>, StoreError> {
         loop {
             let changed = self.database.changed.notified();
-            let front = self.database.tables().hints.entry(self.me).or_default().front().cloned();
+            let front = self.database.tables().notifications.entry(self.me).or_default().front().cloned();
             match front {
                 Some((arrives, id)) => {
                     sleep_until(arrives).await;
-                    self.database.tables().hints.entry(self.me).or_default().pop_front();
-                    if self.database.chance(self.database.plan.lost_hints / 4.0) {
+                    self.database.tables().notifications.entry(self.me).or_default().pop_front();
+                    if self.database.ids(self.database.plan.lost_notifications / 4.0) {
                         return Ok(None);
                     }
                     return Ok(Some(id));

@@ -8,14 +8,14 @@ use tokio::time::Instant;
 
 use super::{
     Database,
-    sessions::{HintStream, Transaction},
+    sessions::{NotificationStream, Transaction},
     tables::KeyRows,
 };
 use crate::{
     domain::{Key, KeyId, LockView, Place, ReplicaId, SemaphoreView, Tenant, Timestamp, Waiter},
     store::{
-        Beat, Committed, DecideLocked, HeldCounts, Hints, Loaded, LockFilter, Page, Peer, Store, StoreError,
-        WaitingRow, Want, Write,
+        Beat, Committed, DecideLocked, HeldCounts, LoadRequest, Loaded, LockFilter, Notifications, Page,
+        Peer, Store, StoreError, WaitingRow, Write,
     },
 };
 
@@ -40,31 +40,32 @@ fn is_of(waiter: &Waiter, wanted: ReplicaId) -> bool {
 
 #[async_trait]
 impl Store for Connection {
-    async fn load(&self, wants: &[Want]) -> Result<Loaded, StoreError> {
+    async fn load(&self, load_requests: &[LoadRequest]) -> Result<Loaded, StoreError> {
         let database = &self.database;
-        let (rows, told) = database
+        let (rows, db_time) = database
             .ask(|| {
                 let tables = database.tables();
-                let row = |want: &Want| tables.keys.get(&want.id).and_then(KeyRows::row);
-                let rows: Vec<_> = wants.iter().map(row).collect();
+                let row =
+                    |load_request: &LoadRequest| tables.keys.get(&load_request.id).and_then(KeyRows::row);
+                let rows: Vec<_> = load_requests.iter().map(row).collect();
                 drop(tables);
                 (rows, database.clock())
             })
             .await?;
         // What hangs on the rows is read after them, and may be newer.
-        let mut states = Vec::with_capacity(wants.len());
-        for (want, row) in wants.iter().zip(rows) {
+        let mut states = Vec::with_capacity(load_requests.len());
+        for (load_request, row) in load_requests.iter().zip(rows) {
             if database.draw(|random| random.random_bool(0.2)) {
                 database.travel().await;
             }
-            let rows = database.tables().keys.get(&want.id).cloned().unwrap_or_default();
-            states.push(Ok(rows.view(row, want, told)));
+            let rows = database.tables().keys.get(&load_request.id).cloned().unwrap_or_default();
+            states.push(Ok(rows.view(row, load_request, db_time)));
         }
-        Ok(Loaded { states, told: Timestamp(told) })
+        Ok(Loaded { states, db_time: Timestamp(db_time) })
     }
 
     async fn commit(&self, writes: Arc<Vec<Write>>) -> Result<Committed, StoreError> {
-        if !writes.is_sorted_by(|a, b| a.working.id < b.working.id) {
+        if !writes.is_sorted_by(|a, b| a.change.id < b.change.id) {
             self.database.record.fail("a batch is not sorted, or has a key twice".to_owned());
         }
         self.database.carry_out(self.replica, &writes).await
@@ -72,28 +73,32 @@ impl Store for Connection {
 
     async fn commit_locked(
         &self,
-        wants: &[Want],
+        load_requests: &[LoadRequest],
         decide: &mut DecideLocked<'_>,
     ) -> Result<(Vec<Write>, Committed), StoreError> {
         let database = &self.database;
         database.connect().await?;
         database.travel().await;
-        database.wait_for_rows(wants.iter().map(|want| &want.id)).await?;
-        let (transaction, rows) = Transaction::begin(database, wants);
-        let told = database.clock();
+        database.wait_for_rows(load_requests.iter().map(|load_request| &load_request.id)).await?;
+        let (transaction, rows) = Transaction::begin(database, load_requests);
+        let db_time = database.clock();
         database.travel().await;
-        let states = wants.iter().zip(&rows).map(|(want, rows)| rows.view(rows.row(), want, told)).collect();
-        let writes = decide(states, Timestamp(told));
+        let states = load_requests
+            .iter()
+            .zip(&rows)
+            .map(|(load_request, rows)| rows.view(rows.row(), load_request, db_time))
+            .collect();
+        let writes = decide(states, Timestamp(db_time));
         database.travel().await;
-        if !transaction.stands(wants) {
+        if !transaction.is_active(load_requests) {
             return Err(StoreError::Unknown("the transaction idled for too long".into()));
         }
-        if database.chance(database.plan.statements.transient) {
+        if database.ids(database.plan.statements.transient) {
             return Err(StoreError::Transient("deadlock".into()));
         }
         let committed = database.apply(self.replica, &writes);
         drop(transaction);
-        if database.chance(database.plan.statements.lost_answer) {
+        if database.ids(database.plan.statements.lost_answer) {
             return Err(database.give_up().await);
         }
         database.travel().await;
@@ -138,11 +143,11 @@ impl Store for Connection {
     async fn beat(&self, me: ReplicaId) -> Result<Beat, StoreError> {
         self.database
             .ask(|| {
-                let told = Timestamp(self.database.clock());
+                let db_time = Timestamp(self.database.clock());
                 let mut tables = self.database.tables();
                 let known = tables.replicas.get_mut(&me).map(|beat| *beat += 1).is_some();
                 let peers = tables.replicas.iter().map(|(&replica, &beat)| Peer { replica, beat }).collect();
-                Beat { known, peers, told }
+                Beat { known, peers, db_time }
             })
             .await
     }
@@ -180,8 +185,8 @@ impl Store for Connection {
 
     async fn waiting(&self, me: ReplicaId) -> Result<Vec<WaitingRow>, StoreError> {
         let row = |(id, waiter): (&KeyId, &Waiter)| match waiter.place {
-            Place::Attached { replica, nonce, .. } if replica == me => {
-                Some(WaitingRow { id: id.clone(), version: waiter.version, nonce })
+            Place::Attached { replica, request_id, .. } if replica == me => {
+                Some(WaitingRow { id: id.clone(), version: waiter.version, request_id })
             }
             Place::Attached { .. } | Place::Detached { .. } => None,
         };
@@ -228,10 +233,12 @@ impl Store for Connection {
             .await
     }
 
-    async fn hints(&self, me: ReplicaId) -> Result<Option<Box<dyn Hints>>, StoreError> {
+    async fn notifications(&self, me: ReplicaId) -> Result<Option<Box<dyn Notifications>>, StoreError> {
         let database = self.database.clone();
         let pushes = database.plan.pushes;
-        self.database.ask(|| pushes.then(|| Box::new(HintStream { database, me }) as Box<dyn Hints>)).await
+        self.database
+            .ask(|| pushes.then(|| Box::new(NotificationStream { database, me }) as Box<dyn Notifications>))
+            .await
     }
 
     async fn list_locks(

@@ -6,10 +6,10 @@ use tokio::time::Instant;
 
 use crate::{
     domain::{
-        Body, BusyCount, KeyId, KeyState, Permit, Permits, Place, Queue, ReplicaId, Tenant, Timestamp, Token,
-        Waiter, Working,
+        Body, BusyCount, KeyChange, KeyId, KeyState, Permit, Permits, Place, Queue, ReplicaId, Tenant,
+        Timestamp, Token, Waiter,
     },
-    store::{Want, Write},
+    store::{LoadRequest, Write},
 };
 
 /// One key: its row, and the permits and waiters that hang on it. The row's state has neither.
@@ -44,8 +44,8 @@ pub(super) struct Tables {
     pub(super) sweep_lease: Option<(ReplicaId, i64)>,
     pub(super) locks: BTreeMap<KeyId, RowLock>,
     next_lock: u64,
-    /// Hints that were sent and not received yet, with when they arrive.
-    pub(super) hints: BTreeMap<ReplicaId, VecDeque<(Instant, KeyId)>>,
+    /// Notifications that were sent and not received yet, with when they arrive.
+    pub(super) notifications: BTreeMap<ReplicaId, VecDeque<(Instant, KeyId)>>,
     /// What has to be added to the milliseconds since the start to get what the clock shows.
     pub(super) clock_offset: i64,
     /// No connection can be made until then.
@@ -62,7 +62,7 @@ pub(super) struct Applied {
 impl KeyRows {
     /// Everything that is known of a key.
     pub(super) fn whole(&self) -> KeyState {
-        let all = Want { heads: usize::MAX, permits: usize::MAX, ..Want::new(nobody()) };
+        let all = LoadRequest { queue_prefix: usize::MAX, permits: usize::MAX, ..LoadRequest::new(nobody()) };
         self.view(self.row.clone(), &all, 0)
     }
 
@@ -72,50 +72,52 @@ impl KeyRows {
     }
 
     /// A row with as much of what hangs on it now as is wanted. The row may be older.
-    pub(super) fn view(&self, row: Option<KeyState>, want: &Want, clock: i64) -> KeyState {
+    pub(super) fn view(&self, row: Option<KeyState>, load_request: &LoadRequest, clock: i64) -> KeyState {
         let Some(mut state) = row else {
             let mut state = KeyState::absent();
-            state.queue.asked.clone_from(&want.versions);
+            state.queue.asked.clone_from(&load_request.versions);
             return state;
         };
-        self.view_queue(&mut state.queue, want);
+        self.view_queue(&mut state.queue, load_request);
         if let Body::Semaphore(semaphore) = &mut state.body {
-            let count = want.busy || semaphore.permits.slots > semaphore.max_size;
-            self.view_permits(&mut semaphore.permits, want, count.then_some(clock));
+            let count = load_request.busy || semaphore.permits.slots > semaphore.max_size;
+            self.view_permits(&mut semaphore.permits, load_request, count.then_some(clock));
         }
         state
     }
 
-    fn view_queue(&self, queue: &mut Queue, want: &Want) {
-        queue.asked.clone_from(&want.versions);
+    fn view_queue(&self, queue: &mut Queue, load_request: &LoadRequest) {
+        queue.asked.clone_from(&load_request.versions);
         if queue.len == 0 {
             return;
         }
-        queue.head = self.waiters.values().take(want.heads).cloned().collect();
-        if queue.head.len() < want.heads {
+        queue.head = self.waiters.values().take(load_request.queue_prefix).cloned().collect();
+        if queue.head.len() < load_request.queue_prefix {
             queue.len = i64::try_from(queue.head.len()).unwrap_or(i64::MAX);
             return;
         }
-        let of_replica = |place: Place| matches!(place, Place::Attached { replica, .. } if Some(replica) == want.waiters_of);
+        let of_replica = |place: Place| matches!(place, Place::Attached { replica, .. } if Some(replica) == load_request.waiters_of);
         for (before, waiter) in self.waiters.values().enumerate().skip(queue.head.len()) {
-            if want.versions.contains(&waiter.version) || of_replica(waiter.place) {
+            if load_request.versions.contains(&waiter.version) || of_replica(waiter.place) {
                 let before = i64::try_from(before).unwrap_or(i64::MAX);
                 queue.named.push((
                     waiter.clone(),
-                    (want.positions && want.versions.contains(&waiter.version)).then_some(before),
+                    (load_request.positions && load_request.versions.contains(&waiter.version))
+                        .then_some(before),
                 ));
             }
         }
     }
 
-    fn view_permits(&self, permits: &mut Permits, want: &Want, count_at: Option<i64>) {
-        permits.asked.clone_from(&want.versions);
+    fn view_permits(&self, permits: &mut Permits, load_request: &LoadRequest, count_at: Option<i64>) {
+        permits.asked.clone_from(&load_request.versions);
         let mut sorted: Vec<_> = self.permits.values().cloned().collect();
         sorted.sort_by_key(|permit| (permit.grant.expires_at, permit.slot));
-        let behind = sorted.split_off(want.permits.min(sorted.len()));
-        if sorted.len() >= want.permits {
+        let behind = sorted.split_off(load_request.permits.min(sorted.len()));
+        if sorted.len() >= load_request.permits {
             permits.unknown_from = sorted.last().map(|permit| permit.grant.expires_at);
-            let named = behind.into_iter().filter(|permit| want.versions.contains(&permit.grant.version));
+            let named =
+                behind.into_iter().filter(|permit| load_request.versions.contains(&permit.grant.version));
             sorted.extend(named);
         }
         permits.known = sorted;
@@ -127,19 +129,19 @@ impl KeyRows {
     }
 
     /// Changes a key; tokens of a new row begin above a floor.
-    fn change(&mut self, working: &Working, floor: i64) -> Result<(), String> {
-        let mut row = working.state.clone();
+    fn change(&mut self, change: &KeyChange, floor: i64) -> Result<(), String> {
+        let mut row = change.state.clone();
         row.token.0 += floor;
         if let Body::Mutex(mutex) = &mut row.body
             && let Some(grant) = &mut mutex.grant
         {
             grant.token.0 += floor;
         }
-        if working.clear_permits {
+        if change.clear_permits {
             self.permits.clear();
         }
         if let Body::Semaphore(semaphore) = &mut row.body {
-            for slot in &working.permits {
+            for slot in &change.permits {
                 let known = semaphore.permits.known.iter().find(|permit| permit.slot == *slot);
                 let permit = known.ok_or_else(|| format!("the permit of slot {slot} is not known"))?;
                 self.permits.insert(*slot, permit.clone());
@@ -147,7 +149,7 @@ impl KeyRows {
             let slots = semaphore.permits.slots;
             semaphore.permits = Permits { slots, ..Permits::default() };
         }
-        for (seq, waiter) in &working.waiters {
+        for (seq, waiter) in &change.waiters {
             match waiter {
                 Some(waiter) => drop(self.waiters.insert(*seq, waiter.clone())),
                 None => drop(self.waiters.remove(seq)),
@@ -179,16 +181,16 @@ impl KeyRows {
 impl Tables {
     /// Applies a write if its row is still the one that it was decided on; `None` if it is not.
     pub(super) fn apply(&mut self, write: &Write) -> Option<Result<Applied, String>> {
-        let (id, working) = (&write.working.id, &write.working);
+        let (id, change) = (&write.change.id, &write.change);
         let floor = self.floors.get(&id.tenant).map_or(0, |floor| floor.height);
         let rows = self.keys.entry(id.clone()).or_default();
-        if rows.row.as_ref().and_then(|row| row.stamp) != write.prev {
+        if rows.row.as_ref().and_then(|row| row.row_version) != write.prev {
             return None;
         }
         let floor = if rows.row.is_none() { floor } else { 0 };
         let mut states = vec![rows.whole()];
         let mut changed = rows.clone();
-        for step in working.steps.before.iter().chain([working.as_ref()]) {
+        for step in change.steps.before.iter().chain([change.as_ref()]) {
             changed = rows.clone();
             if let Err(corruption) = changed.change(step, floor) {
                 return Some(Err(corruption));
@@ -196,7 +198,7 @@ impl Tables {
             states.push(changed.whole());
         }
         if let Some(row) = &mut changed.row {
-            row.stamp = Some(write.stamp);
+            row.row_version = Some(write.row_version);
         }
         *rows = changed;
         let token = rows.row.as_ref().map_or(Token(0), |row| row.token);

@@ -10,7 +10,7 @@ mod replication;
 use self::records::{LockRecord, PermitRecord, WaiterRecord};
 pub(super) use self::replication::Replication;
 use super::{
-    Committed, Want, Write,
+    Committed, LoadRequest, Write,
     cells::{Cell, changed_permits, lock_cells},
     children::{channel_of, payload_of},
     commit::Won,
@@ -41,22 +41,23 @@ impl SqlStore {
         self.commit.round_trips.increment(1);
         let mut won = Won::default();
         won.read(&pool.fetch(text, arguments).await?)?;
-        let told = self.told(&won, self.hot_pool()).await?;
-        Ok(won.committed(writes, told))
+        let db_time = self.db_time(&won, self.hot_pool()).await?;
+        Ok(won.committed(writes, db_time))
     }
 
     /// The rows of keys as states, and the time.
     pub(super) async fn load_postgres(
         &self,
         pool: &Pool<Postgres>,
-        wants: &[Want],
+        load_requests: &[LoadRequest],
     ) -> Result<ReadStates, DbErr> {
         let mut arguments = PgArguments::default();
-        let tenants: Vec<_> = wants.iter().map(|want| want.id.tenant.as_str()).collect();
-        let keys: Vec<_> = wants.iter().map(|want| want.id.key.as_str()).collect();
+        let tenants: Vec<_> =
+            load_requests.iter().map(|load_request| load_request.id.tenant.as_str()).collect();
+        let keys: Vec<_> = load_requests.iter().map(|load_request| load_request.id.key.as_str()).collect();
         arguments.add(tenants).and_then(|()| arguments.add(keys)).map_err(|error| unsendable(&error))?;
         self.load.round_trips.increment(1);
-        read_states(&pool.fetch(sql::LOAD_ROWS, arguments).await?, wants.len())
+        read_states(&pool.fetch(sql::LOAD_ROWS, arguments).await?, load_requests.len())
     }
 }
 
@@ -70,13 +71,13 @@ fn unsendable(error: &Unsendable) -> DbErr {
 /// The plainest statement that writes this batch, and what goes with it.
 fn statement(writes: &[Write]) -> Result<(&'static str, PgArguments), Unsendable> {
     let quiet =
-        writes.iter().all(|write| !write.working.has_children() && write.working.effects.nudged.is_empty());
+        writes.iter().all(|write| !write.change.has_children() && write.change.effects.notified.is_empty());
     if let [write] = writes {
         if quiet {
             let text = if write.prev.is_some() { sql::UPDATE_ONE } else { sql::INSERT_ONE };
             return Ok((text, one(write)?));
         }
-        if write.prev.is_some() && write.working.permits.is_empty() {
+        if write.prev.is_some() && write.change.permits.is_empty() {
             return with_waiters(write);
         }
     }
@@ -116,47 +117,47 @@ fn one(write: &Write) -> Result<PgArguments, Unsendable> {
 
 /// A single row, and what changes in its queue.
 fn with_waiters(write: &Write) -> Result<(&'static str, PgArguments), Unsendable> {
-    let working = &write.working;
-    let gone = working.waiters.iter().filter(|(_, waiter)| waiter.is_none());
+    let change = &write.change;
+    let gone = change.waiters.iter().filter(|(_, waiter)| waiter.is_none());
     let mut arguments = one(write)?;
     arguments.add(gone.map(|(seq, _)| *seq).collect::<Vec<i64>>())?;
-    arguments.add(standing(write).collect::<Vec<_>>())?;
-    let nudged = &working.effects.nudged;
-    if nudged.is_empty() {
+    arguments.add(active(write).collect::<Vec<_>>())?;
+    let notified = &change.effects.notified;
+    if notified.is_empty() {
         return Ok((sql::UPDATE_WITH_WAITERS, arguments));
     }
-    arguments.add(nudged.iter().map(|replica| channel_of(replica.0)).collect::<Vec<_>>())?;
-    arguments.add(payload_of(working.id.tenant.as_str(), working.id.key.as_str()))?;
-    Ok((sql::UPDATE_WITH_WAITERS_AND_NUDGES, arguments))
+    arguments.add(notified.iter().map(|replica| channel_of(replica.0)).collect::<Vec<_>>())?;
+    arguments.add(payload_of(change.id.tenant.as_str(), change.id.key.as_str()))?;
+    Ok((sql::UPDATE_WITH_WAITERS_AND_NOTIFICATIONS, arguments))
 }
 
 /// Waiters that come or change.
-fn standing(write: &Write) -> impl Iterator<Item = WaiterRecord<'_>> {
-    write.working.waiters.values().flatten().map(|waiter| WaiterRecord::standing(write, waiter))
+fn active(write: &Write) -> impl Iterator<Item = WaiterRecord<'_>> {
+    write.change.waiters.values().flatten().map(|waiter| WaiterRecord::active(write, waiter))
 }
 
 fn add_children(arguments: &mut PgArguments, writes: &[Write]) -> Result<(), Unsendable> {
     let is_gone = |waiter: &Option<Waiter>| waiter.is_none();
     let gone = writes.iter().flat_map(|write| {
-        let gone = write.working.waiters.iter().filter(move |(_, waiter)| is_gone(waiter));
+        let gone = write.change.waiters.iter().filter(move |(_, waiter)| is_gone(waiter));
         gone.map(move |(seq, _)| WaiterRecord::gone(write, *seq))
     });
     arguments.add(gone.collect::<Vec<_>>())?;
-    arguments.add(writes.iter().flat_map(standing).collect::<Vec<_>>())?;
+    arguments.add(writes.iter().flat_map(active).collect::<Vec<_>>())?;
     let permits = writes
         .iter()
         .flat_map(|write| changed_permits(write).map(move |permit| PermitRecord { write, permit }));
     arguments.add(permits.collect::<Vec<_>>())?;
-    let (mut stamps, mut channels, mut payloads) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut row_versions, mut channels, mut payloads) = (Vec::new(), Vec::new(), Vec::new());
     for write in writes {
-        let id = &write.working.id;
-        for replica in &write.working.effects.nudged {
-            stamps.push(write.stamp.0);
+        let id = &write.change.id;
+        for replica in &write.change.effects.notified {
+            row_versions.push(write.row_version.0);
             channels.push(channel_of(replica.0));
             payloads.push(payload_of(id.tenant.as_str(), id.key.as_str()));
         }
     }
-    arguments.add(stamps)?;
+    arguments.add(row_versions)?;
     arguments.add(channels)?;
     arguments.add(payloads)
 }

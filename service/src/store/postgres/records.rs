@@ -26,7 +26,7 @@ pub(super) struct WaiterRecord<'a> {
 }
 
 enum Change<'a> {
-    Standing(&'a Waiter),
+    Active(&'a Waiter),
     /// Only its place in the order is named.
     Gone(i64),
 }
@@ -38,8 +38,8 @@ pub(super) struct PermitRecord<'a> {
 }
 
 impl<'a> WaiterRecord<'a> {
-    pub(super) const fn standing(write: &'a Write, waiter: &'a Waiter) -> Self {
-        Self { write, change: Change::Standing(waiter) }
+    pub(super) const fn active(write: &'a Write, waiter: &'a Waiter) -> Self {
+        Self { write, change: Change::Active(waiter) }
     }
 
     pub(super) const fn gone(write: &'a Write, seq: i64) -> Self {
@@ -68,9 +68,9 @@ impl Record for WaiterRecord<'_> {
     const TYPE: &'static str = "waiter_row";
 
     fn put(&self, columns: &mut PgRecordEncoder<'_>) -> Result<(), BoxDynError> {
-        let id = &self.write.working.id;
+        let id = &self.write.change.id;
         match self.change {
-            Change::Standing(waiter) => put_all(columns, waiter_cells(id, waiter))?,
+            Change::Active(waiter) => put_all(columns, waiter_cells(id, waiter))?,
             Change::Gone(seq) => {
                 let (text, flag, big) = (Cell::Text(None), Cell::Flag(false), Cell::Big(None));
                 let key = [id.tenant.as_str(), id.key.as_str()].map(|text| Cell::Text(Some(text)));
@@ -82,7 +82,7 @@ impl Record for WaiterRecord<'_> {
                 put_all(columns, [Cell::Uuid(None), big, big, big])?;
             }
         }
-        put_all(columns, [Cell::Uuid(Some(self.write.stamp.0))])
+        put_all(columns, [Cell::Uuid(Some(self.write.row_version.0))])
     }
 }
 
@@ -90,8 +90,8 @@ impl Record for PermitRecord<'_> {
     const TYPE: &'static str = "permit_row";
 
     fn put(&self, columns: &mut PgRecordEncoder<'_>) -> Result<(), BoxDynError> {
-        put_all(columns, permit_cells(&self.write.working.id, self.permit))?;
-        put_all(columns, [Cell::Uuid(Some(self.write.stamp.0))])
+        put_all(columns, permit_cells(&self.write.change.id, self.permit))?;
+        put_all(columns, [Cell::Uuid(Some(self.write.row_version.0))])
     }
 }
 

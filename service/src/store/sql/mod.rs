@@ -26,7 +26,7 @@ pub(super) struct Sql {
     pub(super) dialect: Dialect,
     /// Writes keys' rows on MariaDB and MySQL; the others' statements for that are constants of their modules.
     pub(super) upserts: Option<Upserts>,
-    /// Whose stamps stand, where the upsert does not tell.
+    /// Whose row versions stand, where the upsert does not tell.
     pub(super) read_back: Option<String>,
     pub(super) waiters_gone: String,
     pub(super) waiters_put: String,
@@ -38,7 +38,7 @@ pub(super) struct Sql {
     /// Keys with a row, and those of them whose row nobody has locked, on MariaDB and MySQL.
     pub(super) find_there: String,
     pub(super) find_free: String,
-    pub(super) load_heads: String,
+    pub(super) load_queue_prefix: String,
     pub(super) load_waiters_of: String,
     pub(super) load_permits: String,
     pub(super) count_busy: String,
@@ -66,7 +66,7 @@ impl Sql {
             permits_clear: sql("/* permits_clear */ DELETE FROM permits WHERE tenant = ? AND {key} = ?"),
             lock_row: (dialect != Dialect::Sqlite)
                 .then(|| sql("/* lock_row */ SELECT 1 FROM locks WHERE tenant = ? AND {key} = ? FOR UPDATE")),
-            load_heads: sql(&format!(
+            load_queue_prefix: sql(&format!(
                 "/* load_heads */ SELECT {WAITER_COLUMNS} FROM waiters w WHERE w.tenant = ? AND w.{{key}} = ? \
                  ORDER BY w.seq LIMIT ?"
             )),
@@ -129,7 +129,7 @@ pub fn hot_statements(scheme: &str) -> Vec<(&'static str, String)> {
     let positions = sql.load_positions(2);
     let mut statements = vec![
         ("load", sql.load_rows),
-        ("load_heads", sql.load_heads),
+        ("load_heads", sql.load_queue_prefix),
         ("load_named_waiters", named_waiters),
         ("load_positions", positions),
         ("load_permits", sql.load_permits),
@@ -145,7 +145,7 @@ pub fn hot_statements(scheme: &str) -> Vec<(&'static str, String)> {
             ("commit_one", postgres::UPDATE_ONE),
             ("commit_new", postgres::INSERT_ONE),
             ("commit_with_waiters", postgres::UPDATE_WITH_WAITERS),
-            ("commit_with_waiters_and_nudges", postgres::UPDATE_WITH_WAITERS_AND_NUDGES),
+            ("commit_with_waiters_and_nudges", postgres::UPDATE_WITH_WAITERS_AND_NOTIFICATIONS),
             ("commit_with_children", postgres::UPDATE_AND_INSERT_WITH_CHILDREN),
         ],
         // Values lists have no plan.

@@ -1,8 +1,8 @@
 //! The hot path of MariaDB and MySQL, written out.
 //!
-//! `ON DUPLICATE KEY UPDATE` has no condition, so every assignment bears it: `IF(stamp = VALUES(prev_stamp), …)`. Assignments
-//! see those before them, so the guard, `stamp`, comes last. How many rows were affected tells nothing (the driver asks for
-//! found rows); whose stamp stands afterwards tells who won.
+//! `ON DUPLICATE KEY UPDATE` has no condition, so every assignment bears it: `IF(row_version = VALUES(prev_stamp), …)`. Assignments
+//! see those before them, so the guard, `row_version`, comes last. How many rows were affected tells nothing (the driver asks for
+//! found rows); whose row version stands afterwards tells who won.
 //!
 //! A write decided on a row must not create one: the row may have been swept meanwhile. A row that was created so bears a
 //! `prev_stamp`, which no other row does; MariaDB's statement undoes itself then, and on MySQL the row is taken away again.
@@ -13,7 +13,7 @@ use std::sync::{Arc, OnceLock};
 /// a row out of `JSON_TABLE` took four times as long, since each column scans the row's text anew.
 ///
 /// A batch is filled up with its last row to the next number that has a text: written a second time, a row no longer bears
-/// the stamp that the write was decided on.
+/// the row version that the write was decided on.
 #[derive(Debug)]
 pub(in super::super) struct Upserts {
     returning: &'static str,
@@ -102,7 +102,7 @@ ON DUPLICATE KEY UPDATE
 pub(super) const RETURNING: &str = "\nRETURNING stamp, token, CAST(FLOOR(UNIX_TIMESTAMP(SYSDATE(3)) * 1000) AS SIGNED), \
                                     9223372036854775807 + (prev_stamp IS NOT NULL)";
 
-/// Whose stamps stand, for MySQL, and whether a row was created by a write that was decided on one.
+/// Whose row versions stand, for MySQL, and whether a row was created by a write that was decided on one.
 pub(super) const READ_BACK: &str = r"/* read_back */
 SELECT l.stamp, l.token, CAST(FLOOR(UNIX_TIMESTAMP(SYSDATE(3)) * 1000) AS SIGNED), l.prev_stamp IS NOT NULL,
     l.tenant, l.`key`

@@ -5,16 +5,16 @@
 //! in both. A row that another statement is updating is not waited for by one that would insert it: it can be seen, and
 //! the guess that there is none has failed. So no two statements wait for each other in a circle, but for a row that
 //! appears between a statement's snapshot and its insert; the server breaks that one up. What decides is the condition on
-//! the stamp; every plan is kept on its indexes by the settings of the connection (see `connect`).
+//! the row version; every plan is kept on its indexes by the settings of the connection (see `connect`).
 
 /// The clock, rounded down. Inside a `SELECT` of its own it is read once a statement instead of once a row.
-macro_rules! told {
+macro_rules! db_time {
     () => {
         "(SELECT floor(date_part('epoch', clock_timestamp()) * 1000)::bigint) AS told"
     };
 }
 
-/// Rows that were there, from the parameter `$rows`: each only if it still bears the stamp that the write was decided on.
+/// Rows that were there, from the parameter `$rows`: each only if it still bears the row version that the write was decided on.
 /// A write decided on a row never creates one: the row may have been swept meanwhile.
 macro_rules! update_rows {
     ($rows:literal) => {
@@ -30,7 +30,7 @@ FROM unnest("#,
             r#"::lock_row[]) AS n
 WHERE locks.tenant = n.tenant AND locks."key" = n."key" AND locks.stamp = n.prev_stamp
 RETURNING locks.stamp, locks.token, "#,
-            told!()
+            db_time!()
         )
     };
 }
@@ -55,7 +55,7 @@ FROM unnest("#,
 WHERE NOT EXISTS (SELECT FROM locks l WHERE l.tenant = n.tenant AND l."key" = n."key")
 ON CONFLICT (tenant, "key") DO NOTHING
 RETURNING stamp, token, "#,
-            told!()
+            db_time!()
         )
     };
 }
@@ -73,7 +73,7 @@ macro_rules! update_one {
     sweep_at_ms = $24::bigint
 WHERE tenant = $1::text AND "key" = $2::text AND stamp = $4::uuid
 RETURNING stamp, token, "#,
-            told!()
+            db_time!()
         )
     };
 }
@@ -115,7 +115,7 @@ pub(in super::super) const UPDATE_AND_INSERT: &str = concat!(
 /// A single row that was there: a lone command is not made to wait for what makes many cheap.
 pub(in super::super) const UPDATE_ONE: &str = concat!("/* commit_one */\n", update_one!());
 
-/// A single new row. `$4`, the stamp it was decided on, is NULL here.
+/// A single new row. `$4`, the row version it was decided on, is NULL here.
 pub(in super::super) const INSERT_ONE: &str = concat!(
     r#"/* commit_new */
 INSERT INTO locks (
@@ -130,12 +130,12 @@ VALUES (
     $22::bigint, $23::bigint, $24::bigint)
 ON CONFLICT (tenant, "key") DO NOTHING
 RETURNING stamp, token, "#,
-    told!()
+    db_time!()
 );
 
 /// A single row that was there, with what changes in its queue.
 macro_rules! update_with_waiters {
-    ($nudges:literal) => {
+    ($notifications:literal) => {
         concat!(
             "/* commit_with_waiters */\nWITH won AS (\n",
             update_one!(),
@@ -147,7 +147,7 @@ macro_rules! update_with_waiters {
     "#,
             put_waiters!("$26", "EXISTS (SELECT FROM won)"),
             "\n)\nSELECT won.stamp, won.token, won.told",
-            $nudges,
+            $notifications,
             "\nFROM won"
         )
     };
@@ -157,7 +157,7 @@ macro_rules! update_with_waiters {
 pub(in super::super) const UPDATE_WITH_WAITERS: &str = update_with_waiters!("");
 
 /// The same where another replica is told of it.
-pub(in super::super) const UPDATE_WITH_WAITERS_AND_NUDGES: &str = update_with_waiters!(
+pub(in super::super) const UPDATE_WITH_WAITERS_AND_NOTIFICATIONS: &str = update_with_waiters!(
     ",\n    (SELECT count(pg_notify(t.channel, $28::text)) FROM unnest($27::text[]) AS t (channel))"
 );
 
@@ -245,7 +245,7 @@ ON CONFLICT (tenant, "key", slot) DO UPDATE SET
 /// Keys' rows with the time, a row a key asked for.
 pub(in super::super) const LOAD_ROWS: &str = concat!(
     "/* load */\nSELECT n.n, ",
-    told!(),
+    db_time!(),
     r#",
     l.tenant, l."key", l.stamp, l.prev_stamp, l.kind, l.token, l.data, l.version, l.chosen, l.owner,
     l.lease_ms, l.acquired_at_ms, l.expires_at_ms, l.released, l.delete_on_release, l.nonce, l.ended,

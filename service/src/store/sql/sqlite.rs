@@ -3,7 +3,7 @@
 //! One connection writes, on a thread of its own (`store/sqlite`), and calls SQLite without any other thread between. So its
 //! statements are the plainest there are: one row each, by primary key, prepared once.
 
-/// A key's new row, where the write was decided on one; `?4` is the stamp it was decided on. A write decided on a row never
+/// A key's new row, where the write was decided on one; `?4` is the row version it was decided on. A write decided on a row never
 /// creates one: the row may have been swept meanwhile.
 pub(in super::super) const UPDATE: &str = r#"/* commit */
 UPDATE locks SET

@@ -14,7 +14,7 @@ fn reviewed(dialect: Dialect, name: &str) {
             postgres::UPDATE_ONE,
             postgres::INSERT_ONE,
             postgres::UPDATE_WITH_WAITERS,
-            postgres::UPDATE_WITH_WAITERS_AND_NUDGES,
+            postgres::UPDATE_WITH_WAITERS_AND_NOTIFICATIONS,
             postgres::UPDATE_AND_INSERT_WITH_CHILDREN,
         ]
         .map(str::to_owned)
@@ -30,7 +30,7 @@ fn reviewed(dialect: Dialect, name: &str) {
         sql.waiters_put.clone(),
         sql.permits_put.clone(),
         sql.load_rows.clone(),
-        sql.load_heads.clone(),
+        sql.load_queue_prefix.clone(),
         sql.load_named_waiters(2),
         sql.load_positions(2),
         sql.load_permits.clone(),

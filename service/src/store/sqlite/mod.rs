@@ -8,7 +8,7 @@ mod file;
 mod reader;
 mod statements;
 mod thread;
-mod turns;
+mod write_permits;
 
 use std::{
     path::{Path, PathBuf},
@@ -25,16 +25,16 @@ use tokio::sync::oneshot;
 pub(super) use self::{
     file::{FileWatch, prepare as prepare_file},
     reader::SqliteReader,
-    turns::Turn,
+    write_permits::WritePermit,
 };
-use self::{statements::Written, thread::Thread, turns::Turns};
+use self::{statements::Written, thread::Thread, write_permits::WritePermits};
 use super::{
     Committed, DecideLocked, Loaded, StoreError, Write,
     classify::classify_sqlite,
     connect::{SQLITE_BUSY_POLL, SQLITE_BUSY_TIMEOUT, SQLITE_CHECKPOINT_PAGES, SQLITE_WRITER_CACHE_KIB},
     dialect::Dialect,
 };
-use crate::vital::spawn_vital_thread;
+use crate::tasks::spawn_critical_thread;
 
 /// What the thread is asked for.
 enum Job {
@@ -72,7 +72,7 @@ impl Jobs {
     }
 
     /// Has the thread take what was written since it looked for this process's own.
-    fn overlook(&self) {
+    fn skip_next(&self) {
         let _ = self.send(Job::Overlook);
     }
 
@@ -86,7 +86,7 @@ impl Jobs {
 #[derive(Debug)]
 pub(super) struct SqliteWriter {
     jobs: Jobs,
-    turns: Turns,
+    write_permits: WritePermits,
     /// Whether another process was seen to write to the file. The thread sets it, and nobody unsets it: it orders nothing.
     others_noticed: Arc<AtomicBool>,
 }
@@ -108,15 +108,15 @@ impl SqliteWriter {
                 let _ = opened.send(Err(error));
             }
         };
-        let thread = spawn_vital_thread("sqlite-writer", run);
+        let thread = spawn_critical_thread("sqlite-writer", run);
         thread.map_err(|error| StoreError::Unreachable(Box::new(error)))?;
         is_open.await.map_err(|_| ended())?.map_err(classify_sqlite)?;
-        Ok(Self { jobs: Jobs(jobs), turns: Turns::new(), others_noticed })
+        Ok(Self { jobs: Jobs(jobs), write_permits: WritePermits::new(), others_noticed })
     }
 
     /// Waits for the turn of a connection other than the thread's.
-    pub(super) async fn turn_of_rest(&self) -> Turn<'_> {
-        self.turns.of_rest(&self.jobs).await
+    pub(super) async fn turn_of_rest(&self) -> WritePermit<'_> {
+        self.write_permits.exclusive(&self.jobs).await
     }
 
     /// Whether another process has written to this file since this one began.
@@ -126,7 +126,7 @@ impl SqliteWriter {
 
     /// Writes a batch.
     pub(super) async fn commit(&self, writes: Arc<Vec<Write>>) -> Result<Committed, StoreError> {
-        let _turn = self.turns.of_batches().await;
+        let _turn = self.write_permits.of_batches().await;
         let (done, outcome) = oneshot::channel();
         self.jobs.send(Job::Commit { writes, done })?;
         committed(outcome).await
@@ -138,18 +138,18 @@ impl SqliteWriter {
         load: impl Future<Output = Result<Loaded, StoreError>>,
         decide: &mut DecideLocked<'_>,
     ) -> Result<(Vec<Write>, Committed), StoreError> {
-        let _turn = self.turns.of_batches().await;
+        let _turn = self.write_permits.of_batches().await;
         let (locked, is_locked) = oneshot::channel();
         let (send_decided, decided) = oneshot::channel();
         let (done, outcome) = oneshot::channel();
         self.jobs.send(Job::Locked { locked, decided, done })?;
         is_locked.await.map_err(|_| ended())?.map_err(classify_sqlite)?;
         let loaded = load.await?;
-        let told = loaded.told;
+        let db_time = loaded.db_time;
         // What cannot be read is found by the next load, which answers for it.
-        let writes = Arc::new(loaded.all().map_or_else(Vec::new, |states| decide(states, told)));
+        let writes = Arc::new(loaded.all().map_or_else(Vec::new, |states| decide(states, db_time)));
         if writes.is_empty() {
-            return Ok((Vec::new(), Committed { tokens: Vec::new(), told }));
+            return Ok((Vec::new(), Committed { tokens: Vec::new(), db_time }));
         }
         // If the thread is gone, the outcome tells.
         let _ = send_decided.send(Arc::clone(&writes));
@@ -160,8 +160,8 @@ impl SqliteWriter {
 
 async fn committed(outcome: oneshot::Receiver<SqliteResult<Written>>) -> Result<Committed, StoreError> {
     let written = outcome.await.map_err(|error| StoreError::Unknown(Box::new(error)))?;
-    let Written { tokens, told, .. } = written.map_err(classify_sqlite)?;
-    Ok(Committed { tokens, told })
+    let Written { tokens, db_time, .. } = written.map_err(classify_sqlite)?;
+    Ok(Committed { tokens, db_time })
 }
 
 fn ended() -> StoreError {

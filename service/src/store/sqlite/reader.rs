@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     domain::{KeyId, KeyState, Timestamp},
-    vital::spawn_vital_thread,
+    tasks::spawn_critical_thread,
 };
 use sea_orm::DbErr;
 
@@ -51,7 +51,7 @@ impl SqliteReader {
                 let _ = opened.send(Err(error));
             }
         };
-        let thread = spawn_vital_thread("sqlite-reader", run);
+        let thread = spawn_critical_thread("sqlite-reader", run);
         thread.map_err(|error| StoreError::Unreachable(Box::new(error)))?;
         is_open.await.map_err(|_| ended())?.map_err(super::classify_sqlite)?;
         Ok(Self(jobs))
@@ -116,9 +116,9 @@ impl<'c> Statements<'c> {
     }
 
     fn read_all(&mut self, ids: &[KeyId]) -> Result<ReadStates, DbErr> {
-        let told = self.now.query_row([], |row| row.get(0)).map_err(|error| unread(&error))?;
+        let db_time = self.now.query_row([], |row| row.get(0)).map_err(|error| unread(&error))?;
         let states = ids.iter().map(|id| self.state(id)).collect::<Result<_, _>>()?;
-        Ok((states, Timestamp(told)))
+        Ok((states, Timestamp(db_time)))
     }
 
     fn state(&mut self, id: &KeyId) -> Result<Result<KeyState, Unreadable>, DbErr> {

@@ -16,7 +16,7 @@ pub(super) struct Written {
     /// For each write its row's token; `None` where the write lost its race.
     pub(super) tokens: Vec<Option<Token>>,
     /// The time, read inside the transaction.
-    pub(super) told: Timestamp,
+    pub(super) db_time: Timestamp,
     /// `PRAGMA data_version`: another value than last time if another connection has written meanwhile.
     pub(super) data_version: i64,
 }
@@ -80,9 +80,9 @@ impl<'c> Statements<'c> {
 
     fn write_all(&mut self, writes: &[Write]) -> Result<Written> {
         let tokens = writes.iter().map(|write| self.write(write)).collect::<Result<_>>()?;
-        let told = self.now.query_row([], |row| row.get(0).map(Timestamp))?;
+        let db_time = self.now.query_row([], |row| row.get(0).map(Timestamp))?;
         let data_version = self.data_version.query_row([], |row| row.get(0))?;
-        Ok(Written { tokens, told, data_version })
+        Ok(Written { tokens, db_time, data_version })
     }
 
     /// Writes a key's row and, if that was won, what hangs on it.
@@ -106,11 +106,11 @@ impl<'c> Statements<'c> {
     }
 
     fn write_children(&mut self, write: &Write) -> Result<()> {
-        let (working, id) = (&write.working, &write.working.id);
-        if working.clear_permits {
+        let (change, id) = (&write.change, &write.change.id);
+        if change.clear_permits {
             self.permits_clear.execute((id.tenant.as_str(), id.key.as_str()))?;
         }
-        for (seq, waiter) in &working.waiters {
+        for (seq, waiter) in &change.waiters {
             match waiter {
                 None => self.waiter_gone.execute((id.tenant.as_str(), id.key.as_str(), seq))?,
                 Some(waiter) => {

@@ -79,7 +79,7 @@ impl MemoryStore {
             Some(Fault::Refused) => Err(StoreError::Rejected("refused".into())),
             Some(Fault::Transient) => Err(StoreError::Transient("deadlock".into())),
             Some(Fault::Poisoned(key)) => {
-                if writes.iter().any(|write| write.working.id.key.as_str() == key) {
+                if writes.iter().any(|write| write.change.id.key.as_str() == key) {
                     self.fail_next(Fault::Poisoned(key));
                     return Err(StoreError::Rejected("poisoned".into()));
                 }

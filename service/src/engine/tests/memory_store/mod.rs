@@ -1,4 +1,4 @@
-//! A database in memory for tests of the engine: conditional writes by stamp, a clock of its own, faults on demand.
+//! A database in memory for tests of the engine: conditional writes by row version, a clock of its own, faults on demand.
 
 mod faults;
 mod store;
@@ -18,8 +18,8 @@ pub(super) use self::faults::Fault;
 use self::tables::{RowLock, Tables};
 use crate::{
     domain::{Body, BusyCount, KeyId, KeyState, Owner, Permit, Permits, Place, ReplicaId, Timestamp, Waiter},
-    engine::chance,
-    store::{Committed, Unreadable, Want, Write},
+    engine::ids,
+    store::{Committed, LoadRequest, Unreadable, Write},
 };
 
 /// The database. Its clock goes with tokio's (paused) time, plus what a test adds.
@@ -46,12 +46,12 @@ pub(super) struct MemoryStore {
     /// No row of a replica can be removed.
     pub(super) keeps_replicas: AtomicBool,
     /// How often the keys that a replica waits for were asked for.
-    pub(super) burials: AtomicU64,
+    pub(super) reapings: AtomicU64,
     /// How long it takes to count waiters, in milliseconds.
     pub(super) count_ms: AtomicU64,
     /// How long a beat takes, in milliseconds.
     pub(super) beat_ms: AtomicU64,
-    /// Whether it pushes hints; it has none.
+    /// Whether it pushes notifications; it has none.
     pub(super) pushes: AtomicBool,
     /// How long a commit takes, in milliseconds.
     pub(super) commit_ms: AtomicU64,
@@ -75,7 +75,7 @@ impl MemoryStore {
             is_frozen: false.into(),
             is_contested: false.into(),
             keeps_replicas: false.into(),
-            burials: AtomicU64::new(0),
+            reapings: AtomicU64::new(0),
             count_ms: AtomicU64::new(0),
             beat_ms: AtomicU64::new(0),
             pushes: false.into(),
@@ -100,9 +100,9 @@ impl MemoryStore {
     }
 
     /// The row of a key as a load brings it.
-    fn read(&self, want: &Want) -> Result<KeyState, Unreadable> {
-        let is_corrupt = self.tables().corrupt.contains(&want.id);
-        if is_corrupt { Err(Unreadable("corrupt".into())) } else { Ok(self.view(want)) }
+    fn read(&self, load_request: &LoadRequest) -> Result<KeyState, Unreadable> {
+        let is_corrupt = self.tables().corrupt.contains(&load_request.id);
+        if is_corrupt { Err(Unreadable("corrupt".into())) } else { Ok(self.view(load_request)) }
     }
 
     /// What is stored for a key makes no sense from now on.
@@ -121,7 +121,7 @@ impl MemoryStore {
         let mut tables = self.tables();
         tables.replicas.entry(dead).or_insert(7);
         let state = tables.keys.get_mut(id).unwrap();
-        state.stamp = Some(crate::domain::Stamp(dead.0));
+        state.row_version = Some(crate::domain::RowVersion(dead.0));
         if let Place::Attached { replica, .. } = &mut state.queue.head[0].place {
             *replica = dead;
         }
@@ -132,18 +132,22 @@ impl MemoryStore {
         let mut tables = self.tables();
         tables.replicas.entry(dead).or_insert(7);
         let state = tables.keys.get_mut(id).unwrap();
-        state.stamp = Some(chance::stamp());
+        state.row_version = Some(ids::row_version());
         for _ in 0..count {
             state.queue.push(Waiter {
                 seq: state.queue.next_seq,
-                version: chance::version(),
+                version: ids::version(),
                 chosen: false,
                 owner: Owner::trusted("dead"),
                 lease_ms: 60_000,
                 data: None,
                 replace_data: false,
                 delete_on_release: false,
-                place: Place::Attached { replica: dead, nonce: chance::nonce(false), offered_until: None },
+                place: Place::Attached {
+                    replica: dead,
+                    request_id: ids::request_id(false),
+                    offered_until: None,
+                },
             });
         }
     }
@@ -159,7 +163,7 @@ impl MemoryStore {
         let mut tables = self.tables();
         tables.replicas.entry(dead).or_insert(7);
         let state = tables.keys.get_mut(id).unwrap();
-        state.stamp = Some(crate::domain::Stamp(dead.0));
+        state.row_version = Some(crate::domain::RowVersion(dead.0));
         for waiter in &mut state.queue.head {
             if let Place::Attached { replica, .. } = &mut waiter.place {
                 *replica = dead;
@@ -203,35 +207,36 @@ impl MemoryStore {
     }
 
     /// What a server would read of a key; the rows are counted.
-    fn view(&self, want: &Want) -> KeyState {
-        let mut state = self.row(&want.id);
+    fn view(&self, load_request: &LoadRequest) -> KeyState {
+        let mut state = self.row(&load_request.id);
         let mut rows = 1;
-        let behind = state.queue.head.split_off(want.heads.min(state.queue.head.len()));
-        let of_replica = |place: &Place| matches!(place, Place::Attached { replica, .. } if Some(*replica) == want.waiters_of);
+        let behind = state.queue.head.split_off(load_request.queue_prefix.min(state.queue.head.len()));
+        let of_replica = |place: &Place| matches!(place, Place::Attached { replica, .. } if Some(*replica) == load_request.waiters_of);
         let mut theirs = 0;
         for (index, waiter) in behind.into_iter().enumerate() {
-            let is_theirs = of_replica(&waiter.place) && theirs < Want::BURIED_AT_ONCE;
+            let is_theirs = of_replica(&waiter.place) && theirs < LoadRequest::REAPED_AT_ONCE;
             theirs += usize::from(is_theirs);
-            if is_theirs || want.versions.binary_search(&waiter.version).is_ok() {
-                let before = i64::try_from(want.heads + index).ok().filter(|_| want.positions);
+            if is_theirs || load_request.versions.binary_search(&waiter.version).is_ok() {
+                let before =
+                    i64::try_from(load_request.queue_prefix + index).ok().filter(|_| load_request.positions);
                 state.queue.named.push((waiter, before));
             }
         }
-        state.queue.asked.clone_from(&want.versions);
+        state.queue.asked.clone_from(&load_request.versions);
         rows += state.queue.head.len() + state.queue.named.len();
-        if want.positions && !state.queue.named.is_empty() {
+        if load_request.positions && !state.queue.named.is_empty() {
             self.counted_queues.fetch_add(1, Ordering::Relaxed);
         }
         if let Body::Semaphore(semaphore) = &mut state.body {
             let all = semaphore.permits.known.len();
-            if want.busy || semaphore.permits.slots > semaphore.max_size {
+            if load_request.busy || semaphore.permits.slots > semaphore.max_size {
                 let now = self.clock();
                 let is_out = |permit: &&Permit| !permit.grant.released && permit.grant.expires_at > now;
                 let busy = i32::try_from(semaphore.permits.known.iter().filter(is_out).count()).unwrap();
                 semaphore.permits.busy_counted = Some(BusyCount { busy, at: now });
                 rows += all;
             }
-            view_permits(&mut semaphore.permits, want);
+            view_permits(&mut semaphore.permits, load_request);
             rows += semaphore.permits.known.len();
         }
         self.rows.fetch_add(rows as u64, Ordering::Relaxed);
@@ -240,7 +245,7 @@ impl MemoryStore {
 
     fn apply(&self, writes: &[Write]) -> Committed {
         let tokens = self.tables().apply(writes);
-        Committed { tokens, told: self.clock() }
+        Committed { tokens, db_time: self.clock() }
     }
 
     fn waiters_of(&self, me: ReplicaId) -> Vec<(KeyId, crate::domain::Waiter)> {
@@ -257,14 +262,14 @@ impl MemoryStore {
 }
 
 /// Keeps the permits that end first, and those asked for by version.
-fn view_permits(permits: &mut Permits, want: &Want) {
-    permits.asked.clone_from(&want.versions);
+fn view_permits(permits: &mut Permits, load_request: &LoadRequest) {
+    permits.asked.clone_from(&load_request.versions);
     permits.known.sort_by_key(|permit| (permit.grant.expires_at, permit.slot));
-    if permits.known.len() < want.permits {
+    if permits.known.len() < load_request.permits {
         return;
     }
-    let behind = permits.known.split_off(want.permits);
+    let behind = permits.known.split_off(load_request.permits);
     permits.unknown_from = permits.known.last().map(|permit| permit.grant.expires_at);
-    let is_named = |permit: &Permit| want.versions.binary_search(&permit.grant.version).is_ok();
+    let is_named = |permit: &Permit| load_request.versions.binary_search(&permit.grant.version).is_ok();
     permits.known.extend(behind.into_iter().filter(is_named));
 }

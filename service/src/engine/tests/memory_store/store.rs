@@ -11,16 +11,16 @@ use super::MemoryStore;
 use crate::{
     domain::{Key, KeyId, LockView, Place, ReplicaId, SemaphoreView, Tenant, Timestamp},
     store::{
-        Beat, Committed, DecideLocked, HeldCounts, Hints, Loaded, LockFilter, Page, Peer, Store, StoreError,
-        WaitingRow, Want, Write,
+        Beat, Committed, DecideLocked, HeldCounts, LoadRequest, Loaded, LockFilter, Notifications, Page,
+        Peer, Store, StoreError, WaitingRow, Write,
     },
 };
 
-/// A connection on which no hint ever comes.
-struct NoHints;
+/// A connection on which no notification ever comes.
+struct NoNotifications;
 
 #[async_trait]
-impl Hints for NoHints {
+impl Notifications for NoNotifications {
     async fn next(&mut self) -> Result<Option<KeyId>, StoreError> {
         std::future::pending().await
     }
@@ -28,7 +28,7 @@ impl Hints for NoHints {
 
 #[async_trait]
 impl Store for MemoryStore {
-    async fn load(&self, wants: &[Want]) -> Result<Loaded, StoreError> {
+    async fn load(&self, load_requests: &[LoadRequest]) -> Result<Loaded, StoreError> {
         tokio::task::yield_now().await;
         self.reach().await?;
         self.loads.fetch_add(1, Ordering::Relaxed);
@@ -36,31 +36,31 @@ impl Store for MemoryStore {
         if takes > 0 {
             tokio::time::sleep(Duration::from_millis(takes)).await;
         }
-        let states = wants.iter().map(|want| self.read(want)).collect();
-        Ok(Loaded { states, told: self.clock() })
+        let states = load_requests.iter().map(|load_request| self.read(load_request)).collect();
+        Ok(Loaded { states, db_time: self.clock() })
     }
 
     async fn commit(&self, writes: Arc<Vec<Write>>) -> Result<Committed, StoreError> {
         tokio::task::yield_now().await;
         self.reach().await?;
         self.commits.fetch_add(1, Ordering::Relaxed);
-        assert!(writes.is_sorted_by(|a, b| a.working.id < b.working.id), "sorted, and no key twice");
+        assert!(writes.is_sorted_by(|a, b| a.change.id < b.change.id), "sorted, and no key twice");
         self.thaw().await?;
-        let rows = |write: &Write| 1 + write.working.waiters.len() + write.working.permits.len();
+        let rows = |write: &Write| 1 + write.change.waiters.len() + write.change.permits.len();
         self.rows.fetch_add(writes.iter().map(rows).sum::<usize>() as u64, Ordering::Relaxed);
         let takes = self.commit_ms.load(Ordering::Relaxed);
         if takes > 0 {
             tokio::time::sleep(Duration::from_millis(takes)).await;
         }
         if self.is_contested.load(Ordering::Relaxed) {
-            return Ok(Committed { tokens: vec![None; writes.len()], told: self.clock() });
+            return Ok(Committed { tokens: vec![None; writes.len()], db_time: self.clock() });
         }
         self.meet_fault(writes).await
     }
 
     async fn commit_locked(
         &self,
-        wants: &[Want],
+        load_requests: &[LoadRequest],
         decide: &mut DecideLocked<'_>,
     ) -> Result<(Vec<Write>, Committed), StoreError> {
         self.reach().await?;
@@ -68,7 +68,8 @@ impl Store for MemoryStore {
         if self.is_contested.load(Ordering::Relaxed) {
             return Err(StoreError::Transient("lock timeout".into()));
         }
-        let writes = decide(wants.iter().map(|want| self.view(want)).collect(), self.clock());
+        let writes =
+            decide(load_requests.iter().map(|load_request| self.view(load_request)).collect(), self.clock());
         let committed = self.apply(&writes);
         Ok((writes, committed))
     }
@@ -115,7 +116,7 @@ impl Store for MemoryStore {
         let known = tables.replicas.get_mut(&me).map(|beat| *beat += 1).is_some();
         let peers = tables.replicas.iter().map(|(&replica, &beat)| Peer { replica, beat }).collect();
         drop(tables);
-        Ok(Beat { known, peers, told: self.clock() })
+        Ok(Beat { known, peers, db_time: self.clock() })
     }
 
     async fn peers(&self) -> Result<Vec<Peer>, StoreError> {
@@ -156,7 +157,9 @@ impl Store for MemoryStore {
     async fn waiting(&self, me: ReplicaId) -> Result<Vec<WaitingRow>, StoreError> {
         self.reach().await?;
         let row = |(id, waiter): (KeyId, crate::domain::Waiter)| match waiter.place {
-            Place::Attached { nonce, .. } => Some(WaitingRow { id, version: waiter.version, nonce }),
+            Place::Attached { request_id, .. } => {
+                Some(WaitingRow { id, version: waiter.version, request_id })
+            }
             Place::Detached { .. } => None,
         };
         Ok(self.waiters_of(me).into_iter().filter_map(row).collect())
@@ -164,7 +167,7 @@ impl Store for MemoryStore {
 
     async fn keys_waited_for(&self, replica: ReplicaId, _limit: u32) -> Result<Vec<KeyId>, StoreError> {
         self.reach().await?;
-        self.burials.fetch_add(1, Ordering::Relaxed);
+        self.reapings.fetch_add(1, Ordering::Relaxed);
         Ok(self.waiters_of(replica).into_iter().map(|(id, _)| id).collect())
     }
 
@@ -186,9 +189,9 @@ impl Store for MemoryStore {
         Ok(Vec::new())
     }
 
-    async fn hints(&self, _me: ReplicaId) -> Result<Option<Box<dyn Hints>>, StoreError> {
+    async fn notifications(&self, _me: ReplicaId) -> Result<Option<Box<dyn Notifications>>, StoreError> {
         let pushes = self.pushes.load(Ordering::Relaxed);
-        Ok(pushes.then(|| Box::new(NoHints) as Box<dyn Hints>))
+        Ok(pushes.then(|| Box::new(NoNotifications) as Box<dyn Notifications>))
     }
 
     async fn list_locks(

@@ -44,14 +44,14 @@ pub(super) struct RowLock {
 }
 
 impl Tables {
-    /// Applies each write whose row still bears the stamp it was decided on.
+    /// Applies each write whose row still bears the row version it was decided on.
     pub(super) fn apply(&mut self, writes: &[Write]) -> Vec<Option<Token>> {
         writes.iter().map(|write| self.apply_one(write)).collect()
     }
 
     fn apply_one(&mut self, write: &Write) -> Option<Token> {
-        let id = &write.working.id;
-        if self.keys.get(id).and_then(|state| state.stamp) != write.prev {
+        let id = &write.change.id;
+        if self.keys.get(id).and_then(|state| state.row_version) != write.prev {
             return None;
         }
         let before = self.keys.remove(id).unwrap_or_else(KeyState::absent);
@@ -72,13 +72,13 @@ impl Tables {
 
     /// Until when a row that one of these writes needs is locked.
     pub(super) fn locked_until(&self, writes: &[Write]) -> Option<Instant> {
-        writes.iter().filter_map(|write| self.key_locked_until(&write.working.id, false)).max()
+        writes.iter().filter_map(|write| self.key_locked_until(&write.change.id, false)).max()
     }
 
     /// Until when a key cannot be written; with `seen` only if its own row tells.
     pub(super) fn key_locked_until(&self, id: &KeyId, seen: bool) -> Option<Instant> {
         let now = Instant::now();
-        let writes = |late: &Late| late.writes.iter().any(|write| write.working.id == *id);
+        let writes = |late: &Late| late.writes.iter().any(|write| write.change.id == *id);
         let late = self.late.iter().filter(|late| late.locks_rows && writes(late)).map(|late| late.at);
         let locks = self.locks.iter().filter(|lock| lock.id == *id && (lock.is_seen || !seen));
         late.chain(locks.map(|lock| lock.until)).filter(|until| *until > now).max()
@@ -87,13 +87,13 @@ impl Tables {
 
 /// What a key's rows are after a write: that was decided on a view, and only its changes count.
 fn merged(before: KeyState, write: &Write) -> KeyState {
-    let working = &write.working;
-    let mut state = working.state.clone();
-    state.stamp = Some(write.stamp);
+    let change = &write.change;
+    let mut state = change.state.clone();
+    state.row_version = Some(write.row_version);
     state.queue.trim(usize::MAX);
     let mut queue: BTreeMap<_, _> =
         before.queue.head.into_iter().map(|waiter| (waiter.seq, waiter)).collect();
-    for (seq, waiter) in &working.waiters {
+    for (seq, waiter) in &change.waiters {
         match waiter {
             Some(waiter) => drop(queue.insert(*seq, waiter.clone())),
             None => drop(queue.remove(seq)),
@@ -103,11 +103,11 @@ fn merged(before: KeyState, write: &Write) -> KeyState {
     assert!(state.queue.is_complete(), "the row counts those who wait");
     if let Body::Semaphore(semaphore) = &mut state.body {
         let before = match before.body {
-            Body::Semaphore(before) if !working.clear_permits => before.permits.known,
+            Body::Semaphore(before) if !change.clear_permits => before.permits.known,
             _ => Vec::new(),
         };
         let mut permits: BTreeMap<_, _> = before.into_iter().map(|permit| (permit.slot, permit)).collect();
-        let changed = semaphore.permits.known.iter().filter(|permit| working.permits.contains(&permit.slot));
+        let changed = semaphore.permits.known.iter().filter(|permit| change.permits.contains(&permit.slot));
         permits.extend(changed.map(|permit| (permit.slot, permit.clone())));
         let known: Vec<_> = permits.into_values().collect();
         semaphore.permits = Permits { known, slots: semaphore.permits.slots, ..Permits::default() };

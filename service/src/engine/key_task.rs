@@ -2,25 +2,25 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use super::{envelope::Envelope, shard::is_narrated};
+use super::{pending_request::PendingRequest, shard::is_narrated};
 use crate::{
     domain::{
-        Command, Context, Decided, Earlier, KeyId, KeyState, Kind, Need, Now, ReplicaId, Stamp, Tenant,
-        Token, Verdict, Version, WaiterLimit, Working,
+        Command, Context, Decided, Earlier, KeyChange, KeyId, KeyState, Kind, Need, Now, ReplicaId,
+        RowVersion, Tenant, Token, Verdict, Version, WaiterLimit,
     },
-    store::{Want, Write},
+    store::{LoadRequest, Write},
 };
 
 /// A write whose fate is not known: the statement was sent, and the answer never came.
 #[derive(Debug, Clone)]
 pub(super) struct Attempt {
-    /// The stamp of the row that it was decided on: while the row bears that, it was not applied yet.
-    pub(super) prev: Option<Stamp>,
-    /// The stamp that the row bears if the write was applied.
-    pub(super) stamp: Stamp,
+    /// The row version of the row that it was decided on: while the row bears that, it was not applied yet.
+    pub(super) prev: Option<RowVersion>,
+    /// The row version that the row bears if the write was applied.
+    pub(super) row_version: RowVersion,
     /// The token that the row bears then, unless the store raised it.
     pub(super) token: Token,
-    /// What was decided, an entry an envelope; commands behind those it left undecided.
+    /// What was decided, an entry an request; commands behind those it left undecided.
     pub(super) verdicts: Vec<Verdict>,
     /// Whom the write answered besides.
     pub(super) effects: crate::domain::Effects,
@@ -29,19 +29,19 @@ pub(super) struct Attempt {
 impl Attempt {
     /// A write that was sent with these verdicts.
     pub(super) fn of(write: Write, verdicts: Vec<Verdict>) -> Self {
-        let Write { prev, stamp, working } = write;
-        Self { prev, stamp, token: working.state.token, verdicts, effects: working.effects }
+        let Write { prev, row_version, change } = write;
+        Self { prev, row_version, token: change.state.token, verdicts, effects: change.effects }
     }
 }
 
 /// The commands for one key that are decided together and written once.
 #[derive(Debug)]
-pub(super) struct Work {
+pub(super) struct KeyTask {
     /// The key.
     pub(super) id: KeyId,
     /// The commands, in the order in which they are decided. None goes while a write of them is on its way or may have
     /// been applied: verdicts are matched with them by their place.
-    pub(super) envelopes: Vec<Envelope>,
+    pub(super) requests: Vec<PendingRequest>,
     /// Races lost so far; from the third on the key is decided under the database's lock.
     pub(super) races_lost: u8,
     /// How often a batch with these commands could not have a row in time, and none was found locked.
@@ -57,7 +57,7 @@ pub(super) struct Work {
 #[derive(Debug, Clone, Default)]
 struct Needs {
     versions: Vec<Version>,
-    heads: usize,
+    queue_prefix: usize,
     /// None while no decision asked for permits.
     permits: Option<usize>,
 }
@@ -66,7 +66,7 @@ impl Needs {
     fn add(&mut self, need: Need) {
         match need {
             Need::Version(version) => self.versions.push(version),
-            Need::Heads(heads) => self.heads = self.heads.max(heads),
+            Need::QueuePrefix(queue_prefix) => self.queue_prefix = self.queue_prefix.max(queue_prefix),
             Need::Permits(permits) => self.permits = self.permits.max(Some(permits)),
             Need::Membership | Need::NextBatch => {}
         }
@@ -111,7 +111,7 @@ impl Surroundings {
 #[derive(Debug)]
 pub(super) enum Outcome {
     /// Something has to be written; the verdicts hold once it is. Commands behind those have to be decided afterwards.
-    Write { prev: Option<Stamp>, working: Box<Working>, verdicts: Vec<Verdict> },
+    Write { prev: Option<RowVersion>, change: Box<KeyChange>, verdicts: Vec<Verdict> },
     /// Nothing has to be written, and the state was fresh: the verdicts hold.
     Answered { state: Box<KeyState>, verdicts: Vec<Verdict> },
     /// The state has to be loaded (again).
@@ -120,11 +120,11 @@ pub(super) enum Outcome {
     Join,
 }
 
-impl Work {
-    pub(super) fn new(first: Envelope) -> Self {
+impl KeyTask {
+    pub(super) fn new(first: PendingRequest) -> Self {
         Self {
             id: first.id.clone(),
-            envelopes: vec![first],
+            requests: vec![first],
             races_lost: 0,
             unexplained: 0,
             attempts: Vec::new(),
@@ -133,18 +133,18 @@ impl Work {
     }
 
     /// Whether a command only looks: its answer can come from nothing but a fresh state.
-    pub(super) fn only_looks(&self) -> bool {
-        self.envelopes.iter().all(|envelope| matches!(envelope.command, Command::Get(_)))
+    pub(super) fn is_read_only(&self) -> bool {
+        self.requests.iter().all(|request| matches!(request.command, Command::Get(_)))
     }
 
     /// The same commands with nobody to answer: for a decision outside of the shard.
     pub(super) fn without_callers(&self) -> Self {
-        let copy = |envelope: &Envelope| {
-            Envelope::internal(envelope.id.clone(), envelope.command.clone(), envelope.arrived)
+        let copy = |request: &PendingRequest| {
+            PendingRequest::internal(request.id.clone(), request.command.clone(), request.arrived)
         };
         Self {
             id: self.id.clone(),
-            envelopes: self.envelopes.iter().map(copy).collect(),
+            requests: self.requests.iter().map(copy).collect(),
             races_lost: self.races_lost,
             unexplained: self.unexplained,
             attempts: self.attempts.clone(),
@@ -159,22 +159,22 @@ impl Work {
 
     /// Whether any of the commands gives something back or keeps something alive.
     pub(super) fn is_urgent(&self) -> bool {
-        self.envelopes.iter().any(|envelope| envelope.command.is_urgent())
+        self.requests.iter().any(|request| request.command.is_urgent())
     }
 
     /// The attempt that a state shows to have been applied.
     pub(super) fn applied(&self, state: &KeyState) -> Option<usize> {
-        self.attempts.iter().position(|attempt| Some(attempt.stamp) == state.stamp)
+        self.attempts.iter().position(|attempt| Some(attempt.row_version) == state.row_version)
     }
 
     /// Decides the commands on a state. `fresh` tells that it was loaded after they had arrived.
     pub(super) fn decide(&mut self, state: KeyState, fresh: bool, ctx: &Context<'_>) -> Outcome {
-        let prev = state.stamp;
-        let mut working = Box::new(Working::new(self.id.clone(), state));
-        working.effects.ended = is_narrated().then(Vec::new);
-        let mut verdicts = Vec::with_capacity(self.envelopes.len());
-        for (index, envelope) in self.envelopes.iter().enumerate() {
-            match self.decide_one(&mut working, index, &envelope.command, prev, ctx) {
+        let prev = state.row_version;
+        let mut change = Box::new(KeyChange::new(self.id.clone(), state));
+        change.effects.ended = is_narrated().then(Vec::new);
+        let mut verdicts = Vec::with_capacity(self.requests.len());
+        for (index, request) in self.requests.iter().enumerate() {
+            match self.decide_one(&mut change, index, &request.command, prev, ctx) {
                 Ok(verdict) => verdicts.push(verdict),
                 Err(Need::NextBatch) => break,
                 Err(Need::Membership) => return Outcome::Join,
@@ -185,15 +185,15 @@ impl Work {
             }
         }
         let may_come = self.attempts.iter().any(|attempt| attempt.prev == prev);
-        if fresh && may_come && !working.dirty {
-            // What was sent before may still be applied after this answer. It cannot once the row's stamp has moved; and
+        if fresh && may_come && !change.dirty {
+            // What was sent before may still be applied after this answer. It cannot once the row's row version has moved; and
             // if it comes before, this write loses its race, and the next load finds the attempt.
-            working.fence(ctx.now);
+            change.touch(ctx.now);
         }
-        if working.dirty {
-            Outcome::Write { prev, working, verdicts }
+        if change.dirty {
+            Outcome::Write { prev, change, verdicts }
         } else if fresh || planted!(StaleCacheAnswered) {
-            Outcome::Answered { state: Box::new(working.state), verdicts }
+            Outcome::Answered { state: Box::new(change.state), verdicts }
         } else {
             Outcome::Load
         }
@@ -203,10 +203,10 @@ impl Work {
     /// have been applied, and been overwritten since.
     fn decide_one(
         &self,
-        working: &mut Working,
+        change: &mut KeyChange,
         index: usize,
         command: &Command,
-        row: Option<Stamp>,
+        row: Option<RowVersion>,
         ctx: &Context<'_>,
     ) -> Decided {
         let mut overwritten = self.attempts.iter().rev().filter(|attempt| attempt.prev != row);
@@ -215,46 +215,46 @@ impl Work {
             Some(Earlier { verdict, released: &attempt.effects.released })
         });
         match earlier {
-            Some(earlier) => working.decide_again(command, earlier, ctx),
-            None => working.decide(command, ctx),
+            Some(earlier) => change.decide_again(command, earlier, ctx),
+            None => change.decide(command, ctx),
         }
     }
 
     /// What has to be loaded for these commands.
-    pub(super) fn want(&self) -> Want {
-        let mut want = Want::new(self.id.clone());
-        for envelope in &self.envelopes {
-            want.versions.extend(envelope.command.named_version());
-            want.positions |= envelope.command.tells_position();
-            if !matches!(envelope.command, Command::Leave { .. }) {
+    pub(super) fn load_request(&self) -> LoadRequest {
+        let mut load_request = LoadRequest::new(self.id.clone());
+        for request in &self.requests {
+            load_request.versions.extend(request.command.named_version());
+            load_request.positions |= request.command.tells_position();
+            if !matches!(request.command, Command::Leave { .. }) {
                 // Each of these may serve one who waits; those who leave are loaded by their versions.
-                want.heads += 1;
-                want.permits += 1;
+                load_request.queue_prefix += 1;
+                load_request.permits += 1;
             }
-            match envelope.command {
-                Command::Bury { replica } => want.waiters_of = Some(replica),
+            match request.command {
+                Command::ReapReplica { replica } => load_request.waiters_of = Some(replica),
                 Command::Get(Kind::Semaphore) | Command::PutSemaphore { .. } | Command::DeleteSemaphore => {
-                    want.busy = true;
+                    load_request.busy = true;
                 }
                 _ => {}
             }
         }
-        want.versions.extend(&self.needs.versions);
-        want.heads = want.heads.max(self.needs.heads);
+        load_request.versions.extend(&self.needs.versions);
+        load_request.queue_prefix = load_request.queue_prefix.max(self.needs.queue_prefix);
         if let Some(permits) = self.needs.permits {
             // Those that are out are counted where the view is of a semaphore that was shrunk, and where a command shows the
             // number; to count them for each look of a queue that is served bit by bit would take a square of time.
-            want.permits = want.permits.max(permits) * 2;
+            load_request.permits = load_request.permits.max(permits) * 2;
         }
-        want.versions.sort_unstable();
-        want.versions.dedup();
-        want
+        load_request.versions.sort_unstable();
+        load_request.versions.dedup();
+        load_request
     }
 
     /// From now on a command may meet what an earlier try of its own wrote.
     pub(super) fn mark_retried(&mut self) {
-        for envelope in &mut self.envelopes {
-            if let Command::Acquire(acquire) = &mut envelope.command {
+        for request in &mut self.requests {
+            if let Command::Acquire(acquire) = &mut request.command {
                 acquire.retried = true;
             }
         }
@@ -266,19 +266,20 @@ mod tests {
     use super::*;
     use crate::{
         domain::{Key, Timestamp},
-        engine::envelope::tests::acquire,
+        engine::pending_request::tests::acquire,
     };
 
     /// Otherwise two needs in turn would load one and forget the other, without end.
     #[test]
     fn what_is_missing_adds_up() {
         let id = KeyId { tenant: Tenant::trusted("t"), key: Key::trusted("a") };
-        let mut work = Work::new(Envelope::internal(id, Command::Settle, tokio::time::Instant::now()));
-        work.needs.add(Need::Heads(500));
-        work.needs.add(Need::Permits(300));
-        work.needs.add(Need::Heads(100));
-        let want = work.want();
-        assert!(want.heads >= 500 && want.permits >= 300);
+        let mut key_task =
+            KeyTask::new(PendingRequest::internal(id, Command::ServeQueue, tokio::time::Instant::now()));
+        key_task.needs.add(Need::QueuePrefix(500));
+        key_task.needs.add(Need::Permits(300));
+        key_task.needs.add(Need::QueuePrefix(100));
+        let load_request = key_task.load_request();
+        assert!(load_request.queue_prefix >= 500 && load_request.permits >= 300);
     }
     /// Guards invariant 7: an attempt that turns out to have been applied has a command for each of its verdicts.
     #[tokio::test(start_paused = true)]
@@ -287,8 +288,8 @@ mod tests {
         let acquire = acquire(false, None);
         let acquire_id = acquire.id.clone();
         let put = Command::PutSemaphore { max_size: 2, lease_ms: None, default_lease_ms: 15_000 };
-        let mut work = Work::new(Envelope::internal(acquire.id.clone(), put, acquire.arrived));
-        work.envelopes.push(acquire);
+        let mut key_task = KeyTask::new(PendingRequest::internal(acquire.id.clone(), put, acquire.arrived));
+        key_task.requests.push(acquire);
         let surroundings = Surroundings {
             me: None,
             is_leaving: false,
@@ -299,8 +300,8 @@ mod tests {
             full_tenants: Arc::default(),
         };
         let ctx = surroundings.context(now, &acquire_id.tenant);
-        let outcome = work.decide(KeyState::absent(), true, &ctx);
+        let outcome = key_task.decide(KeyState::absent(), true, &ctx);
         let Outcome::Write { verdicts, .. } = outcome else { panic!("the semaphore is to be written") };
-        assert_eq!((verdicts.len(), work.envelopes.len()), (1, 2), "its permit needs the row's token");
+        assert_eq!((verdicts.len(), key_task.requests.len()), (1, 2), "its permit needs the row's token");
     }
 }

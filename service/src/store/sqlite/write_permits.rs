@@ -9,19 +9,19 @@ use super::Jobs;
 
 /// The order of turns.
 #[derive(Debug)]
-pub(super) struct Turns {
+pub(super) struct WritePermits {
     /// Batches share it, since their thread puts them in order; the rest has it alone.
     order: RwLock<()>,
 }
 
 /// A turn of the connection for the rest. It ends when it is dropped.
 #[derive(Debug)]
-pub(in super::super) struct Turn<'t> {
+pub(in super::super) struct WritePermit<'t> {
     jobs: &'t Jobs,
     _alone: RwLockWriteGuard<'t, ()>,
 }
 
-impl Turns {
+impl WritePermits {
     pub(super) fn new() -> Self {
         Self { order: RwLock::new(()) }
     }
@@ -32,17 +32,17 @@ impl Turns {
     }
 
     /// Waits for a turn of the rest.
-    pub(super) async fn of_rest<'t>(&'t self, jobs: &'t Jobs) -> Turn<'t> {
+    pub(super) async fn exclusive<'t>(&'t self, jobs: &'t Jobs) -> WritePermit<'t> {
         let alone = self.order.write().await;
         // What others have written until now is not to be taken for what this turn writes.
         jobs.look().await;
-        Turn { jobs, _alone: alone }
+        WritePermit { jobs, _alone: alone }
     }
 }
 
-impl Drop for Turn<'_> {
+impl Drop for WritePermit<'_> {
     fn drop(&mut self) {
-        self.jobs.overlook();
+        self.jobs.skip_next();
     }
 }
 
@@ -54,18 +54,18 @@ mod tests {
 
     #[tokio::test]
     async fn turns_come_in_order_and_the_rest_is_alone() {
-        let (turns, jobs) = (Turns::new(), Jobs::of_nobody());
+        let (write_permits, jobs) = (WritePermits::new(), Jobs::of_nobody());
         let mut context = Context::from_waker(Waker::noop());
-        let first = turns.of_batches().await;
-        let second = turns.of_batches().await;
-        let mut rest = Box::pin(turns.of_rest(&jobs));
-        let mut late = Box::pin(turns.of_batches());
+        let first = write_permits.of_batches().await;
+        let second = write_permits.of_batches().await;
+        let mut rest = Box::pin(write_permits.exclusive(&jobs));
+        let mut late = Box::pin(write_permits.of_batches());
         assert!(rest.as_mut().poll(&mut context).is_pending());
         assert!(late.as_mut().poll(&mut context).is_pending(), "it came after the rest");
         drop((first, second));
-        let turn = rest.await;
+        let write_permit = rest.await;
         assert!(late.as_mut().poll(&mut context).is_pending());
-        drop(turn);
+        drop(write_permit);
         assert!(late.as_mut().poll(&mut context).is_ready());
     }
 }

@@ -22,7 +22,7 @@ impl Drop for EndsWithPanic {
 }
 
 /// Spawns a thread whose panic ends the process.
-pub(crate) fn spawn_vital_thread(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+pub(crate) fn spawn_critical_thread(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
     let guarded = move || {
         let _guard = EndsWithPanic;
         run();
@@ -31,7 +31,7 @@ pub(crate) fn spawn_vital_thread(name: &str, run: impl FnOnce() + Send + 'static
 }
 
 /// Spawns a task whose panic ends the process.
-pub(crate) fn spawn_vital<T: Send + 'static>(
+pub(crate) fn spawn_critical<T: Send + 'static>(
     task: impl Future<Output = T> + Send + 'static,
 ) -> JoinHandle<T> {
     #[cfg(test)]
@@ -59,13 +59,13 @@ mod tests {
     #[tokio::test]
     #[ignore = "it ends its process: another test runs it in one of its own"]
     async fn a_task_panics() {
-        let _ = spawn_vital(async { panic!("an error in this program") }).await;
+        let _ = spawn_critical(async { panic!("an error in this program") }).await;
     }
 
     #[test]
     #[ignore = "it ends its process: another test runs it in one of its own"]
     fn a_thread_panics() {
-        spawn_vital_thread("panics", || panic!("an error in this program")).unwrap();
+        spawn_critical_thread("panics", || panic!("an error in this program")).unwrap();
         std::thread::sleep(std::time::Duration::from_secs(10));
     }
 

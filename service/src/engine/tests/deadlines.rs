@@ -14,7 +14,7 @@ use super::{MemoryStore, Replica, deliver, id, memory_store::Fault, refusal, req
 use crate::{
     ServiceError,
     domain::{Body, DataEdit, Kind, Refusal, Version},
-    engine::chance,
+    engine::ids,
 };
 
 /// A caller waits for so long at the most.
@@ -133,7 +133,7 @@ async fn what_fences_a_key_without_a_row_is_a_young_tombstone() {
     assert!(in_time(replica.acquire("a", 0)).await.is_err());
     tokio::time::sleep(Duration::from_secs(6)).await;
     let row = replica.store.row(&id("a"));
-    assert!(row.stamp.is_some() && matches!(row.body, Body::Absent));
+    assert!(row.row_version.is_some() && matches!(row.body, Body::Absent));
     assert!(replica.store.clock().ms_since(row.updated_at) <= 2_000, "{:?}", row.updated_at);
     tokio::time::sleep(Duration::from_mins(1)).await;
     assert!(matches!(replica.store.row(&id("a")).body, Body::Absent));
@@ -148,7 +148,7 @@ async fn after_the_trouble_everything_works_as_before() {
         let version = deliver(replica.acquire("a", 0).await.unwrap());
         trouble(&store).store(true, Ordering::Relaxed);
         assert!(in_time(replica.release("a", version)).await.is_err());
-        let chosen = super::chosen(chance::version(), 0);
+        let chosen = super::chosen(ids::version(), 0);
         assert!(in_time(replica.service.acquire(id("b"), chosen.clone())).await.is_err());
         trouble(&store).store(false, Ordering::Relaxed);
         tokio::time::sleep(Duration::from_secs(6)).await;

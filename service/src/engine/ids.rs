@@ -1,10 +1,10 @@
-//! Everything random: versions, stamps, attachments, incarnations. No other place of the service mints any.
+//! Everything random: versions, row versions, requests, incarnations. No other place of the service mints any.
 
 #![expect(clippy::disallowed_methods, reason = "the one place of the service that mints identities")]
 
 use uuid::Uuid;
 
-use crate::domain::{Nonce, ReplicaId, Stamp, Version};
+use crate::domain::{ReplicaId, RequestId, RowVersion, Version};
 
 fn random() -> Uuid {
     #[cfg(test)]
@@ -19,15 +19,15 @@ pub(super) fn version() -> Version {
     Version(random())
 }
 
-/// A stamp for a write.
-pub(super) fn stamp() -> Stamp {
-    Stamp(random())
+/// A row version for a write.
+pub(super) fn row_version() -> RowVersion {
+    RowVersion(random())
 }
 
-/// An attachment. Never [`Nonce::NOBODY`]: the bits that make it a version 4 are not all zero.
-pub(super) fn nonce(reentrant: bool) -> Nonce {
+/// An request. Never [`RequestId::NONE`]: the bits that make it a version 4 are not all zero.
+pub(super) fn request_id(reentrant: bool) -> RequestId {
     let (high, _) = random().as_u64_pair();
-    Nonce::new(high, reentrant)
+    RequestId::new(high, reentrant)
 }
 
 /// An incarnation of this replica.

@@ -41,14 +41,14 @@ impl Share {
 
 /// How far memory and guesses can be trusted.
 #[derive(Debug, Default)]
-pub(super) struct Foresight {
+pub(super) struct Speculation {
     unknown_is_absent: Share,
     remembered_is_current: Share,
 }
 
-impl Foresight {
+impl Speculation {
     /// Whether an unknown key should be taken to be absent.
-    pub(super) fn guess_absent(&mut self) -> bool {
+    pub(super) fn assume_absent(&mut self) -> bool {
         self.unknown_is_absent.pays()
     }
 
@@ -70,16 +70,16 @@ mod tests {
 
     #[test]
     fn it_stops_guessing_when_guesses_fail_and_comes_back_when_they_hold() {
-        let mut foresight = Foresight::default();
-        assert!(foresight.guess_absent());
+        let mut speculation = Speculation::default();
+        assert!(speculation.assume_absent());
         for _ in 0..100 {
-            foresight.note(true, false);
+            speculation.note(true, false);
         }
-        let guesses = (0..320).filter(|_| foresight.guess_absent()).count();
-        assert_eq!(guesses, 10, "only one in 32 is tried");
+        let assumptions = (0..320).filter(|_| speculation.assume_absent()).count();
+        assert_eq!(assumptions, 10, "only one in 32 is tried");
         for _ in 0..100 {
-            foresight.note(true, true);
+            speculation.note(true, true);
         }
-        assert!((0..10).all(|_| foresight.guess_absent()));
+        assert!((0..10).all(|_| speculation.assume_absent()));
     }
 }

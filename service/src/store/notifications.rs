@@ -1,4 +1,4 @@
-//! Hints pushed by PostgreSQL: one channel a replica, on a connection of its own.
+//! Notifications pushed by PostgreSQL: one channel a replica, on a connection of its own.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use sea_orm::{DbErr, RuntimeErr, sqlx};
 use sqlx::postgres::{PgListener, PgPoolOptions};
 
 use super::{
-    Hints, StoreError,
+    Notifications, StoreError,
     children::channel_of,
     classify::{Purpose, classify, timed_out},
     pool::CONNECT_TIMEOUT,
@@ -21,12 +21,12 @@ const PING: Duration = Duration::from_secs(5);
 const PONG: Duration = Duration::from_secs(2);
 
 /// A listening connection.
-pub(super) struct PgHints {
+pub(super) struct PgNotifications {
     listener: PgListener,
     channel: String,
 }
 
-impl PgHints {
+impl PgNotifications {
     /// Listens on a connection of its own to the server at this URL.
     pub(super) async fn listen(url: &str, me: ReplicaId) -> Result<Self, StoreError> {
         let channel = channel_of(me.0);
@@ -40,7 +40,7 @@ impl PgHints {
                 .connect_with(options)
                 .await?;
             let mut listener = PgListener::connect_with(&pool).await?;
-            // Its reconnects would be silent, and hints lost meanwhile would not be looked for.
+            // Its reconnects would be silent, and notifications lost meanwhile would not be looked for.
             listener.eager_reconnect(false);
             listener.listen(&channel).await?;
             Ok(listener)
@@ -56,7 +56,7 @@ impl PgHints {
 }
 
 #[async_trait]
-impl Hints for PgHints {
+impl Notifications for PgNotifications {
     async fn next(&mut self) -> Result<Option<KeyId>, StoreError> {
         loop {
             match tokio::time::timeout(PING, self.listener.try_recv()).await {

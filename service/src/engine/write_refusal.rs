@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{EngineError, Shared, envelope::Message};
+use super::{EngineError, Shared, pending_request::Message};
 use crate::store::StoreError;
 
 /// The pause between two looks. A newer version's migration stops this replica after so long at the latest.
@@ -17,14 +17,14 @@ const LOOK: Duration = Duration::from_secs(2);
 
 /// What is in the way, if anything.
 #[derive(Debug, Default)]
-pub(super) struct Obstacle {
+pub(super) struct WriteRefusal {
     /// Whether `what` holds anything.
     is_there: AtomicBool,
     /// Held only to copy.
     what: Mutex<Option<EngineError>>,
 }
 
-impl Obstacle {
+impl WriteRefusal {
     /// Refuses what would have to be written.
     pub(super) fn check(&self) -> Result<(), EngineError> {
         if !self.is_there.load(Ordering::Relaxed) {
@@ -46,7 +46,7 @@ pub(super) async fn watch(shared: Arc<Shared>) {
         tokio::time::sleep(LOOK).await;
         match shared.store.check_ready().await {
             Ok(()) => {
-                if shared.obstacle.set(None).is_some() {
+                if shared.write_refusal.set(None).is_some() {
                     tracing::warn!("this replica writes again");
                 }
             }
@@ -58,7 +58,7 @@ pub(super) async fn watch(shared: Arc<Shared>) {
 fn on_error(shared: &Shared, error: &StoreError) {
     // Others pass, and are noticed by whoever has something to write.
     let Some(what) = EngineError::of_lasting(error) else { return };
-    if shared.obstacle.set(Some(what)) != Some(what) {
+    if shared.write_refusal.set(Some(what)) != Some(what) {
         tracing::error!(
             error = error as &dyn std::error::Error,
             "this replica refuses all writes from now on"

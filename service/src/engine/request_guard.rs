@@ -1,6 +1,6 @@
-//! A caller's attachment to what it asked for.
+//! A caller's request to what it asked for.
 //!
-//! A handler is dropped when its client disconnects, at any await. The attachment notices: a place in the queue is left,
+//! A handler is dropped when its client disconnects, at any await. The request notices: a place in the queue is left,
 //! a grant that was not handed on is given back. Nothing of this touches the database from the handler: it only sends a
 //! message to the shard.
 
@@ -10,12 +10,12 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::{
-    EngineError, Shared, chance,
-    envelope::{Answer, Answered, Envelope, Message},
+    EngineError, Shared, ids,
+    pending_request::{Answer, Answered, Message, PendingRequest},
 };
-use crate::domain::{Acquire, Command, KeyId, Nonce, Reply, Version};
+use crate::domain::{Acquire, Command, KeyId, Reply, RequestId, Version};
 
-/// How far the acquire of this attachment got.
+/// How far the acquire of this request got.
 #[derive(Debug)]
 enum Stage {
     /// Nothing was asked, or it was answered without a grant, or the grant was delivered.
@@ -26,27 +26,27 @@ enum Stage {
     Granted,
 }
 
-/// One attachment: from the moment a caller asks for a lease until its answer has reached it.
+/// One request: from the moment a caller asks for a lease until its answer has reached it.
 #[derive(Debug)]
-pub struct Attachment {
+pub struct RequestGuard {
     shared: Arc<Shared>,
     id: KeyId,
     version: Version,
     chosen: bool,
-    nonce: Nonce,
+    request_id: RequestId,
     stage: Stage,
     /// Since when the lock or permit was free that is on its way to a caller who waited for it.
     freed_at: Option<Instant>,
 }
 
-impl Attachment {
+impl RequestGuard {
     pub(super) fn new(shared: Arc<Shared>, id: KeyId, chosen: Option<Version>, reentrant: bool) -> Self {
         Self {
             shared,
             id,
-            version: chosen.unwrap_or_else(chance::version),
+            version: chosen.unwrap_or_else(ids::version),
             chosen: chosen.is_some(),
-            nonce: chance::nonce(reentrant),
+            request_id: ids::request_id(reentrant),
             stage: Stage::Settled,
             freed_at: None,
         }
@@ -57,9 +57,9 @@ impl Attachment {
         self.version
     }
 
-    /// What tells this attachment from others with the same version.
-    pub const fn nonce(&self) -> Nonce {
-        self.nonce
+    /// What tells this request from others with the same version.
+    pub const fn request_id(&self) -> RequestId {
+        self.request_id
     }
 
     /// Asks for the lease and waits for the answer.
@@ -70,14 +70,14 @@ impl Attachment {
         let shared = self.shared.clone();
         let _admission = shared.admit()?;
         let (sender, receiver) = oneshot::channel();
-        let envelope = Envelope {
+        let request = PendingRequest {
             id: self.id.clone(),
             command: Command::Acquire(acquire),
             reply: Some(sender),
             arrived: Instant::now(),
         };
         self.stage = Stage::Asked(receiver);
-        self.shared.send(&self.id, Message::Command(envelope));
+        self.shared.send(&self.id, Message::Command(request));
         let Stage::Asked(receiver) = &mut self.stage else { unreachable!("it was just asked") };
         let answer = receiver.await;
         self.stage = Stage::Settled;
@@ -99,20 +99,20 @@ impl Attachment {
     }
 }
 
-impl Drop for Attachment {
+impl Drop for RequestGuard {
     fn drop(&mut self) {
         match &mut self.stage {
             Stage::Settled => {}
-            Stage::Granted => self.shared.undelivered(&self.id, self.version, self.chosen, self.nonce),
+            Stage::Granted => self.shared.undelivered(&self.id, self.version, self.chosen, self.request_id),
             Stage::Asked(receiver) => {
                 receiver.close();
                 // The answer may have been put there between the disconnect and now.
                 match receiver.try_recv() {
                     Ok(Ok(Answered { reply: Reply::Granted(_), .. })) => {
-                        self.shared.undelivered(&self.id, self.version, self.chosen, self.nonce);
+                        self.shared.undelivered(&self.id, self.version, self.chosen, self.request_id);
                     }
                     Ok(_) => {}
-                    Err(_) => self.shared.send(&self.id, Message::HungUp(self.nonce)),
+                    Err(_) => self.shared.send(&self.id, Message::HungUp(self.request_id)),
                 }
             }
         }

@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use crate::{
-    domain::{Command, KeyId, Nonce, Reply},
+    domain::{Command, KeyId, Reply, RequestId},
     store::StoreError,
 };
 
@@ -97,7 +97,7 @@ pub(super) type ReplySender = oneshot::Sender<Answer>;
 
 /// A command, and who waits for its answer.
 #[derive(Debug)]
-pub(super) struct Envelope {
+pub(super) struct PendingRequest {
     /// Which key.
     pub(super) id: KeyId,
     /// What is asked.
@@ -108,7 +108,7 @@ pub(super) struct Envelope {
     pub(super) arrived: Instant,
 }
 
-impl Envelope {
+impl PendingRequest {
     /// A command of the engine's own.
     pub(super) fn internal(id: KeyId, command: Command, arrived: Instant) -> Self {
         Self { id, command, reply: None, arrived }
@@ -120,24 +120,24 @@ impl Envelope {
     }
 
     /// Whether its caller has gone before anything was written for it.
-    pub(super) fn is_moot(&self) -> bool {
+    pub(super) fn is_abandoned(&self) -> bool {
         !self.may_be_written() && self.reply.as_ref().is_some_and(oneshot::Sender::is_closed)
     }
 
     /// Tells the caller that it failed. What may have been written for it is undone by what takes the command's place.
     /// Where it was a waiter's wish to leave, that waiter has to be told.
-    pub(super) fn give_up(&mut self, error: EngineError) -> Option<(Nonce, EngineError)> {
-        if let Command::Leave { nonce, .. } = self.command {
-            return Some((nonce, error));
+    pub(super) fn give_up(&mut self, error: EngineError) -> Option<(RequestId, EngineError)> {
+        if let Command::Leave { request_id, .. } = self.command {
+            return Some((request_id, error));
         }
         let sender = self.reply.take()?;
         // If the caller has gone, it has not waited for this.
         let _ = sender.send(Err(error));
         self.command = match &self.command {
             Command::Acquire(acquire) if error == EngineError::UnknownFate => {
-                Command::GiveBack { version: acquire.version, nonce: acquire.nonce }
+                Command::GiveBack { version: acquire.version, request_id: acquire.request_id }
             }
-            _ => Command::Settle,
+            _ => Command::ServeQueue,
         };
         None
     }
@@ -155,9 +155,9 @@ impl Envelope {
 #[derive(Debug)]
 pub(super) enum Message {
     /// A command.
-    Command(Envelope),
+    Command(PendingRequest),
     /// The caller of a waiting acquire went away.
-    HungUp(Nonce),
+    HungUp(RequestId),
     /// A grant reached nobody.
     Undelivered {
         /// Which key.
@@ -166,8 +166,8 @@ pub(super) enum Message {
         version: crate::domain::Version,
         /// Whether its caller chose the version, and can ask again.
         chosen: bool,
-        /// The attachment.
-        nonce: Nonce,
+        /// The request.
+        request_id: RequestId,
     },
     /// A load came back.
     Loaded(Box<super::shard::LoadDone>),
@@ -184,7 +184,7 @@ pub(super) enum Message {
     },
     /// This replica is known to the others now: what had to wait for that can go on.
     Joined,
-    /// Look at all keys that somebody here waits for: a replica died, or hints may have been missed.
+    /// Look at all keys that somebody here waits for: a replica died, or notifications may have been missed.
     LookAround,
     /// The waiters of this replica as the database knows them: who is missing there has to be looked after.
     Audit(Box<Audit>),
@@ -198,8 +198,8 @@ pub(super) enum Message {
 /// What the database knows of this replica's waiters.
 #[derive(Debug)]
 pub(super) struct Audit {
-    /// The attachments found, with their keys.
-    pub(super) found: rustc_hash::FxHashMap<Nonce, crate::store::WaitingRow>,
+    /// The requests found, with their keys.
+    pub(super) found: rustc_hash::FxHashMap<RequestId, crate::store::WaitingRow>,
     /// When the question was sent: who came later is not missing.
     pub(super) asked: Instant,
 }
@@ -209,11 +209,11 @@ pub(super) mod tests {
     use super::*;
     use crate::{
         domain::{Acquire, Key, Kind, Owner, Tenant},
-        engine::chance,
+        engine::ids,
     };
 
     /// Somebody asks for a permit, and does not wait. `retried` tells that a write of it may have been applied.
-    pub(in super::super) fn acquire(retried: bool, reply: Option<ReplySender>) -> Envelope {
+    pub(in super::super) fn acquire(retried: bool, reply: Option<ReplySender>) -> PendingRequest {
         let acquire = Acquire {
             kind: Kind::Semaphore,
             owner: Owner::trusted("tester"),
@@ -226,13 +226,13 @@ pub(super) mod tests {
             delete_on_release: false,
             only_if_exists: false,
             reentrant: false,
-            version: chance::version(),
+            version: ids::version(),
             chosen: false,
             retried,
-            nonce: chance::nonce(false),
+            request_id: ids::request_id(false),
         };
         let id = KeyId { tenant: Tenant::trusted("t"), key: Key::trusted("a") };
-        Envelope { id, command: Command::Acquire(acquire), reply, arrived: Instant::now() }
+        PendingRequest { id, command: Command::Acquire(acquire), reply, arrived: Instant::now() }
     }
 
     /// Guards invariant 7: an acquire that may have been written is looked after even if its caller has gone.
@@ -240,10 +240,10 @@ pub(super) mod tests {
     fn only_what_was_never_written_is_dropped_with_its_caller() {
         for retried in [false, true] {
             let (reply, caller) = oneshot::channel();
-            let envelope = acquire(retried, Some(reply));
-            assert!(!envelope.is_moot());
+            let request = acquire(retried, Some(reply));
+            assert!(!request.is_abandoned());
             drop(caller);
-            assert_eq!(envelope.is_moot(), !retried);
+            assert_eq!(request.is_abandoned(), !retried);
         }
     }
 }

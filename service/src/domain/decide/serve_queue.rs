@@ -1,6 +1,6 @@
 //! Serving the queue: whoever is first gets what is free.
 
-use super::{Context, Freed, KEEP_PLACE_MS, Need, OFFER_MS, Working, grants::Taker};
+use super::{Context, DETACHED_FOR_MS, Freed, KeyChange, Need, OFFER_MS, grants::Taker};
 use crate::domain::{Body, Mutex, Owner, Place, Refusal, Reply, Waiter, queue::Found};
 
 /// The most of a queue that one decision serves; the rest is served by the next.
@@ -22,17 +22,17 @@ enum Served {
     Suspected,
 }
 
-impl Working {
+impl KeyChange {
     /// Serves the queue from its front as far as there is room. Returns whether there is room left for a newcomer:
     /// then nobody who waits could have taken it.
     ///
     /// Where the view ends before the queue or the room does, what was served so far stands, and
     /// [`Effects::unfinished`](super::Effects::unfinished) asks for another look; only where nothing at all could be done
     /// is more needed.
-    pub(super) fn settle(&mut self, ctx: &Context<'_>) -> Result<bool, Need> {
+    pub(super) fn serve_queue(&mut self, ctx: &Context<'_>) -> Result<bool, Need> {
         self.cut_after_step_back(ctx);
         self.reenter(ctx);
-        let is_free = self.serve_queue(ctx)?;
+        let is_free = self.serve_in_order(ctx)?;
         self.reenter(ctx);
         Ok(is_free)
     }
@@ -40,8 +40,8 @@ impl Working {
     /// Those of this replica who wait for what their owner holds by now, and asked reentrant, are answered with its grant.
     fn reenter(&mut self, ctx: &Context<'_>) {
         let waits_here = |waiter: &Waiter, owner: &Owner| {
-            let here = matches!(waiter.place, Place::Attached { replica, nonce, .. }
-                if ctx.me == Some(replica) && nonce.is_reentrant());
+            let here = matches!(waiter.place, Place::Attached { replica, request_id, .. }
+                if ctx.me == Some(replica) && request_id.is_reentrant());
             here && waiter.owner == *owner
         };
         loop {
@@ -51,15 +51,15 @@ impl Working {
             }
             let found = self.state.queue.head.iter().position(|waiter| waits_here(waiter, &grant.owner));
             let Some(index) = found else { return };
-            let Place::Attached { nonce, .. } = self.state.queue.head[index].place else { return };
-            grant.answer_to(nonce);
+            let Place::Attached { request_id, .. } = self.state.queue.head[index].place else { return };
+            grant.answer_to(request_id);
             self.remove_waiter(Found::Head(index));
             let view = self.lock_view(ctx.now);
-            self.effects.answered.extend(view.map(|view| (nonce, Reply::Granted(view))));
+            self.effects.answered.extend(view.map(|view| (request_id, Reply::Granted(view))));
         }
     }
 
-    fn serve_queue(&mut self, ctx: &Context<'_>) -> Result<bool, Need> {
+    fn serve_in_order(&mut self, ctx: &Context<'_>) -> Result<bool, Need> {
         let (mut offered, mut index, mut gone, mut suspected) = (0, 0, 0, 0);
         loop {
             let room = self.state.room(ctx.now);
@@ -74,13 +74,13 @@ impl Working {
                 if self.state.queue.is_complete() {
                     return Ok(true);
                 }
-                return self.unfinished(gone, Need::Heads(index * 2 + 1));
+                return self.unfinished(gone, Need::QueuePrefix(index * 2 + 1));
             }
             if suspected == MOST_SUSPECTED {
                 return Ok(false);
             }
             if gone == MOST_AT_ONCE {
-                return self.unfinished(gone, Need::Heads(index + 1));
+                return self.unfinished(gone, Need::QueuePrefix(index + 1));
             }
             match self.serve(index, ctx)? {
                 Served::Gone => gone += 1,
@@ -99,8 +99,8 @@ impl Working {
 
     /// Serves the queue for one whose answer depends on what is left. Where that cannot be told before this change is
     /// committed, its command has to wait until then.
-    pub(super) fn settle_fully(&mut self, ctx: &Context<'_>) -> Result<bool, Need> {
-        let is_free = self.settle(ctx)?;
+    pub(super) fn serve_fully(&mut self, ctx: &Context<'_>) -> Result<bool, Need> {
+        let is_free = self.serve_queue(ctx)?;
         if self.effects.unfinished { Err(Need::NextBatch) } else { Ok(is_free) }
     }
 
@@ -115,14 +115,14 @@ impl Working {
     }
 
     /// An owner is being granted what it waits for at other replicas too, and asked for reentrant: they have a look.
-    fn nudge_reentrant(&mut self, owner: &Owner, ctx: &Context<'_>) {
+    fn notify_reentrant(&mut self, owner: &Owner, ctx: &Context<'_>) {
         for waiter in self.state.queue.head.iter().filter(|waiter| waiter.owner == *owner) {
-            if let Place::Attached { replica, nonce, .. } = waiter.place
-                && nonce.is_reentrant()
+            if let Place::Attached { replica, request_id, .. } = waiter.place
+                && request_id.is_reentrant()
                 && ctx.me != Some(replica)
                 && !ctx.dead.contains(&replica)
             {
-                self.effects.nudged.insert(replica);
+                self.effects.notified.insert(replica);
             }
         }
     }
@@ -139,32 +139,32 @@ impl Working {
             Place::Attached { replica, .. } if ctx.me == Some(replica) => {
                 let waiter = self.remove_waiter(found);
                 if let Some(taker) = Taker::waiting(waiter) {
-                    let nonce = taker.nonce();
-                    self.effects.freed.extend(self.freed(ctx).map(|freed| (nonce, freed)));
-                    self.nudge_reentrant(taker.owner(), ctx);
+                    let request_id = taker.request_id();
+                    self.effects.freed.extend(self.freed(ctx).map(|freed| (request_id, freed)));
+                    self.notify_reentrant(taker.owner(), ctx);
                     let view = self.grant(taker, ctx.now)?;
-                    self.effects.answered.push((nonce, Reply::Granted(view)));
+                    self.effects.answered.push((request_id, Reply::Granted(view)));
                 }
                 Ok(Served::Gone)
             }
-            Place::Attached { replica, .. } if ctx.dead.contains(&replica) => Ok(self.pass_over(found, ctx)),
+            Place::Attached { replica, .. } if ctx.dead.contains(&replica) => Ok(self.skip(found, ctx)),
             Place::Attached { replica, offered_until: None, .. }
                 if ctx.suspects.contains(&replica) || self.effects.suspects.contains(&replica) =>
             {
                 Ok(Served::Suspected)
             }
-            Place::Attached { replica, nonce, offered_until: None } => {
+            Place::Attached { replica, request_id, offered_until: None } => {
                 let offered_until = Some(ctx.now.at_most.plus_ms(OFFER_MS));
-                self.move_waiter(found, Place::Attached { replica, nonce, offered_until });
-                self.effects.nudged.insert(replica);
+                self.move_waiter(found, Place::Attached { replica, request_id, offered_until });
+                self.effects.notified.insert(replica);
                 Ok(Served::Offered)
             }
             Place::Attached { replica, offered_until: Some(until), .. }
                 if ctx.now.is_past(until) && !planted!(OfferNeverLapses) =>
             {
-                self.effects.passed_over += 1;
+                self.effects.skipped += 1;
                 self.effects.suspects.insert(replica);
-                Ok(self.pass_over(found, ctx))
+                Ok(self.skip(found, ctx))
             }
             Place::Attached { .. } => Ok(Served::Offered),
         }
@@ -185,16 +185,19 @@ impl Working {
             return;
         }
         for index in 0..self.state.queue.head.len() {
-            if let Place::Attached { replica, nonce, offered_until: Some(until) } =
+            if let Place::Attached { replica, request_id, offered_until: Some(until) } =
                 self.state.queue.head[index].place
                 && ctx.now.is_past(until)
             {
-                self.move_waiter(Found::Head(index), Place::Attached { replica, nonce, offered_until: None });
+                self.move_waiter(
+                    Found::Head(index),
+                    Place::Attached { replica, request_id, offered_until: None },
+                );
             }
         }
     }
 
-    fn pass_over(&mut self, found: Found, ctx: &Context<'_>) -> Served {
+    fn skip(&mut self, found: Found, ctx: &Context<'_>) -> Served {
         let keeps_place = self.state.queue.get(found).chosen;
         self.detach(found, ctx);
         if keeps_place { Served::Passed } else { Served::Gone }
@@ -204,9 +207,9 @@ impl Working {
     pub(super) fn detach(&mut self, found: Found, ctx: &Context<'_>) {
         let waiter = self.state.queue.get(found);
         let (chosen, place) = (waiter.chosen, waiter.place);
-        self.dismiss(place, Refusal::PassedOver, ctx);
+        self.dismiss(place, Refusal::PlaceLost, ctx);
         if chosen {
-            let until = ctx.now.at_most.plus_ms(KEEP_PLACE_MS);
+            let until = ctx.now.at_most.plus_ms(DETACHED_FOR_MS);
             self.move_waiter(found, Place::Detached { until });
         } else {
             self.remove_waiter(found);
@@ -240,7 +243,7 @@ impl Working {
             }
         }
         if cut {
-            self.touch(ctx.now);
+            self.mark_changed(ctx.now);
         }
     }
 }
