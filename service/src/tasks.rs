@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn a_panic_ends_the_process() {
-        for name in ["vital::tests::a_task_panics", "vital::tests::a_thread_panics"] {
+        for name in ["tasks::tests::a_task_panics", "tasks::tests::a_thread_panics"] {
             let this = std::env::current_exe().unwrap();
             let output = Command::new(this).args(["--ignored", "--exact", name]).output().unwrap();
             // A test that only fails exits with a code; this one has none.
