@@ -32,6 +32,9 @@ pub struct Permits {
     /// Needed only where the rest of the view does not tell: after a shrink to fewer permits than there are slots, and to
     /// show the number.
     pub busy_counted: Option<BusyCount>,
+    /// Whether the latest [`AT_MOST`](super::EndedVersions::AT_MOST) grants whose versions callers chose are among the known. Needed only to
+    /// delete the semaphore: its permits go, and these versions have to be remembered.
+    pub knows_latest_chosen: bool,
 }
 
 /// How many permits were out at a moment; kept up to date with what is granted and released since.
@@ -118,6 +121,29 @@ impl Permits {
         known.map(|known| std::mem::replace(known, permit).grant)
     }
 
+    /// Adds the permits with the latest grants whose versions callers chose, from all permits: what a store in memory does to
+    /// load them.
+    #[cfg(test)]
+    pub(crate) fn add_latest_chosen(&mut self, all: &[Permit]) {
+        let mut chosen: Vec<_> = all.iter().filter(|permit| permit.grant.chosen).collect();
+        chosen.sort_by_key(|permit| std::cmp::Reverse(permit.grant.token));
+        for permit in chosen.into_iter().take(super::EndedVersions::AT_MOST) {
+            self.replace_known(permit.clone());
+        }
+        self.knows_latest_chosen = true;
+    }
+
+    /// Adds a permit to the view, in place of what was known of its slot: it may have been granted anew since that was read.
+    pub fn replace_known(&mut self, permit: Permit) {
+        self.known.retain(|known| known.slot != permit.slot);
+        self.known.push(permit);
+    }
+
+    /// Whether the view has every version that must be remembered when the permits are deleted.
+    pub const fn can_be_deleted(&self) -> bool {
+        self.unknown_from.is_none() || self.knows_latest_chosen
+    }
+
     /// Notes that a standing permit was given back.
     pub const fn note_released(&mut self) {
         if let Some(counted) = &mut self.busy_counted {
@@ -138,6 +164,7 @@ impl Permits {
     pub fn trim(&mut self, most: usize) {
         self.asked = Vec::new();
         self.busy_counted = None;
+        self.knows_latest_chosen = false;
         if self.known.len() > most {
             self.known.sort_by_key(|permit| (permit.grant.expires_at, permit.slot));
             let first_forgotten = self.known[most].grant.expires_at;

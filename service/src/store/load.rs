@@ -19,7 +19,9 @@ use super::{
     rows::{PERMIT_COLUMNS, Row, read_permit, read_state, read_waiter},
     sql_store::SqlStore,
 };
-use crate::domain::{Body, BusyCount, KeyState, MOST_HOLDERS, Permit, Permits, Queue, Timestamp, Version};
+use crate::domain::{
+    Body, BusyCount, EndedVersions, KeyState, MOST_HOLDERS, Permit, Permits, Queue, Timestamp, Version,
+};
 
 impl SqlStore {
     pub(super) async fn load_keys(&self, load_requests: &[LoadRequest]) -> Result<Loaded, StoreError> {
@@ -199,6 +201,10 @@ impl SqlStore {
                 }
             }
         }
+        if load_request.latest_chosen && permits.unknown_from.is_some() {
+            // Rare, as below.
+            Box::pin(self.load_latest_chosen(db, load_request, permits)).await?;
+        }
         if let Some(db_time) = count_at {
             let values = id_values(load_request, [Value::from(db_time.0)]);
             let rows = self.query(db, &self.load, &self.sql.count_busy, values).await?;
@@ -211,6 +217,25 @@ impl SqlStore {
                 Box::pin(self.load_active(db, load_request, permits, db_time)).await?;
             }
         }
+        Ok(())
+    }
+
+    /// Adds the permits with the latest grants whose versions callers chose.
+    async fn load_latest_chosen(
+        &self,
+        db: &impl ConnectionTrait,
+        load_request: &LoadRequest,
+        permits: &mut Permits,
+    ) -> Result<(), LoadError> {
+        let sql = self.sql.dialect.sql(&format!(
+            "/* load_latest_chosen */ SELECT {PERMIT_COLUMNS} FROM permits \
+             WHERE tenant = ? AND {{key}} = ? AND chosen ORDER BY token DESC LIMIT ?"
+        ));
+        let values = id_values(load_request, [limit(EndedVersions::AT_MOST)]);
+        for row in &self.query(db, &self.load, &sql, values).await? {
+            permits.replace_known(read_permit(row)?);
+        }
+        permits.knows_latest_chosen = true;
         Ok(())
     }
 
@@ -228,10 +253,7 @@ impl SqlStore {
         ));
         let values = id_values(load_request, [Value::from(db_time.0), limit(MOST_HOLDERS)]);
         for row in &self.query(db, &self.load, &sql, values).await? {
-            let permit = read_permit(row)?;
-            // A permit may have been granted anew since the others were read.
-            permits.known.retain(|known| known.slot != permit.slot);
-            permits.known.push(permit);
+            permits.replace_known(read_permit(row)?);
         }
         Ok(())
     }

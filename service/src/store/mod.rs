@@ -66,6 +66,8 @@ pub struct LoadRequest {
     pub permits: usize,
     /// Count the permits that are out, even where the view would do without.
     pub busy: bool,
+    /// The permits with the latest grants whose versions callers chose too, up to [`AT_MOST`](crate::domain::EndedVersions::AT_MOST).
+    pub latest_chosen: bool,
     /// All waiters of this replica too, up to [`LoadRequest::REAPED_AT_ONCE`].
     pub waiters_of: Option<ReplicaId>,
 }
@@ -87,6 +89,7 @@ impl LoadRequest {
             queue_prefix: first_rows(Self::QUEUE_PREFIX),
             permits: first_rows(Self::PERMITS),
             busy: false,
+            latest_chosen: false,
             waiters_of: None,
         }
     }

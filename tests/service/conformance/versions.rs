@@ -18,6 +18,7 @@ on_every_database![with_client:
     a_repeat_after_a_deletion_is_refused,
     the_last_eight_ended_versions_are_remembered,
     a_permits_version_is_as_good,
+    a_permits_version_outlives_the_deletion_of_a_large_semaphore,
 ];
 
 fn chosen(version: &str) -> Value {
@@ -153,4 +154,25 @@ async fn a_permits_version_is_as_good(svc: Client) {
     svc.post("/semaphores/s/release", json!({"version": version})).await.unheld(200);
     acquire().await.problem(409, "version-mismatch");
     assert_eq!(svc.get("/semaphores/s").await.body["busy_count"], 0);
+}
+
+/// Guards invariant 9 where a semaphore has more permits than a decision loads: its deletion loads those that were granted last.
+async fn a_permits_version_outlives_the_deletion_of_a_large_semaphore(svc: Client) {
+    let size = 400;
+    svc.put("/semaphores/s", json!({"max_size": size})).await.expect(201);
+    let calls: Vec<_> =
+        (0..size).map(|_| svc.post_aside("/semaphores/s/acquire", chosen(&random_version()))).collect();
+    let mut grants = Vec::new();
+    for call in calls {
+        grants.push(call.await.unwrap().grant());
+    }
+    grants.sort_by_key(|grant| grant.token);
+    for grant in &grants {
+        svc.post("/semaphores/s/release", json!({"version": grant.version})).await.unheld(200);
+    }
+    svc.delete("/semaphores/s").await.expect(204);
+    svc.put("/semaphores/s", json!({"max_size": size})).await.expect(201);
+    for grant in &grants[size - 60..] {
+        svc.post("/semaphores/s/acquire", chosen(&grant.version)).await.problem(409, "version-mismatch");
+    }
 }

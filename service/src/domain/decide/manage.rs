@@ -124,6 +124,9 @@ impl KeyChange {
         if out > 0 || offered {
             return Ok(refuse(Refusal::InUse(self.holders(ctx.now))));
         }
+        if !semaphore.permits.can_be_deleted() {
+            return Err(Need::Permits(1));
+        }
         while !self.state.queue.head.is_empty() {
             let waiter = self.remove_waiter(Found::Head(0));
             self.dismiss(waiter.place, Refusal::NotFound, ctx);

@@ -177,8 +177,12 @@ fn bounded(whole: &KeyState, bound: usize, command: &Command, more: (usize, usiz
         let limit = bound.max(more.1);
         if permits.known.len() >= limit {
             permits.unknown_from = permits.known.get(limit - 1).map(|permit| permit.grant.expires_at);
+            let all = permits.known.clone();
             let rest = permits.known.split_off(limit);
             permits.known.extend(rest.into_iter().filter(|permit| named.contains(&permit.grant.version)));
+            if *command == Command::DeleteSemaphore {
+                permits.add_latest_chosen(&all);
+            }
         }
         permits.asked = named;
         let busy = i32::try_from(busy).unwrap();

@@ -121,6 +121,9 @@ impl KeyRows {
             sorted.extend(named);
         }
         permits.known = sorted;
+        if load_request.latest_chosen && permits.unknown_from.is_some() {
+            permits.add_latest_chosen(&self.permits.values().cloned().collect::<Vec<_>>());
+        }
         permits.busy_counted = count_at.map(|clock| {
             let out = |permit: &&Permit| !permit.grant.released && permit.grant.expires_at.0 > clock;
             let busy = i32::try_from(self.permits.values().filter(out).count()).unwrap_or(i32::MAX);

@@ -268,8 +268,12 @@ fn view_permits(permits: &mut Permits, load_request: &LoadRequest) {
     if permits.known.len() < load_request.permits {
         return;
     }
+    let all = permits.known.clone();
     let behind = permits.known.split_off(load_request.permits);
     permits.unknown_from = permits.known.last().map(|permit| permit.grant.expires_at);
     let is_named = |permit: &Permit| load_request.versions.binary_search(&permit.grant.version).is_ok();
     permits.known.extend(behind.into_iter().filter(is_named));
+    if load_request.latest_chosen {
+        permits.add_latest_chosen(&all);
+    }
 }
