@@ -14,6 +14,6 @@ mod request;
 mod router;
 mod semaphores;
 
-pub use http::{AllowedHosts, ApiConfig, InvalidHost, ServeOptions, serve};
+pub use http::{AllowedHosts, ApiConfig, ClientBody, InvalidHost, ServeOptions, serve};
 pub use openapi::openapi_yaml;
 pub use router::router;

@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
     answer::json_bytes,
-    http::{ApiConfig, App, HttpMetrics, State, surround},
+    http::{ApiConfig, App, ClientBody, HttpMetrics, State, surround},
     locks,
     openapi::{self, complete, documented_answers, written, yaml},
     ops,
@@ -30,7 +30,7 @@ use crate::{
 pub fn router(
     service: LockService,
     config: &ApiConfig,
-) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send + Unpin>
+) -> impl Service<Request<ClientBody>, Response = Response, Error = Infallible, Future: Send + Unpin>
 + Clone
 + Send
 + Sync

@@ -1,81 +1,125 @@
-//! What a handler may know of the connection that its request came on, and what the connection knows of its requests.
+//! What a client's connection and its requests know of each other.
 
 use std::{
-    convert::Infallible,
     fmt,
-    future::ready,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
-use axum::{extract::FromRequestParts, http::request::Parts};
+use axum::{body::Body, http::HeaderValue};
 use db_locks_service::Delivery;
+use tokio::sync::watch;
+
+/// How far the service is on its way to an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    /// It serves.
+    Serving,
+    /// It stops: each answer is the last one of its connection.
+    Draining,
+    /// Connections without a request are closed.
+    Closing,
+    /// All connections are closed.
+    Ended,
+}
 
 /// A client's connection, shared by its socket and its requests.
-#[derive(Default)]
-pub(crate) struct Connection {
+pub(super) struct Connection {
     /// Whether the listener that accepted it has a loopback address.
     on_loopback: bool,
-    /// The requests that have arrived.
+    phase: watch::Receiver<Phase>,
+    /// The `Host` of the first request that was accepted: later requests with the same one need no check.
+    accepted_host: OnceLock<HeaderValue>,
+    /// Number of requests that have arrived.
     requests: AtomicUsize,
-    /// Those whose answer is not complete.
+    /// Number of requests whose answer is not complete.
     in_flight: AtomicUsize,
     /// Whether [`Self::unconfirmed`] holds anything: saves taking the lock at every flush.
     has_unconfirmed: AtomicBool,
-    /// The grants whose answers are in the write buffer and not yet in the kernel's hands. Bounded by the answers that
-    /// hyper buffers: one a connection.
-    unconfirmed: Mutex<Vec<Delivery>>,
+    /// The grants whose answers are in the write buffer and not yet in the kernel's hands. Bounded by the number of answers
+    /// that fit into that buffer.
+    unconfirmed: Mutex<Vec<Unconfirmed>>,
 }
 
 impl Connection {
     /// A connection that was just accepted.
-    pub(crate) fn new(on_loopback: bool) -> Self {
-        Self { on_loopback, ..Self::default() }
+    pub(super) const fn new(on_loopback: bool, phase: watch::Receiver<Phase>) -> Self {
+        Self {
+            on_loopback,
+            phase,
+            accepted_host: OnceLock::new(),
+            requests: AtomicUsize::new(0),
+            in_flight: AtomicUsize::new(0),
+            has_unconfirmed: AtomicBool::new(false),
+            unconfirmed: Mutex::new(Vec::new()),
+        }
     }
 
-    /// Whether it came in by a listener with a loopback address.
-    pub(crate) const fn is_on_loopback(&self) -> bool {
+    /// Whether the listener that accepted it has a loopback address.
+    pub(super) const fn is_on_loopback(&self) -> bool {
         self.on_loopback
     }
 
+    /// Whether the next answer is the last one of this connection.
+    pub(super) fn is_draining(&self) -> bool {
+        *self.phase.borrow() >= Phase::Draining
+    }
+
+    /// Whether a request with this `Host`, and without anything else that names a site, was accepted before.
+    pub(super) fn has_accepted(&self, host: &HeaderValue) -> bool {
+        self.accepted_host.get() == Some(host)
+    }
+
+    /// Remembers a `Host` that was accepted.
+    pub(super) fn accept_host(&self, host: &HeaderValue) {
+        let _ = self.accepted_host.set(host.clone());
+    }
+
     /// Keeps a grant until the answer that carries it was written, or the connection ends.
-    pub(crate) fn confirm_when_written(&self, delivery: Delivery) {
-        self.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner).push(delivery);
+    pub(super) fn confirm_when_written(&self, grant: Unconfirmed) {
+        self.unconfirmed().push(grant);
         self.has_unconfirmed.store(true, Ordering::Relaxed);
     }
 
     /// Whether a grant waits for its answer to be written.
-    pub(crate) fn has_unconfirmed(&self) -> bool {
+    pub(super) fn has_unconfirmed(&self) -> bool {
         self.has_unconfirmed.load(Ordering::Relaxed)
     }
 
     /// Everything that was buffered has been written to a connection that was open: its grants count as delivered.
-    pub(crate) fn written(&self) {
-        for delivery in self.take_unconfirmed() {
-            delivery.delivered();
-        }
+    pub(super) fn written(&self) {
+        self.has_unconfirmed.store(false, Ordering::Relaxed);
+        self.unconfirmed().drain(..).for_each(Unconfirmed::delivered);
     }
 
     /// The connection has ended: grants whose answers were not written are given back.
-    pub(crate) fn ended(&self) {
-        drop(self.take_unconfirmed());
-    }
-
-    fn take_unconfirmed(&self) -> Vec<Delivery> {
+    pub(super) fn ended(&self) {
         self.has_unconfirmed.store(false, Ordering::Relaxed);
-        std::mem::take(&mut *self.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner))
+        self.unconfirmed().clear();
     }
 
-    /// The requests that have arrived so far.
-    pub(crate) fn requests(&self) -> usize {
+    fn unconfirmed(&self) -> MutexGuard<'_, Vec<Unconfirmed>> {
+        self.unconfirmed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Number of requests that have arrived so far.
+    pub(super) fn requests(&self) -> usize {
         self.requests.load(Ordering::Relaxed)
     }
 
     /// Whether a request is being answered.
-    pub(crate) fn is_busy(&self) -> bool {
+    pub(super) fn is_busy(&self) -> bool {
         self.in_flight.load(Ordering::Relaxed) > 0
+    }
+}
+
+#[cfg(test)]
+impl Connection {
+    /// A connection of a service that serves.
+    pub(super) fn for_test(on_loopback: bool) -> Arc<Self> {
+        Arc::new(Self::new(on_loopback, watch::channel(Phase::Serving).1))
     }
 }
 
@@ -90,14 +134,19 @@ impl fmt::Debug for Connection {
 
 /// Counts a request as being answered until it is dropped: with the answer's body, or with the handler.
 #[derive(Debug)]
-pub(crate) struct InFlight(Arc<Connection>);
+pub(super) struct InFlight(Arc<Connection>);
 
 impl InFlight {
     /// A request has arrived on this connection.
-    pub(crate) fn new(connection: Arc<Connection>) -> Self {
+    pub(super) fn new(connection: Arc<Connection>) -> Self {
         connection.requests.fetch_add(1, Ordering::Relaxed);
         connection.in_flight.fetch_add(1, Ordering::Relaxed);
         Self(connection)
+    }
+
+    /// The connection of the request.
+    pub(super) fn connection(&self) -> &Connection {
+        &self.0
     }
 }
 
@@ -107,14 +156,51 @@ impl Drop for InFlight {
     }
 }
 
-/// The connection of a request, as a handler asks for it; `None` where a test calls the routes without a server.
+/// The body of a request, and the connection that it comes on.
 #[derive(Debug)]
-pub(crate) struct Client(pub(crate) Option<Arc<Connection>>);
+pub struct ClientBody {
+    body: Body,
+    connection: Arc<Connection>,
+}
 
-impl<S: Sync> FromRequestParts<S> for Client {
-    type Rejection = Infallible;
+impl ClientBody {
+    /// The body of a request that came on this connection.
+    pub(super) const fn new(body: Body, connection: Arc<Connection>) -> Self {
+        Self { body, connection }
+    }
 
-    fn from_request_parts(parts: &mut Parts, _: &S) -> impl Future<Output = Result<Self, Infallible>> + Send {
-        ready(Ok(Self(parts.extensions.get().cloned())))
+    /// The connection.
+    pub(super) fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// The body alone, as handlers read it.
+    pub(super) fn into_body(self) -> Body {
+        self.body
+    }
+}
+
+/// The grant that an answer carries, in the answer's extensions. Dropped before it is confirmed, it is given back.
+#[derive(Clone)]
+pub(crate) struct Unconfirmed(Arc<Delivery>);
+
+impl Unconfirmed {
+    /// A grant whose answer is about to be sent.
+    pub(crate) fn new(delivery: Delivery) -> Self {
+        Self(Arc::new(delivery))
+    }
+
+    /// The answer was written to a connection that was open.
+    fn delivered(self) {
+        // Nothing clones an answer's extensions, so this is the only reference.
+        if let Some(delivery) = Arc::into_inner(self.0) {
+            delivery.delivered();
+        }
+    }
+}
+
+impl fmt::Debug for Unconfirmed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Unconfirmed")
     }
 }

@@ -7,14 +7,15 @@ mod request_id;
 mod server;
 mod state;
 
-pub(crate) use self::{
-    connection::{Client, Connection},
-    metrics::HttpMetrics,
-    middleware::surround,
-    state::{App, State},
-};
 pub use self::{
+    connection::ClientBody,
     middleware::{AllowedHosts, InvalidHost},
     server::{ServeOptions, serve},
     state::ApiConfig,
+};
+pub(crate) use self::{
+    connection::Unconfirmed,
+    metrics::HttpMetrics,
+    middleware::surround,
+    state::{App, State},
 };

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use crate::{
     answer::{GrantBody, granted},
-    http::{Client, State},
+    http::State,
     problem::{Problem, problems},
     request::{Fields, KeyParam, KeyWithBody, ReadBody, TenantParam, Wait, read_refresh_period},
 };
@@ -159,12 +159,11 @@ problems! {
 )]
 pub(crate) async fn acquire_lock(
     extract::State(app): extract::State<State>,
-    client: Client,
     KeyWithBody { id, body }: KeyWithBody<AcquireLockBody>,
 ) -> Result<Response, Problem> {
     let request = body.into_request(&app.anonymous);
     let delivery = app.service.acquire(id, request).await?;
-    Ok(granted(delivery, client))
+    Ok(granted(delivery))
 }
 
 #[cfg(test)]

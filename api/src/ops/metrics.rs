@@ -1,12 +1,8 @@
 //! `GET /metrics`
 
-use axum::{
-    body::Body,
-    extract,
-    http::{HeaderValue, header},
-    response::Response,
-};
+use axum::{extract, http::HeaderValue, response::Response};
 
+use super::page::page;
 use crate::{
     http::State,
     problem::{Problem, problems},
@@ -37,7 +33,5 @@ pub(crate) async fn get_metrics(
     extract::State(app): extract::State<State>,
     _: NoQuery,
 ) -> Result<Response, Problem> {
-    let mut response = Response::new(Body::from((app.render_metrics)()));
-    response.headers_mut().insert(header::CONTENT_TYPE, PROMETHEUS_TEXT);
-    Ok(response)
+    Ok(page(PROMETHEUS_TEXT, (app.render_metrics)()))
 }

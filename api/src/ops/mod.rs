@@ -3,6 +3,7 @@
 mod health;
 mod metrics;
 mod openapi;
+mod page;
 mod problem;
 mod ready;
 mod swagger_ui;

@@ -1,11 +1,11 @@
 //! `GET /problems/{name}`
 
 use axum::{
-    body::Body,
-    http::{HeaderValue, Uri, header},
+    http::{HeaderValue, Uri},
     response::Response,
 };
 
+use super::page::page;
 use crate::{
     problem::{Problem, ProblemKind, problems},
     request::NoQuery,
@@ -15,7 +15,7 @@ const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=ut
 
 problems! {
     /// What `get_problem` can answer instead of an explanation.
-    GetProblemProblems: Operating, NotFound, RouteNotFound
+    GetProblemErrors: Operating, NotFound, RouteNotFound
 }
 
 /// What a problem's `type` means
@@ -28,7 +28,7 @@ problems! {
     params(("name" = String, Path, description = "The last segment of the `type`.", min_length = 1, example = "not-granted")),
     responses(
         (status = 200, description = "An explanation for people.", body = String, content_type = "text/plain"),
-        GetProblemProblems
+        GetProblemErrors
     )
 )]
 pub(crate) async fn get_problem(_: NoQuery, uri: Uri) -> Result<Response, Problem> {
@@ -45,7 +45,5 @@ pub(crate) async fn get_problem(_: NoQuery, uri: Uri) -> Result<Response, Proble
         when = facts.when,
         advice = facts.advice
     );
-    let mut response = Response::new(Body::from(text));
-    response.headers_mut().insert(header::CONTENT_TYPE, PLAIN_TEXT);
-    Ok(response)
+    Ok(page(PLAIN_TEXT, text))
 }

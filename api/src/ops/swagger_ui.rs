@@ -16,6 +16,7 @@ use axum::{
 use bytes::Bytes;
 use utoipa_swagger_ui::Config;
 
+use super::page::page;
 use crate::problem::{Problem, ProblemKind};
 
 const ROOT: &str = "/swagger-ui/";
@@ -59,8 +60,7 @@ pub(super) async fn serve(uri: Uri) -> Result<Response, Problem> {
         Cow::Borrowed(bytes) => Bytes::from_static(bytes),
         Cow::Owned(bytes) => bytes.into(),
     };
-    let mut response = Response::new(Body::from(bytes));
-    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    let mut response = page(content_type, bytes);
     if file.gzpipped {
         response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     }

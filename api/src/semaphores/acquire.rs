@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use crate::{
     answer::{GrantBody, granted},
-    http::{Client, State},
+    http::State,
     problem::{Problem, problems},
     request::{Fields, KeyParam, KeyWithBody, ReadBody, TenantParam, Wait, read_refresh_period},
 };
@@ -111,10 +111,9 @@ problems! {
 )]
 pub(crate) async fn acquire_permit(
     extract::State(app): extract::State<State>,
-    client: Client,
     KeyWithBody { id, body }: KeyWithBody<AcquirePermitBody>,
 ) -> Result<Response, Problem> {
     let request = body.into_request(&app.anonymous);
     let delivery = app.service.acquire(id, request).await?;
-    Ok(granted(delivery, client))
+    Ok(granted(delivery))
 }

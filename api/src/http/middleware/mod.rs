@@ -4,9 +4,9 @@
 //! All of it is around the router instead of in it: a layer of the router's is put around every route, and costs every
 //! request two allocations.
 
+mod head;
 mod large;
 mod observe;
-mod page;
 mod site;
 
 use std::convert::Infallible;
@@ -22,7 +22,7 @@ use tower_http::set_header::SetResponseHeaderLayer;
 
 use self::observe::Observe;
 pub use self::site::{AllowedHosts, InvalidHost};
-use crate::http::HttpMetrics;
+use crate::http::{HttpMetrics, connection::ClientBody};
 
 /// Answers are not to be kept: what a lock was is no news of what it is.
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
@@ -34,7 +34,7 @@ pub(crate) fn surround(
     routes: Router,
     metrics: HttpMetrics,
     allowed_hosts: AllowedHosts,
-) -> impl Service<Request, Response = Response, Error = Infallible, Future: Send + Unpin>
+) -> impl Service<Request<ClientBody>, Response = Response, Error = Infallible, Future: Send + Unpin>
 + Clone
 + Send
 + Sync
@@ -42,6 +42,5 @@ pub(crate) fn surround(
     ServiceBuilder::new()
         .layer(SetResponseHeaderLayer::overriding(header::CACHE_CONTROL, NO_STORE))
         .layer(SetResponseHeaderLayer::overriding(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF))
-        .map_response(page::protect)
         .service(Observe::new(routes, metrics, allowed_hosts))
 }

@@ -12,7 +12,7 @@ use std::{
 
 use axum::{
     extract::Request,
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    http::{HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use db_locks_service::LogLimit;
@@ -20,12 +20,13 @@ use tower::Service;
 use tracing::{Span, debug, debug_span, error, warn};
 
 use super::{
+    head::Head,
     large::LargeAnswers,
     site::{AllowedHosts, Misplaced, Place},
 };
 use crate::{
     http::{
-        connection::Connection,
+        connection::ClientBody,
         metrics::{HttpMetrics, RouteIndex},
         request_id::{self, REQUEST_ID},
     },
@@ -64,22 +65,39 @@ impl<S> Observe<S> {
 impl Shared {
     /// Why a request to a route is refused before its handler sees it, if it is. What the router refuses by itself comes
     /// after a foreign `Host` and before everything else.
-    fn refusal(&self, request: &Request, route: RouteIndex) -> Option<Misplaced> {
-        let connection = request.extensions().get::<Arc<Connection>>();
+    fn refusal(
+        &self,
+        request: &Request<ClientBody>,
+        head: &Head<'_>,
+        route: RouteIndex,
+    ) -> Option<Misplaced> {
+        let connection = request.body().connection();
+        let only_host = head.only_host.filter(|_| request.uri().authority().is_none());
+        if only_host.is_some_and(|host| connection.has_accepted(host)) {
+            return None;
+        }
         let place = Place {
             method: request.method(),
             uri: request.uri(),
             version: request.version(),
             headers: request.headers(),
-            on_loopback: connection.is_some_and(|connection| connection.is_on_loopback()),
+            on_loopback: connection.is_on_loopback(),
         };
-        let misplaced = place.check(&self.allowed_hosts).err()?;
-        let counts = misplaced == Misplaced::Misdirected || self.metrics.has_method(route, request.method());
-        counts.then_some(misplaced)
+        match (place.check(&self.allowed_hosts), only_host) {
+            (Ok(()), None) => None,
+            (Ok(()), Some(host)) => {
+                connection.accept_host(host);
+                None
+            }
+            (Err(misplaced), _) => {
+                let comes_first = misplaced == Misplaced::Misdirected;
+                (comes_first || self.metrics.has_method(route, request.method())).then_some(misplaced)
+            }
+        }
     }
 }
 
-impl<S> Service<Request> for Observe<S>
+impl<S> Service<Request<ClientBody>> for Observe<S>
 where
     S: Service<Request, Response = Response, Error = Infallible>,
     S::Future: Unpin,
@@ -92,27 +110,28 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request) -> Self::Future {
-        let id = request_id::of(request.headers());
+    fn call(&mut self, request: Request<ClientBody>) -> Self::Future {
+        let head = Head::of(request.headers());
         let path = request.uri().path();
         let empty_key = has_empty_key(path);
         let metrics = &self.shared.metrics;
         let found = metrics.find(path).filter(|_| !empty_key);
         let route = found.unwrap_or(metrics.no_route());
-        let refusal = found.and_then(|route| self.shared.refusal(&request, route));
-        let method = request.method().clone();
-        let body = match has_body(request.headers()) {
+        let refusal = found.and_then(|route| self.shared.refusal(&request, &head, route));
+        let body = match head.has_body {
             false => RequestBody::None,
             true if found.is_none() || refusal.is_some() => RequestBody::Unread,
             true => RequestBody::ForTheRoute,
         };
+        let id = request_id::of(head.request_id);
+        let method = request.method().clone();
         // Nothing but a comparison unless the log wants it.
         let span = debug_span!("request", request_id = ?id, %method, route = metrics.path(route));
         let began = Instant::now();
         let inner = match refusal {
             Some(misplaced) => Inner::Refused(Some(misplaced.into())),
             None if empty_key => Inner::Refused(Some(Problem::no_route(EMPTY_KEY))),
-            None => Inner::Route(self.inner.call(request)),
+            None => Inner::Route(self.inner.call(request.map(ClientBody::into_body))),
         };
         Answering { inner, id: Some(id), route, method, body, span, shared: Arc::clone(&self.shared), began }
     }
@@ -127,12 +146,6 @@ enum RequestBody {
     Unread,
     /// A handler reads it, unless the route has no such method.
     ForTheRoute,
-}
-
-/// Whether a request bears a body, or may.
-fn has_body(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::TRANSFER_ENCODING)
-        || headers.get(header::CONTENT_LENGTH).is_some_and(|length| length != "0")
 }
 
 /// A path with nothing where its key would be.
@@ -250,6 +263,7 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
+    use crate::http::connection::Connection;
 
     fn router() -> Observe<Router> {
         let panics = || async { panic!("on purpose") as StatusCode };
@@ -268,8 +282,12 @@ mod tests {
         Observe::new(router, metrics, AllowedHosts::default())
     }
 
+    fn from(on_loopback: bool) -> ClientBody {
+        ClientBody::new(Body::empty(), Connection::for_test(on_loopback))
+    }
+
     async fn answer(path: &str, id: Option<&'static str>) -> Response {
-        let mut request = Request::get(path).header("host", "x").body(Body::empty()).unwrap();
+        let mut request = Request::get(path).header("host", "x").body(from(false)).unwrap();
         if let Some(id) = id {
             request.headers_mut().insert(REQUEST_ID, HeaderValue::from_static(id));
         }
@@ -304,12 +322,11 @@ mod tests {
 
     /// A request to the loopback address, from a page of another site and for another host.
     async fn refused(method: Method, path: &str, headers: &[(&str, &str)]) -> u16 {
-        let mut request =
-            Request::builder().method(method).uri(path).extension(Arc::new(Connection::new(true)));
+        let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        router().oneshot(request.body(Body::empty()).unwrap()).await.unwrap().status().as_u16()
+        router().oneshot(request.body(from(true)).unwrap()).await.unwrap().status().as_u16()
     }
 
     #[tokio::test]
@@ -324,5 +341,31 @@ mod tests {
         assert_eq!(refused(Method::GET, "/fine", &[origin]).await, 403);
         assert_eq!(refused(Method::GET, "/fine", &[]).await, 400);
         assert_eq!(refused(Method::GET, "/fine", &[own]).await, 200);
+    }
+
+    /// A connection remembers the `Host` that was accepted, and nothing else of a request.
+    #[tokio::test]
+    async fn each_request_of_a_connection_is_checked() {
+        let connection = Connection::for_test(true);
+        let own = ("host", "localhost");
+        for (headers, expected) in [
+            (&[own][..], 200),
+            (&[own], 200),
+            (&[("host", "evil.example")], 421),
+            (&[own, own], 400),
+            (&[own, ("origin", "https://evil.example")], 403),
+            (&[own, ("sec-fetch-site", "cross-site")], 403),
+            (&[], 400),
+            (&[("host", "127.0.0.1")], 200),
+            (&[own], 200),
+        ] {
+            let mut request = Request::get("/fine");
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            let body = ClientBody::new(Body::empty(), connection.clone());
+            let response = router().oneshot(request.body(body).unwrap()).await.unwrap();
+            assert_eq!(response.status(), expected, "{headers:?}");
+        }
     }
 }

@@ -11,12 +11,8 @@ use tokio::{
     sync::{Semaphore, watch},
 };
 
-use super::{
-    HttpService,
-    client::{self, Phase},
-    refuse::Refuser,
-};
-use crate::http::{connection::Connection, metrics::ConnectionMetrics};
+use super::{HttpService, client, refuse::Refuser};
+use crate::http::{connection::Phase, metrics::ConnectionMetrics};
 
 /// How long a silent peer is left alone before it is asked whether it is still there: this, and up to as many seconds
 /// more as [`KEEPALIVE_SPREAD`], by its port. Thousands that connected at once must not be asked at once: what answers
@@ -76,11 +72,10 @@ impl<S: HttpService> Acceptor<S> {
             // The peer is gone already, or will be noticed later.
             tracing::debug!(error = &error as &dyn std::error::Error, %peer, "a socket could not be tuned");
         }
-        let connection = Arc::new(Connection::new(on_loopback));
         let (http, service) = (self.http.clone(), self.service.clone());
         let counted = (slot, self.metrics.opened());
         // Panics of handlers become answers; one elsewhere ends this connection and no other.
-        tokio::spawn(client::serve(http, (tcp, peer), connection, service, self.phase.subscribe(), counted));
+        tokio::spawn(client::serve(http, (tcp, peer), on_loopback, service, self.phase.subscribe(), counted));
     }
 }
 

@@ -9,35 +9,46 @@ use axum::body::{Body, HttpBody};
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 
-use crate::http::connection::InFlight;
+use crate::http::connection::{InFlight, Unconfirmed};
 
-/// The most that is given to hyper at once, which copies it into its buffer.
+/// The most bytes that hyper is given at once: it copies them into its buffer.
 pub(super) const PIECE: usize = 64 * 1024;
 
-/// A body in pieces of a bounded size. Its request counts as being answered until hyper has taken the last one.
+/// A body in pieces of a bounded size. Its request counts as being answered until hyper has taken the last piece.
 #[derive(Debug)]
-pub(super) struct PacedBody {
+pub(super) struct AnswerBody {
     inner: Body,
     /// What is left of a piece that was too large.
     rest: Bytes,
-    _in_flight: InFlight,
+    /// The grant that the answer carries. It counts as delivered once the last piece has been written.
+    grant: Option<Unconfirmed>,
+    in_flight: Option<InFlight>,
 }
 
-impl PacedBody {
-    /// The body of the answer to this request.
-    pub(super) const fn new(inner: Body, in_flight: InFlight) -> Self {
-        Self { inner, rest: Bytes::new(), _in_flight: in_flight }
+impl AnswerBody {
+    /// The body of the answer to a request, and the grant that it carries.
+    pub(super) const fn new(inner: Body, in_flight: Option<InFlight>, grant: Option<Unconfirmed>) -> Self {
+        Self { inner, rest: Bytes::new(), grant, in_flight }
     }
 
-    fn piece(&mut self, mut bytes: Bytes) -> Bytes {
+    fn piece(&mut self, mut bytes: Bytes) -> Frame<Bytes> {
         if bytes.len() > PIECE {
             self.rest = bytes.split_off(PIECE);
         }
-        bytes
+        if self.grant.is_some() && self.is_end_stream() {
+            self.last_piece_taken();
+        }
+        Frame::data(bytes)
+    }
+
+    fn last_piece_taken(&mut self) {
+        if let (Some(grant), Some(in_flight)) = (self.grant.take(), &self.in_flight) {
+            in_flight.connection().confirm_when_written(grant);
+        }
     }
 }
 
-impl HttpBody for PacedBody {
+impl HttpBody for AnswerBody {
     type Data = Bytes;
     type Error = axum::Error;
 
@@ -48,15 +59,16 @@ impl HttpBody for PacedBody {
         let this = &mut *self;
         if !this.rest.is_empty() {
             let rest = std::mem::take(&mut this.rest);
-            return Poll::Ready(Some(Ok(Frame::data(this.piece(rest)))));
+            return Poll::Ready(Some(Ok(this.piece(rest))));
         }
-        let frame = ready!(Pin::new(&mut this.inner).poll_frame(cx));
-        Poll::Ready(frame.map(|frame| {
-            frame.map(|frame| match frame.into_data() {
-                Ok(bytes) => Frame::data(this.piece(bytes)),
-                Err(trailers) => trailers,
-            })
-        }))
+        let Some(frame) = ready!(Pin::new(&mut this.inner).poll_frame(cx)) else {
+            this.last_piece_taken();
+            return Poll::Ready(None);
+        };
+        Poll::Ready(Some(frame.map(|frame| match frame.into_data() {
+            Ok(bytes) => this.piece(bytes),
+            Err(trailers) => trailers,
+        })))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -84,7 +96,7 @@ mod tests {
     #[tokio::test]
     async fn a_large_body_comes_in_pieces_and_its_length_is_known() {
         let whole: Vec<u8> = (0..=2 * PIECE).map(|index| u8::try_from(index % 251).unwrap()).collect();
-        let mut body = PacedBody::new(Body::from(whole.clone()), InFlight::new(std::sync::Arc::default()));
+        let mut body = AnswerBody::new(Body::from(whole.clone()), None, None);
         let mut left = whole.len();
         let mut read = Vec::new();
         while let Some(frame) = body.frame().await {

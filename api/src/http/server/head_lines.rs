@@ -4,14 +4,14 @@
 //! front of the service may read such a head differently, so that the two disagree where a request ends. Such a head is
 //! refused.
 
-/// The end of what has come of a head.
+/// How far a head has come.
 #[derive(Debug, Default)]
 pub(super) struct HeadLines {
-    /// The last byte before those that are looked at.
+    /// The last byte that was looked at.
     last: u8,
-    /// Bytes in the line so far, without its end.
+    /// Number of bytes that have come of the current line.
     line: usize,
-    /// Whether the request line has begun: empty lines before it are skipped by hyper.
+    /// Whether the request line has come: hyper skips empty lines before it.
     has_begun: bool,
     has_ended: bool,
 }
@@ -19,25 +19,23 @@ pub(super) struct HeadLines {
 impl HeadLines {
     /// Whether the head has a bare line feed among these bytes, the next ones of a connection that waits for a head. What
     /// follows the head's end is not looked at.
-    pub(super) fn has_bare_line_feed(&mut self, bytes: &[u8]) -> bool {
-        for &byte in bytes {
-            if self.has_ended {
-                return false;
+    pub(super) fn has_bare_line_feed(&mut self, mut bytes: &[u8]) -> bool {
+        while !self.has_ended
+            && let Some(at) = memchr::memchr(b'\n', bytes)
+        {
+            let (line, rest) = bytes.split_at(at);
+            if line.last().copied().unwrap_or(self.last) != b'\r' {
+                return true;
             }
-            match byte {
-                b'\n' if self.last != b'\r' => return true,
-                b'\n' => {
-                    self.has_ended = self.has_begun && self.line == 0;
-                    self.line = 0;
-                }
-                b'\r' => {}
-                _ => {
-                    self.line += 1;
-                    self.has_begun = true;
-                }
-            }
-            self.last = byte;
+            // An empty line has nothing but its carriage return.
+            let is_empty = self.line + line.len() == 1;
+            self.has_ended = self.has_begun && is_empty;
+            self.has_begun |= !is_empty;
+            self.line = 0;
+            bytes = &rest[1..];
         }
+        self.line += bytes.len();
+        self.last = bytes.last().copied().unwrap_or(b'\n');
         false
     }
 }

@@ -13,7 +13,7 @@ mod tests;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use axum::{body::Body, response::Response};
+use axum::response::Response;
 use hyper::{Request, server::conn::http1};
 use tokio::{
     net::TcpListener,
@@ -22,17 +22,26 @@ use tokio::{
 };
 use tower::Service;
 
-use self::{accept::Acceptor, client::Phase, refuse::Refuser};
-use crate::http::metrics::ConnectionMetrics;
+use self::{accept::Acceptor, refuse::Refuser};
+use crate::http::{
+    connection::{ClientBody, Phase},
+    metrics::ConnectionMetrics,
+};
 
 /// What a connection calls for each of its requests.
 pub(crate) trait HttpService:
-    Service<Request<Body>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static
+    Service<Request<ClientBody>, Response = Response, Error = Infallible, Future: Send + Unpin>
+    + Clone
+    + Send
+    + 'static
 {
 }
 
 impl<S> HttpService for S where
-    S: Service<Request<Body>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static
+    S: Service<Request<ClientBody>, Response = Response, Error = Infallible, Future: Send + Unpin>
+        + Clone
+        + Send
+        + 'static
 {
 }
 
@@ -63,7 +72,10 @@ pub async fn serve<S>(
     stop: impl Future<Output = ()>,
     drain: impl Future<Output = ()>,
 ) where
-    S: Service<Request<Body>, Response = Response, Error = Infallible, Future: Send> + Clone + Send + 'static,
+    S: Service<Request<ClientBody>, Response = Response, Error = Infallible, Future: Send + Unpin>
+        + Clone
+        + Send
+        + 'static,
 {
     let (phase, _) = watch::channel(Phase::Serving);
     let acceptor = Acceptor {

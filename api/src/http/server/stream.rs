@@ -75,7 +75,8 @@ impl ClientStream {
 
     /// Looks for a hang-up where hyper does not.
     fn poll_hung_up(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        if self.waits_for_bytes {
+        // Between two answers hyper reads next.
+        if self.waits_for_bytes || !self.connection.is_busy() {
             self.look_timer = None;
             return Ok(());
         }

@@ -4,7 +4,7 @@
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, routing::get};
+use axum::{Router, body::Body, routing::get};
 use socket2::SockRef;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -13,6 +13,7 @@ use tokio::{
     task::JoinHandle,
     time::Instant,
 };
+use tower::ServiceExt;
 
 use super::*;
 
@@ -85,6 +86,7 @@ impl Server {
             .route("/now", get(|| async { "now" }))
             .route("/waits", get(waits))
             .route("/large", get(large));
+        let router = router.map_request(|request: Request<ClientBody>| request.map(ClientBody::into_body));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = Arc::new(Notify::new());

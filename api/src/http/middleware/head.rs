@@ -1,0 +1,43 @@
+//! What the edge needs of a request's headers.
+
+use axum::http::{HeaderMap, HeaderValue, header};
+
+use super::site::SEC_FETCH_SITE;
+use crate::http::request_id::REQUEST_ID;
+
+/// What the edge needs of a request's headers. Found in one pass: each look-up by name would hash the name.
+#[derive(Debug, Default)]
+pub(super) struct Head<'a> {
+    /// The request's own id.
+    pub(super) request_id: Option<&'a HeaderValue>,
+    /// The `Host`, if there is exactly one and no other header says for which site the request is meant or from which one
+    /// it comes.
+    pub(super) only_host: Option<&'a HeaderValue>,
+    /// Whether the request has a body, or may have one.
+    pub(super) has_body: bool,
+}
+
+impl<'a> Head<'a> {
+    /// Looks through the headers of a request.
+    pub(super) fn of(headers: &'a HeaderMap) -> Self {
+        let mut head = Self::default();
+        let mut hosts = 0;
+        let mut names_site = false;
+        for (name, value) in headers {
+            if name == header::HOST {
+                hosts += 1;
+                head.only_host = Some(value);
+            } else if name == header::CONTENT_LENGTH {
+                head.has_body |= value != "0";
+            } else if name == header::TRANSFER_ENCODING {
+                head.has_body = true;
+            } else if name == REQUEST_ID {
+                head.request_id.get_or_insert(value);
+            } else if name == header::ORIGIN || name == SEC_FETCH_SITE {
+                names_site = true;
+            }
+        }
+        head.only_host = head.only_host.filter(|_| hosts == 1 && !names_site);
+        head
+    }
+}
