@@ -140,9 +140,12 @@ impl World {
                 world.record.fail(format!("replica {number} panics: {panic}"));
             }
             world.record.note(&format!("replica {number} is gone"));
+            let members = world.record.members();
+            let ended =
+                members.iter().filter(|(_, member)| **member == (number, life)).map(|(name, _)| *name);
             world.record.tell(|checker, at| {
                 checker.replica_stops(at);
-                checker.replica_gone(number);
+                checker.replica_gone(number, ended);
             });
             let down = world.draw(|random| random.random_range(1..5_000));
             sleep(Duration::from_millis(down)).await;
@@ -162,6 +165,7 @@ impl World {
             let clock = self.database.clock();
             let members = self.record.members();
             let replicas = self.replicas().clone();
+            let running = replicas.iter().flatten().count();
             let lives = |member: ReplicaId| {
                 members.get(&member).is_some_and(|(number, life)| {
                     replicas[*number].as_ref().is_some_and(|replica| {
@@ -169,7 +173,7 @@ impl World {
                     })
                 })
             };
-            self.record.check(|checker, at| checker.check_served(at, clock, lives));
+            self.record.check(|checker, at| checker.check_served(at, clock, running, lives));
         }
     }
 

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use rustc_hash::FxHashMap;
+
 use super::{Moment, facts::Facts};
-use crate::domain::{Body, Grant, KeyState, Owner, Version};
+use crate::domain::{Body, Grant, KeyState, Owner, Place, RequestId, Version};
 
 /// A state of a key, from a moment on.
 #[derive(Debug)]
@@ -34,6 +36,8 @@ pub(super) struct KeyChecks {
     pub(super) replaced_data: BTreeSet<String>,
     /// Since when somebody waits beside a free place.
     pub(super) hungry_since: Option<i64>,
+    /// Since when somebody waits beside a free place that is offered to these requests.
+    pub(super) offered_since: FxHashMap<RequestId, i64>,
 }
 
 impl Default for KeyChecks {
@@ -50,6 +54,7 @@ impl Default for KeyChecks {
             chosen_replaced: 0,
             replaced_data: BTreeSet::new(),
             hungry_since: None,
+            offered_since: FxHashMap::default(),
         }
     }
 }
@@ -58,6 +63,18 @@ impl KeyChecks {
     pub(super) fn state(&self) -> &KeyState {
         // There is one from the beginning.
         &self.states[self.states.len() - 1].state
+    }
+
+    /// Takes note of the offers that stand, and returns for how long the oldest one has stood.
+    pub(super) fn oldest_offer(&mut self, at: i64) -> i64 {
+        let offered = |place: Place| match place {
+            Place::Attached { request_id, offered_until: Some(_), .. } => Some(request_id),
+            Place::Attached { .. } | Place::Detached { .. } => None,
+        };
+        let offers: Vec<_> =
+            self.state().queue.head.iter().filter_map(|waiter| offered(waiter.place)).collect();
+        self.offered_since.retain(|request_id, _| offers.contains(request_id));
+        offers.into_iter().map(|id| at - *self.offered_since.entry(id).or_insert(at)).max().unwrap_or(0)
     }
 }
 

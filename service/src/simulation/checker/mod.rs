@@ -27,7 +27,7 @@ use self::{
     order::Suspects,
 };
 use super::request::Ask;
-use crate::domain::{KeyId, KeyState, LockView, Version};
+use crate::domain::{KeyId, KeyState, LockView, ReplicaId, Version};
 
 /// The number of a request.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -72,7 +72,7 @@ pub(super) struct Checker {
     keys: BTreeMap<KeyId, KeyChecks>,
     requests: BTreeMap<RequestId, Request>,
     clocks: Clocks,
-    /// Replicas that let an offer lapse, and when the last one did.
+    /// Replicas whose waiters may be overtaken.
     suspects: Suspects,
     serial: u64,
     /// When replicas ended or began to pause.
@@ -189,7 +189,8 @@ impl Checker {
     }
 
     /// A replica is gone, and with it what it knew of its requests: what they get by now is left to its lease.
-    pub(super) fn replica_gone(&mut self, replica: usize) {
+    pub(super) fn replica_gone(&mut self, replica: usize, names: impl Iterator<Item = ReplicaId>) {
+        self.suspects.note_gone(names);
         let lost =
             self.requests.values_mut().filter(|request| request.replica == replica && !request.settled);
         for request in lost {

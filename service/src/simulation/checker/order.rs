@@ -1,6 +1,6 @@
 //! First come, first served.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::grants_of;
 use crate::{
@@ -14,9 +14,14 @@ const SUSPECT_MS: i64 = 10_000;
 /// A clock is reckoned with to so many milliseconds.
 const RECKONED_MS: i64 = 10;
 
-/// Replicas that let an offer lapse.
+/// Replicas whose waiters may be overtaken.
 #[derive(Debug, Default)]
-pub(super) struct Suspects(BTreeMap<ReplicaId, i64>);
+pub(super) struct Suspects {
+    /// Replicas that let an offer lapse, and when the last one did.
+    lapsed: BTreeMap<ReplicaId, i64>,
+    /// Replicas that ended: nobody waits there any more.
+    gone: BTreeSet<ReplicaId>,
+}
 
 impl Suspects {
     /// Takes note of offers that have lapsed and are withdrawn, when the clock shows `clock` at most.
@@ -26,13 +31,18 @@ impl Suspects {
             if let Place::Attached { replica, offered_until: Some(until), .. } = waiter.place
                 && until.0 <= clock + RECKONED_MS
             {
-                self.0.insert(replica, at);
+                self.lapsed.insert(replica, at);
             }
         }
     }
 
+    pub(super) fn note_gone(&mut self, replicas: impl Iterator<Item = ReplicaId>) {
+        self.gone.extend(replicas);
+    }
+
     pub(super) fn contains(&self, at: i64, replica: ReplicaId) -> bool {
-        self.0.get(&replica).is_some_and(|since| at - since <= SUSPECT_MS)
+        self.gone.contains(&replica)
+            || self.lapsed.get(&replica).is_some_and(|since| at - since <= SUSPECT_MS)
     }
 }
 

@@ -1,8 +1,10 @@
 //! What has to hold once nothing fails any more.
 
+use std::collections::BTreeSet;
+
 use super::{Checker, active, places_of};
 use crate::{
-    domain::{KeyId, Place, ReplicaId, Version},
+    domain::{KeyId, Place, ReplicaId, Version, Waiter},
     simulation::request::short,
 };
 
@@ -13,6 +15,12 @@ const SERVED_WITHIN_MS: i64 = 500;
 /// For how long it may be offered, in vain, to a replica that does not run.
 const OFFERED_MS: i64 = 2_000;
 
+/// For how long one offer may stand.
+const OFFER_STANDS_MS: i64 = 2_500;
+
+/// For how long it may be offered in vain in all: by then the others know that a replica is dead.
+const DEAD_WITHIN_MS: i64 = 6_000;
+
 /// For how long the others may take a replica that does not run for one that does.
 const UNNOTICED_MS: i64 = 8_000;
 
@@ -22,19 +30,39 @@ impl Checker {
         &mut self,
         at: i64,
         clock: i64,
+        running: usize,
         lives: impl Fn(ReplicaId) -> bool,
     ) -> Result<(), String> {
         let stopped = self.stops.iter().filter(|stop| **stop >= at - UNNOTICED_MS).count();
-        let within = SERVED_WITHIN_MS + OFFERED_MS * i64::try_from(stopped.max(1)).unwrap_or(1);
         for (id, key) in &mut self.keys {
             let state = key.state();
             let free = active(state, clock) < places_of(state);
-            let living = |place: Place| matches!(place, Place::Attached { replica, .. } if lives(replica));
-            let hungry = free && state.queue.head.iter().any(|waiter| living(waiter.place));
+            let waits = |waiter: &Waiter| replica_of(waiter.place).is_some_and(&lives);
+            let hungry = free && state.queue.head.iter().any(waits);
             if !hungry || at < self.served_from {
                 key.hungry_since = None;
+                key.offered_since.clear();
                 continue;
             }
+            let offered = key.oldest_offer(at);
+            if offered > OFFER_STANDS_MS {
+                let name = id.key.as_str();
+                return Err(format!(
+                    "invariant 6: an offer of {name} stands for {offered} ms, and somebody waits"
+                ));
+            }
+            let state = key.state();
+            // Each replica that runs may offer the place once to each one that does not.
+            let silent: BTreeSet<_> = state
+                .queue
+                .head
+                .iter()
+                .filter_map(|waiter| replica_of(waiter.place))
+                .filter(|id| !lives(*id))
+                .collect();
+            let trials = (running * silent.len()).max(stopped).max(1);
+            let in_vain = OFFERED_MS.saturating_mul(i64::try_from(trials).unwrap_or(i64::MAX));
+            let within = SERVED_WITHIN_MS + in_vain.min(DEAD_WITHIN_MS);
             let since = at - *key.hungry_since.get_or_insert(at);
             if since > within {
                 return Err(format!(
@@ -92,5 +120,13 @@ impl Checker {
             Some((request, _)) => Err(format!("{request} was never answered")),
             None => Ok(()),
         }
+    }
+}
+
+/// Where the connection of a waiter is.
+const fn replica_of(place: Place) -> Option<ReplicaId> {
+    match place {
+        Place::Attached { replica, .. } => Some(replica),
+        Place::Detached { .. } => None,
     }
 }

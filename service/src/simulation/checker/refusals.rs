@@ -1,7 +1,7 @@
 //! Refusals: each had its reason at some moment between question and answer.
 
 use super::{
-    Checker, KeyChecks, Request, active,
+    Checker, KeyChecks, Request,
     seen::{Seen, check},
 };
 use crate::{domain::Refusal, simulation::request::Ask};
@@ -26,7 +26,7 @@ impl Checker {
                 check(seen, wrong, "it was of no kind")
             }
             (Refusal::InUse(_), _) => {
-                let used = |seen: &Seen<'_>| active(seen.state, seen.least) > 0 || seen.somebody_waits();
+                let used = |seen: &Seen<'_>| seen.held() > 0 || seen.somebody_waits();
                 check(seen, used, "nobody held it")
             }
             (Refusal::LeaseExpired, Ask::Heartbeat { version, .. }) => {
@@ -45,7 +45,7 @@ impl Checker {
             }
             (Refusal::VersionMismatch, Ask::DeleteLock(Some(version))) => {
                 let other = |seen: &Seen<'_>| {
-                    active(seen.state, seen.least) > 0
+                    seen.held() > 0
                         && seen.grant(*version).is_none_or(|grant| grant.expires_at.0 <= seen.most)
                 };
                 check(seen, other, "nobody else held it")

@@ -1,6 +1,6 @@
 //! What there was to be seen of a key while a request was under way.
 
-use super::{active, grants_of, places_of};
+use super::{grants_of, places_of};
 use crate::domain::{Body, Grant, KeyState, Kind, Place, Version};
 
 /// A state while it was current within a request, and what the clock may have shown then.
@@ -17,9 +17,18 @@ impl Seen<'_> {
         grants_of(self.state).into_iter().find(|grant| grant.version == version)
     }
 
-    /// Whether it can have been held, and whether it can have been free.
+    /// How many may have held it. A grant that was decided since the question counts, although its lease may have ended by the
+    /// time it was written: what was decided after it, in the same write, met it.
+    pub(super) fn held(&self) -> usize {
+        let may_hold = |grant: &&Grant| {
+            !grant.released && (grant.expires_at.0 > self.least || grant.acquired_at.0 >= self.earliest)
+        };
+        grants_of(self.state).into_iter().filter(may_hold).count()
+    }
+
+    /// Whether it can have been full.
     pub(super) fn is_full(&self) -> bool {
-        active(self.state, self.least) >= places_of(self.state)
+        self.held() >= places_of(self.state)
     }
 
     pub(super) fn somebody_waits(&self) -> bool {
