@@ -13,8 +13,6 @@ STORE = ["commit", "disk", "load", "pools", "postgres", "ready", "schema", "sql_
 KNOWN = [
     {"api::answer", "api::problem"},
     {"api::locks", "api::openapi", "api::ops", "api::request", "api::router", "api::semaphores"},
-    {"service::engine::pending_request", "service::engine::shard", "service::engine::key_task"},
-    {"service::engine::shard::batch", "service::engine::shard::blocked"},
     {"service::observe", "service::service"},
     {"service::simulation::client", "service::simulation::world"},
     {"service::simulation::hooks", "service::simulation::process"},

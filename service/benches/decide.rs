@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a bench that cannot go on should stop")]
 
-use std::collections::BTreeSet;
+use std::sync::{Arc, LazyLock};
 
 use db_locks_service::domain::{
     Acquire, Command, Context, Data, DataEdit, Heartbeat, Key, KeyChange, KeyId, KeyState, Kind, Now, Owner,
@@ -60,21 +60,21 @@ fn after(mut state: KeyState, commands: impl IntoIterator<Item = Command>) -> Ke
     state
 }
 
+/// What decisions depend on. It is made once, as it is made once a batch.
+static CONTEXT: LazyLock<Context> = LazyLock::new(|| Context {
+    now: Now::exactly(1_000_000),
+    me: Some(ReplicaId(Uuid::from_u128(1))),
+    is_leaving: false,
+    dead: Arc::default(),
+    suspects: Arc::default(),
+    max_waiters_per_key: 10_000,
+    is_full: false,
+    full_tenants: Arc::default(),
+});
+
 fn decide(state: KeyState, command: &Command) -> KeyChange {
-    let dead = BTreeSet::new();
-    let me = Some(ReplicaId(Uuid::from_u128(1)));
-    let now = Now::exactly(1_000_000);
-    let ctx = Context {
-        now,
-        me,
-        is_leaving: false,
-        dead: &dead,
-        suspects: &dead,
-        max_waiters_per_key: 10_000,
-        full: None,
-    };
     let mut change = KeyChange::new(key(), state);
-    let decided = change.decide(command, &ctx);
+    let decided = change.decide(command, &CONTEXT);
     let _ = black_box(decided.unwrap());
     change
 }

@@ -72,7 +72,7 @@ impl From<EngineError> for Unavailable {
             EngineError::ReadOnly => Self::DatabaseReadOnly,
             EngineError::DiskFull => Self::DiskFull,
             EngineError::RowLocked => Self::RowLocked,
-            EngineError::UnknownFate => Self::UnknownOutcome,
+            EngineError::UnknownOutcome => Self::UnknownOutcome,
             EngineError::Rejected => Self::DatabaseRefused,
             EngineError::Unreadable => Self::UnreadableKey,
             EngineError::Schema => Self::OtherSchema,

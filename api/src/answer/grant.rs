@@ -99,7 +99,7 @@ impl Serialize for VersionText {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::sync::Arc;
 
     use db_locks_service::domain::{
         Acquire, Command, Context, Key, KeyChange, KeyId, KeyState, Kind, Now, Owner, Reply, RequestId,
@@ -130,15 +130,15 @@ mod tests {
             request_id: RequestId(0),
         };
         let now = Now::exactly(1_795_410_413_381);
-        let nobody = BTreeSet::new();
         let context = Context {
             now,
             me: None,
             is_leaving: false,
-            dead: &nobody,
-            suspects: &nobody,
+            dead: Arc::default(),
+            suspects: Arc::default(),
             max_waiters_per_key: 0,
-            full: None,
+            is_full: false,
+            full_tenants: Arc::default(),
         };
         let decided = KeyChange::new(id, KeyState::absent()).decide(&Command::Acquire(acquire), &context);
         match decided {

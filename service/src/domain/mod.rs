@@ -23,8 +23,8 @@ mod time;
 
 pub use command::{Acquire, Command, DataEdit, Heartbeat, Kind, LeaveReason, Release};
 pub use decide::{
-    Context, DEFAULT_LEASE_MS, Decided, Earlier, Effects, Ended, EndedHow, Freed, KeyChange, MOST_HOLDERS,
-    Need, OFFER_MS, Verdict,
+    Context, DEFAULT_LEASE_MS, DETACHED_FOR_MS, Decided, Earlier, Effects, Ended, EndedHow, Freed, KeyChange,
+    MOST_HOLDERS, Need, OFFER_MS, Verdict,
 };
 pub use ended::{EndedVersion, EndedVersions, VersionDigest};
 pub use grant::Grant;

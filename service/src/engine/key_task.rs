@@ -1,29 +1,27 @@
-//! One key's share of a batch: the commands for it, and how far they got.
+//! The commands for one key within a batch, and how far they got.
 
-use std::{collections::BTreeSet, sync::Arc};
-
-use super::{pending_request::PendingRequest, shard::is_narrated};
+use super::{grant_log, ids, pending_request::PendingRequest};
 use crate::{
     domain::{
-        Command, Context, Decided, Earlier, KeyChange, KeyId, KeyState, Kind, Need, Now, ReplicaId,
-        RowVersion, Tenant, Token, Verdict, Version, WaiterLimit,
+        Command, Context, Decided, Earlier, Effects, KeyChange, KeyId, KeyState, Kind, Need, RowVersion,
+        Token, Verdict,
     },
     store::{LoadRequest, Write},
 };
 
-/// A write whose fate is not known: the statement was sent, and the answer never came.
+/// A write whose outcome is unknown: the statement was sent and no answer came.
 #[derive(Debug, Clone)]
 pub(super) struct Attempt {
-    /// The row version of the row that it was decided on: while the row bears that, it was not applied yet.
+    /// The row version of the row that it was decided on. While the row has this version, the write was not applied.
     pub(super) prev: Option<RowVersion>,
-    /// The row version that the row bears if the write was applied.
+    /// The row version that the row has if the write was applied.
     pub(super) row_version: RowVersion,
-    /// The token that the row bears then, unless the store raised it.
+    /// The token that the row has then, unless the store raised it.
     pub(super) token: Token,
-    /// What was decided, an entry an request; commands behind those it left undecided.
+    /// One verdict for each decided request. Requests after those were not decided by this write.
     pub(super) verdicts: Vec<Verdict>,
-    /// Whom the write answered besides.
-    pub(super) effects: crate::domain::Effects,
+    /// What else has to happen once it is known that the write was applied.
+    pub(super) effects: Effects,
 }
 
 impl Attempt {
@@ -39,88 +37,35 @@ impl Attempt {
 pub(super) struct KeyTask {
     /// The key.
     pub(super) id: KeyId,
-    /// The commands, in the order in which they are decided. None goes while a write of them is on its way or may have
-    /// been applied: verdicts are matched with them by their place.
+    /// The commands, in the order in which they are decided. None is removed while a write of them is under way or may have
+    /// been applied, because verdicts belong to commands by their index.
     pub(super) requests: Vec<PendingRequest>,
-    /// Races lost so far; from the third on the key is decided under the database's lock.
+    /// The number of races lost so far. From the third on the key is decided under the database's lock.
     pub(super) races_lost: u8,
-    /// How often a batch with these commands could not have a row in time, and none was found locked.
+    /// How often a batch with these commands could not have a row, although no row was found locked.
     pub(super) unexplained: u8,
     /// Writes of these commands that may have been applied.
     pub(super) attempts: Vec<Attempt>,
-    /// What decisions were missing.
-    needs: Needs,
+    /// What the decisions so far needed and did not have. Needs are kept until the task is done: if each load brought only the
+    /// latest one, two needs could alternate without end.
+    needs: Vec<Need>,
 }
 
-/// What the decisions of a work were missing, all taken together: if the next load brought one and left another out again,
-/// there would be no end to it.
-#[derive(Debug, Clone, Default)]
-struct Needs {
-    versions: Vec<Version>,
-    queue_prefix: usize,
-    /// None while no decision asked for permits.
-    permits: Option<usize>,
-}
-
-impl Needs {
-    fn add(&mut self, need: Need) {
-        match need {
-            Need::Version(version) => self.versions.push(version),
-            Need::QueuePrefix(queue_prefix) => self.queue_prefix = self.queue_prefix.max(queue_prefix),
-            Need::Permits(permits) => self.permits = self.permits.max(Some(permits)),
-            Need::Membership | Need::NextBatch => {}
-        }
-    }
-}
-
-/// What the rules are told, owned: a decision under the database's lock is taken in a task of its own.
-#[derive(Debug, Clone)]
-pub(super) struct Surroundings {
-    pub(super) me: Option<ReplicaId>,
-    pub(super) is_leaving: bool,
-    pub(super) dead: Arc<BTreeSet<ReplicaId>>,
-    pub(super) suspects: Arc<BTreeSet<ReplicaId>>,
-    pub(super) max_waiters_per_key: i64,
-    /// Whether as many wait at this replica as may.
-    pub(super) is_full: bool,
-    /// Tenants of which as many wait as may.
-    pub(super) full_tenants: Arc<BTreeSet<Tenant>>,
-}
-
-impl Surroundings {
-    /// What the rules are told for a key of this tenant.
-    pub(super) fn context<'c>(&'c self, now: Now, tenant: &Tenant) -> Context<'c> {
-        let full = if self.is_full {
-            Some(WaiterLimit::Replica)
-        } else {
-            self.full_tenants.contains(tenant).then_some(WaiterLimit::Tenant)
-        };
-        Context {
-            now,
-            me: self.me,
-            is_leaving: self.is_leaving,
-            dead: &self.dead,
-            suspects: &self.suspects,
-            max_waiters_per_key: self.max_waiters_per_key,
-            full,
-        }
-    }
-}
-
-/// What deciding a work came to.
+/// The outcome of a decision on all commands of a key task.
 #[derive(Debug)]
-pub(super) enum Outcome {
-    /// Something has to be written; the verdicts hold once it is. Commands behind those have to be decided afterwards.
-    Write { prev: Option<RowVersion>, change: Box<KeyChange>, verdicts: Vec<Verdict> },
-    /// Nothing has to be written, and the state was fresh: the verdicts hold.
+pub(super) enum TaskOutcome {
+    /// The change has to be written. The verdicts hold once it is durable. Commands without a verdict are decided afterwards.
+    Write { write: Write, verdicts: Vec<Verdict> },
+    /// Nothing has to be written and the state was loaded: the verdicts hold.
     Answered { state: Box<KeyState>, verdicts: Vec<Verdict> },
-    /// The state has to be loaded (again).
-    Load,
-    /// This replica has to be known to the others first.
-    Join,
+    /// The state has to be loaded, or loaded again.
+    NeedsLoad,
+    /// The other replicas have to know this one first.
+    NeedsMembership,
 }
 
 impl KeyTask {
+    /// A task with its first command.
     pub(super) fn new(first: PendingRequest) -> Self {
         Self {
             id: first.id.clone(),
@@ -128,16 +73,16 @@ impl KeyTask {
             races_lost: 0,
             unexplained: 0,
             attempts: Vec::new(),
-            needs: Needs::default(),
+            needs: Vec::new(),
         }
     }
 
-    /// Whether a command only looks: its answer can come from nothing but a fresh state.
+    /// Whether all commands only read: they can be answered from a loaded state only.
     pub(super) fn is_read_only(&self) -> bool {
         self.requests.iter().all(|request| matches!(request.command, Command::Get(_)))
     }
 
-    /// The same commands with nobody to answer: for a decision outside of the shard.
+    /// A copy without the channels to the callers, for a decision outside of the shard.
     pub(super) fn without_callers(&self) -> Self {
         let copy = |request: &PendingRequest| {
             PendingRequest::internal(request.id.clone(), request.command.clone(), request.arrived)
@@ -152,62 +97,78 @@ impl KeyTask {
         }
     }
 
-    /// Takes over what a decision on a copy was missing.
-    pub(super) fn learn_from(&mut self, copy: Self) {
+    /// Takes over the needs that were found by a decision on a copy.
+    pub(super) fn take_needs(&mut self, copy: Self) {
         self.needs = copy.needs;
     }
 
-    /// Whether any of the commands gives something back or keeps something alive.
+    /// Whether one of the commands is urgent.
     pub(super) fn is_urgent(&self) -> bool {
         self.requests.iter().any(|request| request.command.is_urgent())
     }
 
-    /// The attempt that a state shows to have been applied.
+    /// Whether an earlier write of these commands may have been applied.
+    pub(super) const fn was_attempted(&self) -> bool {
+        !self.attempts.is_empty()
+    }
+
+    /// The index of the attempt that was applied according to a loaded state.
     pub(super) fn applied(&self, state: &KeyState) -> Option<usize> {
         self.attempts.iter().position(|attempt| Some(attempt.row_version) == state.row_version)
     }
 
-    /// Decides the commands on a state. `fresh` tells that it was loaded after they had arrived.
-    pub(super) fn decide(&mut self, state: KeyState, fresh: bool, ctx: &Context<'_>) -> Outcome {
+    /// Notes that a write was sent and its outcome is unknown.
+    pub(super) fn note_attempt(&mut self, write: Write, verdicts: Vec<Verdict>) {
+        for request in &mut self.requests {
+            if let Command::Acquire(acquire) = &mut request.command {
+                acquire.retried = true;
+            }
+        }
+        self.attempts.push(Attempt::of(write, verdicts));
+    }
+
+    /// Decides the commands on a state. `fresh` says that it was loaded after they had arrived.
+    pub(super) fn decide(&mut self, state: KeyState, fresh: bool, ctx: &Context) -> TaskOutcome {
         let prev = state.row_version;
         let mut change = Box::new(KeyChange::new(self.id.clone(), state));
-        change.effects.ended = is_narrated().then(Vec::new);
+        change.effects.ended = grant_log::is_enabled().then(Vec::new);
         let mut verdicts = Vec::with_capacity(self.requests.len());
         for (index, request) in self.requests.iter().enumerate() {
             match self.decide_one(&mut change, index, &request.command, prev, ctx) {
                 Ok(verdict) => verdicts.push(verdict),
                 Err(Need::NextBatch) => break,
-                Err(Need::Membership) => return Outcome::Join,
+                Err(Need::Membership) => return TaskOutcome::NeedsMembership,
                 Err(need) => {
-                    self.needs.add(need);
-                    return Outcome::Load;
+                    self.needs.push(need);
+                    return TaskOutcome::NeedsLoad;
                 }
             }
         }
         let may_come = self.attempts.iter().any(|attempt| attempt.prev == prev);
         if fresh && may_come && !change.dirty {
-            // What was sent before may still be applied after this answer. It cannot once the row's row version has moved; and
-            // if it comes before, this write loses its race, and the next load finds the attempt.
+            // An attempt may still be applied after this answer. It cannot once the row version has changed. If it is applied
+            // before, this write loses its race, and the next load finds the attempt.
             change.touch(ctx.now);
         }
         if change.dirty {
-            Outcome::Write { prev, change, verdicts }
+            let write = Write { prev, row_version: ids::row_version(), change };
+            TaskOutcome::Write { write, verdicts }
         } else if fresh || planted!(StaleCacheAnswered) {
-            Outcome::Answered { state: Box::new(change.state), verdicts }
+            TaskOutcome::Answered { state: Box::new(change.state), verdicts }
         } else {
-            Outcome::Load
+            TaskOutcome::NeedsLoad
         }
     }
 
-    /// Decides one of the commands. Where an earlier write of it was decided on another row than this one, that write may
-    /// have been applied, and been overwritten since.
+    /// Decides one command. If an earlier write of it was decided on another row than this one, that write may have been
+    /// applied and overwritten since.
     fn decide_one(
         &self,
         change: &mut KeyChange,
         index: usize,
         command: &Command,
         row: Option<RowVersion>,
-        ctx: &Context<'_>,
+        ctx: &Context,
     ) -> Decided {
         let mut overwritten = self.attempts.iter().rev().filter(|attempt| attempt.prev != row);
         let earlier = overwritten.find_map(|attempt| {
@@ -227,72 +188,70 @@ impl KeyTask {
             load_request.versions.extend(request.command.named_version());
             load_request.positions |= request.command.tells_position();
             if !matches!(request.command, Command::Leave { .. }) {
-                // Each of these may serve one who waits; those who leave are loaded by their versions.
+                // Each of these may serve one waiter. Waiters that leave are loaded by their versions.
                 load_request.queue_prefix += 1;
                 load_request.permits += 1;
             }
             match request.command {
                 Command::ReapReplica { replica } => load_request.waiters_of = Some(replica),
-                Command::Get(Kind::Semaphore) | Command::PutSemaphore { .. } => load_request.busy = true,
-                Command::DeleteSemaphore => {
+                Command::Get(Kind::Semaphore) | Command::PutSemaphore { .. } | Command::DeleteSemaphore => {
                     load_request.busy = true;
-                    load_request.latest_chosen = true;
                 }
                 _ => {}
             }
         }
-        load_request.versions.extend(&self.needs.versions);
-        load_request.queue_prefix = load_request.queue_prefix.max(self.needs.queue_prefix);
-        if let Some(permits) = self.needs.permits {
-            // Those that are out are counted where the view is of a semaphore that was shrunk, and where a command shows the
-            // number; to count them for each look of a queue that is served bit by bit would take a square of time.
+        let mut most_permits = None;
+        for need in &self.needs {
+            match *need {
+                Need::Version(version) => load_request.versions.push(version),
+                Need::QueuePrefix(prefix) => {
+                    load_request.queue_prefix = load_request.queue_prefix.max(prefix)
+                }
+                Need::Permits(permits) => most_permits = most_permits.max(Some(permits)),
+                Need::Membership | Need::NextBatch => {}
+            }
+        }
+        if let Some(permits) = most_permits {
+            // Permits are counted where a semaphore was shrunk and where a command shows the number. If they were counted each
+            // time a part of a queue is served, the time would grow with the square of its length.
             load_request.permits = load_request.permits.max(permits) * 2;
         }
         load_request.versions.sort_unstable();
         load_request.versions.dedup();
         load_request
     }
-
-    /// From now on a command may meet what an earlier try of its own wrote.
-    pub(super) fn mark_retried(&mut self) {
-        for request in &mut self.requests {
-            if let Command::Acquire(acquire) = &mut request.command {
-                acquire.retried = true;
-            }
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::{
-        domain::{Key, Timestamp},
+        domain::{Key, Now, Tenant},
         engine::pending_request::tests::acquire,
     };
 
-    /// Otherwise two needs in turn would load one and forget the other, without end.
+    /// Otherwise two needs could alternate without end.
     #[test]
     fn what_is_missing_adds_up() {
         let id = KeyId { tenant: Tenant::trusted("t"), key: Key::trusted("a") };
         let mut key_task =
             KeyTask::new(PendingRequest::internal(id, Command::ServeQueue, tokio::time::Instant::now()));
-        key_task.needs.add(Need::QueuePrefix(500));
-        key_task.needs.add(Need::Permits(300));
-        key_task.needs.add(Need::QueuePrefix(100));
+        key_task.needs = vec![Need::QueuePrefix(500), Need::Permits(300), Need::QueuePrefix(100)];
         let load_request = key_task.load_request();
         assert!(load_request.queue_prefix >= 500 && load_request.permits >= 300);
     }
+
     /// Guards invariant 7: an attempt that turns out to have been applied has a command for each of its verdicts.
     #[tokio::test(start_paused = true)]
     async fn commands_that_come_after_a_write_stay_with_it() {
-        let now = Now { at_least: Timestamp(1_000), at_most: Timestamp(1_000) };
         let acquire = acquire(false, None);
-        let acquire_id = acquire.id.clone();
         let put = Command::PutSemaphore { max_size: 2, lease_ms: None, default_lease_ms: 15_000 };
         let mut key_task = KeyTask::new(PendingRequest::internal(acquire.id.clone(), put, acquire.arrived));
         key_task.requests.push(acquire);
-        let surroundings = Surroundings {
+        let ctx = Context {
+            now: Now::exactly(1_000),
             me: None,
             is_leaving: false,
             dead: Arc::default(),
@@ -301,9 +260,8 @@ mod tests {
             is_full: false,
             full_tenants: Arc::default(),
         };
-        let ctx = surroundings.context(now, &acquire_id.tenant);
         let outcome = key_task.decide(KeyState::absent(), true, &ctx);
-        let Outcome::Write { verdicts, .. } = outcome else { panic!("the semaphore is to be written") };
+        let TaskOutcome::Write { verdicts, .. } = outcome else { panic!("the semaphore is to be written") };
         assert_eq!((verdicts.len(), key_task.requests.len()), (1, 2), "its permit needs the row's token");
     }
 }

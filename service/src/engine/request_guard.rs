@@ -1,8 +1,7 @@
-//! A caller's request to what it asked for.
+//! The handler's side of an acquire, which undoes the acquire if its answer cannot be delivered.
 //!
-//! A handler is dropped when its client disconnects, at any await. The request notices: a place in the queue is left,
-//! a grant that was not handed on is given back. Nothing of this touches the database from the handler: it only sends a
-//! message to the shard.
+//! A handler is dropped at any await when its client disconnects. Then the guard is dropped too: a waiter leaves its queue, and
+//! a grant that was not delivered is given back. The guard only sends a message to the shard; it never touches the database.
 
 use std::sync::Arc;
 
@@ -11,22 +10,12 @@ use tokio::time::Instant;
 
 use super::{
     EngineError, Shared, ids,
-    pending_request::{Answer, Answered, Message, PendingRequest},
+    message::{Message, UndeliveredGrant},
+    pending_request::{Answer, Answered},
 };
 use crate::domain::{Acquire, Command, KeyId, Reply, RequestId, Version};
 
-/// How far the acquire of this request got.
-#[derive(Debug)]
-enum Stage {
-    /// Nothing was asked, or it was answered without a grant, or the grant was delivered.
-    Settled,
-    /// Asked, not answered.
-    Asked(oneshot::Receiver<Answer>),
-    /// Granted, not delivered.
-    Granted,
-}
-
-/// One request: from the moment a caller asks for a lease until its answer has reached it.
+/// One acquire, from its arrival until its answer is delivered.
 #[derive(Debug)]
 pub struct RequestGuard {
     shared: Arc<Shared>,
@@ -34,8 +23,11 @@ pub struct RequestGuard {
     version: Version,
     chosen: bool,
     request_id: RequestId,
-    stage: Stage,
-    /// Since when the lock or permit was free that is on its way to a caller who waited for it.
+    /// The channel of the answer, while the acquire was sent and is not answered.
+    answer: Option<oneshot::Receiver<Answer>>,
+    /// Whether a grant was answered and not delivered.
+    holds_grant: bool,
+    /// When the lock or permit became free that a waiter was granted.
     freed_at: Option<Instant>,
 }
 
@@ -47,74 +39,68 @@ impl RequestGuard {
             version: chosen.unwrap_or_else(ids::version),
             chosen: chosen.is_some(),
             request_id: ids::request_id(reentrant),
-            stage: Stage::Settled,
+            answer: None,
+            holds_grant: false,
             freed_at: None,
         }
     }
 
-    /// The version of the grant-to-be.
+    /// The version of the future grant.
     pub const fn version(&self) -> Version {
         self.version
     }
 
-    /// What tells this request from others with the same version.
+    /// The id that tells this request from others with the same version.
     pub const fn request_id(&self) -> RequestId {
         self.request_id
     }
 
-    /// Asks for the lease and waits for the answer.
+    /// Sends the acquire and waits for its answer.
     ///
     /// # Errors
-    /// When the engine could not bring it to an answer; then nothing is held.
+    /// If the engine could not answer it. Then nothing is held.
     pub async fn acquire(mut self, acquire: Acquire) -> Result<(Reply, Self), EngineError> {
         let shared = self.shared.clone();
-        let _admission = shared.admit()?;
-        let (sender, receiver) = oneshot::channel();
-        let request = PendingRequest {
-            id: self.id.clone(),
-            command: Command::Acquire(acquire),
-            reply: Some(sender),
-            arrived: Instant::now(),
-        };
-        self.stage = Stage::Asked(receiver);
-        self.shared.send(&self.id, Message::Command(request));
-        let Stage::Asked(receiver) = &mut self.stage else { unreachable!("it was just asked") };
-        let answer = receiver.await;
-        self.stage = Stage::Settled;
+        let _counted = shared.admit()?;
+        let answer = self.answer.insert(shared.begin(self.id.clone(), Command::Acquire(acquire))).await;
+        self.answer = None;
         // The shard is gone only when the process ends.
         let Answered { reply, freed_at } = answer.unwrap_or(Err(EngineError::Draining))?;
         self.freed_at = freed_at;
-        if matches!(reply, Reply::Granted(_)) {
-            self.stage = Stage::Granted;
-        }
+        self.holds_grant = matches!(reply, Reply::Granted(_));
         Ok((reply, self))
     }
 
-    /// The grant has reached its caller.
+    /// Notes that the grant has reached its caller.
     pub fn delivered(mut self) {
-        self.stage = Stage::Settled;
+        self.holds_grant = false;
         if let Some(freed_at) = self.freed_at {
             self.shared.metrics.handed_over(freed_at.elapsed());
         }
+    }
+
+    fn give_back(&self) {
+        self.shared.undelivered(UndeliveredGrant {
+            id: self.id.clone(),
+            version: self.version,
+            chosen: self.chosen,
+            request_id: self.request_id,
+        });
     }
 }
 
 impl Drop for RequestGuard {
     fn drop(&mut self) {
-        match &mut self.stage {
-            Stage::Settled => {}
-            Stage::Granted => self.shared.undelivered(&self.id, self.version, self.chosen, self.request_id),
-            Stage::Asked(receiver) => {
-                receiver.close();
-                // The answer may have been put there between the disconnect and now.
-                match receiver.try_recv() {
-                    Ok(Ok(Answered { reply: Reply::Granted(_), .. })) => {
-                        self.shared.undelivered(&self.id, self.version, self.chosen, self.request_id);
-                    }
-                    Ok(_) => {}
-                    Err(_) => self.shared.send(&self.id, Message::HungUp(self.request_id)),
-                }
-            }
+        if self.holds_grant {
+            return self.give_back();
+        }
+        let Some(mut answer) = self.answer.take() else { return };
+        answer.close();
+        // The answer may have been sent between the disconnect and now.
+        match answer.try_recv() {
+            Ok(Ok(Answered { reply: Reply::Granted(_), .. })) => self.give_back(),
+            Ok(_) => {}
+            Err(_) => self.shared.send(&self.id, Message::HungUp(self.request_id)),
         }
     }
 }

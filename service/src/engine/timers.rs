@@ -1,4 +1,4 @@
-//! What a shard has to do later.
+//! Events with a time.
 
 use std::{
     cmp::Reverse,
@@ -7,12 +7,12 @@ use std::{
 
 use tokio::time::Instant;
 
-/// Things to do, each at its time, the earliest first.
+/// Events, each with the time at which it is due.
 #[derive(Debug)]
 pub(super) struct Timers<T> {
-    /// When what of `tasks` is due; entries of tasks that are gone are skipped.
+    /// The times of the events with their numbers. Entries of events that are gone are skipped.
     due: BinaryHeap<Reverse<(Instant, u64)>>,
-    /// What to do, by a number that grows.
+    /// The events by their numbers.
     events: BTreeMap<u64, T>,
     /// The next number.
     next: u64,
@@ -25,7 +25,7 @@ impl<T> Default for Timers<T> {
 }
 
 impl<T> Timers<T> {
-    /// Sets a timer, and answers the number by which it can be stopped.
+    /// Adds an event. Returns the number by which it can be stopped.
     pub(super) fn set(&mut self, at: Instant, event: T) -> u64 {
         let number = self.next;
         self.next += 1;
@@ -34,7 +34,7 @@ impl<T> Timers<T> {
         number
     }
 
-    /// Stops a timer; one that went off already is none.
+    /// Removes an event. Does nothing if it was due already.
     pub(super) fn stop(&mut self, number: u64) {
         self.events.remove(&number);
         if self.due.len() > 64 && self.due.len() > self.events.len() * 4 {
@@ -42,17 +42,23 @@ impl<T> Timers<T> {
         }
     }
 
-    /// Keeps the tasks that `keep` wants kept, and stops the others.
+    /// Removes the events for which `keep` returns false.
     pub(super) fn retain(&mut self, mut keep: impl FnMut(&mut T) -> bool) {
         self.events.retain(|_, event| keep(event));
     }
 
-    /// When the next one goes off. A stopped one may still be named: waking for nothing is harmless.
+    /// Removes all events, in the order in which they were added.
+    pub(super) fn take_all(&mut self) -> impl Iterator<Item = T> {
+        self.due.clear();
+        std::mem::take(&mut self.events).into_values()
+    }
+
+    /// The time of the next event. It may be that of an event that was removed: waking up for nothing is harmless.
     pub(super) fn next_at(&self) -> Option<Instant> {
         self.due.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// One that is due, if there is one.
+    /// Removes and returns the earliest event that is due.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<T> {
         while let Some(&Reverse((at, number))) = self.due.peek() {
             if at > now {
@@ -74,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn timers_go_off_in_the_order_of_their_times_and_not_when_stopped() {
+    fn events_are_due_in_the_order_of_their_times_unless_they_were_stopped() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
         let mut timers = Timers::default();

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use super::{EngineError, Shared, pending_request::Message};
+use super::{EngineError, Shared, message::Message};
 use crate::store::StoreError;
 
 /// The pause between two looks. A newer version's migration stops this replica after so long at the latest.

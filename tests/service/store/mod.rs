@@ -7,7 +7,7 @@ mod races;
 mod rows;
 mod tokens;
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use db_locks_service::{
     domain::{
@@ -60,17 +60,17 @@ fn acquire(owner: &str) -> Acquire {
 fn write(id: &KeyId, state: KeyState, now: Timestamp, commands: &[Command]) -> Write {
     let prev = state.row_version;
     let mut change = Box::new(KeyChange::new(id.clone(), state));
-    let dead = BTreeSet::new();
     let now = Now { at_least: now, at_most: now };
     let me = Some(db_locks_service::domain::ReplicaId(Uuid::from_u128(1)));
     let context = Context {
         now,
         me,
         is_leaving: false,
-        dead: &dead,
-        suspects: &dead,
+        dead: Arc::default(),
+        suspects: Arc::default(),
         max_waiters_per_key: 100,
-        full: None,
+        is_full: false,
+        full_tenants: Arc::default(),
     };
     for command in commands {
         change.decide(command, &context).unwrap();

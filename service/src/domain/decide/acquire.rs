@@ -10,7 +10,7 @@ use crate::domain::{
 pub const DEFAULT_LEASE_MS: i64 = 15_000;
 
 impl KeyChange {
-    pub(super) fn acquire(&mut self, acquire: &Acquire, ctx: &Context<'_>) -> Decided {
+    pub(super) fn acquire(&mut self, acquire: &Acquire, ctx: &Context) -> Decided {
         match (&self.state.body, acquire.kind) {
             (Body::Absent, _) | (Body::Mutex(_), Kind::Mutex) | (Body::Semaphore(_), Kind::Semaphore) => {}
             (Body::Mutex(_), Kind::Semaphore) | (Body::Semaphore(_), Kind::Mutex) => {
@@ -42,7 +42,7 @@ impl KeyChange {
 
     /// The same version once more: the grant that stands is answered again, a place in the queue is taken over, and a
     /// version whose grant ended is refused for good.
-    fn repeated(&mut self, acquire: &Acquire, ctx: &Context<'_>) -> Result<Option<Verdict>, Need> {
+    fn repeated(&mut self, acquire: &Acquire, ctx: &Context) -> Result<Option<Verdict>, Need> {
         if acquire.chosen && self.state.ended.contains(acquire.version) {
             return Ok(Some(refuse(Refusal::VersionMismatch)));
         }
@@ -69,7 +69,7 @@ impl KeyChange {
     }
 
     /// A repeat takes over the place in the queue; the connection that had it is told so.
-    fn take_over(&mut self, found: Found, acquire: &Acquire, ctx: &Context<'_>) -> Decided {
+    fn take_over(&mut self, found: Found, acquire: &Acquire, ctx: &Context) -> Decided {
         let waiter = self.state.queue.get(found);
         if waiter.owner != acquire.owner {
             return Ok(refuse(Refusal::VersionMismatch));
@@ -111,7 +111,7 @@ impl KeyChange {
     }
 
     /// The standing grant of the same owner, where that is what the caller asks for.
-    fn reentered(&mut self, acquire: &Acquire, ctx: &Context<'_>) -> Option<Verdict> {
+    fn reentered(&mut self, acquire: &Acquire, ctx: &Context) -> Option<Verdict> {
         let Body::Mutex(mutex) = &mut self.state.body else { return None };
         let grant = mutex.grant.as_mut().filter(|grant| {
             acquire.reentrant
@@ -130,14 +130,14 @@ impl KeyChange {
         })
     }
 
-    fn take(&mut self, acquire: &Acquire, lease_ms: i64, ctx: &Context<'_>) -> Decided {
+    fn take(&mut self, acquire: &Acquire, lease_ms: i64, ctx: &Context) -> Decided {
         let view = self.grant(Taker::of(acquire, lease_ms), ctx.now)?;
         Ok(Verdict::Reply(Reply::Granted(view)))
     }
 
-    fn enqueue(&mut self, acquire: &Acquire, lease_ms: i64, wait_ms: i64, ctx: &Context<'_>) -> Decided {
+    fn enqueue(&mut self, acquire: &Acquire, lease_ms: i64, wait_ms: i64, ctx: &Context) -> Decided {
         let is_key_full = self.state.queue.len >= ctx.max_waiters_per_key;
-        if let Some(limit) = ctx.full.or(is_key_full.then_some(WaiterLimit::Key)) {
+        if let Some(limit) = ctx.waiter_limit(&self.id.tenant).or(is_key_full.then_some(WaiterLimit::Key)) {
             return Ok(refuse(Refusal::QueueFull(limit)));
         }
         let replica = ctx.host()?;

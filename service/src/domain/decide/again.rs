@@ -24,7 +24,7 @@ impl KeyChange {
     ///
     /// # Errors
     /// As [`KeyChange::decide`].
-    pub fn decide_again(&mut self, command: &Command, earlier: Earlier<'_>, ctx: &Context<'_>) -> Decided {
+    pub fn decide_again(&mut self, command: &Command, earlier: Earlier<'_>, ctx: &Context) -> Decided {
         if *earlier.verdict == Verdict::Unknown {
             return Ok(Verdict::Unknown);
         }
@@ -65,7 +65,7 @@ impl KeyChange {
 
     /// Whether a heartbeat would undo what a later one did: another request has the grant by now, and the heartbeat names a
     /// lease or data that differ from the present ones. Renewing the lease that stands undoes nothing.
-    fn is_overtaken(&mut self, heartbeat: &Heartbeat, ctx: &Context<'_>) -> Result<bool, super::Need> {
+    fn is_overtaken(&mut self, heartbeat: &Heartbeat, ctx: &Context) -> Result<bool, super::Need> {
         let Ok(target) = self.target(heartbeat.kind, heartbeat.version)? else { return Ok(false) };
         let (grant, data) = self.grant_and_data(&target);
         if !grant.is_active(ctx.now) || grant.request_id == heartbeat.request_id {
@@ -87,7 +87,7 @@ impl KeyChange {
         version: Version,
         decided: Verdict,
         earlier: Earlier<'_>,
-        ctx: &Context<'_>,
+        ctx: &Context,
     ) -> Verdict {
         let Verdict::Reply(Reply::Released(_)) = earlier.verdict else { return decided };
         if !matches!(decided, Verdict::Reply(Reply::Refused(Refusal::NotFound | Refusal::VersionMismatch))) {

@@ -138,7 +138,7 @@ impl KeyChange {
     }
 
     /// The grant's answer goes to one who asked with its version again.
-    pub(super) fn reattach_grant(&mut self, acquire: &Acquire, ctx: &Context<'_>) -> Result<Verdict, Need> {
+    pub(super) fn reattach_grant(&mut self, acquire: &Acquire, ctx: &Context) -> Result<Verdict, Need> {
         let view = match &mut self.state.body {
             Body::Mutex(mutex) => {
                 if let Some(grant) = &mut mutex.grant {

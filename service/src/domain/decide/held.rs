@@ -13,7 +13,7 @@ pub(super) enum Target {
 }
 
 impl KeyChange {
-    pub(super) fn heartbeat(&mut self, heartbeat: &Heartbeat, ctx: &Context<'_>) -> Decided {
+    pub(super) fn heartbeat(&mut self, heartbeat: &Heartbeat, ctx: &Context) -> Decided {
         let target = match self.target(heartbeat.kind, heartbeat.version)? {
             Ok(target) => target,
             Err(refusal) => return Ok(refuse(refusal)),
@@ -34,7 +34,7 @@ impl KeyChange {
         Ok(Verdict::Reply(Reply::Granted(view)))
     }
 
-    pub(super) fn release(&mut self, release: &Release, ctx: &Context<'_>) -> Decided {
+    pub(super) fn release(&mut self, release: &Release, ctx: &Context) -> Decided {
         let version = match &self.state.body {
             Body::Mutex(Mutex { grant: Some(grant), .. }) if planted!(ReleaseIgnoresVersion) => grant.version,
             _ => release.version,
@@ -70,7 +70,7 @@ impl KeyChange {
         &mut self,
         version: Version,
         request_id: RequestId,
-        ctx: &Context<'_>,
+        ctx: &Context,
     ) -> Result<bool, Need> {
         let Ok(target) = self.target(Kind::Mutex, version)? else { return Ok(false) };
         let (grant, _) = self.grant_and_data(&target);
@@ -91,7 +91,7 @@ impl KeyChange {
         &mut self,
         version: Version,
         request_id: RequestId,
-        ctx: &Context<'_>,
+        ctx: &Context,
     ) -> Result<Option<LockView>, Need> {
         let Ok(target) = self.target(Kind::Mutex, version)? else { return Ok(None) };
         let (grant, _) = self.grant_and_data(&target);

@@ -6,7 +6,7 @@ use crate::domain::{
 };
 
 impl KeyChange {
-    pub(super) fn get_lock(&self, ctx: &Context<'_>) -> Verdict {
+    pub(super) fn get_lock(&self, ctx: &Context) -> Verdict {
         match &self.state.body {
             Body::Absent => refuse(Refusal::NotFound),
             Body::Semaphore(_) => refuse(Refusal::WrongKind),
@@ -17,7 +17,7 @@ impl KeyChange {
         }
     }
 
-    pub(super) fn get_semaphore(&self, ctx: &Context<'_>) -> Decided {
+    pub(super) fn get_semaphore(&self, ctx: &Context) -> Decided {
         match &self.state.body {
             Body::Absent => Ok(refuse(Refusal::NotFound)),
             Body::Mutex(_) => Ok(refuse(Refusal::WrongKind)),
@@ -25,7 +25,7 @@ impl KeyChange {
         }
     }
 
-    pub(super) fn put_lock(&mut self, data: Option<&Data>, ctx: &Context<'_>) -> Decided {
+    pub(super) fn put_lock(&mut self, data: Option<&Data>, ctx: &Context) -> Decided {
         let created = match &mut self.state.body {
             Body::Semaphore(_) => return Ok(refuse(Refusal::WrongKind)),
             Body::Mutex(mutex) if mutex.grant.as_ref().is_some_and(|grant| grant.is_active(ctx.now)) => {
@@ -54,7 +54,7 @@ impl KeyChange {
         Ok(Verdict::Reply(Reply::Lock { view, created }))
     }
 
-    pub(super) fn delete_lock(&mut self, version: Option<Version>, ctx: &Context<'_>) -> Decided {
+    pub(super) fn delete_lock(&mut self, version: Option<Version>, ctx: &Context) -> Decided {
         let mutex = match &self.state.body {
             Body::Absent => return Ok(refuse(Refusal::NotFound)),
             Body::Semaphore(_) => return Ok(refuse(Refusal::WrongKind)),
@@ -78,7 +78,7 @@ impl KeyChange {
         max_size: i32,
         lease_ms: Option<i64>,
         default_lease_ms: i64,
-        ctx: &Context<'_>,
+        ctx: &Context,
     ) -> Decided {
         let created = match &mut self.state.body {
             Body::Mutex(_) => return Ok(refuse(Refusal::WrongKind)),
@@ -103,7 +103,7 @@ impl KeyChange {
         self.semaphore_reply(semaphore, created, ctx)
     }
 
-    pub(super) fn delete_semaphore(&mut self, ctx: &Context<'_>) -> Decided {
+    pub(super) fn delete_semaphore(&mut self, ctx: &Context) -> Decided {
         let semaphore = match &self.state.body {
             Body::Absent => return Ok(refuse(Refusal::NotFound)),
             Body::Mutex(_) => return Ok(refuse(Refusal::WrongKind)),
@@ -162,7 +162,7 @@ impl KeyChange {
         }
     }
 
-    fn semaphore_reply(&self, semaphore: &Semaphore, created: bool, ctx: &Context<'_>) -> Decided {
+    fn semaphore_reply(&self, semaphore: &Semaphore, created: bool, ctx: &Context) -> Decided {
         let busy_count = semaphore.permits.busy(ctx.now).ok_or(Need::Permits(1))?;
         let view = self.semaphore_view(semaphore, busy_count);
         Ok(Verdict::Reply(Reply::Semaphore { view, created }))

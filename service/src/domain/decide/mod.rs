@@ -19,43 +19,56 @@ pub use again::Earlier;
 pub use ends::{Ended, EndedHow};
 pub use views::MOST_HOLDERS;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{
-    Body, Command, KeyId, KeyState, Kind, Now, Place, Refusal, ReplicaId, Reply, RequestId, Timestamp,
-    Version, Waiter, WaiterLimit,
+    Body, Command, KeyId, KeyState, Kind, Now, Place, Refusal, ReplicaId, Reply, RequestId, Tenant,
+    Timestamp, Version, Waiter, WaiterLimit,
 };
 
 /// For how long a freed place is kept for a waiter of another replica that has to claim it, in milliseconds.
 pub const OFFER_MS: i64 = 2_000;
 
-/// For how long one who chose its version keeps its place, or an undelivered grant, without a connection, in
+/// How long a caller that chose its version keeps, without a connection, its place in the queue or an undelivered grant, in
 /// milliseconds.
-pub(super) const DETACHED_FOR_MS: i64 = 10_000;
+pub const DETACHED_FOR_MS: i64 = 10_000;
 
-/// What the rules are told from outside.
-#[derive(Debug, Clone, Copy)]
-pub struct Context<'a> {
+/// What a decision depends on besides the command and the state of its key. All decisions of a batch share one.
+#[derive(Debug, Clone)]
+pub struct Context {
     /// The database's time.
     pub now: Now,
-    /// This replica, if it is known to the others; who waits needs that.
+    /// The identity of this replica while the other replicas know it. Required for commands that wait.
     pub me: Option<ReplicaId>,
-    /// Whether this replica is about to leave the others: it serves its waiters, and takes in none.
+    /// Whether this replica is about to leave the others: it serves its waiters and accepts no new ones.
     pub is_leaving: bool,
-    /// Replicas that are certainly gone.
-    pub dead: &'a BTreeSet<ReplicaId>,
-    /// Replicas that did not claim an offer in time, until it is known whether they are gone: nothing is offered to them.
-    pub suspects: &'a BTreeSet<ReplicaId>,
-    /// The most waiters a key may have.
+    /// Replicas that are known to be dead.
+    pub dead: Arc<BTreeSet<ReplicaId>>,
+    /// Replicas that did not claim an offer in time, until it is known whether they are dead: nothing is offered to them.
+    pub suspects: Arc<BTreeSet<ReplicaId>>,
+    /// The maximum number of waiters of one key.
     pub max_waiters_per_key: i64,
-    /// The limit that keeps this replica, or the key's tenant, from having one more waiter.
-    pub full: Option<WaiterLimit>,
+    /// Whether this replica has as many waiters as it may have.
+    pub is_full: bool,
+    /// Tenants that have as many waiters at this replica as they may have.
+    pub full_tenants: Arc<BTreeSet<Tenant>>,
 }
 
-impl Context<'_> {
-    /// This replica, to take in a waiter.
+impl Context {
+    /// The identity under which this replica can accept a waiter.
     fn host(&self) -> Result<ReplicaId, Need> {
         self.me.filter(|_| !self.is_leaving).ok_or(Need::Membership)
+    }
+
+    /// The limit that keeps this replica from accepting another waiter of a tenant.
+    fn waiter_limit(&self, tenant: &Tenant) -> Option<WaiterLimit> {
+        if self.is_full {
+            return Some(WaiterLimit::Replica);
+        }
+        self.full_tenants.contains(tenant).then_some(WaiterLimit::Tenant)
     }
 }
 
@@ -193,7 +206,7 @@ impl KeyChange {
     }
 
     /// Decides one command.
-    pub fn decide(&mut self, command: &Command, ctx: &Context<'_>) -> Decided {
+    pub fn decide(&mut self, command: &Command, ctx: &Context) -> Decided {
         #[cfg(test)]
         self.keep_step();
         if let Body::Semaphore(semaphore) = &mut self.state.body {
@@ -259,7 +272,7 @@ impl KeyChange {
     }
 
     /// Tells the connection that waited that it waits no longer.
-    fn dismiss(&mut self, place: Place, refusal: Refusal, ctx: &Context<'_>) {
+    fn dismiss(&mut self, place: Place, refusal: Refusal, ctx: &Context) {
         let Place::Attached { replica, request_id, .. } = place else { return };
         if ctx.me == Some(replica) {
             self.effects.answered.push((request_id, Reply::Refused(refusal)));

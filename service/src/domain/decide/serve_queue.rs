@@ -29,7 +29,7 @@ impl KeyChange {
     /// Where the view ends before the queue or the room does, what was served so far stands, and
     /// [`Effects::unfinished`](super::Effects::unfinished) asks for another look; only where nothing at all could be done
     /// is more needed.
-    pub(super) fn serve_queue(&mut self, ctx: &Context<'_>) -> Result<bool, Need> {
+    pub(super) fn serve_queue(&mut self, ctx: &Context) -> Result<bool, Need> {
         self.cut_after_step_back(ctx);
         self.reenter(ctx);
         let is_free = self.serve_in_order(ctx)?;
@@ -38,7 +38,7 @@ impl KeyChange {
     }
 
     /// Those of this replica who wait for what their owner holds by now, and asked reentrant, are answered with its grant.
-    fn reenter(&mut self, ctx: &Context<'_>) {
+    fn reenter(&mut self, ctx: &Context) {
         let waits_here = |waiter: &Waiter, owner: &Owner| {
             let here = matches!(waiter.place, Place::Attached { replica, request_id, .. }
                 if ctx.me == Some(replica) && request_id.is_reentrant());
@@ -59,7 +59,7 @@ impl KeyChange {
         }
     }
 
-    fn serve_in_order(&mut self, ctx: &Context<'_>) -> Result<bool, Need> {
+    fn serve_in_order(&mut self, ctx: &Context) -> Result<bool, Need> {
         let (mut offered, mut index, mut gone, mut suspected) = (0, 0, 0, 0);
         loop {
             let room = self.state.room(ctx.now);
@@ -99,7 +99,7 @@ impl KeyChange {
 
     /// Serves the queue for one whose answer depends on what is left. Where that cannot be told before this change is
     /// committed, its command has to wait until then.
-    pub(super) fn serve_fully(&mut self, ctx: &Context<'_>) -> Result<bool, Need> {
+    pub(super) fn serve_fully(&mut self, ctx: &Context) -> Result<bool, Need> {
         let is_free = self.serve_queue(ctx)?;
         if self.effects.unfinished { Err(Need::NextBatch) } else { Ok(is_free) }
     }
@@ -115,7 +115,7 @@ impl KeyChange {
     }
 
     /// An owner is being granted what it waits for at other replicas too, and asked for reentrant: they have a look.
-    fn notify_reentrant(&mut self, owner: &Owner, ctx: &Context<'_>) {
+    fn notify_reentrant(&mut self, owner: &Owner, ctx: &Context) {
         for waiter in self.state.queue.head.iter().filter(|waiter| waiter.owner == *owner) {
             if let Place::Attached { replica, request_id, .. } = waiter.place
                 && request_id.is_reentrant()
@@ -128,7 +128,7 @@ impl KeyChange {
     }
 
     /// Serves one waiter, for whom there is room.
-    fn serve(&mut self, index: usize, ctx: &Context<'_>) -> Result<Served, Need> {
+    fn serve(&mut self, index: usize, ctx: &Context) -> Result<Served, Need> {
         let found = Found::Head(index);
         match self.state.queue.head[index].place {
             Place::Detached { until } if ctx.now.is_past(until) => {
@@ -171,7 +171,7 @@ impl KeyChange {
     }
 
     /// Removes places that were kept and lapsed from the known front, whether or not there is room.
-    pub(super) fn drop_lapsed(&mut self, ctx: &Context<'_>) {
+    pub(super) fn drop_lapsed(&mut self, ctx: &Context) {
         let lapsed = |place: Place| matches!(place, Place::Detached { until } if ctx.now.is_past(until));
         while let Some(index) = self.state.queue.head.iter().position(|waiter| lapsed(waiter.place)) {
             self.remove_waiter(Found::Head(index));
@@ -180,7 +180,7 @@ impl KeyChange {
 
     /// Withdraws offers that lapsed when the place was gone that they were for (a shrink, a step back of the clock):
     /// nobody is to blame, and an offer in the past would have the key looked at again and again.
-    pub(super) fn withdraw_lapsed(&mut self, ctx: &Context<'_>) {
+    pub(super) fn withdraw_lapsed(&mut self, ctx: &Context) {
         if self.effects.unfinished {
             return;
         }
@@ -197,14 +197,14 @@ impl KeyChange {
         }
     }
 
-    fn skip(&mut self, found: Found, ctx: &Context<'_>) -> Served {
+    fn skip(&mut self, found: Found, ctx: &Context) -> Served {
         let keeps_place = self.state.queue.get(found).chosen;
         self.detach(found, ctx);
         if keeps_place { Served::Passed } else { Served::Gone }
     }
 
     /// Takes the connection away from a waiter: one who chose its version keeps its place for a while, another leaves.
-    pub(super) fn detach(&mut self, found: Found, ctx: &Context<'_>) {
+    pub(super) fn detach(&mut self, found: Found, ctx: &Context) {
         let waiter = self.state.queue.get(found);
         let (chosen, place) = (waiter.chosen, waiter.place);
         self.dismiss(place, Refusal::PlaceLost, ctx);
@@ -217,7 +217,7 @@ impl KeyChange {
     }
 
     /// How the place became free that is granted next.
-    fn freed(&self, ctx: &Context<'_>) -> Option<Freed> {
+    fn freed(&self, ctx: &Context) -> Option<Freed> {
         let grant = match &self.state.body {
             Body::Absent => None,
             Body::Mutex(mutex) => mutex.grant.as_ref(),
@@ -226,7 +226,7 @@ impl KeyChange {
         grant.map(|grant| Freed { at: grant.expires_at, by_release: grant.released })
     }
 
-    fn cut_after_step_back(&mut self, ctx: &Context<'_>) {
+    fn cut_after_step_back(&mut self, ctx: &Context) {
         let mut cut = false;
         match &mut self.state.body {
             Body::Absent => {}

@@ -13,7 +13,7 @@ impl KeyChange {
         version: Version,
         request_id: RequestId,
         reason: LeaveReason,
-        ctx: &Context<'_>,
+        ctx: &Context,
     ) -> Decided {
         // A command before this one, in the same decision, may have served it: it is answered once, by that.
         if let Some(reply) = self.take_answer(request_id) {
@@ -47,7 +47,7 @@ impl KeyChange {
 
     /// A waiter's time is up. What is free by now is its own if it is its turn: it goes empty-handed only where others
     /// hold, or are offered, all there is.
-    fn time_out(&mut self, version: Version, request_id: RequestId, ctx: &Context<'_>) -> Decided {
+    fn time_out(&mut self, version: Version, request_id: RequestId, ctx: &Context) -> Decided {
         let served = self.serve_fully(ctx);
         if let Some(reply) = self.take_answer(request_id) {
             return Ok(Verdict::Reply(reply));
@@ -63,7 +63,7 @@ impl KeyChange {
     }
 
     /// One who wants to leave waits no longer: it is told what became of its version.
-    fn leave_unqueued(&mut self, version: Version, request_id: RequestId, ctx: &Context<'_>) -> Decided {
+    fn leave_unqueued(&mut self, version: Version, request_id: RequestId, ctx: &Context) -> Decided {
         // Also to one whose connection is gone: the engine finds that nobody takes it, and gives it back.
         if let Some(view) = self.attached_view(version, request_id, ctx)? {
             return Ok(Verdict::Reply(Reply::Granted(view)));
@@ -79,12 +79,7 @@ impl KeyChange {
     }
 
     /// Undoes an acquire whose answer reached nobody.
-    pub(super) fn give_back(
-        &mut self,
-        version: Version,
-        request_id: RequestId,
-        ctx: &Context<'_>,
-    ) -> Decided {
+    pub(super) fn give_back(&mut self, version: Version, request_id: RequestId, ctx: &Context) -> Decided {
         let done = Ok(Verdict::Reply(Reply::Done));
         if self.end_attached(version, request_id, ctx)? {
             self.serve_queue(ctx)?;
@@ -104,7 +99,7 @@ impl KeyChange {
     }
 
     /// Marks a grant whose answer reached nobody, so that a repeat of its acquire has it alone.
-    pub(super) fn keep(&mut self, version: Version, request_id: RequestId, ctx: &Context<'_>) -> Decided {
+    pub(super) fn keep(&mut self, version: Version, request_id: RequestId, ctx: &Context) -> Decided {
         if let Ok(target) = self.target(Kind::Mutex, version)? {
             let (grant, _) = self.grant_and_data(&target);
             if grant.request_id == request_id && grant.is_active(ctx.now) {
@@ -117,7 +112,7 @@ impl KeyChange {
 
     /// Takes those waiters of a dead replica that this view knows out of the queue, or lets them keep their place for a
     /// while without it.
-    pub(super) fn reap_replica(&mut self, replica: ReplicaId, ctx: &Context<'_>) -> Decided {
+    pub(super) fn reap_replica(&mut self, replica: ReplicaId, ctx: &Context) -> Decided {
         let of_the_dead = |waiter: &Waiter| matches!(waiter.place, Place::Attached { replica: theirs, .. } if theirs == replica);
         // From the back: what is removed does not move what is still to be looked at.
         for index in (0..self.state.queue.head.len()).rev() {
@@ -139,7 +134,7 @@ impl KeyChange {
         &mut self,
         ended_before: Timestamp,
         idle_since: Option<Timestamp>,
-        ctx: &Context<'_>,
+        ctx: &Context,
     ) -> Verdict {
         if let Body::Mutex(mutex) = &self.state.body {
             let grant = mutex.grant.as_ref();

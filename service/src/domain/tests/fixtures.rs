@@ -1,6 +1,6 @@
 //! A key to try things on: its state between commands, a clock, and whose replica decides.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use uuid::Uuid;
 
@@ -110,14 +110,15 @@ impl Scene {
     }
 
     /// What the rules are told.
-    pub(super) fn context(&self) -> Context<'_> {
+    pub(super) fn context(&self) -> Context {
         Context {
             now: Now::exactly(self.now),
             me: self.me,
             is_leaving: false,
-            dead: &self.dead,
-            suspects: &self.suspects,
-            full: None,
+            dead: Arc::new(self.dead.clone()),
+            suspects: Arc::new(self.suspects.clone()),
+            is_full: false,
+            full_tenants: Arc::default(),
             max_waiters_per_key: self.max_waiters,
         }
     }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{
     super::{
         Shared,
-        pending_request::{Audit, Message},
+        message::{Audit, Message},
     },
     every_beat,
     reaping::find_unknown,

@@ -31,7 +31,7 @@ use self::{
     watch::Watch,
 };
 pub(super) use self::{reaper::reap_when_wanted, reaping::reap_replica};
-use super::{Shared, ids, pending_request::Message, tasks::spawn_critical};
+use super::{Shared, ids, message::Message, tasks::spawn_critical};
 use crate::domain::ReplicaId;
 
 /// The pause between two beats.

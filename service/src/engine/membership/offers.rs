@@ -49,7 +49,7 @@ pub(super) async fn look_for_offers(shared: Arc<Shared>, me: ReplicaId) {
 
 async fn look_at_all(shared: &Shared, ids: Vec<KeyId>) {
     for id in ids {
-        shared.look_at(id).await;
+        shared.serve_queue(id).await;
     }
 }
 
@@ -75,7 +75,7 @@ async fn listen_once(shared: &Shared, me: ReplicaId) -> Result<(), StoreError> {
         shared.membership.is_pushed.store(true, Ordering::Relaxed);
         while let Some(id) = notifications.next().await? {
             received.increment(1);
-            shared.look_at(id).await;
+            shared.serve_queue(id).await;
         }
         shared.membership.is_pushed.store(false, Ordering::Relaxed);
     }

@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use tokio::time::Instant;
 
 use super::{
-    super::{Shared, pending_request::Message, tasks::spawn_critical},
+    super::{Shared, message::Message, tasks::spawn_critical},
     every_beat, reap_replica,
     watch::{Noted, Watch},
 };
@@ -73,7 +73,7 @@ pub(super) fn act_on(shared: &Arc<Shared>, noted: Noted) {
         if shared.membership.add_dead(replica) {
             tracing::warn!(%replica, "a replica has stopped beating; its waiters leave their queues");
             shared.metrics.replica_reaped();
-            shared.broadcast(|| Message::LookAround);
+            shared.broadcast(|| Message::ServeAllQueues);
         }
         // With every look that shows it dead, since a reaping may end before its row is gone; one goes on at a time.
         spawn_critical(reap_replica(shared.clone(), replica, Some(counter)));

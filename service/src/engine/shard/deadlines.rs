@@ -1,148 +1,118 @@
-//! Patience: nobody is kept without an answer for much longer than [`ANSWER_WITHIN`], whatever stands in the way.
+//! Answering callers that have waited too long: each command is answered within about [`ANSWER_WITHIN`].
 //!
-//! Commands stand in many places of a shard: in line, behind a busy key, in works that wait for a load, for membership or
-//! for another try, and in works that the database has at this moment. Nobody takes a work out of the shard, so one look
-//! finds them all. It comes by a timer, a few times a second while there is anything to look at.
+//! Commands are in many places of a shard: in the intake, in key tasks that wait, and in key tasks that the database has at
+//! this moment. No key task leaves the shard, so one check finds all of them. It runs a few times a second while there are
+//! commands.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{
-    super::{
-        key_task::KeyTask,
-        pending_request::{EngineError, PendingRequest},
-    },
-    Shard, TimerEvent,
-    blocked::Blocked,
+use super::{Shard, blocked_keys::BlockedKeys, in_flight::InFlight};
+use crate::{
+    domain::{KeyId, RequestId},
+    engine::{error::EngineError, key_task::KeyTask, pending_request::PendingRequest},
 };
-use crate::domain::{KeyId, RequestId};
 
 /// How long a command is tried before its caller is answered 503.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
-/// The pause between two looks.
-const LOOK: Duration = Duration::from_millis(250);
+/// The pause between two checks.
+const CHECK_EVERY: Duration = Duration::from_millis(250);
 
-/// One look.
-struct Look<'s> {
+/// Waiters whose leave was not written in time, with what they are answered.
+type Leavers = Vec<(RequestId, EngineError)>;
+
+/// One check.
+struct DeadlineCheck<'s> {
     now: Instant,
-    /// What those are told whose command was never written.
+    /// The error for commands that were never written.
     unreachable: EngineError,
-    blocked: &'s Blocked,
-    /// Waiters that have wanted to leave for too long.
-    leavers: Vec<(RequestId, EngineError)>,
-    /// Keys of works of which nothing is left.
+    blocked: &'s BlockedKeys,
+    leavers: Leavers,
+    /// Keys of tasks that have no commands left.
     emptied: Vec<KeyId>,
 }
 
-impl Look<'_> {
-    fn is_over(&self, request: &PendingRequest) -> bool {
-        self.now.duration_since(request.arrived) >= ANSWER_WITHIN
-    }
-
-    /// A command that no write on its way decides about. Returns whether it stays.
-    fn undecided(&mut self, request: &mut PendingRequest) -> bool {
-        if !self.is_over(request) {
+impl DeadlineCheck<'_> {
+    /// Checks a command that no write under way contains. Returns whether the command is kept.
+    fn keeps_request(&mut self, request: &mut PendingRequest) -> bool {
+        if !is_overdue(request, self.now) {
             return true;
         }
-        let (error, stays) = if request.may_be_written() {
-            (EngineError::UnknownFate, true)
+        let (error, is_kept) = if request.may_be_written() {
+            (EngineError::UnknownOutcome, true)
         } else {
-            (self.blocked.unreached(&request.id, self.unreachable), request.reply.is_none())
+            (self.blocked.error_for(&request.id, self.unreachable), request.reply.is_none())
         };
-        self.leavers.extend(request.give_up(error));
-        stays
+        self.leavers.extend(request.fail(error));
+        is_kept
     }
 
-    /// A work that may have been written, or is going to be: all of its commands stay.
-    fn decided(&mut self, key_task: &mut KeyTask) {
-        for request in &mut key_task.requests {
-            if self.is_over(request) {
-                self.leavers.extend(request.give_up(EngineError::UnknownFate));
-            }
-        }
-    }
-
-    /// A work that has to be decided, be it again. Returns whether anything of it is left.
-    fn key_task(&mut self, key_task: &mut KeyTask) -> bool {
-        if !key_task.attempts.is_empty() {
-            self.decided(key_task);
+    /// Checks a task that has to be decided, or decided again. Returns whether commands are left.
+    fn keeps_task(&mut self, key_task: &mut KeyTask) -> bool {
+        if key_task.was_attempted() {
+            fail_overdue(key_task, self.now, &mut self.leavers);
             return true;
         }
-        key_task.requests.retain_mut(|request| self.undecided(request));
+        key_task.requests.retain_mut(|request| self.keeps_request(request));
         !key_task.requests.is_empty()
     }
 
-    /// The same, noting the key of a work of which nothing is left.
-    fn idle_task(&mut self, key_task: &mut KeyTask) -> bool {
-        let stays = self.key_task(key_task);
-        if !stays {
+    /// The same for a task that waits. Notes its key if no commands are left.
+    fn keeps_waiting_task(&mut self, key_task: &mut KeyTask) -> bool {
+        let is_kept = self.keeps_task(key_task);
+        if !is_kept {
             self.emptied.push(key_task.id.clone());
         }
-        stays
+        is_kept
+    }
+}
+
+fn is_overdue(request: &PendingRequest, now: Instant) -> bool {
+    now.duration_since(request.arrived) >= ANSWER_WITHIN
+}
+
+/// Checks a task that may have been written, or is about to be. All of its commands are kept.
+fn fail_overdue(key_task: &mut KeyTask, now: Instant, leavers: &mut Leavers) {
+    for request in &mut key_task.requests {
+        if is_overdue(request, now) {
+            leavers.extend(request.fail(EngineError::UnknownOutcome));
+        }
     }
 }
 
 impl Shard {
-    /// Sees to it that there is a look while there is anything to look at.
-    pub(super) fn watch_deadlines(&mut self) {
-        if !self.is_watched && !self.has_no_commands() {
-            self.is_watched = true;
-            self.timers.set(Instant::now() + LOOK, TimerEvent::Overdue);
+    /// Schedules the next check, while there are commands.
+    pub(super) fn schedule_deadline_check(&mut self) {
+        if self.next_deadline_check.is_none() && !self.intake.is_empty() {
+            self.next_deadline_check = Some(Instant::now() + CHECK_EVERY);
         }
     }
 
-    /// Answers all whose patience has come to an end. What is done for them is undone by what takes their place.
-    pub(super) fn answer_overdue(&mut self) {
-        self.is_watched = false;
+    /// Answers all callers that have waited too long. What may have been written for them is undone by the commands that replace
+    /// theirs.
+    pub(super) fn answer_overdue(&mut self, now: Instant) {
+        self.next_deadline_check = None;
+        let InFlight { loads, commits, blocked, locked, retries } = &mut self.in_flight;
         let unreachable = self.shared.outage.reason();
-        // Taken out, to be asked while everything else is looked at.
-        let mut blocked = std::mem::take(&mut self.blocked);
-        let mut look = Look {
-            now: Instant::now(),
-            unreachable,
-            blocked: &blocked,
-            leavers: Vec::new(),
-            emptied: Vec::new(),
-        };
-        for line in [&mut self.urgent, &mut self.acquires, &mut self.deferred_acquires] {
-            line.retain_mut(|request| look.undecided(request));
+        let mut check = DeadlineCheck { now, unreachable, blocked, leavers: Vec::new(), emptied: Vec::new() };
+        self.intake.retain(|request| check.keeps_request(request));
+        loads.retain_waiting(|key_task| check.keeps_waiting_task(key_task));
+        retries.retain(|key_task| check.keeps_waiting_task(key_task));
+        for key_task in loads.under_way() {
+            // A task without commands is found when the load comes back.
+            check.keeps_task(key_task);
         }
-        self.leaves.retain(|request| look.undecided(request));
-        for parked in self.parked.values_mut() {
-            parked.retain_mut(|request| look.undecided(request));
+        let DeadlineCheck { mut leavers, emptied, .. } = check;
+        for key_task in commits.key_tasks().chain(locked.values_mut()).chain(blocked.key_tasks()) {
+            fail_overdue(key_task, now, &mut leavers);
         }
-        self.to_load.retain(|key_task| look.idle_task(key_task));
-        self.to_join.retain_mut(|key_task| look.idle_task(key_task));
-        self.timers.retain(|event| match event {
-            TimerEvent::Retry(key_task) => look.idle_task(key_task),
-            _ => true,
-        });
-        for key_task in self.loading.iter_mut().flatten() {
-            // What is left of it is seen when it comes back.
-            look.key_task(key_task);
-        }
-        let sides =
-            self.halves.iter_mut().map(|half| &mut half.sides).chain(self.commits.values_mut()).flatten();
-        let key_tasks = sides.map(|side| &mut side.key_task);
-        let key_tasks = key_tasks.chain(self.decided.iter_mut().map(|decided| &mut decided.key_task));
-        for key_task in key_tasks.chain(self.locked.values_mut()) {
-            look.decided(key_task);
-        }
-        let Look { now, leavers, emptied, .. } = look;
-        let nothing = Blocked::default();
-        let mut look = Look { now, unreachable, blocked: &nothing, leavers, emptied };
-        for key_task in blocked.key_tasks() {
-            look.decided(key_task);
-        }
-        let Look { leavers, emptied, .. } = look;
-        self.blocked = blocked;
         for (request_id, error) in leavers {
-            self.tell_waiter(request_id, error);
+            self.waiters.fail(request_id, error);
         }
         for id in emptied {
-            self.unpark(&id);
+            self.free(&id);
         }
     }
 }
@@ -151,20 +121,21 @@ impl Shard {
 mod tests {
     use tokio::sync::oneshot;
 
-    use super::{super::super::pending_request::tests::acquire, *};
-    use crate::domain::Command;
+    use super::*;
+    use crate::{domain::Command, engine::pending_request::tests::acquire};
 
-    /// Guards invariant 7: what may have been written for a command in line is given back when its caller is told 503.
+    /// Guards invariant 7: what may have been written for a waiting command is given back when its caller is answered 503.
     #[tokio::test(start_paused = true)]
-    async fn an_acquire_in_line_that_may_have_been_written_is_given_back() {
+    async fn an_overdue_acquire_that_may_have_been_written_is_given_back() {
         let (reply, mut answer) = oneshot::channel();
         let mut request = acquire(true, Some(reply));
         let now = request.arrived + ANSWER_WITHIN;
-        let (unreachable, blocked) = (EngineError::Unreachable, Blocked::default());
-        let mut look = Look { now, unreachable, blocked: &blocked, leavers: Vec::new(), emptied: Vec::new() };
-        assert!(look.undecided(&mut request), "its give-back stays");
+        let (unreachable, blocked) = (EngineError::Unreachable, BlockedKeys::default());
+        let mut check =
+            DeadlineCheck { now, unreachable, blocked: &blocked, leavers: Vec::new(), emptied: Vec::new() };
+        assert!(check.keeps_request(&mut request), "its give-back is kept");
         assert!(matches!(request.command, Command::GiveBack { .. }));
-        assert!(matches!(answer.try_recv(), Ok(Err(EngineError::UnknownFate))));
-        assert!(look.undecided(&mut request), "until it is done");
+        assert!(matches!(answer.try_recv(), Ok(Err(EngineError::UnknownOutcome))));
+        assert!(check.keeps_request(&mut request), "until it is done");
     }
 }

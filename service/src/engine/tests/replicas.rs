@@ -240,7 +240,7 @@ async fn who_is_superseded_at_another_replica_hears_of_it_soon() {
         }
         let since = Instant::now();
         if is_told {
-            one.engine.shared.look_at(id("a")).await;
+            one.engine.shared.serve_queue(id("a")).await;
         }
         assert!(first.await.unwrap().is_err());
         let most = Duration::from_millis(if is_told { 10 } else { 1_100 });

@@ -223,7 +223,7 @@ async fn looks_that_nobody_took_yet_are_one_look() {
     replica.store.load_ms.store(100, Ordering::Relaxed);
     let before = replica.store.loads.load(Ordering::Relaxed);
     for _ in 0..5_000 {
-        replica.engine.shared.look_at(id("a")).await;
+        replica.engine.shared.serve_queue(id("a")).await;
     }
     tokio::time::sleep(Duration::from_secs(3)).await;
     let loads = replica.store.loads.load(Ordering::Relaxed) - before;

@@ -1,4 +1,4 @@
-//! How many acquires of this replica stand in queues, and when no more may.
+//! The number of acquires of this replica that stand in queues, and its limits.
 
 use std::{
     collections::BTreeSet,
@@ -12,47 +12,47 @@ use rustc_hash::FxHashMap;
 
 use crate::domain::Tenant;
 
-/// The numbers of waiters, and their limits.
+/// The number of waiters, with its limits.
 #[derive(Debug)]
-pub(super) struct Waiting {
+pub(super) struct WaiterCount {
     most: usize,
     most_per_tenant: usize,
-    /// All of them. It orders nothing.
+    /// The number of all waiters.
     count: AtomicUsize,
-    /// Held only to count one up or down, or to clone the `Arc`.
+    /// The lock is held only to count a waiter or to clone the `Arc`.
     tenants: Mutex<Tenants>,
 }
 
 #[derive(Debug, Default)]
 struct Tenants {
-    /// Those of each tenant that has any.
+    /// The number of waiters of each tenant that has some.
     counts: FxHashMap<Tenant, usize>,
-    /// Tenants that may not have more.
+    /// Tenants that may have no more waiters.
     full: Arc<BTreeSet<Tenant>>,
 }
 
-impl Waiting {
-    /// With limits for all of them, and for those of one tenant.
+impl WaiterCount {
+    /// No waiters yet, with limits for all of them and for those of one tenant.
     pub(super) fn new(most: usize, most_per_tenant: usize) -> Self {
         Self { most, most_per_tenant, count: AtomicUsize::new(0), tenants: Mutex::default() }
     }
 
-    /// How many wait.
+    /// The number of waiters.
     pub(super) fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Whether as many wait as may.
+    /// Whether there may be no more waiters.
     pub(super) fn is_full(&self) -> bool {
         self.count() >= self.most
     }
 
-    /// Tenants of which as many wait as may.
+    /// Tenants that may have no more waiters.
     pub(super) fn full_tenants(&self) -> Arc<BTreeSet<Tenant>> {
         self.tenants().full.clone()
     }
 
-    /// One more waits.
+    /// Counts a new waiter.
     pub(super) fn add(&self, tenant: &Tenant) {
         self.count.fetch_add(1, Ordering::Relaxed);
         let mut tenants = self.tenants();
@@ -63,7 +63,7 @@ impl Waiting {
         }
     }
 
-    /// One waits no longer.
+    /// Counts a waiter that waits no longer.
     pub(super) fn remove(&self, tenant: &Tenant) {
         self.count.fetch_sub(1, Ordering::Relaxed);
         let mut tenants = self.tenants();
@@ -79,7 +79,7 @@ impl Waiting {
     }
 
     fn tenants(&self) -> MutexGuard<'_, Tenants> {
-        // Counts that are changed by one: a panic elsewhere leaves nothing half done.
+        // Each change is complete before anything can panic.
         self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -89,8 +89,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tenant_is_full_while_as_many_of_it_wait_as_may() {
-        let waiting = Waiting::new(3, 2);
+    fn a_tenant_is_full_while_it_has_as_many_waiters_as_it_may_have() {
+        let waiting = WaiterCount::new(3, 2);
         let (one, two) = (Tenant::trusted("one"), Tenant::trusted("two"));
         waiting.add(&one);
         assert!(waiting.full_tenants().is_empty());

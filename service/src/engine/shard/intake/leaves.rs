@@ -1,28 +1,27 @@
-//! Waiters that want to leave their queues: thousands may at once, and nobody's heartbeat waits behind them.
+//! Waiters that leave their queues: thousands may do so at once, and no heartbeat waits behind them.
 //!
-//! They are kept by key. A batch takes a bounded number of them beside its other commands, and those of a busy key are not
-//! looked at before the key is free again: so the work for each is the same, however many there are.
+//! They are kept by key. A batch takes a bounded number of them beside its other commands, and those of a busy key are looked
+//! at again only when the key is free. So the time for one leave does not depend on their number.
 
 use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
 
-use super::super::pending_request::PendingRequest;
-use crate::domain::KeyId;
+use crate::{domain::KeyId, engine::pending_request::PendingRequest};
 
 /// The leaves of one key.
 #[derive(Debug, Default)]
 struct KeyLeaves {
     requests: VecDeque<PendingRequest>,
-    /// Whether the key stands in [`Leaves::ready`].
+    /// Whether the key is in [`Leaves::ready`].
     is_ready: bool,
 }
 
-/// Leaves that wait for a batch, first come, first served among the keys.
+/// Leaves that wait for a batch. Keys are served in the order in which they became ready.
 #[derive(Debug, Default)]
 pub(super) struct Leaves {
     by_key: FxHashMap<KeyId, KeyLeaves>,
-    /// Keys that are not busy, as far as is known.
+    /// Keys that are not known to be busy.
     ready: VecDeque<KeyId>,
 }
 
@@ -34,7 +33,7 @@ impl Leaves {
         self.note_free(&id);
     }
 
-    /// The key is not busy any more.
+    /// Notes that a key is no longer busy.
     pub(super) fn note_free(&mut self, id: &KeyId) {
         if let Some(leaves) = self.by_key.get_mut(id)
             && !leaves.is_ready
@@ -44,23 +43,23 @@ impl Leaves {
         }
     }
 
-    /// Whether there are any that a batch could take.
+    /// Whether a key is ready.
     pub(super) fn is_ready(&self) -> bool {
         !self.ready.is_empty()
     }
 
-    /// Whether there are none.
+    /// Whether there are no leaves.
     pub(super) fn is_empty(&self) -> bool {
         self.by_key.is_empty()
     }
 
-    /// At most `most` leaves of the next key that is not busy; `None` where there is none. A busy key is looked at again
-    /// after [`Leaves::note_free`].
+    /// Removes and returns at most `most` leaves of the next key that is not busy; `None` if there is no such key. A busy key is
+    /// skipped until [`Leaves::note_free`].
     pub(super) fn next_key(
         &mut self,
         most: usize,
         is_busy: impl Fn(&KeyId) -> bool,
-    ) -> Option<(KeyId, Vec<PendingRequest>)> {
+    ) -> Option<Vec<PendingRequest>> {
         while let Some(id) = self.ready.pop_front() {
             let Some(leaves) = self.by_key.get_mut(&id) else { continue };
             leaves.is_ready = false;
@@ -72,12 +71,12 @@ impl Leaves {
             if leaves.requests.is_empty() {
                 self.by_key.remove(&id);
             }
-            return Some((id, taken));
+            return Some(taken);
         }
         None
     }
 
-    /// Keeps those that `keep` wants kept.
+    /// Removes the leaves for which `keep` returns false.
     pub(super) fn retain(&mut self, mut keep: impl FnMut(&mut PendingRequest) -> bool) {
         self.by_key.retain(|_, leaves| {
             leaves.requests.retain_mut(&mut keep);
@@ -111,13 +110,13 @@ mod tests {
         }
         leaves.push(leave("free"));
         let is_busy = |id: &KeyId| id.key.as_str() == "busy";
-        assert_eq!(leaves.next_key(10, is_busy).map(|(_, taken)| taken.len()), Some(1));
+        assert_eq!(leaves.next_key(10, is_busy).map(|taken| taken.len()), Some(1));
         assert!(leaves.next_key(10, |_| panic!("no key is ready")).is_none());
         let busy = leave("busy").id;
         leaves.note_free(&busy);
-        assert_eq!(leaves.next_key(2, |_| false).map(|(_, taken)| taken.len()), Some(2));
+        assert_eq!(leaves.next_key(2, |_| false).map(|taken| taken.len()), Some(2));
         leaves.note_free(&busy);
-        assert_eq!(leaves.next_key(2, |_| false).map(|(_, taken)| taken.len()), Some(1));
+        assert_eq!(leaves.next_key(2, |_| false).map(|taken| taken.len()), Some(1));
         assert!(leaves.is_empty() && !leaves.is_ready());
     }
 }

@@ -1,8 +1,8 @@
-//! What a replica remembers of the keys it wrote last.
+//! The states of the keys that a shard wrote last.
 //!
-//! A decision on a remembered state costs no question to the database. A wrong memory is harmless: every write bears the
-//! condition that the row is still the remembered one, and whoever loses loads and decides again. So memory may forget
-//! whenever it likes, and it does: after seconds, and when it grows too large.
+//! A decision on a cached state costs no query. A stale state is harmless: a write is applied only if the row still has the
+//! version that it was decided on, and otherwise the key is loaded and decided again. So states are dropped freely: after
+//! seconds without a write, and when they take too much memory.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use rustc_hash::FxHashMap;
 
 use crate::domain::{Body, KeyId, KeyState};
 
-/// A state is forgotten at the latest after twice this time without a write. Tombstones outlive it by far.
+/// A state is dropped at the latest after twice this time without a write. Tombstones are kept much longer.
 const GENERATION: Duration = Duration::from_secs(5);
 
-/// The longest front of a queue, and the most permits, that are remembered with a key.
+/// The maximum number of waiters, and of permits, that are cached with a key.
 const LONGEST_VIEW: usize = 256;
 
-/// The longest view that is remembered; a shorter one in some simulations.
+/// The maximum of a cached view; fewer in some simulations.
 fn longest_view() -> usize {
     #[cfg(test)]
     return crate::simulation::hooks::view_size(LONGEST_VIEW);
@@ -26,23 +26,23 @@ fn longest_view() -> usize {
     LONGEST_VIEW
 }
 
-/// The states of keys, in two generations: what was not touched while a generation lasted is forgotten with it.
+/// The states of keys in two generations. A state that is not written during a generation is dropped at its end.
 #[derive(Debug)]
-pub(super) struct Memory {
+pub(super) struct States {
     /// Written in this generation.
     young: FxHashMap<KeyId, KeyState>,
-    /// Written in the last one.
+    /// Written in the generation before.
     old: FxHashMap<KeyId, KeyState>,
-    /// About how many bytes `young` has.
+    /// The approximate size of `young` in bytes.
     young_bytes: usize,
-    /// At how many bytes a generation ends early.
+    /// The size in bytes at which a generation ends early.
     generation_bytes: usize,
     /// When this generation began.
     since: Instant,
 }
 
-impl Memory {
-    /// A memory of at most about `bytes`.
+impl States {
+    /// No states yet, and at most about `bytes` of them.
     pub(super) fn new(bytes: usize, now: Instant) -> Self {
         Self {
             young: FxHashMap::default(),
@@ -53,7 +53,7 @@ impl Memory {
         }
     }
 
-    /// Takes a state out, to decide on it.
+    /// Removes and returns a state.
     pub(super) fn take(&mut self, id: &KeyId) -> Option<KeyState> {
         if let Some(state) = self.young.remove(id) {
             self.young_bytes = self.young_bytes.saturating_sub(weight(&state));
@@ -62,42 +62,42 @@ impl Memory {
         self.old.remove(id)
     }
 
-    /// Whether a remembered key has a queue.
+    /// Whether a key is cached with a queue.
     pub(super) fn has_queue(&self, id: &KeyId) -> bool {
         self.young.get(id).or_else(|| self.old.get(id)).is_some_and(|state| state.queue.len > 0)
     }
 
-    /// Remembers a state that was just written or loaded.
+    /// Adds a state that was just written or loaded.
     pub(super) fn put(&mut self, id: KeyId, mut state: KeyState, now: Instant) {
         if let Body::Semaphore(semaphore) = &mut state.body {
             if semaphore.permits.slots > semaphore.max_size {
-                // After a shrink the number of permits that are out has to be counted anew for every decision.
+                // After a shrink each decision has to count the permits that are out.
                 return;
             }
             semaphore.permits.trim(longest_view());
         }
         state.queue.trim(longest_view());
         if self.young_bytes >= self.generation_bytes || now.duration_since(self.since) >= GENERATION {
-            self.turn(now);
+            self.end_generation(now);
         }
         self.young_bytes += weight(&state);
         self.young.insert(id, state);
     }
 
-    /// Ends the generation; without writes it is called by the clock, so that an idle replica holds nothing.
-    pub(super) fn turn(&mut self, now: Instant) {
+    /// Ends the generation. It is called by a timer too, so that an idle replica keeps nothing.
+    pub(super) fn end_generation(&mut self, now: Instant) {
         self.old = std::mem::take(&mut self.young);
         self.young_bytes = 0;
         self.since = now;
     }
 
-    /// When the generation should be ended if nothing is written: `None` while there is nothing to forget.
-    pub(super) fn turns_at(&self) -> Option<Instant> {
+    /// When the generation ends if nothing is written; `None` while there are no states.
+    pub(super) fn generation_ends_at(&self) -> Option<Instant> {
         (!self.young.is_empty() || !self.old.is_empty()).then(|| self.since + GENERATION)
     }
 }
 
-/// About how many bytes a state takes, its place in the map included.
+/// The approximate size of a state in bytes, including its entry in the map.
 fn weight(state: &KeyState) -> usize {
     const WAITER_BYTES: usize = 256;
     const PERMIT_BYTES: usize = 256;
@@ -122,24 +122,24 @@ mod tests {
     #[test]
     fn a_state_is_forgotten_after_two_generations_without_a_write() {
         let start = Instant::now();
-        let mut memory = Memory::new(1 << 20, start);
-        memory.put(id("a"), KeyState::absent(), start);
-        memory.turn(start + GENERATION);
-        assert!(memory.take(&id("a")).is_some());
-        memory.put(id("a"), KeyState::absent(), start + GENERATION);
-        memory.turn(start + GENERATION * 2);
-        memory.turn(start + GENERATION * 3);
-        assert!(memory.take(&id("a")).is_none());
+        let mut states = States::new(1 << 20, start);
+        states.put(id("a"), KeyState::absent(), start);
+        states.end_generation(start + GENERATION);
+        assert!(states.take(&id("a")).is_some());
+        states.put(id("a"), KeyState::absent(), start + GENERATION);
+        states.end_generation(start + GENERATION * 2);
+        states.end_generation(start + GENERATION * 3);
+        assert!(states.take(&id("a")).is_none());
     }
 
     #[test]
-    fn memory_stays_within_its_bytes() {
+    fn the_cache_stays_within_its_bytes() {
         let start = Instant::now();
-        let mut memory = Memory::new(64 << 10, start);
+        let mut states = States::new(64 << 10, start);
         for number in 0..10_000 {
-            memory.put(id(&number.to_string()), KeyState::absent(), start);
+            states.put(id(&number.to_string()), KeyState::absent(), start);
         }
-        let held = memory.young.len() + memory.old.len();
+        let held = states.young.len() + states.old.len();
         assert!(held * weight(&KeyState::absent()) <= 66 << 10, "{held} states are held");
     }
 }

@@ -1,0 +1,76 @@
+//! The task that sends one commit, and finds out which rows are locked if it could not have one.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::{
+    Shared,
+    message::{CommitDone, FoundBlocked, Message},
+};
+use crate::{
+    domain::KeyId,
+    store::{Committed, StoreError, Write},
+};
+
+/// How a commit is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sending {
+    /// At once.
+    Plain,
+    /// After a check for locked rows.
+    Checked,
+    /// After a check for locked rows, and at most a few at a time in this replica: the commit may have to wait for a lock.
+    Blocked,
+}
+
+/// Sends the writes of a commit. Returns the message with the result.
+pub(super) async fn run(shared: Arc<Shared>, number: u64, writes: Vec<Write>, sending: Sending) -> Message {
+    // The semaphore is never closed. `None` where the commit need not wait for others.
+    let _permit = match sending {
+        Sending::Blocked => shared.blocked_commits.acquire().await.ok(),
+        Sending::Plain | Sending::Checked => None,
+    };
+    let sent = Instant::now();
+    let writes = Arc::new(writes);
+    let (result, blocked) = send(&shared, &writes, sending).await;
+    // The store keeps a clone only after a timeout.
+    let writes = Arc::unwrap_or_clone(writes);
+    let done = CommitDone { number, writes, result, blocked, sent, received: Instant::now() };
+    Message::Committed(Box::new(done))
+}
+
+/// Sends the writes. The second value says more if a row was locked.
+async fn send(
+    shared: &Shared,
+    writes: &Arc<Vec<Write>>,
+    sending: Sending,
+) -> (Result<Committed, StoreError>, FoundBlocked) {
+    if sending != Sending::Plain {
+        match find_locked(shared, writes).await {
+            Ok(locked) if locked.is_empty() => {}
+            Ok(locked) => {
+                let error = StoreError::Blocked("the row is locked".into());
+                return (Err(error), FoundBlocked { locked, waited: false });
+            }
+            Err(error) => return (Err(error), FoundBlocked::default()),
+        }
+    }
+    let result = shared.store.commit(Arc::clone(writes)).await;
+    let mut blocked = FoundBlocked::default();
+    if matches!(result, Err(StoreError::Blocked(_))) {
+        blocked.waited = true;
+        if writes.len() > 1 {
+            // Without an answer no key is known to be locked.
+            blocked.locked = find_locked(shared, writes).await.unwrap_or_default();
+        }
+    }
+    (result, blocked)
+}
+
+/// The keys of these writes whose rows another session keeps locked.
+async fn find_locked(shared: &Shared, writes: &[Write]) -> Result<Vec<KeyId>, StoreError> {
+    let known = writes.iter().filter(|write| write.prev.is_some());
+    let ids: Vec<_> = known.map(|write| write.change.id.clone()).collect();
+    if ids.is_empty() { Ok(Vec::new()) } else { shared.store.find_locked(&ids).await }
+}

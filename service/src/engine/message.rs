@@ -1,0 +1,127 @@
+//! The messages that a shard receives.
+
+use std::convert::Infallible;
+
+use rustc_hash::FxHashMap;
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc},
+    time::Instant,
+};
+
+use super::{key_task::KeyTask, pending_request::PendingRequest};
+use crate::{
+    domain::{KeyId, RequestId, Verdict, Version},
+    store::{Committed, Loaded, StoreError, WaitingRow, Write},
+};
+
+/// A message to a shard. The results of its own loads and commits come the same way, so that one queue orders everything.
+///
+/// The channel is unbounded, because a shard that sends to itself must not wait for itself. Its length is bounded by its
+/// senders:
+///
+/// - A request sends one command, and at most one message that its caller hung up or that its grant was not delivered. Both
+///   connections and admitted acquires are limited.
+/// - There are as many results as loads and commits under way.
+/// - The sweeper and the reaper send a bounded piece and wait for its answers before they send the next one.
+/// - Each [`Message::ServeQueue`] holds one of a limited number of permits.
+///
+/// A shard never waits while it receives messages. A caller's command stays in it for at most [5 s](super::shard); beyond that
+/// only the engine's own commands do, one for a waiter, a grant or a key.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// A command.
+    Command(PendingRequest),
+    /// The caller of a waiting acquire has gone.
+    HungUp(RequestId),
+    /// A grant was not delivered.
+    Undelivered(UndeliveredGrant),
+    /// The result of a load.
+    Loaded(Box<LoadDone>),
+    /// The result of a commit.
+    Committed(Box<CommitDone>),
+    /// The result of a decision under the database's lock.
+    Locked(Box<LockedDone>),
+    /// Serve the queue of a key: another replica has an offer for a waiter of this one.
+    ServeQueue {
+        /// The key.
+        id: KeyId,
+        /// Released when the shard receives the message.
+        permit: OwnedSemaphorePermit,
+    },
+    /// Serve the queues of all keys with waiters at this replica: another replica died.
+    ServeAllQueues,
+    /// The other replicas know this one now. Commands that had to wait for that can go on.
+    Joined,
+    /// The waiters of this replica according to the database.
+    Audit(Box<Audit>),
+    /// Answer all waiters 503 and remove them from their queues.
+    Evict {
+        /// Set when the service stops; the shard drops it when it is idle.
+        draining: Option<mpsc::Sender<Infallible>>,
+    },
+}
+
+/// A grant whose answer did not reach its caller.
+#[derive(Debug)]
+pub(super) struct UndeliveredGrant {
+    /// The key.
+    pub(super) id: KeyId,
+    /// The version of the grant.
+    pub(super) version: Version,
+    /// Whether the caller chose the version, and so can repeat the request.
+    pub(super) chosen: bool,
+    /// The request.
+    pub(super) request_id: RequestId,
+}
+
+/// The result of a load.
+#[derive(Debug)]
+pub(super) struct LoadDone {
+    pub(super) result: Result<Loaded, StoreError>,
+    pub(super) sent: Instant,
+    pub(super) received: Instant,
+}
+
+/// The result of a commit.
+#[derive(Debug)]
+pub(super) struct CommitDone {
+    /// The number of the commit within its shard.
+    pub(super) number: u64,
+    pub(super) writes: Vec<Write>,
+    pub(super) result: Result<Committed, StoreError>,
+    /// What is known about locked rows where the commit could not have one.
+    pub(super) blocked: FoundBlocked,
+    pub(super) sent: Instant,
+    pub(super) received: Instant,
+}
+
+/// What is known about the locked rows of a commit that could not have one.
+#[derive(Debug, Default)]
+pub(super) struct FoundBlocked {
+    /// Keys whose rows another session keeps locked.
+    pub(super) locked: Vec<KeyId>,
+    /// Whether the commit was sent and waited for a lock in vain.
+    pub(super) waited: bool,
+}
+
+/// The result of a decision under the database's lock.
+#[derive(Debug)]
+pub(super) struct LockedDone {
+    pub(super) id: KeyId,
+    /// The key task as it was decided, without the channels to its callers: those stay in the shard.
+    pub(super) copy: KeyTask,
+    /// The write, with its verdicts, if there was something to write.
+    pub(super) decided: Option<(Write, Vec<Verdict>)>,
+    pub(super) result: Result<Committed, StoreError>,
+    pub(super) sent: Instant,
+    pub(super) received: Instant,
+}
+
+/// The waiters of this replica according to the database.
+#[derive(Debug)]
+pub(super) struct Audit {
+    /// The requests found, with their rows.
+    pub(super) found: FxHashMap<RequestId, WaitingRow>,
+    /// When the query was sent. A waiter that is younger is not missing.
+    pub(super) asked: Instant,
+}

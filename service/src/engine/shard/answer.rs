@@ -1,0 +1,157 @@
+//! Answering the callers of a key task whose verdicts hold.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Shard;
+use crate::{
+    domain::{Command, Effects, KeyId, KeyState, OFFER_MS, Reply, Timestamp, Verdict},
+    engine::{
+        error::EngineError,
+        grant_log,
+        key_task::KeyTask,
+        message::UndeliveredGrant,
+        pending_request::{Answered, PendingRequest},
+    },
+};
+
+/// A key task whose verdicts hold: its change is durable, or nothing had to be written.
+#[derive(Debug)]
+pub(super) struct Finished {
+    pub(super) key_task: KeyTask,
+    pub(super) verdicts: Vec<Verdict>,
+    pub(super) effects: Effects,
+    pub(super) state: KeyState,
+    /// By how much the store raised the tokens that were decided.
+    pub(super) raised: i64,
+    /// When the statement was sent that wrote or loaded the state. The waiters that it serves were decided on before.
+    pub(super) sent: Instant,
+}
+
+impl Shard {
+    /// Answers the callers of a task and the waiters that it served, and caches the state. Commands without a verdict are decided
+    /// next.
+    pub(super) fn finish(&mut self, finished: Finished) {
+        let Finished { mut key_task, verdicts, effects, mut state, raised, sent } = finished;
+        self.intake.park_first(key_task.requests.split_off(verdicts.len()));
+        let id = key_task.id;
+        grant_log::log_change(&id, &key_task.requests, &verdicts, &effects);
+        self.shared.metrics.expired(effects.expired);
+        let mut freed = self.freed_instants(&key_task.requests, &effects);
+        for (request, verdict) in key_task.requests.into_iter().zip(verdicts) {
+            match verdict {
+                Verdict::Reply(mut reply) => {
+                    reply.raise_token(raised);
+                    self.answer(request, reply, sent);
+                }
+                Verdict::Waiting { wait_ms } => self.register(request, wait_ms),
+                Verdict::Unknown => {
+                    if let Some(sender) = request.reply {
+                        // The receiver is gone if the caller has hung up.
+                        let _ = sender.send(Err(EngineError::UnknownOutcome));
+                    }
+                }
+            }
+        }
+        for (request_id, mut reply) in effects.answered {
+            reply.raise_token(raised);
+            let freed_at = freed.iter().position(|(served, _)| *served == request_id);
+            let freed_at = freed_at.map(|index| freed.swap_remove(index).1);
+            self.answer_waiter(request_id, Answered { reply, freed_at }, sent);
+        }
+        self.shared.metrics.notified(effects.notified.len(), effects.skipped);
+        for replica in effects.suspects {
+            self.shared.membership.suspect(replica);
+        }
+        let now = Instant::now();
+        if state.queue.len > 0
+            && let Some(time) = self.shared.clock.now(now)
+        {
+            self.offers.keep(&mut state.queue, time, OFFER_MS, now);
+        }
+        self.set_key_timer(&id, &state, now);
+        self.leave_if_missing(&id, &state.queue, now);
+        self.free(&id);
+        if effects.unfinished {
+            self.enqueue_internal(id.clone(), Command::ServeQueue);
+        }
+        self.cache.put(id, state, now);
+    }
+
+    /// Answers the caller of a command.
+    fn answer(&mut self, request: PendingRequest, reply: Reply, sent: Instant) {
+        match (request.command, request.reply) {
+            (Command::Leave { request_id, .. }, _) => self.on_left(request_id, reply, sent),
+            (Command::Acquire(acquire), sender) => {
+                self.shared.metrics.answered_at_once(&reply);
+                let granted = matches!(reply, Reply::Granted(_));
+                let answer = self.with_certain_lease(reply, request.arrived).map(Answered::from);
+                let is_certain = answer.is_ok();
+                let delivered = sender.is_some_and(|sender| sender.send(answer).is_ok());
+                // Also if the lease may only be over: if it is active after all, no caller knows of it.
+                if granted && !(is_certain && delivered) {
+                    self.on_undelivered(UndeliveredGrant {
+                        id: request.id,
+                        version: acquire.version,
+                        chosen: acquire.chosen,
+                        request_id: acquire.request_id,
+                    });
+                }
+            }
+            (Command::GiveBack { version, request_id }, _) if matches!(reply, Reply::Granted(_)) => {
+                // The acquire that this command replaced was applied after all.
+                self.enqueue_internal(request.id, Command::GiveBack { version, request_id });
+            }
+            (_, Some(sender)) => {
+                let answer = self.with_certain_lease(reply, request.arrived).map(Answered::from);
+                // The receiver is gone if the caller has hung up. The command has been carried out.
+                let _ = sender.send(answer);
+            }
+            (_, None) => {}
+        }
+    }
+
+    /// The reply with a remaining lease that is certain by the newest reading of the database's clock. The caller counts from
+    /// `since` or earlier. If the clock stepped forward since the decision, the lease lasts shorter than was decided.
+    ///
+    /// A lease that ended before its answer is an error, unless it is shorter than a commit may take: then it is over when the
+    /// answer arrives anyway.
+    pub(super) fn with_certain_lease(&self, mut reply: Reply, since: Instant) -> Result<Reply, EngineError> {
+        const SHORTEST_CHECKED_MS: i64 = 100;
+        let Reply::Granted(view) = &mut reply else { return Ok(reply) };
+        let Some(held) = &mut view.held else { return Ok(reply) };
+        let at = Instant::now();
+        // A reading comes with each grant. If it is old by now, this process stood still for an unknown time.
+        let Some(now) = self.shared.clock.latest(at) else { return Err(EngineError::LeaseOver) };
+        let passed = at.saturating_duration_since(since).as_millis();
+        let passed_ms = i64::try_from(passed).unwrap_or(i64::MAX / 4);
+        let lasts_ms = |from: Timestamp| held.expires_at.ms_since(from).saturating_add(passed_ms);
+        let has_stepped = lasts_ms(now.at_least) < held.expires_in_ms;
+        let may_be_over = has_stepped || passed_ms >= held.expires_in_ms;
+        if may_be_over && now.at_most >= held.expires_at && view.lease_ms >= SHORTEST_CHECKED_MS {
+            return Err(EngineError::LeaseOver);
+        }
+        if has_stepped {
+            held.expires_in_ms = lasts_ms(now.at_most).clamp(0, held.expires_in_ms.max(0));
+        }
+        Ok(reply)
+    }
+
+    /// Sets the timer for the time at which something changes for the waiters of a key.
+    fn set_key_timer(&mut self, id: &KeyId, state: &KeyState, now: Instant) {
+        const SOONEST: Duration = Duration::from_millis(1);
+        if (state.queue.len == 0 && !self.key_timers.contains(id)) || planted!(LostWakeUp) {
+            return;
+        }
+        let at = match self.shared.clock.now(now) {
+            Some(time) => {
+                let event = state.next_event(time, &self.shared.membership.suspects());
+                event.and_then(|event| self.shared.clock.instant_of(event))
+            }
+            // The database's time has to be asked for first.
+            None => (state.queue.len > 0).then_some(now),
+        };
+        self.key_timers.set(id, at.map(|at| at.max(now + SOONEST)));
+    }
+}

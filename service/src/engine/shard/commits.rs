@@ -1,0 +1,188 @@
+//! The commits of a shard that are under way, and the writes that wait for the next one.
+
+use std::{collections::VecDeque, time::Duration};
+
+use rustc_hash::FxHashMap;
+use tokio::time::Instant;
+
+use super::batch::{Batch, DecidedTask};
+use crate::{engine::key_task::KeyTask, store::Write};
+
+/// The maximum number of commits under way: while the database carries out one, the next is at hand, and the time between is
+/// used for answers.
+const MOST_COMMITS: usize = 2;
+
+/// One more commit may be under way when the last one was sent this long ago: it may be waiting for a row that another
+/// session keeps locked.
+const SLOW_COMMIT: Duration = Duration::from_millis(50);
+
+/// The maximum number of keys of a batch.
+const MOST_KEYS: usize = 256;
+
+/// The commits under way, and the writes that wait for one.
+#[derive(Debug)]
+pub(super) struct Commits {
+    /// Decided key tasks that wait for the next batch.
+    ready: Vec<(Write, DecidedTask)>,
+    /// Halves of batches that the database refused. They are sent again, to find the write that it refuses.
+    halves: VecDeque<Batch>,
+    /// The key tasks of the commits under way, by number.
+    under_way: FxHashMap<u64, Vec<DecidedTask>>,
+    /// The number of the next commit.
+    next_number: u64,
+    /// When the last batch was sent.
+    last_sent: Instant,
+    /// The number of commands of the last batch.
+    last_commands: usize,
+}
+
+impl Commits {
+    /// Nothing is under way yet.
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            ready: Vec::new(),
+            halves: VecDeque::new(),
+            under_way: FxHashMap::default(),
+            next_number: 0,
+            last_sent: now,
+            last_commands: 0,
+        }
+    }
+
+    /// Adds a decided task to the next batch.
+    pub(super) fn push(&mut self, write: Write, task: DecidedTask) {
+        self.ready.push((write, task));
+    }
+
+    /// Has a batch that the database refused sent again in two halves.
+    pub(super) fn send_halves(&mut self, mut batch: Batch) {
+        let second = batch.split();
+        self.halves.extend([batch, second]);
+    }
+
+    /// The next half of a refused batch.
+    pub(super) fn next_half(&mut self) -> Option<Batch> {
+        self.halves.pop_front()
+    }
+
+    /// The number of decided tasks that wait for the next batch.
+    pub(super) fn ready(&self) -> usize {
+        self.ready.len()
+    }
+
+    /// A batch of the tasks that wait for one; `None` if there are none.
+    pub(super) fn next_batch(&mut self) -> Option<Batch> {
+        Batch::take_from(&mut self.ready, MOST_KEYS)
+    }
+
+    /// Whether a batch may be sent while `waiting` commands have not been gathered: if no commit is under way, or if enough has
+    /// gathered for a commit of its own and the database can have it at hand. Behind slow commits any command is enough.
+    pub(super) fn may_send(&self, waiting: usize) -> bool {
+        let under_way = self.under_way.len();
+        under_way == 0
+            || (under_way < MOST_COMMITS && self.gathered(waiting) >= self.last_commands)
+            || (under_way <= MOST_COMMITS && self.last_sent.elapsed() >= SLOW_COMMIT)
+    }
+
+    /// When the commits under way become so slow that another batch may be sent; `None` if there is nothing to send.
+    pub(super) fn slow_at(&self, waiting: usize) -> Option<Instant> {
+        let may_become_slow =
+            (1..=MOST_COMMITS).contains(&self.under_way.len()) && self.gathered(waiting) > 0;
+        may_become_slow.then(|| self.last_sent + SLOW_COMMIT)
+    }
+
+    fn gathered(&self, waiting: usize) -> usize {
+        waiting + self.ready.len() + self.halves.len()
+    }
+
+    /// The number of a new commit.
+    pub(super) const fn take_number(&mut self) -> u64 {
+        let number = self.next_number;
+        self.next_number += 1;
+        number
+    }
+
+    /// Notes that a batch of these tasks was sent.
+    pub(super) fn note_sent(&mut self, number: u64, tasks: Vec<DecidedTask>, now: Instant) {
+        self.last_sent = now;
+        self.last_commands = tasks.iter().map(|task| task.key_task.requests.len()).sum();
+        self.under_way.insert(number, tasks);
+    }
+
+    /// Removes and returns the tasks of a commit that came back.
+    pub(super) fn take(&mut self, number: u64) -> Option<Vec<DecidedTask>> {
+        self.under_way.remove(&number)
+    }
+
+    /// Whether no commit is under way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.under_way.is_empty()
+    }
+
+    /// All tasks that wait for a commit or are part of one.
+    pub(super) fn key_tasks(&mut self) -> impl Iterator<Item = &mut KeyTask> {
+        let halves = self.halves.iter_mut().map(|half| &mut half.tasks);
+        let sent = halves.chain(self.under_way.values_mut()).flatten();
+        let ready = self.ready.iter_mut().map(|(_, task)| task);
+        sent.chain(ready).map(|task| &mut task.key_task)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::batch::tests::decided, *};
+
+    fn commits() -> Commits {
+        Commits::new(Instant::now())
+    }
+
+    /// Sends a batch of these keys.
+    fn send(commits: &mut Commits, keys: &[&str]) -> u64 {
+        let number = commits.take_number();
+        let tasks = keys.iter().map(|key| decided(key).1).collect();
+        commits.note_sent(number, tasks, Instant::now());
+        number
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_keys_of_a_batch_are_sorted() {
+        let mut commits = commits();
+        for key in ["b", "c", "a"] {
+            let (write, task) = decided(key);
+            commits.push(write, task);
+        }
+        let batch = commits.next_batch().expect("three tasks are ready");
+        let keys: Vec<_> = batch.writes.iter().map(|write| write.change.id.key.as_str()).collect();
+        assert_eq!(keys, ["a", "b", "c"]);
+        assert!(
+            batch.writes.iter().zip(&batch.tasks).all(|(write, task)| write.change.id == task.key_task.id)
+        );
+        assert!(commits.next_batch().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_second_commit_needs_as_many_commands_as_the_first_or_a_slow_one() {
+        let mut commits = commits();
+        assert!(commits.may_send(1));
+        let first = send(&mut commits, &["a", "b"]);
+        assert!(!commits.may_send(1) && commits.may_send(2));
+        assert_eq!(commits.slow_at(1), Some(Instant::now() + SLOW_COMMIT));
+        assert_eq!(commits.slow_at(0), None, "there is nothing to send");
+        tokio::time::advance(SLOW_COMMIT).await;
+        assert!(commits.may_send(1));
+        send(&mut commits, &["c"]);
+        assert!(!commits.may_send(100), "two are under way");
+        assert_eq!(commits.take(first).map(|tasks| tasks.len()), Some(2));
+        assert!(commits.may_send(1) && !commits.is_idle());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_batch_is_sent_again_in_halves() {
+        let mut commits = commits();
+        let batch = Batch::take_from(&mut ["a", "b", "c"].map(decided).into(), 3);
+        commits.send_halves(batch.expect("three tasks are ready"));
+        let sizes: Vec<_> =
+            std::iter::from_fn(|| commits.next_half()).map(|half| half.writes.len()).collect();
+        assert_eq!(sizes, [1, 2]);
+    }
+}

@@ -1,0 +1,74 @@
+//! Acquires that can only join a queue, held back to share a commit.
+//!
+//! They are added to the next batch, behind the other acquires, and start a batch of their own only after
+//! [`DEFER_ACQUIRES_FOR`]. A client that releases a busy lock mostly asks for it again at once. Without the pause that acquire
+//! would keep the database busy when the next release comes, and a hand-over would take two commits.
+
+use std::{collections::VecDeque, time::Duration};
+
+use rustc_hash::FxHashSet;
+use tokio::time::Instant;
+
+use crate::{
+    domain::{Command, KeyId},
+    engine::pending_request::PendingRequest,
+};
+
+/// How long acquires are deferred at most: longer than the next holder needs to receive its grant and release it, and little
+/// beside the time that these acquires are going to wait.
+const DEFER_ACQUIRES_FOR: Duration = Duration::from_millis(5);
+
+/// Acquires that wait for less than this are not deferred, in milliseconds.
+const SHORTEST_DEFERRED_WAIT_MS: i64 = 100;
+
+/// Acquires that wait for a batch to join.
+#[derive(Debug, Default)]
+pub(super) struct DeferredAcquires {
+    requests: VecDeque<PendingRequest>,
+    /// The keys of the requests since the last [`DeferredAcquires::move_to`].
+    keys: FxHashSet<KeyId>,
+    /// When the requests must not be deferred any longer; `None` while there are none.
+    until: Option<Instant>,
+}
+
+impl DeferredAcquires {
+    /// Whether a command may be deferred: it is an acquire that is ready to wait.
+    pub(super) fn accepts(request: &PendingRequest) -> bool {
+        matches!(&request.command, Command::Acquire(acquire)
+            if acquire.wait_ms.is_none_or(|wait_ms| wait_ms >= SHORTEST_DEFERRED_WAIT_MS))
+    }
+
+    /// Defers an acquire.
+    pub(super) fn push(&mut self, request: PendingRequest) {
+        self.until.get_or_insert_with(|| Instant::now() + DEFER_ACQUIRES_FOR);
+        self.keys.insert(request.id.clone());
+        self.requests.push_back(request);
+    }
+
+    /// Whether an acquire of this key is deferred. No other acquire of the key may overtake it.
+    pub(super) fn contains(&self, id: &KeyId) -> bool {
+        !self.keys.is_empty() && self.keys.contains(id)
+    }
+
+    /// Whether nothing is deferred.
+    pub(super) fn is_empty(&self) -> bool {
+        self.requests.is_empty()
+    }
+
+    /// When the acquires must not be deferred any longer.
+    pub(super) const fn until(&self) -> Option<Instant> {
+        self.until
+    }
+
+    /// Moves the acquires to the end of a queue.
+    pub(super) fn move_to(&mut self, acquires: &mut VecDeque<PendingRequest>) {
+        acquires.append(&mut self.requests);
+        self.keys.clear();
+        self.until = None;
+    }
+
+    /// Removes the acquires for which `keep` returns false.
+    pub(super) fn retain(&mut self, keep: impl FnMut(&mut PendingRequest) -> bool) {
+        self.requests.retain_mut(keep);
+    }
+}

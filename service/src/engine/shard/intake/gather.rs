@@ -1,0 +1,124 @@
+//! Forming the key tasks of a batch from the commands that wait for one.
+
+use std::collections::hash_map::Entry;
+
+use super::{Intake, KeyCommands};
+use crate::{
+    domain::{Command, DataEdit, KeyId},
+    engine::{key_task::KeyTask, pending_request::PendingRequest},
+};
+
+/// The maximum number of commands of a batch, without leaves: enough to make a commit cheap for each, few enough to keep it
+/// short.
+const MOST_COMMANDS: usize = 256;
+
+/// The maximum number of leaves of a batch: a queue of thousands is empty soon, and no batch takes long because of it.
+const MOST_LEAVES: usize = 512;
+
+/// The maximum size of the data of a batch in bytes. `max_allowed_packet` of the supported servers is at least 16 MiB.
+const MOST_BYTES: usize = 2 << 20;
+
+/// The key tasks of the batch that is being gathered.
+#[derive(Debug)]
+struct Gathered {
+    key_tasks: Vec<KeyTask>,
+    /// The number of commands, including key tasks that were decided before and will be part of the batch.
+    commands: usize,
+    bytes: usize,
+}
+
+impl Gathered {
+    const fn has_room(&self) -> bool {
+        self.commands < MOST_COMMANDS && self.bytes < MOST_BYTES
+    }
+}
+
+impl Intake {
+    /// Groups the waiting commands by key: urgent ones first, then leaves, then acquires. The keys are busy from now on.
+    /// `decided` is the number of key tasks that are part of the batch already.
+    pub(in super::super) fn gather(&mut self, decided: usize) -> Vec<KeyTask> {
+        if self.has_waiting() {
+            self.admit_deferred();
+        }
+        self.batch += 1;
+        let mut gathered = Gathered { key_tasks: Vec::new(), commands: decided, bytes: 0 };
+        while gathered.has_room()
+            && let Some(request) = self.urgent.pop_front()
+        {
+            self.add_counted(&mut gathered, request);
+        }
+        self.gather_leaves(&mut gathered);
+        while gathered.has_room()
+            && let Some(request) = self.acquires.pop_front()
+        {
+            if !request.is_abandoned() {
+                self.add_counted(&mut gathered, request);
+            }
+        }
+        if !self.to_serve.is_empty() {
+            for key_task in &gathered.key_tasks {
+                self.to_serve.remove(&key_task.id);
+            }
+        }
+        gathered.key_tasks
+    }
+
+    fn gather_leaves(&mut self, gathered: &mut Gathered) {
+        let mut room = MOST_LEAVES;
+        while room > 0 {
+            let (busy, batch) = (&self.busy, self.batch);
+            let is_busy = |id: &KeyId| busy.get(id).is_some_and(|key| key.batch != batch);
+            let Some(leaves) = self.leaves.next_key(room, is_busy) else { return };
+            room -= leaves.len();
+            for request in leaves {
+                self.add(gathered, request);
+            }
+        }
+    }
+
+    fn add_counted(&mut self, gathered: &mut Gathered, request: PendingRequest) {
+        let bytes = bytes_of(&request);
+        if self.add(gathered, request) {
+            gathered.commands += 1;
+            gathered.bytes += bytes;
+        }
+    }
+
+    /// Adds a command to the task of its key, or parks it if the key is busy with an earlier batch. Returns whether it was
+    /// added.
+    fn add(&mut self, gathered: &mut Gathered, request: PendingRequest) -> bool {
+        match self.busy.entry(request.id.clone()) {
+            Entry::Occupied(mut key) if key.get().batch != self.batch => {
+                key.get_mut().parked.push(request);
+                false
+            }
+            Entry::Occupied(key) => {
+                gathered.key_tasks[key.get().task].requests.push(request);
+                true
+            }
+            Entry::Vacant(vacant) => {
+                let task = gathered.key_tasks.len();
+                vacant.insert(KeyCommands { parked: Vec::new(), batch: self.batch, task });
+                gathered.key_tasks.push(KeyTask::new(request));
+                true
+            }
+        }
+    }
+}
+
+/// The approximate number of bytes that a command adds to a batch.
+fn bytes_of(request: &PendingRequest) -> usize {
+    const WITHOUT_DATA: usize = 512;
+    let edit = |edit: &DataEdit| match edit {
+        DataEdit::Set(data) => data.as_str().len(),
+        DataEdit::Keep | DataEdit::Delete => 0,
+    };
+    let data = match &request.command {
+        Command::Acquire(acquire) => acquire.data.as_ref().map_or(0, |data| data.as_str().len()),
+        Command::PutLock { data } => data.as_ref().map_or(0, |data| data.as_str().len()),
+        Command::Heartbeat(heartbeat) => edit(&heartbeat.data),
+        Command::Release(release) => edit(&release.data),
+        _ => 0,
+    };
+    WITHOUT_DATA + data
+}

@@ -1,0 +1,277 @@
+//! The commands of a shard that wait for a batch.
+//!
+//! A key is *busy* from the moment when a command of it is gathered for a batch until its task is finished. Commands that
+//! arrive for a busy key are parked, so that no two decisions on a key overlap within a replica.
+
+mod deferred;
+mod gather;
+mod leaves;
+
+use std::{collections::VecDeque, time::Duration};
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use tokio::time::Instant;
+
+use self::{deferred::DeferredAcquires, leaves::Leaves};
+use crate::{
+    domain::{Command, DETACHED_FOR_MS, KeyId},
+    engine::{pending_request::PendingRequest, timers::Timers},
+};
+
+/// How long an undelivered grant is kept for a caller that chose its version and may repeat its request.
+const UNDELIVERED_KEPT_FOR: Duration = Duration::from_millis(DETACHED_FOR_MS.unsigned_abs());
+
+/// The commands for a busy key.
+#[derive(Debug, Default)]
+struct KeyCommands {
+    /// Commands that wait until the key is free.
+    parked: Vec<PendingRequest>,
+    /// The number of the batch that the key was gathered for.
+    batch: u64,
+    /// The index of the key's task in that batch.
+    task: usize,
+}
+
+/// A command of the engine's own that is due later.
+#[derive(Debug)]
+enum Later {
+    /// The database refused it.
+    Refused(PendingRequest),
+    /// It gives back a grant that is kept until then.
+    Kept(PendingRequest),
+}
+
+/// The commands of a shard that wait for a batch.
+#[derive(Debug, Default)]
+pub(super) struct Intake {
+    /// Heartbeats, releases, and other commands that change what is held.
+    urgent: VecDeque<PendingRequest>,
+    /// Waiters that leave their queues.
+    leaves: Leaves,
+    /// Acquires and other commands that are not urgent.
+    acquires: VecDeque<PendingRequest>,
+    /// Acquires that can only join a queue.
+    deferred: DeferredAcquires,
+    /// The busy keys.
+    busy: FxHashMap<KeyId, KeyCommands>,
+    /// Keys with a `ServeQueue` command of the engine's own that was not gathered yet. One for each key is enough.
+    to_serve: FxHashSet<KeyId>,
+    /// Commands of the engine's own that are due later.
+    later: Timers<Later>,
+    /// The number of the current batch.
+    batch: u64,
+}
+
+impl Intake {
+    /// Adds a command. `has_queue` tells whether others are known to wait for a key.
+    pub(super) fn push(&mut self, request: PendingRequest, has_queue: impl Fn(&KeyId) -> bool) {
+        if !request.is_own_serve() || self.to_serve.insert(request.id.clone()) {
+            self.push_again(request, has_queue);
+        }
+    }
+
+    /// Adds a command that may have been here before.
+    fn push_again(&mut self, request: PendingRequest, has_queue: impl Fn(&KeyId) -> bool) {
+        if matches!(request.command, Command::Leave { .. }) {
+            self.leaves.push(request);
+        } else if let Some(key) = self.busy.get_mut(&request.id) {
+            key.parked.push(request);
+        } else if request.command.is_urgent() {
+            self.urgent.push_back(request);
+        } else {
+            let is_deferred_key = self.deferred.contains(&request.id);
+            if DeferredAcquires::accepts(&request) && (is_deferred_key || has_queue(&request.id)) {
+                self.deferred.push(request);
+                return;
+            }
+            if is_deferred_key {
+                self.admit_deferred();
+            }
+            self.acquires.push_back(request);
+        }
+    }
+
+    /// Adds a command of the engine's own that the database refused and that is tried again at `at`.
+    pub(super) fn push_refused(&mut self, at: Instant, request: PendingRequest) {
+        self.later.set(at, Later::Refused(request));
+    }
+
+    /// Adds the command that gives back a grant that is kept for a repeat of its request.
+    pub(super) fn give_back_later(&mut self, id: KeyId, give_back: Command) {
+        let now = Instant::now();
+        let request = PendingRequest::internal(id, give_back, now);
+        self.later.set(now + UNDELIVERED_KEPT_FOR, Later::Kept(request));
+    }
+
+    /// The next of the commands that are due later, if it is due.
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<PendingRequest> {
+        self.later.pop_due(now).map(|(Later::Refused(request) | Later::Kept(request))| request)
+    }
+
+    /// Removes all commands that are due later. Returns those that have to be carried out before the service stops: grants that
+    /// are kept for a repeat are left to their leases.
+    pub(super) fn take_refused(&mut self) -> Vec<PendingRequest> {
+        let refused = |later| match later {
+            Later::Refused(request) => Some(request),
+            Later::Kept(_) => None,
+        };
+        self.later.take_all().filter_map(refused).collect()
+    }
+
+    /// Ends the pause of deferred acquires if it is over.
+    pub(super) fn admit_due(&mut self, now: Instant) {
+        if self.deferred.until().is_some_and(|until| until <= now) {
+            self.admit_deferred();
+        }
+    }
+
+    fn admit_deferred(&mut self) {
+        self.deferred.move_to(&mut self.acquires);
+    }
+
+    /// When [`Intake::pop_due`] or [`Intake::admit_due`] has something to do.
+    pub(super) fn next_at(&self) -> Option<Instant> {
+        self.later.next_at().into_iter().chain(self.deferred.until()).min()
+    }
+
+    /// Parks commands before those that are parked for their key already.
+    pub(super) fn park_first(&mut self, requests: Vec<PendingRequest>) {
+        let Some(first) = requests.first() else { return };
+        let key = self.busy.entry(first.id.clone()).or_default();
+        key.parked.splice(0..0, requests);
+    }
+
+    /// Notes that a key is no longer busy. Its parked commands wait for a batch again, in the order in which they arrived:
+    /// commands that a batch had no room for were parked behind those that arrived while it was written.
+    pub(super) fn free(&mut self, id: &KeyId, has_queue: impl Fn(&KeyId) -> bool) {
+        let mut parked = self.busy.remove(id).map(|key| key.parked).unwrap_or_default();
+        parked.sort_by_key(|request| request.arrived);
+        for request in parked {
+            self.push_again(request, &has_queue);
+        }
+        self.leaves.note_free(id);
+    }
+
+    /// Whether a key is busy.
+    pub(super) fn is_busy(&self, id: &KeyId) -> bool {
+        self.busy.contains_key(id)
+    }
+
+    /// Whether commands wait that start a batch.
+    fn has_waiting(&self) -> bool {
+        !self.urgent.is_empty() || !self.acquires.is_empty() || self.leaves.is_ready()
+    }
+
+    /// The number of commands that wait and start a batch. All leaves count as one.
+    pub(super) fn waiting(&self) -> usize {
+        self.urgent.len() + self.acquires.len() + usize::from(self.leaves.is_ready())
+    }
+
+    /// Whether no command of this shard is under way: the key of a command that was gathered is busy.
+    pub(super) fn is_empty(&self) -> bool {
+        self.urgent.is_empty()
+            && self.leaves.is_empty()
+            && self.acquires.is_empty()
+            && self.deferred.is_empty()
+            && self.busy.is_empty()
+    }
+
+    /// Removes the commands for which `keep` returns false.
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&mut PendingRequest) -> bool) {
+        self.urgent.retain_mut(&mut keep);
+        self.acquires.retain_mut(&mut keep);
+        self.deferred.retain(&mut keep);
+        self.leaves.retain(&mut keep);
+        for key in self.busy.values_mut() {
+            key.parked.retain_mut(&mut keep);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        domain::{Key, Kind, Tenant},
+        engine::{key_task::KeyTask, pending_request::tests},
+    };
+
+    fn id(key: &str) -> KeyId {
+        KeyId { tenant: Tenant::trusted("t"), key: Key::trusted(key) }
+    }
+
+    fn command(key: &str, command: Command) -> PendingRequest {
+        PendingRequest::internal(id(key), command, Instant::now())
+    }
+
+    fn acquire(wait_ms: i64) -> PendingRequest {
+        let mut request = tests::acquire(false, None);
+        if let Command::Acquire(acquire) = &mut request.command {
+            acquire.wait_ms = Some(wait_ms);
+        }
+        request
+    }
+
+    fn commands(key_tasks: &[KeyTask]) -> Vec<usize> {
+        key_tasks.iter().map(|key_task| key_task.requests.len()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn commands_of_a_busy_key_wait_in_the_order_of_their_arrival() {
+        let mut intake = Intake::default();
+        intake.push(command("a", Command::Get(Kind::Mutex)), |_| false);
+        assert_eq!(commands(&intake.gather(0)), [1]);
+        tokio::time::advance(Duration::from_millis(1)).await;
+        let first = command("a", Command::DeleteSemaphore);
+        tokio::time::advance(Duration::from_millis(1)).await;
+        intake.push(command("a", Command::DeleteLock { version: None }), |_| false);
+        intake.push(first, |_| false);
+        assert!(intake.gather(0).is_empty(), "the key is busy");
+        intake.free(&id("a"), |_| false);
+        let key_tasks = intake.gather(0);
+        assert_eq!(commands(&key_tasks), [2]);
+        assert_eq!(key_tasks[0].requests[0].command, Command::DeleteSemaphore);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_is_served_once_for_all_who_ask_for_it() {
+        let mut intake = Intake::default();
+        for _ in 0..3 {
+            intake.push(command("a", Command::ServeQueue), |_| false);
+        }
+        assert_eq!(commands(&intake.gather(0)), [1]);
+        intake.push(command("a", Command::ServeQueue), |_| false);
+        intake.free(&id("a"), |_| false);
+        assert_eq!(commands(&intake.gather(0)), [1], "it was asked for after the batch was gathered");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn deferred_acquires_start_a_batch_only_after_a_pause() {
+        let mut intake = Intake::default();
+        intake.push(acquire(60_000), |_| true);
+        assert!(intake.gather(0).is_empty() && !intake.is_empty());
+        let until = intake.next_at().expect("the pause ends");
+        intake.admit_due(until);
+        assert_eq!(commands(&intake.gather(0)), [1]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_acquire_overtakes_a_deferred_one_of_its_key() {
+        let mut intake = Intake::default();
+        intake.push(acquire(60_000), |_| true);
+        intake.push(acquire(0), |_| true);
+        let key_tasks = intake.gather(0);
+        let Command::Acquire(first) = &key_tasks[0].requests[0].command else { panic!("it is an acquire") };
+        assert_eq!((commands(&key_tasks), first.wait_ms), (vec![2], Some(60_000)));
+    }
+
+    /// Guards that a grant that is kept for a repeat outlives the service: its caller may repeat at another replica.
+    #[tokio::test(start_paused = true)]
+    async fn only_refused_commands_are_carried_out_before_the_service_stops() {
+        let mut intake = Intake::default();
+        intake.give_back_later(id("kept"), Command::ServeQueue);
+        intake.push_refused(Instant::now(), command("refused", Command::ServeQueue));
+        let refused: Vec<_> = intake.take_refused().into_iter().map(|request| request.id).collect();
+        assert_eq!((refused, intake.next_at()), (vec![id("refused")], None));
+    }
+}

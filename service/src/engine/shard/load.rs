@@ -1,0 +1,78 @@
+//! Loading the states of keys, and deciding on them.
+
+use tokio::time::Instant;
+
+use super::{Shard, answer::Finished, offers::CLAIM_MS};
+use crate::{
+    engine::{
+        cache::Basis,
+        error::EngineError,
+        key_task::KeyTask,
+        message::{LoadDone, Message},
+        tasks::spawn_critical,
+    },
+    store::Unreadable,
+};
+
+impl Shard {
+    /// Starts the next load, if there is one. Its key tasks stay here, so that their callers can be answered when they have
+    /// waited too long.
+    pub(super) fn send_next_load(&mut self) {
+        let Some(load_requests) = self.in_flight.loads.begin() else { return };
+        let (shared, outbox) = (self.shared.clone(), self.outbox.clone());
+        spawn_critical(async move {
+            let sent = Instant::now();
+            let result = shared.store.load(&load_requests).await;
+            let done = LoadDone { result, sent, received: Instant::now() };
+            // The shard is gone only when the process ends.
+            let _ = outbox.send(Message::Loaded(Box::new(done)));
+        });
+    }
+
+    /// Decides the tasks of a load that came back.
+    pub(super) fn on_loaded(&mut self, done: LoadDone) {
+        let LoadDone { result, sent, received } = done;
+        let key_tasks = self.in_flight.loads.end();
+        let loaded = match result {
+            Ok(loaded) => loaded,
+            Err(error) => return self.postpone_all(key_tasks, &error),
+        };
+        self.shared.clock.observe(loaded.db_time, sent, received);
+        let now = self.shared.clock.reckon(loaded.db_time, sent, Instant::now());
+        let ctx = self.shared.context(now);
+        for (mut key_task, state) in key_tasks.into_iter().zip(loaded.states) {
+            let mut state = match state {
+                Ok(state) => state,
+                Err(unreadable) => {
+                    self.fail_unreadable(key_task, &unreadable);
+                    continue;
+                }
+            };
+            self.offers.keep(&mut state.queue, now, CLAIM_MS, received);
+            if key_task.requests.is_empty() && !key_task.was_attempted() {
+                self.free(&key_task.id);
+            } else if let Some(index) = key_task.applied(&state) {
+                let attempt = key_task.attempts.swap_remove(index);
+                let raised = state.token.0 - attempt.token.0;
+                let (verdicts, effects) = (attempt.verdicts, attempt.effects);
+                self.finish(Finished { key_task, verdicts, effects, state, raised, sent });
+            } else {
+                self.decide(key_task, state, Basis::Loaded, &ctx, sent);
+            }
+        }
+    }
+
+    /// Refuses all commands for a key whose rows are inconsistent. Nothing is written to it.
+    fn fail_unreadable(&mut self, key_task: KeyTask, unreadable: &Unreadable) {
+        self.in_flight.loads.log_unreadable(&key_task.id, unreadable);
+        let was_attempted = key_task.was_attempted();
+        for mut request in key_task.requests {
+            let may_be_written = was_attempted || request.may_be_written();
+            let error = if may_be_written { EngineError::UnknownOutcome } else { EngineError::Unreadable };
+            if let Some((request_id, error)) = request.fail(error) {
+                self.waiters.fail(request_id, error);
+            }
+        }
+        self.free(&key_task.id);
+    }
+}

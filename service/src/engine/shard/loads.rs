@@ -1,0 +1,146 @@
+//! The load of a shard that is under way, and the key tasks that wait for one.
+
+use std::collections::VecDeque;
+
+use rustc_hash::FxHashSet;
+
+use crate::{
+    domain::KeyId,
+    engine::key_task::KeyTask,
+    store::{LoadRequest, Unreadable},
+};
+
+/// The maximum number of keys of a load.
+const MOST_LOADED: usize = 256;
+
+/// The number of unreadable keys after which their causes are logged again.
+const MOST_LOGGED: usize = 1_000;
+
+/// The key tasks that wait for a load, and those of the load under way.
+#[derive(Debug, Default)]
+pub(super) struct Loads {
+    /// Tasks with urgent commands: a heartbeat must not wait behind thousands of acquires.
+    urgent: VecDeque<KeyTask>,
+    /// The other tasks.
+    others: VecDeque<KeyTask>,
+    /// Tasks that have to wait until the other replicas know this one.
+    without_membership: Vec<KeyTask>,
+    /// The tasks of the load under way, if there is one.
+    under_way: Option<Vec<KeyTask>>,
+    /// Keys that could not be read and whose cause was logged.
+    unreadable: FxHashSet<KeyId>,
+}
+
+impl Loads {
+    /// Has a task loaded.
+    pub(super) fn push(&mut self, key_task: KeyTask) {
+        let line = if key_task.is_urgent() { &mut self.urgent } else { &mut self.others };
+        line.push_back(key_task);
+    }
+
+    /// Has a task loaded when the other replicas know this one.
+    pub(super) fn push_without_membership(&mut self, key_task: KeyTask) {
+        self.without_membership.push(key_task);
+    }
+
+    /// Notes that the other replicas know this one.
+    pub(super) fn on_joined(&mut self) {
+        for key_task in std::mem::take(&mut self.without_membership) {
+            self.push(key_task);
+        }
+    }
+
+    /// Begins the next load, if none is under way and a task waits for one. Returns what has to be loaded.
+    pub(super) fn begin(&mut self) -> Option<Vec<LoadRequest>> {
+        if self.under_way.is_some() || (self.urgent.is_empty() && self.others.is_empty()) {
+            return None;
+        }
+        let urgent = self.urgent.len().min(MOST_LOADED);
+        let others = self.others.len().min(MOST_LOADED - urgent);
+        let key_tasks: Vec<_> = self.urgent.drain(..urgent).chain(self.others.drain(..others)).collect();
+        let load_requests = key_tasks.iter().map(KeyTask::load_request).collect();
+        self.under_way = Some(key_tasks);
+        Some(load_requests)
+    }
+
+    /// The tasks of the load that came back.
+    pub(super) fn end(&mut self) -> Vec<KeyTask> {
+        self.under_way.take().unwrap_or_default()
+    }
+
+    /// Whether no load is under way.
+    pub(super) const fn is_idle(&self) -> bool {
+        self.under_way.is_none()
+    }
+
+    /// Logs why a key cannot be read, once.
+    pub(super) fn log_unreadable(&mut self, id: &KeyId, unreadable: &Unreadable) {
+        if self.unreadable.len() >= MOST_LOGGED {
+            self.unreadable.clear();
+        }
+        if self.unreadable.insert(id.clone()) {
+            let (tenant, key) = (id.tenant.as_str(), id.key.as_str());
+            tracing::error!(
+                tenant,
+                key,
+                error = unreadable as &dyn std::error::Error,
+                "a key cannot be read"
+            );
+        }
+    }
+
+    /// Removes the waiting tasks for which `keep` returns false.
+    pub(super) fn retain_waiting(&mut self, mut keep: impl FnMut(&mut KeyTask) -> bool) {
+        self.urgent.retain_mut(&mut keep);
+        self.others.retain_mut(&mut keep);
+        self.without_membership.retain_mut(keep);
+    }
+
+    /// The tasks of the load under way.
+    pub(super) fn under_way(&mut self) -> impl Iterator<Item = &mut KeyTask> {
+        self.under_way.iter_mut().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::{
+        domain::{Command, Key, Kind, Tenant},
+        engine::pending_request::PendingRequest,
+    };
+
+    fn key_task(key: &str, command: Command) -> KeyTask {
+        let id = KeyId { tenant: Tenant::trusted("t"), key: Key::trusted(key) };
+        KeyTask::new(PendingRequest::internal(id, command, Instant::now()))
+    }
+
+    fn keys(load_requests: Option<Vec<LoadRequest>>) -> Vec<String> {
+        let requests = load_requests.into_iter().flatten();
+        requests.map(|request| request.id.key.as_str().to_owned()).collect()
+    }
+
+    /// Guards that a lease does not end behind thousands of acquires.
+    #[tokio::test]
+    async fn urgent_tasks_are_loaded_first_and_one_load_is_under_way_at_a_time() {
+        let mut loads = Loads::default();
+        loads.push(key_task("get", Command::Get(Kind::Mutex)));
+        loads.push(key_task("delete", Command::DeleteSemaphore));
+        assert_eq!(keys(loads.begin()), ["delete", "get"]);
+        loads.push(key_task("next", Command::DeleteSemaphore));
+        assert!(loads.begin().is_none(), "a load is under way");
+        assert_eq!(loads.end().len(), 2);
+        assert_eq!(keys(loads.begin()), ["next"]);
+    }
+
+    #[tokio::test]
+    async fn tasks_that_need_membership_are_loaded_once_there_is_one() {
+        let mut loads = Loads::default();
+        loads.push_without_membership(key_task("a", Command::ServeQueue));
+        assert!(loads.begin().is_none());
+        loads.on_joined();
+        assert_eq!(keys(loads.begin()), ["a"]);
+    }
+}

@@ -1,0 +1,312 @@
+//! The acquires of this replica that stand in queues.
+//!
+//! A waiter costs memory here and a row in the database; nothing polls for it. It is known by its request id. It is answered
+//! exactly once: with its grant, or after its row was removed, so that a caller that gave up never holds anything.
+
+use std::time::Duration;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use tokio::time::Instant;
+
+use crate::{
+    domain::{Command, KeyId, LeaveReason, Place, Queue, RequestId, Version},
+    engine::{
+        error::EngineError,
+        message::Audit,
+        pending_request::{PendingRequest, ReplySender},
+        timers::Timers,
+    },
+    store::WaitingRow,
+};
+
+/// An audit does not miss waiters younger than this. Their rows were written before they began to wait here; this leaves time
+/// for a database whose reads lag behind.
+const AUDITED_FROM: Duration = Duration::from_millis(500);
+
+/// A waiter that has reached its deadline.
+#[derive(Debug)]
+pub(super) struct DueWaiter {
+    pub(super) request_id: RequestId,
+    pub(super) deadline: Instant,
+}
+
+/// An acquire that waits.
+#[derive(Debug)]
+pub(super) struct LocalWaiter {
+    /// The key.
+    pub(super) id: KeyId,
+    /// The version of the future grant.
+    pub(super) version: Version,
+    /// Whether the caller chose the version, and so can repeat its request.
+    pub(super) chosen: bool,
+    /// The channel to the caller; `None` once the caller has gone or was answered an error, and only the row is left.
+    pub(super) reply: Option<ReplySender>,
+    /// Since when it waits.
+    pub(super) since: Instant,
+    /// The number of its deadline.
+    timer: u64,
+    /// Why it leaves, while a command for that is under way. One is enough.
+    leaving: Option<LeaveReason>,
+}
+
+/// The waiters of a shard.
+#[derive(Debug, Default)]
+pub(super) struct LocalWaiters {
+    by_request: FxHashMap<RequestId, LocalWaiter>,
+    /// The number of waiters of each key that has some.
+    per_key: FxHashMap<KeyId, usize>,
+    deadlines: Timers<DueWaiter>,
+    /// Requests that the last audit found in the database and not here.
+    orphans: FxHashSet<RequestId>,
+}
+
+impl LocalWaiters {
+    /// Adds a waiter.
+    pub(super) fn insert(
+        &mut self,
+        request_id: RequestId,
+        request: PendingRequest,
+        version: Version,
+        chosen: bool,
+        deadline: Instant,
+    ) {
+        let timer = self.deadlines.set(deadline, DueWaiter { request_id, deadline });
+        *self.per_key.entry(request.id.clone()).or_insert(0) += 1;
+        let waiter = LocalWaiter {
+            id: request.id,
+            version,
+            chosen,
+            reply: request.reply,
+            since: Instant::now(),
+            timer,
+            leaving: None,
+        };
+        self.by_request.insert(request_id, waiter);
+    }
+
+    /// Removes and returns a waiter.
+    pub(super) fn remove(&mut self, request_id: RequestId) -> Option<LocalWaiter> {
+        let waiter = self.by_request.remove(&request_id)?;
+        self.deadlines.stop(waiter.timer);
+        if let Some(count) = self.per_key.get_mut(&waiter.id) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_key.remove(&waiter.id);
+            }
+        }
+        Some(waiter)
+    }
+
+    /// Whether a request waits here.
+    pub(super) fn contains(&self, request_id: RequestId) -> bool {
+        self.by_request.contains_key(&request_id)
+    }
+
+    /// Whether a request waits here for a key.
+    pub(super) fn has_key(&self, id: &KeyId) -> bool {
+        self.per_key.contains_key(id)
+    }
+
+    /// Whether nobody waits here.
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_request.is_empty()
+    }
+
+    /// The keys with waiters.
+    pub(super) fn keys(&self) -> Vec<KeyId> {
+        self.per_key.keys().cloned().collect()
+    }
+
+    /// The requests that wait.
+    pub(super) fn request_ids(&self) -> Vec<RequestId> {
+        self.by_request.keys().copied().collect()
+    }
+
+    /// The next waiter that has reached its deadline and was not answered.
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<DueWaiter> {
+        while let Some(due) = self.deadlines.pop_due(now) {
+            if self.by_request.get(&due.request_id).is_some_and(|waiter| waiter.reply.is_some()) {
+                return Some(due);
+            }
+        }
+        None
+    }
+
+    /// The next deadline.
+    pub(super) fn next_at(&self) -> Option<Instant> {
+        self.deadlines.next_at()
+    }
+
+    /// Answers a waiter with an error at once. Its row is left.
+    pub(super) fn fail(&mut self, request_id: RequestId, error: EngineError) {
+        if let Some(sender) = self.drop_caller(request_id) {
+            // The receiver is gone if the caller has hung up.
+            let _ = sender.send(Err(error));
+        }
+    }
+
+    /// Removes the channel to a waiter's caller.
+    pub(super) fn drop_caller(&mut self, request_id: RequestId) -> Option<ReplySender> {
+        self.by_request.get_mut(&request_id)?.reply.take()
+    }
+
+    /// The command by which a waiter leaves its queue; `None` if it is leaving already. A waiter that seems to be missing can
+    /// still leave for another reason. `since` is when it should have left.
+    pub(super) fn leave(
+        &mut self,
+        request_id: RequestId,
+        reason: LeaveReason,
+        since: Instant,
+    ) -> Option<PendingRequest> {
+        let waiter = self.by_request.get_mut(&request_id)?;
+        let is_enough = |leaving| reason == LeaveReason::Missing || leaving != LeaveReason::Missing;
+        if waiter.leaving.is_some_and(is_enough) {
+            return None;
+        }
+        waiter.leaving = Some(reason);
+        let command = Command::Leave { version: waiter.version, request_id, reason };
+        Some(PendingRequest::internal(waiter.id.clone(), command, since))
+    }
+
+    /// Notes that a waiter that seemed to be missing is in its queue.
+    pub(super) fn note_found(&mut self, request_id: RequestId) {
+        if let Some(waiter) = self.by_request.get_mut(&request_id)
+            && waiter.leaving == Some(LeaveReason::Missing)
+        {
+            waiter.leaving = None;
+        }
+    }
+
+    /// The waiters of a key that are not in its queue, where all of the queue is known: a repeat at another replica may have
+    /// taken over a place.
+    pub(super) fn missing_from(&self, id: &KeyId, queue: &Queue) -> Vec<RequestId> {
+        let Some(&here) = self.per_key.get(id).filter(|_| queue.is_complete()) else { return Vec::new() };
+        let request_ids = || queue.head.iter().filter_map(|waiter| request_id_of(waiter.place));
+        if request_ids().filter(|request_id| self.by_request.contains_key(request_id)).count() >= here {
+            return Vec::new();
+        }
+        let queued: FxHashSet<RequestId> = request_ids().collect();
+        let is_missing =
+            |request_id: &RequestId, waiter: &LocalWaiter| waiter.id == *id && !queued.contains(request_id);
+        self.filter_ids(is_missing)
+    }
+
+    /// The waiters that an audit did not find.
+    pub(super) fn missing_in_audit(&self, audit: &Audit) -> Vec<RequestId> {
+        self.filter_ids(|request_id, waiter| {
+            waiter.since + AUDITED_FROM < audit.asked && !audit.found.contains_key(request_id)
+        })
+    }
+
+    /// The rows that this audit and the one before found and that belong to nobody here. A row that is found once may be that of
+    /// a waiter that was just answered.
+    pub(super) fn orphans(
+        &mut self,
+        audit: &Audit,
+        is_busy: impl Fn(&KeyId) -> bool,
+    ) -> Vec<(RequestId, WaitingRow)> {
+        let is_orphan = |request_id: &RequestId, row: &WaitingRow| {
+            !self.by_request.contains_key(request_id) && !is_busy(&row.id)
+        };
+        let orphans: FxHashMap<_, _> = audit
+            .found
+            .iter()
+            .filter(|(request_id, row)| is_orphan(request_id, row))
+            .map(|(request_id, row)| (*request_id, row.clone()))
+            .collect();
+        let before = std::mem::replace(&mut self.orphans, orphans.keys().copied().collect());
+        orphans.into_iter().filter(|(request_id, _)| before.contains(request_id)).collect()
+    }
+
+    fn filter_ids(&self, is_wanted: impl Fn(&RequestId, &LocalWaiter) -> bool) -> Vec<RequestId> {
+        let wanted = self.by_request.iter().filter(|(request_id, waiter)| is_wanted(request_id, waiter));
+        wanted.map(|(request_id, _)| *request_id).collect()
+    }
+}
+
+/// The request at a place in a queue.
+const fn request_id_of(place: Place) -> Option<RequestId> {
+    match place {
+        Place::Attached { request_id, .. } => Some(request_id),
+        Place::Detached { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::engine::{ids, pending_request::tests::acquire};
+
+    /// Adds a waiter with a deadline in 1 s.
+    fn wait(waiters: &mut LocalWaiters) -> (RequestId, KeyId) {
+        let (reply, _) = oneshot::channel();
+        let (request_id, request) = (ids::request_id(false), acquire(false, Some(reply)));
+        let id = request.id.clone();
+        waiters.insert(request_id, request, ids::version(), false, Instant::now() + Duration::from_secs(1));
+        (request_id, id)
+    }
+
+    fn audit(found: &[(RequestId, KeyId)]) -> Audit {
+        let row = |id: &KeyId| WaitingRow {
+            id: id.clone(),
+            request_id: ids::request_id(false),
+            version: ids::version(),
+        };
+        let found = found.iter().map(|(request_id, id)| (*request_id, row(id))).collect();
+        Audit { found, asked: Instant::now() }
+    }
+
+    fn leave(waiters: &mut LocalWaiters, request_id: RequestId, reason: LeaveReason) -> bool {
+        waiters.leave(request_id, reason, Instant::now()).is_some()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_waiter_leaves_once_and_one_that_seemed_missing_can_still_leave() {
+        let mut waiters = LocalWaiters::default();
+        let (request_id, _) = wait(&mut waiters);
+        assert!(leave(&mut waiters, request_id, LeaveReason::Missing));
+        assert!(!leave(&mut waiters, request_id, LeaveReason::Missing));
+        assert!(leave(&mut waiters, request_id, LeaveReason::TimedOut));
+        waiters.note_found(request_id);
+        assert!(!leave(&mut waiters, request_id, LeaveReason::HungUp), "it is leaving");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_a_waiter_that_was_not_answered_reaches_its_deadline() {
+        let mut waiters = LocalWaiters::default();
+        let [(waits, id), (answered, _), (removed, _)] = [(); 3].map(|()| wait(&mut waiters));
+        waiters.fail(answered, EngineError::Draining);
+        assert!(waiters.remove(removed).is_some() && waiters.has_key(&id));
+        let now = waiters.next_at().expect("there are deadlines");
+        let due: Vec<_> = std::iter::from_fn(|| waiters.pop_due(now)).map(|due| due.request_id).collect();
+        assert_eq!(due, [waits]);
+        waiters.remove(waits);
+        waiters.remove(answered);
+        assert!(waiters.is_empty() && !waiters.has_key(&id));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_audit_misses_old_waiters_only() {
+        let mut waiters = LocalWaiters::default();
+        let (old, id) = wait(&mut waiters);
+        tokio::time::advance(AUDITED_FROM * 2).await;
+        wait(&mut waiters);
+        assert_eq!(waiters.missing_in_audit(&audit(&[])), [old]);
+        assert!(waiters.missing_in_audit(&audit(&[(old, id)])).is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_row_is_an_orphan_when_two_audits_find_it_and_its_key_is_not_busy() {
+        let mut waiters = LocalWaiters::default();
+        let (waiting, id) = wait(&mut waiters);
+        let orphan = ids::request_id(false);
+        let audit = audit(&[(waiting, id.clone()), (orphan, id)]);
+        assert!(waiters.orphans(&audit, |_| false).is_empty());
+        let found: Vec<_> =
+            waiters.orphans(&audit, |_| false).into_iter().map(|(request_id, _)| request_id).collect();
+        assert_eq!(found, [orphan]);
+        assert!(waiters.orphans(&audit, |_| true).is_empty());
+    }
+}

@@ -1,0 +1,240 @@
+//! What the shards, the background tasks and the requests of one replica share.
+
+use std::{
+    hash::{Hash, Hasher},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use rustc_hash::FxHasher;
+use tokio::{
+    sync::{Semaphore, mpsc, oneshot},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    EngineError, EngineOptions,
+    clock::DatabaseClock,
+    gauges::Gauges,
+    ids,
+    membership::{Membership, Presence},
+    message::{Message, UndeliveredGrant},
+    metrics::EngineMetrics,
+    outage::Outage,
+    pending_request::{Answer, PendingRequest},
+    waiter_count::WaiterCount,
+    write_refusal::WriteRefusal,
+};
+use crate::{
+    domain::{Command, Context, KeyId, Now, ReplicaId},
+    store::{Store, StoreError},
+};
+
+/// The maximum number of commits of blocked keys at a time. They may have to wait for a row, and must leave connections to
+/// other commits.
+const MOST_BLOCKED_COMMITS: usize = 2;
+
+/// The maximum number of [`Message::ServeQueue`] that no shard has received yet.
+const MOST_SERVE_MESSAGES: usize = 4_096;
+
+/// What the shards, the background tasks and the requests of one replica share.
+pub(crate) struct Shared {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) clock: DatabaseClock,
+    pub(super) membership: Membership,
+    pub(super) metrics: EngineMetrics,
+    pub(super) gauges: Gauges,
+    pub(super) options: EngineOptions,
+    /// The senders of the shards' messages. [`Message`] says why these channels need no bound.
+    shards: Vec<mpsc::UnboundedSender<Message>>,
+    /// One permit for each [`Message::ServeQueue`] that no shard has received yet.
+    serve_permits: Arc<Semaphore>,
+    /// The number of acquires that were not answered yet, including those that stand in queues.
+    outstanding: AtomicUsize,
+    /// The acquires of this replica that stand in queues.
+    pub(super) waiting: WaiterCount,
+    /// The number of other commands that were not answered yet.
+    executing: AtomicUsize,
+    /// The identity under which this replica holds the sweepers' lease.
+    pub(super) sweeper: ReplicaId,
+    draining: AtomicBool,
+    pub(super) write_refusal: WriteRefusal,
+    pub(super) outage: Outage,
+    /// Stops membership and the sweeper, once all waiters are answered.
+    pub(super) stop: CancellationToken,
+    pub(super) blocked_commits: Semaphore,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").field("waiting", &self.waiting).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        options: EngineOptions,
+        shards: Vec<mpsc::UnboundedSender<Message>>,
+    ) -> Self {
+        let gauges = Gauges::new(&options, &store.connections());
+        Self {
+            store,
+            clock: DatabaseClock::default(),
+            membership: Membership::default(),
+            metrics: EngineMetrics::new(),
+            gauges,
+            options,
+            shards,
+            serve_permits: Arc::new(Semaphore::new(MOST_SERVE_MESSAGES)),
+            outstanding: AtomicUsize::new(0),
+            waiting: WaiterCount::new(options.max_waiters, options.max_waiters_per_tenant),
+            executing: AtomicUsize::new(0),
+            sweeper: ids::replica(),
+            draining: AtomicBool::new(false),
+            write_refusal: WriteRefusal::default(),
+            outage: Outage::default(),
+            stop: CancellationToken::new(),
+            blocked_commits: Semaphore::new(MOST_BLOCKED_COMMITS),
+        }
+    }
+
+    pub(super) fn shard_count(&self) -> usize {
+        self.shards.len()
+    }
+
+    pub(super) fn shard_of(&self, id: &KeyId) -> usize {
+        let mut hasher = FxHasher::default();
+        id.hash(&mut hasher);
+        // The low bits choose the bucket in the shards' maps; the high ones choose the shard.
+        usize::try_from(hasher.finish() >> 40).unwrap_or(0) % self.shards.len()
+    }
+
+    pub(super) fn send(&self, id: &KeyId, message: Message) {
+        self.send_to(self.shard_of(id), message);
+    }
+
+    pub(super) fn send_to(&self, shard: usize, message: Message) {
+        // A shard ends only with the process.
+        let _ = self.shards[shard].send(message);
+    }
+
+    pub(super) fn broadcast(&self, message: impl Fn() -> Message) {
+        for shard in 0..self.shards.len() {
+            self.send_to(shard, message());
+        }
+    }
+
+    /// Sends a command to the shard of its key. The receiver gets its answer.
+    pub(super) fn begin(&self, id: KeyId, command: Command) -> oneshot::Receiver<Answer> {
+        let (sender, receiver) = oneshot::channel();
+        let shard = self.shard_of(&id);
+        let request = PendingRequest { id, command, reply: Some(sender), arrived: Instant::now() };
+        self.send_to(shard, Message::Command(request));
+        receiver
+    }
+
+    /// Carries out a command on each of these keys and waits for the answers, so that a task with many keys is not faster than the
+    /// shards. Returns whether all commands were carried out.
+    pub(super) async fn execute_all(&self, ids: Vec<KeyId>, command: &Command) -> bool {
+        let answers: Vec<_> = ids.into_iter().map(|id| self.begin(id, command.clone())).collect();
+        let mut all = true;
+        for answer in answers {
+            all &= matches!(answer.await, Ok(Ok(_)));
+        }
+        all
+    }
+
+    /// Has the queue of a key served soon. Waits only while too many such messages have not been received.
+    pub(super) async fn serve_queue(&self, id: KeyId) {
+        // The semaphore is never closed.
+        if let Ok(permit) = self.serve_permits.clone().acquire_owned().await {
+            let shard = self.shard_of(&id);
+            self.send_to(shard, Message::ServeQueue { id, permit });
+        }
+    }
+
+    /// Gives a grant back that was not delivered: at once, or after its caller had time to repeat its request.
+    pub(super) fn undelivered(&self, grant: UndeliveredGrant) {
+        let shard = self.shard_of(&grant.id);
+        self.send_to(shard, Message::Undelivered(grant));
+    }
+
+    /// Admits an acquire, or refuses it before it costs anything. Other commands are never refused.
+    pub(super) fn admit(&self) -> Result<Counted<'_>, EngineError> {
+        if self.is_draining() {
+            return Err(EngineError::Draining);
+        }
+        self.write_refusal.check()?;
+        let counted = Counted::in_counter(&self.outstanding);
+        if self.queued_acquires() > self.options.max_queued {
+            Err(EngineError::Overloaded)
+        } else {
+            Ok(counted)
+        }
+    }
+
+    /// Counts a command other than an acquire until it is answered.
+    pub(super) fn count_executing(&self) -> Counted<'_> {
+        Counted::in_counter(&self.executing)
+    }
+
+    /// The number of commands that wait for the database.
+    pub(super) fn queued(&self) -> usize {
+        self.queued_acquires() + self.executing.load(Ordering::Relaxed)
+    }
+
+    fn queued_acquires(&self) -> usize {
+        self.outstanding.load(Ordering::Relaxed).saturating_sub(self.waiting.count())
+    }
+
+    pub(super) fn begin_draining(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// What decisions at this time depend on besides commands and states.
+    pub(super) fn context(&self, now: Now) -> Context {
+        let Presence { me, is_leaving } = self.membership.presence();
+        Context {
+            now,
+            me,
+            is_leaving,
+            dead: self.membership.dead(),
+            suspects: self.membership.suspects(),
+            max_waiters_per_key: self.options.max_waiters_per_key,
+            is_full: self.waiting.is_full(),
+            full_tenants: self.waiting.full_tenants(),
+        }
+    }
+
+    /// Logs an error of the database, at most once a second.
+    pub(super) fn report_outage(&self, error: &StoreError) {
+        // A lasting error is logged where it is noticed, once.
+        if EngineError::of_lasting(error).is_none() {
+            self.outage.note(error);
+        }
+    }
+}
+
+/// A command that is counted until this is dropped.
+pub(super) struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn in_counter(counter: &'a AtomicUsize) -> Self {
+        counter.fetch_add(1, Ordering::Relaxed);
+        Self(counter)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
