@@ -25,9 +25,9 @@ use crate::domain::{Now, Timestamp};
 /// step of the database's clock is noticed within this time, and an answer that took longer is never decided on.
 const FRESH_FOR: Duration = Duration::from_secs(1);
 
-/// By how much two readings may disagree before it is reported as a step, in microseconds: more than scheduling does, less
-/// than anybody's lease should be off.
-const STEP_TOLERANCE_US: i64 = 250_000;
+/// A disagreement between two readings that is larger than this is reported as a step, in microseconds: more than scheduling
+/// causes, and less than a lease should be off.
+const REPORTED_STEP_US: i64 = 250_000;
 
 /// How much of the time between two readings their clocks may drift apart, as its reciprocal: 500 ppm, which is as fast as
 /// a clock is slewed.
@@ -150,7 +150,7 @@ impl DatabaseClock {
             return None;
         }
         readings.replace(reading);
-        (step_us.abs() > STEP_TOLERANCE_US).then(|| report_step(step_us / 1_000))
+        (step_us.abs() > REPORTED_STEP_US).then(|| report_step(step_us / 1_000))
     }
 
     /// The database's time now, if it was read lately enough to decide on.

@@ -1,4 +1,4 @@
-//! Everything random: versions, row versions, requests, incarnations. No other place of the service mints any.
+//! Random ids of versions, row versions, requests and replicas. No other module of the service makes any.
 
 #![expect(clippy::disallowed_methods, reason = "the one place of the service that mints identities")]
 
@@ -24,13 +24,13 @@ pub(super) fn row_version() -> RowVersion {
     RowVersion(random())
 }
 
-/// An request. Never [`RequestId::NONE`]: the bits that make it a version 4 are not all zero.
+/// A request id. It is never [`RequestId::NONE`]: the bits that make it a version 4 are not all zero.
 pub(super) fn request_id(reentrant: bool) -> RequestId {
     let (high, _) = random().as_u64_pair();
     RequestId::new(high, reentrant)
 }
 
-/// An incarnation of this replica.
+/// The identity of one incarnation of this replica.
 pub(super) fn replica() -> ReplicaId {
     ReplicaId(random())
 }

@@ -205,7 +205,7 @@ impl KeyTask {
             match *need {
                 Need::Version(version) => load_request.versions.push(version),
                 Need::QueuePrefix(prefix) => {
-                    load_request.queue_prefix = load_request.queue_prefix.max(prefix)
+                    load_request.queue_prefix = load_request.queue_prefix.max(prefix);
                 }
                 Need::Permits(permits) => most_permits = most_permits.max(Some(permits)),
                 Need::Membership | Need::NextBatch => {}

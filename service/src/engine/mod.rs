@@ -81,8 +81,8 @@ impl Engine {
         let (senders, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::unbounded_channel()).unzip();
         let shared = Arc::new(Shared::new(store, options, senders.clone()));
         for (inbox, outbox) in inboxes.into_iter().zip(senders) {
-            let shard = Shard::new(shared.clone(), outbox, options.memory_bytes / count);
-            spawn_critical(shard.run(inbox));
+            let task = Shard::new(shared.clone(), outbox, options.memory_bytes / count);
+            spawn_critical(task.run(inbox));
         }
         let tasks = TaskTracker::new();
         spawn_critical(tasks.track_future(membership::run(shared.clone())));

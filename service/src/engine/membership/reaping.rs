@@ -1,4 +1,4 @@
-//! Burying the dead: their waiters leave all queues, and then their rows go.
+//! Reaping dead replicas: their waiters leave all queues, and then their rows are removed.
 
 use std::{
     sync::{Arc, PoisonError},
@@ -11,11 +11,11 @@ use super::{
 };
 use crate::domain::{Command, ReplicaId};
 
-/// Keys of a dead replica's waiters that are looked at in one go.
-const REAPED_AT_ONCE: u32 = 500;
+/// The maximum number of keys that the waiters of a dead replica leave in one piece.
+const KEYS_PER_PIECE: u32 = 500;
 
 impl Membership {
-    /// Begins to bury a replica, unless somebody is at it.
+    /// Begins to reap a replica; `None` while it is being reaped already.
     fn begin_reaping(&self, replica: ReplicaId) -> Option<Reaping<'_>> {
         let begun = self.being_reaped.lock().unwrap_or_else(PoisonError::into_inner).insert(replica);
         begun.then(|| Reaping { of: self, replica })
@@ -53,12 +53,12 @@ pub(in super::super) async fn reap_replica(shared: Arc<Shared>, replica: Replica
     const MOST_OF_A_PIECE: Duration = Duration::from_secs(1);
     const PAUSE: Duration = Duration::from_millis(20);
     const MOST_PIECES: usize = 3_000;
-    let Some(_burial) = shared.membership.begin_reaping(replica) else { return };
+    let Some(_reaping) = shared.membership.begin_reaping(replica) else { return };
     for _ in 0..MOST_PIECES {
         if beat.is_some() && !shared.membership.dead().contains(&replica) {
             return;
         }
-        match shared.store.keys_waited_for(replica, REAPED_AT_ONCE).await {
+        match shared.store.keys_waited_for(replica, KEYS_PER_PIECE).await {
             Ok(ids) if ids.is_empty() => {
                 if let Err(error) = shared.store.part(replica, beat).await {
                     shared.report_outage(&error);

@@ -40,7 +40,7 @@ impl Shard {
                 self.on_written(batch, &committed, sent);
             }
             Err(StoreError::Rejected(_)) if batch.writes.len() > 1 => {
-                self.in_flight.commits.send_halves(batch)
+                self.in_flight.commits.send_halves(batch);
             }
             Err(error @ StoreError::Rejected(_)) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "the database refuses a write");

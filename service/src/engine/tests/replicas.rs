@@ -140,7 +140,7 @@ async fn a_replica_is_buried_once_at_a_time() {
 
 /// A row that could not be removed at the first try does not stay for ever.
 #[tokio::test(start_paused = true)]
-async fn a_burial_that_failed_is_taken_up_again() {
+async fn a_reaping_that_failed_is_taken_up_again() {
     let store = Arc::new(MemoryStore::new());
     let replica = Replica::over(&store);
     deliver(replica.acquire("a", 0).await.unwrap());
