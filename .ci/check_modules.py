@@ -11,8 +11,6 @@ PATH = re.compile(r"\b(?:crate|super)(?:::\w+)+")
 # Circles that are still there, or smaller ones of the same modules. Take one out when it is gone; add none.
 STORE = ["commit", "disk", "load", "pools", "postgres", "ready", "schema", "sql_store", "writer"]
 KNOWN = [
-    {"api::answer", "api::problem"},
-    {"api::locks", "api::openapi", "api::ops", "api::request", "api::router", "api::semaphores"},
     {"service::observe", "service::service"},
     {"service::simulation::client", "service::simulation::world"},
     {"service::simulation::hooks", "service::simulation::process"},

@@ -5,7 +5,9 @@
 //! and those over the service's types. This is the only crate that names `axum` and `utoipa`.
 
 mod answer;
+mod grants;
 mod http;
+mod json;
 mod locks;
 mod openapi;
 mod ops;
@@ -13,7 +15,7 @@ mod problem;
 mod request;
 mod router;
 mod semaphores;
+mod time;
 
 pub use http::{AllowedHosts, ApiConfig, ClientBody, InvalidHost, ServeOptions, serve};
-pub use openapi::openapi_yaml;
-pub use router::router;
+pub use router::{openapi_yaml, router};

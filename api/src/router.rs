@@ -7,14 +7,14 @@ use axum::{
     http::{Method, Uri},
     response::Response,
 };
-use db_locks_service::LockService;
+use db_locks_service::{Limits, LockService};
 use tower::Service;
 use utoipa::openapi::{OpenApi, PathItem};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
-    answer::json_bytes,
     http::{ApiConfig, App, ClientBody, HttpMetrics, State, surround},
+    json::json_bytes,
     locks,
     openapi::{self, complete, documented_answers, written, yaml},
     ops,
@@ -57,6 +57,18 @@ pub fn router(
     surround(routes, metrics, config.allowed_hosts.clone())
 }
 
+/// The whole document as YAML, with the limits that are in force.
+///
+/// # Panics
+///
+/// If the document cannot be written as YAML, which its test would have shown.
+pub fn openapi_yaml(limits: &Limits) -> String {
+    let mut document = operations().into_openapi();
+    complete(&mut document, limits);
+    let tree = written(&document).expect("the document has no keys that are not text");
+    yaml(&tree)
+}
+
 /// The routes of the document with their methods.
 fn documented_methods(document: &OpenApi) -> impl Iterator<Item = (&str, Vec<Method>)> {
     document.paths.paths.iter().map(|(path, item)| (path.as_str(), methods_of(item)))
@@ -75,7 +87,7 @@ fn methods_of(item: &PathItem) -> Vec<Method> {
 }
 
 /// The routes that are in the `OpenAPI` document, and what is known of the document from them.
-pub(crate) fn operations() -> OpenApiRouter<State> {
+fn operations() -> OpenApiRouter<State> {
     OpenApiRouter::with_openapi(openapi::base())
         .merge(locks::routes())
         .merge(semaphores::routes())

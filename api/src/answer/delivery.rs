@@ -6,8 +6,8 @@ use axum::{
 };
 use db_locks_service::Delivery;
 
-use super::{GrantBody, json_bytes, json_response};
-use crate::{http::Unconfirmed, problem::Problem};
+use super::{GrantBody, json_response};
+use crate::{http::Unconfirmed, json::json_bytes, problem::Problem};
 
 /// Answers a grant with 200. The grant counts as delivered once its whole answer has been written to a connection that was
 /// open; a connection that ends before drops the delivery, which gives the grant back.

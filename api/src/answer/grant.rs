@@ -5,7 +5,7 @@ use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 use uuid::fmt::Hyphenated;
 
-use super::Rfc3339;
+use crate::time::Rfc3339;
 
 /// A lock or a permit, and the grant that stands on it, if one does.
 #[derive(Serialize, ToSchema)]

@@ -4,14 +4,12 @@ mod delivery;
 mod grant;
 mod page;
 mod semaphore;
-mod time;
 
 use axum::{
     body::Body,
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use bytes::Bytes;
 use serde::Serialize;
 
 pub(crate) use self::{
@@ -19,23 +17,11 @@ pub(crate) use self::{
     grant::GrantBody,
     page::{GrantList, SemaphoreList},
     semaphore::SemaphoreBody,
-    time::Rfc3339,
 };
-use crate::problem::Problem;
+use crate::{json::json_bytes, problem::Problem};
 
 /// The content type of every answer that is not a problem, a page or the metrics.
 const APPLICATION_JSON: HeaderValue = HeaderValue::from_static("application/json");
-
-/// Most answers fit without growing: a grant has some 450 bytes.
-const USUAL_SIZE: usize = 640;
-
-/// A value as JSON text. It ends with a newline, so that a shell's prompt begins on a line of its own.
-pub(crate) fn json_bytes<T: Serialize>(value: &T) -> Result<Bytes, serde_json::Error> {
-    let mut text = Vec::with_capacity(USUAL_SIZE);
-    serde_json::to_writer(&mut text, value)?;
-    text.push(b'\n');
-    Ok(text.into())
-}
 
 /// Answers a value as JSON with 200.
 pub(crate) fn json<T: Serialize>(value: &T) -> Response {

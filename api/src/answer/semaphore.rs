@@ -4,7 +4,7 @@ use db_locks_service::domain::SemaphoreView;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Rfc3339;
+use crate::time::Rfc3339;
 
 /// A semaphore: how many permits it has, and how many are out.
 #[derive(Serialize, ToSchema)]

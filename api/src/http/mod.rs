@@ -17,5 +17,5 @@ pub(crate) use self::{
     connection::Unconfirmed,
     metrics::HttpMetrics,
     middleware::surround,
-    state::{App, State},
+    state::{App, Defaults, State},
 };

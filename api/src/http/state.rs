@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use db_locks_service::{
-    LockService,
+    Limits, LockService,
     domain::{Owner, Tenant},
 };
 
@@ -34,10 +34,8 @@ pub(crate) type State = Arc<App>;
 pub(crate) struct App {
     /// The lock service.
     pub(crate) service: LockService,
-    /// The owner of a grant whose request names none.
-    pub(crate) anonymous: Owner,
-    /// The tenant of a request that names none.
-    pub(crate) default_tenant: Tenant,
+    /// The limits of requests and their defaults.
+    pub(crate) defaults: Defaults,
     /// The `OpenAPI` document as JSON.
     pub(crate) openapi_json: Bytes,
     /// The `OpenAPI` document as YAML.
@@ -48,10 +46,6 @@ pub(crate) struct App {
 
 impl App {
     /// What handlers share, from the configuration and the `OpenAPI` document.
-    ///
-    /// # Panics
-    ///
-    /// If a constant of this crate is not what its type asks for, which its tests would have shown.
     pub(crate) fn new(
         service: LockService,
         config: &ApiConfig,
@@ -59,12 +53,37 @@ impl App {
         openapi_yaml: Bytes,
     ) -> Self {
         Self {
+            defaults: Defaults::new(*service.limits()),
             service,
-            anonymous: Owner::new("anonymous").expect("it is a valid owner"),
-            default_tenant: Tenant::new("default").expect("it is a valid tenant"),
             openapi_json,
             openapi_yaml,
             render_metrics: config.render_metrics.clone(),
+        }
+    }
+}
+
+/// What a request is held against, and what it means where it says nothing.
+#[derive(Debug)]
+pub(crate) struct Defaults {
+    /// The configured maxima.
+    pub(crate) limits: Limits,
+    /// The owner of a grant whose request names none.
+    pub(crate) owner: Owner,
+    /// The tenant of a request that names none.
+    pub(crate) tenant: Tenant,
+}
+
+impl Defaults {
+    /// The defaults of a service with these limits.
+    ///
+    /// # Panics
+    ///
+    /// If a constant is not what its type asks for, which any test would have shown.
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            owner: Owner::new("anonymous").expect("it is a valid owner"),
+            tenant: Tenant::new("default").expect("it is a valid tenant"),
         }
     }
 }

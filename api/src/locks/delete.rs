@@ -2,26 +2,15 @@
 
 use axum::{extract, http::StatusCode};
 use db_locks_service::domain::Version;
-use utoipa::IntoParams;
 
 use crate::{
     http::State,
     problem::{Problem, problems},
-    request::{KeyParam, KeyWithQuery, QueryParams, ReadQuery, TenantParam},
+    request::{KeyParam, KeyWithQuery, QueryParams, ReadQuery, TenantParam, VersionParam},
 };
 
 /// Which grant is deleted with the lock.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Query)]
 pub(crate) struct DeleteLockQuery {
-    /// The version of the grant, while the lock is held; ignored when it is free.
-    #[param(
-        required = false,
-        nullable = false,
-        value_type = Option<String>,
-        format = "uuid",
-        example = "0199a3c0-5f0e-4c1d-9a57-3f1f6a1c7d42"
-    )]
     version: Option<Version>,
 }
 
@@ -31,10 +20,7 @@ impl ReadQuery for DeleteLockQuery {
     }
 }
 
-problems! {
-    /// What `delete_lock` can answer instead of nothing.
-    DeleteLockProblems: Keys, NotFound, VersionMismatch, InUse, WrongKind
-}
+problems!(DeleteLockProblems: Keys, NotFound, VersionMismatch, InUse, WrongKind);
 
 /// Delete a lock
 ///
@@ -44,7 +30,7 @@ problems! {
     delete,
     path = "/locks/{key}",
     tag = "deletion",
-    params(KeyParam::<false>, TenantParam, DeleteLockQuery),
+    params(KeyParam::<false>, TenantParam, VersionParam),
     responses((status = 204, description = "Deleted."), DeleteLockProblems)
 )]
 pub(crate) async fn delete_lock(

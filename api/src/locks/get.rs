@@ -9,10 +9,7 @@ use crate::{
     request::{KeyParam, KeyWithQuery, NoQuery, TenantParam},
 };
 
-problems! {
-    /// What `get_lock` can answer instead of the lock.
-    GetLockProblems: Keys, NotFound, WrongKind
-}
+problems!(GetLockProblems: Keys, NotFound, WrongKind);
 
 /// Look at a lock
 ///

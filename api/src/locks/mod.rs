@@ -1,17 +1,16 @@
 //! Locks (mutexes): one file an operation.
 
-mod acquire;
 mod delete;
 mod get;
-mod heartbeat;
 mod list;
-mod put;
-mod release;
+pub(crate) mod put;
 
-pub(crate) use self::heartbeat::HeartbeatBody;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::http::State;
+use crate::{
+    grants::{acquire, heartbeat, release},
+    http::State,
+};
 
 /// The routes of locks, in the order in which one would try them.
 pub(crate) fn routes() -> OpenApiRouter<State> {

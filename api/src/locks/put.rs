@@ -1,34 +1,31 @@
 //! `PUT /locks/{key}`
 
 use axum::{extract, response::Response};
-use db_locks_service::{Limits, domain::Data};
+use db_locks_service::domain::Data;
 use utoipa::ToSchema;
 
 use crate::{
     answer::{GrantBody, json_created},
     http::State,
     problem::{Problem, problems},
-    request::{Fields, KeyParam, KeyWithBody, ReadBody, TenantParam},
+    request::{Defaults, Fields, KeyParam, KeyWithBody, ReadBody, TenantParam},
 };
 
 /// What a lock stores while nobody holds it.
 #[derive(ToSchema)]
 pub(crate) struct PutLockBody {
     /// The data. Left out, the lock has none.
-    #[schema(value_type = Option<String>, max_length = 32_768, pattern = r"^[^\u0000]*$")]
+    #[schema(value_type = Option<String>)]
     data: Option<Data>,
 }
 
 impl ReadBody for PutLockBody {
-    fn read(fields: &mut Fields<'_>, _: &Limits) -> Option<Self> {
+    fn read(fields: &mut Fields<'_>, _: &Defaults) -> Option<Self> {
         Some(Self { data: fields.data("data") })
     }
 }
 
-problems! {
-    /// What `put_lock` can answer instead of the lock.
-    PutLockProblems: KeysWithBody, InUse, WrongKind
-}
+problems!(PutLockProblems: KeysWithBody, InUse, WrongKind);
 
 /// Create a lock, or replace its data
 ///

@@ -17,7 +17,7 @@ use utoipa::openapi::{
 };
 
 pub(crate) use self::written::written;
-use crate::{problem::add_problem_schemas, request::add_body_limits, router::operations};
+use crate::{problem::add_problem_schemas, request::constrain_body};
 
 const DESCRIPTION: &str = "\
 A lock service over the database you already run. Take a mutex or a semaphore permit by name, keep it with heartbeats, \
@@ -26,18 +26,6 @@ give it back, and guard what you write with its fencing token.
 A holder may rely on its grant from the moment it sent the request that brought it plus `expires_in_ms` of the answer, on \
 its own monotonic clock. Bodies are one JSON object each; `null` is as good as absent, and what is not known is refused. \
 Errors are problem documents (RFC 9457), whose `type` can be opened.";
-
-/// The whole document as YAML, with the limits that are in force.
-///
-/// # Panics
-///
-/// If the document cannot be written as YAML, which its test would have shown.
-pub fn openapi_yaml(limits: &Limits) -> String {
-    let mut document = operations().into_openapi();
-    complete(&mut document, limits);
-    let tree = written(&document).expect("the document has no keys that are not text");
-    yaml(&tree)
-}
 
 /// A tree of the document as YAML.
 ///
@@ -149,7 +137,7 @@ fn complete_body(operation: &mut Operation, components: &mut Components, limits:
         let RefOr::T(content) = content else { continue };
         let Some(name) = content.schema.as_ref().and_then(schema_name) else { continue };
         let Some(RefOr::T(Schema::Object(schema))) = components.schemas.get_mut(&name) else { continue };
-        add_body_limits(schema, limits);
+        constrain_body(schema, limits);
         body.required = Some(if schema.required.is_empty() { Required::False } else { Required::True });
         content.schema = Some(Ref::from_schema_name(name).into());
         for example in content.examples.values_mut() {

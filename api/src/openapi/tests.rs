@@ -4,6 +4,17 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::{
+    grants::{
+        acquire::{AcquireLock, AcquirePermit},
+        heartbeat::Heartbeat,
+        release::{ReleaseLock, ReleasePermit},
+    },
+    locks::put::PutLockBody,
+    request::names_read,
+    router::openapi_yaml,
+    semaphores::put::PutSemaphoreBody,
+};
 
 fn tree(limits: &Limits) -> yaml_serde::Value {
     yaml_serde::from_str(&openapi_yaml(limits)).unwrap()
@@ -164,6 +175,25 @@ fn viewers_show_the_operations_in_an_order_that_works_on_an_empty_database() {
         "get_problem",
     ];
     assert_eq!(shown, expected);
+}
+
+/// The schema of a body and the code that reads it are written apart.
+#[test]
+fn bodies_have_the_fields_that_are_read() {
+    let document = document(&Limits::default());
+    for (schema, names) in [
+        ("AcquireLockBody", names_read::<AcquireLock>()),
+        ("AcquirePermitBody", names_read::<AcquirePermit>()),
+        ("HeartbeatBody", names_read::<Heartbeat>()),
+        ("ReleaseLockBody", names_read::<ReleaseLock>()),
+        ("ReleasePermitBody", names_read::<ReleasePermit>()),
+        ("PutLockBody", names_read::<PutLockBody>()),
+        ("PutSemaphoreBody", names_read::<PutSemaphoreBody>()),
+    ] {
+        let documented = document["components"]["schemas"][schema]["properties"].as_object().unwrap();
+        let documented: BTreeSet<_> = documented.keys().cloned().collect();
+        assert_eq!(documented, names.into_iter().collect(), "{schema}");
+    }
 }
 
 #[test]

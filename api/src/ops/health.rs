@@ -19,10 +19,7 @@ pub(crate) struct Health {
     status: &'static str,
 }
 
-problems! {
-    /// What `get_health` can answer if not that the process is well.
-    GetHealthProblems: Operating
-}
+problems!(GetHealthProblems: Operating);
 
 /// Whether the process answers
 ///
@@ -41,7 +38,7 @@ pub(crate) async fn get_health(_: NoQuery) -> Result<Response, Problem> {
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
     use super::*;
-    use crate::answer::json_bytes;
+    use crate::json::json_bytes;
 
     #[tokio::test]
     async fn the_text_is_the_documented_type() {

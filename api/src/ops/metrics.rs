@@ -12,10 +12,7 @@ use crate::{
 /// The text format of Prometheus.
 const PROMETHEUS_TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4");
 
-problems! {
-    /// What `get_metrics` can answer instead of the metrics.
-    GetMetricsProblems: Operating
-}
+problems!(GetMetricsProblems: Operating);
 
 /// The metrics
 ///

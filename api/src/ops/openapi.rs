@@ -16,10 +16,7 @@ use crate::{
 
 const APPLICATION_YAML: HeaderValue = HeaderValue::from_static("application/yaml");
 
-problems! {
-    /// What `get_openapi` can answer instead of the document.
-    GetOpenapiProblems: Operating
-}
+problems!(GetOpenapiProblems: Operating);
 
 /// This document
 ///

@@ -13,10 +13,7 @@ use crate::{
 
 const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
-problems! {
-    /// What `get_problem` can answer instead of an explanation.
-    GetProblemErrors: Operating, NotFound, RouteNotFound
-}
+problems!(GetProblemErrors: Operating, NotFound, RouteNotFound);
 
 /// What a problem's `type` means
 ///

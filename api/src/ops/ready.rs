@@ -19,10 +19,7 @@ pub(crate) struct Readiness {
     status: &'static str,
 }
 
-problems! {
-    /// What `get_ready` can answer if not that the service is ready.
-    GetReadyProblems: Operating, Unavailable
-}
+problems!(GetReadyProblems: Operating, Unavailable);
 
 /// Whether the service can do its work
 ///

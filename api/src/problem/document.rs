@@ -64,8 +64,8 @@ impl Common {
 /// Declares the problems of an operation: a type to name in `responses(…)`, made of what all such operations can answer
 /// and the operation's own kinds.
 macro_rules! problems {
-    ($(#[$doc:meta])* $name:ident: $common:ident $(, $kind:ident)*) => {
-        $(#[$doc])*
+    ($name:ident: $common:ident $(, $kind:ident)*) => {
+        /// The problems that an operation of this file can answer.
         pub(crate) struct $name;
 
         impl utoipa::IntoResponses for $name {
@@ -93,7 +93,7 @@ pub(crate) fn responses(common: Common, own: &[ProblemKind]) -> BTreeMap<String,
 
 fn response(kinds: &[ProblemKind]) -> Response {
     let lines: Vec<_> =
-        kinds.iter().map(|kind| format!("`{}`: {}", kind.name(), kind.facts().when)).collect();
+        kinds.iter().map(|kind| format!("`{}`: {}", kind.facts().name, kind.facts().when)).collect();
     let schema: RefOr<Schema> = match kinds {
         [kind] => reference(*kind).into(),
         several => {

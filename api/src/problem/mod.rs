@@ -25,7 +25,7 @@ pub(crate) use self::{
     document::{Common, add_problem_schemas, problems, responses},
     kind::ProblemKind,
 };
-use crate::answer::json_bytes;
+use crate::json::json_bytes;
 
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 

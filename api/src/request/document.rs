@@ -5,16 +5,20 @@ use serde_json::json;
 use utoipa::{
     IntoParams,
     openapi::{
-        Object, ObjectBuilder, RefOr, Required, Schema, Type,
+        Object, ObjectBuilder, RefOr, Required, Schema, SchemaFormat, Type,
         path::{Parameter, ParameterBuilder, ParameterIn},
     },
 };
 
 use super::{
+    fields::MAX_SEMAPHORE_SIZE,
     query::{DEFAULT_LIMIT, MAX_LIMIT},
     target::TENANT_HEADER,
+    wait::MAX_REFRESH_PERIOD_MS,
 };
 
+/// Owners and data have no U+0000.
+const NO_NUL: &str = r"^[^\u0000]*$";
 /// What keys are made of: no control characters.
 const NO_CONTROLS: &str = r"^[^\u0000-\u001F\u007F-\u009F]*$";
 /// A key is not `.` or `..` either.
@@ -98,15 +102,68 @@ fn query(name: &str, description: &str) -> ParameterBuilder {
         .description(Some(description))
 }
 
-/// Writes the configured maxima into the fields of a body's schema.
-pub(crate) fn add_body_limits(schema: &mut Object, limits: &Limits) {
-    for (name, most) in [
-        ("lease_duration_ms", limits.max_lease_ms),
-        ("wait_ms", limits.max_wait_ms),
-        ("additional_time_to_wait_for_lock_ms", limits.max_wait_ms),
-    ] {
-        if let Some(RefOr::T(Schema::Object(field))) = schema.properties.get_mut(name) {
-            field.maximum = Some(most.into());
+/// The parameters `owner` and `locked` of the list of locks.
+pub(crate) struct LockFilterParams;
+
+impl IntoParams for LockFilterParams {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let owner = query("owner", "Only locks with a standing grant of this owner.");
+        let owner = owner.schema(Some(field("owner")));
+        let description = "Only locks that are held, or only those that are not, expired ones included.";
+        let locked = query("locked", description).schema(Some(Object::with_type(Type::Boolean)));
+        vec![owner.build(), locked.build()]
+    }
+}
+
+/// The parameter `version` of the deletion of a lock, with the version that the examples use.
+pub(crate) struct VersionParam;
+
+impl IntoParams for VersionParam {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let description = "The version of the grant, while the lock is held; ignored when it is free.";
+        let version = query("version", description).schema(Some(field("version")));
+        vec![version.example(Some(json!("0199a3c0-5f0e-4c1d-9a57-3f1f6a1c7d42"))).build()]
+    }
+}
+
+/// A text that has the meaning of the body's field of this name.
+fn field(name: &str) -> Object {
+    let mut field = Object::with_type(Type::String);
+    constrain(name, &mut field, &Limits::default());
+    field
+}
+
+/// Writes into a body's schema which values its fields may have.
+pub(crate) fn constrain_body(schema: &mut Object, limits: &Limits) {
+    for (name, field) in schema.properties.iter_mut() {
+        if let RefOr::T(Schema::Object(field)) = field {
+            constrain(name, field, limits);
         }
     }
+}
+
+/// Writes into a field's schema which values it may have: a name means the same in every body.
+fn constrain(name: &str, field: &mut Object, limits: &Limits) {
+    let range = match name {
+        "lease_duration_ms" => (1, limits.max_lease_ms),
+        "wait_ms" | "additional_time_to_wait_for_lock_ms" => (0, limits.max_wait_ms),
+        "refresh_period_ms" => (1, MAX_REFRESH_PERIOD_MS),
+        "max_size" => (1, MAX_SEMAPHORE_SIZE),
+        "owner" => {
+            (field.min_length, field.max_length) = (Some(1), Some(255));
+            field.pattern = Some(NO_NUL.to_owned());
+            return;
+        }
+        "data" => {
+            field.max_length = Some(32 * 1024);
+            field.pattern = Some(NO_NUL.to_owned());
+            return;
+        }
+        "version" => {
+            field.format = Some(SchemaFormat::Custom("uuid".to_owned()));
+            return;
+        }
+        _ => return,
+    };
+    (field.minimum, field.maximum) = (Some(range.0.into()), Some(range.1.into()));
 }

@@ -9,10 +9,14 @@ use uuid::{
 };
 
 use super::{
+    Defaults,
     errors::{Errors, MOST_ERRORS},
     members::{Member, Members, Text},
     nearest::{Named, unknown_name},
 };
+
+/// The largest number of permits of a semaphore.
+pub(super) const MAX_SEMAPHORE_SIZE: i64 = 1_000_000;
 
 /// Numbers beyond 2^53 are not exact in every JSON reader; no field needs them.
 const LARGEST_EXACT: f64 = 9_007_199_254_740_992.0;
@@ -76,6 +80,16 @@ impl<'a> Fields<'a> {
                 None
             }
         }
+    }
+
+    /// The lease of a grant, in milliseconds.
+    pub(crate) fn lease(&mut self, defaults: &Defaults) -> Option<i64> {
+        self.integer("lease_duration_ms", 1, defaults.limits.max_lease_ms)
+    }
+
+    /// The number of permits of a semaphore.
+    pub(crate) fn semaphore_size(&mut self) -> Option<i32> {
+        self.integer("max_size", 1, MAX_SEMAPHORE_SIZE).and_then(|size| i32::try_from(size).ok())
     }
 
     /// A field with an owner.

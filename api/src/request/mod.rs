@@ -21,25 +21,25 @@ use axum::{
     extract::{FromRequest, FromRequestParts, Request},
     http::request::Parts,
 };
-use db_locks_service::{
-    Limits,
-    domain::{KeyId, Tenant},
-};
+use db_locks_service::domain::{KeyId, Tenant};
 
 use self::errors::Errors;
 pub(crate) use self::{
     cursor::Cursor,
-    document::{KeyParam, LimitParams, PrefixParam, TenantParam, add_body_limits},
+    document::{
+        KeyParam, LimitParams, LockFilterParams, PrefixParam, TenantParam, VersionParam, constrain_body,
+    },
     fields::Fields,
     query::QueryParams,
-    wait::{Wait, read_refresh_period},
+    wait::{Wait, check_refresh_period},
 };
+pub(crate) use crate::http::Defaults;
 use crate::{http::App, problem::Problem};
 
 /// A body that can be read from its fields.
 pub(crate) trait ReadBody: Sized {
     /// Reads all fields and notes what is wrong; `None` only where something is.
-    fn read(fields: &mut Fields<'_>, limits: &Limits) -> Option<Self>;
+    fn read(fields: &mut Fields<'_>, defaults: &Defaults) -> Option<Self>;
 }
 
 /// A query that can be read from its parameters.
@@ -76,7 +76,7 @@ impl<B: ReadBody> FromRequest<Arc<App>> for KeyWithBody<B> {
         let mut errors = Errors::default();
         let _: NoQuery = read_query(&parts, &mut errors);
         let id = read_id(&parts, app, &mut errors);
-        let body = read_fields(&bytes, app.service.limits(), &mut errors);
+        let body = read_fields(&bytes, &app.defaults, &mut errors);
         errors.check(id.zip(body)).map(|(id, body)| Self { id, body })
     }
 }
@@ -122,7 +122,7 @@ impl<Q: ReadQuery + Send> FromRequestParts<Arc<App>> for TenantWithQuery<Q> {
     ) -> impl Future<Output = Result<Self, Problem>> + Send {
         let mut errors = Errors::default();
         let query = read_query(parts, &mut errors);
-        let tenant = target::read_tenant(&parts.headers, &app.default_tenant, &mut errors);
+        let tenant = target::read_tenant(&parts.headers, &app.defaults.tenant, &mut errors);
         ready(errors.check(tenant).map(|tenant| Self { tenant, query }))
     }
 }
@@ -138,10 +138,10 @@ impl<S: Sync> FromRequestParts<S> for NoQuery {
     }
 }
 
-fn read_fields<B: ReadBody>(bytes: &[u8], limits: &Limits, errors: &mut Errors) -> Option<B> {
+fn read_fields<B: ReadBody>(bytes: &[u8], defaults: &Defaults, errors: &mut Errors) -> Option<B> {
     let mut fields = Fields::parse(bytes, errors);
-    let body = B::read(&mut fields, limits);
-    fields.finish(|| Fields::known_to(bytes, |fields| drop(B::read(fields, limits))));
+    let body = B::read(&mut fields, defaults);
+    fields.finish(|| Fields::known_to(bytes, |fields| drop(B::read(fields, defaults))));
     body
 }
 
@@ -149,9 +149,16 @@ fn read_fields<B: ReadBody>(bytes: &[u8], limits: &Limits, errors: &mut Errors) 
 #[cfg(test)]
 pub(crate) fn read_body<B: ReadBody>(body: &str) -> Result<B, Vec<String>> {
     let mut errors = Errors::default();
-    let body = read_fields(body.as_bytes(), &Limits::default(), &mut errors);
+    let body = read_fields(body.as_bytes(), &Defaults::new(db_locks_service::Limits::default()), &mut errors);
     let names: Vec<_> = errors.pairs().into_iter().map(|(field, _)| field.to_owned()).collect();
     body.filter(|_| names.is_empty()).ok_or(names)
+}
+
+/// The names of the fields that a body has, for tests.
+#[cfg(test)]
+pub(crate) fn names_read<B: ReadBody>() -> Vec<String> {
+    let defaults = Defaults::new(db_locks_service::Limits::default());
+    Fields::known_to(b"", |fields| drop(B::read(fields, &defaults)))
 }
 
 fn read_query<Q: ReadQuery>(parts: &Parts, errors: &mut Errors) -> Q {
@@ -162,7 +169,7 @@ fn read_query<Q: ReadQuery>(parts: &Parts, errors: &mut Errors) -> Q {
 }
 
 fn read_id(parts: &Parts, app: &App, errors: &mut Errors) -> Option<KeyId> {
-    let tenant = target::read_tenant(&parts.headers, &app.default_tenant, errors);
+    let tenant = target::read_tenant(&parts.headers, &app.defaults.tenant, errors);
     let key = target::read_key(&parts.uri, errors);
     tenant.zip(key).map(|(tenant, key)| KeyId { tenant, key })
 }

@@ -7,7 +7,7 @@ use super::Fields;
 const ADDITIONAL: &str = "additional_time_to_wait_for_lock_ms";
 
 /// The longest pause between two looks that a caller may ask for, in milliseconds.
-const MAX_REFRESH_PERIOD_MS: i64 = 600_000;
+pub(super) const MAX_REFRESH_PERIOD_MS: i64 = 600_000;
 
 /// How long an acquire waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,10 +31,10 @@ impl Wait {
     }
 }
 
-/// Reads the pause between two looks at a lock that is waited for. Every release, offer and expiry is announced within
-/// the service, so nothing has to be looked at again; the field is checked, and means nothing more.
-pub(crate) fn read_refresh_period(fields: &mut Fields<'_>) -> Option<i64> {
-    fields.integer("refresh_period_ms", 1, MAX_REFRESH_PERIOD_MS)
+/// Checks the pause between two looks at a lock that is waited for. The service announces every release, offer and expiry,
+/// so nothing has to be looked at again, and the field has no further meaning.
+pub(crate) fn check_refresh_period(fields: &mut Fields<'_>) {
+    fields.integer("refresh_period_ms", 1, MAX_REFRESH_PERIOD_MS);
 }
 
 #[cfg(test)]

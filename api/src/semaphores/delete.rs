@@ -8,10 +8,7 @@ use crate::{
     request::{KeyParam, KeyWithQuery, NoQuery, TenantParam},
 };
 
-problems! {
-    /// What `delete_semaphore` can answer instead of nothing.
-    DeleteSemaphoreProblems: Keys, NotFound, InUse, WrongKind
-}
+problems!(DeleteSemaphoreProblems: Keys, NotFound, InUse, WrongKind);
 
 /// Delete a semaphore
 ///

@@ -9,10 +9,7 @@ use crate::{
     request::{KeyParam, KeyWithQuery, NoQuery, TenantParam},
 };
 
-problems! {
-    /// What `get_semaphore` can answer instead of the semaphore.
-    GetSemaphoreProblems: Keys, NotFound, WrongKind
-}
+problems!(GetSemaphoreProblems: Keys, NotFound, WrongKind);
 
 /// Look at a semaphore
 ///

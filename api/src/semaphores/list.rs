@@ -23,10 +23,7 @@ impl ReadQuery for ListSemaphoresQuery {
     }
 }
 
-problems! {
-    /// What `list_semaphores` can answer instead of a page.
-    ListSemaphoresProblems: Keys
-}
+problems!(ListSemaphoresProblems: Keys);
 
 /// List semaphores
 ///

@@ -21,10 +21,7 @@ impl ReadQuery for ListPermitsQuery {
     }
 }
 
-problems! {
-    /// What `list_permits` can answer instead of a page.
-    ListPermitsProblems: Keys, NotFound, WrongKind
-}
+problems!(ListPermitsProblems: Keys, NotFound, WrongKind);
 
 /// List the permits that are out
 ///

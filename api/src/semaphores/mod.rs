@@ -1,17 +1,17 @@
 //! Semaphores and their permits: one file an operation.
 
-mod acquire;
 mod delete;
 mod get;
-mod heartbeat;
 mod list;
 mod list_permits;
-mod put;
-mod release;
+pub(crate) mod put;
 
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::http::State;
+use crate::{
+    grants::{acquire, heartbeat, release},
+    http::State,
+};
 
 /// The routes of semaphores, in the order in which one would try them.
 pub(crate) fn routes() -> OpenApiRouter<State> {

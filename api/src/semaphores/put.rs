@@ -1,43 +1,34 @@
 //! `PUT /semaphores/{key}`
 
 use axum::{extract, response::Response};
-use db_locks_service::Limits;
 use utoipa::ToSchema;
 
 use crate::{
     answer::{SemaphoreBody, json_created},
     http::State,
     problem::{Problem, problems},
-    request::{Fields, KeyParam, KeyWithBody, ReadBody, TenantParam},
+    request::{Defaults, Fields, KeyParam, KeyWithBody, ReadBody, TenantParam},
 };
-
-/// The most permits of a semaphore.
-const MAX_SIZE: i32 = 1_000_000;
 
 /// How large a semaphore is.
 #[derive(ToSchema)]
 pub(crate) struct PutSemaphoreBody {
     /// How many permits may be out.
-    #[schema(minimum = 1, maximum = 1_000_000)]
     max_size: i32,
     /// The lease of a permit that names none, in milliseconds. Left out, it is 15000 (or the maximum, if that is less)
     /// when the semaphore is created, and stays as it is later.
-    #[schema(minimum = 1)]
     lease_duration_ms: Option<i64>,
 }
 
 impl ReadBody for PutSemaphoreBody {
-    fn read(fields: &mut Fields<'_>, limits: &Limits) -> Option<Self> {
-        let max_size = fields.required("max_size", |fields| fields.integer("max_size", 1, MAX_SIZE.into()));
-        let lease_duration_ms = fields.integer("lease_duration_ms", 1, limits.max_lease_ms);
-        Some(Self { max_size: i32::try_from(max_size?).ok()?, lease_duration_ms })
+    fn read(fields: &mut Fields<'_>, defaults: &Defaults) -> Option<Self> {
+        let max_size = fields.required("max_size", Fields::semaphore_size);
+        let lease_duration_ms = fields.lease(defaults);
+        Some(Self { max_size: max_size?, lease_duration_ms })
     }
 }
 
-problems! {
-    /// What `put_semaphore` can answer instead of the semaphore.
-    PutSemaphoreProblems: KeysWithBody, WrongKind
-}
+problems!(PutSemaphoreProblems: KeysWithBody, WrongKind);
 
 /// Create or resize a semaphore
 ///
@@ -76,7 +67,7 @@ mod tests {
     #[test]
     fn the_size_is_required_and_in_range() {
         assert_eq!(read(r#"{"max_size":1}"#), Ok(1));
-        assert_eq!(read(r#"{"max_size":1000000}"#), Ok(MAX_SIZE));
+        assert_eq!(read(r#"{"max_size":1000000}"#), Ok(1_000_000));
         for body in ["", "{}", r#"{"max_size":null}"#, r#"{"max_size":0}"#, r#"{"max_size":1000001}"#] {
             assert_eq!(read(body).unwrap_err(), ["max_size"], "{body}");
         }

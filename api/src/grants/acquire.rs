@@ -1,0 +1,257 @@
+//! `POST /locks/{key}/acquire` and `POST /semaphores/{key}/acquire`
+
+use axum::{extract, response::Response};
+use db_locks_service::{
+    AcquireRequest,
+    domain::{KeyId, Kind},
+};
+use utoipa::ToSchema;
+
+use crate::{
+    answer::{GrantBody, granted},
+    http::{App, State},
+    problem::{Problem, problems},
+    request::{Defaults, Fields, KeyParam, KeyWithBody, ReadBody, TenantParam, Wait, check_refresh_period},
+};
+
+/// What to take, for how long, and how long to wait for it. All fields may be left out; null is as good as absent.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is the schema of what `AcquireLock` reads")]
+struct AcquireLockBody {
+    /// Who holds it, shown to others. Left out, it is `anonymous`.
+    owner: Option<String>,
+    /// The lease, in milliseconds. Left out, it is 15000 (or the maximum, if that is less), or the semaphore's own
+    /// with `uses_semaphore`.
+    lease_duration_ms: Option<i64>,
+    /// How long to wait, in milliseconds; 0 tries once. Left out, it is as long as the lease.
+    wait_ms: Option<i64>,
+    /// Waiting time on top of `wait_ms`. Their sum must not exceed the maximum of either. Left out, it is 0.
+    additional_time_to_wait_for_lock_ms: Option<i64>,
+    /// The longest pause between two looks at a lock that is waited for, where nothing announces its release. Here
+    /// everything is announced; the field is checked and changes nothing. Left out, it is 500.
+    refresh_period_ms: Option<i64>,
+    /// Text to store with the lock: up to 32 KiB of UTF-8.
+    data: Option<String>,
+    /// False keeps the data that an existing lock has, and stores `data` where it has none; true puts `data`, or nothing,
+    /// in its place. Left out, it is false.
+    replace_data: Option<bool>,
+    /// The lock is deleted when this grant ends: at its release, or soon after its lease ended. The fencing tokens of the
+    /// key keep growing all the same. Left out, it is false.
+    delete_on_release: Option<bool>,
+    /// 404 instead of creating the lock. Left out, it is false.
+    acquire_only_if_already_exists: Option<bool>,
+    /// Held by the same `owner`, which must be given, the grant that stands is answered, unchanged. There is no hold
+    /// count: the first release ends the grant. Left out, it is false.
+    reentrant: Option<bool>,
+    /// The version of the grant-to-be, chosen by the caller: sent again while the grant stands it answers the same
+    /// grant, so a lost answer can be asked for again; after the grant ended it is 409.
+    version: Option<String>,
+    /// Take a permit of the semaphore of this key instead. `replace_data`, `delete_on_release`,
+    /// `acquire_only_if_already_exists` and `reentrant` must then be false. Left out, it is false.
+    uses_semaphore: Option<bool>,
+}
+
+/// For how long to take a permit, and how long to wait for it. All fields may be left out; null is as good as absent.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is the schema of what `AcquirePermit` reads")]
+struct AcquirePermitBody {
+    /// Who holds it, shown to others. Left out, it is `anonymous`.
+    owner: Option<String>,
+    /// The lease, in milliseconds. Left out, it is the semaphore's.
+    lease_duration_ms: Option<i64>,
+    /// How long to wait, in milliseconds; 0 tries once. Left out, it is as long as the lease.
+    wait_ms: Option<i64>,
+    /// Waiting time on top of `wait_ms`. Their sum must not exceed the maximum of either. Left out, it is 0.
+    additional_time_to_wait_for_lock_ms: Option<i64>,
+    /// The longest pause between two looks at a semaphore that is waited for, where nothing announces a release. Here
+    /// everything is announced; the field is checked and changes nothing. Left out, it is 500.
+    refresh_period_ms: Option<i64>,
+    /// Text to store with the permit: up to 32 KiB of UTF-8.
+    data: Option<String>,
+    /// The version of the grant-to-be, chosen by the caller: sent again while the grant stands it answers the same
+    /// grant, so a lost answer can be asked for again; after the grant ended it is 409.
+    version: Option<String>,
+}
+
+/// The body of a request for a lock.
+pub(crate) struct AcquireLock(AcquireRequest);
+
+impl ReadBody for AcquireLock {
+    fn read(fields: &mut Fields<'_>, defaults: &Defaults) -> Option<Self> {
+        let mut request = read_common(Kind::Mutex, fields, defaults);
+        for (name, flag) in [
+            ("replace_data", &mut request.replace_data),
+            ("delete_on_release", &mut request.delete_on_release),
+            ("acquire_only_if_already_exists", &mut request.only_if_exists),
+            ("reentrant", &mut request.reentrant),
+        ] {
+            *flag = fields.flag(name);
+        }
+        if request.reentrant && !fields.is_given("owner") {
+            fields.error("reentrant", "needs an owner");
+        }
+        if fields.flag("uses_semaphore") {
+            request.kind = Kind::Semaphore;
+            for (name, flag) in [
+                ("replace_data", request.replace_data),
+                ("delete_on_release", request.delete_on_release),
+                ("acquire_only_if_already_exists", request.only_if_exists),
+                ("reentrant", request.reentrant),
+            ] {
+                if flag {
+                    fields.error(name, "must be false together with uses_semaphore");
+                }
+            }
+        }
+        Some(Self(request))
+    }
+}
+
+/// The body of a request for a permit.
+pub(crate) struct AcquirePermit(AcquireRequest);
+
+impl ReadBody for AcquirePermit {
+    fn read(fields: &mut Fields<'_>, defaults: &Defaults) -> Option<Self> {
+        Some(Self(read_common(Kind::Semaphore, fields, defaults)))
+    }
+}
+
+/// Reads the fields that every acquire has.
+fn read_common(kind: Kind, fields: &mut Fields<'_>, defaults: &Defaults) -> AcquireRequest {
+    let owner = fields.owner("owner");
+    let lease_ms = fields.lease(defaults);
+    let wait = Wait::read(fields, &defaults.limits);
+    check_refresh_period(fields);
+    AcquireRequest {
+        kind,
+        owner: owner.unwrap_or_else(|| defaults.owner.clone()),
+        lease_ms,
+        wait_ms: wait.wait_ms,
+        additional_wait_ms: wait.additional_ms,
+        data: fields.data("data"),
+        replace_data: false,
+        delete_on_release: false,
+        only_if_exists: false,
+        reentrant: false,
+        version: fields.version("version"),
+    }
+}
+
+async fn acquire(app: &App, id: KeyId, request: AcquireRequest) -> Result<Response, Problem> {
+    Ok(granted(app.service.acquire(id, request).await?))
+}
+
+problems!(AcquireProblems: KeysWithBody, NotFound, VersionMismatch, WrongKind, Superseded, NotGranted);
+
+/// Take a lock
+///
+/// Answers the grant, waiting for it if others hold the lock. A lock that does not exist is created; one whose lease
+/// ended is free. A caller that disconnects while it waits leaves the queue.
+#[utoipa::path(
+    post,
+    path = "/locks/{key}/acquire",
+    tag = "locks",
+    params(KeyParam::<false>, TenantParam),
+    request_body(
+        content = Option<AcquireLockBody>,
+        examples(
+            // Shown in the order of their names. The examples of heartbeat and release use the grant of the first; its
+            // lease leaves time to read their descriptions.
+            ("chosen version" = (
+                summary = "With a version that the caller chose: the examples of heartbeat and release use it. It is granted once; for another grant choose another version, or leave it out.",
+                value = json!({
+                    "owner": "ci-42", "lease_duration_ms": 300_000, "wait_ms": 10_000, "data": "build 811",
+                    "version": "0199a3c0-5f0e-4c1d-9a57-3f1f6a1c7d42"
+                })
+            )),
+            ("defaults" = (summary = "With all defaults", value = json!({}))),
+            ("generated version" = (
+                summary = "With a version that the service makes; waits for half a minute at most",
+                value = json!({"owner": "ci-42", "lease_duration_ms": 30_000, "wait_ms": 30_000, "data": "build 811"})
+            ))
+        )
+    ),
+    responses((status = 200, description = "Granted.", body = GrantBody<'_>), AcquireProblems)
+)]
+pub(crate) async fn acquire_lock(
+    extract::State(app): extract::State<State>,
+    KeyWithBody { id, body }: KeyWithBody<AcquireLock>,
+) -> Result<Response, Problem> {
+    acquire(&app, id, body.0).await
+}
+
+/// Take a permit
+///
+/// Answers the grant of one permit, waiting for it if all are out. The semaphore must have been created.
+#[utoipa::path(
+    post,
+    path = "/semaphores/{key}/acquire",
+    tag = "semaphores",
+    params(KeyParam::<true>, TenantParam),
+    request_body(
+        content = Option<AcquirePermitBody>,
+        examples(
+            // As for locks: the examples of heartbeat and release use the permit of the first.
+            ("chosen version" = (
+                summary = "With a version that the caller chose: the examples of heartbeat and release use it. It is granted once; for another permit choose another version, or leave it out.",
+                value = json!({
+                    "owner": "worker-7", "lease_duration_ms": 300_000, "wait_ms": 10_000,
+                    "version": "0199a3c0-7b21-4f6e-8c3d-52d0c1b9e864"
+                })
+            )),
+            ("defaults" = (summary = "With all defaults", value = json!({}))),
+            ("generated version" = (
+                summary = "With a version that the service makes; waits for half a minute at most",
+                value = json!({"owner": "worker-7", "lease_duration_ms": 30_000, "wait_ms": 30_000})
+            ))
+        )
+    ),
+    responses((status = 200, description = "Granted.", body = GrantBody<'_>), AcquireProblems)
+)]
+pub(crate) async fn acquire_permit(
+    extract::State(app): extract::State<State>,
+    KeyWithBody { id, body }: KeyWithBody<AcquirePermit>,
+) -> Result<Response, Problem> {
+    acquire(&app, id, body.0).await
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+mod tests {
+    use super::*;
+    use crate::request::read_body;
+
+    fn read(body: &str) -> Result<AcquireRequest, Vec<String>> {
+        read_body(body).map(|AcquireLock(request)| request)
+    }
+
+    #[test]
+    fn an_empty_body_takes_the_defaults() {
+        let request = read("").unwrap();
+        assert_eq!(request.owner.as_str(), "anonymous");
+        assert_eq!((request.lease_ms, request.wait_ms, request.additional_wait_ms), (None, None, 0));
+        assert!(!request.reentrant && !request.only_if_exists && request.version.is_none());
+    }
+
+    #[test]
+    fn fields_that_do_not_go_together_are_named() {
+        assert_eq!(read(r#"{"reentrant":true}"#).unwrap_err(), ["reentrant"]);
+        assert_eq!(read(r#"{"reentrant":true,"owner":null}"#).unwrap_err(), ["reentrant"]);
+        assert!(read(r#"{"reentrant":true,"owner":"a"}"#).unwrap().reentrant);
+        for name in ["replace_data", "delete_on_release", "acquire_only_if_already_exists", "reentrant"] {
+            let with = |value| format!(r#"{{"uses_semaphore":true,"owner":"a","{name}":{value}}}"#);
+            assert_eq!(read(&with("true")).unwrap_err(), [name]);
+            assert_eq!(read(&with("false")).unwrap().kind, Kind::Semaphore);
+            assert_eq!(read(&with("null")).unwrap().kind, Kind::Semaphore);
+        }
+    }
+
+    #[test]
+    fn all_errors_are_named_at_once() {
+        let body = r#"{"owner":"","lease_duration_ms":0,"wait_ms":-1,"refresh_period_ms":0,"version":"x","extra":1}"#;
+        let mut names = read(body).unwrap_err();
+        names.sort();
+        assert_eq!(names, ["extra", "lease_duration_ms", "owner", "refresh_period_ms", "version", "wait_ms"]);
+        assert_eq!(read(r#"{"lease_duration_ms":86400001}"#).unwrap_err(), ["lease_duration_ms"]);
+    }
+}
