@@ -1,16 +1,14 @@
-//! The keys: a row a lock, semaphore or tombstone. `prev_stamp` is what the last write was decided on: conditional
-//! upserts compare it with the row's `stamp`.
+//! The table of the keys: a row for each lock, semaphore and tombstone. `prev_stamp` is the `stamp` of the row on which the
+//! last write was decided: conditional upserts compare it with the row's `stamp`.
 
-use sea_orm_migration::prelude::*;
+use crate::{Migration, Sql};
 
-use crate::dialect::{Ddl, drop_table};
-
-#[derive(DeriveMigrationName)]
-pub(crate) struct Migration;
-
-const DDL: Ddl = Ddl {
-    sqlite: &[
-        r#"CREATE TABLE IF NOT EXISTS locks (
+pub(crate) const MIGRATION: Migration = Migration {
+    name: "m20261123_000001_locks",
+    oldest: None,
+    up: Sql {
+        sqlite: &[
+            r#"CREATE TABLE IF NOT EXISTS locks (
     tenant TEXT NOT NULL,
     "key" TEXT NOT NULL,
     stamp BLOB NOT NULL,
@@ -37,10 +35,10 @@ const DDL: Ddl = Ddl {
     sweep_at_ms INTEGER,
     PRIMARY KEY (tenant, "key")
 ) WITHOUT ROWID"#,
-        r#"CREATE INDEX IF NOT EXISTS locks_sweep_at ON locks (sweep_at_ms) WHERE sweep_at_ms IS NOT NULL"#,
-    ],
-    postgres: &[
-        r#"CREATE TABLE IF NOT EXISTS locks (
+            r#"CREATE INDEX IF NOT EXISTS locks_sweep_at ON locks (sweep_at_ms) WHERE sweep_at_ms IS NOT NULL"#,
+        ],
+        postgres: &[
+            r#"CREATE TABLE IF NOT EXISTS locks (
     tenant text COLLATE "C" NOT NULL,
     "key" text COLLATE "C" NOT NULL,
     stamp uuid NOT NULL,
@@ -67,9 +65,9 @@ const DDL: Ddl = Ddl {
     sweep_at_ms bigint,
     PRIMARY KEY (tenant, "key")
 ) WITH (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0)"#,
-        r#"CREATE INDEX IF NOT EXISTS locks_sweep_at ON locks (sweep_at_ms) WHERE sweep_at_ms IS NOT NULL"#,
-    ],
-    mysql: &[r#"CREATE TABLE IF NOT EXISTS locks (
+            r#"CREATE INDEX IF NOT EXISTS locks_sweep_at ON locks (sweep_at_ms) WHERE sweep_at_ms IS NOT NULL"#,
+        ],
+        mysql: &[r#"CREATE TABLE IF NOT EXISTS locks (
     tenant VARCHAR(64) CHARACTER SET utf8mb4 COLLATE {binary} NOT NULL,
     `key` VARCHAR(255) CHARACTER SET utf8mb4 COLLATE {binary} NOT NULL,
     stamp BINARY(16) NOT NULL,
@@ -97,15 +95,10 @@ const DDL: Ddl = Ddl {
     PRIMARY KEY (tenant, `key`),
     KEY locks_sweep_at (sweep_at_ms)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4"#],
+    },
+    down: Sql {
+        sqlite: &[r#"DROP TABLE IF EXISTS "locks""#],
+        postgres: &[r#"DROP TABLE IF EXISTS "locks""#],
+        mysql: &["DROP TABLE IF EXISTS `locks`"],
+    },
 };
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        DDL.run(manager).await
-    }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        drop_table(manager, "locks").await
-    }
-}

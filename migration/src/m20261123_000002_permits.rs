@@ -1,15 +1,13 @@
-//! The permits of semaphores: a row a slot that was ever granted.
+//! The table of the permits: a row for each slot of a semaphore that was ever granted.
 
-use sea_orm_migration::prelude::*;
+use crate::{Migration, Sql};
 
-use crate::dialect::{Ddl, drop_table};
-
-#[derive(DeriveMigrationName)]
-pub(crate) struct Migration;
-
-const DDL: Ddl = Ddl {
-    sqlite: &[
-        r#"CREATE TABLE IF NOT EXISTS permits (
+pub(crate) const MIGRATION: Migration = Migration {
+    name: "m20261123_000002_permits",
+    oldest: None,
+    up: Sql {
+        sqlite: &[
+            r#"CREATE TABLE IF NOT EXISTS permits (
     tenant TEXT NOT NULL,
     "key" TEXT NOT NULL,
     slot INTEGER NOT NULL,
@@ -26,11 +24,11 @@ const DDL: Ddl = Ddl {
     updated_at_ms INTEGER NOT NULL,
     PRIMARY KEY (tenant, "key", slot)
 ) WITHOUT ROWID"#,
-        r#"CREATE INDEX IF NOT EXISTS permits_by_end ON permits (tenant, "key", expires_at_ms, slot)"#,
-        r#"CREATE INDEX IF NOT EXISTS permits_by_version ON permits (tenant, "key", version)"#,
-    ],
-    postgres: &[
-        r#"CREATE TABLE IF NOT EXISTS permits (
+            r#"CREATE INDEX IF NOT EXISTS permits_by_end ON permits (tenant, "key", expires_at_ms, slot)"#,
+            r#"CREATE INDEX IF NOT EXISTS permits_by_version ON permits (tenant, "key", version)"#,
+        ],
+        postgres: &[
+            r#"CREATE TABLE IF NOT EXISTS permits (
     tenant text COLLATE "C" NOT NULL,
     "key" text COLLATE "C" NOT NULL,
     slot integer NOT NULL,
@@ -47,10 +45,10 @@ const DDL: Ddl = Ddl {
     updated_at_ms bigint NOT NULL,
     PRIMARY KEY (tenant, "key", slot)
 ) WITH (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0)"#,
-        r#"CREATE INDEX IF NOT EXISTS permits_by_end ON permits (tenant, "key", expires_at_ms, slot)"#,
-        r#"CREATE INDEX IF NOT EXISTS permits_by_version ON permits (tenant, "key", version)"#,
-    ],
-    mysql: &[r#"CREATE TABLE IF NOT EXISTS permits (
+            r#"CREATE INDEX IF NOT EXISTS permits_by_end ON permits (tenant, "key", expires_at_ms, slot)"#,
+            r#"CREATE INDEX IF NOT EXISTS permits_by_version ON permits (tenant, "key", version)"#,
+        ],
+        mysql: &[r#"CREATE TABLE IF NOT EXISTS permits (
     tenant VARCHAR(64) CHARACTER SET utf8mb4 COLLATE {binary} NOT NULL,
     `key` VARCHAR(255) CHARACTER SET utf8mb4 COLLATE {binary} NOT NULL,
     slot INT NOT NULL,
@@ -69,15 +67,10 @@ const DDL: Ddl = Ddl {
     KEY permits_by_end (tenant, `key`, expires_at_ms, slot),
     KEY permits_by_version (tenant, `key`, version)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4"#],
+    },
+    down: Sql {
+        sqlite: &[r#"DROP TABLE IF EXISTS "permits""#],
+        postgres: &[r#"DROP TABLE IF EXISTS "permits""#],
+        mysql: &["DROP TABLE IF EXISTS `permits`"],
+    },
 };
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        DDL.run(manager).await
-    }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        drop_table(manager, "permits").await
-    }
-}

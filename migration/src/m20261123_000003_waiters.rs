@@ -1,16 +1,14 @@
-//! Those who wait: a row each, in the order of `seq`. Without a `replica` its place is only kept, until
-//! `detached_until_ms`; `offered_until_ms` is set while a freed place is kept for it.
+//! The table of the waiters: a row for each, in the order of `seq`. A row without a `replica` is a detached waiter, whose
+//! place is kept until `detached_until_ms`. `offered_until_ms` is set while a grant is offered to the waiter.
 
-use sea_orm_migration::prelude::*;
+use crate::{Migration, Sql};
 
-use crate::dialect::{Ddl, drop_table};
-
-#[derive(DeriveMigrationName)]
-pub(crate) struct Migration;
-
-const DDL: Ddl = Ddl {
-    sqlite: &[
-        r#"CREATE TABLE IF NOT EXISTS waiters (
+pub(crate) const MIGRATION: Migration = Migration {
+    name: "m20261123_000003_waiters",
+    oldest: None,
+    up: Sql {
+        sqlite: &[
+            r#"CREATE TABLE IF NOT EXISTS waiters (
     tenant TEXT NOT NULL,
     "key" TEXT NOT NULL,
     seq INTEGER NOT NULL,
@@ -27,12 +25,12 @@ const DDL: Ddl = Ddl {
     detached_until_ms INTEGER,
     PRIMARY KEY (tenant, "key", seq)
 ) WITHOUT ROWID"#,
-        r#"CREATE INDEX IF NOT EXISTS waiters_by_version ON waiters (tenant, "key", version)"#,
-        r#"CREATE INDEX IF NOT EXISTS waiters_by_replica ON waiters (replica, offered_until_ms)"#,
-        r#"CREATE INDEX IF NOT EXISTS waiters_detached ON waiters (detached_until_ms) WHERE detached_until_ms IS NOT NULL"#,
-    ],
-    postgres: &[
-        r#"CREATE TABLE IF NOT EXISTS waiters (
+            r#"CREATE INDEX IF NOT EXISTS waiters_by_version ON waiters (tenant, "key", version)"#,
+            r#"CREATE INDEX IF NOT EXISTS waiters_by_replica ON waiters (replica, offered_until_ms)"#,
+            r#"CREATE INDEX IF NOT EXISTS waiters_detached ON waiters (detached_until_ms) WHERE detached_until_ms IS NOT NULL"#,
+        ],
+        postgres: &[
+            r#"CREATE TABLE IF NOT EXISTS waiters (
     tenant text COLLATE "C" NOT NULL,
     "key" text COLLATE "C" NOT NULL,
     seq bigint NOT NULL,
@@ -49,11 +47,11 @@ const DDL: Ddl = Ddl {
     detached_until_ms bigint,
     PRIMARY KEY (tenant, "key", seq)
 ) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0)"#,
-        r#"CREATE INDEX IF NOT EXISTS waiters_by_version ON waiters (tenant, "key", version)"#,
-        r#"CREATE INDEX IF NOT EXISTS waiters_by_replica ON waiters (replica, offered_until_ms)"#,
-        r#"CREATE INDEX IF NOT EXISTS waiters_detached ON waiters (detached_until_ms) WHERE detached_until_ms IS NOT NULL"#,
-    ],
-    mysql: &[r#"CREATE TABLE IF NOT EXISTS waiters (
+            r#"CREATE INDEX IF NOT EXISTS waiters_by_version ON waiters (tenant, "key", version)"#,
+            r#"CREATE INDEX IF NOT EXISTS waiters_by_replica ON waiters (replica, offered_until_ms)"#,
+            r#"CREATE INDEX IF NOT EXISTS waiters_detached ON waiters (detached_until_ms) WHERE detached_until_ms IS NOT NULL"#,
+        ],
+        mysql: &[r#"CREATE TABLE IF NOT EXISTS waiters (
     tenant VARCHAR(64) CHARACTER SET utf8mb4 COLLATE {binary} NOT NULL,
     `key` VARCHAR(255) CHARACTER SET utf8mb4 COLLATE {binary} NOT NULL,
     seq BIGINT NOT NULL,
@@ -73,15 +71,10 @@ const DDL: Ddl = Ddl {
     KEY waiters_by_replica (replica, offered_until_ms),
     KEY waiters_detached (detached_until_ms)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4"#],
+    },
+    down: Sql {
+        sqlite: &[r#"DROP TABLE IF EXISTS "waiters""#],
+        postgres: &[r#"DROP TABLE IF EXISTS "waiters""#],
+        mysql: &["DROP TABLE IF EXISTS `waiters`"],
+    },
 };
-
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        DDL.run(manager).await
-    }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        drop_table(manager, "waiters").await
-    }
-}

@@ -1,16 +1,11 @@
-//! On SQLite the keys move to a table with row ids and an index. Without row ids the whole rows were the tree: with pages of
-//! 1 KiB it was ten levels high at a million rows, and each new key split pages of full rows.
+//! On SQLite, moves the keys to a table with row ids and an index. In a table without row ids whole rows are the tree: with
+//! pages of 1 KiB it was ten levels high at a million rows, and each new key split pages of full rows.
 
-use sea_orm_migration::prelude::*;
-
-use crate::dialect::Ddl;
-
-#[derive(DeriveMigrationName)]
-pub(crate) struct Migration;
+use crate::{Migration, SWEEPING, Sql};
 
 macro_rules! rebuild {
     ($options:literal) => {
-        Ddl {
+        Sql {
             sqlite: &[
                 concat!(
                     r#"CREATE TABLE locks_rebuilt (
@@ -57,14 +52,11 @@ FROM locks ORDER BY tenant, "key""#,
     };
 }
 
-#[async_trait::async_trait]
-impl MigrationTrait for Migration {
-    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        // All of SQLite's migrations run in one transaction: one that was cut off left nothing.
-        rebuild!("").run(manager).await
-    }
-
-    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        rebuild!(" WITHOUT ROWID").run(manager).await
-    }
-}
+pub(crate) const MIGRATION: Migration = Migration {
+    name: "m20261126_000007_locks_by_rowid",
+    // The same table with the same columns, stored in another way.
+    oldest: Some(SWEEPING),
+    // All migrations of SQLite run in one transaction: one that was cut off left nothing.
+    up: rebuild!(""),
+    down: rebuild!(" WITHOUT ROWID"),
+};

@@ -1,11 +1,11 @@
-//! The lock under which migrations run: one process at a time changes the schema. It is the one that every version takes.
+//! The lock under which migrations run: one process at a time changes the schema. Every version of db-locks takes the same
+//! lock.
 //!
-//! On PostgreSQL and SQLite it lasts as long as a transaction that holds the whole change too, so that nothing is left half
-//! done. On MariaDB and MySQL it belongs to a connection.
+//! On PostgreSQL and SQLite the lock ends with a transaction that also contains the whole change, so nothing is left half
+//! done. On MariaDB and MySQL the lock belongs to a connection.
 
 use std::time::Duration;
 
-use db_locks_migration::SchemaManager;
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
@@ -16,51 +16,53 @@ use super::{
     StoreError, Task, failed,
 };
 
-/// Its name on MariaDB and MySQL.
+/// The name of the lock on MariaDB and MySQL.
 const NAME: &str = "db_locks_migrate";
-/// Its number on PostgreSQL: the ASCII codes of `dblocks`.
+/// The number of the lock on PostgreSQL: the ASCII codes of `dblocks`.
 const NUMBER: i64 = 0x0064_626c_6f63_6b73;
-/// The pause between two tries.
+/// The pause between two attempts.
 const PAUSE: Duration = Duration::from_millis(200);
-/// After so long the log says what is waited for, and again after [`SAY_AGAIN`].
-const SAY_AFTER: Duration = Duration::from_secs(1);
-const SAY_AGAIN: Duration = Duration::from_secs(10);
-/// How long a change of a table waits for those who use it, on MariaDB and MySQL, in seconds. Without it: a year.
+/// How long a process waits before it logs what it is waiting for.
+const FIRST_LOG_AFTER: Duration = Duration::from_secs(1);
+/// The interval of the same log line from then on.
+const LOG_EVERY: Duration = Duration::from_secs(10);
+/// How long the change of a table waits for sessions that use the table, on MariaDB and MySQL, in seconds. Their default is
+/// a year (MySQL) or a day (MariaDB).
 const MYSQL_TABLE_WAIT_S: u32 = 5;
 
-/// What came of a try.
-enum Tried {
+/// The result of an attempt.
+enum Attempt {
     /// The task is done.
     Done,
-    /// Somebody else has the lock, or a table that the task needs.
+    /// Another process holds the lock. The text says which one, for the log.
     Held(String),
 }
 
-/// A wait for others that comes to an end, and of which the log tells.
+/// A bounded wait for other processes, which the log reports.
 pub(super) struct Wait {
-    begun: Instant,
+    started_at: Instant,
     at_most: Duration,
-    say_at: Instant,
+    log_at: Instant,
 }
 
 impl Wait {
     pub(super) fn new(at_most: Duration) -> Self {
-        let begun = Instant::now();
-        Self { begun, at_most, say_at: begun + SAY_AFTER }
+        let started_at = Instant::now();
+        Self { started_at, at_most, log_at: started_at + FIRST_LOG_AFTER }
     }
 
-    /// Waits a little for those who are in the way, unless that has been done for long enough.
+    /// Pauses before the next attempt; an error once the whole wait has lasted `at_most`.
     async fn pause(&mut self, held_by: &str) -> Result<(), StoreError> {
-        if self.begun.elapsed() >= self.at_most {
+        if self.started_at.elapsed() >= self.at_most {
             return Err(StoreError::Schema(format!(
                 "waited {} ms for another migration, or for those who use its tables, in vain ({held_by}); end what \
                  hangs, or wait longer with DB_LOCKS_MIGRATE_WAIT_MS",
                 self.at_most.as_millis()
             )));
         }
-        if Instant::now() >= self.say_at {
-            self.say_at = Instant::now() + SAY_AGAIN;
-            let waited_s = self.begun.elapsed().as_secs();
+        if Instant::now() >= self.log_at {
+            self.log_at = Instant::now() + LOG_EVERY;
+            let waited_s = self.started_at.elapsed().as_secs();
             tracing::warn!(held_by, waited_s, "waiting for another migration of this database to end");
         }
         tokio::time::sleep(PAUSE).await;
@@ -68,7 +70,7 @@ impl Wait {
     }
 }
 
-/// Connects. A SQLite file that another process has to itself is waited for: a migration may be why.
+/// Connects. Waits for a SQLite file that another process has locked exclusively: that may be a migration.
 pub(super) async fn connect(
     options: &DatabaseOptions,
     wait: &mut Wait,
@@ -81,7 +83,7 @@ pub(super) async fn connect(
     }
 }
 
-/// Carries out a task while nobody else does. Waits for those who do.
+/// Runs a task while it holds the lock. Waits for another process that holds it.
 pub(super) async fn under_lock(
     db: &DatabaseConnection,
     dialect: Dialect,
@@ -89,13 +91,13 @@ pub(super) async fn under_lock(
     task: Task,
 ) -> Result<(), StoreError> {
     loop {
-        let tried = match dialect {
+        let attempt = match dialect {
             Dialect::Sqlite | Dialect::Postgres => try_in_transaction(db, dialect, task).await,
             Dialect::MariaDb | Dialect::MySql => try_on_connection(db, dialect, task).await,
         };
-        let held_by = match tried {
-            Ok(Tried::Done) => return Ok(()),
-            Ok(Tried::Held(by)) => by,
+        let held_by = match attempt {
+            Ok(Attempt::Done) => return Ok(()),
+            Ok(Attempt::Held(by)) => by,
             Err(StoreError::Transient(cause)) => cause.to_string(),
             Err(error) => return Err(error),
         };
@@ -107,7 +109,7 @@ async fn try_in_transaction(
     db: &DatabaseConnection,
     dialect: Dialect,
     task: Task,
-) -> Result<Tried, StoreError> {
+) -> Result<Attempt, StoreError> {
     let options = TransactionOptions {
         sqlite_transaction_mode: (dialect == Dialect::Sqlite).then_some(SqliteTransactionMode::Immediate),
         ..TransactionOptions::default()
@@ -115,7 +117,7 @@ async fn try_in_transaction(
     let transaction = match db.begin_with_options(options).await {
         Ok(transaction) => transaction,
         Err(error) if is_busy(&error) => {
-            return Ok(Tried::Held("another process writes to the file".to_owned()));
+            return Ok(Attempt::Held("another process writes to the file".to_owned()));
         }
         Err(error) => return Err(failed(error)),
     };
@@ -128,41 +130,41 @@ async fn try_in_transaction(
             transaction.rollback().await.map_err(failed)?;
             return Ok(held);
         }
-        // A change of a large table takes longer than a statement of the service may.
+        // The change of a large table takes longer than the service allows its statements.
         transaction.execute_unprepared("SET LOCAL statement_timeout = 0").await.map_err(failed)?;
     }
-    match Box::pin(task.carry_out(&SchemaManager::new(&transaction), dialect)).await {
+    match Box::pin(task.run(&transaction, dialect)).await {
         Ok(()) => transaction.commit().await.map_err(failed)?,
         Err(error) => {
             transaction.rollback().await.map_err(failed)?;
             return Err(error);
         }
     }
-    Ok(Tried::Done)
+    Ok(Attempt::Done)
 }
 
 async fn try_on_connection(
     db: &DatabaseConnection,
     dialect: Dialect,
     task: Task,
-) -> Result<Tried, StoreError> {
-    let patience = format!("SET SESSION lock_wait_timeout = {MYSQL_TABLE_WAIT_S}");
-    db.execute_unprepared(&patience).await.map_err(failed)?;
+) -> Result<Attempt, StoreError> {
+    let limit = format!("SET SESSION lock_wait_timeout = {MYSQL_TABLE_WAIT_S}");
+    db.execute_unprepared(&limit).await.map_err(failed)?;
     let take = format!("SELECT CAST(GET_LOCK('{NAME}', 1) AS SIGNED)");
     let row = db.query_one_raw(dialect.statement(&take, [])).await.map_err(failed)?;
     let taken: Option<i64> = row.map_or(Ok(None), |row| row.try_get_by_index(0)).map_err(failed)?;
-    // 0: not in time; null: an error, such as a session that was killed.
+    // 0: the lock was not free in time; null: an error, such as a killed session.
     if taken != Some(1) {
         return Ok(held_by(db, dialect).await);
     }
-    let result = Box::pin(task.carry_out(&SchemaManager::new(db), dialect)).await;
+    let result = Box::pin(task.run(db, dialect)).await;
     let released = db.execute_unprepared(&format!("DO RELEASE_LOCK('{NAME}')")).await;
     result?;
     released.map_err(failed)?;
-    Ok(Tried::Done)
+    Ok(Attempt::Done)
 }
 
-/// Whether the lock is still held. A connection that broke may have been replaced by another without it.
+/// Fails if the lock is no longer held: the pool may have replaced a broken connection by one without the lock.
 pub(super) async fn check_held(db: &impl ConnectionTrait, dialect: Dialect) -> Result<(), StoreError> {
     if !matches!(dialect, Dialect::MariaDb | Dialect::MySql) {
         return Ok(());
@@ -177,8 +179,8 @@ pub(super) async fn check_held(db: &impl ConnectionTrait, dialect: Dialect) -> R
     }
 }
 
-/// Who has the lock, as far as this user may know.
-async fn held_by(db: &impl ConnectionTrait, dialect: Dialect) -> Tried {
+/// Which session holds the lock, as far as this user may see it.
+async fn held_by(db: &impl ConnectionTrait, dialect: Dialect) -> Attempt {
     let query = match dialect {
         Dialect::Postgres => format!(
             "SELECT pid::bigint FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1 \
@@ -189,8 +191,8 @@ async fn held_by(db: &impl ConnectionTrait, dialect: Dialect) -> Tried {
     };
     let session = db.query_one_raw(dialect.statement(&query, [])).await.ok().flatten();
     let session: Option<i64> = session.and_then(|row| row.try_get_by_index(0).ok().flatten());
-    Tried::Held(match session {
+    Attempt::Held(match session {
         Some(session) => format!("session {session} holds the lock {NAME}"),
-        None => format!("somebody holds the lock {NAME}"),
+        None => format!("another session holds the lock {NAME}"),
     })
 }

@@ -1,28 +1,36 @@
-//! Which migrations a database has, as two tables tell: `db_locks_migrations` with a row for each that was applied, and
-//! `db_locks_compatibility` with the oldest migration that a program has to know to live with one.
+//! The records of migrations, in two tables: `db_locks_migrations` has a row for each migration applied, and
+//! `db_locks_compatibility` has, for a compatible migration, the oldest migration that a program must know.
 //!
-//! The first version recorded its migrations in `seaql_migrations`, which is the table of every program that uses SeaORM.
-//! What stands there is copied once. Replicas of the first version read that table to tell whether they are ready, and would
-//! apply everything anew if their rows were gone: so the rows stay. Only where another program uses the table too, and
-//! the first version therefore refuses it, our rows are taken out of that program's way.
+//! The first version recorded its migrations in `seaql_migrations`, which every program that uses SeaORM's migrations shares.
+//! Its rows are copied once. They also stay there: replicas of the first version read that table to tell whether they are
+//! ready, and would apply everything again if the rows were gone. Only where another program uses the table too, and the
+//! first version therefore refuses it, our rows are deleted, because the other program refuses them.
 
+use db_locks_migration::{MIGRATIONS, Migration};
 use rustc_hash::FxHashMap;
 use sea_orm::{ConnectionTrait, DbErr, Value};
 
-use super::{super::dialect::Dialect, Known};
+use super::super::dialect::Dialect;
 
 /// The table that the first version shared with other programs.
 const SHARED: &str = "seaql_migrations";
-const MIGRATIONS: &str = "db_locks_migrations";
+const APPLIED: &str = "db_locks_migrations";
 const COMPATIBILITY: &str = "db_locks_compatibility";
 
-/// What a database records of its migrations.
+/// The first migration ever.
+const FIRST: &str = MIGRATIONS[0].name;
+
+/// Whether this program knows a migration.
+pub(super) fn is_known(name: &str) -> bool {
+    MIGRATIONS.iter().any(|migration| migration.name == name)
+}
+
+/// The migrations that a database has, as it records them.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Records {
-    /// The migrations applied, in their order, each with the oldest one that a program has to know to live with it, where
-    /// there is one.
+    /// The migrations applied, in their order. Compatible ones have the oldest migration that a program must know.
     pub(super) applied: Vec<(String, Option<String>)>,
-    /// Whether they stand in a table of their own.
+    /// Whether the records are in a table of their own.
     pub(super) are_our_own: bool,
 }
 
@@ -31,41 +39,48 @@ impl Records {
         self.applied.iter().any(|(applied, _)| applied == name)
     }
 
-    /// Reads them. Reads only, so that a user who may do no more can.
-    pub(super) async fn read(
-        db: &impl ConnectionTrait,
-        dialect: Dialect,
-        known: &Known,
-    ) -> Result<Self, DbErr> {
+    /// The known migrations that are not applied, in their order.
+    pub(super) fn pending(&self) -> impl Iterator<Item = &'static Migration> {
+        MIGRATIONS.iter().filter(|migration| !self.has(migration.name))
+    }
+
+    /// The known migrations that are applied, in their order.
+    pub(super) fn undoable(&self) -> impl DoubleEndedIterator<Item = &'static Migration> {
+        MIGRATIONS.iter().filter(|migration| self.has(migration.name))
+    }
+
+    /// The migrations that a newer version applied, each with the oldest migration that a program must know.
+    pub(super) fn unknown(&self) -> impl Iterator<Item = &(String, Option<String>)> {
+        self.applied.iter().filter(|(name, _)| !is_known(name))
+    }
+
+    /// Reads the records. It only reads, for database users that may do no more.
+    pub(super) async fn read(db: &impl ConnectionTrait, dialect: Dialect) -> Result<Self, DbErr> {
         let tables = tables(db, dialect).await?;
         let has = |name: &str| tables.iter().any(|table| table == name);
-        let are_our_own = has(MIGRATIONS);
+        let are_our_own = has(APPLIED);
         let query = match (are_our_own, has(COMPATIBILITY)) {
             (true, true) => format!(
-                "SELECT m.version, c.oldest FROM {MIGRATIONS} m LEFT JOIN {COMPATIBILITY} c ON c.version = m.version \
+                "SELECT m.version, c.oldest FROM {APPLIED} m LEFT JOIN {COMPATIBILITY} c ON c.version = m.version \
                  ORDER BY m.version"
             ),
-            (true, false) => format!("SELECT version, NULL FROM {MIGRATIONS} ORDER BY version"),
+            (true, false) => format!("SELECT version, NULL FROM {APPLIED} ORDER BY version"),
             (false, _) if has(SHARED) => format!("SELECT version, NULL FROM {SHARED} ORDER BY version"),
             (false, _) => return Ok(Self::default()),
         };
         let mut applied = Vec::new();
         for row in &db.query_all_raw(dialect.statement(&query, [])).await? {
             let name: String = row.try_get_by_index(0)?;
-            // In the shared table other names are other programs'.
-            if are_our_own || known.has(&name) {
+            // In the shared table, unknown names belong to other programs.
+            if are_our_own || is_known(&name) {
                 applied.push((name, row.try_get_by_index(1)?));
             }
         }
         Ok(Self { applied, are_our_own })
     }
 
-    /// Creates the tables, and copies what the first version recorded.
-    pub(super) async fn take_over(
-        db: &impl ConnectionTrait,
-        dialect: Dialect,
-        known: &Known,
-    ) -> Result<(), DbErr> {
+    /// Creates the two tables, and copies the records of the first version.
+    pub(super) async fn take_over(db: &impl ConnectionTrait, dialect: Dialect) -> Result<(), DbErr> {
         let (name, options) = match dialect {
             Dialect::Sqlite | Dialect::Postgres => ("VARCHAR(255)", ""),
             Dialect::MariaDb | Dialect::MySql => ("VARCHAR(255) CHARACTER SET utf8mb4", " ENGINE = InnoDB"),
@@ -75,37 +90,36 @@ impl Records {
                 "{COMPATIBILITY} (version {name} NOT NULL, oldest {name} NOT NULL, PRIMARY KEY (version)){options}"
             ),
             format!(
-                "{MIGRATIONS} (version {name} NOT NULL, applied_at BIGINT NOT NULL, PRIMARY KEY (version)){options}"
+                "{APPLIED} (version {name} NOT NULL, applied_at BIGINT NOT NULL, PRIMARY KEY (version)){options}"
             ),
         ] {
             db.execute_unprepared(&format!("CREATE TABLE IF NOT EXISTS {columns}")).await?;
         }
-        let is_new = Self::read(db, dialect, known).await?.applied.is_empty();
+        let is_new = Self::read(db, dialect).await?.applied.is_empty();
         if !is_new || !tables(db, dialect).await?.iter().any(|table| table == SHARED) {
             return Ok(());
         }
-        let mut is_others_too = false;
+        let mut has_other_programs = false;
         let mut ours = FxHashMap::default();
         let rows = db
             .query_all_raw(dialect.statement(&format!("SELECT version, applied_at FROM {SHARED}"), []))
             .await?;
         for row in &rows {
             let name: String = row.try_get_by_index(0)?;
-            if known.has(&name) {
+            if is_known(&name) {
                 ours.insert(name, row.try_get_by_index::<i64>(1)?);
             } else {
-                is_others_too = true;
+                has_other_programs = true;
             }
         }
-        for (step, applied_at) in known.steps().iter().filter_map(|step| Some((step, ours.get(step.name())?)))
-        {
-            let insert =
-                dialect.sql(&format!("INSERT INTO {MIGRATIONS} (version, applied_at) VALUES (?, ?)"));
-            let values = [Value::from(step.name()), Value::from(*applied_at)];
+        for migration in MIGRATIONS {
+            let Some(applied_at) = ours.get(migration.name) else { continue };
+            let insert = dialect.sql(&format!("INSERT INTO {APPLIED} (version, applied_at) VALUES (?, ?)"));
+            let values = [Value::from(migration.name), Value::from(*applied_at)];
             db.execute_raw(dialect.statement(&insert, values)).await?;
-            note_compatibility(db, dialect, step).await?;
-            if is_others_too {
-                delete(db, dialect, SHARED, step.name()).await?;
+            record_compatibility(db, dialect, migration).await?;
+            if has_other_programs {
+                delete(db, dialect, SHARED, migration.name).await?;
             }
         }
         Ok(())
@@ -115,18 +129,18 @@ impl Records {
     pub(super) async fn add(
         db: &impl ConnectionTrait,
         dialect: Dialect,
-        step: &db_locks_migration::Step,
+        migration: &Migration,
     ) -> Result<(), DbErr> {
         let seconds = match dialect {
             Dialect::Sqlite | Dialect::Postgres => "{now} / 1000",
             Dialect::MariaDb | Dialect::MySql => "{now} DIV 1000",
         };
         let insert =
-            dialect.sql(&format!("INSERT INTO {MIGRATIONS} (version, applied_at) VALUES (?, {seconds})"));
-        db.execute_raw(dialect.statement(&insert, [Value::from(step.name())])).await?;
-        note_compatibility(db, dialect, step).await?;
-        if step.oldest.is_none() {
-            fence_first_version(db, dialect, step.name()).await?;
+            dialect.sql(&format!("INSERT INTO {APPLIED} (version, applied_at) VALUES (?, {seconds})"));
+        db.execute_raw(dialect.statement(&insert, [Value::from(migration.name)])).await?;
+        record_compatibility(db, dialect, migration).await?;
+        if migration.oldest.is_none() {
+            refuse_first_version(db, dialect, migration.name).await?;
         }
         Ok(())
     }
@@ -141,26 +155,26 @@ impl Records {
     }
 }
 
-async fn note_compatibility(
+async fn record_compatibility(
     db: &impl ConnectionTrait,
     dialect: Dialect,
-    step: &db_locks_migration::Step,
+    migration: &Migration,
 ) -> Result<(), DbErr> {
-    delete(db, dialect, COMPATIBILITY, step.name()).await?;
-    let Some(oldest) = step.oldest else { return Ok(()) };
+    delete(db, dialect, COMPATIBILITY, migration.name).await?;
+    let Some(oldest) = migration.oldest else { return Ok(()) };
     let insert = dialect.sql(&format!("INSERT INTO {COMPATIBILITY} (version, oldest) VALUES (?, ?)"));
-    let values = [Value::from(step.name()), Value::from(oldest)];
+    let values = [Value::from(migration.name), Value::from(oldest)];
     db.execute_raw(dialect.statement(&insert, values)).await.map(drop)
 }
 
-/// Where programs of the first version have been, a migration that they cannot live with is recorded where they look, too:
-/// then they refuse to start.
-async fn fence_first_version(db: &impl ConnectionTrait, dialect: Dialect, name: &str) -> Result<(), DbErr> {
+/// Where programs of the first version have run, records a breaking migration in their table too, so that they refuse to
+/// start.
+async fn refuse_first_version(db: &impl ConnectionTrait, dialect: Dialect, name: &str) -> Result<(), DbErr> {
     if !tables(db, dialect).await?.iter().any(|table| table == SHARED) {
         return Ok(());
     }
-    let been = dialect.sql(&format!("SELECT 1 FROM {SHARED} WHERE version = ?"));
-    if db.query_one_raw(dialect.statement(&been, [Value::from(super::FIRST)])).await?.is_none() {
+    let was_here = dialect.sql(&format!("SELECT 1 FROM {SHARED} WHERE version = ?"));
+    if db.query_one_raw(dialect.statement(&was_here, [Value::from(FIRST)])).await?.is_none() {
         return Ok(());
     }
     let insert = dialect.sql(&format!("INSERT INTO {SHARED} (version, applied_at) VALUES (?, 0)"));
@@ -172,19 +186,19 @@ async fn delete(db: &impl ConnectionTrait, dialect: Dialect, table: &str, name: 
     db.execute_raw(dialect.statement(&delete, [Value::from(name)])).await.map(drop)
 }
 
-/// Those of the tables that are there.
+/// Which of the three tables exist.
 async fn tables(db: &impl ConnectionTrait, dialect: Dialect) -> Result<Vec<String>, DbErr> {
     let query = match dialect {
         Dialect::Sqlite => format!(
-            "SELECT name FROM sqlite_master WHERE type = 'table' AND name IN ('{MIGRATIONS}', '{COMPATIBILITY}', '{SHARED}')"
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name IN ('{APPLIED}', '{COMPATIBILITY}', '{SHARED}')"
         ),
         Dialect::Postgres => format!(
-            "SELECT name FROM unnest(ARRAY['{MIGRATIONS}', '{COMPATIBILITY}', '{SHARED}']) AS t (name) \
+            "SELECT name FROM unnest(ARRAY['{APPLIED}', '{COMPATIBILITY}', '{SHARED}']) AS t (name) \
              WHERE to_regclass(name) IS NOT NULL"
         ),
         Dialect::MariaDb | Dialect::MySql => format!(
             "SELECT CAST(table_name AS CHAR) FROM information_schema.tables WHERE table_schema = DATABASE() \
-             AND table_name IN ('{MIGRATIONS}', '{COMPATIBILITY}', '{SHARED}')"
+             AND table_name IN ('{APPLIED}', '{COMPATIBILITY}', '{SHARED}')"
         ),
     };
     let rows = db.query_all_raw(dialect.statement(&query, [])).await?;

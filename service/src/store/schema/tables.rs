@@ -1,21 +1,22 @@
-//! Whether the tables are ours. The database may be another program's too, which may have a table of the same name.
+//! Checks that the tables are those of db-locks. The database may be shared with another program, which may have a table of
+//! the same name.
 
 use db_locks_entity::{locks, permits, replicas, sweep_lease, token_floors, waiters};
 use sea_orm::{ConnectionTrait, DbErr, EntityTrait, IdenStatic, Iterable};
 
 use super::{super::dialect::Dialect, StoreError, failed, records::Records};
 
-/// A table, or a type of rows on PostgreSQL.
+/// A table, or on PostgreSQL a type of rows.
 struct Shape {
     name: &'static str,
     columns: Vec<&'static str>,
-    /// The migration that makes it.
-    made_by: &'static str,
+    /// The migration that creates it.
+    created_by: &'static str,
 }
 
-fn shape<E: EntityTrait + Default>(made_by: &'static str) -> Shape {
+fn shape<E: EntityTrait + Default>(created_by: &'static str) -> Shape {
     let columns = E::Column::iter().map(|column| column.as_str()).collect();
-    Shape { name: E::default().table_name(), columns, made_by }
+    Shape { name: E::default().table_name(), columns, created_by }
 }
 
 fn tables() -> [Shape; 6] {
@@ -29,28 +30,28 @@ fn tables() -> [Shape; 6] {
     ]
 }
 
-/// Types of rows, which migrations drop and make anew.
+/// The types of rows, which migrations drop and create again.
 fn row_types() -> [Shape; 3] {
-    let of = |name, mut table: Shape| {
+    let with_stamp = |name, mut table: Shape| {
         table.columns.push("stamp");
-        Shape { name, made_by: "m20261126_000006_row_types", ..table }
+        Shape { name, created_by: "m20261126_000006_row_types", ..table }
     };
     [
-        of("lock_row", shape::<locks::Entity>("")),
-        of("waiter_row", shape::<waiters::Entity>("")),
-        of("permit_row", shape::<permits::Entity>("")),
+        with_stamp("lock_row", shape::<locks::Entity>("")),
+        with_stamp("waiter_row", shape::<waiters::Entity>("")),
+        with_stamp("permit_row", shape::<permits::Entity>("")),
     ]
 }
 
-/// Refuses to adopt another program's table: one that is there before the migration that makes it, with a column that ours does
-/// not have. (Our own may be there without a record, where a migration was cut off.)
+/// Refuses to adopt another program's table: one that exists before the migration that creates it, and has a column that
+/// ours does not have. (Our own table may exist without a record, where a migration was cut off.)
 pub(super) async fn check_not_foreign(
     db: &impl ConnectionTrait,
     dialect: Dialect,
     records: &Records,
 ) -> Result<(), StoreError> {
     let types = (dialect == Dialect::Postgres).then(row_types).into_iter().flatten();
-    for shape in tables().into_iter().chain(types).filter(|shape| !records.has(shape.made_by)) {
+    for shape in tables().into_iter().chain(types).filter(|shape| !records.has(shape.created_by)) {
         let found = columns(db, dialect, shape.name).await.map_err(failed)?;
         if let Some(column) = found.iter().find(|column| !shape.columns.contains(&column.as_str())) {
             return Err(foreign(dialect, &shape, &format!("it has a column {column}")));
@@ -59,7 +60,7 @@ pub(super) async fn check_not_foreign(
     Ok(())
 }
 
-/// Whether every table has the columns that this program reads and writes. A newer schema may have more.
+/// Fails unless every table has the columns that this program reads and writes. A newer schema may have more.
 pub(super) async fn check_complete(db: &impl ConnectionTrait, dialect: Dialect) -> Result<(), StoreError> {
     for shape in tables() {
         let found = columns(db, dialect, shape.name).await.map_err(failed)?;
@@ -94,7 +95,7 @@ fn foreign(dialect: Dialect, shape: &Shape, what: &str) -> StoreError {
     ))
 }
 
-/// The columns of a table or type; none where there is none.
+/// The columns of a table or type; empty if it does not exist.
 async fn columns(db: &impl ConnectionTrait, dialect: Dialect, table: &str) -> Result<Vec<String>, DbErr> {
     let query = match dialect {
         Dialect::Sqlite => format!("SELECT name FROM pragma_table_info('{table}')"),
@@ -113,12 +114,13 @@ async fn columns(db: &impl ConnectionTrait, dialect: Dialect, table: &str) -> Re
 
 #[cfg(test)]
 mod tests {
-    /// The names of migrations stand here once more; each has to be one.
+    use super::super::records::is_known;
+
+    /// The names of migrations are repeated above; each must be that of a migration.
     #[test]
-    fn every_table_is_made_by_a_migration() {
-        let steps = db_locks_migration::steps();
+    fn every_table_is_created_by_a_migration() {
         for shape in super::tables().into_iter().chain(super::row_types()) {
-            assert!(steps.iter().any(|step| step.name() == shape.made_by), "{}", shape.made_by);
+            assert!(is_known(shape.created_by), "{}", shape.created_by);
         }
     }
 }
