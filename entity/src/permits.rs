@@ -1,16 +1,16 @@
-//! `permits`: the permits of semaphores: a row a slot that was ever granted.
+//! `permits`: one row for each slot of a semaphore that was ever granted.
 
 use sea_orm::entity::prelude::*;
 
-/// The permits of semaphores: a row a slot that was ever granted.
+/// A permit of a semaphore.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "permits")]
 pub struct Model {
-    /// Whose semaphore it is.
-    #[sea_orm(primary_key, auto_increment = false)]
+    /// The tenant of the key.
+    #[sea_orm(primary_key, auto_increment = false, column_type = "String(StringLen::N(64))")]
     pub tenant: String,
     /// The semaphore's key.
-    #[sea_orm(primary_key, auto_increment = false)]
+    #[sea_orm(primary_key, auto_increment = false, column_type = "String(StringLen::N(255))")]
     pub key: String,
     /// The slot, from 0.
     #[sea_orm(primary_key, auto_increment = false)]
@@ -22,6 +22,7 @@ pub struct Model {
     /// Its fencing token.
     pub token: i64,
     /// Who holds it, or held it last.
+    #[sea_orm(column_type = "String(StringLen::N(255))")]
     pub owner: String,
     /// Its lease in milliseconds.
     pub lease_ms: i64,
@@ -29,17 +30,18 @@ pub struct Model {
     pub acquired_at_ms: i64,
     /// When its lease ends or ended, in epoch milliseconds.
     pub expires_at_ms: i64,
-    /// Whether it was given back.
+    /// Whether it was released.
     pub released: bool,
-    /// The attachment that the grant was answered to.
+    /// The request that the grant was answered to.
     pub nonce: i64,
-    /// The text stored with it.
+    /// The text stored with the permit.
+    #[sea_orm(column_type = "Text")]
     pub data: Option<String>,
     /// When it last changed, in epoch milliseconds.
     pub updated_at_ms: i64,
 }
 
-/// None: rows are found by their keys.
+/// No relations: rows are found by their keys.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

@@ -6,16 +6,16 @@ use sea_orm::entity::prelude::*;
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "replicas")]
 pub struct Model {
-    /// The incarnation.
+    /// The replica's id, new with each start.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
-    /// Counted up every second.
+    /// Incremented every second.
     pub beat: i64,
     /// When it joined, in epoch milliseconds; nothing is decided by it.
     pub started_at_ms: i64,
 }
 
-/// None: rows are found by their keys.
+/// No relations: rows are found by their keys.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

@@ -9,13 +9,13 @@ pub struct Model {
     /// Always 1.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: i32,
-    /// Who sweeps.
+    /// The replica that sweeps.
     pub holder: Uuid,
     /// Until when, in epoch milliseconds.
     pub expires_at_ms: i64,
 }
 
-/// None: rows are found by their keys.
+/// No relations: rows are found by their keys.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

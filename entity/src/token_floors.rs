@@ -6,18 +6,18 @@ use sea_orm::entity::prelude::*;
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "token_floors")]
 pub struct Model {
-    /// Whose.
+    /// The tenant.
     #[sea_orm(primary_key, auto_increment = false)]
     pub tenant: String,
-    /// What creations read.
+    /// A new key's tokens begin above it.
     pub floor: i64,
-    /// Tombstones at or below may go.
+    /// Tombstones whose token is at or below it may be removed.
     pub settled_floor: i64,
     /// When the floor was raised, in epoch milliseconds.
     pub raised_at_ms: i64,
 }
 
-/// None: rows are found by their keys.
+/// No relations: rows are found by their keys.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

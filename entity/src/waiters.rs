@@ -1,45 +1,47 @@
-//! `waiters`: those who wait, in the order of `seq`.
+//! `waiters`: one row for each waiter; a queue is in the order of `seq`.
 
 use sea_orm::entity::prelude::*;
 
-/// Those who wait, in the order of `seq`.
+/// A waiter.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "waiters")]
 pub struct Model {
-    /// Whose key they wait for.
-    #[sea_orm(primary_key, auto_increment = false)]
+    /// The tenant of the key.
+    #[sea_orm(primary_key, auto_increment = false, column_type = "String(StringLen::N(64))")]
     pub tenant: String,
-    /// The key they wait for.
-    #[sea_orm(primary_key, auto_increment = false)]
+    /// The key.
+    #[sea_orm(primary_key, auto_increment = false, column_type = "String(StringLen::N(255))")]
     pub key: String,
     /// The order within the key.
     #[sea_orm(primary_key, auto_increment = false)]
     pub seq: i64,
-    /// The version of the grant-to-be.
+    /// The version of the future grant.
     pub version: Uuid,
     /// Whether its caller chose the version.
     pub chosen: bool,
-    /// The owner of the grant-to-be.
+    /// The owner of the future grant.
+    #[sea_orm(column_type = "String(StringLen::N(255))")]
     pub owner: String,
     /// Its lease in milliseconds.
     pub lease_ms: i64,
     /// The data to store.
+    #[sea_orm(column_type = "Text")]
     pub data: Option<String>,
-    /// Whether the data takes the place of what the mutex has.
+    /// Whether the data replaces the data of the mutex.
     pub replace_data: bool,
-    /// Whether the mutex goes when the grant-to-be ends.
+    /// Whether the mutex is deleted when the future grant ends.
     pub delete_on_release: bool,
-    /// The replica whose connection waits; NULL while the place is only kept.
+    /// The replica that the waiter is attached at; NULL for a detached waiter.
     pub replica: Option<Uuid>,
-    /// The attachment.
+    /// The request.
     pub nonce: Option<i64>,
-    /// A freed place is kept for it until then, in epoch milliseconds.
+    /// A free place is offered to it until then, in epoch milliseconds.
     pub offered_until_ms: Option<i64>,
-    /// Without a connection it keeps its place until then, in epoch milliseconds.
+    /// A detached waiter keeps its place until then, in epoch milliseconds.
     pub detached_until_ms: Option<i64>,
 }
 
-/// None: rows are found by their keys.
+/// No relations: rows are found by their keys.
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
 pub enum Relation {}
 

@@ -1,6 +1,6 @@
-//! What hangs on a key's row, as JSON: one parameter carries any number of rows, and the statement's text stays the same.
+//! Queues and permits as JSON: one parameter holds any number of rows, and the statement's text stays the same.
 //!
-//! UUIDs go as 32 hex digits, booleans as 0 and 1: every dialect reads these.
+//! UUIDs are 32 hex digits, booleans 0 and 1: every database reads these.
 
 use std::fmt::Write as _;
 
@@ -8,19 +8,20 @@ use uuid::Uuid;
 
 use super::{
     Write,
-    cells::{Cell, changed_permits, permit_cells, waiter_cells},
+    rows::{Cell, changed_permits, permit_cells, waiter_cells},
 };
+use crate::domain::KeyId;
 
-/// The rows that won writes bring.
+/// The rows of writes that won.
 #[derive(Debug, Default)]
 pub(super) struct Children {
-    /// `[tenant, key, seq]` of waiters that go.
+    /// `[tenant, key, seq]` of waiters that leave.
     pub(super) gone: JsonRows,
-    /// Waiters that come or change, as in `WAITERS_PUT`.
-    pub(super) active: JsonRows,
-    /// Permits that come or change, as in `PERMITS_PUT`.
+    /// Waiters that are added or change, all columns.
+    pub(super) put: JsonRows,
+    /// Permits that are added or change, all columns.
     pub(super) permits: JsonRows,
-    /// `[tenant, key, channel, payload]` of replicas to be told.
+    /// `[tenant, key, channel, payload]` of notifications.
     pub(super) notifications: JsonRows,
 }
 
@@ -36,20 +37,18 @@ impl Children {
 
     fn add(&mut self, write: &Write) {
         let id = &write.change.id;
-        let (tenant, key) = (id.tenant.as_str(), id.key.as_str());
         for (seq, waiter) in &write.change.waiters {
             match waiter {
-                None => self.gone.row().text(tenant).text(key).cell(Cell::Big(Some(*seq))).end(),
-                Some(waiter) => self.active.row().cells(waiter_cells(id, waiter)).end(),
+                None => self.gone.row().key(id).cell(Cell::Big(Some(*seq))).end(),
+                Some(waiter) => self.put.row().cells(waiter_cells(id, waiter)).end(),
             }
         }
         for permit in changed_permits(write) {
             self.permits.row().cells(permit_cells(id, permit)).end();
         }
         for replica in &write.change.effects.notified {
-            let channel = channel_of(replica.0);
-            let payload = payload_of(tenant, key);
-            self.notifications.row().text(tenant).text(key).text(&channel).text(&payload).end();
+            let row = self.notifications.row().key(id);
+            row.text(&channel_of(replica.0)).text(&payload_of(id)).end();
         }
     }
 }
@@ -59,9 +58,18 @@ pub(super) fn channel_of(replica: Uuid) -> String {
     format!("db_locks_{}", replica.as_simple())
 }
 
-/// A key as the text of a notification: JSON, so that nothing in a key is special.
-pub(super) fn payload_of(tenant: &str, key: &str) -> String {
-    serde_json::json!([tenant, key]).to_string()
+/// A key as the text of a notification: JSON, so that no character of a key is special.
+pub(super) fn payload_of(id: &KeyId) -> String {
+    serde_json::json!([id.tenant.as_str(), id.key.as_str()]).to_string()
+}
+
+/// Keys as one JSON text.
+pub(super) fn keys_text<'a>(ids: impl IntoIterator<Item = &'a KeyId>) -> String {
+    let mut rows = JsonRows::default();
+    for id in ids {
+        rows.row().key(id).end();
+    }
+    rows.into_text()
 }
 
 /// Rows as one JSON array of arrays.
@@ -83,14 +91,14 @@ impl JsonRows {
     }
 
     /// Begins a row.
-    pub(super) fn row(&mut self) -> JsonRow<'_> {
+    fn row(&mut self) -> JsonRow<'_> {
         self.0.push_str(if self.0.is_empty() { "[[" } else { ",[" });
         JsonRow { text: &mut self.0, first: true }
     }
 }
 
 /// A row that is being written.
-pub(super) struct JsonRow<'a> {
+struct JsonRow<'a> {
     text: &'a mut String,
     first: bool,
 }
@@ -102,20 +110,25 @@ impl JsonRow<'_> {
         }
     }
 
-    pub(super) fn text(mut self, value: &str) -> Self {
+    /// Adds tenant and key.
+    fn key(self, id: &KeyId) -> Self {
+        self.text(id.tenant.as_str()).text(id.key.as_str())
+    }
+
+    fn text(mut self, value: &str) -> Self {
         self.comma();
-        // A string becomes JSON without fail.
+        // A string is always valid JSON.
         self.text.push_str(&serde_json::to_string(value).unwrap_or_default());
         self
     }
 
     /// Adds columns.
-    pub(super) fn cells<const N: usize>(self, cells: [Cell<'_>; N]) -> Self {
+    fn cells<const N: usize>(self, cells: [Cell<'_>; N]) -> Self {
         cells.into_iter().fold(self, Self::cell)
     }
 
     /// Adds a column.
-    pub(super) fn cell(self, cell: Cell<'_>) -> Self {
+    fn cell(self, cell: Cell<'_>) -> Self {
         match cell {
             Cell::Text(None) | Cell::Uuid(None) | Cell::Int(None) | Cell::Big(None) => self.raw("null"),
             Cell::Text(Some(value)) => self.text(value),
@@ -142,7 +155,7 @@ impl JsonRow<'_> {
         self
     }
 
-    pub(super) fn end(self) {
+    fn end(self) {
         self.text.push(']');
     }
 }

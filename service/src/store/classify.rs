@@ -96,6 +96,15 @@ fn ends_session(error: &dyn DatabaseError) -> bool {
     error.try_downcast_ref::<MySqlDatabaseError>().is_some_and(|mysql| matches!(mysql.number(), 4031 | 3032))
 }
 
+/// Whether nothing was written and the whole transaction can be repeated at once.
+pub(super) fn is_transient(error: &DbErr) -> bool {
+    let (DbErr::Exec(RuntimeErr::SqlxError(source)) | DbErr::Query(RuntimeErr::SqlxError(source))) = error
+    else {
+        return false;
+    };
+    classify_sqlx(source) == Kind::Transient
+}
+
 /// Whether another process has a SQLite file to itself just now.
 pub(super) fn is_busy(error: &DbErr) -> bool {
     let (DbErr::Conn(RuntimeErr::SqlxError(error))

@@ -1,5 +1,4 @@
-//! Whether anything may be written: not to a schema that this program does not know, and not to a SQLite file that is no
-//! longer at its path.
+//! Refuses writes to a schema that this program does not know, and to a SQLite file that is no longer at its path.
 
 use std::sync::{
     Mutex, PoisonError,
@@ -8,12 +7,12 @@ use std::sync::{
 
 use super::{StoreError, sqlite::FileWatch};
 
-/// What every write passes.
+/// Every write passes it.
 #[derive(Debug, Default)]
 pub(super) struct WriteGate {
     /// Whether `schema` holds anything. It orders nothing: a write that is under way when it is set could have been before.
     is_closed: AtomicBool,
-    /// What is the matter with the schema. Held only to copy.
+    /// Why the schema cannot be used. Locked only to copy.
     schema: Mutex<Option<String>>,
     /// The SQLite file.
     file: Option<FileWatch>,
@@ -39,12 +38,12 @@ impl WriteGate {
 
     /// Whether the file is still the one that was opened.
     pub(super) fn check_file(&self) -> Result<(), StoreError> {
-        self.file.as_ref().map_or(Ok(()), |file| file.look().map_err(StoreError::FileReplaced))
+        self.file.as_ref().map_or(Ok(()), |file| file.check().map_err(StoreError::FileReplaced))
     }
 
-    /// Takes note of what a look at the schema came to. One that came to nothing changes nothing.
-    pub(super) fn note(&self, looked: &Result<(), StoreError>) {
-        let cause = match looked {
+    /// Records the result of a check of the schema. A check that failed for another reason changes nothing.
+    pub(super) fn note(&self, checked: &Result<(), StoreError>) {
+        let cause = match checked {
             Ok(()) => None,
             Err(StoreError::Schema(cause)) => Some(cause.clone()),
             Err(_) => return,

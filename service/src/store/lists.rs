@@ -1,13 +1,18 @@
-//! Lists, a page at a time, in byte order of the keys.
+//! [`ListStore`] over SQL: lists, a page at a time in byte order of the keys, and counts.
 
+use async_trait::async_trait;
 use db_locks_entity::{locks, permits};
-use sea_orm::{ColumnTrait, Condition, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
+use sea_orm::{
+    ColumnTrait, Condition, DbErr, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
+    Select,
+    sea_query::{Expr, Func},
+};
 
 use super::{
-    LockFilter, Page, StoreError,
+    HeldCounts, ListStore, LockFilter, Page, StoreError,
     classify::{Purpose, overloaded},
     page::PageInProgress,
-    rows::{KIND_MUTEX, KIND_SEMAPHORE},
+    rows::{KIND_MUTEX, KIND_SEMAPHORE, count, key_id},
     sql_store::SqlStore,
 };
 use crate::domain::{
@@ -15,8 +20,9 @@ use crate::domain::{
     SemaphoreView, Tenant, Timestamp, Token, Version,
 };
 
-impl SqlStore {
-    pub(super) async fn page_of_locks(
+#[async_trait]
+impl ListStore for SqlStore {
+    async fn list_locks(
         &self,
         tenant: &Tenant,
         filter: &LockFilter,
@@ -42,7 +48,7 @@ impl SqlStore {
         self.list.run(Purpose::Read, work).await
     }
 
-    pub(super) async fn page_of_semaphores(
+    async fn list_semaphores(
         &self,
         tenant: &Tenant,
         prefix: Option<&str>,
@@ -54,13 +60,13 @@ impl SqlStore {
             // A row of a semaphore is small: it has no data.
             let query = keys_of(tenant, KIND_SEMAPHORE, prefix, after);
             let rows = self.rows(query.limit(u64::from(limit) + 1)).await?;
-            let next = next_after(&rows, limit, |row| Key::trusted(&row.key));
-            let mut items = Vec::with_capacity(rows.len());
-            for row in rows.iter().take(limit as usize) {
+            let (shown, more) = rows.split_at(rows.len().min(limit as usize));
+            let next = shown.last().filter(|_| !more.is_empty()).map(|row| Key::trusted(&row.key));
+            let mut items = Vec::with_capacity(shown.len());
+            for row in shown {
                 let values = [row.tenant.as_str().into(), row.key.as_str().into(), now.0.into()];
                 let busy = self.query(self.general_pool(), &self.list, &self.sql.count_busy, values).await?;
-                let busy_count = busy.first().map_or(Ok(0), |count| count.try_get_by_index(0))?;
-                items.push(semaphore_view(row, busy_count));
+                items.push(semaphore_view(row, count(&busy)?));
             }
             Ok(Page { items, next })
         };
@@ -68,7 +74,7 @@ impl SqlStore {
         self.list.run(Purpose::Read, work).await
     }
 
-    pub(super) async fn page_of_permits(
+    async fn list_permits(
         &self,
         id: &KeyId,
         after: Option<i32>,
@@ -94,10 +100,49 @@ impl SqlStore {
         self.list.run(Purpose::Read, work).await
     }
 
+    async fn count_held(&self) -> Result<HeldCounts, StoreError> {
+        let count_all = || Func::count(Expr::val(1));
+        let locks = locks::Entity::find()
+            .select_only()
+            .expr(count_all())
+            .filter(locks::Column::Kind.eq(KIND_MUTEX))
+            .filter(is_held(self.now_expr()));
+        let permits = permits::Entity::find().select_only().expr(count_all()).filter(is_out(self.now_expr()));
+        let work = async {
+            let pool = self.general_pool();
+            Ok(HeldCounts {
+                locks: count(
+                    &self.select(pool, &self.sweep, "count_locks_held", &locks.into_query()).await?,
+                )?,
+                permits: count(
+                    &self.select(pool, &self.sweep, "count_permits_held", &permits.into_query()).await?,
+                )?,
+            })
+        };
+        self.sweep.run(Purpose::Read, work).await
+    }
+}
+
+impl SqlStore {
     async fn rows(&self, query: Select<locks::Entity>) -> Result<Vec<locks::Model>, DbErr> {
         self.list.round_trips.increment(1);
         query.all(self.general_pool()).await
     }
+}
+
+/// Mutexes with an active grant.
+fn is_held(now: impl Into<Expr>) -> Condition {
+    Condition::all()
+        .add(locks::Column::Version.is_not_null())
+        .add(locks::Column::Released.eq(false))
+        .add(locks::Column::ExpiresAtMs.into_expr().gt(now))
+}
+
+/// Permits that are out.
+fn is_out(now: impl Into<Expr>) -> Condition {
+    Condition::all()
+        .add(permits::Column::Released.eq(false))
+        .add(permits::Column::ExpiresAtMs.into_expr().gt(now))
 }
 
 /// The locks of a tenant that pass a filter, after a key.
@@ -108,22 +153,12 @@ fn locks_of(
     now: Timestamp,
 ) -> Select<locks::Entity> {
     let mut query = keys_of(tenant, KIND_MUTEX, filter.prefix.as_deref(), after);
-    let held = Condition::all()
-        .add(locks::Column::Version.is_not_null())
-        .add(locks::Column::Released.eq(false))
-        .add(locks::Column::ExpiresAtMs.gt(now.0));
     if let Some(owner) = &filter.owner {
-        query = query.filter(held.clone()).filter(locks::Column::Owner.eq(owner.as_str()));
+        query = query.filter(is_held(now.0)).filter(locks::Column::Owner.eq(owner.as_str()));
     }
     match filter.locked {
-        Some(true) => query.filter(held),
-        Some(false) => {
-            let free = Condition::any()
-                .add(locks::Column::Version.is_null())
-                .add(locks::Column::Released.eq(true))
-                .add(locks::Column::ExpiresAtMs.lte(now.0));
-            query.filter(free)
-        }
+        Some(true) => query.filter(is_held(now.0)),
+        Some(false) => query.filter(is_held(now.0).not()),
         None => query,
     }
 }
@@ -133,8 +168,7 @@ fn permits_of(id: &KeyId, after: Option<i32>, now: Timestamp) -> Select<permits:
     let query = permits::Entity::find()
         .filter(permits::Column::Tenant.eq(id.tenant.as_str()))
         .filter(permits::Column::Key.eq(id.key.as_str()))
-        .filter(permits::Column::Released.eq(false))
-        .filter(permits::Column::ExpiresAtMs.gt(now.0))
+        .filter(is_out(now.0))
         .order_by_asc(permits::Column::Slot);
     match after {
         Some(after) => query.filter(permits::Column::Slot.gt(after)),
@@ -159,8 +193,8 @@ fn keys_of(tenant: &Tenant, kind: i16, prefix: Option<&str>, after: Option<&Key>
     query
 }
 
-/// The first text in byte order that is after all that start with the prefix; `None` where there is none. Bytes of UTF-8
-/// are in the order of code points, so the last character is raised, past the surrogates, which are none.
+/// The first text in byte order after all texts that start with the prefix; `None` where there is none. UTF-8 has the order of
+/// code points, so the last character is replaced by the next one; surrogates are no characters.
 fn first_after_prefix(prefix: &str) -> Option<String> {
     let mut end: Vec<char> = prefix.chars().collect();
     while let Some(last) = end.pop() {
@@ -176,16 +210,7 @@ fn first_after_prefix(prefix: &str) -> Option<String> {
     None
 }
 
-fn next_after<R, C>(rows: &[R], limit: u32, cursor: impl Fn(&R) -> C) -> Option<C> {
-    let limit = limit as usize;
-    (rows.len() > limit).then(|| cursor(&rows[limit - 1]))
-}
-
-fn id_of(tenant: &str, key: &str) -> KeyId {
-    KeyId { tenant: Tenant::trusted(tenant), key: Key::trusted(key) }
-}
-
-/// A lock as its row shows it; `None` where that cannot be read, so that it is not shown as free.
+/// A lock as its row shows it; `None` where the row cannot be read: the lock is left out rather than shown as free.
 fn lock_view(row: &locks::Model, now: Timestamp) -> Option<LockView> {
     let held = match (row.version, &row.owner, row.acquired_at_ms, row.expires_at_ms) {
         (None, ..) => None,
@@ -201,7 +226,7 @@ fn lock_view(row: &locks::Model, now: Timestamp) -> Option<LockView> {
     };
     let held = held.filter(|held| !row.released && held.expires_at > now);
     Some(LockView {
-        id: id_of(&row.tenant, &row.key),
+        id: key_id(&row.tenant, &row.key),
         is_permit: false,
         held,
         fencing_token: Token(row.token),
@@ -215,7 +240,7 @@ fn lock_view(row: &locks::Model, now: Timestamp) -> Option<LockView> {
 
 fn semaphore_view(row: &locks::Model, busy_count: i64) -> SemaphoreView {
     SemaphoreView {
-        id: id_of(&row.tenant, &row.key),
+        id: key_id(&row.tenant, &row.key),
         max_size: row.max_size.unwrap_or(1),
         busy_count,
         waiters: row.waiters,

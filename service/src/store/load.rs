@@ -1,6 +1,6 @@
-//! Loading keys: the rows first, then what hangs on them, never the reverse.
+//! Loads keys: first their rows, then their queues and permits, never the reverse.
 //!
-//! What hangs on a row may be newer than the row then. A write decided on such a view fails its condition, since every
+//! So the queue and the permits may be newer than the row. A write decided on such a view fails its condition, since every
 //! change of a permit or a waiter rewrites the row; an answer that writes nothing is true of the later moment.
 
 use std::collections::BTreeMap;
@@ -10,17 +10,17 @@ use sea_orm::{ConnectionTrait, DbErr, Value};
 use uuid::Uuid;
 
 use super::{
-    LoadRequest, Loaded, StoreError, Unreadable,
-    children::JsonRows,
+    LoadRequest, Loaded, StoreError,
+    children::keys_text,
     classify::{Purpose, classify},
     dialect::Dialect,
     error::LoadError,
-    pools::AnyPool,
-    rows::{PERMIT_COLUMNS, Row, read_permit, read_state, read_waiter},
+    rows::{ReadStates, count, read_permit, read_states, read_waiter},
     sql_store::SqlStore,
+    writer::AnyPool,
 };
 use crate::domain::{
-    Body, BusyCount, EndedVersions, KeyState, MOST_HOLDERS, Permit, Permits, Queue, Timestamp, Version,
+    Body, BusyCount, EndedVersions, KeyId, KeyState, MOST_HOLDERS, Permit, Permits, Queue, Timestamp, Version,
 };
 
 impl SqlStore {
@@ -28,23 +28,22 @@ impl SqlStore {
         if let Some(reader) = &self.sqlite_reader {
             self.load.round_trips.increment(1);
             let work = async {
-                let (states, db_time) = reader
-                    .load(load_requests.iter().map(|load_request| load_request.id.clone()).collect())
-                    .await?;
-                let loaded = self.with_children(self.hot_pool(), load_requests, states, db_time).await;
+                let ids = load_requests.iter().map(|request| request.id.clone()).collect();
+                let states = reader.load(ids).await?;
+                let loaded = self.with_children(self.hot_pool(), load_requests, states).await;
                 loaded.map_err(|error| classify(error, Purpose::Read))
             };
-            return self.load.run_sorted(Purpose::Read, work).await;
+            return self.load.run_classified(Purpose::Read, work).await;
         }
         if let Some(replication) = &self.pools.replication {
-            replication.settle().await?;
+            replication.wait_until_certain().await?;
         }
         let work = async {
             let AnyPool::Postgres(pool) = self.hot_pool() else {
                 return self.load_from(self.hot_pool(), load_requests).await;
             };
-            let (states, db_time) = self.load_postgres(pool, load_requests).await?;
-            self.with_children(self.hot_pool(), load_requests, states, db_time).await
+            let states = self.load_postgres(pool, load_requests).await?;
+            self.with_children(self.hot_pool(), load_requests, states).await
         };
         self.load.run(Purpose::Read, work).await
     }
@@ -55,18 +54,21 @@ impl SqlStore {
         db: &impl ConnectionTrait,
         load_requests: &[LoadRequest],
     ) -> Result<Loaded, DbErr> {
-        let rows = self.query(db, &self.load, &self.sql.load_rows, self.keys(load_requests)).await?;
-        let (states, db_time) = read_states(&rows, load_requests.len())?;
-        self.with_children(db, load_requests, states, db_time).await
+        let ids = load_requests.iter().map(|request| &request.id);
+        let keys = match self.sql.dialect {
+            Dialect::Postgres => key_arrays(ids).to_vec(),
+            _ => vec![keys_text(ids).into()],
+        };
+        let rows = self.query(db, &self.load, &self.sql.load_rows, keys).await?;
+        self.with_children(db, load_requests, read_states(&rows, load_requests.len())?).await
     }
 
-    /// Adds what hangs on the rows.
+    /// Adds queues and permits.
     async fn with_children(
         &self,
         db: &impl ConnectionTrait,
         load_requests: &[LoadRequest],
-        mut states: Vec<Result<KeyState, Unreadable>>,
-        db_time: Timestamp,
+        (mut states, db_time): ReadStates,
     ) -> Result<Loaded, DbErr> {
         for (load_request, loaded) in load_requests.iter().zip(&mut states) {
             let Ok(state) = loaded else { continue };
@@ -79,7 +81,7 @@ impl SqlStore {
         Ok(Loaded { states, db_time })
     }
 
-    /// Adds what hangs on one row.
+    /// Adds the queue and the permits of one key.
     async fn load_children(
         &self,
         db: &impl ConnectionTrait,
@@ -93,26 +95,11 @@ impl SqlStore {
             state.queue.asked.clone_from(&load_request.versions);
         }
         if let Body::Semaphore(semaphore) = &mut state.body {
-            let count = load_request.busy || semaphore.permits.slots > semaphore.max_size;
-            self.load_permits(db, load_request, &mut semaphore.permits, count.then_some(db_time)).await?;
+            let is_counted = load_request.busy || semaphore.permits.slots > semaphore.max_size;
+            self.load_permits(db, load_request, &mut semaphore.permits, is_counted.then_some(db_time))
+                .await?;
         }
         Ok(())
-    }
-
-    /// The keys as parameters: two arrays, or one JSON text.
-    pub(super) fn keys(&self, load_requests: &[LoadRequest]) -> Vec<Value> {
-        if self.sql.dialect == Dialect::Postgres {
-            let tenants: Vec<String> =
-                load_requests.iter().map(|load_request| load_request.id.tenant.as_str().to_owned()).collect();
-            let keys: Vec<String> =
-                load_requests.iter().map(|load_request| load_request.id.key.as_str().to_owned()).collect();
-            return vec![tenants.into(), keys.into()];
-        }
-        let mut rows = JsonRows::default();
-        for load_request in load_requests {
-            rows.row().text(load_request.id.tenant.as_str()).text(load_request.id.key.as_str()).end();
-        }
-        vec![rows.into_text().into()]
     }
 
     async fn load_queue(
@@ -126,8 +113,8 @@ impl SqlStore {
         queue.head = rows.iter().map(read_waiter).collect::<Result<_, _>>()?;
         queue.asked.clone_from(&load_request.versions);
         if queue.head.len() < load_request.queue_prefix {
-            // The whole queue is here. Where it changed since the row was read, the row's row version has changed too; the view
-            // must agree with itself all the same.
+            // The whole queue is loaded. If it has changed since the row was read, the row's version has changed too; but the view
+            // must be consistent in itself.
             queue.len = i64::try_from(queue.head.len()).unwrap_or(i64::MAX);
             return Ok(());
         }
@@ -160,7 +147,7 @@ impl SqlStore {
         Ok(())
     }
 
-    /// How many stand before each waiter that is looked for by version, by its order: one pass over the queue for all of them.
+    /// The number of waiters ahead of each waiter that is looked for by version, by `seq`.
     async fn load_positions(
         &self,
         db: &impl ConnectionTrait,
@@ -208,12 +195,11 @@ impl SqlStore {
         if let Some(db_time) = count_at {
             let values = id_values(load_request, [Value::from(db_time.0)]);
             let rows = self.query(db, &self.load, &self.sql.count_busy, values).await?;
-            let busy: i64 = rows.first().map_or(Ok(0), |row| row.try_get_by_index(0))?;
-            let busy = i32::try_from(busy).unwrap_or(i32::MAX);
+            let busy = i32::try_from(count(&rows)?).unwrap_or(i32::MAX);
             permits.busy_counted = Some(BusyCount { busy, at: db_time });
             if permits.unknown_from.is_some() && permits.known.iter().all(|permit| has_ended(permit, db_time))
             {
-                // Rare, and not to make every load's future larger.
+                // Boxed, since it is rare and would make the future of every load larger.
                 Box::pin(self.load_active(db, load_request, permits, db_time)).await?;
             }
         }
@@ -227,19 +213,15 @@ impl SqlStore {
         load_request: &LoadRequest,
         permits: &mut Permits,
     ) -> Result<(), LoadError> {
-        let sql = self.sql.dialect.sql(&format!(
-            "/* load_latest_chosen */ SELECT {PERMIT_COLUMNS} FROM permits \
-             WHERE tenant = ? AND {{key}} = ? AND chosen ORDER BY token DESC LIMIT ?"
-        ));
         let values = id_values(load_request, [limit(EndedVersions::AT_MOST)]);
-        for row in &self.query(db, &self.load, &sql, values).await? {
+        for row in &self.query(db, &self.load, &self.sql.load_latest_chosen, values).await? {
             permits.replace_known(read_permit(row)?);
         }
         permits.knows_latest_chosen = true;
         Ok(())
     }
 
-    /// Adds the permits that end next to a view of nothing but ended ones: who is refused is told who holds.
+    /// Adds the permits that end next to a view of ended permits only: a refusal names the holders.
     async fn load_active(
         &self,
         db: &impl ConnectionTrait,
@@ -247,42 +229,27 @@ impl SqlStore {
         permits: &mut Permits,
         db_time: Timestamp,
     ) -> Result<(), LoadError> {
-        let sql = self.sql.dialect.sql(&format!(
-            "/* load_standing */ SELECT {PERMIT_COLUMNS} FROM permits \
-             WHERE tenant = ? AND {{key}} = ? AND expires_at_ms > ? ORDER BY expires_at_ms, slot LIMIT ?"
-        ));
         let values = id_values(load_request, [Value::from(db_time.0), limit(MOST_HOLDERS)]);
-        for row in &self.query(db, &self.load, &sql, values).await? {
+        for row in &self.query(db, &self.load, &self.sql.load_active_permits, values).await? {
             permits.replace_known(read_permit(row)?);
         }
         Ok(())
     }
 }
 
-/// Whether a permit had ended when the database told its time.
+/// Whether a permit had ended at database time.
 fn has_ended(permit: &Permit, db_time: Timestamp) -> bool {
     permit.grant.released || permit.grant.expires_at <= db_time
 }
 
-/// States without what hangs on their rows, and the time.
-pub(super) type ReadStates = (Vec<Result<KeyState, Unreadable>>, Timestamp);
-
-/// The states of `count` keys, from rows that begin with the number of the key and the time.
-pub(super) fn read_states(rows: &[impl Row], count: usize) -> Result<ReadStates, DbErr> {
-    let mut states = vec![Ok(KeyState::absent()); count];
-    let mut db_time = Timestamp::default();
-    for row in rows {
-        let number: i64 = row.read(0)?;
-        db_time = Timestamp(row.read(1)?);
-        let state = usize::try_from(number - 1).ok().and_then(|index| states.get_mut(index));
-        if let Some(state) = state {
-            *state = read_state(row, 2);
-        }
-    }
-    Ok((states, db_time))
+/// Keys as two parameters of PostgreSQL: an array of tenants and one of keys.
+pub(super) fn key_arrays<'a>(ids: impl Iterator<Item = &'a KeyId>) -> [Value; 2] {
+    let (tenants, keys): (Vec<_>, Vec<_>) =
+        ids.map(|id| (id.tenant.as_str().to_owned(), id.key.as_str().to_owned())).unzip();
+    [tenants.into(), keys.into()]
 }
 
-/// Tenant and key, and what comes after them.
+/// Tenant and key, followed by other values.
 fn id_values(load_request: &LoadRequest, rest: impl IntoIterator<Item = Value>) -> Vec<Value> {
     let id = [Value::from(load_request.id.tenant.as_str()), Value::from(load_request.id.key.as_str())];
     id.into_iter().chain(rest).collect()
@@ -292,7 +259,7 @@ fn limit(rows: usize) -> Value {
     Value::from(i64::try_from(rows).unwrap_or(i64::MAX))
 }
 
-/// Versions as values, the last repeated up to a power of two: few statements are prepared then.
+/// Versions as values, the last one repeated up to a power of two, so that few different statements are prepared.
 fn padded(versions: &[Version]) -> Vec<Value> {
     let size = versions.len().next_power_of_two();
     let last = versions.last().map_or_else(Uuid::nil, |version| version.0);
@@ -308,7 +275,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        domain::{Grant, Key, KeyChange, KeyId, Owner, RequestId, RowVersion, Semaphore, Tenant, Token},
+        domain::{Grant, Key, KeyChange, Owner, RequestId, RowVersion, Semaphore, Tenant, Token},
         store::{DatabaseOptions, Write, connect, migrate_up},
     };
 

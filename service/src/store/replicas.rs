@@ -1,133 +1,182 @@
-//! Replicas and their waiters, as the database knows them.
+//! [`ReplicaStore`] over SQL: replicas and their waiters.
+//!
+//! Most statements are queries over entities. Written out are those that are sent again and again while somebody waits: the
+//! beat, and the searches for offers and lost waiters (`sql::ReplicaSql`).
 
-use sea_orm::{ConnectionTrait, DbErr, QueryResult, Value};
+use async_trait::async_trait;
+use db_locks_entity::{replicas, waiters};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, QueryFilter, QueryResult, QuerySelect,
+    QueryTrait, StatementBuilder, Value, sea_query::Expr,
+};
 use uuid::Uuid;
 
-use super::{Beat, Peer, StoreError, WaitingRow, classify::Purpose, sql_store::SqlStore};
-use crate::domain::{Key, KeyId, ReplicaId, RequestId, Tenant, Timestamp, Version};
+use super::{
+    Beat, Notifications, Peer, ReplicaStore, StoreError, WaitingRow,
+    classify::Purpose,
+    dialect::Dialect,
+    operation::Operation,
+    postgres::PgNotifications,
+    rows::{count, read_id},
+    sql_store::SqlStore,
+};
+use crate::domain::{KeyId, ReplicaId, RequestId, Timestamp, Version};
 
-impl SqlStore {
-    pub(super) async fn join_replicas(&self, me: ReplicaId) -> Result<(), StoreError> {
+#[async_trait]
+impl ReplicaStore for SqlStore {
+    async fn join(&self, me: ReplicaId) -> Result<(), StoreError> {
         let sql = self
             .sql
             .dialect
             .sql("/* join */ INSERT INTO replicas (id, beat, started_at_ms) VALUES (?, 0, {now})");
-        self.write_membership(&sql, [Value::from(me.0)]).await
-    }
-
-    pub(super) async fn beat_once(&self, me: ReplicaId) -> Result<Beat, StoreError> {
-        let work = async {
-            let sql = &self.sql.replicas;
-            let rows = if let Some(both) = &sql.beat_and_peers {
-                self.query(self.membership_pool(), &self.membership, both, [Value::from(me.0)]).await?
-            } else {
-                let writer = self.writer(self.membership_pool()).await?;
-                self.execute(&writer, &self.membership, &sql.beat, [Value::from(me.0)]).await?;
-                let rows = self.query(&writer, &self.membership, &sql.peers, []).await?;
-                writer.finish().await?;
-                rows
-            };
-            let mut beat =
-                Beat { known: false, peers: Vec::with_capacity(rows.len()), db_time: Timestamp::default() };
-            for row in &rows {
-                let peer = read_peer(row)?;
-                beat.known |= peer.replica == me;
-                beat.peers.push(peer);
-                beat.db_time = Timestamp(row.try_get_by_index(2)?);
-            }
-            Ok(beat)
-        };
-        self.membership.run(Purpose::Read, work).await
-    }
-
-    pub(super) async fn list_replicas(&self) -> Result<Vec<Peer>, StoreError> {
-        let work = async {
-            let rows =
-                self.query(self.membership_pool(), &self.membership, &self.sql.replicas.peers, []).await?;
-            rows.iter().map(read_peer).collect()
-        };
-        self.membership.run(Purpose::Read, work).await
-    }
-
-    pub(super) async fn part_replica(&self, replica: ReplicaId, beat: Option<i64>) -> Result<(), StoreError> {
-        let condition = if beat.is_some() { " AND beat = ?" } else { "" };
-        let sql = self.sql.dialect.sql(&format!("/* part */ DELETE FROM replicas WHERE id = ?{condition}"));
-        let values = [Value::from(replica.0)].into_iter().chain(beat.map(Value::from));
-        self.write_membership(&sql, values).await
-    }
-
-    async fn write_membership(
-        &self,
-        sql: &str,
-        values: impl IntoIterator<Item = Value>,
-    ) -> Result<(), StoreError> {
-        let work = async {
-            let writer = self.writer(self.membership_pool()).await?;
-            self.execute(&writer, &self.membership, sql, values).await?;
-            writer.finish().await
-        };
-        self.membership.run(Purpose::Read, work).await
-    }
-
-    /// Keys that a query names in its first two columns.
-    pub(super) async fn query_ids(
-        &self,
-        db: &impl ConnectionTrait,
-        operation: &super::sql_store::Operation,
-        sql: &str,
-        values: impl IntoIterator<Item = Value>,
-    ) -> Result<Vec<KeyId>, StoreError> {
-        let work = async { self.query(db, operation, sql, values).await?.iter().map(read_id).collect() };
+        self.gate.pass()?;
+        let (pool, operation, sql) = (self.membership_pool(), &self.membership, &sql);
+        let work = self.write("join", pool, operation, |db| {
+            Box::pin(async move { self.execute(db, operation, sql, [Value::from(me.0)]).await.map(drop) })
+        });
         operation.run(Purpose::Read, work).await
     }
 
-    pub(super) async fn count_waiters_of(&self, me: ReplicaId) -> Result<i64, StoreError> {
+    async fn beat(&self, me: ReplicaId) -> Result<Beat, StoreError> {
+        self.gate.pass()?;
+        let (pool, operation, sql) = (self.membership_pool(), &self.membership, &self.sql.replicas);
         let work = async {
-            let rows = self
-                .query(self.hot_pool(), &self.offers, &self.sql.replicas.count_waiting, [Value::from(me.0)])
-                .await?;
-            rows.first().map_or(Ok(0), |row| row.try_get_by_index(0))
-        };
-        self.offers.run(Purpose::Read, work).await
-    }
-
-    pub(super) async fn waiters_of(&self, me: ReplicaId) -> Result<Vec<WaitingRow>, StoreError> {
-        let work = async {
-            let rows = self
-                .query(self.hot_pool(), &self.offers, &self.sql.replicas.waiting, [Value::from(me.0)])
-                .await?;
-            let read = |row: &QueryResult| {
-                let request_id: Option<i64> = row.try_get_by_index(3)?;
-                Ok(WaitingRow {
-                    id: read_id(row)?,
-                    version: Version(row.try_get_by_index(2)?),
-                    request_id: RequestId(request_id.unwrap_or_default()),
-                })
+            let rows = match &sql.beat_and_peers {
+                Some(both) => self.query(pool, operation, both, [Value::from(me.0)]).await?,
+                None => {
+                    self.write("beat", pool, operation, |db| {
+                        Box::pin(async move {
+                            self.execute(db, operation, &sql.beat, [Value::from(me.0)]).await?;
+                            self.query(db, operation, &sql.peers, []).await
+                        })
+                    })
+                    .await?
+                }
             };
-            rows.iter().map(read).collect()
+            let peers = rows.iter().map(read_peer).collect::<Result<Vec<_>, _>>()?;
+            let db_time = rows.last().map_or(Ok(0), |row| row.try_get_by_index(2))?;
+            let known = peers.iter().any(|peer| peer.replica == me);
+            Ok(Beat { known, peers, db_time: Timestamp(db_time) })
+        };
+        operation.run(Purpose::Read, work).await
+    }
+
+    async fn peers(&self) -> Result<Vec<Peer>, StoreError> {
+        let work = async {
+            let (pool, sql) = (self.membership_pool(), &self.sql.replicas.peers);
+            self.query(pool, &self.membership, sql, []).await?.iter().map(read_peer).collect()
+        };
+        self.membership.run(Purpose::Read, work).await
+    }
+
+    async fn part(&self, replica: ReplicaId, beat: Option<i64>) -> Result<(), StoreError> {
+        let row = replicas::Entity::delete_many()
+            .filter(replicas::Column::Id.eq(replica.0))
+            .apply_if(beat, |query, beat| query.filter(replicas::Column::Beat.eq(beat)))
+            .into_query();
+        self.gate.pass()?;
+        let (pool, operation, row) = (self.membership_pool(), &self.membership, &row);
+        let work =
+            self.write("part", pool, operation, |db| Box::pin(self.change(db, operation, "part", row)));
+        operation.run(Purpose::Read, work).await
+    }
+
+    async fn offers(&self, me: ReplicaId) -> Result<Vec<KeyId>, StoreError> {
+        let work = async {
+            let (sql, values) = (&self.sql.replicas.offers, [Value::from(me.0)]);
+            self.query(self.hot_pool(), &self.offers, sql, values).await?.iter().map(read_id).collect()
         };
         self.offers.run(Purpose::Read, work).await
     }
 
-    pub(super) async fn replicas_without_row(&self) -> Result<Vec<ReplicaId>, StoreError> {
+    async fn count_waiting(&self, me: ReplicaId) -> Result<i64, StoreError> {
         let work = async {
-            let rows = self
-                .query(self.membership_pool(), &self.membership, &self.sql.replicas.unknown_replicas, [])
-                .await?;
+            let (sql, values) = (&self.sql.replicas.count_waiting, [Value::from(me.0)]);
+            count(&self.query(self.hot_pool(), &self.offers, sql, values).await?)
+        };
+        self.offers.run(Purpose::Read, work).await
+    }
+
+    async fn waiting(&self, me: ReplicaId) -> Result<Vec<WaitingRow>, StoreError> {
+        use waiters::Column::{Key, Nonce, Replica, Tenant, Version as VersionColumn};
+        let query = waiters::Entity::find()
+            .select_only()
+            .columns([Tenant, Key, VersionColumn, Nonce])
+            .filter(Replica.eq(me.0))
+            .into_query();
+        let read = |row: &QueryResult| {
+            let request_id: Option<i64> = row.try_get_by_index(3)?;
+            Ok(WaitingRow {
+                id: read_id(row)?,
+                version: Version(row.try_get_by_index(2)?),
+                request_id: RequestId(request_id.unwrap_or_default()),
+            })
+        };
+        let work = async {
+            self.select(self.hot_pool(), &self.offers, "waiting", &query).await?.iter().map(read).collect()
+        };
+        self.offers.run(Purpose::Read, work).await
+    }
+
+    async fn keys_waited_for(&self, replica: ReplicaId, limit: u32) -> Result<Vec<KeyId>, StoreError> {
+        let query = waiters::Entity::find()
+            .select_only()
+            .distinct()
+            .columns([waiters::Column::Tenant, waiters::Column::Key])
+            .filter(waiters::Column::Replica.eq(replica.0))
+            .limit(u64::from(limit));
+        self.select_ids(self.membership_pool(), &self.membership, "keys_waited_for", &query.into_query())
+            .await
+    }
+
+    async fn unknown_replicas(&self) -> Result<Vec<ReplicaId>, StoreError> {
+        let (waiter, replica) = (waiters::Column::Replica.into_expr(), replicas::Column::Id.into_expr());
+        let row =
+            replicas::Entity::find().select_only().column(replicas::Column::Id).filter(replica.eq(waiter));
+        let query = waiters::Entity::find()
+            .select_only()
+            .distinct()
+            .column(waiters::Column::Replica)
+            .filter(waiters::Column::Replica.is_not_null())
+            .filter(Expr::exists(row.into_query()).not())
+            .into_query();
+        let work = async {
+            let pool = self.membership_pool();
+            let rows = self.select(pool, &self.membership, "unknown_replicas", &query).await?;
             rows.iter().map(|row| row.try_get_by_index::<Uuid>(0).map(ReplicaId)).collect()
         };
         self.membership.run(Purpose::Read, work).await
+    }
+
+    async fn notifications(&self, me: ReplicaId) -> Result<Option<Box<dyn Notifications>>, StoreError> {
+        if self.sql.dialect != Dialect::Postgres {
+            return Ok(None);
+        }
+        let url = match self.options.notify_url() {
+            Some(url) => url,
+            // Behind a pooler of transactions no session lasts that could listen.
+            None if self.pools.transaction_pooling => return Ok(None),
+            None => self.options.url(),
+        };
+        Ok(Some(Box::new(PgNotifications::listen(url, me).await?)))
+    }
+}
+
+impl SqlStore {
+    /// Keys that a query over entities names in its first two columns.
+    pub(super) async fn select_ids(
+        &self,
+        db: &impl ConnectionTrait,
+        operation: &Operation,
+        name: &str,
+        query: &impl StatementBuilder,
+    ) -> Result<Vec<KeyId>, StoreError> {
+        let work = async { self.select(db, operation, name, query).await?.iter().map(read_id).collect() };
+        operation.run(Purpose::Read, work).await
     }
 }
 
 /// A replica and its beat from the first two columns.
 fn read_peer(row: &QueryResult) -> Result<Peer, DbErr> {
     Ok(Peer { replica: ReplicaId(row.try_get_by_index(0)?), beat: row.try_get_by_index(1)? })
-}
-
-/// A key from the first two columns.
-pub(super) fn read_id(row: &QueryResult) -> Result<KeyId, DbErr> {
-    let tenant: String = row.try_get_by_index(0)?;
-    let key: String = row.try_get_by_index(1)?;
-    Ok(KeyId { tenant: Tenant::trusted(&tenant), key: Key::trusted(&key) })
 }

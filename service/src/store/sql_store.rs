@@ -1,32 +1,28 @@
-//! The store over SeaORM: pools, statements, and how a statement is sent and counted.
+//! The store over SQL: its connections and statements, and how statements are sent.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use metrics::{Counter, Histogram, counter, describe_counter, describe_histogram, histogram};
-use sea_orm::{ConnectionTrait, DbErr, QueryResult, Value};
-use tokio::{sync::Semaphore, time::Instant};
+use sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement, StatementBuilder, Value};
+use tokio::sync::Semaphore;
 
 use super::{
     Store, StoreError,
-    classify::{Purpose, classify, timed_out},
+    classify::is_transient,
     disk::Disk,
     gate::WriteGate,
-    pools::{AnyPool, Pools},
-    ready::Readiness,
+    operation::Operation,
+    pools::Pools,
+    readiness::Readiness,
     sql::Sql,
     sqlite::{FileWatch, SqliteReader, SqliteWriter},
     url::DatabaseOptions,
-    writer::{Writer, begin_patiently},
+    writer::{AnyPool, Work, Writer, begin_sqlite},
 };
 
-/// How long an answer of the database is waited for.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-
-const ROUND_TRIPS: &str = "db_locks_database_round_trips_total";
-const DURATION: &str = "db_locks_database_duration_seconds";
-const ERRORS: &str = "db_locks_database_errors_total";
-/// The most lists that are read or wait for a connection. They take turns on the few connections that they may use.
+/// The most lists that are read or wait for a connection.
 const MOST_LISTS: usize = 1_000;
+/// How often a transaction is tried that may be repeated.
+const MOST_TRIES: u32 = 3;
 
 /// A database that speaks SQL.
 #[derive(Debug)]
@@ -40,30 +36,27 @@ pub(super) struct SqlStore {
     pub(super) offers: Operation,
     pub(super) list: Operation,
     pub(super) sweep: Operation,
-    /// Where batches go on SQLite.
+    /// Writes batches on SQLite.
     pub(super) sqlite: Option<SqliteWriter>,
-    /// Where keys' rows come from on SQLite.
+    /// Reads keys' rows on SQLite.
     pub(super) sqlite_reader: Option<SqliteReader>,
-    /// The last answer to whether the database is ready.
     pub(super) readiness: Readiness,
-    /// Whether its disk is full.
     pub(super) disk: Disk,
-    /// One for each list that may be read or wait for its turn.
+    /// One for each list that is read or waits for a connection.
     pub(super) list_permits: Semaphore,
-    /// What every write passes.
+    /// Refuses writes to a schema that this program does not know.
     pub(super) gate: WriteGate,
 }
 
-/// Connects to a database. Its schema is not looked at: see [`Store::check_ready`].
+/// Connects to a database. This does not check its schema: see [`super::KeyStore::check_ready`].
 pub async fn connect(options: &DatabaseOptions) -> Result<Arc<dyn Store>, StoreError> {
     Ok(Arc::new(SqlStore::connect(options).await?))
 }
 
 impl SqlStore {
-    pub(super) async fn connect(options: &DatabaseOptions) -> Result<Self, StoreError> {
+    async fn connect(options: &DatabaseOptions) -> Result<Self, StoreError> {
         Operation::describe();
         let pools = Box::pin(Pools::connect(options)).await?;
-        let sql = Sql::new(pools.dialect);
         let (sqlite, sqlite_reader, watch) = match options.sqlite_file() {
             Some(file) => {
                 let writer = SqliteWriter::open(file.clone()).await?;
@@ -75,8 +68,8 @@ impl SqlStore {
             None => (None, None, None),
         };
         Ok(Self {
+            sql: Sql::new(pools.dialect),
             pools,
-            sql,
             options: options.clone(),
             load: Operation::new("load"),
             commit: Operation::new("commit"),
@@ -108,19 +101,62 @@ impl SqlStore {
         &self.pools.membership_pool
     }
 
-    /// Where writes other than batches go: on a server to this pool. On SQLite this waits for the file's write permit, which
-    /// is kept until [`Writer::finish`]; there all of it is written, or nothing.
-    pub(super) async fn writer<'s>(&'s self, server: &'s AnyPool) -> Result<Writer<'s>, DbErr> {
+    /// Begins a transaction that writes. On a server its begin and its end are counted as round trips. On SQLite this waits for
+    /// the file's write permit, which the transaction keeps.
+    pub(super) async fn begin<'s>(
+        &'s self,
+        pool: &'s AnyPool,
+        operation: &Operation,
+    ) -> Result<Writer<'s>, DbErr> {
         let (Some(sqlite), Some(writer)) = (&self.sqlite, &self.pools.sqlite_writer) else {
-            return Ok(Writer::Server(server));
+            operation.round_trips.increment(2);
+            return pool.begin().await;
         };
-        let turn = sqlite.turn_of_rest().await;
+        let write_permit = sqlite.exclusive_permit().await;
         let writer = writer.clone();
-        // In a task of its own: if whoever waits for it is cancelled, the transaction is rolled back by being dropped. A
-        // `begin` that is cancelled itself would leave its connection inside a transaction that nobody knows of.
-        let begun = tokio::spawn(async move { begin_patiently(&writer).await });
+        // In a task of its own: if the caller is cancelled, the transaction is dropped and so rolled back. A `begin` that is
+        // cancelled itself would leave its connection inside a transaction that nobody knows of.
+        let begun = tokio::spawn(async move { begin_sqlite(&writer).await });
         let transaction = begun.await.map_err(|error| DbErr::Custom(error.to_string()))??;
-        Ok(Writer::Sqlite { transaction: Box::new(transaction), turn })
+        Ok(Writer::Sqlite { transaction: Box::new(transaction), write_permit })
+    }
+
+    /// Runs `work` in a transaction. If the database asks to try again (a deadlock, for example), nothing was written, and the
+    /// whole transaction is repeated a few times. `name` is for the log.
+    pub(super) async fn transaction<'s, T>(
+        &'s self,
+        name: &'static str,
+        pool: &'s AnyPool,
+        operation: &'s Operation,
+        work: impl for<'w> Fn(&'w Writer<'s>) -> Work<'w, T> + Send + Sync,
+    ) -> Result<T, DbErr> {
+        let mut tries = 1;
+        loop {
+            let writer = self.begin(pool, operation).await?;
+            let result = work(&writer).await;
+            match writer.end(result).await {
+                Err(error) if tries < MOST_TRIES && is_transient(&error) => {
+                    tracing::debug!(transaction = name, tries, %error, "repeating a transaction");
+                    tries += 1;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Runs statements that write: on SQLite in one transaction, for which the file is waited for once; on a server each by
+    /// itself.
+    pub(super) async fn write<'s, T>(
+        &'s self,
+        name: &'static str,
+        pool: &'s AnyPool,
+        operation: &'s Operation,
+        work: impl for<'w> Fn(&'w Writer<'s>) -> Work<'w, T> + Send + Sync,
+    ) -> Result<T, DbErr> {
+        match &self.sqlite {
+            Some(_) => self.transaction(name, pool, operation, work).await,
+            None => work(&Writer::Pool(pool)).await,
+        }
     }
 
     /// Sends a query and reads all rows.
@@ -135,7 +171,7 @@ impl SqlStore {
         db.query_all_raw(self.sql.dialect.statement(sql, values)).await
     }
 
-    /// Sends a statement, and answers how many rows it touched.
+    /// Sends a statement and returns the number of rows that it changed.
     pub(super) async fn execute(
         &self,
         db: &impl ConnectionTrait,
@@ -146,72 +182,35 @@ impl SqlStore {
         operation.round_trips.increment(1);
         Ok(db.execute_raw(self.sql.dialect.statement(sql, values)).await?.rows_affected())
     }
-}
 
-/// What the database is asked for, with its metrics.
-pub(super) struct Operation {
-    name: &'static str,
-    pub(super) round_trips: Counter,
-    duration: Histogram,
-    errors: [(&'static str, Counter); StoreError::KINDS.len()],
-}
-
-impl std::fmt::Debug for Operation {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name)
-    }
-}
-
-impl Operation {
-    fn new(name: &'static str) -> Self {
-        Self {
-            name,
-            round_trips: counter!(ROUND_TRIPS, "operation" => name),
-            duration: histogram!(DURATION, "operation" => name),
-            errors: StoreError::KINDS
-                .map(|kind| (kind, counter!(ERRORS, "operation" => name, "kind" => kind))),
-        }
-    }
-
-    /// Describes the metrics of all operations.
-    fn describe() {
-        describe_counter!(ROUND_TRIPS, "Statements sent to the database, by what they were for");
-        describe_histogram!(
-            DURATION,
-            "How long the database took, the wait for a connection included, by what it was asked for"
-        );
-        describe_counter!(ERRORS, "Errors of the database, by what it was asked for and kind of error");
-    }
-
-    /// Does the work, in time, and counts how long it took and how it failed.
-    pub(super) async fn run<T>(
+    /// Sends a query over entities and reads all rows.
+    pub(super) async fn select(
         &self,
-        purpose: Purpose,
-        work: impl Future<Output = Result<T, DbErr>>,
-    ) -> Result<T, StoreError> {
-        let sorted = async { work.await.map_err(|error| classify(error, purpose)) };
-        self.run_sorted(purpose, sorted).await
+        db: &impl ConnectionTrait,
+        operation: &Operation,
+        name: &str,
+        query: &impl StatementBuilder,
+    ) -> Result<Vec<QueryResult>, DbErr> {
+        operation.round_trips.increment(1);
+        db.query_all_raw(self.named(name, query)).await
     }
 
-    /// The same where the errors are sorted already.
-    pub(super) async fn run_sorted<T>(
+    /// Sends a change of entities.
+    pub(super) async fn change(
         &self,
-        purpose: Purpose,
-        work: impl Future<Output = Result<T, StoreError>>,
-    ) -> Result<T, StoreError> {
-        let since = Instant::now();
-        let result = match tokio::time::timeout(ANSWER_TIMEOUT, work).await {
-            Ok(result) => result,
-            Err(_) => Err(timed_out(purpose)),
-        };
-        self.duration.record(since.elapsed());
-        if let Err(error) = &result {
-            let kind = error.kind();
-            match self.errors.iter().find(|(of, _)| *of == kind) {
-                Some((_, errors)) => errors.increment(1),
-                None => counter!(ERRORS, "operation" => self.name, "kind" => kind).increment(1),
-            }
-        }
-        result
+        db: &impl ConnectionTrait,
+        operation: &Operation,
+        name: &str,
+        query: &impl StatementBuilder,
+    ) -> Result<(), DbErr> {
+        operation.round_trips.increment(1);
+        db.execute_raw(self.named(name, query)).await.map(drop)
+    }
+
+    /// A statement over entities, with a comment that names it in the database's own views of running statements.
+    fn named(&self, name: &str, query: &impl StatementBuilder) -> Statement {
+        let mut statement = self.sql.dialect.backend().build(query);
+        statement.sql.insert_str(0, &format!("/* {name} */ "));
+        statement
     }
 }

@@ -1,142 +1,209 @@
-//! What the sweeper asks of the database.
+//! [`SweepStore`] over SQL.
 //!
-//! A tombstone keeps its key's token. Before it may go, the floor of its tenant is raised to its token at least, and the
-//! raised floor has settled: every creation that could have read the old floor has ended. A floor that is raised by the
-//! deletion itself grants tokens twice.
+//! A tombstone keeps its key's token. Before it is removed, the floor of its tenant is raised to its token at least, and the
+//! raised floor has settled: every creation that could have read the old floor has ended. If the deletion itself raised the
+//! floor, tokens could be granted twice.
 //!
-//! Every step here may be repeated, so one whose answer is lost is sorted as a read is: nobody has to find out whether it
-//! was carried out.
+//! Every step may be repeated, so an error is classified as that of a read: nobody has to find out whether a step whose answer
+//! was lost was carried out.
 
-use sea_orm::{ConnectionTrait, DbErr, Value};
+use async_trait::async_trait;
+use db_locks_entity::{locks, sweep_lease, token_floors, waiters};
+use sea_orm::{
+    ColumnTrait, Condition, DbErr, EntityTrait, ExprTrait, Order, QueryFilter, QueryOrder, QuerySelect,
+    QueryTrait, Value,
+    sea_query::{Alias, Expr, Query},
+};
 use uuid::Uuid;
 
 use super::{
-    HeldCounts, Page, StoreError, classify::Purpose, dialect::Dialect, replicas::read_id, sql_store::SqlStore,
+    Page, StoreError, SweepStore,
+    classify::Purpose,
+    dialect::Dialect,
+    rows::{KIND_ABSENT, KIND_MUTEX, read_id},
+    sql_store::SqlStore,
+    writer::Writer,
 };
 use crate::domain::{KeyId, ReplicaId, Timestamp};
 
-impl SqlStore {
-    pub(super) async fn count_active(&self) -> Result<HeldCounts, StoreError> {
-        let work = async {
-            let locks =
-                self.query(self.general_pool(), &self.sweep, &self.sql.sweep.count_locks_held, []).await?;
-            let permits =
-                self.query(self.general_pool(), &self.sweep, &self.sql.sweep.count_permits_held, []).await?;
-            let count =
-                |rows: &[sea_orm::QueryResult]| rows.first().map_or(Ok(0), |row| row.try_get_by_index(0));
-            Ok(HeldCounts { locks: count(&locks)?, permits: count(&permits)? })
-        };
+/// The one row of `sweep_lease`.
+const LEASE: i32 = 1;
+
+#[async_trait]
+impl SweepStore for SqlStore {
+    async fn lead_sweep(&self, me: ReplicaId, lease_ms: i64) -> Result<bool, StoreError> {
+        self.gate.pass()?;
+        let holder = sweep_lease::Entity::find_by_id(LEASE).select_only().column(sweep_lease::Column::Holder);
+        let holder = holder.into_query();
+        let holder = &holder;
+        let work = self.write("lead_sweep", self.general_pool(), &self.sweep, |db| {
+            Box::pin(async move {
+                let values = [Value::from(me.0), Value::from(lease_ms)];
+                self.execute(db, &self.sweep, &self.sql.sweep.lead_sweep, values).await?;
+                let rows = self.select(db, &self.sweep, "leader", holder).await?;
+                let holder = rows.first().map(|row| row.try_get_by_index::<Uuid>(0)).transpose()?;
+                Ok(holder == Some(me.0))
+            })
+        });
         self.sweep.run(Purpose::Read, work).await
     }
 
-    pub(super) async fn try_lead_sweep(&self, me: ReplicaId, lease_ms: i64) -> Result<bool, StoreError> {
-        let work = async {
-            let values = [Value::from(me.0), Value::from(lease_ms)];
-            let writer = self.writer(self.general_pool()).await?;
-            self.execute(&writer, &self.sweep, &self.sql.sweep.lead_sweep, values).await?;
-            let rows = self.query(&writer, &self.sweep, &self.sql.sweep.leader, []).await?;
-            writer.finish().await?;
-            let leader = rows.first().map(|row| row.try_get_by_index::<Uuid>(0)).transpose()?;
-            Ok(leader == Some(me.0))
-        };
+    async fn yield_sweep(&self, me: ReplicaId) -> Result<(), StoreError> {
+        self.gate.pass()?;
+        let lapse = sweep_lease::Entity::update_many()
+            .col_expr(sweep_lease::Column::ExpiresAtMs, Expr::val(0i64))
+            .filter(sweep_lease::Column::Id.eq(LEASE))
+            .filter(sweep_lease::Column::Holder.eq(me.0))
+            .into_query();
+        let lapse = &lapse;
+        let work = self.write("yield_sweep", self.general_pool(), &self.sweep, |db| {
+            Box::pin(self.change(db, &self.sweep, "yield_sweep", lapse))
+        });
         self.sweep.run(Purpose::Read, work).await
     }
 
-    pub(super) async fn give_sweep_back(&self, me: ReplicaId) -> Result<(), StoreError> {
-        let work = async {
-            let writer = self.writer(self.general_pool()).await?;
-            self.execute(&writer, &self.sweep, &self.sql.sweep.yield_sweep, [Value::from(me.0)]).await?;
-            writer.finish().await
-        };
-        self.sweep.run(Purpose::Read, work).await
+    async fn lapsed_places(&self, limit: u32) -> Result<Vec<KeyId>, StoreError> {
+        let query = waiters::Entity::find()
+            .select_only()
+            .distinct()
+            .columns([waiters::Column::Tenant, waiters::Column::Key])
+            .filter(waiters::Column::DetachedUntilMs.is_not_null())
+            .filter(waiters::Column::DetachedUntilMs.into_expr().lte(self.now_expr()))
+            .limit(u64::from(limit));
+        self.select_ids(self.general_pool(), &self.sweep, "lapsed_places", &query.into_query()).await
     }
 
-    pub(super) async fn idle_page(
+    async fn ended_to_delete(&self, before: Timestamp, limit: u32) -> Result<Vec<KeyId>, StoreError> {
+        let query = locks::Entity::find()
+            .select_only()
+            .columns([locks::Column::Tenant, locks::Column::Key])
+            .filter(sweepable(KIND_MUTEX, before))
+            .limit(u64::from(limit));
+        self.select_ids(self.general_pool(), &self.sweep, "ended_to_delete", &query.into_query()).await
+    }
+
+    async fn idle_mutexes(
         &self,
         since: Timestamp,
         after: Option<&KeyId>,
         limit: u32,
     ) -> Result<Page<KeyId, KeyId>, StoreError> {
+        use locks::Column::{ExpiresAtMs, Key, Kind, Released, Tenant, UpdatedAtMs, Version, Waiters};
         let (tenant, key) = after.map_or(("", ""), |id| (id.tenant.as_str(), id.key.as_str()));
+        let is_free =
+            Version.is_null().or(Released.eq(true)).or(ExpiresAtMs.into_expr().lte(self.now_expr()));
+        let is_idle = Kind.eq(KIND_MUTEX).and(UpdatedAtMs.lte(since.0)).and(Waiters.eq(0i64)).and(is_free);
+        // Every row is read, since the cursor of the next page has to move on where nothing is idle.
+        let query = locks::Entity::find()
+            .select_only()
+            .columns([Tenant, Key])
+            .expr(is_idle)
+            .filter(Tenant.gt(tenant).or(Tenant.eq(tenant).and(Key.gt(key))))
+            .order_by_asc(Tenant)
+            .order_by_asc(Key)
+            .limit(u64::from(limit))
+            .into_query();
         let work = async {
-            let values = [
-                Value::from(since.0),
-                Value::from(tenant),
-                Value::from(tenant),
-                Value::from(key),
-                Value::from(i64::from(limit)),
-            ];
-            let rows =
-                self.query(self.general_pool(), &self.sweep, &self.sql.sweep.idle_mutexes, values).await?;
+            let rows = self.select(self.general_pool(), &self.sweep, "idle_mutexes", &query).await?;
             let mut items = Vec::new();
             for row in &rows {
                 if row.try_get_by_index::<bool>(2)? {
                     items.push(read_id(row)?);
                 }
             }
-            let full = rows.len() == limit as usize;
-            let next = rows.last().filter(|_| full).map(read_id).transpose()?;
+            let is_full = rows.len() == limit as usize;
+            let next = rows.last().filter(|_| is_full).map(read_id).transpose()?;
             Ok(Page { items, next })
         };
         self.sweep.run(Purpose::Read, work).await
     }
 
-    pub(super) async fn sweep_old_tombstones(
+    async fn sweep_tombstones(
         &self,
         before: Timestamp,
         settle_ms: i64,
         limit: u32,
     ) -> Result<u64, StoreError> {
-        let work = async {
-            let writer = self.writer(self.general_pool()).await?;
-            let db = &writer;
-            self.execute(db, &self.sweep, &self.sql.sweep.settle_floors, [Value::from(settle_ms)]).await?;
-            let went = self.delete_tombstones(db, before, limit).await?;
-            let values = [Value::from(before.0), Value::from(i64::from(limit) * 20)];
-            let floors = self.query(db, &self.sweep, &self.sql.sweep.tombstone_floors, values).await?;
-            for row in &floors {
-                let (tenant, floor): (String, i64) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
-                let values = [Value::from(tenant), Value::from(floor)];
-                self.execute(db, &self.sweep, &self.sql.sweep.raise_floor, values).await?;
-            }
-            writer.finish().await?;
-            Ok(went)
-        };
+        self.gate.pass()?;
+        let work = self.write("sweep_tombstones", self.general_pool(), &self.sweep, |db| {
+            Box::pin(async move {
+                self.settle_floors(db, settle_ms).await?;
+                let removed = self.delete_tombstones(db, before, limit).await?;
+                self.raise_floors(db, before, u64::from(limit) * 20).await?;
+                Ok(removed)
+            })
+        });
         self.sweep.run(Purpose::Read, work).await
     }
+}
 
-    async fn delete_tombstones(
-        &self,
-        db: &impl ConnectionTrait,
-        before: Timestamp,
-        limit: u32,
-    ) -> Result<u64, DbErr> {
-        let values = [Value::from(before.0), Value::from(i64::from(limit))];
-        let sql = &self.sql.sweep.delete_tombstones;
-        match self.sql.dialect {
-            Dialect::Sqlite | Dialect::Postgres => self.execute(db, &self.sweep, sql, values).await,
-            Dialect::MariaDb | Dialect::MySql => {
-                // These cannot delete from a table that the same statement selects from.
-                let transaction = self.begin(self.general_pool(), &self.sweep).await?;
-                let deleted = async {
-                    let rows = self.query(&transaction, &self.sweep, sql, values).await?;
-                    let ids: Vec<KeyId> = rows.iter().map(read_id).collect::<Result<_, _>>()?;
-                    self.delete_rows(&transaction, &ids).await
-                };
-                let deleted = deleted.await;
-                transaction.end(deleted).await
-            }
-        }
+/// Rows of a kind that the sweeper may look at since `before` or earlier.
+fn sweepable(kind: i16, before: Timestamp) -> Condition {
+    Condition::all()
+        .add(locks::Column::SweepAtMs.is_not_null())
+        .add(locks::Column::SweepAtMs.lte(before.0))
+        .add(locks::Column::Kind.eq(kind))
+}
+
+impl SqlStore {
+    /// Database time, as an expression of a query over entities.
+    pub(super) fn now_expr(&self) -> Expr {
+        Expr::cust(self.sql.dialect.now())
     }
 
-    async fn delete_rows(&self, db: &impl ConnectionTrait, ids: &[KeyId]) -> Result<u64, DbErr> {
-        let sql =
-            self.sql.dialect.sql("/* delete_tombstone */ DELETE FROM locks WHERE tenant = ? AND {key} = ?");
-        let mut went = 0;
-        for id in ids {
-            let values = [Value::from(id.tenant.as_str()), Value::from(id.key.as_str())];
-            went += self.execute(db, &self.sweep, &sql, values).await?;
+    /// Marks the floors as settled that were raised long enough ago.
+    async fn settle_floors(&self, db: &Writer<'_>, settle_ms: i64) -> Result<(), DbErr> {
+        use token_floors::Column::{Floor, RaisedAtMs, SettledFloor};
+        let settle = token_floors::Entity::update_many()
+            .col_expr(SettledFloor, Floor.into_expr())
+            .filter(SettledFloor.into_expr().lt(Floor.into_expr()))
+            .filter(RaisedAtMs.into_expr().lte(self.now_expr().sub(settle_ms)));
+        self.change(db, &self.sweep, "settle_floors", &settle.into_query()).await
+    }
+
+    /// Raises the floors of the tenants of the next tombstones.
+    async fn raise_floors(&self, db: &Writer<'_>, before: Timestamp, limit: u64) -> Result<(), DbErr> {
+        use locks::Column::{SweepAtMs, Tenant, Token, Waiters};
+        let next = locks::Entity::find()
+            .select_only()
+            .columns([Tenant, Token])
+            .filter(sweepable(KIND_ABSENT, before))
+            .filter(Waiters.eq(0i64))
+            .order_by(SweepAtMs, Order::Asc)
+            .limit(limit);
+        let floors = Query::select()
+            .column(Tenant)
+            .expr(Expr::col(Token).max())
+            .from_subquery(next.into_query(), Alias::new("t"))
+            .group_by_col(Tenant)
+            .to_owned();
+        for row in &self.select(db, &self.sweep, "tombstone_floors", &floors).await? {
+            let (tenant, floor): (String, i64) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+            let values = [Value::from(tenant), Value::from(floor)];
+            self.execute(db, &self.sweep, &self.sql.sweep.raise_floor, values).await?;
         }
-        Ok(went)
+        Ok(())
+    }
+
+    async fn delete_tombstones(&self, db: &Writer<'_>, before: Timestamp, limit: u32) -> Result<u64, DbErr> {
+        let values = [Value::from(before.0), Value::from(i64::from(limit))];
+        let sql = &self.sql.sweep.delete_tombstones;
+        if matches!(self.sql.dialect, Dialect::Sqlite | Dialect::Postgres) {
+            return self.execute(db, &self.sweep, sql, values).await;
+        }
+        // MariaDB and MySQL cannot delete from a table that the same statement selects from.
+        let values = &values;
+        self.transaction("delete_tombstones", self.general_pool(), &self.sweep, |db| {
+            Box::pin(async move {
+                let mut removed = 0;
+                for row in &self.query(db, &self.sweep, sql, values.clone()).await? {
+                    let id = read_id(row)?;
+                    let id = [Value::from(id.tenant.as_str()), Value::from(id.key.as_str())];
+                    removed += self.execute(db, &self.sweep, &self.sql.sweep.delete_tombstone, id).await?;
+                }
+                Ok(removed)
+            })
+        })
+        .await
     }
 }

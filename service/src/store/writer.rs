@@ -1,98 +1,155 @@
-//! Connections for writes other than batches: membership and sweeping.
+//! The connections that statements are sent over: a pool, or a transaction.
+
+use std::pin::Pin;
 
 use async_trait::async_trait;
 use sea_orm::{
     ConnectionTrait, DatabaseBackend, DatabaseConnection, DatabaseTransaction, DbErr, ExecResult,
-    QueryResult, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
+    QueryResult, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, sqlx,
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::{
+    PoolUse,
     classify::is_busy,
-    connect::{SQLITE_BUSY_POLL, SQLITE_BUSY_TIMEOUT},
-    pools::AnyPool,
-    sqlite::WritePermit,
+    pool::{Pool, Transaction},
+    sqlite::{BUSY_POLL, BUSY_TIMEOUT, WritePermit},
 };
 
-/// Who writes what is not a batch.
+/// A pool of one of the drivers.
+#[derive(Debug)]
+pub(super) enum AnyPool {
+    Sqlite(Pool<sqlx::Sqlite>),
+    Postgres(Pool<sqlx::Postgres>),
+    MySql(Pool<sqlx::MySql>),
+}
+
+impl AnyPool {
+    const fn backend(&self) -> DatabaseBackend {
+        match self {
+            Self::Sqlite(_) => DatabaseBackend::Sqlite,
+            Self::Postgres(_) => DatabaseBackend::Postgres,
+            Self::MySql(_) => DatabaseBackend::MySql,
+        }
+    }
+
+    /// Use of its connections.
+    pub(super) fn usage(&self, name: &'static str) -> PoolUse {
+        let (in_use, idle, limit) = match self {
+            Self::Sqlite(pool) => pool.usage(),
+            Self::Postgres(pool) => pool.usage(),
+            Self::MySql(pool) => pool.usage(),
+        };
+        let count = |connections: usize| u32::try_from(connections).unwrap_or(u32::MAX);
+        PoolUse { pool: name, in_use: count(in_use), idle: count(idle), limit: count(limit) }
+    }
+
+    /// Begins a transaction on a server.
+    pub(super) async fn begin(&self) -> Result<Writer<'_>, DbErr> {
+        Ok(match self {
+            Self::Sqlite(_) => return Err(DbErr::Custom("SQLite has a writer of its own".to_owned())),
+            Self::Postgres(pool) => Writer::Postgres(pool.begin().await?),
+            Self::MySql(pool) => Writer::MySql(pool.begin().await?),
+        })
+    }
+}
+
+/// What a group of statements is written over.
 pub(super) enum Writer<'s> {
-    /// Each statement by itself.
-    Server(&'s AnyPool),
-    /// All statements in one transaction, for which the file was waited for once.
+    /// A pool of a server: each statement is a commit of its own.
+    Pool(&'s AnyPool),
+    Postgres(Transaction<'s, sqlx::Postgres>),
+    MySql(Transaction<'s, sqlx::MySql>),
     Sqlite {
-        /// The transaction.
         transaction: Box<DatabaseTransaction>,
-        /// Keeps this process's batches away meanwhile.
-        turn: WritePermit<'s>,
+        /// Keeps the batches of this process waiting meanwhile. It is dropped after the transaction.
+        write_permit: WritePermit<'s>,
     },
 }
 
+/// Statements that are run over a writer.
+pub(super) type Work<'w, T> = Pin<Box<dyn Future<Output = Result<T, DbErr>> + Send + 'w>>;
+
 impl Writer<'_> {
-    /// What was written stands.
-    pub(super) async fn finish(self) -> Result<(), DbErr> {
+    const fn backend(&self) -> DatabaseBackend {
         match self {
-            Self::Server(_) => Ok(()),
-            Self::Sqlite { transaction, turn } => {
+            Self::Pool(pool) => pool.backend(),
+            Self::Postgres(_) => DatabaseBackend::Postgres,
+            Self::MySql(_) => DatabaseBackend::MySql,
+            Self::Sqlite { .. } => DatabaseBackend::Sqlite,
+        }
+    }
+
+    /// Commits if the statements succeeded, and rolls back otherwise.
+    pub(super) async fn end<T>(self, result: Result<T, DbErr>) -> Result<T, DbErr> {
+        match self {
+            Self::Pool(_) => result,
+            Self::Postgres(transaction) => transaction.end(result).await,
+            Self::MySql(transaction) => transaction.end(result).await,
+            Self::Sqlite { transaction, write_permit } => {
+                // A transaction that is dropped is rolled back.
+                let value = result?;
                 let committed = transaction.commit().await;
-                drop(turn);
-                committed
+                drop(write_permit);
+                committed.map(|()| value)
             }
         }
     }
 }
 
-/// Takes a SQLite file's right to write. SQLite polls for it ever more seldom, and beside another process that writes without a
-/// pause it would hardly ever come to it; so it is asked for often.
-pub(super) async fn begin_patiently(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
-    let until = Instant::now() + SQLITE_BUSY_TIMEOUT;
+/// Begins a transaction that writes to a SQLite file. SQLite itself asks for a busy file at longer and longer intervals; beside
+/// another process that writes without a pause it would hardly ever succeed. So this asks once a millisecond.
+pub(super) async fn begin_sqlite(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
+    let until = Instant::now() + BUSY_TIMEOUT;
     loop {
         let options = TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
         match db.begin_with_options(options).await {
-            Err(error) if is_busy(&error) && Instant::now() < until => {
-                tokio::time::sleep(SQLITE_BUSY_POLL).await;
-            }
+            Err(error) if is_busy(&error) && Instant::now() < until => sleep(BUSY_POLL).await,
             begun => return begun,
         }
     }
 }
 
-#[async_trait]
-impl ConnectionTrait for Writer<'_> {
-    fn get_database_backend(&self) -> DatabaseBackend {
-        match self {
-            Self::Server(db) => db.get_database_backend(),
-            Self::Sqlite { transaction, .. } => transaction.get_database_backend(),
-        }
-    }
+/// Implements `ConnectionTrait` for an enum: each statement goes to what the variant holds.
+macro_rules! forward_statements {
+    ($type:ty, $($pattern:pat => $db:ident),+) => {
+        #[async_trait]
+        impl ConnectionTrait for $type {
+            fn get_database_backend(&self) -> DatabaseBackend {
+                self.backend()
+            }
 
-    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
-        match self {
-            Self::Server(db) => db.execute_raw(statement).await,
-            Self::Sqlite { transaction, .. } => transaction.execute_raw(statement).await,
-        }
-    }
+            async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+                match self {
+                    $($pattern => $db.execute_raw(statement).await,)+
+                }
+            }
 
-    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        match self {
-            Self::Server(db) => db.execute_unprepared(sql).await,
-            Self::Sqlite { transaction, .. } => transaction.execute_unprepared(sql).await,
-        }
-    }
+            async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
+                self.execute_raw(Statement::from_string(self.backend(), sql)).await
+            }
 
-    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        match self {
-            Self::Server(db) => db.query_one_raw(statement).await,
-            Self::Sqlite { transaction, .. } => transaction.query_one_raw(statement).await,
-        }
-    }
+            async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
+                Ok(self.query_all_raw(statement).await?.into_iter().next())
+            }
 
-    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
-        match self {
-            Self::Server(db) => db.query_all_raw(statement).await,
-            Self::Sqlite { transaction, .. } => transaction.query_all_raw(statement).await,
+            async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+                match self {
+                    $($pattern => $db.query_all_raw(statement).await,)+
+                }
+            }
         }
-    }
+    };
 }
+
+forward_statements!(AnyPool, Self::Sqlite(db) => db, Self::Postgres(db) => db, Self::MySql(db) => db);
+forward_statements!(
+    Writer<'_>,
+    Self::Pool(db) => db,
+    Self::Postgres(db) => db,
+    Self::MySql(db) => db,
+    Self::Sqlite { transaction, .. } => transaction
+);

@@ -14,8 +14,8 @@ use super::{
 use crate::{
     domain::{Key, KeyId, LockView, Place, ReplicaId, SemaphoreView, Tenant, Timestamp, Waiter},
     store::{
-        Beat, Committed, DecideLocked, HeldCounts, LoadRequest, Loaded, LockFilter, Notifications, Page,
-        Peer, Store, StoreError, WaitingRow, Write,
+        Beat, Committed, DecideLocked, HeldCounts, KeyStore, ListStore, LoadRequest, Loaded, LockFilter,
+        Notifications, Page, Peer, ReplicaStore, StoreError, SweepStore, WaitingRow, Write,
     },
 };
 
@@ -39,7 +39,7 @@ fn is_of(waiter: &Waiter, wanted: ReplicaId) -> bool {
 }
 
 #[async_trait]
-impl Store for Connection {
+impl KeyStore for Connection {
     async fn load(&self, load_requests: &[LoadRequest]) -> Result<Loaded, StoreError> {
         let database = &self.database;
         let (rows, db_time) = database
@@ -130,7 +130,10 @@ impl Store for Connection {
     fn has_other_writers(&self) -> bool {
         true
     }
+}
 
+#[async_trait]
+impl ReplicaStore for Connection {
     async fn join(&self, me: ReplicaId) -> Result<(), StoreError> {
         self.database
             .ask(|| {
@@ -221,18 +224,6 @@ impl Store for Connection {
             .await
     }
 
-    async fn lapsed_places(&self, limit: u32) -> Result<Vec<KeyId>, StoreError> {
-        self.database
-            .ask(|| {
-                let clock = self.database.clock();
-                let lapsed = |place: Place| matches!(place, Place::Detached { until } if until.0 <= clock);
-                let mut keys = self.database.tables().keys_with(|waiter| lapsed(waiter.place));
-                keys.truncate(limit as usize);
-                keys
-            })
-            .await
-    }
-
     async fn notifications(&self, me: ReplicaId) -> Result<Option<Box<dyn Notifications>>, StoreError> {
         let database = self.database.clone();
         let pushes = database.plan.pushes;
@@ -240,7 +231,10 @@ impl Store for Connection {
             .ask(|| pushes.then(|| Box::new(NotificationStream { database, me }) as Box<dyn Notifications>))
             .await
     }
+}
 
+#[async_trait]
+impl ListStore for Connection {
     async fn list_locks(
         &self,
         _tenant: &Tenant,
@@ -272,6 +266,21 @@ impl Store for Connection {
 
     async fn count_held(&self) -> Result<HeldCounts, StoreError> {
         Ok(HeldCounts::default())
+    }
+}
+
+#[async_trait]
+impl SweepStore for Connection {
+    async fn lapsed_places(&self, limit: u32) -> Result<Vec<KeyId>, StoreError> {
+        self.database
+            .ask(|| {
+                let clock = self.database.clock();
+                let lapsed = |place: Place| matches!(place, Place::Detached { until } if until.0 <= clock);
+                let mut keys = self.database.tables().keys_with(|waiter| lapsed(waiter.place));
+                keys.truncate(limit as usize);
+                keys
+            })
+            .await
     }
 
     async fn lead_sweep(&self, me: ReplicaId, lease_ms: i64) -> Result<bool, StoreError> {

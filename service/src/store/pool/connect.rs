@@ -1,9 +1,9 @@
-//! Making connections.
+//! Makes connections.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
 use sea_orm::{
-    DbErr,
+    DbErr, RuntimeErr,
     sqlx::{self, Connection},
 };
 use tokio::{
@@ -13,10 +13,15 @@ use tokio::{
 
 use super::{
     super::{classify::is_busy, session::Driver},
-    CONNECT_TIMEOUT, MIN_LIFE, Pool, Pooled, not_connected,
+    Pool, Pooled,
 };
 
-/// An attempt to connect that has not ended after so long gets company: packets are lost, and addresses move.
+/// How long a new connection is waited for.
+pub(in super::super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// A connection lives at least so long and at most twice as long: a name or an address may lead elsewhere by then.
+const MIN_LIFE: Duration = Duration::from_mins(2);
+
+/// After so long a second attempt to connect is made beside the first: packets are lost, and addresses change.
 const NEXT_ATTEMPT: Duration = Duration::from_secs(1);
 /// The pause before a SQLite file that was busy is opened again.
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
@@ -33,8 +38,7 @@ impl<DB: Driver> Pool<DB> {
         Ok(Pooled { connection, opened, expires: opened + life, answered: opened })
     }
 
-    /// Tries to connect, a second and third time next to an attempt that hangs. The first connection that is made counts;
-    /// the others are given up.
+    /// Tries to connect, again and again beside attempts that hang. The first attempt that ends counts; the others are cancelled.
     async fn connect_side_by_side(&self) -> Result<DB::Connection, DbErr> {
         let mut attempts = JoinSet::new();
         loop {
@@ -55,8 +59,8 @@ impl<DB: Driver> Pool<DB> {
     }
 }
 
-/// Connects. Another process that opens or leaves a SQLite file at this moment may have it to itself for an instant, in which
-/// SQLite does not wait for it: then it is tried again, for as long as a connection is waited for.
+/// Connects. While another process opens or closes a SQLite file, the file is locked for an instant without SQLite waiting for it:
+/// then this tries again.
 pub(in super::super) async fn retry_while_busy<T, F: Future<Output = Result<T, DbErr>>>(
     connect: impl Fn() -> F,
 ) -> Result<T, DbErr> {
@@ -67,4 +71,9 @@ pub(in super::super) async fn retry_while_busy<T, F: Future<Output = Result<T, D
             result => return result,
         }
     }
+}
+
+/// No connection could be made, so nothing was sent.
+pub(in super::super) fn not_connected(error: sqlx::Error) -> DbErr {
+    DbErr::Conn(RuntimeErr::SqlxError(error.into()))
 }

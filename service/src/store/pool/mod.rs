@@ -1,9 +1,8 @@
 //! Pools of connections to a database.
 //!
-//! sqlx's pool asks a connection for a sign of life after each use. That is a round trip for every statement: the caller does
-//! not wait for it, but both processes work for it. Here a connection goes back as it is when its statement was answered,
-//! and is closed when it was not: broken off, or given up by the caller. What one connection's failure says about the others
-//! is in [`Health`].
+//! sqlx's pool pings a connection after each use: a round trip for every statement. The caller does not wait for it, but both
+//! processes work for it. Here a connection goes back to its pool when its statement was answered, and is closed when it was
+//! not: because it broke, or the caller gave up. What one connection's failure says about the others is in [`Health`].
 
 mod connect;
 mod health;
@@ -25,24 +24,24 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-pub(super) use self::{connect::retry_while_busy, health::Health, transaction::Transaction};
+pub(super) use self::{
+    connect::{CONNECT_TIMEOUT, not_connected, retry_while_busy},
+    health::Health,
+    transaction::Transaction,
+};
 use super::{
     classify::{Reaction, reaction},
     session::{Driver, Session},
 };
 
-/// How long a new connection is waited for.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A connection that was idle for so long is tested before it is used: the server may have closed it.
 const TEST_AFTER_IDLE: Duration = Duration::from_secs(10);
 /// How long a tested connection may take to answer. One that is slower is replaced, which costs little more.
 const TEST_TIMEOUT: Duration = Duration::from_millis(500);
-/// A connection lives at least so long and at most twice as long: a database name or address may lead elsewhere by then.
-const MIN_LIFE: Duration = Duration::from_mins(2);
 /// How long a server may take to hear that a connection ends.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// How large a pool is, and how patient.
+/// Size and time limits of a pool.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PoolOptions {
     /// The most connections.
@@ -93,7 +92,7 @@ struct Lease<'p, DB: Driver> {
     _permit: SemaphorePermit<'p>,
 }
 
-/// A statement under way. Dropped before its answer came, it tells the pool that none did.
+/// A statement under way. If it is dropped before its answer came, the pool distrusts its connections.
 struct Unanswered<'p> {
     health: &'p Health,
     sent: Instant,
@@ -188,7 +187,7 @@ impl<DB: Driver> Pool<DB> {
                     return Ok(pooled);
                 }
             } else if self.health.trusts(pooled.opened, pooled.answered) {
-                // Its time is over. Whether the server hears of its end matters to nobody but the server's log.
+                // It is too old. A server that does not hear of its end logs a warning, and that is all.
                 let _ = timeout(CLOSE_TIMEOUT, pooled.connection.close()).await;
             }
             next = self.idle().pop();
@@ -210,7 +209,7 @@ impl<DB: Driver> Pool<DB> {
 }
 
 impl<DB: Driver> Lease<'_, DB> {
-    /// Does something with the connection that the database has to answer in time.
+    /// Runs `work`, which the database has to answer in time, on the connection.
     async fn ask<T>(
         &mut self,
         work: impl AsyncFnOnce(&mut DB::Connection) -> Result<T, sqlx::Error>,
@@ -302,13 +301,13 @@ where
     }
 
     /// Sends a query and reads all rows.
-    pub(super) async fn query(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+    pub(super) async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
         let is_kept = self.keeps_statements();
         self.with(async |connection| query::<DB>(connection, statement, is_kept).await).await
     }
 
     /// Sends a statement.
-    pub(super) async fn execute(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+    pub(super) async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
         let is_kept = self.keeps_statements();
         self.with(async |connection| execute::<DB>(connection, statement, is_kept).await).await
     }
@@ -368,9 +367,4 @@ fn parts(statement: Statement) -> (String, Values) {
 /// The statement was sent, or may have been.
 fn failed(error: sqlx::Error) -> DbErr {
     DbErr::Query(RuntimeErr::SqlxError(error.into()))
-}
-
-/// No connection could be made, so nothing was sent.
-pub(super) fn not_connected(error: sqlx::Error) -> DbErr {
-    DbErr::Conn(RuntimeErr::SqlxError(error.into()))
 }

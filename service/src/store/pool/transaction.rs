@@ -1,8 +1,7 @@
-//! Transactions: a connection that is kept until it is committed or rolled back, and closed if neither comes to pass.
+//! Transactions: a connection that is kept until commit or rollback, and closed without either.
 
-use async_trait::async_trait;
 use sea_orm::{
-    ConnectionTrait, DatabaseBackend, DbErr, ExecResult, QueryResult, RuntimeErr, Statement,
+    DbErr, ExecResult, QueryResult, RuntimeErr, Statement,
     sqlx::{Executor, IntoArguments},
 };
 use sea_query_sqlx::SqlxValues;
@@ -10,7 +9,7 @@ use tokio::sync::{Mutex, SemaphorePermit};
 
 use super::{super::session::Driver, Lease, Pool, execute, query};
 
-/// A transaction. Dropped before its end its connection is closed, and the server rolls it back.
+/// A transaction. If it is dropped, its connection is closed, and the server rolls it back.
 pub(in super::super) struct Transaction<'p, DB: Driver> {
     lease: Mutex<Lease<'p, DB>>,
     _permit: SemaphorePermit<'p>,
@@ -49,33 +48,23 @@ impl<DB: Driver> Transaction<'_, DB> {
     }
 }
 
-#[async_trait]
-impl<DB: Driver> ConnectionTrait for Transaction<'_, DB>
+impl<DB: Driver> Transaction<'_, DB>
 where
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,
     SqlxValues: IntoArguments<DB>,
     QueryResult: From<DB::Row>,
     ExecResult: From<DB::QueryResult>,
 {
-    fn get_database_backend(&self) -> DatabaseBackend {
-        DB::BACKEND
-    }
-
-    async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
+    pub(in super::super) async fn execute_raw(&self, statement: Statement) -> Result<ExecResult, DbErr> {
         let mut lease = self.lease.lock().await;
         let is_kept = lease.pool.keeps_statements();
         lease.ask(async |connection| execute::<DB>(connection, statement, is_kept).await).await
     }
 
-    async fn execute_unprepared(&self, sql: &str) -> Result<ExecResult, DbErr> {
-        self.execute_raw(Statement::from_string(DB::BACKEND, sql)).await
-    }
-
-    async fn query_one_raw(&self, statement: Statement) -> Result<Option<QueryResult>, DbErr> {
-        Ok(self.query_all_raw(statement).await?.into_iter().next())
-    }
-
-    async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
+    pub(in super::super) async fn query_all_raw(
+        &self,
+        statement: Statement,
+    ) -> Result<Vec<QueryResult>, DbErr> {
         let mut lease = self.lease.lock().await;
         let is_kept = lease.pool.keeps_statements();
         lease.ask(async |connection| query::<DB>(connection, statement, is_kept).await).await

@@ -1,7 +1,7 @@
-//! Hearing whether PostgreSQL warned while it answered.
+//! Finds out whether PostgreSQL warned while it answered.
 //!
-//! The driver hands the server's notices to `tracing` and to nobody else. So what talks to the server is polled with a
-//! subscriber of ours in place, which takes note of warnings and hands everything on to the program's own.
+//! The driver passes the server's notices to `tracing` only. So a future that sends statements is polled under a subscriber of
+//! ours, which records warnings and forwards everything to the program's own subscriber.
 
 use std::{cell::Cell, future::poll_fn, pin::pin};
 
@@ -13,30 +13,30 @@ use tracing::{
     subscriber::Interest,
 };
 
-/// Under which name the driver hands them on.
+/// The target of the driver's events for notices.
 const NOTICES: &str = "sqlx::postgres::notice";
 
 thread_local! {
-    /// Whether a warning came while this thread polls.
+    /// Whether a warning came during the current poll.
     static WARNED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Listens to the notices of statements.
+/// A subscriber for the notices of statements.
 #[derive(Debug)]
 pub(super) struct Notices(Dispatch);
 
 impl Notices {
-    /// Listens, and hands on to the subscriber of this thread.
+    /// Forwards everything to the current subscriber.
     pub(super) fn new() -> Self {
         Self(Dispatch::new(Listener { others: get_default(Dispatch::clone) }))
     }
 
-    /// Listens, and keeps what it hears to itself.
+    /// Forwards nothing.
     pub(super) fn quiet() -> Self {
         Self(Dispatch::new(Listener { others: Dispatch::none() }))
     }
 
-    /// Does the work, and tells whether the server warned meanwhile.
+    /// Does the work, and returns whether the server warned meanwhile.
     pub(super) async fn listen<T>(&self, work: impl Future<Output = T>) -> (T, bool) {
         let mut work = pin!(work);
         let mut warned = false;
@@ -60,7 +60,7 @@ fn is_warning(metadata: &Metadata<'_>) -> bool {
 
 impl Subscriber for Listener {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
-        // What the program's own subscriber wants is asked where it is needed: see `enabled`.
+        // `enabled` asks the program's own subscriber.
         if is_warning(metadata) { Interest::always() } else { Interest::never() }
     }
 

@@ -1,9 +1,9 @@
-//! Whether what was committed would survive a failover to a synchronous standby.
+//! Makes sure that committed writes survive a failover to a synchronous standby.
 //!
-//! A commit whose wait for its standby was cancelled has happened on this server and nowhere else. PostgreSQL answers it with a
-//! warning, or closes the connection. What this server shows from then on proves nothing; but what it has replicated later
-//! comes after it. So after each commit of unknown outcome nothing is read or written for decisions before another write was
-//! replicated.
+//! If a commit's wait for its standby is cancelled, the commit exists on this server only. PostgreSQL answers it with a warning,
+//! or closes the connection. The rows that this server shows from then on may be lost in a failover; but a later write is
+//! replicated after them. So after each commit of unknown outcome nothing is read or written for decisions before another write
+//! was replicated.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -17,33 +17,31 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::{
-    super::{
-        StoreError,
-        classify::{Purpose, classify},
-        pool::not_connected,
-    },
-    notices::Notices,
+use super::notices::Notices;
+use crate::store::{
+    StoreError,
+    classify::{Purpose, classify},
+    pool::not_connected,
 };
 
-/// A write that changes nothing: a message in the log of the server, which its standbys have to confirm. Warnings are asked
-/// for, since a role may have been set to go without.
+/// A write that changes nothing: a message in the log of the server, which its standbys have to confirm. Warnings are switched on,
+/// since they may be off for the role.
 const WRITE: &str = "BEGIN; SET LOCAL client_min_messages = warning; \
      SELECT pg_logical_emit_message(true, 'db_locks', ''); COMMIT";
-/// Statements of which one makes the server warn.
+/// Statements one of which makes the server warn.
 const WARN: &str = "BEGIN; SET LOCAL client_min_messages = warning; BEGIN; COMMIT";
-/// How long one who needs the proof waits for it.
+/// How long a caller waits for the proof.
 const WAIT: Duration = Duration::from_secs(3);
-/// After so long the proving write is begun anew: its connection may have been forgotten by a firewall. Until then it keeps
-/// waiting for the standby, since one that is given up goes on waiting in the server.
+/// After so long the proving write is sent anew: a firewall may have forgotten its connection. It is not given up earlier, since
+/// its transaction would go on waiting in the server.
 const ANEW: Duration = Duration::from_secs(30);
 
-/// What is known of replication.
+/// The state of replication.
 #[derive(Debug)]
 pub(in super::super) struct Replication {
     notices: Notices,
     options: PgConnectOptions,
-    /// How many commits had an unknown outcome, and how many of them had one when a later write was replicated.
+    /// Number of commits of unknown outcome, and number of those before the last write that is known to be replicated.
     unknown: AtomicU64,
     confirmed: AtomicU64,
     /// The proving write under way, with the number of unknown outcomes before it.
@@ -61,8 +59,7 @@ impl Replication {
         }
     }
 
-    /// Whether the driver lets the server's warnings be heard. Without them a commit that only this server has cannot be told
-    /// from others.
+    /// Whether the driver passes the server's warnings on. Without them a commit that only this server has looks like any other.
     pub(in super::super) async fn hears_warnings(&self) -> Result<bool, sqlx::Error> {
         let mut connection = PgConnection::connect_with(&self.options).await?;
         let warn = sqlx::raw_sql(WARN).execute(&mut connection);
@@ -72,12 +69,12 @@ impl Replication {
         Ok(warned)
     }
 
-    /// Commits, once it is known that nothing before is in doubt.
+    /// Commits, once no earlier commit is in doubt.
     pub(in super::super) async fn commit<T>(
         &self,
         work: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        self.settle().await?;
+        self.wait_until_certain().await?;
         let (result, warned) = self.notices.listen(work).await;
         let result = match result {
             Ok(_) if warned => {
@@ -93,9 +90,9 @@ impl Replication {
     }
 
     /// Returns when a write was replicated after the last commit of unknown outcome.
-    pub(in super::super) async fn settle(&self) -> Result<(), StoreError> {
+    pub(in super::super) async fn wait_until_certain(&self) -> Result<(), StoreError> {
         while self.is_in_doubt() {
-            // In line with others who need it.
+            // One caller at a time.
             let prove = async {
                 let mut proof = self.proof.lock().await;
                 if !self.is_in_doubt() {
@@ -105,8 +102,8 @@ impl Replication {
                     proof.spawn(prove(self.options.clone(), self.unknown.load(Ordering::Acquire)));
                 }
                 match proof.join_next().await {
-                    Some(Ok(Ok(settled))) => {
-                        self.confirmed.fetch_max(settled, Ordering::AcqRel);
+                    Some(Ok(Ok(confirmed))) => {
+                        self.confirmed.fetch_max(confirmed, Ordering::AcqRel);
                         Ok(())
                     }
                     Some(Ok(Err(error))) => Err(classify(not_connected(error), Purpose::Read)),
@@ -127,7 +124,7 @@ fn in_doubt() -> StoreError {
     StoreError::Unreachable("after a commit of unknown outcome no write was replicated yet".into())
 }
 
-/// Has a write replicated; answers the number it was begun with.
+/// Has a write replicated. Returns `unknown`.
 async fn prove(options: PgConnectOptions, unknown: u64) -> Result<u64, sqlx::Error> {
     let notices = Notices::new();
     let write = async {
@@ -145,14 +142,14 @@ async fn prove(options: PgConnectOptions, unknown: u64) -> Result<u64, sqlx::Err
             Ok(unknown)
         }
         Ok(Err(error)) => {
-            // Whoever asks next begins anew.
+            // The next caller tries again.
             sleep(Duration::from_millis(20)).await;
             Err(error)
         }
     }
 }
 
-/// Whether a server that only speaks PostgreSQL's protocol lacks the function, or keeps it to administrators.
+/// Whether the server lacks the function (it may only speak PostgreSQL's protocol), or reserves it for administrators.
 fn is_unsupported(error: &dyn sqlx::error::DatabaseError) -> bool {
     error.code().is_some_and(|state| state.starts_with("42") || state.starts_with("0A"))
 }

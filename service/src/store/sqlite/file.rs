@@ -1,8 +1,8 @@
 //! The SQLite file itself: who may read it, and whether it is still the one that was opened.
 //!
-//! It holds versions, which are rights to release, and data. So it is its owner's alone: mode 0600, whatever the umask. A file
-//! that exists keeps the mode that its operator gave it, unless that lets everybody in. SQLite gives `-wal` and `-shm` the mode
-//! of the file.
+//! It holds versions, which are rights to release, and data. So only its owner may read it: mode 0600, whatever the umask. A
+//! file that exists keeps the mode that its operator gave it, unless everybody may read or write it. SQLite gives `-wal` and
+//! `-shm` the mode of the file.
 //!
 //! No file that exists is ever opened here: closing it would give up SQLite's own locks, which belong to the process.
 
@@ -11,7 +11,7 @@ use std::{
     io,
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::OnceLock,
 };
 
 /// The owner reads and writes, and nobody else.
@@ -50,7 +50,7 @@ pub(in super::super) enum FileError {
     Io { path: PathBuf, doing: &'static str, source: io::Error },
 }
 
-/// Creates the file where it is missing and may be created, and sees to its mode.
+/// Creates the file if it is missing and may be created, and corrects its mode.
 pub(in super::super) fn prepare(path: &Path, create: bool) -> Result<(), FileError> {
     let failed = |doing| move |source| FileError::Io { path: path.to_owned(), doing, source };
     let path = &std::path::absolute(path).map_err(failed("found"))?;
@@ -84,7 +84,7 @@ pub(in super::super) fn prepare(path: &Path, create: bool) -> Result<(), FileErr
     Ok(())
 }
 
-/// Takes a mode that lets everybody in for an oversight: earlier versions made such files.
+/// Changes a mode that lets everybody in: earlier versions made such files.
 fn keep_everybody_out(path: &Path) {
     let Ok(file) = path.metadata() else { return };
     let mode = file.mode() & 0o777;
@@ -101,8 +101,7 @@ fn keep_everybody_out(path: &Path) {
     }
 }
 
-/// The folder has to be there. In a folder like `/tmp` others may have put links and files where the service is going to
-/// write: neither is used.
+/// Refuses a folder that does not exist. In a folder like `/tmp`, also refuses links and files that others may have put there.
 fn check_folders(path: &Path) -> Result<(), FileError> {
     let Some(folder) = path.parent() else { return Err(FileError::NotAFile(path.to_owned())) };
     match folder.metadata() {
@@ -172,43 +171,38 @@ impl Identity {
 /// mounted anew. A second process on that path would grant the same locks.
 #[derive(Debug)]
 pub(in super::super) struct FileWatch {
-    path: PathBuf,
-    file: Identity,
-    /// `-wal` and `-shm`, once they were seen. SQLite removes them only when nobody has the file open. Held only to copy.
-    companions: [Mutex<Option<Identity>>; 2],
+    /// The file, `-wal` and `-shm`. The latter are known once they were seen: SQLite removes them only when nobody has the file
+    /// open.
+    files: [(PathBuf, OnceLock<Identity>); 3],
 }
 
 impl FileWatch {
     /// Watches a file that is open.
     pub(in super::super) fn new(path: &Path) -> io::Result<Self> {
         let path = std::path::absolute(path)?;
-        let file = Identity::of(&path)?;
-        let watch = Self { path, file, companions: Default::default() };
-        // What is not there yet is seen by a later look.
-        let _ = watch.look();
+        let file = OnceLock::from(Identity::of(&path)?);
+        let companion = |ending| (beside(&path, ending), OnceLock::new());
+        let [wal, shm] = COMPANIONS.map(companion);
+        let watch = Self { files: [(path, file), wal, shm] };
+        // What is not there yet is seen by a later check.
+        let _ = watch.check();
         Ok(watch)
     }
 
-    /// Whether all is as it was; if not, what is the matter.
-    pub(in super::super) fn look(&self) -> Result<(), String> {
-        compare(&self.path, self.file)?;
-        for (ending, companion) in COMPANIONS.into_iter().zip(&self.companions) {
-            let path = beside(&self.path, ending);
-            let mut seen = companion.lock().unwrap_or_else(PoisonError::into_inner);
-            match *seen {
-                Some(seen) => compare(&path, seen)?,
-                None => *seen = Identity::of(&path).ok(),
+    /// Whether all files are the same as before; if not, what has changed. One `stat` a file, and nothing else.
+    pub(in super::super) fn check(&self) -> Result<(), String> {
+        for (path, known) in &self.files {
+            match (known.get(), Identity::of(path)) {
+                (Some(known), Ok(now)) if now == *known => {}
+                (Some(_), Ok(_)) => {
+                    return Err(format!("{} is another file than the one that was opened", path.display()));
+                }
+                (Some(_), Err(error)) => return Err(format!("{} is gone: {error}", path.display())),
+                (None, Ok(now)) => drop(known.set(now)),
+                (None, Err(_)) => {}
             }
         }
         Ok(())
-    }
-}
-
-fn compare(path: &Path, before: Identity) -> Result<(), String> {
-    match Identity::of(path) {
-        Ok(now) if now == before => Ok(()),
-        Ok(_) => Err(format!("{} is another file than the one that was opened", path.display())),
-        Err(error) => Err(format!("{} is gone: {error}", path.display())),
     }
 }
 
@@ -292,18 +286,18 @@ mod tests {
         let away = folder.path().join("away");
         prepare(&path, true).unwrap();
         let watch = FileWatch::new(&path).unwrap();
-        watch.look().unwrap();
+        watch.check().unwrap();
         for ending in COMPANIONS {
             std::fs::write(beside(&path, ending), "").unwrap();
         }
-        watch.look().unwrap();
+        watch.check().unwrap();
         for part in [path.clone(), beside(&path, "-wal"), beside(&path, "-shm")] {
             std::fs::rename(&part, &away).unwrap();
-            assert!(watch.look().is_err(), "{part:?} is gone");
+            assert!(watch.check().is_err(), "{part:?} is gone");
             std::fs::write(&part, "").unwrap();
-            assert!(watch.look().is_err(), "{part:?} is another file");
+            assert!(watch.check().is_err(), "{part:?} is another file");
             std::fs::rename(&away, &part).unwrap();
-            watch.look().unwrap();
+            watch.check().unwrap();
         }
     }
 }

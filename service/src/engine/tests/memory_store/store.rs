@@ -11,8 +11,8 @@ use super::MemoryStore;
 use crate::{
     domain::{Key, KeyId, LockView, Place, ReplicaId, SemaphoreView, Tenant, Timestamp},
     store::{
-        Beat, Committed, DecideLocked, HeldCounts, LoadRequest, Loaded, LockFilter, Notifications, Page,
-        Peer, Store, StoreError, WaitingRow, Write,
+        Beat, Committed, DecideLocked, HeldCounts, KeyStore, ListStore, LoadRequest, Loaded, LockFilter,
+        Notifications, Page, Peer, ReplicaStore, StoreError, SweepStore, WaitingRow, Write,
     },
 };
 
@@ -27,7 +27,7 @@ impl Notifications for NoNotifications {
 }
 
 #[async_trait]
-impl Store for MemoryStore {
+impl KeyStore for MemoryStore {
     async fn load(&self, load_requests: &[LoadRequest]) -> Result<Loaded, StoreError> {
         tokio::task::yield_now().await;
         self.reach().await?;
@@ -102,7 +102,10 @@ impl Store for MemoryStore {
     fn has_other_writers(&self) -> bool {
         true
     }
+}
 
+#[async_trait]
+impl ReplicaStore for MemoryStore {
     async fn join(&self, me: ReplicaId) -> Result<(), StoreError> {
         self.reach().await?;
         self.tables().replicas.insert(me, 0);
@@ -185,15 +188,14 @@ impl Store for MemoryStore {
         Ok(unknown.into_iter().collect())
     }
 
-    async fn lapsed_places(&self, _limit: u32) -> Result<Vec<KeyId>, StoreError> {
-        Ok(Vec::new())
-    }
-
     async fn notifications(&self, _me: ReplicaId) -> Result<Option<Box<dyn Notifications>>, StoreError> {
         let pushes = self.pushes.load(Ordering::Relaxed);
         Ok(pushes.then(|| Box::new(NoNotifications) as Box<dyn Notifications>))
     }
+}
 
+#[async_trait]
+impl ListStore for MemoryStore {
     async fn list_locks(
         &self,
         _tenant: &Tenant,
@@ -225,6 +227,13 @@ impl Store for MemoryStore {
 
     async fn count_held(&self) -> Result<HeldCounts, StoreError> {
         Ok(HeldCounts::default())
+    }
+}
+
+#[async_trait]
+impl SweepStore for MemoryStore {
+    async fn lapsed_places(&self, _limit: u32) -> Result<Vec<KeyId>, StoreError> {
+        Ok(Vec::new())
     }
 
     async fn lead_sweep(&self, me: ReplicaId, _lease_ms: i64) -> Result<bool, StoreError> {

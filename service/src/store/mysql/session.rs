@@ -3,60 +3,33 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sea_orm::{
-    DatabaseBackend,
-    sqlx::{
-        self, AssertSqlSafe, ConnectOptions, Connection, MySql, MySqlConnection, Row,
-        mysql::MySqlConnectOptions,
-    },
+use sea_orm::sqlx::{
+    self, AssertSqlSafe, ConnectOptions, Connection, MySql, MySqlConnection, Row, mysql::MySqlConnectOptions,
 };
 
-use super::{Driver, IDLE_IN_TRANSACTION, ReadOnlyServer, Session, Statements, WrongSetting, refused};
-use crate::store::dialect::Dialect;
+use crate::store::{
+    dialect::Dialect,
+    session::{Driver, IDLE_IN_TRANSACTION, ReadOnlyServer, Session, WrongSetting, refused},
+};
 
-/// What correctness needs on both, whatever the server's own settings are. A lock on a row
-/// is waited for 1 s, which is the least that can be set (what it keeps from being written is found out then), one on a table 2 s.
+/// What correctness needs on both, whatever the server's own settings are. A lock on a row is waited for 1 s, which is the least
+/// that can be set, and then the locked rows are searched for; a lock on a table is waited for 2 s.
 const COMMON: &str = "SET NAMES utf8mb4, SESSION autocommit = 1, \
      SESSION sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \
      SESSION time_zone = '+00:00', SESSION innodb_lock_wait_timeout = 1, SESSION lock_wait_timeout = 2, \
      SESSION foreign_key_checks = 1, SESSION unique_checks = 1; \
      SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; SET SESSION TRANSACTION READ WRITE; ";
-/// How long an idle connection may stay, in seconds: longer than it is used at all.
+/// The server's limit on idle connections in seconds: longer than a pool keeps a connection.
 const IDLE_CONNECTION_S: u32 = 600;
 
-/// What a connection for migrations is set to; these may take as long as they want.
-pub(in super::super) const MYSQL_MIGRATION_SESSION: &str = "SET SESSION autocommit = 1, \
+/// Sets up a connection for migrations, whose statements have no time limit.
+pub(in super::super) const MIGRATION_SESSION: &str = "SET SESSION autocommit = 1, \
      SESSION sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \
      SESSION time_zone = '+00:00', SESSION innodb_lock_wait_timeout = 2; \
      SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
 
-pub(super) fn statements(dialect: Dialect, statement_timeout: Duration) -> Statements {
-    let idle_s = IDLE_IN_TRANSACTION.as_secs();
-    let (begin, commit, rollback) = ("START TRANSACTION", "COMMIT", "ROLLBACK");
-    let idle_connection = format!("SET SESSION wait_timeout = {IDLE_CONNECTION_S}");
-    if dialect == Dialect::MariaDb {
-        let set_up = format!(
-            "{COMMON}{idle_connection}; SET SESSION idle_transaction_timeout = {idle_s}, \
-             SESSION idle_write_transaction_timeout = {idle_s}, SESSION max_statement_time = {}; ",
-            statement_timeout.as_secs()
-        );
-        let [begin, commit, rollback] = [begin, commit, rollback].map(str::to_owned);
-        return Statements { set_up, begin, commit, rollback };
-    }
-    // MySQL has no limit of its own on idle transactions. The one on idle connections serves, while there is one.
-    Statements {
-        set_up: format!(
-            "{COMMON}{idle_connection}; SET SESSION max_execution_time = {}; ",
-            statement_timeout.as_millis()
-        ),
-        begin: format!("SET SESSION wait_timeout = {idle_s}; {begin}"),
-        commit: format!("{commit}; {idle_connection}"),
-        rollback: format!("{rollback}; {idle_connection}"),
-    }
-}
-
-/// Options without what the driver would set itself: all of it is set with the rest.
-pub(in super::super) fn plain_mysql_options(options: MySqlConnectOptions) -> MySqlConnectOptions {
+/// Options without the settings of the driver's own: `session` makes all of them.
+pub(in super::super) fn plain_options(options: MySqlConnectOptions) -> MySqlConnectOptions {
     options
         .pipes_as_concat(false)
         .no_engine_substitution(false)
@@ -67,7 +40,30 @@ pub(in super::super) fn plain_mysql_options(options: MySqlConnectOptions) -> MyS
 
 #[async_trait]
 impl Driver for MySql {
-    const BACKEND: DatabaseBackend = DatabaseBackend::MySql;
+    fn session(dialect: Dialect, statement_timeout: Duration, _: bool) -> Session {
+        let idle_s = IDLE_IN_TRANSACTION.as_secs();
+        let idle_connection = format!("SET SESSION wait_timeout = {IDLE_CONNECTION_S}");
+        let [begin, commit, rollback] = ["START TRANSACTION", "COMMIT", "ROLLBACK"];
+        if dialect == Dialect::MariaDb {
+            let set_up = format!(
+                "{COMMON}{idle_connection}; SET SESSION idle_transaction_timeout = {idle_s}, \
+                 SESSION idle_write_transaction_timeout = {idle_s}, SESSION max_statement_time = {}; ",
+                statement_timeout.as_secs()
+            );
+            return Session { begin: begin.into(), ..Session::new(dialect, &set_up) };
+        }
+        // MySQL has no limit of its own on idle transactions. During a transaction the one on idle connections is lowered.
+        let set_up = format!(
+            "{COMMON}{idle_connection}; SET SESSION max_execution_time = {}; ",
+            statement_timeout.as_millis()
+        );
+        Session {
+            begin: format!("SET SESSION wait_timeout = {idle_s}; {begin}").into(),
+            commit: format!("{commit}; {idle_connection}").into(),
+            rollback: format!("{rollback}; {idle_connection}").into(),
+            ..Session::new(dialect, &set_up)
+        }
+    }
 
     async fn set_up(session: &Session, connection: &mut MySqlConnection) -> Result<(), sqlx::Error> {
         let isolation =

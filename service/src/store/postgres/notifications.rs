@@ -1,4 +1,4 @@
-//! Notifications pushed by PostgreSQL: one channel a replica, on a connection of its own.
+//! Notifications from PostgreSQL: each replica listens on a channel of its own, over a connection of its own.
 
 use std::time::Duration;
 
@@ -6,32 +6,35 @@ use async_trait::async_trait;
 use sea_orm::{DbErr, RuntimeErr, sqlx};
 use sqlx::postgres::{PgListener, PgPoolOptions};
 
-use super::{
-    Notifications, StoreError,
-    children::channel_of,
-    classify::{Purpose, classify, timed_out},
-    pool::CONNECT_TIMEOUT,
-    session::plain_postgres_options,
+use super::session::plain_options;
+use crate::{
+    domain::{KeyId, ReplicaId},
+    store::{
+        Notifications, StoreError,
+        children::channel_of,
+        classify::{Purpose, classify, timed_out},
+        pool::CONNECT_TIMEOUT,
+        rows::key_id,
+    },
 };
-use crate::domain::{Key, KeyId, ReplicaId, Tenant};
 
-/// The listener asks the server something at least so often: a connection that only seems to stand is noticed then.
+/// The longest silence before the server is asked something, which shows whether the connection still works.
 const PING: Duration = Duration::from_secs(5);
-/// How long an answer to that is waited for.
+/// How long the answer is waited for.
 const PONG: Duration = Duration::from_secs(2);
 
 /// A listening connection.
-pub(super) struct PgNotifications {
+pub(in super::super) struct PgNotifications {
     listener: PgListener,
     channel: String,
 }
 
 impl PgNotifications {
     /// Listens on a connection of its own to the server at this URL.
-    pub(super) async fn listen(url: &str, me: ReplicaId) -> Result<Self, StoreError> {
+    pub(in super::super) async fn listen(url: &str, me: ReplicaId) -> Result<Self, StoreError> {
         let channel = channel_of(me.0);
         let listener = async {
-            let options = plain_postgres_options(url.parse()?);
+            let options = plain_options(url.parse()?);
             let pool = PgPoolOptions::new()
                 .max_connections(1)
                 .max_lifetime(None)
@@ -40,7 +43,7 @@ impl PgNotifications {
                 .connect_with(options)
                 .await?;
             let mut listener = PgListener::connect_with(&pool).await?;
-            // Its reconnects would be silent, and notifications lost meanwhile would not be looked for.
+            // A silent reconnect would hide that notifications were lost meanwhile.
             listener.eager_reconnect(false);
             listener.listen(&channel).await?;
             Ok(listener)
@@ -48,7 +51,7 @@ impl PgNotifications {
         Ok(Self { listener: listener.await.map_err(failed)?, channel })
     }
 
-    /// Makes the listener say something to the server.
+    /// Has the server answer something, over a new connection if the old one was lost.
     async fn ping(&mut self) -> Result<(), StoreError> {
         let listen = self.listener.listen(&self.channel);
         tokio::time::timeout(PONG, listen).await.map_err(|_| timed_out(Purpose::Read))?.map_err(failed)
@@ -79,7 +82,7 @@ impl Notifications for PgNotifications {
 
 fn read_payload(payload: &str) -> Option<KeyId> {
     let (tenant, key): (String, String) = serde_json::from_str(payload).ok()?;
-    Some(KeyId { tenant: Tenant::trusted(&tenant), key: Key::trusted(&key) })
+    Some(key_id(&tenant, &key))
 }
 
 fn failed(error: sqlx::Error) -> StoreError {

@@ -1,20 +1,19 @@
-//! Sessions of PostgreSQL, be it behind a pooler or not.
+//! Sessions of PostgreSQL, directly or behind a pooler.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sea_orm::{
-    DatabaseBackend,
-    sqlx::{
-        self, AssertSqlSafe, ConnectOptions, Connection, PgConnection, Postgres, Row,
-        postgres::PgConnectOptions,
-    },
+use sea_orm::sqlx::{
+    self, AssertSqlSafe, ConnectOptions, Connection, PgConnection, Postgres, Row, postgres::PgConnectOptions,
 };
 
-use super::{Driver, IDLE_IN_TRANSACTION, ReadOnlyServer, Session, Statements, WrongSetting, refused};
+use crate::store::{
+    dialect::Dialect,
+    session::{Driver, IDLE_IN_TRANSACTION, ReadOnlyServer, Session, WrongSetting, refused},
+};
 
-/// Every statement runs by key, and its plan is made once. A plan made while a table was empty must not be a scan for
-/// ever: with these settings no statement of ours has any but its index to go by.
+/// Every statement finds its rows by key, and its plan is made once. A plan made while a table was empty must not stay a scan for
+/// ever: with these settings the planner has no choice but the index.
 const PLANS: &[(&str, &str)] = &[
     ("enable_seqscan", "off"),
     ("enable_hashjoin", "off"),
@@ -22,8 +21,8 @@ const PLANS: &[(&str, &str)] = &[
     ("jit", "off"),
     ("plan_cache_mode", "force_generic_plan"),
 ];
-/// The server asks a client that is silent whether it is there. A firewall between does not forget the connection then, and
-/// what a vanished replica held is free again soon. Times are in seconds, but for the last, which is in milliseconds.
+/// The server sends keepalives to a silent client. So no firewall forgets the connection, and the locks of a replica that vanished
+/// are released soon. Times are in seconds, but the last one is in milliseconds.
 const KEEPALIVE: &[(&str, &str)] = &[
     ("tcp_keepalives_idle", "15"),
     ("tcp_keepalives_interval", "5"),
@@ -32,11 +31,10 @@ const KEEPALIVE: &[(&str, &str)] = &[
 ];
 /// A setting that no server has, to find out whether the session's settings are still there.
 const MARK: &str = "db_locks.session";
-/// How long a lock on a row is waited for: longer than other replicas' commits take. What a lock keeps from being written is
-/// found out then.
+/// How long a lock on a row is waited for: longer than other replicas' commits take. Then the locked rows are searched for.
 const LOCK_TIMEOUT_MS: &str = "400";
 
-/// What correctness and plans need, in a session or, with `scope` `LOCAL`, in a transaction.
+/// The settings that correctness and plans need, of a session or, with the scope `LOCAL`, of a transaction.
 fn settings(scope: &str, statement_timeout: Duration, idle_timeout: Duration) -> String {
     let statement_timeout = statement_timeout.as_millis().to_string();
     let idle_timeout = idle_timeout.as_millis().to_string();
@@ -51,43 +49,21 @@ fn settings(scope: &str, statement_timeout: Duration, idle_timeout: Duration) ->
     settings.fold(String::new(), |text, (name, value)| text + &format!("SET {scope} {name} = '{value}'; "))
 }
 
-pub(super) fn statements(statement_timeout: Duration, transaction_pooling: bool) -> Statements {
-    let set_up = if transaction_pooling {
-        String::new()
-    } else {
-        let keepalive = KEEPALIVE.iter().map(|(name, value)| format!("SET {name} = '{value}'; "));
-        format!(
-            "{}{}SET default_transaction_isolation = 'read committed'; SET {MARK} = 'ours'; ",
-            settings("SESSION", statement_timeout, IDLE_IN_TRANSACTION),
-            keepalive.collect::<String>()
-        )
-    };
-    let begin = if transaction_pooling {
-        format!(
-            "BEGIN ISOLATION LEVEL READ COMMITTED; {}",
-            settings("LOCAL", statement_timeout, IDLE_IN_TRANSACTION)
-        )
-    } else {
-        "BEGIN".to_owned()
-    };
-    Statements { set_up, begin, commit: "COMMIT".to_owned(), rollback: "ROLLBACK".to_owned() }
-}
-
-/// What a connection for migrations is set to; these may take as long as they want.
-pub(in super::super) fn postgres_migration_session() -> String {
+/// Sets up a connection for migrations, whose statements have no time limit.
+pub(in super::super) fn migration_session() -> String {
     settings("SESSION", Duration::ZERO, Duration::ZERO)
 }
 
-/// Options that poolers accept. What they are told beyond the database and the user they forget, or refuse.
-pub(in super::super) fn plain_postgres_options(options: PgConnectOptions) -> PgConnectOptions {
+/// Options that poolers accept: they forget or refuse all but the database and the user.
+pub(in super::super) fn plain_options(options: PgConnectOptions) -> PgConnectOptions {
     options.application_name("db-locks").extra_float_digits(None).disable_statement_logging()
 }
 
 /// Finds out whether a pooler gives each transaction a server connection of its choice.
 ///
-/// Two connections that are open at the same time have server processes of their own, for as long as they are open. Behind
-/// such a pooler the second one is given the process of the first, which is idle, or, if others were faster, the first one
-/// finds itself with another.
+/// Two connections that are open at the same time have a server process each, for as long as they are open. Behind such a pooler
+/// the second one gets the process of the first, which is idle; or, if other clients were faster, the first one gets another
+/// process.
 pub(in super::super) async fn pools_transactions(options: &PgConnectOptions) -> Result<bool, sqlx::Error> {
     const PROCESS: &str = "SELECT pg_backend_pid()";
     let mut first = PgConnection::connect_with(options).await?;
@@ -113,7 +89,20 @@ where
 
 #[async_trait]
 impl Driver for Postgres {
-    const BACKEND: DatabaseBackend = DatabaseBackend::Postgres;
+    fn session(dialect: Dialect, statement_timeout: Duration, transaction_pooling: bool) -> Session {
+        if transaction_pooling {
+            let settings = settings("LOCAL", statement_timeout, IDLE_IN_TRANSACTION);
+            let begin = format!("BEGIN ISOLATION LEVEL READ COMMITTED; {settings}").into();
+            return Session { transaction_pooling, begin, ..Session::new(dialect, "") };
+        }
+        let keepalive = KEEPALIVE.iter().map(|(name, value)| format!("SET {name} = '{value}'; "));
+        let set_up = format!(
+            "{}{}SET default_transaction_isolation = 'read committed'; SET {MARK} = 'ours'; ",
+            settings("SESSION", statement_timeout, IDLE_IN_TRANSACTION),
+            keepalive.collect::<String>()
+        );
+        Session::new(dialect, &set_up)
+    }
 
     async fn set_up(session: &Session, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         let sql = format!(

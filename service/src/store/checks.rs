@@ -1,0 +1,111 @@
+//! Checks of the database: whether writes would be carried out, and whether its settings make them durable.
+
+use sea_orm::{ConnectionTrait, DbErr};
+
+use super::{
+    StoreError,
+    classify::{Purpose, classify, takes_no_writes},
+    dialect::Dialect,
+    disk::trial,
+    schema,
+    sql_store::SqlStore,
+};
+use crate::domain::RowVersion;
+
+impl SqlStore {
+    /// Whether the database answers, takes writes, and has a schema that this program knows.
+    pub(super) async fn check_whether_ready(&self) -> Result<(), StoreError> {
+        let work = async {
+            let checked = schema::check(self.membership_pool(), self.sql.dialect).await;
+            self.gate.note(&checked);
+            self.gate.check_file()?;
+            checked?;
+            self.check_writable().await?;
+            self.check_disk().await
+        };
+        self.membership.run_classified(Purpose::Read, work).await
+    }
+
+    /// Whether the server takes writes. If not, all connections are closed: the address may lead to another server by now.
+    async fn check_writable(&self) -> Result<(), StoreError> {
+        let sql = match self.sql.dialect {
+            Dialect::Sqlite => return Ok(()),
+            Dialect::Postgres => {
+                "/* writable */ SELECT pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on'"
+            }
+            // `ON`, or in later versions the name of a degree.
+            Dialect::MariaDb | Dialect::MySql => {
+                "/* writable */ SELECT CAST(@@GLOBAL.read_only AS CHAR) NOT IN ('0', 'OFF')"
+            }
+        };
+        let read = async {
+            let row = self.membership_pool().query_one_raw(self.sql.dialect.statement(sql, [])).await?;
+            row.map_or(Ok(false), |row| row.try_get_by_index::<bool>(0))
+        };
+        if read.await.map_err(|error| classify(error, Purpose::Read))? {
+            self.pools.health.note_read_only();
+            return Err(takes_no_writes());
+        }
+        Ok(())
+    }
+
+    /// Whether there is room on the disk. Once a write was refused this tries one now and then: no client may write to a service
+    /// that says that it is not ready.
+    async fn check_disk(&self) -> Result<(), StoreError> {
+        let Some(row_version) = self.disk.to_try()? else { return Ok(()) };
+        let tried = self.try_to_write(row_version).await.map_err(|error| classify(error, Purpose::Read));
+        self.disk.note(&tried, Some(row_version));
+        tried
+    }
+
+    /// Writes something that nobody sees.
+    async fn try_to_write(&self, row_version: RowVersion) -> Result<(), DbErr> {
+        let writer = self.begin(self.membership_pool(), &self.membership).await?;
+        if self.sql.dialect == Dialect::Sqlite {
+            let written = writer.execute_unprepared("PRAGMA user_version = 0").await;
+            return writer.end(written.map(drop)).await;
+        }
+        let written = self.upsert(&writer, &[trial(row_version)]).await;
+        let rollback = written.and(Err::<(), _>(DbErr::RecordNotInserted));
+        match writer.end(rollback).await {
+            Err(DbErr::RecordNotInserted) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Settings that promise less durability than a lock service needs, each as a sentence for the log. On SQLite there are
+    /// none: its connections set them.
+    pub(super) async fn find_weak_settings(&self) -> Result<Vec<String>, StoreError> {
+        let (sql, enough): (&str, &[(&str, &[&str])]) = match self.sql.dialect {
+            Dialect::Sqlite => return Ok(Vec::new()),
+            Dialect::Postgres => (
+                "/* settings */ SELECT name, setting FROM pg_settings \
+                 WHERE name IN ('fsync', 'synchronous_commit', 'full_page_writes')",
+                &[
+                    ("fsync", &["on"]),
+                    ("full_page_writes", &["on"]),
+                    ("synchronous_commit", &["on", "remote_apply"]),
+                ],
+            ),
+            Dialect::MariaDb | Dialect::MySql => (
+                "/* settings */ SELECT CAST(n.name AS CHAR), CAST(n.value AS CHAR) FROM (\
+                 SELECT 'innodb_flush_log_at_trx_commit' AS name, @@innodb_flush_log_at_trx_commit AS value \
+                 UNION ALL SELECT 'sync_binlog', IF(@@log_bin, @@sync_binlog, 1)) AS n",
+                &[("innodb_flush_log_at_trx_commit", &["1", "3"]), ("sync_binlog", &["1"])],
+            ),
+        };
+        let work = async {
+            let rows = self.query(self.general_pool(), &self.membership, sql, []).await?;
+            let mut weak = Vec::new();
+            for row in &rows {
+                let (name, value): (String, String) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+                let enough = enough.iter().find(|(setting, _)| *setting == name);
+                if enough.is_some_and(|(_, values)| !values.contains(&value.as_str())) {
+                    weak.push(format!("{name} = {value}"));
+                }
+            }
+            Ok::<_, DbErr>(weak)
+        };
+        self.membership.run(Purpose::Read, work).await
+    }
+}

@@ -1,0 +1,63 @@
+//! [`KeyStore`] over SQL. Loading is in `load`, committing in `commit`.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{
+    Committed, DecideLocked, KeyStore, LoadRequest, Loaded, PoolUse, StoreError, Write, classify::Purpose,
+    dialect::Dialect, sql_store::SqlStore, sqlite::SqliteWriter,
+};
+use crate::domain::{KeyId, Timestamp};
+
+#[async_trait]
+impl KeyStore for SqlStore {
+    async fn load(&self, load_requests: &[LoadRequest]) -> Result<Loaded, StoreError> {
+        self.load_keys(load_requests).await
+    }
+
+    async fn commit(&self, writes: Arc<Vec<Write>>) -> Result<Committed, StoreError> {
+        self.gate.pass()?;
+        let first = writes.first().map(|write| write.row_version);
+        let result = self.commit_writes(writes).await;
+        self.disk.note(&result, first);
+        result
+    }
+
+    async fn commit_locked(
+        &self,
+        load_requests: &[LoadRequest],
+        decide: &mut DecideLocked<'_>,
+    ) -> Result<(Vec<Write>, Committed), StoreError> {
+        self.gate.pass()?;
+        self.commit_under_lock(load_requests, decide).await
+    }
+
+    async fn find_locked(&self, ids: &[KeyId]) -> Result<Vec<KeyId>, StoreError> {
+        self.find_locked_rows(ids).await
+    }
+
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        self.load.run(Purpose::Read, self.read_now(self.hot_pool())).await
+    }
+
+    async fn check_ready(&self) -> Result<(), StoreError> {
+        self.readiness.ask(self.check_whether_ready()).await
+    }
+
+    async fn weak_settings(&self) -> Result<Vec<String>, StoreError> {
+        self.find_weak_settings().await
+    }
+
+    fn commits_in_parallel(&self) -> bool {
+        self.sql.dialect != Dialect::Sqlite
+    }
+
+    fn has_other_writers(&self) -> bool {
+        self.sqlite.as_ref().is_none_or(SqliteWriter::noticed_others)
+    }
+
+    fn connections(&self) -> Vec<PoolUse> {
+        self.pools.usage()
+    }
+}

@@ -1,0 +1,159 @@
+//! Writes keys' rows to MariaDB and MySQL as lists of values (see `sql::Upserts`).
+//!
+//! A write that was decided on a row must not create one. If the row was gone, MariaDB's statement has undone itself, and the
+//! rows are written one by one; on MySQL a row that was created so is deleted again before anybody sees it.
+
+use std::sync::Arc;
+
+use sea_orm::{
+    ConnectionTrait, DbErr, RuntimeErr, Value,
+    sqlx::{
+        Arguments, MySql,
+        error::BoxDynError,
+        mysql::{MySqlArguments, MySqlDatabaseError},
+    },
+};
+
+use super::sql::Shape;
+use crate::store::{
+    children::keys_text,
+    commit::Won,
+    dialect::Dialect,
+    pool::Pool,
+    rows::{Cell, LOCK_CELLS, LockRow, Row, with_cell},
+    sql_store::SqlStore,
+};
+
+/// The position of the token in a row of `locks`.
+const TOKEN: usize = 5;
+/// The column of MySQL's read-back that says whether a row was created by a write that was decided on one.
+const CREATED: usize = 3;
+/// The error of MariaDB and MySQL for a number that is out of range.
+const OUT_OF_RANGE: u16 = 1690;
+
+impl SqlStore {
+    /// Writes a batch on MariaDB in one statement. `None`: a row was to be updated and was gone, and nothing was written.
+    pub(in super::super) async fn commit_mariadb(
+        &self,
+        pool: &Pool<MySql>,
+        rows: &[LockRow<'_>],
+    ) -> Result<Option<Won>, DbErr> {
+        let list = self.values_list(rows)?;
+        let mut arguments = MySqlArguments::default();
+        list.for_each(|cell| with_cell!(cell, value => arguments.add(value)))
+            .map_err(|error: BoxDynError| DbErr::Custom(error.to_string()))?;
+        self.commit.round_trips.increment(1);
+        won_unless_undone(pool.fetch(list.sql.clone(), arguments).await)
+    }
+
+    /// Writes rows inside a transaction.
+    pub(in super::super) async fn upsert_values(
+        &self,
+        db: &impl ConnectionTrait,
+        rows: &[LockRow<'_>],
+    ) -> Result<Won, DbErr> {
+        if self.sql.dialect == Dialect::MySql {
+            return self.upsert_mysql(db, rows).await;
+        }
+        if let Some(won) = self.upsert_mariadb(db, rows).await? {
+            return Ok(won);
+        }
+        let mut won = Won::default();
+        for row in rows {
+            let alone = self.upsert_mariadb(db, std::slice::from_ref(row)).await?;
+            won.extend(alone.unwrap_or_default());
+        }
+        Ok(won)
+    }
+
+    async fn upsert_mariadb(
+        &self,
+        db: &impl ConnectionTrait,
+        rows: &[LockRow<'_>],
+    ) -> Result<Option<Won>, DbErr> {
+        let list = self.values_list(rows)?;
+        won_unless_undone(self.query(db, &self.commit, &list.sql, list.values()).await)
+    }
+
+    async fn upsert_mysql(&self, db: &impl ConnectionTrait, rows: &[LockRow<'_>]) -> Result<Won, DbErr> {
+        let list = self.values_list(rows)?;
+        self.execute(db, &self.commit, &list.sql, list.values()).await?;
+        let keys = keys_text(rows.iter().map(|row| &row.write.change.id));
+        let written = self.query(db, &self.commit, &self.sql.read_back, [Value::from(keys)]).await?;
+        let mut won = Won::default();
+        for row in &written {
+            if !row.try_get_by_index::<bool>(CREATED)? {
+                won.extend(Won::read(std::slice::from_ref(row))?);
+                continue;
+            }
+            let undo = "/* undo */ DELETE FROM locks WHERE tenant = ? AND `key` = ?";
+            let (tenant, key): (String, String) = (row.try_get("", "tenant")?, row.try_get("", "key")?);
+            self.execute(db, &self.commit, undo, [tenant.into(), key.into()]).await?;
+        }
+        Ok(won)
+    }
+
+    /// The upsert of these rows, filled up with the last one to a number that has a statement.
+    fn values_list<'r>(&self, rows: &'r [LockRow<'r>]) -> Result<ValuesList<'r>, DbErr> {
+        let shape = if rows.iter().all(LockRow::is_known) { Shape::Known } else { Shape::Mixed };
+        let (size, sql) = self
+            .sql
+            .upserts
+            .of(shape, rows.len())
+            .ok_or_else(|| DbErr::Custom(format!("there is no statement for {} rows", rows.len())))?;
+        Ok(ValuesList { sql, shape, rows, size })
+    }
+}
+
+/// Rows, and the statement that writes them.
+struct ValuesList<'r> {
+    sql: Arc<str>,
+    shape: Shape,
+    rows: &'r [LockRow<'r>],
+    /// The number of rows that the statement takes.
+    size: usize,
+}
+
+impl ValuesList<'_> {
+    /// Passes on the statement's values in their order.
+    fn for_each<E>(&self, mut put: impl FnMut(Cell<'_>) -> Result<(), E>) -> Result<(), E> {
+        let fill = self.rows.last().into_iter().cycle();
+        for row in self.rows.iter().chain(fill).take(self.size) {
+            for (index, cell) in row.cells().into_iter().enumerate() {
+                put(cell)?;
+                if index == TOKEN && self.shape == Shape::Mixed {
+                    let tenant = row.write.change.id.tenant.as_str();
+                    put(Cell::Text((!row.is_known()).then_some(tenant)))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The values for SeaORM.
+    fn values(&self) -> Vec<Value> {
+        let mut values = Vec::with_capacity(self.size * (LOCK_CELLS + 1));
+        let Ok(()) = self.for_each(|cell| {
+            values.push(cell.into());
+            Ok::<_, std::convert::Infallible>(())
+        });
+        values
+    }
+}
+
+/// The writes that won; `None` if the statement has undone itself.
+fn won_unless_undone(written: Result<Vec<impl Row>, DbErr>) -> Result<Option<Won>, DbErr> {
+    match written {
+        Err(error) if has_overflowed(&error) => Ok(None),
+        written => Won::read(&written?).map(Some),
+    }
+}
+
+fn has_overflowed(error: &DbErr) -> bool {
+    let (DbErr::Query(RuntimeErr::SqlxError(error)) | DbErr::Exec(RuntimeErr::SqlxError(error))) = error
+    else {
+        return false;
+    };
+    let error = error.as_database_error().and_then(|error| error.try_downcast_ref::<MySqlDatabaseError>());
+    error.is_some_and(|error| error.number() == OUT_OF_RANGE)
+}

@@ -1,0 +1,7 @@
+//! MariaDB and MySQL: one protocol and one driver, and different statements where it matters.
+
+mod commit;
+mod session;
+pub(super) mod sql;
+
+pub(super) use self::session::{MIGRATION_SESSION, plain_options};

@@ -1,0 +1,266 @@
+//! PostgreSQL's statements of the hot path.
+//!
+//! Rows go to the server as arrays of composite types, one parameter a table: with an array for each column the server keeps a
+//! result for each of them. Rows that exist are updated first, then the others are inserted, both in the order of the keys. An
+//! insert does not wait for a row that another statement is updating: the row can be seen, so the assumption that there is none
+//! has failed. So no two statements wait for each other in a circle, except for a row that appears between a statement's
+//! snapshot and its insert; the server resolves that. The condition on the row version decides; the settings of the connection
+//! keep every plan on its indexes (see `session`).
+
+use std::sync::LazyLock;
+
+use sea_orm::ColumnType;
+
+use crate::store::columns::{Column, Columns};
+
+/// Database time, rounded down. As a subquery it is read once a statement instead of once a row.
+const DB_TIME: &str = "(SELECT floor(date_part('epoch', clock_timestamp()) * 1000)::bigint) AS db_time";
+/// Whether a row of an array belongs to a write that won. The lookup uses a hash table, where a join would compare every row with
+/// every other one.
+const HAS_WON: &str = "(n.stamp IN (SELECT stamp FROM won)) IS TRUE";
+
+/// Keys' rows that exist: the common batch.
+pub(in super::super) static UPDATE: LazyLock<String> =
+    LazyLock::new(|| format!("/* commit */\n{}", update_rows("$1")));
+
+/// Keys' rows that exist (`$1`) and that do not (`$2`).
+pub(in super::super) static UPDATE_AND_INSERT: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "/* commit_mixed */\nWITH updated AS (\n{}\n), created AS (\n{}\n)\n\
+         SELECT stamp, token, db_time FROM updated UNION ALL SELECT stamp, token, db_time FROM created",
+        update_rows("$1"),
+        insert_rows("$2")
+    )
+});
+
+/// A single row that exists. With plain parameters it is faster than an array of one row.
+pub(in super::super) static UPDATE_ONE: LazyLock<String> =
+    LazyLock::new(|| format!("/* commit_one */\n{}", update_one()));
+
+/// A single new row. `$4`, the version that the write was decided on, is NULL here.
+pub(in super::super) static INSERT_ONE: LazyLock<String> = LazyLock::new(|| {
+    let columns = Columns::of_locks();
+    let values = columns.list(|column| match column.name {
+        "token" => with_floor(&parameter(column), "$1::text"),
+        _ => parameter(column),
+    });
+    format!(
+        "/* commit_new */\nINSERT INTO locks (\n    {})\nVALUES (\n    {values})\nON CONFLICT (tenant, \"key\") DO NOTHING\n\
+         RETURNING stamp, token, {DB_TIME}",
+        columns.names()
+    )
+});
+
+/// A single row that exists, and the changes of its queue: the hand-over of a lock within a replica.
+pub(in super::super) static UPDATE_WITH_WAITERS: LazyLock<String> = LazyLock::new(|| update_with_waiters(""));
+
+/// The same with notifications of other replicas.
+pub(in super::super) static UPDATE_WITH_WAITERS_AND_NOTIFICATIONS: LazyLock<String> = LazyLock::new(|| {
+    update_with_waiters(
+        ",\n    (SELECT count(pg_notify(t.channel, $28::text)) FROM unnest($27::text[]) AS t (channel))",
+    )
+});
+
+/// Keys' rows that exist (`$1`) and that do not (`$2`), with the queues and permits of those that win: one statement, one round
+/// trip, one commit.
+pub(in super::super) static UPDATE_AND_INSERT_WITH_CHILDREN: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        r#"/* commit_with_children */
+WITH updated AS (
+{}
+), created AS (
+{}
+), won AS (
+    SELECT stamp, token, db_time FROM updated UNION ALL SELECT stamp, token, db_time FROM created
+), gone AS (
+    DELETE FROM waiters w
+    USING unnest($3::waiter_row[]) AS n
+    WHERE w.tenant = n.tenant AND w."key" = n."key" AND w.seq = n.seq
+        AND {HAS_WON}
+), active AS (
+    {}
+), granted AS (
+    {}
+), notified AS (
+    SELECT count(pg_notify(n.channel, n.payload)) AS notifications
+    FROM unnest($6::uuid[], $7::text[], $8::text[]) AS n (stamp, channel, payload)
+    WHERE {HAS_WON}
+)
+SELECT won.stamp, won.token, won.db_time, notified.notifications
+FROM notified LEFT JOIN won ON true"#,
+        update_rows("$1"),
+        insert_rows("$2"),
+        put_waiters("$4", HAS_WON),
+        put(
+            "permits",
+            &Columns::of_permits(),
+            of_array,
+            &format!("FROM unnest($5::permit_row[]) AS n\nWHERE {HAS_WON}"),
+            "slot",
+            &Columns::set_in_permits()
+        ),
+    )
+});
+
+/// Keys' rows with the time, a row for each requested key.
+pub(in super::super) static LOAD_ROWS: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "/* load */\nSELECT n.n, {DB_TIME},\n    {}\n\
+         FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS n (tenant, \"key\", n)\n\
+         LEFT JOIN locks l ON l.tenant = n.tenant AND l.\"key\" = n.\"key\"",
+        Columns::of_locks().list(|column| format!("l.{}", column.quoted()))
+    )
+});
+
+/// Keys whose row existed when the statement began and could not be locked. An update of ours needs no stronger lock.
+pub(in super::super) const FIND_LOCKED: &str = r#"/* find_locked */
+WITH free AS MATERIALIZED (
+    SELECT l.tenant, l."key"
+    FROM unnest($1::text[], $2::text[]) AS n (tenant, "key")
+    JOIN locks l ON l.tenant = n.tenant AND l."key" = n."key"
+    FOR NO KEY UPDATE OF l SKIP LOCKED
+)
+SELECT l.tenant, l."key"
+FROM unnest($1::text[], $2::text[]) AS n (tenant, "key")
+JOIN locks l ON l.tenant = n.tenant AND l."key" = n."key"
+WHERE NOT EXISTS (SELECT FROM free f WHERE f.tenant = l.tenant AND f."key" = l."key")"#;
+
+// The rest is for transactions, which clear permits or decide under a lock: rare, and through SeaORM, which has no composite
+// types.
+
+/// Waiters that leave.
+pub(in super::super) const WAITERS_GONE: &str = r#"/* waiters_gone */
+DELETE FROM waiters w
+USING json_array_elements($1::json) AS x (v)
+WHERE w.tenant = x.v ->> 0 AND w."key" = x.v ->> 1 AND w.seq = (x.v ->> 2)::bigint"#;
+
+/// Notifications of other replicas.
+pub(in super::super) const NOTIFY: &str = "/* notify */ SELECT count(pg_notify(x.v ->> 2, x.v ->> 3)) \
+                                           FROM json_array_elements($1::json) AS x (v)";
+
+/// Waiters that are added or change.
+pub(in super::super) fn waiters_put() -> String {
+    let put = put("waiters", &Columns::of_waiters(), of_json, FROM_JSON, "seq", &Columns::set_in_waiters());
+    format!("/* waiters_put */\n{put}")
+}
+
+/// Permits that are added or change.
+pub(in super::super) fn permits_put() -> String {
+    let put = put("permits", &Columns::of_permits(), of_json, FROM_JSON, "slot", &Columns::set_in_permits());
+    format!("/* permits_put */\n{put}")
+}
+
+const FROM_JSON: &str = "FROM json_array_elements($1::json) AS x (v)";
+
+/// Updates rows from an array, each only if it still has the version that its write was decided on. This never creates a row: the
+/// row may have been swept meanwhile.
+fn update_rows(rows: &str) -> String {
+    let assignments = Columns::set_by_writes().list(|column| format!("{0} = n.{0}", column.name));
+    format!(
+        "UPDATE locks SET\n    {assignments}\nFROM unnest({rows}::lock_row[]) AS n\n\
+         WHERE locks.tenant = n.tenant AND locks.\"key\" = n.\"key\" AND locks.stamp = n.prev_stamp\n\
+         RETURNING locks.stamp, locks.token, {DB_TIME}"
+    )
+}
+
+/// Inserts rows from an array. Their tokens begin above the tenant's floor, which this very statement reads.
+fn insert_rows(rows: &str) -> String {
+    let columns = Columns::of_locks();
+    let values = columns.list(|column| match column.name {
+        "prev_stamp" => "NULL".to_owned(),
+        "token" => with_floor("n.token", "n.tenant"),
+        _ => of_array(column),
+    });
+    format!(
+        "INSERT INTO locks (\n    {})\nSELECT\n    {values}\nFROM unnest({rows}::lock_row[]) AS n\n\
+         WHERE NOT EXISTS (SELECT FROM locks l WHERE l.tenant = n.tenant AND l.\"key\" = n.\"key\")\n\
+         ON CONFLICT (tenant, \"key\") DO NOTHING\nRETURNING stamp, token, {DB_TIME}",
+        columns.names()
+    )
+}
+
+fn update_one() -> String {
+    let assignments =
+        Columns::set_by_writes().list(|column| format!("{} = {}", column.name, parameter(column)));
+    format!(
+        "UPDATE locks SET\n    {assignments}\n\
+         WHERE tenant = $1::text AND \"key\" = $2::text AND stamp = $4::uuid\nRETURNING stamp, token, {DB_TIME}"
+    )
+}
+
+fn update_with_waiters(notifications: &str) -> String {
+    format!(
+        r#"/* commit_with_waiters */
+WITH won AS (
+{}
+), gone AS (
+    DELETE FROM waiters w
+    WHERE w.tenant = $1::text AND w."key" = $2::text AND w.seq = ANY ($25::bigint[]) AND EXISTS (SELECT FROM won)
+), active AS (
+    {}
+)
+SELECT won.stamp, won.token, won.db_time{notifications}
+FROM won"#,
+        update_one(),
+        put_waiters("$26", "EXISTS (SELECT FROM won)")
+    )
+}
+
+/// Adds or changes waiters from an array, if their write won.
+fn put_waiters(rows: &str, condition: &str) -> String {
+    let from = format!("FROM unnest({rows}::waiter_row[]) AS n\nWHERE {condition}");
+    put("waiters", &Columns::of_waiters(), of_array, &from, "seq", &Columns::set_in_waiters())
+}
+
+/// Adds or changes rows.
+fn put(
+    table: &str,
+    columns: &Columns,
+    value: fn(&Column) -> String,
+    from: &str,
+    order: &str,
+    changed: &Columns,
+) -> String {
+    format!(
+        "INSERT INTO {table} (\n    {})\nSELECT\n    {}\n{from}\nON CONFLICT (tenant, \"key\", {order}) DO UPDATE SET\n    {}",
+        columns.names(),
+        columns.list(value),
+        changed.from_excluded()
+    )
+}
+
+fn with_floor(token: &str, tenant: &str) -> String {
+    format!("{token} + coalesce((SELECT f.floor FROM token_floors f WHERE f.tenant = {tenant}), 0)")
+}
+
+/// A column of an array's row.
+fn of_array(column: &Column) -> String {
+    format!("n.{}", column.quoted())
+}
+
+/// A column of a row in JSON.
+fn of_json(column: &Column) -> String {
+    let index = column.number - 1;
+    match type_of(column) {
+        "text" => format!("x.v ->> {index}"),
+        "boolean" => format!("x.v ->> {index} = '1'"),
+        other => format!("(x.v ->> {index})::{other}"),
+    }
+}
+
+/// A parameter of its own.
+fn parameter(column: &Column) -> String {
+    format!("${}::{}", column.number, type_of(column))
+}
+
+fn type_of(column: &Column) -> &'static str {
+    match column.kind {
+        ColumnType::Uuid => "uuid",
+        ColumnType::SmallInteger => "smallint",
+        ColumnType::Integer => "integer",
+        ColumnType::BigInteger => "bigint",
+        ColumnType::Boolean => "boolean",
+        ColumnType::VarBinary(_) | ColumnType::Binary(_) | ColumnType::Blob => "bytea",
+        _ => "text",
+    }
+}

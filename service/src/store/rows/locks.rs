@@ -1,0 +1,180 @@
+//! Rows of `locks`: a mutex, a semaphore or a tombstone.
+
+use sea_orm::DbErr;
+use uuid::Uuid;
+
+use super::{Cell, Reader, Row, corrupt};
+use crate::{
+    domain::{
+        Body, Data, Grant, KeyState, Mutex, Owner, Permits, Queue, RequestId, RowVersion, Semaphore,
+        Timestamp, Token, Version,
+    },
+    store::{Unreadable, Write, ended},
+};
+
+/// The number of columns.
+pub(in super::super) const LOCK_CELLS: usize = 24;
+/// A tombstone, or a key without a row.
+pub(in super::super) const KIND_ABSENT: i16 = 0;
+/// A mutex.
+pub(in super::super) const KIND_MUTEX: i16 = 1;
+/// A semaphore.
+pub(in super::super) const KIND_SEMAPHORE: i16 = 2;
+
+/// The row that a write leaves.
+pub(in super::super) struct LockRow<'a> {
+    pub(in super::super) write: &'a Write,
+    /// The encoded versions that have ended.
+    ended: Vec<u8>,
+}
+
+impl<'a> LockRow<'a> {
+    pub(in super::super) fn of(write: &'a Write) -> Self {
+        Self { write, ended: ended::encode(&write.change.state.ended) }
+    }
+
+    /// Whether the write was decided on a row. Such a write never creates one: the row may have been swept meanwhile.
+    pub(in super::super) const fn is_known(&self) -> bool {
+        self.write.prev.is_some()
+    }
+
+    /// The values of all columns, in their order.
+    pub(in super::super) fn cells(&self) -> [Cell<'_>; LOCK_CELLS] {
+        let (id, state) = (&self.write.change.id, &self.write.change.state);
+        let (mutex, semaphore, kind) = match &state.body {
+            Body::Absent => (None, None, KIND_ABSENT),
+            Body::Mutex(mutex) => (Some(mutex), None, KIND_MUTEX),
+            Body::Semaphore(semaphore) => (None, Some(semaphore), KIND_SEMAPHORE),
+        };
+        let grant = mutex.and_then(|mutex| mutex.grant.as_ref());
+        let lease_ms = semaphore.map(|semaphore| semaphore.lease_ms).or(grant.map(|grant| grant.lease_ms));
+        let sweep_at = match &state.body {
+            Body::Absent => Some(state.updated_at).filter(|_| state.queue.len == 0),
+            Body::Mutex(_) => {
+                let goes = grant.filter(|grant| grant.delete_on_release && !grant.released);
+                goes.map(|grant| grant.expires_at)
+            }
+            Body::Semaphore(_) => None,
+        };
+        [
+            Cell::text(id.tenant.as_str()),
+            Cell::text(id.key.as_str()),
+            Cell::uuid(self.write.row_version.0),
+            Cell::Uuid(self.write.prev.map(|row_version| row_version.0)),
+            Cell::Small(kind),
+            Cell::big(state.token.0),
+            Cell::Text(mutex.and_then(|mutex| mutex.data.as_ref()).map(Data::as_str)),
+            Cell::Uuid(grant.map(|grant| grant.version.0)),
+            Cell::Flag(grant.is_some_and(|grant| grant.chosen)),
+            Cell::Text(grant.map(|grant| grant.owner.as_str())),
+            Cell::Big(lease_ms),
+            Cell::Big(grant.map(|grant| grant.acquired_at.0)),
+            Cell::Big(grant.map(|grant| grant.expires_at.0)),
+            Cell::Flag(grant.is_some_and(|grant| grant.released)),
+            Cell::Flag(grant.is_some_and(|grant| grant.delete_on_release)),
+            Cell::Big(grant.map(|grant| grant.request_id.0)),
+            Cell::Bytes(&self.ended),
+            Cell::Int(semaphore.map(|semaphore| semaphore.max_size)),
+            Cell::Int(Some(semaphore.map_or(0, |semaphore| semaphore.permits.slots))),
+            Cell::big(state.queue.len),
+            Cell::big(state.queue.next_seq),
+            Cell::big(state.created_at.0),
+            Cell::big(state.updated_at.0),
+            Cell::Big(sweep_at.map(|at| at.0)),
+        ]
+    }
+}
+
+/// The state in a row of `locks`, without its queue and permits. The columns begin at `first`; a row that is all NULL is a key
+/// without a row.
+pub(in super::super) fn read_state(row: &impl Row, first: usize) -> Result<KeyState, Unreadable> {
+    let mut columns = Reader::from(row, first);
+    columns.skip(2);
+    let Some(row_version) = columns.get::<Option<Uuid>>()? else { return Ok(KeyState::absent()) };
+    columns.skip(1);
+    let kind: i16 = columns.get()?;
+    let token = Token(columns.get()?);
+    let data: Option<String> = columns.get()?;
+    let version: Option<Uuid> = columns.get()?;
+    let chosen = columns.get()?;
+    let owner: Option<String> = columns.get()?;
+    let lease_ms: Option<i64> = columns.get()?;
+    let acquired_at: Option<i64> = columns.get()?;
+    let expires_at: Option<i64> = columns.get()?;
+    let released = columns.get()?;
+    let delete_on_release = columns.get()?;
+    let request_id: Option<i64> = columns.get()?;
+    let ended: Vec<u8> = columns.get()?;
+    let max_size: Option<i32> = columns.get()?;
+    let slots = columns.get()?;
+    let queue = Queue { len: columns.get()?, next_seq: columns.get()?, ..Queue::default() };
+    let created_at = Timestamp(columns.get()?);
+    let updated_at = Timestamp(columns.get()?);
+    let body = match kind {
+        KIND_MUTEX => {
+            let grant = match (version, owner, lease_ms, acquired_at, expires_at, request_id) {
+                (None, ..) => None,
+                (
+                    Some(version),
+                    Some(owner),
+                    Some(lease_ms),
+                    Some(acquired_at),
+                    Some(expires_at),
+                    Some(request_id),
+                ) if !owner.is_empty() => Some(Grant {
+                    version: Version(version),
+                    chosen,
+                    token,
+                    owner: Owner::trusted(&owner),
+                    lease_ms,
+                    acquired_at: Timestamp(acquired_at),
+                    expires_at: Timestamp(expires_at),
+                    released,
+                    delete_on_release,
+                    request_id: RequestId(request_id),
+                }),
+                _ => return Err(corrupt("a version without an owner, a lease, its times or its attachment")),
+            };
+            Body::Mutex(Mutex { data: data.as_deref().map(Data::trusted), grant })
+        }
+        KIND_SEMAPHORE => match (max_size, lease_ms) {
+            (Some(max_size @ 1..), Some(lease_ms)) if slots >= 0 => Body::Semaphore(Semaphore {
+                max_size,
+                lease_ms,
+                permits: Permits { slots, ..Permits::default() },
+            }),
+            _ => return Err(corrupt("a semaphore without a size or a lease")),
+        },
+        KIND_ABSENT => Body::Absent,
+        unknown => return Err(corrupt(&format!("the unknown kind {unknown}"))),
+    };
+    let ended =
+        ended::decode(&ended, updated_at).ok_or_else(|| corrupt("ended versions that cannot be read"))?;
+    Ok(KeyState {
+        row_version: Some(RowVersion(row_version)),
+        body,
+        token,
+        ended,
+        queue,
+        created_at,
+        updated_at,
+    })
+}
+
+/// States without their queues and permits, and the time.
+pub(in super::super) type ReadStates = (Vec<Result<KeyState, Unreadable>>, Timestamp);
+
+/// The states of `count` keys, from rows that begin with the number of the key and the time.
+pub(in super::super) fn read_states(rows: &[impl Row], count: usize) -> Result<ReadStates, DbErr> {
+    let mut states = vec![Ok(KeyState::absent()); count];
+    let mut db_time = Timestamp::default();
+    for row in rows {
+        let number: i64 = row.read(0)?;
+        db_time = Timestamp(row.read(1)?);
+        let state = usize::try_from(number - 1).ok().and_then(|index| states.get_mut(index));
+        if let Some(state) = state {
+            *state = read_state(row, 2);
+        }
+    }
+    Ok((states, db_time))
+}

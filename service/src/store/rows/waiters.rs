@@ -1,0 +1,73 @@
+//! Rows of `waiters`.
+
+use sea_orm::QueryResult;
+use uuid::Uuid;
+
+use super::{Cell, Reader, corrupt};
+use crate::{
+    domain::{Data, KeyId, Owner, Place, ReplicaId, RequestId, Timestamp, Version, Waiter},
+    store::Unreadable,
+};
+
+/// The number of columns.
+const WAITER_CELLS: usize = 14;
+
+/// The values of all columns, in their order.
+pub(in super::super) fn waiter_cells<'a>(id: &'a KeyId, waiter: &'a Waiter) -> [Cell<'a>; WAITER_CELLS] {
+    let (replica, request_id, offered_until, detached_until) = match &waiter.place {
+        Place::Attached { replica, request_id, offered_until } => {
+            (Some(replica.0), Some(request_id.0), offered_until.map(|until| until.0), None)
+        }
+        Place::Detached { until } => (None, None, None, Some(until.0)),
+    };
+    [
+        Cell::text(id.tenant.as_str()),
+        Cell::text(id.key.as_str()),
+        Cell::big(waiter.seq),
+        Cell::uuid(waiter.version.0),
+        Cell::Flag(waiter.chosen),
+        Cell::text(waiter.owner.as_str()),
+        Cell::big(waiter.lease_ms),
+        Cell::Text(waiter.data.as_ref().map(Data::as_str)),
+        Cell::Flag(waiter.replace_data),
+        Cell::Flag(waiter.delete_on_release),
+        Cell::Uuid(replica),
+        Cell::Big(request_id),
+        Cell::Big(offered_until),
+        Cell::Big(detached_until),
+    ]
+}
+
+/// The values of a row that only names a waiter that leaves.
+pub(in super::super) fn gone_cells(id: &KeyId, seq: i64) -> [Cell<'_>; WAITER_CELLS] {
+    let (text, flag, uuid, big) = (Cell::Text(None), Cell::Flag(false), Cell::Uuid(None), Cell::Big(None));
+    let (tenant, key) = (Cell::text(id.tenant.as_str()), Cell::text(id.key.as_str()));
+    [tenant, key, Cell::big(seq), uuid, flag, text, big, text, flag, flag, uuid, big, big, big]
+}
+
+/// A waiter, from all columns but tenant and key.
+pub(in super::super) fn read_waiter(row: &QueryResult) -> Result<Waiter, Unreadable> {
+    let mut columns = Reader::from(row, 0);
+    let seq = columns.get()?;
+    let version = Version(columns.get()?);
+    let chosen = columns.get()?;
+    let owner = Owner::trusted(&columns.get::<String>()?);
+    let lease_ms = columns.get()?;
+    let data = columns.get::<Option<String>>()?.as_deref().map(Data::trusted);
+    let replace_data = columns.get()?;
+    let delete_on_release = columns.get()?;
+    let replica: Option<Uuid> = columns.get()?;
+    let request_id: Option<i64> = columns.get()?;
+    let offered_until: Option<i64> = columns.get()?;
+    let detached_until: Option<i64> = columns.get()?;
+    let place = match (replica, request_id, detached_until) {
+        (Some(replica), Some(request_id), _) => Place::Attached {
+            replica: ReplicaId(replica),
+            request_id: RequestId(request_id),
+            offered_until: offered_until.map(Timestamp),
+        },
+        (None, _, Some(until)) => Place::Detached { until: Timestamp(until) },
+        _ => return Err(corrupt("a waiter that is neither attached nor detached")),
+    };
+    Ok(Waiter { seq, version, chosen, owner, lease_ms, data, replace_data, delete_on_release, place })
+}

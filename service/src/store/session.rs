@@ -1,0 +1,76 @@
+//! What a session of a server is set to, and how it is proved that the server accepts writes.
+//!
+//! Nothing that correctness needs is left to a server's or a role's own settings: a server with `autocommit=0` would answer a
+//! write and keep nothing of it. Sessions are set up by statements after the connection is made, since poolers drop what is
+//! asked for while connecting.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use sea_orm::sqlx::{self, Database, database::HasStatementCache};
+
+use super::dialect::Dialect;
+
+/// How long a transaction may be idle. A replica that is paused inside of one blocks its keys for all others until then, and
+/// callers are answered 503 after 5 s.
+pub(super) const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(2);
+
+/// The statements of a pool's sessions.
+#[derive(Debug, Clone)]
+pub(super) struct Session {
+    pub(super) dialect: Dialect,
+    /// Whether a pooler gives each transaction another server connection: then nothing of a session outlasts a transaction,
+    /// prepared statements included.
+    pub(super) transaction_pooling: bool,
+    /// Sets up a session.
+    pub(super) set_up: Arc<str>,
+    /// Begins a transaction.
+    pub(super) begin: Arc<str>,
+    /// Commits one.
+    pub(super) commit: Arc<str>,
+    /// Rolls one back.
+    pub(super) rollback: Arc<str>,
+}
+
+impl Session {
+    /// A session that begins and ends transactions in the plain way.
+    pub(super) fn new(dialect: Dialect, set_up: &str) -> Self {
+        let [begin, commit, rollback] = ["BEGIN", "COMMIT", "ROLLBACK"].map(Arc::from);
+        Self { dialect, transaction_pooling: false, set_up: set_up.into(), begin, commit, rollback }
+    }
+}
+
+/// What a pool has to know of a driver.
+#[async_trait]
+pub(super) trait Driver: Database + HasStatementCache {
+    /// The sessions of a dialect, in which a statement may run for so long.
+    fn session(dialect: Dialect, statement_timeout: Duration, transaction_pooling: bool) -> Session;
+
+    /// Sets up the session of a new connection, and proves that the server accepts writes.
+    async fn set_up(session: &Session, connection: &mut Self::Connection) -> Result<(), sqlx::Error>;
+
+    /// Tests a connection that was idle: that it answers, and that its session is still set up.
+    async fn test(session: &Session, connection: &mut Self::Connection) -> Result<(), sqlx::Error>;
+
+    /// Runs statements without preparing them.
+    async fn run(connection: &mut Self::Connection, sql: &str) -> Result<(), sqlx::Error>;
+}
+
+/// The server does not accept writes.
+#[derive(Debug, thiserror::Error)]
+#[error("the server takes no writes: {0}")]
+pub(super) struct ReadOnlyServer(pub(super) &'static str);
+
+/// A setting that correctness needs is not what it was set to.
+#[derive(Debug, thiserror::Error)]
+#[error("the session's setting {setting} is {found}, though it was set to {wanted}")]
+pub(super) struct WrongSetting {
+    pub(super) setting: &'static str,
+    pub(super) found: String,
+    pub(super) wanted: &'static str,
+}
+
+/// An error found in the answer of a server.
+pub(super) fn refused(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
+    sqlx::Error::Configuration(Box::new(error))
+}

@@ -1,0 +1,30 @@
+//! SQLite sessions. They are set up by the options of their connections: see `settings`.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sea_orm::sqlx::{self, AssertSqlSafe, Connection, Executor, Sqlite, SqliteConnection};
+
+use crate::store::{
+    dialect::Dialect,
+    session::{Driver, Session},
+};
+
+#[async_trait]
+impl Driver for Sqlite {
+    fn session(dialect: Dialect, _: Duration, _: bool) -> Session {
+        Session::new(dialect, "")
+    }
+
+    async fn set_up(_: &Session, _: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        Ok(())
+    }
+
+    async fn test(_: &Session, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+        connection.ping().await
+    }
+
+    async fn run(connection: &mut SqliteConnection, sql: &str) -> Result<(), sqlx::Error> {
+        connection.execute(AssertSqlSafe(sql.to_owned())).await.map(drop)
+    }
+}

@@ -1,0 +1,67 @@
+//! SQLite's statements of the hot path: one row each, by primary key, prepared once on the connection that uses them.
+
+use crate::store::columns::{Column, Columns};
+
+/// Changes the row that a write was decided on; `?4` is the version it had. It never creates a row: the row may have been swept
+/// meanwhile.
+pub(in super::super) fn update() -> String {
+    let assignments = Columns::set_by_writes().list(|column| format!("{} = ?{}", column.name, column.number));
+    format!(
+        "/* commit */\nUPDATE locks SET\n    {assignments}\nWHERE tenant = ?1 AND \"key\" = ?2 AND stamp = ?4"
+    )
+}
+
+/// Creates a key's row. Its tokens begin above the tenant's floor, which this very statement reads.
+pub(in super::super) fn insert() -> String {
+    let columns = Columns::of_locks().without(&["prev_stamp"]);
+    let values = columns.list(|column| match column.name {
+        "token" => format!(
+            "?{} + coalesce((SELECT f.floor FROM token_floors f WHERE f.tenant = ?1), 0)",
+            column.number
+        ),
+        _ => parameter(column),
+    });
+    format!(
+        "/* commit */\nINSERT INTO locks (\n    {})\nVALUES (\n    {values})\nON CONFLICT (tenant, \"key\") DO NOTHING\n\
+         RETURNING token",
+        columns.names()
+    )
+}
+
+/// Removes a waiter.
+pub(in super::super) const WAITER_GONE: &str = r#"/* waiters_gone */
+DELETE FROM waiters WHERE tenant = ?1 AND "key" = ?2 AND seq = ?3"#;
+
+/// Adds or changes a waiter.
+pub(in super::super) fn waiter_put() -> String {
+    put("waiters", &Columns::of_waiters(), "seq", &Columns::set_in_waiters())
+}
+
+/// Adds or changes a permit.
+pub(in super::super) fn permit_put() -> String {
+    put("permits", &Columns::of_permits(), "slot", &Columns::set_in_permits())
+}
+
+/// Removes all permits of a key that becomes something else.
+pub(super) const PERMITS_CLEAR: &str = r#"/* permits_clear */
+DELETE FROM permits WHERE tenant = ?1 AND "key" = ?2"#;
+
+/// Reads a key's row.
+pub(in super::super) fn load_row() -> String {
+    let names = Columns::of_locks().names();
+    format!("/* load */\nSELECT\n    {names}\nFROM locks WHERE tenant = ?1 AND \"key\" = ?2")
+}
+
+fn put(table: &str, columns: &Columns, order: &str, changed: &Columns) -> String {
+    format!(
+        "/* {table}_put */\nINSERT INTO {table} (\n    {})\nVALUES (\n    {})\n\
+         ON CONFLICT (tenant, \"key\", {order}) DO UPDATE SET\n    {}",
+        columns.names(),
+        columns.list(parameter),
+        changed.from_excluded()
+    )
+}
+
+fn parameter(column: &Column) -> String {
+    format!("?{}", column.number)
+}

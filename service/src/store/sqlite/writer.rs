@@ -1,0 +1,236 @@
+//! The connection that writes batches, and notices when other processes write to the file.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+};
+
+use rusqlite::{Connection, Result};
+use tokio::sync::{RwLock, RwLockWriteGuard, oneshot};
+
+use super::{
+    commit::{Statements, Written},
+    settings::WRITER_CACHE_KIB,
+    statements::Prepared,
+    worker::{Worker, ended},
+};
+use crate::store::{Committed, DecideLocked, Loaded, StoreError, Write, classify::classify_sqlite};
+
+/// What the thread is asked for.
+enum Job {
+    /// Write a batch.
+    Commit { writes: Arc<Vec<Write>>, done: oneshot::Sender<Result<Written>> },
+    /// Begin a transaction, report that, wait for the writes, and write them. Roll back if none come.
+    Locked {
+        locked: oneshot::Sender<Result<()>>,
+        decided: oneshot::Receiver<Arc<Vec<Write>>>,
+        done: oneshot::Sender<Result<Written>>,
+    },
+    /// Check whether another process has written.
+    Check { done: oneshot::Sender<()> },
+    /// Take everything written since the last check for writes of this process.
+    Skip,
+}
+
+/// The handle of the thread that writes. The thread ends with it.
+#[derive(Debug)]
+pub(in super::super) struct SqliteWriter {
+    worker: Worker<Job>,
+    /// Who writes next. SQLite lets connections that wait for its lock poll, and the one that polls least often may never get
+    /// it; this lock is first come, first served. Batches share it, since the thread puts them in order.
+    order: RwLock<()>,
+    /// Whether another process was seen to write to the file. Only the thread sets it, and nobody resets it: it orders nothing.
+    others_noticed: Arc<AtomicBool>,
+}
+
+impl SqliteWriter {
+    /// Opens a file that exists.
+    pub(in super::super) async fn open(path: PathBuf) -> Result<Self, StoreError> {
+        let others_noticed = Arc::new(AtomicBool::new(false));
+        let noticed = Arc::clone(&others_noticed);
+        let work = move |connection: &Connection, inbox: mpsc::Receiver<Job>| {
+            let mut thread = Thread::new(connection, noticed);
+            inbox.into_iter().for_each(|job| thread.carry_out(job));
+        };
+        let worker = Worker::open("sqlite-writer", path, WRITER_CACHE_KIB, work).await?;
+        Ok(Self { worker, order: RwLock::default(), others_noticed })
+    }
+
+    /// Waits until another connection of this process may write.
+    pub(in super::super) async fn exclusive_permit(&self) -> WritePermit<'_> {
+        let guard = self.order.write().await;
+        // What other processes have written until now must not be taken for the writes under this permit.
+        let (done, checked) = oneshot::channel();
+        if self.worker.send(Job::Check { done }).is_ok() {
+            // A thread that has ended is noticed by whoever writes a batch.
+            let _ = checked.await;
+        }
+        WritePermit { worker: &self.worker, _guard: guard }
+    }
+
+    /// Whether another process has written to this file since this one began.
+    pub(in super::super) fn noticed_others(&self) -> bool {
+        self.others_noticed.load(Ordering::Relaxed)
+    }
+
+    /// Writes a batch.
+    pub(in super::super) async fn commit(&self, writes: Arc<Vec<Write>>) -> Result<Committed, StoreError> {
+        let _guard = self.order.read().await;
+        let (done, outcome) = oneshot::channel();
+        self.worker.send(Job::Commit { writes, done })?;
+        committed(outcome).await
+    }
+
+    /// Loads while nobody else can write, lets `decide` decide, and writes.
+    pub(in super::super) async fn commit_locked(
+        &self,
+        load: impl Future<Output = Result<Loaded, StoreError>>,
+        decide: &mut DecideLocked<'_>,
+    ) -> Result<(Vec<Write>, Committed), StoreError> {
+        let _guard = self.order.read().await;
+        let (locked, is_locked) = oneshot::channel();
+        let (send_decided, decided) = oneshot::channel();
+        let (done, outcome) = oneshot::channel();
+        self.worker.send(Job::Locked { locked, decided, done })?;
+        is_locked.await.map_err(|_| ended())?.map_err(classify_sqlite)?;
+        let loaded = load.await?;
+        let db_time = loaded.db_time;
+        // A key that cannot be read is found by the next load, which reports it.
+        let writes = Arc::new(loaded.all().map_or_else(Vec::new, |states| decide(states, db_time)));
+        if writes.is_empty() {
+            return Ok((Vec::new(), Committed { tokens: Vec::new(), db_time }));
+        }
+        // If the thread is gone, the outcome says so.
+        let _ = send_decided.send(Arc::clone(&writes));
+        let committed = committed(outcome).await?;
+        Ok((Arc::unwrap_or_clone(writes), committed))
+    }
+}
+
+/// The right of another connection of this process to write. It ends when it is dropped.
+#[derive(Debug)]
+pub(in super::super) struct WritePermit<'w> {
+    worker: &'w Worker<Job>,
+    _guard: RwLockWriteGuard<'w, ()>,
+}
+
+impl Drop for WritePermit<'_> {
+    fn drop(&mut self) {
+        // A thread that has ended is noticed by whoever writes a batch.
+        let _ = self.worker.send(Job::Skip);
+    }
+}
+
+async fn committed(outcome: oneshot::Receiver<Result<Written>>) -> Result<Committed, StoreError> {
+    let written = outcome.await.map_err(|error| StoreError::Unknown(Box::new(error)))?;
+    let Written { tokens, db_time, .. } = written.map_err(classify_sqlite)?;
+    Ok(Committed { tokens, db_time })
+}
+
+/// What the thread owns.
+struct Thread<'c> {
+    connection: &'c Connection,
+    statements: Prepared<'c, Statements<'c>>,
+    /// The last value of `PRAGMA data_version`, which changes when another connection has written.
+    version: Option<i64>,
+    others_noticed: Arc<AtomicBool>,
+}
+
+impl<'c> Thread<'c> {
+    fn new(connection: &'c Connection, others_noticed: Arc<AtomicBool>) -> Self {
+        let statements = Prepared::new(connection, Statements::prepare);
+        Self { connection, statements, version: read_version(connection), others_noticed }
+    }
+
+    /// Carries out a job. If its caller is gone, nobody receives the answer.
+    fn carry_out(&mut self, job: Job) {
+        match job {
+            Job::Commit { writes, done } => {
+                let written = self.begin().and_then(|()| self.write_and_commit(&writes));
+                // Dropped first: the caller takes the writes out of their `Arc` when it has the answer.
+                drop(writes);
+                let _ = done.send(written);
+            }
+            Job::Locked { locked, decided, done } => {
+                let begun = self.begin();
+                let is_locked = begun.is_ok();
+                let _ = locked.send(begun);
+                if is_locked {
+                    self.write_decided(decided, done);
+                }
+            }
+            Job::Check { done } => {
+                if let Some(version) = read_version(self.connection) {
+                    self.note(version);
+                }
+                let _ = done.send(());
+            }
+            Job::Skip => self.version = read_version(self.connection).or(self.version),
+        }
+    }
+
+    fn write_decided(
+        &mut self,
+        decided: oneshot::Receiver<Arc<Vec<Write>>>,
+        done: oneshot::Sender<Result<Written>>,
+    ) {
+        if let Ok(writes) = decided.blocking_recv() {
+            let written = self.write_and_commit(&writes);
+            drop(writes);
+            let _ = done.send(written);
+        } else if let Ok(statements) = self.statements.get() {
+            statements.transaction.roll_back();
+        }
+    }
+
+    fn begin(&mut self) -> Result<()> {
+        self.statements.get()?.transaction.begin()
+    }
+
+    fn write_and_commit(&mut self, writes: &[Write]) -> Result<Written> {
+        let written = self.statements.get()?.write_and_commit(writes)?;
+        self.note(written.data_version);
+        Ok(written)
+    }
+
+    fn note(&mut self, version: i64) {
+        if self.version.replace(version).is_some_and(|before| before != version) {
+            self.others_noticed.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+fn read_version(connection: &Connection) -> Option<i64> {
+    connection.pragma_query_value(None, "data_version", |row| row.get(0)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn writers_take_turns_in_order_and_a_permit_is_exclusive() {
+        let writer = SqliteWriter {
+            worker: Worker::of_nobody(),
+            order: RwLock::default(),
+            others_noticed: Arc::default(),
+        };
+        let mut context = Context::from_waker(Waker::noop());
+        let batches = (writer.order.read().await, writer.order.read().await);
+        let mut permit = Box::pin(writer.exclusive_permit());
+        let mut late = Box::pin(writer.order.read());
+        assert!(permit.as_mut().poll(&mut context).is_pending());
+        assert!(late.as_mut().poll(&mut context).is_pending(), "it came after the permit");
+        drop(batches);
+        let permit = permit.await;
+        assert!(late.as_mut().poll(&mut context).is_pending());
+        drop(permit);
+        assert!(late.as_mut().poll(&mut context).is_ready());
+    }
+}

@@ -1,0 +1,171 @@
+//! The traits of a database that keeps the states of keys.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::{
+    Beat, Committed, HeldCounts, LoadRequest, Loaded, LockFilter, Page, Peer, PoolUse, StoreError,
+    WaitingRow, Write,
+};
+use crate::domain::{Key, KeyId, KeyState, LockView, ReplicaId, SemaphoreView, Tenant, Timestamp};
+
+/// Decides while the keys' rows are locked: from their states, in the order of the load requests, and database time to the
+/// writes.
+pub type DecideLocked<'a> = dyn FnMut(Vec<KeyState>, Timestamp) -> Vec<Write> + Send + 'a;
+
+/// Everything that the service asks of its database.
+pub trait Store: KeyStore + ReplicaStore + SweepStore + ListStore {}
+
+impl<S: KeyStore + ReplicaStore + SweepStore + ListStore> Store for S {}
+
+/// Loads and commits the states of keys.
+#[async_trait]
+pub trait KeyStore: Send + Sync + 'static {
+    /// Loads keys and database time: first the keys' rows, then their queues and permits. No key is named twice.
+    async fn load(&self, load_requests: &[LoadRequest]) -> Result<Loaded, StoreError>;
+
+    /// Applies writes in one durable commit, each only if its key's row still has the version it was decided on. The writes
+    /// are sorted by key, and no key is named twice; they are shared with whoever carries them out, which may be a thread.
+    /// Other replicas that a write notifies are notified where the database can do that.
+    async fn commit(&self, writes: Arc<Vec<Write>>) -> Result<Committed, StoreError>;
+
+    /// Locks the keys' rows, lets `decide` decide on them, and commits: for keys that lost too many races.
+    async fn commit_locked(
+        &self,
+        load_requests: &[LoadRequest],
+        decide: &mut DecideLocked<'_>,
+    ) -> Result<(Vec<Write>, Committed), StoreError>;
+
+    /// Which of these keys have a row that another session keeps locked: none on SQLite, where a file is locked as a whole.
+    async fn find_locked(&self, ids: &[KeyId]) -> Result<Vec<KeyId>, StoreError>;
+
+    /// Database time in milliseconds, rounded down.
+    async fn now(&self) -> Result<Timestamp, StoreError>;
+
+    /// Whether the database answers and this program may write to it. After an answer of `Schema` or `FileReplaced` every
+    /// write is refused with the same error, until a later check finds nothing wrong.
+    async fn check_ready(&self) -> Result<(), StoreError>;
+
+    /// Settings of the database that promise less durability than a lock service needs, each as a sentence for the log.
+    async fn weak_settings(&self) -> Result<Vec<String>, StoreError>;
+
+    /// Whether concurrent commits are faster than sequential ones: not on SQLite, which has one writer.
+    fn commits_in_parallel(&self) -> bool;
+
+    /// Whether other processes may write to this database: always on a server; for a SQLite file once one was noticed.
+    fn has_other_writers(&self) -> bool;
+
+    /// Use of the connections, by pool: for gauges.
+    fn connections(&self) -> Vec<PoolUse> {
+        Vec::new()
+    }
+}
+
+/// Keeps the membership of replicas, and finds waiters by replica.
+#[async_trait]
+pub trait ReplicaStore: Send + Sync + 'static {
+    /// Adds this replica with beat 0.
+    async fn join(&self, me: ReplicaId) -> Result<(), StoreError>;
+
+    /// Increments this replica's beat and lists all replicas.
+    async fn beat(&self, me: ReplicaId) -> Result<Beat, StoreError>;
+
+    /// Lists all replicas.
+    async fn peers(&self) -> Result<Vec<Peer>, StoreError>;
+
+    /// Removes a replica that has no waiters any more: this one, or a dead one whose beat is still `beat`.
+    async fn part(&self, replica: ReplicaId, beat: Option<i64>) -> Result<(), StoreError>;
+
+    /// The keys with offers to waiters of this replica.
+    async fn offers(&self, me: ReplicaId) -> Result<Vec<KeyId>, StoreError>;
+
+    /// Number of waiters of this replica in all queues.
+    async fn count_waiting(&self, me: ReplicaId) -> Result<i64, StoreError>;
+
+    /// The waiters of this replica.
+    async fn waiting(&self, me: ReplicaId) -> Result<Vec<WaitingRow>, StoreError>;
+
+    /// Keys in whose queues waiters of a replica are, at most `limit`.
+    async fn keys_waited_for(&self, replica: ReplicaId, limit: u32) -> Result<Vec<KeyId>, StoreError>;
+
+    /// Replicas that have waiters but no row in `replicas`.
+    async fn unknown_replicas(&self) -> Result<Vec<ReplicaId>, StoreError>;
+
+    /// Notifications for this replica; `None` where the database cannot push them.
+    async fn notifications(&self, me: ReplicaId) -> Result<Option<Box<dyn Notifications>>, StoreError>;
+}
+
+/// Notifications from other replicas about a key whose queue is to be served. One may be lost or come twice.
+#[async_trait]
+pub trait Notifications: Send {
+    /// The next notification; `None` after a reconnect, when notifications may have been missed.
+    async fn next(&mut self) -> Result<Option<KeyId>, StoreError>;
+}
+
+/// Finds and removes what nobody needs any more.
+#[async_trait]
+pub trait SweepStore: Send + Sync + 'static {
+    /// Takes or renews the lease of the one replica that sweeps, for `lease_ms`. Returns whether this replica has it.
+    async fn lead_sweep(&self, me: ReplicaId, lease_ms: i64) -> Result<bool, StoreError>;
+
+    /// Gives the lease of the replica that sweeps back, if this replica has it.
+    async fn yield_sweep(&self, me: ReplicaId) -> Result<(), StoreError>;
+
+    /// Keys in whose queues a detached waiter has lost its place, at most `limit`.
+    async fn lapsed_places(&self, limit: u32) -> Result<Vec<KeyId>, StoreError>;
+
+    /// Mutexes that are deleted with their grant, whose lease expired at `before` or earlier, at most `limit`.
+    async fn ended_to_delete(&self, before: Timestamp, limit: u32) -> Result<Vec<KeyId>, StoreError>;
+
+    /// Free mutexes that did not change since `since`, among the next `limit` rows after the key `after`.
+    async fn idle_mutexes(
+        &self,
+        since: Timestamp,
+        after: Option<&KeyId>,
+        limit: u32,
+    ) -> Result<Page<KeyId, KeyId>, StoreError>;
+
+    /// Removes tombstones without a queue that were written at `before` or earlier and whose tokens are at or below a floor
+    /// that was raised at least `settle_ms` ago; then raises the floors of their tenants for the next ones. Removes at most
+    /// `limit` rows and returns their number.
+    async fn sweep_tombstones(
+        &self,
+        before: Timestamp,
+        settle_ms: i64,
+        limit: u32,
+    ) -> Result<u64, StoreError>;
+}
+
+/// Lists and counts.
+#[async_trait]
+pub trait ListStore: Send + Sync + 'static {
+    /// One page of locks in byte order of their keys.
+    async fn list_locks(
+        &self,
+        tenant: &Tenant,
+        filter: &LockFilter,
+        after: Option<&Key>,
+        limit: u32,
+    ) -> Result<Page<LockView, Key>, StoreError>;
+
+    /// One page of semaphores in byte order of their keys.
+    async fn list_semaphores(
+        &self,
+        tenant: &Tenant,
+        prefix: Option<&str>,
+        after: Option<&Key>,
+        limit: u32,
+    ) -> Result<Page<SemaphoreView, Key>, StoreError>;
+
+    /// One page of the permits that are out, by slot.
+    async fn list_permits(
+        &self,
+        id: &KeyId,
+        after: Option<i32>,
+        limit: u32,
+    ) -> Result<Page<LockView, i32>, StoreError>;
+
+    /// Counts active grants. This reads whole tables: it is meant for a gauge.
+    async fn count_held(&self) -> Result<HeldCounts, StoreError>;
+}

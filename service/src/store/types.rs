@@ -1,0 +1,170 @@
+//! What the store is asked for, and what it answers.
+
+use super::Unreadable;
+use crate::domain::{
+    KeyChange, KeyId, KeyState, Owner, ReplicaId, RequestId, RowVersion, Timestamp, Token, Version,
+};
+
+/// How much of a key a decision needs. The key's row is always loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoadRequest {
+    /// The key.
+    pub id: KeyId,
+    /// Permits and waiters to look for by version.
+    pub versions: Vec<Version>,
+    /// Count the waiters ahead of each waiter that is found by version. This reads the whole queue.
+    pub positions: bool,
+    /// The least number of waiters to load from the front of the queue, if it has so many.
+    pub queue_prefix: usize,
+    /// The least number of permits to load, those that end first, if there are so many.
+    pub permits: usize,
+    /// Count the permits that are out, even where the loaded ones suffice.
+    pub busy: bool,
+    /// Also load the permits with the latest grants whose versions callers chose, at most
+    /// [`EndedVersions::AT_MOST`](crate::domain::EndedVersions::AT_MOST).
+    pub latest_chosen: bool,
+    /// Also load the waiters of this replica, at most [`LoadRequest::REAPED_AT_ONCE`].
+    pub waiters_of: Option<ReplicaId>,
+}
+
+impl LoadRequest {
+    /// The default of `queue_prefix`.
+    pub const QUEUE_PREFIX: usize = 64;
+    /// The default of `permits`.
+    pub const PERMITS: usize = 64;
+    /// The most waiters of a dead replica that are loaded with a key.
+    pub const REAPED_AT_ONCE: usize = 500;
+
+    /// What most decisions need.
+    pub fn new(id: KeyId) -> Self {
+        Self {
+            id,
+            versions: Vec::new(),
+            positions: false,
+            queue_prefix: default_rows(Self::QUEUE_PREFIX),
+            permits: default_rows(Self::PERMITS),
+            busy: false,
+            latest_chosen: false,
+            waiters_of: None,
+        }
+    }
+}
+
+/// The number of rows to load by default. Some simulations choose fewer.
+#[cfg_attr(not(test), expect(clippy::missing_const_for_fn, reason = "tests choose another number"))]
+fn default_rows(usual: usize) -> usize {
+    #[cfg(test)]
+    let usual = crate::simulation::hooks::view_size(usual);
+    usual
+}
+
+/// Loaded keys and the time.
+#[derive(Debug)]
+pub struct Loaded {
+    /// One state for each [`LoadRequest`], in the same order. A key that cannot be read is an error for itself alone.
+    pub states: Vec<Result<KeyState, Unreadable>>,
+    /// Database time in milliseconds, rounded down, read while the keys were loaded.
+    pub db_time: Timestamp,
+}
+
+impl Loaded {
+    /// All states; `None` where one cannot be read.
+    pub(super) fn all(self) -> Option<Vec<KeyState>> {
+        self.states.into_iter().collect::<Result<_, _>>().ok()
+    }
+}
+
+/// The change of one key. It is applied only if the key's row still has the version that the change was decided on.
+#[derive(Debug, Clone)]
+pub struct Write {
+    /// The version of the row that it was decided on; `None` where there was no row.
+    pub prev: Option<RowVersion>,
+    /// The version that this write gives the row, never used before.
+    pub row_version: RowVersion,
+    /// The new state, and which parts of it have changed.
+    pub change: Box<KeyChange>,
+}
+
+/// The result of a commit.
+#[derive(Debug)]
+pub struct Committed {
+    /// For each [`Write`], in the same order: the token of the row, or `None` where the write lost its race and nothing of it
+    /// was applied. The token is the one of the written state, or a higher one where the row was created above the tenant's
+    /// floor.
+    pub tokens: Vec<Option<Token>>,
+    /// Database time in milliseconds, rounded down, read while the rows were written.
+    pub db_time: Timestamp,
+}
+
+/// A replica that has a row in `replicas`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Peer {
+    /// Its id.
+    pub replica: ReplicaId,
+    /// Its beat counter.
+    pub beat: i64,
+}
+
+/// The result of a beat.
+#[derive(Debug)]
+pub struct Beat {
+    /// Whether this replica still had its row; if not, others took it for dead.
+    pub known: bool,
+    /// All replicas, this one included.
+    pub peers: Vec<Peer>,
+    /// Database time in milliseconds, rounded down.
+    pub db_time: Timestamp,
+}
+
+/// A row of `waiters`, as far as it names a waiter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WaitingRow {
+    /// Tenant and key.
+    pub id: KeyId,
+    /// The version that it waits with.
+    pub version: Version,
+    /// The request.
+    pub request_id: RequestId,
+}
+
+/// Which locks a list shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LockFilter {
+    /// Keys that start with this text, literally.
+    pub prefix: Option<String>,
+    /// Locks that this owner holds.
+    pub owner: Option<Owner>,
+    /// Locks that are held, or locks that are not.
+    pub locked: Option<bool>,
+}
+
+/// One page of a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Page<T, C> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Cursor of the next page; `None` on the last page.
+    pub next: Option<C>,
+}
+
+/// Use of the connections of one pool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolUse {
+    /// The pool's name.
+    pub pool: &'static str,
+    /// Connections in use.
+    pub in_use: u32,
+    /// Open connections that are idle.
+    pub idle: u32,
+    /// The most connections.
+    pub limit: u32,
+}
+
+/// Numbers of active grants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct HeldCounts {
+    /// Mutexes that are held.
+    pub locks: i64,
+    /// Permits that are out.
+    pub permits: i64,
+}
