@@ -9,13 +9,10 @@ TESTS = re.compile(r"\n#\[cfg\(test\)\](?:\n#.*)*\nmod \w+ \{.*", re.S)
 USE = re.compile(r"(?:^|[\s(])use\s+([^;]+);")
 PATH = re.compile(r"\b(?:crate|super)(?:::\w+)+")
 # Circles that are still there, or smaller ones of the same modules. Take one out when it is gone; add none.
-STORE = ["commit", "disk", "load", "pools", "postgres", "ready", "schema", "sql_store", "writer"]
 KNOWN = [
     {"service::observe", "service::service"},
     {"service::simulation::client", "service::simulation::world"},
     {"service::simulation::hooks", "service::simulation::process"},
-    {"service::store::connect", "service::store::sqlite"},
-    {f"service::store::{module}" for module in STORE},
 ]
 
 
