@@ -93,7 +93,7 @@ impl Columns {
     }
 
     /// Assignments from the row that an insert found in its way, on PostgreSQL and SQLite.
-    pub(super) fn from_excluded(&self) -> String {
+    pub(super) fn excluded(&self) -> String {
         self.list(|column| format!("{0} = excluded.{0}", column.name))
     }
 }

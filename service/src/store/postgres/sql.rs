@@ -225,7 +225,7 @@ fn put(
         "INSERT INTO {table} (\n    {})\nSELECT\n    {}\n{from}\nON CONFLICT (tenant, \"key\", {order}) DO UPDATE SET\n    {}",
         columns.names(),
         columns.list(value),
-        changed.from_excluded()
+        changed.excluded()
     )
 }
 

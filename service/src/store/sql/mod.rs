@@ -177,7 +177,7 @@ pub fn hot_statements(scheme: &str) -> Vec<(&'static str, String)> {
     ];
     match dialect {
         Dialect::Sqlite => {
-            statements.extend([("commit", sqlite::update()), ("commit_new", sqlite::insert())])
+            statements.extend([("commit", sqlite::update()), ("commit_new", sqlite::insert())]);
         }
         Dialect::Postgres => statements.extend([
             ("commit", postgres::UPDATE.clone()),

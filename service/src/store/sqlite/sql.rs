@@ -58,7 +58,7 @@ fn put(table: &str, columns: &Columns, order: &str, changed: &Columns) -> String
          ON CONFLICT (tenant, \"key\", {order}) DO UPDATE SET\n    {}",
         columns.names(),
         columns.list(parameter),
-        changed.from_excluded()
+        changed.excluded()
     )
 }
 

@@ -54,7 +54,9 @@ impl SqliteWriter {
         let noticed = Arc::clone(&others_noticed);
         let work = move |connection: &Connection, inbox: mpsc::Receiver<Job>| {
             let mut thread = Thread::new(connection, noticed);
-            inbox.into_iter().for_each(|job| thread.carry_out(job));
+            for job in inbox {
+                thread.carry_out(job);
+            }
         };
         let worker = Worker::open("sqlite-writer", path, WRITER_CACHE_KIB, work).await?;
         Ok(Self { worker, order: RwLock::default(), others_noticed })
