@@ -135,7 +135,7 @@ fn field(name: &str) -> Object {
 
 /// Writes into a body's schema which values its fields may have.
 pub(crate) fn constrain_body(schema: &mut Object, limits: &Limits) {
-    for (name, field) in schema.properties.iter_mut() {
+    for (name, field) in &mut schema.properties {
         if let RefOr::T(Schema::Object(field)) = field {
             constrain(name, field, limits);
         }
