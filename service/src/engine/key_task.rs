@@ -194,8 +194,10 @@ impl KeyTask {
             }
             match request.command {
                 Command::ReapReplica { replica } => load_request.waiters_of = Some(replica),
-                Command::Get(Kind::Semaphore) | Command::PutSemaphore { .. } | Command::DeleteSemaphore => {
+                Command::Get(Kind::Semaphore) | Command::PutSemaphore { .. } => load_request.busy = true,
+                Command::DeleteSemaphore => {
                     load_request.busy = true;
+                    load_request.latest_chosen = true;
                 }
                 _ => {}
             }
