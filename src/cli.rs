@@ -7,7 +7,11 @@ use db_locks_service::store::{DatabaseOptions, UrlError};
 
 use db_locks_api::AllowedHosts;
 
-use crate::{listen::ListenAddress, log_filter::LogFilter};
+use crate::{
+    command::{ClientCommand, USAGE},
+    listen::ListenAddress,
+    log_filter::LogFilter,
+};
 
 /// A lock service over the database you already run.
 ///
@@ -42,9 +46,16 @@ fn exit_with(error: &clap::Error) -> ! {
     if std::env::args().skip(1).any(|argument| shows_a_url(&argument)) {
         let message =
             "a URL stands where none is expected; the database's goes into DATABASE_URL or --database-url";
-        Cli::command().error(clap::error::ErrorKind::InvalidValue, message).exit();
+        exit(&Cli::command().error(clap::error::ErrorKind::InvalidValue, message));
     }
-    error.exit()
+    exit(error)
+}
+
+/// Shows the message, which may be the help that was asked for, and ends the program.
+fn exit(error: &clap::Error) -> ! {
+    // Whoever closed the output wants the exit code only.
+    let _ = error.print();
+    std::process::exit(if error.use_stderr() { i32::from(USAGE) } else { 0 })
 }
 
 fn without_empty_variables(command: clap::Command) -> clap::Command {
@@ -70,6 +81,8 @@ pub(crate) enum Command {
         #[arg(long, env = "DB_LOCKS_URL", value_delimiter = ',')]
         url: Vec<String>,
     },
+    #[command(flatten)]
+    Client(ClientCommand),
     /// Print the OpenAPI document as YAML.
     Openapi,
 }

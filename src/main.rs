@@ -6,6 +6,7 @@
 static GLOBAL: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 mod cli;
+mod command;
 mod descriptors;
 mod failure;
 mod health;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         Some(Command::Health { url }) => {
             return runtime.block_on(health::health(&url, &cli.serve.listen));
         }
+        Some(Command::Client(command)) => return runtime.block_on(command::execute(command)),
         Some(Command::Openapi) => print_openapi(),
     };
     match result {

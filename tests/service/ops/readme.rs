@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, path::Path, process::Output};
 
 use serde_json::json;
 
-use crate::support::{Dialect, Service, service::run_program};
+use crate::support::{
+    Dialect, Service,
+    service::{PROGRAM, run_program},
+};
 
 /// Lines of README that build and test the project: what they start is what these tests stand on.
 const NOT_RUN: [&str; 2] = ["cargo run --release", "cargo test"];
@@ -25,7 +28,11 @@ fn scripts() -> Vec<String> {
 async fn bash(script: &str, port: u16) -> Output {
     let script = script.replace("localhost:8080", &format!("127.0.0.1:{port}"));
     let mut bash = tokio::process::Command::new("bash");
-    bash.args(["-c", &script]).env_clear().env("PATH", std::env::var_os("PATH").unwrap());
+    let folder = Path::new(PROGRAM).parent().unwrap().to_str().unwrap();
+    bash.args(["-c", &script])
+        .env_clear()
+        .env("PATH", format!("{folder}:{}", std::env::var("PATH").unwrap()))
+        .env("DB_LOCKS_URL", format!("http://127.0.0.1:{port}"));
     bash.stdin(std::process::Stdio::null()).kill_on_drop(true).output().await.unwrap()
 }
 

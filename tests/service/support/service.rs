@@ -17,7 +17,8 @@ use super::{
     wire,
 };
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_db-locks");
+/// The program under test.
+pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_db-locks");
 
 /// How long a start may take, migrations included.
 const START: Duration = Duration::from_secs(30);

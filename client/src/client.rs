@@ -1,0 +1,67 @@
+//! The client: a service, and the renewal of the locks that are held there.
+
+use std::{ops::Deref, sync::Arc};
+
+use crate::{
+    config::LocksConfig, error::LockResult, http::HttpLockService, renewal::Renewal, request::LockRequest,
+    service::LockService,
+};
+
+/// Connects to the service at this URL; several are separated by commas. Nothing is sent before something is asked.
+#[expect(clippy::unused_async, reason = "an engine in the caller's process will have to be started here")]
+pub async fn connect(urls: impl Into<String>) -> LockResult<Client> {
+    Client::new(&LocksConfig::new(urls))
+}
+
+/// A client of a lock service. Clones share its connections and its renewal.
+///
+/// It is a [`LockService`] too, for calls one by one:
+///
+/// ```no_run
+/// use db_locks::{AcquireLockOptionsBuilder, LockService};
+///
+/// # async fn example() -> Result<(), db_locks::LockError> {
+/// let lock_service = db_locks::connect("http://127.0.0.1:8080").await?;
+/// let lock = lock_service.acquire_lock(&AcquireLockOptionsBuilder::new("mylock", 1000).build()).await?;
+/// lock_service.release_lock(&lock.to_release_options()).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Client {
+    service: Arc<dyn LockService>,
+    renewal: Arc<Renewal>,
+}
+
+impl Client {
+    /// A client with these settings.
+    pub fn new(config: &LocksConfig) -> LockResult<Self> {
+        // Heartbeats and releases have connections of their own: acquires that wait are not in their way.
+        let renewal = Renewal::start(Arc::new(HttpLockService::new(config)?))?;
+        Ok(Self { service: Arc::new(HttpLockService::new(config)?), renewal: Arc::new(renewal) })
+    }
+
+    /// Asks for a lock that renews itself.
+    pub fn lock(&self, key: impl Into<String>) -> LockRequest {
+        LockRequest::new(Arc::clone(&self.service), Arc::clone(&self.renewal), key.into(), false)
+    }
+
+    /// Asks for a permit of a semaphore that renews itself.
+    pub fn permit(&self, semaphore_key: impl Into<String>) -> LockRequest {
+        LockRequest::new(Arc::clone(&self.service), Arc::clone(&self.renewal), semaphore_key.into(), true)
+    }
+}
+
+impl Deref for Client {
+    type Target = dyn LockService;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.service
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").finish_non_exhaustive()
+    }
+}

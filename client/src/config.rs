@@ -1,0 +1,54 @@
+//! How to reach the service, and as whom.
+
+/// Settings of a client.
+///
+/// ```
+/// use db_locks::LocksConfig;
+///
+/// let config = LocksConfig::new("http://locks-1:8080,http://locks-2:8080").with_owner("ci-42").with_tenant("acme");
+/// ```
+#[derive(Clone)]
+pub struct LocksConfig {
+    pub(crate) urls: String,
+    pub(crate) owner: Option<String>,
+    pub(crate) tenant: Option<String>,
+    pub(crate) token: Option<String>,
+}
+
+impl LocksConfig {
+    /// The service at this URL; several are separated by commas, and those that do not answer are passed over.
+    pub fn new(urls: impl Into<String>) -> Self {
+        Self { urls: urls.into(), owner: None, tenant: None, token: None }
+    }
+
+    /// Who holds the locks, shown to others. Default: what the service calls a caller without a name.
+    #[must_use]
+    pub fn with_owner(mut self, owner: impl Into<String>) -> Self {
+        self.owner = Some(owner.into());
+        self
+    }
+
+    /// The tenant whose keys are meant.
+    #[must_use]
+    pub fn with_tenant(mut self, tenant: impl Into<String>) -> Self {
+        self.tenant = Some(tenant.into());
+        self
+    }
+
+    /// The secret that is sent as bearer token. Never shown.
+    #[must_use]
+    pub fn with_token(mut self, token: impl Into<String>) -> Self {
+        self.token = Some(token.into());
+        self
+    }
+}
+
+impl std::fmt::Debug for LocksConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // URLs may hold a password, and the token is one.
+        f.debug_struct("LocksConfig")
+            .field("owner", &self.owner)
+            .field("tenant", &self.tenant)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,118 @@
+//! Reads answers: what was asked for, or the error that a problem document stands for.
+
+use std::time::Duration;
+
+use reqwest::{Response, StatusCode, header::RETRY_AFTER};
+use serde::de::DeserializeOwned;
+
+use crate::error::{LockError, LockResult, NotGranted, Problem};
+
+/// Reads the body of a success.
+pub(super) async fn read<T: DeserializeOwned>(response: Response) -> LockResult<T> {
+    let response = check(response).await?;
+    let body = response.bytes().await.map_err(|error| unreachable(&error))?;
+    serde_json::from_slice(&body).map_err(|error| LockError::InvalidAnswer(error.to_string()))
+}
+
+/// A success without a body, or its error.
+pub(super) async fn check(response: Response) -> LockResult<Response> {
+    if response.status().is_success() {
+        return Ok(response);
+    }
+    let status = response.status();
+    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    let body = response.bytes().await.map_err(|error| unreachable(&error))?;
+    let problem = serde_json::from_slice::<Problem>(&body).ok();
+    Err(error_of(status, problem, Duration::from_secs(retry_after.unwrap_or(1))))
+}
+
+/// The error that a status and its problem document stand for. A proxy may answer without a document.
+fn error_of(status: StatusCode, problem: Option<Problem>, retry_after: Duration) -> LockError {
+    let Some(problem) = problem else { return without_document(status, retry_after) };
+    match (status.as_u16(), problem.kind.rsplit('/').next().unwrap_or_default()) {
+        (423, _) => not_granted(problem),
+        (409, "version-mismatch" | "lease-expired" | "revoked" | "superseded") => {
+            LockError::Lost(problem.to_string())
+        }
+        (409, _) => LockError::Conflict(problem),
+        (404, "not-found") => LockError::NotFound(problem.to_string()),
+        (401 | 403, _) => LockError::AccessDenied(problem),
+        (503, _) => LockError::Unavailable { detail: problem.to_string(), retry_after },
+        (400..500, _) => LockError::Validation(with_fields(&problem)),
+        _ => LockError::InvalidAnswer(format!("status {status}: {problem}")),
+    }
+}
+
+fn without_document(status: StatusCode, retry_after: Duration) -> LockError {
+    match status.as_u16() {
+        502..=504 => LockError::Unavailable { detail: format!("a proxy answered {status}"), retry_after },
+        _ => LockError::InvalidAnswer(format!("status {status} without a problem document")),
+    }
+}
+
+fn not_granted(problem: Problem) -> LockError {
+    let mut members = problem.members;
+    members.insert("detail".to_owned(), problem.detail.into());
+    match serde_json::from_value::<NotGranted>(members.into()) {
+        Ok(refusal) => LockError::NotGranted(Box::new(refusal)),
+        Err(error) => LockError::InvalidAnswer(error.to_string()),
+    }
+}
+
+/// What is wrong, with the fields that the document names.
+fn with_fields(problem: &Problem) -> String {
+    let field = |error: &serde_json::Value| {
+        Some(format!("{}: {}", error.get("field")?.as_str()?, error.get("reason")?.as_str()?))
+    };
+    let fields = problem.members.get("errors").and_then(|errors| errors.as_array());
+    let named = fields.into_iter().flatten().filter_map(field).collect::<Vec<_>>();
+    if named.is_empty() { problem.to_string() } else { named.join("; ") }
+}
+
+/// No answer came. The error of the transport without its URL, with its causes.
+pub(super) fn unreachable(error: &reqwest::Error) -> LockError {
+    let mut text = if error.is_timeout() { "no answer in time" } else { "no answer" }.to_owned();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = error.to_string();
+        cause = error.source();
+    }
+    LockError::Unreachable(text)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+mod tests {
+    use super::*;
+
+    fn problem(status: u16, kind: &str) -> LockError {
+        let document = serde_json::json!({
+            "type": format!("/problems/{kind}"), "title": "t", "status": status, "detail": "d",
+            "reason": "no_wait", "holders": [], "waiters": 2, "errors": [{"field": "owner", "reason": "too long"}],
+        });
+        let status = StatusCode::from_u16(status).unwrap();
+        error_of(status, serde_json::from_value(document).unwrap(), Duration::from_secs(1))
+    }
+
+    #[test]
+    fn each_status_is_its_own_error() {
+        assert!(
+            matches!(problem(423, "not-granted"), LockError::NotGranted(refusal) if refusal.waiters == 2)
+        );
+        for lost in ["version-mismatch", "lease-expired", "revoked", "superseded"] {
+            assert!(matches!(problem(409, lost), LockError::Lost(_)), "{lost}");
+        }
+        assert!(matches!(problem(409, "in-use"), LockError::Conflict(_)));
+        assert!(matches!(problem(404, "not-found"), LockError::NotFound(_)));
+        assert!(matches!(problem(401, "unauthorized"), LockError::AccessDenied(_)));
+        assert!(matches!(problem(503, "unavailable"), LockError::Unavailable { .. }));
+        assert_eq!(problem(400, "invalid-request").to_string(), "not valid: owner: too long");
+    }
+
+    /// A page of some other server must not count as "the lock is gone".
+    #[test]
+    fn a_404_of_another_server_is_no_answer_of_the_service() {
+        let error = error_of(StatusCode::NOT_FOUND, None, Duration::ZERO);
+        assert!(matches!(error, LockError::InvalidAnswer(_)));
+    }
+}

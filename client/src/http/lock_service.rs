@@ -1,0 +1,191 @@
+//! [`LockService`] over HTTP.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use reqwest::{Method, RequestBuilder};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{
+    answer,
+    endpoints::{Call, Endpoints, Repeat, check_key},
+};
+use crate::{
+    clock::LeaseInstant,
+    config::LocksConfig,
+    error::{LockError, LockResult},
+    models::{LockItem, Page, Semaphore},
+    options::{AcquireLockOptions, DeleteLockOptions, ListOptions, ReleaseLockOptions, SendHeartbeatOptions},
+    random,
+    service::LockService,
+};
+
+/// How long a call that does not wait in line may take at one URL. The service answers 503 after 5 s at the latest.
+const TIMEOUT: Duration = Duration::from_secs(8);
+/// The pauses between two tries of an acquire.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// A db-locks service that is spoken to over HTTP, at one or more URLs.
+#[derive(Debug)]
+pub struct HttpLockService {
+    endpoints: Endpoints,
+    owner: Option<String>,
+}
+
+impl HttpLockService {
+    /// A service to call. Connects only when something is asked.
+    pub fn new(config: &LocksConfig) -> LockResult<Self> {
+        Ok(Self { endpoints: Endpoints::new(config)?, owner: config.owner.clone() })
+    }
+
+    async fn post<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        body: &(impl Serialize + Sync),
+        timeout: Duration,
+    ) -> LockResult<T> {
+        let call = Call { method: Method::POST, path, timeout, repeat: Repeat::Safe };
+        answer::read(self.endpoints.send(&call, |request| request.json(body)).await?).await
+    }
+
+    /// A `POST` about a grant: the answer with the time its request was sent. Where the first URL does not answer the time is
+    /// that of the first request, which is the safe side.
+    async fn post_for_grant(
+        &self,
+        path: &[&str],
+        body: &(impl Serialize + Sync),
+        timeout: Duration,
+    ) -> LockResult<LockItem> {
+        let sent_at = LeaseInstant::now();
+        let item = self.post::<LockItem>(path, body, timeout).await?;
+        Ok(LockItem { sent_at: Some(sent_at), ..item })
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &[&str], query: &ListOptions) -> LockResult<T> {
+        let call = Call { method: Method::GET, path, timeout: TIMEOUT, repeat: Repeat::Safe };
+        answer::read(self.endpoints.send(&call, |request| request.query(query)).await?).await
+    }
+
+    async fn delete(&self, path: &[&str], version: Option<&str>) -> LockResult<()> {
+        let call = Call { method: Method::DELETE, path, timeout: TIMEOUT, repeat: Repeat::Unsafe };
+        let query = version.map(|version| [("version", version)]);
+        self.endpoints.send(&call, |request| request.query(&query)).await?;
+        Ok(())
+    }
+
+    /// One try of an acquire that may wait until `deadline`.
+    async fn acquire_once(
+        &self,
+        options: &AcquireLockOptions,
+        deadline: LeaseInstant,
+    ) -> LockResult<LockItem> {
+        let sent_at = LeaseInstant::now();
+        let path = [collection(options.uses_semaphore), &options.key, "acquire"];
+        let timeout = deadline.remaining() + TIMEOUT;
+        let call = Call { method: Method::POST, path: &path, timeout, repeat: Repeat::Safe };
+        let fill = |request: RequestBuilder| {
+            // One URL may have taken some of the time before the next is asked.
+            let wait_ms = i64::try_from(deadline.remaining().as_millis()).unwrap_or(i64::MAX);
+            request.json(&AcquireLockOptions {
+                override_time_to_wait_for_lock_ms: Some(wait_ms),
+                additional_time_to_wait_for_lock_ms: None,
+                ..options.clone()
+            })
+        };
+        let item = answer::read::<LockItem>(self.endpoints.send(&call, fill).await?).await?;
+        Ok(LockItem { sent_at: Some(sent_at), ..item })
+    }
+}
+
+/// Where locks, and where permits are asked for.
+fn collection(uses_semaphore: bool) -> &'static str {
+    if uses_semaphore { "semaphores" } else { "locks" }
+}
+
+/// A grant can only be renewed or released by its version.
+fn check_grant<'a>(key: &'a str, version: Option<&String>) -> LockResult<&'a str> {
+    if version.is_none() {
+        return Err(LockError::Validation(format!("{key}: no version, since nobody holds it")));
+    }
+    check_key(key)
+}
+
+#[async_trait]
+impl LockService for HttpLockService {
+    async fn acquire_lock(&self, options: &AcquireLockOptions) -> LockResult<LockItem> {
+        check_key(&options.key)?;
+        let mut options = options.clone();
+        // One version for all tries: a repeat after a lost answer is answered with the same grant.
+        options.version.get_or_insert_with(|| random::version().to_string());
+        options.owner = options.owner.or_else(|| self.owner.clone());
+        let wait = Duration::from_millis(u64::try_from(options.wait_ms()).unwrap_or_default());
+        let deadline = LeaseInstant::now().plus(wait);
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let error = match self.acquire_once(&options, deadline).await {
+                Err(error) if error.retryable() => error,
+                answer => return answer,
+            };
+            let rest = deadline.remaining();
+            if rest.is_zero() {
+                return Err(error);
+            }
+            tokio::time::sleep(random::jitter(pause).min(rest)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn send_heartbeat(&self, options: &SendHeartbeatOptions) -> LockResult<LockItem> {
+        let key = check_grant(&options.key, options.version.as_ref())?;
+        // A third of the lease for all URLs together: the next heartbeat is due then.
+        let third = options.lease_duration_ms.and_then(|lease| u64::try_from(lease / 3).ok());
+        let third = third.map_or(TIMEOUT, |third| Duration::from_millis(third.max(1)).min(TIMEOUT));
+        let path = [collection(options.uses_semaphore), key, "heartbeat"];
+        self.post_for_grant(&path, options, third / self.endpoints.count()).await
+    }
+
+    async fn release_lock(&self, options: &ReleaseLockOptions) -> LockResult<LockItem> {
+        let key = check_grant(&options.key, options.version.as_ref())?;
+        self.post(&[collection(options.uses_semaphore), key, "release"], options, TIMEOUT).await
+    }
+
+    async fn get_lock(&self, key: &str) -> LockResult<LockItem> {
+        let sent_at = LeaseInstant::now();
+        let item = self.get::<LockItem>(&["locks", check_key(key)?], &ListOptions::default()).await?;
+        Ok(LockItem { sent_at: Some(sent_at), ..item })
+    }
+
+    async fn list_locks(&self, options: &ListOptions) -> LockResult<Page<LockItem>> {
+        self.get(&["locks"], options).await
+    }
+
+    async fn delete_lock(&self, options: &DeleteLockOptions) -> LockResult<()> {
+        self.delete(&["locks", check_key(&options.key)?], options.version.as_deref()).await
+    }
+
+    async fn create_semaphore(&self, semaphore: &Semaphore) -> LockResult<Semaphore> {
+        let path = ["semaphores", check_key(&semaphore.key)?];
+        let call = Call { method: Method::PUT, path: &path, timeout: TIMEOUT, repeat: Repeat::Unsafe };
+        // A lease of zero says nothing about the default lease.
+        let lease = Some(semaphore.lease_duration_ms).filter(|lease| *lease > 0);
+        let body = serde_json::json!({"max_size": semaphore.max_size, "lease_duration_ms": lease});
+        answer::read(self.endpoints.send(&call, |request| request.json(&body)).await?).await
+    }
+
+    async fn get_semaphore(&self, key: &str) -> LockResult<Semaphore> {
+        self.get(&["semaphores", check_key(key)?], &ListOptions::default()).await
+    }
+
+    async fn list_semaphores(&self, options: &ListOptions) -> LockResult<Page<Semaphore>> {
+        self.get(&["semaphores"], options).await
+    }
+
+    async fn list_permits(&self, key: &str, options: &ListOptions) -> LockResult<Page<LockItem>> {
+        self.get(&["semaphores", check_key(key)?, "permits"], options).await
+    }
+
+    async fn delete_semaphore(&self, options: &DeleteLockOptions) -> LockResult<()> {
+        self.delete(&["semaphores", check_key(&options.key)?], None).await
+    }
+}

@@ -1,0 +1,7 @@
+//! The service over HTTP.
+
+mod answer;
+mod endpoints;
+mod lock_service;
+
+pub use lock_service::HttpLockService;

@@ -1,0 +1,318 @@
+//! The arguments of the commands that are clients.
+
+use std::{ffi::OsString, str::FromStr, time::Duration};
+
+use clap::{Args, Subcommand};
+use db_locks::LocksConfig;
+
+/// Commands that are clients of a service.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClientCommand {
+    /// Run a command under a lock: acquire it, renew it while the command runs, release it.
+    ///
+    /// Exit codes: the command's own (128 and its signal's number if a signal ended it, 126 and 127 if it cannot be
+    /// started); 64 usage; 69 service out of reach; 75 not granted; 76 lock lost while the command ran; 77 access denied.
+    Run(Box<RunArgs>),
+    /// Acquire a lock, and show the grant. Nothing renews it.
+    Acquire(Box<AcquireArgs>),
+    /// Renew the lease of a grant.
+    Heartbeat(HeartbeatArgs),
+    /// Release a grant.
+    Release(ReleaseArgs),
+    /// Show a lock, held or not.
+    Get(KeyArgs),
+    /// List locks.
+    List(ListArgs),
+    /// List the permits of a semaphore that are out.
+    Permits(KeyArgs),
+    /// Create, show, list or delete semaphores.
+    Semaphore {
+        #[command(subcommand)]
+        command: SemaphoreCommand,
+    },
+    /// Ends a process group before its lease is over, should `run` itself be paused or killed.
+    #[command(hide = true, name = "run-watchdog")]
+    Watchdog(WatchdogArgs),
+}
+
+/// What to do with semaphores.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SemaphoreCommand {
+    /// Create a semaphore, or change its size.
+    Put(SemaphorePutArgs),
+    /// Show a semaphore.
+    Get(KeyArgs),
+    /// List semaphores.
+    List(SemaphoreListArgs),
+    /// Delete a semaphore none of whose permits is out.
+    Delete(KeyArgs),
+}
+
+/// How to reach the service.
+#[derive(Debug, Args)]
+pub(crate) struct ConnectArgs {
+    /// The service; several URLs are separated by commas, and those that do not answer are passed over.
+    #[arg(long, env = "DB_LOCKS_URL", hide_env_values = true, default_value = "http://127.0.0.1:8080")]
+    url: String,
+    /// The secret that is sent as bearer token. Better as the environment variable: others can see arguments.
+    #[arg(long, env = "DB_LOCKS_TOKEN", hide_env_values = true)]
+    token: Option<String>,
+    /// The tenant whose keys are meant.
+    #[arg(long, env = "DB_LOCKS_TENANT")]
+    tenant: Option<String>,
+}
+
+impl ConnectArgs {
+    pub(super) fn config(&self) -> LocksConfig {
+        let mut config = LocksConfig::new(&self.url);
+        if let Some(token) = &self.token {
+            config = config.with_token(token);
+        }
+        if let Some(tenant) = &self.tenant {
+            config = config.with_tenant(tenant);
+        }
+        config
+    }
+}
+
+/// How to show answers.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct OutputArgs {
+    /// Print one JSON document instead of text.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// How long to wait.
+#[derive(Debug, Args)]
+pub(crate) struct WaitArgs {
+    /// How long to wait for the lock, such as `30s` or `10m`. Default: 10 min for `run`, else 15 s. With it a
+    /// service that is out of reach is asked again until the time is over.
+    #[arg(long, value_name = "TIME")]
+    pub(super) wait: Option<Time>,
+    /// Do not wait.
+    #[arg(long, conflicts_with = "wait")]
+    pub(super) no_wait: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The key of the lock, or of the semaphore.
+    pub(super) key: String,
+    /// How long the lock stays held after the last heartbeat.
+    #[arg(long, value_name = "TIME", default_value = "30s")]
+    pub(super) lease: Time,
+    #[command(flatten)]
+    pub(super) wait: WaitArgs,
+    /// Take a permit of the semaphore of this key.
+    #[arg(long)]
+    pub(super) semaphore: bool,
+    /// Who holds the lock, shown to others. Default: `USER@HOST:PID`.
+    #[arg(long, value_name = "NAME")]
+    pub(super) owner: Option<String>,
+    /// Exit with 0 if the lock is held by others; do not wait unless `--wait` is given.
+    #[arg(long)]
+    pub(super) skip_if_locked: bool,
+    /// Keep the lock for at least so long after it was granted, though the command ends before: for jobs that several
+    /// machines begin at almost the same time.
+    #[arg(long, value_name = "TIME")]
+    pub(super) min_hold: Option<Time>,
+    #[command(flatten)]
+    pub(super) connect: ConnectArgs,
+    /// The command and its arguments. It sees `DB_LOCKS_KEY`, `DB_LOCKS_VERSION`, `DB_LOCKS_FENCING_TOKEN` and `DB_LOCKS_OWNER`.
+    #[arg(last = true, required = true, num_args = 1.., value_name = "COMMAND")]
+    pub(super) command: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WatchdogArgs {
+    /// How long before the lease's end the group is sent SIGTERM, in milliseconds.
+    #[arg(long)]
+    pub(super) terminate_ms: u64,
+    /// How long before the lease's end the group is sent SIGKILL, in milliseconds.
+    #[arg(long)]
+    pub(super) kill_ms: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AcquireArgs {
+    /// The key of the lock, or of the semaphore.
+    pub(super) key: String,
+    /// How long the lease is. Default: 15 s, or as the semaphore says.
+    #[arg(long, value_name = "TIME")]
+    pub(super) lease: Option<Time>,
+    #[command(flatten)]
+    pub(super) wait: WaitArgs,
+    /// Take a permit of the semaphore of this key.
+    #[arg(long)]
+    pub(super) semaphore: bool,
+    /// Who holds the lock, shown to others. Default: `USER@HOST:PID`.
+    #[arg(long, value_name = "NAME")]
+    pub(super) owner: Option<String>,
+    /// Text to store with the lock.
+    #[arg(long)]
+    pub(super) data: Option<String>,
+    /// The version of the grant-to-be, a UUID: the same one again is the same grant. Default: a new one.
+    #[arg(long = "version", value_name = "UUID")]
+    pub(super) grant_version: Option<String>,
+    #[command(flatten)]
+    pub(super) connect: ConnectArgs,
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
+}
+
+/// Which grant.
+#[derive(Debug, Args)]
+pub(crate) struct GrantArgs {
+    /// The key of the lock, or of the semaphore.
+    pub(super) key: String,
+    /// The version of the grant, as acquire printed it.
+    #[arg(value_name = "VERSION", env = "DB_LOCKS_VERSION", hide_env_values = true)]
+    pub(super) grant_version: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HeartbeatArgs {
+    #[command(flatten)]
+    pub(super) grant: GrantArgs,
+    /// How long the lease is from now. Default: as long as it was.
+    #[arg(long, value_name = "TIME")]
+    pub(super) lease: Option<Time>,
+    #[command(flatten)]
+    pub(super) connect: ConnectArgs,
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReleaseArgs {
+    #[command(flatten)]
+    pub(super) grant: GrantArgs,
+    /// Delete the lock too.
+    #[arg(long)]
+    pub(super) delete: bool,
+    #[command(flatten)]
+    pub(super) connect: ConnectArgs,
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeyArgs {
+    /// The key.
+    pub(super) key: String,
+    #[command(flatten)]
+    pub(super) connect: ConnectArgs,
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// What the keys begin with.
+    #[arg(long)]
+    pub(super) prefix: Option<String>,
+    /// Whose locks.
+    #[arg(long)]
+    pub(super) owner: Option<String>,
+    /// Only those that are held.
+    #[arg(long, conflicts_with = "free")]
+    pub(super) locked: bool,
+    /// Only those that are free.
+    #[arg(long)]
+    pub(super) free: bool,
+    #[command(flatten)]
+    pub(super) page: LimitArgs,
+    #[command(flatten)]
+    pub(super) connect: ConnectArgs,
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
+}
+
+/// How much of a list.
+#[derive(Debug, Args)]
+pub(crate) struct LimitArgs {
+    /// At most so many. Default: all.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) limit: Option<u32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SemaphoreListArgs {
+    /// What the keys begin with.
+    #[arg(long)]
+    pub(super) prefix: Option<String>,
+    #[command(flatten)]
+    pub(super) page: LimitArgs,
+    #[command(flatten)]
+    pub(super) connect: ConnectArgs,
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SemaphorePutArgs {
+    /// The key.
+    pub(super) key: String,
+    /// How many permits can be out at a time.
+    #[arg(long, value_name = "NUMBER")]
+    pub(super) max_size: u32,
+    /// The default lease of its permits. Default: 15 s, or what it was.
+    #[arg(long, value_name = "TIME")]
+    pub(super) lease: Option<Time>,
+    #[command(flatten)]
+    pub(super) connect: ConnectArgs,
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
+}
+
+/// A length of time: a number with `ms`, `s`, `m` or `h`; without a unit seconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Time(pub(super) Duration);
+
+impl Time {
+    /// In milliseconds.
+    pub(super) fn millis(self) -> i64 {
+        i64::try_from(self.0.as_millis()).unwrap_or(i64::MAX)
+    }
+}
+
+impl FromStr for Time {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const EXPECTED: &str = "a number with ms, s, m or h is expected, such as 30s";
+        let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let unit_ms: u64 = match unit {
+            "ms" => 1,
+            "s" | "" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return Err(EXPECTED),
+        };
+        let number: u64 = number.parse().map_err(|_| EXPECTED)?;
+        // The limits of the service are far below.
+        let millis =
+            number.checked_mul(unit_ms).filter(|ms| i64::try_from(*ms).is_ok()).ok_or("it is too long")?;
+        Ok(Self(Duration::from_millis(millis)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_units() {
+        let millis = |text: &str| text.parse::<Time>().map(Time::millis).ok();
+        let good =
+            [("500ms", 500), ("30s", 30_000), ("10m", 600_000), ("2h", 7_200_000), ("7", 7_000), ("0", 0)];
+        for (text, expected) in good {
+            assert_eq!(millis(text), Some(expected), "{text}");
+        }
+        for text in ["", "s", "-1s", "1.5s", "1 s", "1d", "99999999999999999999", "9999999999999999h"] {
+            assert_eq!(millis(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Exit codes, and what is said on standard error.
+
+use std::{io::Write, process::ExitCode};
+
+use db_locks::LockError;
+
+/// The command line or the request is wrong: `EX_USAGE` of `sysexits.h`, as the next ones.
+pub(crate) const USAGE: u8 = 64;
+/// The service is out of reach or answers 503: `EX_UNAVAILABLE`.
+pub(super) const UNAVAILABLE: u8 = 69;
+/// Others hold the lock: `EX_TEMPFAIL`.
+pub(super) const NOT_GRANTED: u8 = 75;
+/// The lock was lost: `EX_PROTOCOL`.
+pub(super) const LOST: u8 = 76;
+/// The credentials are missing or do not allow this: `EX_NOPERM`.
+pub(super) const DENIED: u8 = 77;
+/// The command was found but cannot be executed, and was not found: as shells have it.
+pub(super) const NOT_EXECUTABLE: u8 = 126;
+pub(super) const NOT_FOUND: u8 = 127;
+/// What a shell adds to the number of the signal that ended a command.
+pub(super) const SIGNALLED: u8 = 128;
+
+/// Why a command fails.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    #[error("cannot write the answer: {0}")]
+    Output(#[from] std::io::Error),
+    #[error("cannot write the answer: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+impl Failure {
+    /// The exit code that scripts tell it by.
+    pub(super) fn code(&self) -> u8 {
+        match self {
+            Self::Lock(LockError::NotGranted(_)) => NOT_GRANTED,
+            Self::Lock(LockError::Lost(_)) => LOST,
+            Self::Lock(LockError::AccessDenied(_)) => DENIED,
+            Self::Lock(
+                LockError::Unavailable { .. } | LockError::Unreachable(_) | LockError::InvalidAnswer(_),
+            ) => UNAVAILABLE,
+            Self::Lock(LockError::Validation(_)) => USAGE,
+            _ => 1,
+        }
+    }
+
+    /// Says what went wrong; the exit code.
+    pub(super) fn report(&self) -> ExitCode {
+        say(self);
+        ExitCode::from(self.code())
+    }
+}
+
+/// Writes a line for people.
+pub(super) fn say(line: impl std::fmt::Display) {
+    // Whoever closed standard error wants the exit code only.
+    let _ = writeln!(std::io::stderr(), "db-locks: {line}");
+}

@@ -1,0 +1,91 @@
+//! The command as a process group of its own.
+
+use std::{
+    ffi::OsString,
+    io,
+    os::unix::process::CommandExt,
+    process::{Command, Stdio},
+};
+
+use db_locks::LockHandle;
+use rustix::{
+    io::Errno,
+    process::{Pid, Signal, WaitOptions, WaitStatus, kill_process_group, wait},
+};
+
+use super::super::exit::{NOT_EXECUTABLE, NOT_FOUND, SIGNALLED};
+
+/// A process group whose leader is the command.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Group {
+    leader: Pid,
+}
+
+/// What happened to the command.
+pub(super) enum Change {
+    /// It ended, with this exit code.
+    Exited(u8),
+    /// It was stopped, by this signal.
+    Stopped(Option<Signal>),
+}
+
+impl Group {
+    /// Starts the command; the exit code if it cannot be started.
+    pub(super) fn start(command: &[OsString], lock: &LockHandle) -> Result<Self, (u8, io::Error)> {
+        let Some((program, arguments)) = command.split_first() else {
+            return Err((NOT_FOUND, io::ErrorKind::NotFound.into()));
+        };
+        let child = Command::new(program)
+            .args(arguments)
+            .stdin(Stdio::inherit())
+            .env("DB_LOCKS_KEY", lock.key())
+            .env("DB_LOCKS_VERSION", lock.version())
+            .env("DB_LOCKS_FENCING_TOKEN", lock.fencing_token().to_string())
+            .env("DB_LOCKS_OWNER", lock.owner())
+            .process_group(0)
+            .spawn()
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => (NOT_FOUND, error),
+                _ => (NOT_EXECUTABLE, error),
+            })?;
+        // Its end is waited for by `reap`, not through the handle.
+        Self::of_child(&child).ok_or_else(|| (NOT_EXECUTABLE, io::Error::other("no process id")))
+    }
+
+    fn of_child(child: &std::process::Child) -> Option<Self> {
+        Some(Self { leader: Pid::from_raw(i32::try_from(child.id()).ok()?)? })
+    }
+
+    /// Its id.
+    pub(super) fn id(self) -> Pid {
+        self.leader
+    }
+
+    /// Sends a signal to all its processes.
+    pub(super) fn signal(self, signal: Signal) {
+        // It may have ended by itself.
+        let _ = kill_process_group(self.leader, signal);
+    }
+
+    /// Looks at all children that changed; what happened to the command, if anything did. As process 1 of a container this
+    /// process inherits orphans, and has to take their ends too.
+    pub(super) fn reap(self) -> Option<Change> {
+        loop {
+            match wait(WaitOptions::NOHANG | WaitOptions::UNTRACED) {
+                Ok(Some((pid, status))) if pid == self.leader => return change(status),
+                Ok(Some(_)) | Err(Errno::INTR) => {}
+                Ok(None) | Err(_) => return None,
+            }
+        }
+    }
+}
+
+fn change(status: WaitStatus) -> Option<Change> {
+    let code = |number: i32| u8::try_from(number & 0xff).unwrap_or(u8::MAX);
+    if status.stopped() {
+        return Some(Change::Stopped(status.stopping_signal().and_then(Signal::from_named_raw)));
+    }
+    let exited = status.exit_status().map(code);
+    let signalled = status.terminating_signal().map(|signal| SIGNALLED.saturating_add(code(signal)));
+    exited.or(signalled).map(Change::Exited)
+}

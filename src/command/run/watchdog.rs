@@ -1,0 +1,192 @@
+//! A second process that ends the command in time, should `run` itself be paused or killed.
+//!
+//! `run` tells it through a pipe which group it is, and until when the lease can be relied on. It sends the same signals at
+//! the same instants as `run` does, a little later, so that a command is not sent SIGTERM twice. It ends when `run` says
+//! so, or when the group is gone.
+
+use std::{
+    io::{self, BufRead, Write},
+    os::unix::process::CommandExt,
+    process::{Child, ChildStdin, Command, ExitCode, Stdio},
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    time::Duration,
+};
+
+use db_locks::LeaseInstant;
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+
+use super::{
+    super::{args::WatchdogArgs, exit::say},
+    deadline::{Deadline, Notice, Step},
+    group::Group,
+};
+
+/// How much later than `run` it asks the command to end.
+const LATER: Duration = Duration::from_millis(50);
+/// How often it looks at the clock and at the group.
+const PERIOD: Duration = Duration::from_millis(50);
+
+/// `run`'s side of it.
+pub(super) struct Watchdog {
+    orders: Option<ChildStdin>,
+}
+
+impl Watchdog {
+    /// Starts it, before the command. Without it the command runs all the same.
+    pub(super) fn start(notice: Notice) -> Self {
+        match Self::spawn(notice) {
+            Ok(mut child) => Self { orders: child.stdin.take() },
+            Err(error) => {
+                say(format_args!(
+                    "no watchdog, so nothing ends the command if this process is paused: {error}"
+                ));
+                Self { orders: None }
+            }
+        }
+    }
+
+    fn spawn(notice: Notice) -> io::Result<Child> {
+        let millis = |time: Duration| time.as_millis().to_string();
+        Command::new(std::env::current_exe()?)
+            .args([
+                "run-watchdog",
+                "--terminate-ms",
+                &millis(notice.terminate),
+                "--kill-ms",
+                &millis(notice.kill),
+            ])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+    }
+
+    /// Says which group it is to watch.
+    pub(super) fn watch(&mut self, group: Group) {
+        self.send(format_args!("group {}", group.id().as_raw_nonzero()));
+    }
+
+    /// Says until when the lease can be relied on.
+    pub(super) fn relied_until(&mut self, instant: LeaseInstant) {
+        self.send(format_args!("until {}", instant.to_millis()));
+    }
+
+    /// Says that the command has been asked to end.
+    pub(super) fn terminated(&mut self) {
+        self.send(format_args!("terminated"));
+    }
+
+    /// Says that the command has ended.
+    pub(super) fn end(mut self) {
+        self.send(format_args!("end"));
+    }
+
+    fn send(&mut self, order: std::fmt::Arguments<'_>) {
+        // Orders are a few bytes, at most a few a lease; a pipe takes thousands before it blocks.
+        let sent = self.orders.as_mut().map(|orders| writeln!(orders, "{order}"));
+        if matches!(sent, Some(Err(_))) {
+            say("the watchdog has ended, so nothing ends the command if this process is paused");
+            self.orders = None;
+        }
+    }
+}
+
+/// An order of `run`.
+enum Order {
+    Group(Pid),
+    Until(LeaseInstant),
+    Terminated,
+    End,
+}
+
+impl Order {
+    fn read(line: &str) -> Option<Self> {
+        let (order, value) = line.split_once(' ').unwrap_or((line, ""));
+        match order {
+            "group" => Some(Self::Group(Pid::from_raw(value.parse().ok()?)?)),
+            "until" => Some(Self::Until(LeaseInstant::from_millis(value.parse().ok()?))),
+            "terminated" => Some(Self::Terminated),
+            "end" => Some(Self::End),
+            _ => None,
+        }
+    }
+}
+
+/// The watchdog process.
+pub(in crate::command) fn watch(args: &WatchdogArgs) -> ExitCode {
+    let terminate = Duration::from_millis(args.terminate_ms);
+    let kill = Duration::from_millis(args.kill_ms);
+    let later = LATER.min((terminate.saturating_sub(kill)) / 2);
+    let notice = Notice { terminate: terminate.saturating_sub(later), kill };
+    let orders = read_orders();
+    let mut group = None;
+    let mut deadline = None::<Deadline>;
+    let mut run_is_alive = true;
+    loop {
+        // A closed channel comes back at once; then the period is slept.
+        match next_order(&orders, run_is_alive) {
+            Ok(Order::Group(pid)) => group = Some(pid),
+            Ok(Order::Until(instant)) => match &mut deadline {
+                Some(deadline) => deadline.extend(instant),
+                None => deadline = Some(Deadline::new(notice, instant)),
+            },
+            Ok(Order::Terminated) => {
+                if let Some(deadline) = &mut deadline {
+                    deadline.done(Step::Terminate);
+                }
+            }
+            Ok(Order::End) => return ExitCode::SUCCESS,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => run_is_alive = false,
+        }
+        let (Some(group), Some(deadline)) = (group, &mut deadline) else {
+            if run_is_alive {
+                continue;
+            }
+            return ExitCode::SUCCESS;
+        };
+        enforce(deadline, group);
+        if !run_is_alive && test_kill_process_group(group).is_err() {
+            return ExitCode::SUCCESS;
+        }
+    }
+}
+
+/// The next order of `run`, if one comes soon.
+fn next_order(orders: &Receiver<Order>, run_is_alive: bool) -> Result<Order, RecvTimeoutError> {
+    if run_is_alive {
+        return orders.recv_timeout(PERIOD);
+    }
+    std::thread::sleep(PERIOD);
+    Err(RecvTimeoutError::Timeout)
+}
+
+/// Sends what is due.
+fn enforce(deadline: &mut Deadline, group: Pid) {
+    while let Some((step, at)) = deadline.next()
+        && at.remaining().is_zero()
+    {
+        let signal = match step {
+            Step::Terminate => Signal::TERM,
+            Step::Kill => Signal::KILL,
+        };
+        // It may have ended by itself.
+        let _ = kill_process_group(group, signal);
+        deadline.done(step);
+    }
+}
+
+/// Reads orders in a thread of its own until `run` closes the pipe, by its end too.
+fn read_orders() -> Receiver<Order> {
+    let (sender, orders) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in io::stdin().lock().lines() {
+            let Some(order) = line.ok().as_deref().and_then(Order::read) else { return };
+            if sender.send(order).is_err() {
+                return;
+            }
+        }
+    });
+    orders
+}

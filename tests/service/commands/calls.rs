@@ -1,0 +1,55 @@
+//! The calls one by one, as text and as JSON.
+
+use serde_json::Value;
+
+use super::process::{exit_code, output, program};
+use crate::support::{Client, Dialect, service::shared};
+
+async fn json(client: &Client, arguments: &[&str]) -> Value {
+    let output = output(program(client, &[arguments, &["--json"]].concat())).await;
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+async fn text(client: &Client, arguments: &[&str]) -> String {
+    let (code, text) = exit_code(program(client, arguments)).await;
+    assert_eq!(code, Some(0), "{arguments:?}: {text}");
+    text
+}
+
+#[tokio::test]
+async fn a_lock_is_taken_kept_shown_and_given_back() {
+    let client = shared(Dialect::Sqlite).await.unwrap();
+    let grant = json(&client, &["acquire", "k", "--lease", "60s", "--owner", "me", "--data", "d"]).await;
+    let version = grant["version"].as_str().unwrap();
+    assert_eq!((&grant["locked"], &grant["fencing_token"]), (&Value::from(true), &Value::from(1)));
+    assert_eq!(exit_code(program(&client, &["acquire", "k", "--no-wait"])).await.0, Some(75));
+    let again = json(&client, &["acquire", "k", "--owner", "me", "--version", version]).await;
+    assert_eq!(again["version"], grant["version"]);
+    assert_eq!(
+        json(&client, &["heartbeat", "k", version, "--lease", "90s"]).await["lease_duration_ms"],
+        90_000
+    );
+    assert_eq!(json(&client, &["get", "k"]).await["data"], "d");
+    assert!(text(&client, &["get", "k"]).await.contains("owner       me\n"));
+    let list = text(&client, &["list", "--locked"]).await;
+    assert!(list.starts_with("KEY  LOCKED  OWNER"), "{list}");
+    assert_eq!(json(&client, &["list", "--free"]).await["items"], Value::Array(vec![]));
+    assert_eq!(json(&client, &["release", "k", version]).await["locked"], false);
+    let lost = exit_code(program(&client, &["heartbeat", "k", version])).await;
+    assert_eq!(lost.0, Some(76), "{}", lost.1);
+    assert_eq!(exit_code(program(&client, &["get", "absent"])).await.0, Some(1));
+}
+
+#[tokio::test]
+async fn a_semaphore_is_made_used_and_deleted() {
+    let client = shared(Dialect::Sqlite).await.unwrap();
+    assert_eq!(json(&client, &["semaphore", "put", "s", "--max-size", "3"]).await["max_size"], 3);
+    let permit = json(&client, &["acquire", "s", "--semaphore", "--no-wait"]).await;
+    assert_eq!(json(&client, &["permits", "s"]).await["items"][0]["version"], permit["version"]);
+    assert_eq!(json(&client, &["semaphore", "get", "s"]).await["busy_count"], 1);
+    assert!(text(&client, &["semaphore", "list"]).await.starts_with("KEY  SIZE  BUSY"));
+    assert_eq!(exit_code(program(&client, &["semaphore", "delete", "s"])).await.0, Some(1));
+    json(&client, &["release", "s", permit["version"].as_str().unwrap()]).await;
+    assert_eq!(json(&client, &["semaphore", "delete", "s"]).await["deleted"], true);
+}

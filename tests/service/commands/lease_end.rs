@@ -1,0 +1,96 @@
+//! `db-locks run` ends its command before the lease is over, whatever happens to the service or to itself.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::json;
+
+use super::process::{Running, is_alive, program};
+use crate::support::{Client, Dialect, Service, eventually, service::shared};
+
+/// Ignores SIGTERM, in a child too, and prints the process ids of both.
+const STUBBORN: &str = "trap '' TERM; sleep 60 & echo $$ $!; while :; do sleep 60; done";
+const LEASE: &str = "1500ms";
+const SOON: Duration = Duration::from_secs(8);
+
+async fn start_stubborn(client: &Client) -> (Running, Vec<i32>) {
+    let arguments = ["run", "k", "--lease", LEASE, "--", "sh", "-c", STUBBORN];
+    let mut run = Running::start(program(client, &arguments));
+    let processes = run.process_ids().await;
+    assert!(processes.iter().all(|process| is_alive(*process)));
+    (run, processes)
+}
+
+/// Waits for the end of the lease. Nothing of the command may run by then.
+async fn no_process_outlives_the_lease(client: &Client, processes: &[i32]) {
+    let ended = async || {
+        let alive = processes.iter().any(|process| is_alive(*process));
+        let locked = client.lock("k").await.body["locked"] == true;
+        assert!(locked || !alive, "the lease has ended, and the command runs");
+        (!locked).then_some(())
+    };
+    eventually("the lease ends", SOON, ended).await;
+}
+
+/// Guards invariant 1 for the command: two holders never run at once.
+#[tokio::test]
+async fn a_paused_run_does_not_leave_its_command_behind() {
+    let client = shared(Dialect::Sqlite).await.unwrap();
+    let (mut run, processes) = start_stubborn(&client).await;
+    run.signal(Signal::STOP);
+    no_process_outlives_the_lease(&client, &processes).await;
+    run.signal(Signal::CONT);
+    assert_eq!(run.end().await, Some(76));
+}
+
+#[tokio::test]
+async fn a_killed_run_does_not_leave_its_command_behind_and_the_next_one_runs() {
+    let client = shared(Dialect::Sqlite).await.unwrap();
+    let (mut run, processes) = start_stubborn(&client).await;
+    run.signal(Signal::KILL);
+    assert_eq!(run.end().await, None);
+    let script =
+        format!("kill -0 {} {} 2>/dev/null && echo both run || echo alone", processes[0], processes[1]);
+    let mut next = Running::start(program(&client, &["run", "k", "--", "sh", "-c", &script]));
+    assert_eq!(next.line().await, "alone");
+    assert_eq!(next.end().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_dead_service_ends_the_command_before_the_lease() {
+    let database = Dialect::Sqlite.database().await.unwrap();
+    let mut service = Service::start(&database.url).await;
+    let other = Service::start(&database.url).await;
+    let client = service.client();
+    let (mut run, processes) = start_stubborn(&client).await;
+    service.signal("STOP");
+    no_process_outlives_the_lease(&client.at(other.port()), &processes).await;
+    assert_eq!(run.end().await, Some(76));
+    service.signal("CONT");
+}
+
+/// SIGTERM comes in time for a command to clean up.
+#[tokio::test]
+async fn a_command_may_clean_up_before_it_is_killed() {
+    let database = Dialect::Sqlite.database().await.unwrap();
+    let mut service = Service::start(&database.url).await;
+    let client = service.client();
+    let script = "trap 'echo cleaned up; exit 0' TERM; echo ready; while :; do sleep 0.02; done";
+    let arguments = ["run", "k", "--lease", LEASE, "--", "sh", "-c", script];
+    let mut run = Running::start(program(&client, &arguments));
+    assert_eq!(run.line().await, "ready");
+    service.signal("KILL");
+    assert_eq!(run.line().await, "cleaned up");
+    assert_eq!(run.end().await, Some(76));
+}
+
+#[tokio::test]
+async fn a_grant_that_was_taken_away_ends_the_command() {
+    let client = shared(Dialect::Sqlite).await.unwrap();
+    let script = "echo $DB_LOCKS_VERSION; while :; do sleep 0.02; done";
+    let arguments = ["run", "k", "--lease", LEASE, "--", "sh", "-c", script];
+    let mut run = Running::start(program(&client, &arguments));
+    let version = run.line().await;
+    client.post("/locks/k/release", json!({"version": version})).await.expect(200);
+    assert_eq!(run.end().await, Some(76));
+}

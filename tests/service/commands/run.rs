@@ -1,0 +1,172 @@
+//! `db-locks run`: what the command sees, and what the caller is told.
+
+use std::{process::Stdio, time::Duration};
+
+use rustix::process::Signal;
+use serde_json::json;
+use tokio::io::AsyncWriteExt;
+
+use super::process::{Running, exit_code, program, program_at};
+use crate::support::{Client, Dialect, Service, names::free_port, service::shared};
+
+/// A caller of the service that the conformance cases share, too.
+async fn client() -> Client {
+    shared(Dialect::Sqlite).await.unwrap()
+}
+
+#[tokio::test]
+async fn the_exit_code_is_the_commands_own_and_the_lock_is_free_after_it() {
+    let client = client().await;
+    let cases: [(&[&str], i32); 5] = [
+        (&["sh", "-c", "exit 0"], 0),
+        (&["sh", "-c", "exit 7"], 7),
+        (&["sh", "-c", "kill -KILL $$"], 128 + 9),
+        (&["/no/such/program"], 127),
+        (&["/etc/passwd"], 126),
+    ];
+    for (command, expected) in cases {
+        let arguments = [&["run", "k", "--"], command].concat();
+        let (code, text) = exit_code(program(&client, &arguments)).await;
+        assert_eq!(code, Some(expected), "{command:?}: {text}");
+        client.lock("k").await.unheld(200);
+    }
+}
+
+#[tokio::test]
+async fn the_command_has_standard_input_and_knows_its_grant() {
+    let client = client().await;
+    let script = r#"cat; echo "$DB_LOCKS_KEY $DB_LOCKS_FENCING_TOKEN $DB_LOCKS_OWNER ${#DB_LOCKS_VERSION}""#;
+    let arguments = ["run", "a/b", "--owner", "me", "--", "sh", "-c", script];
+    let mut child = program(&client, &arguments).stdin(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(b"from outside\n").await.unwrap();
+    let output = child.wait_with_output().await.unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "from outside\na/b 1 me 36\n");
+}
+
+#[tokio::test]
+async fn what_is_held_is_75_or_skipped() {
+    let client = client().await;
+    client.hold("k").await;
+    let cases: [(&[&str], i32); 4] = [
+        (&["--no-wait"], 75),
+        (&["--wait", "50ms"], 75),
+        (&["--skip-if-locked"], 0),
+        (&["--skip-if-locked", "--wait", "50ms"], 0),
+    ];
+    for (options, expected) in cases {
+        let arguments = [&["run", "k"], options, &["--", "sh", "-c", "echo it ran"]].concat();
+        let (code, text) = exit_code(program(&client, &arguments)).await;
+        assert_eq!(code, Some(expected), "{options:?}: {text}");
+        assert!(!text.contains("it ran"), "{options:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_is_away_is_69_and_bad_usage_64() {
+    let nowhere = format!("http://127.0.0.1:{}", free_port());
+    for options in [&[][..], &["--no-wait"], &["--skip-if-locked"], &["--wait", "100ms"]] {
+        let arguments = [&["run", "k"], options, &["--", "true"]].concat();
+        let (code, text) = exit_code(program_at(&nowhere, "default", &arguments)).await;
+        assert_eq!(code, Some(69), "{options:?}: {text}");
+    }
+    let client = client().await;
+    let wrong: [&[&str]; 5] = [
+        &["run", "k"],
+        &["run", "k", "--lease", "soon", "--", "true"],
+        &["run", "k", "--wait", "1s", "--no-wait", "--", "true"],
+        &["run", "k", "--lease", "9000h", "--no-wait", "--", "true"],
+        &["run", "..", "--", "true"],
+    ];
+    for arguments in wrong {
+        let (code, text) = exit_code(program(&client, arguments)).await;
+        assert_eq!(code, Some(64), "{arguments:?}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_signal_goes_to_the_command_and_the_lock_is_released_after_it() {
+    let client = client().await;
+    let script = r#"trap 'echo stopping; exit 3' TERM; echo ready; while :; do sleep 0.02; done"#;
+    let mut run = Running::start(program(&client, &["run", "k", "--", "sh", "-c", script]));
+    assert_eq!(run.line().await, "ready");
+    run.signal(Signal::TERM);
+    assert_eq!(run.line().await, "stopping");
+    assert_eq!(run.end().await, Some(3));
+    client.lock("k").await.unheld(200);
+}
+
+#[tokio::test]
+async fn a_signal_while_it_waits_leaves_the_queue() {
+    let client = client().await;
+    let held = client.hold("k").await;
+    let mut run = Running::start(program(&client, &["run", "k", "--", "sh", "-c", "echo it ran"]));
+    client.until_waiters("/locks/k", 1).await;
+    run.signal(Signal::INT);
+    assert_eq!(run.end().await, Some(128 + 2));
+    let next = client.post_aside("/locks/k/acquire", json!({}));
+    client.release("k", &held.version).await.expect(200);
+    // Whoever queued behind is granted the lock at once.
+    next.await.unwrap().grant();
+}
+
+#[tokio::test]
+async fn a_minimal_time_is_left_to_the_lease() {
+    let client = client().await;
+    let arguments = ["run", "k", "--min-hold", "1s", "--", "true"];
+    assert_eq!(exit_code(program(&client, &arguments)).await.0, Some(0));
+    let kept = client.lock("k").await;
+    assert_eq!(kept.body["locked"], true, "{}", kept.text);
+    assert!(kept.body["expires_in_ms"].as_i64().unwrap() <= 3_000, "{}", kept.text);
+    client.until_free("k", Duration::from_secs(5)).await;
+}
+
+#[tokio::test]
+async fn permits_are_taken_with_a_semaphore() {
+    let client = client().await;
+    client.put("/semaphores/s", json!({"max_size": 1})).await.expect(201);
+    let script = "echo $DB_LOCKS_VERSION; read -r line";
+    let mut command = program(&client, &["run", "s", "--semaphore", "--", "sh", "-c", script]);
+    command.stdin(Stdio::piped());
+    let mut run = Running::start(command);
+    let version = run.line().await;
+    let permits = client.get("/semaphores/s/permits").await;
+    assert_eq!(permits.body["items"][0]["version"], version, "{}", permits.text);
+    let second = ["run", "s", "--semaphore", "--no-wait", "--", "true"];
+    assert_eq!(exit_code(program(&client, &second)).await.0, Some(75));
+    run.signal(Signal::TERM);
+    assert_eq!(run.end().await, Some(128 + 15));
+    assert_eq!(exit_code(program(&client, &second)).await.0, Some(0));
+}
+
+/// The command runs for several leases, while the service that granted it is killed and started again.
+#[tokio::test]
+async fn a_restart_of_the_service_goes_unnoticed() {
+    let database = Dialect::Sqlite.database().await.unwrap();
+    let mut service = Service::start(&database.url).await;
+    let client = service.client();
+    let script = r#"echo begun; for n in 1 2 3 4 5 6; do sleep 0.5; done; echo done"#;
+    let mut run = Running::start(program(&client, &["run", "k", "--lease", "2s", "--", "sh", "-c", script]));
+    assert_eq!(run.line().await, "begun");
+    service.signal("KILL");
+    service.end(Duration::from_secs(5)).await;
+    let address = format!("127.0.0.1:{}", client.port());
+    let _again = Service::spawn(&database.url, &[("DB_LOCKS_LISTEN", &address)]);
+    assert_eq!(run.line().await, "done");
+    assert_eq!(run.end().await, Some(0));
+}
+
+#[tokio::test]
+async fn another_replica_is_asked_when_one_is_gone() {
+    let database = Dialect::Sqlite.database().await.unwrap();
+    let mut first = Service::start(&database.url).await;
+    let second = Service::start(&database.url).await;
+    let client = first.client();
+    let urls = format!("http://127.0.0.1:{},http://127.0.0.1:{}/", first.port(), second.port());
+    let script = r#"echo begun; for n in 1 2 3 4; do sleep 0.5; done; echo done"#;
+    let arguments = ["run", "k", "--lease", "1500ms", "--", "sh", "-c", script];
+    let mut run = Running::start(program_at(&urls, client.tenant(), &arguments));
+    assert_eq!(run.line().await, "begun");
+    first.signal("KILL");
+    assert_eq!(run.line().await, "done");
+    assert_eq!(run.end().await, Some(0));
+}

@@ -1,0 +1,97 @@
+//! A lock that is lost is known to be lost before its lease ends elsewhere.
+
+use std::time::Duration;
+
+use db_locks::{Client, LockError, LocksConfig};
+use serde_json::json;
+
+use crate::support::{Client as Caller, Dialect, Service};
+
+const LEASE: Duration = Duration::from_millis(1_500);
+const IN_TIME: Duration = Duration::from_secs(10);
+
+/// Two services of one database: the client's own, and one that tells how the lock stands.
+struct World {
+    service: Service,
+    _other: Service,
+    observer: Caller,
+    client: Client,
+}
+
+impl World {
+    async fn new() -> Self {
+        let database = Dialect::Sqlite.database().await.unwrap();
+        let service = Service::start(&database.url).await;
+        let other = Service::start(&database.url).await;
+        let observer = service.client().at(other.port());
+        let url = format!("http://127.0.0.1:{}", service.port());
+        let client = Client::new(&LocksConfig::new(url).with_tenant(observer.tenant())).unwrap();
+        Self { service, _other: other, observer, client }
+    }
+
+    /// Fails unless the lease of this version goes on.
+    async fn still_leased(&self, version: &str) {
+        let shown = self.observer.lock("k").await;
+        assert_eq!(
+            (&shown.body["locked"], &shown.body["version"]),
+            (&json!(true), &json!(version)),
+            "{}",
+            shown.text
+        );
+    }
+}
+
+/// The service neither answers nor closes anything.
+#[tokio::test]
+async fn a_service_that_does_not_answer_loses_the_lock_before_its_lease_ends() {
+    let mut world = World::new().await;
+    let guard = world.client.lock("k").lease(LEASE).acquire().await.unwrap();
+    let version = guard.version().to_owned();
+    world.service.signal("STOP");
+    tokio::time::timeout(IN_TIME, guard.lost()).await.unwrap();
+    world.still_leased(&version).await;
+    assert!(guard.is_lost() && guard.cancellation_token().is_cancelled());
+    assert_eq!(guard.remaining(), Duration::ZERO);
+    // What is lost stays lost, though the service is back.
+    world.service.signal("CONT");
+    assert!(matches!(guard.release().await, Err(LockError::Lost(_))));
+}
+
+#[tokio::test]
+async fn a_killed_service_loses_the_lock_before_its_lease_ends() {
+    let mut world = World::new().await;
+    let guard = world.client.lock("k").lease(LEASE).acquire().await.unwrap();
+    let version = guard.version().to_owned();
+    world.service.signal("KILL");
+    tokio::time::timeout(IN_TIME, guard.lost()).await.unwrap();
+    world.still_leased(&version).await;
+}
+
+#[tokio::test]
+async fn work_is_dropped_when_the_lock_is_lost() {
+    let mut world = World::new().await;
+    let (begun, begin) = tokio::sync::oneshot::channel();
+    let (is_dropped, dropped) = tokio::sync::oneshot::channel::<()>();
+    let work = world.client.lock("k").lease(LEASE).with_lock(|lock| async move {
+        let _held = is_dropped;
+        begun.send(lock.version().to_owned()).unwrap();
+        std::future::pending::<()>().await;
+    });
+    let work = tokio::spawn(work);
+    let version = begin.await.unwrap();
+    world.service.signal("KILL");
+    // Its sender is dropped with the work.
+    assert!(tokio::time::timeout(IN_TIME, dropped).await.unwrap().is_err());
+    world.still_leased(&version).await;
+    assert!(matches!(work.await.unwrap(), Err(LockError::Lost(_))));
+}
+
+/// The service says so, long before the lease would have ended.
+#[tokio::test]
+async fn a_grant_that_was_taken_away_is_lost_with_the_next_heartbeat() {
+    let world = World::new().await;
+    let guard = world.client.lock("k").lease(LEASE).acquire().await.unwrap();
+    world.observer.release("k", guard.version()).await.expect(200);
+    tokio::time::timeout(IN_TIME, guard.lost()).await.unwrap();
+    assert!(matches!(guard.release().await, Err(LockError::Lost(_))));
+}
