@@ -92,6 +92,7 @@ impl Endpoints {
                     }
                 },
                 Err(error) if call.repeat == Repeat::Safe || error.is_connect() => {
+                    first_broke |= turn == 0 && !error.is_connect() && !error.is_timeout();
                     answer::unreachable(&error)
                 }
                 Err(error) => return Err(answer::unreachable(&error)),

@@ -124,10 +124,8 @@ async fn a_minimal_time_is_left_to_the_lease() {
 async fn permits_are_taken_with_a_semaphore() {
     let client = client().await;
     client.put("/semaphores/s", json!({"max_size": 1})).await.expect(201);
-    let script = "echo $DB_LOCKS_VERSION; read -r line";
-    let mut command = program(&client, &["run", "s", "--semaphore", "--", "sh", "-c", script]);
-    command.stdin(Stdio::piped());
-    let mut run = Running::start(command);
+    let script = "echo $DB_LOCKS_VERSION; while :; do sleep 0.02; done";
+    let mut run = Running::start(program(&client, &["run", "s", "--semaphore", "--", "sh", "-c", script]));
     let version = run.line().await;
     let permits = client.get("/semaphores/s/permits").await;
     assert_eq!(permits.body["items"][0]["version"], version, "{}", permits.text);

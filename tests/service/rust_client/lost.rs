@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use db_locks::{Client, LockError, LocksConfig};
-use serde_json::json;
+use db_locks::{Client, LeaseInstant, LockError, LocksConfig};
 
-use crate::support::{Client as Caller, Dialect, Service};
+use crate::support::{Client as Caller, Database, Dialect, Service};
 
 const LEASE: Duration = Duration::from_millis(1_500);
 const IN_TIME: Duration = Duration::from_secs(10);
 
 /// Two services of one database: the client's own, and one that tells how the lock stands.
 struct World {
+    _database: Database,
     service: Service,
     _other: Service,
     observer: Caller,
@@ -26,18 +26,32 @@ impl World {
         let observer = service.client().at(other.port());
         let url = format!("http://127.0.0.1:{}", service.port());
         let client = Client::new(&LocksConfig::new(url).with_tenant(observer.tenant())).unwrap();
-        Self { service, _other: other, observer, client }
+        Self { _database: database, service, _other: other, observer, client }
     }
 
-    /// Fails unless the lease of this version goes on.
-    async fn still_leased(&self, version: &str) {
-        let shown = self.observer.lock("k").await;
-        assert_eq!(
-            (&shown.body["locked"], &shown.body["version"]),
-            (&json!(true), &json!(version)),
-            "{}",
-            shown.text
-        );
+    /// Waits for the signal that the lock is lost. Meanwhile it asks the other service how long the lease goes on: from
+    /// before the question was sent at least as long as the answer says. The signal must come before that.
+    async fn before_the_lease_ends(&self, version: &str, signal: impl Future<Output = ()>) {
+        let mut end = LeaseInstant::now();
+        let observe = async {
+            loop {
+                let asked_at = LeaseInstant::now();
+                let shown = self.observer.lock("k").await;
+                if shown.body["version"] == version {
+                    let rest_ms = shown.body["expires_in_ms"].as_u64().unwrap();
+                    end = end.max(asked_at.plus(Duration::from_millis(rest_ms)));
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = signal => {}
+            () = observe => {}
+            () = tokio::time::sleep(IN_TIME) => panic!("no signal"),
+        }
+        let signalled_at = LeaseInstant::now();
+        assert!(signalled_at <= end, "{:?} too late", signalled_at.since(end));
     }
 }
 
@@ -48,8 +62,7 @@ async fn a_service_that_does_not_answer_loses_the_lock_before_its_lease_ends() {
     let guard = world.client.lock("k").lease(LEASE).acquire().await.unwrap();
     let version = guard.version().to_owned();
     world.service.signal("STOP");
-    tokio::time::timeout(IN_TIME, guard.lost()).await.unwrap();
-    world.still_leased(&version).await;
+    world.before_the_lease_ends(&version, guard.lost()).await;
     assert!(guard.is_lost() && guard.cancellation_token().is_cancelled());
     assert_eq!(guard.remaining(), Duration::ZERO);
     // What is lost stays lost, though the service is back.
@@ -63,8 +76,7 @@ async fn a_killed_service_loses_the_lock_before_its_lease_ends() {
     let guard = world.client.lock("k").lease(LEASE).acquire().await.unwrap();
     let version = guard.version().to_owned();
     world.service.signal("KILL");
-    tokio::time::timeout(IN_TIME, guard.lost()).await.unwrap();
-    world.still_leased(&version).await;
+    world.before_the_lease_ends(&version, guard.lost()).await;
 }
 
 #[tokio::test]
@@ -81,8 +93,7 @@ async fn work_is_dropped_when_the_lock_is_lost() {
     let version = begin.await.unwrap();
     world.service.signal("KILL");
     // Its sender is dropped with the work.
-    assert!(tokio::time::timeout(IN_TIME, dropped).await.unwrap().is_err());
-    world.still_leased(&version).await;
+    world.before_the_lease_ends(&version, async { assert!(dropped.await.is_err()) }).await;
     assert!(matches!(work.await.unwrap(), Err(LockError::Lost(_))));
 }
 
