@@ -8,7 +8,6 @@ use crate::{
 };
 
 /// Connects to the service at this URL; several are separated by commas. Nothing is sent before something is asked.
-#[expect(clippy::unused_async, reason = "an engine in the caller's process will have to be started here")]
 pub async fn connect(urls: impl Into<String>) -> LockResult<Client> {
     Client::new(&LocksConfig::new(urls))
 }

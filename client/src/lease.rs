@@ -146,13 +146,13 @@ mod tests {
     fn what_is_lost_stays_lost() {
         let lease = lease(Duration::ZERO);
         assert!(lease.is_lost());
-        lease.extend(LeaseInstant::now().plus(Duration::from_secs(60)));
+        lease.extend(LeaseInstant::now().plus(Duration::from_mins(1)));
         assert!(lease.is_lost());
     }
 
     #[test]
     fn what_was_given_back_is_not_lost() {
-        let lease = lease(Duration::from_secs(60));
+        let lease = lease(Duration::from_mins(1));
         assert!(lease.end());
         lease.mark_lost();
         assert!(!lease.is_lost());
@@ -163,6 +163,6 @@ mod tests {
     fn short_leases_keep_most_of_their_time() {
         assert_eq!(margin(Duration::from_millis(20)), Duration::from_millis(5));
         assert_eq!(margin(Duration::from_secs(1)), Duration::from_millis(20));
-        assert_eq!(margin(Duration::from_secs(3600)), Duration::from_millis(250));
+        assert_eq!(margin(Duration::from_hours(1)), Duration::from_millis(250));
     }
 }

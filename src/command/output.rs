@@ -55,7 +55,7 @@ impl Show for LockItem {
     const COLUMNS: &'static [&'static str] = &["key", "locked", "owner", "expires in", "token", "waiters"];
 
     fn fields(&self) -> Vec<(&'static str, String)> {
-        let text = |text: &Option<String>| text.as_deref().map(printable).unwrap_or_else(|| "-".to_owned());
+        let text = |text: &Option<String>| text.as_deref().map_or_else(|| "-".to_owned(), printable);
         let mut fields = vec![
             ("key", printable(&self.key)),
             ("locked", if self.locked { "yes" } else { "no" }.to_owned()),

@@ -26,7 +26,7 @@ use super::{
 };
 
 /// How long `run` waits for the lock unless told otherwise.
-const DEFAULT_WAIT: Duration = Duration::from_secs(600);
+const DEFAULT_WAIT: Duration = Duration::from_mins(10);
 
 /// Acquires the lock, runs the command, releases the lock.
 pub(super) async fn run(args: RunArgs) -> ExitCode {

@@ -55,9 +55,9 @@ async fn a_blocked_runtime_keeps_its_locks() {
 #[tokio::test]
 async fn a_dropped_guard_releases_its_lock() {
     let (caller, client) = clients().await;
-    drop(client.lock("k").lease(Duration::from_secs(60)).acquire().await.unwrap());
+    drop(client.lock("k").lease(Duration::from_mins(1)).acquire().await.unwrap());
     caller.until_free("k", Duration::from_secs(5)).await;
-    let guard = client.lock("k").lease(Duration::from_secs(60)).acquire().await.unwrap();
+    let guard = client.lock("k").lease(Duration::from_mins(1)).acquire().await.unwrap();
     let token = guard.cancellation_token();
     // The last handle of a client waits for what is still to be released: a program that ends now loses nothing.
     drop(client);
@@ -70,7 +70,7 @@ async fn a_dropped_guard_releases_its_lock() {
 async fn a_dropped_acquire_leaves_the_queue() {
     let (caller, client) = clients().await;
     let held = caller.hold("k").await;
-    let waiting = tokio::spawn(client.lock("k").wait(Duration::from_secs(60)).acquire());
+    let waiting = tokio::spawn(client.lock("k").wait(Duration::from_mins(1)).acquire());
     caller.until_waiters("/locks/k", 1).await;
     waiting.abort();
     assert!(waiting.await.is_err());
@@ -133,7 +133,7 @@ async fn a_lost_answer_is_asked_for_again() {
         }
     });
     let client = client_at(port, &caller);
-    let guard = client.lock("k").lease(Duration::from_secs(60)).acquire().await.unwrap();
+    let guard = client.lock("k").lease(Duration::from_mins(1)).acquire().await.unwrap();
     assert_eq!(guard.fencing_token(), 1);
     assert_eq!(caller.lock("k").await.body["version"], guard.version());
     guard.release().await.unwrap();

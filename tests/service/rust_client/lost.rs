@@ -82,15 +82,15 @@ async fn a_killed_service_loses_the_lock_before_its_lease_ends() {
 #[tokio::test]
 async fn work_is_dropped_when_the_lock_is_lost() {
     let mut world = World::new().await;
-    let (begun, begin) = tokio::sync::oneshot::channel();
+    let (started, version) = tokio::sync::oneshot::channel();
     let (is_dropped, dropped) = tokio::sync::oneshot::channel::<()>();
     let work = world.client.lock("k").lease(LEASE).with_lock(|lock| async move {
         let _held = is_dropped;
-        begun.send(lock.version().to_owned()).unwrap();
+        started.send(lock.version().to_owned()).unwrap();
         std::future::pending::<()>().await;
     });
     let work = tokio::spawn(work);
-    let version = begin.await.unwrap();
+    let version = version.await.unwrap();
     world.service.signal("KILL");
     // Its sender is dropped with the work.
     world.before_the_lease_ends(&version, async { assert!(dropped.await.is_err()) }).await;
