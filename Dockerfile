@@ -6,11 +6,12 @@ COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock ./
 COPY api/Cargo.toml api/
 COPY bench/Cargo.toml bench/
+COPY client/Cargo.toml client/
 COPY entity/Cargo.toml entity/
 COPY migration/Cargo.toml migration/
 COPY service/Cargo.toml service/
-RUN mkdir -p src api/src bench/src entity/src migration/src service/src service/benches \
-    && touch api/src/lib.rs entity/src/lib.rs migration/src/lib.rs service/src/lib.rs \
+RUN mkdir -p src api/src bench/src client/src entity/src migration/src service/src service/benches \
+    && touch api/src/lib.rs client/src/lib.rs entity/src/lib.rs migration/src/lib.rs service/src/lib.rs \
     && for main in src bench/src service/benches; do echo 'fn main() {}' > "$main/main.rs"; done \
     && mv service/benches/main.rs service/benches/decide.rs \
     && cargo build --release --locked --package db-locks
