@@ -36,8 +36,8 @@ async fn a_lock_is_taken_kept_shown_and_given_back() {
     assert!(list.starts_with("KEY  LOCKED  OWNER"), "{list}");
     assert_eq!(json(&client, &["list", "--free"]).await["items"], Value::Array(vec![]));
     assert_eq!(json(&client, &["release", "k", version]).await["locked"], false);
-    let late_beat = exit_code(program(&client, &["heartbeat", "k", version])).await;
-    assert_eq!(late_beat.0, Some(76), "{}", late_beat.1);
+    let refused = exit_code(program(&client, &["heartbeat", "k", version])).await;
+    assert_eq!(refused.0, Some(76), "{}", refused.1);
     assert_eq!(exit_code(program(&client, &["get", "absent"])).await.0, Some(1));
 }
 

@@ -101,8 +101,8 @@ async fn a_signal_while_it_waits_leaves_the_queue() {
     let held = client.hold("k").await;
     let mut run = Running::start(program(&client, &["run", "k", "--", "sh", "-c", "echo it ran"]));
     client.until_waiters("/locks/k", 1).await;
-    run.signal(Signal::INT);
-    assert_eq!(run.end().await, Some(128 + 2));
+    run.signal(Signal::TERM);
+    assert_eq!(run.end().await, Some(128 + 15));
     let next = client.post_aside("/locks/k/acquire", json!({}));
     client.release("k", &held.version).await.expect(200);
     // Whoever queued behind is granted the lock at once.

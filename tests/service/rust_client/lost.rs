@@ -82,11 +82,11 @@ async fn a_killed_service_loses_the_lock_before_its_lease_ends() {
 #[tokio::test]
 async fn work_is_dropped_when_the_lock_is_lost() {
     let mut world = World::new().await;
-    let (started, version) = tokio::sync::oneshot::channel();
+    let (begun, version) = tokio::sync::oneshot::channel();
     let (is_dropped, dropped) = tokio::sync::oneshot::channel::<()>();
     let work = world.client.lock("k").lease(LEASE).with_lock(|lock| async move {
         let _held = is_dropped;
-        started.send(lock.version().to_owned()).unwrap();
+        begun.send(lock.version().to_owned()).unwrap();
         std::future::pending::<()>().await;
     });
     let work = tokio::spawn(work);
