@@ -1,11 +1,10 @@
-//! What this replica knows of the database's time.
+//! Estimates the database's time between its answers.
 //!
-//! The time that decides is the database's. Each answer of the database tells it; between two answers this clock
-//! reckons on with the process's monotonic clock, which measures only how long something took. It owns the detection of
-//! steps of the database's clock and must never read the machine's wall clock.
+//! The database's clock decides. Each answer of the database carries its time; between two answers this clock adds what the
+//! process's monotonic clock measured. It detects steps of the database's clock, and must never read the machine's wall clock.
 //!
-//! An answer that was long on its way says little about the time. So the bounds are those of several readings at a time, as
-//! long as they agree: the lower one of the reading that sets it highest, the upper one of the reading that sets it lowest.
+//! An answer that took long says little about the time. So the bounds come from several readings, as long as they agree: the
+//! highest lower bound and the lowest upper bound.
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
@@ -21,16 +20,15 @@ use tokio::time::Instant;
 use super::metrics::CLOCK_STEPS;
 use crate::domain::{Now, Timestamp};
 
-/// For how long after its question was sent a reading is reckoned on with. After that the time is asked for anew, so that a
-/// step of the database's clock is noticed within this time, and an answer that took longer is never decided on.
+/// A reading is used for this long after its question was sent. After that the time is asked for anew: a step of the database's
+/// clock is noticed within this time, and no decision uses an answer that took longer.
 const FRESH_FOR: Duration = Duration::from_secs(1);
 
 /// A disagreement between two readings that is larger than this is reported as a step, in microseconds: more than scheduling
 /// causes, and less than a lease should be off.
 const REPORTED_STEP_US: i64 = 250_000;
 
-/// How much of the time between two readings their clocks may drift apart, as its reciprocal: 500 ppm, which is as fast as
-/// a clock is slewed.
+/// The reciprocal of the maximum drift between the two clocks: 500 ppm, which is as fast as a clock is slewed.
 const DRIFT_RECIPROCAL: i64 = 2_000;
 
 /// One answer of the database about its time.
@@ -40,7 +38,7 @@ struct Reading {
     db_time: Timestamp,
     /// When the question was sent: the database's clock had not passed `db_time` + 1 ms by then.
     sent: Instant,
-    /// When the answer was there: the database's clock had reached `db_time` by then.
+    /// When the answer arrived: the database's clock had reached `db_time` by then.
     received: Instant,
 }
 
@@ -60,16 +58,16 @@ impl Reading {
     }
 }
 
-/// The readings that count.
+/// The readings in use.
 #[derive(Debug, Clone, Copy)]
 struct Readings {
-    /// The one whose question was sent last.
+    /// The reading whose question was sent last.
     newest: Reading,
-    /// The one that sets the lower bound, while it is fresh.
+    /// The reading that sets the lower bound, while it is fresh.
     lower: Reading,
-    /// The one that sets the upper bound, while it is fresh.
+    /// The reading that sets the upper bound, while it is fresh.
     upper: Reading,
-    /// When the last answer was there.
+    /// When the last answer arrived.
     received: Instant,
 }
 
@@ -84,7 +82,7 @@ impl Readings {
         (fresh_or_newest(self.lower), fresh_or_newest(self.upper))
     }
 
-    /// By how much a reading lies outside of the bounds, in microseconds; negative where it lies below. 0 where it agrees.
+    /// How far a reading lies outside of the bounds, in microseconds; negative below them, 0 within them.
     fn disagreement_us(&self, reading: &Reading) -> i64 {
         let at = reading.received;
         let (lower, upper) = self.bounds(at);
@@ -94,7 +92,7 @@ impl Readings {
         if ahead > 0 { ahead } else { -behind.max(0) }
     }
 
-    /// Takes in a reading that agrees with those before.
+    /// Adds a reading that agrees with those before.
     fn narrow(&mut self, reading: Reading) {
         let at = reading.received;
         let (lower, upper) = self.bounds(at);
@@ -109,8 +107,8 @@ impl Readings {
         self.received = self.received.max(at);
     }
 
-    /// Takes in a reading that does not agree: the clock has stepped. If it was under way together with the last one, nobody
-    /// can tell which of the two came first, and the bounds enclose both.
+    /// Adds a reading that does not agree: the clock has stepped. If it was under way together with the last one, it is unknown
+    /// which of the two came first, and the bounds enclose both.
     fn replace(&mut self, reading: Reading) {
         let at = reading.received;
         let before = self.newest;
@@ -124,7 +122,7 @@ impl Readings {
     }
 }
 
-/// The database's clock as this replica reckons it.
+/// This replica's estimate of the database's clock.
 #[derive(Debug, Default)]
 pub(crate) struct DatabaseClock {
     /// Held only to copy them: no await, no I/O.
@@ -132,8 +130,8 @@ pub(crate) struct DatabaseClock {
 }
 
 impl DatabaseClock {
-    /// Takes note of the database's time in an answer. Returns the step that it shows the database's clock to have made, in
-    /// milliseconds, where that was large enough to be reported.
+    /// Adds the database's time from an answer. Returns the step of the database's clock that it shows, in milliseconds, if it
+    /// is large enough to be reported.
     pub(crate) fn observe(&self, db_time: Timestamp, sent: Instant, received: Instant) -> Option<i64> {
         let reading = Reading { db_time, sent, received };
         let mut readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
@@ -153,15 +151,15 @@ impl DatabaseClock {
         (step_us.abs() > REPORTED_STEP_US).then(|| report_step(step_us / 1_000))
     }
 
-    /// The database's time now, if it was read lately enough to decide on.
+    /// The database's time now; `None` if the last reading is too old for a decision.
     pub(crate) fn now(&self, at: Instant) -> Option<Now> {
         let readings = self.copy()?;
         let (lower, upper) = readings.bounds(at);
         (lower.is_fresh(at) && upper.is_fresh(at)).then(|| enclosed(lower.least_us(at), upper.most_us(at)))
     }
 
-    /// The database's time now for an answer, however long ago its question was sent, if it came lately: the bounds are wide
-    /// then, and true.
+    /// The database's time now for an answer to a caller: a reading counts by when it arrived, however long ago its question
+    /// was sent. The bounds are wide then, and true.
     pub(crate) fn latest(&self, at: Instant) -> Option<Now> {
         let readings = self.copy()?;
         let (lower, upper) = readings.bounds(at);
@@ -182,9 +180,9 @@ impl DatabaseClock {
         }
     }
 
-    /// When the database's clock showed `event`, to measure how long something took: the most probable instant, where
-    /// [`Self::now`] has the bounds that decisions need. `is_upper_bound` tells that `event` is what [`Now::at_most`] was at
-    /// another replica; then it is compared with the upper bound here, which is about as uncertain.
+    /// The most probable instant at which the database's clock showed `event`, to measure durations; decisions need the bounds
+    /// of [`Self::now`]. With `is_upper_bound` the `event` is [`Now::at_most`] of another replica; then it is compared with the
+    /// upper bound here, which is about as uncertain.
     pub(crate) fn estimate_instant(&self, event: Timestamp, is_upper_bound: bool) -> Option<Instant> {
         /// An upper bound is rounded up to whole milliseconds; this much on average.
         const ROUNDED_UP_US: i64 = 500;

@@ -41,7 +41,7 @@ pub enum EngineError {
     /// The write took longer than the lease.
     #[error("the lease ended before it could be answered")]
     LeaseOver,
-    /// The other replicas took this one for dead, and its waiters lost their places.
+    /// The other replicas declared this one dead, and its waiters lost their places.
     #[error("the place in the queue was lost")]
     PlaceLost,
 }

@@ -210,7 +210,7 @@ fn describe() {
     describe_counter!(CLOCK_STEPS, "Steps of the database's clock");
     describe_counter!(
         "db_locks_replicas_reaped_total",
-        "Replicas that stopped beating and whose waiters were removed"
+        "Replicas whose heartbeats stopped and whose waiters were removed"
     );
     describe_gauge!(
         "db_locks_locks_held",

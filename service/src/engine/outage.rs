@@ -1,4 +1,4 @@
-//! Outages of the database, in the log: the cause once, and when it is back.
+//! Logs outages of the database: each cause once, and the end of the outage.
 
 use std::{
     sync::{
@@ -13,15 +13,15 @@ use tokio::time::Instant;
 use super::EngineError;
 use crate::store::StoreError;
 
-/// The least time between two lines, and between an outage that was logged and the next one.
+/// The minimum time between two lines, and between an outage that was logged and the next one.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What is known of the current outage, or of the last one.
+/// The current outage, or the last one.
 #[derive(Debug, Default)]
 pub(super) struct Outage {
-    /// Whether there is one. Read with every answer of the database.
+    /// Whether there is an outage. Read with every answer of the database.
     goes_on: AtomicBool,
-    /// Held only to compare and to log.
+    /// The lock is held only to compare and to log.
     state: Mutex<State>,
 }
 
@@ -29,7 +29,7 @@ pub(super) struct Outage {
 struct State {
     /// When the current outage began.
     since: Option<Instant>,
-    /// What it was logged with.
+    /// The cause that was logged.
     logged: Option<(Instant, String)>,
     /// Whether the current one was logged.
     is_logged: bool,
@@ -42,9 +42,9 @@ impl Outage {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The database did not do its work. Each cause is logged once an outage, at most one a second; the store counts each error.
+    /// Notes that the database failed. Each cause is logged once per outage, at most one a second; the store counts each error.
     pub(super) fn note(&self, error: &StoreError) {
-        // The database is there; this service asks too much of it.
+        // The database is up; this service asks too much of it.
         if matches!(error, StoreError::Overloaded(_)) {
             return;
         }
@@ -72,7 +72,7 @@ impl Outage {
         }
     }
 
-    /// The database carried out a write, or said that it would.
+    /// Notes that the database accepts writes.
     pub(super) fn end_if_any(&self) {
         if self.goes_on.load(Ordering::Relaxed) {
             self.end();
@@ -93,13 +93,13 @@ impl Outage {
         }
     }
 
-    /// What a caller is told whose command could not be carried out in time.
+    /// The answer to callers whose command was not carried out in time.
     pub(super) fn reason(&self) -> EngineError {
         self.state().reason.unwrap_or(EngineError::Unreachable)
     }
 }
 
-/// The error with its causes, by which a new cause is told from the same one.
+/// The error with its causes. Two errors with the same text are the same cause.
 fn cause_of(error: &StoreError) -> String {
     let causes = std::iter::successors(std::error::Error::source(error), |error| error.source());
     std::iter::once(error.to_string()).chain(causes.map(ToString::to_string)).collect::<Vec<_>>().join(": ")

@@ -1,8 +1,8 @@
-//! Removing what nobody needs any more: a bounded piece at a time, by one replica at a time.
+//! Removes rows that are no longer needed: a bounded number at a time, one replica at a time.
 //!
-//! Locks whose grant takes them with it are deleted soon after their lease ended, idle locks where the configuration says
-//! so; both become tombstones, through the same decisions as everything else. Tombstones go much later: they must outlive
-//! every replica's memory of the key and every statement that can still be under way.
+//! Locks with `delete_on_release` are deleted soon after their lease ended, idle locks if the configuration says so. Both become
+//! tombstones, by the same decisions as any other deletion. Tombstones are removed much later: they must outlive every
+//! replica's cache of the key and every statement that can still be under way.
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,19 +12,19 @@ use crate::{
     store::StoreError,
 };
 
-/// How the sweeper is set.
+/// The settings of the sweeper.
 #[derive(Debug, Clone, Copy)]
 pub struct SweepOptions {
     /// The pause between two sweeps.
     pub period: Duration,
     /// How long an ended grant with `delete_on_release` stays, in milliseconds.
     pub expired_delete_after_ms: i64,
-    /// Free locks that nobody touched for so many milliseconds go; `None` keeps them.
+    /// Free locks that were not used for this many milliseconds are deleted; `None` keeps them.
     pub idle_lock_retention_ms: Option<i64>,
     /// How long a tombstone stays, in milliseconds.
     pub tombstone_retention_ms: i64,
-    /// How long a raised floor settles before the tombstones below it go, in milliseconds: longer than any statement
-    /// lives.
+    /// The time between raising a token floor and removing the tombstones below it, in milliseconds: longer than any statement
+    /// lasts.
     pub floor_settle_ms: i64,
 }
 
@@ -40,13 +40,13 @@ impl Default for SweepOptions {
     }
 }
 
-/// The most rows of one piece.
+/// The maximum number of rows of one step.
 const PIECE: u32 = 500;
-/// The pause between two pieces of a sweep.
+/// The pause between two steps of a sweep.
 const BETWEEN_PIECES: Duration = Duration::from_millis(50);
-/// The most pieces of one sweep.
+/// The maximum number of steps of one sweep.
 const MOST_PIECES: u32 = 200;
-/// Rows that one sweep reads in search of idle locks.
+/// The number of rows that one sweep reads to find idle locks.
 const IDLE_ROWS_A_PIECE: u32 = 5_000;
 
 /// Sweeps until the service stops.
@@ -67,7 +67,7 @@ pub(super) async fn run(shared: Arc<Shared>, options: SweepOptions) {
 struct Sweeper {
     shared: Arc<Shared>,
     options: SweepOptions,
-    /// Where the search for idle locks goes on.
+    /// Where the search for idle locks continues.
     idle_after: Option<KeyId>,
 }
 
@@ -83,7 +83,7 @@ impl Sweeper {
         if !self.shared.store.lead_sweep(me, lease_ms).await? {
             return Ok(());
         }
-        // Those whose beat has stopped, also where nobody waits who would notice.
+        // Finds dead replicas also where no replica with waiters would notice.
         self.shared.membership.want_reaping();
         let now = self.shared.store.now().await?;
         self.sweep_ended(now).await?;
@@ -138,11 +138,11 @@ impl Sweeper {
         Ok(())
     }
 
-    /// Places that were kept and lapsed, and waiters of replicas that nobody knows.
+    /// Removes detached waiters whose time is over, and waiters of replicas that are not registered.
     async fn sweep_queues(&self) -> Result<(), StoreError> {
         let lapsed = self.shared.store.lapsed_places(PIECE).await?;
         self.command_all(lapsed, &Command::ServeQueue, "place").await;
-        // A replica that is a member looks for these itself, and knows which of them only just came.
+        // A member looks for these itself, and knows which of them have only just joined.
         if self.shared.membership.me().is_none() && self.shared.waiting.count() == 0 {
             for replica in self.shared.store.unknown_replicas().await? {
                 membership::reap_replica(self.shared.clone(), replica, None).await;
@@ -151,7 +151,7 @@ impl Sweeper {
         Ok(())
     }
 
-    /// Has a piece carried out. What could not be is found by the next sweep.
+    /// Carries out one step. What fails is found again by the next sweep.
     async fn command_all(&self, ids: Vec<KeyId>, command: &Command, what: &'static str) {
         count(what, ids.len() as u64);
         self.shared.execute_all(ids, command).await;

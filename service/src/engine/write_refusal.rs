@@ -1,5 +1,5 @@
-//! What keeps this replica from writing for as long as nobody does anything about it: a schema of another version, a SQLite
-//! file that was taken away. The store refuses every write then. Here it is noticed, logged once, and told to all who wait.
+//! Conditions that stop all writes of this replica until an operator acts: a schema of another version, a SQLite file that was
+//! removed. The store refuses every write then. This module notices the condition, logs it once and answers all waiters.
 
 use std::{
     sync::{
@@ -12,20 +12,20 @@ use std::{
 use super::{EngineError, Shared, message::Message};
 use crate::store::StoreError;
 
-/// The pause between two looks. A newer version's migration stops this replica after so long at the latest.
+/// The pause between two checks. A breaking migration stops this replica within this time.
 const LOOK: Duration = Duration::from_secs(2);
 
-/// What is in the way, if anything.
+/// The current condition, if any.
 #[derive(Debug, Default)]
 pub(super) struct WriteRefusal {
-    /// Whether `what` holds anything.
+    /// Whether `what` is set.
     is_there: AtomicBool,
-    /// Held only to copy.
+    /// The lock is held only to copy.
     what: Mutex<Option<EngineError>>,
 }
 
 impl WriteRefusal {
-    /// Refuses what would have to be written.
+    /// Fails if writes are refused.
     pub(super) fn check(&self) -> Result<(), EngineError> {
         if !self.is_there.load(Ordering::Relaxed) {
             return Ok(());
@@ -33,14 +33,14 @@ impl WriteRefusal {
         (*self.what.lock().unwrap_or_else(PoisonError::into_inner)).map_or(Ok(()), Err)
     }
 
-    /// Returns what was in the way before.
+    /// Returns the condition before.
     fn set(&self, what: Option<EngineError>) -> Option<EngineError> {
         self.is_there.store(what.is_some(), Ordering::Relaxed);
         std::mem::replace(&mut self.what.lock().unwrap_or_else(PoisonError::into_inner), what)
     }
 }
 
-/// Looks again and again. Never returns.
+/// Checks again and again. Never returns.
 pub(super) async fn watch(shared: Arc<Shared>) {
     loop {
         tokio::time::sleep(LOOK).await;
@@ -56,7 +56,7 @@ pub(super) async fn watch(shared: Arc<Shared>) {
 }
 
 fn on_error(shared: &Shared, error: &StoreError) {
-    // Others pass, and are noticed by whoever has something to write.
+    // Other errors pass; whoever writes meets them.
     let Some(what) = EngineError::of_lasting(error) else { return };
     if shared.write_refusal.set(Some(what)) != Some(what) {
         tracing::error!(

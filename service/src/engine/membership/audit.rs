@@ -1,4 +1,4 @@
-//! Comparing the waiters of this replica with their rows.
+//! Compares the waiters of this replica with their rows.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::domain::ReplicaId;
 
-/// Audits while somebody waits, and now and then looks for those who wait at replicas that nobody knows.
+/// Audits while there are waiters, and now and then looks for waiters of replicas that are not registered.
 pub(super) async fn keep_auditing(shared: Arc<Shared>, me: ReplicaId) {
     const UNKNOWN_EVERY: u64 = 10;
     let mut audits = 0_u64;
@@ -33,7 +33,7 @@ pub(super) async fn keep_auditing(shared: Arc<Shared>, me: ReplicaId) {
     }
 }
 
-/// Compares the number of waiters with the rows, and if they differ, who they are.
+/// Compares the number of waiters with the number of rows, and if these differ, the waiters themselves.
 async fn audit(shared: &Arc<Shared>, me: ReplicaId) {
     let asked = Instant::now();
     let result = async {

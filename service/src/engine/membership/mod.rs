@@ -1,13 +1,12 @@
-//! Being known to the other replicas, and knowing which of them live.
+//! Membership: registers this replica with the others, and detects which of them are dead.
 //!
-//! A replica is an incarnation with a beat counter in a row; it has one only while somebody waits at it, so an idle
-//! replica asks the database for nothing. Another one is dead when its counter has not moved for 3 s of this replica's
-//! monotonic clock while this replica's own beats went through: never by comparing timestamps, or a database that was
-//! away for 10 s would kill every replica but the first.
+//! A replica registers an incarnation, a row with a heartbeat counter, only while it has waiters: an idle replica sends no
+//! statements. Another replica is dead when its counter has not moved for 3 s of this replica's monotonic clock while this
+//! replica's own heartbeats succeeded. Timestamps are never compared: after an outage of 10 s every replica would declare the
+//! others dead.
 //!
-//! Four loops, each while there is membership, and each for itself, so that a slow query of one does not delay the beat: the
-//! beat, here; the look for offers to this replica's waiters, and the listener for notifications, where the database can push them
-//! (`offers`); the audit of waiters against their rows (`audit`).
+//! A member runs four loops, in tasks of their own, so that a slow query of one does not delay the heartbeat: the heartbeat (here);
+//! the search for offers and the listener for notifications (`offers`); the audit of waiters against their rows (`audit`).
 
 mod audit;
 mod offers;
@@ -34,41 +33,41 @@ pub(super) use self::{reaper::reap_when_wanted, reaping::reap_replica};
 use super::{Shared, ids, message::Message, tasks::spawn_critical};
 use crate::domain::ReplicaId;
 
-/// The pause between two beats.
+/// The pause between two heartbeats.
 const BEAT: Duration = Duration::from_secs(1);
-/// The pause before joining is tried again.
+/// The pause before this replica tries again to join.
 const JOIN_AGAIN: Duration = Duration::from_millis(200);
-/// Membership ends after so long without a waiter.
+/// A replica leaves after this time without a waiter.
 const LINGER: Duration = Duration::from_secs(30);
-/// Longer than any statement of an earlier decision can still be under way.
+/// Longer than a statement of an earlier decision can still be under way.
 const SETTLED_AFTER: Duration = Duration::from_secs(15);
 
-/// This replica as the others know it.
+/// This replica as it is registered.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Presence {
-    /// Who it is, while the others know it.
+    /// The incarnation; `None` while this replica is not registered.
     pub(super) me: Option<ReplicaId>,
-    /// Whether it is about to leave: it serves the waiters that it has, and takes in none.
+    /// Whether it is about to leave: it serves the waiters that it has and accepts no new ones.
     pub(super) is_leaving: bool,
 }
 
-/// What the shards read of it.
+/// The state of membership that the shards read.
 #[derive(Debug)]
 pub(super) struct Membership {
-    /// This replica as the others know it. Held only to copy.
+    /// This replica as it is registered. The lock is held only to copy.
     presence: Mutex<Presence>,
-    /// Replicas that are dead. Replaced as a whole; held only to clone the `Arc`.
+    /// Dead replicas. Replaced as a whole; the lock is held only to clone the `Arc`.
     dead: Mutex<Arc<BTreeSet<ReplicaId>>>,
-    /// Replicas that let an offer lapse, until it is known whether they are dead. Replaced as a whole; held only to clone the
-    /// `Arc`.
+    /// Replicas that left an offer unclaimed, until it is known whether they are dead. Replaced as a whole; the lock is held
+    /// only to clone the `Arc`.
     suspects: Mutex<Arc<BTreeSet<ReplicaId>>>,
-    /// Replicas whose waiters are being taken out of their queues. Held only to add or remove one.
+    /// Replicas that are being reaped. The lock is held only to add or remove one.
     being_reaped: Mutex<BTreeSet<ReplicaId>>,
-    /// Somebody wants to wait.
+    /// Notified when a request wants to wait.
     wanted: Notify,
-    /// Somebody wants to know which replicas are dead.
+    /// Notified when a shard needs to know which replicas are dead.
     reaping_wanted: Notify,
-    /// Whether offers are pushed to this replica.
+    /// Whether the database pushes notifications of offers to this replica.
     pub(super) is_pushed: std::sync::atomic::AtomicBool,
 }
 
@@ -87,22 +86,22 @@ impl Default for Membership {
 }
 
 impl Membership {
-    /// This replica, if the others know it.
+    /// This replica, if it is registered.
     pub(super) fn me(&self) -> Option<ReplicaId> {
         self.presence().me
     }
 
-    /// This replica as the others know it.
+    /// This replica as it is registered.
     pub(super) fn presence(&self) -> Presence {
         *self.presence.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The dead.
+    /// The dead replicas.
     pub(super) fn dead(&self) -> Arc<BTreeSet<ReplicaId>> {
         self.dead.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Somebody wants to wait.
+    /// Has this replica join, since a request wants to wait.
     pub(super) fn want(&self) {
         self.wanted.notify_one();
     }
@@ -112,7 +111,7 @@ impl Membership {
         self.suspects.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// A replica let an offer lapse: nothing more is offered to it before it is known whether it is dead.
+    /// Notes that a replica left an offer unclaimed. Nothing more is offered to it before it is known whether it is dead.
     pub(super) fn suspect(&self, replica: ReplicaId) {
         let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::make_mut(&mut suspects).insert(replica);
@@ -120,7 +119,7 @@ impl Membership {
         self.want_reaping();
     }
 
-    /// A replica is dead, or alive after all.
+    /// A replica is no longer suspect: it is known to be dead or alive.
     fn clear(&self, replica: ReplicaId) {
         let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
         if suspects.contains(&replica) {
@@ -128,7 +127,7 @@ impl Membership {
         }
     }
 
-    /// Has the beats of the others watched until it is known which of them are dead.
+    /// Has the heartbeats of the other replicas watched until it is known which of them are dead.
     pub(super) fn want_reaping(&self) {
         self.reaping_wanted.notify_one();
     }
@@ -141,20 +140,20 @@ impl Membership {
         self.presence.lock().unwrap_or_else(PoisonError::into_inner).is_leaving = true;
     }
 
-    /// Returns whether it was not among the dead yet.
+    /// Returns whether the replica is newly dead.
     fn add_dead(&self, replica: ReplicaId) -> bool {
         let mut dead = self.dead.lock().unwrap_or_else(PoisonError::into_inner);
         !dead.contains(&replica) && Arc::make_mut(&mut dead).insert(replica)
     }
 
-    /// Returns whether it was among the dead.
+    /// Returns whether the replica was dead.
     fn revive(&self, replica: ReplicaId) -> bool {
         let mut dead = self.dead.lock().unwrap_or_else(PoisonError::into_inner);
         dead.contains(&replica) && Arc::make_mut(&mut dead).remove(&replica)
     }
 }
 
-/// Joins when somebody wants to wait, and parts when nobody has for long. Returns when the service stops.
+/// Joins when a request wants to wait, and leaves after [`LINGER`] without a waiter. Returns when the service stops.
 pub(super) async fn run(shared: Arc<Shared>) {
     let joined = async || {
         shared.membership.wanted.notified().await;
@@ -167,7 +166,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         stay(&shared, me).await;
         for task in [notifications, looks, audits] {
             task.abort();
-            // It has ended, and changes nothing any more.
+            // After this the task changes nothing any more.
             let _ = task.await;
         }
         shared.membership.is_pushed.store(false, Ordering::Relaxed);
@@ -181,7 +180,7 @@ async fn join(shared: &Shared) -> ReplicaId {
             Ok(()) => {
                 shared.membership.set_me(Some(me));
                 shared.broadcast(|| Message::Joined);
-                tracing::debug!(replica = %me, "known to the other replicas");
+                tracing::debug!(replica = %me, "this replica is registered");
                 return me;
             }
             Err(error) => {
@@ -192,7 +191,7 @@ async fn join(shared: &Shared) -> ReplicaId {
     }
 }
 
-/// Beats and watches the others until membership ends.
+/// Sends heartbeats and watches those of the others until this replica leaves.
 async fn stay(shared: &Arc<Shared>, me: ReplicaId) {
     let mut watch = Watch::default();
     let mut idle_since = None;
@@ -216,7 +215,7 @@ async fn stay(shared: &Arc<Shared>, me: ReplicaId) {
         }
     }
     shared.membership.set_me(None);
-    // Where somebody could not be taken out of a queue the row stays, and the others find that nobody beats for it.
+    // While a waiter could not be removed from its queue the row stays: the others find it without heartbeats, and reap it.
     if shared.waiting.count() == 0
         && let Err(error) = shared.store.part(me, None).await
     {
@@ -224,9 +223,9 @@ async fn stay(shared: &Arc<Shared>, me: ReplicaId) {
     }
 }
 
-/// The row is gone: the others took this replica for dead. Who wants to wait here has it join with a new identity.
+/// The row is gone: the others declared this replica dead. The next request that wants to wait has it join as a new incarnation.
 fn forget_me(shared: &Shared, me: ReplicaId) {
-    tracing::warn!(replica = %me, "the other replicas took this one for dead; its waiters lost their places");
+    tracing::warn!(replica = %me, "the other replicas declared this one dead; its waiters lost their places");
     shared.membership.set_me(None);
     shared.broadcast(|| Message::Evict { draining: None });
 }
@@ -237,15 +236,15 @@ fn every_beat() -> tokio::time::Interval {
     ticks
 }
 
-/// Ends membership, unless somebody began to wait just now. Returns whether it did.
+/// Leaves, unless a request began to wait meanwhile. Returns whether this replica left.
 async fn part(shared: &Shared, me: ReplicaId) -> bool {
     if !shared.is_draining() {
-        // Who waits here, or is just beginning to, is served until the end.
+        // Requests that wait here, or that just begin to, are served until the end.
         shared.membership.begin_leaving();
         let settled = Instant::now() + SETTLED_AFTER;
         let mut wanted = false;
         while Instant::now() < settled && !wanted && !shared.stop.is_cancelled() {
-            // The row is there, and beats, while a statement that names it may be under way.
+            // The row stays, with heartbeats, while a statement that names it may be under way.
             match shared.store.beat(me).await {
                 Ok(beat) if !beat.known => {
                     forget_me(shared, me);

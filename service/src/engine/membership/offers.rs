@@ -1,4 +1,4 @@
-//! Hearing of offers to this replica's waiters: from the database where it pushes notifications, else by looking.
+//! Finds offers to this replica's waiters: by notifications where the database pushes them, otherwise by polling.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -16,13 +16,13 @@ use crate::{
     store::StoreError,
 };
 
-/// The pause between two looks for offers where others may offer and nobody pushes: at most 40 a second.
+/// The pause between two searches for offers where other replicas may offer and nothing is pushed: at most 40 a second.
 const LOOK_SHARED: Duration = Duration::from_millis(28);
-/// The pause between two looks where offers are pushed, or where nobody else writes.
+/// The pause between two searches where offers are pushed, or where no other replica writes.
 const LOOK_FALLBACK: Duration = Duration::from_secs(1);
 
-/// One query a replica, not one a waiter, looks for offers to its waiters, only while it has any: often where others may
-/// offer and nobody pushes, else now and then.
+/// Searches for offers while this replica has waiters, with one query for all of them: often where other replicas may offer
+/// and nothing is pushed, otherwise now and then.
 pub(super) async fn look_for_offers(shared: Arc<Shared>, me: ReplicaId) {
     let membership = &shared.membership;
     let mut looked = Instant::now();
@@ -70,7 +70,7 @@ async fn listen_once(shared: &Shared, me: ReplicaId) -> Result<(), StoreError> {
     let received = metrics::counter!(NOTIFICATIONS, "event" => "received");
     let Some(mut notifications) = shared.store.notifications(me).await? else { return Ok(()) };
     loop {
-        // What came before the listener did, or while it was away, was not pushed.
+        // Offers that were made before the listener was connected were not pushed.
         look_at_all(shared, shared.store.offers(me).await?).await;
         shared.membership.is_pushed.store(true, Ordering::Relaxed);
         while let Some(id) = notifications.next().await? {

@@ -1,7 +1,7 @@
-//! Finding out which replicas are dead, and what follows.
+//! Detects dead replicas and starts to reap them.
 //!
-//! A member watches the others with each of its beats. A replica at which nobody waits is no member, and nobody may be one: so
-//! the beats are also watched, for as long as it takes, when a replica let an offer lapse, and with each sweep.
+//! A member watches the others with each of its heartbeats. A replica without waiters is no member, and there may be no member at
+//! all. So heartbeats are also watched, for as long as it takes, when a replica left an offer unclaimed, and with each sweep.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::store::StoreError;
 
-/// Watches the beats of the others whenever somebody wants to know which of them are dead. Never returns.
+/// Watches the heartbeats of the others whenever a shard needs to know which of them are dead. Never returns.
 pub(in super::super) async fn reap_when_wanted(shared: Arc<Shared>) {
     loop {
         shared.membership.reaping_wanted.notified().await;
@@ -22,7 +22,7 @@ pub(in super::super) async fn reap_when_wanted(shared: Arc<Shared>) {
     }
 }
 
-/// Watches until each of the others was seen to beat, or is dead and gone, and nobody is suspect any more.
+/// Watches until each of the others has sent a heartbeat or is reaped, and no replica is suspect any more.
 async fn watch_until_settled(shared: &Arc<Shared>) {
     let mut watch = Watch::default();
     let mut beating = BTreeSet::new();
@@ -37,7 +37,7 @@ async fn watch_until_settled(shared: &Arc<Shared>) {
     }
 }
 
-/// One look. Returns whether everything is settled.
+/// Looks once. Returns whether the state of every replica is known.
 async fn look(
     shared: &Arc<Shared>,
     watch: &mut Watch,
@@ -50,7 +50,7 @@ async fn look(
     act_on(shared, noted);
     for suspect in shared.membership.suspects().iter() {
         if peers.iter().all(|peer| peer.replica != *suspect) {
-            // It died while it was being reaped, or left too early.
+            // It has no row: it was reaped before, or it left too early.
             shared.membership.add_dead(*suspect);
             shared.membership.clear(*suspect);
             spawn_critical(reap_replica(shared.clone(), *suspect, None));
@@ -60,22 +60,22 @@ async fn look(
     Ok(peers.iter().all(|peer| is_known(peer.replica)) && shared.membership.suspects().is_empty())
 }
 
-/// Does what follows from a look at the beats of the others.
+/// Acts on what the heartbeats of the others showed.
 pub(super) fn act_on(shared: &Arc<Shared>, noted: Noted) {
     for replica in noted.alive {
         shared.membership.clear(replica);
         if shared.membership.revive(replica) {
-            tracing::warn!(%replica, "a replica that was taken for dead beats again");
+            tracing::warn!(%replica, "a replica that was declared dead sends heartbeats again");
         }
     }
     for (replica, counter) in noted.dead {
         shared.membership.clear(replica);
         if shared.membership.add_dead(replica) {
-            tracing::warn!(%replica, "a replica has stopped beating; its waiters leave their queues");
+            tracing::warn!(%replica, "a replica sends no heartbeats; its waiters leave their queues");
             shared.metrics.replica_reaped();
             shared.broadcast(|| Message::ServeAllQueues);
         }
-        // With every look that shows it dead, since a reaping may end before its row is gone; one goes on at a time.
+        // Each time that it is found dead, since reaping may end before its row is gone; only one reaps it at a time.
         spawn_critical(reap_replica(shared.clone(), replica, Some(counter)));
     }
 }

@@ -1,4 +1,4 @@
-//! Reaping dead replicas: their waiters leave all queues, and then their rows are removed.
+//! Reaps dead replicas: removes their waiters from all queues, then their rows.
 
 use std::{
     sync::{Arc, PoisonError},
@@ -11,18 +11,18 @@ use super::{
 };
 use crate::domain::{Command, ReplicaId};
 
-/// The maximum number of keys that the waiters of a dead replica leave in one piece.
+/// The maximum number of keys from which a dead replica's waiters are removed at once.
 const KEYS_PER_PIECE: u32 = 500;
 
 impl Membership {
-    /// Begins to reap a replica; `None` while it is being reaped already.
+    /// Begins to reap a replica; `None` if it is being reaped already.
     fn begin_reaping(&self, replica: ReplicaId) -> Option<Reaping<'_>> {
         let begun = self.being_reaped.lock().unwrap_or_else(PoisonError::into_inner).insert(replica);
         begun.then(|| Reaping { of: self, replica })
     }
 }
 
-/// The one reaping of a replica, until it is dropped.
+/// Says that a replica is being reaped, until it is dropped.
 struct Reaping<'m> {
     of: &'m Membership,
     replica: ReplicaId,
@@ -34,7 +34,7 @@ impl Drop for Reaping<'_> {
     }
 }
 
-/// Replicas that have waiters and no row died while they were being reaped, or parted too early.
+/// Reaps replicas that have waiters and no row: they died after they were reaped, or left too early.
 pub(super) async fn find_unknown(shared: &Arc<Shared>) {
     match shared.store.unknown_replicas().await {
         Ok(replicas) => {
@@ -47,8 +47,8 @@ pub(super) async fn find_unknown(shared: &Arc<Shared>) {
     }
 }
 
-/// Takes a dead replica's waiters out of all queues, a bounded piece at a time, then its row. With the counter at which its
-/// `beat` stopped it ends when the replica beats again.
+/// Removes a dead replica's waiters from all queues, a bounded number at a time, then its row. With the counter at which its
+/// heartbeats stopped, `beat`, it ends when the replica sends heartbeats again.
 pub(in super::super) async fn reap_replica(shared: Arc<Shared>, replica: ReplicaId, beat: Option<i64>) {
     const MOST_OF_A_PIECE: Duration = Duration::from_secs(1);
     const PAUSE: Duration = Duration::from_millis(20);
@@ -66,7 +66,7 @@ pub(in super::super) async fn reap_replica(shared: Arc<Shared>, replica: Replica
                 return;
             }
             Ok(ids) => {
-                // What was not carried out in time is found again; a key that is busy for long does not hold up the others.
+                // What was not done in time is found again; a key that is busy for long does not delay the others.
                 let command = Command::ReapReplica { replica };
                 let _ = tokio::time::timeout(MOST_OF_A_PIECE, shared.execute_all(ids, &command)).await;
             }

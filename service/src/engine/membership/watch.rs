@@ -1,4 +1,4 @@
-//! Telling the dead from the living by their beats.
+//! Detects dead replicas by their heartbeat counters.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use tokio::time::Instant;
 
 use crate::{domain::ReplicaId, store::Peer};
 
-/// A counter that has not moved for so long is a dead replica's.
+/// A replica whose counter has not moved for this long is dead.
 const DEAD_AFTER: Duration = Duration::from_secs(3);
-/// If our own beats were further apart, nobody else's silence means anything.
+/// If this replica's own heartbeats were further apart, the silence of others proves nothing.
 const OWN_GAP: Duration = Duration::from_millis(2_500);
 
 /// What this replica has seen of the others.
@@ -17,21 +17,21 @@ const OWN_GAP: Duration = Duration::from_millis(2_500);
 pub(super) struct Watch {
     /// Each peer's counter, and since when it has stood there.
     seen: FxHashMap<ReplicaId, (i64, Instant)>,
-    /// When our own last beat went through.
+    /// When this replica's own last heartbeat succeeded.
     own: Option<Instant>,
 }
 
-/// What a look at the others' counters told.
+/// What the counters showed.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Noted {
-    /// Those who are dead, with the counters at which they stopped.
+    /// Dead replicas, with the counters at which they stopped.
     pub(super) dead: Vec<(ReplicaId, i64)>,
-    /// Those whose counters have moved.
+    /// Replicas whose counters have moved.
     pub(super) alive: Vec<ReplicaId>,
 }
 
 impl Watch {
-    /// Takes note of the counters.
+    /// Compares the counters with those seen before.
     pub(super) fn note(&mut self, me: Option<ReplicaId>, peers: &[Peer], now: Instant) -> Noted {
         let gap = self.own.replace(now).is_none_or(|own| now.duration_since(own) > OWN_GAP);
         let mut seen = FxHashMap::default();

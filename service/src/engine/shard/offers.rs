@@ -1,9 +1,8 @@
-//! Since when this replica knows of an offer: nobody loses its place because of a commit that took long.
+//! Remembers since when this replica knows of each offer, so that no waiter loses its place because a commit took long.
 //!
-//! An offer bears the time until which a place is kept, counted from the decision. The replica that it is for can only take it
-//! once it is committed, and that may be seconds later. So a replica counts an offer as lapsed only after it has known of it
-//! for a while itself: the one that made it, for as long as an offer lasts, from the commit on; another one for long enough to
-//! have claimed it.
+//! An offer carries the time until which a place is kept, counted from the decision. The other replica can claim it only
+//! once it is committed, which may be seconds later. So a replica counts an offer as lapsed only after it has known of it for a
+//! while: the one that made it, for the duration of an offer from the commit on; another one, for long enough to claim it.
 
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::domain::{Now, Place, Queue, RequestId, Timestamp};
 
-/// For how long a replica that comes upon an offer leaves it alone at the least, in milliseconds.
+/// The minimum time that a replica leaves an offer alone after it found it, in milliseconds.
 pub(super) const CLAIM_MS: i64 = 1_000;
 
 /// Longer than any offer is left alone.
