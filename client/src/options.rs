@@ -193,6 +193,13 @@ pub struct ReleaseLockOptions {
     /// Text to store in the place of the data. Default: what is there stays.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
+    /// Whether an operator ends the grant of another. Its holder is told so, with the reason. Without a version it is whatever
+    /// grant of the lock is active.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub force: Option<bool>,
+    /// Why; only together with `force`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// Whether the grant is a permit.
     #[serde(skip)]
     pub uses_semaphore: bool,
@@ -206,7 +213,22 @@ impl ReleaseLockOptions {
         delete_lock: Option<bool>,
         data: Option<String>,
     ) -> Self {
-        Self { key: key.into(), version: version.into(), delete_lock, data, uses_semaphore: false }
+        Self {
+            key: key.into(),
+            version: version.into(),
+            delete_lock,
+            data,
+            force: None,
+            reason: None,
+            uses_semaphore: false,
+        }
+    }
+
+    /// Ends a grant by force, for a reason that its holder is told.
+    #[must_use]
+    pub fn by_force(mut self, reason: Option<String>) -> Self {
+        (self.force, self.reason) = (Some(true), reason);
+        self
     }
 }
 

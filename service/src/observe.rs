@@ -35,7 +35,7 @@ const OPERATIONS: [(Operation, &str); 7] = [
     (Operation::List, "list"),
 ];
 
-const OUTCOMES: [&str; 12] = [
+const OUTCOMES: [&str; 13] = [
     "ok",
     "not_found",
     "version_mismatch",
@@ -48,6 +48,7 @@ const OUTCOMES: [&str; 12] = [
     "queue_full",
     "place_lost",
     "unavailable",
+    "revoked",
 ];
 
 fn outcome_index<T>(result: &Result<T, ServiceError>) -> usize {
@@ -61,9 +62,10 @@ fn outcome_index<T>(result: &Result<T, ServiceError>) -> usize {
             Refusal::WrongKind => 5,
             Refusal::Superseded => 6,
             Refusal::NotGranted(_) => 7,
-            Refusal::NotForSemaphores(_) => 8,
+            Refusal::NotForSemaphores(_) | Refusal::VersionRequired => 8,
             Refusal::QueueFull(_) => 9,
             Refusal::PlaceLost => 10,
+            Refusal::Revoked(_) => 12,
         },
         Err(ServiceError::Unavailable(reason)) => match reason {
             Unavailable::KeyWaiters | Unavailable::TenantWaiters | Unavailable::ProcessWaiters => 9,

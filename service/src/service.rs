@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use crate::{
     domain::{
-        Acquire, Command, DEFAULT_LEASE_MS, Data, DataEdit, Heartbeat, Key, KeyId, Kind, LockView, Owner,
-        Refusal, Release, Reply, SemaphoreView, Tenant, Version,
+        Acquire, Command, DEFAULT_LEASE_MS, Data, DataEdit, ForcedRelease, Heartbeat, Key, KeyId, Kind,
+        LockView, Owner, Refusal, Release, Reply, SemaphoreView, Tenant, Version,
     },
     engine::{Engine, EngineError, RequestGuard},
     observe::{self, Operation, observed},
@@ -177,6 +177,18 @@ impl LockService {
         let kind = release.kind;
         let work = async {
             match self.engine.execute(id, Command::Release(release)).await? {
+                Reply::Released(view) => Ok(view),
+                other => Err(unexpected_or_refused(kind, other)),
+            }
+        };
+        observed(Operation::Release, work).await
+    }
+
+    /// Ends a lease by force.
+    pub async fn force_release(&self, id: KeyId, forced: ForcedRelease) -> Result<LockView, ServiceError> {
+        let kind = forced.kind;
+        let work = async {
+            match self.engine.execute(id, Command::ForceRelease(forced)).await? {
                 Reply::Released(view) => Ok(view),
                 other => Err(unexpected_or_refused(kind, other)),
             }

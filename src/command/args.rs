@@ -186,8 +186,23 @@ pub(crate) struct HeartbeatArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ReleaseArgs {
-    #[command(flatten)]
-    pub(super) grant: GrantArgs,
+    /// The key of the lock, or of the semaphore.
+    pub(super) key: String,
+    /// The version of the grant, as acquire printed it. May be left out for a lock with `--force`: whatever grant is
+    /// active is ended then.
+    #[arg(
+        value_name = "VERSION",
+        env = "DB_LOCKS_VERSION",
+        hide_env_values = true,
+        required_unless_present = "force"
+    )]
+    pub(super) grant_version: Option<String>,
+    /// End the grant of another: its heartbeat and release are refused as revoked from then on.
+    #[arg(long)]
+    pub(super) force: bool,
+    /// Why, as the former holder is told.
+    #[arg(long, value_name = "TEXT", requires = "force")]
+    pub(super) reason: Option<String>,
     /// Delete the lock too.
     #[arg(long)]
     pub(super) delete: bool,

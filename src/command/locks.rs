@@ -39,8 +39,11 @@ pub(super) async fn heartbeat(args: HeartbeatArgs) -> Result<(), Failure> {
 }
 
 pub(super) async fn release(args: ReleaseArgs) -> Result<(), Failure> {
-    let GrantArgs { key, grant_version } = args.grant;
-    let options = ReleaseLockOptions::new(key, grant_version, args.delete.then_some(true), None);
+    let mut options =
+        ReleaseLockOptions::new(args.key, args.grant_version, args.delete.then_some(true), None);
+    if args.force {
+        options = options.by_force(args.reason);
+    }
     show(&connect(&args.connect)?.release_lock(&options).await?, args.output)
 }
 

@@ -55,7 +55,7 @@ async fn heartbeat(app: &App, id: KeyId, kind: Kind, body: Heartbeat) -> Result<
     Ok(json(&GrantBody::from(&view)))
 }
 
-problems!(HeartbeatProblems: KeysWithBody, NotFound, VersionMismatch, LeaseExpired, WrongKind);
+problems!(HeartbeatProblems: KeysWithBody, NotFound, VersionMismatch, Revoked, LeaseExpired, WrongKind);
 
 /// Renew a grant
 ///

@@ -1,7 +1,7 @@
 //! `POST /locks/{key}/release` and `POST /semaphores/{key}/release`
 
 use axum::{extract, response::Response};
-use db_locks_service::domain::{DataEdit, KeyId, Kind, Release};
+use db_locks_service::domain::{DataEdit, ForcedRelease, KeyId, Kind, Release};
 use utoipa::ToSchema;
 
 use crate::{
@@ -15,13 +15,18 @@ use crate::{
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "it is the schema of what `ReleaseLock` reads")]
 struct ReleaseLockBody {
-    /// The version of the grant.
-    version: String,
+    /// The version of the grant. Required without `force`; with it, left out, whatever grant of the lock is active is ended.
+    version: Option<String>,
     /// New data. Left out, the data stays.
     data: Option<String>,
     /// Deletes the lock too; the fencing tokens of the key keep growing all the same. Must be false for a permit of a
     /// semaphore. Left out, it is false.
     delete_lock: Option<bool>,
+    /// Ends the grant as an operator: its holder's heartbeat and release are answered 409 `revoked` from then on. Left out,
+    /// it is false.
+    force: Option<bool>,
+    /// Why, as the former holder is told; only together with `force`.
+    reason: Option<String>,
 }
 
 /// Which permit to give back.
@@ -32,46 +37,73 @@ struct ReleasePermitBody {
     version: String,
     /// New data. Left out, the data stays.
     data: Option<String>,
+    /// Ends the grant as an operator: its holder's heartbeat and release are answered 409 `revoked` from then on. Left out,
+    /// it is false.
+    force: Option<bool>,
+    /// Why, as the former holder is told; only together with `force`.
+    reason: Option<String>,
+}
+
+/// A release, by the holder or by force.
+enum AnyRelease {
+    ByHolder(Release),
+    Forced(ForcedRelease),
 }
 
 /// The body of a release of a lock.
-pub(crate) struct ReleaseLock(Release);
+pub(crate) struct ReleaseLock(AnyRelease);
 
 impl ReadBody for ReleaseLock {
     fn read(fields: &mut Fields<'_>, _: &Defaults) -> Option<Self> {
-        let release = read_common(Kind::Mutex, fields);
-        let delete_lock = fields.flag("delete_lock");
-        Some(Self(Release { delete_lock, ..release? }))
+        read_any(Kind::Mutex, fields).map(Self)
     }
 }
 
 /// The body of a release of a permit.
-pub(crate) struct ReleasePermit(Release);
+pub(crate) struct ReleasePermit(AnyRelease);
 
 impl ReadBody for ReleasePermit {
     fn read(fields: &mut Fields<'_>, _: &Defaults) -> Option<Self> {
-        read_common(Kind::Semaphore, fields).map(Self)
+        read_any(Kind::Semaphore, fields).map(Self)
     }
 }
 
-/// Reads the fields that every release has.
-fn read_common(kind: Kind, fields: &mut Fields<'_>) -> Option<Release> {
-    let version = fields.required("version", |fields| fields.version("version"));
+fn read_any(kind: Kind, fields: &mut Fields<'_>) -> Option<AnyRelease> {
+    let force = fields.flag("force");
+    let needs_version = !force || kind == Kind::Semaphore;
+    let version = if needs_version {
+        fields.required("version", |fields| fields.version("version"))
+    } else {
+        fields.version("version")
+    };
     let data = fields.data("data").map_or(DataEdit::Keep, DataEdit::Set);
-    Some(Release { kind, version: version?, data, delete_lock: false })
+    let delete_lock = kind == Kind::Mutex && fields.flag("delete_lock");
+    if !force && fields.is_given("reason") {
+        fields.error("reason", "needs force");
+    }
+    let reason = fields.reason("reason");
+    if force {
+        let forced = ForcedRelease { kind, version, data, delete_lock, by: None, reason };
+        return (version.is_some() || !needs_version).then_some(AnyRelease::Forced(forced));
+    }
+    Some(AnyRelease::ByHolder(Release { kind, version: version?, data, delete_lock }))
 }
 
-async fn release(app: &App, id: KeyId, release: Release) -> Result<Response, Problem> {
-    let view = app.service.release(id, release).await?;
+async fn release(app: &App, id: KeyId, release: AnyRelease) -> Result<Response, Problem> {
+    let view = match release {
+        AnyRelease::ByHolder(release) => app.service.release(id, release).await?,
+        AnyRelease::Forced(forced) => app.service.force_release(id, forced).await?,
+    };
     Ok(json(&GrantBody::from(&view)))
 }
 
-problems!(ReleaseProblems: KeysWithBody, NotFound, VersionMismatch, WrongKind);
+problems!(ReleaseProblems: KeysWithBody, NotFound, VersionMismatch, Revoked, WrongKind);
 
 /// End a grant
 ///
 /// Answers the lock as the release left it. Works after the lease ended too, as long as nobody else was granted the lock,
-/// and once more after it was released. Works for a permit of a semaphore too.
+/// and once more after it was released. Works for a permit of a semaphore too. With `force` an operator ends the grant of
+/// another; a lock that nobody holds stays as it is.
 #[utoipa::path(
     post,
     path = "/locks/{key}/release",
@@ -97,7 +129,7 @@ pub(crate) async fn release_lock(
 /// Give a permit back
 ///
 /// Answers the permit as the release left it. Works after the lease ended too, as long as its slot was not granted
-/// again, and once more after it was released.
+/// again, and once more after it was released. With `force` an operator ends the grant of another.
 #[utoipa::path(
     post,
     path = "/semaphores/{key}/release",
@@ -118,4 +150,43 @@ pub(crate) async fn release_permit(
     KeyWithBody { id, body }: KeyWithBody<ReleasePermit>,
 ) -> Result<Response, Problem> {
     release(&app, id, body.0).await
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+mod tests {
+    use super::*;
+    use crate::request::read_body;
+
+    const VERSION: &str = r#""version":"0199a3c0-5f0e-4c1d-9a57-3f1f6a1c7d42""#;
+
+    fn lock(body: &str) -> Result<AnyRelease, Vec<String>> {
+        read_body(body).map(|ReleaseLock(release)| release)
+    }
+
+    fn permit(body: &str) -> Result<AnyRelease, Vec<String>> {
+        read_body(body).map(|ReleasePermit(release)| release)
+    }
+
+    #[test]
+    fn only_the_forced_release_of_a_lock_goes_without_a_version() {
+        assert_eq!(lock("{}").err().unwrap(), ["version"]);
+        assert!(
+            matches!(lock(r#"{"force":true}"#), Ok(AnyRelease::Forced(forced)) if forced.version.is_none())
+        );
+        assert_eq!(permit(r#"{"force":true}"#).err().unwrap(), ["version"]);
+        assert!(matches!(permit(&format!("{{{VERSION}}}")), Ok(AnyRelease::ByHolder(_))));
+    }
+
+    #[test]
+    fn a_reason_needs_force_and_has_at_most_1000_characters() {
+        let with = |rest: &str| lock(&format!("{{{VERSION}{rest}}}"));
+        assert_eq!(with(r#","reason":"stuck""#).err().unwrap(), ["reason"]);
+        assert_eq!(with(r#","reason":"stuck","force":false"#).err().unwrap(), ["reason"]);
+        assert!(with(r#","reason":null,"force":false"#).is_ok());
+        let long = |characters| with(&format!(r#","force":true,"reason":"{}""#, "é".repeat(characters)));
+        assert!(matches!(long(1_000), Ok(AnyRelease::Forced(forced)) if forced.reason.is_some()));
+        assert_eq!(long(1_001).err().unwrap(), ["reason"]);
+        assert_eq!(with(r#","force":true,"version":"x""#).err().unwrap(), ["version"]);
+    }
 }

@@ -204,7 +204,7 @@ fn bodies_bear_the_limits() {
         ("AcquireLockBody", 0),
         ("AcquirePermitBody", 0),
         ("HeartbeatBody", 1),
-        ("ReleaseLockBody", 1),
+        ("ReleaseLockBody", 0),
         ("ReleasePermitBody", 1),
         ("PutLockBody", 0),
         ("PutSemaphoreBody", 1),

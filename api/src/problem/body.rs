@@ -1,6 +1,6 @@
 //! Problem documents as they are written.
 
-use db_locks_service::domain::{Holder, NotGrantedReason};
+use db_locks_service::domain::{Holder, NotGrantedReason, Reason};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -43,6 +43,14 @@ impl<'a> From<&'a Holder> for HolderBody<'a> {
     }
 }
 
+/// How a grant was ended by force. All three are there, null or not.
+#[derive(Serialize)]
+struct RevokedMembers<'a> {
+    revoked_at: Rfc3339,
+    revoked_by: Option<&'a str>,
+    reason: Option<&'a str>,
+}
+
 /// All members that a problem can have, in the order in which they are written.
 #[derive(Serialize)]
 pub(super) struct ProblemBody<'a> {
@@ -54,6 +62,8 @@ pub(super) struct ProblemBody<'a> {
     errors: Option<&'a [FieldError]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
+    #[serde(flatten)]
+    revoked: Option<RevokedMembers<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     holders: Option<Vec<HolderBody<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,6 +82,7 @@ impl<'a> From<&'a Problem> for ProblemBody<'a> {
             detail: &problem.detail,
             errors: None,
             reason: None,
+            revoked: None,
             holders: None,
             waiters: None,
             queue_position: None,
@@ -80,6 +91,13 @@ impl<'a> From<&'a Problem> for ProblemBody<'a> {
             Extra::None => {}
             Extra::Errors(errors) => body.errors = Some(errors),
             Extra::Holders(holders) => body.holders = Some(holders.iter().map(Into::into).collect()),
+            Extra::Revoked(revocation) => {
+                body.revoked = Some(RevokedMembers {
+                    revoked_at: revocation.at.into(),
+                    revoked_by: revocation.by.as_deref(),
+                    reason: revocation.reason.as_ref().map(Reason::as_str),
+                });
+            }
             Extra::NotGranted(not_granted) => {
                 body.reason = Some(match not_granted.reason {
                     NotGrantedReason::NoWait => "no_wait",

@@ -8,7 +8,7 @@ use utoipa::{
     openapi::{
         ContentBuilder, HeaderBuilder, Object, ObjectBuilder, OneOfBuilder, Ref, RefOr, Response,
         ResponseBuilder, Schema, Type,
-        schema::{ArrayBuilder, Components, KnownFormat, SchemaFormat},
+        schema::{ArrayBuilder, Components, KnownFormat, SchemaFormat, SchemaType},
     },
 };
 
@@ -154,6 +154,13 @@ fn schema(kind: ProblemKind) -> Object {
             )
             .required("errors"),
         ExtraMembers::Holders => with_holders(object),
+        ExtraMembers::Revoked => object
+            .property("revoked_at", time("When it was ended, by the database's clock."))
+            .required("revoked_at")
+            .property("revoked_by", nullable_text("Who ended it; null without authentication."))
+            .required("revoked_by")
+            .property("reason", nullable_text("The reason that was given."))
+            .required("reason"),
         ExtraMembers::NotGranted => with_holders(object)
             .property(
                 "reason",
@@ -179,6 +186,15 @@ fn fixed_text(value: &str) -> ObjectBuilder {
 
 fn text(description: &str) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String).description(Some(description))
+}
+
+fn nullable_text(description: &str) -> ObjectBuilder {
+    let types = SchemaType::from_iter([Type::String, Type::Null]);
+    ObjectBuilder::new().schema_type(types).description(Some(description))
+}
+
+fn time(description: &str) -> ObjectBuilder {
+    text(description).format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
 }
 
 fn count(description: &str, from: i64) -> ObjectBuilder {

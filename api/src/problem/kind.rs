@@ -9,6 +9,8 @@ pub(crate) enum ExtraMembers {
     Errors,
     /// `holders`.
     Holders,
+    /// `revoked_at`, `revoked_by`, `reason`.
+    Revoked,
     /// `reason`, `holders`, `waiters`, and `queue_position` where there was one.
     NotGranted,
 }
@@ -116,6 +118,10 @@ problem_kinds! {
         "The version is the current one, but its lease had ended when the heartbeat came.",
         "Others may have been let in by now. Stop the work that it guarded, and acquire anew. Send heartbeats every \
          third of the lease.";
+    Revoked: "revoked", 409, "Revoked", Revoked,
+        "An operator ended the grant of this version by force.",
+        "Others may have been let in by now. Stop the work that it guarded. `reason` is what the operator gave as the \
+         reason; acquire anew if it allows that.";
     InUse: "in-use", 409, "In use", Holders,
         "The lock is held, or permits of the semaphore are out.",
         "`holders` tells who has it, and until when: those whose leases end first, ten at most. Try again when it is free.";

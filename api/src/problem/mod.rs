@@ -16,7 +16,7 @@ use axum::{
 };
 use db_locks_service::{
     ServiceError,
-    domain::{Holder, NotGranted},
+    domain::{Holder, NotGranted, Revocation},
 };
 
 use self::body::ProblemBody;
@@ -46,6 +46,7 @@ enum Extra {
     Errors(Vec<FieldError>),
     Holders(Vec<Holder>),
     NotGranted(NotGranted),
+    Revoked(Revocation),
 }
 
 impl Problem {

@@ -2,7 +2,7 @@
 
 use db_locks_service::{
     Unavailable,
-    domain::{Holder, Kind, NotGranted, NotGrantedReason, Refusal},
+    domain::{Holder, Kind, NotGranted, NotGrantedReason, Refusal, Revocation},
 };
 
 use super::{Extra, Problem, ProblemKind};
@@ -21,6 +21,7 @@ impl Problem {
                 ProblemKind::LeaseExpired,
                 "The lease of this version has ended. Stop the work that it guarded, and acquire anew.",
             ),
+            Refusal::Revoked(revocation) => Self::revoked(revocation),
             Refusal::InUse(holders) => Self::in_use(holders, asked),
             Refusal::WrongKind => Self::new(ProblemKind::WrongKind, wrong_kind(asked)),
             Refusal::Superseded => Self::new(
@@ -31,9 +32,22 @@ impl Problem {
             Refusal::NotForSemaphores(field) => {
                 Self::invalid_field(field, "means nothing for a semaphore's key")
             }
+            Refusal::VersionRequired => Self::invalid_field(
+                "version",
+                "is required: the key is a semaphore, whose permits have one each",
+            ),
             Refusal::QueueFull(limit) => Unavailable::from(limit).into(),
             Refusal::PlaceLost => Unavailable::PlaceLost.into(),
         }
+    }
+
+    fn revoked(revocation: Revocation) -> Self {
+        let given = match &revocation.reason {
+            Some(reason) => format!(", with the reason: {}", reason.as_str()),
+            None => String::new(),
+        };
+        let detail = format!("An operator ended the grant of this version by force{given}");
+        Self { extra: Extra::Revoked(revocation), ..Self::new(ProblemKind::Revoked, detail) }
     }
 
     fn in_use(holders: Vec<Holder>, asked: Kind) -> Self {

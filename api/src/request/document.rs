@@ -1,6 +1,6 @@
 //! Parameters that several operations share, in the `OpenAPI` document.
 
-use db_locks_service::Limits;
+use db_locks_service::{Limits, domain::MAX_REASON_CHARS};
 use serde_json::json;
 use utoipa::{
     IntoParams,
@@ -156,6 +156,11 @@ fn constrain(name: &str, field: &mut Object, limits: &Limits) {
         }
         "data" => {
             field.max_length = Some(32 * 1024);
+            field.pattern = Some(NO_NUL.to_owned());
+            return;
+        }
+        "reason" => {
+            field.max_length = Some(MAX_REASON_CHARS);
             field.pattern = Some(NO_NUL.to_owned());
             return;
         }

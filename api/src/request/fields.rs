@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use db_locks_service::domain::{Data, Owner, Version};
+use db_locks_service::domain::{Data, Owner, Reason, Version};
 use uuid::{
     Uuid,
     fmt::{Hyphenated, Simple},
@@ -102,6 +102,12 @@ impl<'a> Fields<'a> {
     pub(crate) fn data(&mut self, name: &str) -> Option<Data> {
         let text = self.text(name)?;
         Data::new(&text).map_err(|error| self.error(name, error.to_string())).ok()
+    }
+
+    /// A field with the reason of a forced release.
+    pub(crate) fn reason(&mut self, name: &str) -> Option<Reason> {
+        let text = self.text(name)?;
+        Reason::new(&text).map_err(|error| self.error(name, error.to_string())).ok()
     }
 
     /// A field with a version.

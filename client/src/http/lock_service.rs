@@ -146,8 +146,16 @@ impl LockService for HttpLockService {
     }
 
     async fn release_lock(&self, options: &ReleaseLockOptions) -> LockResult<LockItem> {
-        let key = check_grant(&options.key, options.version.as_ref())?;
-        self.post(&[collection(options.uses_semaphore), key, "release"], options, TIMEOUT).await
+        let names_none = options.force == Some(true) && options.version.is_none();
+        let key = match &options.version {
+            None if names_none => check_key(&options.key)?,
+            version => check_grant(&options.key, version.as_ref())?,
+        };
+        let path = [collection(options.uses_semaphore), key, "release"];
+        // Sent twice, a forced release that names no grant might end the next one too.
+        let repeat = if names_none { Repeat::Unsafe } else { Repeat::Safe };
+        let call = Call { method: Method::POST, path: &path, timeout: TIMEOUT, repeat };
+        answer::read(self.endpoints.send(&call, |request| request.json(options)).await?).await
     }
 
     async fn get_lock(&self, key: &str) -> LockResult<LockItem> {

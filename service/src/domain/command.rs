@@ -1,6 +1,8 @@
 //! What can be asked of a key.
 
-use super::{Data, Owner, ReplicaId, RequestId, Timestamp, Version};
+use std::sync::Arc;
+
+use super::{Data, Owner, Reason, ReplicaId, RequestId, Timestamp, Version};
 
 /// Which of the two kinds of key a command is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -86,6 +88,23 @@ pub struct Release {
     pub delete_lock: bool,
 }
 
+/// End a grant by force, as an operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForcedRelease {
+    /// Under which kind's path it came; a semaphore's permits are released under both.
+    pub kind: Kind,
+    /// The grant; `None` is whatever grant of a lock is active.
+    pub version: Option<Version>,
+    /// What becomes of the data.
+    pub data: DataEdit,
+    /// The mutex goes with it.
+    pub delete_lock: bool,
+    /// Who ends it, as the former holder is told.
+    pub by: Option<Arc<str>>,
+    /// Why, as the former holder is told.
+    pub reason: Option<Reason>,
+}
+
 /// Why a waiter leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeaveReason {
@@ -108,6 +127,8 @@ pub enum Command {
     Heartbeat(Heartbeat),
     /// End a lease.
     Release(Release),
+    /// End a lease by force.
+    ForceRelease(ForcedRelease),
     /// Look at a lock or semaphore.
     Get(Kind),
     /// Create a lock, or replace a free lock's data.
@@ -202,6 +223,7 @@ impl Command {
             | Self::Leave { version, .. }
             | Self::GiveBack { version, .. }
             | Self::Keep { version, .. } => Some(*version),
+            Self::ForceRelease(forced) => forced.version,
             Self::Acquire(_)
             | Self::Get(_)
             | Self::PutLock { .. }

@@ -59,10 +59,17 @@ impl EndedVersions {
     /// Remembers one more, and forgets the oldest that need not, or cannot, be remembered any longer.
     pub fn push(&mut self, version: Version, now: Now) {
         self.0.push(EndedVersion { digest: VersionDigest::of(version), at: now.at_most });
-        let beyond = |count: usize| self.0.len().saturating_sub(count);
-        let is_old = |ended: &&EndedVersion| now.is_past(ended.at.plus_ms(Self::AT_LEAST_MS));
-        let old = self.0.iter().take(beyond(Self::AT_LEAST)).take_while(is_old).count();
-        self.0.drain(..old.max(beyond(Self::AT_MOST)));
+        let forgotten = Self::forgotten(self.0.iter().map(|ended| ended.at), now);
+        self.0.drain(..forgotten);
+    }
+
+    /// How many of the oldest of a history are forgotten, from the times of all, oldest first.
+    pub(super) fn forgotten(times: impl ExactSizeIterator<Item = Timestamp>, now: Now) -> usize {
+        let count = times.len();
+        let beyond = |most: usize| count.saturating_sub(most);
+        let is_old = |at: &Timestamp| now.is_past(at.plus_ms(Self::AT_LEAST_MS));
+        let old = times.take(beyond(Self::AT_LEAST)).take_while(is_old).count();
+        old.max(beyond(Self::AT_MOST))
     }
 }
 

@@ -16,12 +16,13 @@ mod names;
 mod permits;
 mod queue;
 mod reply;
+mod revoked;
 mod state;
 #[cfg(test)]
 mod tests;
 mod time;
 
-pub use command::{Acquire, Command, DataEdit, Heartbeat, Kind, LeaveReason, Release};
+pub use command::{Acquire, Command, DataEdit, ForcedRelease, Heartbeat, Kind, LeaveReason, Release};
 pub use decide::{
     Context, DEFAULT_LEASE_MS, DETACHED_FOR_MS, Decided, Earlier, Effects, Ended, EndedHow, Freed, KeyChange,
     MOST_HOLDERS, Need, OFFER_MS, Verdict,
@@ -29,11 +30,12 @@ pub use decide::{
 pub use ended::{EndedVersion, EndedVersions, VersionDigest};
 pub use grant::Grant;
 pub use ids::{ReplicaId, RequestId, RowVersion, Token, Version};
-pub use names::{Data, Key, KeyId, NameError, Owner, Tenant};
+pub use names::{Data, Key, KeyId, MAX_REASON_CHARS, NameError, Owner, Reason, Tenant};
 pub use permits::{BusyCount, Permit, Permits};
 pub use queue::{Place, Queue, Waiter};
 pub use reply::{
     HeldView, Holder, LockView, NotGranted, NotGrantedReason, Refusal, Reply, SemaphoreView, WaiterLimit,
 };
+pub use revoked::{Revocation, Revocations};
 pub use state::{Body, KeyState, Mutex, Semaphore};
 pub use time::{Now, Timestamp};

@@ -76,11 +76,17 @@ text_type! {
     /// Text stored with a lock: up to 32 KiB of UTF-8 without U+0000. Never logged.
     Data
 }
+text_type! {
+    /// Why an operator ended a grant by force, as its former holder is told it: up to 1,000 characters without U+0000.
+    Reason
+}
 
 /// The most characters of a key or an owner.
 const MAX_NAME_CHARS: usize = 255;
 /// The most characters (and bytes) of a tenant.
 const MAX_TENANT_CHARS: usize = 64;
+/// The most characters of a reason.
+pub const MAX_REASON_CHARS: usize = 1_000;
 /// The most bytes of data.
 const MAX_DATA_BYTES: usize = 32 * 1024;
 
@@ -88,6 +94,10 @@ fn check_length(text: &str, max: usize) -> Result<(), NameError> {
     if text.is_empty() {
         return Err(NameError::Empty);
     }
+    check_at_most(text, max)
+}
+
+fn check_at_most(text: &str, max: usize) -> Result<(), NameError> {
     // A character has at least one byte: most names need not be counted.
     if text.len() > max && text.chars().count() > max {
         return Err(NameError::TooLong { max });
@@ -138,6 +148,17 @@ impl Data {
         if text.len() > MAX_DATA_BYTES {
             return Err(NameError::TooManyBytes { max_bytes: MAX_DATA_BYTES });
         }
+        if text.contains('\0') {
+            return Err(NameError::Nul);
+        }
+        Ok(Self::trusted(text))
+    }
+}
+
+impl Reason {
+    /// Validates a reason.
+    pub fn new(text: &str) -> Result<Self, NameError> {
+        check_at_most(text, MAX_REASON_CHARS)?;
         if text.contains('\0') {
             return Err(NameError::Nul);
         }

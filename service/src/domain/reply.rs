@@ -1,6 +1,6 @@
 //! What a command is answered.
 
-use super::{Data, KeyId, Owner, Timestamp, Token, Version};
+use super::{Data, KeyId, Owner, Revocation, Timestamp, Token, Version};
 
 /// A lock, or a permit of a semaphore, as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,6 +114,8 @@ pub enum Refusal {
     VersionMismatch,
     /// The version is current, but its lease has ended.
     LeaseExpired,
+    /// The grant of the version was ended by force.
+    Revoked(Revocation),
     /// Held, or permits are out.
     InUse(Vec<Holder>),
     /// A semaphore used as a lock, or the reverse.
@@ -124,6 +126,8 @@ pub enum Refusal {
     NotGranted(NotGranted),
     /// This field means nothing for a semaphore.
     NotForSemaphores(&'static str),
+    /// A permit is ended by force only by its version.
+    VersionRequired,
     /// It could not wait: as many wait as may.
     QueueFull(WaiterLimit),
     /// It lost its place: its replica was taken for dead.

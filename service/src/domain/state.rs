@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Data, EndedVersions, Grant, Now, Permits, Place, Queue, ReplicaId, RowVersion, Timestamp, Token,
-    permits::Room,
+    Data, EndedVersions, Grant, Now, Permits, Place, Queue, ReplicaId, Revocations, RowVersion, Timestamp,
+    Token, permits::Room,
 };
 
 /// The pause before the next look where the view does not tell when something happens, in milliseconds.
@@ -55,6 +55,8 @@ pub struct KeyState {
     pub token: Token,
     /// Chosen versions whose grants were replaced.
     pub ended: EndedVersions,
+    /// Grants that operators ended by force.
+    pub revoked: Revocations,
     /// Those who wait.
     pub queue: Queue,
     /// When the lock or semaphore was created.
@@ -71,6 +73,7 @@ impl KeyState {
             body: Body::Absent,
             token: Token::default(),
             ended: EndedVersions::default(),
+            revoked: Revocations::default(),
             queue: Queue::default(),
             created_at: Timestamp::default(),
             updated_at: Timestamp::default(),

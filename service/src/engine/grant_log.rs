@@ -61,6 +61,7 @@ fn log_grant(id: &KeyId, view: &LockView, what: &'static str) {
 fn log_end(id: &KeyId, ended: &Ended) {
     let what = match ended.how {
         EndedHow::Released => "released",
+        EndedHow::Forced => "ended by force",
         EndedHow::GivenBack => "given back: its answer reached nobody",
         EndedHow::Expired => "expired",
         EndedHow::Deleted => "deleted while it was held",

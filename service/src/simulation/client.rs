@@ -98,6 +98,7 @@ impl Client {
                 None => Ask::Get(kind),
             },
             (_, 6) => match self.world.ended_version(&mut self.random) {
+                Some(version) if version.0.as_u128() % 2 == 0 => Ask::Force { kind, version },
                 Some(version) => self.release(kind, version),
                 None => Ask::Get(kind),
             },

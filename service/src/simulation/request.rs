@@ -4,15 +4,27 @@ use std::fmt;
 
 use crate::{
     AcquireRequest, LockService, ServiceError,
-    domain::{Data, DataEdit, KeyId, Kind, LockView, Refusal, Release, SemaphoreView, Version},
+    domain::{
+        Data, DataEdit, ForcedRelease, KeyId, Kind, LockView, Refusal, Release, SemaphoreView, Version,
+    },
 };
 
 /// One operation on a key.
 #[derive(Debug, Clone)]
 pub(super) enum Ask {
     Acquire(AcquireRequest),
-    Heartbeat { kind: Kind, version: Version, lease_ms: Option<i64>, data: DataEdit },
+    Heartbeat {
+        kind: Kind,
+        version: Version,
+        lease_ms: Option<i64>,
+        data: DataEdit,
+    },
     Release(Release),
+    /// An operator ends a grant by force.
+    Force {
+        kind: Kind,
+        version: Version,
+    },
     Get(Kind),
     PutLock(Data),
     DeleteLock(Option<Version>),
@@ -32,7 +44,7 @@ impl Ask {
     /// The grant that it may end by name.
     pub(super) fn ends(&self) -> Option<Version> {
         match self {
-            Self::Release(release) => Some(release.version),
+            Self::Release(Release { version, .. }) | Self::Force { version, .. } => Some(*version),
             Self::DeleteLock(version) => *version,
             _ => None,
         }
@@ -76,6 +88,11 @@ pub(super) async fn carry_out(
             Answer::of(service.heartbeat(id, kind, version, lease_ms, data).await, Answer::Granted)
         }
         Ask::Release(release) => Answer::of(service.release(id, release).await, Answer::Released),
+        Ask::Force { kind, version } => {
+            let (data, delete_lock, by, reason) = (DataEdit::Keep, false, None, None);
+            let forced = ForcedRelease { kind, version: Some(version), data, delete_lock, by, reason };
+            Answer::of(service.force_release(id, forced).await, Answer::Released)
+        }
         Ask::Get(Kind::Mutex) => Answer::of(service.get_lock(id).await, Answer::Lock),
         Ask::Get(Kind::Semaphore) => Answer::of(service.get_semaphore(id).await, Answer::Semaphore),
         Ask::PutLock(data) => {
@@ -118,6 +135,7 @@ impl fmt::Display for Ask {
                 write!(f, "release {}", short(release.version))?;
                 if release.delete_lock { f.write_str(" and delete") } else { Ok(()) }
             }
+            Self::Force { version, .. } => write!(f, "force {}", short(*version)),
             Self::Get(kind) => write!(f, "get {kind:?}"),
             Self::PutLock(data) => write!(f, "put {data:?}"),
             Self::DeleteLock(None) => f.write_str("delete"),

@@ -42,6 +42,24 @@ async fn a_lock_is_taken_kept_shown_and_given_back() {
 }
 
 #[tokio::test]
+async fn an_operator_ends_a_grant_and_its_holder_is_told_why() {
+    let client = shared(Dialect::Sqlite).await.unwrap();
+    let grant = json(&client, &["acquire", "k"]).await;
+    let version = grant["version"].as_str().unwrap();
+    assert_eq!(exit_code(program(&client, &["release", "k"])).await.0, Some(64));
+    assert_eq!(exit_code(program(&client, &["release", "k", version, "--reason", "x"])).await.0, Some(64));
+    let arguments = ["release", "k", "--force", "--reason", "stuck since noon"];
+    assert_eq!(json(&client, &arguments).await["locked"], false);
+    let (code, text) = exit_code(program(&client, &["heartbeat", "k", version])).await;
+    assert_eq!(code, Some(76), "{text}");
+    assert!(text.contains("stuck since noon"), "{text}");
+    json(&client, &["semaphore", "put", "s", "--max-size", "1"]).await;
+    let permit = json(&client, &["acquire", "s", "--semaphore"]).await;
+    assert_eq!(exit_code(program(&client, &["release", "s", "--force"])).await.0, Some(64));
+    json(&client, &["release", "s", permit["version"].as_str().unwrap(), "--force"]).await;
+}
+
+#[tokio::test]
 async fn a_semaphore_is_made_used_and_deleted() {
     let client = shared(Dialect::Sqlite).await.unwrap();
     assert_eq!(json(&client, &["semaphore", "put", "s", "--max-size", "3"]).await["max_size"], 3);

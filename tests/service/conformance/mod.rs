@@ -32,6 +32,7 @@ mod data;
 mod errors;
 mod expiry;
 mod fencing;
+pub(crate) mod force;
 mod heartbeat;
 mod http;
 mod keys;

@@ -4,6 +4,7 @@ mod churn;
 mod clock;
 mod crash;
 mod exclusion;
+mod force;
 mod hand_over;
 mod hang_up;
 mod order;

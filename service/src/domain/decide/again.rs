@@ -6,7 +6,8 @@
 
 use super::{Context, Decided, KeyChange, Verdict, refuse};
 use crate::domain::{
-    Command, DataEdit, Heartbeat, LeaveReason, NotGrantedReason, Refusal, Reply, Timestamp, Version,
+    Command, DataEdit, ForcedRelease, Heartbeat, LeaveReason, NotGrantedReason, Refusal, Release, Reply,
+    Timestamp, Version,
 };
 
 /// What the earlier decision on a command came to.
@@ -32,7 +33,9 @@ impl KeyChange {
             Command::PutLock { .. }
             | Command::DeleteLock { .. }
             | Command::PutSemaphore { .. }
-            | Command::DeleteSemaphore => Ok(Verdict::Unknown),
+            | Command::DeleteSemaphore
+            // Whatever grant is active now may be the next one.
+            | Command::ForceRelease(ForcedRelease { version: None, .. }) => Ok(Verdict::Unknown),
             Command::Heartbeat(heartbeat) => {
                 if self.is_overtaken(heartbeat, ctx)? {
                     Ok(Verdict::Unknown)
@@ -40,9 +43,10 @@ impl KeyChange {
                     self.decide(command, ctx)
                 }
             }
-            Command::Release(release) => {
+            Command::Release(Release { version, .. })
+            | Command::ForceRelease(ForcedRelease { version: Some(version), .. }) => {
                 let decided = self.decide(command, ctx)?;
-                Ok(self.release_done_before(release.version, decided, earlier, ctx))
+                Ok(self.release_done_before(*version, decided, earlier, ctx))
             }
             Command::Leave { reason: LeaveReason::TimedOut, .. } => {
                 let decided = self.decide(command, ctx)?;

@@ -21,6 +21,8 @@ pub struct Ended {
 pub enum EndedHow {
     /// Its holder released it.
     Released,
+    /// An operator ended it by force.
+    Forced,
     /// Its answer reached nobody, so it was given back.
     GivenBack,
     /// Its lease ended, and nobody had released it. Found by what took its place: the next grant, or a deletion.

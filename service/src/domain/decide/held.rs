@@ -12,9 +12,16 @@ pub(super) enum Target {
     Permit(usize),
 }
 
+/// How a release leaves its lock.
+pub(super) struct Ending<'a> {
+    pub(super) data: &'a DataEdit,
+    pub(super) delete_lock: bool,
+    pub(super) how: EndedHow,
+}
+
 impl KeyChange {
     pub(super) fn heartbeat(&mut self, heartbeat: &Heartbeat, ctx: &Context) -> Decided {
-        let target = match self.target(heartbeat.kind, heartbeat.version)? {
+        let target = match self.unrevoked(heartbeat.kind, heartbeat.version)? {
             Ok(target) => target,
             Err(refusal) => return Ok(refuse(refusal)),
         };
@@ -39,22 +46,30 @@ impl KeyChange {
             Body::Mutex(Mutex { grant: Some(grant), .. }) if planted!(ReleaseIgnoresVersion) => grant.version,
             _ => release.version,
         };
-        let target = match self.target(release.kind, version)? {
-            Ok(Target::Permit(_)) if release.delete_lock => {
-                return Ok(refuse(Refusal::NotForSemaphores("delete_lock")));
-            }
+        let target = match self.unrevoked(release.kind, version)? {
             Ok(target) => target,
             Err(refusal) => return Ok(refuse(refusal)),
         };
-        let (grant, data) = self.grant_and_data(&target);
-        if grant.released {
-            return Ok(Verdict::Reply(Reply::Released(self.view_of(&target, ctx.now))));
+        let (data, delete_lock) = (&release.data, release.delete_lock);
+        self.release_target(&target, Ending { data, delete_lock, how: EndedHow::Released }, ctx)
+    }
+
+    /// Releases a grant, and hands its place over.
+    pub(super) fn release_target(&mut self, target: &Target, ending: Ending<'_>, ctx: &Context) -> Decided {
+        if ending.delete_lock
+            && let Target::Permit(_) = target
+        {
+            return Ok(refuse(Refusal::NotForSemaphores("delete_lock")));
         }
-        edit(data, &release.data);
-        let deletes = release.delete_lock || grant.delete_on_release;
+        let (grant, data) = self.grant_and_data(target);
+        if grant.released {
+            return Ok(Verdict::Reply(Reply::Released(self.view_of(target, ctx.now))));
+        }
+        edit(data, ending.data);
+        let deletes = ending.delete_lock || grant.delete_on_release;
         let ended = (grant.version, grant.expires_at);
         self.effects.released.push(ended);
-        let view = self.end(&target, EndedHow::Released, ctx.now);
+        let view = self.end(target, ending.how, ctx.now);
         if deletes && let Target::Mutex = target {
             self.delete_body(ctx.now);
         }
@@ -111,6 +126,18 @@ impl KeyChange {
     ) -> Result<bool, Need> {
         let Ok(target) = self.target(Kind::Mutex, version)? else { return Ok(false) };
         Ok(self.grant_and_data(&target).0.request_id != request_id)
+    }
+
+    /// What a heartbeat or release acts on. The holder of a grant that was ended by force is told so for as long as that is
+    /// remembered, whatever has become of the key since.
+    fn unrevoked(&mut self, kind: Kind, version: Version) -> Result<Result<Target, Refusal>, Need> {
+        let target = self.target(kind, version)?;
+        // A version that is forgotten among those that ended may have been granted once more.
+        let stands = |target: &Target| !self.grant_and_data(target).0.released;
+        if matches!(target, Err(Refusal::WrongKind)) || target.as_ref().is_ok_and(stands) {
+            return Ok(target);
+        }
+        Ok(self.state.revoked.find(version).map_or(target, |it| Err(Refusal::Revoked(it.clone()))))
     }
 
     pub(super) fn target(&self, kind: Kind, version: Version) -> Result<Result<Target, Refusal>, Need> {
@@ -175,7 +202,7 @@ impl KeyChange {
         }
     }
 
-    fn view_of(&self, target: &Target, now: Now) -> LockView {
+    pub(super) fn view_of(&self, target: &Target, now: Now) -> LockView {
         match (&self.state.body, target) {
             (Body::Mutex(mutex), Target::Mutex) => self.mutex_view(mutex, mutex.grant.as_ref(), now),
             (Body::Semaphore(semaphore), Target::Permit(index)) => {

@@ -7,6 +7,7 @@
 mod acquire;
 mod again;
 mod ends;
+mod force;
 mod grants;
 mod held;
 mod manage;
@@ -216,6 +217,7 @@ impl KeyChange {
             Command::Acquire(acquire) => self.acquire(acquire, ctx),
             Command::Heartbeat(heartbeat) => self.heartbeat(heartbeat, ctx),
             Command::Release(release) => self.release(release, ctx),
+            Command::ForceRelease(forced) => self.force_release(forced, ctx),
             Command::Get(Kind::Mutex) => Ok(self.get_lock(ctx)),
             Command::Get(Kind::Semaphore) => self.get_semaphore(ctx),
             Command::PutLock { data } => self.put_lock(data.as_ref(), ctx),

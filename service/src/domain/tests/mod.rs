@@ -4,6 +4,7 @@
 
 mod acquire;
 mod fixtures;
+mod force;
 mod held;
 mod model;
 mod properties;

@@ -106,7 +106,7 @@ fn weight(state: &KeyState) -> usize {
         Body::Mutex(mutex) => mutex.data.as_ref().map_or(0, |data| data.as_str().len()),
         Body::Semaphore(semaphore) => semaphore.permits.known.len() * PERMIT_BYTES,
     };
-    let ended = size_of_val(state.ended.as_slice());
+    let ended = size_of_val(state.ended.as_slice()) + state.revoked.bytes();
     size_of::<(KeyId, KeyState)>() + 128 + body + ended + state.queue.head.len() * WAITER_BYTES
 }
 

@@ -35,5 +35,5 @@ impl Shard {
 
 /// Whether a command ends a grant, so that the lock or permit can be handed over.
 const fn ends_grant(command: &Command) -> bool {
-    matches!(command, Command::Release(_) | Command::GiveBack { .. })
+    matches!(command, Command::Release(_) | Command::ForceRelease(_) | Command::GiveBack { .. })
 }

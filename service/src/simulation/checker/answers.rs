@@ -46,7 +46,7 @@ impl Checker {
         let result = match answer {
             Answer::Granted(view) => self.check_granted(key, asked, moment, view),
             Answer::Refused(refusal) => self.check_refusal(key, asked, &seen, refusal),
-            Answer::Released(view) => check_released(key, asked, view),
+            Answer::Released(view) => check_released(key, asked, &seen, view),
             Answer::Lock(view) => check_lock(asked, &seen, view),
             Answer::Semaphore(view) => {
                 let fits = |seen: &Seen<'_>| match &seen.state.body {
@@ -134,14 +134,24 @@ impl Checker {
     }
 }
 
-/// A release is durable when it is answered.
-fn check_released(key: &KeyChecks, asked: &Request, view: &LockView) -> Result<(), String> {
-    let Ask::Release(release) = &asked.ask else { return Err("nobody asked for a release".to_owned()) };
+/// A release is durable when it is answered. By force, a grant whose lease has ended is left as it is.
+fn check_released(
+    key: &KeyChecks,
+    asked: &Request,
+    seen: &[Seen<'_>],
+    view: &LockView,
+) -> Result<(), String> {
+    let (version, forced) = match &asked.ask {
+        Ask::Release(release) => (release.version, false),
+        Ask::Force { version, .. } => (*version, true),
+        _ => return Err("nobody asked for a release".to_owned()),
+    };
     if view.held.is_some() {
         return Err("a lock that was released is shown as held".to_owned());
     }
-    match key.grants.get(&release.version) {
-        Some(facts) if facts.closed => Ok(()),
+    let expired = |seen: &Seen<'_>| seen.grant(version).is_some_and(|grant| grant.expires_at.0 <= seen.most);
+    match key.grants.get(&version) {
+        Some(facts) if facts.closed || (forced && seen.iter().any(expired)) => Ok(()),
         Some(_) => Err("invariant 3: the release is not written".to_owned()),
         None => Err("invariant 4: there was no such grant".to_owned()),
     }
@@ -149,13 +159,14 @@ fn check_released(key: &KeyChecks, asked: &Request, view: &LockView) -> Result<(
 
 /// A lock that is shown was so at some time.
 fn check_lock(asked: &Request, seen: &[Seen<'_>], view: &LockView) -> Result<(), String> {
+    // A look may be stale, since it grants nothing: what was read before a write is judged by the clock of the answer.
+    let latest = seen.iter().map(|seen| seen.most).max().unwrap_or(i64::MIN);
     let fits = |seen: &Seen<'_>| {
         let Body::Mutex(mutex) = &seen.state.body else { return false };
         let held = match (&view.held, &mutex.grant) {
             (None, None) => true,
-            (None, Some(grant)) => grant.released || grant.expires_at.0 <= seen.most,
+            (None, Some(grant)) => grant.released || grant.expires_at.0 <= latest,
             (Some(held), Some(grant)) => {
-                // A look may be stale: it grants nothing.
                 held.version == grant.version && !grant.released && grant.expires_at.0 > seen.earliest
             }
             (Some(_), None) => false,

@@ -4,7 +4,10 @@ use super::{
     Checker, KeyChecks, Request,
     seen::{Seen, check},
 };
-use crate::{domain::Refusal, simulation::request::Ask};
+use crate::{
+    domain::{Refusal, Release},
+    simulation::request::Ask,
+};
 
 impl Checker {
     pub(super) fn check_refusal(
@@ -39,9 +42,20 @@ impl Checker {
                 let gone = |seen: &Seen<'_>| seen.grant(*version).is_none_or(|grant| grant.released);
                 check(seen, gone, "the grant was there all the time")
             }
-            (Refusal::VersionMismatch, Ask::Release(release)) => {
-                let gone = |seen: &Seen<'_>| seen.grant(release.version).is_none();
+            (
+                Refusal::VersionMismatch,
+                Ask::Release(Release { version, .. }) | Ask::Force { version, .. },
+            ) => {
+                let gone = |seen: &Seen<'_>| seen.grant(*version).is_none();
                 check(seen, gone, "the grant was there all the time")
+            }
+            (Refusal::Revoked(_), Ask::Heartbeat { version, .. } | Ask::Release(Release { version, .. })) => {
+                let forced = |request: &Request| matches!(request.ask, Ask::Force { version: ended, .. } if ended == *version);
+                if !self.requests.values().any(forced) {
+                    return Err("nobody ended it by force".to_owned());
+                }
+                let gone = |seen: &Seen<'_>| seen.grant(*version).is_none_or(|grant| grant.released);
+                check(seen, gone, "the grant stood all the time")
             }
             (Refusal::VersionMismatch, Ask::DeleteLock(Some(version))) => {
                 let other = |seen: &Seen<'_>| {

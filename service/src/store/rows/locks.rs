@@ -24,13 +24,14 @@ pub(in super::super) const KIND_SEMAPHORE: i16 = 2;
 /// The row that a write leaves.
 pub(in super::super) struct LockRow<'a> {
     pub(in super::super) write: &'a Write,
-    /// The encoded versions that have ended.
+    /// The encoded versions that have ended, and how operators ended some of them.
     ended: Vec<u8>,
 }
 
 impl<'a> LockRow<'a> {
     pub(in super::super) fn of(write: &'a Write) -> Self {
-        Self { write, ended: ended::encode(&write.change.state.ended) }
+        let state = &write.change.state;
+        Self { write, ended: ended::encode(&state.ended, &state.revoked) }
     }
 
     /// Whether the write was decided on a row. Such a write never creates one: the row may have been swept meanwhile.
@@ -148,13 +149,14 @@ pub(in super::super) fn read_state(row: &impl Row, first: usize) -> Result<KeySt
         KIND_ABSENT => Body::Absent,
         unknown => return Err(corrupt(&format!("the unknown kind {unknown}"))),
     };
-    let ended =
+    let (ended, revoked) =
         ended::decode(&ended, updated_at).ok_or_else(|| corrupt("ended versions that cannot be read"))?;
     Ok(KeyState {
         row_version: Some(RowVersion(row_version)),
         body,
         token,
         ended,
+        revoked,
         queue,
         created_at,
         updated_at,

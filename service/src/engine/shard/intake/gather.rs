@@ -118,6 +118,7 @@ fn bytes_of(request: &PendingRequest) -> usize {
         Command::PutLock { data } => data.as_ref().map_or(0, |data| data.as_str().len()),
         Command::Heartbeat(heartbeat) => edit(&heartbeat.data),
         Command::Release(release) => edit(&release.data),
+        Command::ForceRelease(forced) => edit(&forced.data),
         _ => 0,
     };
     WITHOUT_DATA + data

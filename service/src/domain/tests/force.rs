@@ -1,0 +1,57 @@
+//! Forced releases: what the rules make of them that HTTP cannot show.
+
+use super::fixtures::{Scene, ask, beat, release, v, wait_chosen};
+use crate::domain::{
+    Acquire, Command, DataEdit, Earlier, EndedVersions, ForcedRelease, Kind, Refusal, Reply, Verdict, Version,
+};
+
+fn force(version: Option<Version>) -> Command {
+    let (data, delete_lock, by, reason) = (DataEdit::Keep, false, None, None);
+    Command::ForceRelease(ForcedRelease { kind: Kind::Mutex, version, data, delete_lock, by, reason })
+}
+
+#[test]
+fn a_forced_release_of_a_lease_that_has_ended_changes_nothing() {
+    let mut scene = Scene::held();
+    scene.now += 1_000;
+    assert!(matches!(scene.reply(&force(None)), Reply::Released(_)));
+    assert!(!scene.wrote);
+    assert_eq!(scene.refused(&Command::Heartbeat(beat(1))), Refusal::LeaseExpired);
+}
+
+/// Invariant 4. After ten minutes and eight more, a chosen version is forgotten, and may be granted once more.
+#[test]
+fn a_version_that_was_revoked_and_granted_once_more_is_as_good_as_any() {
+    let mut scene = Scene::new();
+    scene.granted(Acquire { chosen: true, ..ask(1) });
+    scene.run(&force(Some(v(1))));
+    scene.granted(ask(2));
+    scene.release(2);
+    scene.state.ended = EndedVersions::default();
+    scene.granted(Acquire { chosen: true, ..ask(1) });
+    assert!(matches!(scene.reply(&Command::Heartbeat(beat(1))), Reply::Granted(_)));
+    assert!(matches!(scene.reply(&release(1)), Reply::Released(_)));
+}
+
+#[test]
+fn who_waits_with_a_version_that_was_revoked_is_refused() {
+    let mut scene = Scene::new();
+    scene.granted(Acquire { chosen: true, ..ask(1) });
+    scene.run(&force(None));
+    assert_eq!(scene.refused(&Command::Acquire(wait_chosen(1))), Refusal::VersionMismatch);
+}
+
+/// Invariant 4: decided again after a lost answer, it must not end the next grant.
+#[test]
+fn a_forced_release_without_a_version_is_not_decided_again_on_another_row() {
+    let mut scene = Scene::held();
+    let (_, change) = scene.decide(&force(None));
+    let verdict = Verdict::Reply(Reply::Done);
+    let earlier = Earlier { verdict: &verdict, released: &change.effects.released };
+    scene.release(1);
+    scene.granted(ask(2));
+    let (_, mut change) = scene.decide(&Command::Get(Kind::Mutex));
+    let decided = change.decide_again(&force(None), earlier, &scene.context());
+    assert_eq!(decided, Ok(Verdict::Unknown));
+    assert!(!change.dirty);
+}
