@@ -1,6 +1,6 @@
 //! The command line: every setting is a flag and an environment variable alike.
 
-use std::{num::NonZeroUsize, time::Duration};
+use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, builder::Resettable};
 use db_locks_service::store::{DatabaseOptions, UrlError};
@@ -85,6 +85,16 @@ pub(crate) enum Command {
     Client(ClientCommand),
     /// Print the OpenAPI document as YAML.
     Openapi,
+    /// Print completions for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages, one a command, into a folder.
+    Manual {
+        /// The folder, which must exist.
+        folder: PathBuf,
+    },
 }
 
 /// What to do with the schema.

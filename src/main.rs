@@ -9,6 +9,7 @@ mod cli;
 mod command;
 mod descriptors;
 mod failure;
+mod generate;
 mod health;
 mod listen;
 mod log_filter;
@@ -41,6 +42,8 @@ fn main() -> ExitCode {
         }
         Some(Command::Client(command)) => return runtime.block_on(command::execute(command)),
         Some(Command::Openapi) => print_openapi(),
+        Some(Command::Completions { shell }) => generate::completions(shell),
+        Some(Command::Manual { folder }) => generate::manual(&folder),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

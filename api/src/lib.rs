@@ -15,6 +15,7 @@ mod problem;
 mod request;
 mod router;
 mod semaphores;
+mod terraform;
 mod time;
 
 pub use http::{AllowedHosts, ApiConfig, ClientBody, InvalidHost, ServeOptions, serve};

@@ -19,7 +19,7 @@ use crate::{
     openapi::{self, complete, documented_answers, written, yaml},
     ops,
     problem::Problem,
-    semaphores,
+    semaphores, terraform,
 };
 
 /// All routes of the service, with what every answer bears.
@@ -71,7 +71,13 @@ pub fn openapi_yaml(limits: &Limits) -> String {
 
 /// The routes of the document with their methods.
 fn documented_methods(document: &OpenApi) -> impl Iterator<Item = (&str, Vec<Method>)> {
-    document.paths.paths.iter().map(|(path, item)| (path.as_str(), methods_of(item)))
+    document.paths.paths.iter().map(|(path, item)| {
+        let mut methods = methods_of(item);
+        if path == terraform::PATH {
+            methods.extend(terraform::METHODS.iter().filter_map(|method| method.parse().ok()));
+        }
+        (path.as_str(), methods)
+    })
 }
 
 fn methods_of(item: &PathItem) -> Vec<Method> {
@@ -91,6 +97,7 @@ fn operations() -> OpenApiRouter<State> {
     OpenApiRouter::with_openapi(openapi::base())
         .merge(locks::routes())
         .merge(semaphores::routes())
+        .merge(terraform::routes())
         .merge(ops::routes())
 }
 

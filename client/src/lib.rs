@@ -19,6 +19,7 @@
 //! it is dropped. Below it is the trait [`LockService`] with single calls, in the words of the library that db-locks grew
 //! out of.
 
+pub mod blocking;
 mod client;
 mod clock;
 mod config;

@@ -26,7 +26,7 @@ const CONNECTIONS_REFUSED_TOTAL: &str = "db_locks_http_connections_refused_total
 const NO_ROUTE: &str = "none";
 
 /// The methods that are told apart; all others are `other`.
-const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "other"];
+const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "LOCK", "UNLOCK", "other"];
 /// The statuses that are told apart; all others are `other`.
 const STATUSES: [&str; 20] = [
     "200", "201", "204", "307", "308", "400", "401", "403", "404", "405", "408", "409", "413", "415", "421",

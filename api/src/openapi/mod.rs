@@ -17,7 +17,10 @@ use utoipa::openapi::{
 };
 
 pub(crate) use self::written::written;
-use crate::{problem::add_problem_schemas, request::constrain_body};
+use crate::{
+    problem::add_problem_schemas,
+    request::{constrain_body, constrain_parameters},
+};
 
 const DESCRIPTION: &str = "\
 A lock service over the database you already run. Take a mutex or a semaphore permit by name, keep it with heartbeats, \
@@ -26,6 +29,9 @@ give it back, and guard what you write with its fencing token.
 A holder may rely on its grant from the moment it sent the request that brought it plus `expires_in_ms` of the answer, on \
 its own monotonic clock. Bodies are one JSON object each; `null` is as good as absent, and what is not known is refused. \
 Errors are problem documents (RFC 9457), whose `type` can be opened.";
+
+/// The only object that may have members that are not listed: they are Terraform's.
+const OPEN_SCHEMA: &str = "TerraformLockInfo";
 
 /// A tree of the document as YAML.
 ///
@@ -46,6 +52,7 @@ pub(crate) fn base() -> OpenApi {
         ("locks", "Locks (mutexes): one holder at a time."),
         ("semaphores", "Semaphores: as many holders at a time as there are permits."),
         ("deletion", "Locks and semaphores that are no longer needed."),
+        ("terraform", "Locks of states, for the `http` backend of Terraform and OpenTofu."),
         ("operating", "For those who run the service."),
     ];
     let here = ServerBuilder::new().url("/").description(Some("The service that answered this document."));
@@ -76,10 +83,13 @@ pub(crate) fn complete(document: &mut OpenApi, limits: &Limits) {
     let components = document.components.get_or_insert_default();
     add_problem_schemas(components);
     everywhere::add_components(components);
-    components.schemas.values_mut().for_each(close);
+    for (name, schema) in &mut components.schemas {
+        state_whether_closed(schema, name != OPEN_SCHEMA);
+    }
     for operation in document.paths.paths.values_mut().flat_map(operations_of) {
         everywhere::add_to(operation);
         add_links(operation);
+        constrain_parameters(operation, limits);
         complete_body(operation, components, limits);
     }
 }
@@ -104,12 +114,12 @@ fn operations_of(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     [&mut item.get, &mut item.put, &mut item.post, &mut item.delete].into_iter().flatten()
 }
 
-/// Closes an object to members that are not listed, in what is sent and in what is answered.
-fn close(schema: &mut RefOr<Schema>) {
+/// States of an object whether it is closed to members that are not listed, in what is sent and in what is answered.
+fn state_whether_closed(schema: &mut RefOr<Schema>, closed: bool) {
     if let RefOr::T(Schema::Object(object)) = schema
         && !object.properties.is_empty()
     {
-        object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+        object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(!closed)));
     }
 }
 

@@ -44,6 +44,7 @@ impl Problem {
                 "Use GET, PUT (creates it) or DELETE; POST /semaphores/{key}/acquire takes a permit."
                     .to_owned()
             }
+            ["terraform", _] => "Use LOCK or POST to lock, UNLOCK or DELETE to unlock.".to_owned(),
             _ => "Use GET.".to_owned(),
         };
         let method = method.as_str();

@@ -6,7 +6,7 @@ use utoipa::{
     IntoParams,
     openapi::{
         Object, ObjectBuilder, RefOr, Required, Schema, SchemaFormat, Type,
-        path::{Parameter, ParameterBuilder, ParameterIn},
+        path::{Operation, Parameter, ParameterBuilder, ParameterIn},
     },
 };
 
@@ -115,6 +115,18 @@ impl IntoParams for LockFilterParams {
     }
 }
 
+/// The parameter `lease_duration_ms` of the lock of a state.
+pub(crate) struct LeaseParam;
+
+impl IntoParams for LeaseParam {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        let mut schema = Object::with_type(Type::Integer);
+        constrain("lease_duration_ms", &mut schema, &Limits::default());
+        let description = "The lease, in milliseconds. Left out, it is the longest that is configured.";
+        vec![query("lease_duration_ms", description).schema(Some(schema)).build()]
+    }
+}
+
 /// The parameter `version` of the deletion of a lock, with the version that the examples use.
 pub(crate) struct VersionParam;
 
@@ -138,6 +150,17 @@ pub(crate) fn constrain_body(schema: &mut Object, limits: &Limits) {
     for (name, field) in &mut schema.properties {
         if let RefOr::T(Schema::Object(field)) = field {
             constrain(name, field, limits);
+        }
+    }
+}
+
+/// Writes into an operation's parameters which values they may have.
+pub(crate) fn constrain_parameters(operation: &mut Operation, limits: &Limits) {
+    for parameter in operation.parameters.iter_mut().flatten() {
+        if let RefOr::T(Parameter { name, schema: Some(RefOr::T(Schema::Object(schema))), .. }) = parameter
+            && name == "lease_duration_ms"
+        {
+            constrain(name, schema, limits);
         }
     }
 }

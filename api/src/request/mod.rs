@@ -9,6 +9,7 @@ mod document;
 mod errors;
 mod escape;
 mod fields;
+mod lock_info;
 mod members;
 mod nearest;
 mod query;
@@ -27,9 +28,11 @@ use self::errors::Errors;
 pub(crate) use self::{
     cursor::Cursor,
     document::{
-        KeyParam, LimitParams, LockFilterParams, PrefixParam, TenantParam, VersionParam, constrain_body,
+        KeyParam, LeaseParam, LimitParams, LockFilterParams, PrefixParam, TenantParam, VersionParam,
+        constrain_body, constrain_parameters,
     },
     fields::Fields,
+    lock_info::StateLock,
     query::QueryParams,
     wait::{Wait, check_refresh_period},
 };

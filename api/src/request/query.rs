@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
-use db_locks_service::domain::{Key, NameError, Owner, Version};
+use db_locks_service::{
+    Limits,
+    domain::{Key, NameError, Owner, Version},
+};
 
 use super::{
     Cursor,
@@ -53,6 +56,17 @@ impl<'a> QueryParams<'a> {
             self.errors.add("limit", format!("must be an integer between 1 and {MAX_LIMIT}"));
             DEFAULT_LIMIT
         })
+    }
+
+    /// The lease of a grant, in milliseconds.
+    pub(crate) fn lease(&mut self, limits: &Limits) -> Option<i64> {
+        let text = self.take("lease_duration_ms")?;
+        let most = limits.max_lease_ms;
+        let lease_ms = text.parse().ok().filter(|lease_ms| (1..=most).contains(lease_ms));
+        if lease_ms.is_none() {
+            self.errors.add("lease_duration_ms", format!("must be an integer between 1 and {most}"));
+        }
+        lease_ms
     }
 
     /// Where the page before ended.

@@ -2,5 +2,5 @@
 
 mod calls;
 mod lease_end;
-mod process;
+pub(crate) mod process;
 mod run;

@@ -8,7 +8,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::{
     io::{AsyncBufReadExt, BufReader, Lines},
-    process::{Child, ChildStdout, Command},
+    process::{Child, ChildStdin, ChildStdout, Command},
 };
 
 use crate::support::{Client, service::PROGRAM};
@@ -17,12 +17,12 @@ use crate::support::{Client, service::PROGRAM};
 const IN_TIME: Duration = Duration::from_secs(20);
 
 /// The program as a client of this one's service and tenant.
-pub(super) fn program(client: &Client, arguments: &[&str]) -> Command {
+pub(crate) fn program(client: &Client, arguments: &[&str]) -> Command {
     program_at(&format!("http://127.0.0.1:{}", client.port()), client.tenant(), arguments)
 }
 
 /// The program as a client of these services.
-pub(super) fn program_at(urls: &str, tenant: &str, arguments: &[&str]) -> Command {
+pub(crate) fn program_at(urls: &str, tenant: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(PROGRAM);
     command
         .args(arguments)
@@ -40,54 +40,59 @@ pub(super) fn program_at(urls: &str, tenant: &str, arguments: &[&str]) -> Comman
 }
 
 /// Runs it to its end.
-pub(super) async fn output(mut command: Command) -> Output {
+pub(crate) async fn output(mut command: Command) -> Output {
     tokio::time::timeout(IN_TIME, command.output()).await.unwrap().unwrap()
 }
 
 /// Its exit code and what it printed.
-pub(super) async fn exit_code(command: Command) -> (Option<i32>, String) {
+pub(crate) async fn exit_code(command: Command) -> (Option<i32>, String) {
     let output = output(command).await;
     let text = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
     (output.status.code(), text)
 }
 
 /// A program that goes on.
-pub(super) struct Running {
+pub(crate) struct Running {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
 impl Running {
-    pub(super) fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.stderr(Stdio::inherit()).spawn().unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         Self { child, lines }
     }
 
     /// The next line that it or its command prints.
-    pub(super) async fn line(&mut self) -> String {
+    pub(crate) async fn line(&mut self) -> String {
         let line = tokio::time::timeout(IN_TIME, self.lines.next_line()).await.unwrap();
         line.unwrap().expect("it ended without a line")
     }
 
     /// The process ids in the next line.
-    pub(super) async fn process_ids(&mut self) -> Vec<i32> {
+    pub(crate) async fn process_ids(&mut self) -> Vec<i32> {
         self.line().await.split_whitespace().map(|word| word.parse().unwrap()).collect()
     }
 
-    pub(super) fn signal(&self, signal: Signal) {
+    /// Its standard input, if that is a pipe.
+    pub(crate) fn input(&mut self) -> ChildStdin {
+        self.child.stdin.take().unwrap()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = self.child.id().and_then(|id| Pid::from_raw(i32::try_from(id).unwrap())).unwrap();
         kill_process(pid, signal).unwrap();
     }
 
     /// Its exit code; `None` if a signal ended it.
-    pub(super) async fn end(&mut self) -> Option<i32> {
+    pub(crate) async fn end(&mut self) -> Option<i32> {
         tokio::time::timeout(IN_TIME, self.child.wait()).await.unwrap().unwrap().code()
     }
 }
 
 /// Whether a process executes anything; the dead one whose end nobody took does not.
-pub(super) fn is_alive(pid: i32) -> bool {
+pub(crate) fn is_alive(pid: i32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
     !matches!(state, None | Some('Z' | 'X'))

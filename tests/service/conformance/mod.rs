@@ -50,6 +50,7 @@ mod semaphores;
 mod supersede;
 mod sweeping;
 mod tenants;
+mod terraform;
 mod uses_semaphore;
 mod versions;
 mod waiting;

@@ -24,6 +24,7 @@ mod listener;
 mod lossy;
 mod proxy;
 mod read_only;
+mod run_command;
 mod standby;
 mod storm;
 mod unknown_fate;

@@ -1,5 +1,6 @@
 //! The Rust client, against the program.
 
+mod blocking;
 mod guard;
 mod lost;
 mod seed_words;

@@ -1,0 +1,82 @@
+//! `UNLOCK /terraform/{key}` and `DELETE /terraform/{key}`
+
+use std::collections::BTreeMap;
+
+use axum::{
+    extract,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use db_locks_service::{
+    ServiceError,
+    domain::{DataEdit, Kind, Refusal, Release},
+};
+use utoipa::{
+    IntoResponses, ToSchema,
+    openapi::{self, ContentBuilder, Ref, RefOr},
+};
+
+use super::answer::{LockInfoBody, held_by_other};
+use crate::{
+    http::State,
+    problem::{Problem, problems},
+    request::{KeyParam, LeaseParam, StateLock, TenantParam},
+};
+
+problems!(UnlockStateProblems: KeysWithBody, WrongKind);
+
+/// What is answered other than success. 409 is a problem, or the holder's lock information.
+struct UnlockStateRefusals;
+
+impl IntoResponses for UnlockStateRefusals {
+    fn responses() -> BTreeMap<String, RefOr<openapi::Response>> {
+        let mut responses = UnlockStateProblems::responses();
+        if let Some(RefOr::T(conflict)) = responses.get_mut("409") {
+            let schema = Ref::from_schema_name(LockInfoBody::name());
+            let content = ContentBuilder::new().schema(Some(schema)).build();
+            conflict.content.insert("application/json".to_owned(), content.into());
+            conflict.description += " As JSON: somebody else holds the lock; the holder's lock information.";
+        }
+        responses
+    }
+}
+
+/// Unlock a state of Terraform or `OpenTofu`
+///
+/// For their `http` backend: `unlock_address`. They use the method UNLOCK, which works as DELETE does. A lock that nobody
+/// holds is unlocked already. An empty body, which `terraform force-unlock` sends, unlocks whoever holds it.
+#[utoipa::path(
+    delete,
+    path = "/terraform/{key}",
+    tag = "terraform",
+    params(KeyParam::<false>, LeaseParam, TenantParam),
+    request_body(
+        content = Option<LockInfoBody>,
+        example = json!({"ID": "f4a7c1f0-6c3a-4d5e-8a53-0c6f2f1b7a11"})
+    ),
+    responses((status = 200, description = "Unlocked."), UnlockStateRefusals)
+)]
+pub(crate) async fn unlock_state(
+    extract::State(app): extract::State<State>,
+    StateLock { id, info, .. }: StateLock,
+) -> Result<Response, Problem> {
+    let unlocked = || Ok(StatusCode::OK.into_response());
+    loop {
+        let view = match app.service.get_lock(id.clone()).await {
+            Err(ServiceError::Refused { refusal: Refusal::NotFound, .. }) => return unlocked(),
+            view => view?,
+        };
+        let Some(held) = &view.held else { return unlocked() };
+        if info.as_ref().is_some_and(|info| info.owner != held.owner) {
+            return held_by_other(StatusCode::CONFLICT, &view).unwrap_or_else(unlocked);
+        }
+        let release =
+            Release { kind: Kind::Mutex, version: held.version, data: DataEdit::Keep, delete_lock: false };
+        match app.service.release(id.clone(), release).await {
+            Ok(_) => return unlocked(),
+            // Released meanwhile, and perhaps granted to somebody else.
+            Err(ServiceError::Refused { refusal: Refusal::NotFound | Refusal::VersionMismatch, .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
