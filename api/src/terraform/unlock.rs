@@ -9,7 +9,7 @@ use axum::{
 };
 use db_locks_service::{
     ServiceError,
-    domain::{DataEdit, Kind, Refusal, Release},
+    domain::{DataEdit, ForcedRelease, KeyId, Kind, Owner, Refusal, Release},
 };
 use utoipa::{
     IntoResponses, ToSchema,
@@ -18,7 +18,7 @@ use utoipa::{
 
 use super::answer::{LockInfoBody, held_by_other};
 use crate::{
-    http::State,
+    http::{App, State},
     problem::{Problem, problems},
     request::{KeyParam, LeaseParam, StateLock, TenantParam},
 };
@@ -44,7 +44,8 @@ impl IntoResponses for UnlockStateRefusals {
 /// Unlock a state of Terraform or `OpenTofu`
 ///
 /// For their `http` backend: `unlock_address`. They use the method UNLOCK, which works as DELETE does. A lock that nobody
-/// holds is unlocked already. An empty body, which `terraform force-unlock` sends, unlocks whoever holds it.
+/// holds is unlocked already. An empty body, which `terraform force-unlock` sends, is a forced
+/// release: it unlocks whoever holds it.
 #[utoipa::path(
     delete,
     path = "/terraform/{key}",
@@ -60,23 +61,55 @@ pub(crate) async fn unlock_state(
     extract::State(app): extract::State<State>,
     StateLock { id, info, .. }: StateLock,
 ) -> Result<Response, Problem> {
-    let unlocked = || Ok(StatusCode::OK.into_response());
+    match info {
+        Some(info) => unlock(&app, id, &info.owner).await,
+        None => force(&app, id).await,
+    }
+}
+
+/// Unlocks for the holder.
+async fn unlock(app: &App, id: KeyId, owner: &Owner) -> Result<Response, Problem> {
     loop {
         let view = match app.service.get_lock(id.clone()).await {
             Err(ServiceError::Refused { refusal: Refusal::NotFound, .. }) => return unlocked(),
             view => view?,
         };
         let Some(held) = &view.held else { return unlocked() };
-        if info.as_ref().is_some_and(|info| info.owner != held.owner) {
+        if held.owner != *owner {
             return held_by_other(StatusCode::CONFLICT, &view).unwrap_or_else(unlocked);
         }
         let release =
             Release { kind: Kind::Mutex, version: held.version, data: DataEdit::Keep, delete_lock: false };
         match app.service.release(id.clone(), release).await {
             Ok(_) => return unlocked(),
-            // Released meanwhile, and perhaps granted to somebody else.
-            Err(ServiceError::Refused { refusal: Refusal::NotFound | Refusal::VersionMismatch, .. }) => {}
+            // Ended meanwhile, and perhaps granted to somebody else.
+            Err(ServiceError::Refused {
+                refusal: Refusal::NotFound | Refusal::VersionMismatch | Refusal::Revoked(_),
+                ..
+            }) => {}
             Err(error) => return Err(error.into()),
         }
     }
+}
+
+/// Unlocks whoever holds it.
+async fn force(app: &App, id: KeyId) -> Result<Response, Problem> {
+    let forced = ForcedRelease {
+        kind: Kind::Mutex,
+        version: None,
+        data: DataEdit::Keep,
+        delete_lock: false,
+        by: None,
+        reason: None,
+    };
+    match app.service.force_release(id, forced).await {
+        Ok(_) | Err(ServiceError::Refused { refusal: Refusal::NotFound, .. }) => unlocked(),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// There is nothing to say.
+#[expect(clippy::unnecessary_wraps, reason = "it ends functions that can fail")]
+fn unlocked() -> Result<Response, Problem> {
+    Ok(StatusCode::OK.into_response())
 }

@@ -63,9 +63,12 @@ async fn another_id_is_told_who_holds_the_lock(client: Client) {
 async fn an_empty_body_unlocks_whoever_holds_the_lock(client: Client) {
     for unlock in ["UNLOCK", "DELETE"] {
         send(&client, unlock, "/terraform/k", None).await.expect(200);
-        send(&client, "LOCK", "/terraform/k", Some(&info("a"))).await.expect(200);
+        let locked = send(&client, "LOCK", "/terraform/k", Some(&info("a"))).await.expect(200);
         send(&client, unlock, "/terraform/k", None).await.expect(200);
         assert_eq!(client.get("/locks/k").await.expect(200).body["locked"], false);
+        let version = json!({"version": locked.body["version"]});
+        let told = client.post("/locks/k/heartbeat", version).await.expect(409);
+        assert_eq!(told.body["type"], "/problems/revoked");
     }
     for lock in ["LOCK", "POST"] {
         let refused = send(&client, lock, "/terraform/k", None).await.expect(400);
