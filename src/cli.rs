@@ -11,6 +11,8 @@ use crate::{
     command::{ClientCommand, USAGE},
     listen::ListenAddress,
     log_filter::LogFilter,
+    security::SecurityArgs,
+    token::args::TokenCommand,
 };
 
 /// A lock service over the database you already run.
@@ -73,6 +75,11 @@ pub(crate) enum Command {
     Migrate {
         #[command(subcommand)]
         step: MigrateStep,
+    },
+    /// Create, list or revoke bearer tokens, on the database itself.
+    Token {
+        #[command(subcommand)]
+        command: TokenCommand,
     },
     /// Ask whether a service is ready: exit code 0 if it is, 69 if not. For health checks of containers.
     Health {
@@ -227,6 +234,9 @@ pub(crate) struct ServeArgs {
     /// How long requests under way may take to end after SIGTERM, in milliseconds.
     #[arg(long, env = "DB_LOCKS_SHUTDOWN_GRACE_MS", default_value_t = 8_000, value_parser = clap::value_parser!(u64).range(0..=600_000))]
     pub(crate) shutdown_grace_ms: u64,
+
+    #[command(flatten)]
+    pub(crate) security: SecurityArgs,
 
     #[command(flatten)]
     pub(crate) sweep: SweepArgs,

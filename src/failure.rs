@@ -4,7 +4,8 @@ use std::{error::Error, fmt::Write as _};
 
 use db_locks_service::store::DatabasePlace;
 
-use crate::Failure;
+/// What ends the program early, for the log.
+pub(crate) type Failure = Box<dyn Error + Send + Sync>;
 
 /// An error and its causes, each once: many repeat what their cause says.
 pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {

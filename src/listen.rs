@@ -124,6 +124,11 @@ pub(crate) async fn bind(addresses: &[ListenAddress]) -> Result<Bound, ListenErr
 }
 
 impl Bound {
+    /// The addresses.
+    pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
+        self.0.iter().map(|(address, _)| *address).collect()
+    }
+
     /// Begins to accept connections.
     pub(crate) fn listen(self) -> Result<Vec<TcpListener>, ListenError> {
         let listen = |(address, socket): (SocketAddr, TcpSocket)| {

@@ -14,13 +14,18 @@ mod health;
 mod listen;
 mod log_filter;
 mod migrate;
+mod security;
 mod serve;
 mod shutdown;
 mod telemetry;
+mod token;
 
 use std::process::ExitCode;
 
-use crate::cli::{Cli, Command};
+use crate::{
+    cli::{Cli, Command},
+    failure::Failure,
+};
 
 fn main() -> ExitCode {
     let cli = Cli::read();
@@ -37,6 +42,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         None => runtime.block_on(serve::serve(cli.database, cli.serve)),
         Some(Command::Migrate { step }) => runtime.block_on(migrate::migrate(&cli.database, step)),
+        Some(Command::Token { command }) => runtime.block_on(token::token(&cli.database, command)),
         Some(Command::Health { url }) => {
             return runtime.block_on(health::health(&url, &cli.serve.listen));
         }
@@ -53,9 +59,6 @@ fn main() -> ExitCode {
         }
     }
 }
-
-/// What ends the program early, for the log.
-type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// The document of the default configuration: what the repository's `openapi.yaml` holds.
 fn print_openapi() -> Result<(), Failure> {

@@ -5,8 +5,10 @@ use std::{sync::Arc, time::Duration};
 use db_locks_api::{ApiConfig, ServeOptions};
 use db_locks_service::{
     Limits, LockService,
+    access::Tokens,
     engine::{Engine, EngineOptions, SweepOptions},
-    store::{self, DatabaseOptions, Store, StoreError},
+    spawn_critical,
+    store::{self, Database, DatabaseOptions, Store, StoreError},
 };
 
 use crate::{
@@ -14,7 +16,9 @@ use crate::{
     cli::{DatabaseArgs, ServeArgs, SweepArgs},
     descriptors,
     failure::with_place,
-    listen, shutdown, telemetry,
+    listen,
+    security::{self, Files},
+    shutdown, telemetry,
 };
 
 /// The most shards that are made without being asked for.
@@ -33,9 +37,13 @@ pub(crate) async fn serve(database: DatabaseArgs, args: ServeArgs) -> Result<(),
         "starting"
     );
     let addresses = listen::bind(&args.listen).await?;
+    security::check_addresses(&args.security, &addresses.addresses())?;
     // What is only done at start, in a future of its own.
     let opened = Box::pin(open(&options, args.migrate)).await;
     let store = opened.map_err(|error| with_place(place, error))?;
+    let mut files = Files::default();
+    let authentication = security::authentication(&args.security, store.clone(), &mut files).await?;
+    let tokens = Tokens::new(store.clone());
     let engine = Engine::start(store.clone(), engine_options(&args, store.as_ref()));
     let service = LockService::new(engine.clone(), store, limits(&args));
 
@@ -45,9 +53,22 @@ pub(crate) async fn serve(database: DatabaseArgs, args: ServeArgs) -> Result<(),
         metrics.render()
     });
     let allowed_hosts = args.allowed_hosts.clone().unwrap_or_default();
-    let config = ApiConfig { render_metrics, version: env!("CARGO_PKG_VERSION"), allowed_hosts };
+    let config = ApiConfig {
+        render_metrics,
+        version: env!("CARGO_PKG_VERSION"),
+        allowed_hosts,
+        authentication,
+        tokens,
+    };
     let router = db_locks_api::router(service, &config);
 
+    spawn_critical(async {
+        let Err(error) = files.watch().await;
+        tracing::error!(
+            error = &error as &dyn std::error::Error,
+            "files are not read again when they change"
+        );
+    });
     let listeners = addresses.listen()?;
     for listener in &listeners {
         tracing::info!(address = %listener.local_addr()?, "listening");
@@ -68,7 +89,7 @@ pub(crate) async fn serve(database: DatabaseArgs, args: ServeArgs) -> Result<(),
 }
 
 /// Connects to a database whose schema is this program's, or is made so first.
-async fn open(options: &DatabaseOptions, migrate: bool) -> Result<Arc<dyn Store>, StoreError> {
+async fn open(options: &DatabaseOptions, migrate: bool) -> Result<Arc<dyn Database>, StoreError> {
     if migrate {
         store::migrate_up(options).await?;
     } else {

@@ -5,6 +5,7 @@
 //! and those over the service's types. This is the only crate that names `axum` and `utoipa`.
 
 mod answer;
+mod auth;
 mod grants;
 mod http;
 mod json;
@@ -17,6 +18,10 @@ mod router;
 mod semaphores;
 mod terraform;
 mod time;
+mod tokens;
 
+pub use auth::{Authentication, AuthenticationOptions};
 pub use http::{AllowedHosts, ApiConfig, ClientBody, InvalidHost, ServeOptions, serve};
 pub use router::{openapi_yaml, router};
+pub use time::parse_rfc3339;
+pub use tokens::{token_json, token_list_json};

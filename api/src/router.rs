@@ -19,7 +19,7 @@ use crate::{
     openapi::{self, complete, documented_answers, written, yaml},
     ops,
     problem::Problem,
-    semaphores, terraform,
+    semaphores, terraform, tokens,
 };
 
 /// All routes of the service, with what every answer bears.
@@ -54,7 +54,7 @@ pub fn router(
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(route_not_found)
         .with_state(Arc::new(app));
-    surround(routes, metrics, config.allowed_hosts.clone())
+    surround(routes, metrics, config.allowed_hosts.clone(), config.authentication.clone())
 }
 
 /// The whole document as YAML, with the limits that are in force.
@@ -98,6 +98,7 @@ fn operations() -> OpenApiRouter<State> {
         .merge(locks::routes())
         .merge(semaphores::routes())
         .merge(terraform::routes())
+        .merge(tokens::routes())
         .merge(ops::routes())
 }
 

@@ -70,6 +70,59 @@ const fn civil_date(day: i64) -> (i64, i64, i64) {
     (year, month, day_of_month)
 }
 
+/// Reads a time in RFC 3339, with any offset. A leap second counts as the one before it.
+pub fn parse_rfc3339(text: &str) -> Option<Timestamp> {
+    let bytes = text.as_bytes();
+    let number = |from: usize, to: usize| -> Option<i64> {
+        let digits = bytes.get(from..to)?;
+        let is_number = digits.iter().all(u8::is_ascii_digit);
+        is_number.then(|| digits.iter().fold(0, |number, digit| number * 10 + i64::from(digit - b'0')))
+    };
+    let has = |at: usize, marks: &[u8]| bytes.get(at).is_some_and(|byte| marks.contains(byte));
+    let separated = has(4, b"-") && has(7, b"-") && has(10, b"Tt ") && has(13, b":") && has(16, b":");
+    let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+    let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+    let mut rest = 19;
+    let mut ms = 0;
+    if has(rest, b".") {
+        let digits = bytes[rest + 1..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        if digits == 0 {
+            return None;
+        }
+        ms = number(rest + 1, rest + 1 + digits.min(3))? * [100, 10, 1][digits.min(3) - 1];
+        rest += 1 + digits;
+    }
+    let offset_minutes = match &bytes[rest..] {
+        b"Z" | b"z" => 0,
+        [sign @ (b'+' | b'-'), _, _, b':', _, _] => {
+            let (hours, minutes) = (number(rest + 1, rest + 3)?, number(rest + 4, rest + 6)?);
+            if hours > 23 || minutes > 59 {
+                return None;
+            }
+            (hours * 60 + minutes) * if *sign == b'-' { -1 } else { 1 }
+        }
+        _ => return None,
+    };
+    if !separated || !(1..=12).contains(&month) || hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    let days = day_number(year, month, day);
+    // The thirtieth of February is none.
+    if civil_date(days) != (year, month, day) {
+        return None;
+    }
+    let minutes = (days * 24 + hour) * 60 + minute - offset_minutes;
+    Some(Timestamp((minutes * 60 + second.min(59)) * 1_000 + ms))
+}
+
+/// The number of days since 1970-01-01 of a day in the proleptic Gregorian calendar: the reverse of [`civil_date`].
+const fn day_number(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let (era, in_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let in_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    era * 146_097 + in_era * 365 + in_era / 4 - in_era / 100 + in_year - 719_468
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -96,6 +149,37 @@ mod tests {
     }
 
     #[test]
+    fn times_are_read_with_any_offset() {
+        let read = |text: &str| parse_rfc3339(text).map(|time| time.0);
+        for text in [
+            "2026-11-23T05:06:53.381Z",
+            "2026-11-23t05:06:53.381999z",
+            "2026-11-23T07:06:53.381+02:00",
+            "2026-11-22 23:36:53.381-05:30",
+        ] {
+            assert_eq!(read(text), Some(1_795_410_413_381), "{text}");
+        }
+        assert_eq!(read("2024-12-31T23:59:60Z"), Some(1_735_689_599_000));
+        assert_eq!(read("2026-11-23T05:06:53.4Z"), Some(1_795_410_413_400));
+        assert_eq!(read("1969-12-31T23:59:59.999Z"), Some(-1));
+        for text in [
+            "",
+            "2026-11-23",
+            "2026-11-23T05:06:53",
+            "2026-02-30T00:00:00Z",
+            "2026-13-01T00:00:00Z",
+            "2026-11-23T24:00:00Z",
+            "2026-11-23T05:06:53.Z",
+            "2026-11-23T05:06:53+2:00",
+            "2026-11-23T05:06:53Zx",
+            "2026-11-00T00:00:00Z",
+            "２026-11-23T05:06:53Z",
+        ] {
+            assert_eq!(read(text), None, "{text}");
+        }
+    }
+
+    #[test]
     fn every_day_of_four_centuries_follows_the_one_before() {
         let (mut year, mut month, mut day) = civil_date(-1);
         for number in 0..146_097 {
@@ -114,6 +198,7 @@ mod tests {
                 (year, month) = (year + 1, 1);
             }
             assert_eq!(civil_date(number), (year, month, day));
+            assert_eq!(day_number(year, month, day), number);
         }
     }
 }

@@ -5,4 +5,5 @@ pub mod permits;
 pub mod replicas;
 pub mod sweep_lease;
 pub mod token_floors;
+pub mod tokens;
 pub mod waiters;

@@ -28,7 +28,7 @@ pub struct Model {
     /// Whether its caller chose the version.
     pub chosen: bool,
     /// Who holds the mutex, or held it last.
-    #[sea_orm(column_type = "String(StringLen::N(255))")]
+    #[sea_orm(column_type = "String(StringLen::N(300))")]
     pub owner: Option<String>,
     /// The lease of a mutex's last grant, or the default lease of a semaphore's permits, in milliseconds.
     pub lease_ms: Option<i64>,

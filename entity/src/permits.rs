@@ -22,7 +22,7 @@ pub struct Model {
     /// Its fencing token.
     pub token: i64,
     /// Who holds it, or held it last.
-    #[sea_orm(column_type = "String(StringLen::N(255))")]
+    #[sea_orm(column_type = "String(StringLen::N(300))")]
     pub owner: String,
     /// Its lease in milliseconds.
     pub lease_ms: i64,

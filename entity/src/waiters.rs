@@ -20,7 +20,7 @@ pub struct Model {
     /// Whether its caller chose the version.
     pub chosen: bool,
     /// The owner of the future grant.
-    #[sea_orm(column_type = "String(StringLen::N(255))")]
+    #[sea_orm(column_type = "String(StringLen::N(300))")]
     pub owner: String,
     /// Its lease in milliseconds.
     pub lease_ms: i64,

@@ -12,6 +12,7 @@ mod m20261123_000005_sweeping;
 mod m20261126_000006_row_types;
 mod m20261126_000007_locks_by_rowid;
 mod m20261127_000008_ended_versions;
+mod m20261127_000011_tokens;
 mod m20261127_000012_forced_releases;
 
 /// One migration.
@@ -56,6 +57,7 @@ pub const MIGRATIONS: &[Migration] = &[
     m20261126_000006_row_types::MIGRATION,
     m20261126_000007_locks_by_rowid::MIGRATION,
     m20261127_000008_ended_versions::MIGRATION,
+    m20261127_000011_tokens::MIGRATION,
     m20261127_000012_forced_releases::MIGRATION,
 ];
 

@@ -15,6 +15,7 @@ macro_rules! planted {
     }};
 }
 
+pub mod access;
 pub mod domain;
 pub mod engine;
 mod log_limit;
@@ -28,4 +29,5 @@ mod unavailable;
 
 pub use log_limit::LogLimit;
 pub use service::{AcquireRequest, Delivery, Limits, LockService, ServiceError};
+pub use tasks::spawn_critical;
 pub use unavailable::Unavailable;

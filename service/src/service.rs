@@ -12,7 +12,7 @@ use crate::{
     },
     engine::{Engine, EngineError, RequestGuard},
     observe::{self, Operation, observed},
-    store::{LockFilter, Page, Store, StoreError},
+    store::{KeyFilter, LockFilter, Page, Store, StoreError},
     unavailable::Unavailable,
 };
 
@@ -284,16 +284,16 @@ impl LockService {
         .await
     }
 
-    /// One page of a tenant's semaphores whose keys start with `prefix`, in byte order, after the key `after`.
+    /// One page of a tenant's semaphores, in byte order of their keys, after the key `after`.
     pub async fn list_semaphores(
         &self,
         tenant: Tenant,
-        prefix: Option<String>,
+        filter: KeyFilter,
         after: Option<Key>,
         limit: u32,
     ) -> Result<Page<SemaphoreView, Key>, ServiceError> {
         observed(Operation::List, async {
-            let page = self.store.list_semaphores(&tenant, prefix.as_deref(), after.as_ref(), limit).await;
+            let page = self.store.list_semaphores(&tenant, &filter, after.as_ref(), limit).await;
             page.map_err(|error| self.unavailable(&error))
         })
         .await

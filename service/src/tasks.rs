@@ -31,9 +31,7 @@ pub(crate) fn spawn_critical_thread(name: &str, run: impl FnOnce() + Send + 'sta
 }
 
 /// Spawns a task whose panic ends the process.
-pub(crate) fn spawn_critical<T: Send + 'static>(
-    task: impl Future<Output = T> + Send + 'static,
-) -> JoinHandle<T> {
+pub fn spawn_critical<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
     #[cfg(test)]
     if let Some(process) = crate::simulation::hooks::process() {
         return process.spawn(task);

@@ -11,7 +11,11 @@ use std::process::ExitCode;
 
 use db_locks::Client;
 
-pub(crate) use self::{args::ClientCommand, exit::USAGE};
+pub(crate) use self::{
+    args::ClientCommand,
+    exit::USAGE,
+    output::{aligned, printable},
+};
 use self::{args::SemaphoreCommand, exit::Failure};
 
 /// Executes a command.

@@ -92,7 +92,7 @@ fn seconds(milliseconds: u64) -> String {
 }
 
 /// Text of others: what would move the cursor or change colours is shown escaped.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let escape = |character: char| {
         let escaped = character.is_control().then(|| character.escape_default());
         let plain = escaped.is_none().then_some(character);
@@ -102,7 +102,7 @@ fn printable(text: &str) -> String {
 }
 
 /// Rows whose columns begin below each other.
-fn aligned(rows: impl Iterator<Item = Vec<String>>) -> String {
+pub(crate) fn aligned(rows: impl Iterator<Item = Vec<String>>) -> String {
     let rows = rows.collect::<Vec<_>>();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
     let width = |column: usize| {

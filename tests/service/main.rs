@@ -5,6 +5,7 @@
 //! and as often as a test likes elsewhere. All of it ends with the test process, however that ends.
 #![expect(clippy::unwrap_used, reason = "in a test, what must not fail may end the test where it fails")]
 
+mod access;
 mod commands;
 mod conformance;
 mod faults;

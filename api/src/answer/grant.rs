@@ -5,7 +5,7 @@ use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 use uuid::fmt::Hyphenated;
 
-use crate::time::Rfc3339;
+use crate::{auth::Caller, time::Rfc3339};
 
 /// A lock or a permit, and the grant that stands on it, if one does.
 #[derive(Serialize, ToSchema)]
@@ -59,6 +59,15 @@ pub(crate) struct GrantBody<'a> {
     /// When it last changed.
     #[schema(value_type = String, format = DateTime, example = "2026-11-23T05:06:53.381Z")]
     updated_at: Rfc3339,
+}
+
+impl<'a> GrantBody<'a> {
+    /// A lock or permit as somebody else than its holder may see it: a version is the right to release.
+    pub(crate) fn seen_by(caller: &Caller, view: &'a LockView) -> Self {
+        let sees_version = view.held.as_ref().is_some_and(|held| caller.sees_version(held));
+        let body = Self::from(view);
+        Self { version: body.version.filter(|_| sees_version), ..body }
+    }
 }
 
 impl<'a> From<&'a LockView> for GrantBody<'a> {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{GrantBody, SemaphoreBody};
-use crate::request::Cursor;
+use crate::{auth::Caller, request::Cursor};
 
 /// One page of locks, or of permits.
 #[derive(Serialize, ToSchema)]
@@ -21,10 +21,11 @@ pub(crate) struct GrantList<'a> {
     next_cursor: Option<String>,
 }
 
-impl<'a, C: Cursor> From<&'a Page<LockView, C>> for GrantList<'a> {
-    fn from(page: &'a Page<LockView, C>) -> Self {
+impl<'a> GrantList<'a> {
+    /// A page as this caller may see it.
+    pub(crate) fn seen_by<C: Cursor>(caller: &Caller, page: &'a Page<LockView, C>) -> Self {
         Self {
-            items: page.items.iter().map(GrantBody::from).collect(),
+            items: page.items.iter().map(|view| GrantBody::seen_by(caller, view)).collect(),
             next_cursor: page.next.as_ref().map(Cursor::write),
         }
     }

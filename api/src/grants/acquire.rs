@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use crate::{
     answer::{GrantBody, granted},
+    auth::Caller,
     http::{App, State},
     problem::{Problem, problems},
     request::{Defaults, Fields, KeyParam, KeyWithBody, ReadBody, TenantParam, Wait, check_refresh_period},
@@ -137,7 +138,13 @@ fn read_common(kind: Kind, fields: &mut Fields<'_>, defaults: &Defaults) -> Acqu
     }
 }
 
-async fn acquire(app: &App, id: KeyId, request: AcquireRequest) -> Result<Response, Problem> {
+async fn acquire(
+    app: &App,
+    id: KeyId,
+    mut request: AcquireRequest,
+    caller: &Caller,
+) -> Result<Response, Problem> {
+    request.owner = caller.owner(request.owner);
     Ok(granted(app.service.acquire(id, request).await?))
 }
 
@@ -175,9 +182,9 @@ problems!(AcquireProblems: KeysWithBody, NotFound, VersionMismatch, WrongKind, S
 )]
 pub(crate) async fn acquire_lock(
     extract::State(app): extract::State<State>,
-    KeyWithBody { id, body }: KeyWithBody<AcquireLock>,
+    KeyWithBody { id, body, caller }: KeyWithBody<AcquireLock>,
 ) -> Result<Response, Problem> {
-    acquire(&app, id, body.0).await
+    acquire(&app, id, body.0, &caller).await
 }
 
 /// Take a permit
@@ -210,9 +217,9 @@ pub(crate) async fn acquire_lock(
 )]
 pub(crate) async fn acquire_permit(
     extract::State(app): extract::State<State>,
-    KeyWithBody { id, body }: KeyWithBody<AcquirePermit>,
+    KeyWithBody { id, body, caller }: KeyWithBody<AcquirePermit>,
 ) -> Result<Response, Problem> {
-    acquire(&app, id, body.0).await
+    acquire(&app, id, body.0, &caller).await
 }
 
 #[cfg(test)]

@@ -75,7 +75,7 @@ problems!(HeartbeatProblems: KeysWithBody, NotFound, VersionMismatch, Revoked, L
 )]
 pub(crate) async fn heartbeat_lock(
     extract::State(app): extract::State<State>,
-    KeyWithBody { id, body }: KeyWithBody<Heartbeat>,
+    KeyWithBody { id, body, .. }: KeyWithBody<Heartbeat>,
 ) -> Result<Response, Problem> {
     heartbeat(&app, id, Kind::Mutex, body).await
 }
@@ -97,7 +97,7 @@ pub(crate) async fn heartbeat_lock(
 )]
 pub(crate) async fn heartbeat_permit(
     extract::State(app): extract::State<State>,
-    KeyWithBody { id, body }: KeyWithBody<Heartbeat>,
+    KeyWithBody { id, body, .. }: KeyWithBody<Heartbeat>,
 ) -> Result<Response, Problem> {
     heartbeat(&app, id, Kind::Semaphore, body).await
 }

@@ -1,11 +1,15 @@
 //! `POST /locks/{key}/release` and `POST /semaphores/{key}/release`
 
 use axum::{extract, response::Response};
-use db_locks_service::domain::{DataEdit, ForcedRelease, KeyId, Kind, Release};
+use db_locks_service::{
+    access::Role,
+    domain::{DataEdit, ForcedRelease, KeyId, Kind, Release},
+};
 use utoipa::ToSchema;
 
 use crate::{
     answer::{GrantBody, json},
+    auth::Caller,
     http::{App, State},
     problem::{Problem, problems},
     request::{Defaults, Fields, KeyParam, KeyWithBody, ReadBody, TenantParam},
@@ -89,10 +93,13 @@ fn read_any(kind: Kind, fields: &mut Fields<'_>) -> Option<AnyRelease> {
     Some(AnyRelease::ByHolder(Release { kind, version: version?, data, delete_lock }))
 }
 
-async fn release(app: &App, id: KeyId, release: AnyRelease) -> Result<Response, Problem> {
+async fn release(app: &App, id: KeyId, release: AnyRelease, caller: &Caller) -> Result<Response, Problem> {
     let view = match release {
         AnyRelease::ByHolder(release) => app.service.release(id, release).await?,
-        AnyRelease::Forced(forced) => app.service.force_release(id, forced).await?,
+        AnyRelease::Forced(forced) => {
+            caller.check_role(Role::Admin)?;
+            app.service.force_release(id, ForcedRelease { by: caller.who(), ..forced }).await?
+        }
     };
     Ok(json(&GrantBody::from(&view)))
 }
@@ -121,9 +128,9 @@ problems!(ReleaseProblems: KeysWithBody, NotFound, VersionMismatch, Revoked, Wro
 )]
 pub(crate) async fn release_lock(
     extract::State(app): extract::State<State>,
-    KeyWithBody { id, body }: KeyWithBody<ReleaseLock>,
+    KeyWithBody { id, body, caller }: KeyWithBody<ReleaseLock>,
 ) -> Result<Response, Problem> {
-    release(&app, id, body.0).await
+    release(&app, id, body.0, &caller).await
 }
 
 /// Give a permit back
@@ -147,9 +154,9 @@ pub(crate) async fn release_lock(
 )]
 pub(crate) async fn release_permit(
     extract::State(app): extract::State<State>,
-    KeyWithBody { id, body }: KeyWithBody<ReleasePermit>,
+    KeyWithBody { id, body, caller }: KeyWithBody<ReleasePermit>,
 ) -> Result<Response, Problem> {
-    release(&app, id, body.0).await
+    release(&app, id, body.0, &caller).await
 }
 
 #[cfg(test)]

@@ -5,10 +5,12 @@ use std::{fmt, sync::Arc};
 use bytes::Bytes;
 use db_locks_service::{
     Limits, LockService,
+    access::Tokens,
     domain::{Owner, Tenant},
 };
 
 use super::AllowedHosts;
+use crate::auth::Authentication;
 
 /// What the routes need beside the service.
 #[derive(Clone)]
@@ -19,6 +21,10 @@ pub struct ApiConfig {
     pub version: &'static str,
     /// The names under which the service may be called on loopback, beside those of the loopback interface.
     pub allowed_hosts: AllowedHosts,
+    /// Finds out who asks; `None`: everybody may do everything.
+    pub authentication: Option<Arc<Authentication>>,
+    /// The tokens of the database.
+    pub tokens: Tokens,
 }
 
 impl fmt::Debug for ApiConfig {
@@ -34,6 +40,10 @@ pub(crate) type State = Arc<App>;
 pub(crate) struct App {
     /// The lock service.
     pub(crate) service: LockService,
+    /// The tokens of the database.
+    pub(crate) tokens: Tokens,
+    /// Finds out who asks, where authentication is on.
+    pub(crate) authentication: Option<Arc<Authentication>>,
     /// The limits of requests and their defaults.
     pub(crate) defaults: Defaults,
     /// The `OpenAPI` document as JSON.
@@ -55,6 +65,8 @@ impl App {
         Self {
             defaults: Defaults::new(*service.limits()),
             service,
+            tokens: config.tokens.clone(),
+            authentication: config.authentication.clone(),
             openapi_json,
             openapi_yaml,
             render_metrics: config.render_metrics.clone(),
@@ -63,7 +75,7 @@ impl App {
 }
 
 /// What a request is held against, and what it means where it says nothing.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Defaults {
     /// The configured maxima.
     pub(crate) limits: Limits,

@@ -35,7 +35,7 @@ problems!(DeleteLockProblems: Keys, NotFound, VersionMismatch, InUse, WrongKind)
 )]
 pub(crate) async fn delete_lock(
     extract::State(app): extract::State<State>,
-    KeyWithQuery { id, query }: KeyWithQuery<DeleteLockQuery>,
+    KeyWithQuery { id, query, .. }: KeyWithQuery<DeleteLockQuery>,
 ) -> Result<StatusCode, Problem> {
     app.service.delete_lock(id, query.version).await?;
     Ok(StatusCode::NO_CONTENT)

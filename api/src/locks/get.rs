@@ -23,8 +23,8 @@ problems!(GetLockProblems: Keys, NotFound, WrongKind);
 )]
 pub(crate) async fn get_lock(
     extract::State(app): extract::State<State>,
-    KeyWithQuery { id, query: NoQuery }: KeyWithQuery<NoQuery>,
+    KeyWithQuery { id, query: NoQuery, caller }: KeyWithQuery<NoQuery>,
 ) -> Result<Response, Problem> {
     let view = app.service.get_lock(id).await?;
-    Ok(json(&GrantBody::from(&view)))
+    Ok(json(&GrantBody::seen_by(&caller, &view)))
 }

@@ -1,7 +1,10 @@
 //! `GET /locks`
 
 use axum::{extract, response::Response};
-use db_locks_service::{domain::Key, store::LockFilter};
+use db_locks_service::{
+    domain::Key,
+    store::{KeyFilter, LockFilter},
+};
 
 use crate::{
     answer::{GrantList, json},
@@ -22,7 +25,7 @@ pub(crate) struct ListLocksQuery {
 impl ReadQuery for ListLocksQuery {
     fn read(params: &mut QueryParams<'_>) -> Self {
         let (prefix, owner, locked) = (params.prefix(), params.owner(), params.flag("locked"));
-        let filter = LockFilter { prefix, owner, locked };
+        let filter = LockFilter { keys: KeyFilter { prefix, patterns: None }, owner, locked };
         Self { filter, limit: params.limit(), cursor: params.cursor() }
     }
 }
@@ -41,8 +44,9 @@ problems!(ListLocksProblems: Keys);
 )]
 pub(crate) async fn list_locks(
     extract::State(app): extract::State<State>,
-    TenantWithQuery { tenant, query }: TenantWithQuery<ListLocksQuery>,
+    TenantWithQuery { tenant, mut query, caller }: TenantWithQuery<ListLocksQuery>,
 ) -> Result<Response, Problem> {
+    query.filter.keys.patterns = caller.keys();
     let page = app.service.list_locks(tenant, query.filter, query.cursor, query.limit).await?;
-    Ok(json(&GrantList::from(&page)))
+    Ok(json(&GrantList::seen_by(&caller, &page)))
 }

@@ -44,7 +44,7 @@ problems!(PutLockProblems: KeysWithBody, InUse, WrongKind);
 )]
 pub(crate) async fn put_lock(
     extract::State(app): extract::State<State>,
-    KeyWithBody { id, body }: KeyWithBody<PutLockBody>,
+    KeyWithBody { id, body, .. }: KeyWithBody<PutLockBody>,
 ) -> Result<Response, Problem> {
     let (view, created) = app.service.put_lock(id, body.data).await?;
     Ok(json_created(&GrantBody::from(&view), created))

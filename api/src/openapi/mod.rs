@@ -13,6 +13,7 @@ use utoipa::openapi::{
     link::LinkBuilder,
     path::Operation,
     schema::{AdditionalProperties, Components},
+    security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme},
     tag::{Tag, TagBuilder},
 };
 
@@ -21,6 +22,9 @@ use crate::{
     problem::add_problem_schemas,
     request::{constrain_body, constrain_parameters},
 };
+
+/// The name of the security scheme.
+const BEARER: &str = "bearer";
 
 const DESCRIPTION: &str = "\
 A lock service over the database you already run. Take a mutex or a semaphore permit by name, keep it with heartbeats, \
@@ -53,16 +57,32 @@ pub(crate) fn base() -> OpenApi {
         ("semaphores", "Semaphores: as many holders at a time as there are permits."),
         ("deletion", "Locks and semaphores that are no longer needed."),
         ("terraform", "Locks of states, for the `http` backend of Terraform and OpenTofu."),
+        ("tokens", "Bearer tokens, for administrators."),
         ("operating", "For those who run the service."),
     ];
     let here = ServerBuilder::new().url("/").description(Some("The service that answered this document."));
     OpenApiBuilder::new()
         .info(info())
         .servers(Some([here.build()]))
-        // Empty: there is no authentication.
-        .security(Some([]))
+        // Where authentication is off, nothing is needed.
+        .security(Some([SecurityRequirement::default(), bearer()]))
         .tags(Some(tags.map(|(name, description)| tag(name, description))))
         .build()
+}
+
+/// The scheme of [`add_security`], without scopes.
+fn bearer() -> SecurityRequirement {
+    SecurityRequirement::new::<_, _, &str>(BEARER, [])
+}
+
+fn add_security(components: &mut Components) {
+    let mut bearer = Http::new(HttpAuthScheme::Bearer);
+    bearer.description = Some(
+        "A token of `db-locks token create` or POST /tokens, or a JWT of an issuer that the service trusts. Needed where \
+         the service runs with DB_LOCKS_AUTH=required."
+            .to_owned(),
+    );
+    components.add_security_scheme(BEARER, SecurityScheme::Http(bearer));
 }
 
 fn info() -> Info {
@@ -83,6 +103,7 @@ pub(crate) fn complete(document: &mut OpenApi, limits: &Limits) {
     let components = document.components.get_or_insert_default();
     add_problem_schemas(components);
     everywhere::add_components(components);
+    add_security(components);
     for (name, schema) in &mut components.schemas {
         state_whether_closed(schema, name != OPEN_SCHEMA);
     }

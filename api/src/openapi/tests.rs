@@ -14,6 +14,7 @@ use crate::{
     request::names_read,
     router::openapi_yaml,
     semaphores::put::PutSemaphoreBody,
+    tokens::create::CreateToken,
 };
 
 fn tree(limits: &Limits) -> yaml_serde::Value {
@@ -50,6 +51,7 @@ fn operation_ids_are_fixed() {
     let expected = [
         "acquire_lock",
         "acquire_permit",
+        "create_token",
         "delete_lock",
         "delete_semaphore",
         "get_health",
@@ -64,11 +66,13 @@ fn operation_ids_are_fixed() {
         "list_locks",
         "list_permits",
         "list_semaphores",
+        "list_tokens",
         "lock_state",
         "put_lock",
         "put_semaphore",
         "release_lock",
         "release_permit",
+        "revoke_token",
         "unlock_state",
     ];
     assert_eq!(ids.into_iter().collect::<Vec<_>>(), expected);
@@ -137,7 +141,9 @@ fn a_value_that_is_always_the_same_is_a_constant() {
 fn servers_and_security_are_stated() {
     let document = document(&Limits::default());
     assert_eq!(document["servers"][0]["url"], "/");
-    assert_eq!(document["security"], json!([]), "there is no authentication");
+    assert_eq!(document["security"], json!([{}, {"bearer": []}]));
+    let scheme = &document["components"]["securitySchemes"]["bearer"];
+    assert_eq!((&scheme["type"], &scheme["scheme"]), (&json!("http"), &json!("bearer")));
 }
 
 /// As Swagger UI does: by tag, then in the document's order.
@@ -173,6 +179,9 @@ fn viewers_show_the_operations_in_an_order_that_works_on_an_empty_database() {
         "delete_semaphore",
         "lock_state",
         "unlock_state",
+        "list_tokens",
+        "create_token",
+        "revoke_token",
         "get_health",
         "get_ready",
         "get_metrics",
@@ -194,6 +203,7 @@ fn bodies_have_the_fields_that_are_read() {
         ("ReleasePermitBody", names_read::<ReleasePermit>()),
         ("PutLockBody", names_read::<PutLockBody>()),
         ("PutSemaphoreBody", names_read::<PutSemaphoreBody>()),
+        ("CreateTokenBody", names_read::<CreateToken>()),
     ] {
         let documented = document["components"]["schemas"][schema]["properties"].as_object().unwrap();
         let documented: BTreeSet<_> = documented.keys().cloned().collect();

@@ -12,7 +12,7 @@ use crate::{
 /// The text format of Prometheus.
 const PROMETHEUS_TEXT: HeaderValue = HeaderValue::from_static("text/plain; version=0.0.4");
 
-problems!(GetMetricsProblems: Operating);
+problems!(GetMetricsProblems: Protectable);
 
 /// The metrics
 ///

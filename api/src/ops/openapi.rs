@@ -16,7 +16,7 @@ use crate::{
 
 const APPLICATION_YAML: HeaderValue = HeaderValue::from_static("application/yaml");
 
-problems!(GetOpenapiProblems: Operating);
+problems!(GetOpenapiProblems: Protectable);
 
 /// This document
 ///

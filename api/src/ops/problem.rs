@@ -13,7 +13,7 @@ use crate::{
 
 const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
-problems!(GetProblemErrors: Operating, NotFound, RouteNotFound);
+problems!(GetProblemErrors: Protectable, NotFound, RouteNotFound);
 
 /// What a problem's `type` means
 ///

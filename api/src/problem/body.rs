@@ -88,7 +88,7 @@ impl<'a> From<&'a Problem> for ProblemBody<'a> {
             queue_position: None,
         };
         match &problem.extra {
-            Extra::None => {}
+            Extra::None | Extra::Challenge(_) => {}
             Extra::Errors(errors) => body.errors = Some(errors),
             Extra::Holders(holders) => body.holders = Some(holders.iter().map(Into::into).collect()),
             Extra::Revoked(revocation) => {

@@ -17,8 +17,10 @@ use super::{FieldError, HolderBody, ProblemKind, kind::ExtraMembers};
 /// What every operation of a sort can answer, whatever it does.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Common {
-    /// An operation that takes no part of a request but its path.
+    /// An operation that takes no part of a request but its path, and is open to everybody.
     Operating,
+    /// The same, where it may be protected.
+    Protectable,
     /// An operation on keys without a body.
     Keys,
     /// An operation on keys with a body.
@@ -36,8 +38,18 @@ impl Common {
                 Kind::MisdirectedRequest,
                 Kind::InternalError,
             ],
+            Self::Protectable => &[
+                Kind::InvalidRequest,
+                Kind::Unauthorized,
+                Kind::Forbidden,
+                Kind::MethodNotAllowed,
+                Kind::MisdirectedRequest,
+                Kind::InternalError,
+                Kind::Unavailable,
+            ],
             Self::Keys => &[
                 Kind::InvalidRequest,
+                Kind::Unauthorized,
                 Kind::Forbidden,
                 Kind::RouteNotFound,
                 Kind::MethodNotAllowed,
@@ -47,6 +59,7 @@ impl Common {
             ],
             Self::KeysWithBody => &[
                 Kind::InvalidRequest,
+                Kind::Unauthorized,
                 Kind::Forbidden,
                 Kind::RouteNotFound,
                 Kind::MethodNotAllowed,
@@ -109,6 +122,12 @@ fn response(kinds: &[ProblemKind]) -> Response {
         let allow = HeaderBuilder::new().schema(Some(Object::with_type(Type::String)));
         response =
             response.header("Allow", allow.description(Some("The methods that this path has.")).build());
+    }
+    if kinds.contains(&ProblemKind::Unauthorized) {
+        let challenge = HeaderBuilder::new().schema(Some(Object::with_type(Type::String)));
+        let challenge =
+            challenge.description(Some("`Bearer`, and what is wrong with the token where one was sent."));
+        response = response.header("WWW-Authenticate", challenge.build());
     }
     if kinds.iter().any(|kind| matches!(kind, ProblemKind::NotGranted | ProblemKind::Unavailable)) {
         let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).build();

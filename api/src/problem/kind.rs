@@ -83,12 +83,16 @@ problem_kinds! {
     InvalidRequest: "invalid-request", 400, "Invalid request", Errors,
         "The body is malformed, or a field, query parameter, header or the key is unknown or out of range.",
         "`errors` names each field that is wrong, and the reason. Correct the request; sent again as it is, it fails again.";
+    Unauthorized: "unauthorized", 401, "Unauthorized", None,
+        "Authentication is on, and the credential is missing, unknown, expired or revoked.",
+        "Send `Authorization: Bearer` and a token that counts. `db-locks token create` or POST /tokens makes one.";
     Forbidden: "forbidden", 403, "Forbidden", None,
-        "The request comes from a page of another site: its Origin or Sec-Fetch-Site says so.",
-        "Call the service from a page under its own host, or from a program that is no browser. A proxy must pass Host on, \
-         or its own name must be listed in DB_LOCKS_ALLOWED_HOSTS.";
+        "The role, tenant or key patterns of the credential do not allow it, or the request comes from a page of another \
+         site, as its Origin or Sec-Fetch-Site says.",
+        "`detail` says which. Use another credential; or call the service from a page under its own host, or from a program \
+         that is no browser. A proxy must pass Host on, or its own name must be listed in DB_LOCKS_ALLOWED_HOSTS.";
     NotFound: "not-found", 404, "Not found", None,
-        "The tenant has no lock, or no semaphore, of that key.",
+        "The tenant has no lock, or no semaphore, of that key; or there is no such token.",
         "Look at the key and the X-Tenant header. A lock is created by its first acquire, a semaphore by PUT.";
     RouteNotFound: "route-not-found", 404, "No such route", None,
         "The service has no such path.",

@@ -15,7 +15,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use db_locks_service::{
-    ServiceError,
+    ServiceError, Unavailable,
+    access::{Role, TokenError},
     domain::{Holder, NotGranted, Revocation},
 };
 
@@ -47,6 +48,8 @@ enum Extra {
     Holders(Vec<Holder>),
     NotGranted(NotGranted),
     Revoked(Revocation),
+    /// The value of `WWW-Authenticate`.
+    Challenge(&'static str),
 }
 
 impl Problem {
@@ -69,6 +72,26 @@ impl Problem {
     /// Something went wrong that should not have; the caller is told no more than that.
     pub(crate) fn internal_error() -> Self {
         Self::new(ProblemKind::InternalError, "The service failed; its log tells more under this request id.")
+    }
+
+    /// The credential is missing, or is none that counts.
+    pub(crate) fn unauthorized(was_sent: bool) -> Self {
+        let (challenge, detail) = if was_sent {
+            ("Bearer error=\"invalid_token\"", "The credential is unknown, expired, revoked or malformed.")
+        } else {
+            ("Bearer", "A credential is required: send `Authorization: Bearer` and a token.")
+        };
+        Self { extra: Extra::Challenge(challenge), ..Self::new(ProblemKind::Unauthorized, detail) }
+    }
+
+    /// The credential does not allow it.
+    pub(crate) fn forbidden(detail: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ProblemKind::Forbidden, detail)
+    }
+
+    /// The role of the credential does not allow it.
+    pub(crate) fn role_too_low(has: Role, needs: Role) -> Self {
+        Self::forbidden(format!("The credential has the role {has}; this needs the role {needs}."))
     }
 
     fn retry_after(&self) -> Option<HeaderValue> {
@@ -97,6 +120,21 @@ impl From<ServiceError> for Problem {
     }
 }
 
+impl From<TokenError> for Problem {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::Store(error) => Unavailable::from(&error).into(),
+            error => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "a token could not be made or revoked"
+                );
+                Self::internal_error()
+            }
+        }
+    }
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let bytes = json_bytes(&ProblemBody::from(&self)).unwrap_or_default();
@@ -104,6 +142,9 @@ impl IntoResponse for Problem {
         *response.status_mut() =
             StatusCode::from_u16(self.kind.facts().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         response.headers_mut().insert(header::CONTENT_TYPE, PROBLEM_JSON);
+        if let Extra::Challenge(challenge) = self.extra {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+        }
         if let Some(seconds) = self.retry_after() {
             response.headers_mut().insert(header::RETRY_AFTER, seconds);
         }
@@ -114,10 +155,7 @@ impl IntoResponse for Problem {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
-    use db_locks_service::{
-        Unavailable,
-        domain::{Kind, NotGrantedReason, Owner, Refusal, Timestamp},
-    };
+    use db_locks_service::domain::{Kind, NotGrantedReason, Owner, Refusal, Timestamp};
     use serde_json::{Value, json};
 
     use super::*;

@@ -1,6 +1,7 @@
 //! Cursors: where a list goes on, as text that callers pass back and need not understand.
 
-use db_locks_service::domain::Key;
+use db_locks_service::{access::TokenId, domain::Key};
+use uuid::Uuid;
 
 use super::escape::hex_digit;
 
@@ -30,6 +31,16 @@ impl Cursor for i32 {
 
     fn read(text: &str) -> Option<Self> {
         Some(Self::from_be_bytes(from_hex(text)?.try_into().ok()?))
+    }
+}
+
+impl Cursor for TokenId {
+    fn write(&self) -> String {
+        to_hex(self.0.as_bytes())
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        Some(Self(Uuid::from_bytes(from_hex(text)?.try_into().ok()?)))
     }
 }
 

@@ -1,11 +1,11 @@
 //! Parameters that several operations share, in the `OpenAPI` document.
 
-use db_locks_service::{Limits, domain::MAX_REASON_CHARS};
+use db_locks_service::{Limits, access::Role, domain::MAX_REASON_CHARS};
 use serde_json::json;
 use utoipa::{
     IntoParams,
     openapi::{
-        Object, ObjectBuilder, RefOr, Required, Schema, SchemaFormat, Type,
+        KnownFormat, Object, ObjectBuilder, RefOr, Required, Schema, SchemaFormat, Type,
         path::{Operation, Parameter, ParameterBuilder, ParameterIn},
     },
 };
@@ -23,6 +23,9 @@ const NO_NUL: &str = r"^[^\u0000]*$";
 const NO_CONTROLS: &str = r"^[^\u0000-\u001F\u007F-\u009F]*$";
 /// A key is not `.` or `..` either.
 const KEY_PATTERN: &str = r"^(?!\.{1,2}$)[^\u0000-\u001F\u007F-\u009F]+$";
+
+/// What tenants are made of.
+const TENANT_PATTERN: &str = "^[A-Za-z0-9._-]+$";
 
 /// The key in the path, with the key that the examples use: locks and semaphores need different ones.
 pub(crate) struct KeyParam<const SEMAPHORE: bool>;
@@ -51,7 +54,7 @@ pub(crate) struct TenantParam;
 
 impl IntoParams for TenantParam {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let schema = text().min_length(Some(1)).max_length(Some(64)).pattern(Some("^[A-Za-z0-9._-]+$"));
+        let schema = text().min_length(Some(1)).max_length(Some(64)).pattern(Some(TENANT_PATTERN));
         let tenant = ParameterBuilder::new()
             .name(TENANT_HEADER)
             .parameter_in(ParameterIn::Header)
@@ -175,6 +178,24 @@ fn constrain(name: &str, field: &mut Object, limits: &Limits) {
         "owner" => {
             (field.min_length, field.max_length) = (Some(1), Some(255));
             field.pattern = Some(NO_NUL.to_owned());
+            return;
+        }
+        "name" => {
+            (field.min_length, field.max_length) = (Some(1), Some(255));
+            field.pattern = Some(NO_NUL.to_owned());
+            return;
+        }
+        "role" => {
+            field.enum_values = Some(Role::ALL.map(|role| json!(role.name())).to_vec());
+            return;
+        }
+        "tenant" => {
+            (field.min_length, field.max_length) = (Some(1), Some(64));
+            field.pattern = Some(TENANT_PATTERN.to_owned());
+            return;
+        }
+        "expires_at" => {
+            field.format = Some(SchemaFormat::KnownFormat(KnownFormat::DateTime));
             return;
         }
         "data" => {

@@ -1,8 +1,11 @@
 //! The fields of a body: typed reads that note what is wrong and go on, so that one answer names all errors.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt::Display, str::FromStr};
 
-use db_locks_service::domain::{Data, Owner, Reason, Version};
+use db_locks_service::{
+    access::{Glob, InvalidGlob, KeyPatterns},
+    domain::{Data, Owner, Reason, Tenant, Timestamp, Version},
+};
 use uuid::{
     Uuid,
     fmt::{Hyphenated, Simple},
@@ -14,6 +17,7 @@ use super::{
     members::{Member, Members, Text},
     nearest::{Named, unknown_name},
 };
+use crate::time::parse_rfc3339;
 
 /// The largest number of permits of a semaphore.
 pub(super) const MAX_SEMAPHORE_SIZE: i64 = 1_000_000;
@@ -108,6 +112,39 @@ impl<'a> Fields<'a> {
     pub(crate) fn reason(&mut self, name: &str) -> Option<Reason> {
         let text = self.text(name)?;
         Reason::new(&text).map_err(|error| self.error(name, error.to_string())).ok()
+    }
+
+    /// A field with a tenant.
+    pub(crate) fn tenant(&mut self, name: &str) -> Option<Tenant> {
+        let text = self.text(name)?;
+        Tenant::new(&text).map_err(|error| self.error(name, error.to_string())).ok()
+    }
+
+    /// A field with a text that has a meaning of its own.
+    pub(crate) fn parsed<T: FromStr<Err: Display>>(&mut self, name: &str) -> Option<T> {
+        let text = self.text(name)?;
+        text.parse().map_err(|error: T::Err| self.error(name, error.to_string())).ok()
+    }
+
+    /// A field with globs that keys must match.
+    pub(crate) fn key_patterns(&mut self, name: &str) -> Option<KeyPatterns> {
+        let text = self.take(name)?;
+        let Ok(globs) = serde_json::from_str::<Vec<Cow<'_, str>>>(text) else {
+            self.error(name, "must be an array of strings");
+            return None;
+        };
+        let globs: Result<Vec<Glob>, InvalidGlob> = globs.iter().map(|glob| glob.parse()).collect();
+        globs.and_then(KeyPatterns::new).map_err(|error| self.error(name, error.to_string())).ok()
+    }
+
+    /// A field with a point of time.
+    pub(crate) fn time(&mut self, name: &str) -> Option<Timestamp> {
+        let text = self.text(name)?;
+        let time = parse_rfc3339(&text);
+        if time.is_none() {
+            self.error(name, "must be a time in RFC 3339, such as 2027-01-31T12:00:00Z");
+        }
+        time
     }
 
     /// A field with a version.

@@ -6,7 +6,7 @@ use axum::extract::{FromRequest, Request};
 use db_locks_service::domain::{Data, KeyId, Owner};
 
 use super::{Fields, QueryParams, body, errors::Errors, read_id};
-use crate::{http::App, problem::Problem};
+use crate::{auth::Caller, http::App, problem::Problem};
 
 /// Who holds, or wants, the lock of a state.
 #[derive(Debug)]
@@ -37,6 +37,8 @@ pub(crate) struct StateLock {
     pub(crate) lease_ms: Option<i64>,
     /// The lock information; `None` for an empty body.
     pub(crate) info: Option<LockInfo>,
+    /// Who asks.
+    pub(crate) caller: Caller,
 }
 
 impl FromRequest<Arc<App>> for StateLock {
@@ -44,14 +46,15 @@ impl FromRequest<Arc<App>> for StateLock {
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
-        let bytes = body::read(&parts.headers, body).await?;
+        let caller = Caller::of(&parts);
         let mut errors = Errors::default();
+        let id = read_id(&parts, app, &caller, &mut errors)?;
+        let bytes = body::read(&parts.headers, body).await?;
         let mut params = QueryParams::parse(parts.uri.query(), &mut errors);
         let lease_ms = params.lease(&app.defaults.limits);
         params.finish();
-        let id = read_id(&parts, app, &mut errors);
         let info = if bytes.is_empty() { None } else { LockInfo::read(&bytes, &mut errors) };
-        errors.check(id.map(|id| Self { id, lease_ms, info }))
+        errors.check(id.map(|id| Self { id, lease_ms, info, caller }))
     }
 }
 

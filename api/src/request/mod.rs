@@ -1,6 +1,6 @@
 //! Requests: read and checked once, here, into the domain's types.
 //!
-//! What is wrong in several ways is answered in one order: the body's size (413), its type (415), then everything else
+//! What is wrong in several ways is answered in one order: what the caller may not do (403), the body's size (413), its type (415), then everything else
 //! (400) with as many errors named as can be found. The router has answered 404 and 405 before.
 
 mod body;
@@ -37,7 +37,7 @@ pub(crate) use self::{
     wait::{Wait, check_refresh_period},
 };
 pub(crate) use crate::http::Defaults;
-use crate::{http::App, problem::Problem};
+use crate::{auth::Caller, http::App, problem::Problem};
 
 /// A body that can be read from its fields.
 pub(crate) trait ReadBody: Sized {
@@ -68,6 +68,8 @@ pub(crate) struct KeyWithBody<B> {
     pub(crate) id: KeyId,
     /// The body.
     pub(crate) body: B,
+    /// Who asks.
+    pub(crate) caller: Caller,
 }
 
 impl<B: ReadBody> FromRequest<Arc<App>> for KeyWithBody<B> {
@@ -75,12 +77,37 @@ impl<B: ReadBody> FromRequest<Arc<App>> for KeyWithBody<B> {
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
+        let caller = Caller::of(&parts);
+        let mut errors = Errors::default();
+        let id = read_id(&parts, app, &caller, &mut errors)?;
+        let bytes = body::read(&parts.headers, body).await?;
+        let _: NoQuery = read_query(&parts, &mut errors);
+        let body = read_fields(&bytes, &caller.defaults(&app.defaults), &mut errors);
+        errors.check(id.zip(body)).map(|(id, body)| Self { id, body, caller })
+    }
+}
+
+/// A request with a body that is about no key.
+#[derive(Debug)]
+pub(crate) struct WithBody<B> {
+    /// The body.
+    pub(crate) body: B,
+    /// Who asks.
+    pub(crate) caller: Caller,
+}
+
+impl<B: ReadBody> FromRequest<Arc<App>> for WithBody<B> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        let caller = Caller::of(&parts);
+        caller.check_tenant(&parts.headers)?;
         let bytes = body::read(&parts.headers, body).await?;
         let mut errors = Errors::default();
         let _: NoQuery = read_query(&parts, &mut errors);
-        let id = read_id(&parts, app, &mut errors);
         let body = read_fields(&bytes, &app.defaults, &mut errors);
-        errors.check(id.zip(body)).map(|(id, body)| Self { id, body })
+        errors.check(body).map(|body| Self { body, caller })
     }
 }
 
@@ -91,6 +118,8 @@ pub(crate) struct KeyWithQuery<Q> {
     pub(crate) id: KeyId,
     /// The query.
     pub(crate) query: Q,
+    /// Who asks.
+    pub(crate) caller: Caller,
 }
 
 impl<Q: ReadQuery + Send> FromRequestParts<Arc<App>> for KeyWithQuery<Q> {
@@ -100,10 +129,11 @@ impl<Q: ReadQuery + Send> FromRequestParts<Arc<App>> for KeyWithQuery<Q> {
         parts: &mut Parts,
         app: &Arc<App>,
     ) -> impl Future<Output = Result<Self, Problem>> + Send {
+        let caller = Caller::of(parts);
         let mut errors = Errors::default();
+        let id = read_id(parts, app, &caller, &mut errors);
         let query = read_query(parts, &mut errors);
-        let id = read_id(parts, app, &mut errors);
-        ready(errors.check(id).map(|id| Self { id, query }))
+        ready(id.and_then(|id| errors.check(id)).map(|id| Self { id, query, caller }))
     }
 }
 
@@ -114,6 +144,8 @@ pub(crate) struct TenantWithQuery<Q> {
     pub(crate) tenant: Tenant,
     /// The query.
     pub(crate) query: Q,
+    /// Who asks.
+    pub(crate) caller: Caller,
 }
 
 impl<Q: ReadQuery + Send> FromRequestParts<Arc<App>> for TenantWithQuery<Q> {
@@ -123,10 +155,35 @@ impl<Q: ReadQuery + Send> FromRequestParts<Arc<App>> for TenantWithQuery<Q> {
         parts: &mut Parts,
         app: &Arc<App>,
     ) -> impl Future<Output = Result<Self, Problem>> + Send {
+        let caller = Caller::of(parts);
+        let mut errors = Errors::default();
+        let tenant = read_tenant(parts, app, &caller, &mut errors);
+        let query = read_query(parts, &mut errors);
+        ready(tenant.and_then(|tenant| errors.check(tenant)).map(|tenant| Self { tenant, query, caller }))
+    }
+}
+
+/// A request without a body that is about no key.
+#[derive(Debug)]
+pub(crate) struct CallerWithQuery<Q> {
+    /// Who asks.
+    pub(crate) caller: Caller,
+    /// The query.
+    pub(crate) query: Q,
+}
+
+impl<Q: ReadQuery + Send> FromRequestParts<Arc<App>> for CallerWithQuery<Q> {
+    type Rejection = Problem;
+
+    fn from_request_parts(
+        parts: &mut Parts,
+        _: &Arc<App>,
+    ) -> impl Future<Output = Result<Self, Problem>> + Send {
+        let caller = Caller::of(parts);
         let mut errors = Errors::default();
         let query = read_query(parts, &mut errors);
-        let tenant = target::read_tenant(&parts.headers, &app.defaults.tenant, &mut errors);
-        ready(errors.check(tenant).map(|tenant| Self { tenant, query }))
+        let allowed = caller.check_tenant(&parts.headers);
+        ready(allowed.and_then(|()| errors.check(Some(query))).map(|query| Self { caller, query }))
     }
 }
 
@@ -171,8 +228,22 @@ fn read_query<Q: ReadQuery>(parts: &Parts, errors: &mut Errors) -> Q {
     query
 }
 
-fn read_id(parts: &Parts, app: &App, errors: &mut Errors) -> Option<KeyId> {
-    let tenant = target::read_tenant(&parts.headers, &app.defaults.tenant, errors);
+/// Tenant and key, which the caller must be allowed to use; `None` where one of them is none, which is noted.
+fn read_id(parts: &Parts, app: &App, caller: &Caller, errors: &mut Errors) -> Result<Option<KeyId>, Problem> {
+    let tenant = read_tenant(parts, app, caller, errors)?;
     let key = target::read_key(&parts.uri, errors);
-    tenant.zip(key).map(|(tenant, key)| KeyId { tenant, key })
+    if let Some(key) = &key {
+        caller.check_key(key)?;
+    }
+    Ok(tenant.zip(key).map(|(tenant, key)| KeyId { tenant, key }))
+}
+
+fn read_tenant(
+    parts: &Parts,
+    app: &App,
+    caller: &Caller,
+    errors: &mut Errors,
+) -> Result<Option<Tenant>, Problem> {
+    caller.check_tenant(&parts.headers)?;
+    Ok(target::read_tenant(&parts.headers, caller.tenant(&app.defaults), errors))
 }

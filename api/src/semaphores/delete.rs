@@ -22,7 +22,7 @@ problems!(DeleteSemaphoreProblems: Keys, NotFound, InUse, WrongKind);
 )]
 pub(crate) async fn delete_semaphore(
     extract::State(app): extract::State<State>,
-    KeyWithQuery { id, query: NoQuery }: KeyWithQuery<NoQuery>,
+    KeyWithQuery { id, query: NoQuery, .. }: KeyWithQuery<NoQuery>,
 ) -> Result<StatusCode, Problem> {
     app.service.delete_semaphore(id).await?;
     Ok(StatusCode::NO_CONTENT)

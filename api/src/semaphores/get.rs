@@ -23,7 +23,7 @@ problems!(GetSemaphoreProblems: Keys, NotFound, WrongKind);
 )]
 pub(crate) async fn get_semaphore(
     extract::State(app): extract::State<State>,
-    KeyWithQuery { id, query: NoQuery }: KeyWithQuery<NoQuery>,
+    KeyWithQuery { id, query: NoQuery, .. }: KeyWithQuery<NoQuery>,
 ) -> Result<Response, Problem> {
     let view = app.service.get_semaphore(id).await?;
     Ok(json(&SemaphoreBody::from(&view)))

@@ -1,7 +1,7 @@
 //! `GET /semaphores`
 
 use axum::{extract, response::Response};
-use db_locks_service::domain::Key;
+use db_locks_service::{domain::Key, store::KeyFilter};
 
 use crate::{
     answer::{SemaphoreList, json},
@@ -12,14 +12,15 @@ use crate::{
 
 /// Which semaphores to list.
 pub(crate) struct ListSemaphoresQuery {
-    prefix: Option<String>,
+    filter: KeyFilter,
     limit: u32,
     cursor: Option<Key>,
 }
 
 impl ReadQuery for ListSemaphoresQuery {
     fn read(params: &mut QueryParams<'_>) -> Self {
-        Self { prefix: params.prefix(), limit: params.limit(), cursor: params.cursor() }
+        let filter = KeyFilter { prefix: params.prefix(), patterns: None };
+        Self { filter, limit: params.limit(), cursor: params.cursor() }
     }
 }
 
@@ -40,8 +41,9 @@ problems!(ListSemaphoresProblems: Keys);
 )]
 pub(crate) async fn list_semaphores(
     extract::State(app): extract::State<State>,
-    TenantWithQuery { tenant, query }: TenantWithQuery<ListSemaphoresQuery>,
+    TenantWithQuery { tenant, mut query, caller }: TenantWithQuery<ListSemaphoresQuery>,
 ) -> Result<Response, Problem> {
-    let page = app.service.list_semaphores(tenant, query.prefix, query.cursor, query.limit).await?;
+    query.filter.patterns = caller.keys();
+    let page = app.service.list_semaphores(tenant, query.filter, query.cursor, query.limit).await?;
     Ok(json(&SemaphoreList::from(&page)))
 }

@@ -35,8 +35,8 @@ problems!(ListPermitsProblems: Keys, NotFound, WrongKind);
 )]
 pub(crate) async fn list_permits(
     extract::State(app): extract::State<State>,
-    KeyWithQuery { id, query }: KeyWithQuery<ListPermitsQuery>,
+    KeyWithQuery { id, query, caller }: KeyWithQuery<ListPermitsQuery>,
 ) -> Result<Response, Problem> {
     let page = app.service.list_permits(id, query.cursor, query.limit).await?;
-    Ok(json(&GrantList::from(&page)))
+    Ok(json(&GrantList::seen_by(&caller, &page)))
 }

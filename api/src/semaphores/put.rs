@@ -48,7 +48,7 @@ problems!(PutSemaphoreProblems: KeysWithBody, WrongKind);
 )]
 pub(crate) async fn put_semaphore(
     extract::State(app): extract::State<State>,
-    KeyWithBody { id, body }: KeyWithBody<PutSemaphoreBody>,
+    KeyWithBody { id, body, .. }: KeyWithBody<PutSemaphoreBody>,
 ) -> Result<Response, Problem> {
     let (view, created) = app.service.put_semaphore(id, body.max_size, body.lease_duration_ms).await?;
     Ok(json_created(&SemaphoreBody::from(&view), created))

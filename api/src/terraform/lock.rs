@@ -48,12 +48,12 @@ problems!(LockStateProblems: KeysWithBody, WrongKind);
 )]
 pub(crate) async fn lock_state(
     extract::State(app): extract::State<State>,
-    StateLock { id, lease_ms, info }: StateLock,
+    StateLock { id, lease_ms, info, caller }: StateLock,
 ) -> Result<Response, Problem> {
     let info = info.ok_or_else(|| Problem::invalid_field("body", "must be the lock information"))?;
     let request = AcquireRequest {
         kind: Kind::Mutex,
-        owner: info.owner,
+        owner: caller.owner(info.owner),
         lease_ms: Some(lease_ms.unwrap_or(app.service.limits().max_lease_ms)),
         wait_ms: Some(0),
         additional_wait_ms: 0,

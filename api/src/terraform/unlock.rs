@@ -9,6 +9,7 @@ use axum::{
 };
 use db_locks_service::{
     ServiceError,
+    access::Role,
     domain::{DataEdit, ForcedRelease, KeyId, Kind, Owner, Refusal, Release},
 };
 use utoipa::{
@@ -18,6 +19,7 @@ use utoipa::{
 
 use super::answer::{LockInfoBody, held_by_other};
 use crate::{
+    auth::Caller,
     http::{App, State},
     problem::{Problem, problems},
     request::{KeyParam, LeaseParam, StateLock, TenantParam},
@@ -59,11 +61,11 @@ impl IntoResponses for UnlockStateRefusals {
 )]
 pub(crate) async fn unlock_state(
     extract::State(app): extract::State<State>,
-    StateLock { id, info, .. }: StateLock,
+    StateLock { id, info, caller, .. }: StateLock,
 ) -> Result<Response, Problem> {
     match info {
-        Some(info) => unlock(&app, id, &info.owner).await,
-        None => force(&app, id).await,
+        Some(info) => unlock(&app, id, &caller.owner(info.owner)).await,
+        None => force(&app, id, &caller).await,
     }
 }
 
@@ -93,13 +95,14 @@ async fn unlock(app: &App, id: KeyId, owner: &Owner) -> Result<Response, Problem
 }
 
 /// Unlocks whoever holds it.
-async fn force(app: &App, id: KeyId) -> Result<Response, Problem> {
+async fn force(app: &App, id: KeyId, caller: &Caller) -> Result<Response, Problem> {
+    caller.check_role(Role::Admin)?;
     let forced = ForcedRelease {
         kind: Kind::Mutex,
         version: None,
         data: DataEdit::Keep,
         delete_lock: false,
-        by: None,
+        by: caller.who(),
         reason: None,
     };
     match app.service.force_release(id, forced).await {

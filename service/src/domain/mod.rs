@@ -30,7 +30,7 @@ pub use decide::{
 pub use ended::{EndedVersion, EndedVersions, VersionDigest};
 pub use grant::Grant;
 pub use ids::{ReplicaId, RequestId, RowVersion, Token, Version};
-pub use names::{Data, Key, KeyId, MAX_REASON_CHARS, NameError, Owner, Reason, Tenant};
+pub use names::{Credential, Data, Key, KeyId, MAX_REASON_CHARS, NameError, Owner, Reason, Tenant};
 pub use permits::{BusyCount, Permit, Permits};
 pub use queue::{Place, Queue, Waiter};
 pub use reply::{

@@ -69,10 +69,6 @@ text_type! {
     Tenant
 }
 text_type! {
-    /// Who holds a lock, as others are shown it: 1 to 255 characters without U+0000.
-    Owner
-}
-text_type! {
     /// Text stored with a lock: up to 32 KiB of UTF-8 without U+0000. Never logged.
     Data
 }
@@ -89,6 +85,80 @@ const MAX_TENANT_CHARS: usize = 64;
 pub const MAX_REASON_CHARS: usize = 1_000;
 /// The most bytes of data.
 const MAX_DATA_BYTES: usize = 32 * 1024;
+
+/// Stands between an owner and the credential that it asked with, where an owner is stored. It may be a part of an owner too.
+const CREDENTIAL_MARK: char = '\u{1F}';
+
+/// The credential that a grant was given to, as far as it is told from others: 96 bits of a digest as text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Credential([u8; 16]);
+
+impl Credential {
+    /// From 16 letters, digits, `-` and `_`.
+    pub fn new(text: &str) -> Option<Self> {
+        let is_usual = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+        text.as_bytes()
+            .try_into()
+            .ok()
+            .filter(|bytes: &[u8; 16]| bytes.iter().copied().all(is_usual))
+            .map(Self)
+    }
+}
+
+/// Who holds a lock: 1 to 255 characters without U+0000, and the credential that asked, where authentication is on. The same
+/// name with another credential is another owner.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Owner {
+    /// The name, and behind [`CREDENTIAL_MARK`] the credential. A name that has the mark in it always bears one at its end.
+    stored: Arc<str>,
+    /// The bytes of the name.
+    shown: usize,
+}
+
+impl Owner {
+    /// The name, as others are shown it.
+    pub fn as_str(&self) -> &str {
+        &self.stored[..self.shown]
+    }
+
+    /// Name and credential in one text, as the store keeps them.
+    pub(crate) fn stored(&self) -> &str {
+        &self.stored
+    }
+
+    /// What all stored texts of this name begin with if they have a credential, and what comes after all of these.
+    pub(crate) fn stored_with_credentials(&self) -> (String, String) {
+        let after = char::from(CREDENTIAL_MARK as u8 + 1);
+        (format!("{}{CREDENTIAL_MARK}", self.as_str()), format!("{}{after}", self.as_str()))
+    }
+
+    /// The credential that asked.
+    pub fn credential(&self) -> Option<Credential> {
+        self.stored.get(self.shown + CREDENTIAL_MARK.len_utf8()..).and_then(Credential::new)
+    }
+
+    /// The same name with the credential that asks.
+    #[must_use]
+    pub fn with_credential(&self, credential: Credential) -> Self {
+        let credential = String::from_utf8_lossy(&credential.0);
+        let stored = format!("{}{CREDENTIAL_MARK}{credential}", self.as_str());
+        Self { stored: stored.into(), shown: self.shown }
+    }
+
+    /// Takes text that was validated before it was stored; only the store may use it.
+    pub(crate) fn trusted(stored: &str) -> Self {
+        let name = stored.rsplit_once(CREDENTIAL_MARK).filter(|(name, credential)| {
+            !name.is_empty() && (credential.is_empty() || Credential::new(credential).is_some())
+        });
+        Self { stored: Arc::from(stored), shown: name.map_or(stored.len(), |(name, _)| name.len()) }
+    }
+}
+
+impl fmt::Debug for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.as_str().fmt(f)
+    }
+}
 
 fn check_length(text: &str, max: usize) -> Result<(), NameError> {
     if text.is_empty() {
@@ -138,7 +208,10 @@ impl Owner {
         if text.contains('\0') {
             return Err(NameError::Nul);
         }
-        Ok(Self::trusted(text))
+        if text.contains(CREDENTIAL_MARK) {
+            return Ok(Self { stored: format!("{text}{CREDENTIAL_MARK}").into(), shown: text.len() });
+        }
+        Ok(Self { stored: Arc::from(text), shown: text.len() })
     }
 }
 
@@ -173,4 +246,28 @@ pub struct KeyId {
     pub tenant: Tenant,
     /// The key.
     pub key: Key,
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+mod tests {
+    use super::*;
+
+    const CREDENTIAL: &str = "abcdefghijklm-_9";
+
+    #[test]
+    fn an_owner_is_stored_with_its_credential_and_shown_without() {
+        let credential = Credential::new(CREDENTIAL).unwrap();
+        for name in ["a", "a\u{1F}", "\u{1F}", "a\u{1F}abcdefghijklm-_8", &"é".repeat(255)] {
+            let plain = Owner::new(name).unwrap();
+            let with = plain.with_credential(credential);
+            for owner in [&plain, &with] {
+                let loaded = Owner::trusted(owner.stored());
+                assert_eq!((loaded.as_str(), &loaded), (name, owner));
+            }
+            assert_eq!((plain.credential(), with.credential()), (None, Some(credential)));
+            assert_ne!(plain, with);
+            assert!(with.stored().chars().count() <= 300, "the width of the column");
+        }
+    }
 }

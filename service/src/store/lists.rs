@@ -9,12 +9,13 @@ use sea_orm::{
 };
 
 use super::{
-    HeldCounts, ListStore, LockFilter, Page, StoreError,
+    HeldCounts, KeyFilter, ListStore, LockFilter, Page, StoreError,
     classify::{Purpose, overloaded},
     page::PageInProgress,
     rows::{KIND_MUTEX, KIND_SEMAPHORE, count, key_id},
     sql_store::SqlStore,
 };
+use crate::access::KeyPatterns;
 use crate::domain::{
     DEFAULT_LEASE_MS, Data, Grant, HeldView, Key, KeyId, LockView, Now, Owner, Permit, RequestId,
     SemaphoreView, Tenant, Timestamp, Token, Version,
@@ -38,7 +39,10 @@ impl ListStore for SqlStore {
                 let wanted = page.rows_wanted();
                 let rows = self.rows(query.limit(wanted)).await?;
                 let is_last = (rows.len() as u64) < wanted;
-                let items = rows.iter().map(|row| (lock_view(row, now), Key::trusted(&row.key)));
+                let items = rows.iter().map(|row| {
+                    let view = lock_view(row, now).filter(|view| is_shown(view, filter));
+                    (view, Key::trusted(&row.key))
+                });
                 if !page.extend(items) || is_last {
                     return Ok(page.finish());
                 }
@@ -51,16 +55,27 @@ impl ListStore for SqlStore {
     async fn list_semaphores(
         &self,
         tenant: &Tenant,
-        prefix: Option<&str>,
+        filter: &KeyFilter,
         after: Option<&Key>,
         limit: u32,
     ) -> Result<Page<SemaphoreView, Key>, StoreError> {
         let work = async {
             let now = self.read_now(self.general_pool()).await?;
             // A row of a semaphore is small: it has no data.
-            let query = keys_of(tenant, KIND_SEMAPHORE, prefix, after);
-            let rows = self.rows(query.limit(u64::from(limit) + 1)).await?;
-            let (shown, more) = rows.split_at(rows.len().min(limit as usize));
+            let wanted = u64::from(limit) + 1;
+            let mut found: Vec<locks::Model> = Vec::new();
+            let mut after = after.cloned();
+            loop {
+                let query = keys_of(tenant, KIND_SEMAPHORE, filter, after.as_ref());
+                let rows = self.rows(query.limit(wanted)).await?;
+                let is_last = (rows.len() as u64) < wanted;
+                after = rows.last().map(|row| Key::trusted(&row.key));
+                found.extend(rows.into_iter().filter(|row| matches(filter, &row.key)));
+                if is_last || found.len() > limit as usize {
+                    break;
+                }
+            }
+            let (shown, more) = found.split_at(found.len().min(limit as usize));
             let next = shown.last().filter(|_| !more.is_empty()).map(|row| Key::trusted(&row.key));
             let mut items = Vec::with_capacity(shown.len());
             for row in shown {
@@ -152,9 +167,12 @@ fn locks_of(
     after: Option<&Key>,
     now: Timestamp,
 ) -> Select<locks::Entity> {
-    let mut query = keys_of(tenant, KIND_MUTEX, filter.prefix.as_deref(), after);
+    let mut query = keys_of(tenant, KIND_MUTEX, &filter.keys, after);
     if let Some(owner) = &filter.owner {
-        query = query.filter(is_held(now.0)).filter(locks::Column::Owner.eq(owner.as_str()));
+        let (begin, after) = owner.stored_with_credentials();
+        let column = locks::Column::Owner;
+        let with_credential = column.gte(begin).and(column.lt(after));
+        query = query.filter(is_held(now.0)).filter(column.eq(owner.stored()).or(with_credential));
     }
     match filter.locked {
         Some(true) => query.filter(is_held(now.0)),
@@ -176,12 +194,27 @@ fn permits_of(id: &KeyId, after: Option<i32>, now: Timestamp) -> Select<permits:
     }
 }
 
-fn keys_of(tenant: &Tenant, kind: i16, prefix: Option<&str>, after: Option<&Key>) -> Select<locks::Entity> {
+/// Whether a lock that was read passes what the query could not say.
+fn is_shown(view: &LockView, filter: &LockFilter) -> bool {
+    let has_owner =
+        |owner: &Owner| view.held.as_ref().is_some_and(|held| held.owner.as_str() == owner.as_str());
+    matches(&filter.keys, view.id.key.as_str()) && filter.owner.as_ref().is_none_or(has_owner)
+}
+
+/// Whether the patterns of a filter match a key.
+fn matches(filter: &KeyFilter, key: &str) -> bool {
+    filter.patterns.as_ref().is_none_or(|patterns| patterns.matches(key))
+}
+
+/// The keys of a tenant that pass a filter, as far as a query can say it, after a key.
+fn keys_of(tenant: &Tenant, kind: i16, filter: &KeyFilter, after: Option<&Key>) -> Select<locks::Entity> {
+    let of_patterns = filter.patterns.as_ref().map(KeyPatterns::common_prefix);
+    let prefixes = [filter.prefix.as_deref(), of_patterns.as_deref()];
     let mut query = locks::Entity::find()
         .filter(locks::Column::Tenant.eq(tenant.as_str()))
         .filter(locks::Column::Kind.eq(kind))
         .order_by_asc(locks::Column::Key);
-    if let Some(prefix) = prefix {
+    for prefix in prefixes.into_iter().flatten() {
         query = query.filter(locks::Column::Key.gte(prefix));
         if let Some(end) = first_after_prefix(prefix) {
             query = query.filter(locks::Column::Key.lt(end));

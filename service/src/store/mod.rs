@@ -1,10 +1,11 @@
-//! Keeps the states of keys in a database: four traits, and one implementation of them over three dialects.
+//! Keeps the states of keys in a database: five traits, and one implementation of them over three dialects.
 //!
 //! [`KeyStore`] is the hot path: load keys, decide elsewhere, commit. [`ReplicaStore`] holds the membership of replicas and
-//! their waiters, [`SweepStore`] removes what nobody needs any more, [`ListStore`] answers lists and counts. The store knows
+//! their waiters, [`SweepStore`] removes what nobody needs any more, [`ListStore`] answers lists and counts, [`TokenStore`] keeps
+//! bearer tokens. The store knows
 //! no rule of locking. It is the only module that names `sea_orm`, `sqlx` and `rusqlite`.
 //!
-//! `sql_store` sends statements and counts them; `keys`, `replicas`, `sweep` and `lists` implement the traits. What differs
+//! `sql_store` sends statements and counts them; `keys`, `replicas`, `sweep`, `lists` and `tokens` implement the traits. What differs
 //! between databases is in `sqlite/`, `postgres/` and `mysql/` (MariaDB and MySQL): `sql`, `bind`, `load`, `commit`, `session`.
 
 mod checks;
@@ -37,6 +38,7 @@ mod sql;
 mod sql_store;
 mod sqlite;
 mod sweep;
+mod tokens;
 mod traits;
 mod types;
 mod url;
@@ -46,8 +48,11 @@ pub use error::{StoreError, Unreadable};
 pub use schema::{MigrationStatus, check_schema, migrate_down, migrate_redo, migrate_status, migrate_up};
 pub use sql::hot_statements;
 pub use sql_store::connect;
-pub use traits::{DecideLocked, KeyStore, ListStore, Notifications, ReplicaStore, Store, SweepStore};
+pub use traits::{
+    Database, DecideLocked, KeyStore, ListStore, Notifications, ReplicaStore, Store, SweepStore, TokenStore,
+};
 pub use types::{
-    Beat, Committed, HeldCounts, LoadRequest, Loaded, LockFilter, Page, Peer, PoolUse, WaitingRow, Write,
+    Beat, Committed, FoundToken, HeldCounts, KeyFilter, LoadRequest, Loaded, LockFilter, Page, Peer, PoolUse,
+    WaitingRow, Write,
 };
 pub use url::{DatabaseOptions, DatabasePlace, UrlError};

@@ -6,7 +6,7 @@ use sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement, StatementBuilder, 
 use tokio::sync::Semaphore;
 
 use super::{
-    Store, StoreError,
+    Database, StoreError,
     classify::is_transient,
     disk::Disk,
     gate::WriteGate,
@@ -36,6 +36,7 @@ pub(super) struct SqlStore {
     pub(super) offers: Operation,
     pub(super) list: Operation,
     pub(super) sweep: Operation,
+    pub(super) tokens: Operation,
     /// Writes batches on SQLite.
     pub(super) sqlite: Option<SqliteWriter>,
     /// Reads keys' rows on SQLite.
@@ -49,7 +50,7 @@ pub(super) struct SqlStore {
 }
 
 /// Connects to a database. This does not check its schema: see [`super::KeyStore::check_ready`].
-pub async fn connect(options: &DatabaseOptions) -> Result<Arc<dyn Store>, StoreError> {
+pub async fn connect(options: &DatabaseOptions) -> Result<Arc<dyn Database>, StoreError> {
     Ok(Arc::new(SqlStore::connect(options).await?))
 }
 
@@ -77,6 +78,7 @@ impl SqlStore {
             offers: Operation::new("offers"),
             list: Operation::new("list"),
             sweep: Operation::new("sweep"),
+            tokens: Operation::new("tokens"),
             sqlite,
             sqlite_reader,
             readiness: Readiness::default(),

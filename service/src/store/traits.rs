@@ -5,9 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    Beat, Committed, HeldCounts, LoadRequest, Loaded, LockFilter, Page, Peer, PoolUse, StoreError,
-    WaitingRow, Write,
+    Beat, Committed, FoundToken, HeldCounts, KeyFilter, LoadRequest, Loaded, LockFilter, Page, Peer, PoolUse,
+    StoreError, WaitingRow, Write,
 };
+use crate::access::{self, Identity, SecretHash, TokenId};
 use crate::domain::{Key, KeyId, KeyState, LockView, ReplicaId, SemaphoreView, Tenant, Timestamp};
 
 /// Decides while the keys' rows are locked: from their states, in the order of the load requests, and database time to the
@@ -137,6 +138,41 @@ pub trait SweepStore: Send + Sync + 'static {
     ) -> Result<u64, StoreError>;
 }
 
+/// A database that also keeps tokens.
+pub trait Database: Store + TokenStore {}
+
+impl<S: Store + TokenStore> Database for S {}
+
+/// Keeps bearer tokens, by the hashes of their secrets.
+#[async_trait]
+pub trait TokenStore: Send + Sync + 'static {
+    /// The tokens of these hashes, expired ones included. No hash is named twice.
+    async fn find_tokens(&self, hashes: &[SecretHash]) -> Result<Vec<FoundToken>, StoreError>;
+
+    /// The token of an id.
+    async fn get_token(&self, id: TokenId) -> Result<Option<access::Token>, StoreError>;
+
+    /// One page of the tokens that an administrator may see, by id; without one of all tokens.
+    async fn list_tokens(
+        &self,
+        by: Option<&Identity>,
+        after: Option<TokenId>,
+        limit: u32,
+    ) -> Result<Page<access::Token, TokenId>, StoreError>;
+
+    /// Database time in milliseconds, rounded down.
+    async fn token_time(&self) -> Result<Timestamp, StoreError>;
+
+    /// Adds a token.
+    async fn add_token(&self, token: &access::Token, hash: SecretHash) -> Result<(), StoreError>;
+
+    /// Removes a token. Returns whether it was there.
+    async fn remove_token(&self, id: TokenId) -> Result<bool, StoreError>;
+
+    /// Notes that these tokens were used just now, where that was not noted within the last minute.
+    async fn note_use(&self, ids: &[TokenId]) -> Result<(), StoreError>;
+}
+
 /// Lists and counts.
 #[async_trait]
 pub trait ListStore: Send + Sync + 'static {
@@ -153,7 +189,7 @@ pub trait ListStore: Send + Sync + 'static {
     async fn list_semaphores(
         &self,
         tenant: &Tenant,
-        prefix: Option<&str>,
+        filter: &KeyFilter,
         after: Option<&Key>,
         limit: u32,
     ) -> Result<Page<SemaphoreView, Key>, StoreError>;

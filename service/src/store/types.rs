@@ -1,6 +1,7 @@
 //! What the store is asked for, and what it answers.
 
 use super::Unreadable;
+use crate::access::{self, KeyPatterns, SecretHash};
 use crate::domain::{
     KeyChange, KeyId, KeyState, Owner, ReplicaId, RequestId, RowVersion, Timestamp, Token, Version,
 };
@@ -127,11 +128,31 @@ pub struct WaitingRow {
     pub request_id: RequestId,
 }
 
+/// A token that was found by the hash of its secret.
+#[derive(Debug)]
+pub struct FoundToken {
+    /// The hash.
+    pub hash: SecretHash,
+    /// The token.
+    pub token: access::Token,
+    /// Database time.
+    pub now: Timestamp,
+}
+
+/// Which keys a list shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeyFilter {
+    /// Keys that start with this text, literally.
+    pub prefix: Option<String>,
+    /// Keys that one of these matches.
+    pub patterns: Option<KeyPatterns>,
+}
+
 /// Which locks a list shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LockFilter {
-    /// Keys that start with this text, literally.
-    pub prefix: Option<String>,
+    /// Of which keys.
+    pub keys: KeyFilter,
     /// Locks that this owner holds.
     pub owner: Option<Owner>,
     /// Locks that are held, or locks that are not.

@@ -17,6 +17,7 @@ pub(crate) struct Client {
     http: reqwest::Client,
     port: u16,
     tenant: String,
+    token: Option<String>,
 }
 
 impl Client {
@@ -26,7 +27,7 @@ impl Client {
         let tenant = format!("test-{}", TENANTS.fetch_add(1, Ordering::Relaxed));
         // No answer may take longer than any test waits; one that never comes must not hang the run.
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_mins(1)).build().unwrap();
-        Self { http, port, tenant }
+        Self { http, port, tenant, token: None }
     }
 
     /// The same caller under another tenant.
@@ -34,9 +35,14 @@ impl Client {
         Self { tenant: tenant.to_owned(), ..self.clone() }
     }
 
+    /// The same caller with a bearer token.
+    pub(crate) fn with_token(&self, token: &str) -> Self {
+        Self { token: Some(token.to_owned()), ..self.clone() }
+    }
+
     /// The same tenant at another replica.
     pub(crate) fn at(&self, port: u16) -> Self {
-        Self { tenant: self.tenant.clone(), ..Self::new(port) }
+        Self { tenant: self.tenant.clone(), token: self.token.clone(), ..Self::new(port) }
     }
 
     /// Its tenant.
@@ -52,7 +58,11 @@ impl Client {
     /// A request that is still to be filled in.
     pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         let url = format!("http://127.0.0.1:{}{path}", self.port);
-        self.http.request(method, url).header("x-tenant", &self.tenant)
+        let request = self.http.request(method, url).header("x-tenant", &self.tenant);
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
     }
 
     /// Sends a request, which must be answered.

@@ -44,6 +44,14 @@ impl Service {
         service
     }
 
+    /// The same, on a port that the settings name.
+    pub(crate) async fn start_at(url: &str, settings: &[(&str, &str)], port: u16) -> Self {
+        let mut service = Self::spawn(url, settings);
+        service.port = port;
+        service.until_ready().await;
+        service
+    }
+
     /// Starts a service without waiting for anything.
     pub(crate) fn spawn(url: &str, settings: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();

@@ -9,7 +9,7 @@ mod large;
 mod observe;
 mod site;
 
-use std::convert::Infallible;
+use std::{convert::Infallible, sync::Arc};
 
 use axum::{
     Router,
@@ -20,9 +20,12 @@ use axum::{
 use tower::{Service, ServiceBuilder};
 use tower_http::set_header::SetResponseHeaderLayer;
 
-use self::observe::Observe;
+use self::observe::{Observe, Shared};
 pub use self::site::{AllowedHosts, InvalidHost};
-use crate::http::{HttpMetrics, connection::ClientBody};
+use crate::{
+    auth::Authentication,
+    http::{HttpMetrics, connection::ClientBody},
+};
 
 /// Answers are not to be kept: what a lock was is no news of what it is.
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
@@ -34,6 +37,7 @@ pub(crate) fn surround(
     routes: Router,
     metrics: HttpMetrics,
     allowed_hosts: AllowedHosts,
+    authentication: Option<Arc<Authentication>>,
 ) -> impl Service<Request<ClientBody>, Response = Response, Error = Infallible, Future: Send + Unpin>
 + Clone
 + Send
@@ -42,5 +46,5 @@ pub(crate) fn surround(
     ServiceBuilder::new()
         .layer(SetResponseHeaderLayer::overriding(header::CACHE_CONTROL, NO_STORE))
         .layer(SetResponseHeaderLayer::overriding(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF))
-        .service(Observe::new(routes, metrics, allowed_hosts))
+        .service(Observe::new(routes, Shared::new(metrics, allowed_hosts, authentication)))
 }

@@ -15,7 +15,7 @@ use axum::{
     http::{HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use db_locks_service::LogLimit;
+use db_locks_service::{LogLimit, access::Identity};
 use tower::Service;
 use tracing::{Span, debug, debug_span, error, warn};
 
@@ -25,6 +25,7 @@ use super::{
     site::{AllowedHosts, Misplaced, Place},
 };
 use crate::{
+    auth::{Answer, Authentication, Needs},
     http::{
         connection::ClientBody,
         metrics::{HttpMetrics, RouteIndex},
@@ -45,24 +46,55 @@ pub(super) struct Observe<S> {
     shared: Arc<Shared>,
 }
 
+/// What all requests share.
 #[derive(Debug)]
-struct Shared {
+pub(super) struct Shared {
     metrics: HttpMetrics,
     allowed_hosts: AllowedHosts,
+    authentication: Option<Arc<Authentication>>,
     large_answers: LargeAnswers,
 }
 
 impl<S> Observe<S> {
-    /// Surrounds routes, and counts in these metrics.
-    pub(super) fn new(inner: S, metrics: HttpMetrics, allowed_hosts: AllowedHosts) -> Self {
-        Self {
-            inner,
-            shared: Arc::new(Shared { metrics, allowed_hosts, large_answers: LargeAnswers::default() }),
-        }
+    /// Surrounds routes.
+    pub(super) fn new(inner: S, shared: Shared) -> Self {
+        Self { inner, shared: Arc::new(shared) }
     }
 }
 
 impl Shared {
+    /// Counts in these metrics, and lets in whom this finds out.
+    pub(super) fn new(
+        metrics: HttpMetrics,
+        allowed_hosts: AllowedHosts,
+        authentication: Option<Arc<Authentication>>,
+    ) -> Self {
+        Self { metrics, allowed_hosts, authentication, large_answers: LargeAnswers::default() }
+    }
+
+    /// What is known at once of who asks; where authentication is off, every route is open.
+    fn who_asks(&self, request: &Request<ClientBody>, gate: &Gate) -> Answer {
+        match &self.authentication {
+            Some(authentication) => {
+                authentication.check(self.metrics.path(gate.route), gate.needs, request.headers())
+            }
+            None => Answer::Open,
+        }
+    }
+
+    /// Why this one may not use a route: its role, or what is wrong with where the request comes from, comes after 405.
+    fn refusal_of(&self, identity: &Identity, gate: &Gate, method: &Method) -> Option<Problem> {
+        if let Some(misplaced) = gate.misplaced {
+            return Some(misplaced.into());
+        }
+        match gate.needs {
+            Needs::Role(needed) if identity.role < needed && self.metrics.has_method(gate.route, method) => {
+                Some(Problem::role_too_low(identity.role, needed))
+            }
+            _ => None,
+        }
+    }
+
     /// Why a request to a route is refused before its handler sees it, if it is. What the router refuses by itself comes
     /// after a foreign `Host` and before everything else.
     fn refusal(
@@ -81,7 +113,7 @@ impl Shared {
             uri: request.uri(),
             version: request.version(),
             headers: request.headers(),
-            on_loopback: connection.is_on_loopback(),
+            checks_host: connection.is_on_loopback() && self.authentication.is_none(),
         };
         match (place.check(&self.allowed_hosts), only_host) {
             (Ok(()), None) => None,
@@ -99,12 +131,11 @@ impl Shared {
 
 impl<S> Service<Request<ClientBody>> for Observe<S>
 where
-    S: Service<Request, Response = Response, Error = Infallible>,
-    S::Future: Unpin,
+    S: Service<Request, Response = Response, Error = Infallible, Future: Unpin> + Clone + Unpin,
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = Answering<S::Future>;
+    type Future = Answering<S>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
@@ -120,7 +151,7 @@ where
         let refusal = found.and_then(|route| self.shared.refusal(&request, &head, route));
         let body = match head.has_body {
             false => RequestBody::None,
-            true if found.is_none() || refusal.is_some() => RequestBody::Unread,
+            true if found.is_none() => RequestBody::Unread,
             true => RequestBody::ForTheRoute,
         };
         let id = request_id::of(head.request_id);
@@ -128,13 +159,89 @@ where
         // Nothing but a comparison unless the log wants it.
         let span = debug_span!("request", request_id = ?id, %method, route = metrics.path(route));
         let began = Instant::now();
-        let inner = match refusal {
-            Some(misplaced) => Inner::Refused(Some(misplaced.into())),
-            None if empty_key => Inner::Refused(Some(Problem::no_route(EMPTY_KEY))),
-            None => Inner::Route(self.inner.call(request.map(ClientBody::into_body))),
+        let inner = if empty_key {
+            Inner::Refused(Some(Problem::no_route(EMPTY_KEY)))
+        } else if self.shared.authentication.is_some()
+            && found.is_some()
+            && refusal != Some(Misplaced::Misdirected)
+        {
+            let needs = Needs::of(metrics.path(route), &method);
+            self.enter(request, Gate { route, needs, misplaced: refusal })
+        } else {
+            self.pass(request, refusal)
         };
+        let body = if matches!(inner, Inner::Refused(_)) { body.unread() } else { body };
         Answering { inner, id: Some(id), route, method, body, span, shared: Arc::clone(&self.shared), began }
     }
+}
+
+impl<S> Observe<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible, Future: Unpin> + Clone + Unpin,
+{
+    /// Lets a request in if nothing is wrong with where it comes from.
+    fn pass(&mut self, request: Request<ClientBody>, misplaced: Option<Misplaced>) -> Inner<S> {
+        match misplaced {
+            Some(misplaced) => Inner::Refused(Some(misplaced.into())),
+            None => Inner::Route(self.inner.call(request.map(ClientBody::into_body))),
+        }
+    }
+
+    /// Lets a request in if the one who asks may use the route.
+    fn enter(&mut self, request: Request<ClientBody>, gate: Gate) -> Inner<S> {
+        match self.shared.who_asks(&request, &gate) {
+            Answer::Open => self.pass(request, gate.misplaced),
+            Answer::Known(identity) => {
+                let request = request.map(ClientBody::into_body);
+                enter_as(&mut self.inner, &self.shared, identity, request, &gate)
+            }
+            Answer::Refused(problem) => Inner::Refused(Some(problem)),
+            Answer::Ask(question) => {
+                let shared = Arc::clone(&self.shared);
+                let answer = Box::pin(async move {
+                    match &shared.authentication {
+                        Some(authentication) => authentication.ask(question).await,
+                        None => Err(Problem::internal_error()),
+                    }
+                });
+                let request = Some(request.map(ClientBody::into_body));
+                Inner::Asking(Box::new(Asking { answer, request, gate, service: self.inner.clone() }))
+            }
+        }
+    }
+}
+
+/// Lets a request in if this one may use the route.
+fn enter_as<S: Service<Request>>(
+    service: &mut S,
+    shared: &Shared,
+    identity: Arc<Identity>,
+    mut request: Request,
+    gate: &Gate,
+) -> Inner<S> {
+    if let Some(problem) = shared.refusal_of(&identity, gate, request.method()) {
+        return Inner::Refused(Some(problem));
+    }
+    request.extensions_mut().insert(identity);
+    Inner::Route(service.call(request))
+}
+
+/// What a request has to pass.
+#[derive(Debug, Clone, Copy)]
+struct Gate {
+    route: RouteIndex,
+    needs: Needs,
+    /// What is wrong with where it comes from.
+    misplaced: Option<Misplaced>,
+}
+
+/// A request of somebody who has to be looked up.
+struct Asking<S> {
+    answer: Pin<Box<dyn Future<Output = Result<Arc<Identity>, Problem>> + Send>>,
+    /// Until it is answered.
+    request: Option<Request>,
+    gate: Gate,
+    service: S,
 }
 
 /// What becomes of a request's body.
@@ -148,6 +255,13 @@ enum RequestBody {
     ForTheRoute,
 }
 
+impl RequestBody {
+    /// No handler is called.
+    fn unread(self) -> Self {
+        if self == Self::None { Self::None } else { Self::Unread }
+    }
+}
+
 /// A path with nothing where its key would be.
 const EMPTY_KEY: &str = "/locks//";
 
@@ -158,17 +272,16 @@ fn has_empty_key(path: &str) -> bool {
 }
 
 /// Who answers a request.
-#[derive(Debug)]
-enum Inner<F> {
-    Route(F),
+enum Inner<S: Service<Request>> {
+    Route(S::Future),
     /// Until it is answered.
     Refused(Option<Problem>),
+    Asking(Box<Asking<S>>),
 }
 
 /// A request that is being answered.
-#[derive(Debug)]
-pub(super) struct Answering<F> {
-    inner: Inner<F>,
+pub(super) struct Answering<S: Service<Request>> {
+    inner: Inner<S>,
     /// Until it is put on the answer.
     id: Option<HeaderValue>,
     route: RouteIndex,
@@ -179,11 +292,28 @@ pub(super) struct Answering<F> {
     began: Instant,
 }
 
-impl<F: Future<Output = Result<Response, Infallible>> + Unpin> Future for Answering<F> {
+impl<S> Future for Answering<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible, Future: Unpin> + Unpin,
+{
     type Output = Result<Response, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
+        if let Inner::Asking(asking) = &mut this.inner {
+            let Poll::Ready(answer) = asking.answer.as_mut().poll(cx) else { return Poll::Pending };
+            let next = match (answer, asking.request.take()) {
+                (Ok(identity), Some(request)) => {
+                    enter_as(&mut asking.service, &this.shared, identity, request, &asking.gate)
+                }
+                (Err(problem), _) => Inner::Refused(Some(problem)),
+                (Ok(_), None) => Inner::Refused(None),
+            };
+            if matches!(next, Inner::Refused(_)) {
+                this.body = this.body.unread();
+            }
+            this.inner = next;
+        }
         let entered = this.span.enter();
         // A future that panicked is not polled again, so nobody sees the state that it left behind.
         let polled = match &mut this.inner {
@@ -192,6 +322,7 @@ impl<F: Future<Output = Result<Response, Infallible>> + Unpin> Future for Answer
                 let problem = problem.take().unwrap_or_else(Problem::internal_error);
                 Ok(Poll::Ready(Ok(problem.into_response())))
             }
+            Inner::Asking(_) => return Poll::Pending,
         };
         drop(entered);
         let response = match polled {
@@ -209,7 +340,7 @@ fn panicked(_: &(dyn Any + Send)) -> Response {
     Problem::internal_error().into_response()
 }
 
-impl<F> Answering<F> {
+impl<S: Service<Request>> Answering<S> {
     /// Counts and logs an answer, and adds what every answer bears.
     fn finish(&mut self, response: Response) -> Response {
         let mut response = self.shared.large_answers.admit(response);
@@ -232,7 +363,10 @@ impl<F> Answering<F> {
             RequestBody::Unread => true,
             RequestBody::ForTheRoute => matches!(
                 status,
-                StatusCode::METHOD_NOT_ALLOWED | StatusCode::REQUEST_TIMEOUT | StatusCode::PAYLOAD_TOO_LARGE
+                StatusCode::FORBIDDEN
+                    | StatusCode::METHOD_NOT_ALLOWED
+                    | StatusCode::REQUEST_TIMEOUT
+                    | StatusCode::PAYLOAD_TOO_LARGE
             ),
         }
     }
@@ -279,7 +413,7 @@ mod tests {
             .with_state(());
         let paths = ["/fine", "/panics", "/panics-later", "/locks/{key}/acquire"];
         let metrics = HttpMetrics::new(paths.map(|path| (path, vec![Method::GET])));
-        Observe::new(router, metrics, AllowedHosts::default())
+        Observe::new(router, Shared::new(metrics, AllowedHosts::default(), None))
     }
 
     fn from(on_loopback: bool) -> ClientBody {

@@ -83,15 +83,15 @@ pub(super) struct Place<'a> {
     pub(super) uri: &'a Uri,
     pub(super) version: Version,
     pub(super) headers: &'a HeaderMap,
-    /// Whether it came in by a loopback address.
-    pub(super) on_loopback: bool,
+    /// Whether `Host` must be one of ours: the request came in by a loopback address, where nobody needs a password.
+    pub(super) checks_host: bool,
 }
 
 impl Place<'_> {
     /// Whether the request may be answered.
     pub(super) fn check(self, allowed: &AllowedHosts) -> Result<(), Misplaced> {
         let host = self.host();
-        if let (true, Ok(Some(host))) = (self.on_loopback, host)
+        if let (true, Ok(Some(host))) = (self.checks_host, host)
             && !host.is_loopback()
             && !allowed.contains(host)
         {
@@ -232,7 +232,7 @@ mod tests {
 
     use super::*;
 
-    fn check(target: &str, headers: &[(&str, &str)], on_loopback: bool) -> Result<(), Misplaced> {
+    fn check(target: &str, headers: &[(&str, &str)], checks_host: bool) -> Result<(), Misplaced> {
         let mut request = Request::get(target);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -243,7 +243,7 @@ mod tests {
             uri: &parts.uri,
             version: parts.version,
             headers: &parts.headers,
-            on_loopback,
+            checks_host,
         };
         place.check(&"locks.example, other.example:8443".parse().unwrap())
     }

@@ -14,8 +14,8 @@ use super::{
 use crate::{
     domain::{Key, KeyId, LockView, Place, ReplicaId, SemaphoreView, Tenant, Timestamp, Waiter},
     store::{
-        Beat, Committed, DecideLocked, HeldCounts, KeyStore, ListStore, LoadRequest, Loaded, LockFilter,
-        Notifications, Page, Peer, ReplicaStore, StoreError, SweepStore, WaitingRow, Write,
+        Beat, Committed, DecideLocked, HeldCounts, KeyFilter, KeyStore, ListStore, LoadRequest, Loaded,
+        LockFilter, Notifications, Page, Peer, ReplicaStore, StoreError, SweepStore, WaitingRow, Write,
     },
 };
 
@@ -248,7 +248,7 @@ impl ListStore for Connection {
     async fn list_semaphores(
         &self,
         _tenant: &Tenant,
-        _prefix: Option<&str>,
+        _filter: &KeyFilter,
         _after: Option<&Key>,
         _limit: u32,
     ) -> Result<Page<SemaphoreView, Key>, StoreError> {

@@ -67,7 +67,7 @@ impl<'a> LockRow<'a> {
             Cell::Text(mutex.and_then(|mutex| mutex.data.as_ref()).map(Data::as_str)),
             Cell::Uuid(grant.map(|grant| grant.version.0)),
             Cell::Flag(grant.is_some_and(|grant| grant.chosen)),
-            Cell::Text(grant.map(|grant| grant.owner.as_str())),
+            Cell::Text(grant.map(|grant| grant.owner.stored())),
             Cell::Big(lease_ms),
             Cell::Big(grant.map(|grant| grant.acquired_at.0)),
             Cell::Big(grant.map(|grant| grant.expires_at.0)),

@@ -21,7 +21,7 @@ pub(in super::super) fn permit_cells<'a>(id: &'a KeyId, permit: &'a Permit) -> [
         Cell::uuid(grant.version.0),
         Cell::Flag(grant.chosen),
         Cell::big(grant.token.0),
-        Cell::text(grant.owner.as_str()),
+        Cell::text(grant.owner.stored()),
         Cell::big(grant.lease_ms),
         Cell::big(grant.acquired_at.0),
         Cell::big(grant.expires_at.0),

@@ -26,7 +26,7 @@ pub(in super::super) fn waiter_cells<'a>(id: &'a KeyId, waiter: &'a Waiter) -> [
         Cell::big(waiter.seq),
         Cell::uuid(waiter.version.0),
         Cell::Flag(waiter.chosen),
-        Cell::text(waiter.owner.as_str()),
+        Cell::text(waiter.owner.stored()),
         Cell::big(waiter.lease_ms),
         Cell::Text(waiter.data.as_ref().map(Data::as_str)),
         Cell::Flag(waiter.replace_data),

@@ -1,7 +1,7 @@
 //! Checks that the tables are those of db-locks. The database may be shared with another program, which may have a table of
 //! the same name.
 
-use db_locks_entity::{locks, permits, replicas, sweep_lease, token_floors, waiters};
+use db_locks_entity::{locks, permits, replicas, sweep_lease, token_floors, tokens, waiters};
 use sea_orm::{ConnectionTrait, DbErr, EntityTrait, IdenStatic, Iterable};
 
 use super::{super::dialect::Dialect, StoreError, failed, records::Records};
@@ -19,7 +19,7 @@ fn shape<E: EntityTrait + Default>(created_by: &'static str) -> Shape {
     Shape { name: E::default().table_name(), columns, created_by }
 }
 
-fn tables() -> [Shape; 6] {
+fn tables() -> [Shape; 7] {
     [
         shape::<locks::Entity>("m20261123_000001_locks"),
         shape::<permits::Entity>("m20261123_000002_permits"),
@@ -27,6 +27,7 @@ fn tables() -> [Shape; 6] {
         shape::<replicas::Entity>("m20261123_000004_replicas"),
         shape::<token_floors::Entity>("m20261123_000005_sweeping"),
         shape::<sweep_lease::Entity>("m20261123_000005_sweeping"),
+        shape::<tokens::Entity>("m20261127_000011_tokens"),
     ]
 }
 

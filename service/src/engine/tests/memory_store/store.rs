@@ -11,8 +11,8 @@ use super::MemoryStore;
 use crate::{
     domain::{Key, KeyId, LockView, Place, ReplicaId, SemaphoreView, Tenant, Timestamp},
     store::{
-        Beat, Committed, DecideLocked, HeldCounts, KeyStore, ListStore, LoadRequest, Loaded, LockFilter,
-        Notifications, Page, Peer, ReplicaStore, StoreError, SweepStore, WaitingRow, Write,
+        Beat, Committed, DecideLocked, HeldCounts, KeyFilter, KeyStore, ListStore, LoadRequest, Loaded,
+        LockFilter, Notifications, Page, Peer, ReplicaStore, StoreError, SweepStore, WaitingRow, Write,
     },
 };
 
@@ -209,7 +209,7 @@ impl ListStore for MemoryStore {
     async fn list_semaphores(
         &self,
         _tenant: &Tenant,
-        _prefix: Option<&str>,
+        _filter: &KeyFilter,
         _after: Option<&Key>,
         _limit: u32,
     ) -> Result<Page<SemaphoreView, Key>, StoreError> {

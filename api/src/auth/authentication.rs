@@ -1,0 +1,116 @@
+//! Finding out who asks.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use axum::http::HeaderMap;
+use db_locks_service::{
+    access::{Checked, Identity, Role, SecretHash, TokenCache, TokenId, credential},
+    store::TokenStore,
+};
+
+use super::{bearer::Bearer, needs::Needs};
+use crate::problem::Problem;
+
+/// What else is protected.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct AuthenticationOptions {
+    /// Whether the metrics need a credential.
+    pub protect_metrics: bool,
+    /// Whether the documents and Swagger UI need a credential.
+    pub protect_documents: bool,
+}
+
+/// Finds out who asks. Where authentication is off, there is none of it.
+#[derive(Debug)]
+pub struct Authentication {
+    options: AuthenticationOptions,
+    tokens: TokenCache,
+    /// The first administrator: the hash of its secret, which is not in the database, and its identity.
+    bootstrap: RwLock<Option<SecretHash>>,
+    first_admin: Arc<Identity>,
+}
+
+/// What is known of a request's credential at once.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// The route is open.
+    Open,
+    /// It is this one's.
+    Known(Arc<Identity>),
+    /// It is refused.
+    Refused(Problem),
+    /// It has to be looked up.
+    Ask(Question),
+}
+
+/// What has to be looked up.
+#[derive(Debug)]
+pub(crate) struct Question(SecretHash);
+
+impl Authentication {
+    /// Looks tokens up in this store.
+    pub fn new(store: Arc<dyn TokenStore>, options: AuthenticationOptions) -> Self {
+        let first_admin = Identity {
+            who: Arc::from("token:bootstrap"),
+            credential: credential("bootstrap"),
+            tenant: None,
+            role: Role::Admin,
+            keys: None,
+            owner: None,
+        };
+        Self {
+            options,
+            tokens: TokenCache::start(store),
+            bootstrap: RwLock::default(),
+            first_admin: Arc::new(first_admin),
+        }
+    }
+
+    /// Takes this secret for that of the first administrator, and no other.
+    pub fn set_bootstrap_secret(&self, secret: &str) {
+        let hash = SecretHash::of(secret.as_bytes());
+        *self.bootstrap.write().unwrap_or_else(PoisonError::into_inner) = Some(hash);
+    }
+
+    /// Forgets a token that was revoked.
+    pub(crate) fn forget(&self, id: TokenId) {
+        self.tokens.forget(id);
+    }
+
+    /// Who sends a request with these headers to a route.
+    pub(crate) fn check(&self, route: &str, needs: Needs, headers: &HeaderMap) -> Answer {
+        let is_open = match needs {
+            Needs::Nothing => true,
+            Needs::Metrics => !self.options.protect_metrics,
+            Needs::Documents => !self.options.protect_documents,
+            Needs::Role(_) => false,
+        };
+        if is_open {
+            return Answer::Open;
+        }
+        match Bearer::of(headers, Needs::takes_basic(route)) {
+            Bearer::None => Answer::Refused(Problem::unauthorized(false)),
+            Bearer::Malformed => Answer::Refused(Problem::unauthorized(true)),
+            Bearer::Token(token) => self.check_token(&token),
+        }
+    }
+
+    fn check_token(&self, token: &str) -> Answer {
+        let hash = SecretHash::of(token.as_bytes());
+        if *self.bootstrap.read().unwrap_or_else(PoisonError::into_inner) == Some(hash) {
+            return Answer::Known(Arc::clone(&self.first_admin));
+        }
+        match self.tokens.check(&hash) {
+            Checked::Known(identity) => Answer::Known(identity),
+            Checked::Unknown => Answer::Refused(Problem::unauthorized(true)),
+            Checked::Ask => Answer::Ask(Question(hash)),
+        }
+    }
+
+    /// Looks up who it is.
+    pub(crate) async fn ask(&self, question: Question) -> Result<Arc<Identity>, Problem> {
+        let Question(hash) = question;
+        let found = self.tokens.look_up(hash).await?;
+        found.ok_or_else(|| Problem::unauthorized(true))
+    }
+}

@@ -1,0 +1,84 @@
+//! `POST /tokens`
+
+use axum::{extract, response::Response};
+use db_locks_service::{
+    access::{KeyPatterns, NewToken, Role, Scope, TokenError},
+    domain::{Tenant, Timestamp},
+};
+use utoipa::ToSchema;
+
+use super::body::NewTokenBody;
+use crate::{
+    answer::json_created,
+    http::State,
+    problem::{Problem, problems},
+    request::{Defaults, Fields, ReadBody, WithBody},
+};
+
+/// What a token is for, and what it allows.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it is the schema of what `CreateToken` reads")]
+struct CreateTokenBody {
+    /// Its name, as lists and the audit log show it.
+    name: String,
+    /// What it may do: `read` looks and sees no version, `write` takes and releases, `admin` may do everything.
+    role: String,
+    /// The only tenant that it may act for. Left out, it is that of whoever creates it, or all.
+    tenant: Option<String>,
+    /// The globs that its keys must match: `*` stands for any characters, `?` for one, a backslash quotes the next.
+    /// Left out, it may use all keys.
+    keys: Option<Vec<String>>,
+    /// From when on it is refused, in RFC 3339. Left out, it never expires.
+    expires_at: Option<String>,
+}
+
+/// The body of a request for a token.
+pub(crate) struct CreateToken {
+    name: String,
+    role: Role,
+    tenant: Option<Tenant>,
+    keys: Option<KeyPatterns>,
+    expires_at: Option<Timestamp>,
+}
+
+impl ReadBody for CreateToken {
+    fn read(fields: &mut Fields<'_>, _: &Defaults) -> Option<Self> {
+        let name = fields.required("name", |fields| fields.owner("name"));
+        let role = fields.required("role", |fields| fields.parsed("role"));
+        let tenant = fields.tenant("tenant");
+        let keys = fields.key_patterns("keys");
+        let expires_at = fields.time("expires_at");
+        Some(Self { name: name?.as_str().to_owned(), role: role?, tenant, keys, expires_at })
+    }
+}
+
+problems!(CreateTokenProblems: KeysWithBody);
+
+/// Create a token
+///
+/// For administrators. One with a tenant or key patterns can only create what lies within them. The secret is in this answer and
+/// nowhere else.
+#[utoipa::path(
+    post,
+    path = "/tokens",
+    tag = "tokens",
+    request_body(content = CreateTokenBody, example = json!({"name": "ci", "role": "write", "keys": ["deploy/*"]})),
+    responses((status = 201, description = "Created.", body = NewTokenBody<'_>), CreateTokenProblems)
+)]
+pub(crate) async fn create_token(
+    extract::State(app): extract::State<State>,
+    WithBody { body, caller }: WithBody<CreateToken>,
+) -> Result<Response, Problem> {
+    let by = caller.identity();
+    let tenant = body.tenant.or_else(|| by.and_then(|admin| admin.tenant.clone()));
+    let scope = Scope { tenant, role: body.role, keys: body.keys };
+    let new = NewToken { name: body.name, scope, expires_at: body.expires_at };
+    let (token, secret) = app.tokens.create(new, by).await.map_err(|error| match error {
+        TokenError::OutOfScope => Problem::forbidden(
+            "The token would allow more than the tenant and the key patterns of its creator.",
+        ),
+        TokenError::Expired => Problem::invalid_field("expires_at", "must be in the future"),
+        other => Problem::from(other),
+    })?;
+    Ok(json_created(&NewTokenBody::new(&token, secret.reveal()), true))
+}

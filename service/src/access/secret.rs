@@ -1,0 +1,87 @@
+//! Secrets of tokens: random, and known to the database only by their SHA-256.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use super::base64url;
+
+/// What a token's secret begins with, so that tools that look for leaked secrets find it.
+const PREFIX: &str = "dbl_";
+/// The bytes of a secret that are random.
+const RANDOM: usize = 32;
+
+/// The secret of a new token. It is shown once, and never stored.
+pub struct Secret(String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+impl Secret {
+    /// 256 random bits.
+    ///
+    /// # Errors
+    /// If the system has no randomness.
+    pub(super) fn random() -> Result<Self, getrandom::Error> {
+        let mut bytes = [0; RANDOM];
+        getrandom::fill(&mut bytes)?;
+        Ok(Self(format!("{PREFIX}{}", base64url(&bytes))))
+    }
+
+    /// The text, to be shown to whoever made the token.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The SHA-256 of a secret. Compared in constant time.
+#[derive(Clone, Copy, Eq, Hash)]
+pub struct SecretHash([u8; 32]);
+
+impl SecretHash {
+    /// Of a secret as it was sent.
+    pub fn of(secret: &[u8]) -> Self {
+        Self(Sha256::digest(secret).into())
+    }
+
+    /// From the bytes that were stored.
+    pub(crate) fn stored(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
+    /// The bytes to store.
+    pub(crate) const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl PartialEq for SecretHash {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl fmt::Debug for SecretHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretHash")
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_long_different_and_not_shown_by_accident() {
+        let [one, other] = [0, 1].map(|_| Secret::random().unwrap());
+        assert_eq!(one.reveal().len(), PREFIX.len() + 43);
+        assert_ne!(one.reveal(), other.reveal());
+        assert_eq!(format!("{one:?}"), "Secret");
+        assert_ne!(SecretHash::of(one.reveal().as_bytes()), SecretHash::of(other.reveal().as_bytes()));
+    }
+}

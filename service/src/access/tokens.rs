@@ -1,0 +1,112 @@
+//! Making, listing and revoking tokens.
+
+use std::sync::Arc;
+
+use uuid::Builder;
+
+use super::{Identity, Scope, Secret, SecretHash, Token, TokenId};
+use crate::{
+    domain::Timestamp,
+    store::{Page, StoreError, TokenStore},
+};
+
+/// A token that is to be made.
+#[derive(Debug, Clone)]
+pub struct NewToken {
+    /// Its name, not empty.
+    pub name: String,
+    /// What it allows.
+    pub scope: Scope,
+    /// From when on it is refused.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Why no token was made, shown or revoked.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// What was asked for does not lie within what the administrator may do.
+    #[error("the token would allow more than its maker may do")]
+    OutOfScope,
+    /// There is no such token, or none that the administrator may see.
+    #[error("there is no such token")]
+    NotFound,
+    /// It would have ended already.
+    #[error("the token would have expired already")]
+    Expired,
+    /// The database could not be asked.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The system has no randomness.
+    #[error("no random numbers: {0}")]
+    Random(#[from] getrandom::Error),
+}
+
+/// The tokens of a database.
+#[derive(Clone)]
+pub struct Tokens(Arc<dyn TokenStore>);
+
+impl std::fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tokens")
+    }
+}
+
+impl Tokens {
+    /// The tokens in a store.
+    pub fn new(store: Arc<dyn TokenStore>) -> Self {
+        Self(store)
+    }
+
+    /// Whether there is any token.
+    pub async fn exist(&self) -> Result<bool, StoreError> {
+        Ok(!self.0.list_tokens(None, None, 1).await?.items.is_empty())
+    }
+
+    /// Makes a token. `by` is the administrator; whoever has the database itself may make any.
+    pub async fn create(&self, new: NewToken, by: Option<&Identity>) -> Result<(Token, Secret), TokenError> {
+        if by.is_some_and(|admin| !new.scope.lies_within(admin)) {
+            return Err(TokenError::OutOfScope);
+        }
+        let secret = Secret::random()?;
+        let created_at = self.0.token_time().await?;
+        if new.expires_at.is_some_and(|end| end <= created_at) {
+            return Err(TokenError::Expired);
+        }
+        let token = Token {
+            id: new_id(created_at)?,
+            name: new.name,
+            scope: new.scope,
+            created_at,
+            expires_at: new.expires_at,
+            last_used_at: None,
+        };
+        self.0.add_token(&token, SecretHash::of(secret.reveal().as_bytes())).await?;
+        Ok((token, secret))
+    }
+
+    /// One page of the tokens that an administrator may see, the oldest first.
+    pub async fn list(
+        &self,
+        after: Option<TokenId>,
+        limit: u32,
+        by: Option<&Identity>,
+    ) -> Result<Page<Token, TokenId>, StoreError> {
+        self.0.list_tokens(by, after, limit).await
+    }
+
+    /// Revokes a token. What it was for is returned.
+    pub async fn revoke(&self, id: TokenId, by: Option<&Identity>) -> Result<Token, TokenError> {
+        let token = self.0.get_token(id).await?;
+        let token = token.filter(|token| by.is_none_or(|admin| token.scope.lies_within(admin)));
+        let token = token.ok_or(TokenError::NotFound)?;
+        if self.0.remove_token(id).await? { Ok(token) } else { Err(TokenError::NotFound) }
+    }
+}
+
+/// A UUID of version 7.
+fn new_id(at: Timestamp) -> Result<TokenId, getrandom::Error> {
+    let mut random = [0; 10];
+    getrandom::fill(&mut random)?;
+    let millis = u64::try_from(at.0).unwrap_or_default();
+    Ok(TokenId(Builder::from_unix_timestamp_millis(millis, &random).into_uuid()))
+}

@@ -1,0 +1,47 @@
+//! The settings of security.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, ValueEnum, builder::BoolishValueParser};
+
+/// Who may ask.
+#[derive(Debug, Args)]
+pub(crate) struct SecurityArgs {
+    /// Whether requests need a credential. Default: `none` on loopback addresses; on any other it has to be `required`,
+    /// unless `--insecure` is given.
+    #[arg(long, env = "DB_LOCKS_AUTH")]
+    auth: Option<AuthMode>,
+
+    /// Let everybody in who can connect, on addresses beyond this machine too.
+    #[arg(long, env = "DB_LOCKS_INSECURE", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    pub(super) insecure: bool,
+
+    /// A file with the secret of a first administrator of all tenants, at least 32 characters. It counts as long as the file
+    /// has it, and is stored nowhere.
+    #[arg(long, env = "DB_LOCKS_BOOTSTRAP_TOKEN_FILE")]
+    pub(super) bootstrap_token_file: Option<PathBuf>,
+
+    /// Whether `/metrics` needs a credential too, where requests do.
+    #[arg(long, env = "DB_LOCKS_PROTECT_METRICS", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    pub(super) protect_metrics: bool,
+
+    /// Whether Swagger UI, the OpenAPI document and `/problems` need a credential too, where requests do.
+    #[arg(long, env = "DB_LOCKS_PROTECT_DOCS", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
+    pub(super) protect_docs: bool,
+}
+
+/// Whether requests need a credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AuthMode {
+    /// Everybody may do everything.
+    None,
+    /// Each needs one.
+    Required,
+}
+
+impl SecurityArgs {
+    /// Whether requests need a credential.
+    pub(super) fn mode(&self) -> AuthMode {
+        self.auth.unwrap_or(AuthMode::None)
+    }
+}

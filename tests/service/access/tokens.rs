@@ -1,0 +1,164 @@
+//! Bearer tokens: made, used, seen and revoked.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::{FIRST_ADMIN, Guarded, on_every_database};
+use crate::support::{Database, Dialect, SOON, Service, eventually, service::run_program_with};
+
+/// When a revoked token must have ended everywhere.
+const REVOKED: Duration = Duration::from_secs(2);
+
+on_every_database![with_database:
+    a_token_is_made_used_seen_and_revoked,
+    a_token_works_at_every_replica_at_once_and_a_revoked_one_at_none_after_2_s,
+    what_an_administrator_makes_sees_and_revokes_lies_within_its_own,
+];
+
+async fn a_token_is_made_used_seen_and_revoked(database: Database) {
+    let guarded = Guarded::start(&database).await;
+    let admin = &guarded.admin;
+    let ask = json!({"name": "ci", "role": "write", "keys": ["deploy/*"], "expires_at": "2099-01-01T00:00:00+01:00"});
+    let made = admin.post("/tokens", ask).await.expect(201).body;
+    assert_eq!(made["expires_at"], "2098-12-31T23:00:00.000Z");
+    assert_eq!((&made["tenant"], &made["last_used_at"]), (&Value::Null, &Value::Null));
+    let ci = guarded.service.client().with_token(made["token"].as_str().unwrap());
+    ci.hold("deploy%2Fweb").await;
+    ci.acquire("other", json!({})).await.problem(403, "forbidden");
+    eventually("its use is noted", SOON, async || {
+        let list = admin.get("/tokens").await.expect(200).body;
+        assert_eq!(list["items"][0]["name"], "ci");
+        assert!(list["items"][0].get("token").is_none(), "{list}");
+        list["items"][0]["last_used_at"].is_string().then_some(())
+    })
+    .await;
+    let id = made["id"].as_str().unwrap();
+    admin.delete(&format!("/tokens/{id}")).await.expect(204);
+    admin.delete(&format!("/tokens/{id}")).await.problem(404, "not-found");
+    let refused = ci.lock("deploy%2Fweb").await;
+    refused.problem(401, "unauthorized");
+    assert_eq!(refused.header("www-authenticate"), "Bearer error=\"invalid_token\"");
+    let missing = guarded.service.client().lock("k").await;
+    missing.problem(401, "unauthorized");
+    assert_eq!(missing.header("www-authenticate"), "Bearer");
+}
+
+async fn a_token_works_at_every_replica_at_once_and_a_revoked_one_at_none_after_2_s(database: Database) {
+    let guarded = Guarded::start(&database).await;
+    let other = Guarded::start(&database).await;
+    let made = guarded.admin.post("/tokens", json!({"name": "ci", "role": "read"})).await.expect(201).body;
+    let [here, there] =
+        [&guarded, &other].map(|at| at.service.client().with_token(made["token"].as_str().unwrap()));
+    there.get("/locks").await.expect(200);
+    here.get("/locks").await.expect(200);
+    guarded.admin.delete(&format!("/tokens/{}", made["id"].as_str().unwrap())).await.expect(204);
+    here.get("/locks").await.problem(401, "unauthorized");
+    let revoked = std::time::Instant::now();
+    while there.get("/locks").await.status == 200 {
+        assert!(revoked.elapsed() < REVOKED, "it still counts");
+    }
+}
+
+async fn what_an_administrator_makes_sees_and_revokes_lies_within_its_own(database: Database) {
+    let guarded = Guarded::start(&database).await;
+    let ask = json!({"name": "a", "role": "admin", "tenant": "acme", "keys": ["deploy/*"]});
+    let acme = guarded.client(ask).await.with_tenant("acme");
+    for (ask, status) in [
+        (json!({"name": "n", "role": "admin", "keys": ["deploy/web*"]}), 201),
+        (json!({"name": "n", "role": "read", "tenant": "acme", "keys": ["deploy/?"]}), 201),
+        (json!({"name": "n", "role": "read", "tenant": "other", "keys": ["deploy/?"]}), 403),
+        (json!({"name": "n", "role": "read"}), 403),
+        (json!({"name": "n", "role": "read", "keys": ["*"]}), 403),
+    ] {
+        let made = acme.post("/tokens", ask).await.expect(status);
+        assert!(status == 403 || made.body["tenant"] == "acme");
+    }
+    let foreign =
+        guarded.admin.post("/tokens", json!({"name": "all", "role": "read"})).await.expect(201).body;
+    acme.delete(&format!("/tokens/{}", foreign["id"].as_str().unwrap())).await.problem(404, "not-found");
+    let seen = acme.get("/tokens").await.expect(200).body["items"].as_array().unwrap().len();
+    assert_eq!(seen, 3, "its own and the two that it made");
+    let all = guarded.admin.get("/tokens?limit=3").await.expect(200).body;
+    let next = all["next_cursor"].as_str().unwrap();
+    let rest = guarded.admin.get(&format!("/tokens?limit=3&cursor={next}")).await.expect(200).body;
+    assert_eq!((rest["items"].as_array().unwrap().len(), &rest["next_cursor"]), (1, &Value::Null));
+}
+
+#[tokio::test]
+async fn what_is_no_token_is_named_field_by_field() {
+    let guarded = Guarded::start(&Dialect::Sqlite.database().await.unwrap()).await;
+    for (field, ask) in [
+        ("name", json!({"role": "read"})),
+        ("role", json!({"name": "n"})),
+        ("role", json!({"name": "n", "role": "root"})),
+        ("tenant", json!({"name": "n", "role": "read", "tenant": "a b"})),
+        ("keys", json!({"name": "n", "role": "read", "keys": []})),
+        ("keys", json!({"name": "n", "role": "read", "keys": "a"})),
+        ("keys", json!({"name": "n", "role": "read", "keys": ["a\\"]})),
+        ("expires_at", json!({"name": "n", "role": "read", "expires_at": "tomorrow"})),
+        ("expires_at", json!({"name": "n", "role": "read", "expires_at": "2020-01-01T00:00:00Z"})),
+        ("secret", json!({"name": "n", "role": "read", "secret": "x"})),
+    ] {
+        guarded.admin.post("/tokens", ask).await.names_invalid(field);
+    }
+}
+
+#[tokio::test]
+async fn an_expired_token_is_refused() {
+    let guarded = Guarded::start(&Dialect::Sqlite.database().await.unwrap()).await;
+    let soon =
+        std::process::Command::new("date").args(["-u", "-d", "+2 seconds", "+%FT%T.%3NZ"]).output().unwrap();
+    let soon = String::from_utf8(soon.stdout).unwrap();
+    let brief = guarded.client(json!({"name": "n", "role": "read", "expires_at": soon.trim()})).await;
+    brief.get("/locks").await.expect(200);
+    eventually("it expires", SOON, async || (brief.get("/locks").await.status == 401).then_some(())).await;
+}
+
+/// The first administrator's secret is read again when its file changes; a file that cannot be used changes nothing.
+#[tokio::test]
+async fn the_first_administrator_is_who_the_file_says() {
+    let mut guarded = Guarded::start(&Dialect::Sqlite.database().await.unwrap()).await;
+    std::fs::write(&guarded.secret_file, "short").unwrap();
+    guarded.service.signal("HUP");
+    eventually("the log says why", SOON, async || {
+        guarded.service.log().contains("32 characters").then_some(())
+    })
+    .await;
+    guarded.admin.get("/tokens").await.expect(200);
+    let new = "another-administrator-of-all-the-tenants";
+    std::fs::write(&guarded.secret_file, new).unwrap();
+    let new = guarded.admin.with_token(new);
+    eventually("the new one counts", SOON, async || (new.get("/tokens").await.status == 200).then_some(()))
+        .await;
+    guarded.admin.get("/tokens").await.problem(401, "unauthorized");
+    assert!(!guarded.service.log().contains(FIRST_ADMIN));
+}
+
+/// Tokens are made, listed and revoked on the database itself, while a service runs or not.
+#[tokio::test]
+async fn tokens_are_made_by_hand() {
+    let database = Dialect::Sqlite.database().await.unwrap();
+    let run = async |arguments: &[&str]| {
+        let output = run_program_with(&database.url, &[], arguments).await;
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let made =
+        run(&["token", "create", "ci", "--role", "write", "--tenant", "acme", "--key", "deploy/*", "--json"])
+            .await;
+    let made: Value = serde_json::from_str(&made).unwrap();
+    let service = Service::start_with(&database.url, &[("DB_LOCKS_AUTH", "required")]).await;
+    let ci = service.client().with_tenant("acme").with_token(made["token"].as_str().unwrap());
+    ci.hold("deploy%2Fa").await;
+    let secret = run(&["token", "create", "--name", "reader", "--role", "read"]).await;
+    assert_eq!(secret.lines().count(), 1, "the secret alone: {secret}");
+    service.client().with_token(secret.trim()).get("/locks").await.expect(200);
+    let list = run(&["token", "list"]).await;
+    assert!(list.starts_with("ID ") && list.contains("deploy/*") && !list.contains(secret.trim()), "{list}");
+    let id = made["id"].as_str().unwrap();
+    run(&["token", "revoke", id]).await;
+    assert!(!run(&["token", "list", "--json"]).await.contains(id));
+    eventually("it is revoked", REVOKED, async || (ci.lock("deploy%2Fa").await.status == 401).then_some(()))
+        .await;
+}
