@@ -12,6 +12,7 @@ mod m20261123_000005_sweeping;
 mod m20261126_000006_row_types;
 mod m20261126_000007_locks_by_rowid;
 mod m20261127_000008_ended_versions;
+mod m20261127_000009_guards;
 mod m20261127_000011_tokens;
 mod m20261127_000012_forced_releases;
 
@@ -57,12 +58,16 @@ pub const MIGRATIONS: &[Migration] = &[
     m20261126_000006_row_types::MIGRATION,
     m20261126_000007_locks_by_rowid::MIGRATION,
     m20261127_000008_ended_versions::MIGRATION,
+    m20261127_000009_guards::MIGRATION,
     m20261127_000011_tokens::MIGRATION,
     m20261127_000012_forced_releases::MIGRATION,
 ];
 
 /// The last migration of the first version, which made all of its tables.
 const SWEEPING: &str = m20261123_000005_sweeping::MIGRATION.name;
+
+/// The last breaking one.
+const ENDED_VERSIONS: &str = m20261127_000008_ended_versions::MIGRATION.name;
 
 #[cfg(test)]
 mod tests {

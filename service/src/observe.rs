@@ -35,7 +35,7 @@ const OPERATIONS: [(Operation, &str); 7] = [
     (Operation::List, "list"),
 ];
 
-const OUTCOMES: [&str; 13] = [
+const OUTCOMES: [&str; 14] = [
     "ok",
     "not_found",
     "version_mismatch",
@@ -49,6 +49,7 @@ const OUTCOMES: [&str; 13] = [
     "place_lost",
     "unavailable",
     "revoked",
+    "guarded_transaction_open",
 ];
 
 fn outcome_index<T>(result: &Result<T, ServiceError>) -> usize {
@@ -66,7 +67,9 @@ fn outcome_index<T>(result: &Result<T, ServiceError>) -> usize {
             Refusal::QueueFull(_) => 9,
             Refusal::PlaceLost => 10,
             Refusal::Revoked(_) => 12,
+            Refusal::GuardedTransactionOpen { .. } => 13,
         },
+        Err(ServiceError::NotGuarded(_)) => 8,
         Err(ServiceError::Unavailable(reason)) => match reason {
             Unavailable::KeyWaiters | Unavailable::TenantWaiters | Unavailable::ProcessWaiters => 9,
             Unavailable::PlaceLost => 10,

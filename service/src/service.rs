@@ -51,6 +51,9 @@ pub enum ServiceError {
         /// Whether the request was about a lock or about a semaphore.
         asked: Kind,
     },
+    /// A lock cannot be guarded on this database.
+    #[error("not guarded: {0}")]
+    NotGuarded(String),
     /// Something that the service depends on, or one of its limits, stands in the way. The cause was logged where it
     /// happened.
     #[error("unavailable: {0}")]
@@ -87,6 +90,8 @@ pub struct AcquireRequest {
     pub only_if_exists: bool,
     /// Whether the same owner's standing grant is answered.
     pub reentrant: bool,
+    /// Whether the lock is guarded from this grant on.
+    pub guarded: bool,
     /// The version that the caller chose.
     pub version: Option<Version>,
 }
@@ -115,7 +120,8 @@ impl LockService {
     /// it is given back.
     pub async fn acquire(&self, id: KeyId, request: AcquireRequest) -> Result<Delivery, ServiceError> {
         let kind = request.kind;
-        let request_guard = self.engine.attach(&id, request.version, request.reentrant);
+        self.check_guarded(request.guarded)?;
+        let request_guard = self.engine.attach(&id, request.version, request.reentrant, request.guarded);
         let acquire = Acquire {
             kind: request.kind,
             owner: request.owner,
@@ -144,6 +150,14 @@ impl LockService {
             }
         };
         observed(Operation::Acquire, work).await
+    }
+
+    /// Refuses to guard a lock where the database does not do its part.
+    fn check_guarded(&self, guarded: bool) -> Result<(), ServiceError> {
+        if !guarded {
+            return Ok(());
+        }
+        self.store.guard_refusal().map_or(Ok(()), |why| Err(ServiceError::NotGuarded(why)))
     }
 
     /// A lock's lease where none is asked for, if the configured maximum is below the default.
@@ -208,9 +222,15 @@ impl LockService {
     }
 
     /// Creates a lock, or replaces the data of a free one. The second value tells whether it was created.
-    pub async fn put_lock(&self, id: KeyId, data: Option<Data>) -> Result<(LockView, bool), ServiceError> {
+    pub async fn put_lock(
+        &self,
+        id: KeyId,
+        data: Option<Data>,
+        guarded: Option<bool>,
+    ) -> Result<(LockView, bool), ServiceError> {
+        self.check_guarded(guarded == Some(true))?;
         let work = async {
-            match self.engine.execute(id, Command::PutLock { data }).await? {
+            match self.engine.execute(id, Command::PutLock { data, guarded }).await? {
                 Reply::Lock { view, created } => Ok((view, created)),
                 other => Err(unexpected_or_refused(Kind::Mutex, other)),
             }

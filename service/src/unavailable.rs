@@ -106,7 +106,8 @@ impl From<&StoreError> for Unavailable {
             StoreError::Unreachable(_)
             | StoreError::Unknown(_)
             | StoreError::Transient(_)
-            | StoreError::Blocked(_) => Self::DatabaseOutOfReach,
+            | StoreError::Blocked(_)
+            | StoreError::GuardOpen => Self::DatabaseOutOfReach,
         }
     }
 }

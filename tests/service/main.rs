@@ -9,6 +9,7 @@ mod access;
 mod commands;
 mod conformance;
 mod faults;
+mod guards;
 mod ops;
 mod replicas;
 mod rust_client;

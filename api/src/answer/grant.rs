@@ -50,6 +50,9 @@ pub(crate) struct GrantBody<'a> {
     /// Whether the lock goes when this grant ends.
     #[schema(example = false)]
     delete_on_release: bool,
+    /// Whether the key is guarded: transactions that call db_locks_guard with the version exclude each other.
+    #[schema(example = false)]
+    guarded: bool,
     /// How many wait for it.
     #[schema(minimum = 0, example = 0)]
     waiters: i64,
@@ -88,6 +91,7 @@ impl<'a> From<&'a LockView> for GrantBody<'a> {
             expires_at: held.map(|held| held.expires_at.into()),
             expires_in_ms: held.map(|held| held.expires_in_ms),
             delete_on_release: held.is_some_and(|held| held.delete_on_release),
+            guarded: view.guarded,
             waiters: view.waiters,
             created_at: view.created_at.into(),
             updated_at: view.updated_at.into(),
@@ -165,7 +169,7 @@ mod tests {
                 r#"{"key":"deploy","tenant":"default","semaphore_key":null,"locked":true,"#,
                 r#""version":"0199a3c0-5f0e-4c1d-9a57-3f1f6a1c7d42","fencing_token":1,"owner":"ci-42","data":"build 811","#,
                 r#""lease_duration_ms":30000,"acquired_at":"2026-11-23T05:06:53.381Z","#,
-                r#""expires_at":"2026-11-23T05:07:23.381Z","expires_in_ms":30000,"delete_on_release":false,"waiters":0,"#,
+                r#""expires_at":"2026-11-23T05:07:23.381Z","expires_in_ms":30000,"delete_on_release":false,"guarded":false,"waiters":0,"#,
                 r#""created_at":"2026-11-23T05:06:53.381Z","updated_at":"2026-11-23T05:06:53.381Z"}"#
             )
         );

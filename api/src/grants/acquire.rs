@@ -44,11 +44,14 @@ struct AcquireLockBody {
     /// Held by the same `owner`, which must be given, the grant that stands is answered, unchanged. There is no hold
     /// count: the first release ends the grant. Left out, it is false.
     reentrant: Option<bool>,
+    /// Guard the lock from this grant on, until it is deleted: the database's `db_locks_guard` then makes sure that a
+    /// transaction which calls it commits only while the grant is the last one. Left out, the lock stays as it is.
+    guarded: Option<bool>,
     /// The version of the grant-to-be, chosen by the caller: sent again while the grant stands it answers the same
     /// grant, so a lost answer can be asked for again; after the grant ended it is 409.
     version: Option<String>,
     /// Take a permit of the semaphore of this key instead. `replace_data`, `delete_on_release`,
-    /// `acquire_only_if_already_exists` and `reentrant` must then be false. Left out, it is false.
+    /// `acquire_only_if_already_exists`, `reentrant` and `guarded` must then be false. Left out, it is false.
     uses_semaphore: Option<bool>,
 }
 
@@ -85,6 +88,7 @@ impl ReadBody for AcquireLock {
             ("delete_on_release", &mut request.delete_on_release),
             ("acquire_only_if_already_exists", &mut request.only_if_exists),
             ("reentrant", &mut request.reentrant),
+            ("guarded", &mut request.guarded),
         ] {
             *flag = fields.flag(name);
         }
@@ -98,6 +102,7 @@ impl ReadBody for AcquireLock {
                 ("delete_on_release", request.delete_on_release),
                 ("acquire_only_if_already_exists", request.only_if_exists),
                 ("reentrant", request.reentrant),
+                ("guarded", request.guarded),
             ] {
                 if flag {
                     fields.error(name, "must be false together with uses_semaphore");
@@ -134,6 +139,7 @@ fn read_common(kind: Kind, fields: &mut Fields<'_>, defaults: &Defaults) -> Acqu
         delete_on_release: false,
         only_if_exists: false,
         reentrant: false,
+        guarded: false,
         version: fields.version("version"),
     }
 }
@@ -245,7 +251,9 @@ mod tests {
         assert_eq!(read(r#"{"reentrant":true}"#).unwrap_err(), ["reentrant"]);
         assert_eq!(read(r#"{"reentrant":true,"owner":null}"#).unwrap_err(), ["reentrant"]);
         assert!(read(r#"{"reentrant":true,"owner":"a"}"#).unwrap().reentrant);
-        for name in ["replace_data", "delete_on_release", "acquire_only_if_already_exists", "reentrant"] {
+        for name in
+            ["replace_data", "delete_on_release", "acquire_only_if_already_exists", "reentrant", "guarded"]
+        {
             let with = |value| format!(r#"{{"uses_semaphore":true,"owner":"a","{name}":{value}}}"#);
             assert_eq!(read(&with("true")).unwrap_err(), [name]);
             assert_eq!(read(&with("false")).unwrap().kind, Kind::Semaphore);

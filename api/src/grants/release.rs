@@ -104,7 +104,7 @@ async fn release(app: &App, id: KeyId, release: AnyRelease, caller: &Caller) -> 
     Ok(json(&GrantBody::from(&view)))
 }
 
-problems!(ReleaseProblems: KeysWithBody, NotFound, VersionMismatch, Revoked, WrongKind);
+problems!(ReleaseProblems: KeysWithBody, NotFound, VersionMismatch, Revoked, GuardedTransactionOpen, WrongKind);
 
 /// End a grant
 ///

@@ -20,7 +20,7 @@ impl ReadQuery for DeleteLockQuery {
     }
 }
 
-problems!(DeleteLockProblems: Keys, NotFound, VersionMismatch, InUse, WrongKind);
+problems!(DeleteLockProblems: Keys, NotFound, VersionMismatch, InUse, GuardedTransactionOpen, WrongKind);
 
 /// Delete a lock
 ///

@@ -17,15 +17,17 @@ pub(crate) struct PutLockBody {
     /// The data. Left out, the lock has none.
     #[schema(value_type = Option<String>)]
     data: Option<Data>,
+    /// Whether the lock is guarded from now on. Left out, it stays as it is; a new one is not.
+    guarded: Option<bool>,
 }
 
 impl ReadBody for PutLockBody {
     fn read(fields: &mut Fields<'_>, _: &Defaults) -> Option<Self> {
-        Some(Self { data: fields.data("data") })
+        Some(Self { data: fields.data("data"), guarded: fields.given_flag("guarded") })
     }
 }
 
-problems!(PutLockProblems: KeysWithBody, InUse, WrongKind);
+problems!(PutLockProblems: KeysWithBody, InUse, GuardedTransactionOpen, WrongKind);
 
 /// Create a lock, or replace its data
 ///
@@ -46,6 +48,6 @@ pub(crate) async fn put_lock(
     extract::State(app): extract::State<State>,
     KeyWithBody { id, body, .. }: KeyWithBody<PutLockBody>,
 ) -> Result<Response, Problem> {
-    let (view, created) = app.service.put_lock(id, body.data).await?;
+    let (view, created) = app.service.put_lock(id, body.data, body.guarded).await?;
     Ok(json_created(&GrantBody::from(&view), created))
 }

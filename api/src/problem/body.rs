@@ -70,6 +70,8 @@ pub(super) struct ProblemBody<'a> {
     waiters: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     queue_position: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session: Option<&'a str>,
 }
 
 impl<'a> From<&'a Problem> for ProblemBody<'a> {
@@ -86,6 +88,7 @@ impl<'a> From<&'a Problem> for ProblemBody<'a> {
             holders: None,
             waiters: None,
             queue_position: None,
+            session: None,
         };
         match &problem.extra {
             Extra::None | Extra::Challenge(_) => {}
@@ -102,11 +105,14 @@ impl<'a> From<&'a Problem> for ProblemBody<'a> {
                 body.reason = Some(match not_granted.reason {
                     NotGrantedReason::NoWait => "no_wait",
                     NotGrantedReason::TimedOut => "timed_out",
+                    NotGrantedReason::GuardedTransaction => "guarded_transaction",
                 });
                 body.holders = Some(not_granted.holders.iter().map(Into::into).collect());
                 body.waiters = Some(not_granted.waiters);
                 body.queue_position = not_granted.queue_position;
+                body.session = not_granted.session.as_deref();
             }
+            Extra::Session(session) => body.session = session.as_deref(),
         }
         body
     }

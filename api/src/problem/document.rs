@@ -14,6 +14,9 @@ use utoipa::{
 
 use super::{FieldError, HolderBody, ProblemKind, kind::ExtraMembers};
 
+/// What `session` is.
+const SESSION: &str = "The database's id of the session whose transaction called db_locks_guard and is open, where it can be told.";
+
 /// What every operation of a sort can answer, whatever it does.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Common {
@@ -183,12 +186,18 @@ fn schema(kind: ProblemKind) -> Object {
         ExtraMembers::NotGranted => with_holders(object)
             .property(
                 "reason",
-                text("Why it ended empty-handed.").enum_values(Some(["no_wait", "timed_out"])),
+                text("Why it ended empty-handed.").enum_values(Some([
+                    "no_wait",
+                    "timed_out",
+                    "guarded_transaction",
+                ])),
             )
             .required("reason")
             .property("waiters", count("How many still wait.", 0))
             .required("waiters")
-            .property("queue_position", count("Its place in the queue when it left, where it had one.", 1)),
+            .property("queue_position", count("Its place in the queue when it left, where it had one.", 1))
+            .property("session", text(SESSION)),
+        ExtraMembers::Session => object.property("session", text(SESSION)),
     }
     .build()
 }

@@ -13,6 +13,8 @@ pub(crate) enum ExtraMembers {
     Revoked,
     /// `reason`, `holders`, `waiters`, and `queue_position` where there was one.
     NotGranted,
+    /// `session`, where it can be told.
+    Session,
 }
 
 /// What is fixed for a kind of problem.
@@ -132,6 +134,11 @@ problem_kinds! {
     WrongKind: "wrong-kind", 409, "Wrong kind", None,
         "The key is a semaphore and was used as a lock, or the reverse.",
         "A key is one of the two. Use the other's paths, or another key.";
+    GuardedTransactionOpen: "guarded-transaction-open", 409, "Guarded transaction open", Session,
+        "A transaction that called db_locks_guard for the grant is still open.",
+        "The grant is over all the same: the guard refuses it from now on, and the service finishes what was asked for when \
+         the transaction has ended. Commit or roll back, and ask again. `session` is the database's id of the session, where \
+         it can be told.";
     Superseded: "superseded", 409, "Superseded", None,
         "A repeat with the same version took over this request's place in the queue.",
         "Nothing is lost: the repeat waits on, and is answered in its place.";

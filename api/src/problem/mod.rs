@@ -7,7 +7,7 @@ mod refused;
 mod routing;
 mod unavailable;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use axum::{
     body::Body,
@@ -50,6 +50,8 @@ enum Extra {
     Revoked(Revocation),
     /// The value of `WWW-Authenticate`.
     Challenge(&'static str),
+    /// The session of an open transaction, where it can be told.
+    Session(Option<Arc<str>>),
 }
 
 impl Problem {
@@ -115,6 +117,9 @@ impl From<ServiceError> for Problem {
     fn from(error: ServiceError) -> Self {
         match error {
             ServiceError::Refused { refusal, asked } => Self::refused(refusal, asked),
+            ServiceError::NotGuarded(why) => {
+                Self::invalid_field("guarded", format!("is not possible here: {why}"))
+            }
             ServiceError::Unavailable(reason) => reason.into(),
         }
     }
@@ -177,6 +182,7 @@ mod tests {
             holders: vec![holder(2_001), holder(60_000)],
             waiters: 3,
             queue_position: Some(2),
+            session: None,
         });
         let (response, body) = answered(Problem::refused(refusal, Kind::Mutex)).await;
         assert_eq!(response.status(), 423);
@@ -199,6 +205,7 @@ mod tests {
             holders: vec![],
             waiters: 0,
             queue_position: None,
+            session: None,
         };
         let (response, body) =
             answered(Problem::refused(Refusal::NotGranted(not_granted), Kind::Mutex)).await;

@@ -23,6 +23,14 @@ impl Problem {
             ),
             Refusal::Revoked(revocation) => Self::revoked(revocation),
             Refusal::InUse(holders) => Self::in_use(holders, asked),
+            Refusal::GuardedTransactionOpen { session } => Self {
+                extra: Extra::Session(session),
+                ..Self::new(
+                    ProblemKind::GuardedTransactionOpen,
+                    "A transaction that called db_locks_guard for this grant is still open. The grant is over all the \
+                     same; commit or roll back, and ask again.",
+                )
+            },
             Refusal::WrongKind => Self::new(ProblemKind::WrongKind, wrong_kind(asked)),
             Refusal::Superseded => Self::new(
                 ProblemKind::Superseded,
@@ -67,6 +75,10 @@ impl Problem {
         let detail = match not_granted.reason {
             NotGrantedReason::NoWait => {
                 "It is held by others, and the request did not want to wait. With a longer `wait_ms` it would."
+            }
+            NotGrantedReason::GuardedTransaction => {
+                "Its last grant is over, and a transaction that called db_locks_guard for it is still open. It is free \
+                 when that has ended."
             }
             NotGrantedReason::TimedOut => {
                 "It was held by others for the whole wait. With a longer `wait_ms` the request waits longer."

@@ -56,12 +56,17 @@ impl<'a> Fields<'a> {
 
     /// A field with true or false; absent, it is false.
     pub(crate) fn flag(&mut self, name: &str) -> bool {
-        match self.take(name) {
-            None | Some("false") => false,
-            Some("true") => true,
-            Some(other) => {
+        self.given_flag(name).unwrap_or(false)
+    }
+
+    /// A field with true or false, if it is there.
+    pub(crate) fn given_flag(&mut self, name: &str) -> Option<bool> {
+        match self.take(name)? {
+            "false" => Some(false),
+            "true" => Some(true),
+            other => {
                 self.error(name, format!("must be true or false, not {}", describe(other)));
-                false
+                None
             }
         }
     }

@@ -62,6 +62,7 @@ pub(crate) async fn lock_state(
         delete_on_release: false,
         only_if_exists: false,
         reentrant: true,
+        guarded: false,
         version: None,
     };
     let mut tries = TRIES;

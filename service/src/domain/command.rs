@@ -135,6 +135,8 @@ pub enum Command {
     PutLock {
         /// The data.
         data: Option<Data>,
+        /// Whether the lock is guarded from now on; `None` keeps it.
+        guarded: Option<bool>,
     },
     /// Delete a lock.
     DeleteLock {

@@ -49,11 +49,22 @@ impl RequestId {
     /// were those of UUIDs of version 4, of which this one is always 0.
     const KEPT_BIT: i64 = 1 << 14;
 
-    /// An request from random bits. Its sign tells whether its caller is content with a grant that its owner has
-    /// already: whoever serves the queue has to know that of those who wait, and they are recorded by their request ids.
-    pub const fn new(random: u64, reentrant: bool) -> Self {
-        let number = (random >> 1).cast_signed() & !Self::KEPT_BIT;
+    /// Marks a request for a guarded grant. Of the earlier ones it was always 0, too.
+    const GUARDED_BIT: i64 = 1 << 12;
+
+    /// A request from random bits. Its sign tells whether its caller is content with a grant that its owner has already, and
+    /// a bit whether it asks for a guarded grant: whoever serves the queue has to know that of those who wait, and they are
+    /// recorded by their request ids.
+    pub const fn new(random: u64, reentrant: bool, guarded: bool) -> Self {
+        let number = (random >> 1).cast_signed() & !(Self::KEPT_BIT | Self::GUARDED_BIT);
+        let number = if guarded { number | Self::GUARDED_BIT } else { number };
         Self(if reentrant { !number } else { number })
+    }
+
+    /// Whether a waiter with this request id is granted a guarded lock.
+    pub const fn is_guarded(self) -> bool {
+        let number = if self.0 < 0 { !self.0 } else { self.0 };
+        number & Self::GUARDED_BIT != 0
     }
 
     /// Of a grant that this request had alone, and whose answer did not reach its caller.

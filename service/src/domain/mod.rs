@@ -11,6 +11,7 @@ mod command;
 mod decide;
 mod ended;
 mod grant;
+mod guard;
 mod ids;
 mod names;
 mod permits;
@@ -29,6 +30,7 @@ pub use decide::{
 };
 pub use ended::{EndedVersion, EndedVersions, VersionDigest};
 pub use grant::Grant;
+pub use guard::{Guard, GuardBusy, GuardEdit};
 pub use ids::{ReplicaId, RequestId, RowVersion, Token, Version};
 pub use names::{Credential, Data, Key, KeyId, MAX_REASON_CHARS, NameError, Owner, Reason, Tenant};
 pub use permits::{BusyCount, Permit, Permits};

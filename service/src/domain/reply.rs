@@ -1,5 +1,7 @@
 //! What a command is answered.
 
+use std::sync::Arc;
+
 use super::{Data, KeyId, Owner, Revocation, Timestamp, Token, Version};
 
 /// A lock, or a permit of a semaphore, as it is shown.
@@ -17,6 +19,8 @@ pub struct LockView {
     pub data: Option<Data>,
     /// The lease of the last grant in milliseconds.
     pub lease_ms: i64,
+    /// Whether the key is guarded.
+    pub guarded: bool,
     /// How many wait.
     pub waiters: i64,
     /// When it was created.
@@ -79,6 +83,8 @@ pub enum NotGrantedReason {
     NoWait,
     /// It waited as long as it wanted to.
     TimedOut,
+    /// Nothing but an open transaction that called the guard is in the way.
+    GuardedTransaction,
 }
 
 /// Held by others for the whole wait.
@@ -92,6 +98,8 @@ pub struct NotGranted {
     pub waiters: i64,
     /// Its place in the queue when it left, from 1.
     pub queue_position: Option<i64>,
+    /// The session of the open transaction that is in the way, where it can be told.
+    pub session: Option<Arc<str>>,
 }
 
 /// A limit of how many may wait.
@@ -118,6 +126,11 @@ pub enum Refusal {
     Revoked(Revocation),
     /// Held, or permits are out.
     InUse(Vec<Holder>),
+    /// A transaction that called the guard for this grant is open. The grant is over all the same.
+    GuardedTransactionOpen {
+        /// The session of that transaction, where it can be told.
+        session: Option<Arc<str>>,
+    },
     /// A semaphore used as a lock, or the reverse.
     WrongKind,
     /// A repeat with the same version took over its place.

@@ -3,12 +3,16 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Data, EndedVersions, Grant, Now, Permits, Place, Queue, ReplicaId, Revocations, RowVersion, Timestamp,
-    Token, permits::Room,
+    Data, EndedVersions, Grant, Guard, Now, Permits, Place, Queue, ReplicaId, Revocations, RowVersion,
+    Timestamp, Token, Version, permits::Room,
 };
 
 /// The pause before the next look where the view does not tell when something happens, in milliseconds.
 const LOOK_AGAIN_MS: i64 = 50;
+
+/// The pause before the next look at a lock that is not free because of an open transaction, in milliseconds. The replica that
+/// has met that transaction tries more often.
+const LOOK_AT_GUARD_MS: i64 = 500;
 
 /// The pause before the next look where waiters of suspect replicas stand beside a free place, in milliseconds.
 const LOOK_AT_SUSPECTS_MS: i64 = 500;
@@ -20,6 +24,20 @@ pub struct Mutex {
     pub data: Option<Data>,
     /// The last grant, standing or ended; none where it was only created.
     pub grant: Option<Grant>,
+    /// Whether it is guarded, and how its guard row stands.
+    pub guard: Guard,
+}
+
+impl Mutex {
+    /// The version that the guard row names.
+    pub fn named_version(&self) -> Option<Version> {
+        self.grant.as_ref().filter(|_| self.guard.is_named()).map(|grant| grant.version)
+    }
+
+    /// Whether the lock is taken: by a grant, or by an open transaction of one.
+    pub fn is_taken(&self, now: Now) -> bool {
+        self.guard.is_ending() || self.grant.as_ref().is_some_and(|grant| grant.is_active(now))
+    }
 }
 
 /// A semaphore: its size, and its permits as far as they are known.
@@ -66,6 +84,19 @@ pub struct KeyState {
 }
 
 impl KeyState {
+    /// The version that the guard row names.
+    pub fn named_version(&self) -> Option<Version> {
+        match &self.body {
+            Body::Mutex(mutex) => mutex.named_version(),
+            Body::Absent | Body::Semaphore(_) => None,
+        }
+    }
+
+    /// Whether the last grant was ended, and only an open transaction keeps the lock from being free.
+    pub const fn is_ending(&self) -> bool {
+        matches!(&self.body, Body::Mutex(mutex) if mutex.guard.is_ending())
+    }
+
     /// A key without a row.
     pub fn absent() -> Self {
         Self {
@@ -84,10 +115,7 @@ impl KeyState {
     pub(super) fn room(&self, now: Now) -> Room {
         match &self.body {
             Body::Absent => Room { count: 1, certain: true },
-            Body::Mutex(mutex) => {
-                let held = mutex.grant.as_ref().is_some_and(|grant| grant.is_active(now));
-                Room { count: i32::from(!held), certain: true }
-            }
+            Body::Mutex(mutex) => Room { count: i32::from(!mutex.is_taken(now)), certain: true },
             Body::Semaphore(semaphore) => semaphore.permits.room(semaphore.max_size, now),
         }
     }
@@ -105,6 +133,7 @@ impl KeyState {
         };
         let lease = match &self.body {
             Body::Absent => None,
+            Body::Mutex(mutex) if mutex.guard.is_ending() => Some(now.at_most.plus_ms(LOOK_AT_GUARD_MS)),
             Body::Mutex(mutex) => {
                 let active = mutex.grant.as_ref().filter(|grant| grant.is_active(now));
                 active.map(|grant| grant.expires_at)

@@ -9,7 +9,7 @@ use super::{
     message::{CommitDone, FoundBlocked, Message},
 };
 use crate::{
-    domain::KeyId,
+    domain::{GuardBusy, KeyId},
     store::{Committed, StoreError, Write},
 };
 
@@ -20,6 +20,8 @@ pub(super) enum Sending {
     Plain,
     /// After a check for locked rows.
     Checked,
+    /// At once: a single change that needs a guard row. If that row is locked, the session that keeps it is looked for.
+    Guarded,
     /// After a check for locked rows, and at most a few at a time in this replica: the commit may have to wait for a lock.
     Blocked,
 }
@@ -29,7 +31,7 @@ pub(super) async fn run(shared: Arc<Shared>, number: u64, writes: Vec<Write>, se
     // The semaphore is never closed. `None` where the commit need not wait for others.
     let _permit = match sending {
         Sending::Blocked => shared.blocked_commits.acquire().await.ok(),
-        Sending::Plain | Sending::Checked => None,
+        Sending::Plain | Sending::Checked | Sending::Guarded => None,
     };
     let sent = Instant::now();
     let writes = Arc::new(writes);
@@ -46,12 +48,12 @@ async fn send(
     writes: &Arc<Vec<Write>>,
     sending: Sending,
 ) -> (Result<Committed, StoreError>, FoundBlocked) {
-    if sending != Sending::Plain {
+    if matches!(sending, Sending::Checked | Sending::Blocked) {
         match find_locked(shared, writes).await {
             Ok(locked) if locked.is_empty() => {}
             Ok(locked) => {
                 let error = StoreError::Blocked("the row is locked".into());
-                return (Err(error), FoundBlocked { locked, waited: false });
+                return (Err(error), FoundBlocked { locked, ..FoundBlocked::default() });
             }
             Err(error) => return (Err(error), FoundBlocked::default()),
         }
@@ -64,6 +66,12 @@ async fn send(
             // Without an answer no key is known to be locked.
             blocked.locked = find_locked(shared, writes).await.unwrap_or_default();
         }
+    }
+    if matches!(result, Err(StoreError::GuardOpen))
+        && let Some(write) = writes.first()
+    {
+        let session = shared.store.guarding_session(&write.change.id).await;
+        blocked.guard = GuardBusy { session: session.map(Into::into) };
     }
     (result, blocked)
 }

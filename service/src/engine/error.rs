@@ -56,6 +56,7 @@ impl EngineError {
             | StoreError::Unknown(_)
             | StoreError::Transient(_)
             | StoreError::Blocked(_)
+            | StoreError::GuardOpen
             | StoreError::ReadOnly(_)
             | StoreError::DiskFull(_)
             | StoreError::Overloaded(_)

@@ -6,12 +6,14 @@ use super::EngineOptions;
 use crate::store::PoolUse;
 
 const CONNECTIONS: &str = "db_locks_database_connections";
+const GUARDS_BUSY: &str = "db_locks_guarded_keys_blocked";
 const CONNECTIONS_LIMIT: &str = "db_locks_database_connections_limit";
 
 /// The gauges of one replica.
 pub(super) struct Gauges {
     waiters: Gauge,
     queued: Gauge,
+    guards_busy: Gauge,
 }
 
 impl Gauges {
@@ -23,15 +25,20 @@ impl Gauges {
         for pool in pools {
             gauge!(CONNECTIONS_LIMIT, "pool" => pool.pool).set(f64::from(pool.limit));
         }
-        let gauges = Self { waiters: gauge!("db_locks_waiters"), queued: gauge!("db_locks_queued_commands") };
-        gauges.update(0, 0, pools);
+        let gauges = Self {
+            waiters: gauge!("db_locks_waiters"),
+            queued: gauge!("db_locks_queued_commands"),
+            guards_busy: gauge!(GUARDS_BUSY),
+        };
+        gauges.update(0, 0, 0, pools);
         gauges
     }
 
     /// Sets the gauges.
-    pub(super) fn update(&self, waiters: usize, queued: usize, pools: &[PoolUse]) {
+    pub(super) fn update(&self, waiters: usize, queued: usize, guards_busy: usize, pools: &[PoolUse]) {
         self.waiters.set(as_f64(waiters));
         self.queued.set(as_f64(queued));
+        self.guards_busy.set(as_f64(guards_busy));
         for pool in pools {
             let connections =
                 |state: &'static str| gauge!(CONNECTIONS, "pool" => pool.pool, "state" => state);
@@ -53,6 +60,10 @@ fn describe() {
     describe_gauge!(
         "db_locks_queued_commands_limit",
         "From so many queued commands on further acquires are refused"
+    );
+    describe_gauge!(
+        GUARDS_BUSY,
+        "Guarded keys that wait for the end of a transaction that called db_locks_guard"
     );
     describe_gauge!(CONNECTIONS, "Connections to the database, by pool and state");
     describe_gauge!(CONNECTIONS_LIMIT, "The most connections to the database, by pool");

@@ -25,9 +25,9 @@ pub(super) fn row_version() -> RowVersion {
 }
 
 /// A request id. It is never [`RequestId::NONE`]: the bits that make it a version 4 are not all zero.
-pub(super) fn request_id(reentrant: bool) -> RequestId {
+pub(super) fn request_id(reentrant: bool, guarded: bool) -> RequestId {
     let (high, _) = random().as_u64_pair();
-    RequestId::new(high, reentrant)
+    RequestId::new(high, reentrant, guarded)
 }
 
 /// The identity of one incarnation of this replica.

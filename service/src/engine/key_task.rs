@@ -3,8 +3,8 @@
 use super::{grant_log, ids, pending_request::PendingRequest};
 use crate::{
     domain::{
-        Command, Context, Decided, Earlier, Effects, KeyChange, KeyId, KeyState, Kind, Need, RowVersion,
-        Token, Verdict,
+        Command, Context, Decided, Earlier, Effects, GuardBusy, KeyChange, KeyId, KeyState, Kind, Need,
+        RowVersion, Token, Verdict,
     },
     store::{LoadRequest, Write},
 };
@@ -46,6 +46,8 @@ pub(super) struct KeyTask {
     pub(super) unexplained: u8,
     /// Writes of these commands that may have been applied.
     pub(super) attempts: Vec<Attempt>,
+    /// Set where the guard row was locked: the commands are decided without it.
+    pub(super) guard_busy: Option<GuardBusy>,
     /// What the decisions so far needed and did not have. Needs are kept until the task is done: if each load brought only the
     /// latest one, two needs could alternate without end.
     needs: Vec<Need>,
@@ -73,6 +75,7 @@ impl KeyTask {
             races_lost: 0,
             unexplained: 0,
             attempts: Vec::new(),
+            guard_busy: None,
             needs: Vec::new(),
         }
     }
@@ -93,6 +96,7 @@ impl KeyTask {
             races_lost: self.races_lost,
             unexplained: self.unexplained,
             attempts: self.attempts.clone(),
+            guard_busy: self.guard_busy.clone(),
             needs: self.needs.clone(),
         }
     }
@@ -131,6 +135,7 @@ impl KeyTask {
     pub(super) fn decide(&mut self, state: KeyState, fresh: bool, ctx: &Context) -> TaskOutcome {
         let prev = state.row_version;
         let mut change = Box::new(KeyChange::new(self.id.clone(), state));
+        change.guard_busy.clone_from(&self.guard_busy);
         change.effects.ended = grant_log::is_enabled().then(Vec::new);
         let mut verdicts = Vec::with_capacity(self.requests.len());
         for (index, request) in self.requests.iter().enumerate() {

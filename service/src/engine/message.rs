@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{key_task::KeyTask, pending_request::PendingRequest};
 use crate::{
-    domain::{KeyId, RequestId, Verdict, Version},
+    domain::{GuardBusy, KeyId, RequestId, Verdict, Version},
     store::{Committed, Loaded, StoreError, WaitingRow, Write},
 };
 
@@ -102,6 +102,8 @@ pub(super) struct FoundBlocked {
     pub(super) locked: Vec<KeyId>,
     /// Whether the commit was sent and waited for a lock in vain.
     pub(super) waited: bool,
+    /// What is known about the guard row that is locked.
+    pub(super) guard: GuardBusy,
 }
 
 /// The result of a decision under the database's lock.

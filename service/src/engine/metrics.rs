@@ -127,7 +127,9 @@ impl EngineMetrics {
         match reply {
             Reply::Granted(_) => self.acquires.granted_at_once.increment(1),
             Reply::Refused(Refusal::NotGranted(refusal)) => match refusal.reason {
-                NotGrantedReason::NoWait => self.acquires.refused_at_once.increment(1),
+                NotGrantedReason::NoWait | NotGrantedReason::GuardedTransaction => {
+                    self.acquires.refused_at_once.increment(1);
+                }
                 NotGrantedReason::TimedOut => self.acquires.timed_out.increment(1),
             },
             Reply::Refused(Refusal::QueueFull(_)) => self.refused_waiters.increment(1),

@@ -28,7 +28,11 @@ mod write_refusal;
 #[cfg(test)]
 mod tests;
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::task::TaskTracker;
@@ -62,6 +66,8 @@ pub struct EngineOptions {
     pub max_waiters_per_tenant: usize,
     /// The maximum number of waiters of this replica.
     pub max_waiters: usize,
+    /// How long a release waits for the end of a transaction that called the guard.
+    pub guard_wait: Duration,
     /// The settings of the sweeper.
     pub sweep: SweepOptions,
 }
@@ -93,13 +99,19 @@ impl Engine {
     }
 
     /// The guard of a request for a lease.
-    pub fn attach(&self, id: &KeyId, chosen: Option<Version>, reentrant: bool) -> RequestGuard {
-        RequestGuard::new(self.shared.clone(), id.clone(), chosen, reentrant)
+    pub fn attach(
+        &self,
+        id: &KeyId,
+        chosen: Option<Version>,
+        reentrant: bool,
+        guarded: bool,
+    ) -> RequestGuard {
+        RequestGuard::new(self.shared.clone(), id.clone(), chosen, reentrant, guarded)
     }
 
     /// A new request id, for a heartbeat.
     pub fn request_id(&self) -> RequestId {
-        ids::request_id(false)
+        ids::request_id(false, false)
     }
 
     /// Carries out a command other than an acquire.
@@ -120,7 +132,8 @@ impl Engine {
     /// Sets the gauges that are only set when the metrics are read.
     pub fn update_gauges(&self) {
         let shared = &self.shared;
-        shared.gauges.update(self.waiters(), shared.queued(), &shared.store.connections());
+        let busy = shared.guards_busy.load(Ordering::Relaxed);
+        shared.gauges.update(self.waiters(), shared.queued(), busy, &shared.store.connections());
     }
 
     /// Notes that the database answers and takes writes. The end of an outage is logged.

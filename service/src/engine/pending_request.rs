@@ -3,7 +3,7 @@
 use tokio::{sync::oneshot, time::Instant};
 
 use super::error::EngineError;
-use crate::domain::{Command, KeyId, Reply, RequestId};
+use crate::domain::{Command, KeyId, LockView, Refusal, Reply, RequestId};
 
 /// What a caller receives.
 pub(super) type Answer = Result<Answered, EngineError>;
@@ -37,12 +37,27 @@ pub(super) struct PendingRequest {
     pub(super) reply: Option<ReplySender>,
     /// When the request arrived, by the monotonic clock.
     pub(super) arrived: Instant,
+    /// Until when it waits for a guard row, once it has begun to.
+    pub(super) guard_until: Option<Instant>,
+    /// For a release that has waited for a guard row: the lock as it leaves it.
+    pub(super) left: Option<Box<LockView>>,
 }
 
 impl PendingRequest {
     /// A command of the engine's own.
     pub(super) fn internal(id: KeyId, command: Command, arrived: Instant) -> Self {
-        Self { id, command, reply: None, arrived }
+        Self { id, command, reply: None, arrived, guard_until: None, left: None }
+    }
+
+    /// The reply to a release that has waited for a guard row, if another replica, or another command, has finished it and the
+    /// lock was taken since: it has done what it should.
+    pub(super) fn finished_elsewhere(&mut self, reply: Reply) -> Reply {
+        match (reply, self.left.take()) {
+            (Reply::Refused(Refusal::VersionMismatch | Refusal::NotFound), Some(left)) => {
+                Reply::Released(*left)
+            }
+            (reply, _) => reply,
+        }
     }
 
     /// Whether this is the engine's own request to serve the queue of a key.
@@ -104,10 +119,11 @@ pub(super) mod tests {
             version: ids::version(),
             chosen: false,
             retried,
-            request_id: ids::request_id(false),
+            request_id: ids::request_id(false, false),
         };
         let id = KeyId { tenant: Tenant::trusted("t"), key: Key::trusted("a") };
-        PendingRequest { id, command: Command::Acquire(acquire), reply, arrived: Instant::now() }
+        let (command, arrived) = (Command::Acquire(acquire), Instant::now());
+        PendingRequest { id, command, reply, arrived, guard_until: None, left: None }
     }
 
     /// Guards invariant 7: an acquire that may have been written stays, even if its caller has gone.

@@ -32,13 +32,19 @@ pub struct RequestGuard {
 }
 
 impl RequestGuard {
-    pub(super) fn new(shared: Arc<Shared>, id: KeyId, chosen: Option<Version>, reentrant: bool) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        id: KeyId,
+        chosen: Option<Version>,
+        reentrant: bool,
+        guarded: bool,
+    ) -> Self {
         Self {
             shared,
             id,
             version: chosen.unwrap_or_else(ids::version),
             chosen: chosen.is_some(),
-            request_id: ids::request_id(reentrant),
+            request_id: ids::request_id(reentrant, guarded),
             answer: None,
             holds_grant: false,
             freed_at: None,

@@ -66,6 +66,8 @@ pub(crate) struct Shared {
     /// Stops membership and the sweeper, once all waiters are answered.
     pub(super) stop: CancellationToken,
     pub(super) blocked_commits: Semaphore,
+    /// The number of guarded keys that wait for the end of a transaction.
+    pub(super) guards_busy: Arc<AtomicUsize>,
 }
 
 impl std::fmt::Debug for Shared {
@@ -99,6 +101,7 @@ impl Shared {
             outage: Outage::default(),
             stop: CancellationToken::new(),
             blocked_commits: Semaphore::new(MOST_BLOCKED_COMMITS),
+            guards_busy: Arc::default(),
         }
     }
 
@@ -132,7 +135,9 @@ impl Shared {
     pub(super) fn begin(&self, id: KeyId, command: Command) -> oneshot::Receiver<Answer> {
         let (sender, receiver) = oneshot::channel();
         let shard = self.shard_of(&id);
-        let request = PendingRequest { id, command, reply: Some(sender), arrived: Instant::now() };
+        let arrived = Instant::now();
+        let request =
+            PendingRequest { id, command, reply: Some(sender), arrived, guard_until: None, left: None };
         self.send_to(shard, Message::Command(request));
         receiver
     }

@@ -53,6 +53,10 @@ const IDLE_ROWS_A_PIECE: u32 = 5_000;
 pub(super) async fn run(shared: Arc<Shared>, options: SweepOptions) {
     let stop = shared.stop.clone();
     let mut sweeper = Sweeper { shared, options, idle_after: None };
+    // What a replica began that is gone by now; a new one may be its successor.
+    if let Err(error) = sweeper.finish_releases().await {
+        sweeper.shared.report_outage(&error);
+    }
     let mut swept = async || {
         tokio::time::sleep(options.period).await;
         if !sweeper.shared.is_draining()
@@ -86,10 +90,18 @@ impl Sweeper {
         // Finds dead replicas also where no replica with waiters would notice.
         self.shared.membership.want_reaping();
         let now = self.shared.store.now().await?;
+        self.finish_releases().await?;
         self.sweep_ended(now).await?;
         self.sweep_idle(now).await?;
         self.sweep_tombstones(now).await?;
         self.sweep_queues().await
+    }
+
+    /// Finishes releases of guarded locks that waited for the end of a transaction.
+    async fn finish_releases(&self) -> Result<(), StoreError> {
+        let ids = self.shared.store.unfinished_releases(PIECE).await?;
+        self.shared.execute_all(ids, &Command::ServeQueue).await;
+        Ok(())
     }
 
     async fn sweep_ended(&self, now: Timestamp) -> Result<(), StoreError> {

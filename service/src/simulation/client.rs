@@ -159,6 +159,7 @@ impl Client {
             delete_on_release: is_mutex && self.random.random_bool(0.1),
             only_if_exists: is_mutex && self.random.random_bool(0.1),
             reentrant,
+            guarded: false,
             version: chosen.then(|| self.version()),
         })
     }

@@ -96,7 +96,7 @@ pub(super) async fn carry_out(
         Ask::Get(Kind::Mutex) => Answer::of(service.get_lock(id).await, Answer::Lock),
         Ask::Get(Kind::Semaphore) => Answer::of(service.get_semaphore(id).await, Answer::Semaphore),
         Ask::PutLock(data) => {
-            Answer::of(service.put_lock(id, Some(data)).await, |(view, _)| Answer::Lock(view))
+            Answer::of(service.put_lock(id, Some(data), None).await, |(view, _)| Answer::Lock(view))
         }
         Ask::DeleteLock(version) => Answer::of(service.delete_lock(id, version).await, |()| Answer::Deleted),
         Ask::PutSemaphore(size) => {

@@ -192,6 +192,7 @@ impl World {
 
 fn options(plan: &Plan) -> EngineOptions {
     EngineOptions {
+        guard_wait: Duration::from_secs(5),
         shards: plan.shards,
         memory_bytes: 1 << 20,
         max_queued: 1_000,

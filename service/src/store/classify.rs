@@ -19,6 +19,9 @@ pub(super) enum Purpose {
     Write,
 }
 
+/// The text of the error with which a transaction of ours undoes itself because a guard row is locked.
+pub(super) const GUARD_OPEN: &str = "a guard row is locked";
+
 /// Sorts an error of the driver by what is to be done about it.
 pub(super) fn classify(error: DbErr, purpose: Purpose) -> StoreError {
     let (kind, purpose) = match &error {
@@ -32,6 +35,7 @@ pub(super) fn classify(error: DbErr, purpose: Purpose) -> StoreError {
         },
         DbErr::ConnectionAcquire(_) => return StoreError::Overloaded(Box::new(error)),
         DbErr::Conn(_) => (Kind::Unreachable, purpose),
+        DbErr::Custom(text) if text == GUARD_OPEN => return StoreError::GuardOpen,
         _ => (Kind::Rejected, purpose),
     };
     sorted(kind, purpose, Box::new(error))

@@ -49,6 +49,11 @@ impl Won {
         self.db_time = other.db_time.or(self.db_time);
     }
 
+    /// The token of the row of a write that won.
+    pub(super) fn token(&self, write: &Write) -> Option<Token> {
+        self.tokens.get(&write.row_version.0).copied()
+    }
+
     fn has(&self, write: &Write) -> bool {
         self.tokens.contains_key(&write.row_version.0)
     }
@@ -67,15 +72,17 @@ impl SqlStore {
         }
         let writes = writes.as_slice();
         let work = async {
+            let is_guarded = writes.iter().any(|write| write.change.guard_edit().is_some());
             let clears = writes.iter().any(|write| write.change.clear_permits);
             if let AnyPool::Postgres(pool) = self.hot_pool()
                 && !clears
+                && !is_guarded
             {
                 return self.commit_postgres(pool, writes).await;
             }
             let has_children = writes.iter().any(|write| write.change.has_children());
             if let (AnyPool::MySql(pool), Dialect::MariaDb, false) =
-                (self.hot_pool(), self.sql.dialect, has_children)
+                (self.hot_pool(), self.sql.dialect, has_children || is_guarded)
             {
                 let rows: Vec<_> = writes.iter().map(LockRow::of).collect();
                 // If a row was gone, nothing was written. A transaction tells the other writes from that one.
@@ -146,6 +153,7 @@ impl SqlStore {
     /// Writes everything, inside a transaction.
     async fn write_all(&self, db: &impl ConnectionTrait, writes: &[Write]) -> Result<Committed, DbErr> {
         let won = self.upsert(db, writes).await?;
+        self.write_guards(db, writes, &won).await?;
         for write in writes.iter().filter(|write| write.change.clear_permits && won.has(write)) {
             let id = &write.change.id;
             let values = [id.tenant.as_str().into(), id.key.as_str().into()];

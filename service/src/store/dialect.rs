@@ -31,6 +31,23 @@ impl Dialect {
         }
     }
 
+    /// The database's clock in microseconds, as the type of a column.
+    pub(super) const fn precise_now(self) -> &'static str {
+        match self {
+            Self::Sqlite => "CAST(unixepoch('now', 'subsec') * 1000 AS INTEGER)",
+            Self::Postgres => "clock_timestamp()",
+            Self::MariaDb | Self::MySql => "SYSDATE(6)",
+        }
+    }
+
+    /// The server, as a text that another one does not have: its clock may be another.
+    pub(super) const fn identity(self) -> &'static str {
+        match self {
+            Self::Postgres => "(extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint::text",
+            Self::Sqlite | Self::MariaDb | Self::MySql => "''",
+        }
+    }
+
     /// The collation that compares UTF-8 byte for byte.
     pub(super) const fn binary_collation(self) -> &'static str {
         match self {

@@ -65,7 +65,7 @@ pub(super) fn trial(row_version: RowVersion) -> Write {
     let id =
         KeyId { tenant: Tenant::trusted("db-locks-trial"), key: Key::trusted(&row_version.0.to_string()) };
     let mut state = KeyState::absent();
-    state.body = Body::Mutex(Lock { data: Some(Data::trusted(&noise(row_version))), grant: None });
+    state.body = Body::Mutex(Lock { data: Some(Data::trusted(&noise(row_version))), ..Lock::default() });
     Write { prev: None, row_version, change: Box::new(KeyChange::new(id, state)) }
 }
 

@@ -33,6 +33,14 @@ impl KeyStore for SqlStore {
         self.commit_under_lock(load_requests, decide).await
     }
 
+    fn guard_refusal(&self) -> Option<String> {
+        self.guard_refusal.clone()
+    }
+
+    async fn guarding_session(&self, id: &KeyId) -> Option<String> {
+        self.find_guarding_session(id).await
+    }
+
     async fn find_locked(&self, ids: &[KeyId]) -> Result<Vec<KeyId>, StoreError> {
         self.find_locked_rows(ids).await
     }

@@ -12,12 +12,12 @@ use super::{
     HeldCounts, KeyFilter, ListStore, LockFilter, Page, StoreError,
     classify::{Purpose, overloaded},
     page::PageInProgress,
-    rows::{KIND_MUTEX, KIND_SEMAPHORE, count, key_id},
+    rows::{KIND_ENDING_HELD, KIND_SEMAPHORE, MUTEXES, count, guard_of, key_id},
     sql_store::SqlStore,
 };
 use crate::access::KeyPatterns;
 use crate::domain::{
-    DEFAULT_LEASE_MS, Data, Grant, HeldView, Key, KeyId, LockView, Now, Owner, Permit, RequestId,
+    DEFAULT_LEASE_MS, Data, Grant, Guard, HeldView, Key, KeyId, LockView, Now, Owner, Permit, RequestId,
     SemaphoreView, Tenant, Timestamp, Token, Version,
 };
 
@@ -66,7 +66,7 @@ impl ListStore for SqlStore {
             let mut found: Vec<locks::Model> = Vec::new();
             let mut after = after.cloned();
             loop {
-                let query = keys_of(tenant, KIND_SEMAPHORE, filter, after.as_ref());
+                let query = keys_of(tenant, [KIND_SEMAPHORE], filter, after.as_ref());
                 let rows = self.rows(query.limit(wanted)).await?;
                 let is_last = (rows.len() as u64) < wanted;
                 after = rows.last().map(|row| Key::trusted(&row.key));
@@ -120,7 +120,7 @@ impl ListStore for SqlStore {
         let locks = locks::Entity::find()
             .select_only()
             .expr(count_all())
-            .filter(locks::Column::Kind.eq(KIND_MUTEX))
+            .filter(locks::Column::Kind.is_in(MUTEXES))
             .filter(is_held(self.now_expr()));
         let permits = permits::Entity::find().select_only().expr(count_all()).filter(is_out(self.now_expr()));
         let work = async {
@@ -145,12 +145,13 @@ impl SqlStore {
     }
 }
 
-/// Mutexes with an active grant.
+/// Mutexes with an active grant, or with one that an open transaction keeps from ending.
 fn is_held(now: impl Into<Expr>) -> Condition {
-    Condition::all()
+    let is_active = Condition::all()
         .add(locks::Column::Version.is_not_null())
         .add(locks::Column::Released.eq(false))
-        .add(locks::Column::ExpiresAtMs.into_expr().gt(now))
+        .add(locks::Column::ExpiresAtMs.into_expr().gt(now));
+    Condition::any().add(is_active).add(locks::Column::Kind.eq(KIND_ENDING_HELD))
 }
 
 /// Permits that are out.
@@ -167,7 +168,7 @@ fn locks_of(
     after: Option<&Key>,
     now: Timestamp,
 ) -> Select<locks::Entity> {
-    let mut query = keys_of(tenant, KIND_MUTEX, &filter.keys, after);
+    let mut query = keys_of(tenant, MUTEXES, &filter.keys, after);
     if let Some(owner) = &filter.owner {
         let (begin, after) = owner.stored_with_credentials();
         let column = locks::Column::Owner;
@@ -207,12 +208,17 @@ fn matches(filter: &KeyFilter, key: &str) -> bool {
 }
 
 /// The keys of a tenant that pass a filter, as far as a query can say it, after a key.
-fn keys_of(tenant: &Tenant, kind: i16, filter: &KeyFilter, after: Option<&Key>) -> Select<locks::Entity> {
+fn keys_of<const N: usize>(
+    tenant: &Tenant,
+    kinds: [i16; N],
+    filter: &KeyFilter,
+    after: Option<&Key>,
+) -> Select<locks::Entity> {
     let of_patterns = filter.patterns.as_ref().map(KeyPatterns::common_prefix);
     let prefixes = [filter.prefix.as_deref(), of_patterns.as_deref()];
     let mut query = locks::Entity::find()
         .filter(locks::Column::Tenant.eq(tenant.as_str()))
-        .filter(locks::Column::Kind.eq(kind))
+        .filter(locks::Column::Kind.is_in(kinds))
         .order_by_asc(locks::Column::Key);
     for prefix in prefixes.into_iter().flatten() {
         query = query.filter(locks::Column::Key.gte(prefix));
@@ -252,12 +258,13 @@ fn lock_view(row: &locks::Model, now: Timestamp) -> Option<LockView> {
             owner: Owner::trusted(owner),
             acquired_at: Timestamp(acquired_at),
             expires_at: Timestamp(expires_at),
-            expires_in_ms: expires_at - now.0,
+            expires_in_ms: Ord::max(expires_at - now.0, 0),
             delete_on_release: row.delete_on_release,
         }),
         _ => return None,
     };
-    let held = held.filter(|held| !row.released && held.expires_at > now);
+    let is_ending = row.kind == KIND_ENDING_HELD;
+    let held = held.filter(|held| is_ending || (!row.released && held.expires_at > now));
     Some(LockView {
         id: key_id(&row.tenant, &row.key),
         is_permit: false,
@@ -265,6 +272,7 @@ fn lock_view(row: &locks::Model, now: Timestamp) -> Option<LockView> {
         fencing_token: Token(row.token),
         data: row.data.as_deref().map(Data::trusted),
         lease_ms: row.lease_ms.unwrap_or(DEFAULT_LEASE_MS),
+        guarded: guard_of(row.kind).is_some_and(Guard::is_on),
         waiters: row.waiters,
         created_at: Timestamp(row.created_at_ms),
         updated_at: Timestamp(row.updated_at_ms),

@@ -13,6 +13,7 @@ use super::{
     operation::Operation,
     pools::Pools,
     readiness::Readiness,
+    routines,
     sql::Sql,
     sqlite::{FileWatch, SqliteReader, SqliteWriter},
     url::DatabaseOptions,
@@ -47,6 +48,8 @@ pub(super) struct SqlStore {
     pub(super) list_permits: Semaphore,
     /// Refuses writes to a schema that this program does not know.
     pub(super) gate: WriteGate,
+    /// Why no lock can be guarded here.
+    pub(super) guard_refusal: Option<String>,
 }
 
 /// Connects to a database. This does not check its schema: see [`super::KeyStore::check_ready`].
@@ -68,7 +71,9 @@ impl SqlStore {
             }
             None => (None, None, None),
         };
+        let guard_refusal = routines::refusal(&pools.general_pool, pools.dialect).await;
         Ok(Self {
+            guard_refusal,
             sql: Sql::new(pools.dialect),
             pools,
             options: options.clone(),

@@ -20,7 +20,7 @@ use super::{
     Page, StoreError, SweepStore,
     classify::Purpose,
     dialect::Dialect,
-    rows::{KIND_ABSENT, KIND_MUTEX, read_id},
+    rows::{AT_ONCE, ENDING, KIND_ABSENT, MUTEXES, read_id},
     sql_store::SqlStore,
     writer::Writer,
 };
@@ -77,9 +77,20 @@ impl SweepStore for SqlStore {
         let query = locks::Entity::find()
             .select_only()
             .columns([locks::Column::Tenant, locks::Column::Key])
-            .filter(sweepable(KIND_MUTEX, before))
+            .filter(sweepable(MUTEXES, before))
+            .filter(locks::Column::SweepAtMs.ne(AT_ONCE.0))
             .limit(u64::from(limit));
         self.select_ids(self.general_pool(), &self.sweep, "ended_to_delete", &query.into_query()).await
+    }
+
+    async fn unfinished_releases(&self, limit: u32) -> Result<Vec<KeyId>, StoreError> {
+        let query = locks::Entity::find()
+            .select_only()
+            .columns([locks::Column::Tenant, locks::Column::Key])
+            .filter(locks::Column::SweepAtMs.eq(AT_ONCE.0))
+            .filter(locks::Column::Kind.is_in(ENDING))
+            .limit(u64::from(limit));
+        self.select_ids(self.general_pool(), &self.sweep, "unfinished_releases", &query.into_query()).await
     }
 
     async fn idle_mutexes(
@@ -92,7 +103,7 @@ impl SweepStore for SqlStore {
         let (tenant, key) = after.map_or(("", ""), |id| (id.tenant.as_str(), id.key.as_str()));
         let is_free =
             Version.is_null().or(Released.eq(true)).or(ExpiresAtMs.into_expr().lte(self.now_expr()));
-        let is_idle = Kind.eq(KIND_MUTEX).and(UpdatedAtMs.lte(since.0)).and(Waiters.eq(0i64)).and(is_free);
+        let is_idle = Kind.is_in(MUTEXES).and(UpdatedAtMs.lte(since.0)).and(Waiters.eq(0i64)).and(is_free);
         // Every row is read, since the cursor of the next page has to move on where nothing is idle.
         let query = locks::Entity::find()
             .select_only()
@@ -129,6 +140,7 @@ impl SweepStore for SqlStore {
             Box::pin(async move {
                 self.settle_floors(db, settle_ms).await?;
                 let removed = self.delete_tombstones(db, before, limit).await?;
+                self.delete_orphaned_guards(db, limit).await?;
                 self.raise_floors(db, before, u64::from(limit) * 20).await?;
                 Ok(removed)
             })
@@ -137,12 +149,12 @@ impl SweepStore for SqlStore {
     }
 }
 
-/// Rows of a kind that the sweeper may look at since `before` or earlier.
-fn sweepable(kind: i16, before: Timestamp) -> Condition {
+/// Rows of these kinds that the sweeper may look at since `before` or earlier.
+fn sweepable<const N: usize>(kinds: [i16; N], before: Timestamp) -> Condition {
     Condition::all()
         .add(locks::Column::SweepAtMs.is_not_null())
         .add(locks::Column::SweepAtMs.lte(before.0))
-        .add(locks::Column::Kind.eq(kind))
+        .add(locks::Column::Kind.is_in(kinds))
 }
 
 impl SqlStore {
@@ -167,7 +179,7 @@ impl SqlStore {
         let next = locks::Entity::find()
             .select_only()
             .columns([Tenant, Token])
-            .filter(sweepable(KIND_ABSENT, before))
+            .filter(sweepable([KIND_ABSENT], before))
             .filter(Waiters.eq(0i64))
             .order_by(SweepAtMs, Order::Asc)
             .limit(limit);
@@ -181,6 +193,17 @@ impl SqlStore {
             let (tenant, floor): (String, i64) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
             let values = [Value::from(tenant), Value::from(floor)];
             self.execute(db, &self.sweep, &self.sql.sweep.raise_floor, values).await?;
+        }
+        Ok(())
+    }
+
+    /// Deletes guard rows of keys that are gone: they name nobody.
+    async fn delete_orphaned_guards(&self, db: &Writer<'_>, limit: u32) -> Result<(), DbErr> {
+        let limit = [Value::from(i64::from(limit))];
+        for row in &self.query(db, &self.sweep, &self.sql.guards.orphans, limit).await? {
+            let id = read_id(row)?;
+            let id = [Value::from(id.tenant.as_str()), Value::from(id.key.as_str())];
+            self.execute(db, &self.sweep, &self.sql.guards.delete_orphan, id).await?;
         }
         Ok(())
     }

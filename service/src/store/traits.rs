@@ -38,6 +38,16 @@ pub trait KeyStore: Send + Sync + 'static {
         decide: &mut DecideLocked<'_>,
     ) -> Result<(Vec<Write>, Committed), StoreError>;
 
+    /// Why no lock can be guarded here; `None` where locks can.
+    fn guard_refusal(&self) -> Option<String> {
+        None
+    }
+
+    /// The session whose open transaction keeps the guard row of a key locked, where the database tells.
+    async fn guarding_session(&self, _id: &KeyId) -> Option<String> {
+        None
+    }
+
     /// Which of these keys have a row that another session keeps locked: none on SQLite, where a file is locked as a whole.
     async fn find_locked(&self, ids: &[KeyId]) -> Result<Vec<KeyId>, StoreError>;
 
@@ -118,6 +128,12 @@ pub trait SweepStore: Send + Sync + 'static {
 
     /// Mutexes that are deleted with their grant, whose lease expired at `before` or earlier, at most `limit`.
     async fn ended_to_delete(&self, before: Timestamp, limit: u32) -> Result<Vec<KeyId>, StoreError>;
+
+    /// Guarded mutexes whose grant was ended while a transaction that called the guard was open, and is still to be taken out
+    /// of its guard row, at most `limit`.
+    async fn unfinished_releases(&self, _limit: u32) -> Result<Vec<KeyId>, StoreError> {
+        Ok(Vec::new())
+    }
 
     /// Free mutexes that did not change since `since`, among the next `limit` rows after the key `after`.
     async fn idle_mutexes(

@@ -31,6 +31,7 @@ async fn a_free_lock_is_granted_with_everything_a_grant_shows(svc: Client) {
         "expires_at",
         "expires_in_ms",
         "delete_on_release",
+        "guarded",
         "waiters",
         "created_at",
         "updated_at",

@@ -111,7 +111,7 @@ async fn a_database_of_the_first_version_is_taken_over(database: Database) {
     assert_eq!((count("SELECT COUNT(*) FROM seaql_migrations").await, count(newest).await), (7, 0));
     let (one, other) = tokio::join!(Service::start(&database.url), Service::start(&database.url));
     let all = count("SELECT COUNT(*) FROM db_locks_migrations").await;
-    assert_eq!(count("SELECT COUNT(*) FROM db_locks_compatibility").await, 2);
+    assert!(count("SELECT COUNT(*) FROM db_locks_compatibility").await >= 3);
     let rows = count("SELECT COUNT(*) FROM seaql_migrations").await;
     assert!(
         all >= 8 && rows >= 8,

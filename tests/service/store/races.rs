@@ -25,7 +25,7 @@ async fn of_writes_decided_on_the_same_row_exactly_one_wins(database: Database) 
             let store = Arc::clone(&stores[number % 2]);
             // Heartbeats of a kind: every write is possible on the state, only one on the row.
             let command = if round % 2 == 0 {
-                Command::PutLock { data: None }
+                Command::PutLock { data: None, guarded: None }
             } else {
                 Command::DeleteLock { version: None }
             };
@@ -69,10 +69,11 @@ async fn batches_that_share_keys_do_not_deadlock(database: Database) {
                     let command = if (key + round + number) % 3 == 0 && state.row_version.is_some() {
                         Command::DeleteLock { version: None }
                     } else {
-                        Command::PutLock { data: None }
+                        Command::PutLock { data: None, guarded: None }
                     };
                     let absent = matches!(state.body, db_locks_service::domain::Body::Absent);
-                    let command = if absent { Command::PutLock { data: None } } else { command };
+                    let command =
+                        if absent { Command::PutLock { data: None, guarded: None } } else { command };
                     writes.push(write(&id, state, now, &[command]));
                 }
                 store.commit(writes.into()).await.unwrap();
@@ -90,7 +91,7 @@ async fn batches_that_share_keys_do_not_deadlock(database: Database) {
 async fn a_wrong_guess_that_a_row_is_new_waits_for_nobody_in_a_circle(database: Database) {
     let stores = [store_on(&database).await, another_on(&database).await];
     let (first, second) = (id("m"), id("z"));
-    let put = Command::PutLock { data: None };
+    let put = Command::PutLock { data: None, guarded: None };
     for id in [&first, &second] {
         let (state, now) = load(&*stores[0], id).await;
         assert!(commit(&*stores[0], write(id, state, now, std::slice::from_ref(&put))).await);

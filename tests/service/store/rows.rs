@@ -91,7 +91,7 @@ async fn a_write_never_creates_a_row_that_it_was_not_decided_on(database: Databa
 
 async fn a_row_that_is_gone_costs_the_others_of_its_batch_nothing(database: Database) {
     let store = store_on(&database).await;
-    let put = Command::PutLock { data: None };
+    let put = Command::PutLock { data: None, guarded: None };
     let (absent, now) = load(&*store, &id("a")).await;
     let known = write(&id("c"), absent.clone(), now, std::slice::from_ref(&put));
     store.commit(vec![known].into()).await.unwrap();

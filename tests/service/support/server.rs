@@ -109,6 +109,15 @@ impl OwnServer {
         Some(Self { process, recipe, database, _folder: folder })
     }
 
+    /// Sends a signal to all of its processes: `STOP` or `CONT`.
+    pub(crate) fn signal(&mut self, signal: &str) {
+        let Some(process) = &self.process else { return };
+        let server = process.id().to_string();
+        let script = r#"kill -s "$0" "$1" $(ps -o pid= --ppid "$1")"#;
+        // A child may end in between.
+        drop(Command::new("sh").args(["-c", script, signal, &server]).output());
+    }
+
     /// Kills it: nothing that it has not written is written any more.
     pub(crate) fn kill(&mut self) {
         // Its drop is a SIGKILL.

@@ -29,6 +29,7 @@ impl KeyChange {
             return Ok(verdict);
         }
         let lease_ms = self.lease_of(acquire);
+        self.mark_expired(ctx.now);
         let overtakes = planted!(NewcomerOvertakes) && self.state.room(ctx.now).count > 0;
         if overtakes || self.serve_fully(ctx)? {
             return self.take(acquire, lease_ms, ctx);

@@ -29,6 +29,11 @@ impl KeyChange {
         {
             return Ok(refuse(Refusal::NotForSemaphores("delete_lock")));
         }
+        if let Target::Mutex = target
+            && self.state.is_ending()
+        {
+            return self.release_again(ctx);
+        }
         let (grant, _) = self.grant_and_data(&target);
         if !grant.is_active(ctx.now) {
             return Ok(Verdict::Reply(Reply::Released(self.view_of(&target, ctx.now))));

@@ -2,7 +2,8 @@
 
 use super::{Context, KeyChange, Need, Verdict};
 use crate::domain::{
-    Acquire, Body, Data, Grant, LockView, Mutex, Now, Owner, Permit, Place, Reply, RequestId, Version, Waiter,
+    Acquire, Body, Data, Grant, Guard, LockView, Mutex, Now, Owner, Permit, Place, Reply, RequestId, Version,
+    Waiter,
 };
 
 /// One who takes, be it at once or from the queue.
@@ -95,6 +96,9 @@ impl KeyChange {
         };
         if replace_data || mutex.data.is_none() {
             mutex.data = data;
+        }
+        if mutex.guard.is_on() || grant.request_id.is_guarded() {
+            mutex.guard = Guard::Named;
         }
         if let Some(before) = mutex.grant.replace(grant) {
             self.note_replaced(&before, now.at_most);

@@ -61,12 +61,24 @@ impl KeyChange {
         {
             return Ok(refuse(Refusal::NotForSemaphores("delete_lock")));
         }
+        if let Target::Mutex = target
+            && self.state.is_ending()
+        {
+            return self.release_again(ctx);
+        }
+        let is_busy = self.guard_is_busy();
         let (grant, data) = self.grant_and_data(target);
         if grant.released {
             return Ok(Verdict::Reply(Reply::Released(self.view_of(target, ctx.now))));
         }
         edit(data, ending.data);
         let deletes = ending.delete_lock || grant.delete_on_release;
+        if is_busy {
+            // The deletion is a part of what is finished later.
+            grant.delete_on_release = deletes;
+            self.end(target, ending.how, ctx.now);
+            return Ok(self.release_open(ctx));
+        }
         let ended = (grant.version, grant.expires_at);
         self.effects.released.push(ended);
         let view = self.end(target, ending.how, ctx.now);
@@ -93,7 +105,7 @@ impl KeyChange {
         if is_another || !grant.is_active(ctx.now) {
             return Ok(false);
         }
-        let deletes = grant.delete_on_release;
+        let deletes = grant.delete_on_release && !self.guard_is_busy();
         self.end(&target, EndedHow::GivenBack, ctx.now);
         if deletes && let Target::Mutex = target {
             self.delete_body(ctx.now);
@@ -159,7 +171,7 @@ impl KeyChange {
 
     pub(super) fn grant_and_data(&mut self, target: &Target) -> (&mut Grant, &mut Option<Data>) {
         match (&mut self.state.body, target) {
-            (Body::Mutex(Mutex { grant: Some(grant), data }), Target::Mutex) => (grant, data),
+            (Body::Mutex(Mutex { grant: Some(grant), data, .. }), Target::Mutex) => (grant, data),
             (Body::Semaphore(semaphore), Target::Permit(index)) => {
                 let Permit { grant, data, .. } = &mut semaphore.permits.known[*index];
                 (grant, data)
@@ -169,11 +181,12 @@ impl KeyChange {
     }
 
     /// Marks the target as ended by release, and answers how it is left.
-    fn end(&mut self, target: &Target, how: EndedHow, now: Now) -> LockView {
+    pub(super) fn end(&mut self, target: &Target, how: EndedHow, now: Now) -> LockView {
         let (grant, _) = self.grant_and_data(target);
         let stood = grant.is_active(now);
         grant.released = true;
         grant.expires_at = grant.expires_at.min(now.at_most);
+        self.end_guard(stood);
         if self.effects.ended.is_some() {
             let grant = self.grant_and_data(target).0.clone();
             self.note_end(&grant, how);

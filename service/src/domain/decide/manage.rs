@@ -25,7 +25,10 @@ impl KeyChange {
         }
     }
 
-    pub(super) fn put_lock(&mut self, data: Option<&Data>, ctx: &Context) -> Decided {
+    pub(super) fn put_lock(&mut self, data: Option<&Data>, guarded: Option<bool>, ctx: &Context) -> Decided {
+        if self.is_kept_by_transaction(guarded == Some(false), ctx.now) {
+            return Ok(Verdict::GuardOpen(None));
+        }
         let created = match &mut self.state.body {
             Body::Semaphore(_) => return Ok(refuse(Refusal::WrongKind)),
             Body::Mutex(mutex) if mutex.grant.as_ref().is_some_and(|grant| grant.is_active(ctx.now)) => {
@@ -38,10 +41,13 @@ impl KeyChange {
                 if let Some(grant) = &mut mutex.grant {
                     grant.delete_on_release = false;
                 }
+                mutex.set_guarded(guarded);
                 false
             }
             Body::Absent => {
-                self.state.body = Body::Mutex(Mutex { data: data.cloned(), grant: None });
+                let mut mutex = Mutex { data: data.cloned(), ..Mutex::default() };
+                mutex.set_guarded(guarded);
+                self.state.body = Body::Mutex(mutex);
                 self.state.created_at = ctx.now.at_most;
                 true
             }
@@ -66,6 +72,9 @@ impl KeyChange {
                 Some(version) if version != grant.version => return Ok(refuse(Refusal::VersionMismatch)),
                 Some(_) => {}
             }
+        }
+        if self.end_before_deletion(ctx.now) {
+            return Ok(Verdict::GuardOpen(None));
         }
         self.mark_changed(ctx.now);
         self.delete_body(ctx.now);

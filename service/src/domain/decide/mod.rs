@@ -9,6 +9,7 @@ mod again;
 mod ends;
 mod force;
 mod grants;
+mod guards;
 mod held;
 mod manage;
 mod serve_queue;
@@ -26,8 +27,8 @@ use std::{
 };
 
 use super::{
-    Body, Command, KeyId, KeyState, Kind, Now, Place, Refusal, ReplicaId, Reply, RequestId, Tenant,
-    Timestamp, Version, Waiter, WaiterLimit,
+    Body, Command, GuardBusy, KeyId, KeyState, Kind, LockView, Now, Place, Refusal, ReplicaId, Reply,
+    RequestId, Tenant, Timestamp, Version, Waiter, WaiterLimit,
 };
 
 /// For how long a freed place is kept for a waiter of another replica that has to claim it, in milliseconds.
@@ -98,6 +99,9 @@ pub enum Verdict {
         /// How long it wants to wait.
         wait_ms: i64,
     },
+    /// It has ended the grant, or meant to; an open transaction is in the way. It is decided again when that may have ended. A
+    /// release has the lock as it leaves it: others may have finished it by then, and have taken the lock.
+    GuardOpen(Option<Box<LockView>>),
     /// An earlier write of it may have been applied and been overwritten since: whether it was cannot be told, and it is not
     /// applied over what was written meanwhile.
     Unknown,
@@ -158,6 +162,10 @@ pub struct KeyChange {
     pub waiters: BTreeMap<i64, Option<Waiter>>,
     /// Whether the key had no row and tokens before; the store may raise those that this change grants.
     fresh_tokens: bool,
+    /// The version that the guard row names before this change.
+    named_before: Option<Version>,
+    /// Set where the guard row was found locked lately: the change leaves the row alone.
+    pub guard_busy: Option<GuardBusy>,
     /// What the change was before each command but the first, for those who check every step of it.
     #[cfg(test)]
     pub(crate) steps: Steps,
@@ -175,6 +183,7 @@ impl KeyChange {
     /// Begins with a state.
     pub fn new(id: KeyId, state: KeyState) -> Self {
         let fresh_tokens = state.row_version.is_none();
+        let named_before = state.named_version();
         Self {
             id,
             state,
@@ -184,6 +193,8 @@ impl KeyChange {
             clear_permits: false,
             waiters: BTreeMap::new(),
             fresh_tokens,
+            named_before,
+            guard_busy: None,
             #[cfg(test)]
             steps: Steps::default(),
         }
@@ -213,6 +224,7 @@ impl KeyChange {
         if let Body::Semaphore(semaphore) = &mut self.state.body {
             semaphore.permits.recount(ctx.now);
         }
+        self.finish_ending(command, ctx.now);
         match command {
             Command::Acquire(acquire) => self.acquire(acquire, ctx),
             Command::Heartbeat(heartbeat) => self.heartbeat(heartbeat, ctx),
@@ -220,7 +232,7 @@ impl KeyChange {
             Command::ForceRelease(forced) => self.force_release(forced, ctx),
             Command::Get(Kind::Mutex) => Ok(self.get_lock(ctx)),
             Command::Get(Kind::Semaphore) => self.get_semaphore(ctx),
-            Command::PutLock { data } => self.put_lock(data.as_ref(), ctx),
+            Command::PutLock { data, guarded } => self.put_lock(data.as_ref(), *guarded, ctx),
             Command::DeleteLock { version } => self.delete_lock(*version, ctx),
             Command::PutSemaphore { max_size, lease_ms, default_lease_ms } => {
                 self.put_semaphore(*max_size, *lease_ms, *default_lease_ms, ctx)

@@ -31,6 +31,9 @@ impl KeyChange {
     /// is more needed.
     pub(super) fn serve_queue(&mut self, ctx: &Context) -> Result<bool, Need> {
         self.cut_after_step_back(ctx);
+        if self.state.queue.len > 0 {
+            self.mark_expired(ctx.now);
+        }
         self.reenter(ctx);
         let is_free = self.serve_in_order(ctx)?;
         self.reenter(ctx);
@@ -154,6 +157,7 @@ impl KeyChange {
                 Ok(Served::Suspected)
             }
             Place::Attached { replica, request_id, offered_until: None } => {
+                self.end_for_offer(ctx.now);
                 let offered_until = Some(ctx.now.at_most.plus_ms(OFFER_MS));
                 self.move_waiter(found, Place::Attached { replica, request_id, offered_until });
                 self.effects.notified.insert(replica);

@@ -142,7 +142,7 @@ impl KeyChange {
             let goes_with_grant =
                 grant.is_some_and(|grant| grant.delete_on_release && grant.expires_at <= ended_before);
             let idle = idle_since.is_some_and(|since| self.state.updated_at <= since);
-            if !held && self.state.queue.len == 0 && (goes_with_grant || idle) {
+            if !held && !self.guard_is_busy() && self.state.queue.len == 0 && (goes_with_grant || idle) {
                 self.mark_changed(ctx.now);
                 self.delete_body(ctx.now);
             }

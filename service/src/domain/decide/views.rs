@@ -2,8 +2,8 @@
 
 use super::{KeyChange, acquire::DEFAULT_LEASE_MS};
 use crate::domain::{
-    Body, Grant, Holder, LockView, Mutex, NotGranted, NotGrantedReason, Now, Permit, Refusal, Semaphore,
-    SemaphoreView, reply::HeldView,
+    Body, Grant, Guard, Holder, LockView, Mutex, NotGranted, NotGrantedReason, Now, Permit, Refusal,
+    Semaphore, SemaphoreView, reply::HeldView,
 };
 
 /// The most holders that a refusal names.
@@ -14,10 +14,11 @@ impl KeyChange {
         LockView {
             id: self.id.clone(),
             is_permit: false,
-            held: grant.and_then(|grant| held_view(grant, now)),
+            held: grant.and_then(|grant| held_view(grant, mutex.guard, now)),
             fencing_token: self.state.token,
             data: mutex.data.clone(),
             lease_ms: grant.map_or(DEFAULT_LEASE_MS, |grant| grant.lease_ms),
+            guarded: mutex.guard.is_on(),
             waiters: self.state.queue.len,
             created_at: self.state.created_at,
             updated_at: self.state.updated_at,
@@ -50,7 +51,7 @@ impl KeyChange {
         match &self.state.body {
             Body::Absent => Vec::new(),
             Body::Mutex(mutex) => {
-                let active = mutex.grant.as_ref().filter(|grant| grant.is_active(now));
+                let active = mutex.grant.as_ref().filter(|_| mutex.is_taken(now));
                 active.map(|grant| holder(grant, now)).into_iter().collect()
             }
             Body::Semaphore(semaphore) => {
@@ -67,7 +68,10 @@ impl KeyChange {
         now: Now,
     ) -> Refusal {
         let (holders, waiters) = (self.holders(now), self.state.queue.len);
-        Refusal::NotGranted(NotGranted { reason, holders, waiters, queue_position })
+        let is_ending = self.state.is_ending();
+        let reason = if is_ending { NotGrantedReason::GuardedTransaction } else { reason };
+        let session = self.guard_busy.as_ref().filter(|_| is_ending).and_then(|busy| busy.session.clone());
+        Refusal::NotGranted(NotGranted { reason, holders, waiters, queue_position, session })
     }
 }
 
@@ -77,10 +81,11 @@ impl Permit {
         LockView {
             id,
             is_permit: true,
-            held: held_view(&self.grant, now),
+            held: held_view(&self.grant, Guard::Off, now),
             fencing_token: self.grant.token,
             data: self.data.clone(),
             lease_ms: self.grant.lease_ms,
+            guarded: false,
             waiters: 0,
             created_at: self.grant.acquired_at,
             updated_at: self.updated_at,
@@ -88,8 +93,8 @@ impl Permit {
     }
 }
 
-fn held_view(grant: &Grant, now: Now) -> Option<HeldView> {
-    grant.is_active(now).then(|| HeldView {
+fn held_view(grant: &Grant, guard: Guard, now: Now) -> Option<HeldView> {
+    (grant.is_active(now) || guard == Guard::EndingHeld).then(|| HeldView {
         version: grant.version,
         owner: grant.owner.clone(),
         acquired_at: grant.acquired_at,

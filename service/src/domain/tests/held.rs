@@ -105,7 +105,7 @@ fn a_delete_names_the_version_while_held_and_nothing_when_free() {
 #[test]
 fn put_creates_a_free_lock_or_replaces_the_data_of_one() {
     let mut scene = Scene::new();
-    let put = |text| Command::PutLock { data: Some(data(text)) };
+    let put = |text| Command::PutLock { data: Some(data(text)), guarded: None };
     assert!(matches!(scene.reply(&put("a")), Reply::Lock { created: true, view } if view.held.is_none()));
     assert_eq!(scene.look().fencing_token.0, 0);
     assert!(matches!(scene.reply(&put("b")), Reply::Lock { created: false, .. }));
@@ -118,7 +118,7 @@ fn what_was_put_does_not_go_with_a_grant_that_had_ended_before() {
     let mut scene = Scene::new();
     scene.granted(Acquire { delete_on_release: true, ..ask(1) });
     scene.now += 1_000;
-    scene.run(&Command::PutLock { data: Some(data("put")) });
+    scene.run(&Command::PutLock { data: Some(data("put")), guarded: None });
     scene.now += 60_000;
     scene.run(&Command::Sweep { ended_before: Timestamp(scene.now), idle_since: None });
     assert_eq!(scene.look().data, Some(data("put")), "it is not swept");

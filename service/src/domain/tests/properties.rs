@@ -148,7 +148,7 @@ fn agree(is_mutex: bool, asks: &[Ask]) {
         let got = match scene.run(&command) {
             Verdict::Reply(reply) => told(&reply),
             Verdict::Waiting { .. } => Told::Waits,
-            Verdict::Unknown => panic!("every answer comes"),
+            Verdict::GuardOpen(_) | Verdict::Unknown => panic!("every answer comes"),
         };
         assert_eq!(got, expected, "step {step}, {command:?}");
         let others: Vec<_> =
@@ -266,7 +266,7 @@ impl Known {
             Verdict::Reply(Reply::Semaphore { view, .. }) if !self.counts => {
                 (view.busy_count, view.waiters) = (0, 0);
             }
-            Verdict::Reply(_) | Verdict::Waiting { .. } | Verdict::Unknown => {}
+            Verdict::Reply(_) | Verdict::Waiting { .. } | Verdict::GuardOpen(_) | Verdict::Unknown => {}
         }
         verdict
     }

@@ -239,7 +239,7 @@ fn wait_reentrant(n: u16) -> Acquire {
 }
 
 fn reentrant(n: u16) -> RequestId {
-    RequestId::new(u64::from(n) << 1, true)
+    RequestId::new(u64::from(n) << 1, true, false)
 }
 
 #[test]

@@ -39,13 +39,15 @@ impl Shard {
         grant_log::log_change(&id, &key_task.requests, &verdicts, &effects);
         self.shared.metrics.expired(effects.expired);
         let mut freed = self.freed_instants(&key_task.requests, &effects);
-        for (request, verdict) in key_task.requests.into_iter().zip(verdicts) {
+        for (mut request, verdict) in key_task.requests.into_iter().zip(verdicts) {
             match verdict {
                 Verdict::Reply(mut reply) => {
                     reply.raise_token(raised);
+                    let reply = request.finished_elsewhere(reply);
                     self.answer(request, reply, sent);
                 }
                 Verdict::Waiting { wait_ms } => self.register(request, wait_ms),
+                Verdict::GuardOpen(left) => self.park_for_guard(request, left, Instant::now()),
                 Verdict::Unknown => {
                     if let Some(sender) = request.reply {
                         // The receiver is gone if the caller has hung up.
@@ -73,6 +75,7 @@ impl Shard {
         self.set_key_timer(&id, &state, now);
         self.leave_if_missing(&id, &state.queue, now);
         self.free(&id);
+        self.note_guard(&id, state.is_ending());
         if effects.unfinished {
             self.enqueue_internal(id.clone(), Command::ServeQueue);
         }

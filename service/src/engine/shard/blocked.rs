@@ -22,7 +22,7 @@ impl Shard {
 
     /// Handles a commit that could not have a row.
     pub(super) fn on_blocked(&mut self, batch: Batch, found: &FoundBlocked) {
-        let FoundBlocked { locked, waited } = found;
+        let FoundBlocked { locked, waited, .. } = found;
         let now = Instant::now();
         let is_only = batch.writes.len() == 1;
         let is_suspect = |write: &Write| write.prev.is_none() || write.change.has_children();

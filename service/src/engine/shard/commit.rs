@@ -62,6 +62,9 @@ impl Shard {
         ctx: &Context,
         sent: Instant,
     ) {
+        if key_task.guard_busy.is_none() {
+            key_task.guard_busy = self.in_flight.guarded.busy(&key_task.id).cloned();
+        }
         match key_task.decide(state, basis == Basis::Loaded, ctx) {
             TaskOutcome::Write { write, verdicts } => {
                 self.in_flight.write(write, DecidedTask { key_task, verdicts, basis });

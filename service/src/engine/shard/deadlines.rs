@@ -94,7 +94,7 @@ impl Shard {
     /// theirs.
     pub(super) fn answer_overdue(&mut self, now: Instant) {
         self.next_deadline_check = None;
-        let InFlight { loads, commits, blocked, locked, retries } = &mut self.in_flight;
+        let InFlight { loads, commits, blocked, guarded, locked, retries } = &mut self.in_flight;
         let unreachable = self.shared.outage.reason();
         let mut check = DeadlineCheck { now, unreachable, blocked, leavers: Vec::new(), emptied: Vec::new() };
         self.intake.retain(|request| check.keeps_request(request));
@@ -105,7 +105,12 @@ impl Shard {
             check.keeps_task(key_task);
         }
         let DeadlineCheck { mut leavers, emptied, .. } = check;
-        for key_task in commits.key_tasks().chain(locked.values_mut()).chain(blocked.key_tasks()) {
+        for key_task in commits
+            .key_tasks()
+            .chain(locked.values_mut())
+            .chain(blocked.key_tasks())
+            .chain(guarded.key_tasks())
+        {
             fail_overdue(key_task, now, &mut leavers);
         }
         for (request_id, error) in leavers {

@@ -3,7 +3,9 @@
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
-use super::{batch::DecidedTask, blocked_keys::BlockedKeys, commits::Commits, loads::Loads};
+use super::{
+    batch::DecidedTask, blocked_keys::BlockedKeys, commits::Commits, guarded_keys::GuardedKeys, loads::Loads,
+};
 use crate::{
     domain::KeyId,
     engine::{key_task::KeyTask, timers::Timers},
@@ -17,6 +19,8 @@ pub(super) struct InFlight {
     pub(super) commits: Commits,
     /// Tasks of keys whose rows another session keeps locked.
     pub(super) blocked: BlockedKeys,
+    /// Changes that need the guard rows of their keys.
+    pub(super) guarded: GuardedKeys,
     /// Tasks that are being decided under the database's lock.
     pub(super) locked: FxHashMap<KeyId, KeyTask>,
     /// Tasks that are loaded and decided again after a pause.
@@ -25,19 +29,23 @@ pub(super) struct InFlight {
 
 impl InFlight {
     /// Nothing is in flight yet.
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant, guarded: GuardedKeys) -> Self {
         Self {
             loads: Loads::default(),
             commits: Commits::new(now),
             blocked: BlockedKeys::default(),
+            guarded,
             locked: FxHashMap::default(),
             retries: Timers::default(),
         }
     }
 
-    /// Has a decided task written: with the next batch, or apart from the batches if its key is blocked.
+    /// Has a decided task written: with the next batch, or apart from the batches if it needs a guard row or its key is
+    /// blocked.
     pub(super) fn write(&mut self, write: Write, task: DecidedTask) {
-        if self.blocked.contains(&task.key_task.id) {
+        if self.guarded.takes(&write) {
+            self.guarded.push(write, task);
+        } else if self.blocked.contains(&task.key_task.id) {
             self.blocked.push(write, task);
         } else {
             self.commits.push(write, task);
@@ -53,7 +61,9 @@ impl InFlight {
 
     /// Removes and returns the tasks of a commit that came back.
     pub(super) fn take_commit(&mut self, number: u64) -> Option<Vec<DecidedTask>> {
-        self.commits.take(number).or_else(|| self.blocked.take_commit(number))
+        let (blocked, guarded) = (&mut self.blocked, &mut self.guarded);
+        let of_keys = || blocked.take_commit(number).or_else(|| guarded.take_commit(number));
+        self.commits.take(number).or_else(of_keys)
     }
 
     /// Whether no load or commit of a batch is under way.

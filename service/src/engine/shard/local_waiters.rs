@@ -242,7 +242,7 @@ mod tests {
     /// Adds a waiter with a deadline in 1 s.
     fn wait(waiters: &mut LocalWaiters) -> (RequestId, KeyId) {
         let (reply, _) = oneshot::channel();
-        let (request_id, request) = (ids::request_id(false), acquire(false, Some(reply)));
+        let (request_id, request) = (ids::request_id(false, false), acquire(false, Some(reply)));
         let id = request.id.clone();
         waiters.insert(request_id, request, ids::version(), false, Instant::now() + Duration::from_secs(1));
         (request_id, id)
@@ -251,7 +251,7 @@ mod tests {
     fn audit(found: &[(RequestId, KeyId)]) -> Audit {
         let row = |id: &KeyId| WaitingRow {
             id: id.clone(),
-            request_id: ids::request_id(false),
+            request_id: ids::request_id(false, false),
             version: ids::version(),
         };
         let found = found.iter().map(|(request_id, id)| (*request_id, row(id))).collect();
@@ -301,7 +301,7 @@ mod tests {
     async fn a_row_is_an_orphan_when_two_audits_find_it_and_its_key_is_not_busy() {
         let mut waiters = LocalWaiters::default();
         let (waiting, id) = wait(&mut waiters);
-        let orphan = ids::request_id(false);
+        let orphan = ids::request_id(false, false);
         let audit = audit(&[(waiting, id.clone()), (orphan, id)]);
         assert!(waiters.orphans(&audit, |_| false).is_empty());
         let found: Vec<_> =

@@ -10,7 +10,7 @@ use super::{
     offers::CLAIM_MS,
 };
 use crate::{
-    domain::KeyState,
+    domain::{GuardBusy, KeyState},
     engine::{
         cache::Basis,
         key_task::{KeyTask, TaskOutcome},
@@ -71,6 +71,7 @@ impl Shard {
                 self.in_flight.loads.push(key_task);
             }
             (Err(StoreError::Blocked(_)), _) => self.postpone_blocked(key_task),
+            (Err(StoreError::GuardOpen), _) => self.on_guard_open(key_task, GuardBusy::default()),
             (Ok(_) | Err(_), _) => {
                 self.in_flight.retries.set(Instant::now() + RETRY_LOCKED, key_task);
             }

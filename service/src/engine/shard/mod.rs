@@ -15,6 +15,8 @@ mod commit;
 mod commits;
 mod deadlines;
 mod drain;
+mod guarded;
+mod guarded_keys;
 mod handover;
 mod in_flight;
 mod intake;
@@ -32,8 +34,8 @@ use std::sync::Arc;
 use tokio::{sync::mpsc, time::Instant};
 
 use self::{
-    drain::Drain, in_flight::InFlight, intake::Intake, key_timers::KeyTimers, local_waiters::LocalWaiters,
-    offers::KnownOffers,
+    drain::Drain, guarded_keys::GuardedKeys, in_flight::InFlight, intake::Intake, key_timers::KeyTimers,
+    local_waiters::LocalWaiters, offers::KnownOffers,
 };
 use super::{Shared, cache::Cache, message::Message, pending_request::PendingRequest};
 use crate::domain::{Command, KeyId};
@@ -70,11 +72,16 @@ impl Shard {
         memory_bytes: usize,
     ) -> Self {
         let now = Instant::now();
+        let guarded = GuardedKeys::new(
+            shared.store.commits_in_parallel(),
+            shared.options.guard_wait,
+            Arc::clone(&shared.guards_busy),
+        );
         Self {
             shared,
             outbox,
             intake: Intake::default(),
-            in_flight: InFlight::new(now),
+            in_flight: InFlight::new(now, guarded),
             waiters: LocalWaiters::default(),
             key_timers: KeyTimers::default(),
             cache: Cache::new(memory_bytes, now),
@@ -139,6 +146,7 @@ impl Shard {
             self.waiters.next_at(),
             self.key_timers.next_at(),
             self.in_flight.retries.next_at(),
+            self.in_flight.guarded.next_at(),
             self.intake.next_at(),
             self.next_deadline_check,
             self.cache.expires_at(),
@@ -156,6 +164,9 @@ impl Shard {
             self.enqueue_internal(id, Command::ServeQueue);
         }
         self.in_flight.retry_due(now);
+        while let Some(due) = self.in_flight.guarded.pop_due(now) {
+            self.on_guard_due(due);
+        }
         while let Some(request) = self.intake.pop_due(now) {
             self.enqueue(request);
         }
@@ -173,6 +184,7 @@ impl Shard {
     fn proceed(&mut self) {
         while self.in_flight.commits.may_send(self.intake.waiting()) && self.send_next_batch() {}
         self.try_blocked();
+        self.commit_guarded();
         self.send_next_load();
         self.schedule_deadline_check();
         if self.intake.is_empty() && self.waiters.is_empty() && self.in_flight.is_idle() {

@@ -47,6 +47,11 @@ impl Shard {
                 self.fail_all(batch, EngineError::Rejected);
             }
             Err(StoreError::Blocked(_)) => self.on_blocked(batch, &blocked),
+            Err(StoreError::GuardOpen) => {
+                for task in batch.tasks {
+                    self.on_guard_open(task.key_task, blocked.guard.clone());
+                }
+            }
             Err(error @ StoreError::Unknown(_)) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
@@ -126,7 +131,7 @@ impl Shard {
     /// Has tasks tried again after a pause.
     pub(super) fn postpone_all(&mut self, key_tasks: Vec<KeyTask>, error: &StoreError) {
         let pause = match error {
-            StoreError::Transient(_) | StoreError::Blocked(_) => RETRY_SOON,
+            StoreError::Transient(_) | StoreError::Blocked(_) | StoreError::GuardOpen => RETRY_SOON,
             StoreError::Unreachable(_)
             | StoreError::Unknown(_)
             | StoreError::Rejected(_)

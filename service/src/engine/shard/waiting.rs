@@ -153,6 +153,7 @@ impl Shard {
     /// Begins to stop. Commands that were due later are carried out now, because there is no later.
     pub(super) fn begin_draining(&mut self, until_idle: mpsc::Sender<Infallible>) {
         self.drain = Drain::UntilIdle(until_idle);
+        self.refuse_guarded();
         for request in self.intake.take_refused() {
             self.enqueue(request);
         }

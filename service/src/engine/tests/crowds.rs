@@ -24,6 +24,7 @@ fn replica() -> Replica {
     Replica::with_options(
         &store,
         EngineOptions {
+            guard_wait: Duration::from_secs(5),
             max_queued: 100_000,
             max_waiters_per_key: 100_000,
             max_waiters_per_tenant: 100_000,

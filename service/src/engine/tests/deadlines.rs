@@ -49,7 +49,7 @@ async fn whatever_the_database_does_a_write_is_answered_in_time() {
         let (acquired, released, put) = tokio::join!(
             in_time(replica.acquire("new", 0)),
             in_time(replica.release("held", version)),
-            in_time(replica.service.put_lock(id("put"), None)),
+            in_time(replica.service.put_lock(id("put"), None, None)),
         );
         assert!(acquired.is_err() && released.is_err() && put.is_err(), "it {name}");
     }

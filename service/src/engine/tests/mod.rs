@@ -77,6 +77,7 @@ impl Replica {
 /// Few of everything, so that limits are soon met.
 fn options(shards: usize) -> EngineOptions {
     EngineOptions {
+        guard_wait: Duration::from_secs(5),
         shards,
         memory_bytes: 1 << 20,
         max_queued: 1_000,
@@ -103,6 +104,7 @@ fn request(wait_ms: i64) -> AcquireRequest {
         delete_on_release: false,
         only_if_exists: false,
         reentrant: false,
+        guarded: false,
         version: None,
     }
 }
@@ -121,6 +123,7 @@ fn deliver(delivery: Delivery) -> Version {
 fn refusal(result: Result<Delivery, ServiceError>) -> Refusal {
     match result {
         Err(ServiceError::Refused { refusal, .. }) => refusal,
+        Err(ServiceError::NotGuarded(why)) => panic!("not guarded: {why}"),
         Err(ServiceError::Unavailable(reason)) => panic!("unavailable: {reason}"),
         Ok(delivery) => panic!("granted: {:?}", delivery.view()),
     }

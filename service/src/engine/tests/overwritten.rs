@@ -71,10 +71,11 @@ fn is_unknown<T: std::fmt::Debug>(result: &Result<T, ServiceError>) -> bool {
 async fn a_put_is_not_applied_over_a_newer_one() {
     for fault in FAULTS {
         let pair = Pair::new();
-        pair.two.service.put_lock(id("a"), text("first")).await.unwrap();
+        pair.two.service.put_lock(id("a"), text("first"), None).await.unwrap();
         let service = pair.one.service.clone();
-        let old = pair.begin(fault, async move { service.put_lock(id("a"), text("older")).await }).await;
-        let newer = pair.two.service.put_lock(id("a"), text("newer")).await;
+        let old =
+            pair.begin(fault, async move { service.put_lock(id("a"), text("older"), None).await }).await;
+        let newer = pair.two.service.put_lock(id("a"), text("newer"), None).await;
         assert!(newer.is_ok(), "{fault:?}: {newer:?}");
         let old = old.await.unwrap();
         assert!(is_unknown(&old), "{fault:?}: {old:?}");
@@ -87,10 +88,10 @@ async fn a_put_is_not_applied_over_a_newer_one() {
 async fn a_deletion_does_not_take_away_what_was_created_after_it() {
     for fault in FAULTS {
         let pair = Pair::new();
-        pair.two.service.put_lock(id("a"), text("first")).await.unwrap();
+        pair.two.service.put_lock(id("a"), text("first"), None).await.unwrap();
         let service = pair.one.service.clone();
         let deletion = pair.begin(fault, async move { service.delete_lock(id("a"), None).await }).await;
-        pair.two.service.put_lock(id("a"), text("newer")).await.unwrap();
+        pair.two.service.put_lock(id("a"), text("newer"), None).await.unwrap();
         let deletion = deletion.await.unwrap();
         assert!(is_unknown(&deletion), "{fault:?}: {deletion:?}");
         assert_eq!(pair.data("a").as_deref(), Some("newer"), "{fault:?}");

@@ -335,7 +335,7 @@ async fn who_had_no_room_in_a_batch_keeps_its_turn() {
     let puts = |count: usize, name: &'static str| {
         for number in 0..count {
             let service = replica.service.clone();
-            tokio::spawn(async move { service.put_lock(id(&format!("{name}-{number}")), None).await });
+            tokio::spawn(async move { service.put_lock(id(&format!("{name}-{number}")), None, None).await });
         }
     };
     let acquire = || {

@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{Cell, Reader, Row, corrupt};
 use crate::{
     domain::{
-        Body, Data, Grant, KeyState, Mutex, Owner, Permits, Queue, RequestId, RowVersion, Semaphore,
+        Body, Data, Grant, Guard, KeyState, Mutex, Owner, Permits, Queue, RequestId, RowVersion, Semaphore,
         Timestamp, Token, Version,
     },
     store::{Unreadable, Write, ended},
@@ -20,6 +20,44 @@ pub(in super::super) const KIND_ABSENT: i16 = 0;
 pub(in super::super) const KIND_MUTEX: i16 = 1;
 /// A semaphore.
 pub(in super::super) const KIND_SEMAPHORE: i16 = 2;
+/// A guarded mutex whose guard row names no grant.
+const KIND_GUARD_FREE: i16 = 3;
+/// A guarded mutex whose guard row names its last grant.
+const KIND_GUARD_NAMED: i16 = 4;
+/// A guarded mutex whose last grant was ended while it stood, and is still named.
+pub(in super::super) const KIND_ENDING_HELD: i16 = 5;
+/// A guarded mutex whose last grant was ended after its lease had expired, and is still named.
+const KIND_ENDING_EXPIRED: i16 = 6;
+/// All kinds of mutexes.
+pub(in super::super) const MUTEXES: [i16; 5] =
+    [KIND_MUTEX, KIND_GUARD_FREE, KIND_GUARD_NAMED, KIND_ENDING_HELD, KIND_ENDING_EXPIRED];
+/// Guarded mutexes whose last grant was ended, and is still to be taken out of the guard row.
+pub(in super::super) const ENDING: [i16; 2] = [KIND_ENDING_HELD, KIND_ENDING_EXPIRED];
+
+const fn kind_of(guard: Guard) -> i16 {
+    match guard {
+        Guard::Off => KIND_MUTEX,
+        Guard::Free => KIND_GUARD_FREE,
+        Guard::Named => KIND_GUARD_NAMED,
+        Guard::EndingHeld => KIND_ENDING_HELD,
+        Guard::EndingExpired => KIND_ENDING_EXPIRED,
+    }
+}
+
+/// How a mutex of this kind is guarded; `None` where it is no mutex.
+pub(in super::super) const fn guard_of(kind: i16) -> Option<Guard> {
+    Some(match kind {
+        KIND_MUTEX => Guard::Off,
+        KIND_GUARD_FREE => Guard::Free,
+        KIND_GUARD_NAMED => Guard::Named,
+        KIND_ENDING_HELD => Guard::EndingHeld,
+        KIND_ENDING_EXPIRED => Guard::EndingExpired,
+        _ => return None,
+    })
+}
+
+/// `sweep_at_ms` of a mutex whose last grant is still to be taken out of the guard row.
+pub(in super::super) const AT_ONCE: Timestamp = Timestamp(0);
 
 /// The row that a write leaves.
 pub(in super::super) struct LockRow<'a> {
@@ -44,13 +82,14 @@ impl<'a> LockRow<'a> {
         let (id, state) = (&self.write.change.id, &self.write.change.state);
         let (mutex, semaphore, kind) = match &state.body {
             Body::Absent => (None, None, KIND_ABSENT),
-            Body::Mutex(mutex) => (Some(mutex), None, KIND_MUTEX),
+            Body::Mutex(mutex) => (Some(mutex), None, kind_of(mutex.guard)),
             Body::Semaphore(semaphore) => (None, Some(semaphore), KIND_SEMAPHORE),
         };
         let grant = mutex.and_then(|mutex| mutex.grant.as_ref());
         let lease_ms = semaphore.map(|semaphore| semaphore.lease_ms).or(grant.map(|grant| grant.lease_ms));
         let sweep_at = match &state.body {
             Body::Absent => Some(state.updated_at).filter(|_| state.queue.len == 0),
+            Body::Mutex(mutex) if mutex.guard.is_ending() => Some(AT_ONCE),
             Body::Mutex(_) => {
                 let goes = grant.filter(|grant| grant.delete_on_release && !grant.released);
                 goes.map(|grant| grant.expires_at)
@@ -111,8 +150,8 @@ pub(in super::super) fn read_state(row: &impl Row, first: usize) -> Result<KeySt
     let queue = Queue { len: columns.get()?, next_seq: columns.get()?, ..Queue::default() };
     let created_at = Timestamp(columns.get()?);
     let updated_at = Timestamp(columns.get()?);
-    let body = match kind {
-        KIND_MUTEX => {
+    let body = match (kind, guard_of(kind)) {
+        (_, Some(guard)) => {
             let grant = match (version, owner, lease_ms, acquired_at, expires_at, request_id) {
                 (None, ..) => None,
                 (
@@ -136,9 +175,12 @@ pub(in super::super) fn read_state(row: &impl Row, first: usize) -> Result<KeySt
                 }),
                 _ => return Err(corrupt("a version without an owner, a lease, its times or its attachment")),
             };
-            Body::Mutex(Mutex { data: data.as_deref().map(Data::trusted), grant })
+            if guard.is_named() && grant.is_none() {
+                return Err(corrupt("a guard without a version"));
+            }
+            Body::Mutex(Mutex { data: data.as_deref().map(Data::trusted), grant, guard })
         }
-        KIND_SEMAPHORE => match (max_size, lease_ms) {
+        (KIND_SEMAPHORE, None) => match (max_size, lease_ms) {
             (Some(max_size @ 1..), Some(lease_ms)) if slots >= 0 => Body::Semaphore(Semaphore {
                 max_size,
                 lease_ms,
@@ -146,8 +188,8 @@ pub(in super::super) fn read_state(row: &impl Row, first: usize) -> Result<KeySt
             }),
             _ => return Err(corrupt("a semaphore without a size or a lease")),
         },
-        KIND_ABSENT => Body::Absent,
-        unknown => return Err(corrupt(&format!("the unknown kind {unknown}"))),
+        (KIND_ABSENT, None) => Body::Absent,
+        (unknown, None) => return Err(corrupt(&format!("the unknown kind {unknown}"))),
     };
     let (ended, revoked) =
         ended::decode(&ended, updated_at).ok_or_else(|| corrupt("ended versions that cannot be read"))?;

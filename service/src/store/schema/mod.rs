@@ -22,6 +22,7 @@ use super::{
     classify::{Purpose, classify},
     dialect::Dialect,
     pools::Pools,
+    routines,
     url::DatabaseOptions,
 };
 
@@ -94,6 +95,7 @@ pub async fn migrate_up(options: &DatabaseOptions) -> Result<(), StoreError> {
             result => result?,
         }
     }
+    routines::create_if_missing(&db, dialect).await;
     Box::pin(tables::check_complete(&db, dialect)).await
 }
 

@@ -4,13 +4,14 @@
 //! Statements over entities are in `replicas`, `sweep` and `lists`. Every statement begins with a comment that names its purpose,
 //! which the database's own views of running statements show.
 
+mod guards;
 mod replicas;
 mod sweep;
 
 #[cfg(test)]
 mod tests;
 
-use self::{replicas::ReplicaSql, sweep::SweepSql};
+use self::{guards::GuardSql, replicas::ReplicaSql, sweep::SweepSql};
 use super::{
     columns::Columns,
     dialect::Dialect,
@@ -45,6 +46,7 @@ pub(super) struct Sql {
     pub(super) load_latest_chosen: String,
     pub(super) count_busy: String,
     pub(super) now: String,
+    pub(super) guards: GuardSql,
     pub(super) replicas: ReplicaSql,
     pub(super) sweep: SweepSql,
 }
@@ -109,6 +111,7 @@ impl Sql {
             count_busy: sql("/* count_busy */ SELECT count(*) FROM permits \
                  WHERE tenant = ? AND {key} = ? AND expires_at_ms > ? AND NOT released"),
             now: sql("/* now */ SELECT {now}"),
+            guards: GuardSql::new(dialect),
             replicas: ReplicaSql::new(dialect),
             sweep: SweepSql::new(dialect),
         }

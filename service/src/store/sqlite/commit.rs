@@ -34,6 +34,7 @@ pub(super) struct Statements<'c> {
     waiter_put: Statement<'c>,
     permit_put: Statement<'c>,
     permits_clear: Statement<'c>,
+    guard_put: Statement<'c>,
     data_version: Statement<'c>,
 }
 
@@ -48,6 +49,7 @@ impl<'c> Statements<'c> {
             waiter_put: prepare(&sql::waiter_put())?,
             permit_put: prepare(&sql::permit_put())?,
             permits_clear: prepare(sql::PERMITS_CLEAR)?,
+            guard_put: prepare(sql::GUARD_PUT)?,
             // The table-valued function of this name would prepare the pragma anew each time.
             data_version: prepare("PRAGMA data_version")?,
         })
@@ -80,10 +82,19 @@ impl<'c> Statements<'c> {
             while rows.next()?.is_some() {}
             token
         };
-        if token.is_some() {
+        if let Some(token) = token {
+            self.write_guard(write, token)?;
             self.write_children(write)?;
         }
         Ok(token)
+    }
+
+    /// Nobody else writes to the file now, so no transaction of a user that called the guard is open.
+    fn write_guard(&mut self, write: &Write, token: Token) -> Result<()> {
+        let (Some(edit), id) = (write.change.guard_edit(), &write.change.id) else { return Ok(()) };
+        let version = edit.version.map(|version| version.0.into_bytes());
+        let row = (id.tenant.as_str(), id.key.as_str(), edit.slot, version, token.0);
+        self.guard_put.execute(row).map(drop)
     }
 
     fn write_children(&mut self, write: &Write) -> Result<()> {

@@ -42,6 +42,14 @@ pub(in super::super) fn permit_put() -> String {
     put("permits", &Columns::of_permits(), "slot", &Columns::set_in_permits())
 }
 
+/// Has a guard row name a grant, or nobody.
+pub(in super::super) const GUARD_PUT: &str = r#"/* guard */
+INSERT INTO db_locks_guards (tenant, "key", slot, version, token, granted_at, identity, uses)
+VALUES (?1, ?2, ?3, ?4, ?5, CAST(unixepoch('now', 'subsec') * 1000 AS INTEGER), '', 0)
+ON CONFLICT (tenant, "key", slot) DO UPDATE SET
+    previous = coalesce(version, previous), version = excluded.version, token = excluded.token,
+    granted_at = excluded.granted_at"#;
+
 /// Removes all permits of a key that becomes something else.
 pub(super) const PERMITS_CLEAR: &str = r#"/* permits_clear */
 DELETE FROM permits WHERE tenant = ?1 AND "key" = ?2"#;

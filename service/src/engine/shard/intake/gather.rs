@@ -115,7 +115,7 @@ fn bytes_of(request: &PendingRequest) -> usize {
     };
     let data = match &request.command {
         Command::Acquire(acquire) => acquire.data.as_ref().map_or(0, |data| data.as_str().len()),
-        Command::PutLock { data } => data.as_ref().map_or(0, |data| data.as_str().len()),
+        Command::PutLock { data, .. } => data.as_ref().map_or(0, |data| data.as_str().len()),
         Command::Heartbeat(heartbeat) => edit(&heartbeat.data),
         Command::Release(release) => edit(&release.data),
         Command::ForceRelease(forced) => edit(&forced.data),

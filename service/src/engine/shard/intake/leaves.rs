@@ -97,7 +97,7 @@ mod tests {
 
     fn leave(key: &str) -> PendingRequest {
         let id = KeyId { tenant: Tenant::trusted("t"), key: Key::trusted(key) };
-        let (version, request_id) = (ids::version(), ids::request_id(false));
+        let (version, request_id) = (ids::version(), ids::request_id(false, false));
         let command = Command::Leave { version, request_id, reason: LeaveReason::HungUp };
         PendingRequest::internal(id, command, Instant::now())
     }

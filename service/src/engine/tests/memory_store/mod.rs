@@ -145,7 +145,7 @@ impl MemoryStore {
                 delete_on_release: false,
                 place: Place::Attached {
                     replica: dead,
-                    request_id: ids::request_id(false),
+                    request_id: ids::request_id(false, false),
                     offered_until: None,
                 },
             });

@@ -1,0 +1,61 @@
+//! Guards: what a user's transaction proves about a grant with `db_locks_guard`.
+//!
+//! A guarded key has a row of its own in `db_locks_guards` that names the grant whose transactions may commit. A user's
+//! transaction keeps that row locked from its call of the guard to its end. So the row can be changed only when no such
+//! transaction is open, and whoever changes the holder changes the row in the same commit.
+
+use std::sync::Arc;
+
+use super::{Token, Version};
+
+/// How a mutex and its guard row stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Guard {
+    /// The key is not guarded.
+    #[default]
+    Off,
+    /// The key is guarded, and its guard row names no grant.
+    Free,
+    /// The guard row names the last grant, which was not ended.
+    Named,
+    /// The guard row names the last grant, which was ended while it stood: a transaction that called the guard was open.
+    /// The lock is not free before that transaction has ended.
+    EndingHeld,
+    /// The same, where its lease had expired before.
+    EndingExpired,
+}
+
+impl Guard {
+    /// Whether the key is guarded.
+    pub const fn is_on(self) -> bool {
+        !matches!(self, Self::Off)
+    }
+
+    /// Whether the guard row names the last grant.
+    pub const fn is_named(self) -> bool {
+        matches!(self, Self::Named | Self::EndingHeld | Self::EndingExpired)
+    }
+
+    /// Whether the last grant was ended, and only its guard row is still to be changed.
+    pub const fn is_ending(self) -> bool {
+        matches!(self, Self::EndingHeld | Self::EndingExpired)
+    }
+}
+
+/// A guard row could not be had: a transaction that called the guard is open.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct GuardBusy {
+    /// The session of that transaction, where the database tells.
+    pub session: Option<Arc<str>>,
+}
+
+/// The change of a guard row that belongs to the change of its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GuardEdit {
+    /// The slot of the permit; 0 for a mutex.
+    pub slot: i32,
+    /// The grant that the row names from now on.
+    pub version: Option<Version>,
+    /// The token of that grant, unless the store raises it; of a mutex the last one otherwise.
+    pub token: Token,
+}

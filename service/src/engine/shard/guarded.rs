@@ -1,0 +1,79 @@
+//! What happens when the guard row of a key is locked: the change that needed it is decided anew without it, and tried again
+//! later.
+
+use tokio::time::Instant;
+
+use super::{Shard, batch::Batch, guarded_keys::DueKey};
+use crate::{
+    domain::{Command, GuardBusy, KeyId, LockView, Refusal, Reply},
+    engine::{commit_task::Sending, key_task::KeyTask, pending_request::PendingRequest},
+};
+
+impl Shard {
+    /// Commits the changes that need guard rows, each alone.
+    pub(super) fn commit_guarded(&mut self) {
+        while let Some(Batch { writes, tasks }) = self.in_flight.guarded.next() {
+            let number = self.send_commit(writes, Sending::Guarded);
+            self.in_flight.guarded.note_sent(number, tasks);
+        }
+    }
+
+    /// Handles a change that could not have its guard row.
+    pub(super) fn on_guard_open(&mut self, mut key_task: KeyTask, busy: GuardBusy) {
+        self.in_flight.guarded.note_busy(&key_task.id, busy.clone(), Instant::now());
+        key_task.guard_busy = Some(busy);
+        self.in_flight.loads.push(key_task);
+    }
+
+    /// Has a command wait for the guard row. The engine's own commands have done their part.
+    pub(super) fn park_for_guard(
+        &mut self,
+        mut request: PendingRequest,
+        left: Option<Box<LockView>>,
+        now: Instant,
+    ) {
+        if request.reply.is_some() {
+            request.left = request.left.or(left);
+            self.in_flight.guarded.park(request, now);
+        }
+    }
+
+    /// Tries a guard row again, and answers those who have waited for it for long enough.
+    pub(super) fn on_guard_due(&mut self, due: DueKey) {
+        let DueKey { id, busy, overdue, again } = due;
+        for request in overdue {
+            refuse(request, &busy);
+        }
+        if let Some(requests) = again {
+            for request in requests {
+                self.enqueue(request);
+            }
+            // The change has to be finished also if nobody waits for it.
+            self.enqueue_internal(id, Command::ServeQueue);
+        }
+    }
+
+    /// Notes the state of a key: commands that waited for its guard row are decided again once nothing is in the way.
+    pub(super) fn note_guard(&mut self, id: &KeyId, is_ending: bool) {
+        if !is_ending {
+            for request in self.in_flight.guarded.note_free(id) {
+                self.enqueue(request);
+            }
+        }
+    }
+
+    /// Answers all commands that wait for guard rows: the service stops.
+    pub(super) fn refuse_guarded(&mut self) {
+        for (busy, request) in self.in_flight.guarded.take_waiting() {
+            refuse(request, &busy);
+        }
+    }
+}
+
+fn refuse(request: PendingRequest, busy: &GuardBusy) {
+    let refusal = Refusal::GuardedTransactionOpen { session: busy.session.clone() };
+    if let Some(sender) = request.reply {
+        // The receiver is gone if the caller has hung up.
+        let _ = sender.send(Ok(Reply::Refused(refusal).into()));
+    }
+}

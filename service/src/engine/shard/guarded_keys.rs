@@ -1,0 +1,240 @@
+//! Changes of the holder of guarded keys. Each needs the key's guard row, which a user's transaction may keep locked for as long
+//! as it likes. So each is committed alone, beside the batches, and never waits for the row.
+//!
+//! A key whose guard row was locked is tried again after pauses that grow. Meanwhile its commands are decided without the row;
+//! those that can only be answered once the row was had wait here.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use rustc_hash::FxHashMap;
+use tokio::{sync::oneshot, time::Instant};
+
+use super::batch::{Batch, DecidedTask};
+use crate::{
+    domain::{GuardBusy, KeyId},
+    engine::{key_task::KeyTask, pending_request::PendingRequest, timers::Timers},
+    store::Write,
+};
+
+/// The pause after a guard row was found locked first; it doubles each time.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+
+/// The maximum of these pauses: a guarded key is handed over at most this much later than it could be.
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+
+/// A transaction that keeps a guard row locked for so long is logged.
+const LOGGED_AFTER: Duration = Duration::from_secs(1);
+
+/// The maximum number of these commits under way. The rest of the connections is for the batches.
+const MOST_COMMITS: usize = 8;
+
+/// A key whose guard row was found locked.
+#[derive(Debug)]
+struct BusyKey {
+    /// When it was found locked first.
+    since: Instant,
+    /// When to try again.
+    again: Instant,
+    /// The next pause.
+    pause: Duration,
+    busy: GuardBusy,
+    logged: bool,
+    /// Commands that wait for the guard row, each with a deadline.
+    waiting: Vec<(Instant, PendingRequest)>,
+    /// The number of the key's timer.
+    timer: u64,
+}
+
+/// A busy key whose time has come.
+#[derive(Debug)]
+pub(super) struct DueKey {
+    pub(super) id: KeyId,
+    pub(super) busy: GuardBusy,
+    /// Commands that have waited for long enough.
+    pub(super) overdue: Vec<PendingRequest>,
+    /// Commands that are decided again, now that the guard row is tried; `None` if it is not tried yet.
+    pub(super) again: Option<Vec<PendingRequest>>,
+}
+
+/// The changes of a shard that need guard rows.
+#[derive(Debug)]
+pub(super) struct GuardedKeys {
+    /// Whether guard rows can be locked by others: where there is one writer at a time, they cannot.
+    can_be_locked: bool,
+    /// How long a command waits for a guard row.
+    wait: Duration,
+    /// Decided tasks that wait for their commit.
+    ready: VecDeque<(Write, DecidedTask)>,
+    /// The tasks of the commits under way, by number.
+    under_way: FxHashMap<u64, Vec<DecidedTask>>,
+    busy: FxHashMap<KeyId, BusyKey>,
+    timers: Timers<KeyId>,
+    /// The number of busy keys of all shards.
+    count: Arc<AtomicUsize>,
+}
+
+impl GuardedKeys {
+    pub(super) fn new(can_be_locked: bool, wait: Duration, count: Arc<AtomicUsize>) -> Self {
+        Self {
+            can_be_locked,
+            wait,
+            ready: VecDeque::new(),
+            under_way: FxHashMap::default(),
+            busy: FxHashMap::default(),
+            timers: Timers::default(),
+            count,
+        }
+    }
+
+    /// Whether a write is committed alone.
+    pub(super) fn takes(&self, write: &Write) -> bool {
+        self.can_be_locked && write.change.guard_edit().is_some()
+    }
+
+    /// Adds a decided task.
+    pub(super) fn push(&mut self, write: Write, task: DecidedTask) {
+        self.ready.push_back((write, task));
+    }
+
+    /// The next task to be committed; `None` if there is none, or as many are under way as may be.
+    pub(super) fn next(&mut self) -> Option<Batch> {
+        if self.under_way.len() >= MOST_COMMITS {
+            return None;
+        }
+        let (write, task) = self.ready.pop_front()?;
+        Some(Batch { writes: vec![write], tasks: vec![task] })
+    }
+
+    /// Notes that a task was sent.
+    pub(super) fn note_sent(&mut self, number: u64, tasks: Vec<DecidedTask>) {
+        self.under_way.insert(number, tasks);
+    }
+
+    /// Removes and returns the task of a commit that came back.
+    pub(super) fn take_commit(&mut self, number: u64) -> Option<Vec<DecidedTask>> {
+        self.under_way.remove(&number)
+    }
+
+    /// All tasks that wait for their commit or are part of one.
+    pub(super) fn key_tasks(&mut self) -> impl Iterator<Item = &mut KeyTask> {
+        let under_way = self.under_way.values_mut().flatten();
+        let ready = self.ready.iter_mut().map(|(_, task)| task);
+        ready.chain(under_way).map(|task| &mut task.key_task)
+    }
+
+    /// What was found of the guard row of a key, until it is tried again with the commands that wait for it.
+    pub(super) fn busy(&self, id: &KeyId) -> Option<&GuardBusy> {
+        if self.busy.is_empty() {
+            return None;
+        }
+        let is_left_alone = |key: &&BusyKey| Instant::now() < key.again || !key.waiting.is_empty();
+        self.busy.get(id).filter(is_left_alone).map(|key| &key.busy)
+    }
+
+    /// Notes that the guard row of a key was locked.
+    pub(super) fn note_busy(&mut self, id: &KeyId, busy: GuardBusy, now: Instant) {
+        let key = self.entry(id, now);
+        if busy.session.is_some() {
+            key.busy = busy;
+        }
+        if now.duration_since(key.since) >= LOGGED_AFTER && !std::mem::replace(&mut key.logged, true) {
+            tracing::warn!(
+                tenant = id.tenant.as_str(),
+                key = id.key.as_str(),
+                session = key.busy.session.as_deref(),
+                "a transaction that called db_locks_guard is open, and a guarded key waits for its end"
+            );
+        }
+        key.again = now + key.pause;
+        key.pause = (key.pause * 2).min(LONGEST_PAUSE);
+        self.set_timer(id);
+    }
+
+    /// Has a command wait for the guard row of its key.
+    pub(super) fn park(&mut self, mut request: PendingRequest, now: Instant) {
+        let until = *request.guard_until.get_or_insert(request.arrived + self.wait);
+        let id = request.id.clone();
+        self.entry(&id, now).waiting.push((until, request));
+        self.set_timer(&id);
+    }
+
+    fn entry(&mut self, id: &KeyId, now: Instant) -> &mut BusyKey {
+        self.busy.entry(id.clone()).or_insert_with(|| {
+            self.count.fetch_add(1, Ordering::Relaxed);
+            BusyKey {
+                since: now,
+                again: now,
+                pause: FIRST_PAUSE,
+                busy: GuardBusy::default(),
+                logged: false,
+                waiting: Vec::new(),
+                timer: u64::MAX,
+            }
+        })
+    }
+
+    fn set_timer(&mut self, id: &KeyId) {
+        let Some(key) = self.busy.get_mut(id) else { return };
+        self.timers.stop(key.timer);
+        let deadline = key.waiting.iter().map(|(until, _)| *until).min();
+        let at = deadline.map_or(key.again, |until| until.min(key.again));
+        key.timer = self.timers.set(at, id.clone());
+    }
+
+    /// When [`GuardedKeys::pop_due`] has something to do.
+    pub(super) fn next_at(&self) -> Option<Instant> {
+        self.timers.next_at()
+    }
+
+    /// The next key whose time has come.
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<DueKey> {
+        loop {
+            let id = self.timers.pop_due(now)?;
+            let Some(key) = self.busy.get_mut(&id) else { continue };
+            let waiting = std::mem::take(&mut key.waiting);
+            let is_open = |(_, request): &(_, PendingRequest)| {
+                request.reply.as_ref().is_some_and(|reply| !oneshot::Sender::is_closed(reply))
+            };
+            let (late, left): (Vec<_>, Vec<_>) =
+                waiting.into_iter().filter(is_open).partition(|(until, _)| *until <= now);
+            let overdue = late.into_iter().map(|(_, request)| request).collect();
+            let busy = key.busy.clone();
+            if key.again <= now {
+                let again = left.into_iter().map(|(_, request)| PendingRequest { arrived: now, ..request });
+                return Some(DueKey { id, busy, overdue, again: Some(again.collect()) });
+            }
+            key.waiting = left;
+            self.set_timer(&id);
+            return Some(DueKey { id, busy, overdue, again: None });
+        }
+    }
+
+    /// Notes that nothing is in the way of a key any more. Returns the commands that waited.
+    pub(super) fn note_free(&mut self, id: &KeyId) -> Vec<PendingRequest> {
+        if self.busy.is_empty() {
+            return Vec::new();
+        }
+        let Some(key) = self.busy.remove(id) else { return Vec::new() };
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        self.timers.stop(key.timer);
+        let now = Instant::now();
+        key.waiting.into_iter().map(|(_, request)| PendingRequest { arrived: now, ..request }).collect()
+    }
+
+    /// Removes all commands that wait for guard rows.
+    pub(super) fn take_waiting(&mut self) -> Vec<(GuardBusy, PendingRequest)> {
+        let of_key = |key: &mut BusyKey| {
+            let waiting = std::mem::take(&mut key.waiting);
+            let busy = key.busy.clone();
+            waiting.into_iter().map(move |(_, request)| (busy.clone(), request))
+        };
+        self.busy.values_mut().flat_map(of_key).collect()
+    }
+}

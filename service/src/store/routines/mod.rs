@@ -1,0 +1,114 @@
+//! `db_locks_guard`: what users call in their transactions. Dumps leave routines out unless they are asked for them, so they
+//! are created again at start where they are missing. The service itself uses none of them.
+
+use sea_orm::{ConnectionTrait, DbErr};
+
+use super::dialect::Dialect;
+
+/// In the text of every routine; a routine without it is of another version.
+const MARK: &str = "db-locks guard 1";
+
+/// Parts statements that are sent one by one. What is sent as one text PostgreSQL and SQLite carry out whole or not at all.
+const NEXT: &str = "-- next statement\n";
+
+/// Why no lock can be guarded where routines are missing.
+const MISSING: &str = "guarding needs db_locks_guard, which is missing in the database or is of another version: run \
+                       `db-locks migrate up` as a user who may create it, and start the service again";
+
+/// Creates the routines if they are missing. Not being allowed to is not an error: all but guarding works without them.
+pub(super) async fn create_if_missing(db: &impl ConnectionTrait, dialect: Dialect) {
+    match are_there(db, dialect).await {
+        Ok(true) => return,
+        Ok(false) => {}
+        Err(error) => {
+            tracing::warn!(%error, "whether db_locks_guard is there cannot be told");
+            return;
+        }
+    }
+    for statement in statements(db, dialect).await {
+        if let Err(error) = db.execute_unprepared(&statement).await {
+            tracing::warn!(
+                %error,
+                "db_locks_guard cannot be created, so no lock can be guarded: run `db-locks migrate up` as a user who may \
+                 create routines"
+            );
+            return;
+        }
+    }
+    tracing::info!("db_locks_guard was created");
+}
+
+/// Why no lock can be guarded; `None` where locks can.
+pub(super) async fn refusal(db: &impl ConnectionTrait, dialect: Dialect) -> Option<String> {
+    if dialect == Dialect::MySql && is_multi_primary(db).await {
+        return Some("guarding needs group replication in single-primary mode".to_owned());
+    }
+    match are_there(db, dialect).await {
+        Ok(true) => None,
+        Ok(false) => Some(MISSING.to_owned()),
+        Err(error) => {
+            tracing::warn!(%error, "whether db_locks_guard is there cannot be told");
+            Some(MISSING.to_owned())
+        }
+    }
+}
+
+/// Whether all routines are there, in this version.
+async fn are_there(db: &impl ConnectionTrait, dialect: Dialect) -> Result<bool, DbErr> {
+    let (query, wanted) = match dialect {
+        Dialect::Sqlite => (
+            format!(
+                "SELECT count(*) FROM sqlite_schema WHERE name = 'db_locks_guard' AND sql LIKE '%{MARK}%'"
+            ),
+            1,
+        ),
+        Dialect::Postgres => (
+            format!(
+                "SELECT count(*) FROM pg_proc WHERE proname = 'db_locks_guard' AND prosrc LIKE '%{MARK}%' \
+                 AND pronamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())"
+            ),
+            2,
+        ),
+        Dialect::MariaDb | Dialect::MySql => (
+            format!(
+                "SELECT count(*) FROM information_schema.routines WHERE routine_schema = DATABASE() \
+                 AND routine_name IN ('db_locks_guard', 'db_locks_guard_in') AND routine_comment = '{MARK}'"
+            ),
+            2,
+        ),
+    };
+    let row = db.query_one_raw(dialect.statement(&query, [])).await?;
+    let found: i64 = row.map_or(Ok(0), |row| row.try_get_by_index(0))?;
+    Ok(found == wanted)
+}
+
+/// Whether several servers of a group take writes. A lock on a row is local to a server.
+async fn is_multi_primary(db: &impl ConnectionTrait) -> bool {
+    let query = "SELECT count(*) FROM performance_schema.global_variables \
+                 WHERE variable_name = 'group_replication_single_primary_mode' AND variable_value = 'OFF'";
+    let row = db.query_one_raw(Dialect::MySql.statement(query, [])).await.ok().flatten();
+    row.and_then(|row| row.try_get_by_index::<i64>(0).ok()).is_some_and(|found| found > 0)
+}
+
+/// The statements that create the routines.
+async fn statements(db: &impl ConnectionTrait, dialect: Dialect) -> Vec<String> {
+    let text = match dialect {
+        Dialect::Sqlite => include_str!("sqlite.sql").to_owned(),
+        Dialect::Postgres => {
+            let query = dialect.statement("SELECT quote_ident(current_schema())", []);
+            let row = db.query_one_raw(query).await.ok().flatten();
+            let schema: String = row.and_then(|row| row.try_get_by_index(0).ok()).unwrap_or_default();
+            include_str!("postgres.sql")
+                .replace("{schema}", &schema)
+                .replace("{identity}", dialect.identity())
+        }
+        Dialect::MariaDb | Dialect::MySql => {
+            let galera = if dialect == Dialect::MariaDb { "@@wsrep_on" } else { "FALSE" };
+            include_str!("mysql.sql")
+                .replace("{binary}", dialect.binary_collation())
+                .replace("{galera}", galera)
+        }
+    };
+    let text = text.replace("{mark}", MARK);
+    text.split(NEXT).map(str::to_owned).collect()
+}

@@ -1,0 +1,49 @@
+//! Statements about guard rows.
+
+use super::super::dialect::Dialect;
+
+/// The statements about guard rows of a server.
+#[derive(Debug)]
+pub(in super::super) struct GuardSql {
+    pub(in super::super) lock: String,
+    pub(in super::super) exists: String,
+    pub(in super::super) insert: String,
+    pub(in super::super) update: String,
+    /// Guard rows of keys that are gone.
+    pub(in super::super) orphans: String,
+    pub(in super::super) delete_orphan: String,
+}
+
+impl GuardSql {
+    pub(super) fn new(dialect: Dialect) -> Self {
+        let (clock, identity) = (dialect.precise_now(), dialect.identity());
+        let row = "tenant = ? AND {key} = ? AND slot = ?";
+        Self {
+            lock: dialect.sql(&format!(
+                "/* guard_lock */ SELECT 1 FROM db_locks_guards WHERE {row} FOR UPDATE SKIP LOCKED"
+            )),
+            exists: dialect.sql(&format!("/* guard_exists */ SELECT 1 FROM db_locks_guards WHERE {row}")),
+            insert: dialect.sql(&format!(
+                "/* guard_new */ INSERT INTO db_locks_guards \
+                 (version, token, tenant, {{key}}, slot, granted_at, identity, uses) \
+                 VALUES (?, ?, ?, ?, ?, {clock}, {identity}, 0)"
+            )),
+            // The time is read when the row is ours, since a transaction that began after that sees all that the former holder
+            // wrote. MariaDB and MySQL assign in this order.
+            update: dialect.sql(&format!(
+                "/* guard */ UPDATE db_locks_guards SET previous = coalesce(version, previous), version = ?, token = ?, \
+                 granted_at = CASE WHEN identity = {identity} THEN greatest({clock}, granted_at) ELSE {clock} END, \
+                 identity = {identity} WHERE {row}"
+            )),
+            orphans: dialect.sql(
+                "/* orphaned_guards */ SELECT DISTINCT g.tenant, g.{key} FROM db_locks_guards g \
+                 WHERE g.version IS NULL AND NOT EXISTS \
+                 (SELECT 1 FROM locks l WHERE l.tenant = g.tenant AND l.{key} = g.{key}) LIMIT ?",
+            ),
+            delete_orphan: dialect.sql(
+                "/* delete_orphaned_guards */ DELETE FROM db_locks_guards \
+                 WHERE tenant = ? AND {key} = ? AND version IS NULL",
+            ),
+        }
+    }
+}

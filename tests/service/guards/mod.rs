@@ -1,0 +1,11 @@
+//! Guarded locks: what transactions of users that call `db_locks_guard` may do, and what becomes of the lock meanwhile.
+
+mod locks;
+mod open;
+mod proof;
+mod replicas;
+mod user;
+mod worker;
+
+use self::user::User;
+use crate::conformance::on_every_database;

@@ -1,0 +1,212 @@
+//! The proof: holders, the service and the database are stopped (SIGSTOP) at random, and no update of a guarded transaction is
+//! lost. The same without the guard loses updates, so the test can fail.
+//!
+//! Workers are processes of their own: this test binary, run as `worker`. Each of their tasks takes a lock, reads the lock's
+//! counter, and writes it one higher in a transaction. At the end each counter has to be the number of those transactions that
+//! were committed. `DB_LOCKS_PROOF_ROUNDS` is the number of transactions to try; by default it is a few seconds' worth.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+
+use super::worker::Worker;
+use crate::support::{
+    Database, Dialect, Service,
+    leash::{Launch, Leashed},
+    server::OwnServer,
+    sql,
+};
+
+/// The lease of each grant, in milliseconds.
+const LEASE_MS: u64 = 300;
+/// Processes of workers.
+const PROCESSES: usize = 4;
+/// The tasks of each.
+const TASKS: usize = 6;
+/// How long a run may take.
+const LONGEST: Duration = Duration::from_secs(3 * 3_600);
+
+/// How much is tried.
+fn rounds() -> u64 {
+    std::env::var("DB_LOCKS_PROOF_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(120)
+}
+
+/// The counters: as many as keep the locks busy in a short run.
+fn keys() -> u64 {
+    if rounds() < 1_000 { 4 } else { 50 }
+}
+
+#[tokio::test]
+async fn no_update_is_lost_on_sqlite() {
+    let database = Dialect::Sqlite.database().await.unwrap();
+    prove(&database, None).await;
+}
+
+#[tokio::test]
+async fn no_update_is_lost_on_postgres() {
+    if let Some(mut server) = OwnServer::start(Dialect::Postgres).await {
+        let database = server.database.clone();
+        prove(&database, Some(&mut server)).await;
+    }
+}
+
+#[tokio::test]
+async fn no_update_is_lost_on_mariadb() {
+    if let Some(mut server) = OwnServer::start(Dialect::MariaDb).await {
+        let database = server.database.clone();
+        prove(&database, Some(&mut server)).await;
+    }
+}
+
+async fn prove(database: &Database, mut server: Option<&mut OwnServer>) {
+    let guarded = run(database, server.as_deref_mut(), true).await;
+    println!("{:?} with the guard: {guarded:?}", database.dialect);
+    assert_eq!(guarded.lost, 0, "{guarded:?}");
+    assert!(guarded.refused > 0 && guarded.committed > guarded.tried / 10, "{guarded:?}");
+    let unguarded = run(database, server, false).await;
+    println!("{:?} without the guard: {unguarded:?}", database.dialect);
+    assert!(unguarded.lost > 0, "this test cannot fail: {unguarded:?}");
+}
+
+/// What came of a run.
+#[derive(Debug, Default)]
+struct Outcome {
+    tried: u64,
+    committed: u64,
+    refused: u64,
+    lost: i64,
+    #[expect(dead_code, reason = "it is printed")]
+    pauses: u64,
+}
+
+async fn run(database: &Database, mut server: Option<&mut OwnServer>, guarded: bool) -> Outcome {
+    let mut service = Service::start(&database.url).await;
+    let connection = sql::connect(&database.url).await.unwrap();
+    Worker::create_counters(&connection, keys()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut workers: Vec<_> = (0..PROCESSES)
+        .map(|number| {
+            start_worker(&folder.path().join(number.to_string()), database, service.port(), guarded)
+        })
+        .collect();
+    let (mut pauses, begun) = (0, Instant::now());
+    while workers.iter_mut().any(|worker| worker.ended().is_none()) {
+        assert!(begun.elapsed() < LONGEST, "the workers do not end");
+        tokio::time::sleep(Duration::from_millis(rand::random_range(5..120))).await;
+        let pause = Duration::from_millis(rand::random_range(LEASE_MS / 5..LEASE_MS * 3 / 2));
+        pauses += 1;
+        match (rand::random_range(0..10), server.as_deref_mut()) {
+            (0, Some(server)) => {
+                server.signal("STOP");
+                tokio::time::sleep(pause).await;
+                server.signal("CONT");
+            }
+            (1, _) => {
+                service.signal("STOP");
+                tokio::time::sleep(pause).await;
+                service.signal("CONT");
+            }
+            (_, _) => {
+                let worker = &mut workers[rand::random_range(0..PROCESSES)];
+                worker.signal("STOP");
+                tokio::time::sleep(pause).await;
+                worker.signal("CONT");
+            }
+        }
+    }
+    let mut outcome = Outcome { pauses, ..Outcome::default() };
+    let mut committed = BTreeMap::new();
+    for number in 0..PROCESSES {
+        let log = std::fs::read_to_string(folder.path().join(number.to_string())).unwrap();
+        let told = log.lines().find_map(|line| line.split_once("told ")).unwrap_or_else(|| panic!("{log}")).1;
+        let told: Told = serde_json::from_str(told).unwrap();
+        outcome.tried += told.tried;
+        outcome.refused += told.refused;
+        for (key, count) in told.committed {
+            *committed.entry(key).or_insert(0) += count;
+        }
+    }
+    for (key, count) in committed {
+        outcome.committed += count;
+        let query =
+            format!("SELECT CAST(amount AS {}) FROM counter WHERE id = {key}", bigint(database.dialect));
+        outcome.lost += i64::try_from(count).unwrap() - sql::number(&database.url, &query).await.unwrap();
+    }
+    outcome
+}
+
+const fn bigint(dialect: Dialect) -> &'static str {
+    match dialect {
+        Dialect::MariaDb => "SIGNED",
+        Dialect::Sqlite | Dialect::Postgres => "BIGINT",
+    }
+}
+
+fn start_worker(log: &Path, database: &Database, port: u16, guarded: bool) -> Leashed {
+    let program = std::env::current_exe().unwrap().display().to_string();
+    let arguments = ["guards::proof::worker", "--exact", "--ignored", "--nocapture"].map(str::to_owned);
+    let env = [
+        ("PROOF_URL", database.url.clone()),
+        ("PROOF_PORT", port.to_string()),
+        ("PROOF_GUARDED", guarded.to_string()),
+        ("PROOF_ROUNDS", (rounds() / (PROCESSES * TASKS) as u64).max(1).to_string()),
+        ("PROOF_KEYS", keys().to_string()),
+    ];
+    Leashed::start(&Launch {
+        command: std::iter::once(program).chain(arguments).collect(),
+        env: env.map(|(name, value)| (name.to_owned(), value)).to_vec(),
+        signal: "KILL",
+        folder: None,
+        log,
+    })
+}
+
+/// What a worker tells at its end.
+#[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
+struct Told {
+    tried: u64,
+    refused: u64,
+    committed: BTreeMap<u64, u64>,
+}
+
+/// Not a test: a process of workers, started by the tests above.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "it is a part of the tests beside it"]
+async fn worker() {
+    let setting = |name: &str| std::env::var(name).unwrap();
+    let number = |name: &str| setting(name).parse::<u64>().unwrap();
+    let guarded = setting("PROOF_GUARDED") == "true";
+    let mut tasks = Vec::new();
+    for _ in 0..TASKS {
+        let (url, port) = (setting("PROOF_URL"), u16::try_from(number("PROOF_PORT")).unwrap());
+        let (rounds, keys) = (number("PROOF_ROUNDS"), number("PROOF_KEYS"));
+        tasks.push(tokio::spawn(async move {
+            let mut worker = Worker::connect(&url, port, guarded).await;
+            let mut told = Told::default();
+            for _ in 0..rounds {
+                let key = rand::random_range(0..keys);
+                told.tried += 1;
+                match worker.count_up(key, LEASE_MS).await {
+                    Some(true) => *told.committed.entry(key).or_default() += 1,
+                    Some(false) => told.refused += 1,
+                    None => {}
+                }
+            }
+            told
+        }));
+    }
+    let mut all = Told::default();
+    for task in tasks {
+        let told = task.await.unwrap();
+        all.tried += told.tried;
+        all.refused += told.refused;
+        for (key, count) in told.committed {
+            *all.committed.entry(key).or_default() += count;
+        }
+    }
+    println!("told {}", json!(all));
+}

@@ -1,0 +1,76 @@
+//! A user of the database, who calls the guard in transactions.
+
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, RuntimeErr, Statement, sqlx};
+
+use crate::support::{Client, Database, Dialect, sql};
+
+/// A session of a user.
+pub(super) struct User {
+    connection: DatabaseConnection,
+    dialect: Dialect,
+    tenant: String,
+}
+
+impl User {
+    /// A session in the database of the locks, with a table of the user's own.
+    pub(super) async fn of(database: &Database, client: &Client) -> Self {
+        let connection = sql::connect(&database.url).await.unwrap();
+        let user = Self { connection, dialect: database.dialect, tenant: client.tenant().to_owned() };
+        user.run("CREATE TABLE IF NOT EXISTS account (id INTEGER PRIMARY KEY, amount INTEGER NOT NULL)")
+            .await;
+        user
+    }
+
+    /// Runs a statement.
+    pub(super) async fn run(&self, sql: &str) {
+        self.connection.execute_unprepared(sql).await.unwrap();
+    }
+
+    /// Begins a transaction.
+    pub(super) async fn begin(&self) {
+        let begin = if self.dialect == Dialect::Sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" };
+        self.run(begin).await;
+    }
+
+    /// Calls the guard. Returns the token, or the code of the refusal.
+    pub(super) async fn guard(&self, key: &str, version: &str) -> Result<i64, String> {
+        let tenant = &self.tenant;
+        let call = match self.dialect {
+            Dialect::Sqlite => {
+                let call = format!(
+                    "INSERT INTO db_locks_guard (key, version, tenant) VALUES ('{key}', '{version}', '{tenant}')"
+                );
+                self.connection.execute_unprepared(&call).await.map_err(|error| code(&error))?;
+                format!(
+                    "SELECT fencing_token FROM db_locks_guard WHERE tenant = '{tenant}' AND key = '{key}'"
+                )
+            }
+            Dialect::Postgres => format!("SELECT db_locks_guard('{key}', '{version}', '{tenant}')"),
+            Dialect::MariaDb => format!("CALL db_locks_guard_in('{key}', '{version}', '{tenant}')"),
+        };
+        let statement = Statement::from_string(self.connection.get_database_backend(), call);
+        let row = self.connection.query_one_raw(statement).await.map_err(|error| code(&error))?;
+        Ok(row.unwrap().try_get_by_index(0).unwrap())
+    }
+
+    /// Calls the guard in a transaction of its own.
+    pub(super) async fn guard_alone(&self, key: &str, version: &str) -> Result<i64, String> {
+        self.begin().await;
+        let guarded = self.guard(key, version).await;
+        self.run("ROLLBACK").await;
+        guarded
+    }
+}
+
+/// The code with which the guard refused: `DL001`, whatever the database calls it.
+fn code(error: &DbErr) -> String {
+    let (DbErr::Exec(RuntimeErr::SqlxError(source)) | DbErr::Query(RuntimeErr::SqlxError(source))) = error
+    else {
+        panic!("{error}");
+    };
+    let sqlx::Error::Database(source) = &**source else { panic!("{error}") };
+    let message = source.message();
+    let code = message.split(' ').next().unwrap_or_default();
+    assert!(code.starts_with("DL0"), "{error}");
+    code.to_owned()
+}
