@@ -10,8 +10,9 @@ COPY client/Cargo.toml client/
 COPY entity/Cargo.toml entity/
 COPY migration/Cargo.toml migration/
 COPY service/Cargo.toml service/
-RUN mkdir -p src api/src bench/src client/src entity/src migration/src service/src service/benches \
-    && touch api/src/lib.rs client/src/lib.rs entity/src/lib.rs migration/src/lib.rs service/src/lib.rs \
+COPY testing/Cargo.toml testing/
+RUN mkdir -p src api/src bench/src client/src entity/src migration/src service/src service/benches testing/src \
+    && touch api/src/lib.rs client/src/lib.rs entity/src/lib.rs migration/src/lib.rs service/src/lib.rs testing/src/lib.rs \
     && for main in src bench/src service/benches; do echo 'fn main() {}' > "$main/main.rs"; done \
     && mv service/benches/main.rs service/benches/decide.rs \
     && cargo build --release --locked --package db-locks

@@ -14,6 +14,8 @@ pub(crate) enum Database {
     Postgres,
     /// A `MariaDB` server beside it.
     Mariadb,
+    /// A `MySQL` server beside it.
+    Mysql,
 }
 
 /// Servers that run together, and alone.
@@ -145,7 +147,7 @@ pub(crate) fn plan(settings: &Settings) -> Vec<(Stand, Vec<Cell>)> {
 
 /// Every stand there is.
 fn stands() -> Vec<Stand> {
-    use Database::{Mariadb, Postgres, Sqlite};
+    use Database::{Mariadb, Mysql, Postgres, Sqlite};
     let service = |database, replicas| Server::Service { database, replicas };
     let plain = [
         Server::Etcd,
@@ -155,9 +157,11 @@ fn stands() -> Vec<Stand> {
         service(Sqlite, 1),
         service(Postgres, 1),
         service(Mariadb, 1),
+        service(Mysql, 1),
         service(Postgres, 2),
         service(Postgres, 3),
         service(Mariadb, 3),
+        service(Mysql, 3),
     ];
     let filled =
         [Server::Postgres, Server::Mariadb, service(Sqlite, 1), service(Postgres, 1), service(Mariadb, 1)];
@@ -194,6 +198,7 @@ fn peers(stand: Stand) -> Vec<Peer> {
         Server::Service { database: Database::Sqlite, .. } => vec![Peer::ServiceSqlite, Peer::Health],
         Server::Service { database: Database::Postgres, .. } => vec![Peer::ServicePostgres],
         Server::Service { database: Database::Mariadb, .. } => vec![Peer::ServiceMariadb],
+        Server::Service { database: Database::Mysql, .. } => vec![Peer::ServiceMysql],
     }
 }
 

@@ -28,7 +28,8 @@ pub(crate) async fn run(settings: &Settings) -> anyhow::Result<()> {
     fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).context("let the servers' users in")?;
 
     let service = std::path::absolute(&settings.binary).context("find the service's binary")?;
-    let programs = Arc::new(Programs::find(service));
+    let programs =
+        Arc::new(Programs::find(service, plan(settings).into_iter().map(|(stand, _)| stand.server)));
     let mut report = Report {
         command: std::env::args().collect::<Vec<_>>().join(" "),
         machine: Machine::look(&root)?,

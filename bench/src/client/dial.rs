@@ -55,7 +55,7 @@ impl Dialer {
     pub(crate) async fn dial(&self, index: usize) -> Result<Client, Failure> {
         let Self { peer, target, ask } = self;
         Ok(match peer {
-            Peer::ServiceSqlite | Peer::ServicePostgres | Peer::ServiceMariadb => {
+            Peer::ServiceSqlite | Peer::ServicePostgres | Peer::ServiceMariadb | Peer::ServiceMysql => {
                 Client::Service(Service::connect(&target.front, index, *ask).await?)
             }
             Peer::Health => Client::Health(Health::connect(target.first()).await?),

@@ -43,8 +43,8 @@ pub(crate) async fn connect(address: SocketAddr, database: Option<&str>) -> Resu
     let options = OptsBuilder::default()
         .ip_or_hostname(address.ip().to_string())
         .tcp_port(address.port())
-        .user(Some("bench"))
-        .pass(Some("bench"))
+        .user(Some("locks"))
+        .pass(Some("locks"))
         .db_name(database)
         .prefer_socket(false)
         .setup(vec!["SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"]);

@@ -27,7 +27,7 @@ pub(crate) use self::{
     dial::{Ask, Dialer},
     failure::{Failure, Failures},
     http::Http,
-    mariadb::{SCHEMA as MARIADB_SCHEMA, connect as connect_mariadb},
+    mariadb::{SCHEMA as MARIADB_SCHEMA, connect as connect_mysql},
     postgres::{
         ACQUIRE as POSTGRES_ACQUIRE, RELEASE as POSTGRES_RELEASE, SCHEMA as POSTGRES_SCHEMA, Session,
     },

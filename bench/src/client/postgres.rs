@@ -51,7 +51,7 @@ impl Session {
         let connected = tokio_postgres::Config::new()
             .host(address.ip().to_string())
             .port(address.port())
-            .user("postgres")
+            .user("locks")
             .dbname(database)
             .options("-c enable_seqscan=off")
             .connect(NoTls)

@@ -34,7 +34,7 @@ pub(super) async fn measure(site: &Site, clients: usize, settings: &Settings) ->
     let address = site.target().first();
     let mut command = Command::new(program);
     command
-        .args(["-n", "-M", "prepared", "-U", "postgres", "-h", &address.ip().to_string()])
+        .args(["-n", "-M", "prepared", "-U", "locks", "-h", &address.ip().to_string()])
         .args(["-p", &address.port().to_string(), "-T", &seconds.to_string()])
         .args(["-c", &clients.to_string(), "-j", &settings.threads.min(clients).to_string()])
         .args(["-l", "--log-prefix", "times", "-f"])

@@ -56,6 +56,10 @@ pub(crate) enum Peer {
     #[value(name = "db-locks-mariadb")]
     #[serde(rename = "db-locks-mariadb")]
     ServiceMariadb,
+    /// The service on `MySQL`.
+    #[value(name = "db-locks-mysql")]
+    #[serde(rename = "db-locks-mysql")]
+    ServiceMysql,
     /// The service's `/health`: the ceiling of HTTP here.
     Health,
     /// etcd through its HTTP gateway.
@@ -86,6 +90,7 @@ impl Peer {
             Self::ServiceSqlite => "db-locks, SQLite",
             Self::ServicePostgres => "db-locks, PostgreSQL",
             Self::ServiceMariadb => "db-locks, MariaDB",
+            Self::ServiceMysql => "db-locks, MySQL",
             Self::Health => "db-locks, /health",
             Self::EtcdGateway => "etcd, HTTP gateway",
             Self::EtcdGrpc => "etcd, gRPC",
@@ -99,6 +104,9 @@ impl Peer {
 
     /// Whether it is the service that is measured, locks and all.
     pub(crate) fn is_service(self) -> bool {
-        matches!(self, Self::ServiceSqlite | Self::ServicePostgres | Self::ServiceMariadb)
+        matches!(
+            self,
+            Self::ServiceSqlite | Self::ServicePostgres | Self::ServiceMariadb | Self::ServiceMysql
+        )
     }
 }

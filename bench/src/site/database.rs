@@ -2,7 +2,9 @@
 
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
-use super::{Programs, etcd::Etcd, mariadb::Mariadb, postgres::Postgres, redis::Redis, sqlite::Sqlite};
+use db_locks_testing::Kind;
+
+use super::{Programs, etcd::Etcd, mysql::MySql, postgres::Postgres, redis::Redis, sqlite::Sqlite};
 use crate::plan::{Database, Server};
 
 /// A server, started or not, or a file.
@@ -14,8 +16,8 @@ pub(super) enum Engine {
     Redis(Redis),
     /// `PostgreSQL`, with a table of bare locks where no service runs on it.
     Postgres(Postgres),
-    /// `MariaDB`, likewise.
-    Mariadb(Mariadb),
+    /// `MariaDB`, likewise, or `MySQL`.
+    MySql(MySql),
     /// A `SQLite` file.
     Sqlite(Sqlite),
 }
@@ -27,12 +29,15 @@ impl Engine {
             Server::Etcd => Self::Etcd(Etcd::new(programs, folder)?),
             Server::Redis => Self::Redis(Redis::new(programs, folder)?),
             Server::Postgres => Self::Postgres(Postgres::new(programs, folder, true)?),
-            Server::Mariadb => Self::Mariadb(Mariadb::new(programs, folder, true)?),
+            Server::Mariadb => Self::MySql(MySql::new(Kind::MariaDb, programs, folder, true)?),
             Server::Service { database: Database::Postgres, .. } => {
                 Self::Postgres(Postgres::new(programs, folder, false)?)
             }
             Server::Service { database: Database::Mariadb, .. } => {
-                Self::Mariadb(Mariadb::new(programs, folder, false)?)
+                Self::MySql(MySql::new(Kind::MariaDb, programs, folder, false)?)
+            }
+            Server::Service { database: Database::Mysql, .. } => {
+                Self::MySql(MySql::new(Kind::MySql, programs, folder, false)?)
             }
             Server::Service { database: Database::Sqlite, .. } => Self::Sqlite(Sqlite::new(folder)),
         })
@@ -44,7 +49,7 @@ impl Engine {
             Self::Etcd(server) => server.start().await.map(Some),
             Self::Redis(server) => server.start().await.map(Some),
             Self::Postgres(server) => server.start(clean).await.map(Some),
-            Self::Mariadb(server) => server.start(clean).await.map(Some),
+            Self::MySql(server) => server.start(clean).await.map(Some),
             Self::Sqlite(file) => file.start(clean).map(|()| None),
         }
     }
@@ -55,7 +60,7 @@ impl Engine {
             Self::Etcd(server) => server.process = None,
             Self::Redis(server) => server.process = None,
             Self::Postgres(server) => server.process = None,
-            Self::Mariadb(server) => server.process = None,
+            Self::MySql(server) => server.process = None,
             Self::Sqlite(_) => {}
         }
     }
@@ -66,7 +71,7 @@ impl Engine {
             Self::Etcd(server) => server.process.as_ref(),
             Self::Redis(server) => server.process.as_ref(),
             Self::Postgres(server) => server.process.as_ref(),
-            Self::Mariadb(server) => server.process.as_ref(),
+            Self::MySql(server) => server.process.as_ref(),
             Self::Sqlite(_) => None,
         };
         process.map(super::Process::id)
@@ -75,8 +80,8 @@ impl Engine {
     /// What the service is told to connect to.
     pub(super) fn url(&self) -> String {
         match self {
-            Self::Postgres(server) => format!("postgres://postgres@{}/locks", server.address),
-            Self::Mariadb(server) => format!("mysql://bench:bench@{}/locks", server.address),
+            Self::Postgres(server) => format!("postgres://locks@{}/locks", server.address),
+            Self::MySql(server) => format!("mysql://locks:locks@{}/locks", server.address),
             Self::Sqlite(file) => file.url(),
             Self::Etcd(_) | Self::Redis(_) => String::new(),
         }

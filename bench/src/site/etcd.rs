@@ -8,7 +8,6 @@ use std::{
 };
 
 use anyhow::Context;
-use rustix::process::Signal;
 
 use super::{Launch, Process, Programs, process::free_address};
 use crate::client::Http;
@@ -17,7 +16,6 @@ use crate::client::Http;
 #[derive(Debug)]
 pub(super) struct Etcd {
     program: PathBuf,
-    setpriv: Option<PathBuf>,
     folder: PathBuf,
     /// While it runs.
     pub(super) process: Option<Process>,
@@ -27,7 +25,7 @@ impl Etcd {
     /// Not started.
     pub(super) fn new(programs: &Arc<Programs>, folder: &Path) -> anyhow::Result<Self> {
         let program = programs.etcd.clone().context("no etcd")?;
-        Ok(Self { program, setpriv: programs.setpriv.clone(), folder: folder.to_owned(), process: None })
+        Ok(Self { program, folder: folder.to_owned(), process: None })
     }
 
     /// Starts it, empty, and waits until it has a leader.
@@ -36,15 +34,25 @@ impl Etcd {
         if data.exists() {
             fs::remove_dir_all(&data).context("remove etcd's data")?;
         }
-        let (client, peer) = (free_address()?, free_address()?);
+        let (client, peer) = (free_address(), free_address());
         let (client_url, peer_url) = (format!("http://{client}"), format!("http://{peer}"));
-        let launch = Launch::new(self.setpriv.as_deref(), &self.program)
+        let launch = Launch::new(&self.program)
             .args(["--name", "bench", "--log-level", "warn", "--data-dir"])
-            .args([&data])
-            .args(["--listen-client-urls", &client_url, "--advertise-client-urls", &client_url])
-            .args(["--listen-peer-urls", &peer_url, "--initial-advertise-peer-urls", &peer_url])
-            .args(["--initial-cluster", &format!("bench={peer_url}")]);
-        let process = self.process.insert(launch.start(self.folder.join("etcd.log"), Signal::TERM)?);
+            .args([data.display().to_string()])
+            .args([
+                "--listen-client-urls",
+                client_url.as_str(),
+                "--advertise-client-urls",
+                client_url.as_str(),
+            ])
+            .args([
+                "--listen-peer-urls",
+                peer_url.as_str(),
+                "--initial-advertise-peer-urls",
+                peer_url.as_str(),
+            ])
+            .args(["--initial-cluster".to_owned(), format!("bench={peer_url}")]);
+        let process = self.process.insert(launch.start(self.folder.join("etcd.log"), "TERM"));
         process.ready(async || is_healthy(client).await).await?;
         Ok(client)
     }

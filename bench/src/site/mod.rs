@@ -3,11 +3,12 @@
 mod database;
 mod etcd;
 mod machine;
-mod mariadb;
+mod mysql;
 mod postgres;
 mod process;
 mod programs;
 mod redis;
+mod server;
 mod service;
 mod sqlite;
 mod usage;
@@ -122,7 +123,7 @@ impl Site {
     pub(crate) async fn fill_bare(&self, rows: u64) -> anyhow::Result<bool> {
         match (self.stand.server, &self.engine) {
             (Server::Postgres, Engine::Postgres(server)) => server.fill(rows).await.map(|()| true),
-            (Server::Mariadb, Engine::Mariadb(server)) => server.fill(rows).await.map(|()| true),
+            (Server::Mariadb, Engine::MySql(server)) => server.fill(rows).await.map(|()| true),
             _ => Ok(false),
         }
     }
@@ -137,7 +138,7 @@ impl Site {
     pub(crate) async fn statements(&self) -> anyhow::Result<Option<u64>> {
         match &self.engine {
             Engine::Postgres(server) => server.transactions().await.map(Some),
-            Engine::Mariadb(server) => server.questions().await.map(Some),
+            Engine::MySql(server) => server.questions().await.map(Some),
             _ => Ok(None),
         }
     }

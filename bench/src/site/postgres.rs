@@ -1,70 +1,42 @@
 //! A `PostgreSQL` server with its default, durable settings.
 
-use std::{
-    fs,
-    net::SocketAddr,
-    os::unix::fs::chown,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use anyhow::Context;
-use rustix::process::Signal;
+use db_locks_testing::{Kind, Recipe};
 
 use super::{
-    Launch, Process, Programs,
-    process::{User, free_address},
+    Process, Programs,
+    server::{set_up, start},
 };
 use crate::client::{POSTGRES_SCHEMA, Session};
 
 /// A server whose files are kept between its starts.
 #[derive(Debug)]
 pub(super) struct Postgres {
-    /// The folder of the programs.
-    programs: PathBuf,
-    setpriv: Option<PathBuf>,
-    user: Option<User>,
-    folder: PathBuf,
+    recipe: Recipe,
     /// Whether its table is the one of the statements by hand.
     is_bare: bool,
+    is_new: bool,
     pub(super) address: SocketAddr,
     /// While it runs.
     pub(super) process: Option<Process>,
 }
 
 impl Postgres {
-    /// Not started.
+    /// Set up, and not started.
     pub(super) fn new(programs: &Arc<Programs>, folder: &Path, is_bare: bool) -> anyhow::Result<Self> {
-        Ok(Self {
-            programs: programs.postgres.clone().context("no PostgreSQL")?,
-            setpriv: programs.setpriv.clone(),
-            user: programs.postgres_user,
-            folder: folder.to_owned(),
-            is_bare,
-            address: free_address()?,
-            process: None,
-        })
+        let (recipe, address) = set_up(Kind::Postgres, programs, folder, &[])?;
+        Ok(Self { recipe, is_bare, is_new: true, address, process: None })
     }
 
     /// Starts it, with a new database where it is to be clean, and waits until it answers.
     pub(super) async fn start(&mut self, clean: bool) -> anyhow::Result<SocketAddr> {
-        let data = self.folder.join("data");
-        let is_new = !data.exists();
-        if is_new {
-            self.initialize(&data).await?;
-        }
-        self.address = free_address()?;
-        let launch = Launch::new(self.setpriv.as_deref(), &self.programs.join("postgres"))
-            .user(self.user)
-            .args(["-D"])
-            .args([&data])
-            .args(["-p", &self.address.port().to_string()])
-            .args(["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="])
-            .args(["-c", "max_connections=600"]);
         let address = self.address;
         // SIGINT ends the sessions and writes a checkpoint: the next one starts without anything left to do.
-        let process = self.process.insert(launch.start(self.folder.join("postgres.log"), Signal::INT)?);
+        let process = self.process.insert(start(&self.recipe, "INT"));
         process.ready(async || Session::connect(address, "postgres").await.is_ok()).await?;
+        let is_new = std::mem::take(&mut self.is_new);
         if is_new {
             self.age().await?;
         }
@@ -83,20 +55,6 @@ impl Postgres {
             session.batch(statement).await.context("write the first log segments")?;
         }
         Ok(())
-    }
-
-    /// Makes the data directory, owned by whom the server runs as.
-    async fn initialize(&self, data: &Path) -> anyhow::Result<()> {
-        fs::create_dir(data).context("create PostgreSQL's folder")?;
-        if let Some(User { uid, gid }) = self.user {
-            chown(data, Some(uid), Some(gid)).context("give PostgreSQL its folder")?;
-        }
-        Launch::new(self.setpriv.as_deref(), &self.programs.join("initdb"))
-            .user(self.user)
-            .args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-D"])
-            .args([data])
-            .finish(&self.folder.join("initdb.log"))
-            .await
     }
 
     /// Puts a new database in the place of the old one.

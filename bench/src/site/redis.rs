@@ -8,7 +8,6 @@ use std::{
 };
 
 use anyhow::Context;
-use rustix::process::Signal;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -20,7 +19,6 @@ use super::{Launch, Process, Programs, process::free_address};
 #[derive(Debug)]
 pub(super) struct Redis {
     program: PathBuf,
-    setpriv: Option<PathBuf>,
     folder: PathBuf,
     /// While it runs.
     pub(super) process: Option<Process>,
@@ -30,7 +28,7 @@ impl Redis {
     /// Not started.
     pub(super) fn new(programs: &Arc<Programs>, folder: &Path) -> anyhow::Result<Self> {
         let program = programs.redis.clone().context("no Redis")?;
-        Ok(Self { program, setpriv: programs.setpriv.clone(), folder: folder.to_owned(), process: None })
+        Ok(Self { program, folder: folder.to_owned(), process: None })
     }
 
     /// Starts it, empty, and waits until it answers.
@@ -40,12 +38,12 @@ impl Redis {
             fs::remove_dir_all(&data).context("remove Redis' data")?;
         }
         fs::create_dir(&data).context("create Redis' folder")?;
-        let address = free_address()?;
-        let launch = Launch::new(self.setpriv.as_deref(), &self.program)
-            .args(["--bind", "127.0.0.1", "--port", &address.port().to_string(), "--dir"])
-            .args([&data])
+        let address = free_address();
+        let launch = Launch::new(&self.program)
+            .args(["--bind", "127.0.0.1", "--port", address.port().to_string().as_str(), "--dir"])
+            .args([data.display().to_string()])
             .args(["--appendonly", "yes", "--appendfsync", "always", "--save", "", "--daemonize", "no"]);
-        let process = self.process.insert(launch.start(self.folder.join("redis.log"), Signal::TERM)?);
+        let process = self.process.insert(launch.start(self.folder.join("redis.log"), "TERM"));
         process.ready(async || answers(address).await).await?;
         Ok(address)
     }

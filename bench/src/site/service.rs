@@ -5,18 +5,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::process::Signal;
-
-use super::{Launch, Process, process::free_address, programs};
+use super::{Launch, Process, process::free_address};
 use crate::client::Http;
 
 /// Starts the service on a database, and waits until it is ready.
 pub(super) async fn start(program: &Path, url: &str, log: PathBuf) -> anyhow::Result<(Process, SocketAddr)> {
-    let address = free_address()?;
-    let mut process = Launch::new(programs::find("setpriv").as_deref(), program)
+    let address = free_address();
+    let mut process = Launch::new(program)
         .env("DATABASE_URL", url)
         .env("DB_LOCKS_LISTEN", &address.to_string())
-        .start(log, Signal::TERM)?;
+        .start(log, "TERM");
     process.ready(async || is_ready(address).await).await?;
     Ok((process, address))
 }

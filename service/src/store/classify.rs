@@ -298,6 +298,7 @@ mod tests {
             (1020, "HY000", "", Kind::Transient),
             (1213, "40001", "", Kind::Transient),
             (4031, "HY000", "", Kind::Transient),
+            (3032, "HY000", "The server is currently in offline mode", Kind::Unreachable),
         ];
         for (number, state, message, kind) in mysql {
             assert_eq!(classify_mysql(number, state, message), kind, "{number} {message}");

@@ -43,6 +43,12 @@ impl Won {
         Ok(won)
     }
 
+    /// All of these writes have won, with the tokens that they were decided with.
+    pub(super) fn add_all<'w>(&mut self, writes: impl Iterator<Item = &'w Write>, db_time: Timestamp) {
+        self.tokens.extend(writes.map(|write| (write.row_version.0, write.change.state.token)));
+        self.db_time = Some(db_time);
+    }
+
     /// Adds the result of another statement.
     pub(super) fn extend(&mut self, other: Self) {
         self.tokens.extend(other.tokens);
@@ -80,16 +86,12 @@ impl SqlStore {
             {
                 return self.commit_postgres(pool, writes).await;
             }
-            let has_children = writes.iter().any(|write| write.change.has_children());
-            if let (AnyPool::MySql(pool), Dialect::MariaDb, false) =
-                (self.hot_pool(), self.sql.dialect, has_children || is_guarded)
+            // If it did not succeed as a whole, nothing was written. A transaction tells the writes that win from the others.
+            if let (AnyPool::MySql(pool), false) = (self.hot_pool(), is_guarded)
+                && let Some(won) = self.commit_mysql(pool, writes).await?
             {
-                let rows: Vec<_> = writes.iter().map(LockRow::of).collect();
-                // If a row was gone, nothing was written. A transaction tells the other writes from that one.
-                if let Some(won) = self.commit_mariadb(pool, &rows).await? {
-                    let db_time = self.db_time(&won, self.hot_pool()).await?;
-                    return Ok(won.committed(writes, db_time));
-                }
+                let db_time = self.db_time(&won, self.hot_pool()).await?;
+                return Ok(won.committed(writes, db_time));
             }
             self.transaction("commit", self.hot_pool(), &self.commit, |db| {
                 Box::pin(self.write_all(db, writes))

@@ -59,13 +59,26 @@ async fn try_once(options: &DatabaseOptions) -> Result<Dialect, StoreError> {
             PgConnection::connect(url).await?.close().await?;
             Ok(Dialect::Postgres)
         } else {
-            mysql_dialect(&url.parse()?).await
+            mysql_dialect(&url.parse()?).await.map_err(say_how_to_log_in)
         }
     };
     let connected = tokio::time::timeout(CONNECT_TIMEOUT, connect).await;
     let connected =
         connected.unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()));
     connected.map_err(|error| StoreError::Unreachable(Box::new(error)))
+}
+
+/// Explains the error of MySQL's driver that this program cannot send a password over a connection without TLS. It could with a
+/// crate whose private keys leak by timing (RUSTSEC-2023-0071).
+fn say_how_to_log_in(error: sqlx::Error) -> sqlx::Error {
+    match error {
+        sqlx::Error::Configuration(cause) if cause.to_string().contains("RSA") => sqlx::Error::Configuration(
+            "the server wants the password over an encrypted connection (its plugin caching_sha2_password): leave \
+             ssl-mode=disabled out of DATABASE_URL, turn TLS on at the server, or give the user another plugin"
+                .into(),
+        ),
+        error => error,
+    }
 }
 
 /// Has statements run on a connection when it is made.

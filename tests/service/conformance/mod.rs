@@ -11,6 +11,7 @@ macro_rules! on_every_database {
         on_every_database!(@ sqlite, Sqlite, $with: $($case),+);
         on_every_database!(@ postgres, Postgres, $with: $($case),+);
         on_every_database!(@ mariadb, MariaDb, $with: $($case),+);
+        on_every_database!(@ mysql, MySql, $with: $($case),+);
     };
     (@ $module:ident, $dialect:ident, $with:ident: $($case:ident),+) => {
         mod $module {

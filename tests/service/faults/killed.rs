@@ -20,6 +20,13 @@ mod mariadb {
     }
 }
 
+mod mysql {
+    #[tokio::test]
+    async fn a_kill_of_the_database_loses_nothing_that_was_acknowledged() {
+        super::a_kill_of_the_database(crate::support::Dialect::MySql).await;
+    }
+}
+
 /// A grant whose version and token were answered, and whether its release was.
 struct Told {
     key: String,

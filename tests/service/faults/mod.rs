@@ -13,6 +13,11 @@ macro_rules! on_every_server {
                 crate::conformance::with_database(crate::support::Dialect::MariaDb, super::$case).await;
             })+
         }
+        mod mysql {
+            $(#[tokio::test] async fn $case() {
+                crate::conformance::with_database(crate::support::Dialect::MySql, super::$case).await;
+            })+
+        }
     };
 }
 

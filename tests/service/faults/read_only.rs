@@ -69,10 +69,15 @@ async fn mariadb() {
     a_read_only_server_is_left_for_the_one_that_its_address_leads_to(Dialect::MariaDb).await;
 }
 
+#[tokio::test]
+async fn mysql() {
+    a_read_only_server_is_left_for_the_one_that_its_address_leads_to(Dialect::MySql).await;
+}
+
 /// A server that takes writes again needs no other one. Guards invariant 3.
 #[tokio::test]
 async fn a_server_that_takes_writes_again_is_used_again() {
-    for dialect in [Dialect::Postgres, Dialect::MariaDb] {
+    for dialect in Dialect::SERVERS {
         let Some(server) = OwnServer::start(dialect).await else { continue };
         let service = Service::start(&server.database.url).await;
         let svc = service.client();

@@ -41,7 +41,7 @@ async fn a_table_of_an_application_is_not_adopted(database: Database) {
     let way_out = match database.dialect {
         Dialect::Sqlite => "another file",
         Dialect::Postgres => "?options=-csearch_path%3Ddb_locks",
-        Dialect::MariaDb => "a database of its own",
+        Dialect::MariaDb | Dialect::MySql => "a database of its own",
     };
     assert!(!status.success() && log.contains("waiters") && log.contains(way_out), "{log}");
     run(&database, "INSERT INTO waiters VALUES (1, 'x')").await;
@@ -68,7 +68,7 @@ async fn a_table_without_one_of_its_columns_ends_the_start() {
 /// A user who may only read and write rows is enough where nothing is to be migrated.
 #[tokio::test]
 async fn rights_on_rows_are_enough_for_a_current_schema() {
-    for dialect in [Dialect::Postgres, Dialect::MariaDb] {
+    for dialect in Dialect::SERVERS {
         let Some(database) = dialect.database().await else { continue };
         let user = format!("rows_{}", random_text());
         assert!(run_program(&database.url, &["migrate", "up"]).await.status.success());

@@ -20,7 +20,9 @@ async fn hold(database: &Database) -> (sea_orm::DatabaseConnection, &'static str
         Dialect::Postgres => {
             ("SELECT pg_advisory_lock(28255715535842163)", "SELECT pg_advisory_unlock_all()")
         }
-        Dialect::MariaDb => ("DO GET_LOCK('db_locks_migrate', 1)", "DO RELEASE_LOCK('db_locks_migrate')"),
+        Dialect::MariaDb | Dialect::MySql => {
+            ("DO GET_LOCK('db_locks_migrate', 1)", "DO RELEASE_LOCK('db_locks_migrate')")
+        }
     };
     session.execute_unprepared(take).await.unwrap();
     (session, give_back)
@@ -30,7 +32,7 @@ async fn tables(database: &Database) -> i64 {
     let query = match database.dialect {
         Dialect::Sqlite => "SELECT COUNT(*) FROM sqlite_master WHERE name = 'locks'",
         Dialect::Postgres => "SELECT COUNT(*) FROM pg_class WHERE relname = 'locks'",
-        Dialect::MariaDb => {
+        Dialect::MariaDb | Dialect::MySql => {
             "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = DATABASE() AND table_name = 'locks'"
         }
     };

@@ -5,15 +5,14 @@ pub(crate) mod apart;
 pub(crate) mod client;
 pub(crate) mod databases;
 pub(crate) mod fleet;
-pub(crate) mod leash;
-mod mariadb;
 pub(crate) mod names;
-mod postgres;
 pub(crate) mod server;
 pub(crate) mod service;
 pub(crate) mod sql;
 pub(crate) mod time;
 pub(crate) mod wire;
+
+pub(crate) use db_locks_testing::leash;
 
 pub(crate) use self::{
     answer::{Answer, Grant},

@@ -1,29 +1,8 @@
 //! Names that no other test uses.
 
-use std::{
-    fmt::Write,
-    net::TcpListener,
-    sync::atomic::{AtomicU16, Ordering},
-};
+use std::fmt::Write;
 
-/// Ports below those that the kernel gives to outgoing connections, so that nobody takes one between here and its use.
-const PORTS: std::ops::Range<u16> = 20_000..32_000;
-
-static TAKEN: AtomicU16 = AtomicU16::new(0);
-
-/// A free port of the loopback.
-pub(crate) fn free_port() -> u16 {
-    let span = PORTS.end - PORTS.start;
-    // Two test processes on one machine begin at different places.
-    let begin = u16::try_from(std::process::id().wrapping_mul(97) % u32::from(span)).unwrap();
-    for _ in 0..span {
-        let port = PORTS.start + (begin + TAKEN.fetch_add(1, Ordering::Relaxed) % span) % span;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-    panic!("no free port in {PORTS:?}");
-}
+pub(crate) use db_locks_testing::free_port;
 
 /// Random letters and digits.
 pub(crate) fn random_text() -> String {

@@ -1,74 +1,52 @@
 //! Database servers of this run, as processes.
 
 use std::{
-    net::TcpStream,
-    path::{Path, PathBuf},
-    process::Command,
+    path::Path,
     time::{Duration, Instant},
 };
 
+use db_locks_testing::{Kind, Options, Recipe, leash::Leashed, set_up_standby};
 use tempfile::TempDir;
 
-use super::{
-    Database, Dialect,
-    leash::{Launch, Leashed},
-    mariadb, postgres, sql,
-};
+use super::{Database, Dialect, sql};
 
-/// How long a start may take, recovery included.
+/// How long a start may take while the files of a killed server are still held.
 const START: Duration = Duration::from_mins(1);
-
-/// How a server that was set up is started.
-pub(super) struct Recipe {
-    /// The program and its arguments.
-    pub(super) command: Vec<String>,
-    /// A command that succeeds when it lets callers in; where there is none, its port tells.
-    pub(super) is_ready: Option<Vec<String>>,
-    /// The signal that ends it without leaving anything behind.
-    pub(super) signal: &'static str,
-    /// Where it listens.
-    pub(super) port: u16,
-    /// The URL of the database in which others are created.
-    pub(super) url: String,
-    /// Where its files are.
-    pub(super) folder: PathBuf,
-}
 
 /// A server that all tests share.
 pub(super) struct Server {
     /// The URL of the database in which others are created.
     pub(super) url: String,
     /// The process, unless the server was there before; it lives as long as this does.
-    pub(super) _process: Option<Leashed>,
+    _process: Option<Leashed>,
 }
 
-impl Recipe {
-    /// Starts the server for the rest of the run; its files go with it.
-    pub(super) fn serve(self) -> Result<Server, String> {
-        let process = self.start(Some(&self.folder))?;
-        Ok(Server { url: self.url, _process: Some(process) })
-    }
-
-    fn start(&self, remove: Option<&Path>) -> Result<Leashed, String> {
-        let log = self.folder.join("server.log");
-        let command = self.command.clone();
-        let mut process =
-            Leashed::start(&Launch { command, env: vec![], signal: self.signal, folder: remove, log: &log });
-        let deadline = Instant::now() + START;
-        while !self.lets_in() {
-            if process.ended().is_some() || Instant::now() > deadline {
-                let said = std::fs::read_to_string(&log).unwrap_or_default();
-                return Err(format!("it does not start:\n{said}"));
-            }
-            std::thread::sleep(Duration::from_millis(20));
+impl Server {
+    /// The server that a variable names, or else a new one; otherwise why there is none.
+    pub(super) fn start(dialect: Dialect) -> Result<Self, String> {
+        if let Some(url) = dialect.given_server() {
+            return Ok(Self { url, _process: None });
         }
-        Ok(process)
+        let folder = tempfile::Builder::new().prefix("db-locks-server-").tempdir().unwrap();
+        let recipe = set_up(dialect, folder.path())?;
+        // Its leash removes it.
+        let process = recipe.start(Some(&folder.keep()))?;
+        Ok(Self { url: recipe.url, _process: Some(process) })
     }
+}
 
-    fn lets_in(&self) -> bool {
-        TcpStream::connect(("127.0.0.1", self.port)).is_ok()
-            && self.is_ready.as_ref().is_none_or(|ask| run(Command::new(&ask[0]).args(&ask[1..])).is_ok())
-    }
+fn set_up(dialect: Dialect, folder: &Path) -> Result<Recipe, String> {
+    let kind = dialect.kind().ok_or("a file has no server")?;
+    db_locks_testing::set_up(&kind.programs()?, folder, options(kind))
+}
+
+/// Odd time zones: nothing may depend on the machine's.
+const fn options(kind: Kind) -> Options<'static> {
+    let settings: &[&str] = match kind {
+        Kind::Postgres => &["timezone=Asia/Kathmandu"],
+        Kind::MariaDb | Kind::MySql => &["--innodb-buffer-pool-size=64M", "--default-time-zone=+05:45"],
+    };
+    Options { connections: 300, settings }
 }
 
 /// A server of one test, which may be killed.
@@ -85,11 +63,7 @@ impl OwnServer {
     pub(crate) async fn start(dialect: Dialect) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().to_owned();
-        let set_up = move || match dialect {
-            Dialect::Sqlite => None,
-            Dialect::Postgres => postgres::set_up(&path).ok(),
-            Dialect::MariaDb => mariadb::set_up(&path).ok(),
-        };
+        let set_up = move || set_up(dialect, &path).map_err(|why| dialect.left_out(why)).ok();
         let recipe = tokio::task::spawn_blocking(set_up).await.unwrap()?;
         let process = Some(recipe.start(None).unwrap());
         let name = "db_locks_test";
@@ -102,7 +76,10 @@ impl OwnServer {
     pub(crate) async fn standby(&self) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let (path, port) = (folder.path().to_owned(), self.recipe.port);
-        let set_up = move || postgres::set_up_standby(&path, port).ok();
+        let set_up = move || {
+            let kind = Kind::Postgres;
+            set_up_standby(&kind.programs().ok()?, &path, options(kind), port).ok()
+        };
         let recipe = tokio::task::spawn_blocking(set_up).await.unwrap()?;
         let process = Some(recipe.start(None).unwrap());
         let database = Database::on_server(Dialect::Postgres, &recipe.url, "db_locks_test");
@@ -150,30 +127,4 @@ impl Drop for OwnServer {
             }
         }
     }
-}
-
-/// Whether this process is root's.
-pub(super) fn is_root() -> bool {
-    Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout.trim_ascii() == b"0")
-}
-
-/// Runs a command to its end; what it printed, where it failed.
-pub(super) fn run(command: &mut Command) -> Result<(), String> {
-    let output = command.current_dir("/").output().map_err(|error| format!("{command:?}: {error}"))?;
-    if output.status.success() {
-        return Ok(());
-    }
-    let [out, err] = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
-    Err(format!("{command:?}: {}\n{out}{err}", output.status))
-}
-
-/// Sets a server up and starts it for the rest of the run; its leash removes its folder.
-pub(super) fn serve_for_good(
-    prefix: &str,
-    set_up: fn(&Path) -> Result<Recipe, String>,
-) -> Result<Server, String> {
-    let folder = tempfile::Builder::new().prefix(prefix).tempdir().unwrap();
-    let recipe = set_up(folder.path())?;
-    let _ = folder.keep();
-    recipe.serve()
 }

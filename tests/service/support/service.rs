@@ -169,7 +169,7 @@ pub(crate) async fn run_program_with(url: &str, settings: &[(&str, &str)], argum
 /// The service of the conformance cases on a database, started by the first case; `None` where the database is missing.
 pub(crate) async fn shared(dialect: Dialect) -> Option<Client> {
     type Shared = tokio::sync::OnceCell<Option<Service>>;
-    static SHARED: [Shared; 3] = [const { Shared::const_new() }; 3];
+    static SHARED: [Shared; 4] = [const { Shared::const_new() }; 4];
     let shared = SHARED[dialect as usize].get_or_init(|| Service::start_for_good(dialect)).await;
     shared.as_ref().map(Service::client)
 }

@@ -52,8 +52,9 @@ impl Ratio {
     }
 }
 
-/// The service on its three databases.
-const SERVICES: [Peer; 3] = [Peer::ServiceSqlite, Peer::ServicePostgres, Peer::ServiceMariadb];
+/// The service on its databases.
+const SERVICES: [Peer; 4] =
+    [Peer::ServiceSqlite, Peer::ServicePostgres, Peer::ServiceMariadb, Peer::ServiceMysql];
 
 /// The rows, to look values up in.
 struct Table<'a> {

@@ -38,6 +38,11 @@ impl Table<'_> {
                 divide(self.best(Peer::ServiceMariadb), self.best(Peer::Mariadb)),
                 1.5,
             ),
+            ratio(
+                format!("pairs/s at {fixed} connections, MySQL ÷ MariaDB"),
+                divide(self.pairs(Peer::ServiceMysql, fixed), self.pairs(Peer::ServiceMariadb, fixed)),
+                0.8,
+            ),
         ]
     }
 

@@ -34,11 +34,24 @@ impl Table<'_> {
                 value: divide(over(Peer::ServicePostgres), one),
                 goal: Goal::AtMost(3.0),
             });
-            ratios.push(Ratio {
-                what: format!("MariaDB: p50 of a hand-over with {waiters} waiters over 3 replicas, in ms"),
-                value: over(Peer::ServiceMariadb).map(|us| us / 1e3),
-                goal: Goal::AtMost(40.0),
-            });
+            for peer in [Peer::ServiceMariadb, Peer::ServiceMysql] {
+                ratios.push(Ratio {
+                    what: format!(
+                        "{}: p50 of a hand-over with {waiters} waiters over 3 replicas, in ms",
+                        peer.title()
+                    ),
+                    value: over(peer).map(|us| us / 1e3),
+                    goal: Goal::AtMost(5.0),
+                });
+                ratios.push(Ratio {
+                    what: format!("{}: grants/s with {waiters} waiters ÷ PostgreSQL's", peer.title()),
+                    value: divide(
+                        value(peer, 1, Measure::PerSecond),
+                        value(Peer::ServicePostgres, 1, Measure::PerSecond),
+                    ),
+                    goal: Goal::AtLeast(0.7),
+                });
+            }
         }
         ratios
     }
@@ -51,7 +64,8 @@ impl Table<'_> {
             match row.cell.load {
                 Load::Idle { .. } => {
                     let statements = row.get(Measure::StatementsPerSecond);
-                    let allowed = if row.cell.peer == Peer::ServiceMariadb { 40.0 } else { 5.0 };
+                    let polls = matches!(row.cell.peer, Peer::ServiceMariadb | Peer::ServiceMysql);
+                    let allowed = if polls { 40.0 } else { 5.0 };
                     ratios.push(Ratio {
                         what: format!("{name}: resident KiB a waiting request"),
                         value: row.get(Measure::BytesPerWaiter).map(|bytes| bytes / 1_024.0),

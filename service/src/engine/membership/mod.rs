@@ -67,6 +67,8 @@ pub(super) struct Membership {
     wanted: Notify,
     /// Notified when a shard needs to know which replicas are dead.
     reaping_wanted: Notify,
+    /// Notified when a waiter here was put into its queue or granted: other replicas may offer something soon.
+    offers_expected: Notify,
     /// Whether the database pushes notifications of offers to this replica.
     pub(super) is_pushed: std::sync::atomic::AtomicBool,
 }
@@ -80,6 +82,7 @@ impl Default for Membership {
             being_reaped: Mutex::default(),
             wanted: Notify::new(),
             reaping_wanted: Notify::new(),
+            offers_expected: Notify::new(),
             is_pushed: false.into(),
         }
     }
@@ -104,6 +107,16 @@ impl Membership {
     /// Has this replica join, since a request wants to wait.
     pub(super) fn want(&self) {
         self.wanted.notify_one();
+    }
+
+    /// A waiter here was put into its queue or granted.
+    pub(super) fn expect_offers(&self) {
+        self.offers_expected.notify_one();
+    }
+
+    /// Waits for so long; returns early, and true, when offers are expected.
+    async fn offers_expected_within(&self, pause: Duration) -> bool {
+        tokio::time::timeout(pause, self.offers_expected.notified()).await.is_ok()
     }
 
     /// Replicas to which nothing is offered.

@@ -16,20 +16,31 @@ use crate::{
     store::StoreError,
 };
 
-/// The pause between two searches for offers where other replicas may offer and nothing is pushed: at most 40 a second.
-const LOOK_SHARED: Duration = Duration::from_millis(28);
+/// The shortest pause between two searches for offers where other replicas may offer and nothing is pushed.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
+/// The longest one.
+const LONGEST_PAUSE: Duration = Duration::from_millis(75);
+/// The pause is this part of the time for which nothing has happened: an offer is found so much later than it was made.
+const PAUSE_DIVISOR: u32 = 20;
 /// The pause between two searches where offers are pushed, or where no other replica writes.
 const LOOK_FALLBACK: Duration = Duration::from_secs(1);
 
 /// Searches for offers while this replica has waiters, with one query for all of them: often where other replicas may offer
-/// and nothing is pushed, otherwise now and then.
+/// and nothing is pushed, otherwise now and then. A lock that was handed over a moment ago is likely to be handed over again
+/// soon: the pause begins short, and grows while nothing happens.
 pub(super) async fn look_for_offers(shared: Arc<Shared>, me: ReplicaId) {
     let membership = &shared.membership;
     let mut looked = Instant::now();
+    let mut happened = Instant::now();
     loop {
-        tokio::time::sleep(LOOK_SHARED).await;
         let pushed = membership.is_pushed.load(Ordering::Relaxed);
         let often = !pushed && shared.store.has_other_writers();
+        if often && membership.offers_expected_within(pause(happened.elapsed())).await {
+            happened = Instant::now();
+            tokio::time::sleep(SHORTEST_PAUSE).await;
+        } else if !often {
+            tokio::time::sleep(LONGEST_PAUSE).await;
+        }
         let due = often || looked.elapsed() >= LOOK_FALLBACK;
         if !due || shared.waiting.count() == 0 {
             continue;
@@ -37,6 +48,9 @@ pub(super) async fn look_for_offers(shared: Arc<Shared>, me: ReplicaId) {
         looked = Instant::now();
         match shared.store.offers(me).await {
             Ok(ids) => {
+                if !ids.is_empty() {
+                    happened = Instant::now();
+                }
                 let event = if pushed { "missed" } else { "found" };
                 let offers = metrics::counter!(NOTIFICATIONS, "event" => event);
                 offers.increment(ids.len() as u64);
@@ -45,6 +59,11 @@ pub(super) async fn look_for_offers(shared: Arc<Shared>, me: ReplicaId) {
             Err(error) => shared.report_outage(&error),
         }
     }
+}
+
+/// The pause before the next look, when nothing has happened for so long.
+fn pause(quiet: Duration) -> Duration {
+    (quiet / PAUSE_DIVISOR).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
 }
 
 async fn look_at_all(shared: &Shared, ids: Vec<KeyId>) {

@@ -32,6 +32,7 @@ impl Shard {
         let deadline = request.arrived + Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0));
         let is_gone = request.reply.as_ref().is_none_or(oneshot::Sender::is_closed);
         self.shared.waiting.add(&request.id.tenant);
+        self.shared.membership.expect_offers();
         self.waiters.insert(request_id, request, version, chosen, deadline);
         if is_gone {
             self.on_hung_up(request_id);
@@ -77,6 +78,9 @@ impl Shard {
         let Answered { reply, freed_at } = answered;
         self.shared.metrics.answered_after(waiter.since.elapsed(), &reply);
         let granted = matches!(reply, Reply::Granted(_));
+        if granted {
+            self.shared.membership.expect_offers();
+        }
         let answer = self.with_certain_lease(reply, sent).map(|reply| Answered { reply, freed_at });
         let is_certain = answer.is_ok();
         let delivered = waiter.reply.is_some_and(|sender| sender.send(answer).is_ok());

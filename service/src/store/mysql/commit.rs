@@ -1,4 +1,7 @@
-//! Writes keys' rows to MariaDB and MySQL as lists of values (see `sql::Upserts`).
+//! Writes keys' rows to MariaDB and MySQL.
+//!
+//! A batch is one round trip: on MariaDB without queues and permits a statement with a list of values (see `sql::Upserts`), otherwise
+//! a transaction as one text (see `batch`). What does not succeed as a whole is written step by step.
 //!
 //! A write that was decided on a row must not create one. If the row was gone, MariaDB's statement has undone itself, and the
 //! rows are written one by one; on MySQL a row that was created so is deleted again before anybody sees it.
@@ -15,29 +18,59 @@ use sea_orm::{
 };
 
 use super::sql::Shape;
-use crate::store::{
-    children::keys_text,
-    commit::Won,
-    dialect::Dialect,
-    pool::Pool,
-    rows::{Cell, LOCK_CELLS, LockRow, Row, with_cell},
-    sql_store::SqlStore,
+use crate::{
+    domain::Timestamp,
+    store::{
+        Write,
+        children::keys_text,
+        classify::is_transient,
+        commit::Won,
+        dialect::Dialect,
+        pool::Pool,
+        rows::{Cell, LOCK_CELLS, LockRow, Row, with_cell},
+        sql_store::SqlStore,
+    },
 };
 
 /// The position of the token in a row of `locks`.
 const TOKEN: usize = 5;
 /// The column of MySQL's read-back that says whether a row was created by a write that was decided on one.
 const CREATED: usize = 3;
+/// The column with the time, in every answer.
+const DB_TIME: usize = 2;
 /// The error of MariaDB and MySQL for a number that is out of range.
 const OUT_OF_RANGE: u16 = 1690;
+/// The error for a row whose key another row has.
+const DUPLICATE: u16 = 1062;
 
 impl SqlStore {
-    /// Writes a batch on MariaDB in one statement. `None`: a row was to be updated and was gone, and nothing was written.
-    pub(in super::super) async fn commit_mariadb(
+    /// Writes a batch in one round trip. `None`: a write lost, or the server asks to try again, and nothing was written.
+    pub(in super::super) async fn commit_mysql(
         &self,
         pool: &Pool<MySql>,
-        rows: &[LockRow<'_>],
+        writes: &[Write],
     ) -> Result<Option<Won>, DbErr> {
+        let rows: Vec<_> = writes.iter().map(LockRow::of).collect();
+        if self.sql.dialect == Dialect::MariaDb && !writes.iter().any(|write| write.change.has_children()) {
+            return self.commit_mariadb(pool, &rows).await;
+        }
+        let Some(text) = self.sql.batch.transaction(&rows) else { return Ok(None) };
+        self.commit.round_trips.increment(1);
+        let answer = match pool.run_transaction(text).await {
+            Err(error) if has_lost(&error) || is_transient(&error) => return Ok(None),
+            answer => answer?,
+        };
+        // Rows that were new, which bear the tokens that they were given.
+        let mut won = Won::read(&answer)?;
+        if let Some(row) = answer.first() {
+            let known = rows.iter().filter(|row| row.is_known()).map(|row| row.write);
+            won.add_all(known, Timestamp(row.read(DB_TIME)?));
+        }
+        Ok(Some(won))
+    }
+
+    /// Writes a batch on MariaDB in one statement. `None`: a row was to be updated and was gone, and nothing was written.
+    async fn commit_mariadb(&self, pool: &Pool<MySql>, rows: &[LockRow<'_>]) -> Result<Option<Won>, DbErr> {
         let list = self.values_list(rows)?;
         let mut arguments = MySqlArguments::default();
         list.for_each(|cell| with_cell!(cell, value => arguments.add(value)))
@@ -144,16 +177,17 @@ impl ValuesList<'_> {
 /// The writes that won; `None` if the statement has undone itself.
 fn won_unless_undone(written: Result<Vec<impl Row>, DbErr>) -> Result<Option<Won>, DbErr> {
     match written {
-        Err(error) if has_overflowed(&error) => Ok(None),
+        Err(error) if has_lost(&error) => Ok(None),
         written => Won::read(&written?).map(Some),
     }
 }
 
-fn has_overflowed(error: &DbErr) -> bool {
+/// Whether a statement undid itself since a row was not as the write had it.
+fn has_lost(error: &DbErr) -> bool {
     let (DbErr::Query(RuntimeErr::SqlxError(error)) | DbErr::Exec(RuntimeErr::SqlxError(error))) = error
     else {
         return false;
     };
     let error = error.as_database_error().and_then(|error| error.try_downcast_ref::<MySqlDatabaseError>());
-    error.is_some_and(|error| error.number() == OUT_OF_RANGE)
+    error.is_some_and(|error| matches!(error.number(), OUT_OF_RANGE | DUPLICATE))
 }

@@ -1,5 +1,6 @@
 //! MariaDB and MySQL: one protocol and one driver, and different statements where it matters.
 
+pub(super) mod batch;
 mod commit;
 mod session;
 pub(super) mod sql;

@@ -17,13 +17,15 @@ use crate::store::{
 const COMMON: &str = "SET NAMES utf8mb4, SESSION autocommit = 1, \
      SESSION sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \
      SESSION time_zone = '+00:00', SESSION innodb_lock_wait_timeout = 1, SESSION lock_wait_timeout = 2, \
-     SESSION foreign_key_checks = 1, SESSION unique_checks = 1; \
+     SESSION foreign_key_checks = 1, SESSION unique_checks = 1, SESSION completion_type = 0, \
+     SESSION sql_safe_updates = 0, SESSION sql_big_selects = 1, SESSION sql_select_limit = 18446744073709551615; \
      SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; SET SESSION TRANSACTION READ WRITE; ";
 /// The server's limit on idle connections in seconds: longer than a pool keeps a connection.
 const IDLE_CONNECTION_S: u32 = 600;
 
 /// Sets up a connection for migrations, whose statements have no time limit.
-pub(in super::super) const MIGRATION_SESSION: &str = "SET SESSION autocommit = 1, \
+pub(in super::super) const MIGRATION_SESSION: &str = "SET SESSION autocommit = 1, SESSION completion_type = 0, \
+     SESSION sql_safe_updates = 0, SESSION sql_big_selects = 1, SESSION sql_select_limit = 18446744073709551615, \
      SESSION sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \
      SESSION time_zone = '+00:00', SESSION innodb_lock_wait_timeout = 2; \
      SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
@@ -70,7 +72,8 @@ impl Driver for MySql {
             if session.dialect == Dialect::MariaDb { "tx_isolation" } else { "transaction_isolation" };
         let sql = format!(
             "{}SELECT CAST(@@GLOBAL.read_only AS CHAR), IF(@@SESSION.autocommit, 'ON', 'OFF'), \
-             CAST(@@SESSION.{isolation} AS CHAR), CAST(@@SESSION.sql_mode AS CHAR)",
+             CAST(@@SESSION.{isolation} AS CHAR), CAST(@@SESSION.sql_mode AS CHAR), \
+             CAST(@@SESSION.completion_type AS CHAR)",
             session.set_up
         );
         let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection).await?;
@@ -82,7 +85,12 @@ impl Driver for MySql {
         }
         check("autocommit", found(1)?, "ON")?;
         check("transaction isolation", found(2)?, "READ-COMMITTED")?;
-        check("sql_mode", found(3)?, "STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION")
+        check(
+            "sql_mode",
+            found(3)?,
+            "STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION",
+        )?;
+        check("completion_type", found(4)?, "NO_CHAIN")
     }
 
     async fn test(_: &Session, connection: &mut MySqlConnection) -> Result<(), sqlx::Error> {

@@ -170,6 +170,6 @@ fn json_type(column: &Column) -> String {
     }
 }
 
-fn name(column: &Column) -> String {
+pub(super) fn name(column: &Column) -> String {
     if column.name == "key" { "`key`".to_owned() } else { column.name.to_owned() }
 }

@@ -269,6 +269,20 @@ impl Pool<sqlx::MySql> {
     }
 }
 
+impl Pool<sqlx::MySql> {
+    /// Sends a whole transaction as one text, and reads the rows of all its statements. If one fails, it is rolled back.
+    pub(super) async fn run_transaction(&self, sql: String) -> Result<Vec<sqlx::mysql::MySqlRow>, DbErr> {
+        self.with(async |connection| {
+            let answer = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut *connection).await;
+            if let Err(sqlx::Error::Database(_)) = &answer {
+                sqlx::MySql::run(connection, &self.session.rollback).await?;
+            }
+            answer
+        })
+        .await
+    }
+}
+
 impl<DB: Driver> Pool<DB>
 where
     for<'c> &'c mut DB::Connection: Executor<'c, Database = DB>,

@@ -46,7 +46,14 @@ fn settings(scope: &str, statement_timeout: Duration, idle_timeout: Duration) ->
         ("idle_in_transaction_session_timeout", idle_timeout.as_str()),
     ];
     let settings = PLANS.iter().copied().chain(others);
-    settings.fold(String::new(), |text, (name, value)| text + &format!("SET {scope} {name} = '{value}'; "))
+    let settings = settings
+        .fold(String::new(), |text, (name, value)| text + &format!("SET {scope} {name} = '{value}'; "));
+    // The other degrees are for the operator to choose: they concern standbys.
+    let is_local = scope == "LOCAL";
+    format!(
+        "{settings}SELECT set_config('synchronous_commit', 'on', {is_local}) \
+         WHERE current_setting('synchronous_commit') = 'off'; "
+    )
 }
 
 /// Sets up a connection for migrations, whose statements have no time limit.
@@ -70,7 +77,8 @@ pub(in super::super) async fn pools_transactions(options: &PgConnectOptions) -> 
     let mut second = PgConnection::connect_with(options).await?;
     let before = one::<i32>(&mut first, PROCESS).await?;
     // It keeps its process until it has ended its transaction.
-    let taken = one::<i32>(&mut second, "BEGIN; SELECT pg_backend_pid()").await?;
+    let begin = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0; SELECT pg_backend_pid()";
+    let taken = one::<i32>(&mut second, begin).await?;
     let after = one::<i32>(&mut first, PROCESS).await?;
     Postgres::run(&mut second, "ROLLBACK").await?;
     let _ = first.close().await;
@@ -107,7 +115,7 @@ impl Driver for Postgres {
     async fn set_up(session: &Session, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         let sql = format!(
             "{}SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on', \
-             current_setting('transaction_isolation')",
+             current_setting('default_transaction_isolation')",
             session.set_up
         );
         let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection).await?;
@@ -118,7 +126,12 @@ impl Driver for Postgres {
         if row.try_get(1)? {
             return Err(refused(ReadOnlyServer("transactions are read-only by default")));
         }
-        Ok(())
+        let (setting, wanted) = ("transaction isolation", "read committed");
+        let found: String = row.try_get(2)?;
+        if found == wanted || session.transaction_pooling {
+            return Ok(());
+        }
+        Err(refused(WrongSetting { setting, found, wanted }))
     }
 
     async fn test(session: &Session, connection: &mut PgConnection) -> Result<(), sqlx::Error> {

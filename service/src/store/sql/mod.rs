@@ -15,7 +15,10 @@ use self::{guards::GuardSql, replicas::ReplicaSql, sweep::SweepSql};
 use super::{
     columns::Columns,
     dialect::Dialect,
-    mysql::sql::{self as mysql, Upserts},
+    mysql::{
+        batch::BatchSql,
+        sql::{self as mysql, Upserts},
+    },
     postgres::sql as postgres,
     sqlite::sql as sqlite,
 };
@@ -26,6 +29,8 @@ pub(super) struct Sql {
     pub(super) dialect: Dialect,
     /// Write keys' rows on MariaDB and MySQL.
     pub(super) upserts: Upserts,
+    /// Whole batches on MariaDB and MySQL.
+    pub(super) batch: BatchSql,
     /// Reads keys' rows back after an upsert on MySQL.
     pub(super) read_back: String,
     pub(super) waiters_gone: String,
@@ -79,6 +84,7 @@ impl Sql {
         Self {
             dialect,
             upserts: Upserts::new(dialect),
+            batch: BatchSql::new(dialect),
             read_back: sql(mysql::READ_BACK),
             waiters_gone,
             waiters_put,

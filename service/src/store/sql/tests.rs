@@ -21,7 +21,9 @@ fn reviewed(dialect: Dialect, name: &str) {
         .map(|statement| String::clone(statement))
         .to_vec(),
         Dialect::MariaDb | Dialect::MySql => {
-            [Shape::Known, Shape::Mixed].map(|shape| sql.upserts.of(shape, 2).unwrap().1.to_string()).to_vec()
+            let upserts =
+                [Shape::Known, Shape::Mixed].map(|shape| sql.upserts.of(shape, 2).unwrap().1.to_string());
+            [upserts.to_vec(), sql.batch.parts().to_vec()].concat()
         }
     };
     statements.extend([

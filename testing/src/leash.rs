@@ -1,11 +1,12 @@
-//! Child processes that end when the test process ends, however it ends.
+//! Child processes that end when the process that started them ends, however it ends.
 //!
 //! Each is started by a shell that first leaves a watcher behind and then becomes the program itself. The watcher reads
-//! from a pipe that only the test process holds: when the pipe closes without a word, the watcher kills the program, by
-//! its process id, and removes its folder. A test that ends its program itself says so through the pipe first.
+//! from a pipe that only the parent holds: when the pipe closes without a word, the watcher kills the program, by its
+//! process id, and removes its folder. A parent that ends the program itself says so through the pipe first.
 
 use std::{
     io::Write,
+    os::unix::process::CommandExt,
     path::Path,
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
 };
@@ -26,31 +27,35 @@ exec "$@" </dev/null
 "#;
 
 /// A program on its leash.
-pub(crate) struct Leashed {
+#[derive(Debug)]
+pub struct Leashed {
     child: Child,
     leash: Option<ChildStdin>,
     end: Option<ExitStatus>,
 }
 
 /// How a program is started.
-pub(crate) struct Launch<'a> {
+#[derive(Debug)]
+pub struct Launch<'a> {
     /// The program and its arguments.
-    pub(crate) command: Vec<String>,
+    pub command: Vec<String>,
     /// Its environment, on top of PATH.
-    pub(crate) env: Vec<(String, String)>,
-    /// The signal that ends it when the test process is gone.
-    pub(crate) signal: &'a str,
+    pub env: Vec<(String, String)>,
+    /// The signal that ends it when its parent is gone.
+    pub signal: &'a str,
     /// What is removed when it has ended.
-    pub(crate) folder: Option<&'a Path>,
+    pub folder: Option<&'a Path>,
     /// Where its output goes.
-    pub(crate) log: &'a Path,
+    pub log: &'a Path,
 }
 
 impl Leashed {
     /// Starts a program.
-    pub(crate) fn start(launch: &Launch<'_>) -> Self {
+    pub fn start(launch: &Launch<'_>) -> Self {
         let log = std::fs::File::options().create(true).append(true).open(launch.log).unwrap();
         let mut child = Command::new("sh")
+            // A group of its own: Ctrl-C is the parent's affair.
+            .process_group(0)
             .args(["-c", SCRIPT, "sh", launch.signal])
             .arg(launch.folder.unwrap_or(Path::new("")))
             .args(&launch.command)
@@ -67,7 +72,7 @@ impl Leashed {
     }
 
     /// Sends a signal, unless the program has ended.
-    pub(crate) fn signal(&mut self, signal: &str) {
+    pub fn signal(&mut self, signal: &str) {
         if self.ended().is_none() {
             let pid = self.child.id().to_string();
             let sent =
@@ -77,12 +82,12 @@ impl Leashed {
     }
 
     /// Its process id.
-    pub(crate) fn id(&self) -> u32 {
+    pub fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// How it ended, if it has.
-    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
+    pub fn ended(&mut self) -> Option<ExitStatus> {
         if self.end.is_none() {
             self.end = self.child.try_wait().unwrap();
         }

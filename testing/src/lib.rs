@@ -1,0 +1,21 @@
+//! Database servers for the tests and the benchmark: set up in a folder of their own, started on a free port of the loopback, and
+//! ended with the process that started them.
+#![expect(clippy::unwrap_used, reason = "in a test, what must not fail may end the test where it fails")]
+
+mod command;
+pub mod leash;
+mod mariadb;
+mod mysql;
+mod port;
+mod postgres;
+mod programs;
+mod recipe;
+mod set_up;
+
+pub use self::{
+    port::free_port,
+    postgres::set_up_standby,
+    programs::{Kind, Programs},
+    recipe::{Options, Recipe},
+    set_up::set_up,
+};

@@ -1,0 +1,78 @@
+//! A `MariaDB` in a folder, and what it has in common with a `MySQL`.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::{
+    command::{failed, is_root, run},
+    port::free_port,
+    programs::Programs,
+    recipe::{Options, Recipe},
+};
+
+/// Makes the account that everything here connects as. The server carries it out at each start.
+const ACCOUNTS: &str = "CREATE USER IF NOT EXISTS locks@'%' IDENTIFIED BY 'locks';\n\
+                                   GRANT ALL ON *.* TO locks@'%' WITH GRANT OPTION;\n";
+
+/// Sets a server up.
+pub(crate) fn set_up(programs: &Programs, folder: &Path, options: Options<'_>) -> Result<Recipe, String> {
+    let common = Common::new(folder)?;
+    let install = programs.base.join("bin/mariadb-install-db");
+    run(Command::new(install)
+        .arg("--no-defaults")
+        .arg(format!("--basedir={}", programs.base.display()))
+        .args(common.user())
+        .arg(common.data())
+        .args(["--auth-root-authentication-method=normal", "--skip-test-db"]))?;
+    let mut start = vec![programs.server.display().to_string(), "--no-defaults".to_owned()];
+    start.extend([
+        format!("--basedir={}", programs.base.display()),
+        format!("--lc-messages-dir={}/share/mariadb", programs.base.display()),
+    ]);
+    start.extend(common.user());
+    start.push(common.data());
+    Ok(common.recipe(start, options))
+}
+
+/// What both have in common.
+pub(crate) struct Common {
+    folder: PathBuf,
+    accounts: PathBuf,
+}
+
+impl Common {
+    pub(crate) fn new(folder: &Path) -> Result<Self, String> {
+        let accounts = folder.join("accounts.sql");
+        std::fs::write(&accounts, ACCOUNTS).map_err(failed(&accounts))?;
+        Ok(Self { folder: folder.to_owned(), accounts })
+    }
+
+    /// Both refuse to run as root unless told to.
+    pub(crate) fn user(&self) -> Option<String> {
+        is_root().then(|| "--user=root".to_owned())
+    }
+
+    pub(crate) fn data(&self) -> String {
+        format!("--datadir={}", self.folder.join("data").display())
+    }
+
+    /// The server that `command` starts, once it is told where to listen.
+    pub(crate) fn recipe(self, mut command: Vec<String>, options: Options<'_>) -> Recipe {
+        let Self { folder, accounts } = self;
+        let port = free_port();
+        command.extend([
+            format!("--socket={}", folder.join("socket").display()),
+            format!("--pid-file={}", folder.join("pid").display()),
+            format!("--init-file={}", accounts.display()),
+            format!("--port={port}"),
+            "--bind-address=127.0.0.1".to_owned(),
+            "--skip-name-resolve".to_owned(),
+            format!("--max-connections={}", options.connections),
+        ]);
+        command.extend(options.settings.iter().map(|&setting| setting.to_owned()));
+        let url = format!("mysql://locks:locks@127.0.0.1:{port}/mysql");
+        Recipe { command, is_ready: None, signal: "KILL", port, url, folder }
+    }
+}

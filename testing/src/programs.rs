@@ -1,0 +1,100 @@
+//! Where the programs of the servers are.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// Unpacks a server that this machine's Debian does not have, and prints the folder that stands for `/`.
+const NEWER_SERVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../.ci/newer_server");
+
+/// A kind of server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The newest `PostgreSQL` that is installed; 18 with `TEST_SERVERS=newest`.
+    Postgres,
+    /// The `MariaDB` that is installed; 11.8 with `TEST_SERVERS=newest`.
+    MariaDb,
+    /// `MySQL` 9, installed or unpacked.
+    MySql,
+}
+
+/// The programs of a server.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    /// Of which kind.
+    pub kind: Kind,
+    /// The server.
+    pub server: PathBuf,
+    /// The folder that stands for `/usr`.
+    pub(crate) base: PathBuf,
+}
+
+impl Kind {
+    /// The server's programs, which are fetched where that is the only way to have them; otherwise why there are none.
+    pub fn programs(self) -> Result<Programs, String> {
+        let newest = std::env::var("TEST_SERVERS").is_ok_and(|value| value == "newest");
+        match (self, newest) {
+            (Self::Postgres, true) => self.unpacked("postgresql-18", "lib/postgresql/18/bin/postgres"),
+            (Self::MariaDb, true) => self.unpacked("mariadb-11.8", "sbin/mariadbd"),
+            _ => match self.installed() {
+                Some(server) => Ok(Programs { kind: self, server, base: "/usr".into() }),
+                None if self == Self::MySql => self.unpacked("mysql-9", "sbin/mysqld"),
+                None => Err(format!("{self:?} is not installed")),
+            },
+        }
+    }
+
+    fn installed(self) -> Option<PathBuf> {
+        match self {
+            Self::Postgres => newest_postgres(),
+            Self::MariaDb => find("mariadbd").filter(|_| find("mariadb-install-db").is_some()),
+            // `mysqld` may be MariaDB's, too.
+            Self::MySql => find("mysqld").filter(|program| {
+                let version = Command::new(program).arg("--version").output();
+                version.is_ok_and(|said| !String::from_utf8_lossy(&said.stdout).contains("MariaDB"))
+            }),
+        }
+    }
+
+    fn unpacked(self, name: &str, server: &str) -> Result<Programs, String> {
+        let unpacked = Command::new(NEWER_SERVER).arg(name).output();
+        let unpacked = unpacked.map_err(|error| format!("{NEWER_SERVER}: {error}"))?;
+        if !unpacked.status.success() {
+            return Err(format!(
+                "{name} cannot be had: {}",
+                String::from_utf8_lossy(&unpacked.stderr).trim()
+            ));
+        }
+        let root = String::from_utf8_lossy(&unpacked.stdout);
+        let base = Path::new(root.trim()).join("usr");
+        Ok(Programs { kind: self, server: base.join(server), base })
+    }
+}
+
+impl Programs {
+    /// Another program that comes with the server, in its folder.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.server.with_file_name(name)
+    }
+}
+
+/// A program in the search path, or in the folders of the system, which the path of a user may lack.
+pub(crate) fn find(name: &str) -> Option<PathBuf> {
+    std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
+        .chain(["/usr/sbin".into(), "/usr/bin".into()])
+        .map(|folder| folder.join(name))
+        .find(|path| path.is_file())
+}
+
+/// The newest of Debian's packages, or else the one of PATH, with all programs that are needed.
+fn newest_postgres() -> Option<PathBuf> {
+    let packages = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+    let mut folders = packages.filter_map(|entry| Some(entry.ok()?.path().join("bin"))).collect::<Vec<_>>();
+    folders.sort();
+    folders.reverse();
+    folders.extend(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()));
+    let complete =
+        |bin: &PathBuf| ["postgres", "initdb", "pg_isready"].iter().all(|name| bin.join(name).exists());
+    folders.into_iter().find(complete).map(|bin| bin.join("postgres"))
+}
