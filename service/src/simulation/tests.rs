@@ -29,7 +29,7 @@ const SEEDS: u64 = 500;
 const MOST_FAILURES: usize = 20;
 
 /// How long the search for a planted bug may take.
-const FOUND_WITHIN: Duration = Duration::from_mins(1);
+const FOUND_WITHIN: Duration = Duration::from_mins(3);
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().unwrap())
