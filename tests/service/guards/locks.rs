@@ -81,7 +81,7 @@ async fn a_transaction_that_read_before_the_grant_is_refused(database: Database)
     let (_service, svc, user) = set_up(&database).await;
     let first = svc.acquire("k", json!({"guarded": true})).await.grant();
     svc.release("k", &first.version).await.unheld(200);
-    if database.dialect == Dialect::MariaDb {
+    if matches!(database.dialect, Dialect::MariaDb | Dialect::MySql) {
         user.run("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ").await;
     }
     user.begin().await;

@@ -62,6 +62,14 @@ async fn no_update_is_lost_on_mariadb() {
     }
 }
 
+#[tokio::test]
+async fn no_update_is_lost_on_mysql() {
+    if let Some(mut server) = OwnServer::start(Dialect::MySql).await {
+        let database = server.database.clone();
+        prove(&database, Some(&mut server)).await;
+    }
+}
+
 async fn prove(database: &Database, mut server: Option<&mut OwnServer>) {
     let guarded = run(database, server.as_deref_mut(), true).await;
     println!("{:?} with the guard: {guarded:?}", database.dialect);
@@ -141,7 +149,7 @@ async fn run(database: &Database, mut server: Option<&mut OwnServer>, guarded: b
 
 const fn bigint(dialect: Dialect) -> &'static str {
     match dialect {
-        Dialect::MariaDb => "SIGNED",
+        Dialect::MariaDb | Dialect::MySql => "SIGNED",
         Dialect::Sqlite | Dialect::Postgres => "BIGINT",
     }
 }

@@ -46,7 +46,9 @@ impl User {
                 )
             }
             Dialect::Postgres => format!("SELECT db_locks_guard('{key}', '{version}', '{tenant}')"),
-            Dialect::MariaDb => format!("CALL db_locks_guard_in('{key}', '{version}', '{tenant}')"),
+            Dialect::MariaDb | Dialect::MySql => {
+                format!("CALL db_locks_guard_in('{key}', '{version}', '{tenant}')")
+            }
         };
         let statement = Statement::from_string(self.connection.get_database_backend(), call);
         let row = self.connection.query_one_raw(statement).await.map_err(|error| code(&error))?;
