@@ -121,7 +121,8 @@ fn enqueue_behind_256(bencher: Bencher<'_, '_>) {
 /// A semaphore of 100, all but one of whose permits are out.
 #[divan::bench]
 fn acquire_the_last_of_100_permits(bencher: Bencher<'_, '_>) {
-    let put = Command::PutSemaphore { max_size: 100, lease_ms: None, default_lease_ms: 15_000 };
+    let put =
+        Command::PutSemaphore { max_size: 100, lease_ms: None, default_lease_ms: 15_000, guarded: None };
     let permits = (1..100).map(|n| acquire(n, Kind::Semaphore, 0));
     let state = after(KeyState::absent(), std::iter::once(put).chain(permits));
     measure(bencher, &state, &acquire(100, Kind::Semaphore, 0));
@@ -129,7 +130,8 @@ fn acquire_the_last_of_100_permits(bencher: Bencher<'_, '_>) {
 
 #[divan::bench]
 fn release_one_of_100_permits(bencher: Bencher<'_, '_>) {
-    let put = Command::PutSemaphore { max_size: 100, lease_ms: None, default_lease_ms: 15_000 };
+    let put =
+        Command::PutSemaphore { max_size: 100, lease_ms: None, default_lease_ms: 15_000, guarded: None };
     let permits = (1..=100).map(|n| acquire(n, Kind::Semaphore, 0));
     let state = after(KeyState::absent(), std::iter::once(put).chain(permits));
     measure(bencher, &state, &release(50));

@@ -63,7 +63,7 @@ fn outcome_index<T>(result: &Result<T, ServiceError>) -> usize {
             Refusal::WrongKind => 5,
             Refusal::Superseded => 6,
             Refusal::NotGranted(_) => 7,
-            Refusal::NotForSemaphores(_) | Refusal::VersionRequired => 8,
+            Refusal::NotForSemaphores(_) | Refusal::VersionRequired | Refusal::TooLargeToGuard => 8,
             Refusal::QueueFull(_) => 9,
             Refusal::PlaceLost => 10,
             Refusal::Revoked(_) => 12,

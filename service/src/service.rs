@@ -255,10 +255,12 @@ impl LockService {
         id: KeyId,
         max_size: i32,
         lease_ms: Option<i64>,
+        guarded: Option<bool>,
     ) -> Result<(SemaphoreView, bool), ServiceError> {
+        self.check_guarded(guarded == Some(true))?;
         let work = async {
             let default_lease_ms = DEFAULT_LEASE_MS.min(self.limits.max_lease_ms);
-            let command = Command::PutSemaphore { max_size, lease_ms, default_lease_ms };
+            let command = Command::PutSemaphore { max_size, lease_ms, default_lease_ms, guarded };
             match self.engine.execute(id, command).await? {
                 Reply::Semaphore { view, created } => Ok((view, created)),
                 other => Err(unexpected_or_refused(Kind::Semaphore, other)),
@@ -328,9 +330,11 @@ impl LockService {
     ) -> Result<Page<LockView, i32>, ServiceError> {
         let work = async {
             match self.engine.execute(id.clone(), Command::Get(Kind::Semaphore)).await? {
-                Reply::Semaphore { .. } => {
+                Reply::Semaphore { view, .. } => {
                     let page = self.store.list_permits(&id, after, limit).await;
-                    page.map_err(|error| self.unavailable(&error))
+                    let mut page = page.map_err(|error| self.unavailable(&error))?;
+                    page.items.iter_mut().for_each(|permit| permit.guarded = view.guarded);
+                    Ok(page)
                 }
                 other => Err(unexpected_or_refused(Kind::Semaphore, other)),
             }

@@ -107,7 +107,7 @@ impl From<&StoreError> for Unavailable {
             | StoreError::Unknown(_)
             | StoreError::Transient(_)
             | StoreError::Blocked(_)
-            | StoreError::GuardOpen => Self::DatabaseOutOfReach,
+            | StoreError::GuardOpen(_) => Self::DatabaseOutOfReach,
         }
     }
 }

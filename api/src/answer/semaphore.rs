@@ -19,6 +19,9 @@ pub(crate) struct SemaphoreBody<'a> {
     /// How many permits may be out.
     #[schema(minimum = 1, maximum = 1_000_000, example = 3)]
     max_size: i32,
+    /// Whether its permits are guarded.
+    #[schema(example = false)]
+    guarded: bool,
     /// How many permits are out: those whose lease has not ended.
     #[schema(minimum = 0, example = 1)]
     busy_count: i64,
@@ -42,6 +45,7 @@ impl<'a> From<&'a SemaphoreView> for SemaphoreBody<'a> {
             key: view.id.key.as_str(),
             tenant: view.id.tenant.as_str(),
             max_size: view.max_size,
+            guarded: view.guarded,
             busy_count: view.busy_count,
             waiters: view.waiters,
             lease_duration_ms: view.lease_ms,

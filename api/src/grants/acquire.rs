@@ -51,7 +51,7 @@ struct AcquireLockBody {
     /// grant, so a lost answer can be asked for again; after the grant ended it is 409.
     version: Option<String>,
     /// Take a permit of the semaphore of this key instead. `replace_data`, `delete_on_release`,
-    /// `acquire_only_if_already_exists`, `reentrant` and `guarded` must then be false. Left out, it is false.
+    /// `acquire_only_if_already_exists` and `reentrant` must then be false. Left out, it is false.
     uses_semaphore: Option<bool>,
 }
 
@@ -72,6 +72,9 @@ struct AcquirePermitBody {
     refresh_period_ms: Option<i64>,
     /// Text to store with the permit: up to 32 KiB of UTF-8.
     data: Option<String>,
+    /// Guard the semaphore from this grant on, until it is deleted: the database's `db_locks_guard` then makes sure that a
+    /// transaction which calls it commits only while the permit's grant counts. Left out, the semaphore stays as it is.
+    guarded: Option<bool>,
     /// The version of the grant-to-be, chosen by the caller: sent again while the grant stands it answers the same
     /// grant, so a lost answer can be asked for again; after the grant ended it is 409.
     version: Option<String>,
@@ -88,7 +91,6 @@ impl ReadBody for AcquireLock {
             ("delete_on_release", &mut request.delete_on_release),
             ("acquire_only_if_already_exists", &mut request.only_if_exists),
             ("reentrant", &mut request.reentrant),
-            ("guarded", &mut request.guarded),
         ] {
             *flag = fields.flag(name);
         }
@@ -102,7 +104,6 @@ impl ReadBody for AcquireLock {
                 ("delete_on_release", request.delete_on_release),
                 ("acquire_only_if_already_exists", request.only_if_exists),
                 ("reentrant", request.reentrant),
-                ("guarded", request.guarded),
             ] {
                 if flag {
                     fields.error(name, "must be false together with uses_semaphore");
@@ -139,7 +140,7 @@ fn read_common(kind: Kind, fields: &mut Fields<'_>, defaults: &Defaults) -> Acqu
         delete_on_release: false,
         only_if_exists: false,
         reentrant: false,
-        guarded: false,
+        guarded: fields.flag("guarded"),
         version: fields.version("version"),
     }
 }
@@ -251,9 +252,7 @@ mod tests {
         assert_eq!(read(r#"{"reentrant":true}"#).unwrap_err(), ["reentrant"]);
         assert_eq!(read(r#"{"reentrant":true,"owner":null}"#).unwrap_err(), ["reentrant"]);
         assert!(read(r#"{"reentrant":true,"owner":"a"}"#).unwrap().reentrant);
-        for name in
-            ["replace_data", "delete_on_release", "acquire_only_if_already_exists", "reentrant", "guarded"]
-        {
+        for name in ["replace_data", "delete_on_release", "acquire_only_if_already_exists", "reentrant"] {
             let with = |value| format!(r#"{{"uses_semaphore":true,"owner":"a","{name}":{value}}}"#);
             assert_eq!(read(&with("true")).unwrap_err(), [name]);
             assert_eq!(read(&with("false")).unwrap().kind, Kind::Semaphore);

@@ -25,6 +25,7 @@ pub(crate) use self::{
     body::{FieldError, HolderBody},
     document::{Common, add_problem_schemas, problems, responses},
     kind::ProblemKind,
+    refused::TOO_LARGE_TO_GUARD,
 };
 use crate::json::json_bytes;
 

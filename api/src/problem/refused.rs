@@ -7,6 +7,9 @@ use db_locks_service::{
 
 use super::{Extra, Problem, ProblemKind};
 
+/// Why a large semaphore is not guarded.
+pub(crate) const TOO_LARGE_TO_GUARD: &str = "must be at most 1000 for a guarded semaphore";
+
 impl Problem {
     /// A refusal of a request that was about a lock or about a semaphore.
     pub(super) fn refused(refusal: Refusal, asked: Kind) -> Self {
@@ -43,6 +46,13 @@ impl Problem {
             Refusal::VersionRequired => Self::invalid_field(
                 "version",
                 "is required: the key is a semaphore, whose permits have one each",
+            ),
+            Refusal::TooLargeToGuard => Self::invalid_field(
+                match asked {
+                    Kind::Mutex => "guarded",
+                    Kind::Semaphore => "max_size",
+                },
+                TOO_LARGE_TO_GUARD,
             ),
             Refusal::QueueFull(limit) => Unavailable::from(limit).into(),
             Refusal::PlaceLost => Unavailable::PlaceLost.into(),

@@ -8,7 +8,7 @@ use crate::{
     request::{KeyParam, KeyWithQuery, NoQuery, TenantParam},
 };
 
-problems!(DeleteSemaphoreProblems: Keys, NotFound, InUse, WrongKind);
+problems!(DeleteSemaphoreProblems: Keys, NotFound, InUse, GuardedTransactionOpen, WrongKind);
 
 /// Delete a semaphore
 ///

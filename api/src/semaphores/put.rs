@@ -1,12 +1,13 @@
 //! `PUT /semaphores/{key}`
 
 use axum::{extract, response::Response};
+use db_locks_service::domain::MOST_GUARDED_PERMITS;
 use utoipa::ToSchema;
 
 use crate::{
     answer::{SemaphoreBody, json_created},
     http::State,
-    problem::{Problem, problems},
+    problem::{Problem, TOO_LARGE_TO_GUARD, problems},
     request::{Defaults, Fields, KeyParam, KeyWithBody, ReadBody, TenantParam},
 };
 
@@ -18,17 +19,23 @@ pub(crate) struct PutSemaphoreBody {
     /// The lease of a permit that names none, in milliseconds. Left out, it is 15000 (or the maximum, if that is less)
     /// when the semaphore is created, and stays as it is later.
     lease_duration_ms: Option<i64>,
+    /// Whether its permits are guarded from now on; at most 1000 can be. Left out, it stays as it is; a new one is not.
+    guarded: Option<bool>,
 }
 
 impl ReadBody for PutSemaphoreBody {
     fn read(fields: &mut Fields<'_>, defaults: &Defaults) -> Option<Self> {
         let max_size = fields.required("max_size", Fields::semaphore_size);
         let lease_duration_ms = fields.lease(defaults);
-        Some(Self { max_size: max_size?, lease_duration_ms })
+        let guarded = fields.given_flag("guarded");
+        if guarded == Some(true) && max_size.is_some_and(|size| size > MOST_GUARDED_PERMITS) {
+            fields.error("max_size", TOO_LARGE_TO_GUARD);
+        }
+        Some(Self { max_size: max_size?, lease_duration_ms, guarded })
     }
 }
 
-problems!(PutSemaphoreProblems: KeysWithBody, WrongKind);
+problems!(PutSemaphoreProblems: KeysWithBody, InUse, GuardedTransactionOpen, WrongKind);
 
 /// Create or resize a semaphore
 ///
@@ -50,7 +57,8 @@ pub(crate) async fn put_semaphore(
     extract::State(app): extract::State<State>,
     KeyWithBody { id, body, .. }: KeyWithBody<PutSemaphoreBody>,
 ) -> Result<Response, Problem> {
-    let (view, created) = app.service.put_semaphore(id, body.max_size, body.lease_duration_ms).await?;
+    let (view, created) =
+        app.service.put_semaphore(id, body.max_size, body.lease_duration_ms, body.guarded).await?;
     Ok(json_created(&SemaphoreBody::from(&view), created))
 }
 

@@ -151,6 +151,8 @@ pub enum Command {
         lease_ms: Option<i64>,
         /// The default lease of a new one for which none is given, in milliseconds.
         default_lease_ms: i64,
+        /// Whether it is guarded from now on; `None` keeps it.
+        guarded: Option<bool>,
     },
     /// Delete a semaphore without permits out.
     DeleteSemaphore,

@@ -4,7 +4,7 @@
 //! transaction keeps that row locked from its call of the guard to its end. So the row can be changed only when no such
 //! transaction is open, and whoever changes the holder changes the row in the same commit.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{Token, Version};
 
@@ -47,7 +47,12 @@ impl Guard {
 pub struct GuardBusy {
     /// The session of that transaction, where the database tells.
     pub session: Option<Arc<str>>,
+    /// The slots of the rows; 0 for a mutex.
+    pub slots: BTreeSet<i32>,
 }
+
+/// The maximum size of a guarded semaphore: all of its guard rows are looked at for each grant.
+pub const MOST_GUARDED_PERMITS: i32 = 1_000;
 
 /// The change of a guard row that belongs to the change of its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +61,6 @@ pub struct GuardEdit {
     pub slot: i32,
     /// The grant that the row names from now on.
     pub version: Option<Version>,
-    /// The token of that grant, unless the store raises it; of a mutex the last one otherwise.
+    /// The token of that grant, unless the store raises it.
     pub token: Token,
 }

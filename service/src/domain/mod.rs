@@ -30,7 +30,7 @@ pub use decide::{
 };
 pub use ended::{EndedVersion, EndedVersions, VersionDigest};
 pub use grant::Grant;
-pub use guard::{Guard, GuardBusy, GuardEdit};
+pub use guard::{Guard, GuardBusy, GuardEdit, MOST_GUARDED_PERMITS};
 pub use ids::{ReplicaId, RequestId, RowVersion, Token, Version};
 pub use names::{Credential, Data, Key, KeyId, MAX_REASON_CHARS, NameError, Owner, Reason, Tenant};
 pub use permits::{BusyCount, Permit, Permits};

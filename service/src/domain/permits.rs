@@ -1,5 +1,7 @@
 //! The permits of a semaphore, as far as they are known.
 
+use std::collections::BTreeMap;
+
 use super::{Data, Grant, Now, Timestamp, Version};
 
 /// One slot of a semaphore and the grant that has it, or had it last.
@@ -35,6 +37,8 @@ pub struct Permits {
     /// Whether the latest [`AT_MOST`](super::EndedVersions::AT_MOST) grants whose versions callers chose are among the known. Needed only to
     /// delete the semaphore: its permits go, and these versions have to be remembered.
     pub knows_latest_chosen: bool,
+    /// The versions that guard rows name, by slot: of a guarded semaphore, whose permits are all known then.
+    pub named: BTreeMap<i32, Version>,
 }
 
 /// How many permits were out at a moment; kept up to date with what is granted and released since.
@@ -67,6 +71,12 @@ impl Permits {
 
     /// How many more permits may be granted of a semaphore of this size.
     pub fn room(&self, max_size: i32, now: Now) -> Room {
+        if !self.named.is_empty() {
+            let is_active = |permit: &&Permit| permit.grant.is_active(now);
+            let taken = self.known.iter().filter(is_active).count() + self.ending().count();
+            let taken = i32::try_from(taken).unwrap_or(i32::MAX);
+            return Room { count: max_size.saturating_sub(taken).max(0), certain: true };
+        }
         let ended = self.known.iter().filter(|permit| !permit.grant.is_active(now)).count();
         let ended = i32::try_from(ended).unwrap_or(i32::MAX);
         let unknown_may_have_ended = self.unknown_from.is_some_and(|end| now.is_past(end));
@@ -88,9 +98,26 @@ impl Permits {
         self.longest_free(now).map_or(self.slots, |permit| permit.slot)
     }
 
+    /// Whether the guard row of a permit names its grant.
+    pub fn is_named(&self, permit: &Permit) -> bool {
+        !self.named.is_empty() && self.named.get(&permit.slot) == Some(&permit.grant.version)
+    }
+
+    /// Whether the grant of a permit was ended, and its guard row still names it: a transaction is open.
+    pub fn is_ending(&self, permit: &Permit) -> bool {
+        permit.grant.released && self.is_named(permit)
+    }
+
+    /// The permits whose grants were ended and are still named.
+    pub fn ending(&self) -> impl Iterator<Item = &Permit> {
+        let known = if self.named.is_empty() { &[][..] } else { &self.known[..] };
+        known.iter().filter(|permit| self.is_ending(permit))
+    }
+
     /// The permit that has been free for longest, among those that are known.
     pub fn longest_free(&self, now: Now) -> Option<&Permit> {
-        let ended = self.known.iter().filter(|permit| !permit.grant.is_active(now));
+        let is_free = |permit: &&Permit| !permit.grant.is_active(now) && !self.is_ending(permit);
+        let ended = self.known.iter().filter(is_free);
         ended.min_by_key(|permit| (permit.grant.expires_at, permit.slot))
     }
 

@@ -53,6 +53,8 @@ pub struct SemaphoreView {
     pub id: KeyId,
     /// How many permits may be out.
     pub max_size: i32,
+    /// Whether it is guarded.
+    pub guarded: bool,
     /// How many are out.
     pub busy_count: i64,
     /// How many wait.
@@ -139,6 +141,8 @@ pub enum Refusal {
     NotGranted(NotGranted),
     /// This field means nothing for a semaphore.
     NotForSemaphores(&'static str),
+    /// A semaphore of more than [`MOST_GUARDED_PERMITS`](super::MOST_GUARDED_PERMITS) cannot be guarded.
+    TooLargeToGuard,
     /// A permit is ended by force only by its version.
     VersionRequired,
     /// It could not wait: as many wait as may.

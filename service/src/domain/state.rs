@@ -1,6 +1,6 @@
 //! The state of one key.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Data, EndedVersions, Grant, Guard, Now, Permits, Place, Queue, ReplicaId, Revocations, RowVersion,
@@ -47,6 +47,8 @@ pub struct Semaphore {
     pub max_size: i32,
     /// The lease of a permit that names none, in milliseconds.
     pub lease_ms: i64,
+    /// Whether its permits are guarded.
+    pub guarded: bool,
     /// The permits.
     pub permits: Permits,
 }
@@ -92,9 +94,22 @@ impl KeyState {
         }
     }
 
-    /// Whether the last grant was ended, and only an open transaction keeps the lock from being free.
-    pub const fn is_ending(&self) -> bool {
-        matches!(&self.body, Body::Mutex(mutex) if mutex.guard.is_ending())
+    /// The versions that the guard rows name, by slot. A mutex has slot 0.
+    pub fn named_versions(&self) -> BTreeMap<i32, Version> {
+        match &self.body {
+            Body::Mutex(mutex) => mutex.named_version().map(|version| (0, version)).into_iter().collect(),
+            Body::Semaphore(semaphore) => semaphore.permits.named.clone(),
+            Body::Absent => BTreeMap::new(),
+        }
+    }
+
+    /// Whether a grant was ended, and only an open transaction keeps its place from being free.
+    pub fn is_ending(&self) -> bool {
+        match &self.body {
+            Body::Mutex(mutex) => mutex.guard.is_ending(),
+            Body::Semaphore(semaphore) => semaphore.permits.ending().next().is_some(),
+            Body::Absent => false,
+        }
     }
 
     /// A key without a row.
@@ -138,7 +153,10 @@ impl KeyState {
                 let active = mutex.grant.as_ref().filter(|grant| grant.is_active(now));
                 active.map(|grant| grant.expires_at)
             }
-            Body::Semaphore(semaphore) => semaphore.permits.next_end(now),
+            Body::Semaphore(semaphore) => {
+                let look_again = self.is_ending().then(|| now.at_most.plus_ms(LOOK_AT_GUARD_MS));
+                semaphore.permits.next_end(now).into_iter().chain(look_again).min()
+            }
         };
         // Which unknown permit ends next cannot be told once the known ones have ended: look again soon, not at once.
         let lease = lease.map(|end| if now.is_past(end) { now.at_most.plus_ms(LOOK_AGAIN_MS) } else { end });

@@ -67,11 +67,11 @@ async fn send(
             blocked.locked = find_locked(shared, writes).await.unwrap_or_default();
         }
     }
-    if matches!(result, Err(StoreError::GuardOpen))
+    if matches!(result, Err(StoreError::GuardOpen(_)))
         && let Some(write) = writes.first()
     {
         let session = shared.store.guarding_session(&write.change.id).await;
-        blocked.guard = GuardBusy { session: session.map(Into::into) };
+        blocked.guard = GuardBusy { session: session.map(Into::into), ..GuardBusy::default() };
     }
     (result, blocked)
 }

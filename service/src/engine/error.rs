@@ -56,7 +56,7 @@ impl EngineError {
             | StoreError::Unknown(_)
             | StoreError::Transient(_)
             | StoreError::Blocked(_)
-            | StoreError::GuardOpen
+            | StoreError::GuardOpen(_)
             | StoreError::ReadOnly(_)
             | StoreError::DiskFull(_)
             | StoreError::Overloaded(_)

@@ -254,7 +254,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn commands_that_come_after_a_write_stay_with_it() {
         let acquire = acquire(false, None);
-        let put = Command::PutSemaphore { max_size: 2, lease_ms: None, default_lease_ms: 15_000 };
+        let put =
+            Command::PutSemaphore { max_size: 2, lease_ms: None, default_lease_ms: 15_000, guarded: None };
         let mut key_task = KeyTask::new(PendingRequest::internal(acquire.id.clone(), put, acquire.arrived));
         key_task.requests.push(acquire);
         let ctx = Context {

@@ -100,7 +100,7 @@ pub(super) async fn carry_out(
         }
         Ask::DeleteLock(version) => Answer::of(service.delete_lock(id, version).await, |()| Answer::Deleted),
         Ask::PutSemaphore(size) => {
-            Answer::of(service.put_semaphore(id, size, None).await, |(view, _)| Answer::Semaphore(view))
+            Answer::of(service.put_semaphore(id, size, None, None).await, |(view, _)| Answer::Semaphore(view))
         }
         Ask::DeleteSemaphore => Answer::of(service.delete_semaphore(id).await, |()| Answer::Deleted),
     };

@@ -19,11 +19,16 @@ pub(super) enum Purpose {
     Write,
 }
 
-/// The text of the error with which a transaction of ours undoes itself because a guard row is locked.
-pub(super) const GUARD_OPEN: &str = "a guard row is locked";
+/// How the error begins with which a transaction of ours undoes itself because guard rows are locked; their slots follow.
+pub(super) const GUARD_OPEN: &str = "guard rows are locked:";
 
 /// Sorts an error of the driver by what is to be done about it.
 pub(super) fn classify(error: DbErr, purpose: Purpose) -> StoreError {
+    if let DbErr::Custom(text) = &error
+        && let Some(slots) = text.strip_prefix(GUARD_OPEN)
+    {
+        return StoreError::GuardOpen(slots.split(',').filter_map(|slot| slot.parse().ok()).collect());
+    }
     let (kind, purpose) = match &error {
         DbErr::Exec(RuntimeErr::SqlxError(source)) | DbErr::Query(RuntimeErr::SqlxError(source)) => {
             (classify_sqlx(source), purpose)
@@ -35,7 +40,6 @@ pub(super) fn classify(error: DbErr, purpose: Purpose) -> StoreError {
         },
         DbErr::ConnectionAcquire(_) => return StoreError::Overloaded(Box::new(error)),
         DbErr::Conn(_) => (Kind::Unreachable, purpose),
-        DbErr::Custom(text) if text == GUARD_OPEN => return StoreError::GuardOpen,
         _ => (Kind::Rejected, purpose),
     };
     sorted(kind, purpose, Box::new(error))

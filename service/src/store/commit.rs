@@ -78,7 +78,7 @@ impl SqlStore {
         }
         let writes = writes.as_slice();
         let work = async {
-            let is_guarded = writes.iter().any(|write| write.change.guard_edit().is_some());
+            let is_guarded = writes.iter().any(|write| write.change.needs_guard_rows());
             let clears = writes.iter().any(|write| write.change.clear_permits);
             if let AnyPool::Postgres(pool) = self.hot_pool()
                 && !clears

@@ -15,9 +15,9 @@ pub enum StoreError {
     /// A row was locked by somebody else for longer than it is waited for: nothing was written.
     #[error("another session keeps a row locked")]
     Blocked(#[source] Source),
-    /// A transaction of a user that called the guard is open: nothing was written.
+    /// Transactions of users that called the guard are open, for the grants of these slots: nothing was written.
     #[error("a transaction that called the guard is open")]
-    GuardOpen,
+    GuardOpen(Vec<i32>),
     /// A deadlock, a statement that took too long, a busy file: nothing was written, and it is worth trying again.
     #[error("the database asks to try again")]
     Transient(#[source] Source),
@@ -84,7 +84,7 @@ impl StoreError {
             Self::Unreachable(_) => "unreachable",
             Self::Unknown(_) => "unknown_fate",
             Self::Blocked(_) => "blocked",
-            Self::GuardOpen => "guard_open",
+            Self::GuardOpen(_) => "guard_open",
             Self::Transient(_) => "transient",
             Self::Rejected(_) => "rejected",
             Self::ReadOnly(_) => "read_only",
@@ -104,7 +104,7 @@ impl StoreError {
         match self {
             Self::Unreachable(_) => Self::Unreachable(source()),
             Self::Blocked(_) => Self::Blocked(source()),
-            Self::GuardOpen => Self::GuardOpen,
+            Self::GuardOpen(slots) => Self::GuardOpen(slots.clone()),
             Self::Unknown(_) => Self::Unknown(source()),
             Self::Transient(_) => Self::Transient(source()),
             Self::Rejected(_) => Self::Rejected(source()),

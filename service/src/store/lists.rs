@@ -12,7 +12,7 @@ use super::{
     HeldCounts, KeyFilter, ListStore, LockFilter, Page, StoreError,
     classify::{Purpose, overloaded},
     page::PageInProgress,
-    rows::{KIND_ENDING_HELD, KIND_SEMAPHORE, MUTEXES, count, guard_of, key_id},
+    rows::{KIND_ENDING_HELD, MUTEXES, SEMAPHORES, count, guard_of, is_guarded_semaphore, key_id},
     sql_store::SqlStore,
 };
 use crate::access::KeyPatterns;
@@ -66,7 +66,7 @@ impl ListStore for SqlStore {
             let mut found: Vec<locks::Model> = Vec::new();
             let mut after = after.cloned();
             loop {
-                let query = keys_of(tenant, [KIND_SEMAPHORE], filter, after.as_ref());
+                let query = keys_of(tenant, SEMAPHORES, filter, after.as_ref());
                 let rows = self.rows(query.limit(wanted)).await?;
                 let is_last = (rows.len() as u64) < wanted;
                 after = rows.last().map(|row| Key::trusted(&row.key));
@@ -283,6 +283,7 @@ fn semaphore_view(row: &locks::Model, busy_count: i64) -> SemaphoreView {
     SemaphoreView {
         id: key_id(&row.tenant, &row.key),
         max_size: row.max_size.unwrap_or(1),
+        guarded: is_guarded_semaphore(row.kind),
         busy_count,
         waiters: row.waiters,
         lease_ms: row.lease_ms.unwrap_or(DEFAULT_LEASE_MS),

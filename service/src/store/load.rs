@@ -96,8 +96,13 @@ impl SqlStore {
         }
         if let Body::Semaphore(semaphore) = &mut state.body {
             let is_counted = load_request.busy || semaphore.permits.slots > semaphore.max_size;
-            self.load_permits(db, load_request, &mut semaphore.permits, is_counted.then_some(db_time))
-                .await?;
+            if semaphore.guarded {
+                // Boxed, since it is rare and would make the future of every load larger.
+                Box::pin(self.load_guarded(db, load_request, &mut semaphore.permits, db_time)).await?;
+            } else {
+                self.load_permits(db, load_request, &mut semaphore.permits, is_counted.then_some(db_time))
+                    .await?;
+            }
         }
         Ok(())
     }
@@ -157,6 +162,25 @@ impl SqlStore {
         let sql = self.sql.load_positions(versions.len());
         let rows = self.query(db, &self.load, &sql, id_values(load_request, versions)).await?;
         rows.iter().map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).collect()
+    }
+
+    /// Adds all permits of a guarded semaphore, and what their guard rows name.
+    async fn load_guarded(
+        &self,
+        db: &impl ConnectionTrait,
+        load_request: &LoadRequest,
+        permits: &mut Permits,
+        db_time: Timestamp,
+    ) -> Result<(), LoadError> {
+        let slots = usize::try_from(permits.slots).unwrap_or_default();
+        let all = LoadRequest { permits: load_request.permits.max(slots + 1), ..load_request.clone() };
+        self.load_permits(db, &all, permits, Some(db_time)).await?;
+        let rows = self.query(db, &self.load, &self.sql.guards.named, id_values(load_request, [])).await?;
+        for row in &rows {
+            let (slot, version): (i32, Uuid) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+            permits.named.insert(slot, Version(version));
+        }
+        Ok(())
     }
 
     async fn load_permits(
@@ -301,7 +325,8 @@ mod tests {
         let ends = |slot: i32| if slot < 197 { i64::from(slot) } else { now.0 + 60_000 };
         let known = (0..200).map(|slot| permit(slot, Timestamp(ends(slot)))).collect();
         let permits = Permits { known, slots: 200, ..Permits::default() };
-        change.state.body = Body::Semaphore(Semaphore { max_size: 2, lease_ms: 60_000, permits });
+        change.state.body =
+            Body::Semaphore(Semaphore { max_size: 2, lease_ms: 60_000, guarded: false, permits });
         change.permits = (0..200).collect();
         change.dirty = true;
         change

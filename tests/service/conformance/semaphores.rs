@@ -23,6 +23,7 @@ async fn a_semaphore_is_created_and_shown(svc: Client) {
     let expected = [
         "busy_count",
         "created_at",
+        "guarded",
         "key",
         "lease_duration_ms",
         "max_size",

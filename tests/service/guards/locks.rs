@@ -14,7 +14,6 @@ on_every_database![with_database:
     a_put_guards_and_unguards_a_free_lock,
     a_standing_grant_is_answered_unchanged,
     a_waiter_that_asks_for_it_is_granted_a_guarded_lock,
-    a_semaphore_cannot_be_guarded_yet,
 ];
 
 async fn set_up(database: &Database) -> (Service, Client, User) {
@@ -146,9 +145,4 @@ async fn a_waiter_that_asks_for_it_is_granted_a_guarded_lock(database: Database)
     let second = waiting.await.unwrap().grant();
     assert_eq!(second.body["guarded"], true);
     assert_eq!(user.guard_alone("k", &second.version).await, Ok(second.token));
-}
-
-async fn a_semaphore_cannot_be_guarded_yet(database: Database) {
-    let (_service, svc, _user) = set_up(&database).await;
-    svc.put("/semaphores/s", json!({"max_size": 2, "guarded": true})).await.names_invalid("guarded");
 }

@@ -1,7 +1,9 @@
 //! Guarded locks: what transactions of users that call `db_locks_guard` may do, and what becomes of the lock meanwhile.
 
+mod examples;
 mod locks;
 mod open;
+mod permits;
 mod proof;
 mod replicas;
 mod user;

@@ -16,6 +16,7 @@ on_every_database![with_database:
     a_deletion_waits_for_the_end_of_the_transaction,
     a_put_that_unguards_waits_for_the_end_of_the_transaction,
     a_release_is_finished_after_a_crash,
+    a_transaction_that_stays_open_is_logged_once_and_affects_no_other_key,
 ];
 
 /// A service that waits for open transactions only briefly; nothing on `SQLite`, where there is one writer at a time.
@@ -165,4 +166,26 @@ async fn a_release_is_finished_after_a_crash(database: Database) {
     user.run("COMMIT").await;
     let service = Service::start(&database.url).await;
     svc.at(service.port()).until_free("k", SOON).await;
+}
+
+async fn a_transaction_that_stays_open_is_logged_once_and_affects_no_other_key(database: Database) {
+    let Some((service, svc, user)) = set_up(&database).await else { return };
+    let grant = hold_open(&svc, &user, 60_000).await;
+    is_open(&svc.release("k", &grant.version).await, &database);
+    let logged = || service.log().matches("a guarded key waits for its end").count();
+    crate::support::eventually("it is logged", SOON, async || (logged() == 1).then_some(())).await;
+    let log = service.log();
+    assert!(log.contains("key=\"k\""), "{log}");
+    assert_eq!(log.contains("session="), database.dialect == Dialect::Postgres, "{log}");
+    let metrics = svc.get("/metrics").await.text;
+    assert!(metrics.contains("db_locks_guarded_keys_blocked 1"), "{metrics}");
+    for _ in 0..20 {
+        let other = svc.acquire("other", json!({"guarded": true, "wait_ms": 0})).await.grant();
+        svc.release("other", &other.version).await.unheld(200);
+    }
+    assert_eq!(logged(), 1);
+    user.run("COMMIT").await;
+    svc.until_free("k", SOON).await;
+    let metrics = svc.get("/metrics").await.text;
+    assert!(metrics.contains("db_locks_guarded_keys_blocked 0"), "{metrics}");
 }

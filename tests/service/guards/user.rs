@@ -41,8 +41,10 @@ impl User {
                     "INSERT INTO db_locks_guard (key, version, tenant) VALUES ('{key}', '{version}', '{tenant}')"
                 );
                 self.connection.execute_unprepared(&call).await.map_err(|error| code(&error))?;
+                let digits = version.replace('-', "").to_lowercase();
                 format!(
-                    "SELECT fencing_token FROM db_locks_guard WHERE tenant = '{tenant}' AND key = '{key}'"
+                    "SELECT fencing_token FROM db_locks_guard \
+                     WHERE tenant = '{tenant}' AND key = '{key}' AND version = '{digits}'"
                 )
             }
             Dialect::Postgres => format!("SELECT db_locks_guard('{key}', '{version}', '{tenant}')"),

@@ -56,6 +56,7 @@ async fn permits_and_waiters_come_back_in_their_order(database: Database) {
             max_size: 2,
             lease_ms: Some(9_000),
             default_lease_ms: db_locks_service::domain::DEFAULT_LEASE_MS,
+            guarded: None,
         }],
     );
     store.commit(vec![create].into()).await.unwrap();

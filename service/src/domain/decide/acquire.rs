@@ -25,6 +25,9 @@ impl KeyChange {
         {
             return Ok(refuse(Refusal::NotFound));
         }
+        if acquire.request_id.is_guarded() && !self.can_be_guarded() {
+            return Ok(refuse(Refusal::TooLargeToGuard));
+        }
         if let Some(verdict) = self.reentered(acquire, ctx) {
             return Ok(verdict);
         }

@@ -29,10 +29,8 @@ impl KeyChange {
         {
             return Ok(refuse(Refusal::NotForSemaphores("delete_lock")));
         }
-        if let Target::Mutex = target
-            && self.state.is_ending()
-        {
-            return self.release_again(ctx);
+        if self.is_ending_target(&target) {
+            return self.release_again(&target, ctx);
         }
         let (grant, _) = self.grant_and_data(&target);
         if !grant.is_active(ctx.now) {

@@ -116,6 +116,7 @@ impl KeyChange {
             unreachable!("only a semaphore has permits");
         };
         let slot = semaphore.permits.free_slot(now);
+        let (version, asked) = (grant.version, grant.request_id.is_guarded());
         let permit = Permit { slot, grant, data, updated_at: now.at_most };
         self.permits.insert(slot);
         if let Some(before) = semaphore.permits.put(permit.clone()) {
@@ -124,6 +125,7 @@ impl KeyChange {
                 self.state.ended.push(before.version, now);
             }
         }
+        self.name_permit(slot, version, asked, now);
         self.permit_view(&permit, now)
     }
 

@@ -1,12 +1,13 @@
-//! Changing the holder of a guarded mutex.
+//! Changing the holders of a guarded key.
 //!
-//! A change is decided in one of two ways. As a rule the guard row is taken to be free, and every change of the holder changes
-//! the row too. Where the row was found locked ([`KeyChange::guard_busy`]), the change leaves it alone: a grant that has to end
+//! A change is decided in one of two ways. As a rule guard rows are taken to be free, and every change of a holder changes
+//! its row too. Where a row was found locked ([`KeyChange::guard_busy`]), the change leaves it alone: a grant that has to end
 //! is marked as ended, for good, and the lock is not free before a later change has had the row.
 
-use super::{Context, Decided, KeyChange, Verdict};
+use super::{Context, Decided, KeyChange, Verdict, held::Target, refuse};
 use crate::domain::{
-    Body, Command, ForcedRelease, Guard, GuardEdit, Kind, LockView, Mutex, Now, Release, Reply,
+    Body, Command, ForcedRelease, Guard, GuardEdit, Kind, LockView, MOST_GUARDED_PERMITS, Mutex, Now, Permit,
+    Refusal, Release, Reply, Token, Version,
 };
 
 impl Mutex {
@@ -22,50 +23,143 @@ impl Mutex {
 }
 
 impl KeyChange {
-    /// The change of the guard row that belongs to this change.
-    pub fn guard_edit(&self) -> Option<GuardEdit> {
-        let version = self.state.named_version();
-        (version != self.named_before).then_some(GuardEdit { slot: 0, version, token: self.state.token })
+    /// The changes of guard rows that belong to this change.
+    pub fn guard_edits(&self) -> Vec<GuardEdit> {
+        let named = self.state.named_versions();
+        if named == self.named_before {
+            return Vec::new();
+        }
+        let gone = self.named_before.keys().filter(|slot| !named.contains_key(slot));
+        let gone = gone.map(|slot| GuardEdit { slot: *slot, version: None, token: self.state.token });
+        let new = named.iter().filter(|(slot, version)| self.named_before.get(slot) != Some(version));
+        let new = new.map(|(slot, version)| GuardEdit {
+            slot: *slot,
+            version: Some(*version),
+            token: self.token_in(*slot),
+        });
+        gone.chain(new).collect()
     }
 
-    /// Whether the guard row names a grant and cannot be changed now.
-    pub(super) fn guard_is_busy(&self) -> bool {
-        self.guard_busy.is_some() && self.state.named_version().is_some()
-    }
-
-    /// Notes that the grant was ended, in the guard row if that can be changed. `stood` tells whether it was active.
-    pub(super) fn end_guard(&mut self, stood: bool) {
-        let is_busy = self.guard_is_busy();
-        let Body::Mutex(mutex) = &mut self.state.body else { return };
-        if mutex.guard.is_named() {
-            mutex.guard = match (is_busy, stood) {
-                (false, _) => Guard::Free,
-                (true, true) => Guard::EndingHeld,
-                (true, false) => Guard::EndingExpired,
-            };
+    /// Whether this change needs guard rows.
+    pub fn needs_guard_rows(&self) -> bool {
+        match &self.state.body {
+            Body::Mutex(mutex) if !mutex.guard.is_named() => !self.named_before.is_empty(),
+            _ => self.state.named_versions() != self.named_before,
         }
     }
 
-    /// Finishes the end of a grant that an open transaction was in the way of, where the guard row is taken to be free.
-    /// What looks only, and what does this in its own way, is left out.
+    /// The token of the grant of a slot.
+    fn token_in(&self, slot: i32) -> Token {
+        let Body::Semaphore(semaphore) = &self.state.body else { return self.state.token };
+        let permit = semaphore.permits.known.iter().find(|permit| permit.slot == slot);
+        permit.map_or(self.state.token, |permit| permit.grant.token)
+    }
+
+    /// Whether the guard row of a slot names a grant and cannot be changed now.
+    fn is_busy(&self, slot: i32) -> bool {
+        let Some(busy) = &self.guard_busy else { return false };
+        busy.slots.contains(&slot)
+            && match &self.state.body {
+                Body::Mutex(mutex) => mutex.guard.is_named(),
+                Body::Semaphore(semaphore) => semaphore.permits.named.contains_key(&slot),
+                Body::Absent => false,
+            }
+    }
+
+    /// Whether the guard row of a mutex names a grant and cannot be changed now.
+    pub(super) fn guard_is_busy(&self) -> bool {
+        matches!(self.state.body, Body::Mutex(_)) && self.is_busy(0)
+    }
+
+    /// Whether any guard row names a grant and cannot be changed now.
+    pub(super) fn some_row_is_busy(&self) -> bool {
+        self.guard_busy.as_ref().is_some_and(|busy| busy.slots.iter().any(|slot| self.is_busy(*slot)))
+    }
+
+    /// The slot of a target's guard row.
+    fn slot_of(&self, target: &Target) -> i32 {
+        match (target, &self.state.body) {
+            (Target::Permit(index), Body::Semaphore(semaphore)) => semaphore.permits.known[*index].slot,
+            _ => 0,
+        }
+    }
+
+    /// Whether the guard row of a target names a grant and cannot be changed now.
+    pub(super) fn is_busy_target(&self, target: &Target) -> bool {
+        self.guard_busy.is_some() && self.is_busy(self.slot_of(target))
+    }
+
+    /// Whether a target was ended, and only its guard row is still to be changed.
+    pub(super) fn is_ending_target(&self, target: &Target) -> bool {
+        match (target, &self.state.body) {
+            (Target::Mutex, Body::Mutex(mutex)) => mutex.guard.is_ending(),
+            (Target::Permit(index), Body::Semaphore(semaphore)) => {
+                semaphore.permits.is_ending(&semaphore.permits.known[*index])
+            }
+            _ => false,
+        }
+    }
+
+    /// Notes that a grant was ended, in its guard row if that can be changed. `stood` tells whether it was active.
+    pub(super) fn end_guard(&mut self, target: &Target, stood: bool) {
+        let (is_busy, slot) = (self.is_busy_target(target), self.slot_of(target));
+        match &mut self.state.body {
+            Body::Mutex(mutex) if mutex.guard.is_named() => {
+                mutex.guard = match (is_busy, stood) {
+                    (false, _) => Guard::Free,
+                    (true, true) => Guard::EndingHeld,
+                    (true, false) => Guard::EndingExpired,
+                };
+            }
+            Body::Semaphore(semaphore) if !is_busy => {
+                semaphore.permits.named.remove(&slot);
+            }
+            Body::Mutex(_) | Body::Semaphore(_) | Body::Absent => {}
+        }
+    }
+
+    /// Finishes the end of grants that open transactions were in the way of, where the guard rows are taken to be free. What
+    /// looks only, and what does this in its own way, is left out.
     pub(super) fn finish_ending(&mut self, command: &Command, now: Now) {
-        let is_free = self.state.is_ending() && self.guard_busy.is_none();
+        if !self.state.is_ending() {
+            return;
+        }
+        let is_semaphore = matches!(self.state.body, Body::Semaphore(_));
         let leaves_it = match command {
             Command::Get(_) | Command::Heartbeat(_) | Command::Keep { .. } | Command::DeleteLock { .. } => {
                 true
             }
-            Command::Release(Release { version, .. }) => self.state.named_version() == Some(*version),
+            Command::Release(Release { version, .. }) => {
+                is_semaphore || self.state.named_version() == Some(*version)
+            }
             Command::ForceRelease(ForcedRelease { version, .. }) => {
-                version.is_none() || self.state.named_version() == *version
+                is_semaphore || version.is_none() || self.state.named_version() == *version
             }
             _ => false,
         };
-        if is_free && !leaves_it {
+        if leaves_it {
+            return;
+        }
+        if let Body::Semaphore(semaphore) = &self.state.body {
+            let ending = semaphore.permits.ending().map(|permit| permit.slot);
+            let free: Vec<_> = ending.filter(|slot| !self.is_busy(*slot)).collect();
+            for slot in free {
+                self.unname(slot, now);
+            }
+        } else if self.guard_busy.is_none() {
             self.finish(now);
         }
     }
 
-    /// Has the guard row name nobody, and deletes the lock if that goes with the grant.
+    /// Has the guard row of a permit name nobody.
+    fn unname(&mut self, slot: i32, now: Now) {
+        if let Body::Semaphore(semaphore) = &mut self.state.body {
+            semaphore.permits.named.remove(&slot);
+            self.mark_changed(now);
+        }
+    }
+
+    /// Has the guard row of a mutex name nobody, and deletes the lock if that goes with the grant.
     fn finish(&mut self, now: Now) {
         let Body::Mutex(mutex) = &mut self.state.body else { return };
         mutex.guard = Guard::Free;
@@ -77,53 +171,75 @@ impl KeyChange {
     }
 
     /// A release of a grant that was ended before, with its version.
-    pub(super) fn release_again(&mut self, ctx: &Context) -> Decided {
-        if self.guard_is_busy() {
-            return Ok(self.release_open(ctx));
+    pub(super) fn release_again(&mut self, target: &Target, ctx: &Context) -> Decided {
+        if self.is_busy_target(target) {
+            return Ok(self.release_open(target, ctx));
         }
-        let Body::Mutex(mutex) = &mut self.state.body else { unreachable!("only a mutex is ending") };
-        mutex.guard = Guard::Free;
-        self.mark_changed(ctx.now);
-        let Verdict::Reply(Reply::Lock { view, .. }) = self.get_lock(ctx) else {
-            unreachable!("it is a lock");
-        };
+        self.unname(self.slot_of(target), ctx.now);
+        if let Body::Mutex(mutex) = &mut self.state.body {
+            mutex.guard = Guard::Free;
+            self.mark_changed(ctx.now);
+        }
+        let view = self.view_of(target, ctx.now);
         self.finish(ctx.now);
         self.serve_queue(ctx)?;
         Ok(Verdict::Reply(Reply::Released(view)))
     }
 
     /// The verdict on a release that has to wait for an open transaction.
-    pub(super) fn release_open(&self, ctx: &Context) -> Verdict {
-        let left = self.lock_view(ctx.now).map(|view| Box::new(LockView { held: None, ..view }));
-        Verdict::GuardOpen(left)
+    pub(super) fn release_open(&self, target: &Target, ctx: &Context) -> Verdict {
+        Verdict::GuardOpen(Some(Box::new(LockView { held: None, ..self.view_of(target, ctx.now) })))
     }
 
-    /// Marks a grant whose lease has expired as ended, if the guard row cannot be changed. The caller wants the lock.
+    /// Marks grants whose lease has expired as ended, if their guard rows cannot be changed. The caller wants a place.
     pub(super) fn mark_expired(&mut self, now: Now) {
-        if self.guard_is_busy() {
-            self.end_expired(now);
+        if self.guard_busy.is_some() {
+            self.end_expired(now, true);
         }
     }
 
-    /// Ends a grant whose lease has expired: its place is offered to another replica, which may take a while to claim it.
+    /// Ends grants whose lease has expired: a place is offered to another replica, which may take a while to claim it.
     pub(super) fn end_for_offer(&mut self, now: Now) {
-        self.end_expired(now);
+        self.end_expired(now, false);
     }
 
-    fn end_expired(&mut self, now: Now) {
-        let Body::Mutex(mutex) = &mut self.state.body else { return };
-        let is_named = mutex.guard == Guard::Named;
-        let Some(grant) = mutex.grant.as_mut().filter(|grant| is_named && !grant.is_active(now)) else {
-            return;
+    /// Ends the named grants whose lease has expired, and whose row is busy or not.
+    fn end_expired(&mut self, now: Now, busy: bool) {
+        let expired: Vec<_> = match &self.state.body {
+            Body::Mutex(mutex) => {
+                let is_named = mutex.guard == Guard::Named;
+                let has_expired = mutex.grant.as_ref().is_some_and(|grant| !grant.is_active(now));
+                (is_named && has_expired).then_some(Target::Mutex).into_iter().collect()
+            }
+            Body::Semaphore(semaphore) => {
+                let permits = semaphore.permits.known.iter().enumerate();
+                let has_expired = |(_, permit): &(usize, &Permit)| {
+                    !permit.grant.released
+                        && !permit.grant.is_active(now)
+                        && semaphore.permits.is_named(permit)
+                };
+                permits.filter(has_expired).map(|(index, _)| Target::Permit(index)).collect()
+            }
+            Body::Absent => Vec::new(),
         };
+        for target in expired {
+            if self.is_busy_target(&target) == busy {
+                self.end_expired_target(&target, now);
+            }
+        }
+    }
+
+    fn end_expired_target(&mut self, target: &Target, now: Now) {
+        let (grant, _) = self.grant_and_data(target);
         let before = grant.clone();
         grant.released = true;
         self.note_replaced(&before, now.at_most);
-        self.end_guard(false);
+        self.end_guard(target, false);
         self.mark_changed(now);
+        self.rewrite_target(target);
     }
 
-    /// Whether a PUT has to wait for an open transaction. `unguards` says that it needs the guard row.
+    /// Whether a PUT of a lock has to wait for an open transaction. `unguards` says that it needs the guard row.
     pub(super) fn is_kept_by_transaction(&mut self, unguards: bool, now: Now) -> bool {
         if unguards {
             self.mark_expired(now);
@@ -150,5 +266,98 @@ impl KeyChange {
             self.end(&target, super::EndedHow::Deleted, now);
         }
         true
+    }
+
+    /// Whether the key can be guarded, as far as its size goes.
+    pub(super) const fn can_be_guarded(&self) -> bool {
+        match &self.state.body {
+            Body::Semaphore(semaphore) => {
+                semaphore.guarded
+                    || (semaphore.max_size <= MOST_GUARDED_PERMITS
+                        && semaphore.permits.slots <= MOST_GUARDED_PERMITS)
+            }
+            Body::Absent | Body::Mutex(_) => true,
+        }
+    }
+
+    /// Names a new permit in its guard row, if the semaphore is guarded or `asked` to be. Together with it at most as many rows
+    /// name a grant as the semaphore has permits: those of expired ones go first.
+    pub(super) fn name_permit(&mut self, slot: i32, version: Version, asked: bool, now: Now) {
+        let can_be_guarded = self.can_be_guarded();
+        let Body::Semaphore(semaphore) = &mut self.state.body else { return };
+        semaphore.guarded |= asked && can_be_guarded;
+        if !semaphore.guarded {
+            return;
+        }
+        semaphore.permits.named.insert(slot, version);
+        self.end_beyond_size(now);
+    }
+
+    /// Ends expired permits, those that expired first, until no more are named than the semaphore has permits.
+    fn end_beyond_size(&mut self, now: Now) {
+        loop {
+            let Body::Semaphore(semaphore) = &self.state.body else { return };
+            let permits = &semaphore.permits;
+            if i32::try_from(permits.named.len()).unwrap_or(i32::MAX) <= semaphore.max_size {
+                return;
+            }
+            let has_expired = |(_, permit): &(usize, &Permit)| {
+                !permit.grant.released
+                    && !permit.grant.is_active(now)
+                    && permits.is_named(permit)
+                    && !self.is_busy(permit.slot)
+            };
+            let expired = permits.known.iter().enumerate().filter(has_expired);
+            let first = expired.min_by_key(|(_, permit)| (permit.grant.expires_at, permit.slot));
+            let Some((index, _)) = first else { return };
+            self.end_expired_target(&Target::Permit(index), now);
+        }
+    }
+
+    /// What keeps a semaphore from being resized or put otherwise; `None` if nothing does. Ends what has to end for that.
+    pub(super) fn before_resize(
+        &mut self,
+        max_size: i32,
+        guarded: Option<bool>,
+        ctx: &Context,
+    ) -> Option<Verdict> {
+        let (before, is_guarded, slots) = match &self.state.body {
+            Body::Semaphore(semaphore) => (semaphore.max_size, semaphore.guarded, semaphore.permits.slots),
+            Body::Absent => (max_size, false, 0),
+            Body::Mutex(_) => return None,
+        };
+        let stays = guarded.unwrap_or(is_guarded);
+        if stays && (max_size > MOST_GUARDED_PERMITS || (!is_guarded && slots > MOST_GUARDED_PERMITS)) {
+            return Some(refuse(Refusal::TooLargeToGuard));
+        }
+        let Body::Semaphore(semaphore) = &mut self.state.body else { return None };
+        let unguards = is_guarded && !stays;
+        if unguards && semaphore.permits.known.iter().any(|permit| permit.grant.is_active(ctx.now)) {
+            return Some(refuse(Refusal::InUse(self.holders(ctx.now))));
+        }
+        if !is_guarded || (max_size >= before && !unguards) {
+            return None;
+        }
+        self.mark_expired(ctx.now);
+        let Body::Semaphore(semaphore) = &mut self.state.body else { return None };
+        semaphore.max_size = if unguards { 0 } else { max_size };
+        self.end_beyond_size(ctx.now);
+        let Body::Semaphore(semaphore) = &mut self.state.body else { return None };
+        semaphore.max_size = before;
+        let named = i32::try_from(semaphore.permits.named.len()).unwrap_or(i32::MAX);
+        let is_kept = self.state.is_ending() && (unguards || named > max_size);
+        is_kept.then_some(Verdict::GuardOpen(None))
+    }
+
+    /// Whether nothing but open transactions keeps a place from being granted.
+    pub(super) fn only_transactions_are_in_the_way(&self, now: Now) -> bool {
+        self.state.is_ending()
+            && match &self.state.body {
+                Body::Semaphore(semaphore) => {
+                    let active = semaphore.permits.known.iter().filter(|permit| permit.grant.is_active(now));
+                    i32::try_from(active.count()).unwrap_or(i32::MAX) < semaphore.max_size
+                }
+                Body::Mutex(_) | Body::Absent => true,
+            }
     }
 }

@@ -61,12 +61,10 @@ impl KeyChange {
         {
             return Ok(refuse(Refusal::NotForSemaphores("delete_lock")));
         }
-        if let Target::Mutex = target
-            && self.state.is_ending()
-        {
-            return self.release_again(ctx);
+        if self.is_ending_target(target) {
+            return self.release_again(target, ctx);
         }
-        let is_busy = self.guard_is_busy();
+        let is_busy = self.is_busy_target(target);
         let (grant, data) = self.grant_and_data(target);
         if grant.released {
             return Ok(Verdict::Reply(Reply::Released(self.view_of(target, ctx.now))));
@@ -77,7 +75,7 @@ impl KeyChange {
             // The deletion is a part of what is finished later.
             grant.delete_on_release = deletes;
             self.end(target, ending.how, ctx.now);
-            return Ok(self.release_open(ctx));
+            return Ok(self.release_open(target, ctx));
         }
         let ended = (grant.version, grant.expires_at);
         self.effects.released.push(ended);
@@ -105,7 +103,7 @@ impl KeyChange {
         if is_another || !grant.is_active(ctx.now) {
             return Ok(false);
         }
-        let deletes = grant.delete_on_release && !self.guard_is_busy();
+        let deletes = grant.delete_on_release && !self.is_busy_target(&target);
         self.end(&target, EndedHow::GivenBack, ctx.now);
         if deletes && let Target::Mutex = target {
             self.delete_body(ctx.now);
@@ -186,7 +184,7 @@ impl KeyChange {
         let stood = grant.is_active(now);
         grant.released = true;
         grant.expires_at = grant.expires_at.min(now.at_most);
-        self.end_guard(stood);
+        self.end_guard(target, stood);
         if self.effects.ended.is_some() {
             let grant = self.grant_and_data(target).0.clone();
             self.note_end(&grant, how);

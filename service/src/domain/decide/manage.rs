@@ -87,22 +87,31 @@ impl KeyChange {
         max_size: i32,
         lease_ms: Option<i64>,
         default_lease_ms: i64,
+        guarded: Option<bool>,
         ctx: &Context,
     ) -> Decided {
+        if let Some(verdict) = self.before_resize(max_size, guarded, ctx) {
+            return Ok(verdict);
+        }
         let created = match &mut self.state.body {
             Body::Mutex(_) => return Ok(refuse(Refusal::WrongKind)),
             // Those who wait for a lock of this name that is just being deleted want a lock.
             Body::Absent if self.state.queue.len > 0 => return Ok(refuse(Refusal::WrongKind)),
             Body::Absent => {
                 let lease_ms = lease_ms.unwrap_or(default_lease_ms);
-                self.state.body =
-                    Body::Semaphore(Semaphore { max_size, lease_ms, permits: Permits::default() });
+                self.state.body = Body::Semaphore(Semaphore {
+                    max_size,
+                    lease_ms,
+                    guarded: guarded == Some(true),
+                    permits: Permits::default(),
+                });
                 self.state.created_at = ctx.now.at_most;
                 true
             }
             Body::Semaphore(semaphore) => {
                 semaphore.max_size = max_size;
                 semaphore.lease_ms = lease_ms.unwrap_or(semaphore.lease_ms);
+                semaphore.guarded = guarded.unwrap_or(semaphore.guarded);
                 false
             }
         };
@@ -135,6 +144,10 @@ impl KeyChange {
         }
         if !semaphore.permits.can_be_deleted() {
             return Err(Need::Permits(1));
+        }
+        self.mark_expired(ctx.now);
+        if self.some_row_is_busy() {
+            return Ok(Verdict::GuardOpen(None));
         }
         while !self.state.queue.head.is_empty() {
             let waiter = self.remove_waiter(Found::Head(0));

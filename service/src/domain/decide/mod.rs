@@ -162,9 +162,9 @@ pub struct KeyChange {
     pub waiters: BTreeMap<i64, Option<Waiter>>,
     /// Whether the key had no row and tokens before; the store may raise those that this change grants.
     fresh_tokens: bool,
-    /// The version that the guard row names before this change.
-    named_before: Option<Version>,
-    /// Set where the guard row was found locked lately: the change leaves the row alone.
+    /// The versions that the guard rows name before this change, by slot.
+    named_before: BTreeMap<i32, Version>,
+    /// Set where guard rows were found locked lately: the change leaves those alone.
     pub guard_busy: Option<GuardBusy>,
     /// What the change was before each command but the first, for those who check every step of it.
     #[cfg(test)]
@@ -183,7 +183,7 @@ impl KeyChange {
     /// Begins with a state.
     pub fn new(id: KeyId, state: KeyState) -> Self {
         let fresh_tokens = state.row_version.is_none();
-        let named_before = state.named_version();
+        let named_before = state.named_versions();
         Self {
             id,
             state,
@@ -234,8 +234,8 @@ impl KeyChange {
             Command::Get(Kind::Semaphore) => self.get_semaphore(ctx),
             Command::PutLock { data, guarded } => self.put_lock(data.as_ref(), *guarded, ctx),
             Command::DeleteLock { version } => self.delete_lock(*version, ctx),
-            Command::PutSemaphore { max_size, lease_ms, default_lease_ms } => {
-                self.put_semaphore(*max_size, *lease_ms, *default_lease_ms, ctx)
+            Command::PutSemaphore { max_size, lease_ms, default_lease_ms, guarded } => {
+                self.put_semaphore(*max_size, *lease_ms, *default_lease_ms, *guarded, ctx)
             }
             Command::DeleteSemaphore => self.delete_semaphore(ctx),
             Command::Leave { version, request_id, reason } => self.leave(*version, *request_id, *reason, ctx),

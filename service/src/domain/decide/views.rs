@@ -32,13 +32,16 @@ impl KeyChange {
     }
 
     pub(super) fn permit_view(&self, permit: &Permit, now: Now) -> LockView {
-        LockView { is_permit: true, waiters: self.state.queue.len, ..permit.view(self.id.clone(), now) }
+        let guarded = matches!(&self.state.body, Body::Semaphore(semaphore)
+            if semaphore.guarded && (!permit.grant.is_active(now) || semaphore.permits.is_named(permit)));
+        LockView { guarded, waiters: self.state.queue.len, ..permit.view(self.id.clone(), now) }
     }
 
     pub(super) fn semaphore_view(&self, semaphore: &Semaphore, busy_count: i64) -> SemaphoreView {
         SemaphoreView {
             id: self.id.clone(),
             max_size: semaphore.max_size,
+            guarded: semaphore.guarded,
             busy_count,
             waiters: self.state.queue.len,
             lease_ms: semaphore.lease_ms,
@@ -56,7 +59,13 @@ impl KeyChange {
             }
             Body::Semaphore(semaphore) => {
                 let active = semaphore.permits.active(now);
-                active.into_iter().take(MOST_HOLDERS).map(|permit| holder(&permit.grant, now)).collect()
+                semaphore
+                    .permits
+                    .ending()
+                    .chain(active)
+                    .take(MOST_HOLDERS)
+                    .map(|permit| holder(&permit.grant, now))
+                    .collect()
             }
         }
     }
@@ -68,7 +77,7 @@ impl KeyChange {
         now: Now,
     ) -> Refusal {
         let (holders, waiters) = (self.holders(now), self.state.queue.len);
-        let is_ending = self.state.is_ending();
+        let is_ending = self.only_transactions_are_in_the_way(now);
         let reason = if is_ending { NotGrantedReason::GuardedTransaction } else { reason };
         let session = self.guard_busy.as_ref().filter(|_| is_ending).and_then(|busy| busy.session.clone());
         Refusal::NotGranted(NotGranted { reason, holders, waiters, queue_position, session })

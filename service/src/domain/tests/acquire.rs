@@ -111,6 +111,7 @@ fn a_lock_is_no_semaphore() {
         max_size: 1,
         lease_ms: None,
         default_lease_ms: crate::domain::DEFAULT_LEASE_MS,
+        guarded: None,
     };
     assert_eq!(scene.refused(&put), Refusal::WrongKind);
 }

@@ -105,6 +105,7 @@ impl Scene {
             max_size,
             lease_ms: None,
             default_lease_ms: crate::domain::DEFAULT_LEASE_MS,
+            guarded: None,
         });
         scene
     }

@@ -81,6 +81,7 @@ fn command(ask_for: &Ask, kind: Kind, numbers: &mut Numbers) -> Option<Command> 
             max_size: i32::try_from(size).unwrap(),
             lease_ms: None,
             default_lease_ms: crate::domain::DEFAULT_LEASE_MS,
+            guarded: None,
         },
         Ask::Delete { version } if kind == Kind::Mutex => {
             Command::DeleteLock { version: Some(v(numbers.version(version).into())) }

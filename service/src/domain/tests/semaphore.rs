@@ -12,7 +12,12 @@ fn wait_permit(n: u16) -> Acquire {
 }
 
 fn resize(max_size: i32) -> Command {
-    Command::PutSemaphore { max_size, lease_ms: None, default_lease_ms: crate::domain::DEFAULT_LEASE_MS }
+    Command::PutSemaphore {
+        max_size,
+        lease_ms: None,
+        default_lease_ms: crate::domain::DEFAULT_LEASE_MS,
+        guarded: None,
+    }
 }
 
 /// Invariant 1.
@@ -43,6 +48,7 @@ fn the_default_lease_is_the_semaphores_and_kept_when_left_out() {
         max_size: 1,
         lease_ms: Some(300),
         default_lease_ms: crate::domain::DEFAULT_LEASE_MS,
+        guarded: None,
     });
     scene.run(&resize(2));
     assert_eq!(scene.granted(Acquire { lease_ms: None, ..permit(1) }).lease_ms, 300);

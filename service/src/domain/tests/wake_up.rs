@@ -57,6 +57,7 @@ fn a_permit_that_ended_after_it_was_counted_frees_a_place_of_a_shrunk_semaphore(
         max_size: 1,
         lease_ms: None,
         default_lease_ms: crate::domain::DEFAULT_LEASE_MS,
+        guarded: None,
     });
     scene.waits(permit(wait(3)));
     scene.waits(permit(wait(4)));

@@ -70,7 +70,8 @@ impl States {
     /// Adds a state that was just written or loaded.
     pub(super) fn put(&mut self, id: KeyId, mut state: KeyState, now: Instant) {
         if let Body::Semaphore(semaphore) = &mut state.body {
-            if semaphore.permits.slots > semaphore.max_size {
+            // The view of a guarded one must have all permits.
+            if semaphore.guarded || semaphore.permits.slots > semaphore.max_size {
                 // After a shrink each decision has to count the permits that are out.
                 return;
             }

@@ -20,8 +20,12 @@ impl Shard {
 
     /// Handles a change that could not have its guard row.
     pub(super) fn on_guard_open(&mut self, mut key_task: KeyTask, busy: GuardBusy) {
-        self.in_flight.guarded.note_busy(&key_task.id, busy.clone(), Instant::now());
-        key_task.guard_busy = Some(busy);
+        // Rows that were found locked before were left alone by this change.
+        let mut all = key_task.guard_busy.take().unwrap_or_default();
+        all.slots.extend(busy.slots);
+        all.session = busy.session.or(all.session);
+        self.in_flight.guarded.note_busy(&key_task.id, all.clone(), Instant::now());
+        key_task.guard_busy = Some(all);
         self.in_flight.loads.push(key_task);
     }
 

@@ -95,7 +95,7 @@ impl GuardedKeys {
 
     /// Whether a write is committed alone.
     pub(super) fn takes(&self, write: &Write) -> bool {
-        self.can_be_locked && write.change.guard_edit().is_some()
+        self.can_be_locked && write.change.needs_guard_rows()
     }
 
     /// Adds a decided task.
@@ -141,8 +141,9 @@ impl GuardedKeys {
     /// Notes that the guard row of a key was locked.
     pub(super) fn note_busy(&mut self, id: &KeyId, busy: GuardBusy, now: Instant) {
         let key = self.entry(id, now);
+        key.busy.slots = busy.slots;
         if busy.session.is_some() {
-            key.busy = busy;
+            key.busy.session = busy.session;
         }
         if now.duration_since(key.since) >= LOGGED_AFTER && !std::mem::replace(&mut key.logged, true) {
             tracing::warn!(

@@ -71,7 +71,10 @@ impl Shard {
                 self.in_flight.loads.push(key_task);
             }
             (Err(StoreError::Blocked(_)), _) => self.postpone_blocked(key_task),
-            (Err(StoreError::GuardOpen), _) => self.on_guard_open(key_task, GuardBusy::default()),
+            (Err(StoreError::GuardOpen(slots)), _) => {
+                let busy = GuardBusy { slots: slots.into_iter().collect(), ..GuardBusy::default() };
+                self.on_guard_open(key_task, busy);
+            }
             (Ok(_) | Err(_), _) => {
                 self.in_flight.retries.set(Instant::now() + RETRY_LOCKED, key_task);
             }

@@ -10,7 +10,7 @@ use super::{
     batch::{Batch, DecidedTask},
 };
 use crate::{
-    domain::Body,
+    domain::{Body, GuardBusy},
     engine::{error::EngineError, key_task::KeyTask, message::CommitDone},
     store::{Committed, StoreError, Write},
 };
@@ -47,9 +47,10 @@ impl Shard {
                 self.fail_all(batch, EngineError::Rejected);
             }
             Err(StoreError::Blocked(_)) => self.on_blocked(batch, &blocked),
-            Err(StoreError::GuardOpen) => {
+            Err(StoreError::GuardOpen(slots)) => {
+                let busy = GuardBusy { slots: slots.into_iter().collect(), ..blocked.guard };
                 for task in batch.tasks {
-                    self.on_guard_open(task.key_task, blocked.guard.clone());
+                    self.on_guard_open(task.key_task, busy.clone());
                 }
             }
             Err(error @ StoreError::Unknown(_)) => {
@@ -131,7 +132,7 @@ impl Shard {
     /// Has tasks tried again after a pause.
     pub(super) fn postpone_all(&mut self, key_tasks: Vec<KeyTask>, error: &StoreError) {
         let pause = match error {
-            StoreError::Transient(_) | StoreError::Blocked(_) | StoreError::GuardOpen => RETRY_SOON,
+            StoreError::Transient(_) | StoreError::Blocked(_) | StoreError::GuardOpen(_) => RETRY_SOON,
             StoreError::Unreachable(_)
             | StoreError::Unknown(_)
             | StoreError::Rejected(_)

@@ -24,7 +24,7 @@ fn step(store: &MemoryStore, ms: i64) {
 /// A replica that has read the clock less than a second ago, and a semaphore `s`.
 async fn warm(store: &Arc<MemoryStore>) -> Replica {
     let replica = Replica::over(store);
-    replica.service.put_semaphore(id("s"), 1, None).await.unwrap();
+    replica.service.put_semaphore(id("s"), 1, None, None).await.unwrap();
     replica
 }
 

@@ -198,12 +198,12 @@ async fn crowd_of_one(replica: &Replica) -> Waiter {
 #[tokio::test(start_paused = true)]
 async fn a_semaphore_that_grows_serves_thousands_in_few_batches() {
     let replica = replica();
-    replica.service.put_semaphore(id("s"), 1, None).await.unwrap();
+    replica.service.put_semaphore(id("s"), 1, None, None).await.unwrap();
     let permit = |wait_ms| AcquireRequest { kind: Kind::Semaphore, ..request(wait_ms) };
     deliver(replica.service.acquire(id("s"), permit(0)).await.unwrap());
     let waiters = crowd(&replica, "s", &permit(600_000)).await;
     let before = key_task(&replica.store);
-    replica.service.put_semaphore(id("s"), 100_000, None).await.unwrap();
+    replica.service.put_semaphore(id("s"), 100_000, None, None).await.unwrap();
     for waiter in waiters {
         deliver(waiter.await.unwrap().unwrap());
     }
@@ -214,7 +214,7 @@ async fn a_semaphore_that_grows_serves_thousands_in_few_batches() {
 #[tokio::test(start_paused = true)]
 async fn thousands_of_permits_that_end_together_serve_thousands_in_few_batches() {
     let replica = replica();
-    replica.service.put_semaphore(id("s"), i32::try_from(MANY).unwrap(), None).await.unwrap();
+    replica.service.put_semaphore(id("s"), i32::try_from(MANY).unwrap(), None, None).await.unwrap();
     let permit = AcquireRequest { kind: Kind::Semaphore, lease_ms: Some(3_000), ..request(600_000) };
     let holders: Vec<_> = (0..MANY)
         .map(|_| {

@@ -62,7 +62,7 @@ async fn what_has_to_wait_for_the_write_before_it_is_decided_after_it() {
         }
         let permit = crate::AcquireRequest { kind: Kind::Semaphore, ..request(0) };
         let (put, got) = tokio::join!(
-            replica.service.put_semaphore(id("a"), 2, None),
+            replica.service.put_semaphore(id("a"), 2, None, None),
             replica.service.acquire(id("a"), permit),
         );
         put.unwrap();
@@ -77,7 +77,7 @@ async fn what_waits_for_a_write_that_is_refused_is_decided_without_it() {
     replica.store.fail_next(Fault::Refused);
     let permit = crate::AcquireRequest { kind: Kind::Semaphore, ..request(0) };
     let (put, got) = tokio::join!(
-        replica.service.put_semaphore(id("a"), 2, None),
+        replica.service.put_semaphore(id("a"), 2, None, None),
         replica.service.acquire(id("a"), permit),
     );
     assert!(matches!(put, Err(ServiceError::Unavailable(_))), "{put:?}");

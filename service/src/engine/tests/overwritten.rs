@@ -103,10 +103,10 @@ async fn a_deletion_does_not_take_away_what_was_created_after_it() {
 async fn a_semaphore_keeps_its_newest_size() {
     for fault in FAULTS {
         let pair = Pair::new();
-        pair.two.service.put_semaphore(id("a"), 1, None).await.unwrap();
+        pair.two.service.put_semaphore(id("a"), 1, None, None).await.unwrap();
         let service = pair.one.service.clone();
-        let old = pair.begin(fault, async move { service.put_semaphore(id("a"), 5, None).await }).await;
-        pair.two.service.put_semaphore(id("a"), 10, None).await.unwrap();
+        let old = pair.begin(fault, async move { service.put_semaphore(id("a"), 5, None, None).await }).await;
+        pair.two.service.put_semaphore(id("a"), 10, None, None).await.unwrap();
         let old = old.await.unwrap();
         assert!(is_unknown(&old), "{fault:?}: {old:?}");
         let view = pair.two.service.get_semaphore(id("a")).await.unwrap();
@@ -120,7 +120,7 @@ async fn a_release_that_was_applied_before_another_grant_is_answered_as_done() {
     for kind in [Kind::Mutex, Kind::Semaphore] {
         let pair = Pair::new();
         if kind == Kind::Semaphore {
-            pair.two.service.put_semaphore(id("a"), 1, None).await.unwrap();
+            pair.two.service.put_semaphore(id("a"), 1, None, None).await.unwrap();
         }
         let ask = AcquireRequest { kind, ..request(0) };
         let version = deliver(pair.one.service.acquire(id("a"), ask.clone()).await.unwrap());

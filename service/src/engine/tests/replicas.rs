@@ -263,7 +263,7 @@ async fn a_clock_that_stepped_back_does_not_prolong_leases() {
 /// A key that is held by this replica, with a queue of nobody but waiters of a dead one.
 async fn queue_of_the_dead(replica: &Replica, kind: Kind, count: usize) -> (Version, ReplicaId) {
     if kind == Kind::Semaphore {
-        replica.service.put_semaphore(id("a"), 1, None).await.unwrap();
+        replica.service.put_semaphore(id("a"), 1, None, None).await.unwrap();
     }
     let ask = crate::AcquireRequest { kind, ..request(0) };
     let holder = deliver(replica.service.acquire(id("a"), ask).await.unwrap());

@@ -297,7 +297,7 @@ async fn a_grant_whose_repeats_were_lost_too_is_given_back() {
         let store = std::sync::Arc::new(super::MemoryStore::new());
         let replicas = [Replica::over(&store), Replica::over(&store)];
         if kind == Kind::Semaphore {
-            replicas[0].service.put_semaphore(id("a"), 1, None).await.unwrap();
+            replicas[0].service.put_semaphore(id("a"), 1, None, None).await.unwrap();
         }
         let ask = crate::AcquireRequest { kind, ..chosen(ids::version(), 0) };
         for replica in [&replicas[0], &replicas[1], &replicas[1], &replicas[0]] {

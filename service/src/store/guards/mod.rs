@@ -8,7 +8,7 @@ mod session;
 use sea_orm::{ConnectionTrait, DbErr, Value};
 
 use super::{Write, classify::GUARD_OPEN, commit::Won, sql_store::SqlStore};
-use crate::domain::GuardEdit;
+use crate::domain::{Body, GuardEdit};
 
 impl SqlStore {
     /// Writes the guard rows of the writes that won, inside their transaction. If one of them is locked, the error undoes it.
@@ -19,29 +19,43 @@ impl SqlStore {
         won: &Won,
     ) -> Result<(), DbErr> {
         for write in writes {
-            let (Some(edit), Some(token)) = (write.change.guard_edit(), won.token(write)) else { continue };
-            self.write_guard(db, write, GuardEdit { token, ..edit }).await?;
+            let Some(raised) = won.token(write) else { continue };
+            let mut locked = Vec::new();
+            for edit in write.change.guard_edits() {
+                // Only a mutex's token may have been raised: a permit's is granted above a row that is there.
+                let token =
+                    if matches!(write.change.state.body, Body::Semaphore(_)) { edit.token } else { raised };
+                if !self.write_guard(db, write, GuardEdit { token, ..edit }).await? {
+                    locked.push(edit.slot.to_string());
+                }
+            }
+            if !locked.is_empty() {
+                return Err(DbErr::Custom(format!("{GUARD_OPEN}{}", locked.join(","))));
+            }
         }
         Ok(())
     }
 
+    /// Writes one guard row. Returns whether it could be had.
     async fn write_guard(
         &self,
         db: &impl ConnectionTrait,
         write: &Write,
         edit: GuardEdit,
-    ) -> Result<(), DbErr> {
+    ) -> Result<bool, DbErr> {
         let (sql, id) = (&self.sql.guards, &write.change.id);
         let row = || [id.tenant.as_str().into(), id.key.as_str().into(), Value::from(edit.slot)];
         let named = [Value::from(edit.version.map(|version| version.0)), Value::from(edit.token.0)];
         let values = named.into_iter().chain(row());
-        if !self.query(db, &self.commit, &sql.lock, row()).await?.is_empty() {
-            return self.execute(db, &self.commit, &sql.update, values).await.map(drop);
-        }
-        // The key's row is ours by now, so nobody else creates this one.
-        if self.query(db, &self.commit, &sql.exists, row()).await?.is_empty() {
-            return self.execute(db, &self.commit, &sql.insert, values).await.map(drop);
-        }
-        Err(DbErr::Custom(GUARD_OPEN.to_owned()))
+        let statement = if !self.query(db, &self.commit, &sql.lock, row()).await?.is_empty() {
+            &sql.update
+        } else if self.query(db, &self.commit, &sql.exists, row()).await?.is_empty() {
+            // The key's row is ours by now, so nobody else creates this one.
+            &sql.insert
+        } else {
+            return Ok(false);
+        };
+        self.execute(db, &self.commit, statement, values).await?;
+        Ok(true)
     }
 }

@@ -6,7 +6,7 @@ use sea_orm::{ConnectionTrait, DbErr};
 use super::dialect::Dialect;
 
 /// In the text of every routine; a routine without it is of another version.
-const MARK: &str = "db-locks guard 1";
+const MARK: &str = "db-locks guard 2";
 
 /// Parts statements that are sent one by one. What is sent as one text PostgreSQL and SQLite carry out whole or not at all.
 const NEXT: &str = "-- next statement\n";

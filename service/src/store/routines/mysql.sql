@@ -10,10 +10,10 @@ SQL SECURITY DEFINER
 COMMENT '{mark}'
 BEGIN
     DECLARE v_digits TEXT CHARACTER SET utf8mb4;
-    DECLARE v_asked, v_named, v_previous BINARY(16);
+    DECLARE v_asked, v_named BINARY(16);
     DECLARE v_token BIGINT;
     DECLARE v_slot INT DEFAULT 0;
-    DECLARE v_rows, v_guarded, v_standing INT DEFAULT 0;
+    DECLARE v_rows, v_former, v_guarded, v_standing INT DEFAULT 0;
     DECLARE v_outside, v_writes BOOLEAN DEFAULT FALSE;
     DECLARE v_refusal INT DEFAULT 0;
 
@@ -41,7 +41,9 @@ BEGIN
     SELECT COUNT(*), MAX(g.slot) INTO v_rows, v_slot FROM db_locks_guards AS g
     WHERE g.tenant = in_tenant AND g.`key` = in_key AND g.version = v_asked;
     SET v_slot = COALESCE(v_slot, 0);
-    SELECT COUNT(*), MAX(g.version), MAX(g.previous) INTO v_rows, v_named, v_previous FROM db_locks_guards AS g
+    SELECT COUNT(*) INTO v_former FROM db_locks_guards AS g
+    WHERE g.tenant = in_tenant AND g.`key` = in_key AND g.previous = v_asked;
+    SELECT COUNT(*), MAX(g.version) INTO v_rows, v_named FROM db_locks_guards AS g
     WHERE g.tenant = in_tenant AND g.`key` = in_key AND g.slot = v_slot;
     SELECT COUNT(*) INTO v_standing FROM locks AS l
     WHERE l.tenant = in_tenant AND l.`key` = in_key AND l.version = v_asked AND NOT l.released;
@@ -49,7 +51,7 @@ BEGIN
         SELECT COUNT(*) INTO v_standing FROM permits AS p
         WHERE p.tenant = in_tenant AND p.`key` = in_key AND p.slot = v_slot AND p.version = v_asked AND NOT p.released;
     END IF;
-    IF v_asked IS NULL OR v_rows = 0 OR v_previous <=> v_asked THEN
+    IF v_asked IS NULL OR v_rows = 0 OR v_former > 0 THEN
         SET v_refusal = 30001;
     ELSEIF NOT v_named <=> v_asked THEN
         -- The snapshot of the transaction is older than the grant, or the version never was the key's.

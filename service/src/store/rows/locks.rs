@@ -19,7 +19,7 @@ pub(in super::super) const KIND_ABSENT: i16 = 0;
 /// A mutex.
 pub(in super::super) const KIND_MUTEX: i16 = 1;
 /// A semaphore.
-pub(in super::super) const KIND_SEMAPHORE: i16 = 2;
+const KIND_SEMAPHORE: i16 = 2;
 /// A guarded mutex whose guard row names no grant.
 const KIND_GUARD_FREE: i16 = 3;
 /// A guarded mutex whose guard row names its last grant.
@@ -28,11 +28,20 @@ const KIND_GUARD_NAMED: i16 = 4;
 pub(in super::super) const KIND_ENDING_HELD: i16 = 5;
 /// A guarded mutex whose last grant was ended after its lease had expired, and is still named.
 const KIND_ENDING_EXPIRED: i16 = 6;
+/// A guarded semaphore.
+const KIND_GUARDED_SEMAPHORE: i16 = 7;
+/// Both kinds of semaphores.
+pub(in super::super) const SEMAPHORES: [i16; 2] = [KIND_SEMAPHORE, KIND_GUARDED_SEMAPHORE];
 /// All kinds of mutexes.
 pub(in super::super) const MUTEXES: [i16; 5] =
     [KIND_MUTEX, KIND_GUARD_FREE, KIND_GUARD_NAMED, KIND_ENDING_HELD, KIND_ENDING_EXPIRED];
-/// Guarded mutexes whose last grant was ended, and is still to be taken out of the guard row.
-pub(in super::super) const ENDING: [i16; 2] = [KIND_ENDING_HELD, KIND_ENDING_EXPIRED];
+/// Guarded keys that may have a grant that was ended, and is still to be taken out of its guard row.
+pub(in super::super) const ENDING: [i16; 3] = [KIND_ENDING_HELD, KIND_ENDING_EXPIRED, KIND_GUARDED_SEMAPHORE];
+
+/// Whether a semaphore of this kind is guarded.
+pub(in super::super) const fn is_guarded_semaphore(kind: i16) -> bool {
+    kind == KIND_GUARDED_SEMAPHORE
+}
 
 const fn kind_of(guard: Guard) -> i16 {
     match guard {
@@ -83,7 +92,10 @@ impl<'a> LockRow<'a> {
         let (mutex, semaphore, kind) = match &state.body {
             Body::Absent => (None, None, KIND_ABSENT),
             Body::Mutex(mutex) => (Some(mutex), None, kind_of(mutex.guard)),
-            Body::Semaphore(semaphore) => (None, Some(semaphore), KIND_SEMAPHORE),
+            Body::Semaphore(semaphore) => {
+                let kind = if semaphore.guarded { KIND_GUARDED_SEMAPHORE } else { KIND_SEMAPHORE };
+                (None, Some(semaphore), kind)
+            }
         };
         let grant = mutex.and_then(|mutex| mutex.grant.as_ref());
         let lease_ms = semaphore.map(|semaphore| semaphore.lease_ms).or(grant.map(|grant| grant.lease_ms));
@@ -94,7 +106,7 @@ impl<'a> LockRow<'a> {
                 let goes = grant.filter(|grant| grant.delete_on_release && !grant.released);
                 goes.map(|grant| grant.expires_at)
             }
-            Body::Semaphore(_) => None,
+            Body::Semaphore(_) => state.is_ending().then_some(AT_ONCE),
         };
         [
             Cell::text(id.tenant.as_str()),
@@ -180,10 +192,11 @@ pub(in super::super) fn read_state(row: &impl Row, first: usize) -> Result<KeySt
             }
             Body::Mutex(Mutex { data: data.as_deref().map(Data::trusted), grant, guard })
         }
-        (KIND_SEMAPHORE, None) => match (max_size, lease_ms) {
+        (KIND_SEMAPHORE | KIND_GUARDED_SEMAPHORE, None) => match (max_size, lease_ms) {
             (Some(max_size @ 1..), Some(lease_ms)) if slots >= 0 => Body::Semaphore(Semaphore {
                 max_size,
                 lease_ms,
+                guarded: is_guarded_semaphore(kind),
                 permits: Permits { slots, ..Permits::default() },
             }),
             _ => return Err(corrupt("a semaphore without a size or a lease")),

@@ -9,6 +9,8 @@ pub(in super::super) struct GuardSql {
     pub(in super::super) exists: String,
     pub(in super::super) insert: String,
     pub(in super::super) update: String,
+    /// The slots of a key whose guard rows name a grant, with its version.
+    pub(in super::super) named: String,
     /// Guard rows of keys that are gone.
     pub(in super::super) orphans: String,
     pub(in super::super) delete_orphan: String,
@@ -28,6 +30,10 @@ impl GuardSql {
                  (version, token, tenant, {{key}}, slot, granted_at, identity, uses) \
                  VALUES (?, ?, ?, ?, ?, {clock}, {identity}, 0)"
             )),
+            named: dialect.sql(
+                "/* guards_named */ SELECT slot, version FROM db_locks_guards \
+                 WHERE tenant = ? AND {key} = ? AND version IS NOT NULL",
+            ),
             // The time is read when the row is ours, since a transaction that began after that sees all that the former holder
             // wrote. MariaDB and MySQL assign in this order.
             update: dialect.sql(&format!(

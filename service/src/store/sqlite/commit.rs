@@ -7,7 +7,7 @@ use super::{
     statements::{Transaction, prepare},
 };
 use crate::{
-    domain::{Timestamp, Token},
+    domain::{Body, Timestamp, Token},
     store::{
         Write,
         rows::{Cell, LockRow, changed_permits, permit_cells, waiter_cells},
@@ -91,10 +91,19 @@ impl<'c> Statements<'c> {
 
     /// Nobody else writes to the file now, so no transaction of a user that called the guard is open.
     fn write_guard(&mut self, write: &Write, token: Token) -> Result<()> {
-        let (Some(edit), id) = (write.change.guard_edit(), &write.change.id) else { return Ok(()) };
-        let version = edit.version.map(|version| version.0.into_bytes());
-        let row = (id.tenant.as_str(), id.key.as_str(), edit.slot, version, token.0);
-        self.guard_put.execute(row).map(drop)
+        if !write.change.needs_guard_rows() {
+            return Ok(());
+        }
+        let id = &write.change.id;
+        for edit in write.change.guard_edits() {
+            // Only a mutex's token may have been raised.
+            let is_permit = matches!(write.change.state.body, Body::Semaphore(_));
+            let token = if is_permit { edit.token } else { token };
+            let version = edit.version.map(|version| version.0.into_bytes());
+            let row = (id.tenant.as_str(), id.key.as_str(), edit.slot, version, token.0);
+            self.guard_put.execute(row)?;
+        }
+        Ok(())
     }
 
     fn write_children(&mut self, write: &Write) -> Result<()> {
