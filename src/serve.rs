@@ -43,6 +43,7 @@ pub(crate) async fn serve(database: DatabaseArgs, args: ServeArgs) -> Result<(),
     let store = opened.map_err(|error| with_place(place, error))?;
     let mut files = Files::default();
     let authentication = security::authentication(&args.security, store.clone(), &mut files).await?;
+    let tls = security::tls(&args.security, &mut files)?;
     let tokens = Tokens::new(store.clone());
     let engine = Engine::start(store.clone(), engine_options(&args, store.as_ref()));
     let service = LockService::new(engine.clone(), store, limits(&args));
@@ -82,7 +83,7 @@ pub(crate) async fn serve(database: DatabaseArgs, args: ServeArgs) -> Result<(),
     let drain = engine.drain(grace / 2);
     let max_connections =
         descriptors::max_http_connections(args.max_http_connections, database.max_connections);
-    let options = ServeOptions { max_connections, grace };
+    let options = ServeOptions { max_connections, grace, tls };
     Box::pin(db_locks_api::serve(listeners, router, options, stop, drain)).await;
     tracing::info!("stopped");
     Ok(())

@@ -30,7 +30,7 @@ use crate::{
 pub fn router(
     service: LockService,
     config: &ApiConfig,
-) -> impl Service<Request<ClientBody>, Response = Response, Error = Infallible, Future: Send + Unpin>
+) -> impl Service<Request<ClientBody>, Response = Response, Error = Infallible, Future: Send + Unpin + 'static>
 + Clone
 + Send
 + Sync

@@ -21,6 +21,18 @@ pub(crate) struct SecurityArgs {
     #[arg(long, env = "DB_LOCKS_BOOTSTRAP_TOKEN_FILE")]
     pub(super) bootstrap_token_file: Option<PathBuf>,
 
+    /// The certificate that the service shows, with its chain, as PEM: connections are TLS then. Read again when it changes.
+    #[arg(long, env = "DB_LOCKS_TLS_CERT")]
+    pub(super) tls_cert: Option<PathBuf>,
+
+    /// The key of the certificate, as PEM.
+    #[arg(long, env = "DB_LOCKS_TLS_KEY")]
+    pub(super) tls_key: Option<PathBuf>,
+
+    /// The authorities whose client certificates count, as PEM. Clients are asked for a certificate, and may have none.
+    #[arg(long, env = "DB_LOCKS_TLS_CLIENT_CA")]
+    pub(super) tls_client_ca: Option<PathBuf>,
+
     /// Whether `/metrics` needs a credential too, where requests do.
     #[arg(long, env = "DB_LOCKS_PROTECT_METRICS", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     pub(super) protect_metrics: bool,

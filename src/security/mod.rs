@@ -4,9 +4,12 @@ mod args;
 mod bootstrap;
 mod files;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock},
+};
 
-use db_locks_api::{Authentication, AuthenticationOptions};
+use db_locks_api::{Authentication, AuthenticationOptions, Tls};
 use db_locks_service::{access::Tokens, store::TokenStore};
 
 pub(crate) use self::{
@@ -54,4 +57,30 @@ pub(crate) async fn authentication(
         })?;
     }
     Ok(Some(authentication))
+}
+
+/// TLS, where it is set up. Its files join those that are read again.
+pub(crate) fn tls(args: &SecurityArgs, files: &mut Files) -> Result<Option<Arc<Tls>>, Failure> {
+    let (certificate, key) = match (&args.tls_cert, &args.tls_key) {
+        (Some(certificate), Some(key)) => (certificate.clone(), key.clone()),
+        (None, None) if args.tls_client_ca.is_none() => return Ok(None),
+        _ => return Err("TLS needs both DB_LOCKS_TLS_CERT and DB_LOCKS_TLS_KEY".into()),
+    };
+    let paths = [Some(certificate), Some(key), args.tls_client_ca.clone()].into_iter().flatten().collect();
+    let tls: Arc<OnceLock<Arc<Tls>>> = Arc::default();
+    let shared = tls.clone();
+    files.read("DB_LOCKS_TLS_CERT, DB_LOCKS_TLS_KEY, DB_LOCKS_TLS_CLIENT_CA", paths, move |contents| {
+        let [certificate, key, client_ca @ ..] = contents else {
+            return Err("there are two files at least".into());
+        };
+        let client_ca = client_ca.first().map(Vec::as_slice);
+        match shared.get() {
+            Some(tls) => tls.replace(certificate, key, client_ca)?,
+            None => {
+                let _ = shared.set(Arc::new(Tls::new(certificate, key, client_ca)?));
+            }
+        }
+        Ok(())
+    })?;
+    Ok(tls.get().cloned())
 }

@@ -10,7 +10,7 @@ mod state;
 pub use self::{
     connection::ClientBody,
     middleware::{AllowedHosts, InvalidHost},
-    server::{ServeOptions, serve},
+    server::{ServeOptions, Tls, TlsError, serve},
     state::ApiConfig,
 };
 pub(crate) use self::{

@@ -2,6 +2,7 @@
 
 mod routes;
 mod start;
+mod tls;
 mod tokens;
 
 use std::path::PathBuf;

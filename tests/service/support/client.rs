@@ -40,6 +40,11 @@ impl Client {
         Self { token: Some(token.to_owned()), ..self.clone() }
     }
 
+    /// Its bearer token.
+    pub(crate) fn token(&self) -> Option<&str> {
+        self.token.as_deref()
+    }
+
     /// The same tenant at another replica.
     pub(crate) fn at(&self, port: u16) -> Self {
         Self { tenant: self.tenant.clone(), token: self.token.clone(), ..Self::new(port) }

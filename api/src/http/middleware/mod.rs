@@ -38,7 +38,7 @@ pub(crate) fn surround(
     metrics: HttpMetrics,
     allowed_hosts: AllowedHosts,
     authentication: Option<Arc<Authentication>>,
-) -> impl Service<Request<ClientBody>, Response = Response, Error = Infallible, Future: Send + Unpin>
+) -> impl Service<Request<ClientBody>, Response = Response, Error = Infallible, Future: Send + Unpin + 'static>
 + Clone
 + Send
 + Sync

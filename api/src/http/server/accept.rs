@@ -4,14 +4,13 @@ use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use db_locks_service::LogLimit;
 use futures_util::future::select_all;
-use hyper::server::conn::http1;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
 };
 
-use super::{HttpService, client, refuse::Refuser};
+use super::{HttpService, Protocols, client, refuse::Refuser};
 use crate::http::{connection::Phase, metrics::ConnectionMetrics};
 
 /// How long a silent peer is left alone before it is asked whether it is still there: this, and up to as many seconds
@@ -31,7 +30,7 @@ static TOO_MANY: LogLimit = LogLimit::new();
 
 /// Accepts connections and serves each in a task of its own.
 pub(super) struct Acceptor<S> {
-    pub(super) http: http1::Builder,
+    pub(super) protocols: Protocols,
     pub(super) service: S,
     /// Each connection has a receiver of it, until it ends.
     pub(super) phase: watch::Sender<Phase>,
@@ -72,10 +71,17 @@ impl<S: HttpService> Acceptor<S> {
             // The peer is gone already, or will be noticed later.
             tracing::debug!(error = &error as &dyn std::error::Error, %peer, "a socket could not be tuned");
         }
-        let (http, service) = (self.http.clone(), self.service.clone());
+        let (protocols, service) = (self.protocols.clone(), self.service.clone());
         let counted = (slot, self.metrics.opened());
         // Panics of handlers become answers; one elsewhere ends this connection and no other.
-        tokio::spawn(client::serve(http, (tcp, peer), on_loopback, service, self.phase.subscribe(), counted));
+        tokio::spawn(client::serve(
+            protocols,
+            (tcp, peer),
+            on_loopback,
+            service,
+            self.phase.subscribe(),
+            counted,
+        ));
     }
 }
 

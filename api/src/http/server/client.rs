@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    future::poll_fn,
     net::SocketAddr,
     pin::{Pin, pin},
     sync::Arc,
@@ -14,7 +15,7 @@ use axum::{
     http::{HeaderValue, Request, header},
     response::Response,
 };
-use hyper::{body::Incoming, server::conn::http1};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::{
     net::TcpStream,
@@ -22,7 +23,14 @@ use tokio::{
     time::Instant,
 };
 
-use super::{HttpService, body::AnswerBody, stream::ClientStream};
+use super::{
+    HttpService, Protocols,
+    body::AnswerBody,
+    protocol::{self, Protocol},
+    stream::ClientStream,
+    streams::{Answered, Running, Streams},
+    timers::FIRST_HEAD,
+};
 use crate::http::{
     connection::{ClientBody, Connection, InFlight, Phase, Unconfirmed},
     metrics::OpenConnection,
@@ -36,7 +44,7 @@ const FIRST_REQUEST: Duration = Duration::from_millis(500);
 
 /// Serves a connection to its end.
 pub(super) async fn serve<S: HttpService>(
-    http: http1::Builder,
+    protocols: Protocols,
     (tcp, peer): (TcpStream, SocketAddr),
     on_loopback: bool,
     service: S,
@@ -44,30 +52,75 @@ pub(super) async fn serve<S: HttpService>(
     _counted: (OwnedSemaphorePermit, OpenConnection),
 ) {
     let opened = Instant::now();
-    let client = Arc::new(Connection::new(on_loopback, phase.clone()));
-    let stream = ClientStream::new(tcp, client.clone());
-    let mut connection = pin!(http.serve_connection(TokioIo::new(stream), Requests { client, service }));
-    let close_when_idle = async {
-        reached(&mut phase, Phase::Closing).await;
-        let first_request = opened + FIRST_REQUEST;
-        // Whichever comes first.
-        let _ = tokio::time::timeout_at(first_request, reached(&mut phase, Phase::Ended)).await;
-    };
-    let result = tokio::select! {
+    let begin = tokio::time::timeout(FIRST_HEAD, protocol::begin(tcp, protocols.tls.as_deref()));
+    let begun = tokio::select! {
         biased;
-        result = connection.as_mut() => result,
-        () = close_when_idle => {
-            connection.as_mut().graceful_shutdown();
+        begun = begin => begun,
+        () = close_when_idle(&mut phase, opened) => return,
+    };
+    let (transport, protocol) = match begun {
+        Ok(Ok(begun)) => begun,
+        Ok(Err(error)) => {
+            return tracing::debug!(error = &error as &dyn std::error::Error, %peer, "a connection broke");
+        }
+        // It sent nothing.
+        Err(_) => return,
+    };
+    let client = Arc::new(Connection::new(on_loopback, phase.clone()));
+    let is_http2 = protocol == Protocol::Http2;
+    let io = TokioIo::new(ClientStream::new(transport, client.clone(), is_http2));
+    let result = match protocol {
+        Protocol::Http1 => {
+            let requests = Requests { client, service, streams: None };
+            let mut connection = pin!(protocols.http1.serve_connection(io, requests));
             tokio::select! {
                 biased;
                 result = connection.as_mut() => result,
-                () = reached(&mut phase, Phase::Ended) => return,
+                () = close_when_idle(&mut phase, opened) => {
+                    connection.as_mut().graceful_shutdown();
+                    tokio::select! {
+                        biased;
+                        result = connection.as_mut() => result,
+                        () = reached(&mut phase, Phase::Ended) => return,
+                    }
+                }
+            }
+        }
+        Protocol::Http2 => {
+            let streams = Streams::default();
+            let requests = Requests { client, service, streams: Some(streams.clone()) };
+            let mut connection = pin!(super::http2(streams.clone()).serve_connection(io, requests));
+            let mut running = Running::default();
+            tokio::select! {
+                biased;
+                result = run(&mut running, &streams, connection.as_mut()) => result,
+                // Its client is told to send further requests elsewhere.
+                () = reached(&mut phase, Phase::Draining) => {
+                    connection.as_mut().graceful_shutdown();
+                    tokio::select! {
+                        biased;
+                        result = run(&mut running, &streams, connection.as_mut()) => result,
+                        () = reached(&mut phase, Phase::Ended) => return,
+                    }
+                }
             }
         }
     };
     if let Err(error) = result {
         tracing::debug!(error = &error as &dyn std::error::Error, %peer, "a connection broke");
     }
+}
+
+/// Runs an HTTP/2 connection with its streams.
+async fn run<C: Future>(running: &mut Running, streams: &Streams, mut connection: Pin<&mut C>) -> C::Output {
+    poll_fn(|cx| running.poll(cx, streams, |cx| connection.as_mut().poll(cx))).await
+}
+
+/// Waits until connections without a request are to be closed.
+async fn close_when_idle(phase: &mut watch::Receiver<Phase>, opened: Instant) {
+    reached(phase, Phase::Closing).await;
+    // Whichever comes first.
+    let _ = tokio::time::timeout_at(opened + FIRST_REQUEST, reached(phase, Phase::Ended)).await;
 }
 
 /// Waits for a phase. A server that no longer exists has ended.
@@ -79,6 +132,8 @@ async fn reached(phases: &mut watch::Receiver<Phase>, phase: Phase) {
 struct Requests<S> {
     client: Arc<Connection>,
     service: S,
+    /// With HTTP/2.
+    streams: Option<Streams>,
 }
 
 impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Requests<S> {
@@ -89,8 +144,9 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Requests<S> 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let in_flight = InFlight::new(self.client.clone());
         let request = request.map(|body| ClientBody::new(Body::new(body), self.client.clone()));
+        let answered = self.streams.as_ref().map(Streams::request);
         // The service is always ready, and cheap to clone.
-        Answering { inner: self.service.clone().call(request), in_flight: Some(in_flight) }
+        Answering { inner: self.service.clone().call(request), in_flight: Some(in_flight), answered }
     }
 }
 
@@ -99,6 +155,7 @@ struct Answering<F> {
     inner: F,
     /// Until it goes along with the answer's body.
     in_flight: Option<InFlight>,
+    answered: Option<Answered>,
 }
 
 impl<F: Future<Output = Result<Response, Infallible>> + Unpin> Future for Answering<F> {
@@ -107,8 +164,14 @@ impl<F: Future<Output = Result<Response, Infallible>> + Unpin> Future for Answer
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Ok(mut answer) = ready!(Pin::new(&mut self.inner).poll(cx));
         let in_flight = self.in_flight.take();
-        if in_flight.as_ref().is_some_and(|in_flight| in_flight.connection().is_draining()) {
-            answer.headers_mut().insert(header::CONNECTION, CLOSE);
+        match &self.answered {
+            Some(answered) => {
+                let _ = answered.set(Instant::now());
+            }
+            None if in_flight.as_ref().is_some_and(|in_flight| in_flight.connection().is_draining()) => {
+                answer.headers_mut().insert(header::CONNECTION, CLOSE);
+            }
+            None => {}
         }
         let grant = answer.extensions_mut().remove::<Unconfirmed>();
         Poll::Ready(Ok(answer.map(|body| AnswerBody::new(body, in_flight, grant))))

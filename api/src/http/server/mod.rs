@@ -4,9 +4,13 @@ mod accept;
 mod body;
 mod client;
 mod head_lines;
+mod protocol;
 mod refuse;
 mod stream;
+mod streams;
 mod timers;
+mod tls;
+mod transport;
 
 #[cfg(test)]
 mod tests;
@@ -14,7 +18,10 @@ mod tests;
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::response::Response;
-use hyper::{Request, server::conn::http1};
+use hyper::{
+    Request,
+    server::conn::{http1, http2},
+};
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
@@ -22,7 +29,8 @@ use tokio::{
 };
 use tower::Service;
 
-use self::{accept::Acceptor, refuse::Refuser};
+pub use self::tls::{Tls, TlsError};
+use self::{accept::Acceptor, refuse::Refuser, streams::Streams};
 use crate::http::{
     connection::{ClientBody, Phase},
     metrics::ConnectionMetrics,
@@ -30,7 +38,7 @@ use crate::http::{
 
 /// What a connection calls for each of its requests.
 pub(crate) trait HttpService:
-    Service<Request<ClientBody>, Response = Response, Error = Infallible, Future: Send + Unpin>
+    Service<Request<ClientBody>, Response = Response, Error = Infallible, Future: Send + Unpin + 'static>
     + Clone
     + Send
     + 'static
@@ -38,7 +46,7 @@ pub(crate) trait HttpService:
 }
 
 impl<S> HttpService for S where
-    S: Service<Request<ClientBody>, Response = Response, Error = Infallible, Future: Send + Unpin>
+    S: Service<Request<ClientBody>, Response = Response, Error = Infallible, Future: Send + Unpin + 'static>
         + Clone
         + Send
         + 'static
@@ -47,16 +55,30 @@ impl<S> HttpService for S where
 
 /// The largest head of a request. The longest one that makes sense has 9 KiB: three texts of 255 characters, each of them
 /// four bytes that are escaped.
-const MAX_HEAD: usize = 32 * 1024;
+const MAX_HEAD: u32 = 32 * 1024;
+/// The most requests of one HTTP/2 connection at a time. Waiting acquires are among them: fewer would let them block the
+/// heartbeats of their own client.
+const MAX_STREAMS: u32 = 1_000;
+/// How much of a stream's answer hyper takes ahead of its client.
+const MAX_SEND_BUFFER: usize = 64 * 1024;
+
+/// What connections may speak.
+#[derive(Clone)]
+pub(super) struct Protocols {
+    http1: http1::Builder,
+    tls: Option<Arc<Tls>>,
+}
 
 /// How connections are served.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct ServeOptions {
     /// The most connections at a time.
     pub max_connections: usize,
     /// How long a stop may take. In its first half clients that keep connections are answered once more, each on its
     /// connection; then those that are idle are closed.
     pub grace: Duration,
+    /// TLS; without it connections are in the clear.
+    pub tls: Option<Arc<Tls>>,
 }
 
 /// Serves HTTP/1.1 until `stop` completes, then runs `drain`. From then on every answer is the last one of its connection
@@ -72,14 +94,14 @@ pub async fn serve<S>(
     stop: impl Future<Output = ()>,
     drain: impl Future<Output = ()>,
 ) where
-    S: Service<Request<ClientBody>, Response = Response, Error = Infallible, Future: Send + Unpin>
+    S: Service<Request<ClientBody>, Response = Response, Error = Infallible, Future: Send + Unpin + 'static>
         + Clone
         + Send
         + 'static,
 {
     let (phase, _) = watch::channel(Phase::Serving);
     let acceptor = Acceptor {
-        http: http(),
+        protocols: Protocols { http1: http1(), tls: options.tls },
         service,
         phase,
         slots: Arc::new(Semaphore::new(options.max_connections.min(Semaphore::MAX_PERMITS))),
@@ -120,14 +142,22 @@ pub async fn serve<S>(
     acceptor.phase.send_replace(Phase::Ended);
 }
 
-fn http() -> http1::Builder {
+fn http1() -> http1::Builder {
     let mut http = http1::Builder::new();
     // `half_close(false)`, the default, is what makes a hung-up caller drop its handler; it is said all the same.
     http.half_close(false).keep_alive(true);
     // Answers are short: to copy one behind its head costs less than to hand both to the kernel.
     http.writev(false);
-    http.max_header_size(MAX_HEAD).max_buf_size(body::PIECE);
+    http.max_header_size(MAX_HEAD as usize).max_buf_size(body::PIECE);
     // The socket has timers of its own, which tell a first head from a later one.
     http.header_read_timeout(None);
+    http
+}
+
+fn http2(streams: Streams) -> http2::Builder<Streams> {
+    let mut http = http2::Builder::new(streams);
+    http.max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEAD)
+        .max_send_buf_size(MAX_SEND_BUFFER);
     http
 }

@@ -19,6 +19,7 @@ use tokio::{
 use super::{
     head_lines::HeadLines,
     timers::{HeadTimer, StallTimer},
+    transport::Transport,
 };
 use crate::http::connection::Connection;
 
@@ -41,8 +42,10 @@ const MALFORMED: &[u8] = b"\0\r\n\r\n";
 /// whenever it is polled.
 #[derive(Debug)]
 pub(super) struct ClientStream {
-    tcp: TcpStream,
+    transport: Transport,
     connection: Arc<Connection>,
+    /// With HTTP/2, hyper tells where heads begin and end.
+    is_http2: bool,
     /// Whether the last read left hyper waiting for more: then it learns of a hang-up by itself.
     waits_for_bytes: bool,
     /// When bytes last came.
@@ -58,11 +61,12 @@ pub(super) struct ClientStream {
 
 impl ClientStream {
     /// The socket of a connection that was just accepted.
-    pub(super) fn new(tcp: TcpStream, connection: Arc<Connection>) -> Self {
+    pub(super) fn new(transport: Transport, connection: Arc<Connection>, is_http2: bool) -> Self {
         let now = Instant::now();
         Self {
-            tcp,
+            transport,
             connection,
+            is_http2,
             waits_for_bytes: false,
             last_read: now,
             answered: 0,
@@ -81,11 +85,11 @@ impl ClientStream {
             return Ok(());
         }
         // Registers the task for what arrives next, if the kernel has nothing for it now.
-        if self.tcp.poll_read_ready(cx)?.is_pending() {
+        if self.transport.tcp().poll_read_ready(cx)?.is_pending() {
             return Ok(());
         }
         loop {
-            if is_closed(&self.tcp) {
+            if is_closed(self.transport.tcp()) {
                 return Err(io::ErrorKind::ConnectionReset.into());
             }
             let timer = self.look_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(LOOK)));
@@ -102,16 +106,25 @@ impl ClientStream {
     /// is its own.
     fn check_open(&self) -> io::Result<()> {
         let is_stale = || self.last_read.elapsed() > RECENT;
-        if self.connection.has_unconfirmed() && is_stale() && is_closed(&self.tcp) {
+        if self.connection.has_unconfirmed() && is_stale() && is_closed(self.transport.tcp()) {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
         Ok(())
     }
 
+    /// Ready once a write has stood still for too long.
+    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        ready!(self.stall_timer.poll_expired(cx));
+        if let Some(left_out) = SLOW_READERS.pass() {
+            tracing::warn!(left_out, "a client does not read its answer; its connection is closed");
+        }
+        Poll::Ready(io::ErrorKind::TimedOut.into())
+    }
+
     /// What came is part of a head, unless a request is being answered.
     fn check_head(&mut self, buffer: &mut ReadBuf<'_>, before: usize) {
         let bytes = &buffer.filled()[before..];
-        if bytes.is_empty() || self.connection.is_busy() {
+        if bytes.is_empty() || self.is_http2 || self.connection.is_busy() {
             return;
         }
         self.head_timer.head_began(self.last_read);
@@ -138,7 +151,7 @@ impl AsyncRead for ClientStream {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         let before = buffer.filled().len();
-        let read = Pin::new(&mut this.tcp).poll_read(cx, buffer);
+        let read = Pin::new(&mut this.transport).poll_read(cx, buffer);
         this.waits_for_bytes = read.is_pending();
         if read.is_ready() {
             this.last_read = Instant::now();
@@ -162,18 +175,12 @@ impl AsyncWrite for ClientStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         this.check_open()?;
-        match Pin::new(&mut this.tcp).poll_write(cx, bytes) {
+        match Pin::new(&mut this.transport).poll_write(cx, bytes) {
             Poll::Ready(Ok(written)) => {
                 this.stall_timer.progress(written);
                 Poll::Ready(Ok(written))
             }
-            Poll::Pending => {
-                ready!(this.stall_timer.poll_expired(cx));
-                if let Some(left_out) = SLOW_READERS.pass() {
-                    tracing::warn!(left_out, "a client does not read its answer; its connection is closed");
-                }
-                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
-            }
+            Poll::Pending => this.poll_stalled(cx).map(Err),
             failed @ Poll::Ready(_) => failed,
         }
     }
@@ -181,6 +188,9 @@ impl AsyncWrite for ClientStream {
     /// hyper flushes when it has written all that it had, and whenever it is polled.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if Pin::new(&mut this.transport).poll_flush(cx)?.is_pending() {
+            return this.poll_stalled(cx).map(Err);
+        }
         this.stall_timer.all_written();
         if this.connection.has_unconfirmed() {
             this.connection.written();
@@ -190,7 +200,7 @@ impl AsyncWrite for ClientStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
+        Pin::new(&mut self.transport).poll_shutdown(cx)
     }
 }
 

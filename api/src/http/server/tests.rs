@@ -64,7 +64,7 @@ impl axum::body::HttpBody for LargeBody {
 
 impl Server {
     async fn start(grace: Duration) -> Self {
-        Self::start_with(ServeOptions { max_connections: 100, grace }).await
+        Self::start_with(ServeOptions { max_connections: 100, grace, tls: None }).await
     }
 
     async fn start_with(options: ServeOptions) -> Self {
@@ -203,7 +203,7 @@ async fn an_answer_that_looks_like_a_refusal_arrives_whole_at_a_slow_reader() {
 #[tokio::test]
 async fn what_is_not_http_is_refused() {
     let server = Server::start(DEADLINE).await;
-    let long = format!("GET /now HTTP/1.1\r\nhost: x\r\nlong: {}\r\n\r\n", "x".repeat(MAX_HEAD));
+    let long = format!("GET /now HTTP/1.1\r\nhost: x\r\nlong: {}\r\n\r\n", "x".repeat(MAX_HEAD as usize));
     for (bytes, status) in [
         ("NONSENSE\r\n\r\n", "400"),
         ("GET /now HTTP/1.1\nhost: x\n\n", "400"),
@@ -247,7 +247,7 @@ async fn a_connection_that_sends_no_head_is_closed() {
 
 #[tokio::test]
 async fn more_connections_than_may_be_are_answered_503() {
-    let server = Server::start_with(ServeOptions { max_connections: 1, grace: DEADLINE }).await;
+    let server = Server::start_with(ServeOptions { max_connections: 1, grace: DEADLINE, tls: None }).await;
     let mut first = server.send(NOW).await;
     answer(&mut first, "now").await;
     let refused = rest(server.send(NOW).await).await;
@@ -355,4 +355,100 @@ async fn a_stop_without_connections_is_immediate() {
     server.stop.notify_one();
     in_time(server.served).await.unwrap();
     assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+}
+
+/// A client of HTTP/2 that knows before that the server speaks it.
+async fn http2(server: &Server) -> h2::client::SendRequest<bytes::Bytes> {
+    let stream = TcpStream::connect(server.address).await.unwrap();
+    let (client, connection) = in_time(h2::client::handshake(stream)).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+async fn send_http2(
+    client: &h2::client::SendRequest<bytes::Bytes>,
+    path: &str,
+) -> (h2::client::ResponseFuture, h2::SendStream<bytes::Bytes>) {
+    let mut client = in_time(client.clone().ready()).await.unwrap();
+    let request = axum::http::Request::get(format!("http://x{path}")).body(()).unwrap();
+    client.send_request(request, true).unwrap()
+}
+
+async fn text_http2(response: h2::client::ResponseFuture) -> String {
+    let mut body = in_time(response).await.unwrap().into_body();
+    let mut text = Vec::new();
+    while let Some(piece) = in_time(body.data()).await {
+        let piece = piece.unwrap();
+        body.flow_control().release_capacity(piece.len()).unwrap();
+        text.extend_from_slice(&piece);
+    }
+    String::from_utf8(text).unwrap()
+}
+
+#[tokio::test]
+async fn http2_is_spoken_with_who_begins_with_it() {
+    let server = Server::start(DEADLINE).await;
+    let client = http2(&server).await;
+    let (waiting, _) = send_http2(&client, "/waits").await;
+    in_time(server.began.notified()).await;
+    let (now, _) = send_http2(&client, "/now").await;
+    assert_eq!(text_http2(now).await, "now", "beside a request that waits");
+    let (large, _) = send_http2(&client, "/large").await;
+    assert_eq!(text_http2(large).await, large_text());
+    server.go_on.notify_one();
+    assert_eq!(text_http2(waiting).await, "waited");
+    let mut slow = TcpStream::connect(server.address).await.unwrap();
+    for piece in ["P", "OST /now HTTP/1.1\r\nhost: x\r\n\r\n"] {
+        slow.write_all(piece.as_bytes()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(answer(&mut slow, "\r\n\r\n").await.starts_with("HTTP/1.1 405"));
+}
+
+/// Guards invariant 7: with HTTP/2 a stream that is reset is hung up, and so is each stream of a connection that ends.
+#[tokio::test]
+async fn a_reset_stream_drops_its_handler_and_no_other() {
+    let server = Server::start(DEADLINE).await;
+    let client = http2(&server).await;
+    let (kept, _) = send_http2(&client, "/waits").await;
+    in_time(server.began.notified()).await;
+    let (_, mut reset) = send_http2(&client, "/waits").await;
+    in_time(server.began.notified()).await;
+    reset.send_reset(h2::Reason::CANCEL);
+    in_time(server.ended.notified()).await;
+    server.go_on.notify_one();
+    assert_eq!(text_http2(kept).await, "waited");
+    in_time(server.ended.notified()).await;
+    let stream = TcpStream::connect(server.address).await.unwrap();
+    let (client, connection) = in_time(h2::client::handshake(stream)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let _waiting = send_http2(&client, "/waits").await;
+    in_time(server.began.notified()).await;
+    connection.abort();
+    in_time(server.ended.notified()).await;
+}
+
+/// hyper's own 200 streams would let waiting acquires block the heartbeats of their client.
+#[tokio::test]
+async fn a_connection_has_a_thousand_streams() {
+    let server = Server::start(DEADLINE).await;
+    let client = http2(&server).await;
+    let mut waiting = Vec::new();
+    for _ in 0..999 {
+        waiting.push(send_http2(&client, "/waits").await);
+    }
+    let (now, _) = send_http2(&client, "/now").await;
+    assert_eq!(text_http2(now).await, "now");
+}
+
+#[tokio::test]
+async fn http2_ends_with_the_service() {
+    let server = Server::start(DEADLINE).await;
+    let client = http2(&server).await;
+    let (waiting, _) = send_http2(&client, "/waits").await;
+    in_time(server.began.notified()).await;
+    server.stop.notify_one();
+    server.go_on.notify_one();
+    assert_eq!(text_http2(waiting).await, "waited");
+    in_time(server.served).await.unwrap();
 }

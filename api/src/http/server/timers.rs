@@ -9,7 +9,7 @@ use std::{
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// How long a connection may take to send its first head: whoever connects has something to ask.
-const FIRST_HEAD: Duration = Duration::from_secs(10);
+pub(super) const FIRST_HEAD: Duration = Duration::from_secs(10);
 /// How long a later head may take from its first byte.
 const HEAD: Duration = Duration::from_secs(10);
 /// How long a connection may be silent between two requests. Longer than clients keep their idle connections (90 s is

@@ -1,0 +1,86 @@
+//! TLS: the certificate that the service shows, and the authorities whose clients it believes.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use rustls::{
+    RootCertStore, ServerConfig,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject},
+    server::{VerifierBuilderError, WebPkiClientVerifier},
+};
+use tokio_rustls::TlsAcceptor;
+
+/// What was agreed on within TLS for HTTP/2.
+pub(super) const H2: &[u8] = b"h2";
+
+/// Why TLS cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file is no PEM.
+    #[error("the {0} cannot be read: {1}")]
+    Pem(&'static str, pem::Error),
+    /// A file has nothing that is needed.
+    #[error("there is no certificate in the {0}")]
+    NoCertificate(&'static str),
+    /// An authority's certificate is none.
+    #[error("an authority of client certificates cannot be used: {0}")]
+    Authority(rustls::Error),
+    /// The authorities cannot be used.
+    #[error("the authorities of client certificates cannot be used: {0}")]
+    Verifier(#[from] VerifierBuilderError),
+    /// Certificate and key cannot be used, or do not belong together.
+    #[error("the certificate and its key cannot be used: {0}")]
+    Certificate(#[from] rustls::Error),
+}
+
+/// TLS as it is set up now.
+#[derive(Debug)]
+pub struct Tls(RwLock<Arc<ServerConfig>>);
+
+impl Tls {
+    /// With a certificate, its chain and its key, and the authorities of client certificates, all as PEM. Clients are asked for
+    /// a certificate if there are authorities, and may have none.
+    pub fn new(certificate: &[u8], key: &[u8], client_ca: Option<&[u8]>) -> Result<Self, TlsError> {
+        Ok(Self(RwLock::new(config(certificate, key, client_ca)?)))
+    }
+
+    /// New connections use these from now on.
+    pub fn replace(&self, certificate: &[u8], key: &[u8], client_ca: Option<&[u8]>) -> Result<(), TlsError> {
+        let config = config(certificate, key, client_ca)?;
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = config;
+        Ok(())
+    }
+
+    /// What makes TLS of a new connection.
+    pub(super) fn acceptor(&self) -> TlsAcceptor {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)).into()
+    }
+}
+
+fn config(certificate: &[u8], key: &[u8], client_ca: Option<&[u8]>) -> Result<Arc<ServerConfig>, TlsError> {
+    let provider = Arc::new(ring::default_provider());
+    let chain = certificates("certificate", certificate)?;
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| TlsError::Pem("key", error))?;
+    let builder =
+        ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
+    let builder = match client_ca {
+        None => builder.with_no_client_auth(),
+        Some(authorities) => {
+            let mut roots = RootCertStore::empty();
+            for authority in certificates("file of client authorities", authorities)? {
+                roots.add(authority).map_err(TlsError::Authority)?;
+            }
+            let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
+            builder.with_client_cert_verifier(verifier.allow_unauthenticated().build()?)
+        }
+    };
+    let mut config = builder.with_single_cert(chain, key)?;
+    config.alpn_protocols = vec![H2.to_vec(), b"http/1.1".to_vec()];
+    Ok(config.into())
+}
+
+fn certificates(of: &'static str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let found = found.map_err(|error| TlsError::Pem(of, error))?;
+    if found.is_empty() { Err(TlsError::NoCertificate(of)) } else { Ok(found) }
+}
