@@ -86,6 +86,11 @@ impl SqlStore {
             {
                 return self.commit_postgres(pool, writes).await;
             }
+            if let (AnyPool::Postgres(pool), true) = (self.hot_pool(), is_guarded)
+                && let Some(committed) = self.commit_postgres_guarded(pool, writes).await?
+            {
+                return Ok(committed);
+            }
             // If it did not succeed as a whole, nothing was written. A transaction tells the writes that win from the others.
             if let (AnyPool::MySql(pool), false) = (self.hot_pool(), is_guarded)
                 && let Some(won) = self.commit_mysql(pool, writes).await?

@@ -10,6 +10,7 @@ use super::{
     bind::{LockRecord, PermitRecord, Unsendable, WaiterRecord, add_cells, unsendable},
     sql,
 };
+use crate::domain::Body;
 use crate::store::{
     Committed, Write,
     children::{channel_of, payload_of},
@@ -33,6 +34,43 @@ impl SqlStore {
         let db_time = self.db_time(&won, self.hot_pool()).await?;
         Ok(won.committed(writes, db_time))
     }
+}
+
+impl SqlStore {
+    /// Writes a single change of a mutex together with its guard row. `None`: nothing was written, be it that the race was lost
+    /// or that the guard row is locked or missing.
+    pub(in super::super) async fn commit_postgres_guarded(
+        &self,
+        pool: &Pool<Postgres>,
+        writes: &[Write],
+    ) -> Result<Option<Committed>, DbErr> {
+        let Some(arguments) = guarded(writes).map_err(|error| unsendable(&error))? else { return Ok(None) };
+        self.commit.round_trips.increment(1);
+        let won = Won::read(&pool.fetch(&**sql::UPDATE_ONE_GUARDED, arguments).await?)?;
+        let [write] = writes else { return Ok(None) };
+        if won.token(write).is_none() {
+            return Ok(None);
+        }
+        let db_time = self.db_time(&won, self.hot_pool()).await?;
+        Ok(Some(won.committed(writes, db_time)))
+    }
+}
+
+/// The parameters of a single change of a mutex with its guard row, and of nothing else; `None` for any other change.
+fn guarded(writes: &[Write]) -> Result<Option<PgArguments>, Unsendable> {
+    let [write] = writes else { return Ok(None) };
+    let row = LockRow::of(write);
+    let change = &write.change;
+    let is_plain = !change.has_children() && change.effects.notified.is_empty();
+    let edits = change.guard_edits();
+    let ([edit], true, true) = (&edits[..], is_plain, row.is_known()) else { return Ok(None) };
+    if matches!(change.state.body, Body::Semaphore(_)) {
+        return Ok(None);
+    }
+    let mut arguments = one(&row)?;
+    arguments.add(edit.slot)?;
+    arguments.add(edit.version.map(|version| version.0))?;
+    Ok(Some(arguments))
 }
 
 /// The simplest statement that writes this batch, and its parameters.

@@ -11,7 +11,10 @@ use std::sync::LazyLock;
 
 use sea_orm::ColumnType;
 
-use crate::store::columns::{Column, Columns};
+use crate::store::{
+    columns::{Column, Columns},
+    dialect::Dialect,
+};
 
 /// Database time, rounded down. As a subquery it is read once a statement instead of once a row.
 const DB_TIME: &str = "(SELECT floor(date_part('epoch', clock_timestamp()) * 1000)::bigint) AS db_time";
@@ -35,7 +38,31 @@ pub(in super::super) static UPDATE_AND_INSERT: LazyLock<String> = LazyLock::new(
 
 /// A single row that exists. With plain parameters it is faster than an array of one row.
 pub(in super::super) static UPDATE_ONE: LazyLock<String> =
-    LazyLock::new(|| format!("/* commit_one */\n{}", update_one()));
+    LazyLock::new(|| format!("/* commit_one */\n{}", update_one("")));
+
+/// A single row that exists, and the guard row of its slot (`$25`), which names a grant (`$26`) from now on. If the guard row is
+/// missing or locked nothing is written. The time of the grant is read after the guard row is ours: `named` reads `won`, which
+/// reads `guard`.
+pub(in super::super) static UPDATE_ONE_GUARDED: LazyLock<String> = LazyLock::new(|| {
+    let (won, identity) = (update_one(" AND EXISTS (SELECT FROM guard)"), Dialect::Postgres.identity());
+    format!(
+        r#"/* commit_guarded */
+WITH guard AS MATERIALIZED (
+    SELECT FROM db_locks_guards WHERE tenant = $1::text AND "key" = $2::text AND slot = $25::integer
+    FOR UPDATE SKIP LOCKED
+), won AS (
+{won}
+), named AS (
+    UPDATE db_locks_guards g SET previous = coalesce(g.version, g.previous), version = $26::uuid, token = won.token,
+        granted_at = CASE WHEN g.identity = {identity} THEN greatest(clock_timestamp(), g.granted_at)
+            ELSE clock_timestamp() END,
+        identity = {identity}
+    FROM won
+    WHERE g.tenant = $1::text AND g."key" = $2::text AND g.slot = $25::integer
+)
+SELECT stamp, token, db_time FROM won"#
+    )
+});
 
 /// A single new row. `$4`, the version that the write was decided on, is NULL here.
 pub(in super::super) static INSERT_ONE: LazyLock<String> = LazyLock::new(|| {
@@ -179,12 +206,13 @@ fn insert_rows(rows: &str) -> String {
     )
 }
 
-fn update_one() -> String {
+fn update_one(condition: &str) -> String {
     let assignments =
         Columns::set_by_writes().list(|column| format!("{} = {}", column.name, parameter(column)));
     format!(
         "UPDATE locks SET\n    {assignments}\n\
-         WHERE tenant = $1::text AND \"key\" = $2::text AND stamp = $4::uuid\nRETURNING stamp, token, {DB_TIME}"
+         WHERE tenant = $1::text AND \"key\" = $2::text AND stamp = $4::uuid{condition}\n\
+         RETURNING stamp, token, {DB_TIME}"
     )
 }
 
@@ -201,7 +229,7 @@ WITH won AS (
 )
 SELECT won.stamp, won.token, won.db_time{notifications}
 FROM won"#,
-        update_one(),
+        update_one(""),
         put_waiters("$26", "EXISTS (SELECT FROM won)")
     )
 }

@@ -192,6 +192,7 @@ pub fn hot_statements(scheme: &str) -> Vec<(&'static str, String)> {
             ("commit", postgres::UPDATE.clone()),
             ("commit_mixed", postgres::UPDATE_AND_INSERT.clone()),
             ("commit_one", postgres::UPDATE_ONE.clone()),
+            ("commit_guarded", postgres::UPDATE_ONE_GUARDED.clone()),
             ("commit_new", postgres::INSERT_ONE.clone()),
             ("commit_with_waiters", postgres::UPDATE_WITH_WAITERS.clone()),
             (

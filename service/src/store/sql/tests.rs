@@ -13,6 +13,7 @@ fn reviewed(dialect: Dialect, name: &str) {
             &postgres::UPDATE,
             &postgres::UPDATE_AND_INSERT,
             &postgres::UPDATE_ONE,
+            &postgres::UPDATE_ONE_GUARDED,
             &postgres::INSERT_ONE,
             &postgres::UPDATE_WITH_WAITERS,
             &postgres::UPDATE_WITH_WAITERS_AND_NOTIFICATIONS,
