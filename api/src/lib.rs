@@ -17,11 +17,9 @@ mod request;
 mod router;
 mod semaphores;
 mod terraform;
-mod time;
 mod tokens;
 
 pub use auth::{Authentication, AuthenticationOptions};
 pub use http::{AllowedHosts, ApiConfig, ClientBody, InvalidHost, ServeOptions, Tls, TlsError, serve};
 pub use router::{openapi_yaml, router};
-pub use time::parse_rfc3339;
 pub use tokens::{token_json, token_list_json};

@@ -138,6 +138,11 @@ impl LockRequest {
         Self { request: self.request.data(data), ..self }
     }
 
+    /// As [`LockRequest::guarded`](crate::LockRequest::guarded).
+    pub fn guarded(self) -> Self {
+        Self { request: self.request.guarded(), ..self }
+    }
+
     /// Waits in line for the lock.
     pub fn acquire(self) -> LockResult<LockGuard> {
         let Self { request, runtime } = self;

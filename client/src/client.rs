@@ -8,8 +8,11 @@ use crate::{
 };
 
 /// Connects to the service at this URL; several are separated by commas. Nothing is sent before something is asked.
+///
+/// With the feature `embedded` it may be a database's URL instead: then this process runs the engine itself, on that
+/// database.
 pub async fn connect(urls: impl Into<String>) -> LockResult<Client> {
-    Client::new(&LocksConfig::new(urls))
+    Client::connect(&LocksConfig::new(urls)).await
 }
 
 /// A client of a lock service. Clones share its connections and its renewal.
@@ -33,7 +36,18 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client with these settings.
+    /// A client with these settings: of a service, or of an engine of its own if the URL is a database's.
+    pub async fn connect(config: &LocksConfig) -> LockResult<Self> {
+        #[cfg(feature = "embedded")]
+        if config.names_a_database() {
+            let service: Arc<dyn LockService> = Arc::new(crate::EmbeddedLockService::open(config).await?);
+            let renewal = Arc::new(Renewal::start(Arc::clone(&service))?);
+            return Ok(Self { service, renewal });
+        }
+        Self::new(config)
+    }
+
+    /// A client of a service with these settings.
     pub fn new(config: &LocksConfig) -> LockResult<Self> {
         // Heartbeats and releases have connections of their own: acquires that wait are not in their way.
         let renewal = Renewal::start(Arc::new(HttpLockService::new(config)?))?;

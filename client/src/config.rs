@@ -21,6 +21,13 @@ impl LocksConfig {
         Self { urls: urls.into(), owner: None, tenant: None, token: None }
     }
 
+    /// Whether the URL is that of a database and not of a service.
+    #[cfg(feature = "embedded")]
+    pub(crate) fn names_a_database(&self) -> bool {
+        let scheme = self.urls.split(':').next().unwrap_or_default().to_ascii_lowercase();
+        matches!(scheme.as_str(), "sqlite" | "postgres" | "postgresql" | "mysql" | "mariadb")
+    }
+
     /// Who holds the locks, shown to others. Default: what the service calls a caller without a name.
     #[must_use]
     pub fn with_owner(mut self, owner: impl Into<String>) -> Self {

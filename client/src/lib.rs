@@ -23,6 +23,8 @@ pub mod blocking;
 mod client;
 mod clock;
 mod config;
+#[cfg(feature = "embedded")]
+mod embedded;
 mod error;
 mod guard;
 mod http;
@@ -32,8 +34,11 @@ mod options;
 mod random;
 mod renewal;
 mod request;
+mod retry;
 mod service;
 
+#[cfg(feature = "embedded")]
+pub use self::embedded::EmbeddedLockService;
 pub use self::{
     client::{Client, connect},
     clock::LeaseInstant,

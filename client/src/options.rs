@@ -35,6 +35,9 @@ pub struct AcquireLockOptions {
     /// Whether a grant of the same owner that stands is answered at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reentrant: Option<bool>,
+    /// Whether the lock is guarded from this grant on: a transaction of the database can prove that its grant still counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guarded: Option<bool>,
     /// Whether the lock must exist.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub acquire_only_if_already_exists: Option<bool>,
@@ -104,6 +107,9 @@ impl AcquireLockOptionsBuilder {
         with_delete_on_release(delete_on_release: bool);
         /// Whether a grant of the same owner that stands is answered at once. Needs an owner.
         with_reentrant(reentrant: bool);
+        /// Whether the lock is guarded from this grant on: a transaction of the database can prove that its grant still
+        /// counts.
+        with_guarded(guarded: bool);
         /// Whether the lock must exist.
         with_acquire_only_if_already_exists(acquire_only_if_already_exists: bool);
         /// Whether a permit of the semaphore of this key is meant.

@@ -66,6 +66,12 @@ impl LockRequest {
         self
     }
 
+    /// Guards the lock from this grant on: a transaction of the database can prove that its grant still counts.
+    pub fn guarded(mut self) -> Self {
+        self.options.guarded = Some(true);
+        self
+    }
+
     /// Waits in line for the lock. Dropping the future leaves the queue.
     pub async fn acquire(self) -> LockResult<LockGuard> {
         let Self { service, renewal, mut options, lease, wait } = self;

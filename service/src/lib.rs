@@ -20,6 +20,7 @@ pub mod domain;
 pub mod engine;
 mod log_limit;
 mod observe;
+mod rfc3339;
 mod service;
 #[cfg(test)]
 mod simulation;
@@ -28,6 +29,7 @@ mod tasks;
 mod unavailable;
 
 pub use log_limit::LogLimit;
+pub use rfc3339::{Rfc3339, parse_rfc3339};
 pub use service::{AcquireRequest, Delivery, Limits, LockService, ServiceError};
 pub use tasks::spawn_critical;
 pub use unavailable::Unavailable;

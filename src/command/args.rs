@@ -51,7 +51,8 @@ pub(crate) enum SemaphoreCommand {
 /// How to reach the service.
 #[derive(Debug, Args)]
 pub(crate) struct ConnectArgs {
-    /// The service; several URLs are separated by commas, and those that do not answer are passed over.
+    /// The service; several URLs are separated by commas, and those that do not answer are passed over. Or a database: the
+    /// command then runs the engine itself and needs no service.
     #[arg(long, env = "DB_LOCKS_URL", hide_env_values = true, default_value = "http://127.0.0.1:8080")]
     url: String,
     /// The secret that is sent as bearer token. Better as the environment variable: others can see arguments.

@@ -27,7 +27,7 @@ pub(super) async fn acquire(args: AcquireArgs) -> Result<(), Failure> {
         uses_semaphore: args.semaphore,
         ..AcquireLockOptions::default()
     };
-    show(&connect(&args.connect)?.acquire_lock(&options).await?, args.output)
+    show(&connect(&args.connect).await?.acquire_lock(&options).await?, args.output)
 }
 
 pub(super) async fn heartbeat(args: HeartbeatArgs) -> Result<(), Failure> {
@@ -35,7 +35,7 @@ pub(super) async fn heartbeat(args: HeartbeatArgs) -> Result<(), Failure> {
     let options = SendHeartbeatOptions::new(key, grant_version, None, 0, None);
     let lease = args.lease.map(Time::millis);
     let options = SendHeartbeatOptions { lease_duration_ms: lease, ..options };
-    show(&connect(&args.connect)?.send_heartbeat(&options).await?, args.output)
+    show(&connect(&args.connect).await?.send_heartbeat(&options).await?, args.output)
 }
 
 pub(super) async fn release(args: ReleaseArgs) -> Result<(), Failure> {
@@ -44,11 +44,11 @@ pub(super) async fn release(args: ReleaseArgs) -> Result<(), Failure> {
     if args.force {
         options = options.by_force(args.reason);
     }
-    show(&connect(&args.connect)?.release_lock(&options).await?, args.output)
+    show(&connect(&args.connect).await?.release_lock(&options).await?, args.output)
 }
 
 pub(super) async fn get(args: KeyArgs) -> Result<(), Failure> {
-    show(&connect(&args.connect)?.get_lock(&args.key).await?, args.output)
+    show(&connect(&args.connect).await?.get_lock(&args.key).await?, args.output)
 }
 
 pub(super) async fn list(args: ListArgs) -> Result<(), Failure> {
@@ -58,7 +58,7 @@ pub(super) async fn list(args: ListArgs) -> Result<(), Failure> {
         locked: (args.locked || args.free).then_some(args.locked),
         ..ListOptions::default()
     };
-    let client = connect(&args.connect)?;
+    let client = connect(&args.connect).await?;
     let service: &dyn LockService = &*client;
     let locks: Vec<LockItem> =
         all(args.page.limit, options, async |options| service.list_locks(options).await).await?;

@@ -42,7 +42,7 @@ pub(crate) async fn execute(command: ClientCommand) -> ExitCode {
     }
 }
 
-/// A client with the settings of the command line.
-fn connect(args: &args::ConnectArgs) -> Result<Client, Failure> {
-    Ok(Client::new(&args.config())?)
+/// A client with the settings of the command line: of a service, or of the database itself.
+async fn connect(args: &args::ConnectArgs) -> Result<Client, Failure> {
+    Ok(Client::connect(&args.config()).await?)
 }

@@ -11,23 +11,23 @@ use super::{
 };
 
 pub(super) async fn permits(args: KeyArgs) -> Result<(), Failure> {
-    show_list(&connect(&args.connect)?.get_semaphore_locks(&args.key).await?, args.output)
+    show_list(&connect(&args.connect).await?.get_semaphore_locks(&args.key).await?, args.output)
 }
 
 pub(super) async fn put(args: SemaphorePutArgs) -> Result<(), Failure> {
     // Zero leaves the lease as it is.
     let lease = args.lease.map_or(0, Time::millis);
     let semaphore = AcquireLockOptionsBuilder::new(args.key, lease).build().to_semaphore(args.max_size);
-    show(&connect(&args.connect)?.create_semaphore(&semaphore).await?, args.output)
+    show(&connect(&args.connect).await?.create_semaphore(&semaphore).await?, args.output)
 }
 
 pub(super) async fn get(args: KeyArgs) -> Result<(), Failure> {
-    show(&connect(&args.connect)?.get_semaphore(&args.key).await?, args.output)
+    show(&connect(&args.connect).await?.get_semaphore(&args.key).await?, args.output)
 }
 
 pub(super) async fn list(args: SemaphoreListArgs) -> Result<(), Failure> {
     let options = ListOptions { prefix: args.prefix, ..ListOptions::default() };
-    let client = connect(&args.connect)?;
+    let client = connect(&args.connect).await?;
     let service: &dyn LockService = &*client;
     let semaphores =
         all(args.page.limit, options, async |options| service.list_semaphores(options).await).await?;
@@ -35,6 +35,6 @@ pub(super) async fn list(args: SemaphoreListArgs) -> Result<(), Failure> {
 }
 
 pub(super) async fn delete(args: KeyArgs) -> Result<(), Failure> {
-    connect(&args.connect)?.delete_semaphore(&DeleteLockOptions::new(args.key.clone(), None)).await?;
+    connect(&args.connect).await?.delete_semaphore(&DeleteLockOptions::new(args.key.clone(), None)).await?;
     show_deleted(&args.key, args.output)
 }

@@ -1,7 +1,7 @@
 //! The arguments of `db-locks token`.
 
 use clap::{Args, Subcommand};
-use db_locks_api::parse_rfc3339;
+use db_locks_service::parse_rfc3339;
 use db_locks_service::{
     access::{Glob, Role},
     domain::{Tenant, Timestamp},

@@ -1,11 +1,14 @@
 //! A lock, or a permit of a semaphore, as it is answered.
 
-use db_locks_service::domain::{Data, LockView, Version};
+use db_locks_service::{
+    Rfc3339,
+    domain::{Data, LockView, Version},
+};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 use uuid::fmt::Hyphenated;
 
-use crate::{auth::Caller, time::Rfc3339};
+use crate::auth::Caller;
 
 /// A lock or a permit, and the grant that stands on it, if one does.
 #[derive(Serialize, ToSchema)]

@@ -1,10 +1,8 @@
 //! A semaphore as it is answered.
 
-use db_locks_service::domain::SemaphoreView;
+use db_locks_service::{Rfc3339, domain::SemaphoreView};
 use serde::Serialize;
 use utoipa::ToSchema;
-
-use crate::time::Rfc3339;
 
 /// A semaphore: how many permits it has, and how many are out.
 #[derive(Serialize, ToSchema)]

@@ -167,9 +167,11 @@ fn complete_body(operation: &mut Operation, components: &mut Components, limits:
     for content in body.content.values_mut() {
         let RefOr::T(content) = content else { continue };
         let Some(name) = content.schema.as_ref().and_then(schema_name) else { continue };
+        let is_optional = matches!(&content.schema, Some(RefOr::T(Schema::OneOf(_))));
         let Some(RefOr::T(Schema::Object(schema))) = components.schemas.get_mut(&name) else { continue };
         constrain_body(schema, limits);
-        body.required = Some(if schema.required.is_empty() { Required::False } else { Required::True });
+        let may_be_empty = schema.required.is_empty() || is_optional;
+        body.required = Some(if may_be_empty { Required::False } else { Required::True });
         content.schema = Some(Ref::from_schema_name(name).into());
         for example in content.examples.values_mut() {
             if let RefOr::T(example) = example {

@@ -1,11 +1,13 @@
 //! Problem documents as they are written.
 
-use db_locks_service::domain::{Holder, NotGrantedReason, Reason};
+use db_locks_service::{
+    Rfc3339,
+    domain::{Holder, NotGrantedReason, Reason},
+};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{Extra, Problem};
-use crate::time::Rfc3339;
 
 /// One thing that is wrong with a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]

@@ -5,6 +5,7 @@ use std::{borrow::Cow, fmt::Display, str::FromStr};
 use db_locks_service::{
     access::{Glob, InvalidGlob, KeyPatterns},
     domain::{Data, Owner, Reason, Tenant, Timestamp, Version},
+    parse_rfc3339,
 };
 use uuid::{
     Uuid,
@@ -17,7 +18,6 @@ use super::{
     members::{Member, Members, Text},
     nearest::{Named, unknown_name},
 };
-use crate::time::parse_rfc3339;
 
 /// The largest number of permits of a semaphore.
 pub(super) const MAX_SEMAPHORE_SIZE: i64 = 1_000_000;

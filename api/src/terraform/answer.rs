@@ -1,11 +1,14 @@
 //! Lock information as it is answered.
 
 use axum::{body::Body, http::StatusCode, response::Response};
-use db_locks_service::domain::{Data, LockView};
+use db_locks_service::{
+    Rfc3339,
+    domain::{Data, LockView},
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{answer::json_response, json::json_bytes, problem::Problem, time::Rfc3339};
+use crate::{answer::json_response, json::json_bytes, problem::Problem};
 
 /// The lock information of Terraform or `OpenTofu`. Of its members only `ID` means something here.
 #[derive(Deserialize, ToSchema)]

@@ -1,13 +1,14 @@
 //! A token as it is answered.
 
 use db_locks_service::{
+    Rfc3339,
     access::{Glob, KeyPatterns, Token, TokenId},
     store::Page,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::{request::Cursor, time::Rfc3339};
+use crate::request::Cursor;
 
 /// A bearer token, without its secret.
 #[derive(Serialize, ToSchema)]

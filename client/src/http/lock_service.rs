@@ -17,14 +17,12 @@ use crate::{
     models::{LockItem, Page, Semaphore},
     options::{AcquireLockOptions, DeleteLockOptions, ListOptions, ReleaseLockOptions, SendHeartbeatOptions},
     random,
+    retry::Retry,
     service::LockService,
 };
 
 /// How long a call that does not wait in line may take at one URL. The service answers 503 after 5 s at the latest.
 const TIMEOUT: Duration = Duration::from_secs(8);
-/// The pauses between two tries of an acquire.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// A db-locks service that is spoken to over HTTP, at one or more URLs.
 #[derive(Debug)]
@@ -121,18 +119,15 @@ impl LockService for HttpLockService {
         options.owner = options.owner.or_else(|| self.owner.clone());
         let wait = Duration::from_millis(u64::try_from(options.wait_ms()).unwrap_or_default());
         let deadline = LeaseInstant::now().plus(wait);
-        let mut pause = FIRST_PAUSE;
+        let mut retry = Retry::until(deadline);
         loop {
             let error = match self.acquire_once(&options, deadline).await {
                 Err(error) if error.retryable() => error,
                 answer => return answer,
             };
-            let rest = deadline.remaining();
-            if rest.is_zero() {
+            if !retry.pause().await {
                 return Err(error);
             }
-            tokio::time::sleep(random::jitter(pause).min(rest)).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 

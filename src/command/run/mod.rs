@@ -39,7 +39,7 @@ pub(super) async fn run(args: RunArgs) -> ExitCode {
 
 async fn run_locked(args: &RunArgs) -> Result<u8, Failure> {
     let mut signals = Signals::listen()?;
-    let client = connect(&args.connect)?;
+    let client = connect(&args.connect).await?;
     let guard = tokio::select! {
         guard = acquire(&client, args) => guard?,
         // Dropping the request leaves the queue.

@@ -110,3 +110,22 @@ async fn logs_are_json_where_asked_for_and_tell_no_secrets() {
     }
     assert!(!log.contains("secret-data"), "no lock data in a log:\n{log}");
 }
+
+#[tokio::test]
+async fn completions_and_manual_pages_come_from_the_command_line() {
+    for (shell, begin) in
+        [("bash", "complete -F"), ("zsh", "#compdef db-locks"), ("fish", "complete -c db-locks")]
+    {
+        let output = run_program(NOWHERE, &["completions", shell]).await;
+        assert!(
+            output.status.success() && String::from_utf8(output.stdout).unwrap().contains(begin),
+            "{shell}"
+        );
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let output = run_program(NOWHERE, &["manual", folder.path().to_str().unwrap()]).await;
+    assert!(output.status.success());
+    let page = std::fs::read_to_string(folder.path().join("db-locks-run.1")).unwrap();
+    assert!(page.contains("skip") && page.contains(".TH db-locks-run"), "{page}");
+    assert!(!folder.path().join("db-locks-run-watchdog.1").exists(), "it is hidden");
+}

@@ -1,7 +1,8 @@
 //! Times as they are written: RFC 3339, UTC, exactly milliseconds.
 
-use db_locks_service::domain::Timestamp;
 use serde::{Serialize, Serializer};
+
+use crate::domain::Timestamp;
 
 const MS_A_DAY: i64 = 86_400_000;
 /// 0000-01-01T00:00:00.000Z and 9999-12-31T23:59:59.999Z: RFC 3339 knows no other years.
@@ -10,11 +11,11 @@ const LAST_MS: i64 = 253_402_300_799_999;
 
 /// A point of time as text, on the stack: `2026-11-23T05:06:53.381Z`.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Rfc3339([u8; 24]);
+pub struct Rfc3339([u8; 24]);
 
 impl Rfc3339 {
     /// The text; always ASCII.
-    pub(crate) fn as_str(&self) -> &str {
+    pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 }
