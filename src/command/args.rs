@@ -108,6 +108,9 @@ pub(crate) struct RunArgs {
     /// Take a permit of the semaphore of this key.
     #[arg(long)]
     pub(super) semaphore: bool,
+    /// Guard the key: transactions that call `db_locks_guard` with the version commit only while the grant counts.
+    #[arg(long)]
+    pub(super) guarded: bool,
     /// Who holds the lock, shown to others. Default: `USER@HOST:PID`.
     #[arg(long, value_name = "NAME")]
     pub(super) owner: Option<String>,
@@ -147,6 +150,9 @@ pub(crate) struct AcquireArgs {
     /// Take a permit of the semaphore of this key.
     #[arg(long)]
     pub(super) semaphore: bool,
+    /// Guard the key: transactions that call `db_locks_guard` with the version commit only while the grant counts.
+    #[arg(long)]
+    pub(super) guarded: bool,
     /// Who holds the lock, shown to others. Default: `USER@HOST:PID`.
     #[arg(long, value_name = "NAME")]
     pub(super) owner: Option<String>,

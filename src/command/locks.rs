@@ -23,6 +23,7 @@ pub(super) async fn acquire(args: AcquireArgs) -> Result<(), Failure> {
         override_time_to_wait_for_lock_ms: Some(wait),
         owner: Some(args.owner.unwrap_or_else(default_owner)),
         data: args.data,
+        guarded: args.guarded.then_some(true),
         version: args.grant_version,
         uses_semaphore: args.semaphore,
         ..AcquireLockOptions::default()

@@ -60,6 +60,7 @@ async fn run_locked(args: &RunArgs) -> Result<u8, Failure> {
 
 async fn acquire(client: &Client, args: &RunArgs) -> Result<LockGuard, Failure> {
     let request = if args.semaphore { client.permit(&args.key) } else { client.lock(&args.key) };
+    let request = if args.guarded { request.guarded() } else { request };
     let owner = args.owner.clone().unwrap_or_else(default_owner);
     let request: LockRequest = request.lease(args.lease.0).owner(owner);
     let wait = match args.wait.wait {
