@@ -21,6 +21,10 @@ pub(crate) struct SecurityArgs {
     #[arg(long, env = "DB_LOCKS_BOOTSTRAP_TOKEN_FILE")]
     pub(super) bootstrap_token_file: Option<PathBuf>,
 
+    /// A TOML file that maps claims of JWTs and client certificates to tenant, role and keys. Read again when it changes.
+    #[arg(long, env = "DB_LOCKS_AUTH_RULES")]
+    pub(super) auth_rules: Option<PathBuf>,
+
     /// The certificate that the service shows, with its chain, as PEM: connections are TLS then. Read again when it changes.
     #[arg(long, env = "DB_LOCKS_TLS_CERT")]
     pub(super) tls_cert: Option<PathBuf>,

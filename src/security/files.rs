@@ -15,14 +15,18 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Takes the contents of the files of a setting; what it refuses leaves in force what was.
-type Apply = Box<dyn FnMut(&[Vec<u8>]) -> Result<(), Failure> + Send>;
+///
+/// Returns further files that these name: a change of one of them has these taken anew.
+type Apply = Box<dyn FnMut(&[Vec<u8>]) -> Result<Vec<PathBuf>, Failure> + Send>;
 
 /// The files of one setting, which belong together.
 struct Watched {
     setting: &'static str,
     paths: Vec<PathBuf>,
     apply: Apply,
-    /// What was read last, be it good or bad, or why it could not be read.
+    /// Files that these named.
+    named: Vec<PathBuf>,
+    /// What was read last of both, be it good or bad, or why it could not be read.
     seen: Result<Vec<Vec<u8>>, String>,
 }
 
@@ -36,13 +40,14 @@ impl Files {
         &mut self,
         setting: &'static str,
         paths: Vec<PathBuf>,
-        mut apply: impl FnMut(&[Vec<u8>]) -> Result<(), Failure> + Send + 'static,
+        mut apply: impl FnMut(&[Vec<u8>]) -> Result<Vec<PathBuf>, Failure> + Send + 'static,
     ) -> Result<(), Failure> {
-        let contents = read_all(&paths)
+        let named = read_all(&paths)
             .map_err(Failure::from)
-            .and_then(|contents| apply(&contents).map(|()| contents))
+            .and_then(|contents| apply(&contents))
             .map_err(|error| format!("{} ({setting}): {}", names(&paths), with_causes(&*error)))?;
-        self.0.push(Watched { setting, paths, apply: Box::new(apply), seen: Ok(contents) });
+        let seen = read_all(paths.iter().chain(&named));
+        self.0.push(Watched { setting, paths, apply: Box::new(apply), named, seen });
         Ok(())
     }
 
@@ -64,17 +69,27 @@ impl Files {
 
 impl Watched {
     fn look(&mut self) {
-        let now = read_all(&self.paths);
+        let now = read_all(self.paths.iter().chain(&self.named));
         if now == self.seen {
             return;
         }
-        let applied = match &now {
-            Ok(contents) => (self.apply)(contents).map_err(|error| with_causes(&*error)),
+        self.seen = now;
+        let applied = match &self.seen {
+            Ok(contents) => {
+                let own = &contents[..self.paths.len()];
+                (self.apply)(own).map_err(|error| with_causes(&*error))
+            }
             Err(error) => Err(error.clone()),
         };
         let (setting, files) = (self.setting, names(&self.paths));
         match applied {
-            Ok(()) => tracing::info!(setting, files, "read again after a change"),
+            Ok(named) => {
+                tracing::info!(setting, files, "read again after a change");
+                if named != self.named {
+                    self.named = named;
+                    self.seen = read_all(self.paths.iter().chain(&self.named));
+                }
+            }
             Err(error) => tracing::error!(
                 setting,
                 files,
@@ -82,7 +97,6 @@ impl Watched {
                 "changed, and cannot be used; what was before stays in force"
             ),
         }
-        self.seen = now;
     }
 }
 
@@ -91,7 +105,7 @@ fn names(paths: &[PathBuf]) -> String {
     names.join(", ")
 }
 
-fn read_all(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, String> {
+fn read_all<'p>(paths: impl IntoIterator<Item = &'p PathBuf>) -> Result<Vec<Vec<u8>>, String> {
     let read = |path: &PathBuf| {
         let size = std::fs::metadata(path)?.len();
         if size > MAX_BYTES {
@@ -99,5 +113,5 @@ fn read_all(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, String> {
         }
         std::fs::read(path)
     };
-    paths.iter().map(|path| read(path).map_err(|error| format!("{}: {error}", path.display()))).collect()
+    paths.into_iter().map(|path| read(path).map_err(|error| format!("{}: {error}", path.display()))).collect()
 }

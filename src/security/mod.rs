@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use db_locks_api::{Authentication, AuthenticationOptions, Tls};
+use db_locks_api::{Authentication, AuthenticationOptions, Rules, Tls};
 use db_locks_service::{access::Tokens, store::TokenStore};
 
 pub(crate) use self::{
@@ -40,10 +40,12 @@ pub(crate) async fn authentication(
     if args.mode() == AuthMode::None {
         return Ok(None);
     }
-    let has_other_way = args.bootstrap_token_file.is_some();
+    let others = [&args.bootstrap_token_file, &args.auth_rules, &args.tls_client_ca];
+    let has_other_way = others.iter().any(|file| file.is_some());
     if !has_other_way && !Tokens::new(store.clone()).exist().await? {
         return Err("DB_LOCKS_AUTH=required, and nobody could authenticate: there is no token in the database; make one \
-                    with `db-locks token create NAME --role admin`, or set DB_LOCKS_BOOTSTRAP_TOKEN_FILE"
+                    with `db-locks token create NAME --role admin`, or set DB_LOCKS_BOOTSTRAP_TOKEN_FILE, DB_LOCKS_AUTH_RULES \
+                    or DB_LOCKS_TLS_CLIENT_CA"
             .into());
     }
     let options =
@@ -53,7 +55,17 @@ pub(crate) async fn authentication(
         let authentication = authentication.clone();
         files.read("DB_LOCKS_BOOTSTRAP_TOKEN_FILE", vec![path.clone()], move |contents| {
             authentication.set_bootstrap_secret(bootstrap::secret(contents)?);
-            Ok(())
+            Ok(Vec::new())
+        })?;
+    }
+    if let Some(path) = &args.auth_rules {
+        let authentication = authentication.clone();
+        files.read("DB_LOCKS_AUTH_RULES", vec![path.clone()], move |contents| {
+            let text = contents.first().map(Vec::as_slice).unwrap_or_default();
+            let rules = Rules::read(std::str::from_utf8(text).map_err(|_| "it is not UTF-8")?)?;
+            let key_files = rules.key_files();
+            authentication.set_rules(rules)?;
+            Ok(key_files)
         })?;
     }
     Ok(Some(authentication))
@@ -80,7 +92,7 @@ pub(crate) fn tls(args: &SecurityArgs, files: &mut Files) -> Result<Option<Arc<T
                 let _ = shared.set(Arc::new(Tls::new(certificate, key, client_ca)?));
             }
         }
-        Ok(())
+        Ok(Vec::new())
     })?;
     Ok(tls.get().cloned())
 }

@@ -8,7 +8,14 @@ use db_locks_service::{
     store::TokenStore,
 };
 
-use super::{bearer::Bearer, needs::Needs};
+use super::{
+    bearer::Bearer,
+    certificate::ClientCertificate,
+    jwks::KeysError,
+    jwt::{Jwts, Refused},
+    needs::Needs,
+    rules::Rules,
+};
 use crate::problem::Problem;
 
 /// What else is protected.
@@ -28,6 +35,8 @@ pub struct Authentication {
     /// The first administrator: the hash of its secret, which is not in the database, and its identity.
     bootstrap: RwLock<Option<SecretHash>>,
     first_admin: Arc<Identity>,
+    /// The rules in force, where there are any.
+    jwts: RwLock<Option<Arc<Jwts>>>,
 }
 
 /// What is known of a request's credential at once.
@@ -45,7 +54,12 @@ pub(crate) enum Answer {
 
 /// What has to be looked up.
 #[derive(Debug)]
-pub(crate) struct Question(SecretHash);
+pub(crate) enum Question {
+    /// Whose token has this hash.
+    Token(SecretHash),
+    /// Whose JWT this is.
+    Jwt { token: String, hash: SecretHash },
+}
 
 impl Authentication {
     /// Looks tokens up in this store.
@@ -63,6 +77,7 @@ impl Authentication {
             tokens: TokenCache::start(store),
             bootstrap: RwLock::default(),
             first_admin: Arc::new(first_admin),
+            jwts: RwLock::default(),
         }
     }
 
@@ -72,13 +87,33 @@ impl Authentication {
         *self.bootstrap.write().unwrap_or_else(PoisonError::into_inner) = Some(hash);
     }
 
+    /// Takes these rules from now on, and reads the keys that they name.
+    ///
+    /// # Errors
+    /// If a file of keys cannot be used.
+    pub fn set_rules(&self, rules: Rules) -> Result<(), KeysError> {
+        let jwts = Arc::new(Jwts::new(rules)?);
+        *self.jwts.write().unwrap_or_else(PoisonError::into_inner) = Some(jwts);
+        Ok(())
+    }
+
+    fn jwts(&self) -> Option<Arc<Jwts>> {
+        self.jwts.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Forgets a token that was revoked.
     pub(crate) fn forget(&self, id: TokenId) {
         self.tokens.forget(id);
     }
 
     /// Who sends a request with these headers to a route.
-    pub(crate) fn check(&self, route: &str, needs: Needs, headers: &HeaderMap) -> Answer {
+    pub(crate) fn check(
+        &self,
+        route: &str,
+        needs: Needs,
+        headers: &HeaderMap,
+        certificate: Option<&ClientCertificate>,
+    ) -> Answer {
         let is_open = match needs {
             Needs::Nothing => true,
             Needs::Metrics => !self.options.protect_metrics,
@@ -89,7 +124,10 @@ impl Authentication {
             return Answer::Open;
         }
         match Bearer::of(headers, Needs::takes_basic(route)) {
-            Bearer::None => Answer::Refused(Problem::unauthorized(false)),
+            Bearer::None => match certificate {
+                Some(certificate) => self.check_certificate(certificate),
+                None => Answer::Refused(Problem::unauthorized(false)),
+            },
             Bearer::Malformed => Answer::Refused(Problem::unauthorized(true)),
             Bearer::Token(token) => self.check_token(&token),
         }
@@ -100,17 +138,42 @@ impl Authentication {
         if *self.bootstrap.read().unwrap_or_else(PoisonError::into_inner) == Some(hash) {
             return Answer::Known(Arc::clone(&self.first_admin));
         }
+        if Jwts::looks_like_one(token)
+            && let Some(jwts) = self.jwts()
+        {
+            return match jwts.remembered(&hash) {
+                Some(identity) => Answer::Known(identity),
+                None => Answer::Ask(Question::Jwt { token: token.to_owned(), hash }),
+            };
+        }
         match self.tokens.check(&hash) {
             Checked::Known(identity) => Answer::Known(identity),
             Checked::Unknown => Answer::Refused(Problem::unauthorized(true)),
-            Checked::Ask => Answer::Ask(Question(hash)),
+            Checked::Ask => Answer::Ask(Question::Token(hash)),
+        }
+    }
+
+    fn check_certificate(&self, certificate: &ClientCertificate) -> Answer {
+        match self.jwts().and_then(|jwts| jwts.rules.of_certificate(certificate)) {
+            Some(identity) => Answer::Known(Arc::new(identity)),
+            None => Answer::Refused(Problem::forbidden("No rule matches the client certificate.")),
         }
     }
 
     /// Looks up who it is.
     pub(crate) async fn ask(&self, question: Question) -> Result<Arc<Identity>, Problem> {
-        let Question(hash) = question;
-        let found = self.tokens.look_up(hash).await?;
-        found.ok_or_else(|| Problem::unauthorized(true))
+        match question {
+            Question::Token(hash) => {
+                let found = self.tokens.look_up(hash).await?;
+                found.ok_or_else(|| Problem::unauthorized(true))
+            }
+            Question::Jwt { token, hash } => {
+                let jwts = self.jwts().ok_or_else(|| Problem::unauthorized(true))?;
+                jwts.check(&token, hash).await.map_err(|refused| match refused {
+                    Refused::Invalid => Problem::unauthorized(true),
+                    Refused::NoRule => Problem::forbidden("No rule matches the claims of the token."),
+                })
+            }
+        }
     }
 }

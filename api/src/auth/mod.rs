@@ -3,7 +3,16 @@
 mod authentication;
 mod bearer;
 mod caller;
+mod certificate;
+mod jwks;
+mod jwt;
 mod needs;
+mod rules;
+mod signature;
 
-pub use self::authentication::{Authentication, AuthenticationOptions};
-pub(crate) use self::{authentication::Answer, caller::Caller, needs::Needs};
+pub(crate) use self::{authentication::Answer, caller::Caller, certificate::ClientCertificate, needs::Needs};
+pub use self::{
+    authentication::{Authentication, AuthenticationOptions},
+    jwks::KeysError,
+    rules::{Rules, RulesError},
+};

@@ -12,6 +12,8 @@ use axum::{body::Body, http::HeaderValue};
 use db_locks_service::Delivery;
 use tokio::sync::watch;
 
+use crate::auth::ClientCertificate;
+
 /// How far the service is on its way to an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {
@@ -30,6 +32,8 @@ pub(super) struct Connection {
     /// Whether the listener that accepted it has a loopback address.
     on_loopback: bool,
     phase: watch::Receiver<Phase>,
+    /// The certificate that its client showed and that was verified.
+    certificate: Option<ClientCertificate>,
     /// The `Host` of the first request that was accepted: later requests with the same one need no check.
     accepted_host: OnceLock<HeaderValue>,
     /// Number of requests that have arrived.
@@ -45,16 +49,26 @@ pub(super) struct Connection {
 
 impl Connection {
     /// A connection that was just accepted.
-    pub(super) const fn new(on_loopback: bool, phase: watch::Receiver<Phase>) -> Self {
+    pub(super) const fn new(
+        on_loopback: bool,
+        phase: watch::Receiver<Phase>,
+        certificate: Option<ClientCertificate>,
+    ) -> Self {
         Self {
             on_loopback,
             phase,
+            certificate,
             accepted_host: OnceLock::new(),
             requests: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
             has_unconfirmed: AtomicBool::new(false),
             unconfirmed: Mutex::new(Vec::new()),
         }
+    }
+
+    /// The certificate of its client.
+    pub(super) const fn certificate(&self) -> Option<&ClientCertificate> {
+        self.certificate.as_ref()
     }
 
     /// Whether the listener that accepted it has a loopback address.
@@ -119,7 +133,7 @@ impl Connection {
 impl Connection {
     /// A connection of a service that serves.
     pub(super) fn for_test(on_loopback: bool) -> Arc<Self> {
-        Arc::new(Self::new(on_loopback, watch::channel(Phase::Serving).1))
+        Arc::new(Self::new(on_loopback, watch::channel(Phase::Serving).1, None))
     }
 }
 

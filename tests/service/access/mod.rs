@@ -1,5 +1,6 @@
 //! Authentication, roles, tenants and key patterns.
 
+mod jwt;
 mod routes;
 mod start;
 mod tls;

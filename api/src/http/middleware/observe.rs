@@ -76,7 +76,9 @@ impl Shared {
     fn who_asks(&self, request: &Request<ClientBody>, gate: &Gate) -> Answer {
         match &self.authentication {
             Some(authentication) => {
-                authentication.check(self.metrics.path(gate.route), gate.needs, request.headers())
+                let certificate = request.body().connection().certificate();
+                let route = self.metrics.path(gate.route);
+                authentication.check(route, gate.needs, request.headers(), certificate)
             }
             None => Answer::Open,
         }

@@ -12,6 +12,8 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
+use crate::auth::ClientCertificate;
+
 /// What a client's bytes come through.
 #[derive(Debug)]
 pub(super) enum Transport {
@@ -28,6 +30,19 @@ impl Transport {
             Self::Plain(tcp) => tcp,
             Self::Tls(tls) => tls.get_ref().0,
         }
+    }
+}
+
+impl Transport {
+    /// The certificate that the client showed.
+    pub(super) fn certificate(&self) -> Option<ClientCertificate> {
+        let Self::Tls(tls) = self else { return None };
+        let shown = tls.get_ref().1.peer_certificates()?.first()?;
+        let certificate = ClientCertificate::read(shown);
+        if certificate.is_none() {
+            tracing::warn!("the names in a client certificate cannot be read; it does not count");
+        }
+        certificate
     }
 }
 

@@ -1,0 +1,168 @@
+//! The keys of an issuer, from a file or an https URL.
+
+use std::{
+    fs,
+    path::PathBuf,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use jsonwebtoken::{
+    Algorithm, DecodingKey,
+    jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, PublicKeyUse},
+};
+use tokio::{sync::Mutex, time::Instant};
+
+use super::rules::KeySource;
+
+/// The least time between two readings for the sake of an unknown key: anybody can make one up.
+const REFRESH_EVERY: Duration = Duration::from_secs(10);
+/// After how long keys of a URL are read again in any case, so that one that was withdrawn goes.
+const MAX_AGE: Duration = Duration::from_mins(15);
+/// How long a URL may take to answer.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// The most bytes of a set, and the most keys.
+const MAX_BYTES: usize = 1024 * 1024;
+const MAX_KEYS: usize = 100;
+
+/// Why there are no keys.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    /// A file cannot be read.
+    #[error("{path}: {source}")]
+    File {
+        /// Which.
+        path: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It is no set of keys.
+    #[error("{place}: it is no JWK set: {source}")]
+    Format {
+        /// The file or URL.
+        place: String,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// It has no key that could be used.
+    #[error("{0}: it has no key for RS256, ES256 or EdDSA")]
+    NoKey(String),
+    /// A URL does not answer.
+    #[error("a set of keys cannot be fetched: {0}")]
+    Url(#[from] reqwest::Error),
+    /// A URL answers too much.
+    #[error("{0}: the set of keys is too large")]
+    TooLarge(String),
+}
+
+#[derive(Debug)]
+struct Key {
+    id: Option<String>,
+    algorithm: Algorithm,
+    key: DecodingKey,
+}
+
+/// The keys of an issuer.
+#[derive(Debug)]
+pub(super) struct Keys {
+    source: KeySource,
+    keys: RwLock<Arc<Vec<Key>>>,
+    /// When they were read last, or it was tried. Locked while they are read.
+    read: Mutex<Option<Instant>>,
+}
+
+impl Keys {
+    /// Reads a file. A URL is asked when a key is needed.
+    pub(super) fn new(source: &KeySource) -> Result<Self, KeysError> {
+        let (keys, read) = match source {
+            KeySource::File(path) => (read_file(path)?, Some(Instant::now())),
+            KeySource::Url(_) => (Vec::new(), None),
+        };
+        Ok(Self { source: source.clone(), keys: RwLock::new(keys.into()), read: Mutex::new(read) })
+    }
+
+    fn now(&self) -> Arc<Vec<Key>> {
+        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The keys that a token with this header may be signed by. An unknown one has the keys read again, but not often.
+    pub(super) async fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Vec<DecodingKey> {
+        let matching = |keys: &[Key]| -> Vec<DecodingKey> {
+            let fits = |key: &&Key| {
+                key.algorithm == algorithm && (id.is_none() || key.id.is_none() || key.id.as_deref() == id)
+            };
+            keys.iter().filter(fits).map(|key| key.key.clone()).collect()
+        };
+        let found = matching(&self.now());
+        let mut read = self.read.lock().await;
+        let age = read.map(|read| read.elapsed());
+        let limit = if found.is_empty() { REFRESH_EVERY } else { MAX_AGE };
+        let is_url = matches!(self.source, KeySource::Url(_));
+        if age.is_some_and(|age| age < limit) || !(is_url || found.is_empty()) {
+            return found;
+        }
+        *read = Some(Instant::now());
+        match self.source.read().await {
+            Ok(keys) => {
+                let found = matching(&keys);
+                *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys.into();
+                found
+            }
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "an issuer's keys cannot be read");
+                found
+            }
+        }
+    }
+}
+
+impl KeySource {
+    async fn read(&self) -> Result<Vec<Key>, KeysError> {
+        match self {
+            Self::File(path) => read_file(path),
+            Self::Url(url) => {
+                let client = reqwest::Client::builder().https_only(true).timeout(TIMEOUT).build()?;
+                let mut response = client.get(url).send().await?.error_for_status()?;
+                let mut body = Vec::new();
+                while let Some(chunk) = response.chunk().await? {
+                    body.extend_from_slice(&chunk);
+                    if body.len() > MAX_BYTES {
+                        return Err(KeysError::TooLarge(url.clone()));
+                    }
+                }
+                parse(url, &body)
+            }
+        }
+    }
+}
+
+fn read_file(path: &PathBuf) -> Result<Vec<Key>, KeysError> {
+    let place = path.display().to_string();
+    let body = fs::read(path).map_err(|source| KeysError::File { path: place.clone(), source })?;
+    parse(&place, &body)
+}
+
+fn parse(place: &str, body: &[u8]) -> Result<Vec<Key>, KeysError> {
+    let set: JwkSet = serde_json::from_slice(body)
+        .map_err(|source| KeysError::Format { place: place.to_owned(), source })?;
+    let keys: Vec<_> = set.keys.iter().take(MAX_KEYS).filter_map(key_of).collect();
+    if keys.is_empty() { Err(KeysError::NoKey(place.to_owned())) } else { Ok(keys) }
+}
+
+/// A key, if it is one for signatures that count.
+fn key_of(jwk: &Jwk) -> Option<Key> {
+    if jwk.common.public_key_use.as_ref().is_some_and(|purpose| *purpose != PublicKeyUse::Signature) {
+        return None;
+    }
+    let algorithm = match &jwk.algorithm {
+        AlgorithmParameters::RSA(_) => Algorithm::RS256,
+        AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P256 => Algorithm::ES256,
+        AlgorithmParameters::OctetKeyPair(curve) if curve.curve == EllipticCurve::Ed25519 => Algorithm::EdDSA,
+        _ => return None,
+    };
+    let named = jwk.common.key_algorithm.as_ref();
+    if named.is_some_and(|named| named.to_string() != format!("{algorithm:?}")) {
+        return None;
+    }
+    Some(Key { id: jwk.common.key_id.clone(), algorithm, key: DecodingKey::from_jwk(jwk).ok()? })
+}

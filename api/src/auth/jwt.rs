@@ -1,0 +1,128 @@
+//! JWTs of issuers that the service trusts.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use db_locks_service::access::{Identity, SecretHash};
+use jsonwebtoken::{TokenData, Validation, decode, decode_header, get_current_timestamp};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use tokio::time::Instant;
+
+use super::{
+    jwks::{Keys, KeysError},
+    rules::{Issuer, Rules},
+    signature,
+};
+
+/// The most tokens that are remembered with what they were checked to be.
+const MOST_KNOWN: usize = 10_000;
+/// For how long a token is not checked again: its key may have gone from the issuer's set.
+const CHECK_AGAIN: Duration = Duration::from_mins(1);
+
+/// The rules in force, and the keys of their issuers.
+#[derive(Debug)]
+pub(crate) struct Jwts {
+    pub(super) rules: Rules,
+    keys: Vec<Keys>,
+    known: Mutex<HashMap<SecretHash, Known>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    identity: Arc<Identity>,
+    until: Instant,
+}
+
+/// Why a JWT is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// It is none that counts.
+    Invalid,
+    /// It counts, and no rule matches it.
+    NoRule,
+}
+
+/// The claim by which the issuer is found, before the signature is checked.
+#[derive(Deserialize)]
+struct IssuerClaim {
+    iss: String,
+}
+
+impl Jwts {
+    /// Reads the issuers' files of keys. Those with URLs are asked when they are needed.
+    pub(super) fn new(rules: Rules) -> Result<Self, KeysError> {
+        signature::install();
+        let keys = rules.issuers.iter().map(|issuer| Keys::new(&issuer.jwks)).collect::<Result<_, _>>()?;
+        Ok(Self { rules, keys, known: Mutex::default() })
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<SecretHash, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this could be a JWT: three parts, the first of which is an object.
+    pub(super) fn looks_like_one(token: &str) -> bool {
+        token.starts_with("eyJ") && token.bytes().filter(|byte| *byte == b'.').count() == 2
+    }
+
+    /// What a token was checked to be a moment ago.
+    pub(super) fn remembered(&self, hash: &SecretHash) -> Option<Arc<Identity>> {
+        let known = self.known();
+        known.get(hash).filter(|known| Instant::now() < known.until).map(|known| Arc::clone(&known.identity))
+    }
+
+    /// Checks a token.
+    pub(super) async fn check(&self, token: &str, hash: SecretHash) -> Result<Arc<Identity>, Refused> {
+        let header = decode_header(token).map_err(|_| Refused::Invalid)?;
+        let claim: IssuerClaim =
+            jsonwebtoken::dangerous::insecure_decode_claims(token).map_err(|_| Refused::Invalid)?;
+        let of_issuer =
+            self.rules.issuers.iter().zip(&self.keys).find(|(issuer, _)| issuer.issuer == claim.iss);
+        let (issuer, keys) = of_issuer.ok_or(Refused::Invalid)?;
+        let keys = keys.find(header.kid.as_deref(), header.alg).await;
+        let validation = validation(issuer, header.alg);
+        let checked = keys.iter().find_map(|key| decode::<Map<String, Value>>(token, key, &validation).ok());
+        let TokenData { claims, .. } = checked.ok_or(Refused::Invalid)?;
+        let identity = self.rules.of_claims(&issuer.name, &claims).ok_or(Refused::NoRule)?;
+        let identity = Arc::new(identity);
+        self.remember(hash, &identity, &claims, issuer.leeway);
+        Ok(identity)
+    }
+
+    fn remember(
+        &self,
+        hash: SecretHash,
+        identity: &Arc<Identity>,
+        claims: &Map<String, Value>,
+        leeway: Duration,
+    ) {
+        // Checked: it is a number, and not over.
+        let exp = claims.get("exp").and_then(Value::as_f64).unwrap_or_default();
+        #[expect(clippy::cast_precision_loss, reason = "seconds since 1970")]
+        let left = Duration::try_from_secs_f64(exp - get_current_timestamp() as f64).unwrap_or_default();
+        let now = Instant::now();
+        let mut known = self.known();
+        if known.len() >= MOST_KNOWN {
+            known.retain(|_, known| now < known.until);
+            if known.len() >= MOST_KNOWN {
+                known.clear();
+            }
+        }
+        let until = now + left.saturating_add(leeway).min(CHECK_AGAIN);
+        known.insert(hash, Known { identity: Arc::clone(identity), until });
+    }
+}
+
+fn validation(issuer: &Issuer, algorithm: jsonwebtoken::Algorithm) -> Validation {
+    let mut validation = Validation::new(algorithm);
+    validation.leeway = issuer.leeway.as_secs();
+    validation.validate_nbf = true;
+    validation.set_issuer(&[&issuer.issuer]);
+    validation.set_audience(&[&issuer.audience]);
+    validation.set_required_spec_claims(&["exp", "iss", "aud"]);
+    validation
+}

@@ -1,0 +1,63 @@
+//! Signatures of JWTs: RS256, ES256 and EdDSA, and no other, by the cryptography that TLS uses.
+
+use jsonwebtoken::{
+    Algorithm, DecodingKey, DecodingKeyKind,
+    crypto::{CryptoProvider, JwtVerifier, KeyUtils},
+    errors::{Error, ErrorKind},
+    signature::{self, Verifier},
+};
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey,
+};
+
+/// What the library of JWTs calls. Nothing here signs.
+static PROVIDER: CryptoProvider = CryptoProvider {
+    signer_factory: |_, _| Err(ErrorKind::InvalidAlgorithm.into()),
+    verifier_factory: verifier,
+    // For parts of the library that nothing here calls.
+    key_utils: KeyUtils::new_unimplemented(),
+};
+
+/// Has the library use it.
+pub(super) fn install() {
+    // Installed before, it is the same.
+    let _ = PROVIDER.install_default();
+}
+
+struct Checked {
+    algorithm: Algorithm,
+    key: DecodingKey,
+}
+
+fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>, Error> {
+    match algorithm {
+        Algorithm::RS256 | Algorithm::ES256 | Algorithm::EdDSA => {
+            Ok(Box::new(Checked { algorithm: *algorithm, key: key.clone() }))
+        }
+        _ => Err(ErrorKind::InvalidAlgorithm.into()),
+    }
+}
+
+impl JwtVerifier for Checked {
+    fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+}
+
+impl Verifier<Vec<u8>> for Checked {
+    fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), signature::Error> {
+        let checked = match (self.algorithm, self.key.kind()) {
+            (Algorithm::RS256, DecodingKeyKind::RsaModulusExponent { n, e }) => {
+                RsaPublicKeyComponents { n, e }.verify(&RSA_PKCS1_2048_8192_SHA256, message, signature)
+            }
+            (Algorithm::ES256, DecodingKeyKind::SecretOrDer(point)) => {
+                UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(message, signature)
+            }
+            (Algorithm::EdDSA, DecodingKeyKind::SecretOrDer(point)) => {
+                UnparsedPublicKey::new(&ED25519, point).verify(message, signature)
+            }
+            _ => Err(ring::error::Unspecified),
+        };
+        checked.map_err(|_| signature::Error::new())
+    }
+}
