@@ -10,6 +10,7 @@ mod faults;
 mod memory_store;
 mod overwritten;
 mod replicas;
+mod scale;
 mod waiting;
 
 use std::{sync::Arc, time::Duration};
