@@ -5,9 +5,13 @@ use std::{fmt, process::ExitCode, str::FromStr, time::Duration};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::{Request, StatusCode, Uri, body::Bytes, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use rustls::pki_types::ServerName;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
 
-use crate::{Failure, listen::ListenAddress};
+use crate::{failure::Failure, health_tls, listen::ListenAddress};
 
 /// How long a service may take to answer: less than health checks usually wait.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -21,6 +25,8 @@ const USAGE: u8 = 64;
 /// Where a service is.
 #[derive(Debug, Clone)]
 pub(crate) struct ServiceUrl {
+    /// Whether it speaks TLS.
+    is_tls: bool,
     /// Host and port. Never a user or a password.
     authority: String,
     /// What stands before each path of the service, without a slash at its end.
@@ -32,25 +38,29 @@ impl FromStr for ServiceUrl {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let uri: Uri = text.trim().parse().map_err(|_| "it is not a URL such as http://127.0.0.1:8080")?;
-        if uri.scheme_str() != Some("http") {
-            return Err("the URL has to begin with http://");
-        }
+        let is_tls = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err("the URL has to begin with http:// or https://"),
+        };
         let host = uri.host().filter(|host| !host.is_empty()).ok_or("the URL has no host")?;
-        let authority = format!("{host}:{}", uri.port_u16().unwrap_or(80));
-        Ok(Self { authority, prefix: uri.path().trim_end_matches('/').to_owned() })
+        let authority = format!("{host}:{}", uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 }));
+        Ok(Self { is_tls, authority, prefix: uri.path().trim_end_matches('/').to_owned() })
     }
 }
 
 impl fmt::Display for ServiceUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}{}", self.authority, self.prefix)
+        let scheme = if self.is_tls { "https" } else { "http" };
+        write!(f, "{scheme}://{}{}", self.authority, self.prefix)
     }
 }
 
 /// Asks the services one after another until one is ready; without any, the one that listens here.
-pub(crate) async fn health(urls: &[String], listen: &[ListenAddress]) -> ExitCode {
-    let here =
-        listen.first().filter(|_| urls.is_empty()).map(|address| format!("http://{}", address.authority()));
+pub(crate) async fn health(urls: &[String], listen: &[ListenAddress], speaks_tls: bool) -> ExitCode {
+    let scheme = if speaks_tls { "https" } else { "http" };
+    let first = listen.first().filter(|_| urls.is_empty());
+    let here = first.map(|address| format!("{scheme}://{}", address.authority()));
     for text in urls.iter().chain(&here) {
         let url = match text.parse::<ServiceUrl>() {
             Ok(url) => url,
@@ -81,6 +91,19 @@ fn say(line: &str) {
 /// Asks `/ready`: the status and the body of the answer.
 async fn ask(url: &ServiceUrl) -> Result<(StatusCode, String), Failure> {
     let stream = TcpStream::connect(&url.authority).await?;
+    if !url.is_tls {
+        return ask_over(stream, url).await;
+    }
+    // The certificate is not checked, so neither is the name.
+    let name = ServerName::try_from("localhost")?;
+    let stream = health_tls::connector()?.connect(name, stream).await?;
+    ask_over(stream, url).await
+}
+
+async fn ask_over(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    url: &ServiceUrl,
+) -> Result<(StatusCode, String), Failure> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let request = Request::get(format!("{}/ready", url.prefix))
         .header(header::HOST, &url.authority)
@@ -109,7 +132,8 @@ mod tests {
         let shown = |text: &str| text.parse::<ServiceUrl>().unwrap().to_string();
         assert_eq!(shown("http://user:secret@host:81/locks/"), "http://host:81/locks");
         assert_eq!(shown("http://[::1]"), "http://[::1]:80");
-        for refused in ["https://host", "host:8080", "http://", "postgres://h/d", "http://a b"] {
+        assert_eq!(shown("https://host"), "https://host:443");
+        for refused in ["host:8080", "http://", "postgres://h/d", "http://a b"] {
             assert!(refused.parse::<ServiceUrl>().is_err(), "{refused}");
         }
     }

@@ -11,6 +11,7 @@ mod descriptors;
 mod failure;
 mod generate;
 mod health;
+mod health_tls;
 mod listen;
 mod log_filter;
 mod migrate;
@@ -44,7 +45,11 @@ fn main() -> ExitCode {
         Some(Command::Migrate { step }) => runtime.block_on(migrate::migrate(&cli.database, step)),
         Some(Command::Token { command }) => runtime.block_on(token::token(&cli.database, command)),
         Some(Command::Health { url }) => {
-            return runtime.block_on(health::health(&url, &cli.serve.listen));
+            return runtime.block_on(health::health(
+                &url,
+                &cli.serve.listen,
+                cli.serve.security.speaks_tls(),
+            ));
         }
         Some(Command::Client(command)) => return runtime.block_on(command::execute(command)),
         Some(Command::Openapi) => print_openapi(),

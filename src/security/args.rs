@@ -56,6 +56,11 @@ pub(crate) enum AuthMode {
 }
 
 impl SecurityArgs {
+    /// Whether connections are TLS.
+    pub(crate) fn speaks_tls(&self) -> bool {
+        self.tls_cert.is_some()
+    }
+
     /// Whether requests need a credential.
     pub(super) fn mode(&self) -> AuthMode {
         self.auth.unwrap_or(AuthMode::None)

@@ -93,8 +93,17 @@ impl Keys {
             };
             keys.iter().filter(fits).map(|key| key.key.clone()).collect()
         };
-        let found = matching(&self.now());
-        let mut read = self.read.lock().await;
+        let mut found = matching(&self.now());
+        // Whoever has a key does not wait for those that look for another one.
+        let mut read = match self.read.try_lock() {
+            Ok(read) => read,
+            Err(_) if !found.is_empty() => return found,
+            Err(_) => {
+                let read = self.read.lock().await;
+                found = matching(&self.now());
+                read
+            }
+        };
         let age = read.map(|read| read.elapsed());
         let limit = if found.is_empty() { REFRESH_EVERY } else { MAX_AGE };
         let is_url = matches!(self.source, KeySource::Url(_));

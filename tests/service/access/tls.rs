@@ -93,6 +93,11 @@ async fn https_is_spoken_in_both_versions() {
     assert_eq!(pki.curl(port, &[&VERSION[..], &["--http1.1"]].concat(), "/health").await, "1.1");
     let put = ["-X", "PUT", "--json", "{\"data\":\"x\"}"];
     assert!(pki.curl(port, &put, "/locks/k").await.contains("\"data\":\"x\""));
+    let certificate = pki.path("server.pem");
+    let listen = format!("127.0.0.1:{port}");
+    let settings = [("DB_LOCKS_TLS_CERT", certificate.to_str().unwrap()), ("DB_LOCKS_LISTEN", &listen)];
+    let health = run_program_with(&database.url, &settings, &["health"]).await;
+    assert!(health.status.success(), "a container's own check: {health:?}");
     let client =
         format!("s_client -connect 127.0.0.1:{port} -alpn h2 -CAfile ca.pem -verify_return_error -brief");
     pki.openssl(&client);

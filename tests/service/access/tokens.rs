@@ -162,3 +162,25 @@ async fn tokens_are_made_by_hand() {
     eventually("it is revoked", REVOKED, async || (ci.lock("deploy%2Fa").await.status == 401).then_some(()))
         .await;
 }
+
+/// The commands send `DB_LOCKS_TOKEN`, and exit with 77 where it is missing or does not allow what they ask.
+#[tokio::test]
+async fn commands_send_the_token() {
+    let database = Dialect::Sqlite.database().await.unwrap();
+    let guarded = Guarded::start(&database).await;
+    let url = format!("http://127.0.0.1:{}", guarded.service.port());
+    let reader = guarded.token(json!({"name": "r", "role": "read"})).await;
+    let run = async |token: &str, arguments: &[&str]| {
+        let settings = [("DB_LOCKS_URL", url.as_str()), ("DB_LOCKS_TOKEN", token)];
+        run_program_with(&database.url, &settings, arguments).await.status.code()
+    };
+    for arguments in
+        [&["run", "k", "--", "true"][..], &["acquire", "k"], &["semaphore", "put", "s", "--max-size", "1"]]
+    {
+        assert_eq!(run("", arguments).await, Some(77), "{arguments:?}");
+        assert_eq!(run(&reader, arguments).await, Some(77), "{arguments:?}");
+        assert_eq!(run(FIRST_ADMIN, arguments).await, Some(0), "{arguments:?}");
+    }
+    assert_eq!(run(&reader, &["get", "k"]).await, Some(0));
+    assert_eq!(run("", &["health"]).await, Some(0), "it is open");
+}
