@@ -3,9 +3,11 @@
 use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, builder::Resettable};
-use db_locks_service::store::{DatabaseOptions, UrlError};
-
-use db_locks_api::AllowedHosts;
+use db_locks_api::{AllowedHosts, TrustedProxies};
+use db_locks_service::{
+    audit::AuditOutput,
+    store::{DatabaseOptions, UrlError},
+};
 
 use crate::{
     command::{ClientCommand, USAGE},
@@ -239,6 +241,15 @@ pub(crate) struct ServeArgs {
     /// How long requests under way may take to end after SIGTERM, in milliseconds.
     #[arg(long, env = "DB_LOCKS_SHUTDOWN_GRACE_MS", default_value_t = 8_000, value_parser = clap::value_parser!(u64).range(0..=600_000))]
     pub(crate) shutdown_grace_ms: u64,
+
+    /// Where the audit trail goes, one JSON object a line: `stderr`, or the path of a file, which is made if it is missing, and
+    /// opened anew at SIGHUP. Without it there is none.
+    #[arg(long, env = "DB_LOCKS_AUDIT_LOG", value_name = "stderr|PATH")]
+    pub(crate) audit_log: Option<AuditOutput>,
+
+    /// Proxies whose `X-Forwarded-For` is believed, as addresses or networks, separated by commas.
+    #[arg(long, env = "DB_LOCKS_TRUSTED_PROXIES")]
+    pub(crate) trusted_proxies: Option<TrustedProxies>,
 
     #[command(flatten)]
     pub(crate) security: SecurityArgs,

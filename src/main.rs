@@ -10,6 +10,7 @@ mod command;
 mod descriptors;
 mod failure;
 mod generate;
+mod hangup;
 mod health;
 mod health_tls;
 mod listen;

@@ -6,6 +6,7 @@ use db_locks_api::{ApiConfig, ServeOptions};
 use db_locks_service::{
     Limits, LockService,
     access::Tokens,
+    audit::AuditLog,
     engine::{Engine, EngineOptions, SweepOptions},
     spawn_critical,
     store::{self, Database, DatabaseOptions, Store, StoreError},
@@ -16,7 +17,7 @@ use crate::{
     cli::{DatabaseArgs, ServeArgs, SweepArgs},
     descriptors,
     failure::with_place,
-    listen,
+    hangup, listen,
     security::{self, Files},
     shutdown, telemetry,
 };
@@ -36,6 +37,7 @@ pub(crate) async fn serve(database: DatabaseArgs, args: ServeArgs) -> Result<(),
         database = place.database,
         "starting"
     );
+    let audit = start_audit(&args)?;
     let addresses = listen::bind(&args.listen).await?;
     security::check_addresses(&args.security, &addresses.addresses())?;
     // What is only done at start, in a future of its own.
@@ -45,7 +47,7 @@ pub(crate) async fn serve(database: DatabaseArgs, args: ServeArgs) -> Result<(),
     let authentication = security::authentication(&args.security, store.clone(), &mut files).await?;
     let tls = security::tls(&args.security, &mut files)?;
     let tokens = Tokens::new(store.clone());
-    let engine = Engine::start(store.clone(), engine_options(&args, store.as_ref()));
+    let engine = Engine::start(store.clone(), engine_options(&args, store.as_ref()), audit.clone());
     let service = LockService::new(engine.clone(), store, limits(&args));
 
     let measured = engine.clone();
@@ -60,6 +62,7 @@ pub(crate) async fn serve(database: DatabaseArgs, args: ServeArgs) -> Result<(),
         allowed_hosts,
         authentication,
         tokens,
+        trusted_proxies: args.trusted_proxies.clone().unwrap_or_default(),
     };
     let router = db_locks_api::router(service, &config);
 
@@ -85,8 +88,20 @@ pub(crate) async fn serve(database: DatabaseArgs, args: ServeArgs) -> Result<(),
         descriptors::max_http_connections(args.max_http_connections, database.max_connections);
     let options = ServeOptions { max_connections, grace, tls };
     Box::pin(db_locks_api::serve(listeners, router, options, stop, drain)).await;
+    audit.flush();
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Opens the audit trail, if there is to be one, and anew at SIGHUP.
+fn start_audit(args: &ServeArgs) -> Result<AuditLog, Failure> {
+    let audit = match &args.audit_log {
+        Some(output) => AuditLog::start(output.clone())?,
+        None => AuditLog::off(),
+    };
+    let reopened = audit.clone();
+    hangup::on_hangup(move || reopened.reopen())?;
+    Ok(audit)
 }
 
 /// Connects to a database whose schema is this program's, or is made so first.

@@ -20,6 +20,9 @@ mod terraform;
 mod tokens;
 
 pub use auth::{Authentication, AuthenticationOptions, KeysError, Rules, RulesError};
-pub use http::{AllowedHosts, ApiConfig, ClientBody, InvalidHost, ServeOptions, Tls, TlsError, serve};
+pub use http::{
+    AllowedHosts, ApiConfig, ClientBody, InvalidHost, InvalidProxy, ServeOptions, Tls, TlsError,
+    TrustedProxies, serve,
+};
 pub use router::{openapi_yaml, router};
 pub use tokens::{token_json, token_list_json};

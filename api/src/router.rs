@@ -13,7 +13,7 @@ use utoipa::openapi::{OpenApi, PathItem};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
-    http::{ApiConfig, App, ClientBody, HttpMetrics, State, surround},
+    http::{ApiConfig, App, ClientBody, HttpMetrics, Shared, State, surround},
     json::json_bytes,
     locks,
     openapi::{self, complete, documented_answers, written, yaml},
@@ -47,6 +47,7 @@ pub fn router(
     }
     let tree = written(&document).expect("the document has no keys that are not text");
     let openapi_json = json_bytes(&tree).expect("the document has no keys that are not text");
+    let shared = Shared::new(metrics, config, &service);
     let app = App::new(service, config, openapi_json, yaml(&tree).into());
     let routes = undocumented
         .into_iter()
@@ -54,7 +55,7 @@ pub fn router(
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(route_not_found)
         .with_state(Arc::new(app));
-    surround(routes, metrics, config.allowed_hosts.clone(), config.authentication.clone())
+    surround(routes, shared)
 }
 
 /// The whole document as YAML, with the limits that are in force.

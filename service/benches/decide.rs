@@ -69,6 +69,7 @@ static CONTEXT: LazyLock<Context> = LazyLock::new(|| Context {
     suspects: Arc::default(),
     max_waiters_per_key: 10_000,
     is_full: false,
+    lists_changes: false,
     full_tenants: Arc::default(),
 });
 

@@ -16,6 +16,7 @@ macro_rules! planted {
 }
 
 pub mod access;
+pub mod audit;
 pub mod domain;
 pub mod engine;
 mod log_limit;

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use crate::{
+    audit::{self, AuditEvent, AuditRecord, Origin},
     domain::{
         Acquire, Command, DEFAULT_LEASE_MS, Data, DataEdit, ForcedRelease, Heartbeat, Key, KeyId, Kind,
         LockView, Owner, Refusal, Release, Reply, SemaphoreView, Tenant, Version,
@@ -108,12 +109,33 @@ impl LockService {
     /// A service over an engine and the store that the engine writes to.
     pub fn new(engine: Arc<Engine>, store: Arc<dyn Store>, limits: Limits) -> Self {
         observe::register();
+        audit::register();
         Self { engine, store, limits }
     }
 
     /// The limits in force.
     pub const fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// Whether there is an audit trail.
+    pub fn is_audited(&self) -> bool {
+        self.engine.audit().is_on()
+    }
+
+    /// Adds a record to the audit trail, if there is one: of what does not happen to a key.
+    pub fn record(
+        &self,
+        event: AuditEvent,
+        origin: Option<Arc<Origin>>,
+        fill: impl FnOnce(&mut AuditRecord),
+    ) {
+        if self.is_audited() {
+            let origin = origin.or_else(Origin::current);
+            let mut record = AuditRecord { origin, ..AuditRecord::new(self.engine.db_time(), event) };
+            fill(&mut record);
+            self.engine.audit().record(record);
+        }
     }
 
     /// Takes a lease, waiting for it if asked to. The grant must be handed on through the [`Delivery`]: dropped before,

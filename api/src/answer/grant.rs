@@ -154,6 +154,7 @@ mod tests {
             suspects: Arc::default(),
             max_waiters_per_key: 0,
             is_full: false,
+            lists_changes: false,
             full_tenants: Arc::default(),
         };
         let decided = KeyChange::new(id, KeyState::absent()).decide(&Command::Acquire(acquire), &context);

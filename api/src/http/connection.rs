@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -31,6 +32,8 @@ pub(super) enum Phase {
 pub(super) struct Connection {
     /// Whether the listener that accepted it has a loopback address.
     on_loopback: bool,
+    /// The address of the other end.
+    peer: IpAddr,
     phase: watch::Receiver<Phase>,
     /// The certificate that its client showed and that was verified.
     certificate: Option<ClientCertificate>,
@@ -51,11 +54,13 @@ impl Connection {
     /// A connection that was just accepted.
     pub(super) const fn new(
         on_loopback: bool,
+        peer: IpAddr,
         phase: watch::Receiver<Phase>,
         certificate: Option<ClientCertificate>,
     ) -> Self {
         Self {
             on_loopback,
+            peer,
             phase,
             certificate,
             accepted_host: OnceLock::new(),
@@ -74,6 +79,11 @@ impl Connection {
     /// Whether the listener that accepted it has a loopback address.
     pub(super) const fn is_on_loopback(&self) -> bool {
         self.on_loopback
+    }
+
+    /// The address of the other end.
+    pub(super) const fn peer(&self) -> IpAddr {
+        self.peer
     }
 
     /// Whether the next answer is the last one of this connection.
@@ -133,7 +143,8 @@ impl Connection {
 impl Connection {
     /// A connection of a service that serves.
     pub(super) fn for_test(on_loopback: bool) -> Arc<Self> {
-        Arc::new(Self::new(on_loopback, watch::channel(Phase::Serving).1, None))
+        let peer = std::net::Ipv4Addr::LOCALHOST.into();
+        Arc::new(Self::new(on_loopback, peer, watch::channel(Phase::Serving).1, None))
     }
 }
 

@@ -3,19 +3,22 @@
 mod connection;
 mod metrics;
 mod middleware;
+mod proxies;
 mod request_id;
 mod server;
 mod state;
+mod trail;
 
 pub use self::{
     connection::ClientBody,
     middleware::{AllowedHosts, InvalidHost},
+    proxies::{InvalidProxy, TrustedProxies},
     server::{ServeOptions, Tls, TlsError, serve},
     state::ApiConfig,
 };
 pub(crate) use self::{
     connection::Unconfirmed,
     metrics::HttpMetrics,
-    middleware::surround,
+    middleware::{Shared, surround},
     state::{App, Defaults, State},
 };

@@ -9,7 +9,7 @@ use db_locks_service::{
     domain::{Owner, Tenant},
 };
 
-use super::AllowedHosts;
+use super::{AllowedHosts, TrustedProxies};
 use crate::auth::Authentication;
 
 /// What the routes need beside the service.
@@ -25,6 +25,8 @@ pub struct ApiConfig {
     pub authentication: Option<Arc<Authentication>>,
     /// The tokens of the database.
     pub tokens: Tokens,
+    /// The proxies whose word is taken for where a request comes from.
+    pub trusted_proxies: TrustedProxies,
 }
 
 impl fmt::Debug for ApiConfig {

@@ -97,6 +97,11 @@ impl Problem {
         Self::forbidden(format!("The credential has the role {has}; this needs the role {needs}."))
     }
 
+    /// Whether it is a 401.
+    pub(crate) fn is_unauthorized(&self) -> bool {
+        self.kind == ProblemKind::Unauthorized
+    }
+
     fn retry_after(&self) -> Option<HeaderValue> {
         let seconds = match &self.extra {
             Extra::NotGranted(not_granted) => {

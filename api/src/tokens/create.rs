@@ -1,13 +1,14 @@
 //! `POST /tokens`
 
-use axum::{extract, response::Response};
+use axum::{extract, http::StatusCode, response::Response};
 use db_locks_service::{
     access::{KeyPatterns, NewToken, Role, Scope, TokenError},
+    audit::AuditEvent,
     domain::{Tenant, Timestamp},
 };
 use utoipa::ToSchema;
 
-use super::body::NewTokenBody;
+use super::{body::NewTokenBody, record};
 use crate::{
     answer::json_created,
     http::State,
@@ -80,5 +81,6 @@ pub(crate) async fn create_token(
         TokenError::Expired => Problem::invalid_field("expires_at", "must be in the future"),
         other => Problem::from(other),
     })?;
+    record(&app, AuditEvent::TokenCreated, StatusCode::CREATED, &token);
     Ok(json_created(&NewTokenBody::new(&token, secret.reveal()), true))
 }

@@ -5,14 +5,19 @@ pub(crate) mod create;
 mod list;
 mod revoke;
 
+use axum::http::StatusCode;
 use bytes::Bytes;
 use db_locks_service::{
     access::{Secret, Token, TokenId},
+    audit::AuditEvent,
     store::Page,
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{http::State, json::json_bytes};
+use crate::{
+    http::{App, State},
+    json::json_bytes,
+};
 
 /// A new token as `POST /tokens` answers it.
 ///
@@ -28,6 +33,15 @@ pub fn token_json(token: &Token, secret: &Secret) -> serde_json::Result<Bytes> {
 /// If it cannot be written.
 pub fn token_list_json(page: &Page<Token, TokenId>) -> serde_json::Result<Bytes> {
     json_bytes(&body::TokenList::from(page))
+}
+
+/// Records what was done with a token.
+fn record(app: &App, event: AuditEvent, status: StatusCode, token: &Token) {
+    app.service.record(event, None, |record| {
+        record.tenant.clone_from(&token.scope.tenant);
+        record.status = Some(status.as_u16());
+        record.reason = Some(format!("{} ({}, {})", token.name, token.scope.role, token.id.0).into());
+    });
 }
 
 /// The routes of tokens.

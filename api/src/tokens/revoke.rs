@@ -4,9 +4,10 @@ use axum::{
     extract,
     http::{StatusCode, Uri},
 };
-use db_locks_service::access::TokenId;
+use db_locks_service::{access::TokenId, audit::AuditEvent};
 use uuid::Uuid;
 
+use super::record;
 use crate::{
     http::State,
     problem::{Problem, ProblemKind, problems},
@@ -46,12 +47,13 @@ pub(crate) async fn revoke_token(
     if id.0 == EXAMPLE {
         return Ok(StatusCode::NO_CONTENT);
     }
-    app.tokens.revoke(id, caller.identity()).await.map_err(|error| match error {
+    let token = app.tokens.revoke(id, caller.identity()).await.map_err(|error| match error {
         db_locks_service::access::TokenError::NotFound => none(),
         other => Problem::from(other),
     })?;
     if let Some(authentication) = &app.authentication {
         authentication.forget(id);
     }
+    record(&app, AuditEvent::TokenRevoked, StatusCode::NO_CONTENT, &token);
     Ok(StatusCode::NO_CONTENT)
 }

@@ -4,6 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use db_locks_service::{
     Limits, LockService, ServiceError,
+    audit::AuditLog,
     engine::{Engine, EngineOptions, SweepOptions},
     store::{self, DatabaseOptions, Store, StoreError},
 };
@@ -45,7 +46,7 @@ impl EmbeddedEngine {
             store::migrate_up(&options).await?;
             let store = store::connect(&options).await?;
             store.check_ready().await?;
-            let engine = Engine::start(store.clone(), engine_options(&*store));
+            let engine = Engine::start(store.clone(), engine_options(&*store), AuditLog::off());
             Ok::<_, StoreError>((store, engine))
         });
         let (store, engine) = opened.await?.map_err(|error| unreachable(&error))?;

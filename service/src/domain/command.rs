@@ -186,6 +186,11 @@ pub enum Command {
         /// The replica.
         replica: ReplicaId,
     },
+    /// The lease of a grant ended a while ago, and its key was not written since: list that for the audit trail, once.
+    NoteExpiry {
+        /// The grant.
+        version: Version,
+    },
     /// Remove what nobody needs any more.
     Sweep {
         /// Ended grants with `delete_on_release` go when they ended before.
@@ -203,6 +208,7 @@ impl Command {
             self,
             Self::Acquire(_)
                 | Self::Get(_)
+                | Self::NoteExpiry { .. }
                 | Self::Sweep { .. }
                 | Self::Leave { .. }
                 | Self::ReapReplica { .. }
@@ -226,7 +232,8 @@ impl Command {
             | Self::Release(Release { version, .. })
             | Self::Leave { version, .. }
             | Self::GiveBack { version, .. }
-            | Self::Keep { version, .. } => Some(*version),
+            | Self::Keep { version, .. }
+            | Self::NoteExpiry { version } => Some(*version),
             Self::ForceRelease(forced) => forced.version,
             Self::Acquire(_)
             | Self::Get(_)

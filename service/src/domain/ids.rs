@@ -8,6 +8,19 @@ use uuid::Uuid;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Version(pub Uuid);
 
+impl Version {
+    /// The first 8 characters: enough to find it, and nothing that anybody can release a grant with.
+    pub fn short(self) -> impl fmt::Display {
+        struct Short(u128);
+        impl fmt::Display for Short {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:08x}", self.0)
+            }
+        }
+        Short(self.0.as_u128() >> 96)
+    }
+}
+
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.as_hyphenated().fmt(f)
@@ -44,6 +57,9 @@ pub struct RequestId(pub i64);
 impl RequestId {
     /// That of no request: no clean-up ends a grant that bears it.
     pub const NONE: Self = Self(0);
+
+    /// That of a grant whose lease has ended, once that is in the audit trail.
+    pub const EXPIRY_RECORDED: Self = Self(-1);
 
     /// Marks a grant whose answer has reached nobody. No request of an earlier version of this program bears it: their bits
     /// were those of UUIDs of version 4, of which this one is always 0.

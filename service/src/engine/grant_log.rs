@@ -4,7 +4,7 @@
 use tracing::{Level, debug, enabled};
 
 use super::pending_request::PendingRequest;
-use crate::domain::{Command, Effects, Ended, EndedHow, KeyId, LockView, Refusal, Reply, Verdict, Version};
+use crate::domain::{Command, Effects, Ended, EndedHow, KeyId, LockView, Refusal, Reply, Verdict};
 
 /// The target of these lines: `DB_LOCKS_LOG=info,db_locks::grants=debug` shows them and nothing else of debug.
 const TARGET: &str = "db_locks::grants";
@@ -51,7 +51,7 @@ fn log_grant(id: &KeyId, view: &LockView, what: &'static str) {
         tenant = id.tenant.as_str(),
         key = id.key.as_str(),
         owner = held.owner.as_str(),
-        version = %Shortened(held.version),
+        version = %held.version.short(),
         fencing_token = view.fencing_token.0,
         lease_duration_ms = view.lease_ms,
         "{what}"
@@ -71,18 +71,8 @@ fn log_end(id: &KeyId, ended: &Ended) {
         tenant = id.tenant.as_str(),
         key = id.key.as_str(),
         owner = ended.owner.as_str(),
-        version = %Shortened(ended.version),
+        version = %ended.version.short(),
         fencing_token = ended.token.0,
         "{what}"
     );
-}
-
-/// The first 8 characters of a version. Whoever knows all of it may release the grant.
-struct Shortened(Version);
-
-impl std::fmt::Display for Shortened {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let high = self.0.0.as_u128() >> 96;
-        write!(f, "{high:08x}")
-    }
 }

@@ -1,6 +1,6 @@
 //! The commands for one key within a batch, and how far they got.
 
-use super::{grant_log, ids, pending_request::PendingRequest};
+use super::{ids, pending_request::PendingRequest};
 use crate::{
     domain::{
         Command, Context, Decided, Earlier, Effects, GuardBusy, KeyChange, KeyId, KeyState, Kind, Need,
@@ -136,7 +136,9 @@ impl KeyTask {
         let prev = state.row_version;
         let mut change = Box::new(KeyChange::new(self.id.clone(), state));
         change.guard_busy.clone_from(&self.guard_busy);
-        change.effects.ended = grant_log::is_enabled().then(Vec::new);
+        if ctx.lists_changes {
+            (change.effects.ended, change.effects.granted) = (Some(Vec::new()), Some(Vec::new()));
+        }
         let mut verdicts = Vec::with_capacity(self.requests.len());
         for (index, request) in self.requests.iter().enumerate() {
             match self.decide_one(&mut change, index, &request.command, prev, ctx) {
@@ -266,6 +268,7 @@ mod tests {
             suspects: Arc::default(),
             max_waiters_per_key: 1,
             is_full: false,
+            lists_changes: false,
             full_tenants: Arc::default(),
         };
         let outcome = key_task.decide(KeyState::absent(), true, &ctx);

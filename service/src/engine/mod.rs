@@ -22,6 +22,7 @@ mod shard;
 mod shared;
 mod sweeper;
 mod timers;
+mod trail;
 mod waiter_count;
 mod write_refusal;
 
@@ -43,7 +44,8 @@ pub use sweeper::SweepOptions;
 
 use self::{message::Message, shard::Shard, shared::Shared};
 use crate::{
-    domain::{Command, KeyId, Reply, RequestId, Version},
+    audit::AuditLog,
+    domain::{Command, KeyId, Reply, RequestId, Timestamp, Version},
     store::{Store, StoreError},
     tasks::{self, spawn_critical},
 };
@@ -81,11 +83,11 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Starts the engine's tasks on the current runtime. They run until it ends.
-    pub fn start(store: Arc<dyn Store>, options: EngineOptions) -> Arc<Self> {
+    /// Starts the engine's tasks on the current runtime. They run until it ends. `audit` gets a record of what happens to grants.
+    pub fn start(store: Arc<dyn Store>, options: EngineOptions, audit: AuditLog) -> Arc<Self> {
         let count = options.shards.max(1);
         let (senders, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::unbounded_channel()).unzip();
-        let shared = Arc::new(Shared::new(store, options, senders.clone()));
+        let shared = Arc::new(Shared::new(store, options, audit, senders.clone()));
         for (inbox, outbox) in inboxes.into_iter().zip(senders) {
             let task = Shard::new(shared.clone(), outbox, options.memory_bytes / count);
             spawn_critical(task.run(inbox));
@@ -122,6 +124,16 @@ impl Engine {
         let _counted = self.shared.count_executing();
         let answer = self.shared.begin(id, command);
         answer.await.unwrap_or(Err(EngineError::Draining)).map(|answered| answered.reply)
+    }
+
+    /// The audit trail.
+    pub fn audit(&self) -> &AuditLog {
+        &self.shared.audit
+    }
+
+    /// Database time by the last reading.
+    pub fn db_time(&self) -> Timestamp {
+        self.shared.clock.latest(Instant::now()).map(|now| now.at_most).unwrap_or_default()
     }
 
     /// The number of requests of this replica that stand in queues.

@@ -1,9 +1,14 @@
 //! A request on its way through the engine: a command and the channel for its answer.
 
+use std::sync::Arc;
+
 use tokio::{sync::oneshot, time::Instant};
 
 use super::error::EngineError;
-use crate::domain::{Command, KeyId, LockView, Refusal, Reply, RequestId};
+use crate::{
+    audit::Origin,
+    domain::{Command, KeyId, LockView, Refusal, Reply, RequestId},
+};
 
 /// What a caller receives.
 pub(super) type Answer = Result<Answered, EngineError>;
@@ -41,12 +46,14 @@ pub(super) struct PendingRequest {
     pub(super) guard_until: Option<Instant>,
     /// For a release that has waited for a guard row: the lock as it leaves it.
     pub(super) left: Option<Box<LockView>>,
+    /// Where it comes from, if the audit trail is on.
+    pub(super) origin: Option<Arc<Origin>>,
 }
 
 impl PendingRequest {
     /// A command of the engine's own.
     pub(super) fn internal(id: KeyId, command: Command, arrived: Instant) -> Self {
-        Self { id, command, reply: None, arrived, guard_until: None, left: None }
+        Self { id, command, reply: None, arrived, guard_until: None, left: None, origin: None }
     }
 
     /// The reply to a release that has waited for a guard row, if another replica, or another command, has finished it and the
@@ -123,7 +130,7 @@ pub(super) mod tests {
         };
         let id = KeyId { tenant: Tenant::trusted("t"), key: Key::trusted("a") };
         let (command, arrived) = (Command::Acquire(acquire), Instant::now());
-        PendingRequest { id, command, reply, arrived, guard_until: None, left: None }
+        PendingRequest { id, command, reply, arrived, guard_until: None, left: None, origin: None }
     }
 
     /// Guards invariant 7: an acquire that may have been written stays, even if its caller has gone.

@@ -19,7 +19,7 @@ use super::{
     EngineError, EngineOptions,
     clock::DatabaseClock,
     gauges::Gauges,
-    ids,
+    grant_log, ids,
     membership::{Membership, Presence},
     message::{Message, UndeliveredGrant},
     metrics::EngineMetrics,
@@ -29,6 +29,7 @@ use super::{
     write_refusal::WriteRefusal,
 };
 use crate::{
+    audit::{AuditLog, Origin},
     domain::{Command, Context, KeyId, Now, ReplicaId},
     store::{Store, StoreError},
 };
@@ -63,6 +64,8 @@ pub(crate) struct Shared {
     draining: AtomicBool,
     pub(super) write_refusal: WriteRefusal,
     pub(super) outage: Outage,
+    /// What was granted, ended and refused.
+    pub(super) audit: AuditLog,
     /// Stops membership and the sweeper, once all waiters are answered.
     pub(super) stop: CancellationToken,
     pub(super) blocked_commits: Semaphore,
@@ -80,6 +83,7 @@ impl Shared {
     pub(super) fn new(
         store: Arc<dyn Store>,
         options: EngineOptions,
+        audit: AuditLog,
         shards: Vec<mpsc::UnboundedSender<Message>>,
     ) -> Self {
         let gauges = Gauges::new(&options, &store.connections());
@@ -99,6 +103,7 @@ impl Shared {
             draining: AtomicBool::new(false),
             write_refusal: WriteRefusal::default(),
             outage: Outage::default(),
+            audit,
             stop: CancellationToken::new(),
             blocked_commits: Semaphore::new(MOST_BLOCKED_COMMITS),
             guards_busy: Arc::default(),
@@ -136,8 +141,9 @@ impl Shared {
         let (sender, receiver) = oneshot::channel();
         let shard = self.shard_of(&id);
         let arrived = Instant::now();
-        let request =
-            PendingRequest { id, command, reply: Some(sender), arrived, guard_until: None, left: None };
+        let origin = if self.audit.is_on() { Origin::current() } else { None };
+        let (guard_until, left) = (None, None);
+        let request = PendingRequest { id, command, reply: Some(sender), arrived, guard_until, left, origin };
         self.send_to(shard, Message::Command(request));
         receiver
     }
@@ -145,7 +151,12 @@ impl Shared {
     /// Carries out a command on each of these keys and waits for the answers, so that a task with many keys is not faster than the
     /// shards. Returns whether all commands were carried out.
     pub(super) async fn execute_all(&self, ids: Vec<KeyId>, command: &Command) -> bool {
-        let answers: Vec<_> = ids.into_iter().map(|id| self.begin(id, command.clone())).collect();
+        self.execute_each(ids.into_iter().map(|id| (id, command.clone()))).await
+    }
+
+    /// The same, with a command for each key.
+    pub(super) async fn execute_each(&self, commands: impl Iterator<Item = (KeyId, Command)>) -> bool {
+        let answers: Vec<_> = commands.map(|(id, command)| self.begin(id, command)).collect();
         let mut all = true;
         for answer in answers {
             all &= matches!(answer.await, Ok(Ok(_)));
@@ -214,6 +225,7 @@ impl Shared {
             dead: self.membership.dead(),
             suspects: self.membership.suspects(),
             max_waiters_per_key: self.options.max_waiters_per_key,
+            lists_changes: self.audit.is_on() || grant_log::is_enabled(),
             is_full: self.waiting.is_full(),
             full_tenants: self.waiting.full_tenants(),
         }

@@ -46,6 +46,9 @@ const PIECE: u32 = 500;
 const BETWEEN_PIECES: Duration = Duration::from_millis(50);
 /// The maximum number of steps of one sweep.
 const MOST_PIECES: u32 = 200;
+/// How long a lease has been over when the sweeper notes that, in milliseconds: a repeat of its acquire that is under way
+/// should still find which request had it.
+const NOTED_AFTER_MS: i64 = 2_000;
 /// The number of rows that one sweep reads to find idle locks.
 const IDLE_ROWS_A_PIECE: u32 = 5_000;
 
@@ -91,6 +94,9 @@ impl Sweeper {
         self.shared.membership.want_reaping();
         let now = self.shared.store.now().await?;
         self.finish_releases().await?;
+        if self.shared.audit.is_on() {
+            self.note_expired(now).await?;
+        }
         self.sweep_ended(now).await?;
         self.sweep_idle(now).await?;
         self.sweep_tombstones(now).await?;
@@ -101,6 +107,22 @@ impl Sweeper {
     async fn finish_releases(&self) -> Result<(), StoreError> {
         let ids = self.shared.store.unfinished_releases(PIECE).await?;
         self.shared.execute_all(ids, &Command::ServeQueue).await;
+        Ok(())
+    }
+
+    /// Has leases that ended listed for the audit trail: of keys that nobody asked for since.
+    async fn note_expired(&self, now: Timestamp) -> Result<(), StoreError> {
+        let before = now.plus_ms(-NOTED_AFTER_MS);
+        for _ in 0..MOST_PIECES {
+            let grants = self.shared.store.expired_grants(before, PIECE).await?;
+            let last = grants.len() < PIECE as usize;
+            let commands = grants.into_iter().map(|(id, version)| (id, Command::NoteExpiry { version }));
+            let all = self.shared.execute_each(commands).await;
+            if last || !all || self.shared.is_draining() {
+                break;
+            }
+            tokio::time::sleep(BETWEEN_PIECES).await;
+        }
         Ok(())
     }
 

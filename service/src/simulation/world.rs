@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     Limits, LockService,
+    audit::AuditLog,
     domain::{DataEdit, Key, KeyId, Kind, Release, ReplicaId, Tenant, Version},
     engine::{Engine, EngineOptions, SweepOptions},
     simulation::hooks::Entered,
@@ -127,7 +128,7 @@ impl World {
         let process = Process::new(life, plan.defer, order, ids);
         let store = Connection::new(self.database.clone(), number, life);
         let entered = Entered::new(&process);
-        let engine = Engine::start(store.clone(), options(plan));
+        let engine = Engine::start(store.clone(), options(plan), AuditLog::off());
         drop(entered);
         let service = LockService::new(engine.clone(), store, Limits::default());
         self.record.note(&format!("replica {number} starts"));

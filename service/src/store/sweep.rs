@@ -8,7 +8,7 @@
 //! was lost was carried out.
 
 use async_trait::async_trait;
-use db_locks_entity::{locks, sweep_lease, token_floors, waiters};
+use db_locks_entity::{locks, permits, sweep_lease, token_floors, waiters};
 use sea_orm::{
     ColumnTrait, Condition, DbErr, EntityTrait, ExprTrait, Order, QueryFilter, QueryOrder, QuerySelect,
     QueryTrait, Value,
@@ -24,7 +24,7 @@ use super::{
     sql_store::SqlStore,
     writer::Writer,
 };
-use crate::domain::{KeyId, ReplicaId, Timestamp};
+use crate::domain::{KeyId, ReplicaId, RequestId, Timestamp, Version};
 
 /// The one row of `sweep_lease`.
 const LEASE: i32 = 1;
@@ -91,6 +91,36 @@ impl SweepStore for SqlStore {
             .filter(locks::Column::Kind.is_in(ENDING))
             .limit(u64::from(limit));
         self.select_ids(self.general_pool(), &self.sweep, "unfinished_releases", &query.into_query()).await
+    }
+
+    async fn expired_grants(
+        &self,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(KeyId, Version)>, StoreError> {
+        let recorded = RequestId::EXPIRY_RECORDED.0;
+        let of_locks = {
+            use locks::Column::{ExpiresAtMs, Key, Nonce, Released, Tenant, Version};
+            let query = locks::Entity::find().select_only().columns([Tenant, Key, Version]);
+            let is_expired = Version.is_not_null().and(ExpiresAtMs.lte(before.0)).and(Released.eq(false));
+            query.filter(is_expired.and(Nonce.ne(recorded))).limit(u64::from(limit)).into_query()
+        };
+        let of_permits = {
+            use permits::Column::{ExpiresAtMs, Key, Nonce, Released, Tenant, Version};
+            let query = permits::Entity::find().select_only().columns([Tenant, Key, Version]);
+            let is_expired = ExpiresAtMs.lte(before.0).and(Released.eq(false)).and(Nonce.ne(recorded));
+            query.filter(is_expired).limit(u64::from(limit)).into_query()
+        };
+        let work = async {
+            let mut grants = Vec::new();
+            for query in [of_locks, of_permits] {
+                for row in &self.select(self.general_pool(), &self.sweep, "expired_grants", &query).await? {
+                    grants.push((read_id(row)?, Version(row.try_get_by_index(2)?)));
+                }
+            }
+            Ok(grants)
+        };
+        self.sweep.run(Purpose::Read, work).await
     }
 
     async fn idle_mutexes(

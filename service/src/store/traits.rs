@@ -8,8 +8,10 @@ use super::{
     Beat, Committed, FoundToken, HeldCounts, KeyFilter, LoadRequest, Loaded, LockFilter, Page, Peer, PoolUse,
     StoreError, WaitingRow, Write,
 };
-use crate::access::{self, Identity, SecretHash, TokenId};
-use crate::domain::{Key, KeyId, KeyState, LockView, ReplicaId, SemaphoreView, Tenant, Timestamp};
+use crate::{
+    access::{self, Identity, SecretHash, TokenId},
+    domain::{Key, KeyId, KeyState, LockView, ReplicaId, SemaphoreView, Tenant, Timestamp, Version},
+};
 
 /// Decides while the keys' rows are locked: from their states, in the order of the load requests, and database time to the
 /// writes.
@@ -134,6 +136,14 @@ pub trait SweepStore: Send + Sync + 'static {
     async fn unfinished_releases(&self, _limit: u32) -> Result<Vec<KeyId>, StoreError> {
         Ok(Vec::new())
     }
+
+    /// Grants whose lease expired at `before` or earlier without a release, and that are not marked as recorded, at most `limit`
+    /// of locks and as many of permits. This reads whole tables: it is asked once a sweep, and only with an audit trail.
+    async fn expired_grants(
+        &self,
+        before: Timestamp,
+        limit: u32,
+    ) -> Result<Vec<(KeyId, Version)>, StoreError>;
 
     /// Free mutexes that did not change since `since`, among the next `limit` rows after the key `after`.
     async fn idle_mutexes(

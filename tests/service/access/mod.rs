@@ -1,5 +1,6 @@
 //! Authentication, roles, tenants and key patterns.
 
+mod audit;
 mod jwt;
 mod routes;
 mod start;

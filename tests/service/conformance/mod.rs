@@ -27,6 +27,7 @@ macro_rules! on_every_database {
 pub(crate) use on_every_database;
 
 mod acquire_fields;
+mod audit;
 mod browsers;
 mod conditions;
 mod data;

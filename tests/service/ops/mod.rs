@@ -1,5 +1,6 @@
 //! The program as an operator sees it: stopping, migrating, its command line.
 
+mod audit;
 mod beside;
 mod command_line;
 mod corrupt;

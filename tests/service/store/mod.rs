@@ -70,6 +70,7 @@ fn write(id: &KeyId, state: KeyState, now: Timestamp, commands: &[Command]) -> W
         suspects: Arc::default(),
         max_waiters_per_key: 100,
         is_full: false,
+        lists_changes: false,
         full_tenants: Arc::default(),
     };
     for command in commands {

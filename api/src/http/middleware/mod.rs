@@ -9,7 +9,7 @@ mod large;
 mod observe;
 mod site;
 
-use std::{convert::Infallible, sync::Arc};
+use std::convert::Infallible;
 
 use axum::{
     Router,
@@ -20,12 +20,10 @@ use axum::{
 use tower::{Service, ServiceBuilder};
 use tower_http::set_header::SetResponseHeaderLayer;
 
-use self::observe::{Observe, Shared};
+use self::observe::Observe;
+pub(crate) use self::observe::Shared;
 pub use self::site::{AllowedHosts, InvalidHost};
-use crate::{
-    auth::Authentication,
-    http::{HttpMetrics, connection::ClientBody},
-};
+use crate::http::connection::ClientBody;
 
 /// Answers are not to be kept: what a lock was is no news of what it is.
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
@@ -35,9 +33,7 @@ const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 /// Surrounds routes.
 pub(crate) fn surround(
     routes: Router,
-    metrics: HttpMetrics,
-    allowed_hosts: AllowedHosts,
-    authentication: Option<Arc<Authentication>>,
+    shared: Shared,
 ) -> impl Service<Request<ClientBody>, Response = Response, Error = Infallible, Future: Send + Unpin + 'static>
 + Clone
 + Send
@@ -46,5 +42,5 @@ pub(crate) fn surround(
     ServiceBuilder::new()
         .layer(SetResponseHeaderLayer::overriding(header::CACHE_CONTROL, NO_STORE))
         .layer(SetResponseHeaderLayer::overriding(header::X_CONTENT_TYPE_OPTIONS, NOSNIFF))
-        .service(Observe::new(routes, Shared::new(metrics, allowed_hosts, authentication)))
+        .service(Observe::new(routes, shared))
 }

@@ -15,7 +15,7 @@ use axum::{
     http::{HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use db_locks_service::{LogLimit, access::Identity};
+use db_locks_service::{LockService, LogLimit, access::Identity, audit::Origin};
 use tower::Service;
 use tracing::{Span, debug, debug_span, error, warn};
 
@@ -27,9 +27,11 @@ use super::{
 use crate::{
     auth::{Answer, Authentication, Needs},
     http::{
+        ApiConfig,
         connection::ClientBody,
         metrics::{HttpMetrics, RouteIndex},
         request_id::{self, REQUEST_ID},
+        trail::Trail,
     },
     problem::Problem,
 };
@@ -48,11 +50,13 @@ pub(super) struct Observe<S> {
 
 /// What all requests share.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(crate) struct Shared {
     metrics: HttpMetrics,
     allowed_hosts: AllowedHosts,
     authentication: Option<Arc<Authentication>>,
     large_answers: LargeAnswers,
+    /// The audit trail, if it is on.
+    trail: Option<Trail>,
 }
 
 impl<S> Observe<S> {
@@ -63,13 +67,30 @@ impl<S> Observe<S> {
 }
 
 impl Shared {
-    /// Counts in these metrics, and lets in whom this finds out.
-    pub(super) fn new(
-        metrics: HttpMetrics,
-        allowed_hosts: AllowedHosts,
-        authentication: Option<Arc<Authentication>>,
-    ) -> Self {
-        Self { metrics, allowed_hosts, authentication, large_answers: LargeAnswers::default() }
+    /// Counts in these metrics, and lets in whom the configuration says.
+    pub(crate) fn new(metrics: HttpMetrics, config: &ApiConfig, service: &LockService) -> Self {
+        Self {
+            metrics,
+            allowed_hosts: config.allowed_hosts.clone(),
+            authentication: config.authentication.clone(),
+            large_answers: LargeAnswers::default(),
+            trail: Trail::new(service, &config.trusted_proxies),
+        }
+    }
+
+    /// Where a request comes from, if there is an audit trail.
+    fn origin(&self, request: &Request<ClientBody>, id: &HeaderValue) -> Option<Arc<Origin>> {
+        let peer = request.body().connection().peer();
+        self.trail.as_ref().map(|trail| trail.origin(peer, request.headers(), id))
+    }
+
+    /// Notes that a request was refused for want of a good credential.
+    fn authentication_failed(&self, origin: Option<&Arc<Origin>>, problem: &Problem) {
+        if let (Some(trail), Some(origin)) = (&self.trail, origin)
+            && problem.is_unauthorized()
+        {
+            trail.authentication_failed(origin);
+        }
     }
 
     /// What is known at once of who asks; where authentication is off, every route is open.
@@ -161,6 +182,7 @@ where
         // Nothing but a comparison unless the log wants it.
         let span = debug_span!("request", request_id = ?id, %method, route = metrics.path(route));
         let began = Instant::now();
+        let origin = self.shared.origin(&request, &id);
         let inner = if empty_key {
             Inner::Refused(Some(Problem::no_route(EMPTY_KEY)))
         } else if self.shared.authentication.is_some()
@@ -168,12 +190,13 @@ where
             && refusal != Some(Misplaced::Misdirected)
         {
             let needs = Needs::of(metrics.path(route), &method);
-            self.enter(request, Gate { route, needs, misplaced: refusal })
+            self.enter(request, Gate { route, needs, misplaced: refusal }, origin.as_ref())
         } else {
             self.pass(request, refusal)
         };
         let body = if matches!(inner, Inner::Refused(_)) { body.unread() } else { body };
-        Answering { inner, id: Some(id), route, method, body, span, shared: Arc::clone(&self.shared), began }
+        let shared = Arc::clone(&self.shared);
+        Answering { inner, id: Some(id), route, method, body, span, shared, began, origin }
     }
 }
 
@@ -190,14 +213,17 @@ where
     }
 
     /// Lets a request in if the one who asks may use the route.
-    fn enter(&mut self, request: Request<ClientBody>, gate: Gate) -> Inner<S> {
+    fn enter(&mut self, request: Request<ClientBody>, gate: Gate, origin: Option<&Arc<Origin>>) -> Inner<S> {
         match self.shared.who_asks(&request, &gate) {
             Answer::Open => self.pass(request, gate.misplaced),
             Answer::Known(identity) => {
                 let request = request.map(ClientBody::into_body);
-                enter_as(&mut self.inner, &self.shared, identity, request, &gate)
+                enter_as(&mut self.inner, &self.shared, identity, request, &gate, origin)
             }
-            Answer::Refused(problem) => Inner::Refused(Some(problem)),
+            Answer::Refused(problem) => {
+                self.shared.authentication_failed(origin, &problem);
+                Inner::Refused(Some(problem))
+            }
             Answer::Ask(question) => {
                 let shared = Arc::clone(&self.shared);
                 let answer = Box::pin(async move {
@@ -220,7 +246,11 @@ fn enter_as<S: Service<Request>>(
     identity: Arc<Identity>,
     mut request: Request,
     gate: &Gate,
+    origin: Option<&Arc<Origin>>,
 ) -> Inner<S> {
+    if let Some(origin) = origin {
+        origin.identify(Arc::clone(&identity.who));
+    }
     if let Some(problem) = shared.refusal_of(&identity, gate, request.method()) {
         return Inner::Refused(Some(problem));
     }
@@ -292,6 +322,8 @@ pub(super) struct Answering<S: Service<Request>> {
     span: Span,
     shared: Arc<Shared>,
     began: Instant,
+    /// Where it comes from, if there is an audit trail.
+    origin: Option<Arc<Origin>>,
 }
 
 impl<S> Future for Answering<S>
@@ -306,9 +338,13 @@ where
             let Poll::Ready(answer) = asking.answer.as_mut().poll(cx) else { return Poll::Pending };
             let next = match (answer, asking.request.take()) {
                 (Ok(identity), Some(request)) => {
-                    enter_as(&mut asking.service, &this.shared, identity, request, &asking.gate)
+                    let origin = this.origin.as_ref();
+                    enter_as(&mut asking.service, &this.shared, identity, request, &asking.gate, origin)
                 }
-                (Err(problem), _) => Inner::Refused(Some(problem)),
+                (Err(problem), _) => {
+                    this.shared.authentication_failed(this.origin.as_ref(), &problem);
+                    Inner::Refused(Some(problem))
+                }
                 (Ok(_), None) => Inner::Refused(None),
             };
             if matches!(next, Inner::Refused(_)) {
@@ -319,7 +355,10 @@ where
         let entered = this.span.enter();
         // A future that panicked is not polled again, so nobody sees the state that it left behind.
         let polled = match &mut this.inner {
-            Inner::Route(inner) => catch_unwind(AssertUnwindSafe(|| Pin::new(inner).poll(cx))),
+            Inner::Route(inner) => catch_unwind(AssertUnwindSafe(|| match &this.origin {
+                Some(origin) => origin.enter(|| Pin::new(inner).poll(cx)),
+                None => Pin::new(inner).poll(cx),
+            })),
             Inner::Refused(problem) => {
                 let problem = problem.take().unwrap_or_else(Problem::internal_error);
                 Ok(Poll::Ready(Ok(problem.into_response())))
@@ -415,7 +454,14 @@ mod tests {
             .with_state(());
         let paths = ["/fine", "/panics", "/panics-later", "/locks/{key}/acquire"];
         let metrics = HttpMetrics::new(paths.map(|path| (path, vec![Method::GET])));
-        Observe::new(router, Shared::new(metrics, AllowedHosts::default(), None))
+        let shared = Shared {
+            metrics,
+            allowed_hosts: AllowedHosts::default(),
+            authentication: None,
+            large_answers: LargeAnswers::default(),
+            trail: None,
+        };
+        Observe::new(router, shared)
     }
 
     fn from(on_loopback: bool) -> ClientBody {

@@ -66,7 +66,8 @@ pub(super) async fn serve<S: HttpService>(
         // It sent nothing.
         Err(_) => return,
     };
-    let client = Arc::new(Connection::new(on_loopback, phase.clone(), transport.certificate()));
+    let certificate = transport.certificate();
+    let client = Arc::new(Connection::new(on_loopback, peer.ip(), phase.clone(), certificate));
     let is_http2 = protocol == Protocol::Http2;
     let io = TokioIo::new(ClientStream::new(transport, client.clone(), is_http2));
     let result = match protocol {

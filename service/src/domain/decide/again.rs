@@ -63,6 +63,7 @@ impl KeyChange {
             | Command::Keep { .. }
             | Command::ServeQueue
             | Command::ReapReplica { .. }
+            | Command::NoteExpiry { .. }
             | Command::Sweep { .. } => self.decide(command, ctx),
         }
     }

@@ -1,7 +1,7 @@
 //! How grants end, for those who count and log it.
 
-use super::KeyChange;
-use crate::domain::{Grant, Owner, Timestamp, Token, Version};
+use super::{Context, Decided, KeyChange, Verdict};
+use crate::domain::{Grant, Kind, Owner, Reply, RequestId, Timestamp, Token, Version};
 
 /// A grant that a change ended, or found ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,7 +39,24 @@ impl KeyChange {
         }
         let expired = grant.expires_at <= now;
         self.effects.expired += u64::from(expired);
-        self.note_end(grant, if expired { EndedHow::Expired } else { EndedHow::Deleted });
+        if grant.request_id != RequestId::EXPIRY_RECORDED {
+            self.note_end(grant, if expired { EndedHow::Expired } else { EndedHow::Deleted });
+        }
+    }
+
+    /// Lists a grant whose lease has ended, and marks it, so that it is not listed again.
+    pub(super) fn note_expiry(&mut self, version: Version, ctx: &Context) -> Decided {
+        if let Ok(target) = self.target(Kind::Mutex, version)? {
+            let (grant, _) = self.grant_and_data(&target);
+            let is_new = grant.request_id != RequestId::EXPIRY_RECORDED;
+            if is_new && !grant.released && ctx.now.is_past(grant.expires_at) {
+                grant.request_id = RequestId::EXPIRY_RECORDED;
+                let grant = grant.clone();
+                self.note_end(&grant, EndedHow::Expired);
+                self.rewrite_target(&target);
+            }
+        }
+        Ok(Verdict::Reply(Reply::Done))
     }
 
     /// Takes note of how a grant ended, if somebody wants to know.

@@ -67,6 +67,9 @@ impl KeyChange {
             self.state.token = self.state.token.next();
         }
         self.mark_changed(now);
+        if let Some(granted) = &mut self.effects.granted {
+            granted.push(taker.version);
+        }
         let grant = Grant {
             version: taker.version,
             chosen: taker.chosen,

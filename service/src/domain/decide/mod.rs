@@ -55,6 +55,8 @@ pub struct Context {
     pub max_waiters_per_key: i64,
     /// Whether this replica has as many waiters as it may have.
     pub is_full: bool,
+    /// Whether it is listed what a change grants and ends.
+    pub lists_changes: bool,
     /// Tenants that have as many waiters at this replica as they may have.
     pub full_tenants: Arc<BTreeSet<Tenant>>,
 }
@@ -128,6 +130,8 @@ pub struct Effects {
     pub expired: u64,
     /// Grants that ended; `None` where nobody wants to know, since a list costs an allocation.
     pub ended: Option<Vec<Ended>>,
+    /// Versions of new grants; `None` as with [`Self::ended`].
+    pub granted: Option<Vec<Version>>,
     /// Replicas that let an offer lapse.
     pub suspects: BTreeSet<ReplicaId>,
     /// The queue was served only in part: [`Command::ServeQueue`] has to follow.
@@ -248,6 +252,7 @@ impl KeyChange {
                 Ok(Verdict::Reply(Reply::Done))
             }
             Command::ReapReplica { replica } => self.reap_replica(*replica, ctx),
+            Command::NoteExpiry { version } => self.note_expiry(*version, ctx),
             Command::Sweep { ended_before, idle_since } => Ok(self.sweep(*ended_before, *idle_since, ctx)),
         }
     }

@@ -119,6 +119,7 @@ impl Scene {
             dead: Arc::new(self.dead.clone()),
             suspects: Arc::new(self.suspects.clone()),
             is_full: false,
+            lists_changes: false,
             full_tenants: Arc::default(),
             max_waiters_per_key: self.max_waiters,
         }

@@ -13,6 +13,7 @@ use crate::{
         key_task::KeyTask,
         message::UndeliveredGrant,
         pending_request::{Answered, PendingRequest},
+        trail,
     },
 };
 
@@ -37,6 +38,7 @@ impl Shard {
         self.intake.park_first(key_task.requests.split_off(verdicts.len()));
         let id = key_task.id;
         grant_log::log_change(&id, &key_task.requests, &verdicts, &effects);
+        self.record(&id, &key_task.requests, &verdicts, &effects, &state, raised);
         self.shared.metrics.expired(effects.expired);
         let mut freed = self.freed_instants(&key_task.requests, &effects);
         for (mut request, verdict) in key_task.requests.into_iter().zip(verdicts) {
@@ -80,6 +82,24 @@ impl Shard {
             self.enqueue_internal(id.clone(), Command::ServeQueue);
         }
         self.cache.put(id, state, now);
+    }
+
+    /// Adds a durable change to the audit trail, if that is on.
+    fn record(
+        &self,
+        id: &KeyId,
+        requests: &[PendingRequest],
+        verdicts: &[Verdict],
+        effects: &Effects,
+        state: &KeyState,
+        raised: i64,
+    ) {
+        if !self.shared.audit.is_on() {
+            return;
+        }
+        let at = self.shared.clock.now(Instant::now()).map_or(state.updated_at, |now| now.at_most);
+        let change = trail::Change { id, state, requests, verdicts, effects, raised, at };
+        trail::record(&self.shared.audit, &change, &self.waiters);
     }
 
     /// Answers the caller of a command.

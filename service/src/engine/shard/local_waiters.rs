@@ -15,6 +15,7 @@ use crate::{
         message::Audit,
         pending_request::{PendingRequest, ReplySender},
         timers::Timers,
+        trail::Asked,
     },
     store::WaitingRow,
 };
@@ -41,6 +42,8 @@ pub(super) struct LocalWaiter {
     pub(super) chosen: bool,
     /// The channel to the caller; `None` once the caller has gone or was answered an error, and only the row is left.
     pub(super) reply: Option<ReplySender>,
+    /// Who asked, if the audit trail is on.
+    asked: Option<Asked>,
     /// Since when it waits.
     pub(super) since: Instant,
     /// The number of its deadline.
@@ -51,7 +54,7 @@ pub(super) struct LocalWaiter {
 
 /// The waiters of a shard.
 #[derive(Debug, Default)]
-pub(super) struct LocalWaiters {
+pub(in super::super) struct LocalWaiters {
     by_request: FxHashMap<RequestId, LocalWaiter>,
     /// The number of waiters of each key that has some.
     per_key: FxHashMap<KeyId, usize>,
@@ -72,11 +75,16 @@ impl LocalWaiters {
     ) {
         let timer = self.deadlines.set(deadline, DueWaiter { request_id, deadline });
         *self.per_key.entry(request.id.clone()).or_insert(0) += 1;
+        let asked = match (request.origin, &request.command) {
+            (Some(origin), Command::Acquire(acquire)) => Some(Asked { origin, owner: acquire.owner.clone() }),
+            _ => None,
+        };
         let waiter = LocalWaiter {
             id: request.id,
             version,
             chosen,
             reply: request.reply,
+            asked,
             since: Instant::now(),
             timer,
             leaving: None,
@@ -95,6 +103,11 @@ impl LocalWaiters {
             }
         }
         Some(waiter)
+    }
+
+    /// Who asked for what a waiter waits for, if the audit trail is on.
+    pub(in super::super) fn asked(&self, request_id: RequestId) -> Option<&Asked> {
+        self.by_request.get(&request_id)?.asked.as_ref()
     }
 
     /// Whether a request waits here.

@@ -29,13 +29,15 @@ mod offers;
 mod outcome;
 mod waiting;
 
+pub(super) use self::local_waiters::LocalWaiters;
+
 use std::sync::Arc;
 
 use tokio::{sync::mpsc, time::Instant};
 
 use self::{
     drain::Drain, guarded_keys::GuardedKeys, in_flight::InFlight, intake::Intake, key_timers::KeyTimers,
-    local_waiters::LocalWaiters, offers::KnownOffers,
+    offers::KnownOffers,
 };
 use super::{Shared, cache::Cache, message::Message, pending_request::PendingRequest};
 use crate::domain::{Command, KeyId};

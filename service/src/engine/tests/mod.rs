@@ -21,6 +21,7 @@ use self::memory_store::MemoryStore;
 use super::{Engine, EngineOptions, SweepOptions};
 use crate::{
     AcquireRequest, Delivery, Limits, LockService, ServiceError,
+    audit::AuditLog,
     domain::{DataEdit, Key, KeyId, Kind, LockView, Owner, Refusal, Release, Tenant, Version},
 };
 
@@ -42,7 +43,7 @@ impl Replica {
     }
 
     fn with_options(store: &Arc<MemoryStore>, options: EngineOptions) -> Self {
-        let engine = Engine::start(store.clone(), options);
+        let engine = Engine::start(store.clone(), options, AuditLog::off());
         let service = LockService::new(engine.clone(), store.clone(), Limits::default());
         Self { service, engine, store: store.clone() }
     }

@@ -12,7 +12,7 @@ use super::{
     tables::KeyRows,
 };
 use crate::{
-    domain::{Key, KeyId, LockView, Place, ReplicaId, SemaphoreView, Tenant, Timestamp, Waiter},
+    domain::{Key, KeyId, LockView, Place, ReplicaId, SemaphoreView, Tenant, Timestamp, Version, Waiter},
     store::{
         Beat, Committed, DecideLocked, HeldCounts, KeyFilter, KeyStore, ListStore, LoadRequest, Loaded,
         LockFilter, Notifications, Page, Peer, ReplicaStore, StoreError, SweepStore, WaitingRow, Write,
@@ -298,6 +298,10 @@ impl SweepStore for Connection {
 
     async fn ended_to_delete(&self, before: Timestamp, _limit: u32) -> Result<Vec<KeyId>, StoreError> {
         self.database.ask(|| self.database.tables().ended_to_delete(before)).await
+    }
+
+    async fn expired_grants(&self, _: Timestamp, _: u32) -> Result<Vec<(KeyId, Version)>, StoreError> {
+        Ok(Vec::new())
     }
 
     async fn idle_mutexes(

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use super::MemoryStore;
 use crate::{
-    domain::{Key, KeyId, LockView, Place, ReplicaId, SemaphoreView, Tenant, Timestamp},
+    domain::{Key, KeyId, LockView, Place, ReplicaId, SemaphoreView, Tenant, Timestamp, Version},
     store::{
         Beat, Committed, DecideLocked, HeldCounts, KeyFilter, KeyStore, ListStore, LoadRequest, Loaded,
         LockFilter, Notifications, Page, Peer, ReplicaStore, StoreError, SweepStore, WaitingRow, Write,
@@ -250,6 +250,10 @@ impl SweepStore for MemoryStore {
     }
 
     async fn ended_to_delete(&self, _before: Timestamp, _limit: u32) -> Result<Vec<KeyId>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn expired_grants(&self, _: Timestamp, _: u32) -> Result<Vec<(KeyId, Version)>, StoreError> {
         Ok(Vec::new())
     }
 

@@ -1,0 +1,73 @@
+//! What the audit trail has from the HTTP edge: where requests come from, and who was not let in.
+
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use db_locks_service::{
+    LockService,
+    audit::{AuditEvent, Origin},
+};
+
+use super::TrustedProxies;
+
+/// The most failed authentications that are recorded in a second: who guesses must not fill the disk.
+const MOST_FAILURES: u32 = 20;
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// The audit trail, as the HTTP edge fills it.
+pub(super) struct Trail {
+    service: LockService,
+    proxies: TrustedProxies,
+    failures: Mutex<Failures>,
+}
+
+/// The failed authentications since a moment.
+struct Failures {
+    since: Instant,
+    count: u32,
+}
+
+impl Trail {
+    /// The trail of a service; `None` if it is off.
+    pub(super) fn new(service: &LockService, proxies: &TrustedProxies) -> Option<Self> {
+        let failures = Mutex::new(Failures { since: Instant::now(), count: 0 });
+        let trail = || Self { service: service.clone(), proxies: proxies.clone(), failures };
+        service.is_audited().then(trail)
+    }
+
+    /// Where a request comes from.
+    pub(super) fn origin(&self, peer: IpAddr, headers: &HeaderMap, id: &HeaderValue) -> Arc<Origin> {
+        let request_id = id.to_str().unwrap_or_default().into();
+        Arc::new(Origin::new(self.proxies.client_of(peer, headers), request_id))
+    }
+
+    /// Records that a request had no credential, or none that is good.
+    pub(super) fn authentication_failed(&self, origin: &Arc<Origin>) {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left_out = 0;
+        if failures.since.elapsed() >= PERIOD {
+            left_out = failures.count.saturating_sub(MOST_FAILURES);
+            *failures = Failures { since: Instant::now(), count: 0 };
+        }
+        failures.count = failures.count.saturating_add(1);
+        let is_recorded = failures.count <= MOST_FAILURES;
+        drop(failures);
+        if is_recorded {
+            let reason = (left_out > 0).then(|| format!("{left_out} more are not recorded"));
+            self.service.record(AuditEvent::AuthenticationFailed, Some(origin.clone()), |record| {
+                record.status = Some(StatusCode::UNAUTHORIZED.as_u16());
+                record.reason = reason.map(Into::into);
+            });
+        }
+    }
+}
+
+impl std::fmt::Debug for Trail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Trail").field("proxies", &self.proxies).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,70 @@
+//! Where the trail goes.
+
+use std::{
+    convert::Infallible,
+    fs::{File, OpenOptions},
+    io::{self, Write},
+    os::unix::fs::OpenOptionsExt as _,
+    path::PathBuf,
+    str::FromStr,
+};
+
+/// Where the trail goes: `stderr`, or the path of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AuditOutput {
+    /// The standard error output.
+    Stderr,
+    /// A file, which is appended to.
+    File(PathBuf),
+}
+
+impl FromStr for AuditOutput {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        Ok(if text == "stderr" { Self::Stderr } else { Self::File(text.into()) })
+    }
+}
+
+/// Why the trail cannot be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// The file cannot be opened.
+    #[error("the audit log {path} cannot be written: {error}")]
+    Open {
+        /// Its path.
+        path: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// There is no thread to write with.
+    #[error("the thread that writes the audit log cannot be started: {0}")]
+    Thread(io::Error),
+}
+
+/// An output that is open.
+#[derive(Debug)]
+pub(super) enum Opened {
+    Stderr,
+    File(File),
+}
+
+impl AuditOutput {
+    /// Opens it. A file that is not there is made, for its owner alone; a folder is not.
+    pub(super) fn open(&self) -> Result<Opened, AuditError> {
+        let Self::File(path) = self else { return Ok(Opened::Stderr) };
+        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+        let error = |error| AuditError::Open { path: path.display().to_string(), error };
+        file.map(Opened::File).map_err(error)
+    }
+}
+
+impl Opened {
+    /// Writes some of the bytes, and returns how many.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Stderr => io::stderr().write(bytes),
+            Self::File(file) => file.write(bytes),
+        }
+    }
+}

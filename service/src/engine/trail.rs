@@ -1,0 +1,239 @@
+//! What goes into the audit trail of a change, once it is durable: grants, what ended them, and refusals.
+
+use std::{borrow::Cow, sync::Arc};
+
+use super::{pending_request::PendingRequest, shard::LocalWaiters};
+use crate::{
+    audit::{AuditEvent, AuditLog, AuditRecord, Origin},
+    domain::{
+        Body, Command, Effects, Ended, EndedHow, ForcedRelease, KeyId, KeyState, Kind, LockView,
+        NotGrantedReason, Owner, Reason, Refusal, Reply, Timestamp, Token, Verdict, Version,
+    },
+};
+
+/// Who asked for what a waiter waits for.
+#[derive(Debug, Clone)]
+pub(super) struct Asked {
+    /// The request.
+    pub(super) origin: Arc<Origin>,
+    /// The owner of the future grant.
+    pub(super) owner: Owner,
+}
+
+/// A change that is durable.
+#[derive(Debug)]
+pub(super) struct Change<'a> {
+    /// The key.
+    pub(super) id: &'a KeyId,
+    /// Its state after the change.
+    pub(super) state: &'a KeyState,
+    /// The commands that were decided.
+    pub(super) requests: &'a [PendingRequest],
+    /// A verdict for each.
+    pub(super) verdicts: &'a [Verdict],
+    /// What else the change came to.
+    pub(super) effects: &'a Effects,
+    /// By how much the store raised the tokens that were decided.
+    pub(super) raised: i64,
+    /// When it was decided, by the database's clock.
+    pub(super) at: Timestamp,
+}
+
+/// Records a change, in about the order in which it came to be.
+pub(super) fn record(log: &AuditLog, change: &Change<'_>, waiters: &LocalWaiters) {
+    let mut recorder = Recorder {
+        log,
+        change,
+        waiters,
+        ended: change.effects.ended.iter().flatten().collect(),
+        granted: change.effects.granted.clone().unwrap_or_default(),
+    };
+    recorder.record_ends_without_request();
+    for (request, verdict) in change.requests.iter().zip(change.verdicts) {
+        if let Verdict::Reply(reply) = verdict {
+            recorder.record_reply(request, reply);
+        }
+    }
+    for (request_id, reply) in &change.effects.answered {
+        recorder.record_answer(waiters.asked(*request_id), reply);
+    }
+    recorder.record_other_ends();
+}
+
+struct Recorder<'a> {
+    log: &'a AuditLog,
+    change: &'a Change<'a>,
+    waiters: &'a LocalWaiters,
+    /// Grants that ended, without those that were recorded.
+    ended: Vec<&'a Ended>,
+    /// Versions of new grants, without those that were recorded.
+    granted: Vec<Version>,
+}
+
+impl Recorder<'_> {
+    fn new_record(&self, event: AuditEvent, origin: Option<&Arc<Origin>>, kind: Kind) -> AuditRecord {
+        AuditRecord {
+            origin: origin.cloned(),
+            tenant: Some(self.change.id.tenant.clone()),
+            kind: Some(kind),
+            key: Some(self.change.id.key.clone()),
+            ..AuditRecord::new(self.change.at, event)
+        }
+    }
+
+    /// Whether the key is a lock or a semaphore, or was before it was deleted.
+    fn kind(&self) -> Kind {
+        let is_semaphore = match self.change.state.body {
+            Body::Semaphore(_) => true,
+            Body::Mutex(_) => false,
+            Body::Absent => {
+                let deletes = |request: &PendingRequest| matches!(request.command, Command::DeleteSemaphore);
+                self.change.requests.iter().any(deletes)
+            }
+        };
+        if is_semaphore { Kind::Semaphore } else { Kind::Mutex }
+    }
+
+    /// Leases that ended by themselves, and grants that were given back since their answers reached nobody.
+    fn record_ends_without_request(&mut self) {
+        let ended = std::mem::take(&mut self.ended);
+        for ended in ended {
+            match ended.how {
+                EndedHow::Expired => self.record_end(AuditEvent::Expired, None, ended, None),
+                EndedHow::GivenBack => {
+                    let reason = Some(Cow::Borrowed("undelivered"));
+                    self.record_end(AuditEvent::Released, None, ended, reason);
+                }
+                EndedHow::Released | EndedHow::Forced | EndedHow::Deleted => self.ended.push(ended),
+            }
+        }
+    }
+
+    /// Grants whose end came in another change than the answer to whoever ended them: a transaction kept their guard row.
+    fn record_other_ends(&mut self) {
+        for ended in std::mem::take(&mut self.ended) {
+            let event = match ended.how {
+                EndedHow::Forced => AuditEvent::Forced,
+                EndedHow::Deleted => AuditEvent::Deleted,
+                EndedHow::Released | EndedHow::GivenBack | EndedHow::Expired => AuditEvent::Released,
+            };
+            self.record_end(event, None, ended, None);
+        }
+    }
+
+    fn record_end(
+        &self,
+        event: AuditEvent,
+        origin: Option<&Arc<Origin>>,
+        ended: &Ended,
+        reason: Option<Cow<'static, str>>,
+    ) {
+        let is_new =
+            self.change.effects.granted.as_ref().is_some_and(|granted| granted.contains(&ended.version));
+        let token = if is_new { Token(ended.token.0 + self.change.raised) } else { ended.token };
+        self.log.record(AuditRecord {
+            owner: Some(ended.owner.clone()),
+            version: Some(ended.version),
+            fencing_token: Some(token),
+            status: origin.map(|_| 200),
+            reason,
+            ..self.new_record(event, origin, self.kind())
+        });
+    }
+
+    /// Records what a command was answered.
+    fn record_reply(&mut self, request: &PendingRequest, reply: &Reply) {
+        let origin = request.origin.as_ref();
+        match &request.command {
+            Command::Acquire(acquire) => {
+                let asked =
+                    origin.map(|origin| Asked { origin: origin.clone(), owner: acquire.owner.clone() });
+                self.record_answer(asked.as_ref(), reply);
+            }
+            Command::Leave { request_id, .. } => self.record_answer(self.waiters.asked(*request_id), reply),
+            Command::Release(release) => {
+                self.record_release(origin, EndedHow::Released, Some(release.version), None);
+            }
+            Command::ForceRelease(ForcedRelease { version, reason, .. }) => {
+                self.record_release(origin, EndedHow::Forced, *version, reason.as_ref());
+            }
+            Command::DeleteLock { .. } | Command::DeleteSemaphore if *reply == Reply::Deleted => {
+                self.record_deletion(request);
+            }
+            Command::PutSemaphore { .. } if matches!(reply, Reply::Semaphore { created: false, .. }) => {
+                let record = self.new_record(AuditEvent::Resized, origin, Kind::Semaphore);
+                self.log.record(AuditRecord { status: Some(200), ..record });
+            }
+            // The acquire that this command replaced was applied after all.
+            _ => self.record_answer(None, reply),
+        }
+    }
+
+    /// A release that ended a grant; one that changed nothing is not recorded.
+    fn record_release(
+        &mut self,
+        origin: Option<&Arc<Origin>>,
+        how: EndedHow,
+        version: Option<Version>,
+        reason: Option<&Reason>,
+    ) {
+        let is_it =
+            |ended: &&Ended| ended.how == how && version.is_none_or(|version| version == ended.version);
+        let Some(index) = self.ended.iter().position(is_it) else { return };
+        let ended = self.ended.remove(index);
+        let event = if how == EndedHow::Forced { AuditEvent::Forced } else { AuditEvent::Released };
+        self.record_end(event, origin, ended, reason.map(|reason| Cow::Owned(reason.as_str().to_owned())));
+    }
+
+    fn record_deletion(&mut self, request: &PendingRequest) {
+        let (kind, held) = match request.command {
+            Command::DeleteSemaphore => (Kind::Semaphore, None),
+            _ => (Kind::Mutex, self.ended.iter().position(|ended| ended.how == EndedHow::Deleted)),
+        };
+        let held = held.map(|index| self.ended.remove(index));
+        self.log.record(AuditRecord {
+            owner: held.map(|held| held.owner.clone()),
+            version: held.map(|held| held.version),
+            fencing_token: held.map(|held| held.token),
+            status: Some(204),
+            ..self.new_record(AuditEvent::Deleted, request.origin.as_ref(), kind)
+        });
+    }
+
+    /// What an acquire was answered, be it at once or after it waited. A grant that stood before is no new one.
+    fn record_answer(&mut self, asked: Option<&Asked>, reply: &Reply) {
+        match reply {
+            Reply::Granted(view) => self.record_grant(asked, view),
+            Reply::Refused(Refusal::NotGranted(not_granted)) => {
+                let origin = asked.map(|asked| &asked.origin);
+                let reason = match not_granted.reason {
+                    NotGrantedReason::NoWait => "no_wait",
+                    NotGrantedReason::TimedOut => "timed_out",
+                    NotGrantedReason::GuardedTransaction => "guarded_transaction",
+                };
+                self.log.record(AuditRecord {
+                    owner: asked.map(|asked| asked.owner.clone()),
+                    status: Some(423),
+                    reason: Some(Cow::Borrowed(reason)),
+                    ..self.new_record(AuditEvent::Refused, origin, self.kind())
+                });
+            }
+            _ => {}
+        }
+    }
+
+    fn record_grant(&mut self, asked: Option<&Asked>, view: &LockView) {
+        let Some(held) = &view.held else { return };
+        let Some(index) = self.granted.iter().position(|version| *version == held.version) else { return };
+        self.granted.swap_remove(index);
+        let kind = if view.is_permit { Kind::Semaphore } else { Kind::Mutex };
+        self.log.record(AuditRecord {
+            time: held.acquired_at,
+            owner: Some(held.owner.clone()),
+            version: Some(held.version),
+            fencing_token: Some(Token(view.fencing_token.0 + self.change.raised)),
+            status: Some(200),
+            ..self.new_record(AuditEvent::Granted, asked.map(|asked| &asked.origin), kind)
+        });
+    }
+}
