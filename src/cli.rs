@@ -204,7 +204,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "DB_LOCKS_MAX_WAIT_MS", default_value_t = 600_000, value_parser = clap::value_parser!(i64).range(0..=86_400_000))]
     pub(crate) max_wait_ms: i64,
 
-    /// How long a release waits for the end of a transaction that called db_locks_guard, in milliseconds, before it is
+    /// How long a release waits for the end of a transaction that called `db_locks_guard`, in milliseconds, before it is
     /// answered 409.
     #[arg(long, env = "DB_LOCKS_GUARD_WAIT_MS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(0..=600_000))]
     pub(crate) guard_wait_ms: u64,

@@ -1,6 +1,10 @@
 //! Database servers for the tests and the benchmark: set up in a folder of their own, started on a free port of the loopback, and
 //! ended with the process that started them.
-#![expect(clippy::unwrap_used, reason = "in a test, what must not fail may end the test where it fails")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "in a test, what must not fail may end the test where it fails"
+)]
 
 mod command;
 pub mod leash;

@@ -23,7 +23,7 @@ pub(crate) fn set_up(programs: &Programs, folder: &Path, options: Options<'_>) -
     run(Command::new(install)
         .arg("--no-defaults")
         .arg(format!("--basedir={}", programs.base.display()))
-        .args(common.user())
+        .args(Common::user())
         .arg(common.data())
         .args(["--auth-root-authentication-method=normal", "--skip-test-db"]))?;
     let mut start = vec![programs.server.display().to_string(), "--no-defaults".to_owned()];
@@ -31,7 +31,7 @@ pub(crate) fn set_up(programs: &Programs, folder: &Path, options: Options<'_>) -
         format!("--basedir={}", programs.base.display()),
         format!("--lc-messages-dir={}/share/mariadb", programs.base.display()),
     ]);
-    start.extend(common.user());
+    start.extend(Common::user());
     start.push(common.data());
     Ok(common.recipe(start, options))
 }
@@ -50,7 +50,7 @@ impl Common {
     }
 
     /// Both refuse to run as root unless told to.
-    pub(crate) fn user(&self) -> Option<String> {
+    pub(crate) fn user() -> Option<String> {
         is_root().then(|| "--user=root".to_owned())
     }
 

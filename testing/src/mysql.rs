@@ -22,7 +22,7 @@ pub(crate) fn set_up(programs: &Programs, folder: &Path, options: Options<'_>) -
         // Debian's default is a folder that its package makes.
         "--secure-file-priv=NULL".to_owned(),
     ];
-    start.extend(common.user());
+    start.extend(Common::user());
     start.push(common.data());
     run(Command::new(&start[0]).args(&start[1..]).arg("--initialize-insecure"))?;
     start.push("--mysqlx=OFF".to_owned());

@@ -53,7 +53,7 @@ pub(crate) struct GrantBody<'a> {
     /// Whether the lock goes when this grant ends.
     #[schema(example = false)]
     delete_on_release: bool,
-    /// Whether the key is guarded: transactions that call db_locks_guard with the version exclude each other.
+    /// Whether the key is guarded: transactions that call `db_locks_guard` with the version exclude each other.
     #[schema(example = false)]
     guarded: bool,
     /// How many wait for it.

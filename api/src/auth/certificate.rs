@@ -22,8 +22,7 @@ impl ClientCertificate {
         let certificate = certificate.tbs_certificate();
         let names = certificate.get_extension::<SubjectAltName>().ok()?;
         let name = |name: GeneralName| match name {
-            GeneralName::DnsName(name) => Some(name.to_string()),
-            GeneralName::Rfc822Name(name) => Some(name.to_string()),
+            GeneralName::DnsName(name) | GeneralName::Rfc822Name(name) => Some(name.to_string()),
             GeneralName::UniformResourceIdentifier(uri) => Some(uri.to_string()),
             _ => None,
         };

@@ -59,14 +59,14 @@ pub enum KeysError {
 struct Key {
     id: Option<String>,
     algorithm: Algorithm,
-    key: DecodingKey,
+    decoding: DecodingKey,
 }
 
 /// The keys of an issuer.
 #[derive(Debug)]
 pub(super) struct Keys {
     source: KeySource,
-    keys: RwLock<Arc<Vec<Key>>>,
+    current: RwLock<Arc<Vec<Key>>>,
     /// When they were read last, or it was tried. Locked while they are read.
     read: Mutex<Option<Instant>>,
 }
@@ -78,11 +78,11 @@ impl Keys {
             KeySource::File(path) => (read_file(path)?, Some(Instant::now())),
             KeySource::Url(_) => (Vec::new(), None),
         };
-        Ok(Self { source: source.clone(), keys: RwLock::new(keys.into()), read: Mutex::new(read) })
+        Ok(Self { source: source.clone(), current: RwLock::new(keys.into()), read: Mutex::new(read) })
     }
 
     fn now(&self) -> Arc<Vec<Key>> {
-        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The keys that a token with this header may be signed by. An unknown one has the keys read again, but not often.
@@ -91,7 +91,7 @@ impl Keys {
             let fits = |key: &&Key| {
                 key.algorithm == algorithm && (id.is_none() || key.id.is_none() || key.id.as_deref() == id)
             };
-            keys.iter().filter(fits).map(|key| key.key.clone()).collect()
+            keys.iter().filter(fits).map(|key| key.decoding.clone()).collect()
         };
         let mut found = matching(&self.now());
         // Whoever has a key does not wait for those that look for another one.
@@ -114,7 +114,7 @@ impl Keys {
         match self.source.read().await {
             Ok(keys) => {
                 let found = matching(&keys);
-                *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys.into();
+                *self.current.write().unwrap_or_else(PoisonError::into_inner) = keys.into();
                 found
             }
             Err(error) => {
@@ -173,5 +173,5 @@ fn key_of(jwk: &Jwk) -> Option<Key> {
     if named.is_some_and(|named| named.to_string() != format!("{algorithm:?}")) {
         return None;
     }
-    Some(Key { id: jwk.common.key_id.clone(), algorithm, key: DecodingKey::from_jwk(jwk).ok()? })
+    Some(Key { id: jwk.common.key_id.clone(), algorithm, decoding: DecodingKey::from_jwk(jwk).ok()? })
 }

@@ -80,8 +80,7 @@ impl Jwts {
         let header = decode_header(token).map_err(|_| Refused::Invalid)?;
         let claim: IssuerClaim =
             jsonwebtoken::dangerous::insecure_decode_claims(token).map_err(|_| Refused::Invalid)?;
-        let of_issuer =
-            self.rules.issuers.iter().zip(&self.keys).find(|(issuer, _)| issuer.issuer == claim.iss);
+        let of_issuer = self.rules.issuers.iter().zip(&self.keys).find(|(issuer, _)| issuer.iss == claim.iss);
         let (issuer, keys) = of_issuer.ok_or(Refused::Invalid)?;
         let keys = keys.find(header.kid.as_deref(), header.alg).await;
         let validation = validation(issuer, header.alg);
@@ -121,7 +120,7 @@ fn validation(issuer: &Issuer, algorithm: jsonwebtoken::Algorithm) -> Validation
     let mut validation = Validation::new(algorithm);
     validation.leeway = issuer.leeway.as_secs();
     validation.validate_nbf = true;
-    validation.set_issuer(&[&issuer.issuer]);
+    validation.set_issuer(&[&issuer.iss]);
     validation.set_audience(&[&issuer.audience]);
     validation.set_required_spec_claims(&["exp", "iss", "aud"]);
     validation

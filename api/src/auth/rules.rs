@@ -44,7 +44,8 @@ struct File {
 pub(super) struct Issuer {
     pub(super) name: String,
     /// The tokens' `iss`.
-    pub(super) issuer: String,
+    #[serde(rename = "issuer")]
+    pub(super) iss: String,
     /// One of the tokens' `aud`.
     pub(super) audience: String,
     pub(super) jwks: KeySource,
@@ -112,7 +113,7 @@ impl Rules {
         for issuer in file.issuer {
             let at = issuer.span().start;
             let issuer = issuer.into_inner();
-            if rules.issuers.iter().any(|other| other.name == issuer.name || other.issuer == issuer.issuer) {
+            if rules.issuers.iter().any(|other| other.name == issuer.name || other.iss == issuer.iss) {
                 return Err(wrong(at, "another issuer has this name, or this `issuer`"));
             }
             if issuer.name.is_empty() || issuer.audience.is_empty() {
@@ -315,20 +316,20 @@ tenant = "acme"
 role = "read"
 "#;
 
-    fn of(claims: Value) -> Option<Identity> {
+    fn of(claims: &Value) -> Option<Identity> {
         Rules::read(RULES).unwrap().of_claims("github", claims.as_object().unwrap())
     }
 
     #[test]
     fn the_first_rule_that_matches_counts() {
-        let main =
-            of(json!({"sub": "s", "repository": "acme/app", "ref": "refs/heads/main", "run_id": 7})).unwrap();
+        let main = of(&json!({"sub": "s", "repository": "acme/app", "ref": "refs/heads/main", "run_id": 7}))
+            .unwrap();
         assert_eq!((&*main.who, main.role), ("jwt:github:s", Role::Write));
         assert_eq!(main.owner.unwrap().as_str(), "acme/app#7");
-        let branch = of(json!({"sub": "s", "repository": "acme/app", "ref": "refs/heads/x"})).unwrap();
+        let branch = of(&json!({"sub": "s", "repository": "acme/app", "ref": "refs/heads/x"})).unwrap();
         assert_eq!((branch.role, branch.tenant, branch.keys), (Role::Read, None, None));
-        assert_eq!(of(json!({"sub": "s", "repository": "evil/acme/app"})), None);
-        assert_eq!(of(json!({"sub": "s"})), None, "a claim that is missing matches nothing");
+        assert_eq!(of(&json!({"sub": "s", "repository": "evil/acme/app"})), None);
+        assert_eq!(of(&json!({"sub": "s"})), None, "a claim that is missing matches nothing");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Signatures of JWTs: RS256, ES256 and EdDSA, and no other, by the cryptography that TLS uses.
+//! Signatures of JWTs: RS256, ES256 and `EdDSA`, and no other, by the cryptography that TLS uses.
 
 use jsonwebtoken::{
     Algorithm, DecodingKey, DecodingKeyKind,
@@ -29,6 +29,7 @@ struct Checked {
     key: DecodingKey,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the library calls it so")]
 fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>, Error> {
     match algorithm {
         Algorithm::RS256 | Algorithm::ES256 | Algorithm::EdDSA => {

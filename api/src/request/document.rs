@@ -175,12 +175,7 @@ fn constrain(name: &str, field: &mut Object, limits: &Limits) {
         "wait_ms" | "additional_time_to_wait_for_lock_ms" => (0, limits.max_wait_ms),
         "refresh_period_ms" => (1, MAX_REFRESH_PERIOD_MS),
         "max_size" => (1, MAX_SEMAPHORE_SIZE),
-        "owner" => {
-            (field.min_length, field.max_length) = (Some(1), Some(255));
-            field.pattern = Some(NO_NUL.to_owned());
-            return;
-        }
-        "name" => {
+        "owner" | "name" => {
             (field.min_length, field.max_length) = (Some(1), Some(255));
             field.pattern = Some(NO_NUL.to_owned());
             return;

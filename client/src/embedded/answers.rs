@@ -76,7 +76,7 @@ fn refused(refusal: Refusal) -> LockError {
         Refusal::Superseded => {
             LockError::Lost("a repeat with the same version took over the place in the queue".to_owned())
         }
-        Refusal::NotGranted(refusal) => LockError::NotGranted(Box::new(not_granted(refusal))),
+        Refusal::NotGranted(refusal) => LockError::NotGranted(Box::new(not_granted(&refusal))),
         Refusal::InUse(holders) => {
             let mut problem =
                 conflict("in-use", "In use", "The lock is held, or permits of the semaphore are out.");
@@ -110,7 +110,7 @@ fn refused(refusal: Refusal) -> LockError {
     }
 }
 
-fn not_granted(refusal: domain::NotGranted) -> NotGranted {
+fn not_granted(refusal: &domain::NotGranted) -> NotGranted {
     let (reason, detail) = match refusal.reason {
         NotGrantedReason::NoWait => {
             ("no_wait", "It is held by others, and the request did not want to wait.")

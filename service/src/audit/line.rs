@@ -3,7 +3,10 @@
 use serde::Serialize;
 
 use super::AuditRecord;
-use crate::{Rfc3339, domain::Kind};
+use crate::{
+    Rfc3339,
+    domain::{Key, Kind, Owner, Tenant},
+};
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -39,13 +42,13 @@ pub(super) fn put(lines: &mut Vec<u8>, record: &AuditRecord) {
         time: record.time.into(),
         event: record.event.name(),
         who: origin.and_then(|origin| origin.who()),
-        tenant: record.tenant.as_ref().map(|tenant| tenant.as_str()),
+        tenant: record.tenant.as_ref().map(Tenant::as_str),
         kind: record.kind.map(|kind| match kind {
             Kind::Mutex => "lock",
             Kind::Semaphore => "semaphore",
         }),
-        key: record.key.as_ref().map(|key| key.as_str()),
-        owner: record.owner.as_ref().map(|owner| owner.as_str()),
+        key: record.key.as_ref().map(Key::as_str),
+        owner: record.owner.as_ref().map(Owner::as_str),
         version: record.version.map(|version| version.short().to_string()),
         fencing_token: record.fencing_token.map(|token| token.0),
         client: origin.map(|origin| origin.client.to_string()),
@@ -73,7 +76,7 @@ mod tests {
     use super::*;
     use crate::{
         audit::{AuditEvent, Origin},
-        domain::{Key, Owner, Tenant, Timestamp, Token, Version},
+        domain::{Timestamp, Token, Version},
     };
 
     fn line(record: &AuditRecord) -> String {

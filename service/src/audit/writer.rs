@@ -99,7 +99,7 @@ impl Writer {
             .map_or(bytes.len(), |at| written + at + 1);
         let lost = if is_within_line { end } else { written };
         self.unfinished = bytes[written..lost].to_vec();
-        let lines = bytes[lost..].iter().filter(|byte| **byte == b'\n').count();
+        let lines = bytes[lost..].split(|byte| *byte == b'\n').skip(1).count();
         dropped(lines as u64, cause);
     }
 

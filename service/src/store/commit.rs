@@ -60,7 +60,7 @@ impl Won {
         self.tokens.get(&write.row_version.0).copied()
     }
 
-    fn has(&self, write: &Write) -> bool {
+    pub(super) fn has(&self, write: &Write) -> bool {
         self.tokens.contains_key(&write.row_version.0)
     }
 

@@ -116,25 +116,25 @@ fn read_revocations(mut rest: &[u8]) -> Option<Revocations> {
     while let Some((digest, after)) = rest.split_first_chunk::<DIGEST_BYTES>() {
         let (at, mut after) = after.split_first_chunk::<8>()?;
         let (digest, at) = (VersionDigest(u64::from_be_bytes(*digest)), Timestamp(i64::from_be_bytes(*at)));
-        let by = read_text(&mut after)?.map(Arc::from);
-        let reason = read_text(&mut after)?.map(Reason::trusted);
+        let (by, reason);
+        (by, after) = read_text(after)?;
+        (reason, after) = read_text(after)?;
+        let (by, reason) = (by.map(Arc::from), reason.map(Reason::trusted));
         revoked.push(Revocation { digest, at, by, reason });
         rest = after;
     }
     (matches!(rest, [] | [0]) && !revoked.is_empty()).then(|| Revocations::new(revoked))
 }
 
-/// A text, or none, in front of what follows.
-fn read_text<'a>(rest: &mut &'a [u8]) -> Option<Option<&'a str>> {
+/// A text, or none, and what follows it.
+fn read_text(rest: &[u8]) -> Option<(Option<&str>, &[u8])> {
     let (length, after) = rest.split_first_chunk::<2>()?;
     let length = u16::from_be_bytes(*length);
     if length == NO_TEXT {
-        *rest = after;
-        return Some(None);
+        return Some((None, after));
     }
     let (text, after) = after.split_at_checked(length.into())?;
-    *rest = after;
-    std::str::from_utf8(text).ok().map(Some)
+    Some((Some(std::str::from_utf8(text).ok()?), after))
 }
 
 /// The minute at or after a time: nothing is forgotten early.

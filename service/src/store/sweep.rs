@@ -120,7 +120,7 @@ impl SweepStore for SqlStore {
             }
             Ok(grants)
         };
-        self.sweep.run(Purpose::Read, work).await
+        Box::pin(self.sweep.run(Purpose::Read, work)).await
     }
 
     async fn idle_mutexes(

@@ -132,7 +132,7 @@ async fn every_route_lets_in_whom_it_should_and_nobody_else() {
                     assert_eq!(answer.status, 403, "{name} {}", answer.text);
                 }
                 Some(_) => {
-                    assert!(![401, 403].contains(&answer.status), "{name} {} {}", answer.status, answer.text)
+                    assert!(![401, 403].contains(&answer.status), "{name} {} {}", answer.status, answer.text);
                 }
             }
         }

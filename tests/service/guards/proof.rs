@@ -28,7 +28,7 @@ const PROCESSES: usize = 4;
 /// The tasks of each.
 const TASKS: usize = 6;
 /// How long a run may take.
-const LONGEST: Duration = Duration::from_secs(3 * 3_600);
+const LONGEST: Duration = Duration::from_hours(3);
 
 /// How much is tried.
 fn rounds() -> u64 {
@@ -70,6 +70,7 @@ async fn no_update_is_lost_on_mysql() {
     }
 }
 
+#[expect(clippy::print_stdout, reason = "the figures of a long run are recorded")]
 async fn prove(database: &Database, mut server: Option<&mut OwnServer>) {
     let guarded = run(database, server.as_deref_mut(), true).await;
     println!("{:?} with the guard: {guarded:?}", database.dialect);
@@ -184,6 +185,7 @@ struct Told {
 /// Not a test: a process of workers, started by the tests above.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "it is a part of the tests beside it"]
+#[expect(clippy::print_stdout, reason = "the test that started it reads the figures")]
 async fn worker() {
     let setting = |name: &str| std::env::var(name).unwrap();
     let number = |name: &str| setting(name).parse::<u64>().unwrap();

@@ -3,7 +3,7 @@
 use std::{thread, time::Duration};
 
 use db_locks::{
-    AcquireLockOptionsBuilder, LockError, LocksConfig,
+    AcquireLockOptionsBuilder, LockError, LockHandle, LocksConfig,
     blocking::{self, Client},
 };
 
@@ -29,7 +29,7 @@ async fn a_guard_renews_its_lease_and_gives_the_lock_back() {
         assert!(client.lock("k").try_acquire().unwrap().is_none());
         assert_eq!(client.get_lock("k").unwrap().data.as_deref(), Some("half done"));
         guard.release().unwrap();
-        let token = client.lock("k").with_lock(|lock| lock.fencing_token()).unwrap();
+        let token = client.lock("k").with_lock(LockHandle::fencing_token).unwrap();
         assert_eq!(token, 2);
         // A dropped guard releases in the background.
         drop(client.lock("k").acquire().unwrap());
@@ -50,7 +50,9 @@ async fn threads_share_a_client_and_take_turns() {
             }
         };
         let threads: Vec<_> = (0..4).map(|_| thread::spawn(work(client.clone()))).collect();
-        threads.into_iter().for_each(|thread| thread.join().unwrap());
+        for thread in threads {
+            thread.join().unwrap();
+        }
         assert_eq!(client.get_lock("k").unwrap().fencing_token, 20);
     })
     .await;

@@ -45,7 +45,14 @@ fn set_up(dialect: Dialect, folder: &Path) -> Result<Recipe, String> {
 const fn options(kind: Kind) -> Options<'static> {
     let settings: &[&str] = match kind {
         Kind::Postgres => &["timezone=Asia/Kathmandu"],
-        Kind::MariaDb | Kind::MySql => &["--innodb-buffer-pool-size=64M", "--default-time-zone=+05:45"],
+        // With a binary log, as people run it who have backups or replicas.
+        Kind::MariaDb => &[
+            "--innodb-buffer-pool-size=64M",
+            "--default-time-zone=+05:45",
+            "--log-bin=binlog",
+            "--server-id=1",
+        ],
+        Kind::MySql => &["--innodb-buffer-pool-size=64M", "--default-time-zone=+05:45"],
     };
     Options { connections: 300, settings }
 }

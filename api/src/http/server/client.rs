@@ -52,14 +52,14 @@ pub(super) async fn serve<S: HttpService>(
     _counted: (OwnedSemaphorePermit, OpenConnection),
 ) {
     let opened = Instant::now();
-    let begin = tokio::time::timeout(FIRST_HEAD, protocol::begin(tcp, protocols.tls.as_deref()));
-    let begun = tokio::select! {
+    let start = tokio::time::timeout(FIRST_HEAD, protocol::begin(tcp, protocols.tls.as_deref()));
+    let started = tokio::select! {
         biased;
-        begun = begin => begun,
+        started = start => started,
         () = close_when_idle(&mut phase, opened) => return,
     };
-    let (transport, protocol) = match begun {
-        Ok(Ok(begun)) => begun,
+    let (transport, protocol) = match started {
+        Ok(Ok(started)) => started,
         Ok(Err(error)) => {
             return tracing::debug!(error = &error as &dyn std::error::Error, %peer, "a connection broke");
         }

@@ -13,6 +13,7 @@ pub(super) enum Target {
 }
 
 /// How a release leaves its lock.
+#[derive(Clone, Copy)]
 pub(super) struct Ending<'a> {
     pub(super) data: &'a DataEdit,
     pub(super) delete_lock: bool,

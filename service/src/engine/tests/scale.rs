@@ -26,7 +26,7 @@ async fn run(replicas: usize, clients: usize, commit_ms: u64) -> Figures {
     let store = Arc::new(MemoryStore::new());
     store.commit_ms.store(commit_ms, Ordering::Relaxed);
     let options = EngineOptions { max_queued: 100_000, memory_bytes: 16 << 20, ..options(1) };
-    let replicas = (0..replicas).map(|_| Replica::with_options(&store, options.clone())).collect::<Vec<_>>();
+    let replicas = (0..replicas).map(|_| Replica::with_options(&store, options)).collect::<Vec<_>>();
     let pairs = Arc::new(AtomicU64::new(0));
     let mut tasks = Vec::new();
     for client in 0..clients {
@@ -62,10 +62,10 @@ async fn a_pair_takes_two_to_four_commits_however_many_clients_and_replicas_ther
         [(1, 8, 1), (1, 64, 1), (1, 8, 5), (1, 64, 5), (1, 256, 5), (3, 192, 5), (10, 640, 5)]
     {
         let figures = run(replicas, clients, commit_ms).await;
-        println!("{replicas} replicas, {clients} clients, commits of {commit_ms} ms: {figures:?}");
         // A timer of a millisecond may take two.
         let most = clients as u64 * 1_000 / (2 * commit_ms);
         let least = clients as u64 * 1_000 / (4 * (commit_ms + 1));
         assert!((least..=most).contains(&figures.pairs_per_second), "{least} to {most}: {figures:?}");
+        assert!(figures.commands_per_commit >= 1, "{figures:?}");
     }
 }

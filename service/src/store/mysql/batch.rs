@@ -213,7 +213,9 @@ impl Text {
 
     fn bytes(&mut self, value: &[u8]) {
         self.raw("x'");
-        value.iter().for_each(|byte| self.raw(format_args!("{byte:02x}")));
+        for byte in value {
+            self.raw(format_args!("{byte:02x}"));
+        }
         self.raw('\'');
     }
 }

@@ -3,8 +3,10 @@
 //! A batch is one round trip: on MariaDB without queues and permits a statement with a list of values (see `sql::Upserts`), otherwise
 //! a transaction as one text (see `batch`). What does not succeed as a whole is written step by step.
 //!
-//! A write that was decided on a row must not create one. If the row was gone, MariaDB's statement has undone itself, and the
-//! rows are written one by one; on MySQL a row that was created so is deleted again before anybody sees it.
+//! A write that was decided on a row must not create one. If the row was gone, MariaDB's statement fails. Without a binary log
+//! it has undone itself then; with one the rows that it wrote until then stay, the wrong one included, which nobody reads since
+//! it has a `prev_stamp`. So what was written is read back, a row that was created so is deleted, and the others are written one
+//! by one. On MySQL each list is read back.
 
 use std::sync::Arc;
 
@@ -91,10 +93,13 @@ impl SqlStore {
         if let Some(won) = self.upsert_mariadb(db, rows).await? {
             return Ok(won);
         }
-        let mut won = Won::default();
-        for row in rows {
-            let alone = self.upsert_mariadb(db, std::slice::from_ref(row)).await?;
-            won.extend(alone.unwrap_or_default());
+        let mut won = self.read_back(db, rows).await?;
+        for row in rows.iter().filter(|row| !won.has(row.write)).collect::<Vec<_>>() {
+            let row = std::slice::from_ref(row);
+            won.extend(match self.upsert_mariadb(db, row).await? {
+                Some(alone) => alone,
+                None => self.read_back(db, row).await?,
+            });
         }
         Ok(won)
     }
@@ -111,6 +116,11 @@ impl SqlStore {
     async fn upsert_mysql(&self, db: &impl ConnectionTrait, rows: &[LockRow<'_>]) -> Result<Won, DbErr> {
         let list = self.values_list(rows)?;
         self.execute(db, &self.commit, &list.sql, list.values()).await?;
+        self.read_back(db, rows).await
+    }
+
+    /// Which rows were written. A row that was created by a write that was decided on one is deleted.
+    async fn read_back(&self, db: &impl ConnectionTrait, rows: &[LockRow<'_>]) -> Result<Won, DbErr> {
         let keys = keys_text(rows.iter().map(|row| &row.write.change.id));
         let written = self.query(db, &self.commit, &self.sql.read_back, [Value::from(keys)]).await?;
         let mut won = Won::default();
@@ -119,7 +129,8 @@ impl SqlStore {
                 won.extend(Won::read(std::slice::from_ref(row))?);
                 continue;
             }
-            let undo = "/* undo */ DELETE FROM locks WHERE tenant = ? AND `key` = ?";
+            let undo =
+                "/* undo */ DELETE FROM locks WHERE tenant = ? AND `key` = ? AND prev_stamp IS NOT NULL";
             let (tenant, key): (String, String) = (row.try_get("", "tenant")?, row.try_get("", "key")?);
             self.execute(db, &self.commit, undo, [tenant.into(), key.into()]).await?;
         }
@@ -174,7 +185,7 @@ impl ValuesList<'_> {
     }
 }
 
-/// The writes that won; `None` if the statement has undone itself.
+/// The writes that won; `None` if the statement failed since a row to be updated was gone.
 fn won_unless_undone(written: Result<Vec<impl Row>, DbErr>) -> Result<Option<Won>, DbErr> {
     match written {
         Err(error) if has_lost(&error) => Ok(None),

@@ -5,7 +5,7 @@
 //! nothing (the driver asks for found rows); a write has won if its row version is in the row afterwards.
 //!
 //! A write decided on a row must not create one: the row may have been swept meanwhile. A row that was created so has a
-//! `prev_stamp`, which no committed row has; MariaDB's statement undoes itself then, and on MySQL the row is deleted again.
+//! `prev_stamp`, which no committed row has; by which readers pass over it, and which makes MariaDB's statement fail; it is deleted again (see `commit`).
 
 use std::sync::{Arc, OnceLock};
 
@@ -80,7 +80,7 @@ impl Upserts {
 }
 
 /// What MariaDB's upserts return: the rows as they are afterwards, whoever won. If a row was created by a write that was decided
-/// on a row, the last column overflows, which undoes the whole statement.
+/// on a row, the last column overflows, and the statement fails.
 const RETURNING: &str = "\nRETURNING stamp, token, CAST(FLOOR(UNIX_TIMESTAMP(SYSDATE(3)) * 1000) AS SIGNED), \
                          9223372036854775807 + (prev_stamp IS NOT NULL)";
 

@@ -46,7 +46,7 @@ impl SqlStore {
     ) -> Result<Option<Committed>, DbErr> {
         let Some(arguments) = guarded(writes).map_err(|error| unsendable(&error))? else { return Ok(None) };
         self.commit.round_trips.increment(1);
-        let won = Won::read(&pool.fetch(&**sql::UPDATE_ONE_GUARDED, arguments).await?)?;
+        let won = Won::read(&pool.fetch(&sql::UPDATE_ONE_GUARDED, arguments).await?)?;
         let [write] = writes else { return Ok(None) };
         if won.token(write).is_none() {
             return Ok(None);

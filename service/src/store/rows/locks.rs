@@ -143,7 +143,10 @@ pub(in super::super) fn read_state(row: &impl Row, first: usize) -> Result<KeySt
     let mut columns = Reader::from(row, first);
     columns.skip(2);
     let Some(row_version) = columns.get::<Option<Uuid>>()? else { return Ok(KeyState::absent()) };
-    columns.skip(1);
+    if columns.get::<Option<Uuid>>()?.is_some() {
+        // On MariaDB and MySQL, created by mistake and about to be deleted: see `mysql::commit`.
+        return Ok(KeyState::absent());
+    }
     let kind: i16 = columns.get()?;
     let token = Token(columns.get()?);
     let data: Option<String> = columns.get()?;
