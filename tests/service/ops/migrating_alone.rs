@@ -21,7 +21,8 @@ async fn hold(database: &Database) -> (sea_orm::DatabaseConnection, &'static str
             ("SELECT pg_advisory_lock(28255715535842163)", "SELECT pg_advisory_unlock_all()")
         }
         Dialect::MariaDb | Dialect::MySql => {
-            ("DO GET_LOCK('db_locks_migrate', 1)", "DO RELEASE_LOCK('db_locks_migrate')")
+            // The name is the server's: services of other tests take it for a moment, too.
+            ("DO GET_LOCK('db_locks_migrate', 60)", "DO RELEASE_LOCK('db_locks_migrate')")
         }
     };
     session.execute_unprepared(take).await.unwrap();
