@@ -39,13 +39,11 @@ impl Grant {
         !self.released && !now.is_past(self.expires_at)
     }
 
-    /// The grant is answered to an request. Returns whether that changes it.
-    pub fn answer_to(&mut self, attachment: RequestId) -> bool {
-        let changes = self.request_id != attachment && self.request_id != RequestId::NONE;
-        if changes {
+    /// The grant is answered to a request. If it was another's before, it is nobody's alone from now on.
+    pub fn answer_to(&mut self, attachment: RequestId) {
+        if self.request_id != attachment {
             self.request_id = RequestId::NONE;
         }
-        changes
     }
 
     /// The grant is answered to a repeat of its acquire. One that is kept, since nobody got its answer, is the repeat's alone;

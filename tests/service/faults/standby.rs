@@ -13,6 +13,15 @@ use crate::support::{
 const WAITING: &str = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
 const CANCEL: &str = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
 
+/// Has every commit wait for the standby.
+async fn be_synchronous(url: &str) {
+    execute(url, "ALTER SYSTEM SET synchronous_standby_names = '*'").await.unwrap();
+    execute(url, "SELECT pg_reload_conf()").await.unwrap();
+    let synchronous = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
+    let is_synchronous = async || (sql::number(url, synchronous).await.unwrap() == 1).then_some(());
+    eventually("the standby is synchronous", SOON, is_synchronous).await;
+}
+
 /// Guards invariant 3: what was answered survives a failover.
 #[tokio::test]
 async fn a_grant_that_did_not_reach_its_standby_is_not_answered() {
@@ -21,11 +30,7 @@ async fn a_grant_that_did_not_reach_its_standby_is_not_answered() {
     let url = &primary.database.url;
     let service = Service::start(url).await;
     let svc = service.client();
-    execute(url, "ALTER SYSTEM SET synchronous_standby_names = '*'").await.unwrap();
-    execute(url, "SELECT pg_reload_conf()").await.unwrap();
-    let synchronous = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'";
-    let is_synchronous = async || (sql::number(url, synchronous).await.unwrap() == 1).then_some(());
-    eventually("the standby is synchronous", SOON, is_synchronous).await;
+    be_synchronous(url).await;
     svc.hold("before").await;
     standby.kill();
 
@@ -50,4 +55,36 @@ async fn a_grant_that_did_not_reach_its_standby_is_not_answered() {
     let answer = eventually("the service answers again", SOON, back).await;
     // It stands, or was given back: in both cases the standby knows.
     assert!([200, 409].contains(&answer.status), "{}", answer.text);
+}
+
+/// Guards invariant 1: this server may have been cut off, and its standby promoted; only a write that reaches the standby shows
+/// that it was not.
+#[tokio::test]
+async fn a_grant_that_stood_before_is_answered_only_with_a_write_that_reaches_the_standby() {
+    let Some(primary) = OwnServer::start(Dialect::Postgres).await else { return };
+    let Some(mut standby) = primary.standby().await else { return };
+    let url = &primary.database.url;
+    let services = [Service::start(url).await, Service::start(url).await];
+    let one = services[0].client();
+    let two = one.at(services[1].port());
+    be_synchronous(url).await;
+    let repeat = json!({"version": random_version(), "lease_duration_ms": 60_000, "wait_ms": 0});
+    let reenter = json!({"owner": "me", "reentrant": true, "lease_duration_ms": 60_000, "wait_ms": 0});
+    for svc in [&one, &two] {
+        svc.acquire("k", repeat.clone()).await.grant();
+        svc.acquire("l", reenter.clone()).await.grant();
+    }
+    standby.kill();
+    let (repeated, reentered) =
+        tokio::join!(one.acquire("k", repeat.clone()), two.acquire("l", reenter.clone()));
+    repeated.unavailable();
+    reentered.unavailable();
+    standby.start_again();
+    for (key, ask) in [("k", repeat), ("l", reenter)] {
+        let answered = async || {
+            let answer = two.acquire(key, ask.clone()).await;
+            (answer.status != 503).then_some(answer)
+        };
+        eventually("the service answers again", SOON, answered).await.grant();
+    }
 }

@@ -9,6 +9,7 @@ mod hand_over;
 mod hang_up;
 mod order;
 mod pause;
+mod proof;
 mod quiet;
 mod reattach;
 mod restart;

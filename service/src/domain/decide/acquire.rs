@@ -123,7 +123,8 @@ impl KeyChange {
                 && !grant.released
                 && grant.expires_at > ctx.now.at_most
         })?;
-        self.dirty |= grant.answer_to(acquire.request_id);
+        grant.answer_to(acquire.request_id);
+        self.prove();
         Some(Verdict::Reply(Reply::Granted(self.lock_view(ctx.now)?)))
     }
 

@@ -167,8 +167,7 @@ impl KeyChange {
             Body::Absent => None,
         };
         let Some(view) = view else { unreachable!("the grant was found by its version") };
-        // Not `touch`: nothing that is shown has changed.
-        self.dirty = true;
+        self.prove();
         Ok(Verdict::Reply(Reply::Granted(view)))
     }
 }

@@ -273,6 +273,13 @@ impl KeyChange {
         }
     }
 
+    /// Has the row written although nothing of it changed, since the answer says that a grant stands which this change did not
+    /// make. The rows that it was decided on may be old: those of a primary that was cut off, or of a standby. The write shows
+    /// that they are not.
+    const fn prove(&mut self) {
+        self.dirty = true;
+    }
+
     /// Takes a waiter out of the queue.
     fn remove_waiter(&mut self, found: super::queue::Found) -> Waiter {
         let waiter = self.state.queue.remove(found);

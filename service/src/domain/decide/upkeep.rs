@@ -66,6 +66,7 @@ impl KeyChange {
     fn leave_unqueued(&mut self, version: Version, request_id: RequestId, ctx: &Context) -> Decided {
         // Also to one whose connection is gone: the engine finds that nobody takes it, and gives it back.
         if let Some(view) = self.attached_view(version, request_id, ctx)? {
+            self.prove();
             return Ok(Verdict::Reply(Reply::Granted(view)));
         }
         // Somebody asked with its version since, and had the place, and all that came of it.

@@ -80,7 +80,6 @@ fn reentering_answers_the_standing_grant_unchanged() {
     let again = Acquire { owner: owner.clone(), reentrant: true, lease_ms: Some(9_000), ..ask(2) };
     let view = scene.granted(again.clone());
     assert_eq!(scene.granted(Acquire { version: v(4), ..again }), view);
-    assert!(!scene.wrote, "that two may rely on it is on record, and nothing else to write");
     let held = view.held.unwrap();
     assert_eq!((held.version, held.expires_in_ms, view.fencing_token.0), (v(1), 600, 1));
     // There is no hold count: the first release ends the grant.

@@ -136,6 +136,11 @@ impl Scene {
     pub(super) fn run(&mut self, command: &Command) -> Verdict {
         let (decided, change) = self.decide(command);
         let verdict = decided.unwrap();
+        // Guards invariant 1: rows that are read may be old, so nobody is told on them alone that a grant stands.
+        assert!(
+            change.dirty || !matches!(verdict, Verdict::Reply(Reply::Granted(_))),
+            "unproved: {verdict:?}"
+        );
         self.wrote = change.dirty;
         self.state = change.state;
         self.state.queue.trim(usize::MAX);

@@ -93,7 +93,7 @@ impl Sql {
             load_rows,
             lock_row: sql("/* lock_row */ SELECT 1 FROM locks WHERE tenant = ? AND {key} = ? FOR UPDATE"),
             find_existing: sql(mysql::FIND_EXISTING),
-            find_free: sql(&[mysql::FIND_EXISTING, mysql::SKIP_LOCKED].concat()),
+            find_free: sql(&[mysql::FIND_EXISTING, mysql::skip_locked(dialect)].concat()),
             load_queue_prefix: sql(&format!(
                 "/* load_queue_prefix */ SELECT {waiter} FROM waiters w WHERE w.tenant = ? AND w.{{key}} = ? \
                  ORDER BY w.seq LIMIT ?"
