@@ -14,6 +14,9 @@ pub enum Unavailable {
     /// The database refuses writes: it is a standby, in recovery, or set to read-only.
     #[error("the database is read-only")]
     DatabaseReadOnly,
+    /// Several servers of the database accept writes, and nothing tells which of them is the right one.
+    #[error("two servers of the database accept writes")]
+    SeveralWritable,
     /// The database has no room left.
     #[error("the database's disk is full")]
     DiskFull,
@@ -70,6 +73,7 @@ impl From<EngineError> for Unavailable {
             EngineError::Overloaded => Self::Overloaded,
             EngineError::Unreachable => Self::DatabaseOutOfReach,
             EngineError::ReadOnly => Self::DatabaseReadOnly,
+            EngineError::SeveralWritable => Self::SeveralWritable,
             EngineError::DiskFull => Self::DiskFull,
             EngineError::RowLocked => Self::RowLocked,
             EngineError::UnknownOutcome => Self::UnknownOutcome,
@@ -101,6 +105,7 @@ impl From<&StoreError> for Unavailable {
             StoreError::FileReplaced(_) => Self::FileReplaced,
             StoreError::Rejected(_) => Self::DatabaseRefused,
             StoreError::ReadOnly(_) => Self::DatabaseReadOnly,
+            StoreError::SeveralWritable(_) => Self::SeveralWritable,
             StoreError::DiskFull(_) => Self::DiskFull,
             StoreError::Overloaded(_) => Self::Overloaded,
             StoreError::Unreachable(_)

@@ -9,6 +9,7 @@
 mod access;
 mod commands;
 mod conformance;
+mod failover;
 mod faults;
 mod guards;
 mod ops;

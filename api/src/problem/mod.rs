@@ -233,6 +233,7 @@ mod tests {
         for (reason, detail, seconds) in [
             (Unavailable::DatabaseOutOfReach, "database is out of reach", "1"),
             (Unavailable::DatabaseReadOnly, "database is read-only", "1"),
+            (Unavailable::SeveralWritable, "Two writable servers", "1"),
             (Unavailable::DiskFull, "Disk full", "10"),
             (Unavailable::Overloaded, "overloaded", "1"),
             (Unavailable::TenantWaiters, "tenant's waiters", "2"),

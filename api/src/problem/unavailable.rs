@@ -25,6 +25,10 @@ const fn detail(reason: Unavailable) -> &'static str {
         Unavailable::DatabaseReadOnly => {
             "The database is read-only: it is a standby, in recovery, or set to refuse writes. Nothing was changed."
         }
+        Unavailable::SeveralWritable => {
+            "Two writable servers: several hosts of the database accept writes, and nothing tells which of them is the right \
+             one. Nothing was changed."
+        }
         Unavailable::DiskFull => "Disk full: the database has no room left to write. Nothing was changed.",
         Unavailable::DatabaseRefused => {
             "The database refused the request. The service's log has the cause; nothing was changed."
@@ -84,6 +88,7 @@ const fn retry_after_s(reason: Unavailable) -> i64 {
         Unavailable::DatabaseOutOfReach
         | Unavailable::RowLocked
         | Unavailable::DatabaseReadOnly
+        | Unavailable::SeveralWritable
         | Unavailable::DatabaseRefused
         | Unavailable::UnknownOutcome
         | Unavailable::LeaseOver

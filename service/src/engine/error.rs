@@ -14,6 +14,9 @@ pub enum EngineError {
     /// The database takes no writes; nothing was written.
     #[error("the database is read-only")]
     ReadOnly,
+    /// Several servers of the database accept writes; nothing was written.
+    #[error("two servers of the database accept writes")]
+    SeveralWritable,
     /// The database's disk is full; nothing was written.
     #[error("the database's disk is full")]
     DiskFull,
@@ -58,6 +61,7 @@ impl EngineError {
             | StoreError::Blocked(_)
             | StoreError::GuardOpen(_)
             | StoreError::ReadOnly(_)
+            | StoreError::SeveralWritable(_)
             | StoreError::DiskFull(_)
             | StoreError::Overloaded(_)
             | StoreError::Rejected(_) => None,

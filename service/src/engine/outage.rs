@@ -53,6 +53,7 @@ impl Outage {
         state.since.get_or_insert(now);
         state.reason = match error {
             StoreError::ReadOnly(_) => Some(EngineError::ReadOnly),
+            StoreError::SeveralWritable(_) => Some(EngineError::SeveralWritable),
             StoreError::DiskFull(_) => Some(EngineError::DiskFull),
             _ => None,
         };

@@ -7,6 +7,7 @@ use super::{
     classify::{Purpose, classify, takes_no_writes},
     dialect::Dialect,
     disk::trial,
+    mysql::IS_READ_ONLY,
     schema,
     sql_store::SqlStore,
 };
@@ -33,10 +34,7 @@ impl SqlStore {
             Dialect::Postgres => {
                 "/* writable */ SELECT pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on'"
             }
-            // `ON`, or in later versions the name of a degree.
-            Dialect::MariaDb | Dialect::MySql => {
-                "/* writable */ SELECT CAST(@@GLOBAL.read_only AS CHAR) NOT IN ('0', 'OFF')"
-            }
+            Dialect::MariaDb | Dialect::MySql => &format!("/* writable */ SELECT {IS_READ_ONLY}"),
         };
         let read = async {
             let row = self.membership_pool().query_one_raw(self.sql.dialect.statement(sql, [])).await?;

@@ -8,7 +8,10 @@ use sqlx::{
     sqlite::SqliteError,
 };
 
-use super::{StoreError, session::ReadOnlyServer};
+use super::{
+    StoreError,
+    session::{ReadOnlyServer, SeveralWritable},
+};
 
 /// What the statement was for: tells whether its fate matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +38,11 @@ pub(super) fn classify(error: DbErr, purpose: Purpose) -> StoreError {
         }
         // No connection was made, so nothing was sent on it, and nothing is wrong with the statement.
         DbErr::Conn(RuntimeErr::SqlxError(source)) => match classify_sqlx(source) {
-            kind @ (Kind::ReadOnly | Kind::DiskFull | Kind::Transient | Kind::Blocked) => (kind, purpose),
+            kind @ (Kind::ReadOnly
+            | Kind::SeveralWritable
+            | Kind::DiskFull
+            | Kind::Transient
+            | Kind::Blocked) => (kind, purpose),
             Kind::Unreachable | Kind::Broken | Kind::Rejected => (Kind::Unreachable, purpose),
         },
         DbErr::ConnectionAcquire(_) => return StoreError::Overloaded(Box::new(error)),
@@ -52,6 +59,7 @@ fn sorted(kind: Kind, purpose: Purpose, source: Box<dyn std::error::Error + Send
         (Kind::Blocked, _) => StoreError::Blocked(source),
         (Kind::Transient, _) => StoreError::Transient(source),
         (Kind::ReadOnly, _) => StoreError::ReadOnly(source),
+        (Kind::SeveralWritable, _) => StoreError::SeveralWritable(source),
         (Kind::DiskFull, _) => StoreError::DiskFull(source),
         (Kind::Rejected, _) => StoreError::Rejected(source),
     }
@@ -81,7 +89,7 @@ pub(super) enum Reaction {
 pub(super) fn reaction(error: &sqlx::Error) -> Reaction {
     if let sqlx::Error::Database(error) = error {
         return match classify_database(&**error) {
-            Kind::ReadOnly => Reaction::CloseAll,
+            Kind::ReadOnly | Kind::SeveralWritable => Reaction::CloseAll,
             Kind::Broken => Reaction::Distrust,
             _ if ends_session(&**error) => Reaction::Distrust,
             Kind::Unreachable | Kind::Blocked | Kind::Transient | Kind::DiskFull | Kind::Rejected => {
@@ -91,7 +99,10 @@ pub(super) fn reaction(error: &sqlx::Error) -> Reaction {
     }
     match classify_sqlx(error) {
         Kind::Broken | Kind::Unreachable => Reaction::Distrust,
-        Kind::Blocked | Kind::Transient | Kind::ReadOnly | Kind::DiskFull | Kind::Rejected => Reaction::Close,
+        Kind::ReadOnly => Reaction::CloseAll,
+        Kind::Blocked | Kind::Transient | Kind::SeveralWritable | Kind::DiskFull | Kind::Rejected => {
+            Reaction::Close
+        }
     }
 }
 
@@ -157,6 +168,8 @@ enum Kind {
     Transient,
     /// The server takes no writes.
     ReadOnly,
+    /// Several servers take writes, and nothing tells which of them is the right one.
+    SeveralWritable,
     /// Its disk is full.
     DiskFull,
     /// Refused for good.
@@ -176,6 +189,7 @@ fn classify_sqlx(error: &sqlx::Error) -> Kind {
         sqlx::Error::Database(database) => classify_database(&**database),
         // What setting up a session found.
         sqlx::Error::Configuration(found) if found.is::<ReadOnlyServer>() => Kind::ReadOnly,
+        sqlx::Error::Configuration(found) if found.is::<SeveralWritable>() => Kind::SeveralWritable,
         _ => Kind::Rejected,
     }
 }

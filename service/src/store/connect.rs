@@ -4,16 +4,21 @@ use std::sync::Arc;
 
 use sea_orm::{
     ConnectOptions, Database, DatabaseConnection, DbErr, RuntimeErr,
-    sqlx::{self, Connection, MySqlConnection, PgConnection, Row, mysql::MySqlConnectOptions},
+    sqlx::{
+        self, Connection, MySqlConnection, PgConnection, Row, mysql::MySqlConnectOptions,
+        postgres::PgConnectOptions,
+    },
 };
+use tokio::time::timeout;
 
 use super::{
     StoreError,
     classify::{Purpose, classify},
     dialect::Dialect,
     mysql,
-    pool::{CONNECT_TIMEOUT, retry_while_busy},
+    pool::{CONNECT_TIMEOUT, not_connected, retry_while_busy},
     postgres,
+    servers::Servers,
     session::Driver,
     sqlite,
     url::DatabaseOptions,
@@ -23,18 +28,50 @@ use super::{
 pub(super) async fn connect_alone(
     options: &DatabaseOptions,
 ) -> Result<(DatabaseConnection, Dialect), StoreError> {
-    let dialect = Box::pin(try_once(options)).await?;
-    let pool = connect_sea_orm(options).await.map_err(|error| classify(error, Purpose::Read))?;
+    let url = writable_url(options).await.map_err(|error| classify(not_connected(error), Purpose::Read))?;
+    let dialect = Box::pin(try_once(options, &url)).await?;
+    let pool = connect_sea_orm(options, &url).await.map_err(|error| classify(error, Purpose::Read))?;
     Ok((pool, dialect))
 }
 
+/// The URL of the host that accepts writes, where there are several.
+async fn writable_url(options: &DatabaseOptions) -> Result<String, sqlx::Error> {
+    let hosts = options.direct_hosts();
+    if !hosts.are_several() {
+        return Ok(hosts.first().url.clone());
+    }
+    let url = async {
+        if options.is_postgres() {
+            let servers = Servers::<sqlx::Postgres>::start(hosts, postgres_options, Arc::default())?;
+            Ok(servers.host().await?.url.clone())
+        } else {
+            let servers = Servers::<sqlx::MySql>::start(hosts, mysql_options, Arc::default())?;
+            Ok(servers.host().await?.url.clone())
+        }
+    };
+    timeout(CONNECT_TIMEOUT, url).await.unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut))
+}
+
+/// How to connect to PostgreSQL at a URL.
+pub(super) fn postgres_options(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
+    Ok(postgres::plain_options(url.parse()?))
+}
+
+/// How to connect to MariaDB or MySQL at a URL.
+pub(super) fn mysql_options(url: &str) -> Result<MySqlConnectOptions, sqlx::Error> {
+    Ok(mysql::plain_options(url.parse()?))
+}
+
 /// A single connection of SeaORM's, to a server or to a SQLite file, which is created if it may be.
-pub(super) async fn connect_sea_orm(options: &DatabaseOptions) -> Result<DatabaseConnection, DbErr> {
+pub(super) async fn connect_sea_orm(
+    options: &DatabaseOptions,
+    url: &str,
+) -> Result<DatabaseConnection, DbErr> {
     if let Some(file) = options.sqlite_file() {
         let prepared = sqlite::prepare_file(&file, options.creates_file());
         prepared.map_err(|error| DbErr::Conn(RuntimeErr::Internal(error.to_string())))?;
     }
-    let mut connect = ConnectOptions::new(options.server_url());
+    let mut connect = ConnectOptions::new(url);
     connect
         .max_connections(1)
         .acquire_timeout(CONNECT_TIMEOUT)
@@ -50,8 +87,7 @@ pub(super) async fn connect_sea_orm(options: &DatabaseOptions) -> Result<Databas
 
 /// Makes one connection to a server. A pool tries for as long as it has time and then only says that its time was up; this says
 /// why no connection can be made. It also finds out the dialect.
-async fn try_once(options: &DatabaseOptions) -> Result<Dialect, StoreError> {
-    let url = options.server_url();
+async fn try_once(options: &DatabaseOptions, url: &str) -> Result<Dialect, StoreError> {
     let connect = async {
         if options.is_sqlite() {
             Ok(Dialect::Sqlite)
@@ -62,7 +98,7 @@ async fn try_once(options: &DatabaseOptions) -> Result<Dialect, StoreError> {
             mysql_dialect(&url.parse()?).await.map_err(say_how_to_log_in)
         }
     };
-    let connected = tokio::time::timeout(CONNECT_TIMEOUT, connect).await;
+    let connected = timeout(CONNECT_TIMEOUT, connect).await;
     let connected =
         connected.unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()));
     connected.map_err(|error| StoreError::Unreachable(Box::new(error)))

@@ -27,6 +27,9 @@ pub enum StoreError {
     /// The server takes no writes: it is a standby, or was made read-only. Nothing was written.
     #[error("the database is read-only")]
     ReadOnly(#[source] Source),
+    /// Several servers accept writes, and nothing tells which of them is the right one. Nothing was written.
+    #[error("two servers of the database accept writes")]
+    SeveralWritable(#[source] Source),
     /// The server's disk is full. Nothing was written.
     #[error("the database's disk is full")]
     DiskFull(#[source] Source),
@@ -88,6 +91,7 @@ impl StoreError {
             Self::Transient(_) => "transient",
             Self::Rejected(_) => "rejected",
             Self::ReadOnly(_) => "read_only",
+            Self::SeveralWritable(_) => "several_writable",
             Self::DiskFull(_) => "disk_full",
             Self::Overloaded(_) => "overloaded",
             Self::Schema(_) => "schema",
@@ -109,6 +113,7 @@ impl StoreError {
             Self::Transient(_) => Self::Transient(source()),
             Self::Rejected(_) => Self::Rejected(source()),
             Self::ReadOnly(_) => Self::ReadOnly(source()),
+            Self::SeveralWritable(_) => Self::SeveralWritable(source()),
             Self::DiskFull(_) => Self::DiskFull(source()),
             Self::Overloaded(_) => Self::Overloaded(source()),
             Self::Schema(why) => Self::Schema(why.clone()),

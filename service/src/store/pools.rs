@@ -4,18 +4,19 @@ use std::{sync::Arc, time::Duration};
 
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DbErr,
-    sqlx::{self, ConnectOptions, Connection},
+    sqlx::{self, ConnectOptions, sqlite::SqliteConnectOptions},
 };
 use tokio::time::timeout;
 
 use super::{
     PoolUse, StoreError,
     classify::{Purpose, classify},
-    connect::{connect_sea_orm, mysql_dialect},
+    connect::{connect_sea_orm, mysql_dialect, mysql_options, postgres_options},
     dialect::Dialect,
-    mysql,
-    pool::{CONNECT_TIMEOUT, Health, Pool, PoolOptions, not_connected},
-    postgres::{self, Replication, pools_transactions},
+    health::Health,
+    pool::{CONNECT_TIMEOUT, Pool, PoolOptions, not_connected},
+    postgres::{Replication, pools_transactions},
+    servers::Servers,
     session::Driver,
     sqlite,
     url::DatabaseOptions,
@@ -53,6 +54,8 @@ pub(super) struct Pools {
     pub(super) health: Arc<Health>,
     /// On PostgreSQL, whether what was committed would survive a failover.
     pub(super) replication: Option<Replication>,
+    /// On PostgreSQL, the servers that notifications are heard from.
+    pub(super) listened_to: Option<Arc<Servers<sqlx::Postgres>>>,
     /// Whether a pooler gives each transaction another session.
     pub(super) transaction_pooling: bool,
 }
@@ -92,18 +95,16 @@ impl Pools {
     }
 
     async fn of_sqlite(options: &DatabaseOptions) -> Result<Self, DbErr> {
-        let writer = connect_sea_orm(options).await?;
+        let writer = connect_sea_orm(options, &options.hosts().first().url).await?;
         // `writer::begin_sqlite` does the waiting.
         writer.execute_unprepared("PRAGMA busy_timeout = 0").await?;
-        let url: sqlx::sqlite::SqliteConnectOptions = options.url().parse().map_err(not_connected)?;
+        let connect = |url: &str| {
+            let file: SqliteConnectOptions = url.parse()?;
+            Ok(sqlite::connect_options(file).disable_statement_logging())
+        };
+        let servers = Servers::start(options.hosts(), connect, Arc::default()).map_err(not_connected)?;
         let shares = Shares { hot: SQLITE_READERS, transactions: 1, general: 1, membership: 1 };
-        let pools = Self::new(
-            Dialect::Sqlite,
-            shares,
-            &sqlite::connect_options(url).disable_statement_logging(),
-            false,
-            AnyPool::Sqlite,
-        );
+        let pools = Self::new(Dialect::Sqlite, shares, &servers, false, AnyPool::Sqlite);
         Ok(Self { sqlite_writer: Some(writer), ..pools })
     }
 
@@ -111,7 +112,7 @@ impl Pools {
     pub(super) async fn behind_transaction_pooling(
         options: &DatabaseOptions,
     ) -> Result<Option<Self>, StoreError> {
-        if !options.is_postgres() || options.notify_url().is_some() {
+        if !options.is_postgres() || options.notify_hosts().is_some() {
             return Ok(None);
         }
         let pools = Self::connect(options).await?;
@@ -119,29 +120,39 @@ impl Pools {
     }
 
     async fn of_postgres(options: &DatabaseOptions) -> Result<Self, DbErr> {
-        let url: sqlx::postgres::PgConnectOptions = options.url().parse().map_err(not_connected)?;
-        let url = postgres::plain_options(url);
-        let transaction_pooling = timeout(CONNECT_TIMEOUT, pools_transactions(&url)).await;
+        let servers =
+            Servers::start(options.hosts(), postgres_options, Arc::default()).map_err(not_connected)?;
+        let pools = async { pools_transactions(servers.options().await?).await };
+        let transaction_pooling = timeout(CONNECT_TIMEOUT, pools).await;
         let transaction_pooling = transaction_pooling.unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut));
         let transaction_pooling = transaction_pooling.map_err(not_connected)?;
         if transaction_pooling {
             log_transaction_pooling(options);
         }
         let shares = Shares::of(options.max_connections());
-        let replication = Replication::new(url.clone());
+        let replication = Replication::new(servers.clone());
         if !replication.hears_warnings().await.map_err(not_connected)? {
             return Err(DbErr::Custom("the driver does not pass on the server's warnings".to_owned()));
         }
-        let pools = Self::new(Dialect::Postgres, shares, &url, transaction_pooling, AnyPool::Postgres);
-        Ok(Self { replication: Some(replication), ..pools })
+        let listened_to = match options.notify_hosts() {
+            Some(hosts) => {
+                Some(Servers::start(hosts, postgres_options, Arc::default()).map_err(not_connected)?)
+            }
+            // Behind a pooler of transactions no session lasts that could listen.
+            None if transaction_pooling => None,
+            None => Some(servers.clone()),
+        };
+        let pools = Self::new(Dialect::Postgres, shares, &servers, transaction_pooling, AnyPool::Postgres);
+        Ok(Self { replication: Some(replication), listened_to, ..pools })
     }
 
     async fn of_mysql(options: &DatabaseOptions) -> Result<Self, DbErr> {
-        let url: sqlx::mysql::MySqlConnectOptions = options.url().parse().map_err(not_connected)?;
-        let url = mysql::plain_options(url);
-        let dialect = mysql_dialect(&url).await.map_err(not_connected)?;
+        let servers =
+            Servers::start(options.hosts(), mysql_options, Arc::default()).map_err(not_connected)?;
+        let dialect = async { mysql_dialect(servers.options().await?).await };
+        let dialect = dialect.await.map_err(not_connected)?;
         let shares = Shares::of(options.max_connections());
-        Ok(Self::new(dialect, shares, &url, false, AnyPool::MySql))
+        Ok(Self::new(dialect, shares, &servers, false, AnyPool::MySql))
     }
 
     /// How the connections of each pool are used.
@@ -154,14 +165,13 @@ impl Pools {
     fn new<DB: Driver>(
         dialect: Dialect,
         shares: Shares,
-        options: &<DB::Connection as Connection>::Options,
+        servers: &Arc<Servers<DB>>,
         transaction_pooling: bool,
         kind: fn(Pool<DB>) -> AnyPool,
     ) -> Self {
-        let health = Arc::<Health>::default();
         let pool = |statement_timeout, size| {
             let session = DB::session(dialect, statement_timeout, transaction_pooling);
-            kind(Pool::new(options.clone(), session, size, health.clone()))
+            kind(Pool::new(servers.clone(), session, size))
         };
         let Shares { hot, transactions, general, membership } = shares;
         let size = |connections, transactions, wait_timeout, answer_timeout| PoolOptions {
@@ -183,14 +193,15 @@ impl Pools {
             ),
             sqlite_writer: None,
             replication: None,
-            health,
+            listened_to: None,
+            health: servers.health().clone(),
             transaction_pooling,
         }
     }
 }
 
 fn log_transaction_pooling(options: &DatabaseOptions) {
-    let hand_overs = if options.notify_url().is_some() {
+    let hand_overs = if options.notify_hosts().is_some() {
         "hand-overs between replicas are announced past it"
     } else {
         "hand-overs between replicas are polled for; DB_LOCKS_NOTIFY_URL can name the server itself"

@@ -14,7 +14,6 @@ use uuid::Uuid;
 use super::{
     Beat, Notifications, Peer, ReplicaStore, StoreError, WaitingRow,
     classify::Purpose,
-    dialect::Dialect,
     operation::Operation,
     postgres::PgNotifications,
     rows::{count, read_id},
@@ -149,16 +148,8 @@ impl ReplicaStore for SqlStore {
     }
 
     async fn notifications(&self, me: ReplicaId) -> Result<Option<Box<dyn Notifications>>, StoreError> {
-        if self.sql.dialect != Dialect::Postgres {
-            return Ok(None);
-        }
-        let url = match self.options.notify_url() {
-            Some(url) => url,
-            // Behind a pooler of transactions no session lasts that could listen.
-            None if self.pools.transaction_pooling => return Ok(None),
-            None => self.options.url(),
-        };
-        Ok(Some(Box::new(PgNotifications::listen(url, me).await?)))
+        let Some(servers) = &self.pools.listened_to else { return Ok(None) };
+        Ok(Some(Box::new(PgNotifications::listen(servers.clone(), me).await?)))
     }
 }
 

@@ -9,7 +9,10 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use sea_orm::sqlx::{self, Database, database::HasStatementCache};
 
-use super::dialect::Dialect;
+use super::{
+    dialect::Dialect,
+    standing::{Standing, Timeline},
+};
 
 /// How long a transaction may be idle. A replica that is paused inside of one blocks its keys for all others until then, and
 /// callers are answered 503 after 5 s.
@@ -49,7 +52,19 @@ pub(super) trait Driver: Database + HasStatementCache {
     /// Sets up the session of a new connection, and proves that the server accepts writes.
     async fn set_up(session: &Session, connection: &mut Self::Connection) -> Result<(), sqlx::Error>;
 
-    /// Tests a connection that was idle: that it answers, and that its session is still set up.
+    /// What the server is: whether it accepts writes, and how it is told from others.
+    async fn standing(connection: &mut Self::Connection) -> Result<Standing, sqlx::Error>;
+
+    /// Where the server stands in PostgreSQL's history; `None` where there are no timelines, or it does not tell.
+    async fn timeline(_connection: &mut Self::Connection) -> Result<Option<Timeline>, sqlx::Error> {
+        Ok(None)
+    }
+
+    /// A connection is tested after so long even if it was used all the time: a server may lose its office and still answer.
+    const TEST_EVERY: Duration = Duration::MAX;
+
+    /// Tests a connection: that it answers, that its session is still set up, and on MariaDB and MySQL that the server accepts
+    /// writes.
     async fn test(session: &Session, connection: &mut Self::Connection) -> Result<(), sqlx::Error>;
 
     /// Runs statements without preparing them.
@@ -60,6 +75,11 @@ pub(super) trait Driver: Database + HasStatementCache {
 #[derive(Debug, thiserror::Error)]
 #[error("the server takes no writes: {0}")]
 pub(super) struct ReadOnlyServer(pub(super) &'static str);
+
+/// Several servers accept writes, and nothing tells which of them is the right one.
+#[derive(Debug, thiserror::Error)]
+#[error("two writable servers: {0} accept writes; make all but one of them read-only")]
+pub(super) struct SeveralWritable(pub(super) String);
 
 /// A setting that correctness needs is not what it was set to.
 #[derive(Debug, thiserror::Error)]

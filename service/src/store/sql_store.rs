@@ -30,7 +30,6 @@ const MOST_TRIES: u32 = 3;
 pub(super) struct SqlStore {
     pub(super) pools: Pools,
     pub(super) sql: Sql,
-    pub(super) options: DatabaseOptions,
     pub(super) load: Operation,
     pub(super) commit: Operation,
     pub(super) membership: Operation,
@@ -76,7 +75,6 @@ impl SqlStore {
             guard_refusal,
             sql: Sql::new(pools.dialect),
             pools,
-            options: options.clone(),
             load: Operation::new("load"),
             commit: Operation::new("commit"),
             membership: Operation::new("membership"),

@@ -111,6 +111,12 @@ impl OwnServer {
 
     /// Starts it again on the same files.
     pub(crate) fn start_again(&mut self) {
+        self.start_again_with(&[]);
+    }
+
+    /// The same, with more arguments.
+    pub(crate) fn start_again_with(&mut self, arguments: &[&str]) {
+        self.recipe.command.extend(arguments.iter().map(|&argument| argument.to_owned()));
         let deadline = Instant::now() + START;
         loop {
             // Children of a killed server may hold its files for a moment.

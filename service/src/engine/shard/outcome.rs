@@ -73,6 +73,7 @@ impl Shard {
                 error @ (StoreError::Unreachable(_)
                 | StoreError::Transient(_)
                 | StoreError::ReadOnly(_)
+                | StoreError::SeveralWritable(_)
                 | StoreError::Overloaded(_)),
             ) => {
                 let key_tasks = batch.tasks.into_iter().map(|task| task.key_task).collect();
@@ -137,6 +138,7 @@ impl Shard {
             | StoreError::Unknown(_)
             | StoreError::Rejected(_)
             | StoreError::ReadOnly(_)
+            | StoreError::SeveralWritable(_)
             | StoreError::DiskFull(_)
             | StoreError::Overloaded(_)
             | StoreError::Schema(_)

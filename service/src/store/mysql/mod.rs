@@ -5,4 +5,4 @@ mod commit;
 mod session;
 pub(super) mod sql;
 
-pub(super) use self::session::{MIGRATION_SESSION, plain_options};
+pub(super) use self::session::{IS_READ_ONLY, MIGRATION_SESSION, plain_options};

@@ -1,15 +1,16 @@
 //! Sessions of MariaDB and MySQL.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use async_trait::async_trait;
 use sea_orm::sqlx::{
-    self, AssertSqlSafe, ConnectOptions, Connection, MySql, MySqlConnection, Row, mysql::MySqlConnectOptions,
+    self, AssertSqlSafe, ConnectOptions, MySql, MySqlConnection, Row, mysql::MySqlConnectOptions,
 };
 
 use crate::store::{
     dialect::Dialect,
     session::{Driver, IDLE_IN_TRANSACTION, ReadOnlyServer, Session, WrongSetting, refused},
+    standing::Standing,
 };
 
 /// What correctness needs on both, whatever the server's own settings are. A lock on a row is waited for 1 s, which is the least
@@ -20,6 +21,11 @@ const COMMON: &str = "SET NAMES utf8mb4, SESSION autocommit = 1, \
      SESSION foreign_key_checks = 1, SESSION unique_checks = 1, SESSION completion_type = 0, \
      SESSION sql_safe_updates = 0, SESSION sql_big_selects = 1, SESSION sql_select_limit = 18446744073709551615; \
      SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; SET SESSION TRANSACTION READ WRITE; ";
+/// Whether the server refuses writes: `ON`, or in later versions the name of a degree.
+pub(in super::super) const IS_READ_ONLY: &str =
+    "CAST(@@GLOBAL.read_only AS CHAR) NOT IN ('0', 'OFF') OR @@GLOBAL.innodb_read_only = 1";
+/// Why it does.
+const READ_ONLY: &str = "read_only is set, as on a replica";
 /// The server's limit on idle connections in seconds: longer than a pool keeps a connection.
 const IDLE_CONNECTION_S: u32 = 600;
 
@@ -71,18 +77,18 @@ impl Driver for MySql {
         let isolation =
             if session.dialect == Dialect::MariaDb { "tx_isolation" } else { "transaction_isolation" };
         let sql = format!(
-            "{}SELECT CAST(@@GLOBAL.read_only AS CHAR), IF(@@SESSION.autocommit, 'ON', 'OFF'), \
+            "{}SELECT {IS_READ_ONLY}, IF(@@SESSION.autocommit, 'ON', 'OFF'), \
              CAST(@@SESSION.{isolation} AS CHAR), CAST(@@SESSION.sql_mode AS CHAR), \
              CAST(@@SESSION.completion_type AS CHAR)",
             session.set_up
         );
         let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection).await?;
         let row = rows.last().ok_or(sqlx::Error::RowNotFound)?;
-        let found = |column: usize| row.try_get::<String, _>(column);
         // An administrator could write here all the same: to a primary that was demoted.
-        if !matches!(found(0)?.as_str(), "0" | "OFF") {
-            return Err(refused(ReadOnlyServer("read_only is set, as on a replica")));
+        if row.try_get(0)? {
+            return Err(refused(ReadOnlyServer(READ_ONLY)));
         }
+        let found = |column: usize| row.try_get::<String, _>(column);
         check("autocommit", found(1)?, "ON")?;
         check("transaction isolation", found(2)?, "READ-COMMITTED")?;
         check(
@@ -93,8 +99,33 @@ impl Driver for MySql {
         check("completion_type", found(4)?, "NO_CHAIN")
     }
 
+    async fn standing(connection: &mut MySqlConnection) -> Result<Standing, sqlx::Error> {
+        // Servers of one replication have different ids; a server of another kind shows no status of a cluster.
+        let sql = format!(
+            "/* standing */ SELECT {IS_READ_ONLY}, CONCAT_WS(' ', @@server_id, @@hostname, @@port, @@datadir); \
+             SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_cluster_state_uuid', 'wsrep_ready')"
+        );
+        let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection).await?;
+        let (row, status) = rows.split_first().ok_or(sqlx::Error::RowNotFound)?;
+        let status = status.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?)));
+        let status = status.collect::<Result<HashMap<String, String>, sqlx::Error>>()?;
+        let cluster = status.get("wsrep_cluster_state_uuid").filter(|uuid| !uuid.is_empty()).cloned();
+        let is_ready = status.get("wsrep_ready").is_none_or(|ready| ready == "ON");
+        let read_only = match (row.try_get(0)?, is_ready || cluster.is_none()) {
+            (true, _) => Some(READ_ONLY),
+            (false, false) => Some("it is not a ready node of its cluster"),
+            (false, true) => None,
+        };
+        Ok(Standing { server: Some(row.try_get(1)?), read_only, timeline: None, cluster })
+    }
+
+    /// An administrator could write all the same: nothing else tells that the server was demoted.
+    const TEST_EVERY: Duration = Duration::from_secs(1);
+
     async fn test(_: &Session, connection: &mut MySqlConnection) -> Result<(), sqlx::Error> {
-        connection.ping().await
+        let sql = format!("/* test */ SELECT {IS_READ_ONLY}");
+        let row = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(connection).await?;
+        if row.try_get(0)? { Err(refused(ReadOnlyServer(READ_ONLY))) } else { Ok(()) }
     }
 
     async fn run(connection: &mut MySqlConnection, sql: &str) -> Result<(), sqlx::Error> {

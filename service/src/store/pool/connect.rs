@@ -2,10 +2,7 @@
 
 use std::{sync::atomic::Ordering, time::Duration};
 
-use sea_orm::{
-    DbErr, RuntimeErr,
-    sqlx::{self, Connection},
-};
+use sea_orm::{DbErr, RuntimeErr, sqlx};
 use tokio::{
     task::JoinSet,
     time::{Instant, sleep, timeout},
@@ -29,25 +26,26 @@ const BUSY_PAUSE: Duration = Duration::from_millis(20);
 impl<DB: Driver> Pool<DB> {
     /// A new connection, with its session set up, to a server that accepts writes.
     pub(super) async fn new_connection(&self) -> Result<Pooled<DB>, DbErr> {
+        // What is found out while it is made counts for it, too.
+        let opened = Instant::now();
         let connection = timeout(CONNECT_TIMEOUT, retry_while_busy(|| self.connect_side_by_side())).await;
         let connection = connection.unwrap_or_else(|_| Err(not_connected(sqlx::Error::PoolTimedOut)))?;
-        let opened = Instant::now();
+        let answered = Instant::now();
+        if self.health.has_left(opened) {
+            return Err(not_connected(sqlx::Error::PoolTimedOut));
+        }
         // They differ, so that the connections of a pool are not all replaced at once.
         let seconds = self.opened.fetch_add(1, Ordering::Relaxed).wrapping_mul(37) % MIN_LIFE.as_secs();
         let life = MIN_LIFE + Duration::from_secs(seconds);
-        Ok(Pooled { connection, opened, expires: opened + life, answered: opened })
+        Ok(Pooled { connection, opened, expires: answered + life, answered, tested: answered })
     }
 
     /// Tries to connect, again and again beside attempts that hang. The first attempt that ends counts; the others are cancelled.
     async fn connect_side_by_side(&self) -> Result<DB::Connection, DbErr> {
         let mut attempts = JoinSet::new();
         loop {
-            let (options, session) = (self.options.clone(), self.session.clone());
-            attempts.spawn(async move {
-                let mut connection = DB::Connection::connect_with(&options).await?;
-                DB::set_up(&session, &mut connection).await?;
-                Ok::<_, sqlx::Error>(connection)
-            });
+            let (servers, session) = (self.servers.clone(), self.session.clone());
+            attempts.spawn(async move { servers.connect(Some(&session)).await });
             tokio::select! {
                 Some(ended) = attempts.join_next() => {
                     let ended = ended.map_err(|error| DbErr::Custom(error.to_string()))?;

@@ -5,7 +5,6 @@
 //! not: because it broke, or the caller gave up. What one connection's failure says about the others is in [`Health`].
 
 mod connect;
-mod health;
 mod transaction;
 
 use std::{
@@ -26,11 +25,12 @@ use tokio::{
 
 pub(super) use self::{
     connect::{CONNECT_TIMEOUT, not_connected, retry_while_busy},
-    health::Health,
     transaction::Transaction,
 };
 use super::{
     classify::{Reaction, reaction},
+    health::Health,
+    servers::Servers,
     session::{Driver, Session},
 };
 
@@ -56,7 +56,7 @@ pub(super) struct PoolOptions {
 
 /// Connections of one kind, made when they are needed.
 pub(super) struct Pool<DB: Driver> {
-    options: <DB::Connection as Connection>::Options,
+    servers: Arc<Servers<DB>>,
     session: Session,
     wait_timeout: Duration,
     answer_timeout: Duration,
@@ -81,6 +81,8 @@ struct Pooled<DB: Driver> {
     expires: Instant,
     /// When the database last answered on it.
     answered: Instant,
+    /// When it was last tested, or made.
+    tested: Instant,
 }
 
 /// A connection in use, closed unless it is given back.
@@ -109,21 +111,16 @@ impl Drop for Unanswered<'_> {
 
 impl<DB: Driver> std::fmt::Debug for Pool<DB> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // Its options may hold a password.
         f.debug_struct("Pool").field("session", &self.session).finish_non_exhaustive()
     }
 }
 
 impl<DB: Driver> Pool<DB> {
     /// An empty pool.
-    pub(super) fn new(
-        options: <DB::Connection as Connection>::Options,
-        session: Session,
-        size: PoolOptions,
-        health: Arc<Health>,
-    ) -> Self {
+    pub(super) fn new(servers: Arc<Servers<DB>>, session: Session, size: PoolOptions) -> Self {
         Self {
-            options,
+            health: servers.health().clone(),
+            servers,
             session,
             wait_timeout: size.wait_timeout,
             answer_timeout: size.answer_timeout,
@@ -132,7 +129,6 @@ impl<DB: Driver> Pool<DB> {
             transaction_permits: Semaphore::new(size.transactions),
             idle: Mutex::default(),
             opened: AtomicU64::new(0),
-            health,
         }
     }
 
@@ -171,7 +167,11 @@ impl<DB: Driver> Pool<DB> {
 
     /// Whether a connection can be used without asking anybody.
     fn is_fresh(&self, pooled: &Pooled<DB>) -> bool {
-        pooled.answered.elapsed() < TEST_AFTER_IDLE && self.is_usable(pooled)
+        !Self::needs_test(pooled) && self.is_usable(pooled)
+    }
+
+    fn needs_test(pooled: &Pooled<DB>) -> bool {
+        pooled.answered.elapsed() >= TEST_AFTER_IDLE || pooled.tested.elapsed() >= DB::TEST_EVERY
     }
 
     fn is_usable(&self, pooled: &Pooled<DB>) -> bool {
@@ -183,7 +183,7 @@ impl<DB: Driver> Pool<DB> {
         let mut next = first;
         while let Some(mut pooled) = next {
             if self.is_usable(&pooled) {
-                if pooled.answered.elapsed() < TEST_AFTER_IDLE || self.passes_test(&mut pooled).await {
+                if !Self::needs_test(&pooled) || self.passes_test(&mut pooled).await {
                     return Ok(pooled);
                 }
             } else if self.health.trusts(pooled.opened, pooled.answered) {
@@ -195,16 +195,38 @@ impl<DB: Driver> Pool<DB> {
         self.new_connection().await
     }
 
-    /// Whether an idle connection still answers. If not, those that were idle for longer are not trusted either.
+    /// Whether a connection still answers, and leads to a server that accepts writes. If not, those that were idle for longer
+    /// are not trusted either.
     async fn passes_test(&self, pooled: &mut Pooled<DB>) -> bool {
         let test = timeout(TEST_TIMEOUT, DB::test(&self.session, &mut pooled.connection)).await;
-        let passed = matches!(test, Ok(Ok(())));
-        if passed {
-            pooled.answered = Instant::now();
-        } else {
-            self.health.note_silence(pooled.answered);
+        match test {
+            Ok(Ok(())) => {
+                pooled.answered = Instant::now();
+                pooled.tested = pooled.answered;
+                return true;
+            }
+            Ok(Err(error)) if reaction(&error) == Reaction::CloseAll => self.health.note_read_only(),
+            Ok(Err(_)) | Err(_) => self.health.note_silence(pooled.answered),
         }
-        passed
+        false
+    }
+}
+
+impl<DB: Driver> Pool<DB> {
+    /// Does the work, unless another server is chosen meanwhile: what this one would answer is not waited for.
+    async fn unless_moved<T>(
+        &self,
+        work: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, sqlx::Error> {
+        if !self.servers.are_several() {
+            return work.await;
+        }
+        let mut moved = self.health.moved();
+        tokio::select! {
+            biased;
+            result = work => result,
+            _ = moved.changed() => Err(std::io::Error::from(std::io::ErrorKind::ConnectionAborted).into()),
+        }
     }
 }
 
@@ -216,7 +238,7 @@ impl<DB: Driver> Lease<'_, DB> {
     ) -> Result<T, DbErr> {
         self.is_sound = false;
         let mut unanswered = Unanswered { health: &self.pool.health, sent: Instant::now(), answered: false };
-        let work = work(&mut self.pooled.connection);
+        let work = self.pool.unless_moved(work(&mut self.pooled.connection));
         let result = timeout(self.pool.answer_timeout, work).await;
         let result =
             result.unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()));

@@ -2,12 +2,12 @@
 
 use sea_orm::{
     DbErr, ExecResult, QueryResult, RuntimeErr, Statement,
-    sqlx::{Executor, IntoArguments},
+    sqlx::{self, Executor, IntoArguments},
 };
 use sea_query_sqlx::SqlxValues;
 use tokio::sync::{Mutex, SemaphorePermit};
 
-use super::{super::session::Driver, Lease, Pool, execute, query};
+use super::{super::session::Driver, Lease, Pool, execute, not_connected, query};
 
 /// A transaction. If it is dropped, its connection is closed, and the server rolls it back.
 pub(in super::super) struct Transaction<'p, DB: Driver> {
@@ -36,6 +36,10 @@ impl<DB: Driver> Transaction<'_, DB> {
         let mut lease = self.lease.into_inner();
         let session = &lease.pool.session;
         let statement = if result.is_ok() { &session.commit } else { &session.rollback };
+        // Another server may have been chosen since it began, or this one may have lost its office.
+        if result.is_ok() && lease.pool.health.has_left(lease.pooled.opened) {
+            return Err(not_connected(sqlx::Error::PoolTimedOut));
+        }
         // A commit over a connection that is not sound fails, as it should.
         if result.is_ok() || lease.is_sound {
             let ended = lease.ask(async |connection| DB::run(connection, statement).await).await;

@@ -1,12 +1,15 @@
 //! Notifications from PostgreSQL: each replica listens on a channel of its own, over a connection of its own.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use sea_orm::{DbErr, RuntimeErr, sqlx};
-use sqlx::postgres::{PgListener, PgPoolOptions};
+use sqlx::{
+    Postgres,
+    postgres::{PgListener, PgPoolOptions},
+};
+use tokio::{sync::watch, time::timeout};
 
-use super::session::plain_options;
 use crate::{
     domain::{KeyId, ReplicaId},
     store::{
@@ -15,6 +18,7 @@ use crate::{
         classify::{Purpose, classify, timed_out},
         pool::CONNECT_TIMEOUT,
         rows::key_id,
+        servers::Servers,
     },
 };
 
@@ -25,16 +29,26 @@ const PONG: Duration = Duration::from_secs(2);
 
 /// A listening connection.
 pub(in super::super) struct PgNotifications {
-    listener: PgListener,
+    servers: Arc<Servers<Postgres>>,
     channel: String,
+    listener: PgListener,
+    /// Changes when the listener's server is not to be used any more.
+    left: watch::Receiver<()>,
 }
 
 impl PgNotifications {
-    /// Listens on a connection of its own to the server at this URL.
-    pub(in super::super) async fn listen(url: &str, me: ReplicaId) -> Result<Self, StoreError> {
-        let channel = channel_of(me.0);
+    /// Listens on a connection of its own to the server that is written to.
+    pub(in super::super) async fn listen(
+        servers: Arc<Servers<Postgres>>,
+        me: ReplicaId,
+    ) -> Result<Self, StoreError> {
+        Self::listen_on(servers, channel_of(me.0)).await
+    }
+
+    async fn listen_on(servers: Arc<Servers<Postgres>>, channel: String) -> Result<Self, StoreError> {
+        let left = servers.health().left();
         let listener = async {
-            let options = plain_options(url.parse()?);
+            let options = servers.options().await?.clone();
             let pool = PgPoolOptions::new()
                 .max_connections(1)
                 .max_lifetime(None)
@@ -48,13 +62,20 @@ impl PgNotifications {
             listener.listen(&channel).await?;
             Ok(listener)
         };
-        Ok(Self { listener: listener.await.map_err(failed)?, channel })
+        let listener = timeout(CONNECT_TIMEOUT, listener).await.map_err(|_| timed_out(Purpose::Read))?;
+        Ok(Self { listener: listener.map_err(failed)?, servers, channel, left })
     }
 
-    /// Has the server answer something, over a new connection if the old one was lost.
+    /// Listens anew: the connection was lost, or leads to a server that is not written to any more.
+    async fn listen_anew(&mut self) -> Result<(), StoreError> {
+        *self = Self::listen_on(self.servers.clone(), self.channel.clone()).await?;
+        Ok(())
+    }
+
+    /// Has the server answer something.
     async fn ping(&mut self) -> Result<(), StoreError> {
         let listen = self.listener.listen(&self.channel);
-        tokio::time::timeout(PONG, listen).await.map_err(|_| timed_out(Purpose::Read))?.map_err(failed)
+        timeout(PONG, listen).await.map_err(|_| timed_out(Purpose::Read))?.map_err(failed)
     }
 }
 
@@ -62,15 +83,18 @@ impl PgNotifications {
 impl Notifications for PgNotifications {
     async fn next(&mut self) -> Result<Option<KeyId>, StoreError> {
         loop {
-            match tokio::time::timeout(PING, self.listener.try_recv()).await {
+            let received = tokio::select! {
+                received = timeout(PING, self.listener.try_recv()) => received,
+                _ = self.left.changed() => Ok(Ok(None)),
+            };
+            match received {
                 Ok(Ok(Some(notification))) => {
                     if let Some(id) = read_payload(notification.payload()) {
                         return Ok(Some(id));
                     }
                 }
-                // The connection was lost; the next call makes it anew.
                 Ok(Ok(None)) => {
-                    self.ping().await?;
+                    self.listen_anew().await?;
                     return Ok(None);
                 }
                 Ok(Err(error)) => return Err(failed(error)),

@@ -6,11 +6,14 @@
 //! was replicated.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
-use sea_orm::sqlx::{self, Connection, PgConnection, postgres::PgConnectOptions};
+use sea_orm::sqlx::{self, Connection, Postgres};
 use tokio::{
     sync::Mutex,
     task::JoinSet,
@@ -22,6 +25,7 @@ use crate::store::{
     StoreError,
     classify::{Purpose, classify},
     pool::not_connected,
+    servers::Servers,
 };
 
 /// A write that changes nothing: a message in the log of the server, which its standbys have to confirm. Warnings are switched on,
@@ -40,7 +44,7 @@ const ANEW: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub(in super::super) struct Replication {
     notices: Notices,
-    options: PgConnectOptions,
+    servers: Arc<Servers<Postgres>>,
     /// Number of commits of unknown outcome, and number of those before the last write that is known to be replicated.
     unknown: AtomicU64,
     confirmed: AtomicU64,
@@ -49,10 +53,10 @@ pub(in super::super) struct Replication {
 }
 
 impl Replication {
-    pub(in super::super) fn new(options: PgConnectOptions) -> Self {
+    pub(in super::super) fn new(servers: Arc<Servers<Postgres>>) -> Self {
         Self {
             notices: Notices::new(),
-            options,
+            servers,
             unknown: AtomicU64::new(0),
             confirmed: AtomicU64::new(0),
             proof: Mutex::default(),
@@ -61,7 +65,7 @@ impl Replication {
 
     /// Whether the driver passes the server's warnings on. Without them a commit that only this server has looks like any other.
     pub(in super::super) async fn hears_warnings(&self) -> Result<bool, sqlx::Error> {
-        let mut connection = PgConnection::connect_with(&self.options).await?;
+        let mut connection = self.servers.connect(None).await?;
         let warn = sqlx::raw_sql(WARN).execute(&mut connection);
         let (done, warned) = Notices::quiet().listen(warn).await;
         done?;
@@ -99,7 +103,7 @@ impl Replication {
                     return Ok(());
                 }
                 if proof.is_empty() {
-                    proof.spawn(prove(self.options.clone(), self.unknown.load(Ordering::Acquire)));
+                    proof.spawn(prove(self.servers.clone(), self.unknown.load(Ordering::Acquire)));
                 }
                 match proof.join_next().await {
                     Some(Ok(Ok(confirmed))) => {
@@ -125,14 +129,22 @@ fn in_doubt() -> StoreError {
 }
 
 /// Has a write replicated. Returns `unknown`.
-async fn prove(options: PgConnectOptions, unknown: u64) -> Result<u64, sqlx::Error> {
+async fn prove(servers: Arc<Servers<Postgres>>, unknown: u64) -> Result<u64, sqlx::Error> {
     let notices = Notices::new();
     let write = async {
-        let mut connection = PgConnection::connect_with(&options).await?;
+        let mut connection = servers.connect(None).await?;
         let (written, warned) = notices.listen(sqlx::raw_sql(WRITE).execute(&mut connection)).await;
         written?;
         let _ = connection.close().await;
         Ok(warned)
+    };
+    let mut left = servers.health().left();
+    let write = async {
+        tokio::select! {
+            written = write => written,
+            // It may wait for ever for the standby that has taken over.
+            _ = left.changed() => Err(sqlx::Error::PoolTimedOut),
+        }
     };
     match timeout(ANEW, write).await {
         Ok(Ok(false)) => Ok(unknown),
@@ -150,6 +162,6 @@ async fn prove(options: PgConnectOptions, unknown: u64) -> Result<u64, sqlx::Err
 }
 
 /// Whether the server lacks the function (it may only speak PostgreSQL's protocol), or reserves it for administrators.
-fn is_unsupported(error: &dyn sqlx::error::DatabaseError) -> bool {
+pub(super) fn is_unsupported(error: &dyn sqlx::error::DatabaseError) -> bool {
     error.code().is_some_and(|state| state.starts_with("42") || state.starts_with("0A"))
 }

@@ -7,9 +7,11 @@ use sea_orm::sqlx::{
     self, AssertSqlSafe, ConnectOptions, Connection, PgConnection, Postgres, Row, postgres::PgConnectOptions,
 };
 
+use super::replication::is_unsupported;
 use crate::store::{
     dialect::Dialect,
     session::{Driver, IDLE_IN_TRANSACTION, ReadOnlyServer, Session, WrongSetting, refused},
+    standing::{Standing, Timeline},
 };
 
 /// Every statement finds its rows by key, and its plan is made once. A plan made while a table was empty must not stay a scan for
@@ -31,6 +33,9 @@ const KEEPALIVE: &[(&str, &str)] = &[
 ];
 /// A setting that no server has, to find out whether the session's settings are still there.
 const MARK: &str = "db_locks.session";
+/// Why a server accepts no writes.
+const IN_RECOVERY: &str = "it is in recovery, as a standby is";
+const READ_ONLY: &str = "transactions are read-only by default";
 /// How long a lock on a row is waited for: longer than other replicas' commits take. Then the locked rows are searched for.
 const LOCK_TIMEOUT_MS: &str = "400";
 
@@ -95,6 +100,15 @@ where
     rows.last().ok_or(sqlx::Error::RowNotFound)?.try_get(0)
 }
 
+/// An answer, unless the server lacks a function, as one may that only speaks PostgreSQL's protocol, or denies it to this user.
+fn unless_unsupported<T>(answer: Result<T, sqlx::Error>) -> Result<Option<T>, sqlx::Error> {
+    match answer {
+        Ok(value) => Ok(Some(value)),
+        Err(sqlx::Error::Database(error)) if is_unsupported(&*error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 #[async_trait]
 impl Driver for Postgres {
     fn session(dialect: Dialect, statement_timeout: Duration, transaction_pooling: bool) -> Session {
@@ -121,10 +135,10 @@ impl Driver for Postgres {
         let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection).await?;
         let row = rows.last().ok_or(sqlx::Error::RowNotFound)?;
         if row.try_get(0)? {
-            return Err(refused(ReadOnlyServer("it is in recovery, as a standby is")));
+            return Err(refused(ReadOnlyServer(IN_RECOVERY)));
         }
         if row.try_get(1)? {
-            return Err(refused(ReadOnlyServer("transactions are read-only by default")));
+            return Err(refused(ReadOnlyServer(READ_ONLY)));
         }
         let (setting, wanted) = ("transaction isolation", "read committed");
         let found: String = row.try_get(2)?;
@@ -132,6 +146,34 @@ impl Driver for Postgres {
             return Ok(());
         }
         Err(refused(WrongSetting { setting, found, wanted }))
+    }
+
+    async fn standing(connection: &mut PgConnection) -> Result<Standing, sqlx::Error> {
+        let writes =
+            "/* standing */ SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'";
+        let row = sqlx::raw_sql(writes).fetch_one(&mut *connection).await?;
+        let read_only = match (row.try_get(0)?, row.try_get(1)?) {
+            (true, _) => Some(IN_RECOVERY),
+            (false, true) => Some(READ_ONLY),
+            (false, false) => None,
+        };
+        let started = "SELECT (SELECT system_identifier::text FROM pg_control_system()) || ' ' || \
+                       (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint::text";
+        let server = unless_unsupported(one(connection, started).await)?;
+        let timeline = if read_only.is_none() { Self::timeline(connection).await? } else { None };
+        Ok(Standing { server, read_only, timeline, cluster: None })
+    }
+
+    async fn timeline(connection: &mut PgConnection) -> Result<Option<Timeline>, sqlx::Error> {
+        // What the control file says is older for a while after a promotion.
+        let sql = "/* timeline */ SELECT (SELECT system_identifier::text FROM pg_control_system()), \
+                   CASE WHEN pg_is_in_recovery() THEN '' \
+                   ELSE substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) END";
+        let Some(row) = unless_unsupported(sqlx::raw_sql(sql).fetch_one(connection).await)? else {
+            return Ok(None);
+        };
+        let (system, number): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+        Ok(u32::from_str_radix(&number, 16).ok().map(|number| Timeline { system, number }))
     }
 
     async fn test(session: &Session, connection: &mut PgConnection) -> Result<(), sqlx::Error> {

@@ -8,6 +8,7 @@ use sea_orm::sqlx::{self, AssertSqlSafe, Connection, Executor, Sqlite, SqliteCon
 use crate::store::{
     dialect::Dialect,
     session::{Driver, Session},
+    standing::Standing,
 };
 
 #[async_trait]
@@ -18,6 +19,10 @@ impl Driver for Sqlite {
 
     async fn set_up(_: &Session, _: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         Ok(())
+    }
+
+    async fn standing(_: &mut SqliteConnection) -> Result<Standing, sqlx::Error> {
+        Ok(Standing::default())
     }
 
     async fn test(_: &Session, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {

@@ -4,7 +4,11 @@ use std::path::Path;
 
 use sea_orm::sqlx::sqlite::SqliteConnectOptions;
 
-use super::{DatabasePlace, Read, UrlError, text::parameters};
+use super::{
+    DatabasePlace, Read, UrlError,
+    hosts::{Host, Hosts},
+    text::parameters,
+};
 
 /// A SQLite URL, of what comes after `sqlite:`. Unless it says otherwise its file is created when it is not there.
 pub(super) fn sqlite_url(rest: &str) -> Result<Read, UrlError> {
@@ -105,5 +109,6 @@ fn sqlite(url: String) -> Result<Read, UrlError> {
         url.parse().map_err(|error: sea_orm::sqlx::Error| UrlError::Unreadable(error.to_string()))?;
     let database = options.get_filename().display().to_string();
     let place = DatabasePlace { dialect: "sqlite", host: String::new(), database };
-    Ok(Read { url, place, unknown_parameters: Vec::new() })
+    let hosts = Hosts::one(Host { url, name: String::new() });
+    Ok(Read { hosts, place, unknown_parameters: Vec::new() })
 }

@@ -4,6 +4,7 @@
 //! A URL may hold a password, so no message of this module shows more of it than a scheme or the name of a parameter.
 
 mod file;
+mod hosts;
 mod server;
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
@@ -14,6 +15,7 @@ use std::{fmt, time::Duration};
 
 use sea_orm::sqlx::sqlite::SqliteConnectOptions;
 
+pub(super) use self::hosts::{Host, Hosts};
 use self::{
     file::{file_url, sqlite_url},
     server::{Server, server_url},
@@ -51,10 +53,9 @@ pub enum UrlError {
 /// Which database to use.
 #[derive(Clone)]
 pub struct DatabaseOptions {
-    /// As SeaORM wants it. Never logged: it may hold a password.
-    url: String,
-    /// Where PostgreSQL is listened to, if elsewhere. Never logged either.
-    notify_url: Option<String>,
+    hosts: Hosts,
+    /// Where PostgreSQL is listened to, if elsewhere.
+    notify_hosts: Option<Hosts>,
     max_connections: u32,
     place: DatabasePlace,
     unknown_parameters: Vec<String>,
@@ -69,7 +70,7 @@ const MIGRATION_WAIT: Duration = Duration::from_secs(30);
 pub struct DatabasePlace {
     /// `sqlite`, `postgres`, `mysql` or `mariadb`.
     pub dialect: &'static str,
-    /// The host and its port, or a socket; empty for a file.
+    /// The host and its port, several separated by commas, or a socket; empty for a file.
     pub host: String,
     /// The database's name, or the path of the file.
     pub database: String,
@@ -98,11 +99,11 @@ impl DatabaseOptions {
     /// Reads a database URL; a value without a scheme is the path of a SQLite file, to the letter.
     pub fn new(value: &str, max_connections: u32) -> Result<Self, UrlError> {
         let read = read(value)?;
-        let Read { url, place, unknown_parameters } = read;
+        let Read { hosts, place, unknown_parameters } = read;
         let max_connections = max_connections.max(2);
         Ok(Self {
-            url,
-            notify_url: None,
+            hosts,
+            notify_hosts: None,
             max_connections,
             place,
             unknown_parameters,
@@ -128,17 +129,22 @@ impl DatabaseOptions {
         if !self.is_postgres() || !notify.is_postgres() {
             return Err(UrlError::NotifyUrl);
         }
-        Ok(Self { notify_url: Some(notify.url), ..self })
+        Ok(Self { notify_hosts: Some(notify.hosts), ..self })
+    }
+
+    /// The servers, or the file.
+    pub(super) const fn hosts(&self) -> &Hosts {
+        &self.hosts
     }
 
     /// Where PostgreSQL is listened to, if elsewhere.
-    pub(super) fn notify_url(&self) -> Option<&str> {
-        self.notify_url.as_deref()
+    pub(super) const fn notify_hosts(&self) -> Option<&Hosts> {
+        self.notify_hosts.as_ref()
     }
 
-    /// The URL of the server itself, where a pooler stands before it.
-    pub(super) fn server_url(&self) -> &str {
-        self.notify_url().unwrap_or(&self.url)
+    /// The servers themselves, where a pooler stands before them.
+    pub(super) fn direct_hosts(&self) -> &Hosts {
+        self.notify_hosts().unwrap_or(&self.hosts)
     }
 
     /// Where the database is.
@@ -156,36 +162,34 @@ impl DatabaseOptions {
         self.max_connections
     }
 
-    /// The URL, for the drivers.
-    pub(super) fn url(&self) -> &str {
-        &self.url
-    }
-
     /// The SQLite file, read from the URL as its connections read it; `None` for a server.
     pub(super) fn sqlite_file(&self) -> Option<std::path::PathBuf> {
-        let options: SqliteConnectOptions = self.is_sqlite().then(|| self.url.parse().ok())??;
+        let options: SqliteConnectOptions =
+            self.is_sqlite().then(|| self.hosts.first().url.parse().ok())??;
         Some(options.get_filename().to_owned())
     }
 
     /// Whether a SQLite file that is not there is created.
     pub(super) fn creates_file(&self) -> bool {
-        self.url
+        self.hosts
+            .first()
+            .url
             .split_once('?')
             .is_some_and(|(_, query)| parameters(query).any(|pair| pair == ("mode", "rwc")))
     }
 
     pub(super) fn is_postgres(&self) -> bool {
-        self.url.starts_with("postgres:")
+        self.hosts.first().url.starts_with("postgres:")
     }
 
     pub(super) fn is_sqlite(&self) -> bool {
-        self.url.starts_with("sqlite:")
+        self.hosts.first().url.starts_with("sqlite:")
     }
 }
 
 /// What a value comes to.
 struct Read {
-    url: String,
+    hosts: Hosts,
     place: DatabasePlace,
     unknown_parameters: Vec<String>,
 }

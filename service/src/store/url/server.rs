@@ -4,6 +4,7 @@ use sea_orm::sqlx::{mysql::MySqlConnectOptions, postgres::PgConnectOptions};
 
 use super::{
     DatabasePlace, Read, UrlError,
+    hosts::{Host, Hosts, NO_HOST, WrittenHost, read_hosts},
     text::{decode, parameters, printable},
 };
 
@@ -90,57 +91,82 @@ pub(super) fn server_url(server: Server, dialect: &'static str, rest: &str) -> R
     if path.contains('@') || path.contains('/') {
         return Err(UrlError::Part(ENCODE));
     }
-    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-    let host = read_host(server, host)?;
-    let (known, unknown): (Vec<_>, Vec<_>) =
-        parameters(query).filter(|(name, _)| !name.is_empty()).partition(|(name, _)| server.knows(name));
-    let given = |names: &[&str]| {
-        let last = known.iter().rev().find(|(name, value)| names.contains(name) && !value.is_empty());
-        last.map(|(_, value)| decode(value))
-    };
-    let socket = given(&["host", "hostaddr", "socket"]);
-    let host = socket.or_else(|| (!host.is_empty()).then(|| decode(&host)));
-    let host = host.ok_or(UrlError::Part("names no host"))?;
-    let database = given(&["dbname"]).or_else(|| (!path.is_empty()).then(|| decode(path)));
+    let (user, hosts) = authority.rsplit_once('@').map_or(("", authority), |(user, hosts)| (user, hosts));
+    let user = if authority.contains('@') { format!("{user}@") } else { String::new() };
+    let written = read_hosts(hosts, server.port())?;
+    let parameters = Parameters::read(server, query)?;
+    let socket = parameters.last(&["host", "hostaddr", "socket"]);
+    if written.len() > 1 && parameters.last(&["host", "hostaddr", "socket", "port"]).is_some() {
+        return Err(UrlError::Part(
+            "has several hosts before the database and another one among its parameters",
+        ));
+    }
+    let database = parameters.last(&["dbname"]).or_else(|| (!path.is_empty()).then(|| decode(path)));
     let database = database
         .ok_or(UrlError::Part("names no database; it stands after the host, as in …@HOST/DATABASE"))?;
-    let mut url = format!("{}://{before_query}", server.scheme());
-    let known: Vec<String> = known.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    if !known.is_empty() {
-        url = format!("{url}?{}", known.join("&"));
-    }
-    check_with_driver(server, &url)?;
-    let place = DatabasePlace { dialect, host, database };
-    let unknown_parameters = unknown.into_iter().map(|(name, _)| printable(name)).collect();
-    Ok(Read { url, place, unknown_parameters })
+    let database_part = before_query.strip_prefix(authority).unwrap_or_default();
+    let hosts = Hosts::try_map(written, |WrittenHost { text, name }| {
+        let name = socket.clone().unwrap_or(name);
+        if name.is_empty() {
+            return Err(UrlError::Part(NO_HOST));
+        }
+        let url = format!("{}://{user}{text}{database_part}{}", server.scheme(), parameters.known);
+        check_with_driver(server, &url)?;
+        Ok(Host { url, name })
+    })?;
+    let place = DatabasePlace { dialect, host: hosts.names(), database };
+    Ok(Read { hosts, place, unknown_parameters: parameters.unknown })
 }
 
-/// The host with its port, where there is one.
-fn read_host(server: Server, host: &str) -> Result<String, UrlError> {
-    const PORT: UrlError = UrlError::Part("has a port that is not a number from 1 to 65535");
-    const HOST: UrlError = UrlError::Part("has a host that is neither a name nor an address");
-    let (name, port) = if let Some(rest) = host.strip_prefix('[') {
-        let (address, port) = rest.split_once(']').ok_or(HOST)?;
-        address.parse::<std::net::Ipv6Addr>().map_err(|_| HOST)?;
-        match port.strip_prefix(':') {
-            None if !port.is_empty() => return Err(HOST),
-            port => (format!("[{address}]"), port),
+/// The parameters of a server's URL.
+struct Parameters<'u> {
+    pairs: Vec<(&'u str, &'u str)>,
+    /// Those that the driver knows, with the question mark before them.
+    known: String,
+    /// The names of those that have no effect.
+    unknown: Vec<String>,
+}
+
+impl<'u> Parameters<'u> {
+    fn read(server: Server, query: &'u str) -> Result<Self, UrlError> {
+        let ours = parameters(query).filter(|(name, _)| *name == TARGET);
+        for (_, value) in ours {
+            check_target(value)?;
         }
-    } else {
-        let (name, port) = host.split_once(':').map_or((host, None), |(name, port)| (name, Some(port)));
-        (name.to_owned(), port)
-    };
-    let may_stand = |byte: u8| byte.is_ascii_alphanumeric() || b"-._%[:]".contains(&byte) || !byte.is_ascii();
-    if !name.bytes().all(may_stand) {
-        return Err(HOST);
+        let others = parameters(query).filter(|(name, _)| !name.is_empty() && *name != TARGET);
+        let (pairs, unknown): (Vec<_>, Vec<_>) = others.partition(|(name, _)| server.knows(name));
+        let list = |(name, value): &(&str, &str)| {
+            ["host", "hostaddr", "port"].contains(name) && (value.contains(',') || value.contains("%2C"))
+        };
+        if pairs.iter().any(list) {
+            return Err(UrlError::Part(
+                "has a list of hosts among its parameters; write them before the database, as in \
+                 …@HOST1:PORT1,HOST2:PORT2/DATABASE",
+            ));
+        }
+        let known: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let known = if known.is_empty() { String::new() } else { format!("?{}", known.join("&")) };
+        Ok(Self { pairs, known, unknown: unknown.into_iter().map(|(name, _)| printable(name)).collect() })
     }
-    match port {
-        None if name.is_empty() || name.starts_with("%2") => Ok(name),
-        None => Ok(format!("{name}:{}", server.port())),
-        Some(port) => match port.parse::<u16>() {
-            Ok(port) if port > 0 => Ok(format!("{name}:{port}")),
-            Ok(_) | Err(_) => Err(PORT),
-        },
+
+    /// The last value that one of these has.
+    fn last(&self, names: &[&str]) -> Option<String> {
+        let last = self.pairs.iter().rev().find(|(name, value)| names.contains(name) && !value.is_empty());
+        last.map(|(_, value)| decode(value))
+    }
+}
+
+/// The parameter by which other programs say what kind of server they look for.
+const TARGET: &str = "target_session_attrs";
+
+/// The service writes, so it always looks for the server that accepts writes.
+fn check_target(value: &str) -> Result<(), UrlError> {
+    match value {
+        "any" | "read-write" | "primary" => Ok(()),
+        "standby" | "read-only" | "prefer-standby" => Err(UrlError::Part(
+            "asks for a standby by target_session_attrs; the service writes: leave it out, or write read-write",
+        )),
+        _ => Err(UrlError::Part("has a target_session_attrs that is none of any, read-write and primary")),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::*;
 
 fn url(text: &str) -> Result<String, UrlError> {
-    DatabaseOptions::new(text, 2).map(|options| options.url)
+    DatabaseOptions::new(text, 2).map(|options| options.hosts.first().url.clone())
 }
 
 fn file(value: &str) -> std::path::PathBuf {
@@ -158,9 +158,71 @@ fn parameters_that_nothing_knows_are_left_out_and_named() {
     let options =
         DatabaseOptions::new("postgres://h/d?pasword=S3cret&sslmode=disable&channel_binding=require", 2)
             .unwrap();
-    assert_eq!(options.url, "postgres://h/d?sslmode=disable");
+    assert_eq!(options.hosts.first().url, "postgres://h/d?sslmode=disable");
     assert_eq!(options.unknown_parameters(), ["pasword", "channel_binding"]);
     assert!(
-        DatabaseOptions::new("postgres://h/d?options=-csearch_path%3Dlocks", 2).unwrap().url.contains("%3D")
+        DatabaseOptions::new("postgres://h/d?options=-csearch_path%3Dlocks", 2)
+            .unwrap()
+            .hosts
+            .first()
+            .url
+            .contains("%3D")
     );
+}
+
+fn urls(text: &str) -> Vec<String> {
+    DatabaseOptions::new(text, 2).unwrap().hosts.iter().map(|host| host.url.clone()).collect()
+}
+
+#[test]
+fn each_of_several_hosts_has_a_url_of_its_own() {
+    let text = "postgres://me:S3c,ret@a:5432,b,[::1]:7/locks?sslmode=disable&target_session_attrs=read-write";
+    let own = |host: &str| format!("postgres://me:S3c,ret@{host}/locks?sslmode=disable");
+    assert_eq!(urls(text), ["a:5432", "b", "[::1]:7"].map(own));
+    assert_eq!(place(text), "postgres://a:5432,b:5432,[::1]:7/locks");
+    assert!(!format!("{:?}", DatabaseOptions::new(text, 2).unwrap()).contains("S3c"));
+    assert_eq!(urls("mysql://u@a,b:3307/locks"), ["mysql://u@a/locks", "mysql://u@b:3307/locks"]);
+    assert_eq!(place("mariadb://u@a,b:3307/locks"), "mariadb://a:3306,b:3307/locks");
+    assert_eq!(urls("postgres://%2Frun%2Fa,%2Frun%2Fb/d").len(), 2);
+    assert_eq!(urls("postgres://a,b?dbname=d"), ["postgres://a?dbname=d", "postgres://b?dbname=d"]);
+}
+
+#[test]
+fn a_standby_cannot_be_asked_for() {
+    for accepted in ["any", "read-write", "primary"] {
+        for scheme in ["postgres", "mysql", "mariadb"] {
+            let options =
+                DatabaseOptions::new(&format!("{scheme}://a/d?target_session_attrs={accepted}"), 2).unwrap();
+            assert!(options.unknown_parameters().is_empty());
+        }
+    }
+    for refused in ["standby", "read-only", "prefer-standby"] {
+        let refusal =
+            url(&format!("postgres://a,b/d?target_session_attrs={refused}")).unwrap_err().to_string();
+        assert!(refusal.contains("read-write"), "{refusal}");
+    }
+    assert!(url("postgres://a,b/d?target_session_attrs=S3cret").is_err());
+}
+
+/// What is wrong is told by what to write instead.
+#[test]
+fn a_list_of_hosts_that_cannot_be_read_is_refused_with_what_to_write() {
+    for (wrong, to_write) in [
+        ("postgres://u:S3cret@a,/d", "HOST1:PORT1,HOST2:PORT2"),
+        ("postgres://u:S3cret@a,,b/d", "HOST1:PORT1,HOST2:PORT2"),
+        ("mysql://u:S3cret@,b/d", "HOST1:PORT1,HOST2:PORT2"),
+        ("postgres://u:S3cret@a,A:5432/d", "names a host twice"),
+        ("postgres://u:S3cret@::1,b/d", "[::1]"),
+        ("postgres://u:S3cret@a:x,b/d", "1 to 65535"),
+        ("postgres://u:S3cret@a,b(c)/d", "neither a name nor an address"),
+        ("postgres://u:S3cret@a,b/d?host=c", "among its parameters"),
+        ("mysql://u:S3cret@a,b/d?socket=/run/x", "among its parameters"),
+        ("postgres://u:S3cret@/d?host=a,b", "HOST1:PORT1,HOST2:PORT2"),
+        ("postgres://u:S3cret@a/d?port=1,2", "HOST1:PORT1,HOST2:PORT2"),
+        ("postgres://u:S3cret@a,b", "names no database"),
+        ("postgres://u:S3cret@/d", "names no host"),
+    ] {
+        let refusal = url(wrong).unwrap_err().to_string();
+        assert!(refusal.contains(to_write) && !refusal.contains("S3cret"), "{wrong}: {refusal}");
+    }
 }

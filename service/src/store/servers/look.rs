@@ -1,0 +1,53 @@
+//! What a look at all servers found.
+
+use sea_orm::sqlx;
+use tokio::time::Instant;
+
+use super::super::session::{ReadOnlyServer, SeveralWritable, refused};
+
+/// A look at all servers.
+#[derive(Debug, Clone)]
+pub(super) struct Look {
+    /// When they were asked; `None` if they never were.
+    pub(super) began: Option<Instant>,
+    pub(super) found: Found,
+}
+
+/// The server to use, or why there is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Found {
+    /// The index of a server.
+    Server(usize),
+    /// None accepts writes.
+    NoneWrites,
+    /// Several accept writes, and nothing tells which of them is the right one: their names.
+    Several(String),
+    /// None answers: what each said instead.
+    Silence(String),
+}
+
+impl Look {
+    /// There is nothing to look for.
+    pub(super) const fn at_the_only_one() -> Self {
+        Self { began: None, found: Found::Server(0) }
+    }
+
+    /// Nothing was found yet.
+    pub(super) const fn before_the_first() -> Self {
+        Self { began: None, found: Found::Silence(String::new()) }
+    }
+}
+
+impl Found {
+    pub(super) fn server(&self) -> Result<usize, sqlx::Error> {
+        match self {
+            Self::Server(server) => Ok(*server),
+            Self::NoneWrites => Err(refused(ReadOnlyServer("no host of the URL accepts writes"))),
+            Self::Several(names) => Err(refused(SeveralWritable(names.clone()))),
+            Self::Silence(said) => {
+                let refused = std::io::ErrorKind::ConnectionRefused;
+                Err(std::io::Error::new(refused, format!("no host of the URL answers: {said}")).into())
+            }
+        }
+    }
+}

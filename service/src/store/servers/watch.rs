@@ -1,0 +1,190 @@
+//! Watches several servers: asks all of them about once a second, and at once when a connection gives cause.
+
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use sea_orm::sqlx::{self, Connection};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+
+use super::{
+    OptionsOf, Shared,
+    choice::{Choice, choose},
+    look::{Found, Look},
+};
+use crate::{
+    log_limit::LogLimit,
+    store::{session::Driver, standing::Standing},
+};
+
+/// The time between two looks.
+const PERIOD: Duration = Duration::from_secs(1);
+/// The same while no server is known that accepts writes, and the least pause whatever happens.
+const SHORT_PERIOD: Duration = Duration::from_millis(100);
+/// How long a server may take to answer.
+const ANSWER: Duration = Duration::from_secs(3);
+/// How long the others are waited for once one is found that accepts writes.
+const OTHERS: Duration = Duration::from_millis(500);
+/// A connection is used for so long: a name may lead to another server by then.
+const LIFE: Duration = Duration::from_secs(10);
+
+/// A connection that is kept for the next question.
+struct Kept<DB: Driver> {
+    connection: DB::Connection,
+    opened: Instant,
+}
+
+/// What came of a question.
+struct Answer<DB: Driver> {
+    server: usize,
+    /// In its place a server's refusal, or why none came.
+    said: Result<(Standing, Kept<DB>), String>,
+}
+
+/// Looks at the servers again and again.
+pub(super) async fn watch<DB: Driver>(shared: Arc<Shared<DB>>) {
+    let mut kept: Vec<Option<Kept<DB>>> = shared.servers.iter().map(|_| None).collect();
+    let mut is_asked = vec![false; kept.len()];
+    let mut questions = FuturesUnordered::new();
+    loop {
+        let began = Instant::now();
+        for (server, is_asked) in is_asked.iter_mut().enumerate() {
+            // A question that was not answered during the last look is still waited for.
+            if !std::mem::replace(is_asked, true) {
+                let question = ask::<DB>(server, shared.servers[server].options.clone(), kept[server].take());
+                questions.push(question);
+            }
+        }
+        let mut answers: Vec<Result<Standing, String>> =
+            kept.iter().map(|_| Err("no answer".to_owned())).collect();
+        let mut until = began + ANSWER;
+        while let Ok(Some(Answer { server, said })) = timeout_at(until, questions.next()).await {
+            is_asked[server] = false;
+            answers[server] = said.map(|(standing, connection)| {
+                kept[server] = Some(connection);
+                standing
+            });
+            if answers[server].as_ref().is_ok_and(|standing| standing.read_only.is_none()) {
+                until = until.min(Instant::now() + OTHERS);
+            }
+        }
+        let is_sure = shared.conclude(began, &answers);
+        sleep(SHORT_PERIOD).await;
+        if is_sure {
+            // Whatever came of the wait, it is time to look.
+            let _ = timeout(PERIOD.saturating_sub(SHORT_PERIOD), shared.health.suspected()).await;
+        }
+    }
+}
+
+/// Asks a server what it is, over the connection that was kept, or else over a new one.
+async fn ask<DB: Driver>(server: usize, options: OptionsOf<DB>, kept: Option<Kept<DB>>) -> Answer<DB> {
+    let asked = async {
+        if let Some(mut kept) = kept.filter(|kept| kept.opened.elapsed() < LIFE)
+            && let Ok(standing) = DB::standing(&mut kept.connection).await
+        {
+            return Ok((standing, kept));
+        }
+        let mut connection = DB::Connection::connect_with(&options).await?;
+        let standing = DB::standing(&mut connection).await?;
+        Ok::<_, sqlx::Error>((standing, Kept { connection, opened: Instant::now() }))
+    };
+    let said = match timeout(ANSWER, asked).await {
+        Ok(said) => said.map_err(|error| error.to_string()),
+        Err(_) => Err("no answer in time".to_owned()),
+    };
+    Answer { server, said }
+}
+
+impl<DB: Driver> Shared<DB> {
+    /// Chooses a server by the answers. Returns whether it is one that has answered.
+    fn conclude(&self, began: Instant, answers: &[Result<Standing, String>]) -> bool {
+        let standings: Vec<_> = answers.iter().map(|answer| answer.as_ref().ok()).collect();
+        let found = {
+            let mut highest = self.highest.lock().unwrap_or_else(PoisonError::into_inner);
+            let choice = choose(&standings, highest.as_ref());
+            if let Choice::Use { server, .. } = &choice
+                && let Some(timeline) = standings[*server].and_then(|standing| standing.timeline.clone())
+            {
+                *highest = Some(timeline);
+            }
+            self.found(choice, answers)
+        };
+        let before = self.look.borrow().found.clone();
+        self.look.send_modify(|look| {
+            if matches!(before, Found::Server(_)) && before != found {
+                // Together with the choice: a connection that is begun later is begun to the new one.
+                self.health.leave_all();
+            }
+            *look = Look { began: Some(began), found: found.clone() };
+        });
+        if before != found {
+            match &found {
+                Found::Server(server) => {
+                    tracing::info!(
+                        host = self.servers[*server].host.name,
+                        "the database is written to at this host"
+                    );
+                }
+                Found::NoneWrites => tracing::warn!("no host of the database URL accepts writes"),
+                Found::Several(_) | Found::Silence(_) => {}
+            }
+        }
+        matches!(found, Found::Server(server) if answers[server].is_ok())
+    }
+
+    /// What a choice comes to, for the server that was chosen before, too.
+    fn found(&self, choice: Choice, answers: &[Result<Standing, String>]) -> Found {
+        static RIVALS: LogLimit = LogLimit::new();
+        match choice {
+            Choice::Use { server, rivals } => {
+                if !rivals.is_empty()
+                    && let Some(left_out) = RIVALS.pass()
+                {
+                    tracing::error!(
+                        left_out,
+                        used = self.servers[server].host.name,
+                        not_used = self.names(&rivals),
+                        "several servers accept writes: those that are not used are former primaries; take them away"
+                    );
+                }
+                Found::Server(server)
+            }
+            Choice::Undecided(servers) => {
+                let names = self.names(&servers);
+                if let Some(left_out) = RIVALS.pass() {
+                    tracing::error!(
+                        left_out,
+                        hosts = names,
+                        "several servers accept writes, and nothing tells which of them is the right one: none is used"
+                    );
+                }
+                Found::Several(names)
+            }
+            // The one that is used has not answered: its connections find out by themselves what it can still do.
+            Choice::NoneWrites | Choice::Silence
+                if let Found::Server(server) = self.look.borrow().found
+                    && answers[server].is_err() =>
+            {
+                Found::Server(server)
+            }
+            Choice::NoneWrites => Found::NoneWrites,
+            Choice::Silence => Found::Silence(self.complaints(answers)),
+        }
+    }
+
+    fn names(&self, servers: &[usize]) -> String {
+        servers.iter().map(|server| self.servers[*server].host.name.as_str()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// Why no server answered, for each.
+    fn complaints(&self, answers: &[Result<Standing, String>]) -> String {
+        let said = self.servers.iter().zip(answers);
+        let said = said.filter_map(|(server, answer)| {
+            Some(format!("{} ({})", server.host.name, answer.as_ref().err()?))
+        });
+        said.collect::<Vec<_>>().join(", ")
+    }
+}

@@ -1,0 +1,92 @@
+//! A primary and a standby that has every commit before it is answered.
+
+use crate::support::{Database, Dialect, SOON, eventually, server::OwnServer, sql};
+
+/// Two servers, one of which replicates the other.
+pub(crate) struct Pair {
+    pub(crate) primary: OwnServer,
+    pub(crate) standby: OwnServer,
+    dialect: Dialect,
+}
+
+impl Pair {
+    /// Starts both; `None` where their programs are missing.
+    pub(crate) async fn start(dialect: Dialect) -> Option<Self> {
+        let primary = OwnServer::start(dialect).await?;
+        let standby = primary.standby().await?;
+        let pair = Self { primary, standby, dialect };
+        pair.make_synchronous().await;
+        Some(pair)
+    }
+
+    /// A URL that names both, the standby first.
+    pub(crate) fn url(&self) -> String {
+        let (url, own) = (&self.primary.database.url, self.primary.database.server_address());
+        url.replace(&own, &format!("{},{own}", self.standby.database.server_address()))
+    }
+
+    /// A commit is answered when the standby has it.
+    async fn make_synchronous(&self) {
+        let (primary, standby) = (&self.primary.database.url, &self.standby.database.url);
+        let is_synchronous = if self.dialect == Dialect::Postgres {
+            run(primary, &["ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()"])
+                .await;
+            "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'"
+        } else {
+            run(standby, &["SET GLOBAL rpl_semi_sync_slave_enabled = 1", "STOP SLAVE", "START SLAVE"]).await;
+            let wait = "SET GLOBAL rpl_semi_sync_master_timeout = 3600000";
+            let point = "SET GLOBAL rpl_semi_sync_master_wait_point = 'AFTER_SYNC'";
+            run(primary, &[wait, point, "SET GLOBAL rpl_semi_sync_master_enabled = 1"]).await;
+            "SELECT CAST(variable_value AS SIGNED) FROM information_schema.global_status \
+             WHERE variable_name = 'Rpl_semi_sync_master_clients'"
+        };
+        let probe = async || (sql::number(primary, is_synchronous).await.unwrap() == 1).then_some(());
+        eventually("the standby is synchronous", SOON, probe).await;
+    }
+
+    /// Makes the standby the primary, as an operator would.
+    pub(crate) async fn promote(&self) {
+        let standby = &self.standby.database.url;
+        if self.dialect == Dialect::Postgres {
+            run(standby, &["SELECT pg_promote(true, 30)"]).await;
+            return;
+        }
+        // Everything that was received is applied first.
+        let applied = "SELECT CAST(MASTER_GTID_WAIT(@@GLOBAL.gtid_current_pos, 10) AS SIGNED)";
+        let received = "SELECT count(*) FROM information_schema.processlist \
+                        WHERE state LIKE '%read all relay log%'";
+        let probe = async || (sql::number(standby, received).await.unwrap() > 0).then_some(());
+        eventually("the replica has applied what it received", SOON, probe).await;
+        sql::number(standby, applied).await.unwrap();
+        run(standby, &["STOP SLAVE", "RESET SLAVE ALL", "SET GLOBAL read_only = 0"]).await;
+    }
+
+    /// The killed primary comes back as it was: it accepts writes, and nobody confirms them.
+    pub(crate) async fn bring_back_as_a_primary(&mut self) {
+        self.primary.start_again();
+        if self.dialect == Dialect::Postgres {
+            let url = &self.primary.database.url;
+            run(url, &["ALTER SYSTEM RESET synchronous_standby_names", "SELECT pg_reload_conf()"]).await;
+        }
+    }
+
+    /// The killed primary comes back as an operator would have it.
+    pub(crate) fn bring_back_read_only(&mut self) {
+        let setting = match self.dialect {
+            Dialect::Postgres => ["-c", "default_transaction_read_only=on"].as_slice(),
+            _ => &["--read-only=1"],
+        };
+        self.primary.start_again_with(setting);
+    }
+
+    /// Where the database is now.
+    pub(crate) fn promoted(&self) -> &Database {
+        &self.standby.database
+    }
+}
+
+async fn run(url: &str, statements: &[&str]) {
+    for statement in statements {
+        sql::execute(url, statement).await.unwrap();
+    }
+}

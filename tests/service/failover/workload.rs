@@ -1,0 +1,139 @@
+//! Callers that go on while the database fails over, and what they were told.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+use tokio::task::JoinHandle;
+
+use crate::support::Client;
+
+/// Callers with keys of their own, and callers that compete for one.
+pub(crate) struct Workload {
+    stop: Arc<AtomicBool>,
+    alone: Vec<JoinHandle<Vec<Grant>>>,
+    competing: Vec<JoinHandle<Vec<Hold>>>,
+}
+
+/// A grant that was answered, and whether its release was.
+struct Grant {
+    key: String,
+    version: String,
+    token: i64,
+    released: bool,
+    answered: Instant,
+}
+
+/// The time from the answer of a grant until its release was sent.
+struct Hold {
+    token: i64,
+    from: Instant,
+    until: Instant,
+}
+
+/// What all callers were told.
+pub(crate) struct Told {
+    grants: Vec<Grant>,
+    holds: Vec<Hold>,
+}
+
+impl Workload {
+    /// Starts three callers of each kind at each of these replicas.
+    pub(crate) fn start(replicas: &[Client]) -> Self {
+        let stop = Arc::<AtomicBool>::default();
+        let callers = || (0..3).flat_map(|number| replicas.iter().map(move |svc| (number, svc.clone())));
+        let alone = callers().map(|(number, svc)| tokio::spawn(take_new_keys(svc, number, stop.clone())));
+        let alone = alone.collect();
+        let competing = callers().map(|(_, svc)| tokio::spawn(compete(svc, stop.clone()))).collect();
+        Self { stop, alone, competing }
+    }
+
+    /// Lets all callers come to their end.
+    pub(crate) async fn end(self) -> Told {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut told = Told { grants: Vec::new(), holds: Vec::new() };
+        for caller in self.alone {
+            told.grants.extend(caller.await.unwrap());
+        }
+        for caller in self.competing {
+            told.holds.extend(caller.await.unwrap());
+        }
+        told
+    }
+}
+
+impl Told {
+    /// How long after this moment the first grant was answered that was asked for earlier or later.
+    pub(crate) fn first_grant_after(&self, moment: Instant) -> Duration {
+        let answered = self.grants.iter().map(|grant| grant.answered).filter(|answered| *answered > moment);
+        answered.min().map(|first| first - moment).unwrap()
+    }
+
+    /// No grant that was answered is lost, and none was given twice.
+    pub(crate) async fn check(mut self, svc: &Client) {
+        assert!(self.grants.len() > 50 && self.holds.len() > 20, "too little was told to be lost");
+        for grant in &self.grants {
+            let shown = svc.lock(&grant.key).await;
+            assert_eq!(shown.body["fencing_token"], grant.token, "{}: {}", grant.key, shown.text);
+            if grant.released {
+                shown.unheld(200);
+            } else {
+                assert_eq!(shown.body["version"], grant.version, "{}", shown.text);
+            }
+        }
+        self.holds.sort_by_key(|hold| hold.from);
+        for pair in self.holds.windows(2) {
+            let (one, next) = (&pair[0], &pair[1]);
+            assert!(next.token > one.token, "{} was granted after {}", next.token, one.token);
+            assert!(next.from >= one.until, "{} was granted while {} was held", next.token, one.token);
+        }
+    }
+}
+
+async fn take_new_keys(svc: Client, number: usize, stop: Arc<AtomicBool>) -> Vec<Grant> {
+    let mut grants = Vec::new();
+    for count in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            break;
+        }
+        let key = format!("own-{}-{number}-{count}", svc.port());
+        let answer = svc.acquire(&key, json!({"wait_ms": 0, "lease_duration_ms": 3_600_000})).await;
+        if answer.status == 503 {
+            continue;
+        }
+        let grant = answer.grant();
+        let (version, token, answered) = (grant.version, grant.token, Instant::now());
+        let is_to_go = count % 2 == 1;
+        let released = is_to_go && released(&svc, &key, &version).await;
+        if released == is_to_go {
+            grants.push(Grant { key, version, token, released, answered });
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    grants
+}
+
+async fn released(svc: &Client, key: &str, version: &str) -> bool {
+    svc.release(key, version).await.status == 200
+}
+
+async fn compete(svc: Client, stop: Arc<AtomicBool>) -> Vec<Hold> {
+    let mut holds = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let answer = svc.acquire("hot", json!({"wait_ms": 20_000, "lease_duration_ms": 60_000})).await;
+        if answer.status == 503 {
+            continue;
+        }
+        let (grant, from) = (answer.grant(), Instant::now());
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        holds.push(Hold { token: grant.token, from, until: Instant::now() });
+        // An answer that was lost may be asked for again.
+        while !released(&svc, "hot", &grant.version).await {}
+    }
+    holds
+}
