@@ -6,6 +6,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, 
 use db_locks_api::{AllowedHosts, TrustedProxies};
 use db_locks_service::{
     audit::AuditOutput,
+    engine::SweepOptions,
     store::{DatabaseOptions, UrlError},
 };
 
@@ -274,11 +275,11 @@ impl ServeArgs {
 #[expect(clippy::struct_field_names, reason = "the unit stands in each name")]
 pub(crate) struct SweepArgs {
     /// The pause between two sweeps, in milliseconds.
-    #[arg(long, env = "DB_LOCKS_SWEEP_PERIOD_MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(10..=86_400_000))]
+    #[arg(long, env = "DB_LOCKS_SWEEP_PERIOD_MS", default_value_t = SweepOptions::DEFAULT.period_ms, value_parser = clap::value_parser!(u64).range(10..=86_400_000))]
     pub(crate) sweep_period_ms: u64,
 
     /// How long an ended lock with `delete_on_release` stays, in milliseconds.
-    #[arg(long, env = "DB_LOCKS_EXPIRED_DELETE_AFTER_MS", default_value_t = 30_000, value_parser = clap::value_parser!(i64).range(0..=86_400_000))]
+    #[arg(long, env = "DB_LOCKS_EXPIRED_DELETE_AFTER_MS", default_value_t = SweepOptions::DEFAULT.expired_delete_after_ms, value_parser = clap::value_parser!(i64).range(0..=86_400_000))]
     pub(crate) expired_delete_after_ms: i64,
 
     /// Free locks that nobody touched for so many milliseconds are deleted; 0 keeps them for ever.
@@ -286,12 +287,12 @@ pub(crate) struct SweepArgs {
     pub(crate) idle_lock_retention_ms: i64,
 
     /// How long the trace of a deleted key stays, in milliseconds: longer than any replica may be paused and come back.
-    #[arg(long, env = "DB_LOCKS_TOMBSTONE_RETENTION_MS", default_value_t = 3_600_000, value_parser = clap::value_parser!(i64).range(0..))]
+    #[arg(long, env = "DB_LOCKS_TOMBSTONE_RETENTION_MS", default_value_t = SweepOptions::DEFAULT.tombstone_retention_ms, value_parser = clap::value_parser!(i64).range(0..))]
     pub(crate) tombstone_retention_ms: i64,
 
     /// How long a raised token floor settles before the traces below it go, in milliseconds: longer than any statement
     /// lives.
-    #[arg(long, env = "DB_LOCKS_FLOOR_SETTLE_MS", default_value_t = 60_000, value_parser = clap::value_parser!(i64).range(0..))]
+    #[arg(long, env = "DB_LOCKS_FLOOR_SETTLE_MS", default_value_t = SweepOptions::DEFAULT.floor_settle_ms, value_parser = clap::value_parser!(i64).range(0..))]
     pub(crate) floor_settle_ms: i64,
 }
 

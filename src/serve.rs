@@ -145,7 +145,7 @@ fn engine_options(args: &ServeArgs, store: &dyn Store) -> EngineOptions {
 
 fn sweep_options(args: &SweepArgs) -> SweepOptions {
     SweepOptions {
-        period: Duration::from_millis(args.sweep_period_ms),
+        period_ms: args.sweep_period_ms,
         expired_delete_after_ms: args.expired_delete_after_ms,
         idle_lock_retention_ms: Some(args.idle_lock_retention_ms).filter(|retention_ms| *retention_ms > 0),
         tombstone_retention_ms: args.tombstone_retention_ms,

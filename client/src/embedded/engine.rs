@@ -127,7 +127,7 @@ fn engine_options(store: &dyn Store) -> EngineOptions {
         max_waiters_per_tenant: limits.max_waiters,
         max_waiters: limits.max_waiters,
         guard_wait: GUARD_WAIT,
-        sweep: SweepOptions::default(),
+        sweep: SweepOptions::DEFAULT,
     }
 }
 

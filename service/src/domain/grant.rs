@@ -34,9 +34,19 @@ pub struct Grant {
 }
 
 impl Grant {
-    /// Whether the lease stands: neither released nor ended.
+    /// Whether the lease stands when the database's clock shows `at`: neither released nor ended.
+    pub const fn is_active_at(&self, at: Timestamp) -> bool {
+        !self.released && self.expires_at.0 > at.0
+    }
+
+    /// Whether the lease may stand: nobody else is granted its place.
     pub const fn is_active(&self, now: Now) -> bool {
-        !self.released && !now.is_past(self.expires_at)
+        self.is_active_at(now.at_least)
+    }
+
+    /// Whether the lease stands for certain: its grant can be answered to a caller.
+    pub const fn is_surely_active(&self, now: Now) -> bool {
+        self.is_active_at(now.at_most)
     }
 
     /// The grant is answered to a request. If it was another's before, it is nobody's alone from now on.

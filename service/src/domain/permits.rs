@@ -124,7 +124,7 @@ impl Permits {
     /// How many were counted, less those known to have ended since.
     fn counted(&self, now: Now) -> Option<i32> {
         let BusyCount { busy, at } = self.busy_counted?;
-        let since = |grant: &Grant| !grant.released && grant.expires_at > at && now.is_past(grant.expires_at);
+        let since = |grant: &Grant| grant.is_active_at(at) && !grant.is_active(now);
         let ended = self.known.iter().filter(|permit| since(&permit.grant)).count();
         Some(busy - i32::try_from(ended).unwrap_or(i32::MAX))
     }

@@ -15,8 +15,8 @@ use crate::{
 /// The settings of the sweeper.
 #[derive(Debug, Clone, Copy)]
 pub struct SweepOptions {
-    /// The pause between two sweeps.
-    pub period: Duration,
+    /// The pause between two sweeps, in milliseconds.
+    pub period_ms: u64,
     /// How long an ended grant with `delete_on_release` stays, in milliseconds.
     pub expired_delete_after_ms: i64,
     /// Free locks that were not used for this many milliseconds are deleted; `None` keeps them.
@@ -28,16 +28,15 @@ pub struct SweepOptions {
     pub floor_settle_ms: i64,
 }
 
-impl Default for SweepOptions {
-    fn default() -> Self {
-        Self {
-            period: Duration::from_secs(30),
-            expired_delete_after_ms: 60_000,
-            idle_lock_retention_ms: None,
-            tombstone_retention_ms: 3_600_000,
-            floor_settle_ms: 60_000,
-        }
-    }
+impl SweepOptions {
+    /// What holds where nothing else is said.
+    pub const DEFAULT: Self = Self {
+        period_ms: 30_000,
+        expired_delete_after_ms: 30_000,
+        idle_lock_retention_ms: None,
+        tombstone_retention_ms: 3_600_000,
+        floor_settle_ms: 60_000,
+    };
 }
 
 /// The maximum number of rows of one step.
@@ -61,7 +60,7 @@ pub(super) async fn run(shared: Arc<Shared>, options: SweepOptions) {
         sweeper.shared.report_outage(&error);
     }
     let mut swept = async || {
-        tokio::time::sleep(options.period).await;
+        tokio::time::sleep(Duration::from_millis(options.period_ms)).await;
         if !sweeper.shared.is_draining()
             && let Err(error) = sweeper.sweep().await
         {
@@ -85,7 +84,7 @@ impl Sweeper {
             Ok(held) => self.shared.metrics.held(held),
             Err(error) => self.shared.report_outage(&error),
         }
-        let period_ms = i64::try_from(self.options.period.as_millis()).unwrap_or(i64::MAX / 4);
+        let period_ms = i64::try_from(self.options.period_ms).unwrap_or(i64::MAX / 4);
         let (me, lease_ms) = (self.shared.sweeper, period_ms.saturating_mul(3).max(10_000));
         if !self.shared.store.lead_sweep(me, lease_ms).await? {
             return Ok(());

@@ -201,7 +201,7 @@ fn options(plan: &Plan) -> EngineOptions {
         max_waiters_per_tenant: 1_000,
         max_waiters: 1_000,
         sweep: SweepOptions {
-            period: Duration::from_secs(2),
+            period_ms: 2_000,
             expired_delete_after_ms: 500,
             idle_lock_retention_ms: Some(4_000),
             // Longer than anything remembers a key, and than any statement is under way.

@@ -263,7 +263,7 @@ impl SqlStore {
 
 /// Whether a permit had ended at database time.
 fn has_ended(permit: &Permit, db_time: Timestamp) -> bool {
-    permit.grant.released || permit.grant.expires_at <= db_time
+    !permit.grant.is_active_at(db_time)
 }
 
 /// Keys as two parameters of PostgreSQL: an array of tenants and one of keys.

@@ -51,7 +51,7 @@ impl KeyChange {
             return Ok(Some(refuse(Refusal::VersionMismatch)));
         }
         if let Some(grant) = self.granted_version(acquire)? {
-            if grant.owner != acquire.owner || ctx.now.at_most >= grant.expires_at || grant.released {
+            if grant.owner != acquire.owner || !grant.is_surely_active(ctx.now) {
                 return Ok(Some(refuse(Refusal::VersionMismatch)));
             }
             // Where a command before this one, in the same decision, has served it, this is that answer.
@@ -118,10 +118,7 @@ impl KeyChange {
     fn reentered(&mut self, acquire: &Acquire, ctx: &Context) -> Option<Verdict> {
         let Body::Mutex(mutex) = &mut self.state.body else { return None };
         let grant = mutex.grant.as_mut().filter(|grant| {
-            acquire.reentrant
-                && grant.owner == acquire.owner
-                && !grant.released
-                && grant.expires_at > ctx.now.at_most
+            acquire.reentrant && grant.owner == acquire.owner && grant.is_surely_active(ctx.now)
         })?;
         grant.answer_to(acquire.request_id);
         self.prove();

@@ -49,7 +49,7 @@ impl KeyChange {
         };
         loop {
             let Body::Mutex(Mutex { grant: Some(grant), .. }) = &mut self.state.body else { return };
-            if grant.released || grant.expires_at <= ctx.now.at_most {
+            if !grant.is_surely_active(ctx.now) {
                 return;
             }
             let found = self.state.queue.head.iter().position(|waiter| waits_here(waiter, &grant.owner));

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     ServiceError, Unavailable,
-    domain::{Body, HeldView, LockView},
+    domain::{Body, HeldView, LockView, Timestamp},
     simulation::request::{Answer, Ask, short},
 };
 
@@ -165,9 +165,9 @@ fn check_lock(asked: &Request, seen: &[Seen<'_>], view: &LockView) -> Result<(),
         let Body::Mutex(mutex) = &seen.state.body else { return false };
         let held = match (&view.held, &mutex.grant) {
             (None, None) => true,
-            (None, Some(grant)) => grant.released || grant.expires_at.0 <= latest,
+            (None, Some(grant)) => !grant.is_active_at(Timestamp(latest)),
             (Some(held), Some(grant)) => {
-                held.version == grant.version && !grant.released && grant.expires_at.0 > seen.earliest
+                held.version == grant.version && grant.is_active_at(Timestamp(seen.earliest))
             }
             (Some(_), None) => false,
         };

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rustc_hash::FxHashMap;
 
 use super::{Moment, facts::Facts};
-use crate::domain::{Body, Grant, KeyState, Owner, Place, RequestId, Version};
+use crate::domain::{Body, Grant, KeyState, Owner, Place, RequestId, Timestamp, Version};
 
 /// A state of a key, from a moment on.
 #[derive(Debug)]
@@ -97,6 +97,6 @@ pub(super) fn places_of(state: &KeyState) -> usize {
 
 /// How many grants stand when the clock shows this.
 pub(super) fn active(state: &KeyState, clock: i64) -> usize {
-    let is_active = |grant: &&Grant| !grant.released && grant.expires_at.0 > clock;
+    let is_active = |grant: &&Grant| grant.is_active_at(Timestamp(clock));
     grants_of(state).into_iter().filter(is_active).count()
 }

@@ -43,7 +43,7 @@ impl Tables {
             Some(row) => match &row.body {
                 Body::Mutex(mutex) => {
                     let held = mutex.grant.as_ref();
-                    let held = held.is_some_and(|grant| !grant.released && grant.expires_at.0 > clock);
+                    let held = held.is_some_and(|grant| grant.is_active_at(Timestamp(clock)));
                     !held && row.updated_at <= since && rows.waiters.is_empty()
                 }
                 Body::Absent | Body::Semaphore(_) => false,

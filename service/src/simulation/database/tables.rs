@@ -125,7 +125,7 @@ impl KeyRows {
             permits.add_latest_chosen(&self.permits.values().cloned().collect::<Vec<_>>());
         }
         permits.busy_counted = count_at.map(|clock| {
-            let out = |permit: &&Permit| !permit.grant.released && permit.grant.expires_at.0 > clock;
+            let out = |permit: &&Permit| permit.grant.is_active_at(Timestamp(clock));
             let busy = i32::try_from(self.permits.values().filter(out).count()).unwrap_or(i32::MAX);
             BusyCount { busy, at: Timestamp(clock) }
         });
