@@ -222,9 +222,15 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "DB_LOCKS_MAX_WAITERS", default_value_t = 50_000)]
     pub(crate) max_waiters: usize,
 
-    /// The most acquires that may be queued for the database before more are refused.
+    /// The most acquires that may be queued for the database before tenants with more than their share are answered 503; from
+    /// twice that many on all are.
     #[arg(long, env = "DB_LOCKS_MAX_QUEUED", default_value_t = 20_000)]
     pub(crate) max_queued: usize,
+
+    /// How long acquires may be queued for the database, in milliseconds: those that would be queued longer are answered 503.
+    /// Heartbeats and releases never are.
+    #[arg(long, env = "DB_LOCKS_MAX_QUEUE_MS", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..=600_000))]
+    pub(crate) max_queue_ms: u64,
 
     /// How many shards the keys are spread over; each has at most two batches under way. Default: 1 on SQLite, elsewhere
     /// one a thread, at most 4.

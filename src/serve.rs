@@ -135,6 +135,7 @@ fn engine_options(args: &ServeArgs, store: &dyn Store) -> EngineOptions {
         shards: args.shards.map_or(default_shards, std::num::NonZero::get),
         memory_bytes: args.memory_bytes,
         max_queued: args.max_queued,
+        max_queue_wait: Duration::from_millis(args.max_queue_ms),
         max_waiters_per_key: args.max_waiters_per_key,
         max_waiters_per_tenant: args.max_waiters_per_tenant.get(),
         max_waiters: args.max_waiters,

@@ -29,7 +29,7 @@ pub enum LockError {
     /// The credentials are missing, unknown, or do not allow this (status 401 and 403).
     #[error("access denied: {0}")]
     AccessDenied(Problem),
-    /// The service cannot answer now (status 503).
+    /// The service cannot answer now (status 503), or the credential asks too often (429).
     #[error("the service is unavailable: {detail}")]
     Unavailable {
         /// Which limit or dependency it was.

@@ -1,6 +1,6 @@
 //! The settings of security.
 
-use std::path::PathBuf;
+use std::{num::NonZeroU32, path::PathBuf};
 
 use clap::{ArgAction, Args, ValueEnum, builder::BoolishValueParser};
 
@@ -44,6 +44,11 @@ pub(crate) struct SecurityArgs {
     /// Whether Swagger UI, the OpenAPI document and `/problems` need a credential too, where requests do.
     #[arg(long, env = "DB_LOCKS_PROTECT_DOCS", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     pub(super) protect_docs: bool,
+
+    /// How many requests a second each credential may send to this process, where requests need one. Heartbeats and releases
+    /// count, and are never refused. Without it there is no limit.
+    #[arg(long, env = "DB_LOCKS_MAX_REQUESTS_PER_SECOND")]
+    pub(super) max_requests_per_second: Option<NonZeroU32>,
 }
 
 /// Whether requests need a credential.

@@ -38,6 +38,11 @@ pub(crate) async fn authentication(
     files: &mut Files,
 ) -> Result<Option<Arc<Authentication>>, Failure> {
     if args.mode() == AuthMode::None {
+        if args.max_requests_per_second.is_some() {
+            tracing::warn!(
+                "DB_LOCKS_MAX_REQUESTS_PER_SECOND has no effect without DB_LOCKS_AUTH=required: it counts by credential"
+            );
+        }
         return Ok(None);
     }
     let others = [&args.bootstrap_token_file, &args.auth_rules, &args.tls_client_ca];
@@ -48,8 +53,11 @@ pub(crate) async fn authentication(
                     or DB_LOCKS_TLS_CLIENT_CA"
             .into());
     }
-    let options =
-        AuthenticationOptions { protect_metrics: args.protect_metrics, protect_documents: args.protect_docs };
+    let options = AuthenticationOptions {
+        protect_metrics: args.protect_metrics,
+        protect_documents: args.protect_docs,
+        max_requests_per_second: args.max_requests_per_second,
+    };
     let authentication = Arc::new(Authentication::new(store, options));
     if let Some(path) = &args.bootstrap_token_file {
         let authentication = authentication.clone();

@@ -1,8 +1,12 @@
 //! Finding out who asks.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::{
+    num::NonZeroU32,
+    sync::{Arc, PoisonError, RwLock},
+    time::Instant,
+};
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, Method};
 use db_locks_service::{
     access::{Checked, Identity, Role, SecretHash, TokenCache, TokenId, credential},
     store::TokenStore,
@@ -14,6 +18,7 @@ use super::{
     jwks::KeysError,
     jwt::{Jwts, Refused},
     needs::Needs,
+    rate_limit::{self, RateLimit},
     rules::Rules,
 };
 use crate::problem::Problem;
@@ -25,6 +30,8 @@ pub struct AuthenticationOptions {
     pub protect_metrics: bool,
     /// Whether the documents and Swagger UI need a credential.
     pub protect_documents: bool,
+    /// How many requests a second a credential may send, where there is a limit.
+    pub max_requests_per_second: Option<NonZeroU32>,
 }
 
 /// Finds out who asks. Where authentication is off, there is none of it.
@@ -32,6 +39,7 @@ pub struct AuthenticationOptions {
 pub struct Authentication {
     options: AuthenticationOptions,
     tokens: TokenCache,
+    rate_limit: Option<RateLimit>,
     /// The first administrator: the hash of its secret, which is not in the database, and its identity.
     bootstrap: RwLock<Option<SecretHash>>,
     first_admin: Arc<Identity>,
@@ -73,6 +81,7 @@ impl Authentication {
             owner: None,
         };
         Self {
+            rate_limit: options.max_requests_per_second.map(RateLimit::new),
             options,
             tokens: TokenCache::start(store),
             bootstrap: RwLock::default(),
@@ -158,6 +167,14 @@ impl Authentication {
             Some(identity) => Answer::Known(Arc::new(identity)),
             None => Answer::Refused(Problem::forbidden("No rule matches the client certificate.")),
         }
+    }
+
+    /// Counts a request of this one, and refuses it if there are too many.
+    pub(crate) fn count(&self, identity: &Identity, route: &str, method: &Method) -> Option<Problem> {
+        let is_never_refused = || rate_limit::is_never_refused(route, method);
+        let limit = self.rate_limit.as_ref()?;
+        let counted = limit.count(identity.credential, is_never_refused(), Instant::now());
+        counted.err().map(Problem::too_many_requests)
     }
 
     /// Looks up who it is.

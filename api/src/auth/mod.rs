@@ -7,6 +7,7 @@ mod certificate;
 mod jwks;
 mod jwt;
 mod needs;
+mod rate_limit;
 mod rules;
 mod signature;
 

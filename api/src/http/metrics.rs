@@ -28,9 +28,9 @@ const NO_ROUTE: &str = "none";
 /// The methods that are told apart; all others are `other`.
 const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "LOCK", "UNLOCK", "other"];
 /// The statuses that are told apart; all others are `other`.
-const STATUSES: [&str; 20] = [
+const STATUSES: [&str; 21] = [
     "200", "201", "204", "307", "308", "400", "401", "403", "404", "405", "408", "409", "413", "415", "421",
-    "423", "431", "500", "503", "other",
+    "423", "429", "431", "500", "503", "other",
 ];
 
 /// The handles of all metrics of requests.

@@ -47,6 +47,7 @@ impl Common {
                 Kind::Forbidden,
                 Kind::MethodNotAllowed,
                 Kind::MisdirectedRequest,
+                Kind::TooManyRequests,
                 Kind::InternalError,
                 Kind::Unavailable,
             ],
@@ -57,6 +58,7 @@ impl Common {
                 Kind::RouteNotFound,
                 Kind::MethodNotAllowed,
                 Kind::MisdirectedRequest,
+                Kind::TooManyRequests,
                 Kind::InternalError,
                 Kind::Unavailable,
             ],
@@ -70,6 +72,7 @@ impl Common {
                 Kind::PayloadTooLarge,
                 Kind::UnsupportedMediaType,
                 Kind::MisdirectedRequest,
+                Kind::TooManyRequests,
                 Kind::InternalError,
                 Kind::Unavailable,
             ],
@@ -132,7 +135,10 @@ fn response(kinds: &[ProblemKind]) -> Response {
             challenge.description(Some("`Bearer`, and what is wrong with the token where one was sent."));
         response = response.header("WWW-Authenticate", challenge.build());
     }
-    if kinds.iter().any(|kind| matches!(kind, ProblemKind::NotGranted | ProblemKind::Unavailable)) {
+    let has_retry_after = |kind: &ProblemKind| {
+        matches!(kind, ProblemKind::NotGranted | ProblemKind::TooManyRequests | ProblemKind::Unavailable)
+    };
+    if kinds.iter().any(has_retry_after) {
         let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).build();
         let retry = HeaderBuilder::new().schema(Some(seconds));
         response = response

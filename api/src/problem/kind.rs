@@ -146,6 +146,9 @@ problem_kinds! {
         "Others held it for the whole time that the request wanted to wait.",
         "The request left the queue. Retry-After tells in seconds when the first of those who hold it is due; with a \
          longer `wait_ms` the service waits for you.";
+    TooManyRequests: "too-many-requests", 429, "Too many requests", None,
+        "The credential sends more requests than DB_LOCKS_MAX_REQUESTS_PER_SECOND allows; there is no limit unless it is set.",
+        "Nothing was carried out. Try again after Retry-After seconds. Heartbeats and releases are never answered so.";
     InternalError: "internal-error", 500, "Internal error", None,
         "The service failed in a way that it should not.",
         "The answer's X-Request-Id finds the cause in the service's log. An acquire may be sent again with the same \

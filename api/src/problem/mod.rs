@@ -97,6 +97,17 @@ impl Problem {
         Self::forbidden(format!("The credential has the role {has}; this needs the role {needs}."))
     }
 
+    /// The credential sends too many requests.
+    pub(crate) fn too_many_requests(retry_after_s: u64) -> Self {
+        Self {
+            retry_after_s: Some(i64::try_from(retry_after_s).unwrap_or(i64::MAX)),
+            ..Self::new(
+                ProblemKind::TooManyRequests,
+                "The credential sends more requests than it may in a second (DB_LOCKS_MAX_REQUESTS_PER_SECOND).",
+            )
+        }
+    }
+
     /// Whether it is a 401.
     pub(crate) fn is_unauthorized(&self) -> bool {
         self.kind == ProblemKind::Unauthorized

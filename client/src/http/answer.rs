@@ -37,7 +37,7 @@ fn error_of(status: StatusCode, problem: Option<Problem>, retry_after: Duration)
         (409, _) => LockError::Conflict(problem),
         (404, "not-found") => LockError::NotFound(problem.to_string()),
         (401 | 403, _) => LockError::AccessDenied(problem),
-        (503, _) => LockError::Unavailable { detail: problem.to_string(), retry_after },
+        (429 | 503, _) => LockError::Unavailable { detail: problem.to_string(), retry_after },
         (400..500, _) => LockError::Validation(with_fields(&problem)),
         _ => LockError::InvalidAnswer(format!("status {status}: {problem}")),
     }
@@ -45,7 +45,9 @@ fn error_of(status: StatusCode, problem: Option<Problem>, retry_after: Duration)
 
 fn without_document(status: StatusCode, retry_after: Duration) -> LockError {
     match status.as_u16() {
-        502..=504 => LockError::Unavailable { detail: format!("a proxy answered {status}"), retry_after },
+        429 | 502..=504 => {
+            LockError::Unavailable { detail: format!("a proxy answered {status}"), retry_after }
+        }
         _ => LockError::InvalidAnswer(format!("status {status} without a problem document")),
     }
 }
@@ -105,7 +107,9 @@ mod tests {
         assert!(matches!(problem(409, "in-use"), LockError::Conflict(_)));
         assert!(matches!(problem(404, "not-found"), LockError::NotFound(_)));
         assert!(matches!(problem(401, "unauthorized"), LockError::AccessDenied(_)));
-        assert!(matches!(problem(503, "unavailable"), LockError::Unavailable { .. }));
+        for (status, kind) in [(503, "unavailable"), (429, "too-many-requests")] {
+            assert!(matches!(problem(status, kind), LockError::Unavailable { .. }), "{status}");
+        }
         assert_eq!(problem(400, "invalid-request").to_string(), "not valid: owner: too long");
     }
 

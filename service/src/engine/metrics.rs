@@ -33,12 +33,28 @@ pub(super) struct EngineMetrics {
     offers_skipped: Counter,
     replicas_reaped: Counter,
     refused_waiters: Counter,
+    shed: ShedCounters,
     leases_expired: Counter,
     handover: Histogram,
     waited: WaitMetrics,
     acquires: AcquireCounters,
     locks_held: Gauge,
     permits_held: Gauge,
+}
+
+/// Why an acquire was shed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ShedReason {
+    /// It would have waited too long for a batch.
+    QueueWait,
+    /// Too many acquires were queued.
+    QueueFull,
+}
+
+/// The acquires that were shed.
+struct ShedCounters {
+    queue_wait: Counter,
+    queue_full: Counter,
 }
 
 /// How long acquires waited, by how it ended.
@@ -68,6 +84,7 @@ impl EngineMetrics {
         register_others();
         let waited =
             |outcome: &'static str| histogram!("db_locks_wait_duration_seconds", "outcome" => outcome);
+        let shed = |reason: &'static str| counter!("db_locks_shed_acquires_total", "reason" => reason);
         let acquires = |outcome: &'static str| counter!("db_locks_acquires_total", "outcome" => outcome);
         Self {
             batch_size: histogram!("db_locks_batch_size"),
@@ -76,6 +93,7 @@ impl EngineMetrics {
             offers_skipped: counter!("db_locks_handover_skipped_total"),
             replicas_reaped: counter!("db_locks_replicas_reaped_total"),
             refused_waiters: counter!("db_locks_refused_waiters_total"),
+            shed: ShedCounters { queue_wait: shed("queue_wait"), queue_full: shed("queue_full") },
             leases_expired: counter!("db_locks_leases_expired_total"),
             handover: histogram!("db_locks_handover_duration_seconds"),
             waited: WaitMetrics {
@@ -115,6 +133,13 @@ impl EngineMetrics {
     pub(super) fn expired(&self, leases: u64) {
         if leases > 0 {
             self.leases_expired.increment(leases);
+        }
+    }
+
+    pub(super) fn shed(&self, reason: ShedReason) {
+        match reason {
+            ShedReason::QueueWait => self.shed.queue_wait.increment(1),
+            ShedReason::QueueFull => self.shed.queue_full.increment(1),
         }
     }
 
@@ -199,6 +224,10 @@ fn describe() {
     describe_counter!(
         "db_locks_refused_waiters_total",
         "Acquires that could not wait because the queue was full"
+    );
+    describe_counter!(
+        "db_locks_shed_acquires_total",
+        "Acquires that were refused because of overload, by what they would have met: a long wait, a full queue"
     );
     describe_counter!("db_locks_lost_races_total", "Writes that another replica's write came before");
     describe_counter!(

@@ -60,8 +60,11 @@ pub struct EngineOptions {
     pub shards: usize,
     /// The approximate maximum size of the cached states of this replica in bytes.
     pub memory_bytes: usize,
-    /// The number of queued acquires from which on further ones are refused.
+    /// The number of queued acquires from which on tenants with more than their share are refused further ones. From twice that
+    /// many on all are.
     pub max_queued: usize,
+    /// How long acquires may wait for a batch; those that would wait longer are refused.
+    pub max_queue_wait: Duration,
     /// The maximum number of waiters of one key.
     pub max_waiters_per_key: i64,
     /// The maximum number of waiters of one tenant at this replica.

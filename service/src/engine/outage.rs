@@ -73,9 +73,14 @@ impl Outage {
         }
     }
 
+    /// Whether there is an outage.
+    pub(super) fn goes_on(&self) -> bool {
+        self.goes_on.load(Ordering::Relaxed)
+    }
+
     /// Notes that the database accepts writes.
     pub(super) fn end_if_any(&self) {
-        if self.goes_on.load(Ordering::Relaxed) {
+        if self.goes_on() {
             self.end();
         }
     }

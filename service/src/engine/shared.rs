@@ -22,7 +22,7 @@ use super::{
     grant_log, ids,
     membership::{Membership, Presence},
     message::{Message, UndeliveredGrant},
-    metrics::EngineMetrics,
+    metrics::{EngineMetrics, ShedReason},
     outage::Outage,
     pending_request::{Answer, PendingRequest},
     waiter_count::WaiterCount,
@@ -180,13 +180,16 @@ impl Shared {
     }
 
     /// Admits an acquire, or refuses it before it costs anything. Other commands are never refused.
+    ///
+    /// The limit is twice what may be queued: between the two the shards refuse those tenants that have more than their share.
     pub(super) fn admit(&self) -> Result<Counted<'_>, EngineError> {
         if self.is_draining() {
             return Err(EngineError::Draining);
         }
         self.write_refusal.check()?;
         let counted = Counted::in_counter(&self.outstanding);
-        if self.queued_acquires() > self.options.max_queued {
+        if self.queued_acquires() > self.options.max_queued.saturating_mul(2) {
+            self.metrics.shed(ShedReason::QueueFull);
             Err(EngineError::Overloaded)
         } else {
             Ok(counted)

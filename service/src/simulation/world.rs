@@ -197,6 +197,7 @@ fn options(plan: &Plan) -> EngineOptions {
         shards: plan.shards,
         memory_bytes: 1 << 20,
         max_queued: 1_000,
+        max_queue_wait: Duration::from_secs(2),
         max_waiters_per_key: 100,
         max_waiters_per_tenant: 1_000,
         max_waiters: 1_000,

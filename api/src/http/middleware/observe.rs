@@ -105,7 +105,8 @@ impl Shared {
         }
     }
 
-    /// Why this one may not use a route: its role, or what is wrong with where the request comes from, comes after 405.
+    /// Why this one may not use a route: its role, or what is wrong with where the request comes from, comes after 405. What is
+    /// refused for that does not count against its limit.
     fn refusal_of(&self, identity: &Identity, gate: &Gate, method: &Method) -> Option<Problem> {
         if let Some(misplaced) = gate.misplaced {
             return Some(misplaced.into());
@@ -114,7 +115,7 @@ impl Shared {
             Needs::Role(needed) if identity.role < needed && self.metrics.has_method(gate.route, method) => {
                 Some(Problem::role_too_low(identity.role, needed))
             }
-            _ => None,
+            _ => self.authentication.as_ref()?.count(identity, self.metrics.path(gate.route), method),
         }
     }
 

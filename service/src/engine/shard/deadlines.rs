@@ -94,6 +94,7 @@ impl Shard {
     /// theirs.
     pub(super) fn answer_overdue(&mut self, now: Instant) {
         self.next_deadline_check = None;
+        self.shed_late(now);
         let InFlight { loads, commits, blocked, guarded, locked, retries } = &mut self.in_flight;
         let unreachable = self.shared.outage.reason();
         let mut check = DeadlineCheck { now, unreachable, blocked, leavers: Vec::new(), emptied: Vec::new() };

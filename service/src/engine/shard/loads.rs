@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use rustc_hash::FxHashSet;
 
+use super::intake::Held;
 use crate::{
     domain::KeyId,
     engine::key_task::KeyTask,
@@ -48,6 +49,12 @@ impl Loads {
         for key_task in std::mem::take(&mut self.without_membership) {
             self.push(key_task);
         }
+    }
+
+    /// Which commands wait until others are loaded: what waits here is served in the order in which it came, whosever it is.
+    pub(super) fn held(&self) -> Held {
+        let waiting = self.others.len();
+        Held { acquires: waiting >= 2 * MOST_LOADED, reads: waiting >= MOST_LOADED }
     }
 
     /// Begins the next load, if none is under way and a task waits for one. Returns what has to be loaded.

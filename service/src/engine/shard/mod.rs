@@ -27,6 +27,7 @@ mod local_waiters;
 mod locked;
 mod offers;
 mod outcome;
+mod overload;
 mod waiting;
 
 pub(super) use self::local_waiters::LocalWaiters;
@@ -37,7 +38,7 @@ use tokio::{sync::mpsc, time::Instant};
 
 use self::{
     drain::Drain, guarded_keys::GuardedKeys, in_flight::InFlight, intake::Intake, key_timers::KeyTimers,
-    offers::KnownOffers,
+    offers::KnownOffers, overload::Shares,
 };
 use super::{Shared, cache::Cache, message::Message, pending_request::PendingRequest};
 use crate::domain::{Command, KeyId};
@@ -60,6 +61,8 @@ pub(super) struct Shard {
     cache: Cache,
     /// The offers in the queues of the keys.
     offers: KnownOffers,
+    /// The tenants that queue more than their share.
+    shares: Shares,
     /// When to look next for callers that have waited too long for an answer; `None` while there are no commands.
     next_deadline_check: Option<Instant>,
     /// Whether the service stops.
@@ -88,6 +91,7 @@ impl Shard {
             key_timers: KeyTimers::default(),
             cache: Cache::new(memory_bytes, now),
             offers: KnownOffers::default(),
+            shares: Shares::default(),
             next_deadline_check: None,
             drain: Drain::default(),
         }
@@ -120,7 +124,7 @@ impl Shard {
 
     fn on_message(&mut self, message: Message) {
         match message {
-            Message::Command(request) => self.enqueue(request),
+            Message::Command(request) => self.admit(request),
             Message::HungUp(request_id) => self.on_hung_up(request_id),
             Message::Undelivered(grant) => self.on_undelivered(grant),
             Message::Loaded(done) => self.on_loaded(*done),
@@ -152,7 +156,7 @@ impl Shard {
             self.intake.next_at(),
             self.next_deadline_check,
             self.cache.expires_at(),
-            self.in_flight.commits.slow_at(self.intake.waiting()),
+            self.in_flight.commits.slow_at(self.intake.waiting(self.held())),
         ];
         events.into_iter().flatten().min()
     }
@@ -184,7 +188,7 @@ impl Shard {
 
     /// Starts the commits and the load that can be started.
     fn proceed(&mut self) {
-        while self.in_flight.commits.may_send(self.intake.waiting()) && self.send_next_batch() {}
+        while self.in_flight.commits.may_send(self.intake.waiting(self.held())) && self.send_next_batch() {}
         self.try_blocked();
         self.commit_guarded();
         self.send_next_load();

@@ -8,6 +8,7 @@ mod crowds;
 mod deadlines;
 mod faults;
 mod memory_store;
+mod overload;
 mod overwritten;
 mod replicas;
 mod scale;
@@ -83,6 +84,7 @@ fn options(shards: usize) -> EngineOptions {
         shards,
         memory_bytes: 1 << 20,
         max_queued: 1_000,
+        max_queue_wait: Duration::from_secs(2),
         max_waiters_per_key: 100,
         max_waiters_per_tenant: 1_000,
         max_waiters: 1_000,

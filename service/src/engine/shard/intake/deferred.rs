@@ -9,6 +9,7 @@ use std::{collections::VecDeque, time::Duration};
 use rustc_hash::FxHashSet;
 use tokio::time::Instant;
 
+use super::lines::Lines;
 use crate::{
     domain::{Command, KeyId},
     engine::pending_request::PendingRequest,
@@ -60,9 +61,11 @@ impl DeferredAcquires {
         self.until
     }
 
-    /// Moves the acquires to the end of a queue.
-    pub(super) fn move_to(&mut self, acquires: &mut VecDeque<PendingRequest>) {
-        acquires.append(&mut self.requests);
+    /// Moves the acquires to the ends of their lines.
+    pub(super) fn move_to(&mut self, acquires: &mut Lines) {
+        for request in self.requests.drain(..) {
+            acquires.push_back(request);
+        }
         self.keys.clear();
         self.until = None;
     }

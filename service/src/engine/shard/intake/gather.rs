@@ -2,7 +2,9 @@
 
 use std::collections::hash_map::Entry;
 
-use super::{Intake, KeyCommands};
+use tokio::time::Instant;
+
+use super::{Held, Intake, KeyCommands};
 use crate::{
     domain::{Command, DataEdit, KeyId},
     engine::{key_task::KeyTask, pending_request::PendingRequest},
@@ -14,6 +16,9 @@ const MOST_COMMANDS: usize = 256;
 
 /// The maximum number of leaves of a batch: a queue of thousands is empty soon, and no batch takes long because of it.
 const MOST_LEAVES: usize = 512;
+
+/// The maximum number of commands that only read, which are gathered at a time: as many as are loaded at a time.
+const MOST_READS: usize = 256;
 
 /// The maximum size of the data of a batch in bytes. `max_allowed_packet` of the supported servers is at least 16 MiB.
 const MOST_BYTES: usize = 2 << 20;
@@ -34,26 +39,32 @@ impl Gathered {
 }
 
 impl Intake {
-    /// Groups the waiting commands by key: urgent ones first, then leaves, then acquires. The keys are busy from now on.
-    /// `decided` is the number of key tasks that are part of the batch already.
-    pub(in super::super) fn gather(&mut self, decided: usize) -> Vec<KeyTask> {
-        if self.has_waiting() {
-            self.admit_deferred();
+    /// Groups the waiting commands by key: urgent ones first, then leaves, then acquires, then what only reads. The keys are busy
+    /// from now on. `decided` is the number of key tasks that are part of the batch already.
+    pub(in super::super) fn gather(&mut self, decided: usize, held: Held) -> Vec<KeyTask> {
+        if self.waiting(held) == 0 {
+            return Vec::new();
         }
+        let now = Instant::now();
+        self.admit_deferred();
         self.batch += 1;
         let mut gathered = Gathered { key_tasks: Vec::new(), commands: decided, bytes: 0 };
         while gathered.has_room()
-            && let Some(request) = self.urgent.pop_front()
+            && let Some(request) = self.urgent.pop_front(now)
         {
             self.add_counted(&mut gathered, request);
         }
         self.gather_leaves(&mut gathered);
         while gathered.has_room()
-            && let Some(request) = self.acquires.pop_front()
+            && !held.acquires
+            && let Some(request) = self.acquires.pop_front(now)
         {
             if !request.is_abandoned() {
                 self.add_counted(&mut gathered, request);
             }
+        }
+        if !held.reads {
+            self.gather_reads(&mut gathered, now);
         }
         if !self.to_serve.is_empty() {
             for key_task in &gathered.key_tasks {
@@ -61,6 +72,16 @@ impl Intake {
             }
         }
         gathered.key_tasks
+    }
+
+    /// What only reads takes no room from the batch: it is loaded.
+    fn gather_reads(&mut self, gathered: &mut Gathered, now: Instant) {
+        let requests = std::iter::from_fn(|| self.reads.pop_front(now)).take(MOST_READS);
+        for request in requests.collect::<Vec<_>>() {
+            if !request.is_abandoned() {
+                self.add(gathered, request);
+            }
+        }
     }
 
     fn gather_leaves(&mut self, gathered: &mut Gathered) {
@@ -90,6 +111,7 @@ impl Intake {
         match self.busy.entry(request.id.clone()) {
             Entry::Occupied(mut key) if key.get().batch != self.batch => {
                 key.get_mut().parked.push(request);
+                self.parked += 1;
                 false
             }
             Entry::Occupied(key) => {

@@ -6,15 +6,16 @@
 mod deferred;
 mod gather;
 mod leaves;
+mod lines;
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::time::Instant;
 
-use self::{deferred::DeferredAcquires, leaves::Leaves};
+use self::{deferred::DeferredAcquires, leaves::Leaves, lines::Lines};
 use crate::{
-    domain::{Command, DETACHED_FOR_MS, KeyId},
+    domain::{Command, DETACHED_FOR_MS, KeyId, Tenant},
     engine::{pending_request::PendingRequest, timers::Timers},
 };
 
@@ -41,17 +42,31 @@ enum Later {
     Kept(PendingRequest),
 }
 
+/// Which commands wait for others to be loaded first. Their turn comes when those are, so that no tenant's commands are in the way
+/// of another's.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Held {
+    /// Acquires and other commands that are not urgent.
+    pub(super) acquires: bool,
+    /// Commands that only read.
+    pub(super) reads: bool,
+}
+
 /// The commands of a shard that wait for a batch.
 #[derive(Debug, Default)]
 pub(super) struct Intake {
     /// Heartbeats, releases, and other commands that change what is held.
-    urgent: VecDeque<PendingRequest>,
+    urgent: Lines,
     /// Waiters that leave their queues.
     leaves: Leaves,
     /// Acquires and other commands that are not urgent.
-    acquires: VecDeque<PendingRequest>,
+    acquires: Lines,
+    /// Commands that only read.
+    reads: Lines,
     /// Acquires that can only join a queue.
     deferred: DeferredAcquires,
+    /// The number of commands that wait for a busy key.
+    parked: usize,
     /// The busy keys.
     busy: FxHashMap<KeyId, KeyCommands>,
     /// Keys with a `ServeQueue` command of the engine's own that was not gathered yet. One for each key is enough.
@@ -76,8 +91,11 @@ impl Intake {
             self.leaves.push(request);
         } else if let Some(key) = self.busy.get_mut(&request.id) {
             key.parked.push(request);
+            self.parked += 1;
         } else if request.command.is_urgent() {
             self.urgent.push_back(request);
+        } else if matches!(request.command, Command::Get(_)) {
+            self.reads.push_back(request);
         } else {
             let is_deferred_key = self.deferred.contains(&request.id);
             if DeferredAcquires::accepts(&request) && (is_deferred_key || has_queue(&request.id)) {
@@ -137,6 +155,7 @@ impl Intake {
     /// Parks commands before those that are parked for their key already.
     pub(super) fn park_first(&mut self, requests: Vec<PendingRequest>) {
         let Some(first) = requests.first() else { return };
+        self.parked += requests.len();
         let key = self.busy.entry(first.id.clone()).or_default();
         key.parked.splice(0..0, requests);
     }
@@ -145,6 +164,7 @@ impl Intake {
     /// commands that a batch had no room for were parked behind those that arrived while it was written.
     pub(super) fn free(&mut self, id: &KeyId, has_queue: impl Fn(&KeyId) -> bool) {
         let mut parked = self.busy.remove(id).map(|key| key.parked).unwrap_or_default();
+        self.parked -= parked.len();
         parked.sort_by_key(|request| request.arrived);
         for request in parked {
             self.push_again(request, &has_queue);
@@ -157,14 +177,32 @@ impl Intake {
         self.busy.contains_key(id)
     }
 
-    /// Whether commands wait that start a batch.
-    fn has_waiting(&self) -> bool {
-        !self.urgent.is_empty() || !self.acquires.is_empty() || self.leaves.is_ready()
+    /// The number of commands that wait and start a batch. All leaves count as one.
+    pub(super) fn waiting(&self, held: Held) -> usize {
+        let acquires = if held.acquires { 0 } else { self.acquires.len() };
+        let reads = if held.reads { 0 } else { self.reads.len() };
+        self.urgent.len() + acquires + reads + usize::from(self.leaves.is_ready())
     }
 
-    /// The number of commands that wait and start a batch. All leaves count as one.
-    pub(super) fn waiting(&self) -> usize {
-        self.urgent.len() + self.acquires.len() + usize::from(self.leaves.is_ready())
+    /// How long an acquire of this tenant would wait for a batch that came now, where that can be told.
+    pub(super) fn would_wait(&self, tenant: &Tenant, now: Instant) -> Option<Duration> {
+        self.acquires.would_wait(tenant, now)
+    }
+
+    /// Removes the acquires for which `keep` returns false, among those of tenants for whom there are more than batches can take.
+    pub(super) fn retain_standing(&mut self, keep: impl FnMut(&mut PendingRequest) -> bool) {
+        self.acquires.retain_standing(keep);
+    }
+
+    /// The number of commands that wait for a batch and are not urgent, and of those that wait for a busy key.
+    pub(super) const fn queued(&self) -> usize {
+        self.acquires.len() + self.reads.len() + self.parked
+    }
+
+    /// All commands of callers that wait for a batch, apart from urgent ones.
+    pub(super) fn requests(&self) -> impl Iterator<Item = &PendingRequest> {
+        let parked = self.busy.values().flat_map(|key| &key.parked);
+        self.acquires.iter().chain(self.reads.iter()).chain(parked)
     }
 
     /// Whether no command of this shard is under way: the key of a command that was gathered is busy.
@@ -172,18 +210,22 @@ impl Intake {
         self.urgent.is_empty()
             && self.leaves.is_empty()
             && self.acquires.is_empty()
+            && self.reads.is_empty()
             && self.deferred.is_empty()
             && self.busy.is_empty()
     }
 
     /// Removes the commands for which `keep` returns false.
     pub(super) fn retain(&mut self, mut keep: impl FnMut(&mut PendingRequest) -> bool) {
-        self.urgent.retain_mut(&mut keep);
-        self.acquires.retain_mut(&mut keep);
+        self.urgent.retain(&mut keep);
+        self.acquires.retain(&mut keep);
+        self.reads.retain(&mut keep);
         self.deferred.retain(&mut keep);
         self.leaves.retain(&mut keep);
+        self.parked = 0;
         for key in self.busy.values_mut() {
             key.parked.retain_mut(&mut keep);
+            self.parked += key.parked.len();
         }
     }
 }
@@ -192,7 +234,7 @@ impl Intake {
 mod tests {
     use super::*;
     use crate::{
-        domain::{Key, Kind, Tenant},
+        domain::{Key, Kind},
         engine::{key_task::KeyTask, pending_request::tests},
     };
 
@@ -220,15 +262,15 @@ mod tests {
     async fn commands_of_a_busy_key_wait_in_the_order_of_their_arrival() {
         let mut intake = Intake::default();
         intake.push(command("a", Command::Get(Kind::Mutex)), |_| false);
-        assert_eq!(commands(&intake.gather(0)), [1]);
+        assert_eq!(commands(&intake.gather(0, Held::default())), [1]);
         tokio::time::advance(Duration::from_millis(1)).await;
         let first = command("a", Command::DeleteSemaphore);
         tokio::time::advance(Duration::from_millis(1)).await;
         intake.push(command("a", Command::DeleteLock { version: None }), |_| false);
         intake.push(first, |_| false);
-        assert!(intake.gather(0).is_empty(), "the key is busy");
+        assert!(intake.gather(0, Held::default()).is_empty(), "the key is busy");
         intake.free(&id("a"), |_| false);
-        let key_tasks = intake.gather(0);
+        let key_tasks = intake.gather(0, Held::default());
         assert_eq!(commands(&key_tasks), [2]);
         assert_eq!(key_tasks[0].requests[0].command, Command::DeleteSemaphore);
     }
@@ -239,20 +281,24 @@ mod tests {
         for _ in 0..3 {
             intake.push(command("a", Command::ServeQueue), |_| false);
         }
-        assert_eq!(commands(&intake.gather(0)), [1]);
+        assert_eq!(commands(&intake.gather(0, Held::default())), [1]);
         intake.push(command("a", Command::ServeQueue), |_| false);
         intake.free(&id("a"), |_| false);
-        assert_eq!(commands(&intake.gather(0)), [1], "it was asked for after the batch was gathered");
+        assert_eq!(
+            commands(&intake.gather(0, Held::default())),
+            [1],
+            "it was asked for after the batch was gathered"
+        );
     }
 
     #[tokio::test(start_paused = true)]
     async fn deferred_acquires_start_a_batch_only_after_a_pause() {
         let mut intake = Intake::default();
         intake.push(acquire(60_000), |_| true);
-        assert!(intake.gather(0).is_empty() && !intake.is_empty());
+        assert!(intake.gather(0, Held::default()).is_empty() && !intake.is_empty());
         let until = intake.next_at().expect("the pause ends");
         intake.admit_due(until);
-        assert_eq!(commands(&intake.gather(0)), [1]);
+        assert_eq!(commands(&intake.gather(0, Held::default())), [1]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -260,7 +306,7 @@ mod tests {
         let mut intake = Intake::default();
         intake.push(acquire(60_000), |_| true);
         intake.push(acquire(0), |_| true);
-        let key_tasks = intake.gather(0);
+        let key_tasks = intake.gather(0, Held::default());
         let Command::Acquire(first) = &key_tasks[0].requests[0].command else { panic!("it is an acquire") };
         assert_eq!((commands(&key_tasks), first.wait_ms), (vec![2], Some(60_000)));
     }

@@ -1,0 +1,149 @@
+//! How many requests a second a credential may send.
+//!
+//! Heartbeats and releases count, and are never refused: whoever asks for too much must not lose its locks for it.
+
+use std::{
+    collections::HashMap,
+    num::NonZeroU32,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use axum::http::Method;
+use db_locks_service::domain::Credential;
+use metrics::{Counter, counter, describe_counter};
+
+/// So many requests may come at once as may come in this time.
+const BURST: Duration = Duration::from_secs(1);
+
+/// The number of credentials that are remembered.
+const MOST_REMEMBERED: usize = 10_000;
+
+/// Counts the requests of each credential.
+#[derive(Debug)]
+pub(super) struct RateLimit {
+    /// The time that one request takes of a credential's time.
+    share: Duration,
+    /// Until when the requests of each credential have used up its time.
+    used_until: Mutex<HashMap<Credential, Instant>>,
+    refused: Counter,
+}
+
+impl RateLimit {
+    /// At most so many requests a second.
+    pub(super) fn new(per_second: NonZeroU32) -> Self {
+        describe_counter!(
+            "db_locks_rate_limited_requests_total",
+            "Requests that were refused because their credential sends too many"
+        );
+        Self {
+            share: Duration::from_secs(1) / per_second.get(),
+            used_until: Mutex::default(),
+            refused: counter!("db_locks_rate_limited_requests_total"),
+        }
+    }
+
+    /// Counts a request, or refuses it: then in how many whole seconds to try again.
+    pub(super) fn count(
+        &self,
+        credential: Credential,
+        is_never_refused: bool,
+        now: Instant,
+    ) -> Result<(), u64> {
+        let mut used_until = self.used_until.lock().unwrap_or_else(PoisonError::into_inner);
+        if used_until.len() >= MOST_REMEMBERED && !used_until.contains_key(&credential) {
+            used_until.retain(|_, until| *until > now);
+            if used_until.len() >= MOST_REMEMBERED {
+                used_until.clear();
+            }
+        }
+        let until = used_until.entry(credential).or_insert(now);
+        let next = (*until).max(now) + self.share;
+        let ahead = next.duration_since(now);
+        if ahead <= BURST.max(self.share) {
+            *until = next;
+            Ok(())
+        } else if is_never_refused {
+            Ok(())
+        } else {
+            drop(used_until);
+            self.refused.increment(1);
+            Err((ahead - BURST.max(self.share)).as_secs_f64().ceil().max(1.0) as u64)
+        }
+    }
+}
+
+/// Whether a request to this route is counted only.
+pub(super) fn is_never_refused(route: &str, method: &Method) -> bool {
+    match route {
+        "/terraform/{key}" => matches!(method.as_str(), "UNLOCK" | "DELETE"),
+        _ => method == Method::POST && (route.ends_with("/heartbeat") || route.ends_with("/release")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use db_locks_service::access::credential;
+
+    use super::*;
+
+    fn limit(per_second: u32) -> RateLimit {
+        RateLimit::new(NonZeroU32::new(per_second).unwrap_or(NonZeroU32::MIN))
+    }
+
+    #[test]
+    fn a_second_has_so_many_requests_of_each_credential() {
+        let (limit, now) = (limit(10), Instant::now());
+        let (one, other) = (credential("one"), credential("other"));
+        let granted = (0..100).filter(|_| limit.count(one, false, now).is_ok()).count();
+        assert_eq!(granted, 10);
+        assert_eq!(limit.count(one, false, now), Err(1));
+        assert_eq!(limit.count(other, false, now), Ok(()));
+        let later = now + Duration::from_millis(500);
+        let granted = (0..100).filter(|_| limit.count(one, false, later).is_ok()).count();
+        assert_eq!(granted, 5);
+    }
+
+    #[test]
+    fn heartbeats_and_releases_count_and_are_not_refused() {
+        let (limit, now) = (limit(10), Instant::now());
+        let one = credential("one");
+        assert!((0..100).all(|_| limit.count(one, true, now).is_ok()));
+        assert_eq!(limit.count(one, false, now), Err(1));
+        assert_eq!(limit.count(one, false, now + Duration::from_secs(1)), Ok(()));
+    }
+
+    #[test]
+    fn one_request_a_second_is_a_limit_too() {
+        let (limit, now) = (limit(1), Instant::now());
+        let one = credential("one");
+        assert_eq!([limit.count(one, false, now), limit.count(one, false, now)], [Ok(()), Err(1)]);
+    }
+
+    /// Guards that credentials without end take no memory for ever.
+    #[test]
+    fn few_credentials_are_remembered() {
+        let (limit, now) = (limit(1), Instant::now());
+        for number in 0..2 * MOST_REMEMBERED {
+            let _ = limit.count(credential(&number.to_string()), false, now);
+        }
+        assert!(limit.used_until.lock().is_ok_and(|used| used.len() <= MOST_REMEMBERED));
+    }
+
+    #[test]
+    fn what_frees_and_renews_is_known_by_its_route() {
+        for (method, route, expected) in [
+            ("POST", "/locks/{key}/heartbeat", true),
+            ("POST", "/semaphores/{key}/release", true),
+            ("UNLOCK", "/terraform/{key}", true),
+            ("DELETE", "/terraform/{key}", true),
+            ("LOCK", "/terraform/{key}", false),
+            ("POST", "/locks/{key}/acquire", false),
+            ("DELETE", "/locks/{key}", false),
+            ("GET", "/locks/{key}", false),
+        ] {
+            let method = Method::from_bytes(method.as_bytes()).unwrap_or_default();
+            assert_eq!(is_never_refused(route, &method), expected, "{method} {route}");
+        }
+    }
+}

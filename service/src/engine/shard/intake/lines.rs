@@ -1,0 +1,256 @@
+//! Lines of commands, one for each tenant, that are served in turn: a tenant that asks for very much waits for itself.
+//!
+//! While one tenant asks, this is one queue. A line *stands* while the batches leave something of it behind. Then its pace is
+//! measured, and with it how long a command that comes now would wait.
+
+use std::{collections::VecDeque, time::Duration};
+
+use rustc_hash::FxHashMap;
+use tokio::time::Instant;
+
+use crate::{domain::Tenant, engine::pending_request::PendingRequest};
+
+/// For so long commands are counted to tell the pace of a line.
+const MEASURED_FOR: Duration = Duration::from_millis(100);
+
+/// The number of tenants whose lines are kept while they are empty.
+const MOST_KEPT: usize = 64;
+
+/// How fast a line that stands is served.
+#[derive(Debug)]
+struct Pace {
+    /// Since when commands are counted.
+    since: Instant,
+    /// The number of commands taken since then.
+    taken: u32,
+    /// The time between two commands, as it was measured last.
+    measured: Option<Duration>,
+}
+
+impl Pace {
+    fn new(now: Instant) -> Self {
+        Self { since: now, taken: 0, measured: None }
+    }
+
+    /// Counts a command that is taken.
+    fn count(&mut self, now: Instant) {
+        let elapsed = now.duration_since(self.since);
+        if elapsed >= MEASURED_FOR {
+            self.measured = Some(elapsed / self.taken.max(1));
+            self.since = now;
+            self.taken = 0;
+        }
+        self.taken += 1;
+    }
+
+    /// The time between two commands, if it was measured. Where the line has slowed down since then it is what shows now.
+    fn between(&self, now: Instant) -> Option<Duration> {
+        let current = now.duration_since(self.since) / self.taken.max(1);
+        self.measured.map(|measured| measured.max(current))
+    }
+}
+
+/// The commands of one tenant.
+#[derive(Debug)]
+struct Line {
+    tenant: Tenant,
+    requests: VecDeque<PendingRequest>,
+    /// `None` while the line does not stand.
+    pace: Option<Pace>,
+}
+
+/// Commands in lines by tenant.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    lines: Vec<Line>,
+    by_tenant: FxHashMap<Tenant, usize>,
+    /// The lines that are not empty, in the order of their turns.
+    turns: VecDeque<usize>,
+    /// The line of the command that was added last.
+    last: usize,
+    /// The number of commands.
+    len: usize,
+}
+
+impl Lines {
+    /// Adds a command to the end of its tenant's line.
+    pub(super) fn push_back(&mut self, request: PendingRequest) {
+        let index = self.line_of(&request.id.tenant);
+        let line = &mut self.lines[index];
+        if line.requests.is_empty() {
+            self.turns.push_back(index);
+        }
+        line.requests.push_back(request);
+        self.last = index;
+        self.len += 1;
+    }
+
+    /// Removes and returns the first command of the line whose turn it is.
+    pub(super) fn pop_front(&mut self, now: Instant) -> Option<PendingRequest> {
+        let line = &mut self.lines[*self.turns.front()?];
+        let request = line.requests.pop_front()?;
+        self.len -= 1;
+        if line.requests.is_empty() {
+            line.pace = None;
+            self.turns.pop_front();
+        } else {
+            line.pace.get_or_insert_with(|| Pace::new(now)).count(now);
+            self.turns.rotate_left(1);
+        }
+        Some(request)
+    }
+
+    /// The number of commands.
+    pub(super) const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are no commands.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// How long a command of this tenant would wait that came now, where that can be told: its line stands.
+    pub(super) fn would_wait(&self, tenant: &Tenant, now: Instant) -> Option<Duration> {
+        let line = &self.lines[self.find(tenant)?];
+        let between = line.pace.as_ref()?.between(now)?;
+        Some(between.saturating_mul(u32::try_from(line.requests.len()).unwrap_or(u32::MAX)))
+    }
+
+    /// All commands.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &PendingRequest> {
+        self.lines.iter().flat_map(|line| &line.requests)
+    }
+
+    /// Removes the commands for which `keep` returns false.
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&mut PendingRequest) -> bool) {
+        self.retain_of(|_| true, &mut keep);
+    }
+
+    /// The same among those whose lines stand.
+    pub(super) fn retain_standing(&mut self, mut keep: impl FnMut(&mut PendingRequest) -> bool) {
+        let is_measured = |line: &Line| line.pace.as_ref().is_some_and(|pace| pace.measured.is_some());
+        self.retain_of(is_measured, &mut keep);
+    }
+
+    fn retain_of(&mut self, of: impl Fn(&Line) -> bool, keep: &mut impl FnMut(&mut PendingRequest) -> bool) {
+        for line in self.lines.iter_mut().filter(|line| of(line)) {
+            let before = line.requests.len();
+            line.requests.retain_mut(&mut *keep);
+            self.len -= before - line.requests.len();
+            if line.requests.is_empty() {
+                line.pace = None;
+            }
+        }
+        let lines = &self.lines;
+        self.turns.retain(|index| !lines[*index].requests.is_empty());
+    }
+
+    fn find(&self, tenant: &Tenant) -> Option<usize> {
+        match self.lines.get(self.last) {
+            Some(line) if line.tenant == *tenant => Some(self.last),
+            _ => self.by_tenant.get(tenant).copied(),
+        }
+    }
+
+    fn line_of(&mut self, tenant: &Tenant) -> usize {
+        self.find(tenant).unwrap_or_else(|| self.add_line(tenant.clone()))
+    }
+
+    fn add_line(&mut self, tenant: Tenant) -> usize {
+        if self.lines.len() >= MOST_KEPT && self.turns.len() * 2 <= self.lines.len() {
+            self.drop_empty();
+        }
+        let index = self.lines.len();
+        self.by_tenant.insert(tenant.clone(), index);
+        self.lines.push(Line { tenant, requests: VecDeque::new(), pace: None });
+        index
+    }
+
+    /// Forgets the lines that are empty. They are at least half of all, so that it is rare.
+    fn drop_empty(&mut self) {
+        let order: Vec<Tenant> = self.turns.iter().map(|index| self.lines[*index].tenant.clone()).collect();
+        self.lines.retain(|line| !line.requests.is_empty());
+        self.by_tenant =
+            self.lines.iter().enumerate().map(|(index, line)| (line.tenant.clone(), index)).collect();
+        self.turns = order.iter().filter_map(|tenant| self.by_tenant.get(tenant).copied()).collect();
+        self.last = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Command, Key, KeyId};
+
+    fn tenant(name: &str) -> Tenant {
+        Tenant::trusted(name)
+    }
+
+    fn request(tenant: &str) -> PendingRequest {
+        let id = KeyId { tenant: Tenant::trusted(tenant), key: Key::trusted("a") };
+        PendingRequest::internal(id, Command::ServeQueue, Instant::now())
+    }
+
+    fn lines(tenants: &[&str]) -> Lines {
+        let mut lines = Lines::default();
+        for tenant in tenants {
+            lines.push_back(request(tenant));
+        }
+        lines
+    }
+
+    fn take(lines: &mut Lines, count: usize) -> Vec<String> {
+        let now = Instant::now();
+        let taken = std::iter::from_fn(|| lines.pop_front(now)).take(count);
+        taken.map(|request| request.id.tenant.as_str().to_owned()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tenants_take_turns_and_the_commands_of_one_keep_their_order() {
+        let mut lines = lines(&["a", "a", "a", "b", "c", "c"]);
+        assert_eq!(take(&mut lines, 4), ["a", "b", "c", "a"]);
+        lines.push_back(request("b"));
+        assert_eq!(
+            (take(&mut lines, 9), lines.is_empty()),
+            (["c", "a", "b"].map(str::to_owned).to_vec(), true)
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_wait_is_told_from_the_pace_of_a_line_that_stands() {
+        let mut lines = lines(&["a"; 100]);
+        let would_wait = |lines: &Lines, name| lines.would_wait(&tenant(name), Instant::now());
+        take(&mut lines, 10);
+        assert_eq!(would_wait(&lines, "a"), None, "there was one batch only");
+        tokio::time::advance(Duration::from_millis(100)).await;
+        take(&mut lines, 10);
+        assert_eq!(would_wait(&lines, "a"), Some(Duration::from_millis(800)), "80 are left, one each 10 ms");
+        assert_eq!(would_wait(&lines, "b"), None, "another tenant waits for its turn only");
+        tokio::time::advance(Duration::from_millis(500)).await;
+        assert_eq!(would_wait(&lines, "a"), Some(Duration::from_secs(4)), "it has slowed down");
+        take(&mut lines, 80);
+        lines.push_back(request("a"));
+        assert_eq!(would_wait(&lines, "a"), None, "it does not stand any more");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_removed_has_no_turn() {
+        let mut lines = lines(&["a", "b", "b"]);
+        lines.retain(|request| request.id.tenant.as_str() == "b");
+        assert_eq!((lines.len(), take(&mut lines, 3)), (2, ["b", "b"].map(str::to_owned).to_vec()));
+    }
+
+    /// Guards that tenants without end take no memory for ever.
+    #[tokio::test(start_paused = true)]
+    async fn empty_lines_are_forgotten() {
+        let mut lines = lines(&["stays"]);
+        for number in 0..10_000 {
+            lines.push_back(request(&number.to_string()));
+            lines.push_back(request("stays"));
+            take(&mut lines, 2);
+        }
+        assert!(lines.lines.len() <= MOST_KEPT && lines.by_tenant.len() == lines.lines.len());
+        assert_eq!(take(&mut lines, 2), ["stays"]);
+    }
+}

@@ -1,0 +1,144 @@
+//! Shedding acquires that would wait too long for a batch: it is better to tell their callers at once than to let all wait.
+//!
+//! Only acquires of callers are shed, and only what was never written. Heartbeats, releases and what frees keys go first and
+//! are never shed. Each tenant has a line of its own ([`Intake`](super::intake::Intake)), so one that floods the service
+//! sheds its own acquires.
+
+use std::time::Duration;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use tokio::time::Instant;
+
+use super::{Shard, intake::Held};
+use crate::{
+    domain::{Command, Tenant},
+    engine::{error::EngineError, metrics::ShedReason, pending_request::PendingRequest},
+};
+
+/// For so long it is remembered which tenants queue more than their share.
+const SHARES_KEPT_FOR: Duration = Duration::from_millis(50);
+
+/// The tenants that queue more than their share, as they were counted last.
+#[derive(Debug, Default)]
+pub(super) struct Shares {
+    counted: Option<Instant>,
+    /// The number of commands that were queued when they were counted.
+    queued: usize,
+    above: FxHashSet<Tenant>,
+}
+
+impl Shares {
+    /// Counts again: a tenant has more than its share if it has as many commands as all have on average, or more.
+    fn count<'r>(&mut self, requests: impl Iterator<Item = &'r PendingRequest>, queued: usize, now: Instant) {
+        let mut counts: FxHashMap<&Tenant, usize> = FxHashMap::default();
+        for request in requests {
+            *counts.entry(&request.id.tenant).or_default() += 1;
+        }
+        let all: usize = counts.values().sum();
+        let tenants = counts.len();
+        self.above = counts
+            .into_iter()
+            .filter(|(_, count)| count.saturating_mul(tenants) >= all)
+            .map(|(tenant, _)| tenant.clone())
+            .collect();
+        self.counted = Some(now);
+        self.queued = queued;
+    }
+
+    /// Whether they have to be counted again: some time ago, or there were far fewer commands.
+    fn is_due(&self, queued: usize, now: Instant) -> bool {
+        let is_old = self.counted.is_none_or(|counted| now.duration_since(counted) >= SHARES_KEPT_FOR);
+        is_old || queued > self.queued + self.queued / 8 + 16
+    }
+}
+
+/// Whether a command may be shed: it is the acquire of a caller, and nothing was written for it.
+fn may_shed(request: &PendingRequest) -> bool {
+    matches!(request.command, Command::Acquire(_)) && request.reply.is_some() && !request.may_be_written()
+}
+
+impl Shard {
+    /// Has a caller's command carried out with the next batch, unless it is an acquire that would wait too long.
+    pub(super) fn admit(&mut self, mut request: PendingRequest) {
+        match self.shed_reason(&request) {
+            Some(reason) => self.shed(&mut request, reason),
+            None => self.enqueue(request),
+        }
+    }
+
+    /// Which commands wait until others are loaded.
+    pub(super) fn held(&self) -> Held {
+        self.in_flight.loads.held()
+    }
+
+    /// Why an acquire that came now is shed, if it is.
+    fn shed_reason(&mut self, request: &PendingRequest) -> Option<ShedReason> {
+        if !may_shed(request) {
+            return None;
+        }
+        let tenant = &request.id.tenant;
+        if self.intake.queued() >= self.max_queued() && self.is_above_share(tenant) {
+            return Some(ShedReason::QueueFull);
+        }
+        let max = self.shared.options.max_queue_wait;
+        let would_wait = self.intake.would_wait(tenant, request.arrived)?;
+        (would_wait > max && !self.shared.outage.goes_on()).then_some(ShedReason::QueueWait)
+    }
+
+    /// How many commands may be queued here.
+    fn max_queued(&self) -> usize {
+        self.shared.options.max_queued.div_ceil(self.shared.shard_count())
+    }
+
+    fn is_above_share(&mut self, tenant: &Tenant) -> bool {
+        let (now, queued) = (Instant::now(), self.intake.queued());
+        if self.shares.is_due(queued, now) {
+            self.shares.count(self.intake.requests(), queued, now);
+        }
+        self.shares.above.contains(tenant)
+    }
+
+    /// Sheds the acquires that have waited too long for a batch: more came at once than could be told beforehand.
+    pub(super) fn shed_late(&mut self, now: Instant) {
+        if self.shared.outage.goes_on() {
+            return;
+        }
+        let (max, metrics) = (self.shared.options.max_queue_wait, &self.shared.metrics);
+        self.intake.retain_standing(|request| {
+            let is_late = now.duration_since(request.arrived) >= max && may_shed(request);
+            if is_late {
+                metrics.shed(ShedReason::QueueWait);
+                // An acquire has no waiter that would have to be told.
+                let _ = request.fail(EngineError::Overloaded);
+            }
+            !is_late
+        });
+    }
+
+    fn shed(&self, request: &mut PendingRequest, reason: ShedReason) {
+        self.shared.metrics.shed(reason);
+        let _ = request.fail(EngineError::Overloaded);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Key, KeyId};
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_more_than_the_average_has_more_than_its_share() {
+        let of = |tenant: &str| {
+            let id = KeyId { tenant: Tenant::trusted(tenant), key: Key::trusted("a") };
+            PendingRequest::internal(id, Command::ServeQueue, Instant::now())
+        };
+        let requests = ["a", "a", "a", "b", "c", "c"].map(of);
+        let mut shares = Shares::default();
+        let now = Instant::now();
+        assert!(shares.is_due(0, now));
+        shares.count(requests.iter(), 6, now);
+        let is_above = |name| shares.above.contains(&Tenant::trusted(name));
+        assert_eq!(["a", "b", "c", "d"].map(is_above), [true, false, true, false]);
+        assert!(!shares.is_due(6, now) && shares.is_due(6, now + SHARES_KEPT_FOR) && shares.is_due(23, now));
+    }
+}
