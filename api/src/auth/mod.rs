@@ -17,3 +17,4 @@ pub use self::{
     jwks::KeysError,
     rules::{Rules, RulesError},
 };
+pub(crate) use rate_limit::register as register_metrics;

@@ -19,6 +19,15 @@ const BURST: Duration = Duration::from_secs(1);
 /// The number of credentials that are remembered.
 const MOST_REMEMBERED: usize = 10_000;
 
+/// Counts the requests that were refused.
+const REFUSED: &str = "db_locks_rate_limited_requests_total";
+
+/// Describes and registers the metric, so that it is there without a limit, too.
+pub(crate) fn register() {
+    describe_counter!(REFUSED, "Requests that were refused because their credential sends too many");
+    counter!(REFUSED).increment(0);
+}
+
 /// Counts the requests of each credential.
 #[derive(Debug)]
 pub(super) struct RateLimit {
@@ -32,14 +41,10 @@ pub(super) struct RateLimit {
 impl RateLimit {
     /// At most so many requests a second.
     pub(super) fn new(per_second: NonZeroU32) -> Self {
-        describe_counter!(
-            "db_locks_rate_limited_requests_total",
-            "Requests that were refused because their credential sends too many"
-        );
         Self {
             share: Duration::from_secs(1) / per_second.get(),
             used_until: Mutex::default(),
-            refused: counter!("db_locks_rate_limited_requests_total"),
+            refused: counter!(REFUSED),
         }
     }
 
@@ -68,9 +73,15 @@ impl RateLimit {
         } else {
             drop(used_until);
             self.refused.increment(1);
-            Err((ahead - BURST.max(self.share)).as_secs_f64().ceil().max(1.0) as u64)
+            Err(whole_seconds(ahead.saturating_sub(BURST.max(self.share))))
         }
     }
+}
+
+/// In seconds rounded up, at least 1.
+fn whole_seconds(duration: Duration) -> u64 {
+    let more = u64::from(duration.subsec_nanos() > 0);
+    duration.as_secs().saturating_add(more).max(1)
 }
 
 /// Whether a request to this route is counted only.

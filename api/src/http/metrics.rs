@@ -57,6 +57,7 @@ impl HttpMetrics {
     ///
     /// If two templates fit the same paths: a router of them would have refused them.
     pub(crate) fn new<'a>(routes: impl IntoIterator<Item = (&'a str, Vec<Method>)>) -> Self {
+        crate::auth::register_metrics();
         describe_counter!(REQUESTS_TOTAL, "HTTP requests by method, route and status");
         describe_histogram!(
             REQUEST_DURATION_SECONDS,

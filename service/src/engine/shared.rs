@@ -38,6 +38,9 @@ use crate::{
 /// other commits.
 const MOST_BLOCKED_COMMITS: usize = 2;
 
+/// More commands of a shard than this are never being loaded and committed.
+const MOST_UNDER_WAY: usize = 2_048;
+
 /// The maximum number of [`Message::ServeQueue`] that no shard has received yet.
 const MOST_SERVE_MESSAGES: usize = 4_096;
 
@@ -181,14 +184,16 @@ impl Shared {
 
     /// Admits an acquire, or refuses it before it costs anything. Other commands are never refused.
     ///
-    /// The limit is twice what may be queued: between the two the shards refuse those tenants that have more than their share.
+    /// The limit is twice what may be queued, beside what is under way: below it the shards refuse those tenants that have more
+    /// than their share.
     pub(super) fn admit(&self) -> Result<Counted<'_>, EngineError> {
         if self.is_draining() {
             return Err(EngineError::Draining);
         }
         self.write_refusal.check()?;
         let counted = Counted::in_counter(&self.outstanding);
-        if self.queued_acquires() > self.options.max_queued.saturating_mul(2) {
+        let under_way = self.shards.len() * MOST_UNDER_WAY;
+        if self.queued_acquires() > self.options.max_queued.saturating_mul(2).saturating_add(under_way) {
             self.metrics.shed(ShedReason::QueueFull);
             Err(EngineError::Overloaded)
         } else {

@@ -5,6 +5,7 @@ mod beside;
 mod command_line;
 mod corrupt;
 mod defaults;
+mod flood;
 mod logs;
 mod messages;
 mod metrics;

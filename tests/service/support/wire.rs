@@ -109,3 +109,49 @@ pub(crate) async fn the_one_that_stands(mut one: Call, mut other: Call) -> Call 
     answer.problem(409, "superseded");
     stands
 }
+
+/// A connection on which one request is sent after the other.
+pub(crate) struct Kept {
+    stream: TcpStream,
+    port: u16,
+    received: Vec<u8>,
+}
+
+impl Kept {
+    /// Connects.
+    pub(crate) async fn connect(client: &Client) -> Self {
+        let stream = TcpStream::connect(("127.0.0.1", client.port())).await.unwrap();
+        Self { stream, port: client.port(), received: Vec::new() }
+    }
+
+    /// Sends a `POST` and reads its answer.
+    pub(crate) async fn post(&mut self, client: &Client, path: &str, body: &Value) -> Answer {
+        let request = json_request(client, "POST", path, body.to_string().as_bytes());
+        let request = String::from_utf8(request).unwrap().replacen("Connection: close\r\n", "", 1);
+        self.stream.write_all(request.as_bytes()).await.unwrap();
+        let answer = tokio::time::timeout(PATIENCE, self.next_answer()).await.unwrap();
+        if answer.header("connection") == "close" {
+            self.stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
+        }
+        answer
+    }
+
+    /// Reads the next answer, which names its length.
+    async fn next_answer(&mut self) -> Answer {
+        loop {
+            if let Some(length) = whole_answer(&self.received) {
+                let bytes: Vec<_> = self.received.drain(..length).collect();
+                return parse(&bytes).unwrap();
+            }
+            assert!(self.stream.read_buf(&mut self.received).await.unwrap() > 0, "it was closed");
+        }
+    }
+}
+
+/// The length of the answer that these bytes begin with, if they have all of it.
+fn whole_answer(bytes: &[u8]) -> Option<usize> {
+    let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
+    let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
+    let body: usize = text.split_once("content-length: ")?.1.lines().next()?.trim().parse().ok()?;
+    (bytes.len() >= head + body).then_some(head + body)
+}

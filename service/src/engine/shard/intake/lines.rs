@@ -62,7 +62,7 @@ struct Line {
 /// Commands in lines by tenant.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
-    lines: Vec<Line>,
+    all: Vec<Line>,
     by_tenant: FxHashMap<Tenant, usize>,
     /// The lines that are not empty, in the order of their turns.
     turns: VecDeque<usize>,
@@ -76,7 +76,7 @@ impl Lines {
     /// Adds a command to the end of its tenant's line.
     pub(super) fn push_back(&mut self, request: PendingRequest) {
         let index = self.line_of(&request.id.tenant);
-        let line = &mut self.lines[index];
+        let line = &mut self.all[index];
         if line.requests.is_empty() {
             self.turns.push_back(index);
         }
@@ -87,7 +87,7 @@ impl Lines {
 
     /// Removes and returns the first command of the line whose turn it is.
     pub(super) fn pop_front(&mut self, now: Instant) -> Option<PendingRequest> {
-        let line = &mut self.lines[*self.turns.front()?];
+        let line = &mut self.all[*self.turns.front()?];
         let request = line.requests.pop_front()?;
         self.len -= 1;
         if line.requests.is_empty() {
@@ -112,14 +112,14 @@ impl Lines {
 
     /// How long a command of this tenant would wait that came now, where that can be told: its line stands.
     pub(super) fn would_wait(&self, tenant: &Tenant, now: Instant) -> Option<Duration> {
-        let line = &self.lines[self.find(tenant)?];
+        let line = &self.all[self.find(tenant)?];
         let between = line.pace.as_ref()?.between(now)?;
         Some(between.saturating_mul(u32::try_from(line.requests.len()).unwrap_or(u32::MAX)))
     }
 
     /// All commands.
     pub(super) fn iter(&self) -> impl Iterator<Item = &PendingRequest> {
-        self.lines.iter().flat_map(|line| &line.requests)
+        self.all.iter().flat_map(|line| &line.requests)
     }
 
     /// Removes the commands for which `keep` returns false.
@@ -134,7 +134,7 @@ impl Lines {
     }
 
     fn retain_of(&mut self, of: impl Fn(&Line) -> bool, keep: &mut impl FnMut(&mut PendingRequest) -> bool) {
-        for line in self.lines.iter_mut().filter(|line| of(line)) {
+        for line in self.all.iter_mut().filter(|line| of(line)) {
             let before = line.requests.len();
             line.requests.retain_mut(&mut *keep);
             self.len -= before - line.requests.len();
@@ -142,12 +142,12 @@ impl Lines {
                 line.pace = None;
             }
         }
-        let lines = &self.lines;
-        self.turns.retain(|index| !lines[*index].requests.is_empty());
+        let all = &self.all;
+        self.turns.retain(|index| !all[*index].requests.is_empty());
     }
 
     fn find(&self, tenant: &Tenant) -> Option<usize> {
-        match self.lines.get(self.last) {
+        match self.all.get(self.last) {
             Some(line) if line.tenant == *tenant => Some(self.last),
             _ => self.by_tenant.get(tenant).copied(),
         }
@@ -158,21 +158,21 @@ impl Lines {
     }
 
     fn add_line(&mut self, tenant: Tenant) -> usize {
-        if self.lines.len() >= MOST_KEPT && self.turns.len() * 2 <= self.lines.len() {
+        if self.all.len() >= MOST_KEPT && self.turns.len() * 2 <= self.all.len() {
             self.drop_empty();
         }
-        let index = self.lines.len();
+        let index = self.all.len();
         self.by_tenant.insert(tenant.clone(), index);
-        self.lines.push(Line { tenant, requests: VecDeque::new(), pace: None });
+        self.all.push(Line { tenant, requests: VecDeque::new(), pace: None });
         index
     }
 
     /// Forgets the lines that are empty. They are at least half of all, so that it is rare.
     fn drop_empty(&mut self) {
-        let order: Vec<Tenant> = self.turns.iter().map(|index| self.lines[*index].tenant.clone()).collect();
-        self.lines.retain(|line| !line.requests.is_empty());
+        let order: Vec<Tenant> = self.turns.iter().map(|index| self.all[*index].tenant.clone()).collect();
+        self.all.retain(|line| !line.requests.is_empty());
         self.by_tenant =
-            self.lines.iter().enumerate().map(|(index, line)| (line.tenant.clone(), index)).collect();
+            self.all.iter().enumerate().map(|(index, line)| (line.tenant.clone(), index)).collect();
         self.turns = order.iter().filter_map(|tenant| self.by_tenant.get(tenant).copied()).collect();
         self.last = 0;
     }
@@ -250,7 +250,7 @@ mod tests {
             lines.push_back(request("stays"));
             take(&mut lines, 2);
         }
-        assert!(lines.lines.len() <= MOST_KEPT && lines.by_tenant.len() == lines.lines.len());
+        assert!(lines.all.len() <= MOST_KEPT && lines.by_tenant.len() == lines.all.len());
         assert_eq!(take(&mut lines, 2), ["stays"]);
     }
 }

@@ -1,0 +1,244 @@
+//! Two thousand connections ask a slow database for several times of what it can write.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use sea_orm::ConnectionTrait;
+use serde_json::json;
+use tokio::task::JoinHandle;
+
+use crate::support::{Client, Dialect, Service, sql, wire::Kept};
+
+const CONNECTIONS: usize = 2_000;
+
+/// The locks that are held and renewed meanwhile.
+const HOLDERS: usize = 10;
+
+/// For so long the flood lasts.
+const FLOOD: Duration = Duration::from_secs(6);
+
+/// A connection of the flood rests so long between two acquires, so that the processors of this machine are not what is
+/// short.
+const REST: Duration = Duration::from_millis(1_500);
+
+/// The connections of another tenant, and how long they rest.
+const OTHERS: usize = 5;
+const SELDOM: Duration = Duration::from_millis(500);
+
+/// So many acquires may be queued. They are written once in about [`LOCKED`] or less: some hundred a second, where 1,300 are
+/// asked for.
+const MAX_QUEUED: &str = "6";
+
+/// For so long another program keeps the database's lock, again and again.
+const LOCKED: Duration = Duration::from_millis(40);
+
+/// Heartbeats and releases are answered within this time.
+const IN_TIME: Duration = Duration::from_millis(250);
+
+/// The times that requests took.
+#[derive(Debug, Default)]
+struct Times(Vec<Duration>);
+
+impl Times {
+    fn percentile(&mut self, percent: usize) -> Duration {
+        self.0.sort_unstable();
+        self.0.get(self.0.len() * percent / 100).copied().unwrap_or_default()
+    }
+}
+
+/// Makes each commit take its time, as another program does that writes to the same file.
+fn slow_down(url: String, stop: Arc<AtomicBool>) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let connection = sql::connect(&url).await.unwrap();
+        while !stop.load(Ordering::Relaxed) {
+            if connection.execute_unprepared("BEGIN IMMEDIATE").await.is_ok() {
+                tokio::time::sleep(LOCKED).await;
+                connection.execute_unprepared("ROLLBACK").await.unwrap();
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+}
+
+/// What the acquires of a tenant were answered.
+#[derive(Debug, Default)]
+struct Tally {
+    granted: AtomicUsize,
+    shed: AtomicUsize,
+    slowest_shed_ms: AtomicUsize,
+}
+
+impl Tally {
+    fn shed(&self) -> usize {
+        self.shed.load(Ordering::Relaxed)
+    }
+
+    fn granted(&self) -> usize {
+        self.granted.load(Ordering::Relaxed)
+    }
+}
+
+/// One connection that acquires a lock of its own again and again.
+async fn acquire_again(
+    svc: Client,
+    mut connection: Kept,
+    number: usize,
+    rest: Duration,
+    until: Instant,
+    tally: Arc<Tally>,
+) {
+    // Not all at once.
+    tokio::time::sleep(rest * u32::try_from(number % 100).unwrap() / 100).await;
+    let path = format!("/locks/flood-{number}/acquire");
+    let body = json!({"wait_ms": 0, "lease_duration_ms": 1});
+    while Instant::now() < until {
+        let asked = Instant::now();
+        let answer = connection.post(&svc, &path, &body).await;
+        match answer.status {
+            200 => drop(tally.granted.fetch_add(1, Ordering::Relaxed)),
+            // The millisecond of the last grant is over on the service's clock, and may not be on the database's.
+            423 => {}
+            _ => {
+                answer.unavailable_because("overloaded");
+                tally.shed.fetch_add(1, Ordering::Relaxed);
+                let took = usize::try_from(asked.elapsed().as_millis()).unwrap();
+                tally.slowest_shed_ms.fetch_max(took, Ordering::Relaxed);
+            }
+        }
+        tokio::time::sleep(rest).await;
+    }
+}
+
+/// A holder that renews its lock until `until`, and then gives it back. How long each took.
+async fn keep(svc: Client, number: usize, version: String, until: Instant) -> Times {
+    let mut connection = Kept::connect(&svc).await;
+    let path = |action: &str| format!("/locks/held-{number}/{action}");
+    let version = json!({"version": version});
+    let mut times = Times::default();
+    while Instant::now() < until {
+        let asked = Instant::now();
+        connection.post(&svc, &path("heartbeat"), &version).await.expect(200);
+        times.0.push(asked.elapsed());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let asked = Instant::now();
+    connection.post(&svc, &path("release"), &version).await.expect(200);
+    times.0.push(asked.elapsed());
+    times
+}
+
+/// How long this machine takes for a request that needs no database.
+async fn look_at_health(svc: Client, until: Instant) -> Times {
+    let mut times = Times::default();
+    while Instant::now() < until {
+        let asked = Instant::now();
+        svc.get("/health").await.expect(200);
+        times.0.push(asked.elapsed());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    times
+}
+
+/// How long some acquires took that were all granted.
+async fn acquires(svc: &Client, name: &str) -> Times {
+    let mut times = Times::default();
+    for number in 0..20 {
+        let asked = Instant::now();
+        svc.acquire(&format!("{name}-{number}"), json!({"wait_ms": 0})).await.grant();
+        times.0.push(asked.elapsed());
+    }
+    times
+}
+
+async fn resident_bytes(svc: &Client) -> f64 {
+    let text = svc.get("/metrics").await.expect(200).text;
+    let line = text.lines().find_map(|line| line.strip_prefix("process_resident_memory_bytes "));
+    line.unwrap().parse().unwrap()
+}
+
+/// Raises the limit of open files of this process. `false` if it stays too low for the flood.
+fn may_open_files() -> bool {
+    let now = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: now.maximum, maximum: now.maximum };
+    let _ = setrlimit(Resource::Nofile, raised);
+    getrlimit(Resource::Nofile).current.is_none_or(|limit| limit >= CONNECTIONS as u64 + 500)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_sheds_acquires_of_its_tenant_and_nothing_else() {
+    assert!(may_open_files(), "the limit of open files is too low (ulimit -n)");
+    let database = Dialect::Sqlite.database().await.unwrap();
+    let service = Service::start_with(&database.url, &[("DB_LOCKS_MAX_QUEUED", MAX_QUEUED)]).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let slow = slow_down(database.url.clone(), stop.clone());
+    let svc = service.client();
+    let other = svc.with_tenant("another-tenant");
+    let mut before = acquires(&svc, "before").await;
+    let mut held = Vec::new();
+    for number in 0..HOLDERS {
+        held.push(other.hold(&format!("held-{number}")).await.version);
+    }
+    let resident_before = resident_bytes(&svc).await;
+
+    let mut connections = Vec::new();
+    for _ in 0..CONNECTIONS + OTHERS {
+        connections.push(Kept::connect(&svc).await);
+    }
+    let until = Instant::now() + FLOOD;
+    let (flooding, spared) = (Arc::new(Tally::default()), Arc::new(Tally::default()));
+    let keep = |(number, version)| tokio::spawn(keep(other.clone(), number, version, until));
+    let holders: Vec<_> = held.into_iter().enumerate().map(keep).collect();
+    let health = tokio::spawn(look_at_health(svc.clone(), until));
+    let callers: Vec<_> = connections
+        .into_iter()
+        .enumerate()
+        .map(|(number, connection)| {
+            let (svc, rest, tally) = match number {
+                0..OTHERS => (&other, SELDOM, &spared),
+                _ => (&svc, REST, &flooding),
+            };
+            tokio::spawn(acquire_again(svc.clone(), connection, number, rest, until, tally.clone()))
+        })
+        .collect();
+    let mut renewed = Times::default();
+    for holder in holders {
+        renewed.0.extend(holder.await.unwrap().0);
+    }
+    let resident = resident_bytes(&svc).await - resident_before;
+    for caller in callers {
+        caller.await.unwrap();
+    }
+    // The callers rested after their last acquire: this is within 2 s of what the service was asked last.
+    let mut after = acquires(&svc, "after").await;
+    stop.store(true, Ordering::Relaxed);
+    slow.await.unwrap();
+
+    let mut health = health.await.unwrap();
+    let (p99, machine) = (renewed.percentile(99), health.percentile(99));
+    eprintln!(
+        "{CONNECTIONS} connections: {} acquires granted, {} shed (slowest after {} ms); another tenant: {} granted, {} shed; \
+         {} heartbeats and releases, p50 {:?}, p99 {p99:?} (/health {machine:?}); acquires before p50 {:?}, afterwards {:?}; {:.0} MB more resident",
+        flooding.granted(),
+        flooding.shed(),
+        flooding.slowest_shed_ms.load(Ordering::Relaxed),
+        spared.granted(),
+        spared.shed(),
+        renewed.0.len(),
+        renewed.percentile(50),
+        before.percentile(50),
+        after.percentile(50),
+        resident / 1e6,
+    );
+    assert!(flooding.granted() > 0 && flooding.shed() > flooding.granted(), "it is a flood: {flooding:?}");
+    // Beyond what this machine takes for anything just now.
+    assert!(p99 < IN_TIME + machine, "heartbeats and releases: {p99:?}, {machine:?}");
+    assert!(spared.granted() > 0 && spared.shed() == 0, "another tenant: {spared:?}");
+    assert!(after.percentile(50) < before.percentile(50) + IN_TIME, "afterwards: {after:?}");
+    assert!(resident < 150e6, "{resident} bytes more");
+}
