@@ -259,4 +259,15 @@ mod tests {
         let (connected, accepted) = tokio::join!(connect, listeners[0].accept());
         assert!(connected.is_ok() && accepted.is_ok());
     }
+
+    proptest::proptest! {
+        /// Whatever `DB_LOCKS_LISTEN` is: it is taken or refused, and what is taken is shown as it can be read again.
+        #[test]
+        fn every_text_is_read_or_refused(text in "[0-9a-zA-Z:.\\[\\]%_ü\u{0} -]{0,40}") {
+            if let Ok(address) = text.parse::<ListenAddress>() {
+                let again = address.to_string().parse::<ListenAddress>();
+                proptest::prop_assert_eq!(again, Ok(address));
+            }
+        }
+    }
 }

@@ -11,7 +11,12 @@ mod rate_limit;
 mod rules;
 mod signature;
 
-pub(crate) use self::{authentication::Answer, caller::Caller, certificate::ClientCertificate, needs::Needs};
+pub(crate) use self::{
+    authentication::{Answer, Question},
+    caller::Caller,
+    certificate::ClientCertificate,
+    needs::Needs,
+};
 pub use self::{
     authentication::{Authentication, AuthenticationOptions},
     jwks::KeysError,

@@ -21,13 +21,13 @@ use crate::support::{
 const GITHUB: &str = "https://token.actions.githubusercontent.com";
 
 /// A key of an issuer.
-enum Key {
+pub(super) enum Key {
     Rsa(RsaKeyPair),
     Ec(EcdsaKeyPair),
     Ed(Ed25519KeyPair),
 }
 
-fn base64(bytes: impl AsRef<[u8]>) -> String {
+pub(super) fn base64(bytes: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
@@ -38,7 +38,7 @@ impl Key {
         Self::Rsa(RsaKeyPair::from_pkcs8(&key).unwrap())
     }
 
-    fn ec() -> Self {
+    pub(super) fn ec() -> Self {
         let random = SystemRandom::new();
         let key = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
         Self::Ec(EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, key.as_ref(), &random).unwrap())
@@ -57,7 +57,7 @@ impl Key {
         }
     }
 
-    fn jwk(&self, id: &str) -> Value {
+    pub(super) fn jwk(&self, id: &str) -> Value {
         match self {
             Self::Rsa(key) => {
                 let RsaPublicKeyComponents { n, e }: RsaPublicKeyComponents<Vec<u8>> = key.public().into();
@@ -74,7 +74,7 @@ impl Key {
         }
     }
 
-    fn sign(&self, id: &str, claims: &Value) -> String {
+    pub(super) fn sign(&self, id: &str, claims: &Value) -> String {
         let header = json!({"alg": self.algorithm(), "typ": "JWT", "kid": id});
         let message = format!("{}.{}", base64(header.to_string()), base64(claims.to_string()));
         let random = SystemRandom::new();
@@ -98,7 +98,7 @@ fn now() -> u64 {
 }
 
 /// The claims of a job of GitHub Actions, with others in place of some.
-fn github(other: &Value) -> Value {
+pub(super) fn github(other: &Value) -> Value {
     let mut claims = json!({
         "iss": GITHUB, "aud": "db-locks", "exp": now() + 300, "nbf": now() - 600, "iat": now(),
         "sub": "repo:acme/app:ref:refs/heads/main", "repository": "acme/app", "repository_owner": "acme",
@@ -109,23 +109,28 @@ fn github(other: &Value) -> Value {
 }
 
 /// A service with rules.
-struct Ruled {
-    service: Service,
+pub(super) struct Ruled {
+    pub(super) service: Service,
     folder: TempDir,
     _database: Database,
 }
 
 impl Ruled {
     /// The rules name the key sets by their names in the folder.
-    async fn start(rules: &str, sets: &[(&str, Value)]) -> Self {
+    pub(super) async fn start(rules: &str, sets: &[(&str, Value)]) -> Self {
+        Self::start_with(rules, sets, &[]).await
+    }
+
+    /// The same, with more settings.
+    pub(super) async fn start_with(rules: &str, sets: &[(&str, Value)], more: &[(&str, &str)]) -> Self {
         let database = Dialect::Sqlite.database().await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         for (name, keys) in sets {
             std::fs::write(folder.path().join(name), json!({"keys": keys}).to_string()).unwrap();
         }
         let file = write_rules(&folder, rules);
-        let settings = [("DB_LOCKS_AUTH", "required"), ("DB_LOCKS_AUTH_RULES", file.to_str().unwrap())];
-        let service = Service::start_with(&database.url, &settings).await;
+        let own = [("DB_LOCKS_AUTH", "required"), ("DB_LOCKS_AUTH_RULES", file.to_str().unwrap())];
+        let service = Service::start_with(&database.url, &[&own, more].concat()).await;
         Self { service, folder, _database: database }
     }
 
@@ -134,7 +139,7 @@ impl Ruled {
         self.service.client().with_tenant("acme").with_token(token)
     }
 
-    async fn ask(&self, token: &str) -> Answer {
+    pub(super) async fn ask(&self, token: &str) -> Answer {
         self.bearer(token).get("/locks").await
     }
 }
@@ -146,7 +151,7 @@ fn write_rules(folder: &TempDir, rules: &str) -> PathBuf {
 }
 
 /// The rules of the documentation's example of this name.
-fn documented(name: &str) -> String {
+pub(super) fn documented(name: &str) -> String {
     let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/authentication.md");
     let docs = std::fs::read_to_string(docs).unwrap();
     let section = docs.split(&format!("### {name}\n")).nth(1).unwrap();

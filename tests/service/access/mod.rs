@@ -1,6 +1,9 @@
 //! Authentication, roles, tenants and key patterns.
 
 mod audit;
+mod documents;
+mod hostile;
+mod issuer;
 mod jwt;
 mod routes;
 mod start;
@@ -21,8 +24,8 @@ use crate::{
 const FIRST_ADMIN: &str = "the-first-administrator-of-all-tenants";
 
 /// A service that requires authentication, with a first administrator.
-struct Guarded {
-    service: Service,
+pub(crate) struct Guarded {
+    pub(crate) service: Service,
     /// The first administrator's client, in a tenant of its own.
     admin: Client,
     secret_file: PathBuf,
@@ -32,7 +35,7 @@ struct Guarded {
 }
 
 impl Guarded {
-    async fn start(database: &Database) -> Self {
+    pub(crate) async fn start(database: &Database) -> Self {
         Self::start_with(database, &[]).await
     }
 
@@ -48,7 +51,7 @@ impl Guarded {
     }
 
     /// A client with a new token.
-    async fn client(&self, token: Value) -> Client {
+    pub(crate) async fn client(&self, token: Value) -> Client {
         self.service.client().with_token(&self.token(token).await)
     }
 

@@ -85,6 +85,50 @@ async fn what_an_administrator_makes_sees_and_revokes_lies_within_its_own(databa
     assert_eq!((rest["items"].as_array().unwrap().len(), &rest["next_cursor"]), (1, &Value::Null));
 }
 
+/// A grant that was waited for goes to nobody whose token was revoked meanwhile: the lock is free for others.
+#[tokio::test]
+async fn a_waiting_acquire_whose_token_was_revoked_is_not_granted() {
+    let guarded = Guarded::start(&Dialect::Sqlite.database().await.unwrap()).await;
+    let admin = guarded.admin.with_tenant("acme");
+    let ask = json!({"name": "ci", "role": "write", "tenant": "acme"});
+    let made = guarded.admin.post("/tokens", ask).await.expect(201).body;
+    let ci = guarded.service.client().with_tenant("acme").with_token(made["token"].as_str().unwrap());
+    let held = admin.hold("k").await;
+    let waiting = ci.post_aside("/locks/k/acquire", json!({"wait_ms": 30_000, "lease_duration_ms": 60_000}));
+    admin.until_waiters("/locks/k", 1).await;
+    guarded.admin.delete(&format!("/tokens/{}", made["id"].as_str().unwrap())).await.expect(204);
+    tokio::time::sleep(REVOKED).await;
+    admin.release("k", &held.version).await.unheld(200);
+    waiting.await.unwrap().problem(401, "unauthorized");
+    admin.until_free("k", SOON).await;
+}
+
+/// The limit is of each credential; what keeps and frees locks is never refused.
+#[tokio::test]
+async fn a_credential_that_asks_too_often_is_told_so() {
+    let database = Dialect::Sqlite.database().await.unwrap();
+    let settings = [("DB_LOCKS_MAX_REQUESTS_PER_SECOND", "5")];
+    let guarded = Guarded::start_with(&database, &settings).await;
+    let [one, other] = [
+        guarded.client(json!({"name": "one", "role": "write"})).await,
+        guarded.client(json!({"name": "other", "role": "write"})).await,
+    ];
+    let grant = one.hold("k").await;
+    let refused = eventually("it is refused", SOON, async || {
+        let answer = one.lock("k").await;
+        (answer.status != 200).then_some(answer)
+    })
+    .await;
+    refused.problem(429, "too-many-requests");
+    assert_eq!(refused.retry_after(), 1);
+    for _ in 0..10 {
+        one.heartbeat("k", &grant.version).await.grant();
+    }
+    other.get("/locks").await.expect(200);
+    one.release("k", &grant.version).await.unheld(200);
+    eventually("it may ask again", SOON, async || (one.lock("k").await.status == 200).then_some(())).await;
+}
+
 #[tokio::test]
 async fn what_is_no_token_is_named_field_by_field() {
     let guarded = Guarded::start(&Dialect::Sqlite.database().await.unwrap()).await;

@@ -36,6 +36,7 @@ mod expiry;
 mod fencing;
 pub(crate) mod force;
 mod heartbeat;
+mod hostile;
 mod http;
 mod keys;
 mod limits;

@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::proxy::Proxy;
+use crate::access::Guarded;
 use crate::support::{Client, Database, SOON, Service, eventually};
 
 on_every_server![
     while_the_database_is_away_the_service_says_so_and_then_goes_on,
     those_who_wait_outlast_the_databases_absence,
     a_cut_of_all_connections_is_not_noticed_by_callers_for_long,
+    whose_token_it_is_cannot_be_told_without_the_database,
 ];
 
 /// Longer than a replica may live unseen.
@@ -103,4 +105,26 @@ async fn a_cut_of_all_connections_is_not_noticed_by_callers_for_long(database: D
         eventually("the release is answered", SOON, release).await;
         assert!(waiting.await.unwrap().grant().token > held.token);
     }
+}
+
+/// It is no reason to take a token for a wrong one: a client would give up for good.
+async fn whose_token_it_is_cannot_be_told_without_the_database(mut database: Database) {
+    let proxy = Proxy::before(&database).await;
+    database.url = database.through_port(proxy.port());
+    let guarded = Guarded::start(&database).await;
+    let known = guarded.client(json!({"name": "ci", "role": "write"})).await;
+    let unknown = guarded.service.client().with_token("db-locks-token-that-nobody-made");
+    known.get("/locks").await.expect(200);
+    unknown.get("/locks").await.problem(401, "unauthorized");
+    proxy.take_away();
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    for client in [&known, &unknown] {
+        client.get("/locks").await.unavailable_because("database");
+        client.acquire("k", json!({"wait_ms": 0})).await.unavailable_because("database");
+    }
+    guarded.service.client().get("/locks").await.problem(401, "unauthorized");
+    proxy.bring_back();
+    let known_again = async || (known.get("/locks").await.status == 200).then_some(());
+    eventually("the token counts again", SOON, known_again).await;
+    unknown.get("/locks").await.problem(401, "unauthorized");
 }

@@ -47,7 +47,8 @@ pub(crate) async fn send(client: &Client, method: &str, target: &str, body: &[u8
     exchange(client.port(), &json_request(client, method, target, body)).await.unwrap()
 }
 
-fn parse(bytes: &[u8]) -> Option<Answer> {
+/// The answer that these bytes are.
+pub(crate) fn parse(bytes: &[u8]) -> Option<Answer> {
     let text = String::from_utf8_lossy(bytes);
     let (head, text) = text.split_once("\r\n\r\n")?;
     let mut lines = head.split("\r\n");

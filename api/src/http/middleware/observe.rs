@@ -7,12 +7,12 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use axum::{
     extract::Request,
-    http::{HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use db_locks_service::{LockService, LogLimit, access::Identity, audit::Origin};
@@ -25,7 +25,7 @@ use super::{
     site::{AllowedHosts, Misplaced, Place},
 };
 use crate::{
-    auth::{Answer, Authentication, Needs},
+    auth::{Answer, Authentication, Needs, Question},
     http::{
         ApiConfig,
         connection::ClientBody,
@@ -35,6 +35,9 @@ use crate::{
     },
     problem::Problem,
 };
+
+/// After so long a credential is checked again before its acquire is granted.
+const CHECK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
@@ -103,6 +106,12 @@ impl Shared {
             }
             None => Answer::Open,
         }
+    }
+
+    /// The credential of a request that may wait for a lock, where authentication is on: it is checked again before a grant.
+    fn credential_of_waiter(&self, request: &Request<ClientBody>, route: RouteIndex) -> Option<HeaderValue> {
+        let waits = self.authentication.is_some() && self.metrics.path(route).ends_with("/acquire");
+        request.headers().get(header::AUTHORIZATION).filter(|_| waits).cloned()
     }
 
     /// Why this one may not use a route: its role, or what is wrong with where the request comes from, comes after 405. What is
@@ -184,6 +193,7 @@ where
         let span = debug_span!("request", request_id = ?id, %method, route = metrics.path(route));
         let began = Instant::now();
         let origin = self.shared.origin(&request, &id);
+        let credential = self.shared.credential_of_waiter(&request, route);
         let inner = if empty_key {
             Inner::Refused(Some(Problem::no_route(EMPTY_KEY)))
         } else if self.shared.authentication.is_some()
@@ -197,7 +207,7 @@ where
         };
         let body = if matches!(inner, Inner::Refused(_)) { body.unread() } else { body };
         let shared = Arc::clone(&self.shared);
-        Answering { inner, id: Some(id), route, method, body, span, shared, began, origin }
+        Answering { inner, id: Some(id), route, method, body, span, shared, began, origin, credential }
     }
 }
 
@@ -226,18 +236,21 @@ where
                 Inner::Refused(Some(problem))
             }
             Answer::Ask(question) => {
-                let shared = Arc::clone(&self.shared);
-                let answer = Box::pin(async move {
-                    match &shared.authentication {
-                        Some(authentication) => authentication.ask(question).await,
-                        None => Err(Problem::internal_error()),
-                    }
-                });
+                let answer = look_up(Arc::clone(&self.shared), question);
                 let request = Some(request.map(ClientBody::into_body));
                 Inner::Asking(Box::new(Asking { answer, request, gate, service: self.inner.clone() }))
             }
         }
     }
+}
+
+fn look_up(shared: Arc<Shared>, question: Question) -> Lookup {
+    Box::pin(async move {
+        match &shared.authentication {
+            Some(authentication) => authentication.ask(question).await,
+            None => Err(Problem::internal_error()),
+        }
+    })
 }
 
 /// Lets a request in if this one may use the route.
@@ -268,9 +281,12 @@ struct Gate {
     misplaced: Option<Misplaced>,
 }
 
+/// Finds out who asks.
+type Lookup = Pin<Box<dyn Future<Output = Result<Arc<Identity>, Problem>> + Send>>;
+
 /// A request of somebody who has to be looked up.
 struct Asking<S> {
-    answer: Pin<Box<dyn Future<Output = Result<Arc<Identity>, Problem>> + Send>>,
+    answer: Lookup,
     /// Until it is answered.
     request: Option<Request>,
     gate: Gate,
@@ -310,6 +326,15 @@ enum Inner<S: Service<Request>> {
     /// Until it is answered.
     Refused(Option<Problem>),
     Asking(Box<Asking<S>>),
+    /// A grant was waited for.
+    CheckingAgain(Box<CheckingAgain>),
+}
+
+/// A grant for somebody whose credential has to be looked up again.
+struct CheckingAgain {
+    answer: Lookup,
+    /// Dropped, it gives the grant back.
+    granted: Option<Response>,
 }
 
 /// A request that is being answered.
@@ -325,6 +350,8 @@ pub(super) struct Answering<S: Service<Request>> {
     began: Instant,
     /// Where it comes from, if there is an audit trail.
     origin: Option<Arc<Origin>>,
+    /// The credential that is checked again before a grant.
+    credential: Option<HeaderValue>,
 }
 
 impl<S> Future for Answering<S>
@@ -353,6 +380,18 @@ where
             }
             this.inner = next;
         }
+        if let Inner::CheckingAgain(checking) = &mut this.inner {
+            let Poll::Ready(answer) = checking.answer.as_mut().poll(cx) else { return Poll::Pending };
+            let granted = checking.granted.take();
+            let response = match answer {
+                Ok(_) => granted.unwrap_or_else(|| Problem::internal_error().into_response()),
+                Err(problem) => {
+                    this.authentication_failed(&problem);
+                    problem.into_response()
+                }
+            };
+            return Poll::Ready(Ok(this.finish(response)));
+        }
         let entered = this.span.enter();
         // A future that panicked is not polled again, so nobody sees the state that it left behind.
         let polled = match &mut this.inner {
@@ -364,7 +403,7 @@ where
                 let problem = problem.take().unwrap_or_else(Problem::internal_error);
                 Ok(Poll::Ready(Ok(problem.into_response())))
             }
-            Inner::Asking(_) => return Poll::Pending,
+            Inner::Asking(_) | Inner::CheckingAgain(_) => return Poll::Pending,
         };
         drop(entered);
         let response = match polled {
@@ -373,7 +412,13 @@ where
             Ok(Poll::Ready(Err(never))) => match never {},
             Err(panic) => panicked(&*panic),
         };
-        Poll::Ready(Ok(this.finish(response)))
+        match this.check_again(response) {
+            Ok(response) => Poll::Ready(Ok(this.finish(response))),
+            Err(checking) => {
+                this.inner = Inner::CheckingAgain(checking);
+                self.poll(cx)
+            }
+        }
     }
 }
 
@@ -383,6 +428,35 @@ fn panicked(_: &(dyn Any + Send)) -> Response {
 }
 
 impl<S: Service<Request>> Answering<S> {
+    /// Has a grant that was waited for go to nobody whose credential has ended meanwhile: its answer is dropped, which gives the
+    /// grant back.
+    fn check_again(&self, response: Response) -> Result<Response, Box<CheckingAgain>> {
+        let waited = response.status() == StatusCode::OK && self.began.elapsed() >= CHECK_AGAIN_AFTER;
+        let (Some(credential), Some(authentication)) = (&self.credential, &self.shared.authentication) else {
+            return Ok(response);
+        };
+        if !waited {
+            return Ok(response);
+        }
+        let headers = HeaderMap::from_iter([(header::AUTHORIZATION, credential.clone())]);
+        let path = self.shared.metrics.path(self.route);
+        match authentication.check(path, Needs::of(path, &self.method), &headers, None) {
+            Answer::Open | Answer::Known(_) => Ok(response),
+            Answer::Refused(problem) => {
+                self.authentication_failed(&problem);
+                Ok(problem.into_response())
+            }
+            Answer::Ask(question) => {
+                let answer = look_up(Arc::clone(&self.shared), question);
+                Err(Box::new(CheckingAgain { answer, granted: Some(response) }))
+            }
+        }
+    }
+
+    fn authentication_failed(&self, problem: &Problem) {
+        self.shared.authentication_failed(self.origin.as_ref(), problem);
+    }
+
     /// Counts and logs an answer, and adds what every answer bears.
     fn finish(&mut self, response: Response) -> Response {
         let mut response = self.shared.large_answers.admit(response);

@@ -226,3 +226,25 @@ fn a_list_of_hosts_that_cannot_be_read_is_refused_with_what_to_write() {
         assert!(refusal.contains(to_write) && !refusal.contains("S3cret"), "{wrong}: {refusal}");
     }
 }
+
+proptest::proptest! {
+    /// Whatever `DATABASE_URL` is: it is taken or refused, and no message shows its password.
+    #[test]
+    fn every_value_is_read_or_refused(
+        begin in "(sqlite:|sqlite://|postgres://|mysql://|mariadb://|jdbc:|file:)?",
+        user in "([!-~ü\u{0}]{0,12}:S3cret@)?",
+        rest in "[!-~ü\u{0} ]{0,60}",
+        query in "(\\?[a-zA-Z-]{0,16}=[!-~]{0,16})?",
+    ) {
+        let text = format!("{begin}{user}{rest}{query}");
+        match DatabaseOptions::new(&text, 2) {
+            Ok(options) => {
+                // A path to the letter is no URL, and shows itself.
+                let place = options.place();
+                let told = format!("{place} {options:?}");
+                proptest::prop_assert!(place.dialect == "sqlite" || !told.contains("S3cret"), "{told}");
+            }
+            Err(error) => proptest::prop_assert!(!format!("{error} {error:?}").contains("S3cret"), "{error}"),
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The keys of an issuer, from its https URL.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use rustls::{
+    ServerConfig,
+    crypto::ring,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+use tokio_rustls::TlsAcceptor;
+
+use super::{
+    jwt::{Key, Ruled, documented, github},
+    tls::Pki,
+};
+
+/// A server of key sets, with a certificate of a test's own authority.
+struct Issuer {
+    port: u16,
+    keys: Arc<Mutex<Value>>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Issuer {
+    async fn start(pki: &Pki) -> Self {
+        let certificate = CertificateDer::from_pem_file(pki.path("issuer.pem")).unwrap();
+        let key = PrivateKeyDer::from_pem_file(pki.path("issuer.key")).unwrap();
+        let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let issuer = Self {
+            port: listener.local_addr().unwrap().port(),
+            keys: Arc::new(Mutex::new(json!([]))),
+            asked: Arc::default(),
+        };
+        let (keys, asked) = (issuer.keys.clone(), issuer.asked.clone());
+        tokio::spawn(async move {
+            while let Ok((tcp, _)) = listener.accept().await {
+                let Ok(mut stream) = acceptor.accept(tcp).await else { continue };
+                drop(stream.read(&mut [0; 4_096]).await);
+                asked.fetch_add(1, Ordering::SeqCst);
+                let body = json!({"keys": *keys.lock().unwrap()}).to_string();
+                let head =
+                    format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+                drop(stream.write_all((head + &body).as_bytes()).await);
+                drop(stream.shutdown().await);
+            }
+        });
+        issuer
+    }
+
+    /// Rules with its URL, and a service that trusts the test's authority if it `trusts`.
+    async fn service(&self, pki: &Pki, trusts: bool) -> Ruled {
+        let url = format!("https://localhost:{}/jwks", self.port);
+        let rules = documented("GitHub Actions").replace("FOLDER/github.jwks.json", &url);
+        let authorities = pki.path(if trusts { "ca.pem" } else { "issuer-of-another.pem" });
+        Ruled::start_with(&rules, &[], &[("SSL_CERT_FILE", authorities.to_str().unwrap())]).await
+    }
+}
+
+#[tokio::test]
+async fn the_keys_of_an_issuer_come_from_its_https_url() {
+    let (pki, other) = (Pki::new(), Pki::new());
+    pki.certificate("issuer", "/CN=localhost", "DNS:localhost");
+    std::fs::copy(other.path("ca.pem"), pki.path("issuer-of-another.pem")).unwrap();
+    let issuer = Issuer::start(&pki).await;
+    let (known, unknown) = (Key::ec(), Key::ec());
+    *issuer.keys.lock().unwrap() = json!([known.jwk("1")]);
+    let [good, bad] = [("1", &known), ("2", &unknown)].map(|(id, key)| key.sign(id, &github(&json!({}))));
+    let ruled = issuer.service(&pki, true).await;
+    ruled.ask(&good).await.expect(200);
+    assert_eq!(issuer.asked.load(Ordering::SeqCst), 1);
+    // Anybody can make up a key: the URL is not asked for each.
+    for _ in 0..20 {
+        ruled.ask(&bad).await.problem(401, "unauthorized");
+    }
+    ruled.ask(&good).await.expect(200);
+    assert_eq!(issuer.asked.load(Ordering::SeqCst), 1, "it was asked less than 10 s ago");
+    let wary = issuer.service(&pki, false).await;
+    wary.ask(&good).await.problem(401, "unauthorized");
+    assert_eq!(issuer.asked.load(Ordering::SeqCst), 1, "its certificate is of an unknown authority");
+}
