@@ -97,7 +97,8 @@ const FIELDS: [&str; 18] = [
 ];
 
 fn text() -> impl Strategy<Value = String> {
-    let escaped = |bytes: Vec<u8>| bytes.iter().map(|byte| format!("%{byte:02x}")).collect::<String>();
+    let escaped =
+        |bytes: Vec<u8>| bytes.iter().map(|byte| format!("%{byte:02x}")).collect::<Vec<_>>().concat();
     prop_oneof![
         prop::sample::select(&NASTY[..]).prop_map(str::to_owned),
         prop::collection::vec(any::<u8>(), 0..40).prop_map(escaped),
