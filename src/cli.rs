@@ -79,6 +79,11 @@ pub(crate) enum Command {
         #[command(subcommand)]
         step: MigrateStep,
     },
+    /// The epoch of fencing tokens.
+    Epoch {
+        #[command(subcommand)]
+        command: EpochCommand,
+    },
     /// Create, list or revoke bearer tokens, on the database itself.
     Token {
         #[command(subcommand)]
@@ -122,6 +127,20 @@ pub(crate) enum MigrateStep {
     Status,
     /// Undo all migrations and apply them again. Erases all locks and tokens.
     Redo {
+        /// Do not ask.
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// What to do with the epoch of fencing tokens.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum EpochCommand {
+    /// After a backup was restored: end all grants, and have all tokens from now on be higher than any that was ever granted.
+    ///
+    /// A backup has forgotten the last grants. Without this their tokens would be granted again, and grants that ended since would
+    /// stand. Stop the services before the backup is restored, and start them after this.
+    Raise {
         /// Do not ask.
         #[arg(long)]
         yes: bool,

@@ -8,6 +8,7 @@ static GLOBAL: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 mod cli;
 mod command;
 mod descriptors;
+mod epoch;
 mod failure;
 mod generate;
 mod hangup;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         None => runtime.block_on(serve::serve(cli.database, cli.serve)),
         Some(Command::Migrate { step }) => runtime.block_on(migrate::migrate(&cli.database, step)),
+        Some(Command::Epoch { command }) => runtime.block_on(epoch::epoch(&cli.database, command)),
         Some(Command::Token { command }) => runtime.block_on(token::token(&cli.database, command)),
         Some(Command::Health { url }) => {
             return runtime.block_on(health::health(

@@ -43,7 +43,7 @@ async fn carry_out(options: &DatabaseOptions, step: MigrateStep) -> Result<(), F
 }
 
 /// Goes on only if the person says so; without a person to ask, `--yes` has to be given.
-fn confirm(yes: bool, what: &str) -> Result<(), Failure> {
+pub(crate) fn confirm(yes: bool, what: &str) -> Result<(), Failure> {
     if yes {
         return Ok(());
     }

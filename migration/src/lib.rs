@@ -15,6 +15,7 @@ mod m20261127_000008_ended_versions;
 mod m20261127_000009_guards;
 mod m20261127_000011_tokens;
 mod m20261127_000012_forced_releases;
+mod m20261128_000013_epoch;
 
 /// One migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +62,7 @@ pub const MIGRATIONS: &[Migration] = &[
     m20261127_000009_guards::MIGRATION,
     m20261127_000011_tokens::MIGRATION,
     m20261127_000012_forced_releases::MIGRATION,
+    m20261128_000013_epoch::MIGRATION,
 ];
 
 /// The last migration of the first version, which made all of its tables.

@@ -5,8 +5,8 @@
 use std::sync::{Arc, LazyLock};
 
 use db_locks_service::domain::{
-    Acquire, Command, Context, Data, DataEdit, Heartbeat, Key, KeyChange, KeyId, KeyState, Kind, Now, Owner,
-    Release, ReplicaId, RequestId, RowVersion, Tenant, Version,
+    Acquire, Command, Context, Data, DataEdit, Epoch, Heartbeat, Key, KeyChange, KeyId, KeyState, Kind, Now,
+    Owner, Release, ReplicaId, RequestId, RowVersion, Tenant, Version,
 };
 use divan::{AllocProfiler, Bencher, black_box};
 use uuid::Uuid;
@@ -70,6 +70,7 @@ static CONTEXT: LazyLock<Context> = LazyLock::new(|| Context {
     max_waiters_per_key: 10_000,
     is_full: false,
     lists_changes: false,
+    epoch: Epoch::default(),
     full_tenants: Arc::default(),
 });
 

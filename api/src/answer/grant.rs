@@ -118,8 +118,8 @@ mod tests {
     use std::sync::Arc;
 
     use db_locks_service::domain::{
-        Acquire, Command, Context, Key, KeyChange, KeyId, KeyState, Kind, Now, Owner, Reply, RequestId,
-        Tenant, Verdict,
+        Acquire, Command, Context, Epoch, Key, KeyChange, KeyId, KeyState, Kind, Now, Owner, Reply,
+        RequestId, Tenant, Verdict,
     };
     use uuid::uuid;
 
@@ -155,6 +155,7 @@ mod tests {
             max_waiters_per_key: 0,
             is_full: false,
             lists_changes: false,
+            epoch: Epoch::default(),
             full_tenants: Arc::default(),
         };
         let decided = KeyChange::new(id, KeyState::absent()).decide(&Command::Acquire(acquire), &context);

@@ -39,14 +39,6 @@ pub struct RowVersion(pub Uuid);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Token(pub i64);
 
-impl Token {
-    /// The token of the next grant.
-    #[must_use]
-    pub const fn next(self) -> Self {
-        Self(self.0 + 1)
-    }
-}
-
 /// One request of a caller to its place in a queue or to its grant.
 ///
 /// Clean-up after a connection that went away names the request id of that connection, so that a late clean-up of the first

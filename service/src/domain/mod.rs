@@ -10,6 +10,7 @@
 mod command;
 mod decide;
 mod ended;
+mod epoch;
 mod grant;
 mod guard;
 mod ids;
@@ -29,6 +30,7 @@ pub use decide::{
     MOST_HOLDERS, Need, OFFER_MS, Verdict,
 };
 pub use ended::{EndedVersion, EndedVersions, VersionDigest};
+pub use epoch::{Epoch, TOKENS_OF_AN_EPOCH};
 pub use grant::Grant;
 pub use guard::{Guard, GuardBusy, GuardEdit, MOST_GUARDED_PERMITS};
 pub use ids::{ReplicaId, RequestId, RowVersion, Token, Version};

@@ -237,7 +237,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        domain::{Key, Now, Tenant},
+        domain::{Epoch, Key, Now, Tenant},
         engine::pending_request::tests::acquire,
     };
 
@@ -269,6 +269,7 @@ mod tests {
             max_waiters_per_key: 1,
             is_full: false,
             lists_changes: false,
+            epoch: Epoch::default(),
             full_tenants: Arc::default(),
         };
         let outcome = key_task.decide(KeyState::absent(), true, &ctx);

@@ -235,6 +235,7 @@ impl Shared {
             max_waiters_per_key: self.options.max_waiters_per_key,
             lists_changes: self.audit.is_on() || grant_log::is_enabled(),
             is_full: self.waiting.is_full(),
+            epoch: self.store.epoch(),
             full_tenants: self.waiting.full_tenants(),
         }
     }

@@ -12,8 +12,9 @@ use std::{
 use super::{EngineError, Shared, message::Message};
 use crate::store::StoreError;
 
-/// The pause between two checks. A breaking migration stops this replica within this time.
-const LOOK: Duration = Duration::from_secs(2);
+/// The pause between two checks. A breaking migration stops this replica, and an epoch that was raised by hand is followed, within
+/// 2 s.
+const LOOK: Duration = Duration::from_millis(1_500);
 
 /// The current condition, if any.
 #[derive(Debug, Default)]

@@ -10,6 +10,7 @@ use super::{
     mysql::IS_READ_ONLY,
     schema,
     sql_store::SqlStore,
+    writer::AnyPool,
 };
 use crate::domain::RowVersion;
 
@@ -22,6 +23,7 @@ impl SqlStore {
             self.gate.check_file()?;
             checked?;
             self.check_writable().await?;
+            self.follow_epoch().await.map_err(|error| classify(error, Purpose::Read))?;
             self.check_disk().await
         };
         self.membership.run_classified(Purpose::Read, work).await
@@ -43,6 +45,22 @@ impl SqlStore {
         if read.await.map_err(|error| classify(error, Purpose::Read))? {
             self.pools.health.note_read_only();
             return Err(takes_no_writes());
+        }
+        Ok(())
+    }
+
+    /// Learns of an epoch that was raised by others, and checks the server once more: where a proxy is in front of it, it may have
+    /// become another one under connections that stayed.
+    pub(super) async fn follow_epoch(&self) -> Result<(), DbErr> {
+        let before = self.pools.epochs.current();
+        match self.membership_pool() {
+            // Every transaction that writes reads it.
+            AnyPool::Sqlite(_) => return Ok(()),
+            AnyPool::Postgres(pool) => pool.check_epoch().await?,
+            AnyPool::MySql(pool) => pool.check_epoch().await?,
+        }
+        if self.pools.epochs.current() != before {
+            self.pools.health.note_read_only();
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use sqlx::{
 
 use super::{
     StoreError,
+    fence::{EarlierEpoch, OtherServer},
     session::{ReadOnlyServer, SeveralWritable},
 };
 
@@ -190,6 +191,10 @@ fn classify_sqlx(error: &sqlx::Error) -> Kind {
         // What setting up a session found.
         sqlx::Error::Configuration(found) if found.is::<ReadOnlyServer>() => Kind::ReadOnly,
         sqlx::Error::Configuration(found) if found.is::<SeveralWritable>() => Kind::SeveralWritable,
+        // What is decided anew is decided under the later epoch.
+        sqlx::Error::Configuration(found) if found.is::<EarlierEpoch>() || found.is::<OtherServer>() => {
+            Kind::Transient
+        }
         _ => Kind::Rejected,
     }
 }

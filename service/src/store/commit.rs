@@ -159,6 +159,7 @@ impl SqlStore {
 
     /// Writes everything, inside a transaction.
     async fn write_all(&self, db: &impl ConnectionTrait, writes: &[Write]) -> Result<Committed, DbErr> {
+        self.pools.epochs.fence(writes).pass_statement()?;
         let won = self.upsert(db, writes).await?;
         self.write_guards(db, writes, &won).await?;
         for write in writes.iter().filter(|write| write.change.clear_permits && won.has(write)) {

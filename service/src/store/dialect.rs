@@ -2,6 +2,10 @@
 
 use sea_orm::{DatabaseBackend, Statement, Value};
 
+/// When a server was started, on PostgreSQL, in epoch milliseconds. It tells servers of one history apart.
+pub(super) const POSTGRES_STARTED: &str =
+    "floor(extract(epoch FROM pg_postmaster_start_time()) * 1000)::bigint";
+
 /// Which SQL is spoken. MariaDB and MySQL share a protocol and a driver, and not much more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {

@@ -8,7 +8,7 @@ use super::{
     Committed, DecideLocked, KeyStore, LoadRequest, Loaded, PoolUse, StoreError, Write, classify::Purpose,
     dialect::Dialect, sql_store::SqlStore, sqlite::SqliteWriter,
 };
-use crate::domain::{KeyId, Timestamp};
+use crate::domain::{Epoch, KeyId, Timestamp};
 
 #[async_trait]
 impl KeyStore for SqlStore {
@@ -31,6 +31,10 @@ impl KeyStore for SqlStore {
     ) -> Result<(Vec<Write>, Committed), StoreError> {
         self.gate.pass()?;
         self.commit_under_lock(load_requests, decide).await
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.pools.epochs.current()
     }
 
     fn guard_refusal(&self) -> Option<String> {

@@ -17,7 +17,9 @@ mod connect;
 mod dialect;
 mod disk;
 mod ended;
+mod epoch;
 mod error;
+mod fence;
 mod gate;
 mod guards;
 mod health;
@@ -49,6 +51,7 @@ mod types;
 mod url;
 mod writer;
 
+pub use epoch::{RaisedByHand, raise_epoch};
 pub use error::{StoreError, Unreadable};
 pub use schema::{MigrationStatus, check_schema, migrate_down, migrate_redo, migrate_status, migrate_up};
 pub use sql::hot_statements;

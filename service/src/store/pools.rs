@@ -13,11 +13,12 @@ use super::{
     classify::{Purpose, classify},
     connect::{connect_sea_orm, mysql_dialect, mysql_options, postgres_options},
     dialect::Dialect,
+    fence::EpochWatch,
     health::Health,
     pool::{CONNECT_TIMEOUT, Pool, PoolOptions, not_connected},
     postgres::{Replication, pools_transactions},
     servers::Servers,
-    session::Driver,
+    session::{Driver, Session},
     sqlite,
     url::DatabaseOptions,
     writer::AnyPool,
@@ -56,6 +57,8 @@ pub(super) struct Pools {
     pub(super) replication: Option<Replication>,
     /// On PostgreSQL, the servers that notifications are heard from.
     pub(super) listened_to: Option<Arc<Servers<sqlx::Postgres>>>,
+    /// What is known of the epoch of fencing tokens, shared by all pools.
+    pub(super) epochs: Arc<EpochWatch>,
     /// Whether a pooler gives each transaction another session.
     pub(super) transaction_pooling: bool,
 }
@@ -169,8 +172,10 @@ impl Pools {
         transaction_pooling: bool,
         kind: fn(Pool<DB>) -> AnyPool,
     ) -> Self {
+        let epochs = Arc::<EpochWatch>::default();
         let pool = |statement_timeout, size| {
             let session = DB::session(dialect, statement_timeout, transaction_pooling);
+            let session = Session { epochs: epochs.clone(), ..session };
             kind(Pool::new(servers.clone(), session, size))
         };
         let Shares { hot, transactions, general, membership } = shares;
@@ -195,6 +200,7 @@ impl Pools {
             replication: None,
             listened_to: None,
             health: servers.health().clone(),
+            epochs,
             transaction_pooling,
         }
     }

@@ -11,6 +11,7 @@ use sea_orm::sqlx::{self, Database, database::HasStatementCache};
 
 use super::{
     dialect::Dialect,
+    fence::EpochWatch,
     standing::{Standing, Timeline},
 };
 
@@ -33,13 +34,28 @@ pub(super) struct Session {
     pub(super) commit: Arc<str>,
     /// Rolls one back.
     pub(super) rollback: Arc<str>,
+    /// What is known of the epoch, by which each new connection is checked.
+    pub(super) epochs: Arc<EpochWatch>,
 }
 
 impl Session {
     /// A session that begins and ends transactions in the plain way.
     pub(super) fn new(dialect: Dialect, set_up: &str) -> Self {
         let [begin, commit, rollback] = ["BEGIN", "COMMIT", "ROLLBACK"].map(Arc::from);
-        Self { dialect, transaction_pooling: false, set_up: set_up.into(), begin, commit, rollback }
+        let (set_up, epochs) = (set_up.into(), Arc::default());
+        Self { dialect, transaction_pooling: false, set_up, begin, commit, rollback, epochs }
+    }
+
+    /// Begins a transaction. Behind a pooler of transactions its last row tells which server it is on.
+    pub(super) async fn begin_on<DB: Driver>(
+        &self,
+        connection: &mut DB::Connection,
+    ) -> Result<(), sqlx::Error> {
+        if !self.transaction_pooling {
+            return DB::run(connection, &self.begin).await;
+        }
+        let row = DB::ask(connection, &self.begin).await?;
+        self.epochs.recognise(row.first().and_then(Option::as_deref))
     }
 }
 
@@ -67,8 +83,21 @@ pub(super) trait Driver: Database + HasStatementCache {
     /// writes.
     async fn test(session: &Session, connection: &mut Self::Connection) -> Result<(), sqlx::Error>;
 
+    /// Runs statements without preparing them, and reads the last row, whose columns are texts.
+    async fn ask(connection: &mut Self::Connection, sql: &str) -> Result<Vec<Option<String>>, sqlx::Error>;
+
     /// Runs statements without preparing them.
     async fn run(connection: &mut Self::Connection, sql: &str) -> Result<(), sqlx::Error>;
+}
+
+/// The columns of the last row, which are texts.
+pub(super) fn texts<R: sqlx::Row>(rows: &[R]) -> Result<Vec<Option<String>>, sqlx::Error>
+where
+    usize: sqlx::ColumnIndex<R>,
+    Option<String>: for<'r> sqlx::Decode<'r, R::Database> + sqlx::Type<R::Database>,
+{
+    let Some(row) = rows.last() else { return Ok(Vec::new()) };
+    (0..row.len()).map(|column| row.try_get(column)).collect()
 }
 
 /// The server does not accept writes.

@@ -62,7 +62,7 @@ impl SqlStore {
         let pools = Box::pin(Pools::connect(options)).await?;
         let (sqlite, sqlite_reader, watch) = match options.sqlite_file() {
             Some(file) => {
-                let writer = SqliteWriter::open(file.clone()).await?;
+                let writer = SqliteWriter::open(file.clone(), pools.epochs.clone()).await?;
                 let reader = SqliteReader::open(file.clone()).await?;
                 let watch =
                     FileWatch::new(&file).map_err(|error| StoreError::FileReplaced(error.to_string()))?;

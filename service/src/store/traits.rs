@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     access::{self, Identity, SecretHash, TokenId},
-    domain::{Key, KeyId, KeyState, LockView, ReplicaId, SemaphoreView, Tenant, Timestamp, Version},
+    domain::{Epoch, Key, KeyId, KeyState, LockView, ReplicaId, SemaphoreView, Tenant, Timestamp, Version},
 };
 
 /// Decides while the keys' rows are locked: from their states, in the order of the load requests, and database time to the
@@ -39,6 +39,11 @@ pub trait KeyStore: Send + Sync + 'static {
         load_requests: &[LoadRequest],
         decide: &mut DecideLocked<'_>,
     ) -> Result<(Vec<Write>, Committed), StoreError>;
+
+    /// The epoch of the tokens that are granted. A grant that was decided under an earlier one is refused, or loses its race.
+    fn epoch(&self) -> Epoch {
+        Epoch::default()
+    }
 
     /// Why no lock can be guarded here; `None` where locks can.
     fn guard_refusal(&self) -> Option<String> {

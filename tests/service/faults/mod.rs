@@ -23,6 +23,7 @@ macro_rules! on_every_server {
 
 mod away;
 mod disk_full;
+mod failover;
 mod firewall;
 mod killed;
 mod listener;

@@ -6,6 +6,7 @@ mod open;
 mod permits;
 mod proof;
 mod replicas;
+mod restore;
 mod user;
 mod worker;
 

@@ -1,6 +1,7 @@
 //! The store's trait against real databases: what the engine relies on, run the same on each.
 #![expect(clippy::disallowed_methods, reason = "tests mint versions and stamps of their own")]
 
+mod epoch;
 mod odd_settings;
 mod plans;
 mod races;
@@ -11,8 +12,8 @@ use std::sync::Arc;
 
 use db_locks_service::{
     domain::{
-        Acquire, Command, Context, Key, KeyChange, KeyId, KeyState, Kind, Now, Owner, RequestId, RowVersion,
-        Tenant, Timestamp, Version,
+        Acquire, Command, Context, Epoch, Key, KeyChange, KeyId, KeyState, Kind, Now, Owner, RequestId,
+        RowVersion, Tenant, Timestamp, Version,
     },
     store::{self, DatabaseOptions, LoadRequest, Store, Write},
 };
@@ -71,6 +72,7 @@ fn write(id: &KeyId, state: KeyState, now: Timestamp, commands: &[Command]) -> W
         max_waiters_per_key: 100,
         is_full: false,
         lists_changes: false,
+        epoch: Epoch::default(),
         full_tenants: Arc::default(),
     };
     for command in commands {

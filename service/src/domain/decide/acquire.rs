@@ -133,7 +133,7 @@ impl KeyChange {
     }
 
     fn take(&mut self, acquire: &Acquire, lease_ms: i64, ctx: &Context) -> Decided {
-        let view = self.grant(Taker::of(acquire, lease_ms), ctx.now)?;
+        let view = self.grant(Taker::of(acquire, lease_ms), ctx)?;
         Ok(Verdict::Reply(Reply::Granted(view)))
     }
 

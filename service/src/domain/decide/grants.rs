@@ -58,14 +58,16 @@ impl Taker {
 
 impl KeyChange {
     /// Grants. The caller has made sure that there is room and that it is the taker's turn.
-    pub(super) fn grant(&mut self, taker: Taker, now: Now) -> Result<LockView, Need> {
+    pub(super) fn grant(&mut self, taker: Taker, ctx: &Context) -> Result<LockView, Need> {
+        let now = ctx.now;
         if self.fresh_tokens && matches!(self.state.body, Body::Semaphore(_)) {
             // A permit's token is written beside the row, and only the database knows how far the row's is raised.
             return Err(Need::NextBatch);
         }
         if !planted!(TokenNotBumped) {
-            self.state.token = self.state.token.next();
+            self.state.token = self.state.token.next(ctx.epoch);
         }
+        self.granted_under = Some(ctx.epoch);
         self.mark_changed(now);
         if let Some(granted) = &mut self.effects.granted {
             granted.push(taker.version);

@@ -27,7 +27,7 @@ use std::{
 };
 
 use super::{
-    Body, Command, GuardBusy, KeyId, KeyState, Kind, LockView, Now, Place, Refusal, ReplicaId, Reply,
+    Body, Command, Epoch, GuardBusy, KeyId, KeyState, Kind, LockView, Now, Place, Refusal, ReplicaId, Reply,
     RequestId, Tenant, Timestamp, Version, Waiter, WaiterLimit,
 };
 
@@ -43,6 +43,8 @@ pub const DETACHED_FOR_MS: i64 = 10_000;
 pub struct Context {
     /// The database's time.
     pub now: Now,
+    /// The epoch whose tokens are granted.
+    pub epoch: Epoch,
     /// The identity of this replica while the other replicas know it. Required for commands that wait.
     pub me: Option<ReplicaId>,
     /// Whether this replica is about to leave the others: it serves its waiters and accepts no new ones.
@@ -164,6 +166,9 @@ pub struct KeyChange {
     pub clear_permits: bool,
     /// Waiters by their order that have to be written, or removed (`None`).
     pub waiters: BTreeMap<i64, Option<Waiter>>,
+    /// The epoch of the tokens that this change grants; `None` where it grants nothing. It must not be written once a later one
+    /// is known.
+    pub granted_under: Option<Epoch>,
     /// Whether the key had no row and tokens before; the store may raise those that this change grants.
     fresh_tokens: bool,
     /// The versions that the guard rows name before this change, by slot.
@@ -196,6 +201,7 @@ impl KeyChange {
             permits: BTreeSet::new(),
             clear_permits: false,
             waiters: BTreeMap::new(),
+            granted_under: None,
             fresh_tokens,
             named_before,
             guard_busy: None,

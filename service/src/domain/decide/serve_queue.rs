@@ -145,7 +145,7 @@ impl KeyChange {
                     let request_id = taker.request_id();
                     self.effects.freed.extend(self.freed(ctx).map(|freed| (request_id, freed)));
                     self.notify_reentrant(taker.owner(), ctx);
-                    let view = self.grant(taker, ctx.now)?;
+                    let view = self.grant(taker, ctx)?;
                     self.effects.answered.push((request_id, Reply::Granted(view)));
                 }
                 Ok(Served::Gone)

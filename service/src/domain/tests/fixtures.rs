@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, sync::Arc};
 use uuid::Uuid;
 
 use crate::domain::{
-    Acquire, Command, Context, Data, DataEdit, Decided, Effects, Heartbeat, Holder, Key, KeyChange, KeyId,
-    KeyState, Kind, LockView, Now, Owner, Refusal, Release, ReplicaId, Reply, RequestId, RowVersion,
+    Acquire, Command, Context, Data, DataEdit, Decided, Effects, Epoch, Heartbeat, Holder, Key, KeyChange,
+    KeyId, KeyState, Kind, LockView, Now, Owner, Refusal, Release, ReplicaId, Reply, RequestId, RowVersion,
     SemaphoreView, Tenant, Verdict, Version,
 };
 
@@ -120,6 +120,7 @@ impl Scene {
             suspects: Arc::new(self.suspects.clone()),
             is_full: false,
             lists_changes: false,
+            epoch: Epoch::default(),
             full_tenants: Arc::default(),
             max_waiters_per_key: self.max_waiters,
         }

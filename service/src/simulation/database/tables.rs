@@ -134,11 +134,11 @@ impl KeyRows {
     /// Changes a key; tokens of a new row begin above a floor.
     fn change(&mut self, change: &KeyChange, floor: i64) -> Result<(), String> {
         let mut row = change.state.clone();
-        row.token.0 += floor;
+        row.token = row.token.above_floor(floor);
         if let Body::Mutex(mutex) = &mut row.body
             && let Some(grant) = &mut mutex.grant
         {
-            grant.token.0 += floor;
+            grant.token = grant.token.above_floor(floor);
         }
         if change.clear_permits {
             self.permits.clear();

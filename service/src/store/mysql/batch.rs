@@ -8,7 +8,7 @@ use std::fmt::{Display, Write as _};
 
 use super::sql::{READ_BACK, name};
 use crate::{
-    domain::KeyId,
+    domain::{KeyId, TOKENS_OF_AN_EPOCH},
     store::{
         children::keys_text,
         columns::{Column, Columns},
@@ -167,12 +167,19 @@ impl Text {
             if number > 0 {
                 self.raw(", ");
             }
-            self.cell(cell);
-            if number == TOKEN {
-                self.raw(" + COALESCE((SELECT f.`floor` FROM token_floors f WHERE f.tenant = ");
-                self.cell(Cell::Text(Some(row.write.change.id.tenant.as_str())));
-                self.raw("), 0)");
+            if number != TOKEN {
+                self.cell(cell);
+                continue;
             }
+            self.raw("GREATEST(");
+            self.cell(cell);
+            self.raw(", ");
+            self.cell(cell);
+            self.raw(format_args!(
+                " % {TOKENS_OF_AN_EPOCH} + COALESCE((SELECT f.`floor` FROM token_floors f WHERE f.tenant = "
+            ));
+            self.cell(Cell::Text(Some(row.write.change.id.tenant.as_str())));
+            self.raw("), 0))");
         }
         self.raw(')');
     }

@@ -28,6 +28,7 @@ use crate::{
         classify::is_transient,
         commit::Won,
         dialect::Dialect,
+        fence::Fence,
         pool::Pool,
         rows::{Cell, LOCK_CELLS, LockRow, Row, with_cell},
         sql_store::SqlStore,
@@ -53,12 +54,13 @@ impl SqlStore {
         writes: &[Write],
     ) -> Result<Option<Won>, DbErr> {
         let rows: Vec<_> = writes.iter().map(LockRow::of).collect();
+        let fence = self.pools.epochs.fence(writes);
         if self.sql.dialect == Dialect::MariaDb && !writes.iter().any(|write| write.change.has_children()) {
-            return self.commit_mariadb(pool, &rows).await;
+            return self.commit_mariadb(pool, &rows, fence).await;
         }
         let Some(text) = self.sql.batch.transaction(&rows) else { return Ok(None) };
         self.commit.round_trips.increment(1);
-        let answer = match pool.run_transaction(text).await {
+        let answer = match pool.run_transaction(text, fence).await {
             Err(error) if has_lost(&error) || is_transient(&error) => return Ok(None),
             answer => answer?,
         };
@@ -72,13 +74,18 @@ impl SqlStore {
     }
 
     /// Writes a batch on MariaDB in one statement. `None`: a row was to be updated and was gone, and nothing was written.
-    async fn commit_mariadb(&self, pool: &Pool<MySql>, rows: &[LockRow<'_>]) -> Result<Option<Won>, DbErr> {
+    async fn commit_mariadb(
+        &self,
+        pool: &Pool<MySql>,
+        rows: &[LockRow<'_>],
+        fence: Fence<'_>,
+    ) -> Result<Option<Won>, DbErr> {
         let list = self.values_list(rows)?;
         let mut arguments = MySqlArguments::default();
         list.for_each(|cell| with_cell!(cell, value => arguments.add(value)))
             .map_err(|error: BoxDynError| DbErr::Custom(error.to_string()))?;
         self.commit.round_trips.increment(1);
-        won_unless_undone(pool.fetch(list.sql.clone(), arguments).await)
+        won_unless_undone(pool.fetch(list.sql.clone(), arguments, fence).await)
     }
 
     /// Writes rows inside a transaction.
@@ -166,6 +173,7 @@ impl ValuesList<'_> {
             for (index, cell) in row.cells().into_iter().enumerate() {
                 put(cell)?;
                 if index == TOKEN && self.shape == Shape::Mixed {
+                    put(cell)?;
                     let tenant = row.write.change.id.tenant.as_str();
                     put(Cell::Text((!row.is_known()).then_some(tenant)))?;
                 }
@@ -176,7 +184,7 @@ impl ValuesList<'_> {
 
     /// The values for SeaORM.
     fn values(&self) -> Vec<Value> {
-        let mut values = Vec::with_capacity(self.size * (LOCK_CELLS + 1));
+        let mut values = Vec::with_capacity(self.size * (LOCK_CELLS + 2));
         let Ok(()) = self.for_each(|cell| {
             values.push(cell.into());
             Ok::<_, std::convert::Infallible>(())

@@ -9,7 +9,7 @@ use sea_orm::sqlx::{
 
 use crate::store::{
     dialect::Dialect,
-    session::{Driver, IDLE_IN_TRANSACTION, ReadOnlyServer, Session, WrongSetting, refused},
+    session::{Driver, IDLE_IN_TRANSACTION, ReadOnlyServer, Session, WrongSetting, refused, texts},
     standing::Standing,
 };
 
@@ -126,6 +126,10 @@ impl Driver for MySql {
         let sql = format!("/* test */ SELECT {IS_READ_ONLY}");
         let row = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(connection).await?;
         if row.try_get(0)? { Err(refused(ReadOnlyServer(READ_ONLY))) } else { Ok(()) }
+    }
+
+    async fn ask(connection: &mut MySqlConnection, sql: &str) -> Result<Vec<Option<String>>, sqlx::Error> {
+        texts(&sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).fetch_all(connection).await?)
     }
 
     async fn run(connection: &mut MySqlConnection, sql: &str) -> Result<(), sqlx::Error> {

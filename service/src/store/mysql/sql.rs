@@ -11,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 
 use sea_orm::{ColumnType, sea_query::StringLen};
 
+use crate::domain::TOKENS_OF_AN_EPOCH;
 use crate::store::{
     columns::{Column, Columns},
     dialect::Dialect,
@@ -36,8 +37,8 @@ pub(in super::super) struct Upserts {
 pub(in super::super) enum Shape {
     /// All of them exist.
     Known,
-    /// Some may be new. Each row has one more value behind its token: the tenant above whose floor its tokens begin, which is
-    /// read in this very statement, or NULL where the row exists.
+    /// Some may be new. Each row has two more values behind its token: the token once more, and the tenant above whose floor its
+    /// tokens begin, which is read in this very statement, or NULL where the row exists.
     Mixed,
 }
 
@@ -61,7 +62,9 @@ impl Upserts {
         let columns = Columns::of_locks();
         let row = columns.list(|column| match (shape, column.name) {
             (Shape::Mixed, "token") => {
-                "? + COALESCE((SELECT f.`floor` FROM token_floors f WHERE f.tenant = ?), 0)".to_owned()
+                format!(
+                    "GREATEST(?, ? % {TOKENS_OF_AN_EPOCH} + COALESCE((SELECT f.`floor` FROM token_floors f WHERE f.tenant = ?), 0))"
+                )
             }
             _ => "?".to_owned(),
         });

@@ -29,6 +29,7 @@ pub(super) use self::{
 };
 use super::{
     classify::{Reaction, reaction},
+    fence::Fence,
     health::Health,
     servers::Servers,
     session::{Driver, Session},
@@ -273,9 +274,14 @@ impl Pool<sqlx::Postgres> {
         &self,
         sql: &'static str,
         values: sqlx::postgres::PgArguments,
+        fence: Option<Fence<'_>>,
     ) -> Result<Vec<sqlx::postgres::PgRow>, DbErr> {
         let query = sqlx::query_with(sql, values).persistent(self.keeps_statements());
-        self.with(async |connection| query.fetch_all(connection).await).await
+        self.with(async |connection| {
+            pass(fence)?;
+            query.fetch_all(connection).await
+        })
+        .await
     }
 }
 
@@ -285,16 +291,26 @@ impl Pool<sqlx::MySql> {
         &self,
         sql: Arc<str>,
         values: sqlx::mysql::MySqlArguments,
+        fence: Fence<'_>,
     ) -> Result<Vec<sqlx::mysql::MySqlRow>, DbErr> {
         let query = sqlx::query_with(AssertSqlSafe(sql), values);
-        self.with(async |connection| query.fetch_all(connection).await).await
+        self.with(async |connection| {
+            fence.pass()?;
+            query.fetch_all(connection).await
+        })
+        .await
     }
 }
 
 impl Pool<sqlx::MySql> {
     /// Sends a whole transaction as one text, and reads the rows of all its statements. If one fails, it is rolled back.
-    pub(super) async fn run_transaction(&self, sql: String) -> Result<Vec<sqlx::mysql::MySqlRow>, DbErr> {
+    pub(super) async fn run_transaction(
+        &self,
+        sql: String,
+        fence: Fence<'_>,
+    ) -> Result<Vec<sqlx::mysql::MySqlRow>, DbErr> {
         self.with(async |connection| {
+            fence.pass()?;
             let answer = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut *connection).await;
             if let Err(sqlx::Error::Database(_)) = &answer {
                 sqlx::MySql::run(connection, &self.session.rollback).await?;
@@ -336,6 +352,12 @@ where
         !self.session.transaction_pooling
     }
 
+    /// Checks one of its connections once more.
+    pub(super) async fn check_epoch(&self) -> Result<(), DbErr> {
+        let Session { epochs, dialect, .. } = &self.session;
+        self.with(async |connection| epochs.check::<DB>(*dialect, connection).await).await
+    }
+
     /// Sends a query and reads all rows.
     pub(super) async fn query_all_raw(&self, statement: Statement) -> Result<Vec<QueryResult>, DbErr> {
         let is_kept = self.keeps_statements();
@@ -349,13 +371,18 @@ where
     }
 }
 
+/// Passes a fence, where there is one.
+fn pass(fence: Option<Fence<'_>>) -> Result<(), sqlx::Error> {
+    fence.map_or(Ok(()), |fence| fence.pass())
+}
+
 /// Does something in a transaction of its own: behind a pooler of transactions a session is ours only inside of one.
 async fn in_transaction<DB: Driver, T>(
     session: &Session,
     connection: &mut DB::Connection,
     work: impl AsyncFnOnce(&mut DB::Connection) -> Result<T, sqlx::Error>,
 ) -> Result<T, sqlx::Error> {
-    DB::run(connection, &session.begin).await?;
+    session.begin_on::<DB>(connection).await?;
     let result = work(connection).await;
     match &result {
         Ok(_) => DB::run(connection, &session.commit).await?,

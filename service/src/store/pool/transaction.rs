@@ -20,7 +20,7 @@ impl<DB: Driver> Pool<DB> {
     pub(in super::super) async fn begin(&self) -> Result<Transaction<'_, DB>, DbErr> {
         let permit = self.permit_of(&self.transaction_permits).await?;
         let mut lease = self.lease().await?;
-        let begun = lease.ask(async |connection| DB::run(connection, &self.session.begin).await).await;
+        let begun = lease.ask(async |connection| self.session.begin_on::<DB>(connection).await).await;
         // Whatever broke it, nothing was written.
         begun.map_err(|error| match error {
             DbErr::Query(RuntimeErr::SqlxError(source)) => DbErr::Conn(RuntimeErr::SqlxError(source)),

@@ -9,8 +9,8 @@ use sea_orm::sqlx::{
 
 use super::replication::is_unsupported;
 use crate::store::{
-    dialect::Dialect,
-    session::{Driver, IDLE_IN_TRANSACTION, ReadOnlyServer, Session, WrongSetting, refused},
+    dialect::{Dialect, POSTGRES_STARTED},
+    session::{Driver, IDLE_IN_TRANSACTION, ReadOnlyServer, Session, WrongSetting, refused, texts},
     standing::{Standing, Timeline},
 };
 
@@ -114,7 +114,9 @@ impl Driver for Postgres {
     fn session(dialect: Dialect, statement_timeout: Duration, transaction_pooling: bool) -> Session {
         if transaction_pooling {
             let settings = settings("LOCAL", statement_timeout, IDLE_IN_TRANSACTION);
-            let begin = format!("BEGIN ISOLATION LEVEL READ COMMITTED; {settings}").into();
+            let begin =
+                format!("BEGIN ISOLATION LEVEL READ COMMITTED; {settings}SELECT {POSTGRES_STARTED}::text")
+                    .into();
             return Session { transaction_pooling, begin, ..Session::new(dialect, "") };
         }
         let keepalive = KEEPALIVE.iter().map(|(name, value)| format!("SET {name} = '{value}'; "));
@@ -190,6 +192,10 @@ impl Driver for Postgres {
              start of this program on"
         );
         Err(refused(WrongSetting { setting: MARK, found, wanted: "ours" }))
+    }
+
+    async fn ask(connection: &mut PgConnection, sql: &str) -> Result<Vec<Option<String>>, sqlx::Error> {
+        texts(&sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).fetch_all(connection).await?)
     }
 
     async fn run(connection: &mut PgConnection, sql: &str) -> Result<(), sqlx::Error> {

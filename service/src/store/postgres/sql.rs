@@ -11,6 +11,7 @@ use std::sync::LazyLock;
 
 use sea_orm::ColumnType;
 
+use crate::domain::TOKENS_OF_AN_EPOCH;
 use crate::store::{
     columns::{Column, Columns},
     dialect::Dialect,
@@ -257,8 +258,11 @@ fn put(
     )
 }
 
+/// [`Token::above_floor`](crate::domain::Token::above_floor).
 fn with_floor(token: &str, tenant: &str) -> String {
-    format!("{token} + coalesce((SELECT f.floor FROM token_floors f WHERE f.tenant = {tenant}), 0)")
+    format!(
+        "greatest({token}, {token} % {TOKENS_OF_AN_EPOCH} + coalesce((SELECT f.floor FROM token_floors f WHERE f.tenant = {tenant}), 0))"
+    )
 }
 
 /// A column of an array's row.

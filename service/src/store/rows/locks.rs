@@ -149,6 +149,9 @@ pub(in super::super) fn read_state(row: &impl Row, first: usize) -> Result<KeySt
     }
     let kind: i16 = columns.get()?;
     let token = Token(columns.get()?);
+    if !token.has_next() {
+        return Err(corrupt("a token that is none"));
+    }
     let data: Option<String> = columns.get()?;
     let version: Option<Uuid> = columns.get()?;
     let chosen = columns.get()?;

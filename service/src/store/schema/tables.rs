@@ -19,7 +19,7 @@ fn shape<E: EntityTrait + Default>(created_by: &'static str) -> Shape {
     Shape { name: E::default().table_name(), columns, created_by }
 }
 
-fn tables() -> [Shape; 8] {
+fn tables() -> [Shape; 9] {
     [
         shape::<locks::Entity>("m20261123_000001_locks"),
         shape::<permits::Entity>("m20261123_000002_permits"),
@@ -29,6 +29,7 @@ fn tables() -> [Shape; 8] {
         shape::<sweep_lease::Entity>("m20261123_000005_sweeping"),
         guards(),
         shape::<tokens::Entity>("m20261127_000011_tokens"),
+        epoch(),
     ]
 }
 
@@ -37,6 +38,12 @@ fn guards() -> Shape {
     let columns =
         vec!["tenant", "key", "slot", "version", "previous", "token", "granted_at", "identity", "uses"];
     Shape { name: "db_locks_guards", columns, created_by: "m20261127_000009_guards" }
+}
+
+/// The one row of the epoch has no entity either: it is read and written on connections that are being made.
+fn epoch() -> Shape {
+    let columns = vec!["id", "epoch", "identity", "started_at_ms", "generation", "raised_at_ms"];
+    Shape { name: "db_locks_epoch", columns, created_by: "m20261128_000013_epoch" }
 }
 
 /// The types of rows, which migrations drop and create again.

@@ -131,6 +131,9 @@ impl<DB: Driver> Shared<DB> {
         if let Some(timeline) = DB::timeline(&mut connection).await? {
             self.note_timeline(timeline)?;
         }
+        if let Some(session) = session {
+            session.epochs.check::<DB>(session.dialect, &mut connection).await?;
+        }
         Ok(connection)
     }
 

@@ -1,13 +1,13 @@
 //! A batch as calls into SQLite: prepared statements, one row each, in one transaction.
 
-use rusqlite::{Connection, Result, Statement};
+use rusqlite::{Connection, Error, Result, Statement};
 
 use super::{
     sql,
     statements::{Transaction, prepare},
 };
 use crate::{
-    domain::{Body, Timestamp, Token},
+    domain::{Body, Epoch, Timestamp, Token},
     store::{
         Write,
         rows::{Cell, LockRow, changed_permits, permit_cells, waiter_cells},
@@ -23,6 +23,8 @@ pub(super) struct Written {
     pub(super) db_time: Timestamp,
     /// `PRAGMA data_version`: it changes when another connection has written.
     pub(super) data_version: i64,
+    /// The epoch of fencing tokens. Grants that were decided under an earlier one have lost their race.
+    pub(super) epoch: Epoch,
 }
 
 /// The statements of the connection that writes.
@@ -36,6 +38,7 @@ pub(super) struct Statements<'c> {
     permits_clear: Statement<'c>,
     guard_put: Statement<'c>,
     data_version: Statement<'c>,
+    epoch: Statement<'c>,
 }
 
 impl<'c> Statements<'c> {
@@ -52,6 +55,7 @@ impl<'c> Statements<'c> {
             guard_put: prepare(sql::GUARD_PUT)?,
             // The table-valued function of this name would prepare the pragma anew each time.
             data_version: prepare("PRAGMA data_version")?,
+            epoch: prepare("/* epoch */ SELECT epoch FROM db_locks_epoch WHERE id = 1")?,
         })
     }
 
@@ -62,14 +66,19 @@ impl<'c> Statements<'c> {
     }
 
     fn write_all(&mut self, writes: &[Write]) -> Result<Written> {
-        let tokens = writes.iter().map(|write| self.write(write)).collect::<Result<_>>()?;
+        let epoch = self.epoch.query_row([], |row| row.get(0))?;
+        let epoch = Epoch::new(epoch).ok_or(Error::IntegralValueOutOfRange(0, epoch))?;
+        let tokens = writes.iter().map(|write| self.write(write, epoch)).collect::<Result<_>>()?;
         let db_time = self.transaction.now()?;
         let data_version = self.data_version.query_row([], |row| row.get(0))?;
-        Ok(Written { tokens, db_time, data_version })
+        Ok(Written { tokens, db_time, data_version, epoch })
     }
 
     /// Writes a key's row and, if the write won its race, the changes of its queue and permits.
-    fn write(&mut self, write: &Write) -> Result<Option<Token>> {
+    fn write(&mut self, write: &Write, epoch: Epoch) -> Result<Option<Token>> {
+        if write.change.granted_under.is_some_and(|under| under < epoch) {
+            return Ok(None);
+        }
         let row = LockRow::of(write);
         let token = if row.is_known() {
             let changed = execute(&mut self.update, &row.cells())?;

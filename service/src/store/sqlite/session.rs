@@ -7,7 +7,7 @@ use sea_orm::sqlx::{self, AssertSqlSafe, Connection, Executor, Sqlite, SqliteCon
 
 use crate::store::{
     dialect::Dialect,
-    session::{Driver, Session},
+    session::{Driver, Session, texts},
     standing::Standing,
 };
 
@@ -27,6 +27,10 @@ impl Driver for Sqlite {
 
     async fn test(_: &Session, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
         connection.ping().await
+    }
+
+    async fn ask(connection: &mut SqliteConnection, sql: &str) -> Result<Vec<Option<String>>, sqlx::Error> {
+        texts(&sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).fetch_all(connection).await?)
     }
 
     async fn run(connection: &mut SqliteConnection, sql: &str) -> Result<(), sqlx::Error> {

@@ -1,5 +1,6 @@
 //! SQLite's statements of the hot path: one row each, by primary key, prepared once on the connection that uses them.
 
+use crate::domain::TOKENS_OF_AN_EPOCH;
 use crate::store::columns::{Column, Columns};
 
 /// Changes the row that a write was decided on; `?4` is the version it had. It never creates a row: the row may have been swept
@@ -16,7 +17,7 @@ pub(in super::super) fn insert() -> String {
     let columns = Columns::of_locks().without(&["prev_stamp"]);
     let values = columns.list(|column| match column.name {
         "token" => format!(
-            "?{} + coalesce((SELECT f.floor FROM token_floors f WHERE f.tenant = ?1), 0)",
+            "max(?{0}, ?{0} % {TOKENS_OF_AN_EPOCH} + coalesce((SELECT f.floor FROM token_floors f WHERE f.tenant = ?1), 0))",
             column.number
         ),
         _ => parameter(column),

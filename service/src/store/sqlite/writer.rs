@@ -18,7 +18,9 @@ use super::{
     statements::Prepared,
     worker::{Worker, ended},
 };
-use crate::store::{Committed, DecideLocked, Loaded, StoreError, Write, classify::classify_sqlite};
+use crate::store::{
+    Committed, DecideLocked, Loaded, StoreError, Write, classify::classify_sqlite, fence::EpochWatch,
+};
 
 /// What the thread is asked for.
 enum Job {
@@ -45,11 +47,13 @@ pub(in super::super) struct SqliteWriter {
     order: RwLock<()>,
     /// Whether another process was seen to write to the file. Only the thread sets it, and nobody resets it: it orders nothing.
     others_noticed: Arc<AtomicBool>,
+    /// What is known of the epoch of fencing tokens.
+    epochs: Arc<EpochWatch>,
 }
 
 impl SqliteWriter {
     /// Opens a file that exists.
-    pub(in super::super) async fn open(path: PathBuf) -> Result<Self, StoreError> {
+    pub(in super::super) async fn open(path: PathBuf, epochs: Arc<EpochWatch>) -> Result<Self, StoreError> {
         let others_noticed = Arc::new(AtomicBool::new(false));
         let noticed = Arc::clone(&others_noticed);
         let work = move |connection: &Connection, inbox: mpsc::Receiver<Job>| {
@@ -59,7 +63,7 @@ impl SqliteWriter {
             }
         };
         let worker = Worker::open("sqlite-writer", path, WRITER_CACHE_KIB, work).await?;
-        Ok(Self { worker, order: RwLock::default(), others_noticed })
+        Ok(Self { worker, order: RwLock::default(), others_noticed, epochs })
     }
 
     /// Waits until another connection of this process may write.
@@ -84,7 +88,7 @@ impl SqliteWriter {
         let _guard = self.order.read().await;
         let (done, outcome) = oneshot::channel();
         self.worker.send(Job::Commit { writes, done })?;
-        committed(outcome).await
+        self.committed(outcome).await
     }
 
     /// Loads while nobody else can write, lets `decide` decide, and writes.
@@ -108,8 +112,17 @@ impl SqliteWriter {
         }
         // If the thread is gone, the outcome says so.
         let _ = send_decided.send(Arc::clone(&writes));
-        let committed = committed(outcome).await?;
+        let committed = self.committed(outcome).await?;
         Ok((Arc::unwrap_or_clone(writes), committed))
+    }
+}
+
+impl SqliteWriter {
+    async fn committed(&self, outcome: oneshot::Receiver<Result<Written>>) -> Result<Committed, StoreError> {
+        let written = outcome.await.map_err(|error| StoreError::Unknown(Box::new(error)))?;
+        let Written { tokens, db_time, epoch, .. } = written.map_err(classify_sqlite)?;
+        self.epochs.note(epoch);
+        Ok(Committed { tokens, db_time })
     }
 }
 
@@ -125,12 +138,6 @@ impl Drop for WritePermit<'_> {
         // A thread that has ended is noticed by whoever writes a batch.
         let _ = self.worker.send(Job::Skip);
     }
-}
-
-async fn committed(outcome: oneshot::Receiver<Result<Written>>) -> Result<Committed, StoreError> {
-    let written = outcome.await.map_err(|error| StoreError::Unknown(Box::new(error)))?;
-    let Written { tokens, db_time, .. } = written.map_err(classify_sqlite)?;
-    Ok(Committed { tokens, db_time })
 }
 
 /// What the thread owns.
@@ -222,6 +229,7 @@ mod tests {
             worker: Worker::of_nobody(),
             order: RwLock::default(),
             others_noticed: Arc::default(),
+            epochs: Arc::default(),
         };
         let mut context = Context::from_waker(Waker::noop());
         let batches = (writer.order.read().await, writer.order.read().await);

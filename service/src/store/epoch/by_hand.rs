@@ -1,0 +1,126 @@
+//! The raise by hand, after a backup was restored: grants of yesterday end, and nothing of them passes any more.
+
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode,
+    TransactionOptions, TransactionTrait,
+};
+
+use super::sql::seconds_since_2026;
+use crate::{
+    domain::Epoch,
+    store::{
+        StoreError,
+        classify::{Purpose, classify},
+        connect::connect_alone,
+        dialect::Dialect,
+        url::DatabaseOptions,
+    },
+};
+
+/// What a raise by hand came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RaisedByHand {
+    /// The epoch from now on.
+    pub epoch: Epoch,
+    /// The number of grants that stood, and were ended.
+    pub ended: i64,
+}
+
+/// Raises the epoch, ends all grants, and has no guard row name any.
+///
+/// # Errors
+/// If the database does not do its part; nothing was changed then.
+pub async fn raise_epoch(options: &DatabaseOptions) -> Result<RaisedByHand, StoreError> {
+    let (db, dialect) = Box::pin(connect_alone(options)).await?;
+    Box::pin(raise(&db, dialect)).await.map_err(|error| classify(error, Purpose::Read))
+}
+
+async fn raise(db: &DatabaseConnection, dialect: Dialect) -> Result<RaisedByHand, DbErr> {
+    let options = TransactionOptions {
+        sqlite_transaction_mode: (dialect == Dialect::Sqlite).then_some(SqliteTransactionMode::Immediate),
+        ..TransactionOptions::default()
+    };
+    let transaction = db.begin_with_options(options).await?;
+    let stored = number(&transaction, dialect, &stored_epoch(dialect)).await?;
+    let stored = Epoch::new(stored).ok_or_else(|| DbErr::Custom("the stored epoch is none".to_owned()))?;
+    let seconds = number(&transaction, dialect, &format!("SELECT {}", seconds_since_2026(dialect))).await?;
+    let epoch = Epoch::after(stored, stored, seconds)
+        .ok_or_else(|| DbErr::Custom("the database's clock is beyond 2094".to_owned()))?;
+    let mut ended = 0;
+    for count in active_grants(dialect) {
+        ended += number(&transaction, dialect, &count).await?;
+    }
+    for statement in statements(dialect, epoch) {
+        transaction.execute_unprepared(&statement).await?;
+    }
+    transaction.commit().await?;
+    Ok(RaisedByHand { epoch, ended })
+}
+
+async fn number(db: &DatabaseTransaction, dialect: Dialect, query: &str) -> Result<i64, DbErr> {
+    let row = db.query_one_raw(dialect.statement(query, [])).await?;
+    row.ok_or_else(|| DbErr::Custom("the row of the epoch is missing".to_owned()))?.try_get_by_index(0)
+}
+
+/// Reads the epoch, and keeps others from changing it.
+fn stored_epoch(dialect: Dialect) -> String {
+    let lock = if dialect == Dialect::Sqlite { "" } else { " FOR UPDATE" };
+    format!("/* stored_epoch */ SELECT epoch FROM db_locks_epoch WHERE id = 1{lock}")
+}
+
+/// Count what stands.
+fn active_grants(dialect: Dialect) -> [String; 2] {
+    ["locks", "permits"].map(|table| {
+        dialect.sql(&format!(
+            "/* active_grants */ SELECT count(*) FROM {table} \
+             WHERE version IS NOT NULL AND NOT released AND expires_at_ms > {{now}}"
+        ))
+    })
+}
+
+/// End all grants, and store the epoch. Every row of a key gets a new version, so that nothing that was decided before is
+/// written. The server is forgotten: whichever is met first from now on is the right one.
+fn statements(dialect: Dialect, epoch: Epoch) -> [String; 4] {
+    let row_version = match dialect {
+        Dialect::Sqlite => "randomblob(16)",
+        Dialect::Postgres => "gen_random_uuid()",
+        Dialect::MariaDb | Dialect::MySql => "UNHEX(REPLACE(UUID(), '-', ''))",
+    };
+    let ends = "expires_at_ms = CASE WHEN expires_at_ms > {now} THEN {now} ELSE expires_at_ms END";
+    [
+        // A lock whose guard row names nobody from now on is of kind 3. What goes with its grant is swept.
+        format!(
+            "/* end_locks */ UPDATE locks SET stamp = {row_version}, released = (version IS NOT NULL), {ends}, \
+             sweep_at_ms = CASE WHEN delete_on_release THEN {{now}} ELSE NULL END, \
+             kind = CASE WHEN kind IN (4, 5, 6) THEN 3 ELSE kind END, updated_at_ms = {{now}} WHERE kind <> 0"
+        ),
+        format!("/* end_permits */ UPDATE permits SET {ends}, released = (1 = 1), updated_at_ms = {{now}}"),
+        "/* end_guards */ UPDATE db_locks_guards SET previous = coalesce(version, previous), version = NULL".to_owned(),
+        format!(
+            "/* raise_epoch */ UPDATE db_locks_epoch SET epoch = {}, identity = NULL, started_at_ms = NULL, \
+             generation = NULL, raised_at_ms = {{now}} WHERE id = 1",
+            epoch.number()
+        ),
+    ]
+    .map(|template| dialect.sql(&template))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_statements_of_a_raise_by_hand_are_reviewed() {
+        for (name, dialect) in [
+            ("by_hand_sqlite", Dialect::Sqlite),
+            ("by_hand_postgresql", Dialect::Postgres),
+            ("by_hand_mariadb", Dialect::MariaDb),
+            ("by_hand_mysql", Dialect::MySql),
+        ] {
+            let mut text = vec![stored_epoch(dialect)];
+            text.extend(active_grants(dialect));
+            text.extend(statements(dialect, Epoch::default()));
+            insta::assert_snapshot!(name, text.join(";\n\n") + ";\n");
+        }
+    }
+}

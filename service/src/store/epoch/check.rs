@@ -1,0 +1,208 @@
+//! The check of a connection before its first write.
+
+use sea_orm::sqlx;
+
+use super::{
+    identity::Identity,
+    sql::{self, COLUMNS},
+};
+use crate::{
+    domain::Epoch,
+    store::{
+        dialect::Dialect,
+        fence::EpochWatch,
+        session::{Driver, refused},
+    },
+};
+
+/// The number of times that other replicas may change the row while this one wants to.
+const MOST_TRIES: usize = 10;
+
+/// What is found on a connection.
+#[derive(Debug)]
+struct Found {
+    /// The server that it leads to.
+    server: Identity,
+    /// Seconds since 2026 by its clock.
+    seconds: i64,
+    /// The epoch that is stored.
+    epoch: Epoch,
+    /// The server that the epoch was valid for; `None` in a new database, and after a raise by hand.
+    stored: Option<Identity>,
+}
+
+/// What has to be stored before the first write.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    /// Nothing.
+    Nothing,
+    /// The server, with the stored epoch.
+    First,
+    /// The server, with a new epoch.
+    Raise(Epoch),
+    /// The number of a cluster, which has grown.
+    Generation(i64),
+}
+
+/// The row of the epoch makes no sense, or the database's clock is beyond all epochs.
+#[derive(Debug, thiserror::Error)]
+#[error("the epoch of fencing tokens cannot be told: {0}")]
+struct NoEpoch(&'static str);
+
+impl Found {
+    /// What has to be stored, by what this process has `seen` before.
+    fn step(&self, seen: Epoch, tolerance_ms: i64) -> Result<Step, sqlx::Error> {
+        let raised = || {
+            let raised = Epoch::after(self.epoch, seen, self.seconds);
+            raised.map(Step::Raise).ok_or_else(|| refused(NoEpoch("the database's clock is beyond 2094")))
+        };
+        match &self.stored {
+            // The database has forgotten what it had: a backup was restored.
+            _ if self.epoch < seen => raised(),
+            None => Ok(Step::First),
+            Some(stored) if !self.server.is_same(stored, tolerance_ms) => raised(),
+            Some(stored) => Ok(match self.server.generation {
+                Some(generation) if stored.generation < Some(generation) => Step::Generation(generation),
+                _ => Step::Nothing,
+            }),
+        }
+    }
+
+    /// Reads an answer; `None` where the table has no row.
+    fn read(row: &[Option<String>]) -> Option<Self> {
+        let text = |index: usize| row.get(index).cloned().flatten();
+        let number = |index: usize| text(index).and_then(|text| text.parse::<i64>().ok());
+        if row.len() != COLUMNS {
+            return None;
+        }
+        let identity = |first: usize, number_at: [usize; 2]| {
+            let [started_at_ms, generation] = number_at.map(number);
+            text(first).map(|server| Identity { server, started_at_ms, generation })
+        };
+        Some(Self {
+            server: identity(0, [1, 2])?,
+            seconds: number(3)?,
+            epoch: Epoch::new(number(4)?)?,
+            stored: identity(5, [6, 7]),
+        })
+    }
+}
+
+impl EpochWatch {
+    /// Compares the server that a connection leads to with the one that the stored epoch was valid for, and raises the epoch if
+    /// they differ.
+    pub(in super::super) async fn check<DB: Driver>(
+        &self,
+        dialect: Dialect,
+        connection: &mut DB::Connection,
+    ) -> Result<(), sqlx::Error> {
+        if dialect == Dialect::Sqlite {
+            return Ok(());
+        }
+        for _ in 0..MOST_TRIES {
+            let Some(row) = look::<DB>(dialect, connection).await? else { return Ok(()) };
+            let found = Found::read(&row).ok_or_else(|| refused(NoEpoch("db_locks_epoch cannot be read")))?;
+            match found.step(self.current(), sql::tolerance_ms(dialect))? {
+                Step::Nothing => {
+                    self.note(found.epoch);
+                    self.note_server(row.get(1).and_then(Option::as_deref));
+                    return Ok(());
+                }
+                Step::First => {
+                    let text = sql::store(dialect, found.epoch, found.epoch, &found.server, true);
+                    DB::run(connection, &text).await?;
+                }
+                Step::Raise(epoch) => {
+                    let text = sql::store(dialect, found.epoch, epoch, &found.server, false);
+                    DB::run(connection, &text).await?;
+                    tracing::warn!(
+                        epoch = epoch.number(),
+                        "the database's server is another one, or was started anew: it may lack the last grants, so the epoch of \
+                         fencing tokens is raised"
+                    );
+                }
+                Step::Generation(generation) => {
+                    DB::run(connection, &sql::store_generation(generation)).await?;
+                }
+            }
+        }
+        Err(refused(NoEpoch("other replicas change it again and again")))
+    }
+}
+
+/// Looks; `None` where there is no table yet.
+async fn look<DB: Driver>(
+    dialect: Dialect,
+    connection: &mut DB::Connection,
+) -> Result<Option<Vec<Option<String>>>, sqlx::Error> {
+    match DB::ask(connection, &sql::look(dialect, true)).await {
+        Err(error) if is_one_of(&error, &["42P01", "42S02"]) => Ok(None),
+        // A function or a variable is not there, or not for everybody.
+        Err(error) if is_one_of(&error, &["42501", "42883", "0A000", "HY000"]) => {
+            DB::ask(connection, &sql::look(dialect, false)).await.map(Some)
+        }
+        asked => asked.map(Some),
+    }
+}
+
+fn is_one_of(error: &sqlx::Error, states: &[&str]) -> bool {
+    let sqlx::Error::Database(error) = error else { return false };
+    error.code().is_some_and(|code| states.contains(&&*code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(server: &str, epoch: i64, stored: Option<&str>) -> Found {
+        let identity = |server: &str| Identity {
+            server: server.to_owned(),
+            started_at_ms: Some(1_000),
+            generation: None,
+        };
+        let epoch = Epoch::new(epoch).unwrap_or_default();
+        Found { server: identity(server), seconds: 100, epoch, stored: stored.map(identity) }
+    }
+
+    fn step(found: &Found, seen: i64) -> Step {
+        found.step(Epoch::new(seen).unwrap_or_default(), 0).unwrap_or(Step::Nothing)
+    }
+
+    fn raise(number: i64) -> Step {
+        Step::Raise(Epoch::new(number).unwrap_or_default())
+    }
+
+    #[test]
+    fn the_first_server_is_stored_without_a_raise_and_another_one_with_one() {
+        assert_eq!(step(&found("a", 0, None), 0), Step::First);
+        assert_eq!(step(&found("a", 0, Some("a")), 0), Step::Nothing);
+        assert_eq!(step(&found("b", 0, Some("a")), 0), raise(100));
+        assert_eq!(step(&found("b", 700, Some("a")), 0), raise(701));
+        assert_eq!(step(&found("b", 0, Some("a")), 900), raise(901), "what this process has seen is lost");
+    }
+
+    #[test]
+    fn a_database_that_has_forgotten_its_epoch_is_raised() {
+        assert_eq!(step(&found("a", 5, Some("a")), 200), raise(201));
+        assert_eq!(step(&found("a", 5, None), 200), raise(201));
+    }
+
+    #[test]
+    fn a_clock_beyond_all_epochs_is_refused() {
+        let found = Found { seconds: 1 << 31, ..found("b", 0, Some("a")) };
+        assert!(found.step(Epoch::default(), 0).is_err());
+    }
+
+    #[test]
+    fn an_answer_is_read() {
+        let row = ["s", "5", "", "7", "9", "t", "6", "3"].map(|text| Some(text.to_owned()));
+        let read = Found::read(&row);
+        let Some(Found { server, seconds: 7, epoch, stored: Some(stored) }) = read else {
+            panic!("{read:?}")
+        };
+        assert_eq!((server.server.as_str(), server.started_at_ms, server.generation), ("s", Some(5), None));
+        assert_eq!((epoch.number(), stored.started_at_ms, stored.generation), (9, Some(6), Some(3)));
+        assert!(Found::read(&[]).is_none());
+        assert!(Found::read(&[None; COLUMNS].map(|_: Option<()>| None)).is_none(), "the row is gone");
+    }
+}

@@ -1,0 +1,167 @@
+//! Statements about the epoch. They run on connections that are being made, as texts with their values in them.
+
+use std::fmt::Write as _;
+
+use super::identity::Identity;
+use crate::{
+    domain::Epoch,
+    store::dialect::{Dialect, POSTGRES_STARTED},
+};
+
+/// 2026-01-01T00:00:00Z in epoch seconds.
+const SINCE_S: i64 = 1_767_225_600;
+
+/// The timeline as it stands in the names of the log's files: it changes when a standby is promoted, at once.
+const POSTGRES_SERVER: &str = "(SELECT system_identifier FROM pg_control_system())::text || '/' \
+                               || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)";
+
+/// The columns of the row, on PostgreSQL and, with another cast, elsewhere.
+const STORED: [&str; 4] = ["epoch", "identity", "started_at_ms", "generation"];
+
+/// The number of texts in an answer: server, start, generation, seconds since 2026, and the row.
+pub(super) const COLUMNS: usize = 4 + STORED.len();
+
+/// How far start times of the same server may lie apart, in milliseconds: uptimes have whole seconds.
+pub(super) const fn tolerance_ms(dialect: Dialect) -> i64 {
+    match dialect {
+        Dialect::Sqlite | Dialect::Postgres => 0,
+        Dialect::MariaDb | Dialect::MySql => 3_000,
+    }
+}
+
+/// Reads the identity of the server, the time, and the row of the epoch, all as texts. `in_full` is without avail where functions
+/// are missing or reserved for administrators: then only the start of the server tells.
+pub(super) fn look(dialect: Dialect, in_full: bool) -> String {
+    let cast = if dialect == Dialect::Postgres { "text" } else { "CHAR" };
+    let stored = STORED.map(|column| format!("CAST(e.{column} AS {cast})")).join(", ");
+    let from = "LEFT JOIN db_locks_epoch e ON e.id = 1";
+    match dialect {
+        Dialect::Sqlite => String::new(),
+        Dialect::Postgres => {
+            let server = if in_full { POSTGRES_SERVER } else { "''" };
+            let seconds = format!("(floor(extract(epoch FROM clock_timestamp()))::bigint - {SINCE_S})::text");
+            format!(
+                "/* epoch */ SELECT {server}, {POSTGRES_STARTED}::text, NULL::text, {seconds}, {stored} \
+                 FROM (SELECT 1) AS one {from}"
+            )
+        }
+        Dialect::MySql => {
+            let started = started("s.uptime");
+            format!(
+                "/* epoch */ SELECT CAST(@@server_uuid AS CHAR), CAST({started} AS CHAR), NULL, {}, {stored} \
+                 FROM (SELECT CAST(MAX(variable_value) AS SIGNED) AS uptime FROM performance_schema.global_status \
+                 WHERE variable_name = 'Uptime') AS s {from}",
+                seconds()
+            )
+        }
+        Dialect::MariaDb => {
+            let uid = if in_full { "@@server_uid" } else { "''" };
+            let status = |name: &str| format!("MAX(IF(variable_name = '{name}', variable_value, NULL))");
+            format!(
+                "/* epoch */ SELECT CAST(IF(@@wsrep_on, CONCAT('galera/', s.state), \
+                 CONCAT_WS('/', {uid}, @@hostname, @@port, @@datadir)) AS CHAR), \
+                 CAST(IF(@@wsrep_on, NULL, {}) AS CHAR), CAST(IF(@@wsrep_on, s.conf, NULL) AS CHAR), {}, {stored} \
+                 FROM (SELECT CAST({} AS SIGNED) AS uptime, {} AS state, {} AS conf FROM information_schema.global_status \
+                 WHERE variable_name IN ('UPTIME', 'WSREP_CLUSTER_STATE_UUID', 'WSREP_CLUSTER_CONF_ID')) AS s {from}",
+                started("s.uptime"),
+                seconds(),
+                status("UPTIME"),
+                status("WSREP_CLUSTER_STATE_UUID"),
+                status("WSREP_CLUSTER_CONF_ID"),
+            )
+        }
+    }
+}
+
+fn started(uptime: &str) -> String {
+    format!("(UNIX_TIMESTAMP() - {uptime}) * 1000")
+}
+
+fn seconds() -> String {
+    format!("CAST(UNIX_TIMESTAMP() - {SINCE_S} AS CHAR)")
+}
+
+/// Seconds since 2026 by the database's clock, for whoever raises by hand.
+pub(super) fn seconds_since_2026(dialect: Dialect) -> String {
+    match dialect {
+        Dialect::Sqlite => format!("unixepoch('now') - {SINCE_S}"),
+        Dialect::Postgres => format!("floor(extract(epoch FROM clock_timestamp()))::bigint - {SINCE_S}"),
+        Dialect::MariaDb | Dialect::MySql => format!("CAST(UNIX_TIMESTAMP() - {SINCE_S} AS SIGNED)"),
+    }
+}
+
+/// Stores an epoch with the identity of the server, unless another replica has changed the row since it was read.
+pub(super) fn store(
+    dialect: Dialect,
+    before: Epoch,
+    epoch: Epoch,
+    identity: &Identity,
+    is_first: bool,
+) -> String {
+    let Identity { server, started_at_ms, generation } = identity;
+    let number = |value: &Option<i64>| value.map_or_else(|| "NULL".to_owned(), |value| value.to_string());
+    let first = if is_first { " AND identity IS NULL" } else { "" };
+    // On another server than the one that was looked at nothing is stored.
+    let here = match (dialect, started_at_ms) {
+        (Dialect::Postgres, Some(started)) => format!(" AND {POSTGRES_STARTED} = {started}"),
+        _ => String::new(),
+    };
+    dialect.sql(&format!(
+        "/* raise_epoch */ UPDATE db_locks_epoch SET epoch = {}, identity = {}, started_at_ms = {}, generation = {}, \
+         raised_at_ms = {{now}} WHERE id = 1 AND epoch = {}{first}{here}",
+        epoch.number(),
+        literal(dialect, server),
+        number(started_at_ms),
+        number(generation),
+        before.number(),
+    ))
+}
+
+/// Stores that a cluster's number has grown.
+pub(super) fn store_generation(generation: i64) -> String {
+    format!(
+        "/* epoch_generation */ UPDATE db_locks_epoch SET generation = {generation} \
+         WHERE id = 1 AND generation < {generation}"
+    )
+}
+
+/// A text in which nothing ends the literal, whatever the session's modes are.
+fn literal(dialect: Dialect, text: &str) -> String {
+    let hex = text.bytes().fold(String::new(), |mut hex, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    });
+    match dialect {
+        Dialect::Sqlite => format!("CAST(x'{hex}' AS TEXT)"),
+        Dialect::Postgres => format!("convert_from(decode('{hex}', 'hex'), 'UTF8')"),
+        Dialect::MariaDb | Dialect::MySql => format!("_utf8mb4 x'{hex}'"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_statements_about_the_epoch_are_reviewed() {
+        let identity = Identity {
+            server: "a'b".to_owned(),
+            started_at_ms: Some(1_700_000_000_000),
+            generation: Some(3),
+        };
+        let [before, after] = [7, 8].map(|number| Epoch::new(number).unwrap_or_default());
+        for (name, dialect) in
+            [("postgresql", Dialect::Postgres), ("mariadb", Dialect::MariaDb), ("mysql", Dialect::MySql)]
+        {
+            let statements = [
+                look(dialect, true),
+                look(dialect, false),
+                store(dialect, before, after, &identity, true),
+                store(dialect, before, after, &identity, false),
+                store_generation(9),
+            ];
+            insta::assert_snapshot!(name, statements.join(";\n\n") + ";\n");
+        }
+    }
+}

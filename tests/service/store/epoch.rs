@@ -1,0 +1,35 @@
+//! Grants that were decided before the epoch was raised.
+
+use db_locks_service::{
+    domain::Command,
+    store::{self, DatabaseOptions, StoreError},
+};
+
+use super::{acquire, id, load, store_on, write};
+use crate::{conformance::on_every_database, support::Database};
+
+on_every_database!(with_database:
+    a_grant_that_was_decided_under_an_earlier_epoch_is_not_written,
+);
+
+/// Guards invariant 2.
+async fn a_grant_that_was_decided_under_an_earlier_epoch_is_not_written(database: Database) {
+    let store = store_on(&database).await;
+    let (one, two) = (id("one"), id("two"));
+    let (state, now) = load(&*store, &one).await;
+    let grant = write(&one, state.clone(), now, &[Command::Acquire(acquire("one"))]);
+    let put = write(&two, state, now, &[Command::PutLock { data: None, guarded: None }]);
+    let before = store.epoch();
+    let raised = store::raise_epoch(&DatabaseOptions::new(&database.url, 4).unwrap()).await.unwrap();
+    assert!(raised.epoch > before && raised.ended == 0);
+    store.check_ready().await.unwrap();
+    match store.commit(vec![grant].into()).await {
+        Ok(committed) => assert_eq!(committed.tokens, [None], "it has lost its race"),
+        Err(StoreError::Transient(_)) => {}
+        Err(error) => panic!("{error}"),
+    }
+    assert_eq!(load(&*store, &one).await.0.row_version, None);
+    assert_eq!(store.epoch(), raised.epoch);
+    let committed = store.commit(vec![put].into()).await.unwrap();
+    assert!(committed.tokens[0].is_some(), "what grants nothing is of no epoch");
+}
