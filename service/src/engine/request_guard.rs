@@ -3,7 +3,7 @@
 //! A handler is dropped at any await when its client disconnects. Then the guard is dropped too: a waiter leaves its queue, and
 //! a grant that was not delivered is given back. The guard only sends a message to the shard; it never touches the database.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -14,6 +14,10 @@ use super::{
     pending_request::{Answer, Answered},
 };
 use crate::domain::{Acquire, Command, KeyId, Reply, RequestId, Version};
+
+/// An acquire that is shed is answered so long after it came, not sooner: thousands of clients that ask again at once would keep
+/// the processors from the heartbeats.
+const SHED_AFTER: Duration = Duration::from_millis(250);
 
 /// One acquire, from its arrival until its answer is delivered.
 #[derive(Debug)]
@@ -65,7 +69,16 @@ impl RequestGuard {
     ///
     /// # Errors
     /// If the engine could not answer it. Then nothing is held.
-    pub async fn acquire(mut self, acquire: Acquire) -> Result<(Reply, Self), EngineError> {
+    pub async fn acquire(self, acquire: Acquire) -> Result<(Reply, Self), EngineError> {
+        let arrived = Instant::now();
+        let answer = self.ask(acquire).await;
+        if matches!(answer, Err(EngineError::Overloaded)) {
+            tokio::time::sleep_until(arrived + SHED_AFTER).await;
+        }
+        answer
+    }
+
+    async fn ask(mut self, acquire: Acquire) -> Result<(Reply, Self), EngineError> {
         let shared = self.shared.clone();
         let _counted = shared.admit()?;
         let answer = self.answer.insert(shared.begin(self.id.clone(), Command::Acquire(acquire))).await;
