@@ -36,9 +36,9 @@ use crate::{
     options::{AcquireLockOptions, DeleteLockOptions, ListOptions, ReleaseLockOptions, SendHeartbeatOptions},
 };
 
-/// Connects to the service at this URL; several are separated by commas. Nothing is sent before something is asked.
+/// As [`connect`](crate::connect): to the service at this URL, or to a database.
 pub fn connect(urls: impl Into<String>) -> LockResult<Client> {
-    Client::new(&LocksConfig::new(urls))
+    Client::connect(&LocksConfig::new(urls))
 }
 
 /// A client of a lock service. Clones share its connections and its renewal, and may be used by several threads.
@@ -59,14 +59,15 @@ macro_rules! calls {
 }
 
 impl Client {
-    /// A client with these settings.
+    /// A client with these settings: of a service, or of an engine of its own if the URL is a database's.
+    pub fn connect(config: &LocksConfig) -> LockResult<Self> {
+        let runtime = runtime()?;
+        Ok(Self { client: runtime.block_on(crate::Client::connect(config))?, runtime: Arc::new(runtime) })
+    }
+
+    /// A client of a service with these settings.
     pub fn new(config: &LocksConfig) -> LockResult<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| LockError::Unavailable {
-            detail: format!("the runtime cannot be started: {error}"),
-            retry_after: Duration::from_secs(1),
-        })?;
-        Ok(Self { client: crate::Client::new(config)?, runtime: Arc::new(runtime) })
+        Ok(Self { client: crate::Client::new(config)?, runtime: Arc::new(runtime()?) })
     }
 
     /// Asks for a lock that renews itself.
@@ -107,6 +108,13 @@ impl Client {
         /// Deletes a semaphore none of whose permits is out.
         delete_semaphore(options: &DeleteLockOptions) -> ();
     }
+}
+
+fn runtime() -> LockResult<Runtime> {
+    Builder::new_current_thread().enable_all().build().map_err(|error| LockError::Unavailable {
+        detail: format!("the runtime cannot be started: {error}"),
+        retry_after: Duration::from_secs(1),
+    })
 }
 
 /// A lock that is to be acquired.

@@ -2,6 +2,8 @@
 
 use std::{ops::Deref, sync::Arc};
 
+use tokio_util::sync::CancellationToken;
+
 use crate::{
     config::LocksConfig, error::LockResult, http::HttpLockService, renewal::Renewal, request::LockRequest,
     service::LockService,
@@ -10,7 +12,11 @@ use crate::{
 /// Connects to the service at this URL; several are separated by commas. Nothing is sent before something is asked.
 ///
 /// With the feature `embedded` it may be a database's URL instead: then this process runs the engine itself, on that
-/// database.
+/// database, whose schema is brought up to date first unless [`LocksConfig::with_migrations`] says otherwise.
+///
+/// Should that engine fail by an error in its program, this process goes on and the client is over: all its locks are
+/// [lost](crate::LockHandle::lost), and all calls are answered [`LockError::EngineFailed`](crate::LockError::EngineFailed).
+/// Connect again. (Not with `panic = "abort"`, which ends the process at any panic.)
 pub async fn connect(urls: impl Into<String>) -> LockResult<Client> {
     Client::connect(&LocksConfig::new(urls)).await
 }
@@ -40,9 +46,7 @@ impl Client {
     pub async fn connect(config: &LocksConfig) -> LockResult<Self> {
         #[cfg(feature = "embedded")]
         if config.names_a_database() {
-            let service: Arc<dyn LockService> = Arc::new(crate::EmbeddedLockService::open(config).await?);
-            let renewal = Arc::new(Renewal::start(Arc::clone(&service))?);
-            return Ok(Self { service, renewal });
+            return Self::embedded(crate::EmbeddedLockService::open(config).await?);
         }
         Self::new(config)
     }
@@ -50,8 +54,18 @@ impl Client {
     /// A client of a service with these settings.
     pub fn new(config: &LocksConfig) -> LockResult<Self> {
         // Heartbeats and releases have connections of their own: acquires that wait are not in their way.
-        let renewal = Renewal::start(Arc::new(HttpLockService::new(config)?))?;
+        let never = CancellationToken::new();
+        let renewal = Renewal::start(Arc::new(HttpLockService::new(config)?), never)?;
         Ok(Self { service: Arc::new(HttpLockService::new(config)?), renewal: Arc::new(renewal) })
+    }
+
+    /// A client of an engine in this process.
+    #[cfg(feature = "embedded")]
+    pub(crate) fn embedded(service: crate::EmbeddedLockService) -> LockResult<Self> {
+        let failed = service.failed();
+        let service: Arc<dyn LockService> = Arc::new(service);
+        let renewal = Arc::new(Renewal::start(Arc::clone(&service), failed)?);
+        Ok(Self { service, renewal })
     }
 
     /// Asks for a lock that renews itself.

@@ -13,12 +13,17 @@ pub struct LocksConfig {
     pub(crate) owner: Option<String>,
     pub(crate) tenant: Option<String>,
     pub(crate) token: Option<String>,
+    #[cfg_attr(
+        not(feature = "embedded"),
+        expect(dead_code, reason = "only an engine of one's own migrates")
+    )]
+    pub(crate) migrate: bool,
 }
 
 impl LocksConfig {
     /// The service at this URL; several are separated by commas, and those that do not answer are passed over.
     pub fn new(urls: impl Into<String>) -> Self {
-        Self { urls: urls.into(), owner: None, tenant: None, token: None }
+        Self { urls: urls.into(), owner: None, tenant: None, token: None, migrate: true }
     }
 
     /// Whether the URL is that of a database and not of a service.
@@ -26,6 +31,14 @@ impl LocksConfig {
     pub(crate) fn names_a_database(&self) -> bool {
         let scheme = self.urls.split(':').next().unwrap_or_default().to_ascii_lowercase();
         matches!(scheme.as_str(), "sqlite" | "postgres" | "postgresql" | "mysql" | "mariadb")
+    }
+
+    /// Where the URL is a database's: whether its schema is brought up to date before the engine starts on it. Default: true.
+    /// Otherwise it has to be up to date.
+    #[must_use]
+    pub fn with_migrations(mut self, migrate: bool) -> Self {
+        self.migrate = migrate;
+        self
     }
 
     /// Who holds the locks, shown to others. Default: what the service calls a caller without a name.

@@ -40,6 +40,10 @@ pub enum LockError {
     /// No answer came: the service is out of reach.
     #[error("the service is out of reach: {0}")]
     Unreachable(String),
+    /// The engine in this process has failed by an error in its program, and ended. All locks of its client are lost; a new client
+    /// starts another engine.
+    #[error("the engine has failed: {0}")]
+    EngineFailed(String),
     /// What answered is not a db-locks service.
     #[error("the answer is not one of db-locks: {0}")]
     InvalidAnswer(String),
@@ -53,7 +57,10 @@ impl LockError {
 
     /// Whether the service may have done what was asked although this error came.
     pub(crate) fn is_outcome_unknown(&self) -> bool {
-        matches!(self, Self::Unavailable { .. } | Self::Unreachable(_) | Self::InvalidAnswer(_))
+        matches!(
+            self,
+            Self::Unavailable { .. } | Self::Unreachable(_) | Self::InvalidAnswer(_) | Self::EngineFailed(_)
+        )
     }
 }
 

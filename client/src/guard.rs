@@ -118,8 +118,8 @@ impl LockGuard {
         // Nothing is left to do for the drop.
         drop(self);
         match released.await {
-            Ok(answer) if held => answer,
-            Ok(_) => Err(LockError::Lost("the lease ended before the release".to_owned())),
+            _ if !held => Err(LockError::Lost("the lease ended before the release".to_owned())),
+            Ok(answer) => answer,
             Err(_) => Err(LockError::Unreachable("the renewal has ended".to_owned())),
         }
     }

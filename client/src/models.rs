@@ -38,6 +38,9 @@ pub struct LockItem {
     pub expires_in_ms: Option<u64>,
     /// Whether it is deleted when this grant ends.
     pub delete_on_release: bool,
+    /// Whether transactions of the database can prove by `db_locks_guard` that its grant still counts.
+    #[serde(default)]
+    pub guarded: bool,
     /// How many wait for it.
     pub waiters: u64,
     /// When it was created, in RFC 3339.
@@ -94,6 +97,10 @@ pub struct Semaphore {
     pub waiters: u64,
     /// The default lease of its permits, in milliseconds.
     pub lease_duration_ms: u64,
+    /// Whether transactions of the database can prove by `db_locks_guard` that a permit's grant still counts. A semaphore that
+    /// is guarded stays so: false changes nothing.
+    #[serde(default)]
+    pub guarded: bool,
     /// When it was created, in RFC 3339.
     pub created_at: String,
     /// When it was changed last, in RFC 3339.
@@ -101,7 +108,7 @@ pub struct Semaphore {
 }
 
 impl AcquireLockOptions {
-    /// The semaphore of this key, with so many permits and this lease as their default: what
+    /// The semaphore of this key, with so many permits and this lease as their default, guarded if the options are: what
     /// [`create_semaphore`](crate::LockService::create_semaphore) takes.
     pub fn to_semaphore(&self, max_size: u32) -> Semaphore {
         Semaphore {
@@ -111,6 +118,7 @@ impl AcquireLockOptions {
             busy_count: 0,
             waiters: 0,
             lease_duration_ms: u64::try_from(self.lease_duration_ms).unwrap_or_default(),
+            guarded: self.guarded == Some(true),
             created_at: String::new(),
             updated_at: String::new(),
         }

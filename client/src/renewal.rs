@@ -17,6 +17,8 @@ use tokio::{
     task::JoinSet,
 };
 
+use tokio_util::sync::CancellationToken;
+
 use crate::{
     clock::LeaseInstant,
     error::{LockError, LockResult},
@@ -54,8 +56,8 @@ pub(crate) struct Renewal {
 }
 
 impl Renewal {
-    /// Starts the thread.
-    pub(crate) fn start(service: Arc<dyn LockService>) -> LockResult<Self> {
+    /// Starts the thread. It ends when `failed` is cancelled: the service will never answer again.
+    pub(crate) fn start(service: Arc<dyn LockService>, failed: CancellationToken) -> LockResult<Self> {
         let cannot = |error: std::io::Error| LockError::Unavailable {
             detail: format!("the renewal cannot be started: {error}"),
             retry_after: Duration::from_secs(1),
@@ -64,7 +66,7 @@ impl Renewal {
         let (orders, inbox) = mpsc::unbounded_channel();
         let (running, ended) = blocking::channel::<()>();
         let run = move || {
-            runtime.block_on(run(service, Inbox(inbox)));
+            runtime.block_on(failed.run_until_cancelled(run(service, Inbox(inbox))));
             drop(running);
         };
         std::thread::Builder::new().name("db-locks-renewal".to_owned()).spawn(run).map_err(cannot)?;

@@ -32,5 +32,5 @@ mod unavailable;
 pub use log_limit::LogLimit;
 pub use rfc3339::{Rfc3339, parse_rfc3339};
 pub use service::{AcquireRequest, Delivery, Limits, LockService, ServiceError};
-pub use tasks::spawn_critical;
+pub use tasks::{PanicReport, report_panics, spawn_critical};
 pub use unavailable::Unavailable;

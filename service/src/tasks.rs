@@ -4,33 +4,47 @@
 //! without the thread that writes to SQLite every write would be answered 503, without the listener hand-overs would be slow
 //! and nobody would know why. A panic in one of them is an error in this program: the process ends, its supervisor starts it
 //! again, and whatever counts is in the database.
+//!
+//! In another program's process the engine must not do that. Whoever runs it there has the panic reported, and ends the engine.
 
-use std::{future::poll_fn, pin::pin};
+use std::{
+    any::Any,
+    cell::RefCell,
+    future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
+    pin::pin,
+    sync::Arc,
+};
 
 use tokio::task::JoinHandle;
 
-/// Ends the process when it is dropped by a panic.
-struct EndsWithPanic;
+/// Takes the message of a panic.
+pub type PanicReport = Arc<dyn Fn(&str) + Send + Sync>;
 
-impl Drop for EndsWithPanic {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            tracing::error!("a task that nothing works without has panicked; the process ends");
-            std::process::abort();
-        }
-    }
+thread_local! {
+    /// What a panic of a critical task on this thread is reported to, instead of ending the process.
+    static REPORT: RefCell<Option<PanicReport>> = const { RefCell::new(None) };
 }
 
-/// Spawns a thread whose panic ends the process.
+/// Has the panics of critical tasks that run on this thread reported instead of ending the process; those of critical threads that
+/// are spawned from here too. Their engine works no longer.
+pub fn report_panics(report: PanicReport) {
+    REPORT.set(Some(report));
+}
+
+/// Spawns a thread whose panic ends the process, or is reported.
 pub(crate) fn spawn_critical_thread(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    let report = REPORT.with_borrow(Clone::clone);
     let guarded = move || {
-        let _guard = EndsWithPanic;
-        run();
+        REPORT.set(report);
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
+            panicked(panic);
+        }
     };
     std::thread::Builder::new().name(name.to_owned()).spawn(guarded).map(drop)
 }
 
-/// Spawns a task whose panic ends the process.
+/// Spawns a task whose panic ends the process, or is reported.
 pub fn spawn_critical<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
     #[cfg(test)]
     if let Some(process) = crate::simulation::hooks::process() {
@@ -38,19 +52,35 @@ pub fn spawn_critical<T: Send + 'static>(task: impl Future<Output = T> + Send + 
     }
     tokio::spawn(async move {
         let mut task = pin!(task);
+        // Only while the task runs: one that is dropped by a panic elsewhere has done nothing wrong.
         poll_fn(move |context| {
-            // Only while the task runs: one that is dropped by a panic elsewhere has done nothing wrong.
-            let _guard = EndsWithPanic;
-            task.as_mut().poll(context)
+            catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(context)))
+                .unwrap_or_else(|panic| panicked(panic))
         })
         .await
     })
 }
 
+/// Reports a panic and goes on with it, or ends the process.
+fn panicked(panic: Box<dyn Any + Send>) -> ! {
+    if let Some(report) = REPORT.with_borrow(Clone::clone) {
+        report(message(&*panic));
+        resume_unwind(panic)
+    } else {
+        tracing::error!("a task that nothing works without has panicked; the process ends");
+        std::process::abort()
+    }
+}
+
+fn message(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("a panic without a message")
+}
+
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
-    use std::process::Command;
+    use std::{process::Command, sync::mpsc, time::Duration};
 
     use super::*;
 
@@ -64,7 +94,7 @@ mod tests {
     #[ignore = "it ends its process: another test runs it in one of its own"]
     fn a_thread_panics() {
         spawn_critical_thread("panics", || panic!("an error in this program")).unwrap();
-        std::thread::sleep(std::time::Duration::from_secs(10));
+        std::thread::sleep(Duration::from_secs(10));
     }
 
     #[test]
@@ -75,5 +105,26 @@ mod tests {
             // A test that only fails exits with a code; this one has none.
             assert_eq!(output.status.code(), None, "{name}: {output:?}");
         }
+    }
+
+    /// Where the engine is a guest, of a task on a thread that was told so, and of a thread that comes from there.
+    #[test]
+    fn a_panic_is_reported_where_that_was_asked_for() {
+        let (sender, reported) = mpsc::channel();
+        let report: PanicReport = Arc::new(move |message: &str| sender.send(message.to_owned()).unwrap());
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        std::thread::spawn(move || {
+            report_panics(report);
+            runtime.block_on(async {
+                let number = 7;
+                let task = spawn_critical(async move { panic!("error {number} in this program") });
+                let _: Result<(), _> = task.await;
+            });
+            spawn_critical_thread("panics", || panic!("another one")).unwrap();
+        })
+        .join()
+        .unwrap();
+        let next = || reported.recv_timeout(Duration::from_secs(10)).unwrap();
+        assert_eq!((next(), next()), ("error 7 in this program".to_owned(), "another one".to_owned()));
     }
 }

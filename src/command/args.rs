@@ -61,11 +61,14 @@ pub(crate) struct ConnectArgs {
     /// The tenant whose keys are meant.
     #[arg(long, env = "DB_LOCKS_TENANT")]
     tenant: Option<String>,
+    /// Whether to bring the schema up to date first, if the URL is a database's.
+    #[arg(long, env = "DB_LOCKS_MIGRATE", default_value_t = true, action = clap::ArgAction::Set, hide = true)]
+    migrate: bool,
 }
 
 impl ConnectArgs {
     pub(super) fn config(&self) -> LocksConfig {
-        let mut config = LocksConfig::new(&self.url);
+        let mut config = LocksConfig::new(&self.url).with_migrations(self.migrate);
         if let Some(token) = &self.token {
             config = config.with_token(token);
         }
@@ -282,6 +285,9 @@ pub(crate) struct SemaphorePutArgs {
     /// The default lease of its permits. Default: 15 s, or what it was.
     #[arg(long, value_name = "TIME")]
     pub(super) lease: Option<Time>,
+    /// Guard the semaphore: transactions that call `db_locks_guard` with a permit's version commit only while its grant counts.
+    #[arg(long)]
+    pub(super) guarded: bool,
     #[command(flatten)]
     pub(super) connect: ConnectArgs,
     #[command(flatten)]

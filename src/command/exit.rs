@@ -39,7 +39,10 @@ impl Failure {
             Self::Lock(LockError::Lost(_)) => LOST,
             Self::Lock(LockError::AccessDenied(_)) => DENIED,
             Self::Lock(
-                LockError::Unavailable { .. } | LockError::Unreachable(_) | LockError::InvalidAnswer(_),
+                LockError::Unavailable { .. }
+                | LockError::Unreachable(_)
+                | LockError::EngineFailed(_)
+                | LockError::InvalidAnswer(_),
             ) => UNAVAILABLE,
             Self::Lock(LockError::Validation(_)) => USAGE,
             _ => 1,

@@ -66,6 +66,9 @@ impl Show for LockItem {
             ("expires in", self.expires_in_ms.map_or_else(|| "-".to_owned(), seconds)),
             ("waiters", self.waiters.to_string()),
         ];
+        if self.guarded {
+            fields.push(("guarded", "yes".to_owned()));
+        }
         if self.data.is_some() {
             fields.push(("data", text(&self.data)));
         }
@@ -77,13 +80,17 @@ impl Show for Semaphore {
     const COLUMNS: &'static [&'static str] = &["key", "size", "busy", "waiters", "lease"];
 
     fn fields(&self) -> Vec<(&'static str, String)> {
-        vec![
+        let mut fields = vec![
             ("key", printable(&self.key)),
             ("size", self.max_size.to_string()),
             ("busy", self.busy_count.to_string()),
             ("waiters", self.waiters.to_string()),
             ("lease", seconds(self.lease_duration_ms)),
-        ]
+        ];
+        if self.guarded {
+            fields.push(("guarded", "yes".to_owned()));
+        }
+        fields
     }
 }
 

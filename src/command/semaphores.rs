@@ -17,7 +17,8 @@ pub(super) async fn permits(args: KeyArgs) -> Result<(), Failure> {
 pub(super) async fn put(args: SemaphorePutArgs) -> Result<(), Failure> {
     // Zero leaves the lease as it is.
     let lease = args.lease.map_or(0, Time::millis);
-    let semaphore = AcquireLockOptionsBuilder::new(args.key, lease).build().to_semaphore(args.max_size);
+    let options = AcquireLockOptionsBuilder::new(args.key, lease).with_guarded(args.guarded);
+    let semaphore = options.build().to_semaphore(args.max_size);
     show(&connect(&args.connect).await?.create_semaphore(&semaphore).await?, args.output)
 }
 

@@ -8,11 +8,12 @@ import pathlib
 import shlex
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import yaml
@@ -117,6 +118,45 @@ def test_kubernetes_init_container__one_migrates_at_a_time(recipe: Recipe) -> No
     recipe.exclusive_program("migrate")
     recipe.at_once(command, 3)
     assert recipe.runs() == 3
+
+
+def test_queue_worker__a_paused_one_writes_nothing(recipe: Recipe) -> None:
+    file, program = os.environ["LOCKS_FILE"], recipe.code("python")
+    assert "lease=10" in program
+    (recipe.folder / "worker.py").write_text(program.replace("lease=10", "lease=1"))
+    jobs = sqlite3.connect(file, isolation_level=None, timeout=10)
+    jobs.executescript(recipe.code("sql"))
+    jobs.executemany("INSERT INTO jobs (text) VALUES (?)", [(text,) for text in ("a", "b", "c")])
+    # The first one takes as long as the test wants.
+    (recipe.folder / "wait").touch()
+    recipe.program("render", 'echo "$1" >> started; while [ -e wait ]; do sleep 0.02; done; echo "$1 by $PPID"')
+
+    def until(what: str, happened: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 30
+        while not happened():
+            assert time.monotonic() < deadline, what
+            time.sleep(0.05)
+
+    command = f"exec {shlex.quote(sys.executable)} worker.py"
+    first = recipe.start(command, JOBS=file)
+    try:
+        until("a job is begun", (recipe.folder / "started").exists)
+        first.send_signal(signal.SIGSTOP)
+        (recipe.folder / "wait").unlink()
+        second = recipe.start(command, JOBS=file)
+        try:
+            until("the other one does all jobs", lambda: not jobs.execute("SELECT * FROM jobs").fetchall())
+            first.send_signal(signal.SIGCONT)
+            assert first.stdout is not None
+            assert first.stdout.readline().startswith("DL001")
+            results = jobs.execute("SELECT result FROM results ORDER BY id").fetchall()
+            assert results == [(f"{text} by {second.pid}\n",) for text in ("a", "b", "c")]
+        finally:
+            second.kill()
+            second.wait()
+    finally:
+        first.kill()
+        first.wait()
 
 
 class States(http.server.BaseHTTPRequestHandler):

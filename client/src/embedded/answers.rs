@@ -33,6 +33,7 @@ pub(super) fn lock(view: &LockView, sent_at: LeaseInstant) -> LockItem {
         expires_at: held.map(|held| time(held.expires_at)),
         expires_in_ms: held.map(|held| number(held.expires_in_ms)),
         delete_on_release: held.is_some_and(|held| held.delete_on_release),
+        guarded: view.guarded,
         waiters: number(view.waiters),
         created_at: time(view.created_at),
         updated_at: time(view.updated_at),
@@ -48,6 +49,7 @@ pub(super) fn semaphore(view: &SemaphoreView) -> Semaphore {
         busy_count: u32::try_from(view.busy_count).unwrap_or_default(),
         waiters: number(view.waiters),
         lease_duration_ms: number(view.lease_ms),
+        guarded: view.guarded,
         created_at: time(view.created_at),
         updated_at: time(view.updated_at),
     }

@@ -1,4 +1,4 @@
-//! The engine with its threads: how it starts, is called, and stops.
+//! The engine on a database: how it starts, is called, and stops.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -8,16 +8,13 @@ use db_locks_service::{
     engine::{Engine, EngineOptions, SweepOptions},
     store::{self, DatabaseOptions, Store, StoreError},
 };
-use tokio::runtime::{Builder, Runtime};
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::sync::CancellationToken;
 
-use super::answers;
+use super::{answers, threads::Threads};
 use crate::error::{LockError, LockResult};
 
 /// Connections to the database: those that commit, and a few for everything else.
 const CONNECTIONS: u32 = 5;
-/// Threads of the engine.
-const THREADS: usize = 2;
 /// Few large batches cost a database less than many small ones.
 const SHARDS: usize = 2;
 /// Bytes of remembered states of keys.
@@ -28,32 +25,37 @@ const MAX_QUEUED: usize = 20_000;
 const MAX_QUEUE_WAIT: Duration = Duration::from_secs(2);
 /// How long a release waits for a transaction that called the guard, as at the service.
 const GUARD_WAIT: Duration = Duration::from_secs(5);
-/// How long the engine may take to leave its queues when it is dropped.
-const DRAIN: Duration = Duration::from_secs(1);
 
 /// A running engine.
 pub(super) struct EmbeddedEngine {
     service: LockService,
-    engine: Arc<Engine>,
     threads: Threads,
 }
 
 impl EmbeddedEngine {
-    /// Starts it on the database of this URL, whose schema is brought up to date first.
-    pub(super) async fn start(url: &str) -> LockResult<Self> {
+    /// Starts it on the database of this URL, whose schema is brought up to date first or checked.
+    pub(super) async fn start(url: &str, migrate: bool) -> LockResult<Self> {
         let options = DatabaseOptions::new(url, CONNECTIONS);
         let options = options.map_err(|error| LockError::Validation(error.to_string()))?;
-        let threads = Threads::start()?;
+        let mut threads = Threads::start()?;
         let opened = threads.carry_out(async move {
-            store::migrate_up(&options).await?;
+            if migrate {
+                store::migrate_up(&options).await?;
+            } else {
+                store::check_schema(&options).await?;
+            }
             let store = store::connect(&options).await?;
             store.check_ready().await?;
             let engine = Engine::start(store.clone(), engine_options(&*store), AuditLog::off());
             Ok::<_, StoreError>((store, engine))
         });
         let (store, engine) = opened.await?.map_err(|error| unreachable(&error))?;
-        let service = LockService::new(engine.clone(), store, Limits::default());
-        Ok(Self { service, engine, threads })
+        threads.drain_at_the_end(Arc::clone(&engine));
+        Ok(Self { service: LockService::new(engine, store, Limits::default()), threads })
+    }
+
+    pub(super) fn failed(&self) -> CancellationToken {
+        self.threads.failed()
     }
 
     pub(super) fn limits(&self) -> &Limits {
@@ -70,52 +72,9 @@ impl EmbeddedEngine {
     }
 }
 
-impl Drop for EmbeddedEngine {
-    fn drop(&mut self) {
-        // Others need not wait until this one is taken for dead. A process that ends before that is.
-        if let Some(runtime) = self.threads.0.take() {
-            let engine = self.engine.clone();
-            let drain = move || {
-                runtime.block_on(engine.drain(DRAIN));
-                runtime.shutdown_background();
-            };
-            drop(std::thread::Builder::new().name("db-locks-drain".to_owned()).spawn(drain));
-        }
-    }
-}
-
 impl fmt::Debug for EmbeddedEngine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EmbeddedEngine").finish_non_exhaustive()
-    }
-}
-
-/// The runtime of the engine; `None` while its end is under way. Dropped in an async task, a plain one would panic.
-struct Threads(Option<Runtime>);
-
-impl Threads {
-    fn start() -> LockResult<Self> {
-        let mut builder = Builder::new_multi_thread();
-        let runtime = builder.worker_threads(THREADS).thread_name("db-locks-engine").enable_all().build();
-        runtime.map(|runtime| Self(Some(runtime))).map_err(|error| unreachable(&error))
-    }
-
-    /// Carries out work; it is ended when the future is dropped.
-    async fn carry_out<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> LockResult<T> {
-        let ended = || LockError::Unreachable("the engine has ended".to_owned());
-        let runtime = self.0.as_ref().ok_or_else(ended)?;
-        AbortOnDropHandle::new(runtime.spawn(work)).await.map_err(|_| ended())
-    }
-}
-
-impl Drop for Threads {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
     }
 }
 
@@ -134,6 +93,54 @@ fn engine_options(store: &dyn Store) -> EngineOptions {
     }
 }
 
-fn unreachable(error: &dyn std::error::Error) -> LockError {
+pub(super) fn unreachable(error: &dyn std::error::Error) -> LockError {
     LockError::Unreachable(error.to_string())
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+mod tests {
+    use crate::{Client, EmbeddedLockService, LocksConfig};
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    /// A program that uses the library must not end by an error in it, and must not go on as if it held its locks.
+    #[tokio::test]
+    async fn an_engine_that_fails_ends_its_client_and_not_the_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = LocksConfig::new(format!("sqlite://{}/locks.sqlite?mode=rwc", folder.path().display()));
+        let service = EmbeddedLockService::open(&config).await.unwrap();
+        let breaks = CancellationToken::new();
+        let broken = breaks.clone();
+        let fragile = async move {
+            db_locks_service::spawn_critical(async move {
+                broken.cancelled().await;
+                panic!("an error in the engine");
+            });
+        };
+        service.engine.threads.carry_out(fragile).await.unwrap();
+        let client = Client::embedded(service).unwrap();
+        let guard = client.lock("k").lease(Duration::from_mins(1)).acquire().await.unwrap();
+        let waiting = tokio::spawn(client.lock("k").wait(Duration::from_mins(1)).acquire());
+        while client.get_lock("k").await.unwrap().waiters == 0 {
+            tokio::task::yield_now().await;
+        }
+
+        breaks.cancel();
+        tokio::time::timeout(SOON, guard.lost()).await.unwrap();
+        assert!(guard.cancellation_token().is_cancelled());
+        assert!(matches!(guard.release().await, Err(LockError::Lost(_))));
+        let failed = |error: &LockError| error.to_string().contains("an error in the engine");
+        let waited = tokio::time::timeout(SOON, waiting).await.unwrap().unwrap();
+        assert!(waited.as_ref().is_err_and(failed), "{waited:?}");
+        let later = client.lock("k").wait(Duration::from_mins(1)).acquire().await;
+        assert!(later.as_ref().is_err_and(failed), "{later:?}");
+        assert!(client.get_lock("k").await.is_err_and(|error| failed(&error)));
+
+        // A new client has another engine, and the lease of the first one stands.
+        let again = Client::connect(&config).await.unwrap();
+        assert!(again.get_lock("k").await.unwrap().locked);
+    }
 }

@@ -3,6 +3,7 @@
 mod answers;
 mod engine;
 mod requests;
+mod threads;
 
 use async_trait::async_trait;
 use db_locks_service::{
@@ -10,6 +11,7 @@ use db_locks_service::{
     domain::{KeyId, Kind, Owner, Tenant},
     store::{KeyFilter, LockFilter},
 };
+use tokio_util::sync::CancellationToken;
 
 use self::engine::EmbeddedEngine;
 use crate::{
@@ -27,7 +29,8 @@ const DEFAULT_LIMIT: u32 = 100;
 
 /// The engine in this process, on a database. Several processes may share one, services among them.
 ///
-/// It has threads of its own: a runtime of the caller's that is busy or blocked is not in its way.
+/// It has threads of its own: a runtime of the caller's that is busy or blocked is not in its way. If it fails by an error in its
+/// program, all calls are answered [`LockError::EngineFailed`](crate::LockError::EngineFailed) from then on.
 #[derive(Debug)]
 pub struct EmbeddedLockService {
     engine: EmbeddedEngine,
@@ -36,11 +39,18 @@ pub struct EmbeddedLockService {
 }
 
 impl EmbeddedLockService {
-    /// Connects to the database of the configuration's URL, and brings its schema up to date.
+    /// Connects to the database of the configuration's URL, and brings its schema up to date unless the configuration says
+    /// otherwise.
     pub async fn open(config: &LocksConfig) -> LockResult<Self> {
         let tenant = config.tenant.as_deref().unwrap_or("default");
         let tenant = Tenant::new(tenant).map_err(|error| requests::invalid("tenant", error))?;
-        Ok(Self { engine: EmbeddedEngine::start(&config.urls).await?, tenant, owner: config.owner.clone() })
+        let engine = EmbeddedEngine::start(&config.urls, config.migrate).await?;
+        Ok(Self { engine, tenant, owner: config.owner.clone() })
+    }
+
+    /// Cancelled when the engine has failed.
+    pub(crate) fn failed(&self) -> CancellationToken {
+        self.engine.failed()
     }
 
     fn id(&self, key: &str) -> LockResult<KeyId> {
@@ -151,9 +161,10 @@ impl LockService for EmbeddedLockService {
         // A lease of zero says nothing about the default lease.
         let lease_ms = i64::try_from(semaphore.lease_duration_ms).ok().filter(|lease_ms| *lease_ms > 0);
         let lease_ms = requests::lease(lease_ms, self.engine.limits())?;
+        let guarded = semaphore.guarded.then_some(true);
         let call = self
             .engine
-            .call(move |service| async move { service.put_semaphore(id, max_size, lease_ms, None).await });
+            .call(move |service| async move { service.put_semaphore(id, max_size, lease_ms, guarded).await });
         Ok(answers::semaphore(&call.await?.0))
     }
 

@@ -172,7 +172,10 @@ impl LockService for HttpLockService {
         let call = Call { method: Method::PUT, path: &path, timeout: TIMEOUT, repeat: Repeat::Unsafe };
         // A lease of zero says nothing about the default lease.
         let lease = Some(semaphore.lease_duration_ms).filter(|lease| *lease > 0);
-        let body = serde_json::json!({"max_size": semaphore.max_size, "lease_duration_ms": lease});
+        let guarded = semaphore.guarded.then_some(true);
+        let body = serde_json::json!({
+            "max_size": semaphore.max_size, "lease_duration_ms": lease, "guarded": guarded,
+        });
         answer::read(self.endpoints.send(&call, |request| request.json(&body)).await?).await
     }
 

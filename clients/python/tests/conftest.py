@@ -22,14 +22,14 @@ class Service:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
-        self._folder = folder
+        self.file = folder / "locks.sqlite"
         self.start()
 
     def start(self) -> None:
         """Start it, and wait until it is ready."""
         variables = {
             **os.environ,
-            "DATABASE_URL": f"sqlite://{self._folder}/locks.sqlite?mode=rwc",
+            "DATABASE_URL": f"sqlite://{self.file}?mode=rwc",
             "DB_LOCKS_LISTEN": f"127.0.0.1:{self.port}",
             "DB_LOCKS_LOG": "warn",
         }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::process::{exit_code, output, program};
 use crate::support::{Client, Dialect, service::shared};
 
-async fn json(client: &Client, arguments: &[&str]) -> Value {
+pub(super) async fn json(client: &Client, arguments: &[&str]) -> Value {
     let output = output(program(client, &[arguments, &["--json"]].concat())).await;
     assert!(output.status.success(), "{arguments:?}: {output:?}");
     serde_json::from_slice(&output.stdout).unwrap()

@@ -7,7 +7,7 @@ mod permits;
 mod proof;
 mod replicas;
 mod restore;
-mod user;
+pub(crate) mod user;
 mod worker;
 
 use self::user::User;

@@ -5,7 +5,7 @@ use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, RuntimeErr, Statement,
 use crate::support::{Client, Database, Dialect, sql};
 
 /// A session of a user.
-pub(super) struct User {
+pub(crate) struct User {
     connection: DatabaseConnection,
     dialect: Dialect,
     tenant: String,
@@ -13,7 +13,7 @@ pub(super) struct User {
 
 impl User {
     /// A session in the database of the locks, with a table of the user's own.
-    pub(super) async fn of(database: &Database, client: &Client) -> Self {
+    pub(crate) async fn of(database: &Database, client: &Client) -> Self {
         let connection = sql::connect(&database.url).await.unwrap();
         let user = Self { connection, dialect: database.dialect, tenant: client.tenant().to_owned() };
         user.run("CREATE TABLE IF NOT EXISTS account (id INTEGER PRIMARY KEY, amount INTEGER NOT NULL)")
@@ -22,18 +22,18 @@ impl User {
     }
 
     /// Runs a statement.
-    pub(super) async fn run(&self, sql: &str) {
+    pub(crate) async fn run(&self, sql: &str) {
         self.connection.execute_unprepared(sql).await.unwrap();
     }
 
     /// Begins a transaction.
-    pub(super) async fn begin(&self) {
+    pub(crate) async fn begin(&self) {
         let begin = if self.dialect == Dialect::Sqlite { "BEGIN IMMEDIATE" } else { "BEGIN" };
         self.run(begin).await;
     }
 
     /// Calls the guard. Returns the token, or the code of the refusal.
-    pub(super) async fn guard(&self, key: &str, version: &str) -> Result<i64, String> {
+    pub(crate) async fn guard(&self, key: &str, version: &str) -> Result<i64, String> {
         let tenant = &self.tenant;
         let call = match self.dialect {
             Dialect::Sqlite => {
@@ -58,7 +58,7 @@ impl User {
     }
 
     /// Calls the guard in a transaction of its own.
-    pub(super) async fn guard_alone(&self, key: &str, version: &str) -> Result<i64, String> {
+    pub(crate) async fn guard_alone(&self, key: &str, version: &str) -> Result<i64, String> {
         self.begin().await;
         let guarded = self.guard(key, version).await;
         self.run("ROLLBACK").await;

@@ -20,6 +20,7 @@ on_every_database![with_database:
     the_calls_one_by_one,
     a_dropped_acquire_leaves_the_queue,
     commands_need_no_service,
+    a_database_is_migrated_unless_that_is_forbidden,
 ];
 
 const SOON: Duration = Duration::from_secs(10);
@@ -143,4 +144,22 @@ async fn commands_need_no_service(database: Database) {
     }
     let (code, text) = exit_code(program_at(&database.url, "default", &["get", "k", "--json"])).await;
     assert!(code == Some(0) && text.contains(r#""locked":false"#), "{text}");
+}
+
+async fn a_database_is_migrated_unless_that_is_forbidden(database: Database) {
+    let config = LocksConfig::new(database.url.as_str());
+    let refused = Client::connect(&config.clone().with_migrations(false)).await;
+    assert!(refused.is_err_and(|error| error.to_string().contains("schema")));
+    let command = || {
+        let mut command = program_at(&database.url, "default", &["get", "k"]);
+        command.env("DB_LOCKS_MIGRATE", "false");
+        command
+    };
+    let (code, text) = exit_code(command()).await;
+    assert_eq!(code, Some(69), "{text}");
+    Client::connect(&config).await.unwrap();
+    let (code, text) = exit_code(command()).await;
+    assert!(code == Some(1) && text.contains("not found"), "{text}");
+    let client = Client::connect(&config.with_migrations(false)).await.unwrap();
+    client.lock("k").acquire().await.unwrap().release().await.unwrap();
 }

@@ -3,5 +3,6 @@
 mod blocking;
 mod embedded;
 mod guard;
+mod guarded;
 mod lost;
 mod seed_words;

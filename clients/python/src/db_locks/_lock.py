@@ -47,6 +47,11 @@ class BaseLock:
         return self._held().grant
 
     @property
+    def version(self) -> str:
+        """The identity of the grant: what `db_locks_guard` takes."""
+        return str(self.grant["version"])
+
+    @property
     def fencing_token(self) -> int:
         """Grows with every grant of the key: let what you write to refuse lower ones."""
         return int(self.grant["fencing_token"])
