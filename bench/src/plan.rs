@@ -4,6 +4,9 @@ use serde::Serialize;
 
 use crate::settings::{Peer, Settings, Work};
 
+/// The numbers of connections of pairs on guarded keys.
+const GUARD_CONNECTIONS: [usize; 2] = [1, 32];
+
 /// A database under the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -46,6 +49,11 @@ pub(crate) enum Server {
         /// How many processes of the service.
         replicas: usize,
     },
+    /// The engine in this program's process, on a database.
+    Embedded {
+        /// The database.
+        database: Database,
+    },
 }
 
 /// Which keys the pairs are on. Each connection has keys of its own always.
@@ -58,6 +66,20 @@ pub(crate) enum Keys {
     New,
     /// Keys that the filled table has, none of them twice.
     Known,
+    /// As reused, and guarded.
+    Guarded,
+}
+
+/// How a transaction of a user proves that nobody else writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Proof {
+    /// `db_locks_guard`.
+    Guard,
+    /// `SELECT … FOR UPDATE` on a row of one's own.
+    RowLock,
+    /// `PostgreSQL`'s `pg_advisory_xact_lock`.
+    AdvisoryLock,
 }
 
 /// Which replica a request goes to.
@@ -108,6 +130,11 @@ pub(crate) enum Load {
         waiters: usize,
         /// For how many keys.
         keys: usize,
+    },
+    /// Transactions, one after another, with nothing but a proof in them.
+    Transactions {
+        /// Which.
+        proof: Proof,
     },
     /// Waiters queued one after another.
     Order {
@@ -162,6 +189,8 @@ fn stands() -> Vec<Stand> {
         service(Postgres, 3),
         service(Mariadb, 3),
         service(Mysql, 3),
+        Server::Embedded { database: Sqlite },
+        Server::Embedded { database: Postgres },
     ];
     let filled =
         [Server::Postgres, Server::Mariadb, service(Sqlite, 1), service(Postgres, 1), service(Mariadb, 1)];
@@ -199,13 +228,17 @@ fn peers(stand: Stand) -> Vec<Peer> {
         Server::Service { database: Database::Postgres, .. } => vec![Peer::ServicePostgres],
         Server::Service { database: Database::Mariadb, .. } => vec![Peer::ServiceMariadb],
         Server::Service { database: Database::Mysql, .. } => vec![Peer::ServiceMysql],
+        Server::Embedded { database: Database::Sqlite } => vec![Peer::EmbeddedSqlite],
+        Server::Embedded { database: Database::Postgres } => vec![Peer::EmbeddedPostgres],
+        Server::Embedded { .. } => Vec::new(),
     }
 }
 
 /// What a kind of work asks of a peer on a stand: nothing where it does not apply.
 fn loads(stand: Stand, work: Work, peer: Peer, settings: &Settings) -> Vec<Load> {
     let replicas = if let Server::Service { replicas, .. } = stand.server { replicas } else { 1 };
-    let alone = replicas == 1 && !stand.filled;
+    let is_embedded = matches!(stand.server, Server::Embedded { .. });
+    let alone = replicas == 1 && !stand.filled && !is_embedded;
     let pairs = |keys| {
         let load = move |&connections| Load::Pairs { connections, keys, route: Route::Sticky };
         settings.connections.iter().map(load).collect::<Vec<_>>()
@@ -235,11 +268,33 @@ fn loads(stand: Stand, work: Work, peer: Peer, settings: &Settings) -> Vec<Load>
         Work::Idle if alone && peer.is_service() => {
             vec![Load::Idle { waiters: settings.idle_waiters, keys: settings.idle_keys }]
         }
+        Work::Guard if alone && peer.is_service() => guards(peer),
+        Work::Embedded
+            if is_embedded || alone && matches!(peer, Peer::ServiceSqlite | Peer::ServicePostgres) =>
+        {
+            let connections = settings.fixed_connections;
+            vec![Load::Pairs { connections, keys: Keys::Reused, route: Route::Sticky }]
+        }
         Work::Order if replicas == 3 => {
             vec![Load::Order { waiters: settings.order_waiters, rounds: settings.order_rounds }]
         }
         _ => Vec::new(),
     }
+}
+
+/// Pairs on guarded keys beside others, and the proof in a transaction beside what there is without the service.
+fn guards(peer: Peer) -> Vec<Load> {
+    let pairs = |connections, keys| Load::Pairs { connections, keys, route: Route::Sticky };
+    let counts = GUARD_CONNECTIONS.into_iter();
+    let mut loads: Vec<_> =
+        counts.flat_map(|count| [pairs(count, Keys::Reused), pairs(count, Keys::Guarded)]).collect();
+    let proofs = match peer {
+        Peer::ServiceSqlite => &[Proof::Guard][..],
+        Peer::ServicePostgres => &[Proof::Guard, Proof::RowLock, Proof::AdvisoryLock],
+        _ => &[Proof::Guard, Proof::RowLock],
+    };
+    loads.extend(proofs.iter().map(|&proof| Load::Transactions { proof }));
+    loads
 }
 
 /// Whether a peer's acquire can wait in the server until the lock is free.

@@ -3,6 +3,7 @@
 use super::{
     Client, Failure,
     advisory::Advisory,
+    embedded::Embedded,
     etcd_gateway::EtcdGateway,
     etcd_grpc::EtcdGrpc,
     mariadb::Mariadb,
@@ -23,6 +24,8 @@ pub(crate) struct Ask {
     pub(crate) route: Route,
     /// Whether the key is a semaphore's.
     pub(crate) semaphore: bool,
+    /// Whether the key is guarded.
+    pub(crate) guarded: bool,
     /// Whether each lock of etcd has a lease of its own. Otherwise each client has one, as its locks do by default.
     pub(crate) lease_each: bool,
 }
@@ -30,7 +33,14 @@ pub(crate) struct Ask {
 impl Ask {
     /// Tries once, for a lease that outlives the measurement.
     pub(crate) fn once() -> Self {
-        Self { lease_ms: 600_000, wait_ms: 0, route: Route::Sticky, semaphore: false, lease_each: false }
+        Self {
+            lease_ms: 600_000,
+            wait_ms: 0,
+            route: Route::Sticky,
+            semaphore: false,
+            guarded: false,
+            lease_each: false,
+        }
     }
 
     /// Waits for as long as any measurement takes.
@@ -67,6 +77,10 @@ impl Dialer {
                 Client::Advisory(Box::new(Advisory::connect(target.first(), *ask).await?))
             }
             Peer::Mariadb => Client::Mariadb(Box::new(Mariadb::connect(target.first(), *ask).await?)),
+            Peer::EmbeddedSqlite | Peer::EmbeddedPostgres => {
+                let engine = target.engine.as_ref().ok_or(Failure::Unsupported("an engine"))?;
+                Client::Embedded(Box::new(Embedded::new(engine, *ask)))
+            }
             Peer::Pgbench => return Err(Failure::Unsupported("a connection of pgbench")),
         })
     }

@@ -4,6 +4,7 @@
 
 mod advisory;
 mod dial;
+mod embedded;
 mod etcd_gateway;
 mod etcd_grpc;
 mod failure;
@@ -13,9 +14,11 @@ mod mariadb;
 mod postgres;
 mod redis;
 mod service;
+mod user;
 
 use self::{
     advisory::Advisory,
+    embedded::Embedded,
     etcd_gateway::EtcdGateway,
     etcd_grpc::EtcdGrpc,
     mariadb::Mariadb,
@@ -31,6 +34,7 @@ pub(crate) use self::{
     postgres::{
         ACQUIRE as POSTGRES_ACQUIRE, RELEASE as POSTGRES_RELEASE, SCHEMA as POSTGRES_SCHEMA, Session,
     },
+    user::User,
 };
 
 /// What an acquire brought, and what release and heartbeat have to present.
@@ -62,6 +66,8 @@ pub(crate) enum Client {
     Advisory(Box<Advisory>),
     /// Statements on `MariaDB`.
     Mariadb(Box<Mariadb>),
+    /// The engine in this process.
+    Embedded(Box<Embedded>),
 }
 
 impl Client {
@@ -76,6 +82,7 @@ impl Client {
             Self::Postgres(client) => client.acquire(key).await,
             Self::Advisory(client) => client.acquire(key).await,
             Self::Mariadb(client) => client.acquire(key).await,
+            Self::Embedded(client) => client.acquire(key).await,
         }
     }
 
@@ -90,6 +97,7 @@ impl Client {
             Self::Postgres(client) => client.release(key, grant).await,
             Self::Advisory(client) => client.release(key).await,
             Self::Mariadb(client) => client.release(key, grant).await,
+            Self::Embedded(client) => client.release(key, grant).await,
         }
     }
 
@@ -101,7 +109,9 @@ impl Client {
             Self::Redis(client) => client.heartbeat(key, grant).await,
             Self::Postgres(client) => client.heartbeat(key, grant).await,
             Self::Mariadb(client) => client.heartbeat(key, grant).await,
-            Self::Health(_) | Self::EtcdGrpc(_) | Self::Advisory(_) => Err(Failure::Unsupported("heartbeat")),
+            Self::Health(_) | Self::EtcdGrpc(_) | Self::Advisory(_) | Self::Embedded(_) => {
+                Err(Failure::Unsupported("heartbeat"))
+            }
         }
     }
 }

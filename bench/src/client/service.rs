@@ -39,8 +39,10 @@ struct Text {
 impl Text {
     /// Prepares the requests.
     fn new(ask: Ask) -> Self {
-        let Ask { lease_ms, wait_ms, semaphore, .. } = ask;
-        let body = format!(r#"{{"owner":"bench","lease_duration_ms":{lease_ms},"wait_ms":{wait_ms}}}"#);
+        let Ask { lease_ms, wait_ms, semaphore, guarded, .. } = ask;
+        let guarded = if guarded { r#","guarded":true"# } else { "" };
+        let body =
+            format!(r#"{{"owner":"bench","lease_duration_ms":{lease_ms},"wait_ms":{wait_ms}{guarded}}}"#);
         let versioned = |verb: &str| {
             let opening = r#"{"version":""#;
             let head = tail_of_head(opening.len() + VERSION + r#""}"#.len());

@@ -37,7 +37,7 @@ pub(super) async fn pair(lane: &mut Lane, key: &str) -> Result<(Instant, Instant
 /// Does one pair on each key that will be reused, so that all of them are reused when it counts. Peers that keep nothing
 /// of a released lock need none of that.
 pub(super) async fn prime(clients: Vec<(Lane, KeySource)>, peer: Peer) -> (Vec<(Lane, KeySource)>, Failures) {
-    if !peer.is_service() && !matches!(peer, Peer::Postgres | Peer::Mariadb) {
+    if !peer.keeps_rows() {
         return (clients, Failures::default());
     }
     let mut tasks = JoinSet::new();

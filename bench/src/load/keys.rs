@@ -28,8 +28,8 @@ pub(super) struct KeySource {
 /// Where keys come from.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
-    /// So many of its own, again and again.
-    Reused(u64),
+    /// So many of its own, again and again. They begin with the letter.
+    Reused(char, u64),
     /// New ones; the number tells the measurement from all others.
     New(u64),
     /// Rows of the filled table, in an order that jumps about.
@@ -49,7 +49,9 @@ impl KeySource {
         // Successive measurements begin a fifth of the table apart.
         static FIFTHS: AtomicU64 = AtomicU64::new(0);
         let kind = match keys {
-            Keys::Reused => Kind::Reused(settings.keys_per_connection),
+            Keys::Reused => Kind::Reused('c', settings.keys_per_connection),
+            // A key that was guarded stays so.
+            Keys::Guarded => Kind::Reused('g', settings.keys_per_connection),
             Keys::New => Kind::New(unique()),
             Keys::Known => Kind::Known {
                 rows: settings.rows,
@@ -63,7 +65,7 @@ impl KeySource {
 
     /// How many keys there are before they come again; `None` where each is met but once.
     pub(super) fn cycle(&self) -> Option<u64> {
-        if let Kind::Reused(keys) = self.kind { Some(keys) } else { None }
+        if let Kind::Reused(_, keys) = self.kind { Some(keys) } else { None }
     }
 
     /// The next key.
@@ -73,7 +75,7 @@ impl KeySource {
         self.key.clear();
         let index = self.index;
         let written = match self.kind {
-            Kind::Reused(keys) => write!(self.key, "c{index}-{}", given % keys),
+            Kind::Reused(letter, keys) => write!(self.key, "{letter}{index}-{}", given % keys),
             Kind::New(measurement) => write!(self.key, "new-{measurement}-{index}-{given}"),
             Kind::Known { rows, clients, start } => {
                 let turn = start.wrapping_add(given.wrapping_mul(clients)).wrapping_add(index) % rows;
@@ -109,7 +111,7 @@ mod tests {
 
     #[test]
     fn reused_keys_come_again() {
-        let mut source = KeySource { kind: Kind::Reused(2), index: 5, given: 0, key: String::new() };
+        let mut source = KeySource { kind: Kind::Reused('c', 2), index: 5, given: 0, key: String::new() };
         let keys: Vec<_> = (0..3).map(|_| source.next().to_owned()).collect();
         assert_eq!(keys, ["c5-0", "c5-1", "c5-0"]);
     }

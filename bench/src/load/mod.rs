@@ -13,6 +13,7 @@ mod order;
 mod pairs;
 mod pgbench;
 mod tally;
+mod transactions;
 
 pub(crate) use self::fill::fill;
 use crate::{
@@ -39,6 +40,7 @@ pub(crate) async fn measure(site: &Site, cell: Cell, settings: &Settings) -> any
             contend::semaphore(site, cell.peer, permits, clients, settings).await
         }
         Load::Idle { waiters, keys } => idle::measure(site, cell.peer, waiters, keys, settings).await,
+        Load::Transactions { proof } => transactions::measure(site, cell.peer, proof, settings).await,
         Load::Order { waiters, rounds } => order::measure(site, cell.peer, waiters, rounds).await,
     }
 }

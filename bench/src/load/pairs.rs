@@ -36,7 +36,7 @@ pub(super) async fn measure(
     shape: Shape,
     settings: &Settings,
 ) -> anyhow::Result<Findings> {
-    let ask = Ask { route: shape.route, ..Ask::once() };
+    let ask = Ask { route: shape.route, guarded: shape.keys == Keys::Guarded, ..Ask::once() };
     let dialer = Dialer { peer, target: site.target().clone(), ask };
     let lanes = Lane::dial(dialer, shape.connections).await?;
     let sources = KeySource::for_clients(shape.keys, shape.connections, settings);

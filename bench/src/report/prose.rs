@@ -13,6 +13,8 @@ pub(super) fn title(work: Work) -> &'static str {
         Work::Replicas => "(f) Several replicas",
         Work::Idle => "(g) Idle waiters",
         Work::Order => "(h) Order",
+        Work::Guard => "(i) Guarded locks",
+        Work::Embedded => "(j) The engine in the caller's process",
     }
 }
 
@@ -48,6 +50,14 @@ pub(super) fn explanation(work: Work, settings: &Settings) -> String {
         Work::Idle => "Requests that wait for held keys until they give up. The memory is the growth of the service's \
                        resident set from before they connected."
             .into(),
+        Work::Guard => format!(
+            "{pace} Guarded and unguarded pairs in turn, on keys of their own. Transactions: BEGIN, the proof that nobody else \
+             writes, COMMIT, one after the other on one connection; the times are those of the proof alone."
+        ),
+        Work::Embedded => format!(
+            "{pace} The crate `db_locks` in the process of the load beside the service over HTTP; with the crate the load's \
+             processors are the engine's, too."
+        ),
         Work::Order => "Waiters queued one after another, on the replicas in turn, are to be granted in that order. One \
                         row a database."
             .into(),

@@ -2,7 +2,7 @@
 
 use super::{Findings, Measure};
 use crate::{
-    plan::{Cell, Keys, Load, Route, Server, Stand},
+    plan::{Cell, Keys, Load, Proof, Route, Server, Stand},
     settings::Work,
 };
 
@@ -21,6 +21,7 @@ pub(crate) fn case(stand: Stand, cell: Cell) -> String {
     match cell.load {
         Load::Pairs { connections, keys, route } => {
             let table = match (cell.work, stand.filled, keys) {
+                (_, _, Keys::Guarded) => ", guarded",
                 (Work::Rows, true, Keys::Known) => ", full table, its keys",
                 (Work::Rows, true, _) => ", full table, new keys",
                 (Work::Rows, false, _) => ", empty table, new keys",
@@ -35,6 +36,9 @@ pub(crate) fn case(stand: Stand, cell: Cell) -> String {
         Load::Hot { waiters } => format!("{waiters} {}", plural(waiters, "waiter")),
         Load::Semaphore { permits, clients } => format!("{permits} permits, {clients} clients"),
         Load::Idle { waiters, keys } => format!("{} waiters, {} keys", whole(waiters), whole(keys)),
+        Load::Transactions { proof: Proof::Guard } => "`db_locks_guard` in a transaction".to_owned(),
+        Load::Transactions { proof: Proof::RowLock } => "`SELECT … FOR UPDATE` instead".to_owned(),
+        Load::Transactions { proof: Proof::AdvisoryLock } => "`pg_advisory_xact_lock` instead".to_owned(),
         Load::Order { waiters, rounds } => format!("{waiters} waiters, {rounds} rounds"),
     }
 }

@@ -31,6 +31,12 @@ pub(crate) enum Work {
     /// (h) whether waiters over three replicas are granted in order.
     #[value(alias = "h")]
     Order,
+    /// (i) acquire and release of guarded locks, and the guard in a transaction.
+    #[value(alias = "i")]
+    Guard,
+    /// (j) acquire and release by the engine in the caller's process.
+    #[value(alias = "j")]
+    Embedded,
 }
 
 impl Work {
@@ -76,6 +82,10 @@ pub(crate) enum Peer {
     PostgresAdvisory,
     /// Bare `MariaDB`: single-key statements on prepared connections.
     Mariadb,
+    /// The crate `db_locks` with the engine in this process, on `SQLite`.
+    EmbeddedSqlite,
+    /// Likewise, on `PostgreSQL`.
+    EmbeddedPostgres,
 }
 
 impl Peer {
@@ -99,7 +109,15 @@ impl Peer {
             Self::Pgbench => "bare PostgreSQL, pgbench",
             Self::PostgresAdvisory => "PostgreSQL advisory locks",
             Self::Mariadb => "bare MariaDB",
+            Self::EmbeddedSqlite => "crate db_locks, SQLite",
+            Self::EmbeddedPostgres => "crate db_locks, PostgreSQL",
         }
+    }
+
+    /// Whether a row is kept of a lock that is free.
+    pub(crate) fn keeps_rows(self) -> bool {
+        self.is_service()
+            || matches!(self, Self::Postgres | Self::Mariadb | Self::EmbeddedSqlite | Self::EmbeddedPostgres)
     }
 
     /// Whether it is the service that is measured, locks and all.

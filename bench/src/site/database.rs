@@ -30,16 +30,20 @@ impl Engine {
             Server::Redis => Self::Redis(Redis::new(programs, folder)?),
             Server::Postgres => Self::Postgres(Postgres::new(programs, folder, true)?),
             Server::Mariadb => Self::MySql(MySql::new(Kind::MariaDb, programs, folder, true)?),
-            Server::Service { database: Database::Postgres, .. } => {
+            Server::Service { database: Database::Postgres, .. }
+            | Server::Embedded { database: Database::Postgres } => {
                 Self::Postgres(Postgres::new(programs, folder, false)?)
             }
-            Server::Service { database: Database::Mariadb, .. } => {
+            Server::Service { database: Database::Mariadb, .. }
+            | Server::Embedded { database: Database::Mariadb } => {
                 Self::MySql(MySql::new(Kind::MariaDb, programs, folder, false)?)
             }
-            Server::Service { database: Database::Mysql, .. } => {
+            Server::Service { database: Database::Mysql, .. }
+            | Server::Embedded { database: Database::Mysql } => {
                 Self::MySql(MySql::new(Kind::MySql, programs, folder, false)?)
             }
-            Server::Service { database: Database::Sqlite, .. } => Self::Sqlite(Sqlite::new(folder)),
+            Server::Service { database: Database::Sqlite, .. }
+            | Server::Embedded { database: Database::Sqlite } => Self::Sqlite(Sqlite::new(folder)),
         })
     }
 

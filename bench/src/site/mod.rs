@@ -20,6 +20,7 @@ use std::{
 };
 
 use anyhow::Context;
+use db_locks::{EmbeddedLockService, LocksConfig};
 
 use self::{
     database::Engine,
@@ -37,6 +38,12 @@ use crate::plan::{Server, Stand};
 pub(crate) struct Target {
     /// What is measured: the replicas of the service, or the one server.
     pub(crate) front: Vec<SocketAddr>,
+    /// The database server beneath, if there is one.
+    pub(crate) database: Option<SocketAddr>,
+    /// The URL of the database beneath.
+    pub(crate) url: String,
+    /// The engine in this process.
+    pub(crate) engine: Option<Arc<EmbeddedLockService>>,
 }
 
 impl Target {
@@ -73,9 +80,9 @@ impl Site {
     pub(crate) async fn open(&mut self, clean: bool) -> anyhow::Result<()> {
         self.close();
         let address = self.engine.start(clean).await?;
+        let url = self.engine.url();
         self.target = match self.stand.server {
             Server::Service { replicas, .. } => {
-                let url = self.engine.url();
                 let mut front = Vec::new();
                 for number in 1..=replicas {
                     let log = self.folder.join(format!("db-locks-{number}.log"));
@@ -83,9 +90,14 @@ impl Site {
                     self.replicas.push(process);
                     front.push(address);
                 }
-                Target { front }
+                Target { front, database: address, url, engine: None }
             }
-            _ => Target { front: address.into_iter().collect() },
+            Server::Embedded { .. } => {
+                let config = LocksConfig::new(url.as_str());
+                let engine = EmbeddedLockService::open(&config).await.context("start the engine")?;
+                Target { front: Vec::new(), database: address, url, engine: Some(Arc::new(engine)) }
+            }
+            _ => Target { front: address.into_iter().collect(), database: address, url, engine: None },
         };
         if clean {
             self.is_full = false;
@@ -96,6 +108,7 @@ impl Site {
     /// Ends the servers. The files stay.
     pub(crate) fn close(&mut self) {
         self.replicas.clear();
+        self.target = Target::default();
         self.engine.stop();
     }
 

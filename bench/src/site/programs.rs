@@ -98,10 +98,16 @@ fn is_executable(program: &Path) -> bool {
 
 /// The server of SQL of a stand.
 fn kind(server: Server) -> Option<Kind> {
-    match server {
-        Server::Postgres | Server::Service { database: Database::Postgres, .. } => Some(Kind::Postgres),
-        Server::Mariadb | Server::Service { database: Database::Mariadb, .. } => Some(Kind::MariaDb),
-        Server::Service { database: Database::Mysql, .. } => Some(Kind::MySql),
-        Server::Etcd | Server::Redis | Server::Service { database: Database::Sqlite, .. } => None,
+    let database = match server {
+        Server::Postgres => Database::Postgres,
+        Server::Mariadb => Database::Mariadb,
+        Server::Service { database, .. } | Server::Embedded { database } => database,
+        Server::Etcd | Server::Redis => return None,
+    };
+    match database {
+        Database::Postgres => Some(Kind::Postgres),
+        Database::Mariadb => Some(Kind::MariaDb),
+        Database::Mysql => Some(Kind::MySql),
+        Database::Sqlite => None,
     }
 }

@@ -1,5 +1,6 @@
 //! The comparisons that the project holds itself to, computed from the medians of the run.
 
+mod guards;
 mod pairs;
 mod waiting;
 
@@ -36,7 +37,14 @@ impl Ratio {
     /// All of them that this run has both sides of. Where the rate is given, comparing rates would say nothing.
     pub(super) fn all(rows: &[Row], settings: &Settings) -> Vec<Self> {
         let table = Table { rows, fixed: settings.fixed_connections };
-        let rates = [table.against_peers(), table.heartbeats(), table.full_table(), table.replicas()];
+        let rates = [
+            table.against_peers(),
+            table.heartbeats(),
+            table.full_table(),
+            table.replicas(),
+            table.guards(),
+            table.embedded(),
+        ];
         let rates = if settings.rate.is_none() { rates.concat() } else { Vec::new() };
         let lists =
             [rates, table.one_connection(), table.memory(), table.hand_over(settings), table.waiting()];

@@ -1,0 +1,48 @@
+//! The engine in this process, by the crate `db_locks`: all clients of a measurement share one.
+
+use std::sync::Arc;
+
+use db_locks::{
+    AcquireLockOptions, AcquireLockOptionsBuilder, EmbeddedLockService, LockError, LockService,
+    ReleaseLockOptions,
+};
+
+use super::{Ask, Failure, Grant};
+
+/// A client of the engine.
+pub(crate) struct Embedded {
+    engine: Arc<EmbeddedLockService>,
+    options: AcquireLockOptions,
+}
+
+impl Embedded {
+    /// Shares the engine.
+    pub(super) fn new(engine: &Arc<EmbeddedLockService>, ask: Ask) -> Self {
+        let lease_ms = i64::try_from(ask.lease_ms).unwrap_or(i64::MAX);
+        let wait_ms = i64::try_from(ask.wait_ms).unwrap_or(i64::MAX);
+        let options = AcquireLockOptionsBuilder::new("", lease_ms)
+            .with_owner("bench")
+            .with_override_time_to_wait_for_lock_ms(wait_ms)
+            .build();
+        Self { engine: Arc::clone(engine), options }
+    }
+
+    /// Acquires; the grant's name is its version.
+    pub(super) async fn acquire(&mut self, key: &str) -> Result<Grant, Failure> {
+        key.clone_into(&mut self.options.key);
+        let lock =
+            self.engine.acquire_lock(&self.options).await.map_err(|error| failure("acquire", &error))?;
+        let name = lock.version.ok_or(Failure::Malformed("acquire"))?;
+        Ok(Grant { name, fencing_token: lock.fencing_token, ..Grant::default() })
+    }
+
+    /// Releases.
+    pub(super) async fn release(&self, key: &str, grant: &Grant) -> Result<(), Failure> {
+        let options = ReleaseLockOptions::new(key, grant.name.clone(), None, None);
+        self.engine.release_lock(&options).await.map(drop).map_err(|error| failure("release", &error))
+    }
+}
+
+fn failure(call: &'static str, error: &LockError) -> Failure {
+    Failure::driver(call, error)
+}
