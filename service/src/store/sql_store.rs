@@ -71,7 +71,7 @@ impl SqlStore {
             None => (None, None, None),
         };
         let guard_refusal = routines::refusal(&pools.general_pool, pools.dialect).await;
-        Ok(Self {
+        let mut store = Self {
             guard_refusal,
             sql: Sql::new(pools.dialect),
             pools,
@@ -88,7 +88,14 @@ impl SqlStore {
             disk: Disk::default(),
             list_permits: Semaphore::new(MOST_LISTS),
             gate: WriteGate::new(watch),
-        })
+        };
+        if store.guard_refusal.is_none() {
+            store.guard_refusal = store.try_row_locks().await;
+        }
+        if let Some(why) = &store.guard_refusal {
+            tracing::warn!(why, "no lock can be guarded");
+        }
+        Ok(store)
     }
 
     /// For batches, loads and transactions.

@@ -7,6 +7,7 @@ mod permits;
 mod proof;
 mod replicas;
 mod restore;
+mod rights;
 pub(crate) mod user;
 mod worker;
 

@@ -14,11 +14,21 @@ pub(crate) struct User {
 impl User {
     /// A session in the database of the locks, with a table of the user's own.
     pub(crate) async fn of(database: &Database, client: &Client) -> Self {
-        let connection = sql::connect(&database.url).await.unwrap();
-        let user = Self { connection, dialect: database.dialect, tenant: client.tenant().to_owned() };
+        let user = Self::at(&database.url, database.dialect, client).await;
         user.run("CREATE TABLE IF NOT EXISTS account (id INTEGER PRIMARY KEY, amount INTEGER NOT NULL)")
             .await;
         user
+    }
+
+    /// A session at a URL.
+    pub(crate) async fn at(url: &str, dialect: Dialect, client: &Client) -> Self {
+        let connection = sql::connect(url).await.unwrap();
+        Self { connection, dialect, tenant: client.tenant().to_owned() }
+    }
+
+    /// Runs a statement that may be refused.
+    pub(crate) async fn try_run(&self, sql: &str) -> Result<(), DbErr> {
+        self.connection.execute_unprepared(sql).await.map(drop)
     }
 
     /// Runs a statement.
@@ -34,6 +44,11 @@ impl User {
 
     /// Calls the guard. Returns the token, or the code of the refusal.
     pub(crate) async fn guard(&self, key: &str, version: &str) -> Result<i64, String> {
+        self.guard_of("", key, version).await
+    }
+
+    /// Calls the guard in a schema or database, whose name ends with a dot.
+    pub(crate) async fn guard_of(&self, place: &str, key: &str, version: &str) -> Result<i64, String> {
         let tenant = &self.tenant;
         let call = match self.dialect {
             Dialect::Sqlite => {
@@ -47,9 +62,9 @@ impl User {
                      WHERE tenant = '{tenant}' AND key = '{key}' AND version = '{digits}'"
                 )
             }
-            Dialect::Postgres => format!("SELECT db_locks_guard('{key}', '{version}', '{tenant}')"),
+            Dialect::Postgres => format!("SELECT {place}db_locks_guard('{key}', '{version}', '{tenant}')"),
             Dialect::MariaDb | Dialect::MySql => {
-                format!("CALL db_locks_guard_in('{key}', '{version}', '{tenant}')")
+                format!("CALL {place}db_locks_guard_in('{key}', '{version}', '{tenant}')")
             }
         };
         let statement = Statement::from_string(self.connection.get_database_backend(), call);

@@ -4,6 +4,7 @@
 //! `db_locks_guard` keeps it locked until it ends, for as long as it likes.
 
 mod session;
+mod trial;
 
 use sea_orm::{ConnectionTrait, DbErr, Value};
 

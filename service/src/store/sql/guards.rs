@@ -6,6 +6,8 @@ use super::super::dialect::Dialect;
 #[derive(Debug)]
 pub(in super::super) struct GuardSql {
     pub(in super::super) lock: String,
+    /// As `db_locks_guard` locks the row in a user's transaction.
+    pub(in super::super) share: String,
     pub(in super::super) exists: String,
     pub(in super::super) insert: String,
     pub(in super::super) update: String,
@@ -23,6 +25,10 @@ impl GuardSql {
         Self {
             lock: dialect.sql(&format!(
                 "/* guard_lock */ SELECT 1 FROM db_locks_guards WHERE {row} FOR UPDATE SKIP LOCKED"
+            )),
+            share: dialect.sql(&format!(
+                "/* guard_share */ SELECT 1 FROM db_locks_guards WHERE {row} {}",
+                if dialect == Dialect::Postgres { "FOR SHARE" } else { "LOCK IN SHARE MODE" }
             )),
             exists: dialect.sql(&format!("/* guard_exists */ SELECT 1 FROM db_locks_guards WHERE {row}")),
             insert: dialect.sql(&format!(
