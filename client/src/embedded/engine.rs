@@ -62,8 +62,20 @@ impl EmbeddedEngine {
         self.service.limits()
     }
 
-    /// Makes a call in the engine's threads. Dropped, it is undone as if a connection had been closed.
+    /// Makes a call that the engine's tasks carry out: whoever awaits it only waits for their answer, in whatever runtime. Dropped, it is
+    /// undone as if a connection had been closed.
     pub(super) async fn call<T, F>(&self, call: impl FnOnce(LockService) -> F) -> LockResult<T>
+    where
+        F: Future<Output = Result<T, ServiceError>>,
+    {
+        // A failed engine answers that it stops.
+        call(self.service.clone())
+            .await
+            .map_err(|error| self.threads.failure().unwrap_or(answers::error(error)))
+    }
+
+    /// Makes a call that reads from the database, whose connections belong to the engine's threads.
+    pub(super) async fn read<T, F>(&self, call: impl FnOnce(LockService) -> F) -> LockResult<T>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, ServiceError>> + Send + 'static,

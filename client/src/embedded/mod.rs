@@ -139,7 +139,7 @@ impl LockService for EmbeddedLockService {
         let limit = options.limit.unwrap_or(DEFAULT_LIMIT);
         let page = self
             .engine
-            .call(move |service| async move { service.list_locks(tenant, filter, after, limit).await })
+            .read(move |service| async move { service.list_locks(tenant, filter, after, limit).await })
             .await?;
         let now = LeaseInstant::now();
         Ok(Page {
@@ -180,7 +180,7 @@ impl LockService for EmbeddedLockService {
         let limit = options.limit.unwrap_or(DEFAULT_LIMIT);
         let page = self
             .engine
-            .call(move |service| async move { service.list_semaphores(tenant, filter, after, limit).await })
+            .read(move |service| async move { service.list_semaphores(tenant, filter, after, limit).await })
             .await?;
         Ok(Page {
             items: page.items.iter().map(answers::semaphore).collect(),
@@ -194,7 +194,7 @@ impl LockService for EmbeddedLockService {
         let limit = options.limit.unwrap_or(DEFAULT_LIMIT);
         let page = self
             .engine
-            .call(move |service| async move { service.list_permits(id, after, limit).await })
+            .read(move |service| async move { service.list_permits(id, after, limit).await })
             .await?;
         let now = LeaseInstant::now();
         Ok(Page {

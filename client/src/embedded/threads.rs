@@ -84,10 +84,14 @@ impl Threads {
         work: impl Future<Output = T> + Send + 'static,
     ) -> LockResult<T> {
         let done = AbortOnDropHandle::new(self.runtime.spawn(work)).await;
-        done.map_err(|_| match self.failure.why.get() {
-            Some(why) => LockError::EngineFailed(why.clone()),
-            None => LockError::Unreachable("the engine has ended".to_owned()),
+        done.map_err(|_| {
+            self.failure().unwrap_or_else(|| LockError::Unreachable("the engine has ended".to_owned()))
         })
+    }
+
+    /// What all calls are answered once the engine has failed.
+    pub(super) fn failure(&self) -> Option<LockError> {
+        self.failure.why.get().cloned().map(LockError::EngineFailed)
     }
 }
 
