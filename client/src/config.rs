@@ -14,6 +14,11 @@ pub struct LocksConfig {
     pub(crate) tenant: Option<String>,
     pub(crate) token: Option<String>,
     #[cfg_attr(
+        not(feature = "tls"),
+        expect(dead_code, reason = "nothing is trusted where nothing is encrypted")
+    )]
+    pub(crate) authority: Option<Vec<u8>>,
+    #[cfg_attr(
         not(feature = "embedded"),
         expect(dead_code, reason = "only an engine of one's own migrates")
     )]
@@ -23,7 +28,7 @@ pub struct LocksConfig {
 impl LocksConfig {
     /// The service at this URL; several are separated by commas, and those that do not answer are passed over.
     pub fn new(urls: impl Into<String>) -> Self {
-        Self { urls: urls.into(), owner: None, tenant: None, token: None, migrate: true }
+        Self { urls: urls.into(), owner: None, tenant: None, token: None, authority: None, migrate: true }
     }
 
     /// Whether the URL is that of a database and not of a service.
@@ -52,6 +57,13 @@ impl LocksConfig {
     #[must_use]
     pub fn with_tenant(mut self, tenant: impl Into<String>) -> Self {
         self.tenant = Some(tenant.into());
+        self
+    }
+
+    /// The certificate (PEM) of an authority that is trusted beside those of the system.
+    #[must_use]
+    pub fn with_authority(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.authority = Some(pem.into());
         self
     }
 

@@ -6,26 +6,20 @@ use std::{
 };
 
 use reqwest::{
-    Client, Method, RequestBuilder, Response, Url,
+    Method, RequestBuilder, Response, Url,
     header::{AUTHORIZATION, HeaderMap, HeaderValue},
-    redirect::Policy,
 };
 
-use super::answer;
+use super::{answer, connections::Connections};
 use crate::{
     config::LocksConfig,
     error::{LockError, LockResult},
 };
 
-/// How long a connection may take to be made before the next URL is tried.
-const CONNECT: Duration = Duration::from_secs(3);
-/// A connection whose other end is gone is noticed after this and three probes.
-const KEEPALIVE: Duration = Duration::from_secs(5);
-
 /// One or more URLs of the same service, and a client of them.
 #[derive(Debug)]
 pub(super) struct Endpoints {
-    http: Client,
+    connections: Connections,
     urls: Vec<Url>,
     /// Index of the URL that answered last.
     preferred: AtomicUsize,
@@ -43,21 +37,8 @@ pub(super) enum Repeat {
 impl Endpoints {
     pub(super) fn new(config: &LocksConfig) -> LockResult<Self> {
         let urls = config.urls.split(',').map(read_url).collect::<LockResult<Vec<_>>>()?;
-        // Proxies of the environment are meant for the web: they buffer, and hide that a caller hung up.
-        let http = Client::builder()
-            .no_proxy()
-            .redirect(Policy::none())
-            .connect_timeout(CONNECT)
-            .tcp_nodelay(true)
-            .tcp_keepalive(KEEPALIVE)
-            .tcp_keepalive_interval(KEEPALIVE)
-            .tcp_keepalive_retries(3)
-            .default_headers(headers(config)?);
-        // Loading the system's certificates takes a while, and nothing asks for them in the clear.
-        #[cfg(feature = "tls")]
-        let http = http.tls_built_in_root_certs(urls.iter().any(|url| url.scheme() == "https"));
-        let http = http.build().map_err(|error| LockError::Validation(error.to_string()))?;
-        Ok(Self { http, urls, preferred: AtomicUsize::new(0) })
+        let connections = Connections::new(config, &urls, &headers(config)?)?;
+        Ok(Self { connections, urls, preferred: AtomicUsize::new(0) })
     }
 
     /// How many URLs there are, at least 1.
@@ -82,7 +63,14 @@ impl Endpoints {
             }
             let index = (first + turn) % count;
             let url = call.url(&self.urls[index])?;
-            let request = fill(self.http.request(call.method.clone(), url)).timeout(call.timeout);
+            let (http, _sharing) = match call.connection {
+                Connection::Shared => {
+                    let (http, sharing) = self.connections.shared();
+                    (http, Some(sharing))
+                }
+                Connection::Own => (self.connections.own(), None),
+            };
+            let request = fill(http.request(call.method.clone(), url)).timeout(call.timeout);
             let error = match request.send().await {
                 Ok(response) => match answer::check(response).await {
                     Err(error @ LockError::Unavailable { .. }) if call.repeat == Repeat::Safe => error,
@@ -114,6 +102,16 @@ pub(super) struct Call<'a> {
     /// How long one URL may take.
     pub(super) timeout: Duration,
     pub(super) repeat: Repeat,
+    pub(super) connection: Connection,
+}
+
+/// Whether a call may share its connection with others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Connection {
+    /// Where the service speaks HTTP/2.
+    Shared,
+    /// Never: a lease depends on the call.
+    Own,
 }
 
 impl Call<'_> {
@@ -171,8 +169,13 @@ mod tests {
 
     fn url(base: &str, key: &str) -> String {
         let path = ["locks", check_key(key).unwrap(), "acquire"];
-        let call =
-            Call { method: Method::POST, path: &path, timeout: Duration::from_secs(1), repeat: Repeat::Safe };
+        let call = Call {
+            method: Method::POST,
+            path: &path,
+            timeout: Duration::from_secs(1),
+            repeat: Repeat::Safe,
+            connection: Connection::Own,
+        };
         call.url(&read_url(base).unwrap()).unwrap().to_string()
     }
 

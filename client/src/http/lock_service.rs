@@ -8,7 +8,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     answer,
-    endpoints::{Call, Endpoints, Repeat, check_key},
+    endpoints::{Call, Connection, Endpoints, Repeat, check_key},
 };
 use crate::{
     clock::LeaseInstant,
@@ -43,7 +43,8 @@ impl HttpLockService {
         body: &(impl Serialize + Sync),
         timeout: Duration,
     ) -> LockResult<T> {
-        let call = Call { method: Method::POST, path, timeout, repeat: Repeat::Safe };
+        let connection = Connection::Own;
+        let call = Call { method: Method::POST, path, timeout, repeat: Repeat::Safe, connection };
         answer::read(self.endpoints.send(&call, |request| request.json(body)).await?).await
     }
 
@@ -61,12 +62,14 @@ impl HttpLockService {
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &[&str], query: &ListOptions) -> LockResult<T> {
-        let call = Call { method: Method::GET, path, timeout: TIMEOUT, repeat: Repeat::Safe };
+        let (timeout, connection) = (TIMEOUT, Connection::Shared);
+        let call = Call { method: Method::GET, path, timeout, repeat: Repeat::Safe, connection };
         answer::read(self.endpoints.send(&call, |request| request.query(query)).await?).await
     }
 
     async fn delete(&self, path: &[&str], version: Option<&str>) -> LockResult<()> {
-        let call = Call { method: Method::DELETE, path, timeout: TIMEOUT, repeat: Repeat::Unsafe };
+        let (timeout, connection) = (TIMEOUT, Connection::Shared);
+        let call = Call { method: Method::DELETE, path, timeout, repeat: Repeat::Unsafe, connection };
         let query = version.map(|version| [("version", version)]);
         self.endpoints.send(&call, |request| request.query(&query)).await?;
         Ok(())
@@ -81,7 +84,8 @@ impl HttpLockService {
         let sent_at = LeaseInstant::now();
         let path = [collection(options.uses_semaphore), &options.key, "acquire"];
         let timeout = deadline.remaining() + TIMEOUT;
-        let call = Call { method: Method::POST, path: &path, timeout, repeat: Repeat::Safe };
+        let connection = Connection::Shared;
+        let call = Call { method: Method::POST, path: &path, timeout, repeat: Repeat::Safe, connection };
         let fill = |request: RequestBuilder| {
             // One URL may have taken some of the time before the next is asked.
             let wait_ms = i64::try_from(deadline.remaining().as_millis()).unwrap_or(i64::MAX);
@@ -149,7 +153,8 @@ impl LockService for HttpLockService {
         let path = [collection(options.uses_semaphore), key, "release"];
         // Sent twice, a forced release that names no grant might end the next one too.
         let repeat = if names_none { Repeat::Unsafe } else { Repeat::Safe };
-        let call = Call { method: Method::POST, path: &path, timeout: TIMEOUT, repeat };
+        let (timeout, connection) = (TIMEOUT, Connection::Own);
+        let call = Call { method: Method::POST, path: &path, timeout, repeat, connection };
         answer::read(self.endpoints.send(&call, |request| request.json(options)).await?).await
     }
 
@@ -169,7 +174,8 @@ impl LockService for HttpLockService {
 
     async fn create_semaphore(&self, semaphore: &Semaphore) -> LockResult<Semaphore> {
         let path = ["semaphores", check_key(&semaphore.key)?];
-        let call = Call { method: Method::PUT, path: &path, timeout: TIMEOUT, repeat: Repeat::Unsafe };
+        let (timeout, connection) = (TIMEOUT, Connection::Shared);
+        let call = Call { method: Method::PUT, path: &path, timeout, repeat: Repeat::Unsafe, connection };
         // A lease of zero says nothing about the default lease.
         let lease = Some(semaphore.lease_duration_ms).filter(|lease| *lease > 0);
         let guarded = semaphore.guarded.then_some(true);

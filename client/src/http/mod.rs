@@ -1,6 +1,7 @@
 //! The service over HTTP.
 
 mod answer;
+mod connections;
 mod endpoints;
 mod lock_service;
 

@@ -7,7 +7,7 @@ mod issuer;
 mod jwt;
 mod routes;
 mod start;
-mod tls;
+pub(crate) mod tls;
 mod tokens;
 
 use std::path::PathBuf;

@@ -15,22 +15,22 @@ use tempfile::TempDir;
 use crate::support::{Dialect, SOON, Service, eventually, names::free_port, service::run_program_with};
 
 /// Certificates of an authority of the test's own.
-pub(super) struct Pki {
+pub(crate) struct Pki {
     folder: TempDir,
 }
 
 impl Pki {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let pki = Self { folder: tempfile::tempdir().unwrap() };
         pki.openssl("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=authority -keyout ca.key -out ca.pem");
         pki
     }
 
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub(super) fn openssl(&self, arguments: &str) {
+    pub(crate) fn openssl(&self, arguments: &str) {
         let output = Command::new("openssl")
             .args(arguments.split(' '))
             .current_dir(self.folder.path())
@@ -41,7 +41,7 @@ impl Pki {
     }
 
     /// Makes NAME.pem and NAME.key.
-    pub(super) fn certificate(&self, name: &str, subject: &str, san: &str) {
+    pub(crate) fn certificate(&self, name: &str, subject: &str, san: &str) {
         std::fs::write(self.path(&format!("{name}.ext")), format!("subjectAltName={san}\n")).unwrap();
         self.openssl(&format!(
             "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj {subject} -keyout {name}.key -out {name}.csr"
@@ -52,7 +52,7 @@ impl Pki {
     }
 
     /// A service with the certificate `server`.
-    pub(super) async fn serve(&self, url: &str, settings: &[(&str, &str)]) -> (Service, u16) {
+    pub(crate) async fn serve(&self, url: &str, settings: &[(&str, &str)]) -> (Service, u16) {
         let port = free_port();
         let (certificate, key) = (self.path("server.pem"), self.path("server.key"));
         let listen = format!("127.0.0.1:{port}");
@@ -71,7 +71,7 @@ impl Pki {
     }
 
     /// What curl prints.
-    pub(super) async fn curl(&self, port: u16, arguments: &[&str], path: &str) -> String {
+    pub(crate) async fn curl(&self, port: u16, arguments: &[&str], path: &str) -> String {
         let mut curl = tokio::process::Command::new("curl");
         curl.args(["-s", "--cacert", self.path("ca.pem").to_str().unwrap(), "--connect-to"]);
         curl.arg(format!("locks.test:443:127.0.0.1:{port}"))

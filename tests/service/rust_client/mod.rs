@@ -4,5 +4,6 @@ mod blocking;
 mod embedded;
 mod guard;
 mod guarded;
+mod http2;
 mod lost;
 mod seed_words;
