@@ -13,10 +13,6 @@ pub struct LocksConfig {
     pub(crate) owner: Option<String>,
     pub(crate) tenant: Option<String>,
     pub(crate) token: Option<String>,
-    #[cfg_attr(
-        not(feature = "tls"),
-        expect(dead_code, reason = "nothing is trusted where nothing is encrypted")
-    )]
     pub(crate) authority: Option<Vec<u8>>,
     #[cfg_attr(
         not(feature = "embedded"),

@@ -50,7 +50,11 @@ impl Connections {
             return Ok(Self { shared: build(shared)?, own: build(trusting()?.http1_only())?, sharing });
         }
         #[cfg(not(feature = "tls"))]
-        let _ = (config, urls);
+        if config.authority.is_some() && !urls.is_empty() {
+            return Err(LockError::Validation(
+                "an authority is of use with the feature `tls` only".to_owned(),
+            ));
+        }
         // In the clear there is nothing to share, and nothing asks for the certificates of the system, which take a while to load.
         let http = client(headers);
         #[cfg(feature = "tls")]
