@@ -74,7 +74,12 @@ impl Lease {
         if !self.lost.is_cancelled() && !self.is_ended() && self.relied_until().remaining().is_zero() {
             self.mark_lost();
         }
-        self.lost.is_cancelled()
+        let is_lost = self.lost.is_cancelled();
+        if is_lost {
+            // Another thread may be between the two: who hears that it is lost finds it ended, too.
+            self.ended.cancel();
+        }
+        is_lost
     }
 
     /// Whether it was lost or given back.
