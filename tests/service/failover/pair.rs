@@ -33,6 +33,10 @@ impl Pair {
                 .await;
             "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'"
         } else {
+            // Its own URL names a database that is not replicated yet.
+            let made = "SELECT count(*) FROM information_schema.schemata WHERE schema_name = 'db_locks_test'";
+            let probe = async || (sql::number(standby, made).await.ok() == Some(1)).then_some(());
+            eventually("the replica has the database", SOON, probe).await;
             run(standby, &["SET GLOBAL rpl_semi_sync_slave_enabled = 1", "STOP SLAVE", "START SLAVE"]).await;
             let wait = "SET GLOBAL rpl_semi_sync_master_timeout = 3600000";
             let point = "SET GLOBAL rpl_semi_sync_master_wait_point = 'AFTER_SYNC'";
@@ -52,12 +56,11 @@ impl Pair {
             return;
         }
         // Everything that was received is applied first.
-        let applied = "SELECT CAST(MASTER_GTID_WAIT(@@GLOBAL.gtid_current_pos, 10) AS SIGNED)";
-        let received = "SELECT count(*) FROM information_schema.processlist \
-                        WHERE state LIKE '%read all relay log%'";
-        let probe = async || (sql::number(standby, received).await.unwrap() > 0).then_some(());
+        run(standby, &["STOP SLAVE IO_THREAD"]).await;
+        let applied =
+            "SELECT count(*) FROM information_schema.processlist WHERE state LIKE '%read all relay log%'";
+        let probe = async || (sql::number(standby, applied).await.unwrap() > 0).then_some(());
         eventually("the replica has applied what it received", SOON, probe).await;
-        sql::number(standby, applied).await.unwrap();
         run(standby, &["STOP SLAVE", "RESET SLAVE ALL", "SET GLOBAL read_only = 0"]).await;
     }
 

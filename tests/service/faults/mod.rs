@@ -28,7 +28,7 @@ mod firewall;
 mod killed;
 mod listener;
 mod lossy;
-mod proxy;
+pub(crate) mod proxy;
 mod read_only;
 mod run_command;
 mod standby;

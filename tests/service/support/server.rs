@@ -80,17 +80,36 @@ impl OwnServer {
         Some(Self { process, recipe, database, _folder: folder })
     }
 
-    /// A hot standby of it, which streams; `None` where it cannot be made.
+    /// A hot standby of it, or a replica, which streams; `None` where it cannot be made.
     pub(crate) async fn standby(&self) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
-        let (path, port) = (folder.path().to_owned(), self.recipe.port);
+        let (path, port, dialect) = (folder.path().to_owned(), self.recipe.port, self.database.dialect);
         let set_up = move || {
-            let kind = Kind::Postgres;
-            set_up_standby(&kind.programs().ok()?, &path, options(kind), port).ok()
+            let kind = dialect.kind()?;
+            let programs = kind.programs().ok()?;
+            match kind {
+                Kind::Postgres => set_up_standby(&programs, &path, options(kind), port).ok(),
+                Kind::MariaDb => {
+                    let mut recipe = db_locks_testing::set_up(&programs, &path, options(kind)).ok()?;
+                    let more = ["--server-id=2", "--read-only=1", "--log-slave-updates"];
+                    recipe.command.extend(more.map(str::to_owned));
+                    Some(recipe)
+                }
+                Kind::MySql => None,
+            }
         };
         let recipe = tokio::task::spawn_blocking(set_up).await.unwrap()?;
         let process = Some(recipe.start(None).unwrap());
-        let database = Database::on_server(Dialect::Postgres, &recipe.url, "db_locks_test");
+        if dialect == Dialect::MariaDb {
+            let source = format!(
+                "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {port}, MASTER_USER = 'locks', \
+                 MASTER_PASSWORD = 'locks', MASTER_USE_GTID = slave_pos"
+            );
+            for statement in [source.as_str(), "START SLAVE"] {
+                sql::execute(&recipe.url, statement).await.unwrap();
+            }
+        }
+        let database = Database::on_server(dialect, &recipe.url, "db_locks_test");
         Some(Self { process, recipe, database, _folder: folder })
     }
 

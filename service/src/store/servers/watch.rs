@@ -25,8 +25,9 @@ const PERIOD: Duration = Duration::from_secs(1);
 const SHORT_PERIOD: Duration = Duration::from_millis(100);
 /// How long a server may take to answer.
 const ANSWER: Duration = Duration::from_secs(3);
-/// How long the others are waited for once one is found that accepts writes.
-const OTHERS: Duration = Duration::from_millis(500);
+/// How long a look lasts. Who has not answered by then is not asked again, but waited for in the next look: one server that
+/// hangs must not keep another one from being found.
+const LOOK: Duration = Duration::from_millis(500);
 /// A connection is used for so long: a name may lead to another server by then.
 const LIFE: Duration = Duration::from_secs(10);
 
@@ -59,18 +60,15 @@ pub(super) async fn watch<DB: Driver>(shared: Arc<Shared<DB>>) {
         }
         let mut answers: Vec<Result<Standing, String>> =
             kept.iter().map(|_| Err("no answer".to_owned())).collect();
-        let mut until = began + ANSWER;
+        let until = began + LOOK;
         while let Ok(Some(Answer { server, said })) = timeout_at(until, questions.next()).await {
             is_asked[server] = false;
             answers[server] = said.map(|(standing, connection)| {
                 kept[server] = Some(connection);
                 standing
             });
-            if answers[server].as_ref().is_ok_and(|standing| standing.read_only.is_none()) {
-                until = until.min(Instant::now() + OTHERS);
-            }
         }
-        let is_sure = shared.conclude(began, &answers);
+        let is_sure = shared.conclude(questions.is_empty().then_some(began), &answers);
         sleep(SHORT_PERIOD).await;
         if is_sure {
             // Whatever came of the wait, it is time to look.
@@ -99,8 +97,9 @@ async fn ask<DB: Driver>(server: usize, options: OptionsOf<DB>, kept: Option<Kep
 }
 
 impl<DB: Driver> Shared<DB> {
-    /// Chooses a server by the answers. Returns whether it is one that has answered.
-    fn conclude(&self, began: Instant, answers: &[Result<Standing, String>]) -> bool {
+    /// Chooses a server by the answers. Returns whether it is one that has answered. `began` is `None` for a look after which
+    /// somebody is still waited for: that there is no server to use is not certain then.
+    fn conclude(&self, began: Option<Instant>, answers: &[Result<Standing, String>]) -> bool {
         let standings: Vec<_> = answers.iter().map(|answer| answer.as_ref().ok()).collect();
         let found = {
             let mut highest = self.highest.lock().unwrap_or_else(PoisonError::into_inner);
@@ -118,7 +117,7 @@ impl<DB: Driver> Shared<DB> {
                 // Together with the choice: a connection that is begun later is begun to the new one.
                 self.health.leave_all();
             }
-            *look = Look { began: Some(began), found: found.clone() };
+            *look = Look { began: began.or(look.began), found: found.clone() };
         });
         if before != found {
             match &found {

@@ -1,0 +1,88 @@
+//! What every failover goes through: two replicas, callers, a queue; then the primary is lost and the standby promoted.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio::task::JoinHandle;
+
+use super::{pair::Pair, workload::Workload};
+use crate::support::{Answer, Client, Grant, SOON, Service, eventually};
+
+/// How soon after the order to promote the standby writes have to be back.
+const WRITES_BACK: Duration = Duration::from_secs(3);
+/// How many wait in the queue.
+const WAITERS: i64 = 4;
+
+/// How the primary is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// It is killed.
+    Killed,
+    /// It stands still, and its connections stay open.
+    Hung,
+}
+
+/// Two replicas of the service, and what is going on at them.
+pub(crate) struct Scenario {
+    pub(crate) replicas: [Service; 2],
+    pub(crate) clients: [Client; 2],
+    held: Grant,
+    waiting: Vec<JoinHandle<Answer>>,
+    workload: Workload,
+}
+
+impl Scenario {
+    /// Starts both replicas on a database, a queue over both, and callers.
+    pub(crate) async fn start(url: &str) -> Self {
+        let replicas = [Service::start(url).await, Service::start(url).await];
+        let first = replicas[0].client();
+        let clients = [first.clone(), first.at(replicas[1].port())];
+        let held = first.acquire("queue", json!({"lease_duration_ms": 600_000})).await.grant();
+        let mut waiting = Vec::new();
+        for place in 1..=WAITERS {
+            let ask = json!({"wait_ms": 50_000, "lease_duration_ms": 60_000});
+            waiting.push(clients[usize::from(place % 2 == 0)].queue_up("queue", ask, place).await);
+        }
+        let workload = Workload::start(&clients);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        Self { replicas, clients, held, waiting, workload }
+    }
+
+    /// The primary is lost, and the standby promoted; `lead` is what then leads the callers there. Returns when the order to promote
+    /// was given.
+    pub(crate) async fn fail_over(&self, pair: &mut Pair, loss: Loss, lead: impl FnOnce(&Pair)) -> Instant {
+        match loss {
+            Loss::Killed => pair.primary.kill(),
+            Loss::Hung => pair.primary.signal("STOP"),
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let ordered = Instant::now();
+        pair.promote().await;
+        lead(pair);
+        for svc in &self.clients {
+            let ask = json!({"wait_ms": 0, "lease_duration_ms": 60_000});
+            let back = async || (svc.acquire("again", ask.clone()).await.status != 503).then_some(());
+            eventually("writes are back", SOON, back).await;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        ordered
+    }
+
+    /// Nothing that was answered is lost or given twice, no place in the queue is lost, and writes were back in time.
+    pub(crate) async fn check(self, what: &str, ordered: Instant) {
+        let Self { replicas: _replicas, clients: [first, _], held, waiting, workload } = self;
+        let told = workload.end().await;
+        let back = told.first_grant_after(ordered);
+        eprintln!("{what}: writes were back {} ms after the order to promote the standby", back.as_millis());
+        assert!(back < WRITES_BACK, "{back:?}");
+        told.check(&first).await;
+        assert_eq!(first.lock("queue").await.body["waiters"], WAITERS);
+        let (mut last, mut version) = (held.token, held.version);
+        for task in waiting {
+            first.release("queue", &version).await.unheld(200);
+            let grant = task.await.unwrap().grant();
+            assert!(grant.token > last, "in order");
+            (last, version) = (grant.token, grant.version);
+        }
+    }
+}
