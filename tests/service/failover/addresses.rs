@@ -19,14 +19,14 @@ use crate::{
     },
 };
 
-/// HAProxy before both servers; it ends with this.
+/// `HAProxy` before both servers; it ends with this.
 struct HaProxy {
     _process: Leashed,
     _folder: TempDir,
     port: u16,
 }
 
-/// Succeeds if the server accepts writes. HAProxy gives it the address and the port as third and fourth argument.
+/// Succeeds if the server accepts writes. `HAProxy` gives it the address and the port as third and fourth argument.
 const CHECK: &str = "#!/bin/sh\nexport PGCONNECT_TIMEOUT=1\n\
     asked=$(psql -h \"$3\" -p \"$4\" -U locks -d postgres -Atc \
     \"SELECT pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on'\")\n[ \"$asked\" = f ]\n";
