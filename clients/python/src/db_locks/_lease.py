@@ -22,6 +22,8 @@ LONGEST_REQUEST, LONGEST_WAIT = 30.0, 45.0
 MARGIN, LONGEST_MARGIN = 0.05, 1.0
 # The longest pause between two looks at the clock, in seconds: timers stand still while the machine is suspended.
 LONGEST_PAUSE = 0.1
+# How often a release is tried of what may have been granted unseen: over 0.2 to 0.35 s.
+UNSEEN_TRIES = 4
 # The grant has ended: no repeat will change that.
 ENDED = {"lease-expired", "version-mismatch", "revoked", "not-found"}
 
@@ -77,8 +79,9 @@ class Lease:
         except ProblemError:
             raise
         except BaseException:
-            # Whatever was granted unseen is given back. A place in the queue ends by itself.
-            self.abandon()
+            # Whatever was granted unseen is given back. A place in the queue ends by itself; until the service has
+            # noticed that, it may still be granted.
+            self.abandon(tries=UNSEEN_TRIES)
             raise
         self._renewal = asyncio.create_task(self._keep())
 
@@ -157,7 +160,7 @@ class Lease:
         if self.problem:
             raise LockLost(self.key, self.problem)
 
-    async def _give_back(self, fields: dict[str, Any], until: float) -> None:
+    async def _give_back(self, fields: dict[str, Any], until: float, tries: int = 1) -> None:
         for failures in itertools.count():
             try:
                 await self._post("release", {"version": self.version, **fields}, self._client._timeout)
@@ -167,6 +170,9 @@ class Lease:
                     continue
                 log.warning("release: %s", error)
             except ProblemError as problem:
+                if problem.name in ENDED and failures + 1 < tries:
+                    await asyncio.sleep(backoff(failures))
+                    continue
                 # After a try whose answer was lost the lock may be somebody else's by now: released.
                 if not failures and problem.name in ENDED - {"not-found"}:
                     self.problem = problem
@@ -174,10 +180,10 @@ class Lease:
                     raise
             return
 
-    def abandon(self) -> None:
+    def abandon(self, tries: int = 1) -> None:
         """Give back what may have been granted, without waiting for that. In the client's thread."""
         self._end()
-        task = asyncio.ensure_future(self._give_back({}, now()))
+        task = asyncio.ensure_future(self._give_back({}, now(), tries))
         self._client._releases.add(task)
         task.add_done_callback(self._client._releases.discard)
 
