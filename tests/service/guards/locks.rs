@@ -10,6 +10,7 @@ on_every_database![with_database:
     what_is_not_the_standing_grant_is_refused,
     an_expired_grant_passes_until_somebody_asks_for_the_lock,
     a_transaction_that_read_before_the_grant_is_refused,
+    a_transaction_that_locks_what_it_reads_is_refused_and_disturbs_nobody,
     a_lock_stays_guarded_until_it_is_deleted,
     a_put_guards_and_unguards_a_free_lock,
     a_standing_grant_is_answered_unchanged,
@@ -89,6 +90,27 @@ async fn a_transaction_that_read_before_the_grant_is_refused(database: Database)
     assert_eq!(user.guard("k", &second.version).await, Err("DL002".to_owned()));
     user.run("ROLLBACK").await;
     assert_eq!(user.guard_alone("k", &second.version).await, Ok(second.token));
+}
+
+/// At SERIALIZABLE `MariaDB` and `MySQL` would lock what the guard reads, the key's row and gaps beside it.
+async fn a_transaction_that_locks_what_it_reads_is_refused_and_disturbs_nobody(database: Database) {
+    let (_service, svc, user) = set_up(&database).await;
+    if !matches!(database.dialect, Dialect::MariaDb | Dialect::MySql) {
+        return;
+    }
+    let grant = svc.acquire("k", json!({"guarded": true, "lease_duration_ms": 60_000})).await.grant();
+    user.run("SET SESSION TRANSACTION ISOLATION LEVEL SERIALIZABLE").await;
+    user.begin().await;
+    for version in [grant.version.clone(), random_version()] {
+        assert_eq!(user.guard("k", &version).await, Err("DL004".to_owned()));
+    }
+    svc.heartbeat("k", &grant.version).await.grant();
+    for neighbour in ["a", "k2", "z"] {
+        svc.acquire(neighbour, json!({"guarded": true, "wait_ms": 0})).await.grant();
+    }
+    user.run("ROLLBACK").await;
+    user.run("SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ").await;
+    assert_eq!(user.guard_alone("k", &grant.version).await, Ok(grant.token));
 }
 
 async fn a_lock_stays_guarded_until_it_is_deleted(database: Database) {

@@ -6,7 +6,7 @@ use sea_orm::{ConnectionTrait, DbErr};
 use super::dialect::Dialect;
 
 /// In the text of every routine; a routine without it is of another version.
-const MARK: &str = "db-locks guard 2";
+const MARK: &str = "db-locks guard 3";
 
 /// Parts statements that are sent one by one. What is sent as one text PostgreSQL and SQLite carry out whole or not at all.
 const NEXT: &str = "-- next statement\n";
@@ -103,10 +103,15 @@ async fn statements(db: &impl ConnectionTrait, dialect: Dialect) -> Vec<String> 
                 .replace("{identity}", dialect.identity())
         }
         Dialect::MariaDb | Dialect::MySql => {
-            let galera = if dialect == Dialect::MariaDb { "@@wsrep_on" } else { "FALSE" };
+            let (galera, isolation) = match dialect {
+                // `@@transaction_isolation` came with 11.1.
+                Dialect::MariaDb => ("@@wsrep_on", "@@tx_isolation"),
+                _ => ("FALSE", "@@transaction_isolation"),
+            };
             include_str!("mysql.sql")
                 .replace("{binary}", dialect.binary_collation())
                 .replace("{galera}", galera)
+                .replace("{isolation}", isolation)
         }
     };
     let text = text.replace("{mark}", MARK);

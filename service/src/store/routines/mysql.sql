@@ -33,6 +33,11 @@ BEGIN
             MESSAGE_TEXT = 'DL003 db_locks_guard: no transaction is open; begin one before the guard is called';
     END IF;
 
+    IF {isolation} = 'SERIALIZABLE' THEN
+        SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 30004,
+            MESSAGE_TEXT = 'DL004 db_locks_guard: at SERIALIZABLE its reads would lock rows of others; use REPEATABLE READ';
+    END IF;
+
     SET v_digits = REPLACE(in_version, '-', '');
     IF v_digits REGEXP '^[0-9a-fA-F]{32}$' THEN
         SET v_asked = UNHEX(v_digits);
