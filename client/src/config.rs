@@ -14,10 +14,6 @@ pub struct LocksConfig {
     pub(crate) tenant: Option<String>,
     pub(crate) token: Option<String>,
     pub(crate) authority: Option<Vec<u8>>,
-    #[cfg_attr(
-        not(feature = "embedded"),
-        expect(dead_code, reason = "only an engine of one's own migrates")
-    )]
     pub(crate) migrate: bool,
 }
 

@@ -32,6 +32,7 @@ mod lease;
 mod models;
 mod options;
 mod random;
+mod release;
 mod renewal;
 mod request;
 mod retry;

@@ -26,24 +26,25 @@ use crate::{
     models::LockItem,
     options::{ReleaseLockOptions, SendHeartbeatOptions},
     random,
+    release::{UNSEEN_TRIES, release},
     service::LockService,
 };
 
 /// How long the last handle of a client waits, when it is dropped, for releases that are under way.
 const LAST_RELEASES: Duration = Duration::from_secs(1);
-/// The longest that a release is tried.
-const LONGEST_RELEASE: Duration = Duration::from_secs(10);
-/// How long a release may take although the lease is over.
-const SHORTEST_RELEASE: Duration = Duration::from_secs(1);
-/// The pause between two tries of a release.
-const RELEASE_PAUSE: Duration = Duration::from_millis(100);
 
 /// The answer to a release.
 pub(crate) type Released = oneshot::Receiver<LockResult<()>>;
 
 enum Order {
     Keep(Arc<Lease>),
-    Release { options: ReleaseLockOptions, until: LeaseInstant, answer: oneshot::Sender<LockResult<()>> },
+    Release {
+        options: ReleaseLockOptions,
+        until: LeaseInstant,
+        /// How often it is tried although the grant is refused.
+        tries: u32,
+        answer: oneshot::Sender<LockResult<()>>,
+    },
 }
 
 /// The way to the thread that renews.
@@ -84,8 +85,15 @@ impl Renewal {
     pub(crate) fn release(&self, options: ReleaseLockOptions, until: LeaseInstant) -> Released {
         let (answer, released) = oneshot::channel();
         // If the thread is gone the answer is dropped, which says so.
-        drop(self.send(Order::Release { options, until, answer }));
+        drop(self.send(Order::Release { options, until, tries: 1, answer }));
         released
+    }
+
+    /// Gives back what may have been granted to a caller that has gone. It may still be granted until the service has noticed that.
+    pub(crate) fn give_back(&self, options: ReleaseLockOptions, until: LeaseInstant) {
+        // Nobody waits for the answer.
+        let (answer, _) = oneshot::channel();
+        drop(self.send(Order::Release { options, until, tries: UNSEEN_TRIES, answer }));
     }
 
     /// The order comes back if the thread has ended.
@@ -197,11 +205,15 @@ impl Renewer {
                 self.kept.insert(id, Kept { lease, due, next: now });
                 self.schedule(id);
             }
-            Order::Release { options, until, answer } => {
+            Order::Release { options, until, tries, answer } => {
                 let service = Arc::clone(&self.service);
                 self.releases.spawn(async move {
+                    let call = || {
+                        let (service, options) = (Arc::clone(&service), options.clone());
+                        async move { service.release_lock(&options).await.map(drop) }
+                    };
                     // Whoever asked may have gone.
-                    let _ = answer.send(release(&*service, &options, until).await);
+                    let _ = answer.send(release(call, until, tries).await);
                 });
             }
         }
@@ -270,24 +282,4 @@ async fn heartbeat(service: Arc<dyn LockService>, id: u64, lease: Arc<Lease>) ->
     let answer = tokio::time::timeout(lease.duration / 3, service.send_heartbeat(&options)).await;
     let answer = answer.unwrap_or_else(|_| Err(LockError::Unreachable("no answer in time".to_owned())));
     (id, sent_at, answer)
-}
-
-async fn release(
-    service: &dyn LockService,
-    options: &ReleaseLockOptions,
-    until: LeaseInstant,
-) -> LockResult<()> {
-    let until = until.min(LeaseInstant::now().plus(LONGEST_RELEASE));
-    loop {
-        let time = until.remaining().max(SHORTEST_RELEASE);
-        let answer = tokio::time::timeout(time, service.release_lock(options)).await;
-        match answer.unwrap_or_else(|_| Err(LockError::Unreachable("no answer in time".to_owned()))) {
-            // A lock that is gone is not held.
-            Ok(_) | Err(LockError::NotFound(_)) => return Ok(()),
-            Err(error) if error.retryable() && !until.remaining().is_zero() => {
-                tokio::time::sleep(random::jitter(RELEASE_PAUSE)).await;
-            }
-            Err(error) => return Err(error),
-        }
-    }
 }

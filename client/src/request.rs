@@ -193,7 +193,7 @@ impl GiveBack<'_> {
 impl Drop for GiveBack<'_> {
     fn drop(&mut self) {
         if let Some(release) = self.release.take() {
-            drop(self.renewal.release(release, LeaseInstant::now().plus(GIVE_BACK)));
+            self.renewal.give_back(release, LeaseInstant::now().plus(GIVE_BACK));
         }
     }
 }

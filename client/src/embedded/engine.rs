@@ -19,12 +19,6 @@ const CONNECTIONS: u32 = 5;
 const SHARDS: usize = 2;
 /// Bytes of remembered states of keys.
 const MEMORY_BYTES: usize = 4 * 1024 * 1024;
-/// How many acquires may be queued for the database.
-const MAX_QUEUED: usize = 20_000;
-/// How long acquires may wait for a batch before further ones are refused.
-const MAX_QUEUE_WAIT: Duration = Duration::from_secs(2);
-/// How long a release waits for a transaction that called the guard, as at the service.
-const GUARD_WAIT: Duration = Duration::from_secs(5);
 
 /// A running engine.
 pub(super) struct EmbeddedEngine {
@@ -95,12 +89,12 @@ fn engine_options(store: &dyn Store) -> EngineOptions {
     EngineOptions {
         shards: if store.commits_in_parallel() { SHARDS } else { 1 },
         memory_bytes: MEMORY_BYTES,
-        max_queued: MAX_QUEUED,
-        max_queue_wait: MAX_QUEUE_WAIT,
+        max_queued: EngineOptions::MAX_QUEUED,
+        max_queue_wait: Duration::from_millis(EngineOptions::MAX_QUEUE_MS),
         max_waiters_per_key: limits.max_waiters_per_key,
         max_waiters_per_tenant: limits.max_waiters,
         max_waiters: limits.max_waiters,
-        guard_wait: GUARD_WAIT,
+        guard_wait: Duration::from_millis(EngineOptions::GUARD_WAIT_MS),
         sweep: SweepOptions::DEFAULT,
     }
 }
