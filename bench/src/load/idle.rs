@@ -38,7 +38,6 @@ pub(super) async fn measure(
 ) -> anyhow::Result<Findings> {
     let prefix = format!("idle-{}-", unique());
     let mut findings = Findings::default();
-    let mut http = Http::connect(site.target().first()).await?;
     hold(site, peer, &prefix, keys).await?;
     let before = site.memory();
 
@@ -46,6 +45,8 @@ pub(super) async fn measure(
     let dialer = Dialer { peer, target: site.target().clone(), ask: Ask { wait_ms, ..Ask::once() } };
     let began = Instant::now();
     let tasks = queue(dialer, waiters, &prefix, keys).await;
+    // Not sooner: the service closes a connection that sends nothing for 10 s.
+    let mut http = Http::connect(site.target().first()).await?;
     while queued(&mut http, &prefix).await? < count(waiters) {
         ensure!(began.elapsed() < QUEUEING, "the waiters were not queued in {} s", QUEUEING.as_secs());
         sleep(Duration::from_millis(100)).await;
