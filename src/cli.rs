@@ -6,7 +6,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, 
 use db_locks_api::{AllowedHosts, TrustedProxies};
 use db_locks_service::{
     audit::AuditOutput,
-    engine::SweepOptions,
+    engine::{EngineOptions, SweepOptions},
     store::{DatabaseOptions, UrlError},
 };
 
@@ -226,7 +226,7 @@ pub(crate) struct ServeArgs {
 
     /// How long a release waits for the end of a transaction that called `db_locks_guard`, in milliseconds, before it is
     /// answered 409.
-    #[arg(long, env = "DB_LOCKS_GUARD_WAIT_MS", default_value_t = 5_000, value_parser = clap::value_parser!(u64).range(0..=600_000))]
+    #[arg(long, env = "DB_LOCKS_GUARD_WAIT_MS", default_value_t = EngineOptions::GUARD_WAIT_MS, value_parser = clap::value_parser!(u64).range(0..=600_000))]
     pub(crate) guard_wait_ms: u64,
 
     /// The most requests that may wait for one key.
@@ -243,12 +243,12 @@ pub(crate) struct ServeArgs {
 
     /// The most acquires that may be queued for the database before tenants with more than their share are answered 503; from
     /// twice that many on all are.
-    #[arg(long, env = "DB_LOCKS_MAX_QUEUED", default_value_t = 20_000)]
+    #[arg(long, env = "DB_LOCKS_MAX_QUEUED", default_value_t = EngineOptions::MAX_QUEUED)]
     pub(crate) max_queued: usize,
 
     /// How long acquires may be queued for the database, in milliseconds: those that would be queued longer are answered 503.
     /// Heartbeats and releases never are.
-    #[arg(long, env = "DB_LOCKS_MAX_QUEUE_MS", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(1..=600_000))]
+    #[arg(long, env = "DB_LOCKS_MAX_QUEUE_MS", default_value_t = EngineOptions::MAX_QUEUE_MS, value_parser = clap::value_parser!(u64).range(1..=600_000))]
     pub(crate) max_queue_ms: u64,
 
     /// How many shards the keys are spread over; each has at most two batches under way. Default: 1 on SQLite, elsewhere

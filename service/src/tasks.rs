@@ -107,7 +107,7 @@ mod tests {
         }
     }
 
-    /// Where the engine is a guest, of a task on a thread that was told so, and of a thread that comes from there.
+    /// Where the engine is a guest, of a task on a thread that was set up so, and of a thread that comes from there.
     #[test]
     fn a_panic_is_reported_where_that_was_asked_for() {
         let (sender, reported) = mpsc::channel();

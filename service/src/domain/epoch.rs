@@ -57,7 +57,7 @@ impl Token {
         self.max(Self(self.0 % TOKENS_OF_AN_EPOCH + floor))
     }
 
-    /// Whether this is the last token of a row that can be granted another one.
+    /// Whether a key whose last token this is can be granted another one.
     pub const fn has_next(self) -> bool {
         0 <= self.0 && self.0 < Self::END - 1
     }

@@ -77,6 +77,15 @@ pub struct EngineOptions {
     pub sweep: SweepOptions,
 }
 
+impl EngineOptions {
+    /// [`max_queued`](Self::max_queued), where nothing else is said.
+    pub const MAX_QUEUED: usize = 20_000;
+    /// [`max_queue_wait`](Self::max_queue_wait), where nothing else is said, in milliseconds.
+    pub const MAX_QUEUE_MS: u64 = 2_000;
+    /// [`guard_wait`](Self::guard_wait), where nothing else is said, in milliseconds.
+    pub const GUARD_WAIT_MS: u64 = 5_000;
+}
+
 /// The engine of one replica.
 #[derive(Debug)]
 pub struct Engine {

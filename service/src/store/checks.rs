@@ -4,10 +4,9 @@ use sea_orm::{ConnectionTrait, DbErr};
 
 use super::{
     StoreError,
-    classify::{Purpose, classify, takes_no_writes},
+    classify::{Purpose, classify},
     dialect::Dialect,
     disk::trial,
-    mysql::IS_READ_ONLY,
     schema,
     sql_store::SqlStore,
     writer::AnyPool,
@@ -22,36 +21,15 @@ impl SqlStore {
             self.gate.note(&checked);
             self.gate.check_file()?;
             checked?;
-            self.check_writable().await?;
-            self.follow_epoch().await.map_err(|error| classify(error, Purpose::Read))?;
+            self.check_server().await.map_err(|error| classify(error, Purpose::Read))?;
             self.check_disk().await
         };
         self.membership.run_classified(Purpose::Read, work).await
     }
 
-    /// Whether the server takes writes. If not, all connections are closed: the address may lead to another server by now.
-    async fn check_writable(&self) -> Result<(), StoreError> {
-        let sql = match self.sql.dialect {
-            Dialect::Sqlite => return Ok(()),
-            Dialect::Postgres => {
-                "/* writable */ SELECT pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on'"
-            }
-            Dialect::MariaDb | Dialect::MySql => &format!("/* writable */ SELECT {IS_READ_ONLY}"),
-        };
-        let read = async {
-            let row = self.membership_pool().query_one_raw(self.sql.dialect.statement(sql, [])).await?;
-            row.map_or(Ok(false), |row| row.try_get_by_index::<bool>(0))
-        };
-        if read.await.map_err(|error| classify(error, Purpose::Read))? {
-            self.pools.health.note_read_only();
-            return Err(takes_no_writes());
-        }
-        Ok(())
-    }
-
-    /// Learns of an epoch that was raised by others, and checks the server once more: where a proxy is in front of it, it may have
-    /// become another one under connections that stayed.
-    pub(super) async fn follow_epoch(&self) -> Result<(), DbErr> {
+    /// Checks the server once more, and learns of an epoch that was raised by others. It may take no writes any more; and where a
+    /// proxy is in front of it, it may have become another one under connections that stayed.
+    async fn check_server(&self) -> Result<(), DbErr> {
         let before = self.pools.epochs.current();
         match self.membership_pool() {
             // Every transaction that writes reads it.
@@ -60,7 +38,7 @@ impl SqlStore {
             AnyPool::MySql(pool) => pool.check_epoch().await?,
         }
         if self.pools.epochs.current() != before {
-            self.pools.health.note_read_only();
+            self.pools.health.distrust_server();
         }
         Ok(())
     }

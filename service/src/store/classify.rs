@@ -138,11 +138,6 @@ pub(super) fn is_busy(error: &DbErr) -> bool {
     })
 }
 
-/// The server said that it takes no writes.
-pub(super) fn takes_no_writes() -> StoreError {
-    StoreError::ReadOnly("the server was asked".into())
-}
-
 /// Too many ask for the same connections.
 pub(super) fn overloaded() -> StoreError {
     StoreError::Overloaded("as many wait for a connection as may, or for as long as they may".into())

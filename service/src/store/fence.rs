@@ -48,25 +48,25 @@ impl EpochWatch {
 
     /// What keeps these writes from being sent once a later epoch is known.
     pub(super) fn fence(&self, writes: &[Write]) -> Fence<'_> {
-        let under = writes.iter().filter_map(|write| write.change.granted_under).min();
-        Fence { watch: self, under }
+        let lowest = writes.iter().filter_map(|write| write.change.granted_under).min();
+        Fence(lowest.map(|under| (self, under)))
     }
 }
 
-/// Lets grants pass that were decided under the current epoch.
+/// Lets grants pass that were decided under the current epoch: what is current, and the lowest epoch of the grants. `None` where
+/// nothing is granted.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Fence<'w> {
-    watch: &'w EpochWatch,
-    /// The lowest epoch of the grants; `None` where there are none.
-    under: Option<Epoch>,
-}
+pub(super) struct Fence<'w>(Option<(&'w EpochWatch, Epoch)>);
 
 impl Fence<'_> {
+    /// Lets everything pass: nothing is granted.
+    pub(super) const OPEN: Fence<'static> = Fence(None);
+
     /// Fails if a later epoch is known. This is asked once the connection is at hand that the grants are sent on: making it may
     /// have raised the epoch.
     pub(super) fn pass(&self) -> Result<(), sqlx::Error> {
-        match self.under {
-            Some(under) if under < self.watch.current() => Err(failed(EarlierEpoch)),
+        match self.0 {
+            Some((watch, under)) if under < watch.current() => Err(failed(EarlierEpoch)),
             Some(_) | None => Ok(()),
         }
     }
@@ -104,12 +104,12 @@ mod tests {
     #[test]
     fn a_grant_under_an_earlier_epoch_does_not_pass() {
         let watch = EpochWatch::default();
-        let fence = Fence { watch: &watch, under: Some(epoch(0)) };
+        let fence = Fence(Some((&watch, epoch(0))));
         assert!(fence.pass().is_ok());
         watch.note(epoch(5));
         assert!(fence.pass().is_err());
-        assert!(Fence { watch: &watch, under: None }.pass().is_ok(), "it grants nothing");
-        assert!(Fence { watch: &watch, under: Some(epoch(5)) }.pass().is_ok());
+        assert!(Fence::OPEN.pass().is_ok(), "it grants nothing");
+        assert!(Fence(Some((&watch, epoch(5)))).pass().is_ok());
         watch.note(epoch(3));
         assert_eq!(
             watch.current(),

@@ -43,8 +43,8 @@ impl Health {
         self.suspect();
     }
 
-    /// A server takes no writes now.
-    pub(super) fn note_read_only(&self) {
+    /// What is open may lead to a server that is not to be written to: it takes no writes now, or its epoch was raised.
+    pub(super) fn distrust_server(&self) {
         self.leave();
         self.suspect();
     }
@@ -119,7 +119,7 @@ mod tests {
     async fn a_read_only_server_condemns_all_that_were_open() {
         let health = Health::default();
         let opened = Instant::now();
-        health.note_read_only();
+        health.distrust_server();
         tokio::time::advance(Duration::from_secs(1)).await;
         assert!(!health.trusts(opened, Instant::now()), "it leads to the same server");
         assert!(health.trusts(Instant::now(), Instant::now()));
@@ -130,7 +130,7 @@ mod tests {
         let health = Health::default();
         let opened = Instant::now();
         let (left, moved) = (health.left(), health.moved());
-        health.note_read_only();
+        health.distrust_server();
         assert!(left.has_changed().unwrap() && !moved.has_changed().unwrap(), "it still answers");
         health.leave_all();
         assert!(moved.has_changed().unwrap());

@@ -68,7 +68,7 @@ pub(super) trait Driver: Database + HasStatementCache {
     /// Sets up the session of a new connection, and proves that the server accepts writes.
     async fn set_up(session: &Session, connection: &mut Self::Connection) -> Result<(), sqlx::Error>;
 
-    /// What the server is: whether it accepts writes, and how it is told from others.
+    /// What the server is: whether it accepts writes, and what distinguishes it from others.
     async fn standing(connection: &mut Self::Connection) -> Result<Standing, sqlx::Error>;
 
     /// Where the server stands in PostgreSQL's history; `None` where there are no timelines, or it does not tell.

@@ -1,4 +1,4 @@
-//! What a server says of itself: whether it accepts writes, and how it is told from others.
+//! What a server says of itself: whether it accepts writes, and what distinguishes it from others.
 
 /// What a server says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

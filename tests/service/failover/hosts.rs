@@ -10,49 +10,54 @@ use super::{
 };
 use crate::support::{Client, Dialect, SOON, Service, eventually, random_text, server::OwnServer, sql};
 
+/// What becomes of the former primary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Comeback {
+    /// It is started again, and accepts writes.
+    Writable,
+    /// It is started again, read-only.
+    ReadOnly,
+    /// It hung with its connections open, and wakes up as the primary that it was.
+    Awake,
+}
+
 #[tokio::test]
 async fn postgres_whose_former_primary_comes_back_writable() {
-    let Some(mut pair) = Pair::start(Dialect::Postgres).await else { return };
-    let scenario = Scenario::start(&pair.url()).await;
-    let named = pair.primary.database.server_address();
-    assert!(scenario.replicas[0].log().contains(&named), "the log names the host that is taken");
-    let ordered = scenario.fail_over(&mut pair, Loss::Killed, |_| ()).await;
-    pair.bring_back_as_a_primary().await;
-    two_primaries_are_logged(&scenario).await;
-    the_former_primary_is_not_used(&pair, &scenario.clients).await;
-    scenario.check("PostgreSQL, both hosts, killed", ordered).await;
+    a_failover_loses_nothing(Dialect::Postgres, Comeback::Writable).await;
 }
 
 #[tokio::test]
 async fn postgres_whose_former_primary_comes_back_read_only() {
-    let Some(mut pair) = Pair::start(Dialect::Postgres).await else { return };
-    let scenario = Scenario::start(&pair.url()).await;
-    let ordered = scenario.fail_over(&mut pair, Loss::Killed, |_| ()).await;
-    pair.bring_back_read_only();
-    the_former_primary_is_not_used(&pair, &scenario.clients).await;
-    scenario.check("PostgreSQL, both hosts, killed", ordered).await;
+    a_failover_loses_nothing(Dialect::Postgres, Comeback::ReadOnly).await;
 }
 
-/// Its connections stay open, and it wakes up as the primary that it was.
 #[tokio::test]
 async fn postgres_whose_primary_hangs() {
-    let Some(mut pair) = Pair::start(Dialect::Postgres).await else { return };
-    let scenario = Scenario::start(&pair.url()).await;
-    let ordered = scenario.fail_over(&mut pair, Loss::Hung, |_| ()).await;
-    pair.primary.signal("CONT");
-    two_primaries_are_logged(&scenario).await;
-    the_former_primary_is_not_used(&pair, &scenario.clients).await;
-    scenario.check("PostgreSQL, both hosts, hanging", ordered).await;
+    a_failover_loses_nothing(Dialect::Postgres, Comeback::Awake).await;
 }
 
 #[tokio::test]
 async fn mariadb_whose_former_primary_comes_back_read_only() {
-    let Some(mut pair) = Pair::start(Dialect::MariaDb).await else { return };
+    a_failover_loses_nothing(Dialect::MariaDb, Comeback::ReadOnly).await;
+}
+
+async fn a_failover_loses_nothing(dialect: Dialect, comeback: Comeback) {
+    let Some(mut pair) = Pair::start(dialect).await else { return };
     let scenario = Scenario::start(&pair.url()).await;
-    let ordered = scenario.fail_over(&mut pair, Loss::Killed, |_| ()).await;
-    pair.bring_back_read_only();
+    let named = pair.primary.database.server_address();
+    assert!(scenario.replicas[0].log().contains(&named), "the log names the host that is taken");
+    let loss = if comeback == Comeback::Awake { Loss::Hung } else { Loss::Killed };
+    let ordered = scenario.fail_over(&mut pair, loss, |_| ()).await;
+    match comeback {
+        Comeback::Writable => pair.bring_back_as_a_primary().await,
+        Comeback::ReadOnly => pair.bring_back_read_only(),
+        Comeback::Awake => pair.primary.signal("CONT"),
+    }
+    if comeback != Comeback::ReadOnly {
+        two_primaries_are_logged(&scenario).await;
+    }
     the_former_primary_is_not_used(&pair, &scenario.clients).await;
-    scenario.check("MariaDB, both hosts, killed", ordered).await;
+    scenario.check(&format!("{dialect:?}, both hosts, {loss:?}"), ordered).await;
 }
 
 async fn two_primaries_are_logged(scenario: &Scenario) {

@@ -71,11 +71,11 @@ impl Scenario {
     /// Nothing that was answered is lost or given twice, no place in the queue is lost, and writes were back in time.
     pub(crate) async fn check(self, what: &str, ordered: Instant) {
         let Self { replicas: _replicas, clients: [first, _], held, waiting, workload } = self;
-        let told = workload.end().await;
-        let back = told.first_grant_after(ordered);
+        let answers = workload.end().await;
+        let back = answers.first_grant_after(ordered);
         eprintln!("{what}: writes were back {} ms after the order to promote the standby", back.as_millis());
         assert!(back < WRITES_BACK, "{back:?}");
-        told.check(&first).await;
+        answers.check(&first).await;
         assert_eq!(first.lock("queue").await.body["waiters"], WAITERS);
         let (mut last, mut version) = (held.token, held.version);
         for task in waiting {

@@ -1,4 +1,4 @@
-//! Callers that go on while the database fails over, and what they were told.
+//! Callers that go on while the database fails over, and what they were answered.
 
 use std::{
     sync::{
@@ -36,8 +36,8 @@ struct Hold {
     until: Instant,
 }
 
-/// What all callers were told.
-pub(crate) struct Told {
+/// What all callers were answered.
+pub(crate) struct Answers {
     grants: Vec<Grant>,
     holds: Vec<Hold>,
 }
@@ -54,20 +54,20 @@ impl Workload {
     }
 
     /// Lets all callers come to their end.
-    pub(crate) async fn end(self) -> Told {
+    pub(crate) async fn end(self) -> Answers {
         self.stop.store(true, Ordering::Relaxed);
-        let mut told = Told { grants: Vec::new(), holds: Vec::new() };
+        let mut answers = Answers { grants: Vec::new(), holds: Vec::new() };
         for caller in self.alone {
-            told.grants.extend(caller.await.unwrap());
+            answers.grants.extend(caller.await.unwrap());
         }
         for caller in self.competing {
-            told.holds.extend(caller.await.unwrap());
+            answers.holds.extend(caller.await.unwrap());
         }
-        told
+        answers
     }
 }
 
-impl Told {
+impl Answers {
     /// How long after this moment the first grant was answered that was asked for earlier or later.
     pub(crate) fn first_grant_after(&self, moment: Instant) -> Duration {
         let answered = self.grants.iter().map(|grant| grant.answered).filter(|answered| *answered > moment);
@@ -76,7 +76,7 @@ impl Told {
 
     /// No grant that was answered is lost, and none was given twice.
     pub(crate) async fn check(mut self, svc: &Client) {
-        assert!(self.grants.len() > 50 && self.holds.len() > 20, "too little was told to be lost");
+        assert!(self.grants.len() > 50 && self.holds.len() > 20, "too little was answered to be lost");
         for grant in &self.grants {
             let shown = svc.lock(&grant.key).await;
             assert_eq!(shown.body["fencing_token"], grant.token, "{}: {}", grant.key, shown.text);

@@ -4,9 +4,11 @@
 //! All of it is around the router instead of in it: a layer of the router's is put around every route, and costs every
 //! request two allocations.
 
+mod answering;
 mod head;
 mod large;
 mod observe;
+mod shared;
 mod site;
 
 use std::convert::Infallible;
@@ -21,7 +23,7 @@ use tower::{Service, ServiceBuilder};
 use tower_http::set_header::SetResponseHeaderLayer;
 
 use self::observe::Observe;
-pub(crate) use self::observe::Shared;
+pub(crate) use self::shared::Shared;
 pub use self::site::{AllowedHosts, InvalidHost};
 use crate::http::connection::ClientBody;
 

@@ -1,48 +1,28 @@
-//! The id of every request, its metrics, its line in the log, what becomes of a panic, and who may ask at all.
+//! Around the routes: each request gets an id, and goes to its handler if nothing speaks against it.
 
 use std::{
-    any::Any,
     convert::Infallible,
-    panic::{AssertUnwindSafe, catch_unwind},
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use axum::{
-    extract::Request,
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
-    response::{IntoResponse, Response},
-};
-use db_locks_service::{LockService, LogLimit, access::Identity, audit::Origin};
+use axum::{extract::Request, response::Response};
+use db_locks_service::audit::Origin;
 use tower::Service;
-use tracing::{Span, debug, debug_span, error, warn};
+use tracing::debug_span;
 
 use super::{
+    answering::{Answering, Asking, Inner, RequestBody, enter_as, look_up},
     head::Head,
-    large::LargeAnswers,
-    site::{AllowedHosts, Misplaced, Place},
+    shared::{Gate, Shared},
+    site::Misplaced,
 };
 use crate::{
-    auth::{Answer, Authentication, Needs, Question},
-    http::{
-        ApiConfig,
-        connection::ClientBody,
-        metrics::{HttpMetrics, RouteIndex},
-        request_id::{self, REQUEST_ID},
-        trail::Trail,
-    },
+    auth::{Answer, Needs},
+    http::{connection::ClientBody, request_id},
     problem::Problem,
 };
-
-/// After so long a credential is checked again before its acquire is granted.
-const CHECK_AGAIN_AFTER: Duration = Duration::from_secs(1);
-
-const CLOSE: HeaderValue = HeaderValue::from_static("close");
-
-static UNAVAILABLE: LogLimit = LogLimit::new();
-static FAILED: LogLimit = LogLimit::new();
 
 /// Routes, and what is known of each of their requests.
 #[derive(Debug, Clone)]
@@ -51,114 +31,10 @@ pub(super) struct Observe<S> {
     shared: Arc<Shared>,
 }
 
-/// What all requests share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    metrics: HttpMetrics,
-    allowed_hosts: AllowedHosts,
-    authentication: Option<Arc<Authentication>>,
-    large_answers: LargeAnswers,
-    /// The audit trail, if it is on.
-    trail: Option<Trail>,
-}
-
 impl<S> Observe<S> {
     /// Surrounds routes.
     pub(super) fn new(inner: S, shared: Shared) -> Self {
         Self { inner, shared: Arc::new(shared) }
-    }
-}
-
-impl Shared {
-    /// Counts in these metrics, and lets in whom the configuration says.
-    pub(crate) fn new(metrics: HttpMetrics, config: &ApiConfig, service: &LockService) -> Self {
-        Self {
-            metrics,
-            allowed_hosts: config.allowed_hosts.clone(),
-            authentication: config.authentication.clone(),
-            large_answers: LargeAnswers::default(),
-            trail: Trail::new(service, &config.trusted_proxies),
-        }
-    }
-
-    /// Where a request comes from, if there is an audit trail.
-    fn origin(&self, request: &Request<ClientBody>, id: &HeaderValue) -> Option<Arc<Origin>> {
-        let peer = request.body().connection().peer();
-        self.trail.as_ref().map(|trail| trail.origin(peer, request.headers(), id))
-    }
-
-    /// Notes that a request was refused for want of a good credential.
-    fn authentication_failed(&self, origin: Option<&Arc<Origin>>, problem: &Problem) {
-        if let (Some(trail), Some(origin)) = (&self.trail, origin)
-            && problem.is_unauthorized()
-        {
-            trail.authentication_failed(origin);
-        }
-    }
-
-    /// What is known at once of who asks; where authentication is off, every route is open.
-    fn who_asks(&self, request: &Request<ClientBody>, gate: &Gate) -> Answer {
-        match &self.authentication {
-            Some(authentication) => {
-                let certificate = request.body().connection().certificate();
-                let route = self.metrics.path(gate.route);
-                authentication.check(route, gate.needs, request.headers(), certificate)
-            }
-            None => Answer::Open,
-        }
-    }
-
-    /// The credential of a request that may wait for a lock, where authentication is on: it is checked again before a grant.
-    fn credential_of_waiter(&self, request: &Request<ClientBody>, route: RouteIndex) -> Option<HeaderValue> {
-        let waits = self.authentication.is_some() && self.metrics.path(route).ends_with("/acquire");
-        request.headers().get(header::AUTHORIZATION).filter(|_| waits).cloned()
-    }
-
-    /// Why this one may not use a route: its role, or what is wrong with where the request comes from, comes after 405. What is
-    /// refused for that does not count against its limit.
-    fn refusal_of(&self, identity: &Identity, gate: &Gate, method: &Method) -> Option<Problem> {
-        if let Some(misplaced) = gate.misplaced {
-            return Some(misplaced.into());
-        }
-        match gate.needs {
-            Needs::Role(needed) if identity.role < needed && self.metrics.has_method(gate.route, method) => {
-                Some(Problem::role_too_low(identity.role, needed))
-            }
-            _ => self.authentication.as_ref()?.count(identity, self.metrics.path(gate.route), method),
-        }
-    }
-
-    /// Why a request to a route is refused before its handler sees it, if it is. What the router refuses by itself comes
-    /// after a foreign `Host` and before everything else.
-    fn refusal(
-        &self,
-        request: &Request<ClientBody>,
-        head: &Head<'_>,
-        route: RouteIndex,
-    ) -> Option<Misplaced> {
-        let connection = request.body().connection();
-        let only_host = head.only_host.filter(|_| request.uri().authority().is_none());
-        if only_host.is_some_and(|host| connection.has_accepted(host)) {
-            return None;
-        }
-        let place = Place {
-            method: request.method(),
-            uri: request.uri(),
-            version: request.version(),
-            headers: request.headers(),
-            checks_host: connection.is_on_loopback() && self.authentication.is_none(),
-        };
-        match (place.check(&self.allowed_hosts), only_host) {
-            (Ok(()), None) => None,
-            (Ok(()), Some(host)) => {
-                connection.accept_host(host);
-                None
-            }
-            (Err(misplaced), _) => {
-                let comes_first = misplaced == Misplaced::Misdirected;
-                (comes_first || self.metrics.has_method(route, request.method())).then_some(misplaced)
-            }
-        }
     }
 }
 
@@ -244,73 +120,6 @@ where
     }
 }
 
-fn look_up(shared: Arc<Shared>, question: Question) -> Lookup {
-    Box::pin(async move {
-        match &shared.authentication {
-            Some(authentication) => authentication.ask(question).await,
-            None => Err(Problem::internal_error()),
-        }
-    })
-}
-
-/// Lets a request in if this one may use the route.
-fn enter_as<S: Service<Request>>(
-    service: &mut S,
-    shared: &Shared,
-    identity: Arc<Identity>,
-    mut request: Request,
-    gate: &Gate,
-    origin: Option<&Arc<Origin>>,
-) -> Inner<S> {
-    if let Some(origin) = origin {
-        origin.identify(Arc::clone(&identity.who));
-    }
-    if let Some(problem) = shared.refusal_of(&identity, gate, request.method()) {
-        return Inner::Refused(Some(problem));
-    }
-    request.extensions_mut().insert(identity);
-    Inner::Route(service.call(request))
-}
-
-/// What a request has to pass.
-#[derive(Debug, Clone, Copy)]
-struct Gate {
-    route: RouteIndex,
-    needs: Needs,
-    /// What is wrong with where it comes from.
-    misplaced: Option<Misplaced>,
-}
-
-/// Finds out who asks.
-type Lookup = Pin<Box<dyn Future<Output = Result<Arc<Identity>, Problem>> + Send>>;
-
-/// A request of somebody who has to be looked up.
-struct Asking<S> {
-    answer: Lookup,
-    /// Until it is answered.
-    request: Option<Request>,
-    gate: Gate,
-    service: S,
-}
-
-/// What becomes of a request's body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum RequestBody {
-    /// There is none.
-    None,
-    /// No handler reads it.
-    Unread,
-    /// A handler reads it, unless the route has no such method.
-    ForTheRoute,
-}
-
-impl RequestBody {
-    /// No handler is called.
-    fn unread(self) -> Self {
-        if self == Self::None { Self::None } else { Self::Unread }
-    }
-}
-
 /// A path with nothing where its key would be.
 const EMPTY_KEY: &str = "/locks//";
 
@@ -320,200 +129,22 @@ fn has_empty_key(path: &str) -> bool {
     path.starts_with("/locks//") || path.starts_with("/semaphores//")
 }
 
-/// Who answers a request.
-enum Inner<S: Service<Request>> {
-    Route(S::Future),
-    /// Until it is answered.
-    Refused(Option<Problem>),
-    Asking(Box<Asking<S>>),
-    /// A grant was waited for.
-    CheckingAgain(Box<CheckingAgain>),
-}
-
-/// A grant for somebody whose credential has to be looked up again.
-struct CheckingAgain {
-    answer: Lookup,
-    /// Dropped, it gives the grant back.
-    granted: Option<Response>,
-}
-
-/// A request that is being answered.
-pub(super) struct Answering<S: Service<Request>> {
-    inner: Inner<S>,
-    /// Until it is put on the answer.
-    id: Option<HeaderValue>,
-    route: RouteIndex,
-    method: Method,
-    body: RequestBody,
-    span: Span,
-    shared: Arc<Shared>,
-    began: Instant,
-    /// Where it comes from, if there is an audit trail.
-    origin: Option<Arc<Origin>>,
-    /// The credential that is checked again before a grant.
-    credential: Option<HeaderValue>,
-}
-
-impl<S> Future for Answering<S>
-where
-    S: Service<Request, Response = Response, Error = Infallible, Future: Unpin> + Unpin,
-{
-    type Output = Result<Response, Infallible>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        if let Inner::Asking(asking) = &mut this.inner {
-            let Poll::Ready(answer) = asking.answer.as_mut().poll(cx) else { return Poll::Pending };
-            let next = match (answer, asking.request.take()) {
-                (Ok(identity), Some(request)) => {
-                    let origin = this.origin.as_ref();
-                    enter_as(&mut asking.service, &this.shared, identity, request, &asking.gate, origin)
-                }
-                (Err(problem), _) => {
-                    this.shared.authentication_failed(this.origin.as_ref(), &problem);
-                    Inner::Refused(Some(problem))
-                }
-                (Ok(_), None) => Inner::Refused(None),
-            };
-            if matches!(next, Inner::Refused(_)) {
-                this.body = this.body.unread();
-            }
-            this.inner = next;
-        }
-        if let Inner::CheckingAgain(checking) = &mut this.inner {
-            let Poll::Ready(answer) = checking.answer.as_mut().poll(cx) else { return Poll::Pending };
-            let granted = checking.granted.take();
-            let response = match answer {
-                Ok(_) => granted.unwrap_or_else(|| Problem::internal_error().into_response()),
-                Err(problem) => {
-                    this.authentication_failed(&problem);
-                    problem.into_response()
-                }
-            };
-            return Poll::Ready(Ok(this.finish(response)));
-        }
-        let entered = this.span.enter();
-        // A future that panicked is not polled again, so nobody sees the state that it left behind.
-        let polled = match &mut this.inner {
-            Inner::Route(inner) => catch_unwind(AssertUnwindSafe(|| match &this.origin {
-                Some(origin) => origin.enter(|| Pin::new(inner).poll(cx)),
-                None => Pin::new(inner).poll(cx),
-            })),
-            Inner::Refused(problem) => {
-                let problem = problem.take().unwrap_or_else(Problem::internal_error);
-                Ok(Poll::Ready(Ok(problem.into_response())))
-            }
-            Inner::Asking(_) | Inner::CheckingAgain(_) => return Poll::Pending,
-        };
-        drop(entered);
-        let response = match polled {
-            Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(Ok(response))) => response,
-            Ok(Poll::Ready(Err(never))) => match never {},
-            Err(panic) => panicked(&*panic),
-        };
-        match this.check_again(response) {
-            Ok(response) => Poll::Ready(Ok(this.finish(response))),
-            Err(checking) => {
-                this.inner = Inner::CheckingAgain(checking);
-                self.poll(cx)
-            }
-        }
-    }
-}
-
-/// Answers a panic. Its message was printed by the panic hook, and may hold a caller's data.
-fn panicked(_: &(dyn Any + Send)) -> Response {
-    Problem::internal_error().into_response()
-}
-
-impl<S: Service<Request>> Answering<S> {
-    /// Has a grant that was waited for go to nobody whose credential has ended meanwhile: its answer is dropped, which gives the
-    /// grant back.
-    fn check_again(&self, response: Response) -> Result<Response, Box<CheckingAgain>> {
-        let waited = response.status() == StatusCode::OK && self.began.elapsed() >= CHECK_AGAIN_AFTER;
-        let (Some(credential), Some(authentication)) = (&self.credential, &self.shared.authentication) else {
-            return Ok(response);
-        };
-        if !waited {
-            return Ok(response);
-        }
-        let headers = HeaderMap::from_iter([(header::AUTHORIZATION, credential.clone())]);
-        let path = self.shared.metrics.path(self.route);
-        match authentication.check(path, Needs::of(path, &self.method), &headers, None) {
-            Answer::Open | Answer::Known(_) => Ok(response),
-            Answer::Refused(problem) => {
-                self.authentication_failed(&problem);
-                Ok(problem.into_response())
-            }
-            Answer::Ask(question) => {
-                let answer = look_up(Arc::clone(&self.shared), question);
-                Err(Box::new(CheckingAgain { answer, granted: Some(response) }))
-            }
-        }
-    }
-
-    fn authentication_failed(&self, problem: &Problem) {
-        self.shared.authentication_failed(self.origin.as_ref(), problem);
-    }
-
-    /// Counts and logs an answer, and adds what every answer bears.
-    fn finish(&mut self, response: Response) -> Response {
-        let mut response = self.shared.large_answers.admit(response);
-        let id = self.id.take().unwrap_or(HeaderValue::from_static("-"));
-        let took = self.began.elapsed();
-        self.shared.metrics.answered(self.route, &self.method, response.status(), took);
-        self.log(&response, &id, took.as_millis());
-        if self.is_left_unread(response.status()) {
-            // hyper will close the connection: a client that keeps connections has to know.
-            response.headers_mut().insert(header::CONNECTION, CLOSE);
-        }
-        response.headers_mut().insert(REQUEST_ID, id);
-        response
-    }
-
-    /// Whether a part of the request's body may not have been read.
-    fn is_left_unread(&self, status: StatusCode) -> bool {
-        match self.body {
-            RequestBody::None => false,
-            RequestBody::Unread => true,
-            RequestBody::ForTheRoute => matches!(
-                status,
-                StatusCode::FORBIDDEN
-                    | StatusCode::METHOD_NOT_ALLOWED
-                    | StatusCode::REQUEST_TIMEOUT
-                    | StatusCode::PAYLOAD_TOO_LARGE
-            ),
-        }
-    }
-
-    fn log(&self, response: &Response, id: &HeaderValue, duration_ms: u128) {
-        let (request_id, method) = (id.to_str().unwrap_or_default(), &self.method);
-        let (route, status) = (self.shared.metrics.path(self.route), response.status().as_u16());
-        // Under an outage all requests have the same cause.
-        if status == 503
-            && let Some(left_out) = UNAVAILABLE.pass()
-        {
-            warn!(request_id, %method, route, status, duration_ms, left_out, "a request could not be served now");
-        } else if status >= 500
-            && status != 503
-            && let Some(left_out) = FAILED.pass()
-        {
-            error!(request_id, %method, route, status, duration_ms, left_out, "a request failed");
-        } else {
-            debug!(request_id, %method, route, status, duration_ms, "answered");
-        }
-    }
-}
-
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
-    use axum::{Router, body::Body, routing::get};
+    use axum::{
+        Router,
+        body::Body,
+        http::{HeaderValue, Method, StatusCode},
+        routing::get,
+    };
     use tower::ServiceExt;
 
-    use super::*;
-    use crate::http::connection::Connection;
+    use super::{
+        super::{large::LargeAnswers, site::AllowedHosts},
+        *,
+    };
+    use crate::http::{connection::Connection, metrics::HttpMetrics, request_id::REQUEST_ID};
 
     fn router() -> Observe<Router> {
         let panics = || async { panic!("on purpose") as StatusCode };

@@ -98,7 +98,7 @@ impl Shard {
         self.shares.above.contains(tenant)
     }
 
-    /// Sheds the acquires that have waited too long for a batch: more came at once than could be told beforehand.
+    /// Sheds the acquires that have waited too long for a batch: more came at once than was foreseen.
     pub(super) fn shed_late(&mut self, now: Instant) {
         if self.shared.outage.goes_on() {
             return;
@@ -108,7 +108,7 @@ impl Shard {
             let is_late = now.duration_since(request.arrived) >= max && may_shed(request);
             if is_late {
                 metrics.shed(ShedReason::QueueWait);
-                // An acquire has no waiter that would have to be told.
+                // An acquire has no waiter that would have to be answered.
                 let _ = request.fail(EngineError::Overloaded);
             }
             !is_late

@@ -11,7 +11,7 @@ use crate::{
     store::{
         dialect::Dialect,
         fence::EpochWatch,
-        session::{Driver, refused},
+        session::{Driver, ReadOnlyServer, refused},
     },
 };
 
@@ -46,7 +46,7 @@ enum Step {
 
 /// The row of the epoch makes no sense, or the database's clock is beyond all epochs.
 #[derive(Debug, thiserror::Error)]
-#[error("the epoch of fencing tokens cannot be told: {0}")]
+#[error("the epoch of fencing tokens cannot be determined: {0}")]
 struct NoEpoch(&'static str);
 
 impl Found {
@@ -80,17 +80,17 @@ impl Found {
             text(first).map(|server| Identity { server, started_at_ms, generation })
         };
         Some(Self {
-            server: identity(0, [1, 2])?,
-            seconds: number(3)?,
-            epoch: Epoch::new(number(4)?)?,
-            stored: identity(5, [6, 7]),
+            server: identity(1, [2, 3])?,
+            seconds: number(4)?,
+            epoch: Epoch::new(number(5)?)?,
+            stored: identity(6, [7, 8]),
         })
     }
 }
 
 impl EpochWatch {
     /// Compares the server that a connection leads to with the one that the stored epoch was valid for, and raises the epoch if
-    /// they differ.
+    /// they differ. A server that takes no writes is refused.
     pub(in super::super) async fn check<DB: Driver>(
         &self,
         dialect: Dialect,
@@ -101,11 +101,14 @@ impl EpochWatch {
         }
         for _ in 0..MOST_TRIES {
             let Some(row) = look::<DB>(dialect, connection).await? else { return Ok(()) };
+            if row.first().and_then(Option::as_deref) != Some("0") {
+                return Err(refused(ReadOnlyServer("it is a standby, or was made read-only")));
+            }
             let found = Found::read(&row).ok_or_else(|| refused(NoEpoch("db_locks_epoch cannot be read")))?;
             match found.step(self.current(), sql::tolerance_ms(dialect))? {
                 Step::Nothing => {
                     self.note(found.epoch);
-                    self.note_server(row.get(1).and_then(Option::as_deref));
+                    self.note_server(row.get(2).and_then(Option::as_deref));
                     return Ok(());
                 }
                 Step::First => {
@@ -195,7 +198,7 @@ mod tests {
 
     #[test]
     fn an_answer_is_read() {
-        let row = ["s", "5", "", "7", "9", "t", "6", "3"].map(|text| Some(text.to_owned()));
+        let row = ["0", "s", "5", "", "7", "9", "t", "6", "3"].map(|text| Some(text.to_owned()));
         let read = Found::read(&row);
         let Some(Found { server, seconds: 7, epoch, stored: Some(stored) }) = read else {
             panic!("{read:?}")

@@ -5,21 +5,29 @@ use std::fmt::Write as _;
 use super::identity::Identity;
 use crate::{
     domain::Epoch,
-    store::dialect::{Dialect, POSTGRES_STARTED},
+    store::{
+        dialect::{Dialect, POSTGRES_STARTED},
+        mysql::IS_READ_ONLY,
+    },
 };
 
 /// 2026-01-01T00:00:00Z in epoch seconds.
 const SINCE_S: i64 = 1_767_225_600;
 
 /// The timeline as it stands in the names of the log's files: it changes when a standby is promoted, at once.
-const POSTGRES_SERVER: &str = "(SELECT system_identifier FROM pg_control_system())::text || '/' \
-                               || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)";
+const POSTGRES_SERVER: &str = "CASE WHEN pg_is_in_recovery() THEN '' ELSE \
+                               (SELECT system_identifier FROM pg_control_system())::text || '/' \
+                               || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END";
+
+/// Whether the server takes no writes.
+const POSTGRES_READ_ONLY: &str =
+    "(pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on')::int::text";
 
 /// The columns of the row, on PostgreSQL and, with another cast, elsewhere.
 const STORED: [&str; 4] = ["epoch", "identity", "started_at_ms", "generation"];
 
-/// The number of texts in an answer: server, start, generation, seconds since 2026, and the row.
-pub(super) const COLUMNS: usize = 4 + STORED.len();
+/// The number of texts in an answer: whether it is read-only, server, start, generation, seconds since 2026, and the row.
+pub(super) const COLUMNS: usize = 5 + STORED.len();
 
 /// How far start times of the same server may lie apart, in milliseconds: uptimes have whole seconds.
 pub(super) const fn tolerance_ms(dialect: Dialect) -> i64 {
@@ -29,7 +37,7 @@ pub(super) const fn tolerance_ms(dialect: Dialect) -> i64 {
     }
 }
 
-/// Reads the identity of the server, the time, and the row of the epoch, all as texts. `in_full` is without avail where functions
+/// Reads whether the server is read-only, its identity, the time, and the row of the epoch, all as texts. `in_full` is without avail where functions
 /// are missing or reserved for administrators: then only the start of the server tells.
 pub(super) fn look(dialect: Dialect, in_full: bool) -> String {
     let cast = if dialect == Dialect::Postgres { "text" } else { "CHAR" };
@@ -41,14 +49,14 @@ pub(super) fn look(dialect: Dialect, in_full: bool) -> String {
             let server = if in_full { POSTGRES_SERVER } else { "''" };
             let seconds = format!("(floor(extract(epoch FROM clock_timestamp()))::bigint - {SINCE_S})::text");
             format!(
-                "/* epoch */ SELECT {server}, {POSTGRES_STARTED}::text, NULL::text, {seconds}, {stored} \
+                "/* epoch */ SELECT {POSTGRES_READ_ONLY}, {server}, {POSTGRES_STARTED}::text, NULL::text, {seconds}, {stored} \
                  FROM (SELECT 1) AS one {from}"
             )
         }
         Dialect::MySql => {
             let started = started("s.uptime");
             format!(
-                "/* epoch */ SELECT CAST(@@server_uuid AS CHAR), CAST({started} AS CHAR), NULL, {}, {stored} \
+                "/* epoch */ SELECT CAST({IS_READ_ONLY} AS CHAR), CAST(@@server_uuid AS CHAR), CAST({started} AS CHAR), NULL, {}, {stored} \
                  FROM (SELECT CAST(MAX(variable_value) AS SIGNED) AS uptime FROM performance_schema.global_status \
                  WHERE variable_name = 'Uptime') AS s {from}",
                 seconds()
@@ -58,7 +66,7 @@ pub(super) fn look(dialect: Dialect, in_full: bool) -> String {
             let uid = if in_full { "@@server_uid" } else { "''" };
             let status = |name: &str| format!("MAX(IF(variable_name = '{name}', variable_value, NULL))");
             format!(
-                "/* epoch */ SELECT CAST(IF(@@wsrep_on, CONCAT('galera/', s.state), \
+                "/* epoch */ SELECT CAST({IS_READ_ONLY} AS CHAR), CAST(IF(@@wsrep_on, CONCAT('galera/', s.state), \
                  CONCAT_WS('/', {uid}, @@hostname, @@port, @@datadir)) AS CHAR), \
                  CAST(IF(@@wsrep_on, NULL, {}) AS CHAR), CAST(IF(@@wsrep_on, s.conf, NULL) AS CHAR), {}, {stored} \
                  FROM (SELECT CAST({} AS SIGNED) AS uptime, {} AS state, {} AS conf FROM information_schema.global_status \

@@ -111,7 +111,7 @@ pub(in super::super) const READ_BACK: &str = concat!(
 pub(in super::super) const FIND_EXISTING: &str =
     concat!("/* find_existing */\nSELECT l.tenant, l.`key`\n", from_keys!("", "STRAIGHT_JOIN"));
 
-/// Added to [`FIND_EXISTING`]: only rows that can be locked at once. MySQL has to be told that the keys' own rows are meant: it
+/// Added to [`FIND_EXISTING`]: only rows that can be locked at once. MySQL has to know that the keys' own rows are meant: it
 /// refuses to lock those of the JSON text when the statement is carried out again (error 3569). MariaDB knows no such words.
 pub(in super::super) const fn skip_locked(dialect: Dialect) -> &'static str {
     match dialect {

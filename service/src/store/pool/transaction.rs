@@ -7,7 +7,11 @@ use sea_orm::{
 use sea_query_sqlx::SqlxValues;
 use tokio::sync::{Mutex, SemaphorePermit};
 
-use super::{super::session::Driver, Lease, Pool, execute, not_connected, query};
+use super::{
+    super::session::Driver,
+    Lease, Pool, not_connected,
+    statements::{execute, query},
+};
 
 /// A transaction. If it is dropped, its connection is closed, and the server rolls it back.
 pub(in super::super) struct Transaction<'p, DB: Driver> {

@@ -30,7 +30,7 @@ impl SqlStore {
     ) -> Result<Committed, DbErr> {
         let (text, arguments) = statement(writes).map_err(|error| unsendable(&error))?;
         self.commit.round_trips.increment(1);
-        let won = Won::read(&pool.fetch(text, arguments, Some(self.pools.epochs.fence(writes))).await?)?;
+        let won = Won::read(&pool.fetch(text, arguments, self.pools.epochs.fence(writes)).await?)?;
         let db_time = self.db_time(&won, self.hot_pool()).await?;
         Ok(won.committed(writes, db_time))
     }
@@ -47,7 +47,7 @@ impl SqlStore {
         let Some(arguments) = guarded(writes).map_err(|error| unsendable(&error))? else { return Ok(None) };
         self.commit.round_trips.increment(1);
         let fence = self.pools.epochs.fence(writes);
-        let won = Won::read(&pool.fetch(&sql::UPDATE_ONE_GUARDED, arguments, Some(fence)).await?)?;
+        let won = Won::read(&pool.fetch(&sql::UPDATE_ONE_GUARDED, arguments, fence).await?)?;
         let [write] = writes else { return Ok(None) };
         if won.token(write).is_none() {
             return Ok(None);

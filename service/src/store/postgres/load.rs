@@ -8,6 +8,7 @@ use sea_orm::{
 use super::{bind::unsendable, sql};
 use crate::store::{
     LoadRequest,
+    fence::Fence,
     pool::Pool,
     rows::{ReadStates, read_states},
     sql_store::SqlStore,
@@ -25,6 +26,6 @@ impl SqlStore {
         let keys: Vec<_> = load_requests.iter().map(|request| request.id.key.as_str()).collect();
         arguments.add(tenants).and_then(|()| arguments.add(keys)).map_err(|error| unsendable(&error))?;
         self.load.round_trips.increment(1);
-        read_states(&pool.fetch(&sql::LOAD_ROWS, arguments, None).await?, load_requests.len())
+        read_states(&pool.fetch(&sql::LOAD_ROWS, arguments, Fence::OPEN).await?, load_requests.len())
     }
 }

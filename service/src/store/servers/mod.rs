@@ -109,7 +109,7 @@ impl<DB: Driver> Servers<DB> {
         if self.shared.look.borrow().found == Found::Server(server) {
             return Ok(connection);
         }
-        Err(refused(OtherServer))
+        Err(refused(ChosenAnew))
     }
 
     /// The server that accepts writes. If none is known, this waits for what is found next.
@@ -153,4 +153,4 @@ impl<DB: Driver> Shared<DB> {
 /// Another server was chosen while a connection was made.
 #[derive(Debug, thiserror::Error)]
 #[error("another server was chosen while this one was connected to")]
-struct OtherServer;
+struct ChosenAnew;

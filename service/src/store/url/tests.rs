@@ -204,7 +204,7 @@ fn a_standby_cannot_be_asked_for() {
     assert!(url("postgres://a,b/d?target_session_attrs=S3cret").is_err());
 }
 
-/// What is wrong is told by what to write instead.
+/// A message says what to write instead.
 #[test]
 fn a_list_of_hosts_that_cannot_be_read_is_refused_with_what_to_write() {
     for (wrong, to_write) in [
@@ -241,8 +241,8 @@ proptest::proptest! {
             Ok(options) => {
                 // A path to the letter is no URL, and shows itself.
                 let place = options.place();
-                let told = format!("{place} {options:?}");
-                proptest::prop_assert!(place.dialect == "sqlite" || !told.contains("S3cret"), "{told}");
+                let shown = format!("{place} {options:?}");
+                proptest::prop_assert!(place.dialect == "sqlite" || !shown.contains("S3cret"), "{shown}");
             }
             Err(error) => proptest::prop_assert!(!format!("{error} {error:?}").contains("S3cret"), "{error}"),
         }

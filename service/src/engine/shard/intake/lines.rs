@@ -110,7 +110,7 @@ impl Lines {
         self.len == 0
     }
 
-    /// How long a command of this tenant would wait that came now, where that can be told: its line stands.
+    /// How long a command of this tenant would wait that came now, where that is known: its line stands.
     pub(super) fn would_wait(&self, tenant: &Tenant, now: Instant) -> Option<Duration> {
         let line = &self.all[self.find(tenant)?];
         let between = line.pace.as_ref()?.between(now)?;
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_wait_is_told_from_the_pace_of_a_line_that_stands() {
+    async fn the_wait_is_known_from_the_pace_of_a_line_that_stands() {
         let mut lines = lines(&["a"; 100]);
         let would_wait = |lines: &Lines, name| lines.would_wait(&tenant(name), Instant::now());
         take(&mut lines, 10);

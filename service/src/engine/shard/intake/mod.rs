@@ -184,7 +184,7 @@ impl Intake {
         self.urgent.len() + acquires + reads + usize::from(self.leaves.is_ready())
     }
 
-    /// How long an acquire of this tenant would wait for a batch that came now, where that can be told.
+    /// How long an acquire of this tenant would wait for a batch that came now, where that is known.
     pub(super) fn would_wait(&self, tenant: &Tenant, now: Instant) -> Option<Duration> {
         self.acquires.would_wait(tenant, now)
     }

@@ -1,0 +1,280 @@
+//! A request from its arrival to its answer: who asks is found out, its handler called, a panic caught, and the answer counted and
+//! logged.
+
+use std::{
+    any::Any,
+    convert::Infallible,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use axum::{
+    extract::Request,
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use db_locks_service::{LogLimit, access::Identity, audit::Origin};
+use tower::Service;
+use tracing::{Span, debug, error, warn};
+
+use super::shared::{Gate, Shared};
+use crate::{
+    auth::{Answer, Needs, Question},
+    http::{metrics::RouteIndex, request_id::REQUEST_ID},
+    problem::Problem,
+};
+
+/// After so long a credential is checked again before its acquire is granted.
+const CHECK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+const CLOSE: HeaderValue = HeaderValue::from_static("close");
+
+static UNAVAILABLE: LogLimit = LogLimit::new();
+static FAILED: LogLimit = LogLimit::new();
+
+/// Who answers a request.
+pub(super) enum Inner<S: Service<Request>> {
+    Route(S::Future),
+    /// Until it is answered.
+    Refused(Option<Problem>),
+    Asking(Box<Asking<S>>),
+    /// A grant was waited for.
+    CheckingAgain(Box<CheckingAgain>),
+}
+
+/// A grant for somebody whose credential has to be looked up again.
+pub(super) struct CheckingAgain {
+    answer: Lookup,
+    /// Dropped, it gives the grant back.
+    granted: Option<Response>,
+}
+
+/// Finds out who asks.
+pub(super) type Lookup = Pin<Box<dyn Future<Output = Result<Arc<Identity>, Problem>> + Send>>;
+
+/// A request of somebody who has to be looked up.
+pub(super) struct Asking<S> {
+    pub(super) answer: Lookup,
+    /// Until it is answered.
+    pub(super) request: Option<Request>,
+    pub(super) gate: Gate,
+    pub(super) service: S,
+}
+
+pub(super) fn look_up(shared: Arc<Shared>, question: Question) -> Lookup {
+    Box::pin(async move {
+        match &shared.authentication {
+            Some(authentication) => authentication.ask(question).await,
+            None => Err(Problem::internal_error()),
+        }
+    })
+}
+
+/// Lets a request in if this one may use the route.
+pub(super) fn enter_as<S: Service<Request>>(
+    service: &mut S,
+    shared: &Shared,
+    identity: Arc<Identity>,
+    mut request: Request,
+    gate: &Gate,
+    origin: Option<&Arc<Origin>>,
+) -> Inner<S> {
+    if let Some(origin) = origin {
+        origin.identify(Arc::clone(&identity.who));
+    }
+    if let Some(problem) = shared.refusal_of(&identity, gate, request.method()) {
+        return Inner::Refused(Some(problem));
+    }
+    request.extensions_mut().insert(identity);
+    Inner::Route(service.call(request))
+}
+
+/// What becomes of a request's body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RequestBody {
+    /// There is none.
+    None,
+    /// No handler reads it.
+    Unread,
+    /// A handler reads it, unless the route has no such method.
+    ForTheRoute,
+}
+
+impl RequestBody {
+    /// No handler is called.
+    pub(super) fn unread(self) -> Self {
+        if self == Self::None { Self::None } else { Self::Unread }
+    }
+}
+
+/// A request that is being answered.
+pub(super) struct Answering<S: Service<Request>> {
+    pub(super) inner: Inner<S>,
+    /// Until it is put on the answer.
+    pub(super) id: Option<HeaderValue>,
+    pub(super) route: RouteIndex,
+    pub(super) method: Method,
+    pub(super) body: RequestBody,
+    pub(super) span: Span,
+    pub(super) shared: Arc<Shared>,
+    pub(super) began: Instant,
+    /// Where it comes from, if there is an audit trail.
+    pub(super) origin: Option<Arc<Origin>>,
+    /// The credential that is checked again before a grant.
+    pub(super) credential: Option<HeaderValue>,
+}
+
+impl<S> Future for Answering<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible, Future: Unpin> + Unpin,
+{
+    type Output = Result<Response, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if let Inner::Asking(asking) = &mut this.inner {
+            let Poll::Ready(answer) = asking.answer.as_mut().poll(cx) else { return Poll::Pending };
+            let next = match (answer, asking.request.take()) {
+                (Ok(identity), Some(request)) => {
+                    let origin = this.origin.as_ref();
+                    enter_as(&mut asking.service, &this.shared, identity, request, &asking.gate, origin)
+                }
+                (Err(problem), _) => {
+                    this.shared.authentication_failed(this.origin.as_ref(), &problem);
+                    Inner::Refused(Some(problem))
+                }
+                (Ok(_), None) => Inner::Refused(None),
+            };
+            if matches!(next, Inner::Refused(_)) {
+                this.body = this.body.unread();
+            }
+            this.inner = next;
+        }
+        if let Inner::CheckingAgain(checking) = &mut this.inner {
+            let Poll::Ready(answer) = checking.answer.as_mut().poll(cx) else { return Poll::Pending };
+            let granted = checking.granted.take();
+            let response = match answer {
+                Ok(_) => granted.unwrap_or_else(|| Problem::internal_error().into_response()),
+                Err(problem) => {
+                    this.authentication_failed(&problem);
+                    problem.into_response()
+                }
+            };
+            return Poll::Ready(Ok(this.finish(response)));
+        }
+        let entered = this.span.enter();
+        // A future that panicked is not polled again, so nobody sees the state that it left behind.
+        let polled = match &mut this.inner {
+            Inner::Route(inner) => catch_unwind(AssertUnwindSafe(|| match &this.origin {
+                Some(origin) => origin.enter(|| Pin::new(inner).poll(cx)),
+                None => Pin::new(inner).poll(cx),
+            })),
+            Inner::Refused(problem) => {
+                let problem = problem.take().unwrap_or_else(Problem::internal_error);
+                Ok(Poll::Ready(Ok(problem.into_response())))
+            }
+            Inner::Asking(_) | Inner::CheckingAgain(_) => return Poll::Pending,
+        };
+        drop(entered);
+        let response = match polled {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(Ok(response))) => response,
+            Ok(Poll::Ready(Err(never))) => match never {},
+            Err(panic) => panicked(&*panic),
+        };
+        match this.check_again(response) {
+            Ok(response) => Poll::Ready(Ok(this.finish(response))),
+            Err(checking) => {
+                this.inner = Inner::CheckingAgain(checking);
+                self.poll(cx)
+            }
+        }
+    }
+}
+
+/// Answers a panic. Its message was printed by the panic hook, and may hold a caller's data.
+fn panicked(_: &(dyn Any + Send)) -> Response {
+    Problem::internal_error().into_response()
+}
+
+impl<S: Service<Request>> Answering<S> {
+    /// Has a grant that was waited for go to nobody whose credential has ended meanwhile: its answer is dropped, which gives the
+    /// grant back.
+    fn check_again(&self, response: Response) -> Result<Response, Box<CheckingAgain>> {
+        let waited = response.status() == StatusCode::OK && self.began.elapsed() >= CHECK_AGAIN_AFTER;
+        let (Some(credential), Some(authentication)) = (&self.credential, &self.shared.authentication) else {
+            return Ok(response);
+        };
+        if !waited {
+            return Ok(response);
+        }
+        let headers = HeaderMap::from_iter([(header::AUTHORIZATION, credential.clone())]);
+        let path = self.shared.metrics.path(self.route);
+        match authentication.check(path, Needs::of(path, &self.method), &headers, None) {
+            Answer::Open | Answer::Known(_) => Ok(response),
+            Answer::Refused(problem) => {
+                self.authentication_failed(&problem);
+                Ok(problem.into_response())
+            }
+            Answer::Ask(question) => {
+                let answer = look_up(Arc::clone(&self.shared), question);
+                Err(Box::new(CheckingAgain { answer, granted: Some(response) }))
+            }
+        }
+    }
+
+    fn authentication_failed(&self, problem: &Problem) {
+        self.shared.authentication_failed(self.origin.as_ref(), problem);
+    }
+
+    /// Counts and logs an answer, and adds what every answer bears.
+    fn finish(&mut self, response: Response) -> Response {
+        let mut response = self.shared.large_answers.admit(response);
+        let id = self.id.take().unwrap_or(HeaderValue::from_static("-"));
+        let took = self.began.elapsed();
+        self.shared.metrics.answered(self.route, &self.method, response.status(), took);
+        self.log(&response, &id, took.as_millis());
+        if self.is_left_unread(response.status()) {
+            // hyper will close the connection: a client that keeps connections has to know.
+            response.headers_mut().insert(header::CONNECTION, CLOSE);
+        }
+        response.headers_mut().insert(REQUEST_ID, id);
+        response
+    }
+
+    /// Whether a part of the request's body may not have been read.
+    fn is_left_unread(&self, status: StatusCode) -> bool {
+        match self.body {
+            RequestBody::None => false,
+            RequestBody::Unread => true,
+            RequestBody::ForTheRoute => matches!(
+                status,
+                StatusCode::FORBIDDEN
+                    | StatusCode::METHOD_NOT_ALLOWED
+                    | StatusCode::REQUEST_TIMEOUT
+                    | StatusCode::PAYLOAD_TOO_LARGE
+            ),
+        }
+    }
+
+    fn log(&self, response: &Response, id: &HeaderValue, duration_ms: u128) {
+        let (request_id, method) = (id.to_str().unwrap_or_default(), &self.method);
+        let (route, status) = (self.shared.metrics.path(self.route), response.status().as_u16());
+        // Under an outage all requests have the same cause.
+        if status == 503
+            && let Some(left_out) = UNAVAILABLE.pass()
+        {
+            warn!(request_id, %method, route, status, duration_ms, left_out, "a request could not be served now");
+        } else if status >= 500
+            && status != 503
+            && let Some(left_out) = FAILED.pass()
+        {
+            error!(request_id, %method, route, status, duration_ms, left_out, "a request failed");
+        } else {
+            debug!(request_id, %method, route, status, duration_ms, "answered");
+        }
+    }
+}

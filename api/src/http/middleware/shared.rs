@@ -1,0 +1,142 @@
+//! What all requests share: the metrics, and who may ask at all.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::Request,
+    http::{HeaderValue, Method, header},
+};
+use db_locks_service::{LockService, access::Identity, audit::Origin};
+
+use super::{
+    head::Head,
+    large::LargeAnswers,
+    site::{AllowedHosts, Misplaced, Place},
+};
+use crate::{
+    auth::{Answer, Authentication, Needs},
+    http::{
+        ApiConfig,
+        connection::ClientBody,
+        metrics::{HttpMetrics, RouteIndex},
+        trail::Trail,
+    },
+    problem::Problem,
+};
+
+/// What all requests share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(super) metrics: HttpMetrics,
+    pub(super) allowed_hosts: AllowedHosts,
+    pub(super) authentication: Option<Arc<Authentication>>,
+    pub(super) large_answers: LargeAnswers,
+    /// The audit trail, if it is on.
+    pub(super) trail: Option<Trail>,
+}
+
+/// What a request has to pass.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Gate {
+    pub(super) route: RouteIndex,
+    pub(super) needs: Needs,
+    /// What is wrong with where it comes from.
+    pub(super) misplaced: Option<Misplaced>,
+}
+
+impl Shared {
+    /// Counts in these metrics, and lets in whom the configuration says.
+    pub(crate) fn new(metrics: HttpMetrics, config: &ApiConfig, service: &LockService) -> Self {
+        Self {
+            metrics,
+            allowed_hosts: config.allowed_hosts.clone(),
+            authentication: config.authentication.clone(),
+            large_answers: LargeAnswers::default(),
+            trail: Trail::new(service, &config.trusted_proxies),
+        }
+    }
+
+    /// Where a request comes from, if there is an audit trail.
+    pub(super) fn origin(&self, request: &Request<ClientBody>, id: &HeaderValue) -> Option<Arc<Origin>> {
+        let peer = request.body().connection().peer();
+        self.trail.as_ref().map(|trail| trail.origin(peer, request.headers(), id))
+    }
+
+    /// Notes that a request was refused for want of a good credential.
+    pub(super) fn authentication_failed(&self, origin: Option<&Arc<Origin>>, problem: &Problem) {
+        if let (Some(trail), Some(origin)) = (&self.trail, origin)
+            && problem.is_unauthorized()
+        {
+            trail.authentication_failed(origin);
+        }
+    }
+
+    /// What is known at once of who asks; where authentication is off, every route is open.
+    pub(super) fn who_asks(&self, request: &Request<ClientBody>, gate: &Gate) -> Answer {
+        match &self.authentication {
+            Some(authentication) => {
+                let certificate = request.body().connection().certificate();
+                let route = self.metrics.path(gate.route);
+                authentication.check(route, gate.needs, request.headers(), certificate)
+            }
+            None => Answer::Open,
+        }
+    }
+
+    /// The credential of a request that may wait for a lock, where authentication is on: it is checked again before a grant.
+    pub(super) fn credential_of_waiter(
+        &self,
+        request: &Request<ClientBody>,
+        route: RouteIndex,
+    ) -> Option<HeaderValue> {
+        let waits = self.authentication.is_some() && self.metrics.path(route).ends_with("/acquire");
+        request.headers().get(header::AUTHORIZATION).filter(|_| waits).cloned()
+    }
+
+    /// Why this one may not use a route: its role, or what is wrong with where the request comes from, comes after 405. What is
+    /// refused for that does not count against its limit.
+    pub(super) fn refusal_of(&self, identity: &Identity, gate: &Gate, method: &Method) -> Option<Problem> {
+        if let Some(misplaced) = gate.misplaced {
+            return Some(misplaced.into());
+        }
+        match gate.needs {
+            Needs::Role(needed) if identity.role < needed && self.metrics.has_method(gate.route, method) => {
+                Some(Problem::role_too_low(identity.role, needed))
+            }
+            _ => self.authentication.as_ref()?.count(identity, self.metrics.path(gate.route), method),
+        }
+    }
+
+    /// Why a request to a route is refused before its handler sees it, if it is. What the router refuses by itself comes
+    /// after a foreign `Host` and before everything else.
+    pub(super) fn refusal(
+        &self,
+        request: &Request<ClientBody>,
+        head: &Head<'_>,
+        route: RouteIndex,
+    ) -> Option<Misplaced> {
+        let connection = request.body().connection();
+        let only_host = head.only_host.filter(|_| request.uri().authority().is_none());
+        if only_host.is_some_and(|host| connection.has_accepted(host)) {
+            return None;
+        }
+        let place = Place {
+            method: request.method(),
+            uri: request.uri(),
+            version: request.version(),
+            headers: request.headers(),
+            checks_host: connection.is_on_loopback() && self.authentication.is_none(),
+        };
+        match (place.check(&self.allowed_hosts), only_host) {
+            (Ok(()), None) => None,
+            (Ok(()), Some(host)) => {
+                connection.accept_host(host);
+                None
+            }
+            (Err(misplaced), _) => {
+                let comes_first = misplaced == Misplaced::Misdirected;
+                (comes_first || self.metrics.has_method(route, request.method())).then_some(misplaced)
+            }
+        }
+    }
+}
