@@ -13,6 +13,9 @@ use tokio::task::JoinHandle;
 
 use crate::support::Client;
 
+/// A caller rests for so long, so that it leaves the processors to others.
+const REST: Duration = Duration::from_millis(5);
+
 /// Callers with keys of their own, and callers that compete for one.
 pub(crate) struct Workload {
     stop: Arc<AtomicBool>,
@@ -104,6 +107,7 @@ async fn take_new_keys(svc: Client, number: usize, stop: Arc<AtomicBool>) -> Vec
         let key = format!("own-{}-{number}-{count}", svc.port());
         let answer = svc.acquire(&key, json!({"wait_ms": 0, "lease_duration_ms": 3_600_000})).await;
         if answer.status == 503 {
+            tokio::time::sleep(REST).await;
             continue;
         }
         let grant = answer.grant();
@@ -113,7 +117,7 @@ async fn take_new_keys(svc: Client, number: usize, stop: Arc<AtomicBool>) -> Vec
         if released == is_to_go {
             grants.push(Grant { key, version, token, released, answered });
         }
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(REST).await;
     }
     grants
 }
@@ -127,13 +131,16 @@ async fn compete(svc: Client, stop: Arc<AtomicBool>) -> Vec<Hold> {
     while !stop.load(Ordering::Relaxed) {
         let answer = svc.acquire("hot", json!({"wait_ms": 20_000, "lease_duration_ms": 60_000})).await;
         if answer.status == 503 {
+            tokio::time::sleep(REST).await;
             continue;
         }
         let (grant, from) = (answer.grant(), Instant::now());
         tokio::time::sleep(Duration::from_millis(2)).await;
         holds.push(Hold { token: grant.token, from, until: Instant::now() });
-        // An answer that was lost may be asked for again.
-        while !released(&svc, "hot", &grant.version).await {}
+        while svc.release("hot", &grant.version).await.status == 503 {
+            // It may have been carried out, and another may have the lock by now.
+            tokio::time::sleep(REST).await;
+        }
     }
     holds
 }

@@ -142,7 +142,9 @@ async fn a_queue_behind_a_locked_row_goes_on_when_the_row_is_free() {
     assert!(matches!(released, Err(ServiceError::Unavailable(Unavailable::RowLocked))));
     assert!(late.await.unwrap().is_err(), "it is told in time");
     let since = Instant::now();
-    while replica.release("a", holder).await.is_err() {}
+    while let Err(error) = replica.release("a", holder).await {
+        assert!(matches!(error, ServiceError::Unavailable(_)), "{error}");
+    }
     deliver(waiter.await.unwrap().unwrap());
     assert!(since.elapsed() < Duration::from_secs(10), "{:?}", since.elapsed());
 }
