@@ -10,15 +10,17 @@ use db_locks_service::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{answers, threads::Threads};
+use super::{
+    answers,
+    threads::{self, Threads},
+};
 use crate::error::{LockError, LockResult};
 
 /// Connections to the database: those that commit, and a few for everything else.
 const CONNECTIONS: u32 = 5;
-/// Few large batches cost a database less than many small ones.
-const SHARDS: usize = 2;
-/// Bytes of remembered states of keys.
-const MEMORY_BYTES: usize = 4 * 1024 * 1024;
+/// The most bytes of remembered states of keys, as the service has them: a key that is not remembered costs the database a load
+/// beside each write.
+const MEMORY_BYTES: usize = 16 * 1024 * 1024;
 
 /// A running engine.
 pub(super) struct EmbeddedEngine {
@@ -87,7 +89,8 @@ impl fmt::Debug for EmbeddedEngine {
 fn engine_options(store: &dyn Store) -> EngineOptions {
     let limits = Limits::default();
     EngineOptions {
-        shards: if store.commits_in_parallel() { SHARDS } else { 1 },
+        // Few large batches cost a database less than many small ones.
+        shards: if store.commits_in_parallel() { threads::count() } else { 1 },
         memory_bytes: MEMORY_BYTES,
         max_queued: EngineOptions::MAX_QUEUED,
         max_queue_wait: Duration::from_millis(EngineOptions::MAX_QUEUE_MS),

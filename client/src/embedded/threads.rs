@@ -15,8 +15,8 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use super::engine::unreachable;
 use crate::error::{LockError, LockResult};
 
-/// Threads that carry out the engine's tasks.
-const THREADS: usize = 2;
+/// The most threads that carry out the engine's tasks.
+const MOST_THREADS: usize = 2;
 /// How long the engine may take to leave its queues when it is dropped.
 const DRAIN: Duration = Duration::from_secs(1);
 
@@ -36,12 +36,20 @@ struct Failure {
     happened: CancellationToken,
 }
 
+/// The number of threads that carry out the engine's tasks: half of the processors, since the database and the caller need the
+/// rest, and waking another thread costs more than it brings.
+pub(super) fn count() -> usize {
+    std::thread::available_parallelism()
+        .map_or(1, |processors| processors.get().div_ceil(2))
+        .min(MOST_THREADS)
+}
+
 impl Threads {
     pub(super) fn start() -> LockResult<Self> {
         let failure = Arc::new(Failure::default());
         let reported = Arc::clone(&failure);
         let runtime = Builder::new_multi_thread()
-            .worker_threads(THREADS)
+            .worker_threads(count())
             .thread_name("db-locks-engine")
             .on_thread_start(move || {
                 let failure = Arc::clone(&reported);
