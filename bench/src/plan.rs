@@ -228,8 +228,10 @@ fn peers(stand: Stand) -> Vec<Peer> {
         Server::Service { database: Database::Postgres, .. } => vec![Peer::ServicePostgres],
         Server::Service { database: Database::Mariadb, .. } => vec![Peer::ServiceMariadb],
         Server::Service { database: Database::Mysql, .. } => vec![Peer::ServiceMysql],
-        Server::Embedded { database: Database::Sqlite } => vec![Peer::EmbeddedSqlite],
-        Server::Embedded { database: Database::Postgres } => vec![Peer::EmbeddedPostgres],
+        Server::Embedded { database: Database::Sqlite } => vec![Peer::EmbeddedSqlite, Peer::GuardsSqlite],
+        Server::Embedded { database: Database::Postgres } => {
+            vec![Peer::EmbeddedPostgres, Peer::GuardsPostgres]
+        }
         Server::Embedded { .. } => Vec::new(),
     }
 }

@@ -6,6 +6,7 @@ use super::{
     embedded::Embedded,
     etcd_gateway::EtcdGateway,
     etcd_grpc::EtcdGrpc,
+    guards::Guards,
     mariadb::Mariadb,
     postgres::Postgres,
     redis::Redis,
@@ -78,8 +79,10 @@ impl Dialer {
             }
             Peer::Mariadb => Client::Mariadb(Box::new(Mariadb::connect(target.first(), *ask).await?)),
             Peer::EmbeddedSqlite | Peer::EmbeddedPostgres => {
-                let engine = target.engine.as_ref().ok_or(Failure::Unsupported("an engine"))?;
-                Client::Embedded(Box::new(Embedded::new(engine, *ask)))
+                Client::Embedded(Box::new(Embedded::new(target.engine()?, *ask)))
+            }
+            Peer::GuardsSqlite | Peer::GuardsPostgres => {
+                Client::Guards(Box::new(Guards::new(target.engine()?, *ask)))
             }
             Peer::Pgbench => return Err(Failure::Unsupported("a connection of pgbench")),
         })

@@ -1,30 +1,25 @@
 //! The engine in this process, by the crate `db_locks`: all clients of a measurement share one.
 
-use std::sync::Arc;
-
-use db_locks::{
-    AcquireLockOptions, AcquireLockOptionsBuilder, EmbeddedLockService, LockError, LockService,
-    ReleaseLockOptions,
-};
+use db_locks::{AcquireLockOptions, AcquireLockOptionsBuilder, Client, LockError, ReleaseLockOptions};
 
 use super::{Ask, Failure, Grant};
 
 /// A client of the engine.
 pub(crate) struct Embedded {
-    engine: Arc<EmbeddedLockService>,
+    engine: Client,
     options: AcquireLockOptions,
 }
 
 impl Embedded {
     /// Shares the engine.
-    pub(super) fn new(engine: &Arc<EmbeddedLockService>, ask: Ask) -> Self {
+    pub(super) fn new(engine: &Client, ask: Ask) -> Self {
         let lease_ms = i64::try_from(ask.lease_ms).unwrap_or(i64::MAX);
         let wait_ms = i64::try_from(ask.wait_ms).unwrap_or(i64::MAX);
         let options = AcquireLockOptionsBuilder::new("", lease_ms)
             .with_owner("bench")
             .with_override_time_to_wait_for_lock_ms(wait_ms)
             .build();
-        Self { engine: Arc::clone(engine), options }
+        Self { engine: engine.clone(), options }
     }
 
     /// Acquires; the grant's name is its version.
@@ -43,6 +38,6 @@ impl Embedded {
     }
 }
 
-fn failure(call: &'static str, error: &LockError) -> Failure {
+pub(super) fn failure(call: &'static str, error: &LockError) -> Failure {
     Failure::driver(call, error)
 }

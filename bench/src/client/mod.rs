@@ -8,6 +8,7 @@ mod embedded;
 mod etcd_gateway;
 mod etcd_grpc;
 mod failure;
+mod guards;
 mod http;
 mod http_answer;
 mod mariadb;
@@ -21,6 +22,7 @@ use self::{
     embedded::Embedded,
     etcd_gateway::EtcdGateway,
     etcd_grpc::EtcdGrpc,
+    guards::Guards,
     mariadb::Mariadb,
     postgres::Postgres,
     redis::Redis,
@@ -68,6 +70,8 @@ pub(crate) enum Client {
     Mariadb(Box<Mariadb>),
     /// The engine in this process.
     Embedded(Box<Embedded>),
+    /// It, by guards.
+    Guards(Box<Guards>),
 }
 
 impl Client {
@@ -83,6 +87,7 @@ impl Client {
             Self::Advisory(client) => client.acquire(key).await,
             Self::Mariadb(client) => client.acquire(key).await,
             Self::Embedded(client) => client.acquire(key).await,
+            Self::Guards(client) => client.acquire(key).await,
         }
     }
 
@@ -98,6 +103,7 @@ impl Client {
             Self::Advisory(client) => client.release(key).await,
             Self::Mariadb(client) => client.release(key, grant).await,
             Self::Embedded(client) => client.release(key, grant).await,
+            Self::Guards(client) => client.release().await,
         }
     }
 
@@ -109,7 +115,7 @@ impl Client {
             Self::Redis(client) => client.heartbeat(key, grant).await,
             Self::Postgres(client) => client.heartbeat(key, grant).await,
             Self::Mariadb(client) => client.heartbeat(key, grant).await,
-            Self::Health(_) | Self::EtcdGrpc(_) | Self::Advisory(_) | Self::Embedded(_) => {
+            Self::Health(_) | Self::EtcdGrpc(_) | Self::Advisory(_) | Self::Embedded(_) | Self::Guards(_) => {
                 Err(Failure::Unsupported("heartbeat"))
             }
         }

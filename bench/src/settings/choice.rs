@@ -86,6 +86,10 @@ pub(crate) enum Peer {
     EmbeddedSqlite,
     /// Likewise, on `PostgreSQL`.
     EmbeddedPostgres,
+    /// The guards of that crate, which renew themselves, on `SQLite`.
+    GuardsSqlite,
+    /// Likewise, on `PostgreSQL`.
+    GuardsPostgres,
 }
 
 impl Peer {
@@ -111,13 +115,22 @@ impl Peer {
             Self::Mariadb => "bare MariaDB",
             Self::EmbeddedSqlite => "crate db_locks, SQLite",
             Self::EmbeddedPostgres => "crate db_locks, PostgreSQL",
+            Self::GuardsSqlite => "guards of db_locks, SQLite",
+            Self::GuardsPostgres => "guards of db_locks, PostgreSQL",
         }
     }
 
     /// Whether a row is kept of a lock that is free.
     pub(crate) fn keeps_rows(self) -> bool {
-        self.is_service()
-            || matches!(self, Self::Postgres | Self::Mariadb | Self::EmbeddedSqlite | Self::EmbeddedPostgres)
+        self.is_service() || self.is_embedded() || matches!(self, Self::Postgres | Self::Mariadb)
+    }
+
+    /// Whether it is the engine in this process.
+    pub(crate) fn is_embedded(self) -> bool {
+        matches!(
+            self,
+            Self::EmbeddedSqlite | Self::EmbeddedPostgres | Self::GuardsSqlite | Self::GuardsPostgres
+        )
     }
 
     /// Whether it is the service that is measured, locks and all.

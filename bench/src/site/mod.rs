@@ -20,7 +20,7 @@ use std::{
 };
 
 use anyhow::Context;
-use db_locks::{EmbeddedLockService, LocksConfig};
+use db_locks::{Client, LocksConfig};
 
 use self::{
     database::Engine,
@@ -31,7 +31,10 @@ pub(crate) use self::{
     programs::Programs,
     usage::{Memory, Usage},
 };
-use crate::plan::{Server, Stand};
+use crate::{
+    client::Failure,
+    plan::{Server, Stand},
+};
 
 /// Where clients connect to.
 #[derive(Debug, Clone, Default)]
@@ -43,13 +46,18 @@ pub(crate) struct Target {
     /// The URL of the database beneath.
     pub(crate) url: String,
     /// The engine in this process.
-    pub(crate) engine: Option<Arc<EmbeddedLockService>>,
+    pub(crate) engine: Option<Client>,
 }
 
 impl Target {
     /// The first address; for everything but the service the only one.
     pub(crate) fn first(&self) -> SocketAddr {
         self.front[0]
+    }
+
+    /// The engine in this process.
+    pub(crate) fn engine(&self) -> Result<&Client, Failure> {
+        self.engine.as_ref().ok_or(Failure::Unsupported("an engine"))
     }
 }
 
@@ -94,8 +102,8 @@ impl Site {
             }
             Server::Embedded { .. } => {
                 let config = LocksConfig::new(url.as_str());
-                let engine = EmbeddedLockService::open(&config).await.context("start the engine")?;
-                Target { front: Vec::new(), database: address, url, engine: Some(Arc::new(engine)) }
+                let engine = Client::connect(&config).await.context("start the engine")?;
+                Target { front: Vec::new(), database: address, url, engine: Some(engine) }
             }
             _ => Target { front: address.into_iter().collect(), database: address, url, engine: None },
         };

@@ -48,6 +48,8 @@ impl Table<'_> {
         vec![
             compare("SQLite", Peer::EmbeddedSqlite, Peer::ServiceSqlite),
             compare("PostgreSQL", Peer::EmbeddedPostgres, Peer::ServicePostgres),
+            compare("SQLite, guards", Peer::GuardsSqlite, Peer::ServiceSqlite),
+            compare("PostgreSQL, guards", Peer::GuardsPostgres, Peer::ServicePostgres),
         ]
     }
 }
