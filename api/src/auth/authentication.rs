@@ -132,7 +132,7 @@ impl Authentication {
         if is_open {
             return Answer::Open;
         }
-        match Bearer::of(headers, Needs::takes_basic(route)) {
+        match Bearer::of(headers, needs.takes_basic(route)) {
             Bearer::None => match certificate {
                 Some(certificate) => self.check_certificate(certificate),
                 None => Answer::Refused(Problem::unauthorized(false)),

@@ -17,9 +17,9 @@ pub(crate) enum Needs {
 }
 
 impl Needs {
-    /// Whether clients of a route can send nothing but basic authentication.
-    pub(crate) fn takes_basic(route: &str) -> bool {
-        route == "/terraform/{key}"
+    /// Whether clients of a route may be able to send nothing but basic authentication: Terraform, and browsers that open a page.
+    pub(crate) fn takes_basic(self, route: &str) -> bool {
+        self == Self::Documents || route == "/terraform/{key}"
     }
 
     /// Of a route, by its template. One that is not known here needs a credential.

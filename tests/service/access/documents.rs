@@ -1,6 +1,8 @@
 //! Swagger UI and the documents, where they are protected.
 
-use super::Guarded;
+use reqwest::Method;
+
+use super::{FIRST_ADMIN, Guarded};
 use crate::support::Dialect;
 
 const DOCUMENTS: [&str; 7] = [
@@ -23,11 +25,22 @@ async fn protected_documents_are_for_those_with_a_credential() {
             let answer = anybody.get(path).await.expect(expected);
             if expected == 401 {
                 answer.problem(401, "unauthorized");
-                assert_eq!(answer.header("www-authenticate"), "Bearer");
+                // Each in a header of its own: browsers look at the first challenge of one only.
+                let challenges: Vec<_> = answer.headers.get_all("www-authenticate").iter().collect();
+                assert_eq!(challenges, ["Bearer", "Basic realm=\"db-locks\", charset=\"UTF-8\""]);
             }
             guarded.admin.get(path).await.expect(200);
             anybody.with_token("made-up").get(path).await.expect(expected);
+            let by_password =
+                |password| anybody.request(Method::GET, path).basic_auth("anybody", Some(password));
+            anybody.send(by_password(FIRST_ADMIN)).await.expect(200);
+            anybody.send(by_password("made-up")).await.expect(expected);
         }
+        // A browser sends passwords by itself, whichever page asks it to: they count for nothing that changes anything.
+        let by_password = anybody.request(Method::GET, "/locks").basic_auth("anybody", Some(FIRST_ADMIN));
+        let refused = anybody.send(by_password).await;
+        refused.problem(401, "unauthorized");
+        assert_eq!(refused.headers.get_all("www-authenticate").iter().count(), 1);
         for path in ["/health", "/ready", "/metrics"] {
             anybody.get(path).await.expect(200);
         }

@@ -32,6 +32,9 @@ const CHECK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
+/// Has a browser ask for a password. A header of its own: Chromium looks at nothing behind a scheme that it does not know.
+const BASIC: HeaderValue = HeaderValue::from_static("Basic realm=\"db-locks\", charset=\"UTF-8\"");
+
 static UNAVAILABLE: LogLimit = LogLimit::new();
 static FAILED: LogLimit = LogLimit::new();
 
@@ -241,8 +244,16 @@ impl<S: Service<Request>> Answering<S> {
             // hyper will close the connection: a client that keeps connections has to know.
             response.headers_mut().insert(header::CONNECTION, CLOSE);
         }
+        if response.status() == StatusCode::UNAUTHORIZED && self.is_page() {
+            response.headers_mut().append(header::WWW_AUTHENTICATE, BASIC);
+        }
         response.headers_mut().insert(REQUEST_ID, id);
         response
+    }
+
+    /// Whether it is for something that people open in a browser.
+    fn is_page(&self) -> bool {
+        Needs::of(self.shared.metrics.path(self.route), &self.method) == Needs::Documents
     }
 
     /// Whether a part of the request's body may not have been read.
