@@ -124,17 +124,18 @@ impl LockService {
     }
 
     /// Adds a record to the audit trail, if there is one: of what does not happen to a key.
-    pub fn record(
+    pub fn record<'a>(
         &self,
         event: AuditEvent,
-        origin: Option<Arc<Origin>>,
-        fill: impl FnOnce(&mut AuditRecord),
+        origin: Option<&'a Origin>,
+        fill: impl FnOnce(&mut AuditRecord<'a>),
     ) {
         if self.is_audited() {
-            let origin = origin.or_else(Origin::current);
-            let mut record = AuditRecord { origin, ..AuditRecord::new(self.engine.db_time(), event) };
+            let mut record = AuditRecord::new(self.engine.db_time(), event);
             fill(&mut record);
-            self.engine.audit().record(record);
+            let current = Origin::current();
+            let origin = origin.or(current.as_deref());
+            self.engine.audit().record(&AuditRecord { origin, ..record });
         }
     }
 

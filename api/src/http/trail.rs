@@ -46,7 +46,7 @@ impl Trail {
     }
 
     /// Records that a request had no credential, or none that is good.
-    pub(super) fn authentication_failed(&self, origin: &Arc<Origin>) {
+    pub(super) fn authentication_failed(&self, origin: &Origin) {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let mut left_out = 0;
         if failures.since.elapsed() >= PERIOD {
@@ -58,9 +58,9 @@ impl Trail {
         drop(failures);
         if is_recorded {
             let reason = (left_out > 0).then(|| format!("{left_out} more are not recorded"));
-            self.service.record(AuditEvent::AuthenticationFailed, Some(origin.clone()), |record| {
+            self.service.record(AuditEvent::AuthenticationFailed, Some(origin), |record| {
                 record.status = Some(StatusCode::UNAUTHORIZED.as_u16());
-                record.reason = reason.map(Into::into);
+                record.reason = reason.as_deref();
             });
         }
     }

@@ -37,10 +37,11 @@ pub fn token_list_json(page: &Page<Token, TokenId>) -> serde_json::Result<Bytes>
 
 /// Records what was done with a token.
 fn record(app: &App, event: AuditEvent, status: StatusCode, token: &Token) {
+    let reason = format!("{} ({}, {})", token.name, token.scope.role, token.id.0);
     app.service.record(event, None, |record| {
-        record.tenant.clone_from(&token.scope.tenant);
+        record.tenant = token.scope.tenant.as_ref();
         record.status = Some(status.as_u16());
-        record.reason = Some(format!("{} ({}, {})", token.name, token.scope.role, token.id.0).into());
+        record.reason = Some(&reason);
     });
 }
 

@@ -1,13 +1,27 @@
-//! What goes from the handles to the writer, and what is dropped on the way.
+//! The lines that wait to be written, and what is dropped on the way.
 
-use std::sync::{atomic::AtomicBool, mpsc::SyncSender};
+use std::{
+    sync::{
+        Condvar, Mutex, MutexGuard, PoisonError,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    time::Duration,
+};
 
 use metrics::{counter, describe_counter};
 
-use super::AuditRecord;
 use crate::log_limit::LogLimit;
 
 const DROPPED: &str = "db_locks_audit_records_dropped_total";
+
+/// The most bytes that wait to be written: about half a second of a busy replica.
+const MOST_BYTES: usize = 8 << 20;
+
+/// So many bytes are written without waiting for more.
+const ENOUGH_BYTES: usize = 256 << 10;
+
+/// The writer waits so long for more records. Waking it for each would cost more than all the rest of a record.
+const GATHER_FOR: Duration = Duration::from_millis(5);
 
 /// Describes and registers the metric, so that it is there before the first record.
 pub fn register() {
@@ -18,22 +32,129 @@ pub fn register() {
     counter!(DROPPED).absolute(0);
 }
 
-/// What the writer receives.
-#[derive(Debug)]
-pub(super) enum Message {
-    /// Write this.
-    Record(Box<AuditRecord>),
-    /// The file has to be opened anew: look at [`Shared::reopen`].
-    Reopen,
-    /// Answer when everything before this is written.
-    Flush(SyncSender<()>),
+/// Lines on their way to the writer, and what it is asked for.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    waiting: Mutex<Waiting>,
+    writer: Condvar,
 }
 
-/// What the handles and the writer share.
 #[derive(Debug, Default)]
-pub(super) struct Shared {
-    /// Whether the file has to be opened anew before the next record.
-    pub(super) reopen: AtomicBool,
+struct Waiting {
+    lines: Vec<u8>,
+    orders: Orders,
+    /// Nobody adds anything any more.
+    is_closed: bool,
+    rest: Rest,
+}
+
+/// What the writer is asked for besides writing.
+#[derive(Debug, Default)]
+pub(super) struct Orders {
+    /// Open the file anew before anything else is written.
+    pub(super) reopen: bool,
+    /// Those who wait until what was added before is written.
+    pub(super) flushes: Vec<SyncSender<()>>,
+}
+
+/// What has to happen before the writer is woken.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// It does not rest, or was woken already.
+    #[default]
+    None,
+    /// Anything.
+    UntilMore,
+    /// So much has come that waiting for more gains nothing, or somebody waits for the writer.
+    UntilEnough,
+}
+
+impl Waiting {
+    /// Whether somebody waits for the writer.
+    const fn is_urgent(&self) -> bool {
+        self.is_closed || self.orders.reopen || !self.orders.flushes.is_empty()
+    }
+
+    /// Whether the writer has nothing to do.
+    const fn is_empty(&self) -> bool {
+        self.lines.is_empty() && !self.is_urgent()
+    }
+
+    /// Whether the writer should not wait for more.
+    const fn is_enough(&self) -> bool {
+        self.lines.len() >= ENOUGH_BYTES || self.is_urgent()
+    }
+}
+
+impl Queue {
+    /// Adds a line. It never waits: a line that would be too much is left out, and the answer is `false`.
+    pub(super) fn push(&self, line: &[u8]) -> bool {
+        self.add(|waiting| {
+            let has_room = waiting.lines.len() + line.len() <= MOST_BYTES;
+            if has_room {
+                waiting.lines.extend_from_slice(line);
+            }
+            has_room
+        })
+    }
+
+    /// Has the file opened anew.
+    pub(super) fn reopen(&self) {
+        self.add(|waiting| waiting.orders.reopen = true);
+    }
+
+    /// Has everything written that was added so far. The receiver is told.
+    pub(super) fn flush(&self) -> Receiver<()> {
+        let (done, is_done) = sync_channel(1);
+        self.add(|waiting| waiting.orders.flushes.push(done));
+        is_done
+    }
+
+    /// Has the writer end when everything is written.
+    pub(super) fn close(&self) {
+        self.add(|waiting| waiting.is_closed = true);
+    }
+
+    /// Changes what waits, and wakes the writer if it rests until then.
+    fn add<T>(&self, change: impl FnOnce(&mut Waiting) -> T) -> T {
+        let mut waiting = self.lock();
+        let answer = change(&mut waiting);
+        let is_awaited = match waiting.rest {
+            Rest::None => false,
+            Rest::UntilMore => !waiting.is_empty(),
+            Rest::UntilEnough => waiting.is_enough(),
+        };
+        if is_awaited {
+            waiting.rest = Rest::None;
+            drop(waiting);
+            self.writer.notify_one();
+        }
+        answer
+    }
+
+    /// Waits for lines or orders, and a moment longer for more, and moves the lines into `lines`, which has to be empty. `None`
+    /// when nothing comes any more.
+    pub(super) fn take(&self, lines: &mut Vec<u8>) -> Option<Orders> {
+        let mut waiting = self.lock();
+        waiting.rest = Rest::UntilMore;
+        waiting = self
+            .writer
+            .wait_while(waiting, |waiting| waiting.is_empty())
+            .unwrap_or_else(PoisonError::into_inner);
+        waiting.rest = Rest::UntilEnough;
+        let gathered = self.writer.wait_timeout_while(waiting, GATHER_FOR, |waiting| !waiting.is_enough());
+        (waiting, _) = gathered.unwrap_or_else(PoisonError::into_inner);
+        waiting.rest = Rest::None;
+        if waiting.is_closed && waiting.lines.is_empty() {
+            return None;
+        }
+        std::mem::swap(&mut waiting.lines, lines);
+        Some(std::mem::take(&mut waiting.orders))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Counts records that were not written, and says so once a second.
@@ -45,5 +166,65 @@ pub(super) fn dropped(records: u64, cause: &str) {
     counter!(DROPPED).increment(records);
     if let Some(left_out) = LIMIT.pass() {
         tracing::error!(cause, left_out, "audit records are dropped");
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+mod tests {
+    use std::{sync::Arc, thread};
+
+    use super::*;
+
+    #[test]
+    fn what_finds_no_room_is_left_out() {
+        let queue = Queue::default();
+        let line = [b'a'; 1_000];
+        while queue.push(&line) {}
+        let mut lines = Vec::new();
+        queue.take(&mut lines).unwrap();
+        assert_eq!(lines.len(), MOST_BYTES / line.len() * line.len());
+        assert!(queue.push(&line), "there is room again");
+    }
+
+    #[test]
+    fn a_writer_that_rests_is_woken_by_a_line_and_by_an_order() {
+        let queue = Arc::new(Queue::default());
+        let taken = || {
+            let queue = queue.clone();
+            thread::spawn(move || {
+                let mut lines = Vec::new();
+                let orders = queue.take(&mut lines);
+                (lines, orders.map(|orders| (orders.reopen, orders.flushes.len())))
+            })
+        };
+        let rests = |until| while queue.lock().rest != until {};
+        let writer = taken();
+        rests(Rest::UntilMore);
+        assert!(queue.push(b"a"));
+        assert_eq!(writer.join().unwrap(), (b"a".to_vec(), Some((false, 0))));
+        let writer = taken();
+        rests(Rest::UntilMore);
+        let is_done = queue.flush();
+        assert_eq!(writer.join().unwrap(), (Vec::new(), Some((false, 1))));
+        assert!(is_done.recv().is_err(), "that writer did not say so");
+        let writer = taken();
+        rests(Rest::UntilMore);
+        queue.close();
+        assert_eq!(writer.join().unwrap(), (Vec::new(), None));
+    }
+
+    #[test]
+    fn what_came_before_the_end_is_written() {
+        let queue = Queue::default();
+        assert!(queue.push(b"a") && queue.push(b"b"));
+        queue.reopen();
+        let _is_done = queue.flush();
+        queue.close();
+        let mut lines = Vec::new();
+        let orders = queue.take(&mut lines).unwrap();
+        assert_eq!((&lines[..], orders.reopen, orders.flushes.len()), (&b"ab"[..], true, 1));
+        lines.clear();
+        assert!(queue.take(&mut lines).is_none());
     }
 }

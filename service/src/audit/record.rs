@@ -1,7 +1,5 @@
 //! One record.
 
-use std::{borrow::Cow, sync::Arc};
-
 use super::Origin;
 use crate::domain::{Key, Kind, Owner, Tenant, Timestamp, Token, Version};
 
@@ -50,21 +48,21 @@ impl AuditEvent {
 
 /// One record. What does not apply is left out of its line.
 #[derive(Debug, Clone)]
-pub struct AuditRecord {
+pub struct AuditRecord<'a> {
     /// When, by the database's clock.
     pub time: Timestamp,
     /// What happened.
     pub event: AuditEvent,
     /// The request that brought it; `None` for what time brought.
-    pub origin: Option<Arc<Origin>>,
+    pub origin: Option<&'a Origin>,
     /// Whose key it is.
-    pub tenant: Option<Tenant>,
+    pub tenant: Option<&'a Tenant>,
     /// Whether it is about a lock or about a semaphore.
     pub kind: Option<Kind>,
     /// The key.
-    pub key: Option<Key>,
+    pub key: Option<&'a Key>,
     /// The owner of the grant, or who asked for it.
-    pub owner: Option<Owner>,
+    pub owner: Option<&'a Owner>,
     /// The version of the grant. Only its first 8 characters are written: whoever knows all of it may release the grant.
     pub version: Option<Version>,
     /// The fencing token of the grant.
@@ -72,10 +70,10 @@ pub struct AuditRecord {
     /// The status of the answer.
     pub status: Option<u16>,
     /// Why.
-    pub reason: Option<Cow<'static, str>>,
+    pub reason: Option<&'a str>,
 }
 
-impl AuditRecord {
+impl AuditRecord<'_> {
     /// A record of which only time and event are known.
     pub const fn new(time: Timestamp, event: AuditEvent) -> Self {
         Self {

@@ -1,22 +1,22 @@
 //! The thread that writes records.
 
-use std::sync::{Arc, atomic::Ordering, mpsc::Receiver};
+use std::sync::Arc;
 
 use super::{
-    AuditError, AuditOutput, line,
+    AuditError, AuditOutput,
     output::Opened,
-    queue::{Message, Shared, dropped},
+    queue::{Queue, dropped},
 };
 
-/// The most bytes of records that are written at once, and a little more.
-const MOST_BYTES: usize = 256 << 10;
+/// A buffer that has become larger than this is not kept.
+const MOST_KEPT_BYTES: usize = 512 << 10;
 
 /// Writes records to an output.
 #[derive(Debug)]
 pub(super) struct Writer {
     output: AuditOutput,
     opened: Opened,
-    shared: Arc<Shared>,
+    queue: Arc<Queue>,
     lines: Vec<u8>,
     /// The rest of a line of which only a part could be written: it goes before everything else.
     unfinished: Vec<u8>,
@@ -24,29 +24,19 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Opens the output.
-    pub(super) fn open(output: AuditOutput, shared: Arc<Shared>) -> Result<Self, AuditError> {
+    pub(super) fn open(output: AuditOutput, queue: Arc<Queue>) -> Result<Self, AuditError> {
         let opened = output.open()?;
-        Ok(Self { output, opened, shared, lines: Vec::new(), unfinished: Vec::new() })
+        Ok(Self { output, opened, queue, lines: Vec::new(), unfinished: Vec::new() })
     }
 
     /// Writes what comes until nobody can send any more.
-    pub(super) fn run(mut self, inbox: &Receiver<Message>) {
-        while let Ok(first) = inbox.recv() {
-            let mut flushed = Vec::new();
-            let mut next = Some(first);
-            while let Some(message) = next {
-                match message {
-                    Message::Record(record) => line::put(&mut self.lines, &record),
-                    Message::Reopen => {}
-                    Message::Flush(done) => flushed.push(done),
-                }
-                next = if self.lines.len() < MOST_BYTES { inbox.try_recv().ok() } else { None };
-            }
-            if self.shared.reopen.swap(false, Ordering::Acquire) {
+    pub(super) fn run(mut self) {
+        while let Some(orders) = self.queue.take(&mut self.lines) {
+            if orders.reopen {
                 self.reopen();
             }
             self.write();
-            for done in flushed {
+            for done in orders.flushes {
                 // Who waited may have given up.
                 let _ = done.send(());
             }
@@ -76,8 +66,8 @@ impl Writer {
     /// Writes the lines that were collected. What cannot be written is dropped, but for the rest of a line that was begun.
     fn write(&mut self) {
         let begun = self.unfinished.len();
-        let mut bytes = std::mem::take(&mut self.unfinished);
-        bytes.append(&mut self.lines);
+        let mut bytes = std::mem::take(&mut self.lines);
+        bytes.splice(..0, self.unfinished.drain(..));
         let mut written = 0;
         while written < bytes.len() {
             match self.opened.write(&bytes[written..]) {
@@ -105,9 +95,60 @@ impl Writer {
 
     /// Takes the buffer back, unless it has become large.
     fn keep_buffer(&mut self, mut bytes: Vec<u8>) {
-        if bytes.capacity() <= 2 * MOST_BYTES {
+        if bytes.capacity() <= MOST_KEPT_BYTES {
             bytes.clear();
             self.lines = bytes;
         }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+mod tests {
+    use std::{
+        fs::File,
+        io::{ErrorKind, Read as _},
+        os::{fd::OwnedFd, unix::net::UnixStream},
+    };
+
+    use super::*;
+
+    /// Reads until nothing is there.
+    fn read_all(stream: &mut UnixStream, text: &mut Vec<u8>) {
+        let error = stream.read_to_end(text).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    }
+
+    /// A socket that takes a part stands for a disk that becomes full within a line.
+    #[test]
+    fn a_line_that_was_begun_is_finished_before_the_next() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        theirs.set_nonblocking(true).unwrap();
+        let opened = Opened::File(File::from(OwnedFd::from(ours)));
+        let (queue, lines) = (Arc::default(), Vec::new());
+        let mut writer = Writer { output: AuditOutput::Stderr, opened, queue, lines, unfinished: Vec::new() };
+        let mut text = Vec::new();
+        for _ in 0..2 {
+            for number in 0..100_000 {
+                writer.lines.extend_from_slice(format!("{number:0>96}\n").as_bytes());
+            }
+            writer.write();
+            assert!(writer.lines.is_empty());
+            read_all(&mut theirs, &mut text);
+        }
+        writer.lines.extend_from_slice(b"last\n");
+        writer.write();
+        read_all(&mut theirs, &mut text);
+        let text = String::from_utf8(text).unwrap();
+        let lines: Vec<_> = text.lines().collect();
+        let (last, numbers) = lines.split_last().unwrap();
+        assert_eq!(*last, "last");
+        let numbers: Vec<usize> = numbers.iter().map(|line| line.parse().unwrap()).collect();
+        assert!(lines[..lines.len() - 1].iter().all(|line| line.len() == 96));
+        let second = numbers.iter().rposition(|number| *number == 0).unwrap();
+        assert!(second > 0 && numbers.len() < 200_000, "some were dropped, and some of each were written");
+        assert!(numbers[..second].iter().copied().eq(0..second));
+        assert!(numbers[second..].iter().copied().eq(0..numbers.len() - second));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use uuid::Uuid;
+use uuid::{Uuid, fmt::Hyphenated};
 
 /// The identity of one grant: what heartbeat and release must present. Made by the service or chosen by the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -10,14 +10,29 @@ pub struct Version(pub Uuid);
 
 impl Version {
     /// The first 8 characters: enough to find it, and nothing that anybody can release a grant with.
-    pub fn short(self) -> impl fmt::Display {
-        struct Short(u128);
-        impl fmt::Display for Short {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, "{:08x}", self.0)
-            }
-        }
-        Short(self.0.as_u128() >> 96)
+    pub fn short(self) -> ShortVersion {
+        let mut text = [0; Hyphenated::LENGTH];
+        self.0.as_hyphenated().encode_lower(&mut text);
+        let mut short = [0; 8];
+        short.copy_from_slice(&text[..8]);
+        ShortVersion(short)
+    }
+}
+
+/// The beginning of a [`Version`], as logs show it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShortVersion([u8; 8]);
+
+impl ShortVersion {
+    /// Its text: 8 hexadecimal digits.
+    pub fn as_str(&self) -> &str {
+        str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for ShortVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 

@@ -33,7 +33,7 @@ pub use ended::{EndedVersion, EndedVersions, VersionDigest};
 pub use epoch::{Epoch, TOKENS_OF_AN_EPOCH};
 pub use grant::Grant;
 pub use guard::{Guard, GuardBusy, GuardEdit, MOST_GUARDED_PERMITS};
-pub use ids::{ReplicaId, RequestId, RowVersion, Token, Version};
+pub use ids::{ReplicaId, RequestId, RowVersion, ShortVersion, Token, Version};
 pub use names::{Credential, Data, Key, KeyId, MAX_REASON_CHARS, NameError, Owner, Reason, Tenant};
 pub use permits::{BusyCount, Permit, Permits};
 pub use queue::{Place, Queue, Waiter};

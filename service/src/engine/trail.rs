@@ -1,13 +1,13 @@
 //! What goes into the audit trail of a change, once it is durable: grants, what ended them, and refusals.
 
-use std::{borrow::Cow, sync::Arc};
+use std::sync::Arc;
 
 use super::{pending_request::PendingRequest, shard::LocalWaiters};
 use crate::{
     audit::{AuditEvent, AuditLog, AuditRecord, Origin},
     domain::{
         Body, Command, Effects, Ended, EndedHow, ForcedRelease, KeyId, KeyState, Kind, LockView,
-        NotGrantedReason, Owner, Reason, Refusal, Reply, Timestamp, Token, Verdict, Version,
+        NotGrantedReason, Owner, Reason, Refusal, Reply, RequestId, Timestamp, Token, Verdict, Version,
     },
 };
 
@@ -19,6 +19,9 @@ pub(super) struct Asked {
     /// The owner of the future grant.
     pub(super) owner: Owner,
 }
+
+/// Who asked, and for which owner.
+type AskedBy<'a> = Option<(&'a Origin, &'a Owner)>;
 
 /// A change that is durable.
 #[derive(Debug)]
@@ -55,7 +58,7 @@ pub(super) fn record(log: &AuditLog, change: &Change<'_>, waiters: &LocalWaiters
         }
     }
     for (request_id, reply) in &change.effects.answered {
-        recorder.record_answer(waiters.asked(*request_id), reply);
+        recorder.record_answer(recorder.asked(*request_id), reply);
     }
     recorder.record_other_ends();
 }
@@ -70,15 +73,20 @@ struct Recorder<'a> {
     granted: Vec<Version>,
 }
 
-impl Recorder<'_> {
-    fn new_record(&self, event: AuditEvent, origin: Option<&Arc<Origin>>, kind: Kind) -> AuditRecord {
+impl<'a> Recorder<'a> {
+    fn new_record(&self, event: AuditEvent, origin: Option<&'a Origin>, kind: Kind) -> AuditRecord<'a> {
         AuditRecord {
-            origin: origin.cloned(),
-            tenant: Some(self.change.id.tenant.clone()),
+            origin,
+            tenant: Some(&self.change.id.tenant),
             kind: Some(kind),
-            key: Some(self.change.id.key.clone()),
+            key: Some(&self.change.id.key),
             ..AuditRecord::new(self.change.at, event)
         }
+    }
+
+    /// Who asked for what a waiter waits for.
+    fn asked(&self, request_id: RequestId) -> AskedBy<'a> {
+        self.waiters.asked(request_id).map(|asked| (&*asked.origin, &asked.owner))
     }
 
     /// Whether the key is a lock or a semaphore, or was before it was deleted.
@@ -96,17 +104,17 @@ impl Recorder<'_> {
 
     /// Leases that ended by themselves, and grants that were given back since their answers reached nobody.
     fn record_ends_without_request(&mut self) {
-        let ended = std::mem::take(&mut self.ended);
-        for ended in ended {
-            match ended.how {
-                EndedHow::Expired => self.record_end(AuditEvent::Expired, None, ended, None),
-                EndedHow::GivenBack => {
-                    let reason = Some(Cow::Borrowed("undelivered"));
-                    self.record_end(AuditEvent::Released, None, ended, reason);
-                }
-                EndedHow::Released | EndedHow::Forced | EndedHow::Deleted => self.ended.push(ended),
-            }
-        }
+        let mut ended = std::mem::take(&mut self.ended);
+        ended.retain(|ended| {
+            let (event, reason) = match ended.how {
+                EndedHow::Expired => (AuditEvent::Expired, None),
+                EndedHow::GivenBack => (AuditEvent::Released, Some("undelivered")),
+                EndedHow::Released | EndedHow::Forced | EndedHow::Deleted => return true,
+            };
+            self.record_end(event, None, ended, reason);
+            false
+        });
+        self.ended = ended;
     }
 
     /// Grants whose end came in another change than the answer to whoever ended them: a transaction kept their guard row.
@@ -121,18 +129,12 @@ impl Recorder<'_> {
         }
     }
 
-    fn record_end(
-        &self,
-        event: AuditEvent,
-        origin: Option<&Arc<Origin>>,
-        ended: &Ended,
-        reason: Option<Cow<'static, str>>,
-    ) {
+    fn record_end(&self, event: AuditEvent, origin: Option<&Origin>, ended: &Ended, reason: Option<&str>) {
         let is_new =
             self.change.effects.granted.as_ref().is_some_and(|granted| granted.contains(&ended.version));
         let token = if is_new { Token(ended.token.0 + self.change.raised) } else { ended.token };
-        self.log.record(AuditRecord {
-            owner: Some(ended.owner.clone()),
+        self.log.record(&AuditRecord {
+            owner: Some(&ended.owner),
             version: Some(ended.version),
             fencing_token: Some(token),
             status: origin.map(|_| 200),
@@ -142,15 +144,13 @@ impl Recorder<'_> {
     }
 
     /// Records what a command was answered.
-    fn record_reply(&mut self, request: &PendingRequest, reply: &Reply) {
-        let origin = request.origin.as_ref();
+    fn record_reply(&mut self, request: &'a PendingRequest, reply: &Reply) {
+        let origin = request.origin.as_deref();
         match &request.command {
             Command::Acquire(acquire) => {
-                let asked =
-                    origin.map(|origin| Asked { origin: origin.clone(), owner: acquire.owner.clone() });
-                self.record_answer(asked.as_ref(), reply);
+                self.record_answer(origin.map(|origin| (origin, &acquire.owner)), reply);
             }
-            Command::Leave { request_id, .. } => self.record_answer(self.waiters.asked(*request_id), reply),
+            Command::Leave { request_id, .. } => self.record_answer(self.asked(*request_id), reply),
             Command::Release(release) => {
                 self.record_release(origin, EndedHow::Released, Some(release.version), None);
             }
@@ -162,7 +162,7 @@ impl Recorder<'_> {
             }
             Command::PutSemaphore { .. } if matches!(reply, Reply::Semaphore { created: false, .. }) => {
                 let record = self.new_record(AuditEvent::Resized, origin, Kind::Semaphore);
-                self.log.record(AuditRecord { status: Some(200), ..record });
+                self.log.record(&AuditRecord { status: Some(200), ..record });
             }
             // The acquire that this command replaced was applied after all.
             _ => self.record_answer(None, reply),
@@ -172,7 +172,7 @@ impl Recorder<'_> {
     /// A release that ended a grant; one that changed nothing is not recorded.
     fn record_release(
         &mut self,
-        origin: Option<&Arc<Origin>>,
+        origin: Option<&'a Origin>,
         how: EndedHow,
         version: Option<Version>,
         reason: Option<&Reason>,
@@ -182,39 +182,39 @@ impl Recorder<'_> {
         let Some(index) = self.ended.iter().position(is_it) else { return };
         let ended = self.ended.remove(index);
         let event = if how == EndedHow::Forced { AuditEvent::Forced } else { AuditEvent::Released };
-        self.record_end(event, origin, ended, reason.map(|reason| Cow::Owned(reason.as_str().to_owned())));
+        self.record_end(event, origin, ended, reason.map(Reason::as_str));
     }
 
-    fn record_deletion(&mut self, request: &PendingRequest) {
+    fn record_deletion(&mut self, request: &'a PendingRequest) {
         let (kind, held) = match request.command {
             Command::DeleteSemaphore => (Kind::Semaphore, None),
             _ => (Kind::Mutex, self.ended.iter().position(|ended| ended.how == EndedHow::Deleted)),
         };
         let held = held.map(|index| self.ended.remove(index));
-        self.log.record(AuditRecord {
-            owner: held.map(|held| held.owner.clone()),
+        self.log.record(&AuditRecord {
+            owner: held.map(|held| &held.owner),
             version: held.map(|held| held.version),
             fencing_token: held.map(|held| held.token),
             status: Some(204),
-            ..self.new_record(AuditEvent::Deleted, request.origin.as_ref(), kind)
+            ..self.new_record(AuditEvent::Deleted, request.origin.as_deref(), kind)
         });
     }
 
     /// What an acquire was answered, be it at once or after it waited. A grant that stood before is no new one.
-    fn record_answer(&mut self, asked: Option<&Asked>, reply: &Reply) {
+    fn record_answer(&mut self, asked: AskedBy<'a>, reply: &Reply) {
         match reply {
             Reply::Granted(view) => self.record_grant(asked, view),
             Reply::Refused(Refusal::NotGranted(not_granted)) => {
-                let origin = asked.map(|asked| &asked.origin);
+                let origin = asked.map(|(origin, _)| origin);
                 let reason = match not_granted.reason {
                     NotGrantedReason::NoWait => "no_wait",
                     NotGrantedReason::TimedOut => "timed_out",
                     NotGrantedReason::GuardedTransaction => "guarded_transaction",
                 };
-                self.log.record(AuditRecord {
-                    owner: asked.map(|asked| asked.owner.clone()),
+                self.log.record(&AuditRecord {
+                    owner: asked.map(|(_, owner)| owner),
                     status: Some(423),
-                    reason: Some(Cow::Borrowed(reason)),
+                    reason: Some(reason),
                     ..self.new_record(AuditEvent::Refused, origin, self.kind())
                 });
             }
@@ -222,18 +222,18 @@ impl Recorder<'_> {
         }
     }
 
-    fn record_grant(&mut self, asked: Option<&Asked>, view: &LockView) {
+    fn record_grant(&mut self, asked: AskedBy<'a>, view: &LockView) {
         let Some(held) = &view.held else { return };
         let Some(index) = self.granted.iter().position(|version| *version == held.version) else { return };
         self.granted.swap_remove(index);
         let kind = if view.is_permit { Kind::Semaphore } else { Kind::Mutex };
-        self.log.record(AuditRecord {
+        self.log.record(&AuditRecord {
             time: held.acquired_at,
-            owner: Some(held.owner.clone()),
+            owner: Some(&held.owner),
             version: Some(held.version),
             fencing_token: Some(Token(view.fencing_token.0 + self.change.raised)),
             status: Some(200),
-            ..self.new_record(AuditEvent::Granted, asked.map(|asked| &asked.origin), kind)
+            ..self.new_record(AuditEvent::Granted, asked.map(|(origin, _)| origin), kind)
         });
     }
 }
