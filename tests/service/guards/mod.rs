@@ -8,6 +8,7 @@ mod proof;
 mod replicas;
 mod restore;
 mod rights;
+mod routines;
 pub(crate) mod user;
 mod worker;
 

@@ -17,6 +17,7 @@ on_every_database![with_database:
     a_put_that_unguards_waits_for_the_end_of_the_transaction,
     a_release_is_finished_after_a_crash,
     a_transaction_that_stays_open_is_logged_once_and_affects_no_other_key,
+    releases_that_wait_are_answered_when_the_service_stops,
 ];
 
 /// A service that waits for open transactions only briefly; nothing on `SQLite`, where there is one writer at a time.
@@ -188,4 +189,37 @@ async fn a_transaction_that_stays_open_is_logged_once_and_affects_no_other_key(d
     svc.until_free("k", SOON).await;
     let metrics = svc.get("/metrics").await.text;
     assert!(metrics.contains("db_locks_guarded_keys_blocked 0"), "{metrics}");
+}
+
+/// Also those that are just trying the guard row again.
+async fn releases_that_wait_are_answered_when_the_service_stops(database: Database) {
+    if database.dialect == Dialect::Sqlite {
+        return;
+    }
+    let mut service = Service::start_with(&database.url, &[("DB_LOCKS_GUARD_WAIT_MS", "60000")]).await;
+    let svc = service.client();
+    let user = User::of(&database, &svc).await;
+    let mut versions = Vec::new();
+    for number in 0..40 {
+        let key = format!("k{number}");
+        let grant = svc.acquire(&key, json!({"guarded": true, "lease_duration_ms": 60_000})).await.grant();
+        versions.push((key, grant.version));
+    }
+    user.begin().await;
+    for (key, version) in &versions {
+        user.guard(key, version).await.unwrap();
+    }
+    let mut releases = Vec::new();
+    for (key, version) in &versions {
+        releases.push(svc.post_aside(&format!("/locks/{key}/release"), json!({"version": version})));
+    }
+    for (key, version) in &versions {
+        let ended = async || (svc.heartbeat(key, version).await.status == 409).then_some(());
+        crate::support::eventually("the grant is over", SOON, ended).await;
+    }
+    service.signal("TERM");
+    for release in releases {
+        release.await.unwrap().problem(409, "guarded-transaction-open");
+    }
+    service.end(Duration::from_secs(10)).await;
 }

@@ -29,7 +29,7 @@ impl Shard {
         self.in_flight.loads.push(key_task);
     }
 
-    /// Has a command wait for the guard row. The engine's own commands have done their part.
+    /// Has a command wait for the guard row, unless the service stops. The engine's own commands have done their part.
     pub(super) fn park_for_guard(
         &mut self,
         mut request: PendingRequest,
@@ -38,6 +38,10 @@ impl Shard {
     ) {
         if request.reply.is_some() {
             request.left = request.left.or(left);
+            if self.drain.has_begun() {
+                let busy = self.in_flight.guarded.busy(&request.id).cloned().unwrap_or_default();
+                return refuse(request, &busy);
+            }
             self.in_flight.guarded.park(request, now);
         }
     }

@@ -29,11 +29,17 @@ const FIRST_PAUSE: Duration = Duration::from_millis(5);
 /// The maximum of these pauses: a guarded key is handed over at most this much later than it could be.
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
+/// Where many keys are busy, the maximum is this for each of them: all tries together must not keep the database from others.
+const PAUSE_PER_KEY: Duration = Duration::from_millis(10);
+
 /// A transaction that keeps a guard row locked for so long is logged.
 const LOGGED_AFTER: Duration = Duration::from_secs(1);
 
 /// The maximum number of these commits under way. The rest of the connections is for the batches.
 const MOST_COMMITS: usize = 8;
+
+/// The maximum number of these that try a row anew which was found locked. The rest is for keys that nothing is known of.
+const MOST_RETRIES: usize = 2;
 
 /// A key whose guard row was found locked.
 #[derive(Debug)]
@@ -72,6 +78,8 @@ pub(super) struct GuardedKeys {
     wait: Duration,
     /// Decided tasks that wait for their commit.
     ready: VecDeque<(Write, DecidedTask)>,
+    /// The same of keys whose guard row was found locked.
+    again: VecDeque<(Write, DecidedTask)>,
     /// The tasks of the commits under way, by number.
     under_way: FxHashMap<u64, Vec<DecidedTask>>,
     busy: FxHashMap<KeyId, BusyKey>,
@@ -86,6 +94,7 @@ impl GuardedKeys {
             can_be_locked,
             wait,
             ready: VecDeque::new(),
+            again: VecDeque::new(),
             under_way: FxHashMap::default(),
             busy: FxHashMap::default(),
             timers: Timers::default(),
@@ -100,7 +109,9 @@ impl GuardedKeys {
 
     /// Adds a decided task.
     pub(super) fn push(&mut self, write: Write, task: DecidedTask) {
-        self.ready.push_back((write, task));
+        let is_retry = self.busy.contains_key(&task.key_task.id);
+        let queue = if is_retry { &mut self.again } else { &mut self.ready };
+        queue.push_back((write, task));
     }
 
     /// The next task to be committed; `None` if there is none, or as many are under way as may be.
@@ -108,7 +119,10 @@ impl GuardedKeys {
         if self.under_way.len() >= MOST_COMMITS {
             return None;
         }
-        let (write, task) = self.ready.pop_front()?;
+        let under_way = self.under_way.values().flatten();
+        let retries = under_way.filter(|task| self.busy.contains_key(&task.key_task.id)).count();
+        let retry = if retries < MOST_RETRIES { self.again.pop_front() } else { None };
+        let (write, task) = retry.or_else(|| self.ready.pop_front())?;
         Some(Batch { writes: vec![write], tasks: vec![task] })
     }
 
@@ -125,7 +139,7 @@ impl GuardedKeys {
     /// All tasks that wait for their commit or are part of one.
     pub(super) fn key_tasks(&mut self) -> impl Iterator<Item = &mut KeyTask> {
         let under_way = self.under_way.values_mut().flatten();
-        let ready = self.ready.iter_mut().map(|(_, task)| task);
+        let ready = self.ready.iter_mut().chain(&mut self.again).map(|(_, task)| task);
         ready.chain(under_way).map(|task| &mut task.key_task)
     }
 
@@ -154,7 +168,10 @@ impl GuardedKeys {
             );
         }
         key.again = now + key.pause;
-        key.pause = (key.pause * 2).min(LONGEST_PAUSE);
+        let pause = key.pause * 2;
+        let busy_keys = u32::try_from(self.busy.len()).unwrap_or(u32::MAX);
+        let longest = LONGEST_PAUSE.max(PAUSE_PER_KEY.saturating_mul(busy_keys));
+        self.entry(id, now).pause = pause.min(longest);
         self.set_timer(id);
     }
 
@@ -237,5 +254,42 @@ impl GuardedKeys {
             waiting.into_iter().map(move |(_, request)| (busy.clone(), request))
         };
         self.busy.values_mut().flat_map(of_key).collect()
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+mod tests {
+    use super::*;
+    use crate::domain::{Key, Tenant};
+
+    fn id(number: usize) -> KeyId {
+        let (tenant, key) = (Tenant::new("default").unwrap(), Key::new(&number.to_string()).unwrap());
+        KeyId { tenant, key }
+    }
+
+    /// Guards against a database that is kept busy by tries for keys which all wait for the same transaction.
+    #[test]
+    fn many_busy_keys_together_are_not_tried_more_often_than_few() {
+        for (busy, most_in_a_minute) in [(10, 10 * 4 * 60), (400, 6_000)] {
+            let mut keys = GuardedKeys::new(true, Duration::ZERO, Arc::default());
+            let begin = Instant::now();
+            for number in 0..busy {
+                keys.note_busy(&id(number), GuardBusy::default(), begin);
+            }
+            let mut tries = 0;
+            for second in 1..=120 {
+                let now = begin + Duration::from_secs(second);
+                for millisecond in 0..1_000 {
+                    let now = now + Duration::from_millis(millisecond);
+                    while let Some(due) = keys.pop_due(now) {
+                        tries += usize::from(second > 60);
+                        keys.note_busy(&due.id, GuardBusy::default(), now);
+                    }
+                }
+            }
+            let least = most_in_a_minute * 9 / 10;
+            assert!((least..=most_in_a_minute + busy).contains(&tries), "{busy}: {tries}");
+        }
     }
 }

@@ -29,11 +29,12 @@ const READ_ONLY: &str = "read_only is set, as on a replica";
 /// The server's limit on idle connections in seconds: longer than a pool keeps a connection.
 const IDLE_CONNECTION_S: u32 = 600;
 
-/// Sets up a connection for migrations, whose statements have no time limit.
+/// Sets up a connection for migrations, whose statements have no time limit. For who uses a table or a routine they wait 1 s, and
+/// try again: everybody else waits behind them, and the service's own sessions for 2 s. The default is a year (MySQL) or a day.
 pub(in super::super) const MIGRATION_SESSION: &str = "SET SESSION autocommit = 1, SESSION completion_type = 0, \
      SESSION sql_safe_updates = 0, SESSION sql_big_selects = 1, SESSION sql_select_limit = 18446744073709551615, \
      SESSION sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \
-     SESSION time_zone = '+00:00', SESSION innodb_lock_wait_timeout = 2; \
+     SESSION time_zone = '+00:00', SESSION innodb_lock_wait_timeout = 2, SESSION lock_wait_timeout = 1; \
      SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
 
 /// Options without the settings of the driver's own: `session` makes all of them.

@@ -6,7 +6,7 @@ use sea_orm::{ConnectionTrait, DbErr};
 use super::dialect::Dialect;
 
 /// In the text of every routine; a routine without it is of another version.
-const MARK: &str = "db-locks guard 3";
+const MARK: &str = "db-locks guard 4";
 
 /// Parts statements that are sent one by one. What is sent as one text PostgreSQL and SQLite carry out whole or not at all.
 const NEXT: &str = "-- next statement\n";
@@ -15,27 +15,24 @@ const NEXT: &str = "-- next statement\n";
 const MISSING: &str = "guarding needs db_locks_guard, which is missing in the database or is of another version: run \
                        `db-locks migrate up` as a user who may create it, and start the service again";
 
-/// Creates the routines if they are missing. Not being allowed to is not an error: all but guarding works without them.
-pub(super) async fn create_if_missing(db: &impl ConnectionTrait, dialect: Dialect) {
+/// Creates the routines if they are missing.
+pub(super) async fn create_if_missing(db: &impl ConnectionTrait, dialect: Dialect) -> Result<(), DbErr> {
     match are_there(db, dialect).await {
-        Ok(true) => return,
+        Ok(true) => return Ok(()),
         Ok(false) => {}
         Err(error) => {
             tracing::warn!(%error, "whether db_locks_guard is there cannot be told");
-            return;
+            return Ok(());
         }
     }
     for statement in statements(db, dialect).await {
         if let Err(error) = db.execute_unprepared(&statement).await {
-            tracing::warn!(
-                %error,
-                "db_locks_guard cannot be created, so no lock can be guarded: run `db-locks migrate up` as a user who may \
-                 create routines"
-            );
-            return;
+            // Another process may have created them at the same time.
+            return if are_there(db, dialect).await.unwrap_or(false) { Ok(()) } else { Err(error) };
         }
     }
     tracing::info!("db_locks_guard was created");
+    Ok(())
 }
 
 /// Why no lock can be guarded; `None` where locks can.

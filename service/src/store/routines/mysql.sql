@@ -39,7 +39,8 @@ BEGIN
     END IF;
 
     SET v_digits = REPLACE(in_version, '-', '');
-    IF v_digits REGEXP '^[0-9a-fA-F]{32}$' THEN
+    -- Its `$` also matches before a newline.
+    IF CHAR_LENGTH(v_digits) = 32 AND v_digits REGEXP '^[0-9a-fA-F]{32}$' THEN
         SET v_asked = UNHEX(v_digits);
     END IF;
     -- Plain reads first: a refused call must not keep a lock, which would last until the end of its transaction.

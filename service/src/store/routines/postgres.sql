@@ -12,19 +12,13 @@ DECLARE
     fencing_token bigint;
     granted timestamptz;
     granted_under text;
+    stands boolean;
 BEGIN
     -- A permit has a slot of its own; a lock has slot 0.
     SELECT g.slot INTO place
     FROM {schema}.db_locks_guards AS g
     WHERE g.tenant = $3 AND g.key = $1 AND g.version = $2;
-    -- First the lock, then the comparison: a condition on the version would not find a row that was changed meanwhile, where a
-    -- transaction with an older snapshot has to fail (40001).
-    SELECT g.version, g.token, g.granted_at, g.identity
-    INTO named, fencing_token, granted, granted_under
-    FROM {schema}.db_locks_guards AS g
-    WHERE g.tenant = $3 AND g.key = $1 AND g.slot = coalesce(place, 0)
-    FOR SHARE;
-    IF NOT FOUND OR named IS NULL OR named IS DISTINCT FROM $2 OR NOT (
+    stands := place IS NOT NULL AND (
         EXISTS (
             SELECT FROM {schema}.locks AS l
             WHERE l.tenant = $3 AND l.key = $1 AND l.version = $2 AND NOT l.released
@@ -32,7 +26,18 @@ BEGIN
             SELECT FROM {schema}.permits AS p
             WHERE p.tenant = $3 AND p.key = $1 AND p.slot = place AND p.version = $2 AND NOT p.released
         )
-    ) THEN
+    );
+    -- What is over is refused before the row is locked: those who call again and again would keep the next holder out. An older
+    -- snapshot cannot tell; such a transaction has to fail when it locks a row that was changed meanwhile (40001).
+    IF stands OR current_setting('transaction_isolation') NOT IN ('read committed', 'read uncommitted') THEN
+        -- First the lock, then the comparison: the row may be changed until it is ours.
+        SELECT g.version, g.token, g.granted_at, g.identity
+        INTO named, fencing_token, granted, granted_under
+        FROM {schema}.db_locks_guards AS g
+        WHERE g.tenant = $3 AND g.key = $1 AND g.slot = coalesce(place, 0)
+        FOR SHARE;
+    END IF;
+    IF NOT stands OR named IS DISTINCT FROM $2 THEN
         IF EXISTS (SELECT FROM {schema}.locks AS l WHERE l.tenant = $3 AND l.key = $1 AND l.kind >= 3) THEN
             RAISE EXCEPTION USING ERRCODE = 'DL001', MESSAGE =
                 'DL001 db_locks_guard: the version is not the one of the standing grant; it was released, or another was granted since';

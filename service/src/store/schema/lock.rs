@@ -26,9 +26,6 @@ const PAUSE: Duration = Duration::from_millis(200);
 const FIRST_LOG_AFTER: Duration = Duration::from_secs(1);
 /// The interval of the same log line from then on.
 const LOG_EVERY: Duration = Duration::from_secs(10);
-/// How long the change of a table waits for sessions that use the table, on MariaDB and MySQL, in seconds. Their default is
-/// a year (MySQL) or a day (MariaDB).
-const MYSQL_TABLE_WAIT_S: u32 = 5;
 
 /// The result of an attempt.
 enum Attempt {
@@ -52,7 +49,7 @@ impl Wait {
     }
 
     /// Pauses before the next attempt; an error once the whole wait has lasted `at_most`.
-    async fn pause(&mut self, held_by: &str) -> Result<(), StoreError> {
+    pub(super) async fn pause(&mut self, held_by: &str) -> Result<(), StoreError> {
         if self.started_at.elapsed() >= self.at_most {
             return Err(StoreError::Schema(format!(
                 "waited {} ms for another migration, or for those who use its tables, in vain ({held_by}); end what \
@@ -98,7 +95,7 @@ pub(super) async fn under_lock(
         let held_by = match attempt {
             Ok(Attempt::Done) => return Ok(()),
             Ok(Attempt::Held(by)) => by,
-            Err(StoreError::Transient(cause)) => cause.to_string(),
+            Err(StoreError::Transient(cause) | StoreError::Blocked(cause)) => cause.to_string(),
             Err(error) => return Err(error),
         };
         wait.pause(&held_by).await?;
@@ -148,8 +145,6 @@ async fn try_on_connection(
     dialect: Dialect,
     task: Task,
 ) -> Result<Attempt, StoreError> {
-    let limit = format!("SET SESSION lock_wait_timeout = {MYSQL_TABLE_WAIT_S}");
-    db.execute_unprepared(&limit).await.map_err(failed)?;
     let take = format!("SELECT CAST(GET_LOCK('{NAME}', 1) AS SIGNED)");
     let row = db.query_one_raw(dialect.statement(&take, [])).await.map_err(failed)?;
     let taken: Option<i64> = row.map_or(Ok(None), |row| row.try_get_by_index(0)).map_err(failed)?;

@@ -10,7 +10,7 @@ mod tables;
 mod task;
 
 use db_locks_migration::MIGRATIONS;
-use sea_orm::{ConnectionTrait, DbErr};
+use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr};
 
 use self::{
     lock::{Wait, connect, under_lock},
@@ -95,8 +95,25 @@ pub async fn migrate_up(options: &DatabaseOptions) -> Result<(), StoreError> {
             result => result?,
         }
     }
-    routines::create_if_missing(&db, dialect).await;
+    create_routines(&db, dialect, wait).await;
     Box::pin(tables::check_complete(&db, dialect)).await
+}
+
+/// Creates what users call, if it is missing. On MySQL a transaction that called the guard keeps the routine until it ends, and
+/// whoever calls it meanwhile waits behind us.
+async fn create_routines(db: &DatabaseConnection, dialect: Dialect, wait: &mut Wait) {
+    while let Err(error) = routines::create_if_missing(db, dialect).await {
+        let error = classify(error, Purpose::Read);
+        let may_go = matches!(error, StoreError::Blocked(_) | StoreError::Transient(_));
+        if !may_go || wait.pause("a transaction that called db_locks_guard").await.is_err() {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "db_locks_guard cannot be created, so no lock can be guarded: run `db-locks migrate up` as a user who may \
+                 create routines"
+            );
+            return;
+        }
+    }
 }
 
 /// Checks a schema without changing it.
