@@ -2,7 +2,12 @@
 //!
 //! What the database said of a token counts for [`VALID`] from the moment the question was sent, so a revoked token is accepted
 //! nowhere 2 s after its revocation was answered. Tokens in use are asked for again before that, in the background. Unknown ones
-//! are looked up, all of [`GATHER`] in one query; that one is unknown is remembered for a second.
+//! are looked up, all of [`GATHER`] in one query; that one is unknown is remembered for a second. Those that were valid are looked up
+//! before others.
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+mod tests;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -29,8 +34,11 @@ const MISSING: Duration = Duration::from_secs(1);
 /// The pause between two looks at what has to be asked for again, and how old that is.
 const REFRESH_EVERY: Duration = Duration::from_millis(400);
 const REFRESH_AT: Duration = Duration::from_millis(700);
-/// A token that was not used for so long is not asked for again, and forgotten.
+/// A token that was not used for so long is not asked for again.
 const IN_USE: Duration = Duration::from_secs(10);
+/// For so long after its last use it is remembered that a token was valid. Whoever has it is looked up before the others then: those
+/// may be made up, however many they are, and its heartbeats must not wait for them.
+const REMEMBERED: Duration = Duration::from_hours(24);
 /// The least time between two queries for unknown tokens.
 const GATHER: Duration = Duration::from_millis(50);
 /// How long a query may take.
@@ -59,6 +67,8 @@ pub enum Checked {
 #[derive(Debug)]
 pub struct TokenCache {
     known: Arc<Known>,
+    /// Of tokens that were valid when they were looked up last.
+    lookups_of_valid: mpsc::Sender<Lookup>,
     lookups: mpsc::Sender<Lookup>,
 }
 
@@ -119,6 +129,11 @@ impl Known {
         }
     }
 
+    /// Whether the database knew a token when it was asked last.
+    fn was_valid(&self, hash: &SecretHash) -> bool {
+        self.entries().get(hash).is_some_and(|entry| entry.token.is_some())
+    }
+
     /// Notes what the database said of a token at `asked`.
     fn note(&self, hash: SecretHash, asked: Instant, token: Option<KnownToken>) {
         let mut entries = self.entries();
@@ -143,11 +158,13 @@ impl Known {
         let now = Instant::now();
         let mut entries = self.entries();
         entries.retain(|_, entry| {
-            let kept = if entry.token.is_some() { IN_USE } else { MISSING };
+            let kept = if entry.token.is_some() { REMEMBERED } else { MISSING };
             now.saturating_duration_since(entry.used.max(entry.asked)) <= kept
         });
-        let due =
-            |entry: &Entry| entry.token.is_some() && now.saturating_duration_since(entry.asked) >= REFRESH_AT;
+        let due = |entry: &Entry| {
+            let since = |at| now.saturating_duration_since(at);
+            entry.token.is_some() && since(entry.asked) >= REFRESH_AT && since(entry.used) <= IN_USE
+        };
         entries.iter().filter(|(_, entry)| due(entry)).map(|(hash, _)| *hash).collect()
     }
 
@@ -172,10 +189,11 @@ impl TokenCache {
     /// Starts the task that asks the database. It runs until the runtime ends.
     pub fn start(store: Arc<dyn TokenStore>) -> Self {
         let known = Arc::new(Known::default());
-        let (lookups, waiting) = mpsc::channel(MOST_WAITING);
-        spawn_critical(Asker { store: store.clone(), known: known.clone() }.answer(waiting));
+        let (lookups_of_valid, first) = mpsc::channel(MOST_WAITING);
+        let (lookups, others) = mpsc::channel(MOST_WAITING);
+        spawn_critical(Asker { store: store.clone(), known: known.clone() }.answer(first, others));
         spawn_critical(Asker { store, known: known.clone() }.refresh());
-        Self { known, lookups }
+        Self { known, lookups_of_valid, lookups }
     }
 
     /// What is known of a secret.
@@ -189,7 +207,8 @@ impl TokenCache {
     /// If the database does not answer in time, or too many ask.
     pub async fn look_up(&self, hash: SecretHash) -> Result<Option<Arc<Identity>>, Unavailable> {
         let (answer, answered) = oneshot::channel();
-        self.lookups.try_send(Lookup { hash, answer }).map_err(|_| Unavailable::Overloaded)?;
+        let lookups = if self.known.was_valid(&hash) { &self.lookups_of_valid } else { &self.lookups };
+        lookups.try_send(Lookup { hash, answer }).map_err(|_| Unavailable::Overloaded)?;
         // The task ends only with the process.
         answered.await.unwrap_or(Err(Unavailable::ShuttingDown))
     }
@@ -207,15 +226,21 @@ struct Asker {
 }
 
 impl Asker {
-    /// Answers lookups, all that come within a moment at once.
-    async fn answer(self, mut waiting: mpsc::Receiver<Lookup>) {
+    /// Answers lookups, all that come within a moment at once: those in `first` before `others`.
+    async fn answer(self, mut first: mpsc::Receiver<Lookup>, mut others: mpsc::Receiver<Lookup>) {
         let mut next_query = Instant::now();
-        while let Some(first) = waiting.recv().await {
+        loop {
+            let lookup = tokio::select! {
+                biased;
+                lookup = first.recv() => lookup,
+                lookup = others.recv() => lookup,
+            };
+            let Some(lookup) = lookup else { return };
             sleep_until(next_query).await;
             next_query = Instant::now() + GATHER;
-            let mut lookups = vec![first];
+            let mut lookups = vec![lookup];
             while lookups.len() < AT_ONCE
-                && let Ok(lookup) = waiting.try_recv()
+                && let Ok(lookup) = first.try_recv().or_else(|_| others.try_recv())
             {
                 lookups.push(lookup);
             }
