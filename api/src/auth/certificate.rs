@@ -1,5 +1,7 @@
 //! A client's certificate, as far as rules look at it. That it is genuine was checked by the handshake.
 
+use std::borrow::Cow;
+
 use x509_cert::{
     Certificate,
     der::Decode,
@@ -16,6 +18,37 @@ pub(crate) struct ClientCertificate {
 }
 
 impl ClientCertificate {
+    /// Whose it is: its subject, or where that is empty, as in those of SPIFFE, its alternative names. Two that have neither in
+    /// common must not count as one.
+    pub(super) fn who(&self) -> Cow<'_, str> {
+        if self.subject.is_empty() { self.names.join(",").into() } else { Cow::Borrowed(&self.subject) }
+    }
+
+    /// The subject as globs look at it: what would separate its parts is written as hexadecimal digits where it stands in a value
+    /// (`\2C` for a comma). In RFC 4514's usual form, `\,`, the `*` of `CN=*,O=acme` would match the backslash, and a name that
+    /// a client chose could make up the parts behind it.
+    pub(super) fn matched_subject(&self) -> String {
+        let mut text = String::with_capacity(self.subject.len());
+        let mut in_value = false;
+        let mut chars = self.subject.chars();
+        while let Some(char) = chars.next() {
+            match char {
+                '\\' => match chars.next() {
+                    // Hexadecimal digits already.
+                    Some(digit) if digit.is_ascii_hexdigit() => text.extend(['\\', digit]),
+                    Some(special) => text.push_str(&as_digits(special)),
+                    None => text.push_str(&as_digits('\\')),
+                },
+                '=' if in_value => text.push_str(&as_digits(char)),
+                _ => {
+                    in_value = char == '=' || (in_value && !matches!(char, ',' | '+'));
+                    text.push(char);
+                }
+            }
+        }
+        text
+    }
+
     /// Reads one; `None` where it cannot be read.
     pub(crate) fn read(der: &[u8]) -> Option<Self> {
         let certificate = Certificate::from_der(der).ok()?;
@@ -28,5 +61,33 @@ impl ClientCertificate {
         };
         let names = names.into_iter().flat_map(|(_, SubjectAltName(names))| names).filter_map(name).collect();
         Some(Self { subject: certificate.subject().to_string(), names })
+    }
+}
+
+fn as_digits(char: char) -> String {
+    let mut bytes = [0; 4];
+    char.encode_utf8(&mut bytes).bytes().map(|byte| format!("\\{byte:02X}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_value_makes_up_parts_of_a_subject() {
+        for (subject, matched) in [
+            ("CN=runner-1,O=acme", "CN=runner-1,O=acme"),
+            ("CN=a+OU=b,O=acme", "CN=a+OU=b,O=acme"),
+            (r"CN=runner-1\,O=acme", r"CN=runner-1\2CO\3Dacme"),
+            (r"CN=a\\\,O=acme", r"CN=a\5C\2CO\3Dacme"),
+            (r"CN=a\\,O=acme", r"CN=a\5C,O=acme"),
+            (r"CN=a\+OU=b", r"CN=a\2BOU\3Db"),
+            (r"CN=a\0A,O=b", r"CN=a\0A,O=b"),
+            ("CN=aO=b", r"CN=aO\3Db"),
+            ("", ""),
+        ] {
+            let certificate = ClientCertificate { subject: subject.to_owned(), names: Vec::new() };
+            assert_eq!(certificate.matched_subject(), matched, "{subject}");
+        }
     }
 }

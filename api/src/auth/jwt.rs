@@ -102,7 +102,7 @@ impl Jwts {
         // Checked: it is a number, and not over.
         let exp = claims.get("exp").and_then(Value::as_f64).unwrap_or_default();
         #[expect(clippy::cast_precision_loss, reason = "seconds since 1970")]
-        let left = Duration::try_from_secs_f64(exp - get_current_timestamp() as f64).unwrap_or_default();
+        let left = exp + leeway.as_secs_f64() - get_current_timestamp() as f64;
         let now = Instant::now();
         let mut known = self.known();
         if known.len() >= MOST_KNOWN {
@@ -111,7 +111,7 @@ impl Jwts {
                 known.clear();
             }
         }
-        let until = now + left.saturating_add(leeway).min(CHECK_AGAIN);
+        let until = now + Duration::try_from_secs_f64(left).unwrap_or_default().min(CHECK_AGAIN);
         known.insert(hash, Known { identity: Arc::clone(identity), until });
     }
 }
@@ -124,4 +124,35 @@ fn validation(issuer: &Issuer, algorithm: jsonwebtoken::Algorithm) -> Validation
     validation.set_audience(&[&issuer.audience]);
     validation.set_required_spec_claims(&["exp", "iss", "aud"]);
     validation
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+mod tests {
+    use db_locks_service::access::{Role, credential};
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_token_is_remembered_until_it_is_over_and_no_longer() {
+        let jwts = Jwts::new(Rules::default()).unwrap();
+        let identity = Arc::new(Identity {
+            who: Arc::from("jwt:a:b"),
+            credential: credential("jwt:a:b"),
+            tenant: None,
+            role: Role::Read,
+            keys: None,
+            owner: None,
+        });
+        let leeway = Duration::from_secs(10);
+        // Seconds until `exp`, and for how many seconds it is remembered at most.
+        for (ends_in, most) in [(-8, 2), (20, 30), (600, 60)] {
+            let claims = json!({"exp": i64::try_from(get_current_timestamp()).unwrap() + ends_in});
+            let hash = SecretHash::of(b"a");
+            jwts.remember(hash, &identity, claims.as_object().unwrap(), leeway);
+            let left = jwts.known()[&hash].until - Instant::now();
+            assert!(left <= Duration::from_secs(most) && left.as_secs() + 2 >= most, "{ends_in}: {left:?}");
+        }
+    }
 }

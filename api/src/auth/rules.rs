@@ -176,9 +176,10 @@ impl Rules {
 
     /// Whoever has this certificate.
     pub(super) fn of_certificate(&self, certificate: &ClientCertificate) -> Option<Identity> {
+        let subject = certificate.matched_subject();
         let matches = |rule: &&Rule| {
             rule.certificate.as_ref().is_some_and(|wanted| {
-                wanted.subject.as_ref().is_none_or(|glob| glob.matches(&certificate.subject))
+                wanted.subject.as_ref().is_none_or(|glob| glob.matches(&subject))
                     && wanted
                         .san
                         .as_ref()
@@ -187,7 +188,7 @@ impl Rules {
         };
         let rule = self.rules.iter().find(matches)?;
         let owner = rule.owner.as_deref().and_then(|name| Owner::new(name).ok());
-        Some(rule.identity(format!("certificate:{}", certificate.subject), owner))
+        Some(rule.identity(format!("certificate:{}", certificate.who()), owner))
     }
 }
 
@@ -361,6 +362,21 @@ role = "read"
         assert_eq!(of("CN=runner-1", "a.ci.acme.test").as_deref(), Some("certificate:CN=runner-1"));
         assert_eq!(of("CN=runner-1", "a.example"), None);
         assert_eq!(of("O=x,CN=runner-1", "a.ci.acme.test"), None);
+        assert_eq!(of(r"O=x\,CN=runner-1", "a.ci.acme.test"), None);
+    }
+
+    /// Guards a version against those whose certificates have nothing in common but that they name no subject.
+    #[test]
+    fn certificates_without_a_subject_are_told_by_their_names() {
+        let rules =
+            Rules::read("[[rule]]\ncertificate = { san = \"spiffe://acme/*\" }\nrole = \"write\"\n").unwrap();
+        let of = |name: &str| {
+            let certificate = ClientCertificate { subject: String::new(), names: vec![name.to_owned()] };
+            rules.of_certificate(&certificate).unwrap()
+        };
+        let (one, other) = (of("spiffe://acme/one"), of("spiffe://acme/other"));
+        assert_eq!(&*one.who, "certificate:spiffe://acme/one");
+        assert_ne!(one.credential, other.credential);
     }
 
     #[test]
