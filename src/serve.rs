@@ -11,6 +11,7 @@ use db_locks_service::{
     spawn_critical,
     store::{self, Database, DatabaseOptions, Store, StoreError},
 };
+use tokio::time::Instant;
 
 use crate::{
     Failure,
@@ -48,6 +49,9 @@ pub(crate) async fn serve(database: DatabaseArgs, args: ServeArgs) -> Result<(),
     let tls = security::tls(&args.security, &mut files)?;
     let tokens = Tokens::new(store.clone());
     let engine = Engine::start(store.clone(), engine_options(&args, store.as_ref()), audit.clone());
+    // Nothing else reads the database's clock before a lock is asked for, and audit records bear its time.
+    let asked = Instant::now();
+    engine.note_time(store.token_time().await?, asked);
     let service = LockService::new(engine.clone(), store, limits(&args));
 
     let measured = engine.clone();

@@ -167,6 +167,12 @@ impl DatabaseClock {
         is_recent.then(|| enclosed(lower.least_us(at), upper.most_us(at)))
     }
 
+    /// The database's time as far as it is known, however old the last reading is: for records, not for decisions.
+    pub(crate) fn last_known(&self, at: Instant) -> Option<Timestamp> {
+        self.copy()
+            .map(|readings| enclosed(readings.newest.least_us(at), readings.newest.most_us(at)).at_most)
+    }
+
     /// The database's time at `at`, from an answer to a question sent at `sent`, however long ago. Everything since `sent`
     /// may have passed after the clock was read, or before.
     pub(crate) fn reckon(&self, db_time: Timestamp, sent: Instant, at: Instant) -> Now {

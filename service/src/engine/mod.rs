@@ -143,9 +143,14 @@ impl Engine {
         &self.shared.audit
     }
 
-    /// Database time by the last reading.
+    /// Database time by the last reading, for records.
     pub fn db_time(&self) -> Timestamp {
-        self.shared.clock.latest(Instant::now()).map(|now| now.at_most).unwrap_or_default()
+        self.shared.clock.last_known(Instant::now()).unwrap_or_default()
+    }
+
+    /// Notes what the database's clock showed when it was asked at `sent`.
+    pub fn note_time(&self, db_time: Timestamp, sent: Instant) {
+        self.shared.clock.observe(db_time, sent, Instant::now());
     }
 
     /// The number of requests of this replica that stand in queues.

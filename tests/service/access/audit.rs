@@ -29,6 +29,8 @@ async fn records_name_who_asked_and_who_was_not_let_in() {
         (records.len() >= 6).then_some(records)
     };
     let records = eventually("six records", SOON, records).await;
+    let is_of_now = |record: &Value| record["time"].as_str().is_some_and(|time| time > "2026");
+    assert!(records.iter().all(is_of_now), "before the first lock was asked for, too: {records:?}");
     let told: Vec<_> = records
         .iter()
         .map(|record| (record["event"].as_str().unwrap(), record["who"].as_str(), record["status"].as_i64()))
