@@ -93,7 +93,7 @@ pub(crate) enum Command {
     Health {
         /// The service; several are separated by commas, and one that is ready is enough. Default: where
         /// `DB_LOCKS_LISTEN` says, which is `http://127.0.0.1:8080`.
-        #[arg(long, env = "DB_LOCKS_URL", value_delimiter = ',')]
+        #[arg(long, env = "DB_LOCKS_URL", hide_env_values = true, value_delimiter = ',')]
         url: Vec<String>,
     },
     #[command(flatten)]

@@ -4,6 +4,8 @@ use std::{io::Write, process::ExitCode};
 
 use db_locks::LockError;
 
+use super::printable::printable;
+
 /// The command line or the request is wrong: `EX_USAGE` of `sysexits.h`, as the next ones.
 pub(crate) const USAGE: u8 = 64;
 /// The service is out of reach or answers 503: `EX_UNAVAILABLE`.
@@ -56,8 +58,8 @@ impl Failure {
     }
 }
 
-/// Writes a line for people.
+/// Writes a line for people. Owners and reasons of others may stand in it.
 pub(super) fn say(line: impl std::fmt::Display) {
     // Whoever closed standard error wants the exit code only.
-    let _ = writeln!(std::io::stderr(), "db-locks: {line}");
+    let _ = writeln!(std::io::stderr(), "db-locks: {}", printable(&line.to_string()));
 }

@@ -4,6 +4,7 @@ mod args;
 mod exit;
 mod locks;
 mod output;
+mod printable;
 mod run;
 mod semaphores;
 
@@ -11,11 +12,7 @@ use std::process::ExitCode;
 
 use db_locks::Client;
 
-pub(crate) use self::{
-    args::ClientCommand,
-    exit::USAGE,
-    output::{aligned, printable},
-};
+pub(crate) use self::{args::ClientCommand, exit::USAGE, output::aligned, printable::printable};
 use self::{args::SemaphoreCommand, exit::Failure};
 
 /// Executes a command.

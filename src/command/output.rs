@@ -5,7 +5,7 @@ use std::{io::Write, time::Duration};
 use db_locks::{LockItem, Semaphore};
 use serde::Serialize;
 
-use super::{args::OutputArgs, exit::Failure};
+use super::{args::OutputArgs, exit::Failure, printable::printable};
 
 /// Prints one answer.
 pub(super) fn show<T: Show + Serialize>(answer: &T, output: OutputArgs) -> Result<(), Failure> {
@@ -98,16 +98,6 @@ fn seconds(milliseconds: u64) -> String {
     format!("{:.1} s", Duration::from_millis(milliseconds).as_secs_f64())
 }
 
-/// Text of others: what would move the cursor or change colours is shown escaped.
-pub(crate) fn printable(text: &str) -> String {
-    let escape = |character: char| {
-        let escaped = character.is_control().then(|| character.escape_default());
-        let plain = escaped.is_none().then_some(character);
-        escaped.into_iter().flatten().chain(plain)
-    };
-    text.chars().flat_map(escape).collect()
-}
-
 /// Rows whose columns begin below each other.
 pub(crate) fn aligned(rows: impl Iterator<Item = Vec<String>>) -> String {
     let rows = rows.collect::<Vec<_>>();
@@ -137,11 +127,5 @@ mod tests {
         let rows = [["key", "owner"], ["a-long-key", "ü"], ["k", "someone"]];
         let rows = rows.map(|row| row.map(str::to_owned).to_vec());
         assert_eq!(aligned(rows.into_iter()), "key         owner\na-long-key  ü\nk           someone");
-    }
-
-    /// An owner is any text; it must not be able to rewrite the reader's terminal.
-    #[test]
-    fn control_characters_are_shown_escaped() {
-        assert_eq!(printable("a\u{1b}[2Jü\n"), "a\\u{1b}[2Jü\\n");
     }
 }

@@ -42,7 +42,7 @@ async fn carry_out(options: &DatabaseOptions, command: TokenCommand) -> Result<(
         TokenCommand::List { json } => list(&tokens, json).await,
         TokenCommand::Revoke { id } => {
             let token = tokens.revoke(TokenId(id), None).await?;
-            writeln!(std::io::stdout(), "revoked {} ({id})", token.name)?;
+            writeln!(std::io::stdout(), "revoked {} ({id})", printable(&token.name))?;
             Ok(())
         }
     }
@@ -63,7 +63,7 @@ async fn create(tokens: &Tokens, args: CreateArgs) -> Result<(), Failure> {
         writeln!(
             std::io::stderr(),
             "created {} ({}); its secret is shown this once:",
-            token.name,
+            printable(&token.name),
             token.id.0
         )?;
         writeln!(out, "{}", secret.reveal())?;
