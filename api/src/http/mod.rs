@@ -4,6 +4,7 @@ mod connection;
 mod metrics;
 mod middleware;
 mod proxies;
+mod rendering;
 mod request_id;
 mod server;
 mod state;
@@ -19,6 +20,6 @@ pub use self::{
 pub(crate) use self::{
     connection::Unconfirmed,
     metrics::HttpMetrics,
-    middleware::{Shared, surround},
+    middleware::{Apart, Shared, surround},
     state::{App, Defaults, State},
 };

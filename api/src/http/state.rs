@@ -9,7 +9,7 @@ use db_locks_service::{
     domain::{Owner, Tenant},
 };
 
-use super::{AllowedHosts, TrustedProxies};
+use super::{AllowedHosts, TrustedProxies, rendering::Rendering};
 use crate::auth::Authentication;
 
 /// What the routes need beside the service.
@@ -52,8 +52,8 @@ pub(crate) struct App {
     pub(crate) openapi_json: Bytes,
     /// The `OpenAPI` document as YAML.
     pub(crate) openapi_yaml: Bytes,
-    /// Renders the metrics.
-    pub(crate) render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// The metrics.
+    pub(crate) metrics: Rendering,
 }
 
 impl App {
@@ -71,7 +71,7 @@ impl App {
             authentication: config.authentication.clone(),
             openapi_json,
             openapi_yaml,
-            render_metrics: config.render_metrics.clone(),
+            metrics: Rendering::new(config.render_metrics.clone()),
         }
     }
 }

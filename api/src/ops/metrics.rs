@@ -4,7 +4,7 @@ use axum::{extract, http::HeaderValue, response::Response};
 
 use super::page::page;
 use crate::{
-    http::State,
+    http::{Apart, State},
     problem::{Problem, problems},
     request::NoQuery,
 };
@@ -30,5 +30,7 @@ pub(crate) async fn get_metrics(
     extract::State(app): extract::State<State>,
     _: NoQuery,
 ) -> Result<Response, Problem> {
-    Ok(page(PROMETHEUS_TEXT, (app.render_metrics)()))
+    let mut response = page(PROMETHEUS_TEXT, app.metrics.text().await);
+    response.extensions_mut().insert(Apart::Metrics);
+    Ok(response)
 }

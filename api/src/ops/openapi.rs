@@ -9,7 +9,7 @@ use axum::{
 
 use crate::{
     answer::json_response,
-    http::State,
+    http::{Apart, State},
     problem::{Problem, problems},
     request::NoQuery,
 };
@@ -31,7 +31,9 @@ pub(crate) async fn get_openapi(
     extract::State(app): extract::State<State>,
     _: NoQuery,
 ) -> Result<Response, Problem> {
-    Ok(json_response(Body::from(app.openapi_json.clone())))
+    let mut response = json_response(Body::from(app.openapi_json.clone()));
+    response.extensions_mut().insert(Apart::InMemory);
+    Ok(response)
 }
 
 /// Answers the document as YAML. The route is an alias and not part of the document.
@@ -41,5 +43,6 @@ pub(super) async fn get_openapi_yaml(
 ) -> Result<Response, Problem> {
     let mut response = Response::new(Body::from(app.openapi_yaml.clone()));
     response.headers_mut().insert(header::CONTENT_TYPE, APPLICATION_YAML);
+    response.extensions_mut().insert(Apart::InMemory);
     Ok(response)
 }

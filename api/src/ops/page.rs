@@ -6,6 +6,8 @@ use axum::{
     response::Response,
 };
 
+use crate::http::Apart;
+
 /// All that Swagger UI needs: its own files, styles that its script writes, and pictures that its styles hold.
 const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self' data:; \
@@ -24,5 +26,6 @@ pub(super) fn page(content_type: HeaderValue, body: impl Into<Body>) -> Response
     let mut response = Response::new(body.into());
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     response.headers_mut().extend(PROTECTION);
+    response.extensions_mut().insert(Apart::InMemory);
     response
 }

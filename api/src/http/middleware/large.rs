@@ -22,13 +22,30 @@ const UNIT: u64 = 64 * 1024;
 /// The most that all large answers together may have: 128 MiB.
 const UNITS: usize = 2_048;
 
+/// The same of the metrics: 16 MiB.
+const METRICS_UNITS: usize = 256;
+
+/// In an answer's extensions: that it does not count with the others. It needs no credential, and unread ones must not keep those
+/// who have one from their answers.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Apart {
+    /// Its bytes are in memory all the time, and shared by all who ask.
+    InMemory,
+    /// It is the metrics.
+    Metrics,
+}
+
 /// Bounds the bytes of large answers that are being sent.
 #[derive(Debug)]
-pub(super) struct LargeAnswers(Arc<Semaphore>);
+pub(super) struct LargeAnswers {
+    room: Arc<Semaphore>,
+    room_for_metrics: Arc<Semaphore>,
+}
 
 impl Default for LargeAnswers {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(UNITS)))
+        let room = |units| Arc::new(Semaphore::new(units));
+        Self { room: room(UNITS), room_for_metrics: room(METRICS_UNITS) }
     }
 }
 
@@ -39,8 +56,13 @@ impl LargeAnswers {
         if bytes <= UNIT {
             return response;
         }
+        let room = match response.extensions().get::<Apart>() {
+            Some(Apart::InMemory) => return response,
+            Some(Apart::Metrics) => &self.room_for_metrics,
+            None => &self.room,
+        };
         let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
-        match self.0.clone().try_acquire_many_owned(units) {
+        match room.clone().try_acquire_many_owned(units) {
             Ok(room) => response.map(|inner| Body::new(LargeBody { inner, _room: room })),
             Err(_) => Problem::from(Unavailable::LargeAnswers).into_response(),
         }
@@ -88,5 +110,24 @@ mod tests {
         assert_eq!(answer(1_024).status(), 200);
         sent.pop();
         assert_eq!(answer(page).status(), 200);
+    }
+
+    /// Guards lists and metrics against those who ask for documents and do not read them, which needs no credential.
+    #[test]
+    fn documents_and_metrics_take_no_room_from_others() {
+        let large = LargeAnswers::default();
+        let page = Bytes::from(vec![b' '; 4 * 1024 * 1024]);
+        let answer = |apart: Option<Apart>| {
+            let mut response = Response::new(Body::from(page.clone()));
+            if let Some(apart) = apart {
+                response.extensions_mut().insert(apart);
+            }
+            large.admit(response)
+        };
+        let documents: Vec<_> = (0..100).map(|_| answer(Some(Apart::InMemory))).collect();
+        assert!(documents.iter().all(|response| response.status() == 200));
+        let metrics: Vec<_> = (0..100).map(|_| answer(Some(Apart::Metrics))).collect();
+        assert_eq!(metrics.iter().filter(|response| response.status() == 200).count(), 4);
+        assert_eq!(answer(None).status(), 200);
     }
 }

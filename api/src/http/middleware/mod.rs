@@ -22,6 +22,7 @@ use axum::{
 use tower::{Service, ServiceBuilder};
 use tower_http::set_header::SetResponseHeaderLayer;
 
+pub(crate) use self::large::Apart;
 use self::observe::Observe;
 pub(crate) use self::shared::Shared;
 pub use self::site::{AllowedHosts, InvalidHost};
