@@ -11,7 +11,7 @@ use std::{
 
 use axum::{body::Body, http::HeaderValue};
 use db_locks_service::Delivery;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::auth::ClientCertificate;
 
@@ -48,6 +48,10 @@ pub(super) struct Connection {
     /// The grants whose answers are in the write buffer and not yet in the kernel's hands. Bounded by the number of answers
     /// that fit into that buffer.
     unconfirmed: Mutex<Vec<Unconfirmed>>,
+    /// The bytes of answers that the client has not taken.
+    unread: AtomicUsize,
+    /// Notified when the connection is to end at once.
+    cut_off: Notify,
 }
 
 impl Connection {
@@ -68,6 +72,8 @@ impl Connection {
             in_flight: AtomicUsize::new(0),
             has_unconfirmed: AtomicBool::new(false),
             unconfirmed: Mutex::new(Vec::new()),
+            unread: AtomicUsize::new(0),
+            cut_off: Notify::const_new(),
         }
     }
 
@@ -84,6 +90,21 @@ impl Connection {
     /// The address of the other end.
     pub(super) const fn peer(&self) -> IpAddr {
         self.peer
+    }
+
+    /// The bytes of answers that the client has not taken.
+    pub(super) const fn unread(&self) -> &AtomicUsize {
+        &self.unread
+    }
+
+    /// Ends the connection at once.
+    pub(super) fn cut_off(&self) {
+        self.cut_off.notify_one();
+    }
+
+    /// Waits until the connection is to end at once.
+    pub(super) async fn until_cut_off(&self) {
+        self.cut_off.notified().await;
     }
 
     /// Whether the next answer is the last one of this connection.
@@ -171,6 +192,11 @@ impl InFlight {
 
     /// The connection of the request.
     pub(super) fn connection(&self) -> &Connection {
+        &self.0
+    }
+
+    /// The same, to be kept.
+    pub(super) const fn shared_connection(&self) -> &Arc<Connection> {
         &self.0
     }
 }

@@ -7,9 +7,13 @@ use axum::{
     http::{HeaderMap, header},
 };
 use bytes::{Bytes, BytesMut};
+use db_locks_service::Unavailable;
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
-use tokio::time::Instant;
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::Instant,
+};
 
 use crate::problem::{Problem, ProblemKind};
 
@@ -21,19 +25,24 @@ const MOST_DISCARDED: usize = 64 * 1024 * 1024;
 /// How long that may take, and how long it may pause: who announced a body and waits is not kept waiting.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 const DISCARD_PAUSE: Duration = Duration::from_millis(200);
+/// The most bytes of all bodies that have come in part, in units of a KiB: 64 MiB. Whoever sends one whole takes none of it.
+const MOST_PARTS: usize = 64 * 1024;
+const UNIT: usize = 1024;
+/// The room for these bodies, shared by all connections: with HTTP/2 a client may have a thousand on each.
+static PARTS: Semaphore = Semaphore::const_new(MOST_PARTS);
 /// How long a body may take to arrive.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Reads a body whole. One that is too large is 413; one that is not empty and not declared as JSON is 415.
 pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
-    let bytes = read_whole(headers, body).await?;
+    let bytes = read_whole(headers, body, &PARTS).await?;
     if !bytes.is_empty() {
         check_media_type(headers)?;
     }
     Ok(bytes)
 }
 
-async fn read_whole(headers: &HeaderMap, mut body: Body) -> Result<Bytes, Problem> {
+async fn read_whole(headers: &HeaderMap, mut body: Body, parts: &Semaphore) -> Result<Bytes, Problem> {
     if body.size_hint().lower() > MOST_BYTES as u64 {
         // Who asks before it sends has not sent anything that would have to be read.
         if !headers.contains_key(header::EXPECT) {
@@ -44,7 +53,21 @@ async fn read_whole(headers: &HeaderMap, mut body: Body) -> Result<Bytes, Proble
     let deadline = Instant::now() + READ_TIMEOUT;
     let mut whole = Bytes::new();
     let mut pieces = BytesMut::new();
-    while let Some(data) = next_data(&mut body, deadline).await? {
+    let mut room = Vec::new();
+    loop {
+        let data = match next_data(&mut body, deadline).now_or_never() {
+            Some(data) => data?,
+            None => {
+                let taken = room.iter().map(SemaphorePermit::num_permits).sum();
+                let units = ((whole.len() + pieces.len()) / UNIT).saturating_sub(taken);
+                if units > 0 {
+                    let units = u32::try_from(units).unwrap_or(u32::MAX);
+                    room.push(parts.try_acquire_many(units).map_err(|_| Unavailable::Overloaded)?);
+                }
+                next_data(&mut body, deadline).await?
+            }
+        };
+        let Some(data) = data else { break };
         if whole.len() + pieces.len() + data.len() > MOST_BYTES {
             discard(body).await;
             return Err(too_large());
@@ -126,8 +149,8 @@ fn is_json(value: &[u8]) -> bool {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
-    use axum::http::HeaderValue;
-    use futures_util::stream;
+    use axum::{http::HeaderValue, response::IntoResponse};
+    use futures_util::{StreamExt, stream};
 
     use super::*;
 
@@ -138,6 +161,27 @@ mod tests {
     async fn status(headers: &HeaderMap, body: Body) -> u16 {
         use axum::response::IntoResponse;
         read(headers, body).await.map_or_else(|problem| problem.into_response().status().as_u16(), |_| 200)
+    }
+
+    /// Guards memory against thousands of bodies that never end.
+    #[tokio::test]
+    async fn bodies_that_have_come_in_part_have_a_bound() {
+        let (headers, parts) = (HeaderMap::new(), Semaphore::new(20));
+        let chunk = |bytes: usize| Ok::<_, std::convert::Infallible>(Bytes::from(vec![b' '; bytes]));
+        let unfinished = || {
+            let body = stream::iter([chunk(4 * UNIT), chunk(8 * UNIT)]).chain(stream::pending());
+            read_whole(&headers, Body::from_stream(body), &parts)
+        };
+        let mut first = Box::pin(unfinished());
+        assert!((&mut first).now_or_never().is_none(), "it waits for more");
+        assert_eq!(parts.available_permits(), 8);
+        let refused = unfinished().now_or_never().and_then(Result::err).map(IntoResponse::into_response);
+        assert_eq!(refused.map(|response| response.status().as_u16()), Some(503));
+        let whole = stream::iter([chunk(100 * UNIT), chunk(100 * UNIT)]);
+        let whole = read_whole(&headers, Body::from_stream(whole), &parts);
+        assert!(whole.now_or_never().is_some_and(|read| read.is_ok()), "what has come takes no room");
+        drop(first);
+        assert_eq!(parts.available_permits(), 20);
     }
 
     #[tokio::test]

@@ -9,10 +9,14 @@ use axum::body::{Body, HttpBody};
 use bytes::Bytes;
 use hyper::body::{Frame, SizeHint};
 
+use super::unread::Unread;
 use crate::http::connection::{InFlight, Unconfirmed};
 
 /// The most bytes that hyper is given at once: it copies them into its buffer.
 pub(super) const PIECE: usize = 64 * 1024;
+/// The first piece with HTTP/2; each is twice as large as the one before. hyper takes a piece as soon as its client takes a byte of
+/// it: so what it keeps of an answer is never much more than what its client has taken.
+pub(super) const FIRST_PIECE: usize = 2 * 1024;
 
 /// A body in pieces of a bounded size. Its request counts as being answered until hyper has taken the last piece.
 #[derive(Debug)]
@@ -20,21 +24,32 @@ pub(super) struct AnswerBody {
     inner: Body,
     /// What is left of a piece that was too large.
     rest: Bytes,
+    /// The most bytes of the next piece.
+    most: usize,
     /// The grant that the answer carries. It counts as delivered once the last piece has been written.
     grant: Option<Unconfirmed>,
     in_flight: Option<InFlight>,
+    /// Counts it while it is here.
+    _unread: Option<Unread>,
 }
 
 impl AnswerBody {
-    /// The body of the answer to a request, and the grant that it carries.
-    pub(super) const fn new(inner: Body, in_flight: Option<InFlight>, grant: Option<Unconfirmed>) -> Self {
-        Self { inner, rest: Bytes::new(), grant, in_flight }
+    /// The body of the answer to a request, and the grant that it carries. Its first piece has at most `first_piece` bytes.
+    pub(super) const fn new(
+        inner: Body,
+        in_flight: Option<InFlight>,
+        grant: Option<Unconfirmed>,
+        unread: Option<Unread>,
+        first_piece: usize,
+    ) -> Self {
+        Self { inner, rest: Bytes::new(), most: first_piece, grant, in_flight, _unread: unread }
     }
 
     fn piece(&mut self, mut bytes: Bytes) -> Frame<Bytes> {
-        if bytes.len() > PIECE {
-            self.rest = bytes.split_off(PIECE);
+        if bytes.len() > self.most {
+            self.rest = bytes.split_off(self.most);
         }
+        self.most = (2 * self.most).min(PIECE);
         if self.grant.is_some() && self.is_end_stream() {
             self.last_piece_taken();
         }
@@ -96,12 +111,14 @@ mod tests {
     #[tokio::test]
     async fn a_large_body_comes_in_pieces_and_its_length_is_known() {
         let whole: Vec<u8> = (0..=2 * PIECE).map(|index| u8::try_from(index % 251).unwrap()).collect();
-        let mut body = AnswerBody::new(Body::from(whole.clone()), None, None);
+        let mut body = AnswerBody::new(Body::from(whole.clone()), None, None, None, FIRST_PIECE);
+        let mut most = FIRST_PIECE;
         let mut left = whole.len();
         let mut read = Vec::new();
         while let Some(frame) = body.frame().await {
             let bytes = frame.unwrap().into_data().unwrap();
-            assert!(bytes.len() <= PIECE);
+            assert!(bytes.len() <= most, "{} after {}", bytes.len(), read.len());
+            most = (2 * most).min(PIECE);
             left -= bytes.len();
             assert_eq!(body.size_hint().exact(), Some(left as u64));
             assert_eq!(body.is_end_stream(), left == 0);

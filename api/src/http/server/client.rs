@@ -11,7 +11,7 @@ use std::{
 };
 
 use axum::{
-    body::Body,
+    body::{Body, HttpBody as _},
     http::{HeaderValue, Request, header},
     response::Response,
 };
@@ -25,13 +25,15 @@ use tokio::{
 
 use super::{
     HttpService, Protocols,
-    body::AnswerBody,
+    body::{AnswerBody, FIRST_PIECE, PIECE},
     protocol::{self, Protocol},
     stream::ClientStream,
     streams::{Answered, Running, Streams},
     timers::FIRST_HEAD,
+    unread::UnreadAnswers,
 };
 use crate::http::{
+    Apart,
     connection::{ClientBody, Connection, InFlight, Phase, Unconfirmed},
     metrics::OpenConnection,
 };
@@ -68,11 +70,37 @@ pub(super) async fn serve<S: HttpService>(
     };
     let certificate = transport.certificate();
     let client = Arc::new(Connection::new(on_loopback, peer.ip(), phase.clone(), certificate));
+    let _joined = protocols.unread.join(&client);
     let is_http2 = protocol == Protocol::Http2;
     let io = TokioIo::new(ClientStream::new(transport, client.clone(), is_http2));
+    let requests = Requests {
+        client: Arc::clone(&client),
+        service,
+        streams: None,
+        unread: Arc::clone(&protocols.unread),
+    };
+    tokio::select! {
+        biased;
+        result = speak(&protocols, protocol, io, requests, phase, opened) => {
+            if let Some(Err(error)) = result {
+                tracing::debug!(error = &error as &dyn std::error::Error, %peer, "a connection broke");
+            }
+        }
+        () = client.until_cut_off() => {}
+    }
+}
+
+/// Answers the requests of a connection to its end; `None` if it is not waited for.
+async fn speak<S: HttpService>(
+    protocols: &Protocols,
+    protocol: Protocol,
+    io: TokioIo<ClientStream>,
+    requests: Requests<S>,
+    mut phase: watch::Receiver<Phase>,
+    opened: Instant,
+) -> Option<hyper::Result<()>> {
     let result = match protocol {
         Protocol::Http1 => {
-            let requests = Requests { client, service, streams: None };
             let mut connection = pin!(protocols.http1.serve_connection(io, requests));
             tokio::select! {
                 biased;
@@ -82,14 +110,14 @@ pub(super) async fn serve<S: HttpService>(
                     tokio::select! {
                         biased;
                         result = connection.as_mut() => result,
-                        () = reached(&mut phase, Phase::Ended) => return,
+                        () = reached(&mut phase, Phase::Ended) => return None,
                     }
                 }
             }
         }
         Protocol::Http2 => {
             let streams = Streams::default();
-            let requests = Requests { client, service, streams: Some(streams.clone()) };
+            let requests = Requests { streams: Some(streams.clone()), ..requests };
             let mut connection = pin!(super::http2(streams.clone()).serve_connection(io, requests));
             let mut running = Running::default();
             tokio::select! {
@@ -101,15 +129,13 @@ pub(super) async fn serve<S: HttpService>(
                     tokio::select! {
                         biased;
                         result = run(&mut running, &streams, connection.as_mut()) => result,
-                        () = reached(&mut phase, Phase::Ended) => return,
+                        () = reached(&mut phase, Phase::Ended) => return None,
                     }
                 }
             }
         }
     };
-    if let Err(error) = result {
-        tracing::debug!(error = &error as &dyn std::error::Error, %peer, "a connection broke");
-    }
+    Some(result)
 }
 
 /// Runs an HTTP/2 connection with its streams.
@@ -135,6 +161,7 @@ struct Requests<S> {
     service: S,
     /// With HTTP/2.
     streams: Option<Streams>,
+    unread: Arc<UnreadAnswers>,
 }
 
 impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Requests<S> {
@@ -147,7 +174,8 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Requests<S> 
         let request = request.map(|body| ClientBody::new(Body::new(body), self.client.clone()));
         let answered = self.streams.as_ref().map(Streams::request);
         // The service is always ready, and cheap to clone.
-        Answering { inner: self.service.clone().call(request), in_flight: Some(in_flight), answered }
+        let unread = Arc::clone(&self.unread);
+        Answering { inner: self.service.clone().call(request), in_flight: Some(in_flight), answered, unread }
     }
 }
 
@@ -157,6 +185,7 @@ struct Answering<F> {
     /// Until it goes along with the answer's body.
     in_flight: Option<InFlight>,
     answered: Option<Answered>,
+    unread: Arc<UnreadAnswers>,
 }
 
 impl<F: Future<Output = Result<Response, Infallible>> + Unpin> Future for Answering<F> {
@@ -175,6 +204,13 @@ impl<F: Future<Output = Result<Response, Infallible>> + Unpin> Future for Answer
             None => {}
         }
         let grant = answer.extensions_mut().remove::<Unconfirmed>();
-        Poll::Ready(Ok(answer.map(|body| AnswerBody::new(body, in_flight, grant))))
+        let is_shared = matches!(answer.extensions().get::<Apart>(), Some(Apart::InMemory));
+        let bytes = usize::try_from(answer.body().size_hint().lower()).unwrap_or(usize::MAX);
+        let unread = match &in_flight {
+            Some(in_flight) if !is_shared => self.unread.count(in_flight.shared_connection(), bytes),
+            _ => None,
+        };
+        let first_piece = if self.answered.is_some() { FIRST_PIECE } else { PIECE };
+        Poll::Ready(Ok(answer.map(|body| AnswerBody::new(body, in_flight, grant, unread, first_piece))))
     }
 }

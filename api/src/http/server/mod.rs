@@ -6,11 +6,13 @@ mod client;
 mod head_lines;
 mod protocol;
 mod refuse;
+mod settings;
 mod stream;
 mod streams;
 mod timers;
 mod tls;
 mod transport;
+mod unread;
 
 #[cfg(test)]
 mod tests;
@@ -30,7 +32,7 @@ use tokio::{
 use tower::Service;
 
 pub use self::tls::{Tls, TlsError};
-use self::{accept::Acceptor, refuse::Refuser, streams::Streams};
+use self::{accept::Acceptor, refuse::Refuser, streams::Streams, unread::UnreadAnswers};
 use crate::http::{
     connection::{ClientBody, Phase},
     metrics::ConnectionMetrics,
@@ -67,6 +69,7 @@ const MAX_SEND_BUFFER: usize = 64 * 1024;
 pub(super) struct Protocols {
     http1: http1::Builder,
     tls: Option<Arc<Tls>>,
+    unread: Arc<UnreadAnswers>,
 }
 
 /// How connections are served.
@@ -101,7 +104,7 @@ pub async fn serve<S>(
 {
     let (phase, _) = watch::channel(Phase::Serving);
     let acceptor = Acceptor {
-        protocols: Protocols { http1: http1(), tls: options.tls },
+        protocols: Protocols { http1: http1(), tls: options.tls, unread: Arc::default() },
         service,
         phase,
         slots: Arc::new(Semaphore::new(options.max_connections.min(Semaphore::MAX_PERMITS))),

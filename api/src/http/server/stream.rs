@@ -18,6 +18,7 @@ use tokio::{
 
 use super::{
     head_lines::HeadLines,
+    settings::SettingsCount,
     timers::{HeadTimer, StallTimer},
     transport::Transport,
 };
@@ -54,6 +55,8 @@ pub(super) struct ClientStream {
     answered: usize,
     head_timer: HeadTimer,
     head_lines: HeadLines,
+    /// With HTTP/2.
+    settings: SettingsCount,
     stall_timer: StallTimer,
     /// Runs while hyper does not read and the kernel has bytes for it.
     look_timer: Option<Pin<Box<tokio::time::Sleep>>>,
@@ -72,6 +75,7 @@ impl ClientStream {
             answered: 0,
             head_timer: HeadTimer::new(now),
             head_lines: HeadLines::default(),
+            settings: SettingsCount::new(now),
             stall_timer: StallTimer::default(),
             look_timer: None,
         }
@@ -155,6 +159,10 @@ impl AsyncRead for ClientStream {
         this.waits_for_bytes = read.is_pending();
         if read.is_ready() {
             this.last_read = Instant::now();
+            let come = &buffer.filled()[before..];
+            if this.is_http2 && this.settings.are_too_many(come, this.last_read) {
+                return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+            }
             this.check_head(buffer, before);
             return read;
         }
