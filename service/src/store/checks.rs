@@ -17,7 +17,7 @@ impl SqlStore {
     /// Whether the database answers, takes writes, and has a schema that this program knows.
     pub(super) async fn check_whether_ready(&self) -> Result<(), StoreError> {
         let work = async {
-            let checked = schema::check(self.membership_pool(), self.sql.dialect).await;
+            let checked = schema::check_again(self.membership_pool(), self.sql.dialect).await;
             self.gate.note(&checked);
             self.gate.check_file()?;
             checked?;

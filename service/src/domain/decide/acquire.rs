@@ -50,7 +50,8 @@ impl KeyChange {
         if acquire.chosen && self.state.ended.contains(acquire.version) {
             return Ok(Some(refuse(Refusal::VersionMismatch)));
         }
-        if let Some(grant) = self.granted_version(acquire)? {
+        if let Some(target) = self.granted_target(acquire)? {
+            let (grant, _) = self.grant_and_data(&target);
             if grant.owner != acquire.owner || !grant.is_surely_active(ctx.now) {
                 return Ok(Some(refuse(Refusal::VersionMismatch)));
             }
@@ -58,7 +59,7 @@ impl KeyChange {
             drop(self.take_answer(acquire.request_id));
             // Unless nobody got its answer it is of two requests then, and no clean-up after one of them takes it from the
             // other.
-            return self.reattach_grant(acquire, ctx).map(Some);
+            return Ok(Some(self.reattach_grant(&target, acquire.request_id, ctx)));
         }
         if self.state.queue.len == 0 {
             return Ok(None);

@@ -1,9 +1,9 @@
 //! Granting: the one place where a mutex or a permit gets a holder.
 
-use super::{Context, KeyChange, Need, Verdict};
+use super::{Context, KeyChange, Need, Verdict, held::Target};
 use crate::domain::{
-    Acquire, Body, Data, Grant, Guard, LockView, Mutex, Now, Owner, Permit, Place, Reply, RequestId, Version,
-    Waiter,
+    Acquire, Body, Data, Grant, Guard, Kind, LockView, Mutex, Now, Owner, Permit, Place, Reply, RequestId,
+    Version, Waiter,
 };
 
 /// One who takes, be it at once or from the queue.
@@ -84,8 +84,11 @@ impl KeyChange {
             delete_on_release: taker.delete_on_release,
             request_id: taker.request_id,
         };
-        if let Body::Semaphore(_) = &self.state.body {
-            Ok(self.grant_permit(grant, taker.data, now))
+        if let Body::Semaphore(semaphore) = &mut self.state.body {
+            let slot = semaphore.permits.free_slot(now);
+            let permit = Permit { slot, grant, data: taker.data, updated_at: now.at_most };
+            let before = semaphore.permits.put(permit.clone());
+            Ok(self.granted_permit(&permit, before, now))
         } else {
             Ok(self.grant_mutex(grant, taker.data, taker.replace_data, now))
         }
@@ -105,71 +108,46 @@ impl KeyChange {
         if mutex.guard.is_on() || grant.request_id.is_guarded() {
             mutex.guard = Guard::Named;
         }
-        if let Some(before) = mutex.grant.replace(grant) {
-            self.note_replaced(&before, now.at_most);
-            if before.chosen {
-                self.state.ended.push(before.version, now);
-            }
-        }
+        self.replaced(mutex.grant.replace(grant), now);
         let view = self.mutex_view(&mutex, mutex.grant.as_ref(), now);
         self.state.body = Body::Mutex(mutex);
         view
     }
 
-    fn grant_permit(&mut self, grant: Grant, data: Option<Data>, now: Now) -> LockView {
-        let Body::Semaphore(semaphore) = &mut self.state.body else {
-            unreachable!("only a semaphore has permits");
-        };
-        let slot = semaphore.permits.free_slot(now);
-        let (version, asked) = (grant.version, grant.request_id.is_guarded());
-        let permit = Permit { slot, grant, data, updated_at: now.at_most };
-        self.permits.insert(slot);
-        if let Some(before) = semaphore.permits.put(permit.clone()) {
-            self.note_replaced(&before, now.at_most);
-            if before.chosen {
-                self.state.ended.push(before.version, now);
-            }
+    fn granted_permit(&mut self, permit: &Permit, before: Option<Grant>, now: Now) -> LockView {
+        self.permits.insert(permit.slot);
+        self.replaced(before, now);
+        self.name_permit(permit.slot, permit.grant.version, permit.grant.request_id.is_guarded(), now);
+        self.permit_view(permit, now)
+    }
+
+    /// Notes that another grant has the place of this one.
+    fn replaced(&mut self, before: Option<Grant>, now: Now) {
+        let Some(before) = before else { return };
+        self.note_replaced(&before, now.at_most);
+        if before.chosen {
+            self.state.ended.push(before.version, now);
         }
-        self.name_permit(slot, version, asked, now);
-        self.permit_view(&permit, now)
     }
 
     /// The grant with the version of an acquire, standing or ended.
-    pub(super) fn granted_version(&self, acquire: &Acquire) -> Result<Option<&Grant>, Need> {
-        match &self.state.body {
-            Body::Absent => Ok(None),
-            Body::Mutex(mutex) => Ok(mutex.grant.as_ref().filter(|grant| grant.version == acquire.version)),
-            Body::Semaphore(semaphore) => match semaphore.permits.find(acquire.version) {
-                Ok(index) => Ok(index.map(|index| &semaphore.permits.known[index].grant)),
-                // Nobody can repeat a version that the service has just made.
-                Err(version) if acquire.chosen || acquire.retried => Err(Need::Version(version)),
-                Err(_) => Ok(None),
-            },
+    pub(super) fn granted_target(&self, acquire: &Acquire) -> Result<Option<Target>, Need> {
+        match (&self.state.body, self.target(Kind::Mutex, acquire.version)) {
+            // Nobody can repeat a version that the service has just made.
+            (Body::Semaphore(_), Err(_)) if !acquire.chosen && !acquire.retried => Ok(None),
+            (_, found) => Ok(found?.ok()),
         }
     }
 
     /// The grant's answer goes to one who asked with its version again.
-    pub(super) fn reattach_grant(&mut self, acquire: &Acquire, ctx: &Context) -> Result<Verdict, Need> {
-        let view = match &mut self.state.body {
-            Body::Mutex(mutex) => {
-                if let Some(grant) = &mut mutex.grant {
-                    grant.repeat_to(acquire.request_id);
-                }
-                self.lock_view(ctx.now)
-            }
-            Body::Semaphore(semaphore) => {
-                let found = semaphore.permits.find(acquire.version).map_err(Need::Version)?;
-                let Some(index) = found else { unreachable!("the grant was found by its version") };
-                let permit = &mut semaphore.permits.known[index];
-                permit.grant.repeat_to(acquire.request_id);
-                self.permits.insert(permit.slot);
-                let permit = permit.clone();
-                Some(self.permit_view(&permit, ctx.now))
-            }
-            Body::Absent => None,
-        };
-        let Some(view) = view else { unreachable!("the grant was found by its version") };
-        self.prove();
-        Ok(Verdict::Reply(Reply::Granted(view)))
+    pub(super) fn reattach_grant(
+        &mut self,
+        target: &Target,
+        request_id: RequestId,
+        ctx: &Context,
+    ) -> Verdict {
+        self.grant_and_data(target).0.repeat_to(request_id);
+        self.rewrite_target(target);
+        Verdict::Reply(Reply::Granted(self.view_of(target, ctx.now)))
     }
 }

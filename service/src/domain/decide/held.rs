@@ -208,7 +208,7 @@ impl KeyChange {
 
     /// Has a target written of which nothing has changed that is shown.
     pub(super) fn rewrite_target(&mut self, target: &Target) {
-        self.dirty = true;
+        self.prove();
         if let (Body::Semaphore(semaphore), Target::Permit(index)) = (&self.state.body, target) {
             self.permits.insert(semaphore.permits.known[*index].slot);
         }

@@ -18,44 +18,37 @@ impl KeyChange {
     }
 
     pub(super) fn get_semaphore(&self, ctx: &Context) -> Decided {
-        match &self.state.body {
-            Body::Absent => Ok(refuse(Refusal::NotFound)),
-            Body::Mutex(_) => Ok(refuse(Refusal::WrongKind)),
-            Body::Semaphore(semaphore) => self.semaphore_reply(semaphore, false, ctx),
-        }
+        self.semaphore_reply(false, ctx)
     }
 
     pub(super) fn put_lock(&mut self, data: Option<&Data>, guarded: Option<bool>, ctx: &Context) -> Decided {
         if self.is_kept_by_transaction(guarded == Some(false), ctx.now) {
             return Ok(Verdict::GuardOpen(None));
         }
-        let created = match &mut self.state.body {
+        match &self.state.body {
             Body::Semaphore(_) => return Ok(refuse(Refusal::WrongKind)),
             Body::Mutex(mutex) if mutex.grant.as_ref().is_some_and(|grant| grant.is_active(ctx.now)) => {
                 return Ok(refuse(Refusal::InUse(self.holders(ctx.now))));
             }
-            Body::Mutex(mutex) => {
-                mutex.data = data.cloned();
-                // The lock is there for its own sake from now on: neither the sweeper nor a late release of the grant that
-                // ended takes it away.
-                if let Some(grant) = &mut mutex.grant {
-                    grant.delete_on_release = false;
-                }
-                mutex.set_guarded(guarded);
-                false
-            }
-            Body::Absent => {
-                let mut mutex = Mutex { data: data.cloned(), ..Mutex::default() };
-                mutex.set_guarded(guarded);
-                self.state.body = Body::Mutex(mutex);
-                self.state.created_at = ctx.now.at_most;
-                true
-            }
+            Body::Mutex(_) | Body::Absent => {}
+        }
+        let (mut mutex, created) = match std::mem::replace(&mut self.state.body, Body::Absent) {
+            Body::Mutex(mutex) => (mutex, false),
+            Body::Absent | Body::Semaphore(_) => (Mutex::default(), true),
         };
+        if created {
+            self.state.created_at = ctx.now.at_most;
+        }
+        mutex.data = data.cloned();
+        // The lock is there for its own sake from now on: neither the sweeper nor a late release of the grant that ended takes it
+        // away.
+        if let Some(grant) = &mut mutex.grant {
+            grant.delete_on_release = false;
+        }
+        mutex.set_guarded(guarded);
         self.mark_changed(ctx.now);
-        let Verdict::Reply(Reply::Lock { view, .. }) = self.get_lock(ctx) else {
-            unreachable!("the lock was put");
-        };
+        let view = self.mutex_view(&mutex, mutex.grant.as_ref(), ctx.now);
+        self.state.body = Body::Mutex(mutex);
         self.serve_queue(ctx)?;
         Ok(Verdict::Reply(Reply::Lock { view, created }))
     }
@@ -117,8 +110,7 @@ impl KeyChange {
         };
         self.mark_changed(ctx.now);
         self.serve_queue(ctx)?;
-        let Body::Semaphore(semaphore) = &self.state.body else { unreachable!("the semaphore was put") };
-        self.semaphore_reply(semaphore, created, ctx)
+        self.semaphore_reply(created, ctx)
     }
 
     pub(super) fn delete_semaphore(&mut self, ctx: &Context) -> Decided {
@@ -184,7 +176,12 @@ impl KeyChange {
         }
     }
 
-    fn semaphore_reply(&self, semaphore: &Semaphore, created: bool, ctx: &Context) -> Decided {
+    fn semaphore_reply(&self, created: bool, ctx: &Context) -> Decided {
+        let semaphore = match &self.state.body {
+            Body::Absent => return Ok(refuse(Refusal::NotFound)),
+            Body::Mutex(_) => return Ok(refuse(Refusal::WrongKind)),
+            Body::Semaphore(semaphore) => semaphore,
+        };
         let busy_count = semaphore.permits.busy(ctx.now).ok_or(Need::Permits(1))?;
         let view = self.semaphore_view(semaphore, busy_count);
         Ok(Verdict::Reply(Reply::Semaphore { view, created }))

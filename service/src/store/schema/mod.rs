@@ -159,11 +159,19 @@ pub async fn migrate_status(options: &DatabaseOptions) -> Result<Vec<MigrationSt
     Ok(ours.chain(newer).collect())
 }
 
-/// Whether this program may write to the schema as it is now. Two short queries, because it is called every 2 s.
-pub(super) async fn check(db: &impl ConnectionTrait, dialect: Dialect) -> Result<(), StoreError> {
+/// Whether this program may write to the schema as it is now.
+async fn check(db: &impl ConnectionTrait, dialect: Dialect) -> Result<(), StoreError> {
     let records = Records::read(db, dialect).await.map_err(failed)?;
     check_not_newer(&records)?;
     check_not_older(&records)
+}
+
+/// The same while a service runs. It asks often: where the tables are as they were at its start, this is one query.
+pub(super) async fn check_again(db: &impl ConnectionTrait, dialect: Dialect) -> Result<(), StoreError> {
+    match Records::read_our_own(db, dialect).await {
+        Ok(records) => check_not_newer(&records).and_then(|()| check_not_older(&records)),
+        Err(_) => check(db, dialect).await,
+    }
 }
 
 /// Classifies the error of a statement that leaves nothing half done when it fails.

@@ -8,7 +8,7 @@
 
 use db_locks_migration::{MIGRATIONS, Migration};
 use rustc_hash::FxHashMap;
-use sea_orm::{ConnectionTrait, DbErr, Value};
+use sea_orm::{ConnectionTrait, DbErr, QueryResult, Value};
 
 use super::super::dialect::Dialect;
 
@@ -60,10 +60,7 @@ impl Records {
         let has = |name: &str| tables.iter().any(|table| table == name);
         let are_our_own = has(APPLIED);
         let query = match (are_our_own, has(COMPATIBILITY)) {
-            (true, true) => format!(
-                "SELECT m.version, c.oldest FROM {APPLIED} m LEFT JOIN {COMPATIBILITY} c ON c.version = m.version \
-                 ORDER BY m.version"
-            ),
+            (true, true) => return Self::read_our_own(db, dialect).await,
             (true, false) => format!("SELECT version, NULL FROM {APPLIED} ORDER BY version"),
             (false, _) if has(SHARED) => format!("SELECT version, NULL FROM {SHARED} ORDER BY version"),
             (false, _) => return Ok(Self::default()),
@@ -77,6 +74,18 @@ impl Records {
             }
         }
         Ok(Self { applied, are_our_own })
+    }
+
+    /// Reads the records where both tables are there; fails where one is missing.
+    pub(super) async fn read_our_own(db: &impl ConnectionTrait, dialect: Dialect) -> Result<Self, DbErr> {
+        let query = format!(
+            "SELECT m.version, c.oldest FROM {APPLIED} m LEFT JOIN {COMPATIBILITY} c ON c.version = m.version \
+             ORDER BY m.version"
+        );
+        let rows = db.query_all_raw(dialect.statement(&query, [])).await?;
+        let record = |row: &QueryResult| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?));
+        let applied = rows.iter().map(record).collect::<Result<_, DbErr>>()?;
+        Ok(Self { applied, are_our_own: true })
     }
 
     /// Creates the two tables, and copies the records of the first version.
