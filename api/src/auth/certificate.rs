@@ -1,6 +1,6 @@
 //! A client's certificate, as far as rules look at it. That it is genuine was checked by the handshake.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt::Write as _};
 
 use x509_cert::{
     Certificate,
@@ -65,8 +65,12 @@ impl ClientCertificate {
 }
 
 fn as_digits(char: char) -> String {
-    let mut bytes = [0; 4];
-    char.encode_utf8(&mut bytes).bytes().map(|byte| format!("\\{byte:02X}")).collect()
+    let mut digits = String::new();
+    for byte in char.encode_utf8(&mut [0; 4]).bytes() {
+        // A String takes everything.
+        let _ = write!(digits, "\\{byte:02X}");
+    }
+    digits
 }
 
 #[cfg(test)]

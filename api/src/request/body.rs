@@ -55,17 +55,16 @@ async fn read_whole(headers: &HeaderMap, mut body: Body, parts: &Semaphore) -> R
     let mut pieces = BytesMut::new();
     let mut room = Vec::new();
     loop {
-        let data = match next_data(&mut body, deadline).now_or_never() {
-            Some(data) => data?,
-            None => {
-                let taken = room.iter().map(SemaphorePermit::num_permits).sum();
-                let units = ((whole.len() + pieces.len()) / UNIT).saturating_sub(taken);
-                if units > 0 {
-                    let units = u32::try_from(units).unwrap_or(u32::MAX);
-                    room.push(parts.try_acquire_many(units).map_err(|_| Unavailable::Overloaded)?);
-                }
-                next_data(&mut body, deadline).await?
+        let data = if let Some(data) = next_data(&mut body, deadline).now_or_never() {
+            data?
+        } else {
+            let taken = room.iter().map(SemaphorePermit::num_permits).sum();
+            let units = ((whole.len() + pieces.len()) / UNIT).saturating_sub(taken);
+            if units > 0 {
+                let units = u32::try_from(units).unwrap_or(u32::MAX);
+                room.push(parts.try_acquire_many(units).map_err(|_| Unavailable::Overloaded)?);
             }
+            next_data(&mut body, deadline).await?
         };
         let Some(data) = data else { break };
         if whole.len() + pieces.len() + data.len() > MOST_BYTES {
