@@ -1,7 +1,8 @@
 //! Commits writes, each only if its key's row still has the version that it was decided on.
 //!
-//! The common batch writes rows of `locks` and nothing else: one statement, one round trip, one commit. Queues and permits are
-//! written only for the writes that win, in the same commit: on PostgreSQL in the same statement, elsewhere in a transaction.
+//! The common batch writes rows of `locks` and nothing else: one statement, one round trip, one commit. Queues, permits and guard
+//! rows are written only for the writes that win, in the same commit: on PostgreSQL in the same statement, elsewhere in a
+//! transaction.
 
 use std::sync::Arc;
 
@@ -92,7 +93,7 @@ impl SqlStore {
                 return Ok(committed);
             }
             // If it did not succeed as a whole, nothing was written. A transaction tells the writes that win from the others.
-            if let (AnyPool::MySql(pool), false) = (self.hot_pool(), is_guarded)
+            if let AnyPool::MySql(pool) = self.hot_pool()
                 && let Some(won) = self.commit_mysql(pool, writes).await?
             {
                 let db_time = self.db_time(&won, self.hot_pool()).await?;

@@ -1,7 +1,8 @@
 //! Writes keys' rows to MariaDB and MySQL.
 //!
 //! A batch is one round trip: on MariaDB without queues and permits a statement with a list of values (see `sql::Upserts`), otherwise
-//! a transaction as one text (see `batch`). What does not succeed as a whole is written step by step.
+//! a transaction as one text (see `batch`). What does not succeed as a whole is written step by step. Guarded keys are written in
+//! the same ways (see `guards`).
 //!
 //! A write that was decided on a row must not create one. If the row was gone, MariaDB's statement fails. Without a binary log
 //! it has undone itself then; with one the rows that it wrote until then stay, the wrong one included, which nobody reads since
@@ -11,15 +12,11 @@
 use std::sync::Arc;
 
 use sea_orm::{
-    ConnectionTrait, DbErr, RuntimeErr, Value,
-    sqlx::{
-        Arguments, MySql,
-        error::BoxDynError,
-        mysql::{MySqlArguments, MySqlDatabaseError},
-    },
+    ConnectionTrait, DbErr, Value,
+    sqlx::{Arguments, MySql, error::BoxDynError, mysql::MySqlArguments},
 };
 
-use super::sql::Shape;
+use super::{error_number, sql::Shape};
 use crate::{
     domain::Timestamp,
     store::{
@@ -45,6 +42,10 @@ const DB_TIME: usize = 2;
 const OUT_OF_RANGE: u16 = 1690;
 /// The error for a row whose key another row has.
 const DUPLICATE: u16 = 1062;
+/// The error for a row that stayed locked for as long as a statement waits, which may be no time at all.
+const LOCK_TIMEOUT: u16 = 1205;
+/// MySQL's error for a row that is locked and not waited for.
+const NOT_WAITED: u16 = 3572;
 
 impl SqlStore {
     /// Writes a batch in one round trip. `None`: a write lost, or the server asks to try again, and nothing was written.
@@ -53,15 +54,21 @@ impl SqlStore {
         pool: &Pool<MySql>,
         writes: &[Write],
     ) -> Result<Option<Won>, DbErr> {
+        let is_guarded = writes.iter().any(|write| write.change.needs_guard_rows());
+        if is_guarded && let Some(won) = self.commit_mariadb_guarded(pool, writes).await? {
+            return Ok(Some(won));
+        }
         let rows: Vec<_> = writes.iter().map(LockRow::of).collect();
         let fence = self.pools.epochs.fence(writes);
-        if self.sql.dialect == Dialect::MariaDb && !writes.iter().any(|write| write.change.has_children()) {
+        let has_children = writes.iter().any(|write| write.change.has_children());
+        if self.sql.dialect == Dialect::MariaDb && !is_guarded && !has_children {
             return self.commit_mariadb(pool, &rows, fence).await;
         }
         let Some(text) = self.sql.batch.transaction(&rows) else { return Ok(None) };
         self.commit.round_trips.increment(1);
         let answer = match pool.run_transaction(text, fence).await {
             Err(error) if has_lost(&error) || is_transient(&error) => return Ok(None),
+            Err(error) if is_guarded && self.may_be_a_guard(&error) => return Ok(None),
             answer => answer?,
         };
         // Rows that were new, which bear the tokens that they were given.
@@ -71,6 +78,12 @@ impl SqlStore {
             won.add_all(known, Timestamp(row.read(DB_TIME)?));
         }
         Ok(Some(won))
+    }
+
+    /// Whether the error may be that of a guard row that is locked. MariaDB has the same for a key's row.
+    fn may_be_a_guard(&self, error: &DbErr) -> bool {
+        let locked = if self.sql.dialect == Dialect::MySql { NOT_WAITED } else { LOCK_TIMEOUT };
+        error_number(error) == Some(locked)
     }
 
     /// Writes a batch on MariaDB in one statement. `None`: a row was to be updated and was gone, and nothing was written.
@@ -203,10 +216,5 @@ fn won_unless_undone(written: Result<Vec<impl Row>, DbErr>) -> Result<Option<Won
 
 /// Whether a statement undid itself since a row was not as the write had it.
 fn has_lost(error: &DbErr) -> bool {
-    let (DbErr::Query(RuntimeErr::SqlxError(error)) | DbErr::Exec(RuntimeErr::SqlxError(error))) = error
-    else {
-        return false;
-    };
-    let error = error.as_database_error().and_then(|error| error.try_downcast_ref::<MySqlDatabaseError>());
-    error.is_some_and(|error| matches!(error.number(), OUT_OF_RANGE | DUPLICATE))
+    matches!(error_number(error), Some(OUT_OF_RANGE | DUPLICATE))
 }

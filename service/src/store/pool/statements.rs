@@ -53,9 +53,29 @@ impl Pool<sqlx::MySql> {
         sql: String,
         fence: Fence<'_>,
     ) -> Result<Vec<sqlx::mysql::MySqlRow>, DbErr> {
+        let query = sqlx::raw_sql(AssertSqlSafe(sql));
+        self.whole_transaction(fence, async |connection| query.fetch_all(connection).await).await
+    }
+
+    /// The same for one that is a single statement with values as the driver wants them.
+    pub(in crate::store) async fn fetch_transaction(
+        &self,
+        sql: Arc<str>,
+        values: sqlx::mysql::MySqlArguments,
+        fence: Fence<'_>,
+    ) -> Result<Vec<sqlx::mysql::MySqlRow>, DbErr> {
+        let query = sqlx::query_with(AssertSqlSafe(sql), values);
+        self.whole_transaction(fence, async |connection| query.fetch_all(connection).await).await
+    }
+
+    async fn whole_transaction(
+        &self,
+        fence: Fence<'_>,
+        work: impl AsyncFnOnce(&mut sqlx::MySqlConnection) -> Result<Vec<sqlx::mysql::MySqlRow>, sqlx::Error>,
+    ) -> Result<Vec<sqlx::mysql::MySqlRow>, DbErr> {
         self.with(async |connection| {
             fence.pass()?;
-            let answer = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(&mut *connection).await;
+            let answer = work(connection).await;
             if let Err(sqlx::Error::Database(_)) = &answer {
                 sqlx::MySql::run(connection, &self.session.rollback).await?;
             }

@@ -11,12 +11,15 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use self::{guards::GuardSql, replicas::ReplicaSql, sweep::SweepSql};
 use super::{
     columns::Columns,
     dialect::Dialect,
     mysql::{
         batch::BatchSql,
+        guards::commit_guarded,
         sql::{self as mysql, Upserts},
     },
     postgres::sql as postgres,
@@ -31,6 +34,8 @@ pub(super) struct Sql {
     pub(super) upserts: Upserts,
     /// Whole batches on MariaDB and MySQL.
     pub(super) batch: BatchSql,
+    /// Writes a single guarded mutex on MariaDB.
+    pub(super) commit_guarded: Option<Arc<str>>,
     /// Reads keys' rows back after an upsert on MySQL.
     pub(super) read_back: String,
     pub(super) waiters_gone: String,
@@ -85,6 +90,7 @@ impl Sql {
             dialect,
             upserts: Upserts::new(dialect),
             batch: BatchSql::new(dialect),
+            commit_guarded: commit_guarded(dialect),
             read_back: sql(mysql::READ_BACK),
             waiters_gone,
             waiters_put,

@@ -24,7 +24,8 @@ fn reviewed(dialect: Dialect, name: &str) {
         Dialect::MariaDb | Dialect::MySql => {
             let upserts =
                 [Shape::Known, Shape::Mixed].map(|shape| sql.upserts.of(shape, 2).unwrap().1.to_string());
-            [upserts.to_vec(), sql.batch.parts().to_vec()].concat()
+            let guarded = sql.commit_guarded.as_deref().map(str::to_owned);
+            [upserts.to_vec(), Vec::from_iter(guarded), sql.batch.parts().to_vec()].concat()
         }
     };
     statements.extend([

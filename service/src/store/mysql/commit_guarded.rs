@@ -1,0 +1,65 @@
+//! Writes a single change of a guarded mutex to MariaDB: see `guards`.
+
+use std::sync::Arc;
+
+use sea_orm::{
+    DbErr, RuntimeErr,
+    sqlx::{self, MySql},
+};
+
+use super::{
+    error_number,
+    guards::{GUARD_LOCKED, WON, arguments},
+};
+use crate::{
+    domain::Timestamp,
+    store::{
+        Write,
+        classify::{GUARD_OPEN, is_transient},
+        commit::Won,
+        pool::Pool,
+        rows::Row,
+        sql_store::SqlStore,
+    },
+};
+
+/// The errors of a statement that was interrupted, by a person or since its time was up.
+const INTERRUPTED: [u16; 2] = [1317, 1969];
+
+impl SqlStore {
+    /// Writes a single change of a mutex together with its guard row. `None`: it is another change, or the server asks to try again,
+    /// and nothing was written.
+    pub(super) async fn commit_mariadb_guarded(
+        &self,
+        pool: &Pool<MySql>,
+        writes: &[Write],
+    ) -> Result<Option<Won>, DbErr> {
+        let arguments = arguments(writes).map_err(|error| DbErr::Custom(error.to_string()))?;
+        let (Some(sql), Some(arguments)) = (&self.sql.commit_guarded, arguments) else { return Ok(None) };
+        self.commit.round_trips.increment(1);
+        let fence = self.pools.epochs.fence(writes);
+        let answer = pool.fetch_transaction(sql.clone(), arguments, fence).await.map_err(unless_committed);
+        let answer = match answer {
+            Err(error) if is_transient(&error) => return Ok(None),
+            answer => answer?,
+        };
+        let row = answer.first().ok_or_else(|| DbErr::Custom("a commit was not answered".to_owned()))?;
+        let (outcome, db_time): (i64, i64) = (row.read(0)?, row.read(1)?);
+        if outcome == GUARD_LOCKED {
+            return Err(DbErr::Custom(format!("{GUARD_OPEN}0")));
+        }
+        let mut won = Won::default();
+        won.add_all(writes.iter().filter(|_| outcome == WON), Timestamp(db_time));
+        Ok(Some(won))
+    }
+}
+
+/// An error of a whole transaction in one statement. It may have come after the commit if the statement was interrupted: then the
+/// outcome is unknown.
+fn unless_committed(error: DbErr) -> DbErr {
+    if error_number(&error).is_some_and(|number| INTERRUPTED.contains(&number)) {
+        let unknown = std::io::Error::other(error.to_string());
+        return DbErr::Query(RuntimeErr::SqlxError(Arc::new(sqlx::Error::Io(unknown))));
+    }
+    error
+}
