@@ -21,7 +21,7 @@ pub(super) enum Sending {
     /// After a check for locked rows.
     Checked,
     /// At once: a single change that needs a guard row. If that row is locked, the session that keeps it is looked for.
-    Guarded,
+    Guarded { thoroughly: bool },
     /// After a check for locked rows, and at most a few at a time in this replica: the commit may have to wait for a lock.
     Blocked,
 }
@@ -31,7 +31,7 @@ pub(super) async fn run(shared: Arc<Shared>, number: u64, writes: Vec<Write>, se
     // The semaphore is never closed. `None` where the commit need not wait for others.
     let _permit = match sending {
         Sending::Blocked => shared.blocked_commits.acquire().await.ok(),
-        Sending::Plain | Sending::Checked | Sending::Guarded => None,
+        Sending::Plain | Sending::Checked | Sending::Guarded { .. } => None,
     };
     let sent = Instant::now();
     let writes = Arc::new(writes);
@@ -67,10 +67,11 @@ async fn send(
             blocked.locked = find_locked(shared, writes).await.unwrap_or_default();
         }
     }
-    if matches!(result, Err(StoreError::GuardOpen(_)))
-        && let Some(write) = writes.first()
+    if let Err(StoreError::GuardOpen(slots)) = &result
+        && let (Some(write), Some(slot)) = (writes.first(), slots.first())
     {
-        let session = shared.store.guarding_session(&write.change.id).await;
+        let thoroughly = sending == Sending::Guarded { thoroughly: true };
+        let session = shared.store.guarding_session(&write.change.id, *slot, thoroughly).await;
         blocked.guard = GuardBusy { session: session.map(Into::into), ..GuardBusy::default() };
     }
     (result, blocked)

@@ -41,8 +41,8 @@ impl KeyStore for SqlStore {
         self.guard_refusal.clone()
     }
 
-    async fn guarding_session(&self, id: &KeyId) -> Option<String> {
-        self.find_guarding_session(id).await
+    async fn guarding_session(&self, id: &KeyId, slot: i32, thoroughly: bool) -> Option<String> {
+        self.find_guarding_session(id, slot, thoroughly).await
     }
 
     async fn find_locked(&self, ids: &[KeyId]) -> Result<Vec<KeyId>, StoreError> {

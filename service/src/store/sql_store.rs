@@ -1,6 +1,6 @@
 //! The store over SQL: its connections and statements, and how statements are sent.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use sea_orm::{ConnectionTrait, DbErr, QueryResult, Statement, StatementBuilder, Value};
 use tokio::sync::Semaphore;
@@ -49,6 +49,10 @@ pub(super) struct SqlStore {
     pub(super) gate: WriteGate,
     /// Why no lock can be guarded here.
     pub(super) guard_refusal: Option<String>,
+    /// One for a search for the session that keeps a guard row locked, which keeps a connection waiting.
+    pub(super) session_search: Semaphore,
+    /// Whether the database does not let its user see sessions.
+    pub(super) sessions_are_hidden: AtomicBool,
 }
 
 /// Connects to a database. This does not check its schema: see [`super::KeyStore::check_ready`].
@@ -73,6 +77,8 @@ impl SqlStore {
         let guard_refusal = routines::refusal(&pools.general_pool, pools.dialect).await;
         let mut store = Self {
             guard_refusal,
+            session_search: Semaphore::new(1),
+            sessions_are_hidden: AtomicBool::new(false),
             sql: Sql::new(pools.dialect),
             pools,
             load: Operation::new("load"),

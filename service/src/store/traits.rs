@@ -50,8 +50,9 @@ pub trait KeyStore: Send + Sync + 'static {
         None
     }
 
-    /// The session whose open transaction keeps the guard row of a key locked, where the database tells.
-    async fn guarding_session(&self, _id: &KeyId) -> Option<String> {
+    /// The session whose open transaction keeps the guard row of a slot locked, where the database tells. `thoroughly`: also where
+    /// it takes a moment to find out.
+    async fn guarding_session(&self, _id: &KeyId, _slot: i32, _thoroughly: bool) -> Option<String> {
         None
     }
 

@@ -9,6 +9,7 @@ mod replicas;
 mod restore;
 mod rights;
 mod routines;
+mod sessions;
 mod trips;
 pub(crate) mod user;
 mod worker;

@@ -72,6 +72,16 @@ impl User {
         Ok(row.unwrap().try_get_by_index(0).unwrap())
     }
 
+    /// The database's id of this session.
+    pub(crate) async fn session(&self) -> String {
+        let ask = match self.dialect {
+            Dialect::Postgres => "SELECT pg_backend_pid()::text",
+            _ => "SELECT CAST(CONNECTION_ID() AS CHAR)",
+        };
+        let ask = Statement::from_string(self.connection.get_database_backend(), ask);
+        self.connection.query_one_raw(ask).await.unwrap().unwrap().try_get_by_index(0).unwrap()
+    }
+
     /// Calls the guard in a transaction of its own.
     pub(crate) async fn guard_alone(&self, key: &str, version: &str) -> Result<i64, String> {
         self.begin().await;

@@ -12,8 +12,8 @@ use crate::{
 impl Shard {
     /// Commits the changes that need guard rows, each alone.
     pub(super) fn commit_guarded(&mut self) {
-        while let Some(Batch { writes, tasks }) = self.in_flight.guarded.next() {
-            let number = self.send_commit(writes, Sending::Guarded);
+        while let Some((Batch { writes, tasks }, thoroughly)) = self.in_flight.guarded.next(Instant::now()) {
+            let number = self.send_commit(writes, Sending::Guarded { thoroughly });
             self.in_flight.guarded.note_sent(number, tasks);
         }
     }

@@ -35,6 +35,11 @@ const PAUSE_PER_KEY: Duration = Duration::from_millis(10);
 /// A transaction that keeps a guard row locked for so long is logged.
 const LOGGED_AFTER: Duration = Duration::from_secs(1);
 
+/// How often the session that keeps a guard row locked is looked for thoroughly, and how often once one is known: another may be in
+/// the way by then.
+const SEARCH_EVERY: Duration = Duration::from_millis(500);
+const SEARCH_KNOWN_EVERY: Duration = Duration::from_secs(5);
+
 /// The maximum number of these commits under way. The rest of the connections is for the batches.
 const MOST_COMMITS: usize = 8;
 
@@ -51,11 +56,19 @@ struct BusyKey {
     /// The next pause.
     pause: Duration,
     busy: GuardBusy,
+    /// When the session that keeps it locked was last looked for thoroughly.
+    searched: Option<Instant>,
     logged: bool,
     /// Commands that wait for the guard row, each with a deadline.
     waiting: Vec<(Instant, PendingRequest)>,
     /// The number of the key's timer.
     timer: u64,
+}
+
+impl BusyKey {
+    const fn search_every(&self) -> Duration {
+        if self.busy.session.is_some() { SEARCH_KNOWN_EVERY } else { SEARCH_EVERY }
+    }
 }
 
 /// A busy key whose time has come.
@@ -114,8 +127,9 @@ impl GuardedKeys {
         queue.push_back((write, task));
     }
 
-    /// The next task to be committed; `None` if there is none, or as many are under way as may be.
-    pub(super) fn next(&mut self) -> Option<Batch> {
+    /// The next task to be committed, and whether the session that keeps its guard row locked is to be looked for thoroughly.
+    /// `None` if there is none, or as many are under way as may be.
+    pub(super) fn next(&mut self, now: Instant) -> Option<(Batch, bool)> {
         if self.under_way.len() >= MOST_COMMITS {
             return None;
         }
@@ -123,7 +137,15 @@ impl GuardedKeys {
         let retries = under_way.filter(|task| self.busy.contains_key(&task.key_task.id)).count();
         let retry = if retries < MOST_RETRIES { self.again.pop_front() } else { None };
         let (write, task) = retry.or_else(|| self.ready.pop_front())?;
-        Some(Batch { writes: vec![write], tasks: vec![task] })
+        // A row that was not found locked before will mostly be free in a moment.
+        let searches = match self.busy.get_mut(&write.change.id) {
+            Some(key) if key.searched.is_none_or(|at| now.duration_since(at) >= key.search_every()) => {
+                key.searched = Some(now);
+                true
+            }
+            Some(_) | None => false,
+        };
+        Some((Batch { writes: vec![write], tasks: vec![task] }, searches))
     }
 
     /// Notes that a task was sent.
@@ -191,6 +213,7 @@ impl GuardedKeys {
                 again: now,
                 pause: FIRST_PAUSE,
                 busy: GuardBusy::default(),
+                searched: None,
                 logged: false,
                 waiting: Vec::new(),
                 timer: u64::MAX,

@@ -1,0 +1,88 @@
+//! The session that keeps a guarded key waiting is named.
+
+use serde_json::{Value, json};
+
+use super::{User, on_every_database};
+use crate::support::{Client, Database, Dialect, SOON, Service, eventually, random_text, sql};
+
+on_every_database![with_database:
+    the_session_of_an_open_transaction_is_named,
+    without_the_right_to_see_sessions_none_is_named,
+];
+
+/// A user whose transaction is open, the session's id, and the 423 of others once `is_told` is true of it.
+async fn refused_by(
+    database: &Database,
+    svc: &Client,
+    is_told: impl Fn(&Value) -> bool,
+) -> (User, String, Value) {
+    let user = User::of(database, svc).await;
+    let grant = svc.acquire("k", json!({"guarded": true, "lease_duration_ms": 500})).await.grant();
+    user.begin().await;
+    assert_eq!(user.guard("k", &grant.version).await, Ok(grant.token));
+    // MariaDB tells transactions apart that have written something.
+    user.run("INSERT INTO account VALUES (1, 100)").await;
+    svc.until_free("k", SOON).await;
+    let ask = async || {
+        let refused = svc.acquire("k", json!({"wait_ms": 0})).await;
+        let session = refused.not_granted("guarded_transaction")["session"].clone();
+        is_told(&session).then_some(session)
+    };
+    let session = eventually("it is told which session is in the way", SOON, ask).await;
+    let own = user.session().await;
+    (user, own, session)
+}
+
+async fn until_logged(service: &Service, text: &str) -> String {
+    eventually(text, SOON, async || service.log().lines().find(|line| line.contains(text)).map(str::to_owned))
+        .await
+}
+
+async fn the_session_of_an_open_transaction_is_named(database: Database) {
+    let tells = matches!(database.dialect, Dialect::Postgres | Dialect::MariaDb);
+    if database.dialect == Dialect::Sqlite {
+        // One writer at a time: nothing has to be waited for.
+        return;
+    }
+    let service = Service::start_with(&database.url, &[("DB_LOCKS_GUARD_WAIT_MS", "200")]).await;
+    let svc = service.client();
+    let (user, own, told) = refused_by(&database, &svc, |session| session.is_string() == tells).await;
+    let logged = until_logged(&service, "a guarded key waits for its end").await;
+    if tells {
+        assert_eq!(told, own);
+        assert!(logged.contains(&format!("session=\"{own}\"")), "{logged}");
+    } else {
+        assert!(!logged.contains("session="), "{logged}");
+    }
+    user.run("COMMIT").await;
+    eventually("it is granted", SOON, async || {
+        (svc.acquire("k", json!({"wait_ms": 0})).await.status == 200).then_some(())
+    })
+    .await;
+}
+
+/// On `MariaDB` only who has the privilege PROCESS sees who waits for whom.
+async fn without_the_right_to_see_sessions_none_is_named(database: Database) {
+    if database.dialect != Dialect::MariaDb {
+        return;
+    }
+    // Makes the tables.
+    drop(Service::start(&database.url).await);
+    let (role, name) = (format!("app_{}", random_text()), database.url.rsplit('/').next().unwrap());
+    for statement in [
+        format!("CREATE USER {role}@'127.0.0.1' IDENTIFIED BY 'app'"),
+        format!("GRANT ALL ON {name}.* TO {role}@'127.0.0.1'"),
+    ] {
+        sql::execute(&database.url, &statement).await.unwrap();
+    }
+    let (scheme, rest) = database.url.split_once("://").unwrap();
+    let (_, rest) = rest.split_once('@').unwrap();
+    let service = Service::start(&format!("{scheme}://{role}:app@{rest}")).await;
+    let svc = service.client();
+    let (_user, _, told) = refused_by(&database, &svc, Value::is_null).await;
+    assert_eq!(told, Value::Null);
+    until_logged(&service, "needs the privilege PROCESS").await;
+    let logged = until_logged(&service, "a guarded key waits for its end").await;
+    assert!(!logged.contains("session="), "{logged}");
+    assert_eq!(service.log().matches("needs the privilege PROCESS").count(), 1);
+}
