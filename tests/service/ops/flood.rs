@@ -1,4 +1,4 @@
-//! Two thousand connections ask a slow database for several times of what it can write; of a release build for more than ten times.
+//! Two thousand connections ask a slow database for several times of what it can write.
 
 use std::{
     sync::{
@@ -26,9 +26,6 @@ const FLOOD: Duration = Duration::from_secs(6);
 /// A connection of the flood rests so long between two acquires, so that the processors of this machine are not what is
 /// short. A debug build needs more of them.
 const REST: Duration = Duration::from_millis(if cfg!(debug_assertions) { 1_500 } else { 250 });
-
-/// At least so many times as much is asked for as is granted.
-const TIMES: usize = if cfg!(debug_assertions) { 2 } else { 10 };
 
 /// The connections of another tenant, and how long they rest.
 const OTHERS: usize = 5;
@@ -242,8 +239,7 @@ async fn a_flood_sheds_acquires_of_its_tenant_and_nothing_else() {
         after.percentile(50),
         resident / 1e6,
     );
-    let asked = flooding.granted() + flooding.shed();
-    assert!(flooding.granted() > 0 && asked > TIMES * flooding.granted(), "it is a flood: {flooding:?}");
+    assert!(flooding.granted() > 0 && flooding.shed() > flooding.granted(), "it is a flood: {flooding:?}");
     // Beyond what this machine takes for anything just now.
     assert!(p99 < IN_TIME + TURNS * machine, "heartbeats and releases: {p99:?}, {machine:?}");
     // So few are queued here that one or two can be the average, which counts as too many: seldom one is lost, of the flood most are.
