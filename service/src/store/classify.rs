@@ -91,6 +91,7 @@ pub(super) fn reaction(error: &sqlx::Error) -> Reaction {
     if let sqlx::Error::Database(error) = error {
         return match classify_database(&**error) {
             Kind::ReadOnly | Kind::SeveralWritable => Reaction::CloseAll,
+            _ if has_lost_its_cluster(&**error) => Reaction::CloseAll,
             Kind::Broken => Reaction::Distrust,
             _ if ends_session(&**error) => Reaction::Distrust,
             Kind::Unreachable | Kind::Blocked | Kind::Transient | Kind::DiskFull | Kind::Rejected => {
@@ -105,6 +106,12 @@ pub(super) fn reaction(error: &sqlx::Error) -> Reaction {
             Reaction::Close
         }
     }
+}
+
+/// Whether the server is a node that is not part of its cluster's majority. When it is again it may have lost commits, so whatever
+/// connection leads there is to be made anew, and checked.
+fn has_lost_its_cluster(error: &dyn DatabaseError) -> bool {
+    error.try_downcast_ref::<MySqlDatabaseError>().is_some_and(|mysql| mysql.number() == 1047)
 }
 
 /// Whether the server closed the connection with this error.
@@ -238,15 +245,16 @@ fn classify_mysql(number: u16, state: &str, message: &str) -> Kind {
         (1205, _) => Kind::Blocked,
         // Deadlock, record changed since the last read, table of locks full. The statement's time was up,
         // on MariaDB and on MySQL, or it was interrupted (a connection that was killed is none of these: it is gone).
-        // And a commit that was rolled back: a log could not be written, the storage engine or a cluster's plugin refused. And
+        // And a commit that was rolled back: a log could not be written, or a cluster's plugin refused. And
         // a connection that was closed since it was idle, before the statement came.
-        (1213 | 1020 | 1206 | 1969 | 3024 | 1317 | 1026 | 1180 | 3100 | 3101 | 4031, _) => Kind::Transient,
+        (1213 | 1020 | 1206 | 1969 | 3024 | 1317 | 1026 | 3100 | 3101 | 4031, _) => Kind::Transient,
         // Read-only, as a replica or after a failover.
         (1290 | 1792 | 1836, _) => Kind::ReadOnly,
         // Too many connections; out of memory; a node of a cluster that is not ready; offline.
         (1040 | 1203 | 1037 | 1041 | 1047 | 3032, _) => Kind::Unreachable,
-        // Shutting down, or the connection was killed or broke: a commit may have happened before.
-        (1053 | 1927 | 1152 | 1158..=1161, _) => Kind::Broken,
+        // Shutting down, or the connection was killed or broke: a commit may have happened before. A commit that failed in the
+        // storage engine: the node of a Galera cluster that is being cut off says so, and the others may have the commit.
+        (1053 | 1927 | 1152 | 1158..=1161 | 1180, _) => Kind::Broken,
         (_, state) if state.starts_with("08") => Kind::Broken,
         _ => Kind::Rejected,
     }
@@ -308,7 +316,7 @@ mod tests {
             (1026, "HY000", r#"Error writing file 'x' (errno: 5 "Input/output error")"#, Kind::Transient),
             (1030, "HY000", "Got error 28 from storage engine", Kind::DiskFull),
             (1030, "HY000", "Got error 128 from storage engine", Kind::Rejected),
-            (1180, "HY000", r#"Got error 149 "Lock deadlock" during COMMIT"#, Kind::Transient),
+            (1180, "HY000", "Got error 6 \"No such device or address\" during COMMIT", Kind::Broken),
             (1040, "08004", "", Kind::Unreachable),
             (1969, "70100", "", Kind::Transient),
             (3024, "HY000", "", Kind::Transient),
