@@ -2,7 +2,8 @@
 //! lock.
 //!
 //! On PostgreSQL and SQLite the lock ends with a transaction that also contains the whole change, so nothing is left half
-//! done. On MariaDB and MySQL the lock belongs to a connection.
+//! done. On MariaDB and MySQL the lock belongs to a connection, and is local to a node of a Galera cluster, where a row is needed
+//! besides (see `cluster_lock`).
 
 use std::time::Duration;
 
@@ -12,8 +13,8 @@ use sea_orm::{
 use tokio::time::Instant;
 
 use super::{
-    super::{classify::is_busy, connect::connect_alone, dialect::Dialect, url::DatabaseOptions},
-    StoreError, Task, failed,
+    super::{classify::is_busy, connect::connect_alone, dialect::Dialect, routines, url::DatabaseOptions},
+    StoreError, Task, cluster_lock, failed,
 };
 
 /// The name of the lock on MariaDB and MySQL.
@@ -152,10 +153,35 @@ async fn try_on_connection(
     if taken != Some(1) {
         return Ok(held_by(db, dialect).await);
     }
-    let result = Box::pin(task.run(db, dialect)).await;
+    let result = Box::pin(async {
+        if cluster_lock::is_needed(db, dialect).await.map_err(failed)? {
+            return try_on_cluster(db, dialect, task).await;
+        }
+        task.run(db, dialect).await.map(|()| Attempt::Done)
+    });
+    let result = result.await;
     let released = db.execute_unprepared(&format!("DO RELEASE_LOCK('{NAME}')")).await;
-    result?;
+    let attempt = result?;
     released.map_err(failed)?;
+    Ok(attempt)
+}
+
+async fn try_on_cluster(
+    db: &DatabaseConnection,
+    dialect: Dialect,
+    task: Task,
+) -> Result<Attempt, StoreError> {
+    if !cluster_lock::take(db, dialect).await.map_err(failed)? {
+        return Ok(Attempt::Held("a replica at this or another node of the cluster".to_owned()));
+    }
+    let result = task.run(db, dialect).await;
+    if result.is_ok() && task != Task::Down {
+        // One after the other, too: while they are being replaced they are missing. It is tried again, and an error is logged then.
+        drop(routines::create_if_missing(db, dialect).await);
+    }
+    let given_back = cluster_lock::give_back(db).await;
+    result?;
+    given_back.map_err(failed)?;
     Ok(Attempt::Done)
 }
 
@@ -167,11 +193,15 @@ pub(super) async fn check_held(db: &impl ConnectionTrait, dialect: Dialect) -> R
     let held = format!("SELECT CAST(IS_USED_LOCK('{NAME}') = CONNECTION_ID() AS SIGNED)");
     let row = db.query_one_raw(dialect.statement(&held, [])).await.map_err(failed)?;
     let held: Option<i64> = row.map_or(Ok(None), |row| row.try_get_by_index(0)).map_err(failed)?;
-    if held == Some(1) {
-        Ok(())
-    } else {
-        Err(StoreError::Unreachable("the migrations' lock was lost".into()))
+    if held != Some(1) {
+        return Err(StoreError::Unreachable("the migrations' lock was lost".into()));
     }
+    if cluster_lock::is_needed(db, dialect).await.map_err(failed)?
+        && !cluster_lock::keep(db, dialect).await.map_err(failed)?
+    {
+        return Err(StoreError::Transient("the migrations' lock was lost to another node".into()));
+    }
+    Ok(())
 }
 
 /// Which session holds the lock, as far as this user may see it.

@@ -4,6 +4,7 @@
 //! The records in the database say whether this program may write to it, so an upgrade needs no order: replicas of the
 //! version before go on while every newer migration is compatible with them, and refuse writes otherwise.
 
+mod cluster_lock;
 mod lock;
 mod records;
 mod tables;
