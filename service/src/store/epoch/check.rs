@@ -40,8 +40,6 @@ enum Step {
     First,
     /// The server, with a new epoch.
     Raise(Epoch),
-    /// The number of a cluster, which has grown.
-    Generation(i64),
 }
 
 /// The row of the epoch makes no sense, or the database's clock is beyond all epochs.
@@ -61,10 +59,7 @@ impl Found {
             _ if self.epoch < seen => raised(),
             None => Ok(Step::First),
             Some(stored) if !self.server.is_same(stored, tolerance_ms) => raised(),
-            Some(stored) => Ok(match self.server.generation {
-                Some(generation) if stored.generation < Some(generation) => Step::Generation(generation),
-                _ => Step::Nothing,
-            }),
+            Some(_) => Ok(Step::Nothing),
         }
     }
 
@@ -120,12 +115,9 @@ impl EpochWatch {
                     DB::run(connection, &text).await?;
                     tracing::warn!(
                         epoch = epoch.number(),
-                        "the database's server is another one, or was started anew: it may lack the last grants, so the epoch of \
-                         fencing tokens is raised"
+                        "the database's server is another one, or was started anew, or its cluster has other members: it may lack \
+                         the last grants, so the epoch of fencing tokens is raised"
                     );
-                }
-                Step::Generation(generation) => {
-                    DB::run(connection, &sql::store_generation(generation)).await?;
                 }
             }
         }

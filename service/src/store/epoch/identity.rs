@@ -5,24 +5,28 @@
 pub(super) struct Identity {
     /// The server, or the cluster.
     pub(super) server: String,
-    /// When it was started; not of a cluster.
+    /// When it was started; of a cluster when the node was that answers, and in the stored identity when that was stored.
     pub(super) started_at_ms: Option<i64>,
-    /// A number of a cluster that grows, and begins anew when the cluster does.
+    /// The number of a cluster's configuration, which changes whenever a node joins or leaves.
     pub(super) generation: Option<i64>,
 }
 
+/// A node's start is known to a second, since its uptime has whole seconds.
+const NODE_TOLERANCE_MS: i64 = 1_000;
+
 impl Identity {
     /// Whether a server that was met before is this one, and was not started anew since. Start times may differ by `tolerance_ms`.
+    ///
+    /// A cluster is the same while it has the same configuration: a part of it that an operator made primary goes on counting
+    /// where it was cut off, and may lack what the other part committed. A cluster that was begun anew may count to the same
+    /// number again, but then all its nodes were started after the identity was stored.
     pub(super) fn is_same(&self, before: &Self, tolerance_ms: i64) -> bool {
         let same_start = match (self.started_at_ms, before.started_at_ms) {
+            (Some(now), Some(before)) if self.generation.is_some() => now <= before + NODE_TOLERANCE_MS,
             (Some(now), Some(before)) => now.abs_diff(before) <= tolerance_ms.unsigned_abs(),
             (now, before) => now == before,
         };
-        let goes_on = match (self.generation, before.generation) {
-            (Some(now), Some(before)) => now >= before,
-            (now, before) => now == before,
-        };
-        self.server == before.server && same_start && goes_on
+        self.server == before.server && same_start && self.generation == before.generation
     }
 }
 
@@ -34,9 +38,8 @@ mod tests {
         Identity { server: server.to_owned(), started_at_ms: Some(started_at_ms), generation: None }
     }
 
-    fn cluster(generation: i64) -> Identity {
-        let server = "galera/1".to_owned();
-        Identity { server, started_at_ms: None, generation: Some(generation) }
+    fn node(generation: i64, started_at_ms: i64) -> Identity {
+        Identity { generation: Some(generation), ..server("galera/1", started_at_ms) }
     }
 
     #[test]
@@ -49,10 +52,15 @@ mod tests {
         assert!(!server("a", 1_000).is_same(&server("a", 5_000), 3_000));
     }
 
+    /// Two nodes by turns must not take each other for another server for ever.
     #[test]
-    fn a_cluster_is_the_same_until_it_begins_anew_whichever_node_answers() {
-        assert!(cluster(7).is_same(&cluster(7), 0) && cluster(8).is_same(&cluster(7), 0));
-        assert!(!cluster(1).is_same(&cluster(7), 0), "it was bootstrapped from a node");
-        assert!(!cluster(7).is_same(&server("galera/1", 0), 0));
+    fn a_cluster_is_the_same_whichever_node_answers_until_a_node_joins_or_leaves() {
+        let stored = node(7, 50_000);
+        assert!(node(7, 10_000).is_same(&stored, 0) && node(7, 50_900).is_same(&stored, 0));
+        assert!(!node(8, 10_000).is_same(&stored, 0), "a part of it may have been made primary");
+        assert!(!node(6, 10_000).is_same(&stored, 0));
+        assert!(!node(7, 60_000).is_same(&stored, 0), "it was begun anew, and has as many nodes again");
+        assert!(!node(7, 10_000).is_same(&server("galera/1", 50_000), 0));
+        assert!(!Identity { generation: None, ..node(7, 10_000) }.is_same(&stored, 0), "no majority");
     }
 }
