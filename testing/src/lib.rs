@@ -7,6 +7,7 @@
 )]
 
 mod command;
+mod galera;
 pub mod leash;
 mod mariadb;
 mod mysql;
@@ -17,6 +18,7 @@ mod recipe;
 mod set_up;
 
 pub use self::{
+    galera::{Cluster, set_up_cluster},
     port::free_port,
     postgres::set_up_standby,
     programs::{Kind, Programs},

@@ -18,14 +18,19 @@ const ACCOUNTS: &str = "CREATE USER IF NOT EXISTS locks@'%' IDENTIFIED BY 'locks
 
 /// Sets a server up.
 pub(crate) fn set_up(programs: &Programs, folder: &Path, options: Options<'_>) -> Result<Recipe, String> {
-    let common = Common::new(folder)?;
     let install = programs.base.join("bin/mariadb-install-db");
     run(Command::new(install)
         .arg("--no-defaults")
         .arg(format!("--basedir={}", programs.base.display()))
         .args(Common::user())
-        .arg(common.data())
+        .arg(format!("--datadir={}", folder.join("data").display()))
         .args(["--auth-root-authentication-method=normal", "--skip-test-db"]))?;
+    recipe(programs, folder, options)
+}
+
+/// The server whose files are in a folder.
+pub(crate) fn recipe(programs: &Programs, folder: &Path, options: Options<'_>) -> Result<Recipe, String> {
+    let common = Common::new(folder)?;
     let mut start = vec![programs.server.display().to_string(), "--no-defaults".to_owned()];
     start.extend([
         format!("--basedir={}", programs.base.display()),

@@ -5,8 +5,23 @@
 
 /// Makes a test of each case and database: `conformance::locks::sqlite::a_case`.
 ///
-/// `with_client` hands a case a client of the shared service, `with_database` an empty database of its own.
+/// `with_client` hands a case a client of the shared service, on a Galera cluster of two replicas that take turns, and `with_database`
+/// an empty database of its own.
 macro_rules! on_every_database {
+    (with_client: $($case:ident),+ $(,)?) => {
+        on_every_database!(@ sqlite, Sqlite, with_client: $($case),+);
+        on_every_database!(@ postgres, Postgres, with_client: $($case),+);
+        on_every_database!(@ mariadb, MariaDb, with_client: $($case),+);
+        on_every_database!(@ mysql, MySql, with_client: $($case),+);
+        mod galera {
+            $(
+                #[tokio::test]
+                async fn $case() {
+                    crate::galera::with_client(super::$case).await;
+                }
+            )+
+        }
+    };
     ($with:ident: $($case:ident),+ $(,)?) => {
         on_every_database!(@ sqlite, Sqlite, $with: $($case),+);
         on_every_database!(@ postgres, Postgres, $with: $($case),+);

@@ -3,5 +3,5 @@
 mod addresses;
 mod hosts;
 mod pair;
-mod scenario;
+pub(crate) mod scenario;
 mod workload;

@@ -59,22 +59,33 @@ impl Scenario {
         let ordered = Instant::now();
         pair.promote().await;
         lead(pair);
+        self.until_writes_are_back().await;
+        ordered
+    }
+
+    /// Waits until both replicas write again, and a moment longer.
+    pub(crate) async fn until_writes_are_back(&self) {
         for svc in &self.clients {
             let ask = json!({"wait_ms": 0, "lease_duration_ms": 60_000});
             let back = async || (svc.acquire("again", ask.clone()).await.status != 503).then_some(());
             eventually("writes are back", SOON, back).await;
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
-        ordered
     }
 
     /// Nothing that was answered is lost or given twice, no place in the queue is lost, and writes were back in time.
     pub(crate) async fn check(self, what: &str, ordered: Instant) {
+        self.check_within(WRITES_BACK, &format!("{what}, from the order to promote the standby"), ordered)
+            .await;
+    }
+
+    /// The same, where writes have to be back `within` some time after a moment.
+    pub(crate) async fn check_within(self, within: Duration, what: &str, since: Instant) {
         let Self { replicas: _replicas, clients: [first, _], held, waiting, workload } = self;
         let answers = workload.end().await;
-        let back = answers.first_grant_after(ordered);
-        eprintln!("{what}: writes were back {} ms after the order to promote the standby", back.as_millis());
-        assert!(back < WRITES_BACK, "{back:?}");
+        let back = answers.first_grant_after(since);
+        eprintln!("{what}: writes were back after {} ms", back.as_millis());
+        assert!(back < within, "{back:?}");
         answers.check(&first).await;
         assert_eq!(first.lock("queue").await.body["waiters"], WAITERS);
         let (mut last, mut version) = (held.token, held.version);

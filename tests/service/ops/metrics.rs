@@ -12,6 +12,7 @@ use super::on_every_database;
 use crate::support::{Client, Database, Dialect, Fleet, SOON, Service, eventually};
 
 on_every_database![with_database:
+    metrics_count_what_happens,
     a_hand_over_takes_as_long_as_its_callers_measure,
     held_locks_are_counted_at_every_replica,
 ];
@@ -24,6 +25,20 @@ async fn metric(svc: &Client, name: &str, labels: &[&str]) -> f64 {
             && labels.iter().all(|label| line.contains(label))
     };
     text.lines().filter(is_it).map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum()
+}
+
+async fn metrics_count_what_happens(database: Database) {
+    let service = Service::start(&database.url).await;
+    let svc = service.client();
+    let total = async || {
+        let metrics = svc.get("/metrics").await.expect(200).text;
+        let counts = metrics.lines().filter(|line| !line.starts_with('#') && line.contains("acquire"));
+        counts.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).sum::<f64>()
+    };
+    svc.hold("before").await;
+    let before = total().await;
+    svc.hold("k").await;
+    assert!(total().await > before, "an acquire leaves a trace");
 }
 
 /// Prometheus' own checks: names, types, help.

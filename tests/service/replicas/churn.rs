@@ -28,7 +28,7 @@ const SWEEPING: [(&str, &str); 3] = [
 type LastTokens = Arc<Mutex<HashMap<String, i64>>>;
 
 /// Guards invariant 2: tokens strictly grow through delete-and-create, concurrently, across replicas, past the sweeper.
-async fn tokens_grow_while_two_replicas_delete_and_create_the_same_keys(database: Database) {
+pub(crate) async fn tokens_grow_while_two_replicas_delete_and_create_the_same_keys(database: Database) {
     let fleet = Fleet::start_with(database, 2, &SWEEPING).await;
     let last = LastTokens::default();
     let mut callers = Vec::new();

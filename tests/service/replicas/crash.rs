@@ -16,7 +16,7 @@ on_every_database![with_database:
 const MOVES_WITHIN: Duration = Duration::from_secs(6);
 
 /// Guards invariants 5, 6 and 7: those who waited at the killed replica are passed over, in order, within 6 s.
-async fn the_queue_behind_a_killed_replica_moves(database: Database) {
+pub(crate) async fn the_queue_behind_a_killed_replica_moves(database: Database) {
     let mut fleet = Fleet::start(database, 2).await;
     let held = fleet.at(0).hold("k").await;
     let (mut living, mut dying) = (vec![], vec![]);

@@ -39,7 +39,7 @@ impl Guarded {
 }
 
 /// Guards invariants 1, 2 and 8: with two holders at once, counts would be lost, and tokens out of order.
-async fn a_counter_guarded_by_the_lock_loses_no_count(database: Database) {
+pub(crate) async fn a_counter_guarded_by_the_lock_loses_no_count(database: Database) {
     let fleet = Fleet::start(database, 3).await;
     let guarded = Arc::new(Guarded::default());
     let mut callers = Vec::new();
@@ -61,7 +61,7 @@ async fn a_counter_guarded_by_the_lock_loses_no_count(database: Database) {
 }
 
 /// Guards invariant 1 for semaphores.
-async fn a_semaphore_lets_no_more_in_than_it_has_permits(database: Database) {
+pub(crate) async fn a_semaphore_lets_no_more_in_than_it_has_permits(database: Database) {
     let fleet = Fleet::start(database, 3).await;
     fleet.at(0).put("/semaphores/s", json!({"max_size": 3})).await.expect(201);
     let inside = Arc::new(AtomicI64::new(0));

@@ -18,7 +18,7 @@ on_every_database![with_database:
 const AT_ONCE: Duration = Duration::from_millis(500);
 
 /// Guards invariant 6 across replicas.
-async fn a_release_at_one_replica_grants_at_another(database: Database) {
+pub(crate) async fn a_release_at_one_replica_grants_at_another(database: Database) {
     let fleet = Fleet::start(database, 3).await;
     let mut held = fleet.at(0).hold("k").await;
     for round in 1..10 {
@@ -34,7 +34,7 @@ async fn a_release_at_one_replica_grants_at_another(database: Database) {
 }
 
 /// Guards invariant 6 across replicas.
-async fn the_end_of_a_lease_grants_at_another_replica(database: Database) {
+pub(crate) async fn the_end_of_a_lease_grants_at_another_replica(database: Database) {
     let fleet = Fleet::start(database, 2).await;
     let held = fleet.at(0).acquire("k", json!({"lease_duration_ms": 800})).await.grant();
     let grant = fleet.at(1).acquire("k", json!({"wait_ms": 30_000})).await.grant();
@@ -43,7 +43,7 @@ async fn the_end_of_a_lease_grants_at_another_replica(database: Database) {
 }
 
 /// Guards invariants 4 and 9: no replica knows more than another.
-async fn a_grant_works_at_every_replica(database: Database) {
+pub(crate) async fn a_grant_works_at_every_replica(database: Database) {
     let fleet = Fleet::start(database, 3).await;
     let version = random_version();
     let ask = json!({"version": version, "wait_ms": 0, "lease_duration_ms": 60_000});
@@ -63,7 +63,7 @@ async fn a_grant_works_at_every_replica(database: Database) {
 }
 
 /// Guards invariant 6 across replicas, for semaphores.
-async fn growing_at_one_replica_grants_at_another(database: Database) {
+pub(crate) async fn growing_at_one_replica_grants_at_another(database: Database) {
     let fleet = Fleet::start(database, 2).await;
     fleet.at(0).put("/semaphores/s", json!({"max_size": 1})).await.expect(201);
     fleet.at(0).post("/semaphores/s/acquire", json!({"lease_duration_ms": 60_000})).await.grant();

@@ -1,18 +1,18 @@
 //! Several replicas of the service on one database, some of which are killed, paused or cut off.
 
-mod churn;
+pub(crate) mod churn;
 mod clock;
-mod crash;
-mod exclusion;
+pub(crate) mod crash;
+pub(crate) mod exclusion;
 mod force;
-mod hand_over;
+pub(crate) mod hand_over;
 mod hang_up;
-mod order;
+pub(crate) mod order;
 mod pause;
 mod proof;
 mod quiet;
 mod reattach;
 mod restart;
-mod start;
+pub(crate) mod start;
 
 use crate::conformance::on_every_database;

@@ -13,7 +13,7 @@ on_every_database![with_database:
 ];
 
 /// Guards invariant 5: the order of arrival is the order of the grants, across replicas.
-async fn thirty_waiters_over_three_replicas_are_granted_in_order(database: Database) {
+pub(crate) async fn thirty_waiters_over_three_replicas_are_granted_in_order(database: Database) {
     let fleet = Fleet::start(database, 3).await;
     let held = fleet.at(0).hold("k").await;
     let order = Arc::new(Mutex::new(Vec::new()));
@@ -39,7 +39,7 @@ async fn thirty_waiters_over_three_replicas_are_granted_in_order(database: Datab
 }
 
 /// Guards invariant 5.
-async fn a_newcomer_at_another_replica_does_not_overtake(database: Database) {
+pub(crate) async fn a_newcomer_at_another_replica_does_not_overtake(database: Database) {
     let fleet = Fleet::start(database, 2).await;
     let held = fleet.at(0).acquire("k", json!({"lease_duration_ms": 1_000})).await.grant();
     let waiting = fleet.at(0).queue_up("k", json!({"wait_ms": 60_000, "lease_duration_ms": 30_000}), 1).await;

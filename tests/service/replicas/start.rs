@@ -10,8 +10,9 @@ on_every_database![with_database:
 ];
 
 /// Guards invariant 1 from the first moment on: one schema, one set of locks.
-async fn replicas_that_start_at_once_migrate_safely(database: Database) {
-    let mut replicas = (0..3).map(|_| Service::spawn(&database.url, &[])).collect::<Vec<_>>();
+pub(crate) async fn replicas_that_start_at_once_migrate_safely(database: Database) {
+    let mut replicas =
+        (0..3).map(|replica| Service::spawn(database.url_of(replica), &[])).collect::<Vec<_>>();
     for replica in &mut replicas {
         replica.until_ready().await;
     }

@@ -30,6 +30,13 @@ impl Client {
         Self { http, port, tenant, token: None }
     }
 
+    /// The same, with a connection of its own for each request.
+    pub(crate) fn connecting_anew(port: u16) -> Self {
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_mins(1));
+        let http = http.pool_max_idle_per_host(0).build().unwrap();
+        Self { http, ..Self::new(port) }
+    }
+
     /// The same caller under another tenant.
     pub(crate) fn with_tenant(&self, tenant: &str) -> Self {
         Self { tenant: tenant.to_owned(), ..self.clone() }

@@ -31,6 +31,8 @@ pub(crate) struct Database {
     pub(crate) dialect: Dialect,
     /// Where it is.
     pub(crate) url: String,
+    /// Where else it is: at the other nodes of a cluster.
+    nodes: Vec<String>,
     _folder: Option<Arc<TempDir>>,
 }
 
@@ -83,7 +85,7 @@ impl Dialect {
         if self == Self::Sqlite {
             let folder = tempfile::tempdir().unwrap();
             let url = sqlite_url(folder.path());
-            return Some(Database { dialect: self, url, _folder: Some(Arc::new(folder)) });
+            return Some(Database { dialect: self, url, nodes: vec![], _folder: Some(Arc::new(folder)) });
         }
         let server = tokio::task::spawn_blocking(move || self.server()).await.unwrap()?;
         let name = format!("db_locks_test_{}", random_text());
@@ -100,7 +102,25 @@ impl Dialect {
 impl Database {
     /// A database of a server.
     pub(super) fn on_server(dialect: Dialect, server_url: &str, name: &str) -> Self {
-        Self { dialect, url: with_database(server_url, name), _folder: None }
+        Self { dialect, url: with_database(server_url, name), nodes: vec![], _folder: None }
+    }
+
+    /// A database of a cluster, at its nodes.
+    pub(crate) fn on_nodes(dialect: Dialect, server_urls: &[String], name: &str) -> Self {
+        let mut urls = server_urls.iter().map(|url| with_database(url, name));
+        Self { dialect, url: urls.next().unwrap(), nodes: urls.collect(), _folder: None }
+    }
+
+    /// Where a replica reaches it: at the nodes of a cluster in turns.
+    pub(crate) fn url_of(&self, replica: usize) -> &str {
+        let node = replica % (self.nodes.len() + 1);
+        node.checked_sub(1).map_or(&self.url, |other| &self.nodes[other])
+    }
+
+    /// A URL that names all nodes of a cluster.
+    pub(crate) fn all_hosts(&self) -> String {
+        let all = [&self.url].into_iter().chain(&self.nodes).map(|url| parts(url).2).collect::<Vec<_>>();
+        self.url.replace(all[0], &all.join(","))
     }
 
     /// The same database reached through another port of this machine. Newer servers offer TLS, and a proxy in between could not

@@ -20,8 +20,8 @@ impl Fleet {
     /// The same, with settings.
     pub(crate) async fn start_with(database: Database, count: usize, settings: &[(&str, &str)]) -> Self {
         let mut replicas = Vec::new();
-        for _ in 0..count {
-            replicas.push(Service::start_with(&database.url, settings).await);
+        for replica in 0..count {
+            replicas.push(Service::start_with(database.url_of(replica), settings).await);
         }
         Self { client: replicas[0].client(), replicas, database }
     }

@@ -60,16 +60,17 @@ impl Service {
     }
 
     /// Starts a service that stays until the test process ends.
-    async fn start_for_good(dialect: Dialect) -> Option<Self> {
-        let database = dialect.database().await?;
-        let folder = tempfile::tempdir().unwrap();
-        let url = if dialect == Dialect::Sqlite { sqlite_url(folder.path()) } else { database.url };
-        let (process, port, log) = launch(&url, &[], &folder, true);
+    pub(crate) async fn start_for_good(url: &str) -> Self {
+        Self::start_in(tempfile::tempdir().unwrap(), url).await
+    }
+
+    async fn start_in(folder: TempDir, url: &str) -> Self {
+        let (process, port, log) = launch(url, &[], &folder, true);
         // Its leash removes it.
         let _ = folder.keep();
         let mut service = Self { process, port, log, _folder: None };
         service.until_ready().await;
-        Some(service)
+        service
     }
 
     /// Waits until `/ready` is 200.
@@ -170,6 +171,12 @@ pub(crate) async fn run_program_with(url: &str, settings: &[(&str, &str)], argum
 pub(crate) async fn shared(dialect: Dialect) -> Option<Client> {
     type Shared = tokio::sync::OnceCell<Option<Service>>;
     static SHARED: [Shared; 4] = [const { Shared::const_new() }; 4];
-    let shared = SHARED[dialect as usize].get_or_init(|| Service::start_for_good(dialect)).await;
+    let start = async || {
+        let database = dialect.database().await?;
+        let folder = tempfile::tempdir().unwrap();
+        let url = if dialect == Dialect::Sqlite { sqlite_url(folder.path()) } else { database.url };
+        Some(Service::start_in(folder, &url).await)
+    };
+    let shared = SHARED[dialect as usize].get_or_init(start).await;
     shared.as_ref().map(Service::client)
 }
