@@ -43,6 +43,10 @@ pub struct Client {
 
 impl Client {
     /// A client with these settings: of a service, or of an engine of its own if the URL is a database's.
+    #[cfg_attr(
+        not(feature = "embedded"),
+        expect(clippy::unused_async, reason = "callers need not know whether an engine has to start")
+    )]
     pub async fn connect(config: &LocksConfig) -> LockResult<Self> {
         #[cfg(feature = "embedded")]
         if config.names_a_database() {
@@ -55,7 +59,7 @@ impl Client {
     pub fn new(config: &LocksConfig) -> LockResult<Self> {
         // Heartbeats and releases have connections of their own: acquires that wait are not in their way.
         let never = CancellationToken::new();
-        let renewal = Renewal::start(Arc::new(HttpLockService::new(config)?), never)?;
+        let renewal = Renewal::start(Arc::new(HttpLockService::new(config)?), None, never)?;
         Ok(Self { service: Arc::new(HttpLockService::new(config)?), renewal: Arc::new(renewal) })
     }
 
@@ -64,8 +68,8 @@ impl Client {
     pub(crate) fn embedded(service: crate::EmbeddedLockService) -> LockResult<Self> {
         let failed = service.failed();
         let service: Arc<dyn LockService> = Arc::new(service);
-        let renewal = Arc::new(Renewal::start(Arc::clone(&service), failed)?);
-        Ok(Self { service, renewal })
+        let renewal = Renewal::start(Arc::clone(&service), Some(Arc::clone(&service)), failed)?;
+        Ok(Self { service, renewal: Arc::new(renewal) })
     }
 
     /// Asks for a lock that renews itself.

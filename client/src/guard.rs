@@ -111,22 +111,18 @@ impl LockGuard {
     /// Releases the lock; whoever waits is granted it in the same moment. An error [`LockError::Lost`] says that the lock was
     /// not held to the end. Should the service be out of reach it is tried again until the lease is over.
     pub async fn release(self) -> LockResult<()> {
-        let lease = Arc::clone(&self.handle.lease);
+        let lease = &self.handle.lease;
         let until = lease.relied_until();
+        // From here on nothing is left to do for the drop.
         let held = lease.end();
-        let released = self.renewal.release(lease.release_options(), until);
-        // Nothing is left to do for the drop.
-        drop(self);
-        match released.await {
-            _ if !held => Err(LockError::Lost("the lease ended before the release".to_owned())),
-            Ok(answer) => answer,
-            Err(_) => Err(LockError::Unreachable("the renewal has ended".to_owned())),
-        }
+        let released = self.renewal.release(lease, until).await;
+        if held { released } else { Err(LockError::Lost("the lease ended before the release".to_owned())) }
     }
 
     /// Stops renewing without releasing: the lock stays held until its lease ends by itself.
     pub fn leave_to_lease(self) {
         self.handle.lease.end();
+        self.renewal.forget(&self.handle.lease);
     }
 }
 
@@ -145,7 +141,7 @@ impl Drop for LockGuard {
             let until = lease.relied_until();
             lease.end();
             // Nobody waits for the answer.
-            drop(self.renewal.release(lease.release_options(), until));
+            drop(self.renewal.release_in_background(lease, until));
         }
     }
 }

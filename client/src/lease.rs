@@ -3,6 +3,7 @@
 use std::{
     future::{Future, poll_fn},
     pin::pin,
+    sync::atomic::{AtomicU64, Ordering},
     task::Poll,
     time::Duration,
 };
@@ -15,6 +16,8 @@ use crate::{clock::LeaseInstant, models::LockItem, options::ReleaseLockOptions};
 /// A grant, until when its holder may rely on it, and whether it is over.
 #[derive(Debug)]
 pub(crate) struct Lease {
+    /// Tells it from all others of this process.
+    pub(crate) number: u64,
     pub(crate) key: String,
     pub(crate) is_permit: bool,
     pub(crate) version: String,
@@ -38,8 +41,10 @@ fn margin(lease: Duration) -> Duration {
 impl Lease {
     /// The lease of a grant; `None` where the answer is not a grant.
     pub(crate) fn of(grant: LockItem, is_permit: bool) -> Option<Self> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         let duration = Duration::from_millis(grant.lease_duration_ms);
         Some(Self {
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
             relied_until: watch::Sender::new(grant.relied_until()?.minus(margin(duration))),
             key: grant.key,
             is_permit,
@@ -125,11 +130,11 @@ impl Lease {
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     /// A lease of a minute of which so much is left.
-    fn lease(left: Duration) -> Lease {
+    pub(crate) fn lease(left: Duration) -> Lease {
         let grant = serde_json::json!({
             "key": "k", "tenant": "default", "locked": true, "version": "v", "fencing_token": 1, "owner": "o",
             "lease_duration_ms": 60_000, "expires_in_ms": u64::try_from(left.as_millis()).unwrap(),

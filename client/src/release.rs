@@ -37,13 +37,17 @@ pub(crate) async fn release<F: Future<Output = LockResult<()>>>(
             }
         };
         if !is_tried_again {
-            return match answer {
-                // A lock that is gone is not held.
-                Ok(()) | Err(LockError::NotFound(_)) => Ok(()),
-                Err(error) => Err(error),
-            };
+            return absent_is_released(answer);
         }
         tokio::time::sleep(random::jitter(RELEASE_PAUSE)).await;
+    }
+}
+
+/// The answer to a release, where a lock that is gone is not held.
+pub(crate) fn absent_is_released(answer: LockResult<()>) -> LockResult<()> {
+    match answer {
+        Err(LockError::NotFound(_)) => Ok(()),
+        answer => answer,
     }
 }
 

@@ -64,7 +64,11 @@ impl EmbeddedEngine {
     where
         F: Future<Output = Result<T, ServiceError>>,
     {
-        // A failed engine answers that it stops.
+        // Parts of a failed engine may go on for a moment. They must not release what a lost lock has left.
+        if let Some(failure) = self.threads.failure() {
+            return Err(failure);
+        }
+        // Whom the failure meets is answered that the engine stops.
         call(self.service.clone())
             .await
             .map_err(|error| self.threads.failure().unwrap_or(answers::error(error)))

@@ -1,143 +1,28 @@
-//! Renews all leases of a client, and releases in the background.
-//!
-//! It has a thread and a runtime of its own. A caller whose runtime is busy or blocked keeps its locks, and what is released
-//! while the caller's runtime shuts down is released. Should the thread end, all leases are lost at once.
+//! What the thread does that renews.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Arc, Mutex, PoisonError, mpsc as blocking},
+    sync::Arc,
     time::Duration,
 };
 
-use tokio::{
-    sync::{
-        mpsc::{self, UnboundedReceiver, UnboundedSender},
-        oneshot,
-    },
-    task::JoinSet,
-};
+use tokio::task::JoinSet;
 
-use tokio_util::sync::CancellationToken;
-
+use super::{Inbox, Order};
 use crate::{
     clock::LeaseInstant,
     error::{LockError, LockResult},
     lease::Lease,
     models::LockItem,
-    options::{ReleaseLockOptions, SendHeartbeatOptions},
+    options::SendHeartbeatOptions,
     random,
-    release::{UNSEEN_TRIES, release},
+    release::release,
     service::LockService,
 };
 
-/// How long the last handle of a client waits, when it is dropped, for releases that are under way.
-const LAST_RELEASES: Duration = Duration::from_secs(1);
-
-/// The answer to a release.
-pub(crate) type Released = oneshot::Receiver<LockResult<()>>;
-
-enum Order {
-    Keep(Arc<Lease>),
-    Release {
-        options: ReleaseLockOptions,
-        until: LeaseInstant,
-        /// How often it is tried although the grant is refused.
-        tries: u32,
-        answer: oneshot::Sender<LockResult<()>>,
-    },
-}
-
-/// The way to the thread that renews.
-#[derive(Debug)]
-pub(crate) struct Renewal {
-    /// Holds at most two orders a guard. `None` only while it is dropped.
-    orders: Option<UnboundedSender<Order>>,
-    /// Closed when the thread has ended.
-    ended: Mutex<blocking::Receiver<()>>,
-}
-
-impl Renewal {
-    /// Starts the thread. It ends when `failed` is cancelled: the service will never answer again.
-    pub(crate) fn start(service: Arc<dyn LockService>, failed: CancellationToken) -> LockResult<Self> {
-        let cannot = |error: std::io::Error| LockError::Unavailable {
-            detail: format!("the renewal cannot be started: {error}"),
-            retry_after: Duration::from_secs(1),
-        };
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(cannot)?;
-        let (orders, inbox) = mpsc::unbounded_channel();
-        let (running, ended) = blocking::channel::<()>();
-        let run = move || {
-            runtime.block_on(failed.run_until_cancelled(run(service, Inbox(inbox))));
-            drop(running);
-        };
-        std::thread::Builder::new().name("db-locks-renewal".to_owned()).spawn(run).map_err(cannot)?;
-        Ok(Self { orders: Some(orders), ended: Mutex::new(ended) })
-    }
-
-    /// Renews a lease until it ends.
-    pub(crate) fn keep(&self, lease: Arc<Lease>) {
-        if let Some(Order::Keep(lease)) = self.send(Order::Keep(lease)) {
-            lease.mark_lost();
-        }
-    }
-
-    /// Releases a grant, trying again until `until`.
-    pub(crate) fn release(&self, options: ReleaseLockOptions, until: LeaseInstant) -> Released {
-        let (answer, released) = oneshot::channel();
-        // If the thread is gone the answer is dropped, which says so.
-        drop(self.send(Order::Release { options, until, tries: 1, answer }));
-        released
-    }
-
-    /// Gives back what may have been granted to a caller that has gone. It may still be granted until the service has noticed that.
-    pub(crate) fn give_back(&self, options: ReleaseLockOptions, until: LeaseInstant) {
-        // Nobody waits for the answer.
-        let (answer, _) = oneshot::channel();
-        drop(self.send(Order::Release { options, until, tries: UNSEEN_TRIES, answer }));
-    }
-
-    /// The order comes back if the thread has ended.
-    fn send(&self, order: Order) -> Option<Order> {
-        match &self.orders {
-            Some(orders) => orders.send(order).err().map(|unsent| unsent.0),
-            None => Some(order),
-        }
-    }
-}
-
-impl Drop for Renewal {
-    fn drop(&mut self) {
-        // The thread ends when there is nobody left to order anything, after its last releases. A program that ends now
-        // would take them with it.
-        self.orders = None;
-        let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let _ = ended.recv_timeout(LAST_RELEASES);
-    }
-}
-
-/// Orders that arrive. What is in it when the thread ends is lost.
-struct Inbox(UnboundedReceiver<Order>);
-
-impl Drop for Inbox {
-    fn drop(&mut self) {
-        self.0.close();
-        while let Ok(order) = self.0.try_recv() {
-            if let Order::Keep(lease) = order {
-                lease.mark_lost();
-            }
-        }
-    }
-}
-
-async fn run(service: Arc<dyn LockService>, mut inbox: Inbox) {
-    let mut renewer = Renewer {
-        service,
-        kept: BTreeMap::new(),
-        agenda: BTreeSet::new(),
-        next_id: 0,
-        heartbeats: JoinSet::new(),
-        releases: JoinSet::new(),
-    };
+/// Carries out orders until nobody can give any, and then what is under way.
+pub(super) async fn run(service: Arc<dyn LockService>, mut inbox: Inbox) {
+    let mut renewer = Renewer::new(service);
     loop {
         tokio::select! {
             biased;
@@ -188,23 +73,31 @@ struct Renewer {
     kept: BTreeMap<u64, Kept>,
     /// When to look at which lease: at its next heartbeat, or its end.
     agenda: BTreeSet<(LeaseInstant, u64)>,
-    next_id: u64,
     /// At most one a lease.
     heartbeats: JoinSet<Heartbeat>,
     releases: JoinSet<()>,
 }
 
 impl Renewer {
+    fn new(service: Arc<dyn LockService>) -> Self {
+        Self {
+            service,
+            kept: BTreeMap::new(),
+            agenda: BTreeSet::new(),
+            heartbeats: JoinSet::new(),
+            releases: JoinSet::new(),
+        }
+    }
+
     fn accept(&mut self, order: Order) {
         match order {
             Order::Keep(lease) => {
-                let id = self.next_id;
-                self.next_id += 1;
-                let now = LeaseInstant::now();
+                let (id, now) = (lease.number, LeaseInstant::now());
                 let due = Some(now.plus(random::jitter(lease.duration / 3)));
                 self.kept.insert(id, Kept { lease, due, next: now });
                 self.schedule(id);
             }
+            Order::Forget(id) => self.forget(id),
             Order::Release { options, until, tries, answer } => {
                 let service = Arc::clone(&self.service);
                 self.releases.spawn(async move {
@@ -216,6 +109,12 @@ impl Renewer {
                     let _ = answer.send(release(call, until, tries).await);
                 });
             }
+        }
+    }
+
+    fn forget(&mut self, id: u64) {
+        if let Some(kept) = self.kept.remove(&id) {
+            self.agenda.remove(&(kept.next, id));
         }
     }
 
@@ -259,10 +158,7 @@ impl Renewer {
                 }
                 kept.due = Some(sent_at.plus(random::jitter(third)));
             }
-            Err(LockError::Lost(_) | LockError::NotFound(_)) => {
-                self.agenda.remove(&(kept.next, id));
-                self.kept.remove(&id);
-            }
+            Err(LockError::Lost(_) | LockError::NotFound(_)) => self.forget(id),
             Err(error) => {
                 tracing::warn!(key = kept.lease.key, %error, "a heartbeat failed; it is tried again");
                 let pause = random::jitter(kept.lease.duration / 20).max(Duration::from_millis(5));
@@ -282,4 +178,26 @@ async fn heartbeat(service: Arc<dyn LockService>, id: u64, lease: Arc<Lease>) ->
     let answer = tokio::time::timeout(lease.duration / 3, service.send_heartbeat(&options)).await;
     let answer = answer.unwrap_or_else(|_| Err(LockError::Unreachable("no answer in time".to_owned())));
     (id, sent_at, answer)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+mod tests {
+    use super::*;
+    use crate::{LocksConfig, http::HttpLockService, lease::tests::lease};
+
+    /// Leases may be long: those that have ended must not pile up.
+    #[tokio::test]
+    async fn what_was_given_back_is_kept_no_longer() {
+        let service = HttpLockService::new(&LocksConfig::new("http://127.0.0.1:1")).unwrap();
+        let mut renewer = Renewer::new(Arc::new(service));
+        let [given_back, held] = [lease(Duration::from_mins(1)), lease(Duration::from_mins(1))].map(Arc::new);
+        renewer.accept(Order::Keep(Arc::clone(&given_back)));
+        renewer.accept(Order::Keep(Arc::clone(&held)));
+        assert!(given_back.end());
+        renewer.accept(Order::Forget(given_back.number));
+        assert_eq!(renewer.kept.keys().collect::<Vec<_>>(), [&held.number]);
+        assert_eq!(renewer.agenda.len(), 1);
+        assert!(!given_back.is_lost());
+    }
 }
