@@ -14,13 +14,24 @@ pub struct LocksConfig {
     pub(crate) tenant: Option<String>,
     pub(crate) token: Option<String>,
     pub(crate) authority: Option<Vec<u8>>,
+    #[cfg(feature = "http2")]
+    pub(crate) knows_http2: bool,
     pub(crate) migrate: bool,
 }
 
 impl LocksConfig {
     /// The service at this URL; several are separated by commas, and those that do not answer are passed over.
     pub fn new(urls: impl Into<String>) -> Self {
-        Self { urls: urls.into(), owner: None, tenant: None, token: None, authority: None, migrate: true }
+        Self {
+            urls: urls.into(),
+            owner: None,
+            tenant: None,
+            token: None,
+            authority: None,
+            #[cfg(feature = "http2")]
+            knows_http2: false,
+            migrate: true,
+        }
     }
 
     /// Whether the URL is that of a database and not of a service.
@@ -56,6 +67,15 @@ impl LocksConfig {
     #[must_use]
     pub fn with_authority(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.authority = Some(pem.into());
+        self
+    }
+
+    /// Whether `http://` URLs are spoken to in HTTP/2 without asking, so that calls share connections there as they do over
+    /// `https://`. Default: false, since a proxy in between may not know it.
+    #[cfg(feature = "http2")]
+    #[must_use]
+    pub fn with_http2_prior_knowledge(mut self, knows_http2: bool) -> Self {
+        self.knows_http2 = knows_http2;
         self
     }
 

@@ -17,7 +17,7 @@ const CONNECT: Duration = Duration::from_secs(3);
 /// A connection whose other end is gone is noticed after this and three probes.
 const KEEPALIVE: Duration = Duration::from_secs(5);
 /// How long a shared connection may take to answer such a probe.
-#[cfg(feature = "tls")]
+#[cfg(feature = "http2")]
 const PROBE: Duration = Duration::from_secs(3);
 /// The most calls that share connections: half as many as the service takes through one. A call beyond that would wait behind
 /// acquires that wait in line.
@@ -26,7 +26,7 @@ const MOST_SHARED: usize = 500;
 /// Connections to the URLs of a service.
 #[derive(Debug)]
 pub(super) struct Connections {
-    /// HTTP/2 where that is agreed on within TLS.
+    /// HTTP/2 where that is agreed on within TLS, or known before.
     shared: Client,
     /// HTTP/1.1.
     own: Client,
@@ -37,29 +37,16 @@ pub(super) struct Connections {
 impl Connections {
     pub(super) fn new(config: &LocksConfig, urls: &[Url], headers: &HeaderMap) -> LockResult<Self> {
         let sharing = AtomicUsize::new(0);
-        #[cfg(feature = "tls")]
-        if urls.iter().any(|url| url.scheme() == "https") {
-            let trusting = || match &config.authority {
-                None => Ok(client(headers)),
-                Some(pem) => {
-                    reqwest::Certificate::from_pem(pem).map(|pem| client(headers).add_root_certificate(pem))
-                }
-            };
-            let trusting = || trusting().map_err(|error| LockError::Validation(error.to_string()));
-            let shared = trusting()?.http2_keep_alive_interval(KEEPALIVE).http2_keep_alive_timeout(PROBE);
-            return Ok(Self { shared: build(shared)?, own: build(trusting()?.http1_only())?, sharing });
+        let client = || trusting(client(headers), config, urls);
+        #[cfg(feature = "http2")]
+        if config.knows_http2 || urls.iter().any(is_https) {
+            let own = build(client()?.http1_only())?;
+            let shared = client()?.http2_keep_alive_interval(KEEPALIVE).http2_keep_alive_timeout(PROBE);
+            let shared = if config.knows_http2 { shared.http2_prior_knowledge() } else { shared };
+            return Ok(Self { shared: build(shared)?, own, sharing });
         }
-        #[cfg(not(feature = "tls"))]
-        if config.authority.is_some() && !urls.is_empty() {
-            return Err(LockError::Validation(
-                "an authority is of use with the feature `tls` only".to_owned(),
-            ));
-        }
-        // In the clear there is nothing to share, and nothing asks for the certificates of the system, which take a while to load.
-        let http = client(headers);
-        #[cfg(feature = "tls")]
-        let http = http.tls_built_in_root_certs(false);
-        let own = build(http)?;
+        // There is nothing to share.
+        let own = build(client()?)?;
         Ok(Self { shared: own.clone(), own, sharing })
     }
 
@@ -96,6 +83,34 @@ fn client(headers: &HeaderMap) -> ClientBuilder {
         .tcp_keepalive_interval(KEEPALIVE)
         .tcp_keepalive_retries(3)
         .default_headers(headers.clone())
+}
+
+#[cfg(any(feature = "tls", feature = "http2"))]
+fn is_https(url: &Url) -> bool {
+    url.scheme() == "https"
+}
+
+/// Has a client trust whom the configuration and the system trust.
+#[cfg(feature = "tls")]
+fn trusting(client: ClientBuilder, config: &LocksConfig, urls: &[Url]) -> LockResult<ClientBuilder> {
+    if !urls.iter().any(is_https) {
+        // In the clear nothing asks for the certificates of the system, which take a while to load.
+        return Ok(client.tls_built_in_root_certs(false));
+    }
+    let Some(pem) = &config.authority else { return Ok(client) };
+    let authority = reqwest::Certificate::from_pem(pem);
+    let authority = authority.map_err(|error| LockError::Validation(error.to_string()))?;
+    Ok(client.add_root_certificate(authority))
+}
+
+#[cfg(not(feature = "tls"))]
+fn trusting(client: ClientBuilder, config: &LocksConfig, _: &[Url]) -> LockResult<ClientBuilder> {
+    match config.authority {
+        None => Ok(client),
+        Some(_) => {
+            Err(LockError::Validation("an authority is of use with the feature `tls` only".to_owned()))
+        }
+    }
 }
 
 fn build(client: ClientBuilder) -> LockResult<Client> {

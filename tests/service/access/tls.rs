@@ -105,11 +105,20 @@ async fn https_is_spoken_in_both_versions() {
 
 #[tokio::test]
 async fn http2_is_spoken_without_tls_by_who_knows() {
-    let service = Service::start(&Dialect::Sqlite.database().await.unwrap().url).await;
-    let url = format!("http://127.0.0.1:{}/health", service.port());
+    let database = Dialect::Sqlite.database().await.unwrap();
+    let service = Service::start(&database.url).await;
+    let base = format!("http://127.0.0.1:{}", service.port());
     for (how, version) in [("--http2-prior-knowledge", "2"), ("--http1.1", "1.1")] {
-        let output = Command::new("curl").arg("-s").args(VERSION).args([how, &url]).output().unwrap();
-        assert_eq!(String::from_utf8(output.stdout).unwrap(), version);
+        let curl = |method, path: &str| {
+            let url = format!("{base}{path}");
+            let output =
+                Command::new("curl").arg("-sf").args(VERSION).args([how, "-X", method, &url]).output();
+            let output = output.unwrap();
+            assert!(output.status.success(), "{method} {url}: {output:?}");
+            String::from_utf8(output.stdout).unwrap()
+        };
+        assert_eq!(curl("GET", "/health"), version);
+        assert_eq!(curl("POST", &format!("/locks/{version}/acquire")), version);
     }
 }
 

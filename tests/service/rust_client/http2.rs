@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::{
     access::tls::Pki,
-    support::{Dialect, SOON, eventually},
+    support::{Dialect, SOON, Service, eventually},
 };
 
 /// A way to a port that counts its connections.
@@ -37,10 +37,11 @@ async fn counted(port: u16) -> (u16, Arc<AtomicUsize>) {
     (way, count)
 }
 
-/// More than may share: a release does not wait behind them, and a dropped one leaves the queue.
+/// More acquires than share a connection.
+const WAITING: usize = 510;
+
 #[tokio::test]
 async fn waiting_acquires_share_a_connection() {
-    const WAITING: usize = 510;
     let database = Dialect::Sqlite.database().await.unwrap();
     let pki = Pki::new();
     pki.certificate("server", "/CN=localhost", "DNS:localhost,DNS:locks.test");
@@ -49,7 +50,27 @@ async fn waiting_acquires_share_a_connection() {
     let (way, connections) = counted(port).await;
     let authority = std::fs::read(pki.path("ca.pem")).unwrap();
     let config = LocksConfig::new(format!("https://localhost:{way}")).with_authority(authority);
-    let client = Client::new(&config).unwrap();
+    // One each beyond 500, and those that ask for the number of waiters.
+    let new = connections_of_waiting(&config, &connections).await;
+    assert!((10..30).contains(&new), "{new} new connections");
+}
+
+#[tokio::test]
+async fn they_do_so_in_the_clear_where_the_service_is_known_to_speak_http2() {
+    let database = Dialect::Sqlite.database().await.unwrap();
+    let service = Service::start(&database.url).await;
+    let (way, connections) = counted(service.port()).await;
+    let config = LocksConfig::new(format!("http://127.0.0.1:{way}"));
+    let new = connections_of_waiting(&config.clone().with_http2_prior_knowledge(true), &connections).await;
+    assert!((10..30).contains(&new), "{new} new connections");
+    let new = connections_of_waiting(&config, &connections).await;
+    assert!(new >= WAITING, "{new} new connections: HTTP/1.1 has one for each");
+}
+
+/// The number of connections made for more waiting acquires than may share one. A release does not wait behind them, and a dropped
+/// one leaves the queue.
+async fn connections_of_waiting(config: &LocksConfig, connections: &AtomicUsize) -> usize {
+    let client = Client::new(config).unwrap();
     let held = client.lock("k").lease(Duration::from_mins(5)).acquire().await.unwrap();
     let before = connections.load(Ordering::Relaxed);
     let mut waiting = JoinSet::new();
@@ -60,11 +81,10 @@ async fn waiting_acquires_share_a_connection() {
     let all_wait = async || (waiters().await == WAITING as u64).then_some(());
     eventually("all wait", 3 * SOON, all_wait).await;
     let new = connections.load(Ordering::Relaxed) - before;
-    // One each beyond 500, and those that ask for the number of waiters.
-    assert!((10..30).contains(&new), "{new} new connections");
     waiting.abort_all();
     let none_waits = async || (waiters().await == 0).then_some(());
     eventually("none waits", 3 * SOON, none_waits).await;
     held.release().await.unwrap();
     assert!(!client.get_lock("k").await.unwrap().locked);
+    new
 }
