@@ -19,7 +19,9 @@ const ACCOUNTS: &str = "CREATE USER IF NOT EXISTS locks@'%' IDENTIFIED BY 'locks
 /// Sets a server up.
 pub(crate) fn set_up(programs: &Programs, folder: &Path, options: Options<'_>) -> Result<Recipe, String> {
     let install = programs.base.join("bin/mariadb-install-db");
+    let common = Common::new(folder)?;
     run(Command::new(install)
+        .env("TMPDIR", &common.temporary)
         .arg("--no-defaults")
         .arg(format!("--basedir={}", programs.base.display()))
         .args(Common::user())
@@ -37,7 +39,7 @@ pub(crate) fn recipe(programs: &Programs, folder: &Path, options: Options<'_>) -
         format!("--lc-messages-dir={}/share/mariadb", programs.base.display()),
     ]);
     start.extend(Common::user());
-    start.push(common.data());
+    start.extend(common.data());
     Ok(common.recipe(start, options))
 }
 
@@ -45,13 +47,17 @@ pub(crate) fn recipe(programs: &Programs, folder: &Path, options: Options<'_>) -
 pub(crate) struct Common {
     folder: PathBuf,
     accounts: PathBuf,
+    /// A server that starts deletes the temporary tables that it finds, those of other servers, too, which crash then.
+    temporary: PathBuf,
 }
 
 impl Common {
     pub(crate) fn new(folder: &Path) -> Result<Self, String> {
         let accounts = folder.join("accounts.sql");
         std::fs::write(&accounts, ACCOUNTS).map_err(failed(&accounts))?;
-        Ok(Self { folder: folder.to_owned(), accounts })
+        let temporary = folder.join("temporary");
+        std::fs::create_dir_all(&temporary).map_err(failed(&temporary))?;
+        Ok(Self { folder: folder.to_owned(), accounts, temporary })
     }
 
     /// Both refuse to run as root unless told to.
@@ -59,13 +65,17 @@ impl Common {
         is_root().then(|| "--user=root".to_owned())
     }
 
-    pub(crate) fn data(&self) -> String {
-        format!("--datadir={}", self.folder.join("data").display())
+    /// Where its tables are, and its temporary tables.
+    pub(crate) fn data(&self) -> [String; 2] {
+        [
+            format!("--datadir={}", self.folder.join("data").display()),
+            format!("--tmpdir={}", self.temporary.display()),
+        ]
     }
 
     /// The server that `command` starts, once it is told where to listen.
     pub(crate) fn recipe(self, mut command: Vec<String>, options: Options<'_>) -> Recipe {
-        let Self { folder, accounts } = self;
+        let Self { folder, accounts, .. } = self;
         let port = free_port();
         command.extend([
             format!("--socket={}", folder.join("socket").display()),

@@ -23,7 +23,7 @@ pub(crate) fn set_up(programs: &Programs, folder: &Path, options: Options<'_>) -
         "--secure-file-priv=NULL".to_owned(),
     ];
     start.extend(Common::user());
-    start.push(common.data());
+    start.extend(common.data());
     run(Command::new(&start[0]).args(&start[1..]).arg("--initialize-insecure"))?;
     start.push("--mysqlx=OFF".to_owned());
     Ok(common.recipe(start, options))
