@@ -11,7 +11,7 @@ use crate::{
 
 const SOON: Duration = Duration::from_secs(10);
 
-/// A service that notes releases, and answers them or never.
+/// A service that notes releases, and answers them or never. Whatever else it is asked for it is about to stop.
 struct Noting {
     releases: UnboundedSender<&'static str>,
     name: &'static str,
@@ -29,43 +29,43 @@ impl LockService for Noting {
     }
 
     async fn acquire_lock(&self, _: &AcquireLockOptions) -> LockResult<LockItem> {
-        unimplemented!()
+        Err(stopping())
     }
 
     async fn send_heartbeat(&self, _: &SendHeartbeatOptions) -> LockResult<LockItem> {
-        unimplemented!()
+        Err(stopping())
     }
 
     async fn get_lock(&self, _: &str) -> LockResult<LockItem> {
-        unimplemented!()
+        Err(stopping())
     }
 
     async fn list_locks(&self, _: &ListOptions) -> LockResult<Page<LockItem>> {
-        unimplemented!()
+        Err(stopping())
     }
 
     async fn delete_lock(&self, _: &DeleteLockOptions) -> LockResult<()> {
-        unimplemented!()
+        Err(stopping())
     }
 
     async fn create_semaphore(&self, _: &Semaphore) -> LockResult<Semaphore> {
-        unimplemented!()
+        Err(stopping())
     }
 
     async fn get_semaphore(&self, _: &str) -> LockResult<Semaphore> {
-        unimplemented!()
+        Err(stopping())
     }
 
     async fn list_semaphores(&self, _: &ListOptions) -> LockResult<Page<Semaphore>> {
-        unimplemented!()
+        Err(stopping())
     }
 
     async fn list_permits(&self, _: &str, _: &ListOptions) -> LockResult<Page<LockItem>> {
-        unimplemented!()
+        Err(stopping())
     }
 
     async fn delete_semaphore(&self, _: &DeleteLockOptions) -> LockResult<()> {
-        unimplemented!()
+        Err(stopping())
     }
 }
 

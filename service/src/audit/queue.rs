@@ -103,7 +103,7 @@ impl Queue {
         self.add(|waiting| waiting.orders.reopen = true);
     }
 
-    /// Has everything written that was added so far. The receiver is told.
+    /// Has everything written that was added so far. The receiver is notified then.
     pub(super) fn flush(&self) -> Receiver<()> {
         let (done, is_done) = sync_channel(1);
         self.add(|waiting| waiting.orders.flushes.push(done));

@@ -80,7 +80,7 @@ pub(super) async fn connect_sea_orm(
         .sqlx_logging(false)
         .map_sqlx_postgres_opts(postgres::plain_options)
         .map_sqlx_postgres_pool_opts(|options| after_connect(options, postgres::migration_session()))
-        .map_sqlx_mysql_pool_opts(|options| after_connect(options, mysql::MIGRATION_SESSION.to_owned()))
+        .map_sqlx_mysql_pool_opts(|options| after_connect(options, mysql::migration_session()))
         .map_sqlx_sqlite_opts(sqlite::connect_options);
     retry_while_busy(|| Database::connect(connect.clone())).await
 }

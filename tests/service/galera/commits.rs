@@ -11,7 +11,7 @@ const CALLERS: usize = 12;
 const ROUNDS: usize = 40;
 
 /// Guards invariants 1 and 2. A commit at one node that comes after another node's commit to the same row fails as a deadlock, and
-/// nobody is told.
+/// no caller notices.
 #[tokio::test]
 async fn a_deadlock_at_commit_is_a_lost_race() {
     let Some(nodes) = Nodes::shared().await else { return };

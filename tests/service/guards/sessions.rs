@@ -10,11 +10,11 @@ on_every_database![with_database:
     without_the_right_to_see_sessions_none_is_named,
 ];
 
-/// A user whose transaction is open, the session's id, and the 423 of others once `is_told` is true of it.
+/// A user whose transaction is open, the session's id, and the 423 of others once `is_named` is true of it.
 async fn refused_by(
     database: &Database,
     svc: &Client,
-    is_told: impl Fn(&Value) -> bool,
+    is_named: impl Fn(&Value) -> bool,
 ) -> (User, String, Value) {
     let user = User::of(database, svc).await;
     let grant = svc.acquire("k", json!({"guarded": true, "lease_duration_ms": 500})).await.grant();
@@ -26,9 +26,9 @@ async fn refused_by(
     let ask = async || {
         let refused = svc.acquire("k", json!({"wait_ms": 0})).await;
         let session = refused.not_granted("guarded_transaction")["session"].clone();
-        is_told(&session).then_some(session)
+        is_named(&session).then_some(session)
     };
-    let session = eventually("it is told which session is in the way", SOON, ask).await;
+    let session = eventually("the answer names the session", SOON, ask).await;
     let own = user.session().await;
     (user, own, session)
 }
@@ -46,10 +46,10 @@ async fn the_session_of_an_open_transaction_is_named(database: Database) {
     }
     let service = Service::start_with(&database.url, &[("DB_LOCKS_GUARD_WAIT_MS", "200")]).await;
     let svc = service.client();
-    let (user, own, told) = refused_by(&database, &svc, |session| session.is_string() == tells).await;
+    let (user, own, named) = refused_by(&database, &svc, |session| session.is_string() == tells).await;
     let logged = until_logged(&service, "a guarded key waits for its end").await;
     if tells {
-        assert_eq!(told, own);
+        assert_eq!(named, own);
         assert!(logged.contains(&format!("session=\"{own}\"")), "{logged}");
     } else {
         assert!(!logged.contains("session="), "{logged}");
@@ -79,8 +79,8 @@ async fn without_the_right_to_see_sessions_none_is_named(database: Database) {
     let (_, rest) = rest.split_once('@').unwrap();
     let service = Service::start(&format!("{scheme}://{role}:app@{rest}")).await;
     let svc = service.client();
-    let (_user, _, told) = refused_by(&database, &svc, Value::is_null).await;
-    assert_eq!(told, Value::Null);
+    let (_user, _, named) = refused_by(&database, &svc, Value::is_null).await;
+    assert_eq!(named, Value::Null);
     until_logged(&service, "needs the privilege PROCESS").await;
     let logged = until_logged(&service, "a guarded key waits for its end").await;
     assert!(!logged.contains("session="), "{logged}");

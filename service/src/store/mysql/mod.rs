@@ -10,4 +10,4 @@ pub(super) mod sql;
 mod text;
 
 pub(super) use self::error::error_number;
-pub(super) use self::session::{IS_READ_ONLY, MIGRATION_SESSION, plain_options};
+pub(super) use self::session::{IS_READ_ONLY, migration_session, plain_options};

@@ -21,11 +21,10 @@ const COMMON: &str = "SET NAMES utf8mb4, SESSION autocommit = 1, \
      SESSION foreign_key_checks = 1, SESSION unique_checks = 1, SESSION completion_type = 0, \
      SESSION sql_safe_updates = 0, SESSION sql_big_selects = 1, SESSION sql_select_limit = 18446744073709551615; \
      SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; SET SESSION TRANSACTION READ WRITE; ";
-/// What it needs on a node of a Galera cluster, and what changes nothing on a server that is alone. Each statement first waits until
-/// the node has applied what others had committed by then, creations included, which read their tenant's floor. A node that lost
-/// its cluster is not read. What loses against another node is decided anew: the server must not carry it out once more by itself.
-const GALERA: &str =
-    "SET SESSION wsrep_sync_wait = 7, SESSION wsrep_dirty_reads = 0, SESSION wsrep_retry_autocommit = 0; ";
+/// What a session needs on a node of a Galera cluster, and what changes nothing on a server that is alone. Each statement first waits
+/// until the node has applied what others had committed by then, creations included, which read their tenant's floor. A node that
+/// lost its cluster is not read.
+const GALERA: &str = "SESSION wsrep_sync_wait = 7, SESSION wsrep_dirty_reads = 0";
 /// Whether the server refuses writes: `ON`, or in later versions the name of a degree.
 pub(in super::super) const IS_READ_ONLY: &str =
     "CAST(@@GLOBAL.read_only AS CHAR) NOT IN ('0', 'OFF') OR @@GLOBAL.innodb_read_only = 1";
@@ -37,12 +36,15 @@ const IDLE_CONNECTION_S: u32 = 600;
 /// Sets up a connection for migrations, whose statements have no time limit. For who uses a table or a routine they wait 1 s, and
 /// try again: everybody else waits behind them, and the service's own sessions for 2 s. The default is a year (MySQL) or a day.
 /// On MariaDB, which alone reads the comment, a table is changed on all nodes of a cluster, whatever the node's own method is.
-pub(in super::super) const MIGRATION_SESSION: &str = "SET SESSION autocommit = 1, SESSION completion_type = 0, \
-     /*M! SESSION wsrep_sync_wait = 7, SESSION wsrep_dirty_reads = 0, SESSION wsrep_osu_method = 'TOI', */ \
-     SESSION sql_safe_updates = 0, SESSION sql_big_selects = 1, SESSION sql_select_limit = 18446744073709551615, \
-     SESSION sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \
-     SESSION time_zone = '+00:00', SESSION innodb_lock_wait_timeout = 2, SESSION lock_wait_timeout = 1; \
-     SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED";
+pub(in super::super) fn migration_session() -> String {
+    format!(
+        "SET SESSION autocommit = 1, SESSION completion_type = 0, /*M! {GALERA}, SESSION wsrep_osu_method = 'TOI', */ \
+         SESSION sql_safe_updates = 0, SESSION sql_big_selects = 1, SESSION sql_select_limit = 18446744073709551615, \
+         SESSION sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \
+         SESSION time_zone = '+00:00', SESSION innodb_lock_wait_timeout = 2, SESSION lock_wait_timeout = 1; \
+         SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED"
+    )
+}
 
 /// Options without the settings of the driver's own: `session` makes all of them.
 pub(in super::super) fn plain_options(options: MySqlConnectOptions) -> MySqlConnectOptions {
@@ -61,8 +63,10 @@ impl Driver for MySql {
         let idle_connection = format!("SET SESSION wait_timeout = {IDLE_CONNECTION_S}");
         let [begin, commit, rollback] = ["START TRANSACTION", "COMMIT", "ROLLBACK"];
         if dialect == Dialect::MariaDb {
+            // What loses against another node is decided anew: the server must not carry it out once more by itself.
             let set_up = format!(
-                "{COMMON}{GALERA}{idle_connection}; SET SESSION idle_transaction_timeout = {idle_s}, \
+                "{COMMON}SET {GALERA}, SESSION wsrep_retry_autocommit = 0; {idle_connection}; \
+                 SET SESSION idle_transaction_timeout = {idle_s}, \
                  SESSION idle_write_transaction_timeout = {idle_s}, SESSION max_statement_time = {}; ",
                 statement_timeout.as_secs()
             );
