@@ -5,6 +5,7 @@
 //! not: because it broke, or the caller gave up. What one connection's failure says about the others is in [`Health`].
 
 mod connect;
+mod panics;
 mod statements;
 mod transaction;
 
@@ -23,6 +24,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+use self::panics::unless_panicked;
 pub(super) use self::{
     connect::{CONNECT_TIMEOUT, not_connected, retry_while_busy},
     transaction::Transaction,
@@ -238,7 +240,7 @@ impl<DB: Driver> Lease<'_, DB> {
     ) -> Result<T, DbErr> {
         self.is_sound = false;
         let mut unanswered = Unanswered { health: &self.pool.health, sent: Instant::now(), answered: false };
-        let work = self.pool.unless_moved(work(&mut self.pooled.connection));
+        let work = self.pool.unless_moved(unless_panicked(work(&mut self.pooled.connection)));
         let result = timeout(self.pool.answer_timeout, work).await;
         let result =
             result.unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()));
