@@ -38,7 +38,6 @@ fn acquire(n: u32, kind: Kind, wait_ms: i64) -> Command {
         replace_data: false,
         delete_on_release: false,
         only_if_exists: false,
-        reentrant: false,
         version: version(n),
         chosen: false,
         retried: false,

@@ -9,7 +9,7 @@ use crate::{
     audit::{self, AuditEvent, AuditRecord, Origin},
     domain::{
         Acquire, Command, DEFAULT_LEASE_MS, Data, DataEdit, ForcedRelease, Heartbeat, Key, KeyId, Kind,
-        LockView, Owner, Refusal, Release, Reply, SemaphoreView, Tenant, Version,
+        LockView, Owner, Refusal, Release, Reply, RequestFlags, SemaphoreView, Tenant, Version,
     },
     engine::{Engine, EngineError, RequestGuard},
     observe::{self, Operation, observed},
@@ -144,7 +144,8 @@ impl LockService {
     pub async fn acquire(&self, id: KeyId, request: AcquireRequest) -> Result<Delivery, ServiceError> {
         let kind = request.kind;
         self.check_guarded(request.guarded)?;
-        let request_guard = self.engine.attach(&id, request.version, request.reentrant, request.guarded);
+        let flags = RequestFlags { reentrant: request.reentrant, guarded: request.guarded };
+        let request_guard = self.engine.attach(&id, request.version, flags);
         let acquire = Acquire {
             kind: request.kind,
             owner: request.owner,
@@ -156,7 +157,6 @@ impl LockService {
             replace_data: request.replace_data,
             delete_on_release: request.delete_on_release,
             only_if_exists: request.only_if_exists,
-            reentrant: request.reentrant,
             version: request_guard.version(),
             chosen: request.version.is_some(),
             retried: false,

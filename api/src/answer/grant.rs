@@ -139,7 +139,6 @@ mod tests {
             replace_data: false,
             delete_on_release: false,
             only_if_exists: false,
-            reentrant: false,
             version: Version(uuid!("0199A3C0-5F0E-4C1D-9A57-3F1F6A1C7D42")),
             chosen: true,
             retried: false,

@@ -37,15 +37,13 @@ pub struct Acquire {
     pub delete_on_release: bool,
     /// Refuse instead of creating.
     pub only_if_exists: bool,
-    /// Answer the standing grant of the same owner.
-    pub reentrant: bool,
     /// The identity of the grant-to-be.
     pub version: Version,
     /// Whether the caller chose the version.
     pub chosen: bool,
     /// Whether an earlier try of this very command may have been written without our knowing.
     pub retried: bool,
-    /// The request of the caller.
+    /// The request of the caller. It tells whether the standing grant of the same owner is an answer.
     pub request_id: RequestId,
 }
 

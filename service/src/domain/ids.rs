@@ -54,60 +54,6 @@ pub struct RowVersion(pub Uuid);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Token(pub i64);
 
-/// One request of a caller to its place in a queue or to its grant.
-///
-/// Clean-up after a connection that went away names the request id of that connection, so that a late clean-up of the first
-/// does not remove the second, which attached with the same version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct RequestId(pub i64);
-
-impl RequestId {
-    /// That of no request: no clean-up ends a grant that bears it.
-    pub const NONE: Self = Self(0);
-
-    /// That of a grant whose lease has ended, once that is in the audit trail.
-    pub const EXPIRY_RECORDED: Self = Self(-1);
-
-    /// Marks a grant whose answer has reached nobody. No request of an earlier version of this program bears it: their bits
-    /// were those of UUIDs of version 4, of which this one is always 0.
-    const KEPT_BIT: i64 = 1 << 14;
-
-    /// Marks a request for a guarded grant. Of the earlier ones it was always 0, too.
-    const GUARDED_BIT: i64 = 1 << 12;
-
-    /// A request from random bits. Its sign tells whether its caller is content with a grant that its owner has already, and
-    /// a bit whether it asks for a guarded grant: whoever serves the queue has to know that of those who wait, and they are
-    /// recorded by their request ids.
-    pub const fn new(random: u64, reentrant: bool, guarded: bool) -> Self {
-        let number = (random >> 1).cast_signed() & !(Self::KEPT_BIT | Self::GUARDED_BIT);
-        let number = if guarded { number | Self::GUARDED_BIT } else { number };
-        Self(if reentrant { !number } else { number })
-    }
-
-    /// Whether a waiter with this request id is granted a guarded lock.
-    pub const fn is_guarded(self) -> bool {
-        let number = if self.0 < 0 { !self.0 } else { self.0 };
-        number & Self::GUARDED_BIT != 0
-    }
-
-    /// Of a grant that this request had alone, and whose answer did not reach its caller.
-    #[must_use]
-    pub const fn kept(self) -> Self {
-        if self.is_kept() { self } else { Self(self.0 ^ Self::KEPT_BIT) }
-    }
-
-    /// Whether no request has the grant: its answer has reached nobody, and it is kept for a repeat.
-    pub const fn is_kept(self) -> bool {
-        let number = if self.0 < 0 { !self.0 } else { self.0 };
-        number & Self::KEPT_BIT != 0
-    }
-
-    /// Whether a waiter with this request id is answered with the grant of another of its owner.
-    pub const fn is_reentrant(self) -> bool {
-        self.0 < 0
-    }
-}
-
 /// One incarnation of a replica: a process, from the moment it first waits for something until it no longer does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ReplicaId(pub Uuid);

@@ -18,6 +18,7 @@ mod names;
 mod permits;
 mod queue;
 mod reply;
+mod request_id;
 mod revoked;
 mod state;
 #[cfg(test)]
@@ -33,13 +34,14 @@ pub use ended::{EndedVersion, EndedVersions, VersionDigest};
 pub use epoch::{Epoch, TOKENS_OF_AN_EPOCH};
 pub use grant::Grant;
 pub use guard::{Guard, GuardBusy, GuardEdit, MOST_GUARDED_PERMITS};
-pub use ids::{ReplicaId, RequestId, RowVersion, ShortVersion, Token, Version};
+pub use ids::{ReplicaId, RowVersion, ShortVersion, Token, Version};
 pub use names::{Credential, Data, Key, KeyId, MAX_REASON_CHARS, NameError, Owner, Reason, Tenant};
 pub use permits::{BusyCount, Permit, Permits};
 pub use queue::{Place, Queue, Waiter};
 pub use reply::{
     HeldView, Holder, LockView, NotGranted, NotGrantedReason, Refusal, Reply, SemaphoreView, WaiterLimit,
 };
+pub use request_id::{RequestFlags, RequestId};
 pub use revoked::{Revocation, Revocations};
 pub use state::{Body, KeyState, Mutex, Semaphore};
 pub use time::{Now, Timestamp};

@@ -4,7 +4,7 @@
 
 use uuid::Uuid;
 
-use crate::domain::{ReplicaId, RequestId, RowVersion, Version};
+use crate::domain::{ReplicaId, RequestFlags, RequestId, RowVersion, Version};
 
 fn random() -> Uuid {
     #[cfg(test)]
@@ -25,9 +25,9 @@ pub(super) fn row_version() -> RowVersion {
 }
 
 /// A request id. It is never [`RequestId::NONE`]: the bits that make it a version 4 are not all zero.
-pub(super) fn request_id(reentrant: bool, guarded: bool) -> RequestId {
+pub(super) fn request_id(flags: RequestFlags) -> RequestId {
     let (high, _) = random().as_u64_pair();
-    RequestId::new(high, reentrant, guarded)
+    RequestId::new(high, flags)
 }
 
 /// The identity of one incarnation of this replica.

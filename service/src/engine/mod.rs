@@ -45,7 +45,7 @@ pub use sweeper::SweepOptions;
 use self::{message::Message, shard::Shard, shared::Shared};
 use crate::{
     audit::AuditLog,
-    domain::{Command, KeyId, Reply, RequestId, Timestamp, Version},
+    domain::{Command, KeyId, Reply, RequestFlags, RequestId, Timestamp, Version},
     store::{Store, StoreError},
     tasks::{self, spawn_critical},
 };
@@ -113,19 +113,13 @@ impl Engine {
     }
 
     /// The guard of a request for a lease.
-    pub fn attach(
-        &self,
-        id: &KeyId,
-        chosen: Option<Version>,
-        reentrant: bool,
-        guarded: bool,
-    ) -> RequestGuard {
-        RequestGuard::new(self.shared.clone(), id.clone(), chosen, reentrant, guarded)
+    pub fn attach(&self, id: &KeyId, chosen: Option<Version>, flags: RequestFlags) -> RequestGuard {
+        RequestGuard::new(self.shared.clone(), id.clone(), chosen, flags)
     }
 
     /// A new request id, for a heartbeat.
     pub fn request_id(&self) -> RequestId {
-        ids::request_id(false, false)
+        ids::request_id(RequestFlags::default())
     }
 
     /// Carries out a command other than an acquire.

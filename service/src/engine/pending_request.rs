@@ -105,7 +105,7 @@ impl PendingRequest {
 pub(super) mod tests {
     use super::*;
     use crate::{
-        domain::{Acquire, Key, Kind, Owner, Tenant},
+        domain::{Acquire, Key, Kind, Owner, RequestFlags, Tenant},
         engine::ids,
     };
 
@@ -122,11 +122,10 @@ pub(super) mod tests {
             replace_data: false,
             delete_on_release: false,
             only_if_exists: false,
-            reentrant: false,
             version: ids::version(),
             chosen: false,
             retried,
-            request_id: ids::request_id(false, false),
+            request_id: ids::request_id(RequestFlags::default()),
         };
         let id = KeyId { tenant: Tenant::trusted("t"), key: Key::trusted("a") };
         let (command, arrived) = (Command::Acquire(acquire), Instant::now());

@@ -13,7 +13,7 @@ use super::{
     message::{Message, UndeliveredGrant},
     pending_request::{Answer, Answered},
 };
-use crate::domain::{Acquire, Command, KeyId, Reply, RequestId, Version};
+use crate::domain::{Acquire, Command, KeyId, Reply, RequestFlags, RequestId, Version};
 
 /// An acquire that is shed is answered so long after it came, not sooner: thousands of clients that ask again at once would keep
 /// the processors from the heartbeats.
@@ -36,19 +36,13 @@ pub struct RequestGuard {
 }
 
 impl RequestGuard {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        id: KeyId,
-        chosen: Option<Version>,
-        reentrant: bool,
-        guarded: bool,
-    ) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, id: KeyId, chosen: Option<Version>, flags: RequestFlags) -> Self {
         Self {
             shared,
             id,
             version: chosen.unwrap_or_else(ids::version),
             chosen: chosen.is_some(),
-            request_id: ids::request_id(reentrant, guarded),
+            request_id: ids::request_id(flags),
             answer: None,
             holds_grant: false,
             freed_at: None,

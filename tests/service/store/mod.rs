@@ -49,7 +49,6 @@ fn acquire(owner: &str) -> Acquire {
         replace_data: false,
         delete_on_release: false,
         only_if_exists: false,
-        reentrant: false,
         version: Version(Uuid::new_v4()),
         chosen: true,
         retried: false,

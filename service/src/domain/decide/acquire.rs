@@ -25,7 +25,7 @@ impl KeyChange {
         {
             return Ok(refuse(Refusal::NotFound));
         }
-        if acquire.request_id.is_guarded() && !self.can_be_guarded() {
+        if acquire.request_id.flags().guarded && !self.can_be_guarded() {
             return Ok(refuse(Refusal::TooLargeToGuard));
         }
         if let Some(verdict) = self.reentered(acquire, ctx) {
@@ -118,9 +118,11 @@ impl KeyChange {
     /// The standing grant of the same owner, where that is what the caller asks for.
     fn reentered(&mut self, acquire: &Acquire, ctx: &Context) -> Option<Verdict> {
         let Body::Mutex(mutex) = &mut self.state.body else { return None };
-        let grant = mutex.grant.as_mut().filter(|grant| {
-            acquire.reentrant && grant.owner == acquire.owner && grant.is_surely_active(ctx.now)
-        })?;
+        let reentrant = acquire.request_id.flags().reentrant;
+        let grant = mutex
+            .grant
+            .as_mut()
+            .filter(|grant| reentrant && grant.owner == acquire.owner && grant.is_surely_active(ctx.now))?;
         grant.answer_to(acquire.request_id);
         self.prove();
         Some(Verdict::Reply(Reply::Granted(self.lock_view(ctx.now)?)))

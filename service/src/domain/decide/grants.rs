@@ -105,7 +105,7 @@ impl KeyChange {
         if replace_data || mutex.data.is_none() {
             mutex.data = data;
         }
-        if mutex.guard.is_on() || grant.request_id.is_guarded() {
+        if mutex.guard.is_on() || grant.request_id.flags().guarded {
             mutex.guard = Guard::Named;
         }
         self.replaced(mutex.grant.replace(grant), now);
@@ -117,7 +117,7 @@ impl KeyChange {
     fn granted_permit(&mut self, permit: &Permit, before: Option<Grant>, now: Now) -> LockView {
         self.permits.insert(permit.slot);
         self.replaced(before, now);
-        self.name_permit(permit.slot, permit.grant.version, permit.grant.request_id.is_guarded(), now);
+        self.name_permit(permit.slot, permit.grant.version, permit.grant.request_id.flags().guarded, now);
         self.permit_view(permit, now)
     }
 

@@ -44,7 +44,7 @@ impl KeyChange {
     fn reenter(&mut self, ctx: &Context) {
         let waits_here = |waiter: &Waiter, owner: &Owner| {
             let here = matches!(waiter.place, Place::Attached { replica, request_id, .. }
-                if ctx.me == Some(replica) && request_id.is_reentrant());
+                if ctx.me == Some(replica) && request_id.flags().reentrant);
             here && waiter.owner == *owner
         };
         loop {
@@ -121,7 +121,7 @@ impl KeyChange {
     fn notify_reentrant(&mut self, owner: &Owner, ctx: &Context) {
         for waiter in self.state.queue.head.iter().filter(|waiter| waiter.owner == *owner) {
             if let Place::Attached { replica, request_id, .. } = waiter.place
-                && request_id.is_reentrant()
+                && request_id.flags().reentrant
                 && ctx.me != Some(replica)
                 && !ctx.dead.contains(&replica)
             {

@@ -1,6 +1,6 @@
 //! Taking a lock: at once, never twice, again by the same owner, and its data.
 
-use super::fixtures::{START, Scene, ask, data, owners, release, v, wait};
+use super::fixtures::{START, Scene, ask, data, owners, reentrant, release, v, wait};
 use crate::domain::{Acquire, Command, Kind, NotGrantedReason, Owner, Refusal, Verdict, WaiterLimit};
 
 #[test]
@@ -77,7 +77,7 @@ fn reentering_answers_the_standing_grant_unchanged() {
     let mut scene = Scene::held();
     scene.now += 400;
     let owner = Owner::new("owner 1").unwrap();
-    let again = Acquire { owner: owner.clone(), reentrant: true, lease_ms: Some(9_000), ..ask(2) };
+    let again = reentrant(Acquire { owner: owner.clone(), lease_ms: Some(9_000), ..ask(2) });
     let view = scene.granted(again.clone());
     assert_eq!(scene.granted(Acquire { version: v(4), ..again }), view);
     let held = view.held.unwrap();
@@ -85,17 +85,17 @@ fn reentering_answers_the_standing_grant_unchanged() {
     // There is no hold count: the first release ends the grant.
     scene.release(1);
     assert_eq!(scene.holder(), None);
-    let anew = Acquire { owner, reentrant: true, ..ask(3) };
+    let anew = reentrant(Acquire { owner, ..ask(3) });
     assert_eq!(scene.granted(anew).held.unwrap().version, v(3));
 }
 
 #[test]
 fn only_the_same_owner_reenters_and_only_while_the_lease_lasts() {
     let mut scene = Scene::held();
-    let stranger = Acquire { reentrant: true, ..ask(2) };
+    let stranger = reentrant(ask(2));
     assert!(matches!(scene.refused_acquire(stranger), Refusal::NotGranted(_)));
     scene.now += 1_000;
-    let late = Acquire { owner: Owner::new("owner 1").unwrap(), reentrant: true, ..ask(3) };
+    let late = reentrant(Acquire { owner: Owner::new("owner 1").unwrap(), ..ask(3) });
     assert_eq!(scene.granted(late).held.unwrap().version, v(3));
 }
 

@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use crate::domain::{
     Acquire, Command, Context, Data, DataEdit, Decided, Effects, Epoch, Heartbeat, Holder, Key, KeyChange,
-    KeyId, KeyState, Kind, LockView, Now, Owner, Refusal, Release, ReplicaId, Reply, RequestId, RowVersion,
-    SemaphoreView, Tenant, Verdict, Version,
+    KeyId, KeyState, Kind, LockView, Now, Owner, Refusal, Release, ReplicaId, Reply, RequestFlags, RequestId,
+    RowVersion, SemaphoreView, Tenant, Verdict, Version,
 };
 
 /// The replica that decides unless a test says otherwise, and another.
@@ -42,7 +42,6 @@ pub(super) fn ask(n: u16) -> Acquire {
         replace_data: false,
         delete_on_release: false,
         only_if_exists: false,
-        reentrant: false,
         version: v(n.into()),
         chosen: false,
         retried: false,
@@ -58,6 +57,13 @@ pub(super) fn wait(n: u16) -> Acquire {
 /// The same, with a version that its caller chose.
 pub(super) fn wait_chosen(n: u16) -> Acquire {
     Acquire { chosen: true, ..wait(n) }
+}
+
+/// The same, content with a grant that its owner has already.
+pub(super) fn reentrant(acquire: Acquire) -> Acquire {
+    let random = acquire.request_id.0.cast_unsigned() << 1;
+    let flags = RequestFlags { reentrant: true, guarded: false };
+    Acquire { request_id: RequestId::new(random, flags), ..acquire }
 }
 
 /// A key, the time, and who decides.

@@ -1,6 +1,6 @@
 //! A version sent again: the same grant, the same place, or nothing; never a second grant.
 
-use super::fixtures::{ME, OTHER, Scene, ask, v, wait, wait_chosen};
+use super::fixtures::{ME, OTHER, Scene, ask, reentrant, v, wait, wait_chosen};
 use crate::domain::{Acquire, Command, LeaveReason, Owner, Refusal, Reply, RequestId, Verdict};
 
 fn chosen(n: u16) -> Acquire {
@@ -153,7 +153,7 @@ fn an_engines_own_repeat_leaves_the_grant_to_its_one_attachment() {
 fn a_grant_that_was_reentered_is_not_ended_because_its_own_answer_was_lost() {
     let mut scene = Scene::new();
     scene.granted(ask(1));
-    scene.granted(Acquire { owner: ask(1).owner, reentrant: true, ..ask(2) });
+    scene.granted(reentrant(Acquire { owner: ask(1).owner, ..ask(2) }));
     scene.run(&give_back(1, 1));
     assert_eq!(scene.holder(), Some(v(1)));
 }
@@ -167,7 +167,7 @@ fn who_was_granted_what_another_of_its_owner_reentered_is_told_so_and_not_that_i
         scene.waits(waiter.clone());
         scene.release(1);
         assert_eq!(scene.served(), [2], "nobody hears of this");
-        scene.granted(Acquire { owner: waiter.owner, reentrant: true, ..ask(3) });
+        scene.granted(reentrant(Acquire { owner: waiter.owner, ..ask(3) }));
         let leave = Command::Leave { version: v(2), request_id: RequestId(2), reason: LeaveReason::TimedOut };
         let Verdict::Reply(Reply::Granted(view)) = scene.run(&leave) else { panic!("it holds") };
         assert_eq!(view.held.map(|held| held.version), Some(v(2)));

@@ -1,6 +1,6 @@
 //! The queue: order, offers to other replicas, kept places, leaving, the dead, and a clock that steps back.
 
-use super::fixtures::{ME, OTHER, START, Scene, ask, beat, release, v, wait, wait_chosen};
+use super::fixtures::{ME, OTHER, START, Scene, ask, beat, reentrant, release, v, wait, wait_chosen};
 use crate::domain::{Acquire, Command, LeaveReason, Refusal, Reply, RequestId, Timestamp, Verdict, Version};
 
 fn leave(n: u16, reason: LeaveReason) -> Command {
@@ -235,11 +235,7 @@ fn who_waits_needs_a_replica_that_is_known() {
 
 /// One who waits for the lock as the owner of 2, and is content with what 2 holds.
 fn wait_reentrant(n: u16) -> Acquire {
-    Acquire { owner: ask(2).owner, reentrant: true, request_id: reentrant(n), ..wait(n) }
-}
-
-fn reentrant(n: u16) -> RequestId {
-    RequestId::new(u64::from(n) << 1, true, false)
+    reentrant(Acquire { owner: ask(2).owner, ..wait(n) })
 }
 
 #[test]
@@ -249,11 +245,11 @@ fn those_who_wait_reentrant_for_what_their_owner_is_granted_share_it_at_once() {
     scene.waits(wait(3));
     scene.waits(wait_reentrant(4));
     scene.release(1);
-    assert_eq!(scene.served(), [2, reentrant(4).0]);
+    assert_eq!(scene.served(), [2, wait_reentrant(4).request_id.0]);
     let versions: Vec<_> = scene.effects.0.iter().map(|(_, reply)| held_version(reply)).collect();
     assert_eq!((versions, scene.state.queue.len), (vec![Some(v(2)); 2], 1), "3 waits on");
     scene.run(&give_back(v(2), 2));
-    scene.run(&give_back(v(4), reentrant(4).0));
+    scene.run(&give_back(v(4), wait_reentrant(4).request_id.0));
     assert_eq!(scene.holder(), Some(v(2)), "the other of the two may rely on it");
     scene.release(2);
     assert_eq!(scene.served(), [3]);
@@ -270,7 +266,7 @@ fn those_who_wait_reentrant_at_another_replica_are_looked_for_there() {
     assert_eq!((scene.served(), scene.effects.1.contains(&OTHER)), (vec![2], true));
     scene.me = Some(OTHER);
     scene.run(&Command::ServeQueue);
-    assert_eq!((scene.served(), scene.holder()), (vec![reentrant(4).0], Some(v(2))));
+    assert_eq!((scene.served(), scene.holder()), (vec![wait_reentrant(4).request_id.0], Some(v(2))));
 }
 
 fn held_version(reply: &Reply) -> Option<Version> {

@@ -250,12 +250,15 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::engine::{ids, pending_request::tests::acquire};
+    use crate::{
+        domain::RequestFlags,
+        engine::{ids, pending_request::tests::acquire},
+    };
 
     /// Adds a waiter with a deadline in 1 s.
     fn wait(waiters: &mut LocalWaiters) -> (RequestId, KeyId) {
         let (reply, _) = oneshot::channel();
-        let (request_id, request) = (ids::request_id(false, false), acquire(false, Some(reply)));
+        let (request_id, request) = (ids::request_id(RequestFlags::default()), acquire(false, Some(reply)));
         let id = request.id.clone();
         waiters.insert(request_id, request, ids::version(), false, Instant::now() + Duration::from_secs(1));
         (request_id, id)
@@ -264,7 +267,7 @@ mod tests {
     fn audit(found: &[(RequestId, KeyId)]) -> Audit {
         let row = |id: &KeyId| WaitingRow {
             id: id.clone(),
-            request_id: ids::request_id(false, false),
+            request_id: ids::request_id(RequestFlags::default()),
             version: ids::version(),
         };
         let found = found.iter().map(|(request_id, id)| (*request_id, row(id))).collect();
@@ -314,7 +317,7 @@ mod tests {
     async fn a_row_is_an_orphan_when_two_audits_find_it_and_its_key_is_not_busy() {
         let mut waiters = LocalWaiters::default();
         let (waiting, id) = wait(&mut waiters);
-        let orphan = ids::request_id(false, false);
+        let orphan = ids::request_id(RequestFlags::default());
         let audit = audit(&[(waiting, id.clone()), (orphan, id)]);
         assert!(waiters.orphans(&audit, |_| false).is_empty());
         let found: Vec<_> =

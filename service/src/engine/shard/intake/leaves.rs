@@ -91,13 +91,13 @@ mod tests {
 
     use super::*;
     use crate::{
-        domain::{Command, Key, LeaveReason, Tenant},
+        domain::{Command, Key, LeaveReason, RequestFlags, Tenant},
         engine::ids,
     };
 
     fn leave(key: &str) -> PendingRequest {
         let id = KeyId { tenant: Tenant::trusted("t"), key: Key::trusted(key) };
-        let (version, request_id) = (ids::version(), ids::request_id(false, false));
+        let (version, request_id) = (ids::version(), ids::request_id(RequestFlags::default()));
         let command = Command::Leave { version, request_id, reason: LeaveReason::HungUp };
         PendingRequest::internal(id, command, Instant::now())
     }

@@ -17,7 +17,10 @@ use tokio::time::Instant;
 pub(super) use self::faults::Fault;
 use self::tables::{RowLock, Tables};
 use crate::{
-    domain::{Body, BusyCount, KeyId, KeyState, Owner, Permit, Permits, Place, ReplicaId, Timestamp, Waiter},
+    domain::{
+        Body, BusyCount, KeyId, KeyState, Owner, Permit, Permits, Place, ReplicaId, RequestFlags, Timestamp,
+        Waiter,
+    },
     engine::ids,
     store::{Committed, LoadRequest, Unreadable, Write},
 };
@@ -145,7 +148,7 @@ impl MemoryStore {
                 delete_on_release: false,
                 place: Place::Attached {
                     replica: dead,
-                    request_id: ids::request_id(false, false),
+                    request_id: ids::request_id(RequestFlags::default()),
                     offered_until: None,
                 },
             });
