@@ -237,6 +237,11 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "DB_LOCKS_MAX_WAITERS_PER_TENANT", default_value = "25000")]
     pub(crate) max_waiters_per_tenant: NonZeroUsize,
 
+    /// About how many bytes a tenant may store: each key and each permit that was ever used counts 512 and its data. Beyond that
+    /// nothing of the tenant is created or made larger, and what there is goes on.
+    #[arg(long, env = "DB_LOCKS_MAX_BYTES_PER_TENANT", default_value_t = EngineOptions::MAX_BYTES_PER_TENANT, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) max_bytes_per_tenant: u64,
+
     /// The most requests that may wait in this process.
     #[arg(long, env = "DB_LOCKS_MAX_WAITERS", default_value_t = 50_000)]
     pub(crate) max_waiters: usize,

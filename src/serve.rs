@@ -143,6 +143,7 @@ fn engine_options(args: &ServeArgs, store: &dyn Store) -> EngineOptions {
         max_waiters_per_key: args.max_waiters_per_key,
         max_waiters_per_tenant: args.max_waiters_per_tenant.get(),
         max_waiters: args.max_waiters,
+        max_bytes_per_tenant: args.max_bytes_per_tenant,
         guard_wait: Duration::from_millis(args.guard_wait_ms),
         sweep: sweep_options(&args.sweep),
     }

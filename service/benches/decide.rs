@@ -71,6 +71,7 @@ static CONTEXT: LazyLock<Context> = LazyLock::new(|| Context {
     lists_changes: false,
     epoch: Epoch::default(),
     full_tenants: Arc::default(),
+    over_storage: Arc::default(),
 });
 
 fn decide(state: KeyState, command: &Command) -> KeyChange {

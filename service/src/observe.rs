@@ -35,7 +35,7 @@ const OPERATIONS: [(Operation, &str); 7] = [
     (Operation::List, "list"),
 ];
 
-const OUTCOMES: [&str; 14] = [
+const OUTCOMES: [&str; 15] = [
     "ok",
     "not_found",
     "version_mismatch",
@@ -50,6 +50,7 @@ const OUTCOMES: [&str; 14] = [
     "unavailable",
     "revoked",
     "guarded_transaction_open",
+    "storage_full",
 ];
 
 fn outcome_index<T>(result: &Result<T, ServiceError>) -> usize {
@@ -65,6 +66,7 @@ fn outcome_index<T>(result: &Result<T, ServiceError>) -> usize {
             Refusal::NotGranted(_) => 7,
             Refusal::NotForSemaphores(_) | Refusal::VersionRequired | Refusal::TooLargeToGuard => 8,
             Refusal::QueueFull(_) => 9,
+            Refusal::StorageFull => 14,
             Refusal::PlaceLost => 10,
             Refusal::Revoked(_) => 12,
             Refusal::GuardedTransactionOpen { .. } => 13,
@@ -72,6 +74,7 @@ fn outcome_index<T>(result: &Result<T, ServiceError>) -> usize {
         Err(ServiceError::NotGuarded(_)) => 8,
         Err(ServiceError::Unavailable(reason)) => match reason {
             Unavailable::KeyWaiters | Unavailable::TenantWaiters | Unavailable::ProcessWaiters => 9,
+            Unavailable::TenantStorage => 14,
             Unavailable::PlaceLost => 10,
             _ => 11,
         },

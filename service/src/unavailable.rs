@@ -53,6 +53,9 @@ pub enum Unavailable {
     /// As many requests of the tenant wait as may.
     #[error("too many waiters of the tenant")]
     TenantWaiters,
+    /// The tenant stores as much as it may.
+    #[error("the tenant's storage is used up")]
+    TenantStorage,
     /// As many requests wait in this process as may.
     #[error("too many waiters of this process")]
     ProcessWaiters,

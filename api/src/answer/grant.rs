@@ -156,6 +156,7 @@ mod tests {
             lists_changes: false,
             epoch: Epoch::default(),
             full_tenants: Arc::default(),
+            over_storage: Arc::default(),
         };
         let decided = KeyChange::new(id, KeyState::absent()).decide(&Command::Acquire(acquire), &context);
         match decided {

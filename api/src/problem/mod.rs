@@ -249,6 +249,7 @@ mod tests {
             (Unavailable::Overloaded, "overloaded", "1"),
             (Unavailable::TenantWaiters, "tenant's waiters", "2"),
             (Unavailable::KeyWaiters, "key's waiters", "2"),
+            (Unavailable::TenantStorage, "tenant's storage", "10"),
             (Unavailable::ShuttingDown, "shutting down", "1"),
         ] {
             let (response, body) = answered(reason.into()).await;

@@ -55,6 +55,7 @@ impl Problem {
                 TOO_LARGE_TO_GUARD,
             ),
             Refusal::QueueFull(limit) => Unavailable::from(limit).into(),
+            Refusal::StorageFull => Unavailable::TenantStorage.into(),
             Refusal::PlaceLost => Unavailable::PlaceLost.into(),
         }
     }

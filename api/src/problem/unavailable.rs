@@ -67,6 +67,10 @@ const fn detail(reason: Unavailable) -> &'static str {
             "Too many requests of this tenant wait already: the limit of the tenant's waiters is reached \
              (DB_LOCKS_MAX_WAITERS_PER_TENANT)."
         }
+        Unavailable::TenantStorage => {
+            "The tenant's storage is used up: its limit is reached (DB_LOCKS_MAX_BYTES_PER_TENANT), and this would create a \
+             key or store more. Nothing was changed. Delete what is not needed; deleted keys count until they are swept."
+        }
         Unavailable::ProcessWaiters => {
             "The service is overloaded: too many requests wait in this process already (DB_LOCKS_MAX_WAITERS)."
         }
@@ -83,6 +87,7 @@ const fn retry_after_s(reason: Unavailable) -> i64 {
         Unavailable::DiskFull
         | Unavailable::OtherSchema
         | Unavailable::FileReplaced
+        | Unavailable::TenantStorage
         | Unavailable::UnreadableKey => 10,
         Unavailable::KeyWaiters | Unavailable::TenantWaiters | Unavailable::ProcessWaiters => 2,
         Unavailable::DatabaseOutOfReach

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use db_locks_service::{
-    Rfc3339, ServiceError,
+    Rfc3339, ServiceError, Unavailable,
     domain::{self, Data, LockView, NotGrantedReason, Refusal, SemaphoreView, Timestamp},
 };
 
@@ -105,6 +105,10 @@ fn refused(refusal: Refusal) -> LockError {
             LockError::Validation("max_size: the semaphore is too large to be guarded".to_owned())
         }
         Refusal::VersionRequired => LockError::Validation("version: is required for a permit".to_owned()),
+        Refusal::StorageFull => LockError::Unavailable {
+            detail: Unavailable::TenantStorage.to_string(),
+            retry_after: RETRY_AFTER,
+        },
         Refusal::QueueFull(_) | Refusal::PlaceLost => LockError::Unavailable {
             detail: "too many wait, or the place in the queue is lost".to_owned(),
             retry_after: RETRY_AFTER,

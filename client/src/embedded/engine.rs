@@ -101,6 +101,7 @@ fn engine_options(store: &dyn Store) -> EngineOptions {
         max_waiters_per_key: limits.max_waiters_per_key,
         max_waiters_per_tenant: limits.max_waiters,
         max_waiters: limits.max_waiters,
+        max_bytes_per_tenant: u64::MAX,
         guard_wait: Duration::from_millis(EngineOptions::GUARD_WAIT_MS),
         sweep: SweepOptions::DEFAULT,
     }

@@ -147,6 +147,8 @@ pub enum Refusal {
     VersionRequired,
     /// It could not wait: as many wait as may.
     QueueFull(WaiterLimit),
+    /// The tenant stores as much as it may, and this would make it more.
+    StorageFull,
     /// It lost its place: its replica was taken for dead.
     PlaceLost,
 }

@@ -271,6 +271,7 @@ mod tests {
             lists_changes: false,
             epoch: Epoch::default(),
             full_tenants: Arc::default(),
+            over_storage: Arc::default(),
         };
         let outcome = key_task.decide(KeyState::absent(), true, &ctx);
         let TaskOutcome::Write { verdicts, .. } = outcome else { panic!("the semaphore is to be written") };

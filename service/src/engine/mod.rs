@@ -20,6 +20,7 @@ mod pending_request;
 mod request_guard;
 mod shard;
 mod shared;
+mod storage_use;
 mod sweeper;
 mod timers;
 mod trail;
@@ -71,6 +72,8 @@ pub struct EngineOptions {
     pub max_waiters_per_tenant: usize,
     /// The maximum number of waiters of this replica.
     pub max_waiters: usize,
+    /// About how many bytes a tenant may store.
+    pub max_bytes_per_tenant: u64,
     /// How long a release waits for the end of a transaction that called the guard.
     pub guard_wait: Duration,
     /// The settings of the sweeper.
@@ -82,6 +85,8 @@ impl EngineOptions {
     pub const MAX_QUEUED: usize = 20_000;
     /// [`max_queue_wait`](Self::max_queue_wait), where nothing else is said, in milliseconds.
     pub const MAX_QUEUE_MS: u64 = 2_000;
+    /// [`max_bytes_per_tenant`](Self::max_bytes_per_tenant), where nothing else is said.
+    pub const MAX_BYTES_PER_TENANT: u64 = 1 << 30;
     /// [`guard_wait`](Self::guard_wait), where nothing else is said, in milliseconds.
     pub const GUARD_WAIT_MS: u64 = 5_000;
 }
@@ -108,6 +113,7 @@ impl Engine {
         spawn_critical(tasks.track_future(membership::run(shared.clone())));
         spawn_critical(membership::reap_when_wanted(shared.clone()));
         spawn_critical(write_refusal::watch(shared.clone()));
+        spawn_critical(storage_use::count_when_wanted(shared.clone()));
         spawn_critical(tasks.track_future(sweeper::run(shared.clone(), options.sweep)));
         Arc::new(Self { shared, tasks })
     }

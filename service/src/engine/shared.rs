@@ -25,6 +25,7 @@ use super::{
     metrics::{EngineMetrics, ShedReason},
     outage::Outage,
     pending_request::{Answer, PendingRequest},
+    storage_use::StorageUse,
     waiter_count::WaiterCount,
     write_refusal::WriteRefusal,
 };
@@ -60,6 +61,8 @@ pub(crate) struct Shared {
     outstanding: AtomicUsize,
     /// The acquires of this replica that stand in queues.
     pub(super) waiting: WaiterCount,
+    /// How much the tenants store.
+    pub(super) storage: StorageUse,
     /// The number of other commands that were not answered yet.
     executing: AtomicUsize,
     /// The identity under which this replica holds the sweepers' lease.
@@ -101,6 +104,7 @@ impl Shared {
             serve_permits: Arc::new(Semaphore::new(MOST_SERVE_MESSAGES)),
             outstanding: AtomicUsize::new(0),
             waiting: WaiterCount::new(options.max_waiters, options.max_waiters_per_tenant),
+            storage: StorageUse::new(options.max_bytes_per_tenant),
             executing: AtomicUsize::new(0),
             sweeper: ids::replica(),
             draining: AtomicBool::new(false),
@@ -237,6 +241,7 @@ impl Shared {
             is_full: self.waiting.is_full(),
             epoch: self.store.epoch(),
             full_tenants: self.waiting.full_tenants(),
+            over_storage: self.storage.over(),
         }
     }
 

@@ -201,6 +201,7 @@ fn options(plan: &Plan) -> EngineOptions {
         max_waiters_per_key: 100,
         max_waiters_per_tenant: 1_000,
         max_waiters: 1_000,
+        max_bytes_per_tenant: u64::MAX,
         sweep: SweepOptions {
             period_ms: 2_000,
             expired_delete_after_ms: 500,

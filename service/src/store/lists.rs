@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use db_locks_entity::{locks, permits};
 use sea_orm::{
     ColumnTrait, Condition, DbErr, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect, QueryTrait,
-    Select,
+    Select, Value,
     sea_query::{Expr, Func},
 };
 
@@ -113,6 +113,15 @@ impl ListStore for SqlStore {
         };
         let _permit = self.list_permits.try_acquire().map_err(|_| overloaded())?;
         self.list.run(Purpose::Read, work).await
+    }
+
+    async fn stored_bytes(&self, tenant: &Tenant) -> Result<u64, StoreError> {
+        let work = async {
+            let values = [Value::from(tenant.as_str()), Value::from(tenant.as_str())];
+            let rows = self.query(self.general_pool(), &self.sweep, &self.sql.stored_bytes, values).await?;
+            Ok(u64::try_from(count(&rows)?).unwrap_or_default())
+        };
+        self.sweep.run(Purpose::Read, work).await
     }
 
     async fn count_held(&self) -> Result<HeldCounts, StoreError> {

@@ -234,6 +234,9 @@ pub trait ListStore: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Page<LockView, i32>, StoreError>;
 
+    /// About how many bytes a tenant stores: of each row [`ROW_BYTES`] and its data. This reads all rows of the tenant.
+    async fn stored_bytes(&self, tenant: &Tenant) -> Result<u64, StoreError>;
+
     /// Counts active grants. This reads whole tables: it is meant for a gauge.
     async fn count_held(&self) -> Result<HeldCounts, StoreError>;
 }

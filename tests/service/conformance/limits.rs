@@ -1,14 +1,17 @@
 //! The configured limits.
 
+use std::time::Duration;
+
 use serde_json::json;
 
-use crate::support::{Database, Service};
+use crate::support::{Database, Service, eventually};
 
 on_every_database![with_database:
     maxima_are_configured_and_documented,
     waiters_of_a_key_are_limited,
     waiters_of_a_tenant_are_limited,
     waiters_of_a_replica_are_limited,
+    the_storage_of_a_tenant_is_limited,
 ];
 
 async fn maxima_are_configured_and_documented(database: Database) {
@@ -72,4 +75,34 @@ async fn waiters_of_a_replica_are_limited(database: Database) {
     svc.release("a", &a.version).await.unheld(200);
     first.await.unwrap().grant();
     let _third = svc.queue_up("b", wait, 2).await;
+}
+
+async fn the_storage_of_a_tenant_is_limited(database: Database) {
+    let service = Service::start_with(&database.url, &[("DB_LOCKS_MAX_BYTES_PER_TENANT", "16384")]).await;
+    let svc = service.client();
+    let large = |bytes: usize| json!({"data": "x".repeat(bytes)});
+    svc.put("/locks/large", large(12_000)).await.expect(201);
+    let held = svc.hold("held").await;
+    let full = |number: usize| {
+        let svc = svc.clone();
+        async move { svc.put(&format!("/locks/{number}"), json!({})).await.status == 503 }
+    };
+    let mut created = 0;
+    while !full(created).await {
+        created += 1;
+        assert!(created < 32, "nothing is refused");
+    }
+    svc.acquire("new", json!({"wait_ms": 0})).await.unavailable_because("tenant's storage");
+    svc.put("/locks/large", large(12_001)).await.unavailable_because("tenant's storage");
+    let progress = json!({"version": held.version, "data": "step 2"});
+    svc.post("/locks/held/heartbeat", progress).await.grant();
+    svc.release("held", &held.version).await.unheld(200);
+    svc.hold("0").await;
+    svc.with_tenant("neighbour").hold("new").await;
+    // What is deleted is found out when the tenant is counted again.
+    svc.put("/locks/large", json!({})).await.expect(200);
+    eventually("something can be created again", Duration::from_secs(20), || async {
+        (svc.put("/locks/new", json!({})).await.status == 201).then_some(())
+    })
+    .await;
 }

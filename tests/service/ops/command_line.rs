@@ -23,6 +23,7 @@ async fn help_lists_all_settings() {
         "DB_LOCKS_MAX_WAITERS_PER_KEY",
         "DB_LOCKS_MAX_WAITERS_PER_TENANT",
         "DB_LOCKS_MAX_WAITERS",
+        "DB_LOCKS_MAX_BYTES_PER_TENANT",
         "DB_LOCKS_SWEEP_PERIOD_MS",
         "DB_LOCKS_TOMBSTONE_RETENTION_MS",
         "DB_LOCKS_FLOOR_SETTLE_MS",

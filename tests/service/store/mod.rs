@@ -73,6 +73,7 @@ fn write(id: &KeyId, state: KeyState, now: Timestamp, commands: &[Command]) -> W
         lists_changes: false,
         epoch: Epoch::default(),
         full_tenants: Arc::default(),
+        over_storage: Arc::default(),
     };
     for command in commands {
         change.decide(command, &context).unwrap();

@@ -31,6 +31,9 @@ impl KeyChange {
         if let Some(verdict) = self.reentered(acquire, ctx) {
             return Ok(verdict);
         }
+        if let Some(verdict) = self.refuse_growth(acquire, ctx) {
+            return Ok(verdict);
+        }
         let lease_ms = self.lease_of(acquire);
         self.mark_expired(ctx.now);
         let overtakes = planted!(NewcomerOvertakes) && self.state.room(ctx.now).count > 0;

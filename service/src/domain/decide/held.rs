@@ -27,13 +27,17 @@ impl KeyChange {
             Err(refusal) => return Ok(refuse(refusal)),
         };
         let now = ctx.now;
-        let (grant, data) = self.grant_and_data(&target);
+        let (grant, _) = self.grant_and_data(&target);
         if grant.released {
             return Ok(refuse(Refusal::VersionMismatch));
         }
         if now.is_past(grant.expires_at) {
             return Ok(refuse(Refusal::LeaseExpired));
         }
+        if let Some(verdict) = self.refuse_edit(&target, &heartbeat.data, ctx) {
+            return Ok(verdict);
+        }
+        let (grant, data) = self.grant_and_data(&target);
         grant.lease_ms = heartbeat.lease_ms.unwrap_or(grant.lease_ms);
         grant.expires_at = now.at_most.plus_ms(grant.lease_ms);
         grant.request_id = heartbeat.request_id;
@@ -66,10 +70,13 @@ impl KeyChange {
             return self.release_again(target, ctx);
         }
         let is_busy = self.is_busy_target(target);
-        let (grant, data) = self.grant_and_data(target);
-        if grant.released {
+        if self.grant_and_data(target).0.released {
             return Ok(Verdict::Reply(Reply::Released(self.view_of(target, ctx.now))));
         }
+        if let Some(verdict) = self.refuse_edit(target, ending.data, ctx) {
+            return Ok(verdict);
+        }
+        let (grant, data) = self.grant_and_data(target);
         edit(data, ending.data);
         let deletes = ending.delete_lock || grant.delete_on_release;
         if is_busy {

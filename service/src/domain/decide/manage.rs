@@ -30,7 +30,16 @@ impl KeyChange {
             Body::Mutex(mutex) if mutex.grant.as_ref().is_some_and(|grant| grant.is_active(ctx.now)) => {
                 return Ok(refuse(Refusal::InUse(self.holders(ctx.now))));
             }
-            Body::Mutex(_) | Body::Absent => {}
+            Body::Mutex(mutex) => {
+                if let Some(verdict) = self.refuse_data(mutex.data.as_ref(), data, ctx) {
+                    return Ok(verdict);
+                }
+            }
+            Body::Absent => {
+                if let Some(verdict) = self.refuse_creation(ctx) {
+                    return Ok(verdict);
+                }
+            }
         }
         let (mut mutex, created) = match std::mem::replace(&mut self.state.body, Body::Absent) {
             Body::Mutex(mutex) => (mutex, false),
@@ -86,10 +95,12 @@ impl KeyChange {
         if let Some(verdict) = self.before_resize(max_size, guarded, ctx) {
             return Ok(verdict);
         }
+        let refused = self.refuse_creation(ctx);
         let created = match &mut self.state.body {
             Body::Mutex(_) => return Ok(refuse(Refusal::WrongKind)),
             // Those who wait for a lock of this name that is just being deleted want a lock.
             Body::Absent if self.state.queue.len > 0 => return Ok(refuse(Refusal::WrongKind)),
+            Body::Absent if let Some(verdict) = refused => return Ok(verdict),
             Body::Absent => {
                 let lease_ms = lease_ms.unwrap_or(default_lease_ms);
                 self.state.body = Body::Semaphore(Semaphore {

@@ -13,12 +13,14 @@ mod guards;
 mod held;
 mod manage;
 mod serve_queue;
+mod storage;
 mod upkeep;
 mod views;
 
 pub use acquire::DEFAULT_LEASE_MS;
 pub use again::Earlier;
 pub use ends::{Ended, EndedHow};
+pub use storage::ROW_BYTES;
 pub use views::MOST_HOLDERS;
 
 use std::{
@@ -61,6 +63,8 @@ pub struct Context {
     pub lists_changes: bool,
     /// Tenants that have as many waiters at this replica as they may have.
     pub full_tenants: Arc<BTreeSet<Tenant>>,
+    /// Tenants that store as much as they may.
+    pub over_storage: Arc<BTreeSet<Tenant>>,
 }
 
 impl Context {
@@ -75,6 +79,11 @@ impl Context {
             return Some(WaiterLimit::Replica);
         }
         self.full_tenants.contains(tenant).then_some(WaiterLimit::Tenant)
+    }
+
+    /// Whether a tenant stores as much as it may.
+    fn is_over_storage(&self, tenant: &Tenant) -> bool {
+        self.over_storage.contains(tenant)
     }
 }
 
@@ -171,6 +180,8 @@ pub struct KeyChange {
     pub granted_under: Option<Epoch>,
     /// Whether the key had no row and tokens before; the store may raise those that this change grants.
     fresh_tokens: bool,
+    /// The bytes that the key's rows took before, by the count of the limit.
+    stored_before: u64,
     /// The versions that the guard rows name before this change, by slot.
     named_before: BTreeMap<i32, Version>,
     /// Set where guard rows were found locked lately: the change leaves those alone.
@@ -192,6 +203,7 @@ impl KeyChange {
     /// Begins with a state.
     pub fn new(id: KeyId, state: KeyState) -> Self {
         let fresh_tokens = state.row_version.is_none();
+        let stored_before = state.stored_before();
         let named_before = state.named_versions();
         Self {
             id,
@@ -203,6 +215,7 @@ impl KeyChange {
             waiters: BTreeMap::new(),
             granted_under: None,
             fresh_tokens,
+            stored_before,
             named_before,
             guard_busy: None,
             #[cfg(test)]

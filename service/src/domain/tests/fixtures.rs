@@ -75,6 +75,8 @@ pub(super) struct Scene {
     pub(super) dead: BTreeSet<ReplicaId>,
     pub(super) suspects: BTreeSet<ReplicaId>,
     pub(super) max_waiters: i64,
+    /// Whether the tenant stores as much as it may.
+    pub(super) is_over_storage: bool,
     /// What the last command told others.
     pub(super) effects: (Vec<(RequestId, Reply)>, BTreeSet<ReplicaId>),
     /// Whether the last command wrote.
@@ -91,6 +93,7 @@ impl Scene {
             dead: BTreeSet::new(),
             suspects: BTreeSet::new(),
             max_waiters: 1_000,
+            is_over_storage: false,
             effects: (Vec::new(), BTreeSet::new()),
             wrote: false,
             writes: 0,
@@ -128,6 +131,7 @@ impl Scene {
             lists_changes: false,
             epoch: Epoch::default(),
             full_tenants: Arc::default(),
+            over_storage: Arc::new(self.is_over_storage.then(|| key().tenant).into_iter().collect()),
             max_waiters_per_key: self.max_waiters,
         }
     }

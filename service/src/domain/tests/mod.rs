@@ -10,5 +10,6 @@ mod model;
 mod properties;
 mod repeat;
 mod semaphore;
+mod storage;
 mod waiting;
 mod wake_up;

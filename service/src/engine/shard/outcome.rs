@@ -93,6 +93,7 @@ impl Shard {
                 continue;
             };
             let Write { row_version, change, .. } = write;
+            self.shared.storage.add(&change.id.tenant, change.growth());
             let (mut state, effects) = (change.state, change.effects);
             let raised = token.0 - state.token.0;
             state.row_version = Some(row_version);

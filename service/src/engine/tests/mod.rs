@@ -88,6 +88,7 @@ fn options(shards: usize) -> EngineOptions {
         max_waiters_per_key: 100,
         max_waiters_per_tenant: 1_000,
         max_waiters: 1_000,
+        max_bytes_per_tenant: u64::MAX,
         sweep: SweepOptions::DEFAULT,
     }
 }

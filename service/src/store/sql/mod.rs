@@ -25,6 +25,7 @@ use super::{
     postgres::sql as postgres,
     sqlite::sql as sqlite,
 };
+use crate::domain::ROW_BYTES;
 
 /// Statements of one database, ready to be sent.
 #[derive(Debug)]
@@ -55,6 +56,7 @@ pub(super) struct Sql {
     pub(super) load_active_permits: String,
     pub(super) load_latest_chosen: String,
     pub(super) count_busy: String,
+    pub(super) stored_bytes: String,
     pub(super) now: String,
     pub(super) guards: GuardSql,
     pub(super) replicas: ReplicaSql,
@@ -122,6 +124,7 @@ impl Sql {
             )),
             count_busy: sql("/* count_busy */ SELECT count(*) FROM permits \
                  WHERE tenant = ? AND {key} = ? AND expires_at_ms > ? AND NOT released"),
+            stored_bytes: stored_bytes(dialect),
             now: sql("/* now */ SELECT {now}"),
             guards: GuardSql::new(dialect),
             replicas: ReplicaSql::new(dialect),
@@ -187,6 +190,7 @@ pub fn hot_statements(scheme: &str) -> Vec<(&'static str, String)> {
         ("load", sql.load_rows),
         ("load_queue_prefix", sql.load_queue_prefix),
         ("load_permits", sql.load_permits),
+        ("stored_bytes", sql.stored_bytes),
         ("offers", sql.replicas.offers),
         ("count_waiting", sql.replicas.count_waiting),
     ];
@@ -222,4 +226,22 @@ pub fn hot_statements(scheme: &str) -> Vec<(&'static str, String)> {
 
 fn placeholders(count: usize) -> String {
     vec!["?"; count.max(1)].join(", ")
+}
+
+/// How much a tenant stores. Deleted keys have rows until they are swept, and count.
+fn stored_bytes(dialect: Dialect) -> String {
+    let integer = match dialect {
+        Dialect::Sqlite | Dialect::Postgres => "BIGINT",
+        Dialect::MariaDb | Dialect::MySql => "SIGNED",
+    };
+    let rows_of = |table: &str| {
+        format!(
+            "SELECT {ROW_BYTES} * count(*) + coalesce(sum(octet_length(data)), 0) AS bytes FROM {table} WHERE tenant = ?"
+        )
+    };
+    dialect.sql(&format!(
+        "/* stored_bytes */ SELECT CAST(sum(bytes) AS {integer}) FROM (\n    {}\n    UNION ALL {}\n) AS tables_of_tenant",
+        rows_of("locks"),
+        rows_of("permits")
+    ))
 }

@@ -225,6 +225,10 @@ impl ListStore for MemoryStore {
         Ok(Page { items: Vec::new(), next: None })
     }
 
+    async fn stored_bytes(&self, _tenant: &Tenant) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
     async fn count_held(&self) -> Result<HeldCounts, StoreError> {
         Ok(HeldCounts::default())
     }

@@ -1,0 +1,87 @@
+//! What a tenant can do that stores as much as it may.
+
+use super::fixtures::{Scene, ask, beat, data, release};
+use crate::domain::{Acquire, Command, DataEdit, Heartbeat, Kind, ROW_BYTES, Refusal, Release, Reply};
+
+/// Data of so many bytes.
+fn text(bytes: usize) -> crate::domain::Data {
+    data(&"x".repeat(bytes))
+}
+
+fn put(data: Option<crate::domain::Data>) -> Command {
+    Command::PutLock { data, guarded: None }
+}
+
+fn full(mut scene: Scene) -> Scene {
+    scene.is_over_storage = true;
+    scene
+}
+
+#[test]
+fn nothing_is_created() {
+    let mut scene = full(Scene::new());
+    assert_eq!(scene.refused_acquire(ask(1)), Refusal::StorageFull);
+    assert_eq!(scene.refused(&put(None)), Refusal::StorageFull);
+    let semaphore =
+        Command::PutSemaphore { max_size: 1, lease_ms: None, default_lease_ms: 1_000, guarded: None };
+    assert_eq!(scene.refused(&semaphore), Refusal::StorageFull);
+    let missing = Acquire { only_if_exists: true, ..ask(1) };
+    assert_eq!(scene.refused_acquire(missing), Refusal::NotFound, "which it is in any case");
+}
+
+#[test]
+fn what_there_is_goes_on() {
+    let mut scene = full(Scene::held());
+    assert!(matches!(scene.reply(&Command::Heartbeat(beat(1))), Reply::Granted(_)));
+    scene.release(1);
+    scene.granted(Acquire { data: Some(text(1_024)), ..ask(2) });
+    assert!(matches!(scene.reply(&release(2)), Reply::Released(_)));
+    assert!(matches!(scene.reply(&put(None)), Reply::Lock { created: false, .. }));
+}
+
+#[test]
+fn large_data_is_stored_only_where_as_much_was_stored_before() {
+    let mut scene = Scene::new();
+    scene.run(&put(Some(text(2_000))));
+    let mut scene = full(scene);
+    assert!(matches!(scene.reply(&put(Some(text(2_000)))), Reply::Lock { .. }));
+    assert_eq!(scene.refused(&put(Some(text(2_001)))), Refusal::StorageFull);
+    assert_eq!(scene.refused_acquire(Acquire { data: Some(text(2_001)), ..ask(1) }), Refusal::StorageFull);
+    scene.granted(ask(1));
+    let more = || DataEdit::Set(text(2_001));
+    let heartbeat = Heartbeat { data: more(), ..beat(1) };
+    assert_eq!(scene.refused(&Command::Heartbeat(heartbeat)), Refusal::StorageFull);
+    let Command::Release(release) = release(1) else { unreachable!() };
+    let refused = Command::Release(Release { data: more(), ..release });
+    assert_eq!(scene.refused(&refused), Refusal::StorageFull);
+    scene.release(1);
+}
+
+#[test]
+fn permits_are_granted_in_rows_that_are_there() {
+    let mut scene = Scene::semaphore(2);
+    let permit = |n| Acquire { kind: Kind::Semaphore, ..ask(n) };
+    scene.granted(permit(1));
+    let mut scene = full(scene);
+    assert_eq!(scene.refused_acquire(permit(2)), Refusal::StorageFull);
+    scene.release(1);
+    assert_eq!(scene.refused_acquire(Acquire { data: Some(text(2_000)), ..permit(2) }), Refusal::StorageFull);
+    scene.granted(permit(2));
+}
+
+#[test]
+fn a_change_tells_by_how_much_its_rows_grow() {
+    let grown = |scene: &Scene, command: Command| scene.decide(&command).1.growth();
+    let mut scene = Scene::new();
+    let acquire = || Command::Acquire(Acquire { data: Some(text(100)), ..ask(1) });
+    assert_eq!(grown(&scene, acquire()), ROW_BYTES + 100);
+    scene.run(&acquire());
+    assert_eq!(grown(&scene, Command::Heartbeat(beat(1))), 0);
+    let longer = Heartbeat { data: DataEdit::Set(text(130)), ..beat(1) };
+    assert_eq!(grown(&scene, Command::Heartbeat(longer)), 30);
+    let delete = Command::DeleteLock { version: Some(super::fixtures::v(1)) };
+    assert_eq!(grown(&scene, delete), 0, "its row stays");
+    let semaphore = Scene::semaphore(2);
+    let permit = Acquire { kind: Kind::Semaphore, data: Some(text(100)), ..ask(1) };
+    assert_eq!(grown(&semaphore, Command::Acquire(permit)), ROW_BYTES + 100);
+}
