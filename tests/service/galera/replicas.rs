@@ -16,6 +16,8 @@ macro_rules! at_three_nodes {
 
 at_three_nodes![
     start::replicas_that_start_at_once_migrate_safely,
+    exclusion::a_counter_guarded_by_the_lock_loses_no_count,
+    exclusion::a_semaphore_lets_no_more_in_than_it_has_permits,
     order::thirty_waiters_over_three_replicas_are_granted_in_order,
     order::a_newcomer_at_another_replica_does_not_overtake,
     hand_over::a_release_at_one_replica_grants_at_another,

@@ -2,11 +2,11 @@
 //!
 //! The text is for the common case that every write wins. Where one does not, or a row that was to be new is there, a statement
 //! of the text fails, the server carries out none of the rest, and the transaction is rolled back: nothing was written. Then the
-//! batch is written step by step.
+//! batch is written step by step. On a node of a Galera cluster the text is a block.
 
 use super::{
     guards::GuardRows,
-    sql::{READ_BACK, name},
+    sql::{READ_BACK, block, name},
     text::Text,
 };
 use crate::store::{
@@ -73,7 +73,7 @@ impl BatchSql {
     }
 
     /// The transaction that writes these rows with their queues and permits; `None` where its text would be too long.
-    pub(super) fn transaction(&self, rows: &[LockRow<'_>]) -> Option<String> {
+    pub(super) fn transaction(&self, rows: &[LockRow<'_>], is_galera: bool) -> Option<String> {
         let mut text = Text::with_capacity(rows.len() * 600 + 2_000);
         text.raw("START TRANSACTION;\n");
         let (known, new): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row.is_known());
@@ -99,7 +99,9 @@ impl BatchSql {
         }
         self.add_children(&mut text, rows);
         text.raw("COMMIT");
-        Some(text.into_sql()).filter(|sql| sql.len() <= LONGEST)
+        let sql = text.into_sql();
+        let sql = if is_galera { block(&sql) } else { sql };
+        Some(sql).filter(|sql| sql.len() <= LONGEST)
     }
 
     /// The parts, for review.
@@ -137,5 +139,19 @@ impl BatchSql {
         }
         text.upsert(&self.insert_waiters, &waiters, &self.update_waiters);
         text.upsert(&self.insert_permits, &permits, &self.update_permits);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guards invariant 1: of several statements in one text a node of a cluster may commit one alone.
+    #[test]
+    fn on_a_node_of_a_cluster_the_text_is_one_statement() {
+        let sql = BatchSql::new(Dialect::MariaDb);
+        assert_eq!(sql.transaction(&[], false).as_deref(), Some("START TRANSACTION;\nCOMMIT"));
+        let block = "/* commit */\nBEGIN NOT ATOMIC\nSTART TRANSACTION;\nCOMMIT;\nEND";
+        assert_eq!(sql.transaction(&[], true).as_deref(), Some(block));
     }
 }

@@ -1,7 +1,7 @@
 //! Writes keys' rows to MariaDB and MySQL.
 //!
 //! A batch is one round trip: on MariaDB without queues and permits a statement with a list of values (see `sql::Upserts`), otherwise
-//! a transaction as one text (see `batch`). What does not succeed as a whole is written step by step. Guarded keys are written in
+//! a transaction as one text (see `batch`). On a node of a Galera cluster both are blocks (see `sql::block`). What does not succeed as a whole is written step by step. Guarded keys are written in
 //! the same ways (see `guards`).
 //!
 //! A write that was decided on a row must not create one. If the row was gone, MariaDB's statement fails. Without a binary log
@@ -16,7 +16,11 @@ use sea_orm::{
     sqlx::{Arguments, MySql, error::BoxDynError, mysql::MySqlArguments},
 };
 
-use super::{error_number, sql::Shape};
+use super::{
+    commit_guarded::unless_committed,
+    error_number,
+    sql::{Shape, Upserts},
+};
 use crate::{
     domain::Timestamp,
     store::{
@@ -64,9 +68,11 @@ impl SqlStore {
         if self.sql.dialect == Dialect::MariaDb && !is_guarded && !has_children {
             return self.commit_mariadb(pool, &rows, fence).await;
         }
-        let Some(text) = self.sql.batch.transaction(&rows) else { return Ok(None) };
+        let is_block = fence.is_galera();
+        let Some(text) = self.sql.batch.transaction(&rows, is_block) else { return Ok(None) };
         self.commit.round_trips.increment(1);
-        let answer = match pool.run_transaction(text, fence).await {
+        let answer = pool.run_transaction(text, fence).await;
+        let answer = match if is_block { answer.map_err(unless_committed) } else { answer } {
             Err(error) if has_lost(&error) || is_transient(&error) => return Ok(None),
             Err(error) if is_guarded && self.may_be_a_guard(&error) => return Ok(None),
             answer => answer?,
@@ -93,11 +99,17 @@ impl SqlStore {
         rows: &[LockRow<'_>],
         fence: Fence<'_>,
     ) -> Result<Option<Won>, DbErr> {
-        let list = self.values_list(rows)?;
+        let is_block = fence.is_galera();
+        let list =
+            Self::values_list(if is_block { &self.sql.upserts_in_blocks } else { &self.sql.upserts }, rows)?;
         let mut arguments = MySqlArguments::default();
         list.for_each(|cell| with_cell!(cell, value => arguments.add(value)))
             .map_err(|error: BoxDynError| DbErr::Custom(error.to_string()))?;
         self.commit.round_trips.increment(1);
+        if is_block {
+            let answer = pool.fetch_transaction(list.sql.clone(), arguments, fence).await;
+            return won_unless_undone(answer.map_err(unless_committed));
+        }
         won_unless_undone(pool.fetch(list.sql.clone(), arguments, fence).await)
     }
 
@@ -129,12 +141,12 @@ impl SqlStore {
         db: &impl ConnectionTrait,
         rows: &[LockRow<'_>],
     ) -> Result<Option<Won>, DbErr> {
-        let list = self.values_list(rows)?;
+        let list = Self::values_list(&self.sql.upserts, rows)?;
         won_unless_undone(self.query(db, &self.commit, &list.sql, list.values()).await)
     }
 
     async fn upsert_mysql(&self, db: &impl ConnectionTrait, rows: &[LockRow<'_>]) -> Result<Won, DbErr> {
-        let list = self.values_list(rows)?;
+        let list = Self::values_list(&self.sql.upserts, rows)?;
         self.execute(db, &self.commit, &list.sql, list.values()).await?;
         self.read_back(db, rows).await
     }
@@ -158,11 +170,9 @@ impl SqlStore {
     }
 
     /// The upsert of these rows, filled up with the last one to a number that has a statement.
-    fn values_list<'r>(&self, rows: &'r [LockRow<'r>]) -> Result<ValuesList<'r>, DbErr> {
+    fn values_list<'r>(upserts: &Upserts, rows: &'r [LockRow<'r>]) -> Result<ValuesList<'r>, DbErr> {
         let shape = if rows.iter().all(LockRow::is_known) { Shape::Known } else { Shape::Mixed };
-        let (size, sql) = self
-            .sql
-            .upserts
+        let (size, sql) = upserts
             .of(shape, rows.len())
             .ok_or_else(|| DbErr::Custom(format!("there is no statement for {} rows", rows.len())))?;
         Ok(ValuesList { sql, shape, rows, size })

@@ -56,7 +56,7 @@ impl SqlStore {
 
 /// An error of a whole transaction in one statement. It may have come after the commit if the statement was interrupted: then the
 /// outcome is unknown.
-fn unless_committed(error: DbErr) -> DbErr {
+pub(super) fn unless_committed(error: DbErr) -> DbErr {
     if error_number(&error).is_some_and(|number| INTERRUPTED.contains(&number)) {
         let unknown = std::io::Error::other(error.to_string());
         return DbErr::Query(RuntimeErr::SqlxError(Arc::new(sqlx::Error::Io(unknown))));

@@ -86,12 +86,14 @@ impl Driver for MySql {
     }
 
     async fn set_up(session: &Session, connection: &mut MySqlConnection) -> Result<(), sqlx::Error> {
-        let isolation =
-            if session.dialect == Dialect::MariaDb { "tx_isolation" } else { "transaction_isolation" };
+        let (isolation, is_galera) = match session.dialect {
+            Dialect::MariaDb => ("tx_isolation", "@@wsrep_on"),
+            _ => ("transaction_isolation", "0"),
+        };
         let sql = format!(
             "{}SELECT {IS_READ_ONLY}, IF(@@SESSION.autocommit, 'ON', 'OFF'), \
              CAST(@@SESSION.{isolation} AS CHAR), CAST(@@SESSION.sql_mode AS CHAR), \
-             CAST(@@SESSION.completion_type AS CHAR)",
+             CAST(@@SESSION.completion_type AS CHAR), {is_galera} = 1",
             session.set_up
         );
         let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection).await?;
@@ -108,7 +110,9 @@ impl Driver for MySql {
             found(3)?,
             "STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION",
         )?;
-        check("completion_type", found(4)?, "NO_CHAIN")
+        check("completion_type", found(4)?, "NO_CHAIN")?;
+        session.epochs.note_galera(row.try_get(5)?);
+        Ok(())
     }
 
     async fn standing(connection: &mut MySqlConnection) -> Result<Standing, sqlx::Error> {

@@ -28,6 +28,8 @@ const ROWS: [usize; 18] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 16
 #[derive(Debug)]
 pub(in super::super) struct Upserts {
     returning: &'static str,
+    /// Whether each text is a block with a transaction of its own, for a node of a Galera cluster.
+    is_block: bool,
     /// For each number of rows the texts of [`Shape::Known`] and [`Shape::Mixed`], made when they are first needed.
     texts: [[OnceLock<Arc<str>>; 2]; ROWS.len()],
 }
@@ -45,7 +47,12 @@ pub(in super::super) enum Shape {
 impl Upserts {
     pub(in super::super) fn new(dialect: Dialect) -> Self {
         let returning = if dialect == Dialect::MariaDb { RETURNING } else { "" };
-        Self { returning, texts: Default::default() }
+        Self { returning, is_block: false, texts: Default::default() }
+    }
+
+    /// The same statements, each with a transaction around it, for a node of a Galera cluster: see `block`.
+    pub(in super::super) fn in_blocks(dialect: Dialect) -> Self {
+        Self { is_block: true, ..Self::new(dialect) }
     }
 
     /// The statement for at least so many rows, and the number of rows it takes. `None` where no statement has so many.
@@ -73,13 +80,22 @@ impl Upserts {
         };
         let assignments = Columns::set_by_writes().without(&["stamp"]).list(assign);
         let stamp = "stamp = IF(locks.stamp = VALUES(prev_stamp), VALUES(stamp), locks.stamp)";
-        format!(
+        let statement = format!(
             "/* commit */\nINSERT INTO locks (\n    {})\nVALUES\n{}\nON DUPLICATE KEY UPDATE\n    {assignments},\n    {stamp}{}",
             columns.list(name),
             vec![format!("    ({row})"); rows].join(",\n"),
             self.returning
-        )
+        );
+        if self.is_block { block(&format!("START TRANSACTION;\n{statement};\nCOMMIT")) } else { statement }
     }
+}
+
+/// Statements as one, for a node of a Galera cluster. When another node's commit undoes a transaction there, the server goes on with
+/// a text of several statements, and carries the next one out by itself, as a transaction of its own. A block ends. And what was
+/// certified before is carried out once more, and then answered with its success only: a block has sent its rows by then, since
+/// `COMMIT` is a statement of its own.
+pub(super) fn block(statements: &str) -> String {
+    format!("/* commit */\nBEGIN NOT ATOMIC\n{statements};\nEND")
 }
 
 /// What MariaDB's upserts return: the rows as they are afterwards, whoever won. If a row was created by a write that was decided

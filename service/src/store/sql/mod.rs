@@ -33,6 +33,8 @@ pub(super) struct Sql {
     pub(super) dialect: Dialect,
     /// Write keys' rows on MariaDB and MySQL.
     pub(super) upserts: Upserts,
+    /// The same on a node of a Galera cluster.
+    pub(super) upserts_in_blocks: Upserts,
     /// Whole batches on MariaDB and MySQL.
     pub(super) batch: BatchSql,
     /// Writes a single guarded mutex on MariaDB.
@@ -91,6 +93,7 @@ impl Sql {
         Self {
             dialect,
             upserts: Upserts::new(dialect),
+            upserts_in_blocks: Upserts::in_blocks(dialect),
             batch: BatchSql::new(dialect),
             commit_guarded: commit_guarded(dialect),
             read_back: sql(mysql::READ_BACK),

@@ -25,7 +25,10 @@ fn reviewed(dialect: Dialect, name: &str) {
             let upserts =
                 [Shape::Known, Shape::Mixed].map(|shape| sql.upserts.of(shape, 2).unwrap().1.to_string());
             let guarded = sql.commit_guarded.as_deref().map(str::to_owned);
-            [upserts.to_vec(), Vec::from_iter(guarded), sql.batch.parts().to_vec()].concat()
+            let block = (dialect == Dialect::MariaDb)
+                .then(|| sql.upserts_in_blocks.of(Shape::Known, 1).unwrap().1.to_string());
+            [upserts.to_vec(), Vec::from_iter(block), Vec::from_iter(guarded), sql.batch.parts().to_vec()]
+                .concat()
         }
     };
     statements.extend([
