@@ -8,7 +8,7 @@ use std::{
 
 use metrics::{Counter, Histogram, counter, describe_counter, describe_histogram, histogram};
 
-use crate::{domain::Refusal, service::ServiceError, unavailable::Unavailable};
+use crate::{domain::Refusal, service::error::ServiceError, unavailable::Unavailable};
 
 const REQUESTS: &str = "db_locks_requests_total";
 const DURATION: &str = "db_locks_request_duration_seconds";

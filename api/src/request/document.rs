@@ -11,7 +11,7 @@ use utoipa::{
 };
 
 use super::{
-    fields::MAX_SEMAPHORE_SIZE,
+    named_fields::MAX_SEMAPHORE_SIZE,
     query::{DEFAULT_LIMIT, MAX_LIMIT},
     target::TENANT_HEADER,
     wait::MAX_REFRESH_PERIOD_MS,

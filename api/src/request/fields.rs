@@ -1,26 +1,12 @@
 //! The fields of a body: typed reads that note what is wrong and go on, so that one answer names all errors.
 
-use std::{borrow::Cow, fmt::Display, str::FromStr};
-
-use db_locks_service::{
-    access::{Glob, InvalidGlob, KeyPatterns},
-    domain::{Data, Owner, Reason, Tenant, Timestamp, Version},
-    parse_rfc3339,
-};
-use uuid::{
-    Uuid,
-    fmt::{Hyphenated, Simple},
-};
+use std::borrow::Cow;
 
 use super::{
-    Defaults,
     errors::{Errors, MOST_ERRORS},
     members::{Member, Members, Text},
     nearest::{Named, unknown_name},
 };
-
-/// The largest number of permits of a semaphore.
-pub(super) const MAX_SEMAPHORE_SIZE: i64 = 1_000_000;
 
 /// Numbers beyond 2^53 are not exact in every JSON reader; no field needs them.
 const LARGEST_EXACT: f64 = 9_007_199_254_740_992.0;
@@ -91,77 +77,6 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// The lease of a grant, in milliseconds.
-    pub(crate) fn lease(&mut self, defaults: &Defaults) -> Option<i64> {
-        self.integer("lease_duration_ms", 1, defaults.limits.max_lease_ms)
-    }
-
-    /// The number of permits of a semaphore.
-    pub(crate) fn semaphore_size(&mut self) -> Option<i32> {
-        self.integer("max_size", 1, MAX_SEMAPHORE_SIZE).and_then(|size| i32::try_from(size).ok())
-    }
-
-    /// A field with an owner.
-    pub(crate) fn owner(&mut self, name: &str) -> Option<Owner> {
-        let text = self.text(name)?;
-        Owner::new(&text).map_err(|error| self.error(name, error.to_string())).ok()
-    }
-
-    /// A field with data.
-    pub(crate) fn data(&mut self, name: &str) -> Option<Data> {
-        let text = self.text(name)?;
-        Data::new(&text).map_err(|error| self.error(name, error.to_string())).ok()
-    }
-
-    /// A field with the reason of a forced release.
-    pub(crate) fn reason(&mut self, name: &str) -> Option<Reason> {
-        let text = self.text(name)?;
-        Reason::new(&text).map_err(|error| self.error(name, error.to_string())).ok()
-    }
-
-    /// A field with a tenant.
-    pub(crate) fn tenant(&mut self, name: &str) -> Option<Tenant> {
-        let text = self.text(name)?;
-        Tenant::new(&text).map_err(|error| self.error(name, error.to_string())).ok()
-    }
-
-    /// A field with a text that has a meaning of its own.
-    pub(crate) fn parsed<T: FromStr<Err: Display>>(&mut self, name: &str) -> Option<T> {
-        let text = self.text(name)?;
-        text.parse().map_err(|error: T::Err| self.error(name, error.to_string())).ok()
-    }
-
-    /// A field with globs that keys must match.
-    pub(crate) fn key_patterns(&mut self, name: &str) -> Option<KeyPatterns> {
-        let text = self.take(name)?;
-        let Ok(globs) = serde_json::from_str::<Vec<Cow<'_, str>>>(text) else {
-            self.error(name, "must be an array of strings");
-            return None;
-        };
-        let globs: Result<Vec<Glob>, InvalidGlob> = globs.iter().map(|glob| glob.parse()).collect();
-        globs.and_then(KeyPatterns::new).map_err(|error| self.error(name, error.to_string())).ok()
-    }
-
-    /// A field with a point of time.
-    pub(crate) fn time(&mut self, name: &str) -> Option<Timestamp> {
-        let text = self.text(name)?;
-        let time = parse_rfc3339(&text);
-        if time.is_none() {
-            self.error(name, "must be a time in RFC 3339, such as 2027-01-31T12:00:00Z");
-        }
-        time
-    }
-
-    /// A field with a version.
-    pub(crate) fn version(&mut self, name: &str) -> Option<Version> {
-        let text = self.text(name)?;
-        let parsed = parse_version(&text);
-        if parsed.is_none() {
-            self.error(name, NOT_A_UUID);
-        }
-        parsed
-    }
-
     /// A field that must be there. `read` reads it; where it read nothing, the field is missing or its error was noted.
     pub(crate) fn required<T>(&mut self, name: &str, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
         if self.is_given(name) {
@@ -191,7 +106,8 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn text(&mut self, name: &str) -> Option<Cow<'a, str>> {
+    /// A field with a text.
+    pub(super) fn text(&mut self, name: &str) -> Option<Cow<'a, str>> {
         let text = self.take(name)?;
         if !text.starts_with('"') {
             self.error(name, format!("must be a string, not {}", describe(text)));
@@ -202,7 +118,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The text of a field's value; `None` where it is absent or null.
-    fn take(&mut self, name: &str) -> Option<&'a str> {
+    pub(super) fn take(&mut self, name: &str) -> Option<&'a str> {
         if let Some(asked) = &mut self.asked {
             asked.push(name.to_owned());
         }
@@ -219,16 +135,6 @@ impl<'a> Fields<'a> {
         }
         first.filter(|value| *value != "null")
     }
-}
-
-/// Why a version is refused.
-pub(super) const NOT_A_UUID: &str =
-    "must be a UUID: 32 hexadecimal digits, with the usual hyphens or without";
-
-/// A version: with hyphens or without, but not in braces, nor as a URN.
-pub(super) fn parse_version(text: &str) -> Option<Version> {
-    let is_plain = matches!(text.len(), Simple::LENGTH | Hyphenated::LENGTH);
-    is_plain.then(|| Uuid::try_parse(text).ok()).flatten().map(Version)
 }
 
 fn parse<'a>(body: &'a [u8], errors: &mut Errors) -> Members<'a> {
@@ -281,10 +187,11 @@ fn whole_number(text: &str) -> Whole {
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn with<T>(body: &str, read: impl FnOnce(&mut Fields<'_>) -> T) -> (T, Errors) {
+    /// Reads a body; `owner` is the field that it is said to have.
+    pub(in super::super) fn with<T>(body: &str, read: impl FnOnce(&mut Fields<'_>) -> T) -> (T, Errors) {
         let mut errors = Errors::default();
         let mut fields = Fields::parse(body.as_bytes(), &mut errors);
         let value = read(&mut fields);
@@ -385,30 +292,5 @@ mod tests {
         assert_eq!(errors.pairs(), [("owner", "must not be empty")]);
         let (_, errors) = with(r#"{"f":"true"}"#, |fields| fields.flag("f"));
         assert_eq!(errors.pairs(), [("f", "must be true or false, not a string")]);
-    }
-
-    #[test]
-    fn versions_are_taken_with_hyphens_or_without() {
-        for form in ["0199A3C0-5F0E-4C1D-9A57-3F1F6A1C7D42", "0199a3c05f0e4c1d9a573f1f6a1c7d42"] {
-            let (version, _) =
-                with(&format!(r#"{{"version":"{form}"}}"#), |fields| fields.version("version"));
-            assert_eq!(version.unwrap().to_string(), "0199a3c0-5f0e-4c1d-9a57-3f1f6a1c7d42");
-        }
-        for other in [
-            "1",
-            "{0199a3c0-5f0e-4c1d-9a57-3f1f6a1c7d42}",
-            "{0199a3c05f0e4c1d9a573f1f6a1c7d42}",
-            "urn:uuid:0199a3c0-5f0e-4c1d-9a57-3f1f6a1c7d42",
-            "0199a3c05-f0e-4c1d-9a57-3f1f6a1c7d42",
-            " 0199a3c0-5f0e-4c1d-9a57-3f1f6a1c7d4",
-        ] {
-            let (_, errors) =
-                with(&format!(r#"{{"version":"{other}"}}"#), |fields| fields.version("version"));
-            assert_eq!(errors.pairs(), [("version", NOT_A_UUID)], "{other}");
-        }
-        let (_, errors) = with(r#"{"version":null}"#, |fields| {
-            fields.required("version", |fields| fields.version("version"))
-        });
-        assert_eq!(errors.pairs(), [("version", "is required")]);
     }
 }

@@ -11,6 +11,7 @@ mod escape;
 mod fields;
 mod lock_info;
 mod members;
+mod named_fields;
 mod nearest;
 mod query;
 mod target;

@@ -11,7 +11,7 @@ use super::{
     Cursor,
     errors::{Errors, MOST_ERRORS},
     escape::decode,
-    fields::{NOT_A_UUID, parse_version},
+    named_fields::{NOT_A_UUID, parse_version},
     nearest::{Named, unknown_name},
 };
 

@@ -1,16 +1,13 @@
-//! The rules that make identities of claims and certificates: a TOML file.
+//! The file of rules, in TOML, as it is read and checked.
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use db_locks_service::{
-    access::{Glob, Identity, KeyPatterns, Role, credential},
-    domain::{Owner, Tenant},
+    access::{Glob, KeyPatterns, Role},
+    domain::Tenant,
 };
 use serde::{Deserialize, Deserializer, de::Error as _};
-use serde_json::{Map, Value};
 use toml::Spanned;
-
-use super::certificate::ClientCertificate;
 
 /// How far clocks may be apart where an issuer's leeway is not set.
 const DEFAULT_LEEWAY: Duration = Duration::from_secs(10);
@@ -25,8 +22,8 @@ pub struct RulesError(String);
 /// The rules of a file.
 #[derive(Debug, Default)]
 pub struct Rules {
-    pub(super) issuers: Vec<Issuer>,
-    rules: Vec<Rule>,
+    pub(in super::super) issuers: Vec<Issuer>,
+    pub(super) rules: Vec<Rule>,
 }
 
 #[derive(Deserialize)]
@@ -41,22 +38,22 @@ struct File {
 /// Somebody who signs JWTs.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Issuer {
-    pub(super) name: String,
+pub(in super::super) struct Issuer {
+    pub(in super::super) name: String,
     /// The tokens' `iss`.
     #[serde(rename = "issuer")]
-    pub(super) iss: String,
+    pub(in super::super) iss: String,
     /// One of the tokens' `aud`.
-    pub(super) audience: String,
-    pub(super) jwks: KeySource,
+    pub(in super::super) audience: String,
+    pub(in super::super) jwks: KeySource,
     #[serde(default = "default_leeway", deserialize_with = "leeway")]
-    pub(super) leeway: Duration,
+    pub(in super::super) leeway: Duration,
 }
 
 /// Where an issuer's keys are.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
-pub(super) enum KeySource {
+pub(in super::super) enum KeySource {
     File(PathBuf),
     /// An https URL.
     Url(String),
@@ -78,28 +75,28 @@ impl TryFrom<String> for KeySource {
 /// What claims or a certificate must be, and what whoever has them may do.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Rule {
+pub(super) struct Rule {
     /// The name of an issuer.
-    issuer: Option<String>,
+    pub(super) issuer: Option<String>,
     #[serde(default, deserialize_with = "globs_by_claim")]
-    claims: BTreeMap<String, Glob>,
-    certificate: Option<CertificateRule>,
+    pub(super) claims: BTreeMap<String, Glob>,
+    pub(super) certificate: Option<CertificateRule>,
     #[serde(default, deserialize_with = "tenant")]
-    tenant: Option<Tenant>,
+    pub(super) tenant: Option<Tenant>,
     #[serde(deserialize_with = "parsed")]
-    role: Role,
+    pub(super) role: Role,
     #[serde(default, deserialize_with = "key_patterns")]
-    keys: Option<KeyPatterns>,
-    owner: Option<String>,
+    pub(super) keys: Option<KeyPatterns>,
+    pub(super) owner: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct CertificateRule {
+pub(super) struct CertificateRule {
     #[serde(default, deserialize_with = "glob")]
-    subject: Option<Glob>,
+    pub(super) subject: Option<Glob>,
     #[serde(default, deserialize_with = "glob")]
-    san: Option<Glob>,
+    pub(super) san: Option<Glob>,
 }
 
 impl Rules {
@@ -157,85 +154,6 @@ impl Rules {
         };
         self.issuers.iter().filter_map(file).collect()
     }
-
-    /// Whoever bears a JWT of an issuer with these claims: what the first rule says that matches.
-    pub(super) fn of_claims(&self, issuer: &str, claims: &Map<String, Value>) -> Option<Identity> {
-        let matches = |rule: &&Rule| {
-            rule.issuer.as_deref() == Some(issuer)
-                && rule
-                    .claims
-                    .iter()
-                    .all(|(name, glob)| claims.get(name).is_some_and(|claim| has(claim, glob)))
-        };
-        let rule = self.rules.iter().find(matches)?;
-        let subject = claims.get("sub").and_then(text_of).unwrap_or_default();
-        let who = format!("jwt:{issuer}:{subject}");
-        let owner = rule.owner.as_deref().and_then(|template| fill(template, claims));
-        Some(rule.identity(who, owner))
-    }
-
-    /// Whoever has this certificate.
-    pub(super) fn of_certificate(&self, certificate: &ClientCertificate) -> Option<Identity> {
-        let subject = certificate.matched_subject();
-        let matches = |rule: &&Rule| {
-            rule.certificate.as_ref().is_some_and(|wanted| {
-                wanted.subject.as_ref().is_none_or(|glob| glob.matches(&subject))
-                    && wanted
-                        .san
-                        .as_ref()
-                        .is_none_or(|glob| certificate.names.iter().any(|name| glob.matches(name)))
-            })
-        };
-        let rule = self.rules.iter().find(matches)?;
-        let owner = rule.owner.as_deref().and_then(|name| Owner::new(name).ok());
-        Some(rule.identity(format!("certificate:{}", certificate.who()), owner))
-    }
-}
-
-impl Rule {
-    fn identity(&self, who: String, owner: Option<Owner>) -> Identity {
-        Identity {
-            credential: credential(&who),
-            who: who.into(),
-            tenant: self.tenant.clone(),
-            role: self.role,
-            keys: self.keys.clone(),
-            owner,
-        }
-    }
-}
-
-/// Whether a claim matches; of an array one member must.
-fn has(claim: &Value, glob: &Glob) -> bool {
-    match claim {
-        Value::Array(members) => {
-            members.iter().any(|member| text_of(member).is_some_and(|text| glob.matches(&text)))
-        }
-        claim => text_of(claim).is_some_and(|text| glob.matches(&text)),
-    }
-}
-
-/// A claim as text: numbers and booleans as JSON writes them.
-fn text_of(claim: &Value) -> Option<String> {
-    match claim {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(_) | Value::Bool(_) => Some(claim.to_string()),
-        Value::Null | Value::Array(_) | Value::Object(_) => None,
-    }
-}
-
-/// A template with claims in place of their names in braces; `None` where one is missing, or the result is no owner.
-fn fill(template: &str, claims: &Map<String, Value>) -> Option<Owner> {
-    let mut text = String::new();
-    let mut rest = template;
-    while let Some((before, name_and_rest)) = rest.split_once('{') {
-        let (name, after) = name_and_rest.split_once('}')?;
-        text.push_str(before);
-        text.push_str(&text_of(claims.get(name)?)?);
-        rest = after;
-    }
-    text.push_str(rest);
-    Owner::new(&text).ok()
 }
 
 fn default_leeway() -> Duration {
@@ -286,98 +204,7 @@ fn globs_by_claim<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-
-    const RULES: &str = r#"
-[[issuer]]
-name = "github"
-issuer = "https://token.actions.githubusercontent.com"
-audience = "db-locks"
-jwks = "/etc/db-locks/github.jwks.json"
-leeway = "30s"
-
-[[rule]]
-issuer = "github"
-claims = { repository = "acme/*", ref = "refs/heads/main" }
-tenant = "acme"
-role = "write"
-keys = ["deploy/*"]
-owner = "{repository}#{run_id}"
-
-[[rule]]
-issuer = "github"
-claims = { repository = "acme/*" }
-role = "read"
-
-[[rule]]
-certificate = { subject = "CN=runner-*", san = "*.ci.acme.test" }
-tenant = "acme"
-role = "read"
-"#;
-
-    fn of(claims: &Value) -> Option<Identity> {
-        Rules::read(RULES).unwrap().of_claims("github", claims.as_object().unwrap())
-    }
-
-    #[test]
-    fn the_first_rule_that_matches_counts() {
-        let main = of(&json!({"sub": "s", "repository": "acme/app", "ref": "refs/heads/main", "run_id": 7}))
-            .unwrap();
-        assert_eq!((&*main.who, main.role), ("jwt:github:s", Role::Write));
-        assert_eq!(main.owner.unwrap().as_str(), "acme/app#7");
-        let branch = of(&json!({"sub": "s", "repository": "acme/app", "ref": "refs/heads/x"})).unwrap();
-        assert_eq!((branch.role, branch.tenant, branch.keys), (Role::Read, None, None));
-        assert_eq!(of(&json!({"sub": "s", "repository": "evil/acme/app"})), None);
-        assert_eq!(of(&json!({"sub": "s"})), None, "a claim that is missing matches nothing");
-    }
-
-    #[test]
-    fn claims_match_as_json_writes_them_and_of_an_array_one_member() {
-        let glob = |text: &str| text.parse::<Glob>().unwrap();
-        for (claim, pattern) in [
-            (json!(17), "17"),
-            (json!(true), "true"),
-            (json!(["a", "b"]), "b"),
-            (json!([1, 2]), "2"),
-            (json!("x"), "?"),
-        ] {
-            assert!(has(&claim, &glob(pattern)), "{claim} {pattern}");
-        }
-        for (claim, pattern) in
-            [(json!(null), "*"), (json!({}), "*"), (json!([]), "*"), (json!([["a"]]), "*")]
-        {
-            assert!(!has(&claim, &glob(pattern)), "{claim} {pattern}");
-        }
-    }
-
-    #[test]
-    fn a_certificate_matches_by_subject_and_name() {
-        let rules = Rules::read(RULES).unwrap();
-        let of = |subject: &str, name: &str| {
-            let certificate = ClientCertificate { subject: subject.to_owned(), names: vec![name.to_owned()] };
-            rules.of_certificate(&certificate).map(|identity| identity.who.to_string())
-        };
-        assert_eq!(of("CN=runner-1", "a.ci.acme.test").as_deref(), Some("certificate:CN=runner-1"));
-        assert_eq!(of("CN=runner-1", "a.example"), None);
-        assert_eq!(of("O=x,CN=runner-1", "a.ci.acme.test"), None);
-        assert_eq!(of(r"O=x\,CN=runner-1", "a.ci.acme.test"), None);
-    }
-
-    /// Guards a version against those whose certificates have nothing in common but that they name no subject.
-    #[test]
-    fn certificates_without_a_subject_are_told_by_their_names() {
-        let rules =
-            Rules::read("[[rule]]\ncertificate = { san = \"spiffe://acme/*\" }\nrole = \"write\"\n").unwrap();
-        let of = |name: &str| {
-            let certificate = ClientCertificate { subject: String::new(), names: vec![name.to_owned()] };
-            rules.of_certificate(&certificate).unwrap()
-        };
-        let (one, other) = (of("spiffe://acme/one"), of("spiffe://acme/other"));
-        assert_eq!(&*one.who, "certificate:spiffe://acme/one");
-        assert_ne!(one.credential, other.credential);
-    }
 
     #[test]
     fn a_mistake_is_told_with_its_line() {

@@ -3,99 +3,31 @@
 //! Owns no rule (those are the domain's) and no I/O (that is the engine's and the store's): it makes commands of
 //! requests, mints what is random, and turns replies into results.
 
+mod delivery;
+pub(crate) mod error;
+mod reply;
+mod request;
+
 use std::sync::Arc;
 
 use crate::{
     audit::{self, AuditEvent, AuditRecord, Origin},
     domain::{
         Acquire, Command, DEFAULT_LEASE_MS, Data, DataEdit, ForcedRelease, Heartbeat, Key, KeyId, Kind,
-        LockView, Owner, Refusal, Release, Reply, RequestFlags, SemaphoreView, Tenant, Version,
+        LockView, Refusal, Release, Reply, RequestFlags, SemaphoreView, Tenant, Version,
     },
-    engine::{Engine, EngineError, RequestGuard},
+    engine::Engine,
     observe::{self, Operation, observed},
     store::{KeyFilter, LockFilter, Page, Store, StoreError},
     unavailable::Unavailable,
 };
 
-/// The limits that the configuration sets and that requests are checked against.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// The longest lease in milliseconds.
-    pub max_lease_ms: i64,
-    /// The longest wait in milliseconds.
-    pub max_wait_ms: i64,
-    /// The most waiters of one key.
-    pub max_waiters_per_key: i64,
-    /// The most waiters of this replica.
-    pub max_waiters: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            max_lease_ms: 86_400_000,
-            max_wait_ms: 600_000,
-            max_waiters_per_key: 10_000,
-            max_waiters: 50_000,
-        }
-    }
-}
-
-/// Why a request was not served.
-#[derive(Debug, thiserror::Error)]
-pub enum ServiceError {
-    /// The rules of locking say no.
-    #[error("refused: {refusal:?}")]
-    Refused {
-        /// Why.
-        refusal: Refusal,
-        /// Whether the request was about a lock or about a semaphore.
-        asked: Kind,
-    },
-    /// A lock cannot be guarded on this database.
-    #[error("not guarded: {0}")]
-    NotGuarded(String),
-    /// Something that the service depends on, or one of its limits, stands in the way. The cause was logged where it
-    /// happened.
-    #[error("unavailable: {0}")]
-    Unavailable(Unavailable),
-}
-
-impl From<EngineError> for ServiceError {
-    fn from(error: EngineError) -> Self {
-        Self::Unavailable(error.into())
-    }
-}
-
-/// A validated request for a lease.
-#[derive(Debug, Clone)]
-#[expect(clippy::struct_excessive_bools, reason = "the contract has these independent switches")]
-pub struct AcquireRequest {
-    /// A lock, or a permit of a semaphore.
-    pub kind: Kind,
-    /// Who takes it.
-    pub owner: Owner,
-    /// The lease in milliseconds, or the default.
-    pub lease_ms: Option<i64>,
-    /// How long to wait in milliseconds, or as long as the lease.
-    pub wait_ms: Option<i64>,
-    /// Waiting time on top in milliseconds.
-    pub additional_wait_ms: i64,
-    /// Text to store.
-    pub data: Option<Data>,
-    /// Whether `data` takes the place of what the lock has.
-    pub replace_data: bool,
-    /// Whether the lock goes when the grant ends.
-    pub delete_on_release: bool,
-    /// Whether to refuse instead of creating.
-    pub only_if_exists: bool,
-    /// Whether the same owner's standing grant is answered.
-    pub reentrant: bool,
-    /// Whether the lock is guarded from this grant on.
-    pub guarded: bool,
-    /// The version that the caller chose.
-    pub version: Option<Version>,
-}
+use self::reply::{deleted, error_of, granted, lock, released, semaphore};
+pub use self::{
+    delivery::Delivery,
+    error::ServiceError,
+    request::{AcquireRequest, Limits},
+};
 
 /// The service: cheap to clone, shared by all handlers.
 #[derive(Clone)]
@@ -169,7 +101,7 @@ impl LockService {
                 Reply::Refused(Refusal::VersionMismatch) if request.version.is_none() => {
                     Err(ServiceError::Unavailable(Unavailable::LeaseOver))
                 }
-                other => Err(unexpected_or_refused(kind, other)),
+                other => Err(error_of(kind, other)),
             }
         };
         observed(Operation::Acquire, work).await
@@ -200,48 +132,23 @@ impl LockService {
     ) -> Result<LockView, ServiceError> {
         let request_id = self.engine.request_id();
         let heartbeat = Heartbeat { kind, version, lease_ms, data, request_id };
-        let work = async {
-            match self.engine.execute(id, Command::Heartbeat(heartbeat)).await? {
-                Reply::Granted(view) => Ok(view),
-                other => Err(unexpected_or_refused(kind, other)),
-            }
-        };
-        observed(Operation::Heartbeat, work).await
+        self.run(Operation::Heartbeat, kind, id, Command::Heartbeat(heartbeat), granted).await
     }
 
     /// Ends a lease.
     pub async fn release(&self, id: KeyId, release: Release) -> Result<LockView, ServiceError> {
-        let kind = release.kind;
-        let work = async {
-            match self.engine.execute(id, Command::Release(release)).await? {
-                Reply::Released(view) => Ok(view),
-                other => Err(unexpected_or_refused(kind, other)),
-            }
-        };
-        observed(Operation::Release, work).await
+        self.run(Operation::Release, release.kind, id, Command::Release(release), released).await
     }
 
     /// Ends a lease by force.
     pub async fn force_release(&self, id: KeyId, forced: ForcedRelease) -> Result<LockView, ServiceError> {
-        let kind = forced.kind;
-        let work = async {
-            match self.engine.execute(id, Command::ForceRelease(forced)).await? {
-                Reply::Released(view) => Ok(view),
-                other => Err(unexpected_or_refused(kind, other)),
-            }
-        };
-        observed(Operation::Release, work).await
+        self.run(Operation::Release, forced.kind, id, Command::ForceRelease(forced), released).await
     }
 
     /// Looks at a lock.
     pub async fn get_lock(&self, id: KeyId) -> Result<LockView, ServiceError> {
-        let work = async {
-            match self.engine.execute(id, Command::Get(Kind::Mutex)).await? {
-                Reply::Lock { view, .. } => Ok(view),
-                other => Err(unexpected_or_refused(Kind::Mutex, other)),
-            }
-        };
-        observed(Operation::Get, work).await
+        let (view, _) = self.run(Operation::Get, Kind::Mutex, id, Command::Get(Kind::Mutex), lock).await?;
+        Ok(view)
     }
 
     /// Creates a lock, or replaces the data of a free one. The second value tells whether it was created.
@@ -252,24 +159,12 @@ impl LockService {
         guarded: Option<bool>,
     ) -> Result<(LockView, bool), ServiceError> {
         self.check_guarded(guarded == Some(true))?;
-        let work = async {
-            match self.engine.execute(id, Command::PutLock { data, guarded }).await? {
-                Reply::Lock { view, created } => Ok((view, created)),
-                other => Err(unexpected_or_refused(Kind::Mutex, other)),
-            }
-        };
-        observed(Operation::Put, work).await
+        self.run(Operation::Put, Kind::Mutex, id, Command::PutLock { data, guarded }, lock).await
     }
 
     /// Deletes a lock; a held one only with the version of its grant.
     pub async fn delete_lock(&self, id: KeyId, version: Option<Version>) -> Result<(), ServiceError> {
-        let work = async {
-            match self.engine.execute(id, Command::DeleteLock { version }).await? {
-                Reply::Deleted => Ok(()),
-                other => Err(unexpected_or_refused(Kind::Mutex, other)),
-            }
-        };
-        observed(Operation::Delete, work).await
+        self.run(Operation::Delete, Kind::Mutex, id, Command::DeleteLock { version }, deleted).await
     }
 
     /// Creates or resizes a semaphore. The second value tells whether it was created.
@@ -281,37 +176,34 @@ impl LockService {
         guarded: Option<bool>,
     ) -> Result<(SemaphoreView, bool), ServiceError> {
         self.check_guarded(guarded == Some(true))?;
-        let work = async {
-            let default_lease_ms = DEFAULT_LEASE_MS.min(self.limits.max_lease_ms);
-            let command = Command::PutSemaphore { max_size, lease_ms, default_lease_ms, guarded };
-            match self.engine.execute(id, command).await? {
-                Reply::Semaphore { view, created } => Ok((view, created)),
-                other => Err(unexpected_or_refused(Kind::Semaphore, other)),
-            }
-        };
-        observed(Operation::Put, work).await
+        let default_lease_ms = DEFAULT_LEASE_MS.min(self.limits.max_lease_ms);
+        let command = Command::PutSemaphore { max_size, lease_ms, default_lease_ms, guarded };
+        self.run(Operation::Put, Kind::Semaphore, id, command, semaphore).await
     }
 
     /// Looks at a semaphore.
     pub async fn get_semaphore(&self, id: KeyId) -> Result<SemaphoreView, ServiceError> {
-        let work = async {
-            match self.engine.execute(id, Command::Get(Kind::Semaphore)).await? {
-                Reply::Semaphore { view, .. } => Ok(view),
-                other => Err(unexpected_or_refused(Kind::Semaphore, other)),
-            }
-        };
-        observed(Operation::Get, work).await
+        let command = Command::Get(Kind::Semaphore);
+        let (view, _) = self.run(Operation::Get, Kind::Semaphore, id, command, semaphore).await?;
+        Ok(view)
     }
 
     /// Deletes a semaphore without permits out.
     pub async fn delete_semaphore(&self, id: KeyId) -> Result<(), ServiceError> {
-        let work = async {
-            match self.engine.execute(id, Command::DeleteSemaphore).await? {
-                Reply::Deleted => Ok(()),
-                other => Err(unexpected_or_refused(Kind::Semaphore, other)),
-            }
-        };
-        observed(Operation::Delete, work).await
+        self.run(Operation::Delete, Kind::Semaphore, id, Command::DeleteSemaphore, deleted).await
+    }
+
+    /// Carries out a command on a key. `expected` takes the result out of the reply that answers it.
+    async fn run<T>(
+        &self,
+        operation: Operation,
+        kind: Kind,
+        id: KeyId,
+        command: Command,
+        expected: impl FnOnce(Kind, Reply) -> Result<T, ServiceError>,
+    ) -> Result<T, ServiceError> {
+        let work = async { expected(kind, self.engine.execute(id, command).await?) };
+        observed(operation, work).await
     }
 
     /// One page of a tenant's locks in byte order of their keys, after the key `after`. `next` is the key to go on after.
@@ -352,15 +244,12 @@ impl LockService {
         limit: u32,
     ) -> Result<Page<LockView, i32>, ServiceError> {
         let work = async {
-            match self.engine.execute(id.clone(), Command::Get(Kind::Semaphore)).await? {
-                Reply::Semaphore { view, .. } => {
-                    let page = self.store.list_permits(&id, after, limit).await;
-                    let mut page = page.map_err(|error| self.unavailable(&error))?;
-                    page.items.iter_mut().for_each(|permit| permit.guarded = view.guarded);
-                    Ok(page)
-                }
-                other => Err(unexpected_or_refused(Kind::Semaphore, other)),
-            }
+            let reply = self.engine.execute(id.clone(), Command::Get(Kind::Semaphore)).await?;
+            let (view, _) = semaphore(Kind::Semaphore, reply)?;
+            let page = self.store.list_permits(&id, after, limit).await;
+            let mut page = page.map_err(|error| self.unavailable(&error))?;
+            page.items.iter_mut().for_each(|permit| permit.guarded = view.guarded);
+            Ok(page)
         };
         observed(Operation::List, work).await
     }
@@ -379,40 +268,5 @@ impl LockService {
     fn unavailable(&self, error: &StoreError) -> ServiceError {
         self.engine.report_outage(error);
         ServiceError::Unavailable(error.into())
-    }
-}
-
-/// A grant on its way to its caller.
-///
-/// Until [`Delivery::delivered`] is called the grant counts as unseen: dropped before, it is given back at once, or kept
-/// for 10 s for a caller that chose its version.
-#[must_use = "a grant that is dropped is given back"]
-pub struct Delivery {
-    view: LockView,
-    request_guard: RequestGuard,
-}
-
-impl Delivery {
-    /// The grant.
-    pub const fn view(&self) -> &LockView {
-        &self.view
-    }
-
-    /// The answer has reached the caller's socket: the grant is the caller's until its lease ends.
-    pub fn delivered(self) {
-        self.request_guard.delivered();
-    }
-}
-
-/// A refusal as an error. Replies that do not fit the command cannot come from the domain.
-fn unexpected_or_refused(asked: Kind, reply: Reply) -> ServiceError {
-    match reply {
-        Reply::Refused(Refusal::QueueFull(limit)) => ServiceError::Unavailable(limit.into()),
-        Reply::Refused(Refusal::PlaceLost) => ServiceError::Unavailable(Unavailable::PlaceLost),
-        Reply::Refused(refusal) => ServiceError::Refused { refusal, asked },
-        other => {
-            tracing::error!(reply = ?std::mem::discriminant(&other), "a reply does not fit its command");
-            ServiceError::Unavailable(Unavailable::Fault)
-        }
     }
 }

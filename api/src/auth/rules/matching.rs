@@ -1,0 +1,189 @@
+//! Who somebody is by their claims or their certificate: what the first rule says that matches.
+
+use db_locks_service::{
+    access::{Glob, Identity, credential},
+    domain::Owner,
+};
+use serde_json::{Map, Value};
+
+use super::file::{Rule, Rules};
+use crate::auth::certificate::ClientCertificate;
+
+impl Rules {
+    /// Whoever bears a JWT of an issuer with these claims: what the first rule says that matches.
+    pub(in super::super) fn of_claims(&self, issuer: &str, claims: &Map<String, Value>) -> Option<Identity> {
+        let matches = |rule: &&Rule| {
+            rule.issuer.as_deref() == Some(issuer)
+                && rule
+                    .claims
+                    .iter()
+                    .all(|(name, glob)| claims.get(name).is_some_and(|claim| has(claim, glob)))
+        };
+        let rule = self.rules.iter().find(matches)?;
+        let subject = claims.get("sub").and_then(text_of).unwrap_or_default();
+        let who = format!("jwt:{issuer}:{subject}");
+        let owner = rule.owner.as_deref().and_then(|template| fill(template, claims));
+        Some(rule.identity(who, owner))
+    }
+
+    /// Whoever has this certificate.
+    pub(in super::super) fn of_certificate(&self, certificate: &ClientCertificate) -> Option<Identity> {
+        let subject = certificate.matched_subject();
+        let matches = |rule: &&Rule| {
+            rule.certificate.as_ref().is_some_and(|wanted| {
+                wanted.subject.as_ref().is_none_or(|glob| glob.matches(&subject))
+                    && wanted
+                        .san
+                        .as_ref()
+                        .is_none_or(|glob| certificate.names.iter().any(|name| glob.matches(name)))
+            })
+        };
+        let rule = self.rules.iter().find(matches)?;
+        let owner = rule.owner.as_deref().and_then(|name| Owner::new(name).ok());
+        Some(rule.identity(format!("certificate:{}", certificate.who()), owner))
+    }
+}
+
+impl Rule {
+    fn identity(&self, who: String, owner: Option<Owner>) -> Identity {
+        Identity {
+            credential: credential(&who),
+            who: who.into(),
+            tenant: self.tenant.clone(),
+            role: self.role,
+            keys: self.keys.clone(),
+            owner,
+        }
+    }
+}
+
+/// Whether a claim matches; of an array one member must.
+fn has(claim: &Value, glob: &Glob) -> bool {
+    match claim {
+        Value::Array(members) => {
+            members.iter().any(|member| text_of(member).is_some_and(|text| glob.matches(&text)))
+        }
+        claim => text_of(claim).is_some_and(|text| glob.matches(&text)),
+    }
+}
+
+/// A claim as text: numbers and booleans as JSON writes them.
+fn text_of(claim: &Value) -> Option<String> {
+    match claim {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(_) | Value::Bool(_) => Some(claim.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// A template with claims in place of their names in braces; `None` where one is missing, or the result is no owner.
+fn fill(template: &str, claims: &Map<String, Value>) -> Option<Owner> {
+    let mut text = String::new();
+    let mut rest = template;
+    while let Some((before, name_and_rest)) = rest.split_once('{') {
+        let (name, after) = name_and_rest.split_once('}')?;
+        text.push_str(before);
+        text.push_str(&text_of(claims.get(name)?)?);
+        rest = after;
+    }
+    text.push_str(rest);
+    Owner::new(&text).ok()
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+mod tests {
+    use db_locks_service::access::Role;
+    use serde_json::json;
+
+    use super::*;
+
+    const RULES: &str = r#"
+[[issuer]]
+name = "github"
+issuer = "https://token.actions.githubusercontent.com"
+audience = "db-locks"
+jwks = "/etc/db-locks/github.jwks.json"
+leeway = "30s"
+
+[[rule]]
+issuer = "github"
+claims = { repository = "acme/*", ref = "refs/heads/main" }
+tenant = "acme"
+role = "write"
+keys = ["deploy/*"]
+owner = "{repository}#{run_id}"
+
+[[rule]]
+issuer = "github"
+claims = { repository = "acme/*" }
+role = "read"
+
+[[rule]]
+certificate = { subject = "CN=runner-*", san = "*.ci.acme.test" }
+tenant = "acme"
+role = "read"
+"#;
+
+    fn of(claims: &Value) -> Option<Identity> {
+        Rules::read(RULES).unwrap().of_claims("github", claims.as_object().unwrap())
+    }
+
+    #[test]
+    fn the_first_rule_that_matches_counts() {
+        let main = of(&json!({"sub": "s", "repository": "acme/app", "ref": "refs/heads/main", "run_id": 7}))
+            .unwrap();
+        assert_eq!((&*main.who, main.role), ("jwt:github:s", Role::Write));
+        assert_eq!(main.owner.unwrap().as_str(), "acme/app#7");
+        let branch = of(&json!({"sub": "s", "repository": "acme/app", "ref": "refs/heads/x"})).unwrap();
+        assert_eq!((branch.role, branch.tenant, branch.keys), (Role::Read, None, None));
+        assert_eq!(of(&json!({"sub": "s", "repository": "evil/acme/app"})), None);
+        assert_eq!(of(&json!({"sub": "s"})), None, "a claim that is missing matches nothing");
+    }
+
+    #[test]
+    fn claims_match_as_json_writes_them_and_of_an_array_one_member() {
+        let glob = |text: &str| text.parse::<Glob>().unwrap();
+        for (claim, pattern) in [
+            (json!(17), "17"),
+            (json!(true), "true"),
+            (json!(["a", "b"]), "b"),
+            (json!([1, 2]), "2"),
+            (json!("x"), "?"),
+        ] {
+            assert!(has(&claim, &glob(pattern)), "{claim} {pattern}");
+        }
+        for (claim, pattern) in
+            [(json!(null), "*"), (json!({}), "*"), (json!([]), "*"), (json!([["a"]]), "*")]
+        {
+            assert!(!has(&claim, &glob(pattern)), "{claim} {pattern}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_matches_by_subject_and_name() {
+        let rules = Rules::read(RULES).unwrap();
+        let of = |subject: &str, name: &str| {
+            let certificate = ClientCertificate { subject: subject.to_owned(), names: vec![name.to_owned()] };
+            rules.of_certificate(&certificate).map(|identity| identity.who.to_string())
+        };
+        assert_eq!(of("CN=runner-1", "a.ci.acme.test").as_deref(), Some("certificate:CN=runner-1"));
+        assert_eq!(of("CN=runner-1", "a.example"), None);
+        assert_eq!(of("O=x,CN=runner-1", "a.ci.acme.test"), None);
+        assert_eq!(of(r"O=x\,CN=runner-1", "a.ci.acme.test"), None);
+    }
+
+    /// Guards a version against those whose certificates have nothing in common but that they name no subject.
+    #[test]
+    fn certificates_without_a_subject_are_told_by_their_names() {
+        let rules =
+            Rules::read("[[rule]]\ncertificate = { san = \"spiffe://acme/*\" }\nrole = \"write\"\n").unwrap();
+        let of = |name: &str| {
+            let certificate = ClientCertificate { subject: String::new(), names: vec![name.to_owned()] };
+            rules.of_certificate(&certificate).unwrap()
+        };
+        let (one, other) = (of("spiffe://acme/one"), of("spiffe://acme/other"));
+        assert_eq!(&*one.who, "certificate:spiffe://acme/one");
+        assert_ne!(one.credential, other.credential);
+    }
+}
