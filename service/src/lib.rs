@@ -17,6 +17,7 @@ macro_rules! planted {
 
 pub mod access;
 pub mod audit;
+mod base64url;
 pub mod domain;
 pub mod engine;
 mod log_limit;

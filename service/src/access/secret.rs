@@ -8,7 +8,7 @@ use std::{
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use super::base64url;
+use crate::base64url::base64url;
 
 /// What a token's secret begins with, so that tools that look for leaked secrets find it.
 const PREFIX: &str = "dbl_";

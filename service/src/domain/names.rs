@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
+use crate::base64url::digits_of;
+
 /// Why a name was refused. The text is shown to the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
@@ -102,6 +104,15 @@ impl Credential {
             .ok()
             .filter(|bytes: &[u8; 16]| bytes.iter().copied().all(is_usual))
             .map(Self)
+    }
+
+    /// From 96 bits, in base64.
+    pub fn of_bytes(bytes: [u8; 12]) -> Self {
+        let mut credential = [0; 16];
+        for (digits, group) in credential.as_chunks_mut().0.iter_mut().zip(bytes.as_chunks().0) {
+            *digits = digits_of(*group);
+        }
+        Self(credential)
     }
 }
 

@@ -113,22 +113,19 @@ impl Queue {
         before.map(|before| before.saturating_add(1))
     }
 
-    /// Takes a waiter out.
-    pub fn remove(&mut self, found: Found) -> Waiter {
-        self.len -= 1;
+    /// Takes a waiter out, if it is still there.
+    pub fn remove(&mut self, found: Found) -> Option<Waiter> {
         let waiter = match found {
-            Found::Head(index) => {
-                let waiter = self.head.remove(index);
-                waiter.unwrap_or_else(|| unreachable!("a found waiter is in the queue"))
-            }
+            Found::Head(index) => self.head.remove(index)?,
             Found::Named(index) => self.named.swap_remove(index).0,
         };
+        self.len -= 1;
         for (other, before) in &mut self.named {
             if other.seq > waiter.seq {
                 *before = before.map(|before| before - 1);
             }
         }
-        waiter
+        Some(waiter)
     }
 
     /// Puts a waiter at the end, and answers how many stand before it.

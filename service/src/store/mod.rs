@@ -49,6 +49,8 @@ mod tokens;
 mod traits;
 mod types;
 mod url;
+#[cfg(test)]
+mod without_lists;
 mod writer;
 
 pub use epoch::{RaisedByHand, raise_epoch};
@@ -64,3 +66,5 @@ pub use types::{
     WaitingRow, Write,
 };
 pub use url::{DatabaseOptions, DatabasePlace, UrlError};
+#[cfg(test)]
+pub(crate) use without_lists::WithoutLists;

@@ -6,6 +6,7 @@
 
 mod answering;
 mod head;
+mod host;
 mod large;
 mod observe;
 mod shared;
@@ -22,10 +23,10 @@ use axum::{
 use tower::{Service, ServiceBuilder};
 use tower_http::set_header::SetResponseHeaderLayer;
 
+pub use self::host::{AllowedHosts, InvalidHost};
 pub(crate) use self::large::Apart;
 use self::observe::Observe;
 pub(crate) use self::shared::Shared;
-pub use self::site::{AllowedHosts, InvalidHost};
 use crate::http::connection::ClientBody;
 
 /// Answers are not to be kept: what a lock was is no news of what it is.

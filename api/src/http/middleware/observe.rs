@@ -141,7 +141,7 @@ mod tests {
     use tower::ServiceExt;
 
     use super::{
-        super::{large::LargeAnswers, site::AllowedHosts},
+        super::{host::AllowedHosts, large::LargeAnswers},
         *,
     };
     use crate::http::{connection::Connection, metrics::HttpMetrics, request_id::REQUEST_ID};

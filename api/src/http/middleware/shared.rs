@@ -10,8 +10,9 @@ use db_locks_service::{LockService, access::Identity, audit::Origin};
 
 use super::{
     head::Head,
+    host::AllowedHosts,
     large::LargeAnswers,
-    site::{AllowedHosts, Misplaced, Place},
+    site::{Misplaced, Place},
 };
 use crate::{
     auth::{Answer, Authentication, Needs},

@@ -2,7 +2,7 @@ use async_trait::async_trait;
 
 use super::*;
 use crate::{
-    access::{Role, Scope},
+    access::{Role, Scope, Token},
     domain::Timestamp,
     store::{FoundToken, Page},
 };

@@ -4,10 +4,9 @@
 //! its row too. Where a row was found locked ([`KeyChange::guard_busy`]), the change leaves it alone: a grant that has to end
 //! is marked as ended, for good, and the lock is not free before a later change has had the row.
 
-use super::{Context, Decided, KeyChange, Verdict, held::Target, refuse};
+use super::{Context, Decided, KeyChange, Verdict, held::Target};
 use crate::domain::{
-    Body, Command, ForcedRelease, Guard, GuardEdit, Kind, LockView, MOST_GUARDED_PERMITS, Mutex, Now, Permit,
-    Refusal, Release, Reply, Token, Version,
+    Body, Command, ForcedRelease, Guard, GuardEdit, Kind, LockView, Mutex, Now, Permit, Release, Reply, Token,
 };
 
 impl Mutex {
@@ -56,7 +55,7 @@ impl KeyChange {
     }
 
     /// Whether the guard row of a slot names a grant and cannot be changed now.
-    fn is_busy(&self, slot: i32) -> bool {
+    pub(super) fn is_busy(&self, slot: i32) -> bool {
         let Some(busy) = &self.guard_busy else { return false };
         busy.slots.contains(&slot)
             && match &self.state.body {
@@ -229,7 +228,7 @@ impl KeyChange {
         }
     }
 
-    fn end_expired_target(&mut self, target: &Target, now: Now) {
+    pub(super) fn end_expired_target(&mut self, target: &Target, now: Now) {
         let (grant, _) = self.grant_and_data(target);
         let before = grant.clone();
         grant.released = true;
@@ -266,98 +265,5 @@ impl KeyChange {
             self.end(&target, super::EndedHow::Deleted, now);
         }
         true
-    }
-
-    /// Whether the key can be guarded, as far as its size goes.
-    pub(super) const fn can_be_guarded(&self) -> bool {
-        match &self.state.body {
-            Body::Semaphore(semaphore) => {
-                semaphore.guarded
-                    || (semaphore.max_size <= MOST_GUARDED_PERMITS
-                        && semaphore.permits.slots <= MOST_GUARDED_PERMITS)
-            }
-            Body::Absent | Body::Mutex(_) => true,
-        }
-    }
-
-    /// Names a new permit in its guard row, if the semaphore is guarded or `asked` to be. Together with it at most as many rows
-    /// name a grant as the semaphore has permits: those of expired ones go first.
-    pub(super) fn name_permit(&mut self, slot: i32, version: Version, asked: bool, now: Now) {
-        let can_be_guarded = self.can_be_guarded();
-        let Body::Semaphore(semaphore) = &mut self.state.body else { return };
-        semaphore.guarded |= asked && can_be_guarded;
-        if !semaphore.guarded {
-            return;
-        }
-        semaphore.permits.named.insert(slot, version);
-        self.end_beyond_size(now);
-    }
-
-    /// Ends expired permits, those that expired first, until no more are named than the semaphore has permits.
-    fn end_beyond_size(&mut self, now: Now) {
-        loop {
-            let Body::Semaphore(semaphore) = &self.state.body else { return };
-            let permits = &semaphore.permits;
-            if i32::try_from(permits.named.len()).unwrap_or(i32::MAX) <= semaphore.max_size {
-                return;
-            }
-            let has_expired = |(_, permit): &(usize, &Permit)| {
-                !permit.grant.released
-                    && !permit.grant.is_active(now)
-                    && permits.is_named(permit)
-                    && !self.is_busy(permit.slot)
-            };
-            let expired = permits.known.iter().enumerate().filter(has_expired);
-            let first = expired.min_by_key(|(_, permit)| (permit.grant.expires_at, permit.slot));
-            let Some((index, _)) = first else { return };
-            self.end_expired_target(&Target::Permit(index), now);
-        }
-    }
-
-    /// What keeps a semaphore from being resized or put otherwise; `None` if nothing does. Ends what has to end for that.
-    pub(super) fn before_resize(
-        &mut self,
-        max_size: i32,
-        guarded: Option<bool>,
-        ctx: &Context,
-    ) -> Option<Verdict> {
-        let (before, is_guarded, slots) = match &self.state.body {
-            Body::Semaphore(semaphore) => (semaphore.max_size, semaphore.guarded, semaphore.permits.slots),
-            Body::Absent => (max_size, false, 0),
-            Body::Mutex(_) => return None,
-        };
-        let stays = guarded.unwrap_or(is_guarded);
-        if stays && (max_size > MOST_GUARDED_PERMITS || (!is_guarded && slots > MOST_GUARDED_PERMITS)) {
-            return Some(refuse(Refusal::TooLargeToGuard));
-        }
-        let Body::Semaphore(semaphore) = &mut self.state.body else { return None };
-        let unguards = is_guarded && !stays;
-        if unguards && semaphore.permits.known.iter().any(|permit| permit.grant.is_active(ctx.now)) {
-            return Some(refuse(Refusal::InUse(self.holders(ctx.now))));
-        }
-        if !is_guarded || (max_size >= before && !unguards) {
-            return None;
-        }
-        self.mark_expired(ctx.now);
-        let Body::Semaphore(semaphore) = &mut self.state.body else { return None };
-        semaphore.max_size = if unguards { 0 } else { max_size };
-        self.end_beyond_size(ctx.now);
-        let Body::Semaphore(semaphore) = &mut self.state.body else { return None };
-        semaphore.max_size = before;
-        let named = i32::try_from(semaphore.permits.named.len()).unwrap_or(i32::MAX);
-        let is_kept = self.state.is_ending() && (unguards || named > max_size);
-        is_kept.then_some(Verdict::GuardOpen(None))
-    }
-
-    /// Whether nothing but open transactions keeps a place from being granted.
-    pub(super) fn only_transactions_are_in_the_way(&self, now: Now) -> bool {
-        self.state.is_ending()
-            && match &self.state.body {
-                Body::Semaphore(semaphore) => {
-                    let active = semaphore.permits.known.iter().filter(|permit| permit.grant.is_active(now));
-                    i32::try_from(active.count()).unwrap_or(i32::MAX) < semaphore.max_size
-                }
-                Body::Mutex(_) | Body::Absent => true,
-            }
     }
 }

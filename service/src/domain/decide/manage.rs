@@ -152,8 +152,7 @@ impl KeyChange {
         if self.some_row_is_busy() {
             return Ok(Verdict::GuardOpen(None));
         }
-        while !self.state.queue.head.is_empty() {
-            let waiter = self.remove_waiter(Found::Head(0));
+        while let Some(waiter) = self.remove_waiter(Found::Head(0)) {
             self.dismiss(waiter.place, Refusal::NotFound, ctx);
         }
         self.mark_changed(ctx.now);

@@ -6,12 +6,15 @@
 
 mod acquire;
 mod again;
+mod context;
 mod ends;
 mod force;
 mod grants;
+mod guarded_permits;
 mod guards;
 mod held;
 mod manage;
+mod outcome;
 mod serve_queue;
 mod storage;
 mod upkeep;
@@ -19,18 +22,16 @@ mod views;
 
 pub use acquire::DEFAULT_LEASE_MS;
 pub use again::Earlier;
+pub use context::Context;
 pub use ends::{Ended, EndedHow};
+pub use outcome::{Decided, Effects, Freed, Need, Verdict};
 pub use storage::ROW_BYTES;
 pub use views::MOST_HOLDERS;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Body, Command, Epoch, GuardBusy, KeyId, KeyState, Kind, LockView, Now, Place, Refusal, ReplicaId, Reply,
-    RequestId, Tenant, Timestamp, Version, Waiter, WaiterLimit,
+    Body, Command, Epoch, GuardBusy, KeyId, KeyState, Kind, Now, Place, Refusal, Reply, Version, Waiter,
 };
 
 /// For how long a freed place is kept for a waiter of another replica that has to claim it, in milliseconds.
@@ -39,124 +40,6 @@ pub const OFFER_MS: i64 = 2_000;
 /// How long a caller that chose its version keeps, without a connection, its place in the queue or an undelivered grant, in
 /// milliseconds.
 pub const DETACHED_FOR_MS: i64 = 10_000;
-
-/// What a decision depends on besides the command and the state of its key. All decisions of a batch share one.
-#[derive(Debug, Clone)]
-pub struct Context {
-    /// The database's time.
-    pub now: Now,
-    /// The epoch whose tokens are granted.
-    pub epoch: Epoch,
-    /// The identity of this replica while the other replicas know it. Required for commands that wait.
-    pub me: Option<ReplicaId>,
-    /// Whether this replica is about to leave the others: it serves its waiters and accepts no new ones.
-    pub is_leaving: bool,
-    /// Replicas that are known to be dead.
-    pub dead: Arc<BTreeSet<ReplicaId>>,
-    /// Replicas that did not claim an offer in time, until it is known whether they are dead: nothing is offered to them.
-    pub suspects: Arc<BTreeSet<ReplicaId>>,
-    /// The maximum number of waiters of one key.
-    pub max_waiters_per_key: i64,
-    /// Whether this replica has as many waiters as it may have.
-    pub is_full: bool,
-    /// Whether it is listed what a change grants and ends.
-    pub lists_changes: bool,
-    /// Tenants that have as many waiters at this replica as they may have.
-    pub full_tenants: Arc<BTreeSet<Tenant>>,
-    /// Tenants that store as much as they may.
-    pub over_storage: Arc<BTreeSet<Tenant>>,
-}
-
-impl Context {
-    /// The identity under which this replica can accept a waiter.
-    fn host(&self) -> Result<ReplicaId, Need> {
-        self.me.filter(|_| !self.is_leaving).ok_or(Need::Membership)
-    }
-
-    /// The limit that keeps this replica from accepting another waiter of a tenant.
-    fn waiter_limit(&self, tenant: &Tenant) -> Option<WaiterLimit> {
-        if self.is_full {
-            return Some(WaiterLimit::Replica);
-        }
-        self.full_tenants.contains(tenant).then_some(WaiterLimit::Tenant)
-    }
-
-    /// Whether a tenant stores as much as it may.
-    fn is_over_storage(&self, tenant: &Tenant) -> bool {
-        self.over_storage.contains(tenant)
-    }
-}
-
-/// What a decision cannot be taken without.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Need {
-    /// The permit or waiter of this version, if there is one.
-    Version(Version),
-    /// A longer front of the queue: at least this many.
-    QueuePrefix(usize),
-    /// A fresh list of the permits that end first: at least this many; and how many are out.
-    Permits(usize),
-    /// This replica has to be known to the others first.
-    Membership,
-    /// What was decided before it in this batch, and what of the queue was served for it, has to be committed first.
-    NextBatch,
-}
-
-/// What became of a command.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// It is answered.
-    Reply(Reply),
-    /// It waits in the queue, for at most so many milliseconds.
-    Waiting {
-        /// How long it wants to wait.
-        wait_ms: i64,
-    },
-    /// It has ended the grant, or meant to; an open transaction is in the way. It is decided again when that may have ended. A
-    /// release has the lock as it leaves it: others may have finished it by then, and have taken the lock.
-    GuardOpen(Option<Box<LockView>>),
-    /// An earlier write of it may have been applied and been overwritten since: whether it was cannot be told, and it is not
-    /// applied over what was written meanwhile.
-    Unknown,
-}
-
-/// The outcome of one command: a verdict, or what is missing. After a [`Need`] the [`KeyChange`] must be thrown away, but
-/// for [`Need::NextBatch`]: after that one it is written.
-pub type Decided = Result<Verdict, Need>;
-
-/// Who has to be told what, once the change is committed.
-#[derive(Debug, Clone, Default)]
-pub struct Effects {
-    /// Waiters of this replica that are answered.
-    pub answered: Vec<(RequestId, Reply)>,
-    /// How the place became free that a waiter of this replica was granted: for the metric of hand-overs.
-    pub freed: Vec<(RequestId, Freed)>,
-    /// Other replicas that have something to look at: an offer, or a waiter that was taken over.
-    pub notified: BTreeSet<ReplicaId>,
-    /// Leases that releases ended, with the ends that they had before.
-    pub released: Vec<(Version, Timestamp)>,
-    /// How many offers lapsed.
-    pub skipped: u64,
-    /// How many grants were found expired that nobody had released.
-    pub expired: u64,
-    /// Grants that ended; `None` where nobody wants to know, since a list costs an allocation.
-    pub ended: Option<Vec<Ended>>,
-    /// Versions of new grants; `None` as with [`Self::ended`].
-    pub granted: Option<Vec<Version>>,
-    /// Replicas that let an offer lapse.
-    pub suspects: BTreeSet<ReplicaId>,
-    /// The queue was served only in part: [`Command::ServeQueue`] has to follow.
-    pub unfinished: bool,
-}
-
-/// How a place became free.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Freed {
-    /// When, by the database's clock.
-    pub at: Timestamp,
-    /// By a release; else its lease ended.
-    pub by_release: bool,
-}
 
 /// The state of a key while it is being changed, and what has changed.
 #[derive(Debug, Clone)]
@@ -300,11 +183,11 @@ impl KeyChange {
     }
 
     /// Takes a waiter out of the queue.
-    fn remove_waiter(&mut self, found: super::queue::Found) -> Waiter {
-        let waiter = self.state.queue.remove(found);
+    fn remove_waiter(&mut self, found: super::queue::Found) -> Option<Waiter> {
+        let waiter = self.state.queue.remove(found)?;
         self.waiters.insert(waiter.seq, None);
         self.dirty = true;
-        waiter
+        Some(waiter)
     }
 
     /// Changes where a waiter stands.

@@ -140,8 +140,7 @@ impl KeyChange {
             }
             Place::Detached { .. } => Ok(Served::Passed),
             Place::Attached { replica, .. } if ctx.me == Some(replica) => {
-                let waiter = self.remove_waiter(found);
-                if let Some(taker) = Taker::waiting(waiter) {
+                if let Some(taker) = self.remove_waiter(found).and_then(Taker::waiting) {
                     let request_id = taker.request_id();
                     self.effects.freed.extend(self.freed(ctx).map(|freed| (request_id, freed)));
                     self.notify_reentrant(taker.owner(), ctx);

@@ -7,11 +7,14 @@ mod clock;
 mod crowds;
 mod deadlines;
 mod faults;
+mod membership;
 mod memory_store;
 mod overload;
 mod overwritten;
 mod replicas;
 mod scale;
+mod suspects;
+mod undelivered;
 mod waiting;
 
 use std::{sync::Arc, time::Duration};

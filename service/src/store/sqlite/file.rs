@@ -1,4 +1,4 @@
-//! The SQLite file itself: who may read it, and whether it is still the one that was opened.
+//! The SQLite file itself, and who may read it.
 //!
 //! It holds versions, which are rights to release, and data. So only its owner may read it: mode 0600, whatever the umask. A
 //! file that exists keeps the mode that its operator gave it, unless everybody may read or write it. SQLite gives `-wal` and
@@ -11,7 +11,6 @@ use std::{
     io,
     os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
-    sync::OnceLock,
 };
 
 /// The owner reads and writes, and nobody else.
@@ -21,7 +20,7 @@ const EVERYBODY: u32 = 0o007;
 /// A folder in which everybody makes files, and removes only their own: `/tmp`.
 const STICKY_AND_WRITABLE: u32 = 0o1002;
 /// What SQLite puts beside the file.
-const COMPANIONS: [&str; 2] = ["-wal", "-shm"];
+pub(super) const COMPANIONS: [&str; 2] = ["-wal", "-shm"];
 
 /// Why a SQLite file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -147,63 +146,10 @@ fn check_shared(path: PathBuf, file: &Metadata, folder: &Metadata) -> Result<(),
     if is_ours && file.nlink() == 1 { Ok(()) } else { Err(FileError::Foreign(path)) }
 }
 
-fn beside(path: &Path, ending: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut path = path.as_os_str().to_owned();
     path.push(ending);
     path.into()
-}
-
-/// Which file a path leads to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Identity {
-    device: u64,
-    inode: u64,
-}
-
-impl Identity {
-    fn of(path: &Path) -> io::Result<Self> {
-        let file = path.metadata()?;
-        Ok(Self { device: file.dev(), inode: file.ino() })
-    }
-}
-
-/// Notices when the path no longer leads to the file that was opened: it was deleted, moved or replaced, or its folder was
-/// mounted anew. A second process on that path would grant the same locks.
-#[derive(Debug)]
-pub(in super::super) struct FileWatch {
-    /// The file, `-wal` and `-shm`. The latter are known once they were seen: SQLite removes them only when nobody has the file
-    /// open.
-    files: [(PathBuf, OnceLock<Identity>); 3],
-}
-
-impl FileWatch {
-    /// Watches a file that is open.
-    pub(in super::super) fn new(path: &Path) -> io::Result<Self> {
-        let path = std::path::absolute(path)?;
-        let file = OnceLock::from(Identity::of(&path)?);
-        let companion = |ending| (beside(&path, ending), OnceLock::new());
-        let [wal, shm] = COMPANIONS.map(companion);
-        let watch = Self { files: [(path, file), wal, shm] };
-        // What is not there yet is seen by a later check.
-        let _ = watch.check();
-        Ok(watch)
-    }
-
-    /// Whether all files are the same as before; if not, what has changed. One `stat` a file, and nothing else.
-    pub(in super::super) fn check(&self) -> Result<(), String> {
-        for (path, known) in &self.files {
-            match (known.get(), Identity::of(path)) {
-                (Some(known), Ok(now)) if now == *known => {}
-                (Some(_), Ok(_)) => {
-                    return Err(format!("{} is another file than the one that was opened", path.display()));
-                }
-                (Some(_), Err(error)) => return Err(format!("{} is gone: {error}", path.display())),
-                (None, Ok(now)) => drop(known.set(now)),
-                (None, Err(_)) => {}
-            }
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -276,28 +222,5 @@ mod tests {
         assert!(matches!(prepare(&at("hard"), true), Err(FileError::Foreign(_))));
         prepare(&at("own"), true).unwrap();
         prepare(&at("own"), true).unwrap();
-    }
-
-    /// Guards invariant 1: whoever opens the path now would grant the same locks.
-    #[test]
-    fn a_file_that_is_deleted_moved_or_replaced_is_noticed() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("locks");
-        let away = folder.path().join("away");
-        prepare(&path, true).unwrap();
-        let watch = FileWatch::new(&path).unwrap();
-        watch.check().unwrap();
-        for ending in COMPANIONS {
-            std::fs::write(beside(&path, ending), "").unwrap();
-        }
-        watch.check().unwrap();
-        for part in [path.clone(), beside(&path, "-wal"), beside(&path, "-shm")] {
-            std::fs::rename(&part, &away).unwrap();
-            assert!(watch.check().is_err(), "{part:?} is gone");
-            std::fs::write(&part, "").unwrap();
-            assert!(watch.check().is_err(), "{part:?} is another file");
-            std::fs::rename(&away, &part).unwrap();
-            watch.check().unwrap();
-        }
     }
 }

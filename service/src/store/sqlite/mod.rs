@@ -6,6 +6,7 @@
 
 mod commit;
 mod file;
+mod file_watch;
 mod load;
 mod session;
 mod settings;
@@ -15,7 +16,8 @@ mod worker;
 mod writer;
 
 pub(super) use self::{
-    file::{FileWatch, prepare as prepare_file},
+    file::prepare as prepare_file,
+    file_watch::FileWatch,
     load::SqliteReader,
     settings::{BUSY_POLL, BUSY_TIMEOUT, connect_options},
     writer::{SqliteWriter, WritePermit},

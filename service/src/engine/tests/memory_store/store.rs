@@ -9,10 +9,10 @@ use async_trait::async_trait;
 
 use super::MemoryStore;
 use crate::{
-    domain::{Key, KeyId, LockView, Place, ReplicaId, SemaphoreView, Tenant, Timestamp, Version},
+    domain::{KeyId, Place, ReplicaId, Timestamp, Version},
     store::{
-        Beat, Committed, DecideLocked, HeldCounts, KeyFilter, KeyStore, ListStore, LoadRequest, Loaded,
-        LockFilter, Notifications, Page, Peer, ReplicaStore, StoreError, SweepStore, WaitingRow, Write,
+        Beat, Committed, DecideLocked, KeyStore, LoadRequest, Loaded, Notifications, Page, Peer,
+        ReplicaStore, StoreError, SweepStore, WaitingRow, WithoutLists, Write,
     },
 };
 
@@ -194,45 +194,7 @@ impl ReplicaStore for MemoryStore {
     }
 }
 
-#[async_trait]
-impl ListStore for MemoryStore {
-    async fn list_locks(
-        &self,
-        _tenant: &Tenant,
-        _filter: &LockFilter,
-        _after: Option<&Key>,
-        _limit: u32,
-    ) -> Result<Page<LockView, Key>, StoreError> {
-        Ok(Page { items: Vec::new(), next: None })
-    }
-
-    async fn list_semaphores(
-        &self,
-        _tenant: &Tenant,
-        _filter: &KeyFilter,
-        _after: Option<&Key>,
-        _limit: u32,
-    ) -> Result<Page<SemaphoreView, Key>, StoreError> {
-        Ok(Page { items: Vec::new(), next: None })
-    }
-
-    async fn list_permits(
-        &self,
-        _id: &KeyId,
-        _after: Option<i32>,
-        _limit: u32,
-    ) -> Result<Page<LockView, i32>, StoreError> {
-        Ok(Page { items: Vec::new(), next: None })
-    }
-
-    async fn stored_bytes(&self, _tenant: &Tenant) -> Result<u64, StoreError> {
-        Ok(0)
-    }
-
-    async fn count_held(&self) -> Result<HeldCounts, StoreError> {
-        Ok(HeldCounts::default())
-    }
-}
+impl WithoutLists for MemoryStore {}
 
 #[async_trait]
 impl SweepStore for MemoryStore {

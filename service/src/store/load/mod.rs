@@ -3,6 +3,8 @@
 //! So the queue and the permits may be newer than the row. A write decided on such a view fails its condition, since every
 //! change of a permit or a waiter rewrites the row; an answer that writes nothing is true of the later moment.
 
+mod permits;
+
 use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
@@ -15,13 +17,11 @@ use super::{
     classify::{Purpose, classify},
     dialect::Dialect,
     error::LoadError,
-    rows::{ReadStates, count, read_permit, read_states, read_waiter},
+    rows::{ReadStates, read_states, read_waiter},
     sql_store::SqlStore,
     writer::AnyPool,
 };
-use crate::domain::{
-    Body, BusyCount, EndedVersions, KeyId, KeyState, MOST_HOLDERS, Permit, Permits, Queue, Timestamp, Version,
-};
+use crate::domain::{Body, KeyId, KeyState, Queue, Timestamp, Version};
 
 impl SqlStore {
     pub(super) async fn load_keys(&self, load_requests: &[LoadRequest]) -> Result<Loaded, StoreError> {
@@ -163,107 +163,6 @@ impl SqlStore {
         let rows = self.query(db, &self.load, &sql, id_values(load_request, versions)).await?;
         rows.iter().map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).collect()
     }
-
-    /// Adds all permits of a guarded semaphore, and what their guard rows name.
-    async fn load_guarded(
-        &self,
-        db: &impl ConnectionTrait,
-        load_request: &LoadRequest,
-        permits: &mut Permits,
-        db_time: Timestamp,
-    ) -> Result<(), LoadError> {
-        let slots = usize::try_from(permits.slots).unwrap_or_default();
-        let all = LoadRequest { permits: load_request.permits.max(slots + 1), ..load_request.clone() };
-        self.load_permits(db, &all, permits, Some(db_time)).await?;
-        let rows = self.query(db, &self.load, &self.sql.guards.named, id_values(load_request, [])).await?;
-        for row in &rows {
-            let (slot, version): (i32, Uuid) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
-            permits.named.insert(slot, Version(version));
-        }
-        Ok(())
-    }
-
-    async fn load_permits(
-        &self,
-        db: &impl ConnectionTrait,
-        load_request: &LoadRequest,
-        permits: &mut Permits,
-        count_at: Option<Timestamp>,
-    ) -> Result<(), LoadError> {
-        if permits.slots == 0 {
-            permits.asked.clone_from(&load_request.versions);
-            permits.busy_counted = count_at.map(|at| BusyCount { busy: 0, at });
-            return Ok(());
-        }
-        let values = id_values(load_request, [limit(load_request.permits)]);
-        let rows = self.query(db, &self.load, &self.sql.load_permits, values).await?;
-        permits.known = rows.iter().map(read_permit).collect::<Result<_, _>>()?;
-        permits.asked.clone_from(&load_request.versions);
-        if permits.known.len() >= load_request.permits {
-            permits.unknown_from = permits.known.last().map(|permit| permit.grant.expires_at);
-            if !load_request.versions.is_empty() {
-                let versions = padded(&load_request.versions);
-                let sql = self.sql.load_named_permits(versions.len());
-                for row in &self.query(db, &self.load, &sql, id_values(load_request, versions)).await? {
-                    let permit = read_permit(row)?;
-                    if permits.known.iter().all(|known| known.slot != permit.slot) {
-                        permits.known.push(permit);
-                    }
-                }
-            }
-        }
-        if load_request.latest_chosen && permits.unknown_from.is_some() {
-            // Rare, as below.
-            Box::pin(self.load_latest_chosen(db, load_request, permits)).await?;
-        }
-        if let Some(db_time) = count_at {
-            let values = id_values(load_request, [Value::from(db_time.0)]);
-            let rows = self.query(db, &self.load, &self.sql.count_busy, values).await?;
-            let busy = i32::try_from(count(&rows)?).unwrap_or(i32::MAX);
-            permits.busy_counted = Some(BusyCount { busy, at: db_time });
-            if permits.unknown_from.is_some() && permits.known.iter().all(|permit| has_ended(permit, db_time))
-            {
-                // Boxed, since it is rare and would make the future of every load larger.
-                Box::pin(self.load_active(db, load_request, permits, db_time)).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Adds the permits with the latest grants whose versions callers chose.
-    async fn load_latest_chosen(
-        &self,
-        db: &impl ConnectionTrait,
-        load_request: &LoadRequest,
-        permits: &mut Permits,
-    ) -> Result<(), LoadError> {
-        let values = id_values(load_request, [limit(EndedVersions::AT_MOST)]);
-        for row in &self.query(db, &self.load, &self.sql.load_latest_chosen, values).await? {
-            permits.replace_known(read_permit(row)?);
-        }
-        permits.knows_latest_chosen = true;
-        Ok(())
-    }
-
-    /// Adds the permits that end next to a view of ended permits only: a refusal names the holders.
-    async fn load_active(
-        &self,
-        db: &impl ConnectionTrait,
-        load_request: &LoadRequest,
-        permits: &mut Permits,
-        db_time: Timestamp,
-    ) -> Result<(), LoadError> {
-        let values = id_values(load_request, [Value::from(db_time.0), limit(MOST_HOLDERS)]);
-        for row in &self.query(db, &self.load, &self.sql.load_active_permits, values).await? {
-            permits.replace_known(read_permit(row)?);
-        }
-        Ok(())
-    }
-}
-
-/// Whether a permit had ended at database time.
-fn has_ended(permit: &Permit, db_time: Timestamp) -> bool {
-    !permit.grant.is_active_at(db_time)
 }
 
 /// Keys as two parameters of PostgreSQL: an array of tenants and one of keys.
@@ -290,65 +189,4 @@ fn padded(versions: &[Version]) -> Vec<Value> {
     let mut values: Vec<Value> = versions.iter().map(|version| Value::from(version.0)).collect();
     values.resize(size, Value::from(last));
     values
-}
-
-#[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::{
-        domain::{Grant, Key, KeyChange, Owner, RequestId, RowVersion, Semaphore, Tenant, Token},
-        store::{DatabaseOptions, Write, connect, migrate_up},
-    };
-
-    fn permit(slot: i32, expires_at: Timestamp) -> Permit {
-        let grant = Grant {
-            version: Version(Uuid::from_u128(u128::try_from(slot).unwrap() + 1)),
-            chosen: false,
-            token: Token(i64::from(slot) + 1),
-            owner: Owner::trusted("holder"),
-            lease_ms: 60_000,
-            acquired_at: Timestamp(0),
-            expires_at,
-            released: false,
-            delete_on_release: false,
-            request_id: RequestId(0),
-        };
-        Permit { slot, grant, data: None, updated_at: Timestamp(0) }
-    }
-
-    /// A semaphore that was shrunk to two permits, of 200 slots of which three stand.
-    fn shrunk(id: KeyId, now: Timestamp) -> KeyChange {
-        let mut change = KeyChange::new(id, KeyState::absent());
-        let ends = |slot: i32| if slot < 197 { i64::from(slot) } else { now.0 + 60_000 };
-        let known = (0..200).map(|slot| permit(slot, Timestamp(ends(slot)))).collect();
-        let permits = Permits { known, slots: 200, ..Permits::default() };
-        change.state.body =
-            Body::Semaphore(Semaphore { max_size: 2, lease_ms: 60_000, guarded: false, permits });
-        change.permits = (0..200).collect();
-        change.dirty = true;
-        change
-    }
-
-    #[tokio::test]
-    async fn those_who_hold_are_loaded_however_many_permits_have_ended() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("locks.sqlite");
-        let options = DatabaseOptions::new(file.to_str().unwrap(), 2).unwrap();
-        migrate_up(&options).await.unwrap();
-        let store = connect(&options).await.unwrap();
-        let id = KeyId { tenant: Tenant::trusted("t"), key: Key::trusted("a") };
-        let change = shrunk(id.clone(), store.now().await.unwrap());
-        let write =
-            Write { prev: None, row_version: RowVersion(Uuid::from_u128(1)), change: Box::new(change) };
-        store.commit(Arc::new(vec![write])).await.unwrap();
-        let loaded = store.load(&[LoadRequest::new(id)]).await.unwrap();
-        let state = loaded.states[0].as_ref().unwrap();
-        let Body::Semaphore(semaphore) = &state.body else { panic!("it is a semaphore") };
-        let active = semaphore.permits.known.iter().filter(|permit| !has_ended(permit, loaded.db_time));
-        assert_eq!(active.count(), 3);
-        assert_eq!(semaphore.permits.busy_counted.map(|count| count.busy), Some(3));
-    }
 }

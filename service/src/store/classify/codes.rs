@@ -1,166 +1,15 @@
-//! Which errors of the drivers mean what, in one place.
+//! What kind of error a driver reports, by its type and the database's codes.
 
-use sea_orm::{DbErr, RuntimeErr, sqlx};
-use sqlx::{
-    error::DatabaseError,
-    mysql::MySqlDatabaseError,
-    postgres::{PgDatabaseError, PgSeverity},
-    sqlite::SqliteError,
-};
+use sea_orm::sqlx::{self, error::DatabaseError, mysql::MySqlDatabaseError, sqlite::SqliteError};
 
-use super::{
-    StoreError,
+use crate::store::{
     fence::{EarlierEpoch, OtherServer},
     session::{ReadOnlyServer, SeveralWritable},
 };
 
-/// What the statement was for: tells whether its fate matters.
+/// The kinds of errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// It only read: if no answer came, nothing has happened.
-    Read,
-    /// It wrote: if no answer came, it may have happened.
-    Write,
-}
-
-/// How the error begins with which a transaction of ours undoes itself because guard rows are locked; their slots follow.
-pub(super) const GUARD_OPEN: &str = "guard rows are locked:";
-
-/// Sorts an error of the driver by what is to be done about it.
-pub(super) fn classify(error: DbErr, purpose: Purpose) -> StoreError {
-    if let DbErr::Custom(text) = &error
-        && let Some(slots) = text.strip_prefix(GUARD_OPEN)
-    {
-        return StoreError::GuardOpen(slots.split(',').filter_map(|slot| slot.parse().ok()).collect());
-    }
-    let (kind, purpose) = match &error {
-        DbErr::Exec(RuntimeErr::SqlxError(source)) | DbErr::Query(RuntimeErr::SqlxError(source)) => {
-            (classify_sqlx(source), purpose)
-        }
-        // No connection was made, so nothing was sent on it, and nothing is wrong with the statement.
-        DbErr::Conn(RuntimeErr::SqlxError(source)) => match classify_sqlx(source) {
-            kind @ (Kind::ReadOnly
-            | Kind::SeveralWritable
-            | Kind::DiskFull
-            | Kind::Transient
-            | Kind::Blocked) => (kind, purpose),
-            Kind::Unreachable | Kind::Broken | Kind::Rejected => (Kind::Unreachable, purpose),
-        },
-        DbErr::ConnectionAcquire(_) => return StoreError::Overloaded(Box::new(error)),
-        DbErr::Conn(_) => (Kind::Unreachable, purpose),
-        _ => (Kind::Rejected, purpose),
-    };
-    sorted(kind, purpose, Box::new(error))
-}
-
-fn sorted(kind: Kind, purpose: Purpose, source: Box<dyn std::error::Error + Send + Sync>) -> StoreError {
-    match (kind, purpose) {
-        (Kind::Unreachable, _) | (Kind::Broken, Purpose::Read) => StoreError::Unreachable(source),
-        (Kind::Broken, Purpose::Write) => StoreError::Unknown(source),
-        (Kind::Blocked, _) => StoreError::Blocked(source),
-        (Kind::Transient, _) => StoreError::Transient(source),
-        (Kind::ReadOnly, _) => StoreError::ReadOnly(source),
-        (Kind::SeveralWritable, _) => StoreError::SeveralWritable(source),
-        (Kind::DiskFull, _) => StoreError::DiskFull(source),
-        (Kind::Rejected, _) => StoreError::Rejected(source),
-    }
-}
-
-/// Sorts an error of the connection that writes to a SQLite file.
-pub(super) fn classify_sqlite(error: rusqlite::Error) -> StoreError {
-    let code = error.sqlite_error().map(|error| error.extended_code.unsigned_abs());
-    let kind = code.map_or(Kind::Rejected, classify_sqlite_code);
-    sorted(kind, Purpose::Write, Box::new(error))
-}
-
-/// What an error says about the connection it came over, and about the others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reaction {
-    /// The database answered, and the connection can be used again.
-    Keep,
-    /// The driver could not go on. That says nothing about other connections.
-    Close,
-    /// No answer came, or the session is over. Others that have been silent for as long may be as dead.
-    Distrust,
-    /// The server takes no writes: all connections may lead to it.
-    CloseAll,
-}
-
-/// What is to be done about a connection over which this error came.
-pub(super) fn reaction(error: &sqlx::Error) -> Reaction {
-    if let sqlx::Error::Database(error) = error {
-        return match classify_database(&**error) {
-            Kind::ReadOnly | Kind::SeveralWritable => Reaction::CloseAll,
-            _ if has_lost_its_cluster(&**error) => Reaction::CloseAll,
-            Kind::Broken => Reaction::Distrust,
-            _ if ends_session(&**error) => Reaction::Distrust,
-            Kind::Unreachable | Kind::Blocked | Kind::Transient | Kind::DiskFull | Kind::Rejected => {
-                Reaction::Keep
-            }
-        };
-    }
-    match classify_sqlx(error) {
-        Kind::Broken | Kind::Unreachable => Reaction::Distrust,
-        Kind::ReadOnly => Reaction::CloseAll,
-        Kind::Blocked | Kind::Transient | Kind::SeveralWritable | Kind::DiskFull | Kind::Rejected => {
-            Reaction::Close
-        }
-    }
-}
-
-/// Whether the server is a node that is not part of its cluster's majority. When it is again it may have lost commits, so whatever
-/// connection leads there is to be made anew, and checked.
-fn has_lost_its_cluster(error: &dyn DatabaseError) -> bool {
-    error.try_downcast_ref::<MySqlDatabaseError>().is_some_and(|mysql| mysql.number() == 1047)
-}
-
-/// Whether the server closed the connection with this error.
-fn ends_session(error: &dyn DatabaseError) -> bool {
-    if let Some(postgres) = error.try_downcast_ref::<PgDatabaseError>() {
-        return matches!(postgres.severity(), PgSeverity::Fatal | PgSeverity::Panic);
-    }
-    // Idle for too long; offline, for all but administrators.
-    error.try_downcast_ref::<MySqlDatabaseError>().is_some_and(|mysql| matches!(mysql.number(), 4031 | 3032))
-}
-
-/// Whether nothing was written and the whole transaction can be repeated at once.
-pub(super) fn is_transient(error: &DbErr) -> bool {
-    let (DbErr::Exec(RuntimeErr::SqlxError(source)) | DbErr::Query(RuntimeErr::SqlxError(source))) = error
-    else {
-        return false;
-    };
-    classify_sqlx(source) == Kind::Transient
-}
-
-/// Whether another process has a SQLite file to itself just now.
-pub(super) fn is_busy(error: &DbErr) -> bool {
-    let (DbErr::Conn(RuntimeErr::SqlxError(error))
-    | DbErr::Exec(RuntimeErr::SqlxError(error))
-    | DbErr::Query(RuntimeErr::SqlxError(error))) = error
-    else {
-        return false;
-    };
-    error.as_database_error().is_some_and(|error| {
-        error.try_downcast_ref::<SqliteError>().is_some() && error.code().as_deref() == Some("5")
-    })
-}
-
-/// Too many ask for the same connections.
-pub(super) fn overloaded() -> StoreError {
-    StoreError::Overloaded("as many wait for a connection as may, or for as long as they may".into())
-}
-
-/// The time was up before an answer came.
-pub(super) fn timed_out(purpose: Purpose) -> StoreError {
-    let source = Box::new(std::io::Error::from(std::io::ErrorKind::TimedOut));
-    match purpose {
-        Purpose::Read => StoreError::Unreachable(source),
-        Purpose::Write => StoreError::Unknown(source),
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Kind {
     /// It was never sent.
     Unreachable,
     /// The connection broke at some point.
@@ -179,7 +28,7 @@ enum Kind {
     Rejected,
 }
 
-fn classify_sqlx(error: &sqlx::Error) -> Kind {
+pub(super) fn classify_sqlx(error: &sqlx::Error) -> Kind {
     use std::io::ErrorKind::ConnectionRefused;
     match error {
         sqlx::Error::Io(io) if io.kind() == ConnectionRefused => Kind::Unreachable,
@@ -203,7 +52,7 @@ fn classify_sqlx(error: &sqlx::Error) -> Kind {
 
 /// What the database itself answered, by the code that says most: the number of MariaDB and MySQL, whose SQLSTATE is
 /// HY000 for nearly everything; SQLite's primary result code; PostgreSQL's SQLSTATE.
-fn classify_database(error: &dyn DatabaseError) -> Kind {
+pub(super) fn classify_database(error: &dyn DatabaseError) -> Kind {
     let code = error.code();
     let code = code.as_deref().unwrap_or_default();
     if let Some(mysql) = error.try_downcast_ref::<MySqlDatabaseError>() {
@@ -268,7 +117,7 @@ fn is_enospc(message: &str) -> bool {
 }
 
 /// By the primary code, which is the lowest byte of an extended one.
-fn classify_sqlite_code(code: u32) -> Kind {
+pub(super) fn classify_sqlite_code(code: u32) -> Kind {
     const BUSY: u32 = 5;
     const LOCKED: u32 = 6;
     const READONLY: u32 = 8;
@@ -342,13 +191,5 @@ mod tests {
         assert_eq!(classify_postgres("22001"), Kind::Rejected);
         assert_eq!(classify_mysql(1406, "22001", ""), Kind::Rejected);
         assert_eq!(classify_sqlite_code(19), Kind::Rejected);
-    }
-
-    /// A password that was changed, a database that is gone: nothing was sent, and the commands are not to blame.
-    #[test]
-    fn what_keeps_a_connection_from_being_made_refuses_no_command() {
-        let refused = || RuntimeErr::SqlxError(sqlx::Error::Configuration("no".into()).into());
-        assert!(matches!(classify(DbErr::Conn(refused()), Purpose::Write), StoreError::Unreachable(_)));
-        assert!(matches!(classify(DbErr::Query(refused()), Purpose::Write), StoreError::Rejected(_)));
     }
 }

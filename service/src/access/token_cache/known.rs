@@ -1,0 +1,168 @@
+//! What the database said of tokens, and for how long that counts.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use rustc_hash::FxHashMap;
+use tokio::time::Instant;
+
+use crate::access::{Identity, SecretHash, Token, TokenId};
+
+/// For how long an answer of the database counts, from when it was asked.
+const VALID: Duration = Duration::from_millis(1_800);
+/// For how long an unknown token stays unknown.
+const MISSING: Duration = Duration::from_secs(1);
+/// What the database said so long ago is asked for again while the token is in use.
+const REFRESH_AT: Duration = Duration::from_millis(700);
+/// A token that was not used for so long is not asked for again.
+const IN_USE: Duration = Duration::from_secs(10);
+/// For so long after its last use it is remembered that a token was valid. Whoever has it is looked up before the others then: those
+/// may be made up, however many they are, and its heartbeats must not wait for them.
+const REMEMBERED: Duration = Duration::from_hours(24);
+/// The most tokens in memory. Far more than are in use: it bounds what a flood of invented ones can take.
+const MOST_KNOWN: usize = 50_000;
+/// How often at most a token's last use is written.
+const LAST_USE_EVERY: Duration = Duration::from_mins(1);
+
+/// What is known of a token without asking.
+#[derive(Debug)]
+pub enum Checked {
+    /// It is this identity's.
+    Known(Arc<Identity>),
+    /// There is no such token.
+    Unknown,
+    /// The database has to be asked: [`TokenCache::look_up`].
+    Ask,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Known(Mutex<FxHashMap<SecretHash, Entry>>);
+
+/// What the database said of a token.
+#[derive(Debug)]
+struct Entry {
+    /// When it was asked.
+    asked: Instant,
+    /// When it was used last.
+    used: Instant,
+    token: Option<KnownToken>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct KnownToken {
+    id: TokenId,
+    pub(super) identity: Arc<Identity>,
+    /// When it expires, at the latest.
+    pub(super) expires: Option<Instant>,
+    /// When its last use was written last, as far as known.
+    use_written: Option<Instant>,
+}
+
+impl Entry {
+    fn check(&self, now: Instant) -> Checked {
+        let age = now.saturating_duration_since(self.asked);
+        match &self.token {
+            Some(_) if age > VALID => Checked::Ask,
+            Some(token) if token.expires.is_some_and(|end| now >= end) => Checked::Unknown,
+            Some(token) => Checked::Known(Arc::clone(&token.identity)),
+            None if age > MISSING => Checked::Ask,
+            None => Checked::Unknown,
+        }
+    }
+}
+
+impl Known {
+    fn entries(&self) -> MutexGuard<'_, FxHashMap<SecretHash, Entry>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn check(&self, hash: &SecretHash) -> Checked {
+        let now = Instant::now();
+        match self.entries().get_mut(hash) {
+            Some(entry) => {
+                entry.used = now;
+                entry.check(now)
+            }
+            None => Checked::Ask,
+        }
+    }
+
+    /// Whether the database knew a token when it was asked last.
+    pub(super) fn was_valid(&self, hash: &SecretHash) -> bool {
+        self.entries().get(hash).is_some_and(|entry| entry.token.is_some())
+    }
+
+    /// Notes what the database said of a token at `asked`.
+    pub(super) fn note(&self, hash: SecretHash, asked: Instant, token: Option<KnownToken>) {
+        let mut entries = self.entries();
+        let before = entries.get(&hash);
+        let used = before.map_or(asked, |entry| entry.used);
+        let written_before =
+            before.and_then(|entry| entry.token.as_ref()).and_then(|token| token.use_written);
+        let token =
+            token.map(|token| KnownToken { use_written: token.use_written.max(written_before), ..token });
+        if entries.len() >= MOST_KNOWN && !entries.contains_key(&hash) {
+            // Invented ones go first.
+            entries.retain(|_, entry| entry.token.is_some());
+            if entries.len() >= MOST_KNOWN {
+                entries.clear();
+            }
+        }
+        entries.insert(hash, Entry { asked, used, token });
+    }
+
+    /// Forgets what nobody uses, and returns what has to be asked for again.
+    pub(super) fn due(&self) -> Vec<SecretHash> {
+        let now = Instant::now();
+        let mut entries = self.entries();
+        entries.retain(|_, entry| {
+            let kept = if entry.token.is_some() { REMEMBERED } else { MISSING };
+            now.saturating_duration_since(entry.used.max(entry.asked)) <= kept
+        });
+        let due = |entry: &Entry| {
+            let since = |at| now.saturating_duration_since(at);
+            entry.token.is_some() && since(entry.asked) >= REFRESH_AT && since(entry.used) <= IN_USE
+        };
+        entries.iter().filter(|(_, entry)| due(entry)).map(|(hash, _)| *hash).collect()
+    }
+
+    /// The tokens whose last use is to be written. They count as written.
+    pub(super) fn used_since(&self) -> Vec<TokenId> {
+        let now = Instant::now();
+        let mut entries = self.entries();
+        let mut ids = Vec::new();
+        for entry in entries.values_mut() {
+            let used = entry.used;
+            let Some(token) = &mut entry.token else { continue };
+            if token.use_written.is_none_or(|written| used > written && now - written >= LAST_USE_EVERY) {
+                token.use_written = Some(now);
+                ids.push(token.id);
+            }
+        }
+        ids
+    }
+
+    /// Forgets a token.
+    pub(super) fn forget(&self, id: TokenId) {
+        self.entries().retain(|_, entry| entry.token.as_ref().is_none_or(|token| token.id != id));
+    }
+}
+
+/// What is to be known of a token that the database had at `asked`, when its clock showed `now_ms`.
+pub(super) fn known(token: &Token, now_ms: i64, asked: Instant) -> KnownToken {
+    let since = |at_ms: i64| {
+        u64::try_from(now_ms.saturating_sub(at_ms)).map(Duration::from_millis).unwrap_or_default()
+    };
+    let until = |at_ms: i64| {
+        u64::try_from(at_ms.saturating_sub(now_ms)).map(Duration::from_millis).unwrap_or_default()
+    };
+    KnownToken {
+        id: token.id,
+        identity: Arc::new(token.identity()),
+        // Beyond the clock's range is as good as never.
+        expires: token.expires_at.and_then(|end| asked.checked_add(until(end.0))),
+        use_written: token.last_used_at.and_then(|at| asked.checked_sub(since(at.0))),
+    }
+}

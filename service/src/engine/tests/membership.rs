@@ -1,0 +1,177 @@
+//! Replicas that come, stop, die and come back.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+use super::{MemoryStore, Replica, deliver, id, request};
+use crate::{domain::ReplicaId, engine::ids};
+
+/// A replica that is dead: it left a waiter at the head of the queue, and nothing of it moves any more.
+fn reap_alive(store: &MemoryStore) -> ReplicaId {
+    let dead = ids::replica();
+    store.adopt_head(&id("a"), dead);
+    dead
+}
+
+/// Guards invariant 6: the queue behind a killed replica moves.
+#[tokio::test(start_paused = true)]
+async fn the_queue_behind_a_dead_replica_moves_within_six_seconds() {
+    let store = Arc::new(MemoryStore::new());
+    let replica = Replica::over(&store);
+    let holder = deliver(replica.acquire("a", 0).await.unwrap());
+    let lost = replica.queue("a", request(600_000)).await;
+    let waiter = replica.queue("a", request(60_000)).await;
+    reap_alive(&store);
+    let since = Instant::now();
+    replica.release("a", holder).await.unwrap();
+    deliver(waiter.await.unwrap().unwrap());
+    assert!(since.elapsed() <= Duration::from_secs(6), "{:?}", since.elapsed());
+    lost.abort();
+}
+
+/// Guards invariant 7: who lives and was only late keeps its waiters, those that came before and those that come after.
+#[tokio::test(start_paused = true)]
+async fn a_replica_whose_beat_was_late_is_not_dead_for_ever() {
+    let store = Arc::new(MemoryStore::new());
+    let replica = Replica::over(&store);
+    let late = ids::replica();
+    store.add_replica(late);
+    let mut holders = Vec::new();
+    for key in ["a", "b"] {
+        holders.push(deliver(replica.acquire(key, 0).await.unwrap()));
+        let _theirs = replica.queue(key, request(600_000)).await;
+    }
+    let _mine = replica.queue("b", request(600_000)).await;
+    store.adopt_head(&id("a"), late);
+    // It falls silent, and nothing can be written about that before it is heard again.
+    store.is_contested.store(true, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let reapings = store.reapings.load(Ordering::Relaxed);
+    assert!(reapings > 0, "it was taken for dead");
+    for _ in 0..8 {
+        store.beat_of(late);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert!(store.reapings.load(Ordering::Relaxed) <= reapings + 20, "its burial has ended");
+    store.is_contested.store(false, Ordering::Relaxed);
+    store.adopt_head(&id("b"), late);
+    replica.release("b", holders[1]).await.unwrap();
+    assert_eq!(store.row(&id("b")).queue.len, 2, "it lives, and is offered the lock");
+}
+
+/// Guards invariant 7: a slow audit lets nobody take this replica for dead.
+#[tokio::test(start_paused = true)]
+async fn slow_audits_do_not_delay_the_beat() {
+    let store = Arc::new(MemoryStore::new());
+    let replica = Replica::over(&store);
+    deliver(replica.acquire("a", 0).await.unwrap());
+    let _waiter = replica.queue("a", request(600_000)).await;
+    store.count_ms.store(4_900, Ordering::Relaxed);
+    let before = store.beats();
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert!(store.beats() - before >= 19, "{} beats in 20 s", store.beats() - before);
+}
+
+/// Guards invariant 6: a replica without a listener does not wait for what nobody pushes to it.
+#[tokio::test(start_paused = true)]
+async fn who_is_no_member_any_more_is_not_pushed_to() {
+    let store = Arc::new(MemoryStore::new());
+    store.pushes.store(true, Ordering::Relaxed);
+    let replica = Replica::over(&store);
+    let holder = deliver(replica.acquire("a", 0).await.unwrap());
+    let waiter = replica.queue("a", request(600_000)).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let is_pushed = || replica.engine.shared.membership.is_pushed.load(Ordering::Relaxed);
+    assert!(is_pushed());
+    replica.release("a", holder).await.unwrap();
+    deliver(waiter.await.unwrap().unwrap());
+    tokio::time::sleep(Duration::from_mins(1)).await;
+    assert!(!is_pushed());
+}
+
+/// However often a replica without a row is found, one reaping of it goes on at a time.
+#[tokio::test(start_paused = true)]
+async fn a_replica_is_buried_once_at_a_time() {
+    let store = Arc::new(MemoryStore::new());
+    let replica = Replica::over(&store);
+    deliver(replica.acquire("a", 0).await.unwrap());
+    let _first = replica.queue("a", request(600_000)).await;
+    let _second = replica.queue("a", request(600_000)).await;
+    let unknown = reap_alive(&store);
+    store.forget(unknown);
+    // Nothing is written, so that the reaping does not come to an end.
+    store.is_contested.store(true, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(35)).await;
+    let before = store.reapings.load(Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let pieces = store.reapings.load(Ordering::Relaxed) - before;
+    assert!((8..=11).contains(&pieces), "{pieces} pieces in ten seconds, each given up after a second");
+}
+
+/// A row that could not be removed at the first try does not stay for ever.
+#[tokio::test(start_paused = true)]
+async fn a_reaping_that_failed_is_taken_up_again() {
+    let store = Arc::new(MemoryStore::new());
+    let replica = Replica::over(&store);
+    deliver(replica.acquire("a", 0).await.unwrap());
+    let _waiter = replica.queue("a", request(600_000)).await;
+    let dead = ids::replica();
+    store.add_replica(dead);
+    store.keeps_replicas.store(true, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert!(store.reapings.load(Ordering::Relaxed) > 0, "its burial has begun");
+    store.keeps_replicas.store(false, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_millis(1_100)).await;
+    assert!(!store.replicas().contains(&dead));
+}
+
+/// Guards invariant 6: who comes while a replica parts whose row is gone already gets a place that lasts.
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_parts_does_not_come_back_without_a_row() {
+    let store = Arc::new(MemoryStore::new());
+    let replica = Replica::over(&store);
+    let holder = deliver(replica.acquire("a", 0).await.unwrap());
+    let waiter = replica.queue("a", request(60_000)).await;
+    replica.release("a", holder).await.unwrap();
+    let holder = deliver(waiter.await.unwrap().unwrap());
+    let membership = &replica.engine.shared.membership;
+    let me = membership.me().unwrap();
+    while !membership.presence().is_leaving {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    store.forget(me);
+    // Longer than it takes to stand in line: a place taken under the old identity would be lost with the next beat.
+    store.beat_ms.store(200, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let waiter = replica.queue("a", request(60_000)).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    replica.release("a", holder).await.unwrap();
+    deliver(waiter.await.unwrap().unwrap());
+    assert_ne!(membership.me(), Some(me));
+}
+
+/// The replica that sweeps removes those whose beat has stopped although nobody waits at it, or anywhere.
+#[tokio::test(start_paused = true)]
+async fn the_sweeper_reaps_replicas_that_have_stopped() {
+    let store = Arc::new(MemoryStore::new());
+    let replica = Replica::over(&store);
+    let dead = ids::replica();
+    store.add_replica(dead);
+    tokio::time::sleep(Duration::from_secs(40)).await;
+    assert!(store.replicas().is_empty() && replica.engine.shared.membership.me().is_none());
+}
+
+/// A replica that stops does not keep the others from sweeping until its lease ends.
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_stops_gives_up_the_sweepers_lease() {
+    let store = Arc::new(MemoryStore::new());
+    let replica = Replica::over(&store);
+    tokio::time::sleep(Duration::from_secs(31)).await;
+    assert!(store.sweeper().is_some());
+    replica.engine.drain(Duration::from_secs(4)).await;
+    assert_eq!(store.sweeper(), None);
+}

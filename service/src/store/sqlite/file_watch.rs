@@ -1,0 +1,92 @@
+//! Whether the SQLite file is still the one that was opened.
+
+use std::{
+    io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
+
+use super::file::{COMPANIONS, beside};
+
+/// Which file a path leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Identity {
+    device: u64,
+    inode: u64,
+}
+
+impl Identity {
+    fn of(path: &Path) -> io::Result<Self> {
+        let file = path.metadata()?;
+        Ok(Self { device: file.dev(), inode: file.ino() })
+    }
+}
+
+/// Notices when the path no longer leads to the file that was opened: it was deleted, moved or replaced, or its folder was
+/// mounted anew. A second process on that path would grant the same locks.
+#[derive(Debug)]
+pub(in super::super) struct FileWatch {
+    /// The file, `-wal` and `-shm`. The latter are known once they were seen: SQLite removes them only when nobody has the file
+    /// open.
+    files: [(PathBuf, OnceLock<Identity>); 3],
+}
+
+impl FileWatch {
+    /// Watches a file that is open.
+    pub(in super::super) fn new(path: &Path) -> io::Result<Self> {
+        let path = std::path::absolute(path)?;
+        let file = OnceLock::from(Identity::of(&path)?);
+        let companion = |ending| (beside(&path, ending), OnceLock::new());
+        let [wal, shm] = COMPANIONS.map(companion);
+        let watch = Self { files: [(path, file), wal, shm] };
+        // What is not there yet is seen by a later check.
+        let _ = watch.check();
+        Ok(watch)
+    }
+
+    /// Whether all files are the same as before; if not, what has changed. One `stat` a file, and nothing else.
+    pub(in super::super) fn check(&self) -> Result<(), String> {
+        for (path, known) in &self.files {
+            match (known.get(), Identity::of(path)) {
+                (Some(known), Ok(now)) if now == *known => {}
+                (Some(_), Ok(_)) => {
+                    return Err(format!("{} is another file than the one that was opened", path.display()));
+                }
+                (Some(_), Err(error)) => return Err(format!("{} is gone: {error}", path.display())),
+                (None, Ok(now)) => drop(known.set(now)),
+                (None, Err(_)) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+mod tests {
+    use super::*;
+
+    /// Guards invariant 1: whoever opens the path now would grant the same locks.
+    #[test]
+    fn a_file_that_is_deleted_moved_or_replaced_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("locks");
+        let away = folder.path().join("away");
+        std::fs::write(&path, "").unwrap();
+        let watch = FileWatch::new(&path).unwrap();
+        watch.check().unwrap();
+        for ending in COMPANIONS {
+            std::fs::write(beside(&path, ending), "").unwrap();
+        }
+        watch.check().unwrap();
+        for part in [path.clone(), beside(&path, "-wal"), beside(&path, "-shm")] {
+            std::fs::rename(&part, &away).unwrap();
+            assert!(watch.check().is_err(), "{part:?} is gone");
+            std::fs::write(&part, "").unwrap();
+            assert!(watch.check().is_err(), "{part:?} is another file");
+            std::fs::rename(&away, &part).unwrap();
+            watch.check().unwrap();
+        }
+    }
+}
