@@ -234,7 +234,8 @@ pub trait ListStore: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Page<LockView, i32>, StoreError>;
 
-    /// About how many bytes a tenant stores: of each row [`ROW_BYTES`] and its data. This reads all rows of the tenant.
+    /// About how many bytes a tenant stores: of each row [`ROW_BYTES`](crate::domain::ROW_BYTES) and its data. This reads all rows
+    /// of the tenant.
     async fn stored_bytes(&self, tenant: &Tenant) -> Result<u64, StoreError>;
 
     /// Counts active grants. This reads whole tables: it is meant for a gauge.

@@ -33,7 +33,7 @@ pub enum Checked {
     Known(Arc<Identity>),
     /// There is no such token.
     Unknown,
-    /// The database has to be asked: [`TokenCache::look_up`].
+    /// The database has to be asked: [`TokenCache::look_up`](super::TokenCache::look_up).
     Ask,
 }
 

@@ -1,6 +1,6 @@
 //! Which tokens are known: from memory, with a bounded staleness.
 //!
-//! What the database said of a token counts for [`VALID`](known::VALID) from the moment the question was sent, so a revoked token is accepted
+//! What the database said of a token counts for `VALID` from the moment the question was sent, so a revoked token is accepted
 //! nowhere 2 s after its revocation was answered. Tokens in use are asked for again before that, in the background. Unknown ones
 //! are looked up, all of [`GATHER`] in one query; that one is unknown is remembered for a second. Those that were valid are looked up
 //! before others.

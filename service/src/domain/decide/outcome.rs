@@ -38,8 +38,8 @@ pub enum Verdict {
     Unknown,
 }
 
-/// The outcome of one command: a verdict, or what is missing. After a [`Need`] the [`KeyChange`] must be thrown away, but
-/// for [`Need::NextBatch`]: after that one it is written.
+/// The outcome of one command: a verdict, or what is missing. After a [`Need`] the [`KeyChange`](super::KeyChange) must be
+/// thrown away, but for [`Need::NextBatch`]: after that one it is written.
 pub type Decided = Result<Verdict, Need>;
 
 /// Who has to be told what, once the change is committed.
@@ -63,7 +63,7 @@ pub struct Effects {
     pub granted: Option<Vec<Version>>,
     /// Replicas that let an offer lapse.
     pub suspects: BTreeSet<ReplicaId>,
-    /// The queue was served only in part: [`Command::ServeQueue`] has to follow.
+    /// The queue was served only in part: [`Command::ServeQueue`](crate::domain::Command::ServeQueue) has to follow.
     pub unfinished: bool,
 }
 
