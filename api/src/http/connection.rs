@@ -48,6 +48,8 @@ pub(super) struct Connection {
     /// The grants whose answers are in the write buffer and not yet in the kernel's hands. Bounded by the number of answers
     /// that fit into that buffer.
     unconfirmed: Mutex<Vec<Unconfirmed>>,
+    /// Whether a request's body was not read to its end.
+    has_left_body: AtomicBool,
     /// The bytes of answers that the client has not taken.
     unread: AtomicUsize,
     /// Notified when the connection is to end at once.
@@ -72,6 +74,7 @@ impl Connection {
             in_flight: AtomicUsize::new(0),
             has_unconfirmed: AtomicBool::new(false),
             unconfirmed: Mutex::new(Vec::new()),
+            has_left_body: AtomicBool::new(false),
             unread: AtomicUsize::new(0),
             cut_off: Notify::const_new(),
         }
@@ -95,6 +98,16 @@ impl Connection {
     /// The bytes of answers that the client has not taken.
     pub(super) const fn unread(&self) -> &AtomicUsize {
         &self.unread
+    }
+
+    /// The rest of a request's body is not read by anybody.
+    pub(super) fn leave_body(&self) {
+        self.has_left_body.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a part of a request may be on its way, or unread in the kernel's buffer.
+    pub(super) fn has_left_body(&self) -> bool {
+        self.has_left_body.load(Ordering::Relaxed)
     }
 
     /// Ends the connection at once.

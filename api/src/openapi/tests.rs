@@ -86,7 +86,7 @@ fn every_operation_takes_a_request_id_and_every_response_bears_it_and_is_not_sto
         let parameters = operation["parameters"].as_array().unwrap();
         assert!(parameters.contains(&json!({"$ref": "#/components/parameters/X-Request-Id"})), "{id}");
         for (status, response) in operation["responses"].as_object().unwrap() {
-            for name in ["X-Request-Id", "Cache-Control"] {
+            for name in ["X-Request-Id", "Cache-Control", "X-Content-Type-Options"] {
                 let header = json!({"$ref": format!("#/components/headers/{name}")});
                 assert_eq!(response["headers"][name], header, "{id} {status}");
             }
@@ -94,6 +94,10 @@ fn every_operation_takes_a_request_id_and_every_response_bears_it_and_is_not_sto
     }
     assert_eq!(document["components"]["headers"]["Cache-Control"]["schema"]["const"], "no-store");
     assert_eq!(document["components"]["parameters"]["X-Request-Id"]["in"], "header");
+    for path in ["/metrics", "/problems/{name}"] {
+        let headers = &document["paths"][path]["get"]["responses"]["200"]["headers"];
+        assert!(headers["Content-Security-Policy"].is_object(), "{path}: {headers}");
+    }
 }
 
 #[test]

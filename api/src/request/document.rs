@@ -1,12 +1,17 @@
 //! Parameters that several operations share, in the `OpenAPI` document.
 
-use db_locks_service::{Limits, access::Role, domain::MAX_REASON_CHARS};
+use db_locks_service::{
+    Limits,
+    access::{MAX_GLOB_CHARS, MAX_GLOBS, Role},
+    domain::MAX_REASON_CHARS,
+};
 use serde_json::json;
 use utoipa::{
     IntoParams,
     openapi::{
-        KnownFormat, Object, ObjectBuilder, RefOr, Required, Schema, SchemaFormat, Type,
+        Array, KnownFormat, Object, ObjectBuilder, RefOr, Required, Schema, SchemaFormat, Type,
         path::{Operation, Parameter, ParameterBuilder, ParameterIn},
+        schema::ArrayItems,
     },
 };
 
@@ -23,6 +28,9 @@ const NO_NUL: &str = r"^[^\u0000]*$";
 const NO_CONTROLS: &str = r"^[^\u0000-\u001F\u007F-\u009F]*$";
 /// A key is not `.` or `..` either.
 const KEY_PATTERN: &str = r"^(?!\.{1,2}$)[^\u0000-\u001F\u007F-\u009F]+$";
+
+/// What globs are made of: no control characters, and each backslash quotes something.
+const GLOB_PATTERN: &str = r"^(?:[^\\\u0000-\u001F\u007F-\u009F]|\\[^\u0000-\u001F\u007F-\u009F])+$";
 
 /// What tenants are made of.
 const TENANT_PATTERN: &str = "^[A-Za-z0-9._-]+$";
@@ -151,10 +159,19 @@ fn field(name: &str) -> Object {
 /// Writes into a body's schema which values its fields may have.
 pub(crate) fn constrain_body(schema: &mut Object, limits: &Limits) {
     for (name, field) in &mut schema.properties {
-        if let RefOr::T(Schema::Object(field)) = field {
-            constrain(name, field, limits);
+        match field {
+            RefOr::T(Schema::Object(field)) => constrain(name, field, limits),
+            RefOr::T(Schema::Array(list)) if name == "keys" => constrain_globs(list),
+            _ => {}
         }
     }
+}
+
+/// Writes into the schema of a list of globs what they are.
+fn constrain_globs(list: &mut Array) {
+    (list.min_items, list.max_items) = (Some(1), Some(MAX_GLOBS));
+    let glob = text().min_length(Some(1)).max_length(Some(MAX_GLOB_CHARS)).pattern(Some(GLOB_PATTERN));
+    list.items = ArrayItems::RefOrSchema(Box::new(glob.into()));
 }
 
 /// Writes into an operation's parameters which values they may have.

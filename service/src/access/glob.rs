@@ -3,9 +3,9 @@
 use std::{fmt, str::FromStr, sync::Arc};
 
 /// The most characters of a glob.
-const MAX_CHARS: usize = 512;
+pub const MAX_GLOB_CHARS: usize = 512;
 /// The most globs of one credential.
-const MAX_PATTERNS: usize = 64;
+pub const MAX_GLOBS: usize = 64;
 
 /// A part of a glob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +25,7 @@ pub enum InvalidGlob {
     #[error("must not be empty")]
     Empty,
     /// It is too long.
-    #[error("must have at most {MAX_CHARS} characters")]
+    #[error("must have at most {MAX_GLOB_CHARS} characters")]
     TooLong,
     /// It has a control character, which no key has.
     #[error("must not contain control characters")]
@@ -37,7 +37,7 @@ pub enum InvalidGlob {
     #[error("must have at least one pattern")]
     NoPattern,
     /// A list of globs is too long.
-    #[error("must have at most {MAX_PATTERNS} patterns")]
+    #[error("must have at most {MAX_GLOBS} patterns")]
     TooMany,
 }
 
@@ -55,7 +55,7 @@ impl FromStr for Glob {
         if text.is_empty() {
             return Err(InvalidGlob::Empty);
         }
-        if text.chars().count() > MAX_CHARS {
+        if text.chars().count() > MAX_GLOB_CHARS {
             return Err(InvalidGlob::TooLong);
         }
         if text.chars().any(char::is_control) {
@@ -149,7 +149,7 @@ impl KeyPatterns {
     pub fn new(globs: Vec<Glob>) -> Result<Self, InvalidGlob> {
         match globs.len() {
             0 => Err(InvalidGlob::NoPattern),
-            1..=MAX_PATTERNS => Ok(Self(globs.into())),
+            1..=MAX_GLOBS => Ok(Self(globs.into())),
             _ => Err(InvalidGlob::TooMany),
         }
     }

@@ -9,7 +9,7 @@ mod token_cache;
 mod tokens;
 
 pub use self::{
-    glob::{Glob, InvalidGlob, KeyPatterns},
+    glob::{Glob, InvalidGlob, KeyPatterns, MAX_GLOB_CHARS, MAX_GLOBS},
     identity::{Identity, credential},
     role::{InvalidRole, Role},
     secret::{Secret, SecretHash},

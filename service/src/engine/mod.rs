@@ -165,6 +165,11 @@ impl Engine {
         shared.gauges.update(self.waiters(), shared.queued(), busy, &shared.store.connections());
     }
 
+    /// Fails while this replica refuses all writes.
+    pub(crate) fn check_writes(&self) -> Result<(), EngineError> {
+        self.shared.write_refusal.check()
+    }
+
     /// Notes that the database answers and takes writes. The end of an outage is logged.
     pub(crate) fn report_recovery(&self) {
         self.shared.outage.end_if_any();

@@ -260,6 +260,8 @@ impl LockService {
             return Err(ServiceError::Unavailable(Unavailable::ShuttingDown));
         }
         self.store.check_ready().await.map_err(|error| self.unavailable(&error))?;
+        // What refused all writes may be over, and writes are still refused until that is noticed.
+        self.engine.check_writes()?;
         self.engine.report_recovery();
         Ok(())
     }

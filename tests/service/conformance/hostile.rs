@@ -299,6 +299,18 @@ async fn no_request_is_smuggled_behind_another() {
     }
 }
 
+/// Guards against a connection that is reset while its client still sends: the reset would destroy what is not read yet.
+#[tokio::test]
+async fn a_large_answer_arrives_whole_although_nobody_reads_the_body_of_its_request() {
+    let svc = shared(Dialect::Sqlite).await.unwrap();
+    let body = vec![b'x'; 200_000];
+    for _ in 0..5 {
+        let request = wire::request("GET", "/api-docs/openapi.json", &[], &body);
+        let answer = wire::exchange(svc.port(), &request).await.unwrap();
+        assert_eq!((answer.status, answer.header("content-length")), (200, &*answer.text.len().to_string()));
+    }
+}
+
 /// A pipeline is answered in order, whatever is wrong with one of its requests, until one leaves its end in doubt.
 #[tokio::test]
 async fn requests_in_a_row_are_answered_in_their_order() {

@@ -27,6 +27,7 @@ use super::{
     HttpService, Protocols,
     body::{AnswerBody, FIRST_PIECE, PIECE},
     protocol::{self, Protocol},
+    request_body::RequestBody,
     stream::ClientStream,
     streams::{Answered, Running, Streams},
     timers::FIRST_HEAD,
@@ -171,7 +172,8 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Requests<S> 
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let in_flight = InFlight::new(self.client.clone());
-        let request = request.map(|body| ClientBody::new(Body::new(body), self.client.clone()));
+        let read = |body| Body::new(RequestBody::new(body, self.client.clone()));
+        let request = request.map(|body| ClientBody::new(read(body), self.client.clone()));
         let answered = self.streams.as_ref().map(Streams::request);
         // The service is always ready, and cheap to clone.
         let unread = Arc::clone(&self.unread);

@@ -18,6 +18,7 @@ use tokio::{
 
 use super::{
     head_lines::HeadLines,
+    linger::Linger,
     settings::SettingsCount,
     timers::{HeadTimer, StallTimer},
     transport::Transport,
@@ -58,6 +59,7 @@ pub(super) struct ClientStream {
     /// With HTTP/2.
     settings: SettingsCount,
     stall_timer: StallTimer,
+    linger: Linger,
     /// Runs while hyper does not read and the kernel has bytes for it.
     look_timer: Option<Pin<Box<tokio::time::Sleep>>>,
 }
@@ -77,6 +79,7 @@ impl ClientStream {
             head_lines: HeadLines::default(),
             settings: SettingsCount::new(now),
             stall_timer: StallTimer::default(),
+            linger: Linger::default(),
             look_timer: None,
         }
     }
@@ -208,7 +211,12 @@ impl AsyncWrite for ClientStream {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.transport).poll_shutdown(cx)
+        let this = &mut *self;
+        ready!(Pin::new(&mut this.transport).poll_shutdown(cx))?;
+        if this.connection.has_left_body() && !this.is_http2 {
+            ready!(this.linger.poll(Pin::new(&mut this.transport), cx));
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -129,22 +129,28 @@ pub async fn check_schema(options: &DatabaseOptions) -> Result<(), StoreError> {
 
 /// Undoes the last migration.
 pub async fn migrate_down(options: &DatabaseOptions) -> Result<(), StoreError> {
-    unless_pooled(options, Task::Down).await
+    unless_pooled(options, Task::Down).await.map(drop)
 }
 
 /// Undoes all migrations and applies them again.
 pub async fn migrate_redo(options: &DatabaseOptions) -> Result<(), StoreError> {
-    unless_pooled(options, Task::Redo).await
+    let (db, dialect) = unless_pooled(options, Task::Redo).await?;
+    create_routines(&db, dialect, &mut Wait::new(options.migration_wait())).await;
+    Ok(())
 }
 
 /// Runs a task, unless the URL leads to a pooler in transaction mode.
-async fn unless_pooled(options: &DatabaseOptions, task: Task) -> Result<(), StoreError> {
+async fn unless_pooled(
+    options: &DatabaseOptions,
+    task: Task,
+) -> Result<(DatabaseConnection, Dialect), StoreError> {
     if Box::pin(Pools::behind_transaction_pooling(options)).await?.is_some() {
         return Err(StoreError::Schema(THROUGH_POOLER.to_owned()));
     }
     let wait = &mut Wait::new(options.migration_wait());
     let (db, dialect) = connect(options, wait).await?;
-    Box::pin(under_lock(&db, dialect, wait, task)).await
+    Box::pin(under_lock(&db, dialect, wait, task)).await?;
+    Ok((db, dialect))
 }
 
 /// Lists all migrations known to the program, or to the database.
