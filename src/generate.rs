@@ -7,11 +7,26 @@ use clap_complete::Shell;
 
 use crate::{Failure, cli::Cli};
 
+const NAME: &str = "db-locks";
+
 /// Prints the completions for a shell.
 pub(crate) fn completions(shell: Shell) -> Result<(), Failure> {
-    let mut text = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "db-locks", &mut text);
+    let text = if shell == Shell::Bash { for_bash() } else { generate(shell, NAME) };
     Ok(std::io::stdout().write_all(&text)?)
+}
+
+fn generate(shell: Shell, name: &str) -> Vec<u8> {
+    let mut text = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), name, &mut text);
+    text
+}
+
+/// The script of a program with a hyphen in its name completes the first word only: its cases are labelled otherwise than what
+/// it looks for. So it is made for a name without one, and said to be for the real one in its last lines.
+fn for_bash() -> Vec<u8> {
+    const WITHOUT_HYPHEN: &str = "db_locks";
+    let text = String::from_utf8_lossy(&generate(Shell::Bash, WITHOUT_HYPHEN)).into_owned();
+    text.replace(&format!(" -o default {WITHOUT_HYPHEN}\n"), &format!(" -o default {NAME}\n")).into_bytes()
 }
 
 /// Writes the manual pages into a folder, one a command.

@@ -31,6 +31,9 @@ use crate::{
 };
 
 fn main() -> ExitCode {
+    if let Some(code) = command::watch_if_asked() {
+        return code;
+    }
     let cli = Cli::read();
     telemetry::log(&cli.log);
     let threads = cli.serve.threads();

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, str::FromStr, time::Duration};
 
-use clap::{Args, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use db_locks::LocksConfig;
 
 /// Commands that are clients of a service.
@@ -30,9 +30,6 @@ pub(crate) enum ClientCommand {
         #[command(subcommand)]
         command: SemaphoreCommand,
     },
-    /// Ends a process group before its lease is over, should `run` itself be paused or killed.
-    #[command(hide = true, name = "run-watchdog")]
-    Watchdog(WatchdogArgs),
 }
 
 /// What to do with semaphores.
@@ -131,7 +128,9 @@ pub(crate) struct RunArgs {
     pub(super) command: Vec<OsString>,
 }
 
-#[derive(Debug, Args)]
+/// Ends a process group before its lease is over, should `run` itself be paused or killed. No command of its own: `run` starts it,
+/// and nobody else is to be offered it.
+#[derive(Debug, Parser)]
 pub(crate) struct WatchdogArgs {
     /// How long before the lease's end the group is sent SIGTERM, in milliseconds.
     #[arg(long)]

@@ -12,14 +12,15 @@ use std::process::ExitCode;
 
 use db_locks::Client;
 
-pub(crate) use self::{args::ClientCommand, exit::USAGE, output::aligned, printable::printable};
+pub(crate) use self::{
+    args::ClientCommand, exit::USAGE, output::aligned, printable::printable, run::watch_if_asked,
+};
 use self::{args::SemaphoreCommand, exit::Failure};
 
 /// Executes a command.
 pub(crate) async fn execute(command: ClientCommand) -> ExitCode {
     let result = match command {
         ClientCommand::Run(args) => return run::run(*args).await,
-        ClientCommand::Watchdog(args) => return run::watch(&args),
         ClientCommand::Acquire(args) => locks::acquire(*args).await,
         ClientCommand::Heartbeat(args) => locks::heartbeat(args).await,
         ClientCommand::Release(args) => locks::release(args).await,

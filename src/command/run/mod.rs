@@ -14,7 +14,7 @@ use std::{
 
 use db_locks::{Client, LockError, LockGuard, LockRequest, LockService, SendHeartbeatOptions};
 
-pub(super) use self::watchdog::watch;
+pub(crate) use self::watchdog::watch_if_asked;
 use self::{
     signals::Signals,
     supervise::{End, supervise},

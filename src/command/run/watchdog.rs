@@ -12,15 +12,21 @@ use std::{
     time::Duration,
 };
 
+use clap::Parser;
 use db_locks::LeaseInstant;
 use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
 
 use super::{
-    super::{args::WatchdogArgs, exit::say},
+    super::{
+        args::WatchdogArgs,
+        exit::{USAGE, say},
+    },
     deadline::{Deadline, Notice, Step},
     group::Group,
 };
 
+/// The first argument of its process.
+const NAME: &str = "run-watchdog";
 /// How much later than `run` it asks the command to end.
 const LATER: Duration = Duration::from_millis(50);
 /// How often it looks at the clock and at the group.
@@ -48,13 +54,7 @@ impl Watchdog {
     fn spawn(notice: Notice) -> io::Result<Child> {
         let millis = |time: Duration| time.as_millis().to_string();
         Command::new(std::env::current_exe()?)
-            .args([
-                "run-watchdog",
-                "--terminate-ms",
-                &millis(notice.terminate),
-                "--kill-ms",
-                &millis(notice.kill),
-            ])
+            .args([NAME, "--terminate-ms", &millis(notice.terminate), "--kill-ms", &millis(notice.kill)])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -113,8 +113,22 @@ impl Order {
     }
 }
 
+/// Is the watchdog, if that is what this process was started as.
+pub(crate) fn watch_if_asked() -> Option<ExitCode> {
+    if std::env::args_os().nth(1)? != NAME {
+        return None;
+    }
+    match WatchdogArgs::try_parse_from(std::env::args_os().skip(1)) {
+        Ok(args) => Some(watch(&args)),
+        Err(error) => {
+            say(error);
+            Some(ExitCode::from(USAGE))
+        }
+    }
+}
+
 /// The watchdog process.
-pub(in crate::command) fn watch(args: &WatchdogArgs) -> ExitCode {
+fn watch(args: &WatchdogArgs) -> ExitCode {
     let terminate = Duration::from_millis(args.terminate_ms);
     let kill = Duration::from_millis(args.kill_ms);
     let later = LATER.min((terminate.saturating_sub(kill)) / 2);

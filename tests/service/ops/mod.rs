@@ -3,6 +3,7 @@
 mod audit;
 mod beside;
 mod command_line;
+mod completions;
 mod corrupt;
 mod defaults;
 mod flood;
