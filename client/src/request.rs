@@ -76,6 +76,10 @@ impl LockRequest {
     pub async fn acquire(self) -> LockResult<LockGuard> {
         let Self { service, renewal, mut options, lease, wait } = self;
         options.lease_duration_ms = millis(lease);
+        if options.lease_duration_ms == 0 {
+            // Zero would mean the service's default.
+            return Err(LockError::Validation("the lease: must be at least 1 ms".to_owned()));
+        }
         options.override_time_to_wait_for_lock_ms = Some(millis(wait.unwrap_or(lease)));
         let version = random::version().to_string();
         options.version = Some(version.clone());

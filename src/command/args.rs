@@ -101,7 +101,7 @@ pub(crate) struct RunArgs {
     /// The key of the lock, or of the semaphore.
     pub(super) key: String,
     /// How long the lock stays held after the last heartbeat.
-    #[arg(long, value_name = "TIME", default_value = "30s")]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = read_lease)]
     pub(super) lease: Time,
     #[command(flatten)]
     pub(super) wait: WaitArgs,
@@ -145,7 +145,7 @@ pub(crate) struct AcquireArgs {
     /// The key of the lock, or of the semaphore.
     pub(super) key: String,
     /// How long the lease is. Default: 15 s, or as the semaphore says.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = read_lease)]
     pub(super) lease: Option<Time>,
     #[command(flatten)]
     pub(super) wait: WaitArgs,
@@ -185,7 +185,7 @@ pub(crate) struct HeartbeatArgs {
     #[command(flatten)]
     pub(super) grant: GrantArgs,
     /// How long the lease is from now. Default: as long as it was.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = read_lease)]
     pub(super) lease: Option<Time>,
     #[command(flatten)]
     pub(super) connect: ConnectArgs,
@@ -282,7 +282,7 @@ pub(crate) struct SemaphorePutArgs {
     #[arg(long, value_name = "NUMBER")]
     pub(super) max_size: u32,
     /// The default lease of its permits. Default: 15 s, or what it was.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = read_lease)]
     pub(super) lease: Option<Time>,
     /// Guard the semaphore: transactions that call `db_locks_guard` with a permit's version commit only while its grant counts.
     #[arg(long)]
@@ -324,6 +324,12 @@ impl FromStr for Time {
             number.checked_mul(unit_ms).filter(|ms| i64::try_from(*ms).is_ok()).ok_or("it is too long")?;
         Ok(Self(Duration::from_millis(millis)))
     }
+}
+
+/// A lease, which lasts: zero means the default to the service.
+fn read_lease(text: &str) -> Result<Time, &'static str> {
+    let time: Time = text.parse()?;
+    if time.0.is_zero() { Err("a lease lasts for at least 1ms") } else { Ok(time) }
 }
 
 #[cfg(test)]

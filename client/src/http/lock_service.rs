@@ -138,6 +138,10 @@ impl LockService for HttpLockService {
     async fn send_heartbeat(&self, options: &SendHeartbeatOptions) -> LockResult<LockItem> {
         let key = check_grant(&options.key, options.version.as_ref())?;
         // A third of the lease for all URLs together: the next heartbeat is due then.
+        if options.lease_duration_ms.is_some_and(|lease| lease < 1) {
+            // As timeout of the call it would hide what is wrong.
+            return Err(LockError::Validation("lease_duration_ms: must be at least 1".to_owned()));
+        }
         let third = options.lease_duration_ms.and_then(|lease| u64::try_from(lease / 3).ok());
         let third = third.map_or(TIMEOUT, |third| Duration::from_millis(third.max(1)).min(TIMEOUT));
         let path = [collection(options.uses_semaphore), key, "heartbeat"];

@@ -59,6 +59,26 @@ async fn an_operator_ends_a_grant_and_its_holder_is_told_why() {
     json(&client, &["release", "s", permit["version"].as_str().unwrap(), "--force"]).await;
 }
 
+/// Zero would be the default to the service, or no time for its answer.
+#[tokio::test]
+async fn no_lease_is_bad_usage() {
+    let client = shared(Dialect::Sqlite).await.unwrap();
+    let grant = json(&client, &["acquire", "held", "--lease", "60s"]).await;
+    let heartbeat = ["heartbeat", "held", grant["version"].as_str().unwrap()];
+    let calls: [&[&str]; 4] =
+        [&["run", "k"], &["acquire", "k"], &heartbeat, &["semaphore", "put", "k", "--max-size", "1"]];
+    for call in calls {
+        for lease in ["0", "0ms", "0s", "0m", "0h"] {
+            let arguments = [call, &["--lease", lease]].concat();
+            let (code, text) = exit_code(program(&client, &arguments)).await;
+            assert_eq!(code, Some(64), "{arguments:?}: {text}");
+            assert!(text.contains("at least 1ms"), "{arguments:?}: {text}");
+        }
+    }
+    assert_eq!(client.lock("k").await.status, 404, "nothing was asked");
+    json(&client, &["acquire", "k", "--lease", "1ms"]).await;
+}
+
 #[tokio::test]
 async fn a_semaphore_is_made_used_and_deleted() {
     let client = shared(Dialect::Sqlite).await.unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use db_locks::{Client, LockError, LocksConfig};
+use db_locks::{Client, LockError, LocksConfig, SendHeartbeatOptions};
 use serde_json::json;
 use tokio::{
     io::copy_bidirectional,
@@ -40,6 +40,25 @@ async fn a_guard_renews_its_lease_until_it_is_released() {
     assert!(guard.remaining() <= LEASE && !guard.is_lost());
     guard.release().await.unwrap();
     caller.lock("k").await.unheld(200);
+}
+
+/// Zero would be the default to the service.
+#[tokio::test]
+async fn a_lease_of_no_time_is_refused() {
+    let (caller, client) = clients().await;
+    for lease in [Duration::ZERO, Duration::from_micros(999)] {
+        let refused = client.lock("k").lease(lease).acquire().await;
+        assert!(matches!(refused, Err(LockError::Validation(_))), "{refused:?}");
+    }
+    caller.lock("k").await.expect(404);
+    let guard = client.lock("k").acquire().await.unwrap();
+    let mut heartbeat = SendHeartbeatOptions::new("k", guard.version().to_owned(), None, 0, None);
+    for lease in [0, -1, i64::MIN] {
+        heartbeat.lease_duration_ms = Some(lease);
+        let refused = client.send_heartbeat(&heartbeat).await;
+        assert!(matches!(refused, Err(LockError::Validation(_))), "{lease}: {refused:?}");
+    }
+    guard.release().await.unwrap();
 }
 
 /// Even if the runtime that it was acquired on does nothing for longer than the lease.
