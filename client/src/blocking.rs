@@ -136,6 +136,11 @@ impl LockRequest {
         Self { request: self.request.wait(wait), ..self }
     }
 
+    /// As [`LockRequest::fail_when_turned_away`](crate::LockRequest::fail_when_turned_away).
+    pub fn fail_when_turned_away(self) -> Self {
+        Self { request: self.request.fail_when_turned_away(), ..self }
+    }
+
     /// As [`LockRequest::owner`](crate::LockRequest::owner).
     pub fn owner(self, owner: impl Into<String>) -> Self {
         Self { request: self.request.owner(owner), ..self }

@@ -47,6 +47,10 @@ pub struct AcquireLockOptions {
     /// Whether a permit of the semaphore of this key is meant.
     #[serde(skip)]
     pub uses_semaphore: bool,
+    /// Whether it ends at once if the service turns it away: answers the first try within 2 s that it cannot serve now (status
+    /// 503). What comes later has waited in line; then, and without this, the service is asked again while there is time.
+    #[serde(skip)]
+    pub fails_when_turned_away: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -114,6 +118,9 @@ impl AcquireLockOptionsBuilder {
         with_acquire_only_if_already_exists(acquire_only_if_already_exists: bool);
         /// Whether a permit of the semaphore of this key is meant.
         with_uses_semaphore(uses_semaphore: bool);
+        /// Whether it ends at once if the service answers the first try that it cannot serve now (status 503), instead of asking
+        /// again while there is time.
+        with_fails_when_turned_away(fails_when_turned_away: bool);
     }
 
     /// Text to store with the lock.

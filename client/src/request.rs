@@ -53,6 +53,13 @@ impl LockRequest {
         self
     }
 
+    /// Ends at once if the service answers that it cannot serve the request now (status 503), instead of asking again while there is
+    /// time. Once it has waited in line, the service is asked again all the same.
+    pub fn fail_when_turned_away(mut self) -> Self {
+        self.options.fails_when_turned_away = true;
+        self
+    }
+
     /// Who asks, shown to others. Default: the client's owner.
     pub fn owner(mut self, owner: impl Into<String>) -> Self {
         self.options.owner = Some(owner.into());

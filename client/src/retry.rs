@@ -2,20 +2,30 @@
 
 use std::time::Duration;
 
-use crate::{clock::LeaseInstant, random};
+use crate::{clock::LeaseInstant, error::LockError, random};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// A refusal that comes sooner than this was not waited for: the service turned the call away.
+const TURNED_AWAY: Duration = Duration::from_secs(2);
 
 /// A call that is tried until a deadline.
 pub(crate) struct Retry {
+    begun: LeaseInstant,
     deadline: LeaseInstant,
     pause: Duration,
 }
 
 impl Retry {
     pub(crate) fn until(deadline: LeaseInstant) -> Self {
-        Self { deadline, pause: FIRST_PAUSE }
+        Self { begun: LeaseInstant::now(), deadline, pause: FIRST_PAUSE }
+    }
+
+    /// Whether this is the answer to the first try, and the service did not even let it wait.
+    pub(crate) fn is_turned_away(&self, error: &LockError) -> bool {
+        matches!(error, LockError::Unavailable { .. })
+            && self.pause == FIRST_PAUSE
+            && LeaseInstant::now().since(self.begun) < TURNED_AWAY
     }
 
     /// Pauses before the next try; false if the time is over.

@@ -87,8 +87,8 @@ pub(crate) struct OutputArgs {
 /// How long to wait.
 #[derive(Debug, Args)]
 pub(crate) struct WaitArgs {
-    /// How long to wait for the lock, such as `30s` or `10m`. Default: 10 min for `run`, else 15 s. With it a
-    /// service that is out of reach is asked again until the time is over.
+    /// How long to wait for the lock, such as `30s` or `10m`. Default: 10 min for `run`, else 15 s. With it a service or database
+    /// that is out of reach, or cannot serve now, is asked again until the time is over.
     #[arg(long, value_name = "TIME")]
     pub(super) wait: Option<Time>,
     /// Do not wait.

@@ -1,5 +1,7 @@
 //! `acquire`, `heartbeat`, `release`, `get`, `list`.
 
+use std::time::Duration;
+
 use db_locks::{
     AcquireLockOptions, ListOptions, LockItem, LockService, Page, ReleaseLockOptions, SendHeartbeatOptions,
 };
@@ -9,26 +11,30 @@ use super::{
     connect,
     exit::Failure,
     output::{show, show_list},
+    patience::Patience,
     run::default_owner,
 };
 
 /// How long `acquire` waits by default, as over HTTP.
-const DEFAULT_WAIT_MS: i64 = 15_000;
+const DEFAULT_WAIT: Duration = Duration::from_secs(15);
 
 pub(super) async fn acquire(args: AcquireArgs) -> Result<(), Failure> {
-    let wait = if args.wait.no_wait { 0 } else { args.wait.wait.map_or(DEFAULT_WAIT_MS, Time::millis) };
+    let patience = Patience::of(&args.wait, DEFAULT_WAIT);
+    let client = patience.connect(&args.connect).await?;
+    patience.require_service(&*client, &args.key).await?;
     let options = AcquireLockOptions {
         key: args.key,
         lease_duration_ms: args.lease.map_or(0, Time::millis),
-        override_time_to_wait_for_lock_ms: Some(wait),
+        override_time_to_wait_for_lock_ms: Some(Time(patience.rest()).millis()),
         owner: Some(args.owner.unwrap_or_else(default_owner)),
         data: args.data,
         guarded: args.guarded.then_some(true),
         version: args.grant_version,
         uses_semaphore: args.semaphore,
+        fails_when_turned_away: !patience.is_asked_for(),
         ..AcquireLockOptions::default()
     };
-    show(&connect(&args.connect).await?.acquire_lock(&options).await?, args.output)
+    show(&client.acquire_lock(&options).await?, args.output)
 }
 
 pub(super) async fn heartbeat(args: HeartbeatArgs) -> Result<(), Failure> {

@@ -4,6 +4,7 @@ mod args;
 mod exit;
 mod locks;
 mod output;
+mod patience;
 mod printable;
 mod run;
 mod semaphores;

@@ -94,7 +94,7 @@ impl LockService for EmbeddedLockService {
                     Err(error) if error.retryable() => error,
                     Err(error) => return Err(error),
                 };
-            if !retry.pause().await {
+            if (options.fails_when_turned_away && retry.is_turned_away(&error)) || !retry.pause().await {
                 return Err(error);
             }
         }

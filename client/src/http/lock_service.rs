@@ -129,7 +129,7 @@ impl LockService for HttpLockService {
                 Err(error) if error.retryable() => error,
                 answer => return answer,
             };
-            if !retry.pause().await {
+            if (options.fails_when_turned_away && retry.is_turned_away(&error)) || !retry.pause().await {
                 return Err(error);
             }
         }

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use db_locks::{Client, LockError, LockGuard, LockRequest, LockService, SendHeartbeatOptions};
+use db_locks::{Client, LockError, LockGuard, LockRequest, SendHeartbeatOptions};
 
 pub(crate) use self::watchdog::watch_if_asked;
 use self::{
@@ -21,8 +21,8 @@ use self::{
 };
 use super::{
     args::RunArgs,
-    connect,
     exit::{Failure, LOST, SIGNALLED, say},
+    patience::Patience,
 };
 
 /// How long `run` waits for the lock unless told otherwise.
@@ -39,9 +39,8 @@ pub(super) async fn run(args: RunArgs) -> ExitCode {
 
 async fn run_locked(args: &RunArgs) -> Result<u8, Failure> {
     let mut signals = Signals::listen()?;
-    let client = connect(&args.connect).await?;
-    let guard = tokio::select! {
-        guard = acquire(&client, args) => guard?,
+    let (client, guard) = tokio::select! {
+        granted = acquire(args) => granted?,
         // Dropping the request leaves the queue.
         signal = signals.next() => return Ok(exit_code_of(signal)),
     };
@@ -58,30 +57,17 @@ async fn run_locked(args: &RunArgs) -> Result<u8, Failure> {
     })
 }
 
-async fn acquire(client: &Client, args: &RunArgs) -> Result<LockGuard, Failure> {
+async fn acquire(args: &RunArgs) -> Result<(Client, LockGuard), Failure> {
+    let patience = Patience::of(&args.wait, if args.skip_if_locked { Duration::ZERO } else { DEFAULT_WAIT });
+    let client = patience.connect(&args.connect).await?;
+    patience.require_service(&*client, &args.key).await?;
     let request = if args.semaphore { client.permit(&args.key) } else { client.lock(&args.key) };
     let request = if args.guarded { request.guarded() } else { request };
     let owner = args.owner.clone().unwrap_or_else(default_owner);
     let request: LockRequest = request.lease(args.lease.0).owner(owner);
-    let wait = match args.wait.wait {
-        Some(wait) => wait.0,
-        None if args.wait.no_wait || args.skip_if_locked => Duration::ZERO,
-        None => {
-            // Only who asks to wait waits for a service that is away.
-            require_service(&**client, args).await?;
-            DEFAULT_WAIT
-        }
-    };
-    Ok(request.wait(wait).acquire().await?)
-}
-
-/// Fails unless the service answers.
-async fn require_service(service: &dyn LockService, args: &RunArgs) -> Result<(), Failure> {
-    match service.get_lock(&args.key).await {
-        Err(error @ (LockError::Unreachable(_) | LockError::Unavailable { .. })) => Err(error.into()),
-        // What else it answers, the acquire will be answered too.
-        _ => Ok(()),
-    }
+    let request = if patience.is_asked_for() { request } else { request.fail_when_turned_away() };
+    let guard = request.wait(patience.rest()).acquire().await?;
+    Ok((client, guard))
 }
 
 /// Leaves the lock to its lease, which ends so much later. False if the lock was lost.
