@@ -1,8 +1,8 @@
 //! Writes keys' rows to MariaDB and MySQL.
 //!
 //! A batch is one round trip: on MariaDB without queues and permits a statement with a list of values (see `sql::Upserts`), otherwise
-//! a transaction as one text (see `batch`). On a node of a Galera cluster both are blocks (see `sql::block`). What does not succeed as a whole is written step by step. Guarded keys are written in
-//! the same ways (see `guards`).
+//! a transaction as one text (see `batch`). On a node of a Galera cluster both are blocks (see `sql::block`). What does not succeed as a
+//! whole is written step by step. Guarded keys are written in the same ways (see `guards`).
 //!
 //! A write that was decided on a row must not create one. If the row was gone, MariaDB's statement fails. Without a binary log
 //! it has undone itself then; with one the rows that it wrote until then stay, the wrong one included, which nobody reads since
