@@ -11,27 +11,27 @@ use super::{
     connect,
     exit::Failure,
     output::{show, show_list},
-    patience::Patience,
     run::default_owner,
+    wait::Wait,
 };
 
 /// How long `acquire` waits by default, as over HTTP.
 const DEFAULT_WAIT: Duration = Duration::from_secs(15);
 
 pub(super) async fn acquire(args: AcquireArgs) -> Result<(), Failure> {
-    let patience = Patience::of(&args.wait, DEFAULT_WAIT);
-    let client = patience.connect(&args.connect).await?;
-    patience.require_service(&*client, &args.key).await?;
+    let wait = Wait::of(&args.wait, DEFAULT_WAIT);
+    let client = wait.connect(&args.connect).await?;
+    wait.require_service(&*client, &args.key).await?;
     let options = AcquireLockOptions {
         key: args.key,
         lease_duration_ms: args.lease.map_or(0, Time::millis),
-        override_time_to_wait_for_lock_ms: Some(Time(patience.rest()).millis()),
+        override_time_to_wait_for_lock_ms: Some(Time(wait.rest()).millis()),
         owner: Some(args.owner.unwrap_or_else(default_owner)),
         data: args.data,
         guarded: args.guarded.then_some(true),
         version: args.grant_version,
         uses_semaphore: args.semaphore,
-        fails_when_turned_away: !patience.is_asked_for(),
+        fails_when_turned_away: !wait.is_asked_for(),
         ..AcquireLockOptions::default()
     };
     show(&client.acquire_lock(&options).await?, args.output)

@@ -4,10 +4,10 @@ mod args;
 mod exit;
 mod locks;
 mod output;
-mod patience;
 mod printable;
 mod run;
 mod semaphores;
+mod wait;
 
 use std::process::ExitCode;
 

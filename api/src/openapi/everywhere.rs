@@ -15,7 +15,7 @@ const CONTENT_TYPE_OPTIONS: &str = "X-Content-Type-Options";
 const PAGE_HEADERS: [(&str, &str); 3] = [
     ("Content-Security-Policy", "What the page may load and call: nothing of other sites."),
     ("X-Frame-Options", "No site may frame the page."),
-    ("Referrer-Policy", "No site is told of the page."),
+    ("Referrer-Policy", "Other sites do not learn of the page."),
 ];
 const PAGES: [&str; 2] = ["get_metrics", "get_problem"];
 

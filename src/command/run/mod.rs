@@ -22,7 +22,7 @@ use self::{
 use super::{
     args::RunArgs,
     exit::{Failure, LOST, SIGNALLED, say},
-    patience::Patience,
+    wait::Wait,
 };
 
 /// How long `run` waits for the lock unless told otherwise.
@@ -58,15 +58,15 @@ async fn run_locked(args: &RunArgs) -> Result<u8, Failure> {
 }
 
 async fn acquire(args: &RunArgs) -> Result<(Client, LockGuard), Failure> {
-    let patience = Patience::of(&args.wait, if args.skip_if_locked { Duration::ZERO } else { DEFAULT_WAIT });
-    let client = patience.connect(&args.connect).await?;
-    patience.require_service(&*client, &args.key).await?;
+    let wait = Wait::of(&args.wait, if args.skip_if_locked { Duration::ZERO } else { DEFAULT_WAIT });
+    let client = wait.connect(&args.connect).await?;
+    wait.require_service(&*client, &args.key).await?;
     let request = if args.semaphore { client.permit(&args.key) } else { client.lock(&args.key) };
     let request = if args.guarded { request.guarded() } else { request };
     let owner = args.owner.clone().unwrap_or_else(default_owner);
     let request: LockRequest = request.lease(args.lease.0).owner(owner);
-    let request = if patience.is_asked_for() { request } else { request.fail_when_turned_away() };
-    let guard = request.wait(patience.rest()).acquire().await?;
+    let request = if wait.is_asked_for() { request } else { request.fail_when_turned_away() };
+    let guard = request.wait(wait.rest()).acquire().await?;
     Ok((client, guard))
 }
 

@@ -3,6 +3,6 @@
 mod calls;
 mod guarded;
 mod lease_end;
-mod patience;
 pub(crate) mod process;
 mod run;
+mod wait;

@@ -1,4 +1,4 @@
-//! What decisions are told.
+//! What decisions depend on.
 
 use std::{collections::BTreeSet, sync::Arc};
 

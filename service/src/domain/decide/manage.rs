@@ -25,21 +25,16 @@ impl KeyChange {
         if self.is_kept_by_transaction(guarded == Some(false), ctx.now) {
             return Ok(Verdict::GuardOpen(None));
         }
-        match &self.state.body {
+        let refused = match &self.state.body {
             Body::Semaphore(_) => return Ok(refuse(Refusal::WrongKind)),
             Body::Mutex(mutex) if mutex.grant.as_ref().is_some_and(|grant| grant.is_active(ctx.now)) => {
                 return Ok(refuse(Refusal::InUse(self.holders(ctx.now))));
             }
-            Body::Mutex(mutex) => {
-                if let Some(verdict) = self.refuse_data(mutex.data.as_ref(), data, ctx) {
-                    return Ok(verdict);
-                }
-            }
-            Body::Absent => {
-                if let Some(verdict) = self.refuse_creation(ctx) {
-                    return Ok(verdict);
-                }
-            }
+            Body::Mutex(mutex) => self.refuse_data(mutex.data.as_ref(), data, ctx),
+            Body::Absent => self.refuse_creation(ctx),
+        };
+        if let Some(verdict) = refused {
+            return Ok(verdict);
         }
         let (mut mutex, created) = match std::mem::replace(&mut self.state.body, Body::Absent) {
             Body::Mutex(mutex) => (mutex, false),

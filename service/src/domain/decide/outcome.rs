@@ -33,7 +33,7 @@ pub enum Verdict {
     /// It has ended the grant, or meant to; an open transaction is in the way. It is decided again when that may have ended. A
     /// release has the lock as it leaves it: others may have finished it by then, and have taken the lock.
     GuardOpen(Option<Box<LockView>>),
-    /// An earlier write of it may have been applied and been overwritten since: whether it was cannot be told, and it is not
+    /// An earlier write of it may have been applied and been overwritten since: whether it was is not known, and it is not
     /// applied over what was written meanwhile.
     Unknown,
 }
@@ -42,7 +42,7 @@ pub enum Verdict {
 /// thrown away, but for [`Need::NextBatch`]: after that one it is written.
 pub type Decided = Result<Verdict, Need>;
 
-/// Who has to be told what, once the change is committed.
+/// Who is notified of what once the change is committed.
 #[derive(Debug, Clone, Default)]
 pub struct Effects {
     /// Waiters of this replica that are answered.

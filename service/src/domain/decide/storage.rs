@@ -1,8 +1,7 @@
 //! What a tenant that stores as much as it may can still do: all that makes nothing larger, and what holders need.
 
-use super::Verdict;
-use super::{Context, KeyChange, held::Target, refuse};
-use crate::domain::{Acquire, Body, Data, DataEdit, KeyState, Refusal};
+use super::{Context, KeyChange, Verdict, held::Target, refuse};
+use crate::domain::{Acquire, Body, Data, DataEdit, KeyState, Refusal, Semaphore};
 
 /// What a row counts beside its data, in bytes: about what one of a short key takes with its place in the index.
 pub const ROW_BYTES: u64 = 512;
@@ -11,13 +10,14 @@ pub const ROW_BYTES: u64 = 512;
 const SMALL_DATA: usize = 1_024;
 
 impl KeyState {
-    /// The bytes that the key's rows take, by the count of the limit. The data of permits is not among them.
+    /// The bytes that the key's rows take, by the count of the limit; of permits whose data is not known, without it.
     fn stored_bytes(&self) -> u64 {
         match &self.body {
             Body::Absent => ROW_BYTES,
             Body::Mutex(mutex) => ROW_BYTES + bytes_of(mutex.data.as_ref()),
-            Body::Semaphore(semaphore) => {
-                ROW_BYTES * (1 + u64::try_from(semaphore.permits.slots).unwrap_or_default())
+            Body::Semaphore(Semaphore { permits, .. }) => {
+                let data = permits.known.iter().map(|permit| bytes_of(permit.data.as_ref()));
+                ROW_BYTES * (1 + u64::try_from(permits.slots).unwrap_or_default()) + data.sum::<u64>()
             }
         }
     }
@@ -29,15 +29,9 @@ impl KeyState {
 }
 
 impl KeyChange {
-    /// By how many bytes the tenant's rows grow at most, by the count of the limit.
+    /// By how many bytes the tenant's rows grow, by the count of the limit.
     pub fn growth(&self) -> u64 {
-        let rows = self.state.stored_bytes().saturating_sub(self.stored_before);
-        let Body::Semaphore(semaphore) = &self.state.body else { return rows };
-        if self.permits.is_empty() {
-            return rows;
-        }
-        let written = semaphore.permits.known.iter().filter(|permit| self.permits.contains(&permit.slot));
-        rows + written.map(|permit| bytes_of(permit.data.as_ref())).sum::<u64>()
+        self.state.stored_bytes().saturating_sub(self.stored_before)
     }
 
     /// The refusal of what would create a key.

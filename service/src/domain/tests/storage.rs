@@ -81,7 +81,10 @@ fn a_change_tells_by_how_much_its_rows_grow() {
     assert_eq!(grown(&scene, Command::Heartbeat(longer)), 30);
     let delete = Command::DeleteLock { version: Some(super::fixtures::v(1)) };
     assert_eq!(grown(&scene, delete), 0, "its row stays");
-    let semaphore = Scene::semaphore(2);
-    let permit = Acquire { kind: Kind::Semaphore, data: Some(text(100)), ..ask(1) };
-    assert_eq!(grown(&semaphore, Command::Acquire(permit)), ROW_BYTES + 100);
+    let mut semaphore = Scene::semaphore(1);
+    let permit = |n| Acquire { kind: Kind::Semaphore, data: Some(text(100)), ..ask(n) };
+    assert_eq!(grown(&semaphore, Command::Acquire(permit(1))), ROW_BYTES + 100);
+    semaphore.granted(permit(1));
+    semaphore.release(1);
+    assert_eq!(grown(&semaphore, Command::Acquire(permit(2))), 0, "as much is there already");
 }

@@ -56,7 +56,7 @@ async fn a_replica_whose_beat_was_late_is_not_dead_for_ever() {
         store.beat_of(late);
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    assert!(store.reapings.load(Ordering::Relaxed) <= reapings + 20, "its burial has ended");
+    assert!(store.reapings.load(Ordering::Relaxed) <= reapings + 20, "nobody reaps any more");
     store.is_contested.store(false, Ordering::Relaxed);
     store.adopt_head(&id("b"), late);
     replica.release("b", holders[1]).await.unwrap();
@@ -123,7 +123,7 @@ async fn a_reaping_that_failed_is_taken_up_again() {
     store.add_replica(dead);
     store.keeps_replicas.store(true, Ordering::Relaxed);
     tokio::time::sleep(Duration::from_secs(6)).await;
-    assert!(store.reapings.load(Ordering::Relaxed) > 0, "its burial has begun");
+    assert!(store.reapings.load(Ordering::Relaxed) > 0, "somebody reaps");
     store.keeps_replicas.store(false, Ordering::Relaxed);
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     assert!(!store.replicas().contains(&dead));

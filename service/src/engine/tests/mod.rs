@@ -96,6 +96,18 @@ fn options(shards: usize) -> EngineOptions {
     }
 }
 
+/// Has the process stand still for two seconds between the next commit of a key and its answer.
+fn stand_still_after_the_next_commit(replica: &Replica, key: &str) -> JoinHandle<()> {
+    let (store, id) = (replica.store.clone(), id(key));
+    let before = store.row(&id).row_version;
+    tokio::spawn(async move {
+        while store.row(&id).row_version == before {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::advance(Duration::from_secs(2)).await;
+    })
+}
+
 fn id(key: &str) -> KeyId {
     KeyId { tenant: Tenant::new("t").unwrap(), key: Key::new(key).unwrap() }
 }

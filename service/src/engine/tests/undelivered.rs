@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Replica, chosen, deliver, id, refusal};
+use super::{Replica, chosen, deliver, id, refusal, stand_still_after_the_next_commit};
 use crate::{
     ServiceError,
     domain::{Kind, Refusal},
@@ -39,24 +39,16 @@ async fn an_undelivered_grant_that_was_asked_for_again_stays() {
     assert!(matches!(refusal(replica.acquire("a", 0).await), Refusal::NotGranted(_)), "it is still held");
 }
 
-/// Guards invariant 7: where it cannot be told whether the lease still stands, nobody is left holding.
+/// Guards invariant 7: where it is not known whether the lease still stands, nobody is left holding.
 #[tokio::test(start_paused = true)]
 async fn a_grant_that_is_not_answered_since_it_may_be_over_is_given_back() {
     let replica = Replica::new();
     let version = deliver(replica.acquire("a", 0).await.unwrap());
     replica.release("a", version).await.unwrap();
-    let before = replica.store.row(&id("a")).row_version;
-    let store = replica.store.clone();
-    // The process stands still for two seconds between the commit and its answer.
-    let pause = tokio::spawn(async move {
-        while store.row(&id("a")).row_version == before {
-            tokio::task::yield_now().await;
-        }
-        tokio::time::advance(Duration::from_secs(2)).await;
-    });
+    let pause = stand_still_after_the_next_commit(&replica, "a");
     let answer = replica.acquire("a", 0).await;
     pause.await.unwrap();
-    assert!(matches!(answer, Err(ServiceError::Unavailable(_))), "its time cannot be told");
+    assert!(matches!(answer, Err(ServiceError::Unavailable(_))), "its time is not known");
     tokio::time::sleep(Duration::from_secs(1)).await;
     deliver(replica.acquire("a", 0).await.unwrap());
 }

@@ -4,7 +4,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{Replica, chosen, deliver, id, refusal, request};
+use super::{Replica, chosen, deliver, id, refusal, request, stand_still_after_the_next_commit};
 use crate::{
     ServiceError,
     domain::{NotGrantedReason, Refusal, Version},
@@ -206,14 +206,7 @@ async fn a_queue_has_a_timer_even_where_the_time_is_not_known() {
     let replica = Replica::new();
     let short = crate::AcquireRequest { lease_ms: Some(5_000), ..request(0) };
     deliver(replica.service.acquire(id("a"), short).await.unwrap());
-    let before = replica.store.row(&id("a")).row_version;
-    let store = replica.store.clone();
-    let pause = tokio::spawn(async move {
-        while store.row(&id("a")).row_version == before {
-            tokio::task::yield_now().await;
-        }
-        tokio::time::advance(Duration::from_secs(2)).await;
-    });
+    let pause = stand_still_after_the_next_commit(&replica, "a");
     let since = Instant::now();
     deliver(replica.acquire("a", 60_000).await.unwrap());
     pause.await.unwrap();

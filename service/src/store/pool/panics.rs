@@ -35,7 +35,7 @@ mod tests {
     async fn after_a_panic_of_the_driver_the_outcome_is_unknown_and_the_connection_is_not_used_again() {
         let answer = [0_u8; 4];
         let read_past_its_end = async |length: usize| Ok(answer[..length].to_vec());
-        let Err(error) = unless_panicked(read_past_its_end(8)).await else { unreachable!("it panics") };
+        let Err(error) = unless_panicked(read_past_its_end(8)).await else { panic!("nothing was read") };
         assert_ne!(reaction(&error), Reaction::Keep);
         let error: DbErr = failed(error);
         assert!(matches!(classify(error, Purpose::Write), StoreError::Unknown(_)));

@@ -16,12 +16,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long a command waits.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
+pub(super) struct Wait {
     until: LeaseInstant,
     is_asked_for: bool,
 }
 
-impl Patience {
+impl Wait {
     /// As the arguments say, from now on.
     pub(super) fn of(args: &WaitArgs, default: Duration) -> Self {
         let wait = args.wait.map_or(if args.no_wait { Duration::ZERO } else { default }, |wait| wait.0);
