@@ -1,6 +1,6 @@
 //! What the engine answers, in the client's words: the same as over HTTP.
 
-use std::time::Duration;
+use std::{error::Error, time::Duration};
 
 use db_locks_service::{
     Rfc3339, ServiceError, Unavailable,
@@ -15,6 +15,10 @@ use crate::{
 
 /// When to ask again where the engine does not say.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+pub(super) fn unreachable(error: &dyn Error) -> LockError {
+    LockError::Unreachable(error.to_string())
+}
 
 pub(super) fn lock(view: &LockView, sent_at: LeaseInstant) -> LockItem {
     let held = view.held.as_ref();

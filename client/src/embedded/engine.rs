@@ -45,7 +45,7 @@ impl EmbeddedEngine {
             let engine = Engine::start(store.clone(), engine_options(&*store), AuditLog::off());
             Ok::<_, StoreError>((store, engine))
         });
-        let (store, engine) = opened.await?.map_err(|error| unreachable(&error))?;
+        let (store, engine) = opened.await?.map_err(|error| answers::unreachable(&error))?;
         threads.drain_at_the_end(Arc::clone(&engine));
         Ok(Self { service: LockService::new(engine, store, Limits::default()), threads })
     }
@@ -105,10 +105,6 @@ fn engine_options(store: &dyn Store) -> EngineOptions {
         guard_wait: Duration::from_millis(EngineOptions::GUARD_WAIT_MS),
         sweep: SweepOptions::DEFAULT,
     }
-}
-
-pub(super) fn unreachable(error: &dyn std::error::Error) -> LockError {
-    LockError::Unreachable(error.to_string())
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
-use super::engine::unreachable;
+use super::answers::unreachable;
 use crate::error::{LockError, LockResult};
 
 /// The most threads that carry out the engine's tasks.

@@ -23,7 +23,6 @@ mod shared;
 mod storage_use;
 mod sweeper;
 mod timers;
-mod trail;
 mod waiter_count;
 mod write_refusal;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Shard;
+use super::{Shard, trail};
 use crate::{
     domain::{Command, Effects, KeyId, KeyState, OFFER_MS, Reply, Timestamp, Verdict},
     engine::{
@@ -13,7 +13,6 @@ use crate::{
         key_task::KeyTask,
         message::UndeliveredGrant,
         pending_request::{Answered, PendingRequest},
-        trail,
     },
 };
 

@@ -3,19 +3,19 @@
 //! A waiter costs memory here and a row in the database; nothing polls for it. It is known by its request id. It is answered
 //! exactly once: with its grant, or after its row was removed, so that a caller that gave up never holds anything.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::time::Instant;
 
 use crate::{
-    domain::{Command, KeyId, LeaveReason, Place, Queue, RequestId, Version},
+    audit::Origin,
+    domain::{Command, KeyId, LeaveReason, Owner, Place, Queue, RequestId, Version},
     engine::{
         error::EngineError,
         message::Audit,
         pending_request::{PendingRequest, ReplySender},
         timers::Timers,
-        trail::Asked,
     },
     store::WaitingRow,
 };
@@ -23,6 +23,15 @@ use crate::{
 /// An audit does not miss waiters younger than this. Their rows were written before they began to wait here; this leaves time
 /// for a database whose reads lag behind.
 const AUDITED_FROM: Duration = Duration::from_millis(500);
+
+/// Who asked for what a waiter waits for.
+#[derive(Debug, Clone)]
+pub(super) struct Asked {
+    /// The request.
+    pub(super) origin: Arc<Origin>,
+    /// The owner of the future grant.
+    pub(super) owner: Owner,
+}
 
 /// A waiter that has reached its deadline.
 #[derive(Debug)]
@@ -54,7 +63,7 @@ pub(super) struct LocalWaiter {
 
 /// The waiters of a shard.
 #[derive(Debug, Default)]
-pub(in super::super) struct LocalWaiters {
+pub(super) struct LocalWaiters {
     by_request: FxHashMap<RequestId, LocalWaiter>,
     /// The number of waiters of each key that has some.
     per_key: FxHashMap<KeyId, usize>,
@@ -106,7 +115,7 @@ impl LocalWaiters {
     }
 
     /// Who asked for what a waiter waits for, if the audit trail is on.
-    pub(in super::super) fn asked(&self, request_id: RequestId) -> Option<&Asked> {
+    pub(super) fn asked(&self, request_id: RequestId) -> Option<&Asked> {
         self.by_request.get(&request_id)?.asked.as_ref()
     }
 

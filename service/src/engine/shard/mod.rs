@@ -28,9 +28,8 @@ mod locked;
 mod offers;
 mod outcome;
 mod overload;
+mod trail;
 mod waiting;
-
-pub(super) use self::local_waiters::LocalWaiters;
 
 use std::sync::Arc;
 
@@ -38,7 +37,7 @@ use tokio::{sync::mpsc, time::Instant};
 
 use self::{
     drain::Drain, guarded_keys::GuardedKeys, in_flight::InFlight, intake::Intake, key_timers::KeyTimers,
-    offers::KnownOffers, overload::Shares,
+    local_waiters::LocalWaiters, offers::KnownOffers, overload::Shares,
 };
 use super::{Shared, cache::Cache, message::Message, pending_request::PendingRequest};
 use crate::domain::{Command, KeyId};

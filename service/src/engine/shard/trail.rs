@@ -1,24 +1,14 @@
 //! What goes into the audit trail of a change, once it is durable: grants, what ended them, and refusals.
 
-use std::sync::Arc;
-
-use super::{pending_request::PendingRequest, shard::LocalWaiters};
+use super::local_waiters::LocalWaiters;
 use crate::{
     audit::{AuditEvent, AuditLog, AuditRecord, Origin},
     domain::{
         Body, Command, Effects, Ended, EndedHow, ForcedRelease, KeyId, KeyState, Kind, LockView,
         NotGrantedReason, Owner, Reason, Refusal, Reply, RequestId, Timestamp, Token, Verdict, Version,
     },
+    engine::pending_request::PendingRequest,
 };
-
-/// Who asked for what a waiter waits for.
-#[derive(Debug, Clone)]
-pub(super) struct Asked {
-    /// The request.
-    pub(super) origin: Arc<Origin>,
-    /// The owner of the future grant.
-    pub(super) owner: Owner,
-}
 
 /// Who asked, and for which owner.
 type AskedBy<'a> = Option<(&'a Origin, &'a Owner)>;
