@@ -1,4 +1,4 @@
-//! Answering the callers of a key task whose verdicts hold.
+//! Answers the callers of a key task whose verdicts hold.
 
 use std::time::Duration;
 
@@ -23,15 +23,15 @@ pub(super) struct Finished {
     pub(super) verdicts: Vec<Verdict>,
     pub(super) effects: Effects,
     pub(super) state: KeyState,
-    /// By how much the store raised the tokens that were decided.
+    /// The amount by which the store raised the decided tokens.
     pub(super) raised: i64,
-    /// When the statement was sent that wrote or loaded the state. The waiters that it serves were decided on before.
+    /// When the statement that wrote or loaded the state was sent. Served waiters were decided on before that.
     pub(super) sent: Instant,
 }
 
 impl Shard {
-    /// Answers the callers of a task and the waiters that it served, and caches the state. Commands without a verdict are decided
-    /// next.
+    /// Answers the callers of a task and the waiters that it served, and caches the state. Commands without a verdict
+    /// are decided next.
     pub(super) fn finish(&mut self, finished: Finished) {
         let Finished { mut key_task, verdicts, effects, mut state, raised, sent } = finished;
         self.intake.park_first(key_task.requests.split_off(verdicts.len()));
@@ -83,7 +83,7 @@ impl Shard {
         self.cache.put(id, state, now);
     }
 
-    /// Adds a durable change to the audit trail, if that is on.
+    /// Adds a durable change to the audit trail, if the trail is on.
     fn record(
         &self,
         id: &KeyId,
@@ -111,7 +111,7 @@ impl Shard {
                 let answer = self.with_certain_lease(reply, request.arrived).map(Answered::from);
                 let is_certain = answer.is_ok();
                 let delivered = sender.is_some_and(|sender| sender.send(answer).is_ok());
-                // Also if the lease may only be over: if it is active after all, no caller knows of it.
+                // Give the grant back even if its lease has only perhaps ended: no caller knows of the grant.
                 if granted && !(is_certain && delivered) {
                     self.on_undelivered(UndeliveredGrant {
                         id: request.id,
@@ -122,29 +122,31 @@ impl Shard {
                 }
             }
             (Command::GiveBack { version, request_id }, _) if matches!(reply, Reply::Granted(_)) => {
-                // The acquire that this command replaced was applied after all.
+                // This command replaced an acquire that was applied after all.
                 self.enqueue_internal(request.id, Command::GiveBack { version, request_id });
             }
             (_, Some(sender)) => {
                 let answer = self.with_certain_lease(reply, request.arrived).map(Answered::from);
-                // The receiver is gone if the caller has hung up. The command has been carried out.
+                // The receiver is gone if the caller has hung up. The command was carried out all the same.
                 let _ = sender.send(answer);
             }
             (_, None) => {}
         }
     }
 
-    /// The reply with a remaining lease that is certain by the newest reading of the database's clock. The caller counts from
-    /// `since` or earlier. If the clock stepped forward since the decision, the lease lasts shorter than was decided.
+    /// Returns the reply with a remaining lease that is certain by the newest reading of the database's clock. The
+    /// caller counts its lease from `since` or earlier. If the clock stepped forward after the decision, the lease is
+    /// shorter than was decided.
     ///
-    /// A lease that ended before its answer is an error, unless it is shorter than a commit may take: then it is over when the
-    /// answer arrives anyway.
+    /// Fails if the lease ended before its answer. Very short leases are excepted: a commit may take longer than they
+    /// last, and they are over when the answer arrives anyway.
     pub(super) fn with_certain_lease(&self, mut reply: Reply, since: Instant) -> Result<Reply, EngineError> {
         const SHORTEST_CHECKED_MS: i64 = 100;
         let Reply::Granted(view) = &mut reply else { return Ok(reply) };
         let Some(held) = &mut view.held else { return Ok(reply) };
         let at = Instant::now();
-        // A reading comes with each grant. If it is old by now, this process stood still for an unknown time.
+        // Each grant brings a reading of the clock. If that reading is too old, this process was paused for an unknown
+        // time.
         let Some(now) = self.shared.clock.latest(at) else { return Err(EngineError::LeaseOver) };
         let passed = at.saturating_duration_since(since).as_millis();
         let passed_ms = i64::try_from(passed).unwrap_or(i64::MAX / 4);
@@ -160,7 +162,7 @@ impl Shard {
         Ok(reply)
     }
 
-    /// Sets the timer for the time at which something changes for the waiters of a key.
+    /// Sets the timer of a key to the next time at which its queue may have to be served.
     fn set_key_timer(&mut self, id: &KeyId, state: &KeyState, now: Instant) {
         const SOONEST: Duration = Duration::from_millis(1);
         if (state.queue.len == 0 && !self.key_timers.contains(id)) || planted!(LostWakeUp) {
@@ -171,7 +173,7 @@ impl Shard {
                 let event = state.next_event(time, &self.shared.membership.suspects());
                 event.and_then(|event| self.shared.clock.instant_of(event))
             }
-            // The database's time has to be asked for first.
+            // The database's time is unknown and has to be asked for first.
             None => (state.queue.len > 0).then_some(now),
         };
         self.key_timers.set(id, at.map(|at| at.max(now + SOONEST)));

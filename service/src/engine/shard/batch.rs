@@ -1,4 +1,4 @@
-//! A batch: the writes of one commit, and the key tasks that they belong to.
+//! A batch: the writes of one commit and their key tasks.
 
 use crate::{
     domain::Verdict,
@@ -6,7 +6,7 @@ use crate::{
     store::Write,
 };
 
-/// A key task whose write is on its way. Its verdicts hold once the write is durable.
+/// A decided key task whose write is not durable yet. Its verdicts hold once it is.
 #[derive(Debug)]
 pub(super) struct DecidedTask {
     pub(super) key_task: KeyTask,
@@ -16,7 +16,7 @@ pub(super) struct DecidedTask {
 
 #[cfg(test)]
 impl DecidedTask {
-    /// Answers what is not durable yet: a bug that tests plant.
+    /// Answers the callers before the write is durable: a bug that tests plant.
     fn answer_at_once(&mut self) {
         for (request, verdict) in self.key_task.requests.iter_mut().zip(&self.verdicts) {
             if let Verdict::Reply(reply) = verdict
@@ -36,8 +36,8 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// A batch of the first tasks, at most `most`; `None` if there are none. It is sorted by key: writers that lock rows in the
-    /// same order do not deadlock.
+    /// Takes a batch of the first tasks, at most `most`; `None` if there are none. The batch is sorted by key: writers
+    /// that lock rows in the same order do not deadlock.
     pub(super) fn take_from(ready: &mut Vec<(Write, DecidedTask)>, most: usize) -> Option<Self> {
         let count = ready.len().min(most);
         ready[..count].sort_unstable_by(|(a, _), (b, _)| a.change.id.cmp(&b.change.id));
@@ -76,7 +76,7 @@ pub(super) mod tests {
         engine::{ids, pending_request::PendingRequest},
     };
 
-    /// A task with one command that is decided.
+    /// A decided task with one command.
     pub(in super::super) fn decided(key: &str) -> (Write, DecidedTask) {
         let id = KeyId { tenant: Tenant::trusted("t"), key: Key::trusted(key) };
         let change = Box::new(KeyChange::new(id.clone(), KeyState::absent()));

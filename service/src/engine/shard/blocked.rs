@@ -1,8 +1,8 @@
-//! What happens to the key tasks of a commit that could not have a row.
+//! Handling of commits that failed because a row was locked.
 //!
-//! The batch is taken apart: the tasks of locked keys are tried apart from the batches, the others are decided again at once.
-//! The locked row need not be that of the key: a row of its queue or its permits may be locked, or a row of the same key that
-//! is not committed yet. Then the keys that this can be true of are tried one by one.
+//! The batch is taken apart: the tasks of locked keys are tried apart from the batches, the others are decided again at
+//! once. The locked row may not be the key's own: it may be a row of the key's queue or of its permits, or a row of the
+//! same key that is not committed yet. Then the keys for which this is possible are tried one by one.
 
 use tokio::time::Instant;
 
@@ -20,7 +20,7 @@ impl Shard {
         self.in_flight.blocked.note_sent(number, tasks);
     }
 
-    /// Handles a commit that could not have a row.
+    /// Handles a commit that failed because a row was locked.
     pub(super) fn on_blocked(&mut self, batch: Batch, found: &FoundBlocked) {
         let FoundBlocked { locked, waited, .. } = found;
         let now = Instant::now();
@@ -37,7 +37,7 @@ impl Shard {
                 continue;
             }
             if locked.is_empty() {
-                // The lock may be gone by now. The second time it must be one that is not on the row of a key.
+                // The lock may be gone by now. If this happens twice, the lock is not on a key's own row.
                 key_task.unexplained = key_task.unexplained.saturating_add(1);
                 if key_task.unexplained > 1 && (!some_suspect || is_suspect(&write)) {
                     self.in_flight.blocked.suspect(id, now);
@@ -47,7 +47,7 @@ impl Shard {
         }
     }
 
-    /// Handles a decision under the database's lock that could not have its row.
+    /// Handles a decision under the database's lock that failed because its row was locked.
     pub(super) fn postpone_blocked(&mut self, key_task: KeyTask) {
         let again = self.in_flight.blocked.note(&key_task.id, true, Instant::now());
         self.in_flight.retries.set(again, key_task);

@@ -1,8 +1,8 @@
 //! Keys whose rows another session keeps locked: an operator's session, or a replica that was stopped within a transaction.
 //!
-//! One such key would fail each batch that it is part of. So it is written apart from the batches, after pauses that grow, in
-//! one commit at a time. While locked rows were seen lately, batches are checked for more of them before they are sent, so that
-//! no batch waits for a lock again.
+//! One such key would fail each batch that it is part of. So blocked keys are written apart from the batches, after
+//! pauses that grow, in one commit at a time. For some time after a locked row was seen, batches are checked for locked
+//! rows before they are sent, so that no batch waits for a lock again.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -16,20 +16,21 @@ use crate::{
     store::Write,
 };
 
-/// The pause after a key was found blocked first; it doubles each time. A row that another replica was just writing is free by
-/// then.
+/// The pause after a key was first found blocked; the pause doubles each time. A row that another replica was just
+/// writing is free by then.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
-/// The maximum of these pauses: a key is found free at most this much later than its row is.
+/// The longest pause: a key is tried at most this much later than its row becomes free.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// A row that is locked for this long is not just being written by another replica.
+/// A row that is locked for this long is not locked by another replica's write.
 const KEPT_LOCKED: Duration = Duration::from_millis(400);
 
-/// How long batches are checked before they are sent after a row was found that another session keeps locked.
+/// How long batches are checked for locked rows before they are sent, after a row was found that another session keeps
+/// locked.
 const CAREFUL_FOR: Duration = Duration::from_secs(5);
 
-/// A blocked key without commands is forgotten after this time.
+/// How long a blocked key without commands is remembered.
 const REMEMBERED_FOR: Duration = Duration::from_mins(1);
 
 /// The maximum number of blocked keys of one commit.
@@ -38,15 +39,15 @@ const MOST_KEYS: usize = 256;
 /// What is known about a blocked key.
 #[derive(Debug)]
 struct BlockedKey {
-    /// When it was found blocked first.
+    /// When the key was first found blocked.
     since: Instant,
-    /// When it was found blocked last.
+    /// When the key was last found blocked.
     seen: Instant,
     /// The next pause.
     pause: Duration,
-    /// Whether it has to be written in a commit of its own, because its row is not what is locked.
+    /// Whether the key needs a commit of its own, because the locked row is not the key's own row.
     alone: bool,
-    /// Whether it was logged.
+    /// Whether the block was logged.
     logged: bool,
 }
 
@@ -60,16 +61,16 @@ impl BlockedKey {
 #[derive(Debug, Default)]
 pub(super) struct BlockedKeys {
     keys: FxHashMap<KeyId, BlockedKey>,
-    /// Decided tasks of these keys that wait for their commit.
+    /// Decided tasks of blocked keys that wait for a commit.
     ready: VecDeque<(Write, DecidedTask)>,
     /// The commit under way: its number and its tasks.
     commit: Option<(u64, Vec<DecidedTask>)>,
-    /// Until when batches are checked.
+    /// The time until which batches are checked.
     careful_until: Option<Instant>,
 }
 
 impl BlockedKeys {
-    /// Whether a key is blocked, and so written apart from the batches.
+    /// Whether a key is blocked, so that it is written apart from the batches.
     pub(super) fn contains(&self, id: &KeyId) -> bool {
         !self.keys.is_empty() && self.keys.contains_key(id)
     }
@@ -84,7 +85,7 @@ impl BlockedKeys {
         self.ready.push_back((write, task));
     }
 
-    /// The next tasks to be tried with one commit; `None` while one is under way.
+    /// Takes the next tasks to be tried with one commit; `None` while one is under way.
     pub(super) fn next_batch(&mut self) -> Option<Batch> {
         if self.commit.is_some() {
             return None;
@@ -106,20 +107,20 @@ impl BlockedKeys {
         self.commit.take_if(|(under_way, _)| *under_way == number).map(|(_, tasks)| tasks)
     }
 
-    /// All tasks that wait for the commit or are part of it.
+    /// All tasks that wait for a commit or are part of one.
     pub(super) fn key_tasks(&mut self) -> impl Iterator<Item = &mut KeyTask> {
         let under_way = self.commit.iter_mut().flat_map(|(_, tasks)| tasks);
         let ready = self.ready.iter_mut().map(|(_, task)| task);
         ready.chain(under_way).map(|task| &mut task.key_task)
     }
 
-    /// What the caller of a command that was never written is answered: that the row is locked, or `otherwise` if the key is
+    /// The error for the caller of a command that was never written: the row is locked, or `otherwise` if the key is
     /// not blocked.
     pub(super) fn error_for(&self, id: &KeyId, otherwise: EngineError) -> EngineError {
         if self.contains(id) { EngineError::RowLocked } else { otherwise }
     }
 
-    /// Notes that a key was written.
+    /// Notes that a key was written, so that it is no longer blocked.
     pub(super) fn note_free(&mut self, id: &KeyId) {
         if !self.keys.is_empty() {
             self.keys.remove(id);
@@ -131,10 +132,11 @@ impl BlockedKeys {
         self.keys.retain(|_, key| now.duration_since(key.seen) < REMEMBERED_FOR);
     }
 
-    /// Notes that a key is blocked. `waited` says that a commit has waited for its lock in vain. Returns when to try again.
+    /// Notes that a key is blocked. `waited` says that a commit waited in vain for the key's lock. Returns when to try
+    /// again.
     pub(super) fn note(&mut self, id: &KeyId, waited: bool, now: Instant) -> Instant {
         let key = self.keys.entry(id.clone()).or_insert_with(|| BlockedKey::new(now));
-        // That another replica writes a row at this moment says nothing about the next batch.
+        // A row that another replica is writing at this moment says nothing about the next batch.
         if waited || now.duration_since(key.since) >= KEPT_LOCKED {
             self.careful_until = Some(now + CAREFUL_FOR);
             if !std::mem::replace(&mut key.logged, true) {
@@ -148,14 +150,14 @@ impl BlockedKeys {
         again
     }
 
-    /// Notes whether a blocked key has to be written in a commit of its own.
+    /// Sets whether a blocked key needs a commit of its own.
     pub(super) fn set_alone(&mut self, id: &KeyId, alone: bool) {
         if let Some(key) = self.keys.get_mut(id) {
             key.alone = alone;
         }
     }
 
-    /// Notes that a key may be blocked although its row is not locked.
+    /// Notes that a key may be blocked although its own row is not locked.
     pub(super) fn suspect(&mut self, id: &KeyId, now: Instant) {
         self.careful_until = Some(now + CAREFUL_FOR);
         self.keys.entry(id.clone()).or_insert_with(|| BlockedKey::new(now)).alone = true;

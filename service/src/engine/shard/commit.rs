@@ -1,4 +1,4 @@
-//! Forming a batch: gather commands, decide them, and send the writes to the database.
+//! Forms a batch: gathers commands, decides them, and sends the writes to the database.
 
 use tokio::time::Instant;
 
@@ -27,7 +27,7 @@ impl Shard {
         true
     }
 
-    /// Gathers and decides commands, and makes a batch of what has to be written.
+    /// Gathers and decides commands, and makes a batch of the resulting writes.
     fn form_batch(&mut self) -> Option<Batch> {
         let key_tasks = self.intake.gather(self.in_flight.commits.ready(), self.held());
         if !key_tasks.is_empty() {
@@ -40,7 +40,7 @@ impl Shard {
         self.in_flight.commits.next_batch()
     }
 
-    /// Decides a task without a load if that probably pays, and has it loaded otherwise.
+    /// Decides a task without a load if that probably saves time, and queues it for a load otherwise.
     fn speculate(&mut self, key_task: KeyTask, ctx: Option<&Context>, at: Instant) {
         let Some(ctx) = ctx.filter(|_| !key_task.is_read_only()) else {
             self.cache.forget(&key_task.id);
@@ -53,7 +53,7 @@ impl Shard {
         }
     }
 
-    /// Decides a task and passes it on. `sent` is when the statement was sent that loaded the state.
+    /// Decides a task and passes it on. `sent` is when the statement that loaded the state was sent.
     pub(super) fn decide(
         &mut self,
         mut key_task: KeyTask,
@@ -81,7 +81,7 @@ impl Shard {
         }
     }
 
-    /// Sends a batch. Its key tasks stay here, so that their callers can be answered when they have waited too long.
+    /// Sends a batch. Its key tasks stay here, so that overdue callers can be answered meanwhile.
     fn start_commit(&mut self, batch: Batch) {
         #[cfg(test)]
         let batch = batch.answered_if_planted();

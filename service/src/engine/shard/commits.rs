@@ -8,12 +8,12 @@ use tokio::time::Instant;
 use super::batch::{Batch, DecidedTask};
 use crate::{engine::key_task::KeyTask, store::Write};
 
-/// The maximum number of commits under way: while the database carries out one, the next is at hand, and the time between is
-/// used for answers.
+/// The maximum number of commits under way: while the database carries out one commit, it has the next one at hand, and
+/// this replica sends answers.
 const MOST_COMMITS: usize = 2;
 
-/// One more commit may be under way when the last one was sent this long ago: it may be waiting for a row that another
-/// session keeps locked.
+/// One more commit may be under way when the last one was sent this long ago: that one may be waiting for a row that
+/// another session keeps locked.
 const SLOW_COMMIT: Duration = Duration::from_millis(50);
 
 /// The maximum number of keys of a batch.
@@ -24,7 +24,7 @@ const MOST_KEYS: usize = 256;
 pub(super) struct Commits {
     /// Decided key tasks that wait for the next batch.
     ready: Vec<(Write, DecidedTask)>,
-    /// Halves of batches that the database refused. They are sent again, to find the write that it refuses.
+    /// Halves of batches that the database refused. They are sent again, to find the refused write.
     halves: VecDeque<Batch>,
     /// The key tasks of the commits under way, by number.
     under_way: FxHashMap<u64, Vec<DecidedTask>>,
@@ -37,7 +37,7 @@ pub(super) struct Commits {
 }
 
 impl Commits {
-    /// Nothing is under way yet.
+    /// Starts with nothing under way.
     pub(super) fn new(now: Instant) -> Self {
         Self {
             ready: Vec::new(),
@@ -54,13 +54,13 @@ impl Commits {
         self.ready.push((write, task));
     }
 
-    /// Has a batch that the database refused sent again in two halves.
+    /// Queues the two halves of a refused batch.
     pub(super) fn send_halves(&mut self, mut batch: Batch) {
         let second = batch.split();
         self.halves.extend([batch, second]);
     }
 
-    /// The next half of a refused batch.
+    /// Removes and returns the next half of a refused batch.
     pub(super) fn next_half(&mut self) -> Option<Batch> {
         self.halves.pop_front()
     }
@@ -70,13 +70,14 @@ impl Commits {
         self.ready.len()
     }
 
-    /// A batch of the tasks that wait for one; `None` if there are none.
+    /// Takes a batch of the tasks that wait for one; `None` if there are none.
     pub(super) fn next_batch(&mut self) -> Option<Batch> {
         Batch::take_from(&mut self.ready, MOST_KEYS)
     }
 
-    /// Whether a batch may be sent while `waiting` commands have not been gathered: if no commit is under way, or if enough has
-    /// gathered for a commit of its own and the database can have it at hand. Behind slow commits any command is enough.
+    /// Whether a batch may be sent while `waiting` commands have not been gathered. It may if no commit is under way.
+    /// It may also if one is under way and at least as many commands have gathered as the last batch had, or if the
+    /// last commit is slow.
     pub(super) fn may_send(&self, waiting: usize) -> bool {
         let under_way = self.under_way.len();
         under_way == 0
@@ -84,7 +85,7 @@ impl Commits {
             || (under_way <= MOST_COMMITS && self.last_sent.elapsed() >= SLOW_COMMIT)
     }
 
-    /// When the commits under way become so slow that another batch may be sent; `None` if there is nothing to send.
+    /// When the last commit becomes slow, so that another batch may be sent; `None` if there is nothing to send.
     pub(super) fn slow_at(&self, waiting: usize) -> Option<Instant> {
         let may_become_slow =
             (1..=MOST_COMMITS).contains(&self.under_way.len()) && self.gathered(waiting) > 0;
@@ -95,7 +96,7 @@ impl Commits {
         waiting + self.ready.len() + self.halves.len()
     }
 
-    /// The number of a new commit.
+    /// Returns the number of a new commit.
     pub(super) const fn take_number(&mut self) -> u64 {
         let number = self.next_number;
         self.next_number += 1;

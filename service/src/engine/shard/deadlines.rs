@@ -1,8 +1,8 @@
-//! Answering callers that have waited too long: each command is answered within about [`ANSWER_WITHIN`].
+//! Answers for callers that have waited too long: each command is answered within about [`ANSWER_WITHIN`].
 //!
-//! Commands are in many places of a shard: in the intake, in key tasks that wait, and in key tasks that the database has at
-//! this moment. No key task leaves the shard, so one check finds all of them. It runs a few times a second while there are
-//! commands.
+//! Commands are in many places of a shard: in the intake, in key tasks that wait, and in key tasks that the database is
+//! working on. No key task leaves the shard, so one check finds all commands. The check runs a few times a second while
+//! there are commands.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// The pause between two checks.
 const CHECK_EVERY: Duration = Duration::from_millis(250);
 
-/// Waiters whose leave was not written in time, with what they are answered.
+/// Waiters whose leave was not written in time, each with the error to answer.
 type Leavers = Vec<(RequestId, EngineError)>;
 
 /// One check.
@@ -35,7 +35,7 @@ struct DeadlineCheck<'s> {
 }
 
 impl DeadlineCheck<'_> {
-    /// Checks a command that no write under way contains. Returns whether the command is kept.
+    /// Checks a command that is not part of a write under way. Returns whether the command is kept.
     fn keeps_request(&mut self, request: &mut PendingRequest) -> bool {
         if !is_overdue(request, self.now) {
             return true;
@@ -59,7 +59,7 @@ impl DeadlineCheck<'_> {
         !key_task.requests.is_empty()
     }
 
-    /// The same for a task that waits. Notes its key if no commands are left.
+    /// Checks a waiting task like `keeps_task`, and notes its key if no commands are left.
     fn keeps_waiting_task(&mut self, key_task: &mut KeyTask) -> bool {
         let is_kept = self.keeps_task(key_task);
         if !is_kept {
@@ -73,7 +73,7 @@ fn is_overdue(request: &PendingRequest, now: Instant) -> bool {
     now.duration_since(request.arrived) >= ANSWER_WITHIN
 }
 
-/// Checks a task that may have been written, or is about to be. All of its commands are kept.
+/// Checks a task that may have been written or is about to be. Keeps all of its commands.
 fn fail_overdue(key_task: &mut KeyTask, now: Instant, leavers: &mut Leavers) {
     for request in &mut key_task.requests {
         if is_overdue(request, now) {
@@ -90,8 +90,8 @@ impl Shard {
         }
     }
 
-    /// Answers all callers that have waited too long. What may have been written for them is undone by the commands that replace
-    /// theirs.
+    /// Answers all callers that have waited too long. Their commands are replaced by ones that undo what may have been
+    /// written.
     pub(super) fn answer_overdue(&mut self, now: Instant) {
         self.next_deadline_check = None;
         self.shed_late(now);
@@ -102,7 +102,7 @@ impl Shard {
         loads.retain_waiting(|key_task| check.keeps_waiting_task(key_task));
         retries.retain(|key_task| check.keeps_waiting_task(key_task));
         for key_task in loads.under_way() {
-            // A task without commands is found when the load comes back.
+            // If no commands are left, the task is dropped when the load comes back.
             check.keeps_task(key_task);
         }
         let DeadlineCheck { mut leavers, emptied, .. } = check;
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
     use crate::{domain::Command, engine::pending_request::tests::acquire};
 
-    /// Guards invariant 7: what may have been written for a waiting command is given back when its caller is answered 503.
+    /// Guards invariant 7: an acquire that may have been written is given back when its caller is answered 503.
     #[tokio::test(start_paused = true)]
     async fn an_overdue_acquire_that_may_have_been_written_is_given_back() {
         let (reply, mut answer) = oneshot::channel();

@@ -1,4 +1,4 @@
-//! Whether the service stops, and whether this shard has nothing to do any more.
+//! The state of a shard while the service stops.
 
 use std::convert::Infallible;
 
@@ -10,7 +10,7 @@ pub(super) enum Drain {
     /// The service runs.
     #[default]
     NotBegun,
-    /// The service stops and waits until this sender is dropped.
+    /// The service stops and waits for this shard, until the sender is dropped.
     UntilIdle(#[expect(dead_code, reason = "dropping it is the message")] mpsc::Sender<Infallible>),
     /// The service stops and no longer waits for this shard.
     Idle,

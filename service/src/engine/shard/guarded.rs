@@ -1,5 +1,4 @@
-//! What happens when the guard row of a key is locked: the change that needed it is decided anew without it, and tried again
-//! later.
+//! Handling of locked guard rows: the change that needed the row is decided anew without it, and tried again later.
 
 use tokio::time::Instant;
 
@@ -18,9 +17,9 @@ impl Shard {
         }
     }
 
-    /// Handles a change that could not have its guard row.
+    /// Handles a change whose guard row was locked.
     pub(super) fn on_guard_open(&mut self, mut key_task: KeyTask, busy: GuardBusy) {
-        // Rows that were found locked before were left alone by this change.
+        // This change left alone the rows that were found locked before, so they stay in the set.
         let mut all = key_task.guard_busy.take().unwrap_or_default();
         all.slots.extend(busy.slots);
         all.session = busy.session.or(all.session);
@@ -29,7 +28,8 @@ impl Shard {
         self.in_flight.loads.push(key_task);
     }
 
-    /// Has a command wait for the guard row, unless the service stops. The engine's own commands have done their part.
+    /// Lets a caller's command wait for the guard row, and refuses it while the service stops. Commands of the engine's
+    /// own do not wait: they have nobody to answer.
     pub(super) fn park_for_guard(
         &mut self,
         mut request: PendingRequest,
@@ -46,7 +46,7 @@ impl Shard {
         }
     }
 
-    /// Tries a guard row again, and answers those who have waited for it for long enough.
+    /// Tries a guard row again, and refuses the commands that have waited long enough for it.
     pub(super) fn on_guard_due(&mut self, due: DueKey) {
         let DueKey { id, busy, overdue, again } = due;
         for request in overdue {
@@ -56,12 +56,13 @@ impl Shard {
             for request in requests {
                 self.enqueue(request);
             }
-            // The change has to be finished also if nobody waits for it.
+            // The change has to be finished even if no command waits for it.
             self.enqueue_internal(id, Command::ServeQueue);
         }
     }
 
-    /// Notes the state of a key: commands that waited for its guard row are decided again once nothing is in the way.
+    /// Notes the new state of a key. Commands that waited for its guard row are decided again once no ended grant needs
+    /// that row.
     pub(super) fn note_guard(&mut self, id: &KeyId, is_ending: bool) {
         if !is_ending {
             for request in self.in_flight.guarded.note_free(id) {
@@ -70,7 +71,7 @@ impl Shard {
         }
     }
 
-    /// Answers all commands that wait for guard rows: the service stops.
+    /// Refuses all commands that wait for guard rows, because the service stops.
     pub(super) fn refuse_guarded(&mut self) {
         for (busy, request) in self.in_flight.guarded.take_waiting() {
             refuse(request, &busy);

@@ -1,8 +1,8 @@
-//! Changes of the holder of guarded keys. Each needs the key's guard row, which a user's transaction may keep locked for as long
-//! as it likes. So each is committed alone, beside the batches, and never waits for the row.
+//! Changes of the holder of guarded keys. Such a change needs the key's guard row, which a user's transaction may keep
+//! locked for any time. So each change is committed alone, beside the batches, and never waits for the row.
 //!
-//! A key whose guard row was locked is tried again after pauses that grow. Meanwhile its commands are decided without the row;
-//! those that can only be answered once the row was had wait here.
+//! If the guard row is locked, the key is tried again after pauses that grow. Meanwhile its commands are decided
+//! without the row. Commands that cannot be answered without the row wait here.
 
 use std::{
     collections::VecDeque,
@@ -23,40 +23,41 @@ use crate::{
     store::Write,
 };
 
-/// The pause after a guard row was found locked first; it doubles each time.
+/// The pause after a guard row was first found locked; the pause doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 
-/// The maximum of these pauses: a guarded key is handed over at most this much later than it could be.
+/// The longest pause: a guarded key is handed over at most this much later than it could be.
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
 
-/// Where many keys are busy, the maximum is this for each of them: all tries together must not keep the database from others.
+/// With many busy keys the longest pause is this times their number: all tries together must not load the database.
 const PAUSE_PER_KEY: Duration = Duration::from_millis(10);
 
-/// A transaction that keeps a guard row locked for so long is logged.
+/// A transaction that keeps a guard row locked for this long is logged.
 const LOGGED_AFTER: Duration = Duration::from_secs(1);
 
-/// How often the session that keeps a guard row locked is looked for thoroughly, and how often once one is known: another may be in
-/// the way by then.
+/// The pause between two thorough searches for the session that keeps a guard row locked, and the pause once a session
+/// is known: another one may be in the way by then.
 const SEARCH_EVERY: Duration = Duration::from_millis(500);
 const SEARCH_KNOWN_EVERY: Duration = Duration::from_secs(5);
 
-/// The maximum number of these commits under way. The rest of the connections is for the batches.
+/// The maximum number of such commits under way. The other connections are left to the batches.
 const MOST_COMMITS: usize = 8;
 
-/// The maximum number of these that try a row anew which was found locked. The rest is for keys that nothing is known of.
+/// The maximum number of such commits that try a locked row again. The others are left to keys whose row was not found
+/// locked.
 const MOST_RETRIES: usize = 2;
 
 /// A key whose guard row was found locked.
 #[derive(Debug)]
 struct BusyKey {
-    /// When it was found locked first.
+    /// When the guard row was first found locked.
     since: Instant,
     /// When to try again.
     again: Instant,
     /// The next pause.
     pause: Duration,
     busy: GuardBusy,
-    /// When the session that keeps it locked was last looked for thoroughly.
+    /// The last thorough search for the session that keeps the row locked.
     searched: Option<Instant>,
     logged: bool,
     /// Commands that wait for the guard row, each with a deadline.
@@ -71,27 +72,27 @@ impl BusyKey {
     }
 }
 
-/// A busy key whose time has come.
+/// A busy key whose timer is due.
 #[derive(Debug)]
 pub(super) struct DueKey {
     pub(super) id: KeyId,
     pub(super) busy: GuardBusy,
-    /// Commands that have waited for long enough.
+    /// Commands whose time to wait for the guard row is over.
     pub(super) overdue: Vec<PendingRequest>,
-    /// Commands that are decided again, now that the guard row is tried; `None` if it is not tried yet.
+    /// Commands to decide again, because the guard row is tried now; `None` if the row is not tried yet.
     pub(super) again: Option<Vec<PendingRequest>>,
 }
 
 /// The changes of a shard that need guard rows.
 #[derive(Debug)]
 pub(super) struct GuardedKeys {
-    /// Whether guard rows can be locked by others: where there is one writer at a time, they cannot.
+    /// Whether others can lock guard rows. They cannot where the database has one writer at a time.
     can_be_locked: bool,
     /// How long a command waits for a guard row.
     wait: Duration,
     /// Decided tasks that wait for their commit.
     ready: VecDeque<(Write, DecidedTask)>,
-    /// The same of keys whose guard row was found locked.
+    /// Decided tasks of busy keys that wait for their commit.
     again: VecDeque<(Write, DecidedTask)>,
     /// The tasks of the commits under way, by number.
     under_way: FxHashMap<u64, Vec<DecidedTask>>,
@@ -115,7 +116,7 @@ impl GuardedKeys {
         }
     }
 
-    /// Whether a write is committed alone.
+    /// Whether a write has to be committed alone.
     pub(super) fn takes(&self, write: &Write) -> bool {
         self.can_be_locked && write.change.needs_guard_rows()
     }
@@ -127,8 +128,8 @@ impl GuardedKeys {
         queue.push_back((write, task));
     }
 
-    /// The next task to be committed, and whether the session that keeps its guard row locked is to be looked for thoroughly.
-    /// `None` if there is none, or as many are under way as may be.
+    /// Takes the next task to be committed. The flag tells whether to search thoroughly for the session that keeps the
+    /// guard row locked. `None` if there is no task, or if the maximum number of commits is under way.
     pub(super) fn next(&mut self, now: Instant) -> Option<(Batch, bool)> {
         if self.under_way.len() >= MOST_COMMITS {
             return None;
@@ -137,7 +138,7 @@ impl GuardedKeys {
         let retries = under_way.filter(|task| self.busy.contains_key(&task.key_task.id)).count();
         let retry = if retries < MOST_RETRIES { self.again.pop_front() } else { None };
         let (write, task) = retry.or_else(|| self.ready.pop_front())?;
-        // A row that was not found locked before will mostly be free in a moment.
+        // A row that is found locked for the first time is mostly free a moment later, so no search is made.
         let searches = match self.busy.get_mut(&write.change.id) {
             Some(key) if key.searched.is_none_or(|at| now.duration_since(at) >= key.search_every()) => {
                 key.searched = Some(now);
@@ -165,7 +166,8 @@ impl GuardedKeys {
         ready.chain(under_way).map(|task| &mut task.key_task)
     }
 
-    /// What was found of the guard row of a key, until it is tried again with the commands that wait for it.
+    /// The slots and session found for a locked guard row; `None` once the row is to be tried again with all commands
+    /// of its key.
     pub(super) fn busy(&self, id: &KeyId) -> Option<&GuardBusy> {
         if self.busy.is_empty() {
             return None;
@@ -197,7 +199,7 @@ impl GuardedKeys {
         self.set_timer(id);
     }
 
-    /// Has a command wait for the guard row of its key.
+    /// Lets a command wait for the guard row of its key.
     pub(super) fn park(&mut self, mut request: PendingRequest, now: Instant) {
         let until = *request.guard_until.get_or_insert(request.arrived + self.wait);
         let id = request.id.clone();
@@ -234,7 +236,7 @@ impl GuardedKeys {
         self.timers.next_at()
     }
 
-    /// The next key whose time has come.
+    /// Removes and returns the next key whose timer is due.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<DueKey> {
         loop {
             let id = self.timers.pop_due(now)?;
@@ -257,7 +259,7 @@ impl GuardedKeys {
         }
     }
 
-    /// Notes that nothing is in the way of a key any more. Returns the commands that waited.
+    /// Notes that no guard row of a key is in the way any more. Returns the commands that waited.
     pub(super) fn note_free(&mut self, id: &KeyId) -> Vec<PendingRequest> {
         if self.busy.is_empty() {
             return Vec::new();
@@ -269,7 +271,7 @@ impl GuardedKeys {
         key.waiting.into_iter().map(|(_, request)| PendingRequest { arrived: now, ..request }).collect()
     }
 
-    /// Removes all commands that wait for guard rows.
+    /// Removes and returns all commands that wait for guard rows.
     pub(super) fn take_waiting(&mut self) -> Vec<(GuardBusy, PendingRequest)> {
         let of_key = |key: &mut BusyKey| {
             let waiting = std::mem::take(&mut key.waiting);
@@ -291,7 +293,7 @@ mod tests {
         KeyId { tenant, key }
     }
 
-    /// Guards against a database that is kept busy by tries for keys which all wait for the same transaction.
+    /// Guards against a database kept busy by tries for keys that all wait for the same transaction.
     #[test]
     fn many_busy_keys_together_are_not_tried_more_often_than_few() {
         for (busy, most_in_a_minute) in [(10, 10 * 4 * 60), (400, 6_000)] {

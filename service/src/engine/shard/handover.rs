@@ -1,4 +1,5 @@
-//! When the lock or permit became free that a waiter of this replica is granted, for the metric of hand-overs.
+//! The start of hand-overs, for their metric: when a lock or permit that a waiter of this replica is granted became
+//! free.
 
 use tokio::time::Instant;
 
@@ -9,7 +10,7 @@ use crate::{
 };
 
 impl Shard {
-    /// For each waiter that was served: when what it was granted became free, by the monotonic clock.
+    /// The served waiters, each with the time at which its lock or permit became free, by the monotonic clock.
     pub(super) fn freed_instants(
         &self,
         requests: &[PendingRequest],
@@ -18,14 +19,15 @@ impl Shard {
         if effects.freed.is_empty() {
             return Vec::new();
         }
-        // A release in the same decision arrived at a known instant. Several releases free as many permits, in their order.
+        // The arrival of a release in the same decision is known. Several releases free as many permits, in the same
+        // order.
         let mut releases =
             requests.iter().filter(|request| ends_grant(&request.command)).map(|it| it.arrived);
         let mut last = None;
         let freed = effects.freed.iter().filter_map(|(request_id, freed)| {
             let release = if freed.by_release { releases.next().or(last) } else { None };
             last = release.or(last);
-            // Releases by other replicas and expiries are known by the database's clock only.
+            // Other replicas' releases and expiries are known by the database's clock only.
             let at = release.or_else(|| self.shared.clock.estimate_instant(freed.at, freed.by_release))?;
             Some((*request_id, at))
         });

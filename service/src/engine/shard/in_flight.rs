@@ -1,4 +1,4 @@
-//! The key tasks of a shard between the moment when they are gathered and their answers.
+//! The key tasks of a shard from when they are gathered until they are answered.
 
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
@@ -12,7 +12,7 @@ use crate::{
     store::Write,
 };
 
-/// The key tasks that are being loaded or committed, or that wait for that.
+/// Key tasks that are loaded or committed, or that wait for a load or commit.
 #[derive(Debug)]
 pub(super) struct InFlight {
     pub(super) loads: Loads,
@@ -23,12 +23,12 @@ pub(super) struct InFlight {
     pub(super) guarded: GuardedKeys,
     /// Tasks that are being decided under the database's lock.
     pub(super) locked: FxHashMap<KeyId, KeyTask>,
-    /// Tasks that are loaded and decided again after a pause.
+    /// Tasks that wait for a pause to end before they are loaded and decided again.
     pub(super) retries: Timers<KeyTask>,
 }
 
 impl InFlight {
-    /// Nothing is in flight yet.
+    /// Starts with nothing in flight.
     pub(super) fn new(now: Instant, guarded: GuardedKeys) -> Self {
         Self {
             loads: Loads::default(),
@@ -40,8 +40,8 @@ impl InFlight {
         }
     }
 
-    /// Has a decided task written: with the next batch, or apart from the batches if it needs a guard row or its key is
-    /// blocked.
+    /// Queues a decided task for the next batch. If it needs a guard row or its key is blocked, it is written apart
+    /// from the batches.
     pub(super) fn write(&mut self, write: Write, task: DecidedTask) {
         if self.guarded.takes(&write) {
             self.guarded.push(write, task);
@@ -52,7 +52,7 @@ impl InFlight {
         }
     }
 
-    /// Has the tasks loaded whose pause is over.
+    /// Queues the tasks whose pause is over for a load.
     pub(super) fn retry_due(&mut self, now: Instant) {
         while let Some(key_task) = self.retries.pop_due(now) {
             self.loads.push(key_task);

@@ -1,4 +1,4 @@
-//! The timers of the keys of a shard: when time changes something for the waiters of a key.
+//! The timers of the keys of a shard: the next time at which a queue may have to be served.
 
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
@@ -37,7 +37,7 @@ impl KeyTimers {
         }
     }
 
-    /// Removes and returns the next key whose time has come.
+    /// Removes and returns the next key whose timer is due.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<KeyId> {
         let id = self.timers.pop_due(now)?;
         self.by_key.remove(&id);

@@ -1,4 +1,4 @@
-//! Loading the states of keys, and deciding on them.
+//! Loads the states of keys, and decides on them.
 
 use tokio::time::Instant;
 
@@ -15,8 +15,8 @@ use crate::{
 };
 
 impl Shard {
-    /// Starts the next load, if there is one. Its key tasks stay here, so that their callers can be answered when they have
-    /// waited too long.
+    /// Starts the next load, if there is one. Its key tasks stay here, so that overdue callers can be answered
+    /// meanwhile.
     pub(super) fn send_next_load(&mut self) {
         let Some(load_requests) = self.in_flight.loads.begin() else { return };
         let (shared, outbox) = (self.shared.clone(), self.outbox.clone());

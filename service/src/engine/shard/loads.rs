@@ -20,38 +20,39 @@ const MOST_LOGGED: usize = 1_000;
 /// The key tasks that wait for a load, and those of the load under way.
 #[derive(Debug, Default)]
 pub(super) struct Loads {
-    /// Tasks with urgent commands: a heartbeat must not wait behind thousands of acquires.
+    /// Tasks with urgent commands, kept apart so that a heartbeat does not wait behind thousands of acquires.
     urgent: VecDeque<KeyTask>,
     /// The other tasks.
     others: VecDeque<KeyTask>,
-    /// Tasks that have to wait until the other replicas know this one.
+    /// Tasks that wait until this replica is registered, so that the other replicas know it.
     without_membership: Vec<KeyTask>,
     /// The tasks of the load under way, if there is one.
     under_way: Option<Vec<KeyTask>>,
-    /// Keys that could not be read and whose cause was logged.
+    /// Unreadable keys whose cause was logged.
     unreadable: FxHashSet<KeyId>,
 }
 
 impl Loads {
-    /// Has a task loaded.
+    /// Queues a task for a load.
     pub(super) fn push(&mut self, key_task: KeyTask) {
         let line = if key_task.is_urgent() { &mut self.urgent } else { &mut self.others };
         line.push_back(key_task);
     }
 
-    /// Has a task loaded when the other replicas know this one.
+    /// Queues a task for a load once this replica is registered.
     pub(super) fn push_without_membership(&mut self, key_task: KeyTask) {
         self.without_membership.push(key_task);
     }
 
-    /// Notes that the other replicas know this one.
+    /// Notes that this replica is registered.
     pub(super) fn on_joined(&mut self) {
         for key_task in std::mem::take(&mut self.without_membership) {
             self.push(key_task);
         }
     }
 
-    /// Which commands wait until others are loaded: what waits here is served in the order in which it came, whosever it is.
+    /// The commands that stay in the intake until others are loaded. Tasks that wait here are loaded in order of
+    /// arrival, regardless of their tenants.
     pub(super) fn held(&self) -> Held {
         let waiting = self.others.len();
         Held { acquires: waiting >= 2 * MOST_LOADED, reads: waiting >= MOST_LOADED }
@@ -70,7 +71,7 @@ impl Loads {
         Some(load_requests)
     }
 
-    /// The tasks of the load that came back.
+    /// Ends the load under way. Returns its tasks.
     pub(super) fn end(&mut self) -> Vec<KeyTask> {
         self.under_way.take().unwrap_or_default()
     }
@@ -80,7 +81,7 @@ impl Loads {
         self.under_way.is_none()
     }
 
-    /// Logs why a key cannot be read, once.
+    /// Logs the cause why a key cannot be read, once per key.
     pub(super) fn log_unreadable(&mut self, id: &KeyId, unreadable: &Unreadable) {
         if self.unreadable.len() >= MOST_LOGGED {
             self.unreadable.clear();
@@ -129,7 +130,7 @@ mod tests {
         requests.map(|request| request.id.key.as_str().to_owned()).collect()
     }
 
-    /// Guards that a lease does not end behind thousands of acquires.
+    /// Guards that no lease ends because its heartbeat waits behind thousands of acquires.
     #[tokio::test]
     async fn urgent_tasks_are_loaded_first_and_one_load_is_under_way_at_a_time() {
         let mut loads = Loads::default();

@@ -1,7 +1,8 @@
-//! The acquires of this replica that stand in queues.
+//! The acquires of this replica that wait in queues.
 //!
-//! A waiter costs memory here and a row in the database; nothing polls for it. It is known by its request id. It is answered
-//! exactly once: with its grant, or after its row was removed, so that a caller that gave up never holds anything.
+//! A waiter costs memory here and a row in the database; nothing polls for it. Its request id identifies it. A waiter
+//! is answered exactly once: with its grant, or after its row was removed. So a caller that gave up never holds
+//! anything.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,11 +21,11 @@ use crate::{
     store::WaitingRow,
 };
 
-/// An audit does not miss waiters younger than this. Their rows were written before they began to wait here; this leaves time
-/// for a database whose reads lag behind.
+/// The minimum age of a waiter that an audit can report as missing. The row of a waiter is written before the waiter is
+/// registered here; this age leaves time for a database whose reads lag behind.
 const AUDITED_FROM: Duration = Duration::from_millis(500);
 
-/// Who asked for what a waiter waits for.
+/// The origin of a waiter's request, for the audit trail.
 #[derive(Debug, Clone)]
 pub(super) struct Asked {
     /// The request.
@@ -49,15 +50,15 @@ pub(super) struct LocalWaiter {
     pub(super) version: Version,
     /// Whether the caller chose the version, and so can repeat its request.
     pub(super) chosen: bool,
-    /// The channel to the caller; `None` once the caller has gone or was answered an error, and only the row is left.
+    /// The channel to the caller; `None` if the caller has gone or was answered an error, so that only the row is left.
     pub(super) reply: Option<ReplySender>,
-    /// Who asked, if the audit trail is on.
+    /// The origin of the request, if the audit trail is on.
     asked: Option<Asked>,
-    /// Since when it waits.
+    /// When the wait began.
     pub(super) since: Instant,
-    /// The number of its deadline.
+    /// The number of the deadline's timer.
     timer: u64,
-    /// Why it leaves, while a command for that is under way. One is enough.
+    /// The reason to leave, while a leave is under way. One leave per waiter is enough.
     leaving: Option<LeaveReason>,
 }
 
@@ -65,10 +66,10 @@ pub(super) struct LocalWaiter {
 #[derive(Debug, Default)]
 pub(super) struct LocalWaiters {
     by_request: FxHashMap<RequestId, LocalWaiter>,
-    /// The number of waiters of each key that has some.
+    /// The number of waiters per key. Keys without waiters have no entry.
     per_key: FxHashMap<KeyId, usize>,
     deadlines: Timers<DueWaiter>,
-    /// Requests that the last audit found in the database and not here.
+    /// Requests that the last audit found in the database but not here.
     orphans: FxHashSet<RequestId>,
 }
 
@@ -114,7 +115,7 @@ impl LocalWaiters {
         Some(waiter)
     }
 
-    /// Who asked for what a waiter waits for, if the audit trail is on.
+    /// The origin of a waiter's request, if the audit trail is on.
     pub(super) fn asked(&self, request_id: RequestId) -> Option<&Asked> {
         self.by_request.get(&request_id)?.asked.as_ref()
     }
@@ -124,7 +125,7 @@ impl LocalWaiters {
         self.by_request.contains_key(&request_id)
     }
 
-    /// Whether a request waits here for a key.
+    /// Whether a key has waiters here.
     pub(super) fn has_key(&self, id: &KeyId) -> bool {
         self.per_key.contains_key(id)
     }
@@ -159,7 +160,7 @@ impl LocalWaiters {
         self.deadlines.next_at()
     }
 
-    /// Answers a waiter with an error at once. Its row is left.
+    /// Answers a waiter with an error at once. Its row stays.
     pub(super) fn fail(&mut self, request_id: RequestId, error: EngineError) {
         if let Some(sender) = self.drop_caller(request_id) {
             // The receiver is gone if the caller has hung up.
@@ -172,8 +173,8 @@ impl LocalWaiters {
         self.by_request.get_mut(&request_id)?.reply.take()
     }
 
-    /// The command by which a waiter leaves its queue; `None` if it is leaving already. A waiter that seems to be missing can
-    /// still leave for another reason. `since` is when it should have left.
+    /// The command by which a waiter leaves its queue; `None` if a leave is under way already. A leave with reason
+    /// `Missing` does not prevent a leave for another reason. `since` is when the waiter should have left.
     pub(super) fn leave(
         &mut self,
         request_id: RequestId,
@@ -190,7 +191,7 @@ impl LocalWaiters {
         Some(PendingRequest::internal(waiter.id.clone(), command, since))
     }
 
-    /// Notes that a waiter that seemed to be missing is in its queue.
+    /// Notes that the row of a seemingly missing waiter was found in its queue.
     pub(super) fn note_found(&mut self, request_id: RequestId) {
         if let Some(waiter) = self.by_request.get_mut(&request_id)
             && waiter.leaving == Some(LeaveReason::Missing)
@@ -199,8 +200,8 @@ impl LocalWaiters {
         }
     }
 
-    /// The waiters of a key that are not in its queue, where all of the queue is known: a repeat at another replica may have
-    /// taken over a place.
+    /// The waiters of a key that are missing from its queue; none unless the whole queue is loaded. A repeat at another
+    /// replica may have taken over the place of a waiter.
     pub(super) fn missing_from(&self, id: &KeyId, queue: &Queue) -> Vec<RequestId> {
         let Some(&here) = self.per_key.get(id).filter(|_| queue.is_complete()) else { return Vec::new() };
         let request_ids = || queue.head.iter().filter_map(|waiter| request_id_of(waiter.place));
@@ -213,15 +214,15 @@ impl LocalWaiters {
         self.filter_ids(is_missing)
     }
 
-    /// The waiters that an audit did not find.
+    /// The waiters that an audit should have found but did not.
     pub(super) fn missing_in_audit(&self, audit: &Audit) -> Vec<RequestId> {
         self.filter_ids(|request_id, waiter| {
             waiter.since + AUDITED_FROM < audit.asked && !audit.found.contains_key(request_id)
         })
     }
 
-    /// The rows that this audit and the one before found and that belong to nobody here. A row that is found once may be that of
-    /// a waiter that was just answered.
+    /// The rows without a waiter here, found by this audit and by the one before. A row that only one audit finds may
+    /// belong to a waiter that was just answered.
     pub(super) fn orphans(
         &mut self,
         audit: &Audit,
@@ -246,7 +247,7 @@ impl LocalWaiters {
     }
 }
 
-/// The request at a place in a queue.
+/// The request id at a place in a queue; `None` for a detached waiter.
 const fn request_id_of(place: Place) -> Option<RequestId> {
     match place {
         Place::Attached { request_id, .. } => Some(request_id),

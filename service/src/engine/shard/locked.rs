@@ -1,4 +1,4 @@
-//! Decisions under the database's own lock, for keys that lose race after race.
+//! Decisions under the database's own lock, for keys that lose several races in a row.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ use crate::{
 const RETRY_LOCKED: Duration = Duration::from_millis(20);
 
 impl Shard {
-    /// Decides a task under the database's lock. A copy of it is decided; the callers stay in the shard.
+    /// Decides a copy of a task under the database's lock. The task itself, with its callers, stays in the shard.
     pub(super) fn commit_locked(&mut self, key_task: KeyTask) {
         let (shared, outbox) = (self.shared.clone(), self.outbox.clone());
         let mut offers = self.offers.clone();
@@ -37,7 +37,7 @@ impl Shard {
             let load_requests = [copy.load_request()];
             let mut decide = |states: Vec<KeyState>, db_time| {
                 let now = shared.clock.reckon(db_time, sent, Instant::now());
-                // If an attempt was applied there is nothing to decide: the next load finds it.
+                // If an attempt was applied there is nothing to decide: the next load finds that attempt.
                 let state = states.into_iter().next().filter(|state| copy.applied(state).is_none());
                 let outcome = state.map(|mut state| {
                     offers.keep(&mut state.queue, now, CLAIM_MS, Instant::now());
@@ -55,7 +55,7 @@ impl Shard {
         });
     }
 
-    /// Handles a decision under the lock that came back.
+    /// Handles the result of a decision under the database's lock.
     pub(super) fn on_locked(&mut self, done: LockedDone) {
         let LockedDone { id, copy, decided, result, sent, received } = done;
         let Some(mut key_task) = self.in_flight.locked.remove(&id) else { return };

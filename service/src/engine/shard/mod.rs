@@ -1,11 +1,12 @@
 //! A shard: one task that owns the commands, the cached states and the waiters of its keys.
 //!
-//! Everything that happens to a key happens here, one after another, so nothing of a shard is shared or locked. While a batch
-//! is being written commands gather; the next batch takes all of them, each key once. Loads and commits run in tasks of their
-//! own and come back as messages, so that a caller that goes away drops no statement half-way.
+//! Each key belongs to one shard, which handles everything that happens to the key one after another. So no state of a
+//! shard is shared or locked. Commands gather while a batch is being written; the next batch takes all of them, each
+//! key once. Loads and commits run in tasks of their own, and their results come back as messages. So no statement is
+//! dropped half-way when a caller goes away.
 //!
-//! The parts of a shard are structs of their own. A command goes from the [`Intake`] into a key task, which is
-//! [in flight](InFlight) until it is answered, or until its caller is one of the [waiters](LocalWaiters).
+//! The parts of a shard are structs of their own. A command moves from the [`Intake`] into a key task. The task is [in
+//! flight](InFlight) until the command is answered or its caller becomes one of the [waiters](LocalWaiters).
 
 mod answer;
 mod batch;
@@ -44,7 +45,7 @@ use crate::domain::{Command, KeyId};
 
 /// One shard.
 pub(super) struct Shard {
-    /// What the shards of a replica share.
+    /// State that all shards of a replica share.
     shared: Arc<Shared>,
     /// The sender of this shard's messages, for the results of its own tasks.
     outbox: mpsc::UnboundedSender<Message>,
@@ -54,22 +55,22 @@ pub(super) struct Shard {
     in_flight: InFlight,
     /// Acquires of this replica that stand in queues.
     waiters: LocalWaiters,
-    /// When time changes something for the waiters of a key.
+    /// The next time at which the queue of a key may have to be served.
     key_timers: KeyTimers,
     /// The states that were written last.
     cache: Cache,
     /// The offers in the queues of the keys.
     offers: KnownOffers,
-    /// The tenants that queue more than their share.
+    /// The tenants with more queued commands than their share.
     shares: Shares,
-    /// When to look next for callers that have waited too long for an answer; `None` while there are no commands.
+    /// The time of the next check for overdue callers; `None` while there are no commands.
     next_deadline_check: Option<Instant>,
-    /// Whether the service stops.
+    /// How far this shard has stopped.
     drain: Drain,
 }
 
 impl Shard {
-    /// A shard that is not running yet.
+    /// Creates a shard that is not running yet.
     pub(super) fn new(
         shared: Arc<Shared>,
         outbox: mpsc::UnboundedSender<Message>,
@@ -96,7 +97,7 @@ impl Shard {
         }
     }
 
-    /// Runs until nobody can send to it any more.
+    /// Runs as long as the process: the shard holds a sender itself, so its channel is never closed.
     pub(super) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Message>) {
         loop {
             let first = match self.next_event() {
@@ -197,18 +198,18 @@ impl Shard {
         }
     }
 
-    /// Has a command carried out with the next batch.
+    /// Queues a command for the next batch.
     fn enqueue(&mut self, request: PendingRequest) {
         let (waiters, cache) = (&self.waiters, &self.cache);
         self.intake.push(request, |id| waiters.has_key(id) || cache.has_queue(id));
     }
 
-    /// Has a command of the engine's own carried out with the next batch.
+    /// Queues a command of the engine's own for the next batch.
     fn enqueue_internal(&mut self, id: KeyId, command: Command) {
         self.enqueue(PendingRequest::internal(id, command, Instant::now()));
     }
 
-    /// Notes that the task of a key is finished: the next commands of the key can be carried out.
+    /// Notes that the task of a key is finished. The next commands of the key can be carried out.
     fn free(&mut self, id: &KeyId) {
         let (waiters, cache) = (&self.waiters, &self.cache);
         self.intake.free(id, |id| waiters.has_key(id) || cache.has_queue(id));

@@ -1,8 +1,9 @@
-//! Remembers since when this replica knows of each offer, so that no waiter loses its place because a commit took long.
+//! Remembers since when this replica has known each offer, so that no waiter loses its place because of a slow commit.
 //!
-//! An offer carries the time until which a place is kept, counted from the decision. The other replica can claim it only
-//! once it is committed, which may be seconds later. So a replica counts an offer as lapsed only after it has known of it for a
-//! while: the one that made it, for the duration of an offer from the commit on; another one, for long enough to claim it.
+//! An offer carries the time until which a place is kept, counted from the decision. The other replica can claim the
+//! place only once the offer is committed, which may be seconds later. So a replica counts an offer as lapsed only
+//! after it has known the offer for some time: the replica that made the offer for the duration of an offer after the
+//! commit, other replicas for long enough to claim the place.
 
 use std::time::Duration;
 
@@ -11,20 +12,20 @@ use tokio::time::Instant;
 
 use crate::domain::{Now, Place, Queue, RequestId, Timestamp};
 
-/// The minimum time that a replica leaves an offer alone after it found it, in milliseconds.
+/// The minimum time for which a replica respects an offer after it first saw it, in milliseconds.
 pub(super) const CLAIM_MS: i64 = 1_000;
 
-/// Longer than any offer is left alone.
+/// How long an offer is remembered: longer than any offer is respected.
 const REMEMBERED_FOR: Duration = Duration::from_secs(30);
 
-/// An offer.
+/// An offer that this replica has seen.
 #[derive(Debug, Clone, Copy)]
 struct Known {
-    /// Until when its row keeps the place.
+    /// The end of the offer as its row has it.
     written: Timestamp,
-    /// Until when this replica leaves it alone.
+    /// The end of the offer as this replica counts it.
     kept: Timestamp,
-    /// When this replica came upon it.
+    /// When this replica first saw the offer.
     since: Instant,
 }
 
@@ -33,8 +34,8 @@ struct Known {
 pub(super) struct KnownOffers(FxHashMap<RequestId, Known>);
 
 impl KnownOffers {
-    /// Has the offers in this view last as long as this replica leaves them alone; one that is new to it at least `keep_ms` from
-    /// now on.
+    /// Sets the offers in this view to end when this replica stops respecting them: for an offer that is new here, at
+    /// least `keep_ms` from now.
     pub(super) fn keep(&mut self, queue: &mut Queue, now: Now, keep_ms: i64, at: Instant) {
         for waiter in &mut queue.head {
             let Place::Attached { request_id, offered_until: Some(until), .. } = &mut waiter.place else {
@@ -52,7 +53,7 @@ impl KnownOffers {
         }
     }
 
-    /// Forgets offers that are over.
+    /// Forgets offers that were first seen long ago. They are over.
     pub(super) fn forget_old(&mut self, now: Instant) {
         self.0.retain(|_, known| now.duration_since(known.since) < REMEMBERED_FOR);
     }

@@ -1,4 +1,4 @@
-//! What became of a commit: written, lost a race, or failed.
+//! Handling of a commit's result: written, lost a race, or failed.
 
 use std::time::Duration;
 
@@ -18,13 +18,13 @@ use crate::{
 /// The number of races that a key may lose in a row before it is decided under the database's lock.
 const MOST_RACES: u8 = 3;
 
-/// The pause before a task is tried again that the database could not take.
+/// The pause before a task is tried again after the database failed.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
 
-/// The pause before a command of the engine's own is tried again that the database refused.
+/// The pause before a command of the engine's own that the database refused is tried again.
 const RETRY_REFUSED: Duration = Duration::from_secs(1);
 
-/// The pause where the database itself asks to try again.
+/// The pause before a task is tried again where the database asks for another try.
 const RETRY_SOON: Duration = Duration::from_millis(5);
 
 impl Shard {
@@ -65,7 +65,7 @@ impl Shard {
                 self.shared.report_outage(&error);
                 self.fail_all(batch, EngineError::DiskFull);
             }
-            // Nobody knows how long these last.
+            // These conditions last until an operator acts.
             Err(error @ (StoreError::Schema(_) | StoreError::FileReplaced(_))) => {
                 self.fail_all(batch, EngineError::of_lasting(&error).unwrap_or(EngineError::Unreachable));
             }
@@ -82,7 +82,7 @@ impl Shard {
         }
     }
 
-    /// Answers the tasks that were written, and has those loaded that lost their race.
+    /// Answers the tasks that were written. Tasks that lost their race are loaded again.
     pub(super) fn on_written(&mut self, batch: Batch, committed: &Committed, sent: Instant) {
         for ((write, task), token) in batch.into_decided().zip(&committed.tokens) {
             self.cache.note(task.basis, token.is_some());
@@ -120,7 +120,7 @@ impl Shard {
         }
     }
 
-    /// Has the keys loaded of a commit that may have been applied.
+    /// Queues the keys of a commit that may have been applied for a load.
     fn on_unknown(&mut self, batch: Batch) {
         for (write, task) in batch.into_decided() {
             let mut key_task = task.key_task;
@@ -131,7 +131,7 @@ impl Shard {
         }
     }
 
-    /// Has tasks tried again after a pause.
+    /// Schedules tasks to be tried again after a pause.
     pub(super) fn postpone_all(&mut self, key_tasks: Vec<KeyTask>, error: &StoreError) {
         let pause = match error {
             StoreError::Transient(_) | StoreError::Blocked(_) | StoreError::GuardOpen(_) => RETRY_SOON,
@@ -160,13 +160,13 @@ impl Shard {
         }
     }
 
-    /// Answers the callers of a write that the database refuses. A task with an earlier attempt is kept until the outcome of that
-    /// is known. The engine's own commands are kept too, because nobody else would repeat them.
+    /// Answers the callers of a write that the database refuses. A task with an earlier attempt is kept until the
+    /// outcome of that attempt is known. The engine's own commands are kept, because nobody else would repeat them.
     fn fail(&mut self, task: DecidedTask, error: EngineError) {
         let DecidedTask { mut key_task, verdicts, .. } = task;
         let was_attempted = key_task.was_attempted();
         if !was_attempted {
-            // These were not part of the refused write.
+            // Commands without a verdict were not part of the refused write.
             self.intake.park_first(key_task.requests.split_off(verdicts.len()));
         }
         let mut kept = Vec::new();

@@ -1,8 +1,8 @@
-//! Shedding acquires that would wait too long for a batch: it is better to tell their callers at once than to let all wait.
+//! Shedding of acquires that would wait too long for a batch: an early refusal is better than a long wait for all.
 //!
-//! Only acquires of callers are shed, and only what was never written. Heartbeats, releases and what frees keys go first and
-//! are never shed. Each tenant has a line of its own ([`Intake`](super::intake::Intake)), so one that floods the service
-//! sheds its own acquires.
+//! Only acquires of callers are shed, and only those that were never written. Heartbeats, releases and other commands
+//! that free keys go first and are never shed. Each tenant has a line of its own ([`Intake`](super::intake::Intake)),
+//! so a tenant that floods the service has only its own acquires shed.
 
 use std::time::Duration;
 
@@ -15,20 +15,20 @@ use crate::{
     engine::{error::EngineError, metrics::ShedReason, pending_request::PendingRequest},
 };
 
-/// For so long it is remembered which tenants queue more than their share.
+/// How long a count of the tenants' shares is used.
 const SHARES_KEPT_FOR: Duration = Duration::from_millis(50);
 
-/// The tenants that queue more than their share, as they were counted last.
+/// The tenants with more queued commands than their share, by the last count.
 #[derive(Debug, Default)]
 pub(super) struct Shares {
     counted: Option<Instant>,
-    /// The number of commands that were queued when they were counted.
+    /// The number of queued commands at the last count.
     queued: usize,
     above: FxHashSet<Tenant>,
 }
 
 impl Shares {
-    /// Counts again: a tenant has more than its share if it has as many commands as all have on average, or more.
+    /// Counts anew. A tenant is above its share if it has at least as many commands as tenants have on average.
     fn count<'r>(&mut self, requests: impl Iterator<Item = &'r PendingRequest>, queued: usize, now: Instant) {
         let mut counts: FxHashMap<&Tenant, usize> = FxHashMap::default();
         for request in requests {
@@ -45,20 +45,21 @@ impl Shares {
         self.queued = queued;
     }
 
-    /// Whether they have to be counted again: some time ago, or there were far fewer commands.
+    /// Whether a new count is due: the last one is too old, or the queue has grown by more than an eighth and 16
+    /// commands.
     fn is_due(&self, queued: usize, now: Instant) -> bool {
         let is_old = self.counted.is_none_or(|counted| now.duration_since(counted) >= SHARES_KEPT_FOR);
         is_old || queued > self.queued + self.queued / 8 + 16
     }
 }
 
-/// Whether a command may be shed: it is the acquire of a caller, and nothing was written for it.
+/// Whether a command may be shed: only a caller's acquire that was never written may be.
 fn may_shed(request: &PendingRequest) -> bool {
     matches!(request.command, Command::Acquire(_)) && request.reply.is_some() && !request.may_be_written()
 }
 
 impl Shard {
-    /// Has a caller's command carried out with the next batch, unless it is an acquire that would wait too long.
+    /// Queues a caller's command for the next batch, unless it is an acquire that would wait too long.
     pub(super) fn admit(&mut self, mut request: PendingRequest) {
         match self.shed_reason(&request) {
             Some(reason) => self.shed(&mut request, reason),
@@ -66,12 +67,12 @@ impl Shard {
         }
     }
 
-    /// Which commands wait until others are loaded.
+    /// The commands that stay in the intake until others are loaded.
     pub(super) fn held(&self) -> Held {
         self.in_flight.loads.held()
     }
 
-    /// Why an acquire that came now is shed, if it is.
+    /// The reason to shed an acquire that arrives now; `None` to accept it.
     fn shed_reason(&mut self, request: &PendingRequest) -> Option<ShedReason> {
         if !may_shed(request) {
             return None;
@@ -85,7 +86,7 @@ impl Shard {
         (would_wait > max && !self.shared.outage.goes_on()).then_some(ShedReason::QueueWait)
     }
 
-    /// How many commands may be queued here.
+    /// The number of queued commands from which on this shard sheds acquires.
     fn max_queued(&self) -> usize {
         self.shared.options.max_queued.div_ceil(self.shared.shard_count())
     }
@@ -98,17 +99,18 @@ impl Shard {
         self.shares.above.contains(tenant)
     }
 
-    /// Sheds the acquires that have waited too long for a batch: more came at once than was foreseen.
+    /// Sheds the acquires that have waited too long for a batch: more commands arrived at once than the measured pace
+    /// foresaw.
     pub(super) fn shed_late(&mut self, now: Instant) {
         if self.shared.outage.goes_on() {
             return;
         }
         let (max, metrics) = (self.shared.options.max_queue_wait, &self.shared.metrics);
-        self.intake.retain_standing(|request| {
+        self.intake.retain_backlogged(|request| {
             let is_late = now.duration_since(request.arrived) >= max && may_shed(request);
             if is_late {
                 metrics.shed(ShedReason::QueueWait);
-                // An acquire has no waiter that would have to be answered.
+                // `fail` names a waiter to answer for leaves only, and this is an acquire.
                 let _ = request.fail(EngineError::Overloaded);
             }
             !is_late
@@ -127,7 +129,7 @@ mod tests {
     use crate::domain::{Key, KeyId};
 
     #[tokio::test(start_paused = true)]
-    async fn who_has_more_than_the_average_has_more_than_its_share() {
+    async fn a_tenant_with_at_least_the_average_is_above_its_share() {
         let of = |tenant: &str| {
             let id = KeyId { tenant: Tenant::trusted(tenant), key: Key::trusted("a") };
             PendingRequest::internal(id, Command::ServeQueue, Instant::now())

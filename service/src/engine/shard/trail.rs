@@ -1,4 +1,4 @@
-//! What goes into the audit trail of a change, once it is durable: grants, what ended them, and refusals.
+//! Audit records of a durable change: grants, ends of grants, and refusals.
 
 use super::local_waiters::LocalWaiters;
 use crate::{
@@ -10,7 +10,7 @@ use crate::{
     engine::pending_request::PendingRequest,
 };
 
-/// Who asked, and for which owner.
+/// The origin of a request and the owner that it names.
 type AskedBy<'a> = Option<(&'a Origin, &'a Owner)>;
 
 /// A change that is durable.
@@ -24,15 +24,15 @@ pub(super) struct Change<'a> {
     pub(super) requests: &'a [PendingRequest],
     /// A verdict for each.
     pub(super) verdicts: &'a [Verdict],
-    /// What else the change came to.
+    /// The effects of the change beyond the verdicts.
     pub(super) effects: &'a Effects,
-    /// By how much the store raised the tokens that were decided.
+    /// The amount by which the store raised the decided tokens.
     pub(super) raised: i64,
-    /// When it was decided, by the database's clock.
+    /// The time of the change, by the database's clock.
     pub(super) at: Timestamp,
 }
 
-/// Records a change, in about the order in which it came to be.
+/// Records a change, roughly in the order in which its parts happened.
 pub(super) fn record(log: &AuditLog, change: &Change<'_>, waiters: &LocalWaiters) {
     let mut recorder = Recorder {
         log,
@@ -57,9 +57,9 @@ struct Recorder<'a> {
     log: &'a AuditLog,
     change: &'a Change<'a>,
     waiters: &'a LocalWaiters,
-    /// Grants that ended, without those that were recorded.
+    /// Ended grants that were not recorded yet.
     ended: Vec<&'a Ended>,
-    /// Versions of new grants, without those that were recorded.
+    /// Versions of new grants that were not recorded yet.
     granted: Vec<Version>,
 }
 
@@ -74,12 +74,12 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// Who asked for what a waiter waits for.
+    /// The origin of a waiter's request and its owner.
     fn asked(&self, request_id: RequestId) -> AskedBy<'a> {
         self.waiters.asked(request_id).map(|asked| (&*asked.origin, &asked.owner))
     }
 
-    /// Whether the key is a lock or a semaphore, or was before it was deleted.
+    /// The kind of the key, or its kind before it was deleted.
     fn kind(&self) -> Kind {
         let is_semaphore = match self.change.state.body {
             Body::Semaphore(_) => true,
@@ -92,7 +92,7 @@ impl<'a> Recorder<'a> {
         if is_semaphore { Kind::Semaphore } else { Kind::Mutex }
     }
 
-    /// Leases that ended by themselves, and grants that were given back since their answers reached nobody.
+    /// Records leases that expired, and grants that were given back because their answers reached nobody.
     fn record_ends_without_request(&mut self) {
         let mut ended = std::mem::take(&mut self.ended);
         ended.retain(|ended| {
@@ -107,7 +107,8 @@ impl<'a> Recorder<'a> {
         self.ended = ended;
     }
 
-    /// Grants whose end came in another change than the answer to whoever ended them: a transaction kept their guard row.
+    /// Records grants that ended in a later change than the one that answered their release: an open transaction kept
+    /// their guard row locked.
     fn record_other_ends(&mut self) {
         for ended in std::mem::take(&mut self.ended) {
             let event = match ended.how {
@@ -133,7 +134,7 @@ impl<'a> Recorder<'a> {
         });
     }
 
-    /// Records what a command was answered.
+    /// Records the answer to a command.
     fn record_reply(&mut self, request: &'a PendingRequest, reply: &Reply) {
         let origin = request.origin.as_deref();
         match &request.command {
@@ -154,12 +155,12 @@ impl<'a> Recorder<'a> {
                 let record = self.new_record(AuditEvent::Resized, origin, Kind::Semaphore);
                 self.log.record(&AuditRecord { status: Some(200), ..record });
             }
-            // The acquire that this command replaced was applied after all.
+            // This command replaced an acquire that was applied after all.
             _ => self.record_answer(None, reply),
         }
     }
 
-    /// A release that ended a grant; one that changed nothing is not recorded.
+    /// Records a release that ended a grant. A release that changed nothing is not recorded.
     fn record_release(
         &mut self,
         origin: Option<&'a Origin>,
@@ -190,7 +191,8 @@ impl<'a> Recorder<'a> {
         });
     }
 
-    /// What an acquire was answered, be it at once or after it waited. A grant that stood before is no new one.
+    /// Records the answer to an acquire, given at once or after a wait. A grant that existed before is not recorded
+    /// again.
     fn record_answer(&mut self, asked: AskedBy<'a>, reply: &Reply) {
         match reply {
             Reply::Granted(view) => self.record_grant(asked, view),

@@ -1,4 +1,4 @@
-//! What happens to the waiters of this replica: they begin to wait, are answered, or leave their queues.
+//! The waiters of this replica: how they begin to wait, are answered, and leave their queues.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -18,11 +18,11 @@ use crate::{
 };
 
 impl Shard {
-    /// Makes an acquire a waiter that was put into its queue.
+    /// Registers the waiter of an acquire that was put into its queue.
     pub(super) fn register(&mut self, request: PendingRequest, wait_ms: i64) {
         let (version, chosen, request_id) = match &request.command {
             Command::Acquire(acquire) => (acquire.version, acquire.chosen, acquire.request_id),
-            // The acquire that this command replaced was put into the queue after all.
+            // This command replaced an acquire that was put into the queue after all.
             Command::GiveBack { version, request_id } => {
                 let command = Command::GiveBack { version: *version, request_id: *request_id };
                 return self.enqueue_internal(request.id, command);
@@ -41,26 +41,27 @@ impl Shard {
         }
     }
 
-    /// Has a waiter leave whose caller has gone.
+    /// Makes a waiter leave because its caller has gone.
     pub(super) fn on_hung_up(&mut self, request_id: RequestId) {
         self.waiters.drop_caller(request_id);
         self.leave(request_id, LeaveReason::HungUp, Instant::now());
     }
 
-    /// Has a waiter leave that has reached its deadline. If its row was written late the deadline may have passed long ago; the
-    /// time in which it has to be answered begins at the deadline all the same.
+    /// Makes a waiter leave because its deadline has passed. If its row was written late, the deadline may have passed
+    /// long ago. Even then the time within which the waiter must be answered begins at the deadline.
     pub(super) fn on_deadline(&mut self, due: &DueWaiter) {
         self.leave(due.request_id, LeaveReason::TimedOut, due.deadline);
     }
 
-    /// Has a waiter leave its queue, unless it is leaving. It is answered when that has been written.
+    /// Makes a waiter leave its queue, unless it is leaving already. The waiter is answered when its leave is durable.
     fn leave(&mut self, request_id: RequestId, reason: LeaveReason, since: Instant) {
         if let Some(request) = self.waiters.leave(request_id, reason, since) {
             self.enqueue(request);
         }
     }
 
-    /// Handles the reply to a leave. If the waiter was granted while its leave was under way, the reply is not for it.
+    /// Handles the reply to a leave. If the waiter was granted while its leave was under way, it was answered already
+    /// and ignores this reply.
     pub(super) fn on_left(&mut self, request_id: RequestId, reply: Reply, sent: Instant) {
         if reply == Reply::Done {
             self.waiters.note_found(request_id);
@@ -69,7 +70,7 @@ impl Shard {
         }
     }
 
-    /// Answers a waiter. `sent` is when the statement was sent that served it.
+    /// Answers a waiter. `sent` is when the statement that served the waiter was sent.
     pub(super) fn answer_waiter(&mut self, request_id: RequestId, answered: Answered, sent: Instant) {
         let Some(waiter) = self.waiters.remove(request_id) else {
             return self.give_back_unclaimed(request_id, answered.reply);
@@ -98,8 +99,9 @@ impl Shard {
         }
     }
 
-    /// Handles a grant whose answer did not reach its caller: gives it back at once, or keeps it for a caller that can repeat its
-    /// request. While the service stops, a grant that is kept is left to its lease: its caller can repeat at another replica.
+    /// Handles a grant whose answer did not reach its caller: gives it back at once, or keeps it for a caller that can
+    /// repeat its request. While the service stops, a kept grant is left to its lease, because its caller can repeat
+    /// the request at another replica.
     pub(super) fn on_undelivered(&mut self, grant: UndeliveredGrant) {
         let UndeliveredGrant { id, version, chosen, request_id } = grant;
         let give_back = Command::GiveBack { version, request_id };
@@ -119,7 +121,7 @@ impl Shard {
         }
     }
 
-    /// Has waiters leave that are not in the queue of their key. They are answered what became of them.
+    /// Makes waiters leave that are missing from the queue of their key. The reply tells each one what became of it.
     pub(super) fn leave_if_missing(&mut self, id: &KeyId, queue: &Queue, now: Instant) {
         for request_id in self.waiters.missing_from(id, queue) {
             self.leave(request_id, LeaveReason::Missing, now);
@@ -134,7 +136,7 @@ impl Shard {
         }
         let intake = &self.intake;
         for (request_id, row) in self.waiters.orphans(audit, |id| intake.is_busy(id)) {
-            // Unlike a give-back, a leave never ends a grant.
+            // A leave is used because, unlike a give-back, it never ends a grant.
             let command = Command::Leave { version: row.version, request_id, reason: LeaveReason::Evicted };
             self.enqueue_internal(row.id, command);
         }
@@ -154,7 +156,7 @@ impl Shard {
         self.leave(request_id, LeaveReason::Evicted, Instant::now());
     }
 
-    /// Begins to stop. Commands that were due later are carried out now, because there is no later.
+    /// Begins to stop. Commands that were due later are carried out now.
     pub(super) fn begin_draining(&mut self, until_idle: mpsc::Sender<Infallible>) {
         self.drain = Drain::UntilIdle(until_idle);
         self.refuse_guarded();

@@ -1,8 +1,8 @@
 //! Acquires that can only join a queue, held back to share a commit.
 //!
-//! They are added to the next batch, behind the other acquires, and start a batch of their own only after
-//! [`DEFER_ACQUIRES_FOR`]. A client that releases a busy lock mostly asks for it again at once. Without the pause that acquire
-//! would keep the database busy when the next release comes, and a hand-over would take two commits.
+//! They join the next batch, behind its other acquires, and start a batch of their own only after
+//! [`DEFER_ACQUIRES_FOR`]. A client that releases a busy lock mostly asks for the lock again at once. Without the pause
+//! this acquire would keep the database busy when the next release arrives, and a hand-over would take two commits.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -15,11 +15,11 @@ use crate::{
     engine::pending_request::PendingRequest,
 };
 
-/// How long acquires are deferred at most: longer than the next holder needs to receive its grant and release it, and little
-/// beside the time that these acquires are going to wait.
+/// The maximum time that an acquire is deferred. The next holder needs less to receive its grant and release it, and
+/// the deferred acquires are going to wait much longer anyway.
 const DEFER_ACQUIRES_FOR: Duration = Duration::from_millis(5);
 
-/// Acquires that wait for less than this are not deferred, in milliseconds.
+/// The minimum waiting time of an acquire that may be deferred, in milliseconds.
 const SHORTEST_DEFERRED_WAIT_MS: i64 = 100;
 
 /// Acquires that wait for a batch to join.
@@ -28,7 +28,7 @@ pub(super) struct DeferredAcquires {
     requests: VecDeque<PendingRequest>,
     /// The keys of the requests since the last [`DeferredAcquires::move_to`].
     keys: FxHashSet<KeyId>,
-    /// When the requests must not be deferred any longer; `None` while there are none.
+    /// The end of the pause; `None` while nothing is deferred.
     until: Option<Instant>,
 }
 
@@ -56,7 +56,7 @@ impl DeferredAcquires {
         self.requests.is_empty()
     }
 
-    /// When the acquires must not be deferred any longer.
+    /// The end of the pause; `None` while nothing is deferred.
     pub(super) const fn until(&self) -> Option<Instant> {
         self.until
     }

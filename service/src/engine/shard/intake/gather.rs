@@ -10,14 +10,15 @@ use crate::{
     engine::{key_task::KeyTask, pending_request::PendingRequest},
 };
 
-/// The maximum number of commands of a batch, without leaves: enough to make a commit cheap for each, few enough to keep it
-/// short.
+/// The maximum number of commands of a batch, without leaves: enough to spread the cost of a commit, few enough to keep
+/// the commit short.
 const MOST_COMMANDS: usize = 256;
 
-/// The maximum number of leaves of a batch: a queue of thousands is empty soon, and no batch takes long because of it.
+/// The maximum number of leaves of a batch: enough to empty a queue of thousands soon, few enough to keep the commit
+/// short.
 const MOST_LEAVES: usize = 512;
 
-/// The maximum number of commands that only read, which are gathered at a time: as many as are loaded at a time.
+/// The maximum number of commands that only read and are gathered at a time: as many as one load takes.
 const MOST_READS: usize = 256;
 
 /// The maximum size of the data of a batch in bytes. `max_allowed_packet` of the supported servers is at least 16 MiB.
@@ -27,7 +28,7 @@ const MOST_BYTES: usize = 2 << 20;
 #[derive(Debug)]
 struct Gathered {
     key_tasks: Vec<KeyTask>,
-    /// The number of commands, including key tasks that were decided before and will be part of the batch.
+    /// The number of commands. A key task that was decided before and will be part of the batch counts as one.
     commands: usize,
     bytes: usize,
 }
@@ -39,8 +40,9 @@ impl Gathered {
 }
 
 impl Intake {
-    /// Groups the waiting commands by key: urgent ones first, then leaves, then acquires, then what only reads. The keys are busy
-    /// from now on. `decided` is the number of key tasks that are part of the batch already.
+    /// Groups the waiting commands by key: urgent commands first, then leaves, acquires, and commands that only read.
+    /// Their keys become busy. `decided` is the number of key tasks that are part of the batch already; `held` tells
+    /// which commands stay in the intake.
     pub(in super::super) fn gather(&mut self, decided: usize, held: Held) -> Vec<KeyTask> {
         if self.waiting(held) == 0 {
             return Vec::new();
@@ -74,7 +76,7 @@ impl Intake {
         gathered.key_tasks
     }
 
-    /// What only reads takes no room from the batch: it is loaded.
+    /// Gathers commands that only read. They take no room in the batch, because they are loaded and not written.
     fn gather_reads(&mut self, gathered: &mut Gathered, now: Instant) {
         let requests = std::iter::from_fn(|| self.reads.pop_front(now)).take(MOST_READS);
         for request in requests.collect::<Vec<_>>() {

@@ -1,7 +1,8 @@
-//! Waiters that leave their queues: thousands may do so at once, and no heartbeat waits behind them.
+//! Leaves: commands by which waiters leave their queues. Thousands may arrive at once, and no heartbeat waits behind
+//! them.
 //!
-//! They are kept by key. A batch takes a bounded number of them beside its other commands, and those of a busy key are looked
-//! at again only when the key is free. So the time for one leave does not depend on their number.
+//! Leaves are kept by key. A batch takes a bounded number of them beside its other commands. The leaves of a busy key
+//! are checked again only when the key is free. So the time for one leave does not depend on their number.
 
 use std::collections::VecDeque;
 
@@ -21,7 +22,7 @@ struct KeyLeaves {
 #[derive(Debug, Default)]
 pub(super) struct Leaves {
     by_key: FxHashMap<KeyId, KeyLeaves>,
-    /// Keys that are not known to be busy.
+    /// Keys with leaves that are not known to be busy.
     ready: VecDeque<KeyId>,
 }
 
@@ -53,8 +54,8 @@ impl Leaves {
         self.by_key.is_empty()
     }
 
-    /// Removes and returns at most `most` leaves of the next key that is not busy; `None` if there is no such key. A busy key is
-    /// skipped until [`Leaves::note_free`].
+    /// Removes and returns at most `most` leaves of the next key that is not busy; `None` if there is no such key. A
+    /// busy key is skipped until [`Leaves::note_free`] is called for it.
     pub(super) fn next_key(
         &mut self,
         most: usize,

@@ -1,7 +1,7 @@
-//! Lines of commands, one for each tenant, that are served in turn: a tenant that asks for very much waits for itself.
+//! Lines of commands, one for each tenant, served in turn: a tenant that sends very many commands delays only its own.
 //!
-//! While one tenant asks, this is one queue. A line *stands* while the batches leave something of it behind. Then its pace is
-//! measured, and with it how long a command that comes now would wait.
+//! With a single tenant this is one queue. A line is *backlogged* while batches leave some of its commands behind. Then
+//! its pace is measured, which tells how long a command that arrives now would wait.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -10,20 +10,20 @@ use tokio::time::Instant;
 
 use crate::{domain::Tenant, engine::pending_request::PendingRequest};
 
-/// For so long commands are counted to tell the pace of a line.
+/// How long commands are counted to measure the pace of a line.
 const MEASURED_FOR: Duration = Duration::from_millis(100);
 
-/// The number of tenants whose lines are kept while they are empty.
+/// The number of lines from which on empty lines are dropped.
 const MOST_KEPT: usize = 64;
 
-/// How fast a line that stands is served.
+/// The pace at which a backlogged line is served.
 #[derive(Debug)]
 struct Pace {
-    /// Since when commands are counted.
+    /// The start of the current measurement.
     since: Instant,
-    /// The number of commands taken since then.
+    /// The number of commands taken since the start of the measurement.
     taken: u32,
-    /// The time between two commands, as it was measured last.
+    /// The time between two commands by the last finished measurement.
     measured: Option<Duration>,
 }
 
@@ -43,7 +43,8 @@ impl Pace {
         self.taken += 1;
     }
 
-    /// The time between two commands, if it was measured. Where the line has slowed down since then it is what shows now.
+    /// The time between two commands; `None` before the first measurement has ended. If the line has slowed down since
+    /// the last measurement, the current one counts.
     fn between(&self, now: Instant) -> Option<Duration> {
         let current = now.duration_since(self.since) / self.taken.max(1);
         self.measured.map(|measured| measured.max(current))
@@ -55,7 +56,7 @@ impl Pace {
 struct Line {
     tenant: Tenant,
     requests: VecDeque<PendingRequest>,
-    /// `None` while the line does not stand.
+    /// The pace; `None` while the line is not backlogged.
     pace: Option<Pace>,
 }
 
@@ -110,7 +111,8 @@ impl Lines {
         self.len == 0
     }
 
-    /// How long a command of this tenant would wait that came now, where that is known: its line stands.
+    /// How long a command of this tenant that arrives now would wait; `None` unless the pace of the tenant's line was
+    /// measured.
     pub(super) fn would_wait(&self, tenant: &Tenant, now: Instant) -> Option<Duration> {
         let line = &self.all[self.find(tenant)?];
         let between = line.pace.as_ref()?.between(now)?;
@@ -127,8 +129,8 @@ impl Lines {
         self.retain_of(|_| true, &mut keep);
     }
 
-    /// The same among those whose lines stand.
-    pub(super) fn retain_standing(&mut self, mut keep: impl FnMut(&mut PendingRequest) -> bool) {
+    /// Removes the commands for which `keep` returns false, only in lines whose pace was measured.
+    pub(super) fn retain_backlogged(&mut self, mut keep: impl FnMut(&mut PendingRequest) -> bool) {
         let is_measured = |line: &Line| line.pace.as_ref().is_some_and(|pace| pace.measured.is_some());
         self.retain_of(is_measured, &mut keep);
     }
@@ -167,7 +169,7 @@ impl Lines {
         index
     }
 
-    /// Forgets the lines that are empty. They are at least half of all, so that it is rare.
+    /// Drops the empty lines. At least half of all lines are empty then, so this happens rarely.
     fn drop_empty(&mut self) {
         let order: Vec<Tenant> = self.turns.iter().map(|index| self.all[*index].tenant.clone()).collect();
         self.all.retain(|line| !line.requests.is_empty());
@@ -218,7 +220,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_wait_is_known_from_the_pace_of_a_line_that_stands() {
+    async fn the_pace_of_a_backlogged_line_tells_how_long_a_command_would_wait() {
         let mut lines = lines(&["a"; 100]);
         let would_wait = |lines: &Lines, name| lines.would_wait(&tenant(name), Instant::now());
         take(&mut lines, 10);
@@ -235,13 +237,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_removed_has_no_turn() {
+    async fn a_tenant_without_commands_has_no_turn() {
         let mut lines = lines(&["a", "b", "b"]);
         lines.retain(|request| request.id.tenant.as_str() == "b");
         assert_eq!((lines.len(), take(&mut lines, 3)), (2, ["b", "b"].map(str::to_owned).to_vec()));
     }
 
-    /// Guards that tenants without end take no memory for ever.
+    /// Guards against memory that grows with the number of tenants ever seen.
     #[tokio::test(start_paused = true)]
     async fn empty_lines_are_forgotten() {
         let mut lines = lines(&["stays"]);

@@ -1,7 +1,7 @@
 //! The commands of a shard that wait for a batch.
 //!
-//! A key is *busy* from the moment when a command of it is gathered for a batch until its task is finished. Commands that
-//! arrive for a busy key are parked, so that no two decisions on a key overlap within a replica.
+//! A key is *busy* from the moment when a command for it is gathered for a batch until its task is finished. Commands
+//! that arrive for a busy key are parked, so no two decisions on a key overlap within a replica.
 
 mod deferred;
 mod gather;
@@ -19,7 +19,7 @@ use crate::{
     engine::{pending_request::PendingRequest, timers::Timers},
 };
 
-/// How long an undelivered grant is kept for a caller that chose its version and may repeat its request.
+/// How long an undelivered grant is kept for a caller that chose the version and may repeat its request.
 const UNDELIVERED_KEPT_FOR: Duration = Duration::from_millis(DETACHED_FOR_MS.unsigned_abs());
 
 /// The commands for a busy key.
@@ -36,14 +36,14 @@ struct KeyCommands {
 /// A command of the engine's own that is due later.
 #[derive(Debug)]
 enum Later {
-    /// The database refused it.
+    /// A command that the database refused.
     Refused(PendingRequest),
-    /// It gives back a grant that is kept until then.
+    /// The command that gives back a kept grant.
     Kept(PendingRequest),
 }
 
-/// Which commands wait for others to be loaded first. Their turn comes when those are, so that no tenant's commands are in the way
-/// of another's.
+/// Commands that stay in the intake while many others wait for a load. Tenants take turns in the intake but not in the
+/// queue for a load, so a long queue there would let one tenant delay the others.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Held {
     /// Acquires and other commands that are not urgent.
@@ -69,7 +69,7 @@ pub(super) struct Intake {
     parked: usize,
     /// The busy keys.
     busy: FxHashMap<KeyId, KeyCommands>,
-    /// Keys with a `ServeQueue` command of the engine's own that was not gathered yet. One for each key is enough.
+    /// Keys with a `ServeQueue` command of the engine's own that was not gathered yet. One command per key is enough.
     to_serve: FxHashSet<KeyId>,
     /// Commands of the engine's own that are due later.
     later: Timers<Later>,
@@ -78,7 +78,7 @@ pub(super) struct Intake {
 }
 
 impl Intake {
-    /// Adds a command. `has_queue` tells whether others are known to wait for a key.
+    /// Adds a command. `has_queue` tells whether a key is known to have waiters.
     pub(super) fn push(&mut self, request: PendingRequest, has_queue: impl Fn(&KeyId) -> bool) {
         if !request.is_own_serve() || self.to_serve.insert(request.id.clone()) {
             self.push_again(request, has_queue);
@@ -109,7 +109,7 @@ impl Intake {
         }
     }
 
-    /// Adds a command of the engine's own that the database refused and that is tried again at `at`.
+    /// Adds a command of the engine's own that the database refused. It is tried again at `at`.
     pub(super) fn push_refused(&mut self, at: Instant, request: PendingRequest) {
         self.later.set(at, Later::Refused(request));
     }
@@ -121,13 +121,13 @@ impl Intake {
         self.later.set(now + UNDELIVERED_KEPT_FOR, Later::Kept(request));
     }
 
-    /// The next of the commands that are due later, if it is due.
+    /// Removes and returns the next of the later commands that is due.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<PendingRequest> {
         self.later.pop_due(now).map(|(Later::Refused(request) | Later::Kept(request))| request)
     }
 
-    /// Removes all commands that are due later. Returns those that have to be carried out before the service stops: grants that
-    /// are kept for a repeat are left to their leases.
+    /// Removes all commands that are due later. Returns those that must be carried out before the service stops. Grants
+    /// that are kept for a repeat are left to their leases.
     pub(super) fn take_refused(&mut self) -> Vec<PendingRequest> {
         let refused = |later| match later {
             Later::Refused(request) => Some(request),
@@ -160,8 +160,8 @@ impl Intake {
         key.parked.splice(0..0, requests);
     }
 
-    /// Notes that a key is no longer busy. Its parked commands wait for a batch again, in the order in which they arrived:
-    /// commands that a batch had no room for were parked behind those that arrived while it was written.
+    /// Notes that a key is no longer busy. Its parked commands wait for a batch again, sorted by arrival: commands for
+    /// which a batch had no room were parked behind commands that arrived while the batch was written.
     pub(super) fn free(&mut self, id: &KeyId, has_queue: impl Fn(&KeyId) -> bool) {
         let mut parked = self.busy.remove(id).map(|key| key.parked).unwrap_or_default();
         self.parked -= parked.len();
@@ -177,35 +177,35 @@ impl Intake {
         self.busy.contains_key(id)
     }
 
-    /// The number of commands that wait and start a batch. All leaves count as one.
+    /// The number of waiting commands that can start a batch. All leaves count as one.
     pub(super) fn waiting(&self, held: Held) -> usize {
         let acquires = if held.acquires { 0 } else { self.acquires.len() };
         let reads = if held.reads { 0 } else { self.reads.len() };
         self.urgent.len() + acquires + reads + usize::from(self.leaves.is_ready())
     }
 
-    /// How long an acquire of this tenant would wait for a batch that came now, where that is known.
+    /// How long an acquire of this tenant that arrives now would wait for a batch; `None` if that is not known.
     pub(super) fn would_wait(&self, tenant: &Tenant, now: Instant) -> Option<Duration> {
         self.acquires.would_wait(tenant, now)
     }
 
-    /// Removes the acquires for which `keep` returns false, among those of tenants for whom there are more than batches can take.
-    pub(super) fn retain_standing(&mut self, keep: impl FnMut(&mut PendingRequest) -> bool) {
-        self.acquires.retain_standing(keep);
+    /// Removes the acquires for which `keep` returns false, only in lines whose pace was measured.
+    pub(super) fn retain_backlogged(&mut self, keep: impl FnMut(&mut PendingRequest) -> bool) {
+        self.acquires.retain_backlogged(keep);
     }
 
-    /// The number of commands that wait for a batch and are not urgent, and of those that wait for a busy key.
+    /// The number of acquires, of commands that only read, and of parked commands.
     pub(super) const fn queued(&self) -> usize {
         self.acquires.len() + self.reads.len() + self.parked
     }
 
-    /// All commands of callers that wait for a batch, apart from urgent ones.
+    /// All acquires, commands that only read, and parked commands.
     pub(super) fn requests(&self) -> impl Iterator<Item = &PendingRequest> {
         let parked = self.busy.values().flat_map(|key| &key.parked);
         self.acquires.iter().chain(self.reads.iter()).chain(parked)
     }
 
-    /// Whether no command of this shard is under way: the key of a command that was gathered is busy.
+    /// Whether no command waits here and no gathered command is unfinished: the key of a gathered command is busy.
     pub(super) fn is_empty(&self) -> bool {
         self.urgent.is_empty()
             && self.leaves.is_empty()
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_queue_is_served_once_for_all_who_ask_for_it() {
+    async fn several_commands_to_serve_a_queue_become_one() {
         let mut intake = Intake::default();
         for _ in 0..3 {
             intake.push(command("a", Command::ServeQueue), |_| false);
@@ -311,7 +311,7 @@ mod tests {
         assert_eq!((commands(&key_tasks), first.wait_ms), (vec![2], Some(60_000)));
     }
 
-    /// Guards that a grant that is kept for a repeat outlives the service: its caller may repeat at another replica.
+    /// Guards that a kept grant outlives the service: its caller may repeat the request at another replica.
     #[tokio::test(start_paused = true)]
     async fn only_refused_commands_are_carried_out_before_the_service_stops() {
         let mut intake = Intake::default();
