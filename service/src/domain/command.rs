@@ -1,10 +1,10 @@
-//! What can be asked of a key.
+//! The commands for a key.
 
 use std::sync::Arc;
 
 use super::{Data, Owner, Reason, ReplicaId, RequestId, Timestamp, Version};
 
-/// Which of the two kinds of key a command is for.
+/// The kind of key that a command is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// A lock.
@@ -13,106 +13,106 @@ pub enum Kind {
     Semaphore,
 }
 
-/// Take a lease on a mutex or on a permit.
+/// The command to take a lease on a mutex or on a permit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "the contract has these independent switches")]
 pub struct Acquire {
-    /// Of which kind the key must be.
+    /// The kind that the key must have.
     pub kind: Kind,
-    /// Who holds it, shown to others.
+    /// The owner of the future grant, shown to others.
     pub owner: Owner,
-    /// The lease in milliseconds; `None` is the semaphore's default.
+    /// The lease in milliseconds; `None` is the default of the semaphore or of mutexes.
     pub lease_ms: Option<i64>,
-    /// How long to wait in milliseconds; `None` is as long as the lease.
+    /// The waiting time in milliseconds; `None` is the length of the lease.
     pub wait_ms: Option<i64>,
-    /// Waiting time on top, in milliseconds.
+    /// Additional waiting time in milliseconds.
     pub additional_wait_ms: i64,
-    /// Where a wait is cut that follows from a default, in milliseconds.
+    /// The maximum of a waiting time that follows from a default, in milliseconds.
     pub max_wait_ms: i64,
     /// Text to store.
     pub data: Option<Data>,
-    /// Whether `data` takes the place of what a mutex has.
+    /// Whether `data` replaces the data of a mutex.
     pub replace_data: bool,
-    /// The mutex's row goes when the grant ends.
+    /// Whether the mutex is deleted when the grant ends.
     pub delete_on_release: bool,
-    /// Refuse instead of creating.
+    /// Whether the acquire is refused if the key does not exist.
     pub only_if_exists: bool,
-    /// The identity of the grant-to-be.
+    /// The version of the future grant.
     pub version: Version,
     /// Whether the caller chose the version.
     pub chosen: bool,
-    /// Whether an earlier try of this very command may have been written without our knowing.
+    /// Whether an earlier write of this command may have been applied.
     pub retried: bool,
-    /// The request of the caller. It tells whether the standing grant of the same owner is an answer.
+    /// The id of the request. Its flags tell whether an active grant of the same owner is an answer.
     pub request_id: RequestId,
 }
 
-/// What becomes of the data.
+/// An edit of the stored data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DataEdit {
-    /// It stays.
+    /// The data stays.
     Keep,
-    /// It is replaced.
+    /// The data is replaced.
     Set(Data),
-    /// It goes.
+    /// The data is deleted.
     Delete,
 }
 
-/// Lease a grant anew from now.
+/// The command to renew the lease of a grant from now on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heartbeat {
-    /// Under which kind's path it came; a semaphore's permits are renewed under both.
+    /// The kind whose path the request used. Permits of a semaphore are renewed under both paths.
     pub kind: Kind,
-    /// The grant.
+    /// The version of the grant.
     pub version: Version,
-    /// The new lease in milliseconds; `None` is the grant's.
+    /// The new lease in milliseconds; `None` keeps the grant's lease.
     pub lease_ms: Option<i64>,
-    /// What becomes of the data.
+    /// The edit of the data.
     pub data: DataEdit,
-    /// The new request of the grant.
+    /// The new request id of the grant.
     pub request_id: RequestId,
 }
 
-/// Give a grant back.
+/// The command to release a grant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Release {
-    /// Under which kind's path it came; a semaphore's permits are released under both.
+    /// The kind whose path the request used. Permits of a semaphore are released under both paths.
     pub kind: Kind,
-    /// The grant.
+    /// The version of the grant.
     pub version: Version,
-    /// What becomes of the data.
+    /// The edit of the data.
     pub data: DataEdit,
-    /// The mutex goes with it.
+    /// Whether the mutex is deleted too.
     pub delete_lock: bool,
 }
 
-/// End a grant by force, as an operator.
+/// The command by which an operator ends a grant by force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForcedRelease {
-    /// Under which kind's path it came; a semaphore's permits are released under both.
+    /// The kind whose path the request used. Permits of a semaphore are released under both paths.
     pub kind: Kind,
-    /// The grant; `None` is whatever grant of a lock is active.
+    /// The version of the grant; `None` is the active grant of a lock.
     pub version: Option<Version>,
-    /// What becomes of the data.
+    /// The edit of the data.
     pub data: DataEdit,
-    /// The mutex goes with it.
+    /// Whether the mutex is deleted too.
     pub delete_lock: bool,
-    /// Who ends it, as the former holder is told.
+    /// The operator, as the former holder is told.
     pub by: Option<Arc<str>>,
-    /// Why, as the former holder is told.
+    /// The reason, as the former holder is told.
     pub reason: Option<Reason>,
 }
 
-/// Why a waiter leaves.
+/// The reason why a waiter leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeaveReason {
-    /// It waited as long as it wanted to.
+    /// Its waiting time is over.
     TimedOut,
-    /// Its connection went away.
+    /// Its connection was closed.
     HungUp,
-    /// The service stops, or its replica was taken for dead.
+    /// Its replica stops, refuses all writes or was declared dead, or no waiter there belongs to the row.
     Evicted,
-    /// It does not leave: its row seems to be missing, and it wants to know what became of it.
+    /// The waiter does not leave. Its row seems to be missing, and the reply tells what became of it.
     Missing,
 }
 
@@ -127,7 +127,7 @@ pub enum Command {
     Release(Release),
     /// End a lease by force.
     ForceRelease(ForcedRelease),
-    /// Look at a lock or semaphore.
+    /// Read a lock or semaphore.
     Get(Kind),
     /// Create a lock, or replace a free lock's data.
     PutLock {
@@ -138,69 +138,69 @@ pub enum Command {
     },
     /// Delete a lock.
     DeleteLock {
-        /// The grant that stands, where one does.
+        /// The version of the active grant, if there is one.
         version: Option<Version>,
     },
     /// Create or resize a semaphore.
     PutSemaphore {
-        /// How many permits may be out, 1 to 1,000,000.
+        /// The maximum number of active permits, 1 to 1,000,000.
         max_size: i32,
         /// The default lease of its permits in milliseconds; `None` keeps it.
         lease_ms: Option<i64>,
-        /// The default lease of a new one for which none is given, in milliseconds.
+        /// The default lease of a new semaphore for which none is given, in milliseconds.
         default_lease_ms: i64,
-        /// Whether it is guarded from now on; `None` keeps it.
+        /// Whether the semaphore is guarded from now on; `None` keeps it.
         guarded: Option<bool>,
     },
-    /// Delete a semaphore without permits out.
+    /// Delete a semaphore without active permits.
     DeleteSemaphore,
-    /// A waiter of this replica leaves the queue.
+    /// Let a waiter of this replica leave the queue.
     Leave {
-        /// The version it waits with.
+        /// The version of the waiter.
         version: Version,
-        /// Its request; a later request is left alone.
+        /// The request id of the waiter. A later request with the same version is left alone.
         request_id: RequestId,
-        /// Why.
+        /// The reason.
         reason: LeaveReason,
     },
     /// Undo an acquire whose answer never reached its caller: end its grant, or take it out of the queue.
     GiveBack {
-        /// The version it was asked with.
+        /// The version of the acquire.
         version: Version,
-        /// Its request; a later request is left alone.
+        /// The request id of the acquire. A later request with the same version is left alone.
         request_id: RequestId,
     },
-    /// The answer of an acquire reached nobody, and its caller can ask again: mark its grant as kept for that.
+    /// Mark the grant of an acquire whose answer reached nobody as kept for a repeat of that acquire.
     Keep {
-        /// The version it was asked with.
+        /// The version of the acquire.
         version: Version,
-        /// Its request; a later request is left alone.
+        /// The request id of the acquire. A later request with the same version is left alone.
         request_id: RequestId,
     },
-    /// Time has passed, or a place was offered: serve the queue.
+    /// Serve the queue, because time has passed or a place was offered.
     ServeQueue,
-    /// Take the waiters of a dead replica out of the queue.
+    /// Remove the waiters of a dead replica from the queue.
     ReapReplica {
         /// The replica.
         replica: ReplicaId,
     },
-    /// The lease of a grant ended a while ago, and its key was not written since: list that for the audit trail, once.
+    /// List an expired grant for the audit trail, once, if its key was not written since.
     NoteExpiry {
-        /// The grant.
+        /// The version of the grant.
         version: Version,
     },
-    /// Remove what nobody needs any more.
+    /// Delete a lock that nobody needs any more.
     Sweep {
-        /// Ended grants with `delete_on_release` go when they ended before.
+        /// A lock with an ended `delete_on_release` grant is deleted if the grant ended before this time.
         ended_before: Timestamp,
-        /// Free locks go when nobody touched them since; `None` keeps them.
+        /// A free lock is deleted if it was not changed since this time; `None` keeps free locks.
         idle_since: Option<Timestamp>,
     },
 }
 
 impl Command {
-    /// Whether the command gives something back or keeps something alive: these go before all others. Leaving a queue is
-    /// neither, and thousands may want to leave at once.
+    /// Whether the command goes before those that are not urgent. Heartbeats, releases and other commands that may free
+    /// a key are urgent. Leaves are not, since thousands of waiters may leave at once.
     pub const fn is_urgent(&self) -> bool {
         !matches!(
             self,
@@ -213,7 +213,7 @@ impl Command {
         )
     }
 
-    /// Whether the answer may have to say where in the queue a waiter stood.
+    /// Whether the answer may have to contain a waiter's position in the queue.
     pub const fn tells_position(&self) -> bool {
         match self {
             Self::Acquire(acquire) => acquire.chosen || acquire.retried,
@@ -222,7 +222,7 @@ impl Command {
         }
     }
 
-    /// The version by which permits and waiters are looked for.
+    /// The version by which permits and waiters have to be looked up.
     pub const fn named_version(&self) -> Option<Version> {
         match self {
             Self::Acquire(acquire) if acquire.chosen || acquire.retried => Some(acquire.version),

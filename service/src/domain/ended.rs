@@ -1,69 +1,70 @@
-//! Versions whose grants ended, so that a late repeat of their requests is refused, and never granted a second time.
+//! Versions whose grants have ended, remembered so that a late repeat of their requests is refused and never granted a
+//! second time.
 
 use super::{Now, Timestamp, Version};
 
-/// A version by 64 of its bits: enough to tell it from the others of a key, and half of what it takes to keep all of them.
-/// Where two versions have the same, a fresh one is refused as if it had been used: one in 2^58 for a full history.
+/// A version as a 64-bit digest: enough to tell it from the other versions of a key, and half the size of a version. If
+/// two versions have the same digest, a fresh one is refused as if it had been used: one in 2^58 for a full history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VersionDigest(pub u64);
 
 impl VersionDigest {
-    /// The digest of a version. It is stored: it can never change.
+    /// The digest of a version. Digests are stored, so this function can never change.
     pub const fn of(version: Version) -> Self {
         let (high, low) = version.0.as_u64_pair();
-        // The finalizer of SplitMix64: versions that count up, or share one of their halves, have different digests too.
+        // The finalizer of SplitMix64: versions that count up or share one half have different digests, too.
         let mixed = (high ^ (high >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         Self((mixed ^ (mixed >> 31)) ^ low)
     }
 }
 
-/// One version whose grant ended.
+/// One version whose grant has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EndedVersion {
-    /// Which.
+    /// The digest of the version.
     pub digest: VersionDigest,
-    /// When it was replaced, or a little later.
+    /// When the grant was replaced, or a little later.
     pub at: Timestamp,
 }
 
-/// The versions of a key's grants that callers chose and that were replaced by later grants, newest last.
+/// The chosen versions of a key's grants that were replaced by later grants, newest last.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct EndedVersions(Vec<EndedVersion>);
 
 impl EndedVersions {
-    /// How many are remembered, however long ago they ended.
+    /// The number of versions that are remembered however long ago they ended.
     pub const AT_LEAST: usize = 8;
-    /// For how long each is remembered, in milliseconds.
+    /// How long each version is remembered, in milliseconds, unless there are too many.
     pub const AT_LEAST_MS: i64 = 600_000;
-    /// The most that are remembered: they are a part of the key's row, which every command writes.
+    /// The maximum number of remembered versions: they are part of the key's row, which every command writes.
     pub const AT_MOST: usize = 64;
 
-    /// Takes what the store kept, newest last.
+    /// Takes the stored versions, newest last.
     pub fn new(mut ended: Vec<EndedVersion>) -> Self {
         ended.drain(..ended.len().saturating_sub(Self::AT_MOST));
         Self(ended)
     }
 
-    /// All of them, newest last.
+    /// All versions, newest last.
     pub fn as_slice(&self) -> &[EndedVersion] {
         &self.0
     }
 
-    /// Whether the version ended lately.
+    /// Whether the version is remembered as ended.
     pub fn contains(&self, version: Version) -> bool {
         let digest = VersionDigest::of(version);
         self.0.iter().any(|ended| ended.digest == digest)
     }
 
-    /// Remembers one more, and forgets the oldest that need not, or cannot, be remembered any longer.
+    /// Adds a version. Forgets the oldest ones that need not or cannot be remembered any longer.
     pub fn push(&mut self, version: Version, now: Now) {
         self.0.push(EndedVersion { digest: VersionDigest::of(version), at: now.at_most });
         let forgotten = Self::forgotten(self.0.iter().map(|ended| ended.at), now);
         self.0.drain(..forgotten);
     }
 
-    /// How many of the oldest of a history are forgotten, from the times of all, oldest first.
+    /// The number of the oldest entries of a history that are forgotten, from the times of all entries, oldest first.
     pub(super) fn forgotten(times: impl ExactSizeIterator<Item = Timestamp>, now: Now) -> usize {
         let count = times.len();
         let beyond = |most: usize| count.saturating_sub(most);
@@ -85,7 +86,7 @@ mod tests {
         Version(Uuid::from_u128(number.into()))
     }
 
-    /// So many, ended one after another with this time between, and the time after the last.
+    /// A history of `count` versions, with `every_ms` between their ends and after the last.
     fn ended(count: u64, every_ms: i64) -> EndedVersions {
         let mut ended = EndedVersions::default();
         let mut at = 0;
@@ -118,9 +119,9 @@ mod tests {
         assert!((36..100).all(|number| ended.contains(version(number))));
     }
 
-    /// They are stored: another digest would forget all versions that ended before.
+    /// Guards stored digests: another digest would forget all versions that ended before.
     #[test]
-    fn the_digest_of_a_version_stays_what_it_was() {
+    fn the_digest_of_a_version_never_changes() {
         let digest = |number| VersionDigest::of(Version(Uuid::from_u128(number))).0;
         assert_eq!(digest(7), 7);
         assert_eq!(digest(1 << 64), 0x5692_161d_100b_05e5);

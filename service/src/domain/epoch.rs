@@ -1,36 +1,37 @@
-//! Epochs: they stand in front of the tokens' counters, so that tokens grow although a database forgets its last commits.
+//! Epochs: the high part of fencing tokens. Because of them tokens grow even if a database forgets its last commits.
 //!
-//! A standby that is promoted may lack the last grants, and a backup lacks all that came after it. What was granted then is not
-//! known, but that its tokens belong to an earlier epoch is.
+//! A promoted standby may lack the last grants, and a backup lacks all later ones. The lost grants are unknown, but
+//! their tokens belong to an earlier epoch.
 
 use super::Token;
 
-/// The number of tokens that belong to an epoch. A key that outgrows it goes on: the next raise is still above it, since many
-/// seconds pass for so many grants.
+/// The number of tokens of an epoch. A key that has more grants in one epoch goes on: the next raise is still above its
+/// tokens, since so many grants take many seconds.
 pub const TOKENS_OF_AN_EPOCH: i64 = 1 << 22;
 
-/// An epoch, below 2^31: so its tokens are below 2^53.
+/// An epoch, below 2^31, so that its tokens are below 2^53.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Epoch(i64);
 
 impl Epoch {
-    /// The last one. Epochs are never less than the seconds since 2026, so it is reached in 2094.
+    /// The last epoch. A raised epoch is never less than the seconds since 2026, so this one is reached in 2094.
     pub const LAST: Self = Self((1 << 31) - 1);
 
-    /// The epoch of a number; `None` where there is none.
+    /// The epoch with this number; `None` if there is none.
     pub fn new(number: i64) -> Option<Self> {
         (0..=Self::LAST.0).contains(&number).then_some(Self(number))
     }
 
-    /// Its number.
+    /// The number of the epoch.
     pub const fn number(self) -> i64 {
         self.0
     }
 
-    /// The epoch that follows the one that is stored and the highest that was ever seen, and that is not below the number of
-    /// seconds since 2026 by the database's clock; `None` where that clock is beyond all epochs.
+    /// The epoch after the stored one and the highest one ever seen, and not below the seconds since 2026 by the
+    /// database's clock; `None` if that clock is beyond all epochs.
     ///
-    /// Counting alone is not enough: a primary that restarts and its standby that is promoted would both count to the same.
+    /// Counting alone is not enough: a primary that restarts and its standby that is promoted would count to the same
+    /// number.
     pub fn after(stored: Self, seen: Self, seconds: i64) -> Option<Self> {
         Self::new((stored.max(seen).0 + 1).max(seconds))
     }
@@ -42,7 +43,7 @@ impl Epoch {
 }
 
 impl Token {
-    /// Every token is below this, 2^53.
+    /// The number above all tokens, 2^53.
     pub const END: i64 = 1 << 53;
 
     /// The token of the next grant of a key.
@@ -51,13 +52,14 @@ impl Token {
         Self(self.max(epoch.base()).0 + 1)
     }
 
-    /// A token of a key without a row, above the floor of its tenant. The stores do this in the statement that reads the floor.
+    /// The token of a key without a row, raised above the floor of its tenant. The stores do this in the statement that
+    /// reads the floor.
     #[must_use]
     pub fn above_floor(self, floor: i64) -> Self {
         self.max(Self(self.0 % TOKENS_OF_AN_EPOCH + floor))
     }
 
-    /// Whether a key whose last token this is can be granted another one.
+    /// Whether a key with this last token can be granted another one.
     pub const fn has_next(self) -> bool {
         0 <= self.0 && self.0 < Self::END - 1
     }
@@ -83,7 +85,7 @@ mod tests {
             prop_assert!(token < next && epoch.base() < next && next.0 < Token::END);
         }
 
-        /// Guards invariant 2: what was granted after the last commit that is still known belongs to an earlier epoch.
+        /// Guards invariant 2: grants after the last known commit belong to an earlier epoch.
         #[test]
         fn a_raise_is_above_all_tokens_that_may_be_lost(
             epoch in epochs(), lost in 1..TOKENS_OF_AN_EPOCH, seen in epochs(), seconds in any::<i64>()
@@ -102,7 +104,7 @@ mod tests {
             }
         }
 
-        /// Guards invariant 2: a key that is created again begins above all that it had.
+        /// Guards invariant 2: a key that is created again begins above all of its earlier tokens.
         #[test]
         fn a_new_key_begins_above_the_floor_and_in_the_epoch(floor in 0..Token::END / 2, epoch in epochs()) {
             let decided = Token::default().next(epoch);

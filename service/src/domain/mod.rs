@@ -1,8 +1,8 @@
 //! The rules of locking, and nothing else.
 //!
-//! `(state of a key, command, now) → (new state, reply, who is granted)` is plain code here: no I/O, no clock, no
-//! randomness, no runtime. What the rules need from outside (the database's time, fresh versions, who is dead) they are
-//! told. So they can be run a million times a second in a test, and they exist once, not once a dialect.
+//! `(state of a key, command, now) → (new state, reply, grants)` is plain code here: no I/O, no clock, no randomness,
+//! no runtime. The rules are given what they need from outside: the database's time, fresh versions, the dead replicas.
+//! So a test can run them a million times a second, and they exist once, not once per dialect.
 //!
 //! A [`KeyState`] is a *view*: the key's row, and as much of its permits and its queue as a decision needs. A decision
 //! that needs more says so ([`Need`]) instead of guessing.

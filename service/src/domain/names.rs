@@ -1,10 +1,10 @@
-//! What callers name: keys, tenants, owners, data. Built only from valid input, cheap to clone.
+//! Names and texts from callers: keys, tenants, owners, data. They are built only from valid input and cheap to clone.
 
 use std::{fmt, sync::Arc};
 
 use crate::base64url::digits_of;
 
-/// Why a name was refused. The text is shown to the caller.
+/// The reason why a name was refused. The text is shown to the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
     /// Empty where at least one character is needed.
@@ -13,13 +13,13 @@ pub enum NameError {
     /// More characters than allowed.
     #[error("must have at most {max} characters")]
     TooLong {
-        /// The most characters (Unicode scalar values) allowed.
+        /// The maximum number of characters (Unicode scalar values).
         max: usize,
     },
     /// More bytes than allowed.
     #[error("must have at most {max_bytes} bytes of UTF-8")]
     TooManyBytes {
-        /// The most bytes allowed.
+        /// The maximum number of bytes.
         max_bytes: usize,
     },
     /// A control character (Unicode category Cc) in a key.
@@ -48,7 +48,7 @@ macro_rules! text_type {
                 &self.0
             }
 
-            /// Takes text that was validated before it was stored; only the store may use it.
+            /// Takes text that was validated before it was stored. Only the store may use this.
             pub(crate) fn trusted(text: &str) -> Self {
                 Self(Arc::from(text))
             }
@@ -67,7 +67,7 @@ text_type! {
     Key
 }
 text_type! {
-    /// Whose keys these are: 1 to 64 of `[A-Za-z0-9._-]`. Tenants never see each other's keys.
+    /// The owner of a set of keys: 1 to 64 characters of `[A-Za-z0-9._-]`. Tenants never see each other's keys.
     Tenant
 }
 text_type! {
@@ -75,28 +75,29 @@ text_type! {
     Data
 }
 text_type! {
-    /// Why an operator ended a grant by force, as its former holder is told it: up to 1,000 characters without U+0000.
+    /// The reason why an operator ended a grant by force, as its former holder is told: up to 1,000 characters without
+    /// U+0000.
     Reason
 }
 
-/// The most characters of a key or an owner.
+/// The maximum number of characters of a key or an owner.
 const MAX_NAME_CHARS: usize = 255;
-/// The most characters (and bytes) of a tenant.
+/// The maximum number of characters (and bytes) of a tenant.
 const MAX_TENANT_CHARS: usize = 64;
-/// The most characters of a reason.
+/// The maximum number of characters of a reason.
 pub const MAX_REASON_CHARS: usize = 1_000;
-/// The most bytes of data.
+/// The maximum number of bytes of data.
 const MAX_DATA_BYTES: usize = 32 * 1024;
 
-/// Stands between an owner and the credential that it asked with, where an owner is stored. It may be a part of an owner too.
+/// The separator between an owner's name and its credential in the stored text. A name may contain this character, too.
 const CREDENTIAL_MARK: char = '\u{1F}';
 
-/// The credential that a grant was given to, as far as it is told from others: 96 bits of a digest as text.
+/// A short form of the credential that a grant was given to: 96 bits of a digest as text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Credential([u8; 16]);
 
 impl Credential {
-    /// From 16 letters, digits, `-` and `_`.
+    /// Makes a credential of 16 letters, digits, `-` and `_`.
     pub fn new(text: &str) -> Option<Self> {
         let is_usual = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
         text.as_bytes()
@@ -106,7 +107,7 @@ impl Credential {
             .map(Self)
     }
 
-    /// From 96 bits, in base64.
+    /// Makes a credential of 96 bits, in base64.
     pub fn of_bytes(bytes: [u8; 12]) -> Self {
         let mut credential = [0; 16];
         for (digits, group) in credential.as_chunks_mut().0.iter_mut().zip(bytes.as_chunks().0) {
@@ -116,39 +117,40 @@ impl Credential {
     }
 }
 
-/// Who holds a lock: 1 to 255 characters without U+0000, and the credential that asked, where authentication is on. The same
-/// name with another credential is another owner.
+/// The owner of a grant: a name of 1 to 255 characters without U+0000, and the credential of the caller if
+/// authentication is on. The same name with another credential is another owner.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Owner {
-    /// The name, and behind [`CREDENTIAL_MARK`] the credential. A name that has the mark in it always bears one at its end.
+    /// The name, then [`CREDENTIAL_MARK`] and the credential. A name that contains the mark is always stored with one
+    /// at its end.
     stored: Arc<str>,
-    /// The bytes of the name.
+    /// The number of bytes of the name.
     shown: usize,
 }
 
 impl Owner {
-    /// The name, as others are shown it.
+    /// The name, as it is shown to others.
     pub fn as_str(&self) -> &str {
         &self.stored[..self.shown]
     }
 
-    /// Name and credential in one text, as the store keeps them.
+    /// The name and the credential in one text, as the store keeps them.
     pub(crate) fn stored(&self) -> &str {
         &self.stored
     }
 
-    /// What all stored texts of this name begin with if they have a credential, and what comes after all of these.
+    /// The lower and the upper bound of the stored texts of this name with a credential.
     pub(crate) fn stored_with_credentials(&self) -> (String, String) {
         let after = char::from(CREDENTIAL_MARK as u8 + 1);
         (format!("{}{CREDENTIAL_MARK}", self.as_str()), format!("{}{after}", self.as_str()))
     }
 
-    /// The credential that asked.
+    /// The credential, if there is one.
     pub fn credential(&self) -> Option<Credential> {
         self.stored.get(self.shown + CREDENTIAL_MARK.len_utf8()..).and_then(Credential::new)
     }
 
-    /// The same name with the credential that asks.
+    /// The same name with another credential.
     #[must_use]
     pub fn with_credential(&self, credential: Credential) -> Self {
         let credential = String::from_utf8_lossy(&credential.0);
@@ -156,7 +158,7 @@ impl Owner {
         Self { stored: stored.into(), shown: self.shown }
     }
 
-    /// Takes text that was validated before it was stored; only the store may use it.
+    /// Takes text that was validated before it was stored. Only the store may use this.
     pub(crate) fn trusted(stored: &str) -> Self {
         let name = stored.rsplit_once(CREDENTIAL_MARK).filter(|(name, credential)| {
             !name.is_empty() && (credential.is_empty() || Credential::new(credential).is_some())
@@ -179,7 +181,7 @@ fn check_length(text: &str, max: usize) -> Result<(), NameError> {
 }
 
 fn check_at_most(text: &str, max: usize) -> Result<(), NameError> {
-    // A character has at least one byte: most names need not be counted.
+    // A character has at least one byte, so most names need not be counted.
     if text.len() > max && text.chars().count() > max {
         return Err(NameError::TooLong { max });
     }
@@ -227,7 +229,7 @@ impl Owner {
 }
 
 impl Data {
-    /// Validates data; the empty text is data too.
+    /// Validates data. The empty text is data, too.
     pub fn new(text: &str) -> Result<Self, NameError> {
         if text.len() > MAX_DATA_BYTES {
             return Err(NameError::TooManyBytes { max_bytes: MAX_DATA_BYTES });
@@ -250,10 +252,10 @@ impl Reason {
     }
 }
 
-/// A key within its tenant: what a row, a queue and a shard are found by. Ordered as the database orders its rows.
+/// A key within its tenant, which identifies a row, a queue and a shard. Ordered as the database orders its rows.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyId {
-    /// Whose key it is.
+    /// The tenant.
     pub tenant: Tenant,
     /// The key.
     pub key: Key,

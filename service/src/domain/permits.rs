@@ -1,15 +1,15 @@
-//! The permits of a semaphore, as far as they are known.
+//! A view of the permits of a semaphore.
 
 use std::collections::BTreeMap;
 
 use super::{Data, Grant, Now, Timestamp, Version};
 
-/// One slot of a semaphore and the grant that has it, or had it last.
+/// One slot of a semaphore and its last grant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permit {
-    /// The slot's number, from 0; it says nothing to callers.
+    /// The slot's number, from 0. It has no meaning for callers.
     pub slot: i32,
-    /// The grant; its version stays current until the slot is granted again.
+    /// The grant. Its version stays current until the slot is granted again.
     pub grant: Grant,
     /// The text stored with this permit.
     pub data: Option<Data>,
@@ -17,50 +17,51 @@ pub struct Permit {
     pub updated_at: Timestamp,
 }
 
-/// A view of a semaphore's permits: all of them, or those that end first and those asked for by version.
+/// A view of a semaphore's permits: all of them, or those that end first and those that were loaded by version.
 ///
-/// Invariant: every permit that is not known ends at `unknown_from` or later. So whether a free one is missing from the
-/// view can be told from the view, and no decision is O(n) in the permits.
+/// Invariant: every unknown permit ends at `unknown_from` or later. So the view itself shows whether a free permit may
+/// be missing from it, and no decision is O(n) in the permits.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Permits {
-    /// The permits known, in no order.
+    /// The known permits, in no order.
     pub known: Vec<Permit>,
-    /// How many slots have ever been granted: the number of rows, known or not.
+    /// The number of slots that were ever granted: the number of rows, known or not.
     pub slots: i32,
-    /// The earliest end that an unknown permit can have; `None` when all are known.
+    /// The earliest end that an unknown permit can have; `None` if all are known.
     pub unknown_from: Option<Timestamp>,
-    /// Versions that were looked for by name: if they are not among the known, they do not exist.
+    /// Versions that were looked up. A version that is not among the known permits does not exist.
     pub asked: Vec<Version>,
-    /// Needed only where the rest of the view does not tell: after a shrink to fewer permits than there are slots, and to
-    /// show the number.
+    /// The number of active permits. It is needed only where the rest of the view does not tell it: after a shrink to
+    /// fewer permits than there are slots, and to show the number.
     pub busy_counted: Option<BusyCount>,
-    /// Whether the latest [`AT_MOST`](super::EndedVersions::AT_MOST) grants whose versions callers chose are among the known. Needed only to
-    /// delete the semaphore: its permits go, and these versions have to be remembered.
+    /// Whether the latest [`AT_MOST`](super::EndedVersions::AT_MOST) grants with chosen versions are known. This is
+    /// needed only to delete the semaphore: its permits are deleted, and these versions have to be remembered.
     pub knows_latest_chosen: bool,
-    /// The versions that guard rows name, by slot: of a guarded semaphore, whose permits are all known then.
+    /// The versions that guard rows name, by slot. Only a guarded semaphore has them, and then all of its permits are
+    /// known.
     pub named: BTreeMap<i32, Version>,
 }
 
-/// How many permits were out at a moment; kept up to date with what is granted and released since.
+/// The number of active permits at a moment, kept up to date with later grants and releases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BusyCount {
-    /// How many leases had not ended.
+    /// The number of leases that had not ended.
     pub busy: i32,
-    /// When.
+    /// The moment of the count.
     pub at: Timestamp,
 }
 
-/// How many more permits may be granted.
+/// The number of permits that may still be granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
-    /// At least this many.
+    /// The minimum number.
     pub count: i32,
-    /// Not more either; otherwise the view must be loaded again to tell.
+    /// Whether the number is exact; otherwise the view must be loaded again to tell.
     pub certain: bool,
 }
 
 impl Permits {
-    /// The index of the permit with this version; `Err` when the view does not tell.
+    /// The index of the permit with this version; `Err` if the view does not tell.
     pub fn find(&self, version: Version) -> Result<Option<usize>, Version> {
         let found = self.known.iter().position(|permit| permit.grant.version == version);
         if found.is_none() && self.unknown_from.is_some() && !self.asked.contains(&version) {
@@ -69,7 +70,7 @@ impl Permits {
         Ok(found)
     }
 
-    /// How many more permits may be granted of a semaphore of this size.
+    /// The number of permits that may still be granted of a semaphore of this size.
     pub fn room(&self, max_size: i32, now: Now) -> Room {
         if !self.named.is_empty() {
             let is_active = |permit: &&Permit| permit.grant.is_active(now);
@@ -89,11 +90,11 @@ impl Permits {
             (None, None) => self.slots - ended,
         };
         let count = (max_size - busy).max(0);
-        // Without an ended slot at hand the place that is free cannot be granted from this view.
+        // A free place cannot be granted from this view without a known slot that has ended.
         Room { count: count.min(ended), certain: count <= ended }
     }
 
-    /// The slot to grant when there is room: the one that has been free the longest, else the next new one.
+    /// The slot to grant if there is room: the one that has been free for longest, otherwise the next new one.
     pub fn free_slot(&self, now: Now) -> i32 {
         self.longest_free(now).map_or(self.slots, |permit| permit.slot)
     }
@@ -103,12 +104,12 @@ impl Permits {
         !self.named.is_empty() && self.named.get(&permit.slot) == Some(&permit.grant.version)
     }
 
-    /// Whether the grant of a permit was ended, and its guard row still names it: a transaction is open.
+    /// Whether the grant of a permit was ended but its guard row still names it, because a transaction is open.
     pub fn is_ending(&self, permit: &Permit) -> bool {
         permit.grant.released && self.is_named(permit)
     }
 
-    /// The permits whose grants were ended and are still named.
+    /// The permits whose grants were ended but are still named.
     pub fn ending(&self) -> impl Iterator<Item = &Permit> {
         let known = if self.named.is_empty() { &[][..] } else { &self.known[..] };
         known.iter().filter(|permit| self.is_ending(permit))
@@ -121,7 +122,7 @@ impl Permits {
         ended.min_by_key(|permit| (permit.grant.expires_at, permit.slot))
     }
 
-    /// How many were counted, less those known to have ended since.
+    /// The counted number, less the known permits that have ended since.
     fn counted(&self, now: Now) -> Option<i32> {
         let BusyCount { busy, at } = self.busy_counted?;
         let since = |grant: &Grant| grant.is_active_at(at) && !grant.is_active(now);
@@ -129,7 +130,7 @@ impl Permits {
         Some(busy - i32::try_from(ended).unwrap_or(i32::MAX))
     }
 
-    /// Brings the count to the moment of a decision: what is granted and released then is counted from there.
+    /// Updates the count to the moment of a decision. Later grants and releases are counted from there.
     pub fn recount(&mut self, now: Now) {
         self.busy_counted = self.counted(now).map(|busy| BusyCount { busy, at: now.at_least });
     }
@@ -148,8 +149,7 @@ impl Permits {
         known.map(|known| std::mem::replace(known, permit).grant)
     }
 
-    /// Adds the permits with the latest grants whose versions callers chose, from all permits: what a store in memory does to
-    /// load them.
+    /// Adds the permits with the latest chosen versions from a list of all permits, as a memory store does on loading.
     #[cfg(test)]
     pub(crate) fn add_latest_chosen(&mut self, all: &[Permit]) {
         let mut chosen: Vec<_> = all.iter().filter(|permit| permit.grant.chosen).collect();
@@ -160,7 +160,8 @@ impl Permits {
         self.knows_latest_chosen = true;
     }
 
-    /// Adds a permit to the view, in place of what was known of its slot: it may have been granted anew since that was read.
+    /// Adds a permit to the view and replaces what was known of its slot, which may have been granted anew since that
+    /// was read.
     pub fn replace_known(&mut self, permit: Permit) {
         self.known.retain(|known| known.slot != permit.slot);
         self.known.push(permit);
@@ -171,14 +172,14 @@ impl Permits {
         self.unknown_from.is_none() || self.knows_latest_chosen
     }
 
-    /// Notes that a standing permit was given back.
+    /// Notes that an active permit was released.
     pub const fn note_released(&mut self) {
         if let Some(counted) = &mut self.busy_counted {
             counted.busy -= 1;
         }
     }
 
-    /// How many permits are out; `None` when the view does not tell.
+    /// The number of active permits; `None` if the view does not tell.
     pub fn busy(&self, now: Now) -> Option<i64> {
         if self.unknown_from.is_none() {
             let active = self.known.iter().filter(|permit| permit.grant.is_active(now)).count();
@@ -187,7 +188,7 @@ impl Permits {
         self.counted(now).map(i64::from)
     }
 
-    /// Forgets what only one decision needed, and all but the permits that end first where there are many.
+    /// Drops the parts that only one decision needed. If there are many permits, keeps only those that end first.
     pub fn trim(&mut self, most: usize) {
         self.asked = Vec::new();
         self.busy_counted = None;
@@ -201,13 +202,13 @@ impl Permits {
         }
     }
 
-    /// The end of the lease that ends next, as far as known.
+    /// The earliest time at which a lease may end.
     pub fn next_end(&self, now: Now) -> Option<Timestamp> {
         let active = self.known.iter().filter(|permit| permit.grant.is_active(now));
         active.map(|permit| permit.grant.expires_at).chain(self.unknown_from).min()
     }
 
-    /// The grants that stand, those that end first in front.
+    /// The active permits, ordered by the end of their leases.
     pub fn active(&self, now: Now) -> Vec<&Permit> {
         let mut active: Vec<_> = self.known.iter().filter(|permit| permit.grant.is_active(now)).collect();
         active.sort_by_key(|permit| (permit.grant.expires_at, permit.slot));

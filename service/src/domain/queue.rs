@@ -1,83 +1,83 @@
-//! Those who wait for a key, in the order in which they came, as far as they are known.
+//! A view of the waiters of a key, in the order in which they came.
 
 use std::collections::VecDeque;
 
 use super::{Data, Owner, ReplicaId, RequestId, Timestamp, Version};
 
-/// Where a waiter stands.
+/// The place of a waiter: with or without a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
-    /// A connection waits for it at a replica.
+    /// A connection of a replica waits.
     Attached {
         /// The replica whose connection waits.
         replica: ReplicaId,
-        /// The request.
+        /// The id of the request.
         request_id: RequestId,
-        /// The place that became free is kept for it until then; its replica has to claim it.
+        /// The end of an offer: until then a free place is kept for the waiter, and its replica has to claim it.
         offered_until: Option<Timestamp>,
     },
-    /// Its connection went away. It keeps its place until then, skipped meanwhile.
+    /// The connection is gone. The waiter keeps its place for a while, and others are served before it.
     Detached {
-        /// When it loses its place.
+        /// When the waiter loses its place.
         until: Timestamp,
     },
 }
 
-/// One who waits.
+/// A waiter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Waiter {
-    /// The order in the queue; grows for ever within a key.
+    /// The number that orders the queue; it only grows within a key.
     pub seq: i64,
-    /// The version of the grant-to-be.
+    /// The version of the future grant.
     pub version: Version,
-    /// Whether the caller chose the version, and so can come back with it.
+    /// Whether the caller chose the version, and so can repeat its request.
     pub chosen: bool,
-    /// The owner of the grant-to-be.
+    /// The owner of the future grant.
     pub owner: Owner,
-    /// The lease of the grant-to-be, in milliseconds.
+    /// The lease of the future grant, in milliseconds.
     pub lease_ms: i64,
     /// The data to store.
     pub data: Option<Data>,
-    /// Whether `data` takes the place of what a mutex has.
+    /// Whether `data` replaces the data of a mutex.
     pub replace_data: bool,
-    /// The grant-to-be takes the mutex's row with it.
+    /// Whether the mutex is deleted when the future grant ends.
     pub delete_on_release: bool,
-    /// Where it stands.
+    /// The place of the waiter.
     pub place: Place,
 }
 
-/// A waiter found by its version.
+/// The location of a waiter that was found by its version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
-    /// In the known front of the queue.
+    /// The index in the known front of the queue.
     Head(usize),
-    /// Behind it, loaded by name.
+    /// The index in the waiters behind the front that were loaded by version.
     Named(usize),
 }
 
-/// A view of a key's queue: its length, its front, and those asked for by version.
+/// A view of a key's queue: its length, its front, and waiters that were loaded by version.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Queue {
-    /// How many wait, known or not.
+    /// The number of waiters, known or not.
     pub len: i64,
-    /// The order that the next one gets.
+    /// The `seq` of the next waiter.
     pub next_seq: i64,
     /// The front of the queue without gaps.
     pub head: VecDeque<Waiter>,
-    /// Waiters behind the front that were asked for by version, each with how many stand before it where that was asked for:
-    /// to tell it the whole queue has to be counted.
+    /// Waiters behind the front that were loaded by version. Each has the number of waiters before it, if that was
+    /// asked for: for this the whole queue has to be counted.
     pub named: Vec<(Waiter, Option<i64>)>,
-    /// Versions that were looked for by name: if they are nowhere here, they do not wait.
+    /// Versions that were looked up. A version that is not in this view does not wait.
     pub asked: Vec<Version>,
 }
 
 impl Queue {
-    /// Whether everybody who waits is known.
+    /// Whether all waiters are known.
     pub fn is_complete(&self) -> bool {
         i64::try_from(self.head.len()).is_ok_and(|known| known == self.len)
     }
 
-    /// Finds a waiter by version; `Err` when the view does not tell.
+    /// Finds a waiter by version; `Err` if the view does not tell.
     pub fn find(&self, version: Version) -> Result<Option<Found>, Version> {
         if let Some(index) = self.head.iter().position(|waiter| waiter.version == version) {
             return Ok(Some(Found::Head(index)));
@@ -88,7 +88,7 @@ impl Queue {
         if self.is_complete() || self.asked.contains(&version) { Ok(None) } else { Err(version) }
     }
 
-    /// The waiter found.
+    /// The waiter at this location.
     pub fn get(&self, found: Found) -> &Waiter {
         match found {
             Found::Head(index) => &self.head[index],
@@ -96,7 +96,7 @@ impl Queue {
         }
     }
 
-    /// The waiter found, to change where it stands.
+    /// The waiter at this location, to change its place.
     pub fn get_mut(&mut self, found: Found) -> &mut Waiter {
         match found {
             Found::Head(index) => &mut self.head[index],
@@ -104,7 +104,7 @@ impl Queue {
         }
     }
 
-    /// Its place in the queue, from 1; `None` where the view does not tell.
+    /// Its position in the queue, from 1; `None` if the view does not tell.
     pub fn position(&self, found: Found) -> Option<i64> {
         let before = match found {
             Found::Head(index) => i64::try_from(index).ok(),
@@ -113,7 +113,7 @@ impl Queue {
         before.map(|before| before.saturating_add(1))
     }
 
-    /// Takes a waiter out, if it is still there.
+    /// Removes a waiter, if it is still there.
     pub fn remove(&mut self, found: Found) -> Option<Waiter> {
         let waiter = match found {
             Found::Head(index) => self.head.remove(index)?,
@@ -128,7 +128,7 @@ impl Queue {
         Some(waiter)
     }
 
-    /// Puts a waiter at the end, and answers how many stand before it.
+    /// Adds a waiter at the end. Returns the number of waiters before it.
     pub fn push(&mut self, waiter: Waiter) -> i64 {
         let before = self.len;
         if self.is_complete() {
@@ -141,7 +141,7 @@ impl Queue {
         before
     }
 
-    /// Forgets what only one decision needed, and what is too long to remember.
+    /// Drops the parts that only one decision needed, and the front beyond `longest_front`.
     pub fn trim(&mut self, longest_front: usize) {
         self.named = Vec::new();
         self.asked = Vec::new();

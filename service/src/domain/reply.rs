@@ -1,121 +1,121 @@
-//! What a command is answered.
+//! The answers to commands.
 
 use std::sync::Arc;
 
 use super::{Data, KeyId, Owner, Revocation, Timestamp, Token, Version};
 
-/// A lock, or a permit of a semaphore, as it is shown.
+/// A lock, or a permit of a semaphore, as answers show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockView {
     /// Tenant and key.
     pub id: KeyId,
-    /// Whether it is a permit of the semaphore of that key.
+    /// Whether this is a permit of the key's semaphore.
     pub is_permit: bool,
-    /// The grant that stands, if one does.
+    /// The active grant, if there is one.
     pub held: Option<HeldView>,
-    /// The last token granted.
+    /// The last granted token.
     pub fencing_token: Token,
-    /// The text stored with it.
+    /// The stored text.
     pub data: Option<Data>,
     /// The lease of the last grant in milliseconds.
     pub lease_ms: i64,
     /// Whether the key is guarded.
     pub guarded: bool,
-    /// How many wait.
+    /// The number of waiters.
     pub waiters: i64,
-    /// When it was created.
+    /// The time of creation.
     pub created_at: Timestamp,
-    /// When it last changed.
+    /// The time of the last change.
     pub updated_at: Timestamp,
 }
 
-/// The part of a lock that is there only while it is held.
+/// The part of a lock that exists only while the lock is held.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeldView {
-    /// The grant's identity.
+    /// The version of the grant.
     pub version: Version,
-    /// Who holds it.
+    /// The owner.
     pub owner: Owner,
-    /// Since when.
+    /// When the grant was made.
     pub acquired_at: Timestamp,
-    /// Until when.
+    /// When the lease ends.
     pub expires_at: Timestamp,
-    /// For how long from now, in milliseconds, never more than is certain.
+    /// The remaining time of the lease in milliseconds, never more than is certain.
     pub expires_in_ms: i64,
-    /// Whether the row goes with the grant.
+    /// Whether the lock is deleted when the grant ends.
     pub delete_on_release: bool,
 }
 
-/// A semaphore as it is shown.
+/// A semaphore, as answers show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SemaphoreView {
     /// Tenant and key.
     pub id: KeyId,
-    /// How many permits may be out.
+    /// The maximum number of active permits.
     pub max_size: i32,
-    /// Whether it is guarded.
+    /// Whether the semaphore is guarded.
     pub guarded: bool,
-    /// How many are out.
+    /// The number of active permits.
     pub busy_count: i64,
-    /// How many wait.
+    /// The number of waiters.
     pub waiters: i64,
     /// The default lease of its permits in milliseconds.
     pub lease_ms: i64,
-    /// When it was created.
+    /// The time of creation.
     pub created_at: Timestamp,
-    /// When it last changed.
+    /// The time of the last change.
     pub updated_at: Timestamp,
 }
 
-/// Somebody who holds what another asked for.
+/// A holder of the lock or permit that another caller asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
-    /// Who.
+    /// The owner.
     pub owner: Owner,
-    /// Until when.
+    /// When the lease ends.
     pub expires_at: Timestamp,
-    /// For how long from now, in milliseconds.
+    /// The remaining time of the lease in milliseconds.
     pub expires_in_ms: i64,
 }
 
-/// Why an acquire went empty-handed.
+/// The reason why an acquire was not granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotGrantedReason {
-    /// It did not want to wait.
+    /// The acquire was not to wait.
     NoWait,
-    /// It waited as long as it wanted to.
+    /// The waiting time is over.
     TimedOut,
-    /// Nothing but an open transaction that called the guard is in the way.
+    /// Only an open transaction that called the guard is in the way.
     GuardedTransaction,
 }
 
-/// Held by others for the whole wait.
+/// The details of an acquire that was not granted, because others hold the lock or permits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotGranted {
-    /// Why.
+    /// The reason.
     pub reason: NotGrantedReason,
-    /// Those who hold it: at most the 10 whose leases end first.
+    /// The holders: at most 10, those first whose leases end first.
     pub holders: Vec<Holder>,
-    /// How many still wait.
+    /// The number of waiters that are left.
     pub waiters: i64,
-    /// Its place in the queue when it left, from 1.
+    /// The position in the queue when the waiter left, from 1.
     pub queue_position: Option<i64>,
-    /// The session of the open transaction that is in the way, where it can be told.
+    /// The session of the open transaction that is in the way, if it can be told.
     pub session: Option<Arc<str>>,
 }
 
-/// A limit of how many may wait.
+/// A limit of the number of waiters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WaiterLimit {
-    /// Of one key.
+    /// The limit of one key.
     Key,
-    /// Of one tenant, at this replica.
+    /// The limit of one tenant at this replica.
     Tenant,
-    /// Of this replica.
+    /// The limit of this replica.
     Replica,
 }
 
-/// Why a command was refused.
+/// The reason why a command was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
     /// No such lock or semaphore.
@@ -126,48 +126,48 @@ pub enum Refusal {
     LeaseExpired,
     /// The grant of the version was ended by force.
     Revoked(Revocation),
-    /// Held, or permits are out.
+    /// The lock is held, or permits are active.
     InUse(Vec<Holder>),
-    /// A transaction that called the guard for this grant is open. The grant is over all the same.
+    /// A transaction that called the guard for this grant is open. The grant has ended all the same.
     GuardedTransactionOpen {
-        /// The session of that transaction, where it can be told.
+        /// The session of that transaction, if it can be told.
         session: Option<Arc<str>>,
     },
-    /// A semaphore used as a lock, or the reverse.
+    /// The key is a semaphore and was used as a lock, or the reverse.
     WrongKind,
-    /// A repeat with the same version took over its place.
+    /// A repeat with the same version took over the place in the queue.
     Superseded,
-    /// Held by others for the whole wait.
+    /// The acquire was not granted, because others hold the lock or permits.
     NotGranted(NotGranted),
-    /// This field means nothing for a semaphore.
+    /// This field has no meaning for a semaphore.
     NotForSemaphores(&'static str),
-    /// A semaphore of more than [`MOST_GUARDED_PERMITS`](super::MOST_GUARDED_PERMITS) cannot be guarded.
+    /// A semaphore of more than [`MOST_GUARDED_PERMITS`](super::MOST_GUARDED_PERMITS) permits cannot be guarded.
     TooLargeToGuard,
-    /// A permit is ended by force only by its version.
+    /// A permit can be ended by force only by its version.
     VersionRequired,
-    /// It could not wait: as many wait as may.
+    /// The acquire could not wait, because a limit of waiters is reached.
     QueueFull(WaiterLimit),
-    /// The tenant stores as much as it may, and this would make it more.
+    /// The tenant has reached its storage limit, and the command would store more.
     StorageFull,
-    /// It lost its place: its replica was taken for dead.
+    /// The waiter lost its place, because its replica was declared dead or its connection is gone.
     PlaceLost,
 }
 
-/// The answer to a command.
+/// The reply to a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
     /// A grant, new, repeated or renewed.
     Granted(LockView),
     /// The lock as the release left it.
     Released(LockView),
-    /// A lock, looked at or created.
+    /// A lock that was read or created.
     Lock {
         /// The lock.
         view: LockView,
         /// Whether this command created it.
         created: bool,
     },
-    /// A semaphore, looked at, created or resized.
+    /// A semaphore that was read, created or resized.
     Semaphore {
         /// The semaphore.
         view: SemaphoreView,
@@ -176,14 +176,14 @@ pub enum Reply {
     },
     /// Deleted.
     Deleted,
-    /// Nothing to say: the engine's own commands.
+    /// Nothing to report, for commands of the engine's own.
     Done,
     /// Refused.
     Refused(Refusal),
 }
 
 impl Reply {
-    /// Adds to the token shown: the database may have raised the tokens of a write above what was decided.
+    /// Raises the token in the reply. The database may have raised the tokens of a write above the decided ones.
     pub const fn raise_token(&mut self, by: i64) {
         match self {
             Self::Granted(view) | Self::Released(view) | Self::Lock { view, .. } => {

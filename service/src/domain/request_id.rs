@@ -1,63 +1,63 @@
-//! The id of a request, and what it says of the request.
+//! The id of a request, and the flags that it contains.
 
-/// One request of a caller to its place in a queue or to its grant.
+/// The id that ties a caller's request to its place in a queue or to its grant.
 ///
-/// Clean-up after a connection that went away names the request id of that connection, so that a late clean-up of the first
-/// does not remove the second, which attached with the same version.
+/// A clean-up after a closed connection names the request id of that connection. So a late clean-up of a first request
+/// does not remove a second one that came with the same version.
 ///
-/// The number is what the database stores. Its bits mean the same to every version of this program that writes to one
-/// database at a time, so none of them ever gets another meaning.
+/// The database stores the number. Its bits mean the same to every version of this program that writes to one database
+/// at a time, so no bit ever gets another meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct RequestId(pub i64);
 
-/// What an acquire asks for, as far as whoever serves the queue has to know it of those who wait. They are recorded by their
-/// request ids, so it stands there.
+/// The options of an acquire that must be known when the queue is served, perhaps by another replica. Waiters are
+/// stored with their request ids, so the options are part of the id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RequestFlags {
-    /// A grant that its owner has already is an answer, too.
+    /// Whether an active grant of the same owner is an answer, too.
     pub reentrant: bool,
-    /// The grant is to be guarded.
+    /// Whether the grant is to be guarded.
     pub guarded: bool,
 }
 
 impl RequestId {
-    /// That of no request: no clean-up ends a grant that bears it.
+    /// The request id of grants that no running request owns. Clean-up never ends such a grant.
     pub const NONE: Self = Self(0);
 
-    /// That of a grant whose lease has ended, once that is in the audit trail.
+    /// The request id of expired grants whose end is already in the audit trail.
     pub const EXPIRY_RECORDED: Self = Self(-1);
 
-    /// Marks a grant whose answer has reached nobody. No request of an earlier version of this program bears it: their bits
-    /// were those of UUIDs of version 4, of which this one is always 0.
+    /// The mark of a grant whose answer has reached nobody. Request ids of earlier versions of this program never have
+    /// it: they were halves of version 4 UUIDs, in which this bit is always 0.
     const KEPT_BIT: i64 = 1 << 14;
 
-    /// Marks a request for a guarded grant. Of the earlier ones it was always 0, too.
+    /// The mark of a request for a guarded grant. In earlier request ids this bit is always 0, too.
     const GUARDED_BIT: i64 = 1 << 12;
 
-    /// The id of a request, from random bits.
+    /// Makes a request id of random bits.
     pub const fn new(random: u64, flags: RequestFlags) -> Self {
         let bits = (random >> 1).cast_signed() & !(Self::KEPT_BIT | Self::GUARDED_BIT);
         let bits = if flags.guarded { bits | Self::GUARDED_BIT } else { bits };
         Self(if flags.reentrant { !bits } else { bits })
     }
 
-    /// What the request asks for.
+    /// The options of the request.
     pub const fn flags(self) -> RequestFlags {
         RequestFlags { reentrant: self.is_complement(), guarded: self.bits() & Self::GUARDED_BIT != 0 }
     }
 
-    /// Of a grant that this request had alone, and whose answer did not reach its caller.
+    /// The id of a grant that only this request had and whose answer did not reach its caller.
     #[must_use]
     pub const fn kept(self) -> Self {
         if self.is_kept() { self } else { Self(self.0 ^ Self::KEPT_BIT) }
     }
 
-    /// Whether no request has the grant: its answer has reached nobody, and it is kept for a repeat.
+    /// Whether the grant is kept for a repeat, because its answer has reached nobody.
     pub const fn is_kept(self) -> bool {
         self.bits() & Self::KEPT_BIT != 0
     }
 
-    /// The bits of the id: a reentrant request is stored as their complement, which is below zero.
+    /// The bits of the id. A reentrant request is stored as their complement, which is negative.
     const fn bits(self) -> i64 {
         if self.is_complement() { !self.0 } else { self.0 }
     }
@@ -71,7 +71,7 @@ impl RequestId {
 mod tests {
     use super::*;
 
-    /// The first half of a UUID of version 4 with no other bit set, and with all others.
+    /// The first halves of version 4 UUIDs: one with no other bit set, one with all others set.
     const RANDOM: [u64; 2] = [0x4000, 0xffff_ffff_ffff_4fff];
 
     fn all_flags() -> impl Iterator<Item = RequestFlags> {
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_id_tells_what_was_asked_for_kept_or_not() {
+    fn a_request_id_has_the_options_of_the_request_kept_or_not() {
         for flags in all_flags() {
             for random in RANDOM {
                 let id = RequestId::new(random, flags);
@@ -101,9 +101,9 @@ mod tests {
         assert!(!RequestId::NONE.is_kept() && !RequestId::EXPIRY_RECORDED.is_kept());
     }
 
-    /// Replicas of an earlier version read them, and rows of waiters outlive an upgrade.
+    /// Replicas of an earlier version read these bits, and rows of waiters outlive an upgrade.
     #[test]
-    fn what_is_stored_stays_what_it_was() {
+    fn the_stored_bits_never_change() {
         let stored: Vec<_> = all_flags().map(|flags| RequestId::new(RANDOM[1], flags).0).collect();
         let bits = 0x7fff_ffff_ffff_a7ff;
         assert_eq!(stored, [bits, bits | 0x1000, !bits, !(bits | 0x1000)]);

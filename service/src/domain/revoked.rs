@@ -1,4 +1,4 @@
-//! Grants that operators ended by force, so that their former holders can be told.
+//! Grants that operators ended by force, remembered so that their former holders can be told.
 
 use std::sync::Arc;
 
@@ -7,13 +7,13 @@ use super::{EndedVersions, Now, Reason, Timestamp, Version, VersionDigest};
 /// A grant that an operator ended by force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revocation {
-    /// The version of the grant.
+    /// The digest of the grant's version.
     pub digest: VersionDigest,
-    /// When it was ended.
+    /// When the grant was ended.
     pub at: Timestamp,
-    /// Who ended it, as the audit records name callers; `None` without authentication.
+    /// The operator who ended the grant, named as in the audit log; `None` without authentication.
     pub by: Option<Arc<str>>,
-    /// Why, if they said so.
+    /// The reason, if the operator gave one.
     pub reason: Option<Reason>,
 }
 
@@ -24,26 +24,26 @@ impl Revocation {
     }
 }
 
-/// The grants of a key that were ended by force, newest last. They are remembered for as long as
-/// [chosen versions](EndedVersions) are.
+/// The grants of a key that were ended by force, newest last. They are remembered as long as [chosen
+/// versions](EndedVersions).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Revocations(Vec<Revocation>);
 
 impl Revocations {
-    /// The maximum size of all texts of a key in bytes: they are a part of its row. It holds eight of the longest reasons.
+    /// The maximum size of all texts of a key in bytes: they are part of its row. Eight of the longest reasons fit.
     pub const MOST_TEXT_BYTES: usize = 40_000;
 
-    /// Takes what the store kept, newest last.
+    /// Takes the stored revocations, newest last.
     pub const fn new(revocations: Vec<Revocation>) -> Self {
         Self(revocations)
     }
 
-    /// All of them, newest last.
+    /// All revocations, newest last.
     pub fn as_slice(&self) -> &[Revocation] {
         &self.0
     }
 
-    /// How the grant of a version was ended by force, if it was.
+    /// The revocation of a version's grant, if it was ended by force.
     pub fn find(&self, version: Version) -> Option<&Revocation> {
         if self.0.is_empty() {
             return None;
@@ -57,8 +57,8 @@ impl Revocations {
         self.0.iter().map(|revocation| size_of::<Revocation>() + revocation.text_bytes()).sum()
     }
 
-    /// Remembers one more, and forgets the oldest that need not, or cannot, be remembered any longer. The texts of the oldest
-    /// go first if all of them are too long.
+    /// Adds a revocation. Forgets the oldest ones that need not or cannot be remembered any longer. If the texts are
+    /// too long, the oldest texts are dropped first.
     pub fn push(&mut self, revocation: Revocation, now: Now) {
         self.0.push(revocation);
         let forgotten = EndedVersions::forgotten(self.0.iter().map(|revocation| revocation.at), now);
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn they_are_remembered_as_long_as_chosen_versions() {
+    fn revocations_are_remembered_as_long_as_chosen_versions() {
         let rare = revoked(20, 24 * 3_600_000, "");
         assert!((12..20).all(|number| rare.find(version(number)).is_some()));
         assert!((0..12).all(|number| rare.find(version(number)).is_none()));

@@ -7,45 +7,45 @@ use super::{
     Timestamp, Token, Version, permits::Room,
 };
 
-/// The pause before the next look where the view does not tell when something happens, in milliseconds.
+/// The pause before the next look if the view does not show when the next event is, in milliseconds.
 const LOOK_AGAIN_MS: i64 = 50;
 
-/// The pause before the next look at a lock that is not free because of an open transaction, in milliseconds. The replica that
-/// has met that transaction tries more often.
+/// The pause before the next look at a key that waits for an open transaction, in milliseconds. The replica that met
+/// the transaction tries more often.
 const LOOK_AT_GUARD_MS: i64 = 500;
 
-/// The pause before the next look where waiters of suspect replicas stand beside a free place, in milliseconds.
+/// The pause before the next look if only waiters of suspect replicas could take a free place, in milliseconds.
 const LOOK_AT_SUSPECTS_MS: i64 = 500;
 
-/// A mutex: its data, and the grant that has it or had it last.
+/// A mutex: its data and its last grant.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Mutex {
-    /// The text stored with the lock; it outlives grants.
+    /// The text stored with the lock. It outlives grants.
     pub data: Option<Data>,
-    /// The last grant, standing or ended; none where it was only created.
+    /// The last grant, active or ended; `None` if the lock was only created.
     pub grant: Option<Grant>,
-    /// Whether it is guarded, and how its guard row stands.
+    /// Whether the lock is guarded, and the state of its guard row.
     pub guard: Guard,
 }
 
 impl Mutex {
-    /// The version that the guard row names.
+    /// The version that the guard row names, if it names one.
     pub fn named_version(&self) -> Option<Version> {
         self.grant.as_ref().filter(|_| self.guard.is_named()).map(|grant| grant.version)
     }
 
-    /// Whether the lock is taken: by a grant, or by an open transaction of one.
+    /// Whether the lock is taken by an active grant, or by an open transaction of an ended one.
     pub fn is_taken(&self, now: Now) -> bool {
         self.guard.is_ending() || self.grant.as_ref().is_some_and(|grant| grant.is_active(now))
     }
 }
 
-/// A semaphore: its size, and its permits as far as they are known.
+/// A semaphore: its size and a view of its permits.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Semaphore {
-    /// How many permits may be out at a time, at least 1.
+    /// The maximum number of active permits, at least 1.
     pub max_size: i32,
-    /// The lease of a permit that names none, in milliseconds.
+    /// The default lease of its permits, in milliseconds.
     pub lease_ms: i64,
     /// Whether its permits are guarded.
     pub guarded: bool,
@@ -53,10 +53,10 @@ pub struct Semaphore {
     pub permits: Permits,
 }
 
-/// What a key is.
+/// The lock or semaphore that a key names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
-    /// Nothing: never created, or deleted. Its token, its ended versions and its queue go on all the same.
+    /// Nothing: never created, or deleted. The key keeps its token, its ended versions and its queue.
     Absent,
     /// A lock.
     Mutex(Mutex),
@@ -64,20 +64,20 @@ pub enum Body {
     Semaphore(Semaphore),
 }
 
-/// Everything a decision needs to know of a key.
+/// Everything that a decision needs to know about a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyState {
-    /// The last write of the row; `None` where there is no row.
+    /// The row version; `None` if there is no row.
     pub row_version: Option<RowVersion>,
-    /// What the key is.
+    /// The lock or semaphore.
     pub body: Body,
-    /// The last token granted; 0 where none is known.
+    /// The last granted token; 0 if none is known.
     pub token: Token,
     /// Chosen versions whose grants were replaced.
     pub ended: EndedVersions,
     /// Grants that operators ended by force.
     pub revoked: Revocations,
-    /// Those who wait.
+    /// The waiters.
     pub queue: Queue,
     /// When the lock or semaphore was created.
     pub created_at: Timestamp,
@@ -86,7 +86,7 @@ pub struct KeyState {
 }
 
 impl KeyState {
-    /// The version that the guard row names.
+    /// The version that the guard row of a mutex names, if it names one.
     pub fn named_version(&self) -> Option<Version> {
         match &self.body {
             Body::Mutex(mutex) => mutex.named_version(),
@@ -103,7 +103,7 @@ impl KeyState {
         }
     }
 
-    /// Whether a grant was ended, and only an open transaction keeps its place from being free.
+    /// Whether a grant was ended and only an open transaction keeps its place from being free.
     pub fn is_ending(&self) -> bool {
         match &self.body {
             Body::Mutex(mutex) => mutex.guard.is_ending(),
@@ -126,7 +126,7 @@ impl KeyState {
         }
     }
 
-    /// How many more may hold.
+    /// The number of grants that there is room for.
     pub(super) fn room(&self, now: Now) -> Room {
         match &self.body {
             Body::Absent => Room { count: 1, certain: true },
@@ -135,8 +135,8 @@ impl KeyState {
         }
     }
 
-    /// When somebody has to look at this key again although nobody wrote it: at once where the queue can be served, else
-    /// at the next lease that ends, offer that lapses or kept place that is lost. `None` where nobody waits.
+    /// The time at which this key has to be looked at again even if nobody writes it: now if the queue can be served,
+    /// otherwise the next end of a lease, of an offer or of a detached waiter's time. `None` without waiters.
     pub fn next_event(&self, now: Now, suspects: &BTreeSet<ReplicaId>) -> Option<Timestamp> {
         if self.queue.len == 0 {
             return None;
@@ -158,7 +158,8 @@ impl KeyState {
                 semaphore.permits.next_end(now).into_iter().chain(look_again).min()
             }
         };
-        // Which unknown permit ends next cannot be told once the known ones have ended: look again soon, not at once.
+        // Once the known permits have ended, the view does not show which unknown one ends next: look again soon, not
+        // at once.
         let lease = lease.map(|end| if now.is_past(end) { now.at_most.plus_ms(LOOK_AGAIN_MS) } else { end });
         let places = self.queue.head.iter().filter_map(|waiter| match waiter.place {
             Place::Attached { offered_until, .. } => offered_until,
@@ -167,8 +168,8 @@ impl KeyState {
         lease.into_iter().chain(places).chain(suspected).min()
     }
 
-    /// Whether a place is free for somebody to whom it is not even offered: a lease has ended since the decision that left
-    /// this state. Serving the queue ends that, so looking at once does not turn into looking all the time.
+    /// The waiters for which a place is free that is not even offered: a lease has ended since the decision that left
+    /// this state. Serving the queue ends this condition, so an immediate look does not lead to an endless loop.
     fn next_served(&self, now: Now, suspects: &BTreeSet<ReplicaId>) -> NextServed {
         let mut free = self.room(now).count;
         let mut suspected = false;
@@ -193,12 +194,12 @@ impl KeyState {
     }
 }
 
-/// For whom a place is free.
+/// The waiters for which a place is free.
 enum NextServed {
-    /// Nobody: no place is free, or nobody waits who could take it.
+    /// No waiter: no place is free, or nobody who could take it waits.
     Nobody,
-    /// Only those whose replicas are suspect, as far as is known.
+    /// Only waiters of suspect replicas, as far as is known.
     Suspect,
-    /// Somebody.
+    /// Some waiter.
     Somebody,
 }

@@ -1,11 +1,11 @@
-//! Time as the rules see it: the database's, in milliseconds, and never exact.
+//! Time as the rules see it: the database's time, in milliseconds, and never exact.
 
 /// A point of the database's clock, in milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// This point plus a number of milliseconds; saturates at the end of time.
+    /// This point plus a number of milliseconds, saturating.
     #[must_use]
     pub const fn plus_ms(self, ms: i64) -> Self {
         Self(self.0.saturating_add(ms))
@@ -17,10 +17,10 @@ impl Timestamp {
     }
 }
 
-/// What is known of the database's time at the moment of a decision: it lies between two bounds.
+/// Bounds of the database's time at the moment of a decision.
 ///
 /// A lease has ended only if it ended before `at_least`; a new lease starts at `at_most`. So nobody is granted a lock
-/// early, and no lease comes out shorter than it was asked for, however coarse the reading is.
+/// early, and no lease is shorter than requested, however coarse the reading is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
     /// The database's clock shows this or later.
@@ -30,7 +30,7 @@ pub struct Now {
 }
 
 impl Now {
-    /// The database's clock read exactly: for tests and simulations.
+    /// An exact reading of the database's clock, for tests and simulations.
     pub const fn exactly(at: i64) -> Self {
         Self { at_least: Timestamp(at), at_most: Timestamp(at) }
     }

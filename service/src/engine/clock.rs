@@ -1,9 +1,10 @@
 //! Estimates the database's time between its answers.
 //!
-//! The database's clock decides. Each answer of the database carries its time; between two answers this clock adds what the
-//! process's monotonic clock measured. It detects steps of the database's clock, and must never read the machine's wall clock.
+//! The database's clock decides. Each answer of the database carries its time. Between two answers this estimate adds
+//! the time that the process's monotonic clock measured. It detects steps of the database's clock, and must never read
+//! the machine's wall clock.
 //!
-//! An answer that took long says little about the time. So the bounds come from several readings, as long as they agree: the
+//! A slow answer says little about the time. So the bounds come from several readings, as long as they agree: the
 //! highest lower bound and the lowest upper bound.
 
 #[cfg(test)]
@@ -20,15 +21,15 @@ use tokio::time::Instant;
 use super::metrics::CLOCK_STEPS;
 use crate::domain::{Now, Timestamp};
 
-/// A reading is used for this long after its question was sent. After that the time is asked for anew: a step of the database's
+/// How long a reading is used after its question was sent. Then the time is asked for anew. So a step of the database's
 /// clock is noticed within this time, and no decision uses an answer that took longer.
 const FRESH_FOR: Duration = Duration::from_secs(1);
 
-/// A disagreement between two readings that is larger than this is reported as a step, in microseconds: more than scheduling
-/// causes, and less than a lease should be off.
+/// The disagreement between two readings above which a step is reported, in microseconds: more than scheduling causes,
+/// and less than a lease should be off.
 const REPORTED_STEP_US: i64 = 250_000;
 
-/// The reciprocal of the maximum drift between the two clocks: 500 ppm, which is as fast as a clock is slewed.
+/// The reciprocal of the maximum drift between the two clocks: 500 ppm, the fastest rate at which a clock is slewed.
 const DRIFT_RECIPROCAL: i64 = 2_000;
 
 /// One answer of the database about its time.
@@ -43,12 +44,12 @@ struct Reading {
 }
 
 impl Reading {
-    /// The database's clock shows this or later at `at`, in microseconds.
+    /// The lower bound of the database's clock at `at`, in microseconds.
     fn least_us(&self, at: Instant) -> i64 {
         self.db_time.0.saturating_mul(1_000).saturating_add(signed_us(at, self.received))
     }
 
-    /// The database's clock shows this or earlier at `at`, in microseconds.
+    /// The upper bound of the database's clock at `at`, in microseconds.
     fn most_us(&self, at: Instant) -> i64 {
         self.db_time.plus_ms(1).0.saturating_mul(1_000).saturating_add(signed_us(at, self.sent))
     }
@@ -82,7 +83,7 @@ impl Readings {
         (fresh_or_newest(self.lower), fresh_or_newest(self.upper))
     }
 
-    /// How far a reading lies outside of the bounds, in microseconds; negative below them, 0 within them.
+    /// The distance of a reading from the bounds, in microseconds; negative below them, 0 within them.
     fn disagreement_us(&self, reading: &Reading) -> i64 {
         let at = reading.received;
         let (lower, upper) = self.bounds(at);
@@ -92,7 +93,7 @@ impl Readings {
         if ahead > 0 { ahead } else { -behind.max(0) }
     }
 
-    /// Adds a reading that agrees with those before.
+    /// Adds a reading that agrees with the earlier ones.
     fn narrow(&mut self, reading: Reading) {
         let at = reading.received;
         let (lower, upper) = self.bounds(at);
@@ -107,8 +108,8 @@ impl Readings {
         self.received = self.received.max(at);
     }
 
-    /// Adds a reading that does not agree: the clock has stepped. If it was under way together with the last one, it is unknown
-    /// which of the two came first, and the bounds enclose both.
+    /// Adds a reading that disagrees: the clock has stepped. If the reading was under way together with the last one,
+    /// it is unknown which of the two clock values came first, and the bounds enclose both.
     fn replace(&mut self, reading: Reading) {
         let at = reading.received;
         let before = self.newest;
@@ -125,13 +126,13 @@ impl Readings {
 /// This replica's estimate of the database's clock.
 #[derive(Debug, Default)]
 pub(crate) struct DatabaseClock {
-    /// Held only to copy them: no await, no I/O.
+    /// The lock is held only to copy or update the readings: no await, no I/O.
     readings: Mutex<Option<Readings>>,
 }
 
 impl DatabaseClock {
-    /// Adds the database's time from an answer. Returns the step of the database's clock that it shows, in milliseconds, if it
-    /// is large enough to be reported.
+    /// Adds the database's time from an answer. If this shows a step of the database's clock that is large enough to be
+    /// reported, returns the step in milliseconds.
     pub(crate) fn observe(&self, db_time: Timestamp, sent: Instant, received: Instant) -> Option<i64> {
         let reading = Reading { db_time, sent, received };
         let mut readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
@@ -158,8 +159,8 @@ impl DatabaseClock {
         (lower.is_fresh(at) && upper.is_fresh(at)).then(|| enclosed(lower.least_us(at), upper.most_us(at)))
     }
 
-    /// The database's time now for an answer to a caller: a reading counts by when it arrived, however long ago its question
-    /// was sent. The bounds are wide then, and true.
+    /// The database's time now, for an answer to a caller. A reading counts here by when its answer arrived, however
+    /// long ago its question was sent. So the bounds may be wide, but they are true.
     pub(crate) fn latest(&self, at: Instant) -> Option<Now> {
         let readings = self.copy()?;
         let (lower, upper) = readings.bounds(at);
@@ -167,14 +168,14 @@ impl DatabaseClock {
         is_recent.then(|| enclosed(lower.least_us(at), upper.most_us(at)))
     }
 
-    /// The database's time as far as it is known, however old the last reading is: for records, not for decisions.
+    /// The database's time by the newest reading, however old: for records, not for decisions.
     pub(crate) fn last_known(&self, at: Instant) -> Option<Timestamp> {
         self.copy()
             .map(|readings| enclosed(readings.newest.least_us(at), readings.newest.most_us(at)).at_most)
     }
 
-    /// The database's time at `at`, from an answer to a question sent at `sent`, however long ago. Everything since `sent`
-    /// may have passed after the clock was read, or before.
+    /// The database's time at `at`, from an answer to a question sent at `sent`, however long ago. The clock may have
+    /// been read at any moment between `sent` and `at`.
     pub(crate) fn reckon(&self, db_time: Timestamp, sent: Instant, at: Instant) -> Now {
         let reading = Reading { db_time, sent, received: at };
         let own = enclosed(reading.least_us(at), reading.most_us(at));
@@ -186,11 +187,11 @@ impl DatabaseClock {
         }
     }
 
-    /// The most probable instant at which the database's clock showed `event`, to measure durations; decisions need the bounds
-    /// of [`Self::now`]. With `is_upper_bound` the `event` is [`Now::at_most`] of another replica; then it is compared with the
-    /// upper bound here, which is about as uncertain.
+    /// The most probable instant at which the database's clock showed `event`, to measure durations; decisions need the
+    /// bounds of [`Self::now`]. With `is_upper_bound` the `event` is [`Now::at_most`] of another replica. It is then
+    /// compared with this replica's upper bound, which is about as uncertain.
     pub(crate) fn estimate_instant(&self, event: Timestamp, is_upper_bound: bool) -> Option<Instant> {
-        /// An upper bound is rounded up to whole milliseconds; this much on average.
+        /// The average amount by which an upper bound is rounded up to whole milliseconds.
         const ROUNDED_UP_US: i64 = 500;
         let at = Instant::now();
         let (lower, upper) = self.copy()?.bounds(at);
@@ -200,7 +201,7 @@ impl DatabaseClock {
         at.checked_sub(Duration::from_micros(u64::try_from(passed_us).unwrap_or(0)))
     }
 
-    /// When the database's clock will certainly show `at`, as far as can be told now.
+    /// The instant at which the database's clock will certainly show `at`, by the present readings.
     pub(crate) fn instant_of(&self, at: Timestamp) -> Option<Instant> {
         let readings = self.copy()?;
         let lower =
@@ -216,15 +217,15 @@ impl DatabaseClock {
     }
 }
 
-/// Whole milliseconds around two bounds.
+/// Widens two bounds to whole milliseconds.
 fn enclosed(least_us: i64, most_us: i64) -> Now {
     let at_least = Timestamp(least_us.div_euclid(1_000));
-    // Rounded up. The bounds of readings that disagree a little may have crossed.
+    // `at_most` is rounded up. The bounds may have crossed if readings disagree a little.
     let at_most = Timestamp(most_us.saturating_add(999).div_euclid(1_000)).max(at_least);
     Now { at_least, at_most }
 }
 
-/// Microseconds from `earlier` to `later`; negative if they come the other way round.
+/// Microseconds from `earlier` to `later`; negative if `later` comes first.
 fn signed_us(later: Instant, earlier: Instant) -> i64 {
     let us = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX / 4);
     match later.checked_duration_since(earlier) {

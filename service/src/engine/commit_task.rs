@@ -1,4 +1,4 @@
-//! The task that sends one commit, and finds out which rows are locked if it could not have one.
+//! The task that sends one commit. If a row was locked, it finds out which ones.
 
 use std::sync::Arc;
 
@@ -16,19 +16,21 @@ use crate::{
 /// How a commit is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sending {
-    /// At once.
+    /// The commit is sent at once.
     Plain,
-    /// After a check for locked rows.
+    /// The commit is sent after a check for locked rows.
     Checked,
-    /// At once: a single change that needs a guard row. If that row is locked, the session that keeps it is looked for.
+    /// A single change that needs a guard row is sent at once. If the row is locked, the session that keeps it locked
+    /// is searched for.
     Guarded { thoroughly: bool },
-    /// After a check for locked rows, and at most a few at a time in this replica: the commit may have to wait for a lock.
+    /// The commit is sent after a check for locked rows, and at most a few at a time in this replica: it may have to
+    /// wait for a lock.
     Blocked,
 }
 
 /// Sends the writes of a commit. Returns the message with the result.
 pub(super) async fn run(shared: Arc<Shared>, number: u64, writes: Vec<Write>, sending: Sending) -> Message {
-    // The semaphore is never closed. `None` where the commit need not wait for others.
+    // The semaphore is never closed. `None` if the commit does not have to wait for other commits.
     let _permit = match sending {
         Sending::Blocked => shared.blocked_commits.acquire().await.ok(),
         Sending::Plain | Sending::Checked | Sending::Guarded { .. } => None,
@@ -42,7 +44,7 @@ pub(super) async fn run(shared: Arc<Shared>, number: u64, writes: Vec<Write>, se
     Message::Committed(Box::new(done))
 }
 
-/// Sends the writes. The second value says more if a row was locked.
+/// Sends the writes. The second value has details if a row was locked.
 async fn send(
     shared: &Shared,
     writes: &Arc<Vec<Write>>,
@@ -63,7 +65,7 @@ async fn send(
     if matches!(result, Err(StoreError::Blocked(_))) {
         blocked.waited = true;
         if writes.len() > 1 {
-            // Without an answer no key is known to be locked.
+            // If the check fails, no key is known to be locked.
             blocked.locked = find_locked(shared, writes).await.unwrap_or_default();
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::store::StoreError;
 
-/// Why the engine could not answer a command.
+/// The reason why the engine could not answer a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EngineError {
     /// More acquires are queued than can be served in time.
@@ -11,7 +11,7 @@ pub enum EngineError {
     /// The database did not answer in time; nothing was written.
     #[error("the database is out of reach")]
     Unreachable,
-    /// The database takes no writes; nothing was written.
+    /// The database accepts no writes; nothing was written.
     #[error("the database is read-only")]
     ReadOnly,
     /// Several servers of the database accept writes; nothing was written.
@@ -23,7 +23,8 @@ pub enum EngineError {
     /// Another session of the database keeps the key's row locked; nothing was written.
     #[error("the key's row is locked")]
     RowLocked,
-    /// The database may have written the command, and could not be asked in time. A grant that was written is given back.
+    /// The database may have written the command, and could not be asked in time. A grant that was written is given
+    /// back.
     #[error("the outcome is unknown")]
     UnknownOutcome,
     /// The database refused this command; the log has the cause.
@@ -50,7 +51,7 @@ pub enum EngineError {
 }
 
 impl EngineError {
-    /// The error that callers get where an error of the store lasts; `None` where it may pass.
+    /// The error for callers while an error of the store lasts until an operator acts; `None` if the error may pass.
     pub(crate) const fn of_lasting(error: &StoreError) -> Option<Self> {
         match error {
             StoreError::Schema(_) => Some(Self::Schema),

@@ -1,4 +1,4 @@
-//! Gauges of what is in use, with their limits. They are set when the metrics are read.
+//! Gauges of used resources and their limits. They are set when the metrics are read.
 
 use metrics::{Gauge, describe_gauge, gauge};
 

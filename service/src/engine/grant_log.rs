@@ -1,12 +1,12 @@
-//! The log of grants at debug: grants, releases and expiries, with tenant, key and owner. While it is off nothing is built
-//! for it.
+//! The log of grants at level debug: grants, releases and expiries, with tenant, key and owner. While this level is
+//! off, nothing is collected for the log.
 
 use tracing::{Level, debug, enabled};
 
 use super::pending_request::PendingRequest;
 use crate::domain::{Command, Effects, Ended, EndedHow, KeyId, LockView, Refusal, Reply, Verdict};
 
-/// The target of these lines: `DB_LOCKS_LOG=info,db_locks::grants=debug` shows them and nothing else of debug.
+/// The target of these lines. `DB_LOCKS_LOG=info,db_locks::grants=debug` shows them and no other lines at level debug.
 const TARGET: &str = "db_locks::grants";
 
 /// Whether these lines are logged.
@@ -14,7 +14,7 @@ pub(super) fn is_enabled() -> bool {
     enabled!(target: TARGET, Level::DEBUG)
 }
 
-/// Logs what a durable change granted and ended, in the order in which that happened.
+/// Logs the grants that a durable change ended and made, in this order.
 pub(super) fn log_change(id: &KeyId, requests: &[PendingRequest], verdicts: &[Verdict], effects: &Effects) {
     if !is_enabled() {
         return;

@@ -1,4 +1,4 @@
-//! Random ids of versions, row versions, requests and replicas. No other module of the service makes any.
+//! Creates random versions, row versions, request ids and replica ids. No other module of the service does.
 
 #![expect(clippy::disallowed_methods, reason = "the one place of the service that mints identities")]
 
@@ -14,23 +14,23 @@ fn random() -> Uuid {
     Uuid::new_v4()
 }
 
-/// A version for a caller that chose none.
+/// Creates a version for a caller that chose none.
 pub(super) fn version() -> Version {
     Version(random())
 }
 
-/// A row version for a write.
+/// Creates a row version for a write.
 pub(super) fn row_version() -> RowVersion {
     RowVersion(random())
 }
 
-/// A request id. It is never [`RequestId::NONE`]: the bits that make it a version 4 are not all zero.
+/// Creates a request id. It is never [`RequestId::NONE`]: the version bits of a UUID version 4 are not all zero.
 pub(super) fn request_id(flags: RequestFlags) -> RequestId {
     let (high, _) = random().as_u64_pair();
     RequestId::new(high, flags)
 }
 
-/// The identity of one incarnation of this replica.
+/// Creates the identity of one incarnation of this replica.
 pub(super) fn replica() -> ReplicaId {
     ReplicaId(random())
 }

@@ -1,4 +1,4 @@
-//! The commands for one key within a batch, and how far they got.
+//! The commands for one key within a batch, and the progress of their decision.
 
 use super::{ids, pending_request::PendingRequest};
 use crate::{
@@ -12,20 +12,20 @@ use crate::{
 /// A write whose outcome is unknown: the statement was sent and no answer came.
 #[derive(Debug, Clone)]
 pub(super) struct Attempt {
-    /// The row version of the row that it was decided on. While the row has this version, the write was not applied.
+    /// The row version that the write was decided on. While the row has this version, the write was not applied.
     pub(super) prev: Option<RowVersion>,
-    /// The row version that the row has if the write was applied.
+    /// The row version that the row gets if the write is applied.
     pub(super) row_version: RowVersion,
-    /// The token that the row has then, unless the store raised it.
+    /// The token that the row gets then, unless the store raised it.
     pub(super) token: Token,
-    /// One verdict for each decided request. Requests after those were not decided by this write.
+    /// One verdict for each decided request. Later requests were not decided by this write.
     pub(super) verdicts: Vec<Verdict>,
-    /// What else has to happen once it is known that the write was applied.
+    /// The effects that follow once the write is known to be applied.
     pub(super) effects: Effects,
 }
 
 impl Attempt {
-    /// A write that was sent with these verdicts.
+    /// Creates an attempt from a write that was sent with these verdicts.
     pub(super) fn of(write: Write, verdicts: Vec<Verdict>) -> Self {
         let Write { prev, row_version, change } = write;
         Self { prev, row_version, token: change.state.token, verdicts, effects: change.effects }
@@ -37,19 +37,19 @@ impl Attempt {
 pub(super) struct KeyTask {
     /// The key.
     pub(super) id: KeyId,
-    /// The commands, in the order in which they are decided. None is removed while a write of them is under way or may have
-    /// been applied, because verdicts belong to commands by their index.
+    /// The commands, in the order in which they are decided. No command is removed while a write of them is under way
+    /// or may have been applied, because verdicts belong to commands by their index.
     pub(super) requests: Vec<PendingRequest>,
     /// The number of races lost so far. From the third on the key is decided under the database's lock.
     pub(super) races_lost: u8,
-    /// How often a batch with these commands could not have a row, although no row was found locked.
+    /// How often a batch with these commands failed because of a locked row, although no key's row was found locked.
     pub(super) unexplained: u8,
     /// Writes of these commands that may have been applied.
     pub(super) attempts: Vec<Attempt>,
-    /// Set where the guard row was locked: the commands are decided without it.
+    /// Set if the guard row was locked: the commands are decided without it.
     pub(super) guard_busy: Option<GuardBusy>,
-    /// What the decisions so far needed and did not have. Needs are kept until the task is done: if each load brought only the
-    /// latest one, two needs could alternate without end.
+    /// Data that earlier decisions needed and did not have. Needs are kept until the task is done: if each load brought
+    /// only the latest need, two needs could alternate without end.
     needs: Vec<Need>,
 }
 
@@ -62,12 +62,12 @@ pub(super) enum TaskOutcome {
     Answered { state: Box<KeyState>, verdicts: Vec<Verdict> },
     /// The state has to be loaded, or loaded again.
     NeedsLoad,
-    /// The other replicas have to know this one first.
+    /// This replica has to be registered first, so that the other replicas know it.
     NeedsMembership,
 }
 
 impl KeyTask {
-    /// A task with its first command.
+    /// Creates a task with its first command.
     pub(super) fn new(first: PendingRequest) -> Self {
         Self {
             id: first.id.clone(),
@@ -80,7 +80,7 @@ impl KeyTask {
         }
     }
 
-    /// Whether all commands only read: they can be answered from a loaded state only.
+    /// Whether all commands only read. Such a task can only be answered from a loaded state.
     pub(super) fn is_read_only(&self) -> bool {
         self.requests.iter().all(|request| matches!(request.command, Command::Get(_)))
     }
@@ -101,7 +101,7 @@ impl KeyTask {
         }
     }
 
-    /// Takes over the needs that were found by a decision on a copy.
+    /// Takes over the needs that a decision on a copy found.
     pub(super) fn take_needs(&mut self, copy: Self) {
         self.needs = copy.needs;
     }
@@ -131,7 +131,7 @@ impl KeyTask {
         self.attempts.push(Attempt::of(write, verdicts));
     }
 
-    /// Decides the commands on a state. `fresh` says that it was loaded after they had arrived.
+    /// Decides the commands on a state. `fresh` says that the state was loaded after the commands had arrived.
     pub(super) fn decide(&mut self, state: KeyState, fresh: bool, ctx: &Context) -> TaskOutcome {
         let prev = state.row_version;
         let mut change = Box::new(KeyChange::new(self.id.clone(), state));
@@ -153,8 +153,8 @@ impl KeyTask {
         }
         let may_come = self.attempts.iter().any(|attempt| attempt.prev == prev);
         if fresh && may_come && !change.dirty {
-            // An attempt may still be applied after this answer. It cannot once the row version has changed. If it is applied
-            // before, this write loses its race, and the next load finds the attempt.
+            // An earlier attempt may still be applied after this answer, but not once the row version has changed. If
+            // the attempt is applied before, this write loses its race, and the next load finds the attempt.
             change.touch(ctx.now);
         }
         if change.dirty {
@@ -167,7 +167,7 @@ impl KeyTask {
         }
     }
 
-    /// Decides one command. If an earlier write of it was decided on another row than this one, that write may have been
+    /// Decides one command. If an earlier write of it was decided on another row version, that write may have been
     /// applied and overwritten since.
     fn decide_one(
         &self,
@@ -188,14 +188,14 @@ impl KeyTask {
         }
     }
 
-    /// What has to be loaded for these commands.
+    /// The data that has to be loaded for these commands.
     pub(super) fn load_request(&self) -> LoadRequest {
         let mut load_request = LoadRequest::new(self.id.clone());
         for request in &self.requests {
             load_request.versions.extend(request.command.named_version());
             load_request.positions |= request.command.tells_position();
             if !matches!(request.command, Command::Leave { .. }) {
-                // Each of these may serve one waiter. Waiters that leave are loaded by their versions.
+                // Each of these commands may serve one waiter. Waiters that leave are loaded by their versions.
                 load_request.queue_prefix += 1;
                 load_request.permits += 1;
             }
@@ -221,8 +221,8 @@ impl KeyTask {
             }
         }
         if let Some(permits) = most_permits {
-            // Permits are counted where a semaphore was shrunk and where a command shows the number. If they were counted each
-            // time a part of a queue is served, the time would grow with the square of its length.
+            // Permits are counted if a semaphore was shrunk and if a command shows their number. If they were counted
+            // each time a part of a queue is served, the time would grow with the square of the queue's length.
             load_request.permits = load_request.permits.max(permits) * 2;
         }
         load_request.versions.sort_unstable();
@@ -241,9 +241,9 @@ mod tests {
         engine::pending_request::tests::acquire,
     };
 
-    /// Otherwise two needs could alternate without end.
+    /// Guards against two needs that alternate without end.
     #[test]
-    fn what_is_missing_adds_up() {
+    fn needs_add_up_over_several_loads() {
         let id = KeyId { tenant: Tenant::trusted("t"), key: Key::trusted("a") };
         let mut key_task =
             KeyTask::new(PendingRequest::internal(id, Command::ServeQueue, tokio::time::Instant::now()));
@@ -254,7 +254,7 @@ mod tests {
 
     /// Guards invariant 7: an attempt that turns out to have been applied has a command for each of its verdicts.
     #[tokio::test(start_paused = true)]
-    async fn commands_that_come_after_a_write_stay_with_it() {
+    async fn commands_after_the_decided_ones_stay_in_the_task() {
         let acquire = acquire(false, None);
         let put =
             Command::PutSemaphore { max_size: 2, lease_ms: None, default_lease_ms: 15_000, guarded: None };

@@ -14,19 +14,20 @@ use crate::{
     store::{Committed, Loaded, StoreError, WaitingRow, Write},
 };
 
-/// A message to a shard. The results of its own loads and commits come the same way, so that one queue orders everything.
+/// A message to a shard. The results of the shard's own loads and commits are messages too, so that one queue orders
+/// everything.
 ///
 /// The channel is unbounded, because a shard that sends to itself must not wait for itself. Its length is bounded by its
 /// senders:
 ///
-/// - A request sends one command, and at most one message that its caller hung up or that its grant was not delivered. Both
-///   connections and admitted acquires are limited.
+/// - A request sends one command, and at most one further message: that its caller hung up or that its grant was not
+///   delivered. Both connections and admitted acquires are limited.
 /// - There are as many results as loads and commits under way.
-/// - The sweeper and the reaper send a bounded piece and wait for its answers before they send the next one.
+/// - The sweeper and the reaper send a bounded number of commands and wait for the answers before they send more.
 /// - Each [`Message::ServeQueue`] holds one of a limited number of permits.
 ///
-/// A shard never waits while it receives messages. A caller's command stays in it for at most [5 s](super::shard); beyond that
-/// only the engine's own commands do, one for a waiter, a grant or a key.
+/// A shard never waits while it receives messages. A caller's command stays in the shard for at most [5
+/// s](super::shard); only the engine's own commands stay longer, one for each waiter, grant or key.
 #[derive(Debug)]
 pub(super) enum Message {
     /// A command.
@@ -50,13 +51,13 @@ pub(super) enum Message {
     },
     /// Serve the queues of all keys with waiters at this replica: another replica died.
     ServeAllQueues,
-    /// The other replicas know this one now. Commands that had to wait for that can go on.
+    /// This replica is registered now, so that the other replicas know it. Commands that waited for that can go on.
     Joined,
     /// The waiters of this replica according to the database.
     Audit(Box<Audit>),
     /// Answer all waiters 503 and remove them from their queues.
     Evict {
-        /// Set when the service stops; the shard drops it when it is idle.
+        /// Set when the service stops; the shard drops the sender when it is idle.
         draining: Option<mpsc::Sender<Infallible>>,
     },
 }
@@ -70,7 +71,7 @@ pub(super) struct UndeliveredGrant {
     pub(super) version: Version,
     /// Whether the caller chose the version, and so can repeat the request.
     pub(super) chosen: bool,
-    /// The request.
+    /// The request that was granted.
     pub(super) request_id: RequestId,
 }
 
@@ -95,14 +96,14 @@ pub(super) struct CommitDone {
     pub(super) received: Instant,
 }
 
-/// What is known about the locked rows of a commit that could not have one.
+/// Details about the locked rows of a commit that failed because of them.
 #[derive(Debug, Default)]
 pub(super) struct FoundBlocked {
     /// Keys whose rows another session keeps locked.
     pub(super) locked: Vec<KeyId>,
-    /// Whether the commit was sent and waited for a lock in vain.
+    /// Whether the commit was sent and waited in vain for a lock.
     pub(super) waited: bool,
-    /// What is known about the guard row that is locked.
+    /// Details about the guard row that is locked.
     pub(super) guard: GuardBusy,
 }
 
@@ -124,6 +125,6 @@ pub(super) struct LockedDone {
 pub(super) struct Audit {
     /// The requests found, with their rows.
     pub(super) found: FxHashMap<RequestId, WaitingRow>,
-    /// When the query was sent. A waiter that is younger is not missing.
+    /// When the query was sent. A waiter that was added later is not missing.
     pub(super) asked: Instant,
 }

@@ -1,7 +1,6 @@
-//! What the engine counts. Labels are bounded: never a key, an owner or a tenant.
+//! The metrics of the engine. Labels are bounded: never a key, an owner or a tenant.
 //!
-//! Every metric is described and registered when the engine starts, so that it is there, with its labels, before anything
-//! has happened.
+//! Every metric is described and registered when the engine starts, so that the first scrape has it with all labels.
 
 use std::time::Duration;
 
@@ -17,12 +16,12 @@ use crate::{
 
 /// Steps of the database's clock, counted where they are noticed.
 pub(super) const CLOCK_STEPS: &str = "db_locks_database_clock_steps_total";
-/// Looks at keys because of an offer, counted where offers are heard of.
+/// Notifications of offers, and offers found without one, counted where this replica learns of them.
 pub(super) const NOTIFICATIONS: &str = "db_locks_handover_notifications_total";
 /// Rows removed by the sweeper.
 pub(super) const SWEPT: &str = "db_locks_swept_total";
 
-/// What is swept.
+/// The kinds of rows that are swept: the label `what`.
 pub(super) const SWEPT_WHAT: [&str; 4] = ["ended", "idle", "tombstone", "place"];
 
 /// Handles of the engine's metrics, looked up once.
@@ -42,10 +41,10 @@ pub(super) struct EngineMetrics {
     permits_held: Gauge,
 }
 
-/// Why an acquire was shed.
+/// The reason why an acquire was shed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ShedReason {
-    /// It would have waited too long for a batch.
+    /// The acquire would have waited too long for a batch.
     QueueWait,
     /// Too many acquires were queued.
     QueueFull,
@@ -57,14 +56,14 @@ struct ShedCounters {
     queue_full: Counter,
 }
 
-/// How long acquires waited, by how it ended.
+/// The waiting times of acquires, by the outcome of the wait.
 struct WaitMetrics {
     granted: Histogram,
     timed_out: Histogram,
     other: Histogram,
 }
 
-/// How acquires ended: how much contention there is.
+/// The numbers of acquires by outcome, which show how much contention there is.
 struct AcquireCounters {
     granted_at_once: Counter,
     granted_after_waiting: Counter,
@@ -147,7 +146,7 @@ impl EngineMetrics {
         self.replicas_reaped.increment(1);
     }
 
-    /// An acquire was answered without having waited.
+    /// Counts an acquire that was answered without a wait.
     pub(super) fn answered_at_once(&self, reply: &Reply) {
         match reply {
             Reply::Granted(_) => self.acquires.granted_at_once.increment(1),
@@ -162,7 +161,7 @@ impl EngineMetrics {
         }
     }
 
-    /// An acquire was answered after it had waited.
+    /// Counts an acquire that was answered after a wait.
     pub(super) fn answered_after(&self, waited: Duration, reply: &Reply) {
         match reply {
             Reply::Granted(_) => {
@@ -177,7 +176,7 @@ impl EngineMetrics {
         }
     }
 
-    /// A lock or permit was handed over: from the release, or the end of the lease, until the connection of the next
+    /// Records a hand-over: the time from the release, or from the end of the lease, until the connection of the next
     /// holder took its answer.
     pub(super) fn handed_over(&self, took: Duration) {
         self.handover.record(took);
@@ -190,7 +189,7 @@ impl EngineMetrics {
     }
 }
 
-/// Registers the counters that are looked up where they are counted, because that is rare.
+/// Registers the counters that are looked up only when they are incremented, because that is rare.
 fn register_others() {
     for event in ["received", "missed", "found"] {
         counter!(NOTIFICATIONS, "event" => event).increment(0);
@@ -207,7 +206,7 @@ fn describe() {
     describe_histogram!("db_locks_batch_size", "Keys written by one commit");
     describe_histogram!(
         "db_locks_wait_duration_seconds",
-        "Time that acquires stood in a queue, by how it ended"
+        "Time that acquires waited in a queue, by outcome of the wait"
     );
     describe_histogram!(
         "db_locks_handover_duration_seconds",
@@ -215,7 +214,7 @@ fn describe() {
     );
     describe_counter!(
         "db_locks_acquires_total",
-        "Acquires by how they ended: granted or refused, at once or after waiting"
+        "Acquires by outcome: granted or refused, at once or after waiting"
     );
     describe_counter!(
         "db_locks_leases_expired_total",
@@ -227,9 +226,12 @@ fn describe() {
     );
     describe_counter!(
         "db_locks_shed_acquires_total",
-        "Acquires that were refused because of overload, by what they would have met: a long wait, a full queue"
+        "Acquires that were refused because of overload, by reason: too long a wait, a full queue"
     );
-    describe_counter!("db_locks_lost_races_total", "Writes that another replica's write came before");
+    describe_counter!(
+        "db_locks_lost_races_total",
+        "Writes that lost the race against another replica's write"
+    );
     describe_counter!(
         NOTIFICATIONS,
         "Notifications to and from other replicas: sent, received, missed, found by the fallback look"
@@ -251,5 +253,5 @@ fn describe() {
         "db_locks_permits_held",
         "Permits out in the whole database, counted by each replica now and then"
     );
-    describe_counter!(SWEPT, "Rows removed by the sweeper, by what they were");
+    describe_counter!(SWEPT, "Rows removed by the sweeper, by kind");
 }

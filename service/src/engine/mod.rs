@@ -1,8 +1,8 @@
-//! The engine: it turns commands into few writes, and lets thousands wait without polling.
+//! The engine turns many commands into few writes, and lets thousands of callers wait without polling.
 //!
-//! It owns batches, cached states, the waiters of this replica, timers, and the tasks that do I/O. It contains no rule of
-//! locking and no SQL: rules are the domain's, statements the store's. Handlers send a command and wait for its answer; they
-//! never touch the database, so a client that disconnects drops no transaction half-way.
+//! It owns batches, cached states, the waiters of this replica, timers, and the tasks that do I/O. It contains no rule
+//! of locking and no SQL: rules are in the domain, statements in the store. Handlers send a command and wait for its
+//! answer; they never touch the database. So a client that disconnects drops no transaction half-way.
 
 mod cache;
 mod clock;
@@ -50,7 +50,7 @@ use crate::{
     tasks::{self, spawn_critical},
 };
 
-/// How long the last statements may take when the time to stop is over.
+/// How long the last statements may take after the time to stop is over.
 const LAST_STATEMENT: Duration = Duration::from_millis(500);
 
 /// The settings of the engine.
@@ -60,10 +60,10 @@ pub struct EngineOptions {
     pub shards: usize,
     /// The approximate maximum size of the cached states of this replica in bytes.
     pub memory_bytes: usize,
-    /// The number of queued acquires from which on tenants with more than their share are refused further ones. From twice that
-    /// many on all are.
+    /// The number of queued acquires from which on tenants above their share have further ones refused. From about
+    /// twice that many on all further acquires are refused.
     pub max_queued: usize,
-    /// How long acquires may wait for a batch; those that would wait longer are refused.
+    /// How long acquires may wait for a batch; acquires that would wait longer are refused.
     pub max_queue_wait: Duration,
     /// The maximum number of waiters of one key.
     pub max_waiters_per_key: i64,
@@ -71,7 +71,7 @@ pub struct EngineOptions {
     pub max_waiters_per_tenant: usize,
     /// The maximum number of waiters of this replica.
     pub max_waiters: usize,
-    /// About how many bytes a tenant may store.
+    /// The approximate maximum number of bytes that a tenant may store.
     pub max_bytes_per_tenant: u64,
     /// How long a release waits for the end of a transaction that called the guard.
     pub guard_wait: Duration,
@@ -80,13 +80,13 @@ pub struct EngineOptions {
 }
 
 impl EngineOptions {
-    /// [`max_queued`](Self::max_queued), where nothing else is said.
+    /// The default of [`max_queued`](Self::max_queued).
     pub const MAX_QUEUED: usize = 20_000;
-    /// [`max_queue_wait`](Self::max_queue_wait), where nothing else is said, in milliseconds.
+    /// The default of [`max_queue_wait`](Self::max_queue_wait), in milliseconds.
     pub const MAX_QUEUE_MS: u64 = 2_000;
-    /// [`max_bytes_per_tenant`](Self::max_bytes_per_tenant), where nothing else is said.
+    /// The default of [`max_bytes_per_tenant`](Self::max_bytes_per_tenant).
     pub const MAX_BYTES_PER_TENANT: u64 = 1 << 30;
-    /// [`guard_wait`](Self::guard_wait), where nothing else is said, in milliseconds.
+    /// The default of [`guard_wait`](Self::guard_wait), in milliseconds.
     pub const GUARD_WAIT_MS: u64 = 5_000;
 }
 
@@ -94,12 +94,14 @@ impl EngineOptions {
 #[derive(Debug)]
 pub struct Engine {
     shared: Arc<Shared>,
-    /// The tasks that stop when the service does. The shards run until the process ends, because releases still arrive.
+    /// The tasks that stop when the service stops. The shards run until the process ends, because releases still
+    /// arrive.
     tasks: TaskTracker,
 }
 
 impl Engine {
-    /// Starts the engine's tasks on the current runtime. They run until it ends. `audit` gets a record of what happens to grants.
+    /// Starts the engine's tasks on the current runtime. They run as long as the runtime. `audit` receives a record of
+    /// each event of a grant.
     pub fn start(store: Arc<dyn Store>, options: EngineOptions, audit: AuditLog) -> Arc<Self> {
         let count = options.shards.max(1);
         let (senders, inboxes): (Vec<_>, Vec<_>) = (0..count).map(|_| mpsc::unbounded_channel()).unzip();
@@ -117,20 +119,19 @@ impl Engine {
         Arc::new(Self { shared, tasks })
     }
 
-    /// The guard of a request for a lease.
+    /// Creates the guard of a request for a lease.
     pub fn attach(&self, id: &KeyId, chosen: Option<Version>, flags: RequestFlags) -> RequestGuard {
         RequestGuard::new(self.shared.clone(), id.clone(), chosen, flags)
     }
 
-    /// A new request id, for a heartbeat.
+    /// Creates a request id, for a heartbeat.
     pub fn request_id(&self) -> RequestId {
         ids::request_id(RequestFlags::default())
     }
 
     /// Carries out a command other than an acquire.
     ///
-    /// # Errors
-    /// If the database did not carry it out in time.
+    /// Fails if the database did not carry out the command in time.
     pub async fn execute(&self, id: KeyId, command: Command) -> Result<Reply, EngineError> {
         let _counted = self.shared.count_executing();
         let answer = self.shared.begin(id, command);
@@ -147,17 +148,17 @@ impl Engine {
         self.shared.clock.last_known(Instant::now()).unwrap_or_default()
     }
 
-    /// Notes what the database's clock showed when it was asked at `sent`.
+    /// Notes a reading of the database's clock that was asked for at `sent`.
     pub fn note_time(&self, db_time: Timestamp, sent: Instant) {
         self.shared.clock.observe(db_time, sent, Instant::now());
     }
 
-    /// The number of requests of this replica that stand in queues.
+    /// The number of requests of this replica that wait in queues.
     pub fn waiters(&self) -> usize {
         self.shared.waiting.count()
     }
 
-    /// Sets the gauges that are only set when the metrics are read.
+    /// Sets the gauges that are only updated when the metrics are read.
     pub fn update_gauges(&self) {
         let shared = &self.shared;
         let busy = shared.guards_busy.load(Ordering::Relaxed);
@@ -169,7 +170,7 @@ impl Engine {
         self.shared.write_refusal.check()
     }
 
-    /// Notes that the database answers and takes writes. The end of an outage is logged.
+    /// Notes that the database answers and accepts writes. The end of an outage is logged.
     pub(crate) fn report_recovery(&self) {
         self.shared.outage.end_if_any();
     }
@@ -202,7 +203,7 @@ impl Engine {
                 "the database does not answer; the other replicas will find that this one has stopped"
             );
         }
-        // Otherwise the next sweep would wait until the lease of this one ends.
+        // Without this the next sweep would wait until this replica's lease as sweeper ends.
         if let Err(error) = self.shared.store.yield_sweep(self.shared.sweeper).await {
             self.shared.report_outage(&error);
         }

@@ -13,13 +13,13 @@ use tokio::time::Instant;
 use super::EngineError;
 use crate::store::StoreError;
 
-/// The minimum time between two lines, and between an outage that was logged and the next one.
+/// The minimum time between two log lines, and between the last line and the next outage that is logged.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The current outage, or the last one.
 #[derive(Debug, Default)]
 pub(super) struct Outage {
-    /// Whether there is an outage. Read with every answer of the database.
+    /// Whether there is an outage. Checked at every answer of the database.
     goes_on: AtomicBool,
     /// The lock is held only to compare and to log.
     state: Mutex<State>,
@@ -29,11 +29,11 @@ pub(super) struct Outage {
 struct State {
     /// When the current outage began.
     since: Option<Instant>,
-    /// The cause that was logged.
+    /// The last cause that was logged, and when.
     logged: Option<(Instant, String)>,
-    /// Whether the current one was logged.
+    /// Whether the current outage was logged.
     is_logged: bool,
-    /// What callers are answered while it lasts.
+    /// The error for callers while the outage lasts; `None` is the general one.
     reason: Option<EngineError>,
 }
 
@@ -42,9 +42,10 @@ impl Outage {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that the database failed. Each cause is logged once per outage, at most one a second; the store counts each error.
+    /// Notes that the database failed. Each cause is logged once per outage, and at most one per second; the store
+    /// counts every error.
     pub(super) fn note(&self, error: &StoreError) {
-        // The database is up; this service asks too much of it.
+        // An overloaded database is up: this service asks too much of it.
         if matches!(error, StoreError::Overloaded(_)) {
             return;
         }
@@ -99,13 +100,13 @@ impl Outage {
         }
     }
 
-    /// The answer to callers whose command was not carried out in time.
+    /// The error for callers whose command was not carried out in time.
     pub(super) fn reason(&self) -> EngineError {
         self.state().reason.unwrap_or(EngineError::Unreachable)
     }
 }
 
-/// The error with its causes. Two errors with the same text are the same cause.
+/// The text of an error with its causes. Errors with the same text have the same cause.
 fn cause_of(error: &StoreError) -> String {
     let causes = std::iter::successors(std::error::Error::source(error), |error| error.source());
     std::iter::once(error.to_string()).chain(causes.map(ToString::to_string)).collect::<Vec<_>>().join(": ")
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn callers_are_told_what_it_is_while_it_lasts() {
+    fn callers_are_told_the_cause_while_the_outage_lasts() {
         let outage = Outage::default();
         assert_eq!(outage.reason(), EngineError::Unreachable);
         outage.note(&StoreError::ReadOnly("standby".into()));

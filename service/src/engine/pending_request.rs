@@ -10,15 +10,15 @@ use crate::{
     domain::{Command, KeyId, LockView, Refusal, Reply, RequestId},
 };
 
-/// What a caller receives.
+/// The answer that a caller receives.
 pub(super) type Answer = Result<Answered, EngineError>;
 
-/// A reply with what is measured about it.
+/// A reply with the measured start of its hand-over.
 #[derive(Debug)]
 pub(super) struct Answered {
     /// The reply.
     pub(super) reply: Reply,
-    /// For a waiter that was granted what another holder released or lost: when that happened.
+    /// When the lock or permit became free, for a waiter that was granted it.
     pub(super) freed_at: Option<Instant>,
 }
 
@@ -42,22 +42,22 @@ pub(super) struct PendingRequest {
     pub(super) reply: Option<ReplySender>,
     /// When the request arrived, by the monotonic clock.
     pub(super) arrived: Instant,
-    /// Until when it waits for a guard row, once it has begun to.
+    /// The time until which the command waits for a guard row; `None` while it has not waited for one.
     pub(super) guard_until: Option<Instant>,
-    /// For a release that has waited for a guard row: the lock as it leaves it.
+    /// For a release that has waited for a guard row: the lock as the release leaves it.
     pub(super) left: Option<Box<LockView>>,
-    /// Where it comes from, if the audit trail is on.
+    /// The origin of the request, if the audit trail is on.
     pub(super) origin: Option<Arc<Origin>>,
 }
 
 impl PendingRequest {
-    /// A command of the engine's own.
+    /// Creates a command of the engine's own.
     pub(super) fn internal(id: KeyId, command: Command, arrived: Instant) -> Self {
         Self { id, command, reply: None, arrived, guard_until: None, left: None, origin: None }
     }
 
-    /// The reply to a release that has waited for a guard row, if another replica, or another command, has finished it and the
-    /// lock was taken since: it has done what it should.
+    /// Replaces the refusal of a release that has waited for a guard row, if another replica or another command has
+    /// finished the release and the lock was taken since. The release has succeeded then.
     pub(super) fn finished_elsewhere(&mut self, reply: Reply) -> Reply {
         match (reply, self.left.take()) {
             (Reply::Refused(Refusal::VersionMismatch | Refusal::NotFound), Some(left)) => {
@@ -77,13 +77,13 @@ impl PendingRequest {
         matches!(&self.command, Command::Acquire(acquire) if acquire.retried)
     }
 
-    /// Whether the caller has gone before anything was written for it.
+    /// Whether the caller has gone and nothing can have been written for the command.
     pub(super) fn is_abandoned(&self) -> bool {
         !self.may_be_written() && self.reply.as_ref().is_some_and(oneshot::Sender::is_closed)
     }
 
-    /// Answers the caller with an error. The command is replaced by one that undoes what may have been written for it. Where the
-    /// command was the leave of a waiter, returns what that waiter has to be answered.
+    /// Answers the caller with an error, and replaces the command by one that undoes what may have been written for it.
+    /// If the command is the leave of a waiter, returns the error with which that waiter has to be answered.
     pub(super) fn fail(&mut self, error: EngineError) -> Option<(RequestId, EngineError)> {
         if let Command::Leave { request_id, .. } = self.command {
             return Some((request_id, error));
@@ -109,7 +109,8 @@ pub(super) mod tests {
         engine::ids,
     };
 
-    /// An acquire of a permit that does not wait. `retried` says that an earlier write of it may have been applied.
+    /// Creates an acquire of a permit that does not wait. `retried` says that an earlier write of it may have been
+    /// applied.
     pub(in super::super) fn acquire(retried: bool, reply: Option<ReplySender>) -> PendingRequest {
         let acquire = Acquire {
             kind: Kind::Semaphore,
@@ -132,9 +133,9 @@ pub(super) mod tests {
         PendingRequest { id, command, reply, arrived, guard_until: None, left: None, origin: None }
     }
 
-    /// Guards invariant 7: an acquire that may have been written stays, even if its caller has gone.
+    /// Guards invariant 7: an acquire that may have been written is kept, even if its caller has gone.
     #[test]
-    fn only_what_was_never_written_is_dropped_with_its_caller() {
+    fn a_command_is_abandoned_only_if_it_was_never_written() {
         for retried in [false, true] {
             let (reply, caller) = oneshot::channel();
             let request = acquire(retried, Some(reply));

@@ -15,8 +15,8 @@ use super::{
 };
 use crate::domain::{Acquire, Command, KeyId, Reply, RequestFlags, RequestId, Version};
 
-/// An acquire that is shed is answered so long after it came, not sooner: thousands of clients that ask again at once would keep
-/// the processors from the heartbeats.
+/// The minimum time from the arrival of an acquire that is shed to its answer. Without a pause thousands of clients
+/// would ask again at once and take the processors from the heartbeats.
 const SHED_AFTER: Duration = Duration::from_millis(250);
 
 /// One acquire, from its arrival until its answer is delivered.
@@ -27,11 +27,11 @@ pub struct RequestGuard {
     version: Version,
     chosen: bool,
     request_id: RequestId,
-    /// The channel of the answer, while the acquire was sent and is not answered.
+    /// The channel of the answer, from when the acquire is sent until it is answered.
     answer: Option<oneshot::Receiver<Answer>>,
-    /// Whether a grant was answered and not delivered.
+    /// Whether the engine answered with a grant that has not been delivered yet.
     holds_grant: bool,
-    /// When the lock or permit became free that a waiter was granted.
+    /// When the lock or permit became free, for a grant after a wait.
     freed_at: Option<Instant>,
 }
 
@@ -54,15 +54,14 @@ impl RequestGuard {
         self.version
     }
 
-    /// The id that tells this request from others with the same version.
+    /// The id that distinguishes this request from others with the same version.
     pub const fn request_id(&self) -> RequestId {
         self.request_id
     }
 
     /// Sends the acquire and waits for its answer.
     ///
-    /// # Errors
-    /// If the engine could not answer it. Then nothing is held.
+    /// Fails if the engine could not answer the acquire. Then no grant is held.
     pub async fn acquire(self, acquire: Acquire) -> Result<(Reply, Self), EngineError> {
         let arrived = Instant::now();
         let answer = self.ask(acquire).await;

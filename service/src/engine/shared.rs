@@ -1,4 +1,4 @@
-//! What the shards, the background tasks and the requests of one replica share.
+//! State that the shards, the background tasks and the requests of one replica share.
 
 use std::{
     hash::{Hash, Hasher},
@@ -35,17 +35,17 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// The maximum number of commits of blocked keys at a time. They may have to wait for a row, and must leave connections to
-/// other commits.
+/// The maximum number of commits of blocked keys at a time. Such a commit may wait for a row, and must leave
+/// connections to other commits.
 const MOST_BLOCKED_COMMITS: usize = 2;
 
-/// More commands of a shard than this are never being loaded and committed.
+/// An upper bound for the commands of a shard that are being loaded and committed.
 const MOST_UNDER_WAY: usize = 2_048;
 
 /// The maximum number of [`Message::ServeQueue`] that no shard has received yet.
 const MOST_SERVE_MESSAGES: usize = 4_096;
 
-/// What the shards, the background tasks and the requests of one replica share.
+/// State that the shards, the background tasks and the requests of one replica share.
 pub(crate) struct Shared {
     pub(super) store: Arc<dyn Store>,
     pub(super) clock: DatabaseClock,
@@ -53,15 +53,15 @@ pub(crate) struct Shared {
     pub(super) metrics: EngineMetrics,
     pub(super) gauges: Gauges,
     pub(super) options: EngineOptions,
-    /// The senders of the shards' messages. [`Message`] says why these channels need no bound.
+    /// The senders of the shards' messages. [`Message`] explains why these channels need no bound.
     shards: Vec<mpsc::UnboundedSender<Message>>,
     /// One permit for each [`Message::ServeQueue`] that no shard has received yet.
     serve_permits: Arc<Semaphore>,
-    /// The number of acquires that were not answered yet, including those that stand in queues.
+    /// The number of acquires that were not answered yet, including those that wait in queues.
     outstanding: AtomicUsize,
-    /// The acquires of this replica that stand in queues.
+    /// The acquires of this replica that wait in queues.
     pub(super) waiting: WaiterCount,
-    /// How much the tenants store.
+    /// The bytes that the tenants store.
     pub(super) storage: StorageUse,
     /// The number of other commands that were not answered yet.
     executing: AtomicUsize,
@@ -70,7 +70,7 @@ pub(crate) struct Shared {
     draining: AtomicBool,
     pub(super) write_refusal: WriteRefusal,
     pub(super) outage: Outage,
-    /// What was granted, ended and refused.
+    /// The audit trail: grants, their ends, and refusals.
     pub(super) audit: AuditLog,
     /// Stops membership and the sweeper, once all waiters are answered.
     pub(super) stop: CancellationToken,
@@ -155,13 +155,13 @@ impl Shared {
         receiver
     }
 
-    /// Carries out a command on each of these keys and waits for the answers, so that a task with many keys is not faster than the
-    /// shards. Returns whether all commands were carried out.
+    /// Carries out a command on each of these keys and waits for the answers, so that a task with many keys does not
+    /// outrun the shards. Returns whether all commands were carried out.
     pub(super) async fn execute_all(&self, ids: Vec<KeyId>, command: &Command) -> bool {
         self.execute_each(ids.into_iter().map(|id| (id, command.clone()))).await
     }
 
-    /// The same, with a command for each key.
+    /// Does the same as `execute_all`, with a command for each key.
     pub(super) async fn execute_each(&self, commands: impl Iterator<Item = (KeyId, Command)>) -> bool {
         let answers: Vec<_> = commands.map(|(id, command)| self.begin(id, command)).collect();
         let mut all = true;
@@ -171,7 +171,7 @@ impl Shared {
         all
     }
 
-    /// Has the queue of a key served soon. Waits only while too many such messages have not been received.
+    /// Requests that the queue of a key is served soon. Waits only while too many such messages have not been received.
     pub(super) async fn serve_queue(&self, id: KeyId) {
         // The semaphore is never closed.
         if let Ok(permit) = self.serve_permits.clone().acquire_owned().await {
@@ -180,16 +180,16 @@ impl Shared {
         }
     }
 
-    /// Gives a grant back that was not delivered: at once, or after its caller had time to repeat its request.
+    /// Gives an undelivered grant back: at once, or after its caller had time to repeat the request.
     pub(super) fn undelivered(&self, grant: UndeliveredGrant) {
         let shard = self.shard_of(&grant.id);
         self.send_to(shard, Message::Undelivered(grant));
     }
 
-    /// Admits an acquire, or refuses it before it costs anything. Other commands are never refused.
+    /// Admits an acquire, or refuses it before it causes any work. Other commands are never refused.
     ///
-    /// The limit is twice what may be queued, beside what is under way: below it the shards refuse those tenants that have more
-    /// than their share.
+    /// The limit is twice `max_queued` plus the commands under way. Below this limit the shards refuse acquires of
+    /// tenants that are above their share.
     pub(super) fn admit(&self) -> Result<Counted<'_>, EngineError> {
         if self.is_draining() {
             return Err(EngineError::Draining);
@@ -227,7 +227,7 @@ impl Shared {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// What decisions at this time depend on besides commands and states.
+    /// The facts that decisions at this time depend on besides commands and states.
     pub(super) fn context(&self, now: Now) -> Context {
         let Presence { me, is_leaving } = self.membership.presence();
         Context {
@@ -247,14 +247,14 @@ impl Shared {
 
     /// Logs an error of the database, at most once a second.
     pub(super) fn report_outage(&self, error: &StoreError) {
-        // A lasting error is logged where it is noticed, once.
+        // Lasting errors are logged once, where they are noticed.
         if EngineError::of_lasting(error).is_none() {
             self.outage.note(error);
         }
     }
 }
 
-/// A command that is counted until this is dropped.
+/// Counts one command until this value is dropped.
 pub(super) struct Counted<'a>(&'a AtomicUsize);
 
 impl<'a> Counted<'a> {

@@ -1,8 +1,8 @@
-//! How much each tenant stores, and who stores as much as it may.
+//! Bytes that each tenant stores, and the tenants that have reached their limit.
 //!
-//! A replica knows what its own writes added since the tenant was last counted, and has the tenant counted again when that is
-//! much: other replicas write too, and deletions are not noted. So the limit is not exact, and a tenant far below it costs
-//! nothing.
+//! A replica knows how many bytes its own writes added since a tenant was last counted. When that is much, the tenant
+//! is counted again, because other replicas write too and deletions are not noted. So the limit is not exact, and a
+//! tenant far below it causes no work.
 
 use std::{
     collections::BTreeSet,
@@ -19,41 +19,42 @@ use tokio::{
 use super::Shared;
 use crate::domain::Tenant;
 
-/// A tenant is counted again when it added this part of what is left to its limit, and first of its limit.
+/// A tenant is counted again when it added more than the bytes left to its limit, divided by this.
 const COUNTED_AT: u64 = 16;
 /// The pause between two counts.
 const PAUSE: Duration = Duration::from_secs(1);
-/// A tenant that stores as much as it may is counted again so often: it may have deleted something.
+/// How often a tenant at its limit is counted again: it may have deleted something.
 const AGAIN: Duration = Duration::from_secs(10);
-/// No more than one part of so many of the time is spent on counting.
+/// The pause after a count is at least the duration of the count times this.
 const PART_OF_TIME: u32 = 20;
-/// The most tenants that are remembered. More are written to only where nothing tells tenants apart but what they say.
+/// The maximum number of remembered tenants. More appear only without authentication, where callers may name any
+/// tenant.
 const MOST_TENANTS: usize = 10_000;
 
-/// How much the tenants store that this replica wrote for lately.
+/// The bytes stored by the tenants that this replica wrote for lately.
 #[derive(Debug)]
 pub(super) struct StorageUse {
-    /// The most bytes of a tenant.
+    /// The maximum number of bytes of a tenant.
     most: u64,
     /// The lock is held only to note a write or to clone the `Arc`.
     tenants: Mutex<Tenants>,
-    /// Somebody is to be counted.
+    /// Notified when a tenant is due to be counted.
     wanted: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Tenants {
     uses: FxHashMap<Tenant, Use>,
-    /// Tenants that store as much as they may.
+    /// Tenants that have reached their limit.
     over: Arc<BTreeSet<Tenant>>,
 }
 
-/// What is known of a tenant, in bytes.
+/// The known use of a tenant, in bytes.
 #[derive(Debug, Clone, Copy, Default)]
 struct Use {
-    /// What was counted last; 0 if it was never counted.
+    /// The result of the last count; 0 if the tenant was never counted.
     counted: u64,
-    /// What this replica added since.
+    /// The bytes that this replica added since the last count.
     added: u64,
 }
 
@@ -62,24 +63,24 @@ impl Use {
         self.counted.saturating_add(self.added) >= most
     }
 
-    /// Whether it is to be counted.
+    /// Whether the tenant is due to be counted.
     fn is_due(self, most: u64) -> bool {
         self.added > most.saturating_sub(self.counted) / COUNTED_AT
     }
 }
 
 impl StorageUse {
-    /// Nothing is known yet.
+    /// Starts with no tenants known, and with a limit of `most` bytes for each.
     pub(super) fn new(most: u64) -> Self {
         Self { most, tenants: Mutex::default(), wanted: Notify::new() }
     }
 
-    /// Tenants that store as much as they may.
+    /// The tenants that have reached their limit.
     pub(super) fn over(&self) -> Arc<BTreeSet<Tenant>> {
         self.tenants().over.clone()
     }
 
-    /// Notes that a write added so many bytes.
+    /// Notes that a write added this many bytes.
     pub(super) fn add(&self, tenant: &Tenant, bytes: u64) {
         if bytes == 0 || self.most == u64::MAX {
             return;
@@ -97,7 +98,7 @@ impl StorageUse {
         }
     }
 
-    /// Notes a count, and what had been added when it began.
+    /// Notes the result of a count. `added` is the number of added bytes that were noted when the count began.
     fn note_count(&self, tenant: &Tenant, counted: u64, added: u64) {
         let mut tenants = self.tenants();
         let Some(known) = tenants.of(tenant) else { return };
@@ -106,7 +107,7 @@ impl StorageUse {
         tenants.set_over(tenant, is_over);
     }
 
-    /// The tenants that are to be counted, with what they added.
+    /// The tenants that are due to be counted, with the bytes that they added.
     fn due(&self) -> Vec<(Tenant, u64)> {
         let tenants = self.tenants();
         let is_due = |known: &Use| known.is_due(self.most) || known.is_over(self.most);
@@ -121,7 +122,7 @@ impl StorageUse {
 }
 
 impl Tenants {
-    /// What is known of a tenant; `None` where nothing more can be remembered.
+    /// The known use of a tenant; `None` if no more tenants can be remembered.
     fn of(&mut self, tenant: &Tenant) -> Option<&mut Use> {
         if !self.uses.contains_key(tenant) && self.uses.len() >= MOST_TENANTS {
             let over = self.over.clone();
@@ -142,7 +143,7 @@ impl Tenants {
             over.insert(tenant.clone());
             tracing::warn!(
                 tenant = tenant.as_str(),
-                "the tenant stores as much as it may; nothing more is created for it"
+                "the tenant has reached its storage limit; requests that would store more are refused"
             );
         } else {
             over.remove(tenant);
@@ -150,10 +151,10 @@ impl Tenants {
     }
 }
 
-/// Counts the tenants that are due, again and again. Never returns.
+/// Counts the tenants that are due, in a loop. Never returns.
 pub(super) async fn count_when_wanted(shared: Arc<Shared>) {
     loop {
-        // Who is over is counted again without being asked to.
+        // Tenants at their limit are counted again even if nothing was written.
         let _ = timeout(AGAIN, shared.storage.wanted.notified()).await;
         let begun = Instant::now();
         for (tenant, added) in shared.storage.due() {
@@ -188,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn of_very_many_tenants_those_are_remembered_that_are_over() {
+    fn of_too_many_tenants_those_at_their_limit_are_remembered() {
         let storage = StorageUse::new(1_000);
         let over = Tenant::trusted("over");
         storage.add(&over, 1_000);

@@ -1,8 +1,8 @@
-//! Removes rows that are no longer needed: a bounded number at a time, one replica at a time.
+//! Removes rows that are no longer needed: a bounded number at a time, by one replica at a time.
 //!
-//! Locks with `delete_on_release` are deleted soon after their lease ended, idle locks if the configuration says so. Both become
-//! tombstones, by the same decisions as any other deletion. Tombstones are removed much later: they must outlive every
-//! replica's cache of the key and every statement that can still be under way.
+//! Locks with `delete_on_release` are deleted soon after their lease ended, and idle locks if the configuration says
+//! so. Both become tombstones, by the same decisions as any other deletion. Tombstones are removed much later: they
+//! must outlive every replica's cache of the key and every statement that may still be under way.
 
 use std::{sync::Arc, time::Duration};
 
@@ -17,19 +17,19 @@ use crate::{
 pub struct SweepOptions {
     /// The pause between two sweeps, in milliseconds.
     pub period_ms: u64,
-    /// How long an ended grant with `delete_on_release` stays, in milliseconds.
+    /// How long an ended grant with `delete_on_release` is kept, in milliseconds.
     pub expired_delete_after_ms: i64,
     /// Free locks that were not used for this many milliseconds are deleted; `None` keeps them.
     pub idle_lock_retention_ms: Option<i64>,
-    /// How long a tombstone stays, in milliseconds.
+    /// How long a tombstone is kept, in milliseconds.
     pub tombstone_retention_ms: i64,
-    /// The time between raising a token floor and removing the tombstones below it, in milliseconds: longer than any statement
-    /// lasts.
+    /// The time between raising a token floor and removing the tombstones below it, in milliseconds: longer than any
+    /// statement can last.
     pub floor_settle_ms: i64,
 }
 
 impl SweepOptions {
-    /// What holds where nothing else is said.
+    /// The default settings.
     pub const DEFAULT: Self = Self {
         period_ms: 30_000,
         expired_delete_after_ms: 30_000,
@@ -45,8 +45,8 @@ const PIECE: u32 = 500;
 const BETWEEN_PIECES: Duration = Duration::from_millis(50);
 /// The maximum number of steps of one sweep.
 const MOST_PIECES: u32 = 200;
-/// How long a lease has been over when the sweeper notes that, in milliseconds: a repeat of its acquire that is under way
-/// should still find which request had it.
+/// The minimum time between the end of a lease and its audit record, in milliseconds. A repeat of the acquire that is
+/// under way should still find the request id of the grant.
 const NOTED_AFTER_MS: i64 = 2_000;
 /// The number of rows that one sweep reads to find idle locks.
 const IDLE_ROWS_A_PIECE: u32 = 5_000;
@@ -55,7 +55,7 @@ const IDLE_ROWS_A_PIECE: u32 = 5_000;
 pub(super) async fn run(shared: Arc<Shared>, options: SweepOptions) {
     let stop = shared.stop.clone();
     let mut sweeper = Sweeper { shared, options, idle_after: None };
-    // What a replica began that is gone by now; a new one may be its successor.
+    // Finish releases that a replica began before it ended. This replica may be its successor.
     if let Err(error) = sweeper.finish_releases().await {
         sweeper.shared.report_outage(&error);
     }
@@ -73,13 +73,14 @@ pub(super) async fn run(shared: Arc<Shared>, options: SweepOptions) {
 struct Sweeper {
     shared: Arc<Shared>,
     options: SweepOptions,
-    /// Where the search for idle locks continues.
+    /// The key after which the search for idle locks continues.
     idle_after: Option<KeyId>,
 }
 
 impl Sweeper {
     async fn sweep(&mut self) -> Result<(), StoreError> {
-        // Each replica counts for itself, whoever sweeps: a gauge that only one of them sets goes stale at the others.
+        // Every replica counts, not only the one that sweeps: a gauge that only one replica sets goes stale at the
+        // others.
         match self.shared.store.count_held().await {
             Ok(held) => self.shared.metrics.held(held),
             Err(error) => self.shared.report_outage(&error),
@@ -89,7 +90,7 @@ impl Sweeper {
         if !self.shared.store.lead_sweep(me, lease_ms).await? {
             return Ok(());
         }
-        // Finds dead replicas also where no replica with waiters would notice.
+        // This finds dead replicas even if no replica has waiters and would notice.
         self.shared.membership.want_reaping();
         let now = self.shared.store.now().await?;
         self.finish_releases().await?;
@@ -102,14 +103,14 @@ impl Sweeper {
         self.sweep_queues().await
     }
 
-    /// Finishes releases of guarded locks that waited for the end of a transaction.
+    /// Finishes releases of guarded keys that waited for the end of a transaction.
     async fn finish_releases(&self) -> Result<(), StoreError> {
         let ids = self.shared.store.unfinished_releases(PIECE).await?;
         self.shared.execute_all(ids, &Command::ServeQueue).await;
         Ok(())
     }
 
-    /// Has leases that ended listed for the audit trail: of keys that nobody asked for since.
+    /// Adds expired leases to the audit trail whose keys were not written since.
     async fn note_expired(&self, now: Timestamp) -> Result<(), StoreError> {
         let before = now.plus_ms(-NOTED_AFTER_MS);
         for _ in 0..MOST_PIECES {
@@ -175,7 +176,7 @@ impl Sweeper {
     async fn sweep_queues(&self) -> Result<(), StoreError> {
         let lapsed = self.shared.store.lapsed_places(PIECE).await?;
         self.command_all(lapsed, &Command::ServeQueue, "place").await;
-        // A member looks for these itself, and knows which of them have only just joined.
+        // A member looks for such waiters in its audits.
         if self.shared.membership.me().is_none() && self.shared.waiting.count() == 0 {
             for replica in self.shared.store.unknown_replicas().await? {
                 membership::reap_replica(self.shared.clone(), replica, None).await;
@@ -184,7 +185,7 @@ impl Sweeper {
         Ok(())
     }
 
-    /// Carries out one step. What fails is found again by the next sweep.
+    /// Carries out one step. The next sweep finds again what this one failed to remove.
     async fn command_all(&self, ids: Vec<KeyId>, command: &Command, what: &'static str) {
         count(what, ids.len() as u64);
         self.shared.execute_all(ids, command).await;

@@ -1,4 +1,4 @@
-//! Events with a time.
+//! Timers: events that are due at a certain time.
 
 use std::{
     cmp::Reverse,
@@ -10,7 +10,7 @@ use tokio::time::Instant;
 /// Events, each with the time at which it is due.
 #[derive(Debug)]
 pub(super) struct Timers<T> {
-    /// The times of the events with their numbers. Entries of events that are gone are skipped.
+    /// The times of the events with their numbers. Entries of removed events are skipped.
     due: BinaryHeap<Reverse<(Instant, u64)>>,
     /// The events by their numbers.
     events: BTreeMap<u64, T>,
@@ -34,7 +34,7 @@ impl<T> Timers<T> {
         number
     }
 
-    /// Removes an event. Does nothing if it was due already.
+    /// Removes an event. Does nothing if the event was due already.
     pub(super) fn stop(&mut self, number: u64) {
         self.events.remove(&number);
         if self.due.len() > 64 && self.due.len() > self.events.len() * 4 {
@@ -53,7 +53,7 @@ impl<T> Timers<T> {
         std::mem::take(&mut self.events).into_values()
     }
 
-    /// The time of the next event. It may be that of an event that was removed: waking up for nothing is harmless.
+    /// The time of the next event. It may belong to a removed event: waking up for nothing is harmless.
     pub(super) fn next_at(&self) -> Option<Instant> {
         self.due.peek().map(|Reverse((at, _))| *at)
     }

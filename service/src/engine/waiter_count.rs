@@ -1,4 +1,4 @@
-//! The number of acquires of this replica that stand in queues, and its limits.
+//! The number of acquires of this replica that wait in queues, and its limits.
 
 use std::{
     collections::BTreeSet,
@@ -25,14 +25,14 @@ pub(super) struct WaiterCount {
 
 #[derive(Debug, Default)]
 struct Tenants {
-    /// The number of waiters of each tenant that has some.
+    /// The number of waiters per tenant. Tenants without waiters have no entry.
     counts: FxHashMap<Tenant, usize>,
-    /// Tenants that may have no more waiters.
+    /// Tenants that have reached their limit.
     full: Arc<BTreeSet<Tenant>>,
 }
 
 impl WaiterCount {
-    /// No waiters yet, with limits for all of them and for those of one tenant.
+    /// Starts with no waiters, and with limits for all waiters and for those of one tenant.
     pub(super) fn new(most: usize, most_per_tenant: usize) -> Self {
         Self { most, most_per_tenant, count: AtomicUsize::new(0), tenants: Mutex::default() }
     }
@@ -42,12 +42,12 @@ impl WaiterCount {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Whether there may be no more waiters.
+    /// Whether the limit for all waiters is reached.
     pub(super) fn is_full(&self) -> bool {
         self.count() >= self.most
     }
 
-    /// Tenants that may have no more waiters.
+    /// The tenants that have reached their limit.
     pub(super) fn full_tenants(&self) -> Arc<BTreeSet<Tenant>> {
         self.tenants().full.clone()
     }
@@ -63,7 +63,7 @@ impl WaiterCount {
         }
     }
 
-    /// Counts a waiter that waits no longer.
+    /// Stops counting a waiter that has left.
     pub(super) fn remove(&self, tenant: &Tenant) {
         self.count.fetch_sub(1, Ordering::Relaxed);
         let mut tenants = self.tenants();

@@ -1,5 +1,6 @@
-//! Conditions that stop all writes of this replica until an operator acts: a schema of another version, a SQLite file that was
-//! removed. The store refuses every write then. This module notices the condition, logs it once and answers all waiters.
+//! Conditions that stop all writes of this replica until an operator acts: a schema of another version, or a SQLite
+//! file that was removed. The store refuses every write then. This module notices the condition, logs it once and
+//! answers all waiters.
 
 use std::{
     sync::{
@@ -12,8 +13,8 @@ use std::{
 use super::{EngineError, Shared, message::Message};
 use crate::store::StoreError;
 
-/// The pause between two checks. A breaking migration stops this replica, and an epoch that was raised by hand is followed, within
-/// 2 s.
+/// The pause between two checks. So this replica stops within 2 s of a breaking migration, and follows an epoch raised
+/// by hand within 2 s.
 const LOOK: Duration = Duration::from_millis(1_500);
 
 /// The current condition, if any.
@@ -26,7 +27,7 @@ pub(super) struct WriteRefusal {
 }
 
 impl WriteRefusal {
-    /// Fails if writes are refused.
+    /// Fails while writes are refused.
     pub(super) fn check(&self) -> Result<(), EngineError> {
         if !self.is_there.load(Ordering::Relaxed) {
             return Ok(());
@@ -34,14 +35,14 @@ impl WriteRefusal {
         (*self.what.lock().unwrap_or_else(PoisonError::into_inner)).map_or(Ok(()), Err)
     }
 
-    /// Returns the condition before.
+    /// Sets the condition. Returns the previous one.
     fn set(&self, what: Option<EngineError>) -> Option<EngineError> {
         self.is_there.store(what.is_some(), Ordering::Relaxed);
         std::mem::replace(&mut self.what.lock().unwrap_or_else(PoisonError::into_inner), what)
     }
 }
 
-/// Checks again and again. Never returns.
+/// Checks in a loop. Never returns.
 pub(super) async fn watch(shared: Arc<Shared>) {
     loop {
         tokio::time::sleep(LOOK).await;
@@ -57,7 +58,7 @@ pub(super) async fn watch(shared: Arc<Shared>) {
 }
 
 fn on_error(shared: &Shared, error: &StoreError) {
-    // Other errors pass; whoever writes meets them.
+    // Other errors may pass. Commits handle them.
     let Some(what) = EngineError::of_lasting(error) else { return };
     if shared.write_refusal.set(Some(what)) != Some(what) {
         tracing::error!(

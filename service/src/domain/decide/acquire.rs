@@ -6,7 +6,7 @@ use crate::domain::{
     queue::Found,
 };
 
-/// Of a lock's lease where neither the caller nor a semaphore says otherwise, in milliseconds.
+/// The default lease if neither the caller nor a semaphore gives one, in milliseconds.
 pub const DEFAULT_LEASE_MS: i64 = 15_000;
 
 impl KeyChange {
@@ -47,8 +47,8 @@ impl KeyChange {
         self.enqueue(acquire, lease_ms, wait_ms, ctx)
     }
 
-    /// The same version once more: the grant that stands is answered again, a place in the queue is taken over, and a
-    /// version whose grant ended is refused for good.
+    /// Handles an acquire whose version is known. An active grant is answered again, a place in the queue is taken
+    /// over, and a version whose grant has ended is refused for good.
     fn repeated(&mut self, acquire: &Acquire, ctx: &Context) -> Result<Option<Verdict>, Need> {
         if acquire.chosen && self.state.ended.contains(acquire.version) {
             return Ok(Some(refuse(Refusal::VersionMismatch)));
@@ -58,10 +58,10 @@ impl KeyChange {
             if grant.owner != acquire.owner || !grant.is_surely_active(ctx.now) {
                 return Ok(Some(refuse(Refusal::VersionMismatch)));
             }
-            // Where a command before this one, in the same decision, has served it, this is that answer.
+            // An earlier command of this decision may have served this request. The verdict below replaces that answer.
             drop(self.take_answer(acquire.request_id));
-            // Unless nobody got its answer it is of two requests then, and no clean-up after one of them takes it from the
-            // other.
+            // Two requests now have the grant, unless the first answer reached nobody. So no clean-up after one of them
+            // ends the grant of the other.
             return Ok(Some(self.reattach_grant(&target, acquire.request_id, ctx)));
         }
         if self.state.queue.len == 0 {
@@ -76,7 +76,7 @@ impl KeyChange {
         found.map(|found| self.take_over(found, acquire, ctx)).transpose()
     }
 
-    /// A repeat takes over the place in the queue; the connection that had it is told so.
+    /// Lets a repeat take over its place in the queue. The connection that had the place is told so.
     fn take_over(&mut self, found: Found, acquire: &Acquire, ctx: &Context) -> Decided {
         let waiter = self.state.queue.get(found);
         if waiter.owner != acquire.owner {
@@ -99,7 +99,7 @@ impl KeyChange {
             return Ok(Verdict::Reply(reply));
         }
         let wait_ms = wait_of(acquire, lease_ms);
-        // Where the queue was served only in part it is not known yet whether it goes empty-handed: it waits to be told.
+        // If the queue was served only in part, it is unknown whether this request gets a grant, so the request waits.
         if wait_ms > 0 || self.effects.unfinished {
             return Ok(Verdict::Waiting { wait_ms });
         }
@@ -112,13 +112,13 @@ impl KeyChange {
         Ok(refuse(self.not_granted(NotGrantedReason::NoWait, position, ctx.now)))
     }
 
-    /// The answer to the command of this request, where serving the queue brought it.
+    /// Removes and returns the answer that serving the queue has produced for this request.
     pub(super) fn take_answer(&mut self, asking: RequestId) -> Option<Reply> {
         let index = self.effects.answered.iter().position(|(request_id, _)| *request_id == asking)?;
         Some(self.effects.answered.remove(index).1)
     }
 
-    /// The standing grant of the same owner, where that is what the caller asks for.
+    /// Answers a reentrant acquire with the active grant of the same owner, if there is one.
     fn reentered(&mut self, acquire: &Acquire, ctx: &Context) -> Option<Verdict> {
         let Body::Mutex(mutex) = &mut self.state.body else { return None };
         let reentrant = acquire.request_id.flags().reentrant;
@@ -167,7 +167,8 @@ impl KeyChange {
     }
 }
 
-/// How long it waits: what follows from a default is cut to the maximum, what was given was checked at the door.
+/// The time that an acquire waits. A time that follows from a default is cut to the maximum; a given time was validated
+/// before.
 fn wait_of(acquire: &Acquire, lease_ms: i64) -> i64 {
     match acquire.wait_ms {
         Some(wait_ms) => wait_ms + acquire.additional_wait_ms,

@@ -1,8 +1,8 @@
-//! Deciding again after a lost answer, on a row that somebody else has written since.
+//! Decides again after a lost answer, on a row that another session has written since.
 //!
-//! The earlier write was sent, and no answer came. It may have been applied and been overwritten since, or it may never have
-//! been applied; the row does not tell. What names a version is decided again: the grant of that version tells what became of
-//! it. Everything else is not, or it would be applied over a newer write that was acknowledged.
+//! The earlier write was sent, and no answer came. It may have been applied and overwritten since, or it may never have
+//! been applied; the row does not tell. A command that names a version is decided again: the grant of that version
+//! shows the outcome. Any other command is not, because it could undo a newer write that was acknowledged.
 
 use super::{Context, Decided, KeyChange, Verdict, refuse};
 use crate::domain::{
@@ -10,21 +10,20 @@ use crate::domain::{
     Timestamp, Version,
 };
 
-/// What the earlier decision on a command came to.
+/// The earlier decision on a command.
 #[derive(Debug, Clone, Copy)]
 pub struct Earlier<'a> {
-    /// Its verdict, which was never answered.
+    /// The verdict, which was never answered.
     pub verdict: &'a Verdict,
-    /// The leases that its write ended by releases, with the ends that they had before.
+    /// The leases that the earlier write ended by releases, with their ends before the release.
     pub released: &'a [(Version, Timestamp)],
 }
 
 impl KeyChange {
-    /// Decides a command whose earlier write has an unknown outcome, on a row that is neither that write's nor the one that
-    /// it was decided on.
+    /// Decides a command whose earlier write has an unknown outcome, on a row that is neither the result of that write
+    /// nor the one that it was decided on.
     ///
-    /// # Errors
-    /// As [`KeyChange::decide`].
+    /// The same as [`KeyChange::decide`].
     pub fn decide_again(&mut self, command: &Command, earlier: Earlier<'_>, ctx: &Context) -> Decided {
         if *earlier.verdict == Verdict::Unknown {
             return Ok(Verdict::Unknown);
@@ -34,7 +33,7 @@ impl KeyChange {
             | Command::DeleteLock { .. }
             | Command::PutSemaphore { .. }
             | Command::DeleteSemaphore
-            // Whatever grant is active now may be the next one.
+            // The active grant may be a later one than the command meant.
             | Command::ForceRelease(ForcedRelease { version: None, .. }) => Ok(Verdict::Unknown),
             Command::Heartbeat(heartbeat) => {
                 if self.is_overtaken(heartbeat, ctx)? {
@@ -50,7 +49,8 @@ impl KeyChange {
             }
             Command::Leave { reason: LeaveReason::TimedOut, .. } => {
                 let decided = self.decide(command, ctx)?;
-                // The earlier write took it out of the queue. It waited for its whole time, and was not granted.
+                // The earlier write took the waiter out of the queue. The waiter had waited for its whole time and was
+                // not granted.
                 if decided == refuse(Refusal::PlaceLost) {
                     return Ok(refuse(self.not_granted(NotGrantedReason::TimedOut, None, ctx.now)));
                 }
@@ -68,8 +68,8 @@ impl KeyChange {
         }
     }
 
-    /// Whether a heartbeat would undo what a later one did: another request has the grant by now, and the heartbeat names a
-    /// lease or data that differ from the present ones. Renewing the lease that stands undoes nothing.
+    /// Whether a heartbeat would undo a later one: another request has the grant by now, and the heartbeat gives a
+    /// lease or data that differ from the present ones. Renewing the active lease undoes nothing.
     fn is_overtaken(&mut self, heartbeat: &Heartbeat, ctx: &Context) -> Result<bool, super::Need> {
         let Ok(target) = self.target(heartbeat.kind, heartbeat.version)? else { return Ok(false) };
         let (grant, data) = self.grant_and_data(&target);
@@ -84,9 +84,9 @@ impl KeyChange {
         Ok(!keeps_data || heartbeat.lease_ms.is_some_and(|lease_ms| lease_ms != grant.lease_ms))
     }
 
-    /// A release that is refused, because its version is not the current one any more, may be refused because of its own
-    /// earlier write. Its grant was certainly released where its lease would still be active: only those who know a grant's
-    /// version end its lease early.
+    /// Corrects the refusal of a release whose version is no longer current: its own earlier write may have ended the
+    /// grant. This is certain if the lease would still be active, because only those who know a grant's version end its
+    /// lease early.
     fn release_done_before(
         &mut self,
         version: Version,
@@ -101,7 +101,7 @@ impl KeyChange {
         let ended = earlier.released.iter().find(|(released, _)| *released == version);
         match ended {
             Some(ended) if ctx.now.at_most < ended.1 => {
-                // For the case that this answer is lost, too.
+                // This is needed if this answer is lost, too.
                 self.effects.released.push(*ended);
                 earlier.verdict.clone()
             }

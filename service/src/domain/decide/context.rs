@@ -1,34 +1,37 @@
-//! What decisions depend on.
+//! The facts that decisions depend on.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use super::outcome::Need;
 use crate::domain::{Epoch, Now, ReplicaId, Tenant, WaiterLimit};
 
-/// What a decision depends on besides the command and the state of its key. All decisions of a batch share one.
+/// The facts that a decision depends on besides the command and the state of its key. All decisions of a batch share
+/// them.
 #[derive(Debug, Clone)]
 pub struct Context {
     /// The database's time.
     pub now: Now,
-    /// The epoch whose tokens are granted.
+    /// The epoch of new tokens.
     pub epoch: Epoch,
-    /// The identity of this replica while the other replicas know it. Required for commands that wait.
+    /// The identity of this replica while it is registered, so that the other replicas know it. Required for commands
+    /// that wait.
     pub me: Option<ReplicaId>,
-    /// Whether this replica is about to leave the others: it serves its waiters and accepts no new ones.
+    /// Whether this replica is about to leave. Then it serves its waiters and accepts no new ones.
     pub is_leaving: bool,
     /// Replicas that are known to be dead.
     pub dead: Arc<BTreeSet<ReplicaId>>,
-    /// Replicas that did not claim an offer in time, until it is known whether they are dead: nothing is offered to them.
+    /// Replicas that did not claim an offer in time. Nothing is offered to them until they are known to be dead or
+    /// alive.
     pub suspects: Arc<BTreeSet<ReplicaId>>,
     /// The maximum number of waiters of one key.
     pub max_waiters_per_key: i64,
-    /// Whether this replica has as many waiters as it may have.
+    /// Whether this replica has reached its limit of waiters.
     pub is_full: bool,
-    /// Whether it is listed what a change grants and ends.
+    /// Whether changes list the grants that they make and end.
     pub lists_changes: bool,
-    /// Tenants that have as many waiters at this replica as they may have.
+    /// Tenants that have reached their limit of waiters at this replica.
     pub full_tenants: Arc<BTreeSet<Tenant>>,
-    /// Tenants that store as much as they may.
+    /// Tenants that have reached their storage limit.
     pub over_storage: Arc<BTreeSet<Tenant>>,
 }
 
@@ -46,7 +49,7 @@ impl Context {
         self.full_tenants.contains(tenant).then_some(WaiterLimit::Tenant)
     }
 
-    /// Whether a tenant stores as much as it may.
+    /// Whether a tenant has reached its storage limit.
     pub(super) fn is_over_storage(&self, tenant: &Tenant) -> bool {
         self.over_storage.contains(tenant)
     }

@@ -1,18 +1,18 @@
-//! How grants end, for those who count and log it.
+//! The ends of grants, for metrics, log and audit trail.
 
 use super::{Context, Decided, KeyChange, Verdict};
 use crate::domain::{Grant, Kind, Owner, Reply, RequestId, Timestamp, Token, Version};
 
-/// A grant that a change ended, or found ended.
+/// A grant that a change ended, or found to have expired.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {
-    /// How.
+    /// How the grant ended.
     pub how: EndedHow,
-    /// Who held it.
+    /// The owner.
     pub owner: Owner,
-    /// Its identity.
+    /// The version.
     pub version: Version,
-    /// Its fencing token.
+    /// The fencing token.
     pub token: Token,
 }
 
@@ -25,14 +25,15 @@ pub enum EndedHow {
     Forced,
     /// Its answer reached nobody, so it was given back.
     GivenBack,
-    /// Its lease ended, and nobody had released it. Found by what took its place: the next grant, or a deletion.
+    /// Its lease expired without a release. The change that takes its place notices this: the next grant, or a
+    /// deletion.
     Expired,
     /// Its lock was deleted while it was held.
     Deleted,
 }
 
 impl KeyChange {
-    /// Takes note of a grant that makes room for another, or whose lock is deleted at `now`.
+    /// Notes a grant that is replaced by another, or whose lock is deleted, at `now`.
     pub(super) fn note_replaced(&mut self, grant: &Grant, now: Timestamp) {
         if grant.released {
             return;
@@ -44,7 +45,7 @@ impl KeyChange {
         }
     }
 
-    /// Lists a grant whose lease has ended, and marks it, so that it is not listed again.
+    /// Lists an expired grant, and marks it so that it is not listed again.
     pub(super) fn note_expiry(&mut self, version: Version, ctx: &Context) -> Decided {
         if let Ok(target) = self.target(Kind::Mutex, version)? {
             let (grant, _) = self.grant_and_data(&target);
@@ -59,7 +60,7 @@ impl KeyChange {
         Ok(Verdict::Reply(Reply::Done))
     }
 
-    /// Takes note of how a grant ended, if somebody wants to know.
+    /// Notes how a grant ended, if ends are listed.
     pub(super) fn note_end(&mut self, grant: &Grant, how: EndedHow) {
         if let Some(ended) = &mut self.effects.ended {
             let Grant { owner, version, token, .. } = grant;

@@ -1,4 +1,4 @@
-//! The forced release: an operator ends a grant, and its former holder is told so.
+//! The forced release: an operator ends a grant, and its former holder is told about it.
 
 use super::{
     Context, Decided, EndedHow, KeyChange, Verdict,
@@ -8,7 +8,8 @@ use super::{
 use crate::domain::{Body, ForcedRelease, Kind, Refusal, Reply, Revocation, Version, VersionDigest};
 
 impl KeyChange {
-    /// Ends the grant of a version, or whatever grant of a lock is active. Without an active grant nothing changes.
+    /// Ends the grant of a version, or the active grant of a lock if no version is given. Without an active grant
+    /// nothing changes.
     pub(super) fn force_release(&mut self, forced: &ForcedRelease, ctx: &Context) -> Decided {
         let version = match self.version_to_revoke(forced) {
             Ok(Some(version)) => version,
@@ -43,7 +44,7 @@ impl KeyChange {
         self.release_target(&target, Ending { data, delete_lock, how: EndedHow::Forced }, ctx)
     }
 
-    /// The version of the grant to end; `None` for a lock that was never granted since it was created.
+    /// The version of the grant to end; `None` for a lock that was not granted since it was created.
     fn version_to_revoke(&self, forced: &ForcedRelease) -> Result<Option<Version>, Refusal> {
         match (forced.version, &self.state.body, forced.kind) {
             (Some(version), ..) => Ok(Some(version)),

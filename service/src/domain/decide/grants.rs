@@ -1,4 +1,4 @@
-//! Granting: the one place where a mutex or a permit gets a holder.
+//! Grants: the one place where a mutex or a permit gets a holder.
 
 use super::{Context, KeyChange, Need, Verdict, held::Target};
 use crate::domain::{
@@ -6,7 +6,7 @@ use crate::domain::{
     Version, Waiter,
 };
 
-/// One who takes, be it at once or from the queue.
+/// The future holder of a grant: a new acquire or a waiter.
 pub(super) struct Taker {
     version: Version,
     chosen: bool,
@@ -32,7 +32,7 @@ impl Taker {
         }
     }
 
-    /// A waiter with a connection; `None` for one without.
+    /// Makes a taker of a waiter; `None` if the waiter is detached.
     pub(super) fn waiting(waiter: Waiter) -> Option<Self> {
         let Place::Attached { request_id, .. } = waiter.place else { return None };
         Some(Self {
@@ -57,11 +57,12 @@ impl Taker {
 }
 
 impl KeyChange {
-    /// Grants. The caller has made sure that there is room and that it is the taker's turn.
+    /// Grants a lock or permit. The caller has made sure that there is room and that it is the taker's turn.
     pub(super) fn grant(&mut self, taker: Taker, ctx: &Context) -> Result<LockView, Need> {
         let now = ctx.now;
         if self.fresh_tokens && matches!(self.state.body, Body::Semaphore(_)) {
-            // A permit's token is written beside the row, and only the database knows how far the row's is raised.
+            // A permit's token is stored in a row of its own, and only the database knows by how much it raises the
+            // token of the key's row.
             return Err(Need::NextBatch);
         }
         if !planted!(TokenNotBumped) {
@@ -121,7 +122,7 @@ impl KeyChange {
         self.permit_view(permit, now)
     }
 
-    /// Notes that another grant has the place of this one.
+    /// Notes that a grant was replaced by another.
     fn replaced(&mut self, before: Option<Grant>, now: Now) {
         let Some(before) = before else { return };
         self.note_replaced(&before, now.at_most);
@@ -130,7 +131,7 @@ impl KeyChange {
         }
     }
 
-    /// The grant with the version of an acquire, standing or ended.
+    /// The grant with the version of an acquire, active or ended.
     pub(super) fn granted_target(&self, acquire: &Acquire) -> Result<Option<Target>, Need> {
         match (&self.state.body, self.target(Kind::Mutex, acquire.version)) {
             // Nobody can repeat a version that the service has just made.
@@ -139,7 +140,7 @@ impl KeyChange {
         }
     }
 
-    /// The grant's answer goes to one who asked with its version again.
+    /// Answers a repeat of an acquire with its grant.
     pub(super) fn reattach_grant(
         &mut self,
         target: &Target,

@@ -1,10 +1,10 @@
-//! Guarded semaphores: how many guard rows name a permit, and what that keeps waiting.
+//! Guarded semaphores: the number of guard rows that name a permit, and what has to wait for them.
 
 use super::{Context, KeyChange, Verdict, held::Target, refuse};
 use crate::domain::{Body, MOST_GUARDED_PERMITS, Now, Permit, Refusal, Version};
 
 impl KeyChange {
-    /// Whether the key can be guarded, as far as its size goes.
+    /// Whether the size of the key allows it to be guarded.
     pub(super) const fn can_be_guarded(&self) -> bool {
         match &self.state.body {
             Body::Semaphore(semaphore) => {
@@ -16,8 +16,8 @@ impl KeyChange {
         }
     }
 
-    /// Names a new permit in its guard row, if the semaphore is guarded or `asked` to be. Together with it at most as many rows
-    /// name a grant as the semaphore has permits: those of expired ones go first.
+    /// Names a new permit in its guard row, if the semaphore is guarded or `asked` to be. With the new one at most as
+    /// many rows name a grant as the semaphore has permits: expired permits beyond that are ended first.
     pub(super) fn name_permit(&mut self, slot: i32, version: Version, asked: bool, now: Now) {
         let can_be_guarded = self.can_be_guarded();
         let Body::Semaphore(semaphore) = &mut self.state.body else { return };
@@ -29,7 +29,7 @@ impl KeyChange {
         self.end_beyond_size(now);
     }
 
-    /// Ends expired permits, those that expired first, until no more are named than the semaphore has permits.
+    /// Ends expired permits, the earliest first, until no more are named than the semaphore has permits.
     fn end_beyond_size(&mut self, now: Now) {
         loop {
             let Body::Semaphore(semaphore) = &self.state.body else { return };
@@ -50,7 +50,8 @@ impl KeyChange {
         }
     }
 
-    /// What keeps a semaphore from being resized or put otherwise; `None` if nothing does. Ends what has to end for that.
+    /// The verdict that prevents a PUT of a semaphore; `None` if nothing does. Ends the expired permits that are in the
+    /// way.
     pub(super) fn before_resize(
         &mut self,
         max_size: i32,
@@ -85,7 +86,7 @@ impl KeyChange {
         is_kept.then_some(Verdict::GuardOpen(None))
     }
 
-    /// Whether nothing but open transactions keeps a place from being granted.
+    /// Whether only open transactions keep a place from being granted.
     pub(super) fn only_transactions_are_in_the_way(&self, now: Now) -> bool {
         self.state.is_ending()
             && match &self.state.body {

@@ -1,8 +1,9 @@
-//! Changing the holders of a guarded key.
+//! Changes of the holders of a guarded key.
 //!
-//! A change is decided in one of two ways. As a rule guard rows are taken to be free, and every change of a holder changes
-//! its row too. Where a row was found locked ([`KeyChange::guard_busy`]), the change leaves it alone: a grant that has to end
-//! is marked as ended, for good, and the lock is not free before a later change has had the row.
+//! A change is decided in one of two ways. Normally guard rows are taken to be free, and every change of a holder
+//! changes its guard row too. If a row was found locked ([`KeyChange::guard_busy`]), the change leaves the row alone: a
+//! grant that has to end is marked as ended for good, and the lock is not free before a later change has changed the
+//! row.
 
 use super::{Context, Decided, KeyChange, Verdict, held::Target};
 use crate::domain::{
@@ -10,7 +11,7 @@ use crate::domain::{
 };
 
 impl Mutex {
-    /// Guards the lock, or ends that. It is free.
+    /// Starts or stops guarding the lock, which must be free.
     pub(super) const fn set_guarded(&mut self, guarded: Option<bool>) {
         match guarded {
             None => {}
@@ -88,7 +89,7 @@ impl KeyChange {
         self.guard_busy.is_some() && self.is_busy(self.slot_of(target))
     }
 
-    /// Whether a target was ended, and only its guard row is still to be changed.
+    /// Whether a target was ended and only its guard row still has to be changed.
     pub(super) fn is_ending_target(&self, target: &Target) -> bool {
         match (target, &self.state.body) {
             (Target::Mutex, Body::Mutex(mutex)) => mutex.guard.is_ending(),
@@ -99,7 +100,8 @@ impl KeyChange {
         }
     }
 
-    /// Notes that a grant was ended, in its guard row if that can be changed. `stood` tells whether it was active.
+    /// Notes that a grant was ended, in its guard row if that can be changed. `stood` tells whether the grant was
+    /// active.
     pub(super) fn end_guard(&mut self, target: &Target, stood: bool) {
         let (is_busy, slot) = (self.is_busy_target(target), self.slot_of(target));
         match &mut self.state.body {
@@ -117,8 +119,8 @@ impl KeyChange {
         }
     }
 
-    /// Finishes the end of grants that open transactions were in the way of, where the guard rows are taken to be free. What
-    /// looks only, and what does this in its own way, is left out.
+    /// Finishes the end of grants for which open transactions were in the way, if their guard rows are taken to be
+    /// free. Commands that only read, or that do this in their own way, are left out.
     pub(super) fn finish_ending(&mut self, command: &Command, now: Now) {
         if !self.state.is_ending() {
             return;
@@ -150,7 +152,7 @@ impl KeyChange {
         }
     }
 
-    /// Has the guard row of a permit name nobody.
+    /// Makes the guard row of a permit name no grant.
     fn unname(&mut self, slot: i32, now: Now) {
         if let Body::Semaphore(semaphore) = &mut self.state.body {
             semaphore.permits.named.remove(&slot);
@@ -158,7 +160,7 @@ impl KeyChange {
         }
     }
 
-    /// Has the guard row of a mutex name nobody, and deletes the lock if that goes with the grant.
+    /// Makes the guard row of a mutex name no grant, and deletes the lock if it ends with the grant.
     fn finish(&mut self, now: Now) {
         let Body::Mutex(mutex) = &mut self.state.body else { return };
         mutex.guard = Guard::Free;
@@ -169,7 +171,7 @@ impl KeyChange {
         }
     }
 
-    /// A release of a grant that was ended before, with its version.
+    /// Handles the release of a grant that was already ended and waits for its guard row.
     pub(super) fn release_again(&mut self, target: &Target, ctx: &Context) -> Decided {
         if self.is_busy_target(target) {
             return Ok(self.release_open(target, ctx));
@@ -190,19 +192,19 @@ impl KeyChange {
         Verdict::GuardOpen(Some(Box::new(LockView { held: None, ..self.view_of(target, ctx.now) })))
     }
 
-    /// Marks grants whose lease has expired as ended, if their guard rows cannot be changed. The caller wants a place.
+    /// Marks expired grants as ended if their guard rows cannot be changed. Called when a place is wanted.
     pub(super) fn mark_expired(&mut self, now: Now) {
         if self.guard_busy.is_some() {
             self.end_expired(now, true);
         }
     }
 
-    /// Ends grants whose lease has expired: a place is offered to another replica, which may take a while to claim it.
+    /// Ends expired grants before a place is offered to another replica, which may take a while to claim it.
     pub(super) fn end_for_offer(&mut self, now: Now) {
         self.end_expired(now, false);
     }
 
-    /// Ends the named grants whose lease has expired, and whose row is busy or not.
+    /// Ends the named grants that have expired and whose guard row is busy, or not busy, as `busy` says.
     fn end_expired(&mut self, now: Now, busy: bool) {
         let expired: Vec<_> = match &self.state.body {
             Body::Mutex(mutex) => {
@@ -238,7 +240,7 @@ impl KeyChange {
         self.rewrite_target(target);
     }
 
-    /// Whether a PUT of a lock has to wait for an open transaction. `unguards` says that it needs the guard row.
+    /// Whether a PUT of a lock has to wait for an open transaction. `unguards` says that the PUT needs the guard row.
     pub(super) fn is_kept_by_transaction(&mut self, unguards: bool, now: Now) -> bool {
         if unguards {
             self.mark_expired(now);
@@ -251,8 +253,8 @@ impl KeyChange {
         }
     }
 
-    /// Marks the grant of a lock that is to be deleted as ended if the guard row cannot be changed. Returns whether the deletion
-    /// has to wait.
+    /// Marks the grant of a lock that is to be deleted as ended if its guard row cannot be changed. Returns whether the
+    /// deletion has to wait.
     pub(super) fn end_before_deletion(&mut self, now: Now) -> bool {
         if !self.guard_is_busy() {
             return false;

@@ -1,4 +1,4 @@
-//! Heartbeat and release: they act on the grant that their version names, or on nothing.
+//! Heartbeat and release. They act on the grant that their version names, or on nothing.
 
 use super::{Context, Decided, EndedHow, KeyChange, Need, Verdict, refuse};
 use crate::domain::{
@@ -6,13 +6,13 @@ use crate::domain::{
     RequestId, Version,
 };
 
-/// What a heartbeat or release found.
+/// The grant that a heartbeat or release acts on.
 pub(super) enum Target {
     Mutex,
     Permit(usize),
 }
 
-/// How a release leaves its lock.
+/// The way in which a release ends its grant.
 #[derive(Clone, Copy)]
 pub(super) struct Ending<'a> {
     pub(super) data: &'a DataEdit,
@@ -59,7 +59,7 @@ impl KeyChange {
         self.release_target(&target, Ending { data, delete_lock, how: EndedHow::Released }, ctx)
     }
 
-    /// Releases a grant, and hands its place over.
+    /// Releases a grant and serves the queue.
     pub(super) fn release_target(&mut self, target: &Target, ending: Ending<'_>, ctx: &Context) -> Decided {
         if ending.delete_lock
             && let Target::Permit(_) = target
@@ -80,7 +80,7 @@ impl KeyChange {
         edit(data, ending.data);
         let deletes = ending.delete_lock || grant.delete_on_release;
         if is_busy {
-            // The deletion is a part of what is finished later.
+            // The lock is deleted when the release is finished later.
             grant.delete_on_release = deletes;
             self.end(target, ending.how, ctx.now);
             return Ok(self.release_open(target, ctx));
@@ -97,8 +97,7 @@ impl KeyChange {
         Ok(Verdict::Reply(Reply::Released(view)))
     }
 
-    /// Ends the grant of a version and request, if it stands, as its release would.
-    /// Returns whether there was one.
+    /// Ends the grant of a version and request, if it is active, as its release would. Returns whether there was one.
     pub(super) fn end_attached(
         &mut self,
         version: Version,
@@ -119,7 +118,7 @@ impl KeyChange {
         Ok(true)
     }
 
-    /// The grant of a version as it is shown, if it stands and this request may have it.
+    /// The view of the grant of a version, if it is active and this request may have it.
     pub(super) fn attached_view(
         &mut self,
         version: Version,
@@ -128,7 +127,8 @@ impl KeyChange {
     ) -> Result<Option<LockView>, Need> {
         let Ok(target) = self.target(Kind::Mutex, version)? else { return Ok(None) };
         let (grant, _) = self.grant_and_data(&target);
-        // Nobody can repeat a version that the service made, and what bears the request id of nobody was answered to all who asked.
+        // Nobody can repeat a version that the service made, and a grant with the request id `NONE` was answered to
+        // everyone who asked.
         let is_own = grant.request_id == request_id || grant.request_id == RequestId::NONE || !grant.chosen;
         if !is_own || !grant.is_active(ctx.now) {
             return Ok(None);
@@ -136,7 +136,7 @@ impl KeyChange {
         Ok(Some(self.view_of(&target, ctx.now)))
     }
 
-    /// Whether the grant of a version is on record, standing or ended, with another request.
+    /// Whether the grant of a version is on record, active or ended, with another request id.
     pub(super) fn is_attached_otherwise(
         &mut self,
         version: Version,
@@ -146,11 +146,11 @@ impl KeyChange {
         Ok(self.grant_and_data(&target).0.request_id != request_id)
     }
 
-    /// What a heartbeat or release acts on. The holder of a grant that was ended by force is told so for as long as that is
-    /// remembered, whatever has become of the key since.
+    /// The grant that a heartbeat or release acts on. The holder of a grant that was ended by force is told so for as
+    /// long as the revocation is remembered, whatever happened to the key since.
     fn unrevoked(&mut self, kind: Kind, version: Version) -> Result<Result<Target, Refusal>, Need> {
         let target = self.target(kind, version)?;
-        // A version that is forgotten among those that ended may have been granted once more.
+        // A version that is no longer remembered as ended may have been granted once more.
         let stands = |target: &Target| !self.grant_and_data(target).0.released;
         if matches!(target, Err(Refusal::WrongKind)) || target.as_ref().is_ok_and(stands) {
             return Ok(target);
@@ -186,7 +186,7 @@ impl KeyChange {
         }
     }
 
-    /// Marks the target as ended by release, and answers how it is left.
+    /// Marks the target as ended by release. Returns its view afterwards.
     pub(super) fn end(&mut self, target: &Target, how: EndedHow, now: Now) -> LockView {
         let (grant, _) = self.grant_and_data(target);
         let stood = grant.is_active(now);
@@ -213,7 +213,7 @@ impl KeyChange {
         self.view_of(target, now)
     }
 
-    /// Has a target written of which nothing has changed that is shown.
+    /// Marks a target to be written although nothing visible has changed.
     pub(super) fn rewrite_target(&mut self, target: &Target) {
         self.prove();
         if let (Body::Semaphore(semaphore), Target::Permit(index)) = (&self.state.body, target) {

@@ -1,4 +1,4 @@
-//! Looking at, creating, resizing and deleting locks and semaphores.
+//! Commands that read, create, resize and delete locks and semaphores.
 
 use super::{Context, Decided, KeyChange, Need, Verdict, refuse};
 use crate::domain::{
@@ -44,8 +44,8 @@ impl KeyChange {
             self.state.created_at = ctx.now.at_most;
         }
         mutex.data = data.cloned();
-        // The lock is there for its own sake from now on: neither the sweeper nor a late release of the grant that ended takes it
-        // away.
+        // The lock exists for its own sake from now on. Neither the sweeper nor a late release of the ended grant
+        // deletes it.
         if let Some(grant) = &mut mutex.grant {
             grant.delete_on_release = false;
         }
@@ -93,7 +93,7 @@ impl KeyChange {
         let refused = self.refuse_creation(ctx);
         let created = match &mut self.state.body {
             Body::Mutex(_) => return Ok(refuse(Refusal::WrongKind)),
-            // Those who wait for a lock of this name that is just being deleted want a lock.
+            // The queue belongs to a lock of this name that was just deleted, and its waiters want a lock.
             Body::Absent if self.state.queue.len > 0 => return Ok(refuse(Refusal::WrongKind)),
             Body::Absent if let Some(verdict) = refused => return Ok(verdict),
             Body::Absent => {
@@ -126,7 +126,7 @@ impl KeyChange {
             Body::Semaphore(semaphore) => semaphore,
         };
         if !self.state.queue.is_complete() {
-            // Those that this change has taken out of the queue are still in front of the others in the database.
+            // The waiters that this change has removed are still at the front of the queue in the database.
             let left = usize::try_from(self.state.queue.len).unwrap_or(usize::MAX);
             return Err(Need::QueuePrefix(left.saturating_add(self.waiters.len())));
         }
@@ -155,7 +155,7 @@ impl KeyChange {
         Ok(Verdict::Reply(Reply::Deleted))
     }
 
-    /// Leaves nothing but the key's token, its ended versions and its queue. The caller has noted the write.
+    /// Deletes all but the key's token, its ended versions and its queue. The caller marks the change.
     pub(super) fn delete_body(&mut self, now: Now) {
         match std::mem::replace(&mut self.state.body, Body::Absent) {
             Body::Absent => {}

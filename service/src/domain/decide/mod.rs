@@ -1,8 +1,8 @@
-//! The decisions: a command against the state of its key.
+//! The decisions: what a command does to the state of its key.
 //!
-//! [`KeyChange`] takes a state, changes it command by command, and keeps account of what has to be written and who has
-//! to be told. Nothing of it counts before the store has committed the change; a change that lost its race is thrown
-//! away and decided again on the state that won.
+//! [`KeyChange`] takes a state, changes it command by command, and records what has to be written and who has to be
+//! notified. Nothing of this takes effect before the store has committed the change. A change that lost its race is
+//! thrown away, and its commands are decided again on the state that won.
 
 mod acquire;
 mod again;
@@ -34,42 +34,42 @@ use super::{
     Body, Command, Epoch, GuardBusy, KeyId, KeyState, Kind, Now, Place, Refusal, Reply, Version, Waiter,
 };
 
-/// For how long a freed place is kept for a waiter of another replica that has to claim it, in milliseconds.
+/// How long a free place is kept for a waiter of another replica that has to claim it, in milliseconds.
 pub const OFFER_MS: i64 = 2_000;
 
-/// How long a caller that chose its version keeps, without a connection, its place in the queue or an undelivered grant, in
-/// milliseconds.
+/// How long a caller without a connection keeps its place in the queue or its undelivered grant if it chose its
+/// version, in milliseconds.
 pub const DETACHED_FOR_MS: i64 = 10_000;
 
-/// The state of a key while it is being changed, and what has changed.
+/// The state of a key while a batch changes it, and a record of the changes.
 #[derive(Debug, Clone)]
 pub struct KeyChange {
     /// Tenant and key.
     pub id: KeyId,
     /// The state with all changes so far.
     pub state: KeyState,
-    /// Who has to be told.
+    /// The effects of the change once it is committed.
     pub effects: Effects,
     /// Whether the key's row has to be written.
     pub dirty: bool,
-    /// Slots whose permit has to be written.
+    /// The slots whose permits have to be written.
     pub permits: BTreeSet<i32>,
-    /// All permits have to go.
+    /// Whether all permits have to be deleted.
     pub clear_permits: bool,
-    /// Waiters by their order that have to be written, or removed (`None`).
+    /// The waiters to write, or to remove (`None`), by `seq`.
     pub waiters: BTreeMap<i64, Option<Waiter>>,
-    /// The epoch of the tokens that this change grants; `None` where it grants nothing. It must not be written once a later one
-    /// is known.
+    /// The epoch of the tokens that this change grants; `None` if it grants nothing. The change must not be written
+    /// once a later epoch is known.
     pub granted_under: Option<Epoch>,
-    /// Whether the key had no row and tokens before; the store may raise those that this change grants.
+    /// Whether the key had no row and no tokens before. Then the store may raise the tokens that this change grants.
     fresh_tokens: bool,
-    /// The bytes that the key's rows took before, by the count of the limit.
+    /// The bytes of the key's rows before this change, as counted for the storage limit.
     stored_before: u64,
     /// The versions that the guard rows name before this change, by slot.
     named_before: BTreeMap<i32, Version>,
-    /// Set where guard rows were found locked lately: the change leaves those alone.
+    /// Set if guard rows were found locked lately. The change leaves those rows alone.
     pub guard_busy: Option<GuardBusy>,
-    /// What the change was before each command but the first, for those who check every step of it.
+    /// The change before each command but the first, for tests that check every step.
     #[cfg(test)]
     pub(crate) steps: Steps,
 }
@@ -83,7 +83,7 @@ pub(crate) struct Steps {
 }
 
 impl KeyChange {
-    /// Begins with a state.
+    /// Begins a change of a state.
     pub fn new(id: KeyId, state: KeyState) -> Self {
         let fresh_tokens = state.row_version.is_none();
         let stored_before = state.stored_before();
@@ -106,7 +106,7 @@ impl KeyChange {
         }
     }
 
-    /// Keeps what the change is by now.
+    /// Records the change as it is before the next command.
     #[cfg(test)]
     fn keep_step(&mut self) {
         if crate::simulation::hooks::process().is_some() && self.steps.decided > 0 {
@@ -159,15 +159,15 @@ impl KeyChange {
         }
     }
 
-    /// What is shown of the lock changes now. A change of the queue alone only makes the row dirty.
+    /// Notes that the visible state of the key changes now. A change of the queue alone only makes the row dirty.
     fn mark_changed(&mut self, now: Now) {
         self.dirty = true;
         self.state.updated_at = now.at_most;
     }
 
-    /// Has the row written although nothing of it changed: its row version moves, so that no statement that was decided on it
-    /// can be applied any more. A key without a lock gets a tombstone as old as this write, since the sweeper's patience
-    /// with tombstones begins when they are written.
+    /// Marks the row to be written although nothing has changed. Its new row version keeps any statement that was
+    /// decided on the old one from being applied later. A key without a lock gets a tombstone that counts as written
+    /// now, since the sweeper counts the age of a tombstone from then.
     pub fn touch(&mut self, now: Now) {
         self.dirty = true;
         if matches!(self.state.body, super::Body::Absent) {
@@ -175,14 +175,14 @@ impl KeyChange {
         }
     }
 
-    /// Has the row written although nothing of it changed, since the answer says that a grant stands which this change did not
-    /// make. The rows that it was decided on may be old: those of a primary that was cut off, or of a standby. The write shows
-    /// that they are not.
+    /// Marks the row to be written although nothing has changed, because the answer reports an active grant that this
+    /// change did not make. The rows that were decided on may be old: those of a primary that was cut off, or of a
+    /// standby. The write proves that they are current.
     const fn prove(&mut self) {
         self.dirty = true;
     }
 
-    /// Takes a waiter out of the queue.
+    /// Removes a waiter from the queue.
     fn remove_waiter(&mut self, found: super::queue::Found) -> Option<Waiter> {
         let waiter = self.state.queue.remove(found)?;
         self.waiters.insert(waiter.seq, None);
@@ -190,7 +190,7 @@ impl KeyChange {
         Some(waiter)
     }
 
-    /// Changes where a waiter stands.
+    /// Changes the place of a waiter.
     fn move_waiter(&mut self, found: super::queue::Found, place: Place) {
         let waiter = self.state.queue.get_mut(found);
         waiter.place = place;
@@ -199,7 +199,7 @@ impl KeyChange {
         self.dirty = true;
     }
 
-    /// Tells the connection that waited that it waits no longer.
+    /// Answers the request that waited at a place with a refusal, or notifies its replica.
     fn dismiss(&mut self, place: Place, refusal: Refusal, ctx: &Context) {
         let Place::Attached { replica, request_id, .. } = place else { return };
         if ctx.me == Some(replica) {

@@ -1,77 +1,79 @@
-//! What comes of decisions.
+//! The results of decisions.
 
 use std::collections::BTreeSet;
 
 use super::ends::Ended;
 use crate::domain::{LockView, ReplicaId, Reply, RequestId, Timestamp, Version};
 
-/// What a decision cannot be taken without.
+/// Something that is missing for a decision.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Need {
     /// The permit or waiter of this version, if there is one.
     Version(Version),
-    /// A longer front of the queue: at least this many.
+    /// A longer front of the queue: at least this many waiters.
     QueuePrefix(usize),
-    /// A fresh list of the permits that end first: at least this many; and how many are out.
+    /// A fresh list of the permits that end first, with at least this many, and the number of active permits.
     Permits(usize),
-    /// This replica has to be known to the others first.
+    /// The registration of this replica, so that the other replicas know it.
     Membership,
-    /// What was decided before it in this batch, and what of the queue was served for it, has to be committed first.
+    /// A commit of the earlier decisions of this batch, and of what was served for this command.
     NextBatch,
 }
 
-/// What became of a command.
+/// The decision on a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is answered.
+    /// The command is answered.
     Reply(Reply),
-    /// It waits in the queue, for at most so many milliseconds.
+    /// The command waits in the queue.
     Waiting {
-        /// How long it wants to wait.
+        /// The maximum waiting time in milliseconds.
         wait_ms: i64,
     },
-    /// It has ended the grant, or meant to; an open transaction is in the way. It is decided again when that may have ended. A
-    /// release has the lock as it leaves it: others may have finished it by then, and have taken the lock.
+    /// The command ended a grant or needs a guard row, and an open transaction is in the way. The command is decided
+    /// again when that transaction may have ended. A release carries the lock as the release leaves it: by then another
+    /// command may have finished the release, and the lock may be taken again.
     GuardOpen(Option<Box<LockView>>),
-    /// An earlier write of it may have been applied and been overwritten since: whether it was is not known, and it is not
-    /// applied over what was written meanwhile.
+    /// An earlier write of the command may have been applied and overwritten since. The command is not applied again
+    /// over what was written meanwhile.
     Unknown,
 }
 
-/// The outcome of one command: a verdict, or what is missing. After a [`Need`] the [`KeyChange`](super::KeyChange) must be
-/// thrown away, but for [`Need::NextBatch`]: after that one it is written.
+/// The outcome of one command: a verdict, or what is missing. After a [`Need`] the [`KeyChange`](super::KeyChange) must
+/// be thrown away, except after [`Need::NextBatch`]: then it is written.
 pub type Decided = Result<Verdict, Need>;
 
-/// Who is notified of what once the change is committed.
+/// The effects of a change once it is committed.
 #[derive(Debug, Clone, Default)]
 pub struct Effects {
-    /// Waiters of this replica that are answered.
+    /// The answers to waiters of this replica.
     pub answered: Vec<(RequestId, Reply)>,
-    /// How the place became free that a waiter of this replica was granted: for the metric of hand-overs.
+    /// For each granted waiter of this replica, when and how its place became free: for the metric of hand-overs.
     pub freed: Vec<(RequestId, Freed)>,
-    /// Other replicas that have something to look at: an offer, or a waiter that was taken over.
+    /// Other replicas to notify: of an offer, or of a waiter that was taken over.
     pub notified: BTreeSet<ReplicaId>,
-    /// Leases that releases ended, with the ends that they had before.
+    /// Leases that releases ended, with their ends before the release.
     pub released: Vec<(Version, Timestamp)>,
-    /// How many offers lapsed.
+    /// The number of offers that lapsed.
     pub skipped: u64,
-    /// How many grants were found expired that nobody had released.
+    /// The number of grants that were found to have expired without a release.
     pub expired: u64,
-    /// Grants that ended; `None` where nobody wants to know, since a list costs an allocation.
+    /// Grants that ended; `None` unless ends are listed, because a list costs an allocation.
     pub ended: Option<Vec<Ended>>,
     /// Versions of new grants; `None` as with [`Self::ended`].
     pub granted: Option<Vec<Version>>,
     /// Replicas that let an offer lapse.
     pub suspects: BTreeSet<ReplicaId>,
-    /// The queue was served only in part: [`Command::ServeQueue`](crate::domain::Command::ServeQueue) has to follow.
+    /// Whether the queue was served only in part, so that a [`Command::ServeQueue`](crate::domain::Command::ServeQueue)
+    /// has to follow.
     pub unfinished: bool,
 }
 
-/// How a place became free.
+/// When and how a place became free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Freed {
-    /// When, by the database's clock.
+    /// The time, by the database's clock.
     pub at: Timestamp,
-    /// By a release; else its lease ended.
+    /// Whether a release freed the place; otherwise its lease expired.
     pub by_release: bool,
 }

@@ -1,34 +1,34 @@
-//! Serving the queue: whoever is first gets what is free.
+//! Serves the queue: free places go to the first waiters.
 
 use super::{Context, DETACHED_FOR_MS, Freed, KeyChange, Need, OFFER_MS, grants::Taker};
 use crate::domain::{Body, Mutex, Owner, Place, Refusal, Reply, Waiter, queue::Found};
 
-/// The most of a queue that one decision serves; the rest is served by the next.
+/// The maximum number of waiters that one decision serves. The next decision serves the rest.
 const MOST_AT_ONCE: usize = 128;
 
-/// The most waiters of suspect replicas that one decision goes past. Where there are more, nobody is served before it is known
-/// whether those replicas are gone.
+/// The maximum number of waiters of suspect replicas that one decision skips. Beyond that nobody is served until it is
+/// known whether those replicas are dead.
 const MOST_SUSPECTED: usize = 1_000;
 
-/// How serving one waiter went.
+/// The result of serving one waiter.
 enum Served {
-    /// It left the queue, with a grant or without.
+    /// The waiter left the queue, with or without a grant.
     Gone,
-    /// A place is kept for it: it is offered to its replica.
+    /// The place is offered to the waiter's replica.
     Offered,
-    /// It keeps its place, and others go before it meanwhile.
+    /// The waiter keeps its place in the queue, and others are served before it.
     Passed,
-    /// The same, since its replica is suspect.
+    /// The waiter keeps its place in the queue, because its replica is suspect, and others are served before it.
     Suspected,
 }
 
 impl KeyChange {
-    /// Serves the queue from its front as far as there is room. Returns whether there is room left for a newcomer:
-    /// then nobody who waits could have taken it.
+    /// Serves the queue from its front as far as there is room. Returns whether there is room left for a new acquire,
+    /// because no waiter could take it.
     ///
-    /// Where the view ends before the queue or the room does, what was served so far stands, and
-    /// [`Effects::unfinished`](super::Effects::unfinished) asks for another look; only where nothing at all could be done
-    /// is more needed.
+    /// If the view ends before the queue or the room does, the waiters served so far remain served, and
+    /// [`Effects::unfinished`](super::Effects::unfinished) asks for another look. Only if nothing at all could be done,
+    /// a larger view is needed.
     pub(super) fn serve_queue(&mut self, ctx: &Context) -> Result<bool, Need> {
         self.cut_after_step_back(ctx);
         if self.state.queue.len > 0 {
@@ -40,7 +40,7 @@ impl KeyChange {
         Ok(is_free)
     }
 
-    /// Those of this replica who wait for what their owner holds by now, and asked reentrant, are answered with its grant.
+    /// Answers reentrant waiters of this replica with the grant that their owner holds by now.
     fn reenter(&mut self, ctx: &Context) {
         let waits_here = |waiter: &Waiter, owner: &Owner| {
             let here = matches!(waiter.place, Place::Attached { replica, request_id, .. }
@@ -100,15 +100,16 @@ impl KeyChange {
         }
     }
 
-    /// Serves the queue for one whose answer depends on what is left. Where that cannot be told before this change is
-    /// committed, its command has to wait until then.
+    /// Serves the queue for a command whose answer depends on the room that is left. If the queue cannot be served
+    /// fully in this change, the command has to wait until the change is committed.
     pub(super) fn serve_fully(&mut self, ctx: &Context) -> Result<bool, Need> {
         let is_free = self.serve_queue(ctx)?;
         if self.effects.unfinished { Err(Need::NextBatch) } else { Ok(is_free) }
     }
 
-    /// The view ends: that will do if somebody left the queue in this change, be it before this serving, else `need`.
-    /// (A view of the same size would end at the same place again: what shortened it is the change itself.)
+    /// Stops at the end of the view. If this change has removed a waiter, even before this serving, the rest is served
+    /// after the commit; otherwise returns `need`. (Loading a view of the same size would not help: it ends earlier
+    /// because of this change.)
     fn unfinished(&mut self, gone: usize, need: Need) -> Result<bool, Need> {
         if gone == 0 && !self.waiters.values().any(Option::is_none) {
             return Err(need);
@@ -117,7 +118,7 @@ impl KeyChange {
         Ok(false)
     }
 
-    /// An owner is being granted what it waits for at other replicas too, and asked for reentrant: they have a look.
+    /// Notifies other replicas where the same owner waits with a reentrant acquire, so that they look at the key.
     fn notify_reentrant(&mut self, owner: &Owner, ctx: &Context) {
         for waiter in self.state.queue.head.iter().filter(|waiter| waiter.owner == *owner) {
             if let Place::Attached { replica, request_id, .. } = waiter.place
@@ -130,7 +131,7 @@ impl KeyChange {
         }
     }
 
-    /// Serves one waiter, for whom there is room.
+    /// Serves one waiter, for which there is room.
     fn serve(&mut self, index: usize, ctx: &Context) -> Result<Served, Need> {
         let found = Found::Head(index);
         match self.state.queue.head[index].place {
@@ -173,7 +174,7 @@ impl KeyChange {
         }
     }
 
-    /// Removes places that were kept and lapsed from the known front, whether or not there is room.
+    /// Removes detached waiters whose time is over from the known front, whether or not there is room.
     pub(super) fn drop_lapsed(&mut self, ctx: &Context) {
         let lapsed = |place: Place| matches!(place, Place::Detached { until } if ctx.now.is_past(until));
         while let Some(index) = self.state.queue.head.iter().position(|waiter| lapsed(waiter.place)) {
@@ -181,8 +182,8 @@ impl KeyChange {
         }
     }
 
-    /// Withdraws offers that lapsed when the place was gone that they were for (a shrink, a step back of the clock):
-    /// nobody is to blame, and an offer in the past would have the key looked at again and again.
+    /// Withdraws lapsed offers of places that no longer exist, because of a shrink or a step back of the clock. No
+    /// replica is to blame for them, and an offer in the past would cause one look at the key after another.
     pub(super) fn withdraw_lapsed(&mut self, ctx: &Context) {
         if self.effects.unfinished {
             return;
@@ -206,7 +207,8 @@ impl KeyChange {
         if keeps_place { Served::Passed } else { Served::Gone }
     }
 
-    /// Takes the connection away from a waiter: one who chose its version keeps its place for a while, another leaves.
+    /// Detaches a waiter from its connection. A waiter that chose its version keeps its place for a while; any other
+    /// leaves.
     pub(super) fn detach(&mut self, found: Found, ctx: &Context) {
         let waiter = self.state.queue.get(found);
         let (chosen, place) = (waiter.chosen, waiter.place);
@@ -219,7 +221,7 @@ impl KeyChange {
         }
     }
 
-    /// How the place became free that is granted next.
+    /// When and how the place that is granted next became free.
     fn freed(&self, ctx: &Context) -> Option<Freed> {
         let grant = match &self.state.body {
             Body::Absent => None,

@@ -1,16 +1,18 @@
-//! What a tenant that stores as much as it may can still do: all that makes nothing larger, and what holders need.
+//! The commands of a tenant that has reached its storage limit: allowed is what stores nothing more, and what holders
+//! need.
 
 use super::{Context, KeyChange, Verdict, held::Target, refuse};
 use crate::domain::{Acquire, Body, Data, DataEdit, KeyState, Refusal, Semaphore};
 
-/// What a row counts beside its data, in bytes: about what one of a short key takes with its place in the index.
+/// The bytes that a row counts beside its data: about what a row with a short key takes together with its index entry.
 pub const ROW_BYTES: u64 = 512;
 
-/// Data of at most so many bytes is stored in a row that is there all the same: a holder that notes its progress keeps its lock.
+/// Data of at most this many bytes may be stored in an existing row even beyond the limit, so that a holder that
+/// records its progress keeps its lock.
 const SMALL_DATA: usize = 1_024;
 
 impl KeyState {
-    /// The bytes that the key's rows take, by the count of the limit; of permits whose data is not known, without it.
+    /// The bytes of the key's rows, as counted for the limit. Data of unknown permits is not included.
     fn stored_bytes(&self) -> u64 {
         match &self.body {
             Body::Absent => ROW_BYTES,
@@ -22,24 +24,24 @@ impl KeyState {
         }
     }
 
-    /// The same before a change: without a row there is nothing.
+    /// The bytes of the key's rows before a change: 0 without a row.
     pub(super) fn stored_before(&self) -> u64 {
         if self.row_version.is_some() { self.stored_bytes() } else { 0 }
     }
 }
 
 impl KeyChange {
-    /// By how many bytes the tenant's rows grow, by the count of the limit.
+    /// The bytes by which the tenant's rows grow, as counted for the limit.
     pub fn growth(&self) -> u64 {
         self.state.stored_bytes().saturating_sub(self.stored_before)
     }
 
-    /// The refusal of what would create a key.
+    /// The refusal of a command that would create a key.
     pub(super) fn refuse_creation(&self, ctx: &Context) -> Option<Verdict> {
         ctx.is_over_storage(&self.id.tenant).then(|| refuse(Refusal::StorageFull))
     }
 
-    /// The refusal of data that is larger than what is there.
+    /// The refusal of data that is larger than the stored data.
     pub(super) fn refuse_data(
         &self,
         before: Option<&Data>,
@@ -51,7 +53,7 @@ impl KeyChange {
         (grows && ctx.is_over_storage(&self.id.tenant)).then(|| refuse(Refusal::StorageFull))
     }
 
-    /// The refusal of a change of a grant's data that makes it larger.
+    /// The refusal of an edit that makes a grant's data larger.
     pub(super) fn refuse_edit(&mut self, target: &Target, edit: &DataEdit, ctx: &Context) -> Option<Verdict> {
         let DataEdit::Set(after) = edit else { return None };
         let before = self.grant_and_data(target).1.clone();

@@ -1,4 +1,4 @@
-//! What the engine asks for on its own: leaving, giving back, burying, sweeping.
+//! Commands of the engine's own: leave, give back, keep, reap and sweep.
 
 use super::{Context, DETACHED_FOR_MS, Decided, KeyChange, Need, Verdict, refuse};
 use crate::domain::{
@@ -7,7 +7,8 @@ use crate::domain::{
 };
 
 impl KeyChange {
-    /// A waiter of this replica leaves. It may have been granted, taken over or skipped meanwhile.
+    /// Handles the leave of a waiter of this replica. The waiter may have been granted, taken over or skipped
+    /// meanwhile.
     pub(super) fn leave(
         &mut self,
         version: Version,
@@ -15,7 +16,8 @@ impl KeyChange {
         reason: LeaveReason,
         ctx: &Context,
     ) -> Decided {
-        // A command before this one, in the same decision, may have served it: it is answered once, by that.
+        // An earlier command of this decision may have served this waiter. The waiter is answered once, by this
+        // verdict.
         if let Some(reply) = self.take_answer(request_id) {
             return Ok(Verdict::Reply(reply));
         }
@@ -45,8 +47,8 @@ impl KeyChange {
         }
     }
 
-    /// A waiter's time is up. What is free by now is its own if it is its turn: it goes empty-handed only where others
-    /// hold, or are offered, all there is.
+    /// Handles the end of a waiter's time. The waiter gets a free place if it is its turn. So it is refused only if all
+    /// places are held by others or offered to them.
     fn time_out(&mut self, version: Version, request_id: RequestId, ctx: &Context) -> Decided {
         let served = self.serve_fully(ctx);
         if let Some(reply) = self.take_answer(request_id) {
@@ -62,14 +64,15 @@ impl KeyChange {
         Ok(refuse(self.not_granted(NotGrantedReason::TimedOut, position, ctx.now)))
     }
 
-    /// One who wants to leave waits no longer: it is told what became of its version.
+    /// Handles a leave of a waiter that is no longer in the queue. The reply tells what became of its version.
     fn leave_unqueued(&mut self, version: Version, request_id: RequestId, ctx: &Context) -> Decided {
-        // Also to one whose connection is gone: the engine finds that nobody takes it, and gives it back.
+        // This applies even if the connection is gone: the engine finds that nobody receives the grant, and gives it
+        // back.
         if let Some(view) = self.attached_view(version, request_id, ctx)? {
             self.prove();
             return Ok(Verdict::Reply(Reply::Granted(view)));
         }
-        // Somebody asked with its version since, and had the place, and all that came of it.
+        // Another request with the same version has taken over the place and what came of it.
         if self.state.ended.contains(version) || self.is_attached_otherwise(version, request_id)? {
             return Ok(refuse(Refusal::Superseded));
         }
@@ -111,11 +114,11 @@ impl KeyChange {
         Ok(Verdict::Reply(Reply::Done))
     }
 
-    /// Takes those waiters of a dead replica that this view knows out of the queue, or lets them keep their place for a
-    /// while without it.
+    /// Removes the waiters of a dead replica that this view has from the queue, or detaches them if they keep their
+    /// place for a while.
     pub(super) fn reap_replica(&mut self, replica: ReplicaId, ctx: &Context) -> Decided {
         let of_the_dead = |waiter: &Waiter| matches!(waiter.place, Place::Attached { replica: theirs, .. } if theirs == replica);
-        // From the back: what is removed does not move what is still to be looked at.
+        // From the back: a removal does not move the waiters that are still to be checked.
         for index in (0..self.state.queue.head.len()).rev() {
             if of_the_dead(&self.state.queue.head[index]) {
                 self.detach(Found::Head(index), ctx);

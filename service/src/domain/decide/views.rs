@@ -1,4 +1,4 @@
-//! How a state is shown.
+//! Views of a state, as answers show them.
 
 use super::{KeyChange, acquire::DEFAULT_LEASE_MS};
 use crate::domain::{
@@ -6,7 +6,7 @@ use crate::domain::{
     Semaphore, SemaphoreView, reply::HeldView,
 };
 
-/// The most holders that a refusal names.
+/// The maximum number of holders that a refusal names.
 pub const MOST_HOLDERS: usize = 10;
 
 impl KeyChange {
@@ -25,7 +25,7 @@ impl KeyChange {
         }
     }
 
-    /// The lock as it is now; `None` where this is none.
+    /// The view of the lock; `None` if the key is not a lock.
     pub(super) fn lock_view(&self, now: Now) -> Option<LockView> {
         let Body::Mutex(mutex) = &self.state.body else { return None };
         Some(self.mutex_view(mutex, mutex.grant.as_ref(), now))
@@ -85,7 +85,7 @@ impl KeyChange {
 }
 
 impl Permit {
-    /// The permit as it is shown, but for how many wait.
+    /// The view of the permit, without the number of waiters.
     pub fn view(&self, id: crate::domain::KeyId, now: Now) -> LockView {
         LockView {
             id,
@@ -121,8 +121,8 @@ fn holder(grant: &Grant, now: Now) -> Holder {
     }
 }
 
-/// For how long the lease lasts at least, but never longer than it was granted for: readings of the time differ by a
-/// millisecond or two, and after a step back of the database's clock by more.
+/// The minimum remaining time of a lease, but never more than it was granted for: readings of the time differ by a
+/// millisecond or two, and by more after a step back of the database's clock.
 fn expires_in_ms(grant: &Grant, now: Now) -> i64 {
     grant.expires_at.ms_since(now.at_most).clamp(0, grant.lease_ms.max(0))
 }

@@ -1,4 +1,5 @@
-//! What a shard decides on before it has loaded anything: the states that it wrote last, and whether they can be trusted.
+//! The states on which a shard can decide without a load: those that it wrote last, as long as such decisions mostly
+//! win.
 
 mod speculation;
 mod states;
@@ -11,15 +12,15 @@ use crate::domain::{KeyId, KeyState};
 /// The state that a write was decided on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Basis {
-    /// It was loaded.
+    /// The state was loaded.
     Loaded,
-    /// It was cached.
+    /// The state was cached.
     Cached,
     /// The key was assumed to have no row.
     AssumedAbsent,
 }
 
-/// The cached states of a shard's keys, and how often decisions on them held.
+/// The cached states of a shard's keys, and the success of decisions on them.
 #[derive(Debug)]
 pub(super) struct Cache {
     states: States,
@@ -32,8 +33,8 @@ impl Cache {
         Self { states: States::new(bytes, now), speculation: Speculation::default() }
     }
 
-    /// A state of the key to decide on without a load; `None` where a load probably costs less. The key is no longer cached
-    /// afterwards.
+    /// Takes a state of the key to decide on without a load; `None` if a load probably costs less. The key is no longer
+    /// cached afterwards.
     pub(super) fn speculate(&mut self, id: &KeyId) -> Option<(KeyState, Basis)> {
         match self.states.take(id) {
             Some(state) => self.speculation.trusts_cached().then_some((state, Basis::Cached)),
@@ -65,7 +66,7 @@ impl Cache {
         self.states.put(id, state, now);
     }
 
-    /// Forgets the states that were not written for a while, if it is time for that. Returns whether it was.
+    /// Forgets the states that were not written for a while, if a generation ends now. Returns whether one ended.
     pub(super) fn expire(&mut self, now: Instant) -> bool {
         let is_due = self.expires_at().is_some_and(|at| at <= now);
         if is_due {

@@ -1,17 +1,17 @@
 //! Whether to decide at once or to load first.
 //!
-//! A key that is not cached is assumed to have no row, and a cached one to be unchanged. A right assumption saves a round
-//! trip; a wrong one costs one. Which of them are mostly right depends on the callers: new keys or old ones, clients that stay
-//! with a replica or clients that do not. So the outcomes are counted. Where assumptions mostly fail keys are loaded first,
-//! and only now and then one is decided without, to see whether that has changed.
+//! A key that is not cached is assumed to have no row, and a cached key to be unchanged. A right assumption saves a
+//! round trip; a wrong one costs one. Which assumptions are mostly right depends on the callers: on new or old keys, on
+//! clients that stay with one replica or change it. So the outcomes are counted. Where assumptions mostly fail, keys
+//! are loaded first, and only a few are decided without a load, to notice when that pays again.
 
-/// The share of right assumptions, in thousandths, from which on an assumption pays.
+/// The share of right assumptions from which on an assumption pays, in thousandths.
 const PAYS_FROM: u32 = 400;
 /// A share of 1, in thousandths.
 const WHOLE: u32 = 1_000;
-/// The weight of one outcome is the reciprocal of this.
+/// The reciprocal of the weight of one outcome.
 const INERTIA: u32 = 32;
-/// Where assumptions mostly fail one in this many decisions is still taken on one.
+/// Where assumptions mostly fail, one in this many decisions is still based on one.
 const PROBE_EVERY: u32 = 32;
 
 /// A running share of right assumptions.
@@ -39,7 +39,7 @@ impl Share {
     }
 }
 
-/// How often each kind of assumption was right.
+/// The success of each kind of assumption.
 #[derive(Debug, Default)]
 pub(super) struct Speculation {
     absent: Share,
@@ -57,12 +57,12 @@ impl Speculation {
         self.cached.pays()
     }
 
-    /// A write on the assumption that a key had no row won or lost its race.
+    /// Notes whether a write won its race that assumed a key to have no row.
     pub(super) fn note_absent(&mut self, won: bool) {
         self.absent.note(won);
     }
 
-    /// A write on a cached state won or lost its race.
+    /// Notes whether a write on a cached state won its race.
     pub(super) fn note_cached(&mut self, won: bool) {
         self.cached.note(won);
     }

@@ -1,8 +1,8 @@
 //! The states of the keys that a shard wrote last.
 //!
-//! A decision on a cached state costs no query. A stale state is harmless: a write is applied only if the row still has the
-//! version that it was decided on, and otherwise the key is loaded and decided again. So states are dropped freely: after
-//! seconds without a write, and when they take too much memory.
+//! A decision on a cached state costs no query. A stale state is harmless: a write is applied only if the row still has
+//! the version that the write was decided on; otherwise the key is loaded and decided again. So states are dropped
+//! freely: some seconds after their last write, and when they take too much memory.
 
 use std::time::Duration;
 
@@ -12,13 +12,14 @@ use rustc_hash::FxHashMap;
 
 use crate::domain::{Body, KeyId, KeyState};
 
-/// A state is dropped at the latest after twice this time without a write. Tombstones are kept much longer.
+/// The length of a generation. A state is dropped at the latest after twice this time without a write. Tombstones are
+/// kept much longer.
 const GENERATION: Duration = Duration::from_secs(5);
 
 /// The maximum number of waiters, and of permits, that are cached with a key.
 const LONGEST_VIEW: usize = 256;
 
-/// The maximum of a cached view; fewer in some simulations.
+/// The maximum size of a cached view; smaller in some simulations.
 fn longest_view() -> usize {
     #[cfg(test)]
     return crate::simulation::hooks::view_size(LONGEST_VIEW);
@@ -29,9 +30,9 @@ fn longest_view() -> usize {
 /// The states of keys in two generations. A state that is not written during a generation is dropped at its end.
 #[derive(Debug)]
 pub(super) struct States {
-    /// Written in this generation.
+    /// States that were written in this generation.
     young: FxHashMap<KeyId, KeyState>,
-    /// Written in the generation before.
+    /// States that were written in the generation before.
     old: FxHashMap<KeyId, KeyState>,
     /// The approximate size of `young` in bytes.
     young_bytes: usize,
@@ -42,7 +43,7 @@ pub(super) struct States {
 }
 
 impl States {
-    /// No states yet, and at most about `bytes` of them.
+    /// Starts without states, with a limit of about `bytes`.
     pub(super) fn new(bytes: usize, now: Instant) -> Self {
         Self {
             young: FxHashMap::default(),
@@ -70,9 +71,9 @@ impl States {
     /// Adds a state that was just written or loaded.
     pub(super) fn put(&mut self, id: KeyId, mut state: KeyState, now: Instant) {
         if let Body::Semaphore(semaphore) = &mut state.body {
-            // The view of a guarded one must have all permits.
+            // The view of a guarded semaphore must have all permits, so it is not cached.
             if semaphore.guarded || semaphore.permits.slots > semaphore.max_size {
-                // After a shrink each decision has to count the permits that are out.
+                // After a shrink each decision has to count the active permits.
                 return;
             }
             semaphore.permits.trim(longest_view());
@@ -85,7 +86,7 @@ impl States {
         self.young.insert(id, state);
     }
 
-    /// Ends the generation. It is called by a timer too, so that an idle replica keeps nothing.
+    /// Ends the generation. A timer calls this too, so that an idle replica keeps nothing.
     pub(super) fn end_generation(&mut self, now: Instant) {
         self.old = std::mem::take(&mut self.young);
         self.young_bytes = 0;

@@ -1,4 +1,4 @@
-//! The bounds against a clock that is known exactly.
+//! Tests of the bounds against a clock that is known exactly.
 
 use proptest::prelude::*;
 
@@ -37,7 +37,8 @@ fn an_event_is_not_looked_for_before_the_database_has_reached_it() {
     assert_eq!(clock.instant_of(Timestamp(1_500)), Some(received + ms(500)));
 }
 
-/// Two commits of which the first waited for a lock: its answer comes after the second one's, and is older.
+/// Two commits overtake each other: the first one waited for a lock, so its answer comes later and its reading is
+/// older.
 #[test]
 fn stalled_commits_that_overtake_each_other_are_no_step() {
     let clock = DatabaseClock::default();
@@ -47,7 +48,7 @@ fn stalled_commits_that_overtake_each_other_are_no_step() {
     assert_eq!(clock.observe(Timestamp(5_200), start + ms(5_199), start + ms(5_201)), None);
 }
 
-/// Otherwise the next lease would come out as much too long as a commit took.
+/// Guards against leases that are too long by the duration of a slow commit.
 #[test]
 fn a_slow_answer_does_not_widen_the_bounds() {
     let clock = DatabaseClock::default();
@@ -78,7 +79,7 @@ fn a_step_is_reported_and_believed() {
     }
 }
 
-/// Two clocks that drift as much as slewing makes them are not called out of step after an hour without an answer.
+/// Two clocks that drift at the maximum rate are not reported as a step after an hour without an answer.
 #[test]
 fn drift_is_no_step() {
     let clock = DatabaseClock::default();
@@ -88,17 +89,18 @@ fn drift_is_no_step() {
     assert_eq!(clock.observe(Timestamp(3_600_000 + 1_800), start + hour, start + hour), None);
 }
 
-/// A question to the database: after how long it is sent, how long its answer takes, and at which part of that the
-/// database's clock is read.
+/// A question to the database: the pause before it is sent, the duration until its answer, and the part of that
+/// duration after which the database's clock is read.
 type Question = (u64, u64, u64);
 
-/// Mostly short ones, some of them slow, several under way at a time.
+/// Generates mostly fast questions and some slow ones, several under way at a time.
 fn questions() -> impl Strategy<Value = Vec<Question>> {
     let takes = prop_oneof![8 => 0_u64..5_000, 2 => 0_u64..900_000, 1 => 0_u64..6_000_000];
     prop::collection::vec((0_u64..200_000, takes, 0_u64..=1_000), 1..60)
 }
 
-/// The readings in the order in which they arrive; the database's clock is `start` + 7 s, and `step_ms` more after 3 s.
+/// The readings in the order in which they arrive. The database's clock shows `start` + 7 s, and `step_ms` more after 3
+/// s.
 fn readings(start: Instant, questions: &[Question], step_ms: i64) -> Vec<Reading> {
     let mut sent_us = 0;
     let mut readings: Vec<_> = questions
@@ -115,7 +117,7 @@ fn readings(start: Instant, questions: &[Question], step_ms: i64) -> Vec<Reading
     readings
 }
 
-/// What the database's clock shows, in microseconds.
+/// The time that the database's clock shows, in microseconds.
 fn true_us(start: Instant, at: Instant, step_ms: i64) -> i64 {
     let passed = signed_us(at, start);
     let stepped = if passed >= 3_000_000 { step_ms * 1_000 } else { 0 };
@@ -147,7 +149,7 @@ proptest! {
         }
     }
 
-    /// No answer widens the bounds that a better one has set less than a second ago.
+    /// An answer does not widen the bounds that a better one has set less than a second ago.
     #[test]
     fn the_bounds_are_never_wider_than_the_last_readings(questions in questions()) {
         let (clock, start) = (DatabaseClock::default(), Instant::now());
@@ -165,8 +167,8 @@ proptest! {
         }
     }
 
-    /// Guards invariant 8: who asks after a step, when nothing from before it is under way any more, learns the time; and
-    /// nobody is told less of it than the last answer leaves open.
+    /// Guards invariant 8: a question that is sent after a step, when no earlier one is under way, shows the true time.
+    /// The bounds always enclose the last answer.
     #[test]
     fn after_a_step_the_next_answer_is_believed(questions in questions(), step_ms in -20_000_i64..20_000) {
         let (clock, start) = (DatabaseClock::default(), Instant::now());

@@ -17,7 +17,7 @@ use crate::domain::ReplicaId;
 
 /// Audits while there are waiters, and now and then looks for waiters of replicas that are not registered.
 pub(super) async fn keep_auditing(shared: Arc<Shared>, me: ReplicaId) {
-    // In beats. A waiter without a row is rare, and until it is found it only waits in vain.
+    // Periods in heartbeats. A waiter without a row is rare, and until an audit finds it, it only waits in vain.
     const AUDIT_EVERY: u64 = 2;
     const UNKNOWN_EVERY: u64 = 10;
     let mut beats = 0_u64;
@@ -37,7 +37,7 @@ pub(super) async fn keep_auditing(shared: Arc<Shared>, me: ReplicaId) {
     }
 }
 
-/// Compares the number of waiters with the number of rows, and if these differ, the waiters themselves.
+/// Compares the number of waiters with the number of rows and, if they differ, the waiters themselves.
 async fn audit(shared: &Arc<Shared>, me: ReplicaId) {
     let asked = Instant::now();
     let result = async {

@@ -1,12 +1,13 @@
-//! Membership: registers this replica with the others, and detects which of them are dead.
+//! Membership: registers this replica with the others, and detects dead replicas.
 //!
 //! A replica registers an incarnation, a row with a heartbeat counter, only while it has waiters: an idle replica sends no
 //! statements. Another replica is dead when its counter has not moved for 3 s of this replica's monotonic clock while this
 //! replica's own heartbeats succeeded. Timestamps are never compared: after an outage of 10 s every replica would declare the
 //! others dead.
 //!
-//! A member runs four loops, in tasks of their own, so that a slow query of one does not delay the heartbeat: the heartbeat (here);
-//! the search for offers and the listener for notifications (`offers`); the audit of waiters against their rows (`audit`).
+//! A member runs four loops, in tasks of their own, so that a slow query of one loop does not delay the heartbeat: the
+//! heartbeat (here); the search for offers and the listener for notifications (`offers`); the audit of waiters against
+//! their rows (`audit`).
 
 mod audit;
 mod offers;
@@ -37,9 +38,9 @@ use crate::domain::ReplicaId;
 const BEAT: Duration = Duration::from_secs(1);
 /// The pause before this replica tries again to join.
 const JOIN_AGAIN: Duration = Duration::from_millis(200);
-/// A replica leaves after this time without a waiter.
+/// How long a replica without waiters stays registered.
 const LINGER: Duration = Duration::from_secs(30);
-/// Longer than a statement of an earlier decision can still be under way.
+/// How long a leaving replica stays registered: longer than a statement of an earlier decision can be under way.
 const SETTLED_AFTER: Duration = Duration::from_secs(15);
 
 /// This replica as it is registered.
@@ -47,7 +48,7 @@ const SETTLED_AFTER: Duration = Duration::from_secs(15);
 pub(super) struct Presence {
     /// The incarnation; `None` while this replica is not registered.
     pub(super) me: Option<ReplicaId>,
-    /// Whether it is about to leave: it serves the waiters that it has and accepts no new ones.
+    /// Whether this replica is about to leave. Then it serves the waiters that it has and accepts no new ones.
     pub(super) is_leaving: bool,
 }
 
@@ -89,7 +90,7 @@ impl Default for Membership {
 }
 
 impl Membership {
-    /// This replica, if it is registered.
+    /// The incarnation of this replica, if it is registered.
     pub(super) fn me(&self) -> Option<ReplicaId> {
         self.presence().me
     }
@@ -104,27 +105,28 @@ impl Membership {
         self.dead.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Has this replica join, since a request wants to wait.
+    /// Makes this replica join, because a request wants to wait.
     pub(super) fn want(&self) {
         self.wanted.notify_one();
     }
 
-    /// A waiter here was put into its queue or granted.
+    /// Notes that a waiter here was put into its queue or granted.
     pub(super) fn expect_offers(&self) {
         self.offers_expected.notify_one();
     }
 
-    /// Waits for so long; returns early, and true, when offers are expected.
+    /// Waits for `pause`. Returns early, and true, when offers are expected.
     async fn offers_expected_within(&self, pause: Duration) -> bool {
         tokio::time::timeout(pause, self.offers_expected.notified()).await.is_ok()
     }
 
-    /// Replicas to which nothing is offered.
+    /// The replicas to which nothing is offered.
     pub(super) fn suspects(&self) -> Arc<BTreeSet<ReplicaId>> {
         self.suspects.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Notes that a replica left an offer unclaimed. Nothing more is offered to it before it is known whether it is dead.
+    /// Notes that a replica left an offer unclaimed. Nothing more is offered to it before it is known to be dead or
+    /// alive.
     pub(super) fn suspect(&self, replica: ReplicaId) {
         let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::make_mut(&mut suspects).insert(replica);
@@ -132,7 +134,7 @@ impl Membership {
         self.want_reaping();
     }
 
-    /// A replica is no longer suspect: it is known to be dead or alive.
+    /// Notes that a replica is no longer suspect, because it is known to be dead or alive.
     fn clear(&self, replica: ReplicaId) {
         let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
         if suspects.contains(&replica) {
@@ -140,7 +142,7 @@ impl Membership {
         }
     }
 
-    /// Has the heartbeats of the other replicas watched until it is known which of them are dead.
+    /// Makes this replica watch the heartbeats of the others until it is known which of them are dead.
     pub(super) fn want_reaping(&self) {
         self.reaping_wanted.notify_one();
     }
@@ -153,13 +155,13 @@ impl Membership {
         self.presence.lock().unwrap_or_else(PoisonError::into_inner).is_leaving = true;
     }
 
-    /// Returns whether the replica is newly dead.
+    /// Adds a dead replica. Returns whether it was not known to be dead.
     fn add_dead(&self, replica: ReplicaId) -> bool {
         let mut dead = self.dead.lock().unwrap_or_else(PoisonError::into_inner);
         !dead.contains(&replica) && Arc::make_mut(&mut dead).insert(replica)
     }
 
-    /// Returns whether the replica was dead.
+    /// Removes a replica from the dead ones. Returns whether it was one of them.
     fn revive(&self, replica: ReplicaId) -> bool {
         let mut dead = self.dead.lock().unwrap_or_else(PoisonError::into_inner);
         dead.contains(&replica) && Arc::make_mut(&mut dead).remove(&replica)
@@ -179,7 +181,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         stay(&shared, me).await;
         for task in [notifications, looks, audits] {
             task.abort();
-            // After this the task changes nothing any more.
+            // Once it has ended, the task changes nothing more.
             let _ = task.await;
         }
         shared.membership.is_pushed.store(false, Ordering::Relaxed);
@@ -204,7 +206,7 @@ async fn join(shared: &Shared) -> ReplicaId {
     }
 }
 
-/// Sends heartbeats and watches those of the others until this replica leaves.
+/// Sends heartbeats and watches those of the other replicas until this replica leaves.
 async fn stay(shared: &Arc<Shared>, me: ReplicaId) {
     let mut watch = Watch::default();
     let mut idle_since = None;
@@ -228,7 +230,8 @@ async fn stay(shared: &Arc<Shared>, me: ReplicaId) {
         }
     }
     shared.membership.set_me(None);
-    // While a waiter could not be removed from its queue the row stays: the others find it without heartbeats, and reap it.
+    // If a waiter could not be removed from its queue the row stays. The other replicas miss its heartbeats and reap
+    // it.
     if shared.waiting.count() == 0
         && let Err(error) = shared.store.part(me, None).await
     {
@@ -236,7 +239,8 @@ async fn stay(shared: &Arc<Shared>, me: ReplicaId) {
     }
 }
 
-/// The row is gone: the others declared this replica dead. The next request that wants to wait has it join as a new incarnation.
+/// Handles the loss of this replica's row: the others declared it dead. The next request that wants to wait makes it
+/// join as a new incarnation.
 fn forget_me(shared: &Shared, me: ReplicaId) {
     tracing::warn!(replica = %me, "the other replicas declared this one dead; its waiters lost their places");
     shared.membership.set_me(None);
@@ -252,12 +256,12 @@ fn every_beat() -> tokio::time::Interval {
 /// Leaves, unless a request began to wait meanwhile. Returns whether this replica left.
 async fn part(shared: &Shared, me: ReplicaId) -> bool {
     if !shared.is_draining() {
-        // Requests that wait here, or that just begin to, are served until the end.
+        // Requests that already wait here, or are just beginning to, are served until the end.
         shared.membership.begin_leaving();
         let settled = Instant::now() + SETTLED_AFTER;
         let mut wanted = false;
         while Instant::now() < settled && !wanted && !shared.stop.is_cancelled() {
-            // The row stays, with heartbeats, while a statement that names it may be under way.
+            // The row and its heartbeats stay as long as a statement that names it may be under way.
             match shared.store.beat(me).await {
                 Ok(beat) if !beat.known => {
                     forget_me(shared, me);

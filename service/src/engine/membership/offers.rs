@@ -16,18 +16,19 @@ use crate::{
     store::StoreError,
 };
 
-/// The shortest pause between two searches for offers where other replicas may offer and nothing is pushed.
+/// The shortest pause between two searches where other replicas may offer and nothing is pushed.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(2);
-/// The longest one.
+/// The longest such pause.
 const LONGEST_PAUSE: Duration = Duration::from_millis(75);
-/// The pause is this part of the time for which nothing has happened: an offer is found so much later than it was made.
+/// The pause is the time for which nothing has happened, divided by this. So offers are found late by at most that
+/// fraction.
 const PAUSE_DIVISOR: u32 = 20;
 /// The pause between two searches where offers are pushed, or where no other replica writes.
 const LOOK_FALLBACK: Duration = Duration::from_secs(1);
 
-/// Searches for offers while this replica has waiters, with one query for all of them: often where other replicas may offer
-/// and nothing is pushed, otherwise now and then. A lock that was handed over a moment ago is likely to be handed over again
-/// soon: the pause begins short, and grows while nothing happens.
+/// Searches for offers while this replica has waiters, with one query for all of them. It searches often where other
+/// replicas may offer and nothing is pushed, and now and then otherwise. A lock that was handed over a moment ago is
+/// likely to be handed over again soon, so the pause begins short, and grows while nothing happens.
 pub(super) async fn look_for_offers(shared: Arc<Shared>, me: ReplicaId) {
     let membership = &shared.membership;
     let mut looked = Instant::now();
@@ -61,7 +62,7 @@ pub(super) async fn look_for_offers(shared: Arc<Shared>, me: ReplicaId) {
     }
 }
 
-/// The pause before the next look, when nothing has happened for so long.
+/// The pause before the next search, when nothing has happened for `quiet`.
 fn pause(quiet: Duration) -> Duration {
     (quiet / PAUSE_DIVISOR).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
 }

@@ -1,7 +1,8 @@
 //! Detects dead replicas and starts to reap them.
 //!
-//! A member watches the others with each of its heartbeats. A replica without waiters is no member, and there may be no member at
-//! all. So heartbeats are also watched, for as long as it takes, when a replica left an offer unclaimed, and with each sweep.
+//! A member watches the others with each of its heartbeats. A replica without waiters is no member, and there may be no
+//! member at all. So heartbeats are also watched when a replica left an offer unclaimed, and with each sweep, until the
+//! state of every replica is known.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -14,7 +15,7 @@ use super::{
 };
 use crate::store::StoreError;
 
-/// Watches the heartbeats of the others whenever a shard needs to know which of them are dead. Never returns.
+/// Watches the heartbeats of the others whenever it has to be known which of them are dead. Never returns.
 pub(in super::super) async fn reap_when_wanted(shared: Arc<Shared>) {
     loop {
         shared.membership.reaping_wanted.notified().await;
@@ -22,7 +23,7 @@ pub(in super::super) async fn reap_when_wanted(shared: Arc<Shared>) {
     }
 }
 
-/// Watches until each of the others has sent a heartbeat or is reaped, and no replica is suspect any more.
+/// Watches until each of the other replicas has sent a heartbeat or is reaped, and no replica is suspect.
 async fn watch_until_settled(shared: &Arc<Shared>) {
     let mut watch = Watch::default();
     let mut beating = BTreeSet::new();
@@ -37,7 +38,7 @@ async fn watch_until_settled(shared: &Arc<Shared>) {
     }
 }
 
-/// Looks once. Returns whether the state of every replica is known.
+/// Reads the heartbeats once. Returns whether the state of every replica is known.
 async fn look(
     shared: &Arc<Shared>,
     watch: &mut Watch,
@@ -50,7 +51,7 @@ async fn look(
     act_on(shared, noted);
     for suspect in shared.membership.suspects().iter() {
         if peers.iter().all(|peer| peer.replica != *suspect) {
-            // It has no row: it was reaped before, or it left too early.
+            // A suspect without a row was reaped before, or it left too early.
             shared.membership.add_dead(*suspect);
             shared.membership.clear(*suspect);
             spawn_critical(reap_replica(shared.clone(), *suspect, None));
@@ -60,7 +61,7 @@ async fn look(
     Ok(peers.iter().all(|peer| is_known(peer.replica)) && shared.membership.suspects().is_empty())
 }
 
-/// Acts on what the heartbeats of the others showed.
+/// Acts on the observed heartbeats of the other replicas.
 pub(super) fn act_on(shared: &Arc<Shared>, noted: Noted) {
     for replica in noted.alive {
         shared.membership.clear(replica);
@@ -75,7 +76,8 @@ pub(super) fn act_on(shared: &Arc<Shared>, noted: Noted) {
             shared.metrics.replica_reaped();
             shared.broadcast(|| Message::ServeAllQueues);
         }
-        // Each time that it is found dead, since reaping may end before its row is gone; only one reaps it at a time.
+        // This repeats each time the replica is found dead, since reaping may end before its row is gone. Only one task
+        // reaps a replica at a time.
         spawn_critical(reap_replica(shared.clone(), replica, Some(counter)));
     }
 }

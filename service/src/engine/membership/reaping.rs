@@ -22,7 +22,7 @@ impl Membership {
     }
 }
 
-/// Says that a replica is being reaped, until it is dropped.
+/// Marks a replica as being reaped, until this value is dropped.
 struct Reaping<'m> {
     of: &'m Membership,
     replica: ReplicaId,
@@ -34,7 +34,7 @@ impl Drop for Reaping<'_> {
     }
 }
 
-/// Reaps replicas that have waiters and no row: they died after they were reaped, or left too early.
+/// Reaps replicas that have waiters and no row. Such a waiter was added after its replica was reaped or had left.
 pub(super) async fn find_unknown(shared: &Arc<Shared>) {
     match shared.store.unknown_replicas().await {
         Ok(replicas) => {
@@ -47,8 +47,8 @@ pub(super) async fn find_unknown(shared: &Arc<Shared>) {
     }
 }
 
-/// Removes a dead replica's waiters from all queues, a bounded number at a time, then its row. With the counter at which its
-/// heartbeats stopped, `beat`, it ends when the replica sends heartbeats again.
+/// Removes a dead replica's waiters from all queues, a bounded number at a time, then its row. `beat` is the counter at
+/// which its heartbeats stopped. If it is given, reaping stops when the replica sends heartbeats again.
 pub(in super::super) async fn reap_replica(shared: Arc<Shared>, replica: ReplicaId, beat: Option<i64>) {
     const MOST_OF_A_PIECE: Duration = Duration::from_secs(1);
     const PAUSE: Duration = Duration::from_millis(20);
@@ -66,7 +66,8 @@ pub(in super::super) async fn reap_replica(shared: Arc<Shared>, replica: Replica
                 return;
             }
             Ok(ids) => {
-                // What was not done in time is found again; a key that is busy for long does not delay the others.
+                // Keys that are not done in time are found again, so a key that is busy for long does not delay the
+                // others.
                 let command = Command::ReapReplica { replica };
                 let _ = tokio::time::timeout(MOST_OF_A_PIECE, shared.execute_all(ids, &command)).await;
             }

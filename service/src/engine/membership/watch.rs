@@ -7,21 +7,21 @@ use tokio::time::Instant;
 
 use crate::{domain::ReplicaId, store::Peer};
 
-/// A replica whose counter has not moved for this long is dead.
+/// The time after which a replica is dead if its counter has not moved.
 const DEAD_AFTER: Duration = Duration::from_secs(3);
-/// If this replica's own heartbeats were further apart, the silence of others proves nothing.
+/// The maximum time between two readings of the counters. After a longer pause the silence of others proves nothing.
 const OWN_GAP: Duration = Duration::from_millis(2_500);
 
-/// What this replica has seen of the others.
+/// The heartbeat counters of other replicas that this replica has seen.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
-    /// Each peer's counter, and since when it has stood there.
+    /// The counter of each peer, and when it was first seen at that value.
     seen: FxHashMap<ReplicaId, (i64, Instant)>,
-    /// When this replica's own last heartbeat succeeded.
+    /// When this replica last read the counters.
     own: Option<Instant>,
 }
 
-/// What the counters showed.
+/// The replicas that the counters show to be dead or alive.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Noted {
     /// Dead replicas, with the counters at which they stopped.
@@ -64,7 +64,7 @@ mod tests {
         peers.iter().map(|&(replica, beat)| Peer { replica, beat }).collect()
     }
 
-    /// Guards invariant 6: the queue behind a killed replica moves.
+    /// Guards invariant 6: a queue does not stop because a replica was killed.
     #[test]
     fn a_counter_that_stands_still_for_three_seconds_is_a_dead_replica() {
         let (me, other) = (ids::replica(), ids::replica());
@@ -80,9 +80,9 @@ mod tests {
         assert_eq!(noted, Noted { dead: Vec::new(), alive: vec![other] });
     }
 
-    /// Guards invariant 8: no timestamps are compared, and an outage of the database kills nobody.
+    /// Guards invariant 8: no timestamps are compared, so an outage of the database makes no replica dead.
     #[test]
-    fn a_database_that_was_away_for_ten_seconds_kills_nobody() {
+    fn an_outage_of_ten_seconds_makes_no_replica_dead() {
         let (me, other) = (ids::replica(), ids::replica());
         let start = Instant::now();
         let mut watch = Watch::default();
