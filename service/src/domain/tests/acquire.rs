@@ -1,4 +1,4 @@
-//! Taking a lock: at once, never twice, again by the same owner, and its data.
+//! Acquires of a lock: at once, never twice, reentrant, and with data.
 
 use super::fixtures::{START, Scene, ask, data, owners, reentrant, release, v, wait};
 use crate::domain::{Acquire, Command, Kind, NotGrantedReason, Owner, Refusal, Verdict, WaiterLimit};
@@ -42,7 +42,7 @@ fn a_lock_that_must_exist_is_not_created() {
 }
 
 #[test]
-fn the_wait_is_as_long_as_the_lease_unless_given_and_cut_only_then() {
+fn an_omitted_wait_is_as_long_as_the_lease_and_only_such_a_wait_is_cut() {
     let mut scene = Scene::held();
     let long = Acquire { lease_ms: Some(700_000), wait_ms: None, additional_wait_ms: 7, ..ask(2) };
     assert_eq!(scene.acquire(long), Verdict::Waiting { wait_ms: 600_000 });
@@ -73,7 +73,7 @@ fn data_is_stored_where_there_is_none_and_replaced_only_on_demand() {
 }
 
 #[test]
-fn reentering_answers_the_standing_grant_unchanged() {
+fn reentering_answers_the_active_grant_unchanged() {
     let mut scene = Scene::held();
     scene.now += 400;
     let owner = Owner::new("owner 1").unwrap();
@@ -116,7 +116,7 @@ fn a_lock_is_no_semaphore() {
 }
 
 #[test]
-fn no_more_wait_for_a_key_than_may() {
+fn a_key_accepts_no_more_waiters_than_its_limit() {
     let mut scene = Scene { max_waiters: 1, ..Scene::held() };
     scene.waits(wait(2));
     assert_eq!(scene.refused_acquire(wait(3)), Refusal::QueueFull(WaiterLimit::Key));

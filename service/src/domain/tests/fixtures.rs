@@ -1,4 +1,4 @@
-//! A key to try things on: its state between commands, a clock, and whose replica decides.
+//! A key for tests: its state between commands, a clock, and the replica that decides.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -10,11 +10,11 @@ use crate::domain::{
     RowVersion, SemaphoreView, Tenant, Verdict, Version,
 };
 
-/// The replica that decides unless a test says otherwise, and another.
+/// The replica that decides by default, and another one.
 pub(super) const ME: ReplicaId = ReplicaId(Uuid::from_u128(1));
 pub(super) const OTHER: ReplicaId = ReplicaId(Uuid::from_u128(2));
 
-/// When tests begin.
+/// The database time at which tests begin.
 pub(super) const START: i64 = 1_000_000;
 
 pub(super) fn key() -> KeyId {
@@ -29,7 +29,8 @@ pub(super) fn data(text: &str) -> Data {
     Data::new(text).unwrap()
 }
 
-/// An acquire of a lock by an owner of its own, for a second, that does not wait. Its request id is its number.
+/// An acquire of a lock for a second that does not wait. Each number has its own owner and version; its request id is
+/// the number.
 pub(super) fn ask(n: u16) -> Acquire {
     Acquire {
         kind: Kind::Mutex,
@@ -49,24 +50,24 @@ pub(super) fn ask(n: u16) -> Acquire {
     }
 }
 
-/// The same, waiting for 5 s.
+/// An acquire that waits for 5 s.
 pub(super) fn wait(n: u16) -> Acquire {
     Acquire { wait_ms: Some(5_000), ..ask(n) }
 }
 
-/// The same, with a version that its caller chose.
+/// An acquire that waits for 5 s and whose caller chose the version.
 pub(super) fn wait_chosen(n: u16) -> Acquire {
     Acquire { chosen: true, ..wait(n) }
 }
 
-/// The same, content with a grant that its owner has already.
+/// The acquire made reentrant: an active grant of the same owner is an answer.
 pub(super) fn reentrant(acquire: Acquire) -> Acquire {
     let random = acquire.request_id.0.cast_unsigned() << 1;
     let flags = RequestFlags { reentrant: true, guarded: false };
     Acquire { request_id: RequestId::new(random, flags), ..acquire }
 }
 
-/// A key, the time, and who decides.
+/// A key, the time, and the replica that decides.
 #[derive(Debug, Clone)]
 pub(super) struct Scene {
     pub(super) state: KeyState,
@@ -75,9 +76,9 @@ pub(super) struct Scene {
     pub(super) dead: BTreeSet<ReplicaId>,
     pub(super) suspects: BTreeSet<ReplicaId>,
     pub(super) max_waiters: i64,
-    /// Whether the tenant stores as much as it may.
+    /// Whether the tenant has reached its storage limit.
     pub(super) is_over_storage: bool,
-    /// What the last command told others.
+    /// The answers to waiters and the replicas notified by the last command.
     pub(super) effects: (Vec<(RequestId, Reply)>, BTreeSet<ReplicaId>),
     /// Whether the last command wrote.
     pub(super) wrote: bool,
@@ -100,7 +101,7 @@ impl Scene {
         }
     }
 
-    /// A lock that is held by 1 for a second.
+    /// A lock that number 1 holds for a second.
     pub(super) fn held() -> Self {
         let mut scene = Self::new();
         scene.granted(ask(1));
@@ -119,7 +120,7 @@ impl Scene {
         scene
     }
 
-    /// What the rules are told.
+    /// The context of decisions.
     pub(super) fn context(&self) -> Context {
         Context {
             now: Now::exactly(self.now),
@@ -136,18 +137,18 @@ impl Scene {
         }
     }
 
-    /// Decides without writing.
+    /// Decides a command without applying the change.
     pub(super) fn decide(&self, command: &Command) -> (Decided, KeyChange) {
         let mut change = KeyChange::new(key(), self.state.clone());
         let decided = change.decide(command, &self.context());
         (decided, change)
     }
 
-    /// Decides and writes.
+    /// Decides a command and applies the change.
     pub(super) fn run(&mut self, command: &Command) -> Verdict {
         let (decided, change) = self.decide(command);
         let verdict = decided.unwrap();
-        // Guards invariant 1: rows that are read may be old, so nobody is told on them alone that a grant stands.
+        // Guards invariant 1: loaded rows may be old, so no grant is reported as active without a write.
         assert!(
             change.dirty || !matches!(verdict, Verdict::Reply(Reply::Granted(_))),
             "unproved: {verdict:?}"
@@ -221,13 +222,13 @@ impl Scene {
         }
     }
 
-    /// Those whom the last command granted from the queue, by number.
+    /// The request ids of the waiters that the last command granted.
     pub(super) fn served(&self) -> Vec<i64> {
         let granted = self.effects.0.iter().filter(|(_, reply)| matches!(reply, Reply::Granted(_)));
         granted.map(|(request_id, _)| request_id.0).collect()
     }
 
-    /// What the last command refused those who waited here.
+    /// The waiters of this replica that the last command refused, with the refusals.
     pub(super) fn dismissed(&self) -> Vec<(i64, Refusal)> {
         let refused = self.effects.0.iter().filter_map(|(request_id, reply)| match reply {
             Reply::Refused(refusal) => Some((request_id.0, refusal.clone())),
@@ -236,7 +237,7 @@ impl Scene {
         refused.collect()
     }
 
-    /// Who holds the lock.
+    /// The version of the grant that holds the lock.
     pub(super) fn holder(&mut self) -> Option<Version> {
         self.look().held.map(|held| held.version)
     }

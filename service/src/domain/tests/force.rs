@@ -1,4 +1,4 @@
-//! Forced releases: what the rules make of them that HTTP cannot show.
+//! Forced releases: rules that cannot be tested over HTTP.
 
 use super::fixtures::{Scene, ask, beat, release, v, wait_chosen};
 use crate::domain::{
@@ -19,9 +19,10 @@ fn a_forced_release_of_a_lease_that_has_ended_changes_nothing() {
     assert_eq!(scene.refused(&Command::Heartbeat(beat(1))), Refusal::LeaseExpired);
 }
 
-/// Invariant 4. After ten minutes and eight more, a chosen version is forgotten, and may be granted once more.
+/// Invariant 4. A chosen version is forgotten after ten minutes and eight later versions. Then it may be granted once
+/// more.
 #[test]
-fn a_version_that_was_revoked_and_granted_once_more_is_as_good_as_any() {
+fn a_revoked_version_that_was_granted_again_can_be_renewed_and_released() {
     let mut scene = Scene::new();
     scene.granted(Acquire { chosen: true, ..ask(1) });
     scene.run(&force(Some(v(1))));
@@ -34,14 +35,14 @@ fn a_version_that_was_revoked_and_granted_once_more_is_as_good_as_any() {
 }
 
 #[test]
-fn who_waits_with_a_version_that_was_revoked_is_refused() {
+fn an_acquire_with_a_revoked_version_is_refused() {
     let mut scene = Scene::new();
     scene.granted(Acquire { chosen: true, ..ask(1) });
     scene.run(&force(None));
     assert_eq!(scene.refused(&Command::Acquire(wait_chosen(1))), Refusal::VersionMismatch);
 }
 
-/// Invariant 4: decided again after a lost answer, it must not end the next grant.
+/// Invariant 4: a forced release that is decided again after a lost answer must not end the next grant.
 #[test]
 fn a_forced_release_without_a_version_is_not_decided_again_on_another_row() {
     let mut scene = Scene::held();

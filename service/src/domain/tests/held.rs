@@ -1,4 +1,4 @@
-//! Heartbeat, release, deletion: what a version can do.
+//! Heartbeat, release and deletion of a grant by its version.
 
 use super::fixtures::{START, Scene, ask, beat, data, release, v, wait};
 use crate::domain::{Acquire, Command, DataEdit, Heartbeat, Kind, Refusal, Release, Reply, Timestamp};
@@ -11,7 +11,7 @@ fn renewed(scene: &mut Scene, heartbeat: Heartbeat) -> crate::domain::LockView {
 }
 
 #[test]
-fn a_heartbeat_leases_anew_from_now_and_keeps_its_new_length() {
+fn a_heartbeat_renews_the_lease_from_now_and_keeps_a_new_length() {
     let mut scene = Scene::held();
     scene.now += 900;
     assert_eq!(renewed(&mut scene, beat(1)).held.unwrap().expires_at.0, START + 1_900);
@@ -32,7 +32,7 @@ fn a_heartbeat_keeps_sets_or_deletes_the_data() {
 
 /// Invariant 4.
 #[test]
-fn a_heartbeat_is_told_apart_too_late_from_not_current() {
+fn a_late_heartbeat_and_an_outdated_version_are_refused_differently() {
     let mut scene = Scene::new();
     assert_eq!(scene.refused(&Command::Heartbeat(beat(1))), Refusal::NotFound);
     scene.granted(ask(1));
@@ -51,7 +51,7 @@ fn a_release_acts_on_its_own_grant_or_on_nothing() {
     let view = scene.release(1);
     assert!(view.held.is_none());
     scene.release(1);
-    assert!(!scene.wrote, "once more changes nothing");
+    assert!(!scene.wrote, "a repeated release changes nothing");
     scene.granted(ask(2));
     assert_eq!(scene.refused(&release(1)), Refusal::VersionMismatch);
     assert_eq!(scene.holder(), Some(v(2)));
@@ -76,7 +76,7 @@ fn a_release_shows_the_lock_unheld_even_if_the_next_one_has_it() {
 }
 
 #[test]
-fn a_deleting_release_hands_over_first_and_is_then_not_found() {
+fn a_deleting_release_hands_over_and_its_repeat_is_not_found() {
     let mut scene = Scene::new();
     scene.granted(Acquire { delete_on_release: true, data: Some(data("old")), ..ask(1) });
     scene.waits(wait(2));
@@ -89,7 +89,7 @@ fn a_deleting_release_hands_over_first_and_is_then_not_found() {
 }
 
 #[test]
-fn a_delete_names_the_version_while_held_and_nothing_when_free() {
+fn a_delete_needs_the_version_only_while_the_lock_is_held() {
     let mut scene = Scene::new();
     let delete = |version| Command::DeleteLock { version };
     assert_eq!(scene.refused(&delete(None)), Refusal::NotFound);
@@ -114,16 +114,16 @@ fn put_creates_a_free_lock_or_replaces_the_data_of_one() {
 }
 
 #[test]
-fn what_was_put_does_not_go_with_a_grant_that_had_ended_before() {
+fn a_lock_that_was_put_is_not_deleted_because_of_an_earlier_grant() {
     let mut scene = Scene::new();
     scene.granted(Acquire { delete_on_release: true, ..ask(1) });
     scene.now += 1_000;
     scene.run(&Command::PutLock { data: Some(data("put")), guarded: None });
     scene.now += 60_000;
     scene.run(&Command::Sweep { ended_before: Timestamp(scene.now), idle_since: None });
-    assert_eq!(scene.look().data, Some(data("put")), "it is not swept");
+    assert_eq!(scene.look().data, Some(data("put")), "the lock is not swept");
     scene.release(1);
-    assert_eq!(scene.look().data, Some(data("put")), "a late release leaves it");
+    assert_eq!(scene.look().data, Some(data("put")), "a late release does not delete the lock");
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn an_ended_lease_is_shown_as_free_with_its_token() {
 }
 
 #[test]
-fn a_sweep_takes_what_nobody_needs_and_nothing_else() {
+fn a_sweep_deletes_only_locks_that_nobody_needs() {
     let sweep = |before, idle| Command::Sweep {
         ended_before: Timestamp(before),
         idle_since: Option::map(idle, Timestamp),
@@ -146,7 +146,7 @@ fn a_sweep_takes_what_nobody_needs_and_nothing_else() {
     assert_eq!(scene.holder(), Some(v(1)), "held");
     scene.now += 2_000;
     scene.run(&sweep(START + 999, None));
-    assert_eq!(scene.holder(), None, "ended too lately");
+    assert_eq!(scene.holder(), None, "not deleted: the lease ended too recently");
     scene.run(&sweep(START + 1_000, None));
     assert_eq!(scene.refused(&Command::Get(Kind::Mutex)), Refusal::NotFound);
     assert_eq!(scene.granted(ask(2)).fencing_token.0, 2);

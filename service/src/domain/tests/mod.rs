@@ -1,4 +1,5 @@
-//! The rules, tested: by examples a subject, and by a naive model. `crate::simulation` tests them within the whole service.
+//! Tests of the rules: by examples for each subject, and by a naive model. `crate::simulation` tests them within the
+//! whole service.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 

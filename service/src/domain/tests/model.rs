@@ -1,4 +1,4 @@
-//! A naive model of a mutex and a semaphore: lists and loops, and nothing clever.
+//! A naive model of a mutex and a semaphore, made of lists and loops.
 
 use crate::domain::Version;
 
@@ -24,7 +24,7 @@ struct Waiting {
     request_id: i64,
 }
 
-/// What somebody is told, as far as the model goes.
+/// An answer, as far as the model knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Told {
     Granted { version: Version, token: i64, until: i64 },
@@ -40,7 +40,7 @@ pub(super) enum Told {
     Skipped,
 }
 
-/// What is asked.
+/// A random step.
 #[derive(Debug, Clone)]
 pub(super) enum Ask {
     Acquire { version: u16, owner: u16, chosen: bool, lease: i64, waits: bool },
@@ -53,7 +53,8 @@ pub(super) enum Ask {
     Pass(i64),
 }
 
-/// The key, all of whose clients are on one replica. A mutex is a semaphore of one that is created by its first acquire.
+/// The model of a key whose clients are all on one replica. A mutex is a semaphore of size 1 that its first acquire
+/// creates.
 #[derive(Debug, Default)]
 pub(super) struct Model {
     pub(super) is_mutex: bool,
@@ -64,7 +65,7 @@ pub(super) struct Model {
     records: Vec<Held>,
     queue: Vec<Waiting>,
     ended: Vec<(Version, i64)>,
-    /// Who was told something although they did not ask just now.
+    /// Answers to waiters, with their request ids.
     pub(super) told: Vec<(i64, Told)>,
 }
 
@@ -222,7 +223,7 @@ impl Model {
 
     pub(super) fn time_out(&mut self, version: Version, request_id: i64) -> Told {
         let Some(at) = self.queue.iter().position(|waiting| waiting.version == version) else {
-            // Nobody repeats a version that was not chosen; 0 is of everybody.
+            // Nobody repeats a version that was not chosen. Request id 0 means that several requests have the grant.
             let is_own = |held: &Held| held.request_id == request_id || held.request_id == 0 || !held.chosen;
             let held = self.records.iter().find(|held| held.version == version && is_own(held));
             return match held.filter(|held| self.is_active(held)) {
@@ -244,7 +245,7 @@ impl Model {
         self.busy(Some(at + 1))
     }
 
-    /// Somebody asked with this version later than with this request id, and it was granted.
+    /// Whether a later request with this version was granted.
     fn is_of_another(&self, version: Version, request_id: i64) -> bool {
         let of_another = |held: &Held| held.version == version && held.request_id != request_id;
         self.has_ended(version) || self.records.iter().any(of_another)

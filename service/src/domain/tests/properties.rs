@@ -1,4 +1,4 @@
-//! Random commands and time steps: the core against the naive model, on whole views and on bounded ones.
+//! Random commands and time steps: the rules against the naive model, on whole and on bounded views.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::domain::{
     Need, Now, Owner, Queue, Refusal, Reply, RequestId, Timestamp, Verdict, Version,
 };
 
-/// Steps of a case, and cases: 120,000 steps a run over the two properties.
+/// The steps of a case and the number of cases: 120,000 steps over the two properties.
 const STEPS: usize = 300;
 const CASES: u32 = 200;
 
@@ -37,7 +37,8 @@ fn asks() -> impl Strategy<Value = Ask> {
     ]
 }
 
-/// The version with which a number asks: the fifth time on another, so that not all is a repeat.
+/// The version that each number uses at present. A number changes its version now and then, so that not every acquire
+/// is a repeat.
 struct Numbers {
     rounds: BTreeMap<u16, u16>,
     next_request_id: i64,
@@ -134,7 +135,7 @@ fn told(reply: &Reply) -> Told {
     }
 }
 
-/// Runs the same through the core and the model.
+/// Runs the same steps through the rules and the model.
 fn agree(is_mutex: bool, asks: &[Ask]) {
     let kind = if is_mutex { Kind::Mutex } else { Kind::Semaphore };
     let (mut scene, mut model) = (Scene::new(), Model::new(is_mutex, START));
@@ -161,7 +162,7 @@ fn agree(is_mutex: bool, asks: &[Ask]) {
     }
 }
 
-/// What a store would load, bounded: `more` is what a decision asked for.
+/// The bounded view that a store would load. `more` is what a decision asked for.
 fn bounded(whole: &KeyState, bound: usize, command: &Command, more: (usize, usize), now: i64) -> KeyState {
     let mut state = whole.clone();
     let named: Vec<_> = command.named_version().into_iter().collect();
@@ -192,7 +193,7 @@ fn bounded(whole: &KeyState, bound: usize, command: &Command, more: (usize, usiz
     state
 }
 
-/// Decides on ever longer views until one is enough.
+/// Decides on growing views until one is large enough.
 fn decide_bounded(scene: &Scene, command: &Command, bound: usize) -> (Decided, KeyChange) {
     let mut more = (0, 0);
     for _ in 0..40 {
@@ -208,7 +209,7 @@ fn decide_bounded(scene: &Scene, command: &Command, bound: usize) -> (Decided, K
     panic!("no view is enough for {command:?}");
 }
 
-/// Bounded views answer as whole ones do.
+/// Checks that bounded views give the same answers as whole ones.
 fn views_agree(is_mutex: bool, bound: usize, asks: &[Ask]) {
     let kind = if is_mutex { Kind::Mutex } else { Kind::Semaphore };
     let mut scene = Scene::new();
@@ -221,8 +222,11 @@ fn views_agree(is_mutex: bool, bound: usize, asks: &[Ask]) {
         let (decided, change) = decide_bounded(&scene, &command, bound);
         let verdict = scene.run(&command);
         let (answered, all) = (&change.effects.answered, &scene.effects.0);
-        assert!(all.starts_with(answered), "step {step}: what is served in part is a beginning");
-        assert!(change.effects.unfinished || answered == all, "step {step}: nobody looks for the rest");
+        assert!(all.starts_with(answered), "step {step}: a part of the queue is served from its front");
+        assert!(
+            change.effects.unfinished || answered == all,
+            "step {step}: the rest of the queue is not served"
+        );
         match decided {
             Ok(Verdict::Waiting { .. }) if change.effects.unfinished => {}
             Ok(decided) => {
@@ -230,7 +234,7 @@ fn views_agree(is_mutex: bool, bound: usize, asks: &[Ask]) {
                 let (some, all) = (known.comparable(decided), known.comparable(verdict.clone()));
                 assert_eq!(some, all, "step {step}, {command:?}");
             }
-            Err(need) => assert!(change.effects.unfinished, "step {step}: {need:?}, and nothing is new"),
+            Err(need) => assert!(change.effects.unfinished, "step {step}: {need:?} without progress"),
         }
         if let (Ask::Acquire { version, .. }, Verdict::Reply(Reply::Refused(Refusal::VersionMismatch))) =
             (ask_for, &verdict)
@@ -240,11 +244,11 @@ fn views_agree(is_mutex: bool, bound: usize, asks: &[Ask]) {
     }
 }
 
-/// How much a bounded view can know of what a verdict shows.
+/// The parts of a verdict that a bounded view can know.
 struct Known {
-    /// All holders whose leases end before then; `None` is all.
+    /// Known are holders whose leases end before this time; `None` is all.
     holders_until: Option<Timestamp>,
-    /// Those who wait and hold after the queue was served, since it was to its end.
+    /// Whether the numbers of waiters and holders are known, because the queue was served to its end.
     counts: bool,
 }
 
@@ -257,7 +261,7 @@ impl Known {
         Self { holders_until, counts: !change.effects.unfinished }
     }
 
-    /// The verdict without what the view cannot know.
+    /// The verdict without the parts that the view cannot know.
     fn comparable(&self, mut verdict: Verdict) -> Verdict {
         match &mut verdict {
             Verdict::Reply(Reply::Refused(Refusal::InUse(holders))) => self.keep_known(holders),
@@ -282,11 +286,11 @@ proptest! {
 
     /// Invariants 1, 2, 4, 5, 6 and 9, as far as one replica goes.
     #[test]
-    fn the_core_does_what_a_naive_model_does(is_mutex: bool, asks in prop::collection::vec(asks(), STEPS)) {
+    fn the_rules_agree_with_a_naive_model(is_mutex: bool, asks in prop::collection::vec(asks(), STEPS)) {
         agree(is_mutex, &asks);
     }
 
-    /// Invariant 10: what is answered does not depend on how much was loaded.
+    /// Invariant 10: an answer does not depend on how much was loaded.
     #[test]
     fn a_bounded_view_answers_as_a_whole_one(
         is_mutex: bool,

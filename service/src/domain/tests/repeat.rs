@@ -1,4 +1,4 @@
-//! A version sent again: the same grant, the same place, or nothing; never a second grant.
+//! Repeats of a version: they get the same grant, the same place, or nothing; never a second grant.
 
 use super::fixtures::{ME, OTHER, Scene, ask, reentrant, v, wait, wait_chosen};
 use crate::domain::{Acquire, Command, LeaveReason, Owner, Refusal, Reply, RequestId, Verdict};
@@ -9,7 +9,7 @@ fn chosen(n: u16) -> Acquire {
 
 /// Invariant 9.
 #[test]
-fn a_repeat_answers_the_grant_that_stands() {
+fn a_repeat_answers_the_active_grant() {
     let mut scene = Scene::new();
     let first = scene.granted(chosen(1));
     scene.now += 100;
@@ -80,14 +80,14 @@ fn a_repeat_that_does_not_wait_leaves_the_queue_with_its_position() {
     assert_eq!((refused.queue_position, refused.waiters), (Some(2), 1));
 }
 
-/// The first of two with the version 2 waits here, and finds that its row is gone.
+/// The first of two requests with version 2 waits here, and asks what became of its missing row.
 fn first_looks_for_its_place(scene: &mut Scene) -> Refusal {
     scene.me = Some(ME);
     scene.refused(&Command::Leave { version: v(2), request_id: RequestId(2), reason: LeaveReason::Missing })
 }
 
 #[test]
-fn whose_place_was_taken_over_elsewhere_is_superseded_whatever_became_of_it() {
+fn a_waiter_whose_place_was_taken_over_is_superseded_whatever_the_repeat_did() {
     let mut scene = Scene::held();
     scene.waits(wait_chosen(2));
     scene.me = Some(OTHER);
@@ -104,7 +104,7 @@ fn whose_place_was_taken_over_elsewhere_is_superseded_whatever_became_of_it() {
 }
 
 #[test]
-fn whose_place_is_gone_without_a_trace_is_told_that_it_was_lost() {
+fn a_waiter_whose_row_is_gone_is_told_that_its_place_was_lost() {
     let mut scene = Scene::held();
     assert_eq!(first_looks_for_its_place(&mut scene), Refusal::PlaceLost);
 }
@@ -125,12 +125,12 @@ fn a_repeat_whose_answer_is_lost_does_not_end_the_grant_that_the_first_was_answe
     for request_id in [1, 11, 12] {
         scene.run(&give_back(1, request_id));
     }
-    assert_eq!(scene.holder(), Some(v(1)), "whoever has it");
+    assert_eq!(scene.holder(), Some(v(1)), "one of the requests may rely on it");
 }
 
 /// Invariant 7.
 #[test]
-fn who_asks_again_for_a_grant_that_did_not_reach_it_keeps_it() {
+fn a_late_clean_up_of_the_first_request_leaves_the_grant_to_its_repeat() {
     let mut scene = Scene::new();
     scene.granted(chosen(1));
     scene.granted(Acquire { request_id: RequestId(11), ..chosen(1) });
@@ -140,7 +140,7 @@ fn who_asks_again_for_a_grant_that_did_not_reach_it_keeps_it() {
 
 /// Invariants 7 and 9.
 #[test]
-fn an_engines_own_repeat_leaves_the_grant_to_its_one_attachment() {
+fn a_retry_by_the_engine_leaves_the_grant_to_its_only_request() {
     let mut scene = Scene::new();
     scene.granted(chosen(1));
     scene.granted(Acquire { retried: true, ..chosen(1) });
@@ -158,15 +158,15 @@ fn a_grant_that_was_reentered_is_not_ended_because_its_own_answer_was_lost() {
     assert_eq!(scene.holder(), Some(v(1)));
 }
 
-/// Guards invariant 9: the answer to a hand-over was lost on the way from the database, and before it is looked for another
+/// Guards invariant 9: the answer of the database to a hand-over was lost. Before the engine looks for it, another
 /// request of the same owner is answered with that grant.
 #[test]
-fn who_was_granted_what_another_of_its_owner_reentered_is_told_so_and_not_that_it_was_superseded() {
+fn a_waiter_learns_of_its_grant_even_if_its_owner_has_reentered_it_meanwhile() {
     for waiter in [wait(2), wait_chosen(2)] {
         let mut scene = Scene::held();
         scene.waits(waiter.clone());
         scene.release(1);
-        assert_eq!(scene.served(), [2], "nobody hears of this");
+        assert_eq!(scene.served(), [2], "this answer is lost");
         scene.granted(reentrant(Acquire { owner: waiter.owner, ..ask(3) }));
         let leave = Command::Leave { version: v(2), request_id: RequestId(2), reason: LeaveReason::TimedOut };
         let Verdict::Reply(Reply::Granted(view)) = scene.run(&leave) else { panic!("it holds") };

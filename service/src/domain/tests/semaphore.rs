@@ -22,7 +22,7 @@ fn resize(max_size: i32) -> Command {
 
 /// Invariant 1.
 #[test]
-fn as_many_permits_as_its_size_are_out_and_no_more() {
+fn no_more_permits_are_active_than_the_size_allows() {
     let mut scene = Scene::semaphore(2);
     assert_eq!(scene.granted(permit(1)).fencing_token.0, 1);
     assert_eq!(scene.granted(permit(2)).fencing_token.0, 2);
@@ -57,7 +57,7 @@ fn the_default_lease_is_the_semaphores_and_kept_when_left_out() {
 
 /// Invariant 6.
 #[test]
-fn growing_serves_those_who_wait_at_once() {
+fn growing_serves_waiters_at_once() {
     let mut scene = Scene::semaphore(1);
     scene.granted(permit(1));
     for n in 2..5 {
@@ -71,7 +71,7 @@ fn growing_serves_those_who_wait_at_once() {
 
 /// Invariant 1.
 #[test]
-fn shrinking_takes_nothing_away_and_grants_nothing_until_enough_came_back() {
+fn shrinking_ends_no_permit_and_grants_none_until_enough_are_released() {
     let mut scene = Scene::semaphore(3);
     for n in 1..4 {
         scene.granted(permit(n));
@@ -98,7 +98,7 @@ fn a_permits_version_stays_current_until_its_slot_is_granted_again() {
 }
 
 #[test]
-fn it_is_not_deleted_while_permits_are_out_and_dismisses_who_waits() {
+fn a_semaphore_is_not_deleted_while_permits_are_active() {
     let mut scene = Scene::semaphore(1);
     scene.granted(permit(1));
     assert!(matches!(scene.refused(&Command::DeleteSemaphore), Refusal::InUse(_)));

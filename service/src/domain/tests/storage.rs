@@ -1,9 +1,9 @@
-//! What a tenant can do that stores as much as it may.
+//! The commands of a tenant that has reached its storage limit.
 
 use super::fixtures::{Scene, ask, beat, data, release};
 use crate::domain::{Acquire, Command, DataEdit, Heartbeat, Kind, ROW_BYTES, Refusal, Release, Reply};
 
-/// Data of so many bytes.
+/// Data of this many bytes.
 fn text(bytes: usize) -> crate::domain::Data {
     data(&"x".repeat(bytes))
 }
@@ -18,7 +18,7 @@ fn full(mut scene: Scene) -> Scene {
 }
 
 #[test]
-fn nothing_is_created() {
+fn beyond_the_limit_nothing_is_created() {
     let mut scene = full(Scene::new());
     assert_eq!(scene.refused_acquire(ask(1)), Refusal::StorageFull);
     assert_eq!(scene.refused(&put(None)), Refusal::StorageFull);
@@ -26,11 +26,15 @@ fn nothing_is_created() {
         Command::PutSemaphore { max_size: 1, lease_ms: None, default_lease_ms: 1_000, guarded: None };
     assert_eq!(scene.refused(&semaphore), Refusal::StorageFull);
     let missing = Acquire { only_if_exists: true, ..ask(1) };
-    assert_eq!(scene.refused_acquire(missing), Refusal::NotFound, "which it is in any case");
+    assert_eq!(
+        scene.refused_acquire(missing),
+        Refusal::NotFound,
+        "an absent lock is refused as absent first"
+    );
 }
 
 #[test]
-fn what_there_is_goes_on() {
+fn beyond_the_limit_existing_locks_stay_usable() {
     let mut scene = full(Scene::held());
     assert!(matches!(scene.reply(&Command::Heartbeat(beat(1))), Reply::Granted(_)));
     scene.release(1);
@@ -58,7 +62,7 @@ fn large_data_is_stored_only_where_as_much_was_stored_before() {
 }
 
 #[test]
-fn permits_are_granted_in_rows_that_are_there() {
+fn beyond_the_limit_permits_are_granted_only_in_existing_rows() {
     let mut scene = Scene::semaphore(2);
     let permit = |n| Acquire { kind: Kind::Semaphore, ..ask(n) };
     scene.granted(permit(1));
@@ -70,7 +74,7 @@ fn permits_are_granted_in_rows_that_are_there() {
 }
 
 #[test]
-fn a_change_tells_by_how_much_its_rows_grow() {
+fn a_change_knows_the_growth_of_its_rows() {
     let grown = |scene: &Scene, command: Command| scene.decide(&command).1.growth();
     let mut scene = Scene::new();
     let acquire = || Command::Acquire(Acquire { data: Some(text(100)), ..ask(1) });
@@ -86,5 +90,9 @@ fn a_change_tells_by_how_much_its_rows_grow() {
     assert_eq!(grown(&semaphore, Command::Acquire(permit(1))), ROW_BYTES + 100);
     semaphore.granted(permit(1));
     semaphore.release(1);
-    assert_eq!(grown(&semaphore, Command::Acquire(permit(2))), 0, "as much is there already");
+    assert_eq!(
+        grown(&semaphore, Command::Acquire(permit(2))),
+        0,
+        "the row has data of the same size already"
+    );
 }

@@ -1,4 +1,4 @@
-//! The queue: order, offers to other replicas, kept places, leaving, the dead, and a clock that steps back.
+//! The queue: order, offers to other replicas, detached waiters, leaves, dead replicas, and a clock that steps back.
 
 use super::fixtures::{ME, OTHER, START, Scene, ask, beat, reentrant, release, v, wait, wait_chosen};
 use crate::domain::{Acquire, Command, LeaveReason, Refusal, Reply, RequestId, Timestamp, Verdict, Version};
@@ -23,7 +23,7 @@ fn two_replicas(first: Acquire) -> Scene {
 
 /// Invariant 5.
 #[test]
-fn those_who_wait_are_granted_in_order_in_the_releases_own_commit() {
+fn waiters_are_granted_in_order_in_the_commit_of_the_release() {
     let mut scene = Scene::held();
     for n in 2..5 {
         scene.waits(wait(n));
@@ -36,7 +36,7 @@ fn those_who_wait_are_granted_in_order_in_the_releases_own_commit() {
 
 /// Invariants 5 and 6.
 #[test]
-fn a_newcomer_finds_an_ended_lease_and_serves_the_queue_first() {
+fn a_new_acquire_after_the_end_of_a_lease_serves_the_queue_first() {
     let mut scene = Scene::held();
     scene.waits(wait(2));
     scene.now += 1_000;
@@ -74,7 +74,7 @@ fn an_offer_that_lapses_without_a_place_is_withdrawn() {
     let mut scene = two_replicas(wait(2));
     scene.now += 1_000;
     scene.run(&Command::ServeQueue);
-    // The clock steps back: the lease stands once more, and is renewed.
+    // The clock steps back: the lease is active once more, and is renewed.
     scene.now -= 500;
     scene.run(&Command::Heartbeat(crate::domain::Heartbeat { lease_ms: Some(9_000), ..beat(1) }));
     scene.now += 4_000;
@@ -85,7 +85,7 @@ fn an_offer_that_lapses_without_a_place_is_withdrawn() {
 }
 
 #[test]
-fn who_waits_at_a_dead_replica_is_passed_over_at_once() {
+fn a_waiter_of_a_dead_replica_is_skipped_at_once() {
     let mut scene = two_replicas(wait(2));
     scene.dead.insert(OTHER);
     scene.release(1);
@@ -93,7 +93,7 @@ fn who_waits_at_a_dead_replica_is_passed_over_at_once() {
 }
 
 #[test]
-fn the_dead_are_buried_and_who_chose_its_version_keeps_its_place() {
+fn a_reaped_waiter_with_a_chosen_version_keeps_its_place() {
     let mut scene = two_replicas(wait_chosen(2));
     scene.dead.insert(OTHER);
     scene.run(&Command::ReapReplica { replica: OTHER });
@@ -104,7 +104,7 @@ fn the_dead_are_buried_and_who_chose_its_version_keeps_its_place() {
 }
 
 #[test]
-fn who_chose_its_version_and_hung_up_is_passed_over_for_ten_seconds() {
+fn a_detached_waiter_is_skipped_and_keeps_its_place_for_ten_seconds() {
     let mut scene = Scene::held();
     scene.waits(wait_chosen(2));
     scene.waits(wait(3));
@@ -121,7 +121,7 @@ fn who_chose_its_version_and_hung_up_is_passed_over_for_ten_seconds() {
 
 /// Invariant 7.
 #[test]
-fn who_gives_up_is_out_of_the_queue_and_told_where_it_stood() {
+fn a_waiter_that_times_out_leaves_the_queue_and_is_told_its_position() {
     let mut scene = Scene::held();
     scene.waits(wait_chosen(2));
     scene.waits(wait(3));
@@ -135,21 +135,21 @@ fn who_gives_up_is_out_of_the_queue_and_told_where_it_stood() {
 
 /// Invariant 6.
 #[test]
-fn who_gives_up_when_the_lock_is_free_is_granted_it_if_it_is_its_turn() {
+fn a_waiter_that_times_out_is_granted_a_free_lock_if_it_is_its_turn() {
     let mut scene = Scene::held();
     scene.waits(wait(2));
     scene.waits(wait(3));
     scene.now += 1_000;
     let reply = scene.reply(&leave(2, LeaveReason::TimedOut));
     assert!(matches!(reply, Reply::Granted(_)), "{reply:?}");
-    assert_eq!(scene.effects.0, [], "it is told once");
+    assert_eq!(scene.effects.0, [], "the waiter is answered once");
     let refusal = scene.refused(&leave(3, LeaveReason::TimedOut));
     assert!(matches!(refusal, Refusal::NotGranted(refused) if refused.holders.len() == 1), "2 holds");
 }
 
 /// Invariant 7.
 #[test]
-fn who_gives_up_after_it_was_granted_is_told_so_however_it_leaves() {
+fn a_waiter_that_leaves_after_its_grant_is_answered_with_that_grant() {
     for reason in [LeaveReason::TimedOut, LeaveReason::HungUp, LeaveReason::Evicted, LeaveReason::Missing] {
         let mut scene = Scene::held();
         scene.waits(wait(2));
@@ -159,9 +159,9 @@ fn who_gives_up_after_it_was_granted_is_told_so_however_it_leaves() {
     }
 }
 
-/// Invariant 7: a second answer would find nobody, and be given back.
+/// Invariant 7: a second answer would reach nobody, and its grant would be given back.
 #[test]
-fn who_is_served_and_leaves_in_the_same_decision_is_answered_once() {
+fn a_waiter_that_is_served_and_leaves_in_one_decision_is_answered_once() {
     for reason in [LeaveReason::TimedOut, LeaveReason::HungUp, LeaveReason::Evicted, LeaveReason::Missing] {
         let mut scene = Scene::held();
         scene.waits(wait(2));
@@ -173,9 +173,9 @@ fn who_is_served_and_leaves_in_the_same_decision_is_answered_once() {
     }
 }
 
-/// Invariant 7, where the engine asks again what an earlier command of the same decision has served.
+/// Invariant 7: an earlier command of the same decision has served a request that the engine retries.
 #[test]
-fn who_is_served_and_asks_again_in_the_same_decision_is_answered_once() {
+fn a_waiter_that_is_served_and_retried_in_one_decision_is_answered_once() {
     let mut scene = Scene::held();
     scene.waits(wait(2));
     let (released, mut change) = scene.decide(&release(1));
@@ -188,7 +188,7 @@ fn who_is_served_and_asks_again_in_the_same_decision_is_answered_once() {
 
 /// Invariant 7.
 #[test]
-fn what_reached_nobody_is_given_back_by_its_own_attachment_only() {
+fn a_grant_is_given_back_only_by_its_own_request() {
     let mut scene = Scene::held();
     scene.waits(wait(2));
     scene.run(&give_back(v(1), 99));
@@ -197,7 +197,7 @@ fn what_reached_nobody_is_given_back_by_its_own_attachment_only() {
     assert_eq!((scene.served(), scene.holder()), (vec![2], Some(v(2))));
     scene.run(&Command::Heartbeat(beat(2)));
     scene.run(&give_back(v(2), 2));
-    assert_eq!(scene.holder(), Some(v(2)), "its caller had the answer: it renewed");
+    assert_eq!(scene.holder(), Some(v(2)), "its caller received the answer, since it has renewed the lease");
 }
 
 #[test]
@@ -225,21 +225,21 @@ fn after_a_step_back_of_the_clock_a_lease_lasts_no_longer_than_it_was_granted_fo
 }
 
 #[test]
-fn who_waits_needs_a_replica_that_is_known() {
+fn a_waiter_needs_a_registered_replica() {
     let scene = Scene { me: None, ..Scene::held() };
     let (decided, _) = scene.decide(&Command::Acquire(wait(2)));
     assert_eq!(decided, Err(crate::domain::Need::Membership));
     let (decided, _) = scene.decide(&release(1));
-    assert!(decided.is_ok(), "who does not wait does not");
+    assert!(decided.is_ok(), "a release does not need one");
 }
 
-/// One who waits for the lock as the owner of 2, and is content with what 2 holds.
+/// A waiter with the owner of 2 that accepts the grant of 2 as its answer.
 fn wait_reentrant(n: u16) -> Acquire {
     reentrant(Acquire { owner: ask(2).owner, ..wait(n) })
 }
 
 #[test]
-fn those_who_wait_reentrant_for_what_their_owner_is_granted_share_it_at_once() {
+fn reentrant_waiters_share_the_grant_of_their_owner_at_once() {
     let mut scene = Scene::held();
     scene.waits(wait(2));
     scene.waits(wait(3));
@@ -247,16 +247,16 @@ fn those_who_wait_reentrant_for_what_their_owner_is_granted_share_it_at_once() {
     scene.release(1);
     assert_eq!(scene.served(), [2, wait_reentrant(4).request_id.0]);
     let versions: Vec<_> = scene.effects.0.iter().map(|(_, reply)| held_version(reply)).collect();
-    assert_eq!((versions, scene.state.queue.len), (vec![Some(v(2)); 2], 1), "3 waits on");
+    assert_eq!((versions, scene.state.queue.len), (vec![Some(v(2)); 2], 1), "3 still waits");
     scene.run(&give_back(v(2), 2));
     scene.run(&give_back(v(4), wait_reentrant(4).request_id.0));
-    assert_eq!(scene.holder(), Some(v(2)), "the other of the two may rely on it");
+    assert_eq!(scene.holder(), Some(v(2)), "the other request may rely on it");
     scene.release(2);
     assert_eq!(scene.served(), [3]);
 }
 
 #[test]
-fn those_who_wait_reentrant_at_another_replica_are_looked_for_there() {
+fn reentrant_waiters_at_another_replica_are_notified_and_served_there() {
     let mut scene = Scene::held();
     scene.waits(wait(2));
     scene.me = Some(OTHER);

@@ -1,4 +1,4 @@
-//! When a key with a queue is looked at again: never too late, and never all the time.
+//! The next look at a key with a queue: never too late, and not again and again.
 
 use super::fixtures::{ME, OTHER, START, Scene, ask, v, wait, wait_chosen};
 use crate::domain::{Acquire, Body, BusyCount, Command, Kind, LeaveReason, Now, RequestId, Timestamp};
@@ -38,7 +38,7 @@ fn a_lease_that_ended_before_the_timer_was_set_is_looked_at_at_once() {
 
 /// Invariant 6.
 #[test]
-fn a_lease_that_ended_is_looked_at_at_once_though_none_of_those_known_can_be_served() {
+fn an_ended_lease_is_looked_at_at_once_even_if_no_known_waiter_can_be_served() {
     let mut scene = Scene::held();
     scene.waits(wait_chosen(2));
     scene.waits(wait(3));
@@ -67,7 +67,7 @@ fn a_permit_that_ended_after_it_was_counted_frees_a_place_of_a_shrunk_semaphore(
         data: crate::domain::DataEdit::Keep,
         delete_lock: false,
     }));
-    assert_eq!(scene.served(), [] as [i64; 0], "1 is still out");
+    assert_eq!(scene.served(), [] as [i64; 0], "permit 1 is still active");
     let Body::Semaphore(semaphore) = &mut scene.state.body else { panic!("no semaphore") };
     semaphore.permits.busy_counted = Some(BusyCount { busy: 1, at: Timestamp(START + 999) });
     assert_eq!(next_event(&scene, START + 1_000), Some(Timestamp(START + 1_000)));
@@ -77,7 +77,7 @@ fn a_permit_that_ended_after_it_was_counted_frees_a_place_of_a_shrunk_semaphore(
 }
 
 #[test]
-fn a_free_place_that_is_kept_for_somebody_is_not_looked_at_all_the_time() {
+fn a_free_place_that_is_kept_for_a_waiter_causes_no_constant_looks() {
     let mut scene = Scene::held();
     scene.me = Some(OTHER);
     scene.waits(wait(2));

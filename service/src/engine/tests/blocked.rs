@@ -1,4 +1,4 @@
-//! Rows that somebody else keeps locked: their neighbours do not notice.
+//! Rows that another session keeps locked do not delay other keys.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -10,7 +10,7 @@ use crate::{
     domain::{DataEdit, Kind, Version},
 };
 
-/// As many connections as a replica uses at once, if nothing waits for a lock.
+/// The maximum time of a heartbeat that waits for no lock.
 const SHORTLY: Duration = Duration::from_millis(50);
 
 fn store() -> std::sync::Arc<MemoryStore> {
@@ -19,7 +19,7 @@ fn store() -> std::sync::Arc<MemoryStore> {
     store
 }
 
-/// One replica with one shard, so that all keys are neighbours.
+/// One replica with one shard, so that all keys share its batches.
 fn alone() -> Replica {
     Replica::with_shards(&store(), 1)
 }
@@ -40,7 +40,7 @@ async fn acquire_all(replica: &Replica, name: &str, count: usize) -> Vec<(String
     grants
 }
 
-/// The slowest of many heartbeats for each of these keys, and how many failed.
+/// Sends heartbeats for each of these keys. Returns the time of the slowest one, and the number that failed.
 async fn beat(replica: &Replica, grants: &[(String, Version)], rounds: usize) -> (Duration, usize) {
     let beats = grants.iter().cloned().map(|(key, version)| {
         let replica = replica.clone();
@@ -81,23 +81,23 @@ async fn locked_rows_do_not_keep_their_neighbours_waiting() {
         });
         let (slowest, failed) = beat(&replica, &others, 100).await;
         assert_eq!(failed, 0, "seen: {is_seen}");
-        // The first batch waits for a lock, and no other one; where the lock is not seen it has to happen twice.
+        // Only the first batch waits for a lock; if the check does not see the lock, a second one has to.
         assert!(
             slowest < Duration::from_millis(if is_seen { 500 } else { 1_000 }),
             "{slowest:?}, seen: {is_seen}"
         );
-        assert_eq!(blocked.await.unwrap().1, 2 * stuck.len(), "two of three beats came to nothing in time");
+        assert_eq!(blocked.await.unwrap().1, 2 * stuck.len(), "two of three heartbeats failed in time");
         assert!(began.elapsed() < Duration::from_secs(20));
         for (key, version) in &stuck {
             let took = heartbeat(&replica, key, *version).await.unwrap();
-            assert!(took <= SHORTLY, "{took:?}: the key is as any other again");
+            assert!(took <= SHORTLY, "{took:?}: the key is like any other again");
         }
     }
 }
 
-/// While locked rows were seen lately no batch waits for another one.
+/// For some time after locked rows were seen, no batch waits for another one.
 #[tokio::test(start_paused = true)]
-async fn more_locked_rows_are_found_before_they_keep_anybody_waiting() {
+async fn further_locked_rows_are_found_before_a_batch_waits_for_them() {
     let replica = alone();
     let stuck = acquire_all(&replica, "stuck", 20).await;
     let others = acquire_all(&replica, "other", 5).await;
@@ -130,7 +130,7 @@ async fn without_a_locked_row_nothing_is_checked() {
     assert_eq!(replica.store.checks.load(Ordering::Relaxed), 0);
 }
 
-/// Guards invariant 6: those who wait for a key whose row was locked are served when it is free.
+/// Guards invariant 6: the waiters of a key whose row was locked are served when the row is free.
 #[tokio::test(start_paused = true)]
 async fn a_queue_behind_a_locked_row_goes_on_when_the_row_is_free() {
     let replica = alone();
@@ -140,7 +140,7 @@ async fn a_queue_behind_a_locked_row_goes_on_when_the_row_is_free() {
     replica.store.lock_row(&id("a"), Duration::from_secs(12), true);
     let released = replica.release("a", holder).await;
     assert!(matches!(released, Err(ServiceError::Unavailable(Unavailable::RowLocked))));
-    assert!(late.await.unwrap().is_err(), "it is told in time");
+    assert!(late.await.unwrap().is_err(), "the waiter is answered in time");
     let since = Instant::now();
     while let Err(error) = replica.release("a", holder).await {
         assert!(matches!(error, ServiceError::Unavailable(_)), "{error}");
@@ -149,7 +149,7 @@ async fn a_queue_behind_a_locked_row_goes_on_when_the_row_is_free() {
     assert!(since.elapsed() < Duration::from_secs(10), "{:?}", since.elapsed());
 }
 
-/// However many keys are blocked and however long, few commits for them are under way.
+/// However many keys are blocked, and for however long, few commits for them are under way.
 #[tokio::test(start_paused = true)]
 async fn blocked_keys_are_tried_seldom() {
     let replica = alone();

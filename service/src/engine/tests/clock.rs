@@ -16,7 +16,7 @@ fn ask(kind: Kind, wait_ms: i64) -> AcquireRequest {
     AcquireRequest { kind, lease_ms: Some(LEASE_MS), ..request(wait_ms) }
 }
 
-/// The clock of the database goes so much forward, or back.
+/// Steps the clock of the database forward, or back.
 fn step(store: &MemoryStore, ms: i64) {
     store.clock_offset_ms.fetch_add(ms, Ordering::Relaxed);
 }
@@ -28,7 +28,7 @@ async fn warm(store: &Arc<MemoryStore>) -> Replica {
     replica
 }
 
-/// Guards invariants 1 and 8: nobody is promised time that the next one may be granted.
+/// Guards invariants 1 and 8: no caller is promised time in which another one may hold the lock.
 #[tokio::test(start_paused = true)]
 async fn a_grant_just_after_a_step_forward_promises_what_is_left() {
     for (key, kind) in [("a", Kind::Mutex), ("s", Kind::Semaphore)] {
@@ -45,7 +45,7 @@ async fn a_grant_just_after_a_step_forward_promises_what_is_left() {
     }
 }
 
-/// Guards invariants 1 and 8: for a heartbeat, and for one who waited, too.
+/// Guards invariants 1 and 8 for heartbeats and waiters.
 #[tokio::test(start_paused = true)]
 async fn every_answer_promises_what_is_left() {
     let store = Arc::new(MemoryStore::new());
@@ -65,7 +65,7 @@ async fn every_answer_promises_what_is_left() {
     assert!((6_900..=7_000).contains(&promised), "{promised}");
 }
 
-/// Where the step is longer than the lease nothing is left to promise, and nobody is left holding.
+/// If the step is longer than the lease, no time is left to promise, and the grant does not stay.
 #[tokio::test(start_paused = true)]
 async fn a_grant_that_a_step_has_ended_is_not_answered() {
     let store = Arc::new(MemoryStore::new());
@@ -77,7 +77,7 @@ async fn a_grant_that_a_step_has_ended_is_not_answered() {
     deliver(delivery);
 }
 
-/// A step back shortens nobody's promise, and lengthens none.
+/// A step back neither shortens nor lengthens the promised lease.
 #[tokio::test(start_paused = true)]
 async fn a_grant_just_after_a_step_back_lasts_as_long_as_it_was_asked_for() {
     for (key, kind) in [("a", Kind::Mutex), ("s", Kind::Semaphore)] {
@@ -95,7 +95,7 @@ async fn a_grant_just_after_a_step_back_lasts_as_long_as_it_was_asked_for() {
     }
 }
 
-/// Without a step a caller is promised all that it asked for, however slow the commit was.
+/// Without a step a caller is promised its whole lease, however slow the commit was.
 #[tokio::test(start_paused = true)]
 async fn a_slow_commit_neither_shortens_its_promise_nor_lengthens_the_next_lease() {
     let store = Arc::new(MemoryStore::new());

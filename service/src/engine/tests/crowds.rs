@@ -1,4 +1,4 @@
-//! Thousands who do the same at once: the work for each is the same, however many there are.
+//! Thousands of callers that do the same at once: the work for each does not depend on their number.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -18,7 +18,7 @@ const MANY: usize = 3_000;
 
 type Waiter = JoinHandle<Result<Delivery, ServiceError>>;
 
-/// A replica at which very many may wait.
+/// A replica with high limits of waiters.
 fn replica() -> Replica {
     let store = Arc::new(MemoryStore::new());
     Replica::with_options(
@@ -47,34 +47,34 @@ async fn crowd(replica: &Replica, key: &str, request: &AcquireRequest) -> Vec<Wa
     waiters
 }
 
-/// What the database has to do: statements, rows, and passes over whole queues.
+/// The work of the database: statements, rows, and passes over whole queues.
 #[derive(Debug, Clone, Copy)]
-struct KeyTask {
+struct DatabaseWork {
     statements: u64,
     rows: u64,
     counted: u64,
 }
 
-fn key_task(store: &MemoryStore) -> KeyTask {
+fn database_work(store: &MemoryStore) -> DatabaseWork {
     let read = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
-    KeyTask {
+    DatabaseWork {
         statements: read(&store.loads) + read(&store.commits),
         rows: read(&store.rows),
         counted: read(&store.counted_queues),
     }
 }
 
-/// What it had to do since.
-fn since(store: &MemoryStore, before: KeyTask) -> KeyTask {
-    let now = key_task(store);
-    KeyTask {
+/// The work of the database since `before`.
+fn since(store: &MemoryStore, before: DatabaseWork) -> DatabaseWork {
+    let now = database_work(store);
+    DatabaseWork {
         statements: now.statements - before.statements,
         rows: now.rows - before.rows,
         counted: now.counted - before.counted,
     }
 }
 
-/// The slowest heartbeat until the queue is empty.
+/// Sends heartbeats until the queue is empty. Returns the time of the slowest one.
 async fn beat_until_empty(replica: &Replica, key: &str, version: Version) -> Duration {
     let mut slowest = Duration::ZERO;
     while replica.store.row(&id(key)).queue.len > 0 {
@@ -87,7 +87,7 @@ async fn beat_until_empty(replica: &Replica, key: &str, version: Version) -> Dur
     slowest
 }
 
-/// Guards invariant 7, for all at once, and the holder's heartbeats go before them.
+/// Guards invariant 7 for thousands at once. The holder's heartbeats go first.
 #[tokio::test(start_paused = true)]
 async fn thousands_that_hang_up_leave_in_few_batches() {
     for version in [None, Some(())] {
@@ -99,7 +99,7 @@ async fn thousands_that_hang_up_leave_in_few_batches() {
         };
         replica.store.commit_ms.store(10, Ordering::Relaxed);
         replica.store.load_ms.store(10, Ordering::Relaxed);
-        let before = key_task(&replica.store);
+        let before = database_work(&replica.store);
         for waiter in &waiters {
             waiter.abort();
         }
@@ -114,7 +114,7 @@ async fn thousands_that_hang_up_leave_in_few_batches() {
         let batches = MANY.div_ceil(512) as u64;
         assert!(done.statements <= 8 * batches + 60, "{done:?}");
         assert!(done.rows <= 10 * MANY as u64, "{done:?}");
-        assert_eq!(done.counted, 0, "nobody is told its place");
+        assert_eq!(done.counted, 0, "no position is told");
     }
 }
 
@@ -138,7 +138,7 @@ async fn thousands_whose_time_is_up_are_told_their_places_in_few_batches() {
     let waiters = crowd(&replica, "a", &request(5_000)).await;
     replica.store.commit_ms.store(10, Ordering::Relaxed);
     replica.store.load_ms.store(10, Ordering::Relaxed);
-    let before = key_task(&replica.store);
+    let before = database_work(&replica.store);
     let slowest = beat_until_empty(&replica, "a", holder).await;
     assert!(slowest <= Duration::from_millis(100), "{slowest:?}");
     let done = since(&replica.store, before);
@@ -160,7 +160,7 @@ async fn a_replica_that_stops_with_thousands_of_waiters_clears_its_queue_soon() 
     deliver(replica.acquire("a", 0).await.unwrap());
     let waiters = crowd(&replica, "a", &request(600_000)).await;
     replica.store.commit_ms.store(10, Ordering::Relaxed);
-    let before = key_task(&replica.store);
+    let before = database_work(&replica.store);
     let began = Instant::now();
     replica.engine.drain(Duration::from_secs(4)).await;
     assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
@@ -178,7 +178,7 @@ async fn thousands_of_waiters_of_a_dead_replica_are_taken_out_in_few_pieces() {
     deliver(replica.acquire("a", 0).await.unwrap());
     let waiters = crowd(&replica, "a", &request(600_000)).await;
     let _mine = crowd_of_one(&replica).await;
-    let before = key_task(&replica.store);
+    let before = database_work(&replica.store);
     replica.store.adopt_all(&id("a"), ids::replica());
     tokio::time::sleep(Duration::from_secs(8)).await;
     assert_eq!(replica.store.row(&id("a")).queue.len, 0);
@@ -189,7 +189,7 @@ async fn thousands_of_waiters_of_a_dead_replica_are_taken_out_in_few_pieces() {
     }
 }
 
-/// Keeps the replica among those that watch the others.
+/// Adds a waiter, so that the replica stays registered and watches the others.
 async fn crowd_of_one(replica: &Replica) -> Waiter {
     deliver(replica.acquire("mine", 0).await.unwrap());
     replica.queue("mine", request(600_000)).await
@@ -202,7 +202,7 @@ async fn a_semaphore_that_grows_serves_thousands_in_few_batches() {
     let permit = |wait_ms| AcquireRequest { kind: Kind::Semaphore, ..request(wait_ms) };
     deliver(replica.service.acquire(id("s"), permit(0)).await.unwrap());
     let waiters = crowd(&replica, "s", &permit(600_000)).await;
-    let before = key_task(&replica.store);
+    let before = database_work(&replica.store);
     replica.service.put_semaphore(id("s"), 100_000, None, None).await.unwrap();
     for waiter in waiters {
         deliver(waiter.await.unwrap().unwrap());
@@ -226,7 +226,7 @@ async fn thousands_of_permits_that_end_together_serve_thousands_in_few_batches()
         holder.await.unwrap().unwrap();
     }
     let waiters = crowd(&replica, "s", &AcquireRequest { lease_ms: Some(60_000), ..permit }).await;
-    let before = key_task(&replica.store);
+    let before = database_work(&replica.store);
     let served: Vec<_> = waiters
         .into_iter()
         .map(|waiter| tokio::spawn(async move { deliver(waiter.await.unwrap().unwrap()) }))

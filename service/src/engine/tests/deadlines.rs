@@ -1,4 +1,4 @@
-//! Everybody is answered in time, whatever the database does.
+//! Every caller is answered in time, whatever the database does.
 
 use std::{
     sync::{
@@ -17,10 +17,10 @@ use crate::{
     engine::ids,
 };
 
-/// A caller waits for so long at the most.
+/// The maximum time until a caller is answered.
 const IN_TIME: Duration = Duration::from_millis(5_500);
 
-/// A way in which a database does not do its part.
+/// A way in which a database fails.
 type Trouble = fn(&MemoryStore) -> &AtomicBool;
 
 const TROUBLES: [(&str, Trouble); 4] = [
@@ -30,7 +30,7 @@ const TROUBLES: [(&str, Trouble); 4] = [
     ("lets every write lose its race", |store| &store.is_contested),
 ];
 
-/// What a call was answered, within the time that a caller is ready to wait.
+/// The answer to a call, which must arrive in time.
 async fn in_time<T>(call: impl Future<Output = Result<T, ServiceError>>) -> Result<T, ServiceError> {
     tokio::time::timeout(IN_TIME, call).await.expect("it is answered in time")
 }
@@ -56,13 +56,13 @@ async fn whatever_the_database_does_a_write_is_answered_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_hangs_behind_what_the_engine_wants_with_a_key_that_is_waited_for() {
+async fn the_engines_own_commands_for_a_key_do_not_keep_callers_waiting() {
     for (name, trouble) in TROUBLES {
         let replica = Replica::new();
         let version = deliver(replica.acquire("a", 0).await.unwrap());
         let waiter = replica.queue("a", request(600_000)).await;
         trouble(&replica.store).store(true, Ordering::Relaxed);
-        // The lease ends, and from then on the key is busy with being looked at.
+        // The lease ends, and from then on the key is busy with the engine's own commands.
         tokio::time::sleep(Duration::from_secs(90)).await;
         let (got, renewed, acquired) = tokio::join!(
             in_time(replica.service.get_lock(id("a"))),
@@ -104,17 +104,17 @@ async fn a_backlog_of_loads_keeps_nobody_waiting() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_heartbeat_is_loaded_before_thousands_who_want_something() {
+async fn a_heartbeat_is_loaded_before_thousands_of_reads() {
     let replica = Replica::new();
     let version = deliver(replica.acquire("a", 0).await.unwrap());
-    // Longer than memory lasts: the heartbeat needs a load.
+    // Longer than states are cached: the heartbeat needs a load.
     tokio::time::sleep(Duration::from_secs(20)).await;
     replica.store.load_ms.store(100, Ordering::Relaxed);
     for number in 0..5_000 {
         let service = replica.service.clone();
         tokio::spawn(async move { service.get_lock(id(&number.to_string())).await });
         if number % 100 == 0 {
-            // Each hundred is taken up by itself, and stands in line for a load.
+            // Each hundred is gathered by itself and waits for a load.
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
@@ -123,11 +123,11 @@ async fn a_heartbeat_is_loaded_before_thousands_who_want_something() {
     assert!(since.elapsed() <= Duration::from_millis(250), "{:?}", since.elapsed());
 }
 
-/// Guards invariant 7, and 2: the tombstone is swept an hour after this and not at once.
+/// Guards invariants 7 and 2: the tombstone is swept an hour after this write, and not at once.
 #[tokio::test(start_paused = true)]
-async fn what_fences_a_key_without_a_row_is_a_young_tombstone() {
+async fn an_unknown_outcome_for_a_key_without_a_row_leaves_a_young_tombstone() {
     let replica = Replica::new();
-    // Behind another commit its own begins late, so that its caller has gone when it is given up.
+    // Behind another commit the acquire's own begins late, so its caller has gone when that commit is given up.
     replica.store.fail_next(Fault::Astray(Duration::from_secs(30)));
     replica.store.fail_next(Fault::Astray(Duration::from_secs(30)));
     assert!(in_time(replica.acquire("a", 0)).await.is_err());
@@ -139,7 +139,7 @@ async fn what_fences_a_key_without_a_row_is_a_young_tombstone() {
     assert!(matches!(replica.store.row(&id("a")).body, Body::Absent));
 }
 
-/// Guards invariant 9: what a caller was told 503 about is found by its repeat, or is not there.
+/// Guards invariant 9: after a 503 a repeat finds the grant, or there is none.
 #[tokio::test(start_paused = true)]
 async fn after_the_trouble_everything_works_as_before() {
     for (name, trouble) in TROUBLES {
@@ -160,7 +160,7 @@ async fn after_the_trouble_everything_works_as_before() {
     }
 }
 
-/// Guards invariant 7: a place in the queue that took long to be written does not add to the time for an answer.
+/// Guards invariant 7: the time for an answer is not longer because the place in the queue was written late.
 #[tokio::test(start_paused = true)]
 async fn a_waiter_whose_place_was_written_late_is_answered_in_time() {
     let replica = Replica::new();
@@ -168,7 +168,7 @@ async fn a_waiter_whose_place_was_written_late_is_answered_in_time() {
     replica.store.commit_ms.store(4_000, Ordering::Relaxed);
     let asked = Instant::now();
     let waiter = replica.queue("a", request(10)).await;
-    assert!(asked.elapsed() >= Duration::from_secs(4), "its place was written late");
+    assert!(asked.elapsed() >= Duration::from_secs(4), "the place was written late");
     replica.store.is_frozen.store(true, Ordering::Relaxed);
     waiter.await.unwrap().map(drop).unwrap_err();
     assert!(asked.elapsed() <= IN_TIME, "{:?}", asked.elapsed());

@@ -1,4 +1,4 @@
-//! Commits that fail, or whose fate is unknown.
+//! Commits that fail, or whose outcome is unknown.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -15,7 +15,7 @@ fn is_held(store: &MemoryStore, key: &str) -> bool {
     matches!(&state.body, Body::Mutex(mutex) if mutex.grant.as_ref().is_some_and(|grant| !grant.released))
 }
 
-/// Guards invariant 9: an answer that was lost is found again, and nothing is granted twice.
+/// Guards invariant 9: after a lost answer the grant is found again, and nothing is granted twice.
 #[tokio::test(start_paused = true)]
 async fn an_acquire_whose_answer_was_lost_on_the_way_from_the_database_is_one_grant() {
     for fault in [Fault::AppliedUnknown, Fault::LostUnknown] {
@@ -39,7 +39,7 @@ async fn a_release_whose_answer_was_lost_is_answered_as_done() {
     }
 }
 
-/// Guards invariant 6: the hand-over that was committed without an answer reaches the waiter all the same.
+/// Guards invariant 6: a hand-over that was committed without an answer still reaches the waiter.
 #[tokio::test(start_paused = true)]
 async fn a_hand_over_whose_answer_was_lost_reaches_the_waiter() {
     for fault in [Fault::AppliedUnknown, Fault::LostUnknown] {
@@ -52,9 +52,9 @@ async fn a_hand_over_whose_answer_was_lost_reaches_the_waiter() {
     }
 }
 
-/// A permit of a semaphore that the same batch creates has to wait for the next one.
+/// A permit of a semaphore that is created in the same batch has to wait for the next batch.
 #[tokio::test(start_paused = true)]
-async fn what_has_to_wait_for_the_write_before_it_is_decided_after_it() {
+async fn a_command_that_needs_an_earlier_write_is_decided_after_it() {
     for fault in [None, Some(Fault::AppliedUnknown), Some(Fault::LostUnknown), Some(Fault::Transient)] {
         let replica = Replica::new();
         if let Some(fault) = fault {
@@ -70,9 +70,9 @@ async fn what_has_to_wait_for_the_write_before_it_is_decided_after_it() {
     }
 }
 
-/// A refused write fails the commands that it was for, and none that was to be decided after it.
+/// A refused write fails its own commands, and none that were to be decided after it.
 #[tokio::test(start_paused = true)]
-async fn what_waits_for_a_write_that_is_refused_is_decided_without_it() {
+async fn a_command_behind_a_refused_write_is_decided_without_it() {
     let replica = Replica::new();
     replica.store.fail_next(Fault::Refused);
     let permit = crate::AcquireRequest { kind: Kind::Semaphore, ..request(0) };
@@ -93,7 +93,7 @@ async fn a_deadlock_is_tried_again() {
 
 /// One bad command does not fail its neighbours.
 #[tokio::test(start_paused = true)]
-async fn of_a_batch_that_the_database_refuses_only_the_guilty_one_fails() {
+async fn only_the_guilty_command_of_a_refused_batch_fails() {
     let replica = Replica::new();
     replica.store.fail_next(Fault::Poisoned("bad"));
     let tasks: Vec<_> = ["a", "b", "bad", "c", "d"]
@@ -120,9 +120,9 @@ async fn a_database_that_is_away_is_answered_503_and_found_again_by_itself() {
     replica.release("a", version).await.unwrap();
 }
 
-/// Guards invariant 7: what was answered 503 is never left holding.
+/// Guards invariant 7: a caller that was answered 503 never holds the lock.
 #[tokio::test(start_paused = true)]
-async fn an_acquire_of_unknown_fate_that_could_not_be_resolved_is_given_back() {
+async fn an_acquire_whose_outcome_stayed_unknown_is_given_back() {
     let replica = Replica::new();
     let version = deliver(replica.acquire("a", 0).await.unwrap());
     replica.release("a", version).await.unwrap();
@@ -136,7 +136,7 @@ async fn an_acquire_of_unknown_fate_that_could_not_be_resolved_is_given_back() {
     });
     let failed = replica.acquire("a", 0).await;
     outage.await.unwrap();
-    assert!(matches!(failed, Err(ServiceError::Unavailable(_))), "the fate is not known");
+    assert!(matches!(failed, Err(ServiceError::Unavailable(_))), "the outcome is unknown");
     replica.store.away.store(false, Ordering::Relaxed);
     tokio::time::sleep(Duration::from_secs(1)).await;
     deliver(replica.acquire("a", 0).await.unwrap());
@@ -163,7 +163,7 @@ async fn a_key_that_loses_its_races_is_decided_in_the_end() {
     assert_eq!(store.row(&id("hot")).token.0, 30);
 }
 
-/// Guards invariant 7: a commit that nobody hears of any more grants nothing to anybody.
+/// Guards invariant 7: a commit whose answer nobody receives leaves no grant.
 #[tokio::test(start_paused = true)]
 async fn a_commit_that_lands_after_its_caller_was_told_503_leaves_nobody_holding() {
     for after in [6, 8, 11, 30] {
@@ -179,12 +179,12 @@ async fn a_commit_that_lands_after_its_caller_was_told_503_leaves_nobody_holding
     }
 }
 
-/// Guards invariant 4: a heartbeat that was refused has not renewed anything, and will not.
+/// Guards invariant 4: a refused heartbeat has not renewed the lease, and will not.
 #[tokio::test(start_paused = true)]
 async fn a_heartbeat_that_was_refused_is_not_applied_afterwards() {
     let replica = Replica::new();
     let version = deliver(replica.acquire("a", 0).await.unwrap());
-    // It ends while the heartbeat is stuck.
+    // The lease ends while the heartbeat is stuck.
     tokio::time::sleep(Duration::from_millis(56_500)).await;
     replica.store.fail_next(Fault::Astray(Duration::from_secs(10)));
     let heartbeat =
@@ -194,9 +194,9 @@ async fn a_heartbeat_that_was_refused_is_not_applied_afterwards() {
     deliver(replica.acquire("a", 0).await.unwrap());
 }
 
-/// Guards invariant 7: also where the database refuses to write over what may have been applied.
+/// Guards invariant 7 also if the database refuses to write over a write that may have been applied.
 #[tokio::test(start_paused = true)]
-async fn a_refusal_after_an_unknown_fate_does_not_forget_what_may_have_been_applied() {
+async fn a_refusal_after_an_unknown_outcome_leaves_no_grant() {
     let replica = Replica::new();
     replica.store.fail_next(Fault::Astray(Duration::from_secs(8)));
     for _ in 0..8 {
@@ -207,7 +207,7 @@ async fn a_refusal_after_an_unknown_fate_does_not_forget_what_may_have_been_appl
     assert!(!is_held(&replica.store, "a"), "nobody knows of this grant");
 }
 
-/// Guards invariant 6: that the database refused once to hand a lock on does not leave its queue standing.
+/// Guards invariant 6: a queue does not stop because the database refused a hand-over once.
 #[tokio::test(start_paused = true)]
 async fn a_hand_over_that_was_refused_is_tried_again() {
     let replica = Replica::new();
@@ -220,7 +220,7 @@ async fn a_hand_over_that_was_refused_is_tried_again() {
     assert!(since.elapsed() <= Duration::from_secs(5), "{:?}", since.elapsed());
 }
 
-/// Guards invariant 7: that the database refused once to take back a grant does not leave anybody holding.
+/// Guards invariant 7: a grant does not stay because the database refused its return once.
 #[tokio::test(start_paused = true)]
 async fn a_grant_whose_return_was_refused_is_returned_all_the_same() {
     let replica = Replica::new();
@@ -231,7 +231,7 @@ async fn a_grant_whose_return_was_refused_is_returned_all_the_same() {
     assert!(!is_held(&replica.store, "a"));
 }
 
-/// A key whose rows make no sense is an error for whoever asks for it, and for nobody else; it is never a free lock.
+/// A key with inconsistent rows is an error for its callers, and for no others; it is never a free lock.
 #[tokio::test(start_paused = true)]
 async fn a_key_that_cannot_be_read_is_refused_and_its_neighbours_are_not() {
     let replica = Replica::new();
@@ -239,7 +239,7 @@ async fn a_key_that_cannot_be_read_is_refused_and_its_neighbours_are_not() {
     deliver(replica.acquire("good", 0).await.unwrap());
     let waiter = replica.queue("bad", request(60_000)).await;
     replica.store.corrupt(id("bad"));
-    // Longer than anything is remembered.
+    // Longer than states are cached.
     tokio::time::sleep(Duration::from_secs(20)).await;
     let since = tokio::time::Instant::now();
     let (bad, released, good, waits) = tokio::join!(
@@ -251,6 +251,6 @@ async fn a_key_that_cannot_be_read_is_refused_and_its_neighbours_are_not() {
     let unreadable = |error| matches!(error, Some(ServiceError::Unavailable(Unavailable::UnreadableKey)));
     assert!(unreadable(bad.err()) && unreadable(released.err()));
     assert!(good.is_ok(), "{good:?}");
-    assert!(waits.is_err(), "its time is up, and it is told so");
+    assert!(waits.is_err(), "the waiter times out and is answered");
     assert!(since.elapsed() <= Duration::from_secs(46), "{:?}", since.elapsed());
 }

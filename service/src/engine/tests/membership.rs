@@ -1,4 +1,4 @@
-//! Replicas that come, stop, die and come back.
+//! Replicas that join, stop, die and come back.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -10,14 +10,14 @@ use tokio::time::Instant;
 use super::{MemoryStore, Replica, deliver, id, request};
 use crate::{domain::ReplicaId, engine::ids};
 
-/// A replica that is dead: it left a waiter at the head of the queue, and nothing of it moves any more.
-fn reap_alive(store: &MemoryStore) -> ReplicaId {
+/// Makes the head of the queue of `a` a waiter of a dead replica.
+fn give_head_to_a_dead_replica(store: &MemoryStore) -> ReplicaId {
     let dead = ids::replica();
     store.adopt_head(&id("a"), dead);
     dead
 }
 
-/// Guards invariant 6: the queue behind a killed replica moves.
+/// Guards invariant 6: a queue does not stop because a replica was killed.
 #[tokio::test(start_paused = true)]
 async fn the_queue_behind_a_dead_replica_moves_within_six_seconds() {
     let store = Arc::new(MemoryStore::new());
@@ -25,7 +25,7 @@ async fn the_queue_behind_a_dead_replica_moves_within_six_seconds() {
     let holder = deliver(replica.acquire("a", 0).await.unwrap());
     let lost = replica.queue("a", request(600_000)).await;
     let waiter = replica.queue("a", request(60_000)).await;
-    reap_alive(&store);
+    give_head_to_a_dead_replica(&store);
     let since = Instant::now();
     replica.release("a", holder).await.unwrap();
     deliver(waiter.await.unwrap().unwrap());
@@ -33,7 +33,7 @@ async fn the_queue_behind_a_dead_replica_moves_within_six_seconds() {
     lost.abort();
 }
 
-/// Guards invariant 7: who lives and was only late keeps its waiters, those that came before and those that come after.
+/// Guards invariant 7: a replica that is alive and was only late keeps its waiters, earlier and later ones.
 #[tokio::test(start_paused = true)]
 async fn a_replica_whose_beat_was_late_is_not_dead_for_ever() {
     let store = Arc::new(MemoryStore::new());
@@ -47,11 +47,11 @@ async fn a_replica_whose_beat_was_late_is_not_dead_for_ever() {
     }
     let _mine = replica.queue("b", request(600_000)).await;
     store.adopt_head(&id("a"), late);
-    // It falls silent, and nothing can be written about that before it is heard again.
+    // It sends no heartbeats, and nothing can be written until it sends them again.
     store.is_contested.store(true, Ordering::Relaxed);
     tokio::time::sleep(Duration::from_secs(5)).await;
     let reapings = store.reapings.load(Ordering::Relaxed);
-    assert!(reapings > 0, "it was taken for dead");
+    assert!(reapings > 0, "the replica was declared dead");
     for _ in 0..8 {
         store.beat_of(late);
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -60,10 +60,10 @@ async fn a_replica_whose_beat_was_late_is_not_dead_for_ever() {
     store.is_contested.store(false, Ordering::Relaxed);
     store.adopt_head(&id("b"), late);
     replica.release("b", holders[1]).await.unwrap();
-    assert_eq!(store.row(&id("b")).queue.len, 2, "it lives, and is offered the lock");
+    assert_eq!(store.row(&id("b")).queue.len, 2, "the replica is alive and is offered the lock");
 }
 
-/// Guards invariant 7: a slow audit lets nobody take this replica for dead.
+/// Guards invariant 7: no replica declares this one dead because of a slow audit.
 #[tokio::test(start_paused = true)]
 async fn slow_audits_do_not_delay_the_beat() {
     let store = Arc::new(MemoryStore::new());
@@ -76,9 +76,9 @@ async fn slow_audits_do_not_delay_the_beat() {
     assert!(store.beats() - before >= 19, "{} beats in 20 s", store.beats() - before);
 }
 
-/// Guards invariant 6: a replica without a listener does not wait for what nobody pushes to it.
+/// Guards invariant 6: a replica without a listener does not rely on pushed notifications.
 #[tokio::test(start_paused = true)]
-async fn who_is_no_member_any_more_is_not_pushed_to() {
+async fn a_replica_that_has_left_does_not_rely_on_pushed_notifications() {
     let store = Arc::new(MemoryStore::new());
     store.pushes.store(true, Ordering::Relaxed);
     let replica = Replica::over(&store);
@@ -93,17 +93,17 @@ async fn who_is_no_member_any_more_is_not_pushed_to() {
     assert!(!is_pushed());
 }
 
-/// However often a replica without a row is found, one reaping of it goes on at a time.
+/// However often a replica without a row is found, one task reaps it at a time.
 #[tokio::test(start_paused = true)]
-async fn a_replica_is_buried_once_at_a_time() {
+async fn a_replica_is_reaped_by_one_task_at_a_time() {
     let store = Arc::new(MemoryStore::new());
     let replica = Replica::over(&store);
     deliver(replica.acquire("a", 0).await.unwrap());
     let _first = replica.queue("a", request(600_000)).await;
     let _second = replica.queue("a", request(600_000)).await;
-    let unknown = reap_alive(&store);
+    let unknown = give_head_to_a_dead_replica(&store);
     store.forget(unknown);
-    // Nothing is written, so that the reaping does not come to an end.
+    // No write succeeds, so the reaping does not end.
     store.is_contested.store(true, Ordering::Relaxed);
     tokio::time::sleep(Duration::from_secs(35)).await;
     let before = store.reapings.load(Ordering::Relaxed);
@@ -112,9 +112,9 @@ async fn a_replica_is_buried_once_at_a_time() {
     assert!((8..=11).contains(&pieces), "{pieces} pieces in ten seconds, each given up after a second");
 }
 
-/// A row that could not be removed at the first try does not stay for ever.
+/// A row that could not be removed at the first try is removed later.
 #[tokio::test(start_paused = true)]
-async fn a_reaping_that_failed_is_taken_up_again() {
+async fn a_reaping_that_failed_is_tried_again() {
     let store = Arc::new(MemoryStore::new());
     let replica = Replica::over(&store);
     deliver(replica.acquire("a", 0).await.unwrap());
@@ -129,9 +129,9 @@ async fn a_reaping_that_failed_is_taken_up_again() {
     assert!(!store.replicas().contains(&dead));
 }
 
-/// Guards invariant 6: who comes while a replica parts whose row is gone already gets a place that lasts.
+/// Guards invariant 6: a waiter that comes while a replica without a row leaves gets a place that lasts.
 #[tokio::test(start_paused = true)]
-async fn a_replica_that_parts_does_not_come_back_without_a_row() {
+async fn a_leaving_replica_without_a_row_joins_as_a_new_incarnation() {
     let store = Arc::new(MemoryStore::new());
     let replica = Replica::over(&store);
     let holder = deliver(replica.acquire("a", 0).await.unwrap());
@@ -144,7 +144,8 @@ async fn a_replica_that_parts_does_not_come_back_without_a_row() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     store.forget(me);
-    // Longer than it takes to stand in line: a place taken under the old identity would be lost with the next beat.
+    // Longer than it takes to join the queue: a place taken as the old incarnation would be lost with the next
+    // heartbeat.
     store.beat_ms.store(200, Ordering::Relaxed);
     tokio::time::sleep(Duration::from_secs(3)).await;
     let waiter = replica.queue("a", request(60_000)).await;
@@ -154,7 +155,7 @@ async fn a_replica_that_parts_does_not_come_back_without_a_row() {
     assert_ne!(membership.me(), Some(me));
 }
 
-/// The replica that sweeps removes those whose beat has stopped although nobody waits at it, or anywhere.
+/// The replica that sweeps removes dead replicas even if nobody waits there or anywhere else.
 #[tokio::test(start_paused = true)]
 async fn the_sweeper_reaps_replicas_that_have_stopped() {
     let store = Arc::new(MemoryStore::new());
@@ -165,7 +166,7 @@ async fn the_sweeper_reaps_replicas_that_have_stopped() {
     assert!(store.replicas().is_empty() && replica.engine.shared.membership.me().is_none());
 }
 
-/// A replica that stops does not keep the others from sweeping until its lease ends.
+/// A replica that stops lets another one sweep at once.
 #[tokio::test(start_paused = true)]
 async fn a_replica_that_stops_gives_up_the_sweepers_lease() {
     let store = Arc::new(MemoryStore::new());

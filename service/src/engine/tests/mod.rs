@@ -1,4 +1,4 @@
-//! The engine against a database in memory, in paused time: what takes seconds takes none, and nothing is left to luck.
+//! Tests of the engine against a database in memory, in paused time: seconds pass at once, and nothing depends on luck.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
@@ -60,7 +60,7 @@ impl Replica {
         self.service.acquire(id(key), request(wait_ms)).await
     }
 
-    /// Acquires in the background, and comes back when the place in the queue is taken.
+    /// Starts an acquire in the background. Returns when it is in the queue.
     async fn queue(&self, key: &str, request: AcquireRequest) -> JoinHandle<Result<Delivery, ServiceError>> {
         let before = self.store.row(&id(key)).queue.len;
         let (service, id) = (self.service.clone(), id(key));
@@ -80,7 +80,7 @@ impl Replica {
     }
 }
 
-/// Few of everything, so that limits are soon met.
+/// Low limits, so that tests reach them soon.
 fn options(shards: usize) -> EngineOptions {
     EngineOptions {
         guard_wait: Duration::from_secs(5),
@@ -96,7 +96,7 @@ fn options(shards: usize) -> EngineOptions {
     }
 }
 
-/// Has the process stand still for two seconds between the next commit of a key and its answer.
+/// Pauses the process for two seconds between the next commit of a key and its answer.
 fn stand_still_after_the_next_commit(replica: &Replica, key: &str) -> JoinHandle<()> {
     let (store, id) = (replica.store.clone(), id(key));
     let before = store.row(&id).row_version;
@@ -133,7 +133,7 @@ fn chosen(version: Version, wait_ms: i64) -> AcquireRequest {
     AcquireRequest { version: Some(version), ..request(wait_ms) }
 }
 
-/// Hands a grant on, and answers its version.
+/// Marks a grant as delivered, and returns its version.
 fn deliver(delivery: Delivery) -> Version {
     let version = delivery.view().held.as_ref().unwrap().version;
     delivery.delivered();
@@ -157,16 +157,16 @@ async fn a_lone_acquire_and_its_release_are_one_commit_each() {
     let commits = replica.store.commits.load(std::sync::atomic::Ordering::Relaxed);
     let loads = replica.store.loads.load(std::sync::atomic::Ordering::Relaxed);
     assert_eq!(commits, 2);
-    assert_eq!(loads, 1, "the first command has to learn the database's time");
+    assert_eq!(loads, 1, "the first command needs the database's time");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_commits_nothing_is_decided_on_rows_loaded_after_it_came() {
+async fn a_command_that_writes_nothing_is_decided_on_rows_loaded_after_its_arrival() {
     let store = Arc::new(MemoryStore::new());
     let (one, two) = (Replica::over(&store), Replica::over(&store));
     let held = deliver(one.acquire("a", 0).await.unwrap());
     assert!(matches!(refusal(two.acquire("a", 0).await), Refusal::NotGranted(_)));
     two.release("a", held).await.unwrap();
-    // The first replica remembers the lock as held; its answer must not come from there.
+    // The first replica has cached the lock as held. Its answer must not come from the cache.
     deliver(one.acquire("a", 0).await.unwrap());
 }

@@ -1,4 +1,4 @@
-//! More is asked for than the database can write: who is turned away, who is not, and what it is like afterwards.
+//! Overload: which acquires are shed when more arrive than the database can write, which are not, and what follows.
 
 use std::{
     sync::{
@@ -23,10 +23,11 @@ const COMMIT: Duration = Duration::from_millis(50);
 /// How long acquires may wait for a batch.
 const MAX_WAIT: Duration = Duration::from_millis(500);
 
-/// A batch of this data has 64 commands, and three are under way at most: so many acquires are written in a second.
+/// The acquires that can be written in a second: a batch of this data has 64 commands, and three batches are under way
+/// at most.
 const CAPACITY: usize = 64 * 3 * 20;
 
-/// For so long the flood lasts.
+/// The duration of the flood.
 const FLOOD: Duration = Duration::from_millis(1_500);
 
 fn replica(options: EngineOptions) -> Replica {
@@ -51,7 +52,7 @@ fn data() -> Data {
     Data::new(&"x".repeat(32 * 1024 - 512)).unwrap()
 }
 
-/// How many were answered in which way, and how long the slowest took.
+/// The numbers of answers by kind, and the time of the slowest answer.
 #[derive(Debug, Default)]
 struct Tally {
     granted: AtomicUsize,
@@ -87,7 +88,8 @@ impl Tally {
     }
 }
 
-/// Acquires of a tenant, each on a key of its own, so many every 5 ms, whether or not they are answered.
+/// Sends `per_second` acquires of a tenant in steps of 5 ms, each on a key of its own, whether or not they are
+/// answered.
 fn flood(replica: &Replica, tenant: &'static str, per_second: usize) -> (Arc<Tally>, JoinHandle<()>) {
     let (tally, service, data) = (Arc::new(Tally::default()), replica.service.clone(), data());
     let answers = tally.clone();
@@ -113,7 +115,7 @@ fn flood(replica: &Replica, tenant: &'static str, per_second: usize) -> (Arc<Tal
     (tally, task)
 }
 
-/// Heartbeats for a lock until `stop`, and how long the slowest took.
+/// Sends heartbeats for a lock until `stop`. Returns the time of the slowest one.
 fn beat(replica: &Replica, key: &'static str, stop: &Arc<AtomicBool>) -> JoinHandle<Duration> {
     let (replica, stop) = (replica.clone(), stop.clone());
     tokio::spawn(async move {
@@ -142,9 +144,9 @@ async fn a_flood_sheds_acquires_that_would_wait_too_long_and_nothing_else() {
     stop.store(true, Ordering::Relaxed);
     let slowest = heartbeats.await.unwrap();
     assert!(slowest <= Duration::from_millis(250), "a heartbeat took {slowest:?}");
-    // What was admitted is answered within the time that it may wait, a check, and its commit.
+    // An admitted acquire is answered within its maximum wait plus a check and its commit.
     assert!(tally.slowest() <= MAX_WAIT + Duration::from_millis(400), "{tally:?}");
-    // The database has always been at work: seven tenths of what it can write, in 1.5 s.
+    // The database was busy all the time: at least seven tenths of its capacity in 1.5 s were used.
     assert!(tally.granted() >= CAPACITY * 7 / 10 * 3 / 2, "{tally:?}");
     assert!(tally.shed() > 5 * tally.granted(), "{tally:?}");
 }
@@ -187,7 +189,7 @@ async fn tenants_that_both_flood_get_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_queue_refuses_those_who_fill_it() {
+async fn a_full_queue_refuses_the_tenant_that_fills_it() {
     let replica = replica(EngineOptions { max_queued: 1_000, ..short_queue() });
     let call = |tenant: &'static str, key| {
         let service = replica.service.clone();
@@ -211,13 +213,13 @@ async fn a_full_queue_refuses_those_who_fill_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_short_rush_is_served_whole() {
+async fn a_short_rush_is_served_completely() {
     let replica = replica(short_queue());
     for key in 0..20 {
         deliver(replica.service.acquire(key_of("t", key), request(0)).await.unwrap());
     }
     let (service, data) = (replica.service.clone(), data());
-    // Ten batches, that are written within the time that acquires may wait.
+    // Ten batches, which are written within the time that acquires may wait.
     let rush: Vec<_> = (100..740)
         .map(|key| {
             let (service, request) = (service.clone(), large(&data));
@@ -229,7 +231,7 @@ async fn a_short_rush_is_served_whole() {
     }
 }
 
-/// A database that stands still is no overload: callers are answered when it goes on.
+/// A database that does not answer for a while is no overload: callers are answered when it goes on.
 #[tokio::test(start_paused = true)]
 async fn nothing_is_shed_because_a_commit_takes_long() {
     let replica = replica(short_queue());
@@ -251,9 +253,9 @@ async fn nothing_is_shed_because_a_commit_takes_long() {
     }
 }
 
-/// Looks at locks are loaded, and those of one tenant take turns with those of another.
+/// Reads of locks are loaded, and the tenants take turns.
 #[tokio::test(start_paused = true)]
-async fn the_looks_of_a_tenant_keep_no_other_waiting() {
+async fn the_reads_of_a_tenant_do_not_delay_another_one() {
     let replica = replica(short_queue());
     replica.store.load_ms.store(50, Ordering::Relaxed);
     let look = |tenant: &'static str, key| {

@@ -1,4 +1,4 @@
-//! A write whose answer is lost, and a newer one of another replica that is acknowledged before anybody asks what became of it.
+//! Writes whose answer is lost, and newer writes of another replica that are acknowledged before the outcome is known.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,13 +10,13 @@ use crate::{
     domain::{Body, Data, DataEdit, Kind, LockView, Refusal, Version},
 };
 
-/// How long nobody knows that the answer is lost.
+/// The time until the loss of the answer is noticed.
 const SILENCE: Duration = Duration::from_secs(1);
 
-/// The write was applied, or not: the answer to it must be right for both.
+/// The write was applied or not. Its answer must be right in both cases.
 const FAULTS: [Fault; 2] = [Fault::AppliedSilent(SILENCE), Fault::LostSilent(SILENCE)];
 
-/// Two replicas over one database. The next commit of anybody meets the fault.
+/// Two replicas over one database.
 struct Pair {
     one: Replica,
     two: Replica,
@@ -28,7 +28,7 @@ impl Pair {
         Self { one: Replica::over(&store), two: Replica::over(&store) }
     }
 
-    /// Starts a call on the first replica whose commit meets the fault, and comes back while its answer is out.
+    /// Starts a call on the first replica whose commit meets the fault. Returns while its answer is outstanding.
     async fn begin<T: Send + 'static>(
         &self,
         fault: Fault,
@@ -66,7 +66,7 @@ fn is_unknown<T: std::fmt::Debug>(result: &Result<T, ServiceError>) -> bool {
     matches!(result, Err(ServiceError::Unavailable(Unavailable::UnknownOutcome)))
 }
 
-/// Guards invariant 3: what was acknowledged is not undone by an older write that is tried again.
+/// Guards invariant 3: an acknowledged write is not undone by an older one that is tried again.
 #[tokio::test(start_paused = true)]
 async fn a_put_is_not_applied_over_a_newer_one() {
     for fault in FAULTS {
@@ -114,7 +114,7 @@ async fn a_semaphore_keeps_its_newest_size() {
     }
 }
 
-/// Guards invariants 4 and 9: nobody is told that a lock was lost which it had just released.
+/// Guards invariants 4 and 9: a caller is not told that it lost a lock which it had just released.
 #[tokio::test(start_paused = true)]
 async fn a_release_that_was_applied_before_another_grant_is_answered_as_done() {
     for kind in [Kind::Mutex, Kind::Semaphore] {
@@ -133,9 +133,10 @@ async fn a_release_that_was_applied_before_another_grant_is_answered_as_done() {
     }
 }
 
-/// Guards invariant 4: a release that was not applied is, when its lease is over and another has the lock, not called done.
+/// Guards invariant 4: a release that was not applied is not reported as done when its lease is over and another owner
+/// has the lock.
 #[tokio::test(start_paused = true)]
-async fn a_release_of_which_nothing_is_certain_is_unknown() {
+async fn a_release_whose_outcome_cannot_be_known_is_unknown() {
     for fault in FAULTS {
         let pair = Pair::new();
         let short = AcquireRequest { lease_ms: Some(500), ..request(0) };
@@ -150,7 +151,7 @@ async fn a_release_of_which_nothing_is_certain_is_unknown() {
     }
 }
 
-/// Guards invariant 4: neither the data nor the lease that a newer heartbeat was acknowledged with is undone.
+/// Guards invariant 4: the data and the lease of a newer, acknowledged heartbeat are not undone.
 #[tokio::test(start_paused = true)]
 async fn a_heartbeat_is_not_applied_over_a_newer_one() {
     let older = [(Some(1_000), DataEdit::Keep), (None, DataEdit::Set(text("older").unwrap()))];
@@ -171,9 +172,9 @@ async fn a_heartbeat_is_not_applied_over_a_newer_one() {
     }
 }
 
-/// A heartbeat that says nothing but "go on" undoes nothing: it is answered, whoever wrote the key meanwhile.
+/// A heartbeat that changes neither data nor lease undoes nothing. It is answered, whoever wrote the key meanwhile.
 #[tokio::test(start_paused = true)]
-async fn a_plain_heartbeat_is_answered_although_somebody_began_to_wait_meanwhile() {
+async fn a_plain_heartbeat_is_answered_although_a_waiter_came_meanwhile() {
     for fault in FAULTS {
         let pair = Pair::new();
         let version = deliver(pair.one.acquire("a", 0).await.unwrap());
@@ -185,9 +186,9 @@ async fn a_plain_heartbeat_is_answered_although_somebody_began_to_wait_meanwhile
     }
 }
 
-/// Guards invariant 9: an acquire names its version, and is found again or decided anew.
+/// Guards invariant 9: an acquire names its version, so its grant is found again, or it is decided anew.
 #[tokio::test(start_paused = true)]
-async fn an_acquire_is_one_grant_although_somebody_began_to_wait_meanwhile() {
+async fn an_acquire_is_one_grant_although_a_waiter_came_meanwhile() {
     let pair = Pair::new();
     let one = pair.one.clone();
     let acquire = pair.begin(FAULTS[0], async move { one.acquire("a", 0).await.map(deliver) }).await;
@@ -198,9 +199,9 @@ async fn an_acquire_is_one_grant_although_somebody_began_to_wait_meanwhile() {
     deliver(waiter.await.unwrap().unwrap());
 }
 
-/// One who waited in vain is told so, although somebody wrote the key after it had left the queue.
+/// A waiter that timed out is told so, although another replica wrote the key after it had left the queue.
 #[tokio::test(start_paused = true)]
-async fn a_waiter_whose_leaving_was_overwritten_has_timed_out() {
+async fn a_waiter_whose_leave_was_overwritten_has_timed_out() {
     let pair = Pair::new();
     let version = deliver(pair.two.acquire("a", 0).await.unwrap());
     let waiter = pair.one.queue("a", request(500)).await;

@@ -21,7 +21,7 @@ async fn the_order_holds_across_replicas() {
         waiters.push(replicas[number % 3].queue("a", request(60_000)).await);
     }
     for (number, waiter) in waiters.into_iter().enumerate() {
-        // Released anywhere: any replica can hand over to any other.
+        // Any replica can release the lock and hand it over to any other.
         replicas[(number + 1) % 3].release("a", holder).await.unwrap();
         let since = Instant::now();
         holder = deliver(waiter.await.unwrap().unwrap());
@@ -33,7 +33,7 @@ async fn the_order_holds_across_replicas() {
     }
 }
 
-/// Guards invariant 8: an outage kills no replica in the others' eyes.
+/// Guards invariant 8: after an outage no replica takes another one for dead.
 #[tokio::test(start_paused = true)]
 async fn waiters_survive_a_database_that_was_away_for_ten_seconds() {
     let store = Arc::new(MemoryStore::new());
@@ -52,7 +52,7 @@ async fn waiters_survive_a_database_that_was_away_for_ten_seconds() {
     deliver(second.await.unwrap().unwrap());
 }
 
-/// Guards invariant 9: the same version, asked again elsewhere, is the same place and the same grant.
+/// Guards invariant 9: a repeat at another replica gets the same place and the same grant.
 #[tokio::test(start_paused = true)]
 async fn a_place_can_be_taken_over_at_another_replica() {
     let store = Arc::new(MemoryStore::new());
@@ -73,9 +73,9 @@ async fn a_place_can_be_taken_over_at_another_replica() {
     behind.abort();
 }
 
-/// Who was superseded at another replica hears of it when its replica is told to look, and soon without that.
+/// A waiter that was superseded at another replica is told at once if its replica is notified, and soon otherwise.
 #[tokio::test(start_paused = true)]
-async fn who_is_superseded_at_another_replica_hears_of_it_soon() {
+async fn a_waiter_that_was_superseded_at_another_replica_is_told_soon() {
     for is_told in [true, false] {
         let store = Arc::new(MemoryStore::new());
         let (one, two) = (Replica::over(&store), Replica::over(&store));
@@ -113,9 +113,9 @@ async fn a_clock_that_stepped_back_does_not_prolong_leases() {
     assert!(waited >= Duration::from_secs(59) && waited <= Duration::from_secs(65), "{waited:?}");
 }
 
-/// Guards invariant 6: one who began to wait just when its replica began to leave is handed the lock all the same.
+/// Guards invariant 6: a waiter that joined just when its replica began to leave still gets the lock.
 #[tokio::test(start_paused = true)]
-async fn who_waits_at_a_replica_that_is_leaving_is_served() {
+async fn a_waiter_at_a_leaving_replica_is_served() {
     let store = Arc::new(MemoryStore::new());
     let (replica, other) = (Replica::over(&store), Replica::over(&store));
     let holder = deliver(replica.acquire("b", 0).await.unwrap());
@@ -124,7 +124,7 @@ async fn who_waits_at_a_replica_that_is_leaving_is_served() {
     deliver(waiter.await.unwrap().unwrap());
     let holder = deliver(other.acquire("a", 0).await.unwrap());
     let membership = &replica.engine.shared.membership;
-    // Its commit is under way when the replica, at which nobody waits yet, begins to leave.
+    // The commit of the waiter is under way when the replica, which has no waiters yet, begins to leave.
     let begin = Instant::now() + Duration::from_millis(29_900);
     tokio::time::sleep_until(begin).await;
     replica.service.get_lock(id("a")).await.unwrap();
@@ -146,9 +146,9 @@ async fn who_waits_at_a_replica_that_is_leaving_is_served() {
     assert!(since.elapsed() <= Duration::from_secs(2), "{:?}", since.elapsed());
 }
 
-/// Guards invariant 5: whose offer was committed late has its time to claim it all the same.
+/// Guards invariant 5: a waiter whose offer was committed late still has the full time to claim it.
 #[tokio::test(start_paused = true)]
-async fn a_slow_commit_of_an_offer_costs_nobody_its_place() {
+async fn a_slow_commit_of_an_offer_costs_no_waiter_its_place() {
     let store = Arc::new(MemoryStore::new());
     let (one, two) = (Replica::over(&store), Replica::over(&store));
     let holder = deliver(one.acquire("a", 0).await.unwrap());

@@ -1,4 +1,4 @@
-//! What bounds the service where the database's commits take their time: `docs/scale.md` has these figures.
+//! The limits of the service where the database's commits take time: `docs/scale.md` has these figures.
 
 use std::{
     sync::{
@@ -11,17 +11,17 @@ use std::{
 use super::{Replica, deliver, memory_store::MemoryStore, options};
 use crate::engine::EngineOptions;
 
-/// For so long pairs are counted.
+/// The time during which pairs are counted.
 const WINDOW: Duration = Duration::from_millis(400);
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug)]
 struct Figures {
     pairs_per_second: u64,
     commands_per_commit: u64,
 }
 
-/// Acquires and releases over replicas whose commits take so long, each client on keys of its own.
+/// Runs clients that acquire and release at replicas whose commits take `commit_ms`, each client on keys of its own.
 async fn run(replicas: usize, clients: usize, commit_ms: u64) -> Figures {
     let store = Arc::new(MemoryStore::new());
     store.commit_ms.store(commit_ms, Ordering::Relaxed);
@@ -40,7 +40,7 @@ async fn run(replicas: usize, clients: usize, commit_ms: u64) -> Figures {
             }
         }));
     }
-    // Each key has been used once.
+    // By then each key has been used once.
     tokio::time::sleep(Duration::from_millis(commit_ms * 60)).await;
     let counts = || (pairs.load(Ordering::Relaxed), store.commits.load(Ordering::Relaxed));
     let before = counts();
@@ -54,8 +54,8 @@ async fn run(replicas: usize, clients: usize, commit_ms: u64) -> Figures {
     }
 }
 
-/// A pair is two commits, and a command that comes while commits are under way waits for one of them to end: so a pair takes two to
-/// four commits, however many clients there are, until a batch is full.
+/// A pair is two commits, and a command that arrives while commits are under way waits for one of them to end. So a
+/// pair takes two to four commits, however many clients there are, until batches are full.
 #[tokio::test(start_paused = true)]
 async fn a_pair_takes_two_to_four_commits_however_many_clients_and_replicas_there_are() {
     for (replicas, clients, commit_ms) in

@@ -13,7 +13,7 @@ use crate::{
     engine::ids,
 };
 
-/// A key that is held by this replica, with a queue of nobody but waiters of a dead one.
+/// Makes a key that this replica holds, with a queue of waiters of a dead replica only.
 async fn queue_of_the_dead(replica: &Replica, kind: Kind, count: usize) -> (Version, ReplicaId) {
     if kind == Kind::Semaphore {
         replica.service.put_semaphore(id("a"), 1, None, None).await.unwrap();
@@ -25,9 +25,9 @@ async fn queue_of_the_dead(replica: &Replica, kind: Kind, count: usize) -> (Vers
     (holder, dead)
 }
 
-/// Guards invariant 6: dead waiters keep a free lock from nobody for longer than one offer lasts.
+/// Guards invariant 6: dead waiters block a free lock no longer than one offer lasts.
 #[tokio::test(start_paused = true)]
-async fn a_queue_of_nobody_but_the_dead_is_in_the_way_for_one_offer() {
+async fn a_queue_of_dead_waiters_blocks_a_lock_for_one_offer() {
     for kind in [Kind::Mutex, Kind::Semaphore] {
         let store = Arc::new(MemoryStore::new());
         let replica = Replica::over(&store);
@@ -42,14 +42,14 @@ async fn a_queue_of_nobody_but_the_dead_is_in_the_way_for_one_offer() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         };
         assert!(since.elapsed() <= Duration::from_millis(2_300), "{kind:?}: {:?}", since.elapsed());
-        // Nobody waits anywhere, and still they are taken out of the queue.
+        // No replica has waiters, and still the dead ones are removed from the queue.
         tokio::time::sleep(Duration::from_secs(5)).await;
         assert_eq!(store.row(&id("a")).queue.len, 0, "{kind:?}");
         replica.release("a", taken).await.unwrap();
     }
 }
 
-/// A key that stands beside a queue of suspects is looked at now and then, and not all the time.
+/// A free lock with a queue of suspects is looked at now and then, and not all the time.
 #[tokio::test(start_paused = true)]
 async fn a_free_lock_beside_suspects_is_not_looked_at_all_the_time() {
     let store = Arc::new(MemoryStore::new());
@@ -63,7 +63,8 @@ async fn a_free_lock_beside_suspects_is_not_looked_at_all_the_time() {
     assert!(loads <= 10, "{loads} loads");
 }
 
-/// Guards invariant 5: a replica that lives, and let an offer lapse, is offered the lock again when its beat is seen.
+/// Guards invariant 5: a replica that is alive and let an offer lapse is offered the lock again when its heartbeat is
+/// seen.
 #[tokio::test(start_paused = true)]
 async fn a_suspect_that_beats_is_offered_the_lock_again() {
     let store = Arc::new(MemoryStore::new());
@@ -72,7 +73,8 @@ async fn a_suspect_that_beats_is_offered_the_lock_again() {
     replica.release("a", holder).await.unwrap();
     let offered = || store.offers_to(silent);
     assert_eq!(offered(), 1);
-    // It beats and claims nothing: one offer after another lapses, with the time between that its beats take to be seen.
+    // The replica sends heartbeats and claims nothing. One offer after another lapses, and between them its heartbeats
+    // have to be seen.
     for _ in 0..40 {
         tokio::time::sleep(Duration::from_millis(250)).await;
         store.beat_of(silent);

@@ -1,4 +1,4 @@
-//! Grants whose answer reached nobody.
+//! Grants whose answers reached nobody.
 
 use std::time::Duration;
 
@@ -39,9 +39,9 @@ async fn an_undelivered_grant_that_was_asked_for_again_stays() {
     assert!(matches!(refusal(replica.acquire("a", 0).await), Refusal::NotGranted(_)), "it is still held");
 }
 
-/// Guards invariant 7: where it is not known whether the lease still stands, nobody is left holding.
+/// Guards invariant 7: if it is unknown whether a lease is still active, nobody is left holding.
 #[tokio::test(start_paused = true)]
-async fn a_grant_that_is_not_answered_since_it_may_be_over_is_given_back() {
+async fn a_grant_that_is_not_answered_because_it_may_be_over_is_given_back() {
     let replica = Replica::new();
     let version = deliver(replica.acquire("a", 0).await.unwrap());
     replica.release("a", version).await.unwrap();
@@ -53,9 +53,9 @@ async fn a_grant_that_is_not_answered_since_it_may_be_over_is_given_back() {
     deliver(replica.acquire("a", 0).await.unwrap());
 }
 
-/// Guards invariant 9: what is kept for a caller that may ask again is there for its repeat when the service has stopped.
+/// Guards invariant 9: a grant that is kept for a repeat is still there when the service has stopped.
 #[tokio::test(start_paused = true)]
-async fn draining_leaves_what_is_kept_to_a_repeat_at_another_replica() {
+async fn draining_leaves_a_kept_grant_to_a_repeat_at_another_replica() {
     let replica = Replica::new();
     let version = ids::version();
     drop(replica.service.acquire(id("a"), chosen(version, 0)).await.unwrap());
@@ -65,13 +65,14 @@ async fn draining_leaves_what_is_kept_to_a_repeat_at_another_replica() {
     let other = Replica::over(&replica.store);
     deliver(other.acquire("b", 0).await.unwrap());
     assert!(matches!(refusal(other.acquire("a", 0).await), Refusal::NotGranted(_)));
-    // Its answer is lost as well, and the other replica takes care of it from now on.
+    // The answer to the repeat is lost as well. From now on the other replica takes care of the grant.
     drop(other.service.acquire(id("a"), chosen(version, 0)).await.unwrap());
     tokio::time::sleep(Duration::from_secs(11)).await;
     deliver(other.acquire("a", 0).await.unwrap());
 }
 
-/// Guards invariant 7: a grant that reached nobody is given back ten seconds after its last answer was lost, however many were.
+/// Guards invariant 7: a grant that reached nobody is given back ten seconds after its last answer was lost, however
+/// many were lost.
 #[tokio::test(start_paused = true)]
 async fn a_grant_whose_repeats_were_lost_too_is_given_back() {
     for kind in [Kind::Mutex, Kind::Semaphore] {

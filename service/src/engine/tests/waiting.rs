@@ -1,4 +1,4 @@
-//! Waiting at one replica.
+//! Waiters at one replica.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -13,7 +13,7 @@ use crate::{
 
 /// Guards invariant 5: first come, first served.
 #[tokio::test(start_paused = true)]
-async fn those_who_wait_are_granted_in_the_order_in_which_they_came() {
+async fn waiters_are_granted_in_the_order_of_their_arrival() {
     let replica = Replica::new();
     let mut holder = deliver(replica.acquire("a", 0).await.unwrap());
     let mut waiters = Vec::new();
@@ -22,7 +22,7 @@ async fn those_who_wait_are_granted_in_the_order_in_which_they_came() {
     }
     assert!(
         matches!(refusal(replica.acquire("a", 0).await), Refusal::NotGranted(_)),
-        "a newcomer does not overtake"
+        "a new acquire does not overtake the waiters"
     );
     for (number, waiter) in waiters.into_iter().enumerate() {
         replica.release("a", holder).await.unwrap();
@@ -32,7 +32,7 @@ async fn those_who_wait_are_granted_in_the_order_in_which_they_came() {
     }
 }
 
-/// Guards invariant 6: a holder that vanished is replaced as soon as its lease ends.
+/// Guards invariant 6: a holder that has vanished is replaced as soon as its lease ends.
 #[tokio::test(start_paused = true)]
 async fn the_next_one_is_granted_when_the_lease_ends() {
     let replica = Replica::new();
@@ -45,7 +45,7 @@ async fn the_next_one_is_granted_when_the_lease_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waited_long_enough_is_told_its_place_and_leaves_the_queue() {
+async fn a_waiter_that_times_out_is_told_its_position_and_leaves_the_queue() {
     let replica = Replica::new();
     deliver(replica.acquire("a", 0).await.unwrap());
     let _first = replica.queue("a", request(60_000)).await;
@@ -56,7 +56,7 @@ async fn who_waited_long_enough_is_told_its_place_and_leaves_the_queue() {
     assert_eq!(refusal.holders.len(), 1);
 }
 
-/// Guards invariant 7: who hung up is never left holding.
+/// Guards invariant 7: a caller that hung up never holds the lock.
 #[tokio::test(start_paused = true)]
 async fn a_caller_that_hangs_up_leaves_the_queue() {
     let replica = Replica::new();
@@ -103,7 +103,7 @@ async fn a_connection_that_was_cut_keeps_its_place_for_ten_seconds_if_it_chose_i
     });
     tokio::time::sleep(Duration::from_millis(50)).await;
     replica.release("a", holder).await.unwrap();
-    assert_eq!(deliver(again.await.unwrap().unwrap()), version, "it kept its place before the other");
+    assert_eq!(deliver(again.await.unwrap().unwrap()), version, "the waiter kept its place before the other");
     behind.abort();
 }
 
@@ -119,7 +119,7 @@ async fn a_full_queue_is_a_clear_503() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn draining_answers_all_who_wait_and_lets_releases_through() {
+async fn draining_answers_all_waiters_and_accepts_releases() {
     let replica = Replica::new();
     let holder = deliver(replica.acquire("a", 0).await.unwrap());
     let waiter = replica.queue("a", request(60_000)).await;
@@ -130,9 +130,9 @@ async fn draining_answers_all_who_wait_and_lets_releases_through() {
     replica.release("a", holder).await.unwrap();
 }
 
-/// A hand-over costs one commit: who has released and queues again goes with the next release.
+/// A hand-over costs one commit: a caller that releases and queues again shares the commit of the next release.
 #[tokio::test(start_paused = true)]
-async fn a_latecomer_goes_with_the_next_release() {
+async fn a_deferred_acquire_shares_the_commit_of_the_next_release() {
     let replica = Replica::new();
     let holder = deliver(replica.acquire("a", 0).await.unwrap());
     let first = replica.queue("a", request(60_000)).await;
@@ -143,17 +143,21 @@ async fn a_latecomer_goes_with_the_next_release() {
         async move { service.acquire(id("a"), request(60_000)).await }
     });
     tokio::time::sleep(Duration::from_millis(2)).await;
-    assert_eq!(commits(), before, "it can only stand in line, and waits for company");
+    assert_eq!(commits(), before, "it can only join the queue, so it is deferred");
     replica.release("a", holder).await.unwrap();
     let next = deliver(first.await.unwrap().unwrap());
-    assert_eq!(commits(), before + 1, "the release, the grant and the latecomer's place are one commit");
+    assert_eq!(
+        commits(),
+        before + 1,
+        "the release, the grant and the deferred acquire's place are one commit"
+    );
     replica.release("a", next).await.unwrap();
     deliver(deferred.await.unwrap().unwrap());
 }
 
-/// Guards invariant 5: a deferred acquire stands in line soon, be there a release or not.
+/// Guards invariant 5: a deferred acquire joins the queue soon, even without a release.
 #[tokio::test(start_paused = true)]
-async fn a_latecomer_without_company_is_queued_by_itself() {
+async fn a_deferred_acquire_gets_a_commit_of_its_own_after_a_while() {
     let replica = Replica::new();
     let _holder = deliver(replica.acquire("a", 0).await.unwrap());
     let _first = replica.queue("a", request(60_000)).await;
@@ -163,9 +167,9 @@ async fn a_latecomer_without_company_is_queued_by_itself() {
     assert_eq!(replica.store.row(&id("a")).queue.len, 2);
 }
 
-/// Guards invariant 5: who is ready to wait for less does not come before one who came earlier.
+/// Guards invariant 5: an acquire with a short wait does not overtake an earlier one.
 #[tokio::test(start_paused = true)]
-async fn an_impatient_acquire_does_not_overtake_a_latecomer() {
+async fn an_acquire_with_a_short_wait_does_not_overtake_a_deferred_one() {
     let replica = Replica::new();
     let holder = deliver(replica.acquire("a", 0).await.unwrap());
     let first = replica.queue("a", request(60_000)).await;
@@ -184,9 +188,9 @@ async fn an_impatient_acquire_does_not_overtake_a_latecomer() {
     assert!(matches!(refusal(impatient.await.unwrap()), Refusal::NotGranted(_)));
 }
 
-/// However often a key is to be looked at while it is busy, one look follows.
+/// However often the queue of a busy key is to be served, it is served once afterwards.
 #[tokio::test(start_paused = true)]
-async fn looks_that_nobody_took_yet_are_one_look() {
+async fn many_requests_to_serve_a_queue_cause_few_loads() {
     let replica = Replica::new();
     deliver(replica.acquire("a", 0).await.unwrap());
     let _waiter = replica.queue("a", request(60_000)).await;
@@ -200,9 +204,9 @@ async fn looks_that_nobody_took_yet_are_one_look() {
     assert!(loads <= 5, "{loads} loads, those by the timers of the queue included");
 }
 
-/// Guards invariant 6: a hand-over after which the time is not known does not leave the queue without a timer.
+/// Guards invariant 6: a hand-over after which the time is unknown does not leave the queue without a timer.
 #[tokio::test(start_paused = true)]
-async fn a_queue_has_a_timer_even_where_the_time_is_not_known() {
+async fn a_queue_has_a_timer_even_if_the_time_is_unknown() {
     let replica = Replica::new();
     let short = crate::AcquireRequest { lease_ms: Some(5_000), ..request(0) };
     deliver(replica.service.acquire(id("a"), short).await.unwrap());
@@ -213,9 +217,10 @@ async fn a_queue_has_a_timer_even_where_the_time_is_not_known() {
     assert!(since.elapsed() <= Duration::from_secs(6), "{:?}", since.elapsed());
 }
 
-/// Guards invariant 5: what a batch had no room for is not overtaken by what arrives while that batch is written.
+/// Guards invariant 5: a command that a batch had no room for is not overtaken by those that arrive while that batch is
+/// written.
 #[tokio::test(start_paused = true)]
-async fn who_had_no_room_in_a_batch_keeps_its_turn() {
+async fn a_command_without_room_in_a_batch_keeps_its_turn() {
     const BATCH: usize = 256;
     let replica = Replica::with_shards(&std::sync::Arc::new(super::MemoryStore::new()), 1);
     let holder = deliver(replica.acquire("a", 0).await.unwrap());

@@ -1,4 +1,4 @@
-//! What can go wrong with it.
+//! Faults of the database in memory.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -10,35 +10,36 @@ use tokio::time::Instant;
 use super::{MemoryStore, tables::Late};
 use crate::store::{Committed, StoreError, Write};
 
-/// How long an answer is waited for.
+/// The time after which a missing answer is given up.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a connection is waited for.
+/// The time after which a connection attempt is given up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long a commit waits for a row that is locked.
+/// How long a commit waits for a locked row.
 const LOCK_TIMEOUT: Duration = Duration::from_millis(400);
 
-/// What the next commit meets.
+/// A fault of the next commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum Fault {
-    /// It is applied, and the answer is lost.
+    /// The commit is applied, and its answer is lost.
     AppliedUnknown,
-    /// It is not applied, and nobody can tell.
+    /// The commit is not applied, and its answer is lost.
     LostUnknown,
-    /// It is applied at once, and only after so long it is known that no answer comes.
+    /// The commit is applied at once, and the loss of its answer is noticed only after this time.
     AppliedSilent(Duration),
-    /// It is not applied, and only after so long it is known that no answer comes.
+    /// The commit is not applied, and the loss of its answer is noticed only after this time.
     LostSilent(Duration),
-    /// It is stuck with its row locked: no answer comes in time, and it is applied after so long, if its condition holds.
+    /// The commit is stuck with its row locked: no answer comes in time, and it is applied after this time, if its
+    /// condition holds.
     Stuck(Duration),
-    /// It is stuck on the way, and nobody waits for it: the same without a lock.
+    /// The commit is delayed on its way, like `Stuck` but without a lock.
     Astray(Duration),
-    /// It refuses this one.
+    /// The database refuses this commit.
     Refused,
-    /// It asks to try again.
+    /// The database asks to try again.
     Transient,
-    /// It refuses every batch that writes this key.
+    /// The database refuses every batch that writes this key.
     Poisoned(&'static str),
 }
 
@@ -90,7 +91,7 @@ impl MemoryStore {
         }
     }
 
-    /// Takes the locks that a commit needs, as long as a server waits for them.
+    /// Waits for the locks that a commit needs, at most as long as a server does.
     async fn lock_rows(&self, writes: &[Write]) -> Result<(), StoreError> {
         let given_up = Instant::now() + LOCK_TIMEOUT;
         let Some(until) = self.tables().locked_until(writes) else { return Ok(()) };
@@ -98,7 +99,7 @@ impl MemoryStore {
         if until > given_up { Err(StoreError::Blocked("lock timeout".into())) } else { Ok(()) }
     }
 
-    /// Nothing is written while it is frozen.
+    /// Fails after the timeout while the database is frozen.
     pub(super) async fn thaw(&self) -> Result<(), StoreError> {
         if self.is_frozen.load(Ordering::Relaxed) {
             tokio::time::sleep(ANSWER_TIMEOUT).await;
@@ -107,7 +108,7 @@ impl MemoryStore {
         Ok(())
     }
 
-    /// Gives up a commit that goes on without us.
+    /// Gives up a commit that is applied later.
     async fn lose_sight(&self, writes: Arc<Vec<Write>>, after: Duration, locks_rows: bool) -> StoreError {
         let at = Instant::now() + after;
         self.tables().late.push(Late { at, writes, locks_rows });

@@ -25,40 +25,40 @@ use crate::{
     store::{Committed, LoadRequest, Unreadable, Write},
 };
 
-/// The database. Its clock goes with tokio's (paused) time, plus what a test adds.
+/// The database. Its clock follows tokio's (paused) time, plus an offset that a test can change.
 pub(super) struct MemoryStore {
     tables: Mutex<Tables>,
     started: Instant,
     pub(super) clock_offset_ms: AtomicI64,
     pub(super) loads: AtomicU64,
     pub(super) commits: AtomicU64,
-    /// How often it was asked for locked rows.
+    /// The number of checks for locked rows.
     pub(super) checks: AtomicU64,
-    /// Rows that were loaded and written, those of queues included.
+    /// The number of rows loaded and written, including those of queues.
     pub(super) rows: AtomicU64,
-    /// How often a whole queue was counted to tell places in it.
+    /// How often a whole queue was counted to tell positions in it.
     pub(super) counted_queues: AtomicU64,
-    /// Connections are refused.
+    /// Whether connections are refused.
     pub(super) away: AtomicBool,
-    /// Connections are neither made nor refused.
+    /// Whether connections are neither made nor refused.
     pub(super) is_black_hole: AtomicBool,
-    /// It reads, and every write hangs, and is not applied.
+    /// Whether every write hangs and is not applied, while reads work.
     pub(super) is_frozen: AtomicBool,
-    /// Every write loses its race.
+    /// Whether every write loses its race.
     pub(super) is_contested: AtomicBool,
-    /// No row of a replica can be removed.
+    /// Whether no row of a replica can be removed.
     pub(super) keeps_replicas: AtomicBool,
-    /// How often the keys that a replica waits for were asked for.
+    /// The number of queries for the keys that a replica waits for.
     pub(super) reapings: AtomicU64,
-    /// How long it takes to count waiters, in milliseconds.
+    /// The duration of a count of waiters, in milliseconds.
     pub(super) count_ms: AtomicU64,
-    /// How long a beat takes, in milliseconds.
+    /// The duration of a heartbeat, in milliseconds.
     pub(super) beat_ms: AtomicU64,
-    /// Whether it pushes notifications; it has none.
+    /// Whether the database pushes notifications. None ever comes.
     pub(super) pushes: AtomicBool,
-    /// How long a commit takes, in milliseconds.
+    /// The duration of a commit, in milliseconds.
     pub(super) commit_ms: AtomicU64,
-    /// How long a load takes, in milliseconds.
+    /// The duration of a load, in milliseconds.
     pub(super) load_ms: AtomicU64,
 }
 
@@ -102,24 +102,25 @@ impl MemoryStore {
         self.tables().keys.get(id).cloned().unwrap_or_else(KeyState::absent)
     }
 
-    /// The row of a key as a load brings it.
+    /// The state of a key as a load returns it.
     fn read(&self, load_request: &LoadRequest) -> Result<KeyState, Unreadable> {
         let is_corrupt = self.tables().corrupt.contains(&load_request.id);
         if is_corrupt { Err(Unreadable("corrupt".into())) } else { Ok(self.view(load_request)) }
     }
 
-    /// What is stored for a key makes no sense from now on.
+    /// Makes the rows of a key inconsistent.
     pub(super) fn corrupt(&self, id: KeyId) {
         self.tables().corrupt.insert(id);
     }
 
-    /// A session keeps a key's row locked for so long, or, where it is not `seen`, a row of its queue or its permits.
+    /// Keeps a key's row locked for a while or, if not `is_seen`, a row of its queue or its permits.
     pub(super) fn lock_row(&self, id: &KeyId, lasts: Duration, is_seen: bool) {
         let until = Instant::now() + lasts;
         self.tables().locks.push(RowLock { id: id.clone(), until, is_seen });
     }
 
-    /// Makes the head of a queue another replica's, which was known and will never beat again.
+    /// Makes the head of a queue a waiter of another replica, which is registered and will never send a heartbeat
+    /// again.
     pub(super) fn adopt_head(&self, id: &KeyId, dead: ReplicaId) {
         let mut tables = self.tables();
         tables.replicas.entry(dead).or_insert(7);
@@ -130,7 +131,8 @@ impl MemoryStore {
         }
     }
 
-    /// Puts waiters of a replica into the queue of a key that was known and will never beat again.
+    /// Adds waiters of a replica to the queue of a key. The replica is registered and will never send a heartbeat
+    /// again.
     pub(super) fn add_waiters(&self, id: &KeyId, dead: ReplicaId, count: usize) {
         let mut tables = self.tables();
         tables.replicas.entry(dead).or_insert(7);
@@ -155,13 +157,13 @@ impl MemoryStore {
         }
     }
 
-    /// How many waiters of a replica are offered a place.
+    /// The number of a replica's waiters that are offered a place.
     pub(super) fn offers_to(&self, replica: ReplicaId) -> usize {
         let offered = |place: Place| matches!(place, Place::Attached { offered_until: Some(_), .. });
         self.waiters_of(replica).into_iter().filter(|(_, waiter)| offered(waiter.place)).count()
     }
 
-    /// Makes everybody in a queue wait at another replica, which was known and will never beat again.
+    /// Makes all waiters of a queue wait at another replica, which is registered and will never send a heartbeat again.
     pub(super) fn adopt_all(&self, id: &KeyId, dead: ReplicaId) {
         let mut tables = self.tables();
         tables.replicas.entry(dead).or_insert(7);
@@ -174,17 +176,17 @@ impl MemoryStore {
         }
     }
 
-    /// The beats of all replicas.
+    /// The sum of the heartbeat counters of all replicas.
     pub(super) fn beats(&self) -> i64 {
         self.tables().replicas.values().sum()
     }
 
-    /// Makes another replica known.
+    /// Registers another replica.
     pub(super) fn add_replica(&self, replica: ReplicaId) {
         self.tables().replicas.insert(replica, 1);
     }
 
-    /// Counts another replica's beat up.
+    /// Increments the heartbeat counter of another replica.
     pub(super) fn beat_of(&self, replica: ReplicaId) {
         *self.tables().replicas.get_mut(&replica).unwrap() += 1;
     }
@@ -194,12 +196,12 @@ impl MemoryStore {
         self.tables().replicas.keys().copied().collect()
     }
 
-    /// Who has the sweepers' lease.
+    /// The replica that has the sweepers' lease.
     pub(super) fn sweeper(&self) -> Option<ReplicaId> {
         self.tables().sweeper
     }
 
-    /// Makes a replica one that nobody knows.
+    /// Removes the row of a replica.
     pub(super) fn forget(&self, replica: ReplicaId) {
         self.tables().replicas.remove(&replica);
     }
@@ -209,7 +211,7 @@ impl MemoryStore {
         Timestamp(self.clock_offset_ms.load(Ordering::Relaxed) + passed)
     }
 
-    /// What a server would read of a key; the rows are counted.
+    /// The view of a key that a server would read. Its rows are counted.
     fn view(&self, load_request: &LoadRequest) -> KeyState {
         let mut state = self.row(&load_request.id);
         let mut rows = 1;
@@ -264,7 +266,7 @@ impl MemoryStore {
     }
 }
 
-/// Keeps the permits that end first, and those asked for by version.
+/// Keeps the permits that end first and those looked up by version.
 fn view_permits(permits: &mut Permits, load_request: &LoadRequest) {
     permits.asked.clone_from(&load_request.versions);
     permits.known.sort_by_key(|permit| (permit.grant.expires_at, permit.slot));

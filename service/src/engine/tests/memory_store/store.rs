@@ -1,4 +1,4 @@
-//! What the engine asks of it.
+//! The traits of the store for the database in memory.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -44,7 +44,10 @@ impl KeyStore for MemoryStore {
         tokio::task::yield_now().await;
         self.reach().await?;
         self.commits.fetch_add(1, Ordering::Relaxed);
-        assert!(writes.is_sorted_by(|a, b| a.change.id < b.change.id), "sorted, and no key twice");
+        assert!(
+            writes.is_sorted_by(|a, b| a.change.id < b.change.id),
+            "writes are sorted, and no key comes twice"
+        );
         self.thaw().await?;
         let rows = |write: &Write| 1 + write.change.waiters.len() + write.change.permits.len();
         self.rows.fetch_add(writes.iter().map(rows).sum::<usize>() as u64, Ordering::Relaxed);

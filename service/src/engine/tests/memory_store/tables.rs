@@ -1,4 +1,4 @@
-//! What it holds.
+//! The tables of the database in memory.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -19,10 +19,10 @@ pub(super) struct Tables {
     pub(super) replicas: BTreeMap<ReplicaId, i64>,
     /// Keys that cannot be read.
     pub(super) corrupt: BTreeSet<KeyId>,
-    /// Who sweeps; its lease lasts until it gives it back.
+    /// The replica that sweeps. It keeps its lease until it gives it back.
     pub(super) sweeper: Option<ReplicaId>,
     pub(super) faults: VecDeque<Fault>,
-    /// Commits that were given up by whoever sent them, and are applied when their time has come.
+    /// Commits that their senders have given up, and that are applied later.
     pub(super) late: Vec<Late>,
     /// Rows that sessions keep locked.
     pub(super) locks: Vec<RowLock>,
@@ -39,12 +39,12 @@ pub(super) struct Late {
 pub(super) struct RowLock {
     pub(super) id: KeyId,
     pub(super) until: Instant,
-    /// Whether it is seen on the key's row: not where it is a row of its queue or permits that is locked.
+    /// Whether the locked row is the key's own; otherwise it is a row of its queue or permits.
     pub(super) is_seen: bool,
 }
 
 impl Tables {
-    /// Applies each write whose row still bears the row version it was decided on.
+    /// Applies each write whose row still has the row version that it was decided on.
     pub(super) fn apply(&mut self, writes: &[Write]) -> Vec<Option<Token>> {
         writes.iter().map(|write| self.apply_one(write)).collect()
     }
@@ -70,12 +70,12 @@ impl Tables {
         }
     }
 
-    /// Until when a row that one of these writes needs is locked.
+    /// The time until which a row that one of these writes needs is locked.
     pub(super) fn locked_until(&self, writes: &[Write]) -> Option<Instant> {
         writes.iter().filter_map(|write| self.key_locked_until(&write.change.id, false)).max()
     }
 
-    /// Until when a key cannot be written; with `seen` only if its own row tells.
+    /// The time until which a key cannot be written. With `seen` only locks of its own row count.
     pub(super) fn key_locked_until(&self, id: &KeyId, seen: bool) -> Option<Instant> {
         let now = Instant::now();
         let writes = |late: &Late| late.writes.iter().any(|write| write.change.id == *id);
@@ -85,7 +85,7 @@ impl Tables {
     }
 }
 
-/// What a key's rows are after a write: that was decided on a view, and only its changes count.
+/// The rows of a key after a write. The write was decided on a view, and only its changes count.
 fn merged(before: KeyState, write: &Write) -> KeyState {
     let change = &write.change;
     let mut state = change.state.clone();
@@ -100,7 +100,7 @@ fn merged(before: KeyState, write: &Write) -> KeyState {
         }
     }
     state.queue.head = queue.into_values().collect();
-    assert!(state.queue.is_complete(), "the row counts those who wait");
+    assert!(state.queue.is_complete(), "the row has the number of waiters");
     if let Body::Semaphore(semaphore) = &mut state.body {
         let before = match before.body {
             Body::Semaphore(before) if !change.clear_permits => before.permits.known,
