@@ -67,7 +67,7 @@ text_type! {
     Key
 }
 text_type! {
-    /// The owner of a set of keys: 1 to 64 characters of `[A-Za-z0-9._-]`. Tenants never see each other's keys.
+    /// The name of a tenant: 1 to 64 characters of `[A-Za-z0-9._-]`. Tenants never see each other's keys.
     Tenant
 }
 text_type! {

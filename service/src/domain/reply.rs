@@ -94,7 +94,7 @@ pub enum NotGrantedReason {
 pub struct NotGranted {
     /// The reason.
     pub reason: NotGrantedReason,
-    /// The holders: at most 10, those first whose leases end first.
+    /// The holders: at most the 10 whose leases end first.
     pub holders: Vec<Holder>,
     /// The number of waiters that are left.
     pub waiters: i64,

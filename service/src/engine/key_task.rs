@@ -56,7 +56,8 @@ pub(super) struct KeyTask {
 /// The outcome of a decision on all commands of a key task.
 #[derive(Debug)]
 pub(super) enum TaskOutcome {
-    /// The change has to be written. The verdicts hold once it is durable. Commands without a verdict are decided afterwards.
+    /// The change has to be written. The verdicts hold once it is durable. Commands without a verdict are decided
+    /// afterwards.
     Write { write: Write, verdicts: Vec<Verdict> },
     /// Nothing has to be written and the state was loaded: the verdicts hold.
     Answered { state: Box<KeyState>, verdicts: Vec<Verdict> },

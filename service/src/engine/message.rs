@@ -17,8 +17,8 @@ use crate::{
 /// A message to a shard. The results of the shard's own loads and commits are messages too, so that one queue orders
 /// everything.
 ///
-/// The channel is unbounded, because a shard that sends to itself must not wait for itself. Its length is bounded by its
-/// senders:
+/// The channel is unbounded, because a shard that sends to itself must not wait for itself. Its length is bounded by
+/// its senders:
 ///
 /// - A request sends one command, and at most one further message: that its caller hung up or that its grant was not
 ///   delivered. Both connections and admitted acquires are limited.
@@ -26,8 +26,8 @@ use crate::{
 /// - The sweeper and the reaper send a bounded number of commands and wait for the answers before they send more.
 /// - Each [`Message::ServeQueue`] holds one of a limited number of permits.
 ///
-/// A shard never waits while it receives messages. A caller's command stays in the shard for at most [5
-/// s](super::shard); only the engine's own commands stay longer, one for each waiter, grant or key.
+/// A shard never waits while it receives messages. A caller's command stays in the shard for about 5 s at most
+/// (`ANSWER_WITHIN`); only the engine's own commands stay longer, one for each waiter, grant or key.
 #[derive(Debug)]
 pub(super) enum Message {
     /// A command.
@@ -90,7 +90,7 @@ pub(super) struct CommitDone {
     pub(super) number: u64,
     pub(super) writes: Vec<Write>,
     pub(super) result: Result<Committed, StoreError>,
-    /// What is known about locked rows where the commit could not have one.
+    /// Details about the locked rows if the commit failed because of them.
     pub(super) blocked: FoundBlocked,
     pub(super) sent: Instant,
     pub(super) received: Instant,

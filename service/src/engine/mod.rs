@@ -131,6 +131,7 @@ impl Engine {
 
     /// Carries out a command other than an acquire.
     ///
+    /// # Errors
     /// Fails if the database did not carry out the command in time.
     pub async fn execute(&self, id: KeyId, command: Command) -> Result<Reply, EngineError> {
         let _counted = self.shared.count_executing();
@@ -185,8 +186,8 @@ impl Engine {
         self.shared.is_draining()
     }
 
-    /// Stops the engine within about `grace`: refuses new acquires, answers all waiters 503, waits for the commands under way,
-    /// and ends this replica's membership.
+    /// Stops the engine within about `grace`: refuses new acquires, answers all waiters 503, waits for the commands
+    /// under way, and ends this replica's membership.
     pub async fn drain(&self, grace: Duration) {
         let until = Instant::now() + grace;
         self.shared.begin_draining();

@@ -1,7 +1,8 @@
 //! The handler's side of an acquire, which undoes the acquire if its answer cannot be delivered.
 //!
-//! A handler is dropped at any await when its client disconnects. Then the guard is dropped too: a waiter leaves its queue, and
-//! a grant that was not delivered is given back. The guard only sends a message to the shard; it never touches the database.
+//! A handler is dropped at any await when its client disconnects. Then the guard is dropped too: a waiter leaves its
+//! queue, and a grant that was not delivered is given back. The guard only sends a message to the shard; it never
+//! touches the database.
 
 use std::{sync::Arc, time::Duration};
 
@@ -61,6 +62,7 @@ impl RequestGuard {
 
     /// Sends the acquire and waits for its answer.
     ///
+    /// # Errors
     /// Fails if the engine could not answer the acquire. Then no grant is held.
     pub async fn acquire(self, acquire: Acquire) -> Result<(Reply, Self), EngineError> {
         let arrived = Instant::now();

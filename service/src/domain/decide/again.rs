@@ -23,6 +23,7 @@ impl KeyChange {
     /// Decides a command whose earlier write has an unknown outcome, on a row that is neither the result of that write
     /// nor the one that it was decided on.
     ///
+    /// # Errors
     /// The same as [`KeyChange::decide`].
     pub fn decide_again(&mut self, command: &Command, earlier: Earlier<'_>, ctx: &Context) -> Decided {
         if *earlier.verdict == Verdict::Unknown {

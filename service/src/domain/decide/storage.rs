@@ -1,5 +1,5 @@
-//! The commands of a tenant that has reached its storage limit: allowed is what stores nothing more, and what holders
-//! need.
+//! The rules for a tenant that has reached its storage limit: commands that store nothing more are allowed, and those
+//! that holders need.
 
 use super::{Context, KeyChange, Verdict, held::Target, refuse};
 use crate::domain::{Acquire, Body, Data, DataEdit, KeyState, Refusal, Semaphore};

@@ -99,8 +99,8 @@ fn questions() -> impl Strategy<Value = Vec<Question>> {
     prop::collection::vec((0_u64..200_000, takes, 0_u64..=1_000), 1..60)
 }
 
-/// The readings in the order in which they arrive. The database's clock shows `start` + 7 s, and `step_ms` more after 3
-/// s.
+/// The readings in the order in which they arrive. The database's clock shows `start` + 7 s. From 3 s on it shows
+/// `step_ms` more.
 fn readings(start: Instant, questions: &[Question], step_ms: i64) -> Vec<Reading> {
     let mut sent_us = 0;
     let mut readings: Vec<_> = questions

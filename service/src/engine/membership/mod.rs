@@ -1,9 +1,9 @@
 //! Membership: registers this replica with the others, and detects dead replicas.
 //!
-//! A replica registers an incarnation, a row with a heartbeat counter, only while it has waiters: an idle replica sends no
-//! statements. Another replica is dead when its counter has not moved for 3 s of this replica's monotonic clock while this
-//! replica's own heartbeats succeeded. Timestamps are never compared: after an outage of 10 s every replica would declare the
-//! others dead.
+//! A replica registers an incarnation, a row with a heartbeat counter, only while it has waiters: an idle replica sends
+//! no heartbeats. Another replica is dead when its counter has not moved for 3 s of this replica's monotonic clock
+//! while this replica's own heartbeats succeeded. Timestamps are never compared: otherwise every replica would declare
+//! the others dead after an outage of 10 s.
 //!
 //! A member runs four loops, in tasks of their own, so that a slow query of one loop does not delay the heartbeat: the
 //! heartbeat (here); the search for offers and the listener for notifications (`offers`); the audit of waiters against
@@ -59,8 +59,8 @@ pub(super) struct Membership {
     presence: Mutex<Presence>,
     /// Dead replicas. Replaced as a whole; the lock is held only to clone the `Arc`.
     dead: Mutex<Arc<BTreeSet<ReplicaId>>>,
-    /// Replicas that left an offer unclaimed, until it is known whether they are dead. Replaced as a whole; the lock is held
-    /// only to clone the `Arc`.
+    /// Replicas that left an offer unclaimed, until it is known whether they are dead. Replaced as a whole; the lock is
+    /// held only to clone the `Arc`.
     suspects: Mutex<Arc<BTreeSet<ReplicaId>>>,
     /// Replicas that are being reaped. The lock is held only to add or remove one.
     being_reaped: Mutex<BTreeSet<ReplicaId>>,

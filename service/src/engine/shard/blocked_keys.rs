@@ -1,4 +1,5 @@
-//! Keys whose rows another session keeps locked: an operator's session, or a replica that was stopped within a transaction.
+//! Keys whose rows another session keeps locked: an operator's session, or a replica that was stopped within a
+//! transaction.
 //!
 //! One such key would fail each batch that it is part of. So blocked keys are written apart from the batches, after
 //! pauses that grow, in one commit at a time. For some time after a locked row was seen, batches are checked for locked

@@ -107,8 +107,8 @@ impl Intake {
         }
     }
 
-    /// Adds a command to the task of its key, or parks it if the key is busy with an earlier batch. Returns whether it was
-    /// added.
+    /// Adds a command to the task of its key, or parks it if the key is busy with an earlier batch. Returns whether it
+    /// was added.
     fn add(&mut self, gathered: &mut Gathered, request: PendingRequest) -> bool {
         match self.busy.entry(request.id.clone()) {
             Entry::Occupied(mut key) if key.get().batch != self.batch => {

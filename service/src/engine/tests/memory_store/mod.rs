@@ -1,4 +1,5 @@
-//! A database in memory for tests of the engine: conditional writes by row version, a clock of its own, faults on demand.
+//! A database in memory for tests of the engine: conditional writes by row version, a clock of its own, faults on
+//! demand.
 
 mod faults;
 mod store;
