@@ -97,7 +97,7 @@ impl Shard {
         }
     }
 
-    /// Runs as long as the process: the shard holds a sender itself, so its channel is never closed.
+    /// Runs as long as its runtime: the shard holds a sender itself, so its channel is never closed.
     pub(super) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Message>) {
         loop {
             let first = match self.next_event() {
