@@ -37,7 +37,7 @@ const REMEMBERED_FOR: Duration = Duration::from_mins(1);
 /// The maximum number of blocked keys of one commit.
 const MOST_KEYS: usize = 256;
 
-/// What is known about a blocked key.
+/// The known facts about a blocked key.
 #[derive(Debug)]
 struct BlockedKey {
     /// When the key was first found blocked.

@@ -53,7 +53,7 @@ pub(super) struct Shard {
     intake: Intake,
     /// Key tasks that are being loaded or committed.
     in_flight: InFlight,
-    /// Acquires of this replica that stand in queues.
+    /// Acquires of this replica that wait in queues.
     waiters: LocalWaiters,
     /// The next time at which the queue of a key may have to be served.
     key_timers: KeyTimers,
