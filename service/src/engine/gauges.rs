@@ -54,17 +54,17 @@ fn as_f64(count: usize) -> f64 {
 }
 
 fn describe() {
-    describe_gauge!("db_locks_waiters", "Requests of this replica that stand in queues");
-    describe_gauge!("db_locks_waiters_limit", "The most requests of this replica that may stand in queues");
+    describe_gauge!("db_locks_waiters", "Requests of this replica that wait in queues");
+    describe_gauge!("db_locks_waiters_limit", "The maximum number of requests of this replica in queues");
     describe_gauge!("db_locks_queued_commands", "Commands of this replica that wait for the database");
     describe_gauge!(
         "db_locks_queued_commands_limit",
-        "From so many queued commands on further acquires are refused"
+        "The number of queued commands from which on acquires are refused"
     );
     describe_gauge!(
         GUARDS_BUSY,
         "Guarded keys that wait for the end of a transaction that called db_locks_guard"
     );
     describe_gauge!(CONNECTIONS, "Connections to the database, by pool and state");
-    describe_gauge!(CONNECTIONS_LIMIT, "The most connections to the database, by pool");
+    describe_gauge!(CONNECTIONS_LIMIT, "The maximum number of connections to the database, by pool");
 }
