@@ -1,8 +1,9 @@
 //! A batch as one text: a whole transaction in one round trip.
 //!
-//! The text is for the common case that every write wins. Where one does not, or a row that was to be new is there, a statement
-//! of the text fails, the server carries out none of the rest, and the transaction is rolled back: nothing was written. Then the
-//! batch is written step by step. On a node of a Galera cluster the text is a block.
+//! The text is for the common case that every write wins. If a write loses, or a row that should be new exists, a
+//! statement of the text fails. Then the server carries out none of the rest, the transaction is rolled back, and
+//! nothing was written. After that, the batch is written step by step. On a node of a Galera cluster the text is a
+//! block.
 
 use super::{
     guards::GuardRows,
@@ -16,20 +17,20 @@ use crate::store::{
     rows::{Cell, LockRow, changed_permits, permit_cells, waiter_cells},
 };
 
-/// The largest number; one more is an error, which ends the text.
+/// The largest number. One more is an error, which ends the text.
 const FAIL: i64 = i64::MAX;
 
-/// A longer text is not sent: the server's limit may be 16 MiB.
+/// The most bytes of a text that is sent: the server's limit may be 16 MiB.
 const LONGEST: usize = 8 << 20;
 
 /// The parts of the text that are the same for every batch.
 #[derive(Debug)]
 pub(in super::super) struct BatchSql {
-    /// Up to the list of rows.
+    /// The text before the list of rows.
     insert_rows: String,
-    /// Behind the list of rows that exist, up to the number that `ROW_COUNT` must have.
+    /// The text between the list of rows that exist and the number that `ROW_COUNT` must have.
     update_known: String,
-    /// Around the keys of rows that were new.
+    /// The texts before and after the keys of new rows.
     read_back: (String, String),
     guards: GuardRows,
     insert_waiters: String,
@@ -40,7 +41,7 @@ pub(in super::super) struct BatchSql {
 
 impl BatchSql {
     pub(in super::super) fn new(dialect: Dialect) -> Self {
-        // MySQL warns of `VALUES()` each time, which takes as long as carrying the assignment out.
+        // MySQL warns of `VALUES()` each time, which takes as long as the assignment itself.
         let is_mysql = dialect == Dialect::MySql;
         let alias = if is_mysql { " AS n" } else { "" };
         let new = |column: &str| if is_mysql { format!("n.{column}") } else { format!("VALUES({column})") };
@@ -72,7 +73,7 @@ impl BatchSql {
         }
     }
 
-    /// The transaction that writes these rows with their queues and permits; `None` where its text would be too long.
+    /// The transaction that writes these rows with their queues and permits; `None` if its text would be too long.
     pub(super) fn transaction(&self, rows: &[LockRow<'_>], is_galera: bool) -> Option<String> {
         let mut text = Text::with_capacity(rows.len() * 600 + 2_000);
         text.raw("START TRANSACTION;\n");
@@ -81,7 +82,7 @@ impl BatchSql {
             text.raw(&self.insert_rows);
             text.list(&known, |text, row| text.cells(row.cells()));
             text.raw(&self.update_known);
-            // A row that was updated counts twice, a row that was created once.
+            // An updated row counts twice, a created row once.
             text.raw(known.len() * 2);
             text.raw(");\n");
         }
@@ -146,7 +147,7 @@ impl BatchSql {
 mod tests {
     use super::*;
 
-    /// Guards invariant 1: of several statements in one text a node of a cluster may commit one alone.
+    /// Guards invariant 1: a node of a cluster may commit one of several statements in a text alone.
     #[test]
     fn on_a_node_of_a_cluster_the_text_is_one_statement() {
         let sql = BatchSql::new(Dialect::MariaDb);

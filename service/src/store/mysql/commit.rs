@@ -1,13 +1,14 @@
 //! Writes keys' rows to MariaDB and MySQL.
 //!
-//! A batch is one round trip: on MariaDB without queues and permits a statement with a list of values (see `sql::Upserts`), otherwise
-//! a transaction as one text (see `batch`). On a node of a Galera cluster both are blocks (see `sql::block`). What does not succeed as a
-//! whole is written step by step. Guarded keys are written in the same ways (see `guards`).
+//! A batch is one round trip. On MariaDB a batch without queues and permits is a statement with a list of values (see
+//! `sql::Upserts`). Any other batch is a transaction as one text (see `batch`). On a node of a Galera cluster both are
+//! blocks (see `sql::block`). A batch that does not succeed as a whole is written step by step. Guarded keys are
+//! written in the same ways (see `guards`).
 //!
-//! A write that was decided on a row must not create one. If the row was gone, MariaDB's statement fails. Without a binary log
-//! it has undone itself then; with one the rows that it wrote until then stay, the wrong one included, which nobody reads since
-//! it has a `prev_stamp`. So what was written is read back, a row that was created so is deleted, and the others are written one
-//! by one. On MySQL each list is read back.
+//! A write that was decided on a row must not create one. If the row was gone, MariaDB's statement fails. Without a
+//! binary log it has then undone itself. With a binary log, the rows that it wrote before stay, including the wrong
+//! one, which nobody reads since it has a `prev_stamp`. So the rows are read back, a row that was created by mistake is
+//! deleted, and the others are written one by one. On MySQL each list is read back.
 
 use std::sync::Arc;
 
@@ -38,17 +39,17 @@ use crate::{
 
 /// The position of the token in a row of `locks`.
 const TOKEN: usize = 5;
-/// The column of MySQL's read-back that says whether a row was created by a write that was decided on one.
+/// The column of a read-back that tells whether a write that was decided on a row has created it.
 const CREATED: usize = 3;
 /// The column with the time, in every answer.
 const DB_TIME: usize = 2;
 /// The error of MariaDB and MySQL for a number that is out of range.
 const OUT_OF_RANGE: u16 = 1690;
-/// The error for a row whose key another row has.
+/// The error for a row whose key exists already.
 const DUPLICATE: u16 = 1062;
-/// The error for a row that stayed locked for as long as a statement waits, which may be no time at all.
+/// The error for a row that stayed locked until the lock timeout, which may be 0.
 const LOCK_TIMEOUT: u16 = 1205;
-/// MySQL's error for a row that is locked and not waited for.
+/// MySQL's error for a locked row that a statement does not wait for.
 const NOT_WAITED: u16 = 3572;
 
 impl SqlStore {
@@ -77,7 +78,7 @@ impl SqlStore {
             Err(error) if is_guarded && self.may_be_a_guard(&error) => return Ok(None),
             answer => answer?,
         };
-        // Rows that were new, which bear the tokens that they were given.
+        // The answer has the new rows, with the tokens that they were given.
         let mut won = Won::read(&answer)?;
         if let Some(row) = answer.first() {
             let known = rows.iter().filter(|row| row.is_known()).map(|row| row.write);
@@ -86,13 +87,14 @@ impl SqlStore {
         Ok(Some(won))
     }
 
-    /// Whether the error may be that of a guard row that is locked. MariaDB has the same for a key's row.
+    /// Whether the error may be that of a locked guard row. MariaDB reports the same error for a key's row.
     fn may_be_a_guard(&self, error: &DbErr) -> bool {
         let locked = if self.sql.dialect == Dialect::MySql { NOT_WAITED } else { LOCK_TIMEOUT };
         error_number(error) == Some(locked)
     }
 
-    /// Writes a batch on MariaDB in one statement. `None`: a row was to be updated and was gone, and nothing was written.
+    /// Writes a batch on MariaDB in one statement. `None`: a row that was to be updated was gone, and nothing was
+    /// written.
     async fn commit_mariadb(
         &self,
         pool: &Pool<MySql>,
@@ -151,7 +153,7 @@ impl SqlStore {
         self.read_back(db, rows).await
     }
 
-    /// Which rows were written. A row that was created by a write that was decided on one is deleted.
+    /// Reads which rows were written. Deletes a row that was created by a write that was decided on an existing row.
     async fn read_back(&self, db: &impl ConnectionTrait, rows: &[LockRow<'_>]) -> Result<Won, DbErr> {
         let keys = keys_text(rows.iter().map(|row| &row.write.change.id));
         let written = self.query(db, &self.commit, &self.sql.read_back, [Value::from(keys)]).await?;
@@ -169,7 +171,7 @@ impl SqlStore {
         Ok(won)
     }
 
-    /// The upsert of these rows, filled up with the last one to a number that has a statement.
+    /// The upsert of these rows, filled up with the last row to a number that has a statement.
     fn values_list<'r>(upserts: &Upserts, rows: &'r [LockRow<'r>]) -> Result<ValuesList<'r>, DbErr> {
         let shape = if rows.iter().all(LockRow::is_known) { Shape::Known } else { Shape::Mixed };
         let (size, sql) = upserts
@@ -216,7 +218,7 @@ impl ValuesList<'_> {
     }
 }
 
-/// The writes that won; `None` if the statement failed since a row to be updated was gone.
+/// The writes that won; `None` if the statement failed because a row that was to be updated was gone.
 fn won_unless_undone(written: Result<Vec<impl Row>, DbErr>) -> Result<Option<Won>, DbErr> {
     match written {
         Err(error) if has_lost(&error) => Ok(None),
@@ -224,7 +226,7 @@ fn won_unless_undone(written: Result<Vec<impl Row>, DbErr>) -> Result<Option<Won
     }
 }
 
-/// Whether a statement undid itself since a row was not as the write had it.
+/// Whether a statement undid itself because a row was not as the write expected.
 fn has_lost(error: &DbErr) -> bool {
     matches!(error_number(error), Some(OUT_OF_RANGE | DUPLICATE))
 }

@@ -23,12 +23,12 @@ use crate::{
     },
 };
 
-/// The errors of a statement that was interrupted, by a person or since its time was up.
+/// The errors of a statement that was interrupted, by a person or by its time limit.
 const INTERRUPTED: [u16; 2] = [1317, 1969];
 
 impl SqlStore {
-    /// Writes a single change of a mutex together with its guard row. `None`: it is another change, or the server asks to try again,
-    /// and nothing was written.
+    /// Writes a single change of a mutex together with its guard row. `None`: nothing was written. It is another
+    /// change, or the server asks to try again.
     pub(super) async fn commit_mariadb_guarded(
         &self,
         pool: &Pool<MySql>,
@@ -54,8 +54,8 @@ impl SqlStore {
     }
 }
 
-/// An error of a whole transaction in one statement. It may have come after the commit if the statement was interrupted: then the
-/// outcome is unknown.
+/// The error of a whole transaction in one statement. If the statement was interrupted, that may have been after the
+/// commit: then the outcome is unknown.
 pub(super) fn unless_committed(error: DbErr) -> DbErr {
     if error_number(&error).is_some_and(|number| INTERRUPTED.contains(&number)) {
         let unknown = std::io::Error::other(error.to_string());

@@ -1,8 +1,8 @@
-//! Changes of guarded keys in one round trip: on MariaDB a single change of a mutex as one prepared statement, any other change as a
-//! part of its batch's text.
+//! Writes changes of guarded keys in one round trip. On MariaDB a single change of a mutex is one prepared statement.
+//! Any other change is a part of its batch's text.
 //!
-//! Nothing waits for a guard row: on MariaDB the lock timeout is 0 for the statement that writes it, on MySQL a statement with
-//! `NOWAIT` locks it first.
+//! Nothing waits for a guard row. On MariaDB the lock timeout is 0 for the statement that writes it. On MySQL a
+//! statement with `NOWAIT` locks it first.
 
 use std::sync::Arc;
 
@@ -19,12 +19,12 @@ use crate::{
     },
 };
 
-/// What `commit_guarded` answers: the race was lost, the change is committed, or the guard row is locked.
+/// The outcomes of `commit_guarded`: the race was lost, the change is committed, or the guard row is locked.
 const LOST: i64 = 0;
 pub(super) const WON: i64 = 1;
 pub(super) const GUARD_LOCKED: i64 = 2;
 
-/// The parameters of a single change of a mutex with its guard row, and of nothing else; `None` for any other change.
+/// The parameters of a change of one mutex and its guard row, and of nothing else; `None` for any other change.
 pub(super) fn arguments(writes: &[Write]) -> Result<Option<MySqlArguments>, BoxDynError> {
     let [write] = writes else { return Ok(None) };
     let row = LockRow::of(write);
@@ -45,7 +45,8 @@ pub(super) fn arguments(writes: &[Write]) -> Result<Option<MySqlArguments>, BoxD
     Ok(Some(arguments))
 }
 
-/// A single change of a mutex with its guard row, on MariaDB. The statement is a block, so it is prepared once like any other.
+/// The statement for a change of one mutex and its guard row, on MariaDB. It is a block, so it is prepared once like
+/// any other statement.
 pub(in super::super) fn commit_guarded(dialect: Dialect) -> Option<Arc<str>> {
     if dialect != Dialect::MariaDb {
         return None;
@@ -77,16 +78,16 @@ END"
 /// The parts of the statements that write guard rows within a text.
 #[derive(Debug)]
 pub(super) struct GuardRows {
-    /// Locks the rows of a key; empty where `insert` does not wait for them.
+    /// Locks the guard rows of a key; empty if `insert` does not wait for them.
     lock: &'static str,
-    /// Up to the list of rows.
+    /// The text before the list of rows.
     insert: String,
-    /// Behind it.
+    /// The text after the list of rows.
     update: String,
 }
 
 impl GuardRows {
-    /// The values that all rows have in common.
+    /// The last values of every row.
     const ENDING: &str = ", SYSDATE(6), '', 0)";
 
     pub(super) fn new(dialect: Dialect) -> Self {
@@ -111,7 +112,7 @@ impl GuardRows {
         }
     }
 
-    /// Adds the guard rows of a write, whose key's row is ours by now.
+    /// Adds the guard rows of a write. Its transaction holds the key's row by now.
     pub(super) fn add(&self, text: &mut Text, row: &LockRow<'_>) {
         let (change, id) = (&row.write.change, &row.write.change.id);
         let edits = if change.needs_guard_rows() { change.guard_edits() } else { Vec::new() };
@@ -125,7 +126,7 @@ impl GuardRows {
             text.list(&edits, |text, edit| text.raw(edit.slot));
             text.raw(") FOR UPDATE NOWAIT;\n");
         }
-        // The token of a mutex that is new may have been raised: it is in the key's row.
+        // The token of a new mutex may have been raised, so it is read from the key's row.
         let is_raised = !row.is_known() && !matches!(change.state.body, Body::Semaphore(_));
         text.raw(&self.insert);
         text.list(&edits, |text, edit| {

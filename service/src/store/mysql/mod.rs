@@ -1,4 +1,4 @@
-//! MariaDB and MySQL: one protocol and one driver, and different statements where it matters.
+//! MariaDB and MySQL: one protocol and one driver, and different statements where the servers differ.
 
 pub(super) mod batch;
 mod commit;

@@ -13,29 +13,31 @@ use crate::store::{
     standing::Standing,
 };
 
-/// What correctness needs on both, whatever the server's own settings are. A lock on a row is waited for 1 s, which is the least
-/// that can be set, and then the locked rows are searched for; a lock on a table is waited for 2 s.
+/// The settings that correctness needs on both servers, whatever the server's own settings are. A statement waits 1 s
+/// for a row lock, which is the least that can be set; after that, locked rows are searched for. It waits 2 s for a
+/// table lock.
 const COMMON: &str = "SET NAMES utf8mb4, SESSION autocommit = 1, \
      SESSION sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \
      SESSION time_zone = '+00:00', SESSION innodb_lock_wait_timeout = 1, SESSION lock_wait_timeout = 2, \
      SESSION foreign_key_checks = 1, SESSION unique_checks = 1, SESSION completion_type = 0, \
      SESSION sql_safe_updates = 0, SESSION sql_big_selects = 1, SESSION sql_select_limit = 18446744073709551615; \
      SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED; SET SESSION TRANSACTION READ WRITE; ";
-/// What a session needs on a node of a Galera cluster, and what changes nothing on a server that is alone. Each statement first waits
-/// until the node has applied what others had committed by then, creations included, which read their tenant's floor. A node that
-/// lost its cluster is not read.
+/// The settings that a session needs on a node of a Galera cluster. They change nothing on a single server. Each
+/// statement first waits until the node has applied what others had committed by then, including creations, which read
+/// their tenant's floor. A node that lost its cluster is not read.
 const GALERA: &str = "SESSION wsrep_sync_wait = 7, SESSION wsrep_dirty_reads = 0";
 /// Whether the server refuses writes: `ON`, or in later versions the name of a degree.
 pub(in super::super) const IS_READ_ONLY: &str =
     "CAST(@@GLOBAL.read_only AS CHAR) NOT IN ('0', 'OFF') OR @@GLOBAL.innodb_read_only = 1";
-/// Why it does.
+/// Why the server refuses writes.
 const READ_ONLY: &str = "read_only is set, as on a replica";
 /// The server's limit on idle connections in seconds: longer than a pool keeps a connection.
 const IDLE_CONNECTION_S: u32 = 600;
 
-/// Sets up a connection for migrations, whose statements have no time limit. For who uses a table or a routine they wait 1 s, and
-/// try again: everybody else waits behind them, and the service's own sessions for 2 s. The default is a year (MySQL) or a day.
-/// On MariaDB, which alone reads the comment, a table is changed on all nodes of a cluster, whatever the node's own method is.
+/// Statements that set up a connection for migrations, which have no time limit. Migrations wait 1 s for sessions that
+/// use a table or a routine, and try again: everybody else waits behind a migration, and the service's own sessions
+/// wait 2 s. The default is a year (MySQL) or a day. On MariaDB, which alone reads the comment, a table is changed on
+/// all nodes of a cluster, whatever the node's own method is.
 pub(in super::super) fn migration_session() -> String {
     format!(
         "SET SESSION autocommit = 1, SESSION completion_type = 0, /*M! {GALERA}, SESSION wsrep_osu_method = 'TOI', */ \
@@ -46,7 +48,7 @@ pub(in super::super) fn migration_session() -> String {
     )
 }
 
-/// Options without the settings of the driver's own: `session` makes all of them.
+/// Options without the driver's own settings: `session` makes all settings.
 pub(in super::super) fn plain_options(options: MySqlConnectOptions) -> MySqlConnectOptions {
     options
         .pipes_as_concat(false)
@@ -63,7 +65,7 @@ impl Driver for MySql {
         let idle_connection = format!("SET SESSION wait_timeout = {IDLE_CONNECTION_S}");
         let [begin, commit, rollback] = ["START TRANSACTION", "COMMIT", "ROLLBACK"];
         if dialect == Dialect::MariaDb {
-            // What loses against another node is decided anew: the server must not carry it out once more by itself.
+            // A write that loses against another node is decided again: the server must not repeat it by itself.
             let set_up = format!(
                 "{COMMON}SET {GALERA}, SESSION wsrep_retry_autocommit = 0; {idle_connection}; \
                  SET SESSION idle_transaction_timeout = {idle_s}, \
@@ -72,7 +74,8 @@ impl Driver for MySql {
             );
             return Session { begin: begin.into(), ..Session::new(dialect, &set_up) };
         }
-        // MySQL has no limit of its own on idle transactions. During a transaction the one on idle connections is lowered.
+        // MySQL has no limit on idle transactions. During a transaction, the limit on idle connections is lowered
+        // instead.
         let set_up = format!(
             "{COMMON}{idle_connection}; SET SESSION max_execution_time = {}; ",
             statement_timeout.as_millis()
@@ -98,7 +101,7 @@ impl Driver for MySql {
         );
         let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection).await?;
         let row = rows.last().ok_or(sqlx::Error::RowNotFound)?;
-        // An administrator could write here all the same: to a primary that was demoted.
+        // An administrator could still write here, to a primary that was demoted.
         if row.try_get(0)? {
             return Err(refused(ReadOnlyServer(READ_ONLY)));
         }
@@ -116,7 +119,7 @@ impl Driver for MySql {
     }
 
     async fn standing(connection: &mut MySqlConnection) -> Result<Standing, sqlx::Error> {
-        // Servers of one replication have different ids; a server of another kind shows no status of a cluster.
+        // Servers of one replication have different ids. A server that is not in a cluster shows no status of one.
         let sql = format!(
             "/* standing */ SELECT {IS_READ_ONLY}, CONCAT_WS(' ', @@server_id, @@hostname, @@port, @@datadir); \
              SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_cluster_state_uuid', 'wsrep_ready')"
@@ -135,7 +138,7 @@ impl Driver for MySql {
         Ok(Standing { server: Some(row.try_get(1)?), read_only, timeline: None, cluster })
     }
 
-    /// An administrator could write all the same: nothing else tells that the server was demoted.
+    /// An administrator could still write: nothing else tells that the server was demoted.
     const TEST_EVERY: Duration = Duration::from_secs(1);
 
     async fn test(_: &Session, connection: &mut MySqlConnection) -> Result<(), sqlx::Error> {

@@ -1,11 +1,13 @@
 //! Statements of the hot path of MariaDB and MySQL.
 //!
-//! `ON DUPLICATE KEY UPDATE` has no condition, so every assignment has it: `IF(stamp = VALUES(prev_stamp), …)`. An assignment sees
-//! the results of those before it, so `stamp`, on which the condition depends, comes last. The number of affected rows says
-//! nothing (the driver asks for found rows); a write has won if its row version is in the row afterwards.
+//! `ON DUPLICATE KEY UPDATE` has no condition, so every assignment has one: `IF(stamp = VALUES(prev_stamp), …)`. An
+//! assignment sees the results of earlier ones, so `stamp`, on which the condition depends, comes last. The number of
+//! affected rows says nothing (the driver asks for found rows). A write has won if its row version is in the row
+//! afterwards.
 //!
-//! A write decided on a row must not create one: the row may have been swept meanwhile. A row that was created so has a
-//! `prev_stamp`, which no committed row has; by which readers pass over it, and which makes MariaDB's statement fail; it is deleted again (see `commit`).
+//! A write that was decided on a row must not create one: the row may have been swept meanwhile. A row that was created
+//! by mistake has a `prev_stamp`, which no committed row has. Readers skip such a row, it makes MariaDB's statement
+//! fail, and it is deleted again (see `commit`).
 
 use std::sync::{Arc, OnceLock};
 
@@ -17,30 +19,30 @@ use crate::store::{
     dialect::Dialect,
 };
 
-/// The numbers of rows that have a statement. Each is at most half more than the one before, so little is written twice.
+/// The numbers of rows that have a statement. They lie close together, so few rows are written twice.
 const ROWS: [usize; 18] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 160, 192, 224, 256];
 
-/// Conditional upserts of keys' rows, a text for each number of rows. Lists of values are what these servers carry out fastest:
-/// a row out of `JSON_TABLE` took four times as long, since each column scans the row's text anew.
+/// Conditional upserts of keys' rows, a text for each number of rows. These servers are fastest with lists of values: a
+/// row from `JSON_TABLE` took four times as long, since each column scans the row's text anew.
 ///
-/// A batch is filled up with its last row to the next number that has a text: when it is written a second time, the row no
-/// longer has the version that the write was decided on.
+/// A batch is filled up with its last row to the next number that has a text. To write that row again changes nothing,
+/// since it no longer has the version that the write was decided on.
 #[derive(Debug)]
 pub(in super::super) struct Upserts {
     returning: &'static str,
     /// Whether each text is a block with a transaction of its own, for a node of a Galera cluster.
     is_block: bool,
-    /// For each number of rows the texts of [`Shape::Known`] and [`Shape::Mixed`], made when they are first needed.
+    /// The texts of [`Shape::Known`] and [`Shape::Mixed`] for each number of rows, made when they are first needed.
     texts: [[OnceLock<Arc<str>>; 2]; ROWS.len()],
 }
 
-/// The rows of a batch.
+/// The kinds of rows in a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum Shape {
-    /// All of them exist.
+    /// All rows exist.
     Known,
-    /// Some may be new. Each row has two more values behind its token: the token once more, and the tenant above whose floor its
-    /// tokens begin, which is read in this very statement, or NULL where the row exists.
+    /// Some rows may be new. Each row has two more values after its token: the token again, and the tenant. The row's
+    /// tokens begin above that tenant's floor, which the same statement reads. The tenant is NULL if the row exists.
     Mixed,
 }
 
@@ -50,12 +52,13 @@ impl Upserts {
         Self { returning, is_block: false, texts: Default::default() }
     }
 
-    /// The same statements, each with a transaction around it, for a node of a Galera cluster: see `block`.
+    /// Statements with a transaction around each, for a node of a Galera cluster: see `block`.
     pub(in super::super) fn in_blocks(dialect: Dialect) -> Self {
         Self { is_block: true, ..Self::new(dialect) }
     }
 
-    /// The statement for at least so many rows, and the number of rows it takes. `None` where no statement has so many.
+    /// The statement for at least `rows` rows, and the number of rows that it takes. `None` if no statement takes so
+    /// many.
     pub(in super::super) fn of(&self, shape: Shape, rows: usize) -> Option<(usize, Arc<str>)> {
         let (size, [known, mixed]) = ROWS.into_iter().zip(&self.texts).find(|(size, _)| *size >= rows)?;
         let text = match shape {
@@ -90,20 +93,20 @@ impl Upserts {
     }
 }
 
-/// Statements as one, for a node of a Galera cluster. When another node's commit undoes a transaction there, the server goes on with
-/// a text of several statements, and carries the next one out by itself, as a transaction of its own. A block ends. And what was
-/// certified before is carried out once more, and then answered with its success only: a block has sent its rows by then, since
-/// `COMMIT` is a statement of its own.
+/// Makes a block of statements, for a node of a Galera cluster. If another node's commit undoes a transaction there,
+/// the server goes on with a text of several statements: it carries out the next one as a transaction of its own. A
+/// block ends instead. A transaction that was certified already is carried out again, and its answer then lacks its
+/// rows. A block has sent its rows by then, since `COMMIT` is a statement of its own.
 pub(super) fn block(statements: &str) -> String {
     format!("/* commit */\nBEGIN NOT ATOMIC\n{statements};\nEND")
 }
 
-/// What MariaDB's upserts return: the rows as they are afterwards, whoever won. If a row was created by a write that was decided
-/// on a row, the last column overflows, and the statement fails.
+/// The answer of MariaDB's upserts: the rows as they are afterwards, whichever write won. If a write that was decided
+/// on a row has created one, the last column overflows, and the statement fails.
 const RETURNING: &str = "\nRETURNING stamp, token, CAST(FLOOR(UNIX_TIMESTAMP(SYSDATE(3)) * 1000) AS SIGNED), \
                          9223372036854775807 + (prev_stamp IS NOT NULL)";
 
-/// The keys of a JSON text with their rows. `{outer}` stands for more columns.
+/// Joins the keys of a JSON text with their rows. `$ordinality` adds the number of each key, or nothing.
 macro_rules! from_keys {
     ($ordinality:literal, $join:literal) => {
         concat!(
@@ -117,18 +120,19 @@ macro_rules! from_keys {
     };
 }
 
-/// The rows after an upsert on MySQL, and whether a row was created by a write that was decided on one.
+/// Reads rows after an upsert, and whether a write that was decided on a row has created one.
 pub(in super::super) const READ_BACK: &str = concat!(
     "/* read_back */\nSELECT l.stamp, l.token, {now}, l.prev_stamp IS NOT NULL, l.tenant, l.`key`\n",
     from_keys!("", "STRAIGHT_JOIN")
 );
 
-/// Keys with a row.
+/// Finds the keys that have a row.
 pub(in super::super) const FIND_EXISTING: &str =
     concat!("/* find_existing */\nSELECT l.tenant, l.`key`\n", from_keys!("", "STRAIGHT_JOIN"));
 
-/// Added to [`FIND_EXISTING`]: only rows that can be locked at once. MySQL has to know that the keys' own rows are meant: it
-/// refuses to lock those of the JSON text when the statement is carried out again (error 3569). MariaDB knows no such words.
+/// Added to [`FIND_EXISTING`] to select only rows that can be locked at once. MySQL has to know that the keys' own rows
+/// are meant: it refuses to lock rows of the JSON text when the statement is carried out again (error 3569). MariaDB
+/// does not know `OF`.
 pub(in super::super) const fn skip_locked(dialect: Dialect) -> &'static str {
     match dialect {
         Dialect::MySql => "\nFOR UPDATE OF l SKIP LOCKED",
@@ -136,7 +140,7 @@ pub(in super::super) const fn skip_locked(dialect: Dialect) -> &'static str {
     }
 }
 
-/// Waiters that leave.
+/// Removes waiters.
 pub(in super::super) const WAITERS_GONE: &str = r"/* waiters_gone */
 DELETE w
 FROM JSON_TABLE(?, '$[*]' COLUMNS (
@@ -147,17 +151,17 @@ FROM JSON_TABLE(?, '$[*]' COLUMNS (
 STRAIGHT_JOIN waiters w
     ON w.tenant = n.c1 COLLATE {binary} AND w.`key` = n.c2 COLLATE {binary} AND w.seq = n.c3";
 
-/// Waiters that are added or change.
+/// Adds or changes waiters.
 pub(in super::super) fn waiters_put() -> String {
     put("waiters", &Columns::of_waiters(), &Columns::set_in_waiters())
 }
 
-/// Permits that are added or change.
+/// Adds or changes permits.
 pub(in super::super) fn permits_put() -> String {
     put("permits", &Columns::of_permits(), &Columns::set_in_permits())
 }
 
-/// Keys' rows with the time, a row for each requested key.
+/// Loads keys' rows with the time, a row for each requested key.
 pub(in super::super) fn load_rows() -> String {
     format!(
         "/* load */\nSELECT CAST(n.n AS SIGNED), {{now}},\n    {}\n{}",

@@ -1,4 +1,4 @@
-//! SQL with its values written out: literals that mean the same in every mode of a session.
+//! SQL texts that contain their values, as literals that mean the same in every mode of a session.
 
 use std::fmt::{Display, Write as _};
 
@@ -10,7 +10,7 @@ use crate::{
 /// The position of the token in a row of `locks`.
 const TOKEN: usize = 5;
 
-/// SQL with its values written out.
+/// An SQL text that contains its values.
 pub(super) struct Text(String);
 
 impl Text {
@@ -42,7 +42,7 @@ impl Text {
         self.raw(')');
     }
 
-    /// A row whose token begins above the floor of its tenant, which is read in this very statement.
+    /// Adds a new row. Its token begins above the floor of its tenant, which the same statement reads.
     pub(super) fn new_row(&mut self, row: &LockRow<'_>) {
         self.raw('(');
         for (number, cell) in row.cells().into_iter().enumerate() {
@@ -66,7 +66,7 @@ impl Text {
         self.raw(')');
     }
 
-    /// The condition that a row is one of this key.
+    /// Adds the condition that a row belongs to this key.
     pub(super) fn of_key(&mut self, id: &KeyId) {
         self.raw("tenant = ");
         self.cell(Cell::Text(Some(id.tenant.as_str())));
@@ -83,7 +83,7 @@ impl Text {
         }
     }
 
-    /// A value. Texts in which anything could end the literal are written as hexadecimal digits.
+    /// Adds a value. Texts that could end the literal are written as hexadecimal digits.
     pub(super) fn cell(&mut self, cell: Cell<'_>) {
         match cell {
             Cell::Text(None) | Cell::Uuid(None) | Cell::Int(None) | Cell::Big(None) => self.raw("NULL"),

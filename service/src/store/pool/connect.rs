@@ -1,4 +1,4 @@
-//! Makes connections.
+//! Opens connections.
 
 use std::{sync::atomic::Ordering, time::Duration};
 
@@ -13,20 +13,20 @@ use super::{
     Pool, Pooled,
 };
 
-/// How long a new connection is waited for.
+/// How long to wait for a new connection.
 pub(in super::super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// A connection lives at least so long and at most twice as long: a name or an address may lead elsewhere by then.
+/// The shortest life of a connection; the longest is twice as long. By then a name or an address may lead elsewhere.
 const MIN_LIFE: Duration = Duration::from_mins(2);
 
-/// After so long a second attempt to connect is made beside the first: packets are lost, and addresses change.
+/// How long to wait until a second attempt to connect is made beside the first: packets are lost, and addresses change.
 const NEXT_ATTEMPT: Duration = Duration::from_secs(1);
 /// The pause before a SQLite file that was busy is opened again.
 const BUSY_PAUSE: Duration = Duration::from_millis(20);
 
 impl<DB: Driver> Pool<DB> {
-    /// A new connection, with its session set up, to a server that accepts writes.
+    /// Opens a connection to a server that accepts writes, and sets up its session.
     pub(super) async fn new_connection(&self) -> Result<Pooled<DB>, DbErr> {
-        // What is found out while it is made counts for it, too.
+        // Taken first: failures that are noted while the connection is opened count for it, too.
         let opened = Instant::now();
         let connection = timeout(CONNECT_TIMEOUT, retry_while_busy(|| self.connect_side_by_side())).await;
         let connection = connection.unwrap_or_else(|_| Err(not_connected(sqlx::Error::PoolTimedOut)))?;
@@ -34,13 +34,14 @@ impl<DB: Driver> Pool<DB> {
         if self.health.has_left(opened) {
             return Err(not_connected(sqlx::Error::PoolTimedOut));
         }
-        // They differ, so that the connections of a pool are not all replaced at once.
+        // Lives differ, so that the connections of a pool are not all replaced at once.
         let seconds = self.opened.fetch_add(1, Ordering::Relaxed).wrapping_mul(37) % MIN_LIFE.as_secs();
         let life = MIN_LIFE + Duration::from_secs(seconds);
         Ok(Pooled { connection, opened, expires: answered + life, answered, tested: answered })
     }
 
-    /// Tries to connect, again and again beside attempts that hang. The first attempt that ends counts; the others are cancelled.
+    /// Tries to connect, again and again beside attempts that hang. The first attempt that ends counts; the others are
+    /// cancelled.
     async fn connect_side_by_side(&self) -> Result<DB::Connection, DbErr> {
         let mut attempts = JoinSet::new();
         loop {
@@ -57,8 +58,8 @@ impl<DB: Driver> Pool<DB> {
     }
 }
 
-/// Connects. While another process opens or closes a SQLite file, the file is locked for an instant without SQLite waiting for it:
-/// then this tries again.
+/// Connects. While another process opens or closes a SQLite file, the file is locked for an instant, and SQLite does
+/// not wait for that. Then this tries again.
 pub(in super::super) async fn retry_while_busy<T, F: Future<Output = Result<T, DbErr>>>(
     connect: impl Fn() -> F,
 ) -> Result<T, DbErr> {
@@ -71,7 +72,7 @@ pub(in super::super) async fn retry_while_busy<T, F: Future<Output = Result<T, D
     }
 }
 
-/// No connection could be made, so nothing was sent.
+/// The error of a connection that could not be opened: nothing was sent.
 pub(in super::super) fn not_connected(error: sqlx::Error) -> DbErr {
     DbErr::Conn(RuntimeErr::SqlxError(error.into()))
 }

@@ -1,8 +1,9 @@
 //! Pools of connections to a database.
 //!
-//! sqlx's pool pings a connection after each use: a round trip for every statement. The caller does not wait for it, but both
-//! processes work for it. Here a connection goes back to its pool when its statement was answered, and is closed when it was
-//! not: because it broke, or the caller gave up. What one connection's failure says about the others is in [`Health`].
+//! sqlx's pool pings a connection after each use: a round trip for every statement. The caller does not wait for it,
+//! but both processes work for it. These pools take a connection back when its statement was answered. If the
+//! connection broke or the caller gave up, it is closed. [`Health`] tells what one connection's failure means for the
+//! others.
 
 mod connect;
 mod panics;
@@ -36,11 +37,11 @@ use super::{
     session::{Driver, Session},
 };
 
-/// A connection that was idle for so long is tested before it is used: the server may have closed it.
+/// How long a connection may be idle before it is tested: the server may have closed it.
 const TEST_AFTER_IDLE: Duration = Duration::from_secs(10);
-/// How long a tested connection may take to answer. One that is slower is replaced, which costs little more.
+/// How long a tested connection may take to answer. A slower one is replaced, which costs little more.
 const TEST_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long a server may take to hear that a connection ends.
+/// How long it may take to tell a server that a connection ends.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Size and time limits of a pool.
@@ -48,15 +49,15 @@ const CLOSE_TIMEOUT: Duration = Duration::from_millis(100);
 pub(super) struct PoolOptions {
     /// The most connections.
     pub(super) connections: usize,
-    /// The most of them that may be inside of transactions at a time.
+    /// The most connections that may be inside transactions at a time.
     pub(super) transactions: usize,
-    /// How long a connection that others use is waited for.
+    /// How long to wait for a connection that others use.
     pub(super) wait_timeout: Duration,
-    /// How long an answer is waited for.
+    /// How long to wait for an answer.
     pub(super) answer_timeout: Duration,
 }
 
-/// Connections of one kind, made when they are needed.
+/// Connections of one kind, opened when they are needed.
 pub(super) struct Pool<DB: Driver> {
     servers: Arc<Servers<DB>>,
     session: Session,
@@ -64,13 +65,13 @@ pub(super) struct Pool<DB: Driver> {
     answer_timeout: Duration,
     /// The most connections.
     connections: usize,
-    /// One for each connection that may be in use.
+    /// One permit for each connection that may be in use.
     permits: Semaphore,
-    /// One for each of them that may be inside of a transaction.
+    /// One permit for each connection that may be inside a transaction.
     transaction_permits: Semaphore,
-    /// Connections that nobody uses, the one used last at the end. Never locked across an await.
+    /// Idle connections, the one used last at the end. Never locked across an await.
     idle: Mutex<Vec<Pooled<DB>>>,
-    /// How many connections were opened so far.
+    /// Number of connections that were opened so far.
     opened: AtomicU64,
     health: Arc<Health>,
 }
@@ -79,24 +80,25 @@ pub(super) struct Pool<DB: Driver> {
 struct Pooled<DB: Driver> {
     connection: DB::Connection,
     opened: Instant,
-    /// When it is not used any more.
+    /// When the connection expires.
     expires: Instant,
-    /// When the database last answered on it.
+    /// When the database last answered on the connection.
     answered: Instant,
-    /// When it was last tested, or made.
+    /// When the connection was last tested, or else opened.
     tested: Instant,
 }
 
-/// A connection in use, closed unless it is given back.
+/// A connection in use. It is closed unless it is given back.
 struct Lease<'p, DB: Driver> {
     pool: &'p Pool<DB>,
     pooled: Pooled<DB>,
-    /// Whether it can be used again: the database answered the last statement, and the session goes on.
+    /// Whether the connection can be used again: the database answered the last statement, and the session goes on.
     is_sound: bool,
     _permit: SemaphorePermit<'p>,
 }
 
-/// A statement under way. If it is dropped before its answer came, the pool distrusts its connections.
+/// A statement under way. If it is dropped before its answer came, connections that have been silent since are
+/// distrusted.
 struct Unanswered<'p> {
     health: &'p Health,
     sent: Instant,
@@ -134,30 +136,30 @@ impl<DB: Driver> Pool<DB> {
         }
     }
 
-    /// How many connections are in use, how many are idle, and how many there may be.
+    /// The numbers of connections: in use, idle, and the most there may be.
     pub(super) fn usage(&self) -> (usize, usize, usize) {
         let in_use = self.connections.saturating_sub(self.permits.available_permits());
         (in_use, self.idle().len(), self.connections)
     }
 
     fn idle(&self) -> MutexGuard<'_, Vec<Pooled<DB>>> {
-        // A list of connections, changed by one push or pop: a panic elsewhere leaves nothing half done.
+        // A panic elsewhere leaves nothing half done: the list changes by one push or pop at a time.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection, idle or new.
+    /// Takes a connection, idle or new.
     async fn lease(&self) -> Result<Lease<'_, DB>, DbErr> {
         let permit = self.permit_of(&self.permits).await?;
         let idle = self.idle().pop();
         let pooled = match idle {
             Some(pooled) if self.is_fresh(&pooled) => pooled,
-            // Rare, and far larger than what is done with a connection that is at hand.
+            // Boxed, since it is rare, and far larger than the use of a connection that is at hand.
             idle => Box::pin(self.other_connection(idle)).await?,
         };
         Ok(Lease { pool: self, pooled, is_sound: true, _permit: permit })
     }
 
-    /// Waits for a permit, for as long as the pool waits for one.
+    /// Waits for a permit, at most for this pool's time limit.
     async fn permit_of<'p>(&self, permits: &'p Semaphore) -> Result<SemaphorePermit<'p>, DbErr> {
         if let Ok(permit) = permits.try_acquire() {
             return Ok(permit);
@@ -167,7 +169,7 @@ impl<DB: Driver> Pool<DB> {
         permit.map_err(|_| not_connected(sqlx::Error::PoolClosed))
     }
 
-    /// Whether a connection can be used without asking anybody.
+    /// Whether a connection can be used without a test.
     fn is_fresh(&self, pooled: &Pooled<DB>) -> bool {
         !Self::needs_test(pooled) && self.is_usable(pooled)
     }
@@ -180,7 +182,7 @@ impl<DB: Driver> Pool<DB> {
         Instant::now() < pooled.expires && self.health.trusts(pooled.opened, pooled.answered)
     }
 
-    /// Tests idle connections, this one first, and makes a new one if none is left.
+    /// Tests idle connections, beginning with `first`, and opens a new one if none is left.
     async fn other_connection(&self, first: Option<Pooled<DB>>) -> Result<Pooled<DB>, DbErr> {
         let mut next = first;
         while let Some(mut pooled) = next {
@@ -189,7 +191,7 @@ impl<DB: Driver> Pool<DB> {
                     return Ok(pooled);
                 }
             } else if self.health.trusts(pooled.opened, pooled.answered) {
-                // It is too old. A server that does not hear of its end logs a warning, and that is all.
+                // The connection is too old. A server that does not hear of its end only logs a warning.
                 let _ = timeout(CLOSE_TIMEOUT, pooled.connection.close()).await;
             }
             next = self.idle().pop();
@@ -197,8 +199,8 @@ impl<DB: Driver> Pool<DB> {
         self.new_connection().await
     }
 
-    /// Whether a connection still answers, and leads to a server that accepts writes. If not, those that were idle for longer
-    /// are not trusted either.
+    /// Whether a connection still answers, and leads to a server that accepts writes. If not, connections that were
+    /// idle for longer are no longer trusted, either.
     async fn passes_test(&self, pooled: &mut Pooled<DB>) -> bool {
         let test = timeout(TEST_TIMEOUT, DB::test(&self.session, &mut pooled.connection)).await;
         match test {
@@ -215,7 +217,7 @@ impl<DB: Driver> Pool<DB> {
 }
 
 impl<DB: Driver> Pool<DB> {
-    /// Does the work, unless another server is chosen meanwhile: what this one would answer is not waited for.
+    /// Runs the work, unless another server is chosen meanwhile: then nobody waits for the former server's answer.
     async fn unless_moved<T>(
         &self,
         work: impl Future<Output = Result<T, sqlx::Error>>,
@@ -233,7 +235,7 @@ impl<DB: Driver> Pool<DB> {
 }
 
 impl<DB: Driver> Lease<'_, DB> {
-    /// Runs `work`, which the database has to answer in time, on the connection.
+    /// Runs `work` on the connection. The database has to answer in time.
     async fn ask<T>(
         &mut self,
         work: impl AsyncFnOnce(&mut DB::Connection) -> Result<T, sqlx::Error>,
@@ -269,7 +271,7 @@ impl<DB: Driver> Lease<'_, DB> {
     }
 }
 
-/// The statement was sent, or may have been.
+/// The error of a statement that was sent, or may have been.
 fn failed(error: sqlx::Error) -> DbErr {
     DbErr::Query(RuntimeErr::SqlxError(error.into()))
 }

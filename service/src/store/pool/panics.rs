@@ -1,15 +1,15 @@
-//! Panics of a driver.
+//! Turns panics of a driver into errors.
 
 use std::panic::AssertUnwindSafe;
 
 use futures_util::FutureExt;
 use sea_orm::sqlx;
 
-/// Does the work. If the driver panics, the answer could not be read, and nobody knows what became of the statement.
+/// Runs the work. If the driver panics, it could not read the answer, and the outcome of the statement is unknown.
 ///
-/// sqlx panics at an `OK` packet in place of a row. A Galera node answers so when another node's commit undid a statement with
-/// `RETURNING` that was certified already: the node repeats it, and says no more than that it succeeded. The connection is
-/// closed, so what the panic left of it is never used.
+/// sqlx panics at an `OK` packet in place of a row. A Galera node answers so when another node's commit undid a
+/// statement with `RETURNING` that was certified already: the node repeats the statement, and only reports its success.
+/// The connection is closed, so its state after the panic is never used.
 pub(super) async fn unless_panicked<T>(
     work: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, sqlx::Error> {

@@ -15,7 +15,7 @@ use crate::store::{
 };
 
 impl Pool<sqlx::Postgres> {
-    /// Sends a query with values as the driver wants them, and reads all rows.
+    /// Sends a query with values in the driver's form, and reads all rows.
     pub(in crate::store) async fn fetch(
         &self,
         sql: &'static str,
@@ -32,7 +32,7 @@ impl Pool<sqlx::Postgres> {
 }
 
 impl Pool<sqlx::MySql> {
-    /// Sends a query with values as the driver wants them, and reads all rows.
+    /// Sends a query with values in the driver's form, and reads all rows.
     pub(in crate::store) async fn fetch(
         &self,
         sql: Arc<str>,
@@ -47,7 +47,8 @@ impl Pool<sqlx::MySql> {
         .await
     }
 
-    /// Sends a whole transaction as one text, and reads the rows of all its statements. If one fails, it is rolled back.
+    /// Sends a whole transaction as one text, and reads the rows of all its statements. If one fails, rolls the
+    /// transaction back.
     pub(in crate::store) async fn run_transaction(
         &self,
         sql: String,
@@ -57,7 +58,7 @@ impl Pool<sqlx::MySql> {
         self.whole_transaction(fence, async |connection| query.fetch_all(connection).await).await
     }
 
-    /// The same for one that is a single statement with values as the driver wants them.
+    /// [`Self::run_transaction`] for a transaction that is a single statement, with values in the driver's form.
     pub(in crate::store) async fn fetch_transaction(
         &self,
         sql: Arc<str>,
@@ -99,7 +100,7 @@ where
     ) -> Result<T, DbErr> {
         let mut lease = self.lease().await?;
         let result = if self.session.transaction_pooling {
-            // Rare, and larger than the rest.
+            // Boxed, since it is rare, and larger than the rest.
             Box::pin(
                 lease.ask(async |connection| in_transaction::<DB, T>(&self.session, connection, work).await),
             )
@@ -116,7 +117,7 @@ where
         !self.session.transaction_pooling
     }
 
-    /// Checks one of its connections once more.
+    /// Checks the epoch over one of the pool's connections.
     pub(in crate::store) async fn check_epoch(&self) -> Result<(), DbErr> {
         let Session { epochs, dialect, .. } = &self.session;
         self.with(async |connection| epochs.check::<DB>(*dialect, connection).await).await
@@ -138,7 +139,7 @@ where
     }
 }
 
-/// Does something in a transaction of its own: behind a pooler of transactions a session is ours only inside of one.
+/// Does work in a transaction of its own: behind a transaction pooler a session is ours only inside a transaction.
 async fn in_transaction<DB: Driver, T>(
     session: &Session,
     connection: &mut DB::Connection,
@@ -149,7 +150,7 @@ async fn in_transaction<DB: Driver, T>(
     match &result {
         Ok(_) => DB::run(connection, &session.commit).await?,
         Err(sqlx::Error::Database(_)) => DB::run(connection, &session.rollback).await?,
-        // It is closed.
+        // The connection is closed.
         Err(_) => {}
     }
     result

@@ -1,4 +1,4 @@
-//! Transactions: a connection that is kept until commit or rollback, and closed without either.
+//! Transactions: a connection that is kept until commit or rollback. It is closed if neither happens.
 
 use sea_orm::{
     DbErr, ExecResult, QueryResult, RuntimeErr, Statement,
@@ -25,7 +25,7 @@ impl<DB: Driver> Pool<DB> {
         let permit = self.permit_of(&self.transaction_permits).await?;
         let mut lease = self.lease().await?;
         let begun = lease.ask(async |connection| self.session.begin_on::<DB>(connection).await).await;
-        // Whatever broke it, nothing was written.
+        // The transaction failed at its beginning, so nothing was written.
         begun.map_err(|error| match error {
             DbErr::Query(RuntimeErr::SqlxError(source)) => DbErr::Conn(RuntimeErr::SqlxError(source)),
             other => other,
@@ -35,12 +35,12 @@ impl<DB: Driver> Pool<DB> {
 }
 
 impl<DB: Driver> Transaction<'_, DB> {
-    /// Commits what succeeded, and rolls back what did not.
+    /// Commits if `result` is a success. Rolls back if it is an error.
     pub(in super::super) async fn end<T>(self, result: Result<T, DbErr>) -> Result<T, DbErr> {
         let mut lease = self.lease.into_inner();
         let session = &lease.pool.session;
         let statement = if result.is_ok() { &session.commit } else { &session.rollback };
-        // Another server may have been chosen since it began, or this one may have lost its office.
+        // Another server may have been chosen since the transaction began, or this server may have been demoted.
         if result.is_ok() && lease.pool.health.has_left(lease.pooled.opened) {
             return Err(not_connected(sqlx::Error::PoolTimedOut));
         }

@@ -1,5 +1,6 @@
-//! Values as PostgreSQL's parameters: rows as the composite types `lock_row`, `waiter_row` and `permit_row`, which a migration
-//! makes. A record names its columns only by their order and types: both have to be those of the type.
+//! Encodes values as PostgreSQL's parameters. Rows become the composite types `lock_row`, `waiter_row` and
+//! `permit_row`, which a migration creates. A record does not name its columns: their order and types have to be those
+//! of the composite type.
 
 use sea_orm::{
     DbErr,
@@ -19,10 +20,10 @@ use crate::{
     },
 };
 
-/// An error of the encoding of a value.
+/// An error while a value is encoded.
 pub(super) type Unsendable = BoxDynError;
 
-/// A value that cannot be encoded is refused for good.
+/// The error of a batch with a value that cannot be encoded. It counts as refused for good.
 pub(super) fn unsendable(error: &Unsendable) -> DbErr {
     DbErr::Custom(error.to_string())
 }
@@ -35,7 +36,7 @@ pub(super) fn add_cells(arguments: &mut PgArguments, cells: &[Cell<'_>]) -> Resu
 /// A row of `locks`.
 pub(super) struct LockRecord<'a>(pub(super) &'a LockRow<'a>);
 
-/// A waiter that is added or changes, or one that leaves, which only names its `seq`; and the write that changes it.
+/// A waiter that is added or changes, or a waiter that leaves, by its `seq`; each with the write that changes it.
 pub(super) enum WaiterRecord<'a> {
     Put(&'a Write, &'a Waiter),
     Gone(&'a Write, i64),
@@ -47,9 +48,9 @@ pub(super) struct PermitRecord<'a> {
     pub(super) permit: &'a Permit,
 }
 
-/// What goes into a record.
+/// A row that is encoded as a record.
 trait Record {
-    /// The type's name.
+    /// The name of the composite type.
     const TYPE: &'static str;
 
     /// Encodes all columns in their order.
@@ -93,7 +94,7 @@ fn encode_cells(columns: &mut PgRecordEncoder<'_>, cells: &[Cell<'_>]) -> Result
     Ok(())
 }
 
-/// Makes a record something that the driver can send, alone and in arrays.
+/// Lets the driver send a record, alone and in arrays.
 macro_rules! sent_as_its_type {
     ($($record:ident),+) => {$(
         impl Type<Postgres> for $record<'_> {

@@ -21,8 +21,8 @@ use crate::store::{
 };
 
 impl SqlStore {
-    /// Writes a batch whose writes clear no permits: all parts of a statement see the same rows, so permits that one part
-    /// deletes cannot be inserted anew by another.
+    /// Writes a batch whose writes clear no permits. All parts of a statement see the same rows, so one part cannot
+    /// insert permits again that another part deletes.
     pub(in super::super) async fn commit_postgres(
         &self,
         pool: &Pool<Postgres>,
@@ -37,8 +37,8 @@ impl SqlStore {
 }
 
 impl SqlStore {
-    /// Writes a single change of a mutex together with its guard row. `None`: nothing was written, be it that the race was lost
-    /// or that the guard row is locked or missing.
+    /// Writes a single change of a mutex together with its guard row. `None`: nothing was written. It is another
+    /// change, or it lost its race, or the guard row is locked or missing.
     pub(in super::super) async fn commit_postgres_guarded(
         &self,
         pool: &Pool<Postgres>,
@@ -57,7 +57,7 @@ impl SqlStore {
     }
 }
 
-/// The parameters of a single change of a mutex with its guard row, and of nothing else; `None` for any other change.
+/// The parameters of a change of one mutex and its guard row, and of nothing else; `None` for any other change.
 fn guarded(writes: &[Write]) -> Result<Option<PgArguments>, Unsendable> {
     let [write] = writes else { return Ok(None) };
     let row = LockRow::of(write);
@@ -108,14 +108,14 @@ fn statement(writes: &[Write]) -> Result<(&'static str, PgArguments), Unsendable
     Ok((text, arguments))
 }
 
-/// A single row, with a parameter for each column.
+/// The parameters for a single row, one for each column.
 fn one(row: &LockRow<'_>) -> Result<PgArguments, Unsendable> {
     let mut arguments = PgArguments::default();
     add_cells(&mut arguments, &row.cells())?;
     Ok(arguments)
 }
 
-/// A single row, and the changes of its queue.
+/// The statement and the parameters for a single row and the changes of its queue.
 fn with_waiters(row: &LockRow<'_>) -> Result<(&'static str, PgArguments), Unsendable> {
     let change = &row.write.change;
     let mut arguments = one(row)?;

@@ -15,7 +15,7 @@ use crate::store::{
 };
 
 impl SqlStore {
-    /// The states of keys without their queues and permits, and the time.
+    /// Loads the states of keys without their queues and permits, and database time.
     pub(in super::super) async fn load_postgres(
         &self,
         pool: &Pool<Postgres>,

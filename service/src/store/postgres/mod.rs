@@ -1,4 +1,4 @@
-//! PostgreSQL: its statements, how a batch is written and rows are loaded, notifications, and proof of replication.
+//! PostgreSQL: statements, writing of batches, loading of rows, notifications, and the proof of replication.
 
 mod bind;
 mod commit;

@@ -1,7 +1,7 @@
-//! Finds out whether PostgreSQL warned while it answered.
+//! Finds out whether PostgreSQL sent a warning with an answer.
 //!
-//! The driver passes the server's notices to `tracing` only. So a future that sends statements is polled under a subscriber of
-//! ours, which records warnings and forwards everything to the program's own subscriber.
+//! The driver passes the server's notices only to `tracing`. So a future that sends statements is polled under a
+//! subscriber of this module, which records warnings and forwards everything to the program's own subscriber.
 
 use std::{cell::Cell, future::poll_fn, pin::pin};
 
@@ -31,12 +31,12 @@ impl Notices {
         Self(Dispatch::new(Listener { others: get_default(Dispatch::clone) }))
     }
 
-    /// Forwards nothing.
+    /// Forwards nothing to other subscribers.
     pub(super) fn quiet() -> Self {
         Self(Dispatch::new(Listener { others: Dispatch::none() }))
     }
 
-    /// Does the work, and returns whether the server warned meanwhile.
+    /// Runs the work, and returns whether the server sent a warning meanwhile.
     pub(super) async fn listen<T>(&self, work: impl Future<Output = T>) -> (T, bool) {
         let mut work = pin!(work);
         let mut warned = false;

@@ -22,9 +22,9 @@ use crate::{
     },
 };
 
-/// The longest silence before the server is asked something, which shows whether the connection still works.
+/// The longest silence before the server is asked something, to find out whether the connection still works.
 const PING: Duration = Duration::from_secs(5);
-/// How long the answer is waited for.
+/// How long to wait for the server's answer.
 const PONG: Duration = Duration::from_secs(2);
 
 /// A listening connection.
@@ -32,7 +32,7 @@ pub(in super::super) struct PgNotifications {
     servers: Arc<Servers<Postgres>>,
     channel: String,
     listener: PgListener,
-    /// Changes when the listener's server is not to be used any more.
+    /// Changes when the listener's server must not be used any more.
     left: watch::Receiver<()>,
 }
 
@@ -66,13 +66,13 @@ impl PgNotifications {
         Ok(Self { listener: listener.map_err(failed)?, servers, channel, left })
     }
 
-    /// Listens anew: the connection was lost, or leads to a server that is not written to any more.
+    /// Listens again, after the connection was lost or when it leads to a server that is no longer written to.
     async fn listen_anew(&mut self) -> Result<(), StoreError> {
         *self = Self::listen_on(self.servers.clone(), self.channel.clone()).await?;
         Ok(())
     }
 
-    /// Has the server answer something.
+    /// Makes the server answer something.
     async fn ping(&mut self) -> Result<(), StoreError> {
         let listen = self.listener.listen(&self.channel);
         timeout(PONG, listen).await.map_err(|_| timed_out(Purpose::Read))?.map_err(failed)

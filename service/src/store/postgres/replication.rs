@@ -1,9 +1,9 @@
 //! Makes sure that committed writes survive a failover to a synchronous standby.
 //!
-//! If a commit's wait for its standby is cancelled, the commit exists on this server only. PostgreSQL answers it with a warning,
-//! or closes the connection. The rows that this server shows from then on may be lost in a failover; but a later write is
-//! replicated after them. So after each commit of unknown outcome nothing is read or written for decisions before another write
-//! was replicated.
+//! If a commit's wait for its standby is cancelled, the commit exists on this server only. PostgreSQL answers it with a
+//! warning, or closes the connection. A failover may lose the rows that this server shows from then on, but a later
+//! write is replicated after them. So after a commit of unknown outcome, nothing is read or written for decisions
+//! before another write was replicated.
 
 use std::{
     sync::{
@@ -28,16 +28,16 @@ use crate::store::{
     servers::Servers,
 };
 
-/// A write that changes nothing: a message in the log of the server, which its standbys have to confirm. Warnings are switched on,
-/// since they may be off for the role.
+/// A write that changes nothing: a message in the server's WAL, which its standbys have to confirm. Warnings are
+/// switched on, since they may be off for the role.
 const WRITE: &str = "BEGIN; SET LOCAL client_min_messages = warning; \
      SELECT pg_logical_emit_message(true, 'db_locks', ''); COMMIT";
-/// Statements one of which makes the server warn.
+/// Statements that make the server send a warning.
 const WARN: &str = "BEGIN; SET LOCAL client_min_messages = warning; BEGIN; COMMIT";
-/// How long a caller waits for the proof.
+/// How long a caller waits for the proof that a write was replicated.
 const WAIT: Duration = Duration::from_secs(3);
-/// After so long the proving write is sent anew: a firewall may have forgotten its connection. It is not given up earlier, since
-/// its transaction would go on waiting in the server.
+/// How long to wait until the proving write is sent again: a firewall may have forgotten its connection. It is not
+/// given up earlier, since its transaction would go on waiting in the server.
 const ANEW: Duration = Duration::from_secs(30);
 
 /// The state of replication.
@@ -45,7 +45,8 @@ const ANEW: Duration = Duration::from_secs(30);
 pub(in super::super) struct Replication {
     notices: Notices,
     servers: Arc<Servers<Postgres>>,
-    /// Number of commits of unknown outcome, and number of those before the last write that is known to be replicated.
+    /// Number of commits of unknown outcome. `confirmed` counts those before the last write that is known to be
+    /// replicated.
     unknown: AtomicU64,
     confirmed: AtomicU64,
     /// The proving write under way, with the number of unknown outcomes before it.
@@ -63,7 +64,8 @@ impl Replication {
         }
     }
 
-    /// Whether the driver passes the server's warnings on. Without them a commit that only this server has looks like any other.
+    /// Whether the driver passes on the server's warnings. Without them, a commit that exists on this server only looks
+    /// like any other.
     pub(in super::super) async fn hears_warnings(&self) -> Result<bool, sqlx::Error> {
         let mut connection = self.servers.connect(None).await?;
         let warn = sqlx::raw_sql(WARN).execute(&mut connection);
@@ -93,10 +95,10 @@ impl Replication {
         result
     }
 
-    /// Returns when a write was replicated after the last commit of unknown outcome.
+    /// Waits until a write was replicated after the last commit of unknown outcome.
     pub(in super::super) async fn wait_until_certain(&self) -> Result<(), StoreError> {
         while self.is_in_doubt() {
-            // One caller at a time.
+            // Only one caller at a time has a write replicated.
             let prove = async {
                 let mut proof = self.proof.lock().await;
                 if !self.is_in_doubt() {
@@ -128,7 +130,7 @@ fn in_doubt() -> StoreError {
     StoreError::Unreachable("after a commit of unknown outcome no write was replicated yet".into())
 }
 
-/// Has a write replicated. Returns `unknown`.
+/// Makes a write that changes nothing, and waits for its replication. Returns `unknown`.
 async fn prove(servers: Arc<Servers<Postgres>>, unknown: u64) -> Result<u64, sqlx::Error> {
     let notices = Notices::new();
     let write = async {
@@ -142,7 +144,7 @@ async fn prove(servers: Arc<Servers<Postgres>>, unknown: u64) -> Result<u64, sql
     let write = async {
         tokio::select! {
             written = write => written,
-            // It may wait for ever for the standby that has taken over.
+            // The write may wait for ever for a standby that has taken over.
             _ = left.changed() => Err(sqlx::Error::PoolTimedOut),
         }
     };
@@ -150,7 +152,7 @@ async fn prove(servers: Arc<Servers<Postgres>>, unknown: u64) -> Result<u64, sql
         Ok(Ok(false)) => Ok(unknown),
         Ok(Ok(true)) | Err(_) => Err(sqlx::Error::PoolTimedOut),
         Ok(Err(sqlx::Error::Database(error))) if is_unsupported(&*error) => {
-            tracing::warn!(%error, "replication cannot be proved here; what the server shows is believed");
+            tracing::warn!(%error, "replication cannot be proved here, so the server's rows are trusted without it");
             Ok(unknown)
         }
         Ok(Err(error)) => {

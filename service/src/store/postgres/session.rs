@@ -14,8 +14,8 @@ use crate::store::{
     standing::{Standing, Timeline},
 };
 
-/// Every statement finds its rows by key, and its plan is made once. A plan made while a table was empty must not stay a scan for
-/// ever: with these settings the planner has no choice but the index.
+/// Every statement finds its rows by key, and its plan is made once. A plan that was made for an empty table must not
+/// remain a scan for ever: with these settings the planner can only use the index.
 const PLANS: &[(&str, &str)] = &[
     ("enable_seqscan", "off"),
     ("enable_hashjoin", "off"),
@@ -23,28 +23,28 @@ const PLANS: &[(&str, &str)] = &[
     ("jit", "off"),
     ("plan_cache_mode", "force_generic_plan"),
 ];
-/// The server sends keepalives to a silent client. So no firewall forgets the connection, and the locks of a replica that vanished
-/// are released soon. Times are in seconds, but the last one is in milliseconds.
+/// The server sends keepalives to a silent client. So no firewall forgets the connection, and the locks of a replica
+/// that vanished are released soon. Times are in seconds, except for the last one, which is in milliseconds.
 const KEEPALIVE: &[(&str, &str)] = &[
     ("tcp_keepalives_idle", "15"),
     ("tcp_keepalives_interval", "5"),
     ("tcp_keepalives_count", "3"),
     ("tcp_user_timeout", "15000"),
 ];
-/// A setting that no server has, to find out whether the session's settings are still there.
+/// A setting that no server has. It tells whether the session's settings are still there.
 const MARK: &str = "db_locks.session";
 /// Why a server accepts no writes.
 const IN_RECOVERY: &str = "it is in recovery, as a standby is";
 const READ_ONLY: &str = "transactions are read-only by default";
-/// How long a lock on a row is waited for: longer than other replicas' commits take. Then the locked rows are searched for.
+/// How long to wait for a row lock: longer than other replicas' commits take. After that, locked rows are searched for.
 const LOCK_TIMEOUT_MS: &str = "400";
 
-/// The settings that correctness and plans need, of a session or, with the scope `LOCAL`, of a transaction.
+/// The settings that correctness and plans need, for a session or, with the scope `LOCAL`, for a transaction.
 fn settings(scope: &str, statement_timeout: Duration, idle_timeout: Duration) -> String {
     let statement_timeout = statement_timeout.as_millis().to_string();
     let idle_timeout = idle_timeout.as_millis().to_string();
     let others = [
-        // A commit that did not reach its standby is answered with a warning.
+        // The server answers a commit that did not reach its standby with a warning.
         ("client_min_messages", "warning"),
         ("lock_timeout", LOCK_TIMEOUT_MS),
         ("statement_timeout", statement_timeout.as_str()),
@@ -53,7 +53,7 @@ fn settings(scope: &str, statement_timeout: Duration, idle_timeout: Duration) ->
     let settings = PLANS.iter().copied().chain(others);
     let settings = settings
         .fold(String::new(), |text, (name, value)| text + &format!("SET {scope} {name} = '{value}'; "));
-    // The other degrees are for the operator to choose: they concern standbys.
+    // Values other than 'off' are for the operator to choose: they concern standbys.
     let is_local = scope == "LOCAL";
     format!(
         "{settings}SELECT set_config('synchronous_commit', 'on', {is_local}) \
@@ -61,27 +61,27 @@ fn settings(scope: &str, statement_timeout: Duration, idle_timeout: Duration) ->
     )
 }
 
-/// Sets up a connection for migrations, whose statements have no time limit.
+/// Statements that set up a connection for migrations, which have no time limit.
 pub(in super::super) fn migration_session() -> String {
     settings("SESSION", Duration::ZERO, Duration::ZERO)
 }
 
-/// Options that poolers accept: they forget or refuse all but the database and the user.
+/// Options that poolers accept. Poolers forget or refuse all options but the database and the user.
 pub(in super::super) fn plain_options(options: PgConnectOptions) -> PgConnectOptions {
     options.application_name("db-locks").extra_float_digits(None).disable_statement_logging()
 }
 
 /// Finds out whether a pooler gives each transaction a server connection of its choice.
 ///
-/// Two connections that are open at the same time have a server process each, for as long as they are open. Behind such a pooler
-/// the second one gets the process of the first, which is idle; or, if other clients were faster, the first one gets another
-/// process.
+/// Without such a pooler, two connections that are open at the same time keep a server process each. Behind it the
+/// second one gets the process of the first, which is idle; or, if other clients were faster, the first one gets
+/// another process afterwards.
 pub(in super::super) async fn pools_transactions(options: &PgConnectOptions) -> Result<bool, sqlx::Error> {
     const PROCESS: &str = "SELECT pg_backend_pid()";
     let mut first = PgConnection::connect_with(options).await?;
     let mut second = PgConnection::connect_with(options).await?;
     let before = one::<i32>(&mut first, PROCESS).await?;
-    // It keeps its process until it has ended its transaction.
+    // The second connection keeps its process until it ends its transaction.
     let begin = "BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0; SELECT pg_backend_pid()";
     let taken = one::<i32>(&mut second, begin).await?;
     let after = one::<i32>(&mut first, PROCESS).await?;
@@ -100,7 +100,8 @@ where
     rows.last().ok_or(sqlx::Error::RowNotFound)?.try_get(0)
 }
 
-/// An answer, unless the server lacks a function, as one may that only speaks PostgreSQL's protocol, or denies it to this user.
+/// An answer; `None` if the server lacks a function (it may only speak PostgreSQL's protocol), or denies it to this
+/// user.
 fn unless_unsupported<T>(answer: Result<T, sqlx::Error>) -> Result<Option<T>, sqlx::Error> {
     match answer {
         Ok(value) => Ok(Some(value)),
@@ -167,7 +168,7 @@ impl Driver for Postgres {
     }
 
     async fn timeline(connection: &mut PgConnection) -> Result<Option<Timeline>, sqlx::Error> {
-        // What the control file says is older for a while after a promotion.
+        // The control file shows the former timeline for a while after a promotion.
         let sql = "/* timeline */ SELECT (SELECT system_identifier::text FROM pg_control_system()), \
                    CASE WHEN pg_is_in_recovery() THEN '' \
                    ELSE substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8) END";
@@ -188,8 +189,8 @@ impl Driver for Postgres {
             return Ok(());
         }
         tracing::warn!(
-            "the settings of a database session are gone; a pooler between must pool sessions, or transactions from the \
-             start of this program on"
+            "the settings of a database session are gone; a pooler in front of the server must pool sessions, or must have \
+             pooled transactions since the start of this program"
         );
         Err(refused(WrongSetting { setting: MARK, found, wanted: "ours" }))
     }

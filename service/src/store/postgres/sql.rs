@@ -1,11 +1,11 @@
 //! PostgreSQL's statements of the hot path.
 //!
-//! Rows go to the server as arrays of composite types, one parameter a table: with an array for each column the server keeps a
-//! result for each of them. Rows that exist are updated first, then the others are inserted, both in the order of the keys. An
-//! insert does not wait for a row that another statement is updating: the row can be seen, so the assumption that there is none
-//! has failed. So no two statements wait for each other in a circle, except for a row that appears between a statement's
-//! snapshot and its insert; the server resolves that. The condition on the row version decides; the settings of the connection
-//! keep every plan on its indexes (see `session`).
+//! Rows go to the server as arrays of composite types, one parameter for each table: with an array for each column the
+//! server keeps a result for each array. Rows that exist are updated first, then the others are inserted, both in the
+//! order of the keys. An insert does not wait for a row that another statement is updating: the row is visible, so the
+//! insert finds that it has lost its race. So no two statements wait for each other in a circle, except for a row that
+//! appears between a statement's snapshot and its insert; the server resolves that. The condition on the row version
+//! decides which write wins. The settings of the connection keep every plan on its indexes (see `session`).
 
 use std::sync::LazyLock;
 
@@ -17,17 +17,17 @@ use crate::store::{
     dialect::Dialect,
 };
 
-/// Database time, rounded down. As a subquery it is read once a statement instead of once a row.
+/// Database time, rounded down. As a subquery it is read once per statement instead of once per row.
 const DB_TIME: &str = "(SELECT floor(date_part('epoch', clock_timestamp()) * 1000)::bigint) AS db_time";
-/// Whether a row of an array belongs to a write that won. The lookup uses a hash table, where a join would compare every row with
-/// every other one.
+/// Whether a row of an array belongs to a write that won. The lookup uses a hash table; a join would compare every row
+/// with every other one.
 const HAS_WON: &str = "(n.stamp IN (SELECT stamp FROM won)) IS TRUE";
 
-/// Keys' rows that exist: the common batch.
+/// Updates keys' rows that exist: the common batch.
 pub(in super::super) static UPDATE: LazyLock<String> =
     LazyLock::new(|| format!("/* commit */\n{}", update_rows("$1")));
 
-/// Keys' rows that exist (`$1`) and that do not (`$2`).
+/// Writes keys' rows that exist (`$1`) and that do not (`$2`).
 pub(in super::super) static UPDATE_AND_INSERT: LazyLock<String> = LazyLock::new(|| {
     format!(
         "/* commit_mixed */\nWITH updated AS (\n{}\n), created AS (\n{}\n)\n\
@@ -37,13 +37,13 @@ pub(in super::super) static UPDATE_AND_INSERT: LazyLock<String> = LazyLock::new(
     )
 });
 
-/// A single row that exists. With plain parameters it is faster than an array of one row.
+/// Updates a single row that exists. With plain parameters this is faster than with an array of one row.
 pub(in super::super) static UPDATE_ONE: LazyLock<String> =
     LazyLock::new(|| format!("/* commit_one */\n{}", update_one("")));
 
-/// A single row that exists, and the guard row of its slot (`$25`), which names a grant (`$26`) from now on. If the guard row is
-/// missing or locked nothing is written. The time of the grant is read after the guard row is ours: `named` reads `won`, which
-/// reads `guard`.
+/// Updates a single row that exists, and the guard row of its slot (`$25`), which names a grant (`$26`) from now on. If
+/// the guard row is missing or locked, nothing is written. The time of the grant is read after the guard row was
+/// locked: `named` reads `won`, which reads `guard`.
 pub(in super::super) static UPDATE_ONE_GUARDED: LazyLock<String> = LazyLock::new(|| {
     let (won, identity) = (update_one(" AND EXISTS (SELECT FROM guard)"), Dialect::Postgres.identity());
     format!(
@@ -65,7 +65,7 @@ SELECT stamp, token, db_time FROM won"#
     )
 });
 
-/// A single new row. `$4`, the version that the write was decided on, is NULL here.
+/// Inserts a single new row. `$4`, the version that the write was decided on, is NULL here.
 pub(in super::super) static INSERT_ONE: LazyLock<String> = LazyLock::new(|| {
     let columns = Columns::of_locks();
     let values = columns.list(|column| match column.name {
@@ -79,18 +79,18 @@ pub(in super::super) static INSERT_ONE: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// A single row that exists, and the changes of its queue: the hand-over of a lock within a replica.
+/// Updates a single row that exists, and its queue: the hand-over of a lock within a replica.
 pub(in super::super) static UPDATE_WITH_WAITERS: LazyLock<String> = LazyLock::new(|| update_with_waiters(""));
 
-/// The same with notifications of other replicas.
+/// [`UPDATE_WITH_WAITERS`] with notifications to other replicas.
 pub(in super::super) static UPDATE_WITH_WAITERS_AND_NOTIFICATIONS: LazyLock<String> = LazyLock::new(|| {
     update_with_waiters(
         ",\n    (SELECT count(pg_notify(t.channel, $28::text)) FROM unnest($27::text[]) AS t (channel))",
     )
 });
 
-/// Keys' rows that exist (`$1`) and that do not (`$2`), with the queues and permits of those that win: one statement, one round
-/// trip, one commit.
+/// Writes keys' rows that exist (`$1`) and that do not (`$2`), and the queues and permits of those that win: one
+/// statement, one round trip, one commit.
 pub(in super::super) static UPDATE_AND_INSERT_WITH_CHILDREN: LazyLock<String> = LazyLock::new(|| {
     format!(
         r#"/* commit_with_children */
@@ -130,7 +130,7 @@ FROM notified LEFT JOIN won ON true"#,
     )
 });
 
-/// Keys' rows with the time, a row for each requested key.
+/// Loads keys' rows with the time, a row for each requested key.
 pub(in super::super) static LOAD_ROWS: LazyLock<String> = LazyLock::new(|| {
     format!(
         "/* load */\nSELECT n.n, {DB_TIME},\n    {}\n\
@@ -140,7 +140,8 @@ pub(in super::super) static LOAD_ROWS: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// Keys whose row existed when the statement began and could not be locked. An update of ours needs no stronger lock.
+/// Finds keys whose row existed when the statement began and could not be locked. This program's updates need no
+/// stronger lock.
 pub(in super::super) const FIND_LOCKED: &str = r#"/* find_locked */
 WITH free AS MATERIALIZED (
     SELECT l.tenant, l."key"
@@ -153,26 +154,26 @@ FROM unnest($1::text[], $2::text[]) AS n (tenant, "key")
 JOIN locks l ON l.tenant = n.tenant AND l."key" = n."key"
 WHERE NOT EXISTS (SELECT FROM free f WHERE f.tenant = l.tenant AND f."key" = l."key")"#;
 
-// The rest is for transactions, which clear permits or decide under a lock: rare, and through SeaORM, which has no composite
-// types.
+// The rest is for rare transactions, which clear permits or decide under a lock. They go through SeaORM, which has no
+// composite types.
 
-/// Waiters that leave.
+/// Removes waiters.
 pub(in super::super) const WAITERS_GONE: &str = r#"/* waiters_gone */
 DELETE FROM waiters w
 USING json_array_elements($1::json) AS x (v)
 WHERE w.tenant = x.v ->> 0 AND w."key" = x.v ->> 1 AND w.seq = (x.v ->> 2)::bigint"#;
 
-/// Notifications of other replicas.
+/// Sends notifications to other replicas.
 pub(in super::super) const NOTIFY: &str = "/* notify */ SELECT count(pg_notify(x.v ->> 2, x.v ->> 3)) \
                                            FROM json_array_elements($1::json) AS x (v)";
 
-/// Waiters that are added or change.
+/// Adds or changes waiters.
 pub(in super::super) fn waiters_put() -> String {
     let put = put("waiters", &Columns::of_waiters(), of_json, FROM_JSON, "seq", &Columns::set_in_waiters());
     format!("/* waiters_put */\n{put}")
 }
 
-/// Permits that are added or change.
+/// Adds or changes permits.
 pub(in super::super) fn permits_put() -> String {
     let put = put("permits", &Columns::of_permits(), of_json, FROM_JSON, "slot", &Columns::set_in_permits());
     format!("/* permits_put */\n{put}")
@@ -180,8 +181,8 @@ pub(in super::super) fn permits_put() -> String {
 
 const FROM_JSON: &str = "FROM json_array_elements($1::json) AS x (v)";
 
-/// Updates rows from an array, each only if it still has the version that its write was decided on. This never creates a row: the
-/// row may have been swept meanwhile.
+/// Updates rows from an array, each only if it still has the version that its write was decided on. Never creates a
+/// row: it may have been swept meanwhile.
 fn update_rows(rows: &str) -> String {
     let assignments = Columns::set_by_writes().list(|column| format!("{0} = n.{0}", column.name));
     format!(
@@ -191,7 +192,7 @@ fn update_rows(rows: &str) -> String {
     )
 }
 
-/// Inserts rows from an array. Their tokens begin above the tenant's floor, which this very statement reads.
+/// Inserts rows from an array. Their tokens begin above the tenant's floor, which the same statement reads.
 fn insert_rows(rows: &str) -> String {
     let columns = Columns::of_locks();
     let values = columns.list(|column| match column.name {
@@ -280,7 +281,7 @@ fn of_json(column: &Column) -> String {
     }
 }
 
-/// A parameter of its own.
+/// The parameter for a column, with its type.
 fn parameter(column: &Column) -> String {
     format!("${}::{}", column.number, type_of(column))
 }

@@ -2,18 +2,18 @@
 
 use super::super::dialect::Dialect;
 
-/// The statements about guard rows of a server.
+/// A server's statements about guard rows.
 #[derive(Debug)]
 pub(in super::super) struct GuardSql {
     pub(in super::super) lock: String,
-    /// As `db_locks_guard` locks the row in a user's transaction.
+    /// Locks a row as `db_locks_guard` does in a user's transaction.
     pub(in super::super) share: String,
     pub(in super::super) exists: String,
     pub(in super::super) insert: String,
     pub(in super::super) update: String,
-    /// The slots of a key whose guard rows name a grant, with its version.
+    /// Reads the slots of a key whose guard rows name a grant, with the grant's version.
     pub(in super::super) named: String,
-    /// Guard rows of keys that are gone.
+    /// Finds keys that are gone but have guard rows.
     pub(in super::super) orphans: String,
     pub(in super::super) delete_orphan: String,
 }
@@ -40,8 +40,8 @@ impl GuardSql {
                 "/* guards_named */ SELECT slot, version FROM db_locks_guards \
                  WHERE tenant = ? AND {key} = ? AND version IS NOT NULL",
             ),
-            // The time is read when the row is ours, since a transaction that began after that sees all that the former holder
-            // wrote. MariaDB and MySQL assign in this order.
+            // The time is read after the row was locked: a transaction that began after that time sees all that the
+            // former holder wrote. MariaDB and MySQL assign in this order.
             update: dialect.sql(&format!(
                 "/* guard */ UPDATE db_locks_guards SET previous = coalesce(version, previous), version = ?, token = ?, \
                  granted_at = CASE WHEN identity = {identity} THEN greatest({clock}, granted_at) ELSE {clock} END, \

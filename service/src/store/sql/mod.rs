@@ -1,8 +1,8 @@
 //! The text of every statement, made once when the database is connected.
 //!
-//! The hot path is written out for each database, in its own folder. What all have in common is written once, as a template.
-//! Statements over entities are in `replicas`, `sweep` and `lists`. Every statement begins with a comment that names its purpose,
-//! which the database's own views of running statements show.
+//! The statements of the hot path are written out for each database, in its own folder. What all have in common is
+//! written once, as a template. Statements over entities are in `replicas`, `sweep` and `lists`. Every statement begins
+//! with a comment that names its purpose. The database's own views of running statements show this comment.
 
 mod guards;
 mod replicas;
@@ -31,25 +31,25 @@ use crate::domain::ROW_BYTES;
 #[derive(Debug)]
 pub(super) struct Sql {
     pub(super) dialect: Dialect,
-    /// Write keys' rows on MariaDB and MySQL.
+    /// Writes keys' rows on MariaDB and MySQL.
     pub(super) upserts: Upserts,
-    /// The same on a node of a Galera cluster.
+    /// Writes keys' rows on a node of a Galera cluster.
     pub(super) upserts_in_blocks: Upserts,
-    /// Whole batches on MariaDB and MySQL.
+    /// Writes whole batches on MariaDB and MySQL.
     pub(super) batch: BatchSql,
     /// Writes a single guarded mutex on MariaDB.
     pub(super) commit_guarded: Option<Arc<str>>,
-    /// Reads keys' rows back after an upsert on MySQL.
+    /// Reads keys' rows back after an upsert, on MariaDB and MySQL.
     pub(super) read_back: String,
     pub(super) waiters_gone: String,
     pub(super) waiters_put: String,
     pub(super) permits_put: String,
     pub(super) permits_clear: String,
-    /// Loads keys' rows; on SQLite one.
+    /// Loads keys' rows; on SQLite a single one.
     pub(super) load_rows: String,
     /// Locks a key's row; not on SQLite.
     pub(super) lock_row: String,
-    /// Keys with a row, and those whose row nobody has locked, on MariaDB and MySQL.
+    /// Finds keys with a row; `find_free` finds those whose row nobody has locked. On MariaDB and MySQL.
     pub(super) find_existing: String,
     pub(super) find_free: String,
     pub(super) load_queue_prefix: String,
@@ -135,7 +135,7 @@ impl Sql {
         }
     }
 
-    /// Waiters by version, with so many placeholders after tenant and key.
+    /// Loads waiters by version, with `versions` placeholders after tenant and key.
     pub(super) fn load_named_waiters(&self, versions: usize) -> String {
         self.dialect.sql(&format!(
             "/* load_named_waiters */ SELECT {} FROM waiters w \
@@ -145,8 +145,9 @@ impl Sql {
         ))
     }
 
-    /// The number of waiters ahead of each of these, with so many placeholders after tenant and key. This reads the queue once; a
-    /// count for each version would read it as often as there are versions.
+    /// Reads the number of waiters ahead of each waiter that has one of these versions, with `versions` placeholders
+    /// after tenant and key. This reads the queue once; a count for each version would read it as often as there are
+    /// versions.
     pub(super) fn load_positions(&self, versions: usize) -> String {
         self.dialect.sql(&format!(
             "/* load_positions */ SELECT q.seq, q.ahead FROM (SELECT w.seq, w.version, \
@@ -156,7 +157,7 @@ impl Sql {
         ))
     }
 
-    /// Permits by version, with so many placeholders after tenant and key.
+    /// Loads permits by version, with `versions` placeholders after tenant and key.
     pub(super) fn load_named_permits(&self, versions: usize) -> String {
         self.dialect.sql(&format!(
             "/* load_named_permits */ SELECT {} FROM permits \
@@ -177,7 +178,8 @@ fn permit_columns() -> String {
     Columns::of_permits().without(&["tenant", "key"]).names()
 }
 
-/// The statements of the hot path in the dialect of a URL's scheme, each with its name: for those who look at plans.
+/// The statements of the hot path in the dialect of a URL's scheme, each with its name, so that their plans can be
+/// examined.
 pub fn hot_statements(scheme: &str) -> Vec<(&'static str, String)> {
     let dialect = match scheme {
         "sqlite" => Dialect::Sqlite,
@@ -231,7 +233,7 @@ fn placeholders(count: usize) -> String {
     vec!["?"; count.max(1)].join(", ")
 }
 
-/// How much a tenant stores. Deleted keys have rows until they are swept, and count.
+/// Sums up the bytes that a tenant stores. Deleted keys count until their rows are swept.
 fn stored_bytes(dialect: Dialect) -> String {
     let integer = match dialect {
         Dialect::Sqlite | Dialect::Postgres => "BIGINT",

@@ -6,7 +6,7 @@ use super::super::dialect::Dialect;
 pub(in super::super) struct ReplicaSql {
     pub(in super::super) beat: String,
     pub(in super::super) peers: String,
-    /// Both in one statement, on PostgreSQL; it returns the beats from before the update.
+    /// `beat` and `peers` in one statement, on PostgreSQL. It returns the beats from before the update.
     pub(in super::super) beat_and_peers: Option<String>,
     pub(in super::super) offers: String,
     pub(in super::super) count_waiting: String,

@@ -2,18 +2,18 @@
 
 use super::super::dialect::Dialect;
 
-/// Tombstones that may be removed: old enough, without a queue, and at or below a floor that has settled.
+/// Selects tombstones that may be removed: old enough, without a queue, and at or below a floor that has settled.
 const SETTLED_TOMBSTONES: &str = "WHERE l.sweep_at_ms IS NOT NULL AND l.sweep_at_ms <= ? AND l.kind = 0 \
                                   AND l.waiters = 0 AND l.token <= (SELECT f.settled_floor FROM token_floors f \
                                   WHERE f.tenant = l.tenant)";
 
 #[derive(Debug)]
 pub(in super::super) struct SweepSql {
-    /// Raises a tenant's floor, if the one before has settled.
+    /// Raises a tenant's floor, if its previous floor has settled.
     pub(in super::super) raise_floor: String,
     /// Deletes tombstones; on MariaDB and MySQL it locks and lists them.
     pub(in super::super) delete_tombstones: String,
-    /// Deletes one of these.
+    /// Deletes a listed tombstone.
     pub(in super::super) delete_tombstone: String,
     pub(in super::super) lead_sweep: String,
 }
@@ -29,7 +29,7 @@ impl SweepSql {
                 "ON CONFLICT (id) DO UPDATE SET holder = excluded.holder, expires_at_ms = excluded.expires_at_ms \
                  WHERE sweep_lease.holder = excluded.holder OR sweep_lease.expires_at_ms <= {now}",
             ),
-            // An assignment sees the results of those before it: what the conditions compare comes last.
+            // An assignment sees the results of earlier ones: the columns that the conditions compare come last.
             Dialect::MariaDb | Dialect::MySql => (
                 "ON DUPLICATE KEY UPDATE \
                  raised_at_ms = IF(settled_floor = {floor} AND {floor} < VALUES({floor}), VALUES(raised_at_ms), \

@@ -1,4 +1,4 @@
-//! The hot path's text, for review: a change of a statement shows in a snapshot.
+//! The texts of the hot path, for review: a change of a statement shows in a snapshot.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 

@@ -1,4 +1,4 @@
-//! A batch as calls into SQLite: prepared statements, one row each, in one transaction.
+//! Writes a batch to SQLite: prepared statements, one row each, in one transaction.
 
 use rusqlite::{Connection, Error, Result, Statement};
 
@@ -17,13 +17,13 @@ use crate::{
 /// The result of a transaction.
 #[derive(Debug)]
 pub(super) struct Written {
-    /// For each write the token of its row; `None` where the write lost its race.
+    /// For each write the token of its row; `None` if the write lost its race.
     pub(super) tokens: Vec<Option<Token>>,
-    /// The time, read inside the transaction.
+    /// Database time, read inside the transaction.
     pub(super) db_time: Timestamp,
     /// `PRAGMA data_version`: it changes when another connection has written.
     pub(super) data_version: i64,
-    /// The epoch of fencing tokens. Grants that were decided under an earlier one have lost their race.
+    /// The epoch of fencing tokens. Grants that were decided under an earlier epoch have lost their race.
     pub(super) epoch: Epoch,
 }
 
@@ -59,7 +59,8 @@ impl<'c> Statements<'c> {
         })
     }
 
-    /// Writes a batch in the transaction that was begun, and ends it: everything is durable, or nothing.
+    /// Writes a batch in the transaction that has begun, and ends the transaction. Everything becomes durable, or
+    /// nothing.
     pub(super) fn write_and_commit(&mut self, writes: &[Write]) -> Result<Written> {
         let written = self.write_all(writes);
         self.transaction.end(written)
@@ -98,7 +99,8 @@ impl<'c> Statements<'c> {
         Ok(token)
     }
 
-    /// Nobody else writes to the file now, so no transaction of a user that called the guard is open.
+    /// Writes the guard rows. No user's transaction that called the guard is open, since nobody else can write to the
+    /// file now.
     fn write_guard(&mut self, write: &Write, token: Token) -> Result<()> {
         if !write.change.needs_guard_rows() {
             return Ok(());

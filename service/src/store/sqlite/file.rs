@@ -1,10 +1,10 @@
-//! The SQLite file itself, and who may read it.
+//! The SQLite file itself, and its access rights.
 //!
-//! It holds versions, which are rights to release, and data. So only its owner may read it: mode 0600, whatever the umask. A
-//! file that exists keeps the mode that its operator gave it, unless everybody may read or write it. SQLite gives `-wal` and
-//! `-shm` the mode of the file.
+//! The file holds data, and versions, which are rights to release. So only its owner may read it: mode 0600, whatever
+//! the umask is. An existing file keeps the mode that its operator gave it, unless everybody may read or write it.
+//! SQLite gives `-wal` and `-shm` the mode of the file.
 //!
-//! No file that exists is ever opened here: closing it would give up SQLite's own locks, which belong to the process.
+//! This module never opens an existing file: closing it would give up SQLite's own locks, which belong to the process.
 
 use std::{
     fs::{Metadata, OpenOptions, Permissions},
@@ -13,13 +13,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// The owner reads and writes, and nobody else.
+/// The mode in which only the owner reads and writes.
 const OWNERS_ALONE: u32 = 0o600;
-/// Any access for those who are neither the owner nor of its group.
+/// The mode's bits for users who are neither the owner nor in the group.
 const EVERYBODY: u32 = 0o007;
-/// A folder in which everybody makes files, and removes only their own: `/tmp`.
+/// The mode's bits of a folder in which everybody creates files, and removes only their own: `/tmp`.
 const STICKY_AND_WRITABLE: u32 = 0o1002;
-/// What SQLite puts beside the file.
+/// The endings of the files that SQLite puts beside the file.
 pub(super) const COMPANIONS: [&str; 2] = ["-wal", "-shm"];
 
 /// Why a SQLite file cannot be used.
@@ -58,7 +58,7 @@ pub(in super::super) fn prepare(path: &Path, create: bool) -> Result<(), FileErr
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(OWNERS_ALONE).open(path);
         match file {
             Ok(file) => {
-                // A umask may have taken more than it should.
+                // The umask may have removed bits of the mode.
                 let owners = Permissions::from_mode(OWNERS_ALONE);
                 return file.set_permissions(owners).map_err(failed("given its mode"));
             }
@@ -83,7 +83,7 @@ pub(in super::super) fn prepare(path: &Path, create: bool) -> Result<(), FileErr
     Ok(())
 }
 
-/// Changes a mode that lets everybody in: earlier versions made such files.
+/// Changes a mode that lets everybody in. Earlier versions created such files.
 fn keep_everybody_out(path: &Path) {
     let Ok(file) = path.metadata() else { return };
     let mode = file.mode() & 0o777;
@@ -142,7 +142,7 @@ fn check_shared(path: PathBuf, file: &Metadata, folder: &Metadata) -> Result<(),
     }
     let me = rustix::process::geteuid().as_raw();
     let is_ours = file.uid() == me || file.uid() == folder.uid();
-    // A file with another name belongs to whoever knows that name.
+    // A file with a second name may belong to whoever uses that name.
     if is_ours && file.nlink() == 1 { Ok(()) } else { Err(FileError::Foreign(path)) }
 }
 
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_may_have_planted_in_a_shared_folder_is_not_used() {
+    fn files_that_others_may_have_planted_in_a_shared_folder_are_not_used() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
         std::fs::create_dir(at("mine")).unwrap();

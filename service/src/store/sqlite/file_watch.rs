@@ -1,4 +1,4 @@
-//! Whether the SQLite file is still the one that was opened.
+//! Checks whether the SQLite file is still the one that was opened.
 
 use std::{
     io,
@@ -9,7 +9,7 @@ use std::{
 
 use super::file::{COMPANIONS, beside};
 
-/// Which file a path leads to.
+/// The identity of the file at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Identity {
     device: u64,
@@ -23,12 +23,12 @@ impl Identity {
     }
 }
 
-/// Notices when the path no longer leads to the file that was opened: it was deleted, moved or replaced, or its folder was
-/// mounted anew. A second process on that path would grant the same locks.
+/// Notices when the path no longer leads to the file that was opened: the file was deleted, moved or replaced, or its
+/// folder was mounted anew. A second process on that path would grant the same locks.
 #[derive(Debug)]
 pub(in super::super) struct FileWatch {
-    /// The file, `-wal` and `-shm`. The latter are known once they were seen: SQLite removes them only when nobody has the file
-    /// open.
+    /// The file, `-wal` and `-shm`. The latter are known once they were seen: SQLite removes them only when nobody has
+    /// the file open.
     files: [(PathBuf, OnceLock<Identity>); 3],
 }
 
@@ -40,12 +40,12 @@ impl FileWatch {
         let companion = |ending| (beside(&path, ending), OnceLock::new());
         let [wal, shm] = COMPANIONS.map(companion);
         let watch = Self { files: [(path, file), wal, shm] };
-        // What is not there yet is seen by a later check.
+        // A file that is not there yet is seen by a later check.
         let _ = watch.check();
         Ok(watch)
     }
 
-    /// Whether all files are the same as before; if not, what has changed. One `stat` a file, and nothing else.
+    /// Fails if a file is not the same as before; the error says what has changed. Takes one `stat` for each file.
     pub(in super::super) fn check(&self) -> Result<(), String> {
         for (path, known) in &self.files {
             match (known.get(), Identity::of(path)) {
@@ -67,7 +67,7 @@ impl FileWatch {
 mod tests {
     use super::*;
 
-    /// Guards invariant 1: whoever opens the path now would grant the same locks.
+    /// Guards invariant 1: a process that opens the path now would grant the same locks.
     #[test]
     fn a_file_that_is_deleted_moved_or_replaced_is_noticed() {
         let folder = tempfile::tempdir().unwrap();

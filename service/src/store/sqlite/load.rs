@@ -1,4 +1,4 @@
-//! The connection that reads keys' rows. In SQLite's log readers and the writer do not wait for each other.
+//! The connection that reads keys' rows. In SQLite's WAL mode, readers and the writer do not wait for each other.
 
 use std::{path::PathBuf, sync::mpsc};
 
@@ -19,13 +19,13 @@ use crate::{
     },
 };
 
-/// Keys to be read, and where the answer goes.
+/// Keys to read, and where the answer goes.
 struct Job {
     ids: Vec<KeyId>,
     done: oneshot::Sender<Result<ReadStates>>,
 }
 
-/// The handle of the thread that reads. The thread ends with it.
+/// The handle of the thread that reads. The thread ends when it is dropped.
 #[derive(Debug)]
 pub(in super::super) struct SqliteReader(Worker<Job>);
 
@@ -35,7 +35,7 @@ impl SqliteReader {
         Worker::open("sqlite-reader", path, OTHERS_CACHE_KIB, work).await.map(Self)
     }
 
-    /// The states of keys without their queues and permits, and the time, read before them.
+    /// Reads the states of keys without their queues and permits, and before them database time.
     pub(in super::super) async fn load(&self, ids: Vec<KeyId>) -> Result<ReadStates, StoreError> {
         let (done, outcome) = oneshot::channel();
         self.0.send(Job { ids, done })?;

@@ -1,8 +1,8 @@
-//! SQLite: two connections of our own, each on a thread of its own; one writes batches, the other reads keys' rows.
+//! SQLite: two connections of our own, each on a thread of its own. One writes batches, the other reads keys' rows.
 //!
-//! A call into SQLite blocks, and a file has one writer at a time. A driver would hand every statement from thread to thread;
-//! measured, a row then costs several times as much. Rare statements (membership, sweeping, lists, migrations) go through SeaORM
-//! as on the servers, and take turns with the thread that writes.
+//! A call into SQLite blocks, and a file has one writer at a time. A driver would pass every statement from thread to
+//! thread; as measured, a row then costs several times as much. Rare statements (membership, sweeping, lists,
+//! migrations) go through SeaORM, as on the servers. They take turns with the thread that writes.
 
 mod commit;
 mod file;

@@ -5,18 +5,20 @@ use std::{path::Path, time::Duration};
 use rusqlite::{Connection, OpenFlags, Result};
 use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous};
 
-/// How long another process's write to the file is waited for. This is shorter than an operation may take, so that a batch behind
-/// another one fails as busy and not with an unknown outcome.
+/// How long to wait for another process's write to the file. An operation may take longer, so a batch behind another
+/// one fails as busy and not with an unknown outcome.
 pub(in super::super) const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
-/// The pause between two tries to write to a busy file. SQLite's own pauses grow to 100 ms, so that whoever waits longest has the
-/// least chance.
+/// The pause between two tries to write to a busy file. SQLite's own pauses grow to 100 ms, which gives the longest
+/// waiter the least chance.
 pub(in super::super) const BUSY_POLL: Duration = Duration::from_millis(1);
-/// A commit writes whole pages, and the keys of a batch lie on as many: small pages make it small. Measured at 128
-/// connections: 18,000 pairs of acquire and release a second, where 4,096 bytes gave 14,000.
+/// The size of a page. A commit writes whole pages, and each key of a batch lies on another page, so small pages make a
+/// commit small. Measured at 128 connections: 18,000 pairs of acquire and release a second, where 4,096 bytes gave
+/// 14,000.
 const PAGE_BYTES: u32 = 1_024;
 /// The number of pages in the log after which a commit moves them into the file: 16 MiB.
 const CHECKPOINT_PAGES: &str = "16000";
-/// The cache of the connection that writes batches, in KiB, negative as SQLite wants it. The system caches the file too.
+/// The cache of the connection that writes batches, in KiB. SQLite takes KiB as a negative number. The system caches
+/// the file, too.
 pub(super) const WRITER_CACHE_KIB: &str = "-4000";
 /// The caches of the other connections.
 pub(super) const OTHERS_CACHE_KIB: &str = "-1000";
@@ -34,7 +36,8 @@ pub(in super::super) fn connect_options(options: SqliteConnectOptions) -> Sqlite
         .foreign_keys(false)
 }
 
-/// Opens a connection of our own to a file that the driver's connections have created: page size and log are set by then.
+/// Opens a connection of our own to a file. The driver's connections have created the file and set its page size and
+/// log.
 pub(super) fn open(path: &Path, cache_kib: &str) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;

@@ -3,8 +3,8 @@
 use crate::domain::TOKENS_OF_AN_EPOCH;
 use crate::store::columns::{Column, Columns};
 
-/// Changes the row that a write was decided on; `?4` is the version it had. It never creates a row: the row may have been swept
-/// meanwhile.
+/// Changes the row that a write was decided on; `?4` is the version that the row had. Never creates a row: it may have
+/// been swept meanwhile.
 pub(in super::super) fn update() -> String {
     let assignments = Columns::set_by_writes().list(|column| format!("{} = ?{}", column.name, column.number));
     format!(
@@ -12,7 +12,7 @@ pub(in super::super) fn update() -> String {
     )
 }
 
-/// Creates a key's row. Its tokens begin above the tenant's floor, which this very statement reads.
+/// Creates a key's row. The row's tokens begin above the tenant's floor, which the same statement reads.
 pub(in super::super) fn insert() -> String {
     let columns = Columns::of_locks().without(&["prev_stamp"]);
     let values = columns.list(|column| match column.name {
@@ -43,7 +43,7 @@ pub(in super::super) fn permit_put() -> String {
     put("permits", &Columns::of_permits(), "slot", &Columns::set_in_permits())
 }
 
-/// Has a guard row name a grant, or nobody.
+/// Makes a guard row name a grant, or none.
 pub(in super::super) const GUARD_PUT: &str = r#"/* guard */
 INSERT INTO db_locks_guards (tenant, "key", slot, version, token, granted_at, identity, uses)
 VALUES (?1, ?2, ?3, ?4, ?5, CAST(unixepoch('now', 'subsec') * 1000 AS INTEGER), '', 0)
@@ -51,7 +51,7 @@ ON CONFLICT (tenant, "key", slot) DO UPDATE SET
     previous = coalesce(version, previous), version = excluded.version, token = excluded.token,
     granted_at = excluded.granted_at"#;
 
-/// Removes all permits of a key that becomes something else.
+/// Removes all permits of a key that is no longer a semaphore.
 pub(super) const PERMITS_CLEAR: &str = r#"/* permits_clear */
 DELETE FROM permits WHERE tenant = ?1 AND "key" = ?2"#;
 

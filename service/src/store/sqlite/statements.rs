@@ -4,12 +4,12 @@ use rusqlite::{Connection, PrepFlags, Result, Statement};
 
 use crate::{domain::Timestamp, store::dialect::Dialect};
 
-/// Prepares a statement that is used for as long as the connection is.
+/// Prepares a statement that is used as long as the connection.
 pub(super) fn prepare<'c>(connection: &'c Connection, sql: &str) -> Result<Statement<'c>> {
     connection.prepare_with_flags(sql, PrepFlags::SQLITE_PREPARE_PERSISTENT)
 }
 
-/// Statements that are prepared with the first job: the tables may be created after the file is opened.
+/// Statements that are prepared with the first job: the tables may be created after the file was opened.
 pub(super) struct Prepared<'c, S> {
     connection: &'c Connection,
     prepare: fn(&'c Connection) -> Result<S>,
@@ -30,7 +30,7 @@ impl<'c, S> Prepared<'c, S> {
     }
 }
 
-/// What every transaction needs.
+/// The statements that every transaction needs.
 pub(super) struct Transaction<'c> {
     begin: Statement<'c>,
     commit: Statement<'c>,
@@ -39,7 +39,7 @@ pub(super) struct Transaction<'c> {
 }
 
 impl<'c> Transaction<'c> {
-    /// Transactions that begin with this statement.
+    /// Prepares transactions that begin with this statement.
     pub(super) fn prepare(connection: &'c Connection, begin: &str) -> Result<Self> {
         Ok(Self {
             begin: prepare(connection, begin)?,
@@ -53,13 +53,13 @@ impl<'c> Transaction<'c> {
         self.begin.raw_execute().map(drop)
     }
 
-    /// The time, read inside the transaction.
+    /// Database time, read inside the transaction.
     pub(super) fn now(&mut self) -> Result<Timestamp> {
         self.now.query_row([], |row| row.get(0).map(Timestamp))
     }
 
-    /// Commits if the work succeeded. Otherwise, or if the commit fails, rolls back: a transaction that stayed open would block
-    /// every later one.
+    /// Commits if the work succeeded. Rolls back otherwise, or if the commit fails: a transaction that stays open would
+    /// block all later ones.
     pub(super) fn end<T>(&mut self, result: Result<T>) -> Result<T> {
         let ended = result.and_then(|value| self.commit.raw_execute().map(|_| value));
         if ended.is_err() {

@@ -11,8 +11,8 @@ use crate::{
     tasks::spawn_critical_thread,
 };
 
-/// A thread's inbox. The thread ends when its inbox is dropped. The channel has no bound of its own: every load, every commit and
-/// every write permit has at most one job in it.
+/// A thread's inbox. The thread ends when its inbox is dropped. The channel needs no bound: every load, every commit
+/// and every write permit has at most one job in it.
 pub(super) struct Worker<J>(mpsc::Sender<J>);
 
 impl<J> std::fmt::Debug for Worker<J> {
@@ -22,7 +22,7 @@ impl<J> std::fmt::Debug for Worker<J> {
 }
 
 impl<J: Send + 'static> Worker<J> {
-    /// Opens a file that exists, on a thread of its own that runs `work` until nobody can send jobs any more.
+    /// Opens an existing file on a new thread, which runs `work` until nobody can send jobs any more.
     pub(super) async fn open(
         name: &str,
         path: PathBuf,
@@ -33,7 +33,7 @@ impl<J: Send + 'static> Worker<J> {
         let (opened, is_open) = oneshot::channel();
         let run = move || {
             let connection = open(&path, cache_kib);
-            // If the caller is gone, nobody sends jobs either, and the work ends at once.
+            // If the caller is gone, nobody can send jobs, and the work ends at once.
             let _ = match connection {
                 Ok(connection) => opened.send(Ok(())).map(|()| work(&connection, inbox)),
                 Err(error) => opened.send(Err(error)),
@@ -51,12 +51,12 @@ impl<J: Send + 'static> Worker<J> {
 
     /// An inbox without a thread.
     #[cfg(test)]
-    pub(super) fn of_nobody() -> Self {
+    pub(super) fn without_a_thread() -> Self {
         Self(mpsc::channel().0)
     }
 }
 
-/// The thread is gone: what was sent to it was not carried out.
+/// The error of a job whose thread has ended: the job was not carried out.
 pub(super) fn ended() -> StoreError {
     StoreError::Unreachable("the thread of a SQLite connection has ended".into())
 }

@@ -22,7 +22,7 @@ use crate::store::{
     Committed, DecideLocked, Loaded, StoreError, Write, classify::classify_sqlite, fence::EpochWatch,
 };
 
-/// What the thread is asked for.
+/// A request to the thread.
 enum Job {
     /// Write a batch.
     Commit { writes: Arc<Vec<Write>>, done: oneshot::Sender<Result<Written>> },
@@ -34,20 +34,21 @@ enum Job {
     },
     /// Check whether another process has written.
     Check { done: oneshot::Sender<()> },
-    /// Take everything written since the last check for writes of this process.
+    /// Treat everything written since the last check as writes of this process.
     Skip,
 }
 
-/// The handle of the thread that writes. The thread ends with it.
+/// The handle of the thread that writes. The thread ends when it is dropped.
 #[derive(Debug)]
 pub(in super::super) struct SqliteWriter {
     worker: Worker<Job>,
-    /// Who writes next. SQLite lets connections that wait for its lock poll, and the one that polls least often may never get
+    /// Orders the writers. SQLite makes connections poll for its lock, and the one that polls least often may never get
     /// it; this lock is first come, first served. Batches share it, since the thread puts them in order.
     order: RwLock<()>,
-    /// Whether another process was seen to write to the file. Only the thread sets it, and nobody resets it: it orders nothing.
+    /// Whether another process was seen to write to the file. Only the thread sets it, and nobody resets it, so relaxed
+    /// ordering is enough.
     others_noticed: Arc<AtomicBool>,
-    /// What is known of the epoch of fencing tokens.
+    /// The known epoch of fencing tokens.
     epochs: Arc<EpochWatch>,
 }
 
@@ -69,10 +70,10 @@ impl SqliteWriter {
     /// Waits until another connection of this process may write.
     pub(in super::super) async fn exclusive_permit(&self) -> WritePermit<'_> {
         let guard = self.order.write().await;
-        // What other processes have written until now must not be taken for the writes under this permit.
+        // Writes of other processes until now must not be mistaken for those under this permit.
         let (done, checked) = oneshot::channel();
         if self.worker.send(Job::Check { done }).is_ok() {
-            // A thread that has ended is noticed by whoever writes a batch.
+            // If the thread has ended, the next batch reports that.
             let _ = checked.await;
         }
         WritePermit { worker: &self.worker, _guard: guard }
@@ -105,7 +106,7 @@ impl SqliteWriter {
         is_locked.await.map_err(|_| ended())?.map_err(classify_sqlite)?;
         let loaded = load.await?;
         let db_time = loaded.db_time;
-        // A key that cannot be read is found by the next load, which reports it.
+        // If a key cannot be read, nothing is decided here; the next load reports the key.
         let writes = Arc::new(loaded.all().map_or_else(Vec::new, |states| decide(states, db_time)));
         if writes.is_empty() {
             return Ok((Vec::new(), Committed { tokens: Vec::new(), db_time }));
@@ -126,7 +127,7 @@ impl SqliteWriter {
     }
 }
 
-/// The right of another connection of this process to write. It ends when it is dropped.
+/// The right of another connection of this process to write, until this is dropped.
 #[derive(Debug)]
 pub(in super::super) struct WritePermit<'w> {
     worker: &'w Worker<Job>,
@@ -135,12 +136,12 @@ pub(in super::super) struct WritePermit<'w> {
 
 impl Drop for WritePermit<'_> {
     fn drop(&mut self) {
-        // A thread that has ended is noticed by whoever writes a batch.
+        // If the thread has ended, the next batch reports that.
         let _ = self.worker.send(Job::Skip);
     }
 }
 
-/// What the thread owns.
+/// The state of the thread.
 struct Thread<'c> {
     connection: &'c Connection,
     statements: Prepared<'c, Statements<'c>>,
@@ -160,7 +161,7 @@ impl<'c> Thread<'c> {
         match job {
             Job::Commit { writes, done } => {
                 let written = self.begin().and_then(|()| self.write_and_commit(&writes));
-                // Dropped first: the caller takes the writes out of their `Arc` when it has the answer.
+                // Dropped first: the caller takes the writes out of their `Arc` once it has the answer.
                 drop(writes);
                 let _ = done.send(written);
             }
@@ -226,7 +227,7 @@ mod tests {
     #[tokio::test]
     async fn writers_take_turns_in_order_and_a_permit_is_exclusive() {
         let writer = SqliteWriter {
-            worker: Worker::of_nobody(),
+            worker: Worker::without_a_thread(),
             order: RwLock::default(),
             others_noticed: Arc::default(),
             epochs: Arc::default(),
