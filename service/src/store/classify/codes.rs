@@ -1,4 +1,4 @@
-//! What kind of error a driver reports, by its type and the database's codes.
+//! Classifies the errors of the drivers by their type and by the database's codes.
 
 use sea_orm::sqlx::{self, error::DatabaseError, mysql::MySqlDatabaseError, sqlite::SqliteError};
 
@@ -10,21 +10,21 @@ use crate::store::{
 /// The kinds of errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// It was never sent.
+    /// The statement was never sent.
     Unreachable,
     /// The connection broke at some point.
     Broken,
     /// A row was locked for too long.
     Blocked,
-    /// Worth trying again at once.
+    /// Worth another try at once.
     Transient,
     /// The server takes no writes.
     ReadOnly,
     /// Several servers take writes, and nothing tells which of them is the right one.
     SeveralWritable,
-    /// Its disk is full.
+    /// The server's disk is full.
     DiskFull,
-    /// Refused for good.
+    /// Refused for a lasting reason.
     Rejected,
 }
 
@@ -39,10 +39,10 @@ pub(super) fn classify_sqlx(error: &sqlx::Error) -> Kind {
         | sqlx::Error::WorkerCrashed
         | sqlx::Error::BeginFailed => Kind::Broken,
         sqlx::Error::Database(database) => classify_database(&**database),
-        // What setting up a session found.
+        // Errors that were found while a session was set up.
         sqlx::Error::Configuration(found) if found.is::<ReadOnlyServer>() => Kind::ReadOnly,
         sqlx::Error::Configuration(found) if found.is::<SeveralWritable>() => Kind::SeveralWritable,
-        // What is decided anew is decided under the later epoch.
+        // The next decision is made under the later epoch.
         sqlx::Error::Configuration(found) if found.is::<EarlierEpoch>() || found.is::<OtherServer>() => {
             Kind::Transient
         }
@@ -50,8 +50,8 @@ pub(super) fn classify_sqlx(error: &sqlx::Error) -> Kind {
     }
 }
 
-/// What the database itself answered, by the code that says most: the number of MariaDB and MySQL, whose SQLSTATE is
-/// HY000 for nearly everything; SQLite's primary result code; PostgreSQL's SQLSTATE.
+/// Classifies an error that the database itself reported, by the code that says most: the number on MariaDB and MySQL,
+/// whose SQLSTATE is HY000 for nearly everything; SQLite's primary result code; PostgreSQL's SQLSTATE.
 pub(super) fn classify_database(error: &dyn DatabaseError) -> Kind {
     let code = error.code();
     let code = code.as_deref().unwrap_or_default();
@@ -68,8 +68,8 @@ fn classify_postgres(state: &str) -> Kind {
     match state {
         // Lock not available.
         "55P03" => Kind::Blocked,
-        // Serialization failure, deadlock, cancelled by the statement timeout, idle in a transaction or
-        // at all for too long: rolled back, or not even begun, and worth another try.
+        // Serialization failure, deadlock, statement timeout, idle in a transaction or at all for too long: rolled
+        // back, or not even begun, and worth another try.
         "40001" | "40P01" | "57014" | "25P03" | "57P05" => Kind::Transient,
         // A standby, or read-only after a failover.
         "25006" => Kind::ReadOnly,
@@ -77,14 +77,15 @@ fn classify_postgres(state: &str) -> Kind {
         // Out of memory, too many connections, another limit; the database is being dropped.
         "57P04" => Kind::Unreachable,
         state if state.starts_with("53") => Kind::Unreachable,
-        // The server goes away, or broke off: a commit may have happened before.
+        // The server shuts down, or the connection broke: a commit may have happened before.
         "40003" => Kind::Broken,
         state if ["57P", "08", "58"].iter().any(|class| state.starts_with(class)) => Kind::Broken,
         _ => Kind::Rejected,
     }
 }
 
-/// The error's number, its SQLSTATE where a number would be one of many, and its message where neither tells enough.
+/// Classifies by the error's number, by its SQLSTATE if many numbers share it, and by its message if neither says
+/// enough.
 fn classify_mysql(number: u16, state: &str, message: &str) -> Kind {
     match (number, state) {
         // Disk or table full. A file could not be written, or a storage engine or a commit failed, because of that.
@@ -92,17 +93,18 @@ fn classify_mysql(number: u16, state: &str, message: &str) -> Kind {
         (1026 | 1030 | 1180 | 3, _) if is_enospc(message) => Kind::DiskFull,
         // Lock wait timeout.
         (1205, _) => Kind::Blocked,
-        // Deadlock, record changed since the last read, table of locks full. The statement's time was up,
-        // on MariaDB and on MySQL, or it was interrupted (a connection that was killed is none of these: it is gone).
-        // And a commit that was rolled back: a log could not be written, or a cluster's plugin refused. And
-        // a connection that was closed since it was idle, before the statement came.
+        // Deadlock, record changed since the last read, table of locks full. Statement timeout on MariaDB and on MySQL,
+        // or an interrupted statement (a killed connection is none of these: it is gone). A commit that was rolled back
+        // because a log could not be written, or a cluster's plugin refused. A connection that was closed for being
+        // idle before the statement came.
         (1213 | 1020 | 1206 | 1969 | 3024 | 1317 | 1026 | 3100 | 3101 | 4031, _) => Kind::Transient,
         // Read-only, as a replica or after a failover.
         (1290 | 1792 | 1836, _) => Kind::ReadOnly,
         // Too many connections; out of memory; a node of a cluster that is not ready; offline.
         (1040 | 1203 | 1037 | 1041 | 1047 | 3032, _) => Kind::Unreachable,
-        // Shutting down, or the connection was killed or broke: a commit may have happened before. A commit that failed in the
-        // storage engine: the node of a Galera cluster that is being cut off says so, and the others may have the commit.
+        // Shutting down, or the connection was killed or broke: a commit may have happened before. A commit that failed
+        // in the storage engine: a node that is being cut off from its Galera cluster reports this, and the others may
+        // have the commit.
         (1053 | 1927 | 1152 | 1158..=1161 | 1180, _) => Kind::Broken,
         (_, state) if state.starts_with("08") => Kind::Broken,
         _ => Kind::Rejected,
@@ -116,7 +118,7 @@ fn is_enospc(message: &str) -> bool {
     numbers.into_iter().any(|word| word == "28") || message.contains("No space left")
 }
 
-/// By the primary code, which is the lowest byte of an extended one.
+/// Classifies by the primary code, which is the lowest byte of an extended code.
 pub(super) fn classify_sqlite_code(code: u32) -> Kind {
     const BUSY: u32 = 5;
     const LOCKED: u32 = 6;
@@ -126,7 +128,7 @@ pub(super) fn classify_sqlite_code(code: u32) -> Kind {
     const CANTOPEN: u32 = 14;
     match code & 0xff {
         BUSY | LOCKED => Kind::Transient,
-        // What was written to the log before the disk failed may be found there after a crash.
+        // Data that was written to the log before the disk failed may be found there after a crash.
         IOERR => Kind::Broken,
         READONLY => Kind::ReadOnly,
         FULL => Kind::DiskFull,
@@ -139,10 +141,10 @@ pub(super) fn classify_sqlite_code(code: u32) -> Kind {
 mod tests {
     use super::*;
 
-    /// A disk that is full, a server that only reads, a statement that took too long: all pass, and none of them says
-    /// anything about the commands of the batch.
+    /// A full disk, a read-only server and a slow statement pass by themselves. They say nothing about the commands of
+    /// a batch.
     #[test]
-    fn what_passes_by_itself_is_not_a_refusal() {
+    fn errors_that_pass_by_themselves_are_not_refusals() {
         let postgres = [
             ("53100", Kind::DiskFull),
             ("53200", Kind::Unreachable),

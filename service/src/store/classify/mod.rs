@@ -1,4 +1,4 @@
-//! Which errors of the drivers mean what, and what is to be done about them.
+//! Sorts the errors of the drivers by how to react to them.
 
 mod codes;
 
@@ -13,19 +13,20 @@ use sqlx::{
 use self::codes::{Kind, classify_database, classify_sqlite_code, classify_sqlx};
 use super::StoreError;
 
-/// What the statement was for: tells whether its fate matters.
+/// The purpose of a statement: tells whether a lost answer leaves the outcome unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// It only read: if no answer came, nothing has happened.
+    /// The statement only reads. Without an answer, nothing has happened.
     Read,
-    /// It wrote: if no answer came, it may have happened.
+    /// The statement writes. Without an answer, it may have been applied.
     Write,
 }
 
-/// How the error begins with which a transaction of ours undoes itself because guard rows are locked; their slots follow.
+/// The beginning of the error with which a transaction of ours undoes itself because guard rows are locked. Their slots
+/// follow.
 pub(super) const GUARD_OPEN: &str = "guard rows are locked:";
 
-/// Sorts an error of the driver by what is to be done about it.
+/// Sorts an error of the driver by how to react to it.
 pub(super) fn classify(error: DbErr, purpose: Purpose) -> StoreError {
     if let DbErr::Custom(text) = &error
         && let Some(slots) = text.strip_prefix(GUARD_OPEN)
@@ -36,7 +37,7 @@ pub(super) fn classify(error: DbErr, purpose: Purpose) -> StoreError {
         DbErr::Exec(RuntimeErr::SqlxError(source)) | DbErr::Query(RuntimeErr::SqlxError(source)) => {
             (classify_sqlx(source), purpose)
         }
-        // No connection was made, so nothing was sent on it, and nothing is wrong with the statement.
+        // No connection was made, so no statement was sent, and nothing is wrong with the statement.
         DbErr::Conn(RuntimeErr::SqlxError(source)) => match classify_sqlx(source) {
             kind @ (Kind::ReadOnly
             | Kind::SeveralWritable
@@ -72,20 +73,20 @@ pub(super) fn classify_sqlite(error: rusqlite::Error) -> StoreError {
     sorted(kind, Purpose::Write, Box::new(error))
 }
 
-/// What an error says about the connection it came over, and about the others.
+/// What an error means for its connection, and for the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reaction {
     /// The database answered, and the connection can be used again.
     Keep,
     /// The driver could not go on. That says nothing about other connections.
     Close,
-    /// No answer came, or the session is over. Others that have been silent for as long may be as dead.
+    /// No answer came, or the session is over. Connections that have been silent for as long may be dead, too.
     Distrust,
     /// The server takes no writes: all connections may lead to it.
     CloseAll,
 }
 
-/// What is to be done about a connection over which this error came.
+/// The reaction to an error that came over a connection.
 pub(super) fn reaction(error: &sqlx::Error) -> Reaction {
     if let sqlx::Error::Database(error) = error {
         return match classify_database(&**error) {
@@ -107,8 +108,8 @@ pub(super) fn reaction(error: &sqlx::Error) -> Reaction {
     }
 }
 
-/// Whether the server is a node that is not part of its cluster's majority. When it is again it may have lost commits, so whatever
-/// connection leads there is to be made anew, and checked.
+/// Whether the server is a node outside of its cluster's majority. When it belongs to the majority again, it may have
+/// lost commits. So connections to it have to be made again, and checked.
 fn has_lost_its_cluster(error: &dyn DatabaseError) -> bool {
     error.try_downcast_ref::<MySqlDatabaseError>().is_some_and(|mysql| mysql.number() == 1047)
 }
@@ -131,7 +132,7 @@ pub(super) fn is_transient(error: &DbErr) -> bool {
     classify_sqlx(source) == Kind::Transient
 }
 
-/// Whether another process has a SQLite file to itself just now.
+/// Whether another process has locked a SQLite file at the moment.
 pub(super) fn is_busy(error: &DbErr) -> bool {
     let (DbErr::Conn(RuntimeErr::SqlxError(error))
     | DbErr::Exec(RuntimeErr::SqlxError(error))
@@ -144,12 +145,12 @@ pub(super) fn is_busy(error: &DbErr) -> bool {
     })
 }
 
-/// Too many ask for the same connections.
+/// The error of a request for a connection when too many are waiting.
 pub(super) fn overloaded() -> StoreError {
-    StoreError::Overloaded("as many wait for a connection as may, or for as long as they may".into())
+    StoreError::Overloaded("too many requests wait for a connection, or one has waited for too long".into())
 }
 
-/// The time was up before an answer came.
+/// The error of an operation that was not answered in time.
 pub(super) fn timed_out(purpose: Purpose) -> StoreError {
     let source = Box::new(std::io::Error::from(std::io::ErrorKind::TimedOut));
     match purpose {
@@ -162,9 +163,9 @@ pub(super) fn timed_out(purpose: Purpose) -> StoreError {
 mod tests {
     use super::*;
 
-    /// A password that was changed, a database that is gone: nothing was sent, and the commands are not to blame.
+    /// A changed password or a missing database: nothing was sent, and the commands are not to blame.
     #[test]
-    fn what_keeps_a_connection_from_being_made_refuses_no_command() {
+    fn an_error_while_connecting_refuses_no_command() {
         let refused = || RuntimeErr::SqlxError(sqlx::Error::Configuration("no".into()).into());
         assert!(matches!(classify(DbErr::Conn(refused()), Purpose::Write), StoreError::Unreachable(_)));
         assert!(matches!(classify(DbErr::Query(refused()), Purpose::Write), StoreError::Rejected(_)));

@@ -1,4 +1,5 @@
-//! The raise by hand, after a backup was restored: grants of yesterday end, and nothing of them passes any more.
+//! Raises the epoch by hand, after a backup was restored: all earlier grants end, and no write or guard of theirs
+//! passes.
 
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbErr, SqliteTransactionMode,
@@ -17,19 +18,19 @@ use crate::{
     },
 };
 
-/// What a raise by hand came to.
+/// The result of a raise by hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RaisedByHand {
     /// The epoch from now on.
     pub epoch: Epoch,
-    /// The number of grants that stood, and were ended.
+    /// The number of active grants that were ended.
     pub ended: i64,
 }
 
-/// Raises the epoch, ends all grants, and has no guard row name any.
+/// Raises the epoch, ends all grants, and removes them from their guard rows.
 ///
 /// # Errors
-/// If the database does not do its part; nothing was changed then.
+/// If the database fails. Nothing was changed then.
 pub async fn raise_epoch(options: &DatabaseOptions) -> Result<RaisedByHand, StoreError> {
     let (db, dialect) = Box::pin(connect_alone(options)).await?;
     Box::pin(raise(&db, dialect)).await.map_err(|error| classify(error, Purpose::Read))
@@ -42,7 +43,8 @@ async fn raise(db: &DatabaseConnection, dialect: Dialect) -> Result<RaisedByHand
     };
     let transaction = db.begin_with_options(options).await?;
     let stored = number(&transaction, dialect, &stored_epoch(dialect)).await?;
-    let stored = Epoch::new(stored).ok_or_else(|| DbErr::Custom("the stored epoch is none".to_owned()))?;
+    let stored =
+        Epoch::new(stored).ok_or_else(|| DbErr::Custom("the stored epoch is not valid".to_owned()))?;
     let seconds = number(&transaction, dialect, &format!("SELECT {}", seconds_since_2026(dialect))).await?;
     let epoch = Epoch::after(stored, stored, seconds)
         .ok_or_else(|| DbErr::Custom("the database's clock is beyond 2094".to_owned()))?;
@@ -62,13 +64,13 @@ async fn number(db: &DatabaseTransaction, dialect: Dialect, query: &str) -> Resu
     row.ok_or_else(|| DbErr::Custom("the row of the epoch is missing".to_owned()))?.try_get_by_index(0)
 }
 
-/// Reads the epoch, and keeps others from changing it.
+/// Reads the epoch, and keeps other sessions from changing it.
 fn stored_epoch(dialect: Dialect) -> String {
     let lock = if dialect == Dialect::Sqlite { "" } else { " FOR UPDATE" };
     format!("/* stored_epoch */ SELECT epoch FROM db_locks_epoch WHERE id = 1{lock}")
 }
 
-/// Count what stands.
+/// Queries that count active grants.
 fn active_grants(dialect: Dialect) -> [String; 2] {
     ["locks", "permits"].map(|table| {
         dialect.sql(&format!(
@@ -78,8 +80,9 @@ fn active_grants(dialect: Dialect) -> [String; 2] {
     })
 }
 
-/// End all grants, and store the epoch. Every row of a key gets a new version, so that nothing that was decided before is
-/// written. The server is forgotten: whichever is met first from now on is the right one.
+/// Statements that end all grants and store the epoch. Every row of a key gets a new version, so that no write that was
+/// decided before is applied. The stored server is forgotten: the first server that is met from now on is the right
+/// one.
 fn statements(dialect: Dialect, epoch: Epoch) -> [String; 4] {
     let row_version = match dialect {
         Dialect::Sqlite => "randomblob(16)",
@@ -88,7 +91,8 @@ fn statements(dialect: Dialect, epoch: Epoch) -> [String; 4] {
     };
     let ends = "expires_at_ms = CASE WHEN expires_at_ms > {now} THEN {now} ELSE expires_at_ms END";
     [
-        // A lock whose guard row names nobody from now on is of kind 3. What goes with its grant is swept.
+        // A guarded lock whose guard row names no grant is of kind 3. Locks that are deleted with their grant are
+        // swept.
         format!(
             "/* end_locks */ UPDATE locks SET stamp = {row_version}, released = (version IS NOT NULL), {ends}, \
              sweep_at_ms = CASE WHEN delete_on_release THEN {{now}} ELSE NULL END, \

@@ -15,47 +15,47 @@ use crate::{
     },
 };
 
-/// The number of times that other replicas may change the row while this one wants to.
+/// How often this process tries to change the row while other replicas change it.
 const MOST_TRIES: usize = 10;
 
-/// What is found on a connection.
+/// The state that a connection's server and its row of the epoch have.
 #[derive(Debug)]
 struct Found {
-    /// The server that it leads to.
+    /// The server that the connection leads to.
     server: Identity,
-    /// Seconds since 2026 by its clock.
+    /// Seconds since 2026 by the server's clock.
     seconds: i64,
-    /// The epoch that is stored.
+    /// The stored epoch.
     epoch: Epoch,
     /// The server that the epoch was valid for; `None` in a new database, and after a raise by hand.
     stored: Option<Identity>,
 }
 
-/// What has to be stored before the first write.
+/// The change that has to be stored before the first write.
 #[derive(Debug, PartialEq, Eq)]
 enum Step {
     /// Nothing.
     Nothing,
-    /// The server, with the stored epoch.
+    /// The server, beside the stored epoch.
     First,
-    /// The server, with a new epoch.
+    /// The server, and a new epoch.
     Raise(Epoch),
 }
 
-/// The row of the epoch makes no sense, or the database's clock is beyond all epochs.
+/// The row of the epoch cannot be read, or the database's clock is beyond all epochs.
 #[derive(Debug, thiserror::Error)]
 #[error("the epoch of fencing tokens cannot be determined: {0}")]
 struct NoEpoch(&'static str);
 
 impl Found {
-    /// What has to be stored, by what this process has `seen` before.
+    /// The change that has to be stored. `seen` is the highest epoch that this process has seen.
     fn step(&self, seen: Epoch, tolerance_ms: i64) -> Result<Step, sqlx::Error> {
         let raised = || {
             let raised = Epoch::after(self.epoch, seen, self.seconds);
             raised.map(Step::Raise).ok_or_else(|| refused(NoEpoch("the database's clock is beyond 2094")))
         };
         match &self.stored {
-            // The database has forgotten what it had: a backup was restored.
+            // The database has lost its epoch: a backup was restored.
             _ if self.epoch < seen => raised(),
             None => Ok(Step::First),
             Some(stored) if !self.server.is_same(stored, tolerance_ms) => raised(),
@@ -63,7 +63,7 @@ impl Found {
         }
     }
 
-    /// Reads an answer; `None` where the table has no row.
+    /// Reads an answer; `None` if it is malformed or the table has no row.
     fn read(row: &[Option<String>]) -> Option<Self> {
         let text = |index: usize| row.get(index).cloned().flatten();
         let number = |index: usize| text(index).and_then(|text| text.parse::<i64>().ok());
@@ -84,8 +84,8 @@ impl Found {
 }
 
 impl EpochWatch {
-    /// Compares the server that a connection leads to with the one that the stored epoch was valid for, and raises the epoch if
-    /// they differ. A server that takes no writes is refused.
+    /// Compares the server that a connection leads to with the server that the stored epoch was valid for. Raises the
+    /// epoch if they differ. Refuses a server that takes no writes.
     pub(in super::super) async fn check<DB: Driver>(
         &self,
         dialect: Dialect,
@@ -125,14 +125,14 @@ impl EpochWatch {
     }
 }
 
-/// Looks; `None` where there is no table yet.
+/// Asks the server and reads the epoch's row; `None` if there is no table yet.
 async fn look<DB: Driver>(
     dialect: Dialect,
     connection: &mut DB::Connection,
 ) -> Result<Option<Vec<Option<String>>>, sqlx::Error> {
     match DB::ask(connection, &sql::look(dialect, true)).await {
         Err(error) if is_one_of(&error, &["42P01", "42S02"]) => Ok(None),
-        // A function or a variable is not there, or not for everybody.
+        // A function or a variable is missing, or this user may not use it.
         Err(error) if is_one_of(&error, &["42501", "42883", "0A000", "HY000"]) => {
             DB::ask(connection, &sql::look(dialect, false)).await.map(Some)
         }

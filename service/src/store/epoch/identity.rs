@@ -1,25 +1,27 @@
 //! Identities of servers.
 
-/// What tells a database's server from another one, and from itself after a restart.
+/// The identity of a database's server. It differs from that of other servers, and from its own before a restart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Identity {
     /// The server, or the cluster.
     pub(super) server: String,
-    /// When it was started; of a cluster when the node was that answers, and in the stored identity when that was stored.
+    /// When the server was started. In a cluster: when the answering node was started. In the stored identity of a
+    /// cluster: when it was stored.
     pub(super) started_at_ms: Option<i64>,
     /// The number of a cluster's configuration, which changes whenever a node joins or leaves.
     pub(super) generation: Option<i64>,
 }
 
-/// A node's start is known to a second, since its uptime has whole seconds.
+/// How far apart the start times of one node may lie: uptimes have whole seconds.
 const NODE_TOLERANCE_MS: i64 = 1_000;
 
 impl Identity {
-    /// Whether a server that was met before is this one, and was not started anew since. Start times may differ by `tolerance_ms`.
+    /// Whether this is the server that was met before, not restarted since. Start times may differ by `tolerance_ms`.
     ///
-    /// A cluster is the same while it has the same configuration: a part of it that an operator made primary goes on counting
-    /// where it was cut off, and may lack what the other part committed. A cluster that was begun anew may count to the same
-    /// number again, but then all its nodes were started after the identity was stored.
+    /// A cluster is the same while it has the same configuration. A part of a cluster that an operator made primary
+    /// goes on counting configurations where it was cut off, and may lack what the other part committed. A cluster that
+    /// was begun anew may count to the same number again, but then all its nodes were started after the identity was
+    /// stored.
     pub(super) fn is_same(&self, before: &Self, tolerance_ms: i64) -> bool {
         let same_start = match (self.started_at_ms, before.started_at_ms) {
             (Some(now), Some(before)) if self.generation.is_some() => now <= before + NODE_TOLERANCE_MS,
@@ -52,7 +54,7 @@ mod tests {
         assert!(!server("a", 1_000).is_same(&server("a", 5_000), 3_000));
     }
 
-    /// Two nodes by turns must not take each other for another server for ever.
+    /// If two nodes answer in turn, they must not be taken for two servers for ever.
     #[test]
     fn a_cluster_is_the_same_whichever_node_answers_until_a_node_joins_or_leaves() {
         let stored = node(7, 50_000);

@@ -1,4 +1,4 @@
-//! Statements about the epoch. They run on connections that are being made, as texts with their values in them.
+//! Statements about the epoch. They run on connections that are being set up, so their texts contain the values.
 
 use std::fmt::Write as _;
 
@@ -14,7 +14,8 @@ use crate::{
 /// 2026-01-01T00:00:00Z in epoch seconds.
 const SINCE_S: i64 = 1_767_225_600;
 
-/// The timeline as it stands in the names of the log's files: it changes when a standby is promoted, at once.
+/// The system's identifier and the timeline. The name of a WAL file contains the timeline, and changes at once when a
+/// standby is promoted.
 const POSTGRES_SERVER: &str = "CASE WHEN pg_is_in_recovery() THEN '' ELSE \
                                (SELECT system_identifier FROM pg_control_system())::text || '/' \
                                || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8) END";
@@ -23,13 +24,14 @@ const POSTGRES_SERVER: &str = "CASE WHEN pg_is_in_recovery() THEN '' ELSE \
 const POSTGRES_READ_ONLY: &str =
     "(pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on')::int::text";
 
-/// The columns of the row, on PostgreSQL and, with another cast, elsewhere.
+/// The columns of the epoch's row that are read.
 const STORED: [&str; 4] = ["epoch", "identity", "started_at_ms", "generation"];
 
-/// The number of texts in an answer: whether it is read-only, server, start, generation, seconds since 2026, and the row.
+/// The number of columns in an answer: whether it is read-only, server, start, generation, seconds since 2026, and the
+/// row.
 pub(super) const COLUMNS: usize = 5 + STORED.len();
 
-/// How far start times of the same server may lie apart, in milliseconds: uptimes have whole seconds.
+/// How far apart the start times of one server may lie, in milliseconds: uptimes have whole seconds.
 pub(super) const fn tolerance_ms(dialect: Dialect) -> i64 {
     match dialect {
         Dialect::Sqlite | Dialect::Postgres => 0,
@@ -37,8 +39,9 @@ pub(super) const fn tolerance_ms(dialect: Dialect) -> i64 {
     }
 }
 
-/// Reads whether the server is read-only, its identity, the time, and the row of the epoch, all as texts. `in_full` is without avail where functions
-/// are missing or reserved for administrators: then only the start of the server tells.
+/// Reads whether the server is read-only, its identity, the time, and the row of the epoch, all as texts. `in_full`
+/// uses functions that may be missing or reserved for administrators. Without them only the server's start identifies
+/// it.
 pub(super) fn look(dialect: Dialect, in_full: bool) -> String {
     let cast = if dialect == Dialect::Postgres { "text" } else { "CHAR" };
     let stored = STORED.map(|column| format!("CAST(e.{column} AS {cast})")).join(", ");
@@ -89,7 +92,7 @@ fn seconds() -> String {
     format!("CAST(UNIX_TIMESTAMP() - {SINCE_S} AS CHAR)")
 }
 
-/// Seconds since 2026 by the database's clock, for whoever raises by hand.
+/// Seconds since 2026 by the database's clock, for a raise by hand.
 pub(super) fn seconds_since_2026(dialect: Dialect) -> String {
     match dialect {
         Dialect::Sqlite => format!("unixepoch('now') - {SINCE_S}"),
@@ -108,10 +111,10 @@ pub(super) fn store(
 ) -> String {
     let Identity { server, started_at_ms, generation } = identity;
     let number = |value: &Option<i64>| value.map_or_else(|| "NULL".to_owned(), |value| value.to_string());
-    // Of a cluster any node may answer next, whenever that was started before now.
+    // Any node of a cluster may answer next. All of them were started before now.
     let started = if generation.is_some() { "{now}".to_owned() } else { number(started_at_ms) };
     let first = if is_first { " AND identity IS NULL" } else { "" };
-    // On another server than the one that was looked at nothing is stored.
+    // Nothing is stored if this runs on another server than the one that was looked at.
     let here = match (dialect, started_at_ms) {
         (Dialect::Postgres, Some(started)) => format!(" AND {POSTGRES_STARTED} = {started}"),
         _ => String::new(),
@@ -127,7 +130,7 @@ pub(super) fn store(
     ))
 }
 
-/// A text in which nothing ends the literal, whatever the session's modes are.
+/// A literal that no character of the text can end, whatever the session's modes are.
 fn literal(dialect: Dialect, text: &str) -> String {
     let hex = text.bytes().fold(String::new(), |mut hex, byte| {
         // Writing to a String cannot fail.

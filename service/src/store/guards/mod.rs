@@ -1,7 +1,7 @@
 //! Guard rows: written in the commit that changes the holder of a guarded key.
 //!
-//! The row is locked before anything is written to it, without waiting for it: a transaction of a user that called
-//! `db_locks_guard` keeps it locked until it ends, for as long as it likes.
+//! The row is locked before it is written, and this lock does not wait: a user's transaction that called
+//! `db_locks_guard` keeps the row locked until it ends, for as long as it likes.
 
 mod session;
 mod trial;
@@ -12,7 +12,8 @@ use super::{Write, classify::GUARD_OPEN, commit::Won, sql_store::SqlStore};
 use crate::domain::{Body, GuardEdit};
 
 impl SqlStore {
-    /// Writes the guard rows of the writes that won, inside their transaction. If one of them is locked, the error undoes it.
+    /// Writes the guard rows of the writes that won, inside their transaction. If a guard row is locked, the error
+    /// undoes the transaction.
     pub(super) async fn write_guards(
         &self,
         db: &impl ConnectionTrait,
@@ -23,7 +24,8 @@ impl SqlStore {
             let Some(raised) = won.token(write) else { continue };
             let mut locked = Vec::new();
             for edit in write.change.guard_edits() {
-                // Only a mutex's token may have been raised: a permit's is granted above a row that is there.
+                // Only a mutex's token may have been raised: a permit's key has a row, and its token was decided above
+                // that.
                 let token =
                     if matches!(write.change.state.body, Body::Semaphore(_)) { edit.token } else { raised };
                 if !self.write_guard(db, write, GuardEdit { token, ..edit }).await? {
@@ -37,7 +39,7 @@ impl SqlStore {
         Ok(())
     }
 
-    /// Writes one guard row. Returns whether it could be had.
+    /// Writes one guard row. Returns whether the row could be locked.
     async fn write_guard(
         &self,
         db: &impl ConnectionTrait,
@@ -51,7 +53,7 @@ impl SqlStore {
         let statement = if !self.query(db, &self.commit, &sql.lock, row()).await?.is_empty() {
             &sql.update
         } else if self.query(db, &self.commit, &sql.exists, row()).await?.is_empty() {
-            // The key's row is ours by now, so nobody else creates this one.
+            // This transaction holds the key's row, so nobody else creates this guard row.
             &sql.insert
         } else {
             return Ok(false);

@@ -1,4 +1,4 @@
-//! Which session keeps a guard row locked. It is for people, so an error is as good as no answer.
+//! Finds the session that keeps a guard row locked. The result is for people, so an error counts as no answer.
 
 use std::{pin::pin, sync::atomic::Ordering, time::Duration};
 
@@ -10,23 +10,24 @@ use crate::{
     store::{dialect::Dialect, mysql::error_number, sql_store::SqlStore},
 };
 
-/// Sessions whose transaction is noted in the row; as it stands there if it is only one.
+/// Finds the session of the only transaction that has locked the row: the row holds its id.
 const POSTGRES: &str = "/* guarding_session */ SELECT l.pid::text FROM db_locks_guards g \
      JOIN pg_locks l ON l.locktype = 'transactionid' AND l.transactionid = g.xmax AND l.granted \
      AND l.mode = 'ExclusiveLock' WHERE g.tenant = $1 AND g.\"key\" = $2 AND g.slot = $3 LIMIT 1";
 
-/// The same where several transactions have locked the row.
+/// Finds a session if several transactions have locked the row.
 const POSTGRES_SEVERAL: &str = "/* guarding_session */ SELECT l.pid::text FROM db_locks_guards g \
      CROSS JOIN LATERAL pg_get_multixact_members(g.xmax) m \
      JOIN pg_locks l ON l.locktype = 'transactionid' AND l.transactionid = m.xid AND l.granted \
      AND l.mode = 'ExclusiveLock' WHERE g.tenant = $1 AND g.\"key\" = $2 AND g.slot = $3 AND g.xmax <> '0'::xid LIMIT 1";
 
-/// MariaDB lists a lock only while somebody waits for it, so one of our sessions does, for this long.
+/// Waits for the row for a short time. MariaDB lists a lock only while somebody waits for it, so one of our sessions
+/// does.
 const MARIADB_WAIT: &str = "/* guarding_session */ SET STATEMENT max_statement_time = 0.15 FOR \
      SELECT 1 FROM db_locks_guards WHERE tenant = ? AND `key` = ? AND slot = ? FOR UPDATE";
 
-/// A session that another one waits for. Transactions that have written nothing share one id, 0: of several such that keep locks
-/// none is named.
+/// Finds a session that another one waits for. All transactions that have written nothing share the id 0. If several of
+/// these keep locks, none is named.
 const MARIADB: &str = "/* guarding_session */ SELECT CAST(MIN(b.trx_mysql_thread_id) AS CHAR) \
      FROM information_schema.INNODB_LOCK_WAITS w \
      JOIN information_schema.INNODB_TRX r ON r.trx_id = w.requesting_trx_id \
@@ -34,14 +35,16 @@ const MARIADB: &str = "/* guarding_session */ SELECT CAST(MIN(b.trx_mysql_thread
      WHERE r.trx_mysql_thread_id = ? \
      GROUP BY w.blocking_trx_id HAVING COUNT(DISTINCT b.trx_mysql_thread_id) = 1 LIMIT 1";
 
-/// When MariaDB's list is read, after the wait has begun, and after the first look: it is made anew after 100 ms only.
+/// Pauses before each look at MariaDB's list. It shows the wait after the first pause; it is refreshed only after 100
+/// ms.
 const MARIADB_LOOKS: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(115)];
 
-/// MariaDB's error for a privilege that is missing.
+/// MariaDB's error for a missing privilege.
 const ACCESS_DENIED: u16 = 1227;
 
 impl SqlStore {
-    /// The session that keeps the guard row of a slot locked, where the database tells. `thoroughly`: also where that takes a moment.
+    /// The session that keeps the guard row of a slot locked, if the database tells. With `thoroughly` this also tries
+    /// ways that take a moment.
     pub(in crate::store) async fn find_guarding_session(
         &self,
         id: &KeyId,
@@ -63,7 +66,7 @@ impl SqlStore {
         }
     }
 
-    /// Waits for the row, and looks meanwhile for whom this waits.
+    /// Waits for the row, and meanwhile looks for the session that keeps it locked.
     async fn find_on_mariadb(&self, row: [Value; 3]) -> Option<String> {
         if self.sessions_are_hidden.load(Ordering::Relaxed) {
             return None;
@@ -79,18 +82,18 @@ impl SqlStore {
                 if timeout(pause, &mut wait).await.is_ok() {
                     return found;
                 }
-                // Not on the waiter's pool, which may have no other connection.
+                // Not on the pool of the waiting connection, which may have no other one.
                 found = self.session_of(MARIADB, [Value::from(own)]).await;
                 if !matches!(found, Ok(None)) {
                     break;
                 }
             }
-            // It is not broken off, which would look like a server that does not answer.
+            // The wait is not cancelled: that would look like a server that does not answer.
             let _ = wait.await;
             found
         };
         let found = found.await;
-        // Nothing was written. The row may have been had, and is free again with this.
+        // Nothing was written. If the wait has locked the row, this frees it.
         let nothing = waiter.end(Err::<(), _>(DbErr::Custom("a search writes nothing".to_owned()))).await;
         debug_assert!(nothing.is_err(), "it is rolled back");
         found.unwrap_or_else(|error| {

@@ -1,24 +1,24 @@
-//! Whether the server's locks on rows are real, tried with two sessions.
+//! Tests with two sessions whether the server's row locks are real.
 //!
-//! Guards rest on them. Tables of another engine (Aria), and some servers that speak the protocol of another, take the statements
-//! and lock nothing.
+//! Guards depend on row locks. Tables of another engine (Aria), and some servers that speak another server's protocol,
+//! accept the statements and lock nothing.
 
 use sea_orm::{DbErr, Value};
 use uuid::Uuid;
 
 use crate::store::{dialect::Dialect, sql_store::SqlStore};
 
-/// Why no lock can be guarded where a lock on a row keeps nobody away.
+/// Why no lock can be guarded if a row lock keeps nobody away.
 const NOT_REAL: &str = "guarding needs locks on rows, and a row that one session locked was not locked for another: is db_locks_guards an InnoDB table?";
 
 impl SqlStore {
-    /// Why no lock can be guarded; `None` if a row that one session keeps locked as the guard does cannot be had by another. `SQLite`
-    /// has one writer at a time.
+    /// Why no lock can be guarded; `None` if a row that one session locks as the guard does cannot be locked by another
+    /// one. `None` on SQLite, too, which has one writer at a time.
     pub(in crate::store) async fn try_row_locks(&self) -> Option<String> {
         if self.sql.dialect == Dialect::Sqlite {
             return None;
         }
-        // A row of its own, of a key that is not there: should it be left behind, the sweeper removes it.
+        // A row of a key that does not exist. If it is left behind, the sweeper removes it.
         #[expect(
             clippy::disallowed_methods,
             reason = "it keeps two trials at a time apart, and identifies nothing"
@@ -32,8 +32,8 @@ impl SqlStore {
             Ok(true) => None,
             Ok(false) => Some(NOT_REAL.to_owned()),
             Err(error) => {
-                // Out of reach or read-only: then nothing is granted either.
-                tracing::warn!(%error, "whether locks on rows are real could not be tried");
+                // The database is out of reach or read-only. Then nothing is granted, either.
+                tracing::warn!(%error, "cannot find out whether the server's row locks are real");
                 None
             }
         }

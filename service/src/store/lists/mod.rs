@@ -154,7 +154,7 @@ impl SqlStore {
     }
 }
 
-/// Mutexes with an active grant, or with one that an open transaction keeps from ending.
+/// A condition for mutexes with an active grant, or with one that an open guarded transaction keeps from ending.
 fn is_held(now: impl Into<Expr>) -> Condition {
     let is_active = Condition::all()
         .add(locks::Column::Version.is_not_null())
@@ -163,14 +163,14 @@ fn is_held(now: impl Into<Expr>) -> Condition {
     Condition::any().add(is_active).add(locks::Column::Kind.eq(KIND_ENDING_HELD))
 }
 
-/// Permits that are out.
+/// A condition for active permits.
 fn is_out(now: impl Into<Expr>) -> Condition {
     Condition::all()
         .add(permits::Column::Released.eq(false))
         .add(permits::Column::ExpiresAtMs.into_expr().gt(now))
 }
 
-/// The locks of a tenant that pass a filter, after a key.
+/// Selects the locks of a tenant that pass a filter, after a key.
 fn locks_of(
     tenant: &Tenant,
     filter: &LockFilter,
@@ -191,7 +191,7 @@ fn locks_of(
     }
 }
 
-/// The permits of a semaphore that are out, after a slot.
+/// Selects the active permits of a semaphore, after a slot.
 fn permits_of(id: &KeyId, after: Option<i32>, now: Timestamp) -> Select<permits::Entity> {
     let query = permits::Entity::find()
         .filter(permits::Column::Tenant.eq(id.tenant.as_str()))
@@ -204,7 +204,7 @@ fn permits_of(id: &KeyId, after: Option<i32>, now: Timestamp) -> Select<permits:
     }
 }
 
-/// Whether a lock that was read passes what the query could not say.
+/// Whether a lock passes those parts of a filter that the query did not check.
 fn is_shown(view: &LockView, filter: &LockFilter) -> bool {
     let has_owner =
         |owner: &Owner| view.held.as_ref().is_some_and(|held| held.owner.as_str() == owner.as_str());
@@ -216,7 +216,7 @@ fn matches(filter: &KeyFilter, key: &str) -> bool {
     filter.patterns.as_ref().is_none_or(|patterns| patterns.matches(key))
 }
 
-/// The keys of a tenant that pass a filter, as far as a query can say it, after a key.
+/// Selects the keys of a tenant after a key, and applies as much of a filter as a query can.
 fn keys_of<const N: usize>(
     tenant: &Tenant,
     kinds: [i16; N],
@@ -241,8 +241,8 @@ fn keys_of<const N: usize>(
     query
 }
 
-/// The first text in byte order after all texts that start with the prefix; `None` where there is none. UTF-8 has the order of
-/// code points, so the last character is replaced by the next one; surrogates are no characters.
+/// The first text in byte order after all texts that start with the prefix; `None` if there is none. UTF-8 sorts by
+/// code point, so the last character is replaced by the next one. Surrogates are skipped, since they are no characters.
 fn first_after_prefix(prefix: &str) -> Option<String> {
     let mut end: Vec<char> = prefix.chars().collect();
     while let Some(last) = end.pop() {

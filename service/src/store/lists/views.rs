@@ -1,4 +1,4 @@
-//! Rows as they are shown.
+//! Views of rows, as lists show them.
 
 use db_locks_entity::{locks, permits};
 
@@ -10,7 +10,7 @@ use crate::{
     store::rows::{KIND_ENDING_HELD, guard_of, is_guarded_semaphore, key_id},
 };
 
-/// A lock as its row shows it; `None` where the row cannot be read: the lock is left out rather than shown as free.
+/// The view of a lock's row; `None` if the row cannot be read. Such a lock is left out rather than shown as free.
 pub(super) fn lock_view(row: &locks::Model, now: Timestamp) -> Option<LockView> {
     let held = match (row.version, &row.owner, row.acquired_at_ms, row.expires_at_ms) {
         (None, ..) => None,

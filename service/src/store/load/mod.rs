@@ -1,7 +1,7 @@
 //! Loads keys: first their rows, then their queues and permits, never the reverse.
 //!
-//! So the queue and the permits may be newer than the row. A write decided on such a view fails its condition, since every
-//! change of a permit or a waiter rewrites the row; an answer that writes nothing is true of the later moment.
+//! So the queue and the permits may be newer than the row. A write decided on such a view fails its condition, since
+//! every change of a permit or a waiter rewrites the row. An answer that writes nothing holds for the later moment.
 
 mod permits;
 
@@ -48,7 +48,7 @@ impl SqlStore {
         self.load.run(Purpose::Read, work).await
     }
 
-    /// Loads on this connection of a server, be it inside a transaction or not.
+    /// Loads over a connection to a server, inside a transaction or not.
     pub(super) async fn load_from(
         &self,
         db: &impl ConnectionTrait,
@@ -118,8 +118,8 @@ impl SqlStore {
         queue.head = rows.iter().map(read_waiter).collect::<Result<_, _>>()?;
         queue.asked.clone_from(&load_request.versions);
         if queue.head.len() < load_request.queue_prefix {
-            // The whole queue is loaded. If it has changed since the row was read, the row's version has changed too; but the view
-            // must be consistent in itself.
+            // The whole queue is loaded. If it has changed since the row was read, the row's version has changed, too.
+            // The length still has to match the loaded waiters, so that the view is consistent.
             queue.len = i64::try_from(queue.head.len()).unwrap_or(i64::MAX);
             return Ok(());
         }
@@ -182,7 +182,7 @@ fn limit(rows: usize) -> Value {
     Value::from(i64::try_from(rows).unwrap_or(i64::MAX))
 }
 
-/// Versions as values, the last one repeated up to a power of two, so that few different statements are prepared.
+/// Versions as values. The last one is repeated up to a power of two, so that few different statements are prepared.
 fn padded(versions: &[Version]) -> Vec<Value> {
     let size = versions.len().next_power_of_two();
     let last = versions.last().map_or_else(Uuid::nil, |version| version.0);

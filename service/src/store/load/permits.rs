@@ -1,4 +1,4 @@
-//! The permits of a semaphore: those that end first, those asked for, and for some questions more.
+//! Loads the permits of a semaphore: those that end first, those that are asked for, and for some requests more.
 
 use sea_orm::{ConnectionTrait, Value};
 use uuid::Uuid;
@@ -15,7 +15,7 @@ use crate::{
 };
 
 impl SqlStore {
-    /// Adds all permits of a guarded semaphore, and what their guard rows name.
+    /// Adds all permits of a guarded semaphore, and the grants that its guard rows name.
     pub(super) async fn load_guarded(
         &self,
         db: &impl ConnectionTrait,
@@ -64,7 +64,7 @@ impl SqlStore {
             }
         }
         if load_request.latest_chosen && permits.unknown_from.is_some() {
-            // Rare, as below.
+            // Boxed, since it is rare, as below.
             Box::pin(self.load_latest_chosen(db, load_request, permits)).await?;
         }
         if let Some(db_time) = count_at {
@@ -96,7 +96,7 @@ impl SqlStore {
         Ok(())
     }
 
-    /// Adds the permits that end next to a view of ended permits only: a refusal names the holders.
+    /// Adds the active permits that end next, if all loaded permits have ended: a refusal names the holders.
     async fn load_active(
         &self,
         db: &impl ConnectionTrait,
@@ -147,7 +147,7 @@ mod tests {
         Permit { slot, grant, data: None, updated_at: Timestamp(0) }
     }
 
-    /// A semaphore that was shrunk to two permits, of 200 slots of which three stand.
+    /// A semaphore that was shrunk to two permits. It has 200 slots, and three of them have an active grant.
     fn shrunk(id: KeyId, now: Timestamp) -> KeyChange {
         let mut change = KeyChange::new(id, KeyState::absent());
         let ends = |slot: i32| if slot < 197 { i64::from(slot) } else { now.0 + 60_000 };
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn those_who_hold_are_loaded_however_many_permits_have_ended() {
+    async fn active_permits_are_loaded_however_many_have_ended() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("locks.sqlite");
         let options = DatabaseOptions::new(file.to_str().unwrap(), 2).unwrap();

@@ -1,17 +1,18 @@
-//! `db_locks_guard`: what users call in their transactions. Dumps leave routines out unless they are asked for them, so they
-//! are created again at start where they are missing. The service itself uses none of them.
+//! `db_locks_guard`: the routines that users call in their transactions. Dumps leave routines out unless they are asked
+//! for them, so missing routines are created at start. The service itself calls none of them.
 
 use sea_orm::{ConnectionTrait, DbErr};
 
 use super::dialect::Dialect;
 
-/// In the text of every routine; a routine without it is of another version.
+/// A mark in the text of every routine. A routine without this mark is of another version.
 const MARK: &str = "db-locks guard 4";
 
-/// Parts statements that are sent one by one. What is sent as one text PostgreSQL and SQLite carry out whole or not at all.
+/// Separates statements that are sent one by one. PostgreSQL and SQLite carry out a single text as a whole or not at
+/// all.
 const NEXT: &str = "-- next statement\n";
 
-/// Why no lock can be guarded where routines are missing.
+/// Why no lock can be guarded if routines are missing.
 const MISSING: &str = "guarding needs db_locks_guard, which is missing in the database or is of another version: run \
                        `db-locks migrate up` as a user who may create it, and start the service again";
 
@@ -21,7 +22,7 @@ pub(super) async fn create_if_missing(db: &impl ConnectionTrait, dialect: Dialec
         Ok(true) => return Ok(()),
         Ok(false) => {}
         Err(error) => {
-            tracing::warn!(%error, "whether db_locks_guard is there cannot be told");
+            tracing::warn!(%error, "cannot find out whether db_locks_guard exists");
             return Ok(());
         }
     }
@@ -35,7 +36,7 @@ pub(super) async fn create_if_missing(db: &impl ConnectionTrait, dialect: Dialec
     Ok(())
 }
 
-/// Why no lock can be guarded; `None` where locks can.
+/// Why no lock can be guarded; `None` if locks can be guarded.
 pub(super) async fn refusal(db: &impl ConnectionTrait, dialect: Dialect) -> Option<String> {
     if dialect == Dialect::MySql && is_multi_primary(db).await {
         return Some("guarding needs group replication in single-primary mode".to_owned());
@@ -44,13 +45,13 @@ pub(super) async fn refusal(db: &impl ConnectionTrait, dialect: Dialect) -> Opti
         Ok(true) => None,
         Ok(false) => Some(MISSING.to_owned()),
         Err(error) => {
-            tracing::warn!(%error, "whether db_locks_guard is there cannot be told");
+            tracing::warn!(%error, "cannot find out whether db_locks_guard exists");
             Some(MISSING.to_owned())
         }
     }
 }
 
-/// Whether all routines are there, in this version.
+/// Whether all routines exist in this version.
 async fn are_there(db: &impl ConnectionTrait, dialect: Dialect) -> Result<bool, DbErr> {
     let (query, wanted) = match dialect {
         Dialect::Sqlite => (
@@ -79,7 +80,7 @@ async fn are_there(db: &impl ConnectionTrait, dialect: Dialect) -> Result<bool, 
     Ok(found == wanted)
 }
 
-/// Whether several servers of a group take writes. A lock on a row is local to a server.
+/// Whether several servers of a group accept writes. A row lock is local to its server.
 async fn is_multi_primary(db: &impl ConnectionTrait) -> bool {
     let query = "SELECT count(*) FROM performance_schema.global_variables \
                  WHERE variable_name = 'group_replication_single_primary_mode' AND variable_value = 'OFF'";
@@ -101,7 +102,7 @@ async fn statements(db: &impl ConnectionTrait, dialect: Dialect) -> Vec<String> 
         }
         Dialect::MariaDb | Dialect::MySql => {
             let (galera, isolation) = match dialect {
-                // `@@transaction_isolation` came with 11.1.
+                // `@@transaction_isolation` exists only since MariaDB 11.1.
                 Dialect::MariaDb => ("@@wsrep_on", "@@tx_isolation"),
                 _ => ("FALSE", "@@transaction_isolation"),
             };

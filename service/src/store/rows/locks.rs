@@ -24,9 +24,9 @@ const KIND_SEMAPHORE: i16 = 2;
 const KIND_GUARD_FREE: i16 = 3;
 /// A guarded mutex whose guard row names its last grant.
 const KIND_GUARD_NAMED: i16 = 4;
-/// A guarded mutex whose last grant was ended while it stood, and is still named.
+/// A guarded mutex whose last grant was ended while it was active. The guard row still names the grant.
 pub(in super::super) const KIND_ENDING_HELD: i16 = 5;
-/// A guarded mutex whose last grant was ended after its lease had expired, and is still named.
+/// A guarded mutex whose last grant was ended after its lease had expired. The guard row still names the grant.
 const KIND_ENDING_EXPIRED: i16 = 6;
 /// A guarded semaphore.
 const KIND_GUARDED_SEMAPHORE: i16 = 7;
@@ -35,7 +35,7 @@ pub(in super::super) const SEMAPHORES: [i16; 2] = [KIND_SEMAPHORE, KIND_GUARDED_
 /// All kinds of mutexes.
 pub(in super::super) const MUTEXES: [i16; 5] =
     [KIND_MUTEX, KIND_GUARD_FREE, KIND_GUARD_NAMED, KIND_ENDING_HELD, KIND_ENDING_EXPIRED];
-/// Guarded keys that may have a grant that was ended, and is still to be taken out of its guard row.
+/// Kinds of guarded keys whose guard rows may name an ended grant.
 pub(in super::super) const ENDING: [i16; 3] = [KIND_ENDING_HELD, KIND_ENDING_EXPIRED, KIND_GUARDED_SEMAPHORE];
 
 /// Whether a semaphore of this kind is guarded.
@@ -53,7 +53,7 @@ const fn kind_of(guard: Guard) -> i16 {
     }
 }
 
-/// How a mutex of this kind is guarded; `None` where it is no mutex.
+/// The state of the guard for a kind of mutex; `None` if the kind is not a mutex.
 pub(in super::super) const fn guard_of(kind: i16) -> Option<Guard> {
     Some(match kind {
         KIND_MUTEX => Guard::Off,
@@ -65,13 +65,13 @@ pub(in super::super) const fn guard_of(kind: i16) -> Option<Guard> {
     })
 }
 
-/// `sweep_at_ms` of a mutex whose last grant is still to be taken out of the guard row.
+/// `sweep_at_ms` of a key with an ended grant that a guard row still names.
 pub(in super::super) const AT_ONCE: Timestamp = Timestamp(0);
 
-/// The row that a write leaves.
+/// The row that a write produces.
 pub(in super::super) struct LockRow<'a> {
     pub(in super::super) write: &'a Write,
-    /// The encoded versions that have ended, and how operators ended some of them.
+    /// The encoded ended versions, and the grants that operators ended by force.
     ended: Vec<u8>,
 }
 
@@ -81,7 +81,8 @@ impl<'a> LockRow<'a> {
         Self { write, ended: ended::encode(&state.ended, &state.revoked) }
     }
 
-    /// Whether the write was decided on a row. Such a write never creates one: the row may have been swept meanwhile.
+    /// Whether the write was decided on an existing row. Such a write never creates a row: it may have been swept
+    /// meanwhile.
     pub(in super::super) const fn is_known(&self) -> bool {
         self.write.prev.is_some()
     }
@@ -137,14 +138,14 @@ impl<'a> LockRow<'a> {
     }
 }
 
-/// The state in a row of `locks`, without its queue and permits. The columns begin at `first`; a row that is all NULL is a key
-/// without a row.
+/// Reads the state in a row of `locks`, without its queue and permits. The columns begin at `first`. A row of NULLs is
+/// a key without a row.
 pub(in super::super) fn read_state(row: &impl Row, first: usize) -> Result<KeyState, Unreadable> {
     let mut columns = Reader::from(row, first);
     columns.skip(2);
     let Some(row_version) = columns.get::<Option<Uuid>>()? else { return Ok(KeyState::absent()) };
     if columns.get::<Option<Uuid>>()?.is_some() {
-        // On MariaDB and MySQL, created by mistake and about to be deleted: see `mysql::commit`.
+        // On MariaDB and MySQL: a row that was created by mistake and is about to be deleted, see `mysql::commit`.
         return Ok(KeyState::absent());
     }
     let kind: i16 = columns.get()?;
@@ -191,7 +192,7 @@ pub(in super::super) fn read_state(row: &impl Row, first: usize) -> Result<KeySt
                     delete_on_release,
                     request_id: RequestId(request_id),
                 }),
-                _ => return Err(corrupt("a version without an owner, a lease, its times or its attachment")),
+                _ => return Err(corrupt("a version without an owner, a lease, its times or its request id")),
             };
             if guard.is_named() && grant.is_none() {
                 return Err(corrupt("a guard without a version"));
@@ -224,10 +225,10 @@ pub(in super::super) fn read_state(row: &impl Row, first: usize) -> Result<KeySt
     })
 }
 
-/// States without their queues and permits, and the time.
+/// States without their queues and permits, and database time.
 pub(in super::super) type ReadStates = (Vec<Result<KeyState, Unreadable>>, Timestamp);
 
-/// The states of `count` keys, from rows that begin with the number of the key and the time.
+/// Reads the states of `count` keys, from rows that begin with the number of the key and database time.
 pub(in super::super) fn read_states(rows: &[impl Row], count: usize) -> Result<ReadStates, DbErr> {
     let mut states = vec![Ok(KeyState::absent()); count];
     let mut db_time = Timestamp::default();

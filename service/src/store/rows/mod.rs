@@ -47,7 +47,7 @@ impl Cell<'_> {
     }
 }
 
-/// Hands the value of a cell to a function of the driver, which is generic over its type.
+/// Passes the value of a cell to a driver's function that is generic over the value's type.
 macro_rules! with_cell {
     ($cell:expr, $value:ident => $use:expr) => {
         match $cell {
@@ -90,7 +90,7 @@ impl<T> Readable for T where
 {
 }
 
-/// A row of an answer. Where a driver is used without SeaORM, its rows are read as they are.
+/// A row of an answer: SeaORM's, or a driver's own where the driver is used without SeaORM.
 pub(super) trait Row {
     /// The value of a column, counted from 0.
     fn read<T: Readable>(&self, index: usize) -> Result<T, DbErr>;
@@ -162,7 +162,7 @@ pub(super) fn read_id(row: &QueryResult) -> Result<KeyId, DbErr> {
     Ok(key_id(&tenant, &key))
 }
 
-/// The number that a query for a count answers.
+/// Reads the number that a query for a count returned.
 pub(super) fn count(rows: &[QueryResult]) -> Result<i64, DbErr> {
     rows.first().map_or(Ok(0), |row| row.try_get_by_index(0))
 }

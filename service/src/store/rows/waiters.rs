@@ -38,7 +38,7 @@ pub(in super::super) fn waiter_cells<'a>(id: &'a KeyId, waiter: &'a Waiter) -> [
     ]
 }
 
-/// The values of a row that only names a waiter that leaves.
+/// The values of a row that only identifies a waiter that leaves.
 pub(in super::super) fn gone_cells(id: &KeyId, seq: i64) -> [Cell<'_>; WAITER_CELLS] {
     let (text, flag, uuid, big) = (Cell::Text(None), Cell::Flag(false), Cell::Uuid(None), Cell::Big(None));
     let (tenant, key) = (Cell::text(id.tenant.as_str()), Cell::text(id.key.as_str()));

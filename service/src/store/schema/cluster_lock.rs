@@ -1,15 +1,16 @@
 //! The lock under which migrations run on a Galera cluster, where `GET_LOCK` is local to a node: a row that names its holder.
 //!
-//! It is written like any row: if two nodes write it at once, one of them is refused. It is held for a while only, since nothing
-//! tells one node that a session of another has ended; whoever holds it says so again before each migration. The holder's name is
-//! kept by the session, so a connection that replaced a broken one holds nothing.
+//! The row is written like any other: if two nodes write it at once, one of them is refused. The lock is held for a
+//! limited time, since a node does not notice that a session of another node has ended. Its holder renews it before
+//! each migration. The session keeps the holder's name, so a connection that replaced a broken one does not hold the
+//! lock.
 
 use sea_orm::{ConnectionTrait, DbErr, Value};
 
 use super::super::dialect::Dialect;
 
 const TABLE: &str = "db_locks_migration_lock";
-/// For how long the lock is held without another word, in milliseconds.
+/// How long the lock is held without a renewal, in milliseconds.
 const HELD_MS: i64 = 60_000;
 
 /// Whether the server is a node of a cluster.
@@ -21,9 +22,9 @@ pub(super) async fn is_needed(db: &impl ConnectionTrait, dialect: Dialect) -> Re
     row.map_or(Ok(false), |row| row.try_get_by_index::<i64>(0).map(|on| on != 0))
 }
 
-/// Takes the lock. Returns whether it could be had.
+/// Tries to take the lock. Returns whether this session holds it.
 pub(super) async fn take(db: &impl ConnectionTrait, dialect: Dialect) -> Result<bool, DbErr> {
-    // Not with each try: the change of a table disturbs those who write to it.
+    // Not with each try: a change of a table disturbs sessions that write to it.
     if !is_there(db, dialect).await? {
         db.execute_unprepared(&format!(
             "CREATE TABLE IF NOT EXISTS {TABLE} (id INT NOT NULL, holder VARBINARY(36) NOT NULL, \
@@ -33,7 +34,7 @@ pub(super) async fn take(db: &impl ConnectionTrait, dialect: Dialect) -> Result<
     }
     db.execute_unprepared("SET @db_locks_holder = COALESCE(@db_locks_holder, CAST(UUID() AS BINARY))")
         .await?;
-    // An assignment sees the results of those before it.
+    // An assignment sees the results of earlier ones.
     let take = dialect.sql(&format!(
         "INSERT INTO {TABLE} (id, holder, held_until_ms) VALUES (1, @db_locks_holder, {{now}} + ?) \
          ON DUPLICATE KEY UPDATE holder = IF(held_until_ms <= {{now}}, VALUES(holder), holder), \
@@ -43,7 +44,8 @@ pub(super) async fn take(db: &impl ConnectionTrait, dialect: Dialect) -> Result<
     is_held(db, dialect).await
 }
 
-/// Holds the lock for longer. Returns whether it was still held: if the time was up, but nobody else has come, it was.
+/// Holds the lock for longer. Returns whether this session still held it. It also did if its time was up but nobody
+/// else has taken the lock.
 pub(super) async fn keep(db: &impl ConnectionTrait, dialect: Dialect) -> Result<bool, DbErr> {
     let keep = dialect.sql(&format!(
         "UPDATE {TABLE} SET held_until_ms = {{now}} + ? WHERE id = 1 AND holder = @db_locks_holder"

@@ -1,9 +1,9 @@
 //! The lock under which migrations run: one process at a time changes the schema. Every version of db-locks takes the same
 //! lock.
 //!
-//! On PostgreSQL and SQLite the lock ends with a transaction that also contains the whole change, so nothing is left half
-//! done. On MariaDB and MySQL the lock belongs to a connection, and is local to a node of a Galera cluster, where a row is needed
-//! besides (see `cluster_lock`).
+//! On PostgreSQL and SQLite the lock ends with a transaction that also contains the whole change, so nothing is left
+//! half done. On MariaDB and MySQL the lock belongs to a connection. On a Galera cluster it is local to a node, so a
+//! row is needed, too (see `cluster_lock`).
 
 use std::time::Duration;
 
@@ -49,12 +49,12 @@ impl Wait {
         Self { started_at, at_most, log_at: started_at + FIRST_LOG_AFTER }
     }
 
-    /// Pauses before the next attempt; an error once the whole wait has lasted `at_most`.
+    /// Pauses before the next attempt. Fails once the whole wait has lasted `at_most`.
     pub(super) async fn pause(&mut self, held_by: &str) -> Result<(), StoreError> {
         if self.started_at.elapsed() >= self.at_most {
             return Err(StoreError::Schema(format!(
-                "waited {} ms for another migration, or for those who use its tables, in vain ({held_by}); end what \
-                 hangs, or wait longer with DB_LOCKS_MIGRATE_WAIT_MS",
+                "waited {} ms for another migration, or for sessions that use its tables ({held_by}), and gave up; end \
+                 the session that hangs, or wait longer with DB_LOCKS_MIGRATE_WAIT_MS",
                 self.at_most.as_millis()
             )));
         }
@@ -81,7 +81,7 @@ pub(super) async fn connect(
     }
 }
 
-/// Runs a task while it holds the lock. Waits for another process that holds it.
+/// Runs a task under the lock. Waits while another process holds the lock.
 pub(super) async fn under_lock(
     db: &DatabaseConnection,
     dialect: Dialect,
@@ -128,7 +128,7 @@ async fn try_in_transaction(
             transaction.rollback().await.map_err(failed)?;
             return Ok(held);
         }
-        // The change of a large table takes longer than the service allows its statements.
+        // To change a large table takes longer than the service allows its statements.
         transaction.execute_unprepared("SET LOCAL statement_timeout = 0").await.map_err(failed)?;
     }
     match Box::pin(task.run(&transaction, dialect)).await {
@@ -176,7 +176,8 @@ async fn try_on_cluster(
     }
     let result = task.run(db, dialect).await;
     if result.is_ok() && task != Task::Down {
-        // One after the other, too: while they are being replaced they are missing. It is tried again, and an error is logged then.
+        // Also under the lock: the routines are missing while they are replaced. If this fails, it is
+        // tried again later, and an error is logged then.
         drop(routines::create_if_missing(db, dialect).await);
     }
     let given_back = cluster_lock::give_back(db).await;
@@ -204,7 +205,7 @@ pub(super) async fn check_held(db: &impl ConnectionTrait, dialect: Dialect) -> R
     Ok(())
 }
 
-/// Which session holds the lock, as far as this user may see it.
+/// Names the session that holds the lock, as far as this user may see it.
 async fn held_by(db: &impl ConnectionTrait, dialect: Dialect) -> Attempt {
     let query = match dialect {
         Dialect::Postgres => format!(

@@ -1,8 +1,8 @@
-//! The schema: brought up to date by one process at a time, and checked before the service writes to it and while the service
-//! runs.
+//! Brings the schema up to date, by one process at a time. Checks the schema before the service writes to it and while
+//! the service runs.
 //!
 //! The records in the database say whether this program may write to it, so an upgrade needs no order: replicas of the
-//! version before go on while every newer migration is compatible with them, and refuse writes otherwise.
+//! version before go on as long as every newer migration is compatible with them. Otherwise they refuse writes.
 
 mod cluster_lock;
 mod lock;
@@ -30,16 +30,16 @@ use super::{
 /// A migration and whether the database has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MigrationStatus {
-    /// Its name.
+    /// The name of the migration.
     pub name: String,
-    /// Whether it is applied.
+    /// Whether the migration is applied.
     pub applied: bool,
-    /// Whether this program knows it; if not, a newer version has applied it.
+    /// Whether this program knows the migration. If not, a newer version has applied it.
     pub known: bool,
 }
 
-/// Refuses a schema with a migration that this program does not know, unless that migration says that a program that knows an
-/// older one suffices, and this program knows that one.
+/// Refuses a schema with a migration that this program does not know. A compatible migration is accepted: it names the
+/// oldest migration that a program must know, and this program knows that one.
 fn check_not_newer(records: &Records) -> Result<(), StoreError> {
     for (newer, oldest) in records.unknown() {
         let reason = match oldest {
@@ -70,7 +70,7 @@ const THROUGH_POOLER: &str = "DATABASE_URL leads to a pooler in transaction mode
                               changed; set DB_LOCKS_NOTIFY_URL to a URL of the server itself, or run `db-locks migrate up` \
                               with that as DATABASE_URL";
 
-/// Applies all migrations that are not applied. If all are applied, the database user needs no right but to read.
+/// Applies all pending migrations. If there are none, the database user only needs the right to read.
 pub async fn migrate_up(options: &DatabaseOptions) -> Result<(), StoreError> {
     if let Some(pools) = Box::pin(Pools::behind_transaction_pooling(options)).await? {
         let checked = check(&pools.general_pool, pools.dialect).await;
@@ -86,7 +86,7 @@ pub async fn migrate_up(options: &DatabaseOptions) -> Result<(), StoreError> {
     let is_current = records.pending().next().is_none();
     if !(is_current && records.are_our_own) {
         match Box::pin(under_lock(&db, dialect, wait, Task::Up)).await {
-            // The schema is complete. Only the records would have moved, and they can be read where they are.
+            // The schema is complete. Only its records were not moved, and they can be read where they are.
             Err(error @ StoreError::Rejected(_)) if is_current => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
@@ -100,8 +100,8 @@ pub async fn migrate_up(options: &DatabaseOptions) -> Result<(), StoreError> {
     Box::pin(tables::check_complete(&db, dialect)).await
 }
 
-/// Creates what users call, if it is missing. On MySQL a transaction that called the guard keeps the routine until it ends, and
-/// whoever calls it meanwhile waits behind us.
+/// Creates the routines that users call, if they are missing. On MySQL a transaction that called the guard keeps the
+/// routine in use until it ends. Meanwhile the creation waits, and every new caller of the guard waits behind it.
 async fn create_routines(db: &DatabaseConnection, dialect: Dialect, wait: &mut Wait) {
     while let Err(error) = routines::create_if_missing(db, dialect).await {
         let error = classify(error, Purpose::Read);
@@ -166,14 +166,14 @@ pub async fn migrate_status(options: &DatabaseOptions) -> Result<Vec<MigrationSt
     Ok(ours.chain(newer).collect())
 }
 
-/// Whether this program may write to the schema as it is now.
+/// Fails if this program may not write to the schema as it is now.
 async fn check(db: &impl ConnectionTrait, dialect: Dialect) -> Result<(), StoreError> {
     let records = Records::read(db, dialect).await.map_err(failed)?;
     check_not_newer(&records)?;
     check_not_older(&records)
 }
 
-/// The same while a service runs. It asks often: where the tables are as they were at its start, this is one query.
+/// [`check`] for a running service, which calls it often. If the tables are as they were at start, this is one query.
 pub(super) async fn check_again(db: &impl ConnectionTrait, dialect: Dialect) -> Result<(), StoreError> {
     match Records::read_our_own(db, dialect).await {
         Ok(records) => check_not_newer(&records).and_then(|()| check_not_older(&records)),
@@ -197,7 +197,7 @@ mod tests {
         Records { applied: ours.chain(newer).collect(), are_our_own: true }
     }
 
-    /// Guards invariant 1: this program may not know what a newer schema needs to be written.
+    /// Guards invariant 1: this program may not know how a newer schema has to be written.
     #[test]
     fn a_newer_migration_is_accepted_only_if_it_is_compatible_with_this_program() {
         let first = MIGRATIONS[0].name;

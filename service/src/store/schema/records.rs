@@ -25,7 +25,7 @@ pub(super) fn is_known(name: &str) -> bool {
     MIGRATIONS.iter().any(|migration| migration.name == name)
 }
 
-/// The migrations that a database has, as it records them.
+/// The migrations that a database records as applied.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Records {
     /// The migrations applied, in their order. Compatible ones have the oldest migration that a program must know.
@@ -54,7 +54,7 @@ impl Records {
         self.applied.iter().filter(|(name, _)| !is_known(name))
     }
 
-    /// Reads the records. It only reads, for database users that may do no more.
+    /// Reads the records. Suits database users that may only read.
     pub(super) async fn read(db: &impl ConnectionTrait, dialect: Dialect) -> Result<Self, DbErr> {
         let tables = tables(db, dialect).await?;
         let has = |name: &str| tables.iter().any(|table| table == name);
@@ -76,7 +76,7 @@ impl Records {
         Ok(Self { applied, are_our_own })
     }
 
-    /// Reads the records where both tables are there; fails where one is missing.
+    /// Reads the records from the two tables. Fails if one of them is missing.
     pub(super) async fn read_our_own(db: &impl ConnectionTrait, dialect: Dialect) -> Result<Self, DbErr> {
         let query = format!(
             "SELECT m.version, c.oldest FROM {APPLIED} m LEFT JOIN {COMPATIBILITY} c ON c.version = m.version \
@@ -176,8 +176,8 @@ async fn record_compatibility(
     db.execute_raw(dialect.statement(&insert, values)).await.map(drop)
 }
 
-/// Where programs of the first version have run, records a breaking migration in their table too, so that they refuse to
-/// start.
+/// If programs of the first version have run here, records a breaking migration in their table, too. They then refuse
+/// to start.
 async fn refuse_first_version(db: &impl ConnectionTrait, dialect: Dialect, name: &str) -> Result<(), DbErr> {
     if !tables(db, dialect).await?.iter().any(|table| table == SHARED) {
         return Ok(());
@@ -195,7 +195,7 @@ async fn delete(db: &impl ConnectionTrait, dialect: Dialect, table: &str, name: 
     db.execute_raw(dialect.statement(&delete, [Value::from(name)])).await.map(drop)
 }
 
-/// Which of the three tables exist.
+/// The names of those of the three tables that exist.
 async fn tables(db: &impl ConnectionTrait, dialect: Dialect) -> Result<Vec<String>, DbErr> {
     let query = match dialect {
         Dialect::Sqlite => format!(

@@ -6,11 +6,11 @@ use sea_orm::{ConnectionTrait, DbErr, EntityTrait, IdenStatic, Iterable};
 
 use super::{super::dialect::Dialect, StoreError, failed, records::Records};
 
-/// A table, or on PostgreSQL a type of rows.
+/// A table, or a type of rows on PostgreSQL.
 struct Shape {
     name: &'static str,
     columns: Vec<&'static str>,
-    /// The migration that creates it.
+    /// The migration that creates the table or the type.
     created_by: &'static str,
 }
 
@@ -33,14 +33,14 @@ fn tables() -> [Shape; 9] {
     ]
 }
 
-/// The guard rows have no entity: they are only written, and by statements that differ between databases.
+/// The guard rows have no entity: the statements about them differ between databases.
 fn guards() -> Shape {
     let columns =
         vec!["tenant", "key", "slot", "version", "previous", "token", "granted_at", "identity", "uses"];
     Shape { name: "db_locks_guards", columns, created_by: "m20261127_000009_guards" }
 }
 
-/// The one row of the epoch has no entity either: it is read and written on connections that are being made.
+/// The row of the epoch has no entity, either: it is read and written on connections that are being set up.
 fn epoch() -> Shape {
     let columns = vec!["id", "epoch", "identity", "started_at_ms", "generation", "raised_at_ms"];
     Shape { name: "db_locks_epoch", columns, created_by: "m20261128_000013_epoch" }
@@ -59,8 +59,8 @@ fn row_types() -> [Shape; 3] {
     ]
 }
 
-/// Refuses to adopt another program's table: one that exists before the migration that creates it, and has a column that
-/// ours does not have. (Our own table may exist without a record, where a migration was cut off.)
+/// Refuses to adopt another program's table: one that exists before the migration that creates ours, and has a column
+/// that ours does not have. (Our own table may exist without a record if a migration was interrupted.)
 pub(super) async fn check_not_foreign(
     db: &impl ConnectionTrait,
     dialect: Dialect,

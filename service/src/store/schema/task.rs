@@ -12,9 +12,9 @@ use super::{
 pub(super) enum Task {
     /// Apply all migrations that are not applied.
     Up,
-    /// Undo the last one.
+    /// Undo the last applied migration.
     Down,
-    /// Undo all and apply them again.
+    /// Undo all migrations and apply them again.
     Redo,
 }
 
@@ -86,7 +86,7 @@ fn statements(dialect: Dialect, sql: Sql) -> impl Iterator<Item = String> {
     templates.iter().map(move |template| template.replace("{binary}", dialect.binary_collation()))
 }
 
-/// Adds the name of the migration to a refusal by the database, and advice where rights are missing.
+/// Adds the name of the migration to a refusal by the database, and advice if rights are missing.
 fn with_name(migration: &Migration, what: &str, error: StoreError) -> StoreError {
     let StoreError::Rejected(source) = error else { return error };
     let message = source.to_string();

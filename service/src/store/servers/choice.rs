@@ -1,21 +1,21 @@
-//! Which of several servers is written to: a pure function of what each says of itself.
+//! The choice of the server to write to: a pure function of the states that the servers report.
 
 use super::super::standing::{Standing, Timeline};
 
 /// Which server to use, as an index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Choice {
-    /// This one; the others accept writes too, and must not be used.
+    /// Use `server`. The `rivals` accept writes, too, and must not be used.
     Use { server: usize, rivals: Vec<usize> },
-    /// These accept writes, and nothing tells which of them is the right one.
+    /// These servers accept writes, and nothing tells which of them is the right one.
     Undecided(Vec<usize>),
-    /// None that answered accepts writes.
+    /// No server that answered accepts writes.
     NoneWrites,
-    /// None answered.
+    /// No server answered.
     Silence,
 }
 
-/// Chooses a server by the answers of all, `None` where none came. `highest` is the highest timeline that was ever used.
+/// Chooses a server by all answers; `None` is a missing answer. `highest` is the highest timeline ever used.
 pub(super) fn choose(answers: &[Option<&Standing>], highest: Option<&Timeline>) -> Choice {
     let answered = || answers.iter().enumerate().filter_map(|(server, answer)| Some((server, (*answer)?)));
     let writable: Vec<_> = answered().filter(|(_, standing)| standing.read_only.is_none()).collect();
@@ -38,7 +38,7 @@ pub(super) fn choose(answers: &[Option<&Standing>], highest: Option<&Timeline>) 
     Choice::Undecided(current.iter().map(|(server, _)| *server).collect())
 }
 
-/// The first of those with the highest timeline.
+/// The first of the servers with the highest timeline.
 fn newest<'a>(standings: &[(usize, &'a Standing)]) -> Option<(usize, &'a Standing)> {
     let number = |standing: &Standing| standing.timeline.as_ref().map(|timeline| timeline.number);
     standings.iter().copied().reduce(|best, next| if number(next.1) > number(best.1) { next } else { best })
@@ -84,14 +84,14 @@ mod tests {
     }
 
     #[test]
-    fn the_one_that_accepts_writes_is_used() {
+    fn the_server_that_accepts_writes_is_used() {
         assert_eq!(chosen(&[standby("a"), writable("b"), standby("c")], None), only(1));
         assert_eq!(choose(&[None, Some(&writable("b"))], None), only(1));
         assert_eq!(chosen(&[standby("a"), standby("b")], None), Choice::NoneWrites);
         assert_eq!(choose(&[None, None], None), Choice::Silence);
     }
 
-    /// Guards invariant 1: what a former primary grants, nobody else knows.
+    /// Guards invariant 1: nobody else knows the grants of a former primary.
     #[test]
     fn a_former_primary_is_not_used_beside_the_promoted_standby_or_after_it() {
         assert_eq!(

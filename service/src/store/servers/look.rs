@@ -1,14 +1,14 @@
-//! What a look at all servers found.
+//! The result of a look at all servers.
 
 use sea_orm::sqlx;
 use tokio::time::Instant;
 
 use super::super::session::{ReadOnlyServer, SeveralWritable, refused};
 
-/// A look at all servers.
+/// The result of a look at all servers.
 #[derive(Debug, Clone)]
 pub(super) struct Look {
-    /// When they were asked; `None` if they never were.
+    /// When the last look began in which all servers answered or failed; `None` before the first one.
     pub(super) began: Option<Instant>,
     pub(super) found: Found,
 }
@@ -18,21 +18,21 @@ pub(super) struct Look {
 pub(super) enum Found {
     /// The index of a server.
     Server(usize),
-    /// None accepts writes.
+    /// No server accepts writes.
     NoneWrites,
-    /// Several accept writes, and nothing tells which of them is the right one: their names.
+    /// Several servers accept writes, and nothing tells which of them is the right one. Holds their names.
     Several(String),
-    /// None answers: what each said instead.
+    /// No server answers. Holds the error of each.
     Silence(String),
 }
 
 impl Look {
-    /// There is nothing to look for.
+    /// The look of an only server, which is never searched for.
     pub(super) const fn at_the_only_one() -> Self {
         Self { began: None, found: Found::Server(0) }
     }
 
-    /// Nothing was found yet.
+    /// The look before the first one: nothing was found yet.
     pub(super) const fn before_the_first() -> Self {
         Self { began: None, found: Found::Silence(String::new()) }
     }

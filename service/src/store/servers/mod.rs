@@ -1,8 +1,8 @@
-//! The servers that a URL names, and which of them is written to.
+//! The servers that a URL names, and the one among them that is written to.
 //!
-//! One that is named alone is used as it is. Of several the one that accepts writes is found by asking all of them side by side, at
-//! start and about once a second from then on (`watch`); `choice` has the rule. When another one is chosen, all connections to
-//! the former one are left.
+//! A server that is named alone is used as it is. Of several servers the one that accepts writes is used. It is found
+//! by asking all of them side by side, at start and then about once a second (`watch`); `choice` has the rule. When
+//! another server is chosen, connections to the former one are no longer used.
 
 mod choice;
 mod look;
@@ -25,17 +25,17 @@ use crate::spawn_critical;
 /// The options of a driver's connections.
 pub(super) type OptionsOf<DB> = <<DB as sqlx::Database>::Connection as Connection>::Options;
 
-/// The servers of one URL. The task that watches several of them ends with this.
+/// The servers of one URL. The task that watches several servers ends when this is dropped.
 pub(super) struct Servers<DB: Driver> {
     shared: Arc<Shared<DB>>,
     watch: Option<JoinHandle<()>>,
 }
 
-/// What the task that watches shares with the pools.
+/// The state that the watching task shares with the pools.
 struct Shared<DB: Driver> {
     servers: Vec<Server<DB>>,
     health: Arc<Health>,
-    /// What the last look at all servers found.
+    /// The result of the last look at all servers.
     look: Sender<Look>,
     /// The highest timeline that was used so far. Never locked across an await.
     highest: Mutex<Option<Timeline>>,
@@ -64,7 +64,8 @@ impl<DB: Driver> Drop for Servers<DB> {
 }
 
 impl<DB: Driver> Servers<DB> {
-    /// The servers of a URL. Several of them are watched from now on; the pools that use them share `health`.
+    /// Makes the servers of a URL. Several servers are watched from now on. The pools that use the servers share
+    /// `health`.
     pub(super) fn start(
         hosts: &Hosts,
         options: impl Fn(&str) -> Result<OptionsOf<DB>, sqlx::Error>,
@@ -78,12 +79,12 @@ impl<DB: Driver> Servers<DB> {
         Ok(Arc::new(Self { shared, watch }))
     }
 
-    /// Whether there are several.
+    /// Whether there are several servers.
     pub(super) const fn are_several(&self) -> bool {
         self.watch.is_some()
     }
 
-    /// What is known about the way to the servers.
+    /// Failures on the way to the servers.
     pub(super) fn health(&self) -> &Arc<Health> {
         &self.shared.health
     }
@@ -93,12 +94,12 @@ impl<DB: Driver> Servers<DB> {
         Ok(&self.shared.servers[self.choose().await?].host)
     }
 
-    /// How to connect to the server that accepts writes.
+    /// Connection options for the server that accepts writes.
     pub(super) async fn options(&self) -> Result<&OptionsOf<DB>, sqlx::Error> {
         Ok(&self.shared.servers[self.choose().await?].options)
     }
 
-    /// A connection to the server that accepts writes, with the settings of a session if there are any to be made.
+    /// Opens a connection to the server that accepts writes, with the settings of `session` if there is one.
     pub(super) async fn connect(&self, session: Option<&Session>) -> Result<DB::Connection, sqlx::Error> {
         let server = self.choose().await?;
         let connected = self.shared.connect(server, session).await;
@@ -112,7 +113,7 @@ impl<DB: Driver> Servers<DB> {
         Err(refused(ChosenAnew))
     }
 
-    /// The server that accepts writes. If none is known, this waits for what is found next.
+    /// The server that accepts writes. If none is known, this waits for the next look.
     async fn choose(&self) -> Result<usize, sqlx::Error> {
         let called = Instant::now();
         let mut looks = self.shared.look.subscribe();
@@ -137,7 +138,8 @@ impl<DB: Driver> Shared<DB> {
         Ok(connection)
     }
 
-    /// Notes the timeline of a server that is used, or refuses it: an address may lead back to a former primary.
+    /// Records the timeline of a server that is used. Refuses a lower timeline: an address may lead back to a former
+    /// primary.
     fn note_timeline(&self, timeline: Timeline) -> Result<(), sqlx::Error> {
         let mut highest = self.highest.lock().unwrap_or_else(PoisonError::into_inner);
         if highest.as_ref().is_some_and(|highest| timeline.is_behind(highest)) {

@@ -1,4 +1,4 @@
-//! Watches several servers: asks all of them about once a second, and at once when a connection gives cause.
+//! Watches several servers: asks all of them about once a second, and at once when a connection raises suspicion.
 
 use std::{
     sync::{Arc, PoisonError},
@@ -19,16 +19,16 @@ use crate::{
     store::{session::Driver, standing::Standing},
 };
 
-/// The time between two looks.
+/// The time between two looks at the servers.
 const PERIOD: Duration = Duration::from_secs(1);
-/// The same while no server is known that accepts writes, and the least pause whatever happens.
+/// The time between two looks while no server is known to accept writes, and the least pause between looks.
 const SHORT_PERIOD: Duration = Duration::from_millis(100);
 /// How long a server may take to answer.
 const ANSWER: Duration = Duration::from_secs(3);
-/// How long a look lasts. Who has not answered by then is not asked again, but waited for in the next look: one server that
-/// hangs must not keep another one from being found.
+/// How long a look lasts. A server that has not answered by then is not asked again: the next look waits for its
+/// answer. So one server that hangs does not keep another one from being found.
 const LOOK: Duration = Duration::from_millis(500);
-/// A connection is used for so long: a name may lead to another server by then.
+/// How long a connection is used. After that, a name may lead to another server.
 const LIFE: Duration = Duration::from_secs(10);
 
 /// A connection that is kept for the next question.
@@ -37,14 +37,14 @@ struct Kept<DB: Driver> {
     opened: Instant,
 }
 
-/// What came of a question.
+/// The result of a question.
 struct Answer<DB: Driver> {
     server: usize,
-    /// In its place a server's refusal, or why none came.
+    /// The state that the server reports, or else its refusal or why there is no answer.
     said: Result<(Standing, Kept<DB>), String>,
 }
 
-/// Looks at the servers again and again.
+/// Looks at the servers in an endless loop.
 pub(super) async fn watch<DB: Driver>(shared: Arc<Shared<DB>>) {
     let mut kept: Vec<Option<Kept<DB>>> = shared.servers.iter().map(|_| None).collect();
     let mut is_asked = vec![false; kept.len()];
@@ -52,7 +52,7 @@ pub(super) async fn watch<DB: Driver>(shared: Arc<Shared<DB>>) {
     loop {
         let began = Instant::now();
         for (server, is_asked) in is_asked.iter_mut().enumerate() {
-            // A question that was not answered during the last look is still waited for.
+            // A question that was not answered during the last look still waits for its answer.
             if !std::mem::replace(is_asked, true) {
                 let question = ask::<DB>(server, shared.servers[server].options.clone(), kept[server].take());
                 questions.push(question);
@@ -71,13 +71,13 @@ pub(super) async fn watch<DB: Driver>(shared: Arc<Shared<DB>>) {
         let is_sure = shared.conclude(questions.is_empty().then_some(began), &answers);
         sleep(SHORT_PERIOD).await;
         if is_sure {
-            // Whatever came of the wait, it is time to look.
+            // After a suspicion or the full period, it is time for the next look.
             let _ = timeout(PERIOD.saturating_sub(SHORT_PERIOD), shared.health.suspected()).await;
         }
     }
 }
 
-/// Asks a server what it is, over the connection that was kept, or else over a new one.
+/// Asks a server for its state, over the connection that was kept, or else over a new one.
 async fn ask<DB: Driver>(server: usize, options: OptionsOf<DB>, kept: Option<Kept<DB>>) -> Answer<DB> {
     let asked = async {
         if let Some(mut kept) = kept.filter(|kept| kept.opened.elapsed() < LIFE)
@@ -97,8 +97,8 @@ async fn ask<DB: Driver>(server: usize, options: OptionsOf<DB>, kept: Option<Kep
 }
 
 impl<DB: Driver> Shared<DB> {
-    /// Chooses a server by the answers. Returns whether it is one that has answered. `began` is `None` for a look after which
-    /// somebody is still waited for: that there is no server to use is not certain then.
+    /// Chooses a server by the answers. Returns whether the chosen server has answered. `began` is `None` if answers
+    /// are still missing after the look: then it is not certain that there is no server to use.
     fn conclude(&self, began: Option<Instant>, answers: &[Result<Standing, String>]) -> bool {
         let standings: Vec<_> = answers.iter().map(|answer| answer.as_ref().ok()).collect();
         let found = {
@@ -114,7 +114,7 @@ impl<DB: Driver> Shared<DB> {
         let before = self.look.borrow().found.clone();
         self.look.send_modify(|look| {
             if matches!(before, Found::Server(_)) && before != found {
-                // Together with the choice: a connection that is begun later is begun to the new one.
+                // Done together with the choice: connections that are begun later lead to the new server.
                 self.health.leave_all();
             }
             *look = Look { began: began.or(look.began), found: found.clone() };
@@ -134,7 +134,8 @@ impl<DB: Driver> Shared<DB> {
         matches!(found, Found::Server(server) if answers[server].is_ok())
     }
 
-    /// What a choice comes to, for the server that was chosen before, too.
+    /// The result of a choice. A server that was in use stays in use if it has not answered and no other one accepts
+    /// writes.
     fn found(&self, choice: Choice, answers: &[Result<Standing, String>]) -> Found {
         static RIVALS: LogLimit = LogLimit::new();
         match choice {
@@ -162,7 +163,7 @@ impl<DB: Driver> Shared<DB> {
                 }
                 Found::Several(names)
             }
-            // The one that is used has not answered: its connections find out by themselves what it can still do.
+            // The server in use has not answered: its connections find out by themselves whether it can still be used.
             Choice::NoneWrites | Choice::Silence
                 if let Found::Server(server) = self.look.borrow().found
                     && answers[server].is_err() =>
@@ -178,7 +179,7 @@ impl<DB: Driver> Shared<DB> {
         servers.iter().map(|server| self.servers[*server].host.name.as_str()).collect::<Vec<_>>().join(", ")
     }
 
-    /// Why no server answered, for each.
+    /// Why no server answered, for each server.
     fn complaints(&self, answers: &[Result<Standing, String>]) -> String {
         let said = self.servers.iter().zip(answers);
         let said = said.filter_map(|(server, answer)| {

@@ -1,4 +1,4 @@
-//! SQLite: a URL, or the path of a file.
+//! Reads the URL or the path of a SQLite file.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use super::{
     text::parameters,
 };
 
-/// A SQLite URL, of what comes after `sqlite:`. Unless it says otherwise its file is created when it is not there.
+/// Reads a SQLite URL, from the text after `sqlite:`. A missing file is created unless the URL says otherwise.
 pub(super) fn sqlite_url(rest: &str) -> Result<Read, UrlError> {
     let path = rest.strip_prefix("//").unwrap_or(rest);
     let (file, query) = path.split_once('?').unwrap_or((path, "mode=rwc"));
@@ -20,7 +20,7 @@ pub(super) fn sqlite_url(rest: &str) -> Result<Read, UrlError> {
     if file.contains("://") {
         return Err(UrlError::Suspicious("another URL in it"));
     }
-    // A user and password before a host, as of a server.
+    // Looks like the user and password before a server's host.
     if file.split('/').next().is_some_and(|first| first.contains('@')) {
         return Err(UrlError::Suspicious("an @ where a SQLite file's path begins"));
     }
@@ -40,13 +40,13 @@ pub(super) fn sqlite_url(rest: &str) -> Result<Read, UrlError> {
     sqlite(format!("sqlite://{file}?{query}"))
 }
 
-/// The SQLite URL of a path: nothing in it means anything to a URL.
+/// Makes the SQLite URL of a path. Characters with a meaning in URLs are escaped.
 pub(super) fn file_url(path: &str) -> Result<Read, UrlError> {
     if path.is_empty() || path == ":memory:" {
         return Err(UrlError::InMemory);
     }
     check_path(path)?;
-    // SQLite itself reads a name that begins with `file:` as a URL; one that begins with a folder is a name.
+    // SQLite reads a name that begins with `file:` as a URL, but not a name that begins with a folder.
     let path = Path::new(".").join(path);
     let escaped = |byte: u8| match byte {
         b'/' | b'.' | b'-' | b'_' | b'~' => char::from(byte).to_string(),
@@ -85,7 +85,7 @@ fn check_path(path: &str) -> Result<(), UrlError> {
     if ["sqlite", "postgres", "postgresql", "mysql", "mariadb", "localhost"].contains(&lower.as_str()) {
         return Err(UrlError::Suspicious("a word in it that is neither a URL nor the path of a file"));
     }
-    // `user:password/host/database`; a folder of such a name can be written with ./ before it.
+    // `user:password/host/database`. A folder with such a name can be written with ./ before it.
     if path.split_once('/').is_some_and(|(first, _)| first.contains(':')) {
         return Err(UrlError::Suspicious("a : before its first /, and no known scheme"));
     }
@@ -97,7 +97,7 @@ fn check_path(path: &str) -> Result<(), UrlError> {
     Ok(())
 }
 
-/// Whether a URL may begin so. A word as long as no scheme is may be anything.
+/// Whether a URL may begin with this text. A word that is longer than any scheme may be anything.
 fn is_scheme(text: &str) -> bool {
     text.len() <= 24
         && text.starts_with(|first: char| first.is_ascii_alphabetic())

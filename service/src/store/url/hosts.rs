@@ -1,11 +1,11 @@
-//! The hosts of a server's URL: one, or several of which one accepts writes at a time.
+//! The hosts of a server's URL. Of several hosts one at a time accepts writes.
 
 use super::{UrlError, text::decode};
 
 /// One server of a URL.
 #[derive(Clone)]
 pub(in super::super) struct Host {
-    /// The URL that leads to this server alone, as the drivers want it. Never logged: it may hold a password.
+    /// The URL that leads to this server alone, in the form for the driver. Never logged: it may hold a password.
     pub(in super::super) url: String,
     /// The host and its port, or a socket; empty for a file.
     pub(in super::super) name: String,
@@ -19,7 +19,7 @@ pub(in super::super) struct Hosts {
 }
 
 impl Hosts {
-    /// The only server, or a file.
+    /// The list of an only server, or of a file.
     pub(super) const fn one(host: Host) -> Self {
         Self { first: host, others: Vec::new() }
     }
@@ -54,15 +54,15 @@ impl Hosts {
     }
 }
 
-/// What to write where a URL names no host.
+/// The error for a URL without a host.
 pub(super) const NO_HOST: &str =
     "names no host; it stands before the database, as in postgres://USER:PASSWORD@HOST/DATABASE";
 
 /// A host of a URL.
 pub(super) struct WrittenHost<'u> {
-    /// As it is written.
+    /// The host as it is written.
     pub(super) text: &'u str,
-    /// With its port where it has one, for the log. Empty if the URL leaves the host to a parameter.
+    /// The host with its port, if it has one, for the log. Empty if the URL leaves the host to a parameter.
     pub(super) name: String,
 }
 
@@ -86,7 +86,7 @@ pub(super) fn read_hosts(hosts: &str, default_port: u16) -> Result<Vec<WrittenHo
     Ok(read)
 }
 
-/// The host with its port, where there is one.
+/// Reads a host. Returns its name with its port, if it has one.
 fn read_host(host: &str, default_port: u16) -> Result<String, UrlError> {
     const PORT: UrlError = UrlError::Part("has a port that is not a number from 1 to 65535");
     const HOST: UrlError = UrlError::Part("has a host that is neither a name nor an address");

@@ -1,4 +1,4 @@
-//! What `DATABASE_URL` may be. A value that looks like a URL and is none must not become the name of a file: the service
+//! Reads `DATABASE_URL`. A value that looks like a URL and is none must not become the name of a file: the service
 //! would run on a private database, and its replicas would not see each other's locks.
 //!
 //! A URL may hold a password, so no message of this module shows more of it than a scheme or the name of a parameter.
@@ -28,33 +28,34 @@ pub enum UrlError {
     /// A scheme other than those of the databases supported.
     #[error("the database URL's scheme '{0}' is not one of sqlite, postgres, postgresql, mysql, mariadb")]
     Scheme(String),
-    /// It looks like a URL and does not begin like one, or is in the form of another program.
+    /// The value looks like a URL but does not begin like one, or it has the form that another program uses.
     #[error(
         "the database URL has {0}; write postgres://USER:PASSWORD@HOST/DATABASE, mysql://USER:PASSWORD@HOST/DATABASE, \
          sqlite:///PATH, or the path of a SQLite file"
     )]
     Suspicious(&'static str),
-    /// A part of it is missing or cannot be read.
+    /// A part of the URL is missing or cannot be read.
     #[error("the database URL {0}")]
     Part(&'static str),
-    /// The driver cannot read it.
+    /// The driver cannot read the URL.
     #[error("the database URL cannot be read: {0}")]
     Unreadable(String),
-    /// SQLite in memory: it would be gone with its connection, and each connection would see another.
+    /// A SQLite database in memory. It would be gone with its connection, and each connection would see another
+    /// database.
     #[error(
         "a SQLite database in memory keeps nothing; name a file, such as sqlite:///tmp/locks.sqlite?mode=rwc"
     )]
     InMemory,
-    /// A URL for notifications that is none of PostgreSQL's, or is not needed.
+    /// The URL for notifications, or that of the database, is not a PostgreSQL URL.
     #[error("the URL for notifications must be one of PostgreSQL, and so must the database's")]
     NotifyUrl,
 }
 
-/// Which database to use.
+/// The database to use.
 #[derive(Clone)]
 pub struct DatabaseOptions {
     hosts: Hosts,
-    /// Where PostgreSQL is listened to, if elsewhere.
+    /// The servers that send PostgreSQL's notifications, if they are others than `hosts`.
     notify_hosts: Option<Hosts>,
     max_connections: u32,
     place: DatabasePlace,
@@ -62,10 +63,10 @@ pub struct DatabaseOptions {
     migration_wait: Duration,
 }
 
-/// For how long another replica's migration is waited for, unless it is said otherwise.
+/// How long to wait for another replica's migration by default.
 const MIGRATION_WAIT: Duration = Duration::from_secs(30);
 
-/// Where a database is, for logs and messages. There is no user and no password in it.
+/// The place of a database, for logs and messages. It names no user and no password.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DatabasePlace {
     /// `sqlite`, `postgres`, `mysql` or `mariadb`.
@@ -96,7 +97,7 @@ impl fmt::Debug for DatabaseOptions {
 }
 
 impl DatabaseOptions {
-    /// Reads a database URL; a value without a scheme is the path of a SQLite file, to the letter.
+    /// Reads a database URL. A value without a scheme is the literal path of a SQLite file.
     pub fn new(value: &str, max_connections: u32) -> Result<Self, UrlError> {
         let read = read(value)?;
         let Read { hosts, place, unknown_parameters } = read;
@@ -111,19 +112,19 @@ impl DatabaseOptions {
         })
     }
 
-    /// The same, with another time for which another replica's migration is waited for.
+    /// Sets how long to wait for another replica's migration.
     #[must_use]
     pub const fn with_migration_wait(mut self, wait: Duration) -> Self {
         self.migration_wait = wait;
         self
     }
 
-    /// For how long another replica's migration is waited for.
+    /// How long to wait for another replica's migration.
     pub(super) const fn migration_wait(&self) -> Duration {
         self.migration_wait
     }
 
-    /// Has notifications of PostgreSQL heard at another URL: past a pooler of transactions, which cannot hand them on.
+    /// Sets another URL for PostgreSQL's notifications. It leads past a transaction pooler, which cannot pass them on.
     pub fn with_notify_url(self, value: &str) -> Result<Self, UrlError> {
         let notify = Self::new(value, self.max_connections)?;
         if !self.is_postgres() || !notify.is_postgres() {
@@ -137,22 +138,22 @@ impl DatabaseOptions {
         &self.hosts
     }
 
-    /// Where PostgreSQL is listened to, if elsewhere.
+    /// The servers that send PostgreSQL's notifications, if they are others than `hosts`.
     pub(super) const fn notify_hosts(&self) -> Option<&Hosts> {
         self.notify_hosts.as_ref()
     }
 
-    /// The servers themselves, where a pooler stands before them.
+    /// The servers themselves, if a pooler is in front of them.
     pub(super) fn direct_hosts(&self) -> &Hosts {
         self.notify_hosts().unwrap_or(&self.hosts)
     }
 
-    /// Where the database is.
+    /// The place of the database.
     pub const fn place(&self) -> &DatabasePlace {
         &self.place
     }
 
-    /// Names of parameters in the URL that have no effect, because nothing here knows them.
+    /// Names of parameters in the URL that have no effect, because the driver does not know them.
     pub fn unknown_parameters(&self) -> &[String] {
         &self.unknown_parameters
     }
@@ -162,14 +163,14 @@ impl DatabaseOptions {
         self.max_connections
     }
 
-    /// The SQLite file, read from the URL as its connections read it; `None` for a server.
+    /// The SQLite file, read from the URL in the way of its connections; `None` for a server.
     pub(super) fn sqlite_file(&self) -> Option<std::path::PathBuf> {
         let options: SqliteConnectOptions =
             self.is_sqlite().then(|| self.hosts.first().url.parse().ok())??;
         Some(options.get_filename().to_owned())
     }
 
-    /// Whether a SQLite file that is not there is created.
+    /// Whether a missing SQLite file is created.
     pub(super) fn creates_file(&self) -> bool {
         self.hosts
             .first()
@@ -187,7 +188,7 @@ impl DatabaseOptions {
     }
 }
 
-/// What a value comes to.
+/// The result of reading a database URL.
 struct Read {
     hosts: Hosts,
     place: DatabasePlace,

@@ -31,7 +31,7 @@ impl Server {
         }
     }
 
-    /// The parameters that its driver knows. It says nothing of others, or logs them with their values.
+    /// The parameters that the driver knows. The driver ignores others, or logs them with their values.
     const fn parameters(self) -> &'static [&'static str] {
         match self {
             Self::Postgres => &[
@@ -78,7 +78,7 @@ impl Server {
     }
 }
 
-/// A server's URL, of what comes after `//`.
+/// Reads a server's URL, from the text after `//`.
 pub(super) fn server_url(server: Server, dialect: &'static str, rest: &str) -> Result<Read, UrlError> {
     const ENCODE: &str =
         "cannot be told apart: in a user or password / ? # @ and % are written %2F %3F %23 %40 and %25";
@@ -121,9 +121,9 @@ pub(super) fn server_url(server: Server, dialect: &'static str, rest: &str) -> R
 /// The parameters of a server's URL.
 struct Parameters<'u> {
     pairs: Vec<(&'u str, &'u str)>,
-    /// Those that the driver knows, with the question mark before them.
+    /// The parameters that the driver knows, with the question mark before them.
     known: String,
-    /// The names of those that have no effect.
+    /// The names of the parameters that have no effect.
     unknown: Vec<String>,
 }
 
@@ -149,17 +149,17 @@ impl<'u> Parameters<'u> {
         Ok(Self { pairs, known, unknown: unknown.into_iter().map(|(name, _)| printable(name)).collect() })
     }
 
-    /// The last value that one of these has.
+    /// The last value of a parameter with one of these names, if it is not empty.
     fn last(&self, names: &[&str]) -> Option<String> {
         let last = self.pairs.iter().rev().find(|(name, value)| names.contains(name) && !value.is_empty());
         last.map(|(_, value)| decode(value))
     }
 }
 
-/// The parameter by which other programs say what kind of server they look for.
+/// The parameter with which other programs choose the kind of server.
 const TARGET: &str = "target_session_attrs";
 
-/// The service writes, so it always looks for the server that accepts writes.
+/// Refuses to use a standby: the service writes, so it always uses the server that accepts writes.
 fn check_target(value: &str) -> Result<(), UrlError> {
     match value {
         "any" | "read-write" | "primary" => Ok(()),
@@ -170,7 +170,8 @@ fn check_target(value: &str) -> Result<(), UrlError> {
     }
 }
 
-/// Whether the driver can read the URL too. What it says may hold a part of it, so it is shown only where that is no secret.
+/// Checks that the driver can read the URL, too. The driver's error may contain a part of the URL, so it is shown only
+/// if no secret is in it.
 fn check_with_driver(server: Server, url: &str) -> Result<(), UrlError> {
     let read = match server {
         Server::Postgres => url.parse::<PgConnectOptions>().map(drop),
@@ -183,7 +184,7 @@ fn check_with_driver(server: Server, url: &str) -> Result<(), UrlError> {
     })
 }
 
-/// What of a URL may be a password: as it is written, and decoded.
+/// The parts of a URL that may be a password, as written and decoded.
 fn secrets(url: &str) -> Vec<String> {
     let (before_query, query) = url.split_once('?').unwrap_or((url, ""));
     let user = before_query.rsplit_once('@').map_or("", |(user, _)| user);

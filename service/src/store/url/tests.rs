@@ -1,4 +1,4 @@
-//! Which values are taken, what they mean, and which are refused with what.
+//! Tests of the values that are accepted, of their meaning, and of the errors of the others.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ fn place(text: &str) -> String {
 }
 
 #[test]
-fn a_value_without_a_scheme_is_the_path_of_a_file_to_the_letter() {
+fn a_value_without_a_scheme_is_a_literal_path() {
     for path in [
         "locks.sqlite",
         "./locks",
@@ -64,7 +64,7 @@ fn other_schemes_and_memory_are_refused() {
 
 /// A mistyped URL must not become a private file that no other replica sees.
 #[test]
-fn what_may_have_been_meant_for_a_url_is_no_path() {
+fn a_value_that_may_be_a_mistyped_url_is_refused() {
     for suspicious in [
         "\"postgres://a:S3cret@h/d\"",
         "'postgres://a:S3cret@h/d'",
@@ -103,7 +103,7 @@ fn what_may_have_been_meant_for_a_url_is_no_path() {
 }
 
 #[test]
-fn a_servers_url_has_a_host_a_port_and_a_database_that_can_be_told_apart() {
+fn malformed_urls_are_refused_without_showing_the_password() {
     for wrong in [
         "postgres://a:S3cret@h:notaport/d",
         "postgres://a:S3cret@h:0/d",
@@ -152,9 +152,9 @@ fn a_password_may_hold_anything_that_is_escaped_and_is_never_shown() {
     assert_eq!(place("locks.db"), "sqlite:./locks.db");
 }
 
-/// The driver would log them with their values.
+/// The driver would log unknown parameters with their values.
 #[test]
-fn parameters_that_nothing_knows_are_left_out_and_named() {
+fn unknown_parameters_are_left_out_and_named() {
     let options =
         DatabaseOptions::new("postgres://h/d?pasword=S3cret&sslmode=disable&channel_binding=require", 2)
             .unwrap();
@@ -204,7 +204,7 @@ fn a_standby_cannot_be_asked_for() {
     assert!(url("postgres://a,b/d?target_session_attrs=S3cret").is_err());
 }
 
-/// A message says what to write instead.
+/// The error says what to write instead.
 #[test]
 fn a_list_of_hosts_that_cannot_be_read_is_refused_with_what_to_write() {
     for (wrong, to_write) in [
@@ -228,7 +228,7 @@ fn a_list_of_hosts_that_cannot_be_read_is_refused_with_what_to_write() {
 }
 
 proptest::proptest! {
-    /// Whatever `DATABASE_URL` is: it is taken or refused, and no message shows its password.
+    /// Every value of `DATABASE_URL` is accepted or refused, and no message shows its password.
     #[test]
     fn every_value_is_read_or_refused(
         begin in "(sqlite:|sqlite://|postgres://|mysql://|mariadb://|jdbc:|file:)?",
@@ -239,7 +239,7 @@ proptest::proptest! {
         let text = format!("{begin}{user}{rest}{query}");
         match DatabaseOptions::new(&text, 2) {
             Ok(options) => {
-                // A path to the letter is no URL, and shows itself.
+                // A literal path is no URL and is shown as it is.
                 let place = options.place();
                 let shown = format!("{place} {options:?}");
                 proptest::prop_assert!(place.dialect == "sqlite" || !shown.contains("S3cret"), "{shown}");
