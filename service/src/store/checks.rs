@@ -27,12 +27,12 @@ impl SqlStore {
         self.membership.run_classified(Purpose::Read, work).await
     }
 
-    /// Checks the server once more, and learns of an epoch that was raised by others. It may take no writes any more; and where a
-    /// proxy is in front of it, it may have become another one under connections that stayed.
+    /// Checks the server once more and adopts an epoch that another process raised. The server may have become
+    /// read-only. Behind a proxy, open connections may by now lead to another server.
     async fn check_server(&self) -> Result<(), DbErr> {
         let before = self.pools.epochs.current();
         match self.membership_pool() {
-            // Every transaction that writes reads it.
+            // On SQLite every transaction that writes reads the epoch.
             AnyPool::Sqlite(_) => return Ok(()),
             AnyPool::Postgres(pool) => pool.check_epoch().await?,
             AnyPool::MySql(pool) => pool.check_epoch().await?,
@@ -43,8 +43,8 @@ impl SqlStore {
         Ok(())
     }
 
-    /// Whether there is room on the disk. Once a write was refused this tries one now and then: no client may write to a service
-    /// that says that it is not ready.
+    /// Whether the disk has room. After a refused write this makes a trial write now and then: no client may write to a
+    /// service that is not ready, so no other write would show that there is room again.
     async fn check_disk(&self) -> Result<(), StoreError> {
         let Some(row_version) = self.disk.to_try()? else { return Ok(()) };
         let tried = self.try_to_write(row_version).await.map_err(|error| classify(error, Purpose::Read));
@@ -52,7 +52,7 @@ impl SqlStore {
         tried
     }
 
-    /// Writes something that nobody sees.
+    /// Makes a trial write without a visible effect: a rolled back row, on SQLite a pragma.
     async fn try_to_write(&self, row_version: RowVersion) -> Result<(), DbErr> {
         let writer = self.begin(self.membership_pool(), &self.membership).await?;
         if self.sql.dialect == Dialect::Sqlite {
@@ -67,8 +67,8 @@ impl SqlStore {
         }
     }
 
-    /// Settings that promise less durability than a lock service needs, each as a sentence for the log. On SQLite there are
-    /// none: its connections set them.
+    /// Settings that promise less durability than a lock service needs, each as `name = value` for the log. SQLite has
+    /// none: the connections of this program set them.
     pub(super) async fn find_weak_settings(&self) -> Result<Vec<String>, StoreError> {
         let (sql, enough): (&str, &[(&str, &[&str])]) = match self.sql.dialect {
             Dialect::Sqlite => return Ok(Vec::new()),

@@ -1,6 +1,6 @@
-//! Queues and permits as JSON: one parameter holds any number of rows, and the statement's text stays the same.
+//! Queues and permits as JSON: one parameter holds any number of rows, so the statement's text stays the same.
 //!
-//! UUIDs are 32 hex digits, booleans 0 and 1: every database reads these.
+//! UUIDs are written as 32 hex digits and booleans as 0 and 1, which every database reads.
 
 use std::fmt::Write as _;
 
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::domain::KeyId;
 
-/// The rows of writes that won.
+/// Rows of waiters and permits that winning writes change, and notifications to send.
 #[derive(Debug, Default)]
 pub(super) struct Children {
     /// `[tenant, key, seq]` of waiters that leave.
@@ -143,7 +143,7 @@ impl JsonRow<'_> {
         }
     }
 
-    /// Adds a column that is JSON as it is.
+    /// Adds a value that is JSON already.
     fn raw(mut self, value: impl std::fmt::Display) -> Self {
         self.comma();
         self.more(value)

@@ -1,18 +1,18 @@
-//! The columns of `locks`, `waiters` and `permits`, taken from their entities. Column lists, assignments and casts of all written
-//! out statements are made of them, in the order in which `rows` binds and reads their values.
+//! The columns of `locks`, `waiters` and `permits`, taken from their entities. Hand-written statements build their
+//! column lists, assignments and casts with this module, in the order in which `rows` binds and reads the values.
 
 use db_locks_entity::{locks, permits, waiters};
 use sea_orm::{ColumnTrait, ColumnType, EntityTrait, IdenStatic, Iterable};
 
-/// The text of a statement is broken into lines of about this length.
+/// Approximate length of a line in the text of a statement.
 const LINE: usize = 100;
-/// The columns of `waiters` that change once a waiter has a row.
+/// The columns of `waiters` that can change after a row was inserted.
 const PLACE: [&str; 4] = ["replica", "nonce", "offered_until_ms", "detached_until_ms"];
 
 /// One column.
 pub(super) struct Column {
     pub(super) name: &'static str,
-    /// Its place in the table, from 1.
+    /// Position in the table, from 1.
     pub(super) number: usize,
     pub(super) kind: ColumnType,
 }
@@ -49,7 +49,8 @@ impl Columns {
         Self::of::<permits::Entity>()
     }
 
-    /// The columns of a key's row that a write sets: all but the key, and the version that the write was decided on.
+    /// The columns of a key's row that a write sets: all except the key and the row version that the write was decided
+    /// on.
     pub(super) fn set_by_writes() -> Self {
         Self::of_locks().without(&["tenant", "key", "prev_stamp"])
     }
@@ -70,7 +71,7 @@ impl Columns {
         Self(self.0.into_iter().filter(|column| !names.contains(&column.name)).collect())
     }
 
-    /// A text for each column, with commas between.
+    /// Formats each column with `text` and joins the results with commas.
     pub(super) fn list(&self, text: impl Fn(&Column) -> String) -> String {
         let (mut list, mut line) = (String::new(), 0);
         for column in &self.0 {
@@ -87,12 +88,12 @@ impl Columns {
         list
     }
 
-    /// Their names, on PostgreSQL and SQLite.
+    /// The column names as PostgreSQL and SQLite read them.
     pub(super) fn names(&self) -> String {
         self.list(|column| column.quoted().to_owned())
     }
 
-    /// Assignments from the row that an insert found in its way, on PostgreSQL and SQLite.
+    /// Assignments of the values that an insert could not add because the row exists, on PostgreSQL and SQLite.
     pub(super) fn excluded(&self) -> String {
         self.list(|column| format!("{0} = excluded.{0}", column.name))
     }

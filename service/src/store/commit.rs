@@ -25,14 +25,14 @@ use crate::domain::{Timestamp, Token};
 /// The result of writing rows.
 #[derive(Default)]
 pub(super) struct Won {
-    /// By row version the token of each row that has this version now.
+    /// The token of each row that now has the row version of a write, by row version.
     tokens: FxHashMap<Uuid, Token>,
-    /// Database time, if a row came with it.
+    /// Database time, if the statement returned a row.
     db_time: Option<Timestamp>,
 }
 
 impl Won {
-    /// Reads rows that begin with a row version, its token, and the time. A row without a version is skipped.
+    /// Reads rows of row version, token and database time. Skips rows without a row version.
     pub(super) fn read(rows: &[impl Row]) -> Result<Self, DbErr> {
         let mut won = Self::default();
         for row in rows {
@@ -44,7 +44,7 @@ impl Won {
         Ok(won)
     }
 
-    /// All of these writes have won, with the tokens that they were decided with.
+    /// Records that all of these writes won, with the tokens that they were decided with.
     pub(super) fn add_all<'w>(&mut self, writes: impl Iterator<Item = &'w Write>, db_time: Timestamp) {
         self.tokens.extend(writes.map(|write| (write.row_version.0, write.change.state.token)));
         self.db_time = Some(db_time);
@@ -56,7 +56,7 @@ impl Won {
         self.db_time = other.db_time.or(self.db_time);
     }
 
-    /// The token of the row of a write that won.
+    /// The token in the row of a write; `None` if the write lost.
     pub(super) fn token(&self, write: &Write) -> Option<Token> {
         self.tokens.get(&write.row_version.0).copied()
     }
@@ -92,7 +92,8 @@ impl SqlStore {
             {
                 return Ok(committed);
             }
-            // If it did not succeed as a whole, nothing was written. A transaction tells the writes that win from the others.
+            // `None`: the batch did not succeed as a whole, and nothing was written. A transaction finds out which
+            // writes win.
             if let AnyPool::MySql(pool) = self.hot_pool()
                 && let Some(won) = self.commit_mysql(pool, writes).await?
             {
@@ -104,7 +105,7 @@ impl SqlStore {
             })
             .await
         };
-        // Boxed here, since the futures around it would be as large as it is, and are moved.
+        // Boxed, since the futures around this one would be as large as it is, and they are moved.
         self.run_commit(Box::pin(work)).await
     }
 
@@ -119,7 +120,7 @@ impl SqlStore {
             return self.commit.run_classified(Purpose::Write, work).await;
         }
         let work = async {
-            // Not repeated by the store: the caller decides anew after an error.
+            // The store does not repeat this: the caller decides again after an error.
             let writer = self.begin(self.hot_pool(), &self.commit).await?;
             let written = self.write_under_lock(&writer, load_requests, decide).await;
             writer.end(written).await
@@ -127,7 +128,7 @@ impl SqlStore {
         self.run_commit(Box::pin(work)).await
     }
 
-    /// Writes to a server. On PostgreSQL a commit that did not reach its standby is an unknown outcome.
+    /// Runs a commit on a server. On PostgreSQL the outcome is unknown if the commit did not reach its standby.
     async fn run_commit<T>(&self, work: impl Future<Output = Result<T, DbErr>>) -> Result<T, StoreError> {
         let work = self.commit.run(Purpose::Write, work);
         match &self.pools.replication {
@@ -149,7 +150,7 @@ impl SqlStore {
         }
         let loaded = self.load_from(db, load_requests).await?;
         let db_time = loaded.db_time;
-        // A key that cannot be read is found by the next load, which reports it.
+        // If a key cannot be read, nothing is decided here; the next load reports the key.
         let writes = loaded.all().map_or_else(Vec::new, |states| decide(states, db_time));
         if writes.is_empty() {
             return Ok((writes, Committed { tokens: Vec::new(), db_time }));
@@ -158,7 +159,7 @@ impl SqlStore {
         Ok((writes, committed))
     }
 
-    /// Writes everything, inside a transaction.
+    /// Writes keys, guard rows, permits, queues and notifications, inside a transaction.
     async fn write_all(&self, db: &impl ConnectionTrait, writes: &[Write]) -> Result<Committed, DbErr> {
         self.pools.epochs.fence(writes).pass_statement()?;
         let won = self.upsert(db, writes).await?;
@@ -191,7 +192,8 @@ impl SqlStore {
         Ok(())
     }
 
-    /// Writes keys' rows to a server, inside a transaction. Batches on PostgreSQL do not come here, nor does SQLite.
+    /// Writes keys' rows to a server, inside a transaction. Common batches on PostgreSQL and SQLite are written
+    /// elsewhere.
     pub(super) async fn upsert(&self, db: &impl ConnectionTrait, writes: &[Write]) -> Result<Won, DbErr> {
         let rows: Vec<_> = writes.iter().map(LockRow::of).collect();
         if self.sql.dialect != Dialect::Postgres {
@@ -205,7 +207,7 @@ impl SqlStore {
         Ok(won)
     }
 
-    /// The time, asked for only where no row came with it.
+    /// Database time: from the rows that came back, or else by a query.
     pub(super) async fn db_time(&self, won: &Won, db: &impl ConnectionTrait) -> Result<Timestamp, DbErr> {
         match won.db_time {
             Some(db_time) => Ok(db_time),

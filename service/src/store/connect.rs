@@ -24,7 +24,7 @@ use super::{
     url::DatabaseOptions,
 };
 
-/// A single connection for migrations, which hold a lock of their session.
+/// A single connection for migrations, which hold a lock that belongs to the session.
 pub(super) async fn connect_alone(
     options: &DatabaseOptions,
 ) -> Result<(DatabaseConnection, Dialect), StoreError> {
@@ -34,7 +34,7 @@ pub(super) async fn connect_alone(
     Ok((pool, dialect))
 }
 
-/// The URL of the host that accepts writes, where there are several.
+/// The URL of the host that accepts writes, if there are several hosts.
 async fn writable_url(options: &DatabaseOptions) -> Result<String, sqlx::Error> {
     let hosts = options.direct_hosts();
     if !hosts.are_several() {
@@ -52,17 +52,17 @@ async fn writable_url(options: &DatabaseOptions) -> Result<String, sqlx::Error> 
     timeout(CONNECT_TIMEOUT, url).await.unwrap_or_else(|_| Err(sqlx::Error::PoolTimedOut))
 }
 
-/// How to connect to PostgreSQL at a URL.
+/// Connection options for PostgreSQL at a URL.
 pub(super) fn postgres_options(url: &str) -> Result<PgConnectOptions, sqlx::Error> {
     Ok(postgres::plain_options(url.parse()?))
 }
 
-/// How to connect to MariaDB or MySQL at a URL.
+/// Connection options for MariaDB or MySQL at a URL.
 pub(super) fn mysql_options(url: &str) -> Result<MySqlConnectOptions, sqlx::Error> {
     Ok(mysql::plain_options(url.parse()?))
 }
 
-/// A single connection of SeaORM's, to a server or to a SQLite file, which is created if it may be.
+/// A single SeaORM connection to a server or to a SQLite file. The file is created if the options allow that.
 pub(super) async fn connect_sea_orm(
     options: &DatabaseOptions,
     url: &str,
@@ -85,8 +85,8 @@ pub(super) async fn connect_sea_orm(
     retry_while_busy(|| Database::connect(connect.clone())).await
 }
 
-/// Makes one connection to a server. A pool tries for as long as it has time and then only says that its time was up; this says
-/// why no connection can be made. It also finds out the dialect.
+/// Makes one connection to a server and finds out its dialect. A pool that cannot connect only reports a timeout; this
+/// function reports the cause.
 async fn try_once(options: &DatabaseOptions, url: &str) -> Result<Dialect, StoreError> {
     let connect = async {
         if options.is_sqlite() {
@@ -104,7 +104,7 @@ async fn try_once(options: &DatabaseOptions, url: &str) -> Result<Dialect, Store
     connected.map_err(|error| StoreError::Unreachable(Box::new(error)))
 }
 
-/// Explains the error of MySQL's driver that this program cannot send a password over a connection without TLS. It could with a
+/// Explains the driver's error that it cannot send a password to MySQL without TLS. For that the driver would need a
 /// crate whose private keys leak by timing (RUSTSEC-2023-0071).
 fn say_how_to_log_in(error: sqlx::Error) -> sqlx::Error {
     match error {
@@ -117,7 +117,7 @@ fn say_how_to_log_in(error: sqlx::Error) -> sqlx::Error {
     }
 }
 
-/// Has statements run on a connection when it is made.
+/// Makes a pool run statements on each new connection.
 fn after_connect<DB: Driver>(
     options: sqlx::pool::PoolOptions<DB>,
     statements: String,

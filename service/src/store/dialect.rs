@@ -1,12 +1,12 @@
-//! The dialects: what differs between them, and nothing else.
+//! The dialects, and the expressions that differ between them.
 
 use sea_orm::{DatabaseBackend, Statement, Value};
 
-/// When a server was started, on PostgreSQL, in epoch milliseconds. It tells servers of one history apart.
+/// Start time of a PostgreSQL server in epoch milliseconds. It tells apart servers with the same history.
 pub(super) const POSTGRES_STARTED: &str =
     "floor(extract(epoch FROM pg_postmaster_start_time()) * 1000)::bigint";
 
-/// Which SQL is spoken. MariaDB and MySQL share a protocol and a driver, and not much more.
+/// The SQL dialect of a database. MariaDB and MySQL share a protocol and a driver, and not much more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {
     Sqlite,
@@ -16,7 +16,7 @@ pub(super) enum Dialect {
 }
 
 impl Dialect {
-    /// What SeaORM calls it.
+    /// SeaORM's name for this kind of database.
     pub(super) const fn backend(self) -> DatabaseBackend {
         match self {
             Self::Sqlite => DatabaseBackend::Sqlite,
@@ -35,7 +35,7 @@ impl Dialect {
         }
     }
 
-    /// The database's clock in microseconds, as the type of a column.
+    /// The database's clock as a value for a column of time: microseconds on servers, epoch milliseconds on SQLite.
     pub(super) const fn precise_now(self) -> &'static str {
         match self {
             Self::Sqlite => "CAST(unixepoch('now', 'subsec') * 1000 AS INTEGER)",
@@ -44,7 +44,8 @@ impl Dialect {
         }
     }
 
-    /// The server, as a text that another one does not have: its clock may be another.
+    /// A text that differs from one server to another, whose clock may differ, too. Empty on databases other than
+    /// PostgreSQL.
     pub(super) const fn identity(self) -> &'static str {
         match self {
             Self::Postgres => "(extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint::text",

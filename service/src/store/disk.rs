@@ -1,4 +1,4 @@
-//! Remembers that the database's disk is full: from the first write that it refused until it accepts one again.
+//! Remembers that the database's disk is full: from the first refused write until a write succeeds.
 
 use std::{
     sync::{
@@ -18,20 +18,20 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// The size of a trial write: as much as a request may store.
 const TRIAL_BYTES: usize = 32 << 10;
 
-/// A write that was refused because the disk was full, and when a write was last tried.
+/// The row version of a write that was refused because the disk was full, and the time of the last try.
 pub(super) type Refused = (RowVersion, Instant);
 
 /// Whether the last write was refused because the disk was full.
 #[derive(Debug, Default)]
 pub(super) struct Disk {
-    /// Whether `refused` holds anything, so that a commit takes no mutex.
+    /// Whether `refused` is set. Commits read this flag instead of locking the mutex.
     is_full: AtomicBool,
-    /// Locked only to copy.
+    /// Locked only while the value is copied.
     refused: Mutex<Option<Refused>>,
 }
 
 impl Disk {
-    /// The write to try again, if the disk was full. An error if one was tried a moment ago.
+    /// The write to try again; `None` if the disk is not full. Fails if a write was tried a moment ago.
     pub(super) fn to_try(&self) -> Result<Option<RowVersion>, StoreError> {
         match *self.refused.lock().unwrap_or_else(PoisonError::into_inner) {
             None => Ok(None),
@@ -42,7 +42,7 @@ impl Disk {
         }
     }
 
-    /// Records the result of a batch whose first write has this row version, or of a trial.
+    /// Records the result of a batch or of a trial write. `first` is the row version of the first write.
     pub(super) fn note<T>(&self, result: &Result<T, StoreError>, first: Option<RowVersion>) {
         match (result, first) {
             (Err(StoreError::DiskFull(_)), Some(row_version)) => {
@@ -59,8 +59,8 @@ impl Disk {
     }
 }
 
-/// A row as large as rows get, of text that no database compresses. Its key is taken from the refused write, so that two
-/// replicas never try the same row.
+/// A trial write of a row of the largest size, with text that no database compresses. Its key is made of the refused
+/// write's row version, so two replicas never try the same row.
 pub(super) fn trial(row_version: RowVersion) -> Write {
     let id =
         KeyId { tenant: Tenant::trusted("db-locks-trial"), key: Key::trusted(&row_version.0.to_string()) };

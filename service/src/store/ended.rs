@@ -1,10 +1,11 @@
-//! How ended versions stand in a key's row.
+//! Encoding of the ended versions in a key's row.
 //!
-//! They are written with every command for the key, so they have to be short: a group a minute, each with its number of
-//! versions and their digests. 64 of ten minutes come to about 570 bytes. Rows of earlier versions of this program hold up to
-//! eight versions as they are, which is always a multiple of 16 bytes; this form never is.
+//! Every command for a key writes this column, so it has to be short. Versions are grouped by the minute in which they
+//! ended; a group holds the number of its versions and their digests. 64 versions of ten minutes take about 570 bytes.
+//! Earlier versions of this program stored up to eight whole versions. Their length is always a multiple of 16 bytes;
+//! the length of the present form never is.
 //!
-//! Where an operator ended grants by force, these follow in a longer form, with who did it and why.
+//! Grants that an operator ended by force follow in a longer form, with the operator and the reason.
 
 use std::sync::Arc;
 
@@ -14,20 +15,20 @@ use crate::domain::{
     EndedVersion, EndedVersions, Reason, Revocation, Revocations, Timestamp, Version, VersionDigest,
 };
 
-/// The first byte of this form.
+/// The first byte of the form without grants that were ended by force.
 const FORM: u8 = 1;
 /// The first byte of the form with grants that were ended by force: the length of the groups follows, in two bytes.
 const FORM_WITH_REVOCATIONS: u8 = 2;
-/// The length that stands for a text that is not there.
+/// The length that marks an absent text.
 const NO_TEXT: u16 = u16::MAX;
-/// The length of a version as it is.
+/// The length of a whole version, as earlier versions of this program stored it.
 const VERSION_BYTES: usize = 16;
 /// The length of a digest.
 const DIGEST_BYTES: usize = 8;
-/// The time of a group: whole minutes since 1970, four bytes.
+/// Milliseconds in a minute. A group's time is stored as whole minutes since 1970, in four bytes.
 const MINUTE_MS: i64 = 60_000;
 
-/// The column's content.
+/// Encodes the content of the column.
 pub(super) fn encode(ended: &EndedVersions, revoked: &Revocations) -> Vec<u8> {
     let (all, revoked) = (ended.as_slice(), revoked.as_slice());
     if all.is_empty() && revoked.is_empty() {
@@ -72,8 +73,8 @@ fn put_revocation(bytes: &mut Vec<u8>, revocation: &Revocation) {
     }
 }
 
-/// What the column holds; `None` where it cannot be read. `updated_at` is the row's: when the versions of the earlier form
-/// ended is not known, but they had by then.
+/// Decodes the content of the column; `None` if it cannot be read. `updated_at` is the time of the row. It takes the
+/// place of the end times that the earlier form lacks: those versions had ended by then.
 pub(super) fn decode(bytes: &[u8], updated_at: Timestamp) -> Option<(EndedVersions, Revocations)> {
     let (versions, rest) = bytes.as_chunks::<VERSION_BYTES>();
     if rest.is_empty() {
@@ -126,7 +127,7 @@ fn read_revocations(mut rest: &[u8]) -> Option<Revocations> {
     (matches!(rest, [] | [0]) && !revoked.is_empty()).then(|| Revocations::new(revoked))
 }
 
-/// A text, or none, and what follows it.
+/// Reads a text or its absence. Returns the bytes that follow, too.
 fn read_text(rest: &[u8]) -> Option<(Option<&str>, &[u8])> {
     let (length, after) = rest.split_first_chunk::<2>()?;
     let length = u16::from_be_bytes(*length);
@@ -137,7 +138,7 @@ fn read_text(rest: &[u8]) -> Option<(Option<&str>, &[u8])> {
     Some((Some(std::str::from_utf8(text).ok()?), after))
 }
 
-/// The minute at or after a time: nothing is forgotten early.
+/// Rounds a time up to a whole minute, so that no version is forgotten early.
 fn minute_of(at: Timestamp) -> u32 {
     let minutes = at.0.saturating_add(MINUTE_MS - 1).div_euclid(MINUTE_MS);
     u32::try_from(minutes.max(0)).unwrap_or(u32::MAX)
@@ -152,7 +153,7 @@ mod tests {
         Version(Uuid::from_u128(number))
     }
 
-    /// So many, ended one after another with this time between.
+    /// `count` versions that ended one after another, `every_ms` apart.
     fn ended(count: u128, every_ms: i64) -> EndedVersions {
         let mut ended = EndedVersions::default();
         for number in 0..count {
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_written_is_read_and_forgotten_no_earlier() {
+    fn decoding_restores_digests_and_rounds_times_up() {
         for (count, every_ms) in [(0, 0), (1, 0), (3, 1), (8, 100_000), (64, 9_000), (64, 1), (200, 700_000)]
         {
             let ended = ended(count, every_ms);
@@ -181,7 +182,7 @@ mod tests {
         }
     }
 
-    /// The key's row is written with every command.
+    /// Every command for a key writes its row, so the encoding has to be short.
     #[test]
     fn a_full_history_of_ten_minutes_is_short() {
         let most = [1, 1_000, 9_375]
@@ -192,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_earlier_version_wrote_is_read() {
+    fn the_form_of_earlier_versions_is_read() {
         let bytes: Vec<u8> = (1..=8).flat_map(|number| version(number).0.into_bytes()).collect();
         let Some((ended, _)) = decode(&bytes, Timestamp(5)) else { panic!("it is read") };
         assert!((1..=8).all(|number| ended.contains(version(number))));
@@ -233,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_not_read() {
+    fn malformed_bytes_are_not_decoded() {
         let mut bytes = encode(&ended(5, 1), &Revocations::default());
         bytes.truncate(bytes.len() - 1);
         assert_eq!(decode(&bytes, Timestamp(0)), None);

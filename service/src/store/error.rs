@@ -1,27 +1,29 @@
-//! What can go wrong between the engine and the database, sorted by what is to be done about it.
+//! Errors of the store, sorted by how a caller has to react.
 
-/// The source of a store error: the database driver's own, for the log and for nobody else.
+/// The source of a store error: the error of the database driver. It is only logged.
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why the database did not do what it was asked.
+/// An error of the database, or of the connection to it.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// It could not be reached, or broke off before a write could have been applied: nothing was written.
+    /// The database could not be reached, or the connection broke before a write could have been applied. Nothing was
+    /// written.
     #[error("the database is out of reach")]
     Unreachable(#[source] Source),
-    /// The connection broke, or the time was up, after a write was sent: it may have been applied, now or in a moment.
+    /// The connection broke, or a timeout passed, after a write was sent. The write may have been applied, or may be
+    /// applied in a moment.
     #[error("the fate of a commit is unknown")]
     Unknown(#[source] Source),
-    /// A row was locked by somebody else for longer than it is waited for: nothing was written.
+    /// Another session kept a row locked for too long. Nothing was written.
     #[error("another session keeps a row locked")]
     Blocked(#[source] Source),
-    /// Transactions of users that called the guard are open, for the grants of these slots: nothing was written.
+    /// Users' transactions that called the guard are still open, for the grants of these slots. Nothing was written.
     #[error("a transaction that called the guard is open")]
     GuardOpen(Vec<i32>),
-    /// A deadlock, a statement that took too long, a busy file: nothing was written, and it is worth trying again.
+    /// A deadlock, a statement that took too long, or a busy file. Nothing was written, and a retry is worthwhile.
     #[error("the database asks to try again")]
     Transient(#[source] Source),
-    /// It refused for a reason that will not go away by itself: nothing was written.
+    /// The database refused a statement for a reason that will not go away by itself. Nothing was written.
     #[error("the database refused the statement")]
     Rejected(#[source] Source),
     /// The server takes no writes: it is a standby, or was made read-only. Nothing was written.
@@ -33,7 +35,7 @@ pub enum StoreError {
     /// The server's disk is full. Nothing was written.
     #[error("the database's disk is full")]
     DiskFull(#[source] Source),
-    /// More is asked than can be served in time. Nothing was sent.
+    /// More requests wait for a connection than can be served in time. Nothing was sent.
     #[error("the connections to the database are overloaded")]
     Overloaded(#[source] Source),
     /// The schema is not one that this program can write to. Nothing was written.
@@ -44,7 +46,7 @@ pub enum StoreError {
     FileReplaced(String),
 }
 
-/// What is stored for a key makes no sense. Taken for something else, its lock could be granted a second time.
+/// The stored rows of a key make no sense. To guess their meaning could grant a lock a second time.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("what is stored for a key cannot be read: {0}")]
 pub struct Unreadable(pub String);
@@ -58,9 +60,9 @@ impl From<sea_orm::DbErr> for Unreadable {
 
 /// Why a key could not be loaded.
 pub(super) enum LoadError {
-    /// The database did not do its part.
+    /// The database failed.
     Database(sea_orm::DbErr),
-    /// This key cannot be read, and others can.
+    /// The rows of this key cannot be read. Those of other keys may be fine.
     Unreadable(Unreadable),
 }
 
@@ -77,7 +79,7 @@ impl From<Unreadable> for LoadError {
 }
 
 impl StoreError {
-    /// All that [`Self::kind`] answers, so that each has its metric from the start.
+    /// The kinds whose error counters exist from the start. Those of other kinds begin with the first error.
     pub(super) const KINDS: [&'static str; 5] =
         ["unreachable", "unknown_fate", "transient", "rejected", "schema"];
 
@@ -99,7 +101,7 @@ impl StoreError {
         }
     }
 
-    /// The same once more, for another who asked the same question.
+    /// A copy of this error, for another caller that waited for the same answer. The sources become one text.
     pub(super) fn repeated(&self) -> Self {
         let source = || {
             let causes = std::iter::successors(std::error::Error::source(self), |error| error.source());

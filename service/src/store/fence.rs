@@ -1,5 +1,5 @@
-//! What this process knows of the server and of the epoch of fencing tokens, and what keeps writes from a connection that they are not
-//! meant for: grants of an earlier epoch, and statements for another kind of server. `epoch` checks and raises the epoch.
+//! Keeps what this process knows of the server and of the epoch of fencing tokens. A fence rejects writes that do not
+//! fit: grants of an earlier epoch, and statements for another kind of server. `epoch` checks and raises the epoch.
 
 use std::sync::{
     Mutex, PoisonError,
@@ -11,71 +11,72 @@ use sea_orm::{DbErr, RuntimeErr, sqlx};
 use super::Write;
 use crate::domain::Epoch;
 
-/// What this process knows of the server and its epoch, shared by all of its connections.
+/// The server and the epoch that this process knows, shared by all of its connections.
 #[derive(Debug, Default)]
 pub(super) struct EpochWatch {
-    /// The number of the highest epoch that was ever seen.
+    /// The number of the highest epoch ever seen.
     highest: AtomicI64,
-    /// When the server was started that was checked last, as the server writes it.
+    /// Start time of the server that was checked last, in the server's own notation.
     server: Mutex<Option<String>>,
-    /// Whether the server that was connected to last is a node of a Galera cluster.
+    /// Whether the server of the newest connection is a node of a Galera cluster.
     is_galera: AtomicBool,
 }
 
 impl EpochWatch {
-    /// The highest epoch that was ever seen: that of new grants.
+    /// The highest epoch ever seen: the epoch of new grants.
     pub(super) fn current(&self) -> Epoch {
         Epoch::new(self.highest.load(Ordering::Acquire)).unwrap_or_default()
     }
 
-    /// Notes an epoch that the database has.
+    /// Records an epoch that the database has.
     pub(super) fn note(&self, epoch: Epoch) {
         let before = self.highest.fetch_max(epoch.number(), Ordering::AcqRel);
         if before < epoch.number() {
-            tracing::info!(epoch = epoch.number(), "fencing tokens are those of this epoch from now on");
+            tracing::info!(epoch = epoch.number(), "new fencing tokens belong to this epoch from now on");
         }
     }
 
-    /// Notes the server that was checked.
+    /// Records the start time of the server that was checked.
     pub(super) fn note_server(&self, started: Option<&str>) {
         let mut server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
         *server = started.map(str::to_owned);
     }
 
-    /// Notes whether the server of a new connection is a node of a Galera cluster.
+    /// Records whether the server of a new connection is a node of a Galera cluster.
     pub(super) fn note_galera(&self, is_galera: bool) {
         self.is_galera.store(is_galera, Ordering::Release);
     }
 
-    /// Whether this is the server that was checked last. Behind a pooler a connection may lead to another one at any time.
+    /// Fails unless this is the server that was checked last. Behind a pooler a connection may lead to another server
+    /// at any time.
     pub(super) fn recognise(&self, started: Option<&str>) -> Result<(), sqlx::Error> {
         let server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
         if server.is_none() || server.as_deref() == started { Ok(()) } else { Err(failed(OtherServer)) }
     }
 
-    /// What keeps these writes from being sent once a later epoch or another kind of server is known.
+    /// A fence that rejects these writes once a later epoch or another kind of server is known.
     pub(super) fn fence(&self, writes: &[Write]) -> Fence<'_> {
         let under = writes.iter().filter_map(|write| write.change.granted_under).min();
         Fence(Some(Conditions { watch: self, under, is_galera: self.is_galera.load(Ordering::Acquire) }))
     }
 }
 
-/// Lets writes pass that were made for the server that is connected to, under its current epoch. `None` for what only reads.
+/// Lets writes pass only if they fit the connected server and its current epoch. `None` for statements that only read.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fence<'w>(Option<Conditions<'w>>);
 
-/// What has to be so when writes are sent.
+/// The conditions that must hold when writes are sent.
 #[derive(Debug, Clone, Copy)]
 struct Conditions<'w> {
     watch: &'w EpochWatch,
-    /// The lowest epoch of what is granted.
+    /// The lowest epoch of the grants among the writes.
     under: Option<Epoch>,
-    /// Whether the statements are those for a node of a Galera cluster.
+    /// Whether the statements were made for a node of a Galera cluster.
     is_galera: bool,
 }
 
 impl Fence<'_> {
-    /// Lets everything pass: nothing is written.
+    /// A fence that lets everything pass, for statements that write nothing.
     pub(super) const OPEN: Fence<'static> = Fence(None);
 
     /// Whether the statements have to be those for a node of a Galera cluster.
@@ -83,8 +84,8 @@ impl Fence<'_> {
         self.0.is_some_and(|conditions| conditions.is_galera)
     }
 
-    /// Fails if a later epoch or another kind of server is known. This is asked once the connection is at hand that the writes are
-    /// sent on: making it may have raised the epoch.
+    /// Fails if a later epoch or another kind of server is known. Call this once the connection for the writes is open:
+    /// opening it may have raised the epoch.
     pub(super) fn pass(&self) -> Result<(), sqlx::Error> {
         let Some(Conditions { watch, under, is_galera }) = self.0 else { return Ok(()) };
         if under.is_some_and(|under| under < watch.current()) {
@@ -93,7 +94,7 @@ impl Fence<'_> {
         if is_galera == watch.is_galera.load(Ordering::Acquire) { Ok(()) } else { Err(failed(OtherServer)) }
     }
 
-    /// The same as an error of a statement.
+    /// [`Self::pass`] with the error type of a statement.
     pub(super) fn pass_statement(&self) -> Result<(), DbErr> {
         self.pass().map_err(|error| DbErr::Query(RuntimeErr::SqlxError(error.into())))
     }
@@ -104,12 +105,12 @@ impl Fence<'_> {
 #[error("a grant was decided under an earlier epoch")]
 pub(super) struct EarlierEpoch;
 
-/// The pooler in front of the database has led a connection to another server, or the server is one of another kind by now.
+/// The pooler in front of the database has led a connection to another server, or the server is now of another kind.
 #[derive(Debug, thiserror::Error)]
 #[error("the connection leads to another server than before")]
 pub(super) struct OtherServer;
 
-/// Something that was found out before a statement was sent.
+/// Wraps an error that was found before a statement was sent.
 fn failed(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
     sqlx::Error::Configuration(Box::new(error))
 }
@@ -144,7 +145,7 @@ mod tests {
 
     /// Guards invariant 1. On a node of a cluster a text of several statements may be carried out in part.
     #[test]
-    fn what_is_meant_for_another_kind_of_server_does_not_pass() {
+    fn writes_for_another_kind_of_server_do_not_pass() {
         let watch = EpochWatch::default();
         let before = watch.fence(&[]);
         assert!(before.pass().is_ok() && !before.is_galera());
@@ -155,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pooler_that_leads_elsewhere_is_noticed() {
+    fn a_pooler_that_leads_to_another_server_is_noticed() {
         let watch = EpochWatch::default();
         assert!(watch.recognise(Some("1")).is_ok(), "no server was checked yet");
         watch.note_server(Some("1"));

@@ -7,24 +7,24 @@ use std::sync::{
 
 use super::{StoreError, sqlite::FileWatch};
 
-/// Every write passes it.
+/// A gate that every write passes.
 #[derive(Debug, Default)]
 pub(super) struct WriteGate {
-    /// Whether `schema` holds anything. It orders nothing: a write that is under way when it is set could have been before.
+    /// Whether `schema` is set. Relaxed ordering is enough: a write that runs when this is set could have run before.
     is_closed: AtomicBool,
-    /// Why the schema cannot be used. Locked only to copy.
+    /// Why the schema cannot be used. Locked only while the text is copied.
     schema: Mutex<Option<String>>,
     /// The SQLite file.
     file: Option<FileWatch>,
 }
 
 impl WriteGate {
-    /// A gate that is open as long as the file, if there is one, stays where it is.
+    /// An open gate. It stays open as long as the file, if there is one, is still at its path.
     pub(super) fn new(file: Option<FileWatch>) -> Self {
         Self { file, ..Self::default() }
     }
 
-    /// Whether a write may go on.
+    /// Fails if nothing may be written.
     pub(super) fn pass(&self) -> Result<(), StoreError> {
         self.check_file()?;
         if !self.is_closed.load(Ordering::Relaxed) {
@@ -36,7 +36,7 @@ impl WriteGate {
         }
     }
 
-    /// Whether the file is still the one that was opened.
+    /// Fails if the file at the path is not the one that was opened.
     pub(super) fn check_file(&self) -> Result<(), StoreError> {
         self.file.as_ref().map_or(Ok(()), |file| file.check().map_err(StoreError::FileReplaced))
     }
@@ -59,7 +59,7 @@ mod tests {
 
     /// Guards invariant 1: a database that is away for a moment does not open the gate to a schema that is not known.
     #[test]
-    fn only_a_look_that_saw_a_good_schema_opens_the_gate_again() {
+    fn only_a_check_that_finds_a_known_schema_reopens_the_gate() {
         let gate = WriteGate::default();
         assert!(gate.pass().is_ok());
         gate.note(&Err(StoreError::Schema("newer".to_owned())));

@@ -1,4 +1,4 @@
-//! What one connection's failure says about the others.
+//! Tells which connections must not be used, from failures of other connections.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -7,7 +7,7 @@ use tokio::{
     time::Instant,
 };
 
-/// What is known about the way to the database, shared by all pools of a store.
+/// Failures on the way to the database, shared by all pools of a store.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     suspicions: Mutex<Suspicions>,
@@ -15,27 +15,28 @@ pub(super) struct Health {
     suspected: Notify,
     /// Changes when connections that are open must not be used any more.
     left: watch::Sender<()>,
-    /// Changes when another server was chosen: what is under way on the former one need not be waited for.
+    /// Changes when another server was chosen: nobody need wait for calls that are under way on the former one.
     moved: watch::Sender<()>,
 }
 
-/// Which connections must not be used any more.
+/// The times that tell which connections must not be used any more.
 #[derive(Debug, Clone, Copy, Default)]
 struct Suspicions {
-    /// A statement sent at this moment was never answered: a connection that has not answered since then may be as dead.
+    /// Send time of the latest statement that was never answered. A connection that has not answered since may be dead,
+    /// too.
     silent_since: Option<Instant>,
-    /// A server said at this moment that it takes no writes, or another one was chosen: a connection opened before may lead to
-    /// a demoted primary.
+    /// Last time at which a server said that it takes no writes, or another server was chosen. A connection opened
+    /// before may lead to a demoted primary.
     demoted_at: Option<Instant>,
 }
 
 impl Health {
     fn suspicions(&self) -> MutexGuard<'_, Suspicions> {
-        // Two instants, each replaced at once: a panic elsewhere leaves nothing half done.
+        // A panic elsewhere leaves no value half written: each of the two instants is replaced at once.
         self.suspicions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A statement sent at `sent` was not answered, or its connection broke.
+    /// Records that a statement sent at `sent` was not answered, or that its connection broke.
     pub(super) fn note_silence(&self, sent: Instant) {
         let mut suspicions = self.suspicions();
         suspicions.silent_since = suspicions.silent_since.max(Some(sent));
@@ -43,13 +44,13 @@ impl Health {
         self.suspect();
     }
 
-    /// What is open may lead to a server that is not to be written to: it takes no writes now, or its epoch was raised.
+    /// Condemns all open connections: their server takes no writes now, or its epoch was raised.
     pub(super) fn distrust_server(&self) {
         self.leave();
         self.suspect();
     }
 
-    /// Another server was chosen, or none: all that is open leads to the former one.
+    /// Condemns all open connections and the calls on them: another server was chosen, or none.
     pub(super) fn leave_all(&self) {
         self.leave();
         self.moved.send_replace(());
@@ -60,33 +61,33 @@ impl Health {
         self.left.send_replace(());
     }
 
-    /// There is cause to ask the servers what they are.
+    /// Wakes the task that watches several servers: there is reason to ask them for their state.
     pub(super) fn suspect(&self) {
         self.suspected.notify_one();
     }
 
-    /// Waits for such a cause. One that nobody waited for is not lost.
+    /// Waits for [`Self::suspect`]. A call that came earlier is not lost.
     pub(super) async fn suspected(&self) {
         self.suspected.notified().await;
     }
 
-    /// Changes from now on when connections that are open must not be used any more.
+    /// A receiver that changes when open connections must not be used any more.
     pub(super) fn left(&self) -> watch::Receiver<()> {
         self.left.subscribe()
     }
 
-    /// Changes from now on when another server is chosen.
+    /// A receiver that changes when another server is chosen.
     pub(super) fn moved(&self) -> watch::Receiver<()> {
         self.moved.subscribe()
     }
 
-    /// Whether a connection may be used that was opened and last answered at these moments.
+    /// Whether a connection may be used, given when it was opened and when it last answered.
     pub(super) fn trusts(&self, opened: Instant, answered: Instant) -> bool {
         let silent_since = self.suspicions().silent_since;
         silent_since.is_none_or(|since| answered > since) && !self.has_left(opened)
     }
 
-    /// Whether a connection opened at this moment may lead to a demoted primary.
+    /// Whether a connection opened at this time may lead to a demoted primary.
     pub(super) fn has_left(&self, opened: Instant) -> bool {
         self.suspicions().demoted_at.is_some_and(|at| opened <= at)
     }
@@ -100,7 +101,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_silence_condemns_those_that_have_not_answered_since() {
+    async fn a_silence_condemns_connections_that_have_not_answered_since() {
         let health = Health::default();
         let opened = Instant::now();
         tokio::time::advance(Duration::from_secs(1)).await;
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn connections_to_a_server_that_is_left_are_left_and_so_is_what_is_under_way() {
+    async fn leaving_a_server_ends_the_use_of_its_connections_and_the_calls_on_them() {
         let health = Health::default();
         let opened = Instant::now();
         let (left, moved) = (health.left(), health.moved());
@@ -140,7 +141,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_cause_for_suspicion_is_not_lost() {
+    async fn a_suspicion_before_the_wait_is_not_lost() {
         let health = Health::default();
         health.note_silence(Instant::now());
         health.suspected().await;

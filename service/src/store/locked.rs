@@ -11,8 +11,8 @@ use super::{
 use crate::domain::KeyId;
 
 impl SqlStore {
-    /// Locks the rows that can be locked at once, for as long as the statement takes. Rows that exist and were left out are
-    /// locked by others.
+    /// Locks the rows that can be locked at once, for the duration of the statement. Another session has locked those
+    /// rows that exist but were left out.
     pub(super) async fn find_locked_rows(&self, ids: &[KeyId]) -> Result<Vec<KeyId>, StoreError> {
         let work = async {
             match self.sql.dialect {

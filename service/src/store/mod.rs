@@ -1,9 +1,9 @@
 //! Keeps the states of keys in a database: five traits, and one implementation of them over three dialects.
 //!
-//! [`KeyStore`] is the hot path: load keys, decide elsewhere, commit. [`ReplicaStore`] holds the membership of replicas and
-//! their waiters, [`SweepStore`] removes what nobody needs any more, [`ListStore`] answers lists and counts, [`TokenStore`] keeps
-//! bearer tokens. The store knows
-//! no rule of locking. It is the only module that names `sea_orm`, `sqlx` and `rusqlite`.
+//! [`KeyStore`] is the hot path: load keys, decide elsewhere, commit. [`ReplicaStore`] holds the membership of replicas
+//! and their waiters, [`SweepStore`] removes what nobody needs any more, [`ListStore`] answers lists and counts,
+//! [`TokenStore`] keeps bearer tokens. The store knows no rule of locking. It is the only module that names `sea_orm`,
+//! `sqlx` and `rusqlite`.
 //!
 //! `sql_store` sends statements and counts them; `keys`, `replicas`, `sweep`, `lists` and `tokens` implement the traits. What differs
 //! between databases is in `sqlite/`, `postgres/` and `mysql/` (MariaDB and MySQL): `sql`, `bind`, `load`, `commit`, `session`.

@@ -1,4 +1,4 @@
-//! Kinds of work that the database is asked for, each with its metrics and its time limit.
+//! Kinds of work for the database, each with its metrics and its time limit.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::{
     classify::{Purpose, classify, timed_out},
 };
 
-/// The most time that an operation takes, the wait for a connection included.
+/// The longest time that an operation may take, including the wait for a connection.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 const ROUND_TRIPS: &str = "db_locks_database_round_trips_total";
@@ -45,12 +45,12 @@ impl Operation {
 
     /// Describes the metrics of all operations.
     pub(super) fn describe() {
-        describe_counter!(ROUND_TRIPS, "Statements sent to the database, by what they were for");
+        describe_counter!(ROUND_TRIPS, "Statements sent to the database, by operation");
         describe_histogram!(
             DURATION,
-            "How long the database took, the wait for a connection included, by what it was asked for"
+            "How long the database took, including the wait for a connection, by operation"
         );
-        describe_counter!(ERRORS, "Errors of the database, by what it was asked for and kind of error");
+        describe_counter!(ERRORS, "Errors of the database, by operation and kind of error");
     }
 
     /// Runs `work` within the time limit, classifies its error, and counts its duration and its failure.
@@ -63,7 +63,7 @@ impl Operation {
         self.run_classified(purpose, classified).await
     }
 
-    /// The same for work whose errors are classified already.
+    /// [`Self::run`] for work whose errors are classified already.
     pub(super) async fn run_classified<T>(
         &self,
         purpose: Purpose,

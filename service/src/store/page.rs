@@ -1,21 +1,21 @@
-//! Where a page of a list ends: after as many items as were asked for, or as many bytes as an answer may have.
+//! Builds a page of a list. A page ends after the requested number of items, or before an answer becomes too large.
 
 use super::Page;
 use crate::domain::{Data, LockView};
 
-/// The most bytes that the items of a page take in an answer: 4 MiB less what stands around them.
+/// The most bytes that the items of a page take in an answer: 4 MiB minus room for the text around them.
 const MAX_BYTES: usize = 4 * 1024 * 1024 - 16 * 1024;
-/// What an item takes beside its texts: names of members, numbers and times at their longest.
+/// The bytes of an item apart from its texts: names of members, and numbers and times at their longest.
 const FIXED_BYTES: usize = 640;
 
-/// The rows that are asked for at a time: with 32 KiB of data each they come to 4 MiB.
+/// The number of rows to read at a time. With 32 KiB of data each, they take 4 MiB.
 const ROWS: usize = 128;
-/// The same once the rows that came were small.
+/// The number of rows to read at a time after small rows.
 const SMALL_ROWS: usize = 512;
-/// How many bytes a small row has at most.
+/// The most bytes that small rows have on average.
 const SMALL: usize = 1_024;
 
-/// A page while its rows are read. At most some hundred rows are in memory beside it.
+/// A page whose rows are being read. Besides the page, at most a few hundred rows are in memory.
 #[derive(Debug)]
 pub(super) struct PageInProgress<T, C> {
     items: Vec<T>,
@@ -23,17 +23,17 @@ pub(super) struct PageInProgress<T, C> {
     last: Option<C>,
     limit: usize,
     bytes: usize,
-    /// Whether there is an item that has no place on the page any more.
+    /// Whether an item had no room on the page.
     is_full: bool,
 }
 
 impl<T: AnswerSize, C> PageInProgress<T, C> {
-    /// An empty page of at most so many items.
+    /// An empty page of at most `limit` items.
     pub(super) fn new(limit: u32) -> Self {
         Self { items: Vec::new(), last: None, limit: limit as usize, bytes: 0, is_full: false }
     }
 
-    /// How many rows to ask for: one more than the page needs tells whether there is another page.
+    /// Number of rows to ask for. It is one more than the page needs, to find out whether there is another page.
     pub(super) fn rows_wanted(&self) -> u64 {
         let were_small = !self.items.is_empty() && self.bytes / self.items.len() <= SMALL;
         let at_most = if were_small { SMALL_ROWS } else { ROWS };
@@ -46,8 +46,8 @@ impl<T: AnswerSize, C> PageInProgress<T, C> {
         self.last.as_ref()
     }
 
-    /// Adds what came: each row's item, `None` where it shows nothing, with its cursor. False once the page is full, and
-    /// what did not fit is left out.
+    /// Adds rows, each with its cursor and its item. The item is `None` if the list does not show the row. Returns
+    /// false once the page is full; the rows that have no room are left out.
     pub(super) fn extend(&mut self, rows: impl IntoIterator<Item = (Option<T>, C)>) -> bool {
         for (item, cursor) in rows {
             let Some(item) = item else {
@@ -67,15 +67,15 @@ impl<T: AnswerSize, C> PageInProgress<T, C> {
         true
     }
 
-    /// The page as it is answered.
+    /// The finished page.
     pub(super) fn finish(self) -> Page<T, C> {
         Page { items: self.items, next: self.last.filter(|_| self.is_full) }
     }
 }
 
-/// What is an item of a list.
+/// An item of a list.
 pub(super) trait AnswerSize {
-    /// The most bytes that it takes in an answer.
+    /// The most bytes that the item takes in an answer.
     fn answer_size(&self) -> usize;
 }
 
@@ -89,7 +89,7 @@ impl AnswerSize for LockView {
     }
 }
 
-/// The bytes of a text in JSON, without its quotes.
+/// The number of bytes of a text in JSON, without its quotes.
 fn json_bytes(text: &str) -> usize {
     let escaped = |byte| match byte {
         b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0C => 2,
@@ -111,12 +111,12 @@ mod tests {
         }
     }
 
-    /// A row of size 0 shows nothing.
+    /// An item of this size. A row of size 0 is not shown.
     fn item(size: usize) -> Option<Item> {
         (size > 0).then_some(Item(size))
     }
 
-    /// The number of items and the cursor of a page of rows of these sizes, which come as they are asked for.
+    /// Builds a page from rows of these sizes. Returns the number of its items and the next cursor.
     fn page(limit: u32, sizes: &[usize]) -> (usize, Option<usize>) {
         let mut page = PageInProgress::new(limit);
         loop {
@@ -150,13 +150,13 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_show_nothing_are_left_out_and_do_not_end_the_page() {
+    fn hidden_rows_are_left_out_and_do_not_end_the_page() {
         assert_eq!(page(3, &[0; 400]), (0, None));
         assert_eq!(page(2, &[0, 1, 0, 1, 0, 1]), (2, Some(4)));
     }
 
     #[test]
-    fn escapes_count() {
+    fn escapes_count_towards_the_size() {
         assert_eq!([r#"a"\"#, "\n\t", "\u{1}", "é😀", "\u{7f}"].map(json_bytes), [5, 4, 6, 6, 1]);
     }
 }

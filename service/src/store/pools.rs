@@ -24,19 +24,20 @@ use super::{
     writer::AnyPool,
 };
 
-/// How long a statement may run on the server. Tombstones outlive it by far.
+/// How long a statement may run on the server. Tombstones are kept for far longer.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The same for lists, counts and sweeping: nobody waits for longer.
+/// How long a statement of lists, counts and sweeping may run. No caller waits longer.
 const GENERAL_STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long an answer is waited for where a caller's lease may depend on it.
+/// How long to wait for an answer that a caller's lease may depend on.
 const HOT_ANSWER: Duration = Duration::from_secs(3);
-/// The same for lists, counts and sweeping.
+/// How long lists, counts and sweeping wait for an answer.
 const GENERAL_ANSWER: Duration = Duration::from_secs(5);
-/// How long these wait for a connection.
+/// How long lists, counts and sweeping wait for a connection.
 const GENERAL_WAIT: Duration = Duration::from_secs(2);
-/// The same for membership: a replica whose beat stands still for 3 s is taken for dead.
+/// How long membership waits for a connection, and for an answer. A replica whose beat stands still for 3 s is declared
+/// dead.
 const MEMBERSHIP_ANSWER: Duration = Duration::from_millis(1_200);
-/// Connections that only read a SQLite file.
+/// Number of connections that only read a SQLite file.
 const SQLITE_READERS: usize = 2;
 
 /// Connections to one database.
@@ -47,40 +48,40 @@ pub(super) struct Pools {
     pub(super) hot_pool: AnyPool,
     /// For lists, counts and sweeping, which may take long and must not delay anything else.
     pub(super) general_pool: AnyPool,
-    /// For beats, joins and reaping, and for readiness, which nothing else may delay.
+    /// For beats, joins, reaping and readiness, which nothing else may delay.
     pub(super) membership_pool: AnyPool,
-    /// On SQLite the connection for all writes but batches: see `writer`.
+    /// On SQLite the connection for all writes except batches: see `writer`.
     pub(super) sqlite_writer: Option<DatabaseConnection>,
     /// Shared by all pools of servers.
     pub(super) health: Arc<Health>,
-    /// On PostgreSQL, whether what was committed would survive a failover.
+    /// On PostgreSQL, checks whether a commit would survive a failover.
     pub(super) replication: Option<Replication>,
-    /// On PostgreSQL, the servers that notifications are heard from.
+    /// On PostgreSQL, the servers that send notifications; `None` if no session can listen to one.
     pub(super) listened_to: Option<Arc<Servers<sqlx::Postgres>>>,
-    /// What is known of the epoch of fencing tokens, shared by all pools.
+    /// The known epoch of fencing tokens, shared by all pools.
     pub(super) epochs: Arc<EpochWatch>,
     /// Whether a pooler gives each transaction another session.
     pub(super) transaction_pooling: bool,
 }
 
-/// How many connections each pool may have.
+/// Number of connections that each pool may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Shares {
     hot: usize,
-    /// Of the hot ones, those that may be inside of transactions.
+    /// How many of the hot connections may be inside transactions.
     transactions: usize,
     general: usize,
     membership: usize,
 }
 
 impl Shares {
-    /// Divides so many connections. There are at least three: one for each pool.
+    /// Divides `connections` among the pools: at least three, one for each pool.
     fn of(connections: u32) -> Self {
         let connections = usize::try_from(connections).unwrap_or(usize::MAX).max(3);
         let membership = if connections < 8 { 1 } else { 2 };
         let general = (connections / 5).max(1);
         let hot = connections - membership - general;
-        // Statements outside of transactions need some, too; a transaction needs at least one.
+        // Statements outside of transactions need connections, too; transactions need at least one.
         Self { hot, transactions: hot.div_ceil(3).max(hot.saturating_sub(2)), general, membership }
     }
 }
@@ -99,7 +100,7 @@ impl Pools {
 
     async fn of_sqlite(options: &DatabaseOptions) -> Result<Self, DbErr> {
         let writer = connect_sea_orm(options, &options.hosts().first().url).await?;
-        // `writer::begin_sqlite` does the waiting.
+        // `writer::begin_sqlite` waits for a busy file.
         writer.execute_unprepared("PRAGMA busy_timeout = 0").await?;
         let connect = |url: &str| {
             let file: SqliteConnectOptions = url.parse()?;
@@ -111,7 +112,7 @@ impl Pools {
         Ok(Self { sqlite_writer: Some(writer), ..pools })
     }
 
-    /// The pools, if a pooler of transactions stands before the server and nothing leads past it.
+    /// The pools, if a transaction pooler is in front of the server and no other URL leads past it; `None` otherwise.
     pub(super) async fn behind_transaction_pooling(
         options: &DatabaseOptions,
     ) -> Result<Option<Self>, StoreError> {
@@ -141,7 +142,7 @@ impl Pools {
             Some(hosts) => {
                 Some(Servers::start(hosts, postgres_options, Arc::default()).map_err(not_connected)?)
             }
-            // Behind a pooler of transactions no session lasts that could listen.
+            // Behind a transaction pooler no session lasts long enough to listen.
             None if transaction_pooling => None,
             None => Some(servers.clone()),
         };
@@ -158,7 +159,7 @@ impl Pools {
         Ok(Self::new(dialect, shares, &servers, false, AnyPool::MySql))
     }
 
-    /// How the connections of each pool are used.
+    /// Use of the connections, by pool.
     pub(super) fn usage(&self) -> Vec<PoolUse> {
         let pools =
             [("hot", &self.hot_pool), ("general", &self.general_pool), ("membership", &self.membership_pool)];

@@ -1,4 +1,4 @@
-//! Lets concurrent questions whether the database is ready share an answer.
+//! Lets concurrent checks of the database's readiness share an answer.
 
 use std::time::Duration;
 
@@ -9,16 +9,16 @@ use tokio::{
 
 use super::{StoreError, classify::overloaded};
 
-/// How long a caller waits for the callers before it.
+/// How long a caller waits for earlier callers.
 const WAIT: Duration = Duration::from_secs(2);
 
-/// The last answer, and when its question was asked. One caller at a time asks the database, and the answer serves all callers
-/// that began to wait before it was asked.
+/// The last answer, and when its check began. One caller at a time asks the database. The answer serves all callers
+/// that had begun to wait before the check began.
 #[derive(Debug, Default)]
 pub(super) struct Readiness(Mutex<Option<(Instant, Result<(), StoreError>)>>);
 
 impl Readiness {
-    /// Asks, unless somebody else has asked since this call began.
+    /// Asks the database, unless another caller has asked since this call began.
     pub(super) async fn ask(
         &self,
         ask: impl Future<Output = Result<(), StoreError>>,

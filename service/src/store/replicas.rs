@@ -1,7 +1,7 @@
 //! [`ReplicaStore`] over SQL: replicas and their waiters.
 //!
-//! Most statements are queries over entities. Written out are those that are sent again and again while somebody waits: the
-//! beat, and the searches for offers and lost waiters (`sql::ReplicaSql`).
+//! Most statements are queries over entities. Written by hand are those that are sent again and again while somebody
+//! waits: the beat, and the searches for offers and lost waiters (`sql::ReplicaSql`).
 
 use async_trait::async_trait;
 use db_locks_entity::{replicas, waiters};
@@ -154,7 +154,7 @@ impl ReplicaStore for SqlStore {
 }
 
 impl SqlStore {
-    /// Keys that a query over entities names in its first two columns.
+    /// Selects keys with a query over entities. Its first two columns are tenant and key.
     pub(super) async fn select_ids(
         &self,
         db: &impl ConnectionTrait,
@@ -167,7 +167,7 @@ impl SqlStore {
     }
 }
 
-/// A replica and its beat from the first two columns.
+/// Reads a replica and its beat from the first two columns.
 fn read_peer(row: &QueryResult) -> Result<Peer, DbErr> {
     Ok(Peer { replica: ReplicaId(row.try_get_by_index(0)?), beat: row.try_get_by_index(1)? })
 }

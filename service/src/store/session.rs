@@ -1,8 +1,8 @@
-//! What a session of a server is set to, and how it is proved that the server accepts writes.
+//! Settings of a server's session, and the check that the server accepts writes.
 //!
-//! Nothing that correctness needs is left to a server's or a role's own settings: a server with `autocommit=0` would answer a
-//! write and keep nothing of it. Sessions are set up by statements after the connection is made, since poolers drop what is
-//! asked for while connecting.
+//! Correctness does not depend on the settings of a server or a role: a server with `autocommit=0` would answer a write
+//! and keep nothing of it. Statements set up a session after the connection is made, since poolers drop settings that
+//! are part of connecting.
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,38 +15,38 @@ use super::{
     standing::{Standing, Timeline},
 };
 
-/// How long a transaction may be idle. A replica that is paused inside of one blocks its keys for all others until then, and
-/// callers are answered 503 after 5 s.
+/// How long a transaction may be idle. A replica that is paused inside a transaction blocks its keys for all others
+/// until then. Callers are answered 503 after 5 s.
 pub(super) const IDLE_IN_TRANSACTION: Duration = Duration::from_secs(2);
 
 /// The statements of a pool's sessions.
 #[derive(Debug, Clone)]
 pub(super) struct Session {
     pub(super) dialect: Dialect,
-    /// Whether a pooler gives each transaction another server connection: then nothing of a session outlasts a transaction,
-    /// prepared statements included.
+    /// Whether a pooler gives each transaction another server connection. Then nothing of a session outlasts a
+    /// transaction, not even prepared statements.
     pub(super) transaction_pooling: bool,
-    /// Sets up a session.
+    /// The statements that set up a session.
     pub(super) set_up: Arc<str>,
-    /// Begins a transaction.
+    /// The statements that begin a transaction.
     pub(super) begin: Arc<str>,
-    /// Commits one.
+    /// The statements that commit a transaction.
     pub(super) commit: Arc<str>,
-    /// Rolls one back.
+    /// The statements that roll back a transaction.
     pub(super) rollback: Arc<str>,
-    /// What is known of the epoch, by which each new connection is checked.
+    /// The known epoch. Each new connection is checked against it.
     pub(super) epochs: Arc<EpochWatch>,
 }
 
 impl Session {
-    /// A session that begins and ends transactions in the plain way.
+    /// A session that begins and ends transactions with the plain statements.
     pub(super) fn new(dialect: Dialect, set_up: &str) -> Self {
         let [begin, commit, rollback] = ["BEGIN", "COMMIT", "ROLLBACK"].map(Arc::from);
         let (set_up, epochs) = (set_up.into(), Arc::default());
         Self { dialect, transaction_pooling: false, set_up, begin, commit, rollback, epochs }
     }
 
-    /// Begins a transaction. Behind a pooler of transactions its last row tells which server it is on.
+    /// Begins a transaction. Behind a transaction pooler this also checks which server it is on, by the last row.
     pub(super) async fn begin_on<DB: Driver>(
         &self,
         connection: &mut DB::Connection,
@@ -59,38 +59,38 @@ impl Session {
     }
 }
 
-/// What a pool has to know of a driver.
+/// The part of a driver that a pool needs.
 #[async_trait]
 pub(super) trait Driver: Database + HasStatementCache {
-    /// The sessions of a dialect, in which a statement may run for so long.
+    /// The session for a dialect, in which a statement may run for `statement_timeout`.
     fn session(dialect: Dialect, statement_timeout: Duration, transaction_pooling: bool) -> Session;
 
     /// Sets up the session of a new connection, and proves that the server accepts writes.
     async fn set_up(session: &Session, connection: &mut Self::Connection) -> Result<(), sqlx::Error>;
 
-    /// What the server is: whether it accepts writes, and what distinguishes it from others.
+    /// The server's state: whether it accepts writes, and what distinguishes it from other servers.
     async fn standing(connection: &mut Self::Connection) -> Result<Standing, sqlx::Error>;
 
-    /// Where the server stands in PostgreSQL's history; `None` where there are no timelines, or it does not tell.
+    /// The server's place in PostgreSQL's history; `None` if there are no timelines, or if the server does not tell.
     async fn timeline(_connection: &mut Self::Connection) -> Result<Option<Timeline>, sqlx::Error> {
         Ok(None)
     }
 
-    /// A connection is tested after so long even if it was used all the time: a server may lose its office and still answer.
+    /// How often a connection is tested even if it is always in use: a server that was demoted may still answer.
     const TEST_EVERY: Duration = Duration::MAX;
 
-    /// Tests a connection: that it answers, that its session is still set up, and on MariaDB and MySQL that the server accepts
-    /// writes.
+    /// Tests that a connection answers and that its session is still set up. On MariaDB and MySQL this also tests that
+    /// the server accepts writes.
     async fn test(session: &Session, connection: &mut Self::Connection) -> Result<(), sqlx::Error>;
 
-    /// Runs statements without preparing them, and reads the last row, whose columns are texts.
+    /// Runs statements without preparing them, and reads the last row. Its columns are texts.
     async fn ask(connection: &mut Self::Connection, sql: &str) -> Result<Vec<Option<String>>, sqlx::Error>;
 
     /// Runs statements without preparing them.
     async fn run(connection: &mut Self::Connection, sql: &str) -> Result<(), sqlx::Error>;
 }
 
-/// The columns of the last row, which are texts.
+/// Reads the columns of the last row. They are texts.
 pub(super) fn texts<R: sqlx::Row>(rows: &[R]) -> Result<Vec<Option<String>>, sqlx::Error>
 where
     usize: sqlx::ColumnIndex<R>,
@@ -110,7 +110,7 @@ pub(super) struct ReadOnlyServer(pub(super) &'static str);
 #[error("two writable servers: {0} accept writes; make all but one of them read-only")]
 pub(super) struct SeveralWritable(pub(super) String);
 
-/// A setting that correctness needs is not what it was set to.
+/// A setting that correctness needs differs from the value that it was set to.
 #[derive(Debug, thiserror::Error)]
 #[error("the session's setting {setting} is {found}, though it was set to {wanted}")]
 pub(super) struct WrongSetting {
@@ -119,7 +119,7 @@ pub(super) struct WrongSetting {
     pub(super) wanted: &'static str,
 }
 
-/// An error found in the answer of a server.
+/// Wraps an error that was found in a server's answer.
 pub(super) fn refused(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
     sqlx::Error::Configuration(Box::new(error))
 }

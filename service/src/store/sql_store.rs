@@ -20,9 +20,9 @@ use super::{
     writer::{AnyPool, Work, Writer, begin_sqlite},
 };
 
-/// The most lists that are read or wait for a connection.
+/// The most lists that may be read, or wait for a connection, at the same time.
 const MOST_LISTS: usize = 1_000;
-/// How often a transaction is tried that may be repeated.
+/// The most tries of a transaction that may be repeated.
 const MOST_TRIES: u32 = 3;
 
 /// A database that speaks SQL.
@@ -43,15 +43,15 @@ pub(super) struct SqlStore {
     pub(super) sqlite_reader: Option<SqliteReader>,
     pub(super) readiness: Readiness,
     pub(super) disk: Disk,
-    /// One for each list that is read or waits for a connection.
+    /// One permit for each list that is read or waits for a connection.
     pub(super) list_permits: Semaphore,
     /// Refuses writes to a schema that this program does not know.
     pub(super) gate: WriteGate,
-    /// Why no lock can be guarded here.
+    /// Why no lock can be guarded here; `None` if locks can be guarded.
     pub(super) guard_refusal: Option<String>,
-    /// One for a search for the session that keeps a guard row locked, which keeps a connection waiting.
+    /// One permit, for the search for the session that keeps a guard row locked: it makes a connection wait.
     pub(super) session_search: Semaphore,
-    /// Whether the database does not let its user see sessions.
+    /// Whether the database does not let this program's user see sessions.
     pub(super) sessions_are_hidden: AtomicBool,
 }
 
@@ -119,8 +119,8 @@ impl SqlStore {
         &self.pools.membership_pool
     }
 
-    /// Begins a transaction that writes. On a server its begin and its end are counted as round trips. On SQLite this waits for
-    /// the file's write permit, which the transaction keeps.
+    /// Begins a transaction that writes. On a server, its begin and its end count as round trips. On SQLite this waits
+    /// for the file's write permit, which the transaction keeps.
     pub(super) async fn begin<'s>(
         &'s self,
         pool: &'s AnyPool,
@@ -132,8 +132,8 @@ impl SqlStore {
         };
         let write_permit = sqlite.exclusive_permit().await;
         let writer = writer.clone();
-        // In a task of its own: if the caller is cancelled, the transaction is dropped and so rolled back. A `begin` that is
-        // cancelled itself would leave its connection inside a transaction that nobody knows of.
+        // In a task of its own: if the caller is cancelled, the transaction is dropped and thereby rolled back. If
+        // `begin` itself were cancelled, its connection would be left inside a transaction that nothing ends.
         let begun = tokio::spawn(async move { begin_sqlite(&writer).await });
         let transaction = begun.await.map_err(|error| DbErr::Custom(error.to_string()))??;
         Ok(Writer::Sqlite { transaction: Box::new(transaction), write_permit })
@@ -162,7 +162,7 @@ impl SqlStore {
         }
     }
 
-    /// Runs statements that write: on SQLite in one transaction, for which the file is waited for once; on a server each by
+    /// Runs statements that write: on SQLite in one transaction, which waits for the file once; on a server each by
     /// itself.
     pub(super) async fn write<'s, T>(
         &'s self,
@@ -213,7 +213,7 @@ impl SqlStore {
         db.query_all_raw(self.named(name, query)).await
     }
 
-    /// Sends a change of entities.
+    /// Sends a statement that changes entities.
     pub(super) async fn change(
         &self,
         db: &impl ConnectionTrait,

@@ -1,19 +1,19 @@
-//! What a server says of itself: whether it accepts writes, and what distinguishes it from others.
+//! The state that a server reports: whether it accepts writes, and what distinguishes it from other servers.
 
-/// What a server says of itself.
+/// The state that a server reports.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Standing {
-    /// Tells this server from others, since two addresses may lead to one; `None` if it does not tell.
+    /// Distinguishes this server from others, since two addresses may lead to one server; `None` if it does not tell.
     pub(super) server: Option<String>,
-    /// Why it accepts no writes.
+    /// Why the server accepts no writes; `None` if it accepts them.
     pub(super) read_only: Option<&'static str>,
-    /// Where it stands in PostgreSQL's history.
+    /// The server's place in PostgreSQL's history.
     pub(super) timeline: Option<Timeline>,
-    /// The UUID of its Galera cluster's state.
+    /// The UUID of the state of the server's Galera cluster.
     pub(super) cluster: Option<String>,
 }
 
-/// A point in the history of a PostgreSQL: each promotion of a standby begins a timeline with a higher number.
+/// A timeline in the history of a PostgreSQL database. Each promotion of a standby begins one with a higher number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Timeline {
     /// The identifier that a primary has in common with its standbys.
@@ -23,7 +23,8 @@ pub(super) struct Timeline {
 }
 
 impl Timeline {
-    /// Whether a standby of this server was promoted before `other` was seen: what is written here since then is lost.
+    /// Whether a standby of this server was promoted before `other` was seen. Writes to this server since then are
+    /// lost.
     pub(super) fn is_behind(&self, other: &Self) -> bool {
         self.system == other.system && self.number < other.number
     }

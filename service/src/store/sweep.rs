@@ -1,11 +1,11 @@
 //! [`SweepStore`] over SQL.
 //!
-//! A tombstone keeps its key's token. Before it is removed, the floor of its tenant is raised to its token at least, and the
-//! raised floor has settled: every creation that could have read the old floor has ended. If the deletion itself raised the
-//! floor, tokens could be granted twice.
+//! A tombstone keeps its key's token. It is removed only after the floor of its tenant was raised to at least this
+//! token, and after the raised floor has settled: every creation that could have read the old floor has ended. If the
+//! deletion itself raised the floor, tokens could be granted twice.
 //!
-//! Every step may be repeated, so an error is classified as that of a read: nobody has to find out whether a step whose answer
-//! was lost was carried out.
+//! Every step may be repeated, so errors are classified like those of reads: nobody has to find out whether a step was
+//! carried out if its answer was lost.
 
 use async_trait::async_trait;
 use db_locks_entity::{locks, permits, sweep_lease, token_floors, waiters};
@@ -26,7 +26,7 @@ use super::{
 };
 use crate::domain::{KeyId, ReplicaId, RequestId, Timestamp, Version};
 
-/// The one row of `sweep_lease`.
+/// The id of the only row of `sweep_lease`.
 const LEASE: i32 = 1;
 
 #[async_trait]
@@ -134,7 +134,7 @@ impl SweepStore for SqlStore {
         let is_free =
             Version.is_null().or(Released.eq(true)).or(ExpiresAtMs.into_expr().lte(self.now_expr()));
         let is_idle = Kind.is_in(MUTEXES).and(UpdatedAtMs.lte(since.0)).and(Waiters.eq(0i64)).and(is_free);
-        // Every row is read, since the cursor of the next page has to move on where nothing is idle.
+        // Every row is read: the cursor of the next page has to move on even if no mutex is idle.
         let query = locks::Entity::find()
             .select_only()
             .columns([Tenant, Key])
@@ -179,7 +179,7 @@ impl SweepStore for SqlStore {
     }
 }
 
-/// Rows of these kinds that the sweeper may look at since `before` or earlier.
+/// A condition for rows of these kinds that may be swept since `before` or earlier.
 fn sweepable<const N: usize>(kinds: [i16; N], before: Timestamp) -> Condition {
     Condition::all()
         .add(locks::Column::SweepAtMs.is_not_null())
@@ -193,7 +193,7 @@ impl SqlStore {
         Expr::cust(self.sql.dialect.now())
     }
 
-    /// Marks the floors as settled that were raised long enough ago.
+    /// Marks floors as settled that were raised at least `settle_ms` ago.
     async fn settle_floors(&self, db: &Writer<'_>, settle_ms: i64) -> Result<(), DbErr> {
         use token_floors::Column::{Floor, RaisedAtMs, SettledFloor};
         let settle = token_floors::Entity::update_many()
@@ -203,7 +203,7 @@ impl SqlStore {
         self.change(db, &self.sweep, "settle_floors", &settle.into_query()).await
     }
 
-    /// Raises the floors of the tenants of the next tombstones.
+    /// Raises the floors of tenants whose tombstones are next to be removed.
     async fn raise_floors(&self, db: &Writer<'_>, before: Timestamp, limit: u64) -> Result<(), DbErr> {
         use locks::Column::{SweepAtMs, Tenant, Token, Waiters};
         let next = locks::Entity::find()
@@ -227,7 +227,7 @@ impl SqlStore {
         Ok(())
     }
 
-    /// Deletes guard rows of keys that are gone: they name nobody.
+    /// Deletes guard rows of keys that are gone. Such rows name no grant.
     async fn delete_orphaned_guards(&self, db: &Writer<'_>, limit: u32) -> Result<(), DbErr> {
         let limit = [Value::from(i64::from(limit))];
         for row in &self.query(db, &self.sweep, &self.sql.guards.orphans, limit).await? {

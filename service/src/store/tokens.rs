@@ -13,16 +13,16 @@ use crate::{
     domain::{Tenant, Timestamp},
 };
 
-/// How long the last use of a token is left as it is noted, in milliseconds.
+/// The least time between two updates of a token's last use, in milliseconds.
 const NOTE_USE_EVERY_MS: i64 = 60_000;
-/// The rows that a list asks for at a time.
+/// The number of rows that a list reads at a time.
 const ROWS: u64 = 500;
 
 #[async_trait]
 impl TokenStore for SqlStore {
     async fn find_tokens(&self, hashes: &[SecretHash]) -> Result<Vec<FoundToken>, StoreError> {
         let Some(last) = hashes.last() else { return Ok(Vec::new()) };
-        // Few different numbers of hashes are few different statements.
+        // Padding makes few different numbers of hashes, and so few different statements.
         let padding = std::iter::repeat_n(last, hashes.len().next_power_of_two() - hashes.len());
         let query = Entity::find()
             .expr_as(self.now_expr(), "now")
@@ -152,7 +152,7 @@ fn read_found(row: &QueryResult) -> Result<Option<FoundToken>, DbErr> {
     Ok(found.map(|(token, hash)| FoundToken { hash, token, now }))
 }
 
-/// A token; `None` where its row cannot be read: it counts as unknown rather than as anything else.
+/// Reads a token; `None` if its row cannot be read. Such a token counts as unknown.
 fn read_token(row: &QueryResult) -> Result<Option<Token>, DbErr> {
     let row = Model::from_query_result(row, "")?;
     let token = token_of(&row);

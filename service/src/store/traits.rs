@@ -13,11 +13,11 @@ use crate::{
     domain::{Epoch, Key, KeyId, KeyState, LockView, ReplicaId, SemaphoreView, Tenant, Timestamp, Version},
 };
 
-/// Decides while the keys' rows are locked: from their states, in the order of the load requests, and database time to the
-/// writes.
+/// Decides while the keys' rows are locked. The arguments are the states, in the order of the load requests, and
+/// database time. Returns the writes.
 pub type DecideLocked<'a> = dyn FnMut(Vec<KeyState>, Timestamp) -> Vec<Write> + Send + 'a;
 
-/// Everything that the service asks of its database.
+/// All operations that the engine needs of a database.
 pub trait Store: KeyStore + ReplicaStore + SweepStore + ListStore {}
 
 impl<S: KeyStore + ReplicaStore + SweepStore + ListStore> Store for S {}
@@ -28,54 +28,57 @@ pub trait KeyStore: Send + Sync + 'static {
     /// Loads keys and database time: first the keys' rows, then their queues and permits. No key is named twice.
     async fn load(&self, load_requests: &[LoadRequest]) -> Result<Loaded, StoreError>;
 
-    /// Applies writes in one durable commit, each only if its key's row still has the version it was decided on. The writes
-    /// are sorted by key, and no key is named twice; they are shared with whoever carries them out, which may be a thread.
-    /// Other replicas that a write notifies are notified where the database can do that.
+    /// Applies writes in one durable commit, each only if its key's row still has the version that the write was
+    /// decided on. The writes are sorted by key and name no key twice. They are shared, since another thread may carry
+    /// them out. Replicas that a write notifies are notified if the database can do that.
     async fn commit(&self, writes: Arc<Vec<Write>>) -> Result<Committed, StoreError>;
 
-    /// Locks the keys' rows, lets `decide` decide on them, and commits: for keys that lost too many races.
+    /// Locks the keys' rows, lets `decide` decide on them, and commits. For keys that lost too many races.
     async fn commit_locked(
         &self,
         load_requests: &[LoadRequest],
         decide: &mut DecideLocked<'_>,
     ) -> Result<(Vec<Write>, Committed), StoreError>;
 
-    /// The epoch of the tokens that are granted. A grant that was decided under an earlier one is refused, or loses its race.
+    /// The epoch of new tokens. A grant that was decided under an earlier epoch is refused, or loses its race.
     fn epoch(&self) -> Epoch {
         Epoch::default()
     }
 
-    /// Why no lock can be guarded here; `None` where locks can.
+    /// Why no lock can be guarded here; `None` if locks can be guarded.
     fn guard_refusal(&self) -> Option<String> {
         None
     }
 
-    /// The session whose open transaction keeps the guard row of a slot locked, where the database tells. `thoroughly`: also where
-    /// it takes a moment to find out.
+    /// The session whose open transaction keeps the guard row of a slot locked, if the database tells. With
+    /// `thoroughly` this also tries ways that take a moment.
     async fn guarding_session(&self, _id: &KeyId, _slot: i32, _thoroughly: bool) -> Option<String> {
         None
     }
 
-    /// Which of these keys have a row that another session keeps locked: none on SQLite, where a file is locked as a whole.
+    /// Finds those of these keys whose row another session keeps locked. On SQLite there are none: a file is locked as
+    /// a whole.
     async fn find_locked(&self, ids: &[KeyId]) -> Result<Vec<KeyId>, StoreError>;
 
     /// Database time in milliseconds, rounded down.
     async fn now(&self) -> Result<Timestamp, StoreError>;
 
-    /// Whether the database answers and this program may write to it. After an answer of `Schema` or `FileReplaced` every
-    /// write is refused with the same error, until a later check finds nothing wrong.
+    /// Checks that the database answers and that this program may write to it. After an error of `Schema` or
+    /// `FileReplaced` every write is refused with the same error, until a later check finds nothing wrong.
     async fn check_ready(&self) -> Result<(), StoreError>;
 
-    /// Settings of the database that promise less durability than a lock service needs, each as a sentence for the log.
+    /// Settings of the database that promise less durability than a lock service needs, each as `name = value` for the
+    /// log.
     async fn weak_settings(&self) -> Result<Vec<String>, StoreError>;
 
-    /// Whether concurrent commits are faster than sequential ones: not on SQLite, which has one writer.
+    /// Whether concurrent commits are faster than sequential ones. Not so on SQLite, which has one writer.
     fn commits_in_parallel(&self) -> bool;
 
-    /// Whether other processes may write to this database: always on a server; for a SQLite file once one was noticed.
+    /// Whether other processes may write to this database: on a server always, on a SQLite file once another writer was
+    /// noticed.
     fn has_other_writers(&self) -> bool;
 
-    /// Use of the connections, by pool: for gauges.
+    /// Use of the connections, by pool, for gauges.
     fn connections(&self) -> Vec<PoolUse> {
         Vec::new()
     }
@@ -105,7 +108,7 @@ pub trait ReplicaStore: Send + Sync + 'static {
     /// The waiters of this replica.
     async fn waiting(&self, me: ReplicaId) -> Result<Vec<WaitingRow>, StoreError>;
 
-    /// Keys in whose queues waiters of a replica are, at most `limit`.
+    /// Keys with waiters of a replica in their queues, at most `limit`.
     async fn keys_waited_for(&self, replica: ReplicaId, limit: u32) -> Result<Vec<KeyId>, StoreError>;
 
     /// Replicas that have waiters but no row in `replicas`.
@@ -115,7 +118,7 @@ pub trait ReplicaStore: Send + Sync + 'static {
     async fn notifications(&self, me: ReplicaId) -> Result<Option<Box<dyn Notifications>>, StoreError>;
 }
 
-/// Notifications from other replicas about a key whose queue is to be served. One may be lost or come twice.
+/// Notifications from other replicas that the queue of a key is to be served. A notification may be lost or come twice.
 #[async_trait]
 pub trait Notifications: Send {
     /// The next notification; `None` after a reconnect, when notifications may have been missed.
@@ -128,30 +131,32 @@ pub trait SweepStore: Send + Sync + 'static {
     /// Takes or renews the lease of the one replica that sweeps, for `lease_ms`. Returns whether this replica has it.
     async fn lead_sweep(&self, me: ReplicaId, lease_ms: i64) -> Result<bool, StoreError>;
 
-    /// Gives the lease of the replica that sweeps back, if this replica has it.
+    /// Gives back the lease for sweeping, if this replica has it.
     async fn yield_sweep(&self, me: ReplicaId) -> Result<(), StoreError>;
 
-    /// Keys in whose queues a detached waiter has lost its place, at most `limit`.
+    /// Keys with a detached waiter in their queue that has lost its place, at most `limit`.
     async fn lapsed_places(&self, limit: u32) -> Result<Vec<KeyId>, StoreError>;
 
-    /// Mutexes that are deleted with their grant, whose lease expired at `before` or earlier, at most `limit`.
+    /// Mutexes that are to be deleted with their grant, and whose lease expired at `before` or earlier. At most
+    /// `limit`.
     async fn ended_to_delete(&self, before: Timestamp, limit: u32) -> Result<Vec<KeyId>, StoreError>;
 
-    /// Guarded mutexes whose grant was ended while a transaction that called the guard was open, and is still to be taken out
-    /// of its guard row, at most `limit`.
+    /// Guarded mutexes whose guard row still names an ended grant, since a transaction that called the guard was open
+    /// when the grant was ended. At most `limit`.
     async fn unfinished_releases(&self, _limit: u32) -> Result<Vec<KeyId>, StoreError> {
         Ok(Vec::new())
     }
 
-    /// Grants whose lease expired at `before` or earlier without a release, and that are not marked as recorded, at most `limit`
-    /// of locks and as many of permits. This reads whole tables: it is asked once a sweep, and only with an audit trail.
+    /// Grants whose lease expired at `before` or earlier without a release, and that are not marked as recorded: at
+    /// most `limit` of locks and as many of permits. This reads whole tables, so it is called once a sweep, and only
+    /// with an audit trail.
     async fn expired_grants(
         &self,
         before: Timestamp,
         limit: u32,
     ) -> Result<Vec<(KeyId, Version)>, StoreError>;
 
-    /// Free mutexes that did not change since `since`, among the next `limit` rows after the key `after`.
+    /// Free mutexes that have not changed since `since`, among the next `limit` rows after the key `after`.
     async fn idle_mutexes(
         &self,
         since: Timestamp,
@@ -159,9 +164,9 @@ pub trait SweepStore: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Page<KeyId, KeyId>, StoreError>;
 
-    /// Removes tombstones without a queue that were written at `before` or earlier and whose tokens are at or below a floor
-    /// that was raised at least `settle_ms` ago; then raises the floors of their tenants for the next ones. Removes at most
-    /// `limit` rows and returns their number.
+    /// Removes at most `limit` tombstones and returns their number. They have no queue, were written at `before` or
+    /// earlier, and their tokens are at or below a floor that was raised at least `settle_ms` ago. Then raises the
+    /// floors of the tenants whose tombstones are next.
     async fn sweep_tombstones(
         &self,
         before: Timestamp,
@@ -178,13 +183,14 @@ impl<S: Store + TokenStore> Database for S {}
 /// Keeps bearer tokens, by the hashes of their secrets.
 #[async_trait]
 pub trait TokenStore: Send + Sync + 'static {
-    /// The tokens of these hashes, expired ones included. No hash is named twice.
+    /// The tokens with these hashes, including expired ones. No hash is named twice.
     async fn find_tokens(&self, hashes: &[SecretHash]) -> Result<Vec<FoundToken>, StoreError>;
 
-    /// The token of an id.
+    /// The token with this id.
     async fn get_token(&self, id: TokenId) -> Result<Option<access::Token>, StoreError>;
 
-    /// One page of the tokens that an administrator may see, by id; without one of all tokens.
+    /// One page of tokens in the order of their ids: those that `by` may see as an administrator, or all tokens without
+    /// `by`.
     async fn list_tokens(
         &self,
         by: Option<&Identity>,
@@ -201,7 +207,7 @@ pub trait TokenStore: Send + Sync + 'static {
     /// Removes a token. Returns whether it was there.
     async fn remove_token(&self, id: TokenId) -> Result<bool, StoreError>;
 
-    /// Notes that these tokens were used just now, where that was not noted within the last minute.
+    /// Records that these tokens were used now. A token whose use was recorded within the last minute is left as it is.
     async fn note_use(&self, ids: &[TokenId]) -> Result<(), StoreError>;
 }
 
@@ -226,7 +232,7 @@ pub trait ListStore: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Page<SemaphoreView, Key>, StoreError>;
 
-    /// One page of the permits that are out, by slot.
+    /// One page of a semaphore's active permits, in the order of their slots.
     async fn list_permits(
         &self,
         id: &KeyId,
@@ -234,8 +240,8 @@ pub trait ListStore: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Page<LockView, i32>, StoreError>;
 
-    /// About how many bytes a tenant stores: of each row [`ROW_BYTES`](crate::domain::ROW_BYTES) and its data. This reads all rows
-    /// of the tenant.
+    /// Approximate number of bytes that a tenant stores: [`ROW_BYTES`](crate::domain::ROW_BYTES) and the data of each
+    /// row. This reads all rows of the tenant.
     async fn stored_bytes(&self, tenant: &Tenant) -> Result<u64, StoreError>;
 
     /// Counts active grants. This reads whole tables: it is meant for a gauge.

@@ -1,4 +1,4 @@
-//! What the store is asked for, and what it answers.
+//! Requests to the store, and its answers.
 
 use super::Unreadable;
 use crate::access::{self, KeyPatterns, SecretHash};
@@ -6,25 +6,25 @@ use crate::domain::{
     KeyChange, KeyId, KeyState, Owner, ReplicaId, RequestId, RowVersion, Timestamp, Token, Version,
 };
 
-/// How much of a key a decision needs. The key's row is always loaded.
+/// The part of a key that a decision needs. The key's row is always loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadRequest {
     /// The key.
     pub id: KeyId,
     /// Permits and waiters to look for by version.
     pub versions: Vec<Version>,
-    /// Count the waiters ahead of each waiter that is found by version. This reads the whole queue.
+    /// Whether to count the waiters ahead of each waiter that is found by version. This reads the whole queue.
     pub positions: bool,
-    /// The least number of waiters to load from the front of the queue, if it has so many.
+    /// The least number of waiters to load from the front of the queue, if there are so many.
     pub queue_prefix: usize,
-    /// The least number of permits to load, those that end first, if there are so many.
+    /// The least number of permits to load, if there are so many. Those that end first are loaded.
     pub permits: usize,
-    /// Count the permits that are out, even where the loaded ones suffice.
+    /// Whether to count the granted permits even if the loaded ones suffice.
     pub busy: bool,
-    /// Also load the permits with the latest grants whose versions callers chose, at most
+    /// Whether to also load the permits with the latest grants whose versions callers chose, at most
     /// [`EndedVersions::AT_MOST`](crate::domain::EndedVersions::AT_MOST).
     pub latest_chosen: bool,
-    /// Also load the waiters of this replica, at most [`LoadRequest::REAPED_AT_ONCE`].
+    /// Replica whose waiters are loaded, too, at most [`LoadRequest::REAPED_AT_ONCE`].
     pub waiters_of: Option<ReplicaId>,
 }
 
@@ -36,7 +36,7 @@ impl LoadRequest {
     /// The most waiters of a dead replica that are loaded with a key.
     pub const REAPED_AT_ONCE: usize = 500;
 
-    /// What most decisions need.
+    /// A request that suffices for most decisions.
     pub fn new(id: KeyId) -> Self {
         Self {
             id,
@@ -62,14 +62,15 @@ fn default_rows(usual: usize) -> usize {
 /// Loaded keys and the time.
 #[derive(Debug)]
 pub struct Loaded {
-    /// One state for each [`LoadRequest`], in the same order. A key that cannot be read is an error for itself alone.
+    /// One state for each [`LoadRequest`], in the same order. A key that cannot be read is an error of its own and does
+    /// not affect the others.
     pub states: Vec<Result<KeyState, Unreadable>>,
     /// Database time in milliseconds, rounded down, read while the keys were loaded.
     pub db_time: Timestamp,
 }
 
 impl Loaded {
-    /// All states; `None` where one cannot be read.
+    /// All states; `None` if one of them cannot be read.
     pub(super) fn all(self) -> Option<Vec<KeyState>> {
         self.states.into_iter().collect::<Result<_, _>>().ok()
     }
@@ -78,7 +79,7 @@ impl Loaded {
 /// The change of one key. It is applied only if the key's row still has the version that the change was decided on.
 #[derive(Debug, Clone)]
 pub struct Write {
-    /// The version of the row that it was decided on; `None` where there was no row.
+    /// The version of the row that the write was decided on; `None` if there was no row.
     pub prev: Option<RowVersion>,
     /// The version that this write gives the row, never used before.
     pub row_version: RowVersion,
@@ -89,9 +90,9 @@ pub struct Write {
 /// The result of a commit.
 #[derive(Debug)]
 pub struct Committed {
-    /// For each [`Write`], in the same order: the token of the row, or `None` where the write lost its race and nothing of it
-    /// was applied. The token is the one of the written state, or a higher one where the row was created above the tenant's
-    /// floor.
+    /// For each [`Write`], in the same order: the token of the row, or `None` if the write lost its race and nothing of
+    /// it was applied. The token is that of the written state, or a higher one if the row was created above the
+    /// tenant's floor.
     pub tokens: Vec<Option<Token>>,
     /// Database time in milliseconds, rounded down, read while the rows were written.
     pub db_time: Timestamp,
@@ -100,31 +101,31 @@ pub struct Committed {
 /// A replica that has a row in `replicas`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer {
-    /// Its id.
+    /// The id of the replica.
     pub replica: ReplicaId,
-    /// Its beat counter.
+    /// The beat counter of the replica.
     pub beat: i64,
 }
 
 /// The result of a beat.
 #[derive(Debug)]
 pub struct Beat {
-    /// Whether this replica still had its row; if not, others took it for dead.
+    /// Whether this replica still had its row. If not, others have declared it dead.
     pub known: bool,
-    /// All replicas, this one included.
+    /// All replicas, including this one.
     pub peers: Vec<Peer>,
     /// Database time in milliseconds, rounded down.
     pub db_time: Timestamp,
 }
 
-/// A row of `waiters`, as far as it names a waiter.
+/// The columns of a row of `waiters` that identify a waiter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WaitingRow {
     /// Tenant and key.
     pub id: KeyId,
-    /// The version that it waits with.
+    /// The version that the waiter waits with.
     pub version: Version,
-    /// The request.
+    /// The id of its request.
     pub request_id: RequestId,
 }
 
@@ -139,19 +140,19 @@ pub struct FoundToken {
     pub now: Timestamp,
 }
 
-/// Which keys a list shows.
+/// Selects the keys that a list shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeyFilter {
     /// Keys that start with this text, literally.
     pub prefix: Option<String>,
-    /// Keys that one of these matches.
+    /// Keys that match one of these patterns.
     pub patterns: Option<KeyPatterns>,
 }
 
-/// Which locks a list shows.
+/// Selects the locks that a list shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LockFilter {
-    /// Of which keys.
+    /// The keys of the locks.
     pub keys: KeyFilter,
     /// Locks that this owner holds.
     pub owner: Option<Owner>,
@@ -186,6 +187,6 @@ pub struct PoolUse {
 pub struct HeldCounts {
     /// Mutexes that are held.
     pub locks: i64,
-    /// Permits that are out.
+    /// Permits that are held.
     pub permits: i64,
 }

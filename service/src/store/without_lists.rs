@@ -1,11 +1,11 @@
-//! Stores of tests that are asked for no lists.
+//! Lists for test stores whose lists nobody reads.
 
 use async_trait::async_trait;
 
 use super::{HeldCounts, KeyFilter, ListStore, LockFilter, Page, StoreError};
 use crate::domain::{Key, KeyId, LockView, SemaphoreView, Tenant};
 
-/// Its lists are empty.
+/// A store with empty lists.
 pub(crate) trait WithoutLists: Send + Sync + 'static {}
 
 const fn empty<T, N>() -> Page<T, N> {

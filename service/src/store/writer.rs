@@ -1,4 +1,4 @@
-//! The connections that statements are sent over: a pool, or a transaction.
+//! The connections for statements: a pool, or a transaction.
 
 use std::pin::Pin;
 
@@ -33,7 +33,7 @@ impl AnyPool {
         }
     }
 
-    /// Use of its connections.
+    /// Use of the pool's connections.
     pub(super) fn usage(&self, name: &'static str) -> PoolUse {
         let (in_use, idle, limit) = match self {
             Self::Sqlite(pool) => pool.usage(),
@@ -54,15 +54,15 @@ impl AnyPool {
     }
 }
 
-/// What a group of statements is written over.
+/// The connection for a group of statements that write.
 pub(super) enum Writer<'s> {
-    /// A pool of a server: each statement is a commit of its own.
+    /// A pool of a server. Each statement is a commit of its own.
     Pool(&'s AnyPool),
     Postgres(Transaction<'s, sqlx::Postgres>),
     MySql(Transaction<'s, sqlx::MySql>),
     Sqlite {
         transaction: Box<DatabaseTransaction>,
-        /// Keeps the batches of this process waiting meanwhile. It is dropped after the transaction.
+        /// Makes the batches of this process wait. It is dropped after the transaction.
         write_permit: WritePermit<'s>,
     },
 }
@@ -87,7 +87,7 @@ impl Writer<'_> {
             Self::Postgres(transaction) => transaction.end(result).await,
             Self::MySql(transaction) => transaction.end(result).await,
             Self::Sqlite { transaction, write_permit } => {
-                // A transaction that is dropped is rolled back.
+                // Dropping a transaction rolls it back.
                 let value = result?;
                 let committed = transaction.commit().await;
                 drop(write_permit);
@@ -97,8 +97,9 @@ impl Writer<'_> {
     }
 }
 
-/// Begins a transaction that writes to a SQLite file. SQLite itself asks for a busy file at longer and longer intervals; beside
-/// another process that writes without a pause it would hardly ever succeed. So this asks once a millisecond.
+/// Begins a transaction that writes to a SQLite file. SQLite asks for a busy file at longer and longer intervals.
+/// Beside another process that writes without a pause, it would hardly ever succeed. So this function asks once a
+/// millisecond.
 pub(super) async fn begin_sqlite(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
     let until = Instant::now() + BUSY_TIMEOUT;
     loop {
@@ -113,7 +114,7 @@ pub(super) async fn begin_sqlite(db: &DatabaseConnection) -> Result<DatabaseTran
     }
 }
 
-/// Implements `ConnectionTrait` for an enum: each statement goes to what the variant holds.
+/// Implements `ConnectionTrait` for an enum: each variant passes statements on to its content.
 macro_rules! forward_statements {
     ($type:ty, $($pattern:pat => $db:ident),+) => {
         #[async_trait]
