@@ -1,8 +1,8 @@
-//! base64 in the alphabet that URLs can bear, without padding.
+//! base64 in the alphabet for URLs, without padding.
 
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-/// Three bytes as four digits.
+/// Encodes three bytes as four digits.
 pub(crate) const fn digits_of([a, b, c]: [u8; 3]) -> [u8; 4] {
     [
         DIGITS[(a >> 2) as usize],
@@ -12,7 +12,7 @@ pub(crate) const fn digits_of([a, b, c]: [u8; 3]) -> [u8; 4] {
     ]
 }
 
-/// Bytes as text.
+/// Encodes bytes as text.
 pub(crate) fn base64url(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {

@@ -1,10 +1,10 @@
-//! The lock service: what the rules of locking are ([`domain`]), how commands become few writes ([`engine`]), and how a
-//! database keeps them ([`store`]).
+//! The lock service: the rules of locking ([`domain`]), how commands become few writes ([`engine`]), and how a database
+//! keeps states ([`store`]).
 //!
-//! Dependencies point one way: the service over the engine, the engine over the domain and the store's trait, the store
-//! over the entities. Nothing here knows of HTTP.
+//! Dependencies point one way: from the service to the engine, from the engine to the domain and the store's traits,
+//! from the store to the entities. Nothing here knows of HTTP.
 
-/// Whether a test has planted this bug here, to see that the simulation finds it; never in any other build.
+/// Whether a test has planted this bug, to see that the simulation finds it. Always false in other builds.
 macro_rules! planted {
     ($bug:ident) => {{
         #[cfg(test)]

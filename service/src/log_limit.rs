@@ -1,14 +1,14 @@
-//! Lines of the log that would repeat: one a second, with the number of those left out.
+//! Limits repeated lines of the log to one a second, with the number of lines left out.
 
 use std::{
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-/// How often the same cause is logged.
+/// The least time between two lines of one cause.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Limits the lines of one cause. A cause is a `static` of this.
+/// Limits the lines of one cause. Each cause has a `static` of this type.
 #[derive(Debug, Default)]
 pub struct LogLimit(Mutex<State>);
 
@@ -19,12 +19,13 @@ struct State {
 }
 
 impl LogLimit {
-    /// A cause that was never logged.
+    /// A limit for a cause that was not logged yet.
     pub const fn new() -> Self {
         Self(Mutex::new(State { last: None, left_out: 0 }))
     }
 
-    /// Whether to log now: the number of lines left out since the last one, or `None` to leave this one out too.
+    /// Whether to log now. `Some` has the number of lines left out since the last one. `None` leaves out this line,
+    /// too.
     pub fn pass(&self) -> Option<u64> {
         self.pass_at(Instant::now())
     }

@@ -1,4 +1,4 @@
-//! Counts what callers asked for, how it ended and how long it took. Labels are bounded by these two enums.
+//! Counts requests by operation and outcome, and measures how long they took. The labels come from two fixed lists.
 
 use std::{
     future::Future,
@@ -13,7 +13,7 @@ use crate::{domain::Refusal, service::error::ServiceError, unavailable::Unavaila
 const REQUESTS: &str = "db_locks_requests_total";
 const DURATION: &str = "db_locks_request_duration_seconds";
 
-/// What was asked for.
+/// The operation that a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Operation {
     Acquire,
@@ -81,13 +81,13 @@ fn outcome_index<T>(result: &Result<T, ServiceError>) -> usize {
     }
 }
 
-/// The handles of one operation, looked up once: a request costs no look-up by labels.
+/// The metrics of one operation, looked up once, so that a request looks up no labels.
 struct Handles {
     outcomes: [Counter; OUTCOMES.len()],
     duration: Histogram,
 }
 
-/// Describes and registers these metrics, so that they are there before the first request.
+/// Describes and registers these metrics, so that they exist before the first request.
 pub(crate) fn register() {
     describe_counter!(REQUESTS, "Requests to the lock service by operation and outcome");
     describe_histogram!(DURATION, "How long the lock service took, waiting for locks included, by operation");
@@ -111,7 +111,7 @@ fn record(operation: Operation, outcome: usize, took: Duration) {
     handles.duration.record(took);
 }
 
-/// Runs an operation and counts it. One that is dropped because its caller went away is not counted.
+/// Runs an operation and counts it. An operation that is dropped because its caller went away is not counted.
 pub(crate) async fn observed<T>(
     operation: Operation,
     work: impl Future<Output = Result<T, ServiceError>>,

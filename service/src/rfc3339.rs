@@ -1,11 +1,11 @@
-//! Times as they are written: RFC 3339, UTC, exactly milliseconds.
+//! Times as text: RFC 3339, UTC, with exactly three digits for milliseconds.
 
 use serde::{Serialize, Serializer};
 
 use crate::domain::Timestamp;
 
 const MS_A_DAY: i64 = 86_400_000;
-/// 0000-01-01T00:00:00.000Z and 9999-12-31T23:59:59.999Z: RFC 3339 knows no other years.
+/// The first and the last time in RFC 3339: 0000-01-01T00:00:00.000Z and 9999-12-31T23:59:59.999Z.
 const FIRST_MS: i64 = -62_167_219_200_000;
 const LAST_MS: i64 = 253_402_300_799_999;
 
@@ -43,7 +43,7 @@ impl Serialize for Rfc3339 {
     }
 }
 
-/// Writes a number with leading zeros; it has at most as many digits as there is room.
+/// Writes a number with leading zeros. It must not have more digits than there is room for.
 fn put(digits: &mut [u8], mut number: i64) {
     for digit in digits.iter_mut().rev() {
         // A remainder by ten is one digit.
@@ -54,7 +54,7 @@ fn put(digits: &mut [u8], mut number: i64) {
 
 /// Year, month and day of a day counted from 1970-01-01, in the proleptic Gregorian calendar.
 ///
-/// The year is taken to begin in March, so that the leap day is its last: then the days before a month are a linear
+/// The year begins in March here, so that the leap day is its last day. Then the days before a month are a linear
 /// function of the month, and eras of 400 years repeat exactly.
 const fn civil_date(day: i64) -> (i64, i64, i64) {
     const DAYS_AN_ERA: i64 = 146_097;
@@ -71,7 +71,7 @@ const fn civil_date(day: i64) -> (i64, i64, i64) {
     (year, month, day_of_month)
 }
 
-/// Reads a time in RFC 3339, with any offset. A leap second counts as the one before it.
+/// Reads a time in RFC 3339, with any offset. A leap second counts as the second before it.
 pub fn parse_rfc3339(text: &str) -> Option<Timestamp> {
     let bytes = text.as_bytes();
     let number = |from: usize, to: usize| -> Option<i64> {
@@ -108,7 +108,7 @@ pub fn parse_rfc3339(text: &str) -> Option<Timestamp> {
         return None;
     }
     let days = day_number(year, month, day);
-    // The thirtieth of February is none.
+    // Refuses days that do not exist, such as the 30th of February.
     if civil_date(days) != (year, month, day) {
         return None;
     }

@@ -1,11 +1,12 @@
-//! Tasks and threads without which a replica serves nobody: all that are spawned for longer than a statement.
+//! Critical tasks and threads, without which a replica serves nobody: all that are spawned for longer than a statement.
 //!
-//! A shard that ended would keep its callers waiting for ever, and a commit that never came back would keep its keys busy;
-//! without the thread that writes to SQLite every write would be answered 503, without the listener hand-overs would be slow
-//! and nobody would know why. A panic in one of them is an error in this program: the process ends, its supervisor starts it
-//! again, and whatever counts is in the database.
+//! If a shard ended, its callers would wait for ever. If a commit never came back, its keys would stay busy. Without
+//! the thread that writes to SQLite, every write would be answered 503. Without the listener, hand-overs would be slow,
+//! and nobody would know why. A panic in a critical task is an error in this program. So the process ends, its
+//! supervisor starts it again, and everything that counts is in the database.
 //!
-//! In another program's process the engine must not do that. Whoever runs it there has the panic reported, and ends the engine.
+//! In another program's process the engine must not end the process. That program gets a report of the panic, and ends
+//! the engine.
 
 use std::{
     any::Any,
@@ -18,16 +19,16 @@ use std::{
 
 use tokio::task::JoinHandle;
 
-/// Takes the message of a panic.
+/// A function that takes the message of a panic.
 pub type PanicReport = Arc<dyn Fn(&str) + Send + Sync>;
 
 thread_local! {
-    /// What a panic of a critical task on this thread is reported to, instead of ending the process.
+    /// The function that panics of critical tasks on this thread are reported to, instead of ending the process.
     static REPORT: RefCell<Option<PanicReport>> = const { RefCell::new(None) };
 }
 
-/// Has the panics of critical tasks that run on this thread reported instead of ending the process; those of critical threads that
-/// are spawned from here too. Their engine works no longer.
+/// Reports the panics of critical tasks that run on this thread, instead of ending the process. The same holds for
+/// critical threads that are spawned from this thread. After a report, their engine no longer works.
 pub fn report_panics(report: PanicReport) {
     REPORT.set(Some(report));
 }
@@ -52,7 +53,8 @@ pub fn spawn_critical<T: Send + 'static>(task: impl Future<Output = T> + Send + 
     }
     tokio::spawn(async move {
         let mut task = pin!(task);
-        // Only while the task runs: one that is dropped by a panic elsewhere has done nothing wrong.
+        // Panics are only caught while the task runs: a task that is dropped because of a panic elsewhere has done
+        // nothing wrong.
         poll_fn(move |context| {
             catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(context)))
                 .unwrap_or_else(|panic| panicked(panic))
@@ -61,13 +63,13 @@ pub fn spawn_critical<T: Send + 'static>(task: impl Future<Output = T> + Send + 
     })
 }
 
-/// Reports a panic and goes on with it, or ends the process.
+/// Reports a panic and resumes it, or ends the process.
 fn panicked(panic: Box<dyn Any + Send>) -> ! {
     if let Some(report) = REPORT.with_borrow(Clone::clone) {
         report(message(&*panic));
         resume_unwind(panic)
     } else {
-        tracing::error!("a task that nothing works without has panicked; the process ends");
+        tracing::error!("a critical task has panicked; the process ends");
         std::process::abort()
     }
 }
@@ -102,12 +104,13 @@ mod tests {
         for name in ["tasks::tests::a_task_panics", "tasks::tests::a_thread_panics"] {
             let this = std::env::current_exe().unwrap();
             let output = Command::new(this).args(["--ignored", "--exact", name]).output().unwrap();
-            // A test that only fails exits with a code; this one has none.
+            // A test that only fails exits with a code; an aborted process has none.
             assert_eq!(output.status.code(), None, "{name}: {output:?}");
         }
     }
 
-    /// Where the engine is a guest, of a task on a thread that was set up so, and of a thread that comes from there.
+    /// For an engine in another program: a task on a thread that was set up to report, and a thread that is spawned
+    /// from there.
     #[test]
     fn a_panic_is_reported_where_that_was_asked_for() {
         let (sender, reported) = mpsc::channel();

@@ -1,4 +1,4 @@
-//! Why a request cannot be carried out now: one list for all layers. The API has the texts that callers see.
+//! Why a request cannot be carried out now: one list for all layers. The API has the texts for callers.
 
 use crate::{domain::WaiterLimit, engine::EngineError, store::StoreError};
 
@@ -23,7 +23,7 @@ pub enum Unavailable {
     /// The database refused this one statement; the log has the cause.
     #[error("the database refused the request")]
     DatabaseRefused,
-    /// What is stored for the key makes no sense; the log has the cause.
+    /// The stored rows of the key make no sense; the log has the cause.
     #[error("what is stored for the key cannot be read")]
     UnreadableKey,
     /// The schema is older or newer than this program.
@@ -41,31 +41,31 @@ pub enum Unavailable {
     /// More requests are queued than can be served in time.
     #[error("overloaded")]
     Overloaded,
-    /// As many connections of clients are open as may be.
+    /// The limit of open client connections is reached.
     #[error("too many connections")]
     Connections,
-    /// As many bytes of large answers wait to be read by clients as may.
+    /// The limit of bytes in large answers that clients have not read yet is reached.
     #[error("too many large answers")]
     LargeAnswers,
-    /// As many requests wait for the key as may.
+    /// The limit of requests that wait for the key is reached.
     #[error("too many waiters of the key")]
     KeyWaiters,
-    /// As many requests of the tenant wait as may.
+    /// The limit of the tenant's waiting requests is reached.
     #[error("too many waiters of the tenant")]
     TenantWaiters,
-    /// The tenant stores as much as it may.
+    /// The limit of the tenant's storage is reached.
     #[error("the tenant's storage is used up")]
     TenantStorage,
-    /// As many requests wait in this process as may.
+    /// The limit of waiting requests in this process is reached.
     #[error("too many waiters of this process")]
     ProcessWaiters,
-    /// The request lost its place in the queue, because its replica was taken for dead or was too slow.
+    /// The request lost its place in the queue, because its replica was declared dead or was too slow.
     #[error("the place in the queue was lost")]
     PlaceLost,
     /// The service is shutting down.
     #[error("the service is shutting down")]
     ShuttingDown,
-    /// The service itself is in error; the log has the cause.
+    /// The service itself has failed; the log has the cause.
     #[error("the service is in error")]
     Fault,
 }

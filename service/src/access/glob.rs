@@ -1,4 +1,4 @@
-//! Globs: `*` stands for any characters, `?` for one, `\` quotes the next. They match whole texts, byte for byte.
+//! Globs: `*` stands for any characters, `?` for one, `\` quotes the next one. They match whole texts, byte for byte.
 
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -18,19 +18,19 @@ enum Piece {
     Any,
 }
 
-/// Why a text is no glob. The text is shown to the caller.
+/// Why a text is not a glob. The error is shown to the caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidGlob {
-    /// It has no character.
+    /// The text has no character.
     #[error("must not be empty")]
     Empty,
-    /// It is too long.
+    /// The text is too long.
     #[error("must have at most {MAX_GLOB_CHARS} characters")]
     TooLong,
-    /// It has a control character, which no key has.
+    /// The text has a control character, which no key has.
     #[error("must not contain control characters")]
     ControlCharacter,
-    /// Its last character quotes nothing.
+    /// The last character is a backslash that quotes nothing.
     #[error("must not end with a backslash that quotes nothing")]
     LoneBackslash,
     /// A list of globs is empty.
@@ -82,12 +82,12 @@ impl fmt::Debug for Glob {
 }
 
 impl Glob {
-    /// Its text.
+    /// The text of the glob.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Whether it matches a whole text.
+    /// Whether the glob matches a whole text.
     pub fn matches(&self, text: &str) -> bool {
         fits(&self.pieces, text.chars(), |piece, char| match piece {
             Piece::Char(own) => own == *char,
@@ -96,7 +96,7 @@ impl Glob {
         })
     }
 
-    /// Whether everything that it matches is matched by `outer`, as far as that shows piece by piece.
+    /// Whether `outer` matches everything that this glob matches, as far as a comparison piece by piece shows that.
     fn lies_within(&self, outer: &Self) -> bool {
         fits(&outer.pieces, self.pieces.iter(), |piece, own| match piece {
             Piece::Char(_) => piece == **own,
@@ -105,7 +105,7 @@ impl Glob {
         })
     }
 
-    /// What every text that it matches begins with.
+    /// The text with which everything begins that this glob matches.
     fn literal_prefix(&self) -> String {
         let literal = |piece: &Piece| match piece {
             Piece::Char(char) => Some(*char),
@@ -115,9 +115,10 @@ impl Glob {
     }
 }
 
-/// Whether pieces fit items from their first to their last. `one` tells whether a piece other than [`Piece::Any`] fits an item.
+/// Whether pieces fit all items from first to last. `one` tells whether a piece other than [`Piece::Any`] fits an item.
 ///
-/// When an item does not fit, only the last `*` before it has to take one more: what an earlier one could take, it can too.
+/// When an item does not fit, only the last `*` before it has to take one more: it can take all that an earlier one
+/// could.
 fn fits<I: Iterator + Clone>(pieces: &[Piece], items: I, one: impl Fn(Piece, &I::Item) -> bool) -> bool {
     let (mut at, mut rest) = (0, items);
     let mut retry: Option<(usize, I)> = None;
@@ -140,12 +141,12 @@ fn fits<I: Iterator + Clone>(pieces: &[Piece], items: I, one: impl Fn(Piece, &I:
     }
 }
 
-/// The globs of a credential: it may use the keys that one of them matches.
+/// The globs of a credential, which may use the keys that one of them matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyPatterns(Arc<[Glob]>);
 
 impl KeyPatterns {
-    /// At least one glob, and not too many.
+    /// Makes a list of globs: at least one, and not too many.
     pub fn new(globs: Vec<Glob>) -> Result<Self, InvalidGlob> {
         match globs.len() {
             0 => Err(InvalidGlob::NoPattern),
@@ -159,17 +160,17 @@ impl KeyPatterns {
         &self.0
     }
 
-    /// Whether one of them matches a key.
+    /// Whether one of the globs matches a key.
     pub fn matches(&self, key: &str) -> bool {
         self.0.iter().any(|glob| glob.matches(key))
     }
 
-    /// Whether each of these lies within one of `outer`.
+    /// Whether each of these globs lies within one of `outer`.
     pub fn lie_within(&self, outer: &Self) -> bool {
         self.0.iter().all(|own| outer.0.iter().any(|glob| own.lies_within(glob)))
     }
 
-    /// What all keys that they match begin with.
+    /// The text with which all keys begin that these globs match.
     pub fn common_prefix(&self) -> String {
         let mut prefixes = self.0.iter().map(Glob::literal_prefix);
         let first = prefixes.next().unwrap_or_default();
@@ -222,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_glob_says_why() {
+    fn an_invalid_glob_has_its_own_error() {
         assert_eq!("".parse::<Glob>(), Err(InvalidGlob::Empty));
         assert_eq!(r"a\".parse::<Glob>(), Err(InvalidGlob::LoneBackslash));
         assert_eq!("a\n".parse::<Glob>(), Err(InvalidGlob::ControlCharacter));
@@ -245,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn the_prefix_of_several_is_what_they_share() {
+    fn several_globs_have_a_common_prefix() {
         let patterns =
             |texts: &[&str]| KeyPatterns::new(texts.iter().map(|text| glob(text)).collect()).unwrap();
         assert_eq!(patterns(&["deploy/*"]).common_prefix(), "deploy/");
@@ -255,7 +256,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_lies_within_matches_nothing_more(
+        fn a_glob_within_another_matches_nothing_more(
             inner in r"[ab*?\\]{1,5}", outer in r"[ab*?\\]{1,5}", text in r"[ab*?\\]{0,6}",
         ) {
             if let (Ok(inner), Ok(outer)) = (inner.parse::<Glob>(), outer.parse::<Glob>()) {

@@ -1,4 +1,4 @@
-//! Who asks, and what it may do: identities, roles, key patterns, and bearer tokens. Nothing here knows of HTTP.
+//! Callers and their rights: identities, roles, key patterns, and bearer tokens. Nothing here knows of HTTP.
 
 mod glob;
 mod identity;

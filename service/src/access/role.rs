@@ -1,23 +1,23 @@
-//! What an identity may do.
+//! Roles of identities.
 
 use std::{fmt, str::FromStr};
 
-/// What an identity may do; each role may do what the ones before it may.
+/// The rights of an identity. Each role has the rights of the roles before it, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// Look, but see no version.
+    /// May look, but sees no version.
     Read,
-    /// Take, renew and release, create and delete.
+    /// May take, renew and release grants, and create and delete keys.
     Write,
-    /// End grants of others by force, and make tokens.
+    /// May end grants of others by force, and create tokens.
     Admin,
 }
 
 impl Role {
-    /// All of them.
+    /// All roles.
     pub const ALL: [Self; 3] = [Self::Read, Self::Write, Self::Admin];
 
-    /// Its name.
+    /// The name of the role.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Read => "read",
@@ -33,7 +33,7 @@ impl fmt::Display for Role {
     }
 }
 
-/// A name that is no role's.
+/// The error for a name that is not a role's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("must be read, write or admin")]
 pub struct InvalidRole;

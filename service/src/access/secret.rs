@@ -1,4 +1,4 @@
-//! Secrets of tokens: random, and known to the database only by their SHA-256.
+//! Secrets of tokens: random, and stored in the database only as their SHA-256.
 
 use std::{
     fmt,
@@ -10,9 +10,9 @@ use subtle::ConstantTimeEq;
 
 use crate::base64url::base64url;
 
-/// What a token's secret begins with, so that tools that look for leaked secrets find it.
+/// The beginning of a token's secret, by which tools that look for leaked secrets find it.
 const PREFIX: &str = "dbl_";
-/// The bytes of a secret that are random.
+/// The number of random bytes in a secret.
 const RANDOM: usize = 32;
 
 /// The secret of a new token. It is shown once, and never stored.
@@ -25,7 +25,7 @@ impl fmt::Debug for Secret {
 }
 
 impl Secret {
-    /// 256 random bits.
+    /// Makes a secret of 256 random bits.
     ///
     /// # Errors
     /// If the system has no randomness.
@@ -35,7 +35,7 @@ impl Secret {
         Ok(Self(format!("{PREFIX}{}", base64url(&bytes))))
     }
 
-    /// The text, to be shown to whoever made the token.
+    /// The text, to be shown to whoever created the token.
     pub fn reveal(&self) -> &str {
         &self.0
     }
@@ -46,12 +46,12 @@ impl Secret {
 pub struct SecretHash([u8; 32]);
 
 impl SecretHash {
-    /// Of a secret as it was sent.
+    /// The hash of a secret as it was sent.
     pub fn of(secret: &[u8]) -> Self {
         Self(Sha256::digest(secret).into())
     }
 
-    /// From the bytes that were stored.
+    /// Reads stored bytes; `None` if their length is wrong.
     pub(crate) fn stored(bytes: &[u8]) -> Option<Self> {
         bytes.try_into().ok().map(Self)
     }

@@ -14,22 +14,22 @@ pub struct TokenId(pub Uuid);
 /// A token without its secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Token {
-    /// Its id.
+    /// The id of the token.
     pub id: TokenId,
-    /// Its name.
+    /// The name of the token.
     pub name: String,
-    /// What whoever bears it may do.
+    /// The rights of the token's bearer.
     pub scope: Scope,
-    /// When it was created.
+    /// When the token was created.
     pub created_at: Timestamp,
-    /// From when on it is refused.
+    /// The time from which the token is refused; `None`: never.
     pub expires_at: Option<Timestamp>,
-    /// When it was last used, to about a minute.
+    /// When the token was last used, to about a minute.
     pub last_used_at: Option<Timestamp>,
 }
 
 impl Token {
-    /// Whoever bears it.
+    /// The identity of the token's bearer.
     pub fn identity(&self) -> Identity {
         Identity {
             who: Arc::from(format!("token:{}", self.name)),
@@ -42,7 +42,7 @@ impl Token {
     }
 }
 
-/// What a token allows.
+/// The rights that a token gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scope {
     /// The only tenant; `None`: all.
@@ -54,7 +54,7 @@ pub struct Scope {
 }
 
 impl Scope {
-    /// Whether an administrator may make such a token, see it and revoke it.
+    /// Whether an administrator may create, see and revoke a token with these rights.
     pub fn lies_within(&self, admin: &Identity) -> bool {
         let tenant = admin.tenant.is_none() || admin.tenant == self.tenant;
         let keys = match (&admin.keys, &self.keys) {

@@ -1,4 +1,4 @@
-//! Making, listing and revoking tokens.
+//! Creates, lists and revokes tokens.
 
 use std::sync::Arc;
 
@@ -10,27 +10,27 @@ use crate::{
     store::{Page, StoreError, TokenStore},
 };
 
-/// A token that is to be made.
+/// A token that is to be created.
 #[derive(Debug, Clone)]
 pub struct NewToken {
-    /// Its name, not empty.
+    /// The name of the token, not empty.
     pub name: String,
-    /// What it allows.
+    /// The rights that the token gives.
     pub scope: Scope,
-    /// From when on it is refused.
+    /// The time from which the token is refused; `None`: never.
     pub expires_at: Option<Timestamp>,
 }
 
-/// Why no token was made, shown or revoked.
+/// Why a token was not created, shown or revoked.
 #[derive(Debug, thiserror::Error)]
 pub enum TokenError {
-    /// What was asked for does not lie within what the administrator may do.
+    /// The token's rights would exceed those of the administrator.
     #[error("the token would allow more than its maker may do")]
     OutOfScope,
     /// There is no such token, or none that the administrator may see.
     #[error("there is no such token")]
     NotFound,
-    /// It would have ended already.
+    /// The token would have expired already.
     #[error("the token would have expired already")]
     Expired,
     /// The database could not be asked.
@@ -62,7 +62,8 @@ impl Tokens {
         Ok(!self.0.list_tokens(None, None, 1).await?.items.is_empty())
     }
 
-    /// Makes a token. `by` is the administrator; whoever has the database itself may make any.
+    /// Creates a token. `by` is the administrator; `None` is for somebody with access to the database itself, who may
+    /// create any token.
     pub async fn create(&self, new: NewToken, by: Option<&Identity>) -> Result<(Token, Secret), TokenError> {
         if by.is_some_and(|admin| !new.scope.lies_within(admin)) {
             return Err(TokenError::OutOfScope);
@@ -94,7 +95,7 @@ impl Tokens {
         self.0.list_tokens(by, after, limit).await
     }
 
-    /// Revokes a token. What it was for is returned.
+    /// Revokes a token, and returns it.
     pub async fn revoke(&self, id: TokenId, by: Option<&Identity>) -> Result<Token, TokenError> {
         let token = self.0.get_token(id).await?;
         let token = token.filter(|token| by.is_none_or(|admin| token.scope.lies_within(admin)));
@@ -103,7 +104,7 @@ impl Tokens {
     }
 }
 
-/// A UUID of version 7.
+/// Makes a UUID of version 7.
 fn new_id(at: Timestamp) -> Result<TokenId, getrandom::Error> {
     let mut random = [0; 10];
     getrandom::fill(&mut random)?;

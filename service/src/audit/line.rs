@@ -1,4 +1,4 @@
-//! A record as its line.
+//! Writes a record as a line.
 
 use serde::Serialize;
 
@@ -12,12 +12,11 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct LineMaker {
     line: Vec<u8>,
-    /// The time of the last record and its text: the records of a batch mostly have the same.
+    /// The time of the last record and its text: most records of a batch have the same time.
     time: Option<(Timestamp, Rfc3339)>,
 }
 
 impl LineMaker {
-    /// A maker of lines.
     pub(super) const fn new() -> Self {
         Self { line: Vec::new(), time: None }
     }
@@ -41,7 +40,7 @@ impl LineMaker {
     }
 }
 
-/// Member by member: most names and values need not be looked through for what has to be escaped.
+/// Writes an object member by member: most names and values need no search for characters to escape.
 fn put_object(line: &mut Vec<u8>, record: &AuditRecord<'_>, time: &str) -> serde_json::Result<()> {
     let origin = record.origin;
     let version = record.version.map(Version::short);
@@ -66,7 +65,7 @@ fn put_object(line: &mut Vec<u8>, record: &AuditRecord<'_>, time: &str) -> serde
     Ok(())
 }
 
-/// Adds a member, if there is a value; `name` is what stands before that.
+/// Adds a member, if it has a value. `name` is the text before the value.
 #[inline]
 fn put_value(line: &mut Vec<u8>, name: &str, value: Option<impl Serialize>) -> serde_json::Result<()> {
     let Some(value) = value else { return Ok(()) };
@@ -74,7 +73,8 @@ fn put_value(line: &mut Vec<u8>, name: &str, value: Option<impl Serialize>) -> s
     serde_json::to_writer(line, &value)
 }
 
-/// Adds a text in which nothing has to be escaped: times, names of ours, digits, and tenants, whose characters are few.
+/// Adds a text in which nothing has to be escaped: times, names of ours, digits, and tenants, whose characters are
+/// restricted.
 #[inline]
 fn put_plain(line: &mut Vec<u8>, name: &str, text: Option<&str>) {
     let Some(text) = text else { return };
@@ -83,7 +83,7 @@ fn put_plain(line: &mut Vec<u8>, name: &str, text: Option<&str>) {
     line.push(b'"');
 }
 
-/// Writes as escapes what some readers take for the end of a line. JSON has such characters in texts only.
+/// Escapes characters that some readers take for the end of a line. In JSON, such characters occur in texts only.
 fn escape_line_ends(line: &mut Vec<u8>) {
     if line.is_ascii() {
         return;
@@ -110,7 +110,7 @@ mod tests {
         String::from_utf8(LineMaker::new().make(record).to_vec()).unwrap()
     }
 
-    /// Guards that nobody adds a record by what it names: readers split lines at more than line feeds.
+    /// Guards that no name in a record can add another record: readers split lines at more than line feeds.
     #[test]
     fn a_text_ends_no_line() {
         let mut record = AuditRecord::new(Timestamp(0), AuditEvent::Granted);

@@ -1,4 +1,4 @@
-//! The handle by which records are given to the writer.
+//! The handle that passes records to the writer.
 
 use std::{
     cell::RefCell,
@@ -14,16 +14,16 @@ use super::{
 };
 use crate::tasks::spawn_critical_thread;
 
-/// How long a stopping service waits for the records to be written.
+/// How long a stopping service waits until the records are written.
 const FLUSH_WITHIN: Duration = Duration::from_secs(1);
 
 thread_local! {
-    /// Lines are made where their records are: a record that went to the writer would be an allocation and counted references
-    /// that another thread lets go.
+    /// Lines are made on the thread of their record. To send the record to the writer would take an allocation, and
+    /// counted references that another thread would release.
     static LINE: RefCell<LineMaker> = const { RefCell::new(LineMaker::new()) };
 }
 
-/// The audit trail: cheap to clone; off, it costs a comparison.
+/// The audit trail. Cheap to clone; while it is off, a record costs a comparison.
 #[derive(Debug, Clone, Default)]
 pub struct AuditLog(Option<Arc<Sender>>);
 
@@ -46,7 +46,7 @@ impl AuditLog {
     /// Opens the output, and starts the thread that writes.
     ///
     /// # Errors
-    /// If the output cannot be written, or there is no thread.
+    /// If the output cannot be opened, or the thread cannot be started.
     pub fn start(output: AuditOutput) -> Result<Self, AuditError> {
         let queue = Arc::new(Queue::default());
         let writer = Writer::open(output, queue.clone())?;
@@ -59,7 +59,7 @@ impl AuditLog {
         self.0.is_some()
     }
 
-    /// Adds a record. It never waits: a record that finds the queue full is dropped and counted.
+    /// Adds a record. Never waits: if the queue is full, the record is dropped and counted.
     pub fn record(&self, record: &AuditRecord<'_>) {
         let Some(sender) = &self.0 else { return };
         let is_added = LINE.with_borrow_mut(|line| sender.0.push(line.make(record)));
@@ -68,14 +68,14 @@ impl AuditLog {
         }
     }
 
-    /// Opens the file anew, as a program that rotates logs asks for.
+    /// Opens the file again, when a program that rotates logs asks for that.
     pub fn reopen(&self) {
         if let Some(sender) = &self.0 {
             sender.0.reopen();
         }
     }
 
-    /// Waits until the records so far are written, but not for long.
+    /// Waits until the records so far are written, for at most a second.
     pub fn flush(&self) {
         let Some(sender) = &self.0 else { return };
         if sender.0.flush().recv_timeout(FLUSH_WITHIN) == Err(RecvTimeoutError::Timeout) {

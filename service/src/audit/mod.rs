@@ -1,7 +1,7 @@
-//! The audit trail: who was granted, released and refused what, one JSON object a line.
+//! The audit trail: what callers were granted, released and refused, one JSON object a line.
 //!
-//! Records are made where a decision is known to be durable, and written by a thread of their own behind a bounded queue. A
-//! disk that is slow or full costs records, which are counted, and nothing else. While the trail is off, nothing is built for
+//! Records are made where a decision is known to be durable. A separate thread writes them, behind a bounded queue. A
+//! slow or full disk costs records, which are counted, and nothing else. While the trail is off, nothing is built for
 //! it.
 
 mod line;

@@ -1,14 +1,14 @@
-//! Where a request comes from.
+//! The origin of a request.
 
 use std::{
     net::IpAddr,
     sync::{Arc, OnceLock},
 };
 
-/// Where a request comes from, as its records name it.
+/// The origin of a request, as its audit records name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Origin {
-    /// Who asks: `token:NAME`, `jwt:ISSUER_NAME:SUB` or `certificate:SUBJECT`, once that is known.
+    /// The caller: `token:NAME`, `jwt:ISSUER_NAME:SUB` or `certificate:SUBJECT`, once it is known.
     who: OnceLock<Arc<str>>,
     /// The client's address.
     pub client: IpAddr,
@@ -21,28 +21,28 @@ tokio::task_local! {
 }
 
 impl Origin {
-    /// Of a request that nobody is known to have sent.
+    /// The origin of a request whose caller is not known yet.
     pub const fn new(client: IpAddr, request_id: Box<str>) -> Self {
         Self { who: OnceLock::new(), client, request_id }
     }
 
-    /// Notes who asks.
+    /// Records the caller.
     pub fn identify(&self, who: Arc<str>) {
-        // A request is let in once.
+        // A request is authenticated once.
         let _ = self.who.set(who);
     }
 
-    /// Who asks; `None` without authentication, and for whoever was not let in.
+    /// The caller; `None` without authentication, and if authentication failed.
     pub fn who(&self) -> Option<&str> {
         self.who.get().map(|who| &**who)
     }
 
-    /// Goes on with the request that comes from here: what the engine is asked meanwhile bears it.
+    /// Runs a part of the request: commands that it gives to the engine carry this origin.
     pub fn enter<T>(self: &Arc<Self>, go_on: impl FnOnce() -> T) -> T {
         CURRENT.sync_scope(self.clone(), go_on)
     }
 
-    /// The origin of the request that is being served by this task, if the trail is on.
+    /// The origin of the request that this task serves, if the trail is on.
     pub(crate) fn current() -> Option<Arc<Self>> {
         CURRENT.try_with(Arc::clone).ok()
     }

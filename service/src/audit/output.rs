@@ -1,4 +1,4 @@
-//! Where the trail goes.
+//! The output of the audit trail.
 
 use std::{
     convert::Infallible,
@@ -9,7 +9,7 @@ use std::{
     str::FromStr,
 };
 
-/// Where the trail goes: `stderr`, or the path of a file.
+/// The output of the audit trail: `stderr`, or the path of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AuditOutput {
     /// The standard error output.
@@ -26,18 +26,18 @@ impl FromStr for AuditOutput {
     }
 }
 
-/// Why the trail cannot be kept.
+/// Why the audit trail cannot be kept.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
     /// The file cannot be opened.
     #[error("the audit log {path} cannot be written: {error}")]
     Open {
-        /// Its path.
+        /// The path of the file.
         path: String,
-        /// Why.
+        /// The cause.
         error: io::Error,
     },
-    /// There is no thread to write with.
+    /// The thread that writes cannot be started.
     #[error("the thread that writes the audit log cannot be started: {0}")]
     Thread(io::Error),
 }
@@ -50,7 +50,7 @@ pub(super) enum Opened {
 }
 
 impl AuditOutput {
-    /// Opens it. A file that is not there is made, for its owner alone; a folder is not.
+    /// Opens the output. Creates a missing file, for its owner alone, but no folder.
     pub(super) fn open(&self) -> Result<Opened, AuditError> {
         let Self::File(path) = self else { return Ok(Opened::Stderr) };
         let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
@@ -60,7 +60,7 @@ impl AuditOutput {
 }
 
 impl Opened {
-    /// Writes some of the bytes, and returns how many.
+    /// Writes some of the bytes, and returns their number.
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Stderr => io::stderr().write(bytes),

@@ -1,4 +1,4 @@
-//! The lines that wait to be written, and what is dropped on the way.
+//! The lines that wait to be written, and the lines that are dropped.
 
 use std::{
     sync::{
@@ -14,16 +14,16 @@ use crate::log_limit::LogLimit;
 
 const DROPPED: &str = "db_locks_audit_records_dropped_total";
 
-/// The most bytes that wait to be written: about half a second of a busy replica.
+/// The most bytes that may wait: about half a second of a busy replica.
 const MOST_BYTES: usize = 8 << 20;
 
-/// So many bytes are written without waiting for more.
+/// The number of bytes that are written without waiting for more.
 const ENOUGH_BYTES: usize = 256 << 10;
 
-/// The writer waits so long for more records. Waking it for each would cost more than all the rest of a record.
+/// How long the writer waits for more records. To wake it for each record would cost more than the rest of the record.
 const GATHER_FOR: Duration = Duration::from_millis(5);
 
-/// Describes and registers the metric, so that it is there before the first record.
+/// Describes and registers the metric, so that it exists before the first record.
 pub fn register() {
     describe_counter!(
         DROPPED,
@@ -32,7 +32,7 @@ pub fn register() {
     counter!(DROPPED).absolute(0);
 }
 
-/// Lines on their way to the writer, and what it is asked for.
+/// Lines on their way to the writer, and orders for it.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     waiting: Mutex<Waiting>,
@@ -43,29 +43,29 @@ pub(super) struct Queue {
 struct Waiting {
     lines: Vec<u8>,
     orders: Orders,
-    /// Nobody adds anything any more.
+    /// Whether the last sender is gone.
     is_closed: bool,
     rest: Rest,
 }
 
-/// What the writer is asked for besides writing.
+/// The orders for the writer, besides writing.
 #[derive(Debug, Default)]
 pub(super) struct Orders {
-    /// Open the file anew before anything else is written.
+    /// Open the file again before anything else is written.
     pub(super) reopen: bool,
-    /// Those who wait until what was added before is written.
+    /// Receivers to notify once everything added before is written.
     pub(super) flushes: Vec<SyncSender<()>>,
 }
 
-/// What has to happen before the writer is woken.
+/// The condition for waking the writer.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Rest {
-    /// It does not rest, or was woken already.
+    /// The writer does not rest, or was woken already.
     #[default]
     None,
-    /// Anything.
+    /// Wake the writer for anything.
     UntilMore,
-    /// So much has come that waiting for more gains nothing, or somebody waits for the writer.
+    /// Wake the writer once waiting for more gains nothing, or when somebody waits for it.
     UntilEnough,
 }
 
@@ -87,7 +87,7 @@ impl Waiting {
 }
 
 impl Queue {
-    /// Adds a line. It never waits: a line that would be too much is left out, and the answer is `false`.
+    /// Adds a line. Never waits: a line without room is dropped, and the result is `false`.
     pub(super) fn push(&self, line: &[u8]) -> bool {
         self.add(|waiting| {
             let has_room = waiting.lines.len() + line.len() <= MOST_BYTES;
@@ -98,24 +98,24 @@ impl Queue {
         })
     }
 
-    /// Has the file opened anew.
+    /// Makes the writer open the file again.
     pub(super) fn reopen(&self) {
         self.add(|waiting| waiting.orders.reopen = true);
     }
 
-    /// Has everything written that was added so far. The receiver is notified then.
+    /// Makes the writer write everything that was added so far, and then notify the receiver.
     pub(super) fn flush(&self) -> Receiver<()> {
         let (done, is_done) = sync_channel(1);
         self.add(|waiting| waiting.orders.flushes.push(done));
         is_done
     }
 
-    /// Has the writer end when everything is written.
+    /// Makes the writer end when everything is written.
     pub(super) fn close(&self) {
         self.add(|waiting| waiting.is_closed = true);
     }
 
-    /// Changes what waits, and wakes the writer if it rests until then.
+    /// Makes a change, and wakes the writer if that fulfils the condition for it.
     fn add<T>(&self, change: impl FnOnce(&mut Waiting) -> T) -> T {
         let mut waiting = self.lock();
         let answer = change(&mut waiting);
@@ -132,8 +132,8 @@ impl Queue {
         answer
     }
 
-    /// Waits for lines or orders, and a moment longer for more, and moves the lines into `lines`, which has to be empty. `None`
-    /// when nothing comes any more.
+    /// Waits for lines or orders, and a moment longer for more. Moves the lines into `lines`, which has to be empty.
+    /// Returns `None` when the queue is closed and has no lines.
     pub(super) fn take(&self, lines: &mut Vec<u8>) -> Option<Orders> {
         let mut waiting = self.lock();
         waiting.rest = Rest::UntilMore;
@@ -157,7 +157,7 @@ impl Queue {
     }
 }
 
-/// Counts records that were not written, and says so once a second.
+/// Counts records that were not written, and logs that once a second.
 pub(super) fn dropped(records: u64, cause: &str) {
     static LIMIT: LogLimit = LogLimit::new();
     if records == 0 {
@@ -177,7 +177,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_finds_no_room_is_left_out() {
+    fn a_line_without_room_is_dropped() {
         let queue = Queue::default();
         let line = [b'a'; 1_000];
         while queue.push(&line) {}
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_before_the_end_is_written() {
+    fn everything_that_came_before_the_end_is_written() {
         let queue = Queue::default();
         assert!(queue.push(b"a") && queue.push(b"b"));
         queue.reopen();

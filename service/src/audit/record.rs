@@ -1,26 +1,26 @@
-//! One record.
+//! A record of the audit trail.
 
 use super::Origin;
 use crate::domain::{Key, Kind, Owner, Tenant, Timestamp, Token, Version};
 
-/// What happened.
+/// The event that a record is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuditEvent {
     /// A lock or permit was granted.
     Granted,
-    /// Its holder gave it back, or its answer reached nobody.
+    /// The holder gave back its grant, or the answer with the grant reached nobody.
     Released,
-    /// Its lease ended, and nobody had released it.
+    /// The lease of a grant ended, and nobody had released it.
     Expired,
-    /// It was held by others for the whole wait.
+    /// A lock or permit was held by others for the whole wait.
     Refused,
-    /// An operator ended it.
+    /// An operator ended a grant by force.
     Forced,
     /// A lock or semaphore was deleted.
     Deleted,
     /// A semaphore was resized.
     Resized,
-    /// A token was made.
+    /// A token was created.
     TokenCreated,
     /// A token was revoked.
     TokenRevoked,
@@ -29,7 +29,7 @@ pub enum AuditEvent {
 }
 
 impl AuditEvent {
-    /// Its name in the trail.
+    /// The name of the event in the trail.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Granted => "granted",
@@ -46,35 +46,36 @@ impl AuditEvent {
     }
 }
 
-/// One record. What does not apply is left out of its line.
+/// A record. Its line leaves out what does not apply.
 #[derive(Debug, Clone)]
 pub struct AuditRecord<'a> {
-    /// When, by the database's clock.
+    /// The time of the event, by the database's clock.
     pub time: Timestamp,
-    /// What happened.
+    /// The event.
     pub event: AuditEvent,
-    /// The request that brought it; `None` for what time brought.
+    /// The request that caused the event; `None` for events that only time causes.
     pub origin: Option<&'a Origin>,
-    /// Whose key it is.
+    /// The tenant of the key.
     pub tenant: Option<&'a Tenant>,
-    /// Whether it is about a lock or about a semaphore.
+    /// Whether the record is about a lock or about a semaphore.
     pub kind: Option<Kind>,
     /// The key.
     pub key: Option<&'a Key>,
-    /// The owner of the grant, or who asked for it.
+    /// The owner of the grant, or the owner in the refused request.
     pub owner: Option<&'a Owner>,
-    /// The version of the grant. Only its first 8 characters are written: whoever knows all of it may release the grant.
+    /// The version of the grant. Only its first 8 characters are written: whoever knows the whole version may release
+    /// the grant.
     pub version: Option<Version>,
     /// The fencing token of the grant.
     pub fencing_token: Option<Token>,
     /// The status of the answer.
     pub status: Option<u16>,
-    /// Why.
+    /// The reason for the event.
     pub reason: Option<&'a str>,
 }
 
 impl AuditRecord<'_> {
-    /// A record of which only time and event are known.
+    /// A record with nothing but time and event.
     pub const fn new(time: Timestamp, event: AuditEvent) -> Self {
         Self {
             time,

@@ -8,7 +8,7 @@ use super::{
     queue::{Queue, dropped},
 };
 
-/// A buffer that has become larger than this is not kept.
+/// The size in bytes above which a buffer is not kept.
 const MOST_KEPT_BYTES: usize = 512 << 10;
 
 /// Writes records to an output.
@@ -18,7 +18,7 @@ pub(super) struct Writer {
     opened: Opened,
     queue: Arc<Queue>,
     lines: Vec<u8>,
-    /// The rest of a line of which only a part could be written: it goes before everything else.
+    /// The rest of a line that was written in part. It is written before everything else.
     unfinished: Vec<u8>,
 }
 
@@ -29,7 +29,7 @@ impl Writer {
         Ok(Self { output, opened, queue, lines: Vec::new(), unfinished: Vec::new() })
     }
 
-    /// Writes what comes until nobody can send any more.
+    /// Writes lines until nobody can send any more.
     pub(super) fn run(mut self) {
         while let Some(orders) = self.queue.take(&mut self.lines) {
             if orders.reopen {
@@ -37,13 +37,13 @@ impl Writer {
             }
             self.write();
             for done in orders.flushes {
-                // Who waited may have given up.
+                // The receiver is gone if the caller gave up waiting.
                 let _ = done.send(());
             }
         }
     }
 
-    /// Opens the file anew. Where that fails, the old one is kept: an operator who moved it finds the records there.
+    /// Opens the file again. If that fails, the old file is kept: an operator who moved it finds the records there.
     fn reopen(&mut self) {
         match self.output.open() {
             Ok(opened) => {
@@ -52,18 +52,18 @@ impl Writer {
                     dropped(1, "the file was replaced while a line was unfinished");
                 }
                 self.opened = opened;
-                tracing::info!("the audit log was opened anew");
+                tracing::info!("the audit log was reopened");
             }
             Err(error) => {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
-                    "the audit log is still the old file"
+                    "the audit log cannot be reopened, and stays in the old file"
                 );
             }
         }
     }
 
-    /// Writes the lines that were collected. What cannot be written is dropped, but for the rest of a line that was begun.
+    /// Writes the collected lines. Lines that cannot be written are dropped, but for the rest of a line that was begun.
     fn write(&mut self) {
         let begun = self.unfinished.len();
         let mut bytes = std::mem::take(&mut self.lines);
@@ -80,7 +80,7 @@ impl Writer {
         self.keep_buffer(bytes);
     }
 
-    /// Keeps the rest of the line that `written` lies in, and drops the lines after it.
+    /// Keeps the rest of the line that `written` lies in, and drops the lines after that line.
     fn give_up(&mut self, bytes: &[u8], begun: usize, written: usize, cause: &str) {
         let is_within_line = written < begun || (written > 0 && bytes[written - 1] != b'\n');
         let end = bytes[written..]
@@ -93,7 +93,7 @@ impl Writer {
         dropped(lines as u64, cause);
     }
 
-    /// Takes the buffer back, unless it has become large.
+    /// Keeps the buffer for the next lines, unless it has become large.
     fn keep_buffer(&mut self, mut bytes: Vec<u8>) {
         if bytes.capacity() <= MOST_KEPT_BYTES {
             bytes.clear();
@@ -113,13 +113,13 @@ mod tests {
 
     use super::*;
 
-    /// Reads until nothing is there.
+    /// Reads everything that is there.
     fn read_all(stream: &mut UnixStream, text: &mut Vec<u8>) {
         let error = stream.read_to_end(text).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::WouldBlock);
     }
 
-    /// A socket that takes a part stands for a disk that becomes full within a line.
+    /// A socket that accepts only a part stands for a disk that becomes full within a line.
     #[test]
     fn a_line_that_was_begun_is_finished_before_the_next() {
         let (ours, mut theirs) = UnixStream::pair().unwrap();

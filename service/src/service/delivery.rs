@@ -4,8 +4,8 @@ use crate::{domain::LockView, engine::RequestGuard};
 
 /// A grant on its way to its caller.
 ///
-/// Until [`Delivery::delivered`] is called the grant counts as unseen: dropped before, it is given back at once, or kept
-/// for 10 s for a caller that chose its version.
+/// Until [`Delivery::delivered`] is called, the grant counts as unseen. If this is dropped before, the grant is given
+/// back at once. If the caller chose its version, the grant is kept for 10 s.
 #[must_use = "a grant that is dropped is given back"]
 pub struct Delivery {
     pub(super) view: LockView,
@@ -18,7 +18,7 @@ impl Delivery {
         &self.view
     }
 
-    /// The answer has reached the caller's socket: the grant is the caller's until its lease ends.
+    /// Records that the answer has reached the caller's socket: the grant is the caller's until its lease ends.
     pub fn delivered(self) {
         self.request_guard.delivered();
     }

@@ -9,10 +9,10 @@ use crate::{
 /// Why a request was not served.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
-    /// The rules of locking say no.
+    /// The rules of locking refuse the request.
     #[error("refused: {refusal:?}")]
     Refused {
-        /// Why.
+        /// The reason.
         refusal: Refusal,
         /// Whether the request was about a lock or about a semaphore.
         asked: Kind,
@@ -20,8 +20,7 @@ pub enum ServiceError {
     /// A lock cannot be guarded on this database.
     #[error("not guarded: {0}")]
     NotGuarded(String),
-    /// Something that the service depends on, or one of its limits, stands in the way. The cause was logged where it
-    /// happened.
+    /// A dependency or a limit of the service stands in the way. Its cause was logged where it happened.
     #[error("unavailable: {0}")]
     Unavailable(Unavailable),
 }

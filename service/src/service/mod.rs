@@ -1,7 +1,7 @@
-//! The lock service as its callers see it: one method an operation, typed requests, typed answers.
+//! The lock service as its callers see it: one method for each operation, typed requests, typed answers.
 //!
-//! Owns no rule (those are the domain's) and no I/O (that is the engine's and the store's): it makes commands of
-//! requests, mints what is random, and turns replies into results.
+//! It has no rules (those are the domain's) and no I/O (that is the engine's and the store's). It makes commands of
+//! requests, creates random values, and turns replies into results.
 
 mod delivery;
 pub(crate) mod error;
@@ -29,7 +29,7 @@ pub use self::{
     request::{AcquireRequest, Limits},
 };
 
-/// The service: cheap to clone, shared by all handlers.
+/// The service. Cheap to clone, shared by all handlers.
 #[derive(Clone)]
 pub struct LockService {
     engine: Arc<Engine>,
@@ -55,7 +55,7 @@ impl LockService {
         self.engine.audit().is_on()
     }
 
-    /// Adds a record to the audit trail, if there is one: of what does not happen to a key.
+    /// Adds a record to the audit trail, if there is one, for an event that does not concern a key.
     pub fn record<'a>(
         &self,
         event: AuditEvent,
@@ -71,8 +71,8 @@ impl LockService {
         }
     }
 
-    /// Takes a lease, waiting for it if asked to. The grant must be handed on through the [`Delivery`]: dropped before,
-    /// it is given back.
+    /// Takes a lease, and waits for it if asked to. The grant must be passed on through the [`Delivery`]: if that is
+    /// dropped before, the grant is given back.
     pub async fn acquire(&self, id: KeyId, request: AcquireRequest) -> Result<Delivery, ServiceError> {
         let kind = request.kind;
         self.check_guarded(request.guarded)?;
@@ -107,7 +107,7 @@ impl LockService {
         observed(Operation::Acquire, work).await
     }
 
-    /// Refuses to guard a lock where the database does not do its part.
+    /// Refuses to guard a lock if the database cannot do its part.
     fn check_guarded(&self, guarded: bool) -> Result<(), ServiceError> {
         if !guarded {
             return Ok(());
@@ -115,7 +115,7 @@ impl LockService {
         self.store.guard_refusal().map_or(Ok(()), |why| Err(ServiceError::NotGuarded(why)))
     }
 
-    /// A lock's lease where none is asked for, if the configured maximum is below the default.
+    /// The lease of a lock for which no lease is asked, if the configured maximum is below the default.
     fn shorter_default(&self, kind: Kind) -> Option<i64> {
         let max_lease_ms = self.limits.max_lease_ms;
         (kind == Kind::Mutex && max_lease_ms < DEFAULT_LEASE_MS).then_some(max_lease_ms)
@@ -145,7 +145,7 @@ impl LockService {
         self.run(Operation::Release, forced.kind, id, Command::ForceRelease(forced), released).await
     }
 
-    /// Looks at a lock.
+    /// Reads a lock.
     pub async fn get_lock(&self, id: KeyId) -> Result<LockView, ServiceError> {
         let (view, _) = self.run(Operation::Get, Kind::Mutex, id, Command::Get(Kind::Mutex), lock).await?;
         Ok(view)
@@ -181,19 +181,19 @@ impl LockService {
         self.run(Operation::Put, Kind::Semaphore, id, command, semaphore).await
     }
 
-    /// Looks at a semaphore.
+    /// Reads a semaphore.
     pub async fn get_semaphore(&self, id: KeyId) -> Result<SemaphoreView, ServiceError> {
         let command = Command::Get(Kind::Semaphore);
         let (view, _) = self.run(Operation::Get, Kind::Semaphore, id, command, semaphore).await?;
         Ok(view)
     }
 
-    /// Deletes a semaphore without permits out.
+    /// Deletes a semaphore that has no active permits.
     pub async fn delete_semaphore(&self, id: KeyId) -> Result<(), ServiceError> {
         self.run(Operation::Delete, Kind::Semaphore, id, Command::DeleteSemaphore, deleted).await
     }
 
-    /// Carries out a command on a key. `expected` takes the result out of the reply that answers it.
+    /// Carries out a command on a key. `expected` takes the result out of the reply.
     async fn run<T>(
         &self,
         operation: Operation,
@@ -206,7 +206,8 @@ impl LockService {
         observed(operation, work).await
     }
 
-    /// One page of a tenant's locks in byte order of their keys, after the key `after`. `next` is the key to go on after.
+    /// One page of a tenant's locks in byte order of their keys, after the key `after`. Its `next` is `after` for the
+    /// next page.
     pub async fn list_locks(
         &self,
         tenant: Tenant,
@@ -236,7 +237,7 @@ impl LockService {
         .await
     }
 
-    /// One page of the permits of a semaphore that are out, by slot, after the slot `after`.
+    /// One page of a semaphore's active permits in the order of their slots, after the slot `after`.
     pub async fn list_permits(
         &self,
         id: KeyId,
@@ -254,19 +255,20 @@ impl LockService {
         observed(Operation::List, work).await
     }
 
-    /// Whether the service can do its work: the database answers, its schema is current, and nobody asked it to stop.
+    /// Checks that the service can do its work: the database answers, its schema is current, and nobody asked the
+    /// service to stop.
     pub async fn ready(&self) -> Result<(), ServiceError> {
         if self.engine.is_draining() {
             return Err(ServiceError::Unavailable(Unavailable::ShuttingDown));
         }
         self.store.check_ready().await.map_err(|error| self.unavailable(&error))?;
-        // What refused all writes may be over, and writes are still refused until that is noticed.
+        // The cause of refused writes may be over, but writes are refused until the engine notices that.
         self.engine.check_writes()?;
         self.engine.report_recovery();
         Ok(())
     }
 
-    /// What the caller is told of an error of the database. The log has its cause, once a second.
+    /// The answer to a caller for an error of the database. The log has the cause, once a second.
     fn unavailable(&self, error: &StoreError) -> ServiceError {
         self.engine.report_outage(error);
         ServiceError::Unavailable(error.into())

@@ -1,4 +1,4 @@
-//! Replies as results: what a command is answered with, or else an error.
+//! Turns replies into results: the answer to a command, or else an error.
 
 use super::error::ServiceError;
 use crate::{
@@ -30,7 +30,8 @@ pub(super) fn deleted(kind: Kind, reply: Reply) -> Result<(), ServiceError> {
     if let Reply::Deleted = reply { Ok(()) } else { Err(error_of(kind, reply)) }
 }
 
-/// The error of a reply that is no result: a refusal. Others that do not fit the command cannot come from the domain.
+/// The error for a reply that is no result: a refusal. Other replies that do not fit the command cannot come from the
+/// domain.
 pub(super) fn error_of(asked: Kind, reply: Reply) -> ServiceError {
     match reply {
         Reply::Refused(Refusal::QueueFull(limit)) => ServiceError::Unavailable(limit.into()),

@@ -1,8 +1,8 @@
-//! Requests for a lease, and the limits that they are checked against.
+//! Requests for a lease, and their limits.
 
 use crate::domain::{Data, Kind, Owner, Version};
 
-/// The limits that the configuration sets and that requests are checked against.
+/// The configured limits of requests.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// The longest lease in milliseconds.
@@ -30,28 +30,28 @@ impl Default for Limits {
 #[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "the contract has these independent switches")]
 pub struct AcquireRequest {
-    /// A lock, or a permit of a semaphore.
+    /// Whether to take a lock, or a permit of a semaphore.
     pub kind: Kind,
-    /// Who takes it.
+    /// The owner of the grant.
     pub owner: Owner,
-    /// The lease in milliseconds, or the default.
+    /// The lease in milliseconds; `None`: the default.
     pub lease_ms: Option<i64>,
-    /// How long to wait in milliseconds, or as long as the lease.
+    /// How long to wait in milliseconds; `None`: as long as the lease.
     pub wait_ms: Option<i64>,
-    /// Waiting time on top in milliseconds.
+    /// Additional waiting time in milliseconds.
     pub additional_wait_ms: i64,
     /// Text to store.
     pub data: Option<Data>,
-    /// Whether `data` takes the place of what the lock has.
+    /// Whether `data` replaces the data of the lock.
     pub replace_data: bool,
-    /// Whether the lock goes when the grant ends.
+    /// Whether the lock is deleted when the grant ends.
     pub delete_on_release: bool,
-    /// Whether to refuse instead of creating.
+    /// Whether to refuse the request instead of creating the lock.
     pub only_if_exists: bool,
-    /// Whether the same owner's standing grant is answered.
+    /// Whether an active grant of the same owner is answered.
     pub reentrant: bool,
     /// Whether the lock is guarded from this grant on.
     pub guarded: bool,
-    /// The version that the caller chose.
+    /// The version that the caller chose; `None` if the service is to choose.
     pub version: Option<Version>,
 }

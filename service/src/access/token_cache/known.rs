@@ -1,4 +1,4 @@
-//! What the database said of tokens, and for how long that counts.
+//! The database's answers about tokens, and how long they are valid.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -10,26 +10,26 @@ use tokio::time::Instant;
 
 use crate::access::{Identity, SecretHash, Token, TokenId};
 
-/// For how long an answer of the database counts, from when it was asked.
+/// How long an answer of the database is valid, from when the question was sent.
 const VALID: Duration = Duration::from_millis(1_800);
-/// For how long an unknown token stays unknown.
+/// How long an unknown token stays unknown.
 const MISSING: Duration = Duration::from_secs(1);
-/// What the database said so long ago is asked for again while the token is in use.
+/// The age at which an answer is asked for again, while its token is in use.
 const REFRESH_AT: Duration = Duration::from_millis(700);
-/// A token that was not used for so long is not asked for again.
+/// How long after its last use a token is in use.
 const IN_USE: Duration = Duration::from_secs(10);
-/// For so long after its last use it is remembered that a token was valid. Whoever has it is looked up before the others then: those
-/// may be made up, however many they are, and its heartbeats must not wait for them.
+/// How long after its last use the cache remembers that a token was valid. Such a token is looked up before the others:
+/// those may be invented, in any number, and the heartbeats of its bearer must not wait for them.
 const REMEMBERED: Duration = Duration::from_hours(24);
-/// The most tokens in memory. Far more than are in use: it bounds what a flood of invented ones can take.
+/// The most tokens in memory, far more than are in use. It limits the memory that a flood of invented tokens can take.
 const MOST_KNOWN: usize = 50_000;
-/// How often at most a token's last use is written.
+/// The least time between two writes of a token's last use.
 const LAST_USE_EVERY: Duration = Duration::from_mins(1);
 
-/// What is known of a token without asking.
+/// The result of checking a token without asking the database.
 #[derive(Debug)]
 pub enum Checked {
-    /// It is this identity's.
+    /// The token of this identity.
     Known(Arc<Identity>),
     /// There is no such token.
     Unknown,
@@ -40,12 +40,12 @@ pub enum Checked {
 #[derive(Debug, Default)]
 pub(super) struct Known(Mutex<FxHashMap<SecretHash, Entry>>);
 
-/// What the database said of a token.
+/// The database's last answer about a token.
 #[derive(Debug)]
 struct Entry {
-    /// When it was asked.
+    /// When the database was asked.
     asked: Instant,
-    /// When it was used last.
+    /// When the token was last used.
     used: Instant,
     token: Option<KnownToken>,
 }
@@ -54,9 +54,9 @@ struct Entry {
 pub(super) struct KnownToken {
     id: TokenId,
     pub(super) identity: Arc<Identity>,
-    /// When it expires, at the latest.
+    /// When the token expires, at the latest.
     pub(super) expires: Option<Instant>,
-    /// When its last use was written last, as far as known.
+    /// When the token's last use was last written, as far as known.
     use_written: Option<Instant>,
 }
 
@@ -94,7 +94,7 @@ impl Known {
         self.entries().get(hash).is_some_and(|entry| entry.token.is_some())
     }
 
-    /// Notes what the database said of a token at `asked`.
+    /// Records the database's answer to a question that was sent at `asked`.
     pub(super) fn note(&self, hash: SecretHash, asked: Instant, token: Option<KnownToken>) {
         let mut entries = self.entries();
         let before = entries.get(&hash);
@@ -104,7 +104,7 @@ impl Known {
         let token =
             token.map(|token| KnownToken { use_written: token.use_written.max(written_before), ..token });
         if entries.len() >= MOST_KNOWN && !entries.contains_key(&hash) {
-            // Invented ones go first.
+            // Invented tokens go first.
             entries.retain(|_, entry| entry.token.is_some());
             if entries.len() >= MOST_KNOWN {
                 entries.clear();
@@ -113,7 +113,7 @@ impl Known {
         entries.insert(hash, Entry { asked, used, token });
     }
 
-    /// Forgets what nobody uses, and returns what has to be asked for again.
+    /// Forgets tokens that nobody uses, and returns those that have to be asked for again.
     pub(super) fn due(&self) -> Vec<SecretHash> {
         let now = Instant::now();
         let mut entries = self.entries();
@@ -128,7 +128,7 @@ impl Known {
         entries.iter().filter(|(_, entry)| due(entry)).map(|(hash, _)| *hash).collect()
     }
 
-    /// The tokens whose last use is to be written. They count as written.
+    /// The tokens whose last use has to be written. They count as written from now on.
     pub(super) fn used_since(&self) -> Vec<TokenId> {
         let now = Instant::now();
         let mut entries = self.entries();
@@ -150,7 +150,7 @@ impl Known {
     }
 }
 
-/// What is to be known of a token that the database had at `asked`, when its clock showed `now_ms`.
+/// The cached form of a token that the database had at `asked`, when the database's clock showed `now_ms`.
 pub(super) fn known(token: &Token, now_ms: i64, asked: Instant) -> KnownToken {
     let since = |at_ms: i64| {
         u64::try_from(now_ms.saturating_sub(at_ms)).map(Duration::from_millis).unwrap_or_default()
@@ -161,7 +161,7 @@ pub(super) fn known(token: &Token, now_ms: i64, asked: Instant) -> KnownToken {
     KnownToken {
         id: token.id,
         identity: Arc::new(token.identity()),
-        // Beyond the clock's range is as good as never.
+        // A time beyond the clock's range is as good as never.
         expires: token.expires_at.and_then(|end| asked.checked_add(until(end.0))),
         use_written: token.last_used_at.and_then(|at| asked.checked_sub(since(at.0))),
     }

@@ -1,9 +1,9 @@
-//! Which tokens are known: from memory, with a bounded staleness.
+//! Keeps known tokens in memory, with a bounded staleness.
 //!
-//! What the database said of a token counts for `VALID` from the moment the question was sent, so a revoked token is accepted
-//! nowhere 2 s after its revocation was answered. Tokens in use are asked for again before that, in the background. Unknown ones
-//! are looked up, all of [`GATHER`] in one query; that one is unknown is remembered for a second. Those that were valid are looked up
-//! before others.
+//! An answer of the database counts for `VALID` from the moment the question was sent. So no replica accepts a revoked
+//! token 2 s after its revocation was answered. Tokens in use are asked for again before that, in the background.
+//! Unknown tokens are looked up, all of [`GATHER`] in one query. That a token is unknown is remembered for a second.
+//! Tokens that were valid are looked up before others.
 
 mod known;
 #[cfg(test)]
@@ -27,22 +27,22 @@ use crate::{
     unavailable::Unavailable,
 };
 
-/// The pause between two looks at what has to be asked for again.
+/// The pause between two refreshes of the tokens in use.
 const REFRESH_EVERY: Duration = Duration::from_millis(400);
 /// The least time between two queries for unknown tokens.
 const GATHER: Duration = Duration::from_millis(50);
 /// How long a query may take.
 const QUERY: Duration = Duration::from_millis(1_500);
-/// The most tokens of one query.
+/// The most tokens in one query.
 const AT_ONCE: usize = 256;
-/// The most lookups that wait.
+/// The most lookups that may wait.
 const MOST_WAITING: usize = 4_096;
 
 /// The tokens that were used lately.
 #[derive(Debug)]
 pub struct TokenCache {
     known: Arc<Known>,
-    /// Of tokens that were valid when they were looked up last.
+    /// Lookups of tokens that were valid when they were last looked up.
     lookups_of_valid: mpsc::Sender<Lookup>,
     lookups: mpsc::Sender<Lookup>,
 }
@@ -53,7 +53,7 @@ struct Lookup {
 }
 
 impl TokenCache {
-    /// Starts the task that asks the database. It runs until the runtime ends.
+    /// Starts the tasks that ask the database. They run until the runtime ends.
     pub fn start(store: Arc<dyn TokenStore>) -> Self {
         let known = Arc::new(Known::default());
         let (lookups_of_valid, first) = mpsc::channel(MOST_WAITING);
@@ -63,15 +63,15 @@ impl TokenCache {
         Self { known, lookups_of_valid, lookups }
     }
 
-    /// What is known of a secret.
+    /// Checks a secret without asking the database.
     pub fn check(&self, hash: &SecretHash) -> Checked {
         self.known.check(hash)
     }
 
-    /// Asks the database whose secret it is.
+    /// Asks the database for the identity that a secret belongs to.
     ///
     /// # Errors
-    /// If the database does not answer in time, or too many ask.
+    /// If the database does not answer in time, or too many lookups wait.
     pub async fn look_up(&self, hash: SecretHash) -> Result<Option<Arc<Identity>>, Unavailable> {
         let (answer, answered) = oneshot::channel();
         let lookups = if self.known.was_valid(&hash) { &self.lookups_of_valid } else { &self.lookups };
@@ -86,14 +86,14 @@ impl TokenCache {
     }
 }
 
-/// Asks the database.
+/// Asks the database for tokens.
 struct Asker {
     store: Arc<dyn TokenStore>,
     known: Arc<Known>,
 }
 
 impl Asker {
-    /// Answers lookups, all that come within a moment at once: those in `first` before `others`.
+    /// Answers lookups, those in `first` before `others`. Lookups that come within a moment share a query.
     async fn answer(self, mut first: mpsc::Receiver<Lookup>, mut others: mpsc::Receiver<Lookup>) {
         let mut next_query = Instant::now();
         loop {
@@ -111,7 +111,7 @@ impl Asker {
             {
                 lookups.push(lookup);
             }
-            // Nobody waits any more for some of them.
+            // Lookups are left out if nobody waits for them any more.
             lookups.retain(|lookup| !lookup.answer.is_closed());
             let mut hashes: Vec<_> = lookups.iter().map(|lookup| lookup.hash).collect();
             hashes.sort_unstable_by_key(|hash| *hash.as_bytes());
@@ -119,7 +119,7 @@ impl Asker {
             let asked = self.ask(&hashes).await;
             for Lookup { hash, answer } in lookups {
                 let found = asked.as_ref().map(|found| found.get(&hash).cloned());
-                // Whoever asked may have gone.
+                // The receiver is gone if the caller gave up waiting.
                 let _ = answer.send(found.map_err(|reason| *reason));
             }
         }
@@ -130,7 +130,7 @@ impl Asker {
         loop {
             tokio::time::sleep(REFRESH_EVERY).await;
             for hashes in self.known.due().chunks(AT_ONCE) {
-                // What failed is asked for by whoever uses it next.
+                // If this failed, the next use of the token asks again.
                 if self.ask(hashes).await.is_err() {
                     break;
                 }
@@ -139,14 +139,14 @@ impl Asker {
                 if let Err(error) = self.store.note_use(ids).await {
                     tracing::debug!(
                         error = &error as &dyn std::error::Error,
-                        "the use of tokens could not be noted"
+                        "the last use of tokens could not be recorded"
                     );
                 }
             }
         }
     }
 
-    /// Asks for these, and remembers the answers. Returns those that are valid.
+    /// Asks for the tokens with these hashes, and remembers the answers. Returns the valid ones.
     async fn ask(&self, hashes: &[SecretHash]) -> Result<FxHashMap<SecretHash, Arc<Identity>>, Unavailable> {
         let mut valid = FxHashMap::default();
         if hashes.is_empty() {

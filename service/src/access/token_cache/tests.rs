@@ -61,9 +61,10 @@ impl TokenStore for OneToken {
     }
 }
 
-/// Guards heartbeats against those who make up tokens, for which no credential is needed: more than can be looked up at a time.
+/// Guards heartbeats against callers that invent tokens, for which no credential is needed: more than can be looked up
+/// at a time.
 #[tokio::test(start_paused = true)]
-async fn a_token_that_was_valid_is_looked_up_before_those_that_are_made_up() {
+async fn a_token_that_was_valid_is_looked_up_before_invented_ones() {
     let cache = Arc::new(TokenCache::start(Arc::new(OneToken)));
     let hash = SecretHash::of(SECRET);
     assert!(cache.look_up(hash).await.unwrap().is_some());
