@@ -1,4 +1,5 @@
-//! The tables as SeaORM entities, one file a table, no logic. Times are epoch milliseconds of the database's clock.
+//! The tables as SeaORM entities, one file for each table, no logic. Times are epoch milliseconds of the database's
+//! clock.
 
 pub mod locks;
 pub mod permits;

@@ -14,9 +14,11 @@ pub struct Model {
     pub key: String,
     /// The version of the row, new with every write.
     pub stamp: Uuid,
-    /// NULL in every committed row. Within a statement it marks a row that was created by a write that was decided on a row.
+    /// NULL in every committed row. Within a statement it marks a row that a write has created although it was decided
+    /// on an existing one.
     pub prev_stamp: Option<Uuid>,
-    /// 0: deleted, 1: mutex, 2: semaphore.
+    /// 0: deleted, 1: mutex, 2: semaphore, 3 to 6: guarded mutex, 7: guarded semaphore (see `store::rows` of the
+    /// service).
     pub kind: i16,
     /// The last fencing token granted.
     pub token: i64,
@@ -25,38 +27,38 @@ pub struct Model {
     pub data: Option<String>,
     /// The version of a mutex's last grant.
     pub version: Option<Uuid>,
-    /// Whether its caller chose the version.
+    /// Whether the caller chose the version.
     pub chosen: bool,
-    /// Who holds the mutex, or held it last.
+    /// The owner that holds the mutex, or held it last.
     #[sea_orm(column_type = "String(StringLen::N(300))")]
     pub owner: Option<String>,
     /// The lease of a mutex's last grant, or the default lease of a semaphore's permits, in milliseconds.
     pub lease_ms: Option<i64>,
-    /// When it was granted, in epoch milliseconds.
+    /// When the mutex was granted, in epoch milliseconds.
     pub acquired_at_ms: Option<i64>,
-    /// When its lease ends or ended, in epoch milliseconds.
+    /// When the lease ends or ended, in epoch milliseconds.
     pub expires_at_ms: Option<i64>,
-    /// Whether it was released.
+    /// Whether the grant was released.
     pub released: bool,
     /// Whether the mutex is deleted when the grant ends.
     pub delete_on_release: bool,
-    /// The request that the grant was answered to.
+    /// The id of the request that was answered with the grant.
     pub nonce: Option<i64>,
-    /// Digests of the last chosen versions whose grants have ended.
+    /// Digests of the last chosen versions whose grants have ended, and the grants that operators ended by force.
     pub ended: Vec<u8>,
     /// The number of permits of a semaphore.
     pub max_size: Option<i32>,
-    /// The number of its rows in `permits`.
+    /// The number of the semaphore's rows in `permits`.
     pub slots: i32,
-    /// The length of its queue: its rows in `waiters`.
+    /// The length of the key's queue: its rows in `waiters`.
     pub waiters: i64,
     /// The `seq` of the next waiter.
     pub next_seq: i64,
     /// When the lock or semaphore was created, in epoch milliseconds.
     pub created_at_ms: i64,
-    /// When it last changed, in epoch milliseconds.
+    /// When the lock or semaphore last changed, in epoch milliseconds.
     pub updated_at_ms: i64,
-    /// When the sweeper may look at it, in epoch milliseconds; NULL: never.
+    /// When the sweeper may look at the row, in epoch milliseconds; NULL: never.
     pub sweep_at_ms: Option<i64>,
 }
 

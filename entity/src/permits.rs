@@ -17,27 +17,27 @@ pub struct Model {
     pub slot: i32,
     /// The version of the slot's last grant.
     pub version: Uuid,
-    /// Whether its caller chose the version.
+    /// Whether the caller chose the version.
     pub chosen: bool,
-    /// Its fencing token.
+    /// The fencing token of the grant.
     pub token: i64,
-    /// Who holds it, or held it last.
+    /// The owner that holds the permit, or held it last.
     #[sea_orm(column_type = "String(StringLen::N(300))")]
     pub owner: String,
-    /// Its lease in milliseconds.
+    /// The lease in milliseconds.
     pub lease_ms: i64,
-    /// When it was granted, in epoch milliseconds.
+    /// When the permit was granted, in epoch milliseconds.
     pub acquired_at_ms: i64,
-    /// When its lease ends or ended, in epoch milliseconds.
+    /// When the lease ends or ended, in epoch milliseconds.
     pub expires_at_ms: i64,
-    /// Whether it was released.
+    /// Whether the grant was released.
     pub released: bool,
-    /// The request that the grant was answered to.
+    /// The id of the request that was answered with the grant.
     pub nonce: i64,
     /// The text stored with the permit.
     #[sea_orm(column_type = "Text")]
     pub data: Option<String>,
-    /// When it last changed, in epoch milliseconds.
+    /// When the permit last changed, in epoch milliseconds.
     pub updated_at_ms: i64,
 }
 

@@ -9,9 +9,9 @@ pub struct Model {
     /// The replica's id, new with each start.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Uuid,
-    /// Incremented every second.
+    /// A counter that the replica increments every second.
     pub beat: i64,
-    /// When it joined, in epoch milliseconds; nothing is decided by it.
+    /// When the replica joined, in epoch milliseconds. Nothing is decided by this time.
     pub started_at_ms: i64,
 }
 

@@ -11,7 +11,7 @@ pub struct Model {
     pub id: i32,
     /// The replica that sweeps.
     pub holder: Uuid,
-    /// Until when, in epoch milliseconds.
+    /// When the lease ends, in epoch milliseconds.
     pub expires_at_ms: i64,
 }
 

@@ -9,9 +9,9 @@ pub struct Model {
     /// The tenant.
     #[sea_orm(primary_key, auto_increment = false)]
     pub tenant: String,
-    /// A new key's tokens begin above it.
+    /// The number above which the tokens of a new key begin.
     pub floor: i64,
-    /// Tombstones whose token is at or below it may be removed.
+    /// The highest token of a tombstone that may be removed.
     pub settled_floor: i64,
     /// When the floor was raised, in epoch milliseconds.
     pub raised_at_ms: i64,

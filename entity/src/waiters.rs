@@ -12,17 +12,17 @@ pub struct Model {
     /// The key.
     #[sea_orm(primary_key, auto_increment = false, column_type = "String(StringLen::N(255))")]
     pub key: String,
-    /// The order within the key.
+    /// The waiter's order within the key's queue.
     #[sea_orm(primary_key, auto_increment = false)]
     pub seq: i64,
     /// The version of the future grant.
     pub version: Uuid,
-    /// Whether its caller chose the version.
+    /// Whether the caller chose the version.
     pub chosen: bool,
     /// The owner of the future grant.
     #[sea_orm(column_type = "String(StringLen::N(300))")]
     pub owner: String,
-    /// Its lease in milliseconds.
+    /// The lease of the future grant in milliseconds.
     pub lease_ms: i64,
     /// The data to store.
     #[sea_orm(column_type = "Text")]
@@ -33,11 +33,11 @@ pub struct Model {
     pub delete_on_release: bool,
     /// The replica that the waiter is attached at; NULL for a detached waiter.
     pub replica: Option<Uuid>,
-    /// The request.
+    /// The id of the waiter's request; NULL for a detached waiter.
     pub nonce: Option<i64>,
-    /// A free place is offered to it until then, in epoch milliseconds.
+    /// When the offer of a free place to the waiter ends, in epoch milliseconds; NULL without an offer.
     pub offered_until_ms: Option<i64>,
-    /// A detached waiter keeps its place until then, in epoch milliseconds.
+    /// Until when a detached waiter keeps its place, in epoch milliseconds.
     pub detached_until_ms: Option<i64>,
 }
 

@@ -1,13 +1,13 @@
-//! Running commands to their end.
+//! Runs commands to their end.
 
 use std::{path::Path, process::Command};
 
-/// Whether this process is root's.
+/// Whether this process runs as root.
 pub(crate) fn is_root() -> bool {
     Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout.trim_ascii() == b"0")
 }
 
-/// Runs a command to its end; what it printed, where it failed.
+/// Runs a command to its end. If it fails, the error has its output.
 pub(crate) fn run(command: &mut Command) -> Result<(), String> {
     let output = command.current_dir("/").output().map_err(|error| format!("{command:?}: {error}"))?;
     if output.status.success() {
@@ -17,7 +17,7 @@ pub(crate) fn run(command: &mut Command) -> Result<(), String> {
     Err(format!("{command:?}: {}\n{out}{err}", output.status))
 }
 
-/// A failure of the file system, as a sentence.
+/// Makes a sentence of a failure of the file system.
 pub(crate) fn failed(path: &Path) -> impl Fn(std::io::Error) -> String + '_ {
     move |error| format!("{}: {error}", path.display())
 }

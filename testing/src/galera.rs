@@ -1,8 +1,8 @@
 //! A Galera cluster in a folder: three nodes of the `MariaDB` that is installed.
 //!
-//! One node is set up, begins a cluster and is stopped; the others are copies of it. So each knows where in the cluster's history it
-//! stands, and is sent what came since, event by event, as a node is that was away for a while. No data is ever copied while the
-//! cluster runs, which takes long, and needs programs of its own.
+//! One node is set up, begins a cluster and is stopped; the other nodes are copies of it. So each node knows its
+//! position in the cluster's history, and receives the later events, as after a short absence. No data is ever copied
+//! while the cluster runs: that would take long, and need more programs.
 
 use std::{
     os::unix::fs::PermissionsExt,
@@ -19,12 +19,13 @@ use crate::{
     recipe::{Options, Recipe},
 };
 
-/// Debian's package `galera-4`.
+/// The library of Debian's package `galera-4`.
 const PROVIDER: &str = "/usr/lib/galera/libgalera_smm.so";
-/// How long the node may take to stop that the others are copies of.
+/// How long the node that the others are copies of may take to stop.
 const STOP: Duration = Duration::from_secs(30);
 
-/// Leads a node to the events that it lacks. The servers run it at both ends; these are on one machine.
+/// A script that tells a node from where to take the events that it lacks. The servers run it at both ends, which are
+/// on one machine.
 const STATE_TRANSFER: &str = r#"#!/bin/sh
 while [ $# -gt 0 ] && [ "$1" != --mysqld-args ]; do
     case $1 in
@@ -57,7 +58,7 @@ else
 fi
 "#;
 
-/// Starts a node where it stood, which is in its logs if it was killed.
+/// A script that starts a node at its last position. If the node was killed, its logs have the position.
 const START: &str = r#"#!/bin/sh
 folder=$(dirname "$0")
 PATH=$folder:$PATH
@@ -67,7 +68,8 @@ rm -f "$folder/recovered.log"
 exec "$@" --wsrep-start-position="$position"
 "#;
 
-/// Sets a cluster up with a node in each folder. `provider` has options of the replication, each with a semicolon behind it.
+/// Sets up a cluster with a node in each folder. `provider` has options of the replication, each followed by a
+/// semicolon.
 pub fn set_up_cluster(folders: &[PathBuf], provider: &str) -> Result<Cluster, String> {
     let programs = programs()?;
     let members: Vec<_> = folders.iter().map(|_| free_port()).collect();
@@ -100,7 +102,7 @@ pub fn set_up_cluster(folders: &[PathBuf], provider: &str) -> Result<Cluster, St
             copy(&folders[0], folder)?;
             mariadb::recipe(&programs, folder, options)?
         };
-        // The accounts are there by now.
+        // The accounts exist by now.
         recipe.command.retain(|argument| !argument.starts_with("--init-file="));
         recipe.command.insert(0, folder.join("start").display().to_string());
         recipe.is_ready = Some(is_synced(recipe.port));
@@ -119,21 +121,21 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// How the first node is started when it is to begin the cluster, be it anew.
+    /// How the first node is started to begin the cluster, or to begin it anew.
     pub fn beginning(&self) -> Recipe {
         let mut recipe = self.nodes[0].clone();
         recipe.command.push("--wsrep-new-cluster".to_owned());
         recipe
     }
 
-    /// Allows the first node to begin the cluster anew, after all were killed. It is what an operator does by hand.
+    /// Allows the first node to begin the cluster anew, after all nodes were killed. An operator does this by hand.
     pub fn allow_to_begin_anew(&self) -> Result<(), String> {
         let state = self.nodes[0].folder.join("data/grastate.dat");
         run(Command::new("sed").args(["-i", "s/safe_to_bootstrap: 0/safe_to_bootstrap: 1/"]).arg(state))
     }
 }
 
-/// The programs; otherwise which of them are missing.
+/// Finds the programs. The error names the missing ones.
 fn programs() -> Result<Programs, String> {
     if !Path::new(PROVIDER).is_file() {
         return Err(format!("galera-4 is not installed: there is no {PROVIDER}"));
@@ -144,7 +146,7 @@ fn programs() -> Result<Programs, String> {
     }
 }
 
-/// Begins a cluster of this node alone, which makes the accounts, and stops it.
+/// Begins a cluster of this node alone, which creates the accounts, and stops the node.
 fn begin_and_stop(node: &Recipe) -> Result<(), String> {
     let mut first = node.clone();
     first.command.push("--wsrep-new-cluster".to_owned());
@@ -161,7 +163,7 @@ fn begin_and_stop(node: &Recipe) -> Result<(), String> {
     Ok(())
 }
 
-/// Copies a node that was stopped. What it keeps of the cluster's members and of past events is its own.
+/// Copies a node that was stopped, without its own records of the cluster's members and of past events.
 fn copy(from: &Path, to: &Path) -> Result<(), String> {
     run(Command::new("cp").arg("-a").arg(from.join("data")).arg(to))?;
     for own in ["galera.cache", "gvwstate.dat"] {
@@ -179,7 +181,7 @@ fn script(folder: &Path, name: &str, text: &str) -> Result<(), String> {
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).map_err(failed(&path))
 }
 
-/// Succeeds when a node has what the others have, and lets callers in.
+/// A command that succeeds when a node has caught up with the others, and lets callers in.
 fn is_synced(port: u16) -> Vec<String> {
     let script = r#"mariadb --no-defaults --protocol=tcp --host=127.0.0.1 --port="$0" --user=locks --password=locks \
                     --skip-column-names --execute="SHOW STATUS LIKE 'wsrep_local_state_comment'" | grep -q Synced"#;

@@ -1,7 +1,7 @@
 //! Child processes that end when the process that started them ends, however it ends.
 //!
 //! Each is started by a shell that first leaves a watcher behind and then becomes the program itself. The watcher reads
-//! from a pipe that only the parent holds: when the pipe closes without a word, the watcher kills the program, by its
+//! from a pipe that only the parent holds. When the pipe closes without a word, the watcher kills the program by its
 //! process id, and removes its folder. A parent that ends the program itself says so through the pipe first.
 
 use std::{
@@ -26,7 +26,7 @@ exec 3<&-
 exec "$@" </dev/null
 "#;
 
-/// A program on its leash.
+/// A program that ends with this process.
 #[derive(Debug)]
 pub struct Leashed {
     child: Child,
@@ -39,13 +39,13 @@ pub struct Leashed {
 pub struct Launch<'a> {
     /// The program and its arguments.
     pub command: Vec<String>,
-    /// Its environment, on top of PATH.
+    /// The environment of the program, in addition to PATH.
     pub env: Vec<(String, String)>,
-    /// The signal that ends it when its parent is gone.
+    /// The signal that ends the program when its parent is gone.
     pub signal: &'a str,
-    /// What is removed when it has ended.
+    /// The folder to remove when the program has ended.
     pub folder: Option<&'a Path>,
-    /// Where its output goes.
+    /// The file for the program's output.
     pub log: &'a Path,
 }
 
@@ -54,7 +54,7 @@ impl Leashed {
     pub fn start(launch: &Launch<'_>) -> Self {
         let log = std::fs::File::options().create(true).append(true).open(launch.log).unwrap();
         let mut child = Command::new("sh")
-            // A group of its own: Ctrl-C is the parent's affair.
+            // A process group of its own: Ctrl-C is the parent's affair.
             .process_group(0)
             .args(["-c", SCRIPT, "sh", launch.signal])
             .arg(launch.folder.unwrap_or(Path::new("")))
@@ -81,12 +81,12 @@ impl Leashed {
         }
     }
 
-    /// Its process id.
+    /// The process id of the program.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// How it ended, if it has.
+    /// How the program ended, if it has.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         if self.end.is_none() {
             self.end = self.child.try_wait().unwrap();
@@ -98,7 +98,7 @@ impl Leashed {
 impl Drop for Leashed {
     fn drop(&mut self) {
         if self.ended().is_none() {
-            // It may end by itself in between; then there is nothing to do.
+            // The program may end by itself in between; then there is nothing to do.
             drop(self.child.kill());
             drop(self.child.wait());
         }

@@ -3,7 +3,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::missing_panics_doc,
-    reason = "in a test, what must not fail may end the test where it fails"
+    reason = "a test may end where something fails that must not fail"
 )]
 
 mod command;

@@ -12,7 +12,7 @@ use crate::{
     recipe::{Options, Recipe},
 };
 
-/// Makes the account that everything here connects as. The server carries it out at each start.
+/// Creates the account that all tests connect as. The server carries this out at each start.
 const ACCOUNTS: &str = "CREATE USER IF NOT EXISTS locks@'%' IDENTIFIED BY 'locks';\n\
                                    GRANT ALL ON *.* TO locks@'%' WITH GRANT OPTION;\n";
 
@@ -30,7 +30,7 @@ pub(crate) fn set_up(programs: &Programs, folder: &Path, options: Options<'_>) -
     recipe(programs, folder, options)
 }
 
-/// The server whose files are in a folder.
+/// How the server whose files are in a folder is started.
 pub(crate) fn recipe(programs: &Programs, folder: &Path, options: Options<'_>) -> Result<Recipe, String> {
     let common = Common::new(folder)?;
     let mut start = vec![programs.server.display().to_string(), "--no-defaults".to_owned()];
@@ -43,11 +43,12 @@ pub(crate) fn recipe(programs: &Programs, folder: &Path, options: Options<'_>) -
     Ok(common.recipe(start, options))
 }
 
-/// What both have in common.
+/// The parts that `MariaDB` and `MySQL` have in common.
 pub(crate) struct Common {
     folder: PathBuf,
     accounts: PathBuf,
-    /// A server that starts deletes the temporary tables that it finds, those of other servers, too, which crash then.
+    /// A folder for this server's temporary tables. A server that starts deletes all that it finds, and other servers
+    /// that lose theirs crash.
     temporary: PathBuf,
 }
 
@@ -60,12 +61,12 @@ impl Common {
         Ok(Self { folder: folder.to_owned(), accounts, temporary })
     }
 
-    /// Both refuse to run as root unless told to.
+    /// The option without which both servers refuse to run as root.
     pub(crate) fn user() -> Option<String> {
         is_root().then(|| "--user=root".to_owned())
     }
 
-    /// Where its tables are, and its temporary tables.
+    /// The folders of the server's tables, and of its temporary tables.
     pub(crate) fn data(&self) -> [String; 2] {
         [
             format!("--datadir={}", self.folder.join("data").display()),
@@ -73,7 +74,7 @@ impl Common {
         ]
     }
 
-    /// The server that `command` starts, once it is told where to listen.
+    /// The recipe for the server that `command` starts. Adds where the server listens.
     pub(crate) fn recipe(self, mut command: Vec<String>, options: Options<'_>) -> Recipe {
         let Self { folder, accounts, .. } = self;
         let port = free_port();

@@ -17,14 +17,14 @@ use crate::{
 pub(crate) fn set_up(programs: &Programs, folder: &Path, options: Options<'_>) -> Result<Recipe, String> {
     let data = data_folder(folder)?;
     let user = unprivileged(&data)?;
-    // A collation that is not the order of bytes, or nobody could see whether the service asks for that.
+    // A collation other than byte order: with byte order, no test could see whether the service asks for it.
     let initdb = ["--auth=trust", "--username=locks", "--encoding=UTF8", "--no-sync", "--no-locale"];
     let collation = ["--locale-provider=icu", "--icu-locale=en-US"];
     run(as_user(&user, &programs.beside("initdb")).args(initdb).args(collation).arg("-D").arg(&data))?;
     Ok(recipe(programs, folder, user, options))
 }
 
-/// Sets up a hot standby of the server at a port, which streams.
+/// Sets up a hot standby that streams from the server at a port.
 pub fn set_up_standby(
     programs: &Programs,
     folder: &Path,
@@ -39,7 +39,7 @@ pub fn set_up_standby(
     Ok(recipe(programs, folder, user, options))
 }
 
-/// The folder of the server's files, which others can get to.
+/// Creates the folder of the server's files, which other users can reach.
 fn data_folder(folder: &Path) -> Result<PathBuf, String> {
     let data = folder.join("data");
     std::fs::set_permissions(folder, PermissionsExt::from_mode(0o755)).map_err(failed(folder))?;
@@ -48,7 +48,8 @@ fn data_folder(folder: &Path) -> Result<PathBuf, String> {
     Ok(data)
 }
 
-/// `PostgreSQL` does not run as root: what goes before its command to run as `postgres`, who is given the folder.
+/// `PostgreSQL` does not run as root: returns what goes before its command to run it as `postgres`. Gives the folder to
+/// that user.
 fn unprivileged(data: &Path) -> Result<Vec<String>, String> {
     if !is_root() {
         return Ok(vec![]);

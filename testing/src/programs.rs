@@ -1,11 +1,11 @@
-//! Where the programs of the servers are.
+//! Finds the programs of the servers.
 
 use std::{
     path::{Path, PathBuf},
     process::Command,
 };
 
-/// Unpacks a server that this machine's Debian does not have, and prints the folder that stands for `/`.
+/// A script that unpacks a server that this machine's Debian does not have, and prints the folder that stands for `/`.
 const NEWER_SERVER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../.ci/newer_server");
 
 /// A kind of server.
@@ -22,16 +22,17 @@ pub enum Kind {
 /// The programs of a server.
 #[derive(Debug, Clone)]
 pub struct Programs {
-    /// Of which kind.
+    /// The kind of the server.
     pub kind: Kind,
-    /// The server.
+    /// The program of the server.
     pub server: PathBuf,
     /// The folder that stands for `/usr`.
     pub(crate) base: PathBuf,
 }
 
 impl Kind {
-    /// The server's programs, which are fetched where that is the only way to have them; otherwise why there are none.
+    /// Finds the server's programs. Fetches them if that is the only way to have them. The error tells why there are
+    /// none.
     pub fn programs(self) -> Result<Programs, String> {
         let newest = std::env::var("TEST_SERVERS").is_ok_and(|value| value == "newest");
         match (self, newest) {
@@ -87,7 +88,7 @@ pub(crate) fn find(name: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// The newest of Debian's packages, or else the one of PATH, with all programs that are needed.
+/// The newest server of Debian's packages, or else the one in PATH, with all programs that are needed.
 fn newest_postgres() -> Option<PathBuf> {
     let packages = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
     let mut folders = packages.filter_map(|entry| Some(entry.ok()?.path().join("bin"))).collect::<Vec<_>>();

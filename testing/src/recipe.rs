@@ -1,4 +1,4 @@
-//! Starting servers.
+//! Starts servers.
 
 use std::{
     net::TcpStream,
@@ -12,10 +12,10 @@ use crate::{
     leash::{Launch, Leashed},
 };
 
-/// How long a start may take, recovery included.
+/// How long a start may take, including recovery.
 const START: Duration = Duration::from_mins(1);
 
-/// What a server is to be like, beside durable, which it is by default.
+/// Options of a server, which is durable by default.
 #[derive(Debug, Clone, Copy)]
 pub struct Options<'a> {
     /// The most connections.
@@ -24,25 +24,26 @@ pub struct Options<'a> {
     pub settings: &'a [&'a str],
 }
 
-/// How a server that was set up is started.
+/// Starts a server that was set up.
 #[derive(Debug, Clone)]
 pub struct Recipe {
     /// The program and its arguments.
     pub command: Vec<String>,
-    /// A command that succeeds when it lets callers in; where there is none, its port tells.
+    /// A command that succeeds when the server lets callers in; without one, an open port suffices.
     pub is_ready: Option<Vec<String>>,
-    /// The signal that ends it without leaving anything behind.
+    /// The signal that ends the server without leaving anything behind.
     pub signal: &'static str,
-    /// Where it listens.
+    /// The port that the server listens on.
     pub port: u16,
-    /// The URL of the database in which others are created.
+    /// The URL of the database from which others are created.
     pub url: String,
-    /// Where its files are.
+    /// The folder of the server's files.
     pub folder: PathBuf,
 }
 
 impl Recipe {
-    /// Starts the server, and waits until it lets callers in. `remove` is a folder that goes when the server has ended.
+    /// Starts the server, and waits until it lets callers in. `remove` is a folder that is removed when the server has
+    /// ended.
     pub fn start(&self, remove: Option<&Path>) -> Result<Leashed, String> {
         let log = self.folder.join("server.log");
         let command = self.command.clone();

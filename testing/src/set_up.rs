@@ -1,4 +1,4 @@
-//! Setting servers up.
+//! Sets up servers.
 
 use std::path::Path;
 
