@@ -21,7 +21,7 @@ pub use self::{
     galera::{Cluster, set_up_cluster},
     port::free_port,
     postgres::set_up_standby,
-    programs::{Kind, Programs},
+    programs::{Kind, Programs, newest_servers, pgbouncer},
     recipe::{Options, Recipe},
     set_up::set_up,
 };

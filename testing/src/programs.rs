@@ -34,8 +34,7 @@ impl Kind {
     /// Finds the server's programs. Fetches them if that is the only way to have them. The error tells why there are
     /// none.
     pub fn programs(self) -> Result<Programs, String> {
-        let newest = std::env::var("TEST_SERVERS").is_ok_and(|value| value == "newest");
-        match (self, newest) {
+        match (self, newest_servers()) {
             (Self::Postgres, true) => self.unpacked("postgresql-18", "lib/postgresql/18/bin/postgres"),
             (Self::MariaDb, true) => self.unpacked("mariadb-11.8", "sbin/mariadbd"),
             _ => match self.installed() {
@@ -59,16 +58,7 @@ impl Kind {
     }
 
     fn unpacked(self, name: &str, server: &str) -> Result<Programs, String> {
-        let unpacked = Command::new(NEWER_SERVER).arg(name).output();
-        let unpacked = unpacked.map_err(|error| format!("{NEWER_SERVER}: {error}"))?;
-        if !unpacked.status.success() {
-            return Err(format!(
-                "{name} cannot be had: {}",
-                String::from_utf8_lossy(&unpacked.stderr).trim()
-            ));
-        }
-        let root = String::from_utf8_lossy(&unpacked.stdout);
-        let base = Path::new(root.trim()).join("usr");
+        let base = unpacked(name)?;
         Ok(Programs { kind: self, server: base.join(server), base })
     }
 }
@@ -78,6 +68,29 @@ impl Programs {
     pub fn beside(&self, name: &str) -> PathBuf {
         self.server.with_file_name(name)
     }
+}
+
+/// Whether tests run on servers that are newer than this machine's.
+pub fn newest_servers() -> bool {
+    std::env::var("TEST_SERVERS").is_ok_and(|value| value == "newest")
+}
+
+/// `PgBouncer`: the one that is installed, or 1.24 with `TEST_SERVERS=newest`; otherwise why there is none.
+pub fn pgbouncer() -> Result<PathBuf, String> {
+    if newest_servers() {
+        return Ok(unpacked("pgbouncer-1.24")?.join("sbin/pgbouncer"));
+    }
+    find("pgbouncer").ok_or_else(|| "it is not installed".to_owned())
+}
+
+/// Unpacks a server, unless it was before: the folder that stands for `/usr`.
+fn unpacked(name: &str) -> Result<PathBuf, String> {
+    let unpacked = Command::new(NEWER_SERVER).arg(name).output();
+    let unpacked = unpacked.map_err(|error| format!("{NEWER_SERVER}: {error}"))?;
+    if !unpacked.status.success() {
+        return Err(format!("{name} cannot be had: {}", String::from_utf8_lossy(&unpacked.stderr).trim()));
+    }
+    Ok(Path::new(String::from_utf8_lossy(&unpacked.stdout).trim()).join("usr"))
 }
 
 /// A program in the search path, or in the folders of the system, which the path of a user may lack.

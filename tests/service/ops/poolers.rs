@@ -1,7 +1,8 @@
-//! `PgBouncer` between the service and `PostgreSQL`.
+//! `PgBouncer` between the service and `PostgreSQL`: the one that is installed, or 1.24 with `TEST_SERVERS=newest`.
 
 use std::{path::Path, process::Command, time::Duration};
 
+use db_locks_testing::{newest_servers, pgbouncer};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -13,6 +14,9 @@ use crate::support::{
     sql,
 };
 
+/// Its setting that gives each transaction a connection of its choice.
+const TRANSACTIONS: &str = "pool_mode = transaction";
+
 /// A pooler before the server of a database; it ends with this.
 struct PgBouncer {
     _process: Leashed,
@@ -21,19 +25,15 @@ struct PgBouncer {
 }
 
 impl PgBouncer {
-    /// `None` where it is not installed.
-    async fn start(database: &Database, mode: &str) -> Option<Self> {
-        let program =
-            ["/usr/sbin/pgbouncer", "/usr/bin/pgbouncer"].into_iter().find(|path| Path::new(path).exists());
-        let Some(program) = program else {
-            eprintln!("*** PGBOUNCER IS LEFT OUT of the tests: it is not installed ***");
-            return None;
-        };
+    /// `None` where it cannot be had. `settings` are lines of its configuration.
+    async fn start(database: &Database, settings: &str) -> Option<Self> {
+        let left_out = |why: &String| eprintln!("*** PGBOUNCER IS LEFT OUT of the tests: {why} ***");
+        let program = pgbouncer().inspect_err(left_out).ok()?;
         let folder = tempfile::tempdir().unwrap();
         let port = free_port();
         let config = folder.path().join("pgbouncer.ini");
         std::fs::write(folder.path().join("users"), "\"locks\" \"\"\n").unwrap();
-        std::fs::write(&config, ini(folder.path(), database, port, mode)).unwrap();
+        std::fs::write(&config, ini(folder.path(), database, port, settings)).unwrap();
         // It does not run as root.
         run("chmod", &["-R", "a+rX", &folder.path().display().to_string()]);
         let mut command = Vec::new();
@@ -42,7 +42,7 @@ impl PgBouncer {
                 ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"].map(str::to_owned),
             );
         }
-        command.extend([program.to_owned(), config.display().to_string()]);
+        command.extend([program, config].map(|path| path.display().to_string()));
         let log = folder.path().join("pgbouncer.log");
         let process =
             Leashed::start(&Launch { command, env: vec![], signal: "KILL", folder: None, log: &log });
@@ -57,12 +57,12 @@ impl PgBouncer {
     }
 }
 
-fn ini(folder: &Path, database: &Database, port: u16, mode: &str) -> String {
+fn ini(folder: &Path, database: &Database, port: u16, settings: &str) -> String {
     let address = database.server_address();
     let (host, server_port) = address.split_once(':').unwrap();
     format!(
         "[databases]\n* = host={host} port={server_port}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
-         unix_socket_dir =\nauth_type = trust\nauth_file = {}/users\npool_mode = {mode}\ndefault_pool_size = 30\n\
+         unix_socket_dir =\nauth_type = trust\nauth_file = {}/users\n{settings}\ndefault_pool_size = 30\n\
          ignore_startup_parameters = extra_float_digits\n",
         folder.display()
     )
@@ -72,7 +72,7 @@ fn run(program: &str, arguments: &[&str]) {
     assert!(Command::new(program).args(arguments).status().unwrap().success());
 }
 
-/// A few callers at two replicas: what they are granted is in order, and handed over from one replica to the other.
+/// A few callers at two replicas, or twice the same: what they are granted is in order, and handed over from one to the other.
 async fn hand_over(clients: &[Client; 2]) {
     let [here, there] = clients;
     let held = here.hold("k").await;
@@ -100,48 +100,57 @@ async fn hand_over(clients: &[Client; 2]) {
     assert_eq!(listed.body["items"].as_array().unwrap().len(), 31);
 }
 
-/// Guards invariants 1, 2, 5 and 6 behind a pooler.
-async fn two_replicas_behind_a_pooler(mode: &str, with_notify_url: bool) {
+/// Guards invariants 1, 2, 5 and 6 behind a pooler, at one replica and at two.
+async fn replicas_behind_a_pooler(pooling: &str, with_notify_url: bool) {
     let Some(database) = Dialect::Postgres.database().await else { return };
-    let Some(bouncer) = PgBouncer::start(&database, mode).await else { return };
+    let Some(bouncer) = PgBouncer::start(&database, pooling).await else { return };
     // The schema.
     drop(Service::start(&database.url).await);
     let mut settings = vec![];
     settings.extend(with_notify_url.then_some(("DB_LOCKS_NOTIFY_URL", database.url.as_str())));
-    let replicas = [
-        Service::start_with(&bouncer.url, &settings).await,
-        Service::start_with(&bouncer.url, &settings).await,
-    ];
+    let mut replicas = vec![Service::start_with(&bouncer.url, &settings).await];
     let first = replicas[0].client();
-    let clients = [first.clone(), first.at(replicas[1].port())];
-    hand_over(&clients).await;
+    hand_over(&[first.clone(), first]).await;
+    replicas.push(Service::start_with(&bouncer.url, &settings).await);
+    let first = replicas[0].client();
+    let second = first.at(replicas[1].port());
+    hand_over(&[first, second]).await;
     for replica in &replicas {
         let log = replica.log();
-        assert_eq!(log.contains("a pooler in transaction mode"), mode == "transaction", "{log}");
+        assert_eq!(log.contains("a pooler in transaction mode"), pooling.contains(TRANSACTIONS), "{log}");
         assert!(!log.contains("ERROR"), "{log}");
     }
 }
 
 #[tokio::test]
 async fn pgbouncer_may_pool_sessions() {
-    two_replicas_behind_a_pooler("session", false).await;
+    replicas_behind_a_pooler("pool_mode = session", false).await;
 }
 
+/// With its default of prepared statements: an older one keeps none of them, a newer one 200 a connection.
 #[tokio::test]
 async fn pgbouncer_may_pool_transactions() {
-    two_replicas_behind_a_pooler("transaction", false).await;
+    replicas_behind_a_pooler(TRANSACTIONS, false).await;
 }
 
 #[tokio::test]
-async fn notifications_go_past_a_pooler_of_transactions() {
-    two_replicas_behind_a_pooler("transaction", true).await;
+async fn pgbouncer_may_pool_transactions_without_prepared_statements() {
+    // The setting came with 1.21; before, it was as if it were 0.
+    if newest_servers() {
+        replicas_behind_a_pooler(&format!("{TRANSACTIONS}\nmax_prepared_statements = 0"), false).await;
+    }
+}
+
+#[tokio::test]
+async fn pgbouncer_is_passed_by_notifications() {
+    replicas_behind_a_pooler(TRANSACTIONS, true).await;
 }
 
 /// What needs a session of its own is refused before it does harm, and the refusal says what to set.
 #[tokio::test]
-async fn a_schema_is_not_changed_through_a_pooler_of_transactions() {
+async fn pgbouncer_that_pools_transactions_gets_no_schema_changes() {
     let Some(database) = Dialect::Postgres.database().await else { return };
-    let Some(bouncer) = PgBouncer::start(&database, "transaction").await else { return };
+    let Some(bouncer) = PgBouncer::start(&database, TRANSACTIONS).await else { return };
     let output = run_program(&bouncer.url, &["migrate", "up"]).await;
     assert!(!output.status.success());
     let said =
