@@ -80,6 +80,8 @@ pub fn set_up_cluster(folders: &[PathBuf], provider: &str) -> Result<Cluster, St
             "--innodb-buffer-pool-size=32M".to_owned(),
             "--binlog-format=ROW".to_owned(),
             "--innodb-autoinc-lock-mode=2".to_owned(),
+            // docs/galera.md says why.
+            "--innodb-lock-wait-timeout=1".to_owned(),
             "--wsrep-on=ON".to_owned(),
             format!("--wsrep-provider={PROVIDER}"),
             "--wsrep-cluster-name=locks".to_owned(),

@@ -41,6 +41,11 @@ async fn mariadb_whose_former_primary_comes_back_read_only() {
     a_failover_loses_nothing(Dialect::MariaDb, Comeback::ReadOnly).await;
 }
 
+#[tokio::test]
+async fn mysql_whose_former_primary_comes_back_read_only() {
+    a_failover_loses_nothing(Dialect::MySql, Comeback::ReadOnly).await;
+}
+
 async fn a_failover_loses_nothing(dialect: Dialect, comeback: Comeback) {
     let Some(mut pair) = Pair::start(dialect).await else { return };
     let scenario = Scenario::start(&pair.url()).await;

@@ -28,21 +28,35 @@ impl Pair {
     /// A commit is answered when the standby has it.
     async fn make_synchronous(&self) {
         let (primary, standby) = (&self.primary.database.url, &self.standby.database.url);
-        let is_synchronous = if self.dialect == Dialect::Postgres {
-            run(primary, &["ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()"])
-                .await;
-            "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'"
-        } else {
-            // Its own URL names a database that is not replicated yet.
-            let made = "SELECT count(*) FROM information_schema.schemata WHERE schema_name = 'db_locks_test'";
-            let probe = async || (sql::number(standby, made).await.ok() == Some(1)).then_some(());
-            eventually("the replica has the database", SOON, probe).await;
-            run(standby, &["SET GLOBAL rpl_semi_sync_slave_enabled = 1", "STOP SLAVE", "START SLAVE"]).await;
-            let wait = "SET GLOBAL rpl_semi_sync_master_timeout = 3600000";
-            let point = "SET GLOBAL rpl_semi_sync_master_wait_point = 'AFTER_SYNC'";
-            run(primary, &[wait, point, "SET GLOBAL rpl_semi_sync_master_enabled = 1"]).await;
-            "SELECT CAST(variable_value AS SIGNED) FROM information_schema.global_status \
-             WHERE variable_name = 'Rpl_semi_sync_master_clients'"
+        let is_synchronous = match self.dialect {
+            Dialect::Postgres => {
+                let names = "ALTER SYSTEM SET synchronous_standby_names = '*'";
+                run(primary, &[names, "SELECT pg_reload_conf()"]).await;
+                "SELECT count(*) FROM pg_stat_replication WHERE sync_state = 'sync'"
+            }
+            Dialect::MariaDb => {
+                has_database(standby).await;
+                run(standby, &["SET GLOBAL rpl_semi_sync_slave_enabled = 1", "STOP SLAVE", "START SLAVE"])
+                    .await;
+                let wait = "SET GLOBAL rpl_semi_sync_master_timeout = 3600000";
+                let point = "SET GLOBAL rpl_semi_sync_master_wait_point = 'AFTER_SYNC'";
+                run(primary, &[wait, point, "SET GLOBAL rpl_semi_sync_master_enabled = 1"]).await;
+                "SELECT CAST(variable_value AS SIGNED) FROM information_schema.global_status \
+                 WHERE variable_name = 'Rpl_semi_sync_master_clients'"
+            }
+            _ => {
+                has_database(standby).await;
+                let source = "INSTALL PLUGIN rpl_semi_sync_source SONAME 'semisync_source.so'";
+                // AFTER_SYNC is its default.
+                let wait = "SET GLOBAL rpl_semi_sync_source_timeout = 3600000";
+                run(primary, &[source, wait, "SET GLOBAL rpl_semi_sync_source_enabled = 1"]).await;
+                // It asks the source when it connects, which therefore comes last.
+                let replica = "INSTALL PLUGIN rpl_semi_sync_replica SONAME 'semisync_replica.so'";
+                let enable = "SET GLOBAL rpl_semi_sync_replica_enabled = 1";
+                run(standby, &[replica, enable, "STOP REPLICA", "START REPLICA"]).await;
+                "SELECT CAST(variable_value AS SIGNED) FROM performance_schema.global_status \
+                 WHERE variable_name = 'Rpl_semi_sync_source_clients'"
+            }
         };
         let probe = async || (sql::number(primary, is_synchronous).await.unwrap() == 1).then_some(());
         eventually("the standby is synchronous", SOON, probe).await;
@@ -51,17 +65,18 @@ impl Pair {
     /// Makes the standby the primary, as an operator would.
     pub(crate) async fn promote(&self) {
         let standby = &self.standby.database.url;
-        if self.dialect == Dialect::Postgres {
-            run(standby, &["SELECT pg_promote(true, 30)"]).await;
-            return;
-        }
+        let (receive, stop, forget) = match self.dialect {
+            Dialect::Postgres => return run(standby, &["SELECT pg_promote(true, 30)"]).await,
+            Dialect::MariaDb => ("STOP SLAVE IO_THREAD", "STOP SLAVE", "RESET SLAVE ALL"),
+            _ => ("STOP REPLICA IO_THREAD", "STOP REPLICA", "RESET REPLICA ALL"),
+        };
         // Everything that was received is applied first.
-        run(standby, &["STOP SLAVE IO_THREAD"]).await;
+        run(standby, &[receive]).await;
         let applied =
             "SELECT count(*) FROM information_schema.processlist WHERE state LIKE '%read all relay log%'";
         let probe = async || (sql::number(standby, applied).await.unwrap() > 0).then_some(());
         eventually("the replica has applied what it received", SOON, probe).await;
-        run(standby, &["STOP SLAVE", "RESET SLAVE ALL", "SET GLOBAL read_only = 0"]).await;
+        run(standby, &[stop, forget, "SET GLOBAL read_only = 0"]).await;
     }
 
     /// The killed primary comes back as it was: it accepts writes, and nobody confirms them.
@@ -86,6 +101,13 @@ impl Pair {
     pub(crate) fn promoted(&self) -> &Database {
         &self.standby.database
     }
+}
+
+/// Waits until a replica has the database that its own URL names.
+async fn has_database(replica: &str) {
+    let made = "SELECT count(*) FROM information_schema.schemata WHERE schema_name = 'db_locks_test'";
+    let probe = async || (sql::number(replica, made).await.ok() == Some(1)).then_some(());
+    eventually("the replica has the database", SOON, probe).await;
 }
 
 async fn run(url: &str, statements: &[&str]) {

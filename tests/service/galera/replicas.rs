@@ -4,10 +4,9 @@ use super::with_database;
 
 /// Makes a test of a case on a database of its own.
 macro_rules! at_three_nodes {
-    ($($(#[$attribute:meta])* $module:ident::$case:ident),+ $(,)?) => {
+    ($($module:ident::$case:ident),+ $(,)?) => {
         $(
             #[tokio::test]
-            $(#[$attribute])*
             async fn $case() {
                 with_database(crate::replicas::$module::$case).await;
             }
@@ -25,12 +24,6 @@ at_three_nodes![
     hand_over::growing_at_one_replica_grants_at_another,
     churn::tokens_grow_while_two_replicas_delete_and_create_the_same_keys,
     crash::the_queue_behind_a_killed_replica_moves,
-];
-
-// All three nodes stood still for 50 s in one of 36 runs: see docs/galera.md. `CI_LONG=1 .ci/run` runs these.
-at_three_nodes![
-    #[ignore = "the cluster itself stands still now and then while all nodes write the same rows"]
     exclusion::a_counter_guarded_by_the_lock_loses_no_count,
-    #[ignore = "the cluster itself stands still now and then while all nodes write the same rows"]
     exclusion::a_semaphore_lets_no_more_in_than_it_has_permits,
 ];

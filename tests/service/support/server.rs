@@ -52,9 +52,37 @@ const fn options(kind: Kind) -> Options<'static> {
             "--log-bin=binlog",
             "--server-id=1",
         ],
-        Kind::MySql => &["--innodb-buffer-pool-size=64M", "--default-time-zone=+05:45"],
+        // The binary log is on by default.
+        Kind::MySql => &[
+            "--innodb-buffer-pool-size=64M",
+            "--default-time-zone=+05:45",
+            "--gtid-mode=ON",
+            "--enforce-gtid-consistency=ON",
+        ],
     };
     Options { connections: 300, settings }
+}
+
+/// What makes a server a replica of the one at a port; a standby of `PostgreSQL` is one from its start.
+fn replicate(dialect: Dialect, source: u16) -> Vec<String> {
+    let (change, start) = match dialect {
+        Dialect::MariaDb => (
+            format!(
+                "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {source}, MASTER_USER = 'locks', \
+                 MASTER_PASSWORD = 'locks', MASTER_USE_GTID = slave_pos"
+            ),
+            "START SLAVE",
+        ),
+        Dialect::MySql => (
+            format!(
+                "CHANGE REPLICATION SOURCE TO SOURCE_HOST = '127.0.0.1', SOURCE_PORT = {source}, \
+                 SOURCE_USER = 'locks', SOURCE_PASSWORD = 'locks', SOURCE_AUTO_POSITION = 1, SOURCE_SSL = 1"
+            ),
+            "START REPLICA",
+        ),
+        Dialect::Sqlite | Dialect::Postgres => return vec![],
+    };
+    vec![change, start.to_owned()]
 }
 
 /// A server of one test, which may be killed.
@@ -87,27 +115,19 @@ impl OwnServer {
         let set_up = move || {
             let kind = dialect.kind()?;
             let programs = kind.programs().ok()?;
-            match kind {
-                Kind::Postgres => set_up_standby(&programs, &path, options(kind), port).ok(),
-                Kind::MariaDb => {
-                    let mut recipe = db_locks_testing::set_up(&programs, &path, options(kind)).ok()?;
-                    let more = ["--server-id=2", "--read-only=1", "--log-slave-updates"];
-                    recipe.command.extend(more.map(str::to_owned));
-                    Some(recipe)
-                }
-                Kind::MySql => None,
+            if kind == Kind::Postgres {
+                return set_up_standby(&programs, &path, options(kind), port).ok();
             }
+            let mut recipe = db_locks_testing::set_up(&programs, &path, options(kind)).ok()?;
+            recipe.command.extend(["--server-id=2", "--read-only=1"].map(str::to_owned));
+            // MySQL's default.
+            recipe.command.extend((kind == Kind::MariaDb).then(|| "--log-slave-updates".to_owned()));
+            Some(recipe)
         };
         let recipe = tokio::task::spawn_blocking(set_up).await.unwrap()?;
         let process = Some(recipe.start(None).unwrap());
-        if dialect == Dialect::MariaDb {
-            let source = format!(
-                "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = {port}, MASTER_USER = 'locks', \
-                 MASTER_PASSWORD = 'locks', MASTER_USE_GTID = slave_pos"
-            );
-            for statement in [source.as_str(), "START SLAVE"] {
-                sql::execute(&recipe.url, statement).await.unwrap();
-            }
+        for statement in replicate(dialect, port) {
+            sql::execute(&recipe.url, &statement).await.unwrap();
         }
         let database = Database::on_server(dialect, &recipe.url, "db_locks_test");
         Some(Self { process, recipe, database, _folder: folder })
