@@ -6,7 +6,11 @@ use sea_orm::{
     TransactionOptions, TransactionTrait,
 };
 
-use super::sql::seconds_since_2026;
+use super::{
+    check::server_of,
+    identity::Identity,
+    sql::{self, COLUMNS, seconds_since_2026},
+};
 use crate::{
     domain::Epoch,
     store::{
@@ -41,6 +45,7 @@ async fn raise(db: &DatabaseConnection, dialect: Dialect) -> Result<RaisedByHand
         sqlite_transaction_mode: (dialect == Dialect::Sqlite).then_some(SqliteTransactionMode::Immediate),
         ..TransactionOptions::default()
     };
+    let server = find_server(db, dialect).await;
     let transaction = db.begin_with_options(options).await?;
     let stored = number(&transaction, dialect, &stored_epoch(dialect)).await?;
     let stored =
@@ -52,11 +57,28 @@ async fn raise(db: &DatabaseConnection, dialect: Dialect) -> Result<RaisedByHand
     for count in active_grants(dialect) {
         ended += number(&transaction, dialect, &count).await?;
     }
-    for statement in statements(dialect, epoch) {
+    for statement in statements(dialect, epoch, server.as_ref()) {
         transaction.execute_unprepared(&statement).await?;
     }
     transaction.commit().await?;
     Ok(RaisedByHand { epoch, ended })
+}
+
+/// The server that is raised on; `None` if it cannot be told. If nothing were stored, a standby that is promoted before the service
+/// has met this server would be taken for the right one, though it may lack what was granted under this epoch.
+async fn find_server(db: &DatabaseConnection, dialect: Dialect) -> Option<Identity> {
+    if dialect == Dialect::Sqlite {
+        return None;
+    }
+    for in_full in [true, false] {
+        // Not everybody may ask for all of it.
+        if let Ok(row) = db.query_one_raw(dialect.statement(&sql::look(dialect, in_full), [])).await {
+            let row = row?;
+            let texts = (0..COLUMNS).map(|index| row.try_get_by_index(index)).collect::<Result<Vec<_>, _>>();
+            return server_of(&texts.ok()?);
+        }
+    }
+    None
 }
 
 async fn number(db: &DatabaseTransaction, dialect: Dialect, query: &str) -> Result<i64, DbErr> {
@@ -80,10 +102,9 @@ fn active_grants(dialect: Dialect) -> [String; 2] {
     })
 }
 
-/// Statements that end all grants and store the epoch. Every row of a key gets a new version, so that no write that was
-/// decided before is applied. The stored server is forgotten: the first server that is met from now on is the right
-/// one.
-fn statements(dialect: Dialect, epoch: Epoch) -> [String; 4] {
+/// Statements that end all grants and store the epoch and the server that it is valid for. Every row of a key gets a new
+/// version, so that no write that was decided before is applied.
+fn statements(dialect: Dialect, epoch: Epoch, server: Option<&Identity>) -> [String; 4] {
     let row_version = match dialect {
         Dialect::Sqlite => "randomblob(16)",
         Dialect::Postgres => "gen_random_uuid()",
@@ -100,11 +121,7 @@ fn statements(dialect: Dialect, epoch: Epoch) -> [String; 4] {
         ),
         format!("/* end_permits */ UPDATE permits SET {ends}, released = (1 = 1), updated_at_ms = {{now}}"),
         "/* end_guards */ UPDATE db_locks_guards SET previous = coalesce(version, previous), version = NULL".to_owned(),
-        format!(
-            "/* raise_epoch */ UPDATE db_locks_epoch SET epoch = {}, identity = NULL, started_at_ms = NULL, \
-             generation = NULL, raised_at_ms = {{now}} WHERE id = 1",
-            epoch.number()
-        ),
+        sql::raise(dialect, epoch, server),
     ]
     .map(|template| dialect.sql(&template))
 }
@@ -123,7 +140,7 @@ mod tests {
         ] {
             let mut text = vec![stored_epoch(dialect)];
             text.extend(active_grants(dialect));
-            text.extend(statements(dialect, Epoch::default()));
+            text.extend(statements(dialect, Epoch::default(), None));
             insta::assert_snapshot!(name, text.join(";\n\n") + ";\n");
         }
     }

@@ -83,6 +83,11 @@ impl Found {
     }
 }
 
+/// The server in an answer; `None` if that makes no sense.
+pub(super) fn server_of(row: &[Option<String>]) -> Option<Identity> {
+    Found::read(row).map(|found| found.server)
+}
+
 impl EpochWatch {
     /// Compares the server that a connection leads to with the server that the stored epoch was valid for. Raises the
     /// epoch if they differ. Refuses a server that takes no writes.

@@ -109,25 +109,33 @@ pub(super) fn store(
     identity: &Identity,
     is_first: bool,
 ) -> String {
-    let Identity { server, started_at_ms, generation } = identity;
-    let number = |value: &Option<i64>| value.map_or_else(|| "NULL".to_owned(), |value| value.to_string());
-    // Any node of a cluster may answer next. All of them were started before now.
-    let started = if generation.is_some() { "{now}".to_owned() } else { number(started_at_ms) };
     let first = if is_first { " AND identity IS NULL" } else { "" };
     // Nothing is stored if this runs on another server than the one that was looked at.
-    let here = match (dialect, started_at_ms) {
+    let here = match (dialect, identity.started_at_ms) {
         (Dialect::Postgres, Some(started)) => format!(" AND {POSTGRES_STARTED} = {started}"),
         _ => String::new(),
     };
-    dialect.sql(&format!(
-        "/* raise_epoch */ UPDATE db_locks_epoch SET epoch = {}, identity = {}, started_at_ms = {}, generation = {}, \
-         raised_at_ms = {{now}} WHERE id = 1 AND epoch = {}{first}{here}",
+    let raise = raise(dialect, epoch, Some(identity));
+    dialect.sql(&format!("{raise} AND epoch = {}{first}{here}", before.number()))
+}
+
+/// Stores an epoch, and the server that it is valid for, as a template; without one it is valid for whichever is met first.
+pub(super) fn raise(dialect: Dialect, epoch: Epoch, identity: Option<&Identity>) -> String {
+    let number = |value: Option<i64>| value.map_or_else(|| "NULL".to_owned(), |value| value.to_string());
+    let generation = identity.and_then(|identity| identity.generation);
+    // Any node of a cluster may answer next. All of them were started before now.
+    let started = if generation.is_some() {
+        "{now}".to_owned()
+    } else {
+        number(identity.and_then(|identity| identity.started_at_ms))
+    };
+    format!(
+        "/* raise_epoch */ UPDATE db_locks_epoch SET epoch = {}, identity = {}, started_at_ms = {started}, generation = {}, \
+         raised_at_ms = {{now}} WHERE id = 1",
         epoch.number(),
-        literal(dialect, server),
-        started,
+        identity.map_or_else(|| "NULL".to_owned(), |identity| literal(dialect, &identity.server)),
         number(generation),
-        before.number(),
-    ))
+    )
 }
 
 /// A literal that no character of the text can end, whatever the session's modes are.
