@@ -21,13 +21,17 @@ pub(crate) enum Bug {
     UnknownOutcomeAppliedTwice,
     /// An answer that writes nothing is given from the cache.
     StaleCacheAnswered,
+    /// A change that finds a guard row locked is written without it.
+    GuardSkipped,
+    /// The epoch does not stand in front of a grant's token.
+    EpochNotAdded,
     /// The clean-up after a request ends the grant whoever has it.
     CleanUpEndsLiveGrant,
 }
 
 impl Bug {
     /// All of them.
-    pub(super) const ALL: [Self; 10] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::TokenNotBumped,
         Self::ExpiryByLocalClock,
         Self::NewcomerOvertakes,
@@ -38,5 +42,7 @@ impl Bug {
         Self::UnknownOutcomeAppliedTwice,
         Self::StaleCacheAnswered,
         Self::CleanUpEndsLiveGrant,
+        Self::GuardSkipped,
+        Self::EpochNotAdded,
     ];
 }

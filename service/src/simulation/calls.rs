@@ -9,7 +9,7 @@ use super::{
     checker::RequestId,
     plan::Plan,
     request::{Answer, Ask, carry_out},
-    world::{Replica, World},
+    world::{GUARD_WAIT, Replica, World},
 };
 use crate::{LockService, domain::KeyId};
 
@@ -29,7 +29,8 @@ impl World {
         let replica = self.replicas()[number].clone()?;
         let request = self.record.asked(client, number, id, &ask);
         let was_paused = replica.process.is_paused();
-        let longest = Duration::from_millis(ask.wait_ms().unsigned_abs()) + ANSWERED_WITHIN;
+        let guard_wait = if self.is_guarded(id) { GUARD_WAIT } else { Duration::ZERO };
+        let longest = Duration::from_millis(ask.wait_ms().unsigned_abs()) + ANSWERED_WITHIN + guard_wait;
         let (sender, receiver) = oneshot::channel();
         let handler = Handler { world: self.clone(), id: id.clone(), request, sender };
         let task = replica.process.spawn(handler.serve(replica.service.clone(), ask));

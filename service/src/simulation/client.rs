@@ -8,8 +8,9 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::{
-    plan::{LIVELY_MS, QUIET_MS, RECOVERY_MS, Stream, stream},
+    plan::{LIVELY_MS, Plan, QUIET_MS, RECOVERY_MS, Stream, stream},
     request::{Answer, Ask},
+    worker::Work,
     world::World,
 };
 use crate::{
@@ -165,9 +166,19 @@ impl Client {
     }
 
     /// Asks for a grant, uses it and gives it back. What gets no answer is asked again, if its version was chosen.
-    async fn take(&mut self, id: &KeyId, kind: Kind, ask: Ask) {
-        let Ask::Acquire(AcquireRequest { version: chosen, .. }) = &ask else { return };
+    async fn take(&mut self, id: &KeyId, kind: Kind, mut ask: Ask) {
+        let Ask::Acquire(AcquireRequest { version: chosen, guarded, .. }) = &mut ask else { return };
         let chosen = chosen.is_some();
+        *guarded = self.world.is_guarded(id) && self.random.random_bool(0.9);
+        let begins_early = *guarded && self.random.random_bool(0.15);
+        let early = if begins_early { self.world.database.begin(id) } else { None };
+        self.try_to_take(id, kind, ask, chosen, early).await;
+        if let Some(early) = early {
+            self.world.database.end(early, false);
+        }
+    }
+
+    async fn try_to_take(&mut self, id: &KeyId, kind: Kind, ask: Ask, chosen: bool, early: Option<u64>) {
         if chosen && self.world.at() < LIVELY_MS && self.random.random_bool(0.1) {
             self.ask_beside(id, &ask);
         }
@@ -179,7 +190,7 @@ impl Client {
                         // It relies on it for longer than the grant of a lost answer is kept.
                         self.pause(10_000, 12_000).await;
                     }
-                    return self.hold(id, kind, &ask, &view).await;
+                    return self.hold(id, kind, &ask, &view, early).await;
                 }
                 None | Some(Answer::Unavailable(_)) if chosen && self.random.random_bool(0.7) => {
                     self.pause(10, 1_500).await;
@@ -207,9 +218,25 @@ impl Client {
         does.then(|| self.random.random_range(1..wait_ms + 20))
     }
 
-    async fn hold(&mut self, id: &KeyId, kind: Kind, ask: &Ask, view: &LockView) {
+    /// Writes under the grant's guard, with several workers at a time or one, and mostly waits for what they do.
+    async fn work(&mut self, id: &KeyId, version: Version, mut early: Option<u64>) {
+        for _ in 0..self.random.random_range(1..4) {
+            let is_lively = Plan::is_lively(self.world.at());
+            let database = self.world.database.clone();
+            let work = Work::of(&mut self.random, &database, is_lively, early.take());
+            let work = tokio::spawn(work.carry_out(database, id.clone(), version));
+            if self.random.random_bool(0.6) {
+                let _ = work.await;
+            }
+        }
+    }
+
+    async fn hold(&mut self, id: &KeyId, kind: Kind, ask: &Ask, view: &LockView, early: Option<u64>) {
         let Some(held) = &view.held else { return };
         let version = held.version;
+        if self.world.is_guarded(id) {
+            self.work(id, version, early).await;
+        }
         let leases_long = view.lease_ms == LONG_LEASE_MS;
         for _ in 0..self.random.random_range(0..4) {
             self.pause(1, 1_200).await;

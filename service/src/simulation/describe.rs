@@ -20,6 +20,9 @@ pub(super) fn state_text(state: &KeyState, clock: i64) -> String {
             Vec::new()
         }
         Body::Mutex(mutex) => {
+            if mutex.guard.is_on() {
+                let _ = write!(text, ", guard {:?}", mutex.guard);
+            }
             if let Some(data) = &mutex.data {
                 let _ = write!(text, ", data {}", data.as_str());
             }
@@ -27,6 +30,10 @@ pub(super) fn state_text(state: &KeyState, clock: i64) -> String {
         }
         Body::Semaphore(semaphore) => {
             let _ = write!(text, ", semaphore of {}", semaphore.max_size);
+            if semaphore.guarded {
+                let slots: Vec<_> = semaphore.permits.named.keys().collect();
+                let _ = write!(text, ", guarded, named {slots:?}");
+            }
             semaphore.permits.known.iter().map(|permit| &permit.grant).collect()
         }
     };
@@ -61,7 +68,11 @@ pub(super) const fn kind_of(answer: &Answer) -> &'static str {
         Answer::Unavailable(_) => "503",
         Answer::Refused(refusal) => match refusal {
             Refusal::NotGranted(NotGranted { reason: NotGrantedReason::NoWait, .. }) => "423 no wait",
+            Refusal::NotGranted(NotGranted { reason: NotGrantedReason::GuardedTransaction, .. }) => {
+                "423 guarded"
+            }
             Refusal::NotGranted(_) => "423 timed out",
+            Refusal::GuardedTransactionOpen { .. } => "409 guarded",
             Refusal::Superseded => "409 superseded",
             Refusal::NotFound => "404",
             _ => "409",

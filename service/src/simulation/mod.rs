@@ -21,6 +21,7 @@ mod record;
 mod request;
 mod tests;
 mod trouble;
+mod worker;
 mod world;
 
 use self::{bugs::Bug, hooks::Installed, plan::Plan, record::Outcome, world::World};

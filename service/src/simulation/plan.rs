@@ -38,6 +38,10 @@ pub(super) struct WorldFaults {
     pub(super) clock_steps: f64,
     pub(super) outages: f64,
     pub(super) blocked_rows: f64,
+    /// A standby that lacks the last commits is promoted.
+    pub(super) failovers: f64,
+    /// An operator raises the epoch of tokens.
+    pub(super) raises: f64,
 }
 
 /// Everything that is settled by the seed before a simulation begins.
@@ -49,6 +53,8 @@ pub(super) struct Plan {
     pub(super) clients: usize,
     /// The keys, and whether each is a semaphore.
     pub(super) keys: Vec<bool>,
+    /// Which of them clients ask to be guarded.
+    pub(super) guarded: Vec<bool>,
     /// Whether the database pushes notifications.
     pub(super) pushes: bool,
     /// How many notifications are lost.
@@ -78,6 +84,7 @@ impl Plan {
             shards: random.random_range(1..=2),
             clients: random.random_range(3..=8),
             keys: (0..keys).map(|_| random.random_bool(0.4)).collect(),
+            guarded: Vec::new(),
             pushes: random.random_bool(0.5),
             lost_notifications: some(random, 0.3),
             view_size: views.then(|| random.random_range(1..=6)),
@@ -98,6 +105,7 @@ impl Plan {
                 clock_steps: some(random, 3.0),
                 outages: some(random, 1.5),
                 blocked_rows: some(random, 3.0),
+                ..WorldFaults::default()
             },
             hang_ups: some(random, 0.3),
             lost_answers: some(random, 0.2),
@@ -111,8 +119,17 @@ impl Plan {
                 plan.statements = StatementFaults::default();
                 plan.world = WorldFaults { crashes, pauses, ..WorldFaults::default() };
             }
-            _ => {}
+            _ => {
+                if random.random_bool(0.15) {
+                    plan.world.failovers = random.random_range(0.5..2.5);
+                }
+                if random.random_bool(0.15) {
+                    plan.world.raises = random.random_range(0.5..2.0);
+                }
+            }
         }
+        let guards = random.random_bool(0.4);
+        plan.guarded = plan.keys.iter().map(|_| guards && random.random_bool(0.7)).collect();
         plan
     }
 
@@ -122,6 +139,7 @@ impl Plan {
         let statements = faults.lost_answer + faults.lost_statement + faults.late + faults.transient;
         let statements = statements + faults.refused + faults.unreachable + faults.slow;
         let world = self.world.clock_steps + self.world.outages + self.world.blocked_rows + self.world.drains;
+        let world = world + self.world.failovers + self.world.raises;
         if statements + world > 0.0 { LIVELY_MS + RECOVERY_MS } else { 0 }
     }
 

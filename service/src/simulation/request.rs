@@ -121,6 +121,7 @@ impl fmt::Display for Ask {
                     ("delete_on_release", acquire.delete_on_release),
                     ("only_if_exists", acquire.only_if_exists),
                     ("replace_data", acquire.replace_data),
+                    ("guarded", acquire.guarded),
                 ] {
                     if is {
                         write!(f, " {word}")?;

@@ -16,6 +16,8 @@ enum Trouble {
     StepClock,
     Outage,
     BlockRow,
+    FailOver,
+    RaiseEpoch,
 }
 
 impl World {
@@ -29,6 +31,8 @@ impl World {
             (Trouble::StepClock, faults.clock_steps),
             (Trouble::Outage, faults.outages),
             (Trouble::BlockRow, faults.blocked_rows),
+            (Trouble::FailOver, faults.failovers),
+            (Trouble::RaiseEpoch, faults.raises),
         ];
         for (trouble, times) in kinds {
             let mut left = times;
@@ -95,6 +99,17 @@ impl World {
                 self.record.note(&format!("{}: its row is blocked for {ms} ms", id.key.as_str()));
                 self.database.block_row(id, Duration::from_millis(ms));
             }
+            (Trouble::FailOver, _) => {
+                let lost_ms = self.draw(|random| random.random_range(0..2_000));
+                let away_ms = self.draw(|random| random.random_range(0..3_000));
+                if self.database.leave_standby_behind() {
+                    self.record.note("the standby does not follow any more");
+                    sleep(Duration::from_millis(lost_ms)).await;
+                    self.database.fail_over().await;
+                    self.database.go_away(Duration::from_millis(away_ms));
+                }
+            }
+            (Trouble::RaiseEpoch, _) => self.database.raise_by_hand().await,
             (Trouble::Crash | Trouble::Drain | Trouble::Pause, None) => {}
         }
     }

@@ -29,6 +29,9 @@ use crate::{
 /// it for dead.
 const SETTLED_AFTER: Duration = Duration::from_secs(3);
 
+/// How long a release waits for the end of a transaction that called the guard.
+pub(super) const GUARD_WAIT: Duration = Duration::from_secs(5);
+
 /// A replica that runs.
 #[derive(Clone)]
 pub(super) struct Replica {
@@ -68,6 +71,12 @@ impl World {
             random: Mutex::new(stream(plan.seed, Stream::World)),
             plan,
         })
+    }
+
+    /// Whether clients ask for this key to be guarded.
+    pub(super) fn is_guarded(&self, id: &KeyId) -> bool {
+        let number = self.keys.iter().position(|(key, _)| key == id);
+        number.is_some_and(|number| self.plan.guarded[number])
     }
 
     pub(super) fn at(&self) -> i64 {
@@ -166,7 +175,6 @@ impl World {
             let clock = self.database.clock();
             let members = self.record.members();
             let replicas = self.replicas().clone();
-            let running = replicas.iter().flatten().count();
             let lives = |member: ReplicaId| {
                 members.get(&member).is_some_and(|(number, life)| {
                     replicas[*number].as_ref().is_some_and(|replica| {
@@ -174,7 +182,7 @@ impl World {
                     })
                 })
             };
-            self.record.check(|checker, at| checker.check_served(at, clock, running, lives));
+            self.record.check(|checker, at| checker.check_served(at, clock, lives));
         }
     }
 
@@ -193,7 +201,7 @@ impl World {
 
 fn options(plan: &Plan) -> EngineOptions {
     EngineOptions {
-        guard_wait: Duration::from_secs(5),
+        guard_wait: GUARD_WAIT,
         shards: plan.shards,
         memory_bytes: 1 << 20,
         max_queued: 1_000,

@@ -2,8 +2,8 @@
 
 use super::{Context, KeyChange, Need, Verdict, held::Target};
 use crate::domain::{
-    Acquire, Body, Data, Grant, Guard, Kind, LockView, Mutex, Now, Owner, Permit, Place, Reply, RequestId,
-    Version, Waiter,
+    Acquire, Body, Data, Epoch, Grant, Guard, Kind, LockView, Mutex, Now, Owner, Permit, Place, Reply,
+    RequestId, Version, Waiter,
 };
 
 /// The future holder of a grant: a new acquire or a waiter.
@@ -66,7 +66,8 @@ impl KeyChange {
             return Err(Need::NextBatch);
         }
         if !planted!(TokenNotBumped) {
-            self.state.token = self.state.token.next(ctx.epoch);
+            let epoch = if planted!(EpochNotAdded) { Epoch::default() } else { ctx.epoch };
+            self.state.token = self.state.token.next(epoch);
         }
         self.granted_under = Some(ctx.epoch);
         self.mark_changed(now);

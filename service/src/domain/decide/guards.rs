@@ -26,7 +26,7 @@ impl KeyChange {
     /// The changes of guard rows that belong to this change.
     pub fn guard_edits(&self) -> Vec<GuardEdit> {
         let named = self.state.named_versions();
-        if named == self.named_before {
+        if named == self.named_before || (planted!(GuardSkipped) && self.guard_busy.is_some()) {
             return Vec::new();
         }
         let gone = self.named_before.keys().filter(|slot| !named.contains_key(slot));
@@ -59,6 +59,7 @@ impl KeyChange {
     pub(super) fn is_busy(&self, slot: i32) -> bool {
         let Some(busy) = &self.guard_busy else { return false };
         busy.slots.contains(&slot)
+            && !planted!(GuardSkipped)
             && match &self.state.body {
                 Body::Mutex(mutex) => mutex.guard.is_named(),
                 Body::Semaphore(semaphore) => semaphore.permits.named.contains_key(&slot),

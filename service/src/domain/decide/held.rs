@@ -7,6 +7,9 @@ use crate::domain::{
 };
 
 /// The grant that a heartbeat or release acts on.
+///
+/// It is a position in the state and not a reference: deciding also changes the rest of the state, such as the queue and the guard
+/// rows. So types cannot say that it fits the state. Each is found and used within one decision, which keeps the kind of the key.
 pub(super) enum Target {
     Mutex,
     Permit(usize),

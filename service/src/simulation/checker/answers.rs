@@ -6,9 +6,12 @@ use super::{
 };
 use crate::{
     ServiceError, Unavailable,
-    domain::{Body, HeldView, LockView, Timestamp},
+    domain::{Body, Guard, HeldView, LockView, Timestamp},
     simulation::request::{Answer, Ask, short},
 };
+
+/// By how much a replica may reckon with less than the clock shows: as long as a slow statement takes that told it.
+const UNSURE_MS: i64 = 1_000;
 
 impl Checker {
     /// The service has an answer to a request.
@@ -34,6 +37,9 @@ impl Checker {
         }
         let (Some(asked), quiet_from) = (self.requests.get(&request), self.quiet_from) else { return Ok(()) };
         let Some(key) = self.keys.get(&asked.id) else { return Ok(()) };
+        if self.was_disrupted_since(asked.asked) {
+            return Ok(());
+        }
         if let Answer::Unavailable(reason) = answer {
             // What is left of a lease, or all of a short one, may be over before the answer is ready, on any day.
             let lease_over = ServiceError::Unavailable(Unavailable::LeaseOver).to_string();
@@ -49,17 +55,22 @@ impl Checker {
             Answer::Released(view) => check_released(key, asked, &seen, view),
             Answer::Lock(view) => check_lock(asked, &seen, view),
             Answer::Semaphore(view) => {
-                let fits = |seen: &Seen<'_>| match &seen.state.body {
-                    Body::Semaphore(semaphore) => {
-                        let busy = |clock| i64::try_from(active(seen.state, clock)).unwrap_or(i64::MAX);
-                        semaphore.max_size == view.max_size
-                            // A resize is written some time after it was decided and counted.
-                            && (busy(seen.most)..=busy(seen.least.min(seen.earliest))).contains(&view.busy_count)
-                            && seen.state.queue.len == view.waiters
-                    }
+                // Waiters and permits are read after the row, and a resize is written some time after it was decided and counted.
+                let size_fits = |seen: &Seen<'_>| match &seen.state.body {
+                    Body::Semaphore(semaphore) => semaphore.max_size == view.max_size,
                     Body::Absent | Body::Mutex(_) => false,
                 };
-                check(&seen, fits, "the semaphore never was so")
+                let permits_fit = |seen: &Seen<'_>| {
+                    let busy = |clock| i64::try_from(active(seen.state, clock)).unwrap_or(i64::MAX);
+                    let most = busy(seen.least.min(seen.earliest) - UNSURE_MS);
+                    (busy(seen.most)..=most).contains(&view.busy_count)
+                };
+                check(&seen, size_fits, "the semaphore never was so")
+                    .and_then(|()| check(&seen, permits_fit, "so many permits never were out"))
+                    .and_then(|()| {
+                        let queue_fits = |seen: &Seen<'_>| seen.state.queue.len == view.waiters;
+                        check(&seen, queue_fits, "so many never waited")
+                    })
             }
             Answer::Deleted => {
                 // Where somebody waits, the deletion itself grants it anew.
@@ -153,6 +164,7 @@ fn check_released(
     match key.grants.get(&version) {
         Some(facts) if facts.closed || (forced && seen.iter().any(expired)) => Ok(()),
         Some(_) => Err("invariant 3: the release is not written".to_owned()),
+        None if key.lost.contains(&version) => Ok(()),
         None => Err("invariant 4: there was no such grant".to_owned()),
     }
 }
@@ -167,7 +179,8 @@ fn check_lock(asked: &Request, seen: &[Seen<'_>], view: &LockView) -> Result<(),
             (None, None) => true,
             (None, Some(grant)) => !grant.is_active_at(Timestamp(latest)),
             (Some(held), Some(grant)) => {
-                held.version == grant.version && grant.is_active_at(Timestamp(seen.earliest))
+                let is_kept = mutex.guard == Guard::EndingHeld;
+                held.version == grant.version && (is_kept || grant.is_active_at(Timestamp(seen.earliest)))
             }
             (Some(_), None) => false,
         };

@@ -20,6 +20,10 @@ pub(super) struct Facts {
     pub(super) current: bool,
     /// A 200 with it was handed to a socket.
     pub(super) db_time: bool,
+    /// When it was made, by the monotonic clock.
+    pub(super) granted_at: i64,
+    /// A failover or an operator has set it to what it is: it may be ended by those who know of it, or by nobody.
+    pub(super) restored: bool,
     /// To how many requests it was answered, whether that reached somebody or not.
     pub(super) answers: usize,
     /// Every end that its lease had.
@@ -31,7 +35,7 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    pub(super) fn of(grant: &Grant, replaced_before: usize) -> Self {
+    pub(super) fn of(grant: &Grant, replaced_before: usize, granted_at: i64) -> Self {
         Self {
             token: grant.token.0,
             owner: grant.owner.clone(),
@@ -41,6 +45,8 @@ impl Facts {
             closed: grant.released,
             current: true,
             db_time: false,
+            granted_at,
+            restored: false,
             answers: 0,
             ends: vec![grant.expires_at.0],
             promises: BTreeMap::new(),

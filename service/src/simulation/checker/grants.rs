@@ -35,9 +35,13 @@ impl Checker {
         let early = self.clocks.stepped_back_lately(at);
         key.check_ends(at, &after, early)?;
         key.check_changes(at, clock, &after)?;
-        let fresh = key.check_fresh(before, &after)?;
+        let fresh = key.check_fresh(at, before, &after)?;
+        key.check_marks(at, before, &after)?;
         key.greatest = key.greatest.max(after.token.0);
         key.tick(clock);
+        if !fresh.is_empty() {
+            key.places_when_granted = places;
+        }
         for version in &fresh {
             key.check_room(*version, places)?;
         }
@@ -107,7 +111,7 @@ impl KeyChecks {
             }
             let relied_on = facts.is_relied_on(at);
             let by_name = self.endings.contains(version);
-            let unseen = !facts.db_time;
+            let unseen = !facts.db_time || facts.restored;
             let by_time = facts.ran_out || (early && !relied_on);
             if !(facts.closed || by_name || unseen || by_time) {
                 let what = if grant.is_some() { "was ended" } else { "was replaced" };
@@ -156,7 +160,7 @@ impl KeyChecks {
     }
 
     /// Grants that were not there before, in the order of their tokens.
-    fn check_fresh(&mut self, before: &KeyState, after: &KeyState) -> Result<Vec<Version>, String> {
+    fn check_fresh(&mut self, at: i64, before: &KeyState, after: &KeyState) -> Result<Vec<Version>, String> {
         let known =
             |grant: &Grant| self.grants.get(&grant.version).is_some_and(|facts| facts.token == grant.token.0);
         let mut fresh: Vec<Grant> =
@@ -177,11 +181,15 @@ impl KeyChecks {
                 if !forgotten && (facts.db_time || grant.chosen) {
                     return Err(format!("invariant 9: {name} was granted twice"));
                 }
+                // Nobody was told of the first time, and it left no trace: so the same may come back.
+                self.replaced_data.clear();
             }
             if grant.chosen && self.chosen.get(&grant.version) != Some(&grant.owner) {
                 return Err(format!("{name} was granted to {:?}, who did not ask for it", grant.owner));
             }
-            let facts = Facts::of(grant, self.chosen_replaced);
+            let mut facts = Facts::of(grant, self.chosen_replaced, at);
+            // Its request was answered by what is lost, and nobody may wait for this one.
+            facts.restored = self.lost.contains(&grant.version) || self.waited.contains(&grant.version);
             self.grants.insert(grant.version, facts);
         }
         let _ = before;

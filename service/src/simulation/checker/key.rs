@@ -34,6 +34,18 @@ pub(super) struct KeyChecks {
     pub(super) chosen_replaced: usize,
     /// Data that was there and was replaced.
     pub(super) replaced_data: BTreeSet<String>,
+    /// The open transactions of users that passed the guard, each with its grant.
+    pub(super) transactions: BTreeMap<u64, Version>,
+    /// When the last such transaction ended.
+    pub(super) guarded_until: Option<i64>,
+    /// Every such transaction that was committed: when, and for which grant.
+    pub(super) commits: Vec<(u64, Version)>,
+    /// Grants that a database has forgotten which lost its last commits; their callers may have been told.
+    pub(super) lost: BTreeSet<Version>,
+    /// Those who waited in a state that came back; their requests may have been answered since.
+    pub(super) waited: BTreeSet<Version>,
+    /// How many grants might stand when the last one was made: no more have transactions.
+    pub(super) places_when_granted: usize,
     /// Since when somebody waits beside a free place.
     pub(super) hungry_since: Option<i64>,
     /// Since when somebody waits beside a free place that is offered to these requests.
@@ -53,6 +65,12 @@ impl Default for KeyChecks {
             orphans: BTreeSet::new(),
             chosen_replaced: 0,
             replaced_data: BTreeSet::new(),
+            transactions: BTreeMap::new(),
+            guarded_until: None,
+            commits: Vec::new(),
+            lost: BTreeSet::new(),
+            waited: BTreeSet::new(),
+            places_when_granted: 1,
             hungry_since: None,
             offered_since: FxHashMap::default(),
         }
@@ -92,6 +110,15 @@ pub(super) fn places_of(state: &KeyState) -> usize {
     match &state.body {
         Body::Semaphore(semaphore) => usize::try_from(semaphore.max_size).unwrap_or(0),
         Body::Absent | Body::Mutex(_) => 1,
+    }
+}
+
+/// How many grants were ended, and open transactions keep their places from being free.
+pub(super) fn ending(state: &KeyState) -> usize {
+    match &state.body {
+        Body::Absent => 0,
+        Body::Mutex(mutex) => usize::from(mutex.guard.is_ending()),
+        Body::Semaphore(semaphore) => semaphore.permits.ending().count(),
     }
 }
 

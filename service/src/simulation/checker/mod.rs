@@ -5,14 +5,18 @@
 //!
 //! - `grants`: exclusion, tokens, and that a grant ends by its release, its lease, or because nobody knows of it (1, 2, 4, 7, 9);
 //! - `order`: first come, first served (5);
+//! - `guards`: transactions of two holders of a guarded key never overlap, and other keys do not notice them (11);
+//! - `disruptions`: a database that lost commits has lost answers too, but no token is seen twice (2);
 //! - `answers`, `refusals`: every answer was true at some moment between question and answer, and what it tells is durable (3, 8, 10);
 //! - `quiet`: once nothing fails any more, nobody waits beside a free lock, everybody is answered, and nothing is left
 //!   behind (6, 7).
 
 mod answers;
 mod clocks;
+mod disruptions;
 mod facts;
 mod grants;
+mod guards;
 mod key;
 mod order;
 mod quiet;
@@ -75,6 +79,8 @@ pub(super) struct Checker {
     /// Replicas whose waiters may be overtaken.
     suspects: Suspects,
     serial: u64,
+    /// When the database last lost commits, or an operator ended all grants.
+    last_disruption: Option<Moment>,
     /// When replicas ended or began to pause.
     stops: Vec<i64>,
     /// From when on nothing fails any more, and from when on those who wait have to be served in time.
@@ -90,6 +96,7 @@ impl Checker {
             clocks: Clocks::new(clock_offset),
             suspects: Suspects::default(),
             serial: 0,
+            last_disruption: None,
             stops: Vec::new(),
             quiet_from,
             served_from,
@@ -99,6 +106,11 @@ impl Checker {
     fn moment(&mut self, at: i64) -> Moment {
         self.serial += 1;
         Moment { serial: self.serial, at }
+    }
+
+    /// Whether what a request was about may be lost.
+    fn was_disrupted_since(&self, asked: Moment) -> bool {
+        self.last_disruption.is_some_and(|disruption| disruption > asked)
     }
 
     fn key(&mut self, id: &KeyId) -> &mut KeyChecks {
@@ -162,6 +174,9 @@ impl Checker {
     /// A client relies on a grant from now on, until the end of what was promised.
     pub(super) fn received(&mut self, at: i64, request: RequestId, view: &LockView) -> Result<(), String> {
         let (Some(asked), Some(held)) = (self.requests.get(&request), &view.held) else { return Ok(()) };
+        if self.was_disrupted_since(asked.asked) {
+            return Ok(());
+        }
         let (client, id, from) = (asked.client, asked.id.clone(), asked.asked.at);
         let until = if self.clocks.stepped(from, at) { at } else { from + held.expires_in_ms };
         self.key(&id).rely(at, client, held.version, until)

@@ -1,10 +1,8 @@
 //! What has to hold once nothing fails any more.
 
-use std::collections::BTreeSet;
-
-use super::{Checker, active, places_of};
+use super::{Checker, active, grants_of, key::ending, places_of};
 use crate::{
-    domain::{KeyId, Place, ReplicaId, Version, Waiter},
+    domain::{Grant, KeyId, Place, ReplicaId, RequestId, Version, Waiter},
     simulation::request::short,
 };
 
@@ -30,15 +28,18 @@ impl Checker {
         &mut self,
         at: i64,
         clock: i64,
-        running: usize,
         lives: impl Fn(ReplicaId) -> bool,
     ) -> Result<(), String> {
         let stopped = self.stops.iter().filter(|stop| **stop >= at - UNNOTICED_MS).count();
         for (id, key) in &mut self.keys {
             let state = key.state();
-            let free = active(state, clock) < places_of(state);
+            let free = active(state, clock) + ending(state) < places_of(state);
             let waits = |waiter: &Waiter| replica_of(waiter.place).is_some_and(&lives);
-            let hungry = free && state.queue.head.iter().any(waits);
+            let somebody_waits = state.queue.head.iter().any(waits);
+            if at >= self.served_from {
+                key.check_finished(at, self.served_from, somebody_waits)?;
+            }
+            let hungry = free && somebody_waits;
             if !hungry || at < self.served_from {
                 key.hungry_since = None;
                 key.offered_since.clear();
@@ -52,17 +53,11 @@ impl Checker {
                 ));
             }
             let state = key.state();
-            // Each replica that runs may offer the place once to each one that does not.
-            let silent: BTreeSet<_> = state
-                .queue
-                .head
-                .iter()
-                .filter_map(|waiter| replica_of(waiter.place))
-                .filter(|id| !lives(*id))
-                .collect();
-            let trials = (running * silent.len()).max(stopped).max(1);
-            let in_vain = OFFERED_MS.saturating_mul(i64::try_from(trials).unwrap_or(i64::MAX));
-            let within = SERVED_WITHIN_MS + in_vain.min(DEAD_WITHIN_MS);
+            // A replica that does not run may be offered every place that becomes free, by each one that runs, until they know that it
+            // is dead. It may also be the only one that knew when a lease ends.
+            let does_not_run = |waiter: &Waiter| replica_of(waiter.place).is_some_and(|id| !lives(id));
+            let may_be_dead = stopped > 0 || state.queue.head.iter().any(does_not_run);
+            let within = SERVED_WITHIN_MS + if may_be_dead { DEAD_WITHIN_MS } else { OFFERED_MS };
             let since = at - *key.hungry_since.get_or_insert(at);
             if since > within {
                 return Err(format!(
@@ -93,7 +88,13 @@ impl Checker {
     /// was answered to two requests, and neither knows that the other does not rely on it.
     fn is_excused(&self, id: &KeyId, version: Version) -> bool {
         let Some(key) = self.keys.get(id) else { return false };
-        key.grants.get(&version).is_some_and(|facts| key.orphans.contains(&facts.owner) || facts.answers > 1)
+        let of_nobody = |grant: &&Grant| grant.version == version && grant.request_id == RequestId::NONE;
+        if grants_of(key.state()).iter().any(of_nobody) {
+            return true;
+        }
+        key.grants
+            .get(&version)
+            .is_some_and(|facts| key.orphans.contains(&facts.owner) || facts.answers > 1 || facts.restored)
     }
 
     /// At the end: who holds has been told so, and nobody waits.
@@ -111,7 +112,10 @@ impl Checker {
                     ));
                 }
             }
-            if let Some(waiter) = key.state().queue.head.front() {
+            // Where a replica was found dead late, the places of its waiters are kept beyond the end.
+            let is_kept =
+                |waiter: &&Waiter| matches!(waiter.place, Place::Detached { until } if until.0 > clock);
+            if let Some(waiter) = key.state().queue.head.iter().find(|waiter| !is_kept(waiter)) {
                 return Err(format!("{name}: a place is kept for {}, who is gone", short(waiter.version)));
             }
         }

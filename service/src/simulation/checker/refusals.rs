@@ -5,7 +5,7 @@ use super::{
     seen::{Seen, check},
 };
 use crate::{
-    domain::{Refusal, Release},
+    domain::{NotGranted, NotGrantedReason, Refusal, Release},
     simulation::request::Ask,
 };
 
@@ -18,6 +18,11 @@ impl Checker {
         refusal: &Refusal,
     ) -> Result<(), String> {
         match (refusal, &asked.ask) {
+            (
+                Refusal::NotGranted(NotGranted { reason: NotGrantedReason::GuardedTransaction, .. })
+                | Refusal::GuardedTransactionOpen { .. },
+                _,
+            ) => Self::check_guard_open(key, asked, seen),
             (Refusal::NotGranted(_), _) => check(
                 seen,
                 |seen| seen.is_full() || seen.somebody_waits(),
@@ -33,9 +38,10 @@ impl Checker {
                 check(seen, used, "nobody held it")
             }
             (Refusal::LeaseExpired, Ask::Heartbeat { version, .. }) => {
-                let expired = |seen: &Seen<'_>| {
-                    seen.grant(*version).is_some_and(|grant| grant.expires_at.0 <= seen.most)
-                };
+                // What was read before a write is judged by the clock of the answer.
+                let latest = seen.iter().map(|seen| seen.most).max().unwrap_or(i64::MIN);
+                let expired =
+                    |seen: &Seen<'_>| seen.grant(*version).is_some_and(|grant| grant.expires_at.0 <= latest);
                 check(seen, expired, "the lease had not ended")
             }
             (Refusal::VersionMismatch, Ask::Heartbeat { version, .. }) => {
@@ -79,10 +85,16 @@ impl Checker {
                         && again.version.is_some()
                         && again.version == acquire.version
                 });
+                // Or it was granted without being told, and one of the same owner asked for that grant again and ended it.
+                let reentered = self.requests.iter().any(|(number, other)| {
+                    let Ask::Acquire(again) = &other.ask else { return false };
+                    let was_open = other.answered.is_none_or(|answered| answered > asked.asked);
+                    *number != asked.number() && was_open && again.reentrant && again.owner == acquire.owner
+                });
                 // Or its grant came and went before it could be told, and nobody can tell any more why.
                 let went = acquire.version.and_then(|version| key.grants.get(&version));
                 let went = went.is_some_and(|facts| !facts.is_active() && !facts.db_time);
-                if repeated || went { Ok(()) } else { Err("nobody asked again".to_owned()) }
+                if repeated || reentered || went { Ok(()) } else { Err("nobody asked again".to_owned()) }
             }
             _ => Err("no such refusal fits what was asked".to_owned()),
         }

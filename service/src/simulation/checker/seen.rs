@@ -1,6 +1,6 @@
 //! What there was to be seen of a key while a request was under way.
 
-use super::{grants_of, places_of};
+use super::{grants_of, key::ending, places_of};
 use crate::domain::{Body, Grant, KeyState, Kind, Place, Version};
 
 /// A state while it was current within a request, and what the clock may have shown then.
@@ -23,7 +23,7 @@ impl Seen<'_> {
         let may_hold = |grant: &&Grant| {
             !grant.released && (grant.expires_at.0 > self.least || grant.acquired_at.0 >= self.earliest)
         };
-        grants_of(self.state).into_iter().filter(may_hold).count()
+        grants_of(self.state).into_iter().filter(may_hold).count() + ending(self.state)
     }
 
     /// Whether it can have been full.

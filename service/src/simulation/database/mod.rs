@@ -1,6 +1,8 @@
 //! The simulated database: tables in memory, a clock of its own, and everything that can go wrong on the way to it.
 
+mod guards;
 mod server;
+mod servers;
 mod sessions;
 mod store;
 mod sweeping;

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use rand::Rng;
 use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
-use super::{Database, tables::Applied};
+use super::{Database, servers::Session, tables::Applied};
 use crate::{
     domain::{KeyId, Timestamp},
     store::{Committed, StoreError, Write},
@@ -40,8 +40,8 @@ impl Database {
         }
     }
 
-    /// Gets a connection, if there is one.
-    pub(super) async fn connect(&self) -> Result<(), StoreError> {
+    /// Gets a connection, if there is one. A new one is checked before it is used. Answers the server that it leads to.
+    pub(super) async fn connect(&self, session: &Session) -> Result<u64, StoreError> {
         let away = self.tables().away_until.filter(|until| *until > Instant::now());
         if let Some(until) = away {
             // Refused at once, or no answer for a while.
@@ -53,13 +53,24 @@ impl Database {
         if self.ids(self.plan.statements.unreachable) {
             return Err(StoreError::Unreachable("no connection".into()));
         }
-        Ok(())
+        Ok(self.check_server(session))
+    }
+
+    /// Whether the server of a connection is still there.
+    pub(super) fn is_there(&self, server: u64) -> Result<(), StoreError> {
+        let there = self.tables().server.number == server;
+        if there { Ok(()) } else { Err(StoreError::Unreachable("the server is gone".into())) }
     }
 
     /// A statement that only reads, or that may be repeated: it is carried out in the middle of this.
-    pub(super) async fn ask<T>(&self, key_task: impl FnOnce() -> T) -> Result<T, StoreError> {
-        self.connect().await?;
+    pub(super) async fn ask<T>(
+        &self,
+        session: &Session,
+        key_task: impl FnOnce() -> T,
+    ) -> Result<T, StoreError> {
+        let server = self.connect(session).await?;
         self.travel().await;
+        self.is_there(server)?;
         let answer = key_task();
         self.travel().await;
         if self.ids(self.plan.statements.transient) {
@@ -97,11 +108,13 @@ impl Database {
     pub(super) async fn carry_out(
         self: &Arc<Self>,
         by: usize,
+        session: &Session,
         writes: &Arc<Vec<Write>>,
     ) -> Result<Committed, StoreError> {
-        self.connect().await?;
+        let server = self.connect(session).await?;
+        session.fence(writes)?;
         let fate = self.fate();
-        let mut sent = Sent { database: self, writes, by, open: true };
+        let mut sent = Sent { database: self, writes, by, server, open: true };
         match fate {
             Fate::Lost => {
                 sent.open = false;
@@ -110,7 +123,7 @@ impl Database {
             Fate::Late => {
                 sent.open = false;
                 drop(sent);
-                self.apply_late(by, writes.clone());
+                self.apply_late(by, server, writes.clone());
                 return Err(self.give_up().await);
             }
             Fate::Done | Fate::AnswerLost | Fate::Transient | Fate::Refused => {}
@@ -121,16 +134,22 @@ impl Database {
             return Err(error);
         }
         sent.open = false;
+        if self.is_there(server).is_err() {
+            return Err(self.give_up().await);
+        }
         match fate {
             Fate::Transient => return Err(StoreError::Transient("deadlock".into())),
             Fate::Refused => return Err(StoreError::Rejected("refused".into())),
             _ => {}
         }
-        let committed = self.apply(by, writes);
+        let committed = self.apply(by, writes)?;
         if fate == Fate::AnswerLost {
             return Err(self.give_up().await);
         }
         self.travel().await;
+        if self.is_there(server).is_err() {
+            return Err(self.give_up().await);
+        }
         Ok(committed)
     }
 
@@ -142,7 +161,7 @@ impl Database {
     }
 
     /// A statement that nobody waits for any more arrives some time.
-    fn apply_late(self: &Arc<Self>, by: usize, writes: Arc<Vec<Write>>) {
+    fn apply_late(self: &Arc<Self>, by: usize, server: u64, writes: Arc<Vec<Write>>) {
         let ms = self.draw(|random| {
             let long = random.random_bool(0.4);
             if long { random.random_range(0..7_000) } else { random.random_range(0..650) }
@@ -151,7 +170,10 @@ impl Database {
         tokio::spawn(async move {
             sleep(Duration::from_millis(ms)).await;
             database.record.note(&format!("a late statement of replica {by} arrives"));
-            database.apply(by, &writes);
+            if database.is_there(server).is_ok() {
+                // Nobody waits for its answer.
+                drop(database.apply(by, &writes));
+            }
         });
     }
 
@@ -172,11 +194,20 @@ impl Database {
         }
     }
 
-    /// Applies writes, all in one moment.
-    pub(super) fn apply(&self, by: usize, writes: &[Write]) -> Committed {
+    /// Applies writes, all in one moment; none of them if one cannot have its guard rows.
+    pub(super) fn apply(&self, by: usize, writes: &[Write]) -> Result<Committed, StoreError> {
         let db_time = self.clock();
+        for write in writes {
+            let slots = self.tables().locked_slots(write);
+            if !slots.is_empty() {
+                let key = write.change.id.key.as_str();
+                self.record.note(&format!("{key}: replica {by} finds the guard rows of {slots:?} locked"));
+                self.record.count("guard rows locked");
+                return Err(StoreError::GuardOpen(slots));
+            }
+        }
         let tokens = writes.iter().map(|write| self.apply_one(by, write)).collect();
-        Committed { tokens, db_time: Timestamp(db_time) }
+        Ok(Committed { tokens, db_time: Timestamp(db_time) })
     }
 
     fn apply_one(&self, by: usize, write: &Write) -> Option<crate::domain::Token> {
@@ -222,6 +253,7 @@ struct Sent<'s> {
     database: &'s Arc<Database>,
     writes: &'s Arc<Vec<Write>>,
     by: usize,
+    server: u64,
     open: bool,
 }
 
@@ -231,7 +263,7 @@ impl Drop for Sent<'_> {
             && !self.database.record.is_over()
             && self.database.draw(|random| random.random_bool(0.5))
         {
-            self.database.apply_late(self.by, self.writes.clone());
+            self.database.apply_late(self.by, self.server, self.writes.clone());
         }
     }
 }

@@ -61,6 +61,7 @@ impl Drop for Transaction<'_> {
 pub(super) struct NotificationStream {
     pub(super) database: Arc<Database>,
     pub(super) me: ReplicaId,
+    pub(super) server: u64,
 }
 
 #[async_trait]
@@ -68,6 +69,7 @@ impl Notifications for NotificationStream {
     async fn next(&mut self) -> Result<Option<KeyId>, StoreError> {
         loop {
             let changed = self.database.changed.notified();
+            self.database.is_there(self.server)?;
             let front = self.database.tables().notifications.entry(self.me).or_default().front().cloned();
             match front {
                 Some((arrives, id)) => {

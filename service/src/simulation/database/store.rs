@@ -8,28 +8,30 @@ use tokio::time::Instant;
 
 use super::{
     Database,
+    servers::Session,
     sessions::{NotificationStream, Transaction},
     tables::KeyRows,
 };
 use crate::{
-    domain::{KeyId, Place, ReplicaId, Timestamp, Version, Waiter},
+    domain::{Epoch, KeyId, Place, ReplicaId, Timestamp, Waiter},
     store::{
-        Beat, Committed, DecideLocked, KeyStore, LoadRequest, Loaded, Notifications, Page, Peer,
-        ReplicaStore, StoreError, SweepStore, WaitingRow, WithoutLists, Write,
+        Beat, Committed, DecideLocked, KeyStore, LoadRequest, Loaded, Notifications, Peer, ReplicaStore,
+        StoreError, WaitingRow, WithoutLists, Write,
     },
 };
 
 /// A replica's way to the database.
 pub(in super::super) struct Connection {
-    database: Arc<Database>,
+    pub(super) database: Arc<Database>,
     replica: usize,
     /// Which of its incarnations.
     life: usize,
+    pub(super) session: Session,
 }
 
 impl Connection {
     pub(in super::super) fn new(database: Arc<Database>, replica: usize, life: usize) -> Arc<Self> {
-        Arc::new(Self { database, replica, life })
+        Arc::new(Self { database, replica, life, session: Session::default() })
     }
 }
 
@@ -42,14 +44,15 @@ fn is_of(waiter: &Waiter, wanted: ReplicaId) -> bool {
 impl KeyStore for Connection {
     async fn load(&self, load_requests: &[LoadRequest]) -> Result<Loaded, StoreError> {
         let database = &self.database;
-        let (rows, db_time) = database
-            .ask(|| {
+        let (rows, db_time, server) = database
+            .ask(&self.session, || {
                 let tables = database.tables();
                 let row =
                     |load_request: &LoadRequest| tables.keys.get(&load_request.id).and_then(KeyRows::row);
                 let rows: Vec<_> = load_requests.iter().map(row).collect();
+                let server = tables.server.number;
                 drop(tables);
-                (rows, database.clock())
+                (rows, database.clock(), server)
             })
             .await?;
         // What hangs on the rows is read after them, and may be newer.
@@ -61,6 +64,7 @@ impl KeyStore for Connection {
             let rows = database.tables().keys.get(&load_request.id).cloned().unwrap_or_default();
             states.push(Ok(rows.view(row, load_request, db_time)));
         }
+        database.is_there(server)?;
         Ok(Loaded { states, db_time: Timestamp(db_time) })
     }
 
@@ -68,7 +72,7 @@ impl KeyStore for Connection {
         if !writes.is_sorted_by(|a, b| a.change.id < b.change.id) {
             self.database.record.fail("a batch is not sorted, or has a key twice".to_owned());
         }
-        self.database.carry_out(self.replica, &writes).await
+        self.database.carry_out(self.replica, &self.session, &writes).await
     }
 
     async fn commit_locked(
@@ -77,9 +81,10 @@ impl KeyStore for Connection {
         decide: &mut DecideLocked<'_>,
     ) -> Result<(Vec<Write>, Committed), StoreError> {
         let database = &self.database;
-        database.connect().await?;
+        let server = database.connect(&self.session).await?;
         database.travel().await;
         database.wait_for_rows(load_requests.iter().map(|load_request| &load_request.id)).await?;
+        database.is_there(server)?;
         let (transaction, rows) = Transaction::begin(database, load_requests);
         let db_time = database.clock();
         database.travel().await;
@@ -96,7 +101,8 @@ impl KeyStore for Connection {
         if database.ids(database.plan.statements.transient) {
             return Err(StoreError::Transient("deadlock".into()));
         }
-        let committed = database.apply(self.replica, &writes);
+        self.session.fence(&writes)?;
+        let committed = database.apply(self.replica, &writes)?;
         drop(transaction);
         if database.ids(database.plan.statements.lost_answer) {
             return Err(database.give_up().await);
@@ -108,15 +114,24 @@ impl KeyStore for Connection {
     async fn find_locked(&self, ids: &[KeyId]) -> Result<Vec<KeyId>, StoreError> {
         let database = &self.database;
         let is_locked = |id: &&KeyId| database.tables().is_locked(std::iter::once(*id), Instant::now());
-        database.ask(|| ids.iter().filter(is_locked).cloned().collect()).await
+        database.ask(&self.session, || ids.iter().filter(is_locked).cloned().collect()).await
     }
 
     async fn now(&self) -> Result<Timestamp, StoreError> {
-        self.database.ask(|| Timestamp(self.database.clock())).await
+        self.database.ask(&self.session, || Timestamp(self.database.clock())).await
     }
 
     async fn check_ready(&self) -> Result<(), StoreError> {
-        self.database.connect().await
+        // It is checked once more whether the server is the one that the epoch was valid for.
+        let session = Session::default();
+        session.note(self.session.epoch());
+        self.database.connect(&session).await?;
+        self.session.note(session.epoch());
+        Ok(())
+    }
+
+    fn epoch(&self) -> Epoch {
+        self.session.epoch()
     }
 
     async fn weak_settings(&self) -> Result<Vec<String>, StoreError> {
@@ -136,7 +151,7 @@ impl KeyStore for Connection {
 impl ReplicaStore for Connection {
     async fn join(&self, me: ReplicaId) -> Result<(), StoreError> {
         self.database
-            .ask(|| {
+            .ask(&self.session, || {
                 self.database.tables().replicas.insert(me, 0);
                 self.database.record.joined(me, self.replica, self.life);
             })
@@ -145,7 +160,7 @@ impl ReplicaStore for Connection {
 
     async fn beat(&self, me: ReplicaId) -> Result<Beat, StoreError> {
         self.database
-            .ask(|| {
+            .ask(&self.session, || {
                 let db_time = Timestamp(self.database.clock());
                 let mut tables = self.database.tables();
                 let known = tables.replicas.get_mut(&me).map(|beat| *beat += 1).is_some();
@@ -157,7 +172,7 @@ impl ReplicaStore for Connection {
 
     async fn peers(&self) -> Result<Vec<Peer>, StoreError> {
         self.database
-            .ask(|| {
+            .ask(&self.session, || {
                 let tables = self.database.tables();
                 tables.replicas.iter().map(|(&replica, &beat)| Peer { replica, beat }).collect()
             })
@@ -166,7 +181,7 @@ impl ReplicaStore for Connection {
 
     async fn part(&self, replica: ReplicaId, beat: Option<i64>) -> Result<(), StoreError> {
         self.database
-            .ask(|| {
+            .ask(&self.session, || {
                 let mut tables = self.database.tables();
                 if beat.is_none() || tables.replicas.get(&replica).copied() == beat {
                     tables.replicas.remove(&replica);
@@ -178,12 +193,12 @@ impl ReplicaStore for Connection {
     async fn offers(&self, me: ReplicaId) -> Result<Vec<KeyId>, StoreError> {
         let offered = |place: Place| matches!(place, Place::Attached { offered_until: Some(_), .. });
         let wanted = |waiter: &Waiter| is_of(waiter, me) && offered(waiter.place);
-        self.database.ask(|| self.database.tables().keys_with(wanted)).await
+        self.database.ask(&self.session, || self.database.tables().keys_with(wanted)).await
     }
 
     async fn count_waiting(&self, me: ReplicaId) -> Result<i64, StoreError> {
         let count = || self.database.tables().waiters().filter(|(_, waiter)| is_of(waiter, me)).count();
-        self.database.ask(|| i64::try_from(count()).unwrap_or(i64::MAX)).await
+        self.database.ask(&self.session, || i64::try_from(count()).unwrap_or(i64::MAX)).await
     }
 
     async fn waiting(&self, me: ReplicaId) -> Result<Vec<WaitingRow>, StoreError> {
@@ -193,12 +208,12 @@ impl ReplicaStore for Connection {
             }
             Place::Attached { .. } | Place::Detached { .. } => None,
         };
-        self.database.ask(|| self.database.tables().waiters().filter_map(row).collect()).await
+        self.database.ask(&self.session, || self.database.tables().waiters().filter_map(row).collect()).await
     }
 
     async fn keys_waited_for(&self, replica: ReplicaId, limit: u32) -> Result<Vec<KeyId>, StoreError> {
         self.database
-            .ask(|| {
+            .ask(&self.session, || {
                 let mut keys = self.database.tables().keys_with(|waiter| is_of(waiter, replica));
                 keys.truncate(limit as usize);
                 keys
@@ -208,7 +223,7 @@ impl ReplicaStore for Connection {
 
     async fn unknown_replicas(&self) -> Result<Vec<ReplicaId>, StoreError> {
         self.database
-            .ask(|| {
+            .ask(&self.session, || {
                 let tables = self.database.tables();
                 let of = |waiter: &Waiter| match waiter.place {
                     Place::Attached { replica, .. } => Some(replica),
@@ -228,77 +243,13 @@ impl ReplicaStore for Connection {
         let database = self.database.clone();
         let pushes = database.plan.pushes;
         self.database
-            .ask(|| pushes.then(|| Box::new(NotificationStream { database, me }) as Box<dyn Notifications>))
+            .ask(&self.session, || {
+                let server = database.tables().server.number;
+                pushes
+                    .then(|| Box::new(NotificationStream { database, me, server }) as Box<dyn Notifications>)
+            })
             .await
     }
 }
 
 impl WithoutLists for Connection {}
-
-#[async_trait]
-impl SweepStore for Connection {
-    async fn lapsed_places(&self, limit: u32) -> Result<Vec<KeyId>, StoreError> {
-        self.database
-            .ask(|| {
-                let clock = self.database.clock();
-                let lapsed = |place: Place| matches!(place, Place::Detached { until } if until.0 <= clock);
-                let mut keys = self.database.tables().keys_with(|waiter| lapsed(waiter.place));
-                keys.truncate(limit as usize);
-                keys
-            })
-            .await
-    }
-
-    async fn lead_sweep(&self, me: ReplicaId, lease_ms: i64) -> Result<bool, StoreError> {
-        self.database
-            .ask(|| {
-                let clock = self.database.clock();
-                self.database.tables().lead_sweep(me, lease_ms, clock)
-            })
-            .await
-    }
-
-    async fn yield_sweep(&self, me: ReplicaId) -> Result<(), StoreError> {
-        self.database.ask(|| self.database.tables().yield_sweep(me)).await
-    }
-
-    async fn ended_to_delete(&self, before: Timestamp, _limit: u32) -> Result<Vec<KeyId>, StoreError> {
-        self.database.ask(|| self.database.tables().ended_to_delete(before)).await
-    }
-
-    async fn expired_grants(&self, _: Timestamp, _: u32) -> Result<Vec<(KeyId, Version)>, StoreError> {
-        Ok(Vec::new())
-    }
-
-    async fn idle_mutexes(
-        &self,
-        since: Timestamp,
-        _after: Option<&KeyId>,
-        _limit: u32,
-    ) -> Result<Page<KeyId, KeyId>, StoreError> {
-        self.database
-            .ask(|| {
-                let clock = self.database.clock();
-                Page { items: self.database.tables().idle_mutexes(since, clock), next: None }
-            })
-            .await
-    }
-
-    async fn sweep_tombstones(
-        &self,
-        before: Timestamp,
-        settle_ms: i64,
-        _limit: u32,
-    ) -> Result<u64, StoreError> {
-        self.database
-            .ask(|| {
-                let clock = self.database.clock();
-                let gone = self.database.tables().sweep_tombstones(before, settle_ms, clock);
-                for id in &gone {
-                    self.database.record.swept(id);
-                }
-                u64::try_from(gone.len()).unwrap_or(u64::MAX)
-            })
-            .await
-    }
-}

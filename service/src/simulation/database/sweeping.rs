@@ -2,8 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::tables::{KeyRows, Tables};
-use crate::domain::{Body, KeyId, ReplicaId, Tenant, Timestamp};
+use async_trait::async_trait;
+
+use super::{
+    store::Connection,
+    tables::{KeyRows, Tables},
+};
+use crate::{
+    domain::{Body, KeyId, Place, ReplicaId, Tenant, Timestamp, Version},
+    store::{Page, StoreError, SweepStore},
+};
 
 impl KeyRows {
     /// When a tombstone was written; `None` for what is none.
@@ -84,5 +92,77 @@ impl Tables {
             }
         }
         gone
+    }
+}
+
+#[async_trait]
+impl SweepStore for Connection {
+    async fn lapsed_places(&self, limit: u32) -> Result<Vec<KeyId>, StoreError> {
+        self.database
+            .ask(&self.session, || {
+                let clock = self.database.clock();
+                let lapsed = |place: Place| matches!(place, Place::Detached { until } if until.0 <= clock);
+                let mut keys = self.database.tables().keys_with(|waiter| lapsed(waiter.place));
+                keys.truncate(limit as usize);
+                keys
+            })
+            .await
+    }
+
+    async fn lead_sweep(&self, me: ReplicaId, lease_ms: i64) -> Result<bool, StoreError> {
+        self.database
+            .ask(&self.session, || {
+                let clock = self.database.clock();
+                self.database.tables().lead_sweep(me, lease_ms, clock)
+            })
+            .await
+    }
+
+    async fn yield_sweep(&self, me: ReplicaId) -> Result<(), StoreError> {
+        self.database.ask(&self.session, || self.database.tables().yield_sweep(me)).await
+    }
+
+    async fn ended_to_delete(&self, before: Timestamp, _limit: u32) -> Result<Vec<KeyId>, StoreError> {
+        self.database.ask(&self.session, || self.database.tables().ended_to_delete(before)).await
+    }
+
+    async fn unfinished_releases(&self, _limit: u32) -> Result<Vec<KeyId>, StoreError> {
+        self.database.ask(&self.session, || self.database.tables().unfinished_releases()).await
+    }
+
+    async fn expired_grants(&self, _: Timestamp, _: u32) -> Result<Vec<(KeyId, Version)>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn idle_mutexes(
+        &self,
+        since: Timestamp,
+        _after: Option<&KeyId>,
+        _limit: u32,
+    ) -> Result<Page<KeyId, KeyId>, StoreError> {
+        self.database
+            .ask(&self.session, || {
+                let clock = self.database.clock();
+                Page { items: self.database.tables().idle_mutexes(since, clock), next: None }
+            })
+            .await
+    }
+
+    async fn sweep_tombstones(
+        &self,
+        before: Timestamp,
+        settle_ms: i64,
+        _limit: u32,
+    ) -> Result<u64, StoreError> {
+        self.database
+            .ask(&self.session, || {
+                let clock = self.database.clock();
+                let gone = self.database.tables().sweep_tombstones(before, settle_ms, clock);
+                for id in &gone {
+                    self.database.record.swept(id);
+                }
+                u64::try_from(gone.len()).unwrap_or(u64::MAX)
+            })
+            .await
     }
 }

@@ -6,8 +6,8 @@ use tokio::time::Instant;
 
 use crate::{
     domain::{
-        Body, BusyCount, KeyChange, KeyId, KeyState, Permit, Permits, Place, Queue, ReplicaId, Tenant,
-        Timestamp, Token, Waiter,
+        Body, BusyCount, Epoch, KeyChange, KeyId, KeyState, Permit, Permits, Place, Queue, ReplicaId, Tenant,
+        Timestamp, Token, Version, Waiter,
     },
     store::{LoadRequest, Write},
 };
@@ -16,8 +16,10 @@ use crate::{
 #[derive(Debug, Default, Clone)]
 pub(super) struct KeyRows {
     pub(super) row: Option<KeyState>,
-    permits: BTreeMap<i32, Permit>,
+    pub(super) permits: BTreeMap<i32, Permit>,
     pub(super) waiters: BTreeMap<i64, Waiter>,
+    /// The guard rows, by slot.
+    pub(super) guards: BTreeMap<i32, GuardRow>,
 }
 
 /// Who has a row locked, and until when at most.
@@ -35,8 +37,43 @@ pub(super) struct Floor {
     pub(super) raised_at: i64,
 }
 
+/// A guard row.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct GuardRow {
+    pub(super) version: Option<Version>,
+    /// When it was written.
+    pub(super) written: u64,
+}
+
+/// A user's transaction.
+#[derive(Debug, Clone)]
+pub(super) struct UserTransaction {
+    pub(super) id: KeyId,
+    pub(super) began: u64,
+    /// When it read what it will write.
+    pub(super) read: u64,
+    /// The grant for which the guard let it pass, and that grant's slot: it has that guard row locked.
+    pub(super) passed: Option<(Version, i32)>,
+}
+
+/// The server that answers, and the row of the epoch.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Server {
+    /// Its number, by which it is known from others.
+    pub(super) number: u64,
+    pub(super) epoch: Epoch,
+    /// The server that the epoch was valid for.
+    pub(super) identity: Option<u64>,
+    /// What the standby has, since it does not follow any more.
+    pub(super) standby: Option<Box<Tables>>,
+    /// When that was so.
+    pub(super) left_behind: i64,
+    /// When the epoch was last raised.
+    pub(super) raised: Option<Instant>,
+}
+
 /// All tables.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Tables {
     pub(super) keys: BTreeMap<KeyId, KeyRows>,
     pub(super) replicas: BTreeMap<ReplicaId, i64>,
@@ -50,6 +87,12 @@ pub(super) struct Tables {
     pub(super) clock_offset: i64,
     /// No connection can be made until then.
     pub(super) away_until: Option<Instant>,
+    /// The transactions of users that are open, by number.
+    pub(super) transactions: BTreeMap<u64, UserTransaction>,
+    /// The number of things that happened, to tell what came first.
+    serial: u64,
+    /// The server, and the row of the epoch.
+    pub(super) server: Server,
 }
 
 /// A write that was applied.
@@ -81,7 +124,14 @@ impl KeyRows {
         self.view_queue(&mut state.queue, load_request);
         if let Body::Semaphore(semaphore) = &mut state.body {
             let count = load_request.busy || semaphore.permits.slots > semaphore.max_size;
-            self.view_permits(&mut semaphore.permits, load_request, count.then_some(clock));
+            if semaphore.guarded {
+                // All of its permits, and what their guard rows name.
+                let all = LoadRequest { permits: usize::MAX, ..load_request.clone() };
+                self.view_permits(&mut semaphore.permits, &all, Some(clock));
+                semaphore.permits.named = self.named();
+            } else {
+                self.view_permits(&mut semaphore.permits, load_request, count.then_some(clock));
+            }
         }
         state
     }
@@ -132,7 +182,8 @@ impl KeyRows {
     }
 
     /// Changes a key; tokens of a new row begin above a floor.
-    fn change(&mut self, change: &KeyChange, floor: i64) -> Result<(), String> {
+    fn change(&mut self, change: &KeyChange, floor: i64, serial: u64) -> Result<(), String> {
+        self.write_guards(change, serial);
         let mut row = change.state.clone();
         row.token = row.token.above_floor(floor);
         if let Body::Mutex(mutex) = &mut row.body
@@ -186,6 +237,7 @@ impl Tables {
     pub(super) fn apply(&mut self, write: &Write) -> Option<Result<Applied, String>> {
         let (id, change) = (&write.change.id, &write.change);
         let floor = self.floors.get(&id.tenant).map_or(0, |floor| floor.height);
+        let serial = self.next_serial();
         let rows = self.keys.entry(id.clone()).or_default();
         if rows.row.as_ref().and_then(|row| row.row_version) != write.prev {
             return None;
@@ -195,7 +247,7 @@ impl Tables {
         let mut changed = rows.clone();
         for step in change.steps.before.iter().chain([change.as_ref()]) {
             changed = rows.clone();
-            if let Err(corruption) = changed.change(step, floor) {
+            if let Err(corruption) = changed.change(step, floor, serial) {
                 return Some(Err(corruption));
             }
             states.push(changed.whole());
@@ -218,6 +270,16 @@ impl Tables {
         let keys: BTreeSet<_> =
             self.waiters().filter(|(_, waiter)| wanted(waiter)).map(|(id, _)| id.clone()).collect();
         keys.into_iter().collect()
+    }
+
+    pub(super) fn next_serial(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+
+    /// Numbers that were given stay given.
+    pub(super) fn go_on_counting(&mut self, before: &Self) {
+        (self.serial, self.next_lock) = (before.serial, before.next_lock);
     }
 
     pub(super) fn new_lock(&mut self) -> u64 {

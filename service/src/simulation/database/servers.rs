@@ -1,0 +1,196 @@
+//! Servers of the database: a standby that lacks the last commits is promoted, and the epoch of tokens is raised.
+
+use std::{
+    sync::atomic::{AtomicI64, AtomicU64, Ordering},
+    time::Duration,
+};
+
+use rand::Rng;
+use tokio::time::Instant;
+
+use super::{
+    Database,
+    tables::{KeyRows, Tables, UserTransaction},
+};
+use crate::{
+    domain::{Body, Epoch, Guard, KeyId, KeyState, RowVersion, Timestamp},
+    store::{StoreError, Write},
+};
+
+/// Two raises within a second may come to the same number if the second one knows nothing of the first. No failover is that fast.
+const LEAST_BETWEEN_RAISES: Duration = Duration::from_millis(1_100);
+
+/// What a replica knows of the server.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// The server that its connections lead to.
+    server: AtomicU64,
+    /// The number of the highest epoch that it has seen.
+    epoch: AtomicI64,
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self { server: AtomicU64::new(u64::MAX), epoch: AtomicI64::new(0) }
+    }
+}
+
+impl Session {
+    fn server(&self) -> u64 {
+        self.server.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn epoch(&self) -> Epoch {
+        Epoch::new(self.epoch.load(Ordering::Relaxed)).unwrap_or_default()
+    }
+
+    pub(super) fn note(&self, epoch: Epoch) {
+        self.epoch.fetch_max(epoch.number(), Ordering::Relaxed);
+    }
+
+    /// Refuses grants that were decided under an earlier epoch.
+    pub(super) fn fence(&self, writes: &[Write]) -> Result<(), StoreError> {
+        let under = writes.iter().filter_map(|write| write.change.granted_under).min();
+        if under.is_some_and(|under| under < self.epoch()) {
+            return Err(StoreError::Transient("a grant of an earlier epoch".into()));
+        }
+        Ok(())
+    }
+}
+
+impl Database {
+    /// Checks a new connection before it is used, as every real one is. Answers the server.
+    pub(super) fn check_server(&self, session: &Session) -> u64 {
+        let seconds = self.record.at() / 1_000;
+        let mut tables = self.tables();
+        let server = &mut tables.server;
+        if session.server() == server.number {
+            return server.number;
+        }
+        let is_other = server.identity.is_some_and(|identity| identity != server.number);
+        let raised = (is_other || server.epoch < session.epoch())
+            .then(|| Epoch::after(server.epoch, session.epoch(), seconds))
+            .flatten();
+        if let Some(epoch) = raised {
+            server.epoch = epoch;
+            server.raised = Some(Instant::now());
+        }
+        server.identity = Some(server.number);
+        session.server.store(server.number, Ordering::Relaxed);
+        session.note(server.epoch);
+        let number = server.number;
+        drop(tables);
+        if let Some(epoch) = raised {
+            self.record.note(&format!("the epoch is raised to {}", epoch.number()));
+            self.record.count("epochs raised");
+        }
+        number
+    }
+
+    /// The standby does not follow any more. Answers whether there was one that did.
+    pub(in super::super) fn leave_standby_behind(&self) -> bool {
+        let mut tables = self.tables();
+        if tables.server.standby.is_some() {
+            return false;
+        }
+        let copy = Box::new(tables.clone());
+        (tables.server.standby, tables.server.left_behind) = (Some(copy), self.record.at());
+        true
+    }
+
+    /// The server dies, and the standby takes its place: what was committed since it was left behind is lost.
+    pub(in super::super) async fn fail_over(&self) {
+        let raised = self.tables().server.raised;
+        if let Some(raised) = raised {
+            tokio::time::sleep_until(raised + LEAST_BETWEEN_RAISES).await;
+        }
+        let mut tables = self.tables();
+        let Some(standby) = tables.server.standby.take() else { return };
+        let before = std::mem::replace(&mut *tables, *standby);
+        tables.take_over_from(&before);
+        let states = tables.whole_states(before.keys.keys());
+        drop(tables);
+        self.record.note("the server dies, and a standby that lacks the last commits takes its place");
+        self.record.count("failovers");
+        self.disrupt(before.server.left_behind, states);
+    }
+
+    /// An operator raises the epoch: all grants end, and nothing that was decided before is written.
+    pub(in super::super) async fn raise_by_hand(&self) {
+        // The raise needs all guard rows, so it waits for the transactions that have them.
+        while self.tables().transactions.values().any(UserTransaction::has_passed) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let (clock, seconds) = (self.clock(), self.record.at() / 1_000);
+        let mut tables = self.tables();
+        let serial = tables.next_serial();
+        let now = Timestamp(clock);
+        for rows in tables.keys.values_mut() {
+            if rows.row.as_ref().is_none_or(|row| matches!(row.body, Body::Absent)) {
+                continue;
+            }
+            rows.clear_guards(serial);
+            for permit in rows.permits.values_mut() {
+                permit.grant.released = true;
+                permit.grant.expires_at = permit.grant.expires_at.min(now);
+                permit.updated_at = now;
+            }
+            if let Some(row) = &mut rows.row {
+                let version =
+                    self.draw(|random| uuid::Builder::from_random_bytes(random.random()).into_uuid());
+                end_all(row, RowVersion(version), now);
+            }
+        }
+        let server = &mut tables.server;
+        server.epoch = Epoch::after(server.epoch, server.epoch, seconds).unwrap_or(server.epoch);
+        (server.identity, server.raised) = (Some(server.number), Some(Instant::now()));
+        let epoch = server.epoch;
+        let keys: Vec<_> = tables.keys.keys().cloned().collect();
+        let states = tables.whole_states(keys.iter());
+        drop(tables);
+        self.record.note(&format!("an operator raises the epoch to {}, and all grants end", epoch.number()));
+        self.record.count("epochs raised by hand");
+        self.disrupt(i64::MAX, states);
+    }
+
+    /// All keys have other states than what was answered.
+    fn disrupt(&self, lost_from: i64, states: Vec<(KeyId, KeyState)>) {
+        let clock = self.clock();
+        self.record.tell(|checker, at| checker.disrupted(at, clock, lost_from, states));
+        self.changed.notify_waiters();
+    }
+}
+
+/// What a raise by hand makes of a row.
+fn end_all(row: &mut KeyState, row_version: RowVersion, now: Timestamp) {
+    row.row_version = Some(row_version);
+    row.updated_at = now;
+    if let Body::Mutex(mutex) = &mut row.body {
+        if mutex.guard.is_named() {
+            mutex.guard = Guard::Free;
+        }
+        if let Some(grant) = &mut mutex.grant {
+            grant.released = true;
+            grant.expires_at = grant.expires_at.min(now);
+        }
+    }
+}
+
+impl Tables {
+    /// A standby has what was replicated, and nothing else of the server before.
+    fn take_over_from(&mut self, before: &Self) {
+        self.locks.clear();
+        self.notifications.clear();
+        self.transactions.clear();
+        self.clock_offset = before.clock_offset;
+        self.away_until = before.away_until;
+        self.server.number = before.server.number + 1;
+        self.server.raised = before.server.raised;
+        self.go_on_counting(before);
+    }
+
+    fn whole_states<'k>(&self, ids: impl Iterator<Item = &'k KeyId>) -> Vec<(KeyId, KeyState)> {
+        let whole = |id| self.keys.get(id).map_or_else(KeyState::absent, KeyRows::whole);
+        ids.map(|id| (id.clone(), whole(id))).collect()
+    }
+}
