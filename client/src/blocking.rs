@@ -1,4 +1,4 @@
-//! The same for programs without an async runtime.
+//! The client for programs without an async runtime.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -36,19 +36,19 @@ use crate::{
     options::{AcquireLockOptions, DeleteLockOptions, ListOptions, ReleaseLockOptions, SendHeartbeatOptions},
 };
 
-/// As [`connect`](crate::connect): to the service at this URL, or to a database.
+/// Like [`connect`](crate::connect): connects to the service or the database at `url`.
 pub fn connect(urls: impl Into<String>) -> LockResult<Client> {
     Client::connect(&LocksConfig::new(urls))
 }
 
-/// A client of a lock service. Clones share its connections and its renewal, and may be used by several threads.
+/// A client of a lock service. Clones share connections and the renewal of leases. Several threads may use one client.
 #[derive(Debug, Clone)]
 pub struct Client {
     client: crate::Client,
     runtime: Arc<Runtime>,
 }
 
-/// Makes a blocking call of each call of [`LockService`](crate::LockService).
+/// Defines a blocking method for each call of [`LockService`](crate::LockService).
 macro_rules! calls {
     ($($(#[$doc:meta])* $name:ident($($argument:ident: $type:ty),*) -> $answer:ty;)*) => {$(
         $(#[$doc])*
@@ -59,7 +59,7 @@ macro_rules! calls {
 }
 
 impl Client {
-    /// A client with these settings: of a service, or of an engine of its own if the URL is a database's.
+    /// Connects with these settings: to a service, or, if the URL is a database's, to an engine in this process.
     pub fn connect(config: &LocksConfig) -> LockResult<Self> {
         let runtime = runtime()?;
         Ok(Self { client: runtime.block_on(crate::Client::connect(config))?, runtime: Arc::new(runtime) })
@@ -70,30 +70,30 @@ impl Client {
         Ok(Self { client: crate::Client::new(config)?, runtime: Arc::new(runtime()?) })
     }
 
-    /// Asks for a lock that renews itself.
+    /// Begins a request for a lock that is renewed in the background.
     pub fn lock(&self, key: impl Into<String>) -> LockRequest {
         LockRequest { request: self.client.lock(key), runtime: Arc::clone(&self.runtime) }
     }
 
-    /// Asks for a permit of a semaphore that renews itself.
+    /// Begins a request for a permit of a semaphore that is renewed in the background.
     pub fn permit(&self, semaphore_key: impl Into<String>) -> LockRequest {
         LockRequest { request: self.client.permit(semaphore_key), runtime: Arc::clone(&self.runtime) }
     }
 
     calls! {
-        /// Acquires a lock, or a permit with `uses_semaphore`; waits in line for as long as the options say.
+        /// Acquires a lock, or a permit with `uses_semaphore`. Waits in the queue as long as the options say.
         acquire_lock(options: &AcquireLockOptions) -> LockItem;
         /// Acquires a lock only if it is free now; `None` if it is held.
         try_acquire_lock(options: &AcquireLockOptions) -> Option<LockItem>;
         /// Renews a lease.
         send_heartbeat(options: &SendHeartbeatOptions) -> LockItem;
-        /// Releases a grant; the lock as the release left it.
+        /// Releases a grant. Returns the lock as it is after the release.
         release_lock(options: &ReleaseLockOptions) -> LockItem;
         /// Shows a lock, held or not.
         get_lock(key: &str) -> LockItem;
         /// Shows a page of locks.
         list_locks(options: &ListOptions) -> Page<LockItem>;
-        /// Deletes a lock that is free, or held with the version that the options name.
+        /// Deletes a lock that is free, or held with the version in the options.
         delete_lock(options: &DeleteLockOptions) -> ();
         /// Creates a semaphore, or changes its size and the default lease of its permits.
         create_semaphore(semaphore: &Semaphore) -> Semaphore;
@@ -101,11 +101,11 @@ impl Client {
         get_semaphore(key: &str) -> Semaphore;
         /// Shows a page of semaphores.
         list_semaphores(options: &ListOptions) -> Page<Semaphore>;
-        /// Shows a page of the permits of a semaphore that are out.
+        /// Shows a page of the held permits of a semaphore.
         list_permits(key: &str, options: &ListOptions) -> Page<LockItem>;
-        /// Shows all permits of a semaphore that are out.
+        /// Shows all held permits of a semaphore.
         get_semaphore_locks(key: &str) -> Vec<LockItem>;
-        /// Deletes a semaphore none of whose permits is out.
+        /// Deletes a semaphore without held permits.
         delete_semaphore(options: &DeleteLockOptions) -> ();
     }
 }
@@ -117,7 +117,7 @@ fn runtime() -> LockResult<Runtime> {
     })
 }
 
-/// A lock that is to be acquired.
+/// A request for a lock, to be sent by [`acquire`](Self::acquire).
 #[derive(Debug)]
 #[must_use = "nothing is asked for before `acquire`"]
 pub struct LockRequest {
@@ -156,7 +156,7 @@ impl LockRequest {
         Self { request: self.request.guarded(), ..self }
     }
 
-    /// Waits in line for the lock.
+    /// Waits in the queue for the lock.
     pub fn acquire(self) -> LockResult<LockGuard> {
         let Self { request, runtime } = self;
         let guard = runtime.block_on(request.acquire())?;
@@ -170,8 +170,8 @@ impl LockRequest {
         Ok(guard.map(|guard| LockGuard { guard, runtime }))
     }
 
-    /// Runs `body` under the lock, then releases it. The result is [`LockError::Lost`] if the lock was lost meanwhile; `body`
-    /// itself has to ask for that if it takes long.
+    /// Runs `body` under the lock, then releases the lock. The result is [`LockError::Lost`] if the lock was lost meanwhile. A long
+    /// `body` should check [`is_lost`](LockHandle::is_lost) itself.
     pub fn with_lock<T>(self, body: impl FnOnce(&LockHandle) -> T) -> LockResult<T> {
         let guard = self.acquire()?;
         let result = body(&guard);
@@ -183,7 +183,7 @@ impl LockRequest {
     }
 }
 
-/// A lock that is held. It is renewed until it is released or dropped; a drop releases it in the background.
+/// A held lock, renewed until it is released or dropped. Dropping it releases the lock in the background.
 #[derive(Debug)]
 #[must_use = "a lock is released as soon as its guard is dropped"]
 pub struct LockGuard {
@@ -198,7 +198,7 @@ impl LockGuard {
         runtime.block_on(guard.release())
     }
 
-    /// Waits until the lock is lost, at most for so long. Whether it is.
+    /// Waits until the lock is lost, for at most `timeout`. Returns whether it is lost.
     pub fn wait_lost(&self, timeout: Duration) -> bool {
         let lost = async { tokio::time::timeout(timeout, self.guard.lost()).await };
         self.runtime.block_on(lost).is_ok()

@@ -1,4 +1,4 @@
-//! The client: a service, and the renewal of the locks that are held there.
+//! The client: a service, and the renewal of the locks held there.
 
 use std::{ops::Deref, sync::Arc};
 
@@ -9,21 +9,21 @@ use crate::{
     service::LockService,
 };
 
-/// Connects to the service at this URL; several are separated by commas. Nothing is sent before something is asked.
+/// Connects to the service at `url`; several URLs are separated by commas. Sends nothing before the first call.
 ///
-/// With the feature `embedded` it may be a database's URL instead: then this process runs the engine itself, on that
-/// database, whose schema is brought up to date first unless [`LocksConfig::with_migrations`] says otherwise.
+/// With the feature `embedded`, `url` may be the URL of a database. This process then runs the engine itself. It migrates the
+/// database's schema first, unless [`LocksConfig::with_migrations`] turned that off.
 ///
-/// Should that engine fail by an error in its program, this process goes on and the client is over: all its locks are
-/// [lost](crate::LockHandle::lost), and all calls are answered [`LockError::EngineFailed`](crate::LockError::EngineFailed).
-/// Connect again. (Not with `panic = "abort"`, which ends the process at any panic.)
+/// If the engine panics, this process goes on, but the client is unusable: all its locks are
+/// [lost](crate::LockHandle::lost), and all calls return [`LockError::EngineFailed`](crate::LockError::EngineFailed).
+/// Connect again. (With `panic = "abort"` any panic ends the process.)
 pub async fn connect(urls: impl Into<String>) -> LockResult<Client> {
     Client::connect(&LocksConfig::new(urls)).await
 }
 
-/// A client of a lock service. Clones share its connections and its renewal.
+/// A client of a lock service. Clones share connections and the renewal of leases.
 ///
-/// It is a [`LockService`] too, for calls one by one:
+/// It also implements [`LockService`], for single calls:
 ///
 /// ```no_run
 /// use db_locks::{AcquireLockOptionsBuilder, LockService};
@@ -42,7 +42,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client with these settings: of a service, or of an engine of its own if the URL is a database's.
+    /// Connects with these settings: to a service, or, if the URL is a database's, to an engine in this process.
     #[cfg_attr(
         not(feature = "embedded"),
         expect(clippy::unused_async, reason = "callers need not know whether an engine has to start")
@@ -57,7 +57,7 @@ impl Client {
 
     /// A client of a service with these settings.
     pub fn new(config: &LocksConfig) -> LockResult<Self> {
-        // Heartbeats and releases have connections of their own: acquires that wait are not in their way.
+        // Heartbeats and releases have connections of their own, so that waiting acquires do not delay them.
         let never = CancellationToken::new();
         let renewal = Renewal::start(Arc::new(HttpLockService::new(config)?), None, never)?;
         Ok(Self { service: Arc::new(HttpLockService::new(config)?), renewal: Arc::new(renewal) })
@@ -72,12 +72,12 @@ impl Client {
         Ok(Self { service, renewal: Arc::new(renewal) })
     }
 
-    /// Asks for a lock that renews itself.
+    /// Begins a request for a lock that is renewed in the background.
     pub fn lock(&self, key: impl Into<String>) -> LockRequest {
         LockRequest::new(Arc::clone(&self.service), Arc::clone(&self.renewal), key.into(), false)
     }
 
-    /// Asks for a permit of a semaphore that renews itself.
+    /// Begins a request for a permit of a semaphore that is renewed in the background.
     pub fn permit(&self, semaphore_key: impl Into<String>) -> LockRequest {
         LockRequest::new(Arc::clone(&self.service), Arc::clone(&self.renewal), semaphore_key.into(), true)
     }

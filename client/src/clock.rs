@@ -1,58 +1,58 @@
-//! The clock that leases are measured by.
+//! The clock that measures leases.
 
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// The longest sleep while a lease is watched. Timers stand still while the machine is suspended, the lease does not; so
-/// the clock is looked at again at least this often.
+/// The longest sleep while a lease is watched. Timers stop while the machine is suspended, but the lease does not, so the
+/// clock is read again at least this often.
 pub(crate) const LONGEST_SLEEP: Duration = Duration::from_millis(100);
 
-/// On Linux the monotonic clock stands still while the machine is suspended, and this one does not. Elsewhere the
-/// monotonic clock is the best there is.
+/// On Linux the monotonic clock stops while the machine is suspended, and this clock does not. On other systems the monotonic
+/// clock is the best available.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const CLOCK: ClockId = ClockId::Boottime;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 const CLOCK: ClockId = ClockId::Monotonic;
 
-/// An instant on a clock that never steps and, on Linux, goes on while the machine is suspended. All processes of a
-/// machine read the same clock.
+/// An instant on a clock that never steps and, on Linux, runs while the machine is suspended. All processes of a machine read
+/// the same clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LeaseInstant(Duration);
 
 impl LeaseInstant {
-    /// The present.
+    /// The current instant.
     pub fn now() -> Self {
         let time = clock_gettime(CLOCK);
-        // The clock counts from the start of the machine: it is never negative.
+        // The clock counts from the start of the machine, so it is never negative.
         let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
         let nanoseconds = u32::try_from(time.tv_nsec).unwrap_or_default();
         Self(Duration::new(seconds, nanoseconds))
     }
 
-    /// The instant that is so much later.
+    /// This instant plus `time`.
     #[must_use]
     pub fn plus(self, time: Duration) -> Self {
         Self(self.0.saturating_add(time))
     }
 
-    /// The instant that is so much earlier.
+    /// This instant minus `time`.
     #[must_use]
     pub fn minus(self, time: Duration) -> Self {
         Self(self.0.saturating_sub(time))
     }
 
-    /// Time from `earlier` to this instant; zero if it lies before.
+    /// The time from `earlier` to this instant; zero if this instant is the earlier one.
     pub fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// Time from now to this instant; zero if it has passed.
+    /// The time from now to this instant; zero if it has passed.
     pub fn remaining(self) -> Duration {
         self.since(Self::now())
     }
 
-    /// Milliseconds since the clock's beginning, rounded down: the form in which another process of this machine is told.
+    /// Milliseconds since the clock's start, rounded down: the form for other processes of this machine.
     pub fn to_millis(self) -> u64 {
         u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX)
     }
@@ -62,7 +62,7 @@ impl LeaseInstant {
         Self(Duration::from_millis(milliseconds))
     }
 
-    /// Comes back when the instant has passed, also while the machine was suspended.
+    /// Completes when the instant has passed, even if it passed while the machine was suspended.
     pub async fn passed(self) {
         loop {
             let remaining = self.remaining();

@@ -1,4 +1,4 @@
-//! How to reach the service, and as whom.
+//! The settings of a client.
 
 /// Settings of a client.
 ///
@@ -20,7 +20,7 @@ pub struct LocksConfig {
 }
 
 impl LocksConfig {
-    /// The service at this URL; several are separated by commas, and those that do not answer are passed over.
+    /// Settings for the service at `url`. Several URLs are separated by commas; those that do not answer are skipped.
     pub fn new(urls: impl Into<String>) -> Self {
         Self {
             urls: urls.into(),
@@ -41,37 +41,37 @@ impl LocksConfig {
         matches!(scheme.as_str(), "sqlite" | "postgres" | "postgresql" | "mysql" | "mariadb")
     }
 
-    /// Where the URL is a database's: whether its schema is brought up to date before the engine starts on it. Default: true.
-    /// Otherwise it has to be up to date.
+    /// Sets whether the engine migrates the schema of the database at the URL before it starts. Default: true. With false an
+    /// outdated schema is an error.
     #[must_use]
     pub fn with_migrations(mut self, migrate: bool) -> Self {
         self.migrate = migrate;
         self
     }
 
-    /// Who holds the locks, shown to others. Default: what the service calls a caller without a name.
+    /// Sets the owner of the locks, which others can see. Default: the service's name for a caller without one.
     #[must_use]
     pub fn with_owner(mut self, owner: impl Into<String>) -> Self {
         self.owner = Some(owner.into());
         self
     }
 
-    /// The tenant whose keys are meant.
+    /// Sets the tenant that owns the keys.
     #[must_use]
     pub fn with_tenant(mut self, tenant: impl Into<String>) -> Self {
         self.tenant = Some(tenant.into());
         self
     }
 
-    /// The certificate (PEM) of an authority that is trusted beside those of the system.
+    /// Adds the certificate (PEM) of an authority to those that the system trusts.
     #[must_use]
     pub fn with_authority(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.authority = Some(pem.into());
         self
     }
 
-    /// Whether `http://` URLs are spoken to in HTTP/2 without asking, so that calls share connections there as they do over
-    /// `https://`. Default: false, since a proxy in between may not know it.
+    /// Sets whether to use HTTP/2 with prior knowledge for `http://` URLs, so that calls share connections as they do over
+    /// `https://`. Default: false, since a proxy in between may not support it.
     #[cfg(feature = "http2")]
     #[must_use]
     pub fn with_http2_prior_knowledge(mut self, knows_http2: bool) -> Self {
@@ -79,7 +79,7 @@ impl LocksConfig {
         self
     }
 
-    /// The secret that is sent as bearer token. Never shown.
+    /// Sets the secret that is sent as bearer token. It is never shown.
     #[must_use]
     pub fn with_token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(token.into());

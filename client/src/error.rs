@@ -1,4 +1,4 @@
-//! What can go wrong.
+//! The errors of calls.
 
 use std::time::Duration;
 
@@ -7,55 +7,54 @@ use serde::{Deserialize, Serialize};
 /// The result of a call.
 pub type LockResult<T> = Result<T, LockError>;
 
-/// Why a call failed.
+/// The reason why a call failed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum LockError {
     /// Others held the lock for the whole wait (status 423).
     #[error("not granted: {0}")]
     NotGranted(Box<NotGranted>),
-    /// The grant has ended: its lease is over, it was released, or it was ended by force.
+    /// The grant has ended: its lease ended, it was released, or an operator ended it by force.
     #[error("the lock is lost: {0}")]
     Lost(String),
-    /// There is no such lock or semaphore.
+    /// The lock or semaphore does not exist.
     #[error("not found: {0}")]
     NotFound(String),
-    /// The state of the lock or semaphore does not allow this: it is in use, or of the other kind.
+    /// The state of the lock or semaphore does not allow the call: it is in use, or of the other kind.
     #[error("{0}")]
     Conflict(Problem),
     /// The request is not valid.
     #[error("not valid: {0}")]
     Validation(String),
-    /// The credentials are missing, unknown, or do not allow this (status 401 and 403).
+    /// The credentials are missing or unknown, or do not allow the call (status 401 and 403).
     #[error("access denied: {0}")]
     AccessDenied(Problem),
-    /// The service cannot answer now (status 503), or the credential asks too often (429).
+    /// The service cannot answer now (status 503), or the credential exceeded its rate limit (status 429).
     #[error("the service is unavailable: {detail}")]
     Unavailable {
-        /// Which limit or dependency it was.
+        /// The limit or dependency that was the reason.
         detail: String,
-        /// When to ask again.
+        /// When to try again.
         retry_after: Duration,
     },
-    /// No answer came: the service is out of reach.
+    /// There was no answer: the service is out of reach.
     #[error("the service is out of reach: {0}")]
     Unreachable(String),
-    /// The engine in this process has failed by an error in its program, and ended. All locks of its client are lost; a new client
-    /// starts another engine.
+    /// The engine in this process panicked and ended. All locks of its client are lost. A new client starts another engine.
     #[error("the engine has failed: {0}")]
     EngineFailed(String),
-    /// What answered is not a db-locks service.
+    /// The answer did not come from a db-locks service.
     #[error("the answer is not one of db-locks: {0}")]
     InvalidAnswer(String),
 }
 
 impl LockError {
-    /// Whether the same call may succeed a little later.
+    /// Whether the same call may succeed after a pause.
     pub fn retryable(&self) -> bool {
         matches!(self, Self::Unavailable { .. } | Self::Unreachable(_))
     }
 
-    /// Whether the service may have done what was asked although this error came.
+    /// Whether the service may have carried out the call despite this error.
     pub(crate) fn is_outcome_unknown(&self) -> bool {
         matches!(
             self,
@@ -67,17 +66,17 @@ impl LockError {
 /// A problem document of the service (RFC 9457).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Problem {
-    /// What kind of problem it is: a path that the service explains.
+    /// The kind of problem: a path of the service that explains it.
     #[serde(rename = "type")]
     pub kind: String,
-    /// The kind in words.
+    /// The name of the kind.
     pub title: String,
     /// The status code.
     pub status: u16,
-    /// What happened here.
+    /// What happened in this case.
     #[serde(default)]
     pub detail: String,
-    /// The members that only some kinds have.
+    /// The members that depend on the kind.
     #[serde(flatten)]
     pub members: serde_json::Map<String, serde_json::Value>,
 }
@@ -88,7 +87,7 @@ impl std::fmt::Display for Problem {
     }
 }
 
-/// Who is in the way of an acquire.
+/// The holders and waiters that an acquire did not get past.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct NotGranted {
     /// `no_wait` or `timed_out`.
@@ -97,10 +96,10 @@ pub struct NotGranted {
     /// What happened, in words.
     #[serde(default)]
     pub detail: String,
-    /// Who holds it: at most the ten whose leases end first.
+    /// The holders: at most the ten whose leases end first.
     #[serde(default)]
     pub holders: Vec<Holder>,
-    /// How many others wait.
+    /// The number of waiters in the queue.
     #[serde(default)]
     pub waiters: u64,
 }
@@ -120,10 +119,10 @@ impl std::fmt::Display for NotGranted {
 /// One holder of a lock or permit.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Holder {
-    /// Its owner.
+    /// The owner.
     pub owner: String,
-    /// When its lease ends, in RFC 3339.
+    /// When the lease ends, in RFC 3339.
     pub expires_at: String,
-    /// How long that is from the answer, in milliseconds.
+    /// The time from the answer to the end of the lease, in milliseconds.
     pub expires_in_ms: u64,
 }

@@ -1,4 +1,4 @@
-//! A lock that is held.
+//! A held lock.
 
 use std::{fmt, ops::Deref, sync::Arc, time::Duration};
 
@@ -12,8 +12,8 @@ use crate::{
     renewal::Renewal,
 };
 
-/// A view of a lock that is held, for the work that is done under it. Clones see the same lock; only its [`LockGuard`] keeps
-/// it.
+/// A view of a held lock, for the work that is done under the lock. Clones see the same lock. Only the [`LockGuard`] keeps it
+/// held.
 #[derive(Clone)]
 pub struct LockHandle {
     pub(crate) lease: Arc<Lease>,
@@ -25,17 +25,18 @@ impl LockHandle {
         &self.lease.key
     }
 
-    /// The identity of the grant: the right to renew and to release it.
+    /// The identity of the grant. It gives the right to renew and to release the grant.
     pub fn version(&self) -> &str {
         &self.lease.version
     }
 
-    /// A number that is higher than that of every grant of this key before. Let what you write to refuse lower ones.
+    /// The fencing token: higher than the token of every earlier grant of this key. The system that you write to should refuse
+    /// tokens lower than the highest one it has seen.
     pub fn fencing_token(&self) -> u64 {
         self.lease.fencing_token
     }
 
-    /// Who holds it, as others see it.
+    /// The owner, as others see it.
     pub fn owner(&self) -> &str {
         &self.lease.owner
     }
@@ -45,10 +46,10 @@ impl LockHandle {
         self.lease.duration
     }
 
-    /// How long the lock may still be relied on if no heartbeat succeeds any more; zero once it is lost or given back.
+    /// How long the holder may still rely on the lock if no more heartbeats succeed; zero once the lock is lost or released.
     ///
-    /// It is counted from before the last successful request was sent, by a clock that goes on while the machine is
-    /// suspended (on Linux), less a margin; so it ends before the lease does.
+    /// The time counts from before the last successful request was sent, by a clock that runs while the machine is suspended (on
+    /// Linux), minus a margin. So it ends before the lease does.
     pub fn remaining(&self) -> Duration {
         if self.lease.is_lost() || self.lease.is_ended() {
             return Duration::ZERO;
@@ -56,7 +57,7 @@ impl LockHandle {
         self.lease.relied_until().remaining()
     }
 
-    /// The instant at which [`remaining`](Self::remaining) is zero, as it changes with each heartbeat.
+    /// The instant at which [`remaining`](Self::remaining) becomes zero. Each heartbeat updates it.
     pub fn relied_until(&self) -> watch::Receiver<LeaseInstant> {
         self.lease.subscribe()
     }
@@ -66,13 +67,13 @@ impl LockHandle {
         self.lease.is_lost()
     }
 
-    /// Comes back when the lock is lost, before its lease ends: no heartbeat succeeded in time, or the service said that the
-    /// grant is over. Never comes back once the lock was given back. Put it first in a `biased` select.
+    /// Completes when the lock is lost, before its lease ends: no heartbeat succeeded in time, or the service answered that the
+    /// grant has ended. Never completes after a release. Put it first in a `biased` select.
     pub async fn lost(&self) {
         self.lease.lost().await;
     }
 
-    /// A token that is cancelled when the lock is lost or given back.
+    /// A token that is cancelled when the lock is lost or released.
     pub fn cancellation_token(&self) -> CancellationToken {
         self.lease.cancellation_token()
     }
@@ -80,7 +81,7 @@ impl LockHandle {
 
 impl fmt::Debug for LockHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The version is a right: it does not belong into logs.
+        // The version gives rights, so it does not belong in logs.
         f.debug_struct("LockHandle")
             .field("key", &self.lease.key)
             .field("fencing_token", &self.lease.fencing_token)
@@ -88,7 +89,7 @@ impl fmt::Debug for LockHandle {
     }
 }
 
-/// A lock that is held. It is renewed until it is released or dropped; a drop releases it in the background.
+/// A held lock, renewed until it is released or dropped. Dropping it releases the lock in the background.
 #[derive(Debug)]
 #[must_use = "a lock is released as soon as its guard is dropped"]
 pub struct LockGuard {
@@ -108,18 +109,18 @@ impl LockGuard {
         self.handle.clone()
     }
 
-    /// Releases the lock; whoever waits is granted it in the same moment. An error [`LockError::Lost`] says that the lock was
-    /// not held to the end. Should the service be out of reach it is tried again until the lease is over.
+    /// Releases the lock, which grants it to the next waiter at once. The error [`LockError::Lost`] means that the lock was not held
+    /// to the end. If the service is out of reach, the release is repeated until the lease ends.
     pub async fn release(self) -> LockResult<()> {
         let lease = &self.handle.lease;
         let until = lease.relied_until();
-        // From here on nothing is left to do for the drop.
+        // From here on the drop has nothing to do.
         let held = lease.end();
         let released = self.renewal.release(lease, until).await;
         if held { released } else { Err(LockError::Lost("the lease ended before the release".to_owned())) }
     }
 
-    /// Stops renewing without releasing: the lock stays held until its lease ends by itself.
+    /// Stops the renewal without a release. The lock stays held until its lease ends.
     pub fn leave_to_lease(self) {
         self.handle.lease.end();
         self.renewal.forget(&self.handle.lease);
@@ -140,7 +141,7 @@ impl Drop for LockGuard {
         if !lease.is_ended() || lease.is_lost() {
             let until = lease.relied_until();
             lease.end();
-            // Nobody waits for the answer.
+            // The answer is not needed.
             drop(self.renewal.release_in_background(lease, until));
         }
     }

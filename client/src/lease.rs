@@ -1,4 +1,4 @@
-//! What is known of a lease that is held.
+//! The lease of a grant that this process holds.
 
 use std::{
     future::{Future, poll_fn},
@@ -13,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{clock::LeaseInstant, models::LockItem, options::ReleaseLockOptions};
 
-/// A grant, until when its holder may rely on it, and whether it is over.
+/// A grant, the instant until which its holder may rely on it, and whether the lease has ended.
 #[derive(Debug)]
 pub(crate) struct Lease {
-    /// Tells it from all others of this process.
+    /// Identifies the lease within this process.
     pub(crate) number: u64,
     pub(crate) key: String,
     pub(crate) is_permit: bool,
@@ -24,22 +24,22 @@ pub(crate) struct Lease {
     pub(crate) fencing_token: u64,
     pub(crate) owner: String,
     pub(crate) duration: Duration,
-    /// Never later than the end of the lease by the service's clock, less the margin.
+    /// Never later than the end of the lease by the service's clock minus the margin.
     relied_until: watch::Sender<LeaseInstant>,
-    /// Cancelled when the lease is lost, for good.
+    /// Cancelled when the lease is lost. A lost lease stays lost.
     lost: CancellationToken,
-    /// Cancelled when the lease is lost, or given back.
+    /// Cancelled when the lease is lost or released.
     ended: CancellationToken,
 }
 
-/// What is taken off the end of a lease, so that who is told that it is lost can be told before it is: for timers that are
-/// late, and for clocks of two machines that do not run equally fast.
+/// The margin subtracted from the end of a lease, so that the holder learns of a loss before the lease ends. It covers late timers
+/// and clocks of two machines that run at different speeds.
 fn margin(lease: Duration) -> Duration {
     (lease / 50).clamp(Duration::from_millis(10), Duration::from_millis(250)).min(lease / 4)
 }
 
 impl Lease {
-    /// The lease of a grant; `None` where the answer is not a grant.
+    /// The lease of a grant; `None` if the answer is not a grant.
     pub(crate) fn of(grant: LockItem, is_permit: bool) -> Option<Self> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let duration = Duration::from_millis(grant.lease_duration_ms);
@@ -57,42 +57,42 @@ impl Lease {
         })
     }
 
-    /// The instant after which its holder may not rely on it.
+    /// The instant after which the holder must not rely on the lease.
     pub(crate) fn relied_until(&self) -> LeaseInstant {
         *self.relied_until.borrow()
     }
 
-    /// The same, and each change of it.
+    /// The current value and all changes of [`relied_until`](Self::relied_until).
     pub(crate) fn subscribe(&self) -> watch::Receiver<LeaseInstant> {
         self.relied_until.subscribe()
     }
 
-    /// A heartbeat succeeded. What was lost stays lost: its holder may have been told.
+    /// Extends the lease after a heartbeat. A lost lease stays lost: its holder may know of the loss already.
     pub(crate) fn extend(&self, relied_until: LeaseInstant) {
         if !self.is_lost() {
             self.relied_until.send_replace(relied_until.minus(margin(self.duration)));
         }
     }
 
-    /// Whether the lease is over although nobody gave it back. The clock decides, whether or not the renewal has come to it.
+    /// Whether the lease ended without being released. The clock decides, even if the renewal thread has not noticed yet.
     pub(crate) fn is_lost(&self) -> bool {
         if !self.lost.is_cancelled() && !self.is_ended() && self.relied_until().remaining().is_zero() {
             self.mark_lost();
         }
         let is_lost = self.lost.is_cancelled();
         if is_lost {
-            // Another thread may be between the two: who hears that it is lost finds it ended, too.
+            // Another thread may run between the two calls: a caller that sees "lost" must see "ended" as well.
             self.ended.cancel();
         }
         is_lost
     }
 
-    /// Whether it was lost or given back.
+    /// Whether the lease was lost or released.
     pub(crate) fn is_ended(&self) -> bool {
         self.ended.is_cancelled()
     }
 
-    /// The lease is over.
+    /// Marks the lease as lost.
     pub(crate) fn mark_lost(&self) {
         if !self.is_ended() {
             self.lost.cancel();
@@ -100,28 +100,28 @@ impl Lease {
         }
     }
 
-    /// The holder gives it back. False if it was lost before.
+    /// Marks the lease as released by its holder. False if the lease was lost before.
     pub(crate) fn end(&self) -> bool {
         let held = !self.is_lost();
         self.ended.cancel();
         held
     }
 
-    /// Comes back when the lease is lost. Each time that it is polled it asks the clock: after a pause of the process the
-    /// caller hears of the loss before anything else, even if the renewal has not run yet.
+    /// Completes when the lease is lost. Each poll reads the clock, so after a pause of the process the caller learns of the loss
+    /// first, even if the renewal thread has not run yet.
     pub(crate) async fn lost(&self) {
         let mut signalled = pin!(self.lost.cancelled());
         poll_fn(|context| if self.is_lost() { Poll::Ready(()) } else { signalled.as_mut().poll(context) })
             .await;
     }
 
-    /// A token that is cancelled when the lease is lost or given back.
+    /// A token that is cancelled when the lease is lost or released.
     pub(crate) fn cancellation_token(&self) -> CancellationToken {
-        // A child: cancelling it does not end the lease.
+        // A child token: cancelling it does not end the lease.
         self.ended.child_token()
     }
 
-    /// What gives the grant back.
+    /// The options that release the grant.
     pub(crate) fn release_options(&self) -> ReleaseLockOptions {
         let options = ReleaseLockOptions::new(self.key.clone(), self.version.clone(), None, None);
         ReleaseLockOptions { uses_semaphore: self.is_permit, ..options }
@@ -133,7 +133,7 @@ impl Lease {
 pub(crate) mod tests {
     use super::*;
 
-    /// A lease of a minute of which so much is left.
+    /// A lease of one minute with `left` remaining.
     pub(crate) fn lease(left: Duration) -> Lease {
         let grant = serde_json::json!({
             "key": "k", "tenant": "default", "locked": true, "version": "v", "fencing_token": 1, "owner": "o",
@@ -151,7 +151,7 @@ pub(crate) mod tests {
         assert!(ends_within_the_margin.cancellation_token().is_cancelled());
     }
 
-    /// Otherwise a holder that was told stops, and another part of it goes on.
+    /// Otherwise one part of the holder stops because of the loss while another part goes on.
     #[test]
     fn what_is_lost_stays_lost() {
         let lease = lease(Duration::ZERO);

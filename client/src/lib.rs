@@ -15,9 +15,9 @@
 //! # async fn deploy(fencing_token: u64) {}
 //! ```
 //!
-//! A [`LockGuard`] renews its lease in the background, [says when it is lost](LockHandle::lost), and releases the lock when
-//! it is dropped. Below it is the trait [`LockService`] with single calls, in the words of the library that db-locks grew
-//! out of.
+//! A [`LockGuard`] renews its lease in the background, [completes a future when the lease is lost](LockHandle::lost), and
+//! releases the lock when it is dropped. The trait [`LockService`] offers the single calls, with the names of the original
+//! `db_locks` library.
 
 pub mod blocking;
 mod client;
@@ -56,7 +56,7 @@ pub use self::{
     service::LockService,
 };
 
-/// The examples of the crate's README are compiled.
+/// Compiles the examples of the crate's README as doc tests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -1,4 +1,4 @@
-//! What the service answers.
+//! The types of the service's answers.
 
 use std::time::Duration;
 
@@ -9,73 +9,73 @@ use crate::{
     options::{AcquireLockOptions, ReleaseLockOptions, SendHeartbeatOptions},
 };
 
-/// A lock, or a permit of a semaphore: held or not.
+/// A lock or a permit of a semaphore, held or not.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct LockItem {
-    /// Its key.
+    /// The key.
     pub key: String,
-    /// Whose key it is.
+    /// The tenant that owns the key.
     pub tenant: String,
-    /// The semaphore's key, if it is a permit.
+    /// The semaphore's key, for a permit.
     pub semaphore_key: Option<String>,
-    /// Whether it is held, and its lease has not ended.
+    /// Whether it is held: granted, not released, and the lease has not ended.
     pub locked: bool,
-    /// The identity of the grant; `None` while nobody holds it.
+    /// The identity of the grant; `None` while it is not held.
     pub version: Option<String>,
     /// A number that grows with every grant of the key.
     pub fencing_token: u64,
-    /// Who holds it.
+    /// The owner of the grant.
     pub owner: Option<String>,
-    /// Text that is stored with it.
+    /// The text stored with the lock.
     pub data: Option<String>,
-    /// The length of its lease, in milliseconds.
+    /// The length of the lease, in milliseconds.
     pub lease_duration_ms: u64,
     /// When it was granted, in RFC 3339.
     pub acquired_at: Option<String>,
-    /// When its lease ends, in RFC 3339, by the database's clock.
+    /// When the lease ends, in RFC 3339, by the database's clock.
     pub expires_at: Option<String>,
-    /// What was left of its lease when the answer was sent, in milliseconds.
+    /// The time from the answer to the end of the lease, in milliseconds.
     pub expires_in_ms: Option<u64>,
-    /// Whether it is deleted when this grant ends.
+    /// Whether the lock is deleted when this grant ends.
     pub delete_on_release: bool,
-    /// Whether transactions of the database can prove by `db_locks_guard` that its grant still counts.
+    /// Whether transactions in the database can check with `db_locks_guard` that the grant is still valid.
     #[serde(default)]
     pub guarded: bool,
-    /// How many wait for it.
+    /// The number of waiters in the queue.
     pub waiters: u64,
-    /// When it was created, in RFC 3339.
+    /// The time of creation, in RFC 3339.
     pub created_at: String,
-    /// When it was changed last, in RFC 3339.
+    /// The time of the last change, in RFC 3339.
     pub updated_at: String,
-    /// When the request that brought this was sent. What never was an answer has none.
+    /// When the request for this answer was sent; `None` if the value did not come from an answer.
     #[serde(skip)]
     pub(crate) sent_at: Option<LeaseInstant>,
 }
 
 impl LockItem {
-    /// Until when its holder may rely on it: counted from before the request was sent, not from its answer.
+    /// The instant until which the holder may rely on the lease. It counts from before the request was sent, not from the answer.
     pub fn relied_until(&self) -> Option<LeaseInstant> {
         Some(self.sent_at?.plus(Duration::from_millis(self.expires_in_ms?)))
     }
 
-    /// How long its holder may still rely on it.
+    /// How long the holder may still rely on the lease.
     pub fn remaining(&self) -> Duration {
         self.relied_until().map(LeaseInstant::remaining).unwrap_or_default()
     }
 
-    /// Whether nobody holds it, or what is left of the lease has passed since.
+    /// Whether it is not held, or its lease has ended since the answer.
     pub fn expired(&self) -> bool {
         self.remaining().is_zero()
     }
 
-    /// Options that renew its lease for as long as it was.
+    /// Options for a heartbeat that renews the lease with its current length.
     pub fn to_heartbeat_options(&self) -> SendHeartbeatOptions {
         let lease = i64::try_from(self.lease_duration_ms).unwrap_or(i64::MAX);
         let options = SendHeartbeatOptions::new(self.key.clone(), self.version.clone(), None, lease, None);
         SendHeartbeatOptions { uses_semaphore: self.semaphore_key.is_some(), ..options }
     }
 
-    /// Options that release it.
+    /// Options that release the grant.
     pub fn to_release_options(&self) -> ReleaseLockOptions {
         let options = ReleaseLockOptions::new(self.key.clone(), self.version.clone(), None, None);
         ReleaseLockOptions { uses_semaphore: self.semaphore_key.is_some(), ..options }
@@ -85,31 +85,31 @@ impl LockItem {
 /// A semaphore.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Semaphore {
-    /// Its key.
+    /// The key.
     pub key: String,
-    /// Whose key it is.
+    /// The tenant that owns the key.
     pub tenant: String,
-    /// How many permits can be out at a time.
+    /// The size: the largest number of permits that can be held at a time.
     pub max_size: u32,
-    /// How many are out.
+    /// The number of permits that are held.
     pub busy_count: u32,
-    /// How many wait for one.
+    /// The number of waiters in the queue.
     pub waiters: u64,
-    /// The default lease of its permits, in milliseconds.
+    /// The default lease of permits, in milliseconds.
     pub lease_duration_ms: u64,
-    /// Whether transactions of the database can prove by `db_locks_guard` that a permit's grant still counts. A semaphore that
-    /// is guarded stays so: false changes nothing.
+    /// Whether transactions in the database can check with `db_locks_guard` that a permit's grant is still valid. A guarded
+    /// semaphore stays guarded: false changes nothing.
     #[serde(default)]
     pub guarded: bool,
-    /// When it was created, in RFC 3339.
+    /// The time of creation, in RFC 3339.
     pub created_at: String,
-    /// When it was changed last, in RFC 3339.
+    /// The time of the last change, in RFC 3339.
     pub updated_at: String,
 }
 
 impl AcquireLockOptions {
-    /// The semaphore of this key, with so many permits and this lease as their default, guarded if the options are: what
-    /// [`create_semaphore`](crate::LockService::create_semaphore) takes.
+    /// The argument for [`create_semaphore`](crate::LockService::create_semaphore): a semaphore with the key, the lease and
+    /// `guarded` of these options.
     pub fn to_semaphore(&self, max_size: u32) -> Semaphore {
         Semaphore {
             key: self.key.clone(),
@@ -128,7 +128,7 @@ impl AcquireLockOptions {
 /// A page of a list.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Page<T> {
-    /// What it holds, in byte order of the keys.
+    /// The items, in byte order of their keys.
     pub items: Vec<T>,
     /// Cursor of the next page; `None` on the last page.
     pub next_cursor: Option<String>,

@@ -1,54 +1,54 @@
-//! What can be asked for.
+//! The options of the calls.
 
 use serde::Serialize;
 
-/// What to acquire, for how long, and how long to wait for it. Durations are in milliseconds.
+/// Options of an acquire. Durations are in milliseconds.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct AcquireLockOptions {
     /// The key of the lock or semaphore.
     #[serde(skip)]
     pub key: String,
-    /// How long the lease is; 0: the service's default, or the semaphore's.
+    /// The length of the lease. With 0 it is the default of the service, or of the semaphore.
     #[serde(skip_serializing_if = "is_zero")]
     pub lease_duration_ms: i64,
-    /// How long to wait. Default: as long as the lease.
+    /// How long to wait. Default: the length of the lease.
     #[serde(rename = "wait_ms", skip_serializing_if = "Option::is_none")]
     pub override_time_to_wait_for_lock_ms: Option<i64>,
-    /// How long to wait on top of that.
+    /// How long to wait in addition.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub additional_time_to_wait_for_lock_ms: Option<i64>,
-    /// The longest pause between two looks at the lock, where nothing announces its release.
+    /// The poll interval of the original library. The service checks it and does not poll.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refresh_period_ms: Option<i64>,
-    /// Who asks, shown to others.
+    /// The owner, which others can see.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
-    /// Text to store with the lock.
+    /// The text to store with the lock.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
-    /// Whether `data` takes the place of the data that an existing lock has.
+    /// Whether `data` replaces the data of an existing lock.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replace_data: Option<bool>,
-    /// Whether the lock is deleted when this grant ends.
+    /// Sets whether the lock is deleted when this grant ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delete_on_release: Option<bool>,
-    /// Whether a grant of the same owner that stands is answered at once.
+    /// Whether the active grant of the same owner, if there is one, is returned at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reentrant: Option<bool>,
-    /// Whether the lock is guarded from this grant on: a transaction of the database can prove that its grant still counts.
+    /// Whether the lock is guarded from this grant on: transactions in the database can check that the grant is still valid.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub guarded: Option<bool>,
-    /// Whether the lock must exist.
+    /// Whether the acquire fails if the lock does not exist.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub acquire_only_if_already_exists: Option<bool>,
-    /// The version of the grant-to-be. Default: a new one for each call.
+    /// The version of the new grant. Default: a new one for each call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// Whether a permit of the semaphore of this key is meant.
+    /// Whether to acquire a permit of the semaphore with this key.
     #[serde(skip)]
     pub uses_semaphore: bool,
-    /// Whether it ends at once if the service turns it away: answers the first try within 2 s that it cannot serve now (status
-    /// 503). What comes later has waited in line; then, and without this, the service is asked again while there is time.
+    /// Whether the acquire fails at once if the service answers 503 to the first attempt within 2 s. An acquire that was answered
+    /// later had waited in the queue; it is repeated until its time is over, and so is any acquire without this option.
     #[serde(skip)]
     pub fails_when_turned_away: bool,
 }
@@ -59,7 +59,7 @@ fn is_zero(number: &i64) -> bool {
 }
 
 impl AcquireLockOptions {
-    /// How long to wait in all.
+    /// How long to wait in total.
     pub(crate) fn wait_ms(&self) -> i64 {
         let wait = self.override_time_to_wait_for_lock_ms.unwrap_or(self.lease_duration_ms);
         wait.saturating_add(self.additional_time_to_wait_for_lock_ms.unwrap_or_default())
@@ -80,7 +80,7 @@ impl AcquireLockOptions {
 #[derive(Debug, Clone)]
 pub struct AcquireLockOptionsBuilder(AcquireLockOptions);
 
-/// Setters that all look alike: `NAME(MEMBER: TYPE)`.
+/// Defines setters: `NAME(MEMBER: TYPE)`.
 macro_rules! setters {
     ($($(#[$doc:meta])* $name:ident($member:ident: $type:ty);)*) => {
         $($(#[$doc])*
@@ -93,64 +93,65 @@ macro_rules! setters {
 }
 
 impl AcquireLockOptionsBuilder {
-    /// The lock of this key, leased for so many milliseconds.
+    /// Options to acquire the lock with this key for `lease_duration_ms` milliseconds.
     pub fn new(key: impl Into<String>, lease_duration_ms: i64) -> Self {
         Self(AcquireLockOptions { key: key.into(), lease_duration_ms, ..AcquireLockOptions::default() })
     }
 
     setters! {
-        /// How long to wait, in milliseconds, instead of as long as the lease.
+        /// Sets how long to wait, in milliseconds, instead of the length of the lease.
         with_override_time_to_wait_for_lock_ms(override_time_to_wait_for_lock_ms: i64);
-        /// How long to wait on top of that, in milliseconds.
+        /// Sets how long to wait in addition, in milliseconds.
         with_additional_time_to_wait_for_lock_ms(additional_time_to_wait_for_lock_ms: i64);
-        /// The longest pause between two looks at the lock, in milliseconds, where nothing announces its release.
+        /// Sets the poll interval of the original library, in milliseconds. The service checks it and does not poll.
         with_refresh_period_ms(refresh_period_ms: i64);
-        /// Whether `data` takes the place of the data that an existing lock has.
+        /// Sets whether `data` replaces the data of an existing lock.
         with_replace_data(replace_data: bool);
-        /// Whether the lock is deleted when this grant ends.
+        /// Sets whether the lock is deleted when this grant ends.
         with_delete_on_release(delete_on_release: bool);
-        /// Whether a grant of the same owner that stands is answered at once. Needs an owner.
+        /// Sets whether the active grant of the same owner, if there is one, is returned at once. Needs an owner.
         with_reentrant(reentrant: bool);
-        /// Whether the lock is guarded from this grant on: a transaction of the database can prove that its grant still
-        /// counts.
+        /// Sets whether the lock is guarded from this grant on: transactions in the database can check that the grant is
+        /// still valid.
         with_guarded(guarded: bool);
-        /// Whether the lock must exist.
+        /// Sets whether the acquire fails if the lock does not exist.
         with_acquire_only_if_already_exists(acquire_only_if_already_exists: bool);
-        /// Whether a permit of the semaphore of this key is meant.
+        /// Sets whether to acquire a permit of the semaphore with this key.
         with_uses_semaphore(uses_semaphore: bool);
-        /// Whether it ends at once if the service answers the first try that it cannot serve now (status 503), instead of asking
-        /// again while there is time.
+        /// Sets whether the acquire fails at once if the service answers 503 to the first attempt, instead of trying again while
+        /// there is time.
         with_fails_when_turned_away(fails_when_turned_away: bool);
     }
 
-    /// Text to store with the lock.
+    /// The text to store with the lock.
     #[must_use]
     pub fn with_data(mut self, data: impl Into<String>) -> Self {
         self.0.data = Some(data.into());
         self
     }
 
-    /// Who asks, shown to others. Default: the client's owner.
+    /// Sets the owner, which others can see. Default: the client's owner.
     #[must_use]
     pub fn with_owner(mut self, owner: impl Into<String>) -> Self {
         self.0.owner = Some(owner.into());
         self
     }
 
-    /// The version of the grant-to-be, a UUID: the same one again is the same grant. Default: a new one for each call.
+    /// Sets the version of the new grant, a UUID. Repeating an acquire with the same version returns the same grant. Default: a new
+    /// version for each call.
     #[must_use]
     pub fn with_version(mut self, version: impl Into<String>) -> Self {
         self.0.version = Some(version.into());
         self
     }
 
-    /// The options.
+    /// Returns the options.
     pub fn build(self) -> AcquireLockOptions {
         self.0
     }
 }
 
-/// Which grant to renew, and for how long.
+/// Options of a heartbeat.
 #[derive(Debug, Clone, Serialize)]
 pub struct SendHeartbeatOptions {
     /// The key of the lock or semaphore.
@@ -158,22 +159,23 @@ pub struct SendHeartbeatOptions {
     pub key: String,
     /// The version of the grant.
     pub version: Option<String>,
-    /// Whether the data is removed. Not together with `data`.
+    /// Whether to remove the data. Not together with `data`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delete_data: Option<bool>,
-    /// How long the lease is from now, in milliseconds. Default: as long as it was.
+    /// The length of the lease from now, in milliseconds. Default: unchanged.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lease_duration_ms: Option<i64>,
-    /// Text to store in the place of the data. Default: what is there stays.
+    /// The text that replaces the stored data. Default: the data is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
-    /// Whether the grant is a permit. Both ways lead to it; this one is 404 where the semaphore is gone.
+    /// Whether the grant is a permit. Without it a permit is found too; with it the call fails with "not found" if the semaphore
+    /// does not exist.
     #[serde(skip)]
     pub uses_semaphore: bool,
 }
 
 impl SendHeartbeatOptions {
-    /// Renews the grant of this version for so many milliseconds.
+    /// Options to renew the grant of this version for `lease_duration_ms` milliseconds.
     pub fn new(
         key: impl Into<String>,
         version: impl Into<Option<String>>,
@@ -192,7 +194,7 @@ impl SendHeartbeatOptions {
     }
 }
 
-/// Which grant to release.
+/// Options of a release.
 #[derive(Debug, Clone, Serialize)]
 pub struct ReleaseLockOptions {
     /// The key of the lock or semaphore.
@@ -200,17 +202,17 @@ pub struct ReleaseLockOptions {
     pub key: String,
     /// The version of the grant.
     pub version: Option<String>,
-    /// Whether the lock is deleted too.
+    /// Whether to delete the lock as well.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delete_lock: Option<bool>,
-    /// Text to store in the place of the data. Default: what is there stays.
+    /// The text that replaces the stored data. Default: the data is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data: Option<String>,
-    /// Whether an operator ends the grant of another. Its holder is told so, with the reason. Without a version it is whatever
-    /// grant of the lock is active.
+    /// Whether to end the grant of another holder, as an operator. That holder's calls fail with the reason. Without a version this
+    /// ends the active grant of the lock.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub force: Option<bool>,
-    /// Why; only together with `force`.
+    /// The reason for `force`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Whether the grant is a permit.
@@ -219,7 +221,7 @@ pub struct ReleaseLockOptions {
 }
 
 impl ReleaseLockOptions {
-    /// Releases the grant of this version.
+    /// Options to release the grant of this version.
     pub fn new(
         key: impl Into<String>,
         version: impl Into<Option<String>>,
@@ -237,7 +239,7 @@ impl ReleaseLockOptions {
         }
     }
 
-    /// Ends a grant by force, for a reason that its holder is told.
+    /// Ends a grant by force. Its holder's calls fail with the reason.
     #[must_use]
     pub fn by_force(mut self, reason: Option<String>) -> Self {
         (self.force, self.reason) = (Some(true), reason);
@@ -245,38 +247,38 @@ impl ReleaseLockOptions {
     }
 }
 
-/// Which lock or semaphore to delete.
+/// Options of a deletion.
 #[derive(Debug, Clone)]
 pub struct DeleteLockOptions {
-    /// Its key.
+    /// The key of the lock or semaphore.
     pub key: String,
-    /// The version of the grant that ends with it; needed while the lock is held, ignored for a semaphore.
+    /// The version of the active grant. Required while the lock is held, ignored for a semaphore.
     pub version: Option<String>,
 }
 
 impl DeleteLockOptions {
-    /// Deletes what has this key.
+    /// Options to delete the lock or semaphore with this key.
     pub fn new(key: impl Into<String>, version: impl Into<Option<String>>) -> Self {
         Self { key: key.into(), version: version.into() }
     }
 }
 
-/// Which part of a list to show.
+/// Options of a list.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct ListOptions {
-    /// What the keys begin with.
+    /// The prefix of the keys.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
-    /// Whose grants; locks only.
+    /// The owner of the grants; for locks only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owner: Option<String>,
-    /// Held ones or free ones; locks only.
+    /// Held locks (true) or free locks (false); for locks only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub locked: Option<bool>,
-    /// At most so many.
+    /// The largest number of items on the page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
-    /// `next_cursor` of the page before.
+    /// The `next_cursor` of the previous page.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! Giving a grant back.
+//! Releases grants, with retries.
 
 use std::time::Duration;
 
@@ -8,16 +8,16 @@ use crate::{
     random,
 };
 
-/// The longest that a release is tried.
+/// The time limit for a release and its retries.
 const LONGEST_RELEASE: Duration = Duration::from_secs(10);
-/// How long a release may take although the lease is over.
+/// The minimum time for a release, even if the lease ends before.
 const SHORTEST_RELEASE: Duration = Duration::from_secs(1);
-/// How often a release is tried of what may have been granted to a caller that has gone.
+/// The number of attempts to release what may have been granted to a caller that has gone.
 pub(crate) const UNSEEN_TRIES: u32 = 4;
-/// The pause between two tries of a release.
+/// The pause between two attempts.
 const RELEASE_PAUSE: Duration = Duration::from_millis(100);
 
-/// Calls for the release of a grant, again while the service cannot answer; `tries` times although the grant is refused.
+/// Releases a grant. Repeats the call while the service is unavailable, and up to `tries` times in all if it refuses.
 pub(crate) async fn release<F: Future<Output = LockResult<()>>>(
     call: impl Fn() -> F,
     until: LeaseInstant,
@@ -43,7 +43,7 @@ pub(crate) async fn release<F: Future<Output = LockResult<()>>>(
     }
 }
 
-/// The answer to a release, where a lock that is gone is not held.
+/// Treats "not found" as released: a lock that was deleted is not held.
 pub(crate) fn absent_is_released(answer: LockResult<()>) -> LockResult<()> {
     match answer {
         Err(LockError::NotFound(_)) => Ok(()),
@@ -58,7 +58,7 @@ mod tests {
 
     use super::*;
 
-    /// Releases where the first answers are refusals. Returns what came of it, and the number of calls.
+    /// Releases a grant at a service whose first answers are refusals. Returns the result and the number of calls.
     async fn released(refusals: u32, tries: u32) -> (LockResult<()>, u32) {
         let calls = Cell::new(0);
         let call = || {
@@ -70,7 +70,7 @@ mod tests {
         (answer, calls.get())
     }
 
-    /// The service may hand the lock over before it has noticed that the caller is gone.
+    /// The service may grant the lock before it notices that the caller is gone.
     #[tokio::test]
     async fn what_is_granted_after_the_first_release_is_given_back() {
         let (answer, calls) = released(2, UNSEEN_TRIES).await;

@@ -1,4 +1,4 @@
-//! How a lock is asked for.
+//! Builds and sends a request for a lock.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,13 +14,13 @@ use crate::{
     service::LockService,
 };
 
-/// The lease where none is chosen.
+/// The default lease.
 const DEFAULT_LEASE: Duration = Duration::from_secs(15);
-/// For how long it is tried to give back what an acquire without an answer may have been granted. The service gives back
-/// itself what it could not deliver, 10 s later.
+/// How long the client tries to release what an acquire without an answer may have been granted. The service itself releases a
+/// grant that it could not deliver, after 10 s.
 const GIVE_BACK: Duration = Duration::from_secs(10);
 
-/// A lock that is to be acquired.
+/// A request for a lock, to be sent by [`acquire`](Self::acquire).
 #[must_use = "nothing is asked for before `acquire`"]
 pub struct LockRequest {
     service: Arc<dyn LockService>,
@@ -41,50 +41,50 @@ impl LockRequest {
         Self { service, renewal, options, lease: DEFAULT_LEASE, wait: None }
     }
 
-    /// How long the lock stays held after the last heartbeat. Default: 15 s. Heartbeats are sent every third of it.
+    /// Sets how long the lock stays held after the last heartbeat. Default: 15 s. Heartbeats are sent every third of this time.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
         self
     }
 
-    /// How long to wait for the lock. Default: as long as the lease. A service that is out of reach is asked again until then.
+    /// Sets how long to wait for the lock. Default: as long as the lease. A service that is out of reach is tried again until then.
     pub fn wait(mut self, wait: Duration) -> Self {
         self.wait = Some(wait);
         self
     }
 
-    /// Ends at once if the service answers that it cannot serve the request now (status 503), instead of asking again while there is
-    /// time. Once it has waited in line, the service is asked again all the same.
+    /// Fails at once if the service answers 503, instead of trying again while there is time. If the request had waited in the queue
+    /// before that answer, it is tried again all the same.
     pub fn fail_when_turned_away(mut self) -> Self {
         self.options.fails_when_turned_away = true;
         self
     }
 
-    /// Who asks, shown to others. Default: the client's owner.
+    /// Sets the owner, which others can see. Default: the client's owner.
     pub fn owner(mut self, owner: impl Into<String>) -> Self {
         self.options.owner = Some(owner.into());
         self
     }
 
-    /// Text to store with the lock, in the place of what it has.
+    /// Sets the text to store with the lock, in place of the stored text.
     pub fn data(mut self, data: impl Into<String>) -> Self {
         self.options.data = Some(data.into());
         self.options.replace_data = (!self.options.uses_semaphore).then_some(true);
         self
     }
 
-    /// Guards the lock from this grant on: a transaction of the database can prove that its grant still counts.
+    /// Guards the lock from this grant on: transactions in the database can check that the grant is still valid.
     pub fn guarded(mut self) -> Self {
         self.options.guarded = Some(true);
         self
     }
 
-    /// Waits in line for the lock. Dropping the future leaves the queue.
+    /// Waits in the queue for the lock. Dropping the future leaves the queue.
     pub async fn acquire(self) -> LockResult<LockGuard> {
         let Self { service, renewal, mut options, lease, wait } = self;
         options.lease_duration_ms = millis(lease);
         if options.lease_duration_ms == 0 {
-            // Zero would mean the service's default.
+            // Zero would select the service's default.
             return Err(LockError::Validation("the lease: must be at least 1 ms".to_owned()));
         }
         options.override_time_to_wait_for_lock_ms = Some(millis(wait.unwrap_or(lease)));
@@ -119,7 +119,7 @@ impl LockRequest {
         }
     }
 
-    /// Runs `body` under the lock, then releases it. The future of `body` is dropped when the lock is lost, and the result is
+    /// Runs `body` under the lock, then releases the lock. If the lock is lost, the future of `body` is dropped and the result is
     /// [`LockError::Lost`].
     ///
     /// ```no_run
@@ -144,7 +144,7 @@ impl LockRequest {
         };
         match guard.release().await {
             Err(LockError::Lost(why)) => Err(LockError::Lost(why)),
-            // The work was done under the lock; that it could not be released in time is not its failure.
+            // The work was done under the lock. A failed release does not make it fail.
             Ok(()) | Err(_) => Ok(result),
         }
     }
@@ -156,8 +156,8 @@ impl std::fmt::Debug for LockRequest {
     }
 }
 
-/// The lease counts from when the request was sent. One that waited in line for long has used some of it up, or all: its
-/// grant is renewed before anybody relies on it.
+/// Renews a grant that waited in the queue for long. The lease counts from when the request was sent, so the wait has used up
+/// a part of it.
 async fn refresh(
     service: &dyn LockService,
     options: &AcquireLockOptions,
@@ -189,7 +189,7 @@ fn release_options(options: &AcquireLockOptions, version: String) -> ReleaseLock
     ReleaseLockOptions { uses_semaphore: options.uses_semaphore, ..release }
 }
 
-/// Gives back what an acquire may have been granted unseen, unless its answer was taken.
+/// Releases what an acquire may have been granted, unless its answer arrived.
 struct GiveBack<'a> {
     renewal: &'a Renewal,
     release: Option<ReleaseLockOptions>,

@@ -1,4 +1,4 @@
-//! The pauses between two tries of a call.
+//! The pauses between the attempts of a call.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use crate::{clock::LeaseInstant, error::LockError, random};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// A refusal that comes sooner than this was not waited for: the service turned the call away.
+/// A refusal within this time means that the service turned the call away without letting it wait.
 const TURNED_AWAY: Duration = Duration::from_secs(2);
 
-/// A call that is tried until a deadline.
+/// A call that is repeated until a deadline.
 pub(crate) struct Retry {
     begun: LeaseInstant,
     deadline: LeaseInstant,
@@ -21,14 +21,14 @@ impl Retry {
         Self { begun: LeaseInstant::now(), deadline, pause: FIRST_PAUSE }
     }
 
-    /// Whether this is the answer to the first try, and the service did not even let it wait.
+    /// Whether the service turned the first attempt away at once.
     pub(crate) fn is_turned_away(&self, error: &LockError) -> bool {
         matches!(error, LockError::Unavailable { .. })
             && self.pause == FIRST_PAUSE
             && LeaseInstant::now().since(self.begun) < TURNED_AWAY
     }
 
-    /// Pauses before the next try; false if the time is over.
+    /// Pauses before the next attempt. Returns false if the deadline has passed.
     pub(crate) async fn pause(&mut self) -> bool {
         let rest = self.deadline.remaining();
         if rest.is_zero() {

@@ -1,4 +1,4 @@
-//! The calls, one by one.
+//! The trait of the single calls.
 
 use async_trait::async_trait;
 
@@ -8,11 +8,11 @@ use crate::{
     options::{AcquireLockOptions, DeleteLockOptions, ListOptions, ReleaseLockOptions, SendHeartbeatOptions},
 };
 
-/// A lock service. Nothing is renewed here; [`Client::lock`](crate::Client::lock) does that.
+/// A lock service. These calls do not renew leases; [`Client::lock`](crate::Client::lock) does.
 #[async_trait]
 pub trait LockService: Send + Sync + 'static {
-    /// Acquires a lock, or a permit with `uses_semaphore`. It waits in line for as long as the options say, and asks again
-    /// where an answer is lost: the same version is the same grant. Dropping the future leaves the queue.
+    /// Acquires a lock, or a permit with `uses_semaphore`. Waits in the queue as long as the options say, and repeats the request
+    /// after a lost answer: the same version gets the same grant. Dropping the future leaves the queue.
     async fn acquire_lock(&self, options: &AcquireLockOptions) -> LockResult<LockItem>;
 
     /// Acquires a lock only if it is free now; `None` if it is held.
@@ -32,7 +32,7 @@ pub trait LockService: Send + Sync + 'static {
     /// Renews a lease.
     async fn send_heartbeat(&self, options: &SendHeartbeatOptions) -> LockResult<LockItem>;
 
-    /// Releases a grant; the lock as the release left it.
+    /// Releases a grant. Returns the lock as it is after the release.
     async fn release_lock(&self, options: &ReleaseLockOptions) -> LockResult<LockItem>;
 
     /// Shows a lock, held or not.
@@ -41,7 +41,7 @@ pub trait LockService: Send + Sync + 'static {
     /// Shows a page of locks.
     async fn list_locks(&self, options: &ListOptions) -> LockResult<Page<LockItem>>;
 
-    /// Deletes a lock that is free, or held with the version that the options name.
+    /// Deletes a lock that is free, or held with the version in the options.
     async fn delete_lock(&self, options: &DeleteLockOptions) -> LockResult<()>;
 
     /// Creates a semaphore, or changes its size and the default lease of its permits.
@@ -53,10 +53,10 @@ pub trait LockService: Send + Sync + 'static {
     /// Shows a page of semaphores.
     async fn list_semaphores(&self, options: &ListOptions) -> LockResult<Page<Semaphore>>;
 
-    /// Shows a page of the permits of a semaphore that are out.
+    /// Shows a page of the held permits of a semaphore.
     async fn list_permits(&self, key: &str, options: &ListOptions) -> LockResult<Page<LockItem>>;
 
-    /// Shows all permits of a semaphore that are out.
+    /// Shows all held permits of a semaphore.
     async fn get_semaphore_locks(&self, key: &str) -> LockResult<Vec<LockItem>> {
         let mut permits = Vec::new();
         let mut options = ListOptions::default();
@@ -70,6 +70,6 @@ pub trait LockService: Send + Sync + 'static {
         }
     }
 
-    /// Deletes a semaphore none of whose permits is out.
+    /// Deletes a semaphore without held permits.
     async fn delete_semaphore(&self, options: &DeleteLockOptions) -> LockResult<()>;
 }

@@ -1,4 +1,4 @@
-//! What the engine answers, in the client's words: the same as over HTTP.
+//! Translates the engine's answers into the client's types, with the same meaning as answers over HTTP.
 
 use std::{error::Error, time::Duration};
 
@@ -13,7 +13,7 @@ use crate::{
     models::{LockItem, Semaphore},
 };
 
-/// When to ask again where the engine does not say.
+/// Default for [`LockError::Unavailable`]'s `retry_after`, for errors of the engine without a time of their own.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 pub(super) fn unreachable(error: &dyn Error) -> LockError {
@@ -87,7 +87,7 @@ fn refused(refusal: Refusal) -> LockError {
             let mut problem =
                 conflict("in-use", "In use", "The lock is held, or permits of the semaphore are out.");
             let holders: Vec<_> = holders.iter().map(holder).collect();
-            // A list of texts and numbers is always JSON.
+            // Serializing strings and numbers cannot fail.
             let holders = serde_json::to_value(holders).unwrap_or_default();
             problem.members.insert("holders".to_owned(), holders);
             LockError::Conflict(problem)
@@ -160,7 +160,7 @@ fn time(at: Timestamp) -> String {
     Rfc3339::from(at).as_str().to_owned()
 }
 
-/// What is never negative.
+/// Converts a number that is never negative.
 fn number(number: i64) -> u64 {
     u64::try_from(number).unwrap_or_default()
 }

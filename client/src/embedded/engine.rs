@@ -1,4 +1,4 @@
-//! The engine on a database: how it starts, is called, and stops.
+//! Starts, calls and stops an engine on a database.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -16,10 +16,10 @@ use super::{
 };
 use crate::error::{LockError, LockResult};
 
-/// Connections to the database: those that commit, and a few for everything else.
+/// The number of connections to the database: those for commits, and a few for everything else.
 const CONNECTIONS: u32 = 5;
-/// The most bytes of remembered states of keys, as the service has them: a key that is not remembered costs the database a load
-/// beside each write.
+/// The size of the cache of key states, in bytes, as in the service. A key that is not cached costs a load in addition to each
+/// write.
 const MEMORY_BYTES: usize = 16 * 1024 * 1024;
 
 /// A running engine.
@@ -29,7 +29,7 @@ pub(super) struct EmbeddedEngine {
 }
 
 impl EmbeddedEngine {
-    /// Starts it on the database of this URL, whose schema is brought up to date first or checked.
+    /// Starts an engine on the database at `url`. Migrates the schema first, or checks that it is up to date.
     pub(super) async fn start(url: &str, migrate: bool) -> LockResult<Self> {
         let options = DatabaseOptions::new(url, CONNECTIONS);
         let options = options.map_err(|error| LockError::Validation(error.to_string()))?;
@@ -58,23 +58,23 @@ impl EmbeddedEngine {
         self.service.limits()
     }
 
-    /// Makes a call that the engine's tasks carry out: whoever awaits it only waits for their answer, in whatever runtime. Dropped, it is
-    /// undone as if a connection had been closed.
+    /// Makes a call that tasks of the engine carry out, so it can be awaited in any runtime. Dropping the future undoes the call, as
+    /// closing the connection does over HTTP.
     pub(super) async fn call<T, F>(&self, call: impl FnOnce(LockService) -> F) -> LockResult<T>
     where
         F: Future<Output = Result<T, ServiceError>>,
     {
-        // Parts of a failed engine may go on for a moment. They must not release what a lost lock has left.
+        // Parts of a failed engine may run for a moment longer. They must not release a lock that the client has reported as lost.
         if let Some(failure) = self.threads.failure() {
             return Err(failure);
         }
-        // Whom the failure meets is answered that the engine stops.
+        // A call that was under way when the engine failed gets "the engine stops"; answer with the failure instead.
         call(self.service.clone())
             .await
             .map_err(|error| self.threads.failure().unwrap_or(answers::error(error)))
     }
 
-    /// Makes a call that reads from the database, whose connections belong to the engine's threads.
+    /// Makes a call that reads from the database. It runs on the engine's threads, which own the connections.
     pub(super) async fn read<T, F>(&self, call: impl FnOnce(LockService) -> F) -> LockResult<T>
     where
         T: Send + 'static,
@@ -116,7 +116,7 @@ mod tests {
 
     const SOON: Duration = Duration::from_secs(10);
 
-    /// A program that uses the library must not end by an error in it, and must not go on as if it held its locks.
+    /// A bug in the library must not end the program that uses it, and the program must learn that its locks are lost.
     #[tokio::test]
     async fn an_engine_that_fails_ends_its_client_and_not_the_process() {
         let folder = tempfile::tempdir().unwrap();
@@ -149,7 +149,7 @@ mod tests {
         assert!(later.as_ref().is_err_and(failed), "{later:?}");
         assert!(client.get_lock("k").await.is_err_and(|error| failed(&error)));
 
-        // A new client has another engine, and the lease of the first one stands.
+        // A new client starts another engine. The lease of the first client is still active.
         let again = Client::connect(&config).await.unwrap();
         assert!(again.get_lock("k").await.unwrap().locked);
     }

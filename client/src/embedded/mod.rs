@@ -1,4 +1,4 @@
-//! [`LockService`] in the caller's own process: the engine that the service runs, on the same database.
+//! [`LockService`] in the caller's own process: the same engine as in the service, on the same database.
 
 mod answers;
 mod engine;
@@ -24,13 +24,13 @@ use crate::{
     service::LockService,
 };
 
-/// How many items a page has unless the options say otherwise, as over HTTP.
+/// The default number of items on a page, as over HTTP.
 const DEFAULT_LIMIT: u32 = 100;
 
-/// The engine in this process, on a database. Several processes may share one, services among them.
+/// The engine in this process, on a database. Several processes, services among them, may share one database.
 ///
-/// It has threads of its own: a runtime of the caller's that is busy or blocked is not in its way. If it fails by an error in its
-/// program, all calls are answered [`LockError::EngineFailed`](crate::LockError::EngineFailed) from then on.
+/// The engine has its own threads, so a busy or blocked runtime of the caller does not delay it. After a panic in the engine all
+/// calls return [`LockError::EngineFailed`](crate::LockError::EngineFailed).
 #[derive(Debug)]
 pub struct EmbeddedLockService {
     engine: EmbeddedEngine,
@@ -39,8 +39,8 @@ pub struct EmbeddedLockService {
 }
 
 impl EmbeddedLockService {
-    /// Connects to the database of the configuration's URL, and brings its schema up to date unless the configuration says
-    /// otherwise.
+    /// Connects to the database at the configured URL, and migrates its schema unless
+    /// [`LocksConfig::with_migrations`] turned that off.
     pub async fn open(config: &LocksConfig) -> LockResult<Self> {
         let tenant = config.tenant.as_deref().unwrap_or("default");
         let tenant = Tenant::new(tenant).map_err(|error| requests::invalid("tenant", error))?;
@@ -62,12 +62,12 @@ fn kind(uses_semaphore: bool) -> Kind {
     if uses_semaphore { Kind::Semaphore } else { Kind::Mutex }
 }
 
-/// The keys that a list is limited to.
+/// The key prefix filter of a list.
 fn keys(options: &ListOptions) -> KeyFilter {
     KeyFilter { prefix: options.prefix.clone(), patterns: None }
 }
 
-/// The owner that a list is limited to.
+/// The owner filter of a list.
 fn owner(options: &ListOptions) -> LockResult<Option<Owner>> {
     options.owner.as_deref().map(requests::owner).transpose()
 }
@@ -87,7 +87,7 @@ impl LockService for EmbeddedLockService {
                 match self.engine.call(|service| async move { service.acquire(id, request).await }).await {
                     Ok(delivery) => {
                         let item = answers::lock(delivery.view(), sent_at);
-                        // From here on it is the caller's: no await lies between this and the answer.
+                        // The grant is delivered: no await lies between here and the return, so the future cannot be dropped in between.
                         delivery.delivered();
                         return Ok(item);
                     }
@@ -158,7 +158,7 @@ impl LockService for EmbeddedLockService {
     async fn create_semaphore(&self, semaphore: &Semaphore) -> LockResult<Semaphore> {
         let id = self.id(&semaphore.key)?;
         let max_size = requests::semaphore_size(semaphore.max_size)?;
-        // A lease of zero says nothing about the default lease.
+        // A lease of zero leaves the semaphore's default lease unchanged.
         let lease_ms = i64::try_from(semaphore.lease_duration_ms).ok().filter(|lease_ms| *lease_ms > 0);
         let lease_ms = requests::lease(lease_ms, self.engine.limits())?;
         let guarded = semaphore.guarded.then_some(true);

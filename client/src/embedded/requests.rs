@@ -1,4 +1,4 @@
-//! Options as the engine wants them. The engine's types carry the rules; the limits are checked here.
+//! Translates options into the engine's types, which carry the rules. The configurable limits are checked here.
 
 use std::time::Duration;
 
@@ -17,9 +17,9 @@ use crate::{
     random,
 };
 
-/// Whoever does not say who it is, as over HTTP.
+/// The owner if none is given, as over HTTP.
 const ANONYMOUS: &str = "anonymous";
-/// The largest number of permits of a semaphore.
+/// The largest size of a semaphore, in permits.
 const MAX_SEMAPHORE_SIZE: u32 = 1_000_000;
 
 pub(super) fn invalid(field: &str, error: impl std::fmt::Display) -> LockError {
@@ -71,7 +71,7 @@ fn data(text: Option<&str>) -> LockResult<Option<Data>> {
     text.map(Data::new).transpose().map_err(|error: NameError| invalid("data", error))
 }
 
-/// An acquire that waits as long as the options say. It has a version, so that it can be tried again.
+/// An acquire that waits as long as the options say. It has a version, so that it can be repeated.
 pub(super) fn acquire(
     options: &AcquireLockOptions,
     default_owner: Option<&str>,
@@ -110,7 +110,7 @@ pub(super) fn acquire(
     Ok(AcquireRequest { wait_ms: Some(millis(wait(&request))), additional_wait_ms: 0, ..request })
 }
 
-/// How long an acquire waits in all.
+/// How long an acquire waits in total.
 pub(super) fn wait(request: &AcquireRequest) -> Duration {
     let wait_ms = request.wait_ms.or(request.lease_ms).unwrap_or(DEFAULT_LEASE_MS);
     let wait_ms = wait_ms.max(0).saturating_add(request.additional_wait_ms.max(0));

@@ -1,4 +1,4 @@
-//! The threads of an engine, which are this process's guests: they end with the engine, and a panic in them ends the engine only.
+//! The threads of an engine. They end with the engine, and a panic in one of them ends the engine, not the process.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -15,29 +15,29 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use super::answers::unreachable;
 use crate::error::{LockError, LockResult};
 
-/// The most threads that carry out the engine's tasks.
+/// The largest number of threads for the engine's tasks.
 const MOST_THREADS: usize = 2;
-/// How long the engine may take to leave its queues when it is dropped.
+/// The time limit for draining the engine's queues when the engine is dropped.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// The runtime of an engine. A thread of its own keeps it, since a runtime cannot be ended from within, nor from an async task.
+/// The runtime of an engine. A keeper thread owns it, since a runtime must not be shut down from within or from an async task.
 pub(super) struct Threads {
     runtime: Handle,
     failure: Arc<Failure>,
-    /// Dropped or used, it ends the runtime.
+    /// Sending on this channel, or dropping it, shuts the runtime down.
     end: Option<oneshot::Sender<Arc<Engine>>>,
     engine: Option<Arc<Engine>>,
 }
 
-/// That a task has panicked without which the engine does not work.
+/// Records the first panic of a task that the engine cannot work without.
 #[derive(Default)]
 struct Failure {
     why: OnceLock<String>,
     happened: CancellationToken,
 }
 
-/// The number of threads that carry out the engine's tasks: half of the processors, since the database and the caller need the
-/// rest, and waking another thread costs more than it brings.
+/// The number of threads for the engine's tasks: half of the processors, at most [`MOST_THREADS`]. The database and the caller
+/// need the rest, and waking another thread costs more than it gains.
 pub(super) fn count() -> usize {
     std::thread::available_parallelism()
         .map_or(1, |processors| processors.get().div_ceil(2))
@@ -63,7 +63,7 @@ impl Threads {
         let failed = failure.happened.clone();
         let keep = move || {
             runtime.block_on(failed.run_until_cancelled(async {
-                // Others need not wait until this one is taken for dead. A process that ends before that is.
+                // Leave the queues, so that other replicas need not wait until they declare this one dead.
                 if let Ok(engine) = ended.await {
                     let engine: Arc<Engine> = engine;
                     engine.drain(DRAIN).await;
@@ -76,7 +76,7 @@ impl Threads {
         Ok(Self { runtime: handle, failure, end: Some(end), engine: None })
     }
 
-    /// Has an engine leave its queues when this is dropped.
+    /// Makes the drop of these threads drain `engine`.
     pub(super) fn drain_at_the_end(&mut self, engine: Arc<Engine>) {
         self.engine = Some(engine);
     }
@@ -86,7 +86,7 @@ impl Threads {
         self.failure.happened.clone()
     }
 
-    /// Carries out work; it is ended when the future is dropped, and when the engine fails.
+    /// Runs `work` on the engine's threads. Dropping the future, or a failure of the engine, aborts it.
     pub(super) async fn carry_out<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
@@ -97,7 +97,7 @@ impl Threads {
         })
     }
 
-    /// What all calls are answered once the engine has failed.
+    /// The error that all calls return once the engine has failed.
     pub(super) fn failure(&self) -> Option<LockError> {
         self.failure.why.get().cloned().map(LockError::EngineFailed)
     }
@@ -105,9 +105,9 @@ impl Threads {
 
 impl Drop for Threads {
     fn drop(&mut self) {
-        // Without an engine the channel is closed, which ends the runtime too.
+        // Without an engine the channel is just closed, which shuts the runtime down too.
         if let (Some(end), Some(engine)) = (self.end.take(), self.engine.take()) {
-            // It has ended already if the engine failed.
+            // Sending fails if the engine has failed and the runtime is gone.
             drop(end.send(engine));
         }
     }
@@ -116,7 +116,7 @@ impl Drop for Threads {
 impl Failure {
     fn note(&self, message: &str) {
         tracing::error!(message, "a task of the engine has panicked; its client has failed");
-        // The first one is the cause.
+        // Keep the first panic: later ones follow from it.
         let _ = self.why.set(message.to_owned());
         self.happened.cancel();
     }

@@ -1,4 +1,4 @@
-//! Reads answers: what was asked for, or the error that a problem document stands for.
+//! Reads answers: the requested value, or the error that a problem document describes.
 
 use std::time::Duration;
 
@@ -7,14 +7,14 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{LockError, LockResult, NotGranted, Problem};
 
-/// Reads the body of a success.
+/// Reads the body of a successful answer.
 pub(super) async fn read<T: DeserializeOwned>(response: Response) -> LockResult<T> {
     let response = check(response).await?;
     let body = response.bytes().await.map_err(|error| unreachable(&error))?;
     serde_json::from_slice(&body).map_err(|error| LockError::InvalidAnswer(error.to_string()))
 }
 
-/// A success without a body, or its error.
+/// Checks an answer that has no body on success.
 pub(super) async fn check(response: Response) -> LockResult<Response> {
     if response.status().is_success() {
         return Ok(response);
@@ -26,7 +26,7 @@ pub(super) async fn check(response: Response) -> LockResult<Response> {
     Err(error_of(status, problem, Duration::from_secs(retry_after.unwrap_or(1))))
 }
 
-/// The error that a status and its problem document stand for. A proxy may answer without a document.
+/// The error that a status and its problem document describe. A proxy may answer without a document.
 fn error_of(status: StatusCode, problem: Option<Problem>, retry_after: Duration) -> LockError {
     let Some(problem) = problem else { return without_document(status, retry_after) };
     match (status.as_u16(), problem.kind.rsplit('/').next().unwrap_or_default()) {
@@ -61,7 +61,7 @@ fn not_granted(problem: Problem) -> LockError {
     }
 }
 
-/// What is wrong, with the fields that the document names.
+/// The text for [`LockError::Validation`], with the fields that the problem document names.
 fn with_fields(problem: &Problem) -> String {
     let field = |error: &serde_json::Value| {
         Some(format!("{}: {}", error.get("field")?.as_str()?, error.get("reason")?.as_str()?))
@@ -71,7 +71,7 @@ fn with_fields(problem: &Problem) -> String {
     if named.is_empty() { problem.to_string() } else { named.join("; ") }
 }
 
-/// No answer came. The error of the transport without its URL, with its causes.
+/// The error for a request without an answer: the transport's error with its causes, without the URL.
 pub(super) fn unreachable(error: &reqwest::Error) -> LockError {
     let mut text = if error.is_timeout() { "no answer in time" } else { "no answer" }.to_owned();
     let mut cause = std::error::Error::source(error);
@@ -113,7 +113,7 @@ mod tests {
         assert_eq!(problem(400, "invalid-request").to_string(), "not valid: owner: too long");
     }
 
-    /// A page of some other server must not count as "the lock is gone".
+    /// A 404 page of another server must not count as "the lock does not exist".
     #[test]
     fn a_404_of_another_server_is_no_answer_of_the_service() {
         let error = error_of(StatusCode::NOT_FOUND, None, Duration::ZERO);

@@ -1,4 +1,4 @@
-//! The connections: many calls share one where the service speaks HTTP/2, and each has its own elsewhere.
+//! The connections to the service. Over HTTP/2 many calls share one; over HTTP/1.1 each call has its own.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -12,25 +12,25 @@ use crate::{
     error::{LockError, LockResult},
 };
 
-/// How long a connection may take to be made before the next URL is tried.
+/// The connect timeout, after which the next URL is tried.
 const CONNECT: Duration = Duration::from_secs(3);
-/// A connection whose other end is gone is noticed after this and three probes.
+/// The TCP keepalive time. A peer that is gone is noticed after this time and three probes.
 const KEEPALIVE: Duration = Duration::from_secs(5);
-/// How long a shared connection may take to answer such a probe.
+/// The time limit for the answer to a keepalive probe of a shared connection.
 #[cfg(feature = "http2")]
 const PROBE: Duration = Duration::from_secs(3);
-/// The most calls that share connections: half as many as the service takes through one. A call beyond that would wait behind
-/// acquires that wait in line.
+/// The largest number of calls that share connections: half of what the service accepts on one connection. A call beyond that
+/// limit would have to wait until a waiting acquire is answered.
 const MOST_SHARED: usize = 500;
 
 /// Connections to the URLs of a service.
 #[derive(Debug)]
 pub(super) struct Connections {
-    /// HTTP/2 where that is agreed on within TLS, or known before.
+    /// The client for HTTP/2, by ALPN within TLS or with prior knowledge.
     shared: Client,
-    /// HTTP/1.1.
+    /// The client for HTTP/1.1.
     own: Client,
-    /// How many calls share connections.
+    /// The number of calls that share connections now.
     sharing: AtomicUsize,
 }
 
@@ -45,25 +45,25 @@ impl Connections {
             let shared = if config.knows_http2 { shared.http2_prior_knowledge() } else { shared };
             return Ok(Self { shared: build(shared)?, own, sharing });
         }
-        // There is nothing to share.
+        // HTTP/1.1 has no shared connections.
         let own = build(client()?)?;
         Ok(Self { shared: own.clone(), own, sharing })
     }
 
-    /// The client for a call that may share its connection, while the other value lives.
+    /// The client for a call that may share its connection. The call is counted until the other value is dropped.
     pub(super) fn shared(&self) -> (&Client, Sharing<'_>) {
         let sharing = Sharing(&self.sharing);
         let others = self.sharing.fetch_add(1, Ordering::Relaxed);
         (if others < MOST_SHARED { &self.shared } else { &self.own }, sharing)
     }
 
-    /// The client for a call that has its connection for itself: one that is stuck holds up no other call.
+    /// The client for a call with a connection of its own, so that no stuck call delays another.
     pub(super) fn own(&self) -> &Client {
         &self.own
     }
 }
 
-/// A call that is counted until this is dropped.
+/// Counts a call until it is dropped.
 pub(super) struct Sharing<'a>(&'a AtomicUsize);
 
 impl Drop for Sharing<'_> {
@@ -73,7 +73,7 @@ impl Drop for Sharing<'_> {
 }
 
 fn client(headers: &HeaderMap) -> ClientBuilder {
-    // Proxies of the environment are meant for the web: they buffer, and hide that a caller hung up.
+    // Ignore proxies of the environment: they buffer, and hide that a caller hung up.
     Client::builder()
         .no_proxy()
         .redirect(Policy::none())
@@ -90,11 +90,11 @@ fn is_https(url: &Url) -> bool {
     url.scheme() == "https"
 }
 
-/// Has a client trust whom the configuration and the system trust.
+/// Adds the certificates of the configuration and of the system to a client's trusted roots.
 #[cfg(feature = "tls")]
 fn trusting(client: ClientBuilder, config: &LocksConfig, urls: &[Url]) -> LockResult<ClientBuilder> {
     if !urls.iter().any(is_https) {
-        // In the clear nothing asks for the certificates of the system, which take a while to load.
+        // Without TLS the system's certificates are not needed, and loading them takes a while.
         return Ok(client.tls_built_in_root_certs(false));
     }
     let Some(pem) = &config.authority else { return Ok(client) };

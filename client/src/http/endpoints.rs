@@ -1,4 +1,4 @@
-//! The URLs of the service, and which of them answers.
+//! The URLs of the service, and the failover between them.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},
@@ -16,7 +16,7 @@ use crate::{
     error::{LockError, LockResult},
 };
 
-/// One or more URLs of the same service, and a client of them.
+/// One or more URLs of the same service, with the connections to them.
 #[derive(Debug)]
 pub(super) struct Endpoints {
     connections: Connections,
@@ -25,12 +25,12 @@ pub(super) struct Endpoints {
     preferred: AtomicUsize,
 }
 
-/// Whether a request whose answer is missing may be sent once more.
+/// Whether a request may be sent again after its answer was lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Repeat {
-    /// It names a version, or only reads: sent twice it does the same as once.
+    /// Always: the request names a version or only reads, so sending it twice has the effect of sending it once.
     Safe,
-    /// Only where it cannot have arrived.
+    /// Only if the request cannot have arrived.
     Unsafe,
 }
 
@@ -41,12 +41,12 @@ impl Endpoints {
         Ok(Self { connections, urls, preferred: AtomicUsize::new(0) })
     }
 
-    /// How many URLs there are, at least 1.
+    /// The number of URLs, at least 1.
     pub(super) fn count(&self) -> u32 {
         u32::try_from(self.urls.len()).unwrap_or(u32::MAX)
     }
 
-    /// Asks one URL after the other, beginning with the one that answered last, until one answers other than 503.
+    /// Asks the URLs in turn, beginning with the one that answered last, until one gives an answer other than 503.
     pub(super) async fn send(
         &self,
         call: &Call<'_>,
@@ -57,7 +57,7 @@ impl Endpoints {
         let mut failure = None;
         let mut first_broke = false;
         for turn in 0..=count {
-            // A connection that broke may only have been idle for too long: its URL is asked once more, last.
+            // A broken connection may only have been idle for too long, so ask its URL once more at the end.
             if turn == count && !first_broke {
                 break;
             }
@@ -85,7 +85,7 @@ impl Endpoints {
                 }
                 Err(error) => return Err(answer::unreachable(&error)),
             };
-            // That a service answered 503 says more than that another one is out of reach.
+            // Prefer the 503 of one URL to the connection error of another: it says more.
             if !matches!(failure, Some(LockError::Unavailable { .. })) {
                 failure = Some(error);
             }
@@ -94,23 +94,23 @@ impl Endpoints {
     }
 }
 
-/// A request, but for its body.
+/// A request without its body.
 pub(super) struct Call<'a> {
     pub(super) method: Method,
     /// The segments of the path.
     pub(super) path: &'a [&'a str],
-    /// How long one URL may take.
+    /// The time limit for each URL.
     pub(super) timeout: Duration,
     pub(super) repeat: Repeat,
     pub(super) connection: Connection,
 }
 
-/// Whether a call may share its connection with others.
+/// Whether a call may share its connection with other calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Connection {
-    /// Where the service speaks HTTP/2.
+    /// Yes, if the service speaks HTTP/2.
     Shared,
-    /// Never: a lease depends on the call.
+    /// Never: a lease depends on this call.
     Own,
 }
 
@@ -125,7 +125,7 @@ impl Call<'_> {
     }
 }
 
-/// Checks a key for what a URL's path would not carry as it is; the service checks the rest.
+/// Rejects keys that a URL path cannot carry unchanged. The service checks the other rules.
 pub(super) fn check_key(key: &str) -> LockResult<&str> {
     if matches!(key, "" | "." | "..") || key.chars().any(char::is_control) {
         return Err(LockError::Validation(format!("{key:?} is not a key")));
@@ -133,7 +133,7 @@ pub(super) fn check_key(key: &str) -> LockResult<&str> {
     Ok(key)
 }
 
-/// Messages do not show the URL: it may hold a password.
+/// The error message never shows the URL, which may hold a password.
 fn read_url(text: &str) -> LockResult<Url> {
     let refuse = |reason: &str| LockError::Validation(format!("the service's URL {reason}"));
     let mut url: Url = text.trim().parse().map_err(|_| refuse("is none such as http://127.0.0.1:8080"))?;

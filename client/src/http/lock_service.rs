@@ -21,10 +21,10 @@ use crate::{
     service::LockService,
 };
 
-/// How long a call that does not wait in line may take at one URL. The service answers 503 after 5 s at the latest.
+/// The time limit at each URL for a call that does not wait in a queue. The service answers 503 after 5 s at the latest.
 const TIMEOUT: Duration = Duration::from_secs(8);
 
-/// A db-locks service that is spoken to over HTTP, at one or more URLs.
+/// A db-locks service over HTTP, at one or more URLs.
 #[derive(Debug)]
 pub struct HttpLockService {
     endpoints: Endpoints,
@@ -32,7 +32,7 @@ pub struct HttpLockService {
 }
 
 impl HttpLockService {
-    /// A service to call. Connects only when something is asked.
+    /// Prepares the calls to a service. Connects at the first call.
     pub fn new(config: &LocksConfig) -> LockResult<Self> {
         Ok(Self { endpoints: Endpoints::new(config)?, owner: config.owner.clone() })
     }
@@ -48,8 +48,8 @@ impl HttpLockService {
         answer::read(self.endpoints.send(&call, |request| request.json(body)).await?).await
     }
 
-    /// A `POST` about a grant: the answer with the time its request was sent. Where the first URL does not answer the time is
-    /// that of the first request, which is the safe side.
+    /// Sends a `POST` about a grant. Returns the answer with the time at which the request was sent to the first URL: if that URL did
+    /// not answer, the lease counts from too early, which is safe.
     async fn post_for_grant(
         &self,
         path: &[&str],
@@ -75,7 +75,7 @@ impl HttpLockService {
         Ok(())
     }
 
-    /// One try of an acquire that may wait until `deadline`.
+    /// One attempt of an acquire that may wait until `deadline`.
     async fn acquire_once(
         &self,
         options: &AcquireLockOptions,
@@ -87,7 +87,7 @@ impl HttpLockService {
         let connection = Connection::Shared;
         let call = Call { method: Method::POST, path: &path, timeout, repeat: Repeat::Safe, connection };
         let fill = |request: RequestBuilder| {
-            // One URL may have taken some of the time before the next is asked.
+            // An earlier URL may have used some of the time.
             let wait_ms = i64::try_from(deadline.remaining().as_millis()).unwrap_or(i64::MAX);
             request.json(&AcquireLockOptions {
                 override_time_to_wait_for_lock_ms: Some(wait_ms),
@@ -100,12 +100,12 @@ impl HttpLockService {
     }
 }
 
-/// Where locks, and where permits are asked for.
+/// The first segment of the path: for locks or for permits.
 fn collection(uses_semaphore: bool) -> &'static str {
     if uses_semaphore { "semaphores" } else { "locks" }
 }
 
-/// A grant can only be renewed or released by its version.
+/// Rejects a grant without a version, which could not be renewed or released.
 fn check_grant<'a>(key: &'a str, version: Option<&String>) -> LockResult<&'a str> {
     if version.is_none() {
         return Err(LockError::Validation(format!("{key}: no version, since nobody holds it")));
@@ -118,7 +118,7 @@ impl LockService for HttpLockService {
     async fn acquire_lock(&self, options: &AcquireLockOptions) -> LockResult<LockItem> {
         check_key(&options.key)?;
         let mut options = options.clone();
-        // One version for all tries: a repeat after a lost answer is answered with the same grant.
+        // One version for all attempts: after a lost answer, the repeat gets the same grant.
         options.version.get_or_insert_with(|| random::version().to_string());
         options.owner = options.owner.or_else(|| self.owner.clone());
         let wait = Duration::from_millis(u64::try_from(options.wait_ms()).unwrap_or_default());
@@ -137,9 +137,9 @@ impl LockService for HttpLockService {
 
     async fn send_heartbeat(&self, options: &SendHeartbeatOptions) -> LockResult<LockItem> {
         let key = check_grant(&options.key, options.version.as_ref())?;
-        // A third of the lease for all URLs together: the next heartbeat is due then.
+        // A third of the lease for all URLs together, since the next heartbeat is due then.
         if options.lease_duration_ms.is_some_and(|lease| lease < 1) {
-            // As timeout of the call it would hide what is wrong.
+            // A timeout around the whole call would hide the cause.
             return Err(LockError::Validation("lease_duration_ms: must be at least 1".to_owned()));
         }
         let third = options.lease_duration_ms.and_then(|lease| u64::try_from(lease / 3).ok());
@@ -155,7 +155,7 @@ impl LockService for HttpLockService {
             version => check_grant(&options.key, version.as_ref())?,
         };
         let path = [collection(options.uses_semaphore), key, "release"];
-        // Sent twice, a forced release that names no grant might end the next one too.
+        // A forced release without a version is not repeated: it might end the next grant too.
         let repeat = if names_none { Repeat::Unsafe } else { Repeat::Safe };
         let (timeout, connection) = (TIMEOUT, Connection::Own);
         let call = Call { method: Method::POST, path: &path, timeout, repeat, connection };
@@ -180,7 +180,7 @@ impl LockService for HttpLockService {
         let path = ["semaphores", check_key(&semaphore.key)?];
         let (timeout, connection) = (TIMEOUT, Connection::Shared);
         let call = Call { method: Method::PUT, path: &path, timeout, repeat: Repeat::Unsafe, connection };
-        // A lease of zero says nothing about the default lease.
+        // A lease of zero leaves the semaphore's default lease unchanged.
         let lease = Some(semaphore.lease_duration_ms).filter(|lease| *lease > 0);
         let guarded = semaphore.guarded.then_some(true);
         let body = serde_json::json!({

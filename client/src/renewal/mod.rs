@@ -1,7 +1,7 @@
-//! Renews all leases of a client, and releases in the background.
+//! Renews all leases of a client, and releases grants in the background.
 //!
-//! It has a thread and a runtime of its own. A caller whose runtime is busy or blocked keeps its locks, and what is released
-//! while the caller's runtime shuts down is released. Should the thread end, all leases are lost at once.
+//! The renewal has a thread and a runtime of its own. So a caller with a busy or blocked runtime keeps its locks, and a release
+//! works while the caller's runtime shuts down. If the thread ends, all leases are lost at once.
 
 mod renewer;
 #[cfg(test)]
@@ -28,35 +28,35 @@ use crate::{
     service::LockService,
 };
 
-/// How long the last handle of a client waits, when it is dropped, for releases that are under way.
+/// How long the drop of a client's last handle waits for releases that are under way.
 const LAST_RELEASES: Duration = Duration::from_secs(1);
 
 enum Order {
     Keep(Arc<Lease>),
-    /// The lease of this number was given back.
+    /// The lease of this number was released.
     Forget(u64),
     Release {
         options: ReleaseLockOptions,
         until: LeaseInstant,
-        /// How often it is tried although the grant is refused.
+        /// The number of attempts if the service refuses the release.
         tries: u32,
         answer: oneshot::Sender<LockResult<()>>,
     },
 }
 
-/// The way to the thread that renews.
+/// The handle of the renewal thread.
 pub(crate) struct Renewal {
-    /// Holds at most three orders a guard. `None` only while it is dropped.
+    /// The channel to the thread, which holds at most three orders for each guard. `None` only during the drop.
     orders: Option<UnboundedSender<Order>>,
-    /// The service, if its calls need no runtime: then a release is tried in the caller's task first, without a way to the thread and
-    /// back.
+    /// The service, if its calls need no runtime. A release is then tried in the caller's task first, which saves the way to the
+    /// thread and back.
     at_hand: Option<Arc<dyn LockService>>,
-    /// Closed when the thread has ended.
+    /// A channel that is closed when the thread ends.
     ended: Mutex<blocking::Receiver<()>>,
 }
 
 impl Renewal {
-    /// Starts the thread. It ends when `failed` is cancelled: the service will never answer again.
+    /// Starts the thread. Cancelling `failed` ends the thread: it means that the service will never answer again.
     pub(crate) fn start(
         service: Arc<dyn LockService>,
         at_hand: Option<Arc<dyn LockService>>,
@@ -84,18 +84,18 @@ impl Renewal {
         }
     }
 
-    /// Forgets a lease that has ended. It would be forgotten at its next heartbeat anyway, but some leases are long.
+    /// Forgets a lease that has ended. The thread would forget it at the next heartbeat too, but some leases are long.
     pub(crate) fn forget(&self, lease: &Lease) {
-        // A thread that is gone has forgotten it.
+        // If the thread has ended, nothing has to be forgotten.
         drop(self.send(Order::Forget(lease.number)));
     }
 
-    /// Releases the grant of a lease that has ended, trying again until `until`; also when the future is dropped.
+    /// Releases the grant of an ended lease, and tries again until `until`. Dropping the future does not stop the release.
     pub(crate) async fn release(&self, lease: &Lease, until: LeaseInstant) -> LockResult<()> {
         if let Some(service) = &self.at_hand {
             let unanswered = Unanswered { renewal: self, lease, until };
             let answer = service.release_lock(&lease.release_options()).await;
-            // It was answered.
+            // The release was answered, so it need not be repeated in the background.
             std::mem::forget(unanswered);
             match absent_is_released(answer.map(drop)) {
                 Err(error) if error.retryable() => {}
@@ -105,12 +105,12 @@ impl Renewal {
                 }
             }
         }
-        // If the thread is gone the answer is dropped.
+        // If the thread has ended, the channel of the answer is closed.
         let answer = self.release_in_background(lease, until).await;
         answer.unwrap_or_else(|_| Err(LockError::Unreachable("the renewal has ended".to_owned())))
     }
 
-    /// The same by the thread. Nobody need wait for the answer.
+    /// Has the thread release the grant. The answer may be ignored.
     pub(crate) fn release_in_background(
         &self,
         lease: &Lease,
@@ -120,7 +120,7 @@ impl Renewal {
         self.order_release(lease.release_options(), until, 1)
     }
 
-    /// Gives back what may have been granted to a caller that has gone. It may still be granted until the service has noticed that.
+    /// Releases what may have been granted to a caller that is gone. The service may grant it until it notices that.
     pub(crate) fn give_back(&self, options: ReleaseLockOptions, until: LeaseInstant) {
         drop(self.order_release(options, until, UNSEEN_TRIES));
     }
@@ -136,7 +136,7 @@ impl Renewal {
         released
     }
 
-    /// The order comes back if the thread has ended.
+    /// Sends an order. Returns the order if the thread has ended.
     fn send(&self, order: Order) -> Option<Order> {
         match &self.orders {
             Some(orders) => orders.send(order).err().map(|unsent| unsent.0),
@@ -145,7 +145,7 @@ impl Renewal {
     }
 }
 
-/// A release in the caller's task. If the caller does not wait for its answer, the thread releases once more.
+/// A release in the caller's task. If the caller drops it before the answer, the thread repeats the release.
 struct Unanswered<'a> {
     renewal: &'a Renewal,
     lease: &'a Lease,
@@ -166,15 +166,14 @@ impl fmt::Debug for Renewal {
 
 impl Drop for Renewal {
     fn drop(&mut self) {
-        // The thread ends when there is nobody left to order anything, after its last releases. A program that ends now
-        // would take them with it.
+        // Without a sender of orders the thread ends after its last releases. Wait for them: the program may end now.
         self.orders = None;
         let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
         let _ = ended.recv_timeout(LAST_RELEASES);
     }
 }
 
-/// Orders that arrive. What is in it when the thread ends is lost.
+/// The receiver of orders. Leases whose orders are still in it when the thread ends are lost.
 struct Inbox(UnboundedReceiver<Order>);
 
 impl Drop for Inbox {

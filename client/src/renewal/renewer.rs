@@ -1,4 +1,4 @@
-//! What the thread does that renews.
+//! The work of the renewal thread.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,7 +20,7 @@ use crate::{
     service::LockService,
 };
 
-/// Carries out orders until nobody can give any, and then what is under way.
+/// Carries out orders until all senders are gone, and then waits for releases that are under way.
 pub(super) async fn run(service: Arc<dyn LockService>, mut inbox: Inbox) {
     let mut renewer = Renewer::new(service);
     loop {
@@ -29,7 +29,7 @@ pub(super) async fn run(service: Arc<dyn LockService>, mut inbox: Inbox) {
             () = next_event(&renewer.agenda) => renewer.serve_due(),
             Some(heartbeat) = renewer.heartbeats.join_next() => match heartbeat {
                 Ok(heartbeat) => renewer.heartbeat_ended(heartbeat),
-                // A heartbeat that panicked: nothing can be promised any more.
+                // A heartbeat panicked. End the thread, so that all leases are lost.
                 Err(_) => return,
             },
             Some(_) = renewer.releases.join_next() => {}
@@ -54,26 +54,26 @@ struct Kept {
     lease: Arc<Lease>,
     /// When the next heartbeat is due; `None` while one is under way.
     due: Option<LeaseInstant>,
-    /// Its place in the agenda.
+    /// The time of its entry in the agenda.
     next: LeaseInstant,
 }
 
 impl Drop for Kept {
     fn drop(&mut self) {
-        // What is not renewed any more is lost, unless it was given back. So it is, too, when the thread panics.
+        // A lease that is no longer renewed is lost, unless it was released. This holds for a panic of the thread as well.
         self.lease.mark_lost();
     }
 }
 
-/// A heartbeat that has ended: of which lease, when it was sent, and how.
+/// A completed heartbeat: the number of the lease, when the heartbeat was sent, and its answer.
 type Heartbeat = (u64, LeaseInstant, LockResult<LockItem>);
 
 struct Renewer {
     service: Arc<dyn LockService>,
     kept: BTreeMap<u64, Kept>,
-    /// When to look at which lease: at its next heartbeat, or its end.
+    /// The time of each lease's next event: its next heartbeat or its end.
     agenda: BTreeSet<(LeaseInstant, u64)>,
-    /// At most one a lease.
+    /// At most one for each lease.
     heartbeats: JoinSet<Heartbeat>,
     releases: JoinSet<()>,
 }
@@ -105,7 +105,7 @@ impl Renewer {
                         let (service, options) = (Arc::clone(&service), options.clone());
                         async move { service.release_lock(&options).await.map(drop) }
                     };
-                    // Whoever asked may have gone.
+                    // The receiver is gone if the caller does not wait.
                     let _ = answer.send(release(call, until, tries).await);
                 });
             }
@@ -118,7 +118,7 @@ impl Renewer {
         }
     }
 
-    /// Puts a lease into the agenda anew.
+    /// Updates the agenda entry of a lease.
     fn schedule(&mut self, id: u64) {
         let Some(kept) = self.kept.get_mut(&id) else { return };
         self.agenda.remove(&(kept.next, id));
@@ -127,7 +127,7 @@ impl Renewer {
         self.agenda.insert((kept.next, id));
     }
 
-    /// Looks at each lease whose time has come.
+    /// Handles the events that are due.
     fn serve_due(&mut self) {
         let now = LeaseInstant::now();
         while let Some(&(at, id)) = self.agenda.first()
@@ -186,7 +186,7 @@ mod tests {
     use super::*;
     use crate::{LocksConfig, http::HttpLockService, lease::tests::lease};
 
-    /// Leases may be long: those that have ended must not pile up.
+    /// Leases may be long, so ended ones must not pile up.
     #[tokio::test]
     async fn what_was_given_back_is_kept_no_longer() {
         let service = HttpLockService::new(&LocksConfig::new("http://127.0.0.1:1")).unwrap();

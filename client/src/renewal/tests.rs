@@ -11,7 +11,7 @@ use crate::{
 
 const SOON: Duration = Duration::from_secs(10);
 
-/// A service that notes releases, and answers them or never. Whatever else it is asked for it is about to stop.
+/// A service that records releases, and answers them or never does. All other calls fail.
 struct Noting {
     releases: UnboundedSender<&'static str>,
     name: &'static str,
@@ -77,7 +77,7 @@ fn stopping() -> LockError {
     LockError::Unavailable { detail: "it stops".to_owned(), retry_after: Duration::ZERO }
 }
 
-/// A renewal whose service at hand answers so, and which of the two was asked.
+/// A renewal whose service at hand gives this answer, and a record of which service was called.
 fn renewal(at_hand: Option<fn() -> LockError>) -> (Renewal, UnboundedReceiver<&'static str>) {
     let (releases, asked) = mpsc::unbounded_channel();
     let [at_hand, thread] = [("at hand", at_hand), ("thread", Some(absent as fn() -> LockError))]
@@ -85,7 +85,7 @@ fn renewal(at_hand: Option<fn() -> LockError>) -> (Renewal, UnboundedReceiver<&'
     (Renewal::start(thread, Some(at_hand), CancellationToken::new()).unwrap(), asked)
 }
 
-/// A lease that its holder has ended.
+/// A lease that its holder has released.
 fn ended() -> Lease {
     let lease = lease(Duration::from_mins(1));
     assert!(lease.end());
