@@ -1,4 +1,4 @@
-//! Finding out who asks.
+//! Identifies callers by their credentials.
 
 use std::{
     num::NonZeroU32,
@@ -23,54 +23,54 @@ use super::{
 };
 use crate::problem::Problem;
 
-/// What else is protected.
+/// Options of authentication: the extra routes to protect, and the rate limit.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct AuthenticationOptions {
-    /// Whether the metrics need a credential.
+    /// Whether `/metrics` needs a credential.
     pub protect_metrics: bool,
-    /// Whether the documents and Swagger UI need a credential.
+    /// Whether the OpenAPI documents and Swagger UI need a credential.
     pub protect_documents: bool,
-    /// How many requests a second a credential may send, where there is a limit.
+    /// The most requests per second of each credential; `None` for no limit.
     pub max_requests_per_second: Option<NonZeroU32>,
 }
 
-/// Finds out who asks. Where authentication is off, there is none of it.
+/// Identifies callers. Exists only if authentication is on.
 #[derive(Debug)]
 pub struct Authentication {
     options: AuthenticationOptions,
     tokens: TokenCache,
     rate_limit: Option<RateLimit>,
-    /// The first administrator: the hash of its secret, which is not in the database, and its identity.
+    /// The hash of the first administrator's secret, which is not in the database.
     bootstrap: RwLock<Option<SecretHash>>,
     first_admin: Arc<Identity>,
-    /// The rules in force, where there are any.
+    /// The current rules for JWTs and certificates, if any are configured.
     jwts: RwLock<Option<Arc<Jwts>>>,
 }
 
-/// What is known of a request's credential at once.
+/// The result of checking a request's credential without I/O.
 #[derive(Debug)]
 pub(crate) enum Answer {
-    /// The route is open.
+    /// The route needs no credential.
     Open,
-    /// It is this one's.
+    /// The credential belongs to this identity.
     Known(Arc<Identity>),
-    /// It is refused.
+    /// The credential is refused.
     Refused(Problem),
-    /// It has to be looked up.
+    /// The credential has to be looked up.
     Ask(Question),
 }
 
-/// What has to be looked up.
+/// A credential to look up.
 #[derive(Debug)]
 pub(crate) enum Question {
-    /// Whose token has this hash.
+    /// A token, by its hash.
     Token(SecretHash),
-    /// Whose JWT this is.
+    /// A JWT.
     Jwt { token: String, hash: SecretHash },
 }
 
 impl Authentication {
-    /// Looks tokens up in this store.
+    /// Authentication with the tokens of this store.
     pub fn new(store: Arc<dyn TokenStore>, options: AuthenticationOptions) -> Self {
         let first_admin = Identity {
             who: Arc::from("token:bootstrap"),
@@ -90,16 +90,16 @@ impl Authentication {
         }
     }
 
-    /// Takes this secret for that of the first administrator, and no other.
+    /// Sets the secret of the first administrator, in place of an earlier one.
     pub fn set_bootstrap_secret(&self, secret: &str) {
         let hash = SecretHash::of(secret.as_bytes());
         *self.bootstrap.write().unwrap_or_else(PoisonError::into_inner) = Some(hash);
     }
 
-    /// Takes these rules from now on, and reads the keys that they name.
+    /// Replaces the rules, and reads the key files that they name.
     ///
     /// # Errors
-    /// If a file of keys cannot be used.
+    /// If a key file cannot be used.
     pub fn set_rules(&self, rules: Rules) -> Result<(), KeysError> {
         let jwts = Arc::new(Jwts::new(rules)?);
         *self.jwts.write().unwrap_or_else(PoisonError::into_inner) = Some(jwts);
@@ -110,12 +110,12 @@ impl Authentication {
         self.jwts.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Forgets a token that was revoked.
+    /// Removes a revoked token from the cache.
     pub(crate) fn forget(&self, id: TokenId) {
         self.tokens.forget(id);
     }
 
-    /// Who sends a request with these headers to a route.
+    /// Checks the credential of a request with these headers to a route.
     pub(crate) fn check(
         &self,
         route: &str,
@@ -169,7 +169,7 @@ impl Authentication {
         }
     }
 
-    /// Counts a request of this one, and refuses it if there are too many.
+    /// Counts a request of this caller. Returns the refusal if the caller exceeded its rate limit.
     pub(crate) fn count(&self, identity: &Identity, route: &str, method: &Method) -> Option<Problem> {
         let limit = self.rate_limit.as_ref()?;
         let is_never_refused = rate_limit::is_never_refused(route, method);
@@ -177,7 +177,7 @@ impl Authentication {
         counted.err().map(Problem::too_many_requests)
     }
 
-    /// Looks up who it is.
+    /// Looks a credential up.
     pub(crate) async fn ask(&self, question: Question) -> Result<Arc<Identity>, Problem> {
         match question {
             Question::Token(hash) => {

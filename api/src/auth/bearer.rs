@@ -5,22 +5,23 @@ use std::borrow::Cow;
 use axum::http::{HeaderMap, header};
 use base64::{Engine, engine::general_purpose::STANDARD};
 
-/// The longest token that is looked at.
+/// The longest token that is accepted.
 const MAX_BYTES: usize = 16 * 1024;
 
-/// What a request has in `Authorization`.
+/// The bearer token in a request's `Authorization` header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Bearer<'a> {
-    /// No bearer token.
+    /// There is no bearer token.
     None,
-    /// One that cannot be any.
+    /// The header is malformed.
     Malformed,
-    /// This one.
+    /// A token.
     Token(Cow<'a, str>),
 }
 
 impl<'a> Bearer<'a> {
-    /// Of a request with these headers. Where clients can send nothing else, the password of basic authentication is taken.
+    /// Reads the token from these headers. With `takes_basic` the password of basic authentication is accepted as token, for clients
+    /// that cannot send anything else.
     pub(super) fn of(headers: &'a HeaderMap, takes_basic: bool) -> Self {
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
         let Some(value) = values.next() else { return Self::None };

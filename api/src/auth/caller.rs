@@ -1,4 +1,4 @@
-//! Who sent a request, as handlers see it.
+//! The caller of a request, as handlers see it.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -10,27 +10,28 @@ use db_locks_service::{
 
 use crate::{http::Defaults, problem::Problem};
 
-/// Who sent a request. Where authentication is off, everybody may do everything.
+/// The caller of a request. Without authentication every caller may do everything.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Caller(Option<Arc<Identity>>);
 
 impl Caller {
-    /// Of a request that was let in.
+    /// The caller of an authenticated request.
     pub(crate) fn of(parts: &Parts) -> Self {
         Self(parts.extensions.get::<Arc<Identity>>().cloned())
     }
 
-    /// Who it is, where authentication is on.
+    /// The caller's identity; `None` without authentication.
     pub(crate) fn identity(&self) -> Option<&Identity> {
         self.0.as_deref()
     }
 
-    /// As the audit records name it.
+    /// The caller's name in audit records.
     pub(crate) fn who(&self) -> Option<Arc<str>> {
         self.identity().map(|identity| Arc::clone(&identity.who))
     }
 
-    /// Refuses whoever lacks a role. Routes are checked before; this is for what a body asks for.
+    /// Refuses a caller with a lower role. The middleware has checked the route's role; this is for requests whose body needs a
+    /// higher one.
     pub(crate) fn check_role(&self, role: Role) -> Result<(), Problem> {
         match self.identity() {
             Some(identity) if identity.role < role => Err(Problem::role_too_low(identity.role, role)),
@@ -38,7 +39,7 @@ impl Caller {
         }
     }
 
-    /// Refuses a tenant that it may not act for. What is no tenant at all is refused later, unless it is foreign already.
+    /// Refuses an `X-Tenant` header that names a tenant of others. An invalid name is refused here or by later validation.
     pub(crate) fn check_tenant(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let Some(identity) = self.identity() else { return Ok(()) };
         let mut named = headers.get_all("x-tenant").iter();
@@ -49,7 +50,7 @@ impl Caller {
         }
     }
 
-    /// Refuses a key that its patterns do not match.
+    /// Refuses a key that the caller's key patterns do not match.
     pub(crate) fn check_key(&self, key: &Key) -> Result<(), Problem> {
         match self.identity() {
             Some(identity) if !identity.may_use(key) => {
@@ -59,17 +60,17 @@ impl Caller {
         }
     }
 
-    /// The keys that it may use, where these are not all.
+    /// The caller's key patterns; `None` if it may use all keys.
     pub(crate) fn keys(&self) -> Option<KeyPatterns> {
         self.identity().and_then(|identity| identity.keys.clone())
     }
 
-    /// The tenant of a request that names none.
+    /// The tenant of a request without an `X-Tenant` header.
     pub(crate) fn tenant<'a>(&'a self, defaults: &'a Defaults) -> &'a Tenant {
         self.identity().and_then(|identity| identity.tenant.as_ref()).unwrap_or(&defaults.tenant)
     }
 
-    /// What its requests mean where they say nothing.
+    /// The defaults for the caller's requests.
     pub(crate) fn defaults<'a>(&self, defaults: &'a Defaults) -> Cow<'a, Defaults> {
         match self.identity().and_then(|identity| identity.owner.as_ref()) {
             Some(owner) => Cow::Owned(Defaults { owner: owner.clone(), ..defaults.clone() }),
@@ -77,7 +78,7 @@ impl Caller {
         }
     }
 
-    /// The owner of its grants: the name that it gives itself, and its credential.
+    /// The owner of the caller's grants: the name in the request together with the credential.
     pub(crate) fn owner(&self, named: Owner) -> Owner {
         match self.identity() {
             Some(identity) => named.with_credential(identity.credential),
@@ -85,7 +86,7 @@ impl Caller {
         }
     }
 
-    /// Whether it is shown the version of a grant.
+    /// Whether the caller may see the version of a grant.
     pub(crate) fn sees_version(&self, held: &HeldView) -> bool {
         self.identity().is_none_or(|identity| identity.sees_version_of(held.owner.credential()))
     }

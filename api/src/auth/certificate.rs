@@ -1,4 +1,4 @@
-//! A client's certificate, as far as rules look at it. That it is genuine was checked by the handshake.
+//! The parts of a client certificate that rules match. The TLS handshake has verified the certificate.
 
 use std::{borrow::Cow, fmt::Write as _};
 
@@ -8,25 +8,25 @@ use x509_cert::{
     ext::pkix::{SubjectAltName, name::GeneralName},
 };
 
-/// A client's certificate.
+/// A client certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ClientCertificate {
-    /// Its subject, as RFC 4514 writes it.
+    /// The subject in the notation of RFC 4514.
     pub(super) subject: String,
-    /// Its alternative names: of hosts, mailboxes, and URIs.
+    /// The alternative names: hosts, mail addresses and URIs.
     pub(super) names: Vec<String>,
 }
 
 impl ClientCertificate {
-    /// Whose it is: its subject, or where that is empty, as in those of SPIFFE, its alternative names. Two that have neither in
-    /// common must not count as one.
+    /// The name that identifies the caller: the subject, or, if the subject is empty as in SPIFFE certificates, the alternative
+    /// names. Certificates without a subject must not all share one name.
     pub(super) fn who(&self) -> Cow<'_, str> {
         if self.subject.is_empty() { self.names.join(",").into() } else { Cow::Borrowed(&self.subject) }
     }
 
-    /// The subject as globs look at it: what would separate its parts is written as hexadecimal digits where it stands in a value
-    /// (`\2C` for a comma). In RFC 4514's usual form, `\,`, the `*` of `CN=*,O=acme` would match the backslash, and a name that
-    /// a client chose could make up the parts behind it.
+    /// The subject as matched by globs: separators inside of values are written as hexadecimal digits (`\2C` for a comma). With
+    /// RFC 4514's usual form `\,` the `*` of `CN=*,O=acme` would match the backslash, and a client that chooses its common name
+    /// could forge the parts after the comma.
     pub(super) fn matched_subject(&self) -> String {
         let mut text = String::with_capacity(self.subject.len());
         let mut in_value = false;
@@ -34,7 +34,7 @@ impl ClientCertificate {
         while let Some(char) = chars.next() {
             match char {
                 '\\' => match chars.next() {
-                    // Hexadecimal digits already.
+                    // It is written as hexadecimal digits already.
                     Some(digit) if digit.is_ascii_hexdigit() => text.extend(['\\', digit]),
                     Some(special) => text.push_str(&as_digits(special)),
                     None => text.push_str(&as_digits('\\')),
@@ -49,7 +49,7 @@ impl ClientCertificate {
         text
     }
 
-    /// Reads one; `None` where it cannot be read.
+    /// Reads a certificate; `None` if it is malformed.
     pub(crate) fn read(der: &[u8]) -> Option<Self> {
         let certificate = Certificate::from_der(der).ok()?;
         let certificate = certificate.tbs_certificate();
@@ -67,7 +67,7 @@ impl ClientCertificate {
 fn as_digits(char: char) -> String {
     let mut digits = String::new();
     for byte in char.encode_utf8(&mut [0; 4]).bytes() {
-        // A String takes everything.
+        // Writing to a String cannot fail.
         let _ = write!(digits, "\\{byte:02X}");
     }
     digits

@@ -1,4 +1,4 @@
-//! The keys of an issuer, from a file or an https URL.
+//! The public keys of an issuer, from a file or an https URL.
 
 use std::{
     fs,
@@ -15,42 +15,42 @@ use tokio::{sync::Mutex, time::Instant};
 
 use super::rules::KeySource;
 
-/// The least time between two readings for the sake of an unknown key: anybody can make one up.
+/// The shortest time between two refreshes because of an unknown `kid`, which any client can make up.
 const REFRESH_EVERY: Duration = Duration::from_secs(10);
-/// After how long keys of a URL are read again in any case, so that one that was withdrawn goes.
+/// The age at which keys from a URL are read again, so that withdrawn keys disappear.
 const MAX_AGE: Duration = Duration::from_mins(15);
-/// How long a URL may take to answer.
+/// The time limit for reading a URL.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// The most bytes of a set, and the most keys.
+/// The largest size of a key set, in bytes.
 const MAX_BYTES: usize = 1024 * 1024;
 const MAX_KEYS: usize = 100;
 
-/// Why there are no keys.
+/// The reason why keys cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum KeysError {
-    /// A file cannot be read.
+    /// The file cannot be read.
     #[error("{path}: {source}")]
     File {
-        /// Which.
+        /// The path.
         path: String,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// It is no set of keys.
+    /// The text is not a JWK set.
     #[error("{place}: it is no JWK set: {source}")]
     Format {
         /// The file or URL.
         place: String,
-        /// Why.
+        /// The cause.
         source: serde_json::Error,
     },
-    /// It has no key that could be used.
+    /// The set has no usable key.
     #[error("{0}: it has no key for RS256, ES256 or EdDSA")]
     NoKey(String),
-    /// A URL does not answer.
+    /// The URL does not answer.
     #[error("a set of keys cannot be fetched: {0}")]
     Url(#[from] reqwest::Error),
-    /// A URL answers too much.
+    /// The answer of the URL is too large.
     #[error("{0}: the set of keys is too large")]
     TooLarge(String),
 }
@@ -67,12 +67,12 @@ struct Key {
 pub(super) struct Keys {
     source: KeySource,
     current: RwLock<Arc<Vec<Key>>>,
-    /// When they were read last, or it was tried. Locked while they are read.
+    /// The time of the last attempt to read the keys. Locked during a read.
     read: Mutex<Option<Instant>>,
 }
 
 impl Keys {
-    /// Reads a file. A URL is asked when a key is needed.
+    /// Reads the keys of a file. The keys of a URL are read when the first one is needed.
     pub(super) fn new(source: &KeySource) -> Result<Self, KeysError> {
         let (keys, read) = match source {
             KeySource::File(path) => (read_file(path)?, Some(Instant::now())),
@@ -85,7 +85,7 @@ impl Keys {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The keys that a token with this header may be signed by. An unknown one has the keys read again, but not often.
+    /// The keys that may have signed a token with this header. An unknown `kid` triggers a refresh, with a limit on the rate.
     pub(super) async fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Vec<DecodingKey> {
         let matching = |keys: &[Key]| -> Vec<DecodingKey> {
             let fits = |key: &&Key| {
@@ -94,7 +94,7 @@ impl Keys {
             keys.iter().filter(fits).map(|key| key.decoding.clone()).collect()
         };
         let mut found = matching(&self.now());
-        // Whoever has a key does not wait for those that look for another one.
+        // A request whose key is known does not wait for a refresh.
         let mut read = match self.read.try_lock() {
             Ok(read) => read,
             Err(_) if !found.is_empty() => return found,
@@ -158,7 +158,7 @@ fn parse(place: &str, body: &[u8]) -> Result<Vec<Key>, KeysError> {
     if keys.is_empty() { Err(KeysError::NoKey(place.to_owned())) } else { Ok(keys) }
 }
 
-/// A key, if it is one for signatures that count.
+/// Converts a JWK; `None` if it is not for one of the accepted signatures.
 fn key_of(jwk: &Jwk) -> Option<Key> {
     if jwk.common.public_key_use.as_ref().is_some_and(|purpose| *purpose != PublicKeyUse::Signature) {
         return None;

@@ -1,4 +1,4 @@
-//! JWTs of issuers that the service trusts.
+//! Checks JWTs of trusted issuers.
 
 use std::{
     collections::HashMap,
@@ -18,12 +18,12 @@ use super::{
     signature,
 };
 
-/// The most tokens that are remembered with what they were checked to be.
+/// The largest number of cached tokens.
 const MOST_KNOWN: usize = 10_000;
-/// For how long a token is not checked again: its key may have gone from the issuer's set.
+/// How long a token is cached. Then it is checked again, since its key may have been withdrawn.
 const CHECK_AGAIN: Duration = Duration::from_mins(1);
 
-/// The rules in force, and the keys of their issuers.
+/// The current rules, the keys of their issuers, and the cache of checked tokens.
 #[derive(Debug)]
 pub(crate) struct Jwts {
     pub(super) rules: Rules,
@@ -37,23 +37,23 @@ struct Known {
     until: Instant,
 }
 
-/// Why a JWT is refused.
+/// The reason why a JWT is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refused {
-    /// It is none that counts.
+    /// The token is malformed, expired, wrongly signed, or of an unknown issuer or another audience.
     Invalid,
-    /// It counts, and no rule matches it.
+    /// The token is valid, but no rule matches its claims.
     NoRule,
 }
 
-/// The claim by which the issuer is found, before the signature is checked.
+/// The claim that selects the issuer, read before the signature is checked.
 #[derive(Deserialize)]
 struct IssuerClaim {
     iss: String,
 }
 
 impl Jwts {
-    /// Reads the issuers' files of keys. Those with URLs are asked when they are needed.
+    /// Reads the issuers' key files. Keys of URLs are read when the first one is needed.
     pub(super) fn new(rules: Rules) -> Result<Self, KeysError> {
         signature::install();
         let keys = rules.issuers.iter().map(|issuer| Keys::new(&issuer.jwks)).collect::<Result<_, _>>()?;
@@ -64,12 +64,12 @@ impl Jwts {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether this could be a JWT: three parts, the first of which is an object.
+    /// Whether a token has the form of a JWT: three parts, the first of them a JSON object.
     pub(super) fn looks_like_one(token: &str) -> bool {
         token.starts_with("eyJ") && token.bytes().filter(|byte| *byte == b'.').count() == 2
     }
 
-    /// What a token was checked to be a moment ago.
+    /// The identity of a token that is in the cache.
     pub(super) fn remembered(&self, hash: &SecretHash) -> Option<Arc<Identity>> {
         let known = self.known();
         known.get(hash).filter(|known| Instant::now() < known.until).map(|known| Arc::clone(&known.identity))
@@ -99,7 +99,7 @@ impl Jwts {
         claims: &Map<String, Value>,
         leeway: Duration,
     ) {
-        // Checked: it is a number, and not over.
+        // The check made sure that `exp` is a number and has not passed.
         let exp = claims.get("exp").and_then(Value::as_f64).unwrap_or_default();
         #[expect(clippy::cast_precision_loss, reason = "seconds since 1970")]
         let left = exp + leeway.as_secs_f64() - get_current_timestamp() as f64;
@@ -146,7 +146,7 @@ mod tests {
             owner: None,
         });
         let leeway = Duration::from_secs(10);
-        // Seconds until `exp`, and for how many seconds it is remembered at most.
+        // Seconds until `exp`, and the longest time in the cache, in seconds.
         for (ends_in, most) in [(-8, 2), (20, 30), (600, 60)] {
             let claims = json!({"exp": i64::try_from(get_current_timestamp()).unwrap() + ends_in});
             let hash = SecretHash::of(b"a");

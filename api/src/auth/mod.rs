@@ -1,4 +1,4 @@
-//! Who asks: credentials of requests, and what each route needs.
+//! Authentication and authorization: the credentials of requests, and the role that each route needs.
 
 mod authentication;
 mod bearer;

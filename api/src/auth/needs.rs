@@ -1,28 +1,28 @@
-//! What a route needs of whoever asks.
+//! The access rule of each route.
 
 use axum::http::Method;
 use db_locks_service::access::Role;
 
-/// What a route needs.
+/// The access rule of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Needs {
-    /// Nothing: it is open to everybody.
+    /// The route is open to everybody.
     Nothing,
-    /// A credential, if the metrics are protected.
+    /// The route needs a credential if the metrics are protected.
     Metrics,
-    /// A credential, if the documents are protected.
+    /// The route needs a credential if the documents are protected.
     Documents,
-    /// A credential with this role, or a higher one.
+    /// The route needs a credential with this role or a higher one.
     Role(Role),
 }
 
 impl Needs {
-    /// Whether clients of a route may be able to send nothing but basic authentication: Terraform, and browsers that open a page.
+    /// Whether a route accepts basic authentication. Terraform, and browsers that open a page, cannot send a bearer token.
     pub(crate) fn takes_basic(self, route: &str) -> bool {
         self == Self::Documents || route == "/terraform/{key}"
     }
 
-    /// Of a route, by its template. One that is not known here needs a credential.
+    /// The rule of a route, by its template. Routes that are not named here need a credential.
     pub(crate) fn of(route: &str, method: &Method) -> Self {
         match route {
             "/health" | "/healthz" | "/livez" | "/ready" | "/readyz" => Self::Nothing,

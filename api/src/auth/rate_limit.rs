@@ -1,6 +1,6 @@
-//! How many requests a second a credential may send.
+//! The rate limit for each credential.
 //!
-//! Heartbeats and releases count, and are never refused: whoever asks for too much must not lose its locks for it.
+//! Heartbeats and releases count, but are never refused: exceeding the limit must not cost a caller its locks.
 
 use std::{
     collections::HashMap,
@@ -13,33 +13,33 @@ use axum::http::Method;
 use db_locks_service::domain::Credential;
 use metrics::{Counter, counter, describe_counter};
 
-/// So many requests may come at once as may come in this time.
+/// The burst that is allowed at once: the number of requests that the limit allows in this time.
 const BURST: Duration = Duration::from_secs(1);
 
-/// The number of credentials that are remembered.
+/// The largest number of credentials in memory.
 const MOST_REMEMBERED: usize = 10_000;
 
-/// Counts the requests that were refused.
+/// The metric that counts refused requests.
 const REFUSED: &str = "db_locks_rate_limited_requests_total";
 
-/// Describes and registers the metric, so that it is there without a limit, too.
+/// Describes and registers the metric, so that it exists even without a limit.
 pub(crate) fn register() {
     describe_counter!(REFUSED, "Requests that were refused because their credential sends too many");
     counter!(REFUSED).increment(0);
 }
 
-/// Counts the requests of each credential.
+/// The rate limit for each credential, as a leaky bucket.
 #[derive(Debug)]
 pub(super) struct RateLimit {
-    /// The time that one request takes of a credential's time.
+    /// The time that each request uses up: 1 s divided by the limit.
     share: Duration,
-    /// Until when the requests of each credential have used up its time.
+    /// The instant up to which each credential has used up its time.
     used_until: Mutex<HashMap<Credential, Instant>>,
     refused: Counter,
 }
 
 impl RateLimit {
-    /// At most so many requests a second.
+    /// A limit of this many requests per second.
     pub(super) fn new(per_second: NonZeroU32) -> Self {
         Self {
             share: Duration::from_secs(1) / per_second.get(),
@@ -48,7 +48,10 @@ impl RateLimit {
         }
     }
 
-    /// Counts a request, or refuses it: then in how many whole seconds to try again.
+    /// Counts a request.
+    ///
+    /// # Errors
+    /// The request is refused: the number of whole seconds after which to try again.
     pub(super) fn count(
         &self,
         credential: Credential,
@@ -78,13 +81,13 @@ impl RateLimit {
     }
 }
 
-/// In seconds rounded up, at least 1.
+/// A duration in seconds, rounded up, at least 1.
 fn whole_seconds(duration: Duration) -> u64 {
     let more = u64::from(duration.subsec_nanos() > 0);
     duration.as_secs().saturating_add(more).max(1)
 }
 
-/// Whether a request to this route is counted only.
+/// Whether a request to this route is counted but never refused.
 pub(super) fn is_never_refused(route: &str, method: &Method) -> bool {
     match route {
         "/terraform/{key}" => matches!(method.as_str(), "UNLOCK" | "DELETE"),
@@ -131,7 +134,7 @@ mod tests {
         assert_eq!([limit.count(one, false, now), limit.count(one, false, now)], [Ok(()), Err(1)]);
     }
 
-    /// Guards that credentials without end take no memory for ever.
+    /// An endless number of credentials must not use up the memory.
     #[test]
     fn few_credentials_are_remembered() {
         let (limit, now) = (limit(1), Instant::now());

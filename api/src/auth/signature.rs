@@ -1,4 +1,4 @@
-//! Signatures of JWTs: RS256, ES256 and `EdDSA`, and no other, by the cryptography that TLS uses.
+//! Verifies signatures of JWTs: RS256, ES256 and `EdDSA` only, with the cryptography library that TLS uses.
 
 use jsonwebtoken::{
     Algorithm, DecodingKey, DecodingKeyKind,
@@ -10,17 +10,17 @@ use ring::signature::{
     ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents, UnparsedPublicKey,
 };
 
-/// What the library of JWTs calls. Nothing here signs.
+/// The cryptography for `jsonwebtoken`. It verifies only; nothing here signs.
 static PROVIDER: CryptoProvider = CryptoProvider {
     signer_factory: |_, _| Err(ErrorKind::InvalidAlgorithm.into()),
     verifier_factory: verifier,
-    // For parts of the library that nothing here calls.
+    // Needed only for functions of the library that nothing here calls.
     key_utils: KeyUtils::new_unimplemented(),
 };
 
-/// Has the library use it.
+/// Installs this cryptography in the library.
 pub(super) fn install() {
-    // Installed before, it is the same.
+    // It fails if it is installed already, which changes nothing.
     let _ = PROVIDER.install_default();
 }
 

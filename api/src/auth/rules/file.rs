@@ -1,4 +1,4 @@
-//! The file of rules, in TOML, as it is read and checked.
+//! Reads and checks the rules file, which is in TOML.
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
@@ -9,17 +9,17 @@ use db_locks_service::{
 use serde::{Deserialize, Deserializer, de::Error as _};
 use toml::Spanned;
 
-/// How far clocks may be apart where an issuer's leeway is not set.
+/// The default for an issuer's `leeway`: the tolerated difference between clocks.
 const DEFAULT_LEEWAY: Duration = Duration::from_secs(10);
-/// The longest leeway: longer ones would make `exp` meaningless.
+/// The longest leeway. A longer one would make `exp` meaningless.
 const MAX_LEEWAY: Duration = Duration::from_mins(10);
 
-/// What is wrong with a file of rules, with its line.
+/// An error in a rules file, with its line.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct RulesError(String);
 
-/// The rules of a file.
+/// The contents of a rules file.
 #[derive(Debug, Default)]
 pub struct Rules {
     pub(in super::super) issuers: Vec<Issuer>,
@@ -35,22 +35,22 @@ struct File {
     rule: Vec<Spanned<Rule>>,
 }
 
-/// Somebody who signs JWTs.
+/// An issuer of JWTs.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in super::super) struct Issuer {
     pub(in super::super) name: String,
-    /// The tokens' `iss`.
+    /// The `iss` claim of its tokens.
     #[serde(rename = "issuer")]
     pub(in super::super) iss: String,
-    /// One of the tokens' `aud`.
+    /// The value that the `aud` claim of its tokens must contain.
     pub(in super::super) audience: String,
     pub(in super::super) jwks: KeySource,
     #[serde(default = "default_leeway", deserialize_with = "leeway")]
     pub(in super::super) leeway: Duration,
 }
 
-/// Where an issuer's keys are.
+/// The source of an issuer's keys.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub(in super::super) enum KeySource {
@@ -72,7 +72,7 @@ impl TryFrom<String> for KeySource {
     }
 }
 
-/// What claims or a certificate must be, and what whoever has them may do.
+/// A rule: what the claims or the certificate must match, and what a matching caller may do.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Rule {
@@ -100,7 +100,7 @@ pub(super) struct CertificateRule {
 }
 
 impl Rules {
-    /// Reads a file.
+    /// Reads the text of a rules file.
     pub fn read(text: &str) -> Result<Self, RulesError> {
         let file: File =
             toml::from_str(text).map_err(|error| RulesError(error.to_string().trim_end().to_owned()))?;
@@ -141,12 +141,12 @@ impl Rules {
         Ok(rules)
     }
 
-    /// Whether there is any rule for certificates.
+    /// Whether a rule matches certificates.
     pub fn have_certificates(&self) -> bool {
         self.rules.iter().any(|rule| rule.certificate.is_some())
     }
 
-    /// The files of keys.
+    /// The key files of all issuers.
     pub fn key_files(&self) -> Vec<PathBuf> {
         let file = |issuer: &Issuer| match &issuer.jwks {
             KeySource::File(path) => Some(path.clone()),

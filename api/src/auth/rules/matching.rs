@@ -1,4 +1,4 @@
-//! Who somebody is by their claims or their certificate: what the first rule says that matches.
+//! Finds the identity of a caller: the first rule that matches its claims or certificate decides.
 
 use db_locks_service::{
     access::{Glob, Identity, credential},
@@ -10,7 +10,7 @@ use super::file::{Rule, Rules};
 use crate::auth::certificate::ClientCertificate;
 
 impl Rules {
-    /// Whoever bears a JWT of an issuer with these claims: what the first rule says that matches.
+    /// The identity for a JWT of an issuer with these claims, by the first rule that matches.
     pub(in super::super) fn of_claims(&self, issuer: &str, claims: &Map<String, Value>) -> Option<Identity> {
         let matches = |rule: &&Rule| {
             rule.issuer.as_deref() == Some(issuer)
@@ -26,7 +26,7 @@ impl Rules {
         Some(rule.identity(who, owner))
     }
 
-    /// Whoever has this certificate.
+    /// The identity for a certificate, by the first rule that matches.
     pub(in super::super) fn of_certificate(&self, certificate: &ClientCertificate) -> Option<Identity> {
         let subject = certificate.matched_subject();
         let matches = |rule: &&Rule| {
@@ -57,7 +57,7 @@ impl Rule {
     }
 }
 
-/// Whether a claim matches; of an array one member must.
+/// Whether a claim matches a glob. For an array it is enough that one member matches.
 fn has(claim: &Value, glob: &Glob) -> bool {
     match claim {
         Value::Array(members) => {
@@ -67,7 +67,7 @@ fn has(claim: &Value, glob: &Glob) -> bool {
     }
 }
 
-/// A claim as text: numbers and booleans as JSON writes them.
+/// A claim as text. Numbers and booleans are written as in JSON.
 fn text_of(claim: &Value) -> Option<String> {
     match claim {
         Value::String(text) => Some(text.clone()),
@@ -76,7 +76,7 @@ fn text_of(claim: &Value) -> Option<String> {
     }
 }
 
-/// A template with claims in place of their names in braces; `None` where one is missing, or the result is no owner.
+/// Replaces names in braces by the claims of these names. `None` if a claim is missing or the result is not a valid owner.
 fn fill(template: &str, claims: &Map<String, Value>) -> Option<Owner> {
     let mut text = String::new();
     let mut rest = template;
@@ -173,7 +173,7 @@ role = "read"
         assert_eq!(of(r"O=x\,CN=runner-1", "a.ci.acme.test"), None);
     }
 
-    /// Guards a version against those whose certificates have nothing in common but that they name no subject.
+    /// Otherwise callers whose certificates only share an empty subject could see each other's versions.
     #[test]
     fn certificates_without_a_subject_are_told_by_their_names() {
         let rules =

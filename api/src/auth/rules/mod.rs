@@ -1,4 +1,4 @@
-//! The rules that make identities of claims and certificates.
+//! The rules that map claims and certificates to identities.
 
 mod file;
 mod matching;
