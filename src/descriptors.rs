@@ -1,16 +1,16 @@
-//! File descriptors: as many as the system allows, and enough of them kept for the database.
+//! File descriptors: raises the limit, and reserves enough for the database.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// The descriptors that the program itself needs: its logs, listeners and runtime, the files of SQLite, connections that
-/// are answered only that there are too many. Most of them are spare.
+/// The descriptors reserved for the program itself: logs, listeners, the runtime, the files of SQLite, and connections that are
+/// answered "too many connections". Most of them are spare.
 const OWN: u64 = 128;
-/// The most connections without being asked for more: each one costs some 20 KiB.
+/// The default limit of connections. Each connection costs some 20 KiB.
 const MOST_BY_DEFAULT: u64 = 100_000;
-/// The fewest connections that are worth serving.
+/// The smallest limit of connections that is accepted.
 const FEWEST: u64 = 16;
 
-/// The most connections of clients: as configured, or as many as there may be; never more than leave the database its own.
+/// The limit of client connections: the configured one or the default, but never so many that the database lacks descriptors.
 /// Raises the limit of open files first.
 pub(crate) fn max_http_connections(configured: Option<u32>, database_connections: u32) -> usize {
     let room = room(raise_limit(), database_connections);
@@ -21,9 +21,9 @@ pub(crate) fn max_http_connections(configured: Option<u32>, database_connections
     usize::try_from(wanted.min(room)).unwrap_or(usize::MAX)
 }
 
-/// How many connections of clients a limit of open files leaves room for.
+/// The number of client connections that a limit of open files allows.
 fn room(limit: u64, database_connections: u32) -> u64 {
-    // Twice: while a pool replaces a connection it has both.
+    // Twice, since a pool that replaces a connection has both for a moment.
     let reserved = OWN + 2 * u64::from(database_connections);
     if limit < reserved + FEWEST {
         tracing::warn!(limit, needed = reserved + FEWEST, "the limit of open files is too low");
@@ -31,10 +31,10 @@ fn room(limit: u64, database_connections: u32) -> u64 {
     limit.saturating_sub(reserved).max(FEWEST)
 }
 
-/// Raises the soft limit of open files to the hard one, and returns it.
+/// Raises the soft limit of open files to the hard limit, and returns it.
 fn raise_limit() -> u64 {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    // Without a number there is no limit.
+    // None means unlimited.
     let (current, maximum) = (current.unwrap_or(u64::MAX), maximum.unwrap_or(u64::MAX));
     if current >= maximum {
         return current;

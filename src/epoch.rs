@@ -1,4 +1,4 @@
-//! `db-locks epoch`: the epoch of fencing tokens by hand, on the database itself.
+//! `db-locks epoch`: raises the epoch of fencing tokens, directly in the database.
 
 use std::io::Write;
 
@@ -11,7 +11,7 @@ use crate::{
     migrate::confirm,
 };
 
-/// Does it.
+/// Runs the command.
 pub(crate) async fn epoch(database: &DatabaseArgs, command: EpochCommand) -> Result<(), Failure> {
     let EpochCommand::Raise { yes } = command;
     confirm(yes, "This ends all grants of all tenants; holders lose their locks.")?;

@@ -1,20 +1,20 @@
-//! How failures that end the program are told: in one line, with their causes, and where.
+//! Reports failures that end the program: in one line, with their causes and the place.
 
 use std::{error::Error, fmt::Write as _};
 
 use db_locks_service::store::DatabasePlace;
 
-/// What ends the program early, for the log.
+/// The reason why the program ends early, for the log.
 pub(crate) type Failure = Box<dyn Error + Send + Sync>;
 
-/// An error and its causes, each once: many repeat what their cause says.
+/// Formats an error and its causes, each text once: many errors repeat the text of their cause.
 pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         let said = error.to_string();
         if !text.contains(&said) {
-            // Writing to a string does not fail.
+            // Writing to a string cannot fail.
             let _ = write!(text, ": {said}");
         }
         cause = error.source();
@@ -22,19 +22,19 @@ pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {
     text
 }
 
-/// Tells why the program ends: in the log, and where the log leaves errors out on standard error all the same.
+/// Reports why the program ends: in the log, or on standard error if the log's filter drops errors.
 pub(crate) fn tell(error: &(dyn Error + 'static)) {
     use std::io::Write;
     let text = with_causes(error);
     if tracing::enabled!(tracing::Level::ERROR) {
         tracing::error!("{text}");
     } else {
-        // There is nobody left to tell that this cannot be written.
+        // If standard error cannot be written, the failure cannot be reported.
         let _ = writeln!(std::io::stderr(), "error: {text}");
     }
 }
 
-/// A failure at a database, with the place of that database. A place has no user and no password.
+/// A failure at a database, with the database's host and name, without user and password.
 pub(crate) fn with_place(place: &DatabasePlace, error: impl Into<Failure>) -> Failure {
     let error: Failure = error.into();
     format!("database {place}: {}", with_causes(&*error)).into()

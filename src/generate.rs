@@ -1,4 +1,4 @@
-//! What is generated from the command line: completions for shells, and manual pages.
+//! Generates completions for shells, and manual pages, from the command line.
 
 use std::{io::Write, path::Path};
 
@@ -21,15 +21,15 @@ fn generate(shell: Shell, name: &str) -> Vec<u8> {
     text
 }
 
-/// The script of a program with a hyphen in its name completes the first word only: its cases are labelled otherwise than what
-/// it looks for. So it is made for a name without one, and said to be for the real one in its last lines.
+/// `clap_complete`'s bash script completes only the first word if the program's name has a hyphen: it looks up its cases by
+/// another label. So the script is generated for a name without a hyphen, and its last lines register it for the real name.
 fn for_bash() -> Vec<u8> {
     const WITHOUT_HYPHEN: &str = "db_locks";
     let text = String::from_utf8_lossy(&generate(Shell::Bash, WITHOUT_HYPHEN)).into_owned();
     text.replace(&format!(" -o default {WITHOUT_HYPHEN}\n"), &format!(" -o default {NAME}\n")).into_bytes()
 }
 
-/// Writes the manual pages into a folder, one a command.
+/// Writes the manual pages into a folder, one for each command.
 pub(crate) fn manual(folder: &Path) -> Result<(), Failure> {
     Ok(clap_mangen::generate_to(Cli::command(), folder)?)
 }

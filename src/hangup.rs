@@ -1,11 +1,11 @@
-//! SIGHUP: files that settings name are opened or read again.
+//! SIGHUP: reopens or rereads the files that settings name.
 
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Does this at each SIGHUP, for as long as the program runs.
+/// Calls `action` at each SIGHUP while the program runs.
 pub(crate) fn on_hangup(mut act: impl FnMut() + Send + 'static) -> std::io::Result<()> {
     let mut hangups = signal(SignalKind::hangup())?;
-    // It holds nothing that anybody waits for: without it files are not read again, and nothing else.
+    // If this task ends, files are no longer reread; nothing else depends on it.
     tokio::spawn(async move {
         while hangups.recv().await.is_some() {
             tracing::info!("SIGHUP: files are opened again");

@@ -13,23 +13,23 @@ use tokio::{
 
 use crate::{failure::Failure, health_tls, listen::ListenAddress};
 
-/// How long a service may take to answer: less than health checks usually wait.
+/// The time limit for an answer, shorter than the usual timeout of health checks.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// As much of an answer as is shown.
+/// The most bytes of an answer that are shown.
 const MOST_SHOWN: usize = 4_096;
-/// The exit codes for a service that is out of reach or not ready, and for a URL that is none: `EX_UNAVAILABLE` and
-/// `EX_USAGE` of `sysexits.h`.
+/// The exit codes for a service that is out of reach or not ready, and for an invalid URL: `EX_UNAVAILABLE` and `EX_USAGE` of
+/// `sysexits.h`.
 const UNAVAILABLE: u8 = 69;
 const USAGE: u8 = 64;
 
-/// Where a service is.
+/// The address of a service.
 #[derive(Debug, Clone)]
 pub(crate) struct ServiceUrl {
-    /// Whether it speaks TLS.
+    /// Whether it uses TLS.
     is_tls: bool,
-    /// Host and port. Never a user or a password.
+    /// Host and port, without user and password.
     authority: String,
-    /// What stands before each path of the service, without a slash at its end.
+    /// The prefix of the service's paths, without a slash at the end.
     prefix: String,
 }
 
@@ -56,7 +56,7 @@ impl fmt::Display for ServiceUrl {
     }
 }
 
-/// Asks the services one after another until one is ready; without any, the one that listens here.
+/// Asks the services in turn until one is ready. Without URLs it asks the service that listens on this machine.
 pub(crate) async fn health(urls: &[String], listen: &[ListenAddress], speaks_tls: bool) -> ExitCode {
     let scheme = if speaks_tls { "https" } else { "http" };
     let first = listen.first().filter(|_| urls.is_empty());
@@ -65,7 +65,7 @@ pub(crate) async fn health(urls: &[String], listen: &[ListenAddress], speaks_tls
         let url = match text.parse::<ServiceUrl>() {
             Ok(url) => url,
             Err(reason) => {
-                // The URL is not shown: it may hold a password.
+                // Do not show the URL, which may hold a password.
                 say(&format!("a URL of DB_LOCKS_URL cannot be used: {reason}"));
                 return ExitCode::from(USAGE);
             }
@@ -81,20 +81,20 @@ pub(crate) async fn health(urls: &[String], listen: &[ListenAddress], speaks_tls
     ExitCode::from(UNAVAILABLE)
 }
 
-/// Writes a line for people and for the log of the container's health checks.
+/// Prints a line for people and for the log of the container's health checks.
 fn say(line: &str) {
     use std::io::Write;
-    // Whoever closed the output wants the exit code only.
+    // If the output is closed, only the exit code matters.
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
-/// Asks `/ready`: the status and the body of the answer.
+/// Requests `/ready`. Returns the status and the body of the answer.
 async fn ask(url: &ServiceUrl) -> Result<(StatusCode, String), Failure> {
     let stream = TcpStream::connect(&url.authority).await?;
     if !url.is_tls {
         return ask_over(stream, url).await;
     }
-    // The certificate is not checked, so neither is the name.
+    // The certificate is not verified, so any server name will do.
     let name = ServerName::try_from("localhost")?;
     let stream = health_tls::connector()?.connect(name, stream).await?;
     ask_over(stream, url).await
@@ -117,7 +117,7 @@ async fn ask_over(
     };
     tokio::select! {
         answer = answer => answer,
-        // The connection's own error says more than that of the request that it fails.
+        // The connection's error says more than the error of the failed request.
         Err(error) = connection => Err(error.into()),
     }
 }

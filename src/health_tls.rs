@@ -1,5 +1,5 @@
-//! TLS for `db-locks health`, whatever certificate the service shows: nothing secret is sent, and from the same machine it has
-//! another name than its certificate.
+//! TLS for `db-locks health`, without verification of the certificate: the request holds no secret, and on the same machine the
+//! service has another name than in its certificate.
 
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ impl ServerCertVerifier for AnyCertificate {
     }
 }
 
-/// What makes TLS of a connection.
+/// The connector for TLS.
 pub(crate) fn connector() -> Result<TlsConnector, Failure> {
     let provider = Arc::new(ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider.clone())

@@ -1,4 +1,4 @@
-//! Where the service listens: the forms of `DB_LOCKS_LISTEN`, and the sockets that they become.
+//! The listeners: parses `DB_LOCKS_LISTEN`, and binds the sockets.
 
 use std::{
     fmt, io,
@@ -9,7 +9,7 @@ use std::{
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket};
 
-/// Long enough for thousands of clients that connect at once: one that finds the queue full waits a second.
+/// The listen backlog, for thousands of clients that connect at once. A client that finds it full waits for a second.
 const BACKLOG: u32 = 4_096;
 
 /// One address of `DB_LOCKS_LISTEN`.
@@ -23,19 +23,19 @@ pub(crate) enum ListenAddress {
     Name(String, u16),
 }
 
-/// Why a text is no address to listen on.
+/// The reason why a text is not an address to listen on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum AddressError {
-    /// There is no port in it.
+    /// The port is missing.
     #[error("the port is missing; write HOST:PORT, :PORT for every address, or a port alone for 127.0.0.1")]
     NoPort,
-    /// Its port is no number that a port can have.
+    /// The port is not a number from 0 to 65535.
     #[error("the port is not a number from 0 to 65535")]
     Port,
-    /// An IPv6 address whose end cannot be told from the port.
+    /// An IPv6 address without brackets, which hides where the port begins.
     #[error("an IPv6 address is written in brackets, as in [::1]:8080")]
     Brackets,
-    /// The host is neither an address nor a name.
+    /// The host is neither an IP address nor a name.
     #[error("the host is neither an IP address nor a host name")]
     Host,
 }
@@ -80,7 +80,7 @@ impl fmt::Display for ListenAddress {
 }
 
 impl ListenAddress {
-    /// The same place as a client on this machine reaches it, as host and port of a URL.
+    /// The host and port by which a client on this machine reaches this address.
     pub(crate) fn authority(&self) -> String {
         match self {
             Self::Everywhere(port) => format!("127.0.0.1:{port}"),
@@ -92,7 +92,7 @@ impl ListenAddress {
     }
 }
 
-/// The service cannot listen where it should.
+/// The error of a socket that cannot be bound.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address} (DB_LOCKS_LISTEN): {source}")]
 pub(crate) struct ListenError {
@@ -100,14 +100,14 @@ pub(crate) struct ListenError {
     source: io::Error,
 }
 
-/// Sockets that have their addresses and do not accept connections yet.
+/// Sockets that are bound and do not accept connections yet.
 ///
-/// An address that another program uses is noticed before the database is touched, and nobody connects to a service that
-/// cannot answer yet.
+/// So an address that is in use is reported before the database is touched, and no client connects before the service can
+/// answer.
 #[derive(Debug)]
 pub(crate) struct Bound(Vec<(SocketAddr, TcpSocket)>);
 
-/// Takes the addresses.
+/// Binds the addresses.
 pub(crate) async fn bind(addresses: &[ListenAddress]) -> Result<Bound, ListenError> {
     let mut bound = Vec::new();
     for address in addresses {
@@ -124,12 +124,12 @@ pub(crate) async fn bind(addresses: &[ListenAddress]) -> Result<Bound, ListenErr
 }
 
 impl Bound {
-    /// The addresses.
+    /// The bound addresses.
     pub(crate) fn addresses(&self) -> Vec<SocketAddr> {
         self.0.iter().map(|(address, _)| *address).collect()
     }
 
-    /// Begins to accept connections.
+    /// Starts to accept connections.
     pub(crate) fn listen(self) -> Result<Vec<TcpListener>, ListenError> {
         let listen = |(address, socket): (SocketAddr, TcpSocket)| {
             let failed = |source| ListenError { address: address.to_string(), source };
@@ -139,7 +139,7 @@ impl Bound {
     }
 }
 
-/// Whether an address was named before; port 0 is another port each time.
+/// Whether an address is bound already. Port 0 is another port each time.
 fn is_taken(bound: &[(SocketAddr, TcpSocket)], address: SocketAddr) -> bool {
     address.port() != 0 && bound.iter().any(|(taken, _)| *taken == address)
 }
@@ -154,7 +154,7 @@ fn bind_one(address: SocketAddr, only_v6: bool) -> io::Result<(SocketAddr, TcpSo
     Ok((socket.local_addr()?, socket))
 }
 
-/// One socket for both families; for IPv4 alone where this machine has no IPv6.
+/// Binds one socket for IPv6 and IPv4, or for IPv4 alone if this machine has no IPv6.
 fn bind_everywhere(port: u16) -> io::Result<(SocketAddr, TcpSocket)> {
     match bind_one((Ipv6Addr::UNSPECIFIED, port).into(), false) {
         Err(error) if is_missing(&error) => bind_one((Ipv4Addr::UNSPECIFIED, port).into(), true),
@@ -162,7 +162,7 @@ fn bind_everywhere(port: u16) -> io::Result<(SocketAddr, TcpSocket)> {
     }
 }
 
-/// All addresses of a name that this machine has, and at least one.
+/// Binds all addresses of a name that belong to this machine, at least one.
 async fn bind_name(
     name: &str,
     port: u16,
@@ -188,13 +188,13 @@ async fn bind_name(
     }
 }
 
-/// Whether this machine lacks the address, or its whole family.
+/// Whether this machine lacks the address or its address family.
 fn is_missing(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported)
         || error.raw_os_error() == Some(EAFNOSUPPORT)
 }
 
-/// "Address family not supported by protocol", which has no kind of its own.
+/// EAFNOSUPPORT, "address family not supported by protocol", for which [`io::ErrorKind`] has no variant.
 const EAFNOSUPPORT: i32 = if cfg!(target_os = "linux") { 97 } else { 47 };
 
 #[cfg(test)]
@@ -261,7 +261,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// Whatever `DB_LOCKS_LISTEN` is: it is taken or refused, and what is taken is shown as it can be read again.
+        /// Any text is accepted or refused without a panic, and an accepted address is displayed in a form that parses to the same.
         #[test]
         fn every_text_is_read_or_refused(text in "[0-9a-zA-Z:.\\[\\]%_ü\u{0} -]{0,40}") {
             if let Ok(address) = text.parse::<ListenAddress>() {

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
-/// What `--log` says: a level, or directives such as `info,db_locks=debug`.
+/// The log filter: a level, or directives such as `info,db_locks=debug`.
 #[derive(Debug, Clone)]
 pub(crate) struct LogFilter(String);
 
@@ -17,8 +17,7 @@ impl fmt::Display for LogFilter {
 impl FromStr for LogFilter {
     type Err = String;
 
-    /// Takes only what means what it seems to. A word that is no level would be a target that nothing logs to, and the log
-    /// would be silent.
+    /// Rejects misspelled levels. `tracing` would read such a word as a target that nothing logs to, and the log would be silent.
     fn from_str(text: &str) -> Result<Self, String> {
         let directives = text.split(',').map(str::trim).filter(|directive| !directive.is_empty());
         let directives = directives.map(read_directive).collect::<Result<Vec<_>, _>>()?;
@@ -73,7 +72,7 @@ mod tests {
         }
     }
 
-    /// Guards against a log that is silent because of a slip.
+    /// A typing error must not silence the log.
     #[test]
     fn what_is_no_level_is_refused_by_its_name() {
         for (filter, named) in [

@@ -1,6 +1,6 @@
-//! The program: command line, configuration, telemetry, start and stop. Wiring only; no rule of locking lives here.
+//! The program: command line, configuration, telemetry, start and stop. Wiring only; the rules of locking are elsewhere.
 
-/// Handles what many connections allocate and free better than the system's: see ARCHITECTURE.md, "Choices that were measured".
+/// Faster than the system's allocator with many connections: see ARCHITECTURE.md, "Choices that were measured".
 #[cfg(not(target_env = "msvc"))]
 #[global_allocator]
 static GLOBAL: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
@@ -71,7 +71,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The document of the default configuration: what the repository's `openapi.yaml` holds.
+/// The OpenAPI document for the default configuration, which is the repository's `openapi.yaml`.
 fn print_openapi() -> Result<(), Failure> {
     use std::io::Write;
     let yaml = db_locks_api::openapi_yaml(&db_locks_service::Limits::default());

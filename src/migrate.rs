@@ -1,4 +1,4 @@
-//! `db-locks migrate`: the schema by hand.
+//! `db-locks migrate`: migrates the schema.
 
 use std::io::{BufRead, IsTerminal, Write};
 
@@ -10,7 +10,7 @@ use crate::{
     failure::with_place,
 };
 
-/// Does one step.
+/// Runs the command.
 pub(crate) async fn migrate(database: &DatabaseArgs, step: MigrateStep) -> Result<(), Failure> {
     let options = database.options()?;
     let done = carry_out(&options, step).await;
@@ -42,7 +42,7 @@ async fn carry_out(options: &DatabaseOptions, step: MigrateStep) -> Result<(), F
     Ok(())
 }
 
-/// Goes on only if the person says so; without a person to ask, `--yes` has to be given.
+/// Asks for confirmation. Without a terminal `--yes` is required.
 pub(crate) fn confirm(yes: bool, what: &str) -> Result<(), Failure> {
     if yes {
         return Ok(());

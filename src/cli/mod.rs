@@ -1,4 +1,4 @@
-//! The command line: every setting is a flag and an environment variable alike.
+//! The command line. Every setting is both a flag and an environment variable.
 
 mod serve;
 
@@ -17,7 +17,7 @@ use crate::{
 
 /// A lock service over the database you already run.
 ///
-/// Without a subcommand it serves, after it has brought the database's schema up to date.
+/// Without a subcommand it migrates the database's schema and serves.
 #[derive(Debug, Parser)]
 #[command(version, about)]
 pub(crate) struct Cli {
@@ -32,8 +32,8 @@ pub(crate) struct Cli {
 }
 
 impl Cli {
-    /// Reads arguments and environment. An environment variable that is empty counts as not set: that is how compose files
-    /// and Helm charts write a setting that is left to its default.
+    /// Reads arguments and environment. An empty environment variable counts as not set, since compose files and Helm charts
+    /// write an unset setting that way.
     pub(crate) fn read() -> Self {
         let matches = without_empty_variables(Self::command()).try_get_matches();
         let read = matches.and_then(|matches| Self::from_arg_matches(&matches));
@@ -41,7 +41,7 @@ impl Cli {
     }
 }
 
-/// Ends the program with what is wrong with its arguments. Messages show arguments; one that is a URL may hold a password.
+/// Ends the program with an error about its arguments. Passwords in URLs are removed from the message.
 fn exit_with(error: &clap::Error) -> ! {
     let message = error.to_string();
     let shows_a_url = |argument: &String| argument.contains("://") && message.contains(argument.as_str());
@@ -53,9 +53,9 @@ fn exit_with(error: &clap::Error) -> ! {
     exit(error)
 }
 
-/// Shows the message, which may be the help that was asked for, and ends the program.
+/// Prints the message, which may be the requested help, and ends the program.
 fn exit(error: &clap::Error) -> ! {
-    // Whoever closed the output wants the exit code only.
+    // If the output is closed, only the exit code matters.
     let _ = error.print();
     std::process::exit(if error.use_stderr() { i32::from(USAGE) } else { 0 })
 }
@@ -68,28 +68,28 @@ fn without_empty_variables(command: clap::Command) -> clap::Command {
     command.mut_args(ignore).mut_subcommands(without_empty_variables)
 }
 
-/// What to do instead of serving.
+/// The commands other than serving.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Change the database's schema by hand.
+    /// Migrate the database's schema.
     Migrate {
         #[command(subcommand)]
         step: MigrateStep,
     },
-    /// The epoch of fencing tokens.
+    /// Raise the epoch of fencing tokens.
     Epoch {
         #[command(subcommand)]
         command: EpochCommand,
     },
-    /// Create, list or revoke bearer tokens, on the database itself.
+    /// Create, list or revoke bearer tokens, directly in the database.
     Token {
         #[command(subcommand)]
         command: TokenCommand,
     },
-    /// Ask whether a service is ready: exit code 0 if it is, 69 if not. For health checks of containers.
+    /// Check whether a service is ready: exit code 0 if it is, 69 if not. For health checks of containers.
     Health {
-        /// The service; several are separated by commas, and one that is ready is enough. Default: where
-        /// `DB_LOCKS_LISTEN` says, which is `http://127.0.0.1:8080`.
+        /// The URL of the service. Several are separated by commas; one that is ready is enough. Default: the address in
+        /// `DB_LOCKS_LISTEN`, which is `http://127.0.0.1:8080`.
         #[arg(long, env = "DB_LOCKS_URL", hide_env_values = true, value_delimiter = ',')]
         url: Vec<String>,
     },
@@ -102,53 +102,53 @@ pub(crate) enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
-    /// Write the manual pages, one a command, into a folder.
+    /// Write the manual pages, one for each command, into a folder.
     Manual {
         /// The folder, which must exist.
         folder: PathBuf,
     },
 }
 
-/// What to do with the schema.
+/// The commands for the schema.
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub(crate) enum MigrateStep {
-    /// Apply all migrations that are not applied.
+    /// Apply all pending migrations.
     Up,
-    /// Undo the last migration. Erases the locks and tokens that its tables hold.
+    /// Undo the last migration. Erases the locks and tokens in its tables.
     Down {
-        /// Do not ask.
+        /// Do not ask for confirmation.
         #[arg(long)]
         yes: bool,
     },
-    /// List the migrations.
+    /// List the migrations and whether they are applied.
     Status,
     /// Undo all migrations and apply them again. Erases all locks and tokens.
     Redo {
-        /// Do not ask.
+        /// Do not ask for confirmation.
         #[arg(long)]
         yes: bool,
     },
 }
 
-/// What to do with the epoch of fencing tokens.
+/// The commands for the epoch of fencing tokens.
 #[derive(Debug, Clone, Copy, Subcommand)]
 pub(crate) enum EpochCommand {
-    /// After a backup was restored: end all grants, and have all tokens from now on be higher than any that was ever granted.
+    /// After a restore from a backup: end all grants, and make all new tokens higher than every token granted before.
     ///
-    /// A backup has forgotten the last grants. Without this their tokens would be granted again, and grants that ended since would
-    /// stand. Stop the services before the backup is restored, and start them after this.
+    /// A backup lacks the last grants. Without this command their tokens would be granted again, and grants that have ended since
+    /// the backup would be active. Stop the services before the restore, and start them after this command.
     Raise {
-        /// Do not ask.
+        /// Do not ask for confirmation.
         #[arg(long)]
         yes: bool,
     },
 }
 
-/// Where the locks are kept.
+/// The database that stores the locks.
 #[derive(Debug, Args)]
 pub(crate) struct DatabaseArgs {
-    /// The database: `sqlite:`, `postgres://` or `postgresql://`, `mysql://` or `mariadb://`. Without a scheme it is the path
-    /// of a SQLite file. Its folder must exist.
+    /// The URL of the database: `sqlite:`, `postgres://` or `postgresql://`, `mysql://` or `mariadb://`. Without a scheme it is
+    /// the path of a SQLite file, in a folder that exists.
     #[arg(
         long,
         env = "DATABASE_URL",
@@ -162,18 +162,18 @@ pub(crate) struct DatabaseArgs {
     #[arg(long, env = "DB_LOCKS_MAX_CONNECTIONS", default_value_t = 10, value_parser = clap::value_parser!(u32).range(2..=1000))]
     pub(crate) max_connections: u32,
 
-    /// Where notifications of PostgreSQL are heard, if `DATABASE_URL` leads to a pooler in transaction mode: a URL of the
-    /// server itself. Without it hand-overs between replicas are polled for there.
+    /// The URL for PostgreSQL notifications if `DATABASE_URL` leads to a pooler in transaction mode: it must lead to the server
+    /// itself. Without it replicas poll for hand-overs.
     #[arg(long, env = "DB_LOCKS_NOTIFY_URL", hide_env_values = true, global = true)]
     pub(crate) notify_url: Option<String>,
 
-    /// How long to wait while another process migrates the database, in milliseconds.
+    /// How long to wait for a migration by another process, in milliseconds.
     #[arg(long, env = "DB_LOCKS_MIGRATE_WAIT_MS", default_value_t = 30_000, value_parser = clap::value_parser!(u64).range(0..=86_400_000), global = true)]
     pub(crate) migrate_wait_ms: u64,
 }
 
 impl DatabaseArgs {
-    /// Reads the URL.
+    /// Reads the options from the URL.
     pub(crate) fn options(&self) -> Result<DatabaseOptions, UrlError> {
         let options = DatabaseOptions::new(&self.database_url, self.max_connections)?;
         let unknown = options.unknown_parameters();
@@ -191,24 +191,24 @@ impl DatabaseArgs {
     }
 }
 
-/// How to log.
+/// The settings of the log.
 #[derive(Debug, Args)]
 pub(crate) struct LogArgs {
     /// What to log: a level, or directives such as `info,db_locks=debug`.
     #[arg(long = "log", env = "DB_LOCKS_LOG", default_value = "info", global = true)]
     pub(crate) filter: LogFilter,
 
-    /// How to write the log.
+    /// The format of the log.
     #[arg(long = "log-format", env = "DB_LOCKS_LOG_FORMAT", default_value = "text", global = true)]
     pub(crate) format: LogFormat,
 }
 
-/// The forms of the log.
+/// The formats of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
-    /// For a person.
+    /// Text for people.
     Text,
-    /// An object a line.
+    /// One JSON object per line.
     Json,
 }
 

@@ -2,10 +2,10 @@
 
 use crate::failure::Failure;
 
-/// The fewest characters of the secret.
+/// The minimum length of the secret, in characters.
 const LEAST_CHARS: usize = 32;
 
-/// The secret in the file, without the white space around it.
+/// Reads the secret from the file, without surrounding white space.
 pub(super) fn secret(contents: &[Vec<u8>]) -> Result<&str, Failure> {
     let [content] = contents else { return Err("it is one file".into()) };
     let secret = std::str::from_utf8(content).map_err(|_| "it is not UTF-8")?.trim();

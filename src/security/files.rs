@@ -1,7 +1,7 @@
-//! Files that settings name: they are read at the start, and again when they change.
+//! Reads the files that settings name, at the start and whenever they change.
 //!
-//! Their contents are compared, not their times: a secret that Kubernetes mounts is a link to a folder that is replaced, and the
-//! times of a copied file say nothing. The files are few and small.
+//! A change is detected by the contents, not by modification times: Kubernetes mounts a secret as a link to a folder that it
+//! replaces, and copied files may keep their times. The files are few and small.
 
 use std::{convert::Infallible, io, path::PathBuf, time::Duration};
 
@@ -9,33 +9,33 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::failure::{Failure, with_causes};
 
-/// The pause between two looks.
+/// The pause between two checks.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// The largest file that is read.
+/// The largest file that is read, in bytes.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Takes the contents of the files of a setting; what it refuses leaves in force what was.
+/// Applies the contents of the files of a setting. If it fails, the old contents stay in force.
 ///
-/// Returns further files that these name: a change of one of them has these taken anew.
+/// Returns further files that these files name. A change of one of them applies the setting again.
 type Apply = Box<dyn FnMut(&[Vec<u8>]) -> Result<Vec<PathBuf>, Failure> + Send>;
 
-/// The files of one setting, which belong together.
+/// The files of one setting.
 struct Watched {
     setting: &'static str,
     paths: Vec<PathBuf>,
     apply: Apply,
-    /// Files that these named.
+    /// Further files that the setting's files name.
     named: Vec<PathBuf>,
-    /// What was read last of both, be it good or bad, or why it could not be read.
+    /// The contents of all these files at the last check, valid or not, or the errors of reading them.
     seen: Result<Vec<Vec<u8>>, String>,
 }
 
-/// All files that are read again.
+/// All watched files.
 #[derive(Default)]
 pub(crate) struct Files(Vec<Watched>);
 
 impl Files {
-    /// Reads the files of a setting, and joins them to those that are read again.
+    /// Reads the files of a setting, and watches them from then on.
     pub(crate) fn read(
         &mut self,
         setting: &'static str,
@@ -51,11 +51,11 @@ impl Files {
         Ok(())
     }
 
-    /// Reads them again, for ever: at SIGHUP, and after a few seconds otherwise.
+    /// Rereads the files for ever: at SIGHUP, and every few seconds.
     pub(crate) async fn watch(mut self) -> io::Result<Infallible> {
         let mut hangup = signal(SignalKind::hangup())?;
         loop {
-            // Whichever comes first.
+            // Wait for the first of both.
             let _ = tokio::time::timeout(LOOK_EVERY, hangup.recv()).await;
             self = tokio::task::spawn_blocking(move || {
                 self.0.iter_mut().for_each(Watched::look);

@@ -1,4 +1,4 @@
-//! Who may ask: the settings, what they refuse at the start, and the files that are read again.
+//! Authentication and TLS: the settings, the checks at the start, and the files that are reread.
 
 mod args;
 mod bootstrap;
@@ -18,7 +18,7 @@ pub(crate) use self::{
 };
 use crate::failure::Failure;
 
-/// Refuses to listen beyond this machine without authentication.
+/// Refuses to listen, without authentication, on addresses that other machines can reach.
 pub(crate) fn check_addresses(args: &SecurityArgs, addresses: &[SocketAddr]) -> Result<(), Failure> {
     let beyond = addresses.iter().find(|address| !address.ip().is_loopback());
     match beyond {
