@@ -16,8 +16,8 @@ pub(crate) struct SecurityArgs {
     #[arg(long, env = "DB_LOCKS_INSECURE", action = ArgAction::SetTrue, value_parser = BoolishValueParser::new())]
     pub(super) insecure: bool,
 
-    /// A file with the secret of a first administrator of all tenants, at least 32 characters. The secret is valid while it is in
-    /// the file, and is not stored elsewhere.
+    /// A file with the secret of a first administrator of all tenants, at least 32 characters. Another secret in the
+    /// file replaces it; after the file was removed it is valid until a restart. It is not stored elsewhere.
     #[arg(long, env = "DB_LOCKS_BOOTSTRAP_TOKEN_FILE")]
     pub(super) bootstrap_token_file: Option<PathBuf>,
 

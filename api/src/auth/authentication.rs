@@ -8,9 +8,10 @@ use std::{
 
 use axum::http::{HeaderMap, Method};
 use db_locks_service::{
-    access::{Checked, Identity, Role, SecretHash, TokenCache, TokenId, credential},
+    access::{Checked, FIRST_ADMIN, Identity, Role, SecretHash, TokenCache, TokenId, credential},
     store::TokenStore,
 };
+use jsonwebtoken::get_current_timestamp;
 
 use super::{
     bearer::Bearer,
@@ -73,8 +74,8 @@ impl Authentication {
     /// Authentication with the tokens of this store.
     pub fn new(store: Arc<dyn TokenStore>, options: AuthenticationOptions) -> Self {
         let first_admin = Identity {
-            who: Arc::from("token:bootstrap"),
-            credential: credential("bootstrap"),
+            who: format!("token:{FIRST_ADMIN}").into(),
+            credential: credential(FIRST_ADMIN),
             tenant: None,
             role: Role::Admin,
             keys: None,
@@ -163,6 +164,9 @@ impl Authentication {
     }
 
     fn check_certificate(&self, certificate: &ClientCertificate) -> Answer {
+        if certificate.is_expired(get_current_timestamp()) {
+            return Answer::Refused(Problem::unauthorized(true));
+        }
         match self.jwts().and_then(|jwts| jwts.rules.of_certificate(certificate)) {
             Some(identity) => Answer::Known(Arc::new(identity)),
             None => Answer::Refused(Problem::forbidden("No rule matches the client certificate.")),

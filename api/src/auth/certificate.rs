@@ -15,6 +15,8 @@ pub(crate) struct ClientCertificate {
     pub(super) subject: String,
     /// The alternative names: hosts, mail addresses and URIs.
     pub(super) names: Vec<String>,
+    /// The end of its validity, in seconds since 1970. A connection, and sessions that are resumed, may outlive it.
+    pub(super) valid_until: u64,
 }
 
 impl ClientCertificate {
@@ -49,6 +51,11 @@ impl ClientCertificate {
         text
     }
 
+    /// Whether its validity has ended, at a time in seconds since 1970.
+    pub(super) const fn is_expired(&self, now: u64) -> bool {
+        now > self.valid_until
+    }
+
     /// Reads a certificate; `None` if it is malformed.
     pub(crate) fn read(der: &[u8]) -> Option<Self> {
         let certificate = Certificate::from_der(der).ok()?;
@@ -60,7 +67,8 @@ impl ClientCertificate {
             _ => None,
         };
         let names = names.into_iter().flat_map(|(_, SubjectAltName(names))| names).filter_map(name).collect();
-        Some(Self { subject: certificate.subject().to_string(), names })
+        let valid_until = certificate.validity().not_after.to_unix_duration().as_secs();
+        Some(Self { subject: certificate.subject().to_string(), names, valid_until })
     }
 }
 
@@ -78,6 +86,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_certificate_counts_to_the_last_second_of_its_validity() {
+        let certificate = ClientCertificate { subject: String::new(), names: Vec::new(), valid_until: 1_000 };
+        assert_eq!([999, 1_000, 1_001].map(|now| certificate.is_expired(now)), [false, false, true]);
+    }
+
+    #[test]
     fn no_value_makes_up_parts_of_a_subject() {
         for (subject, matched) in [
             ("CN=runner-1,O=acme", "CN=runner-1,O=acme"),
@@ -90,7 +104,8 @@ mod tests {
             ("CN=aO=b", r"CN=aO\3Db"),
             ("", ""),
         ] {
-            let certificate = ClientCertificate { subject: subject.to_owned(), names: Vec::new() };
+            let certificate =
+                ClientCertificate { subject: subject.to_owned(), names: Vec::new(), valid_until: 0 };
             assert_eq!(certificate.matched_subject(), matched, "{subject}");
         }
     }

@@ -25,11 +25,13 @@ const MOST_DISCARDED: usize = 64 * 1024 * 1024;
 /// How long that may take, and how long it may pause: who announced a body and waits is not kept waiting.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 const DISCARD_PAUSE: Duration = Duration::from_millis(200);
-/// The most bytes of all bodies that have come in part, in units of a KiB: 64 MiB. Whoever sends one whole takes none of it.
+/// The most bytes of all requests whose bodies have come in part, in units of a KiB: 64 MiB. A request that comes whole takes none.
 const MOST_PARTS: usize = 64 * 1024;
 const UNIT: usize = 1024;
-/// The room for these bodies, shared by all connections: with HTTP/2 a client may have a thousand on each.
+/// The room for these requests, shared by all connections: with HTTP/2 a client may have a thousand on each.
 static PARTS: Semaphore = Semaphore::const_new(MOST_PARTS);
+/// The memory that a header takes beside its name and value. With HTTP/2 a header of some hundred bytes may take one byte on the wire.
+const HEADER_BYTES: usize = 128;
 /// How long a body may take to arrive.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -59,7 +61,7 @@ async fn read_whole(headers: &HeaderMap, mut body: Body, parts: &Semaphore) -> R
             data?
         } else {
             let taken = room.iter().map(SemaphorePermit::num_permits).sum();
-            let units = ((whole.len() + pieces.len()) / UNIT).saturating_sub(taken);
+            let units = ((head_size(headers) + whole.len() + pieces.len()) / UNIT).saturating_sub(taken);
             if units > 0 {
                 let units = u32::try_from(units).unwrap_or(u32::MAX);
                 room.push(parts.try_acquire_many(units).map_err(|_| Unavailable::Overloaded)?);
@@ -80,6 +82,11 @@ async fn read_whole(headers: &HeaderMap, mut body: Body, parts: &Semaphore) -> R
         }
     }
     Ok(if pieces.is_empty() { whole } else { pieces.freeze() })
+}
+
+/// The memory that the head of a request takes, in bytes.
+fn head_size(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + HEADER_BYTES).sum()
 }
 
 /// The next piece of a body; `None` at its end.
@@ -148,13 +155,24 @@ fn is_json(value: &[u8]) -> bool {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
-    use axum::{http::HeaderValue, response::IntoResponse};
+    use axum::{
+        http::{HeaderName, HeaderValue},
+        response::IntoResponse,
+    };
     use futures_util::{StreamExt, stream};
 
     use super::*;
 
     fn declared(content_type: &'static str) -> HeaderMap {
         HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))])
+    }
+
+    fn numbered(number: u32) -> HeaderName {
+        HeaderName::from_bytes(format!("x-{number:03}").as_bytes()).unwrap()
+    }
+
+    fn unending() -> impl futures_util::Stream<Item = Result<Bytes, std::io::Error>> {
+        stream::pending()
     }
 
     async fn status(headers: &HeaderMap, body: Body) -> u16 {
@@ -181,6 +199,11 @@ mod tests {
         assert!(whole.now_or_never().is_some_and(|read| read.is_ok()), "what has come takes no room");
         drop(first);
         assert_eq!(parts.available_permits(), 20);
+        let headers: HeaderMap =
+            (0..100).map(|number| (numbered(number), HeaderValue::from_static("x"))).collect();
+        let mut none_yet = Box::pin(read_whole(&headers, Body::from_stream(unending()), &parts));
+        assert!((&mut none_yet).now_or_never().is_none(), "it waits for the body");
+        assert_eq!(parts.available_permits(), 7, "the head takes room, too");
     }
 
     #[tokio::test]
@@ -232,7 +255,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_never_comes_is_given_up() {
-        let never = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
+        let never = Body::from_stream(unending());
         assert_eq!(status(&declared("application/json"), never).await, 408);
     }
 }

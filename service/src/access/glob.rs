@@ -6,6 +6,9 @@ use std::{fmt, str::FromStr, sync::Arc};
 pub const MAX_GLOB_CHARS: usize = 512;
 /// The most globs of one credential.
 pub const MAX_GLOBS: usize = 64;
+/// The most characters of all globs of one credential together. Comparing two credentials takes the product of their characters in
+/// steps, which is some 5 ms with this limit.
+pub const MAX_PATTERN_CHARS: usize = 4_096;
 
 /// A part of a glob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +42,9 @@ pub enum InvalidGlob {
     /// A list of globs is too long.
     #[error("must have at most {MAX_GLOBS} patterns")]
     TooMany,
+    /// The globs of a list are too long together.
+    #[error("must have at most {MAX_PATTERN_CHARS} characters in all patterns together")]
+    TooLongTogether,
 }
 
 /// A glob.
@@ -146,11 +152,17 @@ fn fits<I: Iterator + Clone>(pieces: &[Piece], items: I, one: impl Fn(Piece, &I:
 pub struct KeyPatterns(Arc<[Glob]>);
 
 impl KeyPatterns {
-    /// Makes a list of globs: at least one, and not too many.
+    /// Makes a list of globs: at least one, within the limits on their number and length.
     pub fn new(globs: Vec<Glob>) -> Result<Self, InvalidGlob> {
         match globs.len() {
             0 => Err(InvalidGlob::NoPattern),
-            1..=MAX_GLOBS => Ok(Self(globs.into())),
+            1..=MAX_GLOBS => {
+                let chars: usize = globs.iter().map(|glob| glob.text.chars().count()).sum();
+                if chars > MAX_PATTERN_CHARS {
+                    return Err(InvalidGlob::TooLongTogether);
+                }
+                Ok(Self(globs.into()))
+            }
             _ => Err(InvalidGlob::TooMany),
         }
     }
@@ -229,6 +241,9 @@ mod tests {
         assert_eq!("a\n".parse::<Glob>(), Err(InvalidGlob::ControlCharacter));
         assert_eq!("a".repeat(513).parse::<Glob>(), Err(InvalidGlob::TooLong));
         assert_eq!(KeyPatterns::new(vec![]), Err(InvalidGlob::NoPattern));
+        let of = |number, length| KeyPatterns::new(vec![glob(&"a".repeat(length)); number]).err();
+        assert_eq!([of(64, 64), of(65, 1), of(8, 513 - 1)], [None, Some(InvalidGlob::TooMany), None]);
+        assert_eq!(of(9, 512), Some(InvalidGlob::TooLongTogether));
     }
 
     #[test]

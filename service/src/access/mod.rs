@@ -9,11 +9,11 @@ mod token_cache;
 mod tokens;
 
 pub use self::{
-    glob::{Glob, InvalidGlob, KeyPatterns, MAX_GLOB_CHARS, MAX_GLOBS},
+    glob::{Glob, InvalidGlob, KeyPatterns, MAX_GLOB_CHARS, MAX_GLOBS, MAX_PATTERN_CHARS},
     identity::{Identity, credential},
     role::{InvalidRole, Role},
     secret::{Secret, SecretHash},
     token::{Scope, Token, TokenId},
     token_cache::{Checked, TokenCache},
-    tokens::{NewToken, TokenError, Tokens},
+    tokens::{FIRST_ADMIN, NewToken, TokenError, Tokens},
 };

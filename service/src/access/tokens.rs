@@ -10,6 +10,11 @@ use crate::{
     store::{Page, StoreError, TokenStore},
 };
 
+/// The name of the first administrator, whose secret is in a file and not in the database.
+pub const FIRST_ADMIN: &str = "bootstrap";
+/// The most tokens that a tenant's own administrators can create, so that they cannot fill the database.
+const MAX_TOKENS_PER_TENANT: u64 = 10_000;
+
 /// A token that is to be created.
 #[derive(Debug, Clone)]
 pub struct NewToken {
@@ -30,6 +35,12 @@ pub enum TokenError {
     /// There is no such token, or none that the administrator may see.
     #[error("there is no such token")]
     NotFound,
+    /// The tenant has as many tokens as it may have.
+    #[error("the tenant has {MAX_TOKENS_PER_TENANT} tokens, which is the most; revoke some first")]
+    TooMany,
+    /// The name is that of the first administrator in audit records.
+    #[error("the name {FIRST_ADMIN} is that of the first administrator")]
+    ReservedName,
     /// The token would have expired already.
     #[error("the token would have expired already")]
     Expired,
@@ -67,6 +78,14 @@ impl Tokens {
     pub async fn create(&self, new: NewToken, by: Option<&Identity>) -> Result<(Token, Secret), TokenError> {
         if by.is_some_and(|admin| !new.scope.lies_within(admin)) {
             return Err(TokenError::OutOfScope);
+        }
+        if new.name == FIRST_ADMIN {
+            return Err(TokenError::ReservedName);
+        }
+        if let Some(tenant) = by.and_then(|admin| admin.tenant.as_ref())
+            && self.0.count_tokens(tenant).await? >= MAX_TOKENS_PER_TENANT
+        {
+            return Err(TokenError::TooMany);
         }
         let secret = Secret::random()?;
         let created_at = self.0.token_time().await?;

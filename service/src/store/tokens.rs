@@ -7,7 +7,13 @@ use sea_orm::{
     IntoActiveModel, QueryFilter, QueryOrder, QueryResult, QuerySelect, QueryTrait, sea_query::Expr,
 };
 
-use super::{FoundToken, Page, StoreError, TokenStore, classify::Purpose, rows::count, sql_store::SqlStore};
+use super::{
+    FoundToken, Page, StoreError, TokenStore,
+    classify::{Purpose, overloaded},
+    page::PageInProgress,
+    rows::count,
+    sql_store::SqlStore,
+};
 use crate::{
     access::{Glob, Identity, KeyPatterns, Scope, SecretHash, Token, TokenId},
     domain::{Tenant, Timestamp},
@@ -15,8 +21,6 @@ use crate::{
 
 /// The least time between two updates of a token's last use, in milliseconds.
 const NOTE_USE_EVERY_MS: i64 = 60_000;
-/// The number of rows that a list reads at a time.
-const ROWS: u64 = 500;
 
 #[async_trait]
 impl TokenStore for SqlStore {
@@ -50,35 +54,45 @@ impl TokenStore for SqlStore {
         after: Option<TokenId>,
         limit: u32,
     ) -> Result<Page<Token, TokenId>, StoreError> {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let tenant = by.and_then(|admin| admin.tenant.as_ref());
         let work = async {
-            let (mut items, mut after) = (Vec::new(), after);
+            let mut page = PageInProgress::new(limit);
             loop {
+                let after = page.last().copied().or(after);
+                let wanted = page.rows_wanted();
                 let query = Entity::find()
                     .apply_if(tenant, |query, tenant| query.filter(Column::Tenant.eq(tenant.as_str())))
                     .apply_if(after, |query, after| query.filter(Column::Id.gt(after.0)))
                     .order_by_asc(Column::Id)
-                    .limit(ROWS)
+                    .limit(wanted)
                     .into_query();
                 let rows = self.select(self.general_pool(), &self.tokens, "list_tokens", &query).await?;
+                let is_last = (rows.len() as u64) < wanted;
+                let mut tokens = Vec::with_capacity(rows.len());
                 for row in &rows {
-                    let Some(token) = read_token(row)? else { continue };
-                    if by.is_some_and(|admin| !token.scope.lies_within(admin)) {
-                        continue;
-                    }
-                    if items.len() == limit {
-                        let next = items.last().map(|last: &Token| last.id);
-                        return Ok(Page { items, next });
-                    }
-                    items.push(token);
+                    tokens.push((read_token(row)?, TokenId(row.try_get("", "id")?)));
                 }
-                let last = rows.last().map(|row| Model::from_query_result(row, "")).transpose()?;
-                match last {
-                    Some(last) if rows.len() as u64 == ROWS => after = Some(TokenId(last.id)),
-                    _ => return Ok(Page { items, next: None }),
+                let is_shown = |token: &Token| by.is_none_or(|admin| token.scope.lies_within(admin));
+                let item = |(token, id): (Option<Token>, TokenId)| (token.filter(is_shown), id);
+                let is_full = !page.extend(tokens, item).await;
+                if is_full || is_last {
+                    return Ok(page.finish());
                 }
             }
+        };
+        let _permit = self.list_permits.try_acquire().map_err(|_| overloaded())?;
+        self.tokens.run(Purpose::Read, work).await
+    }
+
+    async fn count_tokens(&self, tenant: &Tenant) -> Result<u64, StoreError> {
+        let query = Entity::find()
+            .select_only()
+            .expr(Expr::cust("COUNT(1)"))
+            .filter(Column::Tenant.eq(tenant.as_str()))
+            .into_query();
+        let work = async {
+            let rows = self.select(self.general_pool(), &self.tokens, "count_tokens", &query).await?;
+            Ok(u64::try_from(count(&rows)?).unwrap_or_default())
         };
         self.tokens.run(Purpose::Read, work).await
     }

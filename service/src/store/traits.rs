@@ -198,6 +198,9 @@ pub trait TokenStore: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Page<access::Token, TokenId>, StoreError>;
 
+    /// The number of tokens that are limited to a tenant.
+    async fn count_tokens(&self, tenant: &Tenant) -> Result<u64, StoreError>;
+
     /// Database time in milliseconds, rounded down.
     async fn token_time(&self) -> Result<Timestamp, StoreError>;
 

@@ -1,6 +1,10 @@
 //! JWTs of issuers: signed here as GitHub Actions, GitLab and Kubernetes sign theirs.
 
-use std::{path::PathBuf, process::Command, time::SystemTime};
+use std::{
+    path::PathBuf,
+    process::{Command, Stdio},
+    time::SystemTime,
+};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::{
@@ -12,6 +16,7 @@ use ring::{
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::tls::Pki;
 use crate::support::{
@@ -318,4 +323,43 @@ async fn a_client_certificate_counts_by_its_rule() {
     assert_eq!(code(&pki, "runner", &["-H", "x-tenant: other"]).await, "403");
     let admin = format!("authorization: Bearer {}", super::FIRST_ADMIN);
     assert_eq!(code(&pki, "stranger", &["-H", &admin]).await, "200", "the token goes before");
+}
+
+/// Otherwise a connection that is kept would outlive the withdrawal of its authority.
+#[tokio::test]
+async fn a_client_whose_authority_was_replaced_has_to_connect_again() {
+    let database = Dialect::Sqlite.database().await.unwrap();
+    let (pki, next) = (Pki::new(), Pki::new());
+    pki.certificate("server", "/CN=locks.test", "DNS:locks.test");
+    pki.certificate("runner", "/CN=runner-7", "DNS:a.ci.acme.test");
+    let rules = pki.path("rules.toml");
+    std::fs::write(&rules, documented("Client certificates")).unwrap();
+    let trusted = pki.path("trusted.pem");
+    std::fs::copy(pki.path("ca.pem"), &trusted).unwrap();
+    let settings = [
+        ("DB_LOCKS_AUTH", "required"),
+        ("DB_LOCKS_AUTH_RULES", rules.to_str().unwrap()),
+        ("DB_LOCKS_TLS_CLIENT_CA", trusted.to_str().unwrap()),
+    ];
+    let (mut service, port) = pki.serve(&database.url, &settings).await;
+    let connect = format!("s_client -quiet -connect 127.0.0.1:{port} -cert runner.pem -key runner.key");
+    let mut client = tokio::process::Command::new("openssl")
+        .args(connect.split(' '))
+        .current_dir(pki.path("."))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let (mut input, mut output) = (client.stdin.take().unwrap(), client.stdout.take().unwrap());
+    input.write_all(b"GET /locks HTTP/1.1\r\nhost: locks.test\r\n\r\n").await.unwrap();
+    let mut status = [0; 12];
+    output.read_exact(&mut status).await.unwrap();
+    assert_eq!(&status, b"HTTP/1.1 200");
+    std::fs::copy(next.path("ca.pem"), &trusted).unwrap();
+    service.signal("HUP");
+    let mut rest = Vec::new();
+    let ended = tokio::time::timeout(SOON, output.read_to_end(&mut rest));
+    ended.await.expect("the connection is closed").unwrap();
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{FIRST_ADMIN, Guarded, on_every_database};
-use crate::support::{Database, Dialect, SOON, Service, eventually, service::run_program_with};
+use crate::support::{Database, Dialect, SOON, Service, eventually, service::run_program_with, sql::execute};
 
 /// When a revoked token must have ended everywhere.
 const REVOKED: Duration = Duration::from_secs(2);
@@ -14,6 +14,8 @@ on_every_database![with_database:
     a_token_is_made_used_seen_and_revoked,
     a_token_works_at_every_replica_at_once_and_a_revoked_one_at_none_after_2_s,
     what_an_administrator_makes_sees_and_revokes_lies_within_its_own,
+    a_cursor_shows_no_key_that_the_patterns_do_not_match,
+    a_page_of_tokens_ends_after_4_mib,
 ];
 
 async fn a_token_is_made_used_seen_and_revoked(database: Database) {
@@ -83,6 +85,66 @@ async fn what_an_administrator_makes_sees_and_revokes_lies_within_its_own(databa
     let next = all["next_cursor"].as_str().unwrap();
     let rest = guarded.admin.get(&format!("/tokens?limit=3&cursor={next}")).await.expect(200).body;
     assert_eq!((rest["items"].as_array().unwrap().len(), &rest["next_cursor"]), (1, &Value::Null));
+}
+
+async fn a_cursor_shows_no_key_that_the_patterns_do_not_match(database: Database) {
+    let guarded = Guarded::start(&database).await;
+    let admin = guarded.admin.with_tenant("acme");
+    for key in ["a%2F1", "payroll", "z%2F1"] {
+        admin.hold(key).await;
+    }
+    let ask = json!({"name": "reader", "role": "read", "tenant": "acme", "keys": ["a/*", "z/*"]});
+    let reader = guarded.client(ask).await.with_tenant("acme");
+    let first = reader.get("/locks?limit=1").await.expect(200).body;
+    let cursor = first["next_cursor"].as_str().unwrap();
+    assert_eq!((&first["items"][0]["key"], cursor), (&json!("a/1"), hex("a/1").as_str()));
+    let second = reader.get(&format!("/locks?limit=1&cursor={cursor}")).await.expect(200).body;
+    assert_eq!((&second["items"][0]["key"], &second["next_cursor"]), (&json!("z/1"), &Value::Null));
+}
+
+fn hex(text: &str) -> String {
+    text.bytes().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
+}
+
+/// Guards memory: the patterns of a thousand tokens may be many bytes.
+async fn a_page_of_tokens_ends_after_4_mib(database: Database) {
+    let guarded = Guarded::start(&database).await;
+    let pattern = "😀".repeat(512);
+    let longest =
+        |count| json!({"name": "n", "role": "read", "tenant": "acme", "keys": vec![&pattern; count]});
+    guarded.admin.post("/tokens", longest(9)).await.problem(400, "invalid-request");
+    for _ in 0..270 {
+        guarded.admin.post("/tokens", longest(8)).await.expect(201);
+    }
+    let page = guarded.admin.get("/tokens?limit=1000").await.expect(200).body;
+    let items = page["items"].as_array().unwrap().len();
+    assert!((240..260).contains(&items), "{items} items");
+    let cursor = page["next_cursor"].as_str().unwrap();
+    let rest = guarded.admin.get(&format!("/tokens?limit=1000&cursor={cursor}")).await.expect(200).body;
+    assert_eq!((items + rest["items"].as_array().unwrap().len(), &rest["next_cursor"]), (270, &Value::Null));
+}
+
+/// Guards the database against a tenant's administrator who makes tokens without end.
+#[tokio::test]
+async fn a_tenants_administrator_makes_at_most_10000_tokens() {
+    let database = Dialect::Sqlite.database().await.unwrap();
+    let guarded = Guarded::start(&database).await;
+    let acme =
+        guarded.client(json!({"name": "a", "role": "admin", "tenant": "acme"})).await.with_tenant("acme");
+    let make = || acme.post("/tokens", json!({"name": "n", "role": "read"}));
+    let copies = |count| {
+        format!(
+            "INSERT INTO db_locks_tokens (id, hash, name, tenant, role, created_at_ms)
+             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count})
+             SELECT randomblob(16), randomblob(32), 'n', 'acme', 'read', 0 FROM n"
+        )
+    };
+    execute(&database.url, &copies(9_998)).await.unwrap();
+    make().await.expect(201);
+    let refused = make().await;
+    refused.problem(403, "forbidden");
+    assert!(refused.body["detail"].as_str().unwrap().contains("10000 tokens"), "{}", refused.body);
+    guarded.admin.post("/tokens", json!({"name": "n", "role": "read", "tenant": "acme"})).await.expect(201);
 }
 
 /// A grant that was waited for goes to nobody whose token was revoked meanwhile: the lock is free for others.

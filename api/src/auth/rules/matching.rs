@@ -164,7 +164,11 @@ role = "read"
     fn a_certificate_matches_by_subject_and_name() {
         let rules = Rules::read(RULES).unwrap();
         let of = |subject: &str, name: &str| {
-            let certificate = ClientCertificate { subject: subject.to_owned(), names: vec![name.to_owned()] };
+            let certificate = ClientCertificate {
+                subject: subject.to_owned(),
+                names: vec![name.to_owned()],
+                valid_until: 0,
+            };
             rules.of_certificate(&certificate).map(|identity| identity.who.to_string())
         };
         assert_eq!(of("CN=runner-1", "a.ci.acme.test").as_deref(), Some("certificate:CN=runner-1"));
@@ -179,7 +183,8 @@ role = "read"
         let rules =
             Rules::read("[[rule]]\ncertificate = { san = \"spiffe://acme/*\" }\nrole = \"write\"\n").unwrap();
         let of = |name: &str| {
-            let certificate = ClientCertificate { subject: String::new(), names: vec![name.to_owned()] };
+            let certificate =
+                ClientCertificate { subject: String::new(), names: vec![name.to_owned()], valid_until: 0 };
             rules.of_certificate(&certificate).unwrap()
         };
         let (one, other) = (of("spiffe://acme/one"), of("spiffe://acme/other"));

@@ -70,7 +70,9 @@ where
         let began = Instant::now();
         let origin = self.shared.origin(&request, &id);
         let credential = self.shared.credential_of_waiter(&request, route);
-        let inner = if empty_key {
+        let inner = if request.headers().len() > MAX_HEADERS {
+            Inner::Refused(Some(Problem::invalid_field("headers", TOO_MANY_HEADERS)))
+        } else if empty_key {
             Inner::Refused(Some(Problem::no_route(EMPTY_KEY)))
         } else if self.shared.authentication.is_some()
             && found.is_some()
@@ -119,6 +121,11 @@ where
         }
     }
 }
+
+/// The most headers of a request, as hyper has it for HTTP/1.1. Over HTTP/2 hundreds of headers take some hundred bytes on the wire
+/// and many KiB here, for as long as the request lasts.
+const MAX_HEADERS: usize = 100;
+const TOO_MANY_HEADERS: &str = "must be at most 100";
 
 /// A path with nothing where its key would be.
 const EMPTY_KEY: &str = "/locks//";

@@ -7,7 +7,6 @@ use std::{
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use axum::{
@@ -26,12 +25,14 @@ use tokio::{
 use super::{
     HttpService, Protocols,
     body::{AnswerBody, FIRST_PIECE, PIECE},
+    ending::Ending,
     protocol::{self, Protocol},
     request_body::RequestBody,
     stream::ClientStream,
     streams::{Answered, Running, Streams},
     timers::FIRST_HEAD,
-    unread::UnreadAnswers,
+    tls::Tls,
+    unread::{STREAM_BYTES, UnreadAnswers},
 };
 use crate::http::{
     Apart,
@@ -41,25 +42,22 @@ use crate::http::{
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
-/// How long a new connection is kept for its first request while idle ones are being closed: its client may have connected
-/// just now, with its request on the way.
-const FIRST_REQUEST: Duration = Duration::from_millis(500);
-
 /// Serves a connection to its end.
 pub(super) async fn serve<S: HttpService>(
     protocols: Protocols,
     (tcp, peer): (TcpStream, SocketAddr),
     on_loopback: bool,
     service: S,
-    mut phase: watch::Receiver<Phase>,
+    phase: watch::Receiver<Phase>,
     _counted: (OwnedSemaphorePermit, OpenConnection),
 ) {
-    let opened = Instant::now();
+    let authorities = protocols.tls.as_deref().map(Tls::authorities);
+    let mut ending = Ending::new(phase);
     let start = tokio::time::timeout(FIRST_HEAD, protocol::begin(tcp, protocols.tls.as_deref()));
     let started = tokio::select! {
         biased;
         started = start => started,
-        () = close_when_idle(&mut phase, opened) => return,
+        () = ending.close_when_idle() => return,
     };
     let (transport, protocol) = match started {
         Ok(Ok(started)) => started,
@@ -70,7 +68,10 @@ pub(super) async fn serve<S: HttpService>(
         Err(_) => return,
     };
     let certificate = transport.certificate();
-    let client = Arc::new(Connection::new(on_loopback, peer.ip(), phase.clone(), certificate));
+    if let (Some(_), Some(authorities)) = (&certificate, authorities) {
+        ending.end_with(authorities);
+    }
+    let client = Arc::new(Connection::new(on_loopback, peer.ip(), ending.phase(), certificate));
     let _joined = protocols.unread.join(&client);
     let is_http2 = protocol == Protocol::Http2;
     let io = TokioIo::new(ClientStream::new(transport, client.clone(), is_http2));
@@ -82,7 +83,7 @@ pub(super) async fn serve<S: HttpService>(
     };
     tokio::select! {
         biased;
-        result = speak(&protocols, protocol, io, requests, phase, opened) => {
+        result = speak(&protocols, protocol, io, requests, ending) => {
             if let Some(Err(error)) = result {
                 tracing::debug!(error = &error as &dyn std::error::Error, %peer, "a connection broke");
             }
@@ -97,8 +98,7 @@ async fn speak<S: HttpService>(
     protocol: Protocol,
     io: TokioIo<ClientStream>,
     requests: Requests<S>,
-    mut phase: watch::Receiver<Phase>,
-    opened: Instant,
+    mut ending: Ending,
 ) -> Option<hyper::Result<()>> {
     let result = match protocol {
         Protocol::Http1 => {
@@ -106,12 +106,12 @@ async fn speak<S: HttpService>(
             tokio::select! {
                 biased;
                 result = connection.as_mut() => result,
-                () = close_when_idle(&mut phase, opened) => {
+                () = ending.close_when_idle() => {
                     connection.as_mut().graceful_shutdown();
                     tokio::select! {
                         biased;
                         result = connection.as_mut() => result,
-                        () = reached(&mut phase, Phase::Ended) => return None,
+                        () = ending.reached(Phase::Ended) => return None,
                     }
                 }
             }
@@ -125,12 +125,12 @@ async fn speak<S: HttpService>(
                 biased;
                 result = run(&mut running, &streams, connection.as_mut()) => result,
                 // Its client is told to send further requests elsewhere.
-                () = reached(&mut phase, Phase::Draining) => {
+                () = ending.send_elsewhere() => {
                     connection.as_mut().graceful_shutdown();
                     tokio::select! {
                         biased;
                         result = run(&mut running, &streams, connection.as_mut()) => result,
-                        () = reached(&mut phase, Phase::Ended) => return None,
+                        () = ending.reached(Phase::Ended) => return None,
                     }
                 }
             }
@@ -142,18 +142,6 @@ async fn speak<S: HttpService>(
 /// Runs an HTTP/2 connection with its streams.
 async fn run<C: Future>(running: &mut Running, streams: &Streams, mut connection: Pin<&mut C>) -> C::Output {
     poll_fn(|cx| running.poll(cx, streams, |cx| connection.as_mut().poll(cx))).await
-}
-
-/// Waits until connections without a request are to be closed.
-async fn close_when_idle(phase: &mut watch::Receiver<Phase>, opened: Instant) {
-    reached(phase, Phase::Closing).await;
-    // Whichever comes first.
-    let _ = tokio::time::timeout_at(opened + FIRST_REQUEST, reached(phase, Phase::Ended)).await;
-}
-
-/// Waits for a phase. A server that no longer exists has ended.
-async fn reached(phases: &mut watch::Receiver<Phase>, phase: Phase) {
-    let _ = phases.wait_for(|now| *now >= phase).await;
 }
 
 /// Answers the requests of one connection.
@@ -207,12 +195,16 @@ impl<F: Future<Output = Result<Response, Infallible>> + Unpin> Future for Answer
         }
         let grant = answer.extensions_mut().remove::<Unconfirmed>();
         let is_shared = matches!(answer.extensions().get::<Apart>(), Some(Apart::InMemory));
-        let bytes = usize::try_from(answer.body().size_hint().lower()).unwrap_or(usize::MAX);
-        let unread = match &in_flight {
-            Some(in_flight) if !is_shared => self.unread.count(in_flight.shared_connection(), bytes),
-            _ => None,
-        };
-        let first_piece = if self.answered.is_some() { FIRST_PIECE } else { PIECE };
+        let is_http2 = self.answered.is_some();
+        let own = if is_shared { 0 } else { answer.body().size_hint().lower() };
+        let bytes = usize::try_from(own).unwrap_or(usize::MAX).saturating_add(if is_http2 {
+            STREAM_BYTES
+        } else {
+            0
+        });
+        let unread =
+            in_flight.as_ref().and_then(|in_flight| self.unread.count(in_flight.shared_connection(), bytes));
+        let first_piece = if is_http2 { FIRST_PIECE } else { PIECE };
         Poll::Ready(Ok(answer.map(|body| AnswerBody::new(body, in_flight, grant, unread, first_piece))))
     }
 }

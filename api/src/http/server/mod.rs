@@ -3,6 +3,7 @@
 mod accept;
 mod body;
 mod client;
+mod ending;
 mod head_lines;
 mod linger;
 mod protocol;

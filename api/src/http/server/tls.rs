@@ -8,6 +8,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject},
     server::{VerifierBuilderError, WebPkiClientVerifier},
 };
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 /// What was agreed on within TLS for HTTP/2.
@@ -35,25 +36,44 @@ pub enum TlsError {
 
 /// TLS as it is set up now.
 #[derive(Debug)]
-pub struct Tls(RwLock<Arc<ServerConfig>>);
+pub struct Tls {
+    config: RwLock<Arc<ServerConfig>>,
+    client_ca: RwLock<Option<Vec<u8>>>,
+    /// Notified when the authorities of client certificates are replaced by others.
+    authorities: watch::Sender<()>,
+}
 
 impl Tls {
     /// With a certificate, its chain and its key, and the authorities of client certificates, all as PEM. Clients are asked for
     /// a certificate if there are authorities, and may have none.
     pub fn new(certificate: &[u8], key: &[u8], client_ca: Option<&[u8]>) -> Result<Self, TlsError> {
-        Ok(Self(RwLock::new(config(certificate, key, client_ca)?)))
+        Ok(Self {
+            config: RwLock::new(config(certificate, key, client_ca)?),
+            client_ca: RwLock::new(client_ca.map(<[u8]>::to_vec)),
+            authorities: watch::Sender::default(),
+        })
     }
 
-    /// New connections use these from now on.
+    /// Has new connections use these. If the authorities are others than before, clients with a certificate have to connect again.
     pub fn replace(&self, certificate: &[u8], key: &[u8], client_ca: Option<&[u8]>) -> Result<(), TlsError> {
         let config = config(certificate, key, client_ca)?;
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = config;
+        *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
+        let mut known = self.client_ca.write().unwrap_or_else(PoisonError::into_inner);
+        if known.as_deref() != client_ca {
+            *known = client_ca.map(<[u8]>::to_vec);
+            self.authorities.send_replace(());
+        }
         Ok(())
     }
 
     /// What makes TLS of a new connection.
     pub(super) fn acceptor(&self) -> TlsAcceptor {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner)).into()
+        Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner)).into()
+    }
+
+    /// Is notified when the authorities of client certificates are replaced.
+    pub(super) fn authorities(&self) -> watch::Receiver<()> {
+        self.authorities.subscribe()
     }
 }
 

@@ -16,8 +16,10 @@ use crate::http::connection::Connection;
 
 /// The most bytes of all unread answers.
 const MOST_BYTES: usize = 256 * 1024 * 1024;
-/// Smaller answers do not count: a grant without data is one, and a request takes as much by itself.
+/// Smaller answers do not count: a connection takes more by itself. With HTTP/2 all count, by [`STREAM_BYTES`].
 const COUNTED_FROM: usize = 2 * 1024;
+/// The memory of an answer over HTTP/2 beside its body: its stream and its headers.
+pub(super) const STREAM_BYTES: usize = 2 * 1024;
 
 static CUT_OFF: LogLimit = LogLimit::new();
 
@@ -112,6 +114,14 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
+
+    /// A client of HTTP/2 can leave a thousand small answers unread.
+    #[test]
+    fn an_answer_over_http2_counts_however_small_it_is() {
+        let all = Arc::new(UnreadAnswers::at_most(100_000));
+        let connection = Connection::for_test(true);
+        assert!(all.count(&connection, STREAM_BYTES + 1).is_some());
+    }
 
     #[test]
     fn the_connection_with_the_most_unread_answers_is_cut_off() {

@@ -3,7 +3,7 @@ use async_trait::async_trait;
 use super::*;
 use crate::{
     access::{Role, Scope, Token},
-    domain::Timestamp,
+    domain::{Tenant, Timestamp},
     store::{FoundToken, Page},
 };
 
@@ -42,6 +42,10 @@ impl TokenStore for OneToken {
         _: u32,
     ) -> Result<Page<Token, TokenId>, StoreError> {
         unreachable!("a cache lists nothing")
+    }
+
+    async fn count_tokens(&self, _: &Tenant) -> Result<u64, StoreError> {
+        unreachable!("a cache counts nothing")
     }
 
     async fn token_time(&self) -> Result<Timestamp, StoreError> {

@@ -14,7 +14,7 @@ use self::views::{lock_view, permit_of, semaphore_view};
 use super::{
     HeldCounts, KeyFilter, ListStore, LockFilter, Page, StoreError,
     classify::{Purpose, overloaded},
-    page::PageInProgress,
+    page::{PageInProgress, take_turns},
     rows::{KIND_ENDING_HELD, MUTEXES, SEMAPHORES, count},
     sql_store::SqlStore,
 };
@@ -39,11 +39,11 @@ impl ListStore for SqlStore {
                 let wanted = page.rows_wanted();
                 let rows = self.rows(query.limit(wanted)).await?;
                 let is_last = (rows.len() as u64) < wanted;
-                let items = rows.iter().map(|row| {
-                    let view = lock_view(row, now).filter(|view| is_shown(view, filter));
+                let item = |row: locks::Model| {
+                    let view = lock_view(&row, now).filter(|view| is_shown(view, filter));
                     (view, Key::trusted(&row.key))
-                });
-                if !page.extend(items) || is_last {
+                };
+                if !page.extend(rows, item).await || is_last {
                     return Ok(page.finish());
                 }
             }
@@ -70,7 +70,12 @@ impl ListStore for SqlStore {
                 let rows = self.rows(query.limit(wanted)).await?;
                 let is_last = (rows.len() as u64) < wanted;
                 after = rows.last().map(|row| Key::trusted(&row.key));
-                found.extend(rows.into_iter().filter(|row| matches(filter, &row.key)));
+                for (number, row) in rows.into_iter().enumerate() {
+                    take_turns(number).await;
+                    if matches(filter, &row.key) {
+                        found.push(row);
+                    }
+                }
                 if is_last || found.len() > limit as usize {
                     break;
                 }
@@ -105,8 +110,8 @@ impl ListStore for SqlStore {
                 self.list.round_trips.increment(1);
                 let rows = query.limit(wanted).all(self.general_pool()).await?;
                 let is_last = (rows.len() as u64) < wanted;
-                let items = rows.iter().map(|row| (Some(permit_of(row).view(id.clone(), exactly)), row.slot));
-                if !page.extend(items) || is_last {
+                let item = |row: permits::Model| (Some(permit_of(&row).view(id.clone(), exactly)), row.slot);
+                if !page.extend(rows, item).await || is_last {
                     return Ok(page.finish());
                 }
             }
