@@ -32,7 +32,7 @@ mod overload;
 mod trail;
 mod waiting;
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use tokio::{sync::mpsc, time::Instant};
 
@@ -99,18 +99,24 @@ impl Shard {
 
     /// Runs as long as its runtime: the shard holds a sender itself, so its channel is never closed.
     pub(super) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Message>) {
+        let mut timer = pin!(tokio::time::sleep_until(Instant::now()));
         loop {
-            let first = match self.next_event() {
-                None => inbox.recv().await,
-                Some(at) => tokio::select! {
-                    biased;
-                    message = inbox.recv() => message,
-                    () = tokio::time::sleep_until(at) => {
-                        self.on_time();
-                        self.proceed();
-                        continue;
-                    }
-                },
+            let next_event = self.next_event();
+            // The timer is set again only after it has fired, or if it would fire too late. Setting it for each batch would
+            // wake the runtime each time.
+            if let Some(at) = next_event
+                && (timer.is_elapsed() || timer.deadline() > at)
+            {
+                timer.as_mut().reset(at);
+            }
+            let first = tokio::select! {
+                biased;
+                message = inbox.recv() => message,
+                () = timer.as_mut(), if next_event.is_some() => {
+                    self.on_time();
+                    self.proceed();
+                    continue;
+                }
             };
             let Some(first) = first else { return };
             self.on_message(first);
