@@ -111,14 +111,33 @@ fn record(operation: Operation, outcome: usize, took: Duration) {
     handles.duration.record(took);
 }
 
-/// Runs an operation and counts it. An operation that is dropped because its caller went away is not counted.
+/// An operation that is being carried out. An operation that is dropped because its caller
+/// went away is not counted.
+pub(crate) struct Observation {
+    operation: Operation,
+    since: Instant,
+}
+
+impl Observation {
+    /// Begins an operation.
+    pub(crate) fn begin(operation: Operation) -> Self {
+        Self { operation, since: Instant::now() }
+    }
+
+    /// Counts the operation.
+    pub(crate) fn end<T>(self, result: &Result<T, ServiceError>) {
+        record(self.operation, outcome_index(result), self.since.elapsed());
+    }
+}
+
+/// Runs an operation and counts it.
 pub(crate) async fn observed<T>(
     operation: Operation,
     work: impl Future<Output = Result<T, ServiceError>>,
 ) -> Result<T, ServiceError> {
-    let since = Instant::now();
+    let observation = Observation::begin(operation);
     let result = work.await;
-    record(operation, outcome_index(&result), since.elapsed());
+    observation.end(&result);
     result
 }
 

@@ -133,7 +133,7 @@ impl KeyTask {
     }
 
     /// Decides the commands on a state. `fresh` says that the state was loaded after the commands had arrived.
-    pub(super) fn decide(&mut self, state: KeyState, fresh: bool, ctx: &Context) -> TaskOutcome {
+    pub(super) fn decide(&mut self, state: Box<KeyState>, fresh: bool, ctx: &Context) -> TaskOutcome {
         let prev = state.row_version;
         let mut change = Box::new(KeyChange::new(self.id.clone(), state));
         change.guard_busy.clone_from(&self.guard_busy);
@@ -162,7 +162,7 @@ impl KeyTask {
             let write = Write { prev, row_version: ids::row_version(), change };
             TaskOutcome::Write { write, verdicts }
         } else if fresh || planted!(StaleCacheAnswered) {
-            TaskOutcome::Answered { state: Box::new(change.state), verdicts }
+            TaskOutcome::Answered { state: change.state, verdicts }
         } else {
             TaskOutcome::NeedsLoad
         }
@@ -274,7 +274,7 @@ mod tests {
             full_tenants: Arc::default(),
             over_storage: Arc::default(),
         };
-        let outcome = key_task.decide(KeyState::absent(), true, &ctx);
+        let outcome = key_task.decide(KeyState::absent().into(), true, &ctx);
         let TaskOutcome::Write { verdicts, .. } = outcome else { panic!("the semaphore is to be written") };
         assert_eq!((verdicts.len(), key_task.requests.len()), (1, 2), "its permit needs the row's token");
     }

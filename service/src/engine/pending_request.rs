@@ -58,12 +58,11 @@ impl PendingRequest {
 
     /// Replaces the refusal of a release that has waited for a guard row, if another replica or another command has
     /// finished the release and the lock was taken since. The release has succeeded then.
-    pub(super) fn finished_elsewhere(&mut self, reply: Reply) -> Reply {
-        match (reply, self.left.take()) {
-            (Reply::Refused(Refusal::VersionMismatch | Refusal::NotFound), Some(left)) => {
-                Reply::Released(*left)
-            }
-            (reply, _) => reply,
+    pub(super) fn correct_if_finished_elsewhere(&mut self, reply: &mut Reply) {
+        if let Some(left) = self.left.take()
+            && matches!(reply, Reply::Refused(Refusal::VersionMismatch | Refusal::NotFound))
+        {
+            *reply = Reply::Released(*left);
         }
     }
 

@@ -64,22 +64,23 @@ impl RequestGuard {
     ///
     /// # Errors
     /// Fails if the engine could not answer the acquire. Then no grant is held.
-    pub async fn acquire(self, acquire: Acquire) -> Result<(Reply, Self), EngineError> {
+    pub async fn acquire(mut self, acquire: Acquire) -> Result<(Reply, Self), EngineError> {
         let arrived = Instant::now();
-        let answer = self.ask(acquire).await;
+        let shared = self.shared.clone();
+        let answer = match shared.admit() {
+            Ok(_counted) => {
+                let command = Command::Acquire(acquire);
+                let answer = self.answer.insert(shared.begin(self.id.clone(), command)).await;
+                self.answer = None;
+                // The shard is gone only when the process ends.
+                answer.unwrap_or(Err(EngineError::Draining))
+            }
+            Err(error) => Err(error),
+        };
         if matches!(answer, Err(EngineError::Overloaded)) {
             tokio::time::sleep_until(arrived + SHED_AFTER).await;
         }
-        answer
-    }
-
-    async fn ask(mut self, acquire: Acquire) -> Result<(Reply, Self), EngineError> {
-        let shared = self.shared.clone();
-        let _counted = shared.admit()?;
-        let answer = self.answer.insert(shared.begin(self.id.clone(), Command::Acquire(acquire))).await;
-        self.answer = None;
-        // The shard is gone only when the process ends.
-        let Answered { reply, freed_at } = answer.unwrap_or(Err(EngineError::Draining))?;
+        let Answered { reply, freed_at } = answer?;
         self.freed_at = freed_at;
         self.holds_grant = matches!(reply, Reply::Granted(_));
         Ok((reply, self))

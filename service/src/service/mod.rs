@@ -17,7 +17,7 @@ use crate::{
         LockView, Refusal, Release, Reply, RequestFlags, SemaphoreView, Tenant, Version,
     },
     engine::Engine,
-    observe::{self, Operation, observed},
+    observe::{self, Observation, Operation, observed},
     store::{KeyFilter, LockFilter, Page, Store, StoreError},
     unavailable::Unavailable,
 };
@@ -94,17 +94,17 @@ impl LockService {
             retried: false,
             request_id: request_guard.request_id(),
         };
-        let work = async {
-            let (reply, request_guard) = request_guard.acquire(acquire).await?;
-            match reply {
-                Reply::Granted(view) => Ok(Delivery { view, request_guard }),
-                Reply::Refused(Refusal::VersionMismatch) if request.version.is_none() => {
-                    Err(ServiceError::Unavailable(Unavailable::LeaseOver))
-                }
-                other => Err(error_of(kind, other)),
+        let observation = Observation::begin(Operation::Acquire);
+        let result = match request_guard.acquire(acquire).await {
+            Ok((Reply::Granted(view), request_guard)) => Ok(Delivery { view, request_guard }),
+            Ok((Reply::Refused(Refusal::VersionMismatch), _)) if request.version.is_none() => {
+                Err(ServiceError::Unavailable(Unavailable::LeaseOver))
             }
+            Ok((other, _)) => Err(error_of(kind, other)),
+            Err(error) => Err(error.into()),
         };
-        observed(Operation::Acquire, work).await
+        observation.end(&result);
+        result
     }
 
     /// Refuses to guard a lock if the database cannot do its part.
@@ -202,8 +202,11 @@ impl LockService {
         command: Command,
         expected: impl FnOnce(Kind, Reply) -> Result<T, ServiceError>,
     ) -> Result<T, ServiceError> {
-        let work = async { expected(kind, self.engine.execute(id, command).await?) };
-        observed(operation, work).await
+        let observation = Observation::begin(operation);
+        let reply = self.engine.execute(id, command).await;
+        let result = reply.map_err(ServiceError::from).and_then(|reply| expected(kind, reply));
+        observation.end(&result);
+        result
     }
 
     /// One page of a tenant's locks in byte order of their keys, after the key `after`. Its `next` is `after` for the

@@ -41,7 +41,7 @@ async fn every_field_comes_back_as_it_was(database: Database) {
     let mut expected = write.change.state;
     expected.row_version = Some(write.row_version);
     read.queue.asked.clear();
-    assert_eq!(read, expected);
+    assert_eq!(read, *expected);
 }
 
 async fn permits_and_waiters_come_back_in_their_order(database: Database) {

@@ -47,7 +47,7 @@ pub struct KeyChange {
     /// Tenant and key.
     pub id: KeyId,
     /// The state with all changes so far.
-    pub state: KeyState,
+    pub state: Box<KeyState>,
     /// The effects of the change once it is committed.
     pub effects: Effects,
     /// Whether the key's row has to be written.
@@ -84,7 +84,8 @@ pub(crate) struct Steps {
 
 impl KeyChange {
     /// Begins a change of a state.
-    pub fn new(id: KeyId, state: KeyState) -> Self {
+    pub fn new(id: KeyId, state: impl Into<Box<KeyState>>) -> Self {
+        let state = state.into();
         let fresh_tokens = state.row_version.is_none();
         let stored_before = state.stored_before();
         let named_before = state.named_versions();

@@ -154,7 +154,7 @@ impl Scene {
             "unproved: {verdict:?}"
         );
         self.wrote = change.dirty;
-        self.state = change.state;
+        self.state = *change.state;
         self.state.queue.trim(usize::MAX);
         if change.dirty {
             self.writes += 1;

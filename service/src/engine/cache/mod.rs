@@ -35,10 +35,12 @@ impl Cache {
 
     /// Takes a state of the key to decide on without a load; `None` if a load probably costs less. The key is no longer
     /// cached afterwards.
-    pub(super) fn speculate(&mut self, id: &KeyId) -> Option<(KeyState, Basis)> {
+    pub(super) fn speculate(&mut self, id: &KeyId) -> Option<(Box<KeyState>, Basis)> {
         match self.states.take(id) {
             Some(state) => self.speculation.trusts_cached().then_some((state, Basis::Cached)),
-            None => self.speculation.assumes_absent().then(|| (KeyState::absent(), Basis::AssumedAbsent)),
+            None => {
+                self.speculation.assumes_absent().then(|| (KeyState::absent().into(), Basis::AssumedAbsent))
+            }
         }
     }
 
@@ -62,7 +64,7 @@ impl Cache {
     }
 
     /// Caches a state that was just written or loaded.
-    pub(super) fn put(&mut self, id: KeyId, state: KeyState, now: Instant) {
+    pub(super) fn put(&mut self, id: KeyId, state: Box<KeyState>, now: Instant) {
         self.states.put(id, state, now);
     }
 

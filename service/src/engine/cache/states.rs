@@ -31,9 +31,9 @@ fn longest_view() -> usize {
 #[derive(Debug)]
 pub(super) struct States {
     /// States that were written in this generation.
-    young: FxHashMap<KeyId, KeyState>,
+    young: FxHashMap<KeyId, Box<KeyState>>,
     /// States that were written in the generation before.
-    old: FxHashMap<KeyId, KeyState>,
+    old: FxHashMap<KeyId, Box<KeyState>>,
     /// The approximate size of `young` in bytes.
     young_bytes: usize,
     /// The size in bytes at which a generation ends early.
@@ -55,7 +55,7 @@ impl States {
     }
 
     /// Removes and returns a state.
-    pub(super) fn take(&mut self, id: &KeyId) -> Option<KeyState> {
+    pub(super) fn take(&mut self, id: &KeyId) -> Option<Box<KeyState>> {
         if let Some(state) = self.young.remove(id) {
             self.young_bytes = self.young_bytes.saturating_sub(weight(&state));
             return Some(state);
@@ -69,7 +69,7 @@ impl States {
     }
 
     /// Adds a state that was just written or loaded.
-    pub(super) fn put(&mut self, id: KeyId, mut state: KeyState, now: Instant) {
+    pub(super) fn put(&mut self, id: KeyId, mut state: Box<KeyState>, now: Instant) {
         if let Body::Semaphore(semaphore) = &mut state.body {
             // The view of a guarded semaphore must have all permits, so it is not cached.
             if semaphore.guarded || semaphore.permits.slots > semaphore.max_size {
@@ -125,10 +125,10 @@ mod tests {
     fn a_state_is_forgotten_after_two_generations_without_a_write() {
         let start = Instant::now();
         let mut states = States::new(1 << 20, start);
-        states.put(id("a"), KeyState::absent(), start);
+        states.put(id("a"), KeyState::absent().into(), start);
         states.end_generation(start + GENERATION);
         assert!(states.take(&id("a")).is_some());
-        states.put(id("a"), KeyState::absent(), start + GENERATION);
+        states.put(id("a"), KeyState::absent().into(), start + GENERATION);
         states.end_generation(start + GENERATION * 2);
         states.end_generation(start + GENERATION * 3);
         assert!(states.take(&id("a")).is_none());
@@ -139,7 +139,7 @@ mod tests {
         let start = Instant::now();
         let mut states = States::new(64 << 10, start);
         for number in 0..10_000 {
-            states.put(id(&number.to_string()), KeyState::absent(), start);
+            states.put(id(&number.to_string()), KeyState::absent().into(), start);
         }
         let held = states.young.len() + states.old.len();
         assert!(held * weight(&KeyState::absent()) <= 66 << 10, "{held} states are held");

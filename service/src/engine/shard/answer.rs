@@ -22,7 +22,7 @@ pub(super) struct Finished {
     pub(super) key_task: KeyTask,
     pub(super) verdicts: Vec<Verdict>,
     pub(super) effects: Effects,
-    pub(super) state: KeyState,
+    pub(super) state: Box<KeyState>,
     /// The amount by which the store raised the decided tokens.
     pub(super) raised: i64,
     /// When the statement that wrote or loaded the state was sent. Served waiters were decided on before that.
@@ -44,7 +44,7 @@ impl Shard {
             match verdict {
                 Verdict::Reply(mut reply) => {
                     reply.raise_token(raised);
-                    let reply = request.finished_elsewhere(reply);
+                    request.correct_if_finished_elsewhere(&mut reply);
                     self.answer(request, reply, sent);
                 }
                 Verdict::Waiting { wait_ms } => self.register(request, wait_ms),
@@ -102,13 +102,14 @@ impl Shard {
     }
 
     /// Answers the caller of a command.
-    fn answer(&mut self, request: PendingRequest, reply: Reply, sent: Instant) {
+    fn answer(&mut self, request: PendingRequest, mut reply: Reply, sent: Instant) {
         match (request.command, request.reply) {
             (Command::Leave { request_id, .. }, _) => self.on_left(request_id, reply, sent),
             (Command::Acquire(acquire), sender) => {
                 self.shared.metrics.answered_at_once(&reply);
                 let granted = matches!(reply, Reply::Granted(_));
-                let answer = self.with_certain_lease(reply, request.arrived).map(Answered::from);
+                let answer =
+                    self.make_lease_certain(&mut reply, request.arrived).map(|()| Answered::from(reply));
                 let is_certain = answer.is_ok();
                 let delivered = sender.is_some_and(|sender| sender.send(answer).is_ok());
                 // Give the grant back even if its lease has only perhaps ended: no caller knows of the grant.
@@ -126,7 +127,8 @@ impl Shard {
                 self.enqueue_internal(request.id, Command::GiveBack { version, request_id });
             }
             (_, Some(sender)) => {
-                let answer = self.with_certain_lease(reply, request.arrived).map(Answered::from);
+                let answer =
+                    self.make_lease_certain(&mut reply, request.arrived).map(|()| Answered::from(reply));
                 // The receiver is gone if the caller has hung up. The command was carried out all the same.
                 let _ = sender.send(answer);
             }
@@ -134,16 +136,16 @@ impl Shard {
         }
     }
 
-    /// Returns the reply with a remaining lease that is certain by the newest reading of the database's clock. The
-    /// caller counts its lease from `since` or earlier. If the clock stepped forward after the decision, the lease is
-    /// shorter than was decided.
+    /// Makes the remaining lease of a reply certain by the newest reading of the database's clock. The caller counts its
+    /// lease from `since` or earlier. If the clock stepped forward after the decision, the lease is shorter than was
+    /// decided.
     ///
     /// Fails if the lease ended before its answer. Very short leases are excepted: a commit may take longer than they
     /// last, and they are over when the answer arrives anyway.
-    pub(super) fn with_certain_lease(&self, mut reply: Reply, since: Instant) -> Result<Reply, EngineError> {
+    pub(super) fn make_lease_certain(&self, reply: &mut Reply, since: Instant) -> Result<(), EngineError> {
         const SHORTEST_CHECKED_MS: i64 = 100;
-        let Reply::Granted(view) = &mut reply else { return Ok(reply) };
-        let Some(held) = &mut view.held else { return Ok(reply) };
+        let Reply::Granted(view) = reply else { return Ok(()) };
+        let Some(held) = &mut view.held else { return Ok(()) };
         let at = Instant::now();
         // Each grant brings a reading of the clock. If that reading is too old, this process was paused for an unknown
         // time.
@@ -159,7 +161,7 @@ impl Shard {
         if has_stepped {
             held.expires_in_ms = lasts_ms(now.at_most).clamp(0, held.expires_in_ms.max(0));
         }
-        Ok(reply)
+        Ok(())
     }
 
     /// Sets the timer of a key to the next time at which its queue may have to be served.

@@ -57,7 +57,7 @@ impl Shard {
     pub(super) fn decide(
         &mut self,
         mut key_task: KeyTask,
-        state: KeyState,
+        state: Box<KeyState>,
         basis: Basis,
         ctx: &Context,
         sent: Instant,
@@ -71,7 +71,7 @@ impl Shard {
             }
             TaskOutcome::Answered { state, verdicts } => {
                 let effects = Effects::default();
-                self.finish(Finished { key_task, verdicts, effects, state: *state, raised: 0, sent });
+                self.finish(Finished { key_task, verdicts, effects, state, raised: 0, sent });
             }
             TaskOutcome::NeedsLoad => self.in_flight.loads.push(key_task),
             TaskOutcome::NeedsMembership => {

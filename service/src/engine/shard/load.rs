@@ -42,7 +42,7 @@ impl Shard {
         let ctx = self.shared.context(now);
         for (mut key_task, state) in key_tasks.into_iter().zip(loaded.states) {
             let mut state = match state {
-                Ok(state) => state,
+                Ok(state) => Box::new(state),
                 Err(unreadable) => {
                     self.fail_unreadable(key_task, &unreadable);
                     continue;

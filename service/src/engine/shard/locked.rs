@@ -41,7 +41,7 @@ impl Shard {
                 let state = states.into_iter().next().filter(|state| copy.applied(state).is_none());
                 let outcome = state.map(|mut state| {
                     offers.keep(&mut state.queue, now, CLAIM_MS, Instant::now());
-                    copy.decide(state, true, &shared.context(now))
+                    copy.decide(state.into(), true, &shared.context(now))
                 });
                 let Some(TaskOutcome::Write { write, verdicts }) = outcome else { return Vec::new() };
                 decided = Some((write.clone(), verdicts));

@@ -76,13 +76,13 @@ impl Shard {
             return self.give_back_unclaimed(request_id, answered.reply);
         };
         self.shared.waiting.remove(&waiter.id.tenant);
-        let Answered { reply, freed_at } = answered;
+        let Answered { mut reply, freed_at } = answered;
         self.shared.metrics.answered_after(waiter.since.elapsed(), &reply);
         let granted = matches!(reply, Reply::Granted(_));
         if granted {
             self.shared.membership.expect_offers();
         }
-        let answer = self.with_certain_lease(reply, sent).map(|reply| Answered { reply, freed_at });
+        let answer = self.make_lease_certain(&mut reply, sent).map(|()| Answered { reply, freed_at });
         let is_certain = answer.is_ok();
         let delivered = waiter.reply.is_some_and(|sender| sender.send(answer).is_ok());
         if granted && !(is_certain && delivered) {

@@ -184,7 +184,7 @@ impl KeyRows {
     /// Changes a key; tokens of a new row begin above a floor.
     fn change(&mut self, change: &KeyChange, floor: i64, serial: u64) -> Result<(), String> {
         self.write_guards(change, serial);
-        let mut row = change.state.clone();
+        let mut row = KeyState::clone(&change.state);
         row.token = row.token.above_floor(floor);
         if let Body::Mutex(mutex) = &mut row.body
             && let Some(grant) = &mut mutex.grant

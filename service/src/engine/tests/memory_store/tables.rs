@@ -88,7 +88,7 @@ impl Tables {
 /// The rows of a key after a write. The write was decided on a view, and only its changes count.
 fn merged(before: KeyState, write: &Write) -> KeyState {
     let change = &write.change;
-    let mut state = change.state.clone();
+    let mut state = KeyState::clone(&change.state);
     state.row_version = Some(write.row_version);
     state.queue.trim(usize::MAX);
     let mut queue: BTreeMap<_, _> =
