@@ -53,7 +53,7 @@ fn release(n: u32) -> Command {
 /// Decides commands one after another, as if each were written.
 fn after(mut state: KeyState, commands: impl IntoIterator<Item = Command>) -> KeyState {
     for command in commands {
-        state = decide(state, &command).state;
+        state = *decide(state, &command).state;
         state.row_version = Some(RowVersion(Uuid::from_u128(1)));
     }
     state
