@@ -31,5 +31,6 @@ fn for_bash() -> Vec<u8> {
 
 /// Writes the manual pages into a folder, one for each command.
 pub(crate) fn manual(folder: &Path) -> Result<(), Failure> {
-    Ok(clap_mangen::generate_to(Cli::command(), folder)?)
+    let written = clap_mangen::generate_to(Cli::command(), folder);
+    written.map_err(|error| format!("cannot write manual pages into {}: {error}", folder.display()).into())
 }

@@ -59,7 +59,7 @@ impl Client {
     pub fn new(config: &LocksConfig) -> LockResult<Self> {
         // Heartbeats and releases have connections of their own, so that waiting acquires do not delay them.
         let never = CancellationToken::new();
-        let renewal = Renewal::start(Arc::new(HttpLockService::new(config)?), None, never)?;
+        let renewal = Renewal::start(Arc::new(HttpLockService::of_renewal(config)?), None, never)?;
         Ok(Self { service: Arc::new(HttpLockService::new(config)?), renewal: Arc::new(renewal) })
     }
 

@@ -54,6 +54,12 @@ impl LockError {
         matches!(self, Self::Unavailable { .. } | Self::Unreachable(_))
     }
 
+    /// Whether the service answered that it is shutting down: another one, or the same after a restart, may answer soon.
+    pub fn is_shutting_down(&self) -> bool {
+        // The contract names these words.
+        matches!(self, Self::Unavailable { detail, .. } if detail.contains("shutting down"))
+    }
+
     /// Whether the service may have carried out the call despite this error.
     pub(crate) fn is_outcome_unknown(&self) -> bool {
         matches!(

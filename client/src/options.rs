@@ -48,7 +48,8 @@ pub struct AcquireLockOptions {
     #[serde(skip)]
     pub uses_semaphore: bool,
     /// Whether the acquire fails at once if the service answers 503 to the first attempt within 2 s. An acquire that was answered
-    /// later had waited in the queue; it is repeated until its time is over, and so is any acquire without this option.
+    /// later had waited in the queue; it is repeated until its time is over, and so is any acquire without this option. If the service
+    /// is shutting down, it is repeated for up to 10 s.
     #[serde(skip)]
     pub fails_when_turned_away: bool,
 }

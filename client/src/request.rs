@@ -54,7 +54,8 @@ impl LockRequest {
     }
 
     /// Fails at once if the service answers 503, instead of trying again while there is time. If the request had waited in the queue
-    /// before that answer, it is tried again all the same.
+    /// before that answer, it is tried again all the same. If the service is shutting down, it is tried again for
+    /// up to 10 s.
     pub fn fail_when_turned_away(mut self) -> Self {
         self.options.fails_when_turned_away = true;
         self

@@ -18,6 +18,7 @@ macro_rules! planted {
 pub mod access;
 pub mod audit;
 mod base64url;
+mod causes;
 pub mod domain;
 pub mod engine;
 mod log_limit;
@@ -30,6 +31,7 @@ pub mod store;
 mod tasks;
 mod unavailable;
 
+pub use causes::with_causes;
 pub use log_limit::LogLimit;
 pub use rfc3339::{Rfc3339, parse_rfc3339};
 pub use service::{AcquireRequest, Delivery, Limits, LockService, ServiceError};

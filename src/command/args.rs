@@ -59,7 +59,7 @@ pub(crate) struct ConnectArgs {
     #[arg(long, env = "DB_LOCKS_TENANT")]
     tenant: Option<String>,
     /// Whether to bring the schema up to date first, if the URL is a database's.
-    #[arg(long, env = "DB_LOCKS_MIGRATE", default_value_t = true, action = clap::ArgAction::Set, hide = true)]
+    #[arg(long, env = "DB_LOCKS_MIGRATE", default_value_t = true, action = clap::ArgAction::Set)]
     migrate: bool,
 }
 
@@ -87,8 +87,9 @@ pub(crate) struct OutputArgs {
 /// How long to wait.
 #[derive(Debug, Args)]
 pub(crate) struct WaitArgs {
-    /// How long to wait for the lock, such as `30s` or `10m`. Default: 10 min for `run`, else 15 s. With it a service or database
-    /// that is out of reach, or cannot serve now, is asked again until the time is over.
+    /// How long to wait for the lock, such as `30s` or `10m`, which is the longest unless the service allows more. Default: 10 min for
+    /// `run`, else 15 s. With it a service or database that is out of reach, or cannot serve now, is asked again until the time is
+    /// over.
     #[arg(long, value_name = "TIME")]
     pub(super) wait: Option<Time>,
     /// Do not wait.
@@ -123,7 +124,9 @@ pub(crate) struct RunArgs {
     pub(super) min_hold: Option<Time>,
     #[command(flatten)]
     pub(super) connect: ConnectArgs,
-    /// The command and its arguments. It sees `DB_LOCKS_KEY`, `DB_LOCKS_VERSION`, `DB_LOCKS_FENCING_TOKEN` and `DB_LOCKS_OWNER`.
+    /// The command and its arguments. It sees `DB_LOCKS_KEY`, `DB_LOCKS_VERSION`, `DB_LOCKS_FENCING_TOKEN` and `DB_LOCKS_OWNER`, and
+    /// all other variables too, `DB_LOCKS_TOKEN` among them, so that it can call `db-locks` itself. To keep the token from it:
+    /// `-- env -u DB_LOCKS_TOKEN COMMAND`.
     #[arg(last = true, required = true, num_args = 1.., value_name = "COMMAND")]
     pub(super) command: Vec<OsString>,
 }

@@ -60,6 +60,8 @@ impl Wait {
             return Ok(());
         }
         match service.get_lock(key).await {
+            // The acquire gives it time to start again.
+            Err(error) if error.is_shutting_down() => Ok(()),
             Err(error @ (LockError::Unreachable(_) | LockError::Unavailable { .. })) => Err(error.into()),
             // What else it answers, the acquire will be answered too.
             _ => Ok(()),

@@ -5,9 +5,10 @@
 
 use std::{convert::Infallible, io, path::PathBuf, time::Duration};
 
+use db_locks_service::with_causes;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::failure::{Failure, with_causes};
+use crate::failure::Failure;
 
 /// The pause between two checks.
 const LOOK_EVERY: Duration = Duration::from_secs(2);

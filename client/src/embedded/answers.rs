@@ -5,6 +5,8 @@ use std::{error::Error, time::Duration};
 use db_locks_service::{
     Rfc3339, ServiceError, Unavailable,
     domain::{self, Data, LockView, NotGrantedReason, Refusal, SemaphoreView, Timestamp},
+    store::{ConnectionRefusal, DatabasePlace, StoreError},
+    with_causes,
 };
 
 use crate::{
@@ -56,6 +58,23 @@ pub(super) fn semaphore(view: &SemaphoreView) -> Semaphore {
         guarded: view.guarded,
         created_at: time(view.created_at),
         updated_at: time(view.updated_at),
+    }
+}
+
+/// The error of a database that could not be opened. What the server refuses for good is no matter of time.
+pub(super) fn not_opened(place: &DatabasePlace, error: &StoreError) -> LockError {
+    // That it is out of reach is what the error itself will say.
+    let cause: &(dyn Error + 'static) = match error {
+        StoreError::Unreachable(cause) => &**cause,
+        other => other,
+    };
+    let said = format!("database {place}: {}", with_causes(cause));
+    match error.refused_connection() {
+        Some(ConnectionRefusal::Login) => {
+            LockError::AccessDenied(problem(401, "unauthorized", "Unauthorized", &said))
+        }
+        Some(ConnectionRefusal::NoDatabase) => LockError::Validation(said),
+        None => LockError::Unreachable(said),
     }
 }
 
@@ -147,10 +166,14 @@ fn holder(holder: &domain::Holder) -> Holder {
 }
 
 fn conflict(name: &str, title: &str, detail: &str) -> Problem {
+    problem(409, name, title, detail)
+}
+
+fn problem(status: u16, name: &str, title: &str, detail: &str) -> Problem {
     Problem {
         kind: format!("/problems/{name}"),
         title: title.to_owned(),
-        status: 409,
+        status,
         detail: detail.to_owned(),
         members: serde_json::Map::new(),
     }

@@ -33,6 +33,7 @@ impl EmbeddedEngine {
     pub(super) async fn start(url: &str, migrate: bool) -> LockResult<Self> {
         let options = DatabaseOptions::new(url, CONNECTIONS);
         let options = options.map_err(|error| LockError::Validation(error.to_string()))?;
+        let place = options.place().clone();
         let mut threads = Threads::start()?;
         let opened = threads.carry_out(async move {
             if migrate {
@@ -45,7 +46,7 @@ impl EmbeddedEngine {
             let engine = Engine::start(store.clone(), engine_options(&*store), AuditLog::off());
             Ok::<_, StoreError>((store, engine))
         });
-        let (store, engine) = opened.await?.map_err(|error| answers::unreachable(&error))?;
+        let (store, engine) = opened.await?.map_err(|error| answers::not_opened(&place, &error))?;
         threads.drain_at_the_end(Arc::clone(&engine));
         Ok(Self { service: LockService::new(engine, store, Limits::default()), threads })
     }

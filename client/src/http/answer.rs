@@ -71,7 +71,8 @@ fn with_fields(problem: &Problem) -> String {
     if named.is_empty() { problem.to_string() } else { named.join("; ") }
 }
 
-/// The error for a request without an answer: the transport's error with its causes, without the URL.
+/// The error for a request without an answer: the host and port of its URL, and the last cause of the transport's error. The rest of
+/// the URL may hold a password.
 pub(super) fn unreachable(error: &reqwest::Error) -> LockError {
     let mut text = if error.is_timeout() { "no answer in time" } else { "no answer" }.to_owned();
     let mut cause = std::error::Error::source(error);
@@ -79,7 +80,12 @@ pub(super) fn unreachable(error: &reqwest::Error) -> LockError {
         text = error.to_string();
         cause = error.source();
     }
-    LockError::Unreachable(text)
+    LockError::Unreachable(
+        match error.url().and_then(|url| Some((url.host_str()?, url.port_or_known_default()?))) {
+            Some((host, port)) => format!("{host}:{port}: {text}"),
+            None => text,
+        },
+    )
 }
 
 #[cfg(test)]

@@ -24,17 +24,27 @@ use crate::{
 /// The time limit at each URL for a call that does not wait in a queue. The service answers 503 after 5 s at the latest.
 const TIMEOUT: Duration = Duration::from_secs(8);
 
+/// How long a heartbeat may take at one URL at least, however short the lease that it asks for: the one before it may be long.
+const LEAST_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// A db-locks service over HTTP, at one or more URLs.
 #[derive(Debug)]
 pub struct HttpLockService {
     endpoints: Endpoints,
     owner: Option<String>,
+    least_timeout: Duration,
 }
 
 impl HttpLockService {
     /// Prepares the calls to a service. Connects at the first call.
     pub fn new(config: &LocksConfig) -> LockResult<Self> {
-        Ok(Self { endpoints: Endpoints::new(config)?, owner: config.owner.clone() })
+        let (endpoints, owner) = (Endpoints::new(config)?, config.owner.clone());
+        Ok(Self { endpoints, owner, least_timeout: LEAST_TIMEOUT })
+    }
+
+    /// One for a renewal, in which all URLs have their turn before the next heartbeat is due, a third of the lease later.
+    pub(crate) fn of_renewal(config: &LocksConfig) -> LockResult<Self> {
+        Ok(Self { least_timeout: Duration::from_millis(1), ..Self::new(config)? })
     }
 
     async fn post<T: DeserializeOwned>(
@@ -137,15 +147,15 @@ impl LockService for HttpLockService {
 
     async fn send_heartbeat(&self, options: &SendHeartbeatOptions) -> LockResult<LockItem> {
         let key = check_grant(&options.key, options.version.as_ref())?;
-        // A third of the lease for all URLs together, since the next heartbeat is due then.
         if options.lease_duration_ms.is_some_and(|lease| lease < 1) {
             // A timeout around the whole call would hide the cause.
             return Err(LockError::Validation("lease_duration_ms: must be at least 1".to_owned()));
         }
+        // A third of the lease for all URLs together, since the next heartbeat is due then.
         let third = options.lease_duration_ms.and_then(|lease| u64::try_from(lease / 3).ok());
-        let third = third.map_or(TIMEOUT, |third| Duration::from_millis(third.max(1)).min(TIMEOUT));
+        let share = third.map_or(TIMEOUT, Duration::from_millis).min(TIMEOUT) / self.endpoints.count();
         let path = [collection(options.uses_semaphore), key, "heartbeat"];
-        self.post_for_grant(&path, options, third / self.endpoints.count()).await
+        self.post_for_grant(&path, options, share.max(self.least_timeout)).await
     }
 
     async fn release_lock(&self, options: &ReleaseLockOptions) -> LockResult<LockItem> {

@@ -1,5 +1,7 @@
 //! Errors of the store, sorted by how a caller has to react.
 
+use super::classify::{ConnectionRefusal, refused_connection};
+
 /// The source of a store error: the error of the database driver. It is only logged.
 type Source = Box<dyn std::error::Error + Send + Sync>;
 
@@ -99,6 +101,12 @@ impl StoreError {
             Self::Schema(_) => "schema",
             Self::FileReplaced(_) => "file_replaced",
         }
+    }
+
+    /// Why the database's server does not let this program in, if that is what is wrong.
+    pub fn refused_connection(&self) -> Option<ConnectionRefusal> {
+        let Self::Unreachable(source) = self else { return None };
+        refused_connection(&**source)
     }
 
     /// A copy of this error, for another caller that waited for the same answer. The sources become one text.

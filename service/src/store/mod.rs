@@ -53,6 +53,7 @@ mod url;
 mod without_lists;
 mod writer;
 
+pub use classify::ConnectionRefusal;
 pub use epoch::{RaisedByHand, raise_epoch};
 pub use error::{StoreError, Unreadable};
 pub use schema::{MigrationStatus, check_schema, migrate_down, migrate_redo, migrate_status, migrate_up};

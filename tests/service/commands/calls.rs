@@ -41,6 +41,16 @@ async fn a_lock_is_taken_kept_shown_and_given_back() {
     assert_eq!(exit_code(program(&client, &["get", "absent"])).await.0, Some(1));
 }
 
+/// The lease that a heartbeat asks for is not the time that it may take.
+#[tokio::test]
+async fn a_lease_may_be_made_shorter_than_an_answer_takes() {
+    let client = shared(Dialect::Sqlite).await.unwrap();
+    for _ in 0..10 {
+        let grant = json(&client, &["acquire", "k", "--lease", "60s"]).await;
+        json(&client, &["heartbeat", "k", grant["version"].as_str().unwrap(), "--lease", "1ms"]).await;
+    }
+}
+
 #[tokio::test]
 async fn an_operator_ends_a_grant_and_its_holder_is_told_why() {
     let client = shared(Dialect::Sqlite).await.unwrap();

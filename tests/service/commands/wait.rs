@@ -83,10 +83,33 @@ async fn a_refused_connection_is_waited_out_with_wait_only() {
         for arguments in CALLS {
             is_away(url, "default", arguments, Duration::ZERO, AT_ONCE).await;
         }
+        let (_, text) = exit_code(program_at(url, "default", &["get", "k"])).await;
+        assert!(text.contains("refused") && !text.contains("secret-word"), "{text}");
         let wait = Duration::from_secs(1);
         for arguments in [&["run", "k", "--wait", "1s", "--", "true"][..], &["acquire", "k", "--wait", "1s"]]
         {
             is_away(url, "default", arguments, wait, AT_ONCE).await;
+        }
+    }
+}
+
+/// No time heals a wrong password.
+#[tokio::test]
+async fn what_a_database_refuses_for_good_ends_the_wait_with_its_cause() {
+    for dialect in Dialect::SERVERS {
+        let Some(database) = dialect.database().await else { continue };
+        let (scheme, rest) = database.url.split_once("://").unwrap();
+        let (server, name) = rest.rsplit_once('/').unwrap();
+        let host = server.rsplit_once('@').map_or(server, |(_, host)| host);
+        let stranger = format!("{scheme}://stranger:secret-word@{host}/{name}");
+        let nowhere = format!("{scheme}://{server}/no_such_database");
+        for (url, code, cause) in [(stranger, 77, "stranger"), (nowhere, 64, "no_such_database")] {
+            let begun = Instant::now();
+            let arguments = ["run", "k", "--wait", "60s", "--", "true"];
+            let (ended, text) = exit_code(program_at(&url, "default", &arguments)).await;
+            assert_eq!(ended, Some(code), "{text}");
+            assert!(text.contains(cause) && !text.contains("secret-word"), "{text}");
+            assert!(begun.elapsed() < AT_ONCE, "{text}");
         }
     }
 }
@@ -103,16 +126,22 @@ async fn a_database_that_comes_within_the_wait_is_used() {
     assert_eq!(run.end().await, Some(0));
 }
 
-/// Who waits for others need not begin anew because the service is started again.
+/// Who waits for others need not begin anew because the service is started again, however short the wait was.
 #[tokio::test]
 async fn a_restart_while_the_lock_is_waited_for_goes_unnoticed() {
+    for signal in ["KILL", "TERM"] {
+        goes_unnoticed(signal).await;
+    }
+}
+
+async fn goes_unnoticed(signal: &str) {
     let database = Dialect::Sqlite.database().await.unwrap();
     let mut service = Service::start(&database.url).await;
     let client = service.client();
     let held = client.hold("k").await;
     let mut run = Running::start(program(&client, &["run", "k", "--", "echo", "it ran"]));
     client.until_waiters("/locks/k", 1).await;
-    service.signal("KILL");
+    service.signal(signal);
     service.end(SOON).await;
     let address = format!("127.0.0.1:{}", client.port());
     let _again = Service::start_at(&database.url, &[("DB_LOCKS_LISTEN", &address)], client.port()).await;

@@ -120,4 +120,8 @@ async fn manual_pages_come_from_the_command_line() {
     let page = std::fs::read_to_string(folder.path().join("db-locks-run.1")).unwrap();
     assert!(page.contains("skip") && page.contains(".TH db-locks-run"), "{page}");
     assert!(!folder.path().join("db-locks-run-watchdog.1").exists(), "it is hidden");
+    let absent = folder.path().join("absent");
+    let output = run_program(NOWHERE, &["manual", absent.to_str().unwrap()]).await;
+    let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(!output.status.success() && text.contains(absent.to_str().unwrap()), "{text}");
 }

@@ -44,6 +44,19 @@ async fn bash_completes_every_word() {
 }
 
 #[tokio::test]
+async fn what_is_offered_stands_in_the_help() {
+    for command in ["run", "get", "release"] {
+        let help = run_program(NOWHERE, &[command, "--help"]).await.stdout;
+        let help = String::from_utf8(help).unwrap();
+        let offered = offered(&[command, "--"]).await;
+        assert!(offered.len() > 3, "{offered:?}");
+        for option in offered {
+            assert!(help.contains(&option), "{command}: {option}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_no_user_calls_is_offered_by_no_shell() {
     for (shell, begin) in [
         ("bash", "complete -F"),

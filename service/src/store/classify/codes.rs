@@ -64,6 +64,31 @@ pub(super) fn classify_database(error: &dyn DatabaseError) -> Kind {
     classify_postgres(code)
 }
 
+/// Why a server lets nobody in who connects in this way. Asking again changes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectionRefusal {
+    /// Its user, password or address is not accepted, or may not use the database.
+    Login,
+    /// There is no such database.
+    NoDatabase,
+}
+
+pub(super) fn refusal_of(error: &dyn DatabaseError) -> Option<ConnectionRefusal> {
+    if let Some(mysql) = error.try_downcast_ref::<MySqlDatabaseError>() {
+        return match mysql.number() {
+            // Access denied, to the server or the database; the plugin refused; the host is not allowed.
+            1044 | 1045 | 1698 | 1130 => Some(ConnectionRefusal::Login),
+            1049 => Some(ConnectionRefusal::NoDatabase),
+            _ => None,
+        };
+    }
+    match error.code().as_deref() {
+        Some("28000" | "28P01" | "42501") => Some(ConnectionRefusal::Login),
+        Some("3D000") => Some(ConnectionRefusal::NoDatabase),
+        _ => None,
+    }
+}
+
 fn classify_postgres(state: &str) -> Kind {
     match state {
         // Lock not available.

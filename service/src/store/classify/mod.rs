@@ -10,7 +10,8 @@ use sqlx::{
     sqlite::SqliteError,
 };
 
-use self::codes::{Kind, classify_database, classify_sqlite_code, classify_sqlx};
+pub use self::codes::ConnectionRefusal;
+use self::codes::{Kind, classify_database, classify_sqlite_code, classify_sqlx, refusal_of};
 use super::StoreError;
 
 /// The purpose of a statement: tells whether a lost answer leaves the outcome unknown.
@@ -20,6 +21,16 @@ pub(super) enum Purpose {
     Read,
     /// The statement writes. Without an answer, it may have been applied.
     Write,
+}
+
+/// Why the server does not let this program in, if that is what this error says.
+pub(super) fn refused_connection(error: &(dyn std::error::Error + 'static)) -> Option<ConnectionRefusal> {
+    let source = match error.downcast_ref::<DbErr>() {
+        Some(DbErr::Conn(RuntimeErr::SqlxError(source))) => source,
+        Some(_) => return None,
+        None => error.downcast_ref::<sqlx::Error>()?,
+    };
+    refusal_of(source.as_database_error()?)
 }
 
 /// The beginning of the error with which a transaction of ours undoes itself because guard rows are locked. Their slots

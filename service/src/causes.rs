@@ -1,0 +1,40 @@
+//! Errors as one line of text.
+
+use std::{error::Error, fmt::Write as _};
+
+/// An error and its causes, each once: many repeat what their cause says.
+pub fn with_causes(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            // Writing to a string does not fail.
+            let _ = write!(text, ": {said}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("{said}")]
+    struct Layer {
+        said: &'static str,
+        source: Option<Box<Self>>,
+    }
+
+    fn layer(said: &'static str, source: Option<Layer>) -> Layer {
+        Layer { said, source: source.map(Box::new) }
+    }
+
+    #[test]
+    fn each_cause_is_told_once() {
+        let error = layer("cannot start", Some(layer("io: refused", Some(layer("refused", None)))));
+        assert_eq!(with_causes(&error), "cannot start: io: refused");
+    }
+}
