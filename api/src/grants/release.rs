@@ -74,6 +74,9 @@ impl ReadBody for ReleasePermit {
 
 fn read_any(kind: Kind, fields: &mut Fields<'_>) -> Option<AnyRelease> {
     let force = fields.flag("force");
+    if force {
+        fields.need(Role::Admin);
+    }
     let needs_version = !force || kind == Kind::Semaphore;
     let version = if needs_version {
         fields.required("version", |fields| fields.version("version"))
@@ -97,7 +100,6 @@ async fn release(app: &App, id: KeyId, release: AnyRelease, caller: &Caller) -> 
     let view = match release {
         AnyRelease::ByHolder(release) => app.service.release(id, release).await?,
         AnyRelease::Forced(forced) => {
-            caller.check_role(Role::Admin)?;
             app.service.force_release(id, ForcedRelease { by: caller.who(), ..forced }).await?
         }
     };

@@ -1,5 +1,7 @@
 //! What is wrong with a request, collected while it is read.
 
+use db_locks_service::access::Role;
+
 use crate::problem::{FieldError, Problem};
 
 /// More than this many errors of one request are not told: nobody reads them.
@@ -9,23 +11,36 @@ const MOST_NAME_CHARS: usize = 100;
 
 /// The errors found so far.
 #[derive(Debug, Default)]
-pub(crate) struct Errors(Vec<FieldError>);
+pub(crate) struct Errors {
+    found: Vec<FieldError>,
+    needed: Option<Role>,
+}
 
 impl Errors {
     /// Notes an error.
     pub(crate) fn add(&mut self, field: &str, reason: impl Into<String>) {
-        if self.0.len() < MOST_ERRORS {
+        if self.found.len() < MOST_ERRORS {
             let field = field.chars().take(MOST_NAME_CHARS).collect();
-            self.0.push(FieldError { field, reason: reason.into() });
+            self.found.push(FieldError { field, reason: reason.into() });
         }
     }
 
     /// Takes what was read, unless something was wrong.
     pub(crate) fn check<T>(self, read: Option<T>) -> Result<T, Problem> {
         match read {
-            Some(read) if self.0.is_empty() => Ok(read),
-            _ => Err(Problem::invalid(self.0)),
+            Some(read) if self.found.is_empty() => Ok(read),
+            _ => Err(Problem::invalid(self.found)),
         }
+    }
+
+    /// Notes that what was read needs this role.
+    pub(super) fn need(&mut self, role: Role) {
+        self.needed = Some(role);
+    }
+
+    /// The role that what was read needs, if it says so itself. That it is missing is said before what else is wrong.
+    pub(super) fn needed_role(&self) -> Option<Role> {
+        self.needed
     }
 }
 
@@ -33,6 +48,6 @@ impl Errors {
 impl Errors {
     /// The errors as pairs, for tests.
     pub(crate) fn pairs(&self) -> Vec<(&str, &str)> {
-        self.0.iter().map(|error| (error.field.as_str(), error.reason.as_str())).collect()
+        self.found.iter().map(|error| (error.field.as_str(), error.reason.as_str())).collect()
     }
 }

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use db_locks_service::access::Role;
+
 use super::{
     errors::{Errors, MOST_ERRORS},
     members::{Member, Members, Text},
@@ -38,6 +40,11 @@ impl<'a> Fields<'a> {
     /// Notes an error.
     pub(crate) fn error(&mut self, field: &str, reason: impl Into<String>) {
         self.errors.add(field, reason);
+    }
+
+    /// Notes that what is asked for needs this role.
+    pub(crate) fn need(&mut self, role: Role) {
+        self.errors.need(role);
     }
 
     /// A field with true or false; absent, it is false.

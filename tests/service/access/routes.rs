@@ -139,6 +139,21 @@ async fn every_route_lets_in_whom_it_should_and_nobody_else() {
     }
 }
 
+/// The order of the contract: 403 before 400, also where only the body says that a role is needed.
+#[tokio::test]
+async fn a_role_that_is_too_low_is_told_before_what_is_wrong_with_the_body() {
+    let database = Dialect::Sqlite.database().await.unwrap();
+    let guarded = Guarded::start(&database).await;
+    let forced = json!({"force": true, "version": "none", "unknown": 1});
+    for (role, status) in [("write", 403), ("admin", 400)] {
+        let caller = guarded.client(json!({"name": role, "role": role, "tenant": "acme"})).await;
+        let caller = caller.with_tenant("acme");
+        for path in ["/locks/k/release", "/semaphores/k/release"] {
+            caller.post(path, forced.clone()).await.expect(status);
+        }
+    }
+}
+
 /// A tenant that is not its own is 403, whether it exists or not; without the header it acts for its own.
 #[tokio::test]
 async fn a_credential_acts_for_its_own_tenant() {

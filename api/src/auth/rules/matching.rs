@@ -20,10 +20,14 @@ impl Rules {
                     .all(|(name, glob)| claims.get(name).is_some_and(|claim| has(claim, glob)))
         };
         let rule = self.rules.iter().find(matches)?;
-        let subject = claims.get("sub").and_then(text_of).unwrap_or_default();
-        let who = format!("jwt:{issuer}:{subject}");
+        let subject = claims.get("sub").and_then(text_of);
+        let who = format!("jwt:{issuer}:{}", subject.as_deref().unwrap_or_default());
         let owner = rule.owner.as_deref().and_then(|template| fill(template, claims));
-        Some(rule.identity(who, owner))
+        let mut identity = rule.identity(who, owner);
+        if subject.is_none() {
+            identity.credential = credential(&format!("{}{}", identity.who, lasting(claims)));
+        }
+        Some(identity)
     }
 
     /// The identity for a certificate, by the first rule that matches.
@@ -55,6 +59,16 @@ impl Rule {
             owner,
         }
     }
+}
+
+/// The claims, in a fixed order, that the next token of the same bearer has too: what tells bearers apart whose issuer names no
+/// subjects.
+fn lasting(claims: &Map<String, Value>) -> String {
+    let is_lasting = |name: &str| !matches!(name, "exp" | "iat" | "nbf" | "jti");
+    let mut lasting: Vec<_> = claims.iter().filter(|(name, _)| is_lasting(name)).collect();
+    lasting.sort_by_key(|(name, _)| *name);
+    // Names and values of JSON are always JSON again.
+    serde_json::to_string(&lasting).unwrap_or_default()
 }
 
 /// Whether a claim matches a glob. For an array it is enough that one member matches.
@@ -139,6 +153,17 @@ role = "read"
         assert_eq!((branch.role, branch.tenant, branch.keys), (Role::Read, None, None));
         assert_eq!(of(&json!({"sub": "s", "repository": "evil/acme/app"})), None);
         assert_eq!(of(&json!({"sub": "s"})), None, "a claim that is missing matches nothing");
+    }
+
+    /// Guards a version against those whose tokens have nothing in common but that they name no subject.
+    #[test]
+    fn tokens_without_a_subject_are_told_by_their_other_claims() {
+        let credential = |claims: Value| of(&claims).unwrap().credential;
+        let one = credential(json!({"repository": "acme/one", "exp": 1, "jti": "a"}));
+        assert_eq!(one, credential(json!({"jti": "b", "exp": 2, "repository": "acme/one"})), "renewed");
+        assert_ne!(one, credential(json!({"repository": "acme/other", "exp": 1, "jti": "a"})));
+        let with_subject = |repository: &str| credential(json!({"sub": "s", "repository": repository}));
+        assert_eq!(with_subject("acme/one"), with_subject("acme/other"));
     }
 
     #[test]
