@@ -1,4 +1,4 @@
-//! The routes, put together.
+//! The router with all routes.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -22,11 +22,11 @@ use crate::{
     semaphores, terraform, tokens,
 };
 
-/// All routes of the service, with what every answer bears.
+/// All routes of the service, with the middleware.
 ///
 /// # Panics
 ///
-/// If a constant of this crate is not what its type asks for, which its tests would have shown.
+/// If a constant of this crate is invalid, which its tests would have shown.
 pub fn router(
     service: LockService,
     config: &ApiConfig,
@@ -58,7 +58,7 @@ pub fn router(
     surround(routes, shared)
 }
 
-/// The whole document as YAML, with the limits that are in force.
+/// The whole document as YAML, with the configured limits.
 ///
 /// # Panics
 ///
@@ -93,7 +93,7 @@ fn methods_of(item: &PathItem) -> Vec<Method> {
     .collect()
 }
 
-/// The routes that are in the `OpenAPI` document, and what is known of the document from them.
+/// The routes in the `OpenAPI` document, and the document that they describe.
 fn operations() -> OpenApiRouter<State> {
     OpenApiRouter::with_openapi(openapi::base())
         .merge(locks::routes())

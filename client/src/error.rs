@@ -54,9 +54,9 @@ impl LockError {
         matches!(self, Self::Unavailable { .. } | Self::Unreachable(_))
     }
 
-    /// Whether the service answered that it is shutting down: another one, or the same after a restart, may answer soon.
+    /// Whether the service answered that it is shutting down. Another replica, or this one after a restart, may answer soon.
     pub fn is_shutting_down(&self) -> bool {
-        // The contract names these words.
+        // These words are part of the API.
         matches!(self, Self::Unavailable { detail, .. } if detail.contains("shutting down"))
     }
 

@@ -8,48 +8,48 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// A refusal within this time means that the service turned the call away without letting it wait.
 const TURNED_AWAY: Duration = Duration::from_secs(2);
-/// How long a service that is shutting down may take to be there again, as after an upgrade.
+/// How long a call is repeated while a service restarts, for example for an upgrade.
 const RESTART: Duration = Duration::from_secs(10);
 
 /// A call that is repeated until a deadline.
 pub(crate) struct Retry {
     deadline: LeaseInstant,
     pause: Duration,
-    /// When the last try began.
+    /// When the last attempt began.
     tried: LeaseInstant,
-    patience: Patience,
+    repeats: Repeats,
 }
 
-/// How long a call that nobody asked to wait for the service is tried.
+/// How long a call is repeated that does not wait for an unavailable service.
 #[derive(Debug, Clone, Copy)]
-enum Patience {
-    /// Not again if the service turns the first try away.
-    None,
-    /// Until the service should be there again: it said that it is shutting down.
+enum Repeats {
+    /// Not at all if the service turns the first attempt away.
+    Never,
+    /// Until this instant: the service answered that it is shutting down, and may restart.
     Until(LeaseInstant),
-    /// As long as there is time: it has waited in line.
-    All,
+    /// Until the deadline: the call has waited in the queue.
+    ToTheDeadline,
 }
 
 impl Retry {
     pub(crate) fn until(deadline: LeaseInstant) -> Self {
-        Self { deadline, pause: FIRST_PAUSE, tried: LeaseInstant::now(), patience: Patience::None }
+        Self { deadline, pause: FIRST_PAUSE, tried: LeaseInstant::now(), repeats: Repeats::Never }
     }
 
-    /// Whether a call that nobody asked to wait for the service ends with this answer: the service did not even let it wait.
+    /// Whether a call that does not wait for an unavailable service ends with this error.
     pub(crate) fn is_turned_away(&mut self, error: &LockError) -> bool {
         let now = LeaseInstant::now();
         let is_refused = matches!(error, LockError::Unavailable { .. });
-        self.patience = match self.patience {
-            _ if now.since(self.tried) >= TURNED_AWAY => Patience::All,
-            Patience::None if error.is_shutting_down() => Patience::Until(now.plus(RESTART)),
-            Patience::None if !is_refused => Patience::All,
-            patience => patience,
+        self.repeats = match self.repeats {
+            _ if now.since(self.tried) >= TURNED_AWAY => Repeats::ToTheDeadline,
+            Repeats::Never if error.is_shutting_down() => Repeats::Until(now.plus(RESTART)),
+            Repeats::Never if !is_refused => Repeats::ToTheDeadline,
+            repeats => repeats,
         };
-        match self.patience {
-            Patience::None => true,
-            Patience::Until(end) => end <= now,
-            Patience::All => false,
+        match self.repeats {
+            Repeats::Never => true,
+            Repeats::Until(end) => end <= now,
+            Repeats::ToTheDeadline => false,
         }
     }
 
@@ -84,12 +84,12 @@ mod tests {
         assert!(!retry.is_turned_away(&refused("The service is shutting down.")));
         assert!(!retry.is_turned_away(&LockError::Unreachable("refused".to_owned())));
         assert!(!retry.is_turned_away(&refused("The database is out of reach.")));
-        retry.patience = Patience::Until(LeaseInstant::now());
+        retry.repeats = Repeats::Until(LeaseInstant::now());
         assert!(retry.is_turned_away(&LockError::Unreachable("refused".to_owned())));
     }
 
     #[test]
-    fn who_has_waited_in_line_is_never_turned_away() {
+    fn a_call_that_waited_in_the_queue_is_never_turned_away() {
         let mut retry = retry();
         assert!(retry.is_turned_away(&refused("The service is overloaded.")));
         retry.tried = LeaseInstant::now().minus(TURNED_AWAY);

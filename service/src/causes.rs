@@ -2,14 +2,14 @@
 
 use std::{error::Error, fmt::Write as _};
 
-/// An error and its causes, each once: many repeat what their cause says.
+/// Formats an error and its causes, each text once: many errors repeat the text of their cause.
 pub fn with_causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         let said = error.to_string();
         if !text.contains(&said) {
-            // Writing to a string does not fail.
+            // Writing to a string cannot fail.
             let _ = write!(text, ": {said}");
         }
         cause = error.source();

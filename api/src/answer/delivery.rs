@@ -9,8 +9,8 @@ use db_locks_service::Delivery;
 use super::{GrantBody, json_response};
 use crate::{http::Unconfirmed, json::json_bytes, problem::Problem};
 
-/// Answers a grant with 200. The grant counts as delivered once its whole answer has been written to a connection that was
-/// open; a connection that ends before drops the delivery, which gives the grant back.
+/// Answers a grant with 200. The grant counts as delivered once the whole answer has been written to an open connection. If the
+/// connection ends before that, the delivery is dropped, which releases the grant.
 pub(crate) fn granted(delivery: Delivery) -> Response {
     match json_bytes(&GrantBody::from(delivery.view())) {
         Ok(bytes) => {

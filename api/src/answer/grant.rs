@@ -1,4 +1,4 @@
-//! A lock, or a permit of a semaphore, as it is answered.
+//! The answer with a lock or a permit of a semaphore.
 
 use db_locks_service::{
     Rfc3339,

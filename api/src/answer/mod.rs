@@ -1,4 +1,4 @@
-//! What is answered: bodies as the contract shows them, and how they are written.
+//! Answers: their bodies, and how they are written.
 
 mod delivery;
 mod grant;
@@ -27,12 +27,12 @@ const APPLICATION_JSON: HeaderValue = HeaderValue::from_static("application/json
 pub(crate) fn json<T: Serialize>(value: &T) -> Response {
     match json_bytes(value) {
         Ok(bytes) => json_response(Body::from(bytes)),
-        // Our own types always serialise; there is no text to show if one day they do not.
+        // Serializing our own types cannot fail.
         Err(_) => Problem::internal_error().into_response(),
     }
 }
 
-/// Answers a value as JSON with 201 where it was created and with 200 where it was there.
+/// Answers a value as JSON, with 201 if it was created and with 200 if it existed.
 pub(crate) fn json_created<T: Serialize>(value: &T, created: bool) -> Response {
     let mut response = json(value);
     if created && response.status() == StatusCode::OK {

@@ -1,4 +1,4 @@
-//! One page of a list as it is answered.
+//! The answer with one page of a list.
 
 use db_locks_service::{
     domain::{Key, LockView, SemaphoreView},

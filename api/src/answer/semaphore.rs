@@ -1,4 +1,4 @@
-//! A semaphore as it is answered.
+//! The answer with a semaphore.
 
 use db_locks_service::{Rfc3339, domain::SemaphoreView};
 use serde::Serialize;

@@ -1,4 +1,4 @@
-//! What locks and permits of semaphores have in common: taking, renewing and ending a grant. One file an operation.
+//! The operations on grants of locks and permits: acquire, heartbeat and release, one file each.
 
 pub(crate) mod acquire;
 pub(crate) mod heartbeat;

@@ -1,4 +1,4 @@
-//! What a client's connection and its requests know of each other.
+//! The state that a client's connection shares with its requests.
 
 use std::{
     fmt,
@@ -15,12 +15,12 @@ use tokio::sync::{Notify, watch};
 
 use crate::auth::ClientCertificate;
 
-/// How far the service is on its way to an end.
+/// The phase of the service: serving, or a step of its shutdown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Phase {
-    /// It serves.
+    /// The service serves.
     Serving,
-    /// It stops: each answer is the last one of its connection.
+    /// The service shuts down: each answer is the last one on its connection.
     Draining,
     /// Connections without a request are closed.
     Closing,
@@ -28,36 +28,36 @@ pub(super) enum Phase {
     Ended,
 }
 
-/// A client's connection, shared by its socket and its requests.
+/// The state of a client's connection, shared by its socket and its requests.
 pub(super) struct Connection {
     /// Whether the listener that accepted it has a loopback address.
     on_loopback: bool,
-    /// The address of the other end.
+    /// The client's address.
     peer: IpAddr,
     phase: watch::Receiver<Phase>,
-    /// The certificate that its client showed and that was verified.
+    /// The verified client certificate, if there is one.
     certificate: Option<ClientCertificate>,
-    /// The `Host` of the first request that was accepted: later requests with the same one need no check.
+    /// The `Host` of the first accepted request. Later requests with the same `Host` need no check.
     accepted_host: OnceLock<HeaderValue>,
     /// Number of requests that have arrived.
     requests: AtomicUsize,
     /// Number of requests whose answer is not complete.
     in_flight: AtomicUsize,
-    /// Whether [`Self::unconfirmed`] holds anything: saves taking the lock at every flush.
+    /// Whether [`Self::unconfirmed`] is not empty. It saves taking the lock at every flush.
     has_unconfirmed: AtomicBool,
-    /// The grants whose answers are in the write buffer and not yet in the kernel's hands. Bounded by the number of answers
-    /// that fit into that buffer.
+    /// The grants whose answers are in the write buffer and not written to the kernel yet. The number of answers that fit into
+    /// the buffer is the bound.
     unconfirmed: Mutex<Vec<Unconfirmed>>,
     /// Whether a request's body was not read to its end.
     has_left_body: AtomicBool,
-    /// The bytes of answers that the client has not taken.
+    /// The bytes of answers that the client has not read.
     unread: AtomicUsize,
-    /// Notified when the connection is to end at once.
+    /// Notified when the connection must end at once.
     cut_off: Notify,
 }
 
 impl Connection {
-    /// A connection that was just accepted.
+    /// The state of a new connection.
     pub(super) const fn new(
         on_loopback: bool,
         peer: IpAddr,
@@ -80,7 +80,7 @@ impl Connection {
         }
     }
 
-    /// The certificate of its client.
+    /// The client certificate.
     pub(super) const fn certificate(&self) -> Option<&ClientCertificate> {
         self.certificate.as_ref()
     }
@@ -90,22 +90,22 @@ impl Connection {
         self.on_loopback
     }
 
-    /// The address of the other end.
+    /// The client's address.
     pub(super) const fn peer(&self) -> IpAddr {
         self.peer
     }
 
-    /// The bytes of answers that the client has not taken.
+    /// The bytes of answers that the client has not read.
     pub(super) const fn unread(&self) -> &AtomicUsize {
         &self.unread
     }
 
-    /// The rest of a request's body is not read by anybody.
+    /// Notes that the rest of a request's body will not be read.
     pub(super) fn leave_body(&self) {
         self.has_left_body.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a part of a request may be on its way, or unread in the kernel's buffer.
+    /// Whether a part of a request may still arrive, or be unread in the kernel's buffer.
     pub(super) fn has_left_body(&self) -> bool {
         self.has_left_body.load(Ordering::Relaxed)
     }
@@ -115,44 +115,44 @@ impl Connection {
         self.cut_off.notify_one();
     }
 
-    /// Waits until the connection is to end at once.
+    /// Completes when the connection must end at once.
     pub(super) async fn until_cut_off(&self) {
         self.cut_off.notified().await;
     }
 
-    /// Whether the next answer is the last one of this connection.
+    /// Whether the next answer is the last one on this connection.
     pub(super) fn is_draining(&self) -> bool {
         *self.phase.borrow() >= Phase::Draining
     }
 
-    /// Whether a request with this `Host`, and without anything else that names a site, was accepted before.
+    /// Whether a request with this `Host`, and without other headers that name a site, was accepted before.
     pub(super) fn has_accepted(&self, host: &HeaderValue) -> bool {
         self.accepted_host.get() == Some(host)
     }
 
-    /// Remembers a `Host` that was accepted.
+    /// Remembers an accepted `Host`.
     pub(super) fn accept_host(&self, host: &HeaderValue) {
         let _ = self.accepted_host.set(host.clone());
     }
 
-    /// Keeps a grant until the answer that carries it was written, or the connection ends.
+    /// Keeps a grant until its answer is written or the connection ends.
     pub(super) fn confirm_when_written(&self, grant: Unconfirmed) {
         self.unconfirmed().push(grant);
         self.has_unconfirmed.store(true, Ordering::Relaxed);
     }
 
-    /// Whether a grant waits for its answer to be written.
+    /// Whether a grant's answer is not written yet.
     pub(super) fn has_unconfirmed(&self) -> bool {
         self.has_unconfirmed.load(Ordering::Relaxed)
     }
 
-    /// Everything that was buffered has been written to a connection that was open: its grants count as delivered.
+    /// Marks the grants in the buffer as delivered: the buffer has been written to an open connection.
     pub(super) fn written(&self) {
         self.has_unconfirmed.store(false, Ordering::Relaxed);
         self.unconfirmed().drain(..).for_each(Unconfirmed::delivered);
     }
 
-    /// The connection has ended: grants whose answers were not written are given back.
+    /// Releases the grants whose answers were not written when the connection ended.
     pub(super) fn ended(&self) {
         self.has_unconfirmed.store(false, Ordering::Relaxed);
         self.unconfirmed().clear();
@@ -175,7 +175,7 @@ impl Connection {
 
 #[cfg(test)]
 impl Connection {
-    /// A connection of a service that serves.
+    /// A connection of a running service.
     pub(super) fn for_test(on_loopback: bool) -> Arc<Self> {
         let peer = std::net::Ipv4Addr::LOCALHOST.into();
         Arc::new(Self::new(on_loopback, peer, watch::channel(Phase::Serving).1, None))
@@ -191,12 +191,12 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// Counts a request as being answered until it is dropped: with the answer's body, or with the handler.
+/// Counts a request as in flight until it is dropped: with the answer's body, or with the handler.
 #[derive(Debug)]
 pub(super) struct InFlight(Arc<Connection>);
 
 impl InFlight {
-    /// A request has arrived on this connection.
+    /// Counts a request that arrived on this connection.
     pub(super) fn new(connection: Arc<Connection>) -> Self {
         connection.requests.fetch_add(1, Ordering::Relaxed);
         connection.in_flight.fetch_add(1, Ordering::Relaxed);
@@ -208,7 +208,7 @@ impl InFlight {
         &self.0
     }
 
-    /// The same, to be kept.
+    /// A shared reference to the connection.
     pub(super) const fn shared_connection(&self) -> &Arc<Connection> {
         &self.0
     }
@@ -220,7 +220,7 @@ impl Drop for InFlight {
     }
 }
 
-/// The body of a request, and the connection that it comes on.
+/// The body of a request, with its connection.
 #[derive(Debug)]
 pub struct ClientBody {
     body: Body,
@@ -228,7 +228,7 @@ pub struct ClientBody {
 }
 
 impl ClientBody {
-    /// The body of a request that came on this connection.
+    /// The body of a request on this connection.
     pub(super) const fn new(body: Body, connection: Arc<Connection>) -> Self {
         Self { body, connection }
     }
@@ -238,13 +238,13 @@ impl ClientBody {
         &self.connection
     }
 
-    /// The body alone, as handlers read it.
+    /// The body without its connection, for handlers.
     pub(super) fn into_body(self) -> Body {
         self.body
     }
 }
 
-/// The grant that an answer carries, in the answer's extensions. Dropped before it is confirmed, it is given back.
+/// The grant of an answer, in the answer's extensions. Dropping it before it is confirmed releases the grant.
 #[derive(Clone)]
 pub(crate) struct Unconfirmed(Arc<Delivery>);
 
@@ -254,7 +254,7 @@ impl Unconfirmed {
         Self(Arc::new(delivery))
     }
 
-    /// The answer was written to a connection that was open.
+    /// Confirms the grant: its answer was written to an open connection.
     fn delivered(self) {
         // Nothing clones an answer's extensions, so this is the only reference.
         if let Some(delivery) = Arc::into_inner(self.0) {

@@ -1,7 +1,7 @@
-//! What is counted of every request.
+//! The metrics of requests and connections.
 //!
-//! Labels are routes, methods and statuses that we know, never anything that a caller could make up. The handles are kept,
-//! because finding one by its labels costs more than counting.
+//! Labels are known routes, methods and statuses, never text of a caller. The handles are kept, because looking one up by its
+//! labels costs more than counting.
 
 use std::{sync::OnceLock, time::Duration};
 
@@ -13,21 +13,21 @@ use metrics::{
 
 /// Counts requests by method, route and status.
 pub(crate) const REQUESTS_TOTAL: &str = "db_locks_http_requests_total";
-/// How long requests took, by route, in seconds. Waiting for a lock is part of it.
+/// The duration of requests by route, in seconds. It includes waiting for a lock.
 pub(crate) const REQUEST_DURATION_SECONDS: &str = "db_locks_http_request_duration_seconds";
 
-/// Open connections of clients, and the most that there may be.
+/// The open client connections, and their limit.
 const CONNECTIONS: &str = "db_locks_http_connections";
 const CONNECTIONS_LIMIT: &str = "db_locks_http_connections_limit";
-/// Counts connections that were refused because the limit was reached.
+/// Counts connections that were refused because of the limit.
 const CONNECTIONS_REFUSED_TOTAL: &str = "db_locks_http_connections_refused_total";
 
-/// The route of requests that no route fits.
+/// The label of requests that match no route.
 const NO_ROUTE: &str = "none";
 
-/// The methods that are told apart; all others are `other`.
+/// The methods with a label of their own; all others are `other`.
 const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "LOCK", "UNLOCK", "other"];
-/// The statuses that are told apart; all others are `other`.
+/// The statuses with a label of their own; all others are `other`.
 const STATUSES: [&str; 21] = [
     "200", "201", "204", "307", "308", "400", "401", "403", "404", "405", "408", "409", "413", "415", "421",
     "423", "429", "431", "500", "503", "other",
@@ -36,9 +36,9 @@ const STATUSES: [&str; 21] = [
 /// The handles of all metrics of requests.
 #[derive(Debug)]
 pub(crate) struct HttpMetrics {
-    /// The last one is of requests that no route fits.
+    /// The last entry is for requests that match no route.
     routes: Vec<RouteMetrics>,
-    /// Finds the route of a path, as the router does.
+    /// Finds the route of a path, like the router.
     paths: matchit::Router<RouteIndex>,
 }
 
@@ -51,11 +51,11 @@ struct RouteMetrics {
 }
 
 impl HttpMetrics {
-    /// Metrics for routes, by their templates, with the methods that each has.
+    /// Metrics for these routes, given by their templates and methods.
     ///
     /// # Panics
     ///
-    /// If two templates fit the same paths: a router of them would have refused them.
+    /// If two templates match the same paths, which the router would have refused.
     pub(crate) fn new<'a>(routes: impl IntoIterator<Item = (&'a str, Vec<Method>)>) -> Self {
         crate::auth::register_metrics();
         describe_counter!(REQUESTS_TOTAL, "HTTP requests by method, route and status");
@@ -73,8 +73,7 @@ impl HttpMetrics {
         Self { routes, paths }
     }
 
-    /// Registers the counters of the answers that an operation is known to give, so that they are there before the first
-    /// one.
+    /// Registers the counters for the documented answers of an operation, so that they exist before the first answer.
     pub(crate) fn register<'s>(&self, path: &str, method: &str, statuses: impl Iterator<Item = &'s str>) {
         let Some(route) = self.routes.iter().find(|route| route.path == path) else { return };
         for status in statuses {
@@ -82,17 +81,17 @@ impl HttpMetrics {
         }
     }
 
-    /// Which route a path takes, if any.
+    /// The route of a path, if there is one.
     pub(crate) fn find(&self, path: &str) -> Option<RouteIndex> {
         self.paths.at(path).ok().map(|found| *found.value)
     }
 
-    /// The route of requests that no route fits.
+    /// The label of requests that match no route.
     pub(crate) fn no_route(&self) -> RouteIndex {
         RouteIndex(self.routes.len() - 1)
     }
 
-    /// Whether a route has a method; `HEAD` works wherever `GET` does.
+    /// Whether a route has a method. `HEAD` works on every route with `GET`.
     pub(crate) fn has_method(&self, route: RouteIndex, method: &Method) -> bool {
         let method = if method == Method::HEAD { &Method::GET } else { method };
         self.routes[route.0].methods.contains(method)
@@ -123,7 +122,7 @@ impl RouteMetrics {
         }
     }
 
-    /// The counter of a method and a status, by their places in the lists.
+    /// The index of the counter for a method and a status.
     fn requests(&self, method: usize, status: usize) -> &Counter {
         self.requests[method][status].get_or_init(|| {
             let labels = [
@@ -144,7 +143,7 @@ pub(crate) struct ConnectionMetrics {
 }
 
 impl ConnectionMetrics {
-    /// Describes and registers the metrics. `limit` is the most connections that are served at once.
+    /// Describes and registers the metrics. `limit` is the largest number of connections at a time.
     pub(crate) fn new(limit: usize) -> Self {
         describe_gauge!(CONNECTIONS, "Open connections of clients");
         describe_gauge!(CONNECTIONS_LIMIT, "The most connections of clients");
@@ -154,12 +153,12 @@ impl ConnectionMetrics {
         Self { open: gauge!(CONNECTIONS), refused: counter!(CONNECTIONS_REFUSED_TOTAL) }
     }
 
-    /// Counts a connection that is refused.
+    /// Counts a refused connection.
     pub(crate) fn refused(&self) {
         self.refused.increment(1);
     }
 
-    /// Counts a connection until the answer is dropped.
+    /// Counts an open connection until the returned value is dropped.
     pub(crate) fn opened(&self) -> OpenConnection {
         self.open.increment(1.0);
         OpenConnection(self.open.clone())
@@ -176,11 +175,11 @@ impl Drop for OpenConnection {
     }
 }
 
-/// A route, by its place in the list of routes.
+/// A route, as an index into the list of routes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RouteIndex(usize);
 
-/// The place of a name in a list whose last one stands for all others.
+/// The index of a name in a list whose last entry is for all other names.
 fn position(names: &[&str], name: &str) -> usize {
     names.iter().position(|known| *known == name).unwrap_or(names.len() - 1)
 }

@@ -1,4 +1,4 @@
-//! The HTTP edge: connections, what surrounds every request, and what handlers share. It knows no route.
+//! The HTTP edge: connections, middleware, and the state that handlers share. It knows no route.
 
 mod connection;
 mod metrics;

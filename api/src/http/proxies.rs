@@ -1,4 +1,4 @@
-//! Which client a request comes from, where proxies stand between.
+//! Finds the client of a request behind proxies.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -10,11 +10,11 @@ use ipnet::IpNet;
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Proxies whose word is taken for where a request comes from: addresses, or networks such as `10.0.0.0/8`.
+/// Trusted proxies: addresses, or networks such as `10.0.0.0/8`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TrustedProxies(Vec<IpNet>);
 
-/// What is no address and no network.
+/// A text that is neither an address nor a network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no address and no network; expected is a list such as 10.0.0.7,192.168.0.0/16")]
 pub struct InvalidProxy(String);
@@ -33,8 +33,8 @@ impl FromStr for TrustedProxies {
 }
 
 impl TrustedProxies {
-    /// The client of a request that came from `peer`. What a trusted proxy says of the one before it is believed, and no more:
-    /// the rest of the header is whatever the client wrote.
+    /// The client of a request that came from `peer`. Only the addresses that trusted proxies added are believed: the client may have
+    /// written the rest of the header.
     pub(crate) fn client_of(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut client = peer.to_canonical();
         if self.0.is_empty() {

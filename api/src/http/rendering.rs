@@ -1,4 +1,4 @@
-//! The metrics as text, for all who ask at the same time.
+//! Renders the metrics once for all concurrent requests.
 
 use std::{
     sync::{
@@ -14,12 +14,12 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// The pause after a rendering is so many times as long as it took: a flood of requests takes a tenth of a processor's time.
+/// The pause after a rendering, as a multiple of its duration: a flood of requests takes a tenth of a processor's time.
 const PAUSE: u32 = 9;
-/// A rendering that took longer counts as one of this length: it was kept from its processor.
+/// The longest duration that counts: a longer rendering was kept from its processor.
 const LONGEST: Duration = Duration::from_millis(100);
 
-/// Renders the metrics, once for all who ask at the same time: it takes long beside what else the thread does, and anybody may ask.
+/// Renders the metrics once for all concurrent requests. Rendering is slow, and anybody may ask for it.
 pub(crate) struct Rendering {
     render: Arc<dyn Fn() -> String + Send + Sync>,
     /// The number of renderings that have begun.
@@ -27,12 +27,12 @@ pub(crate) struct Rendering {
     last: Mutex<Rendered>,
 }
 
-/// The last rendering that is complete.
+/// The last complete rendering.
 struct Rendered {
-    /// Its number: the first one is 1.
+    /// The number of the rendering, from 1.
     number: u64,
     text: Bytes,
-    /// Before this the next one does not begin.
+    /// The earliest start of the next rendering.
     next: Instant,
 }
 
@@ -43,7 +43,7 @@ impl Rendering {
         Self { render, begun: AtomicU64::new(0), last: Mutex::new(last) }
     }
 
-    /// The metrics as they are now or a little later: never from before they were asked for.
+    /// The metrics as of now or a little later, never from before the call.
     pub(crate) async fn text(&self) -> Bytes {
         let before = self.begun.load(Ordering::Relaxed);
         let mut last = self.last.lock().await;
@@ -62,13 +62,13 @@ impl Rendering {
 mod tests {
     use super::*;
 
-    /// Guards heartbeats against a flood that needs no credential: one connection of HTTP/2 can ask a thousand times at once.
+    /// Otherwise a flood without a credential would delay heartbeats: one HTTP/2 connection can send a thousand requests at once.
     #[tokio::test]
     async fn a_thousand_who_ask_at_once_are_answered_by_few_renderings() {
         let count = Arc::new(AtomicU64::new(0));
         let counted = count.clone();
         let rendering = Rendering::new(Arc::new(move || {
-            // It takes its processor for so long.
+            // It blocks its thread for this long.
             std::thread::sleep(Duration::from_millis(10));
             (counted.fetch_add(1, Ordering::Relaxed) + 1).to_string()
         }));

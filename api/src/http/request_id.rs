@@ -8,13 +8,13 @@ use std::{
 use axum::http::{HeaderName, HeaderValue};
 use uuid::{Builder, fmt::Hyphenated};
 
-/// The header that bears it, in requests and answers.
+/// The header with the request id, in requests and answers.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// A longer one of a caller is not taken over.
+/// The longest request id of a caller that is used.
 const MAX_LENGTH: usize = 128;
 
-/// The id of a request: its own if that is usable, else a new one.
+/// The id of a request: the caller's if it is usable, otherwise a new one.
 pub(crate) fn of(own: Option<&HeaderValue>) -> HeaderValue {
     match own {
         Some(own) if is_usable(own.as_bytes()) => own.clone(),
@@ -26,12 +26,12 @@ fn is_usable(id: &[u8]) -> bool {
     (1..=MAX_LENGTH).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic)
 }
 
-/// A UUID of version 4 that is unique, and no secret: a counter through a mixing function, begun anywhere. Asking the
-/// system for random bytes would cost more than all the rest of a request id.
+/// A unique UUID of version 4, which is not a secret: a counter with a random start, passed through a mixing function. Random
+/// bytes from the system would cost more than all other work for the id.
 pub(crate) fn new_id() -> HeaderValue {
     thread_local! {
         static STATE: Cell<[u64; 2]> = {
-            // Each `RandomState` has keys of its own, from the system's randomness.
+            // Each `RandomState` has random keys from the system.
             Cell::new([0_u8, 1].map(|which| RandomState::new().hash_one(which)))
         };
     }

@@ -1,4 +1,4 @@
-//! What handlers share.
+//! The state that handlers share.
 
 use std::{fmt, sync::Arc};
 
@@ -12,20 +12,20 @@ use db_locks_service::{
 use super::{AllowedHosts, TrustedProxies, rendering::Rendering};
 use crate::auth::Authentication;
 
-/// What the routes need beside the service.
+/// The parts of the state other than the service.
 #[derive(Clone)]
 pub struct ApiConfig {
     /// Renders the metrics of the process as Prometheus text.
     pub render_metrics: Arc<dyn Fn() -> String + Send + Sync>,
     /// The program's version, as the `OpenAPI` document shows it.
     pub version: &'static str,
-    /// The names under which the service may be called on loopback, beside those of the loopback interface.
+    /// The host names that requests may use, in addition to those of the loopback interface.
     pub allowed_hosts: AllowedHosts,
-    /// Finds out who asks; `None`: everybody may do everything.
+    /// Authentication; `None`: every caller may do everything.
     pub authentication: Option<Arc<Authentication>>,
     /// The tokens of the database.
     pub tokens: Tokens,
-    /// The proxies whose word is taken for where a request comes from.
+    /// The trusted proxies.
     pub trusted_proxies: TrustedProxies,
 }
 
@@ -35,16 +35,16 @@ impl fmt::Debug for ApiConfig {
     }
 }
 
-/// What handlers share. One pointer, because the router copies it for every request.
+/// The state that handlers share. It is one pointer, because the router copies it for every request.
 pub(crate) type State = Arc<App>;
 
-/// What handlers share.
+/// The state that handlers share.
 pub(crate) struct App {
     /// The lock service.
     pub(crate) service: LockService,
     /// The tokens of the database.
     pub(crate) tokens: Tokens,
-    /// Finds out who asks, where authentication is on.
+    /// Authentication, if it is on.
     pub(crate) authentication: Option<Arc<Authentication>>,
     /// The limits of requests and their defaults.
     pub(crate) defaults: Defaults,
@@ -57,7 +57,7 @@ pub(crate) struct App {
 }
 
 impl App {
-    /// What handlers share, from the configuration and the `OpenAPI` document.
+    /// Builds the state from the configuration and the `OpenAPI` document.
     pub(crate) fn new(
         service: LockService,
         config: &ApiConfig,
@@ -76,14 +76,14 @@ impl App {
     }
 }
 
-/// What a request is held against, and what it means where it says nothing.
+/// The limits of requests, and the defaults for what a request leaves out.
 #[derive(Debug, Clone)]
 pub(crate) struct Defaults {
     /// The configured maxima.
     pub(crate) limits: Limits,
-    /// The owner of a grant whose request names none.
+    /// The default owner.
     pub(crate) owner: Owner,
-    /// The tenant of a request that names none.
+    /// The default tenant.
     pub(crate) tenant: Tenant,
 }
 
@@ -92,7 +92,7 @@ impl Defaults {
     ///
     /// # Panics
     ///
-    /// If a constant is not what its type asks for, which any test would have shown.
+    /// If a constant is invalid, which any test would have shown.
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
             limits,

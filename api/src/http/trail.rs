@@ -1,4 +1,4 @@
-//! What the audit trail has from the HTTP edge: where requests come from, and who was not let in.
+//! The audit log's records of the HTTP edge: origins of requests, and failed authentications.
 
 use std::{
     net::IpAddr,
@@ -14,7 +14,7 @@ use db_locks_service::{
 
 use super::TrustedProxies;
 
-/// The most failed authentications that are recorded in a second: who guesses must not fill the disk.
+/// The most failed authentications that are recorded per second. Guessing must not fill the disk.
 const MOST_FAILURES: u32 = 20;
 const PERIOD: Duration = Duration::from_secs(1);
 

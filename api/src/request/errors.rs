@@ -4,9 +4,9 @@ use db_locks_service::access::Role;
 
 use crate::problem::{FieldError, Problem};
 
-/// More than this many errors of one request are not told: nobody reads them.
+/// The most errors in an answer.
 pub(super) const MOST_ERRORS: usize = 32;
-/// A member's name is the caller's text, and may be long.
+/// The longest member name in an answer, since it is the caller's text.
 const MOST_NAME_CHARS: usize = 100;
 
 /// The errors found so far.
@@ -25,7 +25,7 @@ impl Errors {
         }
     }
 
-    /// Takes what was read, unless something was wrong.
+    /// Returns the value, or the errors if there are any.
     pub(crate) fn check<T>(self, read: Option<T>) -> Result<T, Problem> {
         match read {
             Some(read) if self.found.is_empty() => Ok(read),
@@ -33,12 +33,12 @@ impl Errors {
         }
     }
 
-    /// Notes that what was read needs this role.
+    /// Notes that the request needs this role.
     pub(super) fn need(&mut self, role: Role) {
         self.needed = Some(role);
     }
 
-    /// The role that what was read needs, if it says so itself. That it is missing is said before what else is wrong.
+    /// The role that the body asks for, if any. A missing role (403) goes before invalid fields (400).
     pub(super) fn needed_role(&self) -> Option<Role> {
         self.needed
     }

@@ -1,8 +1,8 @@
-//! Percent-decoding that refuses what is not well-formed, where most decoders let it pass.
+//! Percent-decoding that refuses malformed escapes, which most decoders accept.
 
 use std::borrow::Cow;
 
-/// Decodes a path segment or, with `plus_is_space`, a part of a query. The error is a reason to show.
+/// Decodes a path segment or, with `plus_is_space`, a part of a query. The error is a text for the caller.
 pub(super) fn decode(text: &str, plus_is_space: bool) -> Result<Cow<'_, str>, &'static str> {
     let escaped = |byte: u8| byte == b'%' || (plus_is_space && byte == b'+');
     if !text.bytes().any(escaped) {

@@ -1,4 +1,4 @@
-//! The fields of a body: typed reads that note what is wrong and go on, so that one answer names all errors.
+//! Typed reads of a body's fields. They collect errors and go on, so that one answer names all of them.
 
 use std::borrow::Cow;
 
@@ -18,18 +18,18 @@ const LARGEST_EXACT: f64 = 9_007_199_254_740_992.0;
 pub(crate) struct Fields<'a> {
     members: Members<'a>,
     errors: &'a mut Errors,
-    /// The names that were asked for, where somebody wants to know them.
+    /// The names of the fields that were read, if they are recorded.
     asked: Option<Vec<String>>,
 }
 
 impl<'a> Fields<'a> {
-    /// The fields of a body; an empty one has none. What is not an object is noted as an error.
+    /// Reads a body into fields. An empty body has none. A body that is not an object is an error.
     pub(crate) fn parse(body: &'a [u8], errors: &'a mut Errors) -> Self {
         let members = if body.is_empty() { Members::default() } else { parse(body, errors) };
         Self { members, errors, asked: None }
     }
 
-    /// The names of all fields that `read` asks for when it reads this body.
+    /// The names of all fields that `read` reads.
     pub(super) fn known_to(body: &[u8], read: impl FnOnce(&mut Fields<'_>)) -> Vec<String> {
         let mut errors = Errors::default();
         let mut fields = Fields { asked: Some(Vec::new()), ..Fields::parse(body, &mut errors) };
@@ -42,17 +42,17 @@ impl<'a> Fields<'a> {
         self.errors.add(field, reason);
     }
 
-    /// Notes that what is asked for needs this role.
+    /// Notes that the request needs this role.
     pub(crate) fn need(&mut self, role: Role) {
         self.errors.need(role);
     }
 
-    /// A field with true or false; absent, it is false.
+    /// Reads a boolean field. Default: false.
     pub(crate) fn flag(&mut self, name: &str) -> bool {
         self.given_flag(name).unwrap_or(false)
     }
 
-    /// A field with true or false, if it is there.
+    /// Reads an optional boolean field.
     pub(crate) fn given_flag(&mut self, name: &str) -> Option<bool> {
         match self.take(name)? {
             "false" => Some(false),
@@ -64,7 +64,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A field with a whole number from `least` to `most`.
+    /// Reads an optional integer field from `least` to `most`.
     pub(crate) fn integer(&mut self, name: &str, least: i64, most: i64) -> Option<i64> {
         let text = self.take(name)?;
         if !text.starts_with(|first: char| first == '-' || first.is_ascii_digit()) {
@@ -84,7 +84,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A field that must be there. `read` reads it; where it read nothing, the field is missing or its error was noted.
+    /// Reads a required field by `read`. If that returns nothing, the field is missing or its error is noted already.
     pub(crate) fn required<T>(&mut self, name: &str, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
         if self.is_given(name) {
             read(self)
@@ -95,12 +95,12 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Whether a field is there, and not null.
+    /// Whether a field is present and not null.
     pub(crate) fn is_given(&self, name: &str) -> bool {
         self.members.0.iter().any(|member| member.name == name && member.value != "null")
     }
 
-    /// Notes all members that no field took. Which fields there are is asked only if there are such members.
+    /// Notes all unknown members as errors. `names` is called only if there are any.
     pub(super) fn finish(self, known: impl FnOnce() -> Vec<String>) {
         let mut unknown = self.members.0.iter().filter(|member| !member.known).peekable();
         if unknown.peek().is_none() {
@@ -113,7 +113,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A field with a text.
+    /// Reads an optional string field.
     pub(super) fn text(&mut self, name: &str) -> Option<Cow<'a, str>> {
         let text = self.take(name)?;
         if !text.starts_with('"') {
@@ -124,7 +124,7 @@ impl<'a> Fields<'a> {
         read.map_err(|_| self.error(name, "must be valid Unicode: a surrogate stands alone")).ok()
     }
 
-    /// The text of a field's value; `None` where it is absent or null.
+    /// The JSON text of a field's value; `None` if it is absent or null.
     pub(super) fn take(&mut self, name: &str) -> Option<&'a str> {
         if let Some(asked) = &mut self.asked {
             asked.push(name.to_owned());
@@ -160,7 +160,7 @@ fn parse<'a>(body: &'a [u8], errors: &mut Errors) -> Members<'a> {
     })
 }
 
-/// What sort of value a JSON text is, for an error's reason.
+/// The type of a JSON value, for error messages.
 fn describe(value: &str) -> &'static str {
     match value.as_bytes().first() {
         Some(b'"') => "a string",
@@ -171,15 +171,15 @@ fn describe(value: &str) -> &'static str {
     }
 }
 
-/// A JSON number as a field of integers sees it.
+/// A JSON number, read as an integer.
 enum Whole {
     Number(i64),
     Fraction,
     TooLarge,
 }
 
-/// Reads a JSON number. `1.0` and `1e3` are integers: JSON knows only numbers, and JSON Schema, in which the document
-/// describes the fields, goes by the value.
+/// Reads a JSON number. `1.0` and `1e3` are integers: JSON has only numbers, and JSON Schema, by which the document describes
+/// the fields, goes by the value.
 fn whole_number(text: &str) -> Whole {
     if let Ok(number) = text.parse::<i64>() {
         return Whole::Number(number);

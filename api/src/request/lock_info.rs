@@ -1,4 +1,4 @@
-//! Requests of Terraform and `OpenTofu`: their lock information, kept as it came.
+//! Requests of Terraform and `OpenTofu`. Their lock information is stored unchanged.
 
 use std::sync::Arc;
 
@@ -8,17 +8,17 @@ use db_locks_service::domain::{Data, KeyId, Owner};
 use super::{Fields, QueryParams, body, errors::Errors, read_id};
 use crate::{auth::Caller, http::App, problem::Problem};
 
-/// Who holds, or wants, the lock of a state.
+/// The lock information of a client that holds or wants the lock of a state.
 #[derive(Debug)]
 pub(crate) struct LockInfo {
-    /// Its member `ID`.
+    /// The member `ID`.
     pub(crate) owner: Owner,
-    /// All of it, as text.
+    /// The whole JSON text.
     pub(crate) data: Data,
 }
 
 impl LockInfo {
-    /// Reads a body. Of its members only `ID` means something here; which others there are is Terraform's business.
+    /// Reads a body. Only the member `ID` is used; the others belong to Terraform.
     fn read(bytes: &[u8], errors: &mut Errors) -> Option<Self> {
         let mut fields = Fields::parse(bytes, errors);
         let owner = fields.required("ID", |fields| fields.owner("ID"))?;
@@ -28,16 +28,16 @@ impl LockInfo {
     }
 }
 
-/// A request about the lock of a state.
+/// A request for the lock of a state.
 #[derive(Debug)]
 pub(crate) struct StateLock {
     /// Tenant and key.
     pub(crate) id: KeyId,
-    /// The lease, where the query names one.
+    /// The lease, if the query has one.
     pub(crate) lease_ms: Option<i64>,
     /// The lock information; `None` for an empty body.
     pub(crate) info: Option<LockInfo>,
-    /// Who asks.
+    /// The caller.
     pub(crate) caller: Caller,
 }
 

@@ -1,7 +1,7 @@
-//! A JSON object as its members: names, and values that are not yet read.
+//! Splits a JSON object into its members, without reading the values.
 //!
-//! A derived deserializer stops at the first error and does not see duplicates. Here the members are cut out first, which
-//! is safe however deep a value is nested, and each is read by the one who knows its field.
+//! A derived deserializer stops at the first error and does not see duplicates. Here the members are split first, which is safe
+//! for any depth of nesting, and each value is read by its field's function.
 
 use std::{borrow::Cow, fmt};
 
@@ -14,11 +14,11 @@ use serde_json::value::RawValue;
 /// A member of an object.
 #[derive(Debug)]
 pub(super) struct Member<'a> {
-    /// Its name.
+    /// The name.
     pub(super) name: Cow<'a, str>,
-    /// The text of its value, without whitespace around it.
+    /// The JSON text of the value, without surrounding whitespace.
     pub(super) value: &'a str,
-    /// Whether a field took it.
+    /// Whether a field has read it.
     pub(super) known: bool,
 }
 
@@ -38,7 +38,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                // The most fields that a request usually has.
+                // The usual maximum of fields in a request.
                 let mut members = Vec::with_capacity(8);
                 while let Some(Text(name)) = map.next_key()? {
                     let value: &'de RawValue = map.next_value()?;
@@ -52,7 +52,7 @@ impl<'de> Deserialize<'de> for Members<'de> {
     }
 }
 
-/// A string that is borrowed where it has no escapes.
+/// A string that is borrowed if it has no escapes.
 #[derive(Debug)]
 pub(super) struct Text<'a>(pub(super) Cow<'a, str>);
 

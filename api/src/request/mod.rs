@@ -1,7 +1,7 @@
 //! Requests: read and checked once, here, into the domain's types.
 //!
-//! What is wrong in several ways is answered in one order: what the caller may not do (403), the body's size (413), its type (415), then everything else
-//! (400) with as many errors named as can be found. The router has answered 404 and 405 before.
+//! Checks have one order: permissions (403), the size of the body (413), its type (415), then everything else (400) with all errors
+//! that can be found. The router has answered 404 and 405 before.
 
 mod body;
 mod cursor;
@@ -42,13 +42,13 @@ use crate::{auth::Caller, http::App, problem::Problem};
 
 /// A body that can be read from its fields.
 pub(crate) trait ReadBody: Sized {
-    /// Reads all fields and notes what is wrong; `None` only where something is.
+    /// Reads all fields and notes the errors. `None` only if there are errors.
     fn read(fields: &mut Fields<'_>, defaults: &Defaults) -> Option<Self>;
 }
 
 /// A query that can be read from its parameters.
 pub(crate) trait ReadQuery: Sized {
-    /// Reads all parameters and notes what is wrong.
+    /// Reads all parameters and notes the errors.
     fn read(params: &mut QueryParams<'_>) -> Self;
 }
 
@@ -62,14 +62,14 @@ impl ReadQuery for NoQuery {
     }
 }
 
-/// A request about one key, with a body.
+/// A request for one key, with a body.
 #[derive(Debug)]
 pub(crate) struct KeyWithBody<B> {
     /// Tenant and key.
     pub(crate) id: KeyId,
     /// The body.
     pub(crate) body: B,
-    /// Who asks.
+    /// The caller.
     pub(crate) caller: Caller,
 }
 
@@ -89,12 +89,12 @@ impl<B: ReadBody> FromRequest<Arc<App>> for KeyWithBody<B> {
     }
 }
 
-/// A request with a body that is about no key.
+/// A request with a body and without a key.
 #[derive(Debug)]
 pub(crate) struct WithBody<B> {
     /// The body.
     pub(crate) body: B,
-    /// Who asks.
+    /// The caller.
     pub(crate) caller: Caller,
 }
 
@@ -114,14 +114,14 @@ impl<B: ReadBody> FromRequest<Arc<App>> for WithBody<B> {
     }
 }
 
-/// A request about one key, without a body.
+/// A request for one key, without a body.
 #[derive(Debug)]
 pub(crate) struct KeyWithQuery<Q> {
     /// Tenant and key.
     pub(crate) id: KeyId,
     /// The query.
     pub(crate) query: Q,
-    /// Who asks.
+    /// The caller.
     pub(crate) caller: Caller,
 }
 
@@ -140,14 +140,14 @@ impl<Q: ReadQuery + Send> FromRequestParts<Arc<App>> for KeyWithQuery<Q> {
     }
 }
 
-/// A request about a tenant's keys.
+/// A request for a list of a tenant's keys.
 #[derive(Debug)]
 pub(crate) struct TenantWithQuery<Q> {
     /// The tenant.
     pub(crate) tenant: Tenant,
     /// The query.
     pub(crate) query: Q,
-    /// Who asks.
+    /// The caller.
     pub(crate) caller: Caller,
 }
 
@@ -166,10 +166,10 @@ impl<Q: ReadQuery + Send> FromRequestParts<Arc<App>> for TenantWithQuery<Q> {
     }
 }
 
-/// A request without a body that is about no key.
+/// A request without a body and without a key.
 #[derive(Debug)]
 pub(crate) struct CallerWithQuery<Q> {
-    /// Who asks.
+    /// The caller.
     pub(crate) caller: Caller,
     /// The query.
     pub(crate) query: Q,
@@ -190,7 +190,7 @@ impl<Q: ReadQuery + Send> FromRequestParts<Arc<App>> for CallerWithQuery<Q> {
     }
 }
 
-/// A request about the service itself.
+/// A request for the service itself.
 impl<S: Sync> FromRequestParts<S> for NoQuery {
     type Rejection = Problem;
 
@@ -212,7 +212,7 @@ fn read_fields<B: ReadBody>(bytes: &[u8], defaults: &Defaults, errors: &mut Erro
     body
 }
 
-/// A body, or the names of what is wrong with it.
+/// Reads a body; the error is the names of the invalid fields.
 #[cfg(test)]
 pub(crate) fn read_body<B: ReadBody>(body: &str) -> Result<B, Vec<String>> {
     let mut errors = Errors::default();
@@ -221,7 +221,7 @@ pub(crate) fn read_body<B: ReadBody>(body: &str) -> Result<B, Vec<String>> {
     body.filter(|_| names.is_empty()).ok_or(names)
 }
 
-/// The names of the fields that a body has, for tests.
+/// The names of a body's fields, for tests.
 #[cfg(test)]
 pub(crate) fn names_read<B: ReadBody>() -> Vec<String> {
     let defaults = Defaults::new(db_locks_service::Limits::default());
@@ -235,7 +235,7 @@ fn read_query<Q: ReadQuery>(parts: &Parts, errors: &mut Errors) -> Q {
     query
 }
 
-/// Tenant and key, which the caller must be allowed to use; `None` where one of them is none, which is noted.
+/// Reads tenant and key, and checks that the caller may use them. `None` if one of them is invalid, which is noted.
 fn read_id(parts: &Parts, app: &App, caller: &Caller, errors: &mut Errors) -> Result<Option<KeyId>, Problem> {
     let tenant = read_tenant(parts, app, caller, errors)?;
     let key = target::read_key(&parts.uri, errors);

@@ -1,12 +1,12 @@
-//! Names that are not known, and those that were probably meant.
+//! Suggests the probable name for an unknown one.
 
-/// From this similarity on (Jaro-Winkler, 0 to 1) a name is taken for a misspelt one.
+/// The lowest similarity (Jaro-Winkler, 0 to 1) of a misspelt name.
 const SIMILAR: f64 = 0.8;
 
-/// A name longer than this is not compared: no known one is nearly as long.
+/// The longest name that is compared. No known name is nearly as long.
 const LONGEST_COMPARED: usize = 64;
 
-/// What names are names of, for messages.
+/// The kind of a name, for messages.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Named {
     Field,
@@ -22,7 +22,7 @@ impl Named {
     }
 }
 
-/// Why an unknown name is refused, with the known name that is nearest, or else all of them.
+/// The error text for an unknown name: with the nearest known name, or with all known names.
 pub(super) fn unknown_name(named: Named, name: &str, known: &[&str]) -> String {
     let what = named.singular();
     let refused = format!("is not a {what} of this request");
@@ -33,8 +33,8 @@ pub(super) fn unknown_name(named: Named, name: &str, known: &[&str]) -> String {
     }
 }
 
-/// The known name that is most like `name`, if one is alike at all: misspelt, written in another case, or shortened by
-/// whole words (`lease_ms` for `lease_duration_ms`).
+/// The known name that is most similar to `name`, if one is: misspelt, in another case, or shortened by whole words
+/// (`lease_ms` for `lease_duration_ms`).
 fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
     if name.len() > LONGEST_COMPARED {
         return None;

@@ -1,4 +1,4 @@
-//! Query parameters: like the fields of a body, read one by one, with all errors noted.
+//! Typed reads of query parameters, which collect errors like the fields of a body.
 
 use std::borrow::Cow;
 
@@ -15,9 +15,9 @@ use super::{
     nearest::{Named, unknown_name},
 };
 
-/// The items of a page where the caller does not say.
+/// The default number of items of a page.
 pub(crate) const DEFAULT_LIMIT: u32 = 100;
-/// The most items of a page.
+/// The largest number of items of a page.
 pub(crate) const MAX_LIMIT: u32 = 1_000;
 
 /// The parameters of a query that is being read.
@@ -25,12 +25,12 @@ pub(crate) const MAX_LIMIT: u32 = 1_000;
 pub(crate) struct QueryParams<'a> {
     pairs: Vec<(Cow<'a, str>, Cow<'a, str>)>,
     errors: &'a mut Errors,
-    /// The names that were asked for.
+    /// The names of the parameters that were read.
     known: Vec<&'static str>,
 }
 
 impl<'a> QueryParams<'a> {
-    /// Splits a query. A bad escape is noted under the parameter's name.
+    /// Splits a query. A malformed escape is an error of its parameter.
     pub(super) fn parse(query: Option<&'a str>, errors: &'a mut Errors) -> Self {
         let mut pairs = Vec::new();
         for part in query.unwrap_or_default().split('&').filter(|part| !part.is_empty()) {
@@ -48,7 +48,7 @@ impl<'a> QueryParams<'a> {
         Self { pairs, errors, known: Vec::new() }
     }
 
-    /// How many items a page may have.
+    /// Reads the number of items of a page.
     pub(crate) fn limit(&mut self) -> u32 {
         let Some(text) = self.take("limit") else { return DEFAULT_LIMIT };
         let limit = text.parse().ok().filter(|limit| (1..=MAX_LIMIT).contains(limit));
@@ -58,7 +58,7 @@ impl<'a> QueryParams<'a> {
         })
     }
 
-    /// The lease of a grant, in milliseconds.
+    /// Reads the lease of a grant, in milliseconds.
     pub(crate) fn lease(&mut self, limits: &Limits) -> Option<i64> {
         let text = self.take("lease_duration_ms")?;
         let most = limits.max_lease_ms;
@@ -69,7 +69,7 @@ impl<'a> QueryParams<'a> {
         lease_ms
     }
 
-    /// Where the page before ended.
+    /// Reads the cursor: where the previous page ended.
     pub(crate) fn cursor<C: Cursor>(&mut self) -> Option<C> {
         let text = self.take("cursor")?;
         let cursor = C::read(&text);
@@ -79,11 +79,11 @@ impl<'a> QueryParams<'a> {
         cursor
     }
 
-    /// How keys must start. The empty prefix is none.
+    /// Reads the prefix of keys. An empty prefix counts as absent.
     pub(crate) fn prefix(&mut self) -> Option<String> {
         let text = self.take("prefix")?;
         match Key::new(&text) {
-            // What a key may not be, a longer one may start with.
+            // A prefix that is not a valid key can be the beginning of one.
             Ok(_) | Err(NameError::DotSegment) => Some(text.into_owned()),
             Err(NameError::Empty) => None,
             Err(error) => {
@@ -93,13 +93,13 @@ impl<'a> QueryParams<'a> {
         }
     }
 
-    /// An owner.
+    /// Reads an owner.
     pub(crate) fn owner(&mut self) -> Option<Owner> {
         let text = self.take("owner")?;
         Owner::new(&text).map_err(|error| self.errors.add("owner", error.to_string())).ok()
     }
 
-    /// A version.
+    /// Reads a version.
     pub(crate) fn version(&mut self) -> Option<Version> {
         let text = self.take("version")?;
         let version = parse_version(&text);
@@ -109,7 +109,7 @@ impl<'a> QueryParams<'a> {
         version
     }
 
-    /// A parameter with true or false.
+    /// Reads an optional boolean parameter.
     pub(crate) fn flag(&mut self, name: &'static str) -> Option<bool> {
         match &*self.take(name)? {
             "true" => Some(true),
@@ -121,7 +121,7 @@ impl<'a> QueryParams<'a> {
         }
     }
 
-    /// Notes all parameters that nobody took.
+    /// Notes all unknown parameters as errors.
     pub(super) fn finish(self) {
         for (name, _) in self.pairs.iter().take(MOST_ERRORS) {
             self.errors.add(name, unknown_name(Named::Parameter, name, &self.known));

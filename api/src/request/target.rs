@@ -1,4 +1,4 @@
-//! What a request is about: the tenant in its header and the key in its path.
+//! The target of a request: the tenant in its header and the key in its path.
 
 use axum::http::{HeaderMap, Uri};
 use db_locks_service::domain::{Key, Tenant};
@@ -8,7 +8,7 @@ use super::{errors::Errors, escape::decode};
 /// The header that names the tenant.
 pub(crate) const TENANT_HEADER: &str = "X-Tenant";
 
-/// The tenant of a request; without the header, the default one.
+/// The tenant of a request. Without the header it is the default tenant.
 pub(super) fn read_tenant(headers: &HeaderMap, default: &Tenant, errors: &mut Errors) -> Option<Tenant> {
     let mut values = headers.get_all("x-tenant").iter();
     let Some(value) = values.next() else { return Some(default.clone()) };
@@ -16,14 +16,14 @@ pub(super) fn read_tenant(headers: &HeaderMap, default: &Tenant, errors: &mut Er
         errors.add(TENANT_HEADER, "is given more than once");
         return None;
     }
-    // What is not ASCII fails the tenant's own rule.
+    // A value that is not ASCII fails the tenant's own check.
     let text = String::from_utf8_lossy(value.as_bytes());
     Tenant::new(&text).map_err(|error| errors.add(TENANT_HEADER, error.to_string())).ok()
 }
 
-/// The key of a request: the second segment of its path, which the router matched undecoded.
+/// The key of a request: the second segment of its path, which the router matched without decoding it.
 ///
-/// The router's own decoding would let bad escapes pass.
+/// The router's own decoding would accept malformed escapes.
 pub(super) fn read_key(uri: &Uri, errors: &mut Errors) -> Option<Key> {
     let segment = uri.path().split('/').nth(2).unwrap_or_default();
     decode(segment, false)

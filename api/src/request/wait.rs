@@ -1,4 +1,4 @@
-//! The fields of an acquire that say how long it waits.
+//! The fields for the waiting time of an acquire.
 
 use db_locks_service::Limits;
 
@@ -6,20 +6,20 @@ use super::Fields;
 
 const ADDITIONAL: &str = "additional_time_to_wait_for_lock_ms";
 
-/// The longest pause between two looks that a caller may ask for, in milliseconds.
+/// The largest `refresh_period_ms`.
 pub(super) const MAX_REFRESH_PERIOD_MS: i64 = 600_000;
 
 /// How long an acquire waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Wait {
-    /// As given; `None` is as long as the lease.
+    /// The value of `wait_ms`; `None` means the length of the lease.
     pub(crate) wait_ms: Option<i64>,
-    /// On top of that.
+    /// The additional time.
     pub(crate) additional_ms: i64,
 }
 
 impl Wait {
-    /// Reads the fields, and holds their sum against the longest wait.
+    /// Reads the fields, and checks their sum against the longest wait.
     pub(crate) fn read(fields: &mut Fields<'_>, limits: &Limits) -> Self {
         let most = limits.max_wait_ms;
         let wait_ms = fields.integer("wait_ms", 0, most);
@@ -31,8 +31,8 @@ impl Wait {
     }
 }
 
-/// Checks the pause between two looks at a lock that is waited for. The service announces every release, offer and expiry,
-/// so nothing has to be looked at again, and the field has no further meaning.
+/// Checks `refresh_period_ms`, the poll interval of the original library. The service does not poll, so the field has no other
+/// effect.
 pub(crate) fn check_refresh_period(fields: &mut Fields<'_>) {
     fields.integer("refresh_period_ms", 1, MAX_REFRESH_PERIOD_MS);
 }

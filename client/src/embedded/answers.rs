@@ -61,9 +61,9 @@ pub(super) fn semaphore(view: &SemaphoreView) -> Semaphore {
     }
 }
 
-/// The error of a database that could not be opened. What the server refuses for good is no matter of time.
+/// The error for a database that could not be opened. A wrong password or an unknown database is not worth another attempt.
 pub(super) fn not_opened(place: &DatabasePlace, error: &StoreError) -> LockError {
-    // That it is out of reach is what the error itself will say.
+    // `LockError::Unreachable` says "out of reach" itself.
     let cause: &(dyn Error + 'static) = match error {
         StoreError::Unreachable(cause) => &**cause,
         other => other,

@@ -24,7 +24,7 @@ use crate::{
 /// The time limit at each URL for a call that does not wait in a queue. The service answers 503 after 5 s at the latest.
 const TIMEOUT: Duration = Duration::from_secs(8);
 
-/// How long a heartbeat may take at one URL at least, however short the lease that it asks for: the one before it may be long.
+/// The minimum time limit of a heartbeat at one URL. The requested lease may be short while the current one is long.
 const LEAST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A db-locks service over HTTP, at one or more URLs.
@@ -42,7 +42,7 @@ impl HttpLockService {
         Ok(Self { endpoints, owner, least_timeout: LEAST_TIMEOUT })
     }
 
-    /// One for a renewal, in which all URLs have their turn before the next heartbeat is due, a third of the lease later.
+    /// A service for the renewal thread: all URLs are tried within a third of the lease, when the next heartbeat is due.
     pub(crate) fn of_renewal(config: &LocksConfig) -> LockResult<Self> {
         Ok(Self { least_timeout: Duration::from_millis(1), ..Self::new(config)? })
     }

@@ -34,11 +34,11 @@ impl World {
         let (sender, receiver) = oneshot::channel();
         let handler = Handler { world: self.clone(), id: id.clone(), request, sender };
         let task = replica.process.spawn(handler.serve(replica.service.clone(), ask));
-        let patience = hangs_up_after.map_or(longest, Duration::from_millis);
+        let hang_up = hangs_up_after.map_or(longest, Duration::from_millis);
         let answer = tokio::select! {
             biased;
             answer = receiver => answer.ok(),
-            () = sleep(patience) => {
+            () = sleep(hang_up) => {
                 if hangs_up_after.is_none() && !was_paused {
                     self.check_deadlines(&replica, number, request);
                 }

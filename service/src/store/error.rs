@@ -103,7 +103,7 @@ impl StoreError {
         }
     }
 
-    /// Why the database's server does not let this program in, if that is what is wrong.
+    /// The reason why the database's server refused the connection, if it did.
     pub fn refused_connection(&self) -> Option<ConnectionRefusal> {
         let Self::Unreachable(source) = self else { return None };
         refused_connection(&**source)

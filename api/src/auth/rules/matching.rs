@@ -61,13 +61,12 @@ impl Rule {
     }
 }
 
-/// The claims, in a fixed order, that the next token of the same bearer has too: what tells bearers apart whose issuer names no
-/// subjects.
+/// The claims that stay the same in later tokens of the same caller, in a fixed order. They distinguish callers without a subject.
 fn lasting(claims: &Map<String, Value>) -> String {
     let is_lasting = |name: &str| !matches!(name, "exp" | "iat" | "nbf" | "jti");
     let mut lasting: Vec<_> = claims.iter().filter(|(name, _)| is_lasting(name)).collect();
     lasting.sort_by_key(|(name, _)| *name);
-    // Names and values of JSON are always JSON again.
+    // Serializing JSON values cannot fail.
     serde_json::to_string(&lasting).unwrap_or_default()
 }
 
@@ -155,7 +154,7 @@ role = "read"
         assert_eq!(of(&json!({"sub": "s"})), None, "a claim that is missing matches nothing");
     }
 
-    /// Guards a version against those whose tokens have nothing in common but that they name no subject.
+    /// Otherwise callers whose tokens only share the lack of a subject could see each other's versions.
     #[test]
     fn tokens_without_a_subject_are_told_by_their_other_claims() {
         let credential = |claims: Value| of(&claims).unwrap().credential;

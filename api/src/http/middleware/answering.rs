@@ -1,5 +1,4 @@
-//! A request from its arrival to its answer: who asks is found out, its handler called, a panic caught, and the answer counted and
-//! logged.
+//! Answers a request: authenticates the caller, calls the handler, catches a panic, and counts and logs the answer.
 
 use std::{
     any::Any,
@@ -27,41 +26,41 @@ use crate::{
     problem::Problem,
 };
 
-/// After so long a credential is checked again before its acquire is granted.
+/// An acquire that has waited this long is granted only after another check of its credential.
 const CHECK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
-/// Has a browser ask for a password. A header of its own: Chromium looks at nothing behind a scheme that it does not know.
+/// Makes a browser ask for a password. It is a header of its own, since Chromium ignores what follows an unknown scheme.
 const BASIC: HeaderValue = HeaderValue::from_static("Basic realm=\"db-locks\", charset=\"UTF-8\"");
 
 static UNAVAILABLE: LogLimit = LogLimit::new();
 static FAILED: LogLimit = LogLimit::new();
 
-/// Who answers a request.
+/// The state of a request.
 pub(super) enum Inner<S: Service<Request>> {
     Route(S::Future),
-    /// Until it is answered.
+    /// `None` once it was returned.
     Refused(Option<Problem>),
     Asking(Box<Asking<S>>),
-    /// A grant was waited for.
+    /// The handler answered a grant after a wait: check the credential again.
     CheckingAgain(Box<CheckingAgain>),
 }
 
-/// A grant for somebody whose credential has to be looked up again.
+/// A grant whose credential is looked up again.
 pub(super) struct CheckingAgain {
     answer: Lookup,
-    /// Dropped, it gives the grant back.
+    /// Dropping it releases the grant.
     granted: Option<Response>,
 }
 
-/// Finds out who asks.
+/// Looks up the caller.
 pub(super) type Lookup = Pin<Box<dyn Future<Output = Result<Arc<Identity>, Problem>> + Send>>;
 
-/// A request of somebody who has to be looked up.
+/// A request whose caller is looked up.
 pub(super) struct Asking<S> {
     pub(super) answer: Lookup,
-    /// Until it is answered.
+    /// `None` once it was returned.
     pub(super) request: Option<Request>,
     pub(super) gate: Gate,
     pub(super) service: S,
@@ -76,7 +75,7 @@ pub(super) fn look_up(shared: Arc<Shared>, question: Question) -> Lookup {
     })
 }
 
-/// Lets a request in if this one may use the route.
+/// Calls the handler if the caller may use the route.
 pub(super) fn enter_as<S: Service<Request>>(
     service: &mut S,
     shared: &Shared,
@@ -95,14 +94,14 @@ pub(super) fn enter_as<S: Service<Request>>(
     Inner::Route(service.call(request))
 }
 
-/// What becomes of a request's body.
+/// How a request's body is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RequestBody {
-    /// There is none.
+    /// The request has no body.
     None,
     /// No handler reads it.
     Unread,
-    /// A handler reads it, unless the route has no such method.
+    /// The handler reads it, unless the route lacks the method.
     ForTheRoute,
 }
 
@@ -116,7 +115,7 @@ impl RequestBody {
 /// A request that is being answered.
 pub(super) struct Answering<S: Service<Request>> {
     pub(super) inner: Inner<S>,
-    /// Until it is put on the answer.
+    /// `None` once it is in the answer.
     pub(super) id: Option<HeaderValue>,
     pub(super) route: RouteIndex,
     pub(super) method: Method,
@@ -124,9 +123,9 @@ pub(super) struct Answering<S: Service<Request>> {
     pub(super) span: Span,
     pub(super) shared: Arc<Shared>,
     pub(super) began: Instant,
-    /// Where it comes from, if there is an audit trail.
+    /// The origin of the request, if the audit log is on.
     pub(super) origin: Option<Arc<Origin>>,
-    /// The credential that is checked again before a grant.
+    /// The credential to check again before a grant.
     pub(super) credential: Option<HeaderValue>,
 }
 
@@ -169,7 +168,7 @@ where
             return Poll::Ready(Ok(this.finish(response)));
         }
         let entered = this.span.enter();
-        // A future that panicked is not polled again, so nobody sees the state that it left behind.
+        // A future that panicked is not polled again, so its inconsistent state is not used.
         let polled = match &mut this.inner {
             Inner::Route(inner) => catch_unwind(AssertUnwindSafe(|| match &this.origin {
                 Some(origin) => origin.enter(|| Pin::new(inner).poll(cx)),
@@ -198,14 +197,14 @@ where
     }
 }
 
-/// Answers a panic. Its message was printed by the panic hook, and may hold a caller's data.
+/// Answers a panic. The panic hook has printed the message, which may hold a caller's data.
 fn panicked(_: &(dyn Any + Send)) -> Response {
     Problem::internal_error().into_response()
 }
 
 impl<S: Service<Request>> Answering<S> {
-    /// Has a grant that was waited for go to nobody whose credential has ended meanwhile: its answer is dropped, which gives the
-    /// grant back.
+    /// Withholds a grant after a wait until its credential is checked again. If the credential has ended, the answer is dropped,
+    /// which releases the grant.
     fn check_again(&self, response: Response) -> Result<Response, Box<CheckingAgain>> {
         let waited = response.status() == StatusCode::OK && self.began.elapsed() >= CHECK_AGAIN_AFTER;
         let (Some(credential), Some(authentication)) = (&self.credential, &self.shared.authentication) else {
@@ -233,7 +232,7 @@ impl<S: Service<Request>> Answering<S> {
         self.shared.authentication_failed(self.origin.as_ref(), problem);
     }
 
-    /// Counts and logs an answer, and adds what every answer bears.
+    /// Counts and logs an answer, and adds the headers that every answer has.
     fn finish(&mut self, response: Response) -> Response {
         let mut response = self.shared.large_answers.admit(response);
         let id = self.id.take().unwrap_or(HeaderValue::from_static("-"));
@@ -241,7 +240,7 @@ impl<S: Service<Request>> Answering<S> {
         self.shared.metrics.answered(self.route, &self.method, response.status(), took);
         self.log(&response, &id, took.as_millis());
         if self.is_left_unread(response.status()) {
-            // hyper will close the connection: a client that keeps connections has to know.
+            // hyper will close the connection, and a client that reuses connections must know.
             response.headers_mut().insert(header::CONNECTION, CLOSE);
         }
         if response.status() == StatusCode::UNAUTHORIZED && self.is_page() {
@@ -251,7 +250,7 @@ impl<S: Service<Request>> Answering<S> {
         response
     }
 
-    /// Whether it is for something that people open in a browser.
+    /// Whether people open this route in a browser.
     fn is_page(&self) -> bool {
         Needs::of(self.shared.metrics.path(self.route), &self.method) == Needs::Documents
     }
@@ -274,7 +273,7 @@ impl<S: Service<Request>> Answering<S> {
     fn log(&self, response: &Response, id: &HeaderValue, duration_ms: u128) {
         let (request_id, method) = (id.to_str().unwrap_or_default(), &self.method);
         let (route, status) = (self.shared.metrics.path(self.route), response.status().as_u16());
-        // Under an outage all requests have the same cause.
+        // During an outage all requests have the same cause.
         if status == 503
             && let Some(left_out) = UNAVAILABLE.pass()
         {

@@ -1,24 +1,23 @@
-//! What the edge needs of a request's headers.
+//! The headers of a request that the middleware needs.
 
 use axum::http::{HeaderMap, HeaderValue, header};
 
 use super::site::SEC_FETCH_SITE;
 use crate::http::request_id::REQUEST_ID;
 
-/// What the edge needs of a request's headers. Found in one pass: each look-up by name would hash the name.
+/// The headers of a request that the middleware needs. They are found in one pass, since each look-up would hash a name.
 #[derive(Debug, Default)]
 pub(super) struct Head<'a> {
-    /// The request's own id.
+    /// The request id that the caller sent.
     pub(super) request_id: Option<&'a HeaderValue>,
-    /// The `Host`, if there is exactly one and no other header says for which site the request is meant or from which one
-    /// it comes.
+    /// The `Host`, if there is exactly one and no other header that names a site.
     pub(super) only_host: Option<&'a HeaderValue>,
     /// Whether the request has a body, or may have one.
     pub(super) has_body: bool,
 }
 
 impl<'a> Head<'a> {
-    /// Looks through the headers of a request.
+    /// Reads the headers of a request.
     pub(super) fn of(headers: &'a HeaderMap) -> Self {
         let mut head = Self::default();
         let mut hosts = 0;

@@ -1,11 +1,11 @@
-//! Names of hosts: in `Host`, in `Origin`, and those that the configuration allows.
+//! Host names: in `Host`, in `Origin`, and in the configuration.
 
 use std::{
     net::{IpAddr, Ipv6Addr},
     str::FromStr,
 };
 
-/// The names under which the service may be called, beside those of the loopback interface.
+/// The host names that requests may use, in addition to those of the loopback interface.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AllowedHosts(Vec<(String, Option<u16>)>);
 
@@ -17,7 +17,7 @@ pub struct InvalidHost(String);
 impl FromStr for AllowedHosts {
     type Err = InvalidHost;
 
-    /// Reads names with or without a port, separated by commas. Without a port a name stands for all of them.
+    /// Reads names with or without a port, separated by commas. A name without a port allows all ports.
     fn from_str(names: &str) -> Result<Self, InvalidHost> {
         let names = names.split(',').map(str::trim).filter(|name| !name.is_empty());
         let hosts = names.map(|name| {
@@ -36,7 +36,7 @@ impl AllowedHosts {
     }
 }
 
-/// A host as `Host` and `Origin` write it.
+/// A host as in `Host` and `Origin`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Host<'a> {
     /// With brackets for an IPv6 address.
@@ -73,7 +73,7 @@ impl<'a> Host<'a> {
     }
 }
 
-/// Whether a text may stand as a host's name: RFC 3986's `reg-name`, or an IPv6 address in brackets.
+/// Whether a text is a host name: RFC 3986's `reg-name`, or an IPv6 address in brackets.
 fn is_name(name: &str) -> bool {
     if let Some(address) = name.strip_prefix('[') {
         return address.strip_suffix(']').is_some_and(|address| address.parse::<Ipv6Addr>().is_ok());
@@ -82,7 +82,7 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(is_usual)
 }
 
-/// The site of a page.
+/// The origin of a page.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Origin<'a> {
     default_port: u16,
@@ -90,7 +90,7 @@ pub(super) struct Origin<'a> {
 }
 
 impl<'a> Origin<'a> {
-    /// `None` for `null`, and for what no browser that calls us would send.
+    /// Reads an `Origin`. `None` for `null`, and for values that no browser sends to this service.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
         let (default_port, rest) = match text.split_once("://")? {
             ("http", rest) => (80, rest),
@@ -100,7 +100,7 @@ impl<'a> Origin<'a> {
         Host::parse(rest).map(|host| Self { default_port, host })
     }
 
-    /// Whether the page came from this host. The scheme is not compared: a proxy may have taken TLS off.
+    /// Whether the page came from this host. The scheme is not compared, since a proxy may have removed TLS.
     pub(super) fn is_of(self, host: Host<'_>) -> bool {
         let port = |host: Host<'_>| host.port.unwrap_or(self.default_port);
         self.host.name.eq_ignore_ascii_case(host.name) && port(self.host) == port(host)

@@ -1,4 +1,4 @@
-//! Large answers: how much memory those take that clients have not read yet.
+//! Bounds the memory of large answers that clients have not read yet.
 
 use std::{
     pin::Pin,
@@ -17,21 +17,21 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::problem::Problem;
 
-/// What is counted of an answer: so many bytes at a time. Smaller answers are bounded by the number of connections.
+/// The unit in which answers are counted, in bytes. The number of connections bounds smaller answers.
 const UNIT: u64 = 64 * 1024;
-/// The most that all large answers together may have: 128 MiB.
+/// The limit for all large answers together: 128 MiB.
 const UNITS: usize = 2_048;
 
-/// The same of the metrics: 16 MiB.
+/// The limit for the metrics: 16 MiB.
 const METRICS_UNITS: usize = 256;
 
-/// In an answer's extensions: that it does not count with the others. It needs no credential, and unread ones must not keep those
-/// who have one from their answers.
+/// A mark in an answer's extensions: the answer is not counted with the others. It needs no credential, and unread answers without
+/// a credential must not use up the room of callers with one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Apart {
-    /// Its bytes are in memory all the time, and shared by all who ask.
+    /// The bytes are in memory all the time and shared by all answers.
     InMemory,
-    /// It is the metrics.
+    /// The answer is the metrics.
     Metrics,
 }
 
@@ -50,7 +50,7 @@ impl Default for LargeAnswers {
 }
 
 impl LargeAnswers {
-    /// The answer as it is if there is room for it, else 503.
+    /// Returns the answer if there is room for it, otherwise 503.
     pub(super) fn admit(&self, response: Response) -> Response {
         let bytes = response.body().size_hint().lower();
         if bytes <= UNIT {
@@ -69,7 +69,7 @@ impl LargeAnswers {
     }
 }
 
-/// A large body, which makes room for others when it was sent or given up.
+/// A large body. It frees its room when it was sent or dropped.
 struct LargeBody {
     inner: Body,
     _room: OwnedSemaphorePermit,
@@ -112,7 +112,7 @@ mod tests {
         assert_eq!(answer(page).status(), 200);
     }
 
-    /// Guards lists and metrics against those who ask for documents and do not read them, which needs no credential.
+    /// Otherwise clients without a credential could block lists and metrics by documents that they do not read.
     #[test]
     fn documents_and_metrics_take_no_room_from_others() {
         let large = LargeAnswers::default();

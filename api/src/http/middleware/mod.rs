@@ -1,8 +1,7 @@
-//! What surrounds every request: who may ask, its id, its metrics, its line in the log, what becomes of a panic, and the
-//! headers that every answer bears.
+//! The middleware around every request: authentication, request id, metrics, log, panics, and the headers of every answer.
 //!
-//! All of it is around the router instead of in it: a layer of the router's is put around every route, and costs every
-//! request two allocations.
+//! It is around the router instead of in it, since a layer of the router wraps each route and costs each request two
+//! allocations.
 
 mod answering;
 mod head;
@@ -29,12 +28,12 @@ use self::observe::Observe;
 pub(crate) use self::shared::Shared;
 use crate::http::connection::ClientBody;
 
-/// Answers are not to be kept: what a lock was is no news of what it is.
+/// Answers must not be cached: an old state of a lock says nothing about its current state.
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
-/// An answer is what its content type says, whatever it looks like.
+/// Browsers must not guess another content type.
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
-/// Surrounds routes.
+/// Wraps the routes.
 pub(crate) fn surround(
     routes: Router,
     shared: Shared,

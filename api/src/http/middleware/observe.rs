@@ -1,4 +1,4 @@
-//! Around the routes: each request gets an id, and goes to its handler if nothing speaks against it.
+//! The outermost middleware: it gives each request an id, checks it, and passes it to its handler.
 
 use std::{
     convert::Infallible,
@@ -24,7 +24,7 @@ use crate::{
     problem::Problem,
 };
 
-/// Routes, and what is known of each of their requests.
+/// The middleware around the routes.
 #[derive(Debug, Clone)]
 pub(super) struct Observe<S> {
     inner: S,
@@ -32,7 +32,7 @@ pub(super) struct Observe<S> {
 }
 
 impl<S> Observe<S> {
-    /// Surrounds routes.
+    /// Wraps the routes.
     pub(super) fn new(inner: S, shared: Shared) -> Self {
         Self { inner, shared: Arc::new(shared) }
     }
@@ -65,7 +65,7 @@ where
         };
         let id = request_id::of(head.request_id);
         let method = request.method().clone();
-        // Nothing but a comparison unless the log wants it.
+        // It costs only a comparison unless the log level includes it.
         let span = debug_span!("request", request_id = ?id, %method, route = metrics.path(route));
         let began = Instant::now();
         let origin = self.shared.origin(&request, &id);
@@ -93,7 +93,7 @@ impl<S> Observe<S>
 where
     S: Service<Request, Response = Response, Error = Infallible, Future: Unpin> + Clone + Unpin,
 {
-    /// Lets a request in if nothing is wrong with where it comes from.
+    /// Passes a request to its handler unless its origin is refused.
     fn pass(&mut self, request: Request<ClientBody>, misplaced: Option<Misplaced>) -> Inner<S> {
         match misplaced {
             Some(misplaced) => Inner::Refused(Some(misplaced.into())),
@@ -101,7 +101,7 @@ where
         }
     }
 
-    /// Lets a request in if the one who asks may use the route.
+    /// Passes a request to its handler if the caller may use the route.
     fn enter(&mut self, request: Request<ClientBody>, gate: Gate, origin: Option<&Arc<Origin>>) -> Inner<S> {
         match self.shared.who_asks(&request, &gate) {
             Answer::Open => self.pass(request, gate.misplaced),
@@ -122,16 +122,16 @@ where
     }
 }
 
-/// The most headers of a request, as hyper has it for HTTP/1.1. Over HTTP/2 hundreds of headers take some hundred bytes on the wire
-/// and many KiB here, for as long as the request lasts.
+/// The limit of headers of a request, which is hyper's limit for HTTP/1.1. Over HTTP/2 hundreds of headers take some hundred bytes
+/// on the wire, and many KiB of memory while the request lasts.
 const MAX_HEADERS: usize = 100;
 const TOO_MANY_HEADERS: &str = "must be at most 100";
 
-/// A path with nothing where its key would be.
+/// A path with an empty key.
 const EMPTY_KEY: &str = "/locks//";
 
-/// Whether a path has nothing where its key would be. The router takes the empty segment of `/locks//acquire` for a key;
-/// no key is empty, so there is no such route.
+/// Whether a path has an empty key. The router would match the empty segment of `/locks//acquire`, but keys are never empty,
+/// so there is no such route.
 fn has_empty_key(path: &str) -> bool {
     path.starts_with("/locks//") || path.starts_with("/semaphores//")
 }

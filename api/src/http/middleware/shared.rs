@@ -1,4 +1,4 @@
-//! What all requests share: the metrics, and who may ask at all.
+//! The state that all requests share: the metrics, and the checks before a handler.
 
 use std::sync::Arc;
 
@@ -25,28 +25,28 @@ use crate::{
     problem::Problem,
 };
 
-/// What all requests share.
+/// The state that all requests share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(super) metrics: HttpMetrics,
     pub(super) allowed_hosts: AllowedHosts,
     pub(super) authentication: Option<Arc<Authentication>>,
     pub(super) large_answers: LargeAnswers,
-    /// The audit trail, if it is on.
+    /// The audit log, if it is on.
     pub(super) trail: Option<Trail>,
 }
 
-/// What a request has to pass.
+/// The checks that a request has to pass.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Gate {
     pub(super) route: RouteIndex,
     pub(super) needs: Needs,
-    /// What is wrong with where it comes from.
+    /// The reason why its origin is refused, if it is.
     pub(super) misplaced: Option<Misplaced>,
 }
 
 impl Shared {
-    /// Counts in these metrics, and lets in whom the configuration says.
+    /// The shared state for these metrics and this configuration.
     pub(crate) fn new(metrics: HttpMetrics, config: &ApiConfig, service: &LockService) -> Self {
         Self {
             metrics,
@@ -57,13 +57,13 @@ impl Shared {
         }
     }
 
-    /// Where a request comes from, if there is an audit trail.
+    /// The origin of a request, if the audit log is on.
     pub(super) fn origin(&self, request: &Request<ClientBody>, id: &HeaderValue) -> Option<Arc<Origin>> {
         let peer = request.body().connection().peer();
         self.trail.as_ref().map(|trail| trail.origin(peer, request.headers(), id))
     }
 
-    /// Notes that a request was refused for want of a good credential.
+    /// Records a request that was refused because of its credential.
     pub(super) fn authentication_failed(&self, origin: Option<&Arc<Origin>>, problem: &Problem) {
         if let (Some(trail), Some(origin)) = (&self.trail, origin)
             && problem.is_unauthorized()
@@ -72,7 +72,7 @@ impl Shared {
         }
     }
 
-    /// What is known at once of who asks; where authentication is off, every route is open.
+    /// Checks the caller's credential without I/O. Without authentication every route is open.
     pub(super) fn who_asks(&self, request: &Request<ClientBody>, gate: &Gate) -> Answer {
         match &self.authentication {
             Some(authentication) => {
@@ -84,7 +84,7 @@ impl Shared {
         }
     }
 
-    /// The credential of a request that may wait for a lock, where authentication is on: it is checked again before a grant.
+    /// The credential of a request that may wait for a lock, if authentication is on. It is checked again before a grant.
     pub(super) fn credential_of_waiter(
         &self,
         request: &Request<ClientBody>,
@@ -94,8 +94,8 @@ impl Shared {
         request.headers().get(header::AUTHORIZATION).filter(|_| waits).cloned()
     }
 
-    /// Why this one may not use a route: its role, or what is wrong with where the request comes from, comes after 405. What is
-    /// refused for that does not count against its limit.
+    /// The reason why the caller may not use a route: its role or the request's origin. A wrong method (405) goes first. Such a
+    /// refusal does not count against the rate limit.
     pub(super) fn refusal_of(&self, identity: &Identity, gate: &Gate, method: &Method) -> Option<Problem> {
         if let Some(misplaced) = gate.misplaced {
             return Some(misplaced.into());
@@ -108,8 +108,8 @@ impl Shared {
         }
     }
 
-    /// Why a request to a route is refused before its handler sees it, if it is. What the router refuses by itself comes
-    /// after a foreign `Host` and before everything else.
+    /// The reason why a request is refused because of its origin, if it is. The router's own refusals go after a foreign `Host` and
+    /// before all others.
     pub(super) fn refusal(
         &self,
         request: &Request<ClientBody>,

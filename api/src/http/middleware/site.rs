@@ -1,9 +1,9 @@
-//! Whose page a request comes from, and whom it is meant for.
+//! Protection against requests from web pages of other sites.
 //!
-//! A page of somebody else can make a browser call this service with the rights of the person in front of it. Browsers say
-//! where such a request comes from (`Origin`, `Sec-Fetch-Site`); such requests are refused. Where a name of somebody else
-//! was made to point to this machine (DNS rebinding), the page counts as ours for the browser, and only the name in
-//! `Host` tells: on loopback, where nobody needs a password, unknown names are refused.
+//! A page of another site can make a browser call this service with the rights of its user. Browsers send the origin of such a
+//! request (`Origin`, `Sec-Fetch-Site`), and such requests are refused. If an attacker's name points to this machine (DNS
+//! rebinding), the browser takes the page for one of this service, and only the name in `Host` differs. So unknown names are
+//! refused on loopback, where requests need no credential.
 
 use axum::http::{HeaderMap, HeaderName, Method, Uri, Version, header};
 
@@ -14,14 +14,14 @@ pub(super) const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
-/// What is wrong with where a request comes from or goes to. In the order in which it is answered.
+/// The reason why a request is refused because of its origin or target, in the order of precedence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Misplaced {
-    /// A `Host` that is not ours.
+    /// The `Host` is unknown.
     Misdirected,
-    /// A page of another site.
+    /// The request comes from a page of another site.
     Foreign,
-    /// No `Host`, several, or one that is none.
+    /// `Host` is missing, repeated or invalid.
     InvalidHost(&'static str),
 }
 
@@ -41,14 +41,14 @@ impl From<Misplaced> for Problem {
     }
 }
 
-/// The parts of a request that say where it comes from and goes to.
+/// The parts of a request that tell its origin and target.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place<'a> {
     pub(super) method: &'a Method,
     pub(super) uri: &'a Uri,
     pub(super) version: Version,
     pub(super) headers: &'a HeaderMap,
-    /// Whether `Host` must be one of ours: the request came in by a loopback address, where nobody needs a password.
+    /// Whether `Host` must be known: the request came to a loopback address, where requests need no credential.
     pub(super) checks_host: bool,
 }
 
@@ -66,7 +66,7 @@ impl Place<'_> {
         host.map(drop).map_err(Misplaced::InvalidHost)
     }
 
-    /// The host that the request is meant for; `None` where it needs to name none.
+    /// The target host; `None` if the request need not name one.
     fn host(&self) -> Result<Option<Host<'_>>, &'static str> {
         let mut values = self.headers.get_all(header::HOST).iter();
         let first = values.next();
@@ -81,7 +81,7 @@ impl Place<'_> {
             None => None,
         };
         match (self.uri.authority(), named) {
-            // A target with a host of its own counts.
+            // The host in an absolute request target wins.
             (Some(authority), _) => {
                 Host::parse(authority.as_str()).map(Some).ok_or("of the target is no name")
             }
@@ -106,7 +106,7 @@ impl Place<'_> {
         Ok(())
     }
 
-    /// Whether somebody follows a link to one of our pages: that changes nothing, and shows the other site nothing.
+    /// Whether a person follows a link to one of our pages, which changes nothing and shows the other site nothing.
     fn opens_a_page(&self) -> bool {
         let has = |name: HeaderName, value| self.headers.get(name).is_some_and(|given| given == value);
         let path = self.uri.path();

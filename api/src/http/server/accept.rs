@@ -1,4 +1,4 @@
-//! Accepting connections, whatever happens.
+//! Accepts connections, and survives errors.
 
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -13,28 +13,27 @@ use tokio::{
 use super::{HttpService, Protocols, client, refuse::Refuser};
 use crate::http::{connection::Phase, metrics::ConnectionMetrics};
 
-/// How long a silent peer is left alone before it is asked whether it is still there: this, and up to as many seconds
-/// more as [`KEEPALIVE_SPREAD`], by its port. Thousands that connected at once must not be asked at once: what answers
-/// in one burst is dropped on the way, and living peers are taken for gone.
+/// The idle time before a keepalive probe, to which up to [`KEEPALIVE_SPREAD`] seconds are added, by the peer's port. Thousands of
+/// peers that connected at once must not be probed at once: answers in one burst get lost, and living peers would count as gone.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(5);
 const KEEPALIVE_SPREAD: u16 = 15;
-/// How long it is given to answer before it is asked again.
+/// The time between two probes.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
-/// How often it is asked before it counts as gone: who waits for a lock must not do so long for a host that vanished.
+/// The number of unanswered probes after which a peer counts as gone. Others wait for the locks of a vanished host.
 const KEEPALIVE_PROBES: u32 = 5;
-/// The pause after a connection could not be accepted for want of file descriptors or memory.
+/// The pause after a connection could not be accepted because file descriptors or memory ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 static NOT_ACCEPTED: LogLimit = LogLimit::new();
 static TOO_MANY: LogLimit = LogLimit::new();
 
-/// Accepts connections and serves each in a task of its own.
+/// Accepts connections, and serves each in its own task.
 pub(super) struct Acceptor<S> {
     pub(super) protocols: Protocols,
     pub(super) service: S,
-    /// Each connection has a receiver of it, until it ends.
+    /// Each connection holds a receiver until it ends.
     pub(super) phase: watch::Sender<Phase>,
-    /// One permit a connection.
+    /// One permit for each connection.
     pub(super) slots: Arc<Semaphore>,
     pub(super) refuser: Refuser,
     pub(super) metrics: ConnectionMetrics,
@@ -68,12 +67,12 @@ impl<S: HttpService> Acceptor<S> {
             return self.refuser.refuse(tcp);
         };
         if let Err(error) = tune(&tcp) {
-            // The peer is gone already, or will be noticed later.
+            // The peer is gone, or its end is noticed later.
             tracing::debug!(error = &error as &dyn std::error::Error, %peer, "a socket could not be tuned");
         }
         let (protocols, service) = (self.protocols.clone(), self.service.clone());
         let counted = (slot, self.metrics.opened());
-        // Panics of handlers become answers; one elsewhere ends this connection and no other.
+        // Panics of handlers become answers. A panic elsewhere ends only this connection.
         tokio::spawn(client::serve(
             protocols,
             (tcp, peer),
@@ -85,7 +84,7 @@ impl<S: HttpService> Acceptor<S> {
     }
 }
 
-/// Sends answers at once, and notices peers that vanished without a word.
+/// Sets socket options: send answers at once, and probe silent peers.
 fn tune(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let spread = Duration::from_secs(u64::from(stream.peer_addr()?.port() % KEEPALIVE_SPREAD));
@@ -96,7 +95,7 @@ fn tune(stream: &TcpStream) -> io::Result<()> {
     SockRef::from(stream).set_tcp_keepalive(&keepalive)
 }
 
-/// A connection that broke before it was accepted is nobody's loss; anything else is ours, and lasts.
+/// Whether only this connection is affected: it broke before it was accepted. Other errors are the service's own, and last.
 async fn pause_after(error: &io::Error) {
     use io::ErrorKind as Kind;
     if matches!(error.kind(), Kind::ConnectionAborted | Kind::ConnectionReset | Kind::ConnectionRefused) {

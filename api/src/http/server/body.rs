@@ -1,4 +1,4 @@
-//! The body of an answer on its way to the socket.
+//! The body of an answer while it is sent.
 
 use std::{
     pin::Pin,
@@ -12,29 +12,29 @@ use hyper::body::{Frame, SizeHint};
 use super::unread::Unread;
 use crate::http::connection::{InFlight, Unconfirmed};
 
-/// The most bytes that hyper is given at once: it copies them into its buffer.
+/// The largest piece for hyper, in bytes: it copies each piece into its buffer.
 pub(super) const PIECE: usize = 64 * 1024;
-/// The first piece with HTTP/2; each is twice as large as the one before. hyper takes a piece as soon as its client takes a byte of
-/// it: so what it keeps of an answer is never much more than what its client has taken.
+/// The first piece with HTTP/2; each later one is twice as large. hyper takes a piece as soon as the client has room for a byte of
+/// it, so this way it never holds much more of an answer than the client has read.
 pub(super) const FIRST_PIECE: usize = 2 * 1024;
 
-/// A body in pieces of a bounded size. Its request counts as being answered until hyper has taken the last piece.
+/// A body in pieces of a bounded size. Its request is in flight until hyper has taken the last piece.
 #[derive(Debug)]
 pub(super) struct AnswerBody {
     inner: Body,
-    /// What is left of a piece that was too large.
+    /// The rest of a piece that was too large.
     rest: Bytes,
-    /// The most bytes of the next piece.
+    /// The largest size of the next piece, in bytes.
     most: usize,
-    /// The grant that the answer carries. It counts as delivered once the last piece has been written.
+    /// The grant in the answer. It counts as delivered once the last piece has been written.
     grant: Option<Unconfirmed>,
     in_flight: Option<InFlight>,
-    /// Counts it while it is here.
+    /// Counts the answer as unread until it is dropped.
     _unread: Option<Unread>,
 }
 
 impl AnswerBody {
-    /// The body of the answer to a request, and the grant that it carries. Its first piece has at most `first_piece` bytes.
+    /// The body of the answer to a request, with its grant. The first piece has at most `first_piece` bytes.
     pub(super) const fn new(
         inner: Body,
         in_flight: Option<InFlight>,

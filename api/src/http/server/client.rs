@@ -1,4 +1,4 @@
-//! One client's connection, from its first byte to its end.
+//! Serves one client's connection, from its first byte to its end.
 
 use std::{
     convert::Infallible,
@@ -64,7 +64,7 @@ pub(super) async fn serve<S: HttpService>(
         Ok(Err(error)) => {
             return tracing::debug!(error = &error as &dyn std::error::Error, %peer, "a connection broke");
         }
-        // It sent nothing.
+        // The client sent nothing.
         Err(_) => return,
     };
     let certificate = transport.certificate();
@@ -92,7 +92,7 @@ pub(super) async fn serve<S: HttpService>(
     }
 }
 
-/// Answers the requests of a connection to its end; `None` if it is not waited for.
+/// Answers the requests of a connection until it ends; `None` if the shutdown did not wait for it.
 async fn speak<S: HttpService>(
     protocols: &Protocols,
     protocol: Protocol,
@@ -124,7 +124,7 @@ async fn speak<S: HttpService>(
             tokio::select! {
                 biased;
                 result = run(&mut running, &streams, connection.as_mut()) => result,
-                // Its client is told to send further requests elsewhere.
+                // Tell the client to send further requests elsewhere.
                 () = ending.send_elsewhere() => {
                     connection.as_mut().graceful_shutdown();
                     tokio::select! {
@@ -148,7 +148,7 @@ async fn run<C: Future>(running: &mut Running, streams: &Streams, mut connection
 struct Requests<S> {
     client: Arc<Connection>,
     service: S,
-    /// With HTTP/2.
+    /// For HTTP/2.
     streams: Option<Streams>,
     unread: Arc<UnreadAnswers>,
 }
@@ -172,7 +172,7 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Requests<S> 
 /// The answer to one request.
 struct Answering<F> {
     inner: F,
-    /// Until it goes along with the answer's body.
+    /// `None` once it moved into the answer's body.
     in_flight: Option<InFlight>,
     answered: Option<Answered>,
     unread: Arc<UnreadAnswers>,

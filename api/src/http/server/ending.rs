@@ -1,4 +1,4 @@
-//! When a connection ends: because the service does, or because its client's certificate has to be verified again.
+//! The events that end a connection: a shutdown of the service, or new authorities for client certificates.
 
 use std::time::Duration;
 
@@ -6,26 +6,26 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::http::connection::Phase;
 
-/// How long a new connection is kept for its first request while idle ones are being closed: its client may have connected
-/// just now, with its request on the way.
+/// How long a new connection is kept for its first request while idle ones are being closed, since that request may be on its
+/// way.
 const FIRST_REQUEST: Duration = Duration::from_millis(500);
 
-/// What ends a connection.
+/// Watches for the events that end a connection.
 pub(super) struct Ending {
     phase: watch::Receiver<Phase>,
-    /// Notified when the authorities of client certificates are replaced. For a connection with such a certificate: it was verified
-    /// by authorities that may be gone, so the client has to connect again.
+    /// Notified when the authorities of client certificates are replaced. Present for a connection with a client certificate: the
+    /// authority that verified it may be gone, so the client has to connect again.
     authorities: Option<watch::Receiver<()>>,
     opened: Instant,
 }
 
 impl Ending {
-    /// For a connection that was just accepted.
+    /// Watches a new connection.
     pub(super) fn new(phase: watch::Receiver<Phase>) -> Self {
         Self { phase, authorities: None, opened: Instant::now() }
     }
 
-    /// Has the connection end when the authorities of its client's certificate are replaced.
+    /// Makes the connection end when the authorities of client certificates are replaced.
     pub(super) fn end_with(&mut self, authorities: watch::Receiver<()>) {
         self.authorities = Some(authorities);
     }
@@ -35,7 +35,7 @@ impl Ending {
         self.phase.clone()
     }
 
-    /// Waits until the connection is to be closed if it has no request.
+    /// Completes when the connection is to be closed if it has no request.
     pub(super) async fn close_when_idle(&mut self) {
         tokio::select! {
             () = replaced(&mut self.authorities) => return,
@@ -45,7 +45,7 @@ impl Ending {
         let _ = tokio::time::timeout_at(self.opened + FIRST_REQUEST, self.reached(Phase::Ended)).await;
     }
 
-    /// Waits until the client is to send further requests on another connection.
+    /// Completes when the client is to send further requests on another connection.
     pub(super) async fn send_elsewhere(&mut self) {
         tokio::select! {
             () = replaced(&mut self.authorities) => {}
@@ -64,7 +64,7 @@ async fn reached(phases: &mut watch::Receiver<Phase>, phase: Phase) {
     let _ = phases.wait_for(|now| *now >= phase).await;
 }
 
-/// Waits until the authorities are replaced, if there are any.
+/// Completes when the authorities are replaced; never without authorities.
 async fn replaced(authorities: &mut Option<watch::Receiver<()>>) {
     if let Some(authorities) = authorities
         && authorities.changed().await.is_ok()

@@ -1,24 +1,22 @@
-//! Bare line feeds in heads.
+//! Refuses heads with bare line feeds.
 //!
-//! hyper takes a line feed without a carriage return for the end of a line, which its specification allows. A proxy in
-//! front of the service may read such a head differently, so that the two disagree where a request ends. Such a head is
-//! refused.
+//! hyper accepts a line feed without a carriage return as the end of a line, which the specification allows. A proxy in front of
+//! the service may read such a head differently, and then both disagree about where a request ends.
 
-/// How far a head has come.
+/// The part of a head that was read.
 #[derive(Debug, Default)]
 pub(super) struct HeadLines {
-    /// The last byte that was looked at.
+    /// The last byte.
     last: u8,
-    /// Number of bytes that have come of the current line.
+    /// The number of bytes of the current line.
     line: usize,
-    /// Whether the request line has come: hyper skips empty lines before it.
+    /// Whether the request line was read. hyper skips empty lines before it.
     has_begun: bool,
     has_ended: bool,
 }
 
 impl HeadLines {
-    /// Whether the head has a bare line feed among these bytes, the next ones of a connection that waits for a head. What
-    /// follows the head's end is not looked at.
+    /// Whether the next bytes of the head have a bare line feed. Bytes after the end of the head are ignored.
     pub(super) fn has_bare_line_feed(&mut self, mut bytes: &[u8]) -> bool {
         while !self.has_ended
             && let Some(at) = memchr::memchr(b'\n', bytes)
@@ -27,7 +25,7 @@ impl HeadLines {
             if line.last().copied().unwrap_or(self.last) != b'\r' {
                 return true;
             }
-            // An empty line has nothing but its carriage return.
+            // An empty line is only a carriage return.
             let is_empty = self.line + line.len() == 1;
             self.has_ended = self.has_begun && is_empty;
             self.has_begun |= !is_empty;

@@ -1,7 +1,7 @@
-//! The end of a connection whose client may still be sending.
+//! Closes a connection whose client may still be sending.
 //!
-//! A socket that is closed with bytes that nobody read is reset, and the reset destroys what its client has not read of the answer.
-//! So the answer's end is sent first, and what still comes is read and thrown away, until the client closes its side.
+//! Closing a socket with unread bytes resets it, and the reset destroys the part of the answer that the client has not read. So the
+//! writing side is closed first, and what still arrives is read and discarded until the client closes its side.
 
 use std::{
     pin::Pin,
@@ -14,12 +14,12 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// How long a client may take to close its side.
+/// The time limit for the client to close its side.
 const LONGEST: Duration = Duration::from_secs(2);
-/// The most bytes that are read of what it still sends.
+/// The most bytes to read and discard.
 const MOST_BYTES: usize = 4 << 20;
 
-/// Reads what still comes.
+/// Reads and discards what still arrives.
 #[derive(Debug, Default)]
 pub(super) struct Linger {
     timer: Option<Pin<Box<Sleep>>>,
@@ -27,7 +27,7 @@ pub(super) struct Linger {
 }
 
 impl Linger {
-    /// Ready when the client has closed its side, or has had time and room enough.
+    /// Ready when the client has closed its side, or a limit is reached.
     pub(super) fn poll(&mut self, mut from: Pin<&mut impl AsyncRead>, cx: &mut Context<'_>) -> Poll<()> {
         let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(LONGEST)));
         if timer.as_mut().poll(cx).is_ready() {

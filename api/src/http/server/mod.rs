@@ -1,4 +1,4 @@
-//! Connections: accepting them, serving them, and letting them go.
+//! The server: accepts, serves and closes connections.
 
 mod accept;
 mod body;
@@ -41,7 +41,7 @@ use crate::http::{
     metrics::ConnectionMetrics,
 };
 
-/// What a connection calls for each of its requests.
+/// The service that a connection calls for each request.
 pub(crate) trait HttpService:
     Service<Request<ClientBody>, Response = Response, Error = Infallible, Future: Send + Unpin + 'static>
     + Clone
@@ -58,16 +58,16 @@ impl<S> HttpService for S where
 {
 }
 
-/// The largest head of a request. The longest one that makes sense has 9 KiB: three texts of 255 characters, each of them
-/// four bytes that are escaped.
+/// The largest head of a request. The longest useful one has 9 KiB: three texts of 255 characters, each of them four escaped
+/// bytes.
 const MAX_HEAD: u32 = 32 * 1024;
-/// The most requests of one HTTP/2 connection at a time. Waiting acquires are among them: fewer would let them block the
-/// heartbeats of their own client.
+/// The largest number of concurrent requests of one HTTP/2 connection, waiting acquires included. With fewer, waiting acquires could
+/// block the heartbeats of their own client.
 const MAX_STREAMS: u32 = 1_000;
-/// How much of a stream's answer hyper takes ahead of its client.
+/// The most bytes of a stream's answer that hyper buffers ahead of the client.
 const MAX_SEND_BUFFER: usize = 64 * 1024;
 
-/// What connections may speak.
+/// The protocols of connections.
 #[derive(Clone)]
 pub(super) struct Protocols {
     http1: http1::Builder,
@@ -75,24 +75,24 @@ pub(super) struct Protocols {
     unread: Arc<UnreadAnswers>,
 }
 
-/// How connections are served.
+/// The options of the server.
 #[derive(Debug, Clone)]
 pub struct ServeOptions {
     /// The most connections at a time.
     pub max_connections: usize,
-    /// How long a stop may take. In its first half clients that keep connections are answered once more, each on its
-    /// connection; then those that are idle are closed.
+    /// The time limit for a shutdown. During the first half, kept connections get one more answer. Then idle connections are
+    /// closed.
     pub grace: Duration,
-    /// TLS; without it connections are in the clear.
+    /// TLS; without it connections are not encrypted.
     pub tls: Option<Arc<Tls>>,
 }
 
 /// Serves HTTP/1.1 until `stop` completes, then runs `drain`. From then on every answer is the last one of its connection
 /// and says so. Returns when `drain` is done and all connections have ended, or after the grace time.
 ///
-/// Connections are accepted to the end, so that a client is answered that the service stops rather than refused.
+/// Connections are accepted to the end, so that clients get the answer "shutting down" instead of a refused connection.
 ///
-/// A client that goes away while its request is being answered drops the handler.
+/// If a client disconnects while its request is being answered, the handler is dropped.
 pub async fn serve<S>(
     listeners: Vec<TcpListener>,
     service: S,
@@ -139,23 +139,23 @@ pub async fn serve<S>(
         }
     };
     tokio::select! {
-        // First, so that nobody is accepted any more once nothing keeps the service.
+        // First, so that no connection is accepted once the service may end.
         biased;
         () = finish => {}
         never = acceptor.accept_on(listeners) => match never {},
     }
-    // What runs still has its connection taken away: nobody would wait for it.
+    // End the remaining connections: nothing waits for them.
     acceptor.phase.send_replace(Phase::Ended);
 }
 
 fn http1() -> http1::Builder {
     let mut http = http1::Builder::new();
-    // `half_close(false)`, the default, is what makes a hung-up caller drop its handler; it is said all the same.
+    // `half_close(false)` makes the handler drop when its caller hangs up. It is the default, stated because this depends on it.
     http.half_close(false).keep_alive(true);
-    // Answers are short: to copy one behind its head costs less than to hand both to the kernel.
+    // Answers are short: copying the body behind the head costs less than a vectored write.
     http.writev(false);
     http.max_header_size(MAX_HEAD as usize).max_buf_size(body::PIECE);
-    // The socket has timers of its own, which tell a first head from a later one.
+    // `ClientStream` has its own timers, which distinguish a first head from a later one.
     http.header_read_timeout(None);
     http
 }

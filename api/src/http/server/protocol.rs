@@ -1,4 +1,4 @@
-//! Which protocol a client speaks, found out before its first request is read.
+//! Detects a client's protocol before its first request is read.
 
 use std::{io, time::Duration};
 
@@ -9,9 +9,9 @@ use super::{
     transport::Transport,
 };
 
-/// What a client of HTTP/2 begins with. No method that the service knows begins so.
+/// The beginning of the HTTP/2 preface. No method of the service begins like this.
 const PREFACE: [u8; 3] = *b"PRI";
-/// The pause before the rest of it is looked for, if it came in pieces.
+/// The pause before the next look, if the preface arrived in pieces.
 const REST: Duration = Duration::from_millis(10);
 
 /// The protocols.
@@ -19,11 +19,11 @@ const REST: Duration = Duration::from_millis(10);
 pub(super) enum Protocol {
     /// HTTP/1.1.
     Http1,
-    /// HTTP/2, agreed on within TLS or known before.
+    /// HTTP/2, by ALPN within TLS or with prior knowledge.
     Http2,
 }
 
-/// Finds out what a client speaks, within TLS if that is set up.
+/// Detects a client's protocol, after the TLS handshake if TLS is set up.
 pub(super) async fn begin(tcp: TcpStream, tls: Option<&Tls>) -> io::Result<(Transport, Protocol)> {
     let Some(tls) = tls else {
         let protocol = by_first_bytes(&tcp).await?;
@@ -42,7 +42,7 @@ async fn by_first_bytes(tcp: &TcpStream) -> io::Result<Protocol> {
         if count == PREFACE.len() && first == PREFACE {
             return Ok(Protocol::Http2);
         }
-        // Without a byte it has closed, which HTTP/1.1 notices.
+        // No byte: the client has closed, which the HTTP/1.1 server notices.
         if count == 0 || first[..count] != PREFACE[..count] {
             return Ok(Protocol::Http1);
         }

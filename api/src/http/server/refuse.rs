@@ -1,4 +1,4 @@
-//! Answering those that connect when as many are connected as may be.
+//! Answers connections beyond the limit.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,10 +21,10 @@ use crate::{
     problem::Problem,
 };
 
-/// How many are answered at a time with care; any more are answered and closed at once. Their descriptors are among those that the
-/// program keeps back from connections.
+/// The number of refused clients that are lingered on at a time; further ones are answered and closed at once. Their descriptors are
+/// among those that are reserved for the program.
 const AT_ONCE: usize = 32;
-/// How long a refused client may take to read its answer and close.
+/// The time limit for a refused client to read its answer and close.
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Answers connections 503 and closes them.
@@ -41,20 +41,19 @@ impl Refuser {
     /// Refuses a connection, in the background.
     pub(super) fn refuse(&self, tcp: TcpStream) {
         let Ok(slot) = self.0.clone().try_acquire_owned() else {
-            // Without lingering the answer may be lost, if the client has sent its request already.
+            // Without lingering the answer may get lost if the client has sent its request already.
             let _ = tcp.try_write(&refusal());
             return;
         };
         tokio::spawn(async move {
-            // A client that does not listen has lost nothing.
+            // A failed write is no loss.
             let _ = tokio::time::timeout(LINGER, answer(tcp)).await;
             drop(slot);
         });
     }
 }
 
-/// Answers, and reads what the client still sends: a socket that is closed over unread bytes is reset, and the answer may
-/// be lost.
+/// Answers, and reads what the client still sends: closing a socket with unread bytes resets it, and the answer may get lost.
 async fn answer(mut tcp: TcpStream) -> std::io::Result<()> {
     tcp.write_all(&refusal()).await?;
     tcp.shutdown().await?;
@@ -72,7 +71,7 @@ fn refusal() -> Vec<u8> {
     serialize(response)
 }
 
-/// A response whose body is in memory, as the bytes of HTTP/1.1.
+/// Encodes a response with a body in memory as HTTP/1.1.
 fn serialize(response: Response) -> Vec<u8> {
     let (parts, body) = response.into_parts();
     let length = body.size_hint().exact().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The body of a request, as far as anybody reads it.
+//! The body of a request, which may not be read to its end.
 
 use std::{
     pin::Pin,
@@ -12,7 +12,7 @@ use hyper::body::{Frame, Incoming, SizeHint};
 
 use crate::http::connection::Connection;
 
-/// A body that tells its connection when it is dropped before its end.
+/// A body that notes on its connection if it is dropped before its end.
 #[derive(Debug)]
 pub(super) struct RequestBody {
     inner: Incoming,
@@ -21,7 +21,7 @@ pub(super) struct RequestBody {
 }
 
 impl RequestBody {
-    /// The body of a request that came on this connection.
+    /// The body of a request on this connection.
     pub(super) const fn new(inner: Incoming, connection: Arc<Connection>) -> Self {
         Self { inner, has_ended: false, connection }
     }

@@ -1,43 +1,43 @@
-//! Floods of settings on connections of HTTP/2.
+//! Closes HTTP/2 connections that flood the service with SETTINGS frames.
 //!
-//! Each of a client's settings may change the windows of all its streams, of which there are a thousand. h2 takes as many settings as
-//! come. So a connection that sends them without end, which no client needs, is closed.
+//! Each SETTINGS frame may change the windows of all streams, of which a connection can have a thousand. h2 does not limit the
+//! frames, and no client needs many.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// So many settings may come at once.
+/// The number of frames that may arrive at once.
 const AT_ONCE: u32 = 100;
-/// The time after which one more may come.
+/// The time after which one more frame is allowed.
 const ONE_EVERY: Duration = Duration::from_millis(100);
 
-/// What a client begins with: `PRI * HTTP/2.0` and more.
+/// The client preface: `PRI * HTTP/2.0` and more.
 const PREFACE: usize = 24;
 /// The head of a frame: its length in three bytes, its type, its flags, its stream.
 const HEAD: usize = 9;
 const SETTINGS: u8 = 4;
 const ACK: u8 = 1;
 
-/// Counts the settings that come on a connection.
+/// Counts the SETTINGS frames of a connection.
 #[derive(Debug)]
 pub(super) struct SettingsCount {
     /// Bytes to skip before the next head.
     skip: usize,
     head: [u8; HEAD],
-    /// How many bytes of the head have come.
+    /// The number of bytes of the head that were read.
     come: usize,
-    /// Until when the settings so far have used up the connection's time.
+    /// The instant up to which the frames so far have used up the connection's time.
     used_until: Instant,
 }
 
 impl SettingsCount {
-    /// Of a connection that begins.
+    /// The count of a new connection.
     pub(super) fn new(now: Instant) -> Self {
         Self { skip: PREFACE, head: [0; HEAD], come: 0, used_until: now }
     }
 
-    /// Whether there are too many settings among these bytes, the next ones of the connection, and those before.
+    /// Whether the connection has sent too many frames, these next bytes included.
     pub(super) fn are_too_many(&mut self, mut bytes: &[u8], now: Instant) -> bool {
         loop {
             let skipped = self.skip.min(bytes.len());
@@ -75,7 +75,7 @@ mod tests {
     fn frame(kind: u8, flags: u8, length: usize) -> Vec<u8> {
         let [.., a, b, c] = length.to_be_bytes();
         let mut frame = vec![a, b, c, kind, flags, 0, 0, 0, 0];
-        // Whatever stands in a frame is none.
+        // The payload of a frame is not a frame.
         frame.resize(HEAD + length, SETTINGS);
         frame
     }

@@ -1,4 +1,4 @@
-//! The socket of a client: reads and writes that do not wait for ever, and notice when the client hangs up.
+//! The socket of a client. Reads and writes have time limits, and a hang-up is noticed.
 
 use std::{
     io,
@@ -27,32 +27,31 @@ use crate::http::connection::Connection;
 
 static SLOW_READERS: LogLimit = LogLimit::new();
 
-/// How long an answer may have taken for the readiness known to the runtime to be recent enough; for a longer one the
-/// kernel is asked whether the connection is still open before its grant counts as delivered.
+/// If the last read is older than this, the kernel is asked whether the connection is still open before a grant counts as
+/// delivered. The runtime's knowledge is recent enough otherwise.
 const RECENT: Duration = Duration::from_millis(20);
 
-/// How often a connection is looked at while bytes that nobody reads stand before a possible hang-up.
+/// The interval of checks for a hang-up behind bytes that hyper does not read.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// What is given to hyper in place of a head with bare line feeds: it is refused as any other malformed head.
+/// Passed to hyper in place of a head with bare line feeds. hyper refuses it like any malformed head.
 const MALFORMED: &[u8] = b"\0\r\n\r\n";
 
 /// The socket of a client.
 ///
-/// hyper notices by itself that a caller hung up, but only while it reads, and it does not read while a request is being
-/// answered and bytes of another one are in its buffer. Then this looks by itself, whenever hyper flushes: which it does
-/// whenever it is polled.
+/// hyper notices a hang-up only while it reads. It does not read while it answers a request and has bytes of another one in its
+/// buffer. Then this stream checks for a hang-up itself, at each flush, which hyper does whenever it is polled.
 #[derive(Debug)]
 pub(super) struct ClientStream {
     transport: Transport,
     connection: Arc<Connection>,
-    /// With HTTP/2, hyper tells where heads begin and end.
+    /// With HTTP/2 the checks of heads are left to hyper.
     is_http2: bool,
-    /// Whether the last read left hyper waiting for more: then it learns of a hang-up by itself.
+    /// Whether the last read left hyper waiting for more bytes. Then hyper notices a hang-up by itself.
     waits_for_bytes: bool,
-    /// When bytes last came.
+    /// When bytes last arrived.
     last_read: Instant,
-    /// The requests before the head that is waited for.
+    /// The number of requests before the next head.
     answered: usize,
     head_timer: HeadTimer,
     head_lines: HeadLines,
@@ -60,12 +59,12 @@ pub(super) struct ClientStream {
     settings: SettingsCount,
     stall_timer: StallTimer,
     linger: Linger,
-    /// Runs while hyper does not read and the kernel has bytes for it.
+    /// Runs while the kernel has bytes that hyper does not read.
     look_timer: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
 impl ClientStream {
-    /// The socket of a connection that was just accepted.
+    /// The stream of a new connection.
     pub(super) fn new(transport: Transport, connection: Arc<Connection>, is_http2: bool) -> Self {
         let now = Instant::now();
         Self {
@@ -84,14 +83,14 @@ impl ClientStream {
         }
     }
 
-    /// Looks for a hang-up where hyper does not.
+    /// Checks for a hang-up while hyper does not.
     fn poll_hung_up(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        // Between two answers hyper reads next.
+        // Without a request in flight hyper reads next.
         if self.waits_for_bytes || !self.connection.is_busy() {
             self.look_timer = None;
             return Ok(());
         }
-        // Registers the task for what arrives next, if the kernel has nothing for it now.
+        // If the kernel has no bytes now, this registers the task for the next ones.
         if self.transport.tcp().poll_read_ready(cx)?.is_pending() {
             return Ok(());
         }
@@ -109,8 +108,8 @@ impl ClientStream {
 
     /// Refuses to write the end of a grant's answer to a connection that is closed.
     ///
-    /// Looked at before the write and never after it: a client that has its answer may close at once, and then the grant
-    /// is its own.
+    /// This is checked before the write and never after it: a client that has its answer may close at once and still own the
+    /// grant.
     fn check_open(&self) -> io::Result<()> {
         let is_stale = || self.last_read.elapsed() > RECENT;
         if self.connection.has_unconfirmed() && is_stale() && is_closed(self.transport.tcp()) {
@@ -119,7 +118,7 @@ impl ClientStream {
         Ok(())
     }
 
-    /// Ready once a write has stood still for too long.
+    /// Ready when a write has stalled for too long.
     fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         ready!(self.stall_timer.poll_expired(cx));
         if let Some(left_out) = SLOW_READERS.pass() {
@@ -128,7 +127,7 @@ impl ClientStream {
         Poll::Ready(io::ErrorKind::TimedOut.into())
     }
 
-    /// What came is part of a head, unless a request is being answered.
+    /// Checks bytes that are part of a head: those that arrive while no request is in flight.
     fn check_head(&mut self, buffer: &mut ReadBuf<'_>, before: usize) {
         let bytes = &buffer.filled()[before..];
         if bytes.is_empty() || self.is_http2 || self.connection.is_busy() {
@@ -142,7 +141,7 @@ impl ClientStream {
     }
 }
 
-/// Whether the peer has closed its side, or the connection is broken, whatever is still to be read.
+/// Whether the peer has closed its side or the connection is broken, even if bytes are unread.
 fn is_closed(tcp: &TcpStream) -> bool {
     let mut polled = [PollFd::new(tcp, PollFlags::RDHUP)];
     let now = Timespec { tv_sec: 0, tv_nsec: 0 };

@@ -1,7 +1,7 @@
-//! The streams of an HTTP/2 connection, all in the connection's own task.
+//! The streams of an HTTP/2 connection, which all run in the connection's task.
 //!
-//! So a connection that ends takes its requests with it, and an answer's last bytes are handed to the connection and written in
-//! one go, as with HTTP/1.1: what was flushed then is what was answered.
+//! So the end of a connection ends its requests, and the last bytes of an answer are passed to the connection and written in one
+//! step, as with HTTP/1.1: a flush then covers exactly the answers so far.
 
 use std::{
     pin::Pin,
@@ -14,7 +14,7 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 use hyper::rt::Executor;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// How long a client may take to take an answer whole. With HTTP/2 it says how much it takes, and could take nothing for ever.
+/// The time limit for a client to read a whole answer. With HTTP/2 the client controls the flow, and could stop it for ever.
 const TAKEN_WITHIN: Duration = Duration::from_mins(2);
 
 /// When the answer to a request was ready.
@@ -27,7 +27,7 @@ pub(super) struct Streams(Arc<Mutex<New>>);
 #[derive(Default)]
 struct New {
     streams: Vec<Stream>,
-    /// Of the request that hyper has handed out and not made a stream of yet: it does both at once.
+    /// The request that hyper has passed on and not spawned a stream for yet. It does one right after the other.
     answered: Answered,
 }
 
@@ -36,7 +36,7 @@ impl Streams {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A request has come, whose stream comes next.
+    /// Notes a request whose stream is spawned next.
     pub(super) fn request(&self) -> Answered {
         let answered = Answered::default();
         self.new_ones().answered = Arc::clone(&answered);
@@ -52,7 +52,7 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
     }
 }
 
-/// A stream, which ends when its client does not take its answer.
+/// A stream. It ends if its client does not read the answer in time.
 struct Stream {
     future: Pin<Box<dyn Future<Output = ()> + Send>>,
     answered: Answered,
@@ -77,7 +77,7 @@ impl Future for Stream {
 pub(super) struct Running(FuturesUnordered<Stream>);
 
 impl Running {
-    /// Polls the streams, then their connection, which writes what they answered.
+    /// Polls the streams, then the connection, which writes their answers.
     pub(super) fn poll<T>(
         &mut self,
         cx: &mut Context<'_>,

@@ -1,4 +1,4 @@
-//! How long a client may take: to send a head, and to take an answer.
+//! The time limits for a client to send a head and to read an answer.
 
 use std::{
     pin::Pin,
@@ -8,25 +8,25 @@ use std::{
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// How long a connection may take to send its first head: whoever connects has something to ask.
+/// The time limit for the first head of a connection.
 pub(super) const FIRST_HEAD: Duration = Duration::from_secs(10);
-/// How long a later head may take from its first byte.
+/// The time limit for a later head, from its first byte.
 const HEAD: Duration = Duration::from_secs(10);
-/// How long a connection may be silent between two requests. Longer than clients keep their idle connections (90 s is
-/// usual), so that they close first and no client sends into a closing connection.
+/// The longest idle time between two requests. It is longer than clients keep idle connections (90 s is usual), so that clients
+/// close first and never send into a closing connection.
 const IDLE: Duration = Duration::from_mins(2);
-/// How long a write may stand still, or take less than [`LEAST_PROGRESS`].
+/// The longest time for a write to progress by less than [`LEAST_PROGRESS`].
 const STALL: Duration = Duration::from_secs(20);
-/// The bytes that count as progress: a client that takes one byte at a time holds its answer in memory as one that takes
-/// none.
+/// The number of bytes that count as progress. A client that reads one byte at a time keeps its answer in memory like one that
+/// reads nothing.
 const LEAST_PROGRESS: usize = 16 * 1024;
 
-/// Until when the head that a connection waits for must have come.
+/// The deadline of the next head.
 #[derive(Debug)]
 pub(super) struct HeadTimer {
     deadline: Instant,
     has_begun: bool,
-    /// Never later than the deadline while it is polled. It is set anew when it fires, not for each request.
+    /// Never later than the deadline while it is polled. It is reset when it fires, not at each request.
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
@@ -36,7 +36,7 @@ impl HeadTimer {
         Self { deadline: now + FIRST_HEAD, has_begun: false, sleep: None }
     }
 
-    /// Bytes of a head have come.
+    /// Notes that bytes of a head arrived.
     pub(super) fn head_began(&mut self, now: Instant) {
         if !self.has_begun {
             self.has_begun = true;
@@ -44,7 +44,7 @@ impl HeadTimer {
         }
     }
 
-    /// A request was answered: the next one may take its time.
+    /// Notes that a request was answered: the idle time begins.
     pub(super) fn answered(&mut self, now: Instant) {
         self.has_begun = false;
         self.deadline = now + IDLE;
@@ -67,16 +67,16 @@ impl HeadTimer {
     }
 }
 
-/// Until when a write that the kernel does not take must make progress.
+/// The deadline for the progress of a stalled write.
 #[derive(Debug, Default)]
 pub(super) struct StallTimer {
-    /// Only while a write stands still.
+    /// `Some` while a write is stalled.
     sleep: Option<Pin<Box<Sleep>>>,
     progress: usize,
 }
 
 impl StallTimer {
-    /// The kernel took bytes.
+    /// Notes that the kernel accepted bytes.
     pub(super) fn progress(&mut self, bytes: usize) {
         if let Some(sleep) = &mut self.sleep {
             self.progress += bytes;
@@ -87,14 +87,14 @@ impl StallTimer {
         }
     }
 
-    /// The kernel took all that there was.
+    /// Notes that the kernel accepted everything.
     pub(super) fn all_written(&mut self) {
         if self.sleep.is_some() {
             *self = Self::default();
         }
     }
 
-    /// The kernel takes nothing now. Ready once that has lasted too long.
+    /// Notes that the kernel accepts nothing now. Ready when that has lasted too long.
     pub(super) fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + STALL)));
         sleep.as_mut().poll(cx)

@@ -1,4 +1,4 @@
-//! TLS: the certificate that the service shows, and the authorities whose clients it believes.
+//! TLS: the service's certificate, and the trusted authorities of client certificates.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -11,41 +11,41 @@ use rustls::{
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
-/// What was agreed on within TLS for HTTP/2.
+/// The ALPN protocol of HTTP/2.
 pub(super) const H2: &[u8] = b"h2";
 
-/// Why TLS cannot be set up.
+/// The reason why TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file is no PEM.
+    /// A file is not PEM.
     #[error("the {0} cannot be read: {1}")]
     Pem(&'static str, pem::Error),
-    /// A file has nothing that is needed.
+    /// A file has no certificate.
     #[error("there is no certificate in the {0}")]
     NoCertificate(&'static str),
-    /// An authority's certificate is none.
+    /// The certificate of an authority is invalid.
     #[error("an authority of client certificates cannot be used: {0}")]
     Authority(rustls::Error),
     /// The authorities cannot be used.
     #[error("the authorities of client certificates cannot be used: {0}")]
     Verifier(#[from] VerifierBuilderError),
-    /// Certificate and key cannot be used, or do not belong together.
+    /// The certificate or the key is invalid, or they do not match.
     #[error("the certificate and its key cannot be used: {0}")]
     Certificate(#[from] rustls::Error),
 }
 
-/// TLS as it is set up now.
+/// The current TLS configuration.
 #[derive(Debug)]
 pub struct Tls {
     config: RwLock<Arc<ServerConfig>>,
     client_ca: RwLock<Option<Vec<u8>>>,
-    /// Notified when the authorities of client certificates are replaced by others.
+    /// Notified when the authorities of client certificates change.
     authorities: watch::Sender<()>,
 }
 
 impl Tls {
-    /// With a certificate, its chain and its key, and the authorities of client certificates, all as PEM. Clients are asked for
-    /// a certificate if there are authorities, and may have none.
+    /// TLS with a certificate and its chain, its key, and the authorities of client certificates, all as PEM. With authorities,
+    /// clients are asked for a certificate, but need not have one.
     pub fn new(certificate: &[u8], key: &[u8], client_ca: Option<&[u8]>) -> Result<Self, TlsError> {
         Ok(Self {
             config: RwLock::new(config(certificate, key, client_ca)?),
@@ -54,7 +54,7 @@ impl Tls {
         })
     }
 
-    /// Has new connections use these. If the authorities are others than before, clients with a certificate have to connect again.
+    /// Replaces the configuration for new connections. If the authorities change, clients with a certificate have to connect again.
     pub fn replace(&self, certificate: &[u8], key: &[u8], client_ca: Option<&[u8]>) -> Result<(), TlsError> {
         let config = config(certificate, key, client_ca)?;
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
@@ -66,12 +66,12 @@ impl Tls {
         Ok(())
     }
 
-    /// What makes TLS of a new connection.
+    /// The acceptor for a new connection.
     pub(super) fn acceptor(&self) -> TlsAcceptor {
         Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner)).into()
     }
 
-    /// Is notified when the authorities of client certificates are replaced.
+    /// A receiver that is notified when the authorities of client certificates change.
     pub(super) fn authorities(&self) -> watch::Receiver<()> {
         self.authorities.subscribe()
     }

@@ -1,4 +1,4 @@
-//! What a client's bytes come through: TCP, or TLS over it.
+//! The transport of a connection: TCP, or TLS over TCP.
 
 use std::{
     io,
@@ -14,10 +14,10 @@ use tokio_rustls::server::TlsStream;
 
 use crate::auth::ClientCertificate;
 
-/// What a client's bytes come through.
+/// The transport of a connection.
 #[derive(Debug)]
 pub(super) enum Transport {
-    /// TCP alone.
+    /// TCP without TLS.
     Plain(TcpStream),
     /// TLS.
     Tls(Box<TlsStream<TcpStream>>),
@@ -34,7 +34,7 @@ impl Transport {
 }
 
 impl Transport {
-    /// The certificate that the client showed.
+    /// The client certificate, if there is one.
     pub(super) fn certificate(&self) -> Option<ClientCertificate> {
         let Self::Tls(tls) = self else { return None };
         let shown = tls.get_ref().1.peer_certificates()?.first()?;

@@ -1,6 +1,6 @@
-//! Answers that clients have not read yet: how much memory they take together, and who goes when that is too much.
+//! Bounds the memory of answers that clients have not read, by closing the connection with the most.
 //!
-//! A client of HTTP/2 says how much of an answer it takes, and can have a thousand on a connection of which it takes nothing.
+//! A client of HTTP/2 controls the flow of its answers, and can leave a thousand of them unread on one connection.
 
 use std::{
     collections::HashMap,
@@ -14,11 +14,11 @@ use db_locks_service::LogLimit;
 
 use crate::http::connection::Connection;
 
-/// The most bytes of all unread answers.
+/// The limit for all unread answers, in bytes.
 const MOST_BYTES: usize = 256 * 1024 * 1024;
-/// Smaller answers do not count: a connection takes more by itself. With HTTP/2 all count, by [`STREAM_BYTES`].
+/// Smaller answers are not counted, since a connection itself takes more. With HTTP/2 [`STREAM_BYTES`] makes all answers count.
 const COUNTED_FROM: usize = 2 * 1024;
-/// The memory of an answer over HTTP/2 beside its body: its stream and its headers.
+/// The memory of an answer over HTTP/2 in addition to its body: its stream and its headers.
 pub(super) const STREAM_BYTES: usize = 2 * 1024;
 
 static CUT_OFF: LogLimit = LogLimit::new();
@@ -28,7 +28,7 @@ static CUT_OFF: LogLimit = LogLimit::new();
 pub(super) struct UnreadAnswers {
     most: usize,
     bytes: AtomicUsize,
-    /// By their addresses.
+    /// The connections by their addresses in memory.
     connections: Mutex<HashMap<usize, Weak<Connection>>>,
 }
 
@@ -47,15 +47,15 @@ impl UnreadAnswers {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Knows a connection until what is returned is dropped.
+    /// Registers a connection until the returned value is dropped.
     pub(super) fn join(self: &Arc<Self>, connection: &Arc<Connection>) -> Joined {
         let address = Arc::as_ptr(connection).addr();
         self.connections().insert(address, Arc::downgrade(connection));
         Joined { all: Arc::clone(self), address }
     }
 
-    /// Counts an answer of so many bytes, until what is returned is dropped. If there are too many, the connection that has the
-    /// most is cut off.
+    /// Counts an answer of `bytes` bytes until the returned value is dropped. If the limit is exceeded, the connection with the most
+    /// unread bytes is closed.
     pub(super) fn count(self: &Arc<Self>, connection: &Arc<Connection>, bytes: usize) -> Option<Unread> {
         if bytes < COUNTED_FROM {
             return None;
@@ -81,7 +81,7 @@ impl UnreadAnswers {
     }
 }
 
-/// A connection that is known.
+/// A registered connection.
 #[derive(Debug)]
 pub(super) struct Joined {
     all: Arc<UnreadAnswers>,
@@ -94,7 +94,7 @@ impl Drop for Joined {
     }
 }
 
-/// An answer that counts.
+/// A counted answer.
 #[derive(Debug)]
 pub(super) struct Unread {
     all: Arc<UnreadAnswers>,
