@@ -33,7 +33,7 @@ mod tests {
     }
 
     #[test]
-    fn each_cause_is_told_once() {
+    fn each_cause_is_named_once() {
         let error = layer("cannot start", Some(layer("io: refused", Some(layer("refused", None)))));
         assert_eq!(with_causes(&error), "cannot start: io: refused");
     }

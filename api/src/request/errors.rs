@@ -2,7 +2,10 @@
 
 use db_locks_service::access::Role;
 
-use crate::problem::{FieldError, Problem};
+use crate::{
+    auth::Caller,
+    problem::{FieldError, Problem},
+};
 
 /// The most errors in an answer.
 pub(super) const MOST_ERRORS: usize = 32;
@@ -38,9 +41,13 @@ impl Errors {
         self.needed = Some(role);
     }
 
-    /// The role that the body asks for, if any. A missing role (403) goes before invalid fields (400).
-    pub(super) fn needed_role(&self) -> Option<Role> {
-        self.needed
+    /// The same for a request with a body, which may need a higher role than its route. A missing role (403) goes before invalid
+    /// fields (400).
+    pub(super) fn check_for<T>(self, read: Option<T>, caller: &Caller) -> Result<T, Problem> {
+        if let Some(role) = self.needed {
+            caller.check_role(role)?;
+        }
+        self.check(read)
     }
 }
 

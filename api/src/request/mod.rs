@@ -84,8 +84,7 @@ impl<B: ReadBody> FromRequest<Arc<App>> for KeyWithBody<B> {
         let bytes = body::read(&parts.headers, body).await?;
         let _: NoQuery = read_query(&parts, &mut errors);
         let body = read_fields(&bytes, &caller.defaults(&app.defaults), &mut errors);
-        check_needed(&errors, &caller)?;
-        errors.check(id.zip(body)).map(|(id, body)| Self { id, body, caller })
+        errors.check_for(id.zip(body), &caller).map(|(id, body)| Self { id, body, caller })
     }
 }
 
@@ -109,8 +108,7 @@ impl<B: ReadBody> FromRequest<Arc<App>> for WithBody<B> {
         let mut errors = Errors::default();
         let _: NoQuery = read_query(&parts, &mut errors);
         let body = read_fields(&bytes, &app.defaults, &mut errors);
-        check_needed(&errors, &caller)?;
-        errors.check(body).map(|body| Self { body, caller })
+        errors.check_for(body, &caller).map(|body| Self { body, caller })
     }
 }
 
@@ -199,10 +197,6 @@ impl<S: Sync> FromRequestParts<S> for NoQuery {
         let query = read_query(parts, &mut errors);
         ready(errors.check(Some(query)))
     }
-}
-
-fn check_needed(errors: &Errors, caller: &Caller) -> Result<(), Problem> {
-    errors.needed_role().map_or(Ok(()), |role| caller.check_role(role))
 }
 
 fn read_fields<B: ReadBody>(bytes: &[u8], defaults: &Defaults, errors: &mut Errors) -> Option<B> {

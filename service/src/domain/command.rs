@@ -97,9 +97,9 @@ pub struct ForcedRelease {
     pub data: DataEdit,
     /// Whether the mutex is deleted too.
     pub delete_lock: bool,
-    /// The operator, as the former holder is told.
+    /// The operator, as shown to the former holder.
     pub by: Option<Arc<str>>,
-    /// The reason, as the former holder is told.
+    /// The reason, as shown to the former holder.
     pub reason: Option<Reason>,
 }
 

@@ -7,7 +7,7 @@ use super::{Now, Owner, RequestId, Timestamp, Token, Version};
 const STEP_TOLERANCE_MS: i64 = 2_000;
 
 /// A grant: owner, version, token and lease. It stays on record after its end until the next grant replaces it, so that
-/// late heartbeats and releases can be told what became of it.
+/// late heartbeats and releases can be answered what became of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     /// The identity of the grant.

@@ -75,7 +75,7 @@ text_type! {
     Data
 }
 text_type! {
-    /// The reason why an operator ended a grant by force, as its former holder is told: up to 1,000 characters without
+    /// The reason why an operator ended a grant by force, as shown to its former holder: up to 1,000 characters without
     /// U+0000.
     Reason
 }

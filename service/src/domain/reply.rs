@@ -100,7 +100,7 @@ pub struct NotGranted {
     pub waiters: i64,
     /// The position in the queue when the waiter left, from 1.
     pub queue_position: Option<i64>,
-    /// The session of the open transaction that is in the way, if it can be told.
+    /// The session of the open transaction that is in the way, if the database shows it.
     pub session: Option<Arc<str>>,
 }
 
@@ -130,7 +130,7 @@ pub enum Refusal {
     InUse(Vec<Holder>),
     /// A transaction that called the guard for this grant is open. The grant has ended all the same.
     GuardedTransactionOpen {
-        /// The session of that transaction, if it can be told.
+        /// The session of that transaction, if the database shows it.
         session: Option<Arc<str>>,
     },
     /// The key is a semaphore and was used as a lock, or the reverse.

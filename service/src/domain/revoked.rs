@@ -1,4 +1,4 @@
-//! Grants that operators ended by force, remembered so that their former holders can be told.
+//! Grants that operators ended by force, remembered so that their former holders get the answer "revoked".
 
 use std::sync::Arc;
 

@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn callers_are_told_the_cause_while_the_outage_lasts() {
+    fn callers_learn_the_cause_while_the_outage_lasts() {
         let outage = Outage::default();
         assert_eq!(outage.reason(), EngineError::Unreachable);
         outage.note(&StoreError::ReadOnly("standby".into()));

@@ -15,8 +15,6 @@ const FIXED_BYTES: usize = 640;
 const ROWS: usize = 128;
 /// The number of rows to read at a time after small rows.
 const SMALL_ROWS: usize = 512;
-/// The number of rows after which other tasks run.
-const ROWS_AT_A_TIME: usize = 8;
 /// The most bytes that small rows have on average.
 const SMALL: usize = 1_024;
 
@@ -63,8 +61,9 @@ impl<T: AnswerSize, C: Clone> PageInProgress<T, C> {
     /// Adds rows. `item` makes the item and the cursor of a row; the item is `None` if the list does not show the row. Returns
     /// false once the page is full; the rows that have no room are left out.
     pub(super) async fn extend<R>(&mut self, rows: Vec<R>, item: impl Fn(R) -> (Option<T>, C)) -> bool {
-        for (number, row) in rows.into_iter().enumerate() {
-            take_turns(number).await;
+        for row in rows {
+            // Matching its key patterns takes up to some milliseconds.
+            tokio::task::yield_now().await;
             let (item, cursor) = item(row);
             let Some(item) = item else {
                 self.last = Some(cursor);
@@ -87,13 +86,6 @@ impl<T: AnswerSize, C: Clone> PageInProgress<T, C> {
     /// The finished page.
     pub(super) fn finish(self) -> Page<T, C> {
         Page { items: self.items, next: self.last_shown.filter(|_| self.is_full) }
-    }
-}
-
-/// Lets other tasks run after every few rows, since matching key patterns takes up to some milliseconds a row.
-pub(super) async fn take_turns(row: usize) {
-    if row % ROWS_AT_A_TIME == ROWS_AT_A_TIME - 1 {
-        tokio::task::yield_now().await;
     }
 }
 

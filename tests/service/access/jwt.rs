@@ -288,17 +288,23 @@ async fn a_mistake_in_the_rules_ends_the_start_with_its_line() {
     assert!(!output.status.success() && said.contains("line 2") && said.contains("rules.toml"), "{said}");
 }
 
+/// Certificates of a server and of a runner, and the path of the documented rules for runners.
+fn with_runner() -> (Pki, PathBuf) {
+    let pki = Pki::new();
+    pki.certificate("server", "/CN=locks.test", "DNS:locks.test");
+    pki.certificate("runner", "/CN=runner-7", "DNS:a.ci.acme.test");
+    let rules = pki.path("rules.toml");
+    std::fs::write(&rules, documented("Client certificates")).unwrap();
+    (pki, rules)
+}
+
 /// A client certificate is asked for, not demanded; one that does not verify ends the handshake; a bearer token goes before it.
 #[tokio::test]
 async fn a_client_certificate_counts_by_its_rule() {
     let database = Dialect::Sqlite.database().await.unwrap();
-    let (pki, foreign) = (Pki::new(), Pki::new());
-    pki.certificate("server", "/CN=locks.test", "DNS:locks.test");
-    pki.certificate("runner", "/CN=runner-7", "DNS:a.ci.acme.test");
+    let ((pki, rules), foreign) = (with_runner(), Pki::new());
     pki.certificate("stranger", "/CN=stranger", "DNS:a.ci.acme.test");
     foreign.certificate("runner", "/CN=runner-7", "DNS:a.ci.acme.test");
-    let rules = pki.path("rules.toml");
-    std::fs::write(&rules, documented("Client certificates")).unwrap();
     let ca = pki.path("ca.pem");
     let secret = pki.path("secret");
     std::fs::write(&secret, super::FIRST_ADMIN).unwrap();
@@ -329,11 +335,7 @@ async fn a_client_certificate_counts_by_its_rule() {
 #[tokio::test]
 async fn a_client_whose_authority_was_replaced_has_to_connect_again() {
     let database = Dialect::Sqlite.database().await.unwrap();
-    let (pki, next) = (Pki::new(), Pki::new());
-    pki.certificate("server", "/CN=locks.test", "DNS:locks.test");
-    pki.certificate("runner", "/CN=runner-7", "DNS:a.ci.acme.test");
-    let rules = pki.path("rules.toml");
-    std::fs::write(&rules, documented("Client certificates")).unwrap();
+    let ((pki, rules), next) = (with_runner(), Pki::new());
     let trusted = pki.path("trusted.pem");
     std::fs::copy(pki.path("ca.pem"), &trusted).unwrap();
     let settings = [

@@ -141,7 +141,7 @@ async fn every_route_lets_in_whom_it_should_and_nobody_else() {
 
 /// The order of the contract: 403 before 400, also where only the body says that a role is needed.
 #[tokio::test]
-async fn a_role_that_is_too_low_is_told_before_what_is_wrong_with_the_body() {
+async fn a_role_that_is_too_low_is_answered_before_errors_in_the_body() {
     let database = Dialect::Sqlite.database().await.unwrap();
     let guarded = Guarded::start(&database).await;
     let forced = json!({"force": true, "version": "none", "unknown": 1});

@@ -156,7 +156,7 @@ role = "read"
 
     /// Otherwise callers whose tokens only share the lack of a subject could see each other's versions.
     #[test]
-    fn tokens_without_a_subject_are_told_by_their_other_claims() {
+    fn tokens_without_a_subject_differ_by_their_other_claims() {
         let credential = |claims: Value| of(&claims).unwrap().credential;
         let one = credential(json!({"repository": "acme/one", "exp": 1, "jti": "a"}));
         assert_eq!(one, credential(json!({"jti": "b", "exp": 2, "repository": "acme/one"})), "renewed");
@@ -203,7 +203,7 @@ role = "read"
 
     /// Otherwise callers whose certificates only share an empty subject could see each other's versions.
     #[test]
-    fn certificates_without_a_subject_are_told_by_their_names() {
+    fn certificates_without_a_subject_differ_by_their_names() {
         let rules =
             Rules::read("[[rule]]\ncertificate = { san = \"spiffe://acme/*\" }\nrole = \"write\"\n").unwrap();
         let of = |name: &str| {

@@ -76,7 +76,7 @@ impl KeyChange {
         found.map(|found| self.take_over(found, acquire, ctx)).transpose()
     }
 
-    /// Lets a repeat take over its place in the queue. The connection that had the place is told so.
+    /// Lets a repeat take over its place in the queue. The connection that had the place is answered "superseded".
     fn take_over(&mut self, found: Found, acquire: &Acquire, ctx: &Context) -> Decided {
         let waiter = self.state.queue.get(found);
         if waiter.owner != acquire.owner {

@@ -1,4 +1,4 @@
-//! The forced release: an operator ends a grant, and its former holder is told about it.
+//! The forced release: an operator ends a grant, and its former holder learns of it.
 
 use super::{
     Context, Decided, EndedHow, KeyChange, Verdict,

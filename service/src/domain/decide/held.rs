@@ -149,7 +149,7 @@ impl KeyChange {
         Ok(self.grant_and_data(&target).0.request_id != request_id)
     }
 
-    /// The grant that a heartbeat or release acts on. The holder of a grant that was ended by force is told so for as
+    /// The grant that a heartbeat or release acts on. The holder of a grant that was ended by force is answered so for as
     /// long as the revocation is remembered, whatever happened to the key since.
     fn unrevoked(&mut self, kind: Kind, version: Version) -> Result<Result<Target, Refusal>, Need> {
         let target = self.target(kind, version)?;

@@ -104,7 +104,7 @@ fn a_waiter_whose_place_was_taken_over_is_superseded_whatever_the_repeat_did() {
 }
 
 #[test]
-fn a_waiter_whose_row_is_gone_is_told_that_its_place_was_lost() {
+fn a_waiter_whose_row_is_gone_is_answered_that_its_place_was_lost() {
     let mut scene = Scene::held();
     assert_eq!(first_looks_for_its_place(&mut scene), Refusal::PlaceLost);
 }

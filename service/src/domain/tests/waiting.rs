@@ -121,7 +121,7 @@ fn a_detached_waiter_is_skipped_and_keeps_its_place_for_ten_seconds() {
 
 /// Invariant 7.
 #[test]
-fn a_waiter_that_times_out_leaves_the_queue_and_is_told_its_position() {
+fn a_waiter_that_times_out_leaves_the_queue_and_is_answered_its_position() {
     let mut scene = Scene::held();
     scene.waits(wait_chosen(2));
     scene.waits(wait(3));

@@ -114,7 +114,7 @@ async fn thousands_that_hang_up_leave_in_few_batches() {
         let batches = MANY.div_ceil(512) as u64;
         assert!(done.statements <= 8 * batches + 60, "{done:?}");
         assert!(done.rows <= 10 * MANY as u64, "{done:?}");
-        assert_eq!(done.counted, 0, "no position is told");
+        assert_eq!(done.counted, 0, "no position is computed");
     }
 }
 

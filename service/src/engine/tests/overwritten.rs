@@ -114,7 +114,7 @@ async fn a_semaphore_keeps_its_newest_size() {
     }
 }
 
-/// Guards invariants 4 and 9: a caller is not told that it lost a lock which it had just released.
+/// Guards invariants 4 and 9: no caller is answered that it lost a lock which it had just released.
 #[tokio::test(start_paused = true)]
 async fn a_release_that_was_applied_before_another_grant_is_answered_as_done() {
     for kind in [Kind::Mutex, Kind::Semaphore] {
@@ -199,7 +199,7 @@ async fn an_acquire_is_one_grant_although_a_waiter_came_meanwhile() {
     deliver(waiter.await.unwrap().unwrap());
 }
 
-/// A waiter that timed out is told so, although another replica wrote the key after it had left the queue.
+/// A waiter that timed out gets that answer, although another replica wrote the key after it had left the queue.
 #[tokio::test(start_paused = true)]
 async fn a_waiter_whose_leave_was_overwritten_has_timed_out() {
     let pair = Pair::new();

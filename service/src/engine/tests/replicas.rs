@@ -73,9 +73,9 @@ async fn a_place_can_be_taken_over_at_another_replica() {
     behind.abort();
 }
 
-/// A waiter that was superseded at another replica is told at once if its replica is notified, and soon otherwise.
+/// A waiter that was superseded at another replica is answered at once if its replica is notified, and soon otherwise.
 #[tokio::test(start_paused = true)]
-async fn a_waiter_that_was_superseded_at_another_replica_is_told_soon() {
+async fn a_waiter_that_was_superseded_at_another_replica_is_answered_soon() {
     for is_told in [true, false] {
         let store = Arc::new(MemoryStore::new());
         let (one, two) = (Replica::over(&store), Replica::over(&store));

@@ -45,7 +45,7 @@ async fn the_next_one_is_granted_when_the_lease_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_waiter_that_times_out_is_told_its_position_and_leaves_the_queue() {
+async fn a_waiter_that_times_out_is_answered_its_position_and_leaves_the_queue() {
     let replica = Replica::new();
     deliver(replica.acquire("a", 0).await.unwrap());
     let _first = replica.queue("a", request(60_000)).await;

@@ -10,7 +10,7 @@ use crate::{
     simulation::request::{Answer, Ask, short},
 };
 
-/// By how much a replica may reckon with less than the clock shows: as long as a slow statement takes that told it.
+/// How far a replica's time may be behind the clock: the duration of a slow statement that read it.
 const UNSURE_MS: i64 = 1_000;
 
 impl Checker {

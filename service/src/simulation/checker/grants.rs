@@ -181,7 +181,7 @@ impl KeyChecks {
                 if !forgotten && (facts.db_time || grant.chosen) {
                     return Err(format!("invariant 9: {name} was granted twice"));
                 }
-                // Nobody was told of the first time, and it left no trace: so the same may come back.
+                // The first grant was never answered and left no trace, so the same version may be granted again.
                 self.replaced_data.clear();
             }
             if grant.chosen && self.chosen.get(&grant.version) != Some(&grant.owner) {

@@ -40,7 +40,7 @@ pub(super) struct KeyChecks {
     pub(super) guarded_until: Option<i64>,
     /// Every such transaction that was committed: when, and for which grant.
     pub(super) commits: Vec<(u64, Version)>,
-    /// Grants that a database has forgotten which lost its last commits; their callers may have been told.
+    /// Grants that a failover lost. Their callers may have been answered.
     pub(super) lost: BTreeSet<Version>,
     /// Those who waited in a state that came back; their requests may have been answered since.
     pub(super) waited: BTreeSet<Version>,

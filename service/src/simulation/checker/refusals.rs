@@ -85,7 +85,7 @@ impl Checker {
                         && again.version.is_some()
                         && again.version == acquire.version
                 });
-                // Or it was granted without being told, and one of the same owner asked for that grant again and ended it.
+                // Or its grant was never answered, and a request of the same owner re-entered the grant and ended it.
                 let reentered = self.requests.iter().any(|(number, other)| {
                     let Ask::Acquire(again) = &other.ask else { return false };
                     let was_open = other.answered.is_none_or(|answered| answered > asked.asked);

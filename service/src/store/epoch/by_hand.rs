@@ -64,7 +64,7 @@ async fn raise(db: &DatabaseConnection, dialect: Dialect) -> Result<RaisedByHand
     Ok(RaisedByHand { epoch, ended })
 }
 
-/// The server that is raised on; `None` if it cannot be told. If nothing were stored, a standby that is promoted before the service
+/// The server that is raised on; `None` if it is unknown. If nothing were stored, a standby that is promoted before the service
 /// has met this server would be taken for the right one, though it may lack what was granted under this epoch.
 async fn find_server(db: &DatabaseConnection, dialect: Dialect) -> Option<Identity> {
     if dialect == Dialect::Sqlite {
