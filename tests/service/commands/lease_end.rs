@@ -10,8 +10,8 @@ use crate::support::{Client, Dialect, Service, eventually, service::shared};
 
 /// Ignores SIGTERM, in a child too, and prints the process ids of both.
 const STUBBORN: &str = "trap '' TERM; sleep 60 & echo $$ $!; while :; do sleep 60; done";
-const LEASE: &str = "1500ms";
-const SOON: Duration = Duration::from_secs(8);
+const LEASE: &str = "3s";
+const SOON: Duration = Duration::from_secs(15);
 
 async fn start_stubborn(client: &Client) -> (Running, Vec<i32>) {
     let arguments = ["run", "k", "--lease", LEASE, "--", "sh", "-c", STUBBORN];

@@ -59,7 +59,7 @@ async fn tokens_of_permits_grow(svc: Client) {
         svc.put("/semaphores/s", json!({"max_size": 3})).await.expect(201);
         for _ in 0..3 {
             let grant = grow(&svc, "s", json!({"uses_semaphore": true}), &mut last).await;
-            grow(&svc, "s", json!({"uses_semaphore": true, "lease_duration_ms": 1_000}), &mut last).await;
+            grow(&svc, "s", json!({"uses_semaphore": true, "lease_duration_ms": 10_000}), &mut last).await;
             svc.release("s", &grant.version).await.unheld(200);
             let permits = svc.get("/semaphores/s/permits").await;
             for permit in permits.body["items"].as_array().unwrap() {

@@ -76,7 +76,7 @@ async fn waiters_are_granted_in_the_order_of_their_arrival(svc: Client) {
 
 /// Guards invariant 5: whoever comes while others wait is not let past them, however often it tries.
 async fn a_newcomer_never_overtakes_those_who_wait(svc: Client) {
-    svc.acquire("k", json!({"lease_duration_ms": 700})).await.grant();
+    svc.acquire("k", json!({"lease_duration_ms": 2_000})).await.grant();
     let mut waiting = Vec::new();
     for place in 1..=3 {
         waiting.push(svc.queue_up("k", waits(30_000), place).await);
@@ -116,9 +116,9 @@ async fn who_gives_up_is_told_its_position_and_leaves_the_queue(svc: Client) {
 }
 
 async fn a_heartbeat_keeps_those_who_wait_waiting(svc: Client) {
-    let held = svc.acquire("k", json!({"lease_duration_ms": 1_500})).await.grant();
+    let held = svc.acquire("k", json!({"lease_duration_ms": 3_000})).await.grant();
     let waiting = svc.queue_up("k", waits(30_000), 1).await;
-    let body = json!({"version": held.version, "lease_duration_ms": 3_000});
+    let body = json!({"version": held.version, "lease_duration_ms": 5_000});
     let renewed = svc.post("/locks/k/heartbeat", body).await.grant();
     let granted = waiting.await.unwrap().grant();
     assert!(

@@ -17,7 +17,7 @@ on_every_server![
 ];
 
 const LEASE: Duration = Duration::from_secs(4);
-const SHORT_LEASE: Duration = Duration::from_millis(1_500);
+const SHORT_LEASE: Duration = Duration::from_secs(3);
 
 /// Starts a command that ends when its standard input does. With its process id.
 async fn start(client: &Client, lease: Duration) -> (Running, ChildStdin, i32) {

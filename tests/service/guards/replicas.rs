@@ -36,7 +36,7 @@ async fn a_waiter_of_another_replica_is_granted_when_the_transaction_has_ended(d
     }
     let fleet = Fleet::start(database.clone(), 2).await;
     let user = User::of(&database, &fleet.at(0)).await;
-    let ask = json!({"guarded": true, "lease_duration_ms": 600});
+    let ask = json!({"guarded": true, "lease_duration_ms": 3_000});
     let held = fleet.at(0).acquire("k", ask).await.grant();
     user.begin().await;
     user.guard("k", &held.version).await.unwrap();

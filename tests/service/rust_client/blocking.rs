@@ -9,7 +9,7 @@ use db_locks::{
 
 use crate::support::{Client as Caller, Dialect, Service, service::shared};
 
-const LEASE: Duration = Duration::from_millis(600);
+const LEASE: Duration = Duration::from_secs(3);
 
 /// Runs a test in a thread without a runtime.
 async fn without_runtime(caller: &Caller, test: impl FnOnce(Client) + Send + 'static) {
@@ -24,7 +24,7 @@ async fn a_guard_renews_its_lease_and_gives_the_lock_back() {
     let caller = shared(Dialect::Sqlite).await.unwrap();
     without_runtime(&caller, |client| {
         let guard = client.lock("k").lease(LEASE).data("half done").acquire().unwrap();
-        thread::sleep(2 * LEASE);
+        thread::sleep(LEASE + LEASE / 4);
         assert!(!guard.is_lost() && !guard.wait_lost(Duration::from_millis(1)));
         assert!(client.lock("k").try_acquire().unwrap().is_none());
         assert_eq!(client.get_lock("k").unwrap().data.as_deref(), Some("half done"));
@@ -90,7 +90,7 @@ async fn a_lost_lock_says_so() {
     let (guard, client) = guard.await.unwrap();
     service.signal("KILL");
     let lost = tokio::task::spawn_blocking(move || {
-        let lost = guard.wait_lost(Duration::from_secs(5));
+        let lost = guard.wait_lost(2 * LEASE);
         let released = guard.release();
         drop(client);
         lost && matches!(released, Err(LockError::Lost(_)))

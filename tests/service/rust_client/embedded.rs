@@ -34,9 +34,9 @@ async fn an_embedded_client_and_a_service_share_the_locks(database: Database) {
     let service = Service::start(&database.url).await;
     let caller = service.client();
     let client = embedded(&database, &caller).await;
-    let guard = client.lock("k").lease(Duration::from_secs(1)).acquire().await.unwrap();
+    let guard = client.lock("k").lease(Duration::from_secs(3)).acquire().await.unwrap();
     // It renews itself.
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
     let shown = caller.lock("k").await.grant();
     assert_eq!((shown.body["owner"].as_str(), shown.version.as_str()), (Some("embedded"), guard.version()));
     caller.acquire("k", json!({"wait_ms": 0})).await.expect(423);

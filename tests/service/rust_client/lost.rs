@@ -6,8 +6,8 @@ use db_locks::{Client, LeaseInstant, LockError, LocksConfig};
 
 use crate::support::{Client as Caller, Database, Dialect, Service};
 
-const LEASE: Duration = Duration::from_millis(1_500);
-const IN_TIME: Duration = Duration::from_secs(10);
+const LEASE: Duration = Duration::from_secs(3);
+const IN_TIME: Duration = Duration::from_secs(15);
 
 /// Two services of one database: the client's own, and one that tells how the lock stands.
 struct World {
