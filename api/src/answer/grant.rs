@@ -1,4 +1,4 @@
-//! The answer with a lock or a permit of a semaphore.
+//! The JSON of a lock or of a permit of a semaphore.
 
 use db_locks_service::{
     Rfc3339,
@@ -10,65 +10,67 @@ use uuid::fmt::Hyphenated;
 
 use crate::auth::Caller;
 
-/// A lock or a permit, and the grant that stands on it, if one does.
+/// A lock or a permit, with its active grant if there is one.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Grant)]
 pub(crate) struct GrantBody<'a> {
-    /// The key of the lock, or of the semaphore whose permit it is.
+    /// The key of the lock, or of the semaphore that the permit belongs to.
     #[schema(example = "deploy")]
     key: &'a str,
-    /// Whose key it is.
+    /// The tenant of the key.
     #[schema(example = "default")]
     tenant: &'a str,
-    /// The semaphore's key for a permit, null for a lock.
+    /// The key of the semaphore for a permit, null for a lock.
     #[schema(required)]
     semaphore_key: Option<&'a str>,
-    /// Whether a grant stands; false once its lease has ended.
+    /// Whether a grant is active; false once its lease has ended.
     #[schema(example = true)]
     locked: bool,
-    /// The identity of the grant, which heartbeat and release must present. Null while nobody holds the lock.
+    /// The identity of the grant. Heartbeat and release must send it. Null while no grant is active, and for callers
+    /// that may not see it.
     #[schema(required, value_type = Option<String>, format = "uuid", example = "0199a3c0-5f0e-4c1d-9a57-3f1f6a1c7d42")]
     version: Option<VersionText>,
-    /// Grows with every grant of the key, for ever. Of the last grant, or 0 where none is known.
+    /// A number that grows with every grant of the key, for ever. It belongs to the last grant; 0 if none is known.
     #[schema(minimum = 0, maximum = 9_007_199_254_740_991_i64, example = 17)]
     fencing_token: i64,
-    /// Who holds it. Null while nobody does.
+    /// The owner that the holder gave. Null while no grant is active.
     #[schema(required, example = "ci-42")]
     owner: Option<&'a str>,
-    /// The text stored with it.
+    /// The text stored with the lock or permit.
     #[schema(required, example = "build 811")]
     data: Option<&'a str>,
     /// The lease of the last grant, in milliseconds.
     #[schema(minimum = 0, example = 30_000)]
     lease_duration_ms: i64,
-    /// When it was granted. Null while nobody holds it.
+    /// The time of the grant. Null while no grant is active.
     #[schema(required, value_type = Option<String>, format = DateTime, example = "2026-11-23T05:06:53.381Z")]
     acquired_at: Option<Rfc3339>,
-    /// When its lease ends, by the database's clock. Null while nobody holds it.
+    /// The end of the lease, by the database's clock. Null while no grant is active.
     #[schema(required, value_type = Option<String>, format = DateTime, example = "2026-11-23T05:07:23.381Z")]
     expires_at: Option<Rfc3339>,
-    /// For how long it is held from now, in milliseconds, never more than is certain. Null while nobody holds it.
+    /// The remaining lease, in milliseconds, never longer than it certainly is. Null while no grant is active.
     #[schema(required, minimum = 0, example = 30_000)]
     expires_in_ms: Option<i64>,
-    /// Whether the lock goes when this grant ends.
+    /// Whether the lock is deleted when this grant ends.
     #[schema(example = false)]
     delete_on_release: bool,
-    /// Whether the key is guarded: transactions that call `db_locks_guard` with the version exclude each other.
+    /// Whether the key is guarded. Transactions that call `db_locks_guard` for two successive grants then never
+    /// overlap.
     #[schema(example = false)]
     guarded: bool,
-    /// How many wait for it.
+    /// The number of requests that wait for the key.
     #[schema(minimum = 0, example = 0)]
     waiters: i64,
-    /// When it was created.
+    /// The time of creation.
     #[schema(value_type = String, format = DateTime, example = "2026-11-23T05:06:53.381Z")]
     created_at: Rfc3339,
-    /// When it last changed.
+    /// The time of the last change.
     #[schema(value_type = String, format = DateTime, example = "2026-11-23T05:06:53.381Z")]
     updated_at: Rfc3339,
 }
 
 impl<'a> GrantBody<'a> {
-    /// A lock or permit as somebody else than its holder may see it: a version is the right to release.
+    /// A lock or permit as `caller` may see it. The version is the right to release, so not everybody sees it.
     pub(crate) fn seen_by(caller: &Caller, view: &'a LockView) -> Self {
         let sees_version = view.held.as_ref().is_some_and(|held| caller.sees_version(held));
         let body = Self::from(view);

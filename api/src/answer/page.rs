@@ -1,4 +1,4 @@
-//! The answer with one page of a list.
+//! The JSON of one page of a list.
 
 use db_locks_service::{
     domain::{Key, LockView, SemaphoreView},
@@ -16,7 +16,7 @@ use crate::{auth::Caller, request::Cursor};
 pub(crate) struct GrantList<'a> {
     /// The items of this page.
     items: Vec<GrantBody<'a>>,
-    /// What to send as `cursor` to get the next page; null on the last one.
+    /// The `cursor` of the next page; null on the last page.
     #[schema(required)]
     next_cursor: Option<String>,
 }
@@ -37,7 +37,7 @@ impl<'a> GrantList<'a> {
 pub(crate) struct SemaphoreList<'a> {
     /// The items of this page.
     items: Vec<SemaphoreBody<'a>>,
-    /// What to send as `cursor` to get the next page; null on the last one.
+    /// The `cursor` of the next page; null on the last page.
     #[schema(required)]
     next_cursor: Option<String>,
 }

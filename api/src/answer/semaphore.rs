@@ -1,38 +1,38 @@
-//! The answer with a semaphore.
+//! The JSON of a semaphore.
 
 use db_locks_service::{Rfc3339, domain::SemaphoreView};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// A semaphore: how many permits it has, and how many are out.
+/// A semaphore, with the number of its permits and of those that are held.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Semaphore)]
 pub(crate) struct SemaphoreBody<'a> {
-    /// The key.
+    /// The key of the semaphore.
     #[schema(example = "workers")]
     key: &'a str,
-    /// Whose key it is.
+    /// The tenant of the key.
     #[schema(example = "default")]
     tenant: &'a str,
-    /// How many permits may be out.
+    /// The number of permits that can be held at the same time.
     #[schema(minimum = 1, maximum = 1_000_000, example = 3)]
     max_size: i32,
-    /// Whether its permits are guarded.
+    /// Whether the permits are guarded.
     #[schema(example = false)]
     guarded: bool,
-    /// How many permits are out: those whose lease has not ended.
+    /// The number of permits that are held: those whose lease has not ended.
     #[schema(minimum = 0, example = 1)]
     busy_count: i64,
-    /// How many wait for a permit.
+    /// The number of requests that wait for a permit.
     #[schema(minimum = 0, example = 0)]
     waiters: i64,
-    /// The lease of a permit that names none, in milliseconds.
+    /// The lease of permits that are acquired without a lease of their own, in milliseconds.
     #[schema(minimum = 1, example = 15_000)]
     lease_duration_ms: i64,
-    /// When it was created.
+    /// The time of creation.
     #[schema(value_type = String, format = DateTime, example = "2026-11-23T05:06:53.381Z")]
     created_at: Rfc3339,
-    /// When it last changed.
+    /// The time of the last change.
     #[schema(value_type = String, format = DateTime, example = "2026-11-23T05:06:53.381Z")]
     updated_at: Rfc3339,
 }

@@ -15,68 +15,74 @@ use crate::{
     request::{Defaults, Fields, KeyParam, KeyWithBody, ReadBody, TenantParam, Wait, check_refresh_period},
 };
 
-/// What to take, for how long, and how long to wait for it. All fields may be left out; null is as good as absent.
+/// The lock to take, its lease, and the waiting time. All fields are optional; a field that is null counts as absent.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "it is the schema of what `AcquireLock` reads")]
 struct AcquireLockBody {
-    /// Who holds it, shown to others. Left out, it is `anonymous`.
+    /// The name of the holder, shown to other callers. The default is `anonymous`.
     owner: Option<String>,
-    /// The lease, in milliseconds. Left out, it is 15000 (or the maximum, if that is less), or the semaphore's own
-    /// with `uses_semaphore`.
+    /// The lease, in milliseconds. The default is 15000 (or the maximum, if that is less). With `uses_semaphore` the
+    /// default is the lease of the semaphore.
     lease_duration_ms: Option<i64>,
-    /// How long to wait, in milliseconds; 0 tries once. Left out, it is as long as the lease.
+    /// The waiting time, in milliseconds; 0 tries once. The default is the length of the lease.
     wait_ms: Option<i64>,
-    /// Waiting time on top of `wait_ms`. Their sum must not exceed the maximum of either. Left out, it is 0.
+    /// Waiting time on top of `wait_ms`, in milliseconds. The sum of both must not exceed the maximum of `wait_ms`. The
+    /// default is 0.
     additional_time_to_wait_for_lock_ms: Option<i64>,
-    /// The longest pause between two looks at a lock that is waited for, where nothing announces its release. Here
-    /// everything is announced; the field is checked and changes nothing. Left out, it is 500.
+    /// The longest pause between two checks of a lock that is waited for, in milliseconds, if nothing announces its
+    /// release. This service announces every release, so it validates the field and then ignores it. The default is
+    /// 500.
     refresh_period_ms: Option<i64>,
     /// Text to store with the lock: up to 32 KiB of UTF-8.
     data: Option<String>,
-    /// False keeps the data that an existing lock has, and stores `data` where it has none; true puts `data`, or nothing,
-    /// in its place. Left out, it is false.
+    /// False: an existing lock keeps its data, and `data` is stored only if it has none. True: `data`, or nothing,
+    /// replaces the data of the lock. The default is false.
     replace_data: Option<bool>,
-    /// The lock is deleted when this grant ends: at its release, or soon after its lease ended. The fencing tokens of the
-    /// key keep growing all the same. Left out, it is false.
+    /// Deletes the lock when this grant ends: at its release, or soon after its lease has ended. The fencing tokens of
+    /// the key keep growing nevertheless. The default is false.
     delete_on_release: Option<bool>,
-    /// 404 instead of creating the lock. Left out, it is false.
+    /// Answers 404 instead of creating the lock. The default is false.
     acquire_only_if_already_exists: Option<bool>,
-    /// Held by the same `owner`, which must be given, the grant that stands is answered, unchanged. There is no hold
-    /// count: the first release ends the grant. Left out, it is false.
+    /// Answers the active grant, unchanged, if the same `owner` already holds the lock. Requires `owner`. There is no
+    /// hold count: the first release ends the grant. The default is false.
     reentrant: Option<bool>,
-    /// Guard the lock from this grant on, until it is deleted: the database's `db_locks_guard` then makes sure that a
-    /// transaction which calls it commits only while the grant is the last one. Left out, the lock stays as it is.
+    /// Guards the lock from this grant on, until the lock is deleted. A transaction that calls `db_locks_guard` in the
+    /// database then commits only while this grant is the newest one. By default the lock stays as it is.
     guarded: Option<bool>,
-    /// The version of the grant-to-be, chosen by the caller: sent again while the grant stands it answers the same
-    /// grant, so a lost answer can be asked for again; after the grant ended it is 409.
+    /// The version of the new grant, chosen by the caller. While the grant is active, a repeat with the same version
+    /// answers the same grant, so a retry after a lost answer is safe. After the grant has ended, the answer is 409.
     version: Option<String>,
-    /// Take a permit of the semaphore of this key instead. `replace_data`, `delete_on_release`,
-    /// `acquire_only_if_already_exists` and `reentrant` must then be false. Left out, it is false.
+    /// Takes a permit of the semaphore with this key instead. `replace_data`, `delete_on_release`,
+    /// `acquire_only_if_already_exists` and `reentrant` must then be false. The default is false.
     uses_semaphore: Option<bool>,
 }
 
-/// For how long to take a permit, and how long to wait for it. All fields may be left out; null is as good as absent.
+/// The lease of the permit to take, and the waiting time. All fields are optional; a field that is null counts as
+/// absent.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "it is the schema of what `AcquirePermit` reads")]
 struct AcquirePermitBody {
-    /// Who holds it, shown to others. Left out, it is `anonymous`.
+    /// The name of the holder, shown to other callers. The default is `anonymous`.
     owner: Option<String>,
-    /// The lease, in milliseconds. Left out, it is the semaphore's.
+    /// The lease, in milliseconds. The default is the lease of the semaphore.
     lease_duration_ms: Option<i64>,
-    /// How long to wait, in milliseconds; 0 tries once. Left out, it is as long as the lease.
+    /// The waiting time, in milliseconds; 0 tries once. The default is the length of the lease.
     wait_ms: Option<i64>,
-    /// Waiting time on top of `wait_ms`. Their sum must not exceed the maximum of either. Left out, it is 0.
+    /// Waiting time on top of `wait_ms`, in milliseconds. The sum of both must not exceed the maximum of `wait_ms`. The
+    /// default is 0.
     additional_time_to_wait_for_lock_ms: Option<i64>,
-    /// The longest pause between two looks at a semaphore that is waited for, where nothing announces a release. Here
-    /// everything is announced; the field is checked and changes nothing. Left out, it is 500.
+    /// The longest pause between two checks of a semaphore that is waited for, in milliseconds, if nothing announces a
+    /// release. This service announces every release, so it validates the field and then ignores it. The default is
+    /// 500.
     refresh_period_ms: Option<i64>,
     /// Text to store with the permit: up to 32 KiB of UTF-8.
     data: Option<String>,
-    /// Guard the semaphore from this grant on, until it is deleted: the database's `db_locks_guard` then makes sure that a
-    /// transaction which calls it commits only while the permit's grant counts. Left out, the semaphore stays as it is.
+    /// Guards the semaphore from this grant on, until it is deleted. A transaction that calls `db_locks_guard` in the
+    /// database then commits only while the grant of the permit has not been ended or replaced. By default the
+    /// semaphore stays as it is.
     guarded: Option<bool>,
-    /// The version of the grant-to-be, chosen by the caller: sent again while the grant stands it answers the same
-    /// grant, so a lost answer can be asked for again; after the grant ended it is 409.
+    /// The version of the new grant, chosen by the caller. While the grant is active, a repeat with the same version
+    /// answers the same grant, so a retry after a lost answer is safe. After the grant has ended, the answer is 409.
     version: Option<String>,
 }
 
@@ -159,8 +165,9 @@ problems!(AcquireProblems: KeysWithBody, NotFound, VersionMismatch, WrongKind, S
 
 /// Take a lock
 ///
-/// Answers the grant, waiting for it if others hold the lock. A lock that does not exist is created; one whose lease
-/// ended is free. A caller that disconnects while it waits leaves the queue.
+/// Answers the grant, and waits for it while others hold the lock. A lock that does not exist is created. A lock whose
+/// lease has ended is free. A caller that disconnects while it waits leaves the queue; if it chose a `version`, its
+/// place is kept for 10 seconds.
 #[utoipa::path(
     post,
     path = "/locks/{key}/acquire",
@@ -172,7 +179,7 @@ problems!(AcquireProblems: KeysWithBody, NotFound, VersionMismatch, WrongKind, S
             // Shown in the order of their names. The examples of heartbeat and release use the grant of the first; its
             // lease leaves time to read their descriptions.
             ("chosen version" = (
-                summary = "With a version that the caller chose: the examples of heartbeat and release use it. It is granted once; for another grant choose another version, or leave it out.",
+                summary = "With a version that the caller chose. The examples of heartbeat and release use it. Each version is granted only once: for another grant choose another version, or leave it out.",
                 value = json!({
                     "owner": "ci-42", "lease_duration_ms": 300_000, "wait_ms": 10_000, "data": "build 811",
                     "version": "0199a3c0-5f0e-4c1d-9a57-3f1f6a1c7d42"
@@ -180,7 +187,7 @@ problems!(AcquireProblems: KeysWithBody, NotFound, VersionMismatch, WrongKind, S
             )),
             ("defaults" = (summary = "With all defaults", value = json!({}))),
             ("generated version" = (
-                summary = "With a version that the service makes; waits for half a minute at most",
+                summary = "With a version that the service creates; waits for at most half a minute",
                 value = json!({"owner": "ci-42", "lease_duration_ms": 30_000, "wait_ms": 30_000, "data": "build 811"})
             ))
         )
@@ -196,7 +203,7 @@ pub(crate) async fn acquire_lock(
 
 /// Take a permit
 ///
-/// Answers the grant of one permit, waiting for it if all are out. The semaphore must have been created.
+/// Answers the grant of one permit, and waits for it while all permits are held. The semaphore must exist.
 #[utoipa::path(
     post,
     path = "/semaphores/{key}/acquire",
@@ -207,7 +214,7 @@ pub(crate) async fn acquire_lock(
         examples(
             // As for locks: the examples of heartbeat and release use the permit of the first.
             ("chosen version" = (
-                summary = "With a version that the caller chose: the examples of heartbeat and release use it. It is granted once; for another permit choose another version, or leave it out.",
+                summary = "With a version that the caller chose. The examples of heartbeat and release use it. Each version is granted only once: for another permit choose another version, or leave it out.",
                 value = json!({
                     "owner": "worker-7", "lease_duration_ms": 300_000, "wait_ms": 10_000,
                     "version": "0199a3c0-7b21-4f6e-8c3d-52d0c1b9e864"
@@ -215,7 +222,7 @@ pub(crate) async fn acquire_lock(
             )),
             ("defaults" = (summary = "With all defaults", value = json!({}))),
             ("generated version" = (
-                summary = "With a version that the service makes; waits for half a minute at most",
+                summary = "With a version that the service creates; waits for at most half a minute",
                 value = json!({"owner": "worker-7", "lease_duration_ms": 30_000, "wait_ms": 30_000})
             ))
         )

@@ -11,17 +11,17 @@ use crate::{
     request::{Defaults, Fields, KeyParam, KeyWithBody, ReadBody, TenantParam},
 };
 
-/// Which grant to renew, and how.
+/// The grant to renew, and the changes to it.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "it is the schema of what `Heartbeat` reads")]
 struct HeartbeatBody {
     /// The version of the grant.
     version: String,
-    /// The new lease from now on, in milliseconds. Left out, it is the grant's.
+    /// The new lease, in milliseconds from now. By default the lease is as long as the last one of the grant.
     lease_duration_ms: Option<i64>,
-    /// New data. Left out, the data stays.
+    /// New data. By default the data stays as it is.
     data: Option<String>,
-    /// Removes the data; not together with `data`. Left out, it is false.
+    /// Removes the data. Not allowed together with `data`. The default is false.
     delete_data: Option<bool>,
 }
 
@@ -59,8 +59,8 @@ problems!(HeartbeatProblems: KeysWithBody, NotFound, VersionMismatch, Revoked, L
 
 /// Renew a grant
 ///
-/// The grant is leased anew from now. The service never renews by itself: send a heartbeat every third of the lease.
-/// Works for a permit of a semaphore too.
+/// Starts the lease of the grant again from now. The service never renews a grant by itself, so send a heartbeat every
+/// third of the lease. Also works for a permit of a semaphore.
 #[utoipa::path(
     post,
     path = "/locks/{key}/heartbeat",
@@ -68,7 +68,7 @@ problems!(HeartbeatProblems: KeysWithBody, NotFound, VersionMismatch, Revoked, L
     params(KeyParam::<false>, TenantParam),
     request_body(
         content = HeartbeatBody,
-        description = "The example renews the grant of acquire's first example.",
+        description = "The example renews the grant of the first example of acquire.",
         example = json!({"version": "0199a3c0-5f0e-4c1d-9a57-3f1f6a1c7d42", "lease_duration_ms": 300_000})
     ),
     responses((status = 200, description = "Renewed.", body = GrantBody<'_>), HeartbeatProblems)
@@ -82,7 +82,8 @@ pub(crate) async fn heartbeat_lock(
 
 /// Renew the grant of a permit
 ///
-/// The permit is leased anew from now. The service never renews by itself: send a heartbeat every third of the lease.
+/// Starts the lease of the permit again from now. The service never renews a permit by itself, so send a heartbeat
+/// every third of the lease.
 #[utoipa::path(
     post,
     path = "/semaphores/{key}/heartbeat",
@@ -90,7 +91,7 @@ pub(crate) async fn heartbeat_lock(
     params(KeyParam::<true>, TenantParam),
     request_body(
         content = HeartbeatBody,
-        description = "The example renews the permit of acquire's first example.",
+        description = "The example renews the permit of the first example of acquire.",
         example = json!({"version": "0199a3c0-7b21-4f6e-8c3d-52d0c1b9e864", "lease_duration_ms": 300_000})
     ),
     responses((status = 200, description = "Renewed.", body = GrantBody<'_>), HeartbeatProblems)

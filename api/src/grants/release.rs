@@ -15,36 +15,37 @@ use crate::{
     request::{Defaults, Fields, KeyParam, KeyWithBody, ReadBody, TenantParam},
 };
 
-/// Which grant to end.
+/// The grant to end.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "it is the schema of what `ReleaseLock` reads")]
 struct ReleaseLockBody {
-    /// The version of the grant. Required without `force`; with it, left out, whatever grant of the lock is active is ended.
+    /// The version of the grant. Required without `force`. With `force` and no version, the active grant of the lock is
+    /// ended, whoever holds it.
     version: Option<String>,
-    /// New data. Left out, the data stays.
+    /// New data. By default the data stays as it is.
     data: Option<String>,
-    /// Deletes the lock too; the fencing tokens of the key keep growing all the same. Must be false for a permit of a
-    /// semaphore. Left out, it is false.
+    /// Also deletes the lock. The fencing tokens of the key keep growing nevertheless. Must be false for a permit of a
+    /// semaphore. The default is false.
     delete_lock: Option<bool>,
-    /// Ends the grant as an operator: its holder's heartbeat and release are answered 409 `revoked` from then on. Left out,
-    /// it is false.
+    /// Ends the grant as an operator. From then on the holder's heartbeats and releases are answered 409 `revoked`. The
+    /// default is false.
     force: Option<bool>,
-    /// Why, as the former holder is told; only together with `force`.
+    /// The reason, shown to the former holder. Only allowed together with `force`.
     reason: Option<String>,
 }
 
-/// Which permit to give back.
+/// The permit to release.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "it is the schema of what `ReleasePermit` reads")]
 struct ReleasePermitBody {
     /// The version of the grant.
     version: String,
-    /// New data. Left out, the data stays.
+    /// New data. By default the data stays as it is.
     data: Option<String>,
-    /// Ends the grant as an operator: its holder's heartbeat and release are answered 409 `revoked` from then on. Left out,
-    /// it is false.
+    /// Ends the grant as an operator. From then on the holder's heartbeats and releases are answered 409 `revoked`. The
+    /// default is false.
     force: Option<bool>,
-    /// Why, as the former holder is told; only together with `force`.
+    /// The reason, shown to the former holder. Only allowed together with `force`.
     reason: Option<String>,
 }
 
@@ -110,9 +111,9 @@ problems!(ReleaseProblems: KeysWithBody, NotFound, VersionMismatch, Revoked, Gua
 
 /// End a grant
 ///
-/// Answers the lock as the release left it. Works after the lease ended too, as long as nobody else was granted the lock,
-/// and once more after it was released. Works for a permit of a semaphore too. With `force` an operator ends the grant of
-/// another; a lock that nobody holds stays as it is.
+/// Answers the state of the lock after the release. Also works after the lease has ended, as long as nobody else has
+/// been granted the lock. A repeated release changes nothing. Also works for a permit of a semaphore. With `force` an
+/// operator ends the grant of another holder; a lock that nobody holds stays as it is.
 #[utoipa::path(
     post,
     path = "/locks/{key}/release",
@@ -120,7 +121,7 @@ problems!(ReleaseProblems: KeysWithBody, NotFound, VersionMismatch, Revoked, Gua
     params(KeyParam::<false>, TenantParam),
     request_body(
         content = ReleaseLockBody,
-        description = "The example ends the grant of acquire's first example.",
+        description = "The example ends the grant of the first example of acquire.",
         example = json!({"version": "0199a3c0-5f0e-4c1d-9a57-3f1f6a1c7d42"})
     ),
     responses(
@@ -135,10 +136,11 @@ pub(crate) async fn release_lock(
     release(&app, id, body.0, &caller).await
 }
 
-/// Give a permit back
+/// Release a permit
 ///
-/// Answers the permit as the release left it. Works after the lease ended too, as long as its slot was not granted
-/// again, and once more after it was released. With `force` an operator ends the grant of another.
+/// Answers the state of the permit after the release. Also works after the lease has ended, as long as the permit's
+/// slot has not been granted again. A repeated release changes nothing. With `force` an operator ends the grant of
+/// another holder.
 #[utoipa::path(
     post,
     path = "/semaphores/{key}/release",
@@ -146,11 +148,11 @@ pub(crate) async fn release_lock(
     params(KeyParam::<true>, TenantParam),
     request_body(
         content = ReleasePermitBody,
-        description = "The example gives back the permit of acquire's first example.",
+        description = "The example releases the permit of the first example of acquire.",
         example = json!({"version": "0199a3c0-7b21-4f6e-8c3d-52d0c1b9e864"})
     ),
     responses(
-        (status = 200, description = "Given back; `locked` is false.", body = GrantBody<'_>),
+        (status = 200, description = "Released; `locked` is false.", body = GrantBody<'_>),
         ReleaseProblems
     )
 )]

@@ -9,7 +9,7 @@ use crate::{
     request::{KeyParam, KeyWithQuery, QueryParams, ReadQuery, TenantParam, VersionParam},
 };
 
-/// Which grant is deleted with the lock.
+/// The grant that is deleted with the lock.
 pub(crate) struct DeleteLockQuery {
     version: Option<Version>,
 }
@@ -24,8 +24,8 @@ problems!(DeleteLockProblems: Keys, NotFound, VersionMismatch, InUse, GuardedTra
 
 /// Delete a lock
 ///
-/// A held one only with the version of its grant, which ends. Those who wait keep waiting, and the key's fencing token
-/// goes on.
+/// A lock that is held is deleted only if `version` is the version of its grant, which then ends. Waiting requests keep
+/// waiting, and the fencing tokens of the key keep growing.
 #[utoipa::path(
     delete,
     path = "/locks/{key}",

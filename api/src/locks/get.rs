@@ -11,9 +11,9 @@ use crate::{
 
 problems!(GetLockProblems: Keys, NotFound, WrongKind);
 
-/// Look at a lock
+/// Get a lock
 ///
-/// Held or not, expired or not.
+/// Answers every lock that exists, whether it is held, free or expired.
 #[utoipa::path(
     get,
     path = "/locks/{key}",

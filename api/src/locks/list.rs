@@ -15,7 +15,7 @@ use crate::{
     },
 };
 
-/// Which locks to list, and which page of them.
+/// The locks to list, and the page.
 pub(crate) struct ListLocksQuery {
     filter: LockFilter,
     limit: u32,
@@ -34,7 +34,8 @@ problems!(ListLocksProblems: Keys);
 
 /// List locks
 ///
-/// In byte order of their keys, locks only. A lock that changes while its list is read may be seen as it was or as it is.
+/// Lists locks in byte order of their keys, without semaphores. A lock that changes while the list is read appears in
+/// its old or its new state.
 #[utoipa::path(
     get,
     path = "/locks",

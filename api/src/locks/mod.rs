@@ -12,7 +12,7 @@ use crate::{
     http::State,
 };
 
-/// The routes of locks, in the order in which one would try them.
+/// The routes of locks, in the order in which a user would try them.
 pub(crate) fn routes() -> OpenApiRouter<State> {
     OpenApiRouter::new()
         .routes(routes!(acquire::acquire_lock))

@@ -11,13 +11,14 @@ use crate::{
     request::{Defaults, Fields, KeyParam, KeyWithBody, ReadBody, TenantParam},
 };
 
-/// What a lock stores while nobody holds it.
+/// The data of a lock that nobody holds, and whether the lock is guarded.
 #[derive(ToSchema)]
 pub(crate) struct PutLockBody {
-    /// The data. Left out, the lock has none.
+    /// The new data. Without this field the lock has no data.
     #[schema(value_type = Option<String>)]
     data: Option<Data>,
-    /// Whether the lock is guarded from now on. Left out, it stays as it is; a new one is not.
+    /// Whether the lock is guarded from now on. By default an existing lock stays as it is, and a new one is not
+    /// guarded.
     guarded: Option<bool>,
 }
 
@@ -31,7 +32,7 @@ problems!(PutLockProblems: KeysWithBody, InUse, GuardedTransactionOpen, WrongKin
 
 /// Create a lock, or replace its data
 ///
-/// The lock must not be held. There is no need to create a lock before its first acquire.
+/// The lock must not be held. A lock does not have to be created before its first acquire.
 #[utoipa::path(
     put,
     path = "/locks/{key}",
@@ -39,8 +40,8 @@ problems!(PutLockProblems: KeysWithBody, InUse, GuardedTransactionOpen, WrongKin
     params(KeyParam::<false>, TenantParam),
     request_body(content = Option<PutLockBody>, example = json!({"data": "build 810"})),
     responses(
-        (status = 200, description = "It was there; its data is replaced.", body = GrantBody<'_>),
-        (status = 201, description = "Created, unlocked.", body = GrantBody<'_>),
+        (status = 200, description = "The lock existed; its data was replaced.", body = GrantBody<'_>),
+        (status = 201, description = "Created; nobody holds the lock.", body = GrantBody<'_>),
         PutLockProblems
     )
 )]

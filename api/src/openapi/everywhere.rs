@@ -1,4 +1,4 @@
-//! What every operation takes and every answer bears, in the `OpenAPI` document.
+//! The parameter that every operation has and the headers that every answer has, in the `OpenAPI` document.
 
 use serde_json::json;
 use utoipa::openapi::{
@@ -11,35 +11,35 @@ const REQUEST_ID: &str = "X-Request-Id";
 const CACHE_CONTROL: &str = "Cache-Control";
 const CONTENT_TYPE_OPTIONS: &str = "X-Content-Type-Options";
 
-/// What answers bear that a browser shows as pages, and the operations that answer so.
+/// The headers of answers that a browser shows as a page. [`PAGES`] are the operations with such answers.
 const PAGE_HEADERS: [(&str, &str); 3] = [
-    ("Content-Security-Policy", "What the page may load and call: nothing of other sites."),
-    ("X-Frame-Options", "No site may frame the page."),
-    ("Referrer-Policy", "Other sites do not learn of the page."),
+    ("Content-Security-Policy", "The page may load and call nothing from other sites."),
+    ("X-Frame-Options", "No site may show the page in a frame."),
+    ("Referrer-Policy", "Other sites do not learn the address of the page."),
 ];
 const PAGES: [&str; 2] = ["get_metrics", "get_problem"];
 
-/// Adds what the operations refer to.
+/// Adds the parameter and the headers to which the operations refer.
 pub(super) fn add_components(components: &mut Components) {
-    // Without constraints: an id that does not meet them is no error, only not taken over.
+    // The schema has no constraints: an id that does not meet them is no error, it is only replaced.
     let own = ParameterBuilder::new()
         .name(REQUEST_ID)
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
         .description(Some(
-            "An id of the caller's own, which the answer and the service's log then bear: 1 to 128 visible ASCII \
-             characters. Any other is replaced by a new one.",
+            "An id that the caller chooses: 1 to 128 visible ASCII characters. The answer and the log of the service \
+             contain it. The service replaces any other value by a new id.",
         ))
         .schema(Some(ObjectBuilder::new().schema_type(Type::String)));
     components.parameters.insert(REQUEST_ID.to_owned(), own.build().into());
     let request_id = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(128));
     let request_id = HeaderBuilder::new().schema(Some(request_id)).description(Some(
-        "The request's own id if it sent one (1 to 128 visible ASCII characters), else a new one.",
+        "The id that the request sent (1 to 128 visible ASCII characters), or a new one.",
     ));
     components.headers.insert(REQUEST_ID.to_owned(), request_id.build().into());
     for (name, value, description) in [
-        (CACHE_CONTROL, "no-store", "Answers are not to be kept."),
-        (CONTENT_TYPE_OPTIONS, "nosniff", "An answer is what its content type says."),
+        (CACHE_CONTROL, "no-store", "Answers must not be cached."),
+        (CONTENT_TYPE_OPTIONS, "nosniff", "Browsers must use the declared content type."),
     ] {
         let schema = ObjectBuilder::new().schema_type(Type::String).enum_values(Some([json!(value)]));
         let header = HeaderBuilder::new().schema(Some(schema)).description(Some(description));

@@ -1,4 +1,4 @@
-//! The `OpenAPI` document: what the handlers' attributes say, and what is the same for all of them.
+//! The `OpenAPI` document: the attributes of the handlers, and the parts that are the same for all operations.
 
 mod everywhere;
 #[cfg(test)]
@@ -27,12 +27,12 @@ use crate::{
 const BEARER: &str = "bearer";
 
 const DESCRIPTION: &str = "\
-A lock service over the database you already run. Take a mutex or a semaphore permit by name, keep it with heartbeats, \
-give it back, and guard what you write with its fencing token.
+A lock service over the database you already run. Take a mutex or a permit of a semaphore by name, keep it with \
+heartbeats, and release it. Protect what you write with its fencing token.
 
-A holder may rely on its grant from the moment it sent the request that brought it plus `expires_in_ms` of the answer, on \
-its own monotonic clock. Bodies are one JSON object each; `null` is as good as absent, and what is not known is refused. \
-Errors are problem documents (RFC 9457), whose `type` can be opened.";
+A grant is valid for the `expires_in_ms` of its answer. Count them on your own monotonic clock, from the moment when you \
+sent the request. Each request body is one JSON object. A member that is `null` counts as absent, and unknown members are \
+rejected. Errors are problem documents (RFC 9457). The `type` of a problem is the address of its explanation.";
 
 /// The only object that may have members that are not listed: they are Terraform's.
 const OPEN_SCHEMA: &str = "TerraformLockInfo";
@@ -46,25 +46,25 @@ pub(crate) fn yaml(tree: &yaml_serde::Value) -> String {
     yaml_serde::to_string(tree).expect("a tree of YAML values can be written")
 }
 
-/// What the document says of the service as a whole.
+/// The part of the document that describes the service as a whole.
 ///
-/// Viewers show the operations by tag, then in the document's order, which is the order of the routes. From top to bottom
-/// each one's first example works on an empty database, so deletion comes after everything that needs a lock or
-/// semaphore.
+/// Viewers show the operations by tag, then in the document's order, which is the order of the routes. The first
+/// example of each operation works on an empty database if they are sent from top to bottom. So deletion comes after
+/// all operations that need a lock or semaphore.
 pub(crate) fn base() -> OpenApi {
     let tags = [
         ("locks", "Locks (mutexes): one holder at a time."),
         ("semaphores", "Semaphores: as many holders at a time as there are permits."),
-        ("deletion", "Locks and semaphores that are no longer needed."),
-        ("terraform", "Locks of states, for the `http` backend of Terraform and OpenTofu."),
+        ("deletion", "Delete locks and semaphores that are no longer needed."),
+        ("terraform", "Locks for the state of Terraform and OpenTofu, as their `http` backend uses them."),
         ("tokens", "Bearer tokens, for administrators."),
-        ("operating", "For those who run the service."),
+        ("operating", "For the operators of the service."),
     ];
-    let here = ServerBuilder::new().url("/").description(Some("The service that answered this document."));
+    let here = ServerBuilder::new().url("/").description(Some("The service that sent this document."));
     OpenApiBuilder::new()
         .info(info())
         .servers(Some([here.build()]))
-        // Where authentication is off, nothing is needed.
+        // Without authentication no credential is needed.
         .security(Some([SecurityRequirement::default(), bearer()]))
         .tags(Some(tags.map(|(name, description)| tag(name, description))))
         .build()
@@ -78,8 +78,8 @@ fn bearer() -> SecurityRequirement {
 fn add_security(components: &mut Components) {
     let mut bearer = Http::new(HttpAuthScheme::Bearer);
     bearer.description = Some(
-        "A token of `db-locks token create` or POST /tokens, or a JWT of an issuer that the service trusts. Needed where \
-         the service runs with DB_LOCKS_AUTH=required."
+        "A token that `db-locks token create` or POST /tokens created, or a JWT of an issuer that the service trusts. \
+         Required if the service runs with DB_LOCKS_AUTH=required."
             .to_owned(),
     );
     components.add_security_scheme(BEARER, SecurityScheme::Http(bearer));
@@ -98,7 +98,7 @@ fn tag(name: &str, description: &str) -> Tag {
     TagBuilder::new().name(name).description(Some(description)).build()
 }
 
-/// Adds what is the same for all operations, and the limits.
+/// Adds the parts that are the same for all operations, and the limits.
 pub(crate) fn complete(document: &mut OpenApi, limits: &Limits) {
     let components = document.components.get_or_insert_default();
     add_problem_schemas(components);
@@ -135,7 +135,7 @@ fn operations_of(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     [&mut item.get, &mut item.put, &mut item.post, &mut item.delete].into_iter().flatten()
 }
 
-/// States of an object whether it is closed to members that are not listed, in what is sent and in what is answered.
+/// States whether an object may have members that are not listed, in requests and in answers.
 fn state_whether_closed(schema: &mut RefOr<Schema>, closed: bool) {
     if let RefOr::T(Schema::Object(object)) = schema
         && !object.properties.is_empty()
@@ -144,7 +144,7 @@ fn state_whether_closed(schema: &mut RefOr<Schema>, closed: bool) {
     }
 }
 
-/// Leads from a grant to its heartbeat and release.
+/// Adds links from a grant to its heartbeat and release.
 fn add_links(operation: &mut Operation) {
     let Some(resource) = operation.operation_id.as_ref().and_then(|id| id.strip_prefix("acquire_")) else {
         return;
@@ -155,13 +155,12 @@ fn add_links(operation: &mut Operation) {
             .operation_id(format!("{verb}_{resource}"))
             .parameter("key", "$request.path.key")
             .request_body(Some(json!({"version": "$response.body#/version"})))
-            .description("What the grant's version is for.");
+            .description("Send the version of the grant.");
         granted.links.insert(verb.to_owned(), link.build().into());
     }
 }
 
-/// Writes the limits into an operation's body and its examples. A body none of whose fields is required may be left out
-/// altogether.
+/// Writes the limits into an operation's body and its examples. A body without required fields may be left out.
 fn complete_body(operation: &mut Operation, components: &mut Components, limits: &Limits) {
     let Some(RefOr::T(body)) = &mut operation.request_body else { return };
     for content in body.content.values_mut() {
@@ -182,7 +181,7 @@ fn complete_body(operation: &mut Operation, components: &mut Components, limits:
     }
 }
 
-/// The name of the schema that is referred to, or that may be null instead.
+/// The name of the schema to which a reference, possibly a nullable one, refers.
 fn schema_name(schema: &RefOr<Schema>) -> Option<String> {
     match schema {
         RefOr::Ref(reference) => reference.ref_location.rsplit('/').next().map(str::to_owned),
@@ -191,7 +190,7 @@ fn schema_name(schema: &RefOr<Schema>) -> Option<String> {
     }
 }
 
-/// Examples have to work under narrow limits too.
+/// Lowers the values of an example to the limits, since examples have to work under narrow limits too.
 fn limit_example(example: &mut Value, limits: &Limits) {
     for (name, most) in [("lease_duration_ms", limits.max_lease_ms), ("wait_ms", limits.max_wait_ms)] {
         if let Some(value) = example.get_mut(name)

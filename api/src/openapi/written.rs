@@ -1,9 +1,9 @@
-//! The document as it is written: the order of a path's operations, and `const`, which `utoipa`'s types cannot express.
+//! The document as a tree: the order of a path's operations, and `const`, which `utoipa`'s types cannot express.
 
 use utoipa::openapi::OpenApi;
 use yaml_serde::{Error, Mapping, Value, to_value};
 
-/// The methods of a path in the order in which viewers show them: an object is created before it is looked at.
+/// The methods of a path in the order in which viewers show them: an object is created before it is read.
 const METHODS: [&str; 4] = ["put", "get", "post", "delete"];
 
 /// The document as a tree that keeps the order of its members, in JSON and in YAML.

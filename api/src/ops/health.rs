@@ -11,24 +11,24 @@ use crate::{
     request::NoQuery,
 };
 
-/// That the service is well.
+/// The answer of a healthy process.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Health {
-    /// Always `ok`: otherwise there is no answer.
+    /// Always `ok`.
     #[schema(example = "ok")]
     status: &'static str,
 }
 
 problems!(GetHealthProblems: Operating);
 
-/// Whether the process answers
+/// Check that the process answers
 ///
-/// Asks nothing of the database: a restart would not help one that is away.
+/// Does not ask the database: a restart of the service would not bring back a database that is away.
 #[utoipa::path(
     get,
     path = "/health",
     tag = "operating",
-    responses((status = 200, description = "It answers.", body = Health), GetHealthProblems)
+    responses((status = 200, description = "The process answers.", body = Health), GetHealthProblems)
 )]
 pub(crate) async fn get_health(_: NoQuery) -> Result<Response, Problem> {
     Ok(json_response(Body::from(Bytes::from_static(b"{\"status\":\"ok\"}\n"))))

@@ -14,9 +14,9 @@ const PROMETHEUS_TEXT: HeaderValue = HeaderValue::from_static("text/plain; versi
 
 problems!(GetMetricsProblems: Protectable);
 
-/// The metrics
+/// Get the metrics
 ///
-/// In Prometheus' text format. There are neither keys nor tenants nor owners in them.
+/// Answers the metrics in the text format of Prometheus. They contain no keys, tenants or owners.
 #[utoipa::path(
     get,
     path = "/metrics",

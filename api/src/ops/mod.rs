@@ -1,4 +1,4 @@
-//! What those who run the service ask of it: one file an operation.
+//! Operations for those who run the service: one file for each.
 
 mod health;
 mod metrics;

@@ -18,9 +18,9 @@ const APPLICATION_YAML: HeaderValue = HeaderValue::from_static("application/yaml
 
 problems!(GetOpenapiProblems: Protectable);
 
-/// This document
+/// Get this document
 ///
-/// With the limits that are configured.
+/// The document contains the limits that are configured.
 #[utoipa::path(
     get,
     path = "/api-docs/openapi.json",

@@ -15,7 +15,7 @@ const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=ut
 
 problems!(GetProblemErrors: Protectable, NotFound, RouteNotFound);
 
-/// What a problem's `type` means
+/// Explain the `type` of a problem
 ///
 /// The `type` of each problem is the address of its explanation.
 #[utoipa::path(
@@ -24,7 +24,7 @@ problems!(GetProblemErrors: Protectable, NotFound, RouteNotFound);
     tag = "operating",
     params(("name" = String, Path, description = "The last segment of the `type`.", min_length = 1, example = "not-granted")),
     responses(
-        (status = 200, description = "An explanation for people.", body = String, content_type = "text/plain"),
+        (status = 200, description = "An explanation for people to read.", body = String, content_type = "text/plain"),
         GetProblemErrors
     )
 )]

@@ -11,24 +11,25 @@ use crate::{
     request::NoQuery,
 };
 
-/// That the service can do its work.
+/// The answer of a service that is ready.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Readiness {
-    /// Always `ready`: otherwise the answer is 503.
+    /// Always `ready`; a service that is not ready answers 503.
     #[schema(example = "ready")]
     status: &'static str,
 }
 
 problems!(GetReadyProblems: Operating, Unavailable);
 
-/// Whether the service can do its work
+/// Check that the service is ready
 ///
-/// The database answers, its schema is current, and nobody asked the service to stop.
+/// The service is ready if the database answers and accepts writes, its schema is current, and the service is not
+/// shutting down.
 #[utoipa::path(
     get,
     path = "/ready",
     tag = "operating",
-    responses((status = 200, description = "It can.", body = Readiness), GetReadyProblems)
+    responses((status = 200, description = "The service is ready.", body = Readiness), GetReadyProblems)
 )]
 pub(crate) async fn get_ready(
     extract::State(app): extract::State<State>,

@@ -1,4 +1,4 @@
-//! Problem documents as they are written.
+//! The JSON of problem documents.
 
 use db_locks_service::{
     Rfc3339,
@@ -9,28 +9,28 @@ use utoipa::ToSchema;
 
 use super::{Extra, Problem};
 
-/// One thing that is wrong with a request.
+/// One error of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct FieldError {
-    /// The field of the body, query parameter or header that is wrong; `key` for the path, `body` for the whole body.
+    /// The wrong field, query parameter or header. `key` stands for the key in the path, `body` for the whole body.
     #[schema(example = "lease_duration_ms")]
     pub(crate) field: String,
-    /// What is wrong with it.
+    /// What is wrong with the field.
     #[schema(example = "must be between 1 and 86400000")]
     pub(crate) reason: String,
 }
 
-/// Somebody who holds what was asked for.
+/// A holder of the lock or of a permit.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Holder)]
 pub(crate) struct HolderBody<'a> {
-    /// Who.
+    /// The owner of the grant.
     #[schema(example = "ci-42")]
     owner: &'a str,
-    /// Until when.
+    /// The end of the lease, by the database's clock.
     #[schema(value_type = String, format = DateTime, example = "2026-11-23T05:07:23.381Z")]
     expires_at: Rfc3339,
-    /// For how long from now, in milliseconds.
+    /// The remaining lease, in milliseconds.
     #[schema(minimum = 0, example = 12_345)]
     expires_in_ms: i64,
 }
@@ -45,7 +45,7 @@ impl<'a> From<&'a Holder> for HolderBody<'a> {
     }
 }
 
-/// How a grant was ended by force. All three are there, null or not.
+/// How a grant was ended by force. The problem always has all three members, null or not.
 #[derive(Serialize)]
 struct RevokedMembers<'a> {
     revoked_at: Rfc3339,

@@ -1,4 +1,5 @@
-//! Problems in the `OpenAPI` document: a schema for each kind, and the responses of an operation from its list of kinds.
+//! Problems in the `OpenAPI` document: a schema for each kind, and the responses of an operation from its list of
+//! kinds.
 
 use std::collections::BTreeMap;
 
@@ -14,15 +15,19 @@ use utoipa::{
 
 use super::{FieldError, HolderBody, ProblemKind, kind::ExtraMembers};
 
-/// What `session` is.
-const SESSION: &str = "The database's id of the session whose transaction called db_locks_guard and is open, where it can be told.";
+/// The description of the member `session`.
+const SESSION: &str = "The database's id of the session whose open transaction called db_locks_guard, if it is known.";
 
-/// What every operation of a sort can answer, whatever it does.
+/// The description of the member `reason` of a 423.
+const REASON: &str = "`no_wait`: the request did not want to wait. `timed_out`: its waiting time is over. \
+                      `guarded_transaction`: only an open transaction that called db_locks_guard prevents the grant.";
+
+/// The problems that all operations of one sort can answer.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Common {
-    /// An operation that takes no part of a request but its path, and is open to everybody.
+    /// An operation that reads only the path of a request, and that needs no credential.
     Operating,
-    /// The same, where it may be protected.
+    /// The same, for an operation that a setting can protect.
     Protectable,
     /// An operation on keys without a body.
     Keys,
@@ -80,8 +85,8 @@ impl Common {
     }
 }
 
-/// Declares the problems of an operation: a type to name in `responses(…)`, made of what all such operations can answer
-/// and the operation's own kinds.
+/// Declares the problems of an operation as a type for `responses(…)`: those that all such operations can answer, and
+/// the operation's own kinds.
 macro_rules! problems {
     ($name:ident: $common:ident $(, $kind:ident)*) => {
         /// The problems that an operation of this file can answer.
@@ -100,10 +105,10 @@ macro_rules! problems {
 }
 pub(crate) use problems;
 
-/// The responses of an operation, one a status.
+/// The responses of an operation, one for each status.
 pub(crate) fn responses(common: Common, own: &[ProblemKind]) -> BTreeMap<String, RefOr<Response>> {
     let mut by_status: BTreeMap<u16, Vec<ProblemKind>> = BTreeMap::new();
-    // Its own kinds come first: they say more.
+    // The operation's own kinds come first, because they say more.
     for kind in own.iter().chain(common.kinds()) {
         by_status.entry(kind.facts().status).or_default().push(*kind);
     }
@@ -127,12 +132,12 @@ fn response(kinds: &[ProblemKind]) -> Response {
     if kinds.contains(&ProblemKind::MethodNotAllowed) {
         let allow = HeaderBuilder::new().schema(Some(Object::with_type(Type::String)));
         response =
-            response.header("Allow", allow.description(Some("The methods that this path has.")).build());
+            response.header("Allow", allow.description(Some("The methods that this path supports.")).build());
     }
     if kinds.contains(&ProblemKind::Unauthorized) {
         let challenge = HeaderBuilder::new().schema(Some(Object::with_type(Type::String)));
         let challenge =
-            challenge.description(Some("`Bearer`, and what is wrong with the token where one was sent."));
+            challenge.description(Some("`Bearer`. If the request had a token, also what is wrong with it."));
         response = response.header("WWW-Authenticate", challenge.build());
     }
     let has_retry_after = |kind: &ProblemKind| {
@@ -142,7 +147,7 @@ fn response(kinds: &[ProblemKind]) -> Response {
         let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).build();
         let retry = HeaderBuilder::new().schema(Some(seconds));
         response = response
-            .header("Retry-After", retry.description(Some("In how many seconds to try again.")).build());
+            .header("Retry-After", retry.description(Some("The seconds to wait before the next try.")).build());
     }
     response.build()
 }
@@ -151,7 +156,7 @@ fn reference(kind: ProblemKind) -> Ref {
     Ref::from_schema_name(kind.facts().schema)
 }
 
-/// Adds the schemas of all kinds of problems, and of what they are made of.
+/// Adds the schemas of all kinds of problems and of their parts.
 pub(crate) fn add_problem_schemas(components: &mut Components) {
     components.schemas.insert(FieldError::name().into_owned(), FieldError::schema());
     components.schemas.insert(HolderBody::name().into_owned(), HolderBody::schema());
@@ -171,37 +176,37 @@ fn schema(kind: ProblemKind) -> Object {
         .required("title")
         .property("status", ObjectBuilder::new().schema_type(Type::Integer).enum_values(Some([facts.status])))
         .required("status")
-        .property("detail", text("What happened this time, for people."))
+        .property("detail", text("What happened in this case, for people to read."))
         .required("detail");
     match facts.extra {
         ExtraMembers::None => object,
         ExtraMembers::Errors => object
             .property(
                 "errors",
-                list("What is wrong, field by field.", FieldError::name().as_ref()).min_items(Some(1)),
+                list("The errors, one for each wrong field.", FieldError::name().as_ref()).min_items(Some(1)),
             )
             .required("errors"),
         ExtraMembers::Holders => with_holders(object),
         ExtraMembers::Revoked => object
-            .property("revoked_at", time("When it was ended, by the database's clock."))
+            .property("revoked_at", time("The time when the grant was ended, by the database's clock."))
             .required("revoked_at")
-            .property("revoked_by", nullable_text("Who ended it; null without authentication."))
+            .property("revoked_by", nullable_text("The operator who ended the grant; null without authentication."))
             .required("revoked_by")
-            .property("reason", nullable_text("The reason that was given."))
+            .property("reason", nullable_text("The reason that the operator gave, or null."))
             .required("reason"),
         ExtraMembers::NotGranted => with_holders(object)
             .property(
                 "reason",
-                text("Why it ended empty-handed.").enum_values(Some([
+                text(REASON).enum_values(Some([
                     "no_wait",
                     "timed_out",
                     "guarded_transaction",
                 ])),
             )
             .required("reason")
-            .property("waiters", count("How many still wait.", 0))
+            .property("waiters", count("The number of requests that still wait.", 0))
             .required("waiters")
-            .property("queue_position", count("Its place in the queue when it left, where it had one.", 1))
+            .property("queue_position", count("The request's position in the queue when it left, if it had one.", 1))
             .property("session", text(SESSION)),
         ExtraMembers::Session => object.property("session", text(SESSION)),
     }
@@ -210,7 +215,7 @@ fn schema(kind: ProblemKind) -> Object {
 
 fn with_holders(object: ObjectBuilder) -> ObjectBuilder {
     let holders =
-        list("Those who hold it: at most the 10 whose leases end first.", HolderBody::name().as_ref());
+        list("The holders: at most the 10 whose leases end first.", HolderBody::name().as_ref());
     object.property("holders", holders.max_items(Some(10))).required("holders")
 }
 

@@ -1,4 +1,4 @@
-//! Parameters that several operations share, in the `OpenAPI` document.
+//! The parameters that several operations share, in the `OpenAPI` document.
 
 use db_locks_service::{
     Limits,
@@ -22,17 +22,17 @@ use super::{
     wait::MAX_REFRESH_PERIOD_MS,
 };
 
-/// Owners and data have no U+0000.
+/// The pattern of owners and data, which contain no U+0000.
 const NO_NUL: &str = r"^[^\u0000]*$";
-/// What keys are made of: no control characters.
+/// The pattern of parts of keys, which contain no control characters.
 const NO_CONTROLS: &str = r"^[^\u0000-\u001F\u007F-\u009F]*$";
-/// A key is not `.` or `..` either.
+/// The pattern of keys, which are not `.` or `..` either.
 const KEY_PATTERN: &str = r"^(?!\.{1,2}$)[^\u0000-\u001F\u007F-\u009F]+$";
 
-/// What globs are made of: no control characters, and each backslash quotes something.
+/// The pattern of globs: no control characters, and each backslash is followed by the character that it quotes.
 const GLOB_PATTERN: &str = r"^(?:[^\\\u0000-\u001F\u007F-\u009F]|\\[^\u0000-\u001F\u007F-\u009F])+$";
 
-/// What tenants are made of.
+/// The pattern of tenants.
 const TENANT_PATTERN: &str = "^[A-Za-z0-9._-]+$";
 
 /// The key in the path, with the key that the examples use: locks and semaphores need different ones.
@@ -43,8 +43,8 @@ impl<const SEMAPHORE: bool> IntoParams for KeyParam<SEMAPHORE> {
         let schema = text().min_length(Some(1)).max_length(Some(255)).pattern(Some(KEY_PATTERN));
         let (of, example) = if SEMAPHORE { ("semaphore", "workers") } else { ("lock", "deploy") };
         let description = format!(
-            "The key of the {of}: one path segment, percent-encoded (a `/` as `%2F`), 1 to 255 characters, no control \
-             characters, not `.` or `..`, compared byte for byte."
+            "The key of the {of}, as one percent-encoded path segment (a `/` as `%2F`). A key has 1 to 255 characters, \
+             contains no control characters, and is not `.` or `..`. Keys are compared byte for byte."
         );
         let key = ParameterBuilder::new()
             .name("key")
@@ -68,7 +68,7 @@ impl IntoParams for TenantParam {
             .parameter_in(ParameterIn::Header)
             .required(Required::False)
             .description(Some(
-                "Whose keys these are. Tenants never see each other's keys. Left out, it is `default`.",
+                "The tenant of the keys. Tenants never see each other's keys. The default is `default`.",
             ))
             .schema(Some(schema));
         vec![tenant.build()]
@@ -81,10 +81,10 @@ pub(crate) struct LimitParams;
 impl IntoParams for LimitParams {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let limit = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(MAX_LIMIT));
-        let description = format!("How many items a page may have. Left out, it is {DEFAULT_LIMIT}.");
+        let description = format!("The largest number of items on a page. The default is {DEFAULT_LIMIT}.");
         let limit = query("limit", &description).schema(Some(limit));
         let cursor = text().min_length(Some(2)).pattern(Some("^([0-9a-f]{2})+$"));
-        let cursor = query("cursor", "The `next_cursor` of the page before.").schema(Some(cursor));
+        let cursor = query("cursor", "The `next_cursor` of the previous page.").schema(Some(cursor));
         vec![limit.build(), cursor.build()]
     }
 }
@@ -95,7 +95,7 @@ pub(crate) struct PrefixParam;
 impl IntoParams for PrefixParam {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let schema = text().max_length(Some(255)).pattern(Some(NO_CONTROLS));
-        let prefix = query("prefix", "Only keys that start with this text; there are no wildcards.")
+        let prefix = query("prefix", "Lists only keys that start with this text. There are no wildcards.")
             .schema(Some(schema));
         vec![prefix.build()]
     }
@@ -118,9 +118,10 @@ pub(crate) struct LockFilterParams;
 
 impl IntoParams for LockFilterParams {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let owner = query("owner", "Only locks with a standing grant of this owner.");
+        let owner = query("owner", "Lists only locks with an active grant of this owner.");
         let owner = owner.schema(Some(field("owner")));
-        let description = "Only locks that are held, or only those that are not, expired ones included.";
+        let description =
+            "True lists only locks that are held; false lists only locks that are free, including expired ones.";
         let locked = query("locked", description).schema(Some(Object::with_type(Type::Boolean)));
         vec![owner.build(), locked.build()]
     }
@@ -133,7 +134,7 @@ impl IntoParams for LeaseParam {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let mut schema = Object::with_type(Type::Integer);
         constrain("lease_duration_ms", &mut schema, &Limits::default());
-        let description = "The lease, in milliseconds. Left out, it is the longest that is configured.";
+        let description = "The lease, in milliseconds. The default is the longest lease that is configured.";
         vec![query("lease_duration_ms", description).schema(Some(schema)).build()]
     }
 }
@@ -143,20 +144,20 @@ pub(crate) struct VersionParam;
 
 impl IntoParams for VersionParam {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let description = "The version of the grant, while the lock is held; ignored when it is free.";
+        let description = "The version of the grant. Required while the lock is held, ignored while it is free.";
         let version = query("version", description).schema(Some(field("version")));
         vec![version.example(Some(json!("0199a3c0-5f0e-4c1d-9a57-3f1f6a1c7d42"))).build()]
     }
 }
 
-/// A text that has the meaning of the body's field of this name.
+/// The schema of a text that has the same meaning as the body's field of this name.
 fn field(name: &str) -> Object {
     let mut field = Object::with_type(Type::String);
     constrain(name, &mut field, &Limits::default());
     field
 }
 
-/// Writes into a body's schema which values its fields may have.
+/// Writes the allowed values of the fields into a body's schema.
 pub(crate) fn constrain_body(schema: &mut Object, limits: &Limits) {
     for (name, field) in &mut schema.properties {
         match field {
@@ -167,14 +168,14 @@ pub(crate) fn constrain_body(schema: &mut Object, limits: &Limits) {
     }
 }
 
-/// Writes into the schema of a list of globs what they are.
+/// Writes the pattern of globs into the schema of a list of them.
 fn constrain_globs(list: &mut Array) {
     (list.min_items, list.max_items) = (Some(1), Some(MAX_GLOBS));
     let glob = text().min_length(Some(1)).max_length(Some(MAX_GLOB_CHARS)).pattern(Some(GLOB_PATTERN));
     list.items = ArrayItems::RefOrSchema(Box::new(glob.into()));
 }
 
-/// Writes into an operation's parameters which values they may have.
+/// Writes the allowed values into an operation's parameters.
 pub(crate) fn constrain_parameters(operation: &mut Operation, limits: &Limits) {
     for parameter in operation.parameters.iter_mut().flatten() {
         if let RefOr::T(Parameter { name, schema: Some(RefOr::T(Schema::Object(schema))), .. }) = parameter
@@ -185,7 +186,7 @@ pub(crate) fn constrain_parameters(operation: &mut Operation, limits: &Limits) {
     }
 }
 
-/// Writes into a field's schema which values it may have: a name means the same in every body.
+/// Writes the allowed values into a field's schema. A name means the same in every body.
 fn constrain(name: &str, field: &mut Object, limits: &Limits) {
     let range = match name {
         "lease_duration_ms" => (1, limits.max_lease_ms),

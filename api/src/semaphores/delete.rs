@@ -12,7 +12,7 @@ problems!(DeleteSemaphoreProblems: Keys, NotFound, InUse, GuardedTransactionOpen
 
 /// Delete a semaphore
 ///
-/// While no permits are out.
+/// Works only while no permits are held.
 #[utoipa::path(
     delete,
     path = "/semaphores/{key}",

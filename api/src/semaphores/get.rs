@@ -11,9 +11,9 @@ use crate::{
 
 problems!(GetSemaphoreProblems: Keys, NotFound, WrongKind);
 
-/// Look at a semaphore
+/// Get a semaphore
 ///
-/// Its size, and how many permits are out.
+/// Answers the size of the semaphore and the number of permits that are held.
 #[utoipa::path(
     get,
     path = "/semaphores/{key}",

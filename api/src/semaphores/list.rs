@@ -10,7 +10,7 @@ use crate::{
     request::{LimitParams, PrefixParam, QueryParams, ReadQuery, TenantParam, TenantWithQuery},
 };
 
-/// Which semaphores to list.
+/// The semaphores to list, and the page.
 pub(crate) struct ListSemaphoresQuery {
     filter: KeyFilter,
     limit: u32,
@@ -28,7 +28,7 @@ problems!(ListSemaphoresProblems: Keys);
 
 /// List semaphores
 ///
-/// In byte order of their keys.
+/// Lists semaphores in byte order of their keys.
 #[utoipa::path(
     get,
     path = "/semaphores",

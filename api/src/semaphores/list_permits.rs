@@ -9,7 +9,7 @@ use crate::{
     request::{KeyParam, KeyWithQuery, LimitParams, QueryParams, ReadQuery, TenantParam},
 };
 
-/// Which page of permits to list.
+/// The page of permits to list.
 pub(crate) struct ListPermitsQuery {
     limit: u32,
     cursor: Option<i32>,
@@ -23,9 +23,9 @@ impl ReadQuery for ListPermitsQuery {
 
 problems!(ListPermitsProblems: Keys, NotFound, WrongKind);
 
-/// List the permits that are out
+/// List the permits that are held
 ///
-/// The grants whose leases have not ended.
+/// Lists the grants whose leases have not ended.
 #[utoipa::path(
     get,
     path = "/semaphores/{key}/permits",

@@ -13,7 +13,7 @@ use crate::{
     http::State,
 };
 
-/// The routes of semaphores, in the order in which one would try them.
+/// The routes of semaphores, in the order in which a user would try them.
 pub(crate) fn routes() -> OpenApiRouter<State> {
     OpenApiRouter::new()
         .routes(routes!(put::put_semaphore, get::get_semaphore, delete::delete_semaphore))

@@ -11,15 +11,16 @@ use crate::{
     request::{Defaults, Fields, KeyParam, KeyWithBody, ReadBody, TenantParam},
 };
 
-/// How large a semaphore is.
+/// The size of a semaphore, and the settings of its permits.
 #[derive(ToSchema)]
 pub(crate) struct PutSemaphoreBody {
-    /// How many permits may be out.
+    /// The number of permits that can be held at the same time.
     max_size: i32,
-    /// The lease of a permit that names none, in milliseconds. Left out, it is 15000 (or the maximum, if that is less)
-    /// when the semaphore is created, and stays as it is later.
+    /// The lease of permits that are acquired without a lease of their own, in milliseconds. By default a new semaphore
+    /// has 15000 (or the maximum, if that is less), and an existing one stays as it is.
     lease_duration_ms: Option<i64>,
-    /// Whether its permits are guarded from now on; at most 1000 can be. Left out, it stays as it is; a new one is not.
+    /// Whether the permits are guarded from now on, which requires a `max_size` of at most 1000. By default an existing
+    /// semaphore stays as it is, and a new one is not guarded.
     guarded: Option<bool>,
 }
 
@@ -39,8 +40,8 @@ problems!(PutSemaphoreProblems: KeysWithBody, InUse, GuardedTransactionOpen, Wro
 
 /// Create or resize a semaphore
 ///
-/// Growing serves those who wait at once. Shrinking below the permits that are out takes none away: nobody is granted one
-/// until enough have come back.
+/// A larger size serves waiting requests at once. A smaller size takes no permit away from its holder. If more permits
+/// are held than the new size allows, none is granted until enough of them are free.
 #[utoipa::path(
     put,
     path = "/semaphores/{key}",
@@ -48,7 +49,7 @@ problems!(PutSemaphoreProblems: KeysWithBody, InUse, GuardedTransactionOpen, Wro
     params(KeyParam::<true>, TenantParam),
     request_body(content = PutSemaphoreBody, example = json!({"max_size": 3, "lease_duration_ms": 15_000})),
     responses(
-        (status = 200, description = "It was there; it is resized.", body = SemaphoreBody<'_>),
+        (status = 200, description = "The semaphore existed; it was resized.", body = SemaphoreBody<'_>),
         (status = 201, description = "Created.", body = SemaphoreBody<'_>),
         PutSemaphoreProblems
     )

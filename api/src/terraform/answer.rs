@@ -1,4 +1,4 @@
-//! Lock information as it is answered.
+//! The lock information in answers.
 
 use axum::{body::Body, http::StatusCode, response::Response};
 use db_locks_service::{
@@ -10,11 +10,11 @@ use utoipa::ToSchema;
 
 use crate::{answer::json_response, json::json_bytes, problem::Problem};
 
-/// The lock information of Terraform or `OpenTofu`. Of its members only `ID` means something here.
+/// The lock information of Terraform or `OpenTofu`. The service interprets only the member `ID`.
 #[derive(Deserialize, ToSchema)]
 #[schema(as = TerraformLockInfo)]
 pub(super) struct LockInfoBody {
-    /// Who locks the state: the owner of the lock.
+    /// The id of the operation that locks the state. It becomes the owner of the lock.
     #[serde(rename = "ID")]
     #[schema(
         min_length = 1,
@@ -25,7 +25,7 @@ pub(super) struct LockInfoBody {
     id: String,
 }
 
-/// The lock information of a holder that did not come by this path.
+/// The lock information of a holder that acquired the lock through another path.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct MadeLockInfo<'a> {

@@ -18,16 +18,17 @@ use crate::{
     request::{KeyParam, LeaseParam, StateLock, TenantParam},
 };
 
-/// How often it is tried again when the lock was free by the time its holder was looked up.
+/// The number of tries. The service tries again if the lock is free by the time its holder is looked up.
 const TRIES: usize = 3;
 
 problems!(LockStateProblems: KeysWithBody, WrongKind);
 
 /// Lock a state of Terraform or `OpenTofu`
 ///
-/// For their `http` backend: `lock_address`. They use the method LOCK, which works as POST does. The owner is the `ID` of
-/// their lock information, and the data is all of it. They send no heartbeats: the lease is the longest that is configured,
-/// unless the query names another. Once more with the same `ID` answers the same grant.
+/// Use this path as `lock_address` of their `http` backend. By default they send the method LOCK, which works like
+/// POST. The owner of the lock is the `ID` of the lock information, and its data is the whole lock information.
+/// Terraform and `OpenTofu` send no heartbeats. The default lease is therefore the longest one that is configured. A
+/// repeated request with the same `ID` answers the same grant.
 #[utoipa::path(
     post,
     path = "/terraform/{key}",
@@ -42,7 +43,7 @@ problems!(LockStateProblems: KeysWithBody, WrongKind);
     ),
     responses(
         (status = 200, description = "Locked.", body = GrantBody<'_>),
-        (status = 423, description = "Somebody else holds the lock: the holder's lock information.", body = LockInfoBody),
+        (status = 423, description = "Another caller holds the lock. The body is the lock information of the holder.", body = LockInfoBody),
         LockStateProblems
     )
 )]

@@ -1,4 +1,4 @@
-//! `/terraform/{key}`: locks of states, as the `http` backend of Terraform and `OpenTofu` asks for them.
+//! `/terraform/{key}`: locks for states, for the `http` backend of Terraform and `OpenTofu`.
 
 mod answer;
 mod lock;
@@ -17,7 +17,7 @@ use crate::{http::State, problem::Problem};
 
 /// The path.
 pub(crate) const PATH: &str = "/terraform/{key}";
-/// The methods that they use unless another is configured. An `OpenAPI` document cannot name them.
+/// The methods that Terraform and `OpenTofu` send by default. An `OpenAPI` document cannot name them.
 pub(crate) const METHODS: [&str; 2] = ["LOCK", "UNLOCK"];
 const ALLOW: HeaderValue = HeaderValue::from_static("DELETE,POST,LOCK,UNLOCK");
 
@@ -27,7 +27,7 @@ pub(crate) fn routes() -> OpenApiRouter<State> {
     OpenApiRouter::new().routes((schemas, paths, any(by_method).merge(documented)))
 }
 
-/// The methods that the router does not know.
+/// Handles the methods that the router does not know.
 async fn by_method(AppState(app): AppState<State>, method: Method, uri: Uri, request: Request) -> Response {
     match method.as_str() {
         "LOCK" => lock::lock_state.call(request, app).await,

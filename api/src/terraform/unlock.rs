@@ -27,7 +27,7 @@ use crate::{
 
 problems!(UnlockStateProblems: KeysWithBody, WrongKind);
 
-/// What is answered other than success. 409 is a problem, or the holder's lock information.
+/// The answers other than success. 409 is a problem, or the lock information of the holder.
 struct UnlockStateRefusals;
 
 impl IntoResponses for UnlockStateRefusals {
@@ -37,7 +37,7 @@ impl IntoResponses for UnlockStateRefusals {
             let schema = Ref::from_schema_name(LockInfoBody::name());
             let content = ContentBuilder::new().schema(Some(schema)).build();
             conflict.content.insert("application/json".to_owned(), content.into());
-            conflict.description += " As JSON: somebody else holds the lock; the holder's lock information.";
+            conflict.description += " As `application/json`: another caller holds the lock. The body is the lock information of the holder.";
         }
         responses
     }
@@ -45,9 +45,9 @@ impl IntoResponses for UnlockStateRefusals {
 
 /// Unlock a state of Terraform or `OpenTofu`
 ///
-/// For their `http` backend: `unlock_address`. They use the method UNLOCK, which works as DELETE does. A lock that nobody
-/// holds is unlocked already. An empty body, which `terraform force-unlock` sends, is a forced
-/// release: it unlocks whoever holds it.
+/// Use this path as `unlock_address` of their `http` backend. By default they send the method UNLOCK, which works like
+/// DELETE. If nobody holds the lock, the answer is 200 too. A request with an empty body, as `terraform force-unlock`
+/// sends it, is a forced release: it ends the grant of any holder.
 #[utoipa::path(
     delete,
     path = "/terraform/{key}",
@@ -94,7 +94,7 @@ async fn unlock(app: &App, id: KeyId, owner: &Owner) -> Result<Response, Problem
     }
 }
 
-/// Unlocks whoever holds it.
+/// Ends the grant of any holder.
 async fn force(app: &App, id: KeyId, caller: &Caller) -> Result<Response, Problem> {
     caller.check_role(Role::Admin)?;
     let forced = ForcedRelease {
@@ -111,7 +111,7 @@ async fn force(app: &App, id: KeyId, caller: &Caller) -> Result<Response, Proble
     }
 }
 
-/// There is nothing to say.
+/// The answer of a successful unlock, without a body.
 #[expect(clippy::unnecessary_wraps, reason = "it ends functions that can fail")]
 fn unlocked() -> Result<Response, Problem> {
     Ok(StatusCode::OK.into_response())

@@ -1,4 +1,4 @@
-//! A token as it is answered.
+//! The JSON of tokens.
 
 use db_locks_service::{
     Rfc3339,
@@ -14,28 +14,28 @@ use crate::request::Cursor;
 #[derive(Serialize, ToSchema)]
 #[schema(as = Token)]
 pub(super) struct TokenBody<'a> {
-    /// Its id.
+    /// The id of the token.
     #[schema(value_type = String, format = "uuid", example = "019ac1b0-7b21-7f6e-8c3d-52d0c1b9e864")]
     id: String,
-    /// Its name.
+    /// The name of the token.
     #[schema(example = "ci")]
     name: &'a str,
-    /// The only tenant that it may act for; null: all.
+    /// The only tenant that the token may use; null for all tenants.
     #[schema(required, example = "acme")]
     tenant: Option<&'a str>,
-    /// What it may do: `read`, `write` or `admin`.
+    /// The role of the token: `read`, `write` or `admin`.
     #[schema(example = "write")]
     role: &'static str,
-    /// The globs that its keys must match; null: all keys.
+    /// The token may use only keys that match one of these globs; null for all keys.
     #[schema(required, example = json!(["deploy/*"]))]
     keys: Option<Vec<&'a str>>,
-    /// When it was created.
+    /// The time when the token was created.
     #[schema(value_type = String, format = DateTime, example = "2026-11-23T05:06:53.381Z")]
     created_at: Rfc3339,
-    /// From when on it is refused; null: never.
+    /// The time from which the token is rejected; null if it never expires.
     #[schema(required, value_type = Option<String>, format = DateTime, example = "2027-11-23T05:06:53.381Z")]
     expires_at: Option<Rfc3339>,
-    /// When it was last used, to about a minute; null: never.
+    /// The time of the last use, exact to about a minute; null if the token was never used.
     #[schema(required, value_type = Option<String>, format = DateTime, example = "2026-11-23T05:06:53.381Z")]
     last_used_at: Option<Rfc3339>,
 }
@@ -60,31 +60,31 @@ impl<'a> From<&'a Token> for TokenBody<'a> {
 #[derive(Serialize, ToSchema)]
 #[schema(as = NewToken)]
 pub(super) struct NewTokenBody<'a> {
-    /// Its id.
+    /// The id of the token.
     #[schema(value_type = String, format = "uuid", example = "019ac1b0-7b21-7f6e-8c3d-52d0c1b9e864")]
     id: String,
-    /// Its secret: what is sent as `Authorization: Bearer …`. It is shown here and nowhere else.
+    /// The secret of the token, to be sent as `Authorization: Bearer …`. Only this answer shows it.
     #[schema(example = "dbl_47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU")]
     token: &'a str,
-    /// Its name.
+    /// The name of the token.
     #[schema(example = "ci")]
     name: &'a str,
-    /// The only tenant that it may act for; null: all.
+    /// The only tenant that the token may use; null for all tenants.
     #[schema(required, example = "acme")]
     tenant: Option<&'a str>,
-    /// What it may do: `read`, `write` or `admin`.
+    /// The role of the token: `read`, `write` or `admin`.
     #[schema(example = "write")]
     role: &'static str,
-    /// The globs that its keys must match; null: all keys.
+    /// The token may use only keys that match one of these globs; null for all keys.
     #[schema(required, example = json!(["deploy/*"]))]
     keys: Option<Vec<&'a str>>,
-    /// When it was created.
+    /// The time when the token was created.
     #[schema(value_type = String, format = DateTime, example = "2026-11-23T05:06:53.381Z")]
     created_at: Rfc3339,
-    /// From when on it is refused; null: never.
+    /// The time from which the token is rejected; null if it never expires.
     #[schema(required, value_type = Option<String>, format = DateTime, example = "2027-11-23T05:06:53.381Z")]
     expires_at: Option<Rfc3339>,
-    /// Null: it was never used.
+    /// Null, because the token was never used.
     #[schema(required, value_type = Option<String>, format = DateTime)]
     last_used_at: Option<Rfc3339>,
 }
@@ -103,7 +103,7 @@ impl<'a> NewTokenBody<'a> {
 pub(super) struct TokenList<'a> {
     /// The items of this page.
     items: Vec<TokenBody<'a>>,
-    /// What to send as `cursor` to get the next page; null on the last one.
+    /// The `cursor` of the next page; null on the last page.
     #[schema(required)]
     next_cursor: Option<String>,
 }

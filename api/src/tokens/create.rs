@@ -16,20 +16,21 @@ use crate::{
     request::{Defaults, Fields, ReadBody, WithBody},
 };
 
-/// What a token is for, and what it allows.
+/// The name of a token, and its rights.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "it is the schema of what `CreateToken` reads")]
 struct CreateTokenBody {
-    /// Its name, as lists and the audit log show it.
+    /// The name of the token, as lists and the audit log show it.
     name: String,
-    /// What it may do: `read` looks and sees no version, `write` takes and releases, `admin` may do everything.
+    /// `read` allows reading, without versions. `write` allows acquiring and releasing too. `admin` allows everything.
     role: String,
-    /// The only tenant that it may act for. Left out, it is that of whoever creates it, or all.
+    /// The only tenant that the token may use. The default is the tenant of the creator's credential, or all tenants if
+    /// the credential has none.
     tenant: Option<String>,
-    /// The globs that its keys must match: `*` stands for any characters, `?` for one, a backslash quotes the next.
-    /// Left out, it may use all keys.
+    /// The token may use only keys that match one of these globs. `*` stands for any characters, `?` for one character,
+    /// and a backslash quotes the next character. By default the token may use all keys.
     keys: Option<Vec<String>>,
-    /// From when on it is refused, in RFC 3339. Left out, it never expires.
+    /// The time from which the token is rejected, in RFC 3339. By default it never expires.
     expires_at: Option<String>,
 }
 
@@ -57,8 +58,8 @@ problems!(CreateTokenProblems: KeysWithBody);
 
 /// Create a token
 ///
-/// For administrators. One with a tenant or key patterns can only create what lies within them. The secret is in this answer and
-/// nowhere else.
+/// For administrators. If the administrator's credential is limited to a tenant or to key patterns, it can create only
+/// tokens within these limits. Only this answer contains the secret.
 #[utoipa::path(
     post,
     path = "/tokens",

@@ -11,7 +11,7 @@ use crate::{
     request::{CallerWithQuery, LimitParams, QueryParams, ReadQuery},
 };
 
-/// Which page of tokens to list.
+/// The page of tokens to list.
 pub(crate) struct ListTokensQuery {
     limit: u32,
     cursor: Option<TokenId>,
@@ -27,7 +27,8 @@ problems!(ListTokensProblems: Keys);
 
 /// List tokens
 ///
-/// For administrators, the oldest first, without their secrets. One with a tenant or key patterns sees what lies within them.
+/// For administrators. Lists tokens without their secrets, the oldest first. If the administrator's credential is
+/// limited to a tenant or to key patterns, only tokens within these limits are listed.
 #[utoipa::path(
     get,
     path = "/tokens",

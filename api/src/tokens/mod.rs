@@ -35,7 +35,7 @@ pub fn token_list_json(page: &Page<Token, TokenId>) -> serde_json::Result<Bytes>
     json_bytes(&body::TokenList::from(page))
 }
 
-/// Records what was done with a token.
+/// Writes an audit record about a token.
 fn record(app: &App, event: AuditEvent, status: StatusCode, token: &Token) {
     let reason = format!("{} ({}, {})", token.name, token.scope.role, token.id.0);
     app.service.record(event, None, |record| {

@@ -14,15 +14,15 @@ use crate::{
     request::{CallerWithQuery, NoQuery},
 };
 
-/// The id of the document's example, which no token has: revoking it changes nothing, so that the example works wherever it is
-/// tried.
+/// The id in the example of the document. No token has this id, so revoking it changes nothing, and the example works
+/// on every service.
 const EXAMPLE: Uuid = Uuid::from_u128(0x019a_c1b0_7b21_7f6e_8c3d_52d0_c1b9_e864);
 
 problems!(RevokeTokenProblems: Keys, NotFound);
 
 /// Revoke a token
 ///
-/// For administrators. No replica accepts it 2 s after the answer.
+/// For administrators. From 2 seconds after the answer, every replica rejects the token.
 #[utoipa::path(
     delete,
     path = "/tokens/{id}",
