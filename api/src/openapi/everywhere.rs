@@ -33,9 +33,9 @@ pub(super) fn add_components(components: &mut Components) {
         .schema(Some(ObjectBuilder::new().schema_type(Type::String)));
     components.parameters.insert(REQUEST_ID.to_owned(), own.build().into());
     let request_id = ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(128));
-    let request_id = HeaderBuilder::new().schema(Some(request_id)).description(Some(
-        "The id that the request sent (1 to 128 visible ASCII characters), or a new one.",
-    ));
+    let request_id = HeaderBuilder::new()
+        .schema(Some(request_id))
+        .description(Some("The id that the request sent (1 to 128 visible ASCII characters), or a new one."));
     components.headers.insert(REQUEST_ID.to_owned(), request_id.build().into());
     for (name, value, description) in [
         (CACHE_CONTROL, "no-store", "Answers must not be cached."),

@@ -16,7 +16,8 @@ use utoipa::{
 use super::{FieldError, HolderBody, ProblemKind, kind::ExtraMembers};
 
 /// The description of the member `session`.
-const SESSION: &str = "The database's id of the session whose open transaction called db_locks_guard, if it is known.";
+const SESSION: &str =
+    "The database's id of the session whose open transaction called db_locks_guard, if it is known.";
 
 /// The description of the member `reason` of a 423.
 const REASON: &str = "`no_wait`: the request did not want to wait. `timed_out`: its waiting time is over. \
@@ -146,8 +147,10 @@ fn response(kinds: &[ProblemKind]) -> Response {
     if kinds.iter().any(has_retry_after) {
         let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).build();
         let retry = HeaderBuilder::new().schema(Some(seconds));
-        response = response
-            .header("Retry-After", retry.description(Some("The seconds to wait before the next try.")).build());
+        response = response.header(
+            "Retry-After",
+            retry.description(Some("The seconds to wait before the next try.")).build(),
+        );
     }
     response.build()
 }
@@ -190,23 +193,25 @@ fn schema(kind: ProblemKind) -> Object {
         ExtraMembers::Revoked => object
             .property("revoked_at", time("The time when the grant was ended, by the database's clock."))
             .required("revoked_at")
-            .property("revoked_by", nullable_text("The operator who ended the grant; null without authentication."))
+            .property(
+                "revoked_by",
+                nullable_text("The operator who ended the grant; null without authentication."),
+            )
             .required("revoked_by")
             .property("reason", nullable_text("The reason that the operator gave, or null."))
             .required("reason"),
         ExtraMembers::NotGranted => with_holders(object)
             .property(
                 "reason",
-                text(REASON).enum_values(Some([
-                    "no_wait",
-                    "timed_out",
-                    "guarded_transaction",
-                ])),
+                text(REASON).enum_values(Some(["no_wait", "timed_out", "guarded_transaction"])),
             )
             .required("reason")
             .property("waiters", count("The number of requests that still wait.", 0))
             .required("waiters")
-            .property("queue_position", count("The request's position in the queue when it left, if it had one.", 1))
+            .property(
+                "queue_position",
+                count("The request's position in the queue when it left, if it had one.", 1),
+            )
             .property("session", text(SESSION)),
         ExtraMembers::Session => object.property("session", text(SESSION)),
     }
@@ -214,8 +219,7 @@ fn schema(kind: ProblemKind) -> Object {
 }
 
 fn with_holders(object: ObjectBuilder) -> ObjectBuilder {
-    let holders =
-        list("The holders: at most the 10 whose leases end first.", HolderBody::name().as_ref());
+    let holders = list("The holders: at most the 10 whose leases end first.", HolderBody::name().as_ref());
     object.property("holders", holders.max_items(Some(10))).required("holders")
 }
 

@@ -120,8 +120,7 @@ impl IntoParams for LockFilterParams {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
         let owner = query("owner", "Lists only locks with an active grant of this owner.");
         let owner = owner.schema(Some(field("owner")));
-        let description =
-            "True lists only locks that are held; false lists only locks that are free, including expired ones.";
+        let description = "True lists only locks that are held; false lists only locks that are free, including expired ones.";
         let locked = query("locked", description).schema(Some(Object::with_type(Type::Boolean)));
         vec![owner.build(), locked.build()]
     }
@@ -144,7 +143,8 @@ pub(crate) struct VersionParam;
 
 impl IntoParams for VersionParam {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let description = "The version of the grant. Required while the lock is held, ignored while it is free.";
+        let description =
+            "The version of the grant. Required while the lock is held, ignored while it is free.";
         let version = query("version", description).schema(Some(field("version")));
         vec![version.example(Some(json!("0199a3c0-5f0e-4c1d-9a57-3f1f6a1c7d42"))).build()]
     }
