@@ -6,7 +6,7 @@ use super::Guarded;
 use crate::support::{Dialect, SOON, eventually};
 
 #[tokio::test]
-async fn records_name_who_asked_and_who_was_not_let_in() {
+async fn records_name_callers_and_refused_credentials() {
     let database = Dialect::Sqlite.database().await.unwrap();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.jsonl");

@@ -38,7 +38,7 @@ fn token() -> impl Strategy<Value = String> {
 
 /// Tokens made up, and a good one with one character changed: never let in, never an error of the service's own.
 #[tokio::test]
-async fn no_credential_that_is_made_up_counts() {
+async fn no_invented_credential_is_accepted() {
     let key = Key::ec();
     let ruled =
         Ruled::start(&documented("GitHub Actions"), &[("github.jwks.json", json!([key.jwk("1")]))]).await;

@@ -109,7 +109,7 @@ async fn credentials(guarded: &Guarded) -> Vec<(&'static str, Client, Option<May
 }
 
 #[tokio::test]
-async fn every_route_lets_in_whom_it_should_and_nobody_else() {
+async fn every_route_admits_exactly_the_callers_that_it_should() {
     let database = Dialect::Sqlite.database().await.unwrap();
     let guarded = Guarded::start(&database).await;
     let document = guarded.admin.get("/api-docs/openapi.json").await.expect(200).body;
@@ -286,7 +286,7 @@ async fn metrics_and_documents_are_protected_where_that_is_set() {
 
 /// API.md: route 404, 401, 405, 403, 413, 415, 400, then what the state says.
 #[tokio::test]
-async fn what_is_wrong_in_several_ways_is_answered_in_one_order() {
+async fn several_errors_are_answered_in_a_fixed_order() {
     let database = Dialect::Sqlite.database().await.unwrap();
     let guarded = Guarded::start(&database).await;
     let nobody = guarded.service.client();

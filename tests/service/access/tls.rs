@@ -104,7 +104,7 @@ async fn https_is_spoken_in_both_versions() {
 }
 
 #[tokio::test]
-async fn http2_is_spoken_without_tls_by_who_knows() {
+async fn http2_without_tls_needs_prior_knowledge() {
     let database = Dialect::Sqlite.database().await.unwrap();
     let service = Service::start(&database.url).await;
     let base = format!("http://127.0.0.1:{}", service.port());
@@ -171,7 +171,7 @@ fn replace(from: &Path, to: &Path) {
 }
 
 #[tokio::test]
-async fn tls_that_cannot_be_is_refused_at_the_start() {
+async fn invalid_tls_settings_are_refused_at_the_start() {
     let database = Dialect::Sqlite.database().await.unwrap();
     let pki = Pki::new();
     pki.certificate("server", "/CN=locks.test", "DNS:locks.test");

@@ -13,7 +13,7 @@ const REVOKED: Duration = Duration::from_secs(2);
 on_every_database![with_database:
     a_token_is_made_used_seen_and_revoked,
     a_token_works_at_every_replica_at_once_and_a_revoked_one_at_none_after_2_s,
-    what_an_administrator_makes_sees_and_revokes_lies_within_its_own,
+    an_administrator_creates_sees_and_revokes_only_tokens_within_its_limits,
     a_cursor_shows_no_key_that_the_patterns_do_not_match,
     a_page_of_tokens_ends_after_4_mib,
 ];
@@ -62,7 +62,7 @@ async fn a_token_works_at_every_replica_at_once_and_a_revoked_one_at_none_after_
     }
 }
 
-async fn what_an_administrator_makes_sees_and_revokes_lies_within_its_own(database: Database) {
+async fn an_administrator_creates_sees_and_revokes_only_tokens_within_its_limits(database: Database) {
     let guarded = Guarded::start(&database).await;
     let ask = json!({"name": "a", "role": "admin", "tenant": "acme", "keys": ["deploy/*"]});
     let acme = guarded.client(ask).await.with_tenant("acme");
@@ -167,7 +167,7 @@ async fn a_waiting_acquire_whose_token_was_revoked_is_not_granted() {
 
 /// The limit is of each credential; what keeps and frees locks is never refused.
 #[tokio::test]
-async fn a_credential_that_asks_too_often_is_told_so() {
+async fn a_credential_that_asks_too_often_is_answered_429() {
     let database = Dialect::Sqlite.database().await.unwrap();
     let settings = [("DB_LOCKS_MAX_REQUESTS_PER_SECOND", "5")];
     let guarded = Guarded::start_with(&database, &settings).await;
@@ -192,7 +192,7 @@ async fn a_credential_that_asks_too_often_is_told_so() {
 }
 
 #[tokio::test]
-async fn what_is_no_token_is_named_field_by_field() {
+async fn errors_of_a_new_token_are_named_field_by_field() {
     let guarded = Guarded::start(&Dialect::Sqlite.database().await.unwrap()).await;
     for (field, ask) in [
         ("name", json!({"role": "read"})),
@@ -223,7 +223,7 @@ async fn an_expired_token_is_refused() {
 
 /// The first administrator's secret is read again when its file changes; a file that cannot be used changes nothing.
 #[tokio::test]
-async fn the_first_administrator_is_who_the_file_says() {
+async fn the_first_administrator_has_the_secret_of_the_file() {
     let mut guarded = Guarded::start(&Dialect::Sqlite.database().await.unwrap()).await;
     std::fs::write(&guarded.secret_file, "short").unwrap();
     guarded.service.signal("HUP");

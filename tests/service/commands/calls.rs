@@ -71,7 +71,7 @@ async fn an_operator_ends_a_grant_and_its_holder_is_told_why() {
 
 /// Zero would be the default to the service, or no time for its answer.
 #[tokio::test]
-async fn no_lease_is_bad_usage() {
+async fn a_lease_of_zero_is_bad_usage() {
     let client = shared(Dialect::Sqlite).await.unwrap();
     let grant = json(&client, &["acquire", "held", "--lease", "60s"]).await;
     let heartbeat = ["heartbeat", "held", grant["version"].as_str().unwrap()];

@@ -44,7 +44,7 @@ async fn the_command_has_standard_input_and_knows_its_grant() {
 }
 
 #[tokio::test]
-async fn what_is_held_is_75_or_skipped() {
+async fn a_held_lock_ends_with_75_or_is_skipped() {
     let client = client().await;
     client.hold("k").await;
     let cases: [(&[&str], i32); 4] = [
@@ -62,7 +62,7 @@ async fn what_is_held_is_75_or_skipped() {
 }
 
 #[tokio::test]
-async fn a_service_that_is_away_is_69_and_bad_usage_64() {
+async fn a_service_that_is_away_ends_with_69_and_bad_usage_with_64() {
     let nowhere = format!("http://127.0.0.1:{}", free_port());
     for options in [&[][..], &["--no-wait"], &["--skip-if-locked"], &["--wait", "100ms"]] {
         let arguments = [&["run", "k"], options, &["--", "true"]].concat();

@@ -95,7 +95,7 @@ async fn a_refused_connection_is_waited_out_with_wait_only() {
 
 /// No time heals a wrong password.
 #[tokio::test]
-async fn what_a_database_refuses_for_good_ends_the_wait_with_its_cause() {
+async fn a_permanent_refusal_of_the_database_ends_the_wait_with_its_cause() {
     for dialect in Dialect::SERVERS {
         let Some(database) = dialect.database().await else { continue };
         let (scheme, rest) = database.url.split_once("://").unwrap();

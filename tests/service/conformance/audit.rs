@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use crate::support::{Client, Database, SOON, Service, eventually, time::epoch_ms};
 
 on_every_database![with_database:
-    everything_that_happens_to_a_key_is_recorded_once,
-    a_lease_that_nobody_asks_after_is_recorded_as_expired_once,
+    every_event_of_a_key_is_recorded_once,
+    an_expiry_without_further_requests_is_recorded_once,
 ];
 
 /// A service whose trail is a file.
@@ -49,7 +49,7 @@ async fn post(svc: &Client, id: &str, path: &str, body: Value) {
     svc.send(request).await;
 }
 
-async fn everything_that_happens_to_a_key_is_recorded_once(database: Database) {
+async fn every_event_of_a_key_is_recorded_once(database: Database) {
     let audited = Audited::start(&database, &[]).await;
     let svc = audited.service.client();
     let version = "0199a3c0-5f0e-4c1d-9a57-3f1f6a1c7d42";
@@ -104,7 +104,7 @@ async fn everything_that_happens_to_a_key_is_recorded_once(database: Database) {
     assert!(!text.contains("the data") && !text.contains(&last.version) && !text.contains(version), "{text}");
 }
 
-async fn a_lease_that_nobody_asks_after_is_recorded_as_expired_once(database: Database) {
+async fn an_expiry_without_further_requests_is_recorded_once(database: Database) {
     let audited = Audited::start(&database, &[("DB_LOCKS_SWEEP_PERIOD_MS", "200")]).await;
     let svc = audited.service.client();
     svc.acquire("k", json!({"owner": "gone", "lease_duration_ms": 1, "wait_ms": 0})).await;

@@ -6,11 +6,11 @@ use serde_json::json;
 use crate::support::{Client, random_version, wire};
 
 on_every_database![with_client:
-    an_unknown_route_is_told_so,
-    an_unknown_method_is_told_which_there_are,
+    an_unknown_route_is_answered_as_such,
+    an_unknown_method_is_answered_with_the_known_ones,
     a_body_that_is_not_declared_as_json_is_refused_with_advice,
     a_body_above_256_kib_is_refused,
-    what_is_wrong_in_several_ways_answers_in_order,
+    several_errors_are_answered_in_order,
     all_errors_of_a_body_are_named,
     a_bad_request_changes_nothing,
     every_problem_explains_itself,
@@ -28,7 +28,7 @@ fn typed(
     svc.request(method, path).header("content-type", content_type).body(body)
 }
 
-async fn an_unknown_route_is_told_so(svc: Client) {
+async fn an_unknown_route_is_answered_as_such(svc: Client) {
     for path in
         ["/lock", "/locks/k/steal", "/locks/k/acquire/now", "/semaphores/s/permits/1", "/favicon.ico", "/%zz"]
     {
@@ -37,7 +37,7 @@ async fn an_unknown_route_is_told_so(svc: Client) {
     }
 }
 
-async fn an_unknown_method_is_told_which_there_are(svc: Client) {
+async fn an_unknown_method_is_answered_with_the_known_ones(svc: Client) {
     for (method, path, allowed) in [
         ("PATCH", "/locks/k", vec!["DELETE", "GET", "PUT"]),
         ("GET", "/locks/k/acquire", vec!["POST"]),
@@ -99,7 +99,7 @@ async fn a_body_above_256_kib_is_refused(svc: Client) {
 }
 
 /// Route 404, 405, 413, 415, 400, then what the state says.
-async fn what_is_wrong_in_several_ways_answers_in_order(svc: Client) {
+async fn several_errors_are_answered_in_order(svc: Client) {
     let large = "x".repeat(300_000);
     let send = async |method, path: &str, content_type, body: &str| {
         // A connection each: the service may close one whose body it did not want to read.

@@ -9,7 +9,7 @@ use crate::support::{Client, Grant};
 on_every_database![with_client:
     an_ended_lease_is_shown_as_unlocked,
     an_ended_lease_is_free_for_the_next_taker,
-    a_heartbeat_too_late_is_told_so,
+    a_late_heartbeat_is_answered_lease_expired,
     a_version_that_was_followed_by_another_is_not_current,
     a_release_after_the_end_applies_its_fields,
     a_lock_whose_lease_ended_can_be_put_and_deleted,
@@ -40,7 +40,7 @@ async fn an_ended_lease_is_free_for_the_next_taker(svc: Client) {
 }
 
 /// Guards invariant 4: a heartbeat revives nothing.
-async fn a_heartbeat_too_late_is_told_so(svc: Client) {
+async fn a_late_heartbeat_is_answered_lease_expired(svc: Client) {
     let grant = ended_grant(&svc, "k").await;
     svc.heartbeat("k", &grant.version).await.problem(409, "lease-expired");
     svc.lock("k").await.unheld(200);

@@ -9,7 +9,7 @@ on_every_database![with_client:
     a_forced_release_may_name_the_grant_and_leave_the_reason_out,
     force_on_a_free_lock_changes_nothing,
     a_permit_is_ended_by_force_by_its_version_only,
-    what_was_revoked_is_told_after_the_lock_is_gone,
+    a_revocation_is_answered_after_the_lock_was_deleted,
     the_last_eight_forced_releases_are_remembered_with_their_reasons,
     a_revoked_version_is_never_granted_again,
     the_fields_of_a_forced_release_are_checked,
@@ -100,7 +100,7 @@ async fn a_permit_is_ended_by_force_by_its_version_only(svc: Client) {
     svc.post("/semaphores/s/heartbeat", json!({"version": two.version})).await.grant();
 }
 
-async fn what_was_revoked_is_told_after_the_lock_is_gone(svc: Client) {
+async fn a_revocation_is_answered_after_the_lock_was_deleted(svc: Client) {
     let grant = svc.acquire("k", json!({"delete_on_release": true})).await.grant();
     force(&svc, "k", json!({"reason": "mine now"})).await.unheld(200);
     svc.lock("k").await.problem(404, "not-found");

@@ -218,7 +218,7 @@ fn run<S: Strategy>(strategy: S, check: impl Fn(S::Value) -> Result<(), TestCase
 }
 
 #[tokio::test]
-async fn whatever_is_asked_is_answered_as_documented() {
+async fn every_request_is_answered_as_documented() {
     let database = Dialect::Sqlite.database().await.unwrap();
     let service = Service::start_with(&database.url, &[("DB_LOCKS_MAX_WAIT_MS", "20")]).await;
     let port = service.port();

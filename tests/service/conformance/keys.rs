@@ -9,7 +9,7 @@ on_every_database![with_client:
     keys_may_have_255_characters,
     a_key_may_be_anything_printable,
     a_slash_is_written_as_an_escape,
-    keys_that_cannot_be_are_refused,
+    invalid_keys_are_refused,
     keys_of_semaphores_follow_the_same_rules,
 ];
 
@@ -78,7 +78,7 @@ async fn a_slash_is_written_as_an_escape(svc: Client) {
     svc.get("/locks/a/b").await.problem(404, "route-not-found");
 }
 
-async fn keys_that_cannot_be_are_refused(svc: Client) {
+async fn invalid_keys_are_refused(svc: Client) {
     let long = format!("/locks/{}", "x".repeat(256));
     for target in [
         "/locks/.",

@@ -12,7 +12,7 @@ on_every_database![with_client:
     a_page_has_4_mib_at_most,
     a_cursor_goes_on_where_the_page_ended_whatever_was_deleted,
     a_prefix_is_literal,
-    an_owner_is_that_of_a_standing_grant,
+    an_owner_is_that_of_an_active_grant,
     locked_tells_held_from_free,
     filters_work_together,
     semaphores_are_listed_apart_from_locks,
@@ -127,7 +127,7 @@ async fn a_prefix_is_literal(svc: Client) {
     }
 }
 
-async fn an_owner_is_that_of_a_standing_grant(svc: Client) {
+async fn an_owner_is_that_of_an_active_grant(svc: Client) {
     let own = |owner: &str, lease_ms: u64| json!({"owner": owner, "lease_duration_ms": lease_ms});
     svc.acquire("held", own("me", 60_000)).await.grant();
     svc.acquire("other", own("ME", 60_000)).await.grant();

@@ -11,7 +11,7 @@ on_every_database![with_client:
     deep_nesting_is_refused_at_once,
     numbers_of_any_length_are_refused_at_once,
     escapes_in_text_are_understood,
-    what_is_not_http_does_no_harm,
+    bytes_that_are_not_http_do_no_harm,
 ];
 
 async fn a_body_is_one_object(svc: Client) {
@@ -103,7 +103,7 @@ async fn escapes_in_text_are_understood(svc: Client) {
     assert_eq!(grant.body["owner"], "😀 \"\\/\né");
 }
 
-async fn what_is_not_http_does_no_harm(svc: Client) {
+async fn bytes_that_are_not_http_do_no_harm(svc: Client) {
     for bytes in
         [&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"]
     {

@@ -7,10 +7,10 @@ use serde_json::json;
 use crate::support::Client;
 
 on_every_database![with_client:
-    the_same_owner_is_answered_its_standing_grant,
+    the_same_owner_is_answered_its_active_grant,
     there_is_no_hold_count,
     another_owner_is_not_let_in,
-    only_who_asks_for_it_is_reentrant,
+    only_a_request_with_the_flag_is_reentrant,
     an_ended_lease_is_not_entered_again,
     it_needs_an_owner,
 ];
@@ -19,7 +19,7 @@ fn reentrant(owner: &str) -> serde_json::Value {
     json!({"owner": owner, "reentrant": true, "wait_ms": 0, "lease_duration_ms": 60_000})
 }
 
-async fn the_same_owner_is_answered_its_standing_grant(svc: Client) {
+async fn the_same_owner_is_answered_its_active_grant(svc: Client) {
     let first = svc.acquire("k", reentrant("me")).await.grant();
     let mut other = reentrant("me");
     other["lease_duration_ms"] = json!(80_000_000);
@@ -51,7 +51,7 @@ async fn another_owner_is_not_let_in(svc: Client) {
     svc.acquire("k", reentrant("me ")).await.not_granted("no_wait");
 }
 
-async fn only_who_asks_for_it_is_reentrant(svc: Client) {
+async fn only_a_request_with_the_flag_is_reentrant(svc: Client) {
     svc.acquire("k", reentrant("me")).await.grant();
     svc.acquire("k", json!({"owner": "me", "wait_ms": 0})).await.not_granted("no_wait");
     svc.acquire("l", json!({"owner": "me"})).await.grant();

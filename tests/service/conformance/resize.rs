@@ -6,7 +6,7 @@ use crate::support::Client;
 
 on_every_database![with_client:
     a_put_resizes_and_keeps_what_is_left_out,
-    growing_serves_those_who_wait,
+    growing_serves_waiters,
     shrinking_takes_nothing_away_and_grants_nobody_until_enough_came_back,
 ];
 
@@ -33,7 +33,7 @@ async fn a_put_resizes_and_keeps_what_is_left_out(svc: Client) {
 }
 
 /// Guards invariants 5 and 6: a place that growth made goes to the head of the queue at once.
-async fn growing_serves_those_who_wait(svc: Client) {
+async fn growing_serves_waiters(svc: Client) {
     svc.put("/semaphores/s", json!({"max_size": 1})).await.expect(201);
     permit(&svc).await;
     let wait = json!({"wait_ms": 30_000, "lease_duration_ms": 60_000});

@@ -17,7 +17,7 @@ on_every_database![with_client:
     a_repeat_after_the_lease_ended_is_refused,
     a_repeat_after_a_deletion_is_refused,
     the_last_eight_ended_versions_are_remembered,
-    a_permits_version_is_as_good,
+    a_chosen_version_of_a_permit_works_like_that_of_a_lock,
     a_permits_version_outlives_the_deletion_of_a_large_semaphore,
 ];
 
@@ -139,7 +139,7 @@ async fn the_last_eight_ended_versions_are_remembered(svc: Client) {
 }
 
 /// Guards invariant 9 for permits.
-async fn a_permits_version_is_as_good(svc: Client) {
+async fn a_chosen_version_of_a_permit_works_like_that_of_a_lock(svc: Client) {
     svc.put("/semaphores/s", json!({"max_size": 3})).await.expect(201);
     let version = random_version();
     let acquire = async || svc.post("/semaphores/s/acquire", chosen(&version)).await;

@@ -13,9 +13,9 @@ on_every_database![with_client:
     a_release_hands_the_lock_over,
     the_end_of_a_lease_hands_the_lock_over,
     waiters_are_granted_in_the_order_of_their_arrival,
-    a_newcomer_never_overtakes_those_who_wait,
-    who_gives_up_is_told_its_position_and_leaves_the_queue,
-    a_heartbeat_keeps_those_who_wait_waiting,
+    a_newcomer_never_overtakes_waiters,
+    a_caller_that_gives_up_is_answered_its_position_and_leaves_the_queue,
+    a_heartbeat_keeps_waiters_waiting,
     a_deletion_hands_over_first,
     a_release_that_deletes_hands_over_first,
     a_lock_that_deletes_itself_is_handed_over,
@@ -75,7 +75,7 @@ async fn waiters_are_granted_in_the_order_of_their_arrival(svc: Client) {
 }
 
 /// Guards invariant 5: whoever comes while others wait is not let past them, however often it tries.
-async fn a_newcomer_never_overtakes_those_who_wait(svc: Client) {
+async fn a_newcomer_never_overtakes_waiters(svc: Client) {
     svc.acquire("k", json!({"lease_duration_ms": 2_000})).await.grant();
     let mut waiting = Vec::new();
     for place in 1..=3 {
@@ -98,7 +98,7 @@ async fn a_newcomer_never_overtakes_those_who_wait(svc: Client) {
 }
 
 /// Guards invariant 7: who stopped waiting is never left holding.
-async fn who_gives_up_is_told_its_position_and_leaves_the_queue(svc: Client) {
+async fn a_caller_that_gives_up_is_answered_its_position_and_leaves_the_queue(svc: Client) {
     let held = svc.acquire("k", json!({"owner": "holder", "lease_duration_ms": 60_000})).await.grant();
     let first = svc.queue_up("k", waits(30_000), 1).await;
     let begin = Instant::now();
@@ -115,7 +115,7 @@ async fn who_gives_up_is_told_its_position_and_leaves_the_queue(svc: Client) {
     svc.lock("k").await.unheld(200);
 }
 
-async fn a_heartbeat_keeps_those_who_wait_waiting(svc: Client) {
+async fn a_heartbeat_keeps_waiters_waiting(svc: Client) {
     let held = svc.acquire("k", json!({"lease_duration_ms": 3_000})).await.grant();
     let waiting = svc.queue_up("k", waits(30_000), 1).await;
     let body = json!({"version": held.version, "lease_duration_ms": 5_000});

@@ -8,11 +8,11 @@ use crate::support::{
 };
 
 on_every_database![with_client:
-    who_hangs_up_leaves_the_queue,
-    who_sent_more_than_its_request_and_hangs_up_leaves_the_queue,
-    the_head_that_hung_up_is_not_granted,
-    who_chose_its_version_keeps_its_place,
-    who_keeps_its_place_is_passed_over_meanwhile,
+    a_caller_that_hangs_up_leaves_the_queue,
+    a_caller_that_sent_more_than_its_request_and_hangs_up_leaves_the_queue,
+    a_first_waiter_that_hung_up_is_not_granted,
+    a_caller_that_chose_its_version_keeps_its_place,
+    a_kept_place_is_passed_over_meanwhile,
     a_place_is_not_kept_for_ever,
 ];
 
@@ -32,7 +32,7 @@ async fn call(svc: &Client, body: &Value, place: i64) -> Call {
 }
 
 /// Guards invariant 7.
-async fn who_hangs_up_leaves_the_queue(svc: Client) {
+async fn a_caller_that_hangs_up_leaves_the_queue(svc: Client) {
     svc.hold("k").await;
     let (first, second) = (call(&svc, &waits(), 1).await, call(&svc, &waits(), 2).await);
     first.hang_up();
@@ -42,7 +42,7 @@ async fn who_hangs_up_leaves_the_queue(svc: Client) {
 }
 
 /// Guards invariant 7: bytes that nobody has read yet do not hide that the caller is gone.
-async fn who_sent_more_than_its_request_and_hangs_up_leaves_the_queue(svc: Client) {
+async fn a_caller_that_sent_more_than_its_request_and_hangs_up_leaves_the_queue(svc: Client) {
     let held = svc.hold("k").await;
     let pipelined = wire::request("GET", "/health", &[], b"");
     for more in [&b"\r\n"[..], &pipelined] {
@@ -57,7 +57,7 @@ async fn who_sent_more_than_its_request_and_hangs_up_leaves_the_queue(svc: Clien
 }
 
 /// Guards invariants 6 and 7: the lock goes to the next one, or is free.
-async fn the_head_that_hung_up_is_not_granted(svc: Client) {
+async fn a_first_waiter_that_hung_up_is_not_granted(svc: Client) {
     let holder = svc.hold("k").await;
     let (head, next) = (call(&svc, &waits(), 1).await, call(&svc, &waits(), 2).await);
     head.hang_up();
@@ -72,7 +72,7 @@ async fn the_head_that_hung_up_is_not_granted(svc: Client) {
 }
 
 /// Guards invariants 5 and 9: asking again with the same version finds the old place.
-async fn who_chose_its_version_keeps_its_place(svc: Client) {
+async fn a_caller_that_chose_its_version_keeps_its_place(svc: Client) {
     let held = svc.hold("k").await;
     let version = random_version();
     let first = call(&svc, &waits_as(&version), 1).await;
@@ -89,7 +89,7 @@ async fn who_chose_its_version_keeps_its_place(svc: Client) {
 }
 
 /// Guards invariants 6 and 7: a lock does not wait for who may not come back.
-async fn who_keeps_its_place_is_passed_over_meanwhile(svc: Client) {
+async fn a_kept_place_is_passed_over_meanwhile(svc: Client) {
     let held = svc.hold("k").await;
     let version = random_version();
     let first = call(&svc, &waits_as(&version), 1).await;

@@ -8,7 +8,7 @@ on_every_database![with_client:
     permits_are_handed_over_in_order,
     the_end_of_a_permits_lease_hands_it_over,
     a_newcomer_takes_no_permit_past_the_queue,
-    who_gives_up_or_hangs_up_leaves_the_queue,
+    a_caller_that_gives_up_or_hangs_up_leaves_the_queue,
 ];
 
 fn waits(wait_ms: u64) -> Value {
@@ -71,7 +71,7 @@ async fn a_newcomer_takes_no_permit_past_the_queue(svc: Client) {
 }
 
 /// Guards invariant 7 for semaphores.
-async fn who_gives_up_or_hangs_up_leaves_the_queue(svc: Client) {
+async fn a_caller_that_gives_up_or_hangs_up_leaves_the_queue(svc: Client) {
     svc.put("/semaphores/s", json!({"max_size": 1})).await.expect(201);
     let held = svc.post("/semaphores/s/acquire", waits(0)).await.grant();
     let call = Call::post(&svc, "/semaphores/s/acquire", &waits(30_000)).await;

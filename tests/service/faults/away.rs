@@ -10,9 +10,9 @@ use crate::support::{Client, Database, SOON, Service, eventually};
 
 on_every_server![
     while_the_database_is_away_the_service_says_so_and_then_goes_on,
-    those_who_wait_outlast_the_databases_absence,
+    waiters_outlast_the_databases_absence,
     a_cut_of_all_connections_is_not_noticed_by_callers_for_long,
-    whose_token_it_is_cannot_be_told_without_the_database,
+    tokens_cannot_be_checked_without_the_database,
 ];
 
 /// Longer than a replica may live unseen.
@@ -51,7 +51,7 @@ async fn while_the_database_is_away_the_service_says_so_and_then_goes_on(databas
 }
 
 /// Guards invariants 5, 6 and 7: an absence kills no replica in the other's eyes, and nobody loses its place.
-async fn those_who_wait_outlast_the_databases_absence(database: Database) {
+async fn waiters_outlast_the_databases_absence(database: Database) {
     let proxy = Proxy::before(&database).await;
     let url = database.through_port(proxy.port());
     let replicas = [Service::start(&url).await, Service::start(&url).await];
@@ -108,7 +108,7 @@ async fn a_cut_of_all_connections_is_not_noticed_by_callers_for_long(database: D
 }
 
 /// It is no reason to take a token for a wrong one: a client would give up for good.
-async fn whose_token_it_is_cannot_be_told_without_the_database(mut database: Database) {
+async fn tokens_cannot_be_checked_without_the_database(mut database: Database) {
     let proxy = Proxy::before(&database).await;
     database.url = database.through_port(proxy.port());
     let guarded = Guarded::start(&database).await;

@@ -7,13 +7,13 @@ use serde_json::json;
 use super::proxy::Proxy;
 use crate::support::{Answer, Client, Database, Service, random_version};
 
-on_every_server![nobody_is_told_that_it_lost_a_lock_which_it_had];
+on_every_server![no_holder_is_answered_that_it_lost_its_lock];
 
 /// How long the clients go on.
 const GOES_ON: Duration = Duration::from_secs(3);
 
 /// Guards invariants 4 and 9.
-async fn nobody_is_told_that_it_lost_a_lock_which_it_had(database: Database) {
+async fn no_holder_is_answered_that_it_lost_its_lock(database: Database) {
     let proxy = Proxy::before(&database).await;
     let url = database.through_port(proxy.port());
     let services = [Service::start(&url).await, Service::start(&url).await];

@@ -10,7 +10,7 @@ on_every_server![
     an_acquire_whose_version_the_service_made_leaves_nobody_holding,
     a_release_of_unknown_fate_can_be_sent_again,
     a_heartbeat_of_unknown_fate_acts_on_its_grant_or_on_nothing,
-    a_hand_over_of_unknown_fate_reaches_the_one_who_waits,
+    a_hand_over_of_unknown_fate_reaches_the_waiter,
 ];
 
 /// Every place of a transaction at which it can break: which message after the first that names the key, and whether
@@ -137,7 +137,7 @@ async fn a_heartbeat_of_unknown_fate_acts_on_its_grant_or_on_nothing(database: D
 }
 
 /// Guards invariants 6 and 9: the release and the grant are one commit, and both are told as they happened.
-async fn a_hand_over_of_unknown_fate_reaches_the_one_who_waits(database: Database) {
+async fn a_hand_over_of_unknown_fate_reaches_the_waiter(database: Database) {
     let setting = Setting::new(&database).await;
     let svc = &setting.svc;
     for at in BREAKS {

@@ -7,7 +7,7 @@ use crate::support::{Client, Database, Dialect, Service, random_version};
 
 on_every_database![with_database:
     the_standing_grant_passes_in_any_spelling_of_its_version,
-    what_is_not_the_standing_grant_is_refused,
+    versions_of_other_grants_are_refused,
     an_expired_grant_passes_until_somebody_asks_for_the_lock,
     a_transaction_that_read_before_the_grant_is_refused,
     a_transaction_that_locks_what_it_reads_is_refused_and_disturbs_nobody,
@@ -40,7 +40,7 @@ async fn the_standing_grant_passes_in_any_spelling_of_its_version(database: Data
     assert_eq!(svc.release("k", version).await.unheld(200)["guarded"], true);
 }
 
-async fn what_is_not_the_standing_grant_is_refused(database: Database) {
+async fn versions_of_other_grants_are_refused(database: Database) {
     let (_service, svc, user) = set_up(&database).await;
     let refused = |code: &str| Err(code.to_owned());
     assert_eq!(user.guard_alone("none", &random_version()).await, refused("DL001"));

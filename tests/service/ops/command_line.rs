@@ -38,7 +38,7 @@ async fn help_lists_all_settings() {
 }
 
 #[tokio::test]
-async fn help_keeps_the_databases_password_to_itself() {
+async fn help_does_not_show_the_databases_password() {
     let output = run_program("postgres://user:secret-word@localhost/locks", &["--help"]).await;
     assert!(!String::from_utf8(output.stdout).unwrap().contains("secret-word"));
 }
@@ -54,7 +54,7 @@ async fn the_document_is_the_repositorys() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_is_refused_at_start() {
+async fn invalid_settings_are_refused_at_start() {
     let unknown_scheme = run_program("oracle://localhost/locks", &[]).await;
     assert!(!unknown_scheme.status.success());
     let unknown_flag = run_program(NOWHERE, &["--no-such-flag"]).await;

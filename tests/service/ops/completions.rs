@@ -44,7 +44,7 @@ async fn bash_completes_every_word() {
 }
 
 #[tokio::test]
-async fn what_is_offered_stands_in_the_help() {
+async fn every_offered_option_is_in_the_help() {
     for command in ["run", "get", "release"] {
         let help = run_program(NOWHERE, &[command, "--help"]).await.stdout;
         let help = String::from_utf8(help).unwrap();
@@ -57,7 +57,7 @@ async fn what_is_offered_stands_in_the_help() {
 }
 
 #[tokio::test]
-async fn what_no_user_calls_is_offered_by_no_shell() {
+async fn no_shell_offers_internal_commands() {
     for (shell, begin) in [
         ("bash", "complete -F"),
         ("zsh", "#compdef db-locks"),

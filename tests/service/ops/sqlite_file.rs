@@ -21,7 +21,7 @@ fn modes(folder: &Path) -> Vec<(String, u32)> {
 
 /// It holds versions, which are rights to release. (The tests' own umask lets everybody read.)
 #[tokio::test]
-async fn its_files_are_its_owners_alone() {
+async fn only_the_owner_may_read_the_files() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("locks.sqlite");
     for _ in 0..2 {

@@ -18,11 +18,11 @@ use super::on_every_database;
 use crate::support::{Client, Database, Fleet, SOON, Service, eventually, wire};
 
 on_every_database![with_database:
-    a_stop_answers_those_who_wait_and_ends,
+    a_stop_answers_waiters_and_ends,
     a_stop_finishes_what_is_being_written,
     a_stop_leaves_the_queue_to_other_replicas,
     an_idle_connection_does_not_delay_the_stop,
-    who_comes_while_the_last_request_runs_is_told,
+    a_new_connection_is_answered_while_the_last_request_runs,
     a_stop_leaves_no_request_without_an_answer,
 ];
 
@@ -38,7 +38,7 @@ async fn ends_cleanly(service: &mut Service, since: Instant) {
 }
 
 /// Guards invariant 7: who waits is answered 503 and out of the queue, never left holding.
-async fn a_stop_answers_those_who_wait_and_ends(database: Database) {
+async fn a_stop_answers_waiters_and_ends(database: Database) {
     let mut service = Service::start_with(&database.url, &GRACE).await;
     let svc = service.client();
     svc.acquire("k", json!({"lease_duration_ms": 600_000})).await.grant();
@@ -131,7 +131,7 @@ async fn an_idle_connection_does_not_delay_the_stop(database: Database) {
 }
 
 /// Not ready, and no acquire, instead of a refused connection; what runs is finished.
-async fn who_comes_while_the_last_request_runs_is_told(database: Database) {
+async fn a_new_connection_is_answered_while_the_last_request_runs(database: Database) {
     let mut service = Service::start_with(&database.url, &GRACE).await;
     let svc = service.client();
     let held = svc.hold("k").await;

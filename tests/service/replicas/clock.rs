@@ -79,7 +79,7 @@ async fn a_step_back_does_not_prolong_a_lease_for_long() {
 
 /// Guards invariants 5, 6 and 8: a step kills no replica in the other's eyes, and nobody loses its place.
 #[tokio::test]
-async fn those_who_wait_outlast_steps_of_the_clock() {
+async fn waiters_outlast_steps_of_the_clock() {
     with_database(Dialect::Postgres, async |database| {
         let fleet = fleet(database, 0).await;
         let held = fleet.at(0).acquire("k", json!({"lease_duration_ms": 86_400_000})).await.grant();

@@ -8,7 +8,7 @@ use super::on_every_database;
 use crate::support::{Client, Database, Fleet, wire::Call};
 
 on_every_database![with_database:
-    who_hangs_up_at_the_moment_of_its_grant_leaves_the_lock_free,
+    a_caller_that_hangs_up_at_the_moment_of_its_grant_leaves_the_lock_free,
 ];
 
 /// A hundred rounds: so many keys side by side, so often each.
@@ -17,7 +17,7 @@ const ROUNDS: usize = 5;
 const LEASE: Duration = Duration::from_secs(2);
 
 /// Guards invariant 7: nobody is left holding, unless the answer had reached its socket: then until the lease ends.
-async fn who_hangs_up_at_the_moment_of_its_grant_leaves_the_lock_free(database: Database) {
+async fn a_caller_that_hangs_up_at_the_moment_of_its_grant_leaves_the_lock_free(database: Database) {
     let fleet = Fleet::start(database, 2).await;
     let mut rounds = Vec::new();
     for key in 0..KEYS {

@@ -10,7 +10,7 @@ on_every_database![with_database:
     a_repeat_is_answered_only_if_its_row_can_be_written,
     a_reentrant_acquire_is_answered_only_if_its_row_can_be_written,
     a_repeat_for_a_permit_is_answered_only_if_its_row_can_be_written,
-    what_grants_nothing_is_answered_from_rows_alone,
+    answers_that_grant_nothing_need_no_write,
 ];
 
 /// A transaction of somebody else that keeps the row of a key from being written.
@@ -66,7 +66,7 @@ async fn a_repeat_for_a_permit_is_answered_only_if_its_row_can_be_written(databa
     is_answered_only_with_a_write(&fleet, "s", "/semaphores/s/acquire", ask).await;
 }
 
-async fn what_grants_nothing_is_answered_from_rows_alone(database: Database) {
+async fn answers_that_grant_nothing_need_no_write(database: Database) {
     let fleet = Fleet::start(database, 2).await;
     fleet.at(0).hold("k").await;
     let session = keep_locked(&fleet.database, &fleet.at(0), "k").await;

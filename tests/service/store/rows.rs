@@ -18,7 +18,7 @@ on_every_database!(with_database:
     a_write_never_creates_a_row_that_it_was_not_decided_on,
     a_row_that_is_gone_costs_the_others_of_its_batch_nothing,
     keys_outlive_a_step_of_the_schema_down_and_up_again,
-    what_hangs_on_a_row_is_written_for_winners_only,
+    waiters_are_written_only_for_rows_that_win,
     keys_are_compared_byte_for_byte,
 );
 
@@ -128,7 +128,7 @@ async fn keys_outlive_a_step_of_the_schema_down_and_up_again(database: Database)
     assert_eq!(load(&*store, &id).await.0, before);
 }
 
-async fn what_hangs_on_a_row_is_written_for_winners_only(database: Database) {
+async fn waiters_are_written_only_for_rows_that_win(database: Database) {
     let store = store_on(&database).await;
     let id = id("contended");
     let (state, now) = load(&*store, &id).await;

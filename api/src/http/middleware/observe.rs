@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_wrong_in_several_ways_is_answered_in_one_order() {
+    async fn several_errors_are_answered_in_a_fixed_order() {
         let (host, origin) = (("host", "evil.example"), ("origin", "https://evil.example"));
         let own = ("host", "localhost");
         assert_eq!(refused(Method::POST, "/none", &[host, origin]).await, 404);
