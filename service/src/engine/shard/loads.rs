@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use rustc_hash::FxHashSet;
 
-use super::intake::Held;
+use super::intake::HeldBack;
 use crate::{
     domain::KeyId,
     engine::key_task::KeyTask,
@@ -53,9 +53,9 @@ impl Loads {
 
     /// The commands that stay in the intake until others are loaded. Tasks that wait here are loaded in order of
     /// arrival, regardless of their tenants.
-    pub(super) fn held(&self) -> Held {
+    pub(super) fn held_back(&self) -> HeldBack {
         let waiting = self.others.len();
-        Held { acquires: waiting >= 2 * MOST_LOADED, reads: waiting >= MOST_LOADED }
+        HeldBack { acquires: waiting >= 2 * MOST_LOADED, reads: waiting >= MOST_LOADED }
     }
 
     /// Begins the next load, if none is under way and a task waits for one. Returns what has to be loaded.

@@ -27,7 +27,7 @@ const AUDITED_FROM: Duration = Duration::from_millis(500);
 
 /// The origin of a waiter's request, for the audit trail.
 #[derive(Debug, Clone)]
-pub(super) struct Asked {
+pub(super) struct WaiterOrigin {
     /// The request.
     pub(super) origin: Arc<Origin>,
     /// The owner of the future grant.
@@ -53,7 +53,7 @@ pub(super) struct LocalWaiter {
     /// The channel to the caller; `None` if the caller has gone or was answered an error, so that only the row is left.
     pub(super) reply: Option<ReplySender>,
     /// The origin of the request, if the audit trail is on.
-    asked: Option<Asked>,
+    origin: Option<WaiterOrigin>,
     /// When the wait began.
     pub(super) since: Instant,
     /// The number of the deadline's timer.
@@ -85,8 +85,10 @@ impl LocalWaiters {
     ) {
         let timer = self.deadlines.set(deadline, DueWaiter { request_id, deadline });
         *self.per_key.entry(request.id.clone()).or_insert(0) += 1;
-        let asked = match (request.origin, &request.command) {
-            (Some(origin), Command::Acquire(acquire)) => Some(Asked { origin, owner: acquire.owner.clone() }),
+        let origin = match (request.origin, &request.command) {
+            (Some(origin), Command::Acquire(acquire)) => {
+                Some(WaiterOrigin { origin, owner: acquire.owner.clone() })
+            }
             _ => None,
         };
         let waiter = LocalWaiter {
@@ -94,7 +96,7 @@ impl LocalWaiters {
             version,
             chosen,
             reply: request.reply,
-            asked,
+            origin,
             since: Instant::now(),
             timer,
             leaving: None,
@@ -116,8 +118,8 @@ impl LocalWaiters {
     }
 
     /// The origin of a waiter's request, if the audit trail is on.
-    pub(super) fn asked(&self, request_id: RequestId) -> Option<&Asked> {
-        self.by_request.get(&request_id)?.asked.as_ref()
+    pub(super) fn origin(&self, request_id: RequestId) -> Option<&WaiterOrigin> {
+        self.by_request.get(&request_id)?.origin.as_ref()
     }
 
     /// Whether a request waits here.

@@ -162,7 +162,7 @@ impl Shard {
             self.intake.next_at(),
             self.next_deadline_check,
             self.cache.expires_at(),
-            self.in_flight.commits.slow_at(self.intake.waiting(self.held())),
+            self.in_flight.commits.slow_at(self.intake.waiting(self.held_back())),
         ];
         events.into_iter().flatten().min()
     }
@@ -194,7 +194,9 @@ impl Shard {
 
     /// Starts the commits and the load that can be started.
     fn proceed(&mut self) {
-        while self.in_flight.commits.may_send(self.intake.waiting(self.held())) && self.send_next_batch() {}
+        while self.in_flight.commits.may_send(self.intake.waiting(self.held_back())) && self.send_next_batch()
+        {
+        }
         self.try_blocked();
         self.commit_guarded();
         self.send_next_load();

@@ -20,7 +20,7 @@ const REMEMBERED_FOR: Duration = Duration::from_secs(30);
 
 /// An offer that this replica has seen.
 #[derive(Debug, Clone, Copy)]
-struct Known {
+struct SeenOffer {
     /// The end of the offer as its row has it.
     written: Timestamp,
     /// The end of the offer as this replica counts it.
@@ -31,7 +31,7 @@ struct Known {
 
 /// The offers that a shard knows of, by request.
 #[derive(Debug, Clone, Default)]
-pub(super) struct KnownOffers(FxHashMap<RequestId, Known>);
+pub(super) struct KnownOffers(FxHashMap<RequestId, SeenOffer>);
 
 impl KnownOffers {
     /// Sets the offers in this view to end when this replica stops respecting them: for an offer that is new here, at
@@ -46,7 +46,7 @@ impl KnownOffers {
                 known.kept
             } else {
                 let kept = (*until).max(now.at_most.plus_ms(keep_ms));
-                self.0.insert(*request_id, Known { written: *until, kept, since: at });
+                self.0.insert(*request_id, SeenOffer { written: *until, kept, since: at });
                 kept
             };
             *until = kept;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::time::Instant;
 
-use super::{Shard, intake::Held};
+use super::{Shard, intake::HeldBack};
 use crate::{
     domain::{Command, Tenant},
     engine::{error::EngineError, metrics::ShedReason, pending_request::PendingRequest},
@@ -68,8 +68,8 @@ impl Shard {
     }
 
     /// The commands that stay in the intake until others are loaded.
-    pub(super) fn held(&self) -> Held {
-        self.in_flight.loads.held()
+    pub(super) fn held_back(&self) -> HeldBack {
+        self.in_flight.loads.held_back()
     }
 
     /// The reason to shed an acquire that arrives now; `None` to accept it.

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// The origin of a request and the owner that it names.
-type AskedBy<'a> = Option<(&'a Origin, &'a Owner)>;
+type RequestCaller<'a> = Option<(&'a Origin, &'a Owner)>;
 
 /// A change that is durable.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ pub(super) fn record(log: &AuditLog, change: &Change<'_>, waiters: &LocalWaiters
         }
     }
     for (request_id, reply) in &change.effects.answered {
-        recorder.record_answer(recorder.asked(*request_id), reply);
+        recorder.record_answer(recorder.caller(*request_id), reply);
     }
     recorder.record_other_ends();
 }
@@ -75,8 +75,8 @@ impl<'a> Recorder<'a> {
     }
 
     /// The origin of a waiter's request and its owner.
-    fn asked(&self, request_id: RequestId) -> AskedBy<'a> {
-        self.waiters.asked(request_id).map(|asked| (&*asked.origin, &asked.owner))
+    fn caller(&self, request_id: RequestId) -> RequestCaller<'a> {
+        self.waiters.origin(request_id).map(|waiter| (&*waiter.origin, &waiter.owner))
     }
 
     /// The kind of the key, or its kind before it was deleted.
@@ -141,7 +141,7 @@ impl<'a> Recorder<'a> {
             Command::Acquire(acquire) => {
                 self.record_answer(origin.map(|origin| (origin, &acquire.owner)), reply);
             }
-            Command::Leave { request_id, .. } => self.record_answer(self.asked(*request_id), reply),
+            Command::Leave { request_id, .. } => self.record_answer(self.caller(*request_id), reply),
             Command::Release(release) => {
                 self.record_release(origin, EndedHow::Released, Some(release.version), None);
             }
@@ -193,18 +193,18 @@ impl<'a> Recorder<'a> {
 
     /// Records the answer to an acquire, given at once or after a wait. A grant that existed before is not recorded
     /// again.
-    fn record_answer(&mut self, asked: AskedBy<'a>, reply: &Reply) {
+    fn record_answer(&mut self, caller: RequestCaller<'a>, reply: &Reply) {
         match reply {
-            Reply::Granted(view) => self.record_grant(asked, view),
+            Reply::Granted(view) => self.record_grant(caller, view),
             Reply::Refused(Refusal::NotGranted(not_granted)) => {
-                let origin = asked.map(|(origin, _)| origin);
+                let origin = caller.map(|(origin, _)| origin);
                 let reason = match not_granted.reason {
                     NotGrantedReason::NoWait => "no_wait",
                     NotGrantedReason::TimedOut => "timed_out",
                     NotGrantedReason::GuardedTransaction => "guarded_transaction",
                 };
                 self.log.record(&AuditRecord {
-                    owner: asked.map(|(_, owner)| owner),
+                    owner: caller.map(|(_, owner)| owner),
                     status: Some(423),
                     reason: Some(reason),
                     ..self.new_record(AuditEvent::Refused, origin, self.kind())
@@ -214,7 +214,7 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    fn record_grant(&mut self, asked: AskedBy<'a>, view: &LockView) {
+    fn record_grant(&mut self, caller: RequestCaller<'a>, view: &LockView) {
         let Some(held) = &view.held else { return };
         let Some(index) = self.granted.iter().position(|version| *version == held.version) else { return };
         self.granted.swap_remove(index);
@@ -225,7 +225,7 @@ impl<'a> Recorder<'a> {
             version: Some(held.version),
             fencing_token: Some(Token(view.fencing_token.0 + self.change.raised)),
             status: Some(200),
-            ..self.new_record(AuditEvent::Granted, asked.map(|(origin, _)| origin), kind)
+            ..self.new_record(AuditEvent::Granted, caller.map(|(origin, _)| origin), kind)
         });
     }
 }

@@ -45,7 +45,7 @@ enum Later {
 /// Commands that stay in the intake while many others wait for a load. Tenants take turns in the intake but not in the
 /// queue for a load, so a long queue there would let one tenant delay the others.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Held {
+pub(super) struct HeldBack {
     /// Acquires and other commands that are not urgent.
     pub(super) acquires: bool,
     /// Commands that only read.
@@ -178,9 +178,9 @@ impl Intake {
     }
 
     /// The number of waiting commands that can start a batch. All leaves count as one.
-    pub(super) fn waiting(&self, held: Held) -> usize {
-        let acquires = if held.acquires { 0 } else { self.acquires.len() };
-        let reads = if held.reads { 0 } else { self.reads.len() };
+    pub(super) fn waiting(&self, held_back: HeldBack) -> usize {
+        let acquires = if held_back.acquires { 0 } else { self.acquires.len() };
+        let reads = if held_back.reads { 0 } else { self.reads.len() };
         self.urgent.len() + acquires + reads + usize::from(self.leaves.is_ready())
     }
 
@@ -262,15 +262,15 @@ mod tests {
     async fn commands_of_a_busy_key_wait_in_the_order_of_their_arrival() {
         let mut intake = Intake::default();
         intake.push(command("a", Command::Get(Kind::Mutex)), |_| false);
-        assert_eq!(commands(&intake.gather(0, Held::default())), [1]);
+        assert_eq!(commands(&intake.gather(0, HeldBack::default())), [1]);
         tokio::time::advance(Duration::from_millis(1)).await;
         let first = command("a", Command::DeleteSemaphore);
         tokio::time::advance(Duration::from_millis(1)).await;
         intake.push(command("a", Command::DeleteLock { version: None }), |_| false);
         intake.push(first, |_| false);
-        assert!(intake.gather(0, Held::default()).is_empty(), "the key is busy");
+        assert!(intake.gather(0, HeldBack::default()).is_empty(), "the key is busy");
         intake.free(&id("a"), |_| false);
-        let key_tasks = intake.gather(0, Held::default());
+        let key_tasks = intake.gather(0, HeldBack::default());
         assert_eq!(commands(&key_tasks), [2]);
         assert_eq!(key_tasks[0].requests[0].command, Command::DeleteSemaphore);
     }
@@ -281,11 +281,11 @@ mod tests {
         for _ in 0..3 {
             intake.push(command("a", Command::ServeQueue), |_| false);
         }
-        assert_eq!(commands(&intake.gather(0, Held::default())), [1]);
+        assert_eq!(commands(&intake.gather(0, HeldBack::default())), [1]);
         intake.push(command("a", Command::ServeQueue), |_| false);
         intake.free(&id("a"), |_| false);
         assert_eq!(
-            commands(&intake.gather(0, Held::default())),
+            commands(&intake.gather(0, HeldBack::default())),
             [1],
             "it was asked for after the batch was gathered"
         );
@@ -295,10 +295,10 @@ mod tests {
     async fn deferred_acquires_start_a_batch_only_after_a_pause() {
         let mut intake = Intake::default();
         intake.push(acquire(60_000), |_| true);
-        assert!(intake.gather(0, Held::default()).is_empty() && !intake.is_empty());
+        assert!(intake.gather(0, HeldBack::default()).is_empty() && !intake.is_empty());
         let until = intake.next_at().expect("the pause ends");
         intake.admit_due(until);
-        assert_eq!(commands(&intake.gather(0, Held::default())), [1]);
+        assert_eq!(commands(&intake.gather(0, HeldBack::default())), [1]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -306,7 +306,7 @@ mod tests {
         let mut intake = Intake::default();
         intake.push(acquire(60_000), |_| true);
         intake.push(acquire(0), |_| true);
-        let key_tasks = intake.gather(0, Held::default());
+        let key_tasks = intake.gather(0, HeldBack::default());
         let Command::Acquire(first) = &key_tasks[0].requests[0].command else { panic!("it is an acquire") };
         assert_eq!((commands(&key_tasks), first.wait_ms), (vec![2], Some(60_000)));
     }
