@@ -68,7 +68,7 @@ impl ReplicaStore for SqlStore {
         self.membership.run(Purpose::Read, work).await
     }
 
-    async fn part(&self, replica: ReplicaId, beat: Option<i64>) -> Result<(), StoreError> {
+    async fn leave(&self, replica: ReplicaId, beat: Option<i64>) -> Result<(), StoreError> {
         let row = replicas::Entity::delete_many()
             .filter(replicas::Column::Id.eq(replica.0))
             .apply_if(beat, |query, beat| query.filter(replicas::Column::Beat.eq(beat)))
@@ -76,7 +76,7 @@ impl ReplicaStore for SqlStore {
         self.gate.pass()?;
         let (pool, operation, row) = (self.membership_pool(), &self.membership, &row);
         let work =
-            self.write("part", pool, operation, |db| Box::pin(self.change(db, operation, "part", row)));
+            self.write("leave", pool, operation, |db| Box::pin(self.change(db, operation, "leave", row)));
         operation.run(Purpose::Read, work).await
     }
 

@@ -97,7 +97,7 @@ pub trait ReplicaStore: Send + Sync + 'static {
     async fn peers(&self) -> Result<Vec<Peer>, StoreError>;
 
     /// Removes a replica that has no waiters any more: this one, or a dead one whose beat is still `beat`.
-    async fn part(&self, replica: ReplicaId, beat: Option<i64>) -> Result<(), StoreError>;
+    async fn leave(&self, replica: ReplicaId, beat: Option<i64>) -> Result<(), StoreError>;
 
     /// The keys with offers to waiters of this replica.
     async fn offers(&self, me: ReplicaId) -> Result<Vec<KeyId>, StoreError>;

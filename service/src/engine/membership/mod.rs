@@ -127,7 +127,7 @@ impl Membership {
 
     /// Notes that a replica left an offer unclaimed. Nothing more is offered to it before it is known to be dead or
     /// alive.
-    pub(super) fn suspect(&self, replica: ReplicaId) {
+    pub(super) fn mark_suspect(&self, replica: ReplicaId) {
         let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::make_mut(&mut suspects).insert(replica);
         drop(suspects);
@@ -135,7 +135,7 @@ impl Membership {
     }
 
     /// Notes that a replica is no longer suspect, because it is known to be dead or alive.
-    fn clear(&self, replica: ReplicaId) {
+    fn clear_suspect(&self, replica: ReplicaId) {
         let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
         if suspects.contains(&replica) {
             Arc::make_mut(&mut suspects).remove(&replica);
@@ -178,7 +178,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         let notifications = spawn_critical(listen(shared.clone(), me));
         let looks = spawn_critical(look_for_offers(shared.clone(), me));
         let audits = spawn_critical(keep_auditing(shared.clone(), me));
-        stay(&shared, me).await;
+        keep_membership(&shared, me).await;
         for task in [notifications, looks, audits] {
             task.abort();
             // Once it has ended, the task changes nothing more.
@@ -207,7 +207,7 @@ async fn join(shared: &Shared) -> ReplicaId {
 }
 
 /// Sends heartbeats and watches those of the other replicas until this replica leaves.
-async fn stay(shared: &Arc<Shared>, me: ReplicaId) {
+async fn keep_membership(shared: &Arc<Shared>, me: ReplicaId) {
     let mut watch = Watch::default();
     let mut idle_since = None;
     let mut ticks = every_beat();
@@ -223,7 +223,7 @@ async fn stay(shared: &Arc<Shared>, me: ReplicaId) {
         if shared.waiting.count() > 0 {
             idle_since = None;
         } else if shared.is_draining() || idle_since.get_or_insert_with(Instant::now).elapsed() >= LINGER {
-            if part(shared, me).await {
+            if leave_unless_wanted(shared, me).await {
                 return;
             }
             idle_since = None;
@@ -233,7 +233,7 @@ async fn stay(shared: &Arc<Shared>, me: ReplicaId) {
     // If a waiter could not be removed from its queue the row stays. The other replicas miss its heartbeats and reap
     // it.
     if shared.waiting.count() == 0
-        && let Err(error) = shared.store.part(me, None).await
+        && let Err(error) = shared.store.leave(me, None).await
     {
         shared.report_outage(&error);
     }
@@ -254,7 +254,7 @@ fn every_beat() -> tokio::time::Interval {
 }
 
 /// Leaves, unless a request began to wait meanwhile. Returns whether this replica left.
-async fn part(shared: &Shared, me: ReplicaId) -> bool {
+async fn leave_unless_wanted(shared: &Shared, me: ReplicaId) -> bool {
     if !shared.is_draining() {
         // Requests that already wait here, or are just beginning to, are served until the end.
         shared.membership.begin_leaving();
@@ -280,7 +280,7 @@ async fn part(shared: &Shared, me: ReplicaId) -> bool {
         }
     }
     shared.membership.set_me(None);
-    if let Err(error) = shared.store.part(me, None).await {
+    if let Err(error) = shared.store.leave(me, None).await {
         shared.report_outage(&error);
     }
     true

@@ -53,7 +53,7 @@ async fn look(
         if peers.iter().all(|peer| peer.replica != *suspect) {
             // A suspect without a row was reaped before, or it left too early.
             shared.membership.add_dead(*suspect);
-            shared.membership.clear(*suspect);
+            shared.membership.clear_suspect(*suspect);
             spawn_critical(reap_replica(shared.clone(), *suspect, None));
         }
     }
@@ -64,13 +64,13 @@ async fn look(
 /// Acts on the observed heartbeats of the other replicas.
 pub(super) fn act_on(shared: &Arc<Shared>, noted: Noted) {
     for replica in noted.alive {
-        shared.membership.clear(replica);
+        shared.membership.clear_suspect(replica);
         if shared.membership.revive(replica) {
             tracing::warn!(%replica, "a replica that was declared dead sends heartbeats again");
         }
     }
     for (replica, counter) in noted.dead {
-        shared.membership.clear(replica);
+        shared.membership.clear_suspect(replica);
         if shared.membership.add_dead(replica) {
             tracing::warn!(%replica, "a replica sends no heartbeats; its waiters leave their queues");
             shared.metrics.replica_reaped();

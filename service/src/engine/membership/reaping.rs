@@ -60,7 +60,7 @@ pub(in super::super) async fn reap_replica(shared: Arc<Shared>, replica: Replica
         }
         match shared.store.keys_waited_for(replica, KEYS_PER_PIECE).await {
             Ok(ids) if ids.is_empty() => {
-                if let Err(error) = shared.store.part(replica, beat).await {
+                if let Err(error) = shared.store.leave(replica, beat).await {
                     shared.report_outage(&error);
                 }
                 return;

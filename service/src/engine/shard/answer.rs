@@ -65,7 +65,7 @@ impl Shard {
         }
         self.shared.metrics.notified(effects.notified.len(), effects.skipped);
         for replica in effects.suspects {
-            self.shared.membership.suspect(replica);
+            self.shared.membership.mark_suspect(replica);
         }
         let now = Instant::now();
         if state.queue.len > 0

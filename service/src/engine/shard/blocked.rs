@@ -40,7 +40,7 @@ impl Shard {
                 // The lock may be gone by now. If this happens twice, the lock is not on a key's own row.
                 key_task.unexplained = key_task.unexplained.saturating_add(1);
                 if key_task.unexplained > 1 && (!some_suspect || is_suspect(&write)) {
-                    self.in_flight.blocked.suspect(id, now);
+                    self.in_flight.blocked.note_possibly_blocked(id, now);
                 }
             }
             self.in_flight.loads.push(key_task);

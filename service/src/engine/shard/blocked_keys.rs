@@ -159,7 +159,7 @@ impl BlockedKeys {
     }
 
     /// Notes that a key may be blocked although its own row is not locked.
-    pub(super) fn suspect(&mut self, id: &KeyId, now: Instant) {
+    pub(super) fn note_possibly_blocked(&mut self, id: &KeyId, now: Instant) {
         self.careful_until = Some(now + CAREFUL_FOR);
         self.keys.entry(id.clone()).or_insert_with(|| BlockedKey::new(now)).alone = true;
     }
@@ -205,7 +205,7 @@ mod tests {
         for key in ["a", "b", "suspect", "c"] {
             let id = push(&mut blocked, key);
             if key == "suspect" {
-                blocked.suspect(&id, now);
+                blocked.note_possibly_blocked(&id, now);
             }
         }
         let mut sizes = Vec::new();

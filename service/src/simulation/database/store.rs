@@ -179,7 +179,7 @@ impl ReplicaStore for Connection {
             .await
     }
 
-    async fn part(&self, replica: ReplicaId, beat: Option<i64>) -> Result<(), StoreError> {
+    async fn leave(&self, replica: ReplicaId, beat: Option<i64>) -> Result<(), StoreError> {
         self.database
             .ask(&self.session, || {
                 let mut tables = self.database.tables();

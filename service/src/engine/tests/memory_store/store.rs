@@ -131,7 +131,7 @@ impl ReplicaStore for MemoryStore {
         Ok(tables.replicas.iter().map(|(&replica, &beat)| Peer { replica, beat }).collect())
     }
 
-    async fn part(&self, replica: ReplicaId, beat: Option<i64>) -> Result<(), StoreError> {
+    async fn leave(&self, replica: ReplicaId, beat: Option<i64>) -> Result<(), StoreError> {
         self.reach().await?;
         if self.keeps_replicas.load(Ordering::Relaxed) {
             return Err(StoreError::Transient("deadlock".into()));
