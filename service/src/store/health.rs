@@ -12,7 +12,7 @@ use tokio::{
 pub(super) struct Health {
     suspicions: Mutex<Suspicions>,
     /// Wakes the task that watches several servers.
-    suspected: Notify,
+    check: Notify,
     /// Changes when connections that are open must not be used any more.
     left: watch::Sender<()>,
     /// Changes when another server was chosen: nobody need wait for calls that are under way on the former one.
@@ -41,13 +41,13 @@ impl Health {
         let mut suspicions = self.suspicions();
         suspicions.silent_since = suspicions.silent_since.max(Some(sent));
         drop(suspicions);
-        self.suspect();
+        self.request_check();
     }
 
     /// Condemns all open connections: their server takes no writes now, or its epoch was raised.
     pub(super) fn distrust_server(&self) {
         self.leave();
-        self.suspect();
+        self.request_check();
     }
 
     /// Condemns all open connections and the calls on them: another server was chosen, or none.
@@ -62,13 +62,13 @@ impl Health {
     }
 
     /// Wakes the task that watches several servers: there is reason to ask them for their state.
-    pub(super) fn suspect(&self) {
-        self.suspected.notify_one();
+    pub(super) fn request_check(&self) {
+        self.check.notify_one();
     }
 
-    /// Waits for [`Self::suspect`]. A call that came earlier is not lost.
-    pub(super) async fn suspected(&self) {
-        self.suspected.notified().await;
+    /// Waits for [`Self::request_check`]. A call that came earlier is not lost.
+    pub(super) async fn check_requested(&self) {
+        self.check.notified().await;
     }
 
     /// A receiver that changes when open connections must not be used any more.
@@ -144,6 +144,6 @@ mod tests {
     async fn a_suspicion_before_the_wait_is_not_lost() {
         let health = Health::default();
         health.note_silence(Instant::now());
-        health.suspected().await;
+        health.check_requested().await;
     }
 }

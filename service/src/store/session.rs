@@ -12,7 +12,7 @@ use sea_orm::sqlx::{self, Database, database::HasStatementCache};
 use super::{
     dialect::Dialect,
     fence::EpochWatch,
-    standing::{Standing, Timeline},
+    server_status::{ServerStatus, Timeline},
 };
 
 /// How long a transaction may be idle. A replica that is paused inside a transaction blocks its keys for all others
@@ -69,7 +69,7 @@ pub(super) trait Driver: Database + HasStatementCache {
     async fn set_up(session: &Session, connection: &mut Self::Connection) -> Result<(), sqlx::Error>;
 
     /// The server's state: whether it accepts writes, and what distinguishes it from other servers.
-    async fn standing(connection: &mut Self::Connection) -> Result<Standing, sqlx::Error>;
+    async fn status(connection: &mut Self::Connection) -> Result<ServerStatus, sqlx::Error>;
 
     /// The server's place in PostgreSQL's history; `None` if there are no timelines, or if the server does not tell.
     async fn timeline(_connection: &mut Self::Connection) -> Result<Option<Timeline>, sqlx::Error> {

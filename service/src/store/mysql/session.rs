@@ -9,8 +9,8 @@ use sea_orm::sqlx::{
 
 use crate::store::{
     dialect::Dialect,
+    server_status::ServerStatus,
     session::{Driver, IDLE_IN_TRANSACTION, ReadOnlyServer, Session, WrongSetting, refused, texts},
-    standing::Standing,
 };
 
 /// The settings that correctness needs on both servers, whatever the server's own settings are. A statement waits 1 s
@@ -118,7 +118,7 @@ impl Driver for MySql {
         Ok(())
     }
 
-    async fn standing(connection: &mut MySqlConnection) -> Result<Standing, sqlx::Error> {
+    async fn status(connection: &mut MySqlConnection) -> Result<ServerStatus, sqlx::Error> {
         // Servers of one replication have different ids. A server that is not in a cluster shows no status of one.
         let sql = format!(
             "/* standing */ SELECT {IS_READ_ONLY}, CONCAT_WS(' ', @@server_id, @@hostname, @@port, @@datadir); \
@@ -135,7 +135,7 @@ impl Driver for MySql {
             (false, false) => Some("it is not a ready node of its cluster"),
             (false, true) => None,
         };
-        Ok(Standing { server: Some(row.try_get(1)?), read_only, timeline: None, cluster })
+        Ok(ServerStatus { server: Some(row.try_get(1)?), read_only, timeline: None, cluster })
     }
 
     /// An administrator could still write: nothing else tells that the server was demoted.

@@ -10,8 +10,8 @@ use sea_orm::sqlx::{
 use super::replication::is_unsupported;
 use crate::store::{
     dialect::{Dialect, POSTGRES_STARTED},
+    server_status::{ServerStatus, Timeline},
     session::{Driver, IDLE_IN_TRANSACTION, ReadOnlyServer, Session, WrongSetting, refused, texts},
-    standing::{Standing, Timeline},
 };
 
 /// Every statement finds its rows by key, and its plan is made once. A plan that was made for an empty table must not
@@ -151,7 +151,7 @@ impl Driver for Postgres {
         Err(refused(WrongSetting { setting, found, wanted }))
     }
 
-    async fn standing(connection: &mut PgConnection) -> Result<Standing, sqlx::Error> {
+    async fn status(connection: &mut PgConnection) -> Result<ServerStatus, sqlx::Error> {
         let writes =
             "/* standing */ SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on'";
         let row = sqlx::raw_sql(writes).fetch_one(&mut *connection).await?;
@@ -164,7 +164,7 @@ impl Driver for Postgres {
                        (extract(epoch FROM pg_postmaster_start_time()) * 1000000)::bigint::text";
         let server = unless_unsupported(one(connection, started).await)?;
         let timeline = if read_only.is_none() { Self::timeline(connection).await? } else { None };
-        Ok(Standing { server, read_only, timeline, cluster: None })
+        Ok(ServerStatus { server, read_only, timeline, cluster: None })
     }
 
     async fn timeline(connection: &mut PgConnection) -> Result<Option<Timeline>, sqlx::Error> {

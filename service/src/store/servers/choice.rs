@@ -1,6 +1,6 @@
 //! The choice of the server to write to: a pure function of the states that the servers report.
 
-use super::super::standing::{Standing, Timeline};
+use super::super::server_status::{ServerStatus, Timeline};
 
 /// Which server to use, as an index.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,17 +16,17 @@ pub(super) enum Choice {
 }
 
 /// Chooses a server by all answers; `None` is a missing answer. `highest` is the highest timeline ever used.
-pub(super) fn choose(answers: &[Option<&Standing>], highest: Option<&Timeline>) -> Choice {
+pub(super) fn choose(answers: &[Option<&ServerStatus>], highest: Option<&Timeline>) -> Choice {
     let answered = || answers.iter().enumerate().filter_map(|(server, answer)| Some((server, (*answer)?)));
-    let writable: Vec<_> = answered().filter(|(_, standing)| standing.read_only.is_none()).collect();
+    let writable: Vec<_> = answered().filter(|(_, status)| status.read_only.is_none()).collect();
     let is_behind = |timeline: &Timeline| highest.is_some_and(|highest| timeline.is_behind(highest));
-    let current = writable.iter().filter(|(_, standing)| !standing.timeline.as_ref().is_some_and(is_behind));
+    let current = writable.iter().filter(|(_, status)| !status.timeline.as_ref().is_some_and(is_behind));
     let current: Vec<_> = current.copied().collect();
     let Some(best) = newest(&current) else {
         return if answered().next().is_some() { Choice::NoneWrites } else { Choice::Silence };
     };
-    let is_other = |(_, standing): &&(usize, &Standing)| !are_one(best.1, standing);
-    let is_older = |(_, standing): &(usize, &Standing)| match (&standing.timeline, &best.1.timeline) {
+    let is_other = |(_, status): &&(usize, &ServerStatus)| !are_one(best.1, status);
+    let is_older = |(_, status): &(usize, &ServerStatus)| match (&status.timeline, &best.1.timeline) {
         (Some(timeline), Some(newest)) => timeline.is_behind(newest),
         _ => false,
     };
@@ -39,13 +39,13 @@ pub(super) fn choose(answers: &[Option<&Standing>], highest: Option<&Timeline>) 
 }
 
 /// The first of the servers with the highest timeline.
-fn newest<'a>(standings: &[(usize, &'a Standing)]) -> Option<(usize, &'a Standing)> {
-    let number = |standing: &Standing| standing.timeline.as_ref().map(|timeline| timeline.number);
-    standings.iter().copied().reduce(|best, next| if number(next.1) > number(best.1) { next } else { best })
+fn newest<'a>(statuses: &[(usize, &'a ServerStatus)]) -> Option<(usize, &'a ServerStatus)> {
+    let number = |status: &ServerStatus| status.timeline.as_ref().map(|timeline| timeline.number);
+    statuses.iter().copied().reduce(|best, next| if number(next.1) > number(best.1) { next } else { best })
 }
 
 /// Whether two answers came from one server, or from nodes of one Galera cluster, which certify each other's writes.
-fn are_one(one: &Standing, other: &Standing) -> bool {
+fn are_one(one: &ServerStatus, other: &ServerStatus) -> bool {
     let same = |one: &Option<String>, other: &Option<String>| one.is_some() && one == other;
     same(&one.server, &other.server) || same(&one.cluster, &other.cluster)
 }
@@ -54,28 +54,28 @@ fn are_one(one: &Standing, other: &Standing) -> bool {
 mod tests {
     use super::*;
 
-    fn writable(server: &str) -> Standing {
-        Standing { server: Some(server.to_owned()), ..Standing::default() }
+    fn writable(server: &str) -> ServerStatus {
+        ServerStatus { server: Some(server.to_owned()), ..ServerStatus::default() }
     }
 
-    fn standby(server: &str) -> Standing {
-        Standing { read_only: Some("in recovery"), ..writable(server) }
+    fn standby(server: &str) -> ServerStatus {
+        ServerStatus { read_only: Some("in recovery"), ..writable(server) }
     }
 
     fn timeline(number: u32) -> Timeline {
         Timeline { system: "7".to_owned(), number }
     }
 
-    fn primary(server: &str, number: u32) -> Standing {
-        Standing { timeline: Some(timeline(number)), ..writable(server) }
+    fn primary(server: &str, number: u32) -> ServerStatus {
+        ServerStatus { timeline: Some(timeline(number)), ..writable(server) }
     }
 
-    fn node(server: &str, cluster: &str) -> Standing {
-        Standing { cluster: Some(cluster.to_owned()), ..writable(server) }
+    fn node(server: &str, cluster: &str) -> ServerStatus {
+        ServerStatus { cluster: Some(cluster.to_owned()), ..writable(server) }
     }
 
-    fn chosen(standings: &[Standing], highest: Option<u32>) -> Choice {
-        let answers: Vec<_> = standings.iter().map(Some).collect();
+    fn chosen(statuses: &[ServerStatus], highest: Option<u32>) -> Choice {
+        let answers: Vec<_> = statuses.iter().map(Some).collect();
         choose(&answers, highest.map(timeline).as_ref())
     }
 
@@ -114,7 +114,7 @@ mod tests {
             Choice::Undecided(vec![0, 1, 2])
         );
         let foreign =
-            Standing { timeline: Some(Timeline { system: "8".to_owned(), number: 1 }), ..writable("b") };
+            ServerStatus { timeline: Some(Timeline { system: "8".to_owned(), number: 1 }), ..writable("b") };
         assert_eq!(chosen(&[primary("a", 2), foreign], None), Choice::Undecided(vec![0, 1]));
     }
 
@@ -125,7 +125,7 @@ mod tests {
             chosen(&[writable("a"), standby("b"), writable("c")], None),
             Choice::Undecided(vec![0, 2])
         );
-        let silent = Standing::default();
+        let silent = ServerStatus::default();
         assert_eq!(chosen(&[silent.clone(), silent], None), Choice::Undecided(vec![0, 1]));
     }
 

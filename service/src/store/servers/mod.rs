@@ -16,8 +16,8 @@ use tokio::{sync::watch::Sender, task::JoinHandle, time::Instant};
 use self::look::{Found, Look};
 use super::{
     health::Health,
+    server_status::Timeline,
     session::{Driver, ReadOnlyServer, Session, refused},
-    standing::Timeline,
     url::{Host, Hosts},
 };
 use crate::spawn_critical;
@@ -104,7 +104,7 @@ impl<DB: Driver> Servers<DB> {
         let server = self.choose().await?;
         let connected = self.shared.connect(server, session).await;
         if connected.is_err() {
-            self.shared.health.suspect();
+            self.shared.health.request_check();
         }
         let connection = connected?;
         if self.shared.look.borrow().found == Found::Server(server) {

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     log_limit::LogLimit,
-    store::{session::Driver, standing::Standing},
+    store::{server_status::ServerStatus, session::Driver},
 };
 
 /// The time between two looks at the servers.
@@ -41,7 +41,7 @@ struct Kept<DB: Driver> {
 struct Answer<DB: Driver> {
     server: usize,
     /// The state that the server reports, or else its refusal or why there is no answer.
-    said: Result<(Standing, Kept<DB>), String>,
+    said: Result<(ServerStatus, Kept<DB>), String>,
 }
 
 /// Looks at the servers in an endless loop.
@@ -58,21 +58,21 @@ pub(super) async fn watch<DB: Driver>(shared: Arc<Shared<DB>>) {
                 questions.push(question);
             }
         }
-        let mut answers: Vec<Result<Standing, String>> =
+        let mut answers: Vec<Result<ServerStatus, String>> =
             kept.iter().map(|_| Err("no answer".to_owned())).collect();
         let until = began + LOOK;
         while let Ok(Some(Answer { server, said })) = timeout_at(until, questions.next()).await {
             is_asked[server] = false;
-            answers[server] = said.map(|(standing, connection)| {
+            answers[server] = said.map(|(status, connection)| {
                 kept[server] = Some(connection);
-                standing
+                status
             });
         }
         let is_sure = shared.conclude(questions.is_empty().then_some(began), &answers);
         sleep(SHORT_PERIOD).await;
         if is_sure {
             // After a suspicion or the full period, it is time for the next look.
-            let _ = timeout(PERIOD.saturating_sub(SHORT_PERIOD), shared.health.suspected()).await;
+            let _ = timeout(PERIOD.saturating_sub(SHORT_PERIOD), shared.health.check_requested()).await;
         }
     }
 }
@@ -81,13 +81,13 @@ pub(super) async fn watch<DB: Driver>(shared: Arc<Shared<DB>>) {
 async fn ask<DB: Driver>(server: usize, options: OptionsOf<DB>, kept: Option<Kept<DB>>) -> Answer<DB> {
     let asked = async {
         if let Some(mut kept) = kept.filter(|kept| kept.opened.elapsed() < LIFE)
-            && let Ok(standing) = DB::standing(&mut kept.connection).await
+            && let Ok(status) = DB::status(&mut kept.connection).await
         {
-            return Ok((standing, kept));
+            return Ok((status, kept));
         }
         let mut connection = DB::Connection::connect_with(&options).await?;
-        let standing = DB::standing(&mut connection).await?;
-        Ok::<_, sqlx::Error>((standing, Kept { connection, opened: Instant::now() }))
+        let status = DB::status(&mut connection).await?;
+        Ok::<_, sqlx::Error>((status, Kept { connection, opened: Instant::now() }))
     };
     let said = match timeout(ANSWER, asked).await {
         Ok(said) => said.map_err(|error| error.to_string()),
@@ -99,13 +99,13 @@ async fn ask<DB: Driver>(server: usize, options: OptionsOf<DB>, kept: Option<Kep
 impl<DB: Driver> Shared<DB> {
     /// Chooses a server by the answers. Returns whether the chosen server has answered. `began` is `None` if answers
     /// are still missing after the look: then it is not certain that there is no server to use.
-    fn conclude(&self, began: Option<Instant>, answers: &[Result<Standing, String>]) -> bool {
-        let standings: Vec<_> = answers.iter().map(|answer| answer.as_ref().ok()).collect();
+    fn conclude(&self, began: Option<Instant>, answers: &[Result<ServerStatus, String>]) -> bool {
+        let statuses: Vec<_> = answers.iter().map(|answer| answer.as_ref().ok()).collect();
         let found = {
             let mut highest = self.highest.lock().unwrap_or_else(PoisonError::into_inner);
-            let choice = choose(&standings, highest.as_ref());
+            let choice = choose(&statuses, highest.as_ref());
             if let Choice::Use { server, .. } = &choice
-                && let Some(timeline) = standings[*server].and_then(|standing| standing.timeline.clone())
+                && let Some(timeline) = statuses[*server].and_then(|status| status.timeline.clone())
             {
                 *highest = Some(timeline);
             }
@@ -136,7 +136,7 @@ impl<DB: Driver> Shared<DB> {
 
     /// The result of a choice. A server that was in use stays in use if it has not answered and no other one accepts
     /// writes.
-    fn found(&self, choice: Choice, answers: &[Result<Standing, String>]) -> Found {
+    fn found(&self, choice: Choice, answers: &[Result<ServerStatus, String>]) -> Found {
         static RIVALS: LogLimit = LogLimit::new();
         match choice {
             Choice::Use { server, rivals } => {
@@ -180,7 +180,7 @@ impl<DB: Driver> Shared<DB> {
     }
 
     /// Why no server answered, for each server.
-    fn complaints(&self, answers: &[Result<Standing, String>]) -> String {
+    fn complaints(&self, answers: &[Result<ServerStatus, String>]) -> String {
         let said = self.servers.iter().zip(answers);
         let said = said.filter_map(|(server, answer)| {
             Some(format!("{} ({})", server.host.name, answer.as_ref().err()?))

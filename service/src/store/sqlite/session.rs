@@ -7,8 +7,8 @@ use sea_orm::sqlx::{self, AssertSqlSafe, Connection, Executor, Sqlite, SqliteCon
 
 use crate::store::{
     dialect::Dialect,
+    server_status::ServerStatus,
     session::{Driver, Session, texts},
-    standing::Standing,
 };
 
 #[async_trait]
@@ -21,8 +21,8 @@ impl Driver for Sqlite {
         Ok(())
     }
 
-    async fn standing(_: &mut SqliteConnection) -> Result<Standing, sqlx::Error> {
-        Ok(Standing::default())
+    async fn status(_: &mut SqliteConnection) -> Result<ServerStatus, sqlx::Error> {
+        Ok(ServerStatus::default())
     }
 
     async fn test(_: &Session, connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {

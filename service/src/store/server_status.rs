@@ -2,7 +2,7 @@
 
 /// The state that a server reports.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Standing {
+pub(super) struct ServerStatus {
     /// Distinguishes this server from others, since two addresses may lead to one server; `None` if it does not tell.
     pub(super) server: Option<String>,
     /// Why the server accepts no writes; `None` if it accepts them.
