@@ -28,11 +28,11 @@ const CHECK_AGAIN: Duration = Duration::from_mins(1);
 pub(crate) struct Jwts {
     pub(super) rules: Rules,
     keys: Vec<Keys>,
-    known: Mutex<HashMap<SecretHash, Known>>,
+    known: Mutex<HashMap<SecretHash, CheckedJwt>>,
 }
 
 #[derive(Debug)]
-struct Known {
+struct CheckedJwt {
     identity: Arc<Identity>,
     until: Instant,
 }
@@ -60,7 +60,7 @@ impl Jwts {
         Ok(Self { rules, keys, known: Mutex::default() })
     }
 
-    fn known(&self) -> MutexGuard<'_, HashMap<SecretHash, Known>> {
+    fn known(&self) -> MutexGuard<'_, HashMap<SecretHash, CheckedJwt>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -112,7 +112,7 @@ impl Jwts {
             }
         }
         let until = now + Duration::try_from_secs_f64(left).unwrap_or_default().min(CHECK_AGAIN);
-        known.insert(hash, Known { identity: Arc::clone(identity), until });
+        known.insert(hash, CheckedJwt { identity: Arc::clone(identity), until });
     }
 }
 

@@ -28,7 +28,7 @@ mod mysql {
 }
 
 /// A grant whose version and token were answered, and whether its release was.
-struct Told {
+struct AnsweredGrant {
     key: String,
     version: String,
     token: i64,
@@ -64,7 +64,7 @@ async fn a_kill_of_the_database(dialect: Dialect) {
     }
 }
 
-async fn check(svc: &Client, told: &Told) {
+async fn check(svc: &Client, told: &AnsweredGrant) {
     let shown = svc.lock(&told.key).await;
     if told.released {
         assert_eq!(shown.unheld(200)["fencing_token"], told.token);
@@ -75,7 +75,7 @@ async fn check(svc: &Client, told: &Told) {
 }
 
 /// Acquires keys of its own and releases every other one, until the database is gone.
-async fn work(svc: Client, caller: usize) -> Vec<Told> {
+async fn work(svc: Client, caller: usize) -> Vec<AnsweredGrant> {
     let mut all = Vec::new();
     for round in 0.. {
         let key = format!("k{caller}-{round}");
@@ -85,7 +85,7 @@ async fn work(svc: Client, caller: usize) -> Vec<Told> {
             break;
         }
         let grant = answer.grant();
-        let mut told = Told { key, version: grant.version, token: grant.token, released: false };
+        let mut told = AnsweredGrant { key, version: grant.version, token: grant.token, released: false };
         if round % 2 == 0 {
             let answer = svc.release(&told.key, &told.version).await;
             if answer.status != 200 {

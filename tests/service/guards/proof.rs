@@ -153,11 +153,15 @@ async fn run(database: &Database, mut server: Option<&mut OwnServer>, guarded: b
     let mut committed = BTreeMap::new();
     for number in 0..PROCESSES {
         let log = std::fs::read_to_string(folder.path().join(number.to_string())).unwrap();
-        let told = log.lines().find_map(|line| line.split_once("told ")).unwrap_or_else(|| panic!("{log}")).1;
-        let told: Told = serde_json::from_str(told).unwrap();
-        outcome.tried += told.tried;
-        outcome.refused += told.refused;
-        for (key, count) in told.committed {
+        let report = log
+            .lines()
+            .find_map(|line| line.split_once("worker report "))
+            .unwrap_or_else(|| panic!("{log}"))
+            .1;
+        let report: WorkerReport = serde_json::from_str(report).unwrap();
+        outcome.tried += report.tried;
+        outcome.refused += report.refused;
+        for (key, count) in report.committed {
             *committed.entry(key).or_insert(0) += count;
         }
     }
@@ -198,7 +202,7 @@ fn start_worker(log: &Path, database: &Database, port: u16, guarded: bool) -> Le
 
 /// What a worker tells at its end.
 #[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
-struct Told {
+struct WorkerReport {
     tried: u64,
     refused: u64,
     committed: BTreeMap<u64, u64>,
@@ -218,27 +222,27 @@ async fn worker() {
         let (rounds, keys) = (number("PROOF_ROUNDS"), number("PROOF_KEYS"));
         tasks.push(tokio::spawn(async move {
             let mut worker = Worker::connect(&url, port, guarded).await;
-            let mut told = Told::default();
+            let mut report = WorkerReport::default();
             for _ in 0..rounds {
                 let key = rand::random_range(0..keys);
-                told.tried += 1;
+                report.tried += 1;
                 match worker.count_up(key, LEASE_MS).await {
-                    Some(true) => *told.committed.entry(key).or_default() += 1,
-                    Some(false) => told.refused += 1,
+                    Some(true) => *report.committed.entry(key).or_default() += 1,
+                    Some(false) => report.refused += 1,
                     None => {}
                 }
             }
-            told
+            report
         }));
     }
-    let mut all = Told::default();
+    let mut all = WorkerReport::default();
     for task in tasks {
-        let told = task.await.unwrap();
-        all.tried += told.tried;
-        all.refused += told.refused;
-        for (key, count) in told.committed {
+        let report = task.await.unwrap();
+        all.tried += report.tried;
+        all.refused += report.refused;
+        for (key, count) in report.committed {
             *all.committed.entry(key).or_default() += count;
         }
     }
-    println!("told {}", json!(all));
+    println!("worker report {}", json!(all));
 }

@@ -38,7 +38,7 @@ pub enum Checked {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Known(Mutex<FxHashMap<SecretHash, Entry>>);
+pub(super) struct KnownTokens(Mutex<FxHashMap<SecretHash, Entry>>);
 
 /// The database's last answer about a token.
 #[derive(Debug)]
@@ -73,7 +73,7 @@ impl Entry {
     }
 }
 
-impl Known {
+impl KnownTokens {
     fn entries(&self) -> MutexGuard<'_, FxHashMap<SecretHash, Entry>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

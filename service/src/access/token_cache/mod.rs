@@ -19,7 +19,7 @@ use tokio::{
 };
 
 pub use self::known::Checked;
-use self::known::{Known, known};
+use self::known::{KnownTokens, known};
 use super::{Identity, SecretHash, TokenId};
 use crate::{
     store::{StoreError, TokenStore},
@@ -41,7 +41,7 @@ const MOST_WAITING: usize = 4_096;
 /// The tokens that were used lately.
 #[derive(Debug)]
 pub struct TokenCache {
-    known: Arc<Known>,
+    known: Arc<KnownTokens>,
     /// Lookups of tokens that were valid when they were last looked up.
     lookups_of_valid: mpsc::Sender<Lookup>,
     lookups: mpsc::Sender<Lookup>,
@@ -55,7 +55,7 @@ struct Lookup {
 impl TokenCache {
     /// Starts the tasks that ask the database. They run until the runtime ends.
     pub fn start(store: Arc<dyn TokenStore>) -> Self {
-        let known = Arc::new(Known::default());
+        let known = Arc::new(KnownTokens::default());
         let (lookups_of_valid, first) = mpsc::channel(MOST_WAITING);
         let (lookups, others) = mpsc::channel(MOST_WAITING);
         spawn_critical(Asker { store: store.clone(), known: known.clone() }.answer(first, others));
@@ -89,7 +89,7 @@ impl TokenCache {
 /// Asks the database for tokens.
 struct Asker {
     store: Arc<dyn TokenStore>,
-    known: Arc<Known>,
+    known: Arc<KnownTokens>,
 }
 
 impl Asker {

@@ -3,7 +3,7 @@
 use crate::domain::Version;
 
 #[derive(Debug, Clone)]
-pub(super) struct Held {
+pub(super) struct ModelGrant {
     version: Version,
     chosen: bool,
     owner: u16,
@@ -26,7 +26,7 @@ struct Waiting {
 
 /// An answer, as far as the model knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Told {
+pub(super) enum ModelAnswer {
     Granted { version: Version, token: i64, until: i64 },
     Waits,
     Released,
@@ -62,11 +62,11 @@ pub(super) struct Model {
     size: usize,
     now: i64,
     token: i64,
-    records: Vec<Held>,
+    records: Vec<ModelGrant>,
     queue: Vec<Waiting>,
     ended: Vec<(Version, i64)>,
     /// Answers to waiters, with their request ids.
-    pub(super) told: Vec<(i64, Told)>,
+    pub(super) told: Vec<(i64, ModelAnswer)>,
 }
 
 impl Model {
@@ -82,7 +82,7 @@ impl Model {
         self.records.iter().filter(|held| self.is_active(held)).count()
     }
 
-    fn is_active(&self, held: &Held) -> bool {
+    fn is_active(&self, held: &ModelGrant) -> bool {
         !held.given_back && held.until > self.now
     }
 
@@ -100,7 +100,7 @@ impl Model {
         self.ended.iter().any(|(ended, _)| *ended == version)
     }
 
-    fn grant(&mut self, waiting: &Waiting) -> Told {
+    fn grant(&mut self, waiting: &Waiting) -> ModelAnswer {
         let most = if self.is_mutex { 1 } else { usize::MAX };
         let mut free: Vec<_> = self.records.iter().filter(|held| !self.is_active(held)).cloned().collect();
         free.sort_by_key(|held| (held.until, held.slot));
@@ -116,8 +116,18 @@ impl Model {
         let (token, until) = (self.token, self.now + waiting.lease);
         let Waiting { version, chosen, owner, lease, request_id } = *waiting;
         let given_back = false;
-        self.records.push(Held { version, chosen, owner, token, lease, until, given_back, slot, request_id });
-        Told::Granted { version, token, until }
+        self.records.push(ModelGrant {
+            version,
+            chosen,
+            owner,
+            token,
+            lease,
+            until,
+            given_back,
+            slot,
+            request_id,
+        });
+        ModelAnswer::Granted { version, token, until }
     }
 
     fn serve(&mut self) {
@@ -128,15 +138,15 @@ impl Model {
         }
     }
 
-    fn busy(&self, position: Option<usize>) -> Told {
-        Told::Busy { holders: self.out().min(10), waiters: self.queue.len(), position }
+    fn busy(&self, position: Option<usize>) -> ModelAnswer {
+        ModelAnswer::Busy { holders: self.out().min(10), waiters: self.queue.len(), position }
     }
 
-    fn find(&mut self, version: Version) -> Result<&mut Held, Told> {
+    fn find(&mut self, version: Version) -> Result<&mut ModelGrant, ModelAnswer> {
         if !self.exists {
-            return Err(Told::NotFound);
+            return Err(ModelAnswer::NotFound);
         }
-        self.records.iter_mut().find(|held| held.version == version).ok_or(Told::Mismatch)
+        self.records.iter_mut().find(|held| held.version == version).ok_or(ModelAnswer::Mismatch)
     }
 
     pub(super) fn acquire(
@@ -147,39 +157,39 @@ impl Model {
         lease: i64,
         waits: bool,
         request_id: i64,
-    ) -> Told {
+    ) -> ModelAnswer {
         if chosen && self.has_ended(version) {
-            return Told::Mismatch;
+            return ModelAnswer::Mismatch;
         }
         if let Some(at) = self.records.iter().position(|held| held.version == version) {
             if self.records[at].owner != owner || !self.is_active(&self.records[at]) {
-                return Told::Mismatch;
+                return ModelAnswer::Mismatch;
             }
             if self.records[at].request_id != request_id {
                 self.records[at].request_id = 0;
             }
-            let Held { token, until, .. } = self.records[at];
-            return Told::Granted { version, token, until };
+            let ModelGrant { token, until, .. } = self.records[at];
+            return ModelAnswer::Granted { version, token, until };
         }
         if let Some(at) = self.queue.iter().position(|waiting| waiting.version == version) {
             if self.queue[at].owner != owner {
-                return Told::Mismatch;
+                return ModelAnswer::Mismatch;
             }
             let before = std::mem::replace(&mut self.queue[at].request_id, request_id);
-            self.told.push((before, Told::Superseded));
+            self.told.push((before, ModelAnswer::Superseded));
             self.serve();
             if let Some(mine) = self.told.iter().position(|(told, _)| *told == request_id) {
                 return self.told.remove(mine).1;
             }
             if waits {
-                return Told::Waits;
+                return ModelAnswer::Waits;
             }
             let at = self.queue.iter().position(|waiting| waiting.version == version).unwrap();
             self.queue.remove(at);
             return self.busy(Some(at + 1));
         }
         if !self.exists && !self.is_mutex {
-            return Told::NotFound;
+            return ModelAnswer::NotFound;
         }
         self.serve();
         let waiting = Waiting { version, chosen, owner, lease, request_id };
@@ -190,27 +200,27 @@ impl Model {
             return self.busy(None);
         }
         self.queue.push(waiting);
-        Told::Waits
+        ModelAnswer::Waits
     }
 
-    pub(super) fn heartbeat(&mut self, version: Version, lease: Option<i64>) -> Told {
+    pub(super) fn heartbeat(&mut self, version: Version, lease: Option<i64>) -> ModelAnswer {
         let now = self.now;
         let held = match self.find(version) {
-            Ok(held) if held.given_back => return Told::Mismatch,
-            Ok(held) if held.until <= now => return Told::Expired,
+            Ok(held) if held.given_back => return ModelAnswer::Mismatch,
+            Ok(held) if held.until <= now => return ModelAnswer::Expired,
             Ok(held) => held,
             Err(told) => return told,
         };
         held.lease = lease.unwrap_or(held.lease);
         held.until = now + held.lease;
         held.request_id = -1;
-        Told::Granted { version, token: held.token, until: held.until }
+        ModelAnswer::Granted { version, token: held.token, until: held.until }
     }
 
-    pub(super) fn release(&mut self, version: Version) -> Told {
+    pub(super) fn release(&mut self, version: Version) -> ModelAnswer {
         let now = self.now;
         match self.find(version) {
-            Ok(held) if held.given_back => return Told::Released,
+            Ok(held) if held.given_back => return ModelAnswer::Released,
             Ok(held) => {
                 held.given_back = true;
                 held.until = held.until.min(now);
@@ -218,23 +228,24 @@ impl Model {
             Err(told) => return told,
         }
         self.serve();
-        Told::Released
+        ModelAnswer::Released
     }
 
-    pub(super) fn time_out(&mut self, version: Version, request_id: i64) -> Told {
+    pub(super) fn time_out(&mut self, version: Version, request_id: i64) -> ModelAnswer {
         let Some(at) = self.queue.iter().position(|waiting| waiting.version == version) else {
             // Nobody repeats a version that was not chosen. Request id 0 means that several requests have the grant.
-            let is_own = |held: &Held| held.request_id == request_id || held.request_id == 0 || !held.chosen;
+            let is_own =
+                |held: &ModelGrant| held.request_id == request_id || held.request_id == 0 || !held.chosen;
             let held = self.records.iter().find(|held| held.version == version && is_own(held));
             return match held.filter(|held| self.is_active(held)) {
-                Some(held) => Told::Granted { version, token: held.token, until: held.until },
-                None if self.is_of_another(version, request_id) => Told::Superseded,
-                None if self.exists => Told::Skipped,
-                None => Told::NotFound,
+                Some(held) => ModelAnswer::Granted { version, token: held.token, until: held.until },
+                None if self.is_of_another(version, request_id) => ModelAnswer::Superseded,
+                None if self.exists => ModelAnswer::Skipped,
+                None => ModelAnswer::NotFound,
             };
         };
         if self.queue[at].request_id != request_id {
-            return Told::Superseded;
+            return ModelAnswer::Superseded;
         }
         self.serve();
         if let Some(mine) = self.told.iter().position(|(told, _)| *told == request_id) {
@@ -247,27 +258,27 @@ impl Model {
 
     /// Whether a later request with this version was granted.
     fn is_of_another(&self, version: Version, request_id: i64) -> bool {
-        let of_another = |held: &Held| held.version == version && held.request_id != request_id;
+        let of_another = |held: &ModelGrant| held.version == version && held.request_id != request_id;
         self.has_ended(version) || self.records.iter().any(of_another)
     }
 
-    pub(super) fn resize(&mut self, size: usize) -> Told {
+    pub(super) fn resize(&mut self, size: usize) -> ModelAnswer {
         self.exists = true;
         self.size = size;
         self.serve();
-        Told::Done
+        ModelAnswer::Done
     }
 
-    pub(super) fn delete(&mut self, version: Version) -> Told {
+    pub(super) fn delete(&mut self, version: Version) -> ModelAnswer {
         if !self.exists {
-            return Told::NotFound;
+            return ModelAnswer::NotFound;
         }
         let active = self.records.iter().find(|held| self.is_active(held)).map(|held| held.version);
         if self.is_mutex && active.is_some_and(|active| active != version) {
-            return Told::Mismatch;
+            return ModelAnswer::Mismatch;
         }
         if !self.is_mutex && active.is_some() {
-            return Told::InUse;
+            return ModelAnswer::InUse;
         }
         self.exists = false;
         let mut gone = std::mem::take(&mut self.records);
@@ -278,14 +289,14 @@ impl Model {
         if self.is_mutex {
             self.serve();
         } else {
-            let dismissed = self.queue.drain(..).map(|waiting| (waiting.request_id, Told::NotFound));
+            let dismissed = self.queue.drain(..).map(|waiting| (waiting.request_id, ModelAnswer::NotFound));
             self.told.extend(dismissed);
         }
-        Told::Done
+        ModelAnswer::Done
     }
 
-    pub(super) fn serve_queue(&mut self) -> Told {
+    pub(super) fn serve_queue(&mut self) -> ModelAnswer {
         self.serve();
-        Told::Done
+        ModelAnswer::Done
     }
 }

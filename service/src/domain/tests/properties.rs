@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::{
     fixtures::{START, Scene, ask, beat, data, release, v},
-    model::{Ask, Model, Told},
+    model::{Ask, Model, ModelAnswer},
 };
 use crate::domain::{
     Acquire, Body, BusyCount, Command, Decided, Heartbeat, Holder, KeyChange, KeyState, Kind, LeaveReason,
@@ -93,7 +93,7 @@ fn command(ask_for: &Ask, kind: Kind, numbers: &mut Numbers) -> Option<Command> 
     })
 }
 
-fn told_by_model(model: &mut Model, ask_for: &Ask, command: &Command) -> Told {
+fn told_by_model(model: &mut Model, ask_for: &Ask, command: &Command) -> ModelAnswer {
     match (ask_for, command) {
         (Ask::Acquire { owner, chosen, lease, waits, .. }, Command::Acquire(acquire)) => {
             model.acquire(acquire.version, *owner, *chosen, *lease, *waits, acquire.request_id.0)
@@ -110,22 +110,26 @@ fn told_by_model(model: &mut Model, ask_for: &Ask, command: &Command) -> Told {
     }
 }
 
-fn told(reply: &Reply) -> Told {
+fn told(reply: &Reply) -> ModelAnswer {
     match reply {
         Reply::Granted(view) => {
             let held = view.held.as_ref().unwrap();
-            Told::Granted { version: held.version, token: view.fencing_token.0, until: held.expires_at.0 }
+            ModelAnswer::Granted {
+                version: held.version,
+                token: view.fencing_token.0,
+                until: held.expires_at.0,
+            }
         }
-        Reply::Released(_) => Told::Released,
-        Reply::Lock { .. } | Reply::Semaphore { .. } | Reply::Deleted | Reply::Done => Told::Done,
+        Reply::Released(_) => ModelAnswer::Released,
+        Reply::Lock { .. } | Reply::Semaphore { .. } | Reply::Deleted | Reply::Done => ModelAnswer::Done,
         Reply::Refused(refusal) => match refusal {
-            Refusal::NotFound => Told::NotFound,
-            Refusal::VersionMismatch => Told::Mismatch,
-            Refusal::LeaseExpired => Told::Expired,
-            Refusal::InUse(_) => Told::InUse,
-            Refusal::Superseded => Told::Superseded,
-            Refusal::PlaceLost => Told::Skipped,
-            Refusal::NotGranted(not_granted) => Told::Busy {
+            Refusal::NotFound => ModelAnswer::NotFound,
+            Refusal::VersionMismatch => ModelAnswer::Mismatch,
+            Refusal::LeaseExpired => ModelAnswer::Expired,
+            Refusal::InUse(_) => ModelAnswer::InUse,
+            Refusal::Superseded => ModelAnswer::Superseded,
+            Refusal::PlaceLost => ModelAnswer::Skipped,
+            Refusal::NotGranted(not_granted) => ModelAnswer::Busy {
                 holders: not_granted.holders.len(),
                 waiters: usize::try_from(not_granted.waiters).unwrap(),
                 position: not_granted.queue_position.map(|position| usize::try_from(position).unwrap()),
@@ -149,14 +153,14 @@ fn agree(is_mutex: bool, asks: &[Ask]) {
         let expected = told_by_model(&mut model, ask_for, &command);
         let got = match scene.run(&command) {
             Verdict::Reply(reply) => told(&reply),
-            Verdict::Waiting { .. } => Told::Waits,
+            Verdict::Waiting { .. } => ModelAnswer::Waits,
             Verdict::GuardOpen(_) | Verdict::Unknown => panic!("every answer comes"),
         };
         assert_eq!(got, expected, "step {step}, {command:?}");
         let others: Vec<_> =
             scene.effects.0.iter().map(|(request_id, reply)| (request_id.0, told(reply))).collect();
         assert_eq!(others, std::mem::take(&mut model.told), "step {step}, {command:?}");
-        if let (Ask::Acquire { version, .. }, Told::Mismatch) = (ask_for, &got) {
+        if let (Ask::Acquire { version, .. }, ModelAnswer::Mismatch) = (ask_for, &got) {
             *numbers.rounds.entry(*version).or_insert(0) += 1;
         }
     }
@@ -230,7 +234,7 @@ fn views_agree(is_mutex: bool, bound: usize, asks: &[Ask]) {
         match decided {
             Ok(Verdict::Waiting { .. }) if change.effects.unfinished => {}
             Ok(decided) => {
-                let known = Known::of(&change);
+                let known = KnownParts::of(&change);
                 let (some, all) = (known.comparable(decided), known.comparable(verdict.clone()));
                 assert_eq!(some, all, "step {step}, {command:?}");
             }
@@ -245,14 +249,14 @@ fn views_agree(is_mutex: bool, bound: usize, asks: &[Ask]) {
 }
 
 /// The parts of a verdict that a bounded view can know.
-struct Known {
+struct KnownParts {
     /// Known are holders whose leases end before this time; `None` is all.
     holders_until: Option<Timestamp>,
     /// Whether the numbers of waiters and holders are known, because the queue was served to its end.
     counts: bool,
 }
 
-impl Known {
+impl KnownParts {
     fn of(change: &KeyChange) -> Self {
         let holders_until = match &change.state.body {
             Body::Semaphore(semaphore) => semaphore.permits.unknown_from,
