@@ -1,4 +1,4 @@
-//! The audit trail with authentication: who did what, and who was not let in.
+//! The audit log with authentication: callers, their actions, and refused credentials.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Swagger UI and the documents, where they are protected.
+//! Swagger UI and the documents, if they are protected.
 
 use reqwest::Method;
 
@@ -25,7 +25,7 @@ async fn protected_documents_are_for_those_with_a_credential() {
             let answer = anybody.get(path).await.expect(expected);
             if expected == 401 {
                 answer.problem(401, "unauthorized");
-                // Each in a header of its own: browsers look at the first challenge of one only.
+                // Each challenge has its own header, because browsers read only the first challenge of a header.
                 let challenges: Vec<_> = answer.headers.get_all("www-authenticate").iter().collect();
                 assert_eq!(challenges, ["Bearer", "Basic realm=\"db-locks\", charset=\"UTF-8\""]);
             }
@@ -36,7 +36,8 @@ async fn protected_documents_are_for_those_with_a_credential() {
             anybody.send(by_password(FIRST_ADMIN)).await.expect(200);
             anybody.send(by_password("made-up")).await.expect(expected);
         }
-        // A browser sends passwords by itself, whichever page asks it to: they count for nothing that changes anything.
+        // A browser sends passwords by itself for any page, so a password is not accepted for a request that changes
+        // something.
         let by_password = anybody.request(Method::GET, "/locks").basic_auth("anybody", Some(FIRST_ADMIN));
         let refused = anybody.send(by_password).await;
         refused.problem(401, "unauthorized");

@@ -1,4 +1,4 @@
-//! Credentials that nobody was given.
+//! Invented credentials.
 
 use proptest::{
     prelude::*,
@@ -36,7 +36,7 @@ fn token() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Tokens made up, and a good one with one character changed: never let in, never an error of the service's own.
+/// Invented tokens, and a valid one with one character changed, are never accepted and never cause a 5xx.
 #[tokio::test]
 async fn no_invented_credential_is_accepted() {
     let key = Key::ec();
@@ -60,7 +60,7 @@ async fn no_invented_credential_is_accepted() {
             let authorization = format!("Bearer {token}");
             let request = wire::request("GET", "/locks", &[("Authorization", &authorization)], b"");
             let answer = runtime.block_on(wire::exchange(port, &request)).unwrap();
-            // 431: the head is too long.
+            // 431 means that the head is too long.
             prop_assert!(matches!(answer.status, 401 | 431), "{} {}", answer.status, answer.text);
             Ok(())
         })

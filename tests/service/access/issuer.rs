@@ -22,7 +22,7 @@ use super::{
     tls::Pki,
 };
 
-/// A server of key sets, with a certificate of a test's own authority.
+/// A server of key sets, with a certificate of the test's own authority.
 struct Issuer {
     port: u16,
     keys: Arc<Mutex<Value>>,
@@ -62,7 +62,7 @@ impl Issuer {
         issuer
     }
 
-    /// Rules with its URL, and a service that trusts the test's authority if it `trusts`.
+    /// Rules with the URL of the key server, and a service that trusts the test's authority if `trusts` is set.
     async fn service(&self, pki: &Pki, trusts: bool) -> Ruled {
         let url = format!("https://localhost:{}/jwks", self.port);
         let rules = documented("GitHub Actions").replace("FOLDER/github.jwks.json", &url);
@@ -83,7 +83,7 @@ async fn the_keys_of_an_issuer_come_from_its_https_url() {
     let ruled = issuer.service(&pki, true).await;
     ruled.ask(&good).await.expect(200);
     assert_eq!(issuer.asked.load(Ordering::SeqCst), 1);
-    // Anybody can make up a key: the URL is not asked for each.
+    // Anybody can invent a key id, so the service does not ask the URL for each of them.
     for _ in 0..20 {
         ruled.ask(&bad).await.problem(401, "unauthorized");
     }

@@ -102,7 +102,7 @@ fn now() -> u64 {
     now.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
 }
 
-/// The claims of a job of GitHub Actions, with others in place of some.
+/// The claims of a job of GitHub Actions, some of them replaced.
 pub(super) fn github(other: &Value) -> Value {
     let mut claims = json!({
         "iss": GITHUB, "aud": "db-locks", "exp": now() + 300, "nbf": now() - 600, "iat": now(),
@@ -121,12 +121,12 @@ pub(super) struct Ruled {
 }
 
 impl Ruled {
-    /// The rules name the key sets by their names in the folder.
+    /// Starts a service whose rules name the key sets by their file names in the folder.
     pub(super) async fn start(rules: &str, sets: &[(&str, Value)]) -> Self {
         Self::start_with(rules, sets, &[]).await
     }
 
-    /// The same, with more settings.
+    /// The same, with further settings.
     pub(super) async fn start_with(rules: &str, sets: &[(&str, Value)], more: &[(&str, &str)]) -> Self {
         let database = Dialect::Sqlite.database().await.unwrap();
         let folder = tempfile::tempdir().unwrap();
@@ -139,7 +139,7 @@ impl Ruled {
         Self { service, folder, _database: database }
     }
 
-    /// Somebody with a JWT, in the tenant of the rules.
+    /// A caller with a JWT, in the tenant of the rules.
     fn bearer(&self, token: &str) -> Client {
         self.service.client().with_tenant("acme").with_token(token)
     }
@@ -155,7 +155,7 @@ fn write_rules(folder: &TempDir, rules: &str) -> PathBuf {
     file
 }
 
-/// The rules of the documentation's example of this name.
+/// The rules of the example with this name in the documentation.
 pub(super) fn documented(name: &str) -> String {
     let docs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/authentication.md");
     let docs = std::fs::read_to_string(docs).unwrap();
@@ -256,7 +256,7 @@ async fn only_genuine_tokens_of_the_right_time_and_audience_count() {
     }
 }
 
-/// A set of keys is read again when it changes; rules with a mistake leave those before in force.
+/// A key set is read again when it changes. If new rules have a mistake, the old ones stay in force.
 #[tokio::test]
 async fn keys_and_rules_are_read_again() {
     let (old, new) = (Key::ec(), Key::ec());
@@ -298,7 +298,7 @@ fn with_runner() -> (Pki, PathBuf) {
     (pki, rules)
 }
 
-/// A client certificate is asked for, not demanded; one that does not verify ends the handshake; a bearer token goes before it.
+/// A client certificate is optional. One that cannot be verified ends the handshake. A bearer token has precedence.
 #[tokio::test]
 async fn a_client_certificate_counts_by_its_rule() {
     let database = Dialect::Sqlite.database().await.unwrap();
@@ -331,7 +331,7 @@ async fn a_client_certificate_counts_by_its_rule() {
     assert_eq!(code(&pki, "stranger", &["-H", &admin]).await, "200", "the token goes before");
 }
 
-/// Otherwise a connection that is kept would outlive the withdrawal of its authority.
+/// Otherwise an open connection would outlive the removal of its authority.
 #[tokio::test]
 async fn a_client_whose_authority_was_replaced_has_to_connect_again() {
     let database = Dialect::Sqlite.database().await.unwrap();

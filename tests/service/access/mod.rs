@@ -26,11 +26,11 @@ const FIRST_ADMIN: &str = "the-first-administrator-of-all-tenants";
 /// A service that requires authentication, with a first administrator.
 pub(crate) struct Guarded {
     pub(crate) service: Service,
-    /// The first administrator's client, in a tenant of its own.
+    /// A client of the first administrator, in a tenant of its own.
     admin: Client,
     secret_file: PathBuf,
     _folder: TempDir,
-    /// Its file goes with it.
+    /// The folder of the secret's file, removed on drop.
     _database: Database,
 }
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::Guarded;
 use crate::support::{Client, Dialect};
 
-/// Who may use a route.
+/// The callers that may use a route.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum May {
     Everybody,
@@ -17,7 +17,7 @@ enum May {
     Admin,
 }
 
-/// An operation of the document, with a path under which a request makes sense, whatever it is answered.
+/// An operation of the document, with a path for which a request makes sense. Its answer does not matter.
 struct Route {
     id: &'static str,
     method: Method,
@@ -69,7 +69,7 @@ fn routes() -> Vec<Route> {
 }
 
 impl Route {
-    /// What a caller is answered, for a key of its own.
+    /// Sends a request for a key of the caller's own and returns the answer.
     async fn ask(&self, caller: &Client, key: &str) -> crate::support::Answer {
         let request = caller.request(self.method.clone(), &self.path.replace("{key}", key));
         caller
@@ -85,7 +85,7 @@ impl Route {
     }
 }
 
-/// Each credential, and the highest role that it gives; a credential without one is 401.
+/// Each credential, and the highest role that it gives. A credential without a role is answered 401.
 async fn credentials(guarded: &Guarded) -> Vec<(&'static str, Client, Option<May>)> {
     let nobody = guarded.service.client().with_tenant("acme");
     let mut all = vec![
@@ -139,7 +139,7 @@ async fn every_route_admits_exactly_the_callers_that_it_should() {
     }
 }
 
-/// The order of the contract: 403 before 400, also where only the body says that a role is needed.
+/// The order of the contract: 403 before 400, even if only the body shows that a role is needed.
 #[tokio::test]
 async fn a_role_that_is_too_low_is_answered_before_errors_in_the_body() {
     let database = Dialect::Sqlite.database().await.unwrap();
@@ -154,7 +154,7 @@ async fn a_role_that_is_too_low_is_answered_before_errors_in_the_body() {
     }
 }
 
-/// A tenant that is not its own is 403, whether it exists or not; without the header it acts for its own.
+/// A foreign tenant is answered 403, whether or not it exists. Without the header the credential's own tenant is used.
 #[tokio::test]
 async fn a_credential_acts_for_its_own_tenant() {
     let database = Dialect::Sqlite.database().await.unwrap();
@@ -246,7 +246,7 @@ async fn a_version_is_shown_to_its_own_credential_and_to_administrators() {
     other.release("k", &grant.version).await.unheld(200);
 }
 
-/// Terraform sends basic authentication only: its password is the token, on this route.
+/// Terraform sends only basic authentication. On this route its password is the token.
 #[tokio::test]
 async fn terraforms_password_is_its_token() {
     let database = Dialect::Sqlite.database().await.unwrap();

@@ -1,8 +1,8 @@
-//! What is refused at the start.
+//! Settings of authentication that are refused at the start.
 
 use crate::support::{Dialect, Service, names::free_port, service::run_program_with};
 
-/// What a start with these settings says before it ends with a failure.
+/// The output of a start with these settings, which must fail.
 async fn refused(url: &str, settings: &[(&str, &str)]) -> String {
     let output = run_program_with(url, settings, &[]).await;
     assert!(!output.status.success());

@@ -1,4 +1,4 @@
-//! TLS and HTTP/2, with the clients that people use.
+//! TLS and HTTP/2, with common clients.
 
 use std::{
     path::{Path, PathBuf},
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::support::{Dialect, SOON, Service, eventually, names::free_port, service::run_program_with};
 
-/// Certificates of an authority of the test's own.
+/// Certificates of the test's own authority.
 pub(crate) struct Pki {
     folder: TempDir,
 }
@@ -40,7 +40,7 @@ impl Pki {
         assert!(output.status.success(), "{arguments}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
-    /// Makes NAME.pem and NAME.key.
+    /// Creates NAME.pem and NAME.key.
     pub(crate) fn certificate(&self, name: &str, subject: &str, san: &str) {
         std::fs::write(self.path(&format!("{name}.ext")), format!("subjectAltName={san}\n")).unwrap();
         self.openssl(&format!(
@@ -70,7 +70,7 @@ impl Pki {
         (service, port)
     }
 
-    /// What curl prints.
+    /// Runs curl and returns its output.
     pub(crate) async fn curl(&self, port: u16, arguments: &[&str], path: &str) -> String {
         let mut curl = tokio::process::Command::new("curl");
         curl.args(["-s", "--cacert", self.path("ca.pem").to_str().unwrap(), "--connect-to"]);
@@ -122,7 +122,7 @@ async fn http2_without_tls_needs_prior_knowledge() {
     }
 }
 
-/// Certificates are renewed under load: no answer is lost, and one that cannot be used changes nothing.
+/// Certificates are replaced under load. No answer is lost, and an invalid certificate changes nothing.
 #[tokio::test]
 async fn a_new_certificate_is_taken_without_a_lost_answer() {
     let database = Dialect::Sqlite.database().await.unwrap();

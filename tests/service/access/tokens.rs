@@ -1,4 +1,4 @@
-//! Bearer tokens: made, used, seen and revoked.
+//! Bearer tokens: created, used, listed and revoked.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{FIRST_ADMIN, Guarded, on_every_database};
 use crate::support::{Database, Dialect, SOON, Service, eventually, service::run_program_with, sql::execute};
 
-/// When a revoked token must have ended everywhere.
+/// The time after which every replica must refuse a revoked token.
 const REVOKED: Duration = Duration::from_secs(2);
 
 on_every_database![with_database:
@@ -106,7 +106,7 @@ fn hex(text: &str) -> String {
     text.bytes().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"))
 }
 
-/// Guards memory: the patterns of a thousand tokens may be many bytes.
+/// Guards the memory: the patterns of a thousand tokens may take many bytes.
 async fn a_page_of_tokens_ends_after_4_mib(database: Database) {
     let guarded = Guarded::start(&database).await;
     let pattern = "😀".repeat(512);
@@ -124,7 +124,7 @@ async fn a_page_of_tokens_ends_after_4_mib(database: Database) {
     assert_eq!((items + rest["items"].as_array().unwrap().len(), &rest["next_cursor"]), (270, &Value::Null));
 }
 
-/// Guards the database against a tenant's administrator who makes tokens without end.
+/// Guards the database against a tenant's administrator that creates tokens without end.
 #[tokio::test]
 async fn a_tenants_administrator_makes_at_most_10000_tokens() {
     let database = Dialect::Sqlite.database().await.unwrap();
@@ -147,7 +147,7 @@ async fn a_tenants_administrator_makes_at_most_10000_tokens() {
     guarded.admin.post("/tokens", json!({"name": "n", "role": "read", "tenant": "acme"})).await.expect(201);
 }
 
-/// A grant that was waited for goes to nobody whose token was revoked meanwhile: the lock is free for others.
+/// A waiter whose token was revoked meanwhile gets no grant: the lock is free for others.
 #[tokio::test]
 async fn a_waiting_acquire_whose_token_was_revoked_is_not_granted() {
     let guarded = Guarded::start(&Dialect::Sqlite.database().await.unwrap()).await;
@@ -165,7 +165,7 @@ async fn a_waiting_acquire_whose_token_was_revoked_is_not_granted() {
     admin.until_free("k", SOON).await;
 }
 
-/// The limit is of each credential; what keeps and frees locks is never refused.
+/// The limit applies to each credential. Heartbeats and releases are never refused.
 #[tokio::test]
 async fn a_credential_that_asks_too_often_is_answered_429() {
     let database = Dialect::Sqlite.database().await.unwrap();
@@ -221,7 +221,7 @@ async fn an_expired_token_is_refused() {
     eventually("it expires", SOON, async || (brief.get("/locks").await.status == 401).then_some(())).await;
 }
 
-/// The first administrator's secret is read again when its file changes; a file that cannot be used changes nothing.
+/// The secret of the first administrator is read again when its file changes. An invalid file changes nothing.
 #[tokio::test]
 async fn the_first_administrator_has_the_secret_of_the_file() {
     let mut guarded = Guarded::start(&Dialect::Sqlite.database().await.unwrap()).await;
@@ -241,7 +241,7 @@ async fn the_first_administrator_has_the_secret_of_the_file() {
     assert!(!guarded.service.log().contains(FIRST_ADMIN));
 }
 
-/// Tokens are made, listed and revoked on the database itself, while a service runs or not.
+/// Tokens are created, listed and revoked directly on the database, whether or not a service runs.
 #[tokio::test]
 async fn tokens_are_made_by_hand() {
     let database = Dialect::Sqlite.database().await.unwrap();
@@ -269,7 +269,7 @@ async fn tokens_are_made_by_hand() {
         .await;
 }
 
-/// The commands send `DB_LOCKS_TOKEN`, and exit with 77 where it is missing or does not allow what they ask.
+/// The commands send `DB_LOCKS_TOKEN`, and exit with 77 if it is missing or does not allow the request.
 #[tokio::test]
 async fn commands_send_the_token() {
     let database = Dialect::Sqlite.database().await.unwrap();

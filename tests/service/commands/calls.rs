@@ -41,7 +41,7 @@ async fn a_lock_is_taken_kept_shown_and_given_back() {
     assert_eq!(exit_code(program(&client, &["get", "absent"])).await.0, Some(1));
 }
 
-/// The lease that a heartbeat asks for is not the time that it may take.
+/// The time limit of a heartbeat does not depend on the lease that it asks for.
 #[tokio::test]
 async fn a_lease_may_be_made_shorter_than_an_answer_takes() {
     let client = shared(Dialect::Sqlite).await.unwrap();
@@ -69,7 +69,7 @@ async fn an_operator_ends_a_grant_and_its_holder_is_told_why() {
     json(&client, &["release", "s", permit["version"].as_str().unwrap(), "--force"]).await;
 }
 
-/// Zero would be the default to the service, or no time for its answer.
+/// The service would read a lease of zero as the default, and its answer would have no time.
 #[tokio::test]
 async fn a_lease_of_zero_is_bad_usage() {
     let client = shared(Dialect::Sqlite).await.unwrap();

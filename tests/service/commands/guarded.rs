@@ -1,4 +1,4 @@
-//! `--guarded`: a transaction of the database counts on the grant of a command.
+//! `--guarded`: a transaction of the database relies on the grant of a command.
 
 use std::process::Stdio;
 
@@ -64,6 +64,6 @@ async fn permits_of_a_guarded_semaphore_are_guarded() {
     assert_eq!(permit["guarded"], Value::from(true));
     let version = permit["version"].as_str().unwrap();
     assert_eq!(user.guard_alone("s", version).await, Ok(1));
-    // Who changes its size does not unguard it.
+    // A change of the size does not end the guard.
     assert_eq!(json(&client, &["semaphore", "put", "s", "--max-size", "3"]).await["guarded"], true);
 }

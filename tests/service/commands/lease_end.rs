@@ -1,4 +1,4 @@
-//! `db-locks run` ends its command before the lease is over, whatever happens to the service or to itself.
+//! `db-locks run` ends its command before the end of the lease, whatever happens to the service or to `run` itself.
 
 use std::time::Duration;
 
@@ -21,11 +21,11 @@ async fn start_stubborn(client: &Client) -> (Running, Vec<i32>) {
     (run, processes)
 }
 
-/// Waits for the end of the lease. Nothing of the command may run by then.
+/// Waits for the end of the lease. No process of the command may run by then.
 async fn no_process_outlives_the_lease(client: &Client, processes: &[i32]) {
     let ended = async || {
         let locked = client.lock("k").await.body["locked"] == true;
-        // Looked at after the lock: who lives now lived when the lease had ended.
+        // Checked after the lock: a process that runs now also ran when the lease had ended.
         let alive = processes.iter().any(|process| is_alive(*process));
         assert!(locked || !alive, "the lease has ended, and the command runs");
         (!locked).then_some(())
@@ -69,7 +69,7 @@ async fn a_dead_service_ends_the_command_before_the_lease() {
     service.signal("CONT");
 }
 
-/// SIGTERM comes in time for a command to clean up.
+/// SIGTERM comes early enough for a command to clean up.
 #[tokio::test]
 async fn a_command_may_clean_up_before_it_is_killed() {
     let database = Dialect::Sqlite.database().await.unwrap();

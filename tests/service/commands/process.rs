@@ -13,10 +13,10 @@ use tokio::{
 
 use crate::support::{Client, service::PROGRAM};
 
-/// How long a command may take that does not wait for anything.
+/// The longest time for a command that waits for nothing.
 const IN_TIME: Duration = Duration::from_secs(20);
 
-/// The program as a client of this one's service and tenant.
+/// The program as a client of the caller's service and tenant.
 pub(crate) fn program(client: &Client, arguments: &[&str]) -> Command {
     program_at(&format!("http://127.0.0.1:{}", client.port()), client.tenant(), arguments)
 }
@@ -33,25 +33,25 @@ pub(crate) fn program_at(urls: &str, tenant: &str, arguments: &[&str]) -> Comman
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        // In the background: a terminal that the tests run in stays theirs.
+        // In the background, so that the tests keep their terminal.
         .process_group(0)
         .kill_on_drop(true);
     command
 }
 
-/// Runs it to its end.
+/// Runs the command to its end.
 pub(crate) async fn output(mut command: Command) -> Output {
     tokio::time::timeout(IN_TIME, command.output()).await.unwrap().unwrap()
 }
 
-/// Its exit code and what it printed.
+/// The exit code and the output of the command.
 pub(crate) async fn exit_code(command: Command) -> (Option<i32>, String) {
     let output = output(command).await;
     let text = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
     (output.status.code(), text)
 }
 
-/// A program that goes on.
+/// A command that keeps running.
 pub(crate) struct Running {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
@@ -64,18 +64,18 @@ impl Running {
         Self { child, lines }
     }
 
-    /// The next line that it or its command prints.
+    /// The next line that `run` or its command prints.
     pub(crate) async fn line(&mut self) -> String {
         let line = tokio::time::timeout(IN_TIME, self.lines.next_line()).await.unwrap();
         line.unwrap().expect("it ended without a line")
     }
 
-    /// The process ids in the next line.
+    /// Reads the process ids in the next line.
     pub(crate) async fn process_ids(&mut self) -> Vec<i32> {
         self.line().await.split_whitespace().map(|word| word.parse().unwrap()).collect()
     }
 
-    /// Its standard input, if that is a pipe.
+    /// The standard input of the command, if that is a pipe.
     pub(crate) fn input(&mut self) -> ChildStdin {
         self.child.stdin.take().unwrap()
     }
@@ -85,13 +85,13 @@ impl Running {
         kill_process(pid, signal).unwrap();
     }
 
-    /// Its exit code; `None` if a signal ended it.
+    /// The exit code; `None` if a signal ended the command.
     pub(crate) async fn end(&mut self) -> Option<i32> {
         tokio::time::timeout(IN_TIME, self.child.wait()).await.unwrap().unwrap().code()
     }
 }
 
-/// Whether a process executes anything; the dead one whose end nobody took does not.
+/// Whether a process runs. A zombie does not.
 pub(crate) fn is_alive(pid: i32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());

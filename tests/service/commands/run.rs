@@ -1,4 +1,4 @@
-//! `db-locks run`: what the command sees, and what the caller is told.
+//! `db-locks run`: the environment of the command, and the exit codes.
 
 use std::{process::Stdio, time::Duration};
 
@@ -9,7 +9,7 @@ use tokio::io::AsyncWriteExt;
 use super::process::{Running, exit_code, program, program_at};
 use crate::support::{Client, Dialect, Service, names::free_port, service::shared};
 
-/// A caller of the service that the conformance cases share, too.
+/// A caller of the service that the conformance cases share.
 async fn client() -> Client {
     shared(Dialect::Sqlite).await.unwrap()
 }
@@ -105,7 +105,7 @@ async fn a_signal_while_it_waits_leaves_the_queue() {
     assert_eq!(run.end().await, Some(128 + 15));
     let next = client.post_aside("/locks/k/acquire", json!({}));
     client.release("k", &held.version).await.expect(200);
-    // Whoever queued behind is granted the lock at once.
+    // The next waiter is granted the lock at once.
     next.await.unwrap().grant();
 }
 

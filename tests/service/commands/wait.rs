@@ -1,4 +1,4 @@
-//! What is waited for: others without being asked, a service or database that is away only with `--wait`.
+//! Commands wait for other holders by default, and for a service or database that is away only with `--wait`.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::support::{
 
 /// Less than any command waits for a lock by default.
 const AT_ONCE: Duration = Duration::from_secs(10);
-/// Whether or not the lock is free, and whatever kind it is.
+/// Commands that need the service, with free and held locks and a semaphore.
 const CALLS: [&[&str]; 8] = [
     &["run", "free", "--", "true"],
     &["run", "held", "--", "true"],
@@ -26,7 +26,7 @@ const CALLS: [&[&str]; 8] = [
     &["semaphore", "put", "s", "--max-size", "2"],
 ];
 
-/// Fails unless the command ends with 69, neither sooner nor later than that.
+/// Fails unless the command ends with 69 within this range of time.
 async fn is_away(url: &str, tenant: &str, arguments: &[&str], after: Duration, within: Duration) {
     let begun = Instant::now();
     let (code, text) = exit_code(program_at(url, tenant, arguments)).await;
@@ -35,7 +35,7 @@ async fn is_away(url: &str, tenant: &str, arguments: &[&str], after: Duration, w
     assert!(after <= took && took < within, "{arguments:?} took {took:?}: {text}");
 }
 
-/// Reads work, writes are 503: what a newer version's migration does to this one.
+/// Reads work and writes are answered 503, as after a migration of a newer version.
 async fn refusing(database: &Database) -> (Service, Client) {
     let service = Service::start(&database.url).await;
     let client = service.client();
@@ -93,7 +93,7 @@ async fn a_refused_connection_is_waited_out_with_wait_only() {
     }
 }
 
-/// No time heals a wrong password.
+/// Waiting does not help against a wrong password.
 #[tokio::test]
 async fn a_permanent_refusal_of_the_database_ends_the_wait_with_its_cause() {
     for dialect in Dialect::SERVERS {
@@ -126,7 +126,7 @@ async fn a_database_that_comes_within_the_wait_is_used() {
     assert_eq!(run.end().await, Some(0));
 }
 
-/// Who waits for others need not begin anew because the service is started again, however short the wait was.
+/// A restart of the service does not end a command that waits for other holders, however short its wait was.
 #[tokio::test]
 async fn a_restart_while_the_lock_is_waited_for_goes_unnoticed() {
     for signal in ["KILL", "TERM"] {

@@ -115,7 +115,7 @@ async fn numbers_are_whole_and_in_range(svc: Client) {
             let answer = crate::support::wire::send(&svc, "POST", "/locks/k/acquire", body.as_bytes()).await;
             let errors = &answer.problem(400, "invalid-request")["errors"];
             let named = errors.as_array().unwrap().iter().any(|error| error["field"] == field);
-            // A number that no float can hold may be refused as JSON already.
+            // A number that no float can hold may be refused as invalid JSON.
             assert!(named || value == "1e400", "{field} = {value}: {errors}");
         }
     }

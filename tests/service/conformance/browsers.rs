@@ -1,4 +1,4 @@
-//! Requests from pages of other sites, and what pages bear.
+//! Requests from pages of other sites, and the headers of our own pages.
 
 use std::fmt::Write;
 

@@ -76,7 +76,7 @@ async fn a_body_that_is_not_declared_as_json_is_refused_with_advice(svc: Client)
     for content_type in ["application/json", "application/json; charset=utf-8", "Application/JSON"] {
         svc.send(typed(&svc, Method::PUT, "/locks/k", content_type, "{}".into())).await.expect_success();
     }
-    // An empty body is {} whatever it is called.
+    // An empty body counts as {}, whatever its content type.
     for content_type in ["text/plain", "application/x-www-form-urlencoded"] {
         let key = content_type.replace('/', "-");
         svc.send(typed(&svc, Method::POST, &format!("/locks/{key}/acquire"), content_type, String::new()))
@@ -98,11 +98,11 @@ async fn a_body_above_256_kib_is_refused(svc: Client) {
     wire::exchange(svc.port(), &request).await.unwrap().problem(413, "payload-too-large");
 }
 
-/// Route 404, 405, 413, 415, 400, then what the state says.
+/// The order is 404 of the route, 405, 413, 415, 400, then errors that depend on the state.
 async fn several_errors_are_answered_in_order(svc: Client) {
     let large = "x".repeat(300_000);
     let send = async |method, path: &str, content_type, body: &str| {
-        // A connection each: the service may close one whose body it did not want to read.
+        // Each request has its own connection, because the service may close one whose body it does not read.
         let svc = svc.at(svc.port());
         svc.send(typed(&svc, method, path, content_type, body.to_owned())).await
     };
@@ -157,7 +157,7 @@ async fn every_problem_explains_itself(svc: Client) {
     svc.get("/problems/none").await.expect(404);
 }
 
-/// Whoever reads only `detail` knows what to do.
+/// A caller that reads only `detail` knows what to do.
 async fn an_error_names_the_next_step(svc: Client) {
     let ask = json!({"wait_ms": 0});
     svc.put("/semaphores/s", json!({"max_size": 1})).await.expect(201);

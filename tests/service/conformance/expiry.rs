@@ -1,4 +1,4 @@
-//! What happens when a lease ends without a release.
+//! Leases that end without a release.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ async fn an_ended_lease_is_shown_as_unlocked(svc: Client) {
     assert_eq!(body["data"], "first");
 }
 
-/// Guards invariant 6: a holder that vanished is replaced, without anybody cleaning up.
+/// Guards invariant 6: a holder that vanished is replaced, without any clean-up.
 async fn an_ended_lease_is_free_for_the_next_taker(svc: Client) {
     let first = ended_grant(&svc, "k").await;
     let second = svc.acquire("k", json!({"wait_ms": 0})).await.grant();
@@ -39,7 +39,7 @@ async fn an_ended_lease_is_free_for_the_next_taker(svc: Client) {
     assert_ne!(second.version, first.version);
 }
 
-/// Guards invariant 4: a heartbeat revives nothing.
+/// Guards invariant 4: a heartbeat does not revive an ended grant.
 async fn a_late_heartbeat_is_answered_lease_expired(svc: Client) {
     let grant = ended_grant(&svc, "k").await;
     svc.heartbeat("k", &grant.version).await.problem(409, "lease-expired");
@@ -76,7 +76,7 @@ async fn a_lock_whose_lease_ended_can_be_put_and_deleted(svc: Client) {
     svc.lock("k").await.problem(404, "not-found");
 }
 
-/// Its end may come before its answer, and then it is not answered 200.
+/// The lease may end before its answer is ready. The answer is then not 200.
 async fn a_lease_of_one_millisecond_is_a_lease(svc: Client) {
     let answer = svc.acquire("k", json!({"lease_duration_ms": 1, "wait_ms": 0})).await;
     if answer.status == 200 {

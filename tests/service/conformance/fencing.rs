@@ -33,7 +33,7 @@ async fn tokens_grow_through_every_way_a_grant_can_end(svc: Client) {
     }
 }
 
-/// Guards invariant 2: deletion and creation do not begin anew.
+/// Guards invariant 2: tokens do not start again after deletion and creation.
 async fn tokens_grow_through_deletion_and_creation(svc: Client) {
     let mut last = 0;
     for _ in 0..3 {
@@ -70,7 +70,7 @@ async fn tokens_of_permits_grow(svc: Client) {
     }
 }
 
-/// Guards invariant 2: the token belongs to the key, whatever it is.
+/// Guards invariant 2: the token belongs to the key, whatever its kind.
 async fn tokens_grow_when_a_key_changes_its_kind(svc: Client) {
     let mut last = 0;
     for _ in 0..2 {

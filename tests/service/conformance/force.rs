@@ -66,7 +66,7 @@ async fn force_on_a_free_lock_changes_nothing(svc: Client) {
     force(&svc, "k", json!({"version": random_version()})).await.problem(409, "version-mismatch");
     svc.release("k", &grant.version).await.unheld(200);
     svc.heartbeat("k", &grant.version).await.problem(409, "version-mismatch");
-    // A lease that has ended is held by nobody either.
+    // A lock whose lease has ended is not held either.
     let short = svc.acquire("k", json!({"lease_duration_ms": 1, "wait_ms": 0})).await;
     svc.until_free("k", crate::support::SOON).await;
     force(&svc, "k", json!({})).await.unheld(200);

@@ -1,4 +1,4 @@
-//! Heartbeats: the same grant, leased anew from now.
+//! Heartbeats: they renew the lease of a grant from now on.
 
 use std::time::{Duration, Instant};
 
@@ -109,7 +109,7 @@ async fn the_fields_of_a_heartbeat_are_checked(svc: Client) {
         body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
         let answer = svc.post("/locks/k/heartbeat", body).await;
         let both = fields.get("data").is_some() && fields.get("delete_data").is_some();
-        // Which of two fields that exclude each other is named is not settled.
+        // The contract does not say which of two fields that exclude each other is named.
         if both {
             answer.problem(400, "invalid-request");
         } else {

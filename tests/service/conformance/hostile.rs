@@ -1,6 +1,6 @@
-//! Requests that nobody sends by mistake: made up at random from nasty pieces, and shapes that a proxy may read differently.
+//! Hostile requests: random ones from dangerous pieces, and forms that a proxy may read differently.
 //!
-//! `PROPTEST_CASES=100000 cargo test --test service hostile` makes up more.
+//! `PROPTEST_CASES=100000 cargo test --test service hostile` tries more of them.
 
 use std::{
     io::{Read, Write},
@@ -17,7 +17,7 @@ use crate::support::{Dialect, Service, service::shared, wire};
 
 const METHODS: [&str; 8] = ["GET", "POST", "PUT", "DELETE", "LOCK", "UNLOCK", "OPTIONS", "PATCH"];
 
-/// The statuses that may be answered; no 5xx among them.
+/// The allowed statuses, without any 5xx.
 const STATUSES: [u16; 17] =
     [200, 201, 204, 303, 307, 308, 400, 401, 403, 404, 405, 409, 413, 415, 421, 423, 431];
 
@@ -180,7 +180,7 @@ fn request() -> impl Strategy<Value = Vec<u8>> {
     )
 }
 
-/// All bytes that come for a request until the connection is closed.
+/// All bytes of the answer to a request, until the connection is closed.
 fn exchange(port: u16, request: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
@@ -198,14 +198,14 @@ fn check(port: u16, request: &[u8]) -> Result<(), TestCaseError> {
     };
     prop_assert!(STATUSES.contains(&answer.status), "{} {}", answer.status, answer.text);
     if answer.status >= 400 && answer.header("x-request-id").is_empty() {
-        // What is refused before it is a request has no id.
+        // Bytes that are refused before they are a request have no id.
         prop_assert!(matches!(answer.status, 400 | 431), "{} {}", answer.status, answer.text);
     } else if answer.status >= 400 && answer.header("content-type") == "application/problem+json" {
         prop_assert_eq!(&answer.body["status"], answer.status);
         let kind = answer.body["type"].as_str().unwrap_or_default();
         prop_assert!(kind.starts_with("/problems/"), "{}", answer.text);
     } else if answer.status >= 400 {
-        // The holder's lock information is the body that Terraform wants.
+        // Terraform expects the lock information of the holder as the body.
         prop_assert!(matches!(answer.status, 409 | 423), "{} {}", answer.status, answer.text);
     }
     Ok(())
@@ -229,10 +229,10 @@ async fn every_request_is_answered_as_documented() {
     assert!(!log.contains("panicked") && !log.contains("ERROR"), "{log}");
 }
 
-/// What would create a lock if it were taken for a request of its own.
+/// A request that would create a lock if the service read it as a request of its own.
 const SMUGGLED: &str = "PUT /locks/SMUGGLED HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
 
-/// Heads and bodies whose end two readers may see at different places. Where SMUGGLED stands one of the two sees a request.
+/// Heads and bodies whose end two readers may see at different places. One of them would read SMUGGLED as a request.
 const SHAPES: [&str; 34] = [
     "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nSMUGGLED",
     "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\nSMUGGLED",
@@ -270,8 +270,8 @@ const SHAPES: [&str; 34] = [
     "Transfer-Encoding: chunked\r\n\r\n0;a=\n\r\n\r\nSMUGGLED",
 ];
 
-/// Guards that a proxy in front and the service never see different requests: such a head is refused, or its connection ends
-/// with its answer.
+/// Guards that a proxy in front and the service never see different requests: such a head is refused, or its connection
+/// is closed after the answer.
 #[tokio::test]
 async fn no_request_is_smuggled_behind_another() {
     let svc = shared(Dialect::Sqlite).await.unwrap().with_tenant("default");
@@ -299,12 +299,13 @@ async fn no_request_is_smuggled_behind_another() {
     }
 }
 
-/// Guards against a connection that is reset while its client still sends: the reset would destroy what is not read yet.
+/// Guards against a reset of a connection whose client still sends: the reset would destroy the unread part of the
+/// answer.
 #[tokio::test]
 async fn a_large_answer_arrives_whole_although_nobody_reads_the_body_of_its_request() {
     let svc = shared(Dialect::Sqlite).await.unwrap();
     let body = vec![b'x'; 200_000];
-    // Without reading on, two in five were broken off.
+    // When the service did not keep reading, two in five answers broke off.
     for _ in 0..20 {
         let request = wire::request("GET", "/api-docs/openapi.json", &[], &body);
         let answer = wire::exchange(svc.port(), &request).await.unwrap();
@@ -312,7 +313,7 @@ async fn a_large_answer_arrives_whole_although_nobody_reads_the_body_of_its_requ
     }
 }
 
-/// A pipeline is answered in order, whatever is wrong with one of its requests, until one leaves its end in doubt.
+/// A pipeline is answered in order, even if some requests are invalid, until the end of a request is not certain.
 #[tokio::test]
 async fn requests_in_a_row_are_answered_in_their_order() {
     let svc = shared(Dialect::Sqlite).await.unwrap();

@@ -1,4 +1,4 @@
-//! What is true of every answer.
+//! Properties of every answer.
 
 use reqwest::Method;
 use serde_json::json;
@@ -80,7 +80,7 @@ async fn success_is_json(svc: Client) {
     }
 }
 
-/// In a terminal the prompt then begins on a line of its own.
+/// With the newline, the prompt of a terminal begins on a new line.
 async fn a_json_answer_ends_with_a_newline(svc: Client) {
     let grant = svc.hold("k").await;
     for answer in [

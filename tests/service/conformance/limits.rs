@@ -99,7 +99,7 @@ async fn the_storage_of_a_tenant_is_limited(database: Database) {
     svc.release("held", &held.version).await.unheld(200);
     svc.hold("0").await;
     svc.with_tenant("neighbour").hold("new").await;
-    // What is deleted is found out when the tenant is counted again.
+    // The service notices deletions when it counts the rows of the tenant again.
     svc.put("/locks/large", json!({})).await.expect(200);
     eventually("something can be created again", Duration::from_secs(20), || async {
         (svc.put("/locks/new", json!({})).await.status == 201).then_some(())

@@ -1,4 +1,4 @@
-//! Lists: in byte order of the keys, a page at a time, filtered as asked.
+//! Lists: in byte order of the keys, page by page, with filters.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ async fn create(svc: &Client, keys: &[&str]) {
     }
 }
 
-/// Guards invariant 10: no collation has a say.
+/// Guards invariant 10: the order does not depend on a collation.
 async fn locks_are_listed_in_byte_order_page_by_page(svc: Client) {
     // UTF-16 would put the emoji before U+FB00, a language's order the capitals after the small letters.
     let mut expected = ["b", "B", "a", "A", "a ", "á", "z", "é", "\u{fb00}", "😀", "Z", "-", "_", "10", "9"];
@@ -55,7 +55,7 @@ async fn locks_are_listed_in_byte_order_page_by_page(svc: Client) {
     for (limit, pages) in [(1, 15), (2, 8), (7, 3), (1000, 1)] {
         let listed = all_pages(&svc, &format!("/locks?limit={limit}")).await;
         assert_eq!(listed.concat(), expected);
-        // Whether a full last page is known to be the last is not settled.
+        // The contract does not say whether a full last page has a `next_cursor`.
         assert!(listed.len() == pages || listed.len() == pages + 1, "{limit}: {}", listed.len());
     }
 }

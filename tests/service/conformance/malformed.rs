@@ -1,4 +1,4 @@
-//! Bodies that are not what they should be.
+//! Malformed bodies.
 
 use std::time::{Duration, Instant};
 
@@ -107,7 +107,7 @@ async fn bytes_that_are_not_http_do_no_harm(svc: Client) {
     for bytes in
         [&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"]
     {
-        // Whatever is answered, if anything, is no success.
+        // An answer, if there is one, is not a success.
         if let Ok(answer) = wire::exchange(svc.port(), bytes).await {
             assert!(answer.status >= 400, "{answer:?}");
         }

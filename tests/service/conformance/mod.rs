@@ -1,12 +1,12 @@
-//! The cases that hold on every database: `API.md` sentence by sentence, over HTTP.
+//! The cases that pass on every database: the HTTP contract, sentence by sentence.
 //!
-//! Each case is written once and becomes one test a database. Most share one service a database, under a tenant of
-//! their own; those that need other settings start their own.
+//! Each case is written once and becomes a test for each database. Most cases share a service for each database, with a
+//! tenant of their own. Cases that need other settings start their own service.
 
 /// Makes a test of each case and database: `conformance::locks::sqlite::a_case`.
 ///
-/// `with_client` hands a case a client of the shared service, on a Galera cluster of two replicas that take turns, and `with_database`
-/// an empty database of its own.
+/// `with_client` hands a case a client of the shared service, on a Galera cluster of two replicas that take turns, and
+/// `with_database` an empty database of its own.
 macro_rules! on_every_database {
     (with_client: $($case:ident),+ $(,)?) => {
         on_every_database!(@ sqlite, Sqlite, with_client: $($case),+);

@@ -91,7 +91,7 @@ async fn the_root_leads_to_swagger_ui(svc: Client) {
     wire::send(&svc, "POST", "/", b"{}").await.problem(405, "method-not-allowed");
 }
 
-/// What probes and tools ask for without having read the documentation.
+/// Paths that probes and tools commonly use.
 async fn usual_names_work_too(svc: Client) {
     for path in ["/healthz", "/livez"] {
         assert_eq!(svc.get(path).await.expect(200).text, svc.get("/health").await.text, "{path}");

@@ -1,4 +1,4 @@
-//! Permits: grants like a lock's, several at a time.
+//! Permits: several grants of a key at a time.
 
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ async fn permits_are_listed_page_by_page(svc: Client) {
     svc.get("/semaphores/s/permits?prefix=a").await.names_invalid("prefix");
 }
 
-/// Guards invariants 1 and 6: an ended lease counts no more, without anybody cleaning up.
+/// Guards invariants 1 and 6: an ended lease does not count, even before it is cleaned up.
 async fn an_ended_permit_is_free_for_the_next_taker(svc: Client) {
     semaphore(&svc, 1).await;
     let ended = take(&svc, json!({"lease_duration_ms": 300})).await;
@@ -93,7 +93,7 @@ async fn a_heartbeat_renews_one_permit(svc: Client) {
     assert_eq!(svc.post("/semaphores/s/heartbeat", body).await.grant().body["data"], Value::Null);
 }
 
-/// Guards invariant 4: a release ends the permit that its version names, or nothing.
+/// Guards invariant 4: a release ends the permit that its version names, or none.
 async fn a_release_ends_one_permit(svc: Client) {
     semaphore(&svc, 3).await;
     let permits = [take(&svc, json!({})).await, take(&svc, json!({})).await];

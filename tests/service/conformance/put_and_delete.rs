@@ -52,7 +52,7 @@ async fn a_free_lock_is_deleted(svc: Client) {
     svc.put("/locks/k", json!({})).await.expect(201);
 }
 
-/// Guards invariant 4: who deletes a held lock says whose it is.
+/// Guards invariant 4: deleting a held lock needs the version of its grant.
 async fn a_held_lock_is_deleted_by_its_holder_only(svc: Client) {
     let grant = svc.acquire("k", json!({"owner": "me", "lease_duration_ms": 60_000})).await.grant();
     let refused = svc.delete("/locks/k").await;

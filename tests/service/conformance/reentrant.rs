@@ -1,4 +1,4 @@
-//! Reentrant acquires: the same owner is answered the grant that stands.
+//! Reentrant acquires: the same owner is answered the active grant.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Releases: the end of a grant, and nothing else's.
+//! Releases: each ends one grant, and no other.
 
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ on_every_database![with_client:
     the_fields_of_a_release_are_checked,
 ];
 
-/// Guards invariant 3 in its simplest form: what was answered stands.
+/// Guards invariant 3 in its simplest form: answered changes are visible.
 async fn a_release_leaves_the_lock_unlocked(svc: Client) {
     let grant = svc.acquire("k", json!({"data": "text"})).await.grant();
     let released = svc.release("k", &grant.version).await;

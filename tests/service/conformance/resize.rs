@@ -32,7 +32,7 @@ async fn a_put_resizes_and_keeps_what_is_left_out(svc: Client) {
     assert_eq!(svc.post("/semaphores/s/acquire", json!({})).await.grant().body["lease_duration_ms"], 8_000);
 }
 
-/// Guards invariants 5 and 6: a place that growth made goes to the head of the queue at once.
+/// Guards invariants 5 and 6: a new permit goes to the first waiter at once.
 async fn growing_serves_waiters(svc: Client) {
     svc.put("/semaphores/s", json!({"max_size": 1})).await.expect(201);
     permit(&svc).await;
@@ -54,7 +54,7 @@ async fn growing_serves_waiters(svc: Client) {
     last.await.unwrap().grant();
 }
 
-/// Guards invariant 1 after a shrink: no new grant until it is below.
+/// Guards invariant 1 after a shrink: there is no new grant until fewer permits are held than the new size.
 async fn shrinking_takes_nothing_away_and_grants_nobody_until_enough_came_back(svc: Client) {
     svc.put("/semaphores/s", json!({"max_size": 3})).await.expect(201);
     let permits = [permit(&svc).await, permit(&svc).await, permit(&svc).await];

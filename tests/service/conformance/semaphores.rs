@@ -100,7 +100,7 @@ async fn a_refusal_shows_the_holders_that_end_first(svc: Client) {
     assert_eq!(refused.retry_after(), (left[0] + 999) / 1000, "from the earliest end");
 }
 
-/// Guards invariant 1 for semaphores, with everybody at the door at the same moment.
+/// Guards invariant 1 for semaphores, with all acquires at the same moment.
 async fn many_callers_at_once_get_as_many_permits_as_there_are(svc: Client) {
     svc.put("/semaphores/s", json!({"max_size": 5})).await.expect(201);
     let calls =

@@ -15,7 +15,7 @@ fn chosen(version: &str, owner: &str) -> Value {
     json!({"version": version, "owner": owner, "lease_duration_ms": 60_000, "wait_ms": 30_000})
 }
 
-/// Guards invariants 5 and 9: the repeat waits where the first one stood, before those who came after it.
+/// Guards invariants 5 and 9: the repeat waits in the place of the first request, before later requests.
 async fn a_repeat_takes_over_the_place_in_the_queue(svc: Client) {
     let holder = svc.hold("k").await;
     let version = random_version();
@@ -47,7 +47,7 @@ async fn the_repeats_other_fields_are_ignored(svc: Client) {
     assert_eq!(grant.body["lease_duration_ms"], 60_000);
 }
 
-/// Guards invariant 4: the version of one who waits names no grant.
+/// Guards invariant 4: the version of a waiter names no grant.
 async fn a_waiting_version_is_not_yet_a_grant(svc: Client) {
     let holder = svc.hold("k").await;
     let version = random_version();

@@ -1,4 +1,4 @@
-//! What goes by itself in the background.
+//! Rows that the sweeper removes in the background.
 
 use serde_json::json;
 
@@ -18,7 +18,7 @@ async fn until_gone(svc: &Client, key: &str) {
     eventually(&format!("{key} is gone"), SOON, gone).await;
 }
 
-/// Guards invariant 2 past the sweeper: the token goes on.
+/// Guards invariant 2 after the sweeper: the token keeps growing.
 async fn an_ended_lock_that_deletes_itself_goes_soon(database: Database) {
     let service = Service::start_with(&database.url, &FAST).await;
     let svc = service.client();

@@ -14,7 +14,7 @@ on_every_database!(
         a_holder_of_another_path_is_shown_as_lock_information,
 );
 
-/// What Terraform sends, with members that nobody here knows.
+/// The lock information of Terraform, with members that the service does not know.
 fn info(id: &str) -> Value {
     json!({
         "ID": id, "Operation": "OperationTypeApply", "Info": "", "Who": "ann@build-7", "Version": "1.11.4",
@@ -90,7 +90,7 @@ async fn the_lease_is_the_longest_unless_the_query_names_another(client: Client)
         send(&client, "LOCK", path, Some(&info("a"))).await.expect(200).body["lease_duration_ms"],
         60_000
     );
-    // The same address serves for both.
+    // The same address works for both.
     send(&client, "UNLOCK", path, Some(&info("a"))).await.expect(200);
     for query in ["lease_duration_ms=0", "lease_duration_ms=86400001", "lease_duration_ms=x", "lease=1"] {
         let refused =

@@ -129,7 +129,7 @@ async fn the_last_eight_ended_versions_are_remembered(svc: Client) {
     for version in &versions {
         svc.acquire("k", chosen(version)).await.grant();
         svc.release("k", version).await.unheld(200);
-        // Grants whose version the service made do not push them out.
+        // Grants with versions of the service do not displace them.
         let between = svc.hold("k").await;
         svc.release("k", &between.version).await.unheld(200);
     }
@@ -156,7 +156,7 @@ async fn a_chosen_version_of_a_permit_works_like_that_of_a_lock(svc: Client) {
     assert_eq!(svc.get("/semaphores/s").await.body["busy_count"], 0);
 }
 
-/// Guards invariant 9 where a semaphore has more permits than a decision loads: its deletion loads those that were granted last.
+/// Guards invariant 9 for a semaphore with more permits than a decision loads: its deletion loads the latest grants.
 async fn a_permits_version_outlives_the_deletion_of_a_large_semaphore(svc: Client) {
     let size = 400;
     svc.put("/semaphores/s", json!({"max_size": size})).await.expect(201);

@@ -1,4 +1,4 @@
-//! Waiting: handed over in order, given up in time.
+//! Waiting: locks are handed over in order, and waits end in time.
 
 use std::{
     sync::{Arc, Mutex},
@@ -43,7 +43,7 @@ async fn a_release_hands_the_lock_over(svc: Client) {
     svc.release("k", &held.version).await.problem(409, "version-mismatch");
 }
 
-/// Guards invariant 6: a holder that vanished is replaced as soon as its lease ends, and not before.
+/// Guards invariant 6: a holder that vanished is replaced when its lease ends, and not before.
 async fn the_end_of_a_lease_hands_the_lock_over(svc: Client) {
     let held = svc.acquire("k", json!({"lease_duration_ms": 800})).await.grant();
     let grant = svc.queue_up("k", waits(30_000), 1).await.await.unwrap().grant();
@@ -74,18 +74,18 @@ async fn waiters_are_granted_in_the_order_of_their_arrival(svc: Client) {
     assert!(order.is_sorted_by(|a, b| a.1 < b.1), "{order:?}");
 }
 
-/// Guards invariant 5: whoever comes while others wait is not let past them, however often it tries.
+/// Guards invariant 5: a newcomer does not overtake waiters, however often it tries.
 async fn a_newcomer_never_overtakes_waiters(svc: Client) {
     svc.acquire("k", json!({"lease_duration_ms": 2_000})).await.grant();
     let mut waiting = Vec::new();
     for place in 1..=3 {
         waiting.push(svc.queue_up("k", waits(30_000), place).await);
     }
-    // The lease ends while newcomers knock without a pause.
+    // The lease ends while newcomers try without a pause.
     while waiting.iter().all(|task| !task.is_finished()) {
         svc.acquire("k", json!({"wait_ms": 0})).await.not_granted("no_wait");
     }
-    // Each hand-over by release with a knock beside it: the next in the queue is granted, never the newcomer.
+    // At each hand-over by release a newcomer tries too. The first waiter is granted, never the newcomer.
     let last = waiting.pop().unwrap();
     for task in waiting {
         let grant = task.await.unwrap().grant();
@@ -97,7 +97,7 @@ async fn a_newcomer_never_overtakes_waiters(svc: Client) {
     last.await.unwrap().grant();
 }
 
-/// Guards invariant 7: who stopped waiting is never left holding.
+/// Guards invariant 7: a caller that stopped waiting never holds the lock.
 async fn a_caller_that_gives_up_is_answered_its_position_and_leaves_the_queue(svc: Client) {
     let held = svc.acquire("k", json!({"owner": "holder", "lease_duration_ms": 60_000})).await.grant();
     let first = svc.queue_up("k", waits(30_000), 1).await;
@@ -127,7 +127,7 @@ async fn a_heartbeat_keeps_waiters_waiting(svc: Client) {
     );
 }
 
-/// Guards invariant 2: the lock never ceased to be, and its token grows.
+/// Guards invariant 2: the lock exists all the time, and its token grows.
 async fn a_deletion_hands_over_first(svc: Client) {
     let held = svc.hold("k").await;
     let waiting = svc.queue_up("k", waits(30_000), 1).await;
@@ -148,7 +148,7 @@ async fn a_release_that_deletes_hands_over_first(svc: Client) {
     svc.heartbeat("k", &grant.version).await.grant();
 }
 
-/// Who waits keeps waiting when the lock goes with its holder, by release or by the end of its lease.
+/// Waiters keep waiting when the lock is deleted with its grant, by a release or by the end of the lease.
 async fn a_lock_that_deletes_itself_is_handed_over(svc: Client) {
     let body = json!({"delete_on_release": true, "lease_duration_ms": 60_000});
     let held = svc.acquire("k", body).await.grant();

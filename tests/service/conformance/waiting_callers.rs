@@ -24,7 +24,7 @@ fn waits_as(version: &str) -> Value {
     json!({"wait_ms": 30_000, "lease_duration_ms": 60_000, "version": version})
 }
 
-/// A caller that waits as the last of `place`, and can hang up.
+/// A caller that waits in place `place`, and can hang up.
 async fn call(svc: &Client, body: &Value, place: i64) -> Call {
     let call = Call::post(svc, "/locks/k/acquire", body).await;
     svc.until_waiters("/locks/k", place).await;
@@ -71,7 +71,7 @@ async fn a_first_waiter_that_hung_up_is_not_granted(svc: Client) {
     svc.lock("k").await.unheld(200);
 }
 
-/// Guards invariants 5 and 9: asking again with the same version finds the old place.
+/// Guards invariants 5 and 9: a repeat with the same version finds the old place.
 async fn a_caller_that_chose_its_version_keeps_its_place(svc: Client) {
     let held = svc.hold("k").await;
     let version = random_version();
@@ -79,7 +79,7 @@ async fn a_caller_that_chose_its_version_keeps_its_place(svc: Client) {
     let behind = call(&svc, &waits(), 2).await;
     first.hang_up();
     let back = Call::post(&svc, "/locks/k/acquire", &waits_as(&version)).await;
-    // Proof that it is attached again: of it and its own repeat one supersedes the other.
+    // This proves that the waiter is attached again: either the waiter or its repeat supersedes the other.
     let again = Call::post(&svc, "/locks/k/acquire", &waits_as(&version)).await;
     let stands = the_one_that_stands(back, again).await;
     svc.release("k", &held.version).await.unheld(200);
@@ -88,15 +88,15 @@ async fn a_caller_that_chose_its_version_keeps_its_place(svc: Client) {
     behind.answer().await.grant();
 }
 
-/// Guards invariants 6 and 7: a lock does not wait for who may not come back.
+/// Guards invariants 6 and 7: a lock does not wait for a caller that may not come back.
 async fn a_kept_place_is_passed_over_meanwhile(svc: Client) {
     let held = svc.hold("k").await;
     let version = random_version();
     let first = call(&svc, &waits_as(&version), 1).await;
     let behind = call(&svc, &waits(), 2).await;
     first.hang_up();
-    // The hang-up is noticed when it is no longer attached, which only a grant would show: a grant that could not be
-    // delivered is kept for 10 s, so the one behind is granted at the latest then.
+    // The service notices the hang-up at some time that the test cannot see. If it grants before that, the undelivered
+    // grant is kept for 10 s, so the next waiter is granted after that time at the latest.
     svc.release("k", &held.version).await.unheld(200);
     let grant = behind.answer().await.grant();
     let back = Call::post(&svc, "/locks/k/acquire", &waits_as(&version)).await;
@@ -105,7 +105,7 @@ async fn a_kept_place_is_passed_over_meanwhile(svc: Client) {
     if answer.status == 200 {
         assert_eq!(answer.grant().version, version);
     } else {
-        // It was given back after 10 s.
+        // The undelivered grant was given back after 10 s.
         answer.problem(409, "version-mismatch");
     }
 }

@@ -1,4 +1,4 @@
-//! A key is a lock or a semaphore, and each is told from the other.
+//! A key is either a lock or a semaphore, and is refused as the other kind.
 
 use serde_json::json;
 

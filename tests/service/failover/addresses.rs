@@ -1,4 +1,4 @@
-//! Through one address that leads to the primary of the moment: a proxy's, or one that moves. Guards invariants 1, 2, 3 and 5.
+//! Failovers behind one address: that of a proxy, or one that moves to the primary. Guards invariants 1, 2, 3 and 5.
 
 use std::{os::unix::fs::PermissionsExt, path::Path};
 
@@ -19,20 +19,21 @@ use crate::{
     },
 };
 
-/// `HAProxy` before both servers; it ends with this.
+/// `HAProxy` in front of both servers; it ends on drop.
 struct HaProxy {
     _process: Leashed,
     _folder: TempDir,
     port: u16,
 }
 
-/// Succeeds if the server accepts writes. `HAProxy` gives it the address and the port as third and fourth argument.
+/// A check that succeeds if the server accepts writes. `HAProxy` passes the address and the port as third and fourth
+/// argument.
 const CHECK: &str = "#!/bin/sh\nexport PGCONNECT_TIMEOUT=1\n\
     asked=$(psql -h \"$3\" -p \"$4\" -U locks -d postgres -Atc \
     \"SELECT pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on'\")\n[ \"$asked\" = f ]\n";
 
 impl HaProxy {
-    /// `None` where it is not installed.
+    /// Starts `HAProxy`; `None` if it is not installed.
     fn start(pair: &Pair) -> Option<Self> {
         let program = Path::new("/usr/sbin/haproxy");
         if !program.exists() {

@@ -1,4 +1,4 @@
-//! Through a URL that names both servers. Guards invariants 1, 2, 3 and 5.
+//! Failovers with a URL that names both servers. Guards invariants 1, 2, 3 and 5.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::support::{Client, Dialect, SOON, Service, eventually, random_text, server::OwnServer, sql};
 
-/// What becomes of the former primary.
+/// The fate of the former primary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Comeback {
     /// It is started again, and accepts writes.
@@ -70,7 +70,7 @@ async fn two_primaries_are_logged(scenario: &Scenario) {
     eventually("the log warns of two primaries", SOON, logged).await;
 }
 
-/// For longer than the time between two looks at all servers.
+/// Longer than the time between two checks of all servers.
 async fn the_former_primary_is_not_used(pair: &Pair, clients: &[Client; 2]) {
     let until = Instant::now() + Duration::from_millis(2_500);
     while Instant::now() < until {
@@ -84,7 +84,7 @@ async fn the_former_primary_is_not_used(pair: &Pair, clients: &[Client; 2]) {
     assert_eq!(count(&pair.primary.database.url).await, 0, "nothing is written to the former primary");
 }
 
-/// Without timelines nothing tells which of two writable servers is the right one.
+/// Without timelines the service cannot know which of two writable servers is the right one.
 #[tokio::test]
 async fn of_two_writable_mariadb_or_mysql_none_is_written_to() {
     for dialect in [Dialect::MariaDb, Dialect::MySql] {
@@ -109,7 +109,7 @@ async fn of_two_writable_mariadb_or_mysql_none_is_written_to() {
         let answer = eventually("writes are refused", SOON, refused).await;
         assert!(answer.text.contains("Two writable servers"), "{}", answer.text);
         svc.get("/ready").await.expect(503);
-        // A switch-over that an operator makes by hand ends like this.
+        // This is the end of a switch-over by hand.
         read_only(&one, 1).await;
         let back = async || (svc.acquire("k2", json!({"wait_ms": 0})).await.status == 200).then_some(());
         eventually("the other one is written to", SOON, back).await;

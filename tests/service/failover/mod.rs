@@ -1,4 +1,4 @@
-//! The primary dies and a standby takes its place: through a URL of several hosts, through a proxy, by an address that moves.
+//! The primary dies and a standby takes over: with a URL of several hosts, a proxy, or an address that moves.
 
 mod addresses;
 mod hosts;

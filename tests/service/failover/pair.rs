@@ -1,4 +1,4 @@
-//! A primary and a standby that has every commit before it is answered.
+//! A primary, and a standby that receives every commit before it is answered.
 
 use crate::support::{Database, Dialect, SOON, eventually, server::OwnServer, sql};
 
@@ -10,7 +10,7 @@ pub(crate) struct Pair {
 }
 
 impl Pair {
-    /// Starts both; `None` where their programs are missing.
+    /// Starts both; `None` if their programs are missing.
     pub(crate) async fn start(dialect: Dialect) -> Option<Self> {
         let primary = OwnServer::start(dialect).await?;
         let standby = primary.standby().await?;
@@ -25,7 +25,7 @@ impl Pair {
         url.replace(&own, &format!("{},{own}", self.standby.database.server_address()))
     }
 
-    /// A commit is answered when the standby has it.
+    /// Makes every commit wait until the standby has it.
     async fn make_synchronous(&self) {
         let (primary, standby) = (&self.primary.database.url, &self.standby.database.url);
         let is_synchronous = match self.dialect {
@@ -50,7 +50,7 @@ impl Pair {
                 // AFTER_SYNC is its default.
                 let wait = "SET GLOBAL rpl_semi_sync_source_timeout = 3600000";
                 run(primary, &[source, wait, "SET GLOBAL rpl_semi_sync_source_enabled = 1"]).await;
-                // It asks the source when it connects, which therefore comes last.
+                // The replica asks the source for this when it connects, so connecting comes last.
                 let replica = "INSTALL PLUGIN rpl_semi_sync_replica SONAME 'semisync_replica.so'";
                 let enable = "SET GLOBAL rpl_semi_sync_replica_enabled = 1";
                 run(standby, &[replica, enable, "STOP REPLICA", "START REPLICA"]).await;
@@ -70,7 +70,7 @@ impl Pair {
             Dialect::MariaDb => ("STOP SLAVE IO_THREAD", "STOP SLAVE", "RESET SLAVE ALL"),
             _ => ("STOP REPLICA IO_THREAD", "STOP REPLICA", "RESET REPLICA ALL"),
         };
-        // Everything that was received is applied first.
+        // The standby applies everything that it received first.
         run(standby, &[receive]).await;
         let applied =
             "SELECT count(*) FROM information_schema.processlist WHERE state LIKE '%read all relay log%'";
@@ -79,7 +79,7 @@ impl Pair {
         run(standby, &[stop, forget, "SET GLOBAL read_only = 0"]).await;
     }
 
-    /// The killed primary comes back as it was: it accepts writes, and nobody confirms them.
+    /// Starts the killed primary as it was: it accepts writes, which no standby confirms.
     pub(crate) async fn bring_back_as_a_primary(&mut self) {
         self.primary.start_again();
         if self.dialect == Dialect::Postgres {
@@ -88,7 +88,7 @@ impl Pair {
         }
     }
 
-    /// The killed primary comes back as an operator would have it.
+    /// Starts the killed primary read-only, as an operator would.
     pub(crate) fn bring_back_read_only(&mut self) {
         let setting = match self.dialect {
             Dialect::Postgres => ["-c", "default_transaction_read_only=on"].as_slice(),
@@ -97,7 +97,7 @@ impl Pair {
         self.primary.start_again_with(setting);
     }
 
-    /// Where the database is now.
+    /// The address of the database now.
     pub(crate) fn promoted(&self) -> &Database {
         &self.standby.database
     }

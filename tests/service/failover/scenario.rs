@@ -1,4 +1,5 @@
-//! What every failover goes through: two replicas, callers, a queue; then the primary is lost and the standby promoted.
+//! The scenario of every failover: two replicas, callers and a queue; then the primary is lost and the standby
+//! promoted.
 
 use std::time::{Duration, Instant};
 
@@ -8,21 +9,21 @@ use tokio::task::JoinHandle;
 use super::{pair::Pair, workload::Workload};
 use crate::support::{Answer, Client, Grant, SOON, Service, eventually};
 
-/// How soon after the order to promote the standby writes have to be back.
+/// The longest time from the order to promote the standby until writes work again.
 const WRITES_BACK: Duration = Duration::from_secs(3);
-/// How many wait in the queue.
+/// The number of waiters in the queue.
 const WAITERS: i64 = 4;
 
 /// How the primary is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Loss {
-    /// It is killed.
+    /// The primary is killed.
     Killed,
-    /// It stands still, and its connections stay open.
+    /// The primary is stopped, and its connections stay open.
     Hung,
 }
 
-/// Two replicas of the service, and what is going on at them.
+/// Two replicas of the service, their callers and their queue.
 pub(crate) struct Scenario {
     pub(crate) replicas: [Service; 2],
     pub(crate) clients: [Client; 2],
@@ -48,8 +49,8 @@ impl Scenario {
         Self { replicas, clients, held, waiting, workload }
     }
 
-    /// The primary is lost, and the standby promoted; `lead` is what then leads the callers there. Returns when the order to promote
-    /// was given.
+    /// Loses the primary and promotes the standby; `lead` then leads the callers to it. Returns the time of the order
+    /// to promote.
     pub(crate) async fn fail_over(&self, pair: &mut Pair, loss: Loss, lead: impl FnOnce(&Pair)) -> Instant {
         match loss {
             Loss::Killed => pair.primary.kill(),
@@ -73,13 +74,14 @@ impl Scenario {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
 
-    /// Nothing that was answered is lost or given twice, no place in the queue is lost, and writes were back in time.
+    /// Checks that no answered grant is lost or granted twice, that no place in the queue is lost, and that writes were
+    /// back in time.
     pub(crate) async fn check(self, what: &str, ordered: Instant) {
         self.check_within(WRITES_BACK, &format!("{what}, from the order to promote the standby"), ordered)
             .await;
     }
 
-    /// The same, where writes have to be back `within` some time after a moment.
+    /// The same, with another time `within` which writes have to be back.
     pub(crate) async fn check_within(self, within: Duration, what: &str, since: Instant) {
         let Self { replicas: _replicas, clients: [first, _], held, waiting, workload } = self;
         let answers = workload.end().await;

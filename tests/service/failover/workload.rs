@@ -1,4 +1,4 @@
-//! Callers that go on while the database fails over, and what they were answered.
+//! Callers that keep working while the database fails over, and their answers.
 
 use std::{
     sync::{
@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use crate::support::Client;
 
-/// A caller rests for so long, so that it leaves the processors to others.
+/// The pause of a caller after each round, so that it leaves processor time to others.
 const REST: Duration = Duration::from_millis(5);
 
 /// Callers with keys of their own, and callers that compete for one.
@@ -23,7 +23,7 @@ pub(crate) struct Workload {
     competing: Vec<JoinHandle<Vec<Hold>>>,
 }
 
-/// A grant that was answered, and whether its release was.
+/// A grant that was answered, and whether its release was answered too.
 struct Grant {
     key: String,
     version: String,
@@ -39,7 +39,7 @@ struct Hold {
     until: Instant,
 }
 
-/// What all callers were answered.
+/// The answers to all callers.
 pub(crate) struct Answers {
     grants: Vec<Grant>,
     holds: Vec<Hold>,
@@ -56,7 +56,7 @@ impl Workload {
         Self { stop, alone, competing }
     }
 
-    /// Lets all callers come to their end.
+    /// Waits until all callers have finished.
     pub(crate) async fn end(self) -> Answers {
         self.stop.store(true, Ordering::Relaxed);
         let mut answers = Answers { grants: Vec::new(), holds: Vec::new() };
@@ -71,13 +71,13 @@ impl Workload {
 }
 
 impl Answers {
-    /// How long after this moment the first grant was answered that was asked for earlier or later.
+    /// The time from this moment to the first answered grant.
     pub(crate) fn first_grant_after(&self, moment: Instant) -> Duration {
         let answered = self.grants.iter().map(|grant| grant.answered).filter(|answered| *answered > moment);
         answered.min().map(|first| first - moment).unwrap()
     }
 
-    /// No grant that was answered is lost, and none was given twice.
+    /// Checks that no answered grant is lost, and that none was granted twice.
     pub(crate) async fn check(mut self, svc: &Client) {
         assert!(self.grants.len() > 50 && self.holds.len() > 20, "too little was answered to be lost");
         for grant in &self.grants {
@@ -138,7 +138,7 @@ async fn compete(svc: Client, stop: Arc<AtomicBool>) -> Vec<Hold> {
         tokio::time::sleep(Duration::from_millis(2)).await;
         holds.push(Hold { token: grant.token, from, until: Instant::now() });
         while svc.release("hot", &grant.version).await.status == 503 {
-            // It may have been carried out, and another may have the lock by now.
+            // The release may have been carried out, and another caller may have the lock by now.
             tokio::time::sleep(REST).await;
         }
     }

@@ -15,10 +15,10 @@ on_every_server![
     tokens_cannot_be_checked_without_the_database,
 ];
 
-/// Longer than a replica may live unseen.
+/// Longer than a replica may be unseen before it is declared dead.
 const ABSENCE: Duration = Duration::from_secs(10);
 
-/// Guards invariant 3: a grant outlasts it; and nothing of the database's inside is told.
+/// Guards invariant 3: a grant outlasts the outage. Answers reveal nothing about the database.
 async fn while_the_database_is_away_the_service_says_so_and_then_goes_on(database: Database) {
     let proxy = Proxy::before(&database).await;
     let service = Service::start(&database.through_port(proxy.port())).await;
@@ -50,7 +50,7 @@ async fn while_the_database_is_away_the_service_says_so_and_then_goes_on(databas
     svc.hold("other").await;
 }
 
-/// Guards invariants 5, 6 and 7: an absence kills no replica in the other's eyes, and nobody loses its place.
+/// Guards invariants 5, 6 and 7: in an outage no replica declares the other dead, and no waiter loses its place.
 async fn waiters_outlast_the_databases_absence(database: Database) {
     let proxy = Proxy::before(&database).await;
     let url = database.through_port(proxy.port());
@@ -71,7 +71,7 @@ async fn waiters_outlast_the_databases_absence(database: Database) {
         let back = async || (client.lock("k").await.status == 200).then_some(());
         eventually("the replica is back", SOON, back).await;
     }
-    // Longer than it takes to bury a replica that is taken for dead.
+    // Longer than it takes to reap a replica that is declared dead.
     watch(&clients[0], Duration::from_secs(4)).await;
     first.release("k", &held.version).await.unheld(200);
     let mut last = held.token;
@@ -83,7 +83,7 @@ async fn waiters_outlast_the_databases_absence(database: Database) {
     }
 }
 
-/// All four go on waiting, for so long.
+/// Checks that all four keep waiting for this time.
 async fn watch(svc: &Client, long: Duration) {
     let begin = Instant::now();
     while begin.elapsed() < long {
@@ -107,7 +107,7 @@ async fn a_cut_of_all_connections_is_not_noticed_by_callers_for_long(database: D
     }
 }
 
-/// It is no reason to take a token for a wrong one: a client would give up for good.
+/// An outage is no reason to refuse a token: the client would give up for good.
 async fn tokens_cannot_be_checked_without_the_database(mut database: Database) {
     let proxy = Proxy::before(&database).await;
     database.url = database.through_port(proxy.port());

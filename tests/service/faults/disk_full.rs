@@ -1,4 +1,4 @@
-//! The disk is full, and later it is not.
+//! The disk is full, and later has room again.
 //!
 //! A service with its SQLite file on a small disk, in a mount namespace of its own.
 
@@ -17,7 +17,7 @@ struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// `None` where this user may not mount anything.
+    /// Starts the service; `None` if this user may not mount anything.
     fn start() -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let disk = folder.path().join("disk");
@@ -39,7 +39,7 @@ impl SmallDisk {
     }
 }
 
-/// Guards invariant 3: what is answered 200 is stored, and the rest is told at once what is the matter.
+/// Guards invariant 3: a change that is answered 200 is stored. Other requests get the cause at once.
 #[tokio::test]
 async fn a_full_disk_is_told_as_one_and_noticed_when_it_is_not_full_any_more() {
     let Some(disk) = SmallDisk::start() else { return };
@@ -80,7 +80,7 @@ async fn a_full_disk_is_told_as_one_and_noticed_when_it_is_not_full_any_more() {
     svc.lock("held").await.grant();
 
     disk.run(r#"rm "$0/filler""#);
-    // Nobody writes meanwhile.
+    // There are no writes meanwhile.
     eventually("the service is ready again", SOON, ready).await;
     svc.put("/locks/more", json!({"data": data})).await.expect(201);
     assert_eq!(svc.heartbeat("held", &held.version).await.grant().token, held.token);

@@ -1,4 +1,4 @@
-//! A failover that loses the last commits: the standby that is promoted never received them. No token is seen twice.
+//! A failover that loses the last commits, because the promoted standby never received them. No token is seen twice.
 
 use sea_orm::{ConnectionTrait, Statement};
 use serde_json::json;
@@ -19,10 +19,10 @@ async fn tokens(svc: &Client, rounds: usize) -> Vec<(String, i64)> {
     seen
 }
 
-/// What the standby has: the highest token.
+/// The highest token that the standby has.
 const HAS: &str = "SELECT coalesce(max(token), 0) FROM locks";
 
-/// Waits until the standby has all that was granted so far.
+/// Waits until the standby has all grants so far.
 async fn until_received(standby: &OwnServer, token: i64) {
     let has = async || {
         let has = sql::number(&standby.database.url, HAS).await.unwrap_or_default();
@@ -135,7 +135,7 @@ mod restart {
     }
 }
 
-/// Guards invariants 2 and 3: what was granted before stands, also in the new epoch.
+/// Guards invariants 2 and 3: earlier grants stay active in the new epoch.
 async fn a_restart_of_the_server_may_raise_and_grants_go_on(dialect: Dialect) {
     let Some(mut server) = OwnServer::start(dialect).await else { return };
     let service = Service::start(&server.database.url).await;

@@ -1,4 +1,4 @@
-//! A firewall forgets the connections to the database: they swallow what they are given, and nobody says a word.
+//! A firewall forgets the connections to the database: they accept bytes and never answer, without an error.
 
 use std::time::{Duration, Instant};
 
@@ -9,11 +9,11 @@ use crate::support::{Database, Service};
 
 on_every_server![connections_that_swallow_everything_cost_no_holder_its_lock];
 
-/// The longest that a caller is kept, and that the service is out of order.
+/// The longest time for which a caller waits, and for which the service does not work.
 const BACK_WITHIN: Duration = Duration::from_secs(5);
 
-/// Guards invariant 4: who sends heartbeats in time keeps the lock. All connections are dead at once, and each of them is
-/// tried by somebody.
+/// Guards invariant 4: a holder that sends heartbeats in time keeps the lock. All connections are dead at once, and
+/// requests try each of them.
 async fn connections_that_swallow_everything_cost_no_holder_its_lock(database: Database) {
     let proxy = Proxy::before(&database).await;
     let service = Service::start(&database.through_port(proxy.port())).await;

@@ -27,7 +27,7 @@ mod mysql {
     }
 }
 
-/// A grant whose version and token were answered, and whether its release was.
+/// A grant whose version and token were answered, and whether its release was answered too.
 struct AnsweredGrant {
     key: String,
     version: String,
@@ -35,7 +35,7 @@ struct AnsweredGrant {
     released: bool,
 }
 
-/// Guards invariants 2 and 3: no grant and no release that was answered is lost, and no token comes again.
+/// Guards invariants 2 and 3: no answered grant or release is lost, and no token is granted again.
 async fn a_kill_of_the_database(dialect: Dialect) {
     let Some(mut server) = OwnServer::start(dialect).await else { return };
     let service = Service::start(&server.database.url).await;
@@ -89,7 +89,7 @@ async fn work(svc: Client, caller: usize) -> Vec<AnsweredGrant> {
         if round % 2 == 0 {
             let answer = svc.release(&told.key, &told.version).await;
             if answer.status != 200 {
-                // Whether it was released is not known.
+                // It is not known whether the lock was released.
                 answer.unavailable();
                 break;
             }

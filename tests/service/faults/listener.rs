@@ -1,4 +1,4 @@
-//! The connection on which a replica hears of its grants is cut.
+//! The connection on which a replica receives notifications is cut.
 
 use serde_json::json;
 
@@ -7,7 +7,7 @@ use crate::{
     support::{Database, Dialect, Fleet, sql},
 };
 
-/// Guards invariant 6: a notification that nobody hears is a wake-up that is late, never one that is lost.
+/// Guards invariant 6: a lost notification delays a wake-up, but does not lose it.
 #[tokio::test]
 async fn hand_overs_go_on_while_listeners_are_cut_off() {
     with_database(Dialect::Postgres, hand_overs_go_on).await;
@@ -32,7 +32,7 @@ async fn hand_overs_go_on(database: Database) {
     assert!(cut >= 2, "only {cut} listeners were found and cut");
 }
 
-/// Ends the sessions of this database that listen; answers how many.
+/// Ends the sessions of this database that listen, and returns their number.
 async fn terminate_listeners(database: &Database) -> i64 {
     let terminate = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
                      WHERE datname = current_database() AND pid <> pg_backend_pid() AND query ILIKE 'LISTEN%'";

@@ -1,4 +1,4 @@
-//! Two replicas behind a way to the database that loses one answer in fifty, with its connection.
+//! Two replicas behind a proxy that loses one answer of the database in fifty, with its connection.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::support::{Answer, Client, Database, Service, random_version};
 
 on_every_server![no_holder_is_answered_that_it_lost_its_lock];
 
-/// How long the clients go on.
+/// The time for which the clients work.
 const GOES_ON: Duration = Duration::from_secs(3);
 
 /// Guards invariants 4 and 9.
@@ -29,7 +29,7 @@ async fn no_holder_is_answered_that_it_lost_its_lock(database: Database) {
     assert!(rounds > 20 && proxy.cuts() > 5, "{rounds} rounds, {} answers lost", proxy.cuts());
 }
 
-/// Takes one of two locks, renews it and gives it back, each at either replica. Returns how often.
+/// Acquires one of two locks, renews and releases it, each at a random replica. Returns the number of rounds.
 async fn take_turns(clients: [Client; 2], number: usize, until: Instant) -> usize {
     let mut rounds = 0;
     while Instant::now() < until {
@@ -42,7 +42,7 @@ async fn take_turns(clients: [Client; 2], number: usize, until: Instant) -> usiz
         };
         let acquired = post(0, "acquire", &ask).await;
         if acquired.status == 503 {
-            // It may be asked again with its version, and found; this one gives up what it may have got.
+            // A repeat with the version could find the grant. This caller gives it up instead.
             let _ = post(0, "release", &json!({"version": version})).await;
             continue;
         }
@@ -52,7 +52,7 @@ async fn take_turns(clients: [Client; 2], number: usize, until: Instant) -> usiz
         let mut released = post(2, "release", &json!({"version": version})).await;
         assert!([200, 503].contains(&released.status), "release: {}", released.text);
         while released.status == 503 {
-            // It may have been carried out, and another may have the lock by now.
+            // The release may have been carried out, and another caller may have the lock by now.
             released = post(2, "release", &json!({"version": version})).await;
         }
         rounds += 1;

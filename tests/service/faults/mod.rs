@@ -1,6 +1,6 @@
-//! The way to the database fails: cut, refused, answers lost after the statement was carried out.
+//! The connection to the database fails: it is cut or refused, or answers are lost after the statement was executed.
 
-/// Makes a test of each case and database server: `SQLite` has no way that could fail.
+/// Makes a test of each case and database server. `SQLite` has no connection that could fail.
 macro_rules! on_every_server {
     ($($case:ident),+ $(,)?) => {
         mod postgres {

@@ -10,26 +10,26 @@ use tokio::{
 
 use crate::support::{Database, names::free_port};
 
-/// What the proxy does.
+/// The state of the proxy.
 struct Plan {
-    /// Where new connections lead to.
+    /// The address to which new connections lead.
     server: String,
     /// Connections are closed as soon as they are opened.
     refuse: bool,
-    /// The cut that is armed.
+    /// The armed cut.
     cut: Option<Cut>,
-    /// Of how many answers one is lost, and its connection with it; 0 is none.
+    /// One answer of this number is lost, with its connection; 0 loses none.
     loses_one_in: u32,
-    /// The answers since the last that was lost.
+    /// The number of answers since the last lost one.
     answers: u32,
 }
 
 /// A cut that waits for its statement.
 #[derive(Clone)]
 struct Cut {
-    /// What the first message of interest contains.
+    /// The text that the first relevant message contains.
     marker: Vec<u8>,
-    /// How many messages of the same connection go by after it.
+    /// The number of further messages of the connection that pass.
     skip: u32,
     /// Whether the database gets the message, and only its answer is lost.
     forward: bool,
@@ -45,7 +45,7 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// Opens a way to the server of this database.
+    /// Starts a proxy to the server of this database.
     pub(crate) async fn before(database: &Database) -> Self {
         let port = free_port();
         let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
@@ -72,12 +72,12 @@ impl Proxy {
         proxy
     }
 
-    /// Where it listens.
+    /// The port on which the proxy listens.
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
-    /// Cuts all connections; new ones are let through.
+    /// Cuts all connections, and lets new ones through.
     pub(crate) fn cut_all(&self) {
         self.generation.send_modify(|generation| *generation += 1);
     }
@@ -93,39 +93,39 @@ impl Proxy {
         self.plan.lock().unwrap().refuse = false;
     }
 
-    /// All connections that are open swallow what they are given from now on, without a word; new ones work.
+    /// From now on open connections accept bytes and never answer, without an error. New connections work.
     pub(crate) fn freeze(&self) {
         self.freezes.send_modify(|freezes| *freezes += 1);
     }
 
-    /// Leads new connections to another server; those that are open stay where they are.
+    /// Leads new connections to another server. Open connections stay as they are.
     pub(crate) fn lead_to(&self, database: &Database) {
         self.plan.lock().unwrap().server = database.server_address();
     }
 
-    /// Arms a cut: of the connection over which a message with `marker` goes, `skip` messages later, before the database
-    /// gets it, or after the database has answered it.
+    /// Arms a cut of the connection that sends a message with `marker`: `skip` messages later, either before the
+    /// database receives the message or after it has answered it.
     pub(crate) fn arm(&self, marker: &str, skip: u32, forward: bool) {
         self.plan.lock().unwrap().cut = Some(Cut { marker: marker.into(), skip, forward });
     }
 
-    /// Disarms a cut that has not happened. Whether it had happened.
+    /// Disarms the cut. Returns whether it had happened.
     pub(crate) fn disarm(&self) -> bool {
         self.plan.lock().unwrap().cut.take().is_none()
     }
 
-    /// Loses one of so many answers from now on, and its connection with it.
+    /// From now on loses one of this number of answers, with its connection.
     pub(crate) fn lose_one_in(&self, answers: u32) {
         self.plan.lock().unwrap().loses_one_in = answers;
     }
 
-    /// How many connections were cut by arms, or by lost answers.
+    /// The number of connections that were cut by an armed cut or a lost answer.
     pub(crate) fn cuts(&self) -> u64 {
         *self.cuts.borrow()
     }
 }
 
-/// What every connection knows.
+/// The state that all connections share.
 #[derive(Clone)]
 struct Way {
     plan: Arc<Mutex<Plan>>,
@@ -134,7 +134,7 @@ struct Way {
     cuts: watch::Sender<u64>,
 }
 
-/// What becomes of a message.
+/// The fate of a message.
 enum Fate {
     Pass,
     LoseIt,
@@ -147,7 +147,7 @@ impl Way {
         loop {
             tokio::select! {
                 accepted = listener.accept() => drop(tokio::spawn(self.clone().serve(accepted.unwrap().0))),
-                // The proxy is gone when nobody can change its generation any more.
+                // The proxy is gone when its sender was dropped.
                 Err(_) = generation.changed() => return,
             }
         }
@@ -167,7 +167,7 @@ impl Way {
         let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
         let mut generation = self.generation.clone();
         generation.mark_unchanged();
-        // An answer that is lost is not handed on from the moment its statement is.
+        // From the moment when a statement is passed on whose answer is lost, nothing is passed back.
         let silent = watch::Sender::new(false);
         let heard = silent.subscribe();
         self.freezes.mark_unchanged();
@@ -178,7 +178,7 @@ impl Way {
             // Cut, or the proxy is gone.
             _ = generation.changed() => {}
         }
-        // Whatever ended first ends both: the halves are dropped here.
+        // The end of one half ends both: the halves are dropped here.
     }
 
     async fn requests(
@@ -245,7 +245,7 @@ impl Way {
         }
     }
 
-    /// Whether this answer is the one that is lost.
+    /// Whether this answer is lost.
     fn is_lost(&self) -> bool {
         let mut plan = self.plan.lock().unwrap();
         plan.answers += 1;

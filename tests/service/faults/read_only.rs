@@ -1,4 +1,4 @@
-//! The server takes no writes any more, and stays up: it is a former primary. Its address leads elsewhere later.
+//! The server is a former primary: it runs on but refuses writes. Later its address leads to another server.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde_json::json;
 use super::proxy::Proxy;
 use crate::support::{Answer, Database, Dialect, SOON, Service, eventually, server::OwnServer, sql};
 
-/// What makes a server read-only and writable again.
+/// The statements that make a server read-only and writable again.
 fn switch(dialect: Dialect, read_only: bool) -> Vec<&'static str> {
     match (dialect, read_only) {
         (Dialect::Postgres, true) => {
@@ -74,7 +74,7 @@ async fn mysql() {
     a_read_only_server_is_left_for_the_one_that_its_address_leads_to(Dialect::MySql).await;
 }
 
-/// A server that takes writes again needs no other one. Guards invariant 3.
+/// A server that accepts writes again is used again. Guards invariant 3.
 #[tokio::test]
 async fn a_server_that_takes_writes_again_is_used_again() {
     for dialect in Dialect::SERVERS {

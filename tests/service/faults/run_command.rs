@@ -19,7 +19,7 @@ on_every_server![
 const LEASE: Duration = Duration::from_secs(4);
 const SHORT_LEASE: Duration = Duration::from_secs(3);
 
-/// Starts a command that ends when its standard input does. With its process id.
+/// Starts a command that ends with its standard input. Returns its process id too.
 async fn start(client: &Client, lease: Duration) -> (Running, ChildStdin, i32) {
     let lease = format!("{}ms", lease.as_millis());
     let arguments = ["run", "k", "--lease", &lease, "--", "sh", "-c", "echo $$; cat; echo done"];
@@ -31,7 +31,7 @@ async fn start(client: &Client, lease: Duration) -> (Running, ChildStdin, i32) {
     (run, input, process)
 }
 
-/// Guards invariant 4 for the command: whoever renews in time keeps its lock through the failover.
+/// Guards invariant 4 for the command: a holder that renews in time keeps its lock through the failover.
 async fn a_database_that_fails_over_costs_the_command_nothing(database: Database) {
     let proxy = Proxy::before(&database).await;
     let service = Service::start(&database.through_port(proxy.port())).await;
@@ -56,7 +56,7 @@ async fn a_database_that_fails_over_costs_the_command_nothing(database: Database
     client.lock("k").await.unheld(200);
 }
 
-/// Guards invariant 1 for the command: it has ended when the database lets in another one.
+/// Guards invariant 1 for the command: it has ended before another caller is granted the lock.
 async fn a_database_that_stays_away_or_says_nothing_ends_the_command_before_its_lease(database: Database) {
     let proxy = Proxy::before(&database).await;
     let other = Service::start(&database.url).await;
@@ -68,7 +68,7 @@ async fn a_database_that_stays_away_or_says_nothing_ends_the_command_before_its_
         failure(&proxy);
         let lease_ended = async || {
             let locked = there.lock("k").await.body["locked"] == true;
-            // Looked at after the lock: who lives now lived when the lease had ended.
+            // Checked after the lock: a process that runs now also ran when the lease had ended.
             assert!(locked || !is_alive(process), "the lease has ended, and the command runs");
             (!locked).then_some(())
         };
@@ -77,7 +77,7 @@ async fn a_database_that_stays_away_or_says_nothing_ends_the_command_before_its_
     }
 }
 
-/// The promoted standby lacks the last commits: somebody else may hold the lock there.
+/// The promoted standby lacks the last commits, so another caller may hold the lock there.
 async fn a_failover_that_lost_the_grant_ends_the_command(database: Database) {
     let proxy = Proxy::before(&database).await;
     let service = Service::start(&database.through_port(proxy.port())).await;

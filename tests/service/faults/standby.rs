@@ -1,5 +1,5 @@
-//! A synchronous standby is away, and an operator cancels a commit that waits for it: the commit has happened on this server
-//! and nowhere else, and would be lost with it.
+//! A synchronous standby is away, and an operator cancels a commit that waits for it. The commit has then happened only
+//! on this server, and would be lost with it.
 
 use serde_json::json;
 
@@ -9,11 +9,11 @@ use crate::support::{
     sql::{self, execute},
 };
 
-/// Backends that wait for the standby.
+/// The number of backends that wait for the standby.
 const WAITING: &str = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
 const CANCEL: &str = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
 
-/// Has every commit wait for the standby.
+/// Makes every commit wait for the standby.
 async fn be_synchronous(url: &str) {
     execute(url, "ALTER SYSTEM SET synchronous_standby_names = '*'").await.unwrap();
     execute(url, "SELECT pg_reload_conf()").await.unwrap();
@@ -22,7 +22,7 @@ async fn be_synchronous(url: &str) {
     eventually("the standby is synchronous", SOON, is_synchronous).await;
 }
 
-/// Guards invariant 3: what was answered survives a failover.
+/// Guards invariant 3: answered grants survive a failover.
 #[tokio::test]
 async fn a_grant_that_did_not_reach_its_standby_is_not_answered() {
     let Some(primary) = OwnServer::start(Dialect::Postgres).await else { return };
@@ -43,7 +43,7 @@ async fn a_grant_that_did_not_reach_its_standby_is_not_answered() {
     acquire.await.unwrap().unavailable();
     let committed = "SELECT count(*) FROM locks WHERE key = 'k' AND version IS NOT NULL";
     assert_eq!(sql::number(url, committed).await.unwrap(), 1, "this server has it");
-    // What it shows proves nothing.
+    // The row on this server proves nothing.
     svc.acquire("k", ask.clone()).await.unavailable();
     svc.lock("k").await.unavailable();
 
@@ -53,12 +53,12 @@ async fn a_grant_that_did_not_reach_its_standby_is_not_answered() {
         (answer.status != 503).then_some(answer)
     };
     let answer = eventually("the service answers again", SOON, back).await;
-    // It stands, or was given back: in both cases the standby knows.
+    // The grant is active or was given back. The standby has received either change.
     assert!([200, 409].contains(&answer.status), "{}", answer.text);
 }
 
-/// Guards invariant 1: this server may have been cut off, and its standby promoted; only a write that reaches the standby shows
-/// that it was not.
+/// Guards invariant 1: this server may have been cut off, and its standby promoted. Only a write that reaches the
+/// standby shows that this did not happen.
 #[tokio::test]
 async fn a_grant_that_stood_before_is_answered_only_with_a_write_that_reaches_the_standby() {
     let Some(primary) = OwnServer::start(Dialect::Postgres).await else { return };

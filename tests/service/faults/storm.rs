@@ -26,8 +26,8 @@ struct Guarded {
     grants: AtomicI64,
 }
 
-/// Guards invariants 1, 2 and 9: callers with versions of their own retry until they are answered, and there is one
-/// holder at a time, with growing tokens, whatever got lost.
+/// Guards invariants 1, 2 and 9: callers with chosen versions retry until they are answered. There is one holder at a
+/// time, with growing tokens, whatever was lost.
 async fn retries_through_a_storm_of_cuts_grant_nothing_twice(database: Database) {
     let proxy = Proxy::before(&database).await;
     let url = database.through_port(proxy.port());
@@ -70,7 +70,7 @@ async fn call(svc: Client, guarded: Arc<Guarded>, until: Instant) {
                 until_answered(&svc, "release", &json!({"version": version})).await.expect_release();
             }
             423 => drop(answer.not_granted("timed_out").clone()),
-            // The service had answered 503, and gave back what it had got.
+            // The service had answered 503, and gave the grant back.
             _ => drop(answer.problem(409, "version-mismatch").clone()),
         }
     }
@@ -85,7 +85,7 @@ async fn until_answered(svc: &Client, action: &str, body: &serde_json::Value) ->
 }
 
 impl Answer {
-    /// Released now, or by an earlier try after which somebody else was granted.
+    /// Released now, or by an earlier try after which another caller was granted the lock.
     #[track_caller]
     fn expect_release(&self) {
         if self.status != 200 {

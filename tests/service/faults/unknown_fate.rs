@@ -13,8 +13,8 @@ on_every_server![
     a_hand_over_of_unknown_fate_reaches_the_waiter,
 ];
 
-/// Every place of a transaction at which it can break: which message after the first that names the key, and whether
-/// the database got it. The first always comes; how many follow depends on the dialect.
+/// Every place at which a transaction can break: the number of the message after the first one with the key, and
+/// whether the database received it. The first message always comes; the number of further ones depends on the dialect.
 const BREAKS: [(u32, bool); 8] =
     [(0, true), (0, false), (1, true), (1, false), (2, true), (2, false), (3, true), (3, false)];
 
@@ -31,7 +31,7 @@ impl Setting {
         Self { svc: service.client(), proxy, _service: service }
     }
 
-    /// Sends a `POST` whose way to the database breaks; answers whether it was answered or refused.
+    /// Sends a `POST` and breaks the connection to the database. Returns whether the request succeeded or was refused.
     async fn broken_post(&self, at: (u32, bool), key: &str, action: &str, body: &Value) -> Answer {
         self.proxy.arm(key, at.0, at.1);
         let answer = self.svc.post(&format!("/locks/{key}/{action}"), body.clone()).await;
@@ -48,7 +48,7 @@ fn key() -> String {
     format!("key-{}", random_text())
 }
 
-/// Asks again until the service answers otherwise than 503.
+/// Repeats a request until the answer is not 503.
 async fn until_answered(svc: &Client, path: &str, body: &Value) -> Answer {
     let ask = async || {
         let answer = svc.post(path, body.clone()).await;
@@ -57,7 +57,7 @@ async fn until_answered(svc: &Client, path: &str, body: &Value) -> Answer {
     eventually("the service answers again", SOON, ask).await
 }
 
-/// Guards invariants 3 and 9: what is answered is what stands, and the retry gets the same grant, or none.
+/// Guards invariants 3 and 9: the answer matches the stored grant, and a retry gets the same grant, or none.
 async fn an_acquire_of_unknown_fate_is_one_grant_or_none(database: Database) {
     let setting = Setting::new(&database).await;
     let svc = &setting.svc;
@@ -73,14 +73,14 @@ async fn an_acquire_of_unknown_fate_is_one_grant_or_none(database: Database) {
             assert_eq!(svc.lock(&key).await.grant().version, version, "{at:?}");
             svc.release(&key, &version).await.unheld(200);
         } else {
-            // The service gave back what it had answered 503 for.
+            // The service gave back the grant for which it had answered 503.
             again.problem(409, "version-mismatch");
         }
         svc.until_free_or_absent(&key).await;
     }
 }
 
-/// Guards invariant 7: a grant that nobody was told of is given back, not left until its lease ends.
+/// Guards invariant 7: an unanswered grant is given back, and does not stay until its lease ends.
 async fn an_acquire_whose_version_the_service_made_leaves_nobody_holding(database: Database) {
     let setting = Setting::new(&database).await;
     for at in BREAKS {
@@ -136,7 +136,7 @@ async fn a_heartbeat_of_unknown_fate_acts_on_its_grant_or_on_nothing(database: D
     }
 }
 
-/// Guards invariants 6 and 9: the release and the grant are one commit, and both are told as they happened.
+/// Guards invariants 6 and 9: the release and the grant are one commit, and both answers say what happened.
 async fn a_hand_over_of_unknown_fate_reaches_the_waiter(database: Database) {
     let setting = Setting::new(&database).await;
     let svc = &setting.svc;
@@ -149,7 +149,7 @@ async fn a_hand_over_of_unknown_fate_reaches_the_waiter(database: Database) {
         let again = until_answered(svc, &format!("/locks/{key}/release"), &release).await;
         let grant = waiting.await.unwrap().grant();
         assert!(grant.token > held.token);
-        // The first release may have been carried out: then another grant is current by now.
+        // The first release may have been carried out. Another grant is then current.
         assert!(again.status == 200 || again.status == 409, "{at:?}: {}", again.text);
         assert_eq!(svc.lock(&key).await.grant().version, grant.version, "{at:?}");
     }

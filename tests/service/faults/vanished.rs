@@ -1,7 +1,7 @@
 //! A client's host vanishes: no packet comes from it any more, not even the end of its connection.
 //!
-//! The service gets a network of its own, of nothing but a loopback, with clients inside. When that loopback is taken down,
-//! both sides are still there and neither hears of the other; only TCP's keepalive can tell.
+//! The service runs in a network namespace with only a loopback interface, and its clients too. When the interface is
+//! taken down, both sides still run and neither hears of the other. Only TCP's keepalive can notice that.
 
 use std::{
     process::{Command, Output},
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::support::{apart::serve_apart, eventually, leash::Leashed};
 
 const PORT: u16 = 8080;
-/// The longest that keepalive takes (`api/src/http/server`): 5 to 20 s of silence, then five questions 2 s apart.
+/// The longest time that keepalive takes (`api/src/http/server`): 5 to 20 s of silence, then five probes 2 s apart.
 const NOTICED_WITHIN: Duration = Duration::from_secs(32);
 
 /// A service in a network of its own.
@@ -23,7 +23,7 @@ struct Island {
 }
 
 impl Island {
-    /// `None` where this user may not make networks.
+    /// Starts the service; `None` if this user may not create network namespaces.
     fn start() -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("service.log");
@@ -32,7 +32,7 @@ impl Island {
         Some(Self { service, folder })
     }
 
-    /// A command inside of the service's network.
+    /// A command inside the service's network.
     fn inside(&self, command: &[&str]) -> Command {
         let mut inside = Command::new("nsenter");
         inside
@@ -50,7 +50,7 @@ impl Island {
         self.inside(&["curl", "-sf", "-H", "content-type: application/json", "-d", body, &url])
     }
 
-    /// How many wait, by the metrics; `None` while they cannot be read.
+    /// The number of waiters by the metrics; `None` while they cannot be read.
     fn waiters(&self) -> Option<String> {
         let metrics = self.run(&["curl", "-sf", &format!("http://127.0.0.1:{PORT}/metrics")]);
         let metrics = String::from_utf8(metrics.stdout).unwrap();

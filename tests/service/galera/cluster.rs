@@ -1,4 +1,4 @@
-//! A Galera cluster of this run, as processes.
+//! A Galera cluster of this test run, as processes.
 
 use std::{io::Write, ops::Range, path::PathBuf, sync::OnceLock};
 
@@ -8,9 +8,9 @@ use tokio::task::spawn_blocking;
 
 use crate::support::{Database, Dialect, SOON, eventually, random_text, sql};
 
-/// How many nodes a cluster has: two of them are a majority.
+/// The number of nodes: two of them are a majority.
 pub(crate) const NODES: usize = 3;
-/// How soon a node that says nothing is taken for gone. By default that takes longer, and a busy machine is not mistaken for one.
+/// The time after which a silent node counts as lost. It is shorter than the default, which allows for a busy machine.
 const SOON_GONE: &str = "evs.keepalive_period=PT0.5S;evs.suspect_timeout=PT2S;evs.inactive_timeout=PT4S;";
 
 /// The nodes of a cluster, some of which may be gone.
@@ -21,15 +21,15 @@ pub(crate) struct Nodes {
 }
 
 impl Nodes {
-    /// The cluster that tests share, started by the first who asks; `None` where its programs are missing. It lives until the test
-    /// process ends.
+    /// The cluster that tests share, started by the first of them; `None` if its programs are missing. It lives until
+    /// the test process ends.
     pub(crate) async fn shared() -> Option<&'static Self> {
         static SHARED: OnceLock<Option<Nodes>> = OnceLock::new();
         let start = || SHARED.get_or_init(|| Self::start("", true)).as_ref();
         spawn_blocking(start).await.unwrap()
     }
 
-    /// A cluster of one test, whose nodes may be killed; `None` where its programs are missing.
+    /// A cluster of one test, whose nodes may be killed; `None` if its programs are missing.
     pub(crate) async fn own() -> Option<Self> {
         spawn_blocking(|| Self::start(SOON_GONE, false)).await.unwrap()
     }
@@ -78,11 +78,12 @@ impl Nodes {
 
     /// Kills a node.
     pub(crate) fn kill(&mut self, node: usize) {
-        // Its drop is a SIGKILL.
+        // The drop sends SIGKILL.
         self.processes[node] = None;
     }
 
-    /// Starts nodes again, which join the others. If the majority was lost, none of them has a cluster before all are there.
+    /// Starts nodes again, which join the others. If the majority was lost, they form a cluster only when all of them
+    /// run.
     pub(crate) async fn start_again(&mut self, nodes: Range<usize>) {
         let recipes = self.cluster.nodes[nodes.clone()].iter().cloned();
         let starts: Vec<_> =
@@ -92,7 +93,7 @@ impl Nodes {
         }
     }
 
-    /// Begins the cluster anew with its first node, after all were killed.
+    /// Bootstraps the cluster again with its first node, after all nodes were killed.
     pub(crate) async fn begin_anew(&mut self) {
         self.cluster.allow_to_begin_anew().unwrap();
         let recipe = self.cluster.beginning();
@@ -100,14 +101,14 @@ impl Nodes {
     }
 }
 
-/// Says that it is left out, past the test harness, which would keep it to itself.
+/// Reports that tests are skipped, past the test harness, which would hide the message.
 fn left_out(why: String) -> String {
     let line = format!("\n*** Galera IS LEFT OUT of the tests: {why} ***\n");
     std::io::stderr().write_all(line.as_bytes()).unwrap();
     why
 }
 
-/// On a developer's machine a missing cluster is said loudly and its tests are left out; in CI it is a failure.
+/// On a developer's machine a missing cluster is reported, and its tests are skipped. In CI it is a failure.
 #[tokio::test]
 async fn a_cluster_is_there() {
     let ci = std::env::var("CI").is_ok_and(|value| value == "true");

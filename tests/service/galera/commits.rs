@@ -10,8 +10,8 @@ use crate::support::{Client, Fleet};
 const CALLERS: usize = 12;
 const ROUNDS: usize = 40;
 
-/// Guards invariants 1 and 2. A commit at one node that comes after another node's commit to the same row fails as a deadlock, and
-/// no caller notices.
+/// Guards invariants 1 and 2. A commit at one node that comes after another node's commit to the same row fails as a
+/// deadlock, and no caller notices.
 #[tokio::test]
 async fn a_deadlock_at_commit_is_a_lost_race() {
     let Some(nodes) = Nodes::shared().await else { return };
@@ -38,7 +38,7 @@ async fn a_deadlock_at_commit_is_a_lost_race() {
     assert!(deadlocks > 0.0, "there was no deadlock to be seen");
 }
 
-/// Takes a lock that others want, too, and writes to another one. Returns the tokens that it was granted.
+/// Acquires a contended lock and writes to another one, again and again. Returns the tokens of its grants.
 async fn compete(svc: Client) -> Vec<i64> {
     let mut tokens = Vec::new();
     for round in 0..ROUNDS {

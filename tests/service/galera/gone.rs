@@ -10,7 +10,8 @@ use crate::{
     support::{Answer, Client, Database, SOON, Service, eventually},
 };
 
-/// How soon writes have to be back when the node that was written to is lost. The others take it for gone after 2 s.
+/// The longest time without writes after the loss of the node that was written to. The others declare it lost after 2
+/// s.
 const WRITES_BACK: Duration = Duration::from_secs(8);
 
 /// Guards invariants 1, 2, 3 and 5.
@@ -22,13 +23,13 @@ async fn a_node_that_is_killed_takes_nothing_with_it() {
     nodes.kill(0);
     let since = a_moment_later().await;
     scenario.until_writes_are_back().await;
-    // It is written to again as soon as it can be.
+    // The node is written to again as soon as possible.
     nodes.start_again(0..1).await;
     until_led_back(&scenario, &database).await;
     scenario.check_within(WRITES_BACK, "Galera, all hosts, the first one killed", since).await;
 }
 
-/// Guards invariants 1, 2, 3 and 5. A commit that was under way when the node was cut off fails there, and may have happened.
+/// Guards invariants 1, 2, 3 and 5. A commit under way when the node was cut off fails there, but may have happened.
 #[tokio::test]
 async fn a_node_that_is_cut_off_takes_nothing_with_it_and_grants_no_token_again() {
     let Some(mut nodes) = Nodes::own().await else { return };
@@ -41,7 +42,7 @@ async fn a_node_that_is_cut_off_takes_nothing_with_it_and_grants_no_token_again(
     until_led_back(&scenario, &database).await;
     scenario.check_within(WRITES_BACK, "Galera, all hosts, the first one cut off", since).await;
 
-    // An operator makes the node that was cut off go on alone. It has not seen what the others granted meanwhile.
+    // An operator makes the node that was cut off primary. It has not seen what the others granted meanwhile.
     let services = [Service::start(&database.url).await, Service::start(database.url_of(1)).await];
     let first = services[0].client();
     let others = first.at(services[1].port());
@@ -54,7 +55,7 @@ async fn a_node_that_is_cut_off_takes_nothing_with_it_and_grants_no_token_again(
         nodes.kill(node);
     }
     until_ready_is(&first, 503).await;
-    // Epochs are counted in seconds, and it takes an operator longer.
+    // Epochs are counted in seconds, and an operator takes longer than one.
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     nodes.execute(0, "SET GLOBAL wsrep_provider_options = 'pc.bootstrap=1'").await;
     assert!(take(&first).await > token, "the node grants what was granted");
@@ -71,7 +72,7 @@ async fn without_a_majority_nothing_is_granted_and_then_the_service_goes_on() {
         nodes.kill(node);
     }
     until_ready_is(&svc, 503).await;
-    // At once, since each is waited for until the database has had its time.
+    // At the same time, since each start waits until the database answers.
     let answers = tokio::join!(
         svc.acquire("k", json!({"wait_ms": 0})),
         svc.acquire("other", json!({"wait_ms": 0})),
@@ -87,7 +88,7 @@ async fn without_a_majority_nothing_is_granted_and_then_the_service_goes_on() {
     svc.acquire("k", json!({"wait_ms": 0})).await.not_granted("no_wait");
     let token = take(&svc).await;
 
-    // All nodes are lost, and the cluster is begun anew, so its configurations are counted from 1 again.
+    // All nodes are lost, and the cluster is bootstrapped again, so its configurations are counted from 1 again.
     for node in 0..NODES {
         nodes.kill(node);
     }
@@ -119,13 +120,13 @@ async fn until_led_back(scenario: &Scenario, database: &Database) {
     scenario.until_writes_are_back().await;
 }
 
-/// When nothing is answered any more that was under way when a node was lost.
+/// The time after which no request is answered that was under way when a node was lost.
 async fn a_moment_later() -> Instant {
     tokio::time::sleep(Duration::from_millis(500)).await;
     Instant::now()
 }
 
-/// Takes a lock and gives it back. Returns the token.
+/// Acquires and releases a lock. Returns the token.
 async fn take(svc: &Client) -> i64 {
     let granted = async || {
         let answer = svc.acquire("taken", json!({"wait_ms": 0, "lease_duration_ms": 60_000})).await;

@@ -1,4 +1,5 @@
-//! Replicas at the nodes of a Galera cluster, which certify each other's commits, and whose nodes are killed and cut off.
+//! Replicas at the nodes of a Galera cluster, which certify each other's commits, and whose nodes are killed and cut
+//! off.
 
 mod balancer;
 mod cluster;
@@ -11,7 +12,7 @@ use tokio::sync::OnceCell;
 use self::{balancer::lead_in_turns, cluster::Nodes};
 use crate::support::{Client, Database, Service};
 
-/// Runs a conformance case: each of its connections leads to the other one of two replicas at two nodes.
+/// Runs a conformance case whose connections alternate between two replicas at two nodes.
 pub(crate) async fn with_client<F: Future<Output = ()>>(case: impl FnOnce(Client) -> F) {
     struct Shared {
         _replicas: [Service; 2],

@@ -1,4 +1,4 @@
-//! What holds of several replicas on one database holds of replicas at several nodes.
+//! Cases of several replicas on one database, with replicas at several nodes.
 
 use super::with_database;
 

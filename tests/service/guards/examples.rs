@@ -8,7 +8,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()
 }
 
-/// Runs a program of the examples; what it printed.
+/// Runs a program of the examples and returns its output.
 async fn python(program: &str, argument: &str) -> String {
     let mut python = tokio::process::Command::new("python3");
     python.arg(root().join(program)).arg(argument).kill_on_drop(true);

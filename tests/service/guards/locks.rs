@@ -1,4 +1,4 @@
-//! Guarding a lock, and what the guard lets pass.
+//! Guarding a lock, and the transactions that the guard lets pass.
 
 use serde_json::json;
 
@@ -61,7 +61,7 @@ async fn versions_of_other_grants_are_refused(database: Database) {
     assert_eq!(user.guard_alone("k", &second.version).await, refused("DL001"));
 }
 
-/// Nothing can have been written in between.
+/// No other holder can have written in between.
 async fn an_expired_grant_passes_until_somebody_asks_for_the_lock(database: Database) {
     let (_service, svc, user) = set_up(&database).await;
     let first = svc.acquire("k", json!({"guarded": true, "lease_duration_ms": 500})).await.grant();
@@ -72,10 +72,10 @@ async fn an_expired_grant_passes_until_somebody_asks_for_the_lock(database: Data
     assert_eq!(user.guard_alone("k", &second.version).await, Ok(second.token));
 }
 
-/// Guards against the lost update of a transaction that read what the former holder had not yet written.
+/// Guards against a lost update: a transaction read before the former holder wrote.
 async fn a_transaction_that_read_before_the_grant_is_refused(database: Database) {
     if database.dialect == Dialect::Sqlite {
-        // One writer at a time: its transaction sees the newest, or cannot write.
+        // SQLite has one writer at a time: its transaction sees the newest rows, or cannot write.
         return;
     }
     let (_service, svc, user) = set_up(&database).await;
@@ -92,7 +92,7 @@ async fn a_transaction_that_read_before_the_grant_is_refused(database: Database)
     assert_eq!(user.guard_alone("k", &second.version).await, Ok(second.token));
 }
 
-/// At SERIALIZABLE `MariaDB` and `MySQL` would lock what the guard reads, the key's row and gaps beside it.
+/// At SERIALIZABLE `MariaDB` and `MySQL` would lock the rows that the guard reads: the key's row and gaps beside it.
 async fn a_transaction_that_locks_what_it_reads_is_refused_and_disturbs_nobody(database: Database) {
     let (_service, svc, user) = set_up(&database).await;
     if !matches!(database.dialect, Dialect::MariaDb | Dialect::MySql) {

@@ -1,4 +1,4 @@
-//! Guarded locks: what transactions of users that call `db_locks_guard` may do, and what becomes of the lock meanwhile.
+//! Guarded locks: the transactions of users that call `db_locks_guard`, and the lock meanwhile.
 
 mod examples;
 mod locks;

@@ -20,7 +20,7 @@ on_every_database![with_database:
     releases_that_wait_are_answered_when_the_service_stops,
 ];
 
-/// A service that waits for open transactions only briefly; nothing on `SQLite`, where there is one writer at a time.
+/// Starts a service that waits for open transactions only briefly; `None` on `SQLite`, which has one writer at a time.
 async fn set_up(database: &Database) -> Option<(Service, Client, User)> {
     if database.dialect == Dialect::Sqlite {
         return None;
@@ -42,7 +42,7 @@ async fn hold_open(svc: &Client, user: &User, lease_ms: u64) -> Grant {
 
 fn is_open(answer: &Answer, database: &Database) {
     let session = &answer.problem(409, "guarded-transaction-open")["session"];
-    // MariaDB tells in a moment, and not at once: see `sessions`.
+    // MariaDB names the session a moment later, not at once: see `sessions`.
     if database.dialect != Dialect::MariaDb {
         assert_eq!(session.is_string(), database.dialect == Dialect::Postgres, "{session}");
     }
@@ -105,7 +105,7 @@ async fn a_deleting_release_deletes_when_the_transaction_has_ended(database: Dat
     .await;
 }
 
-/// Guards invariant 1 for what is written to the database.
+/// Guards invariant 1 for writes to the database.
 async fn nobody_is_granted_before_the_transaction_of_an_expired_grant_has_ended(database: Database) {
     let Some((_service, svc, user)) = set_up(&database).await else { return };
     let grant = hold_open(&svc, &user, 500).await;
@@ -121,7 +121,7 @@ async fn nobody_is_granted_before_the_transaction_of_an_expired_grant_has_ended(
     assert!(waiting.await.unwrap().grant().token > grant.token);
 }
 
-/// Guards invariant 6: once the grant is over, only those transactions are waited for that were open.
+/// Guards invariant 6: after the end of the grant, the service only waits for transactions that were already open.
 async fn workers_that_overlap_cannot_keep_the_lock(database: Database) {
     let Some((_service, svc, user)) = set_up(&database).await else { return };
     let grant = hold_open(&svc, &user, 60_000).await;
@@ -193,7 +193,7 @@ async fn a_transaction_that_stays_open_is_logged_once_and_affects_no_other_key(d
     assert!(metrics.contains("db_locks_guarded_keys_blocked 0"), "{metrics}");
 }
 
-/// Also those that are just trying the guard row again.
+/// This includes releases that are just trying the guard row again.
 async fn releases_that_wait_are_answered_when_the_service_stops(database: Database) {
     if database.dialect == Dialect::Sqlite {
         return;

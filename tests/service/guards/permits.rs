@@ -74,7 +74,7 @@ async fn a_large_semaphore_is_not_guarded(database: Database) {
     assert_eq!(svc.get("/semaphores/l").await.body["guarded"], true);
 }
 
-/// Otherwise three permits, a shrink to one and three expiries would leave three that pass.
+/// Otherwise three permits, a shrink to one and three expiries would leave three grants that pass.
 async fn after_a_shrink_no_more_pass_than_there_are_permits(database: Database) {
     let (_service, svc, user) = set_up(&database, 3).await;
     let before = [permit(&svc, 700).await, permit(&svc, 700).await, permit(&svc, 700).await];

@@ -1,9 +1,10 @@
-//! The proof: holders, the service and the database are stopped (SIGSTOP) at random, and no update of a guarded transaction is
-//! lost. The same without the guard loses updates, so the test can fail.
+//! The proof: holders, the service and the database are stopped (SIGSTOP) at random, and no update of a guarded
+//! transaction is lost. Without the guard updates are lost, so the test can fail.
 //!
-//! Workers are processes of their own: this test binary, run as `worker`. Each of their tasks takes a lock, reads the lock's
-//! counter, and writes it one higher in a transaction. At the end each counter has to be the number of those transactions that
-//! were committed. `DB_LOCKS_PROOF_ROUNDS` is the number of transactions to try; by default it is a few seconds' worth.
+//! Workers are processes of their own: this test binary, run as `worker`. Each of their tasks takes a lock, reads the
+//! lock's counter, and writes it one higher in a transaction. At the end each counter has to be the number of those
+//! transactions that were committed. `DB_LOCKS_PROOF_ROUNDS` is the number of transactions to try; by default it is a
+//! few seconds' worth.
 
 use std::{
     collections::BTreeMap,
@@ -23,23 +24,23 @@ use crate::support::{
 
 /// The lease of each grant, in milliseconds.
 const LEASE_MS: u64 = 300;
-/// Processes of workers.
+/// The number of worker processes.
 const PROCESSES: usize = 4;
-/// The tasks of each.
+/// The number of tasks of each process.
 const TASKS: usize = 6;
-/// Runs until what they show must have been seen. MariaDB 11.8 refuses most of what loses updates without the guard, since it
-/// checks snapshots, so that some short runs lose none.
+/// The largest number of runs until the expected effects must have been seen. MariaDB 11.8 checks snapshots and refuses
+/// most transactions that would lose updates without the guard, so some short runs lose none.
 const MOST_RUNS: usize = 20;
-/// How long a run may take, and how much longer for each transaction that is tried.
+/// The longest time of a run, and the additional time for each transaction that is tried.
 const LONGEST: Duration = Duration::from_mins(2);
 const LONGEST_PER_ROUND: Duration = Duration::from_millis(500);
 
-/// How much is tried.
+/// The size of a run.
 fn rounds() -> u64 {
     std::env::var("DB_LOCKS_PROOF_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(120)
 }
 
-/// The counters: as many as keep the locks busy in a short run.
+/// The number of counters: few enough to keep the locks busy in a short run.
 fn keys() -> u64 {
     if rounds() < 1_000 { 4 } else { 50 }
 }
@@ -83,7 +84,7 @@ async fn prove(database: &Database, mut server: Option<&mut OwnServer>) {
     until(database, server, false, |outcome| outcome.lost > 0).await;
 }
 
-/// Runs until what a run should show was seen: by chance, a short one may not show it.
+/// Repeats the run until the expected effects were seen: a short run may miss them by chance.
 #[expect(clippy::print_stdout, reason = "the figures of a long run are recorded")]
 async fn until(
     database: &Database,
@@ -102,7 +103,7 @@ async fn until(
     outcomes
 }
 
-/// What came of a run.
+/// The outcome of a run.
 #[derive(Debug, Default)]
 struct Outcome {
     tried: u64,
@@ -200,7 +201,7 @@ fn start_worker(log: &Path, database: &Database, port: u16, guarded: bool) -> Le
     })
 }
 
-/// What a worker tells at its end.
+/// The figures that a worker prints at its end.
 #[derive(Debug, Default, serde::Serialize, serde::Deserialize)]
 struct WorkerReport {
     tried: u64,

@@ -1,4 +1,4 @@
-//! A database is restored from a copy of yesterday, and its epoch is raised by hand.
+//! A database is restored from an old copy, and its epoch is raised by hand.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ on_every_database![with_database:
     an_epoch_is_not_raised_without_a_yes,
 ];
 
-/// A copy of the database, as a backup has it: without routines.
+/// A copy of the database without routines, like a backup.
 async fn copy(database: &Database) -> Database {
     let copy = database.dialect.database().await.unwrap();
     if database.dialect == Dialect::Sqlite {
@@ -103,7 +103,7 @@ async fn after_a_restore_and_a_raise_no_token_is_seen_twice_and_no_grant_of_yest
     for (key, path, yesterday) in [("k", "/locks/k", &yesterday), ("s", "/semaphores/s", &permit)] {
         let lost_version = &lost[usize::from(key == "s")].version;
         assert_eq!(user.guard_alone(key, &yesterday.version).await, Err("DL001".to_owned()), "{key}");
-        // MariaDB and MySQL cannot tell a version that they do not know from one that the transaction does not see yet.
+        // MariaDB and MySQL cannot distinguish an unknown version from one that the transaction does not see yet.
         assert!(user.guard_alone(key, lost_version).await.is_err(), "{key}");
         for version in [&yesterday.version, lost_version] {
             let beat = restored.post(&format!("{path}/heartbeat"), json!({"version": version})).await;

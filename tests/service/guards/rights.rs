@@ -1,4 +1,5 @@
-//! Who can call the guard, and from where; where no lock can be guarded.
+//! The rights that the guard needs, the places from which it can be called, and servers on which nothing can be
+//! guarded.
 
 use serde_json::json;
 
@@ -67,7 +68,7 @@ async fn the_guard_is_called_from_another_schema_or_database(database: Database)
     let name = name_of(&database);
     let other = format!("{name}_other");
     let (place, there) = match database.dialect {
-        // A file is its own place.
+        // SQLite has no schemas.
         Dialect::Sqlite => return,
         Dialect::Postgres => ("public.".to_owned(), vec!["CREATE SCHEMA other", "SET search_path = other"]),
         Dialect::MariaDb | Dialect::MySql => (format!("{name}."), vec![]),
@@ -79,7 +80,7 @@ async fn the_guard_is_called_from_another_schema_or_database(database: Database)
         user.run(&format!("CREATE DATABASE {other}")).await;
         user.run(&format!("USE {other}")).await;
     }
-    // Tables of the user's own that are called like ours are not meant.
+    // The guard does not use the user's own tables with the names of ours.
     user.run("CREATE TABLE locks (id INTEGER)").await;
     user.run("CREATE TABLE db_locks_guards (id INTEGER)").await;
     let grant = svc.acquire("k", json!({"guarded": true})).await.grant();
@@ -112,7 +113,7 @@ async fn a_forced_release_ends_the_guard(database: Database) {
 
 async fn a_forced_release_waits_for_an_open_transaction_and_is_finished_after_it(database: Database) {
     if database.dialect == Dialect::Sqlite {
-        // One writer at a time: the service waits for the file.
+        // SQLite has one writer at a time: the service waits for the file.
         return;
     }
     let (_service, svc) = set_up(&database).await;
@@ -123,7 +124,7 @@ async fn a_forced_release_waits_for_an_open_transaction_and_is_finished_after_it
     let waiting = svc.queue_up("k", json!({"wait_ms": 30_000}), 1).await;
     let force = json!({"force": true, "reason": "stuck"});
     svc.post("/locks/k/release", force).await.problem(409, "guarded-transaction-open");
-    // The grant is over all the same; only what was open already may still commit.
+    // The grant has ended nevertheless. Only a transaction that was already open may still commit.
     revoked(&svc.heartbeat("k", &first.version).await, &json!("stuck"));
     assert_eq!(other.guard_alone("k", &first.version).await, Err("DL001".to_owned()));
     user.run("INSERT INTO account VALUES (1, 100)").await;
@@ -134,7 +135,7 @@ async fn a_forced_release_waits_for_an_open_transaction_and_is_finished_after_it
     other.run("SELECT amount FROM account WHERE id = 1").await;
 }
 
-/// Guards against servers and tables that take the statements and lock nothing.
+/// Guards against servers and tables that accept the statements but lock nothing.
 #[tokio::test]
 async fn nothing_is_guarded_where_locks_on_rows_are_not_real() {
     let Some(database) = Dialect::MariaDb.database().await else { return };

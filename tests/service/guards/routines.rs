@@ -1,4 +1,4 @@
-//! The routines themselves: calls that are refused, and routines of an earlier version.
+//! The routines: refused calls, and routines of an earlier version.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ on_every_database![with_database:
     a_change_of_the_schema_waits_for_a_transaction_that_called_the_guard,
 ];
 
-/// Who does not wait for the row does not lock it: callers that try again and again would keep the next holder out.
+/// A call that is refused does not lock the row. Otherwise repeated calls would keep the next holder out.
 async fn a_call_that_is_refused_does_not_wait_for_the_guard_row(database: Database) {
     let limit = match database.dialect {
         // One writer at a time.
@@ -35,7 +35,7 @@ async fn a_call_that_is_refused_does_not_wait_for_the_guard_row(database: Databa
     assert_eq!(user.guard_alone("k", &second.version).await, Ok(second.token));
 }
 
-/// `MySQL` keeps a routine for each transaction that called it, and whoever calls it meanwhile waits behind the change.
+/// `MySQL` keeps a routine unchanged for each transaction that called it, and further calls wait behind the change.
 async fn a_start_that_makes_the_routines_anew_does_not_wait_for_ever_for_a_transaction(database: Database) {
     if database.dialect != Dialect::MySql {
         return;
@@ -48,7 +48,7 @@ async fn a_start_that_makes_the_routines_anew_does_not_wait_for_ever_for_a_trans
         user.run(&format!("ALTER PROCEDURE {routine} COMMENT 'of an earlier version'")).await;
     }
     user.begin().await;
-    // As a prepared statement it would not keep the routine.
+    // A prepared statement would not keep the routine.
     user.run(&format!("CALL db_locks_guard_in('k', '{}', '{}')", grant.version, svc.tenant())).await;
     let without = Service::start_with(&database.url, &[("DB_LOCKS_MIGRATE_WAIT_MS", "500")]).await;
     let there = svc.at(without.port());
@@ -60,7 +60,7 @@ async fn a_start_that_makes_the_routines_anew_does_not_wait_for_ever_for_a_trans
     svc.at(with.port()).acquire("guarded", json!({"guarded": true})).await.grant();
 }
 
-/// It tries again and again, since everybody else waits behind it.
+/// The change tries again and again with short waits, since all other sessions wait behind each try.
 async fn a_change_of_the_schema_waits_for_a_transaction_that_called_the_guard(database: Database) {
     if database.dialect == Dialect::Sqlite {
         return;
@@ -72,7 +72,7 @@ async fn a_change_of_the_schema_waits_for_a_transaction_that_called_the_guard(da
     user.begin().await;
     assert_eq!(user.guard("k", &grant.version).await, Ok(grant.token));
     let mut change = Box::pin(run_program(&database.url, &["migrate", "redo", "--yes"]));
-    // A single try is over by then.
+    // A single try has ended by then.
     assert!(tokio::time::timeout(Duration::from_millis(2_500), &mut change).await.is_err());
     user.run("COMMIT").await;
     let output = change.await;

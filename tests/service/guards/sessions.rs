@@ -10,7 +10,7 @@ on_every_database![with_database:
     without_the_right_to_see_sessions_none_is_named,
 ];
 
-/// A user whose transaction is open, the session's id, and the 423 of others once `is_named` is true of it.
+/// A user with an open transaction, the id of its session, and the 423 of others for which `is_named` is true.
 async fn refused_by(
     database: &Database,
     svc: &Client,
@@ -20,7 +20,7 @@ async fn refused_by(
     let grant = svc.acquire("k", json!({"guarded": true, "lease_duration_ms": 500})).await.grant();
     user.begin().await;
     assert_eq!(user.guard("k", &grant.version).await, Ok(grant.token));
-    // MariaDB tells transactions apart that have written something.
+    // MariaDB distinguishes transactions that have written something.
     user.run("INSERT INTO account VALUES (1, 100)").await;
     svc.until_free("k", SOON).await;
     let ask = async || {
@@ -41,7 +41,7 @@ async fn until_logged(service: &Service, text: &str) -> String {
 async fn the_session_of_an_open_transaction_is_named(database: Database) {
     let tells = matches!(database.dialect, Dialect::Postgres | Dialect::MariaDb);
     if database.dialect == Dialect::Sqlite {
-        // One writer at a time: nothing has to be waited for.
+        // SQLite has one writer at a time, so there is nothing to wait for.
         return;
     }
     let service = Service::start_with(&database.url, &[("DB_LOCKS_GUARD_WAIT_MS", "200")]).await;
@@ -61,12 +61,12 @@ async fn the_session_of_an_open_transaction_is_named(database: Database) {
     .await;
 }
 
-/// On `MariaDB` only who has the privilege PROCESS sees who waits for whom.
+/// On `MariaDB` only users with the privilege PROCESS see which session waits for which.
 async fn without_the_right_to_see_sessions_none_is_named(database: Database) {
     if database.dialect != Dialect::MariaDb {
         return;
     }
-    // Makes the tables.
+    // Creates the tables.
     drop(Service::start(&database.url).await);
     let (role, name) = (format!("app_{}", random_text()), database.url.rsplit('/').next().unwrap());
     for statement in [

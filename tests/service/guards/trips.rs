@@ -1,4 +1,4 @@
-//! What a change of a guarded key costs: one round trip to a server, whatever belongs to it.
+//! The cost of a change of a guarded key: one round trip to a server.
 
 use serde_json::json;
 
@@ -10,7 +10,7 @@ on_every_database![with_database:
     the_first_grant_of_a_key_is_guarded_with_its_raised_token,
 ];
 
-/// How often the service has asked the database to commit something.
+/// The number of round trips with which the service committed changes.
 async fn commits(svc: &Client) -> u64 {
     let metrics = svc.get("/metrics").await.text;
     let counter = r#"db_locks_database_round_trips_total{operation="commit"} "#;
@@ -51,7 +51,7 @@ async fn a_change_of_a_guarded_key_is_one_round_trip(database: Database) {
     assert_eq!(commits(&svc).await, before + 2, "a permit and its release");
 }
 
-/// A new key's tokens begin above the floor of its tenant, which only the statement knows that creates the row.
+/// The tokens of a new key begin above the floor of its tenant, which only the statement that creates the row knows.
 async fn the_first_grant_of_a_key_is_guarded_with_its_raised_token(database: Database) {
     let service = Service::start(&database.url).await;
     let svc = service.client();

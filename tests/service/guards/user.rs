@@ -1,4 +1,4 @@
-//! A user of the database, who calls the guard in transactions.
+//! A user of the database that calls the guard in transactions.
 
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr, RuntimeErr, Statement, sqlx};
 
@@ -42,7 +42,7 @@ impl User {
         self.run(begin).await;
     }
 
-    /// Calls the guard. Returns the token, or the code of the refusal.
+    /// Calls the guard. Returns the token, or the code of the error.
     pub(crate) async fn guard(&self, key: &str, version: &str) -> Result<i64, String> {
         self.guard_of("", key, version).await
     }
@@ -91,7 +91,7 @@ impl User {
     }
 }
 
-/// The code with which the guard refused: `DL001`, whatever the database calls it.
+/// The code of the guard's error, in the form `DL001` on every database.
 fn code(error: &DbErr) -> String {
     let (DbErr::Exec(RuntimeErr::SqlxError(source)) | DbErr::Query(RuntimeErr::SqlxError(source))) = error
     else {

@@ -1,4 +1,4 @@
-//! A worker of the proof: takes a lock and counts up under it.
+//! A worker of the proof: it acquires a lock and increments a counter under it.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Makes the counters, or sets them to 0.
+    /// Creates the counters, or sets them to 0.
     pub(super) async fn create_counters(connection: &DatabaseConnection, count: u64) {
         let run = async |sql: &str| connection.execute_unprepared(sql).await.unwrap();
         run("CREATE TABLE IF NOT EXISTS counter (id INTEGER PRIMARY KEY, amount INTEGER NOT NULL)").await;
@@ -74,7 +74,7 @@ impl Worker {
         self.run(&call).await
     }
 
-    /// Counts up under the lock. Returns whether that was committed; `None` if the lock was not granted.
+    /// Increments the counter under the lock. Returns whether that was committed; `None` if the lock was not granted.
     pub(super) async fn count_up(&mut self, key: u64, lease_ms: u64) -> Option<bool> {
         let name = format!("counter-{}-{key}", self.guarded);
         let reads = match rand::random_range(0..3) {
@@ -140,7 +140,7 @@ impl Worker {
         self.run("COMMIT").await
     }
 
-    /// What takes a while.
+    /// Work that takes a while.
     async fn work(&self) {
         let pause = Duration::from_millis(rand::random_range(0..30));
         tokio::time::sleep(pause).await;

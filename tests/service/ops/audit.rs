@@ -1,4 +1,4 @@
-//! The audit log as a file: its mode, its rotation, and what becomes of records that cannot be written.
+//! The audit log as a file: its mode, its rotation, and records that cannot be written.
 
 use std::{os::unix::fs::PermissionsExt, path::Path, time::Duration};
 

@@ -1,4 +1,4 @@
-//! The service in a database that is another program's too.
+//! The service in a database that another program uses too.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ on_every_database![with_database:
     a_table_of_an_application_is_not_adopted,
 ];
 
-/// How long a start that fails may take.
+/// The longest time of a failed start.
 const FAILS: Duration = Duration::from_secs(20);
 
 async fn run(database: &Database, statement: &str) {
@@ -65,7 +65,7 @@ async fn a_table_without_one_of_its_columns_ends_the_start() {
     }
 }
 
-/// A user who may only read and write rows is enough where nothing is to be migrated.
+/// A user with rights on rows only is enough if there is nothing to migrate.
 #[tokio::test]
 async fn rights_on_rows_are_enough_for_a_current_schema() {
     for dialect in Dialect::SERVERS {

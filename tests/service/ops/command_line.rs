@@ -67,7 +67,7 @@ async fn invalid_settings_are_refused_at_start() {
     }
 }
 
-/// A value without a scheme is a file, whatever its name would mean to a URL.
+/// A value without a scheme is a file, whatever its name would mean in a URL.
 #[tokio::test]
 async fn a_value_without_a_scheme_is_a_file() {
     let folder = tempfile::tempdir().unwrap();

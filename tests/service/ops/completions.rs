@@ -10,9 +10,9 @@ async fn completions(shell: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// What bash offers for the last of these words.
+/// The completions that bash offers for the last of these words.
 async fn offered(words: &[&str]) -> Vec<String> {
-    // As bash does: it looks for the function of the program, and calls it with the program, the word and the one before.
+    // Like bash: finds the function of the program, and calls it with the program, the word and the word before it.
     const COMPLETE: &str = r#"
         eval "$SCRIPT"
         [[ $(complete -p db-locks) =~ -F\ ([^ ]+) ]] || exit 1

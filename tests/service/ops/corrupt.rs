@@ -1,4 +1,4 @@
-//! Rows that make no sense: a damaged file, a restore gone wrong, an operator's mistake.
+//! Corrupt rows: a damaged file, a failed restore, an operator's mistake.
 
 use serde_json::json;
 
@@ -9,9 +9,9 @@ on_every_database![with_database:
     a_key_that_cannot_be_read_is_refused_and_its_neighbours_are_not,
 ];
 
-/// Guards invariant 1: what cannot be read is never taken for a free lock.
+/// Guards invariant 1: an unreadable row never counts as a free lock.
 async fn a_key_that_cannot_be_read_is_refused_and_its_neighbours_are_not(database: Database) {
-    // Who holds, and what is wrong with its row.
+    // The keys, and the change that corrupts the row of each.
     let damages = [
         ("no-end", "expires_at_ms = NULL"),
         ("no-owner", "owner = NULL"),

@@ -1,4 +1,4 @@
-//! Two thousand connections ask a slow database for several times of what it can write.
+//! Two thousand connections send several times as many acquires as a slow database can write.
 
 use std::{
     sync::{
@@ -17,35 +17,35 @@ use crate::support::{Client, Dialect, Service, sql, wire::Kept};
 
 const CONNECTIONS: usize = 2_000;
 
-/// The locks that are held and renewed meanwhile.
+/// The number of locks that are held and renewed meanwhile.
 const HOLDERS: usize = 10;
 
-/// For so long the flood lasts.
+/// The duration of the flood.
 const FLOOD: Duration = Duration::from_secs(6);
 
-/// A connection of the flood rests so long between two acquires, so that the processors of this machine are not what is
-/// short. A debug build needs more of them.
+/// The pause of a flooding connection between two acquires, long enough that the processors of the machine are not the
+/// limit. A debug build needs more processor time.
 const REST: Duration = Duration::from_millis(if cfg!(debug_assertions) { 1_500 } else { 250 });
 
-/// The connections of another tenant, and how long they rest.
+/// The number of connections of another tenant, and their pause.
 const OTHERS: usize = 5;
 const SELDOM: Duration = Duration::from_millis(500);
 
-/// So many acquires may be queued. They are written once in about [`LOCKED`] or less: some hundred a second, where 1,300 are
-/// asked for.
+/// The largest number of queued acquires. The database writes once in about [`LOCKED`] or less: some hundred acquires
+/// per second, while 1,300 are asked for.
 const MAX_QUEUED: &str = "6";
 
-/// For so long another program keeps the database's lock, again and again.
+/// The time for which another program keeps the lock of the database, again and again.
 const LOCKED: Duration = Duration::from_millis(40);
 
-/// Heartbeats and releases are answered within this time.
+/// The time within which heartbeats and releases are answered.
 const IN_TIME: Duration = Duration::from_millis(250);
 
-/// So often a heartbeat waits for a processor where `/health` does once: its connection, its shard, the thread that writes, the
-/// shard again, the connection again. On a machine that others keep busy each of them takes its time.
+/// The number of times that a heartbeat waits for a processor, where `/health` waits once: its connection, its shard,
+/// the thread that writes, the shard again, the connection again. Each of them takes time on a busy machine.
 const TURNS: u32 = 5;
 
-/// The times that requests took.
+/// The durations of requests.
 #[derive(Debug, Default)]
 struct Times(Vec<Duration>);
 
@@ -56,7 +56,7 @@ impl Times {
     }
 }
 
-/// Makes each commit take its time, as another program does that writes to the same file.
+/// Slows each commit down, like another program that writes to the same file.
 fn slow_down(url: String, stop: Arc<AtomicBool>) -> JoinHandle<()> {
     tokio::spawn(async move {
         let connection = sql::connect(&url).await.unwrap();
@@ -70,7 +70,7 @@ fn slow_down(url: String, stop: Arc<AtomicBool>) -> JoinHandle<()> {
     })
 }
 
-/// What the acquires of a tenant were answered.
+/// The answers to the acquires of a tenant.
 #[derive(Debug, Default)]
 struct Tally {
     granted: AtomicUsize,
@@ -88,7 +88,7 @@ impl Tally {
     }
 }
 
-/// One connection that acquires a lock of its own again and again.
+/// A connection that acquires a lock of its own again and again.
 async fn acquire_again(
     svc: Client,
     mut connection: Kept,
@@ -97,7 +97,7 @@ async fn acquire_again(
     until: Instant,
     tally: Arc<Tally>,
 ) {
-    // Not all at once.
+    // Spreads the first requests.
     tokio::time::sleep(rest * u32::try_from(number % 100).unwrap() / 100).await;
     let path = format!("/locks/flood-{number}/acquire");
     let body = json!({"wait_ms": 0, "lease_duration_ms": 1});
@@ -106,7 +106,7 @@ async fn acquire_again(
         let answer = connection.post(&svc, &path, &body).await;
         match answer.status {
             200 => drop(tally.granted.fetch_add(1, Ordering::Relaxed)),
-            // The millisecond of the last grant is over on the service's clock, and may not be on the database's.
+            // The millisecond of the last grant may have ended on the service's clock, but not on the database's.
             423 => {}
             _ => {
                 answer.unavailable_because("overloaded");
@@ -119,7 +119,7 @@ async fn acquire_again(
     }
 }
 
-/// A holder that renews its lock until `until`, and then gives it back. How long each took.
+/// A holder that renews its lock until `until` and then releases it. Returns the durations of the requests.
 async fn keep(svc: Client, number: usize, version: String, until: Instant) -> Times {
     let mut connection = Kept::connect(&svc).await;
     let path = |action: &str| format!("/locks/held-{number}/{action}");
@@ -137,7 +137,7 @@ async fn keep(svc: Client, number: usize, version: String, until: Instant) -> Ti
     times
 }
 
-/// How long this machine takes for a request that needs no database.
+/// Measures requests that need no database.
 async fn look_at_health(svc: Client, until: Instant) -> Times {
     let mut times = Times::default();
     while Instant::now() < until {
@@ -149,7 +149,7 @@ async fn look_at_health(svc: Client, until: Instant) -> Times {
     times
 }
 
-/// How long some acquires took that were all granted.
+/// Measures acquires that are all granted.
 async fn acquires(svc: &Client, name: &str) -> Times {
     let mut times = Times::default();
     for number in 0..20 {
@@ -218,7 +218,7 @@ async fn a_flood_sheds_acquires_of_its_tenant_and_nothing_else() {
     for caller in callers {
         caller.await.unwrap();
     }
-    // The callers rested after their last acquire: this is within 2 s of what the service was asked last.
+    // The callers paused after their last acquire, so this is within 2 s of the last request.
     let mut after = acquires(&svc, "after").await;
     stop.store(true, Ordering::Relaxed);
     slow.await.unwrap();
@@ -240,10 +240,10 @@ async fn a_flood_sheds_acquires_of_its_tenant_and_nothing_else() {
         resident / 1e6,
     );
     assert!(flooding.granted() > 0 && flooding.shed() > flooding.granted(), "it is a flood: {flooding:?}");
-    // Beyond what this machine takes for anything just now.
+    // The limit is on top of the time that this machine currently takes for any request.
     assert!(p99 < IN_TIME + TURNS * machine, "heartbeats and releases: {p99:?}, {machine:?}");
-    // So few are queued here that one or two can be the average, which counts as too many: seldom one is lost, of the flood most are.
-    // The engine's own tests guard that none is where more are queued.
+    // So few acquires are queued here that one or two can exceed the average. A request of the other tenant is rarely
+    // shed. The engine's own tests verify that none is shed when more are queued.
     assert!(spared.granted() > 10 * spared.shed(), "another tenant: {spared:?}");
     assert!(after.percentile(50) < before.percentile(50) + IN_TIME, "afterwards: {after:?}");
     assert!(resident < 150e6, "{resident} bytes more");

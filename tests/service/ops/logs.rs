@@ -1,10 +1,10 @@
-//! What the log tells at which level.
+//! The lines of the log at each level.
 
 use serde_json::json;
 
 use crate::support::{Client, Dialect, Service};
 
-/// Does to a lock what can happen to it: granted, renewed, released, expired.
+/// Makes a lock granted, renewed, released and expired.
 async fn live_through(svc: &Client) {
     let first = svc.acquire("the-key", json!({"owner": "first-owner"})).await.grant();
     svc.heartbeat("the-key", &first.version).await.grant();

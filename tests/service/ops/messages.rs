@@ -1,4 +1,4 @@
-//! What a start that fails says, and what it keeps to itself.
+//! The messages of a failed start, and the secrets that they do not contain.
 
 use std::{process::Output, time::Duration};
 
@@ -17,7 +17,8 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout)
 }
 
-/// The rules are tested where they are; this is about the whole program, which logs what its libraries say.
+/// The rules of URLs have their own tests. This test is about the whole program, which also logs messages of its
+/// libraries.
 #[tokio::test]
 async fn a_mistyped_database_url_makes_no_file_and_shows_no_password() {
     for url in [
@@ -76,11 +77,11 @@ async fn a_server_that_does_not_know_the_database_or_the_user_is_quoted() {
     }
 }
 
-/// The driver's own words would ask the user to compile something.
+/// The message of the driver itself would ask the user to compile something.
 #[tokio::test]
 async fn a_mysql_that_wants_the_password_encrypted_is_explained() {
     let Some(database) = Dialect::MySql.database().await else { return };
-    // Nobody has logged in as this user, so the server does not know its password by heart.
+    // Nobody has logged in as this user, so the server has not cached its password.
     let user = format!("new_{}", random_text());
     sql::execute(&database.url, &format!("CREATE USER {user} IDENTIFIED BY 'S3cret'")).await.unwrap();
     let address = database.server_address();

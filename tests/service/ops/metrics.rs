@@ -1,4 +1,4 @@
-//! What the metrics say is what happened.
+//! The metrics match the events.
 
 use std::{
     io::Write,
@@ -100,8 +100,8 @@ async fn measure_hand_overs(releasing: &Client, waiting: &Client, rounds: u32) -
     (total.as_secs_f64() / f64::from(rounds), (after.0 - before.0) / counted)
 }
 
-/// Callers measure their own HTTP on top, which in a debug build on a busy machine takes as long as the hand-over. Of three
-/// rounds one has to agree.
+/// The measurements of callers include their own HTTP, which in a debug build on a busy machine takes as long as the
+/// hand-over. One of three rounds has to agree.
 async fn a_hand_over_takes_as_long_as_its_callers_measure(database: Database) {
     let fleet = Fleet::start(database, 2).await;
     for waits_at in [0, 1] {
@@ -118,7 +118,7 @@ async fn a_hand_over_takes_as_long_as_its_callers_measure(database: Database) {
     }
 }
 
-/// Whoever sweeps: a gauge of one replica only would stay as it was when another takes over.
+/// Every replica counts. A gauge of only one replica would keep its value when another one takes over sweeping.
 async fn held_locks_are_counted_at_every_replica(database: Database) {
     let fleet = Fleet::start_with(database, 2, &[("DB_LOCKS_SWEEP_PERIOD_MS", "50")]).await;
     let [one, other] = [fleet.at(0), fleet.at(1)];

@@ -1,4 +1,4 @@
-//! One process at a time changes the schema, and says what it waits for.
+//! One process at a time changes the schema. Others say what they wait for.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ async fn hold(database: &Database) -> (sea_orm::DatabaseConnection, &'static str
             ("SELECT pg_advisory_lock(28255715535842163)", "SELECT pg_advisory_unlock_all()")
         }
         Dialect::MariaDb | Dialect::MySql => {
-            // The name is the server's: services of other tests take it for a moment, too.
+            // The name is valid on the whole server, so services of other tests take the lock for a moment too.
             ("DO GET_LOCK('db_locks_migrate', 60)", "DO RELEASE_LOCK('db_locks_migrate')")
         }
     };

@@ -20,7 +20,7 @@ fn texts(output: &Output) -> (String, String) {
     (text(&output.stdout), text(&output.stderr))
 }
 
-/// Runs `db-locks migrate …`, which must succeed; what it printed.
+/// Runs `db-locks migrate …`, which must succeed, and returns its output.
 async fn migrate(database: &Database, arguments: &[&str]) -> String {
     let output = run_program(&database.url, &[&["migrate"], arguments].concat()).await;
     let (out, err) = texts(&output);
@@ -28,7 +28,7 @@ async fn migrate(database: &Database, arguments: &[&str]) -> String {
     out
 }
 
-/// How many migrations a status lists as applied and as pending.
+/// The numbers of migrations that a status lists as applied and as pending.
 fn counts(status: &str) -> (usize, usize) {
     let lines = |state: &str| status.lines().filter(|line| line.contains(state)).count();
     (lines("applied"), lines("pending"))
@@ -45,11 +45,11 @@ async fn the_schema_is_brought_up_and_down_by_hand(database: Database) {
     migrate(&database, &["redo", "--yes"]).await;
     assert_eq!(counts(&migrate(&database, &["status"]).await), (all, 0));
     let service = Service::start_with(&database.url, &[("DB_LOCKS_MIGRATE", "false")]).await;
-    // What users call is no table, and is there again too.
+    // The routines that users call are no tables, and must exist again too.
     service.client().acquire("k", json!({"guarded": true})).await.grant();
 }
 
-/// Guards invariant 3 against a slip of the hand.
+/// Guards invariant 3 against a typing error.
 async fn nothing_is_erased_without_a_yes(database: Database) {
     let mut service = Service::start(&database.url).await;
     let svc = service.client();
@@ -64,7 +64,7 @@ async fn nothing_is_erased_without_a_yes(database: Database) {
     assert_eq!(svc.at(again.port()).lock("k").await.grant().version, held.version);
 }
 
-/// What a later version's migration leaves behind.
+/// Leaves the records of a later version's migration.
 const NEWER: &str =
     "INSERT INTO db_locks_migrations (version, applied_at) VALUES ('m29991231_000001_from_the_future', 0)";
 
@@ -81,7 +81,7 @@ async fn a_schema_that_is_newer_than_the_program_is_refused(database: Database) 
     }
 }
 
-/// Not ready, or not started at all.
+/// The service is not ready, or does not start.
 async fn without_migrations_an_empty_database_is_not_served(database: Database) {
     let mut service = Service::spawn(&database.url, &[("DB_LOCKS_MIGRATE", "false")]);
     let status = service.end(Duration::from_secs(20)).await;

@@ -14,10 +14,10 @@ use crate::support::{
     sql,
 };
 
-/// Its setting that gives each transaction a connection of its choice.
+/// The pooler's setting that gives each transaction any connection.
 const TRANSACTIONS: &str = "pool_mode = transaction";
 
-/// A pooler before the server of a database; it ends with this.
+/// A pooler in front of the server of a database; it ends on drop.
 struct PgBouncer {
     _process: Leashed,
     _folder: TempDir,
@@ -25,7 +25,7 @@ struct PgBouncer {
 }
 
 impl PgBouncer {
-    /// `None` where it cannot be had. `settings` are lines of its configuration.
+    /// Starts the pooler; `None` if it is not available. `settings` are lines of its configuration.
     async fn start(database: &Database, settings: &str) -> Option<Self> {
         let left_out = |why: &String| eprintln!("*** PGBOUNCER IS LEFT OUT of the tests: {why} ***");
         let program = pgbouncer().inspect_err(left_out).ok()?;
@@ -34,7 +34,7 @@ impl PgBouncer {
         let config = folder.path().join("pgbouncer.ini");
         std::fs::write(folder.path().join("users"), "\"locks\" \"\"\n").unwrap();
         std::fs::write(&config, ini(folder.path(), database, port, settings)).unwrap();
-        // It does not run as root.
+        // The pooler does not run as root.
         run("chmod", &["-R", "a+rX", &folder.path().display().to_string()]);
         let mut command = Vec::new();
         if Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout.trim_ascii() == b"0") {
@@ -72,7 +72,7 @@ fn run(program: &str, arguments: &[&str]) {
     assert!(Command::new(program).args(arguments).status().unwrap().success());
 }
 
-/// A few callers at two replicas, or twice the same: what they are granted is in order, and handed over from one to the other.
+/// Runs callers at two replicas, or twice at the same one. Checks that grants are in order and are handed over.
 async fn hand_over(clients: &[Client; 2]) {
     let [here, there] = clients;
     let held = here.hold("k").await;
@@ -127,7 +127,7 @@ async fn pgbouncer_may_pool_sessions() {
     replicas_behind_a_pooler("pool_mode = session", false).await;
 }
 
-/// With its default of prepared statements: an older one keeps none of them, a newer one 200 a connection.
+/// With the default for prepared statements: older versions keep none, newer ones 200 for each connection.
 #[tokio::test]
 async fn pgbouncer_may_pool_transactions() {
     replicas_behind_a_pooler(TRANSACTIONS, false).await;
@@ -135,7 +135,7 @@ async fn pgbouncer_may_pool_transactions() {
 
 #[tokio::test]
 async fn pgbouncer_may_pool_transactions_without_prepared_statements() {
-    // The setting came with 1.21; before, it was as if it were 0.
+    // The setting exists since 1.21; older versions behave as with 0.
     if newest_servers() {
         replicas_behind_a_pooler(&format!("{TRANSACTIONS}\nmax_prepared_statements = 0"), false).await;
     }
@@ -146,7 +146,7 @@ async fn pgbouncer_is_passed_by_notifications() {
     replicas_behind_a_pooler(TRANSACTIONS, true).await;
 }
 
-/// What needs a session of its own is refused before it does harm, and the refusal says what to set.
+/// Commands that need a session of their own are refused before they do harm, and the message says what to set.
 #[tokio::test]
 async fn pgbouncer_that_pools_transactions_gets_no_schema_changes() {
     let Some(database) = Dialect::Postgres.database().await else { return };

@@ -1,4 +1,4 @@
-//! What README.md says, carried out as it is written.
+//! The commands and tables of README.md, tested as they are written.
 
 use std::{collections::BTreeMap, path::Path, process::Output};
 
@@ -9,7 +9,7 @@ use crate::support::{
     service::{PROGRAM, run_program},
 };
 
-/// Lines of README that build and test the project: what they start is what these tests stand on.
+/// Lines of README that are not run, because they build and test the project itself.
 const NOT_RUN: [&str; 2] = ["cargo run --release", "cargo test"];
 
 fn readme() -> String {
@@ -24,7 +24,7 @@ fn scripts() -> Vec<String> {
     blocks.map(|block| block.lines().filter(run).flat_map(|line| [line, "\n"]).collect()).collect()
 }
 
-/// Runs a script as it would run on the machine where a service listens on the port that README shows.
+/// Runs a script, with the port of the test's service instead of the port that README shows.
 async fn bash(script: &str, port: u16) -> Output {
     let script = script.replace("localhost:8080", &format!("127.0.0.1:{port}"));
     let mut bash = tokio::process::Command::new("bash");
@@ -36,7 +36,7 @@ async fn bash(script: &str, port: u16) -> Output {
     bash.stdin(std::process::Stdio::null()).kill_on_drop(true).output().await.unwrap()
 }
 
-/// Guards invariant 4 where users begin: every line works, and does what README says.
+/// Guards invariant 4 for the first steps of users: every line works, and does what README says.
 #[tokio::test]
 async fn every_line_works() {
     let database = Dialect::Sqlite.database().await.unwrap();
@@ -53,7 +53,7 @@ async fn every_line_works() {
     assert_eq!(svc.get("/semaphores/licences").await.expect(200).body["busy_count"], 1);
 }
 
-/// Guards invariant 4: who is not granted the lock and goes on with the recipe all the same releases nobody's.
+/// Guards invariant 4: a user who is not granted the lock and continues with the recipe releases no lock.
 #[tokio::test]
 async fn the_recipe_does_not_release_somebody_elses_lock() {
     let database = Dialect::Sqlite.database().await.unwrap();
@@ -61,17 +61,17 @@ async fn the_recipe_does_not_release_somebody_elses_lock() {
     let svc = service.client().with_tenant("default");
     let theirs = svc.hold("deploy").await;
     let recipe = scripts().into_iter().find(|script| script.contains("/locks/deploy/release")).unwrap();
-    // An interactive shell does not stop at what fails; the wait is cut short.
+    // An interactive shell does not stop at an error. The wait is shortened.
     bash(&recipe.replace("\"wait_ms\":10000", "\"wait_ms\":1"), service.port()).await;
     assert_eq!(svc.lock("deploy").await.grant().version, theirs.version);
 }
 
-/// The names in a cell of a table: what stands between backticks.
+/// The names in a cell of a table, which are between backticks.
 fn quoted(cell: &str) -> Vec<&str> {
     cell.split('`').skip(1).step_by(2).collect()
 }
 
-/// The rows of README's tables whose first cell begins with a name that begins so, as cells.
+/// The rows of README's tables whose first cell begins with a name with this prefix, as cells.
 fn rows<'r>(readme: &'r str, begin: &str) -> Vec<Vec<&'r str>> {
     let rows = readme.lines().filter(|line| line.starts_with(&format!("| `{begin}")));
     rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect()).collect()
@@ -91,7 +91,7 @@ async fn settings_exist_and_have_the_defaults_that_are_named() {
             let shown = ["=", "]"].iter().find_map(|end| help.split_once(&format!("[env: {name}{end}")));
             let (_, of_setting) = shown.unwrap_or_else(|| panic!("{name} in:\n{help}"));
             let of_setting = of_setting.split("[env: ").next().unwrap();
-            // What is not a literal is a sentence about what is computed, or the meaning of 0.
+            // A default that is no literal is a sentence about a computed value, or the meaning of 0.
             let Some(default) = defaults.get(index).filter(|_| defaults.len() == names.len()) else {
                 continue;
             };
@@ -105,7 +105,7 @@ async fn settings_exist_and_have_the_defaults_that_are_named() {
     }
 }
 
-/// The metrics that are there, by name: their labels. Histograms go by the name of the whole.
+/// The labels of the existing metrics, by name. A histogram has one entry.
 fn labels_by_metric(text: &str) -> BTreeMap<String, Vec<String>> {
     let mut metrics = BTreeMap::new();
     for line in text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
@@ -122,7 +122,7 @@ fn labels_by_metric(text: &str) -> BTreeMap<String, Vec<String>> {
     metrics
 }
 
-/// A dashboard is written from this table, before anything has happened.
+/// Users write dashboards from this table, so each metric must exist from the start.
 #[tokio::test]
 async fn metrics_are_there_from_the_start_with_the_labels_that_are_named() {
     let database = Dialect::Sqlite.database().await.unwrap();
@@ -147,7 +147,7 @@ async fn metrics_are_there_from_the_start_with_the_labels_that_are_named() {
     }
 }
 
-/// The document shows what README's recipe needs: the longer form of `--json`.
+/// The 415 answer shows the longer form of `--json` that README's recipe needs.
 #[tokio::test]
 async fn the_older_form_of_curl_is_named_where_the_newer_is() {
     let database = Dialect::Sqlite.database().await.unwrap();

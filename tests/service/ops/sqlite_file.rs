@@ -1,4 +1,4 @@
-//! The SQLite file: whose it is, and whether it is still there.
+//! The SQLite file: its owner and mode, and its replacement.
 
 use std::{
     fs::Permissions,
@@ -19,7 +19,7 @@ fn modes(folder: &Path) -> Vec<(String, u32)> {
         .collect()
 }
 
-/// It holds versions, which are rights to release. (The tests' own umask lets everybody read.)
+/// The file contains versions, which are rights to release. (The umask of the tests lets everybody read.)
 #[tokio::test]
 async fn only_the_owner_may_read_the_files() {
     let folder = tempfile::tempdir().unwrap();
@@ -35,7 +35,7 @@ async fn only_the_owner_may_read_the_files() {
     }
 }
 
-/// Guards invariant 1: a second process on the path would grant the same locks.
+/// Guards invariant 1: another process that opens the path would grant the same locks.
 #[tokio::test]
 async fn a_file_that_is_taken_away_stops_writes() {
     type Away = fn(&Path);

@@ -26,7 +26,7 @@ on_every_database![with_database:
     a_stop_leaves_no_request_without_an_answer,
 ];
 
-/// Clients keep idle connections, and the service keeps them for half of this.
+/// The grace time. The service keeps idle connections of clients for half of it.
 const GRACE: [(&str, &str); 1] = [("DB_LOCKS_SHUTDOWN_GRACE_MS", "2000")];
 
 /// How long a stop may take.
@@ -37,7 +37,7 @@ async fn ends_cleanly(service: &mut Service, since: Instant) {
     assert_eq!(status.code(), Some(0), "its log:\n{}", service.log());
 }
 
-/// Guards invariant 7: who waits is answered 503 and out of the queue, never left holding.
+/// Guards invariant 7: waiters are answered 503, leave the queue, and never hold the lock.
 async fn a_stop_answers_waiters_and_ends(database: Database) {
     let mut service = Service::start_with(&database.url, &GRACE).await;
     let svc = service.client();
@@ -55,14 +55,14 @@ async fn a_stop_answers_waiters_and_ends(database: Database) {
     assert_eq!(svc.at(again.port()).lock("k").await.grant().body["waiters"], 0);
 }
 
-/// 503, or nobody there any more.
+/// Fails unless the answer is 503, or the service is gone.
 async fn not_ready(svc: &Client) {
     if let Ok(answer) = wire::exchange(svc.port(), &wire::request("GET", "/ready", &[], b"")).await {
         assert_eq!(answer.status, 503, "{}", answer.text);
     }
 }
 
-/// Guards invariant 3: what was begun is written and answered, or refused; nothing else.
+/// Guards invariant 3: every request is either written and answered, or refused.
 async fn a_stop_finishes_what_is_being_written(database: Database) {
     let mut service = Service::start_with(&database.url, &GRACE).await;
     let svc = service.client();
@@ -101,7 +101,7 @@ async fn acquire_until_stopped(svc: Client, caller: usize) -> Vec<(String, Strin
     granted
 }
 
-/// Guards invariants 5 and 6: those behind a replica that stops are granted at once.
+/// Guards invariants 5 and 6: the waiters behind those of a stopping replica are granted at once.
 async fn a_stop_leaves_the_queue_to_other_replicas(database: Database) {
     let mut fleet = Fleet::start_with(database, 2, &GRACE).await;
     let held = fleet.at(0).hold("k").await;
@@ -120,7 +120,7 @@ async fn a_stop_leaves_the_queue_to_other_replicas(database: Database) {
 async fn an_idle_connection_does_not_delay_the_stop(database: Database) {
     let mut service = Service::start_with(&database.url, &GRACE).await;
     let svc = service.client();
-    // Kept alive by the client's pool, and one that never said anything.
+    // One connection is kept alive by the client's pool, and one never sent anything.
     svc.get("/health").await.expect(200);
     let silent = TcpStream::connect(("127.0.0.1", service.port())).await.unwrap();
     service.signal("TERM");
@@ -130,7 +130,8 @@ async fn an_idle_connection_does_not_delay_the_stop(database: Database) {
     drop(silent);
 }
 
-/// Not ready, and no acquire, instead of a refused connection; what runs is finished.
+/// New connections are answered that the service is not ready, instead of being refused. The running request is
+/// finished.
 async fn a_new_connection_is_answered_while_the_last_request_runs(database: Database) {
     let mut service = Service::start_with(&database.url, &GRACE).await;
     let svc = service.client();
@@ -147,7 +148,7 @@ async fn a_new_connection_is_answered_while_the_last_request_runs(database: Data
     running.read_exact(&mut go_on).await.unwrap();
     service.signal("TERM");
     let begin = Instant::now();
-    // It is kept for half of the grace time.
+    // The idle connection is kept for half of the grace time.
     assert_eq!(idle.read(&mut [0]).await.unwrap(), 0);
     let ready = wire::exchange(svc.port(), &wire::request("GET", "/ready", &[], b"")).await.unwrap();
     assert_eq!((ready.status, ready.header("connection")), (503, "close"));
@@ -159,7 +160,7 @@ async fn a_new_connection_is_answered_while_the_last_request_runs(database: Data
     ends_cleanly(&mut service, begin).await;
 }
 
-/// Guards invariant 3: a client knows of each of its requests what became of it, and which answer is the last one.
+/// Guards invariant 3: a client gets an answer to each of its requests, and knows which answer is the last one.
 async fn a_stop_leaves_no_request_without_an_answer(database: Database) {
     let mut service = Service::start_with(&database.url, &GRACE).await;
     let served = Arc::new(AtomicUsize::new(0));
@@ -176,8 +177,8 @@ async fn a_stop_leaves_no_request_without_an_answer(database: Database) {
     ends_cleanly(&mut service, begin).await;
 }
 
-/// Sends one request after the other on one connection, until an answer says that it is the last one. Counts itself in `served` when it
-/// has its first answer.
+/// Sends one request after the other on one connection, until an answer says that it is the last one. Counts itself in
+/// `served` when it has its first answer.
 async fn ask_until_told_to_stop(port: u16, client: usize, served: Arc<AtomicUsize>) {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
     for round in 0.. {

@@ -1,4 +1,4 @@
-//! Two versions of the schema at once: what a newer version does to the database while replicas of this one run.
+//! Two versions of the schema at once: a newer version changes the database while replicas of this version run.
 
 use std::time::Duration;
 
@@ -13,10 +13,10 @@ on_every_database![with_database:
     a_database_of_the_first_version_is_taken_over,
 ];
 
-/// More than the pause between two looks at the schema.
+/// Longer than the pause between two checks of the schema.
 const SEEN: Duration = Duration::from_secs(10);
 
-/// What a newer version's migration leaves behind.
+/// Leaves the records of a newer version's migration.
 async fn apply(database: &Database, name: &str, oldest: Option<&str>) {
     let run = async |statement: String| sql::execute(&database.url, &statement).await.unwrap();
     if let Some(oldest) = oldest {
@@ -39,7 +39,7 @@ fn speaks_of_the_schema(answer: &Answer) {
     assert!(detail.contains("schema") && !detail.contains("future"), "{}", answer.text);
 }
 
-/// Guards invariant 1: what a newer schema needs to be written this version may not know.
+/// Guards invariant 1: this version may not know how to write a newer schema.
 async fn a_schema_that_became_newer_stops_writes_and_waiters(database: Database) {
     let service = Service::start(&database.url).await;
     let svc = service.client();
@@ -68,7 +68,7 @@ async fn an_upgrade_that_older_programs_can_live_with_disturbs_nobody(database: 
     let traffic = tokio::spawn(traffic(svc.clone()));
     sql::execute(&database.url, "ALTER TABLE locks ADD COLUMN added_later BIGINT").await.unwrap();
     apply(&database, "m29991231_000001_additive", Some("m20261126_000006_row_types")).await;
-    // A replica of this version that is started again in the middle of the upgrade.
+    // A replica of this version is started again in the middle of the upgrade.
     let again = Service::start(&database.url).await;
     assert_eq!(again.client().get("/ready").await.status, 200);
     traffic.await.unwrap();
@@ -79,7 +79,7 @@ async fn an_upgrade_that_older_programs_can_live_with_disturbs_nobody(database: 
     until_refused(&svc.at(again.port())).await;
 }
 
-/// Acquires and releases for longer than a replica takes to see a change of the schema.
+/// Acquires and releases for longer than a replica takes to notice a change of the schema.
 async fn traffic(svc: Client) {
     let until = std::time::Instant::now() + Duration::from_secs(4);
     while std::time::Instant::now() < until {
@@ -89,7 +89,7 @@ async fn traffic(svc: Client) {
     }
 }
 
-/// Makes a database look as the first version left it.
+/// Makes a database look like one of the first version.
 async fn as_of_the_first_version(database: &Database) {
     drop(Service::start(&database.url).await);
     for statement in [
@@ -101,7 +101,7 @@ async fn as_of_the_first_version(database: &Database) {
     }
 }
 
-/// Replicas of the first version look into `seaql_migrations`, and would begin anew where it is empty.
+/// Replicas of the first version read `seaql_migrations`, and would apply all migrations again if it were empty.
 async fn a_database_of_the_first_version_is_taken_over(database: Database) {
     as_of_the_first_version(&database).await;
     let count = async |query: &str| sql::number(&database.url, query).await.unwrap();
@@ -125,7 +125,7 @@ async fn a_database_of_the_first_version_is_taken_over(database: Database) {
     assert_eq!(svc.at(other.port()).lock("k").await.grant().version, held.version);
 }
 
-/// Where another program uses that table the first version refuses to start anyway, and that program refuses our rows.
+/// If another program uses that table, the first version refuses to start anyway, and that program refuses our rows.
 #[tokio::test]
 async fn records_leave_a_table_that_another_program_uses() {
     let database = Dialect::Sqlite.database().await.unwrap();

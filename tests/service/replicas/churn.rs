@@ -1,4 +1,4 @@
-//! Deletion and creation of the same keys by two replicas at once, with the sweeper at their heels.
+//! Deletion and creation of the same keys by two replicas at once, while the sweeper runs.
 
 use std::{
     collections::HashMap,
@@ -18,7 +18,7 @@ on_every_database![with_database:
 const KEYS: usize = 4;
 const FOR: Duration = Duration::from_secs(5);
 
-/// The traces of deleted keys go as soon as they may.
+/// The tombstones of deleted keys are removed as soon as possible.
 const SWEEPING: [(&str, &str); 3] = [
     ("DB_LOCKS_SWEEP_PERIOD_MS", "50"),
     ("DB_LOCKS_TOMBSTONE_RETENTION_MS", "200"),
@@ -42,7 +42,7 @@ pub(crate) async fn tokens_grow_while_two_replicas_delete_and_create_the_same_ke
     assert!(grants >= 50, "too few grants to have seen anything: {grants}");
 }
 
-/// Takes and deletes keys in turn, in three ways; answers how often.
+/// Acquires and deletes keys in turn, in three ways. Returns the number of rounds.
 async fn churn(svc: Client, caller: usize, last: LastTokens) -> usize {
     let begin = Instant::now();
     let mut grants = 0;
@@ -50,7 +50,7 @@ async fn churn(svc: Client, caller: usize, last: LastTokens) -> usize {
         if begin.elapsed() > FOR {
             break;
         }
-        // Long enough apart at times that traces are swept in between.
+        // Pauses at times, so that tombstones are swept in between.
         if round % 16 == 0 {
             tokio::time::sleep(Duration::from_millis(400)).await;
         }

@@ -1,6 +1,6 @@
-//! Whose clock decides: a database whose clock is set by the test.
+//! The clock that decides: the test sets the clock of the database.
 //!
-//! Only `PostgreSQL` lets a database shadow its clock's function, so these run there.
+//! Only `PostgreSQL` lets a database replace its clock function, so these tests run there.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use crate::{
     support::{Database, Dialect, Fleet, SOON, sql, time::epoch_ms},
 };
 
-/// In front of the server's own functions, for every session of this database.
+/// Functions that every session of this database uses instead of the server's own.
 const OWN_CLOCK: &str = "
     CREATE SCHEMA own;
     CREATE TABLE own.ahead (seconds bigint NOT NULL);
@@ -33,7 +33,7 @@ async fn fleet(database: Database, ahead: i64) -> Fleet {
     Fleet::start(database, 2).await
 }
 
-/// Guards invariant 8: replicas whose clocks are an hour off the database's grant by the database's.
+/// Guards invariant 8: replicas whose clocks differ by an hour from the database's clock use the database's clock.
 #[tokio::test]
 async fn the_databases_clock_decides() {
     with_database(Dialect::Postgres, async |database| {
@@ -56,7 +56,7 @@ async fn the_databases_clock_decides() {
     .await;
 }
 
-/// Guards invariants 1 and 8: after a step back a lease lasts at most as long as it was granted for, and 2 s.
+/// Guards invariants 1 and 8: after a step back a lease lasts at most 2 s longer than it was granted for.
 #[tokio::test]
 async fn a_step_back_does_not_prolong_a_lease_for_long() {
     with_database(Dialect::Postgres, async |database| {
@@ -77,7 +77,7 @@ async fn a_step_back_does_not_prolong_a_lease_for_long() {
     .await;
 }
 
-/// Guards invariants 5, 6 and 8: a step kills no replica in the other's eyes, and nobody loses its place.
+/// Guards invariants 5, 6 and 8: after a step no replica declares the other dead, and no waiter loses its place.
 #[tokio::test]
 async fn waiters_outlast_steps_of_the_clock() {
     with_database(Dialect::Postgres, async |database| {
@@ -90,7 +90,7 @@ async fn waiters_outlast_steps_of_the_clock() {
         }
         for ahead in [HOUR, -HOUR, 0] {
             set_clock(&fleet.database, ahead).await;
-            // Longer than a replica whose beats are not seen lives.
+            // Longer than a replica may be unseen before it is declared dead.
             tokio::time::sleep(Duration::from_secs(4)).await;
             assert_eq!(
                 fleet.at(0).lock("k").await.expect(200).body["waiters"],

@@ -1,4 +1,4 @@
-//! A replica that is killed with others' hopes on it.
+//! A replica that is killed while callers wait at it.
 
 use std::time::{Duration, Instant};
 
@@ -12,10 +12,10 @@ on_every_database![with_database:
     a_grant_of_a_killed_replica_stands_until_its_lease_ends,
 ];
 
-/// How soon the queue behind a killed replica must move.
+/// The time within which the queue behind a killed replica must move.
 const MOVES_WITHIN: Duration = Duration::from_secs(6);
 
-/// Guards invariants 5, 6 and 7: those who waited at the killed replica are passed over, in order, within 6 s.
+/// Guards invariants 5, 6 and 7: the waiters of the killed replica are passed over, in order, within 6 s.
 pub(crate) async fn the_queue_behind_a_killed_replica_moves(database: Database) {
     let mut fleet = Fleet::start(database, 2).await;
     let held = fleet.at(0).hold("k").await;
@@ -50,7 +50,7 @@ pub(crate) async fn the_queue_behind_a_killed_replica_moves(database: Database) 
     fleet.at(0).lock("k").await.unheld(200);
 }
 
-/// Guards invariant 3: a grant is the database's, not the replica's.
+/// Guards invariant 3: a grant belongs to the database, not to the replica.
 async fn a_grant_of_a_killed_replica_stands_until_its_lease_ends(database: Database) {
     let mut fleet = Fleet::start(database, 2).await;
     let kept = fleet.at(1).hold("kept").await;

@@ -1,4 +1,4 @@
-//! Mutual exclusion, measured by what it is for.
+//! Mutual exclusion, measured by its effect on a counter.
 
 use std::{
     sync::{
@@ -21,7 +21,7 @@ on_every_database![with_database:
 const CALLERS: usize = 12;
 const ROUNDS: usize = 5;
 
-/// What the lock guards: a counter that is read, thought about and written, and the last token seen.
+/// The data that the lock guards: a counter that is read and later written, and the last token seen.
 #[derive(Default)]
 struct Guarded {
     counter: AtomicI64,
@@ -38,7 +38,7 @@ impl Guarded {
     }
 }
 
-/// Guards invariants 1, 2 and 8: with two holders at once, counts would be lost, and tokens out of order.
+/// Guards invariants 1, 2 and 8: with two holders at once, counts would be lost, and tokens would be out of order.
 pub(crate) async fn a_counter_guarded_by_the_lock_loses_no_count(database: Database) {
     let fleet = Fleet::start(database, 3).await;
     let guarded = Arc::new(Guarded::default());

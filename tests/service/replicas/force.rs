@@ -1,4 +1,4 @@
-//! A grant that was ended by force at one replica is known to have been at every other, and after a restart.
+//! A grant that was ended by force at one replica is answered `revoked` at every other, and after a restart.
 
 use serde_json::json;
 

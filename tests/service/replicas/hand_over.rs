@@ -1,4 +1,4 @@
-//! A lock that one replica frees and another one's caller waits for.
+//! A lock that one replica frees while a caller of another replica waits for it.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ on_every_database![with_database:
     growing_at_one_replica_grants_at_another,
 ];
 
-/// A replica that has to ask for its grants does so many times a second; the rest is for a slow machine.
+/// A replica that polls for its offers does so many times a second. The rest of the time is for a slow machine.
 const AT_ONCE: Duration = Duration::from_millis(500);
 
 /// Guards invariant 6 across replicas.
@@ -42,7 +42,7 @@ pub(crate) async fn the_end_of_a_lease_grants_at_another_replica(database: Datab
     assert!((0..1_000).contains(&late_ms), "granted {late_ms} ms after the end");
 }
 
-/// Guards invariants 4 and 9: no replica knows more than another.
+/// Guards invariants 4 and 9: every replica knows the same.
 pub(crate) async fn a_grant_works_at_every_replica(database: Database) {
     let fleet = Fleet::start(database, 3).await;
     let version = random_version();

@@ -1,4 +1,4 @@
-//! Callers that hang up at the very moment of their grant.
+//! Callers that hang up at the moment of their grant.
 
 use std::time::{Duration, Instant};
 
@@ -11,12 +11,13 @@ on_every_database![with_database:
     a_caller_that_hangs_up_at_the_moment_of_its_grant_leaves_the_lock_free,
 ];
 
-/// A hundred rounds: so many keys side by side, so often each.
+/// A hundred rounds: the number of keys at the same time, and the rounds of each.
 const KEYS: usize = 20;
 const ROUNDS: usize = 5;
 const LEASE: Duration = Duration::from_secs(2);
 
-/// Guards invariant 7: nobody is left holding, unless the answer had reached its socket: then until the lease ends.
+/// Guards invariant 7: a caller that hung up holds no lock, unless the answer had reached its socket. Then the lease
+/// ends it.
 async fn a_caller_that_hangs_up_at_the_moment_of_its_grant_leaves_the_lock_free(database: Database) {
     let fleet = Fleet::start(database, 2).await;
     let mut rounds = Vec::new();
@@ -44,7 +45,7 @@ async fn hang_up_at_the_grant(key: String, holder: Client, waiter: Client) {
         let begin = Instant::now();
         let next =
             holder.acquire(&key, json!({"wait_ms": 30_000, "lease_duration_ms": 60_000})).await.grant();
-        // An offer to a replica that does not claim it is passed on after 2 s; nothing takes longer than both.
+        // An offer that a replica does not claim is passed on after 2 s. Nothing takes longer than both.
         let latest = LEASE + Duration::from_secs(4);
         assert!(begin.elapsed() < latest, "free only after {:?}", begin.elapsed());
         holder.release(&key, &next.version).await.unheld(200);

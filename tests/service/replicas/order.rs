@@ -1,4 +1,4 @@
-//! First come, first served, wherever one waits.
+//! First come, first served, whatever the replica of a waiter.
 
 use std::sync::{Arc, Mutex};
 
@@ -19,7 +19,7 @@ pub(crate) async fn thirty_waiters_over_three_replicas_are_granted_in_order(data
     let order = Arc::new(Mutex::new(Vec::new()));
     let mut waiting = Vec::new();
     for place in 0..30 {
-        // Not in turns: two at one replica, then one elsewhere.
+        // The replicas do not alternate: two waiters at one replica, then one at another.
         let (svc, order) = (fleet.at(place * 2 / 3), order.clone());
         waiting.push(tokio::spawn(async move {
             let grant =
@@ -43,7 +43,7 @@ pub(crate) async fn a_newcomer_at_another_replica_does_not_overtake(database: Da
     let fleet = Fleet::start(database, 2).await;
     let held = fleet.at(0).acquire("k", json!({"lease_duration_ms": 3_000})).await.grant();
     let waiting = fleet.at(0).queue_up("k", json!({"wait_ms": 60_000, "lease_duration_ms": 30_000}), 1).await;
-    // The lease ends while newcomers knock at the other replica.
+    // The lease ends while newcomers try at the other replica.
     while !waiting.is_finished() {
         fleet.at(1).acquire("k", json!({"wait_ms": 0})).await.not_granted("no_wait");
     }

@@ -1,4 +1,4 @@
-//! A replica that stops for longer than it may live unseen, and comes back.
+//! A replica that is paused until it is declared dead, and comes back.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ on_every_database![with_database:
     a_paused_replica_is_passed_over_and_grants_nothing_twice,
 ];
 
-/// Longer than a replica may live unseen.
+/// Longer than a replica may be unseen before it is declared dead.
 const PAUSE: Duration = Duration::from_secs(8);
 
-/// Guards invariants 1, 5 and 7: the head of the queue waits at a replica that is stopped and returns, and is answered
-/// 503 or a grant that nobody else has.
+/// Guards invariants 1, 5 and 7: the first waiter waits at a replica that is paused and returns. It is answered 503, or
+/// a grant that nobody else has.
 async fn a_paused_replica_is_passed_over_and_grants_nothing_twice(database: Database) {
     let mut fleet = Fleet::start(database, 2).await;
     let held = fleet.at(0).hold("k").await;
@@ -48,7 +48,7 @@ async fn a_paused_replica_is_passed_over_and_grants_nothing_twice(database: Data
     }
 }
 
-/// It takes part again: it grants, and what it grants is seen.
+/// The replica works again: it grants, and the other replica sees its grants.
 async fn serves_again(svc: &Client) {
     let serves = async || {
         let answer = svc.acquire("other", json!({"wait_ms": 0, "lease_duration_ms": 60_000})).await;

@@ -1,4 +1,5 @@
-//! A replica whose database shows rows and takes no writes to them: what it reads may be old, so it grants nothing on it.
+//! A replica whose database shows rows but accepts no writes to them. The rows may be old, so it answers no grant from
+//! them.
 
 use sea_orm::{ConnectionTrait, DatabaseConnection};
 use serde_json::{Value, json};
@@ -13,7 +14,7 @@ on_every_database![with_database:
     answers_that_grant_nothing_need_no_write,
 ];
 
-/// A transaction of somebody else that keeps the row of a key from being written.
+/// A foreign transaction that blocks writes to the row of a key.
 async fn keep_locked(database: &Database, client: &Client, key: &str) -> DatabaseConnection {
     let session = sql::connect(&database.url).await.unwrap();
     let quote = if matches!(database.dialect, Dialect::MariaDb | Dialect::MySql) { '`' } else { '"' };
@@ -25,9 +26,9 @@ async fn keep_locked(database: &Database, client: &Client, key: &str) -> Databas
     session
 }
 
-/// Asks for what stands at both replicas while the row cannot be written, and again when it can.
+/// Asks both replicas for the existing grant while the row cannot be written, and again when it can.
 async fn is_answered_only_with_a_write(fleet: &Fleet, key: &str, path: &str, ask: Value) {
-    // The first repeat notes that two may rely on the grant; the second would have nothing to write.
+    // The first repeat records that two requests may rely on the grant. The second one would have nothing to write.
     let first = fleet.at(0).post(path, ask.clone()).await.grant();
     fleet.at(1).post(path, ask.clone()).await.grant();
     let session = keep_locked(&fleet.database, &fleet.at(0), key).await;

@@ -1,4 +1,4 @@
-//! A service at which nobody waited for long, and then somebody does.
+//! A service without waiters for a long time, and then with one.
 
 use std::time::{Duration, Instant};
 
@@ -6,12 +6,12 @@ use serde_json::json;
 
 use crate::support::{Dialect, Service};
 
-/// After half a minute without waiters a replica takes its leave of the others. Nothing announces that, so this looks at
-/// the moments after it.
+/// After half a minute without waiters a replica leaves the membership. Nothing announces that, so the test tries at
+/// several moments after it.
 const QUIET: Duration = Duration::from_secs(33);
 
-/// Guards invariants 5 and 6: whoever waits is in the queue at once, and handed the lock at once, also while the replica
-/// is taking its leave.
+/// Guards invariants 5 and 6: a waiter is in the queue at once, and is handed the lock at once, even while the replica
+/// is leaving.
 #[tokio::test]
 async fn a_waiter_after_a_long_quiet_is_queued_at_once() {
     let database = Dialect::Sqlite.database().await.unwrap();

@@ -1,4 +1,4 @@
-//! Callers whose connection was cut and who ask again, with their version, wherever they arrive.
+//! Callers whose connection was cut, and that repeat the request with their version at any replica.
 
 use serde_json::{Value, json};
 
@@ -17,7 +17,8 @@ fn ask(version: &str) -> Value {
     json!({"version": version, "wait_ms": 30_000, "lease_duration_ms": 60_000})
 }
 
-/// Guards invariants 5, 7 and 9: the place is kept, and the late clean-up of the first connection spares the second.
+/// Guards invariants 5, 7 and 9: the place is kept, and a late clean-up of the first connection does not affect the
+/// second.
 async fn a_place_is_found_again_at_another_replica(database: Database) {
     let fleet = Fleet::start(database, 2).await;
     for round in 0..5 {
@@ -28,10 +29,10 @@ async fn a_place_is_found_again_at_another_replica(database: Database) {
         let cut = Call::post(&fleet.at(0), &path, &ask(&version)).await;
         fleet.at(0).until_waiters(&format!("/locks/{key}"), 1).await;
         let behind = fleet.at(0).queue_up(&key, json!({"wait_ms": 30_000}), 2).await;
-        // At once, so that the clean-up of the first connection may come before or after.
+        // Sent at once, so that the clean-up of the first connection may come before or after.
         cut.hang_up();
         let again = Call::post(&fleet.at(1), &path, &ask(&version)).await;
-        // Proof that it is attached: of it and its own repeat one supersedes the other.
+        // This proves that the waiter is attached: either the waiter or its repeat supersedes the other.
         let once_more = Call::post(&fleet.at(round + 1), &path, &ask(&version)).await;
         let stands = the_one_that_stands(again, once_more).await;
         fleet.at(0).release(&key, &held.version).await.unheld(200);
@@ -43,7 +44,7 @@ async fn a_place_is_found_again_at_another_replica(database: Database) {
     }
 }
 
-/// Guards invariants 7 and 9: the grant is the caller's own for 10 s, and only then given back.
+/// Guards invariants 7 and 9: the grant is kept for the caller for 10 s, and only then given back.
 async fn a_grant_that_was_not_delivered_is_found_again_at_another_replica(database: Database) {
     let fleet = Fleet::start(database, 2).await;
     let held = fleet.at(0).hold("k").await;

@@ -12,7 +12,7 @@ on_every_database![with_database:
     a_clean_restart_loses_nothing,
 ];
 
-/// What a caller was told before the service died.
+/// A grant that a caller was answered before the service died.
 #[derive(Default)]
 struct Acknowledged {
     held: Vec<(String, Grant)>,
@@ -20,7 +20,7 @@ struct Acknowledged {
     released: Vec<(String, Grant)>,
 }
 
-/// Acquires keys of its own, some of which it renews or releases, until nobody answers any more.
+/// Acquires keys of its own and renews or releases some of them, until the service does not answer any more.
 async fn work(svc: Client, caller: usize) -> Acknowledged {
     let mut told = Acknowledged::default();
     for round in 0.. {
@@ -62,12 +62,12 @@ async fn check(svc: &Client, told: &Acknowledged) {
     }
 }
 
-/// Guards invariant 3: no grant, no heartbeat and no release that was answered is lost.
+/// Guards invariant 3: no answered grant, heartbeat or release is lost.
 async fn a_kill_loses_nothing_that_was_acknowledged(database: Database) {
     let mut service = Service::start(&database.url).await;
     let svc = service.client();
     let callers = (0..8).map(|caller| tokio::spawn(work(svc.clone(), caller))).collect::<Vec<_>>();
-    // In the middle of it: when there is enough to lose.
+    // Kills the service when there is enough to lose.
     let busy = async || {
         let enough = svc.get("/locks?limit=120").await.body["items"]
             .as_array()
@@ -90,7 +90,7 @@ async fn a_kill_loses_nothing_that_was_acknowledged(database: Database) {
     }
 }
 
-/// Guards invariant 3: a grant outlives the process, and so do its version and its token.
+/// Guards invariant 3: a grant outlives the process, with its version and its token.
 async fn a_clean_restart_loses_nothing(database: Database) {
     let mut service = Service::start(&database.url).await;
     let svc = service.client();

@@ -35,12 +35,12 @@ async fn an_embedded_client_and_a_service_share_the_locks(database: Database) {
     let caller = service.client();
     let client = embedded(&database, &caller).await;
     let guard = client.lock("k").lease(Duration::from_secs(3)).acquire().await.unwrap();
-    // It renews itself.
+    // The lock renews itself.
     tokio::time::sleep(Duration::from_secs(4)).await;
     let shown = caller.lock("k").await.grant();
     assert_eq!((shown.body["owner"].as_str(), shown.version.as_str()), (Some("embedded"), guard.version()));
     caller.acquire("k", json!({"wait_ms": 0})).await.expect(423);
-    // Who waits at the service is handed the lock.
+    // A waiter at the service is handed the lock.
     let waiting = tokio::spawn({
         let caller = caller.clone();
         async move { caller.acquire("k", json!({"wait_ms": 10_000})).await.grant() }
@@ -51,7 +51,7 @@ async fn an_embedded_client_and_a_service_share_the_locks(database: Database) {
     assert_eq!(theirs.token, shown.token + 1);
     let refused = client.lock("k").wait(Duration::ZERO).acquire().await;
     assert!(matches!(refused, Err(LockError::NotGranted(_))), "{refused:?}");
-    // And the reverse.
+    // The same in the other direction.
     let waiting = client.lock("k").wait(SOON).acquire();
     let released = async {
         caller.until_waiters("/locks/k", 1).await;
@@ -129,7 +129,7 @@ async fn a_dropped_acquire_leaves_the_queue(database: Database) {
     let waiting = tokio::spawn(async move { client.lock("k").wait(SOON).acquire().await });
     caller.until_waiters("/locks/k", 1).await;
     waiting.abort();
-    // Its version was chosen, so that its place is kept for a repeat; it is passed over at once.
+    // The version was chosen, so the place is kept for a repeat. The waiter is passed over at once.
     caller.release("k", &held.version).await.expect(200);
     let free = async || (caller.acquire("k", json!({"wait_ms": 0})).await.status == 200).then_some(());
     eventually("the lock is free", SOON, free).await;

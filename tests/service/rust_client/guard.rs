@@ -42,7 +42,7 @@ async fn a_guard_renews_its_lease_until_it_is_released() {
     caller.lock("k").await.unheld(200);
 }
 
-/// Zero would be the default to the service.
+/// The service would read zero as the default.
 #[tokio::test]
 async fn a_lease_of_no_time_is_refused() {
     let (caller, client) = clients().await;
@@ -61,7 +61,7 @@ async fn a_lease_of_no_time_is_refused() {
     guard.release().await.unwrap();
 }
 
-/// Even if the runtime that it was acquired on does nothing for longer than the lease.
+/// The lock is renewed even if its runtime is blocked for longer than the lease.
 #[tokio::test(flavor = "current_thread")]
 async fn a_blocked_runtime_keeps_its_locks() {
     let (_, client) = clients().await;
@@ -78,7 +78,7 @@ async fn a_dropped_guard_releases_its_lock() {
     caller.until_free("k", Duration::from_secs(5)).await;
     let guard = client.lock("k").lease(Duration::from_mins(1)).acquire().await.unwrap();
     let token = guard.cancellation_token();
-    // The last handle of a client waits for what is still to be released: a program that ends now loses nothing.
+    // The last handle of a client waits for pending releases, so a program may end now.
     drop(client);
     drop(guard);
     assert!(token.is_cancelled());
@@ -112,7 +112,7 @@ async fn a_held_lock_is_not_granted() {
     assert!(matches!(refused, Err(LockError::NotGranted(why)) if why.holders.len() == 1));
 }
 
-/// The lease counts from when the request was sent, and this one waits for longer than its lease.
+/// The lease counts from the sending of the request, and this request waits for longer than its lease.
 #[tokio::test]
 async fn a_grant_that_was_waited_for_has_a_whole_lease() {
     let (caller, client) = clients().await;
@@ -133,7 +133,7 @@ async fn a_lost_answer_is_asked_for_again() {
     let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
     let service = caller.port();
     let way = tokio::spawn(async move {
-        // The first connection is closed when its answer is there, the others are let through.
+        // The first connection is closed when its answer has arrived. The others are let through.
         let (mut first, _) = listener.accept().await.unwrap();
         let mut server = TcpStream::connect(("127.0.0.1", service)).await.unwrap();
         let (mut from_client, _) = first.split();

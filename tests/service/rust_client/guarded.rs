@@ -1,4 +1,4 @@
-//! Guarded locks of the Rust client: a transaction of the database counts on the grant.
+//! Guarded locks of the Rust client: a transaction of the database relies on the grant.
 
 use db_locks::{AcquireLockOptionsBuilder, Client, LockError, LocksConfig};
 
@@ -26,7 +26,7 @@ async fn check(client: &Client, caller: &Caller, user: &User) {
     assert_eq!(user.guard_alone("k", &version).await, refused());
     assert!(client.get_lock("k").await.unwrap().guarded, "it stays guarded");
 
-    // The same in the words of the library of 2022, with a permit.
+    // The same with the calls of the library of 2022, with a permit.
     let options = AcquireLockOptionsBuilder::new("s", 60_000).with_guarded(true).build();
     assert!(client.create_semaphore(&options.to_semaphore(2)).await.unwrap().guarded);
     let options = AcquireLockOptionsBuilder::new("s", 60_000).with_uses_semaphore(true).build();

@@ -1,4 +1,4 @@
-//! Connections that many calls share, where the service speaks HTTP/2.
+//! Connections that many calls share, if the service speaks HTTP/2.
 
 use std::{
     sync::{
@@ -20,7 +20,7 @@ use crate::{
     support::{Dialect, SOON, Service, eventually},
 };
 
-/// A way to a port that counts its connections.
+/// A proxy to a port that counts its connections.
 async fn counted(port: u16) -> (u16, Arc<AtomicUsize>) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let (way, count) = (listener.local_addr().unwrap().port(), Arc::new(AtomicUsize::new(0)));
@@ -37,7 +37,7 @@ async fn counted(port: u16) -> (u16, Arc<AtomicUsize>) {
     (way, count)
 }
 
-/// More acquires than share a connection.
+/// More acquires than can share a connection.
 const WAITING: usize = 510;
 
 #[tokio::test]
@@ -50,7 +50,7 @@ async fn waiting_acquires_share_a_connection() {
     let (way, connections) = counted(port).await;
     let authority = std::fs::read(pki.path("ca.pem")).unwrap();
     let config = LocksConfig::new(format!("https://localhost:{way}")).with_authority(authority);
-    // One each beyond 500, and those that ask for the number of waiters.
+    // One for each acquire beyond 500, and those that ask for the number of waiters.
     let new = connections_of_waiting(&config, &connections).await;
     assert!((10..30).contains(&new), "{new} new connections");
 }
@@ -67,8 +67,8 @@ async fn they_do_so_in_the_clear_where_the_service_is_known_to_speak_http2() {
     assert!(new >= WAITING, "{new} new connections: HTTP/1.1 has one for each");
 }
 
-/// The number of connections made for more waiting acquires than may share one. A release does not wait behind them, and a dropped
-/// one leaves the queue.
+/// The number of connections for more waiting acquires than may share one. A release does not wait behind them, and a
+/// dropped acquire leaves the queue.
 async fn connections_of_waiting(config: &LocksConfig, connections: &AtomicUsize) -> usize {
     let client = Client::new(config).unwrap();
     let held = client.lock("k").lease(Duration::from_mins(5)).acquire().await.unwrap();

@@ -1,4 +1,4 @@
-//! A lock that is lost is known to be lost before its lease ends elsewhere.
+//! The client knows that a lock is lost before its lease ends in the database.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::support::{Client as Caller, Database, Dialect, Service};
 const LEASE: Duration = Duration::from_secs(3);
 const IN_TIME: Duration = Duration::from_secs(15);
 
-/// Two services of one database: the client's own, and one that tells how the lock stands.
+/// Two services of one database: the client uses one, and the test asks the other for the state of the lock.
 struct World {
     _database: Database,
     service: Service,
@@ -29,8 +29,8 @@ impl World {
         Self { _database: database, service, _other: other, observer, client }
     }
 
-    /// Waits for the signal that the lock is lost. Meanwhile it asks the other service how long the lease goes on: from
-    /// before the question was sent at least as long as the answer says. The signal must come before that.
+    /// Waits for the signal that the lock is lost. Meanwhile it asks the other service for the rest of the lease, which
+    /// lasts at least that long from the moment before the request. The signal must come before its end.
     async fn before_the_lease_ends(&self, version: &str, signal: impl Future<Output = ()>) {
         let mut end = LeaseInstant::now();
         let observe = async {
@@ -55,7 +55,7 @@ impl World {
     }
 }
 
-/// The service neither answers nor closes anything.
+/// The service neither answers nor closes connections.
 #[tokio::test]
 async fn a_service_that_does_not_answer_loses_the_lock_before_its_lease_ends() {
     let mut world = World::new().await;
@@ -65,7 +65,7 @@ async fn a_service_that_does_not_answer_loses_the_lock_before_its_lease_ends() {
     world.before_the_lease_ends(&version, guard.lost()).await;
     assert!(guard.is_lost() && guard.cancellation_token().is_cancelled());
     assert_eq!(guard.remaining(), Duration::ZERO);
-    // What is lost stays lost, though the service is back.
+    // A lost lock stays lost, even if the service is back.
     world.service.signal("CONT");
     assert!(matches!(guard.release().await, Err(LockError::Lost(_))));
 }
@@ -92,12 +92,12 @@ async fn work_is_dropped_when_the_lock_is_lost() {
     let work = tokio::spawn(work);
     let version = version.await.unwrap();
     world.service.signal("KILL");
-    // Its sender is dropped with the work.
+    // The sender is dropped with the work.
     world.before_the_lease_ends(&version, async { assert!(dropped.await.is_err()) }).await;
     assert!(matches!(work.await.unwrap(), Err(LockError::Lost(_))));
 }
 
-/// The service says so, long before the lease would have ended.
+/// The service answers that the grant was taken away, long before the end of the lease.
 #[tokio::test]
 async fn a_grant_that_was_taken_away_is_lost_with_the_next_heartbeat() {
     let world = World::new().await;

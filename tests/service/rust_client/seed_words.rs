@@ -1,4 +1,4 @@
-//! The calls of the library that db-locks grew out of.
+//! The calls of the library of 2022, from which db-locks grew.
 
 use db_locks::{
     AcquireLockOptionsBuilder, Client, DeleteLockOptions, LockError, LocksConfig, ReleaseLockOptions,

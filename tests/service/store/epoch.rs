@@ -33,7 +33,7 @@ async fn a_grant_that_was_decided_under_an_earlier_epoch_is_not_written(database
     }
     assert_eq!(load(&*store, &one).await.0.row_version, None);
     assert_eq!(store.epoch(), raised.epoch);
-    // A standby that is promoted before the service has met this server must not be taken for the right one.
+    // A standby that was promoted before the service met this server must not count as the same server.
     let known = number(&database.url, "SELECT count(identity) FROM db_locks_epoch").await.unwrap();
     assert_eq!(known, i64::from(!database.url.starts_with("sqlite")));
     let committed = store.commit(vec![put].into()).await.unwrap();

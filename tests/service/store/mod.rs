@@ -1,4 +1,4 @@
-//! The store's trait against real databases: what the engine relies on, run the same on each.
+//! The traits of the store against real databases: the properties on which the engine relies, tested on each.
 #![expect(clippy::disallowed_methods, reason = "tests mint versions and stamps of their own")]
 
 mod epoch;
@@ -56,7 +56,7 @@ fn acquire(owner: &str) -> Acquire {
     }
 }
 
-/// Decides commands on a state, and makes a write of it.
+/// Decides commands on a state, and returns the write.
 fn write(id: &KeyId, state: KeyState, now: Timestamp, commands: &[Command]) -> Write {
     let prev = state.row_version;
     let mut change = Box::new(KeyChange::new(id.clone(), state));

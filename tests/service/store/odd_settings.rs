@@ -1,8 +1,8 @@
-//! Servers whose own settings are odd: the service sets what it needs on each session.
+//! Servers with unusual settings: the service sets everything that it needs on each session.
 
 use crate::support::{Dialect, Service, server::OwnServer, sql};
 
-/// What can be odd on both; what is only on one of them is added.
+/// Unusual settings of both MariaDB and MySQL. Each test adds those of one server.
 const ODD: [&str; 13] = [
     "autocommit = 0",
     "completion_type = 'CHAIN'",
@@ -27,7 +27,7 @@ async fn odd_settings_change_nothing(dialect: Dialect, more: &[&str]) {
     outlasts_a_crash(&server).await;
 }
 
-/// Guards invariant 3: a server that commits nothing by itself keeps what was answered all the same.
+/// Guards invariant 3: a server without autocommit keeps every answered change.
 #[tokio::test]
 async fn odd_settings_of_a_mariadb_change_nothing() {
     let more = [
@@ -87,7 +87,7 @@ async fn outlasts_a_crash(server: &OwnServer) {
     svc.queue_up("k", serde_json::json!({"wait_ms": 20_000}), 1).await.abort();
     let beat = svc.heartbeat("k", &held.version).await.grant();
     assert_eq!(beat.token, held.token);
-    // A hand-over, many locks at once, and a list of all.
+    // A hand-over, many locks at once, and a list of them.
     let first = svc.hold("next").await;
     let waiting = svc.queue_up("next", serde_json::json!({"wait_ms": 20_000}), 1).await;
     svc.release("next", &first.version).await.unheld(200);

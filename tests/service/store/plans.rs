@@ -1,4 +1,4 @@
-//! How the databases run the hot path on a table that is not empty: by key, never by scanning it.
+//! The plans of the hot path on a table with rows: databases find rows by key and never scan the table.
 
 use db_locks_service::store::hot_statements;
 use sea_orm::{ConnectionTrait, Database as SeaOrm, DatabaseConnection, Statement};
@@ -39,7 +39,7 @@ async fn postgresql_finds_rows_by_key_with_plans_made_for_an_empty_table() {
     let mut options = sea_orm::ConnectOptions::new(database.url.clone());
     options.max_connections(1);
     let db = SeaOrm::connect(options).await.unwrap();
-    // As the service's own connections are set.
+    // The same settings as on the connections of the service.
     for setting in [
         "enable_seqscan = off",
         "enable_hashjoin = off",
@@ -69,7 +69,7 @@ async fn explain_postgres(db: &DatabaseConnection, number: usize, sql: &str) -> 
     explain(db, &format!("EXPLAIN EXECUTE p{number}{arguments}"), "QUERY PLAN").await
 }
 
-/// Puts so many locks into the table.
+/// Inserts this number of locks into the table.
 async fn fill(db: &DatabaseConnection, series: &str, key: &str, no_bytes: &str) {
     let sql = format!(
         "INSERT INTO locks (tenant, \"key\", stamp, kind, token, chosen, released, delete_on_release, ended, slots, \

@@ -1,4 +1,4 @@
-//! Many writers, one row: the stamp lets one win.
+//! Many writers of one row: the row version lets one of them win.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ on_every_database!(with_database:
     a_wrong_guess_that_a_row_is_new_waits_for_nobody_in_a_circle,
 );
 
-/// Guards invariant 1: two replicas never both believe that they granted.
+/// Guards invariant 1: two replicas never both grant.
 async fn of_writes_decided_on_the_same_row_exactly_one_wins(database: Database) {
     let stores = [store_on(&database).await, another_on(&database).await];
     let id = id("raced");
@@ -23,7 +23,7 @@ async fn of_writes_decided_on_the_same_row_exactly_one_wins(database: Database) 
         let mut writers = JoinSet::new();
         for number in 0..8 {
             let store = Arc::clone(&stores[number % 2]);
-            // Heartbeats of a kind: every write is possible on the state, only one on the row.
+            // Every write is valid on the loaded state, but only one can win the row.
             let command = if round % 2 == 0 {
                 Command::PutLock { data: None, guarded: None }
             } else {
@@ -43,7 +43,7 @@ async fn of_writes_decided_on_the_same_row_exactly_one_wins(database: Database) 
     }
 }
 
-/// A write that is tried again while the database asks for that.
+/// Commits a write, and tries again while the database asks for that.
 async fn commit(store: &dyn Store, write: db_locks_service::store::Write) -> bool {
     let writes = Arc::new(vec![write]);
     loop {
@@ -86,8 +86,8 @@ async fn batches_that_share_keys_do_not_deadlock(database: Database) {
     assert!(commit(&*stores[0], last).await);
 }
 
-/// One batch guesses that the first key is new and knows the second; the other knows both. Whoever comes second would wait for
-/// the other in a circle, and be refused by the database as deadlocked.
+/// One batch wrongly assumes that the first key is new and knows the second; the other batch knows both. If the insert
+/// waited for the row, they could wait for each other, and the database would refuse one as deadlocked.
 async fn a_wrong_guess_that_a_row_is_new_waits_for_nobody_in_a_circle(database: Database) {
     let stores = [store_on(&database).await, another_on(&database).await];
     let (first, second) = (id("m"), id("z"));

@@ -1,4 +1,4 @@
-//! What is written comes back as it was, and nothing else comes with it.
+//! Rows are read as they were written, and without anything else.
 
 use db_locks_service::{
     domain::{
@@ -111,7 +111,7 @@ async fn a_row_that_is_gone_costs_the_others_of_its_batch_nothing(database: Data
     assert_eq!(load(&*store, &id("b")).await.0.row_version, None);
 }
 
-/// Guards invariant 2: a step that only changes how keys are kept loses none of their tokens.
+/// Guards invariant 2: a migration that only changes the storage of keys loses none of their tokens.
 async fn keys_outlive_a_step_of_the_schema_down_and_up_again(database: Database) {
     let id = id("kept");
     let before = {

@@ -1,4 +1,4 @@
-//! Fencing tokens, while keys are deleted and created and their traces swept, by two replicas at once.
+//! Fencing tokens, while two replicas delete and create keys, and their tombstones are swept.
 
 use std::{
     sync::{
@@ -21,15 +21,15 @@ on_every_database!(with_database: tokens_grow_while_keys_are_deleted_created_and
 
 const KEYS: usize = 400;
 
-/// How long a floor takes to settle: longer than a statement of this test lives.
+/// The time until a floor has settled: longer than any statement of this test.
 const SETTLE_MS: i64 = 400;
 
-/// The keys work in two halves, by turns of this length: while one half rests, its traces are swept, and the other is at
-/// work. A floor may have been raised just before a rest began, and the next one is raised only when that has settled: so a
-/// rest is three times as long.
+/// The keys are used in two halves, in turns of this length. While one half rests, its tombstones are swept, and the
+/// other is used. A floor may have been raised just before a rest began, and the next one is raised only when that has
+/// settled. So a rest is three times as long.
 const REST: Duration = Duration::from_millis(1_200);
 
-/// Guards invariant 2, concurrently: a test that takes turns sees nothing.
+/// Guards invariant 2 with concurrent writers, since writers in turn would show no error.
 async fn tokens_grow_while_keys_are_deleted_created_and_swept(database: Database) {
     let stores = [store_on(&database).await, another_on(&database).await];
     let highest: Arc<Vec<AtomicI64>> = Arc::new((0..KEYS).map(|_| AtomicI64::new(0)).collect());
@@ -40,7 +40,7 @@ async fn tokens_grow_while_keys_are_deleted_created_and_swept(database: Database
         let (store, highest, over) =
             (Arc::clone(&stores[number % 2]), Arc::clone(&highest), Arc::clone(&over));
         workers.spawn(async move {
-            // Two workers on each stretch of the keys: they meet.
+            // Two workers use each range of keys, so that they meet.
             let (mut grants, mut turn) = (0, number / 2 * (KEYS / 3));
             while !over.load(Ordering::Relaxed) {
                 turn += 1;
@@ -73,11 +73,11 @@ async fn sweep_for(store: &dyn Store, time: Duration) -> u64 {
     swept
 }
 
-/// Grants a key that is not there, or deletes one that is. Returns whether it granted.
+/// Grants an absent key, or deletes an existing one. Returns whether it granted.
 async fn grant_or_delete(store: &dyn Store, number: usize, highest: &[AtomicI64]) -> bool {
     let id = id(&format!("k{number}"));
     let before = highest[number].load(Ordering::SeqCst);
-    // As an engine does that knows nothing of the key: half of the writers guess that there is no row.
+    // Half of the writers assume that there is no row, like an engine that does not know the key.
     let (state, now) = load(store, &id).await;
     let grants = matches!(state.body, Body::Absent);
     let command = match &state.body {

@@ -1,15 +1,15 @@
-//! What the service answers, and what is always true of it.
+//! Answers of the service, with checks of their common properties.
 
 use reqwest::header::HeaderMap;
 use serde_json::Value;
 
 use super::time::epoch_ms;
 
-/// A lease begins at the latest that the database's clock can show, and is looked at with the earliest: by so much it may
-/// seem to be longer than it was asked for.
+/// A lease begins at the upper bound of the database's time, and is read with the lower bound. So it may seem longer
+/// than requested by this much.
 pub(crate) const CLOCK_SLACK_MS: i64 = 2_000;
 
-/// An answer, read whole.
+/// A complete answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     /// The status code.
@@ -18,23 +18,23 @@ pub(crate) struct Answer {
     pub(crate) headers: HeaderMap,
     /// The body as text.
     pub(crate) text: String,
-    /// The body as JSON; null where it is none.
+    /// The body as JSON; null if it is not JSON.
     pub(crate) body: Value,
 }
 
 /// A grant, checked for its form.
 #[derive(Debug, Clone)]
 pub(crate) struct Grant {
-    /// Its identity.
+    /// The version of the grant.
     pub(crate) version: String,
-    /// Its fencing token.
+    /// The fencing token.
     pub(crate) token: i64,
-    /// All of it.
+    /// The whole body.
     pub(crate) body: Value,
 }
 
 impl Answer {
-    /// Reads a response, and checks what every response bears.
+    /// Reads a response, and checks the headers that every response has.
     pub(crate) async fn read(response: reqwest::Response) -> Self {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let text = response.text().await.unwrap();
@@ -44,7 +44,7 @@ impl Answer {
         answer
     }
 
-    /// A header as text; empty where it is missing.
+    /// A header as text; empty if it is missing.
     pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
     }
@@ -62,7 +62,7 @@ impl Answer {
         assert!((200..300).contains(&self.status), "{} {}", self.status, self.text);
     }
 
-    /// The grant that this must be.
+    /// Returns the grant; fails if the answer is none.
     #[track_caller]
     pub(crate) fn grant(&self) -> Grant {
         assert_eq!(self.status, 200, "{}", self.text);
@@ -78,7 +78,7 @@ impl Answer {
         Grant { version: body["version"].as_str().unwrap().to_owned(), token, body }
     }
 
-    /// The lock that nobody holds that this must be, with one of the success statuses.
+    /// Returns the body of a lock that nobody holds, with this status; fails otherwise.
     #[track_caller]
     pub(crate) fn unheld(&self, status: u16) -> &Value {
         assert_eq!(self.status, status, "{}", self.text);
@@ -94,7 +94,7 @@ impl Answer {
         &self.body
     }
 
-    /// The problem document that this must be.
+    /// Returns the problem document with this status and type; fails otherwise.
     #[track_caller]
     pub(crate) fn problem(&self, status: u16, name: &str) -> &Value {
         assert_eq!(self.status, status, "{}", self.text);
@@ -107,7 +107,7 @@ impl Answer {
         &self.body
     }
 
-    /// The 400 that this must be, naming the field.
+    /// Returns the 400 that names the field; fails otherwise.
     #[track_caller]
     pub(crate) fn names_invalid(&self, field: &str) {
         let errors = self.problem(400, "invalid-request")["errors"].as_array().unwrap();
@@ -116,7 +116,7 @@ impl Answer {
         assert!(!reason.is_empty(), "{field} should be named, with a reason: {}", self.text);
     }
 
-    /// The 423 that this must be.
+    /// Returns the 423 with this reason; fails otherwise.
     #[track_caller]
     pub(crate) fn not_granted(&self, reason: &str) -> &Value {
         let problem = self.problem(423, "not-granted");
@@ -130,14 +130,14 @@ impl Answer {
         problem
     }
 
-    /// The 503 that this must be.
+    /// Returns the 503; fails otherwise.
     #[track_caller]
     pub(crate) fn unavailable(&self) {
         self.problem(503, "unavailable");
         assert!(self.retry_after() >= 1, "{}", self.text);
     }
 
-    /// The 503 that this must be, with a `detail` that names this dependency or limit.
+    /// Returns the 503 whose `detail` names this dependency or limit; fails otherwise.
     #[track_caller]
     pub(crate) fn unavailable_because(&self, cause: &str) {
         self.unavailable();
@@ -145,7 +145,7 @@ impl Answer {
         assert!(detail.contains(cause), "{cause} in {detail}");
     }
 
-    /// The seconds of Retry-After; 0 where it is missing.
+    /// The seconds of Retry-After; 0 if it is missing.
     #[track_caller]
     pub(crate) fn retry_after(&self) -> i64 {
         let value = self.header("retry-after");

@@ -1,4 +1,4 @@
-//! A service in a world of its own: a network or file systems that only it and those who enter see.
+//! A service with a network or file systems of its own, by namespaces.
 
 use std::{io::Write, path::Path, process::Command};
 
@@ -7,8 +7,8 @@ use super::{
     leash::{Launch, Leashed},
 };
 
-/// Starts the service on a SQLite file in `folder`, apart by these flags of `unshare`, after the command `prepare`. `None`, and
-/// loudly, where this user may not do that; `what` is then left out of the tests.
+/// Starts the service on a SQLite file in `folder`, in namespaces by these flags of `unshare`, after the command
+/// `prepare`. `None`, with a message that tests of `what` are skipped, if this user may not do that.
 pub(crate) fn serve_apart(
     flags: &str,
     prepare: &str,
@@ -19,7 +19,7 @@ pub(crate) fn serve_apart(
 ) -> Option<Leashed> {
     let allowed = Command::new("unshare").args([flags, "sh", "-c", prepare]).output();
     if !allowed.is_ok_and(|tried| tried.status.success()) {
-        // Past the test harness, which would keep it to itself.
+        // Past the test harness, which would hide the message.
         let line =
             format!("\n*** {what} IS LEFT OUT of the tests: `unshare {flags}` is not allowed here ***\n");
         std::io::stderr().write_all(line.as_bytes()).unwrap();

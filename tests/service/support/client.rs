@@ -25,12 +25,12 @@ impl Client {
     pub(crate) fn new(port: u16) -> Self {
         static TENANTS: AtomicU64 = AtomicU64::new(0);
         let tenant = format!("test-{}", TENANTS.fetch_add(1, Ordering::Relaxed));
-        // No answer may take longer than any test waits; one that never comes must not hang the run.
+        // The time limit is longer than any wait of a test, and keeps a missing answer from blocking the run.
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_mins(1)).build().unwrap();
         Self { http, port, tenant, token: None }
     }
 
-    /// The same, with a connection of its own for each request.
+    /// The same, with a new connection for each request.
     pub(crate) fn connecting_anew(port: u16) -> Self {
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_mins(1));
         let http = http.pool_max_idle_per_host(0).build().unwrap();
@@ -47,7 +47,7 @@ impl Client {
         Self { token: Some(token.to_owned()), ..self.clone() }
     }
 
-    /// Its bearer token.
+    /// The bearer token.
     pub(crate) fn token(&self) -> Option<&str> {
         self.token.as_deref()
     }
@@ -57,17 +57,17 @@ impl Client {
         Self { tenant: self.tenant.clone(), token: self.token.clone(), ..Self::new(port) }
     }
 
-    /// Its tenant.
+    /// The tenant.
     pub(crate) fn tenant(&self) -> &str {
         &self.tenant
     }
 
-    /// Where the service listens.
+    /// The port of the service.
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
-    /// A request that is still to be filled in.
+    /// A request builder with the headers of this caller.
     pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         let url = format!("http://127.0.0.1:{}{path}", self.port);
         let request = self.http.request(method, url).header("x-tenant", &self.tenant);
@@ -82,7 +82,7 @@ impl Client {
         Answer::read(request.send().await.unwrap()).await
     }
 
-    /// Sends a request to a service that may be gone: `None` where no whole answer came.
+    /// Sends a request to a service that may be gone; `None` without a complete answer.
     pub(crate) async fn try_post(&self, path: &str, body: &Value) -> Option<Answer> {
         let response = self.request(Method::POST, path).json(body).send().await.ok()?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
@@ -131,25 +131,25 @@ impl Client {
         self.post(&format!("/locks/{key}/release"), json!({"version": version})).await
     }
 
-    /// Looks at a lock.
+    /// Gets a lock.
     pub(crate) async fn lock(&self, key: &str) -> Answer {
         self.get(&format!("/locks/{key}")).await
     }
 
-    /// Sends a `POST` on the side.
+    /// Sends a `POST` in a task of its own.
     pub(crate) fn post_aside(&self, path: &str, body: Value) -> JoinHandle<Answer> {
         let (client, path) = (self.clone(), path.to_owned());
         tokio::spawn(async move { client.post(&path, body).await })
     }
 
-    /// Acquires a lock on the side, and comes back when it waits as the last of `place`.
+    /// Acquires a lock in a task of its own, and returns when the request waits in place `place`.
     pub(crate) async fn queue_up(&self, key: &str, body: Value, place: i64) -> JoinHandle<Answer> {
         let waiting = self.post_aside(&format!("/locks/{key}/acquire"), body);
         self.until_waiters(&format!("/locks/{key}"), place).await;
         waiting
     }
 
-    /// Waits until so many wait for the lock or semaphore of this path.
+    /// Waits until this number of requests wait for the lock or semaphore of this path.
     pub(crate) async fn until_waiters(&self, path: &str, count: i64) {
         let what = format!("{count} wait for {path}");
         eventually(&what, SOON, async || (self.get(path).await.body["waiters"] == count).then_some(())).await;
@@ -162,7 +162,7 @@ impl Client {
             .await;
     }
 
-    /// Waits until nobody holds the lock, or there is none.
+    /// Waits until nobody holds the lock, or it does not exist.
     pub(crate) async fn until_free_or_absent(&self, key: &str) {
         let free = async || {
             let shown = self.lock(key).await;

@@ -1,4 +1,4 @@
-//! The databases that every case runs on.
+//! The databases on which every case runs.
 
 use std::{
     io::Write,
@@ -27,20 +27,20 @@ pub(crate) enum Dialect {
 /// An empty database of its own.
 #[derive(Clone)]
 pub(crate) struct Database {
-    /// Of which kind.
+    /// The kind of the database.
     pub(crate) dialect: Dialect,
-    /// Where it is.
+    /// The URL.
     pub(crate) url: String,
-    /// Where else it is: at the other nodes of a cluster.
+    /// The URLs at the other nodes of a cluster.
     nodes: Vec<String>,
     _folder: Option<Arc<TempDir>>,
 }
 
 impl Dialect {
-    /// Those that are servers.
+    /// The kinds that are servers.
     pub(crate) const SERVERS: [Self; 3] = [Self::Postgres, Self::MariaDb, Self::MySql];
 
-    /// Its kind of server.
+    /// The kind of server of this kind of database.
     pub(super) const fn kind(self) -> Option<Kind> {
         match self {
             Self::Sqlite => None,
@@ -50,7 +50,7 @@ impl Dialect {
         }
     }
 
-    /// The URL of a server that was there before, which a variable names.
+    /// The URL of an existing server, which a variable names.
     pub(super) fn given_server(self) -> Option<String> {
         let variable = match self {
             Self::Sqlite => return None,
@@ -61,26 +61,26 @@ impl Dialect {
         std::env::var(variable).ok()
     }
 
-    /// The server of this kind, started by the first who asks; `None` where there is none.
+    /// The server of this kind, started by the first test that needs it; `None` if there is none.
     fn server(self) -> Option<&'static Server> {
         static SERVERS: [OnceLock<Option<Server>>; 4] = [const { OnceLock::new() }; 4];
         let start = || Server::start(self).map_err(|why| self.left_out(why)).ok();
         SERVERS[self as usize].get_or_init(start).as_ref()
     }
 
-    /// Whether tests can run on it here.
+    /// Whether tests can run on this kind here.
     pub(crate) fn is_there(self) -> bool {
         self == Self::Sqlite || self.server().is_some()
     }
 
-    /// Says that it is left out, past the test harness, which would keep it to itself.
+    /// Reports that tests are skipped, past the test harness, which would hide the message.
     pub(super) fn left_out(self, why: String) -> String {
         let line = format!("\n*** {self:?} IS LEFT OUT of the tests: {why} ***\n");
         std::io::stderr().write_all(line.as_bytes()).unwrap();
         why
     }
 
-    /// An empty database; `None` where the server is missing.
+    /// An empty database; `None` if the server is missing.
     pub(crate) async fn database(self) -> Option<Database> {
         if self == Self::Sqlite {
             let folder = tempfile::tempdir().unwrap();
@@ -90,7 +90,7 @@ impl Dialect {
         let server = tokio::task::spawn_blocking(move || self.server()).await.unwrap()?;
         let name = format!("db_locks_test_{}", random_text());
         let create = match self {
-            // A template that nobody can be connected to.
+            // A template to which nobody can be connected.
             Self::Postgres => format!("CREATE DATABASE {name} TEMPLATE template0"),
             _ => format!("CREATE DATABASE {name}"),
         };
@@ -111,7 +111,7 @@ impl Database {
         Self { dialect, url: urls.next().unwrap(), nodes: urls.collect(), _folder: None }
     }
 
-    /// Where a replica reaches it: at the nodes of a cluster in turns.
+    /// The URL for a replica: the nodes of a cluster in turn.
     pub(crate) fn url_of(&self, replica: usize) -> &str {
         let node = replica % (self.nodes.len() + 1);
         node.checked_sub(1).map_or(&self.url, |other| &self.nodes[other])
@@ -123,15 +123,15 @@ impl Database {
         self.url.replace(all[0], &all.join(","))
     }
 
-    /// The same database reached through another port of this machine. Newer servers offer TLS, and a proxy in between could not
-    /// see what goes by; without TLS `MySQL` lets in who has logged in before.
+    /// The URL of the same database through another port of this machine, without TLS: a proxy in between could not
+    /// read TLS, which newer servers offer. Without TLS `MySQL` accepts users that have logged in before.
     pub(crate) fn through_port(&self, port: u16) -> String {
         let (scheme, user, _, rest) = parts(&self.url);
         let clear = if self.dialect == Dialect::Postgres { "" } else { "?ssl-mode=disabled" };
         format!("{scheme}://{user}127.0.0.1:{port}/{rest}{clear}")
     }
 
-    /// Where its server listens, as host and port.
+    /// The host and port of the server.
     pub(crate) fn server_address(&self) -> String {
         let (_, _, host, _) = parts(&self.url);
         let port = if self.dialect == Dialect::Postgres { 5432 } else { 3306 };
@@ -158,8 +158,8 @@ fn with_database(url: &str, name: &str) -> String {
     format!("{scheme}://{user}{host}/{name}{query}")
 }
 
-/// On a developer's machine a missing server is said loudly and its tests are left out; in CI it is a failure. `MySQL` is in no
-/// package of this machine's system: where it cannot be had, CI says so too, and goes on.
+/// On a developer's machine a missing server is reported, and its tests are skipped. In CI it is a failure, except for
+/// `MySQL`, which no package of Debian's stable release has: if it is not available, CI only reports that.
 #[test]
 fn every_database_is_there() {
     let missing = [Dialect::Sqlite, Dialect::Postgres, Dialect::MariaDb]

@@ -7,7 +7,7 @@ pub(crate) struct Fleet {
     /// The processes.
     pub(crate) replicas: Vec<Service>,
     client: Client,
-    /// Where they keep the locks; the file goes with it.
+    /// The database of the replicas; a file is removed on drop.
     pub(crate) database: Database,
 }
 
@@ -17,7 +17,7 @@ impl Fleet {
         Self::start_with(database, count, &[]).await
     }
 
-    /// The same, with settings.
+    /// Starts replicas with settings.
     pub(crate) async fn start_with(database: Database, count: usize, settings: &[(&str, &str)]) -> Self {
         let mut replicas = Vec::new();
         for replica in 0..count {

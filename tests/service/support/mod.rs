@@ -1,4 +1,4 @@
-//! What the tests stand on: databases, processes, clients.
+//! The support of the tests: databases, processes, clients.
 
 pub(crate) mod answer;
 pub(crate) mod apart;

@@ -1,4 +1,4 @@
-//! Database servers of this run, as processes.
+//! Database servers of this test run, as processes.
 
 use std::{
     path::Path,
@@ -11,26 +11,26 @@ use tempfile::TempDir;
 
 use super::{Database, Dialect, sql};
 
-/// How long a start may take while the files of a killed server are still held.
+/// The longest start while another process still has the files of a killed server.
 const START: Duration = Duration::from_mins(1);
 
 /// A server that all tests share.
 pub(super) struct Server {
-    /// The URL of the database in which others are created.
+    /// The URL of the database from which others are created.
     pub(super) url: String,
-    /// The process, unless the server was there before; it lives as long as this does.
+    /// The process, unless the server ran before the tests. It ends on drop.
     _process: Option<Leashed>,
 }
 
 impl Server {
-    /// The server that a variable names, or else a new one; otherwise why there is none.
+    /// The server that a variable names, or a new one. The error says why there is none.
     pub(super) fn start(dialect: Dialect) -> Result<Self, String> {
         if let Some(url) = dialect.given_server() {
             return Ok(Self { url, _process: None });
         }
         let folder = tempfile::Builder::new().prefix("db-locks-server-").tempdir().unwrap();
         let recipe = set_up(dialect, folder.path())?;
-        // Its leash removes it.
+        // The leash removes the folder.
         let process = recipe.start(Some(&folder.keep()))?;
         Ok(Self { url: recipe.url, _process: Some(process) })
     }
@@ -41,11 +41,11 @@ fn set_up(dialect: Dialect, folder: &Path) -> Result<Recipe, String> {
     db_locks_testing::set_up(&kind.programs()?, folder, options(kind))
 }
 
-/// Odd time zones: nothing may depend on the machine's.
+/// An unusual time zone, since nothing may depend on the machine's.
 const fn options(kind: Kind) -> Options<'static> {
     let settings: &[&str] = match kind {
         Kind::Postgres => &["timezone=Asia/Kathmandu"],
-        // With a binary log, as people run it who have backups or replicas.
+        // With a binary log, as for backups or replicas.
         Kind::MariaDb => &[
             "--innodb-buffer-pool-size=64M",
             "--default-time-zone=+05:45",
@@ -63,7 +63,7 @@ const fn options(kind: Kind) -> Options<'static> {
     Options { connections: 300, settings }
 }
 
-/// What makes a server a replica of the one at a port; a standby of `PostgreSQL` is one from its start.
+/// The statements that make a server a replica of the one at a port. A standby of `PostgreSQL` is one from its start.
 fn replicate(dialect: Dialect, source: u16) -> Vec<String> {
     let (change, start) = match dialect {
         Dialect::MariaDb => (
@@ -95,7 +95,7 @@ pub(crate) struct OwnServer {
 }
 
 impl OwnServer {
-    /// Sets a server up and starts it; `None` where its programs are missing.
+    /// Sets a server up and starts it; `None` if its programs are missing.
     pub(crate) async fn start(dialect: Dialect) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().to_owned();
@@ -108,7 +108,7 @@ impl OwnServer {
         Some(Self { process, recipe, database, _folder: folder })
     }
 
-    /// A hot standby of it, or a replica, which streams; `None` where it cannot be made.
+    /// A hot standby or replica of this server that streams; `None` if it cannot be created.
     pub(crate) async fn standby(&self) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let (path, port, dialect) = (folder.path().to_owned(), self.recipe.port, self.database.dialect);
@@ -133,22 +133,22 @@ impl OwnServer {
         Some(Self { process, recipe, database, _folder: folder })
     }
 
-    /// Sends a signal to all of its processes: `STOP` or `CONT`.
+    /// Sends a signal to all processes of the server: `STOP` or `CONT`.
     pub(crate) fn signal(&mut self, signal: &str) {
         let Some(process) = &self.process else { return };
         let server = process.id().to_string();
         let script = r#"kill -s "$0" "$1" $(ps -o pid= --ppid "$1")"#;
-        // A child may end in between.
+        // A child may have ended meanwhile.
         drop(Command::new("sh").args(["-c", script, signal, &server]).output());
     }
 
-    /// Kills it: nothing that it has not written is written any more.
+    /// Kills the server: it writes nothing more.
     pub(crate) fn kill(&mut self) {
-        // Its drop is a SIGKILL.
+        // The drop sends SIGKILL.
         self.process = None;
     }
 
-    /// Starts it again on the same files.
+    /// Starts the server again on the same files.
     pub(crate) fn start_again(&mut self) {
         self.start_again_with(&[]);
     }

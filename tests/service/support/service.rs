@@ -20,10 +20,10 @@ use super::{
 /// The program under test.
 pub(crate) const PROGRAM: &str = env!("CARGO_BIN_EXE_db-locks");
 
-/// How long a start may take, migrations included.
+/// The longest time of a start, including migrations.
 const START: Duration = Duration::from_secs(30);
 
-/// A process that serves.
+/// A running service.
 pub(crate) struct Service {
     process: Leashed,
     port: u16,
@@ -95,22 +95,22 @@ impl Service {
         Client::new(self.port)
     }
 
-    /// Where it listens.
+    /// The port of the service.
     pub(crate) fn port(&self) -> u16 {
         self.port
     }
 
-    /// Sends it a signal: `KILL`, `STOP`, `CONT`, `TERM`.
+    /// Sends the service a signal: `KILL`, `STOP`, `CONT`, `TERM`.
     pub(crate) fn signal(&mut self, signal: &str) {
         self.process.signal(signal);
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the process.
     pub(crate) async fn end(&mut self, within: Duration) -> ExitStatus {
         eventually("the service ends", within, || std::future::ready(self.process.ended())).await
     }
 
-    /// What it logged.
+    /// The log so far.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
@@ -167,7 +167,7 @@ pub(crate) async fn run_program_with(url: &str, settings: &[(&str, &str)], argum
     tokio::time::timeout(START, run).await.unwrap().unwrap()
 }
 
-/// The service of the conformance cases on a database, started by the first case; `None` where the database is missing.
+/// The service of the conformance cases on a database, started by the first case; `None` if the database is missing.
 pub(crate) async fn shared(dialect: Dialect) -> Option<Client> {
     type Shared = tokio::sync::OnceCell<Option<Service>>;
     static SHARED: [Shared; 4] = [const { Shared::const_new() }; 4];

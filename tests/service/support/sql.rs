@@ -1,4 +1,4 @@
-//! SQL past the service: to make databases, and to do to them what only an operator would.
+//! SQL that bypasses the service, to create databases and to act as an operator.
 
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbErr, Statement};
 
@@ -9,7 +9,7 @@ pub(crate) async fn execute(url: &str, sql: &str) -> Result<(), DbErr> {
     connection.close().await
 }
 
-/// Runs a query that answers one number.
+/// Runs a query that returns one number.
 pub(crate) async fn number(url: &str, sql: &str) -> Result<i64, DbErr> {
     let connection = connect(url).await?;
     let query = Statement::from_string(connection.get_database_backend(), sql);
@@ -19,7 +19,7 @@ pub(crate) async fn number(url: &str, sql: &str) -> Result<i64, DbErr> {
     Ok(number)
 }
 
-/// A connection that stays open, for what belongs to a session.
+/// A connection that stays open, for settings of a session.
 pub(crate) async fn connect(url: &str) -> Result<DatabaseConnection, DbErr> {
     let mut options = ConnectOptions::new(url);
     options.max_connections(1).sqlx_logging(false);

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-/// The deadline of what ought to happen at once: long, because only a failure waits for it.
+/// The deadline of events that should happen at once. It is long, because only a failure waits for it.
 pub(crate) const SOON: Duration = Duration::from_secs(15);
 
-/// Looks until `probe` finds something, and fails after `within`.
+/// Calls `probe` until it finds something, and fails after `within`.
 pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
     what: &str,
     within: Duration,

@@ -1,4 +1,4 @@
-//! Requests byte by byte, for what no client library would send, and for hanging up.
+//! Requests byte by byte, for requests that no client library would send, and for hanging up.
 
 use std::{fmt::Write, io, time::Duration};
 
@@ -10,10 +10,10 @@ use tokio::{
 
 use super::{Answer, Client};
 
-/// How long an answer may take.
+/// The longest time for an answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The bytes of a request whose connection ends with its answer.
+/// The bytes of a request that closes its connection after the answer.
 pub(crate) fn request(method: &str, target: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut text = format!("{method} {target} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
     for (name, value) in headers {
@@ -47,7 +47,7 @@ pub(crate) async fn send(client: &Client, method: &str, target: &str, body: &[u8
     exchange(client.port(), &json_request(client, method, target, body)).await.unwrap()
 }
 
-/// The answer that these bytes are.
+/// Parses an answer.
 pub(crate) fn parse(bytes: &[u8]) -> Option<Answer> {
     let text = String::from_utf8_lossy(bytes);
     let (head, text) = text.split_once("\r\n\r\n")?;
@@ -63,7 +63,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Option<Answer> {
     Some(Answer { status, headers, text: text.to_owned(), body })
 }
 
-/// A request that was sent and whose answer nobody has read: dropping it hangs up.
+/// A request that was sent, with an unread answer. Dropping it hangs up.
 pub(crate) struct Call {
     stream: TcpStream,
 }
@@ -77,12 +77,12 @@ impl Call {
         Self { stream }
     }
 
-    /// Sends bytes behind the request.
+    /// Sends bytes after the request.
     pub(crate) async fn send_more(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.unwrap();
     }
 
-    /// Hangs up; the answer is whatever had arrived by then, read or not.
+    /// Hangs up. Returns the bytes of the answer that had arrived.
     pub(crate) fn hang_up(self) {
         drop(self.stream);
     }
@@ -101,7 +101,8 @@ impl Call {
     }
 }
 
-/// Of two calls with the same version that wait, the one that stands, once the other was answered `superseded`.
+/// Of two waiting calls with the same version, returns the one that still waits after the other was answered
+/// `superseded`.
 pub(crate) async fn the_one_that_stands(mut one: Call, mut other: Call) -> Call {
     let (answer, stands) = tokio::select! {
         answer = one.first_answer() => (answer, other),
@@ -111,7 +112,7 @@ pub(crate) async fn the_one_that_stands(mut one: Call, mut other: Call) -> Call 
     stands
 }
 
-/// A connection on which one request is sent after the other.
+/// A connection for one request after the other.
 pub(crate) struct Kept {
     stream: TcpStream,
     port: u16,
@@ -137,7 +138,7 @@ impl Kept {
         answer
     }
 
-    /// Reads the next answer, which names its length.
+    /// Reads the next answer, by its `Content-Length`.
     async fn next_answer(&mut self) -> Answer {
         loop {
             if let Some(length) = whole_answer(&self.received) {
@@ -149,7 +150,7 @@ impl Kept {
     }
 }
 
-/// The length of the answer that these bytes begin with, if they have all of it.
+/// The length of the first answer in these bytes, if it is complete.
 fn whole_answer(bytes: &[u8]) -> Option<usize> {
     let head = bytes.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
     let text = String::from_utf8_lossy(&bytes[..head]).to_ascii_lowercase();
