@@ -1,9 +1,9 @@
-//! What the operating system allows this process, and with it the servers that inherit it.
+//! The limits of the operating system for this process and for the servers that inherit them.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises the number of open files to the most that is allowed: each connection of the load is one here and one in the
-/// server. Where root may raise the hard limit too, 65,536 is asked for first.
+/// Raises the limit of open files as far as allowed: each connection of the load is one file here and one in the
+/// server. Root may raise the hard limit too, so the process first asks for 65,536.
 pub(crate) fn raise_open_files() {
     let wanted = 65_536;
     let now = getrlimit(Resource::Nofile);
@@ -15,7 +15,7 @@ pub(crate) fn raise_open_files() {
     }
 }
 
-/// How many files this process may have open.
+/// The number of files that this process may have open.
 pub(crate) fn open_files() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }

@@ -1,7 +1,8 @@
 //! Drives db-locks and its peers with the same load from the same program, and compares them.
 //!
-//! One run starts each server in a folder of its own, measures it while no other one runs, ends it, and goes on to the
-//! next; the rounds go over all of them in turn, so that a slow minute of the machine hits everybody. See `README.md`.
+//! A run starts each server in a folder of its own, measures it while no other one runs, ends it, and continues with
+//! the next. Each round measures all servers in turn, so that a slow minute of the machine affects all of them. See
+//! `README.md`.
 
 mod client;
 mod limits;
@@ -31,10 +32,10 @@ fn main() -> ExitCode {
     }
 }
 
-/// Reads the command line and runs what it asks for.
+/// Reads the command line and runs the benchmark.
 ///
-/// The run is one future on the main thread; the load runs on the runtime's workers. Whatever ends that future, an error
-/// or a signal, drops the guards of the servers, and these end what they started.
+/// The run is one future on the main thread; the load runs on the runtime's workers. An error or a signal drops that
+/// future with the guards of the servers, which end the processes that they started.
 fn start() -> anyhow::Result<()> {
     let settings = Settings::resolve(Args::parse())?;
     limits::raise_open_files();

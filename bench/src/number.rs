@@ -1,4 +1,4 @@
-//! Conversions between the kinds of numbers that a measurement meets, each with its reason in one place.
+//! Conversions between the kinds of numbers in measurements, each with its reason in one place.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -26,14 +26,14 @@ pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A number that no other call in this process gets: a token for a peer whose clients choose their own.
+/// A number that is unique in this process: a token for a peer whose clients choose their tokens.
 pub(crate) fn unique() -> u64 {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// A small, fast and repeatable sequence of pseudo-random numbers (splitmix64). What it picks here, a replica or a key,
-/// needs no better one.
+/// A small, fast and repeatable sequence of pseudo-random numbers (splitmix64). It picks replicas and keys, which needs
+/// no better one.
 #[derive(Debug, Clone)]
 pub(crate) struct Dice(u64);
 

@@ -1,4 +1,4 @@
-//! What is measured on which servers, in which order.
+//! The plan of a run: the measurements on each server, in their order.
 
 use serde::Serialize;
 
@@ -24,13 +24,13 @@ pub(crate) enum Database {
 /// Servers that run together, and alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(crate) struct Stand {
-    /// Which servers.
+    /// The servers.
     pub(crate) server: Server,
     /// Whether their table is filled before anything is measured, and kept between the rounds.
     pub(crate) filled: bool,
 }
 
-/// Which servers a stand consists of.
+/// The servers of a stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Server {
@@ -46,7 +46,7 @@ pub(crate) enum Server {
     Service {
         /// The database.
         database: Database,
-        /// How many processes of the service.
+        /// The number of processes of the service.
         replicas: usize,
     },
     /// The engine in this program's process, on a database.
@@ -56,33 +56,33 @@ pub(crate) enum Server {
     },
 }
 
-/// Which keys the pairs are on. Each connection has keys of its own always.
+/// The keys of pairs. Each connection always has keys of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Keys {
-    /// Each connection goes through a hundred keys again and again.
+    /// Each connection uses a hundred keys again and again.
     Reused,
     /// Never the same key twice.
     New,
-    /// Keys that the filled table has, none of them twice.
+    /// Keys of the filled table, none of them twice.
     Known,
     /// As reused, and guarded.
     Guarded,
 }
 
-/// How a transaction of a user proves that nobody else writes.
+/// The way in which a user's transaction proves that nobody else writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Proof {
     /// `db_locks_guard`.
     Guard,
-    /// `SELECT … FOR UPDATE` on a row of one's own.
+    /// `SELECT … FOR UPDATE` on a private row.
     RowLock,
     /// `PostgreSQL`'s `pg_advisory_xact_lock`.
     AdvisoryLock,
 }
 
-/// Which replica a request goes to.
+/// The choice of the replica for a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Route {
@@ -92,55 +92,55 @@ pub(crate) enum Route {
     Random,
 }
 
-/// What a measurement asks of a peer.
+/// The work of a measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(tag = "load", rename_all = "kebab-case")]
 pub(crate) enum Load {
     /// Acquire and release on distinct keys.
     Pairs {
-        /// How many connections at a time.
+        /// The number of connections.
         connections: usize,
-        /// On which keys.
+        /// The keys.
         keys: Keys,
-        /// Through which replica.
+        /// The choice of the replica.
         route: Route,
     },
     /// Heartbeats on held locks.
     Heartbeats {
-        /// How many are held.
+        /// The number of held locks.
         locks: usize,
-        /// Through how many connections.
+        /// The number of connections.
         connections: usize,
     },
     /// One key that is passed on and on.
     Hot {
-        /// How many wait while one holds it.
+        /// The number of waiters behind the holder.
         waiters: usize,
     },
     /// One semaphore.
     Semaphore {
-        /// How many may hold it.
+        /// The number of permits.
         permits: usize,
-        /// How many want to.
+        /// The number of clients.
         clients: usize,
     },
     /// Requests that wait for held keys.
     Idle {
-        /// How many requests.
+        /// The number of requests.
         waiters: usize,
-        /// For how many keys.
+        /// The number of keys.
         keys: usize,
     },
-    /// Transactions, one after another, with nothing but a proof in them.
+    /// Transactions one after another that contain only the proof.
     Transactions {
-        /// Which.
+        /// The proof.
         proof: Proof,
     },
     /// Waiters queued one after another.
     Order {
-        /// How many.
+        /// The number of waiters.
         waiters: usize,
-        /// How often.
+        /// The number of rounds.
         rounds: usize,
     },
 }
@@ -148,14 +148,14 @@ pub(crate) enum Load {
 /// One measurement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub(crate) struct Cell {
-    /// What it belongs to.
+    /// The kind of work.
     pub(crate) work: Work,
-    /// Who is measured.
+    /// The peer.
     pub(crate) peer: Peer,
-    /// With what.
+    /// The work.
     #[serde(flatten)]
     pub(crate) load: Load,
-    /// Whether the servers start anew before it, with nothing in their tables.
+    /// Whether the servers start again before the measurement, with empty tables.
     #[serde(skip)]
     pub(crate) clean: bool,
     /// Whether one round is enough.
@@ -163,7 +163,7 @@ pub(crate) struct Cell {
     pub(crate) once: bool,
 }
 
-/// All stands that the settings ask for, with what is measured on each; a stand without a measurement is left out.
+/// All stands of the settings with their measurements. A stand without a measurement is left out.
 pub(crate) fn plan(settings: &Settings) -> Vec<(Stand, Vec<Cell>)> {
     stands()
         .into_iter()
@@ -199,7 +199,7 @@ fn stands() -> Vec<Stand> {
     plain.into_iter().chain(filled).collect()
 }
 
-/// What is measured on a stand.
+/// The measurements of a stand.
 fn cells(stand: Stand, settings: &Settings) -> Vec<Cell> {
     let mut cells = Vec::new();
     for &work in &settings.work {
@@ -217,7 +217,7 @@ fn cells(stand: Stand, settings: &Settings) -> Vec<Cell> {
     cells
 }
 
-/// Who can be measured on a stand.
+/// The peers of a stand.
 fn peers(stand: Stand) -> Vec<Peer> {
     match stand.server {
         Server::Etcd => vec![Peer::EtcdGateway, Peer::EtcdGrpc],
@@ -236,7 +236,7 @@ fn peers(stand: Stand) -> Vec<Peer> {
     }
 }
 
-/// What a kind of work asks of a peer on a stand: nothing where it does not apply.
+/// The measurements of a kind of work for a peer on a stand; none if it does not apply.
 fn loads(stand: Stand, work: Work, peer: Peer, settings: &Settings) -> Vec<Load> {
     let replicas = if let Server::Service { replicas, .. } = stand.server { replicas } else { 1 };
     let is_embedded = matches!(stand.server, Server::Embedded { .. });
@@ -284,7 +284,7 @@ fn loads(stand: Stand, work: Work, peer: Peer, settings: &Settings) -> Vec<Load>
     }
 }
 
-/// Pairs on guarded keys beside others, and the proof in a transaction beside what there is without the service.
+/// Pairs on guarded and other keys, and the proof in a transaction with and without the service.
 fn guards(peer: Peer) -> Vec<Load> {
     let pairs = |connections, keys| Load::Pairs { connections, keys, route: Route::Sticky };
     let counts = GUARD_CONNECTIONS.into_iter();

@@ -15,13 +15,13 @@ use crate::{
     site::{Machine, Programs, Site},
 };
 
-/// How long one measurement may take in all. Only a server that does not answer any more takes so long.
+/// The time limit of a measurement. Only a server that does not answer any more reaches it.
 const LONGEST: Duration = Duration::from_mins(10);
 
-/// Runs everything that the settings ask for, prints the tables and writes the results.
+/// Runs everything in the settings, prints the tables and writes the results.
 #[expect(clippy::print_stdout, reason = "the tables are what the program is run for")]
 pub(crate) async fn run(settings: &Settings) -> anyhow::Result<()> {
-    // What it holds goes with it; the servers, dropped before, have ended by then.
+    // The folder is removed on drop. The servers are dropped before and have ended by then.
     let folder = tempfile::Builder::new().prefix("db-locks-bench-").tempdir_in(&settings.folder);
     let folder = folder.context("make a folder for the servers")?;
     let root = fs::canonicalize(folder.path()).context("find the folder for the servers")?;
@@ -43,7 +43,7 @@ pub(crate) async fn run(settings: &Settings) -> anyhow::Result<()> {
     for round in 1..=settings.rounds {
         for turn in &mut turns {
             turn.take(round, settings, &mut report).await;
-            // Written again and again: what an interrupted run has measured is not lost.
+            // The results are written after each measurement, so an interrupted run loses none of them.
             report.write(settings)?;
         }
     }
@@ -52,13 +52,13 @@ pub(crate) async fn run(settings: &Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A stand with what is measured on it.
+/// A stand with its measurements.
 struct Turn {
     site: Site,
     cells: Vec<Cell>,
 }
 
-/// The stands whose programs are there. The others are named in the report.
+/// The stands whose programs exist. The report names the others.
 fn turns(
     settings: &Settings,
     programs: &Arc<Programs>,
@@ -84,7 +84,7 @@ fn turns(
 }
 
 impl Turn {
-    /// Starts the servers, measures, ends them. What goes wrong is noted; the run goes on.
+    /// Starts the servers, measures, and ends them. Failures are recorded, and the run continues.
     async fn take(&mut self, round: usize, settings: &Settings, report: &mut Report) {
         let cells: Vec<_> = self.cells.iter().copied().filter(|cell| round == 1 || !cell.once).collect();
         let clean = !self.site.stand().filled;
@@ -110,7 +110,7 @@ impl Turn {
                 }
                 Err(error) => {
                     note(report, format!("round {round}, {name}: {error:#}"));
-                    // Whatever state that left the servers in is not the next one's.
+                    // The next measurement starts new servers, whatever state this one left.
                     is_fresh = false;
                 }
             }
@@ -118,7 +118,7 @@ impl Turn {
         self.site.close();
     }
 
-    /// Starts the servers, and fills their table where that is due.
+    /// Starts the servers, and fills their table if necessary.
     async fn open(&mut self, clean: bool, cell: Cell, settings: &Settings) -> anyhow::Result<()> {
         let clean = clean || !self.site.is_full;
         self.site.open(clean).await?;
@@ -126,20 +126,20 @@ impl Turn {
             eprintln!("filling {} rows for {}", settings.rows, cell.peer.title());
             fill(&self.site, cell.peer, settings.rows).await.context("fill the table")?;
             self.site.is_full = true;
-            // Filled, it starts anew: nothing of it is in the memory of a process.
+            // After filling the servers start again, so that no process has the rows in memory.
             self.site.open(false).await?;
         }
         Ok(())
     }
 }
 
-/// Notes that something went wrong.
+/// Records a failure.
 fn note(report: &mut Report, trouble: String) {
     eprintln!("trouble: {trouble}");
     report.troubles.push(trouble);
 }
 
-/// Says what is to come.
+/// Prints the plan.
 fn announce(settings: &Settings, turns: &[Turn], report: &Report) {
     let each = settings.warm_up + settings.window;
     let mut total = Duration::ZERO;

@@ -14,7 +14,7 @@ pub(crate) struct Advisory {
 }
 
 impl Advisory {
-    /// Connects and prepares: the statement that tries, or the one that waits.
+    /// Connects and prepares the statement that tries, or the one that waits.
     pub(super) async fn connect(address: SocketAddr, ask: Ask) -> Result<Self, Failure> {
         let mut session = Session::connect(address, "locks").await?;
         let acquire = if ask.wait_ms == 0 {
@@ -40,7 +40,7 @@ impl Advisory {
     }
 }
 
-/// The database's word that it did.
+/// Checks that the database did it.
 fn expect_true(row: Option<&tokio_postgres::Row>, call: &'static str) -> Result<(), Failure> {
     let done: bool = row.ok_or(Failure::Malformed(call))?.get(0);
     if done { Ok(()) } else { Err(Failure::Refused(call)) }

@@ -14,14 +14,14 @@ use super::{
 };
 use crate::{plan::Route, settings::Peer, site::Target};
 
-/// What every request of a measurement asks for besides its key.
+/// The properties of every request of a measurement, beside its key.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ask {
-    /// How long the lock is to be held at most, in milliseconds.
+    /// The lease, in milliseconds.
     pub(crate) lease_ms: u64,
-    /// How long an acquire may wait, in milliseconds; 0 tries once.
+    /// The waiting time of an acquire, in milliseconds; 0 tries once.
     pub(crate) wait_ms: u64,
-    /// Which replica of the service a request goes to.
+    /// The choice of the replica for a request.
     pub(crate) route: Route,
     /// Whether the key is a semaphore's.
     pub(crate) semaphore: bool,
@@ -50,19 +50,19 @@ impl Ask {
     }
 }
 
-/// Makes connections to a peer, all alike.
+/// Makes identical connections to a peer.
 #[derive(Debug, Clone)]
 pub(crate) struct Dialer {
-    /// Whom to call.
+    /// The peer.
     pub(crate) peer: Peer,
-    /// Where it listens.
+    /// The addresses.
     pub(crate) target: Target,
-    /// What to ask for.
+    /// The properties of the requests.
     pub(crate) ask: Ask,
 }
 
 impl Dialer {
-    /// Connects the client of that number, which decides which replica a client stays on.
+    /// Connects the client with this number, which selects the replica on which the client stays.
     pub(crate) async fn dial(&self, index: usize) -> Result<Client, Failure> {
         let Self { peer, target, ask } = self;
         Ok(match peer {

@@ -1,4 +1,4 @@
-//! etcd through its HTTP gateway: `/v3/lock/lock` and `/v3/lock/unlock`, with a lease a client.
+//! etcd through its HTTP gateway: `/v3/lock/lock` and `/v3/lock/unlock`, with a lease for each client.
 
 use std::net::SocketAddr;
 
@@ -20,7 +20,7 @@ pub(crate) struct EtcdGateway {
 }
 
 impl EtcdGateway {
-    /// Connects, and is granted the lease that its locks hang on.
+    /// Connects, and gets the lease to which its locks are attached.
     pub(super) async fn connect(address: SocketAddr, ask: Ask) -> Result<Self, Failure> {
         let http = Http::connect(address).await?;
         let mut client = Self { http, ask, lease: String::new(), body: String::new(), request: Vec::new() };
@@ -28,7 +28,7 @@ impl EtcdGateway {
         Ok(client)
     }
 
-    /// Locks, however long that takes; the grant's name is etcd's key, in Base64 as the gateway spells it.
+    /// Locks, however long that takes. The name of the grant is etcd's key, in Base64 as in the answer of the gateway.
     pub(super) async fn acquire(&mut self, key: &str) -> Result<Grant, Failure> {
         let lease = if self.ask.lease_each { self.grant_lease().await? } else { self.lease.clone() };
         self.body.clear();
@@ -52,11 +52,11 @@ impl EtcdGateway {
     pub(super) async fn heartbeat(&mut self, grant: &Grant) -> Result<(), Failure> {
         self.put_body(&[r#"{"ID":""#, &grant.lease, r#""}"#]);
         let answer = self.post("/v3/lease/keepalive").await?;
-        // A lease that is gone is answered without a time to live.
+        // The answer about a lease that is gone has no time to live.
         member(answer, br#""TTL":""#).map(drop).ok_or(Failure::Refused("keepalive"))
     }
 
-    /// Has a lease granted.
+    /// Gets a lease.
     async fn grant_lease(&mut self) -> Result<String, Failure> {
         let seconds = self.ask.lease_ms.div_ceil(1_000).to_string();
         self.put_body(&[r#"{"TTL":""#, &seconds, r#""}"#]);
@@ -64,13 +64,13 @@ impl EtcdGateway {
         member(answer, br#""ID":""#).map(str::to_owned).ok_or(Failure::Malformed("lease"))
     }
 
-    /// Puts the body of the next request together.
+    /// Builds the body of the next request.
     fn put_body(&mut self, parts: &[&str]) {
         self.body.clear();
         self.body.extend(parts.iter().copied());
     }
 
-    /// Sends it, and expects 200.
+    /// Sends the request, and expects 200.
     async fn post(&mut self, path: &'static str) -> Result<&[u8], Failure> {
         self.request.clear();
         for part in ["POST ", path, &tail_of_head(self.body.len()), &self.body] {

@@ -1,7 +1,7 @@
 //! etcd over gRPC, with a connection and a lease a client.
 //!
-//! The crate `etcd-client` is tonic and prost with messages that `protoc` generates at build. The four messages that a
-//! lock needs are written out here instead, on the same tonic and prost, so that no one who builds this needs `protoc`.
+//! The crate `etcd-client` is tonic and prost with messages that `protoc` generates during the build. Here the messages
+//! that a lock needs are written by hand for the same tonic and prost, so that the build does not need `protoc`.
 
 use std::net::SocketAddr;
 
@@ -34,10 +34,10 @@ struct LeaseGrantResponse {
 /// `v3lockpb.LockRequest`.
 #[derive(Clone, PartialEq, prost::Message)]
 struct LockRequest {
-    /// What is locked.
+    /// The name of the lock.
     #[prost(bytes = "vec", tag = "1")]
     name: Vec<u8>,
-    /// The lease that the lock hangs on.
+    /// The lease to which the lock is attached.
     #[prost(int64, tag = "2")]
     lease: i64,
 }
@@ -53,7 +53,7 @@ struct LockResponse {
 /// `v3lockpb.UnlockRequest`.
 #[derive(Clone, PartialEq, prost::Message)]
 struct UnlockRequest {
-    /// The key that the lock answered.
+    /// The key from the answer to the lock.
     #[prost(bytes = "vec", tag = "1")]
     key: Vec<u8>,
 }
@@ -70,7 +70,7 @@ pub(crate) struct EtcdGrpc {
 }
 
 impl EtcdGrpc {
-    /// Connects, and is granted the lease that its locks hang on.
+    /// Connects, and gets the lease to which its locks are attached.
     pub(super) async fn connect(address: SocketAddr, ask: Ask) -> Result<Self, Failure> {
         let endpoint = Endpoint::from_shared(format!("http://{address}"))
             .map_err(|error| Failure::driver("connect", &error))?;
@@ -83,7 +83,8 @@ impl EtcdGrpc {
         Ok(client)
     }
 
-    /// Locks, however long that takes; the grant's name is etcd's key, which is text since the lock's name is.
+    /// Locks, however long that takes. The name of the grant is etcd's key, which is text because the name of the lock
+    /// is text.
     pub(super) async fn acquire(&mut self, key: &str) -> Result<Grant, Failure> {
         let request = LockRequest { name: key.as_bytes().to_vec(), lease: self.lease };
         let answer: LockResponse = self.call("/v3lockpb.Lock/Lock", request).await?;

@@ -1,8 +1,8 @@
-//! What can go wrong with one request, and how often it did.
+//! The failures of requests, and their counts.
 
 use std::{collections::BTreeMap, io};
 
-/// Why a request did not do what it was sent for.
+/// The reason why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     /// The connection broke.
@@ -14,20 +14,20 @@ pub(crate) enum Failure {
     /// An HTTP status other than the one that means success.
     #[error("{call} answered {status}")]
     Status {
-        /// What was asked.
+        /// The request.
         call: &'static str,
-        /// What came back.
+        /// The answer.
         status: u16,
     },
-    /// The peer answered properly, and said no.
+    /// The peer refused the request in a valid answer.
     #[error("{0} was refused")]
     Refused(&'static str),
     /// A database or gRPC client reported an error.
     #[error("{call}: {detail}")]
     Driver {
-        /// What was asked.
+        /// The request.
         call: &'static str,
-        /// The driver's words.
+        /// The message of the driver.
         detail: String,
     },
     /// The peer has no such call.
@@ -39,7 +39,7 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// What a driver's error becomes.
+    /// Converts a driver's error.
     pub(crate) fn driver(call: &'static str, error: &dyn std::error::Error) -> Self {
         let source = error.source().map(|source| format!(": {source}")).unwrap_or_default();
         Self::Driver { call, detail: format!("{error}{source}") }
@@ -61,21 +61,21 @@ impl Failures {
         self.add_times(failure.to_string(), 1);
     }
 
-    /// Counts so many of one kind; none at all leaves no trace.
+    /// Counts a number of failures of one kind; 0 leaves no entry.
     pub(crate) fn add_times(&mut self, what: String, times: u64) {
         if times > 0 {
             *self.0.entry(what).or_default() += times;
         }
     }
 
-    /// Adds what another one counted.
+    /// Adds the counts of another one.
     pub(crate) fn merge(&mut self, other: Self) {
         for (what, times) in other.0 {
             self.add_times(what, times);
         }
     }
 
-    /// How many in all.
+    /// The total number.
     pub(crate) fn total(&self) -> u64 {
         self.0.values().sum()
     }

@@ -1,4 +1,4 @@
-//! The engine in this process, by guards of the crate `db_locks`: locks that renew themselves.
+//! The engine in this process with the guards of the crate `db_locks`: locks that renew themselves.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ impl Guards {
         Ok(Grant { name, fencing_token, ..Grant::default() })
     }
 
-    /// Releases what it holds.
+    /// Releases the lock.
     pub(super) async fn release(&mut self) -> Result<(), Failure> {
         let guard = self.held.take().ok_or(Failure::Malformed("release"))?;
         guard.release().await.map_err(|error| failure("release", &error))

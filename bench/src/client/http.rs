@@ -1,5 +1,5 @@
-//! A keep-alive HTTP/1.1 connection, as small as it can be: the load generator shares the processors with the servers,
-//! and every microsecond that it takes is one that they do not have.
+//! A minimal keep-alive HTTP/1.1 connection: the load generator shares the processors with the servers, and takes every
+//! microsecond from them.
 
 use std::net::SocketAddr;
 
@@ -26,7 +26,7 @@ impl Http {
         Ok(Self { stream, input: Vec::with_capacity(2_048), body: Vec::with_capacity(1_024) })
     }
 
-    /// Sends a request as it is, headers and all, and reads the whole answer: its status and its body.
+    /// Sends a complete request with its headers, and reads the whole answer: its status and its body.
     pub(crate) async fn exchange(&mut self, request: &[u8]) -> Result<(u16, &[u8]), Failure> {
         self.stream.write_all(request).await?;
         self.input.clear();
@@ -63,8 +63,8 @@ pub(crate) fn tail_of_head(length: usize) -> String {
     )
 }
 
-/// The text between the opening that is given and the next quotation mark: a member of a flat JSON object, found without
-/// parsing the rest. The opening names the member, as in `"version":"`.
+/// The text between the opening that is given and the next quotation mark: a member of a flat JSON object, found
+/// without parsing the rest. The opening names the member, as in `"version":"`.
 pub(crate) fn member<'a>(body: &'a [u8], opening: &[u8]) -> Option<&'a str> {
     let start = memchr::memmem::find(body, opening)? + opening.len();
     let length = memchr::memchr(b'"', &body[start..])?;

@@ -4,10 +4,10 @@ use memchr::memmem;
 
 use super::Failure;
 
-/// What is not understood about an answer.
+/// The reason why an answer is not understood.
 const HTTP: &str = "HTTP";
 
-/// The status, once the whole answer is there; its body is left in `body`. `None`: more has to arrive.
+/// The status of a complete answer, whose body is put into `body`; `None` if more bytes have to arrive.
 pub(super) fn parse(input: &[u8], body: &mut Vec<u8>) -> Result<Option<u16>, Failure> {
     let Some(end) = memmem::find(input, b"\r\n\r\n") else {
         return Ok(None);
@@ -32,15 +32,16 @@ fn status(head: &[u8]) -> Option<u16> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// How long a body is.
+/// The length of a body.
 enum Length {
-    /// So many bytes. An answer that does not say has none: the ones that end with the connection are not used here.
+    /// This number of bytes. An answer without a length has no body: answers that end with the connection are not used
+    /// here.
     Known(usize),
-    /// As long as its chunks.
+    /// The length of the chunks.
     Chunked,
 }
 
-/// What the headers say about the body's length.
+/// The length of the body by the headers.
 fn length(head: &[u8]) -> Result<Length, Failure> {
     for line in head.split(|&byte| byte == b'\n').skip(1) {
         let Some(colon) = memchr::memchr(b':', line) else {
@@ -58,7 +59,7 @@ fn length(head: &[u8]) -> Result<Length, Failure> {
     Ok(Length::Known(0))
 }
 
-/// Joins the chunks; false while the last one is not there. Trailers are not expected, and would not be understood.
+/// Joins the chunks; false while the last one has not arrived. Trailers are not expected, and not supported.
 fn unchunk(mut rest: &[u8], body: &mut Vec<u8>) -> Result<bool, Failure> {
     loop {
         let Some(line) = memmem::find(rest, b"\r\n") else {
@@ -88,14 +89,14 @@ fn unchunk(mut rest: &[u8], body: &mut Vec<u8>) -> Result<bool, Failure> {
 mod tests {
     use super::parse;
 
-    /// What an answer parses to, when all of it is there.
+    /// The parsed answer, if it is complete.
     fn whole(input: &[u8]) -> Option<(u16, String)> {
         let mut body = Vec::new();
         let status = parse(input, &mut body).ok()??;
         Some((status, String::from_utf8_lossy(&body).into_owned()))
     }
 
-    /// No beginning of an answer is taken for the whole of it.
+    /// No prefix of an answer counts as complete.
     fn nothing_before_its_end(input: &[u8]) {
         for end in 0..input.len() {
             let mut body = Vec::new();

@@ -1,4 +1,4 @@
-//! Bare `MariaDB`: what somebody would write by hand who keeps one lock a row and speaks to the database directly.
+//! Bare `MariaDB`: the statements of a hand-written lock with one row for each lock, directly on the database.
 
 use std::net::SocketAddr;
 
@@ -17,8 +17,8 @@ pub(crate) const SCHEMA: &str = "
         expires_at DATETIME(6) NOT NULL
     ) ENGINE = InnoDB";
 
-/// Creates the lock or takes it when it is free, and answers whose token stands. The assignments see the ones before
-/// them, so what the condition reads is assigned last.
+/// Creates the lock or takes it if it is free, and returns the token of the grant. Each assignment sees the earlier
+/// ones, so the columns that the condition reads are assigned last.
 const ACQUIRE: &str = "
     INSERT INTO bare_locks (name, owner, token, fencing_token, expires_at)
     VALUES (?, ?, ?, 1, NOW(6) + INTERVAL ? MICROSECOND)
@@ -29,7 +29,7 @@ const ACQUIRE: &str = "
         expires_at = IF(expires_at <= NOW(6), VALUES(expires_at), expires_at)
     RETURNING token, fencing_token";
 
-/// Frees the lock where the grant is still the one that the token names.
+/// Frees the lock if the token is still that of its grant.
 const RELEASE: &str = "
     UPDATE bare_locks SET expires_at = '1970-01-01' WHERE name = ? AND token = ? AND expires_at > '1970-01-01'";
 
@@ -38,7 +38,7 @@ const HEARTBEAT: &str = "
     UPDATE bare_locks SET expires_at = NOW(6) + INTERVAL ? MICROSECOND
     WHERE name = ? AND token = ? AND expires_at > NOW(6)";
 
-/// Connects over TCP as the user that the benchmark made.
+/// Connects over TCP as the user that the benchmark created.
 pub(crate) async fn connect(address: SocketAddr, database: Option<&str>) -> Result<Conn, Failure> {
     let options = OptsBuilder::default()
         .ip_or_hostname(address.ip().to_string())
@@ -103,7 +103,7 @@ impl Mariadb {
         self.expect_one(done, "heartbeat")
     }
 
-    /// A statement that had to change one row did.
+    /// Checks that a statement changed one row.
     fn expect_one(&self, done: Result<(), mysql_async::Error>, call: &'static str) -> Result<(), Failure> {
         done.map_err(|error| Failure::driver(call, &error))?;
         if self.connection.affected_rows() == 1 { Ok(()) } else { Err(Failure::Refused(call)) }

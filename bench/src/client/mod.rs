@@ -1,6 +1,6 @@
-//! One connection to a peer, whoever it is: acquire, release, heartbeat.
+//! One connection to any peer: acquire, release, heartbeat.
 //!
-//! Every peer is driven by the same loops through [`Client`]; what differs is only what goes over its socket.
+//! The same loops drive every peer through [`Client`]. Only the bytes on the socket differ.
 
 mod advisory;
 mod dial;
@@ -39,14 +39,14 @@ pub(crate) use self::{
     user::User,
 };
 
-/// What an acquire brought, and what release and heartbeat have to present.
+/// The result of an acquire, which release and heartbeat have to send.
 #[derive(Debug, Default)]
 pub(crate) struct Grant {
     /// The version, token or key that names the grant, as the peer spells it.
     pub(crate) name: String,
-    /// etcd's lease, where the lock has one of its own; empty elsewhere.
+    /// etcd's lease if the lock has one of its own; otherwise empty.
     pub(crate) lease: String,
-    /// The fencing token, or 0 where the peer gives none.
+    /// The fencing token, or 0 if the peer has none.
     pub(crate) fencing_token: u64,
 }
 
@@ -70,12 +70,12 @@ pub(crate) enum Client {
     Mariadb(Box<Mariadb>),
     /// The engine in this process.
     Embedded(Box<Embedded>),
-    /// It, by guards.
+    /// The engine in this process, with guards.
     Guards(Box<Guards>),
 }
 
 impl Client {
-    /// Takes the lock of that key. Where somebody else holds it, it waits or fails as the [`Ask`] said.
+    /// Acquires the lock of this key. If another client holds it, it waits or fails as the [`Ask`] says.
     pub(crate) async fn acquire(&mut self, key: &str) -> Result<Grant, Failure> {
         match self {
             Self::Service(client) => client.acquire(key).await,
@@ -91,7 +91,7 @@ impl Client {
         }
     }
 
-    /// Gives the lock back; an error unless this very grant was given back.
+    /// Releases the lock; an error unless exactly this grant was released.
     pub(crate) async fn release(&mut self, key: &str, grant: &Grant) -> Result<(), Failure> {
         match self {
             Self::Service(client) => client.release(key, grant).await,
@@ -107,7 +107,7 @@ impl Client {
         }
     }
 
-    /// Extends the lease of a grant; an error unless this very grant stands.
+    /// Extends the lease of a grant; an error unless exactly this grant is active.
     pub(crate) async fn heartbeat(&mut self, key: &str, grant: &Grant) -> Result<(), Failure> {
         match self {
             Self::Service(client) => client.heartbeat(key, grant).await,

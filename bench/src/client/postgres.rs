@@ -1,4 +1,4 @@
-//! Bare `PostgreSQL`: what somebody would write by hand who keeps one lock a row and speaks to the database directly.
+//! Bare `PostgreSQL`: the statements of a hand-written lock with one row for each lock, directly on the database.
 
 use std::{
     future::poll_fn,
@@ -20,7 +20,7 @@ pub(crate) const SCHEMA: &str = r#"
         expires_at timestamptz NOT NULL
     ) WITH (fillfactor = 50)"#;
 
-/// Creates the lock or takes it when it is free; no row when somebody holds it.
+/// Creates the lock or takes it if it is free; no row if another client holds it.
 pub(crate) const ACQUIRE: &str = "
     INSERT INTO bare_locks AS held (key, owner, fencing_token, expires_at)
     VALUES ($1, $2, 1, clock_timestamp() + $3 * interval '1 millisecond')
@@ -29,7 +29,7 @@ pub(crate) const ACQUIRE: &str = "
     WHERE held.expires_at <= clock_timestamp()
     RETURNING fencing_token";
 
-/// Frees the lock where the grant is still the one that the token names.
+/// Frees the lock if the token is still that of its grant.
 pub(crate) const RELEASE: &str = "
     UPDATE bare_locks SET expires_at = '-infinity'
     WHERE key = $1 AND fencing_token = $2 AND expires_at > '-infinity'";
@@ -39,7 +39,7 @@ const HEARTBEAT: &str = "
     UPDATE bare_locks SET expires_at = clock_timestamp() + $3 * interval '1 millisecond'
     WHERE key = $1 AND fencing_token = $2 AND expires_at > clock_timestamp()";
 
-/// A connection whose traffic is handled by the task that asks: no second task that has to be woken for each statement.
+/// A connection whose traffic the calling task handles, so that no second task has to be woken for each statement.
 pub(crate) struct Session {
     client: tokio_postgres::Client,
     connection: Pin<Box<tokio_postgres::Connection<Socket, NoTlsStream>>>,
@@ -88,7 +88,7 @@ impl Session {
         Self::drive(&mut self.connection, "prepare", self.client.prepare(sql)).await
     }
 
-    /// Runs a prepared statement that answers at most one row.
+    /// Runs a prepared statement that returns at most one row.
     pub(crate) async fn query(
         &mut self,
         call: &'static str,
@@ -98,7 +98,7 @@ impl Session {
         Self::drive(&mut self.connection, call, self.client.query_opt(statement, values)).await
     }
 
-    /// Runs a prepared statement, and says how many rows it changed.
+    /// Runs a prepared statement, and returns the number of rows that it changed.
     async fn execute(
         &mut self,
         call: &'static str,
@@ -161,7 +161,7 @@ fn token(grant: &Grant) -> Result<i64, Failure> {
     i64::try_from(grant.fencing_token).map_err(|_| Failure::Malformed("token"))
 }
 
-/// A statement that had to change one row did.
+/// Checks that a statement changed one row.
 fn one(rows: u64, call: &'static str) -> Result<(), Failure> {
     if rows == 1 { Ok(()) } else { Err(Failure::Refused(call)) }
 }

@@ -1,5 +1,5 @@
 //! Redis in its own protocol, with the lock that its documentation describes: `SET NX PX` with a random value, and a
-//! script that deletes it only where the value is the own one.
+//! script that deletes the key only if it has the client's own value.
 
 use std::{io::Write as _, net::SocketAddr};
 
@@ -11,11 +11,11 @@ use tokio::{
 use super::{Ask, Failure, Grant};
 use crate::number::unique;
 
-/// Deletes the key where its value is the one that is given.
+/// Deletes the key if it has the given value.
 const RELEASE: &str =
     r#"if redis.call("get",KEYS[1]) == ARGV[1] then return redis.call("del",KEYS[1]) else return 0 end"#;
 
-/// Sets the key's expiry anew where its value is the one that is given.
+/// Sets the expiry of the key again if it has the given value.
 const HEARTBEAT: &str = r#"if redis.call("get",KEYS[1]) == ARGV[1] then return redis.call("pexpire",KEYS[1],ARGV[2]) else return 0 end"#;
 
 /// A client of Redis.
@@ -91,7 +91,7 @@ impl Redis {
         expect_one(&answer?, "heartbeat")
     }
 
-    /// Has a script kept under its name.
+    /// Loads a script and returns its name.
     async fn load(&mut self, script: &str) -> Result<String, Failure> {
         match self.command(&["SCRIPT", "LOAD", script]).await? {
             Answer::Text(name) => Ok(name),
@@ -119,7 +119,7 @@ impl Redis {
     }
 }
 
-/// A script's word that it did what it was to do.
+/// Checks that a script succeeded.
 fn expect_one(answer: &Answer, call: &'static str) -> Result<(), Failure> {
     match answer {
         Answer::Number(1) => Ok(()),

@@ -26,13 +26,13 @@ pub(crate) struct Service {
 /// The parts of the requests that do not change.
 #[derive(Debug)]
 struct Text {
-    /// From the method to where the key begins.
+    /// The bytes before the key.
     start: &'static str,
-    /// From behind the key to the end.
+    /// The bytes after the key.
     acquire: String,
-    /// From behind the key to where the version begins.
+    /// The bytes between the key and the version.
     release: String,
-    /// From behind the key to where the version begins.
+    /// The bytes between the key and the version.
     heartbeat: String,
 }
 
@@ -58,7 +58,7 @@ impl Text {
 }
 
 impl Service {
-    /// Connects to the replica that this client stays on, or to all of them where it is to choose.
+    /// Connects to the replica of this client, or to all replicas if it chooses for each request.
     pub(super) async fn connect(front: &[SocketAddr], index: usize, ask: Ask) -> Result<Self, Failure> {
         let mut replicas = Vec::new();
         match ask.route {
@@ -116,7 +116,7 @@ impl Service {
         self.request.extend_from_slice(br#""}"#);
     }
 
-    /// Sends the request that was put together, and expects 200.
+    /// Sends the built request, and expects 200.
     async fn send(&mut self, call: &'static str) -> Result<&[u8], Failure> {
         let replica = if self.replicas.len() == 1 { 0 } else { self.dice.below(self.replicas.len()) };
         match self.replicas[replica].exchange(&self.request).await? {
@@ -126,14 +126,14 @@ impl Service {
     }
 }
 
-/// Connects, and waits for a sign of life: a connection that the server has not accepted yet takes a place in its queue,
-/// which is short, and what does not fit in there is tried again after a second.
+/// Connects, and waits for a first answer. A connection that the server has not accepted yet takes a place in its
+/// accept queue, which is short. A connection that does not fit is tried again only after a second.
 async fn connect(address: SocketAddr) -> Result<Http, Failure> {
     let mut http = Http::connect(address).await?;
     alive(&mut http).await.map(|()| http)
 }
 
-/// Asks for nothing but a sign of life.
+/// Sends a request for `/health`.
 async fn alive(http: &mut Http) -> Result<(), Failure> {
     match http.exchange(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n").await? {
         (200, _) => Ok(()),
@@ -141,7 +141,7 @@ async fn alive(http: &mut Http) -> Result<(), Failure> {
     }
 }
 
-/// A client that asks for nothing but a sign of life.
+/// A client that only asks for `/health`.
 #[derive(Debug)]
 pub(crate) struct Health(Http);
 

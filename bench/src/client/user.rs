@@ -1,4 +1,4 @@
-//! A user of the database, who proves in each transaction that nobody else writes: by the guard, or by what there is without it.
+//! A user of the database that proves in each transaction that nobody else writes, with the guard or in another way.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::{plan::Proof, site::Target};
 
 /// A row of the user's own, to be locked.
 const ROWS: &str = "CREATE TABLE IF NOT EXISTS user_rows (name VARCHAR(100) PRIMARY KEY)";
-/// It.
+/// The name of the row.
 const ROW: &str = "INSERT INTO user_rows VALUES ('row')";
 
 /// A session with its statement prepared.
@@ -70,7 +70,7 @@ impl User {
         Ok(Self::MySql { connection, proof, values })
     }
 
-    /// One transaction with nothing but the proof in it: how long that took.
+    /// Runs one transaction that contains only the proof. Returns the time that the proof took.
     pub(crate) async fn transaction(&mut self) -> Result<Duration, Failure> {
         match self {
             Self::Sqlite { connection, key, version } => {

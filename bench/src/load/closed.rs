@@ -1,4 +1,4 @@
-//! The closed loop: each client starts its next pair when its last one has been answered.
+//! The closed loop: each client starts its next pair when its last pair has been answered.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::{
     settings::Peer,
 };
 
-/// Does pairs until the window is over. Those that end within it count.
+/// Does pairs until the window is over. Pairs that end within it count.
 pub(super) async fn pairs(mut lane: Lane, mut keys: KeySource, window: Window) -> Tally {
     let mut tally = Tally::default();
     while !window.is_over() {
@@ -26,7 +26,7 @@ pub(super) async fn pairs(mut lane: Lane, mut keys: KeySource, window: Window) -
     tally
 }
 
-/// One pair: when it was granted, and when the release was answered.
+/// Does one pair. Returns the times of the grant and of the answer to the release.
 pub(super) async fn pair(lane: &mut Lane, key: &str) -> Result<(Instant, Instant), Failure> {
     let grant = lane.client.acquire(key).await?;
     let granted = Instant::now();
@@ -34,8 +34,8 @@ pub(super) async fn pair(lane: &mut Lane, key: &str) -> Result<(Instant, Instant
     Ok((granted, Instant::now()))
 }
 
-/// Does one pair on each key that will be reused, so that all of them are reused when it counts. Peers that keep nothing
-/// of a released lock need none of that.
+/// Does one pair on each key that will be reused, so that all pairs that count reuse their keys. Peers that keep
+/// nothing of a released lock do not need that.
 pub(super) async fn prime(clients: Vec<(Lane, KeySource)>, peer: Peer) -> (Vec<(Lane, KeySource)>, Failures) {
     if !peer.keeps_rows() {
         return (clients, Failures::default());

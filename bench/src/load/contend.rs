@@ -1,4 +1,4 @@
-//! Many clients after one key: a lock that is passed on and on, or a semaphore.
+//! Many clients that contend for one key: a lock that is passed on and on, or a semaphore.
 
 use std::time::Instant;
 
@@ -21,7 +21,7 @@ use crate::{
 /// One client's turn with the key.
 #[derive(Debug, Clone, Copy)]
 struct Turn {
-    /// When it asked.
+    /// When the acquire was sent.
     asked: Instant,
     /// When the grant arrived, and the release was sent.
     granted: Instant,
@@ -31,16 +31,16 @@ struct Turn {
     token: u64,
 }
 
-/// What the clients did.
+/// The turns of the clients.
 struct Contest {
-    /// In the order in which the grants arrived.
+    /// The turns, in the order in which the grants arrived.
     turns: Vec<Turn>,
     window: Window,
     outcome: Outcome,
     failures: Failures,
 }
 
-/// Measures hand-overs of one lock: one client holds it, so many wait, and who releases queues again.
+/// Measures hand-overs of one lock: one client holds it, the others wait, and a client that releases queues again.
 pub(super) async fn hot(
     site: &Site,
     peer: Peer,
@@ -72,7 +72,7 @@ pub(super) async fn hot(
     Ok(findings)
 }
 
-/// Measures a semaphore: each client takes a permit, gives it back at once, and queues again.
+/// Measures a semaphore: each client acquires a permit, releases it at once, and queues again.
 pub(super) async fn semaphore(
     site: &Site,
     peer: Peer,
@@ -98,7 +98,7 @@ pub(super) async fn semaphore(
     Ok(findings)
 }
 
-/// Lets so many clients contend for a key.
+/// Lets this number of clients contend for a key.
 async fn contend(
     dialer: Dialer,
     clients: usize,

@@ -1,4 +1,4 @@
-//! Watches over the tasks of one measurement: when it counts, what the servers use meanwhile, who does not come back.
+//! Watches the tasks of one measurement: its window, the resources of the servers, and tasks that do not end.
 
 use std::time::{Duration, Instant};
 
@@ -12,15 +12,15 @@ use crate::{
     site::{Memory, Site, Usage},
 };
 
-/// How long a task may go on after the end: what it waits for is answered by then, or never.
+/// The time that a task may run after the end: its request is answered by then, or never.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// When a measurement counts.
+/// The window in which a measurement counts.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Window {
-    /// From when on.
+    /// The begin.
     pub(super) from: Instant,
-    /// Until when.
+    /// The end.
     pub(super) until: Instant,
 }
 
@@ -42,20 +42,20 @@ impl Window {
     }
 }
 
-/// What a measurement took.
+/// The resources that a measurement used.
 #[derive(Debug)]
 pub(super) struct Outcome {
-    /// What was used within the window.
+    /// The processor time used within the window.
     usage: Usage,
-    /// The memory at its end, with all connections open.
+    /// The memory at the end of the window, with all connections open.
     memory: Memory,
-    /// The window's length, as it turned out.
+    /// The actual length of the window.
     seconds: f64,
-    /// The tasks that did not come back.
+    /// The number of tasks that did not end.
     pub(super) failures: Failures,
 }
 
-/// Waits until the window is over and the tasks have ended: what they brought, and what that took.
+/// Waits until the window is over and the tasks have ended. Returns their results and the resources used.
 pub(super) async fn watch<T: 'static>(
     site: &Site,
     window: Window,
@@ -81,7 +81,7 @@ pub(super) async fn watch<T: 'static>(
 }
 
 impl Outcome {
-    /// What is said of every measurement, for so many units of work done in the window.
+    /// The numbers of every measurement, for this number of units of work in the window.
     pub(super) fn describe(&self, findings: &mut Findings, units: usize) {
         let units = float(count(units));
         let server = self.usage.service + self.usage.engine;

@@ -11,11 +11,11 @@ use crate::{
     site::Site,
 };
 
-/// Through how many connections the service is filled.
+/// The number of connections through which the service is filled.
 const LANES: usize = 256;
 
-/// Sees to it that the table has the rows `row-0` and so on, each a free lock: by a statement where the benchmark knows
-/// the table, through the service where the table is the service's. There a lease of a millisecond frees each lock.
+/// Fills the table with the rows `row-0` and so on, each a free lock. It uses a statement if the benchmark knows the
+/// table, and requests if the table is the service's. There a lease of a millisecond frees each lock.
 pub(crate) async fn fill(site: &Site, peer: Peer, rows: u64) -> anyhow::Result<()> {
     if !site.fill_bare(rows).await? {
         let ask = Ask { lease_ms: 1, ..Ask::once() };

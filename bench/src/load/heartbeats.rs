@@ -24,7 +24,8 @@ struct Holder {
     failures: Failures,
 }
 
-/// Takes the locks, measures heartbeats on them in turn, and gives them back, which shows that they were held all along.
+/// Acquires the locks, measures heartbeats on them in turn, and releases them, which proves that they were held all the
+/// time.
 pub(super) async fn measure(
     site: &Site,
     peer: Peer,
@@ -57,7 +58,7 @@ pub(super) async fn measure(
     Ok(findings)
 }
 
-/// Takes a client's share of the locks.
+/// Acquires a client's share of the locks.
 async fn take(mut lane: Lane, keys: Vec<String>) -> Holder {
     let mut held = Vec::new();
     let mut failures = Failures::default();

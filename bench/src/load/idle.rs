@@ -1,4 +1,4 @@
-//! What requests cost that wait and are not granted: memory, and what the database is asked meanwhile.
+//! The cost of requests that wait and are not granted: memory, and statements of the database.
 
 use std::time::{Duration, Instant};
 
@@ -18,17 +18,17 @@ use crate::{
     site::Site,
 };
 
-/// How long the queueing may take: a thousand come a second.
+/// The longest time for queueing: a thousand requests arrive per second.
 const QUEUEING: Duration = Duration::from_secs(30);
 
-/// How long after its time a request may be answered.
+/// The time after its end in which a wait may be answered.
 const GIVING_UP: Duration = Duration::from_secs(40);
 
-/// The longest pause between the queueing and the look at the statements: `PostgreSQL` adds up what a session did only
+/// The longest pause between the queueing and the count of statements: `PostgreSQL` adds up the work of a session only
 /// when it does something more, or ten seconds later.
 const SETTLING: Duration = Duration::from_secs(11);
 
-/// Has so many requests wait for keys that are held, looks at the server meanwhile, and sees them give up.
+/// Makes this number of requests wait for held keys, measures the server meanwhile, and waits until they give up.
 pub(super) async fn measure(
     site: &Site,
     peer: Peer,
@@ -45,7 +45,7 @@ pub(super) async fn measure(
     let dialer = Dialer { peer, target: site.target().clone(), ask: Ask { wait_ms, ..Ask::once() } };
     let began = Instant::now();
     let tasks = queue(dialer, waiters, &prefix, keys).await;
-    // Not sooner: the service closes a connection that sends nothing for 10 s.
+    // Connects only now: the service closes a connection that sends nothing for 10 s.
     let mut http = Http::connect(site.target().first()).await?;
     while queued(&mut http, &prefix).await? < count(waiters) {
         ensure!(began.elapsed() < QUEUEING, "the waiters were not queued in {} s", QUEUEING.as_secs());
@@ -65,9 +65,9 @@ pub(super) async fn measure(
     Ok(findings)
 }
 
-/// Sends the requests, a thousand a second. Sent all at once, they would all be probed by the service's TCP keepalive at
-/// once later on, and the loopback device drops what goes beyond a thousand packets: the service would take clients for
-/// gone that are there.
+/// Sends the requests, a thousand per second. If they were sent at once, the service's TCP keepalive would later probe
+/// all of them at once. The loopback device drops packets beyond a thousand, so the service would take connected
+/// clients for gone.
 async fn queue(dialer: Dialer, waiters: usize, prefix: &str, keys: usize) -> JoinSet<Option<Failure>> {
     let mut pace = tokio::time::interval(Duration::from_millis(1));
     let mut tasks = JoinSet::new();
@@ -84,7 +84,7 @@ async fn queue(dialer: Dialer, waiters: usize, prefix: &str, keys: usize) -> Joi
     tasks
 }
 
-/// Takes the keys, for longer than anybody waits.
+/// Acquires the keys, for longer than any request waits.
 async fn hold(site: &Site, peer: Peer, prefix: &str, keys: usize) -> anyhow::Result<()> {
     let lanes = 32.min(keys);
     let dialer = Dialer { peer, target: site.target().clone(), ask: Ask::once() };
@@ -104,7 +104,7 @@ async fn hold(site: &Site, peer: Peer, prefix: &str, keys: usize) -> anyhow::Res
     Ok(())
 }
 
-/// How many requests wait for keys with that prefix, as the service lists them.
+/// The number of requests that wait for keys with this prefix, as the service lists them.
 async fn queued(http: &mut Http, prefix: &str) -> anyhow::Result<u64> {
     let mut waiters = 0;
     let mut cursor = String::new();
@@ -122,9 +122,9 @@ async fn queued(http: &mut Http, prefix: &str) -> anyhow::Result<u64> {
     }
 }
 
-/// Counts what the database is asked for so long: by its own count, and by the service's.
+/// Counts the statements of the database for this time: by the count of the database, and by that of the service.
 async fn watch(site: &Site, http: &mut Http, findings: &mut Findings, time: Duration) -> anyhow::Result<()> {
-    // A server may count what it takes to ask it. Asked twice, it says how much that is.
+    // A server may count the question too. Two questions in a row show how much that is.
     let asked_once = site.statements().await?;
     let (began, usage) = (Instant::now(), site.usage());
     let (statements, trips) = (site.statements().await?, round_trips(http).await?);
@@ -161,7 +161,7 @@ fn sum_of(text: &str, name: &str) -> Option<f64> {
     values.reduce(|sum, value| sum + value)
 }
 
-/// Waits until all have been told that they were not granted; any other answer is a failure, and none by that moment too.
+/// Waits until all are answered that they were not granted. Any other answer, or none by this time, is a failure.
 async fn give_up(mut tasks: JoinSet<Option<Failure>>, last: Instant) -> Failures {
     let mut failures = Failures::default();
     while let Ok(Some(ended)) = timeout_at(last.into(), tasks.join_next()).await {

@@ -1,4 +1,4 @@
-//! Which keys a client's pairs are on.
+//! The keys of a client's pairs.
 
 use std::{
     fmt::Write,
@@ -11,46 +11,46 @@ use crate::{
     settings::Settings,
 };
 
-/// A stride through the filled table that is coprime to every number of rows that it does not divide; a prime.
+/// A stride through the filled table: a prime, which is coprime to every number of rows that it does not divide.
 const STRIDE: u64 = 2_654_435_761;
 
-/// The keys of one client, one after the other, none of which another client of the measurement gets.
+/// The sequence of keys of one client. No other client of the measurement gets any of them.
 #[derive(Debug, Clone)]
 pub(super) struct KeySource {
     kind: Kind,
     /// The client's number.
     index: u64,
-    /// How many keys it has given.
+    /// The number of keys given so far.
     given: u64,
     key: String,
 }
 
-/// Where keys come from.
+/// The source of keys.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
-    /// So many of its own, again and again. They begin with the letter.
+    /// This number of keys of the client's own, again and again. They begin with the letter.
     Reused(char, u64),
-    /// New ones; the number tells the measurement from all others.
+    /// New keys. The number distinguishes the measurement from all others.
     New(u64),
-    /// Rows of the filled table, in an order that jumps about.
+    /// Rows of the filled table, in a scattered order.
     Known {
-        /// How many rows there are.
+        /// The number of rows.
         rows: u64,
-        /// How many clients take turns.
+        /// The number of clients.
         clients: u64,
-        /// Where this measurement begins, so that it does not meet the rows of the one before.
+        /// The first row of this measurement, so that it does not use the rows of the previous one.
         start: u64,
     },
 }
 
 impl KeySource {
-    /// The sources of so many clients of one measurement.
+    /// The sources for the clients of one measurement.
     pub(super) fn for_clients(keys: Keys, clients: usize, settings: &Settings) -> Vec<Self> {
         // Successive measurements begin a fifth of the table apart.
         static FIFTHS: AtomicU64 = AtomicU64::new(0);
         let kind = match keys {
             Keys::Reused => Kind::Reused('c', settings.keys_per_connection),
-            // A key that was guarded stays so.
+            // A guarded key stays guarded.
             Keys::Guarded => Kind::Reused('g', settings.keys_per_connection),
             Keys::New => Kind::New(unique()),
             Keys::Known => Kind::Known {
@@ -63,7 +63,7 @@ impl KeySource {
         (0..count(clients)).map(source).collect()
     }
 
-    /// How many keys there are before they come again; `None` where each is met but once.
+    /// The number of keys before they repeat; `None` if each is used only once.
     pub(super) fn cycle(&self) -> Option<u64> {
         if let Kind::Reused(_, keys) = self.kind { Some(keys) } else { None }
     }

@@ -1,4 +1,4 @@
-//! A client with its connection, which is made anew when it breaks.
+//! A client with its connection, which reconnects when it breaks.
 
 use std::{
     sync::Arc,
@@ -10,12 +10,12 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::client::{Client, Dialer, Failure, Failures};
 
-/// How many connections are made at a time: more would overflow the queues of the servers that accept them.
+/// The number of connections made at a time. More would overflow the accept queues of the servers.
 const DIALS: usize = 32;
 
 /// One client.
 pub(super) struct Lane {
-    /// Which one.
+    /// The number of the client.
     pub(super) index: usize,
     /// Its connection.
     pub(super) client: Client,
@@ -23,7 +23,7 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    /// Connects so many clients.
+    /// Connects this number of clients.
     pub(super) async fn dial(dialer: Dialer, lanes: usize) -> anyhow::Result<Vec<Self>> {
         let dialer = Arc::new(dialer);
         let dial = |index| {
@@ -40,8 +40,8 @@ impl Lane {
         Ok(lanes)
     }
 
-    /// Counts a failure, and connects anew where the connection cannot be used any more. What fails again is counted too,
-    /// until that moment.
+    /// Counts a failure, and reconnects if the connection cannot be used any more. Further failures until this moment
+    /// are counted too.
     pub(super) async fn mend(&mut self, failure: &Failure, failures: &mut Failures, until: Instant) {
         failures.add(failure);
         if !failure.breaks() {

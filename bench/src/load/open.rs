@@ -1,5 +1,5 @@
-//! The open loop: pairs start when they are due, whatever has come back, and each is measured from when it was due. A
-//! server that stalls is charged for everything that had to wait meanwhile: no coordinated omission.
+//! The open loop: pairs start when they are due, whether or not earlier ones were answered, and each is measured from
+//! its due time. So the times include all waiting during a stall of the server: there is no coordinated omission.
 
 use std::time::{Duration, Instant};
 
@@ -11,10 +11,10 @@ use tokio::{
 use super::{closed, crew::Window, keys::KeySource, lane::Lane, tally::Tally};
 use crate::number::{count, float, index};
 
-/// How long after the end a pair may still begin; what is due and has not begun by then has failed.
+/// The time after the end in which a pair may still begin. A due pair that has not begun by then has failed.
 const BACKLOG: Duration = Duration::from_secs(5);
 
-/// Starts the clients, and a thread that tells them when. A thread, since the runtime's timers count in milliseconds.
+/// Starts the clients, and a thread that tells them when to start pairs. The runtime's timers only count milliseconds.
 pub(super) fn spawn(tasks: &mut JoinSet<Tally>, clients: Vec<(Lane, KeySource)>, rate: u64, window: Window) {
     let mut senders = Vec::new();
     for (lane, keys) in clients {
@@ -22,7 +22,7 @@ pub(super) fn spawn(tasks: &mut JoinSet<Tally>, clients: Vec<(Lane, KeySource)>,
         senders.push(sender);
         tasks.spawn(pairs(lane, keys, window, receiver));
     }
-    // It ends by itself soon after the window, or once nobody listens any more.
+    // The thread ends by itself soon after the window, or once nobody listens any more.
     std::thread::spawn(move || pace(&senders, rate, window));
 }
 
@@ -41,7 +41,7 @@ fn pace(senders: &[UnboundedSender<Instant>], rate: u64, window: Window) {
     }
 }
 
-/// Does a pair each time that one is due. Those that were due within the window count.
+/// Does a pair each time that one is due. Pairs that were due within the window count.
 async fn pairs(
     mut lane: Lane,
     mut keys: KeySource,

@@ -1,4 +1,4 @@
-//! Whether those who wait are granted in the order in which they were queued, over all replicas.
+//! Checks that waiters are granted in the order in which they were queued, over all replicas.
 
 use std::time::{Duration, Instant};
 
@@ -15,10 +15,10 @@ use crate::{
     site::Site,
 };
 
-/// How long one step may take: the queueing of one waiter, or the grants of all of them.
+/// The longest time of a step: queueing one waiter, or granting all of them.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Queues the waiters one after another on the replicas in turn, releases, and looks who came when.
+/// Queues the waiters one after another on the replicas in turn, releases, and compares the order of the grants.
 pub(super) async fn measure(
     site: &Site,
     peer: Peer,
@@ -76,7 +76,7 @@ async fn round(mut lanes: Vec<Lane>, watchers: &mut [Http]) -> anyhow::Result<Ve
     Ok(grants.into_iter().map(|(_, number)| number).collect())
 }
 
-/// Waits until the lock shows so many waiters.
+/// Waits until the lock shows this number of waiters.
 async fn until_queued(http: &mut Http, key: &str, waiters: u64) -> anyhow::Result<()> {
     let began = Instant::now();
     while began.elapsed() < PATIENCE {

@@ -18,14 +18,14 @@ use crate::{
     site::Site,
 };
 
-/// Which pairs.
+/// The kind of pairs.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Shape {
-    /// Through how many connections.
+    /// The number of connections.
     pub(super) connections: usize,
-    /// On which keys.
+    /// The keys.
     pub(super) keys: Keys,
-    /// Through which replica.
+    /// The choice of the replica.
     pub(super) route: Route,
 }
 

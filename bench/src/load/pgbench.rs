@@ -1,4 +1,4 @@
-//! The statements of bare `PostgreSQL` as `pgbench` runs them: a check on the driver that this program uses for them.
+//! The statements of bare `PostgreSQL`, run by `pgbench`: a check of the driver that this program uses for them.
 
 use std::{
     fs,
@@ -19,7 +19,7 @@ use crate::{
     site::Site,
 };
 
-/// Runs `pgbench` with so many clients for as long as the other peers are measured.
+/// Runs `pgbench` with this number of clients for as long as the other peers are measured.
 pub(super) async fn measure(site: &Site, clients: usize, settings: &Settings) -> anyhow::Result<Findings> {
     let program = site.programs().pgbench().context("no pgbench")?;
     let keys = settings.keys_per_connection;
@@ -28,7 +28,7 @@ pub(super) async fn measure(site: &Site, clients: usize, settings: &Settings) ->
     fs::write(&script, statements(keys)).context("write pgbench's script")?;
     prime(site, clients, keys).await?;
 
-    // Its clock runs while it connects, which it does not count as work, and it knows no warm-up.
+    // The clock of `pgbench` runs while it connects, which it does not count as work. It has no warm-up.
     let connecting = Duration::from_millis(10) * u32::try_from(clients)?;
     let seconds = (settings.window + settings.warm_up + connecting).as_secs_f64().ceil();
     let address = site.target().first();
@@ -44,7 +44,7 @@ pub(super) async fn measure(site: &Site, clients: usize, settings: &Settings) ->
         .stdin(Stdio::null())
         .kill_on_drop(true);
     let (began, before) = (Instant::now(), site.usage());
-    // In the middle all of its connections are open.
+    // In the middle of the run all connections are open.
     let middle = async {
         tokio::time::sleep(connecting + settings.window / 2).await;
         site.memory()
@@ -67,8 +67,8 @@ pub(super) async fn measure(site: &Site, clients: usize, settings: &Settings) ->
     Ok(findings)
 }
 
-/// The script: a pair on one of the client's own keys. `\gset` fails where the acquire answers no row, that is where the
-/// lock was not granted.
+/// The script: a pair on one of the client's own keys. `\gset` fails where the acquire answers no row, that is where
+/// the lock was not granted.
 fn statements(keys: u64) -> String {
     let key = "('c' || :client_id::text || '-' || :number::text)";
     let acquire = POSTGRES_ACQUIRE.replace("$1", key).replace("$2", "'bench'").replace("$3", "600000");
@@ -76,7 +76,7 @@ fn statements(keys: u64) -> String {
     format!("\\set number random(0, {keys} - 1)\n{acquire} \\gset\n{release};\n")
 }
 
-/// Creates the keys, so that they are reused from the beginning, as they are for the other peers.
+/// Creates the keys, so that they are reused from the beginning, as for the other peers.
 async fn prime(site: &Site, clients: usize, keys: u64) -> anyhow::Result<()> {
     let insert = format!(
         "INSERT INTO bare_locks SELECT 'c' || client || '-' || number, 'bench', 1, '-infinity'
@@ -87,19 +87,19 @@ async fn prime(site: &Site, clients: usize, keys: u64) -> anyhow::Result<()> {
     session.batch(&insert).await.context("create the keys")
 }
 
-/// Transactions a second, without the time that connecting took.
+/// Transactions per second, without the time for connecting.
 fn tps(said: &str) -> Option<f64> {
     let line = said.lines().find_map(|line| line.strip_prefix("tps = "))?;
     line.split(' ').next()?.parse().ok()
 }
 
-/// How many transactions failed.
+/// The number of failed transactions.
 fn failed(said: &str) -> u64 {
     let line = said.lines().find_map(|line| line.strip_prefix("number of failed transactions: "));
     line.and_then(|line| line.split(' ').next()?.parse().ok()).unwrap_or_default()
 }
 
-/// The times of all transactions, in nanoseconds, out of the files that its threads wrote.
+/// The times of all transactions, in nanoseconds, from the files that the threads of `pgbench` wrote.
 fn times(folder: &Path) -> anyhow::Result<Vec<u64>> {
     let mut times = Vec::new();
     for entry in fs::read_dir(folder).context("look for pgbench's times")? {

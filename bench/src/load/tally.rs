@@ -1,4 +1,4 @@
-//! What a client measured, and what becomes of it.
+//! The measurements of a client, and their summary.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use crate::{
     report::{Findings, Measure},
 };
 
-/// The longest time that is told from longer ones: ten minutes, in nanoseconds.
+/// The longest time that is distinguished from longer ones: ten minutes, in nanoseconds.
 const LONGEST: u64 = 600_000_000_000;
 
 /// The times of one client's units of work, in nanoseconds. A plain list costs the least while it is written.
@@ -22,20 +22,20 @@ pub(super) struct Tally {
     pub(super) acquire: Vec<u64>,
     /// Its release.
     pub(super) release: Vec<u64>,
-    /// What went wrong, within the window or not.
+    /// The failures, within the window or not.
     pub(super) failures: Failures,
 }
 
 impl Tally {
-    /// Notes a pair: when it began (or should have), when its acquire was sent, when that was answered, when its release
-    /// was.
+    /// Records a pair: the times when it began (or should have), when its acquire was sent and answered, and when its
+    /// release was answered.
     pub(super) fn pair(&mut self, began: Instant, sent: Instant, granted: Instant, released: Instant) {
         self.whole.push(nanos(released - began));
         self.acquire.push(nanos(granted - sent));
         self.release.push(nanos(released - granted));
     }
 
-    /// Puts what several clients measured together.
+    /// Merges the measurements of several clients.
     pub(super) fn merge(tallies: Vec<Self>) -> Self {
         let mut all = Self::default();
         for tally in tallies {
@@ -47,7 +47,7 @@ impl Tally {
         all
     }
 
-    /// Says what the times amount to.
+    /// Adds the numbers that follow from the times.
     pub(super) fn describe(&self, findings: &mut Findings) {
         let whole = [Measure::P50Us, Measure::P99Us, Measure::P999Us];
         percentiles(findings, whole, &self.whole);
@@ -65,7 +65,7 @@ impl Tally {
     }
 }
 
-/// The median, the 99th and the 99.9th percentile of some times; nothing where there are none.
+/// Adds the median, the 99th and the 99.9th percentile of some times, if there are any.
 pub(super) fn percentiles(findings: &mut Findings, names: [Measure; 3], nanoseconds: &[u64]) {
     let Ok(mut histogram) = Histogram::<u64>::new_with_bounds(1, LONGEST, 3) else {
         return;

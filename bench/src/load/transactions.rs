@@ -1,4 +1,4 @@
-//! Transactions of a user who proves in each that nobody else writes.
+//! Transactions of a user that proves in each of them that nobody else writes.
 
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use crate::{
 /// The key of the grant.
 const KEY: &str = "transactions";
 
-/// Measures the proof, in one transaction after the other, while the grant stands.
+/// Measures the proof, in one transaction after the other, while the grant is active.
 pub(super) async fn measure(
     site: &Site,
     peer: Peer,

@@ -10,9 +10,9 @@ use crate::{
 
 /// The width of the whole chart.
 const WIDTH: f64 = 760.0;
-/// Where the bars begin; the names stand before it.
+/// The position where the bars begin; the names are to its left.
 const LEFT: f64 = 200.0;
-/// How long the longest bar is; its number stands behind it.
+/// The length of the longest bar; its number is to its right.
 const LONGEST: f64 = 470.0;
 /// The height of a bar with the gap below it.
 const STEP: f64 = 22.0;

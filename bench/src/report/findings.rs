@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::client::Failures;
 
-/// What a number says. The name says its unit.
+/// The meaning of a number. The name contains its unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Measure {
@@ -48,23 +48,23 @@ pub(crate) enum Measure {
     ServiceBytes,
     /// Memory of all server processes; shared pages count once.
     MemoryBytes,
-    /// By how much a request that waits makes the service's resident set grow, its connection included.
+    /// The growth of the service's resident set for each waiting request, including its connection.
     BytesPerWaiter,
-    /// How long it took until all waiters were queued.
+    /// The time until all waiters were queued.
     QueuedSeconds,
     /// Statements (`MariaDB`) or transactions (`PostgreSQL`) that the database counted, a second.
     StatementsPerSecond,
     /// Round trips to the database that the service counted, a second.
     RoundTripsPerSecond,
-    /// Rounds of the check of order that came to their end.
+    /// Finished rounds of the check of order.
     Rounds,
-    /// Rounds in which everybody was granted in their order.
+    /// Rounds in which all waiters were granted in their order.
     OrderedRounds,
-    /// How long a round took.
+    /// The duration of a round.
     RoundSeconds,
 }
 
-/// What one measurement found.
+/// The results of one measurement.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Findings {
     /// The numbers.
@@ -74,7 +74,7 @@ pub(crate) struct Findings {
 }
 
 impl Findings {
-    /// Notes a number.
+    /// Records a number.
     pub(crate) fn set(&mut self, measure: Measure, value: f64) {
         self.measures.insert(measure, value);
     }

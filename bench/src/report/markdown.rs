@@ -1,4 +1,4 @@
-//! The results as a document to read.
+//! The results as a Markdown document.
 
 use std::fmt::Write;
 
@@ -67,9 +67,9 @@ fn preface(text: &mut String, report: &Report, settings: &Settings) {
     }
 }
 
-/// What was asked for, and what came of it.
+/// The comparisons with their goals and results.
 fn ratio_table(text: &mut String, ratios: &[Ratio]) {
-    text.push_str("| what | measured | asked for | |\n|---|---:|---:|---|\n");
+    text.push_str("| what | measured | goal | |\n|---|---:|---:|---|\n");
     for ratio in ratios {
         let value = ratio.value.map(|value| format!("{value:.2}")).unwrap_or_default();
         let goal = match ratio.goal {

@@ -1,4 +1,4 @@
-//! What was measured, and how it is shown: medians, ratios, tables, a chart.
+//! The report of a run: medians, ratios, tables, a chart.
 
 mod chart;
 mod findings;
@@ -22,25 +22,25 @@ pub(crate) use self::{
 use self::{ratios::Ratio, row::Row};
 use crate::{settings::Settings, site::Machine};
 
-/// Everything that a run brought.
+/// The results of a run.
 #[derive(Debug)]
 pub(crate) struct Report {
     /// The command that was run.
     pub(crate) command: String,
-    /// Where.
+    /// The machine.
     pub(crate) machine: Machine,
-    /// What each program says of its version.
+    /// The versions that the programs report.
     pub(crate) versions: Vec<String>,
-    /// What was not measured, and why.
+    /// The stands that were not measured, and the reasons.
     pub(crate) left_out: Vec<String>,
-    /// What went wrong as a whole. Single requests that failed are in the samples.
+    /// The failures of whole measurements. Failed requests are in the samples.
     pub(crate) troubles: Vec<String>,
     /// Each measurement of each round.
     pub(crate) samples: Vec<Sample>,
 }
 
 impl Report {
-    /// Writes the results into the folder that the settings name, and answers the tables as text.
+    /// Writes the results into the folder of the settings, and returns the tables as text.
     pub(crate) fn write(&self, settings: &Settings) -> anyhow::Result<String> {
         let rows = Row::medians(&self.samples);
         let ratios = Ratio::all(&rows, settings);

@@ -1,4 +1,4 @@
-//! What is said about each kind of work beside its numbers.
+//! The texts about each kind of work beside its numbers.
 
 use crate::settings::{Settings, Work};
 
@@ -18,7 +18,7 @@ pub(super) fn title(work: Work) -> &'static str {
     }
 }
 
-/// What the numbers of a kind of work are.
+/// The explanation of the numbers of a kind of work.
 pub(super) fn explanation(work: Work, settings: &Settings) -> String {
     let pace = settings.rate.map_or_else(
         || "Closed loop: a client starts its next pair when its last one is answered, so the times are those that a \

@@ -13,25 +13,25 @@ use crate::{
 /// One measurement of one round.
 #[derive(Debug)]
 pub(crate) struct Sample {
-    /// On which servers.
+    /// The servers.
     pub(crate) stand: Stand,
-    /// What.
+    /// The measurement.
     pub(crate) cell: Cell,
-    /// In which round, from 1.
+    /// The round, from 1.
     pub(crate) round: usize,
-    /// What it found.
+    /// The results.
     pub(crate) findings: Findings,
 }
 
 /// The medians of a measurement over the rounds.
 #[derive(Debug, Serialize)]
 pub(super) struct Row {
-    /// On which servers.
+    /// The servers.
     pub(super) stand: Stand,
-    /// What.
+    /// The measurement.
     #[serde(flatten)]
     pub(super) cell: Cell,
-    /// In how many rounds.
+    /// The number of rounds.
     pub(super) rounds: usize,
     /// The median of each number.
     pub(super) medians: BTreeMap<Measure, f64>,
@@ -40,7 +40,7 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// Puts the rounds of each measurement together, by peer; those of a peer in the order in which they were first done.
+    /// Groups the rounds of each measurement by peer, in the order in which the measurements were first done.
     pub(super) fn medians(samples: &[Sample]) -> Vec<Self> {
         let mut groups: Vec<Vec<&Sample>> = Vec::new();
         for sample in samples {
@@ -79,13 +79,13 @@ impl Row {
         self.medians.get(&measure).copied()
     }
 
-    /// How many processes of the service took part.
+    /// The number of processes of the service.
     pub(super) fn replicas(&self) -> usize {
         if let Server::Service { replicas, .. } = self.stand.server { replicas } else { 1 }
     }
 }
 
-/// The middle one, or the mean of the two in the middle. There is at least one.
+/// The median: the middle value, or the mean of the two in the middle. There is at least one value.
 fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let (low, high) = (values[(values.len() - 1) / 2], values[values.len() / 2]);

@@ -98,7 +98,7 @@ fn columns(work: Work) -> Vec<Column> {
     }
 }
 
-/// A table of a kind of work, without the columns that nobody has a number for.
+/// A table of a kind of work, without empty columns.
 pub(super) fn table(text: &mut String, work: Work, rows: &[&Row]) {
     let columns = columns(work);
     let used: Vec<_> =

@@ -6,7 +6,7 @@ use crate::{
     settings::Work,
 };
 
-/// Who was measured, with the number of replicas where there are several.
+/// The peer that was measured, with the number of replicas if there are several.
 pub(super) fn who(stand: Stand, cell: Cell) -> String {
     match stand.server {
         Server::Service { replicas, .. } if replicas > 1 => {
@@ -16,7 +16,7 @@ pub(super) fn who(stand: Stand, cell: Cell) -> String {
     }
 }
 
-/// What was asked of it.
+/// The case that was measured.
 pub(crate) fn case(stand: Stand, cell: Cell) -> String {
     match cell.load {
         Load::Pairs { connections, keys, route } => {
@@ -95,7 +95,7 @@ pub(super) fn time_of(microseconds: f64) -> String {
     }
 }
 
-/// The word with an s where it is not one.
+/// The word, in the plural unless the number is one.
 fn plural(number: usize, word: &str) -> String {
     if number == 1 { word.to_owned() } else { format!("{word}s") }
 }

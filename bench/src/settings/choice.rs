@@ -1,4 +1,4 @@
-//! What can be chosen on the command line: kinds of work, and peers.
+//! The choices of the command line: kinds of work, and peers.
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -98,7 +98,7 @@ impl Peer {
         Self::value_variants().to_vec()
     }
 
-    /// What the peer is called in tables and charts.
+    /// The name of the peer in tables and charts.
     pub(crate) fn title(self) -> &'static str {
         match self {
             Self::ServiceSqlite => "db-locks, SQLite",
@@ -120,12 +120,12 @@ impl Peer {
         }
     }
 
-    /// Whether a row is kept of a lock that is free.
+    /// Whether the peer keeps a row of a free lock.
     pub(crate) fn keeps_rows(self) -> bool {
         self.is_service() || self.is_embedded() || matches!(self, Self::Postgres | Self::Mariadb)
     }
 
-    /// Whether it is the engine in this process.
+    /// Whether the peer is the engine in this process.
     pub(crate) fn is_embedded(self) -> bool {
         matches!(
             self,
@@ -133,7 +133,7 @@ impl Peer {
         )
     }
 
-    /// Whether it is the service that is measured, locks and all.
+    /// Whether the peer is the service with its locks.
     pub(crate) fn is_service(self) -> bool {
         matches!(
             self,

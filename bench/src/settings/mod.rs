@@ -1,4 +1,4 @@
-//! What a run is asked for: the command line, and the numbers that follow from it.
+//! The settings of a run: the command line, and the numbers that follow from it.
 
 mod args;
 mod choice;
@@ -21,21 +21,21 @@ pub(crate) struct Settings {
     pub(crate) peers: Vec<Peer>,
     /// The numbers of connections for pairs on distinct keys.
     pub(crate) connections: Vec<usize>,
-    /// How many wait for the hot key.
+    /// The number of waiters for the hot key.
     pub(crate) waiters: Vec<usize>,
-    /// How long each measurement counts.
+    /// The time for which each measurement counts.
     pub(crate) window: Duration,
-    /// How long each measurement runs before it counts.
+    /// The warm-up of each measurement.
     pub(crate) warm_up: Duration,
-    /// How often everything is measured, in turn.
+    /// The number of rounds.
     pub(crate) rounds: usize,
-    /// Pairs a second to start, whatever comes back; `None` starts the next one when the last one is answered.
+    /// The rate at which pairs start; `None` starts the next pair when the last one is answered.
     pub(crate) rate: Option<u64>,
-    /// How many keys each connection goes through when keys are reused.
+    /// The number of keys of each connection when keys are reused.
     pub(crate) keys_per_connection: u64,
-    /// How many rows the filled table has.
+    /// The number of rows of the filled table.
     pub(crate) rows: u64,
-    /// How many locks are held while heartbeats are measured.
+    /// The number of locks that are held while heartbeats are measured.
     pub(crate) heartbeat_locks: usize,
     /// Connections for heartbeats and for several replicas.
     pub(crate) fixed_connections: usize,
@@ -47,7 +47,7 @@ pub(crate) struct Settings {
     pub(crate) idle_waiters: usize,
     /// Keys that they wait for.
     pub(crate) idle_keys: usize,
-    /// How long they wait once all are queued.
+    /// The time that they wait once all are queued.
     pub(crate) idle_wait: Duration,
     /// Waiters in each round of the check of order.
     pub(crate) order_waiters: usize,
@@ -57,14 +57,14 @@ pub(crate) struct Settings {
     pub(crate) threads: usize,
     /// The service's binary.
     pub(crate) binary: PathBuf,
-    /// Where the servers keep their files.
+    /// The folder for the files of the servers.
     pub(crate) folder: PathBuf,
-    /// Where the results go.
+    /// The folder for the results.
     pub(crate) out: PathBuf,
 }
 
 impl Settings {
-    /// Fills in what the command line leaves open.
+    /// Fills in the defaults of the command line.
     pub(crate) fn resolve(args: Args) -> anyhow::Result<Self> {
         ensure!(args.seconds.is_none_or(|seconds| seconds > 0.0), "--seconds must be above 0");
         ensure!(args.connections.iter().flatten().all(|&n| n > 0), "--connections must be above 0");
@@ -103,8 +103,8 @@ impl Settings {
     }
 }
 
-/// `db-locks` of a release build, looked for from where this program lies: `target/release/db-locks`, from a debug build
-/// of this program too.
+/// The path of `db-locks` of a release build, relative to this program: `target/release/db-locks`, also from a debug
+/// build of this program.
 fn beside_this_program() -> PathBuf {
     let here = std::env::current_exe().unwrap_or_default();
     let target = here.parent().and_then(std::path::Path::parent);

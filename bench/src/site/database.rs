@@ -1,4 +1,4 @@
-//! What keeps the locks of a stand: a server of its own, or a file of the service.
+//! The storage of the locks of a stand: a server of its own, or a file of the service.
 
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
@@ -14,9 +14,9 @@ pub(super) enum Engine {
     Etcd(Etcd),
     /// Redis.
     Redis(Redis),
-    /// `PostgreSQL`, with a table of bare locks where no service runs on it.
+    /// `PostgreSQL`, with a table of bare locks if no service uses it.
     Postgres(Postgres),
-    /// `MariaDB`, likewise, or `MySQL`.
+    /// `MariaDB` or `MySQL`, likewise.
     MySql(MySql),
     /// A `SQLite` file.
     Sqlite(Sqlite),
@@ -47,7 +47,7 @@ impl Engine {
         })
     }
 
-    /// Starts it, empty where it is to be clean; its address, if it has one.
+    /// Starts the server, empty if it has to be clean. Returns its address, if it has one.
     pub(super) async fn start(&mut self, clean: bool) -> anyhow::Result<Option<SocketAddr>> {
         match self {
             Self::Etcd(server) => server.start().await.map(Some),
@@ -58,7 +58,7 @@ impl Engine {
         }
     }
 
-    /// Ends it.
+    /// Ends the server.
     pub(super) fn stop(&mut self) {
         match self {
             Self::Etcd(server) => server.process = None,
@@ -69,7 +69,7 @@ impl Engine {
         }
     }
 
-    /// Its process, if it has one.
+    /// The process, if there is one.
     pub(super) fn id(&self) -> Option<u32> {
         let process = match self {
             Self::Etcd(server) => server.process.as_ref(),
@@ -81,7 +81,7 @@ impl Engine {
         process.map(super::Process::id)
     }
 
-    /// What the service is told to connect to.
+    /// The URL for the service.
     pub(super) fn url(&self) -> String {
         match self {
             Self::Postgres(server) => format!("postgres://locks@{}/locks", server.address),

@@ -1,4 +1,4 @@
-//! One etcd, as Debian configures it but for its folder and its ports.
+//! One etcd, configured as in Debian except for its folder and its ports.
 
 use std::{
     fs,
@@ -17,18 +17,18 @@ use crate::client::Http;
 pub(super) struct Etcd {
     program: PathBuf,
     folder: PathBuf,
-    /// While it runs.
+    /// The running server.
     pub(super) process: Option<Process>,
 }
 
 impl Etcd {
-    /// Not started.
+    /// A server that is not started.
     pub(super) fn new(programs: &Arc<Programs>, folder: &Path) -> anyhow::Result<Self> {
         let program = programs.etcd.clone().context("no etcd")?;
         Ok(Self { program, folder: folder.to_owned(), process: None })
     }
 
-    /// Starts it, empty, and waits until it has a leader.
+    /// Starts the server, empty, and waits until it has a leader.
     pub(super) async fn start(&mut self) -> anyhow::Result<SocketAddr> {
         let data = self.folder.join("data");
         if data.exists() {
@@ -58,7 +58,7 @@ impl Etcd {
     }
 }
 
-/// Whether it says that it is healthy, which it does once it has a leader.
+/// Whether the server reports that it is healthy, which needs a leader.
 async fn is_healthy(address: SocketAddr) -> bool {
     let Ok(mut http) = Http::connect(address).await else {
         return false;

@@ -1,4 +1,4 @@
-//! The machine that a run was on, as far as it explains the numbers.
+//! The machine of a run, as far as it explains the numbers.
 
 use std::{
     fs,
@@ -10,25 +10,25 @@ use std::{
 use anyhow::Context;
 use serde::Serialize;
 
-/// What is said of the machine beside the results.
+/// The facts about the machine in the results.
 #[derive(Debug, Serialize)]
 pub(crate) struct Machine {
     /// The processor's name.
     pub(crate) processor: String,
-    /// How many processors this program may use.
+    /// The number of processors that this program may use.
     pub(crate) processors: usize,
     /// Memory, in MiB.
     pub(crate) memory_mib: u64,
     /// The operating system's kernel.
     pub(crate) kernel: String,
-    /// The kind of file system that the servers' files are on.
+    /// The kind of file system of the servers' files.
     pub(crate) file_system: String,
-    /// How long it takes there to write 4 KiB durably: the median, in microseconds.
+    /// The median time of a durable write of 4 KiB there, in microseconds.
     pub(crate) sync_us: u64,
 }
 
 impl Machine {
-    /// Looks at it. The folder is the one that the servers will use.
+    /// Examines the machine. `folder` is the folder for the servers.
     pub(crate) fn look(folder: &Path) -> anyhow::Result<Self> {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let value = |text: &str, name: &str| {
@@ -53,7 +53,7 @@ impl Machine {
     }
 }
 
-/// The kind of the file system that a folder is on: the one of the longest mount point above it.
+/// The kind of file system of a folder: that of the longest mount point above it.
 fn file_system(mounts: &str, folder: &Path) -> String {
     let mounts = mounts.lines().filter_map(|line| {
         let mut fields = line.split(' ').skip(1);

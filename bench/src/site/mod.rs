@@ -36,10 +36,10 @@ use crate::{
     plan::{Server, Stand},
 };
 
-/// Where clients connect to.
+/// The addresses for clients.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Target {
-    /// What is measured: the replicas of the service, or the one server.
+    /// The measured servers: the replicas of the service, or the one server.
     pub(crate) front: Vec<SocketAddr>,
     /// The database server beneath, if there is one.
     pub(crate) database: Option<SocketAddr>,
@@ -50,7 +50,7 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// The first address; for everything but the service the only one.
+    /// The first address; the only one except for the service.
     pub(crate) fn first(&self) -> SocketAddr {
         self.front[0]
     }
@@ -76,7 +76,7 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// A stand that is not open yet, in a folder that is its own.
+    /// A stand that is not open yet, in a folder of its own.
     pub(crate) fn new(stand: Stand, programs: Arc<Programs>, folder: PathBuf) -> anyhow::Result<Self> {
         std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
         let engine = Engine::new(stand.server, &programs, &folder)?;
@@ -84,7 +84,7 @@ impl Site {
         Ok(Self { stand, programs, folder, replicas: Vec::new(), engine, target, is_full: false })
     }
 
-    /// Starts the servers, with nothing in their tables where it is to be clean, and waits until they answer.
+    /// Starts the servers, with empty tables if they have to be clean, and waits until they answer.
     pub(crate) async fn open(&mut self, clean: bool) -> anyhow::Result<()> {
         self.close();
         let address = self.engine.start(clean).await?;
@@ -120,7 +120,7 @@ impl Site {
         self.engine.stop();
     }
 
-    /// Where clients connect to, while it is open.
+    /// The addresses for clients, while the stand is open.
     pub(crate) fn target(&self) -> &Target {
         &self.target
     }
@@ -140,7 +140,7 @@ impl Site {
         &self.programs
     }
 
-    /// Gives an engine that can be filled by statements its rows; false where the service has to.
+    /// Fills an engine by statements; false if the service has to fill it.
     pub(crate) async fn fill_bare(&self, rows: u64) -> anyhow::Result<bool> {
         match (self.stand.server, &self.engine) {
             (Server::Postgres, Engine::Postgres(server)) => server.fill(rows).await.map(|()| true),
@@ -149,13 +149,13 @@ impl Site {
         }
     }
 
-    /// Has the database do at once what it would otherwise do in the background while something is measured.
+    /// Makes the database do its background work at once, before a measurement.
     pub(crate) async fn settle(&self) -> anyhow::Result<()> {
         if let Engine::Postgres(server) = &self.engine { server.settle().await } else { Ok(()) }
     }
 
-    /// How many statements or transactions the database server has run so far, in the service's database; `None` where
-    /// there is no server to ask.
+    /// The number of statements or transactions that the server has run so far in the service's database; `None`
+    /// without a server.
     pub(crate) async fn statements(&self) -> anyhow::Result<Option<u64>> {
         match &self.engine {
             Engine::Postgres(server) => server.transactions().await.map(Some),
@@ -164,12 +164,12 @@ impl Site {
         }
     }
 
-    /// What the servers have used so far.
+    /// The processor time of the servers so far.
     pub(crate) fn usage(&self) -> Usage {
         Usage::now(&self.service_ids(), self.engine.id())
     }
 
-    /// The memory that the servers have now.
+    /// The memory of the servers now.
     pub(crate) fn memory(&self) -> Memory {
         Memory::now(&self.service_ids(), self.engine.id())
     }

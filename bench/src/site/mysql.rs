@@ -16,16 +16,16 @@ use crate::client::{MARIADB_SCHEMA, connect_mysql};
 #[derive(Debug)]
 pub(super) struct MySql {
     recipe: Recipe,
-    /// Whether its table is the one of the statements by hand.
+    /// Whether the table is that of the hand-written statements.
     is_bare: bool,
     is_new: bool,
     pub(super) address: SocketAddr,
-    /// While it runs.
+    /// The running server.
     pub(super) process: Option<Process>,
 }
 
 impl MySql {
-    /// Set up, and not started.
+    /// Sets the server up without starting it.
     pub(super) fn new(
         kind: Kind,
         programs: &Arc<Programs>,
@@ -37,7 +37,7 @@ impl MySql {
         Ok(Self { recipe, is_bare, is_new: true, address, process: None })
     }
 
-    /// Starts it, with a new database where it is to be clean, and waits until it answers.
+    /// Starts the server, with a new database if it has to be clean, and waits until it answers.
     pub(super) async fn start(&mut self, clean: bool) -> anyhow::Result<SocketAddr> {
         let address = self.address;
         let process = self.process.insert(start(&self.recipe, "TERM"));
@@ -48,7 +48,7 @@ impl MySql {
         Ok(address)
     }
 
-    /// Puts a new database in the place of the old one.
+    /// Replaces the database by a new one.
     async fn recreate(&self) -> anyhow::Result<()> {
         let mut connection = connect_mysql(self.address, None).await?;
         connection.query_drop("DROP DATABASE IF EXISTS locks").await.context("drop the database")?;
@@ -71,7 +71,7 @@ impl MySql {
         connection.disconnect().await.context("disconnect")
     }
 
-    /// How many statements clients have sent, those of this question among them.
+    /// The number of statements that clients have sent, including those of this question.
     pub(super) async fn questions(&self) -> anyhow::Result<u64> {
         let mut connection = connect_mysql(self.address, None).await?;
         let row: Option<(String, u64)> =

@@ -15,25 +15,25 @@ use crate::client::{POSTGRES_SCHEMA, Session};
 #[derive(Debug)]
 pub(super) struct Postgres {
     recipe: Recipe,
-    /// Whether its table is the one of the statements by hand.
+    /// Whether the table is that of the hand-written statements.
     is_bare: bool,
     is_new: bool,
     pub(super) address: SocketAddr,
-    /// While it runs.
+    /// The running server.
     pub(super) process: Option<Process>,
 }
 
 impl Postgres {
-    /// Set up, and not started.
+    /// Sets the server up without starting it.
     pub(super) fn new(programs: &Arc<Programs>, folder: &Path, is_bare: bool) -> anyhow::Result<Self> {
         let (recipe, address) = set_up(Kind::Postgres, programs, folder, &[])?;
         Ok(Self { recipe, is_bare, is_new: true, address, process: None })
     }
 
-    /// Starts it, with a new database where it is to be clean, and waits until it answers.
+    /// Starts the server, with a new database if it has to be clean, and waits until it answers.
     pub(super) async fn start(&mut self, clean: bool) -> anyhow::Result<SocketAddr> {
         let address = self.address;
-        // SIGINT ends the sessions and writes a checkpoint: the next one starts without anything left to do.
+        // SIGINT ends the sessions and writes a checkpoint, so that the next start has nothing left to do.
         let process = self.process.insert(start(&self.recipe, "INT"));
         process.ready(async || Session::connect(address, "postgres").await.is_ok()).await?;
         let is_new = std::mem::take(&mut self.is_new);
@@ -46,8 +46,8 @@ impl Postgres {
         Ok(address)
     }
 
-    /// Has a new cluster write its first log segments. It creates them one by one, which is slow; a server that has run for
-    /// a while uses its old ones again, and so should one that is measured.
+    /// Makes a new cluster write its first log segments. It creates them one by one, which is slow. A server that has
+    /// run for a while reuses its old ones, and so should a measured server.
     async fn age(&self) -> anyhow::Result<()> {
         let mut session = Session::connect(self.address, "postgres").await?;
         let fill = "CREATE TABLE filler AS SELECT repeat('x', 1000) FROM generate_series(1, 300000)";
@@ -57,7 +57,7 @@ impl Postgres {
         Ok(())
     }
 
-    /// Puts a new database in the place of the old one.
+    /// Replaces the database by a new one.
     async fn recreate(&self) -> anyhow::Result<()> {
         let mut session = Session::connect(self.address, "postgres").await?;
         session.batch("DROP DATABASE IF EXISTS locks WITH (FORCE)").await?;
@@ -76,15 +76,15 @@ impl Postgres {
         Session::connect(self.address, "locks").await?.batch(&fill).await.context("fill the table")
     }
 
-    /// Cleans up after a filling and writes what is in memory, which autovacuum and the checkpointer would do later.
+    /// Vacuums after the filling and writes a checkpoint, which autovacuum and the checkpointer would do later.
     pub(super) async fn settle(&self) -> anyhow::Result<()> {
         let mut session = Session::connect(self.address, "locks").await?;
         session.batch("VACUUM ANALYZE").await?;
         session.batch("CHECKPOINT").await.context("write a checkpoint")
     }
 
-    /// How many transactions have ended in the locks' database. Asked for from another database, so that the question
-    /// does not count.
+    /// The number of transactions that have ended in the database of the locks. The question comes from another
+    /// database, so that it does not count.
     pub(super) async fn transactions(&self) -> anyhow::Result<u64> {
         let mut session = Session::connect(self.address, "postgres").await?;
         let sql = "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = 'locks'";

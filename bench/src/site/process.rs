@@ -1,4 +1,4 @@
-//! A server's process: started with its output in a file, ended by its own id when its guard is dropped.
+//! A server's process. Its output goes to a file, and it is ended by its id when its guard is dropped.
 
 use std::{
     fs,
@@ -13,10 +13,10 @@ use db_locks_testing::{
     leash::{self, Leashed},
 };
 
-/// How long a server may take to end before it is killed.
+/// The time after which a server that does not end is killed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How a program is to be run.
+/// A command line with its environment.
 #[derive(Debug)]
 pub(super) struct Launch {
     command: Vec<String>,
@@ -40,13 +40,13 @@ impl Launch {
         self
     }
 
-    /// Sets a variable of its environment.
+    /// Sets an environment variable.
     pub(super) fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// Starts it. `signal` is what ends it.
+    /// Starts the process. `signal` will end it.
     pub(super) fn start(self, log: PathBuf, signal: &'static str) -> Process {
         let Self { command, env } = self;
         let name = command.iter().rfind(|word| word.starts_with('/')).cloned().unwrap_or_default();
@@ -65,12 +65,12 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Its id.
+    /// The process id.
     pub(super) fn id(&self) -> u32 {
         self.leashed.id()
     }
 
-    /// Asks again and again whether it is ready, until it is, it ended, or a minute has passed.
+    /// Waits until the process is ready, has ended, or a minute has passed.
     pub(super) async fn ready(&mut self, mut is_ready: impl AsyncFnMut() -> bool) -> anyhow::Result<()> {
         let began = Instant::now();
         while began.elapsed() < Duration::from_mins(1) {
@@ -92,7 +92,7 @@ impl Drop for Process {
         self.leashed.signal(self.signal);
         while self.leashed.ended().is_none() {
             if asked.elapsed() > PATIENCE {
-                // Dropping it kills it.
+                // The drop kills the process.
                 eprintln!("note: {} did not end in {} s and is killed", self.name, PATIENCE.as_secs());
                 return;
             }

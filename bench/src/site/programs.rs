@@ -1,4 +1,4 @@
-//! The programs that are compared: where they lie, which versions they are, what is missing.
+//! The compared programs: their paths, their versions, and missing ones.
 
 use std::{
     fs,
@@ -11,19 +11,19 @@ use db_locks_testing::{Kind, Programs as ServerPrograms};
 
 use crate::plan::{Database, Server};
 
-/// Where the programs lie, as far as they were found.
+/// The paths of the programs that were found.
 #[derive(Debug)]
 pub(crate) struct Programs {
-    /// The service. It is named here whether it exists or not.
+    /// The service. Its path is set whether or not it exists.
     pub(super) service: PathBuf,
     pub(super) etcd: Option<PathBuf>,
     pub(super) redis: Option<PathBuf>,
-    /// Of the servers of SQL those that are there, and why others are not.
+    /// The SQL servers that exist, and the reasons why others do not.
     servers: Vec<(Kind, Result<ServerPrograms, String>)>,
 }
 
 impl Programs {
-    /// Looks for what these stands need; `MySQL` is fetched where it is not installed.
+    /// Looks for the programs of these stands; `MySQL` is fetched if it is not installed.
     pub(crate) fn find(service: PathBuf, stands: impl Iterator<Item = Server>) -> Self {
         let mut servers = Vec::new();
         for kind in stands.filter_map(kind) {
@@ -43,7 +43,7 @@ impl Programs {
         self.servers.iter().find(|(known, _)| *known == kind).map(|(_, programs)| programs)
     }
 
-    /// What a stand needs and is not there, with what brings it.
+    /// The missing programs of a stand, with the packages that have them.
     pub(crate) fn missing(&self, server: Server) -> Option<String> {
         let lacks = kind(server).and_then(|kind| self.look_up(kind)?.as_ref().err());
         let debian = match server {
@@ -65,7 +65,7 @@ impl Programs {
         Some(postgres.beside("pgbench")).filter(|program| program.is_file())
     }
 
-    /// What each program says of its version.
+    /// The versions that the programs report.
     pub(crate) fn versions(&self) -> Vec<String> {
         let service = Some(&self.service).filter(|path| path.is_file());
         let servers = self.servers.iter().filter_map(|(_, programs)| Some(&programs.as_ref().ok()?.server));
@@ -78,7 +78,7 @@ impl Programs {
     }
 }
 
-/// The first line of what a program answers to `--version`.
+/// The first line of a program's answer to `--version`.
 fn version(program: &Path) -> Option<String> {
     let output = Command::new(program).arg("--version").output().ok()?;
     String::from_utf8_lossy(&output.stdout).lines().next().map(str::to_owned)

@@ -20,18 +20,18 @@ use super::{Launch, Process, Programs, process::free_address};
 pub(super) struct Redis {
     program: PathBuf,
     folder: PathBuf,
-    /// While it runs.
+    /// The running server.
     pub(super) process: Option<Process>,
 }
 
 impl Redis {
-    /// Not started.
+    /// A server that is not started.
     pub(super) fn new(programs: &Arc<Programs>, folder: &Path) -> anyhow::Result<Self> {
         let program = programs.redis.clone().context("no Redis")?;
         Ok(Self { program, folder: folder.to_owned(), process: None })
     }
 
-    /// Starts it, empty, and waits until it answers.
+    /// Starts the server, empty, and waits until it answers.
     pub(super) async fn start(&mut self) -> anyhow::Result<SocketAddr> {
         let data = self.folder.join("data");
         if data.exists() {
@@ -49,7 +49,7 @@ impl Redis {
     }
 }
 
-/// Whether it answers a ping.
+/// Whether the server answers a ping.
 async fn answers(address: SocketAddr) -> bool {
     let Ok(mut stream) = TcpStream::connect(address).await else {
         return false;

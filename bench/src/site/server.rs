@@ -1,4 +1,4 @@
-//! What the servers of SQL have in common: they are set up and started as for the tests.
+//! The common part of the SQL servers: they are set up and started as for the tests.
 
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
@@ -7,7 +7,7 @@ use db_locks_testing::{Kind, Options, Recipe, set_up as set_up_server};
 
 use super::{Launch, Process, Programs};
 
-/// The most connections: 512 clients, and who looks on.
+/// The limit of connections: 512 clients, and some observers.
 const CONNECTIONS: u16 = 700;
 
 /// Sets a server up, durable as it is by default.
@@ -24,7 +24,7 @@ pub(super) fn set_up(
     Ok((recipe, address))
 }
 
-/// Starts it. `signal` ends it.
+/// Starts the server. `signal` will end it.
 pub(super) fn start(recipe: &Recipe, signal: &'static str) -> Process {
     Launch::of(recipe.command.clone()).start(recipe.folder.join("server.log"), signal)
 }

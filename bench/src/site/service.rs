@@ -19,7 +19,7 @@ pub(super) async fn start(program: &Path, url: &str, log: PathBuf) -> anyhow::Re
     Ok((process, address))
 }
 
-/// Whether it says that it is ready.
+/// Whether the service reports that it is ready.
 async fn is_ready(address: SocketAddr) -> bool {
     let Ok(mut http) = Http::connect(address).await else {
         return false;

@@ -7,19 +7,19 @@ use std::{
 
 use anyhow::Context;
 
-/// A file in a folder that holds nothing else.
+/// A file in a folder of its own.
 #[derive(Debug)]
 pub(super) struct Sqlite {
     folder: PathBuf,
 }
 
 impl Sqlite {
-    /// Not created.
+    /// A file that is not created yet.
     pub(super) fn new(folder: &Path) -> Self {
         Self { folder: folder.join("data") }
     }
 
-    /// Makes sure that there is a folder, with nothing in it where it is to be clean.
+    /// Creates the folder, and empties it if it has to be clean.
     pub(super) fn start(&self, clean: bool) -> anyhow::Result<()> {
         if clean && self.folder.exists() {
             fs::remove_dir_all(&self.folder).context("remove the SQLite file")?;
@@ -27,7 +27,7 @@ impl Sqlite {
         fs::create_dir_all(&self.folder).context("create the SQLite folder")
     }
 
-    /// What the service is told to open.
+    /// The URL for the service.
     pub(super) fn url(&self) -> String {
         format!("sqlite://{}/locks.sqlite?mode=rwc", self.folder.display())
     }

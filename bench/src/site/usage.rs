@@ -1,4 +1,4 @@
-//! What processes use, as `/proc` tells it.
+//! The resources of processes, as `/proc` shows them.
 
 use std::fs;
 
@@ -16,7 +16,7 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
-    /// Reads it now.
+    /// Reads the current values.
     pub(super) fn now(service: &[u32], engine: Option<u32>) -> Self {
         let processes = Process::all();
         let seconds = |root: u32| {
@@ -26,12 +26,12 @@ impl Usage {
         Self {
             service: service.iter().copied().map(seconds).sum(),
             engine: engine.map(seconds).unwrap_or_default(),
-            // The servers are children of this process, so its own share is taken alone.
+            // The servers are children of this process, so only its own share is read.
             load: own_seconds(),
         }
     }
 
-    /// What was used since an earlier reading.
+    /// The usage since an earlier reading.
     pub(crate) fn since(self, earlier: Self) -> Self {
         Self {
             service: self.service - earlier.service,
@@ -46,12 +46,12 @@ impl Usage {
 pub(crate) struct Memory {
     /// The resident set of the service's processes.
     pub(crate) service: u64,
-    /// Everything that the stand's processes have; pages that several of them share are counted once.
+    /// The memory of all processes of the stand. Shared pages are counted once.
     pub(crate) all: u64,
 }
 
 impl Memory {
-    /// Reads it now.
+    /// Reads the current values.
     pub(super) fn now(service: &[u32], engine: Option<u32>) -> Self {
         let processes = Process::all();
         let service_bytes = service.iter().map(|&id| kibibytes(id, "status", "VmRSS:")).sum::<u64>();
@@ -61,17 +61,17 @@ impl Memory {
     }
 }
 
-/// A process, as far as it is looked at.
+/// The relevant values of a process.
 #[derive(Debug, Clone, Copy)]
 struct Process {
     id: u32,
     parent: u32,
-    /// Its own time and that of the children that it has seen end.
+    /// The time of the process and of its children that ended.
     ticks: u64,
 }
 
 impl Process {
-    /// All processes there are.
+    /// All processes.
     fn all() -> Vec<Self> {
         let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
         let ids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -86,8 +86,8 @@ impl Process {
     }
 }
 
-/// A process and its descendants. What a child that ended has used stays with the parent that waited for it, so their sum
-/// never falls.
+/// The usage of a process and its descendants. The usage of an ended child is added to the parent that waited for it,
+/// so the sum never falls.
 fn tree(processes: &[Process], root: u32) -> impl Iterator<Item = Process> {
     let mut found: Vec<_> = processes.iter().copied().filter(|process| process.id == root).collect();
     let mut next = 0;
@@ -107,7 +107,7 @@ fn own_seconds() -> f64 {
     float(ticks.sum::<u64>()) / float(rustix::param::clock_ticks_per_second())
 }
 
-/// A process's share of the memory that it has, in KiB; its resident set where the share may not be read.
+/// The proportional memory of a process, in KiB; its resident set if the former may not be read.
 fn proportional(id: u32) -> u64 {
     match kibibytes(id, "smaps_rollup", "Pss:") {
         0 => kibibytes(id, "status", "VmRSS:"),
@@ -115,7 +115,7 @@ fn proportional(id: u32) -> u64 {
     }
 }
 
-/// A value in KiB out of one of a process's files; 0 where it cannot be read.
+/// A value in KiB from a file of a process; 0 if it cannot be read.
 fn kibibytes(id: u32, file: &str, name: &str) -> u64 {
     let text = fs::read_to_string(format!("/proc/{id}/{file}")).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix(name));

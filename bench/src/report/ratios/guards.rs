@@ -8,7 +8,7 @@ use crate::{
 };
 
 impl Table<'_> {
-    /// What guarding costs.
+    /// The cost of guarding.
     pub(super) fn guards(&self) -> Vec<Ratio> {
         let rate = |peer, connections, keys| {
             self.plain(Work::Guard, peer, pairs(connections, keys, Route::Sticky), Measure::PerSecond)

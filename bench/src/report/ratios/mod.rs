@@ -1,4 +1,4 @@
-//! The comparisons that the project holds itself to, computed from the medians of the run.
+//! The comparisons with the goals of the project, computed from the medians of the run.
 
 mod guards;
 mod pairs;
@@ -12,7 +12,7 @@ use crate::{
     settings::{Peer, Settings, Work},
 };
 
-/// What a value is to be.
+/// The goal of a value.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Goal {
@@ -25,16 +25,16 @@ pub(super) enum Goal {
 /// One comparison.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Ratio {
-    /// What is divided by what.
+    /// The description of the two sides.
     pub(super) what: String,
-    /// What came out; `None` where one of the two was not measured.
+    /// The ratio; `None` if one side was not measured.
     pub(super) value: Option<f64>,
-    /// What it is to be.
+    /// The goal.
     pub(super) goal: Goal,
 }
 
 impl Ratio {
-    /// All of them that this run has both sides of. Where the rate is given, comparing rates would say nothing.
+    /// All comparisons with both sides in this run. With a given rate, comparing rates would say nothing.
     pub(super) fn all(rows: &[Row], settings: &Settings) -> Vec<Self> {
         let table = Table { rows, fixed: settings.fixed_connections };
         let rates = [
@@ -105,7 +105,7 @@ fn pairs(connections: usize, keys: Keys, route: Route) -> Load {
     Load::Pairs { connections, keys, route }
 }
 
-/// The one through the other, where both are there and the other is not 0.
+/// The quotient of two numbers, if both exist and the second is not 0.
 fn divide(dividend: Option<f64>, divisor: Option<f64>) -> Option<f64> {
     let (dividend, divisor) = dividend.zip(divisor)?;
     (divisor > 0.0).then_some(dividend / divisor)

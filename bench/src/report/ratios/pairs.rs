@@ -1,4 +1,4 @@
-//! Comparisons of pairs and heartbeats: beside the peers, on a full table, over several replicas.
+//! Comparisons of pairs and heartbeats: with the peers, on a full table, over several replicas.
 
 use super::{Goal, Ratio, SERVICES, Table, divide, pairs};
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
 };
 
 impl Table<'_> {
-    /// Throughput beside etcd, Redis and the bare databases.
+    /// Throughput compared with etcd, Redis and the bare databases.
     pub(super) fn against_peers(&self) -> Vec<Ratio> {
         let fixed = self.fixed;
         let sqlite = self.pairs(Peer::ServiceSqlite, fixed);
@@ -46,7 +46,7 @@ impl Table<'_> {
         ]
     }
 
-    /// Latency where nothing can be shared.
+    /// Latency at one connection, where no commit can be shared.
     pub(super) fn one_connection(&self) -> Vec<Ratio> {
         let load = pairs(1, Keys::Reused, Route::Sticky);
         let time = |peer, measure| self.plain(Work::Pairs, peer, load, measure);
@@ -75,7 +75,7 @@ impl Table<'_> {
         ]
     }
 
-    /// Heartbeats beside the requests of pairs, of which each has two.
+    /// Heartbeats compared with the requests of pairs. Each pair has two requests.
     pub(super) fn heartbeats(&self) -> Vec<Ratio> {
         let each = SERVICES.map(|peer| {
             let same = |row: &&Row| row.cell.work == Work::Heartbeats && row.cell.peer == peer;
@@ -94,7 +94,7 @@ impl Table<'_> {
         each.into()
     }
 
-    /// A full table beside an empty one.
+    /// A full table compared with an empty one.
     pub(super) fn full_table(&self) -> Vec<Ratio> {
         let mut ratios = Vec::new();
         for peer in SERVICES {
@@ -117,7 +117,7 @@ impl Table<'_> {
         ratios
     }
 
-    /// Several replicas beside one.
+    /// Several replicas compared with one.
     pub(super) fn replicas(&self) -> Vec<Ratio> {
         let rate = |replicas, route| {
             let load = pairs(self.fixed, Keys::Reused, route);

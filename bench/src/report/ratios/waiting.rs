@@ -1,4 +1,4 @@
-//! Comparisons of those who wait: hand-over, what waiting costs, order.
+//! Comparisons of waiters: hand-overs, the cost of waiting, order.
 
 use super::{Goal, Ratio, Table, divide};
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
 };
 
 impl Table<'_> {
-    /// Hand-over beside etcd, and over three replicas beside one.
+    /// Hand-overs compared with etcd, and over three replicas compared with one.
     pub(super) fn hand_over(&self, settings: &Settings) -> Vec<Ratio> {
         let mut ratios = Vec::new();
         for &waiters in &settings.waiters {
