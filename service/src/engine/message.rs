@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{key_task::KeyTask, pending_request::PendingRequest};
 use crate::{
-    domain::{GuardBusy, KeyId, RequestId, Verdict, Version},
+    domain::{Epoch, GuardBusy, KeyId, RequestId, Verdict, Version},
     store::{Committed, Loaded, StoreError, WaitingRow, Write},
 };
 
@@ -79,6 +79,8 @@ pub(super) struct UndeliveredGrant {
 #[derive(Debug)]
 pub(super) struct LoadDone {
     pub(super) result: Result<Loaded, StoreError>,
+    /// The epoch that was known when the statement was sent.
+    pub(super) epoch: Epoch,
     pub(super) sent: Instant,
     pub(super) received: Instant,
 }

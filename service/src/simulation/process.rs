@@ -104,8 +104,13 @@ impl Process {
 
     /// Whether it has been running for so long.
     pub(super) fn has_run(&self, time: Duration) -> bool {
+        self.runs_for() >= time
+    }
+
+    /// How long it has been running without a pause; zero if it does not run.
+    pub(super) fn runs_for(&self) -> Duration {
         let state = self.state();
-        !state.is_over && !state.paused && state.running_since.elapsed() >= time
+        if state.is_over || state.paused { Duration::ZERO } else { state.running_since.elapsed() }
     }
 
     /// Why it panicked, if it did.

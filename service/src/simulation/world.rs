@@ -182,7 +182,9 @@ impl World {
                     })
                 })
             };
-            self.record.check(|checker, at| checker.check_served(at, clock, lives));
+            let runs_for = replicas.iter().flatten().map(|replica| replica.process.runs_for()).max();
+            self.record
+                .check(|checker, at| checker.check_served(at, clock, lives, runs_for.unwrap_or_default()));
         }
     }
 

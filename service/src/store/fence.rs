@@ -1,5 +1,5 @@
 //! Keeps what this process knows of the server and of the epoch of fencing tokens. A fence rejects writes that do not
-//! fit: grants of an earlier epoch, and statements for another kind of server. `epoch` checks and raises the epoch.
+//! fit: those decided under an earlier epoch, and statements for another kind of server. `epoch` checks and raises the epoch.
 
 use std::sync::{
     Mutex, PoisonError,
@@ -56,7 +56,7 @@ impl EpochWatch {
 
     /// A fence that rejects these writes once a later epoch or another kind of server is known.
     pub(super) fn fence(&self, writes: &[Write]) -> Fence<'_> {
-        let under = writes.iter().filter_map(|write| write.change.granted_under).min();
+        let under = writes.iter().filter_map(|write| write.change.decided_under).min();
         Fence(Some(Conditions { watch: self, under, is_galera: self.is_galera.load(Ordering::Acquire) }))
     }
 }
@@ -69,7 +69,7 @@ pub(super) struct Fence<'w>(Option<Conditions<'w>>);
 #[derive(Debug, Clone, Copy)]
 struct Conditions<'w> {
     watch: &'w EpochWatch,
-    /// The lowest epoch of the grants among the writes.
+    /// The earliest epoch that one of the writes was decided under.
     under: Option<Epoch>,
     /// Whether the statements were made for a node of a Galera cluster.
     is_galera: bool,
@@ -100,9 +100,9 @@ impl Fence<'_> {
     }
 }
 
-/// A grant was decided under an earlier epoch.
+/// A write was decided under an earlier epoch.
 #[derive(Debug, thiserror::Error)]
-#[error("a grant was decided under an earlier epoch")]
+#[error("the write was decided under an earlier epoch")]
 pub(super) struct EarlierEpoch;
 
 /// The pooler in front of the database has led a connection to another server, or the server is now of another kind.
@@ -125,16 +125,16 @@ mod tests {
 
     /// Guards invariant 2.
     #[test]
-    fn a_grant_under_an_earlier_epoch_does_not_pass() {
+    fn a_write_decided_under_an_earlier_epoch_does_not_pass() {
         let watch = EpochWatch::default();
-        let granted_under =
+        let decided_under =
             |number| Fence(Some(Conditions { watch: &watch, under: Some(epoch(number)), is_galera: false }));
-        let fence = granted_under(0);
+        let fence = decided_under(0);
         assert!(fence.pass().is_ok());
         watch.note(epoch(5));
         assert!(fence.pass().is_err());
-        assert!(watch.fence(&[]).pass().is_ok(), "it grants nothing");
-        assert!(granted_under(5).pass().is_ok());
+        assert!(watch.fence(&[]).pass().is_ok(), "it writes nothing");
+        assert!(decided_under(5).pass().is_ok());
         watch.note(epoch(3));
         assert_eq!(
             watch.current(),

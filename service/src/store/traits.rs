@@ -40,7 +40,7 @@ pub trait KeyStore: Send + Sync + 'static {
         decide: &mut DecideLocked<'_>,
     ) -> Result<(Vec<Write>, Committed), StoreError>;
 
-    /// The epoch of new tokens. A grant that was decided under an earlier epoch is refused, or loses its race.
+    /// The epoch of new tokens. A write that was decided under an earlier epoch is refused, or loses its race.
     fn epoch(&self) -> Epoch {
         Epoch::default()
     }

@@ -17,7 +17,8 @@ on_every_server![
 ];
 
 const LEASE: Duration = Duration::from_secs(4);
-const SHORT_LEASE: Duration = Duration::from_secs(3);
+/// Over before the service has noticed that its connections are dead, and has new ones.
+const SHORT_LEASE: Duration = Duration::from_millis(1_500);
 
 /// Starts a command that ends with its standard input. Returns its process id too.
 async fn start(client: &Client, lease: Duration) -> (Running, ChildStdin, i32) {

@@ -69,7 +69,6 @@ impl KeyChange {
             let epoch = if planted!(EpochNotAdded) { Epoch::default() } else { ctx.epoch };
             self.state.token = self.state.token.next(epoch);
         }
-        self.granted_under = Some(ctx.epoch);
         self.mark_changed(now);
         if let Some(granted) = &mut self.effects.granted {
             granted.push(taker.version);

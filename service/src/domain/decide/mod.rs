@@ -58,9 +58,10 @@ pub struct KeyChange {
     pub clear_permits: bool,
     /// The waiters to write, or to remove (`None`), by `seq`.
     pub waiters: BTreeMap<i64, Option<Waiter>>,
-    /// The epoch of the tokens that this change grants; `None` if it grants nothing. The change must not be written
-    /// once a later epoch is known.
-    pub granted_under: Option<Epoch>,
+    /// The epoch under which this change was decided; `None` before the first command. The change must not be written
+    /// once a later epoch is known: its tokens belong to the earlier one, and after a failover that lost commits the row
+    /// may have the version that it was decided on again, but not the permits and waiters.
+    pub decided_under: Option<Epoch>,
     /// Whether the key had no row and no tokens before. Then the store may raise the tokens that this change grants.
     fresh_tokens: bool,
     /// The bytes of the key's rows before this change, as counted for the storage limit.
@@ -97,7 +98,7 @@ impl KeyChange {
             permits: BTreeSet::new(),
             clear_permits: false,
             waiters: BTreeMap::new(),
-            granted_under: None,
+            decided_under: None,
             fresh_tokens,
             stored_before,
             named_before,
@@ -128,6 +129,7 @@ impl KeyChange {
     pub fn decide(&mut self, command: &Command, ctx: &Context) -> Decided {
         #[cfg(test)]
         self.keep_step();
+        self.decided_under = Some(ctx.epoch);
         if let Body::Semaphore(semaphore) = &mut self.state.body {
             semaphore.permits.recount(ctx.now);
         }

@@ -7,7 +7,7 @@ mod states;
 use tokio::time::Instant;
 
 use self::{speculation::Speculation, states::States};
-use crate::domain::{KeyId, KeyState};
+use crate::domain::{Epoch, KeyId, KeyState};
 
 /// The state that a write was decided on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,13 +24,25 @@ pub(super) enum Basis {
 #[derive(Debug)]
 pub(super) struct Cache {
     states: States,
+    /// The epoch under which the states were loaded or written.
+    epoch: Epoch,
     speculation: Speculation,
 }
 
 impl Cache {
     /// An empty cache of at most about `bytes`.
     pub(super) fn new(bytes: usize, now: Instant) -> Self {
-        Self { states: States::new(bytes, now), speculation: Speculation::default() }
+        Self { states: States::new(bytes, now), epoch: Epoch::default(), speculation: Speculation::default() }
+    }
+
+    /// Forgets all states of an earlier epoch. A state may be of two times, its row of an earlier one than its permits and
+    /// waiters. As a rule a write on such a state loses its race, because the row has changed since. But after a
+    /// failover that lost commits the row has its earlier version again.
+    pub(super) fn follow(&mut self, epoch: Epoch) {
+        if epoch != self.epoch {
+            self.states.clear();
+            self.epoch = epoch;
+        }
     }
 
     /// Takes a state of the key to decide on without a load; `None` if a load probably costs less. The key is no longer
@@ -80,5 +92,26 @@ impl Cache {
     /// When [`Cache::expire`] has something to do; `None` while nothing is cached.
     pub(super) fn expires_at(&self) -> Option<Instant> {
         self.states.generation_ends_at()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{Key, Tenant};
+
+    /// Guards invariant 2: a grant that a failover lost does not come back with an old token.
+    #[test]
+    fn states_of_an_earlier_epoch_are_forgotten() {
+        let now = Instant::now();
+        let mut cache = Cache::new(1 << 20, now);
+        let id = KeyId { tenant: Tenant::trusted("t"), key: Key::trusted("a") };
+        let basis = |cache: &mut Cache| cache.speculate(&id).map(|(_, basis)| basis);
+        cache.put(id.clone(), KeyState::absent().into(), now);
+        cache.follow(Epoch::default());
+        assert_eq!(basis(&mut cache), Some(Basis::Cached));
+        cache.put(id.clone(), KeyState::absent().into(), now);
+        cache.follow(Epoch::new(5).unwrap_or_default());
+        assert_eq!(basis(&mut cache), Some(Basis::AssumedAbsent));
     }
 }

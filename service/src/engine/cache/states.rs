@@ -86,6 +86,13 @@ impl States {
         self.young.insert(id, state);
     }
 
+    /// Removes all states.
+    pub(super) fn clear(&mut self) {
+        self.young.clear();
+        self.old.clear();
+        self.young_bytes = 0;
+    }
+
     /// Ends the generation. A timer calls this too, so that an idle replica keeps nothing.
     pub(super) fn end_generation(&mut self, now: Instant) {
         self.old = std::mem::take(&mut self.young);

@@ -185,6 +185,8 @@ pub(super) async fn run(shared: Arc<Shared>) {
             let _ = task.await;
         }
         shared.membership.is_pushed.store(false, Ordering::Relaxed);
+        // This replica's heartbeats no longer show whether those that it declared dead send heartbeats again.
+        shared.membership.want_reaping();
     }
 }
 

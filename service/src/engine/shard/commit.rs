@@ -33,6 +33,9 @@ impl Shard {
         if !key_tasks.is_empty() {
             let at = Instant::now();
             let ctx = self.shared.clock.now(at).map(|now| self.shared.context(now));
+            if let Some(ctx) = &ctx {
+                self.cache.follow(ctx.epoch);
+            }
             for key_task in key_tasks {
                 self.speculate(key_task, ctx.as_ref(), at);
             }

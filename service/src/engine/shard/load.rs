@@ -11,7 +11,7 @@ use crate::{
         message::{LoadDone, Message},
         tasks::spawn_critical,
     },
-    store::Unreadable,
+    store::{StoreError, Unreadable},
 };
 
 impl Shard {
@@ -21,9 +21,9 @@ impl Shard {
         let Some(load_requests) = self.in_flight.loads.begin() else { return };
         let (shared, outbox) = (self.shared.clone(), self.outbox.clone());
         spawn_critical(async move {
-            let sent = Instant::now();
+            let (epoch, sent) = (shared.store.epoch(), Instant::now());
             let result = shared.store.load(&load_requests).await;
-            let done = LoadDone { result, sent, received: Instant::now() };
+            let done = LoadDone { result, epoch, sent, received: Instant::now() };
             // The shard is gone only when the process ends.
             let _ = outbox.send(Message::Loaded(Box::new(done)));
         });
@@ -31,7 +31,7 @@ impl Shard {
 
     /// Decides the tasks of a load that came back.
     pub(super) fn on_loaded(&mut self, done: LoadDone) {
-        let LoadDone { result, sent, received } = done;
+        let LoadDone { result, epoch, sent, received } = done;
         let key_tasks = self.in_flight.loads.end();
         let loaded = match result {
             Ok(loaded) => loaded,
@@ -40,6 +40,11 @@ impl Shard {
         self.shared.clock.observe(loaded.db_time, sent, received);
         let now = self.shared.clock.reckon(loaded.db_time, sent, Instant::now());
         let ctx = self.shared.context(now);
+        if epoch != ctx.epoch {
+            // The states may be those of a server that was replaced meanwhile.
+            return self
+                .postpone_all(key_tasks, &StoreError::Transient("loaded under an earlier epoch".into()));
+        }
         for (mut key_task, state) in key_tasks.into_iter().zip(loaded.states) {
             let mut state = match state {
                 Ok(state) => Box::new(state),

@@ -112,6 +112,36 @@ async fn a_replica_is_reaped_by_one_task_at_a_time() {
     assert!((8..=11).contains(&pieces), "{pieces} pieces in ten seconds, each given up after a second");
 }
 
+/// Guards invariant 7: a replica that declared another one dead, and lost its own row before it saw a heartbeat, does
+/// not believe it for ever.
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_was_declared_dead_itself_looks_again_at_the_others() {
+    let store = Arc::new(MemoryStore::new());
+    let replica = Replica::over(&store);
+    let late = ids::replica();
+    store.add_replica(late);
+    let mut holders = Vec::new();
+    for key in ["a", "b"] {
+        holders.push(deliver(replica.acquire(key, 0).await.unwrap()));
+    }
+    let waiter = replica.queue("a", request(600_000)).await;
+    let membership = &replica.engine.shared.membership;
+    store.keeps_replicas.store(true, Ordering::Relaxed);
+    while !membership.dead().contains(&late) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    store.forget(membership.me().unwrap());
+    assert!(waiter.await.unwrap().is_err(), "this replica was declared dead, too");
+    for _ in 0..5 {
+        store.beat_of(late);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(membership.me(), None, "nobody waits here");
+    store.add_waiters(&id("b"), late, 1);
+    replica.release("b", holders[1]).await.unwrap();
+    assert_eq!(store.row(&id("b")).queue.len, 1, "the other replica is alive and is offered the lock");
+}
+
 /// A row that could not be removed at the first try is removed later.
 #[tokio::test(start_paused = true)]
 async fn a_reaping_that_failed_is_tried_again() {

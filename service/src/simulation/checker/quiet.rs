@@ -1,5 +1,7 @@
 //! What has to hold once nothing fails any more.
 
+use std::time::Duration;
+
 use super::{Checker, active, grants_of, key::ending, places_of};
 use crate::{
     domain::{Grant, KeyId, Place, ReplicaId, RequestId, Version, Waiter},
@@ -23,13 +25,15 @@ const DEAD_WITHIN_MS: i64 = 6_000;
 const UNNOTICED_MS: i64 = 8_000;
 
 impl Checker {
-    /// Nobody who could be served waits beside a free place.
+    /// Nobody who could be served waits beside a free place. `runs_for` is how long one of the replicas has been running.
     pub(in super::super) fn check_served(
         &mut self,
         at: i64,
         clock: i64,
         lives: impl Fn(ReplicaId) -> bool,
+        runs_for: Duration,
     ) -> Result<(), String> {
+        let runs_from = at - i64::try_from(runs_for.as_millis()).unwrap_or(i64::MAX);
         let stopped = self.stops.iter().filter(|stop| **stop >= at - UNNOTICED_MS).count();
         for (id, key) in &mut self.keys {
             let state = key.state();
@@ -37,7 +41,7 @@ impl Checker {
             let waits = |waiter: &Waiter| replica_of(waiter.place).is_some_and(&lives);
             let somebody_waits = state.queue.head.iter().any(waits);
             if at >= self.served_from {
-                key.check_finished(at, self.served_from, somebody_waits)?;
+                key.check_finished(at, self.served_from.max(runs_from), somebody_waits)?;
             }
             let hungry = free && somebody_waits;
             if !hungry || at < self.served_from {

@@ -48,11 +48,11 @@ impl Session {
         self.epoch.fetch_max(epoch.number(), Ordering::Relaxed);
     }
 
-    /// Refuses grants that were decided under an earlier epoch.
+    /// Refuses writes that were decided under an earlier epoch.
     pub(super) fn fence(&self, writes: &[Write]) -> Result<(), StoreError> {
-        let under = writes.iter().filter_map(|write| write.change.granted_under).min();
+        let under = writes.iter().filter_map(|write| write.change.decided_under).min();
         if under.is_some_and(|under| under < self.epoch()) {
-            return Err(StoreError::Transient("a grant of an earlier epoch".into()));
+            return Err(StoreError::Transient("decided under an earlier epoch".into()));
         }
         Ok(())
     }

@@ -169,6 +169,8 @@ impl KeyRows {
             let named =
                 behind.into_iter().filter(|permit| load_request.versions.contains(&permit.grant.version));
             sorted.extend(named);
+        } else if sorted.is_empty() {
+            permits.slots = 0;
         }
         permits.known = sorted;
         if load_request.latest_chosen && permits.unknown_from.is_some() {

@@ -62,6 +62,10 @@ impl SqlStore {
                     }
                 }
             }
+        } else if permits.known.is_empty() {
+            // The semaphore was deleted since its row was read, so the row's version has changed, too. The slots still have
+            // to match the loaded permits, so that the view is consistent.
+            permits.slots = 0;
         }
         if load_request.latest_chosen && permits.unknown_from.is_some() {
             // Boxed, since it is rare, as below.

@@ -77,7 +77,7 @@ impl<'c> Statements<'c> {
 
     /// Writes a key's row and, if the write won its race, the changes of its queue and permits.
     fn write(&mut self, write: &Write, epoch: Epoch) -> Result<Option<Token>> {
-        if write.change.granted_under.is_some_and(|under| under < epoch) {
+        if write.change.decided_under.is_some_and(|under| under < epoch) {
             return Ok(None);
         }
         let row = LockRow::of(write);
