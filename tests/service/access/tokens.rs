@@ -191,6 +191,21 @@ async fn a_credential_that_asks_too_often_is_answered_429() {
     eventually("it may ask again", SOON, async || (one.lock("k").await.status == 200).then_some(())).await;
 }
 
+/// Otherwise a credential that may only read could ask without end.
+#[tokio::test]
+async fn refusals_for_the_role_count_against_the_limit() {
+    let database = Dialect::Sqlite.database().await.unwrap();
+    let settings = [("DB_LOCKS_MAX_REQUESTS_PER_SECOND", "1")];
+    let guarded = Guarded::start_with(&database, &settings).await;
+    let reader = guarded.client(json!({"name": "reader", "role": "read"})).await;
+    reader.acquire("k", json!({})).await.problem(403, "forbidden");
+    eventually("it is told so", SOON, async || {
+        (reader.acquire("k", json!({})).await.status == 429).then_some(())
+    })
+    .await;
+    reader.heartbeat("k", "0199a3c0-5f0e-4c1d-9a57-3f1f6a1c7d42").await.problem(403, "forbidden");
+}
+
 #[tokio::test]
 async fn errors_of_a_new_token_are_named_field_by_field() {
     let guarded = Guarded::start(&Dialect::Sqlite.database().await.unwrap()).await;

@@ -94,18 +94,19 @@ impl Shared {
         request.headers().get(header::AUTHORIZATION).filter(|_| waits).cloned()
     }
 
-    /// The reason why the caller may not use a route: its role or the request's origin. A wrong method (405) goes first. Such a
-    /// refusal does not count against the rate limit.
+    /// The reason why the caller may not use a route: the request's origin, the rate limit, or the caller's role. A wrong method
+    /// (405) goes before the role. A request of a foreign page does not count: that page must not use up the caller's limit.
     pub(super) fn refusal_of(&self, identity: &Identity, gate: &Gate, method: &Method) -> Option<Problem> {
         if let Some(misplaced) = gate.misplaced {
             return Some(misplaced.into());
         }
-        match gate.needs {
+        let too_many = self.authentication.as_ref()?.count(identity, self.metrics.path(gate.route), method);
+        too_many.or_else(|| match gate.needs {
             Needs::Role(needed) if identity.role < needed && self.metrics.has_method(gate.route, method) => {
                 Some(Problem::role_too_low(identity.role, needed))
             }
-            _ => self.authentication.as_ref()?.count(identity, self.metrics.path(gate.route), method),
-        }
+            _ => None,
+        })
     }
 
     /// The reason why a request is refused because of its origin, if it is. The router's own refusals go after a foreign `Host` and
