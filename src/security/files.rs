@@ -3,7 +3,12 @@
 //! A change is detected by the contents, not by modification times: Kubernetes mounts a secret as a link to a folder that it
 //! replaces, and copied files may keep their times. The files are few and small.
 
-use std::{convert::Infallible, io, path::PathBuf, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 use db_locks_service::with_causes;
 use tokio::signal::unix::{SignalKind, signal};
@@ -14,6 +19,8 @@ use crate::failure::Failure;
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// The largest file that is read, in bytes.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
+/// How long a file has to be missing to count as removed: programs that replace a file may remove it first.
+const MISSING_FOR: Duration = Duration::from_secs(1);
 
 /// Applies the contents of the files of a setting. If it fails, the old contents stay in force.
 ///
@@ -29,6 +36,19 @@ struct Watched {
     named: Vec<PathBuf>,
     /// The contents of all these files at the last check, valid or not, or the errors of reading them.
     seen: Result<Vec<Vec<u8>>, String>,
+    /// What to do when a file was removed, if that ends what it allowed.
+    withdraw: Option<Box<dyn FnMut() + Send>>,
+    presence: Presence,
+}
+
+/// Whether the files of a setting are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    Present,
+    /// A file was missing at the checks since then.
+    Missing(Instant),
+    /// What the file allowed has ended.
+    Withdrawn,
 }
 
 /// All watched files.
@@ -48,8 +68,16 @@ impl Files {
             .and_then(|contents| apply(&contents))
             .map_err(|error| format!("{} ({setting}): {}", names(&paths), with_causes(&*error)))?;
         let seen = read_all(paths.iter().chain(&named));
-        self.0.push(Watched { setting, paths, apply: Box::new(apply), named, seen });
+        let (apply, presence) = (Box::new(apply), Presence::Present);
+        self.0.push(Watched { setting, paths, apply, named, seen, withdraw: None, presence });
         Ok(())
+    }
+
+    /// Sets what to do when a file of a setting was removed or emptied, instead of leaving its old contents in force.
+    pub(crate) fn when_removed(&mut self, setting: &str, withdraw: impl FnMut() + Send + 'static) {
+        if let Some(watched) = self.0.iter_mut().find(|watched| watched.setting == setting) {
+            watched.withdraw = Some(Box::new(withdraw));
+        }
     }
 
     /// Rereads the files for ever: at SIGHUP, and every few seconds.
@@ -59,7 +87,7 @@ impl Files {
             // Wait for the first of both.
             let _ = tokio::time::timeout(LOOK_EVERY, hangup.recv()).await;
             self = tokio::task::spawn_blocking(move || {
-                self.0.iter_mut().for_each(Watched::look);
+                self.0.iter_mut().for_each(|watched| watched.look(Instant::now()));
                 self
             })
             .await
@@ -69,7 +97,10 @@ impl Files {
 }
 
 impl Watched {
-    fn look(&mut self) {
+    fn look(&mut self, at: Instant) {
+        if self.is_removed(at) {
+            return;
+        }
         let now = read_all(self.paths.iter().chain(&self.named));
         if now == self.seen {
             return;
@@ -99,6 +130,39 @@ impl Watched {
             ),
         }
     }
+
+    /// Whether a file was removed whose removal counts, or may have been removed.
+    fn is_removed(&mut self, at: Instant) -> bool {
+        let Some(withdraw) = &mut self.withdraw else { return false };
+        if !self.paths.iter().any(|path| is_missing(path)) {
+            self.presence = Presence::Present;
+            return false;
+        }
+        match self.presence {
+            Presence::Present => self.presence = Presence::Missing(at),
+            Presence::Missing(since) if at.duration_since(since) >= MISSING_FOR => {
+                withdraw();
+                self.presence = Presence::Withdrawn;
+                // The same contents count again when they come back.
+                self.seen = Err(String::new());
+                let (setting, files) = (self.setting, names(&self.paths));
+                tracing::warn!(setting, files, "removed or empty; what was there before no longer counts");
+            }
+            Presence::Missing(_) | Presence::Withdrawn => {}
+        }
+        true
+    }
+}
+
+/// Whether a file is not there, or has nothing but white space. A file that cannot be read for another reason is not missing.
+fn is_missing(path: &Path) -> bool {
+    match std::fs::metadata(path) {
+        Ok(metadata) if metadata.len() <= MAX_BYTES => {
+            std::fs::read(path).is_ok_and(|content| content.trim_ascii().is_empty())
+        }
+        Ok(_) => false,
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
 }
 
 fn names(paths: &[PathBuf]) -> String {
@@ -115,4 +179,52 @@ fn read_all<'p>(paths: impl IntoIterator<Item = &'p PathBuf>) -> Result<Vec<Vec<
         std::fs::read(path)
     };
     paths.into_iter().map(|path| read(path).map_err(|error| format!("{}: {error}", path.display()))).collect()
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[test]
+    fn a_removed_file_ends_what_it_allowed_and_a_moment_without_it_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        std::fs::write(&path, "one").unwrap();
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let mut files = Files::default();
+        let (applied, withdrawn) = (log.clone(), log.clone());
+        let apply = move |contents: &[Vec<u8>]| {
+            applied.lock().unwrap().push(String::from_utf8(contents[0].clone())?);
+            Ok(Vec::new())
+        };
+        files.read("S", vec![path.clone()], apply).unwrap();
+        files.when_removed("S", move || withdrawn.lock().unwrap().push("withdrawn".to_owned()));
+        let start = Instant::now();
+        let mut look = |seconds| files.0[0].look(start + Duration::from_secs(seconds));
+        let put = |content| std::fs::write(&path, content).unwrap();
+        let remove = || std::fs::remove_file(&path).unwrap();
+        // Each absence was seen once only.
+        remove();
+        look(2);
+        put("one");
+        look(4);
+        put("");
+        look(6);
+        put("two");
+        look(8);
+        assert_eq!(*log.lock().unwrap(), ["one", "two"]);
+        remove();
+        look(10);
+        look(11);
+        look(12);
+        put("two");
+        look(14);
+        put("\n");
+        look(16);
+        look(18);
+        assert_eq!(*log.lock().unwrap(), ["one", "two", "withdrawn", "two", "withdrawn"]);
+    }
 }

@@ -91,10 +91,10 @@ impl Authentication {
         }
     }
 
-    /// Sets the secret of the first administrator, in place of an earlier one.
-    pub fn set_bootstrap_secret(&self, secret: &str) {
-        let hash = SecretHash::of(secret.as_bytes());
-        *self.bootstrap.write().unwrap_or_else(PoisonError::into_inner) = Some(hash);
+    /// Sets the secret of the first administrator, in place of an earlier one. With `None` there is no first administrator.
+    pub fn set_bootstrap_secret(&self, secret: Option<&str>) {
+        let hash = secret.map(|secret| SecretHash::of(secret.as_bytes()));
+        *self.bootstrap.write().unwrap_or_else(PoisonError::into_inner) = hash;
     }
 
     /// Replaces the rules, and reads the key files that they name.

@@ -253,6 +253,13 @@ async fn the_first_administrator_has_the_secret_of_the_file() {
     eventually("the new one counts", SOON, async || (new.get("/tokens").await.status == 200).then_some(()))
         .await;
     guarded.admin.get("/tokens").await.problem(401, "unauthorized");
+    std::fs::remove_file(&guarded.secret_file).unwrap();
+    eventually("nobody is", SOON, async || (new.get("/tokens").await.status == 401).then_some(())).await;
+    std::fs::write(&guarded.secret_file, FIRST_ADMIN).unwrap();
+    eventually("one is again", SOON, async || {
+        (guarded.admin.get("/tokens").await.status == 200).then_some(())
+    })
+    .await;
     assert!(!guarded.service.log().contains(FIRST_ADMIN));
 }
 
