@@ -11,7 +11,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::{failure::Failure, health_tls, listen::ListenAddress};
+use crate::{failure::Failure, health_tls, listen::ListenAddress, printable::printable};
 
 /// The time limit for an answer, shorter than the usual timeout of health checks.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -85,7 +85,7 @@ pub(crate) async fn health(urls: &[String], listen: &[ListenAddress], speaks_tls
 fn say(line: &str) {
     use std::io::Write;
     // If the output is closed, only the exit code matters.
-    let _ = writeln!(std::io::stderr(), "{line}");
+    let _ = writeln!(std::io::stderr(), "{}", printable(line));
 }
 
 /// Requests `/ready`. Returns the status and the body of the answer.

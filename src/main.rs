@@ -17,6 +17,7 @@ mod health_tls;
 mod listen;
 mod log_filter;
 mod migrate;
+mod printable;
 mod security;
 mod serve;
 mod shutdown;

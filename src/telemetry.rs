@@ -1,7 +1,11 @@
 //! Logs and metrics: where they go and in which form.
 
-use std::{io::IsTerminal, time::Duration};
+use std::{
+    io::{self, IsTerminal, Write},
+    time::Duration,
+};
 
+use db_locks_service::escape_beyond_ascii;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -27,10 +31,24 @@ const QUIET: &str = "sqlx::postgres::notice=warn";
 pub(crate) fn log(args: &LogArgs) {
     let filter = EnvFilter::new(format!("{QUIET},{}", args.filter));
     let registry = tracing_subscriber::registry().with(filter);
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let layer = tracing_subscriber::fmt::layer().with_writer(|| Lines(io::stderr()));
     match args.format {
-        LogFormat::Text => registry.with(layer.with_ansi(std::io::stderr().is_terminal())).init(),
+        LogFormat::Text => registry.with(layer.with_ansi(io::stderr().is_terminal())).init(),
         LogFormat::Json => registry.with(layer.json().flatten_event(true)).init(),
+    }
+}
+
+/// Lines of the log, which are written whole. Owners and keys of others may stand in them; those of ASCII are escaped already.
+struct Lines<W>(W);
+
+impl<W: Write> Write for Lines<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.write_all(escape_beyond_ascii(&String::from_utf8_lossy(line)).as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 

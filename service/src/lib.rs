@@ -22,6 +22,7 @@ mod causes;
 pub mod domain;
 pub mod engine;
 mod log_limit;
+mod obeyed;
 mod observe;
 mod rfc3339;
 mod service;
@@ -33,6 +34,7 @@ mod unavailable;
 
 pub use causes::with_causes;
 pub use log_limit::LogLimit;
+pub use obeyed::{escape_beyond_ascii, is_obeyed};
 pub use rfc3339::{Rfc3339, parse_rfc3339};
 pub use service::{AcquireRequest, Delivery, Limits, LockService, ServiceError};
 pub use tasks::{PanicReport, report_panics, spawn_critical};

@@ -4,7 +4,7 @@ use std::{io::Write, process::ExitCode};
 
 use db_locks::LockError;
 
-use super::printable::printable;
+use crate::printable::printable;
 
 /// The command line or the request is wrong: `EX_USAGE` of `sysexits.h`, as the next ones.
 pub(crate) const USAGE: u8 = 64;

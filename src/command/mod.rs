@@ -4,7 +4,6 @@ mod args;
 mod exit;
 mod locks;
 mod output;
-mod printable;
 mod run;
 mod semaphores;
 mod wait;
@@ -13,9 +12,7 @@ use std::process::ExitCode;
 
 use db_locks::Client;
 
-pub(crate) use self::{
-    args::ClientCommand, exit::USAGE, output::aligned, printable::printable, run::watch_if_asked,
-};
+pub(crate) use self::{args::ClientCommand, exit::USAGE, output::aligned, run::watch_if_asked};
 use self::{args::SemaphoreCommand, exit::Failure};
 
 /// Executes a command.

@@ -5,12 +5,13 @@ use std::{io::Write, time::Duration};
 use db_locks::{LockItem, Semaphore};
 use serde::Serialize;
 
-use super::{args::OutputArgs, exit::Failure, printable::printable};
+use super::{args::OutputArgs, exit::Failure};
+use crate::printable::{printable, printable_json};
 
 /// Prints one answer.
 pub(super) fn show<T: Show + Serialize>(answer: &T, output: OutputArgs) -> Result<(), Failure> {
     if output.json {
-        return print(&serde_json::to_string(answer)?);
+        return print_json(answer);
     }
     print(&aligned(answer.fields().iter().map(|(name, value)| vec![(*name).to_owned(), value.clone()])))
 }
@@ -18,7 +19,7 @@ pub(super) fn show<T: Show + Serialize>(answer: &T, output: OutputArgs) -> Resul
 /// Prints a list.
 pub(super) fn show_list<T: Show + Serialize>(items: &[T], output: OutputArgs) -> Result<(), Failure> {
     if output.json {
-        return print(&serde_json::to_string(&serde_json::json!({"items": items, "next_cursor": null}))?);
+        return print_json(&serde_json::json!({"items": items, "next_cursor": null}));
     }
     if items.is_empty() {
         return Ok(());
@@ -34,12 +35,10 @@ pub(super) fn show_list<T: Show + Serialize>(items: &[T], output: OutputArgs) ->
 
 /// Prints that something was deleted.
 pub(super) fn show_deleted(key: &str, output: OutputArgs) -> Result<(), Failure> {
-    let text = if output.json {
-        serde_json::json!({"key": key, "deleted": true}).to_string()
-    } else {
-        format!("{} is deleted", printable(key))
-    };
-    print(&text)
+    if output.json {
+        return print_json(&serde_json::json!({"key": key, "deleted": true}));
+    }
+    print(&format!("{} is deleted", printable(key)))
 }
 
 /// What can be shown as text.
@@ -111,6 +110,10 @@ pub(crate) fn aligned(rows: impl Iterator<Item = Vec<String>>) -> String {
         cells.join("  ").trim_end().to_owned()
     };
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn print_json(answer: &impl Serialize) -> Result<(), Failure> {
+    print(&printable_json(&serde_json::to_vec(answer)?))
 }
 
 fn print(text: &str) -> Result<(), Failure> {

@@ -14,8 +14,9 @@ use db_locks_service::{
 use self::args::{CreateArgs, TokenCommand};
 use crate::{
     cli::DatabaseArgs,
-    command::{aligned, printable},
+    command::aligned,
     failure::{Failure, with_place},
+    printable::{printable, printable_json},
 };
 
 /// The tokens that are asked for at a time.
@@ -57,7 +58,7 @@ async fn create(tokens: &Tokens, args: CreateArgs) -> Result<(), Failure> {
     let (token, secret) = tokens.create(NewToken { name, scope, expires_at: args.expires_at }, None).await?;
     let mut out = std::io::stdout().lock();
     if args.json {
-        out.write_all(&token_json(&token, &secret)?)?;
+        out.write_all(printable_json(&token_json(&token, &secret)?).as_bytes())?;
     } else {
         // Alone on standard output, so that a script can take it.
         writeln!(
@@ -84,7 +85,7 @@ async fn list(tokens: &Tokens, json: bool) -> Result<(), Failure> {
     let mut out = std::io::stdout().lock();
     let list = token_list_json(&all)?;
     if json {
-        out.write_all(&list)?;
+        out.write_all(printable_json(&list).as_bytes())?;
         return Ok(());
     }
     let list: serde_json::Value = serde_json::from_slice(&list)?;

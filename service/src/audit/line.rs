@@ -1,11 +1,14 @@
 //! Writes a record as a line.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 use super::AuditRecord;
 use crate::{
     Rfc3339,
     domain::{Key, Kind, Owner, ShortVersion, Tenant, Timestamp, Version},
+    escape_beyond_ascii,
 };
 
 /// Makes lines, one after another in the same buffer.
@@ -31,7 +34,7 @@ impl LineMaker {
         self.line.clear();
         // Texts and numbers can always be written as JSON.
         if put_object(&mut self.line, record, time.as_str()).is_ok() {
-            escape_line_ends(&mut self.line);
+            escape(&mut self.line);
             self.line.push(b'\n');
         } else {
             self.line.clear();
@@ -83,14 +86,15 @@ fn put_plain(line: &mut Vec<u8>, name: &str, text: Option<&str>) {
     line.push(b'"');
 }
 
-/// Escapes characters that some readers take for the end of a line. In JSON, such characters occur in texts only.
-fn escape_line_ends(line: &mut Vec<u8>) {
+/// Escapes what JSON allows and a terminal obeys, or some readers take for the end of a line.
+fn escape(line: &mut Vec<u8>) {
     if line.is_ascii() {
         return;
     }
-    let text = String::from_utf8_lossy(line);
-    let escaped =
-        text.replace('\u{85}', "\\u0085").replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029");
+    let escaped = match escape_beyond_ascii(&String::from_utf8_lossy(line)) {
+        Cow::Owned(escaped) => escaped,
+        Cow::Borrowed(_) => return,
+    };
     *line = escaped.into_bytes();
 }
 
@@ -110,17 +114,19 @@ mod tests {
         String::from_utf8(LineMaker::new().make(record).to_vec()).unwrap()
     }
 
-    /// Guards that no name in a record can add another record: readers split lines at more than line feeds.
+    /// Guards that no name in a record can add another record, since readers split lines at more than line feeds, or write to
+    /// the terminal of who reads the log.
     #[test]
-    fn a_text_ends_no_line() {
+    fn a_text_ends_no_line_and_no_terminal_obeys_it() {
         let mut record = AuditRecord::new(Timestamp(0), AuditEvent::Granted);
         let key = Key::new("é\u{2028}\u{2029}{\"event\":\"forced\"}").unwrap();
-        let owner = Owner::new("\u{85}").unwrap();
+        let owner = Owner::new("\u{85}\u{9b}2J\u{202e}").unwrap();
         (record.key, record.owner) = (Some(&key), Some(&owner));
         let text = line(&record);
-        assert!(!text.contains(['\u{85}', '\u{2028}', '\u{2029}']) && text.contains('é'), "{text}");
+        let obeyed = ['\u{85}', '\u{9b}', '\u{2028}', '\u{2029}', '\u{202e}'];
+        assert!(!text.contains(obeyed) && text.contains('é'), "{text}");
         let read: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!((&read["key"], &read["owner"]), (&json!(key.as_str()), &json!("\u{85}")));
+        assert_eq!((&read["key"], &read["owner"]), (&json!(key.as_str()), &json!(owner.as_str())));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The calls one by one, as text and as JSON.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::process::{exit_code, output, program};
 use crate::support::{Client, Dialect, service::shared};
@@ -67,6 +67,26 @@ async fn an_operator_ends_a_grant_and_its_holder_is_told_why() {
     let permit = json(&client, &["acquire", "s", "--semaphore"]).await;
     assert_eq!(exit_code(program(&client, &["release", "s", "--force"])).await.0, Some(64));
     json(&client, &["release", "s", permit["version"].as_str().unwrap(), "--force"]).await;
+}
+
+/// No key, owner or data writes to the terminal of who looks, or turns the direction of what stands beside it.
+#[tokio::test]
+async fn text_of_others_is_shown_escaped() {
+    let obeyed = |character: char| matches!(character, '\u{7f}'..='\u{9f}' | '\u{2028}'..='\u{202e}');
+    let client = shared(Dialect::Sqlite).await.unwrap();
+    let (owner, key) = ("o\u{9b}2J", "k\u{202e}");
+    client.acquire("k%E2%80%AE", json!({"owner": owner, "data": "d\u{85}"})).await.grant();
+    for arguments in [&["get", key][..], &["list"], &["acquire", key, "--no-wait"], &["heartbeat", key, "v"]]
+    {
+        for json in [&[][..], &["--json"]] {
+            let arguments = [arguments, json].concat();
+            let (_, text) = exit_code(program(&client, &arguments)).await;
+            assert!(!text.contains(obeyed), "{arguments:?}: {text:?}");
+        }
+    }
+    assert!(text(&client, &["list"]).await.contains("k\\u{202e}  yes     o\\u{9b}2J"));
+    let shown = json(&client, &["get", key]).await;
+    assert_eq!((&shown["owner"], &shown["data"]), (&Value::from(owner), &Value::from("d\u{85}")));
 }
 
 /// The service would read a lease of zero as the default, and its answer would have no time.

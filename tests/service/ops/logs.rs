@@ -44,6 +44,19 @@ async fn grants_releases_and_expiries_are_visible_at_debug() {
     }
 }
 
+/// The terminal of who reads the log obeys no owner.
+#[tokio::test]
+async fn text_of_others_is_logged_escaped() {
+    let database = Dialect::Sqlite.database().await.unwrap();
+    for (format, logged) in [("json", "a\\u009b\\u202eb"), ("text", "a\\u{9b}\\u{202e}b")] {
+        let settings = [("DB_LOCKS_LOG", "debug"), ("DB_LOCKS_LOG_FORMAT", format)];
+        let service = Service::start_with(&database.url, &settings).await;
+        service.client().acquire(format, json!({"owner": "a\u{9b}\u{202e}b"})).await.grant();
+        let log = service.log();
+        assert!(log.contains(logged) && !log.contains(['\u{9b}', '\u{202e}']), "{log}");
+    }
+}
+
 #[tokio::test]
 async fn at_info_nothing_is_logged_of_a_request() {
     let database = Dialect::Sqlite.database().await.unwrap();
