@@ -1,6 +1,6 @@
-//! Why a request cannot be carried out now: one list for all layers. The API has the texts for callers.
+//! Why a request cannot be carried out now: one list for all layers, with the texts for logs. The API has those for callers.
 
-use crate::{domain::WaiterLimit, engine::EngineError, store::StoreError};
+use crate::domain::WaiterLimit;
 
 /// The dependency or limit that stands in the way of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -70,52 +70,12 @@ pub enum Unavailable {
     Fault,
 }
 
-impl From<EngineError> for Unavailable {
-    fn from(error: EngineError) -> Self {
-        match error {
-            EngineError::Overloaded => Self::Overloaded,
-            EngineError::Unreachable => Self::DatabaseOutOfReach,
-            EngineError::ReadOnly => Self::DatabaseReadOnly,
-            EngineError::SeveralWritable => Self::SeveralWritable,
-            EngineError::DiskFull => Self::DiskFull,
-            EngineError::RowLocked => Self::RowLocked,
-            EngineError::UnknownOutcome => Self::UnknownOutcome,
-            EngineError::Rejected => Self::DatabaseRefused,
-            EngineError::Unreadable => Self::UnreadableKey,
-            EngineError::Schema => Self::OtherSchema,
-            EngineError::FileReplaced => Self::FileReplaced,
-            EngineError::Draining => Self::ShuttingDown,
-            EngineError::LeaseOver => Self::LeaseOver,
-            EngineError::PlaceLost => Self::PlaceLost,
-        }
-    }
-}
-
 impl From<WaiterLimit> for Unavailable {
     fn from(limit: WaiterLimit) -> Self {
         match limit {
             WaiterLimit::Key => Self::KeyWaiters,
             WaiterLimit::Tenant => Self::TenantWaiters,
             WaiterLimit::Replica => Self::ProcessWaiters,
-        }
-    }
-}
-
-impl From<&StoreError> for Unavailable {
-    fn from(error: &StoreError) -> Self {
-        match error {
-            StoreError::Schema(_) => Self::OtherSchema,
-            StoreError::FileReplaced(_) => Self::FileReplaced,
-            StoreError::Rejected(_) => Self::DatabaseRefused,
-            StoreError::ReadOnly(_) => Self::DatabaseReadOnly,
-            StoreError::SeveralWritable(_) => Self::SeveralWritable,
-            StoreError::DiskFull(_) => Self::DiskFull,
-            StoreError::Overloaded(_) => Self::Overloaded,
-            StoreError::Unreachable(_)
-            | StoreError::Unknown(_)
-            | StoreError::Transient(_)
-            | StoreError::Blocked(_)
-            | StoreError::GuardOpen(_) => Self::DatabaseOutOfReach,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Errors of the store, sorted by how a caller has to react.
 
 use super::classify::{ConnectionRefusal, refused_connection};
+use crate::unavailable::Unavailable;
 
 /// The source of a store error: the error of the database driver. It is only logged.
 type Source = Box<dyn std::error::Error + Send + Sync>;
@@ -10,7 +11,7 @@ type Source = Box<dyn std::error::Error + Send + Sync>;
 pub enum StoreError {
     /// The database could not be reached, or the connection broke before a write could have been applied. Nothing was
     /// written.
-    #[error("the database is out of reach")]
+    #[error("{}", Unavailable::DatabaseOutOfReach)]
     Unreachable(#[source] Source),
     /// The connection broke, or a timeout passed, after a write was sent. The write may have been applied, or may be
     /// applied in a moment.
@@ -29,13 +30,13 @@ pub enum StoreError {
     #[error("the database refused the statement")]
     Rejected(#[source] Source),
     /// The server takes no writes: it is a standby, or was made read-only. Nothing was written.
-    #[error("the database is read-only")]
+    #[error("{}", Unavailable::DatabaseReadOnly)]
     ReadOnly(#[source] Source),
     /// Several servers accept writes, and nothing tells which of them is the right one. Nothing was written.
-    #[error("two servers of the database accept writes")]
+    #[error("{}", Unavailable::SeveralWritable)]
     SeveralWritable(#[source] Source),
     /// The server's disk is full. Nothing was written.
-    #[error("the database's disk is full")]
+    #[error("{}", Unavailable::DiskFull)]
     DiskFull(#[source] Source),
     /// More requests wait for a connection than can be served in time. Nothing was sent.
     #[error("the connections to the database are overloaded")]
@@ -128,6 +129,25 @@ impl StoreError {
             Self::Overloaded(_) => Self::Overloaded(source()),
             Self::Schema(why) => Self::Schema(why.clone()),
             Self::FileReplaced(what) => Self::FileReplaced(what.clone()),
+        }
+    }
+}
+
+impl From<&StoreError> for Unavailable {
+    fn from(error: &StoreError) -> Self {
+        match error {
+            StoreError::Schema(_) => Self::OtherSchema,
+            StoreError::FileReplaced(_) => Self::FileReplaced,
+            StoreError::Rejected(_) => Self::DatabaseRefused,
+            StoreError::ReadOnly(_) => Self::DatabaseReadOnly,
+            StoreError::SeveralWritable(_) => Self::SeveralWritable,
+            StoreError::DiskFull(_) => Self::DiskFull,
+            StoreError::Overloaded(_) => Self::Overloaded,
+            StoreError::Unreachable(_)
+            | StoreError::Unknown(_)
+            | StoreError::Transient(_)
+            | StoreError::Blocked(_)
+            | StoreError::GuardOpen(_) => Self::DatabaseOutOfReach,
         }
     }
 }
