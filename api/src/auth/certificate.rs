@@ -2,9 +2,10 @@
 
 use std::{borrow::Cow, fmt::Write as _};
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use x509_cert::{
     Certificate,
-    der::Decode,
+    der::{Decode, Encode},
     ext::pkix::{SubjectAltName, name::GeneralName},
 };
 
@@ -13,8 +14,10 @@ use x509_cert::{
 pub(crate) struct ClientCertificate {
     /// The subject in the notation of RFC 4514.
     pub(super) subject: String,
-    /// The alternative names: hosts, mail addresses and URIs.
+    /// The alternative names that rules match: hosts, mail addresses and URIs.
     pub(super) names: Vec<String>,
+    /// All alternative names as the certificate has them, in base64 and in a fixed order.
+    pub(super) alternatives: Vec<String>,
     /// The end of its validity, in seconds since 1970. A connection, and sessions that are resumed, may outlive it.
     pub(super) valid_until: u64,
 }
@@ -24,6 +27,17 @@ impl ClientCertificate {
     /// names. Certificates without a subject must not all share one name.
     pub(super) fn who(&self) -> Cow<'_, str> {
         if self.subject.is_empty() { self.names.join(",").into() } else { Cow::Borrowed(&self.subject) }
+    }
+
+    /// The text that distinguishes its bearer from others: the subject, and the alternative names if there are any. Authorities
+    /// sign one subject for several hosts.
+    pub(super) fn bearer(&self) -> String {
+        let subject = format!("certificate:{}", self.subject);
+        if self.alternatives.is_empty() {
+            return subject;
+        }
+        // Serializing texts cannot fail.
+        serde_json::to_string(&(subject, &self.alternatives)).unwrap_or_default()
     }
 
     /// The subject as matched by globs: separators inside of values are written as hexadecimal digits (`\2C` for a comma). With
@@ -66,9 +80,13 @@ impl ClientCertificate {
             GeneralName::UniformResourceIdentifier(uri) => Some(uri.to_string()),
             _ => None,
         };
-        let names = names.into_iter().flat_map(|(_, SubjectAltName(names))| names).filter_map(name).collect();
+        let names = names.map(|(_, SubjectAltName(names))| names).unwrap_or_default();
+        let written: Result<Vec<_>, _> = names.iter().map(Encode::to_der).collect();
+        let mut alternatives: Vec<_> = written.ok()?.iter().map(|name| STANDARD.encode(name)).collect();
+        alternatives.sort_unstable();
+        let names = names.into_iter().filter_map(name).collect();
         let valid_until = certificate.validity().not_after.to_unix_duration().as_secs();
-        Some(Self { subject: certificate.subject().to_string(), names, valid_until })
+        Some(Self { subject: certificate.subject().to_string(), names, alternatives, valid_until })
     }
 }
 
@@ -82,12 +100,21 @@ fn as_digits(char: char) -> String {
 }
 
 #[cfg(test)]
+impl ClientCertificate {
+    /// A certificate with this subject and these hosts.
+    pub(super) fn for_test(subject: &str, hosts: &[&str]) -> Self {
+        let names: Vec<_> = hosts.iter().map(|host| (*host).to_owned()).collect();
+        Self { subject: subject.to_owned(), alternatives: names.clone(), names, valid_until: 1_000 }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_certificate_counts_to_the_last_second_of_its_validity() {
-        let certificate = ClientCertificate { subject: String::new(), names: Vec::new(), valid_until: 1_000 };
+        let certificate = ClientCertificate::for_test("", &[]);
         assert_eq!([999, 1_000, 1_001].map(|now| certificate.is_expired(now)), [false, false, true]);
     }
 
@@ -104,8 +131,7 @@ mod tests {
             ("CN=aO=b", r"CN=aO\3Db"),
             ("", ""),
         ] {
-            let certificate =
-                ClientCertificate { subject: subject.to_owned(), names: Vec::new(), valid_until: 0 };
+            let certificate = ClientCertificate::for_test(subject, &[]);
             assert_eq!(certificate.matched_subject(), matched, "{subject}");
         }
     }

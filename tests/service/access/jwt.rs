@@ -331,6 +331,37 @@ async fn a_client_certificate_counts_by_its_rule() {
     assert_eq!(code(&pki, "stranger", &["-H", &admin]).await, "200", "the token goes before");
 }
 
+/// Authorities sign one subject for several machines: each has its own grants.
+#[tokio::test]
+async fn certificates_of_one_subject_with_other_names_are_other_credentials() {
+    let database = Dialect::Sqlite.database().await.unwrap();
+    let (pki, rules) = with_runner();
+    std::fs::write(&rules, "[[rule]]\ncertificate = { subject = \"CN=runner-7\" }\nrole = \"write\"\n")
+        .unwrap();
+    pki.certificate("renewed", "/CN=runner-7", "DNS:a.ci.acme.test");
+    pki.certificate("other-host", "/CN=runner-7", "DNS:b.ci.acme.test");
+    pki.certificate("other-address", "/CN=runner-7", "DNS:a.ci.acme.test,IP:192.0.2.7");
+    let ca = pki.path("ca.pem");
+    let settings = [
+        ("DB_LOCKS_AUTH", "required"),
+        ("DB_LOCKS_AUTH_RULES", rules.to_str().unwrap()),
+        ("DB_LOCKS_TLS_CLIENT_CA", ca.to_str().unwrap()),
+    ];
+    let (_service, port) = pki.serve(&database.url, &settings).await;
+    let ask = async |name: &str, more: &[&str], path: &str| {
+        let [certificate, key] = ["pem", "key"].map(|kind| pki.path(&format!("{name}.{kind}")));
+        let own = ["--cert", certificate.to_str().unwrap(), "--key", key.to_str().unwrap()];
+        let answer = pki.curl(port, &[&own, more].concat(), path).await;
+        serde_json::from_str::<Value>(&answer).unwrap()["version"].clone()
+    };
+    let version = ask("runner", &["-d", ""], "/locks/k/acquire").await;
+    assert!(version.is_string(), "{version}");
+    for (name, seen) in [("renewed", &version), ("other-host", &Value::Null), ("other-address", &Value::Null)]
+    {
+        assert_eq!(ask(name, &[], "/locks/k").await, *seen, "{name}");
+    }
+}
+
 /// Otherwise an open connection would outlive the removal of its authority.
 #[tokio::test]
 async fn a_client_whose_authority_was_replaced_has_to_connect_again() {

@@ -44,7 +44,8 @@ impl Rules {
         };
         let rule = self.rules.iter().find(matches)?;
         let owner = rule.owner.as_deref().and_then(|name| Owner::new(name).ok());
-        Some(rule.identity(format!("certificate:{}", certificate.who()), owner))
+        let identity = rule.identity(format!("certificate:{}", certificate.who()), owner);
+        Some(Identity { credential: credential(&certificate.bearer()), ..identity })
     }
 }
 
@@ -106,6 +107,8 @@ fn fill(template: &str, claims: &Map<String, Value>) -> Option<Owner> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
+    use std::collections::BTreeSet;
+
     use db_locks_service::access::Role;
     use serde_json::json;
 
@@ -188,11 +191,7 @@ role = "read"
     fn a_certificate_matches_by_subject_and_name() {
         let rules = Rules::read(RULES).unwrap();
         let of = |subject: &str, name: &str| {
-            let certificate = ClientCertificate {
-                subject: subject.to_owned(),
-                names: vec![name.to_owned()],
-                valid_until: 0,
-            };
+            let certificate = ClientCertificate::for_test(subject, &[name]);
             rules.of_certificate(&certificate).map(|identity| identity.who.to_string())
         };
         assert_eq!(of("CN=runner-1", "a.ci.acme.test").as_deref(), Some("certificate:CN=runner-1"));
@@ -201,18 +200,26 @@ role = "read"
         assert_eq!(of(r"O=x\,CN=runner-1", "a.ci.acme.test"), None);
     }
 
-    /// Otherwise callers whose certificates only share an empty subject could see each other's versions.
+    /// Otherwise callers whose certificates share a subject, perhaps an empty one, could see each other's versions.
     #[test]
-    fn certificates_without_a_subject_differ_by_their_names() {
-        let rules =
-            Rules::read("[[rule]]\ncertificate = { san = \"spiffe://acme/*\" }\nrole = \"write\"\n").unwrap();
-        let of = |name: &str| {
-            let certificate =
-                ClientCertificate { subject: String::new(), names: vec![name.to_owned()], valid_until: 0 };
-            rules.of_certificate(&certificate).unwrap()
+    fn certificates_differ_by_their_subject_and_all_their_names() {
+        let rules = Rules::read("[[rule]]\ncertificate = { subject = \"*\" }\nrole = \"write\"\n").unwrap();
+        let of = |subject: &str, names: &[&str]| {
+            rules.of_certificate(&ClientCertificate::for_test(subject, names)).unwrap()
         };
-        let (one, other) = (of("spiffe://acme/one"), of("spiffe://acme/other"));
-        assert_eq!(&*one.who, "certificate:spiffe://acme/one");
-        assert_ne!(one.credential, other.credential);
+        let all = [
+            of("", &["spiffe://acme/one"]),
+            of("", &["spiffe://acme/other"]),
+            of("CN=a", &[]),
+            of("CN=a", &["one.test"]),
+            of("CN=a", &["other.test"]),
+            of("CN=a", &["one.test", "other.test"]),
+            of("CN=b", &["one.test"]),
+        ];
+        let credentials: BTreeSet<_> = all.iter().map(|identity| identity.credential).collect();
+        assert_eq!(credentials.len(), all.len());
+        assert_eq!(&*all[0].who, "certificate:spiffe://acme/one");
+        assert_eq!(&*all[3].who, "certificate:CN=a");
+        assert_eq!(all[2].credential, credential("certificate:CN=a"), "as it was stored before");
     }
 }
