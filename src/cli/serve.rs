@@ -53,8 +53,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, env = "DB_LOCKS_MAX_WAITERS_PER_TENANT", default_value = "25000")]
     pub(crate) max_waiters_per_tenant: NonZeroUsize,
 
-    /// About how many bytes a tenant may store. Each key, and each permit that was ever used, counts 512 bytes and its data. Beyond
-    /// the limit the tenant can create nothing and enlarge nothing; existing locks work as before.
+    /// About how many bytes a tenant may store. Each key, each permit that was ever used, and each request that waits counts 512
+    /// bytes and its data. Beyond the limit the tenant can create nothing and enlarge nothing; existing locks work as before.
     #[arg(long, env = "DB_LOCKS_MAX_BYTES_PER_TENANT", default_value_t = EngineOptions::MAX_BYTES_PER_TENANT, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) max_bytes_per_tenant: u64,
 

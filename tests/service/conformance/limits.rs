@@ -12,6 +12,7 @@ on_every_database![with_database:
     waiters_of_a_tenant_are_limited,
     waiters_of_a_replica_are_limited,
     the_storage_of_a_tenant_is_limited,
+    the_data_of_requests_that_wait_is_limited,
 ];
 
 async fn maxima_are_configured_and_documented(database: Database) {
@@ -103,6 +104,29 @@ async fn the_storage_of_a_tenant_is_limited(database: Database) {
     svc.put("/locks/large", json!({})).await.expect(200);
     eventually("something can be created again", Duration::from_secs(20), || async {
         (svc.put("/locks/new", json!({})).await.status == 201).then_some(())
+    })
+    .await;
+}
+
+/// A place that is kept for a client that hung up counts, too.
+async fn the_data_of_requests_that_wait_is_limited(database: Database) {
+    let service = Service::start_with(&database.url, &[("DB_LOCKS_MAX_BYTES_PER_TENANT", "65536")]).await;
+    let svc = service.client();
+    svc.hold("k").await;
+    let mut places = 0;
+    let is_full = async || svc.put("/locks/other", json!({})).await.status == 503;
+    while !is_full().await {
+        places += 1;
+        assert!(places <= 4, "nothing is refused");
+        let version = format!("0199a3c0-5f0e-4c1d-9a57-{places:012}");
+        let body = json!({"wait_ms": 60_000, "version": version, "data": "x".repeat(16_384)});
+        svc.queue_up("k", body, places).await.abort();
+    }
+    let large = json!({"wait_ms": 60_000, "data": "x".repeat(16_384)});
+    svc.acquire("k", large).await.unavailable_because("tenant's storage");
+    let _small = svc.queue_up("k", json!({"wait_ms": 60_000}), places + 1).await;
+    eventually("what left the queue does not count", Duration::from_mins(1), async || {
+        (!is_full().await).then_some(())
     })
     .await;
 }

@@ -149,6 +149,9 @@ impl KeyChange {
             return Ok(refuse(Refusal::QueueFull(limit)));
         }
         let replica = ctx.host()?;
+        if let Some(verdict) = self.queue_data(acquire.data.as_ref(), ctx) {
+            return Ok(verdict);
+        }
         let waiter = Waiter {
             seq: self.state.queue.next_seq,
             version: acquire.version,

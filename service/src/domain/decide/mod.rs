@@ -66,6 +66,8 @@ pub struct KeyChange {
     fresh_tokens: bool,
     /// The bytes of the key's rows before this change, as counted for the storage limit.
     stored_before: u64,
+    /// The bytes of the data of requests that this change adds to the queue.
+    queued_bytes: u64,
     /// The versions that the guard rows name before this change, by slot.
     named_before: BTreeMap<i32, Version>,
     /// Set if guard rows were found locked lately. The change leaves those rows alone.
@@ -101,6 +103,7 @@ impl KeyChange {
             decided_under: None,
             fresh_tokens,
             stored_before,
+            queued_bytes: 0,
             named_before,
             guard_busy: None,
             #[cfg(test)]

@@ -31,9 +31,19 @@ impl KeyState {
 }
 
 impl KeyChange {
-    /// The bytes by which the tenant's rows grow, as counted for the limit.
+    /// The bytes by which the tenant's rows grow, as counted for the limit. Rows of waiters come and go; only their data counts.
     pub fn growth(&self) -> u64 {
-        self.state.stored_bytes().saturating_sub(self.stored_before)
+        self.state.stored_bytes().saturating_sub(self.stored_before) + self.queued_bytes
+    }
+
+    /// Counts the data of a request that is about to wait. The refusal if the tenant may not store it: unlike the data of a
+    /// grant, it takes the place of no other data.
+    pub(super) fn queue_data(&mut self, data: Option<&Data>, ctx: &Context) -> Option<Verdict> {
+        let refused = self.refuse_data(None, data, ctx);
+        if refused.is_none() {
+            self.queued_bytes += bytes_of(data);
+        }
+        refused
     }
 
     /// The refusal of a command that would create a key.

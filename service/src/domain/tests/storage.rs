@@ -1,6 +1,6 @@
 //! The commands of a tenant that has reached its storage limit.
 
-use super::fixtures::{Scene, ask, beat, data, release};
+use super::fixtures::{Scene, ask, beat, data, release, wait};
 use crate::domain::{Acquire, Command, DataEdit, Heartbeat, Kind, ROW_BYTES, Refusal, Release, Reply};
 
 /// Data of this many bytes.
@@ -71,6 +71,20 @@ fn beyond_the_limit_permits_are_granted_only_in_existing_rows() {
     scene.release(1);
     assert_eq!(scene.refused_acquire(Acquire { data: Some(text(2_000)), ..permit(2) }), Refusal::StorageFull);
     scene.granted(permit(2));
+}
+
+/// Otherwise requests that wait could store without end.
+#[test]
+fn data_that_waits_takes_the_place_of_no_other_data() {
+    let mut scene = Scene::new();
+    scene.granted(Acquire { data: Some(text(2_000)), ..ask(1) });
+    let waits = |n, bytes| Acquire { data: Some(text(bytes)), ..wait(n) };
+    let grown = |scene: &Scene, acquire| scene.decide(&Command::Acquire(acquire)).1.growth();
+    assert_eq!(grown(&scene, waits(2, 2_000)), 2_000);
+    assert_eq!(grown(&scene, Acquire { wait_ms: Some(0), ..waits(2, 2_000) }), 0, "nothing is stored");
+    let mut scene = full(scene);
+    assert_eq!(scene.refused_acquire(waits(2, 2_000)), Refusal::StorageFull);
+    scene.waits(waits(2, 1_024));
 }
 
 #[test]

@@ -123,7 +123,7 @@ impl ListStore for SqlStore {
 
     async fn stored_bytes(&self, tenant: &Tenant) -> Result<u64, StoreError> {
         let work = async {
-            let values = [Value::from(tenant.as_str()), Value::from(tenant.as_str())];
+            let values = [(); 3].map(|()| Value::from(tenant.as_str()));
             let rows = self.query(self.general_pool(), &self.sweep, &self.sql.stored_bytes, values).await?;
             Ok(u64::try_from(count(&rows)?).unwrap_or_default())
         };

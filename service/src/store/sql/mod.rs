@@ -233,7 +233,7 @@ fn placeholders(count: usize) -> String {
     vec!["?"; count.max(1)].join(", ")
 }
 
-/// Sums up the bytes that a tenant stores. Deleted keys count until their rows are swept.
+/// Sums up the bytes that a tenant stores, requests that wait included. Deleted keys count until their rows are swept.
 fn stored_bytes(dialect: Dialect) -> String {
     let integer = match dialect {
         Dialect::Sqlite | Dialect::Postgres => "BIGINT",
@@ -245,8 +245,9 @@ fn stored_bytes(dialect: Dialect) -> String {
         )
     };
     dialect.sql(&format!(
-        "/* stored_bytes */ SELECT CAST(sum(bytes) AS {integer}) FROM (\n    {}\n    UNION ALL {}\n) AS tables_of_tenant",
+        "/* stored_bytes */ SELECT CAST(sum(bytes) AS {integer}) FROM (\n    {}\n    UNION ALL {}\n    UNION ALL {}\n) AS tables_of_tenant",
         rows_of("locks"),
-        rows_of("permits")
+        rows_of("permits"),
+        rows_of("waiters")
     ))
 }
