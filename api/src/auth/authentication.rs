@@ -80,6 +80,7 @@ impl Authentication {
             role: Role::Admin,
             keys: None,
             owner: None,
+            expires_at: None,
         };
         Self {
             rate_limit: options.max_requests_per_second.map(RateLimit::new),

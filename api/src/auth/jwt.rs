@@ -144,6 +144,7 @@ mod tests {
             role: Role::Read,
             keys: None,
             owner: None,
+            expires_at: None,
         });
         let leeway = Duration::from_secs(10);
         // Seconds until `exp`, and the longest time in the cache, in seconds.

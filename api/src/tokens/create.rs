@@ -80,7 +80,7 @@ pub(crate) async fn create_token(
             "The token would allow more than the tenant and the key patterns of its creator.",
         ),
         TokenError::ReservedName => Problem::invalid_field("name", "is that of the first administrator"),
-        TokenError::TooMany => Problem::forbidden(format!("Not created: {error}.")),
+        TokenError::TooMany | TokenError::Outlives(_) => Problem::forbidden(format!("Not created: {error}.")),
         TokenError::Expired => Problem::invalid_field("expires_at", "must be in the future"),
         other => Problem::from(other),
     })?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::{KeyPatterns, Role};
-use crate::domain::{Credential, Key, Owner, Tenant};
+use crate::domain::{Credential, Key, Owner, Tenant, Timestamp};
 
 /// The caller, as authentication identified it, and its rights.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub struct Identity {
     pub keys: Option<KeyPatterns>,
     /// The owner of the caller's grants if a request names none.
     pub owner: Option<Owner>,
+    /// When the credential expires; `None`: never.
+    pub expires_at: Option<Timestamp>,
 }
 
 impl Identity {

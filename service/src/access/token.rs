@@ -38,6 +38,7 @@ impl Token {
             role: self.scope.role,
             keys: self.scope.keys.clone(),
             owner: None,
+            expires_at: self.expires_at,
         }
     }
 }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use uuid::Builder;
 
-use super::{Identity, Scope, Secret, SecretHash, Token, TokenId};
+use super::{Identity, Role, Scope, Secret, SecretHash, Token, TokenId};
 use crate::{
+    Rfc3339,
     domain::Timestamp,
     store::{Page, StoreError, TokenStore},
 };
@@ -32,6 +33,9 @@ pub enum TokenError {
     /// The token's rights would exceed those of the administrator.
     #[error("the token would allow more than its maker may do")]
     OutOfScope,
+    /// The token is an administrator's, and would count longer than the credential of the administrator that creates it.
+    #[error("a token with role admin cannot outlive the credential that makes it, which ends at {}", Rfc3339::from(*.0).as_str())]
+    Outlives(Timestamp),
     /// There is no such token, or none that the administrator may see.
     #[error("there is no such token")]
     NotFound,
@@ -78,6 +82,12 @@ impl Tokens {
     pub async fn create(&self, new: NewToken, by: Option<&Identity>) -> Result<(Token, Secret), TokenError> {
         if by.is_some_and(|admin| !new.scope.lies_within(admin)) {
             return Err(TokenError::OutOfScope);
+        }
+        if let Some(end) = by.and_then(|admin| admin.expires_at)
+            && new.scope.role == Role::Admin
+            && new.expires_at.is_none_or(|at| at > end)
+        {
+            return Err(TokenError::Outlives(end));
         }
         if new.name == FIRST_ADMIN {
             return Err(TokenError::ReservedName);

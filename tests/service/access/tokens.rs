@@ -191,6 +191,27 @@ async fn a_credential_that_asks_too_often_is_answered_429() {
     eventually("it may ask again", SOON, async || (one.lock("k").await.status == 200).then_some(())).await;
 }
 
+/// Otherwise a credential for an hour could administer for ever. What only locks may count longer: who deploys makes such tokens.
+#[tokio::test]
+async fn no_administrator_makes_another_that_outlives_it() {
+    let guarded = Guarded::start(&Dialect::Sqlite.database().await.unwrap()).await;
+    let end = "2098-12-31T23:00:00.000Z";
+    let acme =
+        guarded.client(json!({"name": "a", "role": "admin", "tenant": "acme", "expires_at": end})).await;
+    for (role, expires_at, status) in [
+        ("admin", json!(end), 201),
+        ("admin", json!("2098-12-31T23:00:00.001Z"), 403),
+        ("admin", json!(null), 403),
+        ("write", json!("2099-12-31T23:00:00.000Z"), 201),
+        ("read", json!(null), 201),
+    ] {
+        let ask = json!({"name": "n", "role": role, "tenant": "acme", "expires_at": expires_at});
+        let made = acme.with_tenant("acme").post("/tokens", ask).await.expect(status);
+        assert!(status == 201 || made.body["detail"].as_str().unwrap().contains(end), "{}", made.body);
+    }
+    guarded.admin.post("/tokens", json!({"name": "n", "role": "admin"})).await.expect(201);
+}
+
 /// Otherwise a credential that may only read could ask without end.
 #[tokio::test]
 async fn refusals_for_the_role_count_against_the_limit() {

@@ -1,8 +1,10 @@
 //! Finds the identity of a caller: the first rule that matches its claims or certificate decides.
 
+use std::time::Duration;
+
 use db_locks_service::{
     access::{Glob, Identity, credential},
-    domain::Owner,
+    domain::{Owner, Timestamp},
 };
 use serde_json::{Map, Value};
 
@@ -23,7 +25,8 @@ impl Rules {
         let subject = claims.get("sub").and_then(text_of);
         let who = format!("jwt:{issuer}:{}", subject.as_deref().unwrap_or_default());
         let owner = rule.owner.as_deref().and_then(|template| fill(template, claims));
-        let mut identity = rule.identity(who, owner);
+        let expires_at = claims.get("exp").and_then(Value::as_f64).and_then(at_second);
+        let mut identity = rule.identity(who, owner, expires_at);
         if subject.is_none() {
             identity.credential = credential(&format!("{}{}", identity.who, lasting(claims)));
         }
@@ -44,13 +47,15 @@ impl Rules {
         };
         let rule = self.rules.iter().find(matches)?;
         let owner = rule.owner.as_deref().and_then(|name| Owner::new(name).ok());
-        let identity = rule.identity(format!("certificate:{}", certificate.who()), owner);
+        let expires_at =
+            i64::try_from(certificate.valid_until).ok().map(|end| Timestamp(end.saturating_mul(1_000)));
+        let identity = rule.identity(format!("certificate:{}", certificate.who()), owner, expires_at);
         Some(Identity { credential: credential(&certificate.bearer()), ..identity })
     }
 }
 
 impl Rule {
-    fn identity(&self, who: String, owner: Option<Owner>) -> Identity {
+    fn identity(&self, who: String, owner: Option<Owner>, expires_at: Option<Timestamp>) -> Identity {
         Identity {
             credential: credential(&who),
             who: who.into(),
@@ -58,8 +63,15 @@ impl Rule {
             role: self.role,
             keys: self.keys.clone(),
             owner,
+            expires_at,
         }
     }
+}
+
+/// The time that is this many seconds after 1970.
+fn at_second(seconds: f64) -> Option<Timestamp> {
+    let since_1970 = Duration::try_from_secs_f64(seconds).ok()?;
+    i64::try_from(since_1970.as_millis()).ok().map(Timestamp)
 }
 
 /// The claims that stay the same in later tokens of the same caller, in a fixed order. They distinguish callers without a subject.
@@ -147,8 +159,10 @@ role = "read"
 
     #[test]
     fn the_first_rule_that_matches_counts() {
-        let main = of(&json!({"sub": "s", "repository": "acme/app", "ref": "refs/heads/main", "run_id": 7}))
-            .unwrap();
+        let claims =
+            json!({"sub": "s", "repository": "acme/app", "ref": "refs/heads/main", "run_id": 7, "exp": 9.5});
+        let main = of(&claims).unwrap();
+        assert_eq!(main.expires_at, Some(Timestamp(9_500)));
         assert_eq!((&*main.who, main.role), ("jwt:github:s", Role::Write));
         assert_eq!(main.owner.unwrap().as_str(), "acme/app#7");
         let branch = of(&json!({"sub": "s", "repository": "acme/app", "ref": "refs/heads/x"})).unwrap();
@@ -219,7 +233,7 @@ role = "read"
         let credentials: BTreeSet<_> = all.iter().map(|identity| identity.credential).collect();
         assert_eq!(credentials.len(), all.len());
         assert_eq!(&*all[0].who, "certificate:spiffe://acme/one");
-        assert_eq!(&*all[3].who, "certificate:CN=a");
+        assert_eq!((&*all[3].who, all[3].expires_at), ("certificate:CN=a", Some(Timestamp(1_000_000))));
         assert_eq!(all[2].credential, credential("certificate:CN=a"), "as it was stored before");
     }
 }
