@@ -59,7 +59,8 @@ problems!(CreateTokenProblems: KeysWithBody);
 /// Create a token
 ///
 /// For administrators. If the administrator's credential is limited to a tenant or to key patterns, it can create only
-/// tokens within these limits. Only this answer contains the secret.
+/// tokens within these limits. If it expires, administrators that it creates must not outlive it; tokens with other roles may.
+/// Only this answer contains the secret.
 #[utoipa::path(
     post,
     path = "/tokens",

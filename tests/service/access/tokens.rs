@@ -193,7 +193,7 @@ async fn a_credential_that_asks_too_often_is_answered_429() {
 
 /// Otherwise a credential for an hour could administer for ever. What only locks may count longer: who deploys makes such tokens.
 #[tokio::test]
-async fn no_administrator_makes_another_that_outlives_it() {
+async fn no_administrator_creates_another_that_outlives_it() {
     let guarded = Guarded::start(&Dialect::Sqlite.database().await.unwrap()).await;
     let end = "2098-12-31T23:00:00.000Z";
     let acme =

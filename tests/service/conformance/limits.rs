@@ -1,6 +1,6 @@
 //! The configured limits.
 
-use std::time::Duration;
+use std::{cell::Cell, time::Duration};
 
 use serde_json::json;
 
@@ -113,8 +113,11 @@ async fn the_data_of_requests_that_wait_is_limited(database: Database) {
     let service = Service::start_with(&database.url, &[("DB_LOCKS_MAX_BYTES_PER_TENANT", "65536")]).await;
     let svc = service.client();
     svc.hold("k").await;
-    let mut places = 0;
-    let is_full = async || svc.put("/locks/other", json!({})).await.status == 503;
+    let (mut places, created) = (0, Cell::new(0));
+    let is_full = async || {
+        created.set(created.get() + 1);
+        svc.put(&format!("/locks/{}", created.get()), json!({})).await.status == 503
+    };
     while !is_full().await {
         places += 1;
         assert!(places <= 4, "nothing is refused");
