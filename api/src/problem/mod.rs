@@ -74,7 +74,10 @@ impl Problem {
 
     /// Something went wrong that should not have; the caller is told no more than that.
     pub(crate) fn internal_error() -> Self {
-        Self::new(ProblemKind::InternalError, "The service failed; its log tells more under this request id.")
+        Self::new(
+            ProblemKind::InternalError,
+            "An unexpected error occurred. The service's log has the cause under this request id.",
+        )
     }
 
     /// The credential is missing, or is none that counts.

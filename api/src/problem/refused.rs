@@ -1,4 +1,4 @@
-//! What the rules of locking refuse, as problems whose `detail` names the next step.
+//! Refusals by the rules of locking, as problems whose `detail` names the next step.
 
 use db_locks_service::{
     Unavailable,
@@ -17,12 +17,12 @@ impl Problem {
             Refusal::NotFound => Self::new(ProblemKind::NotFound, not_found(asked)),
             Refusal::VersionMismatch => Self::new(
                 ProblemKind::VersionMismatch,
-                "The version is not the one of the current grant: its grant has ended, or never was. Acquire anew, with \
-                 another version.",
+                "The version is not the version of the current grant: its grant has ended, or never existed. Acquire \
+                 again with another version.",
             ),
             Refusal::LeaseExpired => Self::new(
                 ProblemKind::LeaseExpired,
-                "The lease of this version has ended. Stop the work that it guarded, and acquire anew.",
+                "The lease of this version has ended. Stop the work that it protected, and acquire again.",
             ),
             Refusal::Revoked(revocation) => Self::revoked(revocation),
             Refusal::InUse(holders) => Self::in_use(holders, asked),
@@ -30,22 +30,20 @@ impl Problem {
                 extra: Extra::Session(session),
                 ..Self::new(
                     ProblemKind::GuardedTransactionOpen,
-                    "A transaction that called db_locks_guard for this grant is still open. The grant is over all the \
-                     same; commit or roll back, and ask again.",
+                    "A transaction that called db_locks_guard for this grant is still open. The grant has ended \
+                     nevertheless. Commit or roll back the transaction, and send the request again.",
                 )
             },
             Refusal::WrongKind => Self::new(ProblemKind::WrongKind, wrong_kind(asked)),
             Refusal::Superseded => Self::new(
                 ProblemKind::Superseded,
-                "A repeat with the same version took over the place in the queue, and will be answered.",
+                "A later request with the same version took over the place in the queue, and will be answered.",
             ),
             Refusal::NotGranted(not_granted) => Self::not_granted(not_granted),
-            Refusal::NotForSemaphores(field) => {
-                Self::invalid_field(field, "means nothing for a semaphore's key")
-            }
+            Refusal::NotForSemaphores(field) => Self::invalid_field(field, "is not allowed for a semaphore"),
             Refusal::VersionRequired => Self::invalid_field(
                 "version",
-                "is required: the key is a semaphore, whose permits have one each",
+                "is required: the key is a semaphore, and each permit has its own version",
             ),
             Refusal::TooLargeToGuard => Self::invalid_field(
                 match asked {
@@ -65,18 +63,18 @@ impl Problem {
             Some(reason) => format!(", with the reason: {}", reason.as_str()),
             None => String::new(),
         };
-        let detail = format!("An operator ended the grant of this version by force{given}");
+        let detail = format!("An operator ended the grant with this version by force{given}");
         Self { extra: Extra::Revoked(revocation), ..Self::new(ProblemKind::Revoked, detail) }
     }
 
     fn in_use(holders: Vec<Holder>, asked: Kind) -> Self {
         let detail = match asked {
             Kind::Mutex => {
-                "The lock is held; see `holders`. It has to be free, or DELETE be given the grant's version: \
+                "The lock is held; see `holders`. Wait until it is free, or send the version of the grant with DELETE: \
                  `?version=…`."
             }
             Kind::Semaphore => {
-                "Permits of the semaphore are out; see `holders`. It can be deleted when all have come back."
+                "Permits of the semaphore are held; see `holders`. The semaphore can be deleted when all permits are free."
             }
         };
         Self { extra: Extra::Holders(holders), ..Self::new(ProblemKind::InUse, detail) }
@@ -85,14 +83,15 @@ impl Problem {
     fn not_granted(not_granted: NotGranted) -> Self {
         let detail = match not_granted.reason {
             NotGrantedReason::NoWait => {
-                "It is held by others, and the request did not want to wait. With a longer `wait_ms` it would."
+                "Others hold the lock or all permits, and the request did not want to wait. With a longer `wait_ms` it \
+                 waits."
             }
             NotGrantedReason::GuardedTransaction => {
-                "Its last grant is over, and a transaction that called db_locks_guard for it is still open. It is free \
-                 when that has ended."
+                "The last grant has ended, but a transaction that called db_locks_guard for it is still open. The key is \
+                 free when the transaction ends."
             }
             NotGrantedReason::TimedOut => {
-                "It was held by others for the whole wait. With a longer `wait_ms` the request waits longer."
+                "Others held the lock or all permits for the whole wait. With a longer `wait_ms` the request waits longer."
             }
         };
         Self { extra: Extra::NotGranted(not_granted), ..Self::new(ProblemKind::NotGranted, detail) }
@@ -102,11 +101,11 @@ impl Problem {
 const fn not_found(asked: Kind) -> &'static str {
     match asked {
         Kind::Mutex => {
-            "The tenant (header X-Tenant) has no lock of this key. A lock is created by its first acquire, unless that \
-             has `acquire_only_if_already_exists`, or by PUT /locks/{key}."
+            "The tenant (header X-Tenant) has no lock with this key. The first acquire creates a lock, unless it has \
+             `acquire_only_if_already_exists`; PUT /locks/{key} creates one too."
         }
         Kind::Semaphore => {
-            "The tenant (header X-Tenant) has no semaphore of this key. Create it first: PUT /semaphores/{key} with \
+            "The tenant (header X-Tenant) has no semaphore with this key. Create it first: PUT /semaphores/{key} with \
              {\"max_size\": 3}."
         }
     }

@@ -17,19 +17,22 @@ const SEMAPHORE_VERBS: &[&str] = &["acquire", "heartbeat", "release", "permits"]
 impl Problem {
     /// There is no route for this path, as it was sent.
     pub(crate) fn no_route(path: &str) -> Self {
-        let detail =
-            match path.split_once('/').map(|(_, path)| path.split('/').collect::<Vec<_>>()).as_deref() {
-                Some(["locks" | "semaphores", "", ..]) => Cow::Borrowed(
-                    "A key is never empty. /locks and /semaphores without a slash behind them list all.",
-                ),
-                Some([collection @ "locks", key @ ..]) if key.len() > 1 => {
-                    slash_in_key(collection, key, LOCK_VERBS)
-                }
-                Some([collection @ "semaphores", key @ ..]) if key.len() > 1 => {
-                    slash_in_key(collection, key, SEMAPHORE_VERBS)
-                }
-                _ => Cow::Borrowed("There is no such path; /swagger-ui/ lists those that there are."),
-            };
+        let detail = match path
+            .split_once('/')
+            .map(|(_, path)| path.split('/').collect::<Vec<_>>())
+            .as_deref()
+        {
+            Some(["locks" | "semaphores", "", ..]) => Cow::Borrowed(
+                "A key is never empty. To list all keys, use /locks or /semaphores without a slash at the end.",
+            ),
+            Some([collection @ "locks", key @ ..]) if key.len() > 1 => {
+                slash_in_key(collection, key, LOCK_VERBS)
+            }
+            Some([collection @ "semaphores", key @ ..]) if key.len() > 1 => {
+                slash_in_key(collection, key, SEMAPHORE_VERBS)
+            }
+            _ => Cow::Borrowed("There is no such path; /swagger-ui/ lists all paths."),
+        };
         Self::new(ProblemKind::RouteNotFound, detail)
     }
 
@@ -66,7 +69,7 @@ fn slash_in_key(collection: &str, segments: &[&str], verbs: &[&str]) -> Cow<'sta
     let meant = if meant.len() > LONGEST_REPEATED { "key%2Fwith%2Fslashes" } else { &meant };
     let verbs = verbs.join(", ");
     Cow::Owned(format!(
-        "There is no such path. A `/` that belongs to a key is written `%2F`: {meant}. Behind a key there is nothing, or one of \
+        "There is no such path. A `/` that belongs to a key is written `%2F`: {meant}. After the key there is nothing, or one of \
          {verbs}."
     ))
 }

@@ -1,4 +1,4 @@
-//! What a 503 says: which dependency or limit stands in the way, and when to try again.
+//! The texts of a 503: the dependency or limit that is the cause, and when to try again.
 
 use db_locks_service::Unavailable;
 
@@ -26,15 +26,15 @@ const fn detail(reason: Unavailable) -> &'static str {
             "The database is read-only: it is a standby, in recovery, or set to refuse writes. Nothing was changed."
         }
         Unavailable::SeveralWritable => {
-            "Two writable servers: several hosts of the database accept writes, and nothing tells which of them is the right \
-             one. Nothing was changed."
+            "Two writable servers: several hosts of the database accept writes, and the service cannot know which of them \
+             is the right one. Nothing was changed."
         }
         Unavailable::DiskFull => "Disk full: the database has no room left to write. Nothing was changed.",
         Unavailable::DatabaseRefused => {
             "The database refused the request. The service's log has the cause; nothing was changed."
         }
         Unavailable::UnreadableKey => {
-            "What is stored for this key cannot be read. The service's log has the cause; nothing was changed."
+            "The stored data of this key cannot be read. The service's log has the cause; nothing was changed."
         }
         Unavailable::OtherSchema => {
             "The database's schema is older or newer than this version of the service. `db-locks migrate status` lists \
@@ -44,39 +44,40 @@ const fn detail(reason: Unavailable) -> &'static str {
             "The SQLite file was deleted, moved or replaced while the service ran. Put it back, or start the service again."
         }
         Unavailable::UnknownOutcome => {
-            "The database broke off, and whether the request was carried out is not known. An acquire may be sent again \
-             with the same `version`; what it may have granted is given back otherwise."
+            "The connection to the database broke, and it is not known whether the request was carried out. An acquire may \
+             be sent again with the same `version`. Otherwise its grant, if there is one, is given back."
         }
         Unavailable::LeaseOver => {
-            "The database took longer than the lease, which has ended. Try again, with a longer `lease_duration_ms` if \
-             this happens often."
+            "The database took longer than the lease, so the lease has ended. Try again, with a longer \
+             `lease_duration_ms` if this happens often."
         }
         Unavailable::Overloaded => "The service is overloaded. Try again in a moment.",
         Unavailable::Connections => {
             "Too many connections are open: their limit is reached (DB_LOCKS_MAX_HTTP_CONNECTIONS)."
         }
         Unavailable::LargeAnswers => {
-            "The service is overloaded: too many large answers wait to be read by those that asked for them. Ask for \
-             smaller pages, or try again in a moment."
+            "The service is overloaded: too many large answers were not read by their clients yet. Ask for smaller pages, \
+             or try again in a moment."
         }
         Unavailable::KeyWaiters => {
-            "Too many requests wait for this key already: the limit of the key's waiters is reached \
+            "Too many requests already wait for this key: the limit of the key's waiters is reached \
              (DB_LOCKS_MAX_WAITERS_PER_KEY)."
         }
         Unavailable::TenantWaiters => {
-            "Too many requests of this tenant wait already: the limit of the tenant's waiters is reached \
+            "Too many requests of this tenant already wait: the limit of the tenant's waiters is reached \
              (DB_LOCKS_MAX_WAITERS_PER_TENANT)."
         }
         Unavailable::TenantStorage => {
-            "The tenant's storage is used up: its limit is reached (DB_LOCKS_MAX_BYTES_PER_TENANT), and this would create a \
-             key or store more. Nothing was changed. Delete what is not needed; deleted keys count until they are swept."
+            "The tenant's storage is used up: its limit is reached (DB_LOCKS_MAX_BYTES_PER_TENANT), and the request would \
+             create a key or store more data. Nothing was changed. Delete keys that are not needed; deleted keys count \
+             until they are swept."
         }
         Unavailable::ProcessWaiters => {
-            "The service is overloaded: too many requests wait in this process already (DB_LOCKS_MAX_WAITERS)."
+            "The service is overloaded: too many requests already wait in this process (DB_LOCKS_MAX_WAITERS)."
         }
         Unavailable::PlaceLost => "The place in the queue was lost. Try again.",
         Unavailable::ShuttingDown => "The service is shutting down. Try again: another replica may answer.",
-        Unavailable::Fault => "The service is in error. Its log has the cause under this request id.",
+        Unavailable::Fault => "The service has failed. Its log has the cause under this request id.",
     }
 }
 

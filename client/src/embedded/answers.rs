@@ -91,20 +91,20 @@ pub(super) fn error(error: ServiceError) -> LockError {
 fn refused(refusal: Refusal) -> LockError {
     match refusal {
         Refusal::NotFound => {
-            LockError::NotFound("the tenant has no lock or semaphore of that key".to_owned())
+            LockError::NotFound("the tenant has no lock or semaphore with this key".to_owned())
         }
         Refusal::VersionMismatch => {
-            LockError::Lost("the grant of this version has ended, or never was".to_owned())
+            LockError::Lost("the grant with this version has ended, or never existed".to_owned())
         }
         Refusal::LeaseExpired => LockError::Lost("the lease of this version has ended".to_owned()),
         Refusal::Revoked(_) => LockError::Lost("an operator ended the grant by force".to_owned()),
-        Refusal::Superseded => {
-            LockError::Lost("a repeat with the same version took over the place in the queue".to_owned())
-        }
+        Refusal::Superseded => LockError::Lost(
+            "a later request with the same version took over the place in the queue".to_owned(),
+        ),
         Refusal::NotGranted(refusal) => LockError::NotGranted(Box::new(not_granted(&refusal))),
         Refusal::InUse(holders) => {
             let mut problem =
-                conflict("in-use", "In use", "The lock is held, or permits of the semaphore are out.");
+                conflict("in-use", "In use", "The lock is held, or permits of the semaphore are held.");
             let holders: Vec<_> = holders.iter().map(holder).collect();
             // Serializing strings and numbers cannot fail.
             let holders = serde_json::to_value(holders).unwrap_or_default();
@@ -119,10 +119,10 @@ fn refused(refusal: Refusal) -> LockError {
         Refusal::GuardedTransactionOpen { .. } => LockError::Conflict(conflict(
             "guarded-transaction-open",
             "Guarded transaction open",
-            "A transaction that called the guard for this grant is open. The grant is over all the same.",
+            "A transaction that called the guard for this grant is open. The grant has ended nevertheless.",
         )),
         Refusal::NotForSemaphores(field) => {
-            LockError::Validation(format!("{field}: means nothing for a semaphore's key"))
+            LockError::Validation(format!("{field}: is not allowed for a semaphore"))
         }
         Refusal::TooLargeToGuard => {
             LockError::Validation("max_size: the semaphore is too large to be guarded".to_owned())
@@ -133,7 +133,7 @@ fn refused(refusal: Refusal) -> LockError {
             retry_after: RETRY_AFTER,
         },
         Refusal::QueueFull(_) | Refusal::PlaceLost => LockError::Unavailable {
-            detail: "too many wait, or the place in the queue is lost".to_owned(),
+            detail: "too many requests wait, or the place in the queue was lost".to_owned(),
             retry_after: RETRY_AFTER,
         },
     }
@@ -142,11 +142,13 @@ fn refused(refusal: Refusal) -> LockError {
 fn not_granted(refusal: &domain::NotGranted) -> NotGranted {
     let (reason, detail) = match refusal.reason {
         NotGrantedReason::NoWait => {
-            ("no_wait", "It is held by others, and the request did not want to wait.")
+            ("no_wait", "Others hold the lock or all permits, and the request did not want to wait.")
         }
-        NotGrantedReason::TimedOut => ("timed_out", "It was held by others for the whole wait."),
+        NotGrantedReason::TimedOut => {
+            ("timed_out", "Others held the lock or all permits for the whole wait.")
+        }
         NotGrantedReason::GuardedTransaction => {
-            ("guarded_transaction", "An open transaction that called the guard is in the way.")
+            ("guarded_transaction", "An open transaction that called the guard prevents the grant.")
         }
     };
     NotGranted {
