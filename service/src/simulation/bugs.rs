@@ -5,15 +5,15 @@
 pub(crate) enum Bug {
     /// A grant gets the token of the one before it.
     TokenNotBumped,
-    /// Leases are judged by this replica's own clock after the first reading of the database's.
+    /// Leases end by the replica's own clock after the first reading of the database's clock.
     ExpiryByLocalClock,
-    /// Who comes to a free lock takes it, although others wait.
+    /// A newcomer gets a free lock although others wait.
     NewcomerOvertakes,
-    /// A release ends whatever grant there is.
+    /// A release ends any grant, whatever its version.
     ReleaseIgnoresVersion,
     /// Callers are answered when a commit is sent, not when it is durable.
     AnsweredBeforeDurable,
-    /// A release frees the lock and serves nobody, and no timer is set.
+    /// A release frees the lock without serving the queue or setting a timer.
     LostWakeUp,
     /// A place that was offered to another replica is kept for it for ever.
     OfferNeverLapses,
@@ -23,14 +23,14 @@ pub(crate) enum Bug {
     StaleCacheAnswered,
     /// A change that finds a guard row locked is written without it.
     GuardSkipped,
-    /// The epoch does not stand in front of a grant's token.
+    /// A grant's token does not contain the epoch.
     EpochNotAdded,
-    /// The clean-up after a request ends the grant whoever has it.
+    /// The clean-up after a request ends the grant even if another request has it.
     CleanUpEndsLiveGrant,
 }
 
 impl Bug {
-    /// All of them.
+    /// All bugs.
     pub(super) const ALL: [Self; 12] = [
         Self::TokenNotBumped,
         Self::ExpiryByLocalClock,

@@ -13,11 +13,11 @@ use super::{
 };
 use crate::{LockService, domain::KeyId};
 
-/// For how long beyond its wait a request may go without an answer: the service's limit, and some time to act on it.
+/// The time after its wait in which a request must be answered: the service's limit, and some time to act on it.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(7);
 
 impl World {
-    /// A client asks a replica. `None`: it got no answer.
+    /// Sends a client's request to a replica. `None` if there was no answer.
     pub(super) async fn call(
         self: &Arc<Self>,
         client: usize,
@@ -64,7 +64,7 @@ impl World {
         Some(answer)
     }
 
-    /// Nobody is kept waiting without an answer, unless its replica did not run.
+    /// Checks that the client did not wait too long for an answer, unless its replica did not run.
     fn check_deadlines(&self, asked: &Replica, number: usize, request: RequestId) {
         let replicas = self.replicas();
         let ran = replicas[number].as_ref().is_some_and(|replica| {
@@ -95,7 +95,7 @@ impl Handler {
         world.record.answered(request, &answer);
         world.travel().await;
         match delivery {
-            // The connection is gone: it is dropped, and counts as unseen.
+            // The connection is gone: the answer is dropped, and counts as undelivered.
             Some(_) if sender.is_closed() => {}
             Some(delivery) => {
                 world.record.delivered(request, delivery.view());
@@ -108,7 +108,7 @@ impl Handler {
 }
 
 impl World {
-    /// A little time on the network.
+    /// Waits for the time of a network transfer.
     async fn travel(&self) {
         match self.draw(|random| random.random_range(0..4)) {
             0 => {}

@@ -1,5 +1,5 @@
-//! Clients: what they want, and what they do when they are told nothing. They do what users do: choose versions or not,
-//! repeat what got no answer at another replica, hang up, let leases end, send orphan releases, resize and delete.
+//! Clients: their requests, and their behaviour without an answer. They act like users: they choose versions or not,
+//! repeat unanswered requests at another replica, hang up, let leases end, release unknown versions, resize and delete.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,13 +18,13 @@ use crate::{
     domain::{Data, DataEdit, KeyId, Kind, LockView, Owner, Release, Version},
 };
 
-/// A lease that ends after the simulation does: what is left behind with it is seen.
+/// A lease that ends after the simulation, so that the checker sees grants that are left behind.
 const LONG_LEASE_MS: i64 = 600_000;
 
-/// How often a client repeats what got no answer.
+/// The number of times that a client repeats an unanswered request.
 const MOST_TRIES: usize = 4;
 
-/// One client, with one thing at a time.
+/// One client, with one request at a time.
 pub(super) struct Client {
     world: Arc<World>,
     number: usize,
@@ -38,13 +38,13 @@ impl Client {
         Self { world, number, random, requests: 0 }
     }
 
-    /// Does one thing after another.
+    /// Sends one request after another.
     pub(super) async fn live(mut self) {
         while self.world.at() < LIVELY_MS {
             self.pause(20, 900).await;
             self.act().await;
         }
-        // Nothing fails any more: they wait for each other, long enough for nothing but a wake-up to end it.
+        // Nothing fails any more. The clients wait for each other, so long that only a wake-up ends the wait.
         let calm = LIVELY_MS + RECOVERY_MS;
         while self.world.at() < calm {
             self.pause(200, 2_000).await;
@@ -75,7 +75,7 @@ impl Client {
         Version(uuid::Builder::from_random_bytes(self.random.random()).into_uuid())
     }
 
-    /// Data that no other request has.
+    /// Creates data that no other request has.
     fn data(&mut self) -> Data {
         self.requests += 1;
         Data::trusted(&format!("d{}-{}", self.number, self.requests))
@@ -90,7 +90,8 @@ impl Client {
             (Kind::Semaphore, 1..=2) => Ask::PutSemaphore(self.random.random_range(1..=4)),
             (_, 3) => Ask::Get(kind),
             (_, 4) => match self.some_version() {
-                // Somebody else's, or one that is long over: it acts on what it names or on nothing.
+                // A version of another client, or one that ended long ago. The request acts on that grant or on
+                // nothing.
                 Some(version) => self.heartbeat(kind, version),
                 None => Ask::Get(kind),
             },
@@ -117,7 +118,7 @@ impl Client {
         self.world.call(self.number, replica, &id, ask, None).await;
     }
 
-    /// A version that was granted to somebody.
+    /// A version of any grant.
     fn some_version(&mut self) -> Option<Version> {
         let version = self.world.ended_version(&mut self.random);
         version.filter(|_| self.random.random_bool(0.7))
@@ -165,7 +166,7 @@ impl Client {
         })
     }
 
-    /// Asks for a grant, uses it and gives it back. What gets no answer is asked again, if its version was chosen.
+    /// Acquires a grant, uses it and releases it. An unanswered request with a chosen version is repeated.
     async fn take(&mut self, id: &KeyId, kind: Kind, mut ask: Ask) {
         let Ask::Acquire(AcquireRequest { version: chosen, guarded, .. }) = &mut ask else { return };
         let chosen = chosen.is_some();
@@ -187,7 +188,7 @@ impl Client {
             match self.world.call(self.number, replica, id, ask.clone(), hangs_up).await {
                 Some(Answer::Granted(view)) => {
                     if tries > 0 && self.random.random_bool(0.3) {
-                        // It relies on it for longer than the grant of a lost answer is kept.
+                        // The client relies on the grant for longer than the grant of a lost answer is kept.
                         self.pause(10_000, 12_000).await;
                     }
                     return self.hold(id, kind, &ask, &view, early).await;
@@ -200,7 +201,7 @@ impl Client {
         }
     }
 
-    /// Something between the client and the service asks the same once more while the first request waits.
+    /// Sends the same request once more while the first one waits, as a proxy may do.
     fn ask_beside(&mut self, id: &KeyId, ask: &Ask) {
         let (world, number, id, ask) = (self.world.clone(), self.number, id.clone(), ask.clone());
         let (replica, after) = (self.replica(), self.random.random_range(0..1_500));
@@ -210,7 +211,7 @@ impl Client {
         });
     }
 
-    /// When it hangs up, if it does, in milliseconds after its question.
+    /// The time of the hang-up, if there is one, in milliseconds after the request.
     fn hangs_up(&mut self, ask: &Ask) -> Option<u64> {
         let hang_ups = self.world.plan.hang_ups;
         let wait_ms = u64::try_from(ask.wait_ms()).unwrap_or(0);
@@ -218,7 +219,7 @@ impl Client {
         does.then(|| self.random.random_range(1..wait_ms + 20))
     }
 
-    /// Writes under the grant's guard, with several workers at a time or one, and mostly waits for what they do.
+    /// Writes under the guard of the grant, with one or several workers at a time, and mostly waits for them.
     async fn work(&mut self, id: &KeyId, version: Version, mut early: Option<u64>) {
         for _ in 0..self.random.random_range(1..4) {
             let is_lively = Plan::is_lively(self.world.at());
@@ -241,7 +242,7 @@ impl Client {
         for _ in 0..self.random.random_range(0..4) {
             self.pause(1, 1_200).await;
             match self.random.random_range(0..10) {
-                // A proxy sends it once more.
+                // A proxy repeats the request.
                 0 if ask_is_chosen(ask) => {
                     let replica = self.replica();
                     self.world.call(self.number, replica, id, ask.clone(), None).await;
@@ -257,7 +258,7 @@ impl Client {
             }
         }
         if !leases_long && self.random.random_bool(0.15) {
-            // It vanishes: its lease has to end by itself.
+            // The client vanishes: its lease has to end by itself.
             return;
         }
         for _ in 0..MOST_TRIES {

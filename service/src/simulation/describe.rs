@@ -1,17 +1,17 @@
-//! How states and answers are written in a history.
+//! The texts of states and answers in a history.
 
 use std::fmt::Write as _;
 
 use super::request::{Answer, short};
 use crate::domain::{Body, KeyState, Place, ReplicaId, Waiter};
 
-/// Enough of the name by which a replica is known to tell it from the others.
+/// The first characters of a replica's name, enough to distinguish it from the others.
 pub(super) fn name_of(member: ReplicaId) -> String {
     let text = member.0.as_simple().to_string();
     format!("m-{}", &text[..4])
 }
 
-/// A state, when the clock shows this.
+/// A state, at this time of the clock.
 pub(super) fn state_text(state: &KeyState, clock: i64) -> String {
     let mut text = format!("token {}", state.token.0);
     let grants = match &state.body {
@@ -57,7 +57,7 @@ pub(super) fn state_text(state: &KeyState, clock: i64) -> String {
     text
 }
 
-/// By what an answer is counted.
+/// The name under which an answer is counted.
 pub(super) const fn kind_of(answer: &Answer) -> &'static str {
     use crate::domain::{NotGranted, NotGrantedReason, Refusal};
     match answer {

@@ -1,6 +1,6 @@
-//! The seams between the service's code and a simulation: spawning, random ids, sizes of views, planted bugs.
+//! The hooks for a simulation in the service's code: spawning, random ids, sizes of views, planted bugs.
 //!
-//! The service's code asks here in test builds only. Outside of a simulation every answer is "do as always".
+//! The service's code uses these hooks in test builds only. Outside of a simulation they change nothing.
 
 use std::{
     cell::{Cell, RefCell},
@@ -14,7 +14,7 @@ use super::{bugs::Bug, process::Process};
 thread_local! {
     /// The simulated process whose task is running.
     static PROCESS: RefCell<Option<Arc<Process>>> = const { RefCell::new(None) };
-    /// How many waiters and permits are loaded and remembered with a key.
+    /// The number of waiters and permits that are loaded and cached with a key.
     static VIEW_SIZE: Cell<Option<usize>> = const { Cell::new(None) };
     /// The bug that is planted.
     static BUG: Cell<Option<Bug>> = const { Cell::new(None) };
@@ -30,8 +30,8 @@ pub(crate) fn uuid() -> Option<Uuid> {
     PROCESS.with_borrow(|process| process.as_ref().map(|process| process.uuid()))
 }
 
-/// How many waiters and permits are loaded and remembered with a key: `usual` outside of a simulation. Real sizes are never
-/// reached by the few clients of a simulation, and what happens at the end of a view has to be simulated too.
+/// The number of waiters and permits that are loaded and cached with a key: `usual` outside of a simulation. The few
+/// clients of a simulation never reach the real sizes, and the end of a view has to be simulated too.
 pub(crate) fn view_size(usual: usize) -> usize {
     VIEW_SIZE.get().unwrap_or(usual)
 }
@@ -41,7 +41,7 @@ pub(crate) fn has(bug: Bug) -> bool {
     BUG.get() == Some(bug)
 }
 
-/// Sets a simulation up on this thread, until it is dropped.
+/// Sets a simulation up on this thread, until the returned guard is dropped.
 pub(super) struct Installed;
 
 impl Installed {
@@ -59,7 +59,7 @@ impl Drop for Installed {
     }
 }
 
-/// A task of a process runs, until this is dropped.
+/// Marks a task of a process as running, until the returned guard is dropped.
 pub(super) struct Entered(Option<Arc<Process>>);
 
 impl Entered {

@@ -1,23 +1,23 @@
-//! What a seed stands for: the size of the world, and which faults it has. Each seed has some faults often, some seldom
-//! and some not at all, so that no fault hides what another one brings to light.
+//! The plan of a seed: the size of the world, and its faults. Each seed has some faults often, some rarely and some
+//! never, so that no fault hides the effects of another.
 
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
-/// How long clients are busy and faults happen, in milliseconds.
+/// The time for which clients are busy and faults happen, in milliseconds.
 pub(super) const LIVELY_MS: i64 = 16_000;
-/// How long everything may take to recover then: who is paused is back, and who is dead is known to be.
+/// The time for recovery after that: paused replicas are back, and dead ones are known to be dead.
 pub(super) const RECOVERY_MS: i64 = 12_000;
-/// How long nothing fails afterwards. Longer than an undelivered grant or a place without a connection is kept.
+/// The time without faults after that, longer than an undelivered grant or a detached waiter's place is kept.
 pub(super) const QUIET_MS: i64 = 14_000;
 
-/// How likely a single statement fails in which way.
+/// The probabilities of each fault of a single statement.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct StatementFaults {
-    /// It is carried out, and its answer is lost.
+    /// The statement is executed, and its answer is lost.
     pub(super) lost_answer: f64,
-    /// It never reaches the database, and nobody can tell.
+    /// The statement never reaches the database, and its sender cannot know that.
     pub(super) lost_statement: f64,
-    /// It is given up, and carried out some time before or after that.
+    /// The sender gives up, and the statement is executed some time before or after that.
     pub(super) late: f64,
     /// A deadlock.
     pub(super) transient: f64,
@@ -25,11 +25,11 @@ pub(super) struct StatementFaults {
     pub(super) refused: f64,
     /// No connection.
     pub(super) unreachable: f64,
-    /// It takes long.
+    /// The statement is slow.
     pub(super) slow: f64,
 }
 
-/// How often something bigger goes wrong, as a mean number of times while clients are busy.
+/// The mean number of each larger fault while clients are busy.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct WorldFaults {
     pub(super) crashes: f64,
@@ -44,7 +44,7 @@ pub(super) struct WorldFaults {
     pub(super) raises: f64,
 }
 
-/// Everything that is settled by the seed before a simulation begins.
+/// Everything that the seed decides before a simulation begins.
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
     pub(super) seed: u64,
@@ -53,21 +53,21 @@ pub(super) struct Plan {
     pub(super) clients: usize,
     /// The keys, and whether each is a semaphore.
     pub(super) keys: Vec<bool>,
-    /// Which of them clients ask to be guarded.
+    /// Whether clients ask for guarded grants of each key.
     pub(super) guarded: Vec<bool>,
     /// Whether the database pushes notifications.
     pub(super) pushes: bool,
-    /// How many notifications are lost.
+    /// The share of notifications that are lost.
     pub(super) lost_notifications: f64,
-    /// How many waiters and permits are loaded and remembered, if not as many as usual.
+    /// The number of waiters and permits that are loaded and cached, if not the usual one.
     pub(super) view_size: Option<usize>,
-    /// How likely a poll of a task is put off.
+    /// The probability that a poll of a task is delayed.
     pub(super) defer: f64,
     pub(super) statements: StatementFaults,
     pub(super) world: WorldFaults,
-    /// How likely a client hangs up on a request.
+    /// The probability that a client hangs up on a request.
     pub(super) hang_ups: f64,
-    /// How likely an answer is lost between the service and a client.
+    /// The probability that an answer is lost between the service and a client.
     pub(super) lost_answers: f64,
 }
 
@@ -111,9 +111,9 @@ impl Plan {
             lost_answers: some(random, 0.2),
         };
         match random.random_range(0..10) {
-            // Without faults: what goes wrong here has nothing to do with them.
+            // Without faults, to find errors that do not depend on them.
             0 => (plan.statements, plan.world) = <_>::default(),
-            // Nothing fails but replicas: the others take over in time.
+            // Only replicas fail: the others take over in time.
             1 | 2 => {
                 let (crashes, pauses) = (random.random_range(0.0..2.0), random.random_range(0.0..2.0));
                 plan.statements = StatementFaults::default();
@@ -133,7 +133,7 @@ impl Plan {
         plan
     }
 
-    /// From when on those who wait have to be served in time.
+    /// The time from which waiters have to be served in time.
     pub(super) fn served_from(&self) -> i64 {
         let faults = self.statements;
         let statements = faults.lost_answer + faults.lost_statement + faults.late + faults.transient;
@@ -143,7 +143,7 @@ impl Plan {
         if statements + world > 0.0 { LIVELY_MS + RECOVERY_MS } else { 0 }
     }
 
-    /// When clients begin nothing lasting any more, and faults end, in milliseconds.
+    /// The time when faults end, and clients begin no long requests any more, in milliseconds.
     pub(super) const fn is_lively(at: i64) -> bool {
         at < LIVELY_MS
     }
@@ -154,8 +154,8 @@ fn some(random: &mut SmallRng, most: f64) -> f64 {
     if random.random_bool(0.5) { random.random_range(0.0..most) } else { 0.0 }
 }
 
-/// What draws from a stream of random numbers of its own, so that another number of draws in one place changes nothing in
-/// the others.
+/// The users of random numbers that have a stream of their own, so that another number of draws in one place changes
+/// nothing in the others.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Stream {
     Plan,

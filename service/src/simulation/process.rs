@@ -1,8 +1,8 @@
 //! A simulated process: the tasks of one replica, which run, pause and crash together.
 //!
-//! Every task of a replica is wrapped. The wrapper puts off some polls by the seed, so that the order in which ready tasks
-//! run is not the runtime's; it keeps a paused process from running; and it counts polls, so that a crash can come between
-//! any two of them, which is to say at any await.
+//! Every task of a replica is wrapped. The wrapper delays some polls by the seed, so that the runtime does not decide
+//! the order of ready tasks. It keeps a paused process from running. It counts polls, so that a crash can come between
+//! any two of them, which means at any await.
 
 use std::{
     any::Any,
@@ -25,29 +25,29 @@ use super::hooks::Entered;
 
 /// One incarnation of a replica.
 pub(crate) struct Process {
-    /// How many incarnations the replica had before.
+    /// The number of earlier incarnations of the replica.
     pub(super) life: usize,
-    /// How likely a poll is put off.
+    /// The probability that a poll is delayed.
     defer: f64,
     /// Never held while a task runs.
     state: Mutex<State>,
-    /// It crashed or panicked.
+    /// The process crashed or panicked.
     pub(super) ended: Notify,
 }
 
 struct State {
-    /// The order of tasks, and of nothing else.
+    /// The random numbers for the order of tasks only.
     order: SmallRng,
     ids: SmallRng,
     tasks: Vec<AbortHandle>,
-    /// Tasks at which the list is cleaned up.
+    /// The number of tasks at which the list is cleaned up.
     most_tasks: usize,
     paused: bool,
-    /// When it was started or resumed.
+    /// When the process was started or resumed.
     running_since: Instant,
     /// Tasks that became ready during a pause.
     held_back: Vec<Waker>,
-    /// It crashes after so many polls.
+    /// The number of polls after which the process crashes.
     polls_left: Option<u32>,
     is_over: bool,
     panic: Option<String>,
@@ -102,7 +102,7 @@ impl Process {
         self.state().paused
     }
 
-    /// Whether it has been running for so long.
+    /// Whether the process has run for this time.
     pub(super) fn has_run(&self, time: Duration) -> bool {
         self.runs_for() >= time
     }
@@ -113,12 +113,12 @@ impl Process {
         if state.is_over || state.paused { Duration::ZERO } else { state.running_since.elapsed() }
     }
 
-    /// Why it panicked, if it did.
+    /// The message of its panic, if it panicked.
     pub(super) fn panic(&self) -> Option<String> {
         self.state().panic.clone()
     }
 
-    /// Ends it: no task of it runs any more.
+    /// Ends the process: none of its tasks runs any more.
     pub(super) fn kill(&self) {
         let mut state = self.state();
         state.is_over = true;
@@ -132,7 +132,7 @@ impl Process {
         self.ended.notify_one();
     }
 
-    /// Has it crash after so many polls of its tasks.
+    /// Lets the process crash after this number of polls of its tasks.
     pub(super) fn crash_after(&self, polls: u32) {
         self.state().polls_left = Some(polls);
     }

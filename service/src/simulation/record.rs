@@ -1,4 +1,4 @@
-//! The history of a simulation, in lines, and the checker that reads along.
+//! The history of a simulation, in lines, and the checker that reads it.
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::domain::{KeyId, KeyState, LockView, ReplicaId, Version};
 
-/// What happened, to see that a simulation was not idle.
+/// The counts of events, which show that a simulation was not idle.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct Totals(pub(super) BTreeMap<&'static str, u64>);
 
@@ -30,11 +30,11 @@ impl Totals {
     }
 }
 
-/// Everything that is written down of a simulation.
+/// The record of a simulation.
 pub(super) struct Record {
     inner: Mutex<Inner>,
     started: Instant,
-    /// Something was found.
+    /// The error that the checker found.
     pub(super) failed: Notify,
 }
 
@@ -43,12 +43,12 @@ struct Inner {
     checker: Checker,
     failure: Option<String>,
     totals: Totals,
-    /// Which replica is known to the others by which name.
+    /// The names of replicas in the database.
     members: BTreeMap<ReplicaId, (usize, usize)>,
     is_over: bool,
 }
 
-/// What is left of a simulation.
+/// The result of a simulation.
 pub(super) struct Outcome {
     pub(super) lines: Vec<String>,
     pub(super) failure: Option<String>,
@@ -97,7 +97,7 @@ impl Record {
         }
     }
 
-    /// Runs a check, and keeps what it finds.
+    /// Runs a check, and keeps its error.
     pub(super) fn check<T>(&self, check: impl FnOnce(&mut Checker, i64) -> Result<T, String>) -> Option<T> {
         let at = self.at();
         let result = check(&mut self.inner().checker, at);
@@ -110,7 +110,7 @@ impl Record {
         }
     }
 
-    /// Tells the checker what happened.
+    /// Reports an event to the checker.
     pub(super) fn tell(&self, tell: impl FnOnce(&mut Checker, i64)) {
         let at = self.at();
         tell(&mut self.inner().checker, at);
@@ -120,7 +120,7 @@ impl Record {
         self.inner().is_over
     }
 
-    /// Closes the record: what the end of the runtime brings about does not count.
+    /// Closes the record: events during the end of the runtime do not count.
     pub(super) fn close(&self) -> Outcome {
         let mut inner = self.inner();
         inner.is_over = true;
@@ -145,7 +145,7 @@ impl Record {
         inner.line(at, &format!("replica {replica} is known as {name}"));
     }
 
-    /// Every name by which a replica was ever known to the others, with the replica and which of its lives it was.
+    /// All names of replicas in the database, with the replica and the number of its incarnation.
     pub(super) fn members(&self) -> BTreeMap<ReplicaId, (usize, usize)> {
         self.inner().members.clone()
     }
@@ -155,7 +155,8 @@ impl Record {
         self.count("lost races");
     }
 
-    /// A write of a replica was applied. `states`: what the key was before, and after each command of the write.
+    /// Records an applied write of a replica. `states` has the states of the key before, and after each command of the
+    /// write.
     pub(super) fn applied(&self, id: &KeyId, by: usize, states: &[KeyState], clock: i64) {
         self.count("commits");
         for step in states.windows(2) {
@@ -184,24 +185,24 @@ impl Record {
         request
     }
 
-    /// The service has an answer.
+    /// Records an answer of the service.
     pub(super) fn answered(&self, request: RequestId, answer: &Answer) {
         self.note(&format!("answer to {request}: {answer}"));
         self.count(kind_of(answer));
         self.check(|checker, at| checker.answered(at, request, answer));
     }
 
-    /// A grant was handed to a socket.
+    /// Records that a grant was handed to a socket.
     pub(super) fn delivered(&self, request: RequestId, view: &LockView) {
         self.tell(|checker, _| checker.delivered(request, view));
     }
 
-    /// A client has a grant, and relies on it from now on.
+    /// Records that a client has a grant, and relies on it from now on.
     pub(super) fn received(&self, request: RequestId, view: &LockView) {
         self.check(|checker, at| checker.received(at, request, view));
     }
 
-    /// Nobody listens to a request any more.
+    /// Records that nobody waits for the answer to a request any more.
     pub(super) fn abandoned(&self, request: RequestId, why: &str) {
         self.note(&format!("{request}: {why}"));
         self.tell(|checker, at| checker.abandoned(at, request));

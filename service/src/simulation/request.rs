@@ -1,4 +1,4 @@
-//! What a client asks, and what it is answered: the contract's operations, as the service's methods have them.
+//! Requests and answers of clients: the operations of the contract, as the service's methods have them.
 
 use std::fmt;
 
@@ -33,7 +33,7 @@ pub(super) enum Ask {
 }
 
 impl Ask {
-    /// How long it waits at most for a lock, in milliseconds.
+    /// The longest wait for a lock, in milliseconds.
     pub(super) fn wait_ms(&self) -> i64 {
         match self {
             Self::Acquire(acquire) => acquire.wait_ms.or(acquire.lease_ms).unwrap_or(15_000),
@@ -41,7 +41,7 @@ impl Ask {
         }
     }
 
-    /// The grant that it may end by name.
+    /// The version of the grant that the operation may end.
     pub(super) fn ends(&self) -> Option<Version> {
         match self {
             Self::Release(Release { version, .. }) | Self::Force { version, .. } => Some(*version),
@@ -51,7 +51,7 @@ impl Ask {
     }
 }
 
-/// What came of it.
+/// The answer to an operation.
 #[derive(Debug, Clone)]
 pub(super) enum Answer {
     Granted(LockView),
@@ -73,7 +73,7 @@ impl Answer {
     }
 }
 
-/// Carries an operation out. An acquire that is granted comes with its delivery.
+/// Runs an operation. A granted acquire is returned with its delivery.
 pub(super) async fn carry_out(
     service: &LockService,
     id: KeyId,
@@ -175,7 +175,7 @@ impl fmt::Display for Answer {
     }
 }
 
-/// Enough of a version to tell it from the others.
+/// The first characters of a version, enough to distinguish it from the others.
 pub(super) fn short(version: Version) -> String {
     let text = version.0.as_simple().to_string();
     format!("v-{}", &text[..5])

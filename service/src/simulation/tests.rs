@@ -1,4 +1,4 @@
-//! Seeds that are run with every change, a seed that is run twice, and bugs that are planted and have to be found.
+//! Seeds that run with every change, a seed that runs twice, and planted bugs that have to be found.
 
 #![expect(
     clippy::unwrap_used,
@@ -25,25 +25,25 @@ use super::{
 /// Seeds of a normal run.
 const SEEDS: u64 = 500;
 
-/// How many seeds may fail before the others are not tried.
+/// The number of failed seeds after which the others are not tried.
 const MOST_FAILURES: usize = 20;
 
-/// How long the search for a planted bug may take.
+/// The longest search for a planted bug.
 const FOUND_WITHIN: Duration = Duration::from_mins(3);
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().unwrap())
 }
 
-/// What a range of seeds came to.
+/// The result of a range of seeds.
 #[derive(Default)]
 struct Found {
     totals: Totals,
-    /// Seeds that fail, and why.
+    /// Failed seeds, with the reasons.
     failures: Vec<(u64, String)>,
 }
 
-/// Runs seeds on all processors, and notes in a file up to where all have been run.
+/// Runs seeds on all processors, and writes to a file up to which seed all have been run.
 fn run(seeds: std::ops::Range<u64>, progress: Option<&str>) -> Found {
     let (next, found) = (AtomicU64::new(seeds.start), Mutex::<Found>::default());
     let key_task = || {
@@ -71,7 +71,7 @@ fn run(seeds: std::ops::Range<u64>, progress: Option<&str>) -> Found {
     found.into_inner().unwrap()
 }
 
-/// The history of a seed, to be read.
+/// Prints the history of a seed.
 fn history(seed: u64) -> String {
     let outcome = simulate(seed, None);
     let mut text = format!("the history of seed {seed}:\n");
@@ -81,7 +81,7 @@ fn history(seed: u64) -> String {
     text
 }
 
-/// Guards all invariants: whatever fails, and whenever.
+/// Guards all invariants, whatever fails and whenever.
 #[test]
 fn the_invariants_hold_in_every_history() {
     if let Some(seed) = number("DB_LOCKS_SIMULATION_SEED") {

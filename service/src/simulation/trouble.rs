@@ -1,4 +1,4 @@
-//! What goes wrong in the world while clients are busy.
+//! The faults of the world while clients are busy.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use super::{checker::Checker, plan::LIVELY_MS, world::World};
 
-/// Something that goes wrong.
+/// A fault.
 #[derive(Debug, Clone, Copy)]
 enum Trouble {
     Crash,
@@ -21,7 +21,7 @@ enum Trouble {
 }
 
 impl World {
-    /// Things go wrong while clients are busy.
+    /// Causes faults while clients are busy.
     pub(super) fn make_trouble(self: &Arc<Self>) {
         let faults = self.plan.world;
         let kinds = [

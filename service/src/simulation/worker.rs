@@ -1,4 +1,4 @@
-//! Workers of a holder: transactions on the user's own data that call the guard, and end in one way or the other.
+//! Workers of a holder: transactions on the user's own data that call the guard, and commit or roll back.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,22 +8,22 @@ use tokio::time::sleep;
 use super::database::Database;
 use crate::domain::{KeyId, Version};
 
-/// One transaction, as it will go.
+/// The plan of one transaction.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Work {
-    /// A transaction that was begun before the grant.
+    /// The transaction, if it was begun before the grant.
     early: Option<u64>,
-    /// When the data was read, if that was before the transaction.
+    /// The moment when the data was read, if that was before the transaction.
     read: Option<u64>,
-    /// How long it takes to begin, and how long it stays open.
+    /// The time until the transaction begins, and the time for which it stays open.
     begins_after_ms: u64,
     takes_ms: u64,
-    /// Whether it is committed. Otherwise it is rolled back, by the worker or because it is gone.
+    /// Whether the transaction is committed. Otherwise it is rolled back, by the worker or because the worker is gone.
     commits: bool,
 }
 
 impl Work {
-    /// A transaction of a grant that was just received.
+    /// Plans a transaction of a grant that was just received.
     pub(super) fn of(
         random: &mut SmallRng,
         database: &Database,
@@ -33,7 +33,7 @@ impl Work {
         let takes_ms = match random.random_range(0..10) {
             _ if !is_lively => random.random_range(0..100),
             0..5 => random.random_range(0..100),
-            // It is paused, and may outlive its lease by far.
+            // The worker is paused, and may outlive its lease by far.
             5 => random.random_range(1_000..7_000),
             _ => random.random_range(100..1_500),
         };
@@ -42,7 +42,7 @@ impl Work {
         let read = reads_before.then(|| database.moment());
         Self { early, read, begins_after_ms, takes_ms, commits: random.random_bool(0.8) }
     }
-    /// Carries the transaction out.
+    /// Runs the transaction.
     pub(super) async fn carry_out(self, database: Arc<Database>, id: KeyId, version: Version) {
         sleep(Duration::from_millis(self.begins_after_ms)).await;
         let Some(number) = self.early.or_else(|| database.begin(&id)) else { return };

@@ -1,4 +1,4 @@
-//! The world of a simulation: one database, several replicas that come and go, clients, and what goes wrong.
+//! The world of a simulation: one database, several replicas that come and go, clients, and faults.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -25,11 +25,11 @@ use crate::{
     simulation::hooks::Entered,
 };
 
-/// How long a replica has to have been running before its waiters have to be served in time: until then the others may take
-/// it for dead.
+/// The time for which a replica has to run before its waiters have to be served in time: until then the others may
+/// believe that it is dead.
 const SETTLED_AFTER: Duration = Duration::from_secs(3);
 
-/// How long a release waits for the end of a transaction that called the guard.
+/// The time for which a release waits for the end of a transaction that called the guard.
 pub(super) const GUARD_WAIT: Duration = Duration::from_secs(5);
 
 /// A replica that runs.
@@ -38,18 +38,18 @@ pub(super) struct Replica {
     pub(super) process: Arc<Process>,
     pub(super) service: LockService,
     pub(super) engine: Arc<Engine>,
-    /// How often it was paused.
+    /// The number of pauses.
     pub(super) pauses: usize,
 }
 
-/// Everything there is.
+/// The state of the world.
 pub(super) struct World {
     pub(super) plan: Plan,
     pub(super) keys: Vec<(KeyId, Kind)>,
     pub(super) record: Arc<Record>,
     pub(super) database: Arc<Database>,
     replicas: Mutex<Vec<Option<Replica>>>,
-    /// Versions that were granted, for those who meddle.
+    /// Granted versions, for clients that use versions of others.
     versions: Mutex<Vec<Version>>,
     random: Mutex<SmallRng>,
 }
@@ -91,18 +91,18 @@ impl World {
         draw(&mut self.random.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// A client was told of a version.
+    /// Records a version that a client was answered.
     pub(super) fn db_time(&self, version: Version) {
         self.versions.lock().unwrap_or_else(PoisonError::into_inner).push(version);
     }
 
-    /// A version that was granted to somebody at some time, and most probably ended.
+    /// A version of an earlier grant, which most probably has ended.
     pub(super) fn ended_version(&self, random: &mut SmallRng) -> Option<Version> {
         let versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
         versions.choose(random).copied()
     }
 
-    /// Runs until everything has become quiet, or something was found.
+    /// Runs until everything has become quiet, or the checker found an error.
     pub(super) async fn run(self: &Arc<Self>) {
         for replica in 0..self.plan.replicas {
             self.start(replica, 0);
@@ -163,7 +163,7 @@ impl World {
         });
     }
 
-    /// Watches whether those who wait are served.
+    /// Checks again and again that waiters are served.
     async fn watch(self: Arc<Self>) {
         let mut freed = false;
         loop {
@@ -188,7 +188,7 @@ impl World {
         }
     }
 
-    /// An operator frees what nobody will give back, or nothing would happen any more.
+    /// Ends grants that nobody will give back, as an operator, since nothing would happen otherwise.
     async fn free_what_is_left(self: Arc<Self>) {
         let left = self.record.check(|checker, at| Ok(checker.left_over(at))).unwrap_or_default();
         for (id, version) in left {
@@ -216,7 +216,7 @@ fn options(plan: &Plan) -> EngineOptions {
             period_ms: 2_000,
             expired_delete_after_ms: 500,
             idle_lock_retention_ms: Some(4_000),
-            // Longer than anything remembers a key, and than any statement is under way.
+            // Longer than any cache keeps a key, and than any statement is under way.
             tombstone_retention_ms: 14_000,
             floor_settle_ms: 8_000,
         },

@@ -1,4 +1,4 @@
-//! Answers: each was true at some moment between its question and itself, and what it tells is durable.
+//! Answers: each was true at some moment between the request and the answer, and everything in it is durable.
 
 use super::{
     Checker, KeyChecks, Moment, Request, RequestId, active,
@@ -10,11 +10,11 @@ use crate::{
     simulation::request::{Answer, Ask, short},
 };
 
-/// How far a replica's time may be behind the clock: the duration of a slow statement that read it.
+/// The largest delay of a replica's time behind the clock: the duration of a slow statement that read it.
 const UNSURE_MS: i64 = 1_000;
 
 impl Checker {
-    /// The service has an answer to a request.
+    /// Checks the service's answer to a request.
     pub(in super::super) fn answered(
         &mut self,
         at: i64,
@@ -24,7 +24,7 @@ impl Checker {
         let moment = self.moment(at);
         let Some(asked) = self.requests.get_mut(&request) else { return Ok(()) };
         asked.answered = Some(moment);
-        // Until a grant is handed on, and after a 503, the service may have something to give back.
+        // Until a grant is delivered, and after a 503, the service may have a grant to give back.
         asked.settled = !matches!(answer, Answer::Granted(_) | Answer::Unavailable(_));
         if let Answer::Granted(view) = answer
             && let Some(key) = self.keys.get_mut(&asked.id)
@@ -41,7 +41,7 @@ impl Checker {
             return Ok(());
         }
         if let Answer::Unavailable(reason) = answer {
-            // What is left of a lease, or all of a short one, may be over before the answer is ready, on any day.
+            // The rest of a lease, or a short lease, may end before the answer is ready.
             let lease_over = ServiceError::Unavailable(Unavailable::LeaseOver).to_string();
             if asked.asked.at >= quiet_from && *reason != lease_over {
                 return Err(format!("{request} was answered {answer}, and nothing fails any more"));
@@ -55,7 +55,8 @@ impl Checker {
             Answer::Released(view) => check_released(key, asked, &seen, view),
             Answer::Lock(view) => check_lock(asked, &seen, view),
             Answer::Semaphore(view) => {
-                // Waiters and permits are read after the row, and a resize is written some time after it was decided and counted.
+                // Waiters and permits are read after the row, and a resize is written some time after it was decided
+                // and counted.
                 let size_fits = |seen: &Seen<'_>| match &seen.state.body {
                     Body::Semaphore(semaphore) => semaphore.max_size == view.max_size,
                     Body::Absent | Body::Mutex(_) => false,
@@ -73,7 +74,7 @@ impl Checker {
                     })
             }
             Answer::Deleted => {
-                // Where somebody waits, the deletion itself grants it anew.
+                // If a request waits, the deletion itself grants the lock again.
                 let anew = |seen: &Seen<'_>| seen.state.created_at.0 >= seen.earliest;
                 check(&seen, |seen| seen.kind().is_none() || anew(seen), "it was not deleted")
             }
@@ -105,7 +106,8 @@ impl Checker {
     ) -> Result<(), String> {
         let Some(held) = &view.held else { return Err("a grant without a version".to_owned()) };
         let Some(facts) = key.grants.get(&held.version) else {
-            // It may have been ended in the very write that made it, by somebody who did not wait for the answer.
+            // The grant may have been ended in the same write that made it, by a request that did not wait for the
+            // answer.
             if key.endings.contains(&held.version) {
                 return Ok(());
             }
@@ -132,7 +134,7 @@ impl Checker {
         self.check_promise(asked, answered, held)
     }
 
-    /// What is left of a lease when its holder begins to reckon is what it is told, or more.
+    /// Checks that the remaining lease is at least as long as answered when the holder begins to count it.
     fn check_promise(&self, asked: &Request, answered: Moment, held: &HeldView) -> Result<(), String> {
         if self.clocks.stepped(asked.asked.at, answered.at) {
             return Ok(());
@@ -145,7 +147,7 @@ impl Checker {
     }
 }
 
-/// A release is durable when it is answered. By force, a grant whose lease has ended is left as it is.
+/// Checks that an answered release is durable. A forced release leaves a grant whose lease has ended as it is.
 fn check_released(
     key: &KeyChecks,
     asked: &Request,
@@ -169,9 +171,10 @@ fn check_released(
     }
 }
 
-/// A lock that is shown was so at some time.
+/// Checks that the shown state of a lock was true at some time.
 fn check_lock(asked: &Request, seen: &[Seen<'_>], view: &LockView) -> Result<(), String> {
-    // A look may be stale, since it grants nothing: what was read before a write is judged by the clock of the answer.
+    // A read may be stale, since it grants nothing: rows that were read before a write are checked by the clock of the
+    // answer.
     let latest = seen.iter().map(|seen| seen.most).max().unwrap_or(i64::MIN);
     let fits = |seen: &Seen<'_>| {
         let Body::Mutex(mutex) = &seen.state.body else { return false };
@@ -185,7 +188,7 @@ fn check_lock(asked: &Request, seen: &[Seen<'_>], view: &LockView) -> Result<(),
             (Some(_), None) => false,
         };
         if let Ask::PutLock(data) = &asked.ask {
-            // Where somebody waits, it is granted in the same moment, and may have other data then.
+            // If a request waits, it is granted at the same moment, and the lock may then have other data.
             let granted = mutex.grant.as_ref().is_some_and(|grant| grant.acquired_at.0 >= seen.earliest);
             return mutex.data.as_ref() == Some(data) || granted;
         }

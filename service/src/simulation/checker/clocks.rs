@@ -1,17 +1,17 @@
-//! What the database's clock showed, and what a replica may have taken it for.
+//! The times of the database's clock, and the times that a replica may have assumed.
 
-/// For how long after a step somebody may still act on what the clock showed before: a reading is reckoned on with for a
-/// second, and a statement that was decided on it may be under way for some more.
+/// The time after a step in which a replica may still act on the earlier clock: a reading is used for a second, and a
+/// statement that was decided with it may be under way for some more.
 const ECHO_MS: i64 = 8_000;
 
-/// For how long after a step a promise may be reckoned from an old reading.
+/// The time after a step in which a promise may be computed from an old reading.
 const OLD_READING_MS: i64 = 1_500;
 
 /// The database's clock over the time of a simulation.
 #[derive(Debug)]
 pub(super) struct Clocks {
     offset: i64,
-    /// When it stepped, and by how much.
+    /// The steps of the clock, with their times and sizes.
     steps: Vec<(i64, i64)>,
 }
 
@@ -29,7 +29,7 @@ impl Clocks {
         at + self.offset + steps
     }
 
-    /// The least and the most that anybody may have taken the clock to show between two moments.
+    /// The lower and upper bound of the times that a replica may have assumed between two moments.
     pub(super) fn bounds(&self, from: i64, to: i64) -> (i64, i64) {
         let echo: i64 = self
             .steps
@@ -46,7 +46,7 @@ impl Clocks {
         self.steps.iter().any(|(at, _)| *at >= from - OLD_READING_MS && *at <= to)
     }
 
-    /// Whether the clock stepped back, and somebody may still act on what it showed before.
+    /// Whether the clock stepped back, and a replica may still act on the earlier time.
     pub(super) fn stepped_back_lately(&self, at: i64) -> bool {
         self.steps.iter().any(|(step, by)| *by < 0 && *step >= at - ECHO_MS)
     }

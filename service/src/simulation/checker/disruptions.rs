@@ -1,11 +1,11 @@
-//! Disruptions: the database lost its last commits, or an operator raised the epoch. What was answered before may not be so any
-//! more; what was granted before still was granted: its tokens are never seen again.
+//! Disruptions: the database lost its last commits, or an operator raised the epoch. Earlier answers may not be true
+//! any more, but earlier grants still count: their tokens are never seen again.
 
 use super::{Checker, KeyChecks, Recorded, facts::Facts, grants_of};
 use crate::domain::{Body, KeyId, KeyState};
 
 impl Checker {
-    /// Keys have these states now, and what was committed since `lost_from` may be lost.
+    /// Records that keys have these states now, and that commits since `lost_from` may be lost.
     pub(in super::super) fn disrupted(
         &mut self,
         at: i64,
@@ -25,7 +25,7 @@ impl Checker {
 }
 
 impl KeyChecks {
-    /// Forgets what is lost, but for the tokens.
+    /// Forgets lost grants, except for their tokens.
     fn restore(&mut self, at: i64, lost_from: i64, state: &KeyState) {
         self.transactions.clear();
         self.guarded_until = Some(at);

@@ -1,10 +1,10 @@
-//! What is known of one grant.
+//! The checker's knowledge of one grant.
 
 use std::collections::BTreeMap;
 
 use crate::domain::{Grant, Owner};
 
-/// What is known of one grant.
+/// The checker's knowledge of one grant.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Facts {
@@ -12,25 +12,25 @@ pub(super) struct Facts {
     pub(super) owner: Owner,
     pub(super) chosen: bool,
     pub(super) expires_at: i64,
-    /// The database's clock has reached its end since it was leased last.
+    /// The database's clock has reached the end of the lease since the last renewal.
     pub(super) ran_out: bool,
-    /// Given back, replaced or deleted: it never stands again.
+    /// The grant was given back, replaced or deleted, and is never active again.
     pub(super) closed: bool,
-    /// It is on record in the key's state.
+    /// The grant is stored in the key's state.
     pub(super) current: bool,
-    /// A 200 with it was handed to a socket.
+    /// A 200 with the grant was handed to a socket.
     pub(super) db_time: bool,
-    /// When it was made, by the monotonic clock.
+    /// When the grant was made, by the monotonic clock.
     pub(super) granted_at: i64,
-    /// A failover or an operator has set it to what it is: it may be ended by those who know of it, or by nobody.
+    /// A failover or an operator has changed the grant. Clients that know it may end it, or nobody does.
     pub(super) restored: bool,
-    /// To how many requests it was answered, whether that reached somebody or not.
+    /// The number of requests to which it was answered, delivered or not.
     pub(super) answers: usize,
-    /// Every end that its lease had.
+    /// All ends of the lease.
     pub(super) ends: Vec<i64>,
-    /// Until when clients rely on it, by the monotonic clock.
+    /// The time until which clients rely on the grant, by the monotonic clock.
     pub(super) promises: BTreeMap<usize, i64>,
-    /// How many chosen grants had been replaced when this one was.
+    /// The number of replaced grants with chosen versions when this one was replaced.
     pub(super) replaced_before: usize,
 }
 
@@ -54,7 +54,7 @@ impl Facts {
         }
     }
 
-    /// Whether it stands, as the database's clock has it.
+    /// Whether the grant is active by the database's clock.
     pub(super) fn is_active(&self) -> bool {
         !self.closed && !self.ran_out
     }

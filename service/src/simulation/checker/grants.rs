@@ -1,4 +1,4 @@
-//! Grants: who has one, when it ends, and what may end it.
+//! Grants: their holders, their ends, and the allowed reasons of their ends.
 
 use super::{Checker, KeyChecks, Recorded, facts::Facts, grants_of, order::check_order, places_of};
 use crate::{
@@ -6,11 +6,11 @@ use crate::{
     simulation::request::{Ask, short},
 };
 
-/// For how long a resize that was never answered may still be applied.
+/// The time for which a resize that was never answered may still be applied.
 const RESIZE_ECHO_MS: i64 = 20_000;
 
 impl Checker {
-    /// A write was applied. Returns how many grants are new.
+    /// Checks an applied write. Returns the number of new grants.
     pub(in super::super) fn applied(
         &mut self,
         at: i64,
@@ -53,7 +53,7 @@ impl Checker {
 }
 
 impl KeyChecks {
-    /// The database's clock shows this.
+    /// Records the time of the database's clock.
     pub(super) fn tick(&mut self, clock: i64) {
         for facts in self.grants.values_mut() {
             facts.ran_out |= clock >= facts.expires_at;
@@ -72,7 +72,7 @@ impl KeyChecks {
         }
     }
 
-    /// A client was answered with a grant.
+    /// Records that a client was answered with a grant.
     pub(super) fn rely(
         &mut self,
         at: i64,
@@ -97,7 +97,7 @@ impl KeyChecks {
         }
     }
 
-    /// Grants that are on record no more, or as ended.
+    /// Checks grants that are no longer stored, or are stored as ended.
     fn check_ends(&mut self, at: i64, after: &KeyState, early: bool) -> Result<(), String> {
         for (version, facts) in self.grants.iter_mut().filter(|(_, facts)| facts.current) {
             let grant = grants_of(after).into_iter().find(|grant| grant.version == *version);
@@ -131,7 +131,7 @@ impl KeyChecks {
         Ok(())
     }
 
-    /// Grants that are on record as before.
+    /// Checks grants that are stored as before.
     fn check_changes(&mut self, at: i64, clock: i64, after: &KeyState) -> Result<(), String> {
         for grant in grants_of(after) {
             let Some(facts) = self.grants.get_mut(&grant.version).filter(|facts| facts.current) else {
@@ -147,7 +147,7 @@ impl KeyChecks {
             if end > facts.expires_at && !self.renewals.contains(&grant.version) {
                 return Err(format!("invariant 4: {name} was renewed, and nobody asked for it"));
             }
-            // A lease that seems too long is cut; what was promised of it stays.
+            // A lease that seems too long is cut. Its promise to the client stays.
             let promised = facts.promises.values().any(|until| *until > at + (end - clock));
             if end < facts.expires_at && promised && !self.renewals.contains(&grant.version) {
                 return Err(format!("invariant 1: the lease of {name} was cut below what was promised"));
@@ -159,7 +159,7 @@ impl KeyChecks {
         Ok(())
     }
 
-    /// Grants that were not there before, in the order of their tokens.
+    /// Checks new grants, in the order of their tokens.
     fn check_fresh(&mut self, at: i64, before: &KeyState, after: &KeyState) -> Result<Vec<Version>, String> {
         let known =
             |grant: &Grant| self.grants.get(&grant.version).is_some_and(|facts| facts.token == grant.token.0);
@@ -181,14 +181,14 @@ impl KeyChecks {
                 if !forgotten && (facts.db_time || grant.chosen) {
                     return Err(format!("invariant 9: {name} was granted twice"));
                 }
-                // The first grant was never answered and left no trace, so the same version may be granted again.
+                // The first grant was never answered and is not stored, so the same version may be granted again.
                 self.replaced_data.clear();
             }
             if grant.chosen && self.chosen.get(&grant.version) != Some(&grant.owner) {
                 return Err(format!("{name} was granted to {:?}, who did not ask for it", grant.owner));
             }
             let mut facts = Facts::of(grant, self.chosen_replaced, at);
-            // Its request was answered by what is lost, and nobody may wait for this one.
+            // The answer to its request was lost, and possibly nobody waits for this grant.
             facts.restored = self.lost.contains(&grant.version) || self.waited.contains(&grant.version);
             self.grants.insert(grant.version, facts);
         }
@@ -196,7 +196,7 @@ impl KeyChecks {
         Ok(fresh.into_iter().map(|grant| grant.version).collect())
     }
 
-    /// Those who had a grant when this one was made, and still have: no more than might have then.
+    /// Checks the number of grants that were active when this one was made and still are.
     fn check_room(&self, version: Version, places: usize) -> Result<(), String> {
         let token = self.grants[&version].token;
         let active = self.grants.values().filter(|facts| facts.is_active() && facts.token <= token).count();
@@ -206,7 +206,7 @@ impl KeyChecks {
         Err(format!("invariant 1: with {} there are {active} grants, and {places} may be", short(version)))
     }
 
-    /// Data that was replaced does not come back: each request has data of its own.
+    /// Checks that replaced data does not come back. Each request has data of its own.
     fn check_data(&mut self, before: &KeyState, after: &KeyState) -> Result<(), String> {
         let data = |state: &KeyState| match &state.body {
             Body::Mutex(mutex) => mutex.data.as_ref().map(|data| data.as_str().to_owned()),

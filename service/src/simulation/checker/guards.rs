@@ -1,4 +1,5 @@
-//! Guarded keys: transactions of two grants never overlap (invariant 11), and nothing but their keys is affected by them.
+//! Guarded keys: transactions of two grants never overlap (invariant 11), and nothing but their keys is affected by
+//! them.
 
 use std::collections::BTreeSet;
 
@@ -8,18 +9,19 @@ use crate::{
     simulation::request::short,
 };
 
-/// For how long a guard row that was found locked may be taken for locked.
+/// The time for which a guard row that was found locked may count as locked.
 const TAKEN_FOR_LOCKED_MS: i64 = 1_500;
 
-/// For how long a change that found it locked may be under way.
+/// The time for which a change that found the row locked may be under way.
 const MARK_ECHO_MS: i64 = 12_000;
 
-/// When the end of a grant has to be finished after the last transaction, if somebody waits at a replica that runs, and otherwise.
+/// The time after the last transaction in which the end of a grant has to be completed: with a waiter at a running
+/// replica, and otherwise.
 const FINISHED_WITHIN_MS: i64 = 3_000;
 const SWEPT_WITHIN_MS: i64 = 10_000;
 
 impl Checker {
-    /// A user's transaction passed the guard.
+    /// Records that a user's transaction passed the guard.
     pub(in super::super) fn guard_passed(
         &mut self,
         id: &KeyId,
@@ -39,7 +41,7 @@ impl Checker {
         key.check_newest(version)
     }
 
-    /// A user's transaction ended. `committed`: when it read, and when it wrote.
+    /// Records the end of a user's transaction. `committed` has the times when it read and wrote.
     pub(in super::super) fn transaction_ended(
         &mut self,
         at: i64,
@@ -64,7 +66,7 @@ impl Checker {
         Ok(())
     }
 
-    /// What an open transaction kept from being answered otherwise.
+    /// Checks an answer that is allowed only while a transaction is open.
     pub(super) fn check_guard_open(
         key: &KeyChecks,
         asked: &Request,
@@ -83,7 +85,7 @@ impl KeyChecks {
         matches!(self.state().body, Body::Semaphore(_))
     }
 
-    /// No later grant was made while a transaction of this one is open.
+    /// Checks that no later grant was made while a transaction of this one is open.
     fn check_newest(&self, version: Version) -> Result<(), String> {
         let token = self.grants.get(&version).map_or(0, |facts| facts.token);
         let later = self.grants.iter().find(|(_, facts)| facts.token > token);
@@ -101,7 +103,7 @@ impl KeyChecks {
         !self.transactions.is_empty() || self.guarded_until.is_some_and(|until| until >= at)
     }
 
-    /// A grant is marked as ended, and its place kept, only because of a transaction.
+    /// Checks that a grant is marked as ended, and its place kept, only because of a transaction.
     pub(super) fn check_marks(&self, at: i64, before: &KeyState, after: &KeyState) -> Result<(), String> {
         if ending(after) > ending(before) && !self.was_guarded_since(at - MARK_ECHO_MS) {
             return Err("invariant 11: a place is kept for a transaction that nobody began".to_owned());
@@ -109,7 +111,7 @@ impl KeyChecks {
         Ok(())
     }
 
-    /// The service finishes by itself what a transaction was in the way of.
+    /// Checks that the service completes by itself every end that a transaction delayed.
     pub(super) fn check_finished(&self, at: i64, from: i64, somebody_waits: bool) -> Result<(), String> {
         if ending(self.state()) == 0 || !self.transactions.is_empty() {
             return Ok(());

@@ -1,4 +1,4 @@
-//! What is known of one key, and how its states are read.
+//! The checker's knowledge of one key, and functions that read its states.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,48 +7,48 @@ use rustc_hash::FxHashMap;
 use super::{Moment, facts::Facts};
 use crate::domain::{Body, Grant, KeyState, Owner, Place, RequestId, Timestamp, Version};
 
-/// A state of a key, from a moment on.
+/// A state of a key, with the moment from which it is current.
 #[derive(Debug)]
 pub(super) struct Recorded {
     pub(super) from: Moment,
     pub(super) state: KeyState,
 }
 
-/// What is known of one key.
+/// The checker's knowledge of one key.
 #[derive(Debug)]
 pub(super) struct KeyChecks {
-    /// Every state that it had, the newest last.
+    /// All states of the key, the newest last.
     pub(super) states: Vec<Recorded>,
-    /// Every grant of it.
+    /// All grants of the key.
     pub(super) grants: BTreeMap<Version, Facts>,
     /// The greatest token so far.
     pub(super) greatest: i64,
-    /// Versions with which somebody asked to end a grant, and to renew one.
+    /// The versions in requests to end a grant, and in requests to renew one.
     pub(super) endings: BTreeSet<Version>,
     pub(super) renewals: BTreeSet<Version>,
-    /// Chosen versions that were asked for, and by whom.
+    /// The chosen versions in requests, with their owners.
     pub(super) chosen: BTreeMap<Version, Owner>,
-    /// Owners who may hold without knowing it: their replica is gone.
+    /// Owners that may hold a grant without knowing it, because their replica is gone.
     pub(super) orphans: BTreeSet<Owner>,
-    /// How many grants with a chosen version have been replaced.
+    /// The number of replaced grants with a chosen version.
     pub(super) chosen_replaced: usize,
-    /// Data that was there and was replaced.
+    /// Data that has been replaced.
     pub(super) replaced_data: BTreeSet<String>,
     /// The open transactions of users that passed the guard, each with its grant.
     pub(super) transactions: BTreeMap<u64, Version>,
     /// When the last such transaction ended.
     pub(super) guarded_until: Option<i64>,
-    /// Every such transaction that was committed: when, and for which grant.
+    /// Every such transaction that was committed, with its time and its grant.
     pub(super) commits: Vec<(u64, Version)>,
     /// Grants that a failover lost. Their callers may have been answered.
     pub(super) lost: BTreeSet<Version>,
-    /// Those who waited in a state that came back; their requests may have been answered since.
+    /// Waiters of a state that a failover brought back. Their requests may have been answered since.
     pub(super) waited: BTreeSet<Version>,
-    /// How many grants might stand when the last one was made: no more have transactions.
+    /// The largest possible number of active grants when the last one was made: no more have transactions.
     pub(super) places_when_granted: usize,
-    /// Since when somebody waits beside a free place.
+    /// The time since which a request waits although a place is free.
     pub(super) hungry_since: Option<i64>,
-    /// Since when somebody waits beside a free place that is offered to these requests.
+    /// The time since which a request waits although a place is free that is offered to these requests.
     pub(super) offered_since: FxHashMap<RequestId, i64>,
 }
 
@@ -79,11 +79,11 @@ impl Default for KeyChecks {
 
 impl KeyChecks {
     pub(super) fn state(&self) -> &KeyState {
-        // There is one from the beginning.
+        // There is a state from the beginning.
         &self.states[self.states.len() - 1].state
     }
 
-    /// Takes note of the offers that stand, and returns for how long the oldest one has stood.
+    /// Records the current offers, and returns the age of the oldest one.
     pub(super) fn oldest_offer(&mut self, at: i64) -> i64 {
         let offered = |place: Place| match place {
             Place::Attached { request_id, offered_until: Some(_), .. } => Some(request_id),
@@ -105,7 +105,7 @@ pub(super) fn grants_of(state: &KeyState) -> Vec<&Grant> {
     }
 }
 
-/// How many may hold at a time.
+/// The number of grants that may be active at the same time.
 pub(super) fn places_of(state: &KeyState) -> usize {
     match &state.body {
         Body::Semaphore(semaphore) => usize::try_from(semaphore.max_size).unwrap_or(0),
@@ -113,7 +113,7 @@ pub(super) fn places_of(state: &KeyState) -> usize {
     }
 }
 
-/// How many grants were ended, and open transactions keep their places from being free.
+/// The number of ended grants whose places are not free because of open transactions.
 pub(super) fn ending(state: &KeyState) -> usize {
     match &state.body {
         Body::Absent => 0,
@@ -122,7 +122,7 @@ pub(super) fn ending(state: &KeyState) -> usize {
     }
 }
 
-/// How many grants stand when the clock shows this.
+/// The number of active grants at this time of the clock.
 pub(super) fn active(state: &KeyState, clock: i64) -> usize {
     let is_active = |grant: &&Grant| grant.is_active_at(Timestamp(clock));
     grants_of(state).into_iter().filter(is_active).count()

@@ -1,14 +1,16 @@
-//! The checker: holds what clients see, and what is written, against the invariants of ARCHITECTURE.md.
+//! The checker: compares answers and writes with the invariants of ARCHITECTURE.md.
 //!
-//! It knows nothing of how the service works. It knows what every client asked and when, what it was answered, and every
-//! state of every key with the moment from which it was the current one. From these it judges:
+//! The checker does not know how the service works. It knows every request with its time, every answer, and every state
+//! of every key with the moment from which it was current. It checks:
 //!
-//! - `grants`: exclusion, tokens, and that a grant ends by its release, its lease, or because nobody knows of it (1, 2, 4, 7, 9);
+//! - `grants`: exclusion, tokens, and the end of each grant by its release, its lease, or because nobody knows it (1,
+//! 2, 4, 7, 9);
 //! - `order`: first come, first served (5);
 //! - `guards`: transactions of two holders of a guarded key never overlap, and other keys do not notice them (11);
 //! - `disruptions`: a database that lost commits has lost answers too, but no token is seen twice (2);
-//! - `answers`, `refusals`: every answer was true at some moment between question and answer, and what it tells is durable (3, 8, 10);
-//! - `quiet`: once nothing fails any more, nobody waits beside a free lock, everybody is answered, and nothing is left
+//! - `answers`, `refusals`: every answer was true at some moment between request and answer, and is durable (3, 8, 10);
+//! - `quiet`: when nothing fails any more, nobody waits for a free lock, every request is answered, and no grant is
+//! left
 //!   behind (6, 7).
 
 mod answers;
@@ -43,14 +45,14 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// A point of the history: several things can happen within a millisecond.
+/// A point of the history. Several events can happen within a millisecond.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Moment {
     serial: u64,
     at: i64,
 }
 
-/// What a client asked.
+/// A request of a client.
 #[derive(Debug)]
 struct Request {
     client: usize,
@@ -59,9 +61,9 @@ struct Request {
     ask: Ask,
     asked: Moment,
     answered: Option<Moment>,
-    /// Its client has the answer, or does not wait for it any more.
+    /// The client has the answer, or does not wait for it any more.
     closed: bool,
-    /// It was answered, and nothing of it is left to be given back.
+    /// The request was answered, and the service has no grant of it to give back.
     settled: bool,
 }
 
@@ -83,7 +85,7 @@ pub(super) struct Checker {
     last_disruption: Option<Moment>,
     /// When replicas ended or began to pause.
     stops: Vec<i64>,
-    /// From when on nothing fails any more, and from when on those who wait have to be served in time.
+    /// The time from which nothing fails any more, and the time from which waiters have to be served in time.
     quiet_from: i64,
     served_from: i64,
 }
@@ -108,7 +110,7 @@ impl Checker {
         Moment { serial: self.serial, at }
     }
 
-    /// Whether what a request was about may be lost.
+    /// Whether the changes of a request may be lost.
     fn was_disrupted_since(&self, asked: Moment) -> bool {
         self.last_disruption.is_some_and(|disruption| disruption > asked)
     }
@@ -121,7 +123,7 @@ impl Checker {
         for key in self.keys.values_mut() {
             key.tick(clock);
             if by > 0 {
-                // What was promised before is shorter now.
+                // Earlier promises are shortened.
                 key.void_promises();
             }
         }
@@ -159,7 +161,7 @@ impl Checker {
         request
     }
 
-    /// A grant was handed to a socket: from now on the service must not take it for unseen.
+    /// Records that a grant was handed to a socket. From now on the service must not treat it as undelivered.
     pub(super) fn delivered(&mut self, request: RequestId, view: &LockView) {
         let Some(delivered) = self.requests.get_mut(&request) else { return };
         delivered.settled = true;
@@ -171,7 +173,7 @@ impl Checker {
         }
     }
 
-    /// A client relies on a grant from now on, until the end of what was promised.
+    /// Records that a client relies on a grant from now on, until the end of the promised lease.
     pub(super) fn received(&mut self, at: i64, request: RequestId, view: &LockView) -> Result<(), String> {
         let (Some(asked), Some(held)) = (self.requests.get(&request), &view.held) else { return Ok(()) };
         if self.was_disrupted_since(asked.asked) {
@@ -182,14 +184,14 @@ impl Checker {
         self.key(&id).rely(at, client, held.version, until)
     }
 
-    /// Nobody waits for an answer any more.
+    /// Records that nobody waits for an answer any more.
     pub(super) fn abandoned(&mut self, _at: i64, request: RequestId) {
         if let Some(request) = self.requests.get_mut(&request) {
             request.closed = true;
         }
     }
 
-    /// A client does not rely on a grant any more, and says so to nobody.
+    /// Records that a client does not rely on a grant any more, without a release.
     pub(super) fn let_go(&mut self, client: usize, version: Version) {
         for key in self.keys.values_mut() {
             if let Some(facts) = key.grants.get_mut(&version) {
@@ -198,12 +200,12 @@ impl Checker {
         }
     }
 
-    /// A replica does not run any more, for good or for a while.
+    /// Records that a replica does not run any more, for good or for a while.
     pub(super) fn replica_stops(&mut self, at: i64) {
         self.stops.push(at);
     }
 
-    /// A replica is gone, and with it what it knew of its requests: what they get by now is left to its lease.
+    /// Records that a replica is gone with its knowledge of its requests. Their grants end by their leases.
     pub(super) fn replica_gone(&mut self, replica: usize, names: impl Iterator<Item = ReplicaId>) {
         self.suspects.note_gone(names);
         let lost =
@@ -217,7 +219,7 @@ impl Checker {
         }
     }
 
-    /// The tombstone of a key was removed.
+    /// Records that the tombstone of a key was removed.
     pub(super) fn swept(&mut self, at: i64, id: &KeyId) {
         let from = self.moment(at);
         self.key(id).states.push(Recorded { from, state: KeyState::absent() });

@@ -8,23 +8,23 @@ use crate::{
     simulation::request::short,
 };
 
-/// For how long a replica that let an offer lapse may be suspect.
+/// The time for which a replica that let an offer lapse may be suspect.
 const SUSPECT_MS: i64 = 10_000;
 
-/// A clock is reckoned with to so many milliseconds.
+/// The precision of a clock, in milliseconds.
 const RECKONED_MS: i64 = 10;
 
 /// Replicas whose waiters may be overtaken.
 #[derive(Debug, Default)]
 pub(super) struct Suspects {
-    /// Replicas that let an offer lapse, and when the last one did.
+    /// Replicas that let an offer lapse, with the time of the last one.
     lapsed: BTreeMap<ReplicaId, i64>,
-    /// Replicas that ended: nobody waits there any more.
+    /// Replicas that ended: no request waits there any more.
     gone: BTreeSet<ReplicaId>,
 }
 
 impl Suspects {
-    /// Takes note of offers that have lapsed and are withdrawn, when the clock shows `clock` at most.
+    /// Records offers that have lapsed and are withdrawn, when the clock shows `clock` at most.
     pub(super) fn note(&mut self, at: i64, before: &KeyState, after: &KeyState, clock: i64) {
         let stays = |waiter: &Waiter| after.queue.head.iter().any(|other| other.place == waiter.place);
         for waiter in before.queue.head.iter().filter(|waiter| !stays(waiter)) {
@@ -46,8 +46,8 @@ impl Suspects {
     }
 }
 
-/// Nobody with a connection who was queued before the last who was granted still stands there without an offer; where
-/// there is but one place, and it was offered, not even with one.
+/// Checks that no attached waiter that was queued before the last granted one still waits without an offer. If there is
+/// only one place, and it was offered, it must not wait with an offer either.
 pub(super) fn check_order(
     before: &KeyState,
     after: &KeyState,
@@ -61,13 +61,14 @@ pub(super) fn check_order(
     let waited = |version: Version| before.queue.head.iter().find(|waiter| waiter.version == version);
     let seq_of = |version: Version| waited(version).map_or(i64::MAX, |waiter| waiter.seq);
     let last = fresh.iter().map(|version| seq_of(*version)).max().unwrap_or(i64::MAX);
-    // One who left and came back within the change may have been skipped meanwhile.
+    // A waiter that left and came back within the change may have been skipped meanwhile.
     let stayed = |waiter: &Waiter| {
         before.queue.head.iter().any(|other| other.seq == waiter.seq && other.place == waiter.place)
     };
     for waiter in after.queue.head.iter().filter(|waiter| stayed(waiter) && waiter.seq < last) {
         let overtaken = match waiter.place {
-            // One unclaimed offer is enough to go past the others of a replica, until it is known whether it lives.
+            // After one unclaimed offer the other waiters of the replica may be skipped, until it is known whether the
+            // replica lives.
             Place::Attached { replica, .. } if is_suspect(replica) => false,
             Place::Attached { offered_until, .. } => offered_until.is_none() || places == 1,
             Place::Detached { .. } => false,
@@ -83,7 +84,7 @@ pub(super) fn check_order(
     check_sequence(before, after, fresh, places)
 }
 
-/// Where there is one place, those who waited are granted in the order in which they came.
+/// Checks that waiters for a single place are granted in the order of their arrival.
 fn check_sequence(
     before: &KeyState,
     after: &KeyState,
@@ -91,7 +92,7 @@ fn check_sequence(
     places: usize,
 ) -> Result<(), String> {
     if places != 1 {
-        // With several places, one may be kept for whoever comes first by its order, but later.
+        // With several places, one may be kept for an earlier waiter that is granted later.
         return Ok(());
     }
     let mut grants: Vec<_> =

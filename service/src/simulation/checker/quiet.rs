@@ -1,4 +1,4 @@
-//! What has to hold once nothing fails any more.
+//! Checks for the time when nothing fails any more.
 
 use std::time::Duration;
 
@@ -8,24 +8,25 @@ use crate::{
     simulation::request::short,
 };
 
-/// For how long a free place may have a waiter at a replica that runs: a notification is lost, and the next look finds what it was
-/// for.
+/// The time for which a free place may have a waiter at a running replica: a notification is lost, and the next query
+/// finds the offer.
 const SERVED_WITHIN_MS: i64 = 500;
 
-/// For how long it may be offered, in vain, to a replica that does not run.
+/// The time for which a place may be offered in vain to a replica that does not run.
 const OFFERED_MS: i64 = 2_000;
 
-/// For how long one offer may stand.
+/// The longest time of one offer.
 const OFFER_STANDS_MS: i64 = 2_500;
 
-/// For how long it may be offered in vain in all: by then the others know that a replica is dead.
+/// The time for which a place may be offered in vain in all: by then the others know that the replica is dead.
 const DEAD_WITHIN_MS: i64 = 6_000;
 
-/// For how long the others may take a replica that does not run for one that does.
+/// The time for which the others may believe that a stopped replica runs.
 const UNNOTICED_MS: i64 = 8_000;
 
 impl Checker {
-    /// Nobody who could be served waits beside a free place. `runs_for` is how long one of the replicas has been running.
+    /// Checks that no request that could be served waits while a place is free. `runs_for` is the time for which one of the
+    /// replicas has been running.
     pub(in super::super) fn check_served(
         &mut self,
         at: i64,
@@ -57,8 +58,8 @@ impl Checker {
                 ));
             }
             let state = key.state();
-            // A replica that does not run may be offered every place that becomes free, by each one that runs, until they know that it
-            // is dead. It may also be the only one that knew when a lease ends.
+            // Each running replica may offer every free place to a stopped replica, until they know that it is dead.
+            // The stopped replica may also be the only one that knew the end of a lease.
             let does_not_run = |waiter: &Waiter| replica_of(waiter.place).is_some_and(|id| !lives(id));
             let may_be_dead = stopped > 0 || state.queue.head.iter().any(does_not_run);
             let within = SERVED_WITHIN_MS + if may_be_dead { DEAD_WITHIN_MS } else { OFFERED_MS };
@@ -73,8 +74,8 @@ impl Checker {
         Ok(())
     }
 
-    /// Grants that stand and on which nobody relies: an operator may free them, so that the others get on. Those that the
-    /// service has to give back itself are none of them.
+    /// Active grants on which nobody relies: an operator may end them, so that the others continue. Grants that the
+    /// service has to give back itself are not among them.
     pub(in super::super) fn left_over(&self, at: i64) -> Vec<(KeyId, Version)> {
         let mut left = Vec::new();
         for (id, key) in &self.keys {
@@ -88,8 +89,8 @@ impl Checker {
         left
     }
 
-    /// Whether a grant may stand although nobody was told of it: its replica was gone before it could give it back, or it
-    /// was answered to two requests, and neither knows that the other does not rely on it.
+    /// Whether a grant may be active although no client knows it: its replica was gone before it could give the grant
+    /// back, or it was answered to two requests, and neither knows that the other does not rely on it.
     fn is_excused(&self, id: &KeyId, version: Version) -> bool {
         let Some(key) = self.keys.get(id) else { return false };
         let of_nobody = |grant: &&Grant| grant.version == version && grant.request_id == RequestId::NONE;
@@ -101,7 +102,7 @@ impl Checker {
             .is_some_and(|facts| key.orphans.contains(&facts.owner) || facts.answers > 1 || facts.restored)
     }
 
-    /// At the end: who holds has been told so, and nobody waits.
+    /// Checks at the end that every holder knows its grant, and that nobody waits.
     pub(in super::super) fn check_left_behind(&mut self, clock: i64) -> Result<(), String> {
         for key in self.keys.values_mut() {
             key.tick(clock);
@@ -116,7 +117,7 @@ impl Checker {
                     ));
                 }
             }
-            // Where a replica was found dead late, the places of its waiters are kept beyond the end.
+            // If a replica was declared dead late, the places of its waiters are kept beyond the end.
             let is_kept =
                 |waiter: &&Waiter| matches!(waiter.place, Place::Detached { until } if until.0 > clock);
             if let Some(waiter) = key.state().queue.head.iter().find(|waiter| !is_kept(waiter)) {
@@ -131,7 +132,7 @@ impl Checker {
     }
 }
 
-/// Where the connection of a waiter is.
+/// The replica of a waiter's connection.
 const fn replica_of(place: Place) -> Option<ReplicaId> {
     match place {
         Place::Attached { replica, .. } => Some(replica),

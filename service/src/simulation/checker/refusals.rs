@@ -1,4 +1,4 @@
-//! Refusals: each had its reason at some moment between question and answer.
+//! Refusals: the reason of each was true at some moment between the request and the answer.
 
 use super::{
     Checker, KeyChecks, Request,
@@ -38,7 +38,7 @@ impl Checker {
                 check(seen, used, "nobody held it")
             }
             (Refusal::LeaseExpired, Ask::Heartbeat { version, .. }) => {
-                // What was read before a write is judged by the clock of the answer.
+                // Rows that were read before a write are checked by the clock of the answer.
                 let latest = seen.iter().map(|seen| seen.most).max().unwrap_or(i64::MIN);
                 let expired =
                     |seen: &Seen<'_>| seen.grant(*version).is_some_and(|grant| grant.expires_at.0 <= latest);
@@ -78,20 +78,20 @@ impl Checker {
             (Refusal::Superseded, Ask::Acquire(acquire)) => {
                 let repeated = self.requests.iter().any(|(number, other)| {
                     let Ask::Acquire(again) = &other.ask else { return false };
-                    // Which of two arrives first at the service need not be which was sent first.
+                    // The request that arrives first at the service need not be the one that was sent first.
                     let overlaps = other.answered.is_none_or(|answered| answered > asked.asked);
                     *number != asked.number()
                         && overlaps
                         && again.version.is_some()
                         && again.version == acquire.version
                 });
-                // Or its grant was never answered, and a request of the same owner re-entered the grant and ended it.
+                // Or the grant was never answered, and a reentrant request of the same owner ended it.
                 let reentered = self.requests.iter().any(|(number, other)| {
                     let Ask::Acquire(again) = &other.ask else { return false };
                     let was_open = other.answered.is_none_or(|answered| answered > asked.asked);
                     *number != asked.number() && was_open && again.reentrant && again.owner == acquire.owner
                 });
-                // Or its grant came and went before it could be told, and nobody can tell any more why.
+                // Or the grant began and ended before it could be answered, and the reason is not known any more.
                 let went = acquire.version.and_then(|version| key.grants.get(&version));
                 let went = went.is_some_and(|facts| !facts.is_active() && !facts.db_time);
                 if repeated || reentered || went { Ok(()) } else { Err("nobody asked again".to_owned()) }

@@ -1,14 +1,14 @@
-//! What there was to be seen of a key while a request was under way.
+//! The states of a key that a request could see while it was under way.
 
 use super::{grants_of, key::ending, places_of};
 use crate::domain::{Body, Grant, KeyState, Kind, Place, Version};
 
-/// A state while it was current within a request, and what the clock may have shown then.
+/// A state that was current during a request, and the possible times of the clock then.
 pub(super) struct Seen<'s> {
     pub(super) state: &'s KeyState,
     pub(super) least: i64,
     pub(super) most: i64,
-    /// What the clock may have shown when the question was asked, at least.
+    /// The lower bound of the clock when the request was sent.
     pub(super) earliest: i64,
 }
 
@@ -17,8 +17,8 @@ impl Seen<'_> {
         grants_of(self.state).into_iter().find(|grant| grant.version == version)
     }
 
-    /// How many may have held it. A grant that was decided since the question counts, although its lease may have ended by the
-    /// time it was written: what was decided after it, in the same write, met it.
+    /// The possible number of holders. A grant that was decided since the request counts, even if its lease had ended
+    /// when it was written: later decisions of the same write met it.
     pub(super) fn held(&self) -> usize {
         let may_hold = |grant: &&Grant| {
             !grant.released && (grant.expires_at.0 > self.least || grant.acquired_at.0 >= self.earliest)
@@ -26,7 +26,7 @@ impl Seen<'_> {
         grants_of(self.state).into_iter().filter(may_hold).count() + ending(self.state)
     }
 
-    /// Whether it can have been full.
+    /// Whether all places can have been taken.
     pub(super) fn is_full(&self) -> bool {
         self.held() >= places_of(self.state)
     }
@@ -44,7 +44,7 @@ impl Seen<'_> {
     }
 }
 
-/// Whether it was so at some moment.
+/// Whether a condition was true at some moment.
 pub(super) fn check(
     seen: &[Seen<'_>],
     fits: impl Fn(&Seen<'_>) -> bool,

@@ -1,4 +1,5 @@
-//! Guard rows, and the transactions of users that call `db_locks_guard`, as the routines of the real databases have them.
+//! Guard rows, and the transactions of users that call `db_locks_guard`, as the routines of the real databases have
+//! them.
 
 use std::collections::BTreeMap;
 
@@ -13,16 +14,16 @@ use crate::{
 };
 
 impl UserTransaction {
-    /// Whether it has a guard row locked.
+    /// Whether the transaction has a guard row locked.
     pub(super) const fn has_passed(&self) -> bool {
         self.passed.is_some()
     }
 }
 
-/// Why the guard refuses a transaction.
+/// The reason why the guard refuses a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum GuardRefusal {
-    /// DL001: the version is not that of the standing grant.
+    /// DL001: the version is not that of the current grant.
     NotStanding,
     /// DL002: the transaction began before the grant.
     BeganBefore,
@@ -31,7 +32,7 @@ pub(in super::super) enum GuardRefusal {
 }
 
 impl KeyRows {
-    /// What the guard rows name, by slot.
+    /// The versions in the guard rows, by slot.
     pub(super) fn named(&self) -> BTreeMap<i32, Version> {
         self.guards.iter().filter_map(|(slot, row)| Some((*slot, row.version?))).collect()
     }
@@ -42,7 +43,7 @@ impl KeyRows {
         }
     }
 
-    /// Has no guard row name anybody.
+    /// Removes the versions from all guard rows.
     pub(super) fn clear_guards(&mut self, serial: u64) {
         for row in self.guards.values_mut() {
             *row = GuardRow { version: None, written: serial };
@@ -87,7 +88,7 @@ impl Tables {
 }
 
 impl Database {
-    /// A user begins a transaction on what a key protects, and reads. `None`: the database is away.
+    /// Begins a user's transaction on the data that a key protects, and reads. `None` if the database is away.
     pub(in super::super) fn begin(&self, id: &KeyId) -> Option<u64> {
         let mut tables = self.tables();
         if tables.away_until.is_some_and(|until| until > tokio::time::Instant::now()) {
@@ -100,12 +101,12 @@ impl Database {
         Some(began)
     }
 
-    /// A moment, for what is read outside of a transaction.
+    /// The current moment, for a read outside of a transaction.
     pub(in super::super) fn moment(&self) -> u64 {
         self.tables().next_serial()
     }
 
-    /// A transaction reads, or goes by what was read at a moment before.
+    /// Reads in a transaction, or uses what was read at an earlier moment.
     pub(in super::super) fn read(&self, number: u64, at: Option<u64>) {
         let mut tables = self.tables();
         let now = tables.next_serial();
@@ -114,7 +115,7 @@ impl Database {
         }
     }
 
-    /// A transaction calls the guard: first it reads plainly, then it locks the row and compares.
+    /// Calls the guard in a transaction: it first reads without a lock, then locks the row and compares.
     pub(in super::super) async fn guard(&self, number: u64, version: Version) -> Result<(), GuardRefusal> {
         let result = self.look_and_lock(number, version).await;
         let (number, name) = (number, short(version));
@@ -154,7 +155,7 @@ impl Database {
         Ok(())
     }
 
-    /// A transaction ends. Answers whether it was there to be ended.
+    /// Ends a transaction. Returns whether it existed.
     pub(in super::super) fn end(&self, number: u64, commits: bool) -> bool {
         let Some(ended) = self.tables().transactions.remove(&number) else { return false };
         let now = self.moment();

@@ -1,4 +1,4 @@
-//! The simulated database: tables in memory, a clock of its own, and everything that can go wrong on the way to it.
+//! The simulated database: tables in memory, a clock of its own, and all faults of the connections to it.
 
 mod guards;
 mod server;
@@ -25,7 +25,7 @@ use crate::domain::KeyId;
 
 pub(super) use self::store::Connection;
 
-/// What the clock shows when a simulation begins.
+/// The time of the clock when a simulation begins.
 pub(super) const CLOCK_STARTS_AT: i64 = 1_000_000;
 
 /// The database of a simulated world.
@@ -34,7 +34,7 @@ pub(super) struct Database {
     record: Arc<Record>,
     tables: Mutex<Tables>,
     random: Mutex<SmallRng>,
-    /// A row lock is gone, or a notification has come.
+    /// Wakes tasks when a row lock is gone or a notification has come.
     changed: Notify,
 }
 
@@ -59,24 +59,24 @@ impl Database {
         draw(&mut self.random.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What the clock shows, in milliseconds.
+    /// The time of the clock, in milliseconds.
     pub(super) fn clock(&self) -> i64 {
         self.record.at() + self.tables().clock_offset
     }
 
-    /// The clock steps.
+    /// Steps the clock.
     pub(super) fn step_clock(&self, by: i64) {
         let before = self.clock();
         self.tables().clock_offset += by;
         self.record.clock_stepped(before, by);
     }
 
-    /// Nobody gets a connection for a while.
+    /// Refuses connections for a while.
     pub(super) fn go_away(&self, time: Duration) {
         self.tables().away_until = Some(Instant::now() + time);
     }
 
-    /// Another program's transaction locks a row for a while.
+    /// Locks a row for a while, as another program's transaction.
     pub(super) fn block_row(self: &Arc<Self>, id: KeyId, time: Duration) {
         let until = Instant::now() + time;
         let mut tables = self.tables();

@@ -1,4 +1,4 @@
-//! How statements fare: how long they take, which locks they wait for, and what becomes of them and of their answers.
+//! The execution of statements: their durations, the locks for which they wait, and their faults.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,12 +11,12 @@ use crate::{
     store::{Committed, StoreError, Write},
 };
 
-/// How long an answer is waited for.
+/// The time limit of an answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a commit waits for another one's row locks.
+/// The time limit of a commit for row locks of another one.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What becomes of a statement that writes.
+/// The fate of a statement that writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
     Done,
@@ -28,7 +28,7 @@ enum Fate {
 }
 
 impl Database {
-    /// Some milliseconds on the way, as most statements take them.
+    /// Waits some milliseconds, as most statements do.
     pub(super) async fn travel(&self) {
         let slow = self.ids(self.plan.statements.slow);
         let ms =
@@ -40,11 +40,11 @@ impl Database {
         }
     }
 
-    /// Gets a connection, if there is one. A new one is checked before it is used. Answers the server that it leads to.
+    /// Gets a connection, if there is one. A new one is checked before it is used. Returns its server.
     pub(super) async fn connect(&self, session: &Session) -> Result<u64, StoreError> {
         let away = self.tables().away_until.filter(|until| *until > Instant::now());
         if let Some(until) = away {
-            // Refused at once, or no answer for a while.
+            // The connection is refused at once, or there is no answer for a while.
             if self.draw(|random| random.random_bool(0.5)) {
                 sleep_until(until.min(Instant::now() + Duration::from_secs(3))).await;
             }
@@ -56,13 +56,13 @@ impl Database {
         Ok(self.check_server(session))
     }
 
-    /// Whether the server of a connection is still there.
+    /// Whether the server of a connection still runs.
     pub(super) fn is_there(&self, server: u64) -> Result<(), StoreError> {
         let there = self.tables().server.number == server;
         if there { Ok(()) } else { Err(StoreError::Unreachable("the server is gone".into())) }
     }
 
-    /// A statement that only reads, or that may be repeated: it is carried out in the middle of this.
+    /// Runs a statement that only reads, or that may be repeated. It is executed in the middle of the duration.
     pub(super) async fn ask<T>(
         &self,
         session: &Session,
@@ -76,7 +76,7 @@ impl Database {
         if self.ids(self.plan.statements.transient) {
             return Err(StoreError::Transient("deadlock".into()));
         }
-        // What only reads has no fate: that its answer is lost is the same as that it never arrived.
+        // For a read a lost answer is the same as a lost statement.
         if self.ids(self.plan.statements.lost_answer) {
             return Err(StoreError::Unreachable("the answer is lost".into()));
         }
@@ -104,7 +104,7 @@ impl Database {
         Fate::Done
     }
 
-    /// A statement that writes, on its way there and back.
+    /// Runs a statement that writes.
     pub(super) async fn carry_out(
         self: &Arc<Self>,
         by: usize,
@@ -153,14 +153,14 @@ impl Database {
         Ok(committed)
     }
 
-    /// The connection breaks at some time, or the answer is waited for in vain.
+    /// Waits until the connection breaks, or until the time limit of the answer.
     pub(super) async fn give_up(&self) -> StoreError {
         let broken = self.draw(|random| random.random_bool(0.8).then(|| random.random_range(1..600)));
         sleep(broken.map_or(ANSWER_TIMEOUT, Duration::from_millis)).await;
         StoreError::Unknown("no answer came".into())
     }
 
-    /// A statement that nobody waits for any more arrives some time.
+    /// Executes a statement at some later time, although nobody waits for it any more.
     fn apply_late(self: &Arc<Self>, by: usize, server: u64, writes: Arc<Vec<Write>>) {
         let ms = self.draw(|random| {
             let long = random.random_bool(0.4);
@@ -177,7 +177,7 @@ impl Database {
         });
     }
 
-    /// Waits until nobody has these rows locked, as long as a server waits.
+    /// Waits until nobody has these rows locked, with the time limit of a server.
     pub(super) async fn wait_for_rows<'k>(
         &self,
         ids: impl Iterator<Item = &'k KeyId> + Clone,
@@ -194,7 +194,7 @@ impl Database {
         }
     }
 
-    /// Applies writes, all in one moment; none of them if one cannot have its guard rows.
+    /// Applies writes, all in one moment; none of them if one cannot lock its guard rows.
     pub(super) fn apply(&self, by: usize, writes: &[Write]) -> Result<Committed, StoreError> {
         let db_time = self.clock();
         for write in writes {
@@ -248,7 +248,7 @@ impl Database {
     }
 }
 
-/// A statement that was sent. If whoever sent it crashes before it was carried out, it may be carried out all the same.
+/// A statement that was sent. If its sender crashes before it is executed, it may be executed nevertheless.
 struct Sent<'s> {
     database: &'s Arc<Database>,
     writes: &'s Arc<Vec<Write>>,

@@ -17,13 +17,14 @@ use crate::{
     store::{StoreError, Write},
 };
 
-/// Two raises within a second may come to the same number if the second one knows nothing of the first. No failover is that fast.
+/// Two raises within a second may have the same number if the second one does not know the first. No failover is that
+/// fast.
 const LEAST_BETWEEN_RAISES: Duration = Duration::from_millis(1_100);
 
-/// What a replica knows of the server.
+/// A replica's knowledge of the server.
 #[derive(Debug)]
 pub(super) struct Session {
-    /// The server that its connections lead to.
+    /// The server to which its connections lead.
     server: AtomicU64,
     /// The number of the highest epoch that it has seen.
     epoch: AtomicI64,
@@ -59,7 +60,7 @@ impl Session {
 }
 
 impl Database {
-    /// Checks a new connection before it is used, as every real one is. Answers the server.
+    /// Checks a new connection before it is used, like the real pools. Returns the server.
     pub(super) fn check_server(&self, session: &Session) -> u64 {
         let seconds = self.record.at() / 1_000;
         let mut tables = self.tables();
@@ -87,7 +88,7 @@ impl Database {
         number
     }
 
-    /// The standby does not follow any more. Answers whether there was one that did.
+    /// Stops the replication to the standby. Returns whether it ran.
     pub(in super::super) fn leave_standby_behind(&self) -> bool {
         let mut tables = self.tables();
         if tables.server.standby.is_some() {
@@ -98,7 +99,7 @@ impl Database {
         true
     }
 
-    /// The server dies, and the standby takes its place: what was committed since it was left behind is lost.
+    /// Replaces the server by the standby: commits since the replication stopped are lost.
     pub(in super::super) async fn fail_over(&self) {
         let raised = self.tables().server.raised;
         if let Some(raised) = raised {
@@ -115,9 +116,9 @@ impl Database {
         self.disrupt(before.server.left_behind, states);
     }
 
-    /// An operator raises the epoch: all grants end, and nothing that was decided before is written.
+    /// Raises the epoch as an operator does: all grants end, and no earlier decision is written.
     pub(in super::super) async fn raise_by_hand(&self) {
-        // The raise needs all guard rows, so it waits for the transactions that have them.
+        // The raise locks all guard rows, so it waits for the transactions that have locked them.
         while self.tables().transactions.values().any(UserTransaction::has_passed) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -153,7 +154,7 @@ impl Database {
         self.disrupt(i64::MAX, states);
     }
 
-    /// All keys have other states than what was answered.
+    /// Tells the checker that all keys may have other states than were answered.
     fn disrupt(&self, lost_from: i64, states: Vec<(KeyId, KeyState)>) {
         let clock = self.clock();
         self.record.tell(|checker, at| checker.disrupted(at, clock, lost_from, states));
@@ -161,7 +162,7 @@ impl Database {
     }
 }
 
-/// What a raise by hand makes of a row.
+/// Changes a row as a raise by hand does.
 fn end_all(row: &mut KeyState, row_version: RowVersion, now: Timestamp) {
     row.row_version = Some(row_version);
     row.updated_at = now;
@@ -177,7 +178,7 @@ fn end_all(row: &mut KeyState, row_version: RowVersion, now: Timestamp) {
 }
 
 impl Tables {
-    /// A standby has what was replicated, and nothing else of the server before.
+    /// Turns the tables of a standby into those of the new server: they keep the replicated rows, but no sessions.
     fn take_over_from(&mut self, before: &Self) {
         self.locks.clear();
         self.notifications.clear();

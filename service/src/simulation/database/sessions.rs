@@ -1,4 +1,4 @@
-//! What lives longer than a statement: transactions with row locks, and connections on which notifications come.
+//! Things that live longer than a statement: transactions with row locks, and connections with notifications.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ use crate::{
     store::{LoadRequest, Notifications, StoreError},
 };
 
-/// How long the database lets a transaction idle.
+/// The longest time for which a transaction may be idle.
 const IDLE_TRANSACTION: Duration = Duration::from_secs(3);
 
 /// A transaction with row locks, until it ends or is broken off.
@@ -38,7 +38,7 @@ impl<'d> Transaction<'d> {
         (Self { database, owner: lock.owner }, rows)
     }
 
-    /// Whether it still has its locks, and was not ended for idling.
+    /// Whether the transaction still has its locks, and was not ended because it was idle.
     pub(super) fn is_active(&self, load_requests: &[LoadRequest]) -> bool {
         let tables = self.database.tables();
         load_requests.iter().all(|load_request| {

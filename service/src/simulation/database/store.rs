@@ -1,4 +1,4 @@
-//! The database as the engine knows it: one connection a replica.
+//! The store traits of the simulated database: one connection for each replica.
 
 use std::sync::Arc;
 
@@ -20,11 +20,11 @@ use crate::{
     },
 };
 
-/// A replica's way to the database.
+/// A replica's store.
 pub(in super::super) struct Connection {
     pub(super) database: Arc<Database>,
     replica: usize,
-    /// Which of its incarnations.
+    /// The number of the incarnation.
     life: usize,
     pub(super) session: Session,
 }
@@ -55,7 +55,7 @@ impl KeyStore for Connection {
                 (rows, database.clock(), server)
             })
             .await?;
-        // What hangs on the rows is read after them, and may be newer.
+        // Permits and waiters are read after the rows, and may be newer.
         let mut states = Vec::with_capacity(load_requests.len());
         for (load_request, row) in load_requests.iter().zip(rows) {
             if database.draw(|random| random.random_bool(0.2)) {
@@ -122,7 +122,7 @@ impl KeyStore for Connection {
     }
 
     async fn check_ready(&self) -> Result<(), StoreError> {
-        // It is checked once more whether the server is the one that the epoch was valid for.
+        // Checks once more that the epoch is valid for the server.
         let session = Session::default();
         session.note(self.session.epoch());
         self.database.connect(&session).await?;

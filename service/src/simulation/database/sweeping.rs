@@ -1,4 +1,4 @@
-//! What the sweeper asks of the tables: ended grants, idle locks, tombstones and the floors of tokens.
+//! The queries and changes of the sweeper: ended grants, idle locks, tombstones and the floors of tokens.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::{
 };
 
 impl KeyRows {
-    /// When a tombstone was written; `None` for what is none.
+    /// When a tombstone was written; `None` for other rows.
     fn tombstone_since(&self) -> Option<Timestamp> {
         let row = self.row.as_ref()?;
         (matches!(row.body, Body::Absent) && self.waiters.is_empty()).then_some(row.updated_at)
@@ -34,7 +34,7 @@ impl Tables {
         self.sweep_lease = self.sweep_lease.filter(|(leader, _)| *leader != me);
     }
 
-    /// Mutexes whose ended grant takes them with it.
+    /// Mutexes that are deleted with their ended grant.
     pub(super) fn ended_to_delete(&self, before: Timestamp) -> Vec<KeyId> {
         let goes = |rows: &KeyRows| match rows.row.as_ref().map(|row| &row.body) {
             Some(Body::Mutex(mutex)) => mutex.grant.as_ref().is_some_and(|grant| {
@@ -45,7 +45,7 @@ impl Tables {
         self.keys.iter().filter(|(_, rows)| goes(rows)).map(|(id, _)| id.clone()).collect()
     }
 
-    /// Free mutexes that nobody touched.
+    /// Free mutexes that nobody used.
     pub(super) fn idle_mutexes(&self, since: Timestamp, clock: i64) -> Vec<KeyId> {
         let idle = |rows: &KeyRows| match rows.row.as_ref() {
             Some(row) => match &row.body {
@@ -61,7 +61,7 @@ impl Tables {
         self.keys.iter().filter(|(_, rows)| idle(rows)).map(|(id, _)| id.clone()).collect()
     }
 
-    /// Removes settled tombstones and raises the floors for the next ones. Answers the keys that went.
+    /// Removes settled tombstones and raises the floors for the next ones. Returns the removed keys.
     pub(super) fn sweep_tombstones(&mut self, before: Timestamp, settle_ms: i64, clock: i64) -> Vec<KeyId> {
         for floor in self.floors.values_mut() {
             if floor.settled < floor.height && floor.raised_at <= clock - settle_ms {

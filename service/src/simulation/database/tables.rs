@@ -1,4 +1,4 @@
-//! What the database holds: rows with conditional writes, and what hangs on them, as the real schema has it.
+//! The tables of the database: rows with conditional writes, and their permits and waiters, as in the real schema.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -12,7 +12,7 @@ use crate::{
     store::{LoadRequest, Write},
 };
 
-/// One key: its row, and the permits and waiters that hang on it. The row's state has neither.
+/// One key: its row, and its permits and waiters, which are not part of the row's state.
 #[derive(Debug, Default, Clone)]
 pub(super) struct KeyRows {
     pub(super) row: Option<KeyState>,
@@ -22,7 +22,7 @@ pub(super) struct KeyRows {
     pub(super) guards: BTreeMap<i32, GuardRow>,
 }
 
-/// Who has a row locked, and until when at most.
+/// The session that has a row locked, and the latest end of the lock.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RowLock {
     pub(super) owner: u64,
@@ -41,7 +41,7 @@ pub(super) struct Floor {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct GuardRow {
     pub(super) version: Option<Version>,
-    /// When it was written.
+    /// When the guard row was written.
     pub(super) written: u64,
 }
 
@@ -50,23 +50,23 @@ pub(super) struct GuardRow {
 pub(super) struct UserTransaction {
     pub(super) id: KeyId,
     pub(super) began: u64,
-    /// When it read what it will write.
+    /// When the transaction read the data that it will write.
     pub(super) read: u64,
-    /// The grant for which the guard let it pass, and that grant's slot: it has that guard row locked.
+    /// The grant for which the guard passed, and its slot. The transaction has that guard row locked.
     pub(super) passed: Option<(Version, i32)>,
 }
 
 /// The server that answers, and the row of the epoch.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Server {
-    /// Its number, by which it is known from others.
+    /// The number that distinguishes the server from others.
     pub(super) number: u64,
     pub(super) epoch: Epoch,
-    /// The server that the epoch was valid for.
+    /// The server for which the epoch is valid.
     pub(super) identity: Option<u64>,
-    /// What the standby has, since it does not follow any more.
+    /// The tables of the standby, since its replication stopped.
     pub(super) standby: Option<Box<Tables>>,
-    /// When that was so.
+    /// When the replication stopped.
     pub(super) left_behind: i64,
     /// When the epoch was last raised.
     pub(super) raised: Option<Instant>,
@@ -81,15 +81,15 @@ pub(super) struct Tables {
     pub(super) sweep_lease: Option<(ReplicaId, i64)>,
     pub(super) locks: BTreeMap<KeyId, RowLock>,
     next_lock: u64,
-    /// Notifications that were sent and not received yet, with when they arrive.
+    /// Notifications that were sent and not received yet, with the time of their arrival.
     pub(super) notifications: BTreeMap<ReplicaId, VecDeque<(Instant, KeyId)>>,
-    /// What has to be added to the milliseconds since the start to get what the clock shows.
+    /// The difference between the clock and the milliseconds since the start.
     pub(super) clock_offset: i64,
-    /// No connection can be made until then.
+    /// The time until which no connection can be made.
     pub(super) away_until: Option<Instant>,
     /// The transactions of users that are open, by number.
     pub(super) transactions: BTreeMap<u64, UserTransaction>,
-    /// The number of things that happened, to tell what came first.
+    /// The number of events, to compare their order.
     serial: u64,
     /// The server, and the row of the epoch.
     pub(super) server: Server,
@@ -98,12 +98,12 @@ pub(super) struct Tables {
 /// A write that was applied.
 pub(super) struct Applied {
     pub(super) token: Token,
-    /// What the key was before, after each command of the write, and at the end.
+    /// The states of the key before the write, after each of its commands, and at the end.
     pub(super) states: Vec<KeyState>,
 }
 
 impl KeyRows {
-    /// Everything that is known of a key.
+    /// The complete state of a key.
     pub(super) fn whole(&self) -> KeyState {
         let all = LoadRequest { queue_prefix: usize::MAX, permits: usize::MAX, ..LoadRequest::new(nobody()) };
         self.view(self.row.clone(), &all, 0)
@@ -114,7 +114,7 @@ impl KeyRows {
         self.row.clone()
     }
 
-    /// A row with as much of what hangs on it now as is wanted. The row may be older.
+    /// A row with the requested number of its current permits and waiters. The row may be older.
     pub(super) fn view(&self, row: Option<KeyState>, load_request: &LoadRequest, clock: i64) -> KeyState {
         let Some(mut state) = row else {
             let mut state = KeyState::absent();
@@ -125,7 +125,7 @@ impl KeyRows {
         if let Body::Semaphore(semaphore) = &mut state.body {
             let count = load_request.busy || semaphore.permits.slots > semaphore.max_size;
             if semaphore.guarded {
-                // All of its permits, and what their guard rows name.
+                // All permits, and the versions in their guard rows.
                 let all = LoadRequest { permits: usize::MAX, ..load_request.clone() };
                 self.view_permits(&mut semaphore.permits, &all, Some(clock));
                 semaphore.permits.named = self.named();
@@ -217,7 +217,7 @@ impl KeyRows {
         self.check_counts()
     }
 
-    /// What the row counts has to be there.
+    /// Checks that the permits and waiters match the counts in the row.
     fn check_counts(&self) -> Result<(), String> {
         let Some(row) = &self.row else { return Ok(()) };
         let waiters = i64::try_from(self.waiters.len()).unwrap_or(i64::MAX);
@@ -235,7 +235,7 @@ impl KeyRows {
 }
 
 impl Tables {
-    /// Applies a write if its row is still the one that it was decided on; `None` if it is not.
+    /// Applies a write if its row still has the version on which it was decided; otherwise returns `None`.
     pub(super) fn apply(&mut self, write: &Write) -> Option<Result<Applied, String>> {
         let (id, change) = (&write.change.id, &write.change);
         let floor = self.floors.get(&id.tenant).map_or(0, |floor| floor.height);
@@ -262,12 +262,12 @@ impl Tables {
         Some(Ok(Applied { token, states }))
     }
 
-    /// Rows with their waiters' keys, for what asks about all waiters.
+    /// All waiters with the keys of their rows.
     pub(super) fn waiters(&self) -> impl Iterator<Item = (&KeyId, &Waiter)> {
         self.keys.iter().flat_map(|(id, rows)| rows.waiters.values().map(move |waiter| (id, waiter)))
     }
 
-    /// The keys for which some waiter is as wanted.
+    /// The keys with a waiter for which `wanted` is true.
     pub(super) fn keys_with(&self, wanted: impl Fn(&Waiter) -> bool) -> Vec<KeyId> {
         let keys: BTreeSet<_> =
             self.waiters().filter(|(_, waiter)| wanted(waiter)).map(|(id, _)| id.clone()).collect();
@@ -279,7 +279,7 @@ impl Tables {
         self.serial
     }
 
-    /// Numbers that were given stay given.
+    /// Continues the numbers of the former server, so that none is used twice.
     pub(super) fn go_on_counting(&mut self, before: &Self) {
         (self.serial, self.next_lock) = (before.serial, before.next_lock);
     }
@@ -299,7 +299,7 @@ impl Tables {
     }
 }
 
-/// A name where only what hangs on a row is wanted.
+/// A placeholder id of a state whose permits and waiters alone are used.
 fn nobody() -> KeyId {
     KeyId { tenant: Tenant::trusted("-"), key: crate::domain::Key::trusted("-") }
 }
