@@ -11,8 +11,8 @@ use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitEx
 
 use crate::cli::{LogArgs, LogFormat};
 
-/// Upper bounds of durations in seconds: from a cheap answer to the longest wait. By default an acquire waits 15 s, and at
-/// most 10 min; one that waited in vain comes a little after that, and so into the next bucket.
+/// Upper bounds of durations in seconds: from a cheap answer to the longest wait. By default an acquire waits 15 s, and
+/// at most 10 min; one that waited in vain comes a little after that, and so into the next bucket.
 const SECONDS: [f64; 22] = [
     0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0,
     20.0, 30.0, 60.0, 120.0, 300.0, 660.0,
@@ -24,7 +24,7 @@ const SIZES: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 51
 /// The pause between two rounds of the recorder's upkeep, without which histograms grow for ever.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// What is logged of others only as a warning, whatever the filter says: notices of PostgreSQL about what exists already.
+/// Targets of libraries that log only warnings, whatever the filter says: notices of PostgreSQL about existing objects.
 const QUIET: &str = "sqlx::postgres::notice=warn";
 
 /// Begins to log, to standard error.

@@ -99,7 +99,7 @@ pub struct NotGranted {
     /// `no_wait` or `timed_out`.
     #[serde(default)]
     pub reason: String,
-    /// What happened, in words.
+    /// What happened, as text.
     #[serde(default)]
     pub detail: String,
     /// The holders: at most the ten whose leases end first.

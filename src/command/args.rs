@@ -8,7 +8,7 @@ use db_locks::LocksConfig;
 /// Commands that are clients of a service.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClientCommand {
-    /// Run a command under a lock: acquire it, renew it while the command runs, release it.
+    /// Run a command under a lock: acquire the lock, renew it while the command runs, and release it.
     ///
     /// Exit codes: the command's own (128 and its signal's number if a signal ended it, 126 and 127 if it cannot be
     /// started); 64 usage; 69 service out of reach; 75 not granted; 76 lock lost while the command ran; 77 access denied.
@@ -23,7 +23,7 @@ pub(crate) enum ClientCommand {
     Get(KeyArgs),
     /// List locks.
     List(ListArgs),
-    /// List the permits of a semaphore that are out.
+    /// List the permits of a semaphore that are held.
     Permits(KeyArgs),
     /// Create, show, list or delete semaphores.
     Semaphore {
@@ -32,7 +32,7 @@ pub(crate) enum ClientCommand {
     },
 }
 
-/// What to do with semaphores.
+/// The commands for semaphores.
 #[derive(Debug, Subcommand)]
 pub(crate) enum SemaphoreCommand {
     /// Create a semaphore, or change its size.
@@ -41,24 +41,24 @@ pub(crate) enum SemaphoreCommand {
     Get(KeyArgs),
     /// List semaphores.
     List(SemaphoreListArgs),
-    /// Delete a semaphore none of whose permits is out.
+    /// Delete a semaphore. No permit may be held.
     Delete(KeyArgs),
 }
 
-/// How to reach the service.
+/// The connection to the service.
 #[derive(Debug, Args)]
 pub(crate) struct ConnectArgs {
-    /// The service; several URLs are separated by commas, and those that do not answer are passed over. Or a database: the
-    /// command then runs the engine itself and needs no service.
+    /// The URL of the service. Separate several with commas; those that do not answer are skipped. With the URL of a
+    /// database the command runs the engine itself and needs no service.
     #[arg(long, env = "DB_LOCKS_URL", hide_env_values = true, default_value = "http://127.0.0.1:8080")]
     url: String,
-    /// The secret that is sent as bearer token. Better as the environment variable: others can see arguments.
+    /// The secret that is sent as the bearer token. Prefer the environment variable, since other users can see arguments.
     #[arg(long, env = "DB_LOCKS_TOKEN", hide_env_values = true)]
     token: Option<String>,
-    /// The tenant whose keys are meant.
+    /// The tenant of the keys.
     #[arg(long, env = "DB_LOCKS_TENANT")]
     tenant: Option<String>,
-    /// Whether to bring the schema up to date first, if the URL is a database's.
+    /// Whether to bring the schema up to date first, if the URL is that of a database.
     #[arg(long, env = "DB_LOCKS_MIGRATE", default_value_t = true, action = clap::ArgAction::Set)]
     migrate: bool,
 }
@@ -76,7 +76,7 @@ impl ConnectArgs {
     }
 }
 
-/// How to show answers.
+/// The format of answers.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct OutputArgs {
     /// Print one JSON document instead of text.
@@ -84,12 +84,12 @@ pub(crate) struct OutputArgs {
     pub(super) json: bool,
 }
 
-/// How long to wait.
+/// The waiting time.
 #[derive(Debug, Args)]
 pub(crate) struct WaitArgs {
-    /// How long to wait for the lock, such as `30s` or `10m`, which is the longest unless the service allows more. Default: 10 min for
-    /// `run`, else 15 s. With it a service or database that is out of reach, or cannot serve now, is asked again until the time is
-    /// over.
+    /// How long to wait for the lock, such as `30s`. The longest time is `10m`, unless the service allows more. Default:
+    /// 10 min for `run`, otherwise 15 s. With this option a service or database that is out of reach, or cannot serve
+    /// now, is asked again until the time is over.
     #[arg(long, value_name = "TIME")]
     pub(super) wait: Option<Time>,
     /// Do not wait.
@@ -106,39 +106,39 @@ pub(crate) struct RunArgs {
     pub(super) lease: Time,
     #[command(flatten)]
     pub(super) wait: WaitArgs,
-    /// Take a permit of the semaphore of this key.
+    /// Take a permit of the semaphore with this key.
     #[arg(long)]
     pub(super) semaphore: bool,
-    /// Guard the key: transactions that call `db_locks_guard` with the version commit only while the grant counts.
+    /// Guard the key: transactions that call `db_locks_guard` with the version commit only while the grant is valid.
     #[arg(long)]
     pub(super) guarded: bool,
-    /// Who holds the lock, shown to others. Default: `USER@HOST:PID`.
+    /// The name of the holder, shown to others. Default: `USER@HOST:PID`.
     #[arg(long, value_name = "NAME")]
     pub(super) owner: Option<String>,
     /// Exit with 0 if the lock is held by others; do not wait unless `--wait` is given.
     #[arg(long)]
     pub(super) skip_if_locked: bool,
-    /// Keep the lock for at least so long after it was granted, though the command ends before: for jobs that several
-    /// machines begin at almost the same time.
+    /// Keep the lock for at least this time after the grant, even if the command ends earlier: for jobs that several
+    /// machines start at almost the same time.
     #[arg(long, value_name = "TIME")]
     pub(super) min_hold: Option<Time>,
     #[command(flatten)]
     pub(super) connect: ConnectArgs,
-    /// The command and its arguments. It sees `DB_LOCKS_KEY`, `DB_LOCKS_VERSION`, `DB_LOCKS_FENCING_TOKEN` and `DB_LOCKS_OWNER`, and
-    /// all other variables too, `DB_LOCKS_TOKEN` among them, so that it can call `db-locks` itself. To keep the token from it:
-    /// `-- env -u DB_LOCKS_TOKEN COMMAND`.
+    /// The command and its arguments. It sees `DB_LOCKS_KEY`, `DB_LOCKS_VERSION`, `DB_LOCKS_FENCING_TOKEN` and
+    /// `DB_LOCKS_OWNER`, and all other variables. `DB_LOCKS_TOKEN` is among them, so that the command can call `db-locks`
+    /// itself. To hide the token: `-- env -u DB_LOCKS_TOKEN COMMAND`.
     #[arg(last = true, required = true, num_args = 1.., value_name = "COMMAND")]
     pub(super) command: Vec<OsString>,
 }
 
-/// Ends a process group before its lease is over, should `run` itself be paused or killed. No command of its own: `run` starts it,
-/// and nobody else is to be offered it.
+/// Ends a process group before the end of its lease, if `run` itself is paused or killed. It is internal: only `run`
+/// starts it, and it is not shown to users.
 #[derive(Debug, Parser)]
 pub(crate) struct WatchdogArgs {
-    /// How long before the lease's end the group is sent SIGTERM, in milliseconds.
+    /// How long before the end of the lease the group gets SIGTERM, in milliseconds.
     #[arg(long)]
     pub(super) terminate_ms: u64,
-    /// How long before the lease's end the group is sent SIGKILL, in milliseconds.
+    /// How long before the end of the lease the group gets SIGKILL, in milliseconds.
     #[arg(long)]
     pub(super) kill_ms: u64,
 }
@@ -147,24 +147,24 @@ pub(crate) struct WatchdogArgs {
 pub(crate) struct AcquireArgs {
     /// The key of the lock, or of the semaphore.
     pub(super) key: String,
-    /// How long the lease is. Default: 15 s, or as the semaphore says.
+    /// The length of the lease. Default: 15 s, or the lease of the semaphore.
     #[arg(long, value_name = "TIME", value_parser = read_lease)]
     pub(super) lease: Option<Time>,
     #[command(flatten)]
     pub(super) wait: WaitArgs,
-    /// Take a permit of the semaphore of this key.
+    /// Take a permit of the semaphore with this key.
     #[arg(long)]
     pub(super) semaphore: bool,
-    /// Guard the key: transactions that call `db_locks_guard` with the version commit only while the grant counts.
+    /// Guard the key: transactions that call `db_locks_guard` with the version commit only while the grant is valid.
     #[arg(long)]
     pub(super) guarded: bool,
-    /// Who holds the lock, shown to others. Default: `USER@HOST:PID`.
+    /// The name of the holder, shown to others. Default: `USER@HOST:PID`.
     #[arg(long, value_name = "NAME")]
     pub(super) owner: Option<String>,
     /// Text to store with the lock.
     #[arg(long)]
     pub(super) data: Option<String>,
-    /// The version of the grant-to-be, a UUID: the same one again is the same grant. Default: a new one.
+    /// The version of the new grant, a UUID. The same version again answers the same grant. Default: a new version.
     #[arg(long = "version", value_name = "UUID")]
     pub(super) grant_version: Option<String>,
     #[command(flatten)]
@@ -173,12 +173,12 @@ pub(crate) struct AcquireArgs {
     pub(super) output: OutputArgs,
 }
 
-/// Which grant.
+/// The arguments that name a grant.
 #[derive(Debug, Args)]
 pub(crate) struct GrantArgs {
     /// The key of the lock, or of the semaphore.
     pub(super) key: String,
-    /// The version of the grant, as acquire printed it.
+    /// The version of the grant, as `acquire` printed it.
     #[arg(value_name = "VERSION", env = "DB_LOCKS_VERSION", hide_env_values = true)]
     pub(super) grant_version: String,
 }
@@ -187,7 +187,7 @@ pub(crate) struct GrantArgs {
 pub(crate) struct HeartbeatArgs {
     #[command(flatten)]
     pub(super) grant: GrantArgs,
-    /// How long the lease is from now. Default: as long as it was.
+    /// The length of the lease from now. Default: the last length.
     #[arg(long, value_name = "TIME", value_parser = read_lease)]
     pub(super) lease: Option<Time>,
     #[command(flatten)]
@@ -200,8 +200,8 @@ pub(crate) struct HeartbeatArgs {
 pub(crate) struct ReleaseArgs {
     /// The key of the lock, or of the semaphore.
     pub(super) key: String,
-    /// The version of the grant, as acquire printed it. May be left out for a lock with `--force`: whatever grant is
-    /// active is ended then.
+    /// The version of the grant, as `acquire` printed it. It is optional for a lock with `--force`: the active grant is
+    /// then ended, whoever holds it.
     #[arg(
         value_name = "VERSION",
         env = "DB_LOCKS_VERSION",
@@ -209,13 +209,13 @@ pub(crate) struct ReleaseArgs {
         required_unless_present = "force"
     )]
     pub(super) grant_version: Option<String>,
-    /// End the grant of another: its heartbeat and release are refused as revoked from then on.
+    /// End the grant of another holder. Its heartbeats and releases are refused as revoked from then on.
     #[arg(long)]
     pub(super) force: bool,
-    /// Why, as the former holder is told.
+    /// The reason, shown to the former holder.
     #[arg(long, value_name = "TEXT", requires = "force")]
     pub(super) reason: Option<String>,
-    /// Delete the lock too.
+    /// Also delete the lock.
     #[arg(long)]
     pub(super) delete: bool,
     #[command(flatten)]
@@ -236,16 +236,16 @@ pub(crate) struct KeyArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
-    /// What the keys begin with.
+    /// List only keys with this prefix.
     #[arg(long)]
     pub(super) prefix: Option<String>,
-    /// Whose locks.
+    /// List only locks of this owner.
     #[arg(long)]
     pub(super) owner: Option<String>,
-    /// Only those that are held.
+    /// List only locks that are held.
     #[arg(long, conflicts_with = "free")]
     pub(super) locked: bool,
-    /// Only those that are free.
+    /// List only locks that are free.
     #[arg(long)]
     pub(super) free: bool,
     #[command(flatten)]
@@ -256,17 +256,17 @@ pub(crate) struct ListArgs {
     pub(super) output: OutputArgs,
 }
 
-/// How much of a list.
+/// The length of a list.
 #[derive(Debug, Args)]
 pub(crate) struct LimitArgs {
-    /// At most so many. Default: all.
+    /// The largest number of items. Default: all.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) limit: Option<u32>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct SemaphoreListArgs {
-    /// What the keys begin with.
+    /// List only keys with this prefix.
     #[arg(long)]
     pub(super) prefix: Option<String>,
     #[command(flatten)]
@@ -281,13 +281,14 @@ pub(crate) struct SemaphoreListArgs {
 pub(crate) struct SemaphorePutArgs {
     /// The key.
     pub(super) key: String,
-    /// How many permits can be out at a time.
+    /// The number of permits that can be held at the same time.
     #[arg(long, value_name = "NUMBER")]
     pub(super) max_size: u32,
-    /// The default lease of its permits. Default: 15 s, or what it was.
+    /// The default lease of the permits. Default: 15 s for a new semaphore, otherwise the current one.
     #[arg(long, value_name = "TIME", value_parser = read_lease)]
     pub(super) lease: Option<Time>,
-    /// Guard the semaphore: transactions that call `db_locks_guard` with a permit's version commit only while its grant counts.
+    /// Guard the semaphore: transactions that call `db_locks_guard` with a permit's version commit only while its grant
+    /// is valid.
     #[arg(long)]
     pub(super) guarded: bool,
     #[command(flatten)]
@@ -296,7 +297,7 @@ pub(crate) struct SemaphorePutArgs {
     pub(super) output: OutputArgs,
 }
 
-/// A length of time: a number with `ms`, `s`, `m` or `h`; without a unit seconds.
+/// A length of time: a number with `ms`, `s`, `m` or `h`; without a unit it is seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Time(pub(super) Duration);
 
@@ -329,7 +330,7 @@ impl FromStr for Time {
     }
 }
 
-/// A lease, which lasts: zero means the default to the service.
+/// A lease that is not zero: the service would read zero as the default.
 fn read_lease(text: &str) -> Result<Time, &'static str> {
     let time: Time = text.parse()?;
     if time.0.is_zero() { Err("a lease lasts for at least 1ms") } else { Ok(time) }

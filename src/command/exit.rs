@@ -19,7 +19,7 @@ pub(super) const DENIED: u8 = 77;
 /// The command was found but cannot be executed, and was not found: as shells have it.
 pub(super) const NOT_EXECUTABLE: u8 = 126;
 pub(super) const NOT_FOUND: u8 = 127;
-/// What a shell adds to the number of the signal that ended a command.
+/// The number that shells add to the number of the signal that ended a command.
 pub(super) const SIGNALLED: u8 = 128;
 
 /// Why a command fails.

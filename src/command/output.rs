@@ -41,7 +41,7 @@ pub(super) fn show_deleted(key: &str, output: OutputArgs) -> Result<(), Failure>
     print(&format!("{} is deleted", printable(key)))
 }
 
-/// What can be shown as text.
+/// Answers that can be shown as text.
 pub(super) trait Show {
     /// The fields that a list shows.
     const COLUMNS: &'static [&'static str];

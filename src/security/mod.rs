@@ -31,7 +31,7 @@ pub(crate) fn check_addresses(args: &SecurityArgs, addresses: &[SocketAddr]) -> 
     }
 }
 
-/// What finds out who asks, where that is required. Its files join those that are read again.
+/// Creates the authentication, if it is required. Its files are added to those that are read again.
 pub(crate) async fn authentication(
     args: &SecurityArgs,
     store: Arc<dyn TokenStore>,

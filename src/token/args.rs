@@ -7,10 +7,10 @@ use db_locks_service::{
     domain::{Tenant, Timestamp},
 };
 
-/// What to do with tokens.
+/// The commands for tokens.
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokenCommand {
-    /// Create a token, and print its secret, which is shown nowhere else.
+    /// Create a token, and print its secret. The secret is shown only here.
     ///
     /// The database's schema is brought up to date first.
     Create(CreateArgs),
@@ -20,35 +20,35 @@ pub(crate) enum TokenCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Revoke a token: no service accepts it 2 s later.
+    /// Revoke a token. After 2 s no service accepts it.
     Revoke {
-        /// Its id.
+        /// The id of the token.
         id: uuid::Uuid,
     },
 }
 
-/// What a token is for, and what it allows.
+/// The name and the rights of a token.
 #[derive(Debug, Args)]
 pub(crate) struct CreateArgs {
-    /// Its name, as lists and the audit log show it.
+    /// The name of the token, as lists and the audit log show it.
     #[arg(value_name = "NAME", required_unless_present = "name")]
     pub(super) positional_name: Option<String>,
     /// The same as NAME.
     #[arg(long, conflicts_with = "positional_name")]
     pub(super) name: Option<String>,
-    /// What it may do: `read`, `write` or `admin`.
+    /// The role of the token: `read`, `write` or `admin`.
     #[arg(long)]
     pub(super) role: Role,
-    /// The only tenant that it may act for. Default: all.
+    /// The only tenant that the token may use. Default: all tenants.
     #[arg(long, value_parser = read_tenant)]
     pub(super) tenant: Option<Tenant>,
-    /// A glob that its keys must match, such as `deploy/*`; may be given several times. Default: all keys.
+    /// A glob of the keys that the token may use, such as `deploy/*`. May be given several times. Default: all keys.
     #[arg(long = "key", alias = "keys", value_name = "GLOB")]
     pub(super) keys: Vec<Glob>,
-    /// From when on it is refused, such as `2027-01-31T12:00:00Z`. Default: never.
+    /// The time from which the token is rejected, such as `2027-01-31T12:00:00Z`. Default: never.
     #[arg(long, value_name = "TIME", value_parser = read_time)]
     pub(super) expires_at: Option<Timestamp>,
-    /// Print one JSON document instead of the secret alone.
+    /// Print one JSON document instead of only the secret.
     #[arg(long)]
     pub(super) json: bool,
 }

@@ -22,7 +22,7 @@ use crate::{
 /// The tokens that are asked for at a time.
 const PAGE: u32 = 1_000;
 
-/// What a list shows of each.
+/// The JSON of a token in a list.
 const COLUMNS: [&str; 7] = ["id", "name", "role", "tenant", "keys", "expires_at", "last_used_at"];
 
 /// Does it.

@@ -39,7 +39,7 @@ impl Trail {
         service.is_audited().then(trail)
     }
 
-    /// Where a request comes from.
+    /// The origin of a request.
     pub(super) fn origin(&self, peer: IpAddr, headers: &HeaderMap, id: &HeaderValue) -> Arc<Origin> {
         let request_id = id.to_str().unwrap_or_default().into();
         Arc::new(Origin::new(self.proxies.client_of(peer, headers), request_id))

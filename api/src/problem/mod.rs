@@ -41,7 +41,7 @@ pub(crate) struct Problem {
     retry_after_s: Option<i64>,
 }
 
-/// What some kinds of problems say beyond `detail`.
+/// The members of some kinds of problems beside `detail`.
 #[derive(Debug)]
 enum Extra {
     None,
@@ -61,7 +61,7 @@ impl Problem {
         Self { kind, detail: detail.into(), extra: Extra::None, retry_after_s: None }
     }
 
-    /// What is wrong with a request, field by field.
+    /// The errors of a request, field by field.
     pub(crate) fn invalid(errors: Vec<FieldError>) -> Self {
         let told: Vec<_> = errors.iter().map(|error| format!("{} {}", error.field, error.reason)).collect();
         Self { extra: Extra::Errors(errors), ..Self::new(ProblemKind::InvalidRequest, told.join("; ")) }

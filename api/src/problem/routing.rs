@@ -9,9 +9,9 @@ use super::{Problem, ProblemKind};
 /// A path longer than this is not repeated in an answer.
 const LONGEST_REPEATED: usize = 300;
 
-/// What stands behind the key in a lock's paths.
+/// The path segments that can follow the key of a lock.
 const LOCK_VERBS: &[&str] = &["acquire", "heartbeat", "release"];
-/// What stands behind the key in a semaphore's paths.
+/// The path segments that can follow the key of a semaphore.
 const SEMAPHORE_VERBS: &[&str] = &["acquire", "heartbeat", "release", "permits"];
 
 impl Problem {

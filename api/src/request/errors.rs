@@ -1,4 +1,4 @@
-//! What is wrong with a request, collected while it is read.
+//! The errors of a request, collected while it is read.
 
 use db_locks_service::access::Role;
 

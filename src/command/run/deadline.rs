@@ -34,7 +34,7 @@ pub(super) struct Deadline {
     killed: bool,
 }
 
-/// What is to be sent.
+/// The signal to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     Terminate,

@@ -21,11 +21,11 @@ pub(super) struct Group {
     leader: Pid,
 }
 
-/// What happened to the command.
+/// A change of the command's state.
 pub(super) enum Change {
-    /// It ended, with this exit code.
+    /// The command ended with this exit code.
     Exited(u8),
-    /// It was stopped, by this signal.
+    /// The command was stopped by this signal.
     Stopped(Option<Signal>),
 }
 

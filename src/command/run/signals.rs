@@ -20,9 +20,9 @@ pub(super) struct Signals {
     child: Stream,
 }
 
-/// What a signal says.
+/// The meaning of a signal.
 pub(super) enum Event {
-    /// It is meant for the command.
+    /// The signal is meant for the command.
     Forward(Signal),
     /// Children want to be looked at.
     Child,

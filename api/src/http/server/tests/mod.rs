@@ -115,7 +115,7 @@ impl Server {
     }
 }
 
-/// What comes until the connection is closed.
+/// Reads all bytes until the connection is closed.
 async fn rest(mut stream: TcpStream) -> String {
     let mut text = String::new();
     in_time(stream.read_to_string(&mut text)).await.unwrap();
