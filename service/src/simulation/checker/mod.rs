@@ -3,15 +3,14 @@
 //! The checker does not know how the service works. It knows every request with its time, every answer, and every state
 //! of every key with the moment from which it was current. It checks:
 //!
-//! - `grants`: exclusion, tokens, and the end of each grant by its release, its lease, or because nobody knows it (1,
-//! 2, 4, 7, 9);
+//! - `grants`: exclusion, tokens, and the end of each grant by its release, its lease, or because nobody knows it (1, 2,
+//!   4, 7, 9);
 //! - `order`: first come, first served (5);
 //! - `guards`: transactions of two holders of a guarded key never overlap, and other keys do not notice them (11);
 //! - `disruptions`: a database that lost commits has lost answers too, but no token is seen twice (2);
 //! - `answers`, `refusals`: every answer was true at some moment between request and answer, and is durable (3, 8, 10);
 //! - `quiet`: when nothing fails any more, nobody waits for a free lock, every request is answered, and no grant is
-//! left
-//!   behind (6, 7).
+//!   left behind (6, 7).
 
 mod answers;
 mod clocks;
