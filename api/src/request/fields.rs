@@ -7,7 +7,7 @@ use db_locks_service::access::Role;
 use super::{
     errors::{Errors, MOST_ERRORS},
     members::{Member, Members, Text},
-    nearest::{Named, unknown_name},
+    nearest::{NameKind, unknown_name},
 };
 
 /// Numbers beyond 2^53 are not exact in every JSON reader; no field needs them.
@@ -72,12 +72,12 @@ impl<'a> Fields<'a> {
             return None;
         }
         match whole_number(text) {
-            Whole::Number(number) if (least..=most).contains(&number) => Some(number),
-            Whole::Number(_) | Whole::TooLarge => {
+            ParsedInteger::Number(number) if (least..=most).contains(&number) => Some(number),
+            ParsedInteger::Number(_) | ParsedInteger::TooLarge => {
                 self.error(name, format!("must be between {least} and {most}"));
                 None
             }
-            Whole::Fraction => {
+            ParsedInteger::Fraction => {
                 self.error(name, "must be an integer, not a fraction");
                 None
             }
@@ -109,7 +109,7 @@ impl<'a> Fields<'a> {
         let known = known();
         let known: Vec<_> = known.iter().map(String::as_str).collect();
         for member in unknown.take(MOST_ERRORS) {
-            self.errors.add(&member.name, unknown_name(Named::Field, &member.name, &known));
+            self.errors.add(&member.name, unknown_name(NameKind::Field, &member.name, &known));
         }
     }
 
@@ -172,7 +172,7 @@ fn describe(value: &str) -> &'static str {
 }
 
 /// A JSON number, read as an integer.
-enum Whole {
+enum ParsedInteger {
     Number(i64),
     Fraction,
     TooLarge,
@@ -180,15 +180,15 @@ enum Whole {
 
 /// Reads a JSON number. `1.0` and `1e3` are integers: JSON has only numbers, and JSON Schema, by which the document describes
 /// the fields, goes by the value.
-fn whole_number(text: &str) -> Whole {
+fn whole_number(text: &str) -> ParsedInteger {
     if let Ok(number) = text.parse::<i64>() {
-        return Whole::Number(number);
+        return ParsedInteger::Number(number);
     }
     match text.parse::<f64>() {
-        Ok(number) if number.is_finite() && number.fract() != 0.0 => Whole::Fraction,
+        Ok(number) if number.is_finite() && number.fract() != 0.0 => ParsedInteger::Fraction,
         #[expect(clippy::cast_possible_truncation, reason = "it is a whole number below 2^53")]
-        Ok(number) if number.abs() <= LARGEST_EXACT => Whole::Number(number as i64),
-        _ => Whole::TooLarge,
+        Ok(number) if number.abs() <= LARGEST_EXACT => ParsedInteger::Number(number as i64),
+        _ => ParsedInteger::TooLarge,
     }
 }
 

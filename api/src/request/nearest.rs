@@ -8,12 +8,12 @@ const LONGEST_COMPARED: usize = 64;
 
 /// The kind of a name, for messages.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Named {
+pub(super) enum NameKind {
     Field,
     Parameter,
 }
 
-impl Named {
+impl NameKind {
     const fn singular(self) -> &'static str {
         match self {
             Self::Field => "field",
@@ -23,7 +23,7 @@ impl Named {
 }
 
 /// The error text for an unknown name: with the nearest known name, or with all known names.
-pub(super) fn unknown_name(named: Named, name: &str, known: &[&str]) -> String {
+pub(super) fn unknown_name(named: NameKind, name: &str, known: &[&str]) -> String {
     let what = named.singular();
     let refused = format!("is not a {what} of this request");
     match (nearest(name, known), known) {
@@ -109,9 +109,9 @@ mod tests {
         for name in ["ttl", "x", "", "_", "holder", &"owner".repeat(100)] {
             assert_eq!(nearest(name, &FIELDS), None, "{name}");
         }
-        let reason = unknown_name(Named::Field, "ttl", &["owner", "data"]);
+        let reason = unknown_name(NameKind::Field, "ttl", &["owner", "data"]);
         assert_eq!(reason, "is not a field of this request; it has owner, data");
-        let reason = unknown_name(Named::Parameter, "x", &[]);
+        let reason = unknown_name(NameKind::Parameter, "x", &[]);
         assert_eq!(reason, "is not a query parameter of this request; it has none");
     }
 }

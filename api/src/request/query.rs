@@ -12,7 +12,7 @@ use super::{
     errors::{Errors, MOST_ERRORS},
     escape::decode,
     named_fields::{NOT_A_UUID, parse_version},
-    nearest::{Named, unknown_name},
+    nearest::{NameKind, unknown_name},
 };
 
 /// The default number of items of a page.
@@ -124,7 +124,7 @@ impl<'a> QueryParams<'a> {
     /// Notes all unknown parameters as errors.
     pub(super) fn finish(self) {
         for (name, _) in self.pairs.iter().take(MOST_ERRORS) {
-            self.errors.add(name, unknown_name(Named::Parameter, name, &self.known));
+            self.errors.add(name, unknown_name(NameKind::Parameter, name, &self.known));
         }
     }
 
