@@ -48,7 +48,7 @@ pub struct Waiter {
 
 /// The location of a waiter that was found by its version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Found {
+pub enum FoundWaiter {
     /// The index in the known front of the queue.
     Head(usize),
     /// The index in the waiters behind the front that were loaded by version.
@@ -78,46 +78,46 @@ impl Queue {
     }
 
     /// Finds a waiter by version; `Err` if the view does not tell.
-    pub fn find(&self, version: Version) -> Result<Option<Found>, Version> {
+    pub fn find(&self, version: Version) -> Result<Option<FoundWaiter>, Version> {
         if let Some(index) = self.head.iter().position(|waiter| waiter.version == version) {
-            return Ok(Some(Found::Head(index)));
+            return Ok(Some(FoundWaiter::Head(index)));
         }
         if let Some(index) = self.named.iter().position(|(waiter, _)| waiter.version == version) {
-            return Ok(Some(Found::Named(index)));
+            return Ok(Some(FoundWaiter::Named(index)));
         }
         if self.is_complete() || self.asked.contains(&version) { Ok(None) } else { Err(version) }
     }
 
     /// The waiter at this location.
-    pub fn get(&self, found: Found) -> &Waiter {
+    pub fn get(&self, found: FoundWaiter) -> &Waiter {
         match found {
-            Found::Head(index) => &self.head[index],
-            Found::Named(index) => &self.named[index].0,
+            FoundWaiter::Head(index) => &self.head[index],
+            FoundWaiter::Named(index) => &self.named[index].0,
         }
     }
 
     /// The waiter at this location, to change its place.
-    pub fn get_mut(&mut self, found: Found) -> &mut Waiter {
+    pub fn get_mut(&mut self, found: FoundWaiter) -> &mut Waiter {
         match found {
-            Found::Head(index) => &mut self.head[index],
-            Found::Named(index) => &mut self.named[index].0,
+            FoundWaiter::Head(index) => &mut self.head[index],
+            FoundWaiter::Named(index) => &mut self.named[index].0,
         }
     }
 
     /// Its position in the queue, from 1; `None` if the view does not tell.
-    pub fn position(&self, found: Found) -> Option<i64> {
+    pub fn position(&self, found: FoundWaiter) -> Option<i64> {
         let before = match found {
-            Found::Head(index) => i64::try_from(index).ok(),
-            Found::Named(index) => self.named[index].1,
+            FoundWaiter::Head(index) => i64::try_from(index).ok(),
+            FoundWaiter::Named(index) => self.named[index].1,
         };
         before.map(|before| before.saturating_add(1))
     }
 
     /// Removes a waiter, if it is still there.
-    pub fn remove(&mut self, found: Found) -> Option<Waiter> {
+    pub fn remove(&mut self, found: FoundWaiter) -> Option<Waiter> {
         let waiter = match found {
-            Found::Head(index) => self.head.remove(index)?,
-            Found::Named(index) => self.named.swap_remove(index).0,
+            FoundWaiter::Head(index) => self.head.remove(index)?,
+            FoundWaiter::Named(index) => self.named.swap_remove(index).0,
         };
         self.len -= 1;
         for (other, before) in &mut self.named {

@@ -3,8 +3,8 @@
 use super::{ids, pending_request::PendingRequest};
 use crate::{
     domain::{
-        Command, Context, Decided, Earlier, Effects, GuardBusy, KeyChange, KeyId, KeyState, Kind, Need,
-        RowVersion, Token, Verdict,
+        Command, Context, Decided, EarlierDecision, Effects, GuardBusy, KeyChange, KeyId, KeyState, Kind,
+        Need, RowVersion, Token, Verdict,
     },
     store::{LoadRequest, Write},
 };
@@ -181,7 +181,7 @@ impl KeyTask {
         let mut overwritten = self.attempts.iter().rev().filter(|attempt| attempt.prev != row);
         let earlier = overwritten.find_map(|attempt| {
             let verdict = attempt.verdicts.get(index)?;
-            Some(Earlier { verdict, released: &attempt.effects.released })
+            Some(EarlierDecision { verdict, released: &attempt.effects.released })
         });
         match earlier {
             Some(earlier) => change.decide_again(command, earlier, ctx),

@@ -1,9 +1,9 @@
 //! Acquire: repeat, reenter, take, wait, or be refused, in this order.
 
-use super::{Context, Decided, KeyChange, Need, Verdict, grants::Taker, refuse};
+use super::{Context, Decided, KeyChange, Need, Verdict, grants::FutureHolder, refuse};
 use crate::domain::{
     Acquire, Body, Kind, NotGrantedReason, Place, Refusal, Reply, RequestId, Waiter, WaiterLimit,
-    queue::Found,
+    queue::FoundWaiter,
 };
 
 /// The default lease if neither the caller nor a semaphore gives one, in milliseconds.
@@ -77,7 +77,7 @@ impl KeyChange {
     }
 
     /// Lets a repeat take over its place in the queue. The connection that had the place is answered "superseded".
-    fn take_over(&mut self, found: Found, acquire: &Acquire, ctx: &Context) -> Decided {
+    fn take_over(&mut self, found: FoundWaiter, acquire: &Acquire, ctx: &Context) -> Decided {
         let waiter = self.state.queue.get(found);
         if waiter.owner != acquire.owner {
             return Ok(refuse(Refusal::VersionMismatch));
@@ -139,7 +139,7 @@ impl KeyChange {
     }
 
     fn take(&mut self, acquire: &Acquire, lease_ms: i64, ctx: &Context) -> Decided {
-        let view = self.grant(Taker::of(acquire, lease_ms), ctx)?;
+        let view = self.grant(FutureHolder::of(acquire, lease_ms), ctx)?;
         Ok(Verdict::Reply(Reply::Granted(view)))
     }
 

@@ -12,7 +12,7 @@ use crate::domain::{
 
 /// The earlier decision on a command.
 #[derive(Debug, Clone, Copy)]
-pub struct Earlier<'a> {
+pub struct EarlierDecision<'a> {
     /// The verdict, which was never answered.
     pub verdict: &'a Verdict,
     /// The leases that the earlier write ended by releases, with their ends before the release.
@@ -25,7 +25,12 @@ impl KeyChange {
     ///
     /// # Errors
     /// The same as [`KeyChange::decide`].
-    pub fn decide_again(&mut self, command: &Command, earlier: Earlier<'_>, ctx: &Context) -> Decided {
+    pub fn decide_again(
+        &mut self,
+        command: &Command,
+        earlier: EarlierDecision<'_>,
+        ctx: &Context,
+    ) -> Decided {
         if *earlier.verdict == Verdict::Unknown {
             return Ok(Verdict::Unknown);
         }
@@ -92,7 +97,7 @@ impl KeyChange {
         &mut self,
         version: Version,
         decided: Verdict,
-        earlier: Earlier<'_>,
+        earlier: EarlierDecision<'_>,
         ctx: &Context,
     ) -> Verdict {
         let Verdict::Reply(Reply::Released(_)) = earlier.verdict else { return decided };

@@ -7,7 +7,7 @@ use crate::domain::{
 };
 
 /// The future holder of a grant: a new acquire or a waiter.
-pub(super) struct Taker {
+pub(super) struct FutureHolder {
     version: Version,
     chosen: bool,
     owner: Owner,
@@ -18,7 +18,7 @@ pub(super) struct Taker {
     request_id: RequestId,
 }
 
-impl Taker {
+impl FutureHolder {
     pub(super) fn of(acquire: &Acquire, lease_ms: i64) -> Self {
         Self {
             version: acquire.version,
@@ -32,7 +32,7 @@ impl Taker {
         }
     }
 
-    /// Makes a taker of a waiter; `None` if the waiter is detached.
+    /// Makes a future holder of a waiter; `None` if the waiter is detached.
     pub(super) fn waiting(waiter: Waiter) -> Option<Self> {
         let Place::Attached { request_id, .. } = waiter.place else { return None };
         Some(Self {
@@ -57,8 +57,8 @@ impl Taker {
 }
 
 impl KeyChange {
-    /// Grants a lock or permit. The caller has made sure that there is room and that it is the taker's turn.
-    pub(super) fn grant(&mut self, taker: Taker, ctx: &Context) -> Result<LockView, Need> {
+    /// Grants a lock or permit. The caller has made sure that there is room and that it is the holder's turn.
+    pub(super) fn grant(&mut self, holder: FutureHolder, ctx: &Context) -> Result<LockView, Need> {
         let now = ctx.now;
         if self.fresh_tokens && matches!(self.state.body, Body::Semaphore(_)) {
             // A permit's token is stored in a row of its own, and only the database knows by how much it raises the
@@ -71,27 +71,27 @@ impl KeyChange {
         }
         self.mark_changed(now);
         if let Some(granted) = &mut self.effects.granted {
-            granted.push(taker.version);
+            granted.push(holder.version);
         }
         let grant = Grant {
-            version: taker.version,
-            chosen: taker.chosen,
+            version: holder.version,
+            chosen: holder.chosen,
             token: self.state.token,
-            owner: taker.owner,
-            lease_ms: taker.lease_ms,
+            owner: holder.owner,
+            lease_ms: holder.lease_ms,
             acquired_at: now.at_most,
-            expires_at: now.at_most.plus_ms(taker.lease_ms),
+            expires_at: now.at_most.plus_ms(holder.lease_ms),
             released: false,
-            delete_on_release: taker.delete_on_release,
-            request_id: taker.request_id,
+            delete_on_release: holder.delete_on_release,
+            request_id: holder.request_id,
         };
         if let Body::Semaphore(semaphore) = &mut self.state.body {
             let slot = semaphore.permits.free_slot(now);
-            let permit = Permit { slot, grant, data: taker.data, updated_at: now.at_most };
+            let permit = Permit { slot, grant, data: holder.data, updated_at: now.at_most };
             let before = semaphore.permits.put(permit.clone());
             Ok(self.granted_permit(&permit, before, now))
         } else {
-            Ok(self.grant_mutex(grant, taker.data, taker.replace_data, now))
+            Ok(self.grant_mutex(grant, holder.data, holder.replace_data, now))
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::{Context, Decided, KeyChange, Need, Verdict, refuse};
 use crate::domain::{
-    Body, Data, Mutex, Now, Permits, Place, Refusal, Reply, Semaphore, Version, queue::Found,
+    Body, Data, Mutex, Now, Permits, Place, Refusal, Reply, Semaphore, Version, queue::FoundWaiter,
 };
 
 impl KeyChange {
@@ -147,7 +147,7 @@ impl KeyChange {
         if self.some_row_is_busy() {
             return Ok(Verdict::GuardOpen(None));
         }
-        while let Some(waiter) = self.remove_waiter(Found::Head(0)) {
+        while let Some(waiter) = self.remove_waiter(FoundWaiter::Head(0)) {
             self.dismiss(waiter.place, Refusal::NotFound, ctx);
         }
         self.mark_changed(ctx.now);

@@ -21,7 +21,7 @@ mod upkeep;
 mod views;
 
 pub use acquire::DEFAULT_LEASE_MS;
-pub use again::Earlier;
+pub use again::EarlierDecision;
 pub use context::Context;
 pub use ends::{Ended, EndedHow};
 pub use outcome::{Decided, Effects, Freed, Need, Verdict};
@@ -189,7 +189,7 @@ impl KeyChange {
     }
 
     /// Removes a waiter from the queue.
-    fn remove_waiter(&mut self, found: super::queue::Found) -> Option<Waiter> {
+    fn remove_waiter(&mut self, found: super::queue::FoundWaiter) -> Option<Waiter> {
         let waiter = self.state.queue.remove(found)?;
         self.waiters.insert(waiter.seq, None);
         self.dirty = true;
@@ -197,7 +197,7 @@ impl KeyChange {
     }
 
     /// Changes the place of a waiter.
-    fn move_waiter(&mut self, found: super::queue::Found, place: Place) {
+    fn move_waiter(&mut self, found: super::queue::FoundWaiter, place: Place) {
         let waiter = self.state.queue.get_mut(found);
         waiter.place = place;
         let (seq, copy) = (waiter.seq, waiter.clone());

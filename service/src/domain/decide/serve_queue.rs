@@ -1,7 +1,7 @@
 //! Serves the queue: free places go to the first waiters.
 
-use super::{Context, DETACHED_FOR_MS, Freed, KeyChange, Need, OFFER_MS, grants::Taker};
-use crate::domain::{Body, Mutex, Owner, Place, Refusal, Reply, Waiter, queue::Found};
+use super::{Context, DETACHED_FOR_MS, Freed, KeyChange, Need, OFFER_MS, grants::FutureHolder};
+use crate::domain::{Body, Mutex, Owner, Place, Refusal, Reply, Waiter, queue::FoundWaiter};
 
 /// The maximum number of waiters that one decision serves. The next decision serves the rest.
 const MOST_AT_ONCE: usize = 128;
@@ -56,7 +56,7 @@ impl KeyChange {
             let Some(index) = found else { return };
             let Place::Attached { request_id, .. } = self.state.queue.head[index].place else { return };
             grant.answer_to(request_id);
-            self.remove_waiter(Found::Head(index));
+            self.remove_waiter(FoundWaiter::Head(index));
             let view = self.lock_view(ctx.now);
             self.effects.answered.extend(view.map(|view| (request_id, Reply::Granted(view))));
         }
@@ -133,7 +133,7 @@ impl KeyChange {
 
     /// Serves one waiter, for which there is room.
     fn serve(&mut self, index: usize, ctx: &Context) -> Result<Served, Need> {
-        let found = Found::Head(index);
+        let found = FoundWaiter::Head(index);
         match self.state.queue.head[index].place {
             Place::Detached { until } if ctx.now.is_past(until) => {
                 self.remove_waiter(found);
@@ -141,11 +141,11 @@ impl KeyChange {
             }
             Place::Detached { .. } => Ok(Served::Passed),
             Place::Attached { replica, .. } if ctx.me == Some(replica) => {
-                if let Some(taker) = self.remove_waiter(found).and_then(Taker::waiting) {
-                    let request_id = taker.request_id();
+                if let Some(holder) = self.remove_waiter(found).and_then(FutureHolder::waiting) {
+                    let request_id = holder.request_id();
                     self.effects.freed.extend(self.freed(ctx).map(|freed| (request_id, freed)));
-                    self.notify_reentrant(taker.owner(), ctx);
-                    let view = self.grant(taker, ctx)?;
+                    self.notify_reentrant(holder.owner(), ctx);
+                    let view = self.grant(holder, ctx)?;
                     self.effects.answered.push((request_id, Reply::Granted(view)));
                 }
                 Ok(Served::Gone)
@@ -178,7 +178,7 @@ impl KeyChange {
     pub(super) fn drop_lapsed(&mut self, ctx: &Context) {
         let lapsed = |place: Place| matches!(place, Place::Detached { until } if ctx.now.is_past(until));
         while let Some(index) = self.state.queue.head.iter().position(|waiter| lapsed(waiter.place)) {
-            self.remove_waiter(Found::Head(index));
+            self.remove_waiter(FoundWaiter::Head(index));
         }
     }
 
@@ -194,14 +194,14 @@ impl KeyChange {
                 && ctx.now.is_past(until)
             {
                 self.move_waiter(
-                    Found::Head(index),
+                    FoundWaiter::Head(index),
                     Place::Attached { replica, request_id, offered_until: None },
                 );
             }
         }
     }
 
-    fn skip(&mut self, found: Found, ctx: &Context) -> Served {
+    fn skip(&mut self, found: FoundWaiter, ctx: &Context) -> Served {
         let keeps_place = self.state.queue.get(found).chosen;
         self.detach(found, ctx);
         if keeps_place { Served::Passed } else { Served::Gone }
@@ -209,7 +209,7 @@ impl KeyChange {
 
     /// Detaches a waiter from its connection. A waiter that chose its version keeps its place for a while; any other
     /// leaves.
-    pub(super) fn detach(&mut self, found: Found, ctx: &Context) {
+    pub(super) fn detach(&mut self, found: FoundWaiter, ctx: &Context) {
         let waiter = self.state.queue.get(found);
         let (chosen, place) = (waiter.chosen, waiter.place);
         self.dismiss(place, Refusal::PlaceLost, ctx);

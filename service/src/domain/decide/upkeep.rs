@@ -3,7 +3,7 @@
 use super::{Context, DETACHED_FOR_MS, Decided, KeyChange, Need, Verdict, refuse};
 use crate::domain::{
     Body, Kind, LeaveReason, NotGrantedReason, Place, Refusal, ReplicaId, Reply, RequestId, Timestamp,
-    Version, Waiter, queue::Found,
+    Version, Waiter, queue::FoundWaiter,
 };
 
 impl KeyChange {
@@ -121,12 +121,12 @@ impl KeyChange {
         // From the back: a removal does not move the waiters that are still to be checked.
         for index in (0..self.state.queue.head.len()).rev() {
             if of_the_dead(&self.state.queue.head[index]) {
-                self.detach(Found::Head(index), ctx);
+                self.detach(FoundWaiter::Head(index), ctx);
             }
         }
         for index in (0..self.state.queue.named.len()).rev() {
             if of_the_dead(&self.state.queue.named[index].0) {
-                self.detach(Found::Named(index), ctx);
+                self.detach(FoundWaiter::Named(index), ctx);
             }
         }
         self.serve_queue(ctx)?;

@@ -2,7 +2,8 @@
 
 use super::fixtures::{Scene, ask, beat, release, v, wait_chosen};
 use crate::domain::{
-    Acquire, Command, DataEdit, Earlier, EndedVersions, ForcedRelease, Kind, Refusal, Reply, Verdict, Version,
+    Acquire, Command, DataEdit, EarlierDecision, EndedVersions, ForcedRelease, Kind, Refusal, Reply, Verdict,
+    Version,
 };
 
 fn force(version: Option<Version>) -> Command {
@@ -48,7 +49,7 @@ fn a_forced_release_without_a_version_is_not_decided_again_on_another_row() {
     let mut scene = Scene::held();
     let (_, change) = scene.decide(&force(None));
     let verdict = Verdict::Reply(Reply::Done);
-    let earlier = Earlier { verdict: &verdict, released: &change.effects.released };
+    let earlier = EarlierDecision { verdict: &verdict, released: &change.effects.released };
     scene.release(1);
     scene.granted(ask(2));
     let (_, mut change) = scene.decide(&Command::Get(Kind::Mutex));
