@@ -20,7 +20,7 @@ use super::{
     clock::DatabaseClock,
     gauges::Gauges,
     grant_log, ids,
-    membership::{Membership, Presence},
+    membership::{Membership, Registration},
     message::{Message, UndeliveredGrant},
     metrics::{EngineMetrics, ShedReason},
     outage::Outage,
@@ -229,7 +229,7 @@ impl Shared {
 
     /// The facts that decisions at this time depend on besides commands and states.
     pub(super) fn context(&self, now: Now) -> Context {
-        let Presence { me, is_leaving } = self.membership.presence();
+        let Registration { me, is_leaving } = self.membership.registration();
         Context {
             now,
             me,

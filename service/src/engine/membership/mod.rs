@@ -45,7 +45,7 @@ const SETTLED_AFTER: Duration = Duration::from_secs(15);
 
 /// This replica as it is registered.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Presence {
+pub(super) struct Registration {
     /// The incarnation; `None` while this replica is not registered.
     pub(super) me: Option<ReplicaId>,
     /// Whether this replica is about to leave. Then it serves the waiters that it has and accepts no new ones.
@@ -56,7 +56,7 @@ pub(super) struct Presence {
 #[derive(Debug)]
 pub(super) struct Membership {
     /// This replica as it is registered. The lock is held only to copy.
-    presence: Mutex<Presence>,
+    registration: Mutex<Registration>,
     /// Dead replicas. Replaced as a whole; the lock is held only to clone the `Arc`.
     dead: Mutex<Arc<BTreeSet<ReplicaId>>>,
     /// Replicas that left an offer unclaimed, until it is known whether they are dead. Replaced as a whole; the lock is
@@ -77,7 +77,7 @@ pub(super) struct Membership {
 impl Default for Membership {
     fn default() -> Self {
         Self {
-            presence: Mutex::default(),
+            registration: Mutex::default(),
             dead: Mutex::default(),
             suspects: Mutex::default(),
             being_reaped: Mutex::default(),
@@ -92,12 +92,12 @@ impl Default for Membership {
 impl Membership {
     /// The incarnation of this replica, if it is registered.
     pub(super) fn me(&self) -> Option<ReplicaId> {
-        self.presence().me
+        self.registration().me
     }
 
     /// This replica as it is registered.
-    pub(super) fn presence(&self) -> Presence {
-        *self.presence.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn registration(&self) -> Registration {
+        *self.registration.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The dead replicas.
@@ -148,11 +148,12 @@ impl Membership {
     }
 
     fn set_me(&self, me: Option<ReplicaId>) {
-        *self.presence.lock().unwrap_or_else(PoisonError::into_inner) = Presence { me, is_leaving: false };
+        *self.registration.lock().unwrap_or_else(PoisonError::into_inner) =
+            Registration { me, is_leaving: false };
     }
 
     fn begin_leaving(&self) {
-        self.presence.lock().unwrap_or_else(PoisonError::into_inner).is_leaving = true;
+        self.registration.lock().unwrap_or_else(PoisonError::into_inner).is_leaving = true;
     }
 
     /// Adds a dead replica. Returns whether it was not known to be dead.

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::{
     super::{Shared, message::Message, tasks::spawn_critical},
     every_beat, reap_replica,
-    watch::{Noted, Watch},
+    watch::{ObservedReplicas, Watch},
 };
 use crate::store::StoreError;
 
@@ -46,9 +46,9 @@ async fn look(
 ) -> Result<bool, StoreError> {
     let peers = shared.store.peers().await?;
     let me = shared.membership.me();
-    let noted = watch.note(me, &peers, Instant::now());
-    beating.extend(noted.alive.iter().copied());
-    act_on(shared, noted);
+    let observed = watch.note(me, &peers, Instant::now());
+    beating.extend(observed.alive.iter().copied());
+    act_on(shared, observed);
     for suspect in shared.membership.suspects().iter() {
         if peers.iter().all(|peer| peer.replica != *suspect) {
             // A suspect without a row was reaped before, or it left too early.
@@ -62,14 +62,14 @@ async fn look(
 }
 
 /// Acts on the observed heartbeats of the other replicas.
-pub(super) fn act_on(shared: &Arc<Shared>, noted: Noted) {
-    for replica in noted.alive {
+pub(super) fn act_on(shared: &Arc<Shared>, observed: ObservedReplicas) {
+    for replica in observed.alive {
         shared.membership.clear_suspect(replica);
         if shared.membership.revive(replica) {
             tracing::warn!(%replica, "a replica that was declared dead sends heartbeats again");
         }
     }
-    for (replica, counter) in noted.dead {
+    for (replica, counter) in observed.dead {
         shared.membership.clear_suspect(replica);
         if shared.membership.add_dead(replica) {
             tracing::warn!(%replica, "a replica sends no heartbeats; its waiters leave their queues");

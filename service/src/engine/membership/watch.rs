@@ -23,7 +23,7 @@ pub(super) struct Watch {
 
 /// The replicas that the counters show to be dead or alive.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Noted {
+pub(super) struct ObservedReplicas {
     /// Dead replicas, with the counters at which they stopped.
     pub(super) dead: Vec<(ReplicaId, i64)>,
     /// Replicas whose counters have moved.
@@ -32,26 +32,26 @@ pub(super) struct Noted {
 
 impl Watch {
     /// Compares the counters with those seen before.
-    pub(super) fn note(&mut self, me: Option<ReplicaId>, peers: &[Peer], now: Instant) -> Noted {
+    pub(super) fn note(&mut self, me: Option<ReplicaId>, peers: &[Peer], now: Instant) -> ObservedReplicas {
         let gap = self.own.replace(now).is_none_or(|own| now.duration_since(own) > OWN_GAP);
         let mut seen = FxHashMap::default();
-        let mut noted = Noted::default();
+        let mut observed = ObservedReplicas::default();
         for peer in peers.iter().filter(|peer| Some(peer.replica) != me) {
             let before = self.seen.get(&peer.replica);
             if before.is_some_and(|(counter, _)| *counter != peer.beat) {
-                noted.alive.push(peer.replica);
+                observed.alive.push(peer.replica);
             }
             let since = match before {
                 Some((counter, since)) if *counter == peer.beat && !gap => *since,
                 Some(_) | None => now,
             };
             if now.duration_since(since) >= DEAD_AFTER {
-                noted.dead.push((peer.replica, peer.beat));
+                observed.dead.push((peer.replica, peer.beat));
             }
             seen.insert(peer.replica, (peer.beat, since));
         }
         self.seen = seen;
-        noted
+        observed
     }
 }
 
@@ -74,10 +74,10 @@ mod tests {
             let at = start + Duration::from_secs(second);
             assert!(watch.note(Some(me), &peers(&[(other, 7)]), at).dead.is_empty(), "after {second} s");
         }
-        let noted = watch.note(Some(me), &peers(&[(other, 7)]), start + Duration::from_secs(3));
-        assert_eq!(noted, Noted { dead: vec![(other, 7)], alive: Vec::new() });
-        let noted = watch.note(Some(me), &peers(&[(other, 8)]), start + Duration::from_secs(4));
-        assert_eq!(noted, Noted { dead: Vec::new(), alive: vec![other] });
+        let observed = watch.note(Some(me), &peers(&[(other, 7)]), start + Duration::from_secs(3));
+        assert_eq!(observed, ObservedReplicas { dead: vec![(other, 7)], alive: Vec::new() });
+        let observed = watch.note(Some(me), &peers(&[(other, 8)]), start + Duration::from_secs(4));
+        assert_eq!(observed, ObservedReplicas { dead: Vec::new(), alive: vec![other] });
     }
 
     /// Guards invariant 8: no timestamps are compared, so an outage of the database makes no replica dead.

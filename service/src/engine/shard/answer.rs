@@ -18,7 +18,7 @@ use crate::{
 
 /// A key task whose verdicts hold: its change is durable, or nothing had to be written.
 #[derive(Debug)]
-pub(super) struct Finished {
+pub(super) struct FinishedTask {
     pub(super) key_task: KeyTask,
     pub(super) verdicts: Vec<Verdict>,
     pub(super) effects: Effects,
@@ -32,8 +32,8 @@ pub(super) struct Finished {
 impl Shard {
     /// Answers the callers of a task and the waiters that it served, and caches the state. Commands without a verdict
     /// are decided next.
-    pub(super) fn finish(&mut self, finished: Finished) {
-        let Finished { mut key_task, verdicts, effects, mut state, raised, sent } = finished;
+    pub(super) fn finish(&mut self, finished: FinishedTask) {
+        let FinishedTask { mut key_task, verdicts, effects, mut state, raised, sent } = finished;
         self.intake.park_first(key_task.requests.split_off(verdicts.len()));
         let id = key_task.id;
         grant_log::log_change(&id, &key_task.requests, &verdicts, &effects);

@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::{
     Shard,
-    answer::Finished,
+    answer::FinishedTask,
     batch::{Batch, DecidedTask},
 };
 use crate::{
@@ -74,7 +74,7 @@ impl Shard {
             }
             TaskOutcome::Answered { state, verdicts } => {
                 let effects = Effects::default();
-                self.finish(Finished { key_task, verdicts, effects, state, raised: 0, sent });
+                self.finish(FinishedTask { key_task, verdicts, effects, state, raised: 0, sent });
             }
             TaskOutcome::NeedsLoad => self.in_flight.loads.push(key_task),
             TaskOutcome::NeedsMembership => {

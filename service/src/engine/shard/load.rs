@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::{Shard, answer::Finished, offers::CLAIM_MS};
+use super::{Shard, answer::FinishedTask, offers::CLAIM_MS};
 use crate::{
     engine::{
         cache::Basis,
@@ -60,7 +60,7 @@ impl Shard {
                 let attempt = key_task.attempts.swap_remove(index);
                 let raised = state.token.0 - attempt.token.0;
                 let (verdicts, effects) = (attempt.verdicts, attempt.effects);
-                self.finish(Finished { key_task, verdicts, effects, state, raised, sent });
+                self.finish(FinishedTask { key_task, verdicts, effects, state, raised, sent });
             } else {
                 self.decide(key_task, state, Basis::Loaded, &ctx, sent);
             }

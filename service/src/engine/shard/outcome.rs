@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{
     Shard,
-    answer::Finished,
+    answer::FinishedTask,
     batch::{Batch, DecidedTask},
 };
 use crate::{
@@ -106,7 +106,7 @@ impl Shard {
                 }
             }
             let verdicts = task.verdicts;
-            self.finish(Finished { key_task, verdicts, effects, state, raised, sent });
+            self.finish(FinishedTask { key_task, verdicts, effects, state, raised, sent });
         }
     }
 

@@ -170,7 +170,7 @@ async fn a_leaving_replica_without_a_row_joins_as_a_new_incarnation() {
     let holder = deliver(waiter.await.unwrap().unwrap());
     let membership = &replica.engine.shared.membership;
     let me = membership.me().unwrap();
-    while !membership.presence().is_leaving {
+    while !membership.registration().is_leaving {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     store.forget(me);

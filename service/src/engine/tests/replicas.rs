@@ -133,7 +133,7 @@ async fn a_waiter_at_a_leaving_replica_is_served() {
         let replica = replica.clone();
         async move { replica.acquire("a", 60_000).await }
     });
-    while !membership.presence().is_leaving {
+    while !membership.registration().is_leaving {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     while store.row(&id("a")).queue.len == 0 {

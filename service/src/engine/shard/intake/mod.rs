@@ -35,7 +35,7 @@ struct KeyCommands {
 
 /// A command of the engine's own that is due later.
 #[derive(Debug)]
-enum Later {
+enum DelayedCommand {
     /// A command that the database refused.
     Refused(PendingRequest),
     /// The command that gives back a kept grant.
@@ -72,7 +72,7 @@ pub(super) struct Intake {
     /// Keys with a `ServeQueue` command of the engine's own that was not gathered yet. One command per key is enough.
     to_serve: FxHashSet<KeyId>,
     /// Commands of the engine's own that are due later.
-    later: Timers<Later>,
+    delayed: Timers<DelayedCommand>,
     /// The number of the current batch.
     batch: u64,
 }
@@ -111,29 +111,31 @@ impl Intake {
 
     /// Adds a command of the engine's own that the database refused. It is tried again at `at`.
     pub(super) fn push_refused(&mut self, at: Instant, request: PendingRequest) {
-        self.later.set(at, Later::Refused(request));
+        self.delayed.set(at, DelayedCommand::Refused(request));
     }
 
     /// Adds the command that gives back a grant that is kept for a repeat of its request.
     pub(super) fn give_back_later(&mut self, id: KeyId, give_back: Command) {
         let now = Instant::now();
         let request = PendingRequest::internal(id, give_back, now);
-        self.later.set(now + UNDELIVERED_KEPT_FOR, Later::Kept(request));
+        self.delayed.set(now + UNDELIVERED_KEPT_FOR, DelayedCommand::Kept(request));
     }
 
     /// Removes and returns the next of the later commands that is due.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<PendingRequest> {
-        self.later.pop_due(now).map(|(Later::Refused(request) | Later::Kept(request))| request)
+        self.delayed
+            .pop_due(now)
+            .map(|(DelayedCommand::Refused(request) | DelayedCommand::Kept(request))| request)
     }
 
     /// Removes all commands that are due later. Returns those that must be carried out before the service stops. Grants
     /// that are kept for a repeat are left to their leases.
     pub(super) fn take_refused(&mut self) -> Vec<PendingRequest> {
         let refused = |later| match later {
-            Later::Refused(request) => Some(request),
-            Later::Kept(_) => None,
+            DelayedCommand::Refused(request) => Some(request),
+            DelayedCommand::Kept(_) => None,
         };
-        self.later.take_all().filter_map(refused).collect()
+        self.delayed.take_all().filter_map(refused).collect()
     }
 
     /// Ends the pause of deferred acquires if it is over.
@@ -149,7 +151,7 @@ impl Intake {
 
     /// When [`Intake::pop_due`] or [`Intake::admit_due`] has something to do.
     pub(super) fn next_at(&self) -> Option<Instant> {
-        self.later.next_at().into_iter().chain(self.deferred.until()).min()
+        self.delayed.next_at().into_iter().chain(self.deferred.until()).min()
     }
 
     /// Parks commands before those that are parked for their key already.
