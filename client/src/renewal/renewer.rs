@@ -50,7 +50,7 @@ async fn next_event(agenda: &BTreeSet<(LeaseInstant, u64)>) {
 }
 
 /// A lease that is renewed.
-struct Kept {
+struct RenewedLease {
     lease: Arc<Lease>,
     /// When the next heartbeat is due; `None` while one is under way.
     due: Option<LeaseInstant>,
@@ -58,7 +58,7 @@ struct Kept {
     next: LeaseInstant,
 }
 
-impl Drop for Kept {
+impl Drop for RenewedLease {
     fn drop(&mut self) {
         // A lease that is no longer renewed is lost, unless it was released. This holds for a panic of the thread as well.
         self.lease.mark_lost();
@@ -70,7 +70,7 @@ type Heartbeat = (u64, LeaseInstant, LockResult<LockItem>);
 
 struct Renewer {
     service: Arc<dyn LockService>,
-    kept: BTreeMap<u64, Kept>,
+    kept: BTreeMap<u64, RenewedLease>,
     /// The time of each lease's next event: its next heartbeat or its end.
     agenda: BTreeSet<(LeaseInstant, u64)>,
     /// At most one for each lease.
@@ -94,7 +94,7 @@ impl Renewer {
             Order::Keep(lease) => {
                 let (id, now) = (lease.number, LeaseInstant::now());
                 let due = Some(now.plus(random::jitter(lease.duration / 3)));
-                self.kept.insert(id, Kept { lease, due, next: now });
+                self.kept.insert(id, RenewedLease { lease, due, next: now });
                 self.schedule(id);
             }
             Order::Forget(id) => self.forget(id),

@@ -12,14 +12,14 @@ use crate::{
 const SOON: Duration = Duration::from_secs(10);
 
 /// A service that records releases, and answers them or never does. All other calls fail.
-struct Noting {
+struct RecordingService {
     releases: UnboundedSender<&'static str>,
     name: &'static str,
     answer: Option<fn() -> LockError>,
 }
 
 #[async_trait]
-impl LockService for Noting {
+impl LockService for RecordingService {
     async fn release_lock(&self, _: &ReleaseLockOptions) -> LockResult<LockItem> {
         self.releases.send(self.name).unwrap();
         match self.answer {
@@ -81,7 +81,7 @@ fn stopping() -> LockError {
 fn renewal(at_hand: Option<fn() -> LockError>) -> (Renewal, UnboundedReceiver<&'static str>) {
     let (releases, asked) = mpsc::unbounded_channel();
     let [at_hand, thread] = [("at hand", at_hand), ("thread", Some(absent as fn() -> LockError))]
-        .map(|(name, answer)| Arc::new(Noting { releases: releases.clone(), name, answer }));
+        .map(|(name, answer)| Arc::new(RecordingService { releases: releases.clone(), name, answer }));
     (Renewal::start(thread, Some(at_hand), CancellationToken::new()).unwrap(), asked)
 }
 

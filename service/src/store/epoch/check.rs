@@ -20,7 +20,7 @@ const MOST_TRIES: usize = 10;
 
 /// The state that a connection's server and its row of the epoch have.
 #[derive(Debug)]
-struct Found {
+struct StoredEpoch {
     /// The server that the connection leads to.
     server: Identity,
     /// Seconds since 2026 by the server's clock.
@@ -47,7 +47,7 @@ enum Step {
 #[error("the epoch of fencing tokens cannot be determined: {0}")]
 struct NoEpoch(&'static str);
 
-impl Found {
+impl StoredEpoch {
     /// The change that has to be stored. `seen` is the highest epoch that this process has seen.
     fn step(&self, seen: Epoch, tolerance_ms: i64) -> Result<Step, sqlx::Error> {
         let raised = || {
@@ -85,7 +85,7 @@ impl Found {
 
 /// The server in an answer; `None` if that makes no sense.
 pub(super) fn server_of(row: &[Option<String>]) -> Option<Identity> {
-    Found::read(row).map(|found| found.server)
+    StoredEpoch::read(row).map(|found| found.server)
 }
 
 impl EpochWatch {
@@ -104,7 +104,8 @@ impl EpochWatch {
             if row.first().and_then(Option::as_deref) != Some("0") {
                 return Err(refused(ReadOnlyServer("it is a standby, or was made read-only")));
             }
-            let found = Found::read(&row).ok_or_else(|| refused(NoEpoch("db_locks_epoch cannot be read")))?;
+            let found =
+                StoredEpoch::read(&row).ok_or_else(|| refused(NoEpoch("db_locks_epoch cannot be read")))?;
             match found.step(self.current(), sql::tolerance_ms(dialect))? {
                 Step::Nothing => {
                     self.note(found.epoch);
@@ -154,17 +155,17 @@ fn is_one_of(error: &sqlx::Error, states: &[&str]) -> bool {
 mod tests {
     use super::*;
 
-    fn found(server: &str, epoch: i64, stored: Option<&str>) -> Found {
+    fn found(server: &str, epoch: i64, stored: Option<&str>) -> StoredEpoch {
         let identity = |server: &str| Identity {
             server: server.to_owned(),
             started_at_ms: Some(1_000),
             generation: None,
         };
         let epoch = Epoch::new(epoch).unwrap_or_default();
-        Found { server: identity(server), seconds: 100, epoch, stored: stored.map(identity) }
+        StoredEpoch { server: identity(server), seconds: 100, epoch, stored: stored.map(identity) }
     }
 
-    fn step(found: &Found, seen: i64) -> Step {
+    fn step(found: &StoredEpoch, seen: i64) -> Step {
         found.step(Epoch::new(seen).unwrap_or_default(), 0).unwrap_or(Step::Nothing)
     }
 
@@ -189,20 +190,20 @@ mod tests {
 
     #[test]
     fn a_clock_beyond_all_epochs_is_refused() {
-        let found = Found { seconds: 1 << 31, ..found("b", 0, Some("a")) };
+        let found = StoredEpoch { seconds: 1 << 31, ..found("b", 0, Some("a")) };
         assert!(found.step(Epoch::default(), 0).is_err());
     }
 
     #[test]
     fn an_answer_is_read() {
         let row = ["0", "s", "5", "", "7", "9", "t", "6", "3"].map(|text| Some(text.to_owned()));
-        let read = Found::read(&row);
-        let Some(Found { server, seconds: 7, epoch, stored: Some(stored) }) = read else {
+        let read = StoredEpoch::read(&row);
+        let Some(StoredEpoch { server, seconds: 7, epoch, stored: Some(stored) }) = read else {
             panic!("{read:?}")
         };
         assert_eq!((server.server.as_str(), server.started_at_ms, server.generation), ("s", Some(5), None));
         assert_eq!((epoch.number(), stored.started_at_ms, stored.generation), (9, Some(6), Some(3)));
-        assert!(Found::read(&[]).is_none());
-        assert!(Found::read(&[None; COLUMNS].map(|_: Option<()>| None)).is_none(), "the row is gone");
+        assert!(StoredEpoch::read(&[]).is_none());
+        assert!(StoredEpoch::read(&[None; COLUMNS].map(|_: Option<()>| None)).is_none(), "the row is gone");
     }
 }

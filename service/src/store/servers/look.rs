@@ -10,12 +10,12 @@ use super::super::session::{ReadOnlyServer, SeveralWritable, refused};
 pub(super) struct Look {
     /// When the last look began in which all servers answered or failed; `None` before the first one.
     pub(super) began: Option<Instant>,
-    pub(super) found: Found,
+    pub(super) found: FoundServer,
 }
 
 /// The server to use, or why there is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum FoundServer {
     /// The index of a server.
     Server(usize),
     /// No server accepts writes.
@@ -29,16 +29,16 @@ pub(super) enum Found {
 impl Look {
     /// The look of an only server, which is never searched for.
     pub(super) const fn at_the_only_one() -> Self {
-        Self { began: None, found: Found::Server(0) }
+        Self { began: None, found: FoundServer::Server(0) }
     }
 
     /// The look before the first one: nothing was found yet.
     pub(super) const fn before_the_first() -> Self {
-        Self { began: None, found: Found::Silence(String::new()) }
+        Self { began: None, found: FoundServer::Silence(String::new()) }
     }
 }
 
-impl Found {
+impl FoundServer {
     pub(super) fn server(&self) -> Result<usize, sqlx::Error> {
         match self {
             Self::Server(server) => Ok(*server),

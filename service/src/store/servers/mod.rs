@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sea_orm::sqlx::{self, Connection};
 use tokio::{sync::watch::Sender, task::JoinHandle, time::Instant};
 
-use self::look::{Found, Look};
+use self::look::{FoundServer, Look};
 use super::{
     health::Health,
     server_status::Timeline,
@@ -107,7 +107,7 @@ impl<DB: Driver> Servers<DB> {
             self.shared.health.request_check();
         }
         let connection = connected?;
-        if self.shared.look.borrow().found == Found::Server(server) {
+        if self.shared.look.borrow().found == FoundServer::Server(server) {
             return Ok(connection);
         }
         Err(refused(ChosenAnew))
@@ -117,7 +117,8 @@ impl<DB: Driver> Servers<DB> {
     async fn choose(&self) -> Result<usize, sqlx::Error> {
         let called = Instant::now();
         let mut looks = self.shared.look.subscribe();
-        let is_answer = |look: &Look| matches!(look.found, Found::Server(_)) || look.began >= Some(called);
+        let is_answer =
+            |look: &Look| matches!(look.found, FoundServer::Server(_)) || look.began >= Some(called);
         let look = looks.wait_for(is_answer).await.map_err(|_| sqlx::Error::PoolClosed)?;
         look.found.server()
     }

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::{
     OptionsOf, Shared,
     choice::{Choice, choose},
-    look::{Found, Look},
+    look::{FoundServer, Look},
 };
 use crate::{
     log_limit::LogLimit,
@@ -32,7 +32,7 @@ const LOOK: Duration = Duration::from_millis(500);
 const LIFE: Duration = Duration::from_secs(10);
 
 /// A connection that is kept for the next question.
-struct Kept<DB: Driver> {
+struct KeptConnection<DB: Driver> {
     connection: DB::Connection,
     opened: Instant,
 }
@@ -41,12 +41,12 @@ struct Kept<DB: Driver> {
 struct Answer<DB: Driver> {
     server: usize,
     /// The state that the server reports, or else its refusal or why there is no answer.
-    said: Result<(ServerStatus, Kept<DB>), String>,
+    said: Result<(ServerStatus, KeptConnection<DB>), String>,
 }
 
 /// Looks at the servers in an endless loop.
 pub(super) async fn watch<DB: Driver>(shared: Arc<Shared<DB>>) {
-    let mut kept: Vec<Option<Kept<DB>>> = shared.servers.iter().map(|_| None).collect();
+    let mut kept: Vec<Option<KeptConnection<DB>>> = shared.servers.iter().map(|_| None).collect();
     let mut is_asked = vec![false; kept.len()];
     let mut questions = FuturesUnordered::new();
     loop {
@@ -78,7 +78,11 @@ pub(super) async fn watch<DB: Driver>(shared: Arc<Shared<DB>>) {
 }
 
 /// Asks a server for its state, over the connection that was kept, or else over a new one.
-async fn ask<DB: Driver>(server: usize, options: OptionsOf<DB>, kept: Option<Kept<DB>>) -> Answer<DB> {
+async fn ask<DB: Driver>(
+    server: usize,
+    options: OptionsOf<DB>,
+    kept: Option<KeptConnection<DB>>,
+) -> Answer<DB> {
     let asked = async {
         if let Some(mut kept) = kept.filter(|kept| kept.opened.elapsed() < LIFE)
             && let Ok(status) = DB::status(&mut kept.connection).await
@@ -87,7 +91,7 @@ async fn ask<DB: Driver>(server: usize, options: OptionsOf<DB>, kept: Option<Kep
         }
         let mut connection = DB::Connection::connect_with(&options).await?;
         let status = DB::status(&mut connection).await?;
-        Ok::<_, sqlx::Error>((status, Kept { connection, opened: Instant::now() }))
+        Ok::<_, sqlx::Error>((status, KeptConnection { connection, opened: Instant::now() }))
     };
     let said = match timeout(ANSWER, asked).await {
         Ok(said) => said.map_err(|error| error.to_string()),
@@ -113,7 +117,7 @@ impl<DB: Driver> Shared<DB> {
         };
         let before = self.look.borrow().found.clone();
         self.look.send_modify(|look| {
-            if matches!(before, Found::Server(_)) && before != found {
+            if matches!(before, FoundServer::Server(_)) && before != found {
                 // Done together with the choice: connections that are begun later lead to the new server.
                 self.health.leave_all();
             }
@@ -121,22 +125,22 @@ impl<DB: Driver> Shared<DB> {
         });
         if before != found {
             match &found {
-                Found::Server(server) => {
+                FoundServer::Server(server) => {
                     tracing::info!(
                         host = self.servers[*server].host.name,
                         "the database is written to at this host"
                     );
                 }
-                Found::NoneWrites => tracing::warn!("no host of the database URL accepts writes"),
-                Found::Several(_) | Found::Silence(_) => {}
+                FoundServer::NoneWrites => tracing::warn!("no host of the database URL accepts writes"),
+                FoundServer::Several(_) | FoundServer::Silence(_) => {}
             }
         }
-        matches!(found, Found::Server(server) if answers[server].is_ok())
+        matches!(found, FoundServer::Server(server) if answers[server].is_ok())
     }
 
     /// The result of a choice. A server that was in use stays in use if it has not answered and no other one accepts
     /// writes.
-    fn found(&self, choice: Choice, answers: &[Result<ServerStatus, String>]) -> Found {
+    fn found(&self, choice: Choice, answers: &[Result<ServerStatus, String>]) -> FoundServer {
         static RIVALS: LogLimit = LogLimit::new();
         match choice {
             Choice::Use { server, rivals } => {
@@ -150,7 +154,7 @@ impl<DB: Driver> Shared<DB> {
                         "several servers accept writes: those that are not used are former primaries; take them away"
                     );
                 }
-                Found::Server(server)
+                FoundServer::Server(server)
             }
             Choice::Undecided(servers) => {
                 let names = self.names(&servers);
@@ -161,17 +165,17 @@ impl<DB: Driver> Shared<DB> {
                         "several servers accept writes, and nothing tells which of them is the right one: none is used"
                     );
                 }
-                Found::Several(names)
+                FoundServer::Several(names)
             }
             // The server in use has not answered: its connections find out by themselves whether it can still be used.
             Choice::NoneWrites | Choice::Silence
-                if let Found::Server(server) = self.look.borrow().found
+                if let FoundServer::Server(server) = self.look.borrow().found
                     && answers[server].is_err() =>
             {
-                Found::Server(server)
+                FoundServer::Server(server)
             }
-            Choice::NoneWrites => Found::NoneWrites,
-            Choice::Silence => Found::Silence(self.complaints(answers)),
+            Choice::NoneWrites => FoundServer::NoneWrites,
+            Choice::Silence => FoundServer::Silence(self.complaints(answers)),
         }
     }
 
