@@ -3,13 +3,13 @@
 mod accept;
 mod body;
 mod client;
+mod control_frames;
 mod ending;
 mod head_lines;
 mod linger;
 mod protocol;
 mod refuse;
 mod request_body;
-mod settings;
 mod stream;
 mod streams;
 mod timers;

@@ -17,9 +17,9 @@ use tokio::{
 };
 
 use super::{
+    control_frames::ControlFrames,
     head_lines::HeadLines,
     linger::Linger,
-    settings::SettingsCount,
     timers::{HeadTimer, StallTimer},
     transport::Transport,
 };
@@ -56,7 +56,7 @@ pub(super) struct ClientStream {
     head_timer: HeadTimer,
     head_lines: HeadLines,
     /// With HTTP/2.
-    settings: SettingsCount,
+    control_frames: ControlFrames,
     stall_timer: StallTimer,
     linger: Linger,
     /// Runs while the kernel has bytes that hyper does not read.
@@ -76,7 +76,7 @@ impl ClientStream {
             answered: 0,
             head_timer: HeadTimer::new(now),
             head_lines: HeadLines::default(),
-            settings: SettingsCount::new(now),
+            control_frames: ControlFrames::new(now),
             stall_timer: StallTimer::default(),
             linger: Linger::default(),
             look_timer: None,
@@ -162,7 +162,7 @@ impl AsyncRead for ClientStream {
         if read.is_ready() {
             this.last_read = Instant::now();
             let come = &buffer.filled()[before..];
-            if this.is_http2 && this.settings.are_too_many(come, this.last_read) {
+            if this.is_http2 && this.control_frames.are_too_many(come, this.last_read) {
                 return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
             }
             this.check_head(buffer, before);
@@ -188,6 +188,9 @@ impl AsyncWrite for ClientStream {
         match Pin::new(&mut this.transport).poll_write(cx, bytes) {
             Poll::Ready(Ok(written)) => {
                 this.stall_timer.progress(written);
+                if this.is_http2 {
+                    this.control_frames.written(written);
+                }
                 Poll::Ready(Ok(written))
             }
             Poll::Pending => this.poll_stalled(cx).map(Err),
