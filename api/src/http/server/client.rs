@@ -120,7 +120,7 @@ async fn speak<S: HttpService>(
             let streams = Streams::default();
             let requests = Requests { streams: Some(streams.clone()), ..requests };
             let mut connection = pin!(super::http2(streams.clone()).serve_connection(io, requests));
-            let mut running = Running::default();
+            let mut running = Running::new(protocols.turns.clone());
             tokio::select! {
                 biased;
                 result = run(&mut running, &streams, connection.as_mut()) => result,

@@ -15,6 +15,7 @@ mod streams;
 mod timers;
 mod tls;
 mod transport;
+mod turns;
 mod unread;
 
 #[cfg(test)]
@@ -29,13 +30,14 @@ use hyper::{
 };
 use tokio::{
     net::TcpListener,
+    runtime::Handle,
     sync::{Semaphore, watch},
     time::Instant,
 };
 use tower::Service;
 
 pub use self::tls::{Tls, TlsError};
-use self::{accept::Acceptor, refuse::Refuser, streams::Streams, unread::UnreadAnswers};
+use self::{accept::Acceptor, refuse::Refuser, streams::Streams, turns::Turns, unread::UnreadAnswers};
 use crate::http::{
     connection::{ClientBody, Phase},
     metrics::ConnectionMetrics,
@@ -73,6 +75,7 @@ pub(super) struct Protocols {
     http1: http1::Builder,
     tls: Option<Arc<Tls>>,
     unread: Arc<UnreadAnswers>,
+    turns: Turns,
 }
 
 /// The options of the server.
@@ -107,7 +110,12 @@ pub async fn serve<S>(
 {
     let (phase, _) = watch::channel(Phase::Serving);
     let acceptor = Acceptor {
-        protocols: Protocols { http1: http1(), tls: options.tls, unread: Arc::default() },
+        protocols: Protocols {
+            http1: http1(),
+            tls: options.tls,
+            unread: Arc::default(),
+            turns: Turns::new(Handle::current().metrics().num_workers()),
+        },
         service,
         phase,
         slots: Arc::new(Semaphore::new(options.max_connections.min(Semaphore::MAX_PERMITS))),

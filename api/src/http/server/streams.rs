@@ -6,13 +6,15 @@
 use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use hyper::rt::Executor;
 use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::turns::{Busy, Turns};
 
 /// The time limit for a client to read a whole answer. With HTTP/2 the client controls the flow, and could stop it for ever.
 const TAKEN_WITHIN: Duration = Duration::from_mins(2);
@@ -73,11 +75,18 @@ impl Future for Stream {
 }
 
 /// The streams that run.
-#[derive(Default)]
-pub(super) struct Running(FuturesUnordered<Stream>);
+pub(super) struct Running {
+    streams: FuturesUnordered<Stream>,
+    busy: Busy,
+}
 
 impl Running {
-    /// Polls the streams, then the connection, which writes their answers.
+    /// No streams yet.
+    pub(super) fn new(turns: Turns) -> Self {
+        Self { streams: FuturesUnordered::new(), busy: Busy::new(turns) }
+    }
+
+    /// Polls the streams, then the connection, which writes their answers. New streams that are too many for a turn wait for the next one.
     pub(super) fn poll<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -85,13 +94,24 @@ impl Running {
         mut connection: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
         loop {
-            while let Poll::Ready(Some(())) = self.0.poll_next_unpin(cx) {}
-            let polled = connection(cx);
-            let new = std::mem::take(&mut streams.new_ones().streams);
-            if polled.is_ready() || new.is_empty() {
-                return polled;
+            let mut turn = ready!(self.busy.poll_turn(cx));
+            let has_more = loop {
+                while let Poll::Ready(Some(())) = self.streams.poll_next_unpin(cx) {}
+                let polled = connection(cx);
+                if polled.is_ready() {
+                    return polled;
+                }
+                let new = &mut streams.new_ones().streams;
+                let admitted = turn.admit(new.len());
+                if admitted == 0 {
+                    break !new.is_empty();
+                }
+                self.streams.extend(new.drain(..admitted));
+            };
+            self.busy.end(turn, has_more);
+            if !has_more {
+                return Poll::Pending;
             }
-            self.0.extend(new);
         }
     }
 }

@@ -1,0 +1,147 @@
+//! HTTP/2 connections with many requests each, which are sent again as soon as they are answered.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use http_body_util::{BodyExt, Full};
+use hyper::{Method, Request, body::Bytes, client::conn::http2::SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::json;
+use tokio::{net::TcpStream, runtime::Builder};
+
+use super::{MAX_QUEUED, Times, acquires, keep, may_open_files, resident_bytes, slow_down};
+use crate::support::{Dialect, Service};
+
+const CONNECTIONS: usize = 400;
+
+/// The requests that each connection has under way. Together they are more than a debug build answers in a second.
+const REQUESTS: usize = 25;
+
+/// The number of locks that are held and renewed meanwhile.
+const HOLDERS: usize = 10;
+
+/// The duration of the flood.
+const FLOOD: Duration = Duration::from_secs(8);
+
+/// The time after the flood within which acquires are granted as before.
+const AS_BEFORE_WITHIN: Duration = Duration::from_secs(2);
+
+/// A heartbeat takes less than this part of what a request of the flood takes on average, however slow this machine is. If both waited in
+/// one line, the heartbeat would take longer, since it waits there several times.
+const FASTER: u32 = 2;
+
+/// The status of each answer, and whether it has `Retry-After`.
+type Answers = Arc<Mutex<Vec<(u16, bool)>>>;
+
+type Sender = SendRequest<Full<Bytes>>;
+
+async fn connect(port: u16) -> Sender {
+    let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+    let (sender, connection) = handshake.await.unwrap();
+    tokio::spawn(connection);
+    sender
+}
+
+async fn ask_again(mut sender: Sender, request: Request<Full<Bytes>>, answers: Answers) {
+    // The connection is closed when the flood ends.
+    while let Ok(answer) = sender.send_request(request.clone()).await {
+        let may_retry = answer.headers().contains_key("retry-after");
+        answers.lock().unwrap().push((answer.status().as_u16(), may_retry));
+        if answer.into_body().collect().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn ask(path: &str, body: &'static str) -> Request<Full<Bytes>> {
+    let method = if body.is_empty() { Method::GET } else { Method::POST };
+    let request = Request::builder().method(method).uri(format!("http://localhost{path}"));
+    request.header("content-type", "application/json").body(Full::from(body)).unwrap()
+}
+
+/// Floods a service with the requests that `path` and `body` make.
+async fn flood(name: &str, path: impl Fn(usize) -> String, body: &'static str) {
+    assert!(may_open_files(CONNECTIONS), "the limit of open files is too low (ulimit -n)");
+    let database = Dialect::Sqlite.database().await.unwrap();
+    let service = Service::start_with(&database.url, &[("DB_LOCKS_MAX_QUEUED", MAX_QUEUED)]).await;
+    let svc = service.client();
+    let stop = Arc::new(AtomicBool::new(false));
+    let slow = slow_down(database.url.clone(), stop.clone());
+    let mut before = acquires(&svc, "before").await;
+    let mut held = Vec::new();
+    for number in 0..HOLDERS {
+        held.push(svc.hold(&format!("held-{number}")).await.version);
+    }
+    let resident_before = resident_bytes(&svc).await;
+    // A thread of its own, so that the holders do not wait for it here.
+    let flooding = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let mut senders = Vec::new();
+    for _ in 0..CONNECTIONS {
+        senders.push(flooding.spawn(connect(service.port())).await);
+    }
+    let until = Instant::now() + FLOOD;
+    let answers = Answers::default();
+    for (number, sender) in senders.iter().flatten().cycle().take(CONNECTIONS * REQUESTS).enumerate() {
+        flooding.spawn(ask_again(sender.clone(), ask(&path(number), body), answers.clone()));
+    }
+    let keep = |(number, version)| tokio::spawn(keep(svc.clone(), number, version, until));
+    let holders: Vec<_> = held.into_iter().enumerate().map(keep).collect();
+    let mut kept = Vec::new();
+    for holder in holders {
+        kept.push(holder.await);
+    }
+    let resident = resident_bytes(&svc).await - resident_before;
+    flooding.shutdown_background();
+    let mut renewed = Times(kept.into_iter().flat_map(|times| times.unwrap().0).collect());
+    let ended = Instant::now();
+    while svc.acquire("first", json!({"wait_ms": 0})).await.status != 200 {
+        assert!(ended.elapsed() < AS_BEFORE_WITHIN, "acquires are still shed");
+    }
+    let mut after = acquires(&svc, "after").await;
+    stop.store(true, Ordering::Relaxed);
+    slow.await.unwrap();
+
+    let answers = std::mem::take(&mut *answers.lock().unwrap());
+    let refused = answers.iter().filter(|(status, _)| matches!(status, 503 | 404)).count();
+    assert!(
+        answers.iter().all(|(status, may_retry)| *status != 503 || *may_retry),
+        "a 503 says when to ask again"
+    );
+    assert!(refused >= CONNECTIONS && refused > answers.len() / 2, "it is a flood: {refused} refused");
+    let requests = u32::try_from(CONNECTIONS * REQUESTS).unwrap();
+    // So many are under way all the time.
+    let average = FLOOD * requests / u32::try_from(answers.len()).unwrap();
+    // Not the 99th percentile: a disk that stalls for a moment delays heartbeats, but not a flood that needs no disk.
+    let p90 = renewed.percentile(90);
+    eprintln!(
+        "{name}: {} answers, {refused} of them refusals, {average:?} each; {} heartbeats and releases, p50 {:?}, p90 {p90:?}, p99 {:?}; \
+         acquires before p50 {:?}, afterwards {:?}; {:.0} MB more resident",
+        answers.len(),
+        renewed.0.len(),
+        renewed.percentile(50),
+        renewed.percentile(99),
+        before.percentile(50),
+        after.percentile(50),
+        resident / 1e6,
+    );
+    assert!(FASTER * p90 < average, "heartbeats and releases: {p90:?}, the flood: {average:?}");
+    assert!(after.percentile(50) < before.percentile(50) + super::IN_TIME, "afterwards: {after:?}");
+    assert!(resident < 150e6, "{resident} bytes more");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn acquires_over_http2_without_end_keep_no_heartbeat_waiting() {
+    let body = r#"{"wait_ms":0,"lease_duration_ms":1}"#;
+    flood("acquires", |number| format!("/locks/flood-{number}/acquire"), body).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn requests_over_http2_that_no_route_has_keep_no_heartbeat_waiting() {
+    flood("404", |_| "/nothing".to_owned(), "").await;
+}
