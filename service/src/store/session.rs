@@ -7,7 +7,7 @@
 use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use sea_orm::sqlx::{self, Database, database::HasStatementCache};
+use sea_orm::sqlx::{self, Connection, Database, database::HasStatementCache};
 
 use super::{
     dialect::Dialect,
@@ -64,6 +64,11 @@ impl Session {
 pub(super) trait Driver: Database + HasStatementCache {
     /// The session for a dialect, in which a statement may run for `statement_timeout`.
     fn session(dialect: Dialect, statement_timeout: Duration, transaction_pooling: bool) -> Session;
+
+    /// The port of the server; `None` if a connection leads to no server.
+    fn port(_: &<Self::Connection as Connection>::Options) -> Option<u16> {
+        None
+    }
 
     /// Sets up the session of a new connection, and proves that the server accepts writes.
     async fn set_up(session: &Session, connection: &mut Self::Connection) -> Result<(), sqlx::Error>;

@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests mint versions and stamps of their own")]
 
 mod epoch;
+mod long_statements;
 mod odd_settings;
 mod plans;
 mod races;

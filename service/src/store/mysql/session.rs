@@ -88,6 +88,10 @@ impl Driver for MySql {
         }
     }
 
+    fn port(options: &MySqlConnectOptions) -> Option<u16> {
+        Some(options.get_port())
+    }
+
     async fn set_up(session: &Session, connection: &mut MySqlConnection) -> Result<(), sqlx::Error> {
         let (isolation, is_galera) = match session.dialect {
             Dialect::MariaDb => ("tx_isolation", "@@wsrep_on"),

@@ -129,6 +129,10 @@ impl Driver for Postgres {
         Session::new(dialect, &set_up)
     }
 
+    fn port(options: &PgConnectOptions) -> Option<u16> {
+        Some(options.get_port())
+    }
+
     async fn set_up(session: &Session, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
         let sql = format!(
             "{}SELECT pg_is_in_recovery(), current_setting('transaction_read_only') = 'on', \

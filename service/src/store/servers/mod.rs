@@ -6,6 +6,7 @@
 
 mod choice;
 mod look;
+mod nodelay;
 mod watch;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +14,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use sea_orm::sqlx::{self, Connection};
 use tokio::{sync::watch::Sender, task::JoinHandle, time::Instant};
 
-use self::look::{FoundServer, Look};
+use self::{
+    look::{FoundServer, Look},
+    nodelay::set_nodelay,
+};
 use super::{
     health::Health,
     server_status::Timeline,
@@ -126,7 +130,11 @@ impl<DB: Driver> Servers<DB> {
 
 impl<DB: Driver> Shared<DB> {
     async fn connect(&self, server: usize, session: Option<&Session>) -> Result<DB::Connection, sqlx::Error> {
-        let mut connection = DB::Connection::connect_with(&self.servers[server].options).await?;
+        let options = &self.servers[server].options;
+        let mut connection = DB::Connection::connect_with(options).await?;
+        if let Some(port) = DB::port(options) {
+            set_nodelay(port).await;
+        }
         if let Some(session) = session {
             DB::set_up(session, &mut connection).await?;
         }
