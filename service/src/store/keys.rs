@@ -65,6 +65,11 @@ impl KeyStore for SqlStore {
         self.sql.dialect != Dialect::Sqlite
     }
 
+    fn most_batches(&self) -> usize {
+        // MySQL syncs two files one after the other for each commit, and can have a batch at each.
+        if self.sql.dialect == Dialect::MySql { 3 } else { 2 }
+    }
+
     fn has_other_writers(&self) -> bool {
         self.sqlite.as_ref().is_none_or(SqliteWriter::noticed_others)
     }

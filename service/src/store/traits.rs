@@ -74,6 +74,12 @@ pub trait KeyStore: Send + Sync + 'static {
     /// Whether concurrent commits are faster than sequential ones. Not so on SQLite, which has one writer.
     fn commits_in_parallel(&self) -> bool;
 
+    /// How many batches of a shard are under way at most: while the database carries out one, it has the next one at
+    /// hand, and the replica sends answers.
+    fn most_batches(&self) -> usize {
+        2
+    }
+
     /// Whether other processes may write to this database: on a server always, on a SQLite file once another writer was
     /// noticed.
     fn has_other_writers(&self) -> bool;

@@ -8,10 +8,6 @@ use tokio::time::Instant;
 use super::batch::{Batch, DecidedTask};
 use crate::{engine::key_task::KeyTask, store::Write};
 
-/// The maximum number of commits under way: while the database carries out one commit, it has the next one at hand, and
-/// this replica sends answers.
-const MOST_COMMITS: usize = 2;
-
 /// One more commit may be under way when the last one was sent this long ago: that one may be waiting for a row that
 /// another session keeps locked.
 const SLOW_COMMIT: Duration = Duration::from_millis(50);
@@ -26,6 +22,8 @@ pub(super) struct Commits {
     ready: Vec<(Write, DecidedTask)>,
     /// Halves of batches that the database refused. They are sent again, to find the refused write.
     halves: VecDeque<Batch>,
+    /// The maximum number of commits under way.
+    most: usize,
     /// The key tasks of the commits under way, by number.
     under_way: FxHashMap<u64, Vec<DecidedTask>>,
     /// The number of the next commit.
@@ -37,11 +35,12 @@ pub(super) struct Commits {
 }
 
 impl Commits {
-    /// Starts with nothing under way.
-    pub(super) fn new(now: Instant) -> Self {
+    /// Starts with nothing under way. At most `most` commits are under way, and one more while they are slow.
+    pub(super) fn new(most: usize, now: Instant) -> Self {
         Self {
             ready: Vec::new(),
             halves: VecDeque::new(),
+            most,
             under_way: FxHashMap::default(),
             next_number: 0,
             last_sent: now,
@@ -76,19 +75,18 @@ impl Commits {
     }
 
     /// Whether a batch may be sent while `waiting` commands have not been gathered. It may if no commit is under way.
-    /// It may also if one is under way and at least as many commands have gathered as the last batch had, or if the
-    /// last commit is slow.
+    /// It may also if fewer than the maximum are under way and at least as many commands have gathered as the last batch
+    /// had, or if the last commit is slow.
     pub(super) fn may_send(&self, waiting: usize) -> bool {
         let under_way = self.under_way.len();
         under_way == 0
-            || (under_way < MOST_COMMITS && self.gathered(waiting) >= self.last_commands)
-            || (under_way <= MOST_COMMITS && self.last_sent.elapsed() >= SLOW_COMMIT)
+            || (under_way < self.most && self.gathered(waiting) >= self.last_commands)
+            || (under_way <= self.most && self.last_sent.elapsed() >= SLOW_COMMIT)
     }
 
     /// When the last commit becomes slow, so that another batch may be sent; `None` if there is nothing to send.
     pub(super) fn slow_at(&self, waiting: usize) -> Option<Instant> {
-        let may_become_slow =
-            (1..=MOST_COMMITS).contains(&self.under_way.len()) && self.gathered(waiting) > 0;
+        let may_become_slow = (1..=self.most).contains(&self.under_way.len()) && self.gathered(waiting) > 0;
         may_become_slow.then(|| self.last_sent + SLOW_COMMIT)
     }
 
@@ -134,7 +132,7 @@ mod tests {
     use super::{super::batch::tests::decided, *};
 
     fn commits() -> Commits {
-        Commits::new(Instant::now())
+        Commits::new(2, Instant::now())
     }
 
     /// Sends a batch of these keys.
@@ -175,6 +173,16 @@ mod tests {
         assert!(!commits.may_send(100), "two are under way");
         assert_eq!(commits.take(first).map(|tasks| tasks.len()), Some(2));
         assert!(commits.may_send(1) && !commits.is_idle());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn three_commits_are_under_way_where_the_store_wants_three() {
+        let mut commits = Commits::new(3, Instant::now());
+        send(&mut commits, &["a"]);
+        send(&mut commits, &["b"]);
+        assert!(commits.may_send(1));
+        send(&mut commits, &["c"]);
+        assert!(!commits.may_send(100), "three are under way");
     }
 
     #[tokio::test(start_paused = true)]

@@ -29,10 +29,10 @@ pub(super) struct InFlight {
 
 impl InFlight {
     /// Starts with nothing in flight.
-    pub(super) fn new(now: Instant, guarded: GuardedKeys) -> Self {
+    pub(super) fn new(now: Instant, most_commits: usize, guarded: GuardedKeys) -> Self {
         Self {
             loads: Loads::default(),
-            commits: Commits::new(now),
+            commits: Commits::new(most_commits, now),
             blocked: BlockedKeys::default(),
             guarded,
             locked: FxHashMap::default(),

@@ -77,6 +77,7 @@ impl Shard {
         memory_bytes: usize,
     ) -> Self {
         let now = Instant::now();
+        let most_commits = shared.store.most_batches();
         let guarded = GuardedKeys::new(
             shared.store.commits_in_parallel(),
             shared.options.guard_wait,
@@ -86,7 +87,7 @@ impl Shard {
             shared,
             outbox,
             intake: Intake::default(),
-            in_flight: InFlight::new(now, guarded),
+            in_flight: InFlight::new(now, most_commits, guarded),
             waiters: LocalWaiters::default(),
             key_timers: KeyTimers::default(),
             cache: Cache::new(memory_bytes, now),
