@@ -1,9 +1,9 @@
 //! Writes keys' rows to MariaDB and MySQL.
 //!
 //! A batch is one round trip. On MariaDB a batch without queues and permits is a statement with a list of values (see
-//! `sql::Upserts`). Any other batch is a transaction as one text (see `batch`). On a node of a Galera cluster both are
-//! blocks (see `sql::block`). A batch that does not succeed as a whole is written step by step. Guarded keys are
-//! written in the same ways (see `guards`).
+//! `sql::Upserts`), on a node of a Galera cluster in a block (see `sql::block`). Any other batch is a transaction as one
+//! text (see `batch`), on MariaDB in a block. A batch that does not succeed as a whole is written step by step. Guarded
+//! keys are written in the same ways (see `guards`).
 //!
 //! A write that was decided on a row must not create one. If the row was gone, MariaDB's statement fails. Without a
 //! binary log it has then undone itself. With a binary log, the rows that it wrote before stay, including the wrong
@@ -69,10 +69,10 @@ impl SqlStore {
         if self.sql.dialect == Dialect::MariaDb && !is_guarded && !has_children {
             return self.commit_mariadb(pool, &rows, fence).await;
         }
-        let is_block = fence.is_galera();
-        let Some(text) = self.sql.batch.transaction(&rows, is_block) else { return Ok(None) };
+        let Some(text) = self.sql.batch.transaction(&rows) else { return Ok(None) };
         self.commit.round_trips.increment(1);
         let answer = pool.run_transaction(text, fence).await;
+        let is_block = self.sql.dialect == Dialect::MariaDb;
         let answer = match if is_block { answer.map_err(unless_committed) } else { answer } {
             Err(error) if has_lost(&error) || is_transient(&error) => return Ok(None),
             Err(error) if is_guarded && self.may_be_a_guard(&error) => return Ok(None),

@@ -93,10 +93,10 @@ impl Upserts {
     }
 }
 
-/// Makes a block of statements, for a node of a Galera cluster. If another node's commit undoes a transaction there,
-/// the server goes on with a text of several statements: it carries out the next one as a transaction of its own. A
-/// block ends instead. A transaction that was certified already is carried out again, and its answer then lacks its
-/// rows. A block has sent its rows by then, since `COMMIT` is a statement of its own.
+/// Makes a block of statements. If another node's commit undoes a transaction on a node of a Galera cluster, the server
+/// goes on with a text of several statements: it carries out the next one as a transaction of its own. A block ends
+/// instead. A transaction that was certified already is carried out again, and its answer then lacks its rows. A block
+/// has sent its rows by then, since `COMMIT` is a statement of its own.
 pub(super) fn block(statements: &str) -> String {
     format!("/* commit */\nBEGIN NOT ATOMIC\n{statements};\nEND")
 }
