@@ -1,20 +1,20 @@
-//! Text of others on a terminal.
+//! Text from other people, made safe for a terminal.
 
-use db_locks_service::{escape_beyond_ascii, is_obeyed};
+use db_locks_service::{escape_non_ascii_controls, is_terminal_control};
 
-/// Text of others: what would move the cursor, change colours or turn the direction of writing is shown escaped.
+/// Escapes what would move the cursor, change colours or change the direction of the text.
 pub(crate) fn printable(text: &str) -> String {
     let escape = |character: char| {
-        let escaped = is_obeyed(character).then(|| character.escape_default());
+        let escaped = is_terminal_control(character).then(|| character.escape_default());
         let plain = escaped.is_none().then_some(character);
         escaped.into_iter().flatten().chain(plain)
     };
     text.chars().flat_map(escape).collect()
 }
 
-/// JSON with text of others: the same is shown escaped, in the form of JSON.
+/// Escapes the same characters in JSON, as JSON does.
 pub(crate) fn printable_json(json: &[u8]) -> String {
-    escape_beyond_ascii(&String::from_utf8_lossy(json)).into_owned()
+    escape_non_ascii_controls(&String::from_utf8_lossy(json)).into_owned()
 }
 
 #[cfg(test)]
@@ -23,7 +23,7 @@ mod tests {
 
     /// An owner is any text; it must not be able to rewrite the reader's terminal.
     #[test]
-    fn what_a_terminal_obeys_is_shown_escaped() {
+    fn characters_that_control_a_terminal_are_shown_escaped() {
         assert_eq!(printable("a\u{1b}[2Jü\n\u{9b}\u{202e}"), "a\\u{1b}[2Jü\\n\\u{9b}\\u{202e}");
     }
 }

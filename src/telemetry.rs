@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use db_locks_service::escape_beyond_ascii;
+use db_locks_service::escape_non_ascii_controls;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -43,7 +43,7 @@ struct Lines<W>(W);
 
 impl<W: Write> Write for Lines<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.write_all(escape_beyond_ascii(&String::from_utf8_lossy(line)).as_bytes())?;
+        self.0.write_all(escape_non_ascii_controls(&String::from_utf8_lossy(line)).as_bytes())?;
         Ok(line.len())
     }
 

@@ -8,7 +8,7 @@ use super::AuditRecord;
 use crate::{
     Rfc3339,
     domain::{Key, Kind, Owner, ShortVersion, Tenant, Timestamp, Version},
-    escape_beyond_ascii,
+    escape_non_ascii_controls,
 };
 
 /// Makes lines, one after another in the same buffer.
@@ -91,7 +91,7 @@ fn escape(line: &mut Vec<u8>) {
     if line.is_ascii() {
         return;
     }
-    let escaped = match escape_beyond_ascii(&String::from_utf8_lossy(line)) {
+    let escaped = match escape_non_ascii_controls(&String::from_utf8_lossy(line)) {
         Cow::Owned(escaped) => escaped,
         Cow::Borrowed(_) => return,
     };
@@ -117,14 +117,14 @@ mod tests {
     /// Guards that no name in a record can add another record, since readers split lines at more than line feeds, or write to
     /// the terminal of who reads the log.
     #[test]
-    fn a_text_ends_no_line_and_no_terminal_obeys_it() {
+    fn a_text_ends_no_line_and_controls_no_terminal() {
         let mut record = AuditRecord::new(Timestamp(0), AuditEvent::Granted);
         let key = Key::new("é\u{2028}\u{2029}{\"event\":\"forced\"}").unwrap();
         let owner = Owner::new("\u{85}\u{9b}2J\u{202e}").unwrap();
         (record.key, record.owner) = (Some(&key), Some(&owner));
         let text = line(&record);
-        let obeyed = ['\u{85}', '\u{9b}', '\u{2028}', '\u{2029}', '\u{202e}'];
-        assert!(!text.contains(obeyed) && text.contains('é'), "{text}");
+        let controls = ['\u{85}', '\u{9b}', '\u{2028}', '\u{2029}', '\u{202e}'];
+        assert!(!text.contains(controls) && text.contains('é'), "{text}");
         let read: Value = serde_json::from_str(&text).unwrap();
         assert_eq!((&read["key"], &read["owner"]), (&json!(key.as_str()), &json!(owner.as_str())));
     }

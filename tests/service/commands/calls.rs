@@ -69,10 +69,10 @@ async fn an_operator_ends_a_grant_and_its_holder_is_told_why() {
     json(&client, &["release", "s", permit["version"].as_str().unwrap(), "--force"]).await;
 }
 
-/// No key, owner or data writes to the terminal of who looks, or turns the direction of what stands beside it.
+/// A key, an owner or data cannot control the terminal of the person who reads it.
 #[tokio::test]
 async fn text_of_others_is_shown_escaped() {
-    let obeyed = |character: char| matches!(character, '\u{7f}'..='\u{9f}' | '\u{2028}'..='\u{202e}');
+    let is_control = |character: char| matches!(character, '\u{7f}'..='\u{9f}' | '\u{2028}'..='\u{202e}');
     let client = shared(Dialect::Sqlite).await.unwrap();
     let (owner, key) = ("o\u{9b}2J", "k\u{202e}");
     client.acquire("k%E2%80%AE", json!({"owner": owner, "data": "d\u{85}"})).await.grant();
@@ -81,7 +81,7 @@ async fn text_of_others_is_shown_escaped() {
         for json in [&[][..], &["--json"]] {
             let arguments = [arguments, json].concat();
             let (_, text) = exit_code(program(&client, &arguments)).await;
-            assert!(!text.contains(obeyed), "{arguments:?}: {text:?}");
+            assert!(!text.contains(is_control), "{arguments:?}: {text:?}");
         }
     }
     assert!(text(&client, &["list"]).await.contains("k\\u{202e}  yes     o\\u{9b}2J"));
