@@ -5,8 +5,8 @@
 
 /// Makes a test of each case and database: `conformance::locks::sqlite::a_case`.
 ///
-/// `with_client` hands a case a client of the shared service, on a Galera cluster of two replicas that take turns, and
-/// `with_database` an empty database of its own.
+/// `with_client` hands a case a client of the shared service, and `with_database` an empty database of its own. On a Galera
+/// cluster, and behind `PgBouncer` in transaction mode, two replicas take turns instead.
 macro_rules! on_every_database {
     (with_client: $($case:ident),+ $(,)?) => {
         on_every_database!(@ sqlite, Sqlite, with_client: $($case),+);
@@ -18,6 +18,14 @@ macro_rules! on_every_database {
                 #[tokio::test]
                 async fn $case() {
                     crate::galera::with_client(super::$case).await;
+                }
+            )+
+        }
+        mod pgbouncer {
+            $(
+                #[tokio::test]
+                async fn $case() {
+                    crate::conformance::behind_pgbouncer(super::$case).await;
                 }
             )+
         }
@@ -76,12 +84,42 @@ mod waiting_callers;
 mod waiting_permits;
 mod wrong_kind;
 
-use crate::support::{Client, Database, Dialect, service};
+use tokio::sync::OnceCell;
+
+use crate::support::{
+    Client, Database, Dialect, Service,
+    balancer::lead_in_turns,
+    pgbouncer::{PgBouncer, TRANSACTIONS},
+    service,
+};
 
 /// Runs a case at the shared service.
 pub(crate) async fn with_client<F: Future<Output = ()>>(dialect: Dialect, case: impl FnOnce(Client) -> F) {
     if let Some(client) = service::shared(dialect).await {
         case(client).await;
+    }
+}
+
+/// Runs a case whose connections alternate between two replicas behind a pooler in transaction mode.
+async fn behind_pgbouncer<F: Future<Output = ()>>(case: impl FnOnce(Client) -> F) {
+    struct Shared {
+        _pooler: PgBouncer,
+        _replicas: [Service; 2],
+        port: u16,
+    }
+    static SHARED: OnceCell<Option<Shared>> = OnceCell::const_new();
+    let start = async || {
+        let database = Dialect::Postgres.database().await?;
+        let pooler = PgBouncer::start(&database, TRANSACTIONS).await?;
+        // The schema, which a pooler in this mode does not let through.
+        drop(Service::start(&database.url).await);
+        let replicas =
+            [Service::start_for_good(&pooler.url).await, Service::start_for_good(&pooler.url).await];
+        let port = lead_in_turns([replicas[0].port(), replicas[1].port()]);
+        Some(Shared { _pooler: pooler, _replicas: replicas, port })
+    };
+    if let Some(shared) = SHARED.get_or_init(start).await {
+        case(Client::connecting_anew(shared.port)).await;
     }
 }
 

@@ -1,7 +1,6 @@
 //! Replicas at the nodes of a Galera cluster, which certify each other's commits, and whose nodes are killed and cut
 //! off.
 
-mod balancer;
 mod cluster;
 mod commits;
 mod gone;
@@ -9,8 +8,8 @@ mod replicas;
 
 use tokio::sync::OnceCell;
 
-use self::{balancer::lead_in_turns, cluster::Nodes};
-use crate::support::{Client, Database, Service};
+use self::cluster::Nodes;
+use crate::support::{Client, Database, Service, balancer::lead_in_turns};
 
 /// Runs a conformance case whose connections alternate between two replicas at two nodes.
 pub(crate) async fn with_client<F: Future<Output = ()>>(case: impl FnOnce(Client) -> F) {

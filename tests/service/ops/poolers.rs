@@ -1,76 +1,13 @@
 //! `PgBouncer` between the service and `PostgreSQL`: the one that is installed, or 1.24 with `TEST_SERVERS=newest`.
 
-use std::{path::Path, process::Command, time::Duration};
-
-use db_locks_testing::{newest_servers, pgbouncer};
+use db_locks_testing::newest_servers;
 use serde_json::json;
-use tempfile::TempDir;
 
 use crate::support::{
-    Client, Database, Dialect, Service,
-    leash::{Launch, Leashed},
-    names::free_port,
+    Client, Dialect, Service,
+    pgbouncer::{PgBouncer, TRANSACTIONS},
     service::run_program,
-    sql,
 };
-
-/// The pooler's setting that gives each transaction any connection.
-const TRANSACTIONS: &str = "pool_mode = transaction";
-
-/// A pooler in front of the server of a database; it ends on drop.
-struct PgBouncer {
-    _process: Leashed,
-    _folder: TempDir,
-    url: String,
-}
-
-impl PgBouncer {
-    /// Starts the pooler; `None` if it is not available. `settings` are lines of its configuration.
-    async fn start(database: &Database, settings: &str) -> Option<Self> {
-        let left_out = |why: &String| eprintln!("*** PGBOUNCER IS LEFT OUT of the tests: {why} ***");
-        let program = pgbouncer().inspect_err(left_out).ok()?;
-        let folder = tempfile::tempdir().unwrap();
-        let port = free_port();
-        let config = folder.path().join("pgbouncer.ini");
-        std::fs::write(folder.path().join("users"), "\"locks\" \"\"\n").unwrap();
-        std::fs::write(&config, ini(folder.path(), database, port, settings)).unwrap();
-        // The pooler does not run as root.
-        run("chmod", &["-R", "a+rX", &folder.path().display().to_string()]);
-        let mut command = Vec::new();
-        if Command::new("id").arg("-u").output().is_ok_and(|id| id.stdout.trim_ascii() == b"0") {
-            command.extend(
-                ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"].map(str::to_owned),
-            );
-        }
-        command.extend([program, config].map(|path| path.display().to_string()));
-        let log = folder.path().join("pgbouncer.log");
-        let process =
-            Leashed::start(&Launch { command, env: vec![], signal: "KILL", folder: None, log: &log });
-        let url = database.through_port(port);
-        let mut tries = 0;
-        while let Err(error) = sql::execute(&format!("{url}?statement-cache-capacity=0"), "SELECT 1").await {
-            tries += 1;
-            assert!(tries < 100, "{error}: {}", std::fs::read_to_string(&log).unwrap_or_default());
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        Some(Self { _process: process, _folder: folder, url })
-    }
-}
-
-fn ini(folder: &Path, database: &Database, port: u16, settings: &str) -> String {
-    let address = database.server_address();
-    let (host, server_port) = address.split_once(':').unwrap();
-    format!(
-        "[databases]\n* = host={host} port={server_port}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
-         unix_socket_dir =\nauth_type = trust\nauth_file = {}/users\n{settings}\ndefault_pool_size = 30\n\
-         ignore_startup_parameters = extra_float_digits\n",
-        folder.display()
-    )
-}
-
-fn run(program: &str, arguments: &[&str]) {
-    assert!(Command::new(program).args(arguments).status().unwrap().success());
-}
 
 /// Runs callers at two replicas, or twice at the same one. Checks that grants are in order and are handed over.
 async fn hand_over(clients: &[Client; 2]) {

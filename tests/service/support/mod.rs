@@ -2,10 +2,12 @@
 
 pub(crate) mod answer;
 pub(crate) mod apart;
+pub(crate) mod balancer;
 pub(crate) mod client;
 pub(crate) mod databases;
 pub(crate) mod fleet;
 pub(crate) mod names;
+pub(crate) mod pgbouncer;
 pub(crate) mod server;
 pub(crate) mod service;
 pub(crate) mod sql;
