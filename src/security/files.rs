@@ -28,7 +28,7 @@ const MISSING_FOR: Duration = Duration::from_secs(1);
 type Apply = Box<dyn FnMut(&[Vec<u8>]) -> Result<Vec<PathBuf>, Failure> + Send>;
 
 /// The files of one setting.
-struct Watched {
+pub(crate) struct Watched {
     setting: &'static str,
     paths: Vec<PathBuf>,
     apply: Apply,
@@ -62,22 +62,16 @@ impl Files {
         setting: &'static str,
         paths: Vec<PathBuf>,
         mut apply: impl FnMut(&[Vec<u8>]) -> Result<Vec<PathBuf>, Failure> + Send + 'static,
-    ) -> Result<(), Failure> {
+    ) -> Result<&mut Watched, Failure> {
         let named = read_all(&paths)
             .map_err(Failure::from)
             .and_then(|contents| apply(&contents))
             .map_err(|error| format!("{} ({setting}): {}", names(&paths), with_causes(&*error)))?;
         let seen = read_all(paths.iter().chain(&named));
         let (apply, presence) = (Box::new(apply), Presence::Present);
+        let last = self.0.len();
         self.0.push(Watched { setting, paths, apply, named, seen, withdraw: None, presence });
-        Ok(())
-    }
-
-    /// Sets what to do when a file of a setting was removed or emptied, instead of leaving its old contents in force.
-    pub(crate) fn when_removed(&mut self, setting: &str, withdraw: impl FnMut() + Send + 'static) {
-        if let Some(watched) = self.0.iter_mut().find(|watched| watched.setting == setting) {
-            watched.withdraw = Some(Box::new(withdraw));
-        }
+        Ok(&mut self.0[last])
     }
 
     /// Rereads the files for ever: at SIGHUP, and every few seconds.
@@ -97,6 +91,11 @@ impl Files {
 }
 
 impl Watched {
+    /// Sets what to do when a file was removed or emptied, instead of leaving its old contents in force.
+    pub(crate) fn when_removed(&mut self, withdraw: impl FnMut() + Send + 'static) {
+        self.withdraw = Some(Box::new(withdraw));
+    }
+
     fn look(&mut self, at: Instant) {
         if self.is_removed(at) {
             return;
@@ -200,8 +199,8 @@ mod tests {
             applied.lock().unwrap().push(String::from_utf8(contents[0].clone())?);
             Ok(Vec::new())
         };
-        files.read("S", vec![path.clone()], apply).unwrap();
-        files.when_removed("S", move || withdrawn.lock().unwrap().push("withdrawn".to_owned()));
+        let watched = files.read("S", vec![path.clone()], apply).unwrap();
+        watched.when_removed(move || withdrawn.lock().unwrap().push("withdrawn".to_owned()));
         let start = Instant::now();
         let mut look = |seconds| files.0[0].look(start + Duration::from_secs(seconds));
         let put = |content| std::fs::write(&path, content).unwrap();

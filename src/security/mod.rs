@@ -60,13 +60,12 @@ pub(crate) async fn authentication(
     };
     let authentication = Arc::new(Authentication::new(store, options));
     if let Some(path) = &args.bootstrap_token_file {
-        let setting = "DB_LOCKS_BOOTSTRAP_TOKEN_FILE";
         let (sets, withdraws) = (authentication.clone(), authentication.clone());
-        files.read(setting, vec![path.clone()], move |contents| {
+        let watched = files.read("DB_LOCKS_BOOTSTRAP_TOKEN_FILE", vec![path.clone()], move |contents| {
             sets.set_bootstrap_secret(Some(bootstrap::secret(contents)?));
             Ok(Vec::new())
         })?;
-        files.when_removed(setting, move || withdraws.set_bootstrap_secret(None));
+        watched.when_removed(move || withdraws.set_bootstrap_secret(None));
     }
     if let Some(path) = &args.auth_rules {
         let authentication = authentication.clone();

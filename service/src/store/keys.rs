@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::{
     Committed, DecideLocked, KeyStore, LoadRequest, Loaded, PoolUse, StoreError, Write, classify::Purpose,
-    dialect::Dialect, sql_store::SqlStore, sqlite::SqliteWriter,
+    dialect::Dialect, sql_store::SqlStore, sqlite::SqliteWriter, traits::MOST_BATCHES,
 };
 use crate::domain::{Epoch, KeyId, Timestamp};
 
@@ -67,7 +67,7 @@ impl KeyStore for SqlStore {
 
     fn most_batches(&self) -> usize {
         // MySQL syncs two files one after the other for each commit, and can have a batch at each.
-        if self.sql.dialect == Dialect::MySql { 3 } else { 2 }
+        if self.sql.dialect == Dialect::MySql { MOST_BATCHES + 1 } else { MOST_BATCHES }
     }
 
     fn has_other_writers(&self) -> bool {

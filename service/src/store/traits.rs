@@ -22,6 +22,9 @@ pub trait Store: KeyStore + ReplicaStore + SweepStore + ListStore {}
 
 impl<S: KeyStore + ReplicaStore + SweepStore + ListStore> Store for S {}
 
+/// How many batches of a shard are under way at most on most databases.
+pub(super) const MOST_BATCHES: usize = 2;
+
 /// Loads and commits the states of keys.
 #[async_trait]
 pub trait KeyStore: Send + Sync + 'static {
@@ -77,7 +80,7 @@ pub trait KeyStore: Send + Sync + 'static {
     /// How many batches of a shard are under way at most: while the database carries out one, it has the next one at
     /// hand, and the replica sends answers.
     fn most_batches(&self) -> usize {
-        2
+        MOST_BATCHES
     }
 
     /// Whether other processes may write to this database: on a server always, on a SQLite file once another writer was

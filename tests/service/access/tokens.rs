@@ -220,7 +220,7 @@ async fn refusals_for_the_role_count_against_the_limit() {
     let guarded = Guarded::start_with(&database, &settings).await;
     let reader = guarded.client(json!({"name": "reader", "role": "read"})).await;
     reader.acquire("k", json!({})).await.problem(403, "forbidden");
-    eventually("it is told so", SOON, async || {
+    eventually("the limit is reached", SOON, async || {
         (reader.acquire("k", json!({})).await.status == 429).then_some(())
     })
     .await;

@@ -47,9 +47,9 @@ async fn a_kill_of_the_database(dialect: Dialect) {
     };
     eventually("there is something to lose", SOON, busy).await;
     server.kill();
-    let mut told = Vec::new();
+    let mut answered = Vec::new();
     for caller in callers {
-        told.extend(caller.await.unwrap());
+        answered.extend(caller.await.unwrap());
     }
     let server = tokio::task::spawn_blocking(move || {
         server.start_again();
@@ -58,19 +58,19 @@ async fn a_kill_of_the_database(dialect: Dialect) {
     let _server = server.await.unwrap();
     let back = async || (svc.get("/ready").await.status == 200).then_some(());
     eventually("the service is ready again", Duration::from_secs(30), back).await;
-    assert!(told.len() >= 60, "too little was acknowledged to lose: {}", told.len());
-    for told in told {
-        check(&svc, &told).await;
+    assert!(answered.len() >= 60, "too little was acknowledged to lose: {}", answered.len());
+    for grant in answered {
+        check(&svc, &grant).await;
     }
 }
 
-async fn check(svc: &Client, told: &AnsweredGrant) {
-    let shown = svc.lock(&told.key).await;
-    if told.released {
-        assert_eq!(shown.unheld(200)["fencing_token"], told.token);
-        assert!(svc.hold(&told.key).await.token > told.token);
+async fn check(svc: &Client, grant: &AnsweredGrant) {
+    let shown = svc.lock(&grant.key).await;
+    if grant.released {
+        assert_eq!(shown.unheld(200)["fencing_token"], grant.token);
+        assert!(svc.hold(&grant.key).await.token > grant.token);
     } else {
-        assert_eq!((shown.grant().version, shown.grant().token), (told.version.clone(), told.token));
+        assert_eq!((shown.grant().version, shown.grant().token), (grant.version.clone(), grant.token));
     }
 }
 
@@ -85,17 +85,17 @@ async fn work(svc: Client, caller: usize) -> Vec<AnsweredGrant> {
             break;
         }
         let grant = answer.grant();
-        let mut told = AnsweredGrant { key, version: grant.version, token: grant.token, released: false };
+        let mut answered = AnsweredGrant { key, version: grant.version, token: grant.token, released: false };
         if round % 2 == 0 {
-            let answer = svc.release(&told.key, &told.version).await;
+            let answer = svc.release(&answered.key, &answered.version).await;
             if answer.status != 200 {
                 // It is not known whether the lock was released.
                 answer.unavailable();
                 break;
             }
-            told.released = true;
+            answered.released = true;
         }
-        all.push(told);
+        all.push(answered);
     }
     all
 }

@@ -66,7 +66,7 @@ pub(super) struct Model {
     queue: Vec<Waiting>,
     ended: Vec<(Version, i64)>,
     /// Answers to waiters, with their request ids.
-    pub(super) told: Vec<(i64, ModelAnswer)>,
+    pub(super) answered: Vec<(i64, ModelAnswer)>,
 }
 
 impl Model {
@@ -133,8 +133,8 @@ impl Model {
     fn serve(&mut self) {
         while !self.queue.is_empty() && self.out() < self.size {
             let first = self.queue.remove(0);
-            let told = self.grant(&first);
-            self.told.push((first.request_id, told));
+            let answer = self.grant(&first);
+            self.answered.push((first.request_id, answer));
         }
     }
 
@@ -176,10 +176,10 @@ impl Model {
                 return ModelAnswer::Mismatch;
             }
             let before = std::mem::replace(&mut self.queue[at].request_id, request_id);
-            self.told.push((before, ModelAnswer::Superseded));
+            self.answered.push((before, ModelAnswer::Superseded));
             self.serve();
-            if let Some(mine) = self.told.iter().position(|(told, _)| *told == request_id) {
-                return self.told.remove(mine).1;
+            if let Some(mine) = self.answered.iter().position(|(answered, _)| *answered == request_id) {
+                return self.answered.remove(mine).1;
             }
             if waits {
                 return ModelAnswer::Waits;
@@ -209,7 +209,7 @@ impl Model {
             Ok(held) if held.given_back => return ModelAnswer::Mismatch,
             Ok(held) if held.until <= now => return ModelAnswer::Expired,
             Ok(held) => held,
-            Err(told) => return told,
+            Err(answer) => return answer,
         };
         held.lease = lease.unwrap_or(held.lease);
         held.until = now + held.lease;
@@ -225,7 +225,7 @@ impl Model {
                 held.given_back = true;
                 held.until = held.until.min(now);
             }
-            Err(told) => return told,
+            Err(answer) => return answer,
         }
         self.serve();
         ModelAnswer::Released
@@ -248,8 +248,8 @@ impl Model {
             return ModelAnswer::Superseded;
         }
         self.serve();
-        if let Some(mine) = self.told.iter().position(|(told, _)| *told == request_id) {
-            return self.told.remove(mine).1;
+        if let Some(mine) = self.answered.iter().position(|(answered, _)| *answered == request_id) {
+            return self.answered.remove(mine).1;
         }
         let at = self.queue.iter().position(|waiting| waiting.version == version).unwrap();
         self.queue.remove(at);
@@ -290,7 +290,7 @@ impl Model {
             self.serve();
         } else {
             let dismissed = self.queue.drain(..).map(|waiting| (waiting.request_id, ModelAnswer::NotFound));
-            self.told.extend(dismissed);
+            self.answered.extend(dismissed);
         }
         ModelAnswer::Done
     }

@@ -110,7 +110,7 @@ fn told_by_model(model: &mut Model, ask_for: &Ask, command: &Command) -> ModelAn
     }
 }
 
-fn told(reply: &Reply) -> ModelAnswer {
+fn model_answer(reply: &Reply) -> ModelAnswer {
     match reply {
         Reply::Granted(view) => {
             let held = view.held.as_ref().unwrap();
@@ -152,14 +152,14 @@ fn agree(is_mutex: bool, asks: &[Ask]) {
         let Some(command) = command(ask_for, kind, &mut numbers) else { continue };
         let expected = told_by_model(&mut model, ask_for, &command);
         let got = match scene.run(&command) {
-            Verdict::Reply(reply) => told(&reply),
+            Verdict::Reply(reply) => model_answer(&reply),
             Verdict::Waiting { .. } => ModelAnswer::Waits,
             Verdict::GuardOpen(_) | Verdict::Unknown => panic!("every answer comes"),
         };
         assert_eq!(got, expected, "step {step}, {command:?}");
         let others: Vec<_> =
-            scene.effects.0.iter().map(|(request_id, reply)| (request_id.0, told(reply))).collect();
-        assert_eq!(others, std::mem::take(&mut model.told), "step {step}, {command:?}");
+            scene.effects.0.iter().map(|(request_id, reply)| (request_id.0, model_answer(reply))).collect();
+        assert_eq!(others, std::mem::take(&mut model.answered), "step {step}, {command:?}");
         if let (Ask::Acquire { version, .. }, ModelAnswer::Mismatch) = (ask_for, &got) {
             *numbers.rounds.entry(*version).or_insert(0) += 1;
         }

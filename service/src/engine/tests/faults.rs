@@ -91,6 +91,23 @@ async fn a_deadlock_is_tried_again() {
     deliver(replica.acquire("a", 0).await.unwrap());
 }
 
+/// Guards invariant 2: what was loaded may be of a server that a standby without the last commits has replaced meanwhile.
+#[tokio::test(start_paused = true)]
+async fn a_load_during_which_the_epoch_was_raised_is_repeated() {
+    let replica = Replica::new();
+    deliver(replica.acquire("a", 0).await.unwrap());
+    replica.store.load_ms.store(1_000, Ordering::Relaxed);
+    let loads = || replica.store.loads.load(Ordering::Relaxed);
+    let before = loads();
+    let raise = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        replica.store.epoch.store(5, Ordering::Relaxed);
+    };
+    let (shown, ()) = tokio::join!(replica.service.get_lock(id("a")), raise);
+    assert_eq!(shown.unwrap().fencing_token.0, 1);
+    assert_eq!(loads() - before, 2);
+}
+
 /// One bad command does not fail its neighbours.
 #[tokio::test(start_paused = true)]
 async fn only_the_guilty_command_of_a_refused_batch_fails() {

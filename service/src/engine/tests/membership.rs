@@ -8,13 +8,27 @@ use std::{
 use tokio::time::Instant;
 
 use super::{MemoryStore, Replica, deliver, id, request};
-use crate::{domain::ReplicaId, engine::ids};
+use crate::{
+    domain::{ReplicaId, Version},
+    engine::ids,
+};
 
 /// Makes the head of the queue of `a` a waiter of a dead replica.
 fn give_head_to_a_dead_replica(store: &MemoryStore) -> ReplicaId {
     let dead = ids::replica();
     store.adopt_head(&id("a"), dead);
     dead
+}
+
+/// A replica that holds `a` and `b`, beside one whose heartbeats are late; with the version of `b`.
+async fn beside_a_late_replica() -> (Arc<MemoryStore>, Replica, ReplicaId, Version) {
+    let store = Arc::new(MemoryStore::new());
+    let replica = Replica::over(&store);
+    let late = ids::replica();
+    store.add_replica(late);
+    deliver(replica.acquire("a", 0).await.unwrap());
+    let b = deliver(replica.acquire("b", 0).await.unwrap());
+    (store, replica, late, b)
 }
 
 /// Guards invariant 6: a queue does not stop because a replica was killed.
@@ -36,13 +50,8 @@ async fn the_queue_behind_a_dead_replica_moves_within_six_seconds() {
 /// Guards invariant 7: a replica that is alive and was only late keeps its waiters, earlier and later ones.
 #[tokio::test(start_paused = true)]
 async fn a_replica_whose_beat_was_late_is_not_dead_for_ever() {
-    let store = Arc::new(MemoryStore::new());
-    let replica = Replica::over(&store);
-    let late = ids::replica();
-    store.add_replica(late);
-    let mut holders = Vec::new();
+    let (store, replica, late, b) = beside_a_late_replica().await;
     for key in ["a", "b"] {
-        holders.push(deliver(replica.acquire(key, 0).await.unwrap()));
         let _theirs = replica.queue(key, request(600_000)).await;
     }
     let _mine = replica.queue("b", request(600_000)).await;
@@ -59,7 +68,7 @@ async fn a_replica_whose_beat_was_late_is_not_dead_for_ever() {
     assert!(store.reapings.load(Ordering::Relaxed) <= reapings + 20, "nobody reaps any more");
     store.is_contested.store(false, Ordering::Relaxed);
     store.adopt_head(&id("b"), late);
-    replica.release("b", holders[1]).await.unwrap();
+    replica.release("b", b).await.unwrap();
     assert_eq!(store.row(&id("b")).queue.len, 2, "the replica is alive and is offered the lock");
 }
 
@@ -116,14 +125,7 @@ async fn a_replica_is_reaped_by_one_task_at_a_time() {
 /// not believe it for ever.
 #[tokio::test(start_paused = true)]
 async fn a_replica_that_was_declared_dead_itself_looks_again_at_the_others() {
-    let store = Arc::new(MemoryStore::new());
-    let replica = Replica::over(&store);
-    let late = ids::replica();
-    store.add_replica(late);
-    let mut holders = Vec::new();
-    for key in ["a", "b"] {
-        holders.push(deliver(replica.acquire(key, 0).await.unwrap()));
-    }
+    let (store, replica, late, b) = beside_a_late_replica().await;
     let waiter = replica.queue("a", request(600_000)).await;
     let membership = &replica.engine.shared.membership;
     store.keeps_replicas.store(true, Ordering::Relaxed);
@@ -138,7 +140,7 @@ async fn a_replica_that_was_declared_dead_itself_looks_again_at_the_others() {
     }
     assert_eq!(membership.me(), None, "nobody waits here");
     store.add_waiters(&id("b"), late, 1);
-    replica.release("b", holders[1]).await.unwrap();
+    replica.release("b", b).await.unwrap();
     assert_eq!(store.row(&id("b")).queue.len, 1, "the other replica is alive and is offered the lock");
 }
 

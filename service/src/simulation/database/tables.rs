@@ -299,7 +299,7 @@ impl Tables {
     }
 }
 
-/// A placeholder id of a state whose permits and waiters alone are used.
+/// An id for a view whose id is not used.
 fn nobody() -> KeyId {
     KeyId { tenant: Tenant::trusted("-"), key: crate::domain::Key::trusted("-") }
 }

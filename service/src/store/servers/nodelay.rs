@@ -6,8 +6,7 @@
 //! among the files that this process has open, since sqlx shows none of its own.
 //!
 //! A descriptor that is known by its number is borrowed by sending it to ourselves over a Unix socket, which gives one of
-//! our own. `pidfd_getfd` would do the same in one call, but Docker's rules for system calls and systemd's
-//! `@system-service` refuse it.
+//! our own. `pidfd_getfd` would do the same in one call, but Docker's default rules for system calls refuse it.
 
 use std::{
     fs, io,

@@ -31,6 +31,8 @@ pub(super) struct MemoryStore {
     tables: Mutex<Tables>,
     started: Instant,
     pub(super) clock_offset_ms: AtomicI64,
+    /// The number of the epoch of new tokens.
+    pub(super) epoch: AtomicI64,
     pub(super) loads: AtomicU64,
     pub(super) commits: AtomicU64,
     /// The number of checks for locked rows.
@@ -69,6 +71,7 @@ impl MemoryStore {
             tables: Mutex::default(),
             started: Instant::now(),
             clock_offset_ms: AtomicI64::new(1_000_000),
+            epoch: AtomicI64::new(0),
             loads: AtomicU64::new(0),
             commits: AtomicU64::new(0),
             checks: AtomicU64::new(0),

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use super::MemoryStore;
 use crate::{
-    domain::{KeyId, Place, ReplicaId, Timestamp, Version},
+    domain::{Epoch, KeyId, Place, ReplicaId, Timestamp, Version},
     store::{
         Beat, Committed, DecideLocked, KeyStore, LoadRequest, Loaded, Notifications, Page, Peer,
         ReplicaStore, StoreError, SweepStore, WaitingRow, WithoutLists, Write,
@@ -100,6 +100,10 @@ impl KeyStore for MemoryStore {
 
     fn commits_in_parallel(&self) -> bool {
         false
+    }
+
+    fn epoch(&self) -> Epoch {
+        Epoch::new(self.epoch.load(Ordering::Relaxed)).unwrap_or_default()
     }
 
     fn has_other_writers(&self) -> bool {
