@@ -4,7 +4,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 /// The descriptors reserved for the program itself: logs, listeners, the runtime, the files of SQLite, and connections that are
 /// answered "too many connections". Most of them are spare.
-const OWN: u64 = 128;
+const RESERVED: u64 = 128;
 /// The default limit of connections. Each connection costs some 20 KiB.
 const MOST_BY_DEFAULT: u64 = 100_000;
 /// The smallest limit of connections that is accepted.
@@ -24,7 +24,7 @@ pub(crate) fn max_http_connections(configured: Option<u32>, database_connections
 /// The number of client connections that a limit of open files allows.
 fn room(limit: u64, database_connections: u32) -> u64 {
     // Twice, since a pool that replaces a connection has both for a moment.
-    let reserved = OWN + 2 * u64::from(database_connections);
+    let reserved = RESERVED + 2 * u64::from(database_connections);
     if limit < reserved + FEWEST {
         tracing::warn!(limit, needed = reserved + FEWEST, "the limit of open files is too low");
     }
@@ -58,9 +58,9 @@ mod tests {
 
     #[test]
     fn the_database_keeps_its_descriptors() {
-        assert_eq!(room(1_024, 10), 1_024 - OWN - 20);
+        assert_eq!(room(1_024, 10), 1_024 - RESERVED - 20);
         assert_eq!(room(64, 10), FEWEST);
-        assert_eq!(room(u64::MAX, 10), u64::MAX - OWN - 20);
+        assert_eq!(room(u64::MAX, 10), u64::MAX - RESERVED - 20);
     }
 
     #[test]

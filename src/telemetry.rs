@@ -25,11 +25,11 @@ const SIZES: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 51
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Targets of libraries that log only warnings, whatever the filter says: notices of PostgreSQL about existing objects.
-const QUIET: &str = "sqlx::postgres::notice=warn";
+const WARN_ONLY: &str = "sqlx::postgres::notice=warn";
 
 /// Begins to log, to standard error.
 pub(crate) fn log(args: &LogArgs) {
-    let filter = EnvFilter::new(format!("{QUIET},{}", args.filter));
+    let filter = EnvFilter::new(format!("{WARN_ONLY},{}", args.filter));
     let registry = tracing_subscriber::registry().with(filter);
     let layer = tracing_subscriber::fmt::layer().with_writer(|| Lines(io::stderr()));
     match args.format {

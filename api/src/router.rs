@@ -13,10 +13,10 @@ use utoipa::openapi::{OpenApi, PathItem};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
-    http::{ApiConfig, App, ClientBody, HttpMetrics, Shared, State, surround},
+    http::{ApiConfig, App, ClientBody, HttpMetrics, Shared, State, add_middleware},
     json::json_bytes,
     locks,
-    openapi::{self, complete, documented_answers, written, yaml},
+    openapi::{self, complete, documented_answers, ordered_document, yaml},
     ops,
     problem::Problem,
     semaphores, terraform, tokens,
@@ -45,7 +45,7 @@ pub fn router(
     for (path, method, statuses) in documented_answers(&document) {
         metrics.register(path, method, statuses.iter().copied());
     }
-    let tree = written(&document).expect("the document has no keys that are not text");
+    let tree = ordered_document(&document).expect("the document has no keys that are not text");
     let openapi_json = json_bytes(&tree).expect("the document has no keys that are not text");
     let shared = Shared::new(metrics, config, &service);
     let app = App::new(service, config, openapi_json, yaml(&tree).into());
@@ -55,7 +55,7 @@ pub fn router(
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(route_not_found)
         .with_state(Arc::new(app));
-    surround(routes, shared)
+    add_middleware(routes, shared)
 }
 
 /// The whole document as YAML, with the configured limits.
@@ -66,7 +66,7 @@ pub fn router(
 pub fn openapi_yaml(limits: &Limits) -> String {
     let mut document = operations().into_openapi();
     complete(&mut document, limits);
-    let tree = written(&document).expect("the document has no keys that are not text");
+    let tree = ordered_document(&document).expect("the document has no keys that are not text");
     yaml(&tree)
 }
 

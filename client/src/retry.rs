@@ -7,7 +7,7 @@ use crate::{clock::LeaseInstant, error::LockError, random};
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// A refusal within this time means that the service turned the call away without letting it wait.
-const TURNED_AWAY: Duration = Duration::from_secs(2);
+const TURNED_AWAY_WITHIN: Duration = Duration::from_secs(2);
 /// How long a call is repeated while a service restarts, for example for an upgrade.
 const RESTART: Duration = Duration::from_secs(10);
 
@@ -41,7 +41,7 @@ impl Retry {
         let now = LeaseInstant::now();
         let is_refused = matches!(error, LockError::Unavailable { .. });
         self.repeats = match self.repeats {
-            _ if now.since(self.tried) >= TURNED_AWAY => Repeats::ToTheDeadline,
+            _ if now.since(self.tried) >= TURNED_AWAY_WITHIN => Repeats::ToTheDeadline,
             Repeats::Never if error.is_shutting_down() => Repeats::Until(now.plus(RESTART)),
             Repeats::Never if !is_refused => Repeats::ToTheDeadline,
             repeats => repeats,
@@ -92,7 +92,7 @@ mod tests {
     fn a_call_that_waited_in_the_queue_is_never_turned_away() {
         let mut retry = retry();
         assert!(retry.is_turned_away(&refused("The service is overloaded.")));
-        retry.tried = LeaseInstant::now().minus(TURNED_AWAY);
+        retry.tried = LeaseInstant::now().minus(TURNED_AWAY_WITHIN);
         assert!(!retry.is_turned_away(&refused("The service is overloaded.")));
         retry.tried = LeaseInstant::now();
         assert!(!retry.is_turned_away(&refused("The service is overloaded.")));

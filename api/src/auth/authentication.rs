@@ -8,17 +8,17 @@ use std::{
 
 use axum::http::{HeaderMap, Method};
 use db_locks_service::{
-    access::{Checked, FIRST_ADMIN, Identity, Role, SecretHash, TokenCache, TokenId, credential},
+    access::{FIRST_ADMIN, Identity, Role, SecretHash, TokenCache, TokenCheck, TokenId, credential},
     store::TokenStore,
 };
 use jsonwebtoken::get_current_timestamp;
 
 use super::{
+    access_rule::AccessRule,
     bearer::Bearer,
     certificate::ClientCertificate,
     jwks::KeysError,
     jwt::{Jwts, Refused},
-    needs::Needs,
     rate_limit::{self, RateLimit},
     rules::Rules,
 };
@@ -50,7 +50,7 @@ pub struct Authentication {
 
 /// The result of checking a request's credential without I/O.
 #[derive(Debug)]
-pub(crate) enum Answer {
+pub(crate) enum CredentialCheck {
     /// The route needs no credential.
     Open,
     /// The credential belongs to this identity.
@@ -58,12 +58,12 @@ pub(crate) enum Answer {
     /// The credential is refused.
     Refused(Problem),
     /// The credential has to be looked up.
-    Ask(Question),
+    LookUp(CredentialLookup),
 }
 
 /// A credential to look up.
 #[derive(Debug)]
-pub(crate) enum Question {
+pub(crate) enum CredentialLookup {
     /// A token, by its hash.
     Token(SecretHash),
     /// A JWT.
@@ -121,56 +121,56 @@ impl Authentication {
     pub(crate) fn check(
         &self,
         route: &str,
-        needs: Needs,
+        rule: AccessRule,
         headers: &HeaderMap,
         certificate: Option<&ClientCertificate>,
-    ) -> Answer {
-        let is_open = match needs {
-            Needs::Nothing => true,
-            Needs::Metrics => !self.options.protect_metrics,
-            Needs::Documents => !self.options.protect_documents,
-            Needs::Role(_) => false,
+    ) -> CredentialCheck {
+        let is_open = match rule {
+            AccessRule::Open => true,
+            AccessRule::Metrics => !self.options.protect_metrics,
+            AccessRule::Documents => !self.options.protect_documents,
+            AccessRule::Role(_) => false,
         };
         if is_open {
-            return Answer::Open;
+            return CredentialCheck::Open;
         }
-        match Bearer::of(headers, needs.takes_basic(route)) {
+        match Bearer::of(headers, rule.takes_basic(route)) {
             Bearer::None => match certificate {
                 Some(certificate) => self.check_certificate(certificate),
-                None => Answer::Refused(Problem::unauthorized(false)),
+                None => CredentialCheck::Refused(Problem::unauthorized(false)),
             },
-            Bearer::Malformed => Answer::Refused(Problem::unauthorized(true)),
+            Bearer::Malformed => CredentialCheck::Refused(Problem::unauthorized(true)),
             Bearer::Token(token) => self.check_token(&token),
         }
     }
 
-    fn check_token(&self, token: &str) -> Answer {
+    fn check_token(&self, token: &str) -> CredentialCheck {
         let hash = SecretHash::of(token.as_bytes());
         if *self.bootstrap.read().unwrap_or_else(PoisonError::into_inner) == Some(hash) {
-            return Answer::Known(Arc::clone(&self.first_admin));
+            return CredentialCheck::Known(Arc::clone(&self.first_admin));
         }
-        if Jwts::looks_like_one(token)
+        if Jwts::has_jwt_form(token)
             && let Some(jwts) = self.jwts()
         {
             return match jwts.remembered(&hash) {
-                Some(identity) => Answer::Known(identity),
-                None => Answer::Ask(Question::Jwt { token: token.to_owned(), hash }),
+                Some(identity) => CredentialCheck::Known(identity),
+                None => CredentialCheck::LookUp(CredentialLookup::Jwt { token: token.to_owned(), hash }),
             };
         }
         match self.tokens.check(&hash) {
-            Checked::Known(identity) => Answer::Known(identity),
-            Checked::Unknown => Answer::Refused(Problem::unauthorized(true)),
-            Checked::Ask => Answer::Ask(Question::Token(hash)),
+            TokenCheck::Known(identity) => CredentialCheck::Known(identity),
+            TokenCheck::Unknown => CredentialCheck::Refused(Problem::unauthorized(true)),
+            TokenCheck::LookUp => CredentialCheck::LookUp(CredentialLookup::Token(hash)),
         }
     }
 
-    fn check_certificate(&self, certificate: &ClientCertificate) -> Answer {
+    fn check_certificate(&self, certificate: &ClientCertificate) -> CredentialCheck {
         if certificate.is_expired(get_current_timestamp()) {
-            return Answer::Refused(Problem::unauthorized(true));
+            return CredentialCheck::Refused(Problem::unauthorized(true));
         }
         match self.jwts().and_then(|jwts| jwts.rules.of_certificate(certificate)) {
-            Some(identity) => Answer::Known(Arc::new(identity)),
-            None => Answer::Refused(Problem::forbidden("No rule matches the client certificate.")),
+            Some(identity) => CredentialCheck::Known(Arc::new(identity)),
+            None => CredentialCheck::Refused(Problem::forbidden("No rule matches the client certificate.")),
         }
     }
 
@@ -183,13 +183,13 @@ impl Authentication {
     }
 
     /// Looks a credential up.
-    pub(crate) async fn ask(&self, question: Question) -> Result<Arc<Identity>, Problem> {
-        match question {
-            Question::Token(hash) => {
+    pub(crate) async fn look_up(&self, lookup: CredentialLookup) -> Result<Arc<Identity>, Problem> {
+        match lookup {
+            CredentialLookup::Token(hash) => {
                 let found = self.tokens.look_up(hash).await?;
                 found.ok_or_else(|| Problem::unauthorized(true))
             }
-            Question::Jwt { token, hash } => {
+            CredentialLookup::Jwt { token, hash } => {
                 let jwts = self.jwts().ok_or_else(|| Problem::unauthorized(true))?;
                 jwts.check(&token, hash).await.map_err(|refused| match refused {
                     Refused::Invalid => Problem::unauthorized(true),

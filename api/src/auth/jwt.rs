@@ -21,7 +21,7 @@ use super::{
 /// The largest number of cached tokens.
 const MOST_KNOWN: usize = 10_000;
 /// How long a token is cached. Then it is checked again, since its key may have been withdrawn.
-const CHECK_AGAIN: Duration = Duration::from_mins(1);
+const RECHECK_AFTER: Duration = Duration::from_mins(1);
 
 /// The current rules, the keys of their issuers, and the cache of checked tokens.
 #[derive(Debug)]
@@ -65,7 +65,7 @@ impl Jwts {
     }
 
     /// Whether a token has the form of a JWT: three parts, the first of them a JSON object.
-    pub(super) fn looks_like_one(token: &str) -> bool {
+    pub(super) fn has_jwt_form(token: &str) -> bool {
         token.starts_with("eyJ") && token.bytes().filter(|byte| *byte == b'.').count() == 2
     }
 
@@ -111,7 +111,7 @@ impl Jwts {
                 known.clear();
             }
         }
-        let until = now + Duration::try_from_secs_f64(left).unwrap_or_default().min(CHECK_AGAIN);
+        let until = now + Duration::try_from_secs_f64(left).unwrap_or_default().min(RECHECK_AFTER);
         known.insert(hash, CheckedJwt { identity: Arc::clone(identity), until });
     }
 }

@@ -1,21 +1,21 @@
 //! Authentication and authorization: the credentials of requests, and the role that each route needs.
 
+mod access_rule;
 mod authentication;
 mod bearer;
 mod caller;
 mod certificate;
 mod jwks;
 mod jwt;
-mod needs;
 mod rate_limit;
 mod rules;
 mod signature;
 
 pub(crate) use self::{
-    authentication::{Answer, Question},
+    access_rule::AccessRule,
+    authentication::{CredentialCheck, CredentialLookup},
     caller::Caller,
     certificate::ClientCertificate,
-    needs::Needs,
 };
 pub use self::{
     authentication::{Authentication, AuthenticationOptions},

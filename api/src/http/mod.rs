@@ -20,6 +20,6 @@ pub use self::{
 pub(crate) use self::{
     connection::Unconfirmed,
     metrics::HttpMetrics,
-    middleware::{Apart, Shared, surround},
+    middleware::{BodyMemory, Shared, add_middleware},
     state::{App, Defaults, State},
 };

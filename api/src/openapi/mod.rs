@@ -1,9 +1,9 @@
 //! The `OpenAPI` document: the attributes of the handlers, and the parts that are the same for all operations.
 
 mod everywhere;
+mod ordered;
 #[cfg(test)]
 mod tests;
-mod written;
 
 use db_locks_service::Limits;
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ use utoipa::openapi::{
     tag::{Tag, TagBuilder},
 };
 
-pub(crate) use self::written::written;
+pub(crate) use self::ordered::ordered_document;
 use crate::{
     problem::add_problem_schemas,
     request::{constrain_body, constrain_parameters},

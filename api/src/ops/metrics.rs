@@ -4,7 +4,7 @@ use axum::{extract, http::HeaderValue, response::Response};
 
 use super::page::page;
 use crate::{
-    http::{Apart, State},
+    http::{BodyMemory, State},
     problem::{Problem, problems},
     request::NoQuery,
 };
@@ -31,6 +31,6 @@ pub(crate) async fn get_metrics(
     _: NoQuery,
 ) -> Result<Response, Problem> {
     let mut response = page(PROMETHEUS_TEXT, app.metrics.text().await);
-    response.extensions_mut().insert(Apart::Metrics);
+    response.extensions_mut().insert(BodyMemory::Metrics);
     Ok(response)
 }

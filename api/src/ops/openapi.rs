@@ -9,7 +9,7 @@ use axum::{
 
 use crate::{
     answer::json_response,
-    http::{Apart, State},
+    http::{BodyMemory, State},
     problem::{Problem, problems},
     request::NoQuery,
 };
@@ -32,7 +32,7 @@ pub(crate) async fn get_openapi(
     _: NoQuery,
 ) -> Result<Response, Problem> {
     let mut response = json_response(Body::from(app.openapi_json.clone()));
-    response.extensions_mut().insert(Apart::InMemory);
+    response.extensions_mut().insert(BodyMemory::Shared);
     Ok(response)
 }
 
@@ -43,6 +43,6 @@ pub(super) async fn get_openapi_yaml(
 ) -> Result<Response, Problem> {
     let mut response = Response::new(Body::from(app.openapi_yaml.clone()));
     response.headers_mut().insert(header::CONTENT_TYPE, APPLICATION_YAML);
-    response.extensions_mut().insert(Apart::InMemory);
+    response.extensions_mut().insert(BodyMemory::Shared);
     Ok(response)
 }

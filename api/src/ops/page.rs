@@ -6,7 +6,7 @@ use axum::{
     response::Response,
 };
 
-use crate::http::Apart;
+use crate::http::BodyMemory;
 
 /// All that Swagger UI needs: its own files, styles that its script writes, and pictures that its styles hold.
 const POLICY: HeaderValue = HeaderValue::from_static(
@@ -26,6 +26,6 @@ pub(super) fn page(content_type: HeaderValue, body: impl Into<Body>) -> Response
     let mut response = Response::new(body.into());
     response.headers_mut().insert(header::CONTENT_TYPE, content_type);
     response.headers_mut().extend(PROTECTION);
-    response.extensions_mut().insert(Apart::InMemory);
+    response.extensions_mut().insert(BodyMemory::Shared);
     response
 }

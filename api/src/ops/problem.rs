@@ -34,13 +34,13 @@ pub(crate) async fn get_problem(_: NoQuery, uri: Uri) -> Result<Response, Proble
     let Some(kind) = ProblemKind::named(name) else {
         return Err(Problem::new(ProblemKind::NotFound, "There is no problem of this name."));
     };
-    let facts = kind.facts();
+    let properties = kind.properties();
     let text = format!(
         "{title} ({name}, status {status})\n\n{when}\n\n{advice}\n",
-        title = facts.title,
-        status = facts.status,
-        when = facts.when,
-        advice = facts.advice
+        title = properties.title,
+        status = properties.status,
+        when = properties.when,
+        advice = properties.advice
     );
     Ok(page(PLAIN_TEXT, text))
 }

@@ -78,11 +78,11 @@ pub(super) struct ProblemBody<'a> {
 
 impl<'a> From<&'a Problem> for ProblemBody<'a> {
     fn from(problem: &'a Problem) -> Self {
-        let facts = problem.kind.facts();
+        let properties = problem.kind.properties();
         let mut body = Self {
-            r#type: facts.uri,
-            title: facts.title,
-            status: facts.status,
+            r#type: properties.uri,
+            title: properties.title,
+            status: properties.status,
             detail: &problem.detail,
             errors: None,
             reason: None,

@@ -111,14 +111,16 @@ pub(crate) fn responses(common: Common, own: &[ProblemKind]) -> BTreeMap<String,
     let mut by_status: BTreeMap<u16, Vec<ProblemKind>> = BTreeMap::new();
     // The operation's own kinds come first, because they say more.
     for kind in own.iter().chain(common.kinds()) {
-        by_status.entry(kind.facts().status).or_default().push(*kind);
+        by_status.entry(kind.properties().status).or_default().push(*kind);
     }
     by_status.into_iter().map(|(status, kinds)| (status.to_string(), response(&kinds).into())).collect()
 }
 
 fn response(kinds: &[ProblemKind]) -> Response {
-    let lines: Vec<_> =
-        kinds.iter().map(|kind| format!("`{}`: {}", kind.facts().name, kind.facts().when)).collect();
+    let lines: Vec<_> = kinds
+        .iter()
+        .map(|kind| format!("`{}`: {}", kind.properties().name, kind.properties().when))
+        .collect();
     let schema: RefOr<Schema> = match kinds {
         [kind] => reference(*kind).into(),
         several => {
@@ -156,7 +158,7 @@ fn response(kinds: &[ProblemKind]) -> Response {
 }
 
 fn reference(kind: ProblemKind) -> Ref {
-    Ref::from_schema_name(kind.facts().schema)
+    Ref::from_schema_name(kind.properties().schema)
 }
 
 /// Adds the schemas of all kinds of problems and of their parts.
@@ -165,23 +167,26 @@ pub(crate) fn add_problem_schemas(components: &mut Components) {
     components.schemas.insert(HolderBody::name().into_owned(), HolderBody::schema());
     for kind in ProblemKind::ALL {
         let schema = Schema::Object(schema(kind));
-        components.schemas.insert(kind.facts().schema.to_owned(), schema.into());
+        components.schemas.insert(kind.properties().schema.to_owned(), schema.into());
     }
 }
 
 fn schema(kind: ProblemKind) -> Object {
-    let facts = kind.facts();
+    let properties = kind.properties();
     let object = ObjectBuilder::new()
-        .description(Some(format!("{} {}", facts.when, facts.advice)))
-        .property("type", fixed_text(facts.uri))
+        .description(Some(format!("{} {}", properties.when, properties.advice)))
+        .property("type", fixed_text(properties.uri))
         .required("type")
-        .property("title", fixed_text(facts.title))
+        .property("title", fixed_text(properties.title))
         .required("title")
-        .property("status", ObjectBuilder::new().schema_type(Type::Integer).enum_values(Some([facts.status])))
+        .property(
+            "status",
+            ObjectBuilder::new().schema_type(Type::Integer).enum_values(Some([properties.status])),
+        )
         .required("status")
         .property("detail", text("What happened in this case, for people to read."))
         .required("detail");
-    match facts.extra {
+    match properties.extra {
         ExtraMembers::None => object,
         ExtraMembers::Errors => object
             .property(

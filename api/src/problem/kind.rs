@@ -19,7 +19,7 @@ pub(crate) enum ExtraMembers {
 
 /// The fixed properties of a kind of problem.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Facts {
+pub(crate) struct KindProperties {
     /// The last segment of the problem's URI.
     pub(crate) name: &'static str,
     /// The relative URI.
@@ -41,11 +41,11 @@ pub(crate) struct Facts {
 impl ProblemKind {
     /// The kind with this name, as in `/problems/{name}`.
     pub(crate) fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.facts().name == name)
+        Self::ALL.into_iter().find(|kind| kind.properties().name == name)
     }
 }
 
-/// Makes the enum of the kinds and their facts. Each kind has one row: name, status, title, further members; when the
+/// Makes the enum of the kinds and their properties. Each kind has one row: name, status, title, further members; when the
 /// problem occurs; what the caller can do.
 macro_rules! problem_kinds {
     ($($kind:ident: $name:literal, $status:literal, $title:literal, $extra:ident,
@@ -63,9 +63,9 @@ macro_rules! problem_kinds {
             pub(crate) const ALL: [Self; [$($name),*].len()] = [$(Self::$kind),*];
 
             /// The fixed properties of this kind.
-            pub(crate) const fn facts(self) -> &'static Facts {
+            pub(crate) const fn properties(self) -> &'static KindProperties {
                 match self {
-                    $(Self::$kind => &Facts {
+                    $(Self::$kind => &KindProperties {
                         name: $name,
                         uri: concat!("/problems/", $name),
                         status: $status,
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn every_kind_is_found_by_its_name() {
         for kind in ProblemKind::ALL {
-            assert_eq!(ProblemKind::named(kind.facts().name), Some(kind));
+            assert_eq!(ProblemKind::named(kind.properties().name), Some(kind));
         }
         assert_eq!(ProblemKind::named("nonsense"), None);
     }

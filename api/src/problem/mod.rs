@@ -165,7 +165,7 @@ impl IntoResponse for Problem {
         let bytes = json_bytes(&ProblemBody::from(&self)).unwrap_or_default();
         let mut response = Response::new(Body::from(bytes));
         *response.status_mut() =
-            StatusCode::from_u16(self.kind.facts().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            StatusCode::from_u16(self.kind.properties().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         response.headers_mut().insert(header::CONTENT_TYPE, PROBLEM_JSON);
         if let Extra::Challenge(challenge) = self.extra {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));

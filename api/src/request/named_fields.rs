@@ -34,27 +34,27 @@ impl Fields<'_> {
 
     /// A field with an owner.
     pub(crate) fn owner(&mut self, name: &str) -> Option<Owner> {
-        self.made(name, Owner::new)
+        self.validated(name, Owner::new)
     }
 
     /// A field with data.
     pub(crate) fn data(&mut self, name: &str) -> Option<Data> {
-        self.made(name, Data::new)
+        self.validated(name, Data::new)
     }
 
     /// A field with the reason of a forced release.
     pub(crate) fn reason(&mut self, name: &str) -> Option<Reason> {
-        self.made(name, Reason::new)
+        self.validated(name, Reason::new)
     }
 
     /// A field with a tenant.
     pub(crate) fn tenant(&mut self, name: &str) -> Option<Tenant> {
-        self.made(name, Tenant::new)
+        self.validated(name, Tenant::new)
     }
 
     /// A field with a text that has a meaning of its own.
     pub(crate) fn parsed<T: FromStr<Err: Display>>(&mut self, name: &str) -> Option<T> {
-        self.made(name, str::parse)
+        self.validated(name, str::parse)
     }
 
     /// A field with globs that keys must match.
@@ -88,7 +88,7 @@ impl Fields<'_> {
         parsed
     }
 
-    fn made<T, E: Display>(&mut self, name: &str, make: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
+    fn validated<T, E: Display>(&mut self, name: &str, make: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
         let text = self.text(name)?;
         make(&text).map_err(|error| self.error(name, error.to_string())).ok()
     }

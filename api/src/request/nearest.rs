@@ -1,7 +1,7 @@
 //! Suggests the probable name for an unknown one.
 
 /// The lowest similarity (Jaro-Winkler, 0 to 1) of a misspelt name.
-const SIMILAR: f64 = 0.8;
+const MIN_SIMILARITY: f64 = 0.8;
 
 /// The longest name that is compared. No known name is nearly as long.
 const LONGEST_COMPARED: usize = 64;
@@ -44,7 +44,7 @@ fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
         let known_words = words_of(known);
         let similarity = strsim::jaro_winkler(&words.concat(), &known_words.concat());
         let shortened = !words.is_empty() && words.iter().all(|word| known_words.contains(word));
-        (shortened || similarity >= SIMILAR).then_some((similarity, *known))
+        (shortened || similarity >= MIN_SIMILARITY).then_some((similarity, *known))
     });
     alike.max_by(|(one, _), (other, _)| one.total_cmp(other)).map(|(_, known)| known)
 }

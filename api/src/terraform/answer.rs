@@ -28,7 +28,7 @@ pub(super) struct LockInfoBody {
 /// The lock information of a holder that acquired the lock through another path.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct MadeLockInfo<'a> {
+struct SynthesizedLockInfo<'a> {
     #[serde(rename = "ID")]
     id: &'a str,
     operation: &'a str,
@@ -48,7 +48,7 @@ pub(super) fn held_by_other(status: StatusCode, view: &LockView) -> Option<Resul
     let body = if is_theirs {
         Ok(Body::from(format!("{data}\n")))
     } else {
-        let made = MadeLockInfo {
+        let made = SynthesizedLockInfo {
             id: owner,
             operation: "",
             info: data,

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The number of tries. The service tries again if the lock is free by the time its holder is looked up.
-const TRIES: usize = 3;
+const MOST_TRIES: usize = 3;
 
 problems!(LockStateProblems: KeysWithBody, WrongKind);
 
@@ -66,7 +66,7 @@ pub(crate) async fn lock_state(
         guarded: false,
         version: None,
     };
-    let mut tries = TRIES;
+    let mut tries = MOST_TRIES;
     loop {
         tries -= 1;
         let refused = match app.service.acquire(id.clone(), request.clone()).await {

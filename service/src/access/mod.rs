@@ -14,6 +14,6 @@ pub use self::{
     role::{InvalidRole, Role},
     secret::{Secret, SecretHash},
     token::{Scope, Token, TokenId},
-    token_cache::{Checked, TokenCache},
+    token_cache::{TokenCache, TokenCheck},
     tokens::{FIRST_ADMIN, NewToken, TokenError, Tokens},
 };

@@ -13,13 +13,13 @@ use crate::{
 
 /// Makes lines, one after another in the same buffer.
 #[derive(Debug, Default)]
-pub(super) struct LineMaker {
+pub(super) struct LineFormatter {
     line: Vec<u8>,
     /// The time of the last record and its text: most records of a batch have the same time.
     time: Option<(Timestamp, Rfc3339)>,
 }
 
-impl LineMaker {
+impl LineFormatter {
     pub(super) const fn new() -> Self {
         Self { line: Vec::new(), time: None }
     }
@@ -111,7 +111,7 @@ mod tests {
     };
 
     fn line(record: &AuditRecord<'_>) -> String {
-        String::from_utf8(LineMaker::new().make(record).to_vec()).unwrap()
+        String::from_utf8(LineFormatter::new().make(record).to_vec()).unwrap()
     }
 
     /// Guards that no name in a record can add another record, since readers split lines at more than line feeds, or write to
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_line_has_nothing_of_the_one_before() {
-        let mut maker = LineMaker::new();
+        let mut maker = LineFormatter::new();
         let mut time_of = |ms| {
             let record = AuditRecord::new(Timestamp(ms), AuditEvent::Expired);
             let read: Value = serde_json::from_slice(maker.make(&record)).unwrap();

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     AuditError, AuditOutput, AuditRecord,
-    line::LineMaker,
+    line::LineFormatter,
     queue::{Queue, dropped},
     writer::Writer,
 };
@@ -20,7 +20,7 @@ const FLUSH_WITHIN: Duration = Duration::from_secs(1);
 thread_local! {
     /// Lines are made on the thread of their record. To send the record to the writer would take an allocation, and
     /// counted references that another thread would release.
-    static LINE: RefCell<LineMaker> = const { RefCell::new(LineMaker::new()) };
+    static LINE: RefCell<LineFormatter> = const { RefCell::new(LineFormatter::new()) };
 }
 
 /// The audit trail. Cheap to clone; while it is off, a record costs a comparison.

@@ -45,7 +45,7 @@ struct Waiting {
     orders: Orders,
     /// Whether the last sender is gone.
     is_closed: bool,
-    rest: Rest,
+    writer_state: WriterState,
 }
 
 /// The orders for the writer, besides writing.
@@ -57,16 +57,16 @@ pub(super) struct Orders {
     pub(super) flushes: Vec<SyncSender<()>>,
 }
 
-/// The condition for waking the writer.
+/// What the writer does now, which decides whether a change has to wake it.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-enum Rest {
-    /// The writer does not rest, or was woken already.
+enum WriterState {
+    /// The writer writes, or was woken already.
     #[default]
-    None,
-    /// Wake the writer for anything.
-    UntilMore,
-    /// Wake the writer once waiting for more gains nothing, or when somebody waits for it.
-    UntilEnough,
+    Busy,
+    /// The writer waits for anything to do.
+    Idle,
+    /// The writer has lines and waits for more. It is woken once more lines gain nothing, or when somebody waits for it.
+    Gathering,
 }
 
 impl Waiting {
@@ -119,13 +119,13 @@ impl Queue {
     fn add<T>(&self, change: impl FnOnce(&mut Waiting) -> T) -> T {
         let mut waiting = self.lock();
         let answer = change(&mut waiting);
-        let is_awaited = match waiting.rest {
-            Rest::None => false,
-            Rest::UntilMore => !waiting.is_empty(),
-            Rest::UntilEnough => waiting.is_enough(),
+        let has_to_wake = match waiting.writer_state {
+            WriterState::Busy => false,
+            WriterState::Idle => !waiting.is_empty(),
+            WriterState::Gathering => waiting.is_enough(),
         };
-        if is_awaited {
-            waiting.rest = Rest::None;
+        if has_to_wake {
+            waiting.writer_state = WriterState::Busy;
             drop(waiting);
             self.writer.notify_one();
         }
@@ -136,15 +136,15 @@ impl Queue {
     /// Returns `None` when the queue is closed and has no lines.
     pub(super) fn take(&self, lines: &mut Vec<u8>) -> Option<Orders> {
         let mut waiting = self.lock();
-        waiting.rest = Rest::UntilMore;
+        waiting.writer_state = WriterState::Idle;
         waiting = self
             .writer
             .wait_while(waiting, |waiting| waiting.is_empty())
             .unwrap_or_else(PoisonError::into_inner);
-        waiting.rest = Rest::UntilEnough;
+        waiting.writer_state = WriterState::Gathering;
         let gathered = self.writer.wait_timeout_while(waiting, GATHER_FOR, |waiting| !waiting.is_enough());
         (waiting, _) = gathered.unwrap_or_else(PoisonError::into_inner);
-        waiting.rest = Rest::None;
+        waiting.writer_state = WriterState::Busy;
         if waiting.is_closed && waiting.lines.is_empty() {
             return None;
         }
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_that_rests_is_woken_by_a_line_and_by_an_order() {
+    fn an_idle_writer_is_woken_by_a_line_and_by_an_order() {
         let queue = Arc::new(Queue::default());
         let taken = || {
             let queue = queue.clone();
@@ -198,18 +198,18 @@ mod tests {
                 (lines, orders.map(|orders| (orders.reopen, orders.flushes.len())))
             })
         };
-        let rests = |until| while queue.lock().rest != until {};
+        let wait_for = |state| while queue.lock().writer_state != state {};
         let writer = taken();
-        rests(Rest::UntilMore);
+        wait_for(WriterState::Idle);
         assert!(queue.push(b"a"));
         assert_eq!(writer.join().unwrap(), (b"a".to_vec(), Some((false, 0))));
         let writer = taken();
-        rests(Rest::UntilMore);
+        wait_for(WriterState::Idle);
         let is_done = queue.flush();
         assert_eq!(writer.join().unwrap(), (Vec::new(), Some((false, 1))));
         assert!(is_done.recv().is_err(), "that writer did not say so");
         let writer = taken();
-        rests(Rest::UntilMore);
+        wait_for(WriterState::Idle);
         queue.close();
         assert_eq!(writer.join().unwrap(), (Vec::new(), None));
     }

@@ -27,7 +27,7 @@ mod time;
 
 pub use command::{Acquire, Command, DataEdit, ForcedRelease, Heartbeat, Kind, LeaveReason, Release};
 pub use decide::{
-    Context, DEFAULT_LEASE_MS, DETACHED_FOR_MS, Decided, EarlierDecision, Effects, Ended, EndedHow, Freed,
+    Context, DEFAULT_LEASE_MS, DETACHED_FOR_MS, Decided, EarlierDecision, Effects, EndReason, Ended, Freed,
     KeyChange, MOST_HOLDERS, Need, OFFER_MS, ROW_BYTES, Verdict,
 };
 pub use ended::{EndedVersion, EndedVersions, VersionDigest};

@@ -8,14 +8,14 @@ use super::{
 };
 
 /// The pause before the next look if the view does not show when the next event is, in milliseconds.
-const LOOK_AGAIN_MS: i64 = 50;
+const RECHECK_MS: i64 = 50;
 
 /// The pause before the next look at a key that waits for an open transaction, in milliseconds. The replica that met
 /// the transaction tries more often.
-const LOOK_AT_GUARD_MS: i64 = 500;
+const RECHECK_GUARD_MS: i64 = 500;
 
 /// The pause before the next look if only waiters of suspect replicas could take a free place, in milliseconds.
-const LOOK_AT_SUSPECTS_MS: i64 = 500;
+const RECHECK_SUSPECTS_MS: i64 = 500;
 
 /// A mutex: its data and its last grant.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -143,24 +143,24 @@ impl KeyState {
         }
         let suspected = match self.next_served(now, suspects) {
             NextServed::Somebody => return Some(now.at_least),
-            NextServed::Suspect => Some(now.at_most.plus_ms(LOOK_AT_SUSPECTS_MS)),
+            NextServed::Suspect => Some(now.at_most.plus_ms(RECHECK_SUSPECTS_MS)),
             NextServed::Nobody => None,
         };
         let lease = match &self.body {
             Body::Absent => None,
-            Body::Mutex(mutex) if mutex.guard.is_ending() => Some(now.at_most.plus_ms(LOOK_AT_GUARD_MS)),
+            Body::Mutex(mutex) if mutex.guard.is_ending() => Some(now.at_most.plus_ms(RECHECK_GUARD_MS)),
             Body::Mutex(mutex) => {
                 let active = mutex.grant.as_ref().filter(|grant| grant.is_active(now));
                 active.map(|grant| grant.expires_at)
             }
             Body::Semaphore(semaphore) => {
-                let look_again = self.is_ending().then(|| now.at_most.plus_ms(LOOK_AT_GUARD_MS));
+                let look_again = self.is_ending().then(|| now.at_most.plus_ms(RECHECK_GUARD_MS));
                 semaphore.permits.next_end(now).into_iter().chain(look_again).min()
             }
         };
         // Once the known permits have ended, the view does not show which unknown one ends next: look again soon, not
         // at once.
-        let lease = lease.map(|end| if now.is_past(end) { now.at_most.plus_ms(LOOK_AGAIN_MS) } else { end });
+        let lease = lease.map(|end| if now.is_past(end) { now.at_most.plus_ms(RECHECK_MS) } else { end });
         let places = self.queue.head.iter().filter_map(|waiter| match waiter.place {
             Place::Attached { offered_until, .. } => offered_until,
             Place::Detached { until } => Some(until),

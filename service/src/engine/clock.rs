@@ -176,7 +176,7 @@ impl DatabaseClock {
 
     /// The database's time at `at`, from an answer to a question sent at `sent`, however long ago. The clock may have
     /// been read at any moment between `sent` and `at`.
-    pub(crate) fn reckon(&self, db_time: Timestamp, sent: Instant, at: Instant) -> Now {
+    pub(crate) fn extrapolate(&self, db_time: Timestamp, sent: Instant, at: Instant) -> Now {
         let reading = Reading { db_time, sent, received: at };
         let own = enclosed(reading.least_us(at), reading.most_us(at));
         match self.now(at) {

@@ -4,7 +4,7 @@
 use tracing::{Level, debug, enabled};
 
 use super::pending_request::PendingRequest;
-use crate::domain::{Command, Effects, Ended, EndedHow, KeyId, LockView, Refusal, Reply, Verdict};
+use crate::domain::{Command, Effects, EndReason, Ended, KeyId, LockView, Refusal, Reply, Verdict};
 
 /// The target of these lines. `DB_LOCKS_LOG=info,db_locks::grants=debug` shows them and no other lines at level debug.
 const TARGET: &str = "db_locks::grants";
@@ -60,11 +60,11 @@ fn log_grant(id: &KeyId, view: &LockView, what: &'static str) {
 
 fn log_end(id: &KeyId, ended: &Ended) {
     let what = match ended.how {
-        EndedHow::Released => "released",
-        EndedHow::Forced => "ended by force",
-        EndedHow::GivenBack => "given back: its answer reached nobody",
-        EndedHow::Expired => "expired",
-        EndedHow::Deleted => "deleted while it was held",
+        EndReason::Released => "released",
+        EndReason::Forced => "ended by force",
+        EndReason::GivenBack => "given back: its answer reached nobody",
+        EndReason::Expired => "expired",
+        EndReason::Deleted => "deleted while it was held",
     };
     debug!(
         target: TARGET,

@@ -52,7 +52,7 @@ pub(super) enum Message {
     /// Serve the queues of all keys with waiters at this replica: another replica died.
     ServeAllQueues,
     /// This replica is registered now, so that the other replicas know it. Commands that waited for that can go on.
-    Joined,
+    Registered,
     /// The waiters of this replica according to the database.
     Audit(Box<Audit>),
     /// Answer all waiters 503 and remove them from their queues.

@@ -22,7 +22,7 @@ pub(super) const NOTIFICATIONS: &str = "db_locks_handover_notifications_total";
 pub(super) const SWEPT: &str = "db_locks_swept_total";
 
 /// The kinds of rows that are swept: the label `what`.
-pub(super) const SWEPT_WHAT: [&str; 4] = ["ended", "idle", "tombstone", "place"];
+pub(super) const SWEPT_KINDS: [&str; 4] = ["ended", "idle", "tombstone", "place"];
 
 /// Handles of the engine's metrics, looked up once.
 pub(super) struct EngineMetrics {
@@ -197,7 +197,7 @@ fn register_others() {
     for direction in ["forward", "back"] {
         counter!(CLOCK_STEPS, "direction" => direction).increment(0);
     }
-    for what in SWEPT_WHAT {
+    for what in SWEPT_KINDS {
         counter!(SWEPT, "what" => what).increment(0);
     }
 }

@@ -20,7 +20,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(super) struct Outage {
     /// Whether there is an outage. Checked at every answer of the database.
-    goes_on: AtomicBool,
+    is_ongoing: AtomicBool,
     /// The lock is held only to compare and to log.
     state: Mutex<State>,
 }
@@ -58,7 +58,7 @@ impl Outage {
             StoreError::DiskFull(_) => Some(EngineError::DiskFull),
             _ => None,
         };
-        self.goes_on.store(true, Ordering::Relaxed);
+        self.is_ongoing.store(true, Ordering::Relaxed);
         let cause = cause_of(error);
         let is_due = state.logged.as_ref().is_none_or(|(at, logged)| {
             now.duration_since(*at) >= PAUSE && (!state.is_logged || *logged != cause)
@@ -75,13 +75,13 @@ impl Outage {
     }
 
     /// Whether there is an outage.
-    pub(super) fn goes_on(&self) -> bool {
-        self.goes_on.load(Ordering::Relaxed)
+    pub(super) fn is_ongoing(&self) -> bool {
+        self.is_ongoing.load(Ordering::Relaxed)
     }
 
     /// Notes that the database accepts writes.
     pub(super) fn end_if_any(&self) {
-        if self.goes_on() {
+        if self.is_ongoing() {
             self.end();
         }
     }
@@ -89,7 +89,7 @@ impl Outage {
     #[cold]
     fn end(&self) {
         let mut state = self.state();
-        self.goes_on.store(false, Ordering::Relaxed);
+        self.is_ongoing.store(false, Ordering::Relaxed);
         let since = state.since.take();
         state.reason = None;
         if let Some(since) = since

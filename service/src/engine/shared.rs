@@ -190,12 +190,12 @@ impl Shared {
     ///
     /// The limit is twice `max_queued` plus the commands under way. Below this limit the shards refuse acquires of
     /// tenants that are above their share.
-    pub(super) fn admit(&self) -> Result<Counted<'_>, EngineError> {
+    pub(super) fn admit(&self) -> Result<CountGuard<'_>, EngineError> {
         if self.is_draining() {
             return Err(EngineError::Draining);
         }
         self.write_refusal.check()?;
-        let counted = Counted::in_counter(&self.outstanding);
+        let counted = CountGuard::in_counter(&self.outstanding);
         let under_way = self.shards.len() * MOST_UNDER_WAY;
         if self.queued_acquires() > self.options.max_queued.saturating_mul(2).saturating_add(under_way) {
             self.metrics.shed(ShedReason::QueueFull);
@@ -206,8 +206,8 @@ impl Shared {
     }
 
     /// Counts a command other than an acquire until it is answered.
-    pub(super) fn count_executing(&self) -> Counted<'_> {
-        Counted::in_counter(&self.executing)
+    pub(super) fn count_executing(&self) -> CountGuard<'_> {
+        CountGuard::in_counter(&self.executing)
     }
 
     /// The number of commands that wait for the database.
@@ -255,16 +255,16 @@ impl Shared {
 }
 
 /// Counts one command until this value is dropped.
-pub(super) struct Counted<'a>(&'a AtomicUsize);
+pub(super) struct CountGuard<'a>(&'a AtomicUsize);
 
-impl<'a> Counted<'a> {
+impl<'a> CountGuard<'a> {
     fn in_counter(counter: &'a AtomicUsize) -> Self {
         counter.fetch_add(1, Ordering::Relaxed);
         Self(counter)
     }
 }
 
-impl Drop for Counted<'_> {
+impl Drop for CountGuard<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

@@ -24,9 +24,9 @@ const COUNTED_AT: u64 = 16;
 /// The pause between two counts.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How often a tenant at its limit is counted again: it may have deleted something.
-const AGAIN: Duration = Duration::from_secs(10);
+const RECOUNT_AFTER: Duration = Duration::from_secs(10);
 /// The pause after a count is at least the duration of the count times this.
-const PART_OF_TIME: u32 = 20;
+const PAUSE_FACTOR: u32 = 20;
 /// The maximum number of remembered tenants. More appear only without authentication, where callers may name any
 /// tenant.
 const MOST_TENANTS: usize = 10_000;
@@ -44,21 +44,21 @@ pub(super) struct StorageUse {
 
 #[derive(Debug, Default)]
 struct Tenants {
-    uses: FxHashMap<Tenant, Use>,
+    uses: FxHashMap<Tenant, TenantUse>,
     /// Tenants that have reached their limit.
     over: Arc<BTreeSet<Tenant>>,
 }
 
 /// The known use of a tenant, in bytes.
 #[derive(Debug, Clone, Copy, Default)]
-struct Use {
+struct TenantUse {
     /// The result of the last count; 0 if the tenant was never counted.
     counted: u64,
     /// The bytes that this replica added since the last count.
     added: u64,
 }
 
-impl Use {
+impl TenantUse {
     fn is_over(self, most: u64) -> bool {
         self.counted.saturating_add(self.added) >= most
     }
@@ -102,7 +102,7 @@ impl StorageUse {
     fn note_count(&self, tenant: &Tenant, counted: u64, added: u64) {
         let mut tenants = self.tenants();
         let Some(known) = tenants.of(tenant) else { return };
-        *known = Use { counted, added: known.added.saturating_sub(added) };
+        *known = TenantUse { counted, added: known.added.saturating_sub(added) };
         let is_over = known.is_over(self.most);
         tenants.set_over(tenant, is_over);
     }
@@ -110,7 +110,7 @@ impl StorageUse {
     /// The tenants that are due to be counted, with the bytes that they added.
     fn due(&self) -> Vec<(Tenant, u64)> {
         let tenants = self.tenants();
-        let is_due = |known: &Use| known.is_due(self.most) || known.is_over(self.most);
+        let is_due = |known: &TenantUse| known.is_due(self.most) || known.is_over(self.most);
         let due = tenants.uses.iter().filter(|(_, known)| is_due(known));
         due.map(|(tenant, known)| (tenant.clone(), known.added)).collect()
     }
@@ -123,7 +123,7 @@ impl StorageUse {
 
 impl Tenants {
     /// The known use of a tenant; `None` if no more tenants can be remembered.
-    fn of(&mut self, tenant: &Tenant) -> Option<&mut Use> {
+    fn of(&mut self, tenant: &Tenant) -> Option<&mut TenantUse> {
         if !self.uses.contains_key(tenant) && self.uses.len() >= MOST_TENANTS {
             let over = self.over.clone();
             self.uses.retain(|tenant, _| over.contains(tenant));
@@ -155,7 +155,7 @@ impl Tenants {
 pub(super) async fn count_when_wanted(shared: Arc<Shared>) {
     loop {
         // Tenants at their limit are counted again even if nothing was written.
-        let _ = timeout(AGAIN, shared.storage.wanted.notified()).await;
+        let _ = timeout(RECOUNT_AFTER, shared.storage.wanted.notified()).await;
         let begun = Instant::now();
         for (tenant, added) in shared.storage.due() {
             match shared.store.stored_bytes(&tenant).await {
@@ -163,7 +163,7 @@ pub(super) async fn count_when_wanted(shared: Arc<Shared>) {
                 Err(error) => shared.report_outage(&error),
             }
         }
-        sleep(PAUSE.max(begun.elapsed() * PART_OF_TIME)).await;
+        sleep(PAUSE.max(begun.elapsed() * PAUSE_FACTOR)).await;
     }
 }
 

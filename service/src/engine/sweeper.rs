@@ -42,7 +42,7 @@ impl SweepOptions {
 /// The maximum number of rows of one step.
 const PIECE: u32 = 500;
 /// The pause between two steps of a sweep.
-const BETWEEN_PIECES: Duration = Duration::from_millis(50);
+const PAUSE_BETWEEN_PIECES: Duration = Duration::from_millis(50);
 /// The maximum number of steps of one sweep.
 const MOST_PIECES: u32 = 200;
 /// The minimum time between the end of a lease and its audit record, in milliseconds. A repeat of the acquire that is
@@ -91,7 +91,7 @@ impl Sweeper {
             return Ok(());
         }
         // This finds dead replicas even if no replica has waiters and would notice.
-        self.shared.membership.want_reaping();
+        self.shared.membership.request_reaping();
         let now = self.shared.store.now().await?;
         self.finish_releases().await?;
         if self.shared.audit.is_on() {
@@ -121,7 +121,7 @@ impl Sweeper {
             if last || !all || self.shared.is_draining() {
                 break;
             }
-            tokio::time::sleep(BETWEEN_PIECES).await;
+            tokio::time::sleep(PAUSE_BETWEEN_PIECES).await;
         }
         Ok(())
     }
@@ -136,7 +136,7 @@ impl Sweeper {
             if last || self.shared.is_draining() {
                 break;
             }
-            tokio::time::sleep(BETWEEN_PIECES).await;
+            tokio::time::sleep(PAUSE_BETWEEN_PIECES).await;
         }
         Ok(())
     }
@@ -153,7 +153,7 @@ impl Sweeper {
             if self.idle_after.is_none() || self.shared.is_draining() {
                 break;
             }
-            tokio::time::sleep(BETWEEN_PIECES).await;
+            tokio::time::sleep(PAUSE_BETWEEN_PIECES).await;
         }
         Ok(())
     }
@@ -167,7 +167,7 @@ impl Sweeper {
             if went < u64::from(PIECE) || self.shared.is_draining() {
                 break;
             }
-            tokio::time::sleep(BETWEEN_PIECES).await;
+            tokio::time::sleep(PAUSE_BETWEEN_PIECES).await;
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use crate::store::StoreError;
 
 /// The pause between two checks. So this replica stops within 2 s of a breaking migration, and follows an epoch raised
 /// by hand within 2 s.
-const LOOK: Duration = Duration::from_millis(1_500);
+const CHECK_PERIOD: Duration = Duration::from_millis(1_500);
 
 /// The current condition, if any.
 #[derive(Debug, Default)]
@@ -45,7 +45,7 @@ impl WriteRefusal {
 /// Checks in a loop. Never returns.
 pub(super) async fn watch(shared: Arc<Shared>) {
     loop {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(CHECK_PERIOD).await;
         match shared.store.check_ready().await {
             Ok(()) => {
                 if shared.write_refusal.set(None).is_some() {

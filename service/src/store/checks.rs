@@ -38,7 +38,7 @@ impl SqlStore {
             AnyPool::MySql(pool) => pool.check_epoch().await?,
         }
         if self.pools.epochs.current() != before {
-            self.pools.health.distrust_server();
+            self.pools.health.condemn_connections();
         }
         Ok(())
     }

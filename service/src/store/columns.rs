@@ -5,9 +5,9 @@ use db_locks_entity::{locks, permits, waiters};
 use sea_orm::{ColumnTrait, ColumnType, EntityTrait, IdenStatic, Iterable};
 
 /// Approximate length of a line in the text of a statement.
-const LINE: usize = 100;
+const LINE_LENGTH: usize = 100;
 /// The columns of `waiters` that can change after a row was inserted.
-const PLACE: [&str; 4] = ["replica", "nonce", "offered_until_ms", "detached_until_ms"];
+const MUTABLE_WAITER_COLUMNS: [&str; 4] = ["replica", "nonce", "offered_until_ms", "detached_until_ms"];
 
 /// One column.
 pub(super) struct Column {
@@ -58,7 +58,7 @@ impl Columns {
     /// The columns of a waiter's row that change.
     pub(super) fn set_in_waiters() -> Self {
         let Self(mut columns) = Self::of_waiters();
-        columns.retain(|column| PLACE.contains(&column.name));
+        columns.retain(|column| MUTABLE_WAITER_COLUMNS.contains(&column.name));
         Self(columns)
     }
 
@@ -76,7 +76,7 @@ impl Columns {
         let (mut list, mut line) = (String::new(), 0);
         for column in &self.0 {
             let text = text(column);
-            if line + text.len() > LINE {
+            if line + text.len() > LINE_LENGTH {
                 list.push_str(",\n    ");
                 line = 0;
             } else if !list.is_empty() {

@@ -22,26 +22,26 @@ use super::{
 };
 use crate::domain::{Timestamp, Token};
 
-/// The result of writing rows.
+/// The rows that statements have written: those of the writes that won their race.
 #[derive(Default)]
-pub(super) struct Won {
+pub(super) struct WrittenRows {
     /// The token of each row that now has the row version of a write, by row version.
     tokens: FxHashMap<Uuid, Token>,
     /// Database time, if the statement returned a row.
     db_time: Option<Timestamp>,
 }
 
-impl Won {
+impl WrittenRows {
     /// Reads rows of row version, token and database time. Skips rows without a row version.
     pub(super) fn read(rows: &[impl Row]) -> Result<Self, DbErr> {
-        let mut won = Self::default();
+        let mut written = Self::default();
         for row in rows {
             if let Some(row_version) = row.read(0)? {
-                won.tokens.insert(row_version, Token(row.read(1)?));
-                won.db_time = Some(Timestamp(row.read(2)?));
+                written.tokens.insert(row_version, Token(row.read(1)?));
+                written.db_time = Some(Timestamp(row.read(2)?));
             }
         }
-        Ok(won)
+        Ok(written)
     }
 
     /// Records that all of these writes won, with the tokens that they were decided with.
@@ -61,7 +61,7 @@ impl Won {
         self.tokens.get(&write.row_version.0).copied()
     }
 
-    pub(super) fn has(&self, write: &Write) -> bool {
+    pub(super) fn contains(&self, write: &Write) -> bool {
         self.tokens.contains_key(&write.row_version.0)
     }
 
@@ -95,10 +95,10 @@ impl SqlStore {
             // `None`: the batch did not succeed as a whole, and nothing was written. A transaction finds out which
             // writes win.
             if let AnyPool::MySql(pool) = self.hot_pool()
-                && let Some(won) = self.commit_mysql(pool, writes).await?
+                && let Some(written) = self.commit_mysql(pool, writes).await?
             {
-                let db_time = self.db_time(&won, self.hot_pool()).await?;
-                return Ok(won.committed(writes, db_time));
+                let db_time = self.db_time(&written, self.hot_pool()).await?;
+                return Ok(written.committed(writes, db_time));
             }
             self.transaction("commit", self.hot_pool(), &self.commit, |db| {
                 Box::pin(self.write_all(db, writes))
@@ -162,22 +162,22 @@ impl SqlStore {
     /// Writes keys, guard rows, permits, queues and notifications, inside a transaction.
     async fn write_all(&self, db: &impl ConnectionTrait, writes: &[Write]) -> Result<Committed, DbErr> {
         self.pools.epochs.fence(writes).pass_statement()?;
-        let won = self.upsert(db, writes).await?;
-        self.write_guards(db, writes, &won).await?;
-        for write in writes.iter().filter(|write| write.change.clear_permits && won.has(write)) {
+        let written = self.upsert(db, writes).await?;
+        self.write_guards(db, writes, &written).await?;
+        for write in writes.iter().filter(|write| write.change.clear_permits && written.contains(write)) {
             let id = &write.change.id;
             let values = [id.tenant.as_str().into(), id.key.as_str().into()];
             self.execute(db, &self.commit, &self.sql.permits_clear, values).await?;
         }
-        let children = Children::of(writes.iter().filter(|write| won.has(write)));
+        let children = Children::of(writes.iter().filter(|write| written.contains(write)));
         self.write_children(db, &self.sql.waiters_gone, children.gone).await?;
         self.write_children(db, &self.sql.waiters_put, children.put).await?;
         self.write_children(db, &self.sql.permits_put, children.permits).await?;
         if self.sql.dialect == Dialect::Postgres {
             self.write_children(db, postgres::NOTIFY, children.notifications).await?;
         }
-        let db_time = self.db_time(&won, db).await?;
-        Ok(won.committed(writes, db_time))
+        let db_time = self.db_time(&written, db).await?;
+        Ok(written.committed(writes, db_time))
     }
 
     async fn write_children(
@@ -194,22 +194,32 @@ impl SqlStore {
 
     /// Writes keys' rows to a server, inside a transaction. Common batches on PostgreSQL and SQLite are written
     /// elsewhere.
-    pub(super) async fn upsert(&self, db: &impl ConnectionTrait, writes: &[Write]) -> Result<Won, DbErr> {
+    pub(super) async fn upsert(
+        &self,
+        db: &impl ConnectionTrait,
+        writes: &[Write],
+    ) -> Result<WrittenRows, DbErr> {
         let rows: Vec<_> = writes.iter().map(LockRow::of).collect();
         if self.sql.dialect != Dialect::Postgres {
             return self.upsert_values(db, &rows).await;
         }
-        let mut won = Won::default();
+        let mut written = WrittenRows::default();
         for row in &rows {
             let sql = if row.is_known() { &*postgres::UPDATE_ONE } else { &*postgres::INSERT_ONE };
-            won.extend(Won::read(&self.query(db, &self.commit, sql, row.cells().map(Value::from)).await?)?);
+            written.extend(WrittenRows::read(
+                &self.query(db, &self.commit, sql, row.cells().map(Value::from)).await?,
+            )?);
         }
-        Ok(won)
+        Ok(written)
     }
 
     /// Database time: from the rows that came back, or else by a query.
-    pub(super) async fn db_time(&self, won: &Won, db: &impl ConnectionTrait) -> Result<Timestamp, DbErr> {
-        match won.db_time {
+    pub(super) async fn db_time(
+        &self,
+        written: &WrittenRows,
+        db: &impl ConnectionTrait,
+    ) -> Result<Timestamp, DbErr> {
+        match written.db_time {
             Some(db_time) => Ok(db_time),
             None => self.read_now(db).await,
         }

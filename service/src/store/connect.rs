@@ -95,7 +95,7 @@ async fn try_once(options: &DatabaseOptions, url: &str) -> Result<Dialect, Store
             PgConnection::connect(url).await?.close().await?;
             Ok(Dialect::Postgres)
         } else {
-            mysql_dialect(&url.parse()?).await.map_err(say_how_to_log_in)
+            mysql_dialect(&url.parse()?).await.map_err(explain_login_failure)
         }
     };
     let connected = timeout(CONNECT_TIMEOUT, connect).await;
@@ -106,7 +106,7 @@ async fn try_once(options: &DatabaseOptions, url: &str) -> Result<Dialect, Store
 
 /// Explains the driver's error that it cannot send a password to MySQL without TLS. For that the driver would need a
 /// crate whose private keys leak by timing (RUSTSEC-2023-0071).
-fn say_how_to_log_in(error: sqlx::Error) -> sqlx::Error {
+fn explain_login_failure(error: sqlx::Error) -> sqlx::Error {
     match error {
         sqlx::Error::Configuration(cause) if cause.to_string().contains("RSA") => sqlx::Error::Configuration(
             "the server wants the password over an encrypted connection (its plugin caching_sha2_password): leave \

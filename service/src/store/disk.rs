@@ -65,12 +65,13 @@ pub(super) fn trial(row_version: RowVersion) -> Write {
     let id =
         KeyId { tenant: Tenant::trusted("db-locks-trial"), key: Key::trusted(&row_version.0.to_string()) };
     let mut state = KeyState::absent();
-    state.body = Body::Mutex(Lock { data: Some(Data::trusted(&noise(row_version))), ..Lock::default() });
+    state.body =
+        Body::Mutex(Lock { data: Some(Data::trusted(&incompressible_text(row_version))), ..Lock::default() });
     Write { prev: None, row_version, change: Box::new(KeyChange::new(id, state)) }
 }
 
 /// Text without a pattern.
-fn noise(row_version: RowVersion) -> String {
+fn incompressible_text(row_version: RowVersion) -> String {
     let (mut state, _) = row_version.0.as_u64_pair();
     let letter = |_| {
         // Knuth's linear congruential generator; its high bits are random enough for this.

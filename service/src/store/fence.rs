@@ -49,7 +49,7 @@ impl EpochWatch {
 
     /// Fails unless this is the server that was checked last. Behind a pooler a connection may lead to another server
     /// at any time.
-    pub(super) fn recognise(&self, started: Option<&str>) -> Result<(), sqlx::Error> {
+    pub(super) fn check_same_server(&self, started: Option<&str>) -> Result<(), sqlx::Error> {
         let server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
         if server.is_none() || server.as_deref() == started { Ok(()) } else { Err(failed(OtherServer)) }
     }
@@ -158,9 +158,9 @@ mod tests {
     #[test]
     fn a_pooler_that_leads_to_another_server_is_noticed() {
         let watch = EpochWatch::default();
-        assert!(watch.recognise(Some("1")).is_ok(), "no server was checked yet");
+        assert!(watch.check_same_server(Some("1")).is_ok(), "no server was checked yet");
         watch.note_server(Some("1"));
-        assert!(watch.recognise(Some("1")).is_ok() && watch.recognise(Some("2")).is_err());
-        assert!(watch.recognise(None).is_err());
+        assert!(watch.check_same_server(Some("1")).is_ok() && watch.check_same_server(Some("2")).is_err());
+        assert!(watch.check_same_server(None).is_err());
     }
 }

@@ -13,10 +13,10 @@ pub(super) struct Health {
     suspicions: Mutex<Suspicions>,
     /// Wakes the task that watches several servers.
     check: Notify,
-    /// Changes when connections that are open must not be used any more.
-    left: watch::Sender<()>,
+    /// Changes when the open connections are condemned: they must not be used any more.
+    condemned: watch::Sender<()>,
     /// Changes when another server was chosen: nobody need wait for calls that are under way on the former one.
-    moved: watch::Sender<()>,
+    server_changed: watch::Sender<()>,
 }
 
 /// The times that tell which connections must not be used any more.
@@ -45,20 +45,20 @@ impl Health {
     }
 
     /// Condemns all open connections: their server takes no writes now, or its epoch was raised.
-    pub(super) fn distrust_server(&self) {
-        self.leave();
+    pub(super) fn condemn_connections(&self) {
+        self.condemn_open();
         self.request_check();
     }
 
     /// Condemns all open connections and the calls on them: another server was chosen, or none.
-    pub(super) fn leave_all(&self) {
-        self.leave();
-        self.moved.send_replace(());
+    pub(super) fn abandon_server(&self) {
+        self.condemn_open();
+        self.server_changed.send_replace(());
     }
 
-    fn leave(&self) {
+    fn condemn_open(&self) {
         self.suspicions().demoted_at = Some(Instant::now());
-        self.left.send_replace(());
+        self.condemned.send_replace(());
     }
 
     /// Wakes the task that watches several servers: there is reason to ask them for their state.
@@ -71,24 +71,24 @@ impl Health {
         self.check.notified().await;
     }
 
-    /// A receiver that changes when open connections must not be used any more.
-    pub(super) fn left(&self) -> watch::Receiver<()> {
-        self.left.subscribe()
+    /// A receiver that changes when the open connections are condemned.
+    pub(super) fn condemned(&self) -> watch::Receiver<()> {
+        self.condemned.subscribe()
     }
 
     /// A receiver that changes when another server is chosen.
-    pub(super) fn moved(&self) -> watch::Receiver<()> {
-        self.moved.subscribe()
+    pub(super) fn server_changed(&self) -> watch::Receiver<()> {
+        self.server_changed.subscribe()
     }
 
     /// Whether a connection may be used, given when it was opened and when it last answered.
     pub(super) fn trusts(&self, opened: Instant, answered: Instant) -> bool {
         let silent_since = self.suspicions().silent_since;
-        silent_since.is_none_or(|since| answered > since) && !self.has_left(opened)
+        silent_since.is_none_or(|since| answered > since) && !self.is_condemned(opened)
     }
 
-    /// Whether a connection opened at this time may lead to a demoted primary.
-    pub(super) fn has_left(&self, opened: Instant) -> bool {
+    /// Whether a connection opened at this time must not be used any more: it may lead to a demoted primary.
+    pub(super) fn is_condemned(&self, opened: Instant) -> bool {
         self.suspicions().demoted_at.is_some_and(|at| opened <= at)
     }
 }
@@ -120,24 +120,27 @@ mod tests {
     async fn a_read_only_server_condemns_all_that_were_open() {
         let health = Health::default();
         let opened = Instant::now();
-        health.distrust_server();
+        health.condemn_connections();
         tokio::time::advance(Duration::from_secs(1)).await;
         assert!(!health.trusts(opened, Instant::now()), "it leads to the same server");
         assert!(health.trusts(Instant::now(), Instant::now()));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn leaving_a_server_ends_the_use_of_its_connections_and_the_calls_on_them() {
+    async fn another_server_condemns_the_open_connections_and_the_calls_on_them() {
         let health = Health::default();
         let opened = Instant::now();
-        let (left, moved) = (health.left(), health.moved());
-        health.distrust_server();
-        assert!(left.has_changed().unwrap() && !moved.has_changed().unwrap(), "it still answers");
-        health.leave_all();
-        assert!(moved.has_changed().unwrap());
+        let (condemned, server_changed) = (health.condemned(), health.server_changed());
+        health.condemn_connections();
+        assert!(
+            condemned.has_changed().unwrap() && !server_changed.has_changed().unwrap(),
+            "it still answers"
+        );
+        health.abandon_server();
+        assert!(server_changed.has_changed().unwrap());
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert!(!health.trusts(opened, Instant::now()) && health.has_left(opened));
-        assert!(!health.has_left(Instant::now()));
+        assert!(!health.trusts(opened, Instant::now()) && health.is_condemned(opened));
+        assert!(!health.is_condemned(Instant::now()));
     }
 
     #[tokio::test]

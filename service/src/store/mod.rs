@@ -63,8 +63,8 @@ pub use traits::{
     Database, DecideLocked, KeyStore, ListStore, Notifications, ReplicaStore, Store, SweepStore, TokenStore,
 };
 pub use types::{
-    Beat, Committed, FoundToken, HeldCounts, KeyFilter, LoadRequest, Loaded, LockFilter, Page, Peer, PoolUse,
-    WaitingRow, Write,
+    Committed, FoundToken, HeartbeatResult, HeldCounts, KeyFilter, LoadRequest, Loaded, LockFilter, Page,
+    Peer, PoolUse, WaitingRow, Write,
 };
 pub use url::{DatabaseOptions, DatabasePlace, UrlError};
 #[cfg(test)]

@@ -34,7 +34,7 @@ const HOT_ANSWER: Duration = Duration::from_secs(3);
 const GENERAL_ANSWER: Duration = Duration::from_secs(5);
 /// How long lists, counts and sweeping wait for a connection.
 const GENERAL_WAIT: Duration = Duration::from_secs(2);
-/// How long membership waits for a connection, and for an answer. A replica whose beat stands still for 3 s is declared
+/// How long membership waits for a connection, and for an answer. A replica whose heartbeat counter stands still for 3 s is declared
 /// dead.
 const MEMBERSHIP_ANSWER: Duration = Duration::from_millis(1_200);
 /// Number of connections that only read a SQLite file.
@@ -48,7 +48,7 @@ pub(super) struct Pools {
     pub(super) hot_pool: AnyPool,
     /// For lists, counts and sweeping, which may take long and must not delay anything else.
     pub(super) general_pool: AnyPool,
-    /// For beats, joins, reaping and readiness, which nothing else may delay.
+    /// For heartbeats of replicas, joins, reaping and readiness, which nothing else may delay.
     pub(super) membership_pool: AnyPool,
     /// On SQLite the connection for all writes except batches: see `writer`.
     pub(super) sqlite_writer: Option<DatabaseConnection>,

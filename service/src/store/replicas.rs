@@ -1,7 +1,7 @@
 //! [`ReplicaStore`] over SQL: replicas and their waiters.
 //!
 //! Most statements are queries over entities. Written by hand are those that are sent again and again while somebody
-//! waits: the beat, and the searches for offers and lost waiters (`sql::ReplicaSql`).
+//! waits: the heartbeat, and the searches for offers and lost waiters (`sql::ReplicaSql`).
 
 use async_trait::async_trait;
 use db_locks_entity::{replicas, waiters};
@@ -12,7 +12,7 @@ use sea_orm::{
 use uuid::Uuid;
 
 use super::{
-    Beat, Notifications, Peer, ReplicaStore, StoreError, WaitingRow,
+    HeartbeatResult, Notifications, Peer, ReplicaStore, StoreError, WaitingRow,
     classify::Purpose,
     operation::Operation,
     postgres::PgNotifications,
@@ -36,7 +36,7 @@ impl ReplicaStore for SqlStore {
         operation.run(Purpose::Read, work).await
     }
 
-    async fn beat(&self, me: ReplicaId) -> Result<Beat, StoreError> {
+    async fn heartbeat(&self, me: ReplicaId) -> Result<HeartbeatResult, StoreError> {
         self.gate.pass()?;
         let (pool, operation, sql) = (self.membership_pool(), &self.membership, &self.sql.replicas);
         let work = async {
@@ -55,7 +55,7 @@ impl ReplicaStore for SqlStore {
             let peers = rows.iter().map(read_peer).collect::<Result<Vec<_>, _>>()?;
             let db_time = rows.last().map_or(Ok(0), |row| row.try_get_by_index(2))?;
             let known = peers.iter().any(|peer| peer.replica == me);
-            Ok(Beat { known, peers, db_time: Timestamp(db_time) })
+            Ok(HeartbeatResult { known, peers, db_time: Timestamp(db_time) })
         };
         operation.run(Purpose::Read, work).await
     }
@@ -167,7 +167,7 @@ impl SqlStore {
     }
 }
 
-/// Reads a replica and its beat from the first two columns.
+/// Reads a replica and its heartbeat counter from the first two columns.
 fn read_peer(row: &QueryResult) -> Result<Peer, DbErr> {
     Ok(Peer { replica: ReplicaId(row.try_get_by_index(0)?), beat: row.try_get_by_index(1)? })
 }

@@ -55,7 +55,7 @@ impl Session {
             return DB::run(connection, &self.begin).await;
         }
         let row = DB::ask(connection, &self.begin).await?;
-        self.epochs.recognise(row.first().and_then(Option::as_deref))
+        self.epochs.check_same_server(row.first().and_then(Option::as_deref))
     }
 }
 

@@ -114,7 +114,7 @@ impl SqlStore {
         &self.pools.general_pool
     }
 
-    /// For beats, joins, reaping and readiness.
+    /// For heartbeats of replicas, joins, reaping and readiness.
     pub(super) const fn membership_pool(&self) -> &AnyPool {
         &self.pools.membership_pool
     }

@@ -20,7 +20,7 @@ use super::{
     Page, StoreError, SweepStore,
     classify::Purpose,
     dialect::Dialect,
-    rows::{AT_ONCE, ENDING, KIND_ABSENT, MUTEXES, read_id},
+    rows::{ENDING, KIND_ABSENT, MUTEXES, SWEEP_AT_ONCE, read_id},
     sql_store::SqlStore,
     writer::Writer,
 };
@@ -78,7 +78,7 @@ impl SweepStore for SqlStore {
             .select_only()
             .columns([locks::Column::Tenant, locks::Column::Key])
             .filter(sweepable(MUTEXES, before))
-            .filter(locks::Column::SweepAtMs.ne(AT_ONCE.0))
+            .filter(locks::Column::SweepAtMs.ne(SWEEP_AT_ONCE.0))
             .limit(u64::from(limit));
         self.select_ids(self.general_pool(), &self.sweep, "ended_to_delete", &query.into_query()).await
     }
@@ -87,7 +87,7 @@ impl SweepStore for SqlStore {
         let query = locks::Entity::find()
             .select_only()
             .columns([locks::Column::Tenant, locks::Column::Key])
-            .filter(locks::Column::SweepAtMs.eq(AT_ONCE.0))
+            .filter(locks::Column::SweepAtMs.eq(SWEEP_AT_ONCE.0))
             .filter(locks::Column::Kind.is_in(ENDING))
             .limit(u64::from(limit));
         self.select_ids(self.general_pool(), &self.sweep, "unfinished_releases", &query.into_query()).await

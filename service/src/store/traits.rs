@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    Beat, Committed, FoundToken, HeldCounts, KeyFilter, LoadRequest, Loaded, LockFilter, Page, Peer, PoolUse,
-    StoreError, WaitingRow, Write,
+    Committed, FoundToken, HeartbeatResult, HeldCounts, KeyFilter, LoadRequest, Loaded, LockFilter, Page,
+    Peer, PoolUse, StoreError, WaitingRow, Write,
 };
 use crate::{
     access::{self, Identity, SecretHash, TokenId},
@@ -96,16 +96,16 @@ pub trait KeyStore: Send + Sync + 'static {
 /// Keeps the membership of replicas, and finds waiters by replica.
 #[async_trait]
 pub trait ReplicaStore: Send + Sync + 'static {
-    /// Adds this replica with beat 0.
+    /// Adds this replica with a heartbeat counter of 0.
     async fn join(&self, me: ReplicaId) -> Result<(), StoreError>;
 
-    /// Increments this replica's beat and lists all replicas.
-    async fn beat(&self, me: ReplicaId) -> Result<Beat, StoreError>;
+    /// Increments this replica's heartbeat counter and lists all replicas.
+    async fn heartbeat(&self, me: ReplicaId) -> Result<HeartbeatResult, StoreError>;
 
     /// Lists all replicas.
     async fn peers(&self) -> Result<Vec<Peer>, StoreError>;
 
-    /// Removes a replica that has no waiters any more: this one, or a dead one whose beat is still `beat`.
+    /// Removes a replica that has no waiters any more: this one, or a dead one whose counter is still `beat`.
     async fn leave(&self, replica: ReplicaId, beat: Option<i64>) -> Result<(), StoreError>;
 
     /// The keys with offers to waiters of this replica.

@@ -103,13 +103,13 @@ pub struct Committed {
 pub struct Peer {
     /// The id of the replica.
     pub replica: ReplicaId,
-    /// The beat counter of the replica.
+    /// The heartbeat counter of the replica.
     pub beat: i64,
 }
 
-/// The result of a beat.
+/// The result of a replica's heartbeat.
 #[derive(Debug)]
-pub struct Beat {
+pub struct HeartbeatResult {
     /// Whether this replica still had its row. If not, others have declared it dead.
     pub known: bool,
     /// All replicas, including this one.

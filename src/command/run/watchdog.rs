@@ -28,7 +28,7 @@ use super::{
 /// The first argument of its process.
 const NAME: &str = "run-watchdog";
 /// How much later than `run` it asks the command to end.
-const LATER: Duration = Duration::from_millis(50);
+const DELAY: Duration = Duration::from_millis(50);
 /// How often it looks at the clock and at the group.
 const PERIOD: Duration = Duration::from_millis(50);
 
@@ -131,7 +131,7 @@ pub(crate) fn watch_if_asked() -> Option<ExitCode> {
 fn watch(args: &WatchdogArgs) -> ExitCode {
     let terminate = Duration::from_millis(args.terminate_ms);
     let kill = Duration::from_millis(args.kill_ms);
-    let later = LATER.min((terminate.saturating_sub(kill)) / 2);
+    let later = DELAY.min((terminate.saturating_sub(kill)) / 2);
     let notice = Notice { terminate: terminate.saturating_sub(later), kill };
     let orders = read_orders();
     let mut group = None;

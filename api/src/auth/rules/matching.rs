@@ -24,11 +24,11 @@ impl Rules {
         let rule = self.rules.iter().find(matches)?;
         let subject = claims.get("sub").and_then(text_of);
         let who = format!("jwt:{issuer}:{}", subject.as_deref().unwrap_or_default());
-        let owner = rule.owner.as_deref().and_then(|template| fill(template, claims));
-        let expires_at = claims.get("exp").and_then(Value::as_f64).and_then(at_second);
+        let owner = rule.owner.as_deref().and_then(|template| fill_template(template, claims));
+        let expires_at = claims.get("exp").and_then(Value::as_f64).and_then(timestamp_of_seconds);
         let mut identity = rule.identity(who, owner, expires_at);
         if subject.is_none() {
-            identity.credential = credential(&format!("{}{}", identity.who, lasting(claims)));
+            identity.credential = credential(&format!("{}{}", identity.who, stable_claims(claims)));
         }
         Some(identity)
     }
@@ -69,18 +69,18 @@ impl Rule {
 }
 
 /// The time that is this many seconds after 1970.
-fn at_second(seconds: f64) -> Option<Timestamp> {
+fn timestamp_of_seconds(seconds: f64) -> Option<Timestamp> {
     let since_1970 = Duration::try_from_secs_f64(seconds).ok()?;
     i64::try_from(since_1970.as_millis()).ok().map(Timestamp)
 }
 
 /// The claims that stay the same in later tokens of the same caller, in a fixed order. They distinguish callers without a subject.
-fn lasting(claims: &Map<String, Value>) -> String {
-    let is_lasting = |name: &str| !matches!(name, "exp" | "iat" | "nbf" | "jti");
-    let mut lasting: Vec<_> = claims.iter().filter(|(name, _)| is_lasting(name)).collect();
-    lasting.sort_by_key(|(name, _)| *name);
+fn stable_claims(claims: &Map<String, Value>) -> String {
+    let is_stable = |name: &str| !matches!(name, "exp" | "iat" | "nbf" | "jti");
+    let mut claims: Vec<_> = claims.iter().filter(|(name, _)| is_stable(name)).collect();
+    claims.sort_by_key(|(name, _)| *name);
     // Serializing JSON values cannot fail.
-    serde_json::to_string(&lasting).unwrap_or_default()
+    serde_json::to_string(&claims).unwrap_or_default()
 }
 
 /// Whether a claim matches a glob. For an array it is enough that one member matches.
@@ -103,7 +103,7 @@ fn text_of(claim: &Value) -> Option<String> {
 }
 
 /// Replaces names in braces by the claims of these names. `None` if a claim is missing or the result is not a valid owner.
-fn fill(template: &str, claims: &Map<String, Value>) -> Option<Owner> {
+fn fill_template(template: &str, claims: &Map<String, Value>) -> Option<Owner> {
     let mut text = String::new();
     let mut rest = template;
     while let Some((before, name_and_rest)) = rest.split_once('{') {

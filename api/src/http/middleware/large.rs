@@ -25,13 +25,13 @@ const UNITS: usize = 2_048;
 /// The limit for the metrics: 16 MiB.
 const METRICS_UNITS: usize = 256;
 
-/// A mark in an answer's extensions: the answer is not counted with the others. It needs no credential, and unread answers without
-/// a credential must not use up the room of callers with one.
+/// Says, in the extensions of an answer, that its body is not counted with the other large answers. Such an answer needs no
+/// credential, and unread answers without a credential must not use up the room of callers with one.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Apart {
-    /// The bytes are in memory all the time and shared by all answers.
-    InMemory,
-    /// The answer is the metrics.
+pub(crate) enum BodyMemory {
+    /// All answers share the bytes, which are always in memory.
+    Shared,
+    /// The body is the metrics, which have a limit of their own.
     Metrics,
 }
 
@@ -56,9 +56,9 @@ impl LargeAnswers {
         if bytes <= UNIT {
             return response;
         }
-        let room = match response.extensions().get::<Apart>() {
-            Some(Apart::InMemory) => return response,
-            Some(Apart::Metrics) => &self.room_for_metrics,
+        let room = match response.extensions().get::<BodyMemory>() {
+            Some(BodyMemory::Shared) => return response,
+            Some(BodyMemory::Metrics) => &self.room_for_metrics,
             None => &self.room,
         };
         let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
@@ -117,16 +117,16 @@ mod tests {
     fn documents_and_metrics_take_no_room_from_others() {
         let large = LargeAnswers::default();
         let page = Bytes::from(vec![b' '; 4 * 1024 * 1024]);
-        let answer = |apart: Option<Apart>| {
+        let answer = |memory: Option<BodyMemory>| {
             let mut response = Response::new(Body::from(page.clone()));
-            if let Some(apart) = apart {
-                response.extensions_mut().insert(apart);
+            if let Some(memory) = memory {
+                response.extensions_mut().insert(memory);
             }
             large.admit(response)
         };
-        let documents: Vec<_> = (0..100).map(|_| answer(Some(Apart::InMemory))).collect();
+        let documents: Vec<_> = (0..100).map(|_| answer(Some(BodyMemory::Shared))).collect();
         assert!(documents.iter().all(|response| response.status() == 200));
-        let metrics: Vec<_> = (0..100).map(|_| answer(Some(Apart::Metrics))).collect();
+        let metrics: Vec<_> = (0..100).map(|_| answer(Some(BodyMemory::Metrics))).collect();
         assert_eq!(metrics.iter().filter(|response| response.status() == 200).count(), 4);
         assert_eq!(answer(None).status(), 200);
     }

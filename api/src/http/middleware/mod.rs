@@ -3,11 +3,11 @@
 //! It is around the router instead of in it, since a layer of the router wraps each route and costs each request two
 //! allocations.
 
-mod answering;
 mod head;
 mod host;
 mod large;
 mod observe;
+mod response_future;
 mod shared;
 mod site;
 
@@ -23,7 +23,7 @@ use tower::{Service, ServiceBuilder};
 use tower_http::set_header::SetResponseHeaderLayer;
 
 pub use self::host::{AllowedHosts, InvalidHost};
-pub(crate) use self::large::Apart;
+pub(crate) use self::large::BodyMemory;
 use self::observe::Observe;
 pub(crate) use self::shared::Shared;
 use crate::http::connection::ClientBody;
@@ -34,7 +34,7 @@ const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 const NOSNIFF: HeaderValue = HeaderValue::from_static("nosniff");
 
 /// Wraps the routes.
-pub(crate) fn surround(
+pub(crate) fn add_middleware(
     routes: Router,
     shared: Shared,
 ) -> impl Service<Request<ClientBody>, Response = Response, Error = Infallible, Future: Send + Unpin + 'static>

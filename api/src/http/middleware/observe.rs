@@ -13,13 +13,13 @@ use tower::Service;
 use tracing::debug_span;
 
 use super::{
-    answering::{Answering, Asking, Inner, RequestBody, enter_as, look_up},
     head::Head,
-    shared::{Gate, Shared},
-    site::Misplaced,
+    response_future::{CallerLookup, Inner, RequestBody, ResponseFuture, enter_as, look_up},
+    shared::{RouteCheck, Shared},
+    site::SiteRefusal,
 };
 use crate::{
-    auth::{Answer, Needs},
+    auth::{AccessRule, CredentialCheck},
     http::{connection::ClientBody, request_id},
     problem::Problem,
 };
@@ -44,7 +44,7 @@ where
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = Answering<S>;
+    type Future = ResponseFuture<S>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
@@ -57,7 +57,7 @@ where
         let metrics = &self.shared.metrics;
         let found = metrics.find(path).filter(|_| !empty_key);
         let route = found.unwrap_or(metrics.no_route());
-        let refusal = found.and_then(|route| self.shared.refusal(&request, &head, route));
+        let site_refusal = found.and_then(|route| self.shared.site_refusal(&request, &head, route));
         let body = match head.has_body {
             false => RequestBody::None,
             true if found.is_none() => RequestBody::Unread,
@@ -76,16 +76,16 @@ where
             Inner::Refused(Some(Problem::no_route(EMPTY_KEY)))
         } else if self.shared.authentication.is_some()
             && found.is_some()
-            && refusal != Some(Misplaced::Misdirected)
+            && site_refusal != Some(SiteRefusal::Misdirected)
         {
-            let needs = Needs::of(metrics.path(route), &method);
-            self.enter(request, Gate { route, needs, misplaced: refusal }, origin.as_ref())
+            let rule = AccessRule::of(metrics.path(route), &method);
+            self.enter(request, RouteCheck { route, rule, site_refusal }, origin.as_ref())
         } else {
-            self.pass(request, refusal)
+            self.pass(request, site_refusal)
         };
         let body = if matches!(inner, Inner::Refused(_)) { body.unread() } else { body };
         let shared = Arc::clone(&self.shared);
-        Answering { inner, id: Some(id), route, method, body, span, shared, began, origin, credential }
+        ResponseFuture { inner, id: Some(id), route, method, body, span, shared, began, origin, credential }
     }
 }
 
@@ -94,29 +94,39 @@ where
     S: Service<Request, Response = Response, Error = Infallible, Future: Unpin> + Clone + Unpin,
 {
     /// Passes a request to its handler unless its origin is refused.
-    fn pass(&mut self, request: Request<ClientBody>, misplaced: Option<Misplaced>) -> Inner<S> {
-        match misplaced {
-            Some(misplaced) => Inner::Refused(Some(misplaced.into())),
+    fn pass(&mut self, request: Request<ClientBody>, site_refusal: Option<SiteRefusal>) -> Inner<S> {
+        match site_refusal {
+            Some(site_refusal) => Inner::Refused(Some(site_refusal.into())),
             None => Inner::Route(self.inner.call(request.map(ClientBody::into_body))),
         }
     }
 
     /// Passes a request to its handler if the caller may use the route.
-    fn enter(&mut self, request: Request<ClientBody>, gate: Gate, origin: Option<&Arc<Origin>>) -> Inner<S> {
-        match self.shared.who_asks(&request, &gate) {
-            Answer::Open => self.pass(request, gate.misplaced),
-            Answer::Known(identity) => {
+    fn enter(
+        &mut self,
+        request: Request<ClientBody>,
+        route_check: RouteCheck,
+        origin: Option<&Arc<Origin>>,
+    ) -> Inner<S> {
+        match self.shared.check_credential(&request, &route_check) {
+            CredentialCheck::Open => self.pass(request, route_check.site_refusal),
+            CredentialCheck::Known(identity) => {
                 let request = request.map(ClientBody::into_body);
-                enter_as(&mut self.inner, &self.shared, identity, request, &gate, origin)
+                enter_as(&mut self.inner, &self.shared, identity, request, &route_check, origin)
             }
-            Answer::Refused(problem) => {
+            CredentialCheck::Refused(problem) => {
                 self.shared.authentication_failed(origin, &problem);
                 Inner::Refused(Some(problem))
             }
-            Answer::Ask(question) => {
-                let answer = look_up(Arc::clone(&self.shared), question);
+            CredentialCheck::LookUp(lookup) => {
+                let answer = look_up(Arc::clone(&self.shared), lookup);
                 let request = Some(request.map(ClientBody::into_body));
-                Inner::Asking(Box::new(Asking { answer, request, gate, service: self.inner.clone() }))
+                Inner::CallerLookup(Box::new(CallerLookup {
+                    answer,
+                    request,
+                    route_check,
+                    service: self.inner.clone(),
+                }))
             }
         }
     }

@@ -12,10 +12,10 @@ use super::{
     head::Head,
     host::AllowedHosts,
     large::LargeAnswers,
-    site::{Misplaced, Place},
+    site::{RequestSite, SiteRefusal},
 };
 use crate::{
-    auth::{Answer, Authentication, Needs},
+    auth::{AccessRule, Authentication, CredentialCheck},
     http::{
         ApiConfig,
         connection::ClientBody,
@@ -38,11 +38,11 @@ pub(crate) struct Shared {
 
 /// The checks that a request has to pass.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Gate {
+pub(super) struct RouteCheck {
     pub(super) route: RouteIndex,
-    pub(super) needs: Needs,
+    pub(super) rule: AccessRule,
     /// The reason why its origin is refused, if it is.
-    pub(super) misplaced: Option<Misplaced>,
+    pub(super) site_refusal: Option<SiteRefusal>,
 }
 
 impl Shared {
@@ -73,14 +73,18 @@ impl Shared {
     }
 
     /// Checks the caller's credential without I/O. Without authentication every route is open.
-    pub(super) fn who_asks(&self, request: &Request<ClientBody>, gate: &Gate) -> Answer {
+    pub(super) fn check_credential(
+        &self,
+        request: &Request<ClientBody>,
+        route_check: &RouteCheck,
+    ) -> CredentialCheck {
         match &self.authentication {
             Some(authentication) => {
                 let certificate = request.body().connection().certificate();
-                let route = self.metrics.path(gate.route);
-                authentication.check(route, gate.needs, request.headers(), certificate)
+                let route = self.metrics.path(route_check.route);
+                authentication.check(route, route_check.rule, request.headers(), certificate)
             }
-            None => Answer::Open,
+            None => CredentialCheck::Open,
         }
     }
 
@@ -96,13 +100,21 @@ impl Shared {
 
     /// The reason why the caller may not use a route: the request's origin, the rate limit, or the caller's role. A wrong method
     /// (405) goes before the role. A request of a foreign page does not count: that page must not use up the caller's limit.
-    pub(super) fn refusal_of(&self, identity: &Identity, gate: &Gate, method: &Method) -> Option<Problem> {
-        if let Some(misplaced) = gate.misplaced {
-            return Some(misplaced.into());
+    pub(super) fn refusal_of(
+        &self,
+        identity: &Identity,
+        route_check: &RouteCheck,
+        method: &Method,
+    ) -> Option<Problem> {
+        if let Some(site_refusal) = route_check.site_refusal {
+            return Some(site_refusal.into());
         }
-        let too_many = self.authentication.as_ref()?.count(identity, self.metrics.path(gate.route), method);
-        too_many.or_else(|| match gate.needs {
-            Needs::Role(needed) if identity.role < needed && self.metrics.has_method(gate.route, method) => {
+        let too_many =
+            self.authentication.as_ref()?.count(identity, self.metrics.path(route_check.route), method);
+        too_many.or_else(|| match route_check.rule {
+            AccessRule::Role(needed)
+                if identity.role < needed && self.metrics.has_method(route_check.route, method) =>
+            {
                 Some(Problem::role_too_low(identity.role, needed))
             }
             _ => None,
@@ -111,18 +123,18 @@ impl Shared {
 
     /// The reason why a request is refused because of its origin, if it is. The router's own refusals go after a foreign `Host` and
     /// before all others.
-    pub(super) fn refusal(
+    pub(super) fn site_refusal(
         &self,
         request: &Request<ClientBody>,
         head: &Head<'_>,
         route: RouteIndex,
-    ) -> Option<Misplaced> {
+    ) -> Option<SiteRefusal> {
         let connection = request.body().connection();
         let only_host = head.only_host.filter(|_| request.uri().authority().is_none());
         if only_host.is_some_and(|host| connection.has_accepted(host)) {
             return None;
         }
-        let place = Place {
+        let place = RequestSite {
             method: request.method(),
             uri: request.uri(),
             version: request.version(),
@@ -135,9 +147,9 @@ impl Shared {
                 connection.accept_host(host);
                 None
             }
-            (Err(misplaced), _) => {
-                let comes_first = misplaced == Misplaced::Misdirected;
-                (comes_first || self.metrics.has_method(route, request.method())).then_some(misplaced)
+            (Err(site_refusal), _) => {
+                let comes_first = site_refusal == SiteRefusal::Misdirected;
+                (comes_first || self.metrics.has_method(route, request.method())).then_some(site_refusal)
             }
         }
     }

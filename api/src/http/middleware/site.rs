@@ -16,34 +16,34 @@ const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 
 /// The reason why a request is refused because of its origin or target, in the order of precedence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Misplaced {
+pub(super) enum SiteRefusal {
     /// The `Host` is unknown.
     Misdirected,
     /// The request comes from a page of another site.
-    Foreign,
+    CrossOrigin,
     /// `Host` is missing, repeated or invalid.
     InvalidHost(&'static str),
 }
 
-impl From<Misplaced> for Problem {
-    fn from(misplaced: Misplaced) -> Self {
-        match misplaced {
-            Misplaced::Misdirected => Self::new(
+impl From<SiteRefusal> for Problem {
+    fn from(site_refusal: SiteRefusal) -> Self {
+        match site_refusal {
+            SiteRefusal::Misdirected => Self::new(
                 ProblemKind::MisdirectedRequest,
                 "The service does not answer to this Host; DB_LOCKS_ALLOWED_HOSTS lists further names of it.",
             ),
-            Misplaced::Foreign => Self::new(
+            SiteRefusal::CrossOrigin => Self::new(
                 ProblemKind::Forbidden,
                 "The request comes from a page of another site, as its Origin or Sec-Fetch-Site says.",
             ),
-            Misplaced::InvalidHost(reason) => Self::invalid_field("Host", reason),
+            SiteRefusal::InvalidHost(reason) => Self::invalid_field("Host", reason),
         }
     }
 }
 
 /// The parts of a request that tell its origin and target.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place<'a> {
+pub(super) struct RequestSite<'a> {
     pub(super) method: &'a Method,
     pub(super) uri: &'a Uri,
     pub(super) version: Version,
@@ -52,18 +52,18 @@ pub(super) struct Place<'a> {
     pub(super) checks_host: bool,
 }
 
-impl Place<'_> {
+impl RequestSite<'_> {
     /// Whether the request may be answered.
-    pub(super) fn check(self, allowed: &AllowedHosts) -> Result<(), Misplaced> {
+    pub(super) fn check(self, allowed: &AllowedHosts) -> Result<(), SiteRefusal> {
         let host = self.host();
         if let (true, Ok(Some(host))) = (self.checks_host, host)
             && !host.is_loopback()
             && !allowed.contains(host)
         {
-            return Err(Misplaced::Misdirected);
+            return Err(SiteRefusal::Misdirected);
         }
         self.check_origin(host.ok().flatten(), allowed)?;
-        host.map(drop).map_err(Misplaced::InvalidHost)
+        host.map(drop).map_err(SiteRefusal::InvalidHost)
     }
 
     /// The target host; `None` if the request need not name one.
@@ -90,17 +90,17 @@ impl Place<'_> {
         }
     }
 
-    fn check_origin(&self, host: Option<Host<'_>>, allowed: &AllowedHosts) -> Result<(), Misplaced> {
+    fn check_origin(&self, host: Option<Host<'_>>, allowed: &AllowedHosts) -> Result<(), SiteRefusal> {
         for origin in self.headers.get_all(header::ORIGIN) {
-            let origin = origin.to_str().ok().and_then(Origin::parse).ok_or(Misplaced::Foreign)?;
+            let origin = origin.to_str().ok().and_then(Origin::parse).ok_or(SiteRefusal::CrossOrigin)?;
             let is_own = host.is_some_and(|host| origin.is_of(host)) || allowed.contains(origin.host);
             if !is_own {
-                return Err(Misplaced::Foreign);
+                return Err(SiteRefusal::CrossOrigin);
             }
         }
         for site in self.headers.get_all(SEC_FETCH_SITE) {
             if site != "same-origin" && site != "none" && !self.opens_a_page() {
-                return Err(Misplaced::Foreign);
+                return Err(SiteRefusal::CrossOrigin);
             }
         }
         Ok(())
@@ -126,13 +126,13 @@ mod tests {
 
     use super::*;
 
-    fn check(target: &str, headers: &[(&str, &str)], checks_host: bool) -> Result<(), Misplaced> {
+    fn check(target: &str, headers: &[(&str, &str)], checks_host: bool) -> Result<(), SiteRefusal> {
         let mut request = Request::get(target);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        let place = Place {
+        let place = RequestSite {
             method: &parts.method,
             uri: &parts.uri,
             version: parts.version,
@@ -143,7 +143,7 @@ mod tests {
     }
 
     const OWN: (&str, &str) = ("Host", "127.0.0.1:8080");
-    const FOREIGN: Result<(), Misplaced> = Err(Misplaced::Foreign);
+    const CROSS_ORIGIN: Result<(), SiteRefusal> = Err(SiteRefusal::CrossOrigin);
 
     #[test]
     fn on_loopback_only_known_hosts_are_served() {
@@ -173,10 +173,10 @@ mod tests {
             "[::2]",
             "127.0.0.1.evil.example",
         ] {
-            assert_eq!(check("/", &[("Host", foreign)], true), Err(Misplaced::Misdirected), "{foreign}");
+            assert_eq!(check("/", &[("Host", foreign)], true), Err(SiteRefusal::Misdirected), "{foreign}");
             assert_eq!(check("/", &[("Host", foreign)], false), Ok(()), "{foreign}");
         }
-        assert_eq!(check("http://evil.example/", &[OWN], true), Err(Misplaced::Misdirected));
+        assert_eq!(check("http://evil.example/", &[OWN], true), Err(SiteRefusal::Misdirected));
         assert_eq!(
             check("http://localhost/", &[("Host", "evil.example")], true),
             Ok(()),
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn exactly_one_valid_host_is_needed() {
-        let invalid = |headers: &[_]| matches!(check("/", headers, true), Err(Misplaced::InvalidHost(_)));
+        let invalid = |headers: &[_]| matches!(check("/", headers, true), Err(SiteRefusal::InvalidHost(_)));
         assert!(invalid(&[]));
         assert!(invalid(&[OWN, OWN]));
         for bad in
@@ -219,13 +219,17 @@ mod tests {
             "http://127.0.0.1:8080/",
             "http://x@127.0.0.1:8080",
         ] {
-            assert_eq!(from(foreign), FOREIGN, "{foreign}");
+            assert_eq!(from(foreign), CROSS_ORIGIN, "{foreign}");
         }
         let both = [OWN, ("Origin", "http://127.0.0.1:8080"), ("Origin", "https://evil.example")];
-        assert_eq!(check("/", &both, true), FOREIGN);
+        assert_eq!(check("/", &both, true), CROSS_ORIGIN);
         let behind_tls = [("Host", "locks.corp:443"), ("Origin", "https://locks.corp")];
         assert_eq!(check("/", &behind_tls, false), Ok(()));
-        assert_eq!(check("/", &[("Host", "a"), ("Origin", "http://b")], false), FOREIGN, "on every address");
+        assert_eq!(
+            check("/", &[("Host", "a"), ("Origin", "http://b")], false),
+            CROSS_ORIGIN,
+            "on every address"
+        );
     }
 
     #[test]
@@ -233,7 +237,7 @@ mod tests {
         let site = |site| check("/locks", &[OWN, ("Sec-Fetch-Site", site)], true);
         assert_eq!((site("same-origin"), site("none")), (Ok(()), Ok(())));
         for foreign in ["cross-site", "same-site", "", "Same-Origin", "other"] {
-            assert_eq!(site(foreign), FOREIGN, "{foreign}");
+            assert_eq!(site(foreign), CROSS_ORIGIN, "{foreign}");
         }
         let follow = |target| {
             let link = [
@@ -248,13 +252,13 @@ mod tests {
             (Ok(()), Ok(())),
             "a link may be followed"
         );
-        assert_eq!(follow("/locks"), FOREIGN);
+        assert_eq!(follow("/locks"), CROSS_ORIGIN);
     }
 
     #[test]
     fn misdirected_comes_before_foreign_and_that_before_an_invalid_host() {
         let foreign = ("Origin", "http://evil.example");
-        assert_eq!(check("/", &[("Host", "evil.example"), foreign], true), Err(Misplaced::Misdirected));
-        assert_eq!(check("/", &[foreign], true), FOREIGN);
+        assert_eq!(check("/", &[("Host", "evil.example"), foreign], true), Err(SiteRefusal::Misdirected));
+        assert_eq!(check("/", &[foreign], true), CROSS_ORIGIN);
     }
 }

@@ -66,7 +66,7 @@ impl<S: HttpService> Acceptor<S> {
             self.metrics.refused();
             return self.refuser.refuse(tcp);
         };
-        if let Err(error) = tune(&tcp) {
+        if let Err(error) = set_socket_options(&tcp) {
             // The peer is gone, or its end is noticed later.
             tracing::debug!(error = &error as &dyn std::error::Error, %peer, "a socket could not be tuned");
         }
@@ -85,7 +85,7 @@ impl<S: HttpService> Acceptor<S> {
 }
 
 /// Sets socket options: send answers at once, and probe silent peers.
-fn tune(stream: &TcpStream) -> io::Result<()> {
+fn set_socket_options(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let spread = Duration::from_secs(u64::from(stream.peer_addr()?.port() % KEEPALIVE_SPREAD));
     let keepalive = TcpKeepalive::new()

@@ -30,12 +30,12 @@ use super::{
     request_body::RequestBody,
     stream::ClientStream,
     streams::{Answered, Running, Streams},
-    timers::FIRST_HEAD,
+    timers::FIRST_HEAD_TIMEOUT,
     tls::Tls,
     unread::{STREAM_BYTES, UnreadAnswers},
 };
 use crate::http::{
-    Apart,
+    BodyMemory,
     connection::{ClientBody, Connection, InFlight, Phase, Unconfirmed},
     metrics::OpenConnection,
 };
@@ -53,7 +53,7 @@ pub(super) async fn serve<S: HttpService>(
 ) {
     let authorities = protocols.tls.as_deref().map(Tls::authorities);
     let mut ending = Ending::new(phase);
-    let start = tokio::time::timeout(FIRST_HEAD, protocol::begin(tcp, protocols.tls.as_deref()));
+    let start = tokio::time::timeout(FIRST_HEAD_TIMEOUT, protocol::detect(tcp, protocols.tls.as_deref()));
     let started = tokio::select! {
         biased;
         started = start => started,
@@ -72,7 +72,7 @@ pub(super) async fn serve<S: HttpService>(
         ending.end_with(authorities);
     }
     let client = Arc::new(Connection::new(on_loopback, peer.ip(), ending.phase(), certificate));
-    let _joined = protocols.unread.join(&client);
+    let _registration = protocols.unread.register(&client);
     let is_http2 = protocol == Protocol::Http2;
     let io = TokioIo::new(ClientStream::new(transport, client.clone(), is_http2));
     let requests = Requests {
@@ -156,7 +156,7 @@ struct Requests<S> {
 impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Requests<S> {
     type Response = Response<AnswerBody>;
     type Error = Infallible;
-    type Future = Answering<S::Future>;
+    type Future = ResponseFuture<S::Future>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
         let in_flight = InFlight::new(self.client.clone());
@@ -165,12 +165,17 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Requests<S> 
         let answered = self.streams.as_ref().map(Streams::request);
         // The service is always ready, and cheap to clone.
         let unread = Arc::clone(&self.unread);
-        Answering { inner: self.service.clone().call(request), in_flight: Some(in_flight), answered, unread }
+        ResponseFuture {
+            inner: self.service.clone().call(request),
+            in_flight: Some(in_flight),
+            answered,
+            unread,
+        }
     }
 }
 
 /// The answer to one request.
-struct Answering<F> {
+struct ResponseFuture<F> {
     inner: F,
     /// `None` once it moved into the answer's body.
     in_flight: Option<InFlight>,
@@ -178,7 +183,7 @@ struct Answering<F> {
     unread: Arc<UnreadAnswers>,
 }
 
-impl<F: Future<Output = Result<Response, Infallible>> + Unpin> Future for Answering<F> {
+impl<F: Future<Output = Result<Response, Infallible>> + Unpin> Future for ResponseFuture<F> {
     type Output = Result<Response<AnswerBody>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -194,7 +199,7 @@ impl<F: Future<Output = Result<Response, Infallible>> + Unpin> Future for Answer
             None => {}
         }
         let grant = answer.extensions_mut().remove::<Unconfirmed>();
-        let is_shared = matches!(answer.extensions().get::<Apart>(), Some(Apart::InMemory));
+        let is_shared = matches!(answer.extensions().get::<BodyMemory>(), Some(BodyMemory::Shared));
         let is_http2 = self.answered.is_some();
         let own = if is_shared { 0 } else { answer.body().size_hint().lower() };
         let bytes = usize::try_from(own).unwrap_or(usize::MAX).saturating_add(if is_http2 {

@@ -12,7 +12,7 @@ use super::{
 /// The beginning of the HTTP/2 preface. No method of the service begins like this.
 const PREFACE: [u8; 3] = *b"PRI";
 /// The pause before the next look, if the preface arrived in pieces.
-const REST: Duration = Duration::from_millis(10);
+const RECHECK_PAUSE: Duration = Duration::from_millis(10);
 
 /// The protocols.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub(super) enum Protocol {
 }
 
 /// Detects a client's protocol, after the TLS handshake if TLS is set up.
-pub(super) async fn begin(tcp: TcpStream, tls: Option<&Tls>) -> io::Result<(Transport, Protocol)> {
+pub(super) async fn detect(tcp: TcpStream, tls: Option<&Tls>) -> io::Result<(Transport, Protocol)> {
     let Some(tls) = tls else {
         let protocol = by_first_bytes(&tcp).await?;
         return Ok((Transport::Plain(tcp), protocol));
@@ -46,6 +46,6 @@ async fn by_first_bytes(tcp: &TcpStream) -> io::Result<Protocol> {
         if count == 0 || first[..count] != PREFACE[..count] {
             return Ok(Protocol::Http1);
         }
-        sleep(REST).await;
+        sleep(RECHECK_PAUSE).await;
     }
 }

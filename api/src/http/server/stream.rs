@@ -29,10 +29,10 @@ static SLOW_READERS: LogLimit = LogLimit::new();
 
 /// If the last read is older than this, the kernel is asked whether the connection is still open before a grant counts as
 /// delivered. The runtime's knowledge is recent enough otherwise.
-const RECENT: Duration = Duration::from_millis(20);
+const RECENT_READ: Duration = Duration::from_millis(20);
 
 /// The interval of checks for a hang-up behind bytes that hyper does not read.
-const LOOK: Duration = Duration::from_millis(200);
+const HANG_UP_CHECK_PERIOD: Duration = Duration::from_millis(200);
 
 /// Passed to hyper in place of a head with bare line feeds. hyper refuses it like any malformed head.
 const MALFORMED: &[u8] = b"\0\r\n\r\n";
@@ -60,7 +60,7 @@ pub(super) struct ClientStream {
     stall_timer: StallTimer,
     linger: Linger,
     /// Runs while the kernel has bytes that hyper does not read.
-    look_timer: Option<Pin<Box<tokio::time::Sleep>>>,
+    hang_up_timer: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
 impl ClientStream {
@@ -79,7 +79,7 @@ impl ClientStream {
             control_frames: ControlFrames::new(now),
             stall_timer: StallTimer::default(),
             linger: Linger::default(),
-            look_timer: None,
+            hang_up_timer: None,
         }
     }
 
@@ -87,7 +87,7 @@ impl ClientStream {
     fn poll_hung_up(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         // Without a request in flight hyper reads next.
         if self.waits_for_bytes || !self.connection.is_busy() {
-            self.look_timer = None;
+            self.hang_up_timer = None;
             return Ok(());
         }
         // If the kernel has no bytes now, this registers the task for the next ones.
@@ -98,11 +98,12 @@ impl ClientStream {
             if is_closed(self.transport.tcp()) {
                 return Err(io::ErrorKind::ConnectionReset.into());
             }
-            let timer = self.look_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(LOOK)));
+            let timer =
+                self.hang_up_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(HANG_UP_CHECK_PERIOD)));
             if timer.as_mut().poll(cx).is_pending() {
                 return Ok(());
             }
-            self.look_timer = None;
+            self.hang_up_timer = None;
         }
     }
 
@@ -111,7 +112,7 @@ impl ClientStream {
     /// This is checked before the write and never after it: a client that has its answer may close at once and still own the
     /// grant.
     fn check_open(&self) -> io::Result<()> {
-        let is_stale = || self.last_read.elapsed() > RECENT;
+        let is_stale = || self.last_read.elapsed() > RECENT_READ;
         if self.connection.has_unconfirmed() && is_stale() && is_closed(self.transport.tcp()) {
             return Err(io::ErrorKind::ConnectionReset.into());
         }

@@ -9,14 +9,14 @@ use std::{
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// The time limit for the first head of a connection.
-pub(super) const FIRST_HEAD: Duration = Duration::from_secs(10);
+pub(super) const FIRST_HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// The time limit for a later head, from its first byte.
-const HEAD: Duration = Duration::from_secs(10);
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest idle time between two requests. It is longer than clients keep idle connections (90 s is usual), so that clients
 /// close first and never send into a closing connection.
-const IDLE: Duration = Duration::from_mins(2);
+const IDLE_TIMEOUT: Duration = Duration::from_mins(2);
 /// The longest time for a write to progress by less than [`LEAST_PROGRESS`].
-const STALL: Duration = Duration::from_secs(20);
+const STALL_TIMEOUT: Duration = Duration::from_secs(20);
 /// The number of bytes that count as progress. A client that reads one byte at a time keeps its answer in memory like one that
 /// reads nothing.
 const LEAST_PROGRESS: usize = 16 * 1024;
@@ -33,21 +33,21 @@ pub(super) struct HeadTimer {
 impl HeadTimer {
     /// Waits for the first head of a connection.
     pub(super) fn new(now: Instant) -> Self {
-        Self { deadline: now + FIRST_HEAD, has_begun: false, sleep: None }
+        Self { deadline: now + FIRST_HEAD_TIMEOUT, has_begun: false, sleep: None }
     }
 
     /// Notes that bytes of a head arrived.
     pub(super) fn head_began(&mut self, now: Instant) {
         if !self.has_begun {
             self.has_begun = true;
-            self.deadline = self.deadline.min(now + HEAD);
+            self.deadline = self.deadline.min(now + HEAD_TIMEOUT);
         }
     }
 
     /// Notes that a request was answered: the idle time begins.
     pub(super) fn answered(&mut self, now: Instant) {
         self.has_begun = false;
-        self.deadline = now + IDLE;
+        self.deadline = now + IDLE_TIMEOUT;
     }
 
     /// Ready once the head is overdue.
@@ -82,7 +82,7 @@ impl StallTimer {
             self.progress += bytes;
             if self.progress >= LEAST_PROGRESS {
                 self.progress = 0;
-                sleep.as_mut().reset(Instant::now() + STALL);
+                sleep.as_mut().reset(Instant::now() + STALL_TIMEOUT);
             }
         }
     }
@@ -96,7 +96,7 @@ impl StallTimer {
 
     /// Notes that the kernel accepts nothing now. Ready when that has lasted too long.
     pub(super) fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + STALL)));
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + STALL_TIMEOUT)));
         sleep.as_mut().poll(cx)
     }
 }
@@ -120,18 +120,18 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_head_may_take_ten_seconds_and_a_pause_two_minutes() {
         let mut timer = HeadTimer::new(Instant::now());
-        about(FIRST_HEAD, overdue_after(&mut timer).await);
+        about(FIRST_HEAD_TIMEOUT, overdue_after(&mut timer).await);
         timer.answered(Instant::now());
-        about(IDLE, overdue_after(&mut timer).await);
+        about(IDLE_TIMEOUT, overdue_after(&mut timer).await);
         timer.answered(Instant::now());
         timer.head_began(Instant::now());
-        about(HEAD, overdue_after(&mut timer).await);
+        about(HEAD_TIMEOUT, overdue_after(&mut timer).await);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_first_head_that_comes_byte_by_byte_gets_no_more_time() {
         let mut timer = HeadTimer::new(Instant::now());
-        tokio::time::advance(FIRST_HEAD.saturating_sub(Duration::from_secs(1))).await;
+        tokio::time::advance(FIRST_HEAD_TIMEOUT.saturating_sub(Duration::from_secs(1))).await;
         timer.head_began(Instant::now());
         about(Duration::from_secs(1), overdue_after(&mut timer).await);
     }
@@ -145,9 +145,9 @@ mod tests {
             stalled
         };
         for _ in 0..10 {
-            assert!(!wait(LEAST_PROGRESS, STALL / 2).await);
+            assert!(!wait(LEAST_PROGRESS, STALL_TIMEOUT / 2).await);
         }
-        assert!(!wait(1, STALL / 2).await);
-        assert!(wait(1, STALL).await);
+        assert!(!wait(1, STALL_TIMEOUT / 2).await);
+        assert!(wait(1, STALL_TIMEOUT).await);
     }
 }

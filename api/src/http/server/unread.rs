@@ -48,10 +48,10 @@ impl UnreadAnswers {
     }
 
     /// Registers a connection until the returned value is dropped.
-    pub(super) fn join(self: &Arc<Self>, connection: &Arc<Connection>) -> Joined {
+    pub(super) fn register(self: &Arc<Self>, connection: &Arc<Connection>) -> ConnectionRegistration {
         let address = Arc::as_ptr(connection).addr();
         self.connections().insert(address, Arc::downgrade(connection));
-        Joined { all: Arc::clone(self), address }
+        ConnectionRegistration { all: Arc::clone(self), address }
     }
 
     /// Counts an answer of `bytes` bytes until the returned value is dropped. If the limit is exceeded, the connection with the most
@@ -83,12 +83,12 @@ impl UnreadAnswers {
 
 /// A registered connection.
 #[derive(Debug)]
-pub(super) struct Joined {
+pub(super) struct ConnectionRegistration {
     all: Arc<UnreadAnswers>,
     address: usize,
 }
 
-impl Drop for Joined {
+impl Drop for ConnectionRegistration {
     fn drop(&mut self) {
         self.all.connections().remove(&self.address);
     }
@@ -127,7 +127,7 @@ mod tests {
     fn the_connection_with_the_most_unread_answers_is_cut_off() {
         let all = Arc::new(UnreadAnswers::at_most(100_000));
         let [small, great] = [(); 2].map(|()| Connection::for_test(true));
-        let _joined = [&small, &great].map(|connection| all.join(connection));
+        let _registrations = [&small, &great].map(|connection| all.register(connection));
         let is_cut = |connection: &Connection| connection.until_cut_off().now_or_never().is_some();
         let mut unread =
             vec![all.count(&small, 40_000), all.count(&great, 30_000), all.count(&great, 30_000)];

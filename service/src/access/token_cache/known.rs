@@ -11,16 +11,16 @@ use tokio::time::Instant;
 use crate::access::{Identity, SecretHash, Token, TokenId};
 
 /// How long an answer of the database is valid, from when the question was sent.
-const VALID: Duration = Duration::from_millis(1_800);
+const VALID_FOR: Duration = Duration::from_millis(1_800);
 /// How long an unknown token stays unknown.
-const MISSING: Duration = Duration::from_secs(1);
+const UNKNOWN_FOR: Duration = Duration::from_secs(1);
 /// The age at which an answer is asked for again, while its token is in use.
 const REFRESH_AT: Duration = Duration::from_millis(700);
 /// How long after its last use a token is in use.
-const IN_USE: Duration = Duration::from_secs(10);
+const IN_USE_FOR: Duration = Duration::from_secs(10);
 /// How long after its last use the cache remembers that a token was valid. Such a token is looked up before the others:
 /// those may be invented, in any number, and the heartbeats of its bearer must not wait for them.
-const REMEMBERED: Duration = Duration::from_hours(24);
+const REMEMBERED_FOR: Duration = Duration::from_hours(24);
 /// The most tokens in memory, far more than are in use. It limits the memory that a flood of invented tokens can take.
 const MOST_KNOWN: usize = 50_000;
 /// The least time between two writes of a token's last use.
@@ -28,13 +28,13 @@ const LAST_USE_EVERY: Duration = Duration::from_mins(1);
 
 /// The result of checking a token without asking the database.
 #[derive(Debug)]
-pub enum Checked {
+pub enum TokenCheck {
     /// The token of this identity.
     Known(Arc<Identity>),
     /// There is no such token.
     Unknown,
     /// The database has to be asked: [`TokenCache::look_up`](super::TokenCache::look_up).
-    Ask,
+    LookUp,
 }
 
 #[derive(Debug, Default)]
@@ -61,14 +61,14 @@ pub(super) struct KnownToken {
 }
 
 impl Entry {
-    fn check(&self, now: Instant) -> Checked {
+    fn check(&self, now: Instant) -> TokenCheck {
         let age = now.saturating_duration_since(self.asked);
         match &self.token {
-            Some(_) if age > VALID => Checked::Ask,
-            Some(token) if token.expires.is_some_and(|end| now >= end) => Checked::Unknown,
-            Some(token) => Checked::Known(Arc::clone(&token.identity)),
-            None if age > MISSING => Checked::Ask,
-            None => Checked::Unknown,
+            Some(_) if age > VALID_FOR => TokenCheck::LookUp,
+            Some(token) if token.expires.is_some_and(|end| now >= end) => TokenCheck::Unknown,
+            Some(token) => TokenCheck::Known(Arc::clone(&token.identity)),
+            None if age > UNKNOWN_FOR => TokenCheck::LookUp,
+            None => TokenCheck::Unknown,
         }
     }
 }
@@ -78,14 +78,14 @@ impl KnownTokens {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn check(&self, hash: &SecretHash) -> Checked {
+    pub(super) fn check(&self, hash: &SecretHash) -> TokenCheck {
         let now = Instant::now();
         match self.entries().get_mut(hash) {
             Some(entry) => {
                 entry.used = now;
                 entry.check(now)
             }
-            None => Checked::Ask,
+            None => TokenCheck::LookUp,
         }
     }
 
@@ -118,12 +118,12 @@ impl KnownTokens {
         let now = Instant::now();
         let mut entries = self.entries();
         entries.retain(|_, entry| {
-            let kept = if entry.token.is_some() { REMEMBERED } else { MISSING };
+            let kept = if entry.token.is_some() { REMEMBERED_FOR } else { UNKNOWN_FOR };
             now.saturating_duration_since(entry.used.max(entry.asked)) <= kept
         });
         let due = |entry: &Entry| {
             let since = |at| now.saturating_duration_since(at);
-            entry.token.is_some() && since(entry.asked) >= REFRESH_AT && since(entry.used) <= IN_USE
+            entry.token.is_some() && since(entry.asked) >= REFRESH_AT && since(entry.used) <= IN_USE_FOR
         };
         entries.iter().filter(|(_, entry)| due(entry)).map(|(hash, _)| *hash).collect()
     }

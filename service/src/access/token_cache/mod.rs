@@ -1,8 +1,8 @@
 //! Keeps known tokens in memory, with a bounded staleness.
 //!
-//! An answer of the database counts for `VALID` from the moment the question was sent. So no replica accepts a revoked
+//! An answer of the database counts for `VALID_FOR` from the moment the question was sent. So no replica accepts a revoked
 //! token 2 s after its revocation was answered. Tokens in use are asked for again before that, in the background.
-//! Unknown tokens are looked up, all of [`GATHER`] in one query. That a token is unknown is remembered for a second.
+//! Unknown tokens are looked up, all of [`GATHER_FOR`] in one query. That a token is unknown is remembered for a second.
 //! Tokens that were valid are looked up before others.
 
 mod known;
@@ -18,7 +18,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-pub use self::known::Checked;
+pub use self::known::TokenCheck;
 use self::known::{KnownTokens, known};
 use super::{Identity, SecretHash, TokenId};
 use crate::{
@@ -30,11 +30,11 @@ use crate::{
 /// The pause between two refreshes of the tokens in use.
 const REFRESH_EVERY: Duration = Duration::from_millis(400);
 /// The least time between two queries for unknown tokens.
-const GATHER: Duration = Duration::from_millis(50);
+const GATHER_FOR: Duration = Duration::from_millis(50);
 /// How long a query may take.
-const QUERY: Duration = Duration::from_millis(1_500);
+const QUERY_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// The most tokens in one query.
-const AT_ONCE: usize = 256;
+const MOST_PER_QUERY: usize = 256;
 /// The most lookups that may wait.
 const MOST_WAITING: usize = 4_096;
 
@@ -58,13 +58,15 @@ impl TokenCache {
         let known = Arc::new(KnownTokens::default());
         let (lookups_of_valid, first) = mpsc::channel(MOST_WAITING);
         let (lookups, others) = mpsc::channel(MOST_WAITING);
-        spawn_critical(Asker { store: store.clone(), known: known.clone() }.answer(first, others));
-        spawn_critical(Asker { store, known: known.clone() }.refresh());
+        spawn_critical(
+            TokenLoader { store: store.clone(), known: known.clone() }.serve_lookups(first, others),
+        );
+        spawn_critical(TokenLoader { store, known: known.clone() }.refresh());
         Self { known, lookups_of_valid, lookups }
     }
 
     /// Checks a secret without asking the database.
-    pub fn check(&self, hash: &SecretHash) -> Checked {
+    pub fn check(&self, hash: &SecretHash) -> TokenCheck {
         self.known.check(hash)
     }
 
@@ -86,15 +88,15 @@ impl TokenCache {
     }
 }
 
-/// Asks the database for tokens.
-struct Asker {
+/// Loads tokens from the database.
+struct TokenLoader {
     store: Arc<dyn TokenStore>,
     known: Arc<KnownTokens>,
 }
 
-impl Asker {
+impl TokenLoader {
     /// Answers lookups, those in `first` before `others`. Lookups that come within a moment share a query.
-    async fn answer(self, mut first: mpsc::Receiver<Lookup>, mut others: mpsc::Receiver<Lookup>) {
+    async fn serve_lookups(self, mut first: mpsc::Receiver<Lookup>, mut others: mpsc::Receiver<Lookup>) {
         let mut next_query = Instant::now();
         loop {
             let lookup = tokio::select! {
@@ -104,9 +106,9 @@ impl Asker {
             };
             let Some(lookup) = lookup else { return };
             sleep_until(next_query).await;
-            next_query = Instant::now() + GATHER;
+            next_query = Instant::now() + GATHER_FOR;
             let mut lookups = vec![lookup];
-            while lookups.len() < AT_ONCE
+            while lookups.len() < MOST_PER_QUERY
                 && let Ok(lookup) = first.try_recv().or_else(|_| others.try_recv())
             {
                 lookups.push(lookup);
@@ -116,26 +118,26 @@ impl Asker {
             let mut hashes: Vec<_> = lookups.iter().map(|lookup| lookup.hash).collect();
             hashes.sort_unstable_by_key(|hash| *hash.as_bytes());
             hashes.dedup();
-            let asked = self.ask(&hashes).await;
+            let loaded = self.load(&hashes).await;
             for Lookup { hash, answer } in lookups {
-                let found = asked.as_ref().map(|found| found.get(&hash).cloned());
+                let found = loaded.as_ref().map(|found| found.get(&hash).cloned());
                 // The receiver is gone if the caller gave up waiting.
                 let _ = answer.send(found.map_err(|reason| *reason));
             }
         }
     }
 
-    /// Asks again for the tokens in use, and writes that they were used.
+    /// Loads the tokens in use again, and writes that they were used.
     async fn refresh(self) {
         loop {
             tokio::time::sleep(REFRESH_EVERY).await;
-            for hashes in self.known.due().chunks(AT_ONCE) {
-                // If this failed, the next use of the token asks again.
-                if self.ask(hashes).await.is_err() {
+            for hashes in self.known.due().chunks(MOST_PER_QUERY) {
+                // If this failed, the next use of the token loads it again.
+                if self.load(hashes).await.is_err() {
                     break;
                 }
             }
-            for ids in self.known.used_since().chunks(AT_ONCE) {
+            for ids in self.known.used_since().chunks(MOST_PER_QUERY) {
                 if let Err(error) = self.store.note_use(ids).await {
                     tracing::debug!(
                         error = &error as &dyn std::error::Error,
@@ -146,14 +148,14 @@ impl Asker {
         }
     }
 
-    /// Asks for the tokens with these hashes, and remembers the answers. Returns the valid ones.
-    async fn ask(&self, hashes: &[SecretHash]) -> Result<FxHashMap<SecretHash, Arc<Identity>>, Unavailable> {
+    /// Loads the tokens with these hashes, and caches the answers. Returns the valid ones.
+    async fn load(&self, hashes: &[SecretHash]) -> Result<FxHashMap<SecretHash, Arc<Identity>>, Unavailable> {
         let mut valid = FxHashMap::default();
         if hashes.is_empty() {
             return Ok(valid);
         }
         let asked = Instant::now();
-        let found = timeout(QUERY, self.store.find_tokens(hashes)).await;
+        let found = timeout(QUERY_TIMEOUT, self.store.find_tokens(hashes)).await;
         let found = found.map_err(|_| Unavailable::DatabaseOutOfReach)?;
         let found = found.map_err(|error: StoreError| {
             tracing::debug!(error = &error as &dyn std::error::Error, "tokens could not be looked up");

@@ -7,7 +7,7 @@ use crate::domain::{Grant, Kind, Owner, Reply, RequestId, Timestamp, Token, Vers
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {
     /// How the grant ended.
-    pub how: EndedHow,
+    pub how: EndReason,
     /// The owner.
     pub owner: Owner,
     /// The version.
@@ -18,7 +18,7 @@ pub struct Ended {
 
 /// How a grant ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EndedHow {
+pub enum EndReason {
     /// Its holder released it.
     Released,
     /// An operator ended it by force.
@@ -41,7 +41,7 @@ impl KeyChange {
         let expired = grant.expires_at <= now;
         self.effects.expired += u64::from(expired);
         if grant.request_id != RequestId::EXPIRY_RECORDED {
-            self.note_end(grant, if expired { EndedHow::Expired } else { EndedHow::Deleted });
+            self.note_end(grant, if expired { EndReason::Expired } else { EndReason::Deleted });
         }
     }
 
@@ -53,7 +53,7 @@ impl KeyChange {
             if is_new && !grant.released && ctx.now.is_past(grant.expires_at) {
                 grant.request_id = RequestId::EXPIRY_RECORDED;
                 let grant = grant.clone();
-                self.note_end(&grant, EndedHow::Expired);
+                self.note_end(&grant, EndReason::Expired);
                 self.rewrite_target(&target);
             }
         }
@@ -61,7 +61,7 @@ impl KeyChange {
     }
 
     /// Notes how a grant ended, if ends are listed.
-    pub(super) fn note_end(&mut self, grant: &Grant, how: EndedHow) {
+    pub(super) fn note_end(&mut self, grant: &Grant, how: EndReason) {
         if let Some(ended) = &mut self.effects.ended {
             let Grant { owner, version, token, .. } = grant;
             ended.push(Ended { how, owner: owner.clone(), version: *version, token: *token });

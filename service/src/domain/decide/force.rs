@@ -1,7 +1,7 @@
 //! The forced release: an operator ends a grant, and its former holder learns of it.
 
 use super::{
-    Context, Decided, EndedHow, KeyChange, Verdict,
+    Context, Decided, EndReason, KeyChange, Verdict,
     held::{Ending, Target},
     refuse,
 };
@@ -41,7 +41,7 @@ impl KeyChange {
         let revocation = Revocation { digest: VersionDigest::of(version), at: ctx.now.at_most, by, reason };
         self.state.revoked.push(revocation, ctx.now);
         let (data, delete_lock) = (&forced.data, forced.delete_lock);
-        self.release_target(&target, Ending { data, delete_lock, how: EndedHow::Forced }, ctx)
+        self.release_target(&target, Ending { data, delete_lock, how: EndReason::Forced }, ctx)
     }
 
     /// The version of the grant to end; `None` for a lock that was not granted since it was created.

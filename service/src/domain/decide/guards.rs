@@ -101,13 +101,13 @@ impl KeyChange {
         }
     }
 
-    /// Notes that a grant was ended, in its guard row if that can be changed. `stood` tells whether the grant was
+    /// Notes that a grant was ended, in its guard row if that can be changed. `was_active` tells whether the grant was
     /// active.
-    pub(super) fn end_guard(&mut self, target: &Target, stood: bool) {
+    pub(super) fn end_guard(&mut self, target: &Target, was_active: bool) {
         let (is_busy, slot) = (self.is_busy_target(target), self.slot_of(target));
         match &mut self.state.body {
             Body::Mutex(mutex) if mutex.guard.is_named() => {
-                mutex.guard = match (is_busy, stood) {
+                mutex.guard = match (is_busy, was_active) {
                     (false, _) => Guard::Free,
                     (true, true) => Guard::EndingHeld,
                     (true, false) => Guard::EndingExpired,
@@ -265,7 +265,7 @@ impl KeyChange {
             && !self.state.is_ending()
             && let Ok(Ok(target)) = self.target(Kind::Mutex, version)
         {
-            self.end(&target, super::EndedHow::Deleted, now);
+            self.end(&target, super::EndReason::Deleted, now);
         }
         true
     }

@@ -1,6 +1,6 @@
 //! Heartbeat and release. They act on the grant that their version names, or on nothing.
 
-use super::{Context, Decided, EndedHow, KeyChange, Need, Verdict, refuse};
+use super::{Context, Decided, EndReason, KeyChange, Need, Verdict, refuse};
 use crate::domain::{
     Body, Data, DataEdit, Grant, Heartbeat, Kind, LockView, Mutex, Now, Permit, Refusal, Release, Reply,
     RequestId, Version,
@@ -20,7 +20,7 @@ pub(super) enum Target {
 pub(super) struct Ending<'a> {
     pub(super) data: &'a DataEdit,
     pub(super) delete_lock: bool,
-    pub(super) how: EndedHow,
+    pub(super) how: EndReason,
 }
 
 impl KeyChange {
@@ -59,7 +59,7 @@ impl KeyChange {
             Err(refusal) => return Ok(refuse(refusal)),
         };
         let (data, delete_lock) = (&release.data, release.delete_lock);
-        self.release_target(&target, Ending { data, delete_lock, how: EndedHow::Released }, ctx)
+        self.release_target(&target, Ending { data, delete_lock, how: EndReason::Released }, ctx)
     }
 
     /// Releases a grant and serves the queue.
@@ -114,7 +114,7 @@ impl KeyChange {
             return Ok(false);
         }
         let deletes = grant.delete_on_release && !self.is_busy_target(&target);
-        self.end(&target, EndedHow::GivenBack, ctx.now);
+        self.end(&target, EndReason::GivenBack, ctx.now);
         if deletes && let Target::Mutex = target {
             self.delete_body(ctx.now);
         }
@@ -190,17 +190,17 @@ impl KeyChange {
     }
 
     /// Marks the target as ended by release. Returns its view afterwards.
-    pub(super) fn end(&mut self, target: &Target, how: EndedHow, now: Now) -> LockView {
+    pub(super) fn end(&mut self, target: &Target, how: EndReason, now: Now) -> LockView {
         let (grant, _) = self.grant_and_data(target);
-        let stood = grant.is_active(now);
+        let was_active = grant.is_active(now);
         grant.released = true;
         grant.expires_at = grant.expires_at.min(now.at_most);
-        self.end_guard(target, stood);
+        self.end_guard(target, was_active);
         if self.effects.ended.is_some() {
             let grant = self.grant_and_data(target).0.clone();
             self.note_end(&grant, how);
         }
-        if stood && let Body::Semaphore(semaphore) = &mut self.state.body {
+        if was_active && let Body::Semaphore(semaphore) = &mut self.state.body {
             semaphore.permits.note_released();
         }
         self.write_target(target, now)

@@ -23,7 +23,7 @@ mod views;
 pub use acquire::DEFAULT_LEASE_MS;
 pub use again::EarlierDecision;
 pub use context::Context;
-pub use ends::{Ended, EndedHow};
+pub use ends::{EndReason, Ended};
 pub use outcome::{Decided, Effects, Freed, Need, Verdict};
 pub use storage::ROW_BYTES;
 pub use views::MOST_HOLDERS;
@@ -113,7 +113,7 @@ impl KeyChange {
 
     /// Records the change as it is before the next command.
     #[cfg(test)]
-    fn keep_step(&mut self) {
+    fn record_step(&mut self) {
         if crate::simulation::hooks::process().is_some() && self.steps.decided > 0 {
             let before = std::mem::take(&mut self.steps.before);
             let step = self.clone();
@@ -131,7 +131,7 @@ impl KeyChange {
     /// Decides one command.
     pub fn decide(&mut self, command: &Command, ctx: &Context) -> Decided {
         #[cfg(test)]
-        self.keep_step();
+        self.record_step();
         self.decided_under = Some(ctx.epoch);
         if let Body::Semaphore(semaphore) = &mut self.state.body {
             semaphore.permits.recount(ctx.now);

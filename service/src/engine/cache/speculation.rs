@@ -6,11 +6,11 @@
 //! are loaded first, and only a few are decided without a load, to notice when that pays again.
 
 /// The share of right assumptions from which on an assumption pays, in thousandths.
-const PAYS_FROM: u32 = 400;
+const MIN_SHARE: u32 = 400;
 /// A share of 1, in thousandths.
-const WHOLE: u32 = 1_000;
+const FULL_SHARE: u32 = 1_000;
 /// The reciprocal of the weight of one outcome.
-const INERTIA: u32 = 32;
+const WEIGHT_RECIPROCAL: u32 = 32;
 /// Where assumptions mostly fail, one in this many decisions is still based on one.
 const PROBE_EVERY: u32 = 32;
 
@@ -23,19 +23,19 @@ struct Share {
 
 impl Default for Share {
     fn default() -> Self {
-        Self { right: WHOLE, asked: 0 }
+        Self { right: FULL_SHARE, asked: 0 }
     }
 }
 
 impl Share {
     fn pays(&mut self) -> bool {
         self.asked = self.asked.wrapping_add(1);
-        self.right >= PAYS_FROM || self.asked.is_multiple_of(PROBE_EVERY)
+        self.right >= MIN_SHARE || self.asked.is_multiple_of(PROBE_EVERY)
     }
 
     fn note(&mut self, right: bool) {
-        let target = if right { WHOLE } else { 0 };
-        self.right = (self.right * (INERTIA - 1) + target) / INERTIA;
+        let target = if right { FULL_SHARE } else { 0 };
+        self.right = (self.right * (WEIGHT_RECIPROCAL - 1) + target) / WEIGHT_RECIPROCAL;
     }
 }
 

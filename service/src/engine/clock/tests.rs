@@ -143,7 +143,7 @@ proptest! {
                 let us = true_us(start, at, 0);
                 prop_assert!(clock.now(at).is_none_or(|now| encloses(now, us)));
                 prop_assert!(clock.latest(at).map_or(later > 1_000, |now| encloses(now, us)));
-                let reckoned = clock.reckon(db_time, sent, at);
+                let reckoned = clock.extrapolate(db_time, sent, at);
                 prop_assert!(encloses(reckoned, us), "{:?} {}", reckoned, us);
             }
         }

@@ -10,7 +10,7 @@ use super::{
         Shared,
         message::{Audit, Message},
     },
-    every_beat,
+    heartbeat_interval,
     reaping::find_unknown,
 };
 use crate::domain::ReplicaId;
@@ -21,7 +21,7 @@ pub(super) async fn keep_auditing(shared: Arc<Shared>, me: ReplicaId) {
     const AUDIT_EVERY: u64 = 2;
     const UNKNOWN_EVERY: u64 = 10;
     let mut beats = 0_u64;
-    let mut ticks = every_beat();
+    let mut ticks = heartbeat_interval();
     loop {
         ticks.tick().await;
         if shared.waiting.count() == 0 {

@@ -35,11 +35,11 @@ use super::{Shared, ids, message::Message, tasks::spawn_critical};
 use crate::domain::ReplicaId;
 
 /// The pause between two heartbeats.
-const BEAT: Duration = Duration::from_secs(1);
+const HEARTBEAT_PERIOD: Duration = Duration::from_secs(1);
 /// The pause before this replica tries again to join.
-const JOIN_AGAIN: Duration = Duration::from_millis(200);
+const JOIN_RETRY_PAUSE: Duration = Duration::from_millis(200);
 /// How long a replica without waiters stays registered.
-const LINGER: Duration = Duration::from_secs(30);
+const LEAVE_AFTER: Duration = Duration::from_secs(30);
 /// How long a leaving replica stays registered: longer than a statement of an earlier decision can be under way.
 const SETTLED_AFTER: Duration = Duration::from_secs(15);
 
@@ -131,7 +131,7 @@ impl Membership {
         let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::make_mut(&mut suspects).insert(replica);
         drop(suspects);
-        self.want_reaping();
+        self.request_reaping();
     }
 
     /// Notes that a replica is no longer suspect, because it is known to be dead or alive.
@@ -143,7 +143,7 @@ impl Membership {
     }
 
     /// Makes this replica watch the heartbeats of the others until it is known which of them are dead.
-    pub(super) fn want_reaping(&self) {
+    pub(super) fn request_reaping(&self) {
         self.reaping_wanted.notify_one();
     }
 
@@ -169,7 +169,7 @@ impl Membership {
     }
 }
 
-/// Joins when a request wants to wait, and leaves after [`LINGER`] without a waiter. Returns when the service stops.
+/// Joins when a request wants to wait, and leaves after [`LEAVE_AFTER`] without a waiter. Returns when the service stops.
 pub(super) async fn run(shared: Arc<Shared>) {
     let joined = async || {
         shared.membership.wanted.notified().await;
@@ -187,7 +187,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         }
         shared.membership.is_pushed.store(false, Ordering::Relaxed);
         // This replica's heartbeats no longer show whether those that it declared dead send heartbeats again.
-        shared.membership.want_reaping();
+        shared.membership.request_reaping();
     }
 }
 
@@ -197,13 +197,13 @@ async fn join(shared: &Shared) -> ReplicaId {
         match shared.store.join(me).await {
             Ok(()) => {
                 shared.membership.set_me(Some(me));
-                shared.broadcast(|| Message::Joined);
+                shared.broadcast(|| Message::Registered);
                 tracing::debug!(replica = %me, "this replica is registered");
                 return me;
             }
             Err(error) => {
                 shared.report_outage(&error);
-                tokio::time::sleep(JOIN_AGAIN).await;
+                tokio::time::sleep(JOIN_RETRY_PAUSE).await;
             }
         }
     }
@@ -213,10 +213,10 @@ async fn join(shared: &Shared) -> ReplicaId {
 async fn keep_membership(shared: &Arc<Shared>, me: ReplicaId) {
     let mut watch = Watch::default();
     let mut idle_since = None;
-    let mut ticks = every_beat();
+    let mut ticks = heartbeat_interval();
     while shared.stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        match shared.store.beat(me).await {
-            Ok(beat) if !beat.known => return forget_me(shared, me),
+        match shared.store.heartbeat(me).await {
+            Ok(beat) if !beat.known => return on_own_row_lost(shared, me),
             Ok(beat) => {
                 shared.outage.end_if_any();
                 act_on(shared, watch.note(Some(me), &beat.peers, Instant::now()));
@@ -225,8 +225,9 @@ async fn keep_membership(shared: &Arc<Shared>, me: ReplicaId) {
         }
         if shared.waiting.count() > 0 {
             idle_since = None;
-        } else if shared.is_draining() || idle_since.get_or_insert_with(Instant::now).elapsed() >= LINGER {
-            if leave_unless_wanted(shared, me).await {
+        } else if shared.is_draining() || idle_since.get_or_insert_with(Instant::now).elapsed() >= LEAVE_AFTER
+        {
+            if leave_unless_needed(shared, me).await {
                 return;
             }
             idle_since = None;
@@ -244,20 +245,20 @@ async fn keep_membership(shared: &Arc<Shared>, me: ReplicaId) {
 
 /// Handles the loss of this replica's row: the others declared it dead. The next request that wants to wait makes it
 /// join as a new incarnation.
-fn forget_me(shared: &Shared, me: ReplicaId) {
+fn on_own_row_lost(shared: &Shared, me: ReplicaId) {
     tracing::warn!(replica = %me, "the other replicas declared this one dead; its waiters lost their places");
     shared.membership.set_me(None);
     shared.broadcast(|| Message::Evict { draining: None });
 }
 
-fn every_beat() -> tokio::time::Interval {
-    let mut ticks = tokio::time::interval(BEAT);
+fn heartbeat_interval() -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval(HEARTBEAT_PERIOD);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     ticks
 }
 
 /// Leaves, unless a request began to wait meanwhile. Returns whether this replica left.
-async fn leave_unless_wanted(shared: &Shared, me: ReplicaId) -> bool {
+async fn leave_unless_needed(shared: &Shared, me: ReplicaId) -> bool {
     if !shared.is_draining() {
         // Requests that already wait here, or are just beginning to, are served until the end.
         shared.membership.begin_leaving();
@@ -265,20 +266,20 @@ async fn leave_unless_wanted(shared: &Shared, me: ReplicaId) -> bool {
         let mut wanted = false;
         while Instant::now() < settled && !wanted && !shared.stop.is_cancelled() {
             // The row and its heartbeats stay as long as a statement that names it may be under way.
-            match shared.store.beat(me).await {
+            match shared.store.heartbeat(me).await {
                 Ok(beat) if !beat.known => {
-                    forget_me(shared, me);
+                    on_own_row_lost(shared, me);
                     return true;
                 }
                 Ok(_) => {}
                 Err(error) => shared.report_outage(&error),
             }
             let somebody = shared.stop.run_until_cancelled(shared.membership.wanted.notified());
-            wanted = matches!(tokio::time::timeout(BEAT, somebody).await, Ok(Some(())));
+            wanted = matches!(tokio::time::timeout(HEARTBEAT_PERIOD, somebody).await, Ok(Some(())));
         }
         if wanted || shared.waiting.count() > 0 {
             shared.membership.set_me(Some(me));
-            shared.broadcast(|| Message::Joined);
+            shared.broadcast(|| Message::Registered);
             return false;
         }
     }

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::{
     super::{Shared, metrics::NOTIFICATIONS},
-    BEAT,
+    HEARTBEAT_PERIOD,
 };
 use crate::{
     domain::{KeyId, ReplicaId},
@@ -82,7 +82,7 @@ pub(super) async fn listen(shared: Arc<Shared>, me: ReplicaId) {
             Ok(()) => return,
             Err(error) => shared.report_outage(&error),
         }
-        tokio::time::sleep(BEAT).await;
+        tokio::time::sleep(HEARTBEAT_PERIOD).await;
     }
 }
 

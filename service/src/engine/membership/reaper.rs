@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{
     super::{Shared, message::Message, tasks::spawn_critical},
-    every_beat, reap_replica,
+    heartbeat_interval, reap_replica,
     watch::{ObservedReplicas, Watch},
 };
 use crate::store::StoreError;
@@ -27,7 +27,7 @@ pub(in super::super) async fn reap_when_wanted(shared: Arc<Shared>) {
 async fn watch_until_settled(shared: &Arc<Shared>) {
     let mut watch = Watch::default();
     let mut beating = BTreeSet::new();
-    let mut ticks = every_beat();
+    let mut ticks = heartbeat_interval();
     loop {
         ticks.tick().await;
         match look(shared, &mut watch, &mut beating).await {

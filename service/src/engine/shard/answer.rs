@@ -166,7 +166,7 @@ impl Shard {
 
     /// Sets the timer of a key to the next time at which its queue may have to be served.
     fn set_key_timer(&mut self, id: &KeyId, state: &KeyState, now: Instant) {
-        const SOONEST: Duration = Duration::from_millis(1);
+        const MIN_DELAY: Duration = Duration::from_millis(1);
         if (state.queue.len == 0 && !self.key_timers.contains(id)) || planted!(LostWakeUp) {
             return;
         }
@@ -178,6 +178,6 @@ impl Shard {
             // The database's time is unknown and has to be asked for first.
             None => (state.queue.len > 0).then_some(now),
         };
-        self.key_timers.set(id, at.map(|at| at.max(now + SOONEST)));
+        self.key_timers.set(id, at.map(|at| at.max(now + MIN_DELAY)));
     }
 }

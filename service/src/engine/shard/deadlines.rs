@@ -21,7 +21,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 const CHECK_EVERY: Duration = Duration::from_millis(250);
 
 /// Waiters whose leave was not written in time, each with the error to answer.
-type Leavers = Vec<(RequestId, EngineError)>;
+type OverdueLeaves = Vec<(RequestId, EngineError)>;
 
 /// One check.
 struct DeadlineCheck<'s> {
@@ -29,7 +29,7 @@ struct DeadlineCheck<'s> {
     /// The error for commands that were never written.
     unreachable: EngineError,
     blocked: &'s BlockedKeys,
-    leavers: Leavers,
+    leavers: OverdueLeaves,
     /// Keys of tasks that have no commands left.
     emptied: Vec<KeyId>,
 }
@@ -74,7 +74,7 @@ fn is_overdue(request: &PendingRequest, now: Instant) -> bool {
 }
 
 /// Checks a task that may have been written or is about to be. Keeps all of its commands.
-fn fail_overdue(key_task: &mut KeyTask, now: Instant, leavers: &mut Leavers) {
+fn fail_overdue(key_task: &mut KeyTask, now: Instant, leavers: &mut OverdueLeaves) {
     for request in &mut key_task.requests {
         if is_overdue(request, now) {
             leavers.extend(request.fail(EngineError::UnknownOutcome));

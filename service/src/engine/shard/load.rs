@@ -38,7 +38,7 @@ impl Shard {
             Err(error) => return self.postpone_all(key_tasks, &error),
         };
         self.shared.clock.observe(loaded.db_time, sent, received);
-        let now = self.shared.clock.reckon(loaded.db_time, sent, Instant::now());
+        let now = self.shared.clock.extrapolate(loaded.db_time, sent, Instant::now());
         let ctx = self.shared.context(now);
         if epoch != ctx.epoch {
             // The states may be those of a server that was replaced meanwhile.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use rustc_hash::FxHashSet;
 
-use super::intake::HeldBack;
+use super::intake::Backpressure;
 use crate::{
     domain::KeyId,
     engine::key_task::KeyTask,
@@ -45,7 +45,7 @@ impl Loads {
     }
 
     /// Notes that this replica is registered.
-    pub(super) fn on_joined(&mut self) {
+    pub(super) fn on_registered(&mut self) {
         for key_task in std::mem::take(&mut self.without_membership) {
             self.push(key_task);
         }
@@ -53,9 +53,9 @@ impl Loads {
 
     /// The commands that stay in the intake until others are loaded. Tasks that wait here are loaded in order of
     /// arrival, regardless of their tenants.
-    pub(super) fn held_back(&self) -> HeldBack {
+    pub(super) fn backpressure(&self) -> Backpressure {
         let waiting = self.others.len();
-        HeldBack { acquires: waiting >= 2 * MOST_LOADED, reads: waiting >= MOST_LOADED }
+        Backpressure { acquires: waiting >= 2 * MOST_LOADED, reads: waiting >= MOST_LOADED }
     }
 
     /// Begins the next load, if none is under way and a task waits for one. Returns what has to be loaded.
@@ -148,7 +148,7 @@ mod tests {
         let mut loads = Loads::default();
         loads.push_without_membership(key_task("a", Command::ServeQueue));
         assert!(loads.begin().is_none());
-        loads.on_joined();
+        loads.on_registered();
         assert_eq!(keys(loads.begin()), ["a"]);
     }
 }

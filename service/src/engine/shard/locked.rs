@@ -36,7 +36,7 @@ impl Shard {
             let mut decided = None;
             let load_requests = [copy.load_request()];
             let mut decide = |states: Vec<KeyState>, db_time| {
-                let now = shared.clock.reckon(db_time, sent, Instant::now());
+                let now = shared.clock.extrapolate(db_time, sent, Instant::now());
                 // If an attempt was applied there is nothing to decide: the next load finds that attempt.
                 let state = states.into_iter().next().filter(|state| copy.applied(state).is_none());
                 let outcome = state.map(|mut state| {

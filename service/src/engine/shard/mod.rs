@@ -137,7 +137,7 @@ impl Shard {
             Message::Loaded(done) => self.on_loaded(*done),
             Message::Committed(done) => self.on_committed(*done),
             Message::Locked(done) => self.on_locked(*done),
-            Message::Joined => self.in_flight.loads.on_joined(),
+            Message::Registered => self.in_flight.loads.on_registered(),
             Message::ServeQueue { id, permit } => {
                 drop(permit);
                 self.enqueue_internal(id, Command::ServeQueue);
@@ -163,7 +163,7 @@ impl Shard {
             self.intake.next_at(),
             self.next_deadline_check,
             self.cache.expires_at(),
-            self.in_flight.commits.slow_at(self.intake.waiting(self.held_back())),
+            self.in_flight.commits.slow_at(self.intake.waiting(self.backpressure())),
         ];
         events.into_iter().flatten().min()
     }
@@ -195,9 +195,9 @@ impl Shard {
 
     /// Starts the commits and the load that can be started.
     fn proceed(&mut self) {
-        while self.in_flight.commits.may_send(self.intake.waiting(self.held_back())) && self.send_next_batch()
-        {
-        }
+        while self.in_flight.commits.may_send(self.intake.waiting(self.backpressure()))
+            && self.send_next_batch()
+        {}
         self.try_blocked();
         self.commit_guarded();
         self.send_next_load();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::time::Instant;
 
-use super::{Shard, intake::HeldBack};
+use super::{Shard, intake::Backpressure};
 use crate::{
     domain::{Command, Tenant},
     engine::{error::EngineError, metrics::ShedReason, pending_request::PendingRequest},
@@ -68,8 +68,8 @@ impl Shard {
     }
 
     /// The commands that stay in the intake until others are loaded.
-    pub(super) fn held_back(&self) -> HeldBack {
-        self.in_flight.loads.held_back()
+    pub(super) fn backpressure(&self) -> Backpressure {
+        self.in_flight.loads.backpressure()
     }
 
     /// The reason to shed an acquire that arrives now; `None` to accept it.
@@ -83,7 +83,7 @@ impl Shard {
         }
         let max = self.shared.options.max_queue_wait;
         let would_wait = self.intake.would_wait(tenant, request.arrived)?;
-        (would_wait > max && !self.shared.outage.goes_on()).then_some(ShedReason::QueueWait)
+        (would_wait > max && !self.shared.outage.is_ongoing()).then_some(ShedReason::QueueWait)
     }
 
     /// The number of queued commands from which on this shard sheds acquires.
@@ -102,7 +102,7 @@ impl Shard {
     /// Sheds the acquires that have waited too long for a batch: more commands arrived at once than the measured pace
     /// foresaw.
     pub(super) fn shed_late(&mut self, now: Instant) {
-        if self.shared.outage.goes_on() {
+        if self.shared.outage.is_ongoing() {
             return;
         }
         let (max, metrics) = (self.shared.options.max_queue_wait, &self.shared.metrics);

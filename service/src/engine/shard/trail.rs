@@ -4,7 +4,7 @@ use super::local_waiters::LocalWaiters;
 use crate::{
     audit::{AuditEvent, AuditLog, AuditRecord, Origin},
     domain::{
-        Body, Command, Effects, Ended, EndedHow, ForcedRelease, KeyId, KeyState, Kind, LockView,
+        Body, Command, Effects, EndReason, Ended, ForcedRelease, KeyId, KeyState, Kind, LockView,
         NotGrantedReason, Owner, Reason, Refusal, Reply, RequestId, Timestamp, Token, Verdict, Version,
     },
     engine::pending_request::PendingRequest,
@@ -97,9 +97,9 @@ impl<'a> Recorder<'a> {
         let mut ended = std::mem::take(&mut self.ended);
         ended.retain(|ended| {
             let (event, reason) = match ended.how {
-                EndedHow::Expired => (AuditEvent::Expired, None),
-                EndedHow::GivenBack => (AuditEvent::Released, Some("undelivered")),
-                EndedHow::Released | EndedHow::Forced | EndedHow::Deleted => return true,
+                EndReason::Expired => (AuditEvent::Expired, None),
+                EndReason::GivenBack => (AuditEvent::Released, Some("undelivered")),
+                EndReason::Released | EndReason::Forced | EndReason::Deleted => return true,
             };
             self.record_end(event, None, ended, reason);
             false
@@ -112,9 +112,9 @@ impl<'a> Recorder<'a> {
     fn record_other_ends(&mut self) {
         for ended in std::mem::take(&mut self.ended) {
             let event = match ended.how {
-                EndedHow::Forced => AuditEvent::Forced,
-                EndedHow::Deleted => AuditEvent::Deleted,
-                EndedHow::Released | EndedHow::GivenBack | EndedHow::Expired => AuditEvent::Released,
+                EndReason::Forced => AuditEvent::Forced,
+                EndReason::Deleted => AuditEvent::Deleted,
+                EndReason::Released | EndReason::GivenBack | EndReason::Expired => AuditEvent::Released,
             };
             self.record_end(event, None, ended, None);
         }
@@ -143,10 +143,10 @@ impl<'a> Recorder<'a> {
             }
             Command::Leave { request_id, .. } => self.record_answer(self.caller(*request_id), reply),
             Command::Release(release) => {
-                self.record_release(origin, EndedHow::Released, Some(release.version), None);
+                self.record_release(origin, EndReason::Released, Some(release.version), None);
             }
             Command::ForceRelease(ForcedRelease { version, reason, .. }) => {
-                self.record_release(origin, EndedHow::Forced, *version, reason.as_ref());
+                self.record_release(origin, EndReason::Forced, *version, reason.as_ref());
             }
             Command::DeleteLock { .. } | Command::DeleteSemaphore if *reply == Reply::Deleted => {
                 self.record_deletion(request);
@@ -164,7 +164,7 @@ impl<'a> Recorder<'a> {
     fn record_release(
         &mut self,
         origin: Option<&'a Origin>,
-        how: EndedHow,
+        how: EndReason,
         version: Option<Version>,
         reason: Option<&Reason>,
     ) {
@@ -172,14 +172,14 @@ impl<'a> Recorder<'a> {
             |ended: &&Ended| ended.how == how && version.is_none_or(|version| version == ended.version);
         let Some(index) = self.ended.iter().position(is_it) else { return };
         let ended = self.ended.remove(index);
-        let event = if how == EndedHow::Forced { AuditEvent::Forced } else { AuditEvent::Released };
+        let event = if how == EndReason::Forced { AuditEvent::Forced } else { AuditEvent::Released };
         self.record_end(event, origin, ended, reason.map(Reason::as_str));
     }
 
     fn record_deletion(&mut self, request: &'a PendingRequest) {
         let (kind, held) = match request.command {
             Command::DeleteSemaphore => (Kind::Semaphore, None),
-            _ => (Kind::Mutex, self.ended.iter().position(|ended| ended.how == EndedHow::Deleted)),
+            _ => (Kind::Mutex, self.ended.iter().position(|ended| ended.how == EndReason::Deleted)),
         };
         let held = held.map(|index| self.ended.remove(index));
         self.log.record(&AuditRecord {

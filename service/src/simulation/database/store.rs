@@ -15,8 +15,8 @@ use super::{
 use crate::{
     domain::{Epoch, KeyId, Place, ReplicaId, Timestamp, Waiter},
     store::{
-        Beat, Committed, DecideLocked, KeyStore, LoadRequest, Loaded, Notifications, Peer, ReplicaStore,
-        StoreError, WaitingRow, WithoutLists, Write,
+        Committed, DecideLocked, HeartbeatResult, KeyStore, LoadRequest, Loaded, Notifications, Peer,
+        ReplicaStore, StoreError, WaitingRow, WithoutLists, Write,
     },
 };
 
@@ -158,14 +158,14 @@ impl ReplicaStore for Connection {
             .await
     }
 
-    async fn beat(&self, me: ReplicaId) -> Result<Beat, StoreError> {
+    async fn heartbeat(&self, me: ReplicaId) -> Result<HeartbeatResult, StoreError> {
         self.database
             .ask(&self.session, || {
                 let db_time = Timestamp(self.database.clock());
                 let mut tables = self.database.tables();
                 let known = tables.replicas.get_mut(&me).map(|beat| *beat += 1).is_some();
                 let peers = tables.replicas.iter().map(|(&replica, &beat)| Peer { replica, beat }).collect();
-                Beat { known, peers, db_time }
+                HeartbeatResult { known, peers, db_time }
             })
             .await
     }

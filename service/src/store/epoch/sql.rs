@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// 2026-01-01T00:00:00Z in epoch seconds.
-const SINCE_S: i64 = 1_767_225_600;
+const START_OF_2026_S: i64 = 1_767_225_600;
 
 /// The system's identifier and the timeline. The name of a WAL file contains the timeline, and changes at once when a
 /// standby is promoted.
@@ -50,7 +50,8 @@ pub(super) fn look(dialect: Dialect, in_full: bool) -> String {
         Dialect::Sqlite => String::new(),
         Dialect::Postgres => {
             let server = if in_full { POSTGRES_SERVER } else { "''" };
-            let seconds = format!("(floor(extract(epoch FROM clock_timestamp()))::bigint - {SINCE_S})::text");
+            let seconds =
+                format!("(floor(extract(epoch FROM clock_timestamp()))::bigint - {START_OF_2026_S})::text");
             format!(
                 "/* epoch */ SELECT {POSTGRES_READ_ONLY}, {server}, {POSTGRES_STARTED}::text, NULL::text, {seconds}, {stored} \
                  FROM (SELECT 1) AS one {from}"
@@ -89,15 +90,17 @@ fn started(uptime: &str) -> String {
 }
 
 fn seconds() -> String {
-    format!("CAST(UNIX_TIMESTAMP() - {SINCE_S} AS CHAR)")
+    format!("CAST(UNIX_TIMESTAMP() - {START_OF_2026_S} AS CHAR)")
 }
 
 /// Seconds since 2026 by the database's clock, for a raise by hand.
 pub(super) fn seconds_since_2026(dialect: Dialect) -> String {
     match dialect {
-        Dialect::Sqlite => format!("unixepoch('now') - {SINCE_S}"),
-        Dialect::Postgres => format!("floor(extract(epoch FROM clock_timestamp()))::bigint - {SINCE_S}"),
-        Dialect::MariaDb | Dialect::MySql => format!("CAST(UNIX_TIMESTAMP() - {SINCE_S} AS SIGNED)"),
+        Dialect::Sqlite => format!("unixepoch('now') - {START_OF_2026_S}"),
+        Dialect::Postgres => {
+            format!("floor(extract(epoch FROM clock_timestamp()))::bigint - {START_OF_2026_S}")
+        }
+        Dialect::MariaDb | Dialect::MySql => format!("CAST(UNIX_TIMESTAMP() - {START_OF_2026_S} AS SIGNED)"),
     }
 }
 

@@ -8,7 +8,7 @@ mod trial;
 
 use sea_orm::{ConnectionTrait, DbErr, Value};
 
-use super::{Write, classify::GUARD_OPEN, commit::Won, sql_store::SqlStore};
+use super::{Write, classify::GUARD_OPEN, commit::WrittenRows, sql_store::SqlStore};
 use crate::domain::{Body, GuardEdit};
 
 impl SqlStore {
@@ -18,10 +18,10 @@ impl SqlStore {
         &self,
         db: &impl ConnectionTrait,
         writes: &[Write],
-        won: &Won,
+        written: &WrittenRows,
     ) -> Result<(), DbErr> {
         for write in writes {
-            let Some(raised) = won.token(write) else { continue };
+            let Some(raised) = written.token(write) else { continue };
             let mut locked = Vec::new();
             for edit in write.change.guard_edits() {
                 // Only a mutex's token may have been raised: a permit's key has a row, and its token was decided above

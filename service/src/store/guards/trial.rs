@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::store::{dialect::Dialect, sql_store::SqlStore};
 
 /// Why no lock can be guarded if a row lock keeps nobody away.
-const NOT_REAL: &str = "guarding needs locks on rows, and a row that one session locked was not locked for another: is db_locks_guards an InnoDB table?";
+const ROW_LOCKS_INEFFECTIVE: &str = "guarding needs locks on rows, and a row that one session locked was not locked for another: is db_locks_guards an InnoDB table?";
 
 impl SqlStore {
     /// Why no lock can be guarded; `None` if a row that one session locks as the guard does cannot be locked by another
@@ -24,13 +24,13 @@ impl SqlStore {
             reason = "it keeps two trials at a time apart, and identifies nothing"
         )]
         let key = format!("db_locks: trial {}", Uuid::new_v4());
-        let real = self.locks_are_real(&key).await;
+        let real = self.row_locks_exclude(&key).await;
         let id = [Value::from("default"), Value::from(key.as_str())];
         let removed =
             self.execute(self.general_pool(), &self.sweep, &self.sql.guards.delete_orphan, id).await;
         match real.and_then(|real| removed.map(|_| real)) {
             Ok(true) => None,
-            Ok(false) => Some(NOT_REAL.to_owned()),
+            Ok(false) => Some(ROW_LOCKS_INEFFECTIVE.to_owned()),
             Err(error) => {
                 // The database is out of reach or read-only. Then nothing is granted, either.
                 tracing::warn!(%error, "cannot find out whether the server's row locks are real");
@@ -39,7 +39,7 @@ impl SqlStore {
         }
     }
 
-    async fn locks_are_real(&self, key: &str) -> Result<bool, DbErr> {
+    async fn row_locks_exclude(&self, key: &str) -> Result<bool, DbErr> {
         let sql = &self.sql.guards;
         let row = || [Value::from("default"), Value::from(key), Value::from(0)];
         let values = [Value::from(None::<Uuid>), Value::from(0_i64)].into_iter().chain(row());

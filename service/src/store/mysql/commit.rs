@@ -28,7 +28,7 @@ use crate::{
         Write,
         children::keys_text,
         classify::is_transient,
-        commit::Won,
+        commit::WrittenRows,
         dialect::Dialect,
         fence::Fence,
         pool::Pool,
@@ -58,10 +58,10 @@ impl SqlStore {
         &self,
         pool: &Pool<MySql>,
         writes: &[Write],
-    ) -> Result<Option<Won>, DbErr> {
+    ) -> Result<Option<WrittenRows>, DbErr> {
         let is_guarded = writes.iter().any(|write| write.change.needs_guard_rows());
-        if is_guarded && let Some(won) = self.commit_mariadb_guarded(pool, writes).await? {
-            return Ok(Some(won));
+        if is_guarded && let Some(written) = self.commit_mariadb_guarded(pool, writes).await? {
+            return Ok(Some(written));
         }
         let rows: Vec<_> = writes.iter().map(LockRow::of).collect();
         let fence = self.pools.epochs.fence(writes);
@@ -79,12 +79,12 @@ impl SqlStore {
             answer => answer?,
         };
         // The answer has the new rows, with the tokens that they were given.
-        let mut won = Won::read(&answer)?;
+        let mut written = WrittenRows::read(&answer)?;
         if let Some(row) = answer.first() {
             let known = rows.iter().filter(|row| row.is_known()).map(|row| row.write);
-            won.add_all(known, Timestamp(row.read(DB_TIME)?));
+            written.add_all(known, Timestamp(row.read(DB_TIME)?));
         }
-        Ok(Some(won))
+        Ok(Some(written))
     }
 
     /// Whether the error may be that of a locked guard row. MariaDB reports the same error for a key's row.
@@ -100,7 +100,7 @@ impl SqlStore {
         pool: &Pool<MySql>,
         rows: &[LockRow<'_>],
         fence: Fence<'_>,
-    ) -> Result<Option<Won>, DbErr> {
+    ) -> Result<Option<WrittenRows>, DbErr> {
         let is_block = fence.is_galera();
         let list =
             Self::values_list(if is_block { &self.sql.upserts_in_blocks } else { &self.sql.upserts }, rows)?;
@@ -110,9 +110,9 @@ impl SqlStore {
         self.commit.round_trips.increment(1);
         if is_block {
             let answer = pool.fetch_transaction(list.sql.clone(), arguments, fence).await;
-            return won_unless_undone(answer.map_err(unless_committed));
+            return written_unless_undone(answer.map_err(unless_committed));
         }
-        won_unless_undone(pool.fetch(list.sql.clone(), arguments, fence).await)
+        written_unless_undone(pool.fetch(list.sql.clone(), arguments, fence).await)
     }
 
     /// Writes rows inside a transaction.
@@ -120,47 +120,51 @@ impl SqlStore {
         &self,
         db: &impl ConnectionTrait,
         rows: &[LockRow<'_>],
-    ) -> Result<Won, DbErr> {
+    ) -> Result<WrittenRows, DbErr> {
         if self.sql.dialect == Dialect::MySql {
             return self.upsert_mysql(db, rows).await;
         }
-        if let Some(won) = self.upsert_mariadb(db, rows).await? {
-            return Ok(won);
+        if let Some(written) = self.upsert_mariadb(db, rows).await? {
+            return Ok(written);
         }
-        let mut won = self.read_back(db, rows).await?;
-        for row in rows.iter().filter(|row| !won.has(row.write)).collect::<Vec<_>>() {
+        let mut written = self.read_back(db, rows).await?;
+        for row in rows.iter().filter(|row| !written.contains(row.write)).collect::<Vec<_>>() {
             let row = std::slice::from_ref(row);
-            won.extend(match self.upsert_mariadb(db, row).await? {
+            written.extend(match self.upsert_mariadb(db, row).await? {
                 Some(alone) => alone,
                 None => self.read_back(db, row).await?,
             });
         }
-        Ok(won)
+        Ok(written)
     }
 
     async fn upsert_mariadb(
         &self,
         db: &impl ConnectionTrait,
         rows: &[LockRow<'_>],
-    ) -> Result<Option<Won>, DbErr> {
+    ) -> Result<Option<WrittenRows>, DbErr> {
         let list = Self::values_list(&self.sql.upserts, rows)?;
-        won_unless_undone(self.query(db, &self.commit, &list.sql, list.values()).await)
+        written_unless_undone(self.query(db, &self.commit, &list.sql, list.values()).await)
     }
 
-    async fn upsert_mysql(&self, db: &impl ConnectionTrait, rows: &[LockRow<'_>]) -> Result<Won, DbErr> {
+    async fn upsert_mysql(
+        &self,
+        db: &impl ConnectionTrait,
+        rows: &[LockRow<'_>],
+    ) -> Result<WrittenRows, DbErr> {
         let list = Self::values_list(&self.sql.upserts, rows)?;
         self.execute(db, &self.commit, &list.sql, list.values()).await?;
         self.read_back(db, rows).await
     }
 
     /// Reads which rows were written. Deletes a row that was created by a write that was decided on an existing row.
-    async fn read_back(&self, db: &impl ConnectionTrait, rows: &[LockRow<'_>]) -> Result<Won, DbErr> {
+    async fn read_back(&self, db: &impl ConnectionTrait, rows: &[LockRow<'_>]) -> Result<WrittenRows, DbErr> {
         let keys = keys_text(rows.iter().map(|row| &row.write.change.id));
-        let written = self.query(db, &self.commit, &self.sql.read_back, [Value::from(keys)]).await?;
-        let mut won = Won::default();
-        for row in &written {
+        let rows = self.query(db, &self.commit, &self.sql.read_back, [Value::from(keys)]).await?;
+        let mut written = WrittenRows::default();
+        for row in &rows {
             if !row.try_get_by_index::<bool>(CREATED)? {
-                won.extend(Won::read(std::slice::from_ref(row))?);
+                written.extend(WrittenRows::read(std::slice::from_ref(row))?);
                 continue;
             }
             let undo =
@@ -168,7 +172,7 @@ impl SqlStore {
             let (tenant, key): (String, String) = (row.try_get("", "tenant")?, row.try_get("", "key")?);
             self.execute(db, &self.commit, undo, [tenant.into(), key.into()]).await?;
         }
-        Ok(won)
+        Ok(written)
     }
 
     /// The upsert of these rows, filled up with the last row to a number that has a statement.
@@ -219,10 +223,10 @@ impl ValuesList<'_> {
 }
 
 /// The writes that won; `None` if the statement failed because a row that was to be updated was gone.
-fn won_unless_undone(written: Result<Vec<impl Row>, DbErr>) -> Result<Option<Won>, DbErr> {
+fn written_unless_undone(written: Result<Vec<impl Row>, DbErr>) -> Result<Option<WrittenRows>, DbErr> {
     match written {
         Err(error) if has_lost(&error) => Ok(None),
-        written => Won::read(&written?).map(Some),
+        written => WrittenRows::read(&written?).map(Some),
     }
 }
 

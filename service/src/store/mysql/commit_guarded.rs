@@ -9,14 +9,14 @@ use sea_orm::{
 
 use super::{
     error_number,
-    guards::{GUARD_LOCKED, WON, arguments},
+    guards::{COMMITTED, GUARD_LOCKED, arguments},
 };
 use crate::{
     domain::Timestamp,
     store::{
         Write,
         classify::{GUARD_OPEN, is_transient},
-        commit::Won,
+        commit::WrittenRows,
         pool::Pool,
         rows::Row,
         sql_store::SqlStore,
@@ -33,7 +33,7 @@ impl SqlStore {
         &self,
         pool: &Pool<MySql>,
         writes: &[Write],
-    ) -> Result<Option<Won>, DbErr> {
+    ) -> Result<Option<WrittenRows>, DbErr> {
         let arguments = arguments(writes).map_err(|error| DbErr::Custom(error.to_string()))?;
         let (Some(sql), Some(arguments)) = (&self.sql.commit_guarded, arguments) else { return Ok(None) };
         self.commit.round_trips.increment(1);
@@ -48,9 +48,9 @@ impl SqlStore {
         if outcome == GUARD_LOCKED {
             return Err(DbErr::Custom(format!("{GUARD_OPEN}0")));
         }
-        let mut won = Won::default();
-        won.add_all(writes.iter().filter(|_| outcome == WON), Timestamp(db_time));
-        Ok(Some(won))
+        let mut written = WrittenRows::default();
+        written.add_all(writes.iter().filter(|_| outcome == COMMITTED), Timestamp(db_time));
+        Ok(Some(written))
     }
 }
 

@@ -20,8 +20,8 @@ use crate::{
 };
 
 /// The outcomes of `commit_guarded`: the race was lost, the change is committed, or the guard row is locked.
-const LOST: i64 = 0;
-pub(super) const WON: i64 = 1;
+const RACE_LOST: i64 = 0;
+pub(super) const COMMITTED: i64 = 1;
 pub(super) const GUARD_LOCKED: i64 = 2;
 
 /// The parameters of a change of one mutex and its guard row, and of nothing else; `None` for any other change.
@@ -56,7 +56,7 @@ pub(in super::super) fn commit_guarded(dialect: Dialect) -> Option<Arc<str>> {
     let (now, ending) = (dialect.now(), GuardRows::ENDING);
     let sql = format!(
         "/* commit_guarded */\nBEGIN NOT ATOMIC
-    DECLARE outcome INT DEFAULT {LOST};
+    DECLARE outcome INT DEFAULT {RACE_LOST};
     START TRANSACTION;
     UPDATE locks SET
     {set}
@@ -65,11 +65,11 @@ pub(in super::super) fn commit_guarded(dialect: Dialect) -> Option<Arc<str>> {
         BEGIN
             DECLARE EXIT HANDLER FOR 1205 SET outcome = {GUARD_LOCKED};
             {insert}(?, ?, 0, ?, ?{ending}{update};
-            SET outcome = {WON};
+            SET outcome = {COMMITTED};
         END;
     END IF;
     SELECT outcome, {now};
-    IF outcome = {WON} THEN COMMIT; ELSE ROLLBACK; END IF;
+    IF outcome = {COMMITTED} THEN COMMIT; ELSE ROLLBACK; END IF;
 END"
     );
     Some(sql.into())

@@ -31,7 +31,7 @@ impl<DB: Driver> Pool<DB> {
         let connection = timeout(CONNECT_TIMEOUT, retry_while_busy(|| self.connect_side_by_side())).await;
         let connection = connection.unwrap_or_else(|_| Err(not_connected(sqlx::Error::PoolTimedOut)))?;
         let answered = Instant::now();
-        if self.health.has_left(opened) {
+        if self.health.is_condemned(opened) {
             return Err(not_connected(sqlx::Error::PoolTimedOut));
         }
         // Lives differ, so that the connections of a pool are not all replaced at once.

@@ -209,7 +209,7 @@ impl<DB: Driver> Pool<DB> {
                 pooled.tested = pooled.answered;
                 return true;
             }
-            Ok(Err(error)) if reaction(&error) == Reaction::CloseAll => self.health.distrust_server(),
+            Ok(Err(error)) if reaction(&error) == Reaction::CloseAll => self.health.condemn_connections(),
             Ok(Err(_)) | Err(_) => self.health.note_silence(pooled.answered),
         }
         false
@@ -218,18 +218,18 @@ impl<DB: Driver> Pool<DB> {
 
 impl<DB: Driver> Pool<DB> {
     /// Runs the work, unless another server is chosen meanwhile: then nobody waits for the former server's answer.
-    async fn unless_moved<T>(
+    async fn unless_server_changed<T>(
         &self,
         work: impl Future<Output = Result<T, sqlx::Error>>,
     ) -> Result<T, sqlx::Error> {
         if !self.servers.are_several() {
             return work.await;
         }
-        let mut moved = self.health.moved();
+        let mut server_changed = self.health.server_changed();
         tokio::select! {
             biased;
             result = work => result,
-            _ = moved.changed() => Err(std::io::Error::from(std::io::ErrorKind::ConnectionAborted).into()),
+            _ = server_changed.changed() => Err(std::io::Error::from(std::io::ErrorKind::ConnectionAborted).into()),
         }
     }
 }
@@ -242,7 +242,7 @@ impl<DB: Driver> Lease<'_, DB> {
     ) -> Result<T, DbErr> {
         self.is_sound = false;
         let mut unanswered = Unanswered { health: &self.pool.health, sent: Instant::now(), answered: false };
-        let work = self.pool.unless_moved(unless_panicked(work(&mut self.pooled.connection)));
+        let work = self.pool.unless_server_changed(unless_panicked(work(&mut self.pooled.connection)));
         let result = timeout(self.pool.answer_timeout, work).await;
         let result =
             result.unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()));
@@ -255,7 +255,7 @@ impl<DB: Driver> Lease<'_, DB> {
             Reaction::Close => unanswered.answered = true,
             Reaction::CloseAll => {
                 unanswered.answered = true;
-                self.pool.health.distrust_server();
+                self.pool.health.condemn_connections();
             }
             Reaction::Distrust => {}
         }

@@ -41,7 +41,7 @@ impl<DB: Driver> Transaction<'_, DB> {
         let session = &lease.pool.session;
         let statement = if result.is_ok() { &session.commit } else { &session.rollback };
         // Another server may have been chosen since the transaction began, or this server may have been demoted.
-        if result.is_ok() && lease.pool.health.has_left(lease.pooled.opened) {
+        if result.is_ok() && lease.pool.health.is_condemned(lease.pooled.opened) {
             return Err(not_connected(sqlx::Error::PoolTimedOut));
         }
         // A commit over a connection that is not sound fails, as it should.

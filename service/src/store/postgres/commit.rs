@@ -14,7 +14,7 @@ use crate::domain::Body;
 use crate::store::{
     Committed, Write,
     children::{channel_of, payload_of},
-    commit::Won,
+    commit::WrittenRows,
     pool::Pool,
     rows::{LockRow, changed_permits},
     sql_store::SqlStore,
@@ -30,9 +30,10 @@ impl SqlStore {
     ) -> Result<Committed, DbErr> {
         let (text, arguments) = statement(writes).map_err(|error| unsendable(&error))?;
         self.commit.round_trips.increment(1);
-        let won = Won::read(&pool.fetch(text, arguments, self.pools.epochs.fence(writes)).await?)?;
-        let db_time = self.db_time(&won, self.hot_pool()).await?;
-        Ok(won.committed(writes, db_time))
+        let written =
+            WrittenRows::read(&pool.fetch(text, arguments, self.pools.epochs.fence(writes)).await?)?;
+        let db_time = self.db_time(&written, self.hot_pool()).await?;
+        Ok(written.committed(writes, db_time))
     }
 }
 
@@ -47,13 +48,13 @@ impl SqlStore {
         let Some(arguments) = guarded(writes).map_err(|error| unsendable(&error))? else { return Ok(None) };
         self.commit.round_trips.increment(1);
         let fence = self.pools.epochs.fence(writes);
-        let won = Won::read(&pool.fetch(&sql::UPDATE_ONE_GUARDED, arguments, fence).await?)?;
+        let written = WrittenRows::read(&pool.fetch(&sql::UPDATE_ONE_GUARDED, arguments, fence).await?)?;
         let [write] = writes else { return Ok(None) };
-        if won.token(write).is_none() {
+        if written.token(write).is_none() {
             return Ok(None);
         }
-        let db_time = self.db_time(&won, self.hot_pool()).await?;
-        Ok(Some(won.committed(writes, db_time)))
+        let db_time = self.db_time(&written, self.hot_pool()).await?;
+        Ok(Some(written.committed(writes, db_time)))
     }
 }
 

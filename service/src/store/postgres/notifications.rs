@@ -33,7 +33,7 @@ pub(in super::super) struct PgNotifications {
     channel: String,
     listener: PgListener,
     /// Changes when the listener's server must not be used any more.
-    left: watch::Receiver<()>,
+    condemned: watch::Receiver<()>,
 }
 
 impl PgNotifications {
@@ -46,7 +46,7 @@ impl PgNotifications {
     }
 
     async fn listen_on(servers: Arc<Servers<Postgres>>, channel: String) -> Result<Self, StoreError> {
-        let left = servers.health().left();
+        let condemned = servers.health().condemned();
         let listener = async {
             let options = servers.options().await?.clone();
             let pool = PgPoolOptions::new()
@@ -63,11 +63,11 @@ impl PgNotifications {
             Ok(listener)
         };
         let listener = timeout(CONNECT_TIMEOUT, listener).await.map_err(|_| timed_out(Purpose::Read))?;
-        Ok(Self { listener: listener.map_err(failed)?, servers, channel, left })
+        Ok(Self { listener: listener.map_err(failed)?, servers, channel, condemned })
     }
 
     /// Listens again, after the connection was lost or when it leads to a server that is no longer written to.
-    async fn listen_anew(&mut self) -> Result<(), StoreError> {
+    async fn listen_again(&mut self) -> Result<(), StoreError> {
         *self = Self::listen_on(self.servers.clone(), self.channel.clone()).await?;
         Ok(())
     }
@@ -85,7 +85,7 @@ impl Notifications for PgNotifications {
         loop {
             let received = tokio::select! {
                 received = timeout(PING, self.listener.try_recv()) => received,
-                _ = self.left.changed() => Ok(Ok(None)),
+                _ = self.condemned.changed() => Ok(Ok(None)),
             };
             match received {
                 Ok(Ok(Some(notification))) => {
@@ -94,7 +94,7 @@ impl Notifications for PgNotifications {
                     }
                 }
                 Ok(Ok(None)) => {
-                    self.listen_anew().await?;
+                    self.listen_again().await?;
                     return Ok(None);
                 }
                 Ok(Err(error)) => return Err(failed(error)),

@@ -38,7 +38,7 @@ const WARN: &str = "BEGIN; SET LOCAL client_min_messages = warning; BEGIN; COMMI
 const WAIT: Duration = Duration::from_secs(3);
 /// How long to wait until the proving write is sent again: a firewall may have forgotten its connection. It is not
 /// given up earlier, since its transaction would go on waiting in the server.
-const ANEW: Duration = Duration::from_secs(30);
+const RESEND_AFTER: Duration = Duration::from_secs(30);
 
 /// The state of replication.
 #[derive(Debug)]
@@ -140,15 +140,15 @@ async fn prove(servers: Arc<Servers<Postgres>>, unknown: u64) -> Result<u64, sql
         let _ = connection.close().await;
         Ok(warned)
     };
-    let mut left = servers.health().left();
+    let mut condemned = servers.health().condemned();
     let write = async {
         tokio::select! {
             written = write => written,
             // The write may wait for ever for a standby that has taken over.
-            _ = left.changed() => Err(sqlx::Error::PoolTimedOut),
+            _ = condemned.changed() => Err(sqlx::Error::PoolTimedOut),
         }
     };
-    match timeout(ANEW, write).await {
+    match timeout(RESEND_AFTER, write).await {
         Ok(Ok(false)) => Ok(unknown),
         Ok(Ok(true)) | Err(_) => Err(sqlx::Error::PoolTimedOut),
         Ok(Err(sqlx::Error::Database(error))) if is_unsupported(&*error) => {

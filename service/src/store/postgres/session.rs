@@ -16,7 +16,7 @@ use crate::store::{
 
 /// Every statement finds its rows by key, and its plan is made once. A plan that was made for an empty table must not
 /// remain a scan for ever: with these settings the planner can only use the index.
-const PLANS: &[(&str, &str)] = &[
+const PLANNER_SETTINGS: &[(&str, &str)] = &[
     ("enable_seqscan", "off"),
     ("enable_hashjoin", "off"),
     ("enable_mergejoin", "off"),
@@ -50,7 +50,7 @@ fn settings(scope: &str, statement_timeout: Duration, idle_timeout: Duration) ->
         ("statement_timeout", statement_timeout.as_str()),
         ("idle_in_transaction_session_timeout", idle_timeout.as_str()),
     ];
-    let settings = PLANS.iter().copied().chain(others);
+    let settings = PLANNER_SETTINGS.iter().copied().chain(others);
     let settings = settings
         .fold(String::new(), |text, (name, value)| text + &format!("SET {scope} {name} = '{value}'; "));
     // Values other than 'off' are for the operator to choose: they concern standbys.

@@ -21,7 +21,7 @@ use crate::store::{
 const DB_TIME: &str = "(SELECT floor(date_part('epoch', clock_timestamp()) * 1000)::bigint) AS db_time";
 /// Whether a row of an array belongs to a write that won. The lookup uses a hash table; a join would compare every row
 /// with every other one.
-const HAS_WON: &str = "(n.stamp IN (SELECT stamp FROM won)) IS TRUE";
+const WRITE_WON: &str = "(n.stamp IN (SELECT stamp FROM won)) IS TRUE";
 
 /// Updates keys' rows that exist: the common batch.
 pub(in super::super) static UPDATE: LazyLock<String> =
@@ -104,7 +104,7 @@ WITH updated AS (
     DELETE FROM waiters w
     USING unnest($3::waiter_row[]) AS n
     WHERE w.tenant = n.tenant AND w."key" = n."key" AND w.seq = n.seq
-        AND {HAS_WON}
+        AND {WRITE_WON}
 ), active AS (
     {}
 ), granted AS (
@@ -112,18 +112,18 @@ WITH updated AS (
 ), notified AS (
     SELECT count(pg_notify(n.channel, n.payload)) AS notifications
     FROM unnest($6::uuid[], $7::text[], $8::text[]) AS n (stamp, channel, payload)
-    WHERE {HAS_WON}
+    WHERE {WRITE_WON}
 )
 SELECT won.stamp, won.token, won.db_time, notified.notifications
 FROM notified LEFT JOIN won ON true"#,
         update_rows("$1"),
         insert_rows("$2"),
-        put_waiters("$4", HAS_WON),
+        put_waiters("$4", WRITE_WON),
         put(
             "permits",
             &Columns::of_permits(),
             of_array,
-            &format!("FROM unnest($5::permit_row[]) AS n\nWHERE {HAS_WON}"),
+            &format!("FROM unnest($5::permit_row[]) AS n\nWHERE {WRITE_WON}"),
             "slot",
             &Columns::set_in_permits()
         ),

@@ -66,7 +66,7 @@ pub(in super::super) const fn guard_of(kind: i16) -> Option<Guard> {
 }
 
 /// `sweep_at_ms` of a key with an ended grant that a guard row still names.
-pub(in super::super) const AT_ONCE: Timestamp = Timestamp(0);
+pub(in super::super) const SWEEP_AT_ONCE: Timestamp = Timestamp(0);
 
 /// The row that a write produces.
 pub(in super::super) struct LockRow<'a> {
@@ -102,12 +102,12 @@ impl<'a> LockRow<'a> {
         let lease_ms = semaphore.map(|semaphore| semaphore.lease_ms).or(grant.map(|grant| grant.lease_ms));
         let sweep_at = match &state.body {
             Body::Absent => Some(state.updated_at).filter(|_| state.queue.len == 0),
-            Body::Mutex(mutex) if mutex.guard.is_ending() => Some(AT_ONCE),
+            Body::Mutex(mutex) if mutex.guard.is_ending() => Some(SWEEP_AT_ONCE),
             Body::Mutex(_) => {
                 let goes = grant.filter(|grant| grant.delete_on_release && !grant.released);
                 goes.map(|grant| grant.expires_at)
             }
-            Body::Semaphore(_) => state.is_ending().then_some(AT_ONCE),
+            Body::Semaphore(_) => state.is_ending().then_some(SWEEP_AT_ONCE),
         };
         [
             Cell::text(id.tenant.as_str()),

@@ -5,8 +5,8 @@
 //! another server is chosen, connections to the former one are no longer used.
 
 mod choice;
-mod look;
 mod nodelay;
+mod search;
 mod watch;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,8 +15,8 @@ use sea_orm::sqlx::{self, Connection};
 use tokio::{sync::watch::Sender, task::JoinHandle, time::Instant};
 
 use self::{
-    look::{FoundServer, Look},
     nodelay::set_nodelay,
+    search::{FoundServer, ServerSearch},
 };
 use super::{
     health::Health,
@@ -39,8 +39,8 @@ pub(super) struct Servers<DB: Driver> {
 struct Shared<DB: Driver> {
     servers: Vec<Server<DB>>,
     health: Arc<Health>,
-    /// The result of the last look at all servers.
-    look: Sender<Look>,
+    /// The result of the last search.
+    search: Sender<ServerSearch>,
     /// The highest timeline that was used so far. Never locked across an await.
     highest: Mutex<Option<Timeline>>,
 }
@@ -77,8 +77,10 @@ impl<DB: Driver> Servers<DB> {
     ) -> Result<Arc<Self>, sqlx::Error> {
         let server = |host: &Host| Ok(Server { host: host.clone(), options: options(&host.url)? });
         let servers = hosts.iter().map(server).collect::<Result<Vec<_>, sqlx::Error>>()?;
-        let look = if hosts.are_several() { Look::before_the_first() } else { Look::at_the_only_one() };
-        let shared = Arc::new(Shared { servers, health, look: Sender::new(look), highest: Mutex::default() });
+        let search =
+            if hosts.are_several() { ServerSearch::unknown() } else { ServerSearch::of_single_server() };
+        let shared =
+            Arc::new(Shared { servers, health, search: Sender::new(search), highest: Mutex::default() });
         let watch = hosts.are_several().then(|| spawn_critical(watch::watch(shared.clone())));
         Ok(Arc::new(Self { shared, watch }))
     }
@@ -111,20 +113,21 @@ impl<DB: Driver> Servers<DB> {
             self.shared.health.request_check();
         }
         let connection = connected?;
-        if self.shared.look.borrow().found == FoundServer::Server(server) {
+        if self.shared.search.borrow().found == FoundServer::Server(server) {
             return Ok(connection);
         }
-        Err(refused(ChosenAnew))
+        Err(refused(ServerChanged))
     }
 
-    /// The server that accepts writes. If none is known, this waits for the next look.
+    /// The server that accepts writes. If none is known, this waits for the next search.
     async fn choose(&self) -> Result<usize, sqlx::Error> {
         let called = Instant::now();
-        let mut looks = self.shared.look.subscribe();
-        let is_answer =
-            |look: &Look| matches!(look.found, FoundServer::Server(_)) || look.began >= Some(called);
-        let look = looks.wait_for(is_answer).await.map_err(|_| sqlx::Error::PoolClosed)?;
-        look.found.server()
+        let mut searches = self.shared.search.subscribe();
+        let is_answer = |search: &ServerSearch| {
+            matches!(search.found, FoundServer::Server(_)) || search.began >= Some(called)
+        };
+        let search = searches.wait_for(is_answer).await.map_err(|_| sqlx::Error::PoolClosed)?;
+        search.found.server()
     }
 }
 
@@ -164,4 +167,4 @@ impl<DB: Driver> Shared<DB> {
 /// Another server was chosen while a connection was made.
 #[derive(Debug, thiserror::Error)]
 #[error("another server was chosen while this one was connected to")]
-struct ChosenAnew;
+struct ServerChanged;

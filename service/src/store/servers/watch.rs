@@ -12,22 +12,22 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::{
     OptionsOf, Shared,
     choice::{Choice, choose},
-    look::{FoundServer, Look},
+    search::{FoundServer, ServerSearch},
 };
 use crate::{
     log_limit::LogLimit,
     store::{server_status::ServerStatus, session::Driver},
 };
 
-/// The time between two looks at the servers.
+/// The time between two searches for the server that accepts writes.
 const PERIOD: Duration = Duration::from_secs(1);
-/// The time between two looks while no server is known to accept writes, and the least pause between looks.
+/// The time between two searches while no server is known to accept writes, and the least pause between searches.
 const SHORT_PERIOD: Duration = Duration::from_millis(100);
 /// How long a server may take to answer.
 const ANSWER: Duration = Duration::from_secs(3);
-/// How long a look lasts. A server that has not answered by then is not asked again: the next look waits for its
+/// How long a search lasts. A server that has not answered by then is not asked again: the next search waits for its
 /// answer. So one server that hangs does not keep another one from being found.
-const LOOK: Duration = Duration::from_millis(500);
+const SEARCH_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long a connection is used. After that, a name may lead to another server.
 const LIFE: Duration = Duration::from_secs(10);
 
@@ -44,7 +44,7 @@ struct Answer<DB: Driver> {
     said: Result<(ServerStatus, KeptConnection<DB>), String>,
 }
 
-/// Looks at the servers in an endless loop.
+/// Searches for the server that accepts writes, in an endless loop.
 pub(super) async fn watch<DB: Driver>(shared: Arc<Shared<DB>>) {
     let mut kept: Vec<Option<KeptConnection<DB>>> = shared.servers.iter().map(|_| None).collect();
     let mut is_asked = vec![false; kept.len()];
@@ -52,7 +52,7 @@ pub(super) async fn watch<DB: Driver>(shared: Arc<Shared<DB>>) {
     loop {
         let began = Instant::now();
         for (server, is_asked) in is_asked.iter_mut().enumerate() {
-            // A question that was not answered during the last look still waits for its answer.
+            // A question that was not answered during the last search still waits for its answer.
             if !std::mem::replace(is_asked, true) {
                 let question = ask::<DB>(server, shared.servers[server].options.clone(), kept[server].take());
                 questions.push(question);
@@ -60,7 +60,7 @@ pub(super) async fn watch<DB: Driver>(shared: Arc<Shared<DB>>) {
         }
         let mut answers: Vec<Result<ServerStatus, String>> =
             kept.iter().map(|_| Err("no answer".to_owned())).collect();
-        let until = began + LOOK;
+        let until = began + SEARCH_TIMEOUT;
         while let Ok(Some(Answer { server, said })) = timeout_at(until, questions.next()).await {
             is_asked[server] = false;
             answers[server] = said.map(|(status, connection)| {
@@ -68,10 +68,10 @@ pub(super) async fn watch<DB: Driver>(shared: Arc<Shared<DB>>) {
                 status
             });
         }
-        let is_sure = shared.conclude(questions.is_empty().then_some(began), &answers);
+        let is_sure = shared.choose_server(questions.is_empty().then_some(began), &answers);
         sleep(SHORT_PERIOD).await;
         if is_sure {
-            // After a suspicion or the full period, it is time for the next look.
+            // After a suspicion or the full period, it is time for the next search.
             let _ = timeout(PERIOD.saturating_sub(SHORT_PERIOD), shared.health.check_requested()).await;
         }
     }
@@ -102,8 +102,8 @@ async fn ask<DB: Driver>(
 
 impl<DB: Driver> Shared<DB> {
     /// Chooses a server by the answers. Returns whether the chosen server has answered. `began` is `None` if answers
-    /// are still missing after the look: then it is not certain that there is no server to use.
-    fn conclude(&self, began: Option<Instant>, answers: &[Result<ServerStatus, String>]) -> bool {
+    /// are still missing after the search: then it is not certain that there is no server to use.
+    fn choose_server(&self, began: Option<Instant>, answers: &[Result<ServerStatus, String>]) -> bool {
         let statuses: Vec<_> = answers.iter().map(|answer| answer.as_ref().ok()).collect();
         let found = {
             let mut highest = self.highest.lock().unwrap_or_else(PoisonError::into_inner);
@@ -115,13 +115,13 @@ impl<DB: Driver> Shared<DB> {
             }
             self.found(choice, answers)
         };
-        let before = self.look.borrow().found.clone();
-        self.look.send_modify(|look| {
+        let before = self.search.borrow().found.clone();
+        self.search.send_modify(|search| {
             if matches!(before, FoundServer::Server(_)) && before != found {
                 // Done together with the choice: connections that are begun later lead to the new server.
-                self.health.leave_all();
+                self.health.abandon_server();
             }
-            *look = Look { began: began.or(look.began), found: found.clone() };
+            *search = ServerSearch { began: began.or(search.began), found: found.clone() };
         });
         if before != found {
             match &found {
@@ -141,11 +141,11 @@ impl<DB: Driver> Shared<DB> {
     /// The result of a choice. A server that was in use stays in use if it has not answered and no other one accepts
     /// writes.
     fn found(&self, choice: Choice, answers: &[Result<ServerStatus, String>]) -> FoundServer {
-        static RIVALS: LogLimit = LogLimit::new();
+        static SEVERAL_WRITABLE: LogLimit = LogLimit::new();
         match choice {
             Choice::Use { server, rivals } => {
                 if !rivals.is_empty()
-                    && let Some(left_out) = RIVALS.pass()
+                    && let Some(left_out) = SEVERAL_WRITABLE.pass()
                 {
                     tracing::error!(
                         left_out,
@@ -158,7 +158,7 @@ impl<DB: Driver> Shared<DB> {
             }
             Choice::Undecided(servers) => {
                 let names = self.names(&servers);
-                if let Some(left_out) = RIVALS.pass() {
+                if let Some(left_out) = SEVERAL_WRITABLE.pass() {
                     tracing::error!(
                         left_out,
                         hosts = names,
@@ -169,13 +169,13 @@ impl<DB: Driver> Shared<DB> {
             }
             // The server in use has not answered: its connections find out by themselves whether it can still be used.
             Choice::NoneWrites | Choice::Silence
-                if let FoundServer::Server(server) = self.look.borrow().found
+                if let FoundServer::Server(server) = self.search.borrow().found
                     && answers[server].is_err() =>
             {
                 FoundServer::Server(server)
             }
             Choice::NoneWrites => FoundServer::NoneWrites,
-            Choice::Silence => FoundServer::Silence(self.complaints(answers)),
+            Choice::Silence => FoundServer::Silence(self.describe_failures(answers)),
         }
     }
 
@@ -184,7 +184,7 @@ impl<DB: Driver> Shared<DB> {
     }
 
     /// Why no server answered, for each server.
-    fn complaints(&self, answers: &[Result<ServerStatus, String>]) -> String {
+    fn describe_failures(&self, answers: &[Result<ServerStatus, String>]) -> String {
         let said = self.servers.iter().zip(answers);
         let said = said.filter_map(|(server, answer)| {
             Some(format!("{} ({})", server.host.name, answer.as_ref().err()?))

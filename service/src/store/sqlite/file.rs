@@ -14,13 +14,13 @@ use std::{
 };
 
 /// The mode in which only the owner reads and writes.
-const OWNERS_ALONE: u32 = 0o600;
+const OWNER_ONLY: u32 = 0o600;
 /// The mode's bits for users who are neither the owner nor in the group.
-const EVERYBODY: u32 = 0o007;
+const OTHERS: u32 = 0o007;
 /// The mode's bits of a folder in which everybody creates files, and removes only their own: `/tmp`.
 const STICKY_AND_WRITABLE: u32 = 0o1002;
 /// The endings of the files that SQLite puts beside the file.
-pub(super) const COMPANIONS: [&str; 2] = ["-wal", "-shm"];
+pub(super) const SIDE_FILES: [&str; 2] = ["-wal", "-shm"];
 
 /// Why a SQLite file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -55,11 +55,11 @@ pub(in super::super) fn prepare(path: &Path, create: bool) -> Result<(), FileErr
     let path = &std::path::absolute(path).map_err(failed("found"))?;
     check_folders(path)?;
     if create {
-        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(OWNERS_ALONE).open(path);
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(OWNER_ONLY).open(path);
         match file {
             Ok(file) => {
                 // The umask may have removed bits of the mode.
-                let owners = Permissions::from_mode(OWNERS_ALONE);
+                let owners = Permissions::from_mode(OWNER_ONLY);
                 return file.set_permissions(owners).map_err(failed("given its mode"));
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -77,7 +77,7 @@ pub(in super::super) fn prepare(path: &Path, create: bool) -> Result<(), FileErr
         }
         Err(error) => return Err(failed("read")(error)),
     }
-    for path in [path.clone()].into_iter().chain(COMPANIONS.map(|ending| beside(path, ending))) {
+    for path in [path.clone()].into_iter().chain(SIDE_FILES.map(|ending| beside(path, ending))) {
         keep_everybody_out(&path);
     }
     Ok(())
@@ -87,11 +87,11 @@ pub(in super::super) fn prepare(path: &Path, create: bool) -> Result<(), FileErr
 fn keep_everybody_out(path: &Path) {
     let Ok(file) = path.metadata() else { return };
     let mode = file.mode() & 0o777;
-    if mode & EVERYBODY == 0 {
+    if mode & OTHERS == 0 {
         return;
     }
     let mode = format!("{mode:04o}");
-    match std::fs::set_permissions(path, Permissions::from_mode(OWNERS_ALONE)) {
+    match std::fs::set_permissions(path, Permissions::from_mode(OWNER_ONLY)) {
         Ok(()) => tracing::warn!(?path, mode, "everybody could read the file; its mode is 0600 now"),
         Err(error) => {
             let error = &error as &dyn std::error::Error;
@@ -121,7 +121,7 @@ fn check_folders(path: &Path) -> Result<(), FileError> {
         }
     }
     let Some(folder) = shared(path) else { return Ok(()) };
-    for path in [path.to_owned()].into_iter().chain(COMPANIONS.map(|ending| beside(path, ending))) {
+    for path in [path.to_owned()].into_iter().chain(SIDE_FILES.map(|ending| beside(path, ending))) {
         if let Ok(file) = path.symlink_metadata() {
             check_shared(path, &file, &folder)?;
         }

@@ -7,7 +7,7 @@ use std::{
     sync::OnceLock,
 };
 
-use super::file::{COMPANIONS, beside};
+use super::file::{SIDE_FILES, beside};
 
 /// The identity of the file at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +38,7 @@ impl FileWatch {
         let path = std::path::absolute(path)?;
         let file = OnceLock::from(Identity::of(&path)?);
         let companion = |ending| (beside(&path, ending), OnceLock::new());
-        let [wal, shm] = COMPANIONS.map(companion);
+        let [wal, shm] = SIDE_FILES.map(companion);
         let watch = Self { files: [(path, file), wal, shm] };
         // A file that is not there yet is seen by a later check.
         let _ = watch.check();
@@ -76,7 +76,7 @@ mod tests {
         std::fs::write(&path, "").unwrap();
         let watch = FileWatch::new(&path).unwrap();
         watch.check().unwrap();
-        for ending in COMPANIONS {
+        for ending in SIDE_FILES {
             std::fs::write(beside(&path, ending), "").unwrap();
         }
         watch.check().unwrap();

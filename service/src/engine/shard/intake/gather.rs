@@ -4,7 +4,7 @@ use std::collections::hash_map::Entry;
 
 use tokio::time::Instant;
 
-use super::{HeldBack, Intake, KeyCommands};
+use super::{Backpressure, Intake, KeyCommands};
 use crate::{
     domain::{Command, DataEdit, KeyId},
     engine::{key_task::KeyTask, pending_request::PendingRequest},
@@ -41,10 +41,10 @@ impl Gathered {
 
 impl Intake {
     /// Groups the waiting commands by key: urgent commands first, then leaves, acquires, and commands that only read.
-    /// Their keys become busy. `decided` is the number of key tasks that are part of the batch already; `held_back` tells
+    /// Their keys become busy. `decided` is the number of key tasks that are part of the batch already; `backpressure` tells
     /// which commands stay in the intake.
-    pub(in super::super) fn gather(&mut self, decided: usize, held_back: HeldBack) -> Vec<KeyTask> {
-        if self.waiting(held_back) == 0 {
+    pub(in super::super) fn gather(&mut self, decided: usize, backpressure: Backpressure) -> Vec<KeyTask> {
+        if self.waiting(backpressure) == 0 {
             return Vec::new();
         }
         let now = Instant::now();
@@ -58,14 +58,14 @@ impl Intake {
         }
         self.gather_leaves(&mut gathered);
         while gathered.has_room()
-            && !held_back.acquires
+            && !backpressure.acquires
             && let Some(request) = self.acquires.pop_front(now)
         {
             if !request.is_abandoned() {
                 self.add_counted(&mut gathered, request);
             }
         }
-        if !held_back.reads {
+        if !backpressure.reads {
             self.gather_reads(&mut gathered, now);
         }
         if !self.to_serve.is_empty() {

@@ -45,7 +45,7 @@ enum DelayedCommand {
 /// Commands that stay in the intake while many others wait for a load. Tenants take turns in the intake but not in the
 /// queue for a load, so a long queue there would let one tenant delay the others.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct HeldBack {
+pub(super) struct Backpressure {
     /// Acquires and other commands that are not urgent.
     pub(super) acquires: bool,
     /// Commands that only read.
@@ -180,9 +180,9 @@ impl Intake {
     }
 
     /// The number of waiting commands that can start a batch. All leaves count as one.
-    pub(super) fn waiting(&self, held_back: HeldBack) -> usize {
-        let acquires = if held_back.acquires { 0 } else { self.acquires.len() };
-        let reads = if held_back.reads { 0 } else { self.reads.len() };
+    pub(super) fn waiting(&self, backpressure: Backpressure) -> usize {
+        let acquires = if backpressure.acquires { 0 } else { self.acquires.len() };
+        let reads = if backpressure.reads { 0 } else { self.reads.len() };
         self.urgent.len() + acquires + reads + usize::from(self.leaves.is_ready())
     }
 
@@ -264,15 +264,15 @@ mod tests {
     async fn commands_of_a_busy_key_wait_in_the_order_of_their_arrival() {
         let mut intake = Intake::default();
         intake.push(command("a", Command::Get(Kind::Mutex)), |_| false);
-        assert_eq!(commands(&intake.gather(0, HeldBack::default())), [1]);
+        assert_eq!(commands(&intake.gather(0, Backpressure::default())), [1]);
         tokio::time::advance(Duration::from_millis(1)).await;
         let first = command("a", Command::DeleteSemaphore);
         tokio::time::advance(Duration::from_millis(1)).await;
         intake.push(command("a", Command::DeleteLock { version: None }), |_| false);
         intake.push(first, |_| false);
-        assert!(intake.gather(0, HeldBack::default()).is_empty(), "the key is busy");
+        assert!(intake.gather(0, Backpressure::default()).is_empty(), "the key is busy");
         intake.free(&id("a"), |_| false);
-        let key_tasks = intake.gather(0, HeldBack::default());
+        let key_tasks = intake.gather(0, Backpressure::default());
         assert_eq!(commands(&key_tasks), [2]);
         assert_eq!(key_tasks[0].requests[0].command, Command::DeleteSemaphore);
     }
@@ -283,11 +283,11 @@ mod tests {
         for _ in 0..3 {
             intake.push(command("a", Command::ServeQueue), |_| false);
         }
-        assert_eq!(commands(&intake.gather(0, HeldBack::default())), [1]);
+        assert_eq!(commands(&intake.gather(0, Backpressure::default())), [1]);
         intake.push(command("a", Command::ServeQueue), |_| false);
         intake.free(&id("a"), |_| false);
         assert_eq!(
-            commands(&intake.gather(0, HeldBack::default())),
+            commands(&intake.gather(0, Backpressure::default())),
             [1],
             "it was asked for after the batch was gathered"
         );
@@ -297,10 +297,10 @@ mod tests {
     async fn deferred_acquires_start_a_batch_only_after_a_pause() {
         let mut intake = Intake::default();
         intake.push(acquire(60_000), |_| true);
-        assert!(intake.gather(0, HeldBack::default()).is_empty() && !intake.is_empty());
+        assert!(intake.gather(0, Backpressure::default()).is_empty() && !intake.is_empty());
         let until = intake.next_at().expect("the pause ends");
         intake.admit_due(until);
-        assert_eq!(commands(&intake.gather(0, HeldBack::default())), [1]);
+        assert_eq!(commands(&intake.gather(0, Backpressure::default())), [1]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -308,7 +308,7 @@ mod tests {
         let mut intake = Intake::default();
         intake.push(acquire(60_000), |_| true);
         intake.push(acquire(0), |_| true);
-        let key_tasks = intake.gather(0, HeldBack::default());
+        let key_tasks = intake.gather(0, Backpressure::default());
         let Command::Acquire(first) = &key_tasks[0].requests[0].command else { panic!("it is an acquire") };
         assert_eq!((commands(&key_tasks), first.wait_ms), (vec![2], Some(60_000)));
     }

@@ -11,7 +11,7 @@ use super::MemoryStore;
 use crate::{
     domain::{Epoch, KeyId, Place, ReplicaId, Timestamp, Version},
     store::{
-        Beat, Committed, DecideLocked, KeyStore, LoadRequest, Loaded, Notifications, Page, Peer,
+        Committed, DecideLocked, HeartbeatResult, KeyStore, LoadRequest, Loaded, Notifications, Page, Peer,
         ReplicaStore, StoreError, SweepStore, WaitingRow, WithoutLists, Write,
     },
 };
@@ -119,14 +119,14 @@ impl ReplicaStore for MemoryStore {
         Ok(())
     }
 
-    async fn beat(&self, me: ReplicaId) -> Result<Beat, StoreError> {
+    async fn heartbeat(&self, me: ReplicaId) -> Result<HeartbeatResult, StoreError> {
         tokio::time::sleep(Duration::from_millis(self.beat_ms.load(Ordering::Relaxed))).await;
         self.reach().await?;
         let mut tables = self.tables();
         let known = tables.replicas.get_mut(&me).map(|beat| *beat += 1).is_some();
         let peers = tables.replicas.iter().map(|(&replica, &beat)| Peer { replica, beat }).collect();
         drop(tables);
-        Ok(Beat { known, peers, db_time: self.clock() })
+        Ok(HeartbeatResult { known, peers, db_time: self.clock() })
     }
 
     async fn peers(&self) -> Result<Vec<Peer>, StoreError> {

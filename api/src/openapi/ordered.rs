@@ -7,7 +7,7 @@ use yaml_serde::{Error, Mapping, Value, to_value};
 const METHODS: [&str; 4] = ["put", "get", "post", "delete"];
 
 /// The document as a tree that keeps the order of its members, in JSON and in YAML.
-pub(crate) fn written(document: &OpenApi) -> Result<Value, Error> {
+pub(crate) fn ordered_document(document: &OpenApi) -> Result<Value, Error> {
     let mut tree = to_value(document)?;
     let paths = tree.get_mut("paths").and_then(Value::as_mapping_mut);
     for path in paths.into_iter().flat_map(Mapping::values_mut) {

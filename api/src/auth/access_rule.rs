@@ -5,9 +5,9 @@ use db_locks_service::access::Role;
 
 /// The access rule of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Needs {
+pub(crate) enum AccessRule {
     /// The route is open to everybody.
-    Nothing,
+    Open,
     /// The route needs a credential if the metrics are protected.
     Metrics,
     /// The route needs a credential if the documents are protected.
@@ -16,7 +16,7 @@ pub(crate) enum Needs {
     Role(Role),
 }
 
-impl Needs {
+impl AccessRule {
     /// Whether a route accepts basic authentication. Terraform, and browsers that open a page, cannot send a bearer token.
     pub(crate) fn takes_basic(self, route: &str) -> bool {
         self == Self::Documents || route == "/terraform/{key}"
@@ -25,7 +25,7 @@ impl Needs {
     /// The rule of a route, by its template. Routes that are not named here need a credential.
     pub(crate) fn of(route: &str, method: &Method) -> Self {
         match route {
-            "/health" | "/healthz" | "/livez" | "/ready" | "/readyz" => Self::Nothing,
+            "/health" | "/healthz" | "/livez" | "/ready" | "/readyz" => Self::Open,
             "/metrics" => Self::Metrics,
             "/"
             | "/swagger-ui"

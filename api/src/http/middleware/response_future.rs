@@ -19,15 +19,15 @@ use db_locks_service::{LogLimit, access::Identity, audit::Origin};
 use tower::Service;
 use tracing::{Span, debug, error, warn};
 
-use super::shared::{Gate, Shared};
+use super::shared::{RouteCheck, Shared};
 use crate::{
-    auth::{Answer, Needs, Question},
+    auth::{AccessRule, CredentialCheck, CredentialLookup},
     http::{metrics::RouteIndex, request_id::REQUEST_ID},
     problem::Problem,
 };
 
 /// An acquire that has waited this long is granted only after another check of its credential.
-const CHECK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+const RECHECK_AFTER: Duration = Duration::from_secs(1);
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
@@ -42,13 +42,13 @@ pub(super) enum Inner<S: Service<Request>> {
     Route(S::Future),
     /// `None` once it was returned.
     Refused(Option<Problem>),
-    Asking(Box<Asking<S>>),
+    CallerLookup(Box<CallerLookup<S>>),
     /// The handler answered a grant after a wait: check the credential again.
-    CheckingAgain(Box<CheckingAgain>),
+    CredentialRecheck(Box<CredentialRecheck>),
 }
 
 /// A grant whose credential is looked up again.
-pub(super) struct CheckingAgain {
+pub(super) struct CredentialRecheck {
     answer: Lookup,
     /// Dropping it releases the grant.
     granted: Option<Response>,
@@ -58,18 +58,18 @@ pub(super) struct CheckingAgain {
 pub(super) type Lookup = Pin<Box<dyn Future<Output = Result<Arc<Identity>, Problem>> + Send>>;
 
 /// A request whose caller is looked up.
-pub(super) struct Asking<S> {
+pub(super) struct CallerLookup<S> {
     pub(super) answer: Lookup,
     /// `None` once it was returned.
     pub(super) request: Option<Request>,
-    pub(super) gate: Gate,
+    pub(super) route_check: RouteCheck,
     pub(super) service: S,
 }
 
-pub(super) fn look_up(shared: Arc<Shared>, question: Question) -> Lookup {
+pub(super) fn look_up(shared: Arc<Shared>, lookup: CredentialLookup) -> Lookup {
     Box::pin(async move {
         match &shared.authentication {
-            Some(authentication) => authentication.ask(question).await,
+            Some(authentication) => authentication.look_up(lookup).await,
             None => Err(Problem::internal_error()),
         }
     })
@@ -81,13 +81,13 @@ pub(super) fn enter_as<S: Service<Request>>(
     shared: &Shared,
     identity: Arc<Identity>,
     mut request: Request,
-    gate: &Gate,
+    route_check: &RouteCheck,
     origin: Option<&Arc<Origin>>,
 ) -> Inner<S> {
     if let Some(origin) = origin {
         origin.identify(Arc::clone(&identity.who));
     }
-    if let Some(problem) = shared.refusal_of(&identity, gate, request.method()) {
+    if let Some(problem) = shared.refusal_of(&identity, route_check, request.method()) {
         return Inner::Refused(Some(problem));
     }
     request.extensions_mut().insert(identity);
@@ -113,7 +113,7 @@ impl RequestBody {
 }
 
 /// A request that is being answered.
-pub(super) struct Answering<S: Service<Request>> {
+pub(super) struct ResponseFuture<S: Service<Request>> {
     pub(super) inner: Inner<S>,
     /// `None` once it is in the answer.
     pub(super) id: Option<HeaderValue>,
@@ -129,7 +129,7 @@ pub(super) struct Answering<S: Service<Request>> {
     pub(super) credential: Option<HeaderValue>,
 }
 
-impl<S> Future for Answering<S>
+impl<S> Future for ResponseFuture<S>
 where
     S: Service<Request, Response = Response, Error = Infallible, Future: Unpin> + Unpin,
 {
@@ -137,12 +137,19 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if let Inner::Asking(asking) = &mut this.inner {
-            let Poll::Ready(answer) = asking.answer.as_mut().poll(cx) else { return Poll::Pending };
-            let next = match (answer, asking.request.take()) {
+        if let Inner::CallerLookup(lookup) = &mut this.inner {
+            let Poll::Ready(answer) = lookup.answer.as_mut().poll(cx) else { return Poll::Pending };
+            let next = match (answer, lookup.request.take()) {
                 (Ok(identity), Some(request)) => {
                     let origin = this.origin.as_ref();
-                    enter_as(&mut asking.service, &this.shared, identity, request, &asking.gate, origin)
+                    enter_as(
+                        &mut lookup.service,
+                        &this.shared,
+                        identity,
+                        request,
+                        &lookup.route_check,
+                        origin,
+                    )
                 }
                 (Err(problem), _) => {
                     this.shared.authentication_failed(this.origin.as_ref(), &problem);
@@ -155,9 +162,9 @@ where
             }
             this.inner = next;
         }
-        if let Inner::CheckingAgain(checking) = &mut this.inner {
-            let Poll::Ready(answer) = checking.answer.as_mut().poll(cx) else { return Poll::Pending };
-            let granted = checking.granted.take();
+        if let Inner::CredentialRecheck(recheck) = &mut this.inner {
+            let Poll::Ready(answer) = recheck.answer.as_mut().poll(cx) else { return Poll::Pending };
+            let granted = recheck.granted.take();
             let response = match answer {
                 Ok(_) => granted.unwrap_or_else(|| Problem::internal_error().into_response()),
                 Err(problem) => {
@@ -178,7 +185,7 @@ where
                 let problem = problem.take().unwrap_or_else(Problem::internal_error);
                 Ok(Poll::Ready(Ok(problem.into_response())))
             }
-            Inner::Asking(_) | Inner::CheckingAgain(_) => return Poll::Pending,
+            Inner::CallerLookup(_) | Inner::CredentialRecheck(_) => return Poll::Pending,
         };
         drop(entered);
         let response = match polled {
@@ -187,10 +194,10 @@ where
             Ok(Poll::Ready(Err(never))) => match never {},
             Err(panic) => panicked(&*panic),
         };
-        match this.check_again(response) {
+        match this.recheck_credential(response) {
             Ok(response) => Poll::Ready(Ok(this.finish(response))),
-            Err(checking) => {
-                this.inner = Inner::CheckingAgain(checking);
+            Err(recheck) => {
+                this.inner = Inner::CredentialRecheck(recheck);
                 self.poll(cx)
             }
         }
@@ -202,11 +209,11 @@ fn panicked(_: &(dyn Any + Send)) -> Response {
     Problem::internal_error().into_response()
 }
 
-impl<S: Service<Request>> Answering<S> {
+impl<S: Service<Request>> ResponseFuture<S> {
     /// Withholds a grant after a wait until its credential is checked again. If the credential has ended, the answer is dropped,
     /// which releases the grant.
-    fn check_again(&self, response: Response) -> Result<Response, Box<CheckingAgain>> {
-        let waited = response.status() == StatusCode::OK && self.began.elapsed() >= CHECK_AGAIN_AFTER;
+    fn recheck_credential(&self, response: Response) -> Result<Response, Box<CredentialRecheck>> {
+        let waited = response.status() == StatusCode::OK && self.began.elapsed() >= RECHECK_AFTER;
         let (Some(credential), Some(authentication)) = (&self.credential, &self.shared.authentication) else {
             return Ok(response);
         };
@@ -215,15 +222,15 @@ impl<S: Service<Request>> Answering<S> {
         }
         let headers = HeaderMap::from_iter([(header::AUTHORIZATION, credential.clone())]);
         let path = self.shared.metrics.path(self.route);
-        match authentication.check(path, Needs::of(path, &self.method), &headers, None) {
-            Answer::Open | Answer::Known(_) => Ok(response),
-            Answer::Refused(problem) => {
+        match authentication.check(path, AccessRule::of(path, &self.method), &headers, None) {
+            CredentialCheck::Open | CredentialCheck::Known(_) => Ok(response),
+            CredentialCheck::Refused(problem) => {
                 self.authentication_failed(&problem);
                 Ok(problem.into_response())
             }
-            Answer::Ask(question) => {
-                let answer = look_up(Arc::clone(&self.shared), question);
-                Err(Box::new(CheckingAgain { answer, granted: Some(response) }))
+            CredentialCheck::LookUp(lookup) => {
+                let answer = look_up(Arc::clone(&self.shared), lookup);
+                Err(Box::new(CredentialRecheck { answer, granted: Some(response) }))
             }
         }
     }
@@ -252,7 +259,7 @@ impl<S: Service<Request>> Answering<S> {
 
     /// Whether people open this route in a browser.
     fn is_page(&self) -> bool {
-        Needs::of(self.shared.metrics.path(self.route), &self.method) == Needs::Documents
+        AccessRule::of(self.shared.metrics.path(self.route), &self.method) == AccessRule::Documents
     }
 
     /// Whether a part of the request's body may not have been read.

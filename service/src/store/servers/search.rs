@@ -1,14 +1,14 @@
-//! The result of a look at all servers.
+//! The result of a search for the server that accepts writes.
 
 use sea_orm::sqlx;
 use tokio::time::Instant;
 
 use super::super::session::{ReadOnlyServer, SeveralWritable, refused};
 
-/// The result of a look at all servers.
+/// The result of a search for the server that accepts writes.
 #[derive(Debug, Clone)]
-pub(super) struct Look {
-    /// When the last look began in which all servers answered or failed; `None` before the first one.
+pub(super) struct ServerSearch {
+    /// When the last search began in which all servers answered or failed; `None` before the first one.
     pub(super) began: Option<Instant>,
     pub(super) found: FoundServer,
 }
@@ -26,14 +26,14 @@ pub(super) enum FoundServer {
     Silence(String),
 }
 
-impl Look {
-    /// The look of an only server, which is never searched for.
-    pub(super) const fn at_the_only_one() -> Self {
+impl ServerSearch {
+    /// The result for a URL with a single server, which is never searched for.
+    pub(super) const fn of_single_server() -> Self {
         Self { began: None, found: FoundServer::Server(0) }
     }
 
-    /// The look before the first one: nothing was found yet.
-    pub(super) const fn before_the_first() -> Self {
+    /// The result before the first search.
+    pub(super) const fn unknown() -> Self {
         Self { began: None, found: FoundServer::Silence(String::new()) }
     }
 }
