@@ -61,9 +61,9 @@ pub struct Room {
 }
 
 impl Permits {
-    /// The index of the permit with this version; `Err` if the view does not tell.
-    pub fn find(&self, version: Version) -> Result<Option<usize>, Version> {
-        let found = self.known.iter().position(|permit| permit.grant.version == version);
+    /// The permit with this version; `Err` if the view does not tell.
+    pub fn find(&self, version: Version) -> Result<Option<&Permit>, Version> {
+        let found = self.known.iter().find(|permit| permit.grant.version == version);
         if found.is_none() && self.unknown_from.is_some() && !self.asked.contains(&version) {
             return Err(version);
         }
@@ -145,6 +145,11 @@ impl Permits {
             self.known.push(permit);
             return None;
         }
+        self.replace(permit)
+    }
+
+    /// Replaces the known permit of the same slot. Returns its grant.
+    pub fn replace(&mut self, permit: Permit) -> Option<Grant> {
         let known = self.known.iter_mut().find(|known| known.slot == permit.slot);
         known.map(|known| std::mem::replace(known, permit).grant)
     }

@@ -94,6 +94,14 @@ impl KeyState {
         }
     }
 
+    /// The state of a mutex and its guard row; [`Guard::Off`] if the key is no mutex.
+    pub const fn guard(&self) -> Guard {
+        match &self.body {
+            Body::Mutex(mutex) => mutex.guard,
+            Body::Absent | Body::Semaphore(_) => Guard::Off,
+        }
+    }
+
     /// The versions that the guard rows name, by slot. A mutex has slot 0.
     pub fn named_versions(&self) -> BTreeMap<i32, Version> {
         match &self.body {

@@ -54,7 +54,7 @@ impl KeyChange {
             return Ok(Some(refuse(Refusal::VersionMismatch)));
         }
         if let Some(target) = self.granted_target(acquire)? {
-            let (grant, _) = self.grant_and_data(&target);
+            let grant = target.grant();
             if grant.owner != acquire.owner || !grant.is_surely_active(ctx.now) {
                 return Ok(Some(refuse(Refusal::VersionMismatch)));
             }
@@ -62,7 +62,7 @@ impl KeyChange {
             drop(self.take_answer(acquire.request_id));
             // Two requests now have the grant, unless the first answer reached nobody. So no clean-up after one of them
             // ends the grant of the other.
-            return Ok(Some(self.reattach_grant(&target, acquire.request_id, ctx)));
+            return Ok(Some(self.reattach_grant(target, acquire.request_id, ctx)));
         }
         if self.state.queue.len == 0 {
             return Ok(None);

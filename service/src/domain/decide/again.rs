@@ -76,15 +76,15 @@ impl KeyChange {
 
     /// Whether a heartbeat would undo a later one: another request has the grant by now, and the heartbeat gives a
     /// lease or data that differ from the present ones. Renewing the active lease undoes nothing.
-    fn is_overtaken(&mut self, heartbeat: &Heartbeat, ctx: &Context) -> Result<bool, super::Need> {
+    fn is_overtaken(&self, heartbeat: &Heartbeat, ctx: &Context) -> Result<bool, super::Need> {
         let Ok(target) = self.target(heartbeat.kind, heartbeat.version)? else { return Ok(false) };
-        let (grant, data) = self.grant_and_data(&target);
+        let (grant, data) = (target.grant(), target.data());
         if !grant.is_active(ctx.now) || grant.request_id == heartbeat.request_id {
             return Ok(false);
         }
         let keeps_data = match &heartbeat.data {
             DataEdit::Keep => true,
-            DataEdit::Set(text) => data.as_ref() == Some(text),
+            DataEdit::Set(text) => data == Some(text),
             DataEdit::Delete => data.is_none(),
         };
         Ok(!keeps_data || heartbeat.lease_ms.is_some_and(|lease_ms| lease_ms != grant.lease_ms))

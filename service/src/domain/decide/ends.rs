@@ -47,13 +47,12 @@ impl KeyChange {
 
     /// Lists an expired grant, and marks it so that it is not listed again.
     pub(super) fn note_expiry(&mut self, version: Version, ctx: &Context) -> Decided {
-        if let Ok(target) = self.target(Kind::Mutex, version)? {
-            let (grant, _) = self.grant_and_data(&target);
+        if let Ok(mut target) = self.target(Kind::Mutex, version)? {
+            let grant = target.grant_mut();
             let is_new = grant.request_id != RequestId::EXPIRY_RECORDED;
             if is_new && !grant.released && ctx.now.is_past(grant.expires_at) {
                 grant.request_id = RequestId::EXPIRY_RECORDED;
-                let grant = grant.clone();
-                self.note_end(&grant, EndReason::Expired);
+                self.note_end(target.grant(), EndReason::Expired);
                 self.rewrite_target(&target);
             }
         }

@@ -33,15 +33,14 @@ impl KeyChange {
         if self.is_ending_target(&target) {
             return self.release_again(&target, ctx);
         }
-        let (grant, _) = self.grant_and_data(&target);
-        if !grant.is_active(ctx.now) {
+        if !target.grant().is_active(ctx.now) {
             return Ok(Verdict::Reply(Reply::Released(self.view_of(&target, ctx.now))));
         }
         let (by, reason) = (forced.by.clone(), forced.reason.clone());
         let revocation = Revocation { digest: VersionDigest::of(version), at: ctx.now.at_most, by, reason };
         self.state.revoked.push(revocation, ctx.now);
         let (data, delete_lock) = (&forced.data, forced.delete_lock);
-        self.release_target(&target, Ending { data, delete_lock, how: EndReason::Forced }, ctx)
+        self.release_target(target, Ending { data, delete_lock, how: EndReason::Forced }, ctx)
     }
 
     /// The version of the grant to end; `None` for a lock that was not granted since it was created.

@@ -110,7 +110,7 @@ impl KeyChange {
             mutex.guard = Guard::Named;
         }
         self.replaced(mutex.grant.replace(grant), now);
-        let view = self.mutex_view(&mutex, mutex.grant.as_ref(), now);
+        let view = self.mutex_view(mutex.grant.as_ref(), mutex.data.as_ref(), mutex.guard, now);
         self.state.body = Body::Mutex(mutex);
         view
     }
@@ -143,12 +143,12 @@ impl KeyChange {
     /// Answers a repeat of an acquire with its grant.
     pub(super) fn reattach_grant(
         &mut self,
-        target: &Target,
+        mut target: Target,
         request_id: RequestId,
         ctx: &Context,
     ) -> Verdict {
-        self.grant_and_data(target).0.repeat_to(request_id);
-        self.rewrite_target(target);
-        Verdict::Reply(Reply::Granted(self.view_of(target, ctx.now)))
+        target.grant_mut().repeat_to(request_id);
+        self.rewrite_target(&target);
+        Verdict::Reply(Reply::Granted(self.view_of(&target, ctx.now)))
     }
 }

@@ -37,16 +37,16 @@ impl KeyChange {
             if i32::try_from(permits.named.len()).unwrap_or(i32::MAX) <= semaphore.max_size {
                 return;
             }
-            let has_expired = |(_, permit): &(usize, &Permit)| {
+            let has_expired = |permit: &&Permit| {
                 !permit.grant.released
                     && !permit.grant.is_active(now)
                     && permits.is_named(permit)
                     && !self.is_busy(permit.slot)
             };
-            let expired = permits.known.iter().enumerate().filter(has_expired);
-            let first = expired.min_by_key(|(_, permit)| (permit.grant.expires_at, permit.slot));
-            let Some((index, _)) = first else { return };
-            self.end_expired_target(&Target::Permit(index), now);
+            let expired = permits.known.iter().filter(has_expired);
+            let first = expired.min_by_key(|permit| (permit.grant.expires_at, permit.slot));
+            let Some(first) = first else { return };
+            self.end_expired_target(Target::Permit(first.clone()), now);
         }
     }
 

@@ -77,34 +77,23 @@ impl KeyChange {
         self.guard_busy.as_ref().is_some_and(|busy| busy.slots.iter().any(|slot| self.is_busy(*slot)))
     }
 
-    /// The slot of a target's guard row.
-    fn slot_of(&self, target: &Target) -> i32 {
-        match (target, &self.state.body) {
-            (Target::Permit(index), Body::Semaphore(semaphore)) => semaphore.permits.known[*index].slot,
-            _ => 0,
-        }
-    }
-
     /// Whether the guard row of a target names a grant and cannot be changed now.
     pub(super) fn is_busy_target(&self, target: &Target) -> bool {
-        self.guard_busy.is_some() && self.is_busy(self.slot_of(target))
+        self.guard_busy.is_some() && self.is_busy(target.slot())
     }
 
     /// Whether a target was ended and only its guard row still has to be changed.
     pub(super) fn is_ending_target(&self, target: &Target) -> bool {
         match (target, &self.state.body) {
-            (Target::Mutex, Body::Mutex(mutex)) => mutex.guard.is_ending(),
-            (Target::Permit(index), Body::Semaphore(semaphore)) => {
-                semaphore.permits.is_ending(&semaphore.permits.known[*index])
-            }
-            _ => false,
+            (Target::Permit(permit), Body::Semaphore(semaphore)) => semaphore.permits.is_ending(permit),
+            _ => self.state.guard().is_ending(),
         }
     }
 
     /// Notes that a grant was ended, in its guard row if that can be changed. `was_active` tells whether the grant was
     /// active.
     pub(super) fn end_guard(&mut self, target: &Target, was_active: bool) {
-        let (is_busy, slot) = (self.is_busy_target(target), self.slot_of(target));
+        let (is_busy, slot) = (self.is_busy_target(target), target.slot());
         match &mut self.state.body {
             Body::Mutex(mutex) if mutex.guard.is_named() => {
                 mutex.guard = match (is_busy, was_active) {
@@ -177,7 +166,7 @@ impl KeyChange {
         if self.is_busy_target(target) {
             return Ok(self.release_open(target, ctx));
         }
-        self.unname(self.slot_of(target), ctx.now);
+        self.unname(target.slot(), ctx.now);
         if let Body::Mutex(mutex) = &mut self.state.body {
             mutex.guard = Guard::Free;
             self.mark_changed(ctx.now);
@@ -211,34 +200,31 @@ impl KeyChange {
             Body::Mutex(mutex) => {
                 let is_named = mutex.guard == Guard::Named;
                 let has_expired = mutex.grant.as_ref().is_some_and(|grant| !grant.is_active(now));
-                (is_named && has_expired).then_some(Target::Mutex).into_iter().collect()
+                Target::of_mutex(mutex).filter(|_| is_named && has_expired).into_iter().collect()
             }
             Body::Semaphore(semaphore) => {
-                let permits = semaphore.permits.known.iter().enumerate();
-                let has_expired = |(_, permit): &(usize, &Permit)| {
+                let has_expired = |permit: &&Permit| {
                     !permit.grant.released
                         && !permit.grant.is_active(now)
                         && semaphore.permits.is_named(permit)
                 };
-                permits.filter(has_expired).map(|(index, _)| Target::Permit(index)).collect()
+                semaphore.permits.known.iter().filter(has_expired).cloned().map(Target::Permit).collect()
             }
             Body::Absent => Vec::new(),
         };
         for target in expired {
             if self.is_busy_target(&target) == busy {
-                self.end_expired_target(&target, now);
+                self.end_expired_target(target, now);
             }
         }
     }
 
-    pub(super) fn end_expired_target(&mut self, target: &Target, now: Now) {
-        let (grant, _) = self.grant_and_data(target);
-        let before = grant.clone();
-        grant.released = true;
-        self.note_replaced(&before, now.at_most);
-        self.end_guard(target, false);
+    pub(super) fn end_expired_target(&mut self, mut target: Target, now: Now) {
+        self.note_replaced(target.grant(), now.at_most);
+        target.grant_mut().released = true;
+        self.end_guard(&target, false);
         self.mark_changed(now);
-        self.rewrite_target(target);
+        self.rewrite_target(&target);
     }
 
     /// Whether a PUT of a lock has to wait for an open transaction. `unguards` says that the PUT needs the guard row.
@@ -263,9 +249,9 @@ impl KeyChange {
         self.mark_expired(now);
         if let Some(version) = self.state.named_version()
             && !self.state.is_ending()
-            && let Ok(Ok(target)) = self.target(Kind::Mutex, version)
+            && let Ok(Ok(mut target)) = self.target(Kind::Mutex, version)
         {
-            self.end(&target, super::EndReason::Deleted, now);
+            self.end(&mut target, super::EndReason::Deleted, now);
         }
         true
     }

@@ -6,13 +6,52 @@ use crate::domain::{
     RequestId, Version,
 };
 
-/// The grant that a heartbeat or release acts on.
+/// A copy of the grant that a command acts on. [`KeyChange::put_target`] stores a changed copy in the state.
 ///
-/// It is a position in the state and not a reference: deciding also changes the rest of the state, such as the queue and the guard
-/// rows. So types cannot say that it fits the state. Each is found and used within one decision, which keeps the kind of the key.
+/// It is no reference into the state, because a decision also changes the rest of the state, such as the queue and the guard rows.
 pub(super) enum Target {
-    Mutex,
-    Permit(usize),
+    Mutex { grant: Grant, data: Option<Data> },
+    Permit(Permit),
+}
+
+impl Target {
+    /// The grant of a mutex; `None` if it was never granted.
+    pub(super) fn of_mutex(mutex: &Mutex) -> Option<Self> {
+        mutex.grant.clone().map(|grant| Self::Mutex { grant, data: mutex.data.clone() })
+    }
+
+    pub(super) const fn grant(&self) -> &Grant {
+        let (Self::Mutex { grant, .. } | Self::Permit(Permit { grant, .. })) = self;
+        grant
+    }
+
+    pub(super) const fn grant_mut(&mut self) -> &mut Grant {
+        let (Self::Mutex { grant, .. } | Self::Permit(Permit { grant, .. })) = self;
+        grant
+    }
+
+    /// The text that is stored with the mutex or permit.
+    pub(super) const fn data(&self) -> Option<&Data> {
+        let (Self::Mutex { data, .. } | Self::Permit(Permit { data, .. })) = self;
+        data.as_ref()
+    }
+
+    fn edit_data(&mut self, edit: &DataEdit) {
+        let (Self::Mutex { data, .. } | Self::Permit(Permit { data, .. })) = self;
+        match edit {
+            DataEdit::Keep => {}
+            DataEdit::Set(text) => *data = Some(text.clone()),
+            DataEdit::Delete => *data = None,
+        }
+    }
+
+    /// The slot of the guard row.
+    pub(super) const fn slot(&self) -> i32 {
+        match self {
+            Self::Mutex { .. } => 0,
+            Self::Permit(permit) => permit.slot,
+        }
+    }
 }
 
 /// The way in which a release ends its grant.
@@ -25,12 +64,12 @@ pub(super) struct Ending<'a> {
 
 impl KeyChange {
     pub(super) fn heartbeat(&mut self, heartbeat: &Heartbeat, ctx: &Context) -> Decided {
-        let target = match self.unrevoked(heartbeat.kind, heartbeat.version)? {
+        let mut target = match self.unrevoked(heartbeat.kind, heartbeat.version)? {
             Ok(target) => target,
             Err(refusal) => return Ok(refuse(refusal)),
         };
         let now = ctx.now;
-        let (grant, _) = self.grant_and_data(&target);
+        let grant = target.grant();
         if grant.released {
             return Ok(refuse(Refusal::VersionMismatch));
         }
@@ -40,12 +79,12 @@ impl KeyChange {
         if let Some(verdict) = self.refuse_edit(&target, &heartbeat.data, ctx) {
             return Ok(verdict);
         }
-        let (grant, data) = self.grant_and_data(&target);
+        let grant = target.grant_mut();
         grant.lease_ms = heartbeat.lease_ms.unwrap_or(grant.lease_ms);
         grant.expires_at = now.at_most.plus_ms(grant.lease_ms);
         grant.request_id = heartbeat.request_id;
-        edit(data, &heartbeat.data);
-        let view = self.write_target(&target, now);
+        target.edit_data(&heartbeat.data);
+        let view = self.write_target(&mut target, now);
         Ok(Verdict::Reply(Reply::Granted(view)))
     }
 
@@ -59,39 +98,44 @@ impl KeyChange {
             Err(refusal) => return Ok(refuse(refusal)),
         };
         let (data, delete_lock) = (&release.data, release.delete_lock);
-        self.release_target(&target, Ending { data, delete_lock, how: EndReason::Released }, ctx)
+        self.release_target(target, Ending { data, delete_lock, how: EndReason::Released }, ctx)
     }
 
     /// Releases a grant and serves the queue.
-    pub(super) fn release_target(&mut self, target: &Target, ending: Ending<'_>, ctx: &Context) -> Decided {
+    pub(super) fn release_target(
+        &mut self,
+        mut target: Target,
+        ending: Ending<'_>,
+        ctx: &Context,
+    ) -> Decided {
         if ending.delete_lock
             && let Target::Permit(_) = target
         {
             return Ok(refuse(Refusal::NotForSemaphores("delete_lock")));
         }
-        if self.is_ending_target(target) {
-            return self.release_again(target, ctx);
+        if self.is_ending_target(&target) {
+            return self.release_again(&target, ctx);
         }
-        let is_busy = self.is_busy_target(target);
-        if self.grant_and_data(target).0.released {
-            return Ok(Verdict::Reply(Reply::Released(self.view_of(target, ctx.now))));
+        let is_busy = self.is_busy_target(&target);
+        if target.grant().released {
+            return Ok(Verdict::Reply(Reply::Released(self.view_of(&target, ctx.now))));
         }
-        if let Some(verdict) = self.refuse_edit(target, ending.data, ctx) {
+        if let Some(verdict) = self.refuse_edit(&target, ending.data, ctx) {
             return Ok(verdict);
         }
-        let (grant, data) = self.grant_and_data(target);
-        edit(data, ending.data);
+        target.edit_data(ending.data);
+        let grant = target.grant_mut();
         let deletes = ending.delete_lock || grant.delete_on_release;
         if is_busy {
             // The lock is deleted when the release is finished later.
             grant.delete_on_release = deletes;
-            self.end(target, ending.how, ctx.now);
-            return Ok(self.release_open(target, ctx));
+            self.end(&mut target, ending.how, ctx.now);
+            return Ok(self.release_open(&target, ctx));
         }
         let ended = (grant.version, grant.expires_at);
         self.effects.released.push(ended);
-        let view = self.end(target, ending.how, ctx.now);
-        if deletes && let Target::Mutex = target {
+        let view = self.end(&mut target, ending.how, ctx.now);
+        if deletes && let Target::Mutex { .. } = target {
             self.delete_body(ctx.now);
         }
         if !planted!(LostWakeUp) {
@@ -107,15 +151,15 @@ impl KeyChange {
         request_id: RequestId,
         ctx: &Context,
     ) -> Result<bool, Need> {
-        let Ok(target) = self.target(Kind::Mutex, version)? else { return Ok(false) };
-        let (grant, _) = self.grant_and_data(&target);
+        let Ok(mut target) = self.target(Kind::Mutex, version)? else { return Ok(false) };
+        let grant = target.grant();
         let is_another = grant.request_id.kept() != request_id.kept() && !planted!(CleanUpEndsLiveGrant);
         if is_another || !grant.is_active(ctx.now) {
             return Ok(false);
         }
         let deletes = grant.delete_on_release && !self.is_busy_target(&target);
-        self.end(&target, EndReason::GivenBack, ctx.now);
-        if deletes && let Target::Mutex = target {
+        self.end(&mut target, EndReason::GivenBack, ctx.now);
+        if deletes && let Target::Mutex { .. } = target {
             self.delete_body(ctx.now);
         }
         Ok(true)
@@ -123,13 +167,13 @@ impl KeyChange {
 
     /// The view of the grant of a version, if it is active and this request may have it.
     pub(super) fn attached_view(
-        &mut self,
+        &self,
         version: Version,
         request_id: RequestId,
         ctx: &Context,
     ) -> Result<Option<LockView>, Need> {
         let Ok(target) = self.target(Kind::Mutex, version)? else { return Ok(None) };
-        let (grant, _) = self.grant_and_data(&target);
+        let grant = target.grant();
         // Nobody can repeat a version that the service made, and a grant with the request id `NONE` was answered to
         // everyone who asked.
         let is_own = grant.request_id == request_id || grant.request_id == RequestId::NONE || !grant.chosen;
@@ -141,21 +185,21 @@ impl KeyChange {
 
     /// Whether the grant of a version is on record, active or ended, with another request id.
     pub(super) fn is_attached_otherwise(
-        &mut self,
+        &self,
         version: Version,
         request_id: RequestId,
     ) -> Result<bool, Need> {
         let Ok(target) = self.target(Kind::Mutex, version)? else { return Ok(false) };
-        Ok(self.grant_and_data(&target).0.request_id != request_id)
+        Ok(target.grant().request_id != request_id)
     }
 
     /// The grant that a heartbeat or release acts on. The holder of a grant that was ended by force is answered so for as
     /// long as the revocation is remembered, whatever happened to the key since.
-    fn unrevoked(&mut self, kind: Kind, version: Version) -> Result<Result<Target, Refusal>, Need> {
+    fn unrevoked(&self, kind: Kind, version: Version) -> Result<Result<Target, Refusal>, Need> {
         let target = self.target(kind, version)?;
         // A version that is no longer remembered as ended may have been granted once more.
-        let stands = |target: &Target| !self.grant_and_data(target).0.released;
-        if matches!(target, Err(Refusal::WrongKind)) || target.as_ref().is_ok_and(stands) {
+        let is_unreleased = |target: &Target| !target.grant().released;
+        if matches!(target, Err(Refusal::WrongKind)) || target.as_ref().is_ok_and(is_unreleased) {
             return Ok(target);
         }
         Ok(self.state.revoked.find(version).map_or(target, |it| Err(Refusal::Revoked(it.clone()))))
@@ -165,80 +209,68 @@ impl KeyChange {
         Ok(match (&self.state.body, kind) {
             (Body::Absent, _) => Err(Refusal::NotFound),
             (Body::Mutex(_), Kind::Semaphore) => Err(Refusal::WrongKind),
-            (Body::Mutex(mutex), Kind::Mutex) => match &mutex.grant {
-                Some(grant) if grant.version == version => Ok(Target::Mutex),
-                Some(_) | None => Err(Refusal::VersionMismatch),
-            },
+            (Body::Mutex(mutex), Kind::Mutex) => {
+                let target = Target::of_mutex(mutex).filter(|target| target.grant().version == version);
+                target.ok_or(Refusal::VersionMismatch)
+            }
             (Body::Semaphore(semaphore), _) => {
-                match semaphore.permits.find(version).map_err(Need::Version)? {
-                    Some(index) => Ok(Target::Permit(index)),
-                    None => Err(Refusal::VersionMismatch),
-                }
+                let permit = semaphore.permits.find(version).map_err(Need::Version)?;
+                permit.cloned().map(Target::Permit).ok_or(Refusal::VersionMismatch)
             }
         })
     }
 
-    pub(super) fn grant_and_data(&mut self, target: &Target) -> (&mut Grant, &mut Option<Data>) {
-        match (&mut self.state.body, target) {
-            (Body::Mutex(Mutex { grant: Some(grant), data, .. }), Target::Mutex) => (grant, data),
-            (Body::Semaphore(semaphore), Target::Permit(index)) => {
-                let Permit { grant, data, .. } = &mut semaphore.permits.known[*index];
-                (grant, data)
-            }
-            _ => unreachable!("the target was found in this state"),
-        }
-    }
-
-    /// Marks the target as ended by release. Returns its view afterwards.
-    pub(super) fn end(&mut self, target: &Target, how: EndReason, now: Now) -> LockView {
-        let (grant, _) = self.grant_and_data(target);
+    /// Ends the target's grant. Returns its view afterwards.
+    pub(super) fn end(&mut self, target: &mut Target, how: EndReason, now: Now) -> LockView {
+        let grant = target.grant_mut();
         let was_active = grant.is_active(now);
         grant.released = true;
         grant.expires_at = grant.expires_at.min(now.at_most);
         self.end_guard(target, was_active);
-        if self.effects.ended.is_some() {
-            let grant = self.grant_and_data(target).0.clone();
-            self.note_end(&grant, how);
-        }
+        self.note_end(target.grant(), how);
         if was_active && let Body::Semaphore(semaphore) = &mut self.state.body {
             semaphore.permits.note_released();
         }
         self.write_target(target, now)
     }
 
-    fn write_target(&mut self, target: &Target, now: Now) -> LockView {
+    /// Stores a target that has changed visibly. Returns its view.
+    fn write_target(&mut self, target: &mut Target, now: Now) -> LockView {
         self.mark_changed(now);
-        if let (Body::Semaphore(semaphore), Target::Permit(index)) = (&mut self.state.body, target) {
-            let permit = &mut semaphore.permits.known[*index];
+        if let Target::Permit(permit) = target {
             permit.updated_at = now.at_most;
-            self.permits.insert(permit.slot);
         }
+        self.put_target(target);
         self.view_of(target, now)
     }
 
-    /// Marks a target to be written although nothing visible has changed.
+    /// Stores a target whose visible part has not changed, and marks it to be written.
     pub(super) fn rewrite_target(&mut self, target: &Target) {
         self.prove();
-        if let (Body::Semaphore(semaphore), Target::Permit(index)) = (&self.state.body, target) {
-            self.permits.insert(semaphore.permits.known[*index].slot);
+        self.put_target(target);
+    }
+
+    fn put_target(&mut self, target: &Target) {
+        match (target, &mut self.state.body) {
+            (Target::Mutex { grant, data }, Body::Mutex(mutex)) => {
+                mutex.grant = Some(grant.clone());
+                mutex.data.clone_from(data);
+            }
+            (Target::Permit(permit), Body::Semaphore(semaphore)) => {
+                semaphore.permits.replace(permit.clone());
+                self.permits.insert(permit.slot);
+            }
+            // The key is of another kind by now, so the grant no longer exists.
+            (_, Body::Absent | Body::Mutex(_) | Body::Semaphore(_)) => {}
         }
     }
 
     pub(super) fn view_of(&self, target: &Target, now: Now) -> LockView {
-        match (&self.state.body, target) {
-            (Body::Mutex(mutex), Target::Mutex) => self.mutex_view(mutex, mutex.grant.as_ref(), now),
-            (Body::Semaphore(semaphore), Target::Permit(index)) => {
-                self.permit_view(&semaphore.permits.known[*index], now)
+        match target {
+            Target::Mutex { grant, data } => {
+                self.mutex_view(Some(grant), data.as_ref(), self.state.guard(), now)
             }
-            _ => unreachable!("the target was found in this state"),
+            Target::Permit(permit) => self.permit_view(permit, now),
         }
-    }
-}
-
-fn edit(data: &mut Option<Data>, edit: &DataEdit) {
-    match edit {
-        DataEdit::Keep => {}
-        DataEdit::Set(text) => *data = Some(text.clone()),
-        DataEdit::Delete => *data = None,
     }
 }

@@ -11,7 +11,7 @@ impl KeyChange {
             Body::Absent => refuse(Refusal::NotFound),
             Body::Semaphore(_) => refuse(Refusal::WrongKind),
             Body::Mutex(mutex) => {
-                let view = self.mutex_view(mutex, mutex.grant.as_ref(), ctx.now);
+                let view = self.mutex_view(mutex.grant.as_ref(), mutex.data.as_ref(), mutex.guard, ctx.now);
                 Verdict::Reply(Reply::Lock { view, created: false })
             }
         }
@@ -51,7 +51,7 @@ impl KeyChange {
         }
         mutex.set_guarded(guarded);
         self.mark_changed(ctx.now);
-        let view = self.mutex_view(&mutex, mutex.grant.as_ref(), ctx.now);
+        let view = self.mutex_view(mutex.grant.as_ref(), mutex.data.as_ref(), mutex.guard, ctx.now);
         self.state.body = Body::Mutex(mutex);
         self.serve_queue(ctx)?;
         Ok(Verdict::Reply(Reply::Lock { view, created }))

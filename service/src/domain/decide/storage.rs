@@ -64,10 +64,9 @@ impl KeyChange {
     }
 
     /// The refusal of an edit that makes a grant's data larger.
-    pub(super) fn refuse_edit(&mut self, target: &Target, edit: &DataEdit, ctx: &Context) -> Option<Verdict> {
+    pub(super) fn refuse_edit(&self, target: &Target, edit: &DataEdit, ctx: &Context) -> Option<Verdict> {
         let DataEdit::Set(after) = edit else { return None };
-        let before = self.grant_and_data(target).1.clone();
-        self.refuse_data(before.as_ref(), Some(after), ctx)
+        self.refuse_data(target.data(), Some(after), ctx)
     }
 
     /// The refusal of an acquire that would create a lock, or a permit's row, or store larger data.

@@ -104,8 +104,8 @@ impl KeyChange {
 
     /// Marks a grant whose answer reached nobody, so that a repeat of its acquire has it alone.
     pub(super) fn keep(&mut self, version: Version, request_id: RequestId, ctx: &Context) -> Decided {
-        if let Ok(target) = self.target(Kind::Mutex, version)? {
-            let (grant, _) = self.grant_and_data(&target);
+        if let Ok(mut target) = self.target(Kind::Mutex, version)? {
+            let grant = target.grant_mut();
             if grant.request_id == request_id && grant.is_active(ctx.now) {
                 grant.request_id = request_id.kept();
                 self.rewrite_target(&target);

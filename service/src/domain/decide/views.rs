@@ -2,7 +2,7 @@
 
 use super::{KeyChange, acquire::DEFAULT_LEASE_MS};
 use crate::domain::{
-    Body, Grant, Guard, Holder, LockView, Mutex, NotGranted, NotGrantedReason, Now, Permit, Refusal,
+    Body, Data, Grant, Guard, Holder, LockView, NotGranted, NotGrantedReason, Now, Permit, Refusal,
     Semaphore, SemaphoreView, reply::HeldView,
 };
 
@@ -10,15 +10,21 @@ use crate::domain::{
 pub const MOST_HOLDERS: usize = 10;
 
 impl KeyChange {
-    pub(super) fn mutex_view(&self, mutex: &Mutex, grant: Option<&Grant>, now: Now) -> LockView {
+    pub(super) fn mutex_view(
+        &self,
+        grant: Option<&Grant>,
+        data: Option<&Data>,
+        guard: Guard,
+        now: Now,
+    ) -> LockView {
         LockView {
             id: self.id.clone(),
             is_permit: false,
-            held: grant.and_then(|grant| held_view(grant, mutex.guard, now)),
+            held: grant.and_then(|grant| held_view(grant, guard, now)),
             fencing_token: self.state.token,
-            data: mutex.data.clone(),
+            data: data.cloned(),
             lease_ms: grant.map_or(DEFAULT_LEASE_MS, |grant| grant.lease_ms),
-            guarded: mutex.guard.is_on(),
+            guarded: guard.is_on(),
             waiters: self.state.queue.len,
             created_at: self.state.created_at,
             updated_at: self.state.updated_at,
@@ -28,7 +34,7 @@ impl KeyChange {
     /// The view of the lock; `None` if the key is not a lock.
     pub(super) fn lock_view(&self, now: Now) -> Option<LockView> {
         let Body::Mutex(mutex) = &self.state.body else { return None };
-        Some(self.mutex_view(mutex, mutex.grant.as_ref(), now))
+        Some(self.mutex_view(mutex.grant.as_ref(), mutex.data.as_ref(), mutex.guard, now))
     }
 
     pub(super) fn permit_view(&self, permit: &Permit, now: Now) -> LockView {
