@@ -1,6 +1,6 @@
 //! Critical tasks and threads, without which a replica serves nobody: all that are spawned for longer than a statement.
 //!
-//! If a shard ended, its callers would wait for ever. If a commit never came back, its keys would stay busy. Without
+//! If a shard ended, its callers would wait forever. If a commit never came back, its keys would stay busy. Without
 //! the thread that writes to SQLite, every write would be answered 503. Without the listener, hand-overs would be slow,
 //! and nobody would know why. A panic in a critical task is an error in this program. So the process ends, its
 //! supervisor starts it again, and everything that counts is in the database.
@@ -48,7 +48,7 @@ pub(crate) fn spawn_critical_thread(name: &str, run: impl FnOnce() + Send + 'sta
 /// Spawns a task whose panic ends the process, or is reported.
 pub fn spawn_critical<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
     #[cfg(test)]
-    if let Some(process) = crate::simulation::hooks::process() {
+    if let Some(process) = crate::simulation::process::running() {
         return process.spawn(task);
     }
     tokio::spawn(async move {

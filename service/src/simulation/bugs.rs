@@ -15,7 +15,7 @@ pub(crate) enum Bug {
     AnsweredBeforeDurable,
     /// A release frees the lock without serving the queue or setting a timer.
     LostWakeUp,
-    /// A place that was offered to another replica is kept for it for ever.
+    /// A place that was offered to another replica is kept for it forever.
     OfferNeverLapses,
     /// A write of unknown outcome is decided again as if it had never been sent.
     UnknownOutcomeAppliedTwice,

@@ -57,7 +57,7 @@ impl World {
         if let Answer::Granted(view) = &answer {
             self.record.received(request, view);
             if let Some(held) = &view.held {
-                self.db_time(held.version);
+                self.remember_version(held.version);
             }
         }
         self.record.abandoned(request, "its client has the answer");

@@ -2,32 +2,22 @@
 //!
 //! The service's code uses these hooks in test builds only. Outside of a simulation they change nothing.
 
-use std::{
-    cell::{Cell, RefCell},
-    sync::Arc,
-};
+use std::cell::Cell;
 
 use uuid::Uuid;
 
-use super::{bugs::Bug, process::Process};
+use super::{bugs::Bug, process};
 
 thread_local! {
-    /// The simulated process whose task is running.
-    static PROCESS: RefCell<Option<Arc<Process>>> = const { RefCell::new(None) };
     /// The number of waiters and permits that are loaded and cached with a key.
     static VIEW_SIZE: Cell<Option<usize>> = const { Cell::new(None) };
     /// The bug that is planted.
     static BUG: Cell<Option<Bug>> = const { Cell::new(None) };
 }
 
-/// The simulated process whose task is running.
-pub(crate) fn process() -> Option<Arc<Process>> {
-    PROCESS.with_borrow(Clone::clone)
-}
-
 /// The next random id of the simulated process.
 pub(crate) fn uuid() -> Option<Uuid> {
-    PROCESS.with_borrow(|process| process.as_ref().map(|process| process.uuid()))
+    process::running().map(|process| process.uuid())
 }
 
 /// The number of waiters and permits that are loaded and cached with a key: `usual` outside of a simulation. The few
@@ -56,20 +46,5 @@ impl Drop for Installed {
     fn drop(&mut self) {
         VIEW_SIZE.set(None);
         BUG.set(None);
-    }
-}
-
-/// Marks a task of a process as running, until the returned guard is dropped.
-pub(super) struct Entered(Option<Arc<Process>>);
-
-impl Entered {
-    pub(super) fn new(process: &Arc<Process>) -> Self {
-        Self(PROCESS.replace(Some(process.clone())))
-    }
-}
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        PROCESS.set(self.0.take());
     }
 }

@@ -16,13 +16,15 @@ mod checker;
 mod client;
 mod database;
 mod describe;
+mod faults;
 pub(crate) mod hooks;
 mod plan;
 pub(crate) mod process;
 mod record;
+mod replicas;
 mod request;
+mod run;
 mod tests;
-mod trouble;
 mod worker;
 mod world;
 

@@ -6,6 +6,7 @@
 
 use std::{
     any::Any,
+    cell::RefCell,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -21,7 +22,15 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use super::hooks::Entered;
+thread_local! {
+    /// The process whose task is running.
+    static RUNNING: RefCell<Option<Arc<Process>>> = const { RefCell::new(None) };
+}
+
+/// The process whose task is running. `None` outside of a simulation.
+pub(crate) fn running() -> Option<Arc<Process>> {
+    RUNNING.with_borrow(Clone::clone)
+}
 
 /// One incarnation of a replica.
 pub(crate) struct Process {
@@ -203,5 +212,20 @@ impl<F: Future> Future for Scheduled<F> {
                 Poll::Pending
             }
         }
+    }
+}
+
+/// Marks a task of a process as running, until the returned guard is dropped.
+pub(super) struct Entered(Option<Arc<Process>>);
+
+impl Entered {
+    pub(super) fn new(process: &Arc<Process>) -> Self {
+        Self(RUNNING.replace(Some(process.clone())))
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        RUNNING.set(self.0.take());
     }
 }

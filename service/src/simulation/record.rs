@@ -111,9 +111,9 @@ impl Record {
     }
 
     /// Reports an event to the checker.
-    pub(super) fn tell(&self, tell: impl FnOnce(&mut Checker, i64)) {
+    pub(super) fn inform(&self, inform: impl FnOnce(&mut Checker, i64)) {
         let at = self.at();
-        tell(&mut self.inner().checker, at);
+        inform(&mut self.inner().checker, at);
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -134,7 +134,7 @@ impl Record {
     pub(super) fn clock_stepped(&self, clock: i64, by: i64) {
         self.note(&format!("the database's clock steps by {by} ms"));
         self.count("clock steps");
-        self.tell(|checker, at| checker.clock_stepped(at, clock, by));
+        self.inform(|checker, at| checker.clock_stepped(at, clock, by));
     }
 
     pub(super) fn joined(&self, member: ReplicaId, replica: usize, life: usize) {
@@ -175,7 +175,7 @@ impl Record {
     pub(super) fn swept(&self, id: &KeyId) {
         self.note(&format!("{}: the tombstone is removed", id.key.as_str()));
         self.count("tombstones removed");
-        self.tell(|checker, at| checker.swept(at, id));
+        self.inform(|checker, at| checker.swept(at, id));
     }
 
     pub(super) fn asked(&self, client: usize, replica: usize, id: &KeyId, ask: &Ask) -> RequestId {
@@ -194,7 +194,7 @@ impl Record {
 
     /// Records that a grant was handed to a socket.
     pub(super) fn delivered(&self, request: RequestId, view: &LockView) {
-        self.tell(|checker, _| checker.delivered(request, view));
+        self.inform(|checker, _| checker.delivered(request, view));
     }
 
     /// Records that a client has a grant, and relies on it from now on.
@@ -205,12 +205,12 @@ impl Record {
     /// Records that nobody waits for the answer to a request any more.
     pub(super) fn abandoned(&self, request: RequestId, why: &str) {
         self.note(&format!("{request}: {why}"));
-        self.tell(|checker, at| checker.abandoned(at, request));
+        self.inform(|checker, at| checker.abandoned(at, request));
     }
 
     pub(super) fn let_go(&self, client: usize, version: Version) {
         self.note(&format!("client {client} lets go of {}", short(version)));
-        self.tell(|checker, _| checker.let_go(client, version));
+        self.inform(|checker, _| checker.let_go(client, version));
     }
 }
 

@@ -3,7 +3,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::print_stderr,
-    reason = "a test that cannot go on should stop, and tells why"
+    reason = "a test that cannot go on should stop, and prints why"
 )]
 
 use std::{
@@ -46,7 +46,7 @@ struct Found {
 /// Runs seeds on all processors, and writes to a file up to which seed all have been run.
 fn run(seeds: std::ops::Range<u64>, progress: Option<&str>) -> Found {
     let (next, found) = (AtomicU64::new(seeds.start), Mutex::<Found>::default());
-    let key_task = || {
+    let work = || {
         loop {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= seeds.end || found.lock().unwrap().failures.len() >= MOST_FAILURES {
@@ -65,7 +65,7 @@ fn run(seeds: std::ops::Range<u64>, progress: Option<&str>) -> Found {
     };
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, NonZero::get) {
-            scope.spawn(key_task);
+            scope.spawn(work);
         }
     });
     found.into_inner().unwrap()

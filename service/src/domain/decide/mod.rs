@@ -114,7 +114,7 @@ impl KeyChange {
     /// Records the change as it is before the next command.
     #[cfg(test)]
     fn record_step(&mut self) {
-        if crate::simulation::hooks::process().is_some() && self.steps.decided > 0 {
+        if crate::simulation::process::running().is_some() && self.steps.decided > 0 {
             let before = std::mem::take(&mut self.steps.before);
             let step = self.clone();
             self.steps.before = before;

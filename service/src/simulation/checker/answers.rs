@@ -141,7 +141,7 @@ impl Checker {
         }
         let (clock, _) = self.clocks.bounds(asked.asked.at, answered.at);
         if held.expires_in_ms > held.expires_at.0 - clock {
-            return Err("invariant 8: the lease ends before its holder is told that it does".to_owned());
+            return Err("invariant 8: the lease ends before the answer says so".to_owned());
         }
         Ok(())
     }

@@ -12,13 +12,13 @@ use crate::{
 /// finds the offer.
 const SERVED_WITHIN_MS: i64 = 500;
 
-/// The time for which a place may be offered in vain to a replica that does not run.
+/// The time for which a place may be offered to a replica that does not run.
 const OFFERED_MS: i64 = 2_000;
 
 /// The longest time of one offer.
 const OFFER_STANDS_MS: i64 = 2_500;
 
-/// The time for which a place may be offered in vain in all: by then the others know that the replica is dead.
+/// The time for which a place may be offered to such replicas in all: by then the others know that the replica is dead.
 const DEAD_WITHIN_MS: i64 = 6_000;
 
 /// The time for which the others may believe that a stopped replica runs.
@@ -112,7 +112,7 @@ impl Checker {
             for (version, _) in key.grants.iter().filter(|(_, facts)| facts.is_active() && !facts.db_time) {
                 if !self.is_excused(id, *version) {
                     return Err(format!(
-                        "invariant 7: {name}: {} holds, and nobody was told",
+                        "invariant 7: {name}: {} holds, and nobody was answered",
                         short(*version)
                     ));
                 }

@@ -157,7 +157,7 @@ impl Database {
     /// Tells the checker that all keys may have other states than were answered.
     fn disrupt(&self, lost_from: i64, states: Vec<(KeyId, KeyState)>) {
         let clock = self.clock();
-        self.record.tell(|checker, at| checker.disrupted(at, clock, lost_from, states));
+        self.record.inform(|checker, at| checker.disrupted(at, clock, lost_from, states));
         self.changed.notify_waiters();
     }
 }

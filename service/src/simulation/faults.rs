@@ -9,7 +9,7 @@ use super::{checker::Checker, plan::LIVELY_MS, world::World};
 
 /// A fault.
 #[derive(Debug, Clone, Copy)]
-enum Trouble {
+enum Fault {
     Crash,
     Drain,
     Pause,
@@ -22,19 +22,19 @@ enum Trouble {
 
 impl World {
     /// Causes faults while clients are busy.
-    pub(super) fn make_trouble(self: &Arc<Self>) {
+    pub(super) fn schedule_faults(self: &Arc<Self>) {
         let faults = self.plan.world;
         let kinds = [
-            (Trouble::Crash, faults.crashes),
-            (Trouble::Drain, faults.drains),
-            (Trouble::Pause, faults.pauses),
-            (Trouble::StepClock, faults.clock_steps),
-            (Trouble::Outage, faults.outages),
-            (Trouble::BlockRow, faults.blocked_rows),
-            (Trouble::FailOver, faults.failovers),
-            (Trouble::RaiseEpoch, faults.raises),
+            (Fault::Crash, faults.crashes),
+            (Fault::Drain, faults.drains),
+            (Fault::Pause, faults.pauses),
+            (Fault::StepClock, faults.clock_steps),
+            (Fault::Outage, faults.outages),
+            (Fault::BlockRow, faults.blocked_rows),
+            (Fault::FailOver, faults.failovers),
+            (Fault::RaiseEpoch, faults.raises),
         ];
-        for (trouble, times) in kinds {
+        for (fault, times) in kinds {
             let mut left = times;
             while left > 0.0 {
                 if self.draw(|random| random.random_bool(left.min(1.0))) {
@@ -42,7 +42,7 @@ impl World {
                     let world = self.clone();
                     tokio::spawn(async move {
                         sleep(Duration::from_millis(at)).await;
-                        world.make(trouble).await;
+                        world.cause(fault).await;
                     });
                 }
                 left -= 1.0;
@@ -50,30 +50,30 @@ impl World {
         }
     }
 
-    async fn make(self: Arc<Self>, trouble: Trouble) {
+    async fn cause(self: Arc<Self>, fault: Fault) {
         let number = self.draw(|random| random.random_range(0..self.plan.replicas));
         let replica = self.replicas()[number].clone();
-        match (trouble, replica) {
-            (Trouble::Crash, Some(replica)) => {
+        match (fault, replica) {
+            (Fault::Crash, Some(replica)) => {
                 self.record.count("crashes");
                 let polls = self.draw(|random| random.random_range(0..60));
                 self.record.note(&format!("replica {number} crashes within {polls} polls"));
                 replica.process.crash_after(polls);
             }
-            (Trouble::Drain, Some(replica)) => {
+            (Fault::Drain, Some(replica)) => {
                 self.record.count("drains");
-                self.record.note(&format!("replica {number} is told to stop"));
+                self.record.note(&format!("replica {number} is asked to stop"));
                 let grace = Duration::from_millis(self.draw(|random| random.random_range(10..3_000)));
                 let drain = replica.process.spawn(async move { replica.engine.drain(grace).await });
                 let _ = drain.await;
                 replica.process.kill();
             }
-            (Trouble::Pause, Some(replica)) => {
+            (Fault::Pause, Some(replica)) => {
                 self.record.count("pauses");
                 let ms = self.draw(|random| random.random_range(50..7_000));
                 self.record.note(&format!("replica {number} does not run for {ms} ms"));
                 replica.process.pause();
-                self.record.tell(Checker::replica_stops);
+                self.record.inform(Checker::replica_stops);
                 if let Some(Some(replica)) = self.replicas().get_mut(number) {
                     replica.pauses += 1;
                 }
@@ -81,17 +81,17 @@ impl World {
                 self.record.note(&format!("replica {number} runs again"));
                 replica.process.resume();
             }
-            (Trouble::StepClock, _) => {
+            (Fault::StepClock, _) => {
                 let by = self.draw(|random| random.random_range(-6_000..6_000));
                 self.database.step_clock(by);
             }
-            (Trouble::Outage, _) => {
+            (Fault::Outage, _) => {
                 let ms = self.draw(|random| random.random_range(100..8_000));
                 self.record.count("outages");
                 self.record.note(&format!("nobody reaches the database for {ms} ms"));
                 self.database.go_away(Duration::from_millis(ms));
             }
-            (Trouble::BlockRow, _) => {
+            (Fault::BlockRow, _) => {
                 let ms = self.draw(|random| random.random_range(100..9_000));
                 let key = self.draw(|random| random.random_range(0..self.keys.len()));
                 let (id, _) = self.keys[key].clone();
@@ -99,7 +99,7 @@ impl World {
                 self.record.note(&format!("{}: its row is blocked for {ms} ms", id.key.as_str()));
                 self.database.block_row(id, Duration::from_millis(ms));
             }
-            (Trouble::FailOver, _) => {
+            (Fault::FailOver, _) => {
                 let lost_ms = self.draw(|random| random.random_range(0..2_000));
                 let away_ms = self.draw(|random| random.random_range(0..3_000));
                 if self.database.leave_standby_behind() {
@@ -109,8 +109,8 @@ impl World {
                     self.database.go_away(Duration::from_millis(away_ms));
                 }
             }
-            (Trouble::RaiseEpoch, _) => self.database.raise_by_hand().await,
-            (Trouble::Crash | Trouble::Drain | Trouble::Pause, None) => {}
+            (Fault::RaiseEpoch, _) => self.database.raise_by_hand().await,
+            (Fault::Crash | Fault::Drain | Fault::Pause, None) => {}
         }
     }
 }
