@@ -118,7 +118,7 @@ impl ServeArgs {
 
 /// The settings of the background sweep.
 #[derive(Debug, Args)]
-#[expect(clippy::struct_field_names, reason = "the unit stands in each name")]
+#[expect(clippy::struct_field_names, reason = "each name contains the unit")]
 pub(crate) struct SweepArgs {
     /// The pause between two sweeps, in milliseconds.
     #[arg(long, env = "DB_LOCKS_SWEEP_PERIOD_MS", default_value_t = SweepOptions::DEFAULT.period_ms, value_parser = clap::value_parser!(u64).range(10..=86_400_000))]
@@ -128,7 +128,7 @@ pub(crate) struct SweepArgs {
     #[arg(long, env = "DB_LOCKS_EXPIRED_DELETE_AFTER_MS", default_value_t = SweepOptions::DEFAULT.expired_delete_after_ms, value_parser = clap::value_parser!(i64).range(0..=86_400_000))]
     pub(crate) expired_delete_after_ms: i64,
 
-    /// Free locks that were not used for this many milliseconds are deleted. With 0 they are kept for ever.
+    /// Free locks that were not used for this many milliseconds are deleted. With 0 they are kept forever.
     #[arg(long, env = "DB_LOCKS_IDLE_LOCK_RETENTION_MS", default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..))]
     pub(crate) idle_lock_retention_ms: i64,
 

@@ -1,9 +1,11 @@
 //! The arguments of the commands that are clients.
 
-use std::{ffi::OsString, str::FromStr, time::Duration};
+use std::ffi::OsString;
 
 use clap::{Args, Parser, Subcommand};
 use db_locks::LocksConfig;
+
+use super::time::{Time, read_lease};
 
 /// Commands that are clients of a service.
 #[derive(Debug, Subcommand)]
@@ -14,17 +16,17 @@ pub(crate) enum ClientCommand {
     /// started); 64 usage; 69 service out of reach; 75 not granted; 76 lock lost while the command ran; 77 access denied.
     Run(Box<RunArgs>),
     /// Acquire a lock, and show the grant. Nothing renews it.
-    Acquire(Box<AcquireArgs>),
+    Acquire(Box<CallArgs<AcquireArgs>>),
     /// Renew the lease of a grant.
-    Heartbeat(HeartbeatArgs),
+    Heartbeat(CallArgs<HeartbeatArgs>),
     /// Release a grant.
-    Release(ReleaseArgs),
+    Release(CallArgs<ReleaseArgs>),
     /// Show a lock, held or not.
-    Get(KeyArgs),
+    Get(CallArgs<KeyArgs>),
     /// List locks.
-    List(ListArgs),
+    List(CallArgs<ListArgs>),
     /// List the permits of a semaphore that are held.
-    Permits(KeyArgs),
+    Permits(CallArgs<KeyArgs>),
     /// Create, show, list or delete semaphores.
     Semaphore {
         #[command(subcommand)]
@@ -36,13 +38,13 @@ pub(crate) enum ClientCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum SemaphoreCommand {
     /// Create a semaphore, or change its size.
-    Put(SemaphorePutArgs),
+    Put(CallArgs<SemaphorePutArgs>),
     /// Show a semaphore.
-    Get(KeyArgs),
+    Get(CallArgs<KeyArgs>),
     /// List semaphores.
-    List(SemaphoreListArgs),
+    List(CallArgs<SemaphoreListArgs>),
     /// Delete a semaphore. No permit may be held.
-    Delete(KeyArgs),
+    Delete(CallArgs<KeyArgs>),
 }
 
 /// The connection to the service.
@@ -97,13 +99,22 @@ pub(crate) struct WaitArgs {
     pub(super) no_wait: bool,
 }
 
+/// The arguments of a command that makes one call: those of the call, the connection, and the format of the answer.
 #[derive(Debug, Args)]
-pub(crate) struct RunArgs {
+pub(crate) struct CallArgs<A: Args> {
+    #[command(flatten)]
+    pub(super) call: A,
+    #[command(flatten)]
+    pub(super) connect: ConnectArgs,
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
+}
+
+/// The arguments that `run` and `acquire` have in common.
+#[derive(Debug, Args)]
+pub(crate) struct TakeArgs {
     /// The key of the lock, or of the semaphore.
     pub(super) key: String,
-    /// How long the lock stays held after the last heartbeat.
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = read_lease)]
-    pub(super) lease: Time,
     #[command(flatten)]
     pub(super) wait: WaitArgs,
     /// Take a permit of the semaphore with this key.
@@ -115,6 +126,15 @@ pub(crate) struct RunArgs {
     /// The name of the holder, shown to others. Default: `USER@HOST:PID`.
     #[arg(long, value_name = "NAME")]
     pub(super) owner: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// How long the lock stays held after the last heartbeat.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = read_lease)]
+    pub(super) lease: Time,
+    #[command(flatten)]
+    pub(super) take: TakeArgs,
     /// Exit with 0 if the lock is held by others; do not wait unless `--wait` is given.
     #[arg(long)]
     pub(super) skip_if_locked: bool,
@@ -145,32 +165,17 @@ pub(crate) struct WatchdogArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct AcquireArgs {
-    /// The key of the lock, or of the semaphore.
-    pub(super) key: String,
     /// The length of the lease. Default: 15 s, or the lease of the semaphore.
     #[arg(long, value_name = "TIME", value_parser = read_lease)]
     pub(super) lease: Option<Time>,
     #[command(flatten)]
-    pub(super) wait: WaitArgs,
-    /// Take a permit of the semaphore with this key.
-    #[arg(long)]
-    pub(super) semaphore: bool,
-    /// Guard the key: transactions that call `db_locks_guard` with the version commit only while the grant is valid.
-    #[arg(long)]
-    pub(super) guarded: bool,
-    /// The name of the holder, shown to others. Default: `USER@HOST:PID`.
-    #[arg(long, value_name = "NAME")]
-    pub(super) owner: Option<String>,
+    pub(super) take: TakeArgs,
     /// Text to store with the lock.
     #[arg(long)]
     pub(super) data: Option<String>,
     /// The version of the new grant, a UUID. The same version again answers the same grant. Default: a new version.
     #[arg(long = "version", value_name = "UUID")]
     pub(super) grant_version: Option<String>,
-    #[command(flatten)]
-    pub(super) connect: ConnectArgs,
-    #[command(flatten)]
-    pub(super) output: OutputArgs,
 }
 
 /// The arguments that name a grant.
@@ -190,10 +195,6 @@ pub(crate) struct HeartbeatArgs {
     /// The length of the lease from now. Default: the last length.
     #[arg(long, value_name = "TIME", value_parser = read_lease)]
     pub(super) lease: Option<Time>,
-    #[command(flatten)]
-    pub(super) connect: ConnectArgs,
-    #[command(flatten)]
-    pub(super) output: OutputArgs,
 }
 
 #[derive(Debug, Args)]
@@ -218,20 +219,12 @@ pub(crate) struct ReleaseArgs {
     /// Also delete the lock.
     #[arg(long)]
     pub(super) delete: bool,
-    #[command(flatten)]
-    pub(super) connect: ConnectArgs,
-    #[command(flatten)]
-    pub(super) output: OutputArgs,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct KeyArgs {
     /// The key.
     pub(super) key: String,
-    #[command(flatten)]
-    pub(super) connect: ConnectArgs,
-    #[command(flatten)]
-    pub(super) output: OutputArgs,
 }
 
 #[derive(Debug, Args)]
@@ -250,10 +243,6 @@ pub(crate) struct ListArgs {
     pub(super) free: bool,
     #[command(flatten)]
     pub(super) page: LimitArgs,
-    #[command(flatten)]
-    pub(super) connect: ConnectArgs,
-    #[command(flatten)]
-    pub(super) output: OutputArgs,
 }
 
 /// The length of a list.
@@ -271,10 +260,6 @@ pub(crate) struct SemaphoreListArgs {
     pub(super) prefix: Option<String>,
     #[command(flatten)]
     pub(super) page: LimitArgs,
-    #[command(flatten)]
-    pub(super) connect: ConnectArgs,
-    #[command(flatten)]
-    pub(super) output: OutputArgs,
 }
 
 #[derive(Debug, Args)]
@@ -291,65 +276,4 @@ pub(crate) struct SemaphorePutArgs {
     /// is valid.
     #[arg(long)]
     pub(super) guarded: bool,
-    #[command(flatten)]
-    pub(super) connect: ConnectArgs,
-    #[command(flatten)]
-    pub(super) output: OutputArgs,
-}
-
-/// A length of time: a number with `ms`, `s`, `m` or `h`; without a unit it is seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Time(pub(super) Duration);
-
-impl Time {
-    /// In milliseconds.
-    pub(super) fn millis(self) -> i64 {
-        i64::try_from(self.0.as_millis()).unwrap_or(i64::MAX)
-    }
-}
-
-impl FromStr for Time {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const EXPECTED: &str = "a number with ms, s, m or h is expected, such as 30s";
-        let digits = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
-        let (number, unit) = text.split_at(digits);
-        let unit_ms: u64 = match unit {
-            "ms" => 1,
-            "s" | "" => 1_000,
-            "m" => 60_000,
-            "h" => 3_600_000,
-            _ => return Err(EXPECTED),
-        };
-        let number: u64 = number.parse().map_err(|_| EXPECTED)?;
-        // The limits of the service are far below.
-        let millis =
-            number.checked_mul(unit_ms).filter(|ms| i64::try_from(*ms).is_ok()).ok_or("it is too long")?;
-        Ok(Self(Duration::from_millis(millis)))
-    }
-}
-
-/// A lease that is not zero: the service would read zero as the default.
-fn read_lease(text: &str) -> Result<Time, &'static str> {
-    let time: Time = text.parse()?;
-    if time.0.is_zero() { Err("a lease lasts for at least 1ms") } else { Ok(time) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_have_units() {
-        let millis = |text: &str| text.parse::<Time>().map(Time::millis).ok();
-        let good =
-            [("500ms", 500), ("30s", 30_000), ("10m", 600_000), ("2h", 7_200_000), ("7", 7_000), ("0", 0)];
-        for (text, expected) in good {
-            assert_eq!(millis(text), Some(expected), "{text}");
-        }
-        for text in ["", "s", "-1s", "1.5s", "1 s", "1d", "99999999999999999999", "9999999999999999h"] {
-            assert_eq!(millis(text), None, "{text}");
-        }
-    }
 }

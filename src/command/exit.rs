@@ -6,7 +6,7 @@ use db_locks::LockError;
 
 use crate::printable::printable;
 
-/// The command line or the request is wrong: `EX_USAGE` of `sysexits.h`, as the next ones.
+/// The command line or the request is wrong: `EX_USAGE` of `sysexits.h`, which also has the next four.
 pub(crate) const USAGE: u8 = 64;
 /// The service is out of reach or answers 503: `EX_UNAVAILABLE`.
 pub(super) const UNAVAILABLE: u8 = 69;
@@ -16,7 +16,7 @@ pub(super) const NOT_GRANTED: u8 = 75;
 pub(super) const LOST: u8 = 76;
 /// The credentials are missing or do not allow this: `EX_NOPERM`.
 pub(super) const DENIED: u8 = 77;
-/// The command was found but cannot be executed, and was not found: as shells have it.
+/// The command was found but cannot be executed, or it was not found: the same codes as in shells.
 pub(super) const NOT_EXECUTABLE: u8 = 126;
 pub(super) const NOT_FOUND: u8 = 127;
 /// The number that shells add to the number of the signal that ended a command.
@@ -34,7 +34,7 @@ pub(super) enum Failure {
 }
 
 impl Failure {
-    /// The exit code that scripts tell it by.
+    /// The exit code by which scripts recognise this failure.
     pub(super) fn code(&self) -> u8 {
         match self {
             Self::Lock(LockError::NotGranted(_)) => NOT_GRANTED,
@@ -51,15 +51,15 @@ impl Failure {
         }
     }
 
-    /// Says what went wrong; the exit code.
+    /// Prints what went wrong. Returns the exit code.
     pub(super) fn report(&self) -> ExitCode {
         say(self);
         ExitCode::from(self.code())
     }
 }
 
-/// Writes a line for people. Owners and reasons of others may stand in it.
+/// Prints a line for people. It may contain owners and reasons of other callers.
 pub(super) fn say(line: impl std::fmt::Display) {
-    // Whoever closed standard error wants the exit code only.
+    // If standard error is closed, only the exit code matters.
     let _ = writeln!(std::io::stderr(), "db-locks: {}", printable(&line.to_string()));
 }

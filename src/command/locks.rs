@@ -7,68 +7,67 @@ use db_locks::{
 };
 
 use super::{
-    args::{AcquireArgs, GrantArgs, HeartbeatArgs, KeyArgs, ListArgs, ReleaseArgs, Time},
+    args::{AcquireArgs, CallArgs, GrantArgs, HeartbeatArgs, KeyArgs, ListArgs, ReleaseArgs, TakeArgs},
     connect,
     exit::Failure,
     output::{show, show_list},
     run::default_owner,
+    time::Time,
     wait::Wait,
 };
 
 /// How long `acquire` waits by default, as over HTTP.
 const DEFAULT_WAIT: Duration = Duration::from_secs(15);
 
-pub(super) async fn acquire(args: AcquireArgs) -> Result<(), Failure> {
-    let wait = Wait::of(&args.wait, DEFAULT_WAIT);
+pub(super) async fn acquire(args: CallArgs<AcquireArgs>) -> Result<(), Failure> {
+    let AcquireArgs { lease, take, data, grant_version } = args.call;
+    let TakeArgs { key, wait, semaphore, guarded, owner } = take;
+    let wait = Wait::of(&wait, DEFAULT_WAIT);
     let client = wait.connect(&args.connect).await?;
-    wait.require_service(&*client, &args.key).await?;
+    wait.require_service(&*client, &key).await?;
     let options = AcquireLockOptions {
-        key: args.key,
-        lease_duration_ms: args.lease.map_or(0, Time::millis),
+        key,
+        lease_duration_ms: lease.map_or(0, Time::millis),
         override_time_to_wait_for_lock_ms: Some(Time(wait.rest()).millis()),
-        owner: Some(args.owner.unwrap_or_else(default_owner)),
-        data: args.data,
-        guarded: args.guarded.then_some(true),
-        version: args.grant_version,
-        uses_semaphore: args.semaphore,
+        owner: Some(owner.unwrap_or_else(default_owner)),
+        data,
+        guarded: guarded.then_some(true),
+        version: grant_version,
+        uses_semaphore: semaphore,
         fails_when_turned_away: !wait.is_asked_for(),
         ..AcquireLockOptions::default()
     };
     show(&client.acquire_lock(&options).await?, args.output)
 }
 
-pub(super) async fn heartbeat(args: HeartbeatArgs) -> Result<(), Failure> {
-    let GrantArgs { key, grant_version } = args.grant;
+pub(super) async fn heartbeat(args: CallArgs<HeartbeatArgs>) -> Result<(), Failure> {
+    let HeartbeatArgs { grant: GrantArgs { key, grant_version }, lease } = args.call;
     let options = SendHeartbeatOptions::new(key, grant_version, None, 0, None);
-    let lease = args.lease.map(Time::millis);
-    let options = SendHeartbeatOptions { lease_duration_ms: lease, ..options };
+    let options = SendHeartbeatOptions { lease_duration_ms: lease.map(Time::millis), ..options };
     show(&connect(&args.connect).await?.send_heartbeat(&options).await?, args.output)
 }
 
-pub(super) async fn release(args: ReleaseArgs) -> Result<(), Failure> {
-    let mut options =
-        ReleaseLockOptions::new(args.key, args.grant_version, args.delete.then_some(true), None);
-    if args.force {
-        options = options.by_force(args.reason);
+pub(super) async fn release(args: CallArgs<ReleaseArgs>) -> Result<(), Failure> {
+    let ReleaseArgs { key, grant_version, force, reason, delete } = args.call;
+    let mut options = ReleaseLockOptions::new(key, grant_version, delete.then_some(true), None);
+    if force {
+        options = options.by_force(reason);
     }
     show(&connect(&args.connect).await?.release_lock(&options).await?, args.output)
 }
 
-pub(super) async fn get(args: KeyArgs) -> Result<(), Failure> {
-    show(&connect(&args.connect).await?.get_lock(&args.key).await?, args.output)
+pub(super) async fn get(args: CallArgs<KeyArgs>) -> Result<(), Failure> {
+    show(&connect(&args.connect).await?.get_lock(&args.call.key).await?, args.output)
 }
 
-pub(super) async fn list(args: ListArgs) -> Result<(), Failure> {
-    let options = ListOptions {
-        prefix: args.prefix,
-        owner: args.owner,
-        locked: (args.locked || args.free).then_some(args.locked),
-        ..ListOptions::default()
-    };
+pub(super) async fn list(args: CallArgs<ListArgs>) -> Result<(), Failure> {
+    let ListArgs { prefix, owner, locked, free, page } = args.call;
+    let locked = (locked || free).then_some(locked);
+    let options = ListOptions { prefix, owner, locked, ..ListOptions::default() };
     let client = connect(&args.connect).await?;
     let service: &dyn LockService = &*client;
     let locks: Vec<LockItem> =
-        all(args.page.limit, options, async |options| service.list_locks(options).await).await?;
+        all(page.limit, options, async |options| service.list_locks(options).await).await?;
     show_list(&locks, args.output)
 }
 
@@ -78,7 +77,7 @@ pub(super) async fn all<T>(
     mut options: ListOptions,
     page: impl AsyncFn(&ListOptions) -> db_locks::LockResult<Page<T>>,
 ) -> Result<Vec<T>, Failure> {
-    /// As many as the service puts on a page at most.
+    /// The largest page of the service.
     const LARGEST_PAGE: u32 = 1_000;
     let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
     let mut items = Vec::new();

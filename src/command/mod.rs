@@ -6,6 +6,7 @@ mod locks;
 mod output;
 mod run;
 mod semaphores;
+mod time;
 mod wait;
 
 use std::process::ExitCode;

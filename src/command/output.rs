@@ -97,7 +97,7 @@ fn seconds(milliseconds: u64) -> String {
     format!("{:.1} s", Duration::from_millis(milliseconds).as_secs_f64())
 }
 
-/// Rows whose columns begin below each other.
+/// Formats rows with aligned columns.
 pub(crate) fn aligned(rows: impl Iterator<Item = Vec<String>>) -> String {
     let rows = rows.collect::<Vec<_>>();
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);

@@ -1,4 +1,4 @@
-//! For how long a command tries to get a lock, and whether that holds for a service that is away, too.
+//! How long a command tries to get a lock, and whether it also waits for a service that is away.
 
 use std::time::Duration;
 
@@ -22,23 +22,23 @@ pub(super) struct Wait {
 }
 
 impl Wait {
-    /// As the arguments say, from now on.
+    /// The wait that the arguments ask for, from now on.
     pub(super) fn of(args: &WaitArgs, default: Duration) -> Self {
         let wait = args.wait.map_or(if args.no_wait { Duration::ZERO } else { default }, |wait| wait.0);
         Self { until: LeaseInstant::now().plus(wait), is_asked_for: args.wait.is_some() }
     }
 
-    /// Whether `--wait` was given. Only who asks to wait waits for a service that is away; others wait for the lock.
+    /// Whether `--wait` was given. Only with it a command also waits for a service that is away.
     pub(super) fn is_asked_for(&self) -> bool {
         self.is_asked_for
     }
 
-    /// How long the lock can be waited for yet.
+    /// The rest of the waiting time.
     pub(super) fn rest(&self) -> Duration {
         self.until.remaining()
     }
 
-    /// A client. A database, unlike a service, is connected to at once.
+    /// Creates the client. With the URL of a database this already connects, so it is repeated during the wait.
     pub(super) async fn connect(&self, args: &ConnectArgs) -> Result<Client, Failure> {
         let mut pause = FIRST_PAUSE;
         loop {
@@ -54,16 +54,16 @@ impl Wait {
         }
     }
 
-    /// Unless `--wait` was given, fails if the service is out of reach. What breaks later does so while the lock is waited for.
+    /// Fails if the service is out of reach, unless `--wait` was given. The acquire itself repeats later failures.
     pub(super) async fn require_service(&self, service: &dyn LockService, key: &str) -> Result<(), Failure> {
         if self.is_asked_for || self.rest().is_zero() {
             return Ok(());
         }
         match service.get_lock(key).await {
-            // The acquire gives it time to start again.
+            // The acquire gives the service time to start again.
             Err(error) if error.is_shutting_down() => Ok(()),
             Err(error @ (LockError::Unreachable(_) | LockError::Unavailable { .. })) => Err(error.into()),
-            // What else it answers, the acquire will be answered too.
+            // The acquire will get any other error as well.
             _ => Ok(()),
         }
     }

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use db_locks::LeaseInstant;
 
-/// SIGKILL is sent so long before the lease ends.
+/// How long before the end of the lease SIGKILL is sent.
 const KILL_BEFORE: Duration = Duration::from_millis(100);
-/// How long a command may take to end after SIGTERM where the service said that the lock is lost: another one may hold it.
+/// How long a command may take to end after SIGTERM if the service answered that the lock is lost: another caller may hold it.
 const GRACE_WHEN_LOST: Duration = Duration::from_secs(1);
 
-/// How long before the end of a lease its command is asked to end, and is killed.
+/// How long before the end of a lease its command gets SIGTERM and SIGKILL.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Notice {
     pub(super) terminate: Duration,
@@ -22,7 +22,7 @@ impl Notice {
     }
 }
 
-/// When to send what to the command's process group.
+/// When to send which signal to the command's process group.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Deadline {
     notice: Notice,
@@ -34,7 +34,7 @@ pub(super) struct Deadline {
     killed: bool,
 }
 
-/// The signal to be sent.
+/// The next signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     Terminate,
@@ -42,26 +42,26 @@ pub(super) enum Step {
 }
 
 impl Deadline {
-    /// The deadline of a lease that can be relied on until then.
+    /// The deadline of a lease that can be relied on until `relied_until`.
     pub(super) fn new(notice: Notice, relied_until: LeaseInstant) -> Self {
         let terminate_at = relied_until.minus(notice.terminate);
         let kill_at = relied_until.minus(notice.kill);
         Self { notice, terminate_at, kill_at, terminated: false, killed: false }
     }
 
-    /// A heartbeat succeeded. A command that was asked to end is not asked to stay.
+    /// Moves the deadline after a heartbeat. A command that already got SIGTERM is not kept from ending.
     pub(super) fn extend(&mut self, relied_until: LeaseInstant) {
         self.terminate_at = relied_until.minus(self.notice.terminate);
         self.kill_at = relied_until.minus(self.notice.kill);
     }
 
-    /// The service said that the lock is lost.
+    /// Moves the deadline to now, because the service answered that the lock is lost.
     pub(super) fn lose(&mut self, now: LeaseInstant) {
         self.terminate_at = now;
         self.kill_at = self.kill_at.min(now.plus(GRACE_WHEN_LOST));
     }
 
-    /// The next step, and when; `None` after the last.
+    /// The next step and its time; `None` after the last step.
     pub(super) fn next(&self) -> Option<(Step, LeaseInstant)> {
         match (self.terminated, self.killed) {
             (false, _) => Some((Step::Terminate, self.terminate_at)),
@@ -70,19 +70,19 @@ impl Deadline {
         }
     }
 
-    /// The step was taken.
+    /// Records that the step was taken.
     pub(super) fn done(&mut self, step: Step) {
         self.terminated = true;
         self.killed |= step == Step::Kill;
     }
 
-    /// Whether the command was, or should have been asked to end.
+    /// Whether the command got SIGTERM, or should have got it by now.
     pub(super) fn is_over(&self) -> bool {
         self.terminated || self.terminate_at.remaining().is_zero()
     }
 }
 
-/// Comes back when the next step is due.
+/// Completes when the next step is due.
 pub(super) async fn due(deadline: &Deadline) -> Step {
     match deadline.next() {
         Some((step, at)) => {

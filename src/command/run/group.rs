@@ -30,7 +30,7 @@ pub(super) enum Change {
 }
 
 impl Group {
-    /// Starts the command; the exit code if it cannot be started.
+    /// Starts the command. The error has the exit code.
     pub(super) fn start(command: &[OsString], lock: &LockHandle) -> Result<Self, (u8, io::Error)> {
         let Some((program, arguments)) = command.split_first() else {
             return Err((NOT_FOUND, io::ErrorKind::NotFound.into()));
@@ -48,7 +48,7 @@ impl Group {
                 io::ErrorKind::NotFound => (NOT_FOUND, error),
                 _ => (NOT_EXECUTABLE, error),
             })?;
-        // Its end is waited for by `reap`, not through the handle.
+        // `reap` waits for the end of the child, so the handle is not needed.
         Self::of_child(&child).ok_or_else(|| (NOT_EXECUTABLE, io::Error::other("no process id")))
     }
 
@@ -56,19 +56,19 @@ impl Group {
         Some(Self { leader: Pid::from_raw(i32::try_from(child.id()).ok()?)? })
     }
 
-    /// Its id.
+    /// The id of the group.
     pub(super) fn id(self) -> Pid {
         self.leader
     }
 
-    /// Sends a signal to all its processes.
+    /// Sends a signal to all processes of the group.
     pub(super) fn signal(self, signal: Signal) {
-        // It may have ended by itself.
+        // The group may have ended by itself.
         let _ = kill_process_group(self.leader, signal);
     }
 
-    /// Looks at all children that changed; what happened to the command, if anything did. As process 1 of a container this
-    /// process inherits orphans, and has to take their ends too.
+    /// Reads the changes of all children, and returns the change of the command, if there is one. As process 1 of a container
+    /// this process inherits orphans, and has to reap them too.
     pub(super) fn reap(self) -> Option<Change> {
         loop {
             match wait(WaitOptions::NOHANG | WaitOptions::UNTRACED) {

@@ -25,7 +25,7 @@ use super::{
     wait::Wait,
 };
 
-/// How long `run` waits for the lock unless told otherwise.
+/// How long `run` waits for the lock by default.
 const DEFAULT_WAIT: Duration = Duration::from_mins(10);
 
 /// Acquires the lock, runs the command, releases the lock.
@@ -58,19 +58,20 @@ async fn run_locked(args: &RunArgs) -> Result<u8, Failure> {
 }
 
 async fn acquire(args: &RunArgs) -> Result<(Client, LockGuard), Failure> {
-    let wait = Wait::of(&args.wait, if args.skip_if_locked { Duration::ZERO } else { DEFAULT_WAIT });
+    let wait = Wait::of(&args.take.wait, if args.skip_if_locked { Duration::ZERO } else { DEFAULT_WAIT });
     let client = wait.connect(&args.connect).await?;
-    wait.require_service(&*client, &args.key).await?;
-    let request = if args.semaphore { client.permit(&args.key) } else { client.lock(&args.key) };
-    let request = if args.guarded { request.guarded() } else { request };
-    let owner = args.owner.clone().unwrap_or_else(default_owner);
+    wait.require_service(&*client, &args.take.key).await?;
+    let request =
+        if args.take.semaphore { client.permit(&args.take.key) } else { client.lock(&args.take.key) };
+    let request = if args.take.guarded { request.guarded() } else { request };
+    let owner = args.take.owner.clone().unwrap_or_else(default_owner);
     let request: LockRequest = request.lease(args.lease.0).owner(owner);
     let request = if wait.is_asked_for() { request } else { request.fail_when_turned_away() };
     let guard = request.wait(wait.rest()).acquire().await?;
     Ok((client, guard))
 }
 
-/// Leaves the lock to its lease, which ends so much later. False if the lock was lost.
+/// Keeps the lock for this time by a last heartbeat, and lets the lease end by itself. False if the lock was lost.
 async fn keep_for(client: &Client, guard: LockGuard, keep: Duration) -> bool {
     let lease_ms = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX).max(1);
     let version = guard.version().to_owned();
@@ -91,7 +92,7 @@ async fn keep_for(client: &Client, guard: LockGuard, keep: Duration) -> bool {
 /// Releases the lock. False if it was lost.
 async fn release(guard: LockGuard) -> bool {
     if guard.is_lost() {
-        // Its drop tries it once; nobody waits for a service that may be away.
+        // Dropping the guard tries to release it once. Nobody waits for a service that may be away.
         return false;
     }
     match guard.release().await {

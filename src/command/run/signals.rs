@@ -1,9 +1,9 @@
-//! Signals that `run` is sent.
+//! The signals that `run` receives.
 
 use rustix::process::Signal;
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 
-/// The signals that go on to the command.
+/// The signals that are forwarded to the command.
 const FORWARDED: [(Signal, fn() -> SignalKind); 4] = [
     (Signal::INT, SignalKind::interrupt),
     (Signal::TERM, SignalKind::terminate),
@@ -11,12 +11,12 @@ const FORWARDED: [(Signal, fn() -> SignalKind); 4] = [
     (Signal::QUIT, SignalKind::quit),
 ];
 
-/// The signals that go on to the command, and those of children.
+/// The streams of forwarded signals and of SIGCHLD.
 pub(super) struct Signals {
-    /// In the order of [`FORWARDED`]; `None` where this process was started with the signal ignored, as `nohup` does and
-    /// shells do in the background: the command ignores it too then.
+    /// In the order of [`FORWARDED`]. `None` if this process was started with the signal ignored, as by `nohup` or by a shell
+    /// in the background: then the command ignores the signal too.
     forwarded: [Option<Stream>; FORWARDED.len()],
-    /// A child ended, stopped or went on.
+    /// SIGCHLD: a child ended, stopped or continued.
     child: Stream,
 }
 
@@ -24,12 +24,12 @@ pub(super) struct Signals {
 pub(super) enum Event {
     /// The signal is meant for the command.
     Forward(Signal),
-    /// Children want to be looked at.
+    /// A child has changed its state.
     Child,
 }
 
 impl Signals {
-    /// From now on these signals do not end this process.
+    /// Catches the signals, so that they no longer end this process.
     pub(super) fn listen() -> std::io::Result<Self> {
         let ignored = ignored();
         let mut forwarded = [const { None }; FORWARDED.len()];
@@ -72,7 +72,7 @@ async fn received(stream: &mut Option<Stream>) {
     }
 }
 
-/// The signals that this process ignores, as the kernel shows them: bit 0 is signal 1. Without `/proc` none.
+/// The signals that this process ignores, as the kernel shows them: bit 0 is signal 1. Zero without `/proc`.
 fn ignored() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

@@ -16,14 +16,14 @@ pub(super) struct Terminal {
 }
 
 impl Terminal {
-    /// The terminal, if there is one and this process is in its foreground.
+    /// Opens the terminal, if there is one and this process is in its foreground.
     pub(super) fn of_foreground() -> Option<Self> {
         let file = File::options().read(true).write(true).open("/dev/tty").ok()?;
         let is_foreground = tcgetpgrp(&file).is_ok_and(|group| group == getpgrp());
         is_foreground.then_some(Self { file })
     }
 
-    /// Puts the command into the foreground. Before that it may have been stopped for reading from the terminal.
+    /// Puts the command into the foreground, and continues it: it may have been stopped because it read from the terminal.
     pub(super) fn give_to(&self, group: Group) {
         self.set_foreground(group.id());
         group.signal(Signal::CONT);
@@ -34,11 +34,11 @@ impl Terminal {
         self.set_foreground(getpgrp());
     }
 
-    /// The command was stopped from the keyboard: stops this process too, so that the shell sees it and has the terminal.
-    /// When the shell continues this process the command goes on, unless its lease has ended meanwhile.
+    /// Stops this process too after the command was stopped from the keyboard, so that the shell notices that and gets the
+    /// terminal. When the shell continues this process, the command is continued, unless its lease has ended meanwhile.
     pub(super) fn stop_with(&self, group: Group) {
         self.take_back();
-        // Comes back after SIGCONT.
+        // Returns after SIGCONT.
         let _ = kill_process(getpid(), Signal::STOP);
         if tcgetpgrp(&self.file).is_ok_and(|foreground| foreground == getpgrp()) {
             self.give_to(group);
@@ -47,18 +47,19 @@ impl Terminal {
         }
     }
 
-    /// From the background this is allowed only to a thread that blocks SIGTTOU; the others need not know.
+    /// Sets the foreground group. From the background only a thread that blocks SIGTTOU may do this, so a thread of its own
+    /// does it.
     fn set_foreground(&self, group: Pid) {
         std::thread::scope(|scope| {
             let set = || {
                 let mut stop = SigSet::empty();
                 stop.add(TerminalSignal::SIGTTOU);
-                // A terminal that is gone needs no foreground.
+                // If the terminal is gone, there is nothing to set.
                 if stop.thread_block().is_ok() {
                     let _ = tcsetpgrp(&self.file, group);
                 }
             };
-            // A thread that cannot be started leaves the terminal as it is.
+            // If the thread cannot be started, the terminal stays as it is.
             let _ = std::thread::Builder::new().spawn_scoped(scope, set);
         });
     }

@@ -1,8 +1,8 @@
-//! A second process that ends the command in time, should `run` itself be paused or killed.
+//! The watchdog: a second process that ends the command in time if `run` itself is paused or killed.
 //!
-//! `run` tells it through a pipe which group it is, and until when the lease can be relied on. It sends the same signals at
-//! the same instants as `run` does, a little later, so that a command is not sent SIGTERM twice. It ends when `run` says
-//! so, or when the group is gone.
+//! `run` sends it the id of the group, and each new end of the lease, through a pipe. The watchdog sends the same signals as
+//! `run`, each a little later, so that no command gets SIGTERM twice. It ends when `run` orders that, or when the group is
+//! gone.
 
 use std::{
     io::{self, BufRead, Write},
@@ -25,20 +25,20 @@ use super::{
     group::Group,
 };
 
-/// The first argument of its process.
+/// The first argument of the watchdog's process.
 const NAME: &str = "run-watchdog";
-/// How much later than `run` it asks the command to end.
+/// How much later than `run` the watchdog sends SIGTERM.
 const DELAY: Duration = Duration::from_millis(50);
-/// How often it looks at the clock and at the group.
+/// How often the watchdog checks the clock and the group.
 const PERIOD: Duration = Duration::from_millis(50);
 
-/// `run`'s side of it.
+/// The watchdog, as `run` uses it.
 pub(super) struct Watchdog {
     orders: Option<ChildStdin>,
 }
 
 impl Watchdog {
-    /// Starts it, before the command. Without it the command runs all the same.
+    /// Starts the watchdog, before the command. If that fails, the command runs without it.
     pub(super) fn start(notice: Notice) -> Self {
         match Self::spawn(notice) {
             Ok(mut child) => Self { orders: child.stdin.take() },
@@ -62,28 +62,28 @@ impl Watchdog {
             .spawn()
     }
 
-    /// Says which group it is to watch.
+    /// Sends the group to watch.
     pub(super) fn watch(&mut self, group: Group) {
         self.send(format_args!("group {}", group.id().as_raw_nonzero()));
     }
 
-    /// Says until when the lease can be relied on.
+    /// Sends the instant until which the lease can be relied on.
     pub(super) fn relied_until(&mut self, instant: LeaseInstant) {
         self.send(format_args!("until {}", instant.to_millis()));
     }
 
-    /// Says that the command has been asked to end.
+    /// Reports that the command got SIGTERM.
     pub(super) fn terminated(&mut self) {
         self.send(format_args!("terminated"));
     }
 
-    /// Says that the command has ended.
+    /// Reports that the command has ended.
     pub(super) fn end(mut self) {
         self.send(format_args!("end"));
     }
 
     fn send(&mut self, order: std::fmt::Arguments<'_>) {
-        // Orders are a few bytes, at most a few a lease; a pipe takes thousands before it blocks.
+        // An order has a few bytes, and there are few of them per lease. A pipe takes thousands before it blocks.
         let sent = self.orders.as_mut().map(|orders| writeln!(orders, "{order}"));
         if matches!(sent, Some(Err(_))) {
             say("the watchdog has ended, so nothing ends the command if this process is paused");
@@ -113,7 +113,7 @@ impl Order {
     }
 }
 
-/// Is the watchdog, if that is what this process was started as.
+/// Runs the watchdog, if this process was started as one.
 pub(crate) fn watch_if_asked() -> Option<ExitCode> {
     if std::env::args_os().nth(1)? != NAME {
         return None;
@@ -127,7 +127,7 @@ pub(crate) fn watch_if_asked() -> Option<ExitCode> {
     }
 }
 
-/// The watchdog process.
+/// Watches the group until it is gone.
 fn watch(args: &WatchdogArgs) -> ExitCode {
     let terminate = Duration::from_millis(args.terminate_ms);
     let kill = Duration::from_millis(args.kill_ms);
@@ -138,7 +138,7 @@ fn watch(args: &WatchdogArgs) -> ExitCode {
     let mut deadline = None::<Deadline>;
     let mut run_is_alive = true;
     loop {
-        // A closed channel comes back at once; then the period is slept.
+        // A closed channel would return at once, so `next_order` sleeps instead.
         match next_order(&orders, run_is_alive) {
             Ok(Order::Group(pid)) => group = Some(pid),
             Ok(Order::Until(instant)) => match &mut deadline {
@@ -167,7 +167,7 @@ fn watch(args: &WatchdogArgs) -> ExitCode {
     }
 }
 
-/// The next order of `run`, if one comes soon.
+/// Waits for the next order of `run`, for at most [`PERIOD`].
 fn next_order(orders: &Receiver<Order>, run_is_alive: bool) -> Result<Order, RecvTimeoutError> {
     if run_is_alive {
         return orders.recv_timeout(PERIOD);
@@ -176,7 +176,7 @@ fn next_order(orders: &Receiver<Order>, run_is_alive: bool) -> Result<Order, Rec
     Err(RecvTimeoutError::Timeout)
 }
 
-/// Sends what is due.
+/// Sends the signals that are due.
 fn enforce(deadline: &mut Deadline, group: Pid) {
     while let Some((step, at)) = deadline.next()
         && at.remaining().is_zero()
@@ -185,13 +185,13 @@ fn enforce(deadline: &mut Deadline, group: Pid) {
             Step::Terminate => Signal::TERM,
             Step::Kill => Signal::KILL,
         };
-        // It may have ended by itself.
+        // The group may have ended by itself.
         let _ = kill_process_group(group, signal);
         deadline.done(step);
     }
 }
 
-/// Reads orders in a thread of its own until `run` closes the pipe, by its end too.
+/// Reads orders in a thread of its own, until `run` closes the pipe or ends.
 fn read_orders() -> Receiver<Order> {
     let (sender, orders) = mpsc::channel();
     std::thread::spawn(move || {
