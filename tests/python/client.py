@@ -33,7 +33,7 @@ def version_of(grant: Grant) -> uuid.UUID:
 
 
 def acquire_heartbeat_release(client: Client) -> None:
-    """A lock is taken, kept and given back; who comes meanwhile is told who holds it."""
+    """A lock is taken, kept and given back; another caller learns who holds it."""
     key = f"python/{uuid.uuid4()}"
     grant = acquire_lock.sync(key, client=client, body=AcquireLockBody(owner="first", lease_duration_ms=60_000))
     assert isinstance(grant, Grant), grant

@@ -22,7 +22,7 @@ function versionOf(grant: Grant): string {
   return grant.version;
 }
 
-/** A lock is taken, kept and given back; who comes meanwhile is told who holds it. */
+/** A lock is taken, kept and given back; another caller learns who holds it. */
 async function acquireHeartbeatRelease() {
   const key = path(`typescript/${randomUUID()}`);
   const body = { owner: "first", lease_duration_ms: 60_000 };

@@ -31,7 +31,7 @@ async fn records_name_callers_and_refused_credentials() {
     let records = eventually("six records", SOON, records).await;
     let is_of_now = |record: &Value| record["time"].as_str().is_some_and(|time| time > "2026");
     assert!(records.iter().all(is_of_now), "before the first lock was asked for, too: {records:?}");
-    let told: Vec<_> = records
+    let recorded: Vec<_> = records
         .iter()
         .map(|record| (record["event"].as_str().unwrap(), record["who"].as_str(), record["status"].as_i64()))
         .collect();
@@ -43,7 +43,7 @@ async fn records_name_callers_and_refused_credentials() {
         ("forced", Some("token:bootstrap"), Some(200)),
         ("token_revoked", Some("token:bootstrap"), Some(204)),
     ];
-    assert_eq!(told, expected);
+    assert_eq!(recorded, expected);
     assert!(records[0]["reason"].as_str().unwrap().starts_with("ci (write, "), "{}", records[0]);
     assert_eq!(records[2]["client"], "127.0.0.1");
     assert_eq!(records[1]["owner"], "anonymous");

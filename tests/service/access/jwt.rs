@@ -171,10 +171,7 @@ async fn a_job_of_github_actions_locks_for_its_repository() {
         Ruled::start(&documented("GitHub Actions"), &[("github.jwks.json", json!([key.jwk("1")]))]).await;
     let job = ruled.bearer(&key.sign("1", &github(&json!({}))));
     let grant = job.hold("deploy%2Fapp").await;
-    assert_eq!(
-        grant.body["owner"], "acme/app#1658821493",
-        "its template stands where the request names none"
-    );
+    assert_eq!(grant.body["owner"], "acme/app#1658821493", "its template is used if the request names none");
     assert_eq!(job.acquire("deploy%2Fx", json!({"owner": "me"})).await.grant().body["owner"], "me");
     job.acquire("other", json!({})).await.problem(403, "forbidden");
     job.with_tenant("other").lock("deploy%2Fapp").await.problem(403, "forbidden");

@@ -191,7 +191,7 @@ async fn a_credential_that_asks_too_often_is_answered_429() {
     eventually("it may ask again", SOON, async || (one.lock("k").await.status == 200).then_some(())).await;
 }
 
-/// Otherwise a credential for an hour could administer for ever. What only locks may count longer: who deploys makes such tokens.
+/// Otherwise a credential for an hour could administer forever. Tokens that only lock may be valid for longer: deployments create such tokens.
 #[tokio::test]
 async fn no_administrator_creates_another_that_outlives_it() {
     let guarded = Guarded::start(&Dialect::Sqlite.database().await.unwrap()).await;

@@ -1,4 +1,4 @@
-//! The audit trail: what happens to a key, one record each, on every database.
+//! The audit log: what happens to a key, one record each, on every database.
 
 use std::time::Duration;
 
@@ -39,7 +39,7 @@ impl Audited {
 }
 
 /// Event, key, owner and status of a record.
-fn told(record: &Value) -> (&str, &str, &str, i64) {
+fn fields_of(record: &Value) -> (&str, &str, &str, i64) {
     let text = |name: &str| record[name].as_str().unwrap_or("-");
     (text("event"), text("key"), text("owner"), record["status"].as_i64().unwrap_or(0))
 }
@@ -87,7 +87,7 @@ async fn every_event_of_a_key_is_recorded_once(database: Database) {
         ("granted", "k", "last", 200),
         ("deleted", "k", "last", 204),
     ];
-    assert_eq!(records.iter().map(told).collect::<Vec<_>>(), expected);
+    assert_eq!(records.iter().map(fields_of).collect::<Vec<_>>(), expected);
     let granted = &records[0];
     assert_eq!(granted["version"], "0199a3c0", "the whole is a right");
     assert_eq!((&granted["request_id"], &granted["kind"]), (&json!("request-1"), &json!("lock")));
@@ -114,7 +114,7 @@ async fn an_expiry_without_further_requests_is_recorded_once(database: Database)
         let mut keys: Vec<_> = records
             .iter()
             .filter(|it| it["event"] == "expired")
-            .map(told)
+            .map(fields_of)
             .map(|it| it.1.to_owned())
             .collect();
         keys.sort();
@@ -126,10 +126,11 @@ async fn an_expiry_without_further_requests_is_recorded_once(database: Database)
     svc.acquire("k", json!({"owner": "next", "lease_duration_ms": 1, "wait_ms": 0})).await;
     svc.post("/semaphores/s/acquire", json!({"owner": "next", "lease_duration_ms": 60_000})).await.grant();
     svc.acquire("k", json!({"owner": "last"})).await.grant();
-    let granted = |records: &[Value]| records.iter().filter(|it| told(it).2 == "last").count();
+    let granted = |records: &[Value]| records.iter().filter(|it| fields_of(it).2 == "last").count();
     let last = async || Some(audited.records()).filter(|records| granted(records) == 1);
     let records = eventually("the last grant is recorded", SOON, last).await;
     assert_eq!(expired(&records), ["k", "k", "s"]);
-    let found = records.iter().filter(|it| it["event"] == "expired").find(|it| told(it).2 == "next").unwrap();
+    let found =
+        records.iter().filter(|it| it["event"] == "expired").find(|it| fields_of(it).2 == "next").unwrap();
     assert_eq!((found.get("who"), found.get("client")), (Some(&Value::Null), None));
 }

@@ -50,14 +50,14 @@ async fn an_unknown_method_is_answered_with_the_known_ones(svc: Client) {
     ] {
         let answer = wire::send(&svc, method, path, b"").await;
         answer.problem(405, "method-not-allowed");
-        let mut told = answer
+        let mut named = answer
             .header("allow")
             .split(',')
             .map(str::trim)
             .filter(|name| *name != "HEAD")
             .collect::<Vec<_>>();
-        told.sort_unstable();
-        assert_eq!(told, allowed, "{method} {path}");
+        named.sort_unstable();
+        assert_eq!(named, allowed, "{method} {path}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! Fencing tokens: strictly growing with every grant of a key, for ever.
+//! Fencing tokens: strictly growing with every grant of a key, forever.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Forced releases: an operator ends a grant, and its former holder is told so.
+//! Forced releases: an operator ends a grant, and its former holder is notified.
 
 use serde_json::{Value, json};
 

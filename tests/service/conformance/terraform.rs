@@ -67,8 +67,8 @@ async fn an_empty_body_unlocks_whoever_holds_the_lock(client: Client) {
         send(&client, unlock, "/terraform/k", None).await.expect(200);
         assert_eq!(client.get("/locks/k").await.expect(200).body["locked"], false);
         let version = json!({"version": locked.body["version"]});
-        let told = client.post("/locks/k/heartbeat", version).await.expect(409);
-        assert_eq!(told.body["type"], "/problems/revoked");
+        let answer = client.post("/locks/k/heartbeat", version).await.expect(409);
+        assert_eq!(answer.body["type"], "/problems/revoked");
     }
     for lock in ["LOCK", "POST"] {
         let refused = send(&client, lock, "/terraform/k", None).await.expect(400);

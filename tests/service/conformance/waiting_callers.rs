@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     Client, random_version,
-    wire::{self, Call, the_one_that_stands},
+    wire::{self, Call, the_one_that_waits},
 };
 
 on_every_database![with_client:
@@ -81,9 +81,9 @@ async fn a_caller_that_chose_its_version_keeps_its_place(svc: Client) {
     let back = Call::post(&svc, "/locks/k/acquire", &waits_as(&version)).await;
     // This proves that the waiter is attached again: either the waiter or its repeat supersedes the other.
     let again = Call::post(&svc, "/locks/k/acquire", &waits_as(&version)).await;
-    let stands = the_one_that_stands(back, again).await;
+    let waiting = the_one_that_waits(back, again).await;
     svc.release("k", &held.version).await.unheld(200);
-    assert_eq!(stands.answer().await.grant().version, version);
+    assert_eq!(waiting.answer().await.grant().version, version);
     svc.release("k", &version).await.unheld(200);
     behind.answer().await.grant();
 }

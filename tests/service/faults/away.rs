@@ -35,9 +35,9 @@ async fn while_the_database_is_away_the_service_says_so_and_then_goes_on(databas
         svc.get("/locks").await,
     ] {
         answer.unavailable_because("database");
-        let told = answer.text.to_lowercase();
+        let text = answer.text.to_lowercase();
         for inside in ["sql", "postgres", "maria", "127.0.0.1", "connection refused", "panicked", "pool"] {
-            assert!(!told.contains(inside), "{inside} in {told}");
+            assert!(!text.contains(inside), "{inside} in {text}");
         }
     }
     svc.get("/health").await.expect(200);

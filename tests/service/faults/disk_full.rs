@@ -58,7 +58,7 @@ async fn a_full_disk_is_told_as_one_and_noticed_when_it_is_not_full_any_more() {
         let begin = std::time::Instant::now();
         let answer = svc.put(&format!("/locks/k{stored}"), json!({"data": data})).await;
         if answer.status != 201 {
-            assert!(begin.elapsed().as_secs() < 3, "told only after {:?}", begin.elapsed());
+            assert!(begin.elapsed().as_secs() < 3, "answered only after {:?}", begin.elapsed());
             break answer;
         }
         stored += 1;

@@ -41,7 +41,7 @@ impl Nodes {
         let cluster = set_up_cluster(&paths, provider).map_err(left_out).ok()?;
         let mut processes = Vec::new();
         for (node, path) in paths.iter().enumerate() {
-            let recipe = if node == 0 { cluster.beginning() } else { cluster.nodes[node].clone() };
+            let recipe = if node == 0 { cluster.bootstrap_recipe() } else { cluster.nodes[node].clone() };
             let process = recipe.start(for_good.then_some(path.as_path())).map_err(left_out).ok()?;
             processes.push(Some(process));
         }
@@ -95,8 +95,8 @@ impl Nodes {
 
     /// Bootstraps the cluster again with its first node, after all nodes were killed.
     pub(crate) async fn begin_anew(&mut self) {
-        self.cluster.allow_to_begin_anew().unwrap();
-        let recipe = self.cluster.beginning();
+        self.cluster.allow_bootstrap().unwrap();
+        let recipe = self.cluster.bootstrap_recipe();
         self.processes[0] = Some(spawn_blocking(move || recipe.start(None)).await.unwrap().unwrap());
     }
 }

@@ -95,7 +95,10 @@ async fn without_a_majority_nothing_is_granted_and_then_the_service_goes_on() {
     nodes.begin_anew().await;
     nodes.start_again(1..NODES).await;
     until_ready_is(&svc, 200).await;
-    assert!(take(&svc).await >= token + (1 << 22), "a cluster that was begun anew may have lost grants");
+    assert!(
+        take(&svc).await >= token + (1 << 22),
+        "a cluster that was bootstrapped again may have lost grants"
+    );
     assert_eq!(svc.heartbeat("k", &held.version).await.grant().token, held.token);
 }
 

@@ -31,7 +31,7 @@ async fn the_file_is_private_appended_to_and_opened_anew_at_sighup() {
     let moved = folder.path().join("audit.1");
     std::fs::rename(&path, &moved).unwrap();
     service.signal("HUP");
-    eventually("the file is opened anew", SOON, async || path.exists().then_some(())).await;
+    eventually("the file is opened again", SOON, async || path.exists().then_some(())).await;
     svc.acquire("b", json!({})).await.grant();
     assert_eq!(until_lines(&path, 1).await[0]["key"], "b");
     assert_eq!(lines(&moved).len(), 1);

@@ -50,7 +50,7 @@ async fn the_document_is_the_repositorys() {
     let committed = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("openapi.yaml");
     let committed = std::fs::read_to_string(committed).unwrap();
     let printed = String::from_utf8(output.stdout).unwrap();
-    assert!(printed == committed, "openapi.yaml is not what `db-locks openapi` prints: write it anew");
+    assert!(printed == committed, "openapi.yaml is not what `db-locks openapi` prints: generate it again");
 }
 
 #[tokio::test]

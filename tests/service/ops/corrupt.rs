@@ -47,7 +47,7 @@ async fn a_key_that_cannot_be_read_is_refused_and_its_neighbours_are_not(databas
     assert!(!shown.contains("no-end"), "it is not shown as free: {shown}");
     let log = service.log();
     for (key, _) in damages {
-        let told = log.lines().filter(|line| line.contains("cannot be read") && line.contains(key));
-        assert_eq!(told.count(), 1, "once for {key}:\n{log}");
+        let lines = log.lines().filter(|line| line.contains("cannot be read") && line.contains(key));
+        assert_eq!(lines.count(), 1, "once for {key}:\n{log}");
     }
 }

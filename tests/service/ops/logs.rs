@@ -30,16 +30,17 @@ async fn grants_releases_and_expiries_are_visible_at_debug() {
             ("expired", "second-owner"),
             ("granted", "third-owner"),
         ] {
-            let told = log.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()).any(
-                |entry| {
+            let is_logged = log
+                .lines()
+                .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+                .any(|entry| {
                     entry["message"] == message
                         && entry["owner"] == owner
                         && entry["key"] == "the-key"
                         && entry["tenant"] == svc.tenant()
                         && entry["fencing_token"].is_i64()
-                },
-            );
-            assert!(told, "{message} {owner} with {filter} in:\n{log}");
+                });
+            assert!(is_logged, "{message} {owner} with {filter} in:\n{log}");
         }
     }
 }

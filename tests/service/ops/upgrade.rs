@@ -113,7 +113,7 @@ async fn a_database_of_the_first_version_is_taken_over(database: Database) {
     let rows = count("SELECT COUNT(*) FROM seaql_migrations").await;
     assert!(
         all >= 8 && rows >= 8,
-        "the older records stay, or older replicas would begin anew: {all}, {rows}"
+        "the older records stay, or older replicas would start again: {all}, {rows}"
     );
     assert_eq!(
         count(newest).await,

@@ -9,7 +9,7 @@ use crate::support::{Database, Fleet};
 
 on_every_database![with_database:
     the_queue_behind_a_killed_replica_moves,
-    a_grant_of_a_killed_replica_stands_until_its_lease_ends,
+    a_grant_of_a_killed_replica_stays_active_until_its_lease_ends,
 ];
 
 /// The time within which the queue behind a killed replica must move.
@@ -51,7 +51,7 @@ pub(crate) async fn the_queue_behind_a_killed_replica_moves(database: Database) 
 }
 
 /// Guards invariant 3: a grant belongs to the database, not to the replica.
-async fn a_grant_of_a_killed_replica_stands_until_its_lease_ends(database: Database) {
+async fn a_grant_of_a_killed_replica_stays_active_until_its_lease_ends(database: Database) {
     let mut fleet = Fleet::start(database, 2).await;
     let kept = fleet.at(1).hold("kept").await;
     let ends = fleet.at(1).acquire("ends", json!({"lease_duration_ms": 3_000})).await.grant();

@@ -24,15 +24,15 @@ async fn a_revoked_grant_is_told_at_every_replica_and_after_a_restart(database: 
     let forced = json!({"force": true, "version": permit.version, "reason": "gone"});
     two.post("/semaphores/s/release", forced).await.unheld(200);
     assert_eq!(waiting.await.unwrap().grant().body["owner"], "next");
-    let told = async |client: &Client| {
+    let check_revoked = async |client: &Client| {
         revoked(&client.heartbeat("k", &lock.version).await, &json!("stuck"));
         let version = json!({"version": permit.version});
         revoked(&client.post("/semaphores/s/release", version).await, &json!("gone"));
     };
-    told(&one).await;
-    told(&two).await;
+    check_revoked(&one).await;
+    check_revoked(&two).await;
     let Fleet { replicas, database, .. } = fleet;
     drop(replicas);
     let again = Service::start(&database.url).await;
-    told(&one.at(again.port())).await;
+    check_revoked(&one.at(again.port())).await;
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::on_every_database;
 use crate::support::{
     Database, Fleet, random_version,
-    wire::{Call, the_one_that_stands},
+    wire::{Call, the_one_that_waits},
 };
 
 on_every_database![with_database:
@@ -34,9 +34,9 @@ async fn a_place_is_found_again_at_another_replica(database: Database) {
         let again = Call::post(&fleet.at(1), &path, &ask(&version)).await;
         // This proves that the waiter is attached: either the waiter or its repeat supersedes the other.
         let once_more = Call::post(&fleet.at(round + 1), &path, &ask(&version)).await;
-        let stands = the_one_that_stands(again, once_more).await;
+        let waiting = the_one_that_waits(again, once_more).await;
         fleet.at(0).release(&key, &held.version).await.unheld(200);
-        assert_eq!(stands.answer().await.grant().version, version);
+        assert_eq!(waiting.answer().await.grant().version, version);
         assert!(!behind.is_finished(), "it kept its place before the one behind");
         fleet.at(1).heartbeat(&key, &version).await.grant();
         fleet.at(1).release(&key, &version).await.unheld(200);

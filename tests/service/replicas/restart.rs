@@ -22,7 +22,7 @@ struct Acknowledged {
 
 /// Acquires keys of its own and renews or releases some of them, until the service does not answer any more.
 async fn work(svc: Client, caller: usize) -> Acknowledged {
-    let mut told = Acknowledged::default();
+    let mut acknowledged = Acknowledged::default();
     for round in 0.. {
         let key = format!("k{caller}-{round}");
         let ask = json!({"lease_duration_ms": 600_000, "owner": format!("caller {caller}")});
@@ -30,32 +30,32 @@ async fn work(svc: Client, caller: usize) -> Acknowledged {
         let grant = acquired.grant();
         let version = json!({"version": grant.version, "data": "touched"});
         match round % 3 {
-            0 => told.held.push((key, grant)),
+            0 => acknowledged.held.push((key, grant)),
             1 => match svc.try_post(&format!("/locks/{key}/heartbeat"), &version).await {
-                Some(renewed) => told.renewed.push((key, renewed.grant())),
+                Some(renewed) => acknowledged.renewed.push((key, renewed.grant())),
                 None => break,
             },
             _ => match svc.try_post(&format!("/locks/{key}/release"), &version).await {
                 Some(released) => {
                     released.unheld(200);
-                    told.released.push((key, grant));
+                    acknowledged.released.push((key, grant));
                 }
                 None => break,
             },
         }
     }
-    told
+    acknowledged
 }
 
-async fn check(svc: &Client, told: &Acknowledged) {
-    for (key, grant) in told.held.iter().chain(&told.renewed) {
+async fn check(svc: &Client, acknowledged: &Acknowledged) {
+    for (key, grant) in acknowledged.held.iter().chain(&acknowledged.renewed) {
         let shown = svc.lock(key).await.grant();
         assert_eq!((&shown.version, shown.token), (&grant.version, grant.token));
         for member in ["owner", "data", "expires_at"] {
             assert_eq!(shown.body[member], grant.body[member], "{key}: {member}");
         }
     }
-    for (key, grant) in &told.released {
+    for (key, grant) in &acknowledged.released {
         let shown = svc.lock(key).await;
         assert_eq!(shown.unheld(200)["fencing_token"], grant.token, "{key}");
         assert_eq!(shown.body["data"], "touched");
@@ -76,17 +76,17 @@ async fn a_kill_loses_nothing_that_was_acknowledged(database: Database) {
     };
     crate::support::eventually("there is something to lose", Duration::from_secs(20), busy).await;
     service.signal("KILL");
-    let mut told = Vec::new();
+    let mut acknowledged = Vec::new();
     for caller in callers {
-        told.push(caller.await.unwrap());
+        acknowledged.push(caller.await.unwrap());
     }
     let again = Service::start(&database.url).await;
     let svc = svc.at(again.port());
     let kept =
-        told.iter().map(|told| told.held.len() + told.renewed.len() + told.released.len()).sum::<usize>();
+        acknowledged.iter().map(|one| one.held.len() + one.renewed.len() + one.released.len()).sum::<usize>();
     assert!(kept >= 60, "too little was acknowledged to lose: {kept}");
-    for told in &told {
-        check(&svc, told).await;
+    for one in &acknowledged {
+        check(&svc, one).await;
     }
 }
 

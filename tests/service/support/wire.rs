@@ -103,13 +103,13 @@ impl Call {
 
 /// Of two waiting calls with the same version, returns the one that still waits after the other was answered
 /// `superseded`.
-pub(crate) async fn the_one_that_stands(mut one: Call, mut other: Call) -> Call {
-    let (answer, stands) = tokio::select! {
+pub(crate) async fn the_one_that_waits(mut one: Call, mut other: Call) -> Call {
+    let (answer, waiting) = tokio::select! {
         answer = one.first_answer() => (answer, other),
         answer = other.first_answer() => (answer, one),
     };
     answer.problem(409, "superseded");
-    stands
+    waiting
 }
 
 /// A connection for one request after the other.
