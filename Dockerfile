@@ -1,6 +1,6 @@
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
-# The dependencies are a layer of their own: it is built anew only when a manifest or the lock file changes. Cargo wants
+# The dependencies are a layer of their own: it is built again only when a manifest or the lock file changes. Cargo wants
 # a source file for every target that a manifest declares.
 COPY .cargo .cargo
 COPY Cargo.toml Cargo.lock ./

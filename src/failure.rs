@@ -8,7 +8,7 @@ use db_locks_service::{store::DatabasePlace, with_causes};
 pub(crate) type Failure = Box<dyn Error + Send + Sync>;
 
 /// Reports why the program ends: in the log, or on standard error if the log's filter drops errors.
-pub(crate) fn tell(error: &(dyn Error + 'static)) {
+pub(crate) fn report(error: &(dyn Error + 'static)) {
     use std::io::Write;
     let text = with_causes(error);
     if tracing::enabled!(tracing::Level::ERROR) {

@@ -66,7 +66,7 @@ fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            failure::tell(&*error);
+            failure::report(&*error);
             ExitCode::FAILURE
         }
     }

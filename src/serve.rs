@@ -23,7 +23,7 @@ use crate::{
     shutdown, telemetry,
 };
 
-/// The most shards that are made without being asked for.
+/// The largest number of shards by default.
 const MOST_SHARDS: usize = 4;
 
 /// Serves until the process is asked to stop.
@@ -41,7 +41,7 @@ pub(crate) async fn serve(database: DatabaseArgs, args: ServeArgs) -> Result<(),
     let audit = start_audit(&args)?;
     let addresses = listen::bind(&args.listen).await?;
     security::check_addresses(&args.security, &addresses.addresses())?;
-    // What is only done at start, in a future of its own.
+    // In a future of its own, since it is done only at start.
     let opened = Box::pin(open(&options, args.migrate)).await;
     let store = opened.map_err(|error| with_place(place, error))?;
     let mut files = Files::default();
@@ -49,7 +49,7 @@ pub(crate) async fn serve(database: DatabaseArgs, args: ServeArgs) -> Result<(),
     let tls = security::tls(&args.security, &mut files)?;
     let tokens = Tokens::new(store.clone());
     let engine = Engine::start(store.clone(), engine_options(&args, store.as_ref()), audit.clone());
-    // Nothing else reads the database's clock before a lock is asked for, and audit records bear its time.
+    // Nothing else reads the database's clock before the first request, and audit records contain its time.
     let asked = Instant::now();
     engine.note_time(store.token_time().await?, asked);
     let service = LockService::new(engine.clone(), store, limits(&args));
@@ -97,7 +97,7 @@ pub(crate) async fn serve(database: DatabaseArgs, args: ServeArgs) -> Result<(),
     Ok(())
 }
 
-/// Opens the audit trail, if there is to be one, and anew at SIGHUP.
+/// Opens the audit log, if one is configured, and again at SIGHUP.
 fn start_audit(args: &ServeArgs) -> Result<AuditLog, Failure> {
     let audit = match &args.audit_log {
         Some(output) => AuditLog::start(output.clone())?,
@@ -108,7 +108,7 @@ fn start_audit(args: &ServeArgs) -> Result<AuditLog, Failure> {
     Ok(audit)
 }
 
-/// Connects to a database whose schema is this program's, or is made so first.
+/// Connects to the database. Brings its schema up to date first, or checks it.
 async fn open(options: &DatabaseOptions, migrate: bool) -> Result<Arc<dyn Database>, StoreError> {
     if migrate {
         store::migrate_up(options).await?;

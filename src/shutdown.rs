@@ -1,8 +1,8 @@
-//! When to stop.
+//! The signals that stop the service.
 
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Comes back when the process was asked to stop, by SIGTERM or SIGINT.
+/// Completes when the process receives SIGTERM or SIGINT.
 pub(crate) async fn asked_to_stop() -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

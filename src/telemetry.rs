@@ -1,4 +1,4 @@
-//! Logs and metrics: where they go and in which form.
+//! Logs and metrics: their outputs and formats.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -11,8 +11,8 @@ use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitEx
 
 use crate::cli::{LogArgs, LogFormat};
 
-/// Upper bounds of durations in seconds: from a cheap answer to the longest wait. By default an acquire waits 15 s, and
-/// at most 10 min; one that waited in vain comes a little after that, and so into the next bucket.
+/// Upper bounds of durations in seconds, from a cheap answer to the longest wait. An acquire waits 15 s by default, and
+/// 10 min at most. An acquire that was not granted takes a little longer than that, so it is in the next bucket.
 const SECONDS: [f64; 22] = [
     0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0,
     20.0, 30.0, 60.0, 120.0, 300.0, 660.0,
@@ -21,13 +21,13 @@ const SECONDS: [f64; 22] = [
 /// Upper bounds of batch sizes.
 const SIZES: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0];
 
-/// The pause between two rounds of the recorder's upkeep, without which histograms grow for ever.
+/// The pause between two rounds of the recorder's upkeep, without which histograms grow without end.
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Targets of libraries that log only warnings, whatever the filter says: notices of PostgreSQL about existing objects.
 const WARN_ONLY: &str = "sqlx::postgres::notice=warn";
 
-/// Begins to log, to standard error.
+/// Starts logging to standard error.
 pub(crate) fn log(args: &LogArgs) {
     let filter = EnvFilter::new(format!("{WARN_ONLY},{}", args.filter));
     let registry = tracing_subscriber::registry().with(filter);
@@ -38,7 +38,7 @@ pub(crate) fn log(args: &LogArgs) {
     }
 }
 
-/// Lines of the log, which are written whole. Owners and keys of others may stand in them; those of ASCII are escaped already.
+/// A line of the log, which is written as a whole. It may contain owners and keys of callers; in ASCII they are escaped already.
 struct Lines<W>(W);
 
 impl<W: Write> Write for Lines<W> {
@@ -59,14 +59,14 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    /// All metrics in Prometheus' text format.
+    /// Renders all metrics in Prometheus' text format.
     pub(crate) fn render(&self) -> String {
         self.process.collect();
         self.recorded.render()
     }
 }
 
-/// Installs the metrics' recorder and keeps it up.
+/// Installs the metrics' recorder and runs its upkeep.
 pub(crate) fn metrics() -> Result<Metrics, BuildError> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), &SECONDS)?

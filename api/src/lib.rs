@@ -1,4 +1,4 @@
-//! The HTTP door of db-locks: routes, request and answer types, problem documents, the `OpenAPI` document.
+//! The HTTP interface of db-locks: routes, request and answer types, problem documents, the `OpenAPI` document.
 //!
 //! A handler reads a request into domain types, once, calls the service, and writes its answer. No rule of locking is
 //! here, and nothing of a database. Dependencies point inwards: handlers over `request`, `answer` and `problem`,

@@ -106,7 +106,7 @@ def main() -> None:
             assert balance == 50
             print("With the guard:")
             balance = demonstrate(file, port, guarded=True)
-            print(f"  100 - 30 came to {balance}: Ann was told, and can begin anew")
+            print(f"  100 - 30 came to {balance}: Ann was notified, and can start again")
             assert balance == 70
         finally:
             service.terminate()

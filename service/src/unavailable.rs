@@ -2,7 +2,7 @@
 
 use crate::domain::WaiterLimit;
 
-/// The dependency or limit that stands in the way of a request.
+/// The dependency or limit because of which a request is not served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
     /// The database cannot be reached or does not answer in time. Nothing was written.
@@ -14,7 +14,7 @@ pub enum Unavailable {
     /// The database refuses writes: it is a standby, in recovery, or set to read-only.
     #[error("the database is read-only")]
     DatabaseReadOnly,
-    /// Several servers of the database accept writes, and nothing tells which of them is the right one.
+    /// Several servers of the database accept writes, and it is unknown which of them is the right one.
     #[error("two servers of the database accept writes")]
     SeveralWritable,
     /// The database has no room left.

@@ -74,14 +74,14 @@ impl Files {
         Ok(&mut self.0[last])
     }
 
-    /// Rereads the files for ever: at SIGHUP, and every few seconds.
+    /// Rereads the files at SIGHUP, and every few seconds. Never returns.
     pub(crate) async fn watch(mut self) -> io::Result<Infallible> {
         let mut hangup = signal(SignalKind::hangup())?;
         loop {
             // Wait for the first of both.
             let _ = tokio::time::timeout(LOOK_EVERY, hangup.recv()).await;
             self = tokio::task::spawn_blocking(move || {
-                self.0.iter_mut().for_each(|watched| watched.look(Instant::now()));
+                self.0.iter_mut().for_each(|watched| watched.check(Instant::now()));
                 self
             })
             .await
@@ -96,7 +96,7 @@ impl Watched {
         self.withdraw = Some(Box::new(withdraw));
     }
 
-    fn look(&mut self, at: Instant) {
+    fn check(&mut self, at: Instant) {
         if self.is_removed(at) {
             return;
         }
@@ -202,28 +202,28 @@ mod tests {
         let watched = files.read("S", vec![path.clone()], apply).unwrap();
         watched.when_removed(move || withdrawn.lock().unwrap().push("withdrawn".to_owned()));
         let start = Instant::now();
-        let mut look = |seconds| files.0[0].look(start + Duration::from_secs(seconds));
+        let mut check = |seconds| files.0[0].check(start + Duration::from_secs(seconds));
         let put = |content| std::fs::write(&path, content).unwrap();
         let remove = || std::fs::remove_file(&path).unwrap();
         // Each absence was seen once only.
         remove();
-        look(2);
+        check(2);
         put("one");
-        look(4);
+        check(4);
         put("");
-        look(6);
+        check(6);
         put("two");
-        look(8);
+        check(8);
         assert_eq!(*log.lock().unwrap(), ["one", "two"]);
         remove();
-        look(10);
-        look(11);
-        look(12);
+        check(10);
+        check(11);
+        check(12);
         put("two");
-        look(14);
+        check(14);
         put("\n");
-        look(16);
-        look(18);
+        check(16);
+        check(18);
         assert_eq!(*log.lock().unwrap(), ["one", "two", "withdrawn", "two", "withdrawn"]);
     }
 }

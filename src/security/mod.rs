@@ -80,7 +80,7 @@ pub(crate) async fn authentication(
     Ok(Some(authentication))
 }
 
-/// TLS, where it is set up. Its files join those that are read again.
+/// Creates the TLS configuration, if TLS is set up. Its files are added to those that are read again.
 pub(crate) fn tls(args: &SecurityArgs, files: &mut Files) -> Result<Option<Arc<Tls>>, Failure> {
     let (certificate, key) = match (&args.tls_cert, &args.tls_key) {
         (Some(certificate), Some(key)) => (certificate.clone(), key.clone()),

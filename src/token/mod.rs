@@ -1,4 +1,4 @@
-//! `db-locks token`: tokens by hand, on the database itself.
+//! `db-locks token`: creates, lists and revokes tokens directly in the database.
 
 pub(crate) mod args;
 
@@ -19,13 +19,13 @@ use crate::{
     printable::{printable, printable_json},
 };
 
-/// The tokens that are asked for at a time.
+/// The number of tokens that are read at a time.
 const PAGE: u32 = 1_000;
 
 /// The JSON of a token in a list.
 const COLUMNS: [&str; 7] = ["id", "name", "role", "tenant", "keys", "expires_at", "last_used_at"];
 
-/// Does it.
+/// Executes a command on an open database.
 pub(crate) async fn token(database: &DatabaseArgs, command: TokenCommand) -> Result<(), Failure> {
     let options = database.options()?;
     let done = carry_out(&options, command).await;
@@ -51,7 +51,7 @@ async fn carry_out(options: &DatabaseOptions, command: TokenCommand) -> Result<(
 
 async fn create(tokens: &Tokens, args: CreateArgs) -> Result<(), Failure> {
     let name = args.positional_name.or(args.name).unwrap_or_default();
-    // The same rule as for owners.
+    // Names of tokens follow the same rule as owners.
     Owner::new(&name).map_err(|error| format!("the name {error}"))?;
     let keys = if args.keys.is_empty() { None } else { Some(KeyPatterns::new(args.keys)?) };
     let scope = Scope { tenant: args.tenant, role: args.role, keys };
@@ -60,7 +60,7 @@ async fn create(tokens: &Tokens, args: CreateArgs) -> Result<(), Failure> {
     if args.json {
         out.write_all(printable_json(&token_json(&token, &secret)?).as_bytes())?;
     } else {
-        // Alone on standard output, so that a script can take it.
+        // Nothing else goes to standard output, so that a script can read it.
         writeln!(
             std::io::stderr(),
             "created {} ({}); its secret is shown this once:",

@@ -24,7 +24,7 @@ const PROVIDER: &str = "/usr/lib/galera/libgalera_smm.so";
 /// How long the node that the others are copies of may take to stop.
 const STOP: Duration = Duration::from_secs(30);
 
-/// A script that tells a node from where to take the events that it lacks. The servers run it at both ends, which are
+/// A script that names the node from which another node gets the events that it lacks. The servers run it at both ends, which are
 /// on one machine.
 const STATE_TRANSFER: &str = r#"#!/bin/sh
 while [ $# -gt 0 ] && [ "$1" != --mysqld-args ]; do
@@ -123,15 +123,15 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// How the first node is started to begin the cluster, or to begin it anew.
-    pub fn beginning(&self) -> Recipe {
+    /// How the first node is started to bootstrap the cluster.
+    pub fn bootstrap_recipe(&self) -> Recipe {
         let mut recipe = self.nodes[0].clone();
         recipe.command.push("--wsrep-new-cluster".to_owned());
         recipe
     }
 
-    /// Allows the first node to begin the cluster anew, after all nodes were killed. An operator does this by hand.
-    pub fn allow_to_begin_anew(&self) -> Result<(), String> {
+    /// Allows the first node to bootstrap the cluster again, after all nodes were killed. An operator does this by hand.
+    pub fn allow_bootstrap(&self) -> Result<(), String> {
         let state = self.nodes[0].folder.join("data/grastate.dat");
         run(Command::new("sed").args(["-i", "s/safe_to_bootstrap: 0/safe_to_bootstrap: 1/"]).arg(state))
     }

@@ -31,7 +31,7 @@ pub struct Programs {
 }
 
 impl Kind {
-    /// Finds the server's programs. Fetches them if that is the only way to have them. The error tells why there are
+    /// Finds the server's programs. Fetches them if that is the only way to have them. The error says why there are
     /// none.
     pub fn programs(self) -> Result<Programs, String> {
         match (self, newest_servers()) {

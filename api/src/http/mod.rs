@@ -1,5 +1,6 @@
 //! The HTTP edge: connections, middleware, and the state that handlers share. It knows no route.
 
+mod audit;
 mod connection;
 mod metrics;
 mod middleware;
@@ -8,7 +9,6 @@ mod rendering;
 mod request_id;
 mod server;
 mod state;
-mod trail;
 
 pub use self::{
     connection::ClientBody,

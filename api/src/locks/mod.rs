@@ -1,4 +1,4 @@
-//! Locks (mutexes): one file an operation.
+//! Locks (mutexes): one file for each operation.
 
 mod delete;
 mod get;

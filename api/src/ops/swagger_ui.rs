@@ -1,7 +1,7 @@
 //! Swagger UI under `/swagger-ui/`
 //!
-//! Its files come from a crate, which serves them itself too; here they are served by hand, so that a file that is not
-//! there is a problem document like any other.
+//! A crate has the files and could serve them too. They are served here instead, so that a request for a missing file is
+//! answered with a problem document.
 
 use std::{
     borrow::Cow,

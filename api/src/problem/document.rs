@@ -23,9 +23,9 @@ const SESSION: &str =
 const REASON: &str = "`no_wait`: the request did not want to wait. `timed_out`: its waiting time is over. \
                       `guarded_transaction`: only an open transaction that called db_locks_guard prevents the grant.";
 
-/// The problems that all operations of one sort can answer.
+/// The problems that all operations of one category can answer.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Common {
+pub(crate) enum CommonProblems {
     /// An operation that reads only the path of a request, and that needs no credential.
     Operating,
     /// The same, for an operation that a setting can protect.
@@ -36,7 +36,7 @@ pub(crate) enum Common {
     KeysWithBody,
 }
 
-impl Common {
+impl CommonProblems {
     const fn kinds(self) -> &'static [ProblemKind] {
         use ProblemKind as Kind;
         match self {
@@ -97,7 +97,7 @@ macro_rules! problems {
             fn responses()
             -> std::collections::BTreeMap<String, utoipa::openapi::RefOr<utoipa::openapi::Response>> {
                 $crate::problem::responses(
-                    $crate::problem::Common::$common,
+                    $crate::problem::CommonProblems::$common,
                     &[$($crate::problem::ProblemKind::$kind),*],
                 )
             }
@@ -107,7 +107,7 @@ macro_rules! problems {
 pub(crate) use problems;
 
 /// The responses of an operation, one for each status.
-pub(crate) fn responses(common: Common, own: &[ProblemKind]) -> BTreeMap<String, RefOr<Response>> {
+pub(crate) fn responses(common: CommonProblems, own: &[ProblemKind]) -> BTreeMap<String, RefOr<Response>> {
     let mut by_status: BTreeMap<u16, Vec<ProblemKind>> = BTreeMap::new();
     // The operation's own kinds come first, because they say more.
     for kind in own.iter().chain(common.kinds()) {

@@ -1,4 +1,4 @@
-//! Answers other than successes: RFC 9457 problem documents, everywhere.
+//! Errors as answers: RFC 9457 problem documents, on all routes.
 
 mod body;
 mod document;
@@ -23,7 +23,7 @@ use db_locks_service::{
 use self::body::ProblemBody;
 pub(crate) use self::{
     body::{FieldError, HolderBody},
-    document::{Common, add_problem_schemas, problems, responses},
+    document::{CommonProblems, add_problem_schemas, problems, responses},
     kind::ProblemKind,
     refused::TOO_LARGE_TO_GUARD,
 };
@@ -31,17 +31,17 @@ use crate::json::json_bytes;
 
 const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
-/// A problem on its way to the caller. Its texts are shown: nothing of the database or of the code's inside belongs there.
+/// A problem that is answered to the caller. Its texts must not reveal anything about the database or the code.
 #[derive(Debug)]
 pub(crate) struct Problem {
     kind: ProblemKind,
     detail: Cow<'static, str>,
     extra: Extra,
-    /// When to try again, where that does not follow from `extra`.
+    /// When to try again, if that does not follow from `extra`.
     retry_after_s: Option<i64>,
 }
 
-/// The members of some kinds of problems beside `detail`.
+/// The members that only some kinds of problems have.
 #[derive(Debug)]
 enum Extra {
     None,
@@ -51,7 +51,7 @@ enum Extra {
     Revoked(Revocation),
     /// The value of `WWW-Authenticate`.
     Challenge(&'static str),
-    /// The session of an open transaction, where it can be told.
+    /// The session of an open transaction, if it is known.
     Session(Option<Arc<str>>),
 }
 
@@ -63,16 +63,16 @@ impl Problem {
 
     /// The errors of a request, field by field.
     pub(crate) fn invalid(errors: Vec<FieldError>) -> Self {
-        let told: Vec<_> = errors.iter().map(|error| format!("{} {}", error.field, error.reason)).collect();
-        Self { extra: Extra::Errors(errors), ..Self::new(ProblemKind::InvalidRequest, told.join("; ")) }
+        let texts: Vec<_> = errors.iter().map(|error| format!("{} {}", error.field, error.reason)).collect();
+        Self { extra: Extra::Errors(errors), ..Self::new(ProblemKind::InvalidRequest, texts.join("; ")) }
     }
 
-    /// One thing is wrong with a request.
+    /// A single error of a request.
     pub(crate) fn invalid_field(field: &str, reason: impl Into<String>) -> Self {
         Self::invalid(vec![FieldError { field: field.to_owned(), reason: reason.into() }])
     }
 
-    /// Something went wrong that should not have; the caller is told no more than that.
+    /// An error in the service. The caller learns nothing else.
     pub(crate) fn internal_error() -> Self {
         Self::new(
             ProblemKind::InternalError,
@@ -80,7 +80,7 @@ impl Problem {
         )
     }
 
-    /// The credential is missing, or is none that counts.
+    /// The credential is missing or not valid.
     pub(crate) fn unauthorized(was_sent: bool) -> Self {
         let (challenge, detail) = if was_sent {
             ("Bearer error=\"invalid_token\"", "The credential is unknown, expired, revoked or malformed.")
@@ -90,12 +90,12 @@ impl Problem {
         Self { extra: Extra::Challenge(challenge), ..Self::new(ProblemKind::Unauthorized, detail) }
     }
 
-    /// The credential does not allow it.
+    /// The credential does not allow the request.
     pub(crate) fn forbidden(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ProblemKind::Forbidden, detail)
     }
 
-    /// The role of the credential does not allow it.
+    /// The role of the credential does not allow the request.
     pub(crate) fn role_too_low(has: Role, needs: Role) -> Self {
         Self::forbidden(format!("The credential has the role {has}; this needs the role {needs}."))
     }
@@ -111,7 +111,7 @@ impl Problem {
         }
     }
 
-    /// Whether it is a 401.
+    /// Whether the status is 401.
     pub(crate) fn is_unauthorized(&self) -> bool {
         self.kind == ProblemKind::Unauthorized
     }
@@ -128,7 +128,7 @@ impl Problem {
     }
 }
 
-/// Milliseconds in seconds rounded up, at least 1: a client that waits so long does not come too early.
+/// Converts milliseconds to seconds, rounded up, at least 1. A client that waits this long does not come too early.
 fn whole_seconds(ms: i64) -> i64 {
     ms.saturating_add(999).div_euclid(1_000).max(1)
 }

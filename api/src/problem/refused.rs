@@ -7,11 +7,11 @@ use db_locks_service::{
 
 use super::{Extra, Problem, ProblemKind};
 
-/// Why a large semaphore is not guarded.
+/// Why a large semaphore cannot be guarded.
 pub(crate) const TOO_LARGE_TO_GUARD: &str = "must be at most 1000 for a guarded semaphore";
 
 impl Problem {
-    /// A refusal of a request that was about a lock or about a semaphore.
+    /// The problem for a refusal. `asked` is the kind that the request was about.
     pub(super) fn refused(refusal: Refusal, asked: Kind) -> Self {
         match refusal {
             Refusal::NotFound => Self::new(ProblemKind::NotFound, not_found(asked)),

@@ -1,4 +1,4 @@
-//! Paths and methods that do not exist, as problems whose `detail` names those that do.
+//! Problems for paths and methods that do not exist. Their `detail` names existing ones.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use axum::http::Method;
 
 use super::{Problem, ProblemKind};
 
-/// A path longer than this is not repeated in an answer.
+/// The length up to which a path is repeated in an answer.
 const LONGEST_REPEATED: usize = 300;
 
 /// The path segments that can follow the key of a lock.

@@ -81,8 +81,8 @@ const fn detail(reason: Unavailable) -> &'static str {
     }
 }
 
-/// After how many seconds to try again. Short where something passes by itself (a database that fails over, a load that was
-/// shed), longer where somebody has to do something first.
+/// After how many seconds to try again. Short if the cause passes by itself (a failover, overload), longer if an operator has
+/// to act first.
 const fn retry_after_s(reason: Unavailable) -> i64 {
     match reason {
         Unavailable::DiskFull

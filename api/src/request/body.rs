@@ -1,4 +1,4 @@
-//! Reading a body: its size first, then what it is declared to be.
+//! Reads a body. Its size is checked first, then its declared type.
 
 use std::time::Duration;
 
@@ -19,23 +19,24 @@ use crate::problem::{Problem, ProblemKind};
 
 /// The largest body that is read.
 const MOST_BYTES: usize = 256 * 1024;
-/// How much of a body that is too large is read and thrown away, so that a caller who sends before it listens gets the
-/// answer instead of a reset connection.
+/// How many bytes of a body that is too large are read and discarded. Otherwise a caller that sends everything before it reads
+/// would see a reset connection instead of the answer.
 const MOST_DISCARDED: usize = 64 * 1024 * 1024;
-/// How long that may take, and how long it may pause: who announced a body and waits is not kept waiting.
+/// How long discarding may take in all, and without a byte: a caller that announced a body and waits for the answer must not
+/// wait long.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 const DISCARD_PAUSE: Duration = Duration::from_millis(200);
-/// The most bytes of all requests whose bodies have come in part, in units of a KiB: 64 MiB. A request that comes whole takes none.
+/// The largest total size of requests whose bodies have arrived in part, in KiB: 64 MiB. A request that arrives as a whole takes none.
 const MOST_PARTS: usize = 64 * 1024;
 const UNIT: usize = 1024;
-/// The room for these requests, shared by all connections: with HTTP/2 a client may have a thousand on each.
+/// The room for these requests, shared by all connections: with HTTP/2 a client may send a thousand of them on each.
 static PARTS: Semaphore = Semaphore::const_new(MOST_PARTS);
-/// The memory that a header takes beside its name and value. With HTTP/2 a header of some hundred bytes may take one byte on the wire.
+/// The memory that a header takes in addition to its name and value. With HTTP/2 a header of some hundred bytes may take one byte on the wire.
 const HEADER_BYTES: usize = 128;
 /// How long a body may take to arrive.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Reads a body whole. One that is too large is 413; one that is not empty and not declared as JSON is 415.
+/// Reads a whole body. A body that is too large is answered 413; one that is neither empty nor declared as JSON, 415.
 pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
     let bytes = read_whole(headers, body, &PARTS).await?;
     if !bytes.is_empty() {
@@ -46,7 +47,7 @@ pub(super) async fn read(headers: &HeaderMap, body: Body) -> Result<Bytes, Probl
 
 async fn read_whole(headers: &HeaderMap, mut body: Body, parts: &Semaphore) -> Result<Bytes, Problem> {
     if body.size_hint().lower() > MOST_BYTES as u64 {
-        // Who asks before it sends has not sent anything that would have to be read.
+        // A caller that asks before it sends has sent nothing that would have to be read.
         if !headers.contains_key(header::EXPECT) {
             discard(body).await;
         }
@@ -73,7 +74,7 @@ async fn read_whole(headers: &HeaderMap, mut body: Body, parts: &Semaphore) -> R
             discard(body).await;
             return Err(too_large());
         }
-        // Nearly every body comes in one piece, which is then taken as it is.
+        // Nearly every body arrives in one piece, which needs no copy.
         if whole.is_empty() && pieces.is_empty() {
             whole = data;
         } else {
@@ -89,10 +90,10 @@ fn head_size(headers: &HeaderMap) -> usize {
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + HEADER_BYTES).sum()
 }
 
-/// The next piece of a body; `None` at its end.
+/// Reads the next piece of a body; `None` at its end.
 async fn next_data(body: &mut Body, deadline: Instant) -> Result<Option<Bytes>, Problem> {
     loop {
-        // What is there needs no timer.
+        // A piece that has arrived already needs no timer.
         let frame = match body.frame().now_or_never() {
             Some(frame) => frame,
             None => tokio::time::timeout_at(deadline, body.frame()).await.map_err(|_| {
@@ -102,7 +103,7 @@ async fn next_data(body: &mut Body, deadline: Instant) -> Result<Option<Bytes>, 
         match frame {
             None => return Ok(None),
             Some(Err(_)) => return Err(Problem::invalid_field("body", "ended before its end")),
-            // Trailers say nothing to us.
+            // Trailers are ignored.
             Some(Ok(frame)) => {
                 if let Ok(data) = frame.into_data() {
                     return Ok(Some(data));

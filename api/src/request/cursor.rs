@@ -1,16 +1,16 @@
-//! Cursors: where a list goes on, as text that callers pass back and need not understand.
+//! Cursors: the position after which a list continues, as opaque text that callers pass back.
 
 use db_locks_service::{access::TokenId, domain::Key};
 use uuid::Uuid;
 
 use super::escape::hex_digit;
 
-/// Something a list can go on after.
+/// A position after which a list continues.
 pub(crate) trait Cursor: Sized {
-    /// As text that needs no escaping in a query.
+    /// Writes the position as text that needs no escaping in a query.
     fn write(&self) -> String;
 
-    /// From text; `None` where it is not one that was given out.
+    /// Reads the text; `None` if `write` did not create it.
     fn read(text: &str) -> Option<Self>;
 }
 

@@ -41,7 +41,7 @@ impl Errors {
         self.needed = Some(role);
     }
 
-    /// The same for a request with a body, which may need a higher role than its route. A missing role (403) goes before invalid
+    /// The same as [`Self::check`] for a request with a body, which may need a higher role than its route. A missing role (403) goes before invalid
     /// fields (400).
     pub(super) fn check_for<T>(self, read: Option<T>, caller: &Caller) -> Result<T, Problem> {
         if let Some(role) = self.needed {

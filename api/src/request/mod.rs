@@ -1,6 +1,6 @@
-//! Requests: read and checked once, here, into the domain's types.
+//! Requests: read, checked and converted to the domain's types, in this one place.
 //!
-//! Checks have one order: permissions (403), the size of the body (413), its type (415), then everything else (400) with all errors
+//! Checks are made in one order: permissions (403), the size of the body (413), its type (415), then everything else (400) with all errors
 //! that can be found. The router has answered 404 and 405 before.
 
 mod body;
@@ -188,7 +188,7 @@ impl<Q: ReadQuery + Send> FromRequestParts<Arc<App>> for CallerWithQuery<Q> {
     }
 }
 
-/// A request for the service itself.
+/// A request for the service itself, without a caller.
 impl<S: Sync> FromRequestParts<S> for NoQuery {
     type Rejection = Problem;
 

@@ -1,4 +1,4 @@
-//! Semaphores and their permits: one file an operation.
+//! Semaphores and their permits: one file for each operation.
 
 mod delete;
 mod get;

@@ -1,4 +1,4 @@
-//! Bearer tokens: one file an operation.
+//! Bearer tokens: one file for each operation.
 
 mod body;
 pub(crate) mod create;

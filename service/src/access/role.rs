@@ -5,9 +5,9 @@ use std::{fmt, str::FromStr};
 /// The rights of an identity. Each role has the rights of the roles before it, too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// May look, but sees no version.
+    /// May read, but sees no version.
     Read,
-    /// May take, renew and release grants, and create and delete keys.
+    /// May acquire, renew and release grants, and create and delete keys.
     Write,
     /// May end grants of others by force, and create tokens.
     Admin,

@@ -10,7 +10,7 @@ use subtle::ConstantTimeEq;
 
 use crate::base64url::base64url;
 
-/// The beginning of a token's secret, by which tools that look for leaked secrets find it.
+/// The beginning of a token's secret. Tools that search for leaked secrets recognise it.
 const PREFIX: &str = "dbl_";
 /// The number of random bytes in a secret.
 const RANDOM: usize = 32;
@@ -35,7 +35,7 @@ impl Secret {
         Ok(Self(format!("{PREFIX}{}", base64url(&bytes))))
     }
 
-    /// The text, to be shown to whoever created the token.
+    /// The text, to be shown only to the creator of the token.
     pub fn reveal(&self) -> &str {
         &self.0
     }

@@ -23,7 +23,7 @@ thread_local! {
     static LINE: RefCell<LineFormatter> = const { RefCell::new(LineFormatter::new()) };
 }
 
-/// The audit trail. Cheap to clone; while it is off, a record costs a comparison.
+/// The audit log. Cheap to clone; while it is off, a record costs a comparison.
 #[derive(Debug, Clone, Default)]
 pub struct AuditLog(Option<Arc<Sender>>);
 

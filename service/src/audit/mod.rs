@@ -1,4 +1,4 @@
-//! The audit trail: what callers were granted, released and refused, one JSON object a line.
+//! The audit log: what callers were granted, released and refused, one JSON object a line.
 //!
 //! Records are made where a decision is known to be durable. A separate thread writes them, behind a bounded queue. A
 //! slow or full disk costs records, which are counted, and nothing else. While the trail is off, nothing is built for

@@ -1,4 +1,4 @@
-//! The output of the audit trail.
+//! The output of the audit log.
 
 use std::{
     convert::Infallible,
@@ -9,7 +9,7 @@ use std::{
     str::FromStr,
 };
 
-/// The output of the audit trail: `stderr`, or the path of a file.
+/// The output of the audit log: `stderr`, or the path of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AuditOutput {
     /// The standard error output.
@@ -26,7 +26,7 @@ impl FromStr for AuditOutput {
     }
 }
 
-/// Why the audit trail cannot be kept.
+/// Why the audit log cannot be kept.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
     /// The file cannot be opened.

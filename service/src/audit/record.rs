@@ -1,4 +1,4 @@
-//! A record of the audit trail.
+//! A record of the audit log.
 
 use super::Origin;
 use crate::domain::{Key, Kind, Owner, Tenant, Timestamp, Token, Version};

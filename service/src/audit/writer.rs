@@ -80,7 +80,7 @@ impl Writer {
         self.keep_buffer(bytes);
     }
 
-    /// Keeps the rest of the line that `written` lies in, and drops the lines after that line.
+    /// Keeps the rest of the line that was written in part, up to byte `written`, and drops the lines after it.
     fn give_up(&mut self, bytes: &[u8], begun: usize, written: usize, cause: &str) {
         let is_within_line = written < begun || (written > 0 && bytes[written - 1] != b'\n');
         let end = bytes[written..]

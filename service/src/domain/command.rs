@@ -43,7 +43,7 @@ pub struct Acquire {
     pub chosen: bool,
     /// Whether an earlier write of this command may have been applied.
     pub retried: bool,
-    /// The id of the request. Its flags tell whether an active grant of the same owner is an answer.
+    /// The id of the request. Its flags say whether an active grant of the same owner is an answer.
     pub request_id: RequestId,
 }
 
@@ -112,7 +112,7 @@ pub enum LeaveReason {
     HungUp,
     /// Its replica stops, refuses all writes or was declared dead, or no waiter there belongs to the row.
     Evicted,
-    /// The waiter does not leave. Its row seems to be missing, and the reply tells what became of it.
+    /// The waiter does not leave. Its row seems to be missing, and the reply reports what became of it.
     Missing,
 }
 
@@ -184,7 +184,7 @@ pub enum Command {
         /// The replica.
         replica: ReplicaId,
     },
-    /// List an expired grant for the audit trail, once, if its key was not written since.
+    /// List an expired grant for the audit log, once, if its key was not written since.
     NoteExpiry {
         /// The version of the grant.
         version: Version,

@@ -3,7 +3,7 @@
 
 use super::{Now, Timestamp, Version};
 
-/// A version as a 64-bit digest: enough to tell it from the other versions of a key, and half the size of a version. If
+/// A version as a 64-bit digest: enough to distinguish it from the other versions of a key, and half the size of a version. If
 /// two versions have the same digest, a fresh one is refused as if it had been used: one in 2^58 for a full history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VersionDigest(pub u64);

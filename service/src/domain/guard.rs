@@ -45,7 +45,7 @@ impl Guard {
 /// Guard rows that could not be locked, because a transaction that called the guard is open.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct GuardBusy {
-    /// The session of that transaction, if the database tells it.
+    /// The session of that transaction, if the database shows it.
     pub session: Option<Arc<str>>,
     /// The slots of the rows; 0 for a mutex.
     pub slots: BTreeSet<i32>,

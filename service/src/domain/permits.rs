@@ -31,7 +31,7 @@ pub struct Permits {
     pub unknown_from: Option<Timestamp>,
     /// Versions that were looked up. A version that is not among the known permits does not exist.
     pub asked: Vec<Version>,
-    /// The number of active permits. It is needed only where the rest of the view does not tell it: after a shrink to
+    /// The number of active permits. It is needed only where the rest of the view does not show it: after a shrink to
     /// fewer permits than there are slots, and to show the number.
     pub busy_counted: Option<BusyCount>,
     /// Whether the latest [`AT_MOST`](super::EndedVersions::AT_MOST) grants with chosen versions are known. This is
@@ -56,12 +56,12 @@ pub struct BusyCount {
 pub struct Room {
     /// The minimum number.
     pub count: i32,
-    /// Whether the number is exact; otherwise the view must be loaded again to tell.
+    /// Whether the number is exact; otherwise the key must be loaded again to know it.
     pub certain: bool,
 }
 
 impl Permits {
-    /// The permit with this version; `Err` if the view does not tell.
+    /// The permit with this version; `Err` if the view does not show that.
     pub fn find(&self, version: Version) -> Result<Option<&Permit>, Version> {
         let found = self.known.iter().find(|permit| permit.grant.version == version);
         if found.is_none() && self.unknown_from.is_some() && !self.asked.contains(&version) {
@@ -165,7 +165,7 @@ impl Permits {
         self.knows_latest_chosen = true;
     }
 
-    /// Adds a permit to the view and replaces what was known of its slot, which may have been granted anew since that
+    /// Adds a permit to the view and replaces what was known of its slot, which may have been granted again since that
     /// was read.
     pub fn replace_known(&mut self, permit: Permit) {
         self.known.retain(|known| known.slot != permit.slot);
@@ -184,7 +184,7 @@ impl Permits {
         }
     }
 
-    /// The number of active permits; `None` if the view does not tell.
+    /// The number of active permits; `None` if the view does not show it.
     pub fn busy(&self, now: Now) -> Option<i64> {
         if self.unknown_from.is_none() {
             let active = self.known.iter().filter(|permit| permit.grant.is_active(now)).count();

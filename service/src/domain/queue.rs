@@ -77,7 +77,7 @@ impl Queue {
         i64::try_from(self.head.len()).is_ok_and(|known| known == self.len)
     }
 
-    /// Finds a waiter by version; `Err` if the view does not tell.
+    /// Finds a waiter by version; `Err` if the view does not show that.
     pub fn find(&self, version: Version) -> Result<Option<FoundWaiter>, Version> {
         if let Some(index) = self.head.iter().position(|waiter| waiter.version == version) {
             return Ok(Some(FoundWaiter::Head(index)));
@@ -104,7 +104,7 @@ impl Queue {
         }
     }
 
-    /// Its position in the queue, from 1; `None` if the view does not tell.
+    /// Its position in the queue, from 1; `None` if the view does not show it.
     pub fn position(&self, found: FoundWaiter) -> Option<i64> {
         let before = match found {
             FoundWaiter::Head(index) => i64::try_from(index).ok(),

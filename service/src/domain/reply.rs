@@ -128,7 +128,7 @@ pub enum Refusal {
     Revoked(Revocation),
     /// The lock is held, or permits are active.
     InUse(Vec<Holder>),
-    /// A transaction that called the guard for this grant is open. The grant has ended all the same.
+    /// A transaction that called the guard for this grant is open. The grant has ended nevertheless.
     GuardedTransactionOpen {
         /// The session of that transaction, if the database shows it.
         session: Option<Arc<str>>,

@@ -24,7 +24,7 @@ impl RequestId {
     /// The request id of grants that no running request owns. Clean-up never ends such a grant.
     pub const NONE: Self = Self(0);
 
-    /// The request id of expired grants whose end is already in the audit trail.
+    /// The request id of expired grants whose end is already in the audit log.
     pub const EXPIRY_RECORDED: Self = Self(-1);
 
     /// The mark of a grant whose answer has reached nobody. Request ids of earlier versions of this program never have

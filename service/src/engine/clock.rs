@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use super::metrics::CLOCK_STEPS;
 use crate::domain::{Now, Timestamp};
 
-/// How long a reading is used after its question was sent. Then the time is asked for anew. So a step of the database's
+/// How long a reading is used after its question was sent. Then the time is asked for again. So a step of the database's
 /// clock is noticed within this time, and no decision uses an answer that took longer.
 const FRESH_FOR: Duration = Duration::from_secs(1);
 

@@ -103,7 +103,7 @@ pub(super) struct CommitDone {
 pub(super) struct FoundBlocked {
     /// Keys whose rows another session keeps locked.
     pub(super) locked: Vec<KeyId>,
-    /// Whether the commit was sent and waited in vain for a lock.
+    /// Whether the commit was sent and waited for a lock until its time limit.
     pub(super) waited: bool,
     /// Details about the guard row that is locked.
     pub(super) guard: GuardBusy,

@@ -139,7 +139,7 @@ impl Engine {
         answer.await.unwrap_or(Err(EngineError::Draining)).map(|answered| answered.reply)
     }
 
-    /// The audit trail.
+    /// The audit log.
     pub fn audit(&self) -> &AuditLog {
         &self.shared.audit
     }

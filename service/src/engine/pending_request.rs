@@ -46,7 +46,7 @@ pub(super) struct PendingRequest {
     pub(super) guard_until: Option<Instant>,
     /// For a release that has waited for a guard row: the lock as the release leaves it.
     pub(super) left: Option<Box<LockView>>,
-    /// The origin of the request, if the audit trail is on.
+    /// The origin of the request, if the audit log is on.
     pub(super) origin: Option<Arc<Origin>>,
 }
 

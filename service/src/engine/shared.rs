@@ -70,7 +70,7 @@ pub(crate) struct Shared {
     draining: AtomicBool,
     pub(super) write_refusal: WriteRefusal,
     pub(super) outage: Outage,
-    /// The audit trail: grants, their ends, and refusals.
+    /// The audit log: grants, their ends, and refusals.
     pub(super) audit: AuditLog,
     /// Stops membership and the sweeper, once all waiters are answered.
     pub(super) stop: CancellationToken,

@@ -110,7 +110,7 @@ impl Sweeper {
         Ok(())
     }
 
-    /// Adds expired leases to the audit trail whose keys were not written since.
+    /// Adds expired leases to the audit log whose keys were not written since.
     async fn note_expired(&self, now: Timestamp) -> Result<(), StoreError> {
         let before = now.plus_ms(-NOTED_AFTER_MS);
         for _ in 0..MOST_PIECES {

@@ -20,7 +20,7 @@ pub enum ServiceError {
     /// A lock cannot be guarded on this database.
     #[error("not guarded: {0}")]
     NotGuarded(String),
-    /// A dependency or a limit of the service stands in the way. Its cause was logged where it happened.
+    /// A dependency or a limit of the service prevents it. The cause was logged where it occurred.
     #[error("unavailable: {0}")]
     Unavailable(Unavailable),
 }

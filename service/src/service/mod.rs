@@ -50,12 +50,12 @@ impl LockService {
         &self.limits
     }
 
-    /// Whether there is an audit trail.
+    /// Whether there is an audit log.
     pub fn is_audited(&self) -> bool {
         self.engine.audit().is_on()
     }
 
-    /// Adds a record to the audit trail, if there is one, for an event that does not concern a key.
+    /// Adds a record to the audit log, if there is one, for an event that does not concern a key.
     pub fn record<'a>(
         &self,
         event: AuditEvent,
@@ -151,7 +151,7 @@ impl LockService {
         Ok(view)
     }
 
-    /// Creates a lock, or replaces the data of a free one. The second value tells whether it was created.
+    /// Creates a lock, or replaces the data of a free one. The second value says whether it was created.
     pub async fn put_lock(
         &self,
         id: KeyId,
@@ -167,7 +167,7 @@ impl LockService {
         self.run(Operation::Delete, Kind::Mutex, id, Command::DeleteLock { version }, deleted).await
     }
 
-    /// Creates or resizes a semaphore. The second value tells whether it was created.
+    /// Creates or resizes a semaphore. The second value says whether it was created.
     pub async fn put_semaphore(
         &self,
         id: KeyId,

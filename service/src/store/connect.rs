@@ -129,7 +129,7 @@ fn after_connect<DB: Driver>(
     })
 }
 
-/// MariaDB and MySQL share a protocol; the server's version tells which one it is.
+/// MariaDB and MySQL share a protocol; the server's version shows which one it is.
 pub(super) async fn mysql_dialect(options: &MySqlConnectOptions) -> Result<Dialect, sqlx::Error> {
     let mut connection = MySqlConnection::connect_with(options).await?;
     let row = sqlx::raw_sql("SELECT CAST(VERSION() AS CHAR)").fetch_one(&mut connection).await?;

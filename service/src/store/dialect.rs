@@ -2,7 +2,7 @@
 
 use sea_orm::{DatabaseBackend, Statement, Value};
 
-/// Start time of a PostgreSQL server in epoch milliseconds. It tells apart servers with the same history.
+/// Start time of a PostgreSQL server in epoch milliseconds. It distinguishes servers with the same history.
 pub(super) const POSTGRES_STARTED: &str =
     "floor(extract(epoch FROM pg_postmaster_start_time()) * 1000)::bigint";
 

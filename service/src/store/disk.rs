@@ -19,7 +19,7 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 const TRIAL_BYTES: usize = 32 << 10;
 
 /// The row version of a write that was refused because the disk was full, and the time of the last try.
-pub(super) type Refused = (RowVersion, Instant);
+pub(super) type RefusedWrite = (RowVersion, Instant);
 
 /// Whether the last write was refused because the disk was full.
 #[derive(Debug, Default)]
@@ -27,7 +27,7 @@ pub(super) struct Disk {
     /// Whether `refused` is set. Commits read this flag instead of locking the mutex.
     is_full: AtomicBool,
     /// Locked only while the value is copied.
-    refused: Mutex<Option<Refused>>,
+    refused: Mutex<Option<RefusedWrite>>,
 }
 
 impl Disk {
@@ -53,7 +53,7 @@ impl Disk {
         }
     }
 
-    fn set(&self, refused: Option<Refused>) {
+    fn set(&self, refused: Option<RefusedWrite>) {
         *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
         self.is_full.store(refused.is_some(), Ordering::Relaxed);
     }

@@ -32,7 +32,7 @@ pub enum StoreError {
     /// The server takes no writes: it is a standby, or was made read-only. Nothing was written.
     #[error("{}", Unavailable::DatabaseReadOnly)]
     ReadOnly(#[source] Source),
-    /// Several servers accept writes, and nothing tells which of them is the right one. Nothing was written.
+    /// Several servers accept writes, and it is unknown which of them is the right one. Nothing was written.
     #[error("{}", Unavailable::SeveralWritable)]
     SeveralWritable(#[source] Source),
     /// The server's disk is full. Nothing was written.

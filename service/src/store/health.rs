@@ -1,4 +1,4 @@
-//! Tells which connections must not be used, from failures of other connections.
+//! Concludes from failures of some connections which others must not be used.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -19,7 +19,7 @@ pub(super) struct Health {
     server_changed: watch::Sender<()>,
 }
 
-/// The times that tell which connections must not be used any more.
+/// The times that decide which connections must not be used any more.
 #[derive(Debug, Clone, Copy, Default)]
 struct Suspicions {
     /// Send time of the latest statement that was never answered. A connection that has not answered since may be dead,

@@ -3,7 +3,7 @@
 /// The state that a server reports.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct ServerStatus {
-    /// Distinguishes this server from others, since two addresses may lead to one server; `None` if it does not tell.
+    /// Distinguishes this server from others, since two addresses may lead to one server; `None` if it does not report that.
     pub(super) server: Option<String>,
     /// Why the server accepts no writes; `None` if it accepts them.
     pub(super) read_only: Option<&'static str>,

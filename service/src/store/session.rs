@@ -76,7 +76,7 @@ pub(super) trait Driver: Database + HasStatementCache {
     /// The server's state: whether it accepts writes, and what distinguishes it from other servers.
     async fn status(connection: &mut Self::Connection) -> Result<ServerStatus, sqlx::Error>;
 
-    /// The server's place in PostgreSQL's history; `None` if there are no timelines, or if the server does not tell.
+    /// The server's place in PostgreSQL's history; `None` if there are no timelines, or if the server does not report it.
     async fn timeline(_connection: &mut Self::Connection) -> Result<Option<Timeline>, sqlx::Error> {
         Ok(None)
     }
@@ -110,7 +110,7 @@ where
 #[error("the server takes no writes: {0}")]
 pub(super) struct ReadOnlyServer(pub(super) &'static str);
 
-/// Several servers accept writes, and nothing tells which of them is the right one.
+/// Several servers accept writes, and it is unknown which of them is the right one.
 #[derive(Debug, thiserror::Error)]
 #[error("two writable servers: {0} accept writes; make all but one of them read-only")]
 pub(super) struct SeveralWritable(pub(super) String);

@@ -53,7 +53,7 @@ pub trait KeyStore: Send + Sync + 'static {
         None
     }
 
-    /// The session whose open transaction keeps the guard row of a slot locked, if the database tells. With
+    /// The session whose open transaction keeps the guard row of a slot locked, if the database shows it. With
     /// `thoroughly` this also tries ways that take a moment.
     async fn guarding_session(&self, _id: &KeyId, _slot: i32, _thoroughly: bool) -> Option<String> {
         None
@@ -158,7 +158,7 @@ pub trait SweepStore: Send + Sync + 'static {
 
     /// Grants whose lease expired at `before` or earlier without a release, and that are not marked as recorded: at
     /// most `limit` of locks and as many of permits. This reads whole tables, so it is called once a sweep, and only
-    /// with an audit trail.
+    /// with an audit log.
     async fn expired_grants(
         &self,
         before: Timestamp,

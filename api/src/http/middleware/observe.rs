@@ -182,7 +182,7 @@ mod tests {
             allowed_hosts: AllowedHosts::default(),
             authentication: None,
             large_answers: LargeAnswers::default(),
-            trail: None,
+            audit: None,
         };
         Observe::new(router, shared)
     }

@@ -18,9 +18,9 @@ use crate::{
     auth::{AccessRule, Authentication, CredentialCheck},
     http::{
         ApiConfig,
+        audit::HttpAudit,
         connection::ClientBody,
         metrics::{HttpMetrics, RouteIndex},
-        trail::Trail,
     },
     problem::Problem,
 };
@@ -33,7 +33,7 @@ pub(crate) struct Shared {
     pub(super) authentication: Option<Arc<Authentication>>,
     pub(super) large_answers: LargeAnswers,
     /// The audit log, if it is on.
-    pub(super) trail: Option<Trail>,
+    pub(super) audit: Option<HttpAudit>,
 }
 
 /// The checks that a request has to pass.
@@ -53,22 +53,22 @@ impl Shared {
             allowed_hosts: config.allowed_hosts.clone(),
             authentication: config.authentication.clone(),
             large_answers: LargeAnswers::default(),
-            trail: Trail::new(service, &config.trusted_proxies),
+            audit: HttpAudit::new(service, &config.trusted_proxies),
         }
     }
 
     /// The origin of a request, if the audit log is on.
     pub(super) fn origin(&self, request: &Request<ClientBody>, id: &HeaderValue) -> Option<Arc<Origin>> {
         let peer = request.body().connection().peer();
-        self.trail.as_ref().map(|trail| trail.origin(peer, request.headers(), id))
+        self.audit.as_ref().map(|audit| audit.origin(peer, request.headers(), id))
     }
 
     /// Records a request that was refused because of its credential.
     pub(super) fn authentication_failed(&self, origin: Option<&Arc<Origin>>, problem: &Problem) {
-        if let (Some(trail), Some(origin)) = (&self.trail, origin)
+        if let (Some(audit), Some(origin)) = (&self.audit, origin)
             && problem.is_unauthorized()
         {
-            trail.authentication_failed(origin);
+            audit.authentication_failed(origin);
         }
     }
 

@@ -41,7 +41,7 @@ impl From<SiteRefusal> for Problem {
     }
 }
 
-/// The parts of a request that tell its origin and target.
+/// The parts of a request that show its origin and target.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RequestSite<'a> {
     pub(super) method: &'a Method,

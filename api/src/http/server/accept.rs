@@ -40,7 +40,7 @@ pub(super) struct Acceptor<S> {
 }
 
 impl<S: HttpService> Acceptor<S> {
-    /// Accepts connections for ever.
+    /// Accepts connections. Never returns.
     pub(super) async fn accept_on(&self, listeners: Vec<TcpListener>) -> Infallible {
         if listeners.is_empty() {
             return std::future::pending().await;

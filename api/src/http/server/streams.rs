@@ -16,7 +16,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::turns::{Busy, Turns};
 
-/// The time limit for a client to read a whole answer. With HTTP/2 the client controls the flow, and could stop it for ever.
+/// The time limit for a client to read a whole answer. With HTTP/2 the client controls the flow, and could stop it forever.
 const TAKEN_WITHIN: Duration = Duration::from_mins(2);
 
 /// When the answer to a request was ready.

@@ -1,7 +1,7 @@
 //! Decides again after a lost answer, on a row that another session has written since.
 //!
 //! The earlier write was sent, and no answer came. It may have been applied and overwritten since, or it may never have
-//! been applied; the row does not tell. A command that names a version is decided again: the grant of that version
+//! been applied; the row does not show which. A command that names a version is decided again: the grant of that version
 //! shows the outcome. Any other command is not, because it could undo a newer write that was acknowledged.
 
 use super::{Context, Decided, KeyChange, Verdict, refuse};

@@ -1,4 +1,4 @@
-//! The ends of grants, for metrics, log and audit trail.
+//! The ends of grants, for metrics, log and audit log.
 
 use super::{Context, Decided, KeyChange, Verdict};
 use crate::domain::{Grant, Kind, Owner, Reply, RequestId, Timestamp, Token, Version};

@@ -90,7 +90,7 @@ impl KeyChange {
         }
     }
 
-    /// Notes that a grant was ended, in its guard row if that can be changed. `was_active` tells whether the grant was
+    /// Notes that a grant was ended, in its guard row if that can be changed. `was_active` says whether the grant was
     /// active.
     pub(super) fn end_guard(&mut self, target: &Target, was_active: bool) {
         let (is_busy, slot) = (self.is_busy_target(target), target.slot());
@@ -135,7 +135,7 @@ impl KeyChange {
             let ending = semaphore.permits.ending().map(|permit| permit.slot);
             let free: Vec<_> = ending.filter(|slot| !self.is_busy(*slot)).collect();
             for slot in free {
-                self.unname(slot, now);
+                self.clear_guard_row(slot, now);
             }
         } else if self.guard_busy.is_none() {
             self.finish(now);
@@ -143,7 +143,7 @@ impl KeyChange {
     }
 
     /// Makes the guard row of a permit name no grant.
-    fn unname(&mut self, slot: i32, now: Now) {
+    fn clear_guard_row(&mut self, slot: i32, now: Now) {
         if let Body::Semaphore(semaphore) = &mut self.state.body {
             semaphore.permits.named.remove(&slot);
             self.mark_changed(now);
@@ -166,7 +166,7 @@ impl KeyChange {
         if self.is_busy_target(target) {
             return Ok(self.release_open(target, ctx));
         }
-        self.unname(target.slot(), ctx.now);
+        self.clear_guard_row(target.slot(), ctx.now);
         if let Body::Mutex(mutex) = &mut self.state.body {
             mutex.guard = Guard::Free;
             self.mark_changed(ctx.now);

@@ -64,7 +64,7 @@ impl KeyChange {
         Ok(refuse(self.not_granted(NotGrantedReason::TimedOut, position, ctx.now)))
     }
 
-    /// Handles a leave of a waiter that is no longer in the queue. The reply tells what became of its version.
+    /// Handles a leave of a waiter that is no longer in the queue. The reply reports what became of its version.
     fn leave_unqueued(&mut self, version: Version, request_id: RequestId, ctx: &Context) -> Decided {
         // This applies even if the connection is gone: the engine finds that nobody receives the grant, and gives it
         // back.
@@ -117,15 +117,15 @@ impl KeyChange {
     /// Removes the waiters of a dead replica that this view has from the queue, or detaches them if they keep their
     /// place for a while.
     pub(super) fn reap_replica(&mut self, replica: ReplicaId, ctx: &Context) -> Decided {
-        let of_the_dead = |waiter: &Waiter| matches!(waiter.place, Place::Attached { replica: theirs, .. } if theirs == replica);
+        let is_theirs = |waiter: &Waiter| matches!(waiter.place, Place::Attached { replica: theirs, .. } if theirs == replica);
         // From the back: a removal does not move the waiters that are still to be checked.
         for index in (0..self.state.queue.head.len()).rev() {
-            if of_the_dead(&self.state.queue.head[index]) {
+            if is_theirs(&self.state.queue.head[index]) {
                 self.detach(FoundWaiter::Head(index), ctx);
             }
         }
         for index in (0..self.state.queue.named.len()).rev() {
-            if of_the_dead(&self.state.queue.named[index].0) {
+            if is_theirs(&self.state.queue.named[index].0) {
                 self.detach(FoundWaiter::Named(index), ctx);
             }
         }

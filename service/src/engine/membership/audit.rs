@@ -17,7 +17,7 @@ use crate::domain::ReplicaId;
 
 /// Audits while there are waiters, and now and then looks for waiters of replicas that are not registered.
 pub(super) async fn keep_auditing(shared: Arc<Shared>, me: ReplicaId) {
-    // Periods in heartbeats. A waiter without a row is rare, and until an audit finds it, it only waits in vain.
+    // Periods in heartbeats. A waiter without a row is rare, and until an audit finds it, it only waits longer than it should.
     const AUDIT_EVERY: u64 = 2;
     const UNKNOWN_EVERY: u64 = 10;
     let mut beats = 0_u64;

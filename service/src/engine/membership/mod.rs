@@ -26,7 +26,7 @@ use tokio::time::Instant;
 
 use self::{
     audit::keep_auditing,
-    offers::{listen, look_for_offers},
+    offers::{listen, search_for_offers},
     reaper::act_on,
     watch::Watch,
 };
@@ -177,7 +177,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
     };
     while let Some(me) = shared.stop.run_until_cancelled(joined()).await {
         let notifications = spawn_critical(listen(shared.clone(), me));
-        let looks = spawn_critical(look_for_offers(shared.clone(), me));
+        let looks = spawn_critical(search_for_offers(shared.clone(), me));
         let audits = spawn_critical(keep_auditing(shared.clone(), me));
         keep_membership(&shared, me).await;
         for task in [notifications, looks, audits] {

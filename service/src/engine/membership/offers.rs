@@ -24,14 +24,14 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(75);
 /// fraction.
 const PAUSE_DIVISOR: u32 = 20;
 /// The pause between two searches where offers are pushed, or where no other replica writes.
-const LOOK_FALLBACK: Duration = Duration::from_secs(1);
+const FALLBACK_PAUSE: Duration = Duration::from_secs(1);
 
 /// Searches for offers while this replica has waiters, with one query for all of them. It searches often where other
 /// replicas may offer and nothing is pushed, and now and then otherwise. A lock that was handed over a moment ago is
 /// likely to be handed over again soon, so the pause begins short, and grows while nothing happens.
-pub(super) async fn look_for_offers(shared: Arc<Shared>, me: ReplicaId) {
+pub(super) async fn search_for_offers(shared: Arc<Shared>, me: ReplicaId) {
     let membership = &shared.membership;
-    let mut looked = Instant::now();
+    let mut searched = Instant::now();
     let mut happened = Instant::now();
     loop {
         let pushed = membership.is_pushed.load(Ordering::Relaxed);
@@ -42,11 +42,11 @@ pub(super) async fn look_for_offers(shared: Arc<Shared>, me: ReplicaId) {
         } else if !often {
             tokio::time::sleep(LONGEST_PAUSE).await;
         }
-        let due = often || looked.elapsed() >= LOOK_FALLBACK;
+        let due = often || searched.elapsed() >= FALLBACK_PAUSE;
         if !due || shared.waiting.count() == 0 {
             continue;
         }
-        looked = Instant::now();
+        searched = Instant::now();
         match shared.store.offers(me).await {
             Ok(ids) => {
                 if !ids.is_empty() {
@@ -55,7 +55,7 @@ pub(super) async fn look_for_offers(shared: Arc<Shared>, me: ReplicaId) {
                 let event = if pushed { "missed" } else { "found" };
                 let offers = metrics::counter!(NOTIFICATIONS, "event" => event);
                 offers.increment(ids.len() as u64);
-                look_at_all(&shared, ids).await;
+                serve_queues(&shared, ids).await;
             }
             Err(error) => shared.report_outage(&error),
         }
@@ -67,7 +67,7 @@ fn pause(quiet: Duration) -> Duration {
     (quiet / PAUSE_DIVISOR).clamp(SHORTEST_PAUSE, LONGEST_PAUSE)
 }
 
-async fn look_at_all(shared: &Shared, ids: Vec<KeyId>) {
+async fn serve_queues(shared: &Shared, ids: Vec<KeyId>) {
     for id in ids {
         shared.serve_queue(id).await;
     }
@@ -91,7 +91,7 @@ async fn listen_once(shared: &Shared, me: ReplicaId) -> Result<(), StoreError> {
     let Some(mut notifications) = shared.store.notifications(me).await? else { return Ok(()) };
     loop {
         // Offers that were made before the listener was connected were not pushed.
-        look_at_all(shared, shared.store.offers(me).await?).await;
+        serve_queues(shared, shared.store.offers(me).await?).await;
         shared.membership.is_pushed.store(true, Ordering::Relaxed);
         while let Some(id) = notifications.next().await? {
             received.increment(1);

@@ -30,7 +30,7 @@ async fn watch_until_settled(shared: &Arc<Shared>) {
     let mut ticks = heartbeat_interval();
     loop {
         ticks.tick().await;
-        match look(shared, &mut watch, &mut beating).await {
+        match observe_heartbeats(shared, &mut watch, &mut beating).await {
             Ok(true) => return,
             Ok(false) => {}
             Err(error) => shared.report_outage(&error),
@@ -39,7 +39,7 @@ async fn watch_until_settled(shared: &Arc<Shared>) {
 }
 
 /// Reads the heartbeats once. Returns whether the state of every replica is known.
-async fn look(
+async fn observe_heartbeats(
     shared: &Arc<Shared>,
     watch: &mut Watch,
     beating: &mut BTreeSet<crate::domain::ReplicaId>,

@@ -122,7 +122,7 @@ async fn a_replica_is_reaped_by_one_task_at_a_time() {
 }
 
 /// Guards invariant 7: a replica that declared another one dead, and lost its own row before it saw a heartbeat, does
-/// not believe it for ever.
+/// not believe it forever.
 #[tokio::test(start_paused = true)]
 async fn a_replica_that_was_declared_dead_itself_looks_again_at_the_others() {
     let (store, replica, late, b) = beside_a_late_replica().await;

@@ -186,7 +186,7 @@ async fn a_plain_heartbeat_is_answered_although_a_waiter_came_meanwhile() {
     }
 }
 
-/// Guards invariant 9: an acquire names its version, so its grant is found again, or it is decided anew.
+/// Guards invariant 9: an acquire names its version, so its grant is found again, or it is decided again.
 #[tokio::test(start_paused = true)]
 async fn an_acquire_is_one_grant_although_a_waiter_came_meanwhile() {
     let pair = Pair::new();

@@ -76,7 +76,7 @@ async fn a_place_can_be_taken_over_at_another_replica() {
 /// A waiter that was superseded at another replica is answered at once if its replica is notified, and soon otherwise.
 #[tokio::test(start_paused = true)]
 async fn a_waiter_that_was_superseded_at_another_replica_is_answered_soon() {
-    for is_told in [true, false] {
+    for is_notified in [true, false] {
         let store = Arc::new(MemoryStore::new());
         let (one, two) = (Replica::over(&store), Replica::over(&store));
         deliver(one.acquire("a", 0).await.unwrap());
@@ -92,16 +92,16 @@ async fn a_waiter_that_was_superseded_at_another_replica_is_answered_soon() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let since = Instant::now();
-        if is_told {
+        if is_notified {
             one.engine.shared.serve_queue(id("a")).await;
         }
         assert!(first.await.unwrap().is_err());
-        let most = Duration::from_millis(if is_told { 10 } else { 1_100 });
-        assert!(since.elapsed() <= most, "told: {is_told}, {:?}", since.elapsed());
+        let most = Duration::from_millis(if is_notified { 10 } else { 1_100 });
+        assert!(since.elapsed() <= most, "notified: {is_notified}, {:?}", since.elapsed());
     }
 }
 
-/// Guards invariant 8: a step of the database's clock grants nothing twice, and does not hold a lease for ever.
+/// Guards invariant 8: a step of the database's clock grants nothing twice, and does not hold a lease forever.
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_stepped_back_does_not_prolong_leases() {
     let replica = Replica::new();

@@ -11,10 +11,10 @@ use sqlx::{
 };
 
 pub use self::codes::ConnectionRefusal;
-use self::codes::{Kind, classify_database, classify_sqlite_code, classify_sqlx, refusal_of};
+use self::codes::{ErrorKind, classify_database, classify_sqlite_code, classify_sqlx, refusal_of};
 use super::StoreError;
 
-/// The purpose of a statement: tells whether a lost answer leaves the outcome unknown.
+/// The purpose of a statement, which decides whether a lost answer leaves the outcome unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// The statement only reads. Without an answer, nothing has happened.
@@ -33,7 +33,7 @@ pub(super) fn refused_connection(error: &(dyn std::error::Error + 'static)) -> O
     refusal_of(source.as_database_error()?)
 }
 
-/// The beginning of the error with which a transaction of ours undoes itself because guard rows are locked. Their slots
+/// The beginning of the error with which our transactions undo themselves if guard rows are locked. The slots of the rows
 /// follow.
 pub(super) const GUARD_OPEN: &str = "guard rows are locked:";
 
@@ -50,37 +50,39 @@ pub(super) fn classify(error: DbErr, purpose: Purpose) -> StoreError {
         }
         // No connection was made, so no statement was sent, and nothing is wrong with the statement.
         DbErr::Conn(RuntimeErr::SqlxError(source)) => match classify_sqlx(source) {
-            kind @ (Kind::ReadOnly
-            | Kind::SeveralWritable
-            | Kind::DiskFull
-            | Kind::Transient
-            | Kind::Blocked) => (kind, purpose),
-            Kind::Unreachable | Kind::Broken | Kind::Rejected => (Kind::Unreachable, purpose),
+            kind @ (ErrorKind::ReadOnly
+            | ErrorKind::SeveralWritable
+            | ErrorKind::DiskFull
+            | ErrorKind::Transient
+            | ErrorKind::Blocked) => (kind, purpose),
+            ErrorKind::Unreachable | ErrorKind::Broken | ErrorKind::Rejected => {
+                (ErrorKind::Unreachable, purpose)
+            }
         },
         DbErr::ConnectionAcquire(_) => return StoreError::Overloaded(Box::new(error)),
-        DbErr::Conn(_) => (Kind::Unreachable, purpose),
-        _ => (Kind::Rejected, purpose),
+        DbErr::Conn(_) => (ErrorKind::Unreachable, purpose),
+        _ => (ErrorKind::Rejected, purpose),
     };
     sorted(kind, purpose, Box::new(error))
 }
 
-fn sorted(kind: Kind, purpose: Purpose, source: Box<dyn std::error::Error + Send + Sync>) -> StoreError {
+fn sorted(kind: ErrorKind, purpose: Purpose, source: Box<dyn std::error::Error + Send + Sync>) -> StoreError {
     match (kind, purpose) {
-        (Kind::Unreachable, _) | (Kind::Broken, Purpose::Read) => StoreError::Unreachable(source),
-        (Kind::Broken, Purpose::Write) => StoreError::Unknown(source),
-        (Kind::Blocked, _) => StoreError::Blocked(source),
-        (Kind::Transient, _) => StoreError::Transient(source),
-        (Kind::ReadOnly, _) => StoreError::ReadOnly(source),
-        (Kind::SeveralWritable, _) => StoreError::SeveralWritable(source),
-        (Kind::DiskFull, _) => StoreError::DiskFull(source),
-        (Kind::Rejected, _) => StoreError::Rejected(source),
+        (ErrorKind::Unreachable, _) | (ErrorKind::Broken, Purpose::Read) => StoreError::Unreachable(source),
+        (ErrorKind::Broken, Purpose::Write) => StoreError::Unknown(source),
+        (ErrorKind::Blocked, _) => StoreError::Blocked(source),
+        (ErrorKind::Transient, _) => StoreError::Transient(source),
+        (ErrorKind::ReadOnly, _) => StoreError::ReadOnly(source),
+        (ErrorKind::SeveralWritable, _) => StoreError::SeveralWritable(source),
+        (ErrorKind::DiskFull, _) => StoreError::DiskFull(source),
+        (ErrorKind::Rejected, _) => StoreError::Rejected(source),
     }
 }
 
 /// Sorts an error of the connection that writes to a SQLite file.
 pub(super) fn classify_sqlite(error: rusqlite::Error) -> StoreError {
     let code = error.sqlite_error().map(|error| error.extended_code.unsigned_abs());
-    let kind = code.map_or(Kind::Rejected, classify_sqlite_code);
+    let kind = code.map_or(ErrorKind::Rejected, classify_sqlite_code);
     sorted(kind, Purpose::Write, Box::new(error))
 }
 
@@ -101,21 +103,25 @@ pub(super) enum Reaction {
 pub(super) fn reaction(error: &sqlx::Error) -> Reaction {
     if let sqlx::Error::Database(error) = error {
         return match classify_database(&**error) {
-            Kind::ReadOnly | Kind::SeveralWritable => Reaction::CloseAll,
+            ErrorKind::ReadOnly | ErrorKind::SeveralWritable => Reaction::CloseAll,
             _ if has_lost_its_cluster(&**error) => Reaction::CloseAll,
-            Kind::Broken => Reaction::Distrust,
+            ErrorKind::Broken => Reaction::Distrust,
             _ if ends_session(&**error) => Reaction::Distrust,
-            Kind::Unreachable | Kind::Blocked | Kind::Transient | Kind::DiskFull | Kind::Rejected => {
-                Reaction::Keep
-            }
+            ErrorKind::Unreachable
+            | ErrorKind::Blocked
+            | ErrorKind::Transient
+            | ErrorKind::DiskFull
+            | ErrorKind::Rejected => Reaction::Keep,
         };
     }
     match classify_sqlx(error) {
-        Kind::Broken | Kind::Unreachable => Reaction::Distrust,
-        Kind::ReadOnly => Reaction::CloseAll,
-        Kind::Blocked | Kind::Transient | Kind::SeveralWritable | Kind::DiskFull | Kind::Rejected => {
-            Reaction::Close
-        }
+        ErrorKind::Broken | ErrorKind::Unreachable => Reaction::Distrust,
+        ErrorKind::ReadOnly => Reaction::CloseAll,
+        ErrorKind::Blocked
+        | ErrorKind::Transient
+        | ErrorKind::SeveralWritable
+        | ErrorKind::DiskFull
+        | ErrorKind::Rejected => Reaction::Close,
     }
 }
 
@@ -140,7 +146,7 @@ pub(super) fn is_transient(error: &DbErr) -> bool {
     else {
         return false;
     };
-    classify_sqlx(source) == Kind::Transient
+    classify_sqlx(source) == ErrorKind::Transient
 }
 
 /// Whether another process has locked a SQLite file at the moment.

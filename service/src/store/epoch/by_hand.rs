@@ -72,7 +72,7 @@ async fn find_server(db: &DatabaseConnection, dialect: Dialect) -> Option<Identi
     }
     for in_full in [true, false] {
         // Not everybody may ask for all of it.
-        if let Ok(row) = db.query_one_raw(dialect.statement(&sql::look(dialect, in_full), [])).await {
+        if let Ok(row) = db.query_one_raw(dialect.statement(&sql::read_epoch(dialect, in_full), [])).await {
             let row = row?;
             let texts = (0..COLUMNS).map(|index| row.try_get_by_index(index)).collect::<Result<Vec<_>, _>>();
             return server_of(&texts.ok()?);

@@ -45,14 +45,16 @@ enum Step {
 /// The row of the epoch cannot be read, or the database's clock is beyond all epochs.
 #[derive(Debug, thiserror::Error)]
 #[error("the epoch of fencing tokens cannot be determined: {0}")]
-struct NoEpoch(&'static str);
+struct UnusableEpoch(&'static str);
 
 impl StoredEpoch {
     /// The change that has to be stored. `seen` is the highest epoch that this process has seen.
     fn step(&self, seen: Epoch, tolerance_ms: i64) -> Result<Step, sqlx::Error> {
         let raised = || {
             let raised = Epoch::after(self.epoch, seen, self.seconds);
-            raised.map(Step::Raise).ok_or_else(|| refused(NoEpoch("the database's clock is beyond 2094")))
+            raised
+                .map(Step::Raise)
+                .ok_or_else(|| refused(UnusableEpoch("the database's clock is beyond 2094")))
         };
         match &self.stored {
             // The database has lost its epoch: a backup was restored.
@@ -100,12 +102,12 @@ impl EpochWatch {
             return Ok(());
         }
         for _ in 0..MOST_TRIES {
-            let Some(row) = look::<DB>(dialect, connection).await? else { return Ok(()) };
+            let Some(row) = read_epoch::<DB>(dialect, connection).await? else { return Ok(()) };
             if row.first().and_then(Option::as_deref) != Some("0") {
                 return Err(refused(ReadOnlyServer("it is a standby, or was made read-only")));
             }
-            let found =
-                StoredEpoch::read(&row).ok_or_else(|| refused(NoEpoch("db_locks_epoch cannot be read")))?;
+            let found = StoredEpoch::read(&row)
+                .ok_or_else(|| refused(UnusableEpoch("db_locks_epoch cannot be read")))?;
             match found.step(self.current(), sql::tolerance_ms(dialect))? {
                 Step::Nothing => {
                     self.note(found.epoch);
@@ -121,26 +123,26 @@ impl EpochWatch {
                     DB::run(connection, &text).await?;
                     tracing::warn!(
                         epoch = epoch.number(),
-                        "the database's server is another one, or was started anew, or its cluster has other members: it may lack \
+                        "the database's server is another one, or was restarted, or its cluster has other members: it may lack \
                          the last grants, so the epoch of fencing tokens is raised"
                     );
                 }
             }
         }
-        Err(refused(NoEpoch("other replicas change it again and again")))
+        Err(refused(UnusableEpoch("other replicas change it again and again")))
     }
 }
 
 /// Asks the server and reads the epoch's row; `None` if there is no table yet.
-async fn look<DB: Driver>(
+async fn read_epoch<DB: Driver>(
     dialect: Dialect,
     connection: &mut DB::Connection,
 ) -> Result<Option<Vec<Option<String>>>, sqlx::Error> {
-    match DB::ask(connection, &sql::look(dialect, true)).await {
+    match DB::ask(connection, &sql::read_epoch(dialect, true)).await {
         Err(error) if is_one_of(&error, &["42P01", "42S02"]) => Ok(None),
         // A function or a variable is missing, or this user may not use it.
         Err(error) if is_one_of(&error, &["42501", "42883", "0A000", "HY000"]) => {
-            DB::ask(connection, &sql::look(dialect, false)).await.map(Some)
+            DB::ask(connection, &sql::read_epoch(dialect, false)).await.map(Some)
         }
         asked => asked.map(Some),
     }

@@ -20,7 +20,7 @@ impl Identity {
     ///
     /// A cluster is the same while it has the same configuration. A part of a cluster that an operator made primary
     /// goes on counting configurations where it was cut off, and may lack what the other part committed. A cluster that
-    /// was begun anew may count to the same number again, but then all its nodes were started after the identity was
+    /// was bootstrapped again may count to the same number again, but then all its nodes were started after the identity was
     /// stored.
     pub(super) fn is_same(&self, before: &Self, tolerance_ms: i64) -> bool {
         let same_start = match (self.started_at_ms, before.started_at_ms) {
@@ -54,14 +54,17 @@ mod tests {
         assert!(!server("a", 1_000).is_same(&server("a", 5_000), 3_000));
     }
 
-    /// If two nodes answer in turn, they must not be taken for two servers for ever.
+    /// If two nodes answer in turn, they must not be taken for two servers again and again.
     #[test]
     fn a_cluster_is_the_same_whichever_node_answers_until_a_node_joins_or_leaves() {
         let stored = node(7, 50_000);
         assert!(node(7, 10_000).is_same(&stored, 0) && node(7, 50_900).is_same(&stored, 0));
         assert!(!node(8, 10_000).is_same(&stored, 0), "a part of it may have been made primary");
         assert!(!node(6, 10_000).is_same(&stored, 0));
-        assert!(!node(7, 60_000).is_same(&stored, 0), "it was begun anew, and has as many nodes again");
+        assert!(
+            !node(7, 60_000).is_same(&stored, 0),
+            "it was bootstrapped again, and has as many nodes as before"
+        );
         assert!(!node(7, 10_000).is_same(&server("galera/1", 50_000), 0));
         assert!(!Identity { generation: None, ..node(7, 10_000) }.is_same(&stored, 0), "no majority");
     }

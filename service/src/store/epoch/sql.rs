@@ -42,7 +42,7 @@ pub(super) const fn tolerance_ms(dialect: Dialect) -> i64 {
 /// Reads whether the server is read-only, its identity, the time, and the row of the epoch, all as texts. `in_full`
 /// uses functions that may be missing or reserved for administrators. Without them only the server's start identifies
 /// it.
-pub(super) fn look(dialect: Dialect, in_full: bool) -> String {
+pub(super) fn read_epoch(dialect: Dialect, in_full: bool) -> String {
     let cast = if dialect == Dialect::Postgres { "text" } else { "CHAR" };
     let stored = STORED.map(|column| format!("CAST(e.{column} AS {cast})")).join(", ");
     let from = "LEFT JOIN db_locks_epoch e ON e.id = 1";
@@ -171,8 +171,8 @@ mod tests {
                 generation,
             };
             let mut statements = vec![
-                look(dialect, true),
-                look(dialect, false),
+                read_epoch(dialect, true),
+                read_epoch(dialect, false),
                 store(dialect, before, after, &identity(None), true),
                 store(dialect, before, after, &identity(None), false),
             ];

@@ -43,7 +43,7 @@ const MARIADB_LOOKS: [Duration; 2] = [Duration::from_millis(10), Duration::from_
 const ACCESS_DENIED: u16 = 1227;
 
 impl SqlStore {
-    /// The session that keeps the guard row of a slot locked, if the database tells. With `thoroughly` this also tries
+    /// The session that keeps the guard row of a slot locked, if the database shows it. With `thoroughly` this also tries
     /// ways that take a moment.
     pub(in crate::store) async fn find_guarding_session(
         &self,

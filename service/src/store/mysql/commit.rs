@@ -39,7 +39,7 @@ use crate::{
 
 /// The position of the token in a row of `locks`.
 const TOKEN: usize = 5;
-/// The column of a read-back that tells whether a write that was decided on a row has created it.
+/// The column of a read-back that shows whether a write that was decided on a row has created it.
 const CREATED: usize = 3;
 /// The column with the time, in every answer.
 const DB_TIME: usize = 2;

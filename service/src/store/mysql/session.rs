@@ -142,7 +142,7 @@ impl Driver for MySql {
         Ok(ServerStatus { server: Some(row.try_get(1)?), read_only, timeline: None, cluster })
     }
 
-    /// An administrator could still write: nothing else tells that the server was demoted.
+    /// An administrator could still write: nothing else shows that the server was demoted.
     const TEST_EVERY: Duration = Duration::from_secs(1);
 
     async fn test(_: &Session, connection: &mut MySqlConnection) -> Result<(), sqlx::Error> {

@@ -23,7 +23,7 @@ use crate::store::{
 const ROWS: [usize; 18] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 160, 192, 224, 256];
 
 /// Conditional upserts of keys' rows, a text for each number of rows. These servers are fastest with lists of values: a
-/// row from `JSON_TABLE` took four times as long, since each column scans the row's text anew.
+/// row from `JSON_TABLE` took four times as long, since each column scans the row's text again.
 ///
 /// A batch is filled up with its last row to the next number that has a text. To write that row again changes nothing,
 /// since it no longer has the version that the write was decided on.
@@ -153,12 +153,12 @@ STRAIGHT_JOIN waiters w
 
 /// Adds or changes waiters.
 pub(in super::super) fn waiters_put() -> String {
-    put("waiters", &Columns::of_waiters(), &Columns::set_in_waiters())
+    upsert("waiters", &Columns::of_waiters(), &Columns::set_in_waiters())
 }
 
 /// Adds or changes permits.
 pub(in super::super) fn permits_put() -> String {
-    put("permits", &Columns::of_permits(), &Columns::set_in_permits())
+    upsert("permits", &Columns::of_permits(), &Columns::set_in_permits())
 }
 
 /// Loads keys' rows with the time, a row for each requested key.
@@ -170,7 +170,7 @@ pub(in super::super) fn load_rows() -> String {
     )
 }
 
-fn put(table: &str, columns: &Columns, changed: &Columns) -> String {
+fn upsert(table: &str, columns: &Columns, changed: &Columns) -> String {
     let value = |column: &Column| match column.kind {
         ColumnType::Uuid => format!("UNHEX(n.c{})", column.number),
         _ => format!("n.c{}", column.number),

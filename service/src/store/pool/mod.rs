@@ -2,8 +2,8 @@
 //!
 //! sqlx's pool pings a connection after each use: a round trip for every statement. The caller does not wait for it,
 //! but both processes work for it. These pools take a connection back when its statement was answered. If the
-//! connection broke or the caller gave up, it is closed. [`Health`] tells what one connection's failure means for the
-//! others.
+//! connection broke or the caller gave up, it is closed. [`Health`] decides what one connection's failure means for
+//! the others.
 
 mod connect;
 mod panics;
@@ -41,7 +41,7 @@ use super::{
 const TEST_AFTER_IDLE: Duration = Duration::from_secs(10);
 /// How long a tested connection may take to answer. A slower one is replaced, which costs little more.
 const TEST_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long it may take to tell a server that a connection ends.
+/// How long it may take to notify a server that a connection ends.
 const CLOSE_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// Size and time limits of a pool.
@@ -89,7 +89,7 @@ struct Pooled<DB: Driver> {
 }
 
 /// A connection in use. It is closed unless it is given back.
-struct Lease<'p, DB: Driver> {
+struct UsedConnection<'p, DB: Driver> {
     pool: &'p Pool<DB>,
     pooled: Pooled<DB>,
     /// Whether the connection can be used again: the database answered the last statement, and the session goes on.
@@ -148,7 +148,7 @@ impl<DB: Driver> Pool<DB> {
     }
 
     /// Takes a connection, idle or new.
-    async fn lease(&self) -> Result<Lease<'_, DB>, DbErr> {
+    async fn lease(&self) -> Result<UsedConnection<'_, DB>, DbErr> {
         let permit = self.permit_of(&self.permits).await?;
         let idle = self.idle().pop();
         let pooled = match idle {
@@ -156,7 +156,7 @@ impl<DB: Driver> Pool<DB> {
             // Boxed, since it is rare, and far larger than the use of a connection that is at hand.
             idle => Box::pin(self.other_connection(idle)).await?,
         };
-        Ok(Lease { pool: self, pooled, is_sound: true, _permit: permit })
+        Ok(UsedConnection { pool: self, pooled, is_sound: true, _permit: permit })
     }
 
     /// Waits for a permit, at most for this pool's time limit.
@@ -234,7 +234,7 @@ impl<DB: Driver> Pool<DB> {
     }
 }
 
-impl<DB: Driver> Lease<'_, DB> {
+impl<DB: Driver> UsedConnection<'_, DB> {
     /// Runs `work` on the connection. The database has to answer in time.
     async fn ask<T>(
         &mut self,

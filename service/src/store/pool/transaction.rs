@@ -9,13 +9,13 @@ use tokio::sync::{Mutex, SemaphorePermit};
 
 use super::{
     super::session::Driver,
-    Lease, Pool, not_connected,
+    Pool, UsedConnection, not_connected,
     statements::{execute, query},
 };
 
 /// A transaction. If it is dropped, its connection is closed, and the server rolls it back.
 pub(in super::super) struct Transaction<'p, DB: Driver> {
-    lease: Mutex<Lease<'p, DB>>,
+    lease: Mutex<UsedConnection<'p, DB>>,
     _permit: SemaphorePermit<'p>,
 }
 

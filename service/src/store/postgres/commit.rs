@@ -69,7 +69,7 @@ fn guarded(writes: &[Write]) -> Result<Option<PgArguments>, Unsendable> {
     if matches!(change.state.body, Body::Semaphore(_)) {
         return Ok(None);
     }
-    let mut arguments = one(&row)?;
+    let mut arguments = single_row(&row)?;
     arguments.add(edit.slot)?;
     arguments.add(edit.version.map(|version| version.0))?;
     Ok(Some(arguments))
@@ -83,7 +83,7 @@ fn statement(writes: &[Write]) -> Result<(&'static str, PgArguments), Unsendable
         let row = LockRow::of(write);
         if is_plain {
             let text = if row.is_known() { &*sql::UPDATE_ONE } else { &*sql::INSERT_ONE };
-            return Ok((text, one(&row)?));
+            return Ok((text, single_row(&row)?));
         }
         if row.is_known() && write.change.permits.is_empty() {
             return with_waiters(&row);
@@ -110,7 +110,7 @@ fn statement(writes: &[Write]) -> Result<(&'static str, PgArguments), Unsendable
 }
 
 /// The parameters for a single row, one for each column.
-fn one(row: &LockRow<'_>) -> Result<PgArguments, Unsendable> {
+fn single_row(row: &LockRow<'_>) -> Result<PgArguments, Unsendable> {
     let mut arguments = PgArguments::default();
     add_cells(&mut arguments, &row.cells())?;
     Ok(arguments)
@@ -119,9 +119,9 @@ fn one(row: &LockRow<'_>) -> Result<PgArguments, Unsendable> {
 /// The statement and the parameters for a single row and the changes of its queue.
 fn with_waiters(row: &LockRow<'_>) -> Result<(&'static str, PgArguments), Unsendable> {
     let change = &row.write.change;
-    let mut arguments = one(row)?;
-    arguments.add(gone(row.write).collect::<Vec<_>>())?;
-    arguments.add(put(row.write).collect::<Vec<_>>())?;
+    let mut arguments = single_row(row)?;
+    arguments.add(leaving_waiters(row.write).collect::<Vec<_>>())?;
+    arguments.add(changed_waiters(row.write).collect::<Vec<_>>())?;
     let notified = &change.effects.notified;
     if notified.is_empty() {
         return Ok((&*sql::UPDATE_WITH_WAITERS, arguments));
@@ -132,19 +132,19 @@ fn with_waiters(row: &LockRow<'_>) -> Result<(&'static str, PgArguments), Unsend
 }
 
 /// Waiters that leave, by their `seq`.
-fn gone(write: &Write) -> impl Iterator<Item = i64> {
+fn leaving_waiters(write: &Write) -> impl Iterator<Item = i64> {
     write.change.waiters.iter().filter(|(_, waiter)| waiter.is_none()).map(|(seq, _)| *seq)
 }
 
 /// Waiters that are added or change.
-fn put(write: &Write) -> impl Iterator<Item = WaiterRecord<'_>> {
+fn changed_waiters(write: &Write) -> impl Iterator<Item = WaiterRecord<'_>> {
     write.change.waiters.values().flatten().map(|waiter| WaiterRecord::Put(write, waiter))
 }
 
 fn add_children(arguments: &mut PgArguments, writes: &[Write]) -> Result<(), Unsendable> {
-    let gone = |write| gone(write).map(move |seq| WaiterRecord::Gone(write, seq));
+    let gone = |write| leaving_waiters(write).map(move |seq| WaiterRecord::Gone(write, seq));
     arguments.add(writes.iter().flat_map(gone).collect::<Vec<_>>())?;
-    arguments.add(writes.iter().flat_map(put).collect::<Vec<_>>())?;
+    arguments.add(writes.iter().flat_map(changed_waiters).collect::<Vec<_>>())?;
     let permits = |write| changed_permits(write).map(move |permit| PermitRecord { write, permit });
     arguments.add(writes.iter().flat_map(permits).collect::<Vec<_>>())?;
     let (mut row_versions, mut channels, mut payloads) = (Vec::new(), Vec::new(), Vec::new());

@@ -144,7 +144,7 @@ async fn prove(servers: Arc<Servers<Postgres>>, unknown: u64) -> Result<u64, sql
     let write = async {
         tokio::select! {
             written = write => written,
-            // The write may wait for ever for a standby that has taken over.
+            // The write may wait forever for a standby that has taken over.
             _ = condemned.changed() => Err(sqlx::Error::PoolTimedOut),
         }
     };

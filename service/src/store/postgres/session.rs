@@ -15,7 +15,7 @@ use crate::store::{
 };
 
 /// Every statement finds its rows by key, and its plan is made once. A plan that was made for an empty table must not
-/// remain a scan for ever: with these settings the planner can only use the index.
+/// remain a scan: with these settings the planner can only use the index.
 const PLANNER_SETTINGS: &[(&str, &str)] = &[
     ("enable_seqscan", "off"),
     ("enable_hashjoin", "off"),
@@ -31,7 +31,7 @@ const KEEPALIVE: &[(&str, &str)] = &[
     ("tcp_keepalives_count", "3"),
     ("tcp_user_timeout", "15000"),
 ];
-/// A setting that no server has. It tells whether the session's settings are still there.
+/// A setting that no server has. It shows whether the session's settings are still there.
 const MARK: &str = "db_locks.session";
 /// Why a server accepts no writes.
 const IN_RECOVERY: &str = "it is in recovery, as a standby is";

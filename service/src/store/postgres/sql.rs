@@ -118,8 +118,8 @@ SELECT won.stamp, won.token, won.db_time, notified.notifications
 FROM notified LEFT JOIN won ON true"#,
         update_rows("$1"),
         insert_rows("$2"),
-        put_waiters("$4", WRITE_WON),
-        put(
+        upsert_waiters("$4", WRITE_WON),
+        upsert(
             "permits",
             &Columns::of_permits(),
             of_array,
@@ -169,13 +169,15 @@ pub(in super::super) const NOTIFY: &str = "/* notify */ SELECT count(pg_notify(x
 
 /// Adds or changes waiters.
 pub(in super::super) fn waiters_put() -> String {
-    let put = put("waiters", &Columns::of_waiters(), of_json, FROM_JSON, "seq", &Columns::set_in_waiters());
+    let put =
+        upsert("waiters", &Columns::of_waiters(), of_json, FROM_JSON, "seq", &Columns::set_in_waiters());
     format!("/* waiters_put */\n{put}")
 }
 
 /// Adds or changes permits.
 pub(in super::super) fn permits_put() -> String {
-    let put = put("permits", &Columns::of_permits(), of_json, FROM_JSON, "slot", &Columns::set_in_permits());
+    let put =
+        upsert("permits", &Columns::of_permits(), of_json, FROM_JSON, "slot", &Columns::set_in_permits());
     format!("/* permits_put */\n{put}")
 }
 
@@ -232,18 +234,18 @@ WITH won AS (
 SELECT won.stamp, won.token, won.db_time{notifications}
 FROM won"#,
         update_one(""),
-        put_waiters("$26", "EXISTS (SELECT FROM won)")
+        upsert_waiters("$26", "EXISTS (SELECT FROM won)")
     )
 }
 
 /// Adds or changes waiters from an array, if their write won.
-fn put_waiters(rows: &str, condition: &str) -> String {
+fn upsert_waiters(rows: &str, condition: &str) -> String {
     let from = format!("FROM unnest({rows}::waiter_row[]) AS n\nWHERE {condition}");
-    put("waiters", &Columns::of_waiters(), of_array, &from, "seq", &Columns::set_in_waiters())
+    upsert("waiters", &Columns::of_waiters(), of_array, &from, "seq", &Columns::set_in_waiters())
 }
 
 /// Adds or changes rows.
-fn put(
+fn upsert(
     table: &str,
     columns: &Columns,
     value: fn(&Column) -> String,

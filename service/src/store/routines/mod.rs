@@ -18,7 +18,7 @@ const MISSING: &str = "guarding needs db_locks_guard, which is missing in the da
 
 /// Creates the routines if they are missing.
 pub(super) async fn create_if_missing(db: &impl ConnectionTrait, dialect: Dialect) -> Result<(), DbErr> {
-    match are_there(db, dialect).await {
+    match exist(db, dialect).await {
         Ok(true) => return Ok(()),
         Ok(false) => {}
         Err(error) => {
@@ -29,7 +29,7 @@ pub(super) async fn create_if_missing(db: &impl ConnectionTrait, dialect: Dialec
     for statement in statements(db, dialect).await {
         if let Err(error) = db.execute_unprepared(&statement).await {
             // Another process may have created them at the same time.
-            return if are_there(db, dialect).await.unwrap_or(false) { Ok(()) } else { Err(error) };
+            return if exist(db, dialect).await.unwrap_or(false) { Ok(()) } else { Err(error) };
         }
     }
     tracing::info!("db_locks_guard was created");
@@ -41,7 +41,7 @@ pub(super) async fn refusal(db: &impl ConnectionTrait, dialect: Dialect) -> Opti
     if dialect == Dialect::MySql && is_multi_primary(db).await {
         return Some("guarding needs group replication in single-primary mode".to_owned());
     }
-    match are_there(db, dialect).await {
+    match exist(db, dialect).await {
         Ok(true) => None,
         Ok(false) => Some(MISSING.to_owned()),
         Err(error) => {
@@ -52,7 +52,7 @@ pub(super) async fn refusal(db: &impl ConnectionTrait, dialect: Dialect) -> Opti
 }
 
 /// Whether all routines exist in this version.
-async fn are_there(db: &impl ConnectionTrait, dialect: Dialect) -> Result<bool, DbErr> {
+async fn exist(db: &impl ConnectionTrait, dialect: Dialect) -> Result<bool, DbErr> {
     let (query, wanted) = match dialect {
         Dialect::Sqlite => (
             format!(

@@ -2,7 +2,7 @@
 //! `db_locks_compatibility` has, for a compatible migration, the oldest migration that a program must know.
 //!
 //! The first version recorded its migrations in `seaql_migrations`, which every program that uses SeaORM's migrations shares.
-//! Its rows are copied once. They also stay there: replicas of the first version read that table to tell whether they are
+//! Its rows are copied once. They also stay there: replicas of the first version read that table to find out whether they are
 //! ready, and would apply everything again if the rows were gone. Only where another program uses the table too, and the
 //! first version therefore refuses it, our rows are deleted, because the other program refuses them.
 

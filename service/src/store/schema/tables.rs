@@ -7,55 +7,55 @@ use sea_orm::{ConnectionTrait, DbErr, EntityTrait, IdenStatic, Iterable};
 use super::{super::dialect::Dialect, StoreError, failed, records::Records};
 
 /// A table, or a type of rows on PostgreSQL.
-struct Shape {
+struct ExpectedColumns {
     name: &'static str,
     columns: Vec<&'static str>,
     /// The migration that creates the table or the type.
     created_by: &'static str,
 }
 
-fn shape<E: EntityTrait + Default>(created_by: &'static str) -> Shape {
+fn columns_of<E: EntityTrait + Default>(created_by: &'static str) -> ExpectedColumns {
     let columns = E::Column::iter().map(|column| column.as_str()).collect();
-    Shape { name: E::default().table_name(), columns, created_by }
+    ExpectedColumns { name: E::default().table_name(), columns, created_by }
 }
 
-fn tables() -> [Shape; 9] {
+fn tables() -> [ExpectedColumns; 9] {
     [
-        shape::<locks::Entity>("m20261123_000001_locks"),
-        shape::<permits::Entity>("m20261123_000002_permits"),
-        shape::<waiters::Entity>("m20261123_000003_waiters"),
-        shape::<replicas::Entity>("m20261123_000004_replicas"),
-        shape::<token_floors::Entity>("m20261123_000005_sweeping"),
-        shape::<sweep_lease::Entity>("m20261123_000005_sweeping"),
+        columns_of::<locks::Entity>("m20261123_000001_locks"),
+        columns_of::<permits::Entity>("m20261123_000002_permits"),
+        columns_of::<waiters::Entity>("m20261123_000003_waiters"),
+        columns_of::<replicas::Entity>("m20261123_000004_replicas"),
+        columns_of::<token_floors::Entity>("m20261123_000005_sweeping"),
+        columns_of::<sweep_lease::Entity>("m20261123_000005_sweeping"),
         guards(),
-        shape::<tokens::Entity>("m20261127_000011_tokens"),
+        columns_of::<tokens::Entity>("m20261127_000011_tokens"),
         epoch(),
     ]
 }
 
 /// The guard rows have no entity: the statements about them differ between databases.
-fn guards() -> Shape {
+fn guards() -> ExpectedColumns {
     let columns =
         vec!["tenant", "key", "slot", "version", "previous", "token", "granted_at", "identity", "uses"];
-    Shape { name: "db_locks_guards", columns, created_by: "m20261127_000009_guards" }
+    ExpectedColumns { name: "db_locks_guards", columns, created_by: "m20261127_000009_guards" }
 }
 
 /// The row of the epoch has no entity, either: it is read and written on connections that are being set up.
-fn epoch() -> Shape {
+fn epoch() -> ExpectedColumns {
     let columns = vec!["id", "epoch", "identity", "started_at_ms", "generation", "raised_at_ms"];
-    Shape { name: "db_locks_epoch", columns, created_by: "m20261128_000013_epoch" }
+    ExpectedColumns { name: "db_locks_epoch", columns, created_by: "m20261128_000013_epoch" }
 }
 
 /// The types of rows, which migrations drop and create again.
-fn row_types() -> [Shape; 3] {
-    let with_stamp = |name, mut table: Shape| {
+fn row_types() -> [ExpectedColumns; 3] {
+    let with_stamp = |name, mut table: ExpectedColumns| {
         table.columns.push("stamp");
-        Shape { name, created_by: "m20261126_000006_row_types", ..table }
+        ExpectedColumns { name, created_by: "m20261126_000006_row_types", ..table }
     };
     [
-        with_stamp("lock_row", shape::<locks::Entity>("")),
-        with_stamp("waiter_row", shape::<waiters::Entity>("")),
-        with_stamp("permit_row", shape::<permits::Entity>("")),
+        with_stamp("lock_row", columns_of::<locks::Entity>("")),
+        with_stamp("waiter_row", columns_of::<waiters::Entity>("")),
+        with_stamp("permit_row", columns_of::<permits::Entity>("")),
     ]
 }
 
@@ -67,10 +67,12 @@ pub(super) async fn check_not_foreign(
     records: &Records,
 ) -> Result<(), StoreError> {
     let types = (dialect == Dialect::Postgres).then(row_types).into_iter().flatten();
-    for shape in tables().into_iter().chain(types).filter(|shape| !records.has(shape.created_by)) {
-        let found = columns(db, dialect, shape.name).await.map_err(failed)?;
-        if let Some(column) = found.iter().find(|column| !shape.columns.contains(&column.as_str())) {
-            return Err(foreign(dialect, &shape, &format!("it has a column {column}")));
+    for columns_of in
+        tables().into_iter().chain(types).filter(|columns_of| !records.has(columns_of.created_by))
+    {
+        let found = columns(db, dialect, columns_of.name).await.map_err(failed)?;
+        if let Some(column) = found.iter().find(|column| !columns_of.columns.contains(&column.as_str())) {
+            return Err(foreign(dialect, &columns_of, &format!("it has a column {column}")));
         }
     }
     Ok(())
@@ -78,23 +80,24 @@ pub(super) async fn check_not_foreign(
 
 /// Fails unless every table has the columns that this program reads and writes. A newer schema may have more.
 pub(super) async fn check_complete(db: &impl ConnectionTrait, dialect: Dialect) -> Result<(), StoreError> {
-    for shape in tables() {
-        let found = columns(db, dialect, shape.name).await.map_err(failed)?;
+    for columns_of in tables() {
+        let found = columns(db, dialect, columns_of.name).await.map_err(failed)?;
         if found.is_empty() {
             return Err(StoreError::Schema(format!(
                 "table {} is missing, though its migration is recorded",
-                shape.name
+                columns_of.name
             )));
         }
-        if let Some(column) = shape.columns.iter().find(|column| !found.iter().any(|found| found == *column))
+        if let Some(column) =
+            columns_of.columns.iter().find(|column| !found.iter().any(|found| found == *column))
         {
-            return Err(foreign(dialect, &shape, &format!("it has no column {column}")));
+            return Err(foreign(dialect, &columns_of, &format!("it has no column {column}")));
         }
     }
     Ok(())
 }
 
-fn foreign(dialect: Dialect, shape: &Shape, what: &str) -> StoreError {
+fn foreign(dialect: Dialect, columns_of: &ExpectedColumns, what: &str) -> StoreError {
     let way_out = match dialect {
         Dialect::Sqlite => "use another file",
         Dialect::Postgres => {
@@ -107,7 +110,7 @@ fn foreign(dialect: Dialect, shape: &Shape, what: &str) -> StoreError {
     };
     StoreError::Schema(format!(
         "there is a {} already that is not db-locks' own: {what}; {way_out}",
-        shape.name
+        columns_of.name
     ))
 }
 
@@ -135,8 +138,8 @@ mod tests {
     /// The names of migrations are repeated above; each must be that of a migration.
     #[test]
     fn every_table_is_created_by_a_migration() {
-        for shape in super::tables().into_iter().chain(super::row_types()) {
-            assert!(is_known(shape.created_by), "{}", shape.created_by);
+        for columns_of in super::tables().into_iter().chain(super::row_types()) {
+            assert!(is_known(columns_of.created_by), "{}", columns_of.created_by);
         }
     }
 }

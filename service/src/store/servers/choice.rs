@@ -7,7 +7,7 @@ use super::super::server_status::{ServerStatus, Timeline};
 pub(super) enum Choice {
     /// Use `server`. The `rivals` accept writes, too, and must not be used.
     Use { server: usize, rivals: Vec<usize> },
-    /// These servers accept writes, and nothing tells which of them is the right one.
+    /// These servers accept writes, and it is unknown which of them is the right one.
     Undecided(Vec<usize>),
     /// No server that answered accepts writes.
     NoneWrites,

@@ -27,7 +27,7 @@ use super::{
 use crate::spawn_critical;
 
 /// The options of a driver's connections.
-pub(super) type OptionsOf<DB> = <<DB as sqlx::Database>::Connection as Connection>::Options;
+pub(super) type ConnectOptionsOf<DB> = <<DB as sqlx::Database>::Connection as Connection>::Options;
 
 /// The servers of one URL. The task that watches several servers ends when this is dropped.
 pub(super) struct Servers<DB: Driver> {
@@ -48,7 +48,7 @@ struct Shared<DB: Driver> {
 /// One server.
 struct Server<DB: Driver> {
     host: Host,
-    options: OptionsOf<DB>,
+    options: ConnectOptionsOf<DB>,
 }
 
 impl<DB: Driver> std::fmt::Debug for Servers<DB> {
@@ -72,7 +72,7 @@ impl<DB: Driver> Servers<DB> {
     /// `health`.
     pub(super) fn start(
         hosts: &Hosts,
-        options: impl Fn(&str) -> Result<OptionsOf<DB>, sqlx::Error>,
+        options: impl Fn(&str) -> Result<ConnectOptionsOf<DB>, sqlx::Error>,
         health: Arc<Health>,
     ) -> Result<Arc<Self>, sqlx::Error> {
         let server = |host: &Host| Ok(Server { host: host.clone(), options: options(&host.url)? });
@@ -101,7 +101,7 @@ impl<DB: Driver> Servers<DB> {
     }
 
     /// Connection options for the server that accepts writes.
-    pub(super) async fn options(&self) -> Result<&OptionsOf<DB>, sqlx::Error> {
+    pub(super) async fn options(&self) -> Result<&ConnectOptionsOf<DB>, sqlx::Error> {
         Ok(&self.shared.servers[self.choose().await?].options)
     }
 

@@ -20,7 +20,7 @@ pub(super) enum FoundServer {
     Server(usize),
     /// No server accepts writes.
     NoneWrites,
-    /// Several servers accept writes, and nothing tells which of them is the right one. Holds their names.
+    /// Several servers accept writes, and it is unknown which of them is the right one. Holds their names.
     Several(String),
     /// No server answers. Holds the error of each.
     Silence(String),

@@ -10,7 +10,7 @@ use sea_orm::sqlx::{self, Connection};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::{
-    OptionsOf, Shared,
+    ConnectOptionsOf, Shared,
     choice::{Choice, choose},
     search::{FoundServer, ServerSearch},
 };
@@ -80,7 +80,7 @@ pub(super) async fn watch<DB: Driver>(shared: Arc<Shared<DB>>) {
 /// Asks a server for its state, over the connection that was kept, or else over a new one.
 async fn ask<DB: Driver>(
     server: usize,
-    options: OptionsOf<DB>,
+    options: ConnectOptionsOf<DB>,
     kept: Option<KeptConnection<DB>>,
 ) -> Answer<DB> {
     let asked = async {
@@ -162,7 +162,7 @@ impl<DB: Driver> Shared<DB> {
                     tracing::error!(
                         left_out,
                         hosts = names,
-                        "several servers accept writes, and nothing tells which of them is the right one: none is used"
+                        "several servers accept writes, and it is unknown which of them is the right one: none is used"
                     );
                 }
                 FoundServer::Several(names)

@@ -53,7 +53,7 @@ impl<'c> Statements<'c> {
             permit_put: prepare(&sql::permit_put())?,
             permits_clear: prepare(sql::PERMITS_CLEAR)?,
             guard_put: prepare(sql::GUARD_PUT)?,
-            // The table-valued function of this name would prepare the pragma anew each time.
+            // The table-valued function of this name would prepare the pragma again each time.
             data_version: prepare("PRAGMA data_version")?,
             epoch: prepare("/* epoch */ SELECT epoch FROM db_locks_epoch WHERE id = 1")?,
         })

@@ -42,7 +42,7 @@ pub(in super::super) enum FileError {
     )]
     Planted(PathBuf),
     #[error(
-        "{0:?} lies in a folder where everybody may create files, and belongs to somebody else; choose another folder"
+        "{0:?} is in a folder where everybody may create files, and belongs to somebody else; choose another folder"
     )]
     Foreign(PathBuf),
     #[error("the SQLite file {path:?} cannot be {doing}: {source}")]
@@ -77,14 +77,14 @@ pub(in super::super) fn prepare(path: &Path, create: bool) -> Result<(), FileErr
         }
         Err(error) => return Err(failed("read")(error)),
     }
-    for path in [path.clone()].into_iter().chain(SIDE_FILES.map(|ending| beside(path, ending))) {
-        keep_everybody_out(&path);
+    for path in [path.clone()].into_iter().chain(SIDE_FILES.map(|ending| side_file(path, ending))) {
+        restrict_to_owner(&path);
     }
     Ok(())
 }
 
 /// Changes a mode that lets everybody in. Earlier versions created such files.
-fn keep_everybody_out(path: &Path) {
+fn restrict_to_owner(path: &Path) {
     let Ok(file) = path.metadata() else { return };
     let mode = file.mode() & 0o777;
     if mode & OTHERS == 0 {
@@ -121,7 +121,7 @@ fn check_folders(path: &Path) -> Result<(), FileError> {
         }
     }
     let Some(folder) = shared(path) else { return Ok(()) };
-    for path in [path.to_owned()].into_iter().chain(SIDE_FILES.map(|ending| beside(path, ending))) {
+    for path in [path.to_owned()].into_iter().chain(SIDE_FILES.map(|ending| side_file(path, ending))) {
         if let Ok(file) = path.symlink_metadata() {
             check_shared(path, &file, &folder)?;
         }
@@ -142,11 +142,11 @@ fn check_shared(path: PathBuf, file: &Metadata, folder: &Metadata) -> Result<(),
     }
     let me = rustix::process::geteuid().as_raw();
     let is_ours = file.uid() == me || file.uid() == folder.uid();
-    // A file with a second name may belong to whoever uses that name.
+    // A file with a second name may belong to a user who uses that name.
     if is_ours && file.nlink() == 1 { Ok(()) } else { Err(FileError::Foreign(path)) }
 }
 
-pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
+pub(super) fn side_file(path: &Path, ending: &str) -> PathBuf {
     let mut path = path.as_os_str().to_owned();
     path.push(ending);
     path.into()
@@ -181,12 +181,12 @@ mod tests {
         for (before, after) in
             [(0o644, 0o600), (0o666, 0o600), (0o640, 0o640), (0o660, 0o660), (0o600, 0o600)]
         {
-            for path in [path.clone(), beside(&path, "-wal")] {
+            for path in [path.clone(), side_file(&path, "-wal")] {
                 std::fs::write(&path, "").unwrap();
                 set_mode(&path, before);
             }
             prepare(&path, true).unwrap();
-            assert_eq!((mode(&path), mode(&beside(&path, "-wal"))), (after, after), "{before:o}");
+            assert_eq!((mode(&path), mode(&side_file(&path, "-wal"))), (after, after), "{before:o}");
         }
     }
 

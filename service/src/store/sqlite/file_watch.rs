@@ -7,7 +7,7 @@ use std::{
     sync::OnceLock,
 };
 
-use super::file::{SIDE_FILES, beside};
+use super::file::{SIDE_FILES, side_file};
 
 /// The identity of the file at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +24,7 @@ impl Identity {
 }
 
 /// Notices when the path no longer leads to the file that was opened: the file was deleted, moved or replaced, or its
-/// folder was mounted anew. A second process on that path would grant the same locks.
+/// folder was mounted again. A second process on that path would grant the same locks.
 #[derive(Debug)]
 pub(in super::super) struct FileWatch {
     /// The file, `-wal` and `-shm`. The latter are known once they were seen: SQLite removes them only when nobody has
@@ -37,7 +37,7 @@ impl FileWatch {
     pub(in super::super) fn new(path: &Path) -> io::Result<Self> {
         let path = std::path::absolute(path)?;
         let file = OnceLock::from(Identity::of(&path)?);
-        let companion = |ending| (beside(&path, ending), OnceLock::new());
+        let companion = |ending| (side_file(&path, ending), OnceLock::new());
         let [wal, shm] = SIDE_FILES.map(companion);
         let watch = Self { files: [(path, file), wal, shm] };
         // A file that is not there yet is seen by a later check.
@@ -77,10 +77,10 @@ mod tests {
         let watch = FileWatch::new(&path).unwrap();
         watch.check().unwrap();
         for ending in SIDE_FILES {
-            std::fs::write(beside(&path, ending), "").unwrap();
+            std::fs::write(side_file(&path, ending), "").unwrap();
         }
         watch.check().unwrap();
-        for part in [path.clone(), beside(&path, "-wal"), beside(&path, "-shm")] {
+        for part in [path.clone(), side_file(&path, "-wal"), side_file(&path, "-shm")] {
             std::fs::rename(&part, &away).unwrap();
             assert!(watch.check().is_err(), "{part:?} is gone");
             std::fs::write(&part, "").unwrap();

@@ -35,12 +35,12 @@ DELETE FROM waiters WHERE tenant = ?1 AND "key" = ?2 AND seq = ?3"#;
 
 /// Adds or changes a waiter.
 pub(in super::super) fn waiter_put() -> String {
-    put("waiters", &Columns::of_waiters(), "seq", &Columns::set_in_waiters())
+    upsert("waiters", &Columns::of_waiters(), "seq", &Columns::set_in_waiters())
 }
 
 /// Adds or changes a permit.
 pub(in super::super) fn permit_put() -> String {
-    put("permits", &Columns::of_permits(), "slot", &Columns::set_in_permits())
+    upsert("permits", &Columns::of_permits(), "slot", &Columns::set_in_permits())
 }
 
 /// Makes a guard row name a grant, or none.
@@ -61,7 +61,7 @@ pub(in super::super) fn load_row() -> String {
     format!("/* load */\nSELECT\n    {names}\nFROM locks WHERE tenant = ?1 AND \"key\" = ?2")
 }
 
-fn put(table: &str, columns: &Columns, order: &str, changed: &Columns) -> String {
+fn upsert(table: &str, columns: &Columns, order: &str, changed: &Columns) -> String {
     format!(
         "/* {table}_put */\nINSERT INTO {table} (\n    {})\nVALUES (\n    {})\n\
          ON CONFLICT (tenant, \"key\", {order}) DO UPDATE SET\n    {}",

@@ -5,13 +5,13 @@ use std::path::Path;
 use sea_orm::sqlx::sqlite::SqliteConnectOptions;
 
 use super::{
-    DatabasePlace, Read, UrlError,
+    DatabasePlace, ParsedUrl, UrlError,
     hosts::{Host, Hosts},
     text::parameters,
 };
 
 /// Reads a SQLite URL, from the text after `sqlite:`. A missing file is created unless the URL says otherwise.
-pub(super) fn sqlite_url(rest: &str) -> Result<Read, UrlError> {
+pub(super) fn sqlite_url(rest: &str) -> Result<ParsedUrl, UrlError> {
     let path = rest.strip_prefix("//").unwrap_or(rest);
     let (file, query) = path.split_once('?').unwrap_or((path, "mode=rwc"));
     if file.is_empty() || file == ":memory:" || parameters(query).any(|pair| pair == ("mode", "memory")) {
@@ -41,7 +41,7 @@ pub(super) fn sqlite_url(rest: &str) -> Result<Read, UrlError> {
 }
 
 /// Makes the SQLite URL of a path. Characters with a meaning in URLs are escaped.
-pub(super) fn file_url(path: &str) -> Result<Read, UrlError> {
+pub(super) fn file_url(path: &str) -> Result<ParsedUrl, UrlError> {
     if path.is_empty() || path == ":memory:" {
         return Err(UrlError::InMemory);
     }
@@ -104,11 +104,11 @@ fn is_scheme(text: &str) -> bool {
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
 }
 
-fn sqlite(url: String) -> Result<Read, UrlError> {
+fn sqlite(url: String) -> Result<ParsedUrl, UrlError> {
     let options: SqliteConnectOptions =
         url.parse().map_err(|error: sea_orm::sqlx::Error| UrlError::Unreadable(error.to_string()))?;
     let database = options.get_filename().display().to_string();
     let place = DatabasePlace { dialect: "sqlite", host: String::new(), database };
     let hosts = Hosts::one(Host { url, name: String::new() });
-    Ok(Read { hosts, place, unknown_parameters: Vec::new() })
+    Ok(ParsedUrl { hosts, place, unknown_parameters: Vec::new() })
 }

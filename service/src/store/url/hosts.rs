@@ -45,8 +45,8 @@ impl Hosts {
 
     /// Makes a server of each host.
     pub(super) fn try_map(
-        hosts: Vec<WrittenHost<'_>>,
-        make: impl Fn(WrittenHost<'_>) -> Result<Host, UrlError>,
+        hosts: Vec<UrlHost<'_>>,
+        make: impl Fn(UrlHost<'_>) -> Result<Host, UrlError>,
     ) -> Result<Self, UrlError> {
         let mut hosts = hosts.into_iter().map(make);
         let first = hosts.next().ok_or(UrlError::Part(NO_HOST))??;
@@ -59,7 +59,7 @@ pub(super) const NO_HOST: &str =
     "names no host; it stands before the database, as in postgres://USER:PASSWORD@HOST/DATABASE";
 
 /// A host of a URL.
-pub(super) struct WrittenHost<'u> {
+pub(super) struct UrlHost<'u> {
     /// The host as it is written.
     pub(super) text: &'u str,
     /// The host with its port, if it has one, for the log. Empty if the URL leaves the host to a parameter.
@@ -67,12 +67,12 @@ pub(super) struct WrittenHost<'u> {
 }
 
 /// Reads the hosts of a URL. Several are separated by commas, each with a port of its own.
-pub(super) fn read_hosts(hosts: &str, default_port: u16) -> Result<Vec<WrittenHost<'_>>, UrlError> {
+pub(super) fn read_hosts(hosts: &str, default_port: u16) -> Result<Vec<UrlHost<'_>>, UrlError> {
     const EMPTY: UrlError = UrlError::Part(
         "has a comma without a host beside it; several hosts are written HOST1:PORT1,HOST2:PORT2",
     );
     const TWICE: UrlError = UrlError::Part("names a host twice");
-    let mut read: Vec<WrittenHost<'_>> = Vec::new();
+    let mut read: Vec<UrlHost<'_>> = Vec::new();
     for text in hosts.split(',') {
         if text.is_empty() && hosts.contains(',') {
             return Err(EMPTY);
@@ -81,7 +81,7 @@ pub(super) fn read_hosts(hosts: &str, default_port: u16) -> Result<Vec<WrittenHo
         if read.iter().any(|other| other.name.eq_ignore_ascii_case(&name)) {
             return Err(TWICE);
         }
-        read.push(WrittenHost { text, name });
+        read.push(UrlHost { text, name });
     }
     Ok(read)
 }

@@ -100,7 +100,7 @@ impl DatabaseOptions {
     /// Reads a database URL. A value without a scheme is the literal path of a SQLite file.
     pub fn new(value: &str, max_connections: u32) -> Result<Self, UrlError> {
         let read = read(value)?;
-        let Read { hosts, place, unknown_parameters } = read;
+        let ParsedUrl { hosts, place, unknown_parameters } = read;
         let max_connections = max_connections.max(2);
         Ok(Self {
             hosts,
@@ -189,13 +189,13 @@ impl DatabaseOptions {
 }
 
 /// The result of reading a database URL.
-struct Read {
+struct ParsedUrl {
     hosts: Hosts,
     place: DatabasePlace,
     unknown_parameters: Vec<String>,
 }
 
-fn read(value: &str) -> Result<Read, UrlError> {
+fn read(value: &str) -> Result<ParsedUrl, UrlError> {
     if value.trim() != value {
         return Err(UrlError::Suspicious("spaces around it"));
     }

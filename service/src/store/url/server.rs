@@ -3,8 +3,8 @@
 use sea_orm::sqlx::{mysql::MySqlConnectOptions, postgres::PgConnectOptions};
 
 use super::{
-    DatabasePlace, Read, UrlError,
-    hosts::{Host, Hosts, NO_HOST, WrittenHost, read_hosts},
+    DatabasePlace, ParsedUrl, UrlError,
+    hosts::{Host, Hosts, NO_HOST, UrlHost, read_hosts},
     text::{decode, parameters, printable},
 };
 
@@ -79,7 +79,7 @@ impl Server {
 }
 
 /// Reads a server's URL, from the text after `//`.
-pub(super) fn server_url(server: Server, dialect: &'static str, rest: &str) -> Result<Read, UrlError> {
+pub(super) fn server_url(server: Server, dialect: &'static str, rest: &str) -> Result<ParsedUrl, UrlError> {
     const ENCODE: &str =
         "cannot be told apart: in a user or password / ? # @ and % are written %2F %3F %23 %40 and %25";
     if rest.contains('#') {
@@ -105,7 +105,7 @@ pub(super) fn server_url(server: Server, dialect: &'static str, rest: &str) -> R
     let database = database
         .ok_or(UrlError::Part("names no database; it stands after the host, as in …@HOST/DATABASE"))?;
     let database_part = before_query.strip_prefix(authority).unwrap_or_default();
-    let hosts = Hosts::try_map(written, |WrittenHost { text, name }| {
+    let hosts = Hosts::try_map(written, |UrlHost { text, name }| {
         let name = socket.clone().unwrap_or(name);
         if name.is_empty() {
             return Err(UrlError::Part(NO_HOST));
@@ -115,7 +115,7 @@ pub(super) fn server_url(server: Server, dialect: &'static str, rest: &str) -> R
         Ok(Host { url, name })
     })?;
     let place = DatabasePlace { dialect, host: hosts.names(), database };
-    Ok(Read { hosts, place, unknown_parameters: parameters.unknown })
+    Ok(ParsedUrl { hosts, place, unknown_parameters: parameters.unknown })
 }
 
 /// The parameters of a server's URL.

@@ -39,7 +39,7 @@ pub(super) struct MemoryStore {
     pub(super) checks: AtomicU64,
     /// The number of rows loaded and written, including those of queues.
     pub(super) rows: AtomicU64,
-    /// How often a whole queue was counted to tell positions in it.
+    /// How often a whole queue was counted to find positions in it.
     pub(super) counted_queues: AtomicU64,
     /// Whether connections are refused.
     pub(super) away: AtomicBool,

@@ -18,8 +18,8 @@ use super::TrustedProxies;
 const MOST_FAILURES: u32 = 20;
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// The audit trail, as the HTTP edge fills it.
-pub(super) struct Trail {
+/// Writes the audit records of the HTTP edge.
+pub(super) struct HttpAudit {
     service: LockService,
     proxies: TrustedProxies,
     failures: Mutex<Failures>,
@@ -31,12 +31,12 @@ struct Failures {
     count: u32,
 }
 
-impl Trail {
-    /// The trail of a service; `None` if it is off.
+impl HttpAudit {
+    /// For a service with an audit log; `None` if the log is off.
     pub(super) fn new(service: &LockService, proxies: &TrustedProxies) -> Option<Self> {
         let failures = Mutex::new(Failures { since: Instant::now(), count: 0 });
-        let trail = || Self { service: service.clone(), proxies: proxies.clone(), failures };
-        service.is_audited().then(trail)
+        let audit = || Self { service: service.clone(), proxies: proxies.clone(), failures };
+        service.is_audited().then(audit)
     }
 
     /// The origin of a request.
@@ -66,8 +66,8 @@ impl Trail {
     }
 }
 
-impl std::fmt::Debug for Trail {
+impl std::fmt::Debug for HttpAudit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Trail").field("proxies", &self.proxies).finish_non_exhaustive()
+        f.debug_struct("HttpAudit").field("proxies", &self.proxies).finish_non_exhaustive()
     }
 }
