@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use db_locks_service::escape_non_ascii_controls;
+use db_locks_service::escape_terminal_controls;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -38,12 +38,13 @@ pub(crate) fn log(args: &LogArgs) {
     }
 }
 
-/// A line of the log, which is written as a whole. It may contain owners and keys of callers; in ASCII they are escaped already.
+/// A line of the log, which is written as a whole. It may contain owners and keys of callers; characters below U+0020 in them are
+/// escaped already.
 struct Lines<W>(W);
 
 impl<W: Write> Write for Lines<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.write_all(escape_non_ascii_controls(&String::from_utf8_lossy(line)).as_bytes())?;
+        self.0.write_all(escape_terminal_controls(&String::from_utf8_lossy(line)).as_bytes())?;
         Ok(line.len())
     }
 

@@ -37,5 +37,5 @@ pub use log_limit::LogLimit;
 pub use rfc3339::{Rfc3339, parse_rfc3339};
 pub use service::{AcquireRequest, Delivery, Limits, LockService, ServiceError};
 pub use tasks::{PanicReport, report_panics, spawn_critical};
-pub use terminal::{escape_non_ascii_controls, is_terminal_control};
+pub use terminal::{escape_terminal_controls, is_terminal_control};
 pub use unavailable::Unavailable;

@@ -8,7 +8,7 @@ use super::AuditRecord;
 use crate::{
     Rfc3339,
     domain::{Key, Kind, Owner, ShortVersion, Tenant, Timestamp, Version},
-    escape_non_ascii_controls,
+    escape_terminal_controls,
 };
 
 /// Makes lines, one after another in the same buffer.
@@ -88,10 +88,7 @@ fn put_plain(line: &mut Vec<u8>, name: &str, text: Option<&str>) {
 
 /// Escapes what JSON allows and a terminal obeys, or some readers take for the end of a line.
 fn escape(line: &mut Vec<u8>) {
-    if line.is_ascii() {
-        return;
-    }
-    let escaped = match escape_non_ascii_controls(&String::from_utf8_lossy(line)) {
+    let escaped = match escape_terminal_controls(&String::from_utf8_lossy(line)) {
         Cow::Owned(escaped) => escaped,
         Cow::Borrowed(_) => return,
     };
@@ -120,10 +117,10 @@ mod tests {
     fn a_text_ends_no_line_and_controls_no_terminal() {
         let mut record = AuditRecord::new(Timestamp(0), AuditEvent::Granted);
         let key = Key::new("é\u{2028}\u{2029}{\"event\":\"forced\"}").unwrap();
-        let owner = Owner::new("\u{85}\u{9b}2J\u{202e}").unwrap();
+        let owner = Owner::new("\u{85}\u{9b}2J\u{202e}\u{7f}").unwrap();
         (record.key, record.owner) = (Some(&key), Some(&owner));
         let text = line(&record);
-        let controls = ['\u{85}', '\u{9b}', '\u{2028}', '\u{2029}', '\u{202e}'];
+        let controls = ['\u{7f}', '\u{85}', '\u{9b}', '\u{2028}', '\u{2029}', '\u{202e}'];
         assert!(!text.contains(controls) && text.contains('é'), "{text}");
         let read: Value = serde_json::from_str(&text).unwrap();
         assert_eq!((&read["key"], &read["owner"]), (&json!(key.as_str()), &json!(owner.as_str())));

@@ -74,7 +74,7 @@ async fn an_operator_ends_a_grant_and_its_holder_is_told_why() {
 async fn text_of_others_is_shown_escaped() {
     let is_control = |character: char| matches!(character, '\u{7f}'..='\u{9f}' | '\u{2028}'..='\u{202e}');
     let client = shared(Dialect::Sqlite).await.unwrap();
-    let (owner, key) = ("o\u{9b}2J", "k\u{202e}");
+    let (owner, key) = ("o\u{9b}2J\u{7f}", "k\u{202e}");
     client.acquire("k%E2%80%AE", json!({"owner": owner, "data": "d\u{85}"})).await.grant();
     for arguments in [&["get", key][..], &["list"], &["acquire", key, "--no-wait"], &["heartbeat", key, "v"]]
     {
@@ -84,7 +84,7 @@ async fn text_of_others_is_shown_escaped() {
             assert!(!text.contains(is_control), "{arguments:?}: {text:?}");
         }
     }
-    assert!(text(&client, &["list"]).await.contains("k\\u{202e}  yes     o\\u{9b}2J"));
+    assert!(text(&client, &["list"]).await.contains("k\\u{202e}  yes     o\\u{9b}2J\\u{7f}"));
     let shown = json(&client, &["get", key]).await;
     assert_eq!((&shown["owner"], &shown["data"]), (&Value::from(owner), &Value::from("d\u{85}")));
 }
