@@ -17,9 +17,12 @@ const ONE_EVERY: Duration = Duration::from_millis(100);
 const CREDIT: usize = 100;
 /// The credit for a request: the client may change its priority, open a window for its answer, or reset it and send a PING.
 const FOR_REQUEST: usize = 4;
-/// The credit for so many bytes that are written. The client may open the windows of the stream and of the connection for each
-/// DATA frame, or for each 4 KiB.
+/// One more credit for so many bytes that are written.
 const BYTES_FOR_ONE: usize = 1024;
+/// One WINDOW_UPDATE frame answers so many bytes that are written. A client opens the windows of the stream and of the connection
+/// whenever it has read a part of a window. So a window of 1 KiB may take four frames, and smaller windows are allowed too. But windows
+/// of a few bytes would be work for nothing.
+const BYTES_FOR_WINDOW_UPDATE: usize = 128;
 /// The price of a PING beyond those that are always allowed.
 const PING_PRICE: usize = 2;
 
@@ -31,6 +34,7 @@ const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
+const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 
 /// Counts the control frames of a connection.
@@ -47,16 +51,27 @@ pub(super) struct ControlFrames {
     credit: usize,
     /// The written bytes that have not become credit yet.
     written: usize,
+    /// The written bytes that no WINDOW_UPDATE frame has answered.
+    unanswered: usize,
 }
 
 impl ControlFrames {
     /// The count of a new connection.
     pub(super) const fn new(now: Instant) -> Self {
-        Self { skip: PREFACE, head: [0; HEAD], come: 0, used_until: now, credit: CREDIT, written: 0 }
+        Self {
+            skip: PREFACE,
+            head: [0; HEAD],
+            come: 0,
+            used_until: now,
+            credit: CREDIT,
+            written: 0,
+            unanswered: 0,
+        }
     }
 
     /// Notes that bytes were written to the client.
     pub(super) const fn written(&mut self, bytes: usize) {
+        self.unanswered = self.unanswered.saturating_add(bytes);
         let bytes = self.written + bytes;
         self.credit = self.credit.saturating_add(bytes / BYTES_FOR_ONE);
         self.written = bytes % BYTES_FOR_ONE;
@@ -90,6 +105,7 @@ impl ControlFrames {
                 DATA | CONTINUATION => true,
                 SETTINGS => self.admit(now),
                 PING => self.admit(now) || self.pay(PING_PRICE),
+                WINDOW_UPDATE => self.answer() || self.pay(1),
                 _ => self.pay(1),
             };
             if !is_allowed {
@@ -105,6 +121,15 @@ impl ControlFrames {
             self.used_until = used_until;
         }
         is_allowed
+    }
+
+    /// Whether a WINDOW_UPDATE frame answers written bytes.
+    const fn answer(&mut self) -> bool {
+        let left = self.unanswered.checked_sub(BYTES_FOR_WINDOW_UPDATE);
+        if let Some(left) = left {
+            self.unanswered = left;
+        }
+        left.is_some()
     }
 
     const fn pay(&mut self, price: usize) -> bool {
@@ -175,5 +200,35 @@ mod tests {
         // A client reads 4 MiB that were written before it opens the windows.
         (0..4 * 1024).for_each(|_| count.written(1024));
         assert!(!count.are_too_many(&window_update.repeat(2 * 1024), now));
+    }
+
+    #[test]
+    fn a_window_update_that_answers_written_bytes_is_allowed_and_no_other() {
+        let now = Instant::now();
+        let mut count = ControlFrames::new(now);
+        assert!(!count.are_too_many(PREFACE_BYTES, now));
+        let window_update = frame(WINDOW_UPDATE, 0, 4);
+        assert!(!count.are_too_many(&window_update.repeat(CREDIT), now));
+        // A client with windows of 1 KiB opens both whenever it has read half of one.
+        for _ in 0..10_000 {
+            count.written(HEAD + 512);
+            assert!(!count.are_too_many(&window_update.repeat(2), now));
+        }
+        let mut answered = 0;
+        while !count.are_too_many(&window_update, now) {
+            answered += 1;
+        }
+        let written = 10_000 * (HEAD + 512);
+        assert_eq!(answered, written / BYTES_FOR_WINDOW_UPDATE + written / BYTES_FOR_ONE - 20_000);
+    }
+
+    #[test]
+    fn other_frames_answer_no_bytes() {
+        let now = Instant::now();
+        let mut count = ControlFrames::new(now);
+        assert!(!count.are_too_many(PREFACE_BYTES, now));
+        count.written((1024 - CREDIT) * BYTES_FOR_ONE);
+        assert!(!count.are_too_many(&frame(3, 0, 4).repeat(1024), now));
+        assert!(count.are_too_many(&frame(3, 0, 4), now));
     }
 }

@@ -4,8 +4,13 @@ use super::*;
 
 /// A client of HTTP/2 that knows before that the server speaks it.
 async fn http2(server: &Server) -> h2::client::SendRequest<bytes::Bytes> {
+    http2_with(server, &h2::client::Builder::new()).await
+}
+
+async fn http2_with(server: &Server, builder: &h2::client::Builder) -> h2::client::SendRequest<bytes::Bytes> {
     let stream = TcpStream::connect(server.address).await.unwrap();
-    let (client, connection) = in_time(h2::client::handshake(stream)).await.unwrap();
+    stream.set_nodelay(true).unwrap();
+    let (client, connection) = in_time(builder.handshake(stream)).await.unwrap();
     tokio::spawn(connection);
     client
 }
@@ -71,6 +76,20 @@ async fn a_reset_stream_drops_its_handler_and_no_other() {
     in_time(server.began.notified()).await;
     connection.abort();
     in_time(server.ended.notified()).await;
+}
+
+#[tokio::test]
+async fn a_client_with_windows_of_1_kib_is_served() {
+    let server = Server::start(DEADLINE).await;
+    let client = http2_with(&server, h2::client::Builder::new().initial_window_size(1024)).await;
+    let (large, _) = send_http2(&client, "/large").await;
+    let mut body = in_time(large).await.unwrap().into_body();
+    let mut read = 0;
+    while read < 512 * 1024 {
+        let piece = in_time(body.data()).await.unwrap().unwrap();
+        body.flow_control().release_capacity(piece.len()).unwrap();
+        read += piece.len();
+    }
 }
 
 /// hyper's own 200 streams would let waiting acquires block the heartbeats of their client.
