@@ -17,7 +17,7 @@ pub(crate) struct SecurityArgs {
     pub(super) insecure: bool,
 
     /// A file with the secret of a first administrator of all tenants, at least 32 characters. Another secret in the
-    /// file replaces it within 5 s, and it ends within 5 s after the file was removed or emptied. It is not stored elsewhere.
+    /// file replaces it within 5 s, and it ends within 5 s after the file was removed or became invalid. It is not stored elsewhere.
     #[arg(long, env = "DB_LOCKS_BOOTSTRAP_TOKEN_FILE")]
     pub(super) bootstrap_token_file: Option<PathBuf>,
 

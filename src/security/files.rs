@@ -19,10 +19,10 @@ use crate::failure::Failure;
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// The largest file that is read, in bytes.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
-/// How long a file has to be missing to count as removed: programs that replace a file may remove it first.
-const MISSING_FOR: Duration = Duration::from_secs(1);
+/// How long files have to be unusable to end what they allowed: programs that replace a file may remove or empty it first.
+const UNUSABLE_FOR: Duration = Duration::from_secs(1);
 
-/// Applies the contents of the files of a setting. If it fails, the old contents stay in force.
+/// Applies the contents of the files of a setting. If it fails, it changes nothing.
 ///
 /// Returns further files that these files name. A change of one of them applies the setting again.
 type Apply = Box<dyn FnMut(&[Vec<u8>]) -> Result<Vec<PathBuf>, Failure> + Send>;
@@ -34,20 +34,20 @@ pub(crate) struct Watched {
     apply: Apply,
     /// Further files that the setting's files name.
     named: Vec<PathBuf>,
-    /// The contents of all these files at the last check, valid or not, or the errors of reading them.
+    /// The contents of all these files when they were applied last, or failed to apply; or the errors of reading them.
     seen: Result<Vec<Vec<u8>>, String>,
-    /// What to do when a file was removed, if that ends what it allowed.
+    /// Ends what the files allowed, if they must not stay in force when they are removed or invalid.
     withdraw: Option<Box<dyn FnMut() + Send>>,
-    presence: Presence,
+    validity: Validity,
 }
 
-/// Whether the files of a setting are there.
+/// Whether the files of a setting can be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Presence {
-    Present,
-    /// A file was missing at the checks since then.
-    Missing(Instant),
-    /// What the file allowed has ended.
+enum Validity {
+    Valid,
+    /// They could not be used at the checks since then.
+    InvalidSince(Instant),
+    /// What they allowed has ended.
     Withdrawn,
 }
 
@@ -68,9 +68,9 @@ impl Files {
             .and_then(|contents| apply(&contents))
             .map_err(|error| format!("{} ({setting}): {}", names(&paths), with_causes(&*error)))?;
         let seen = read_all(paths.iter().chain(&named));
-        let (apply, presence) = (Box::new(apply), Presence::Present);
+        let (apply, validity) = (Box::new(apply), Validity::Valid);
         let last = self.0.len();
-        self.0.push(Watched { setting, paths, apply, named, seen, withdraw: None, presence });
+        self.0.push(Watched { setting, paths, apply, named, seen, withdraw: None, validity });
         Ok(&mut self.0[last])
     }
 
@@ -91,21 +91,18 @@ impl Files {
 }
 
 impl Watched {
-    /// Sets what to do when a file was removed or emptied, instead of leaving its old contents in force.
-    pub(crate) fn when_removed(&mut self, withdraw: impl FnMut() + Send + 'static) {
+    /// Sets what to do when the files were removed or became invalid, instead of leaving their old contents in force.
+    pub(crate) fn when_unusable(&mut self, withdraw: impl FnMut() + Send + 'static) {
         self.withdraw = Some(Box::new(withdraw));
     }
 
     fn check(&mut self, at: Instant) {
-        if self.is_removed(at) {
-            return;
-        }
         let now = read_all(self.paths.iter().chain(&self.named));
         if now == self.seen {
+            self.validity = Validity::Valid;
             return;
         }
-        self.seen = now;
-        let applied = match &self.seen {
+        let applied = match &now {
             Ok(contents) => {
                 let own = &contents[..self.paths.len()];
                 (self.apply)(own).map_err(|error| with_causes(&*error))
@@ -116,51 +113,47 @@ impl Watched {
         match applied {
             Ok(named) => {
                 tracing::info!(setting, files, "read again after a change");
+                self.validity = Validity::Valid;
+                self.seen = now;
                 if named != self.named {
                     self.named = named;
                     self.seen = read_all(self.paths.iter().chain(&self.named));
                 }
             }
-            Err(error) => tracing::error!(
-                setting,
-                files,
-                error,
-                "changed, and cannot be used; what was before stays in force"
-            ),
+            Err(error) if self.withdraw.is_some() => self.withdraw(&error, at),
+            Err(error) => {
+                self.seen = now;
+                tracing::error!(
+                    setting,
+                    files,
+                    error,
+                    "changed, and cannot be used; what was before stays in force"
+                );
+            }
         }
     }
 
-    /// Whether a file was removed whose removal counts, or may have been removed.
-    fn is_removed(&mut self, at: Instant) -> bool {
-        let Some(withdraw) = &mut self.withdraw else { return false };
-        if !self.paths.iter().any(|path| is_missing(path)) {
-            self.presence = Presence::Present;
-            return false;
-        }
-        match self.presence {
-            Presence::Present => self.presence = Presence::Missing(at),
-            Presence::Missing(since) if at.duration_since(since) >= MISSING_FOR => {
-                withdraw();
-                self.presence = Presence::Withdrawn;
+    /// Ends what the files allowed, if they could not be used for long enough.
+    fn withdraw(&mut self, error: &str, at: Instant) {
+        match self.validity {
+            Validity::Valid => self.validity = Validity::InvalidSince(at),
+            Validity::InvalidSince(since) if at.duration_since(since) >= UNUSABLE_FOR => {
+                if let Some(withdraw) = &mut self.withdraw {
+                    withdraw();
+                }
+                self.validity = Validity::Withdrawn;
                 // The same contents count again when they come back.
                 self.seen = Err(String::new());
                 let (setting, files) = (self.setting, names(&self.paths));
-                tracing::warn!(setting, files, "removed or empty; what was there before no longer counts");
+                tracing::warn!(
+                    setting,
+                    files,
+                    error,
+                    "cannot be used; what was there before no longer counts"
+                );
             }
-            Presence::Missing(_) | Presence::Withdrawn => {}
+            Validity::InvalidSince(_) | Validity::Withdrawn => {}
         }
-        true
-    }
-}
-
-/// Whether a file is not there, or has nothing but white space. A file that cannot be read for another reason is not missing.
-fn is_missing(path: &Path) -> bool {
-    match std::fs::metadata(path) {
-        Ok(metadata) if metadata.len() <= MAX_BYTES => {
-            std::fs::read(path).is_ok_and(|content| content.trim_ascii().is_empty())
-        }
-        Ok(_) => false,
-        Err(error) => error.kind() == io::ErrorKind::NotFound,
     }
 }
 
@@ -187,43 +180,95 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_removed_file_ends_what_it_allowed_and_a_moment_without_it_does_not() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("secret");
-        std::fs::write(&path, "one").unwrap();
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let mut files = Files::default();
+    /// The secrets that were valid, and "withdrawn" whenever no secret was valid any more.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<String>>>);
+
+    impl Log {
+        fn add(&self, entry: &str) {
+            self.0.lock().unwrap().push(entry.to_owned());
+        }
+    }
+
+    /// Watches a file with a secret of three letters or more.
+    fn watch(path: &Path) -> (Files, Log) {
+        let (mut files, log) = (Files::default(), Log::default());
         let (applied, withdrawn) = (log.clone(), log.clone());
         let apply = move |contents: &[Vec<u8>]| {
-            applied.lock().unwrap().push(String::from_utf8(contents[0].clone())?);
+            let secret = str::from_utf8(&contents[0])?;
+            if secret.len() < 3 {
+                return Err("too short".into());
+            }
+            applied.add(secret);
             Ok(Vec::new())
         };
-        let watched = files.read("S", vec![path.clone()], apply).unwrap();
-        watched.when_removed(move || withdrawn.lock().unwrap().push("withdrawn".to_owned()));
-        let start = Instant::now();
-        let mut check = |seconds| files.0[0].check(start + Duration::from_secs(seconds));
-        let put = |content| std::fs::write(&path, content).unwrap();
+        let watched = files.read("S", vec![path.to_owned()], apply).unwrap();
+        watched.when_unusable(move || withdrawn.add("withdrawn"));
+        (files, log)
+    }
+
+    #[test]
+    fn a_removed_or_invalid_file_ends_what_it_allowed_and_a_moment_of_that_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
         let remove = || std::fs::remove_file(&path).unwrap();
-        // Each absence was seen once only.
-        remove();
-        check(2);
-        put("one");
-        check(4);
-        put("");
-        check(6);
-        put("two");
-        check(8);
-        assert_eq!(*log.lock().unwrap(), ["one", "two"]);
-        remove();
-        check(10);
-        check(11);
-        check(12);
-        put("two");
-        check(14);
-        put("\n");
-        check(16);
-        check(18);
-        assert_eq!(*log.lock().unwrap(), ["one", "two", "withdrawn", "two", "withdrawn"]);
+        let put = |content: &[u8]| std::fs::write(&path, content).unwrap();
+        let spoil: [&dyn Fn(); 5] = [
+            &remove,
+            &|| put(b""),
+            &|| put(b"s"),
+            &|| put(b"\xff\xff\xff"),
+            // Like a file without the right to read it, which nobody can test as root.
+            &|| {
+                remove();
+                std::fs::create_dir(&path).unwrap();
+            },
+        ];
+        for spoil in spoil {
+            put(b"one");
+            let (mut files, log) = watch(&path);
+            let start = Instant::now();
+            let mut check = |seconds| files.0[0].check(start + Duration::from_secs(seconds));
+            // Each of these was seen once only.
+            put(b"");
+            check(2);
+            put(b"one");
+            check(4);
+            put(b"t");
+            check(6);
+            put(b"two");
+            check(8);
+            spoil();
+            check(10);
+            assert_eq!(*log.0.lock().unwrap(), ["one", "two"]);
+            check(11);
+            check(12);
+            assert_eq!(*log.0.lock().unwrap(), ["one", "two", "withdrawn"]);
+            if path.is_dir() {
+                std::fs::remove_dir(&path).unwrap();
+            }
+            put(b"two");
+            check(14);
+            put(b"t");
+            check(16);
+            put(b"");
+            check(18);
+            assert_eq!(*log.0.lock().unwrap(), ["one", "two", "withdrawn", "two", "withdrawn"]);
+        }
+    }
+
+    #[test]
+    fn an_invalid_file_whose_old_content_stays_in_force_is_applied_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rules");
+        std::fs::write(&path, "one").unwrap();
+        let (mut files, log) = watch(&path);
+        files.0[0].withdraw = None;
+        let start = Instant::now();
+        for (seconds, content) in [(2, "t"), (4, "t"), (6, "one"), (8, "one")] {
+            std::fs::write(&path, content).unwrap();
+            files.0[0].check(start + Duration::from_secs(seconds));
+        }
+        assert_eq!(*log.0.lock().unwrap(), ["one", "one"]);
     }
 }

@@ -65,7 +65,7 @@ pub(crate) async fn authentication(
             sets.set_bootstrap_secret(Some(bootstrap::secret(contents)?));
             Ok(Vec::new())
         })?;
-        watched.when_removed(move || withdraws.set_bootstrap_secret(None));
+        watched.when_unusable(move || withdraws.set_bootstrap_secret(None));
     }
     if let Some(path) = &args.auth_rules {
         let authentication = authentication.clone();

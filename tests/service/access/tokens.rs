@@ -257,17 +257,23 @@ async fn an_expired_token_is_refused() {
     eventually("it expires", SOON, async || (brief.get("/locks").await.status == 401).then_some(())).await;
 }
 
-/// The secret of the first administrator is read again when its file changes. An invalid file changes nothing.
+/// The secret of the first administrator is read again when its file changes. It ends when the file is invalid or removed.
 #[tokio::test]
 async fn the_first_administrator_has_the_secret_of_the_file() {
-    let mut guarded = Guarded::start(&Dialect::Sqlite.database().await.unwrap()).await;
+    let guarded = Guarded::start(&Dialect::Sqlite.database().await.unwrap()).await;
     std::fs::write(&guarded.secret_file, "short").unwrap();
-    guarded.service.signal("HUP");
-    eventually("the log says why", SOON, async || {
-        guarded.service.log().contains("32 characters").then_some(())
+    eventually("it is nobody's", SOON, async || {
+        (guarded.admin.get("/tokens").await.status == 401).then_some(())
     })
     .await;
-    guarded.admin.get("/tokens").await.expect(200);
+    let path = guarded.secret_file.display().to_string();
+    let log = eventually("the log says why", SOON, async || {
+        let log = guarded.service.log();
+        log.contains("no longer counts").then_some(log)
+    })
+    .await;
+    let reasons: Vec<_> = log.lines().filter(|line| line.contains("32 characters")).collect();
+    assert!(reasons.len() == 1 && reasons[0].contains("WARN") && reasons[0].contains(&path), "{log}");
     let new = "another-administrator-of-all-the-tenants";
     std::fs::write(&guarded.secret_file, new).unwrap();
     let new = guarded.admin.with_token(new);
