@@ -19,7 +19,7 @@ const CREDIT: usize = 100;
 const FOR_REQUEST: usize = 4;
 /// One more credit for so many bytes that are written.
 const BYTES_FOR_ONE: usize = 1024;
-/// One WINDOW_UPDATE frame answers so many bytes that are written. A client opens the windows of the stream and of the connection
+/// One `WINDOW_UPDATE` frame answers so many bytes that are written. A client opens the windows of the stream and of the connection
 /// whenever it has read a part of a window. So a window of 1 KiB may take four frames, and smaller windows are allowed too. But windows
 /// of a few bytes would be work for nothing.
 const BYTES_FOR_WINDOW_UPDATE: usize = 128;
@@ -51,7 +51,7 @@ pub(super) struct ControlFrames {
     credit: usize,
     /// The written bytes that have not become credit yet.
     written: usize,
-    /// The written bytes that no WINDOW_UPDATE frame has answered.
+    /// The written bytes that no `WINDOW_UPDATE` frame has answered.
     unanswered: usize,
 }
 
@@ -123,7 +123,7 @@ impl ControlFrames {
         is_allowed
     }
 
-    /// Whether a WINDOW_UPDATE frame answers written bytes.
+    /// Whether a `WINDOW_UPDATE` frame answers written bytes.
     const fn answer(&mut self) -> bool {
         let left = self.unanswered.checked_sub(BYTES_FOR_WINDOW_UPDATE);
         if let Some(left) = left {
