@@ -1,4 +1,4 @@
-"""Checks Dockerfile and docker-compose.yml without a container engine: what would dangle, and what they promise."""
+"""Checks Dockerfile and docker-compose.yml without a container engine: files that they name, and what they promise."""
 
 import pathlib
 import re

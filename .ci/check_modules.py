@@ -4,7 +4,7 @@ import pathlib
 import re
 import sys
 
-# Tests may use whatever they test.
+# Tests may import any module.
 TESTS = re.compile(r"\n#\[cfg\(test\)\](?:\n#.*)*\nmod \w+ \{.*", re.S)
 USE = re.compile(r"(?:^|[\s(])use\s+([^;]+);")
 PATH = re.compile(r"\b(?:crate|super)(?:::\w+)+")

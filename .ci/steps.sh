@@ -1,7 +1,7 @@
-# Functions for .ci/run: steps that print their seconds, one after the other or beside each other.
+# Functions for .ci/run: steps that print their duration, one after the other or at the same time.
 # shellcheck shell=bash
 
-# step NAME COMMAND…: runs it, and says how long it took.
+# step NAME COMMAND…: runs the command, and prints how long it took.
 step() {
   local name=$1 started=$SECONDS
   shift
@@ -12,19 +12,19 @@ step() {
 
 names=() logs=() pids=()
 
-# beside NAME COMMAND…: runs it while the script goes on; `join` prints what it said.
+# beside NAME COMMAND…: runs the command while the script continues; `join` prints its output.
 beside() {
   local name=$1 log
   shift
   log=$(mktemp "$work/beside.XXXX")
-  # A process group of its own, so that it can be ended with all that it started.
+  # A process group of its own, so that it can be ended with all processes that it started.
   set -m
   (step "$name, beside" "$@") >"$log" 2>&1 &
   set +m
   names+=("$name") logs+=("$log") pids+=($!)
 }
 
-# join: waits for what runs beside, and fails if one of it failed.
+# join: waits for the commands of `beside`, and fails if one of them failed.
 join() {
   local index failed=()
   for index in "${!pids[@]}"; do
@@ -38,7 +38,7 @@ join() {
   fi
 }
 
-# stop_beside: ends what still runs beside, when the script ends early.
+# stop_beside: ends the commands of `beside` that still run, when the script ends early.
 stop_beside() {
   local index
   for index in "${!pids[@]}"; do

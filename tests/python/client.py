@@ -67,7 +67,7 @@ def until_one_waits(client: Client, key: str) -> None:
 
 
 def wait(client: Client) -> None:
-    """Who waits for a lock gets it when it is released, with a higher fencing token."""
+    """A waiting caller gets the lock when it is released, with a higher fencing token."""
     key = f"python/{uuid.uuid4()}"
     # Without a body every field has its default.
     held = acquire_lock.sync(key, client=client)
@@ -87,7 +87,7 @@ def wait(client: Client) -> None:
 
 
 def permits(client: Client) -> None:
-    """A semaphore has as many permits as it was made for."""
+    """A semaphore has as many permits as it was created with."""
     key = f"python/{uuid.uuid4()}"
     made = put_semaphore.sync(key, client=client, body=PutSemaphoreBody(max_size=1))
     assert isinstance(made, Semaphore) and made.max_size == 1, made

@@ -96,7 +96,7 @@ def test_a_service_that_does_not_answer_costs_the_lock_before_the_lease_ends(ser
                     with pytest.raises(LockLost):
                         lock.check()
                     raise asyncio.CancelledError
-            # It is told at once; the release goes on behind it.
+            # The caller is notified at once; the release continues in the background.
             assert time.monotonic() - since < left + 2
             service.resume()
 

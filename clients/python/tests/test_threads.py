@@ -70,7 +70,7 @@ def test_a_pause_of_the_machine_counts(service: Service, monkeypatch: pytest.Mon
             with pytest.raises(LockLost):
                 lock.check()
             assert lock.lost.wait(1)
-            # What was lost stays lost.
+            # A lost lock stays lost.
             monkeypatch.setattr("db_locks._lease.now", real)
             assert lock.remaining() == 0
 

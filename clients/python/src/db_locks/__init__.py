@@ -1,4 +1,4 @@
-"""Locks and semaphores of a db-locks service: they renew themselves, and tell when they are lost."""
+"""Locks and semaphores of a db-locks service: they renew themselves, and report when they are lost."""
 
 from ._async import AsyncClient, AsyncLock
 from ._errors import DbLocksError, LockLost, NotGranted, ProblemError, Unavailable

@@ -10,13 +10,13 @@ from ._lock import BaseLock, Options
 
 
 class AsyncLock(BaseLock):
-    """`async with` it: when the lock is lost the body is cancelled, and `LockLost` raised."""
+    """Use it in `async with`: if the lock is lost, the body is cancelled and `LockLost` is raised."""
 
     _body_task: asyncio.Task[Any] | None = None
     _interrupted, _cancel_requests = False, 0
 
     async def acquire(self) -> Self:
-        """Wait for the lock, and keep it until `release`. `NotGranted` if others hold it for the whole wait."""
+        """Wait for the lock, and keep it until `release`. Raise `NotGranted` if others hold it for the whole wait."""
         loop = asyncio.get_running_loop()
 
         def on_lost() -> None:
@@ -34,7 +34,7 @@ class AsyncLock(BaseLock):
         return self
 
     async def release(self, **fields: Any) -> None:
-        """Give the lock back; `data="…"` stores a text with it. `LockLost` if it was lost before."""
+        """Release the lock; `data="…"` stores a text with it. Raise `LockLost` if it was lost before."""
         lease, self._lease = self._held(), None
         await asyncio.shield(asyncio.wrap_future(self._client._submit(lease.release(fields))))
 
@@ -56,7 +56,7 @@ class AsyncLock(BaseLock):
 
     async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         task, self._body_task = self._body_task, None
-        # Somebody else may have cancelled the body too.
+        # Other code may have cancelled the body too.
         ours = self._interrupted and task is not None and task.uncancel() <= self._cancel_requests
         try:
             await self.release()
@@ -67,7 +67,7 @@ class AsyncLock(BaseLock):
 
 
 class AsyncClient(BaseClient):
-    """Locks and permits for asyncio. `async with` it, or `close` it."""
+    """Locks and permits for asyncio. Use it in `async with`, or `close` it."""
 
     def lock(self, key: str, **options: Unpack[Options]) -> AsyncLock:
         """A lock, not yet acquired."""
@@ -82,7 +82,7 @@ class AsyncClient(BaseClient):
         return await asyncio.wrap_future(self._submit(self._call(method, path, body)))
 
     async def close(self) -> None:
-        """Finish the releases that are under way, and end the client. Locks that are still held are lost."""
+        """Finish the releases that are under way, and end the client. Locks that it still holds are lost."""
         await asyncio.to_thread(self._end)
 
     async def __aenter__(self) -> Self:

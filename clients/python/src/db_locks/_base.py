@@ -21,17 +21,17 @@ import httpx
 from ._errors import NotGranted, ProblemError, Unavailable
 
 T = TypeVar("T")
-# Goes on while the machine is suspended: on Linux CLOCK_BOOTTIME, on macOS CLOCK_MONOTONIC.
+# The clock that also runs while the machine is suspended: CLOCK_BOOTTIME on Linux, CLOCK_MONOTONIC on macOS.
 _CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
 
 
 def now() -> float:
-    """Seconds on a clock that is never set, and goes on while the machine is suspended."""
+    """Seconds on a clock that never steps, and also runs while the machine is suspended."""
     return time.monotonic() if _CLOCK is None else time.clock_gettime(_CLOCK)
 
 
 def backoff(failures: int) -> float:
-    """How long to pause after so many failures in a row, in seconds: at most one, with jitter."""
+    """The pause after this number of failures in a row, in seconds: at most one, with jitter."""
     return min(1.0, 0.05 * 2.0 ** min(failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311 (no secret)
 
 
@@ -43,7 +43,7 @@ def path(kind: str, key: str) -> str:
 
 
 class BaseClient:
-    """Where the service is, and how it is spoken to. `url` may be several, separated by commas."""
+    """The settings of the connection. `url` may be several URLs, separated by commas."""
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class BaseClient:
     async def _once(
         self, method: str, path: str, body: dict[str, Any] | None, timeout: float
     ) -> tuple[float, dict[str, Any]]:
-        """Send one request, once: the time just before that, and the answer. The timeout is for all of it."""
+        """Send a request once. Return the time just before that, and the answer. The timeout covers everything."""
         url, sent = self._urls[self._preferred], now()
         try:
             async with asyncio.timeout(timeout):
@@ -107,7 +107,7 @@ class BaseClient:
             why = str(problem)
         except (httpx.RequestError, TimeoutError, ValueError) as error:
             why = str(error) or "no answer in time"
-        # Another request that failed may have gone on to the next URL already.
+        # Another failed request may have moved on to the next URL already.
         if url == self._urls[self._preferred]:
             self._preferred = (self._preferred + 1) % len(self._urls)
         raise Unavailable(f"{method} {path} at {url.netloc.decode()}: {why}")
@@ -124,7 +124,7 @@ class BaseClient:
     async def _close(self) -> None:
         if self._releases:
             await asyncio.wait(self._releases, timeout=self._timeout)
-        # What is still held is lost: nothing renews it any more.
+        # Locks that are still held are lost, since nothing renews them any more.
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()

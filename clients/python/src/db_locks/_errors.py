@@ -1,4 +1,4 @@
-"""What can go wrong."""
+"""The errors of this package."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,7 @@ class DbLocksError(Exception):
 
 
 class LockLost(DbLocksError):  # noqa: N818 (the name says what happened)
-    """The lock is not held any more, or nobody can say that it is."""
+    """The lock is no longer held, or it is unknown whether it is."""
 
     def __init__(self, key: str, problem: "ProblemError | None" = None) -> None:
         super().__init__(f"lock {key!r} is lost: {problem or 'it was not renewed in time'}")
@@ -17,7 +17,7 @@ class LockLost(DbLocksError):  # noqa: N818 (the name says what happened)
 
 
 class Unavailable(DbLocksError):  # noqa: N818
-    """No answer, or one that says to try again later. What was asked for may have happened."""
+    """No answer, or an answer to try again later. The service may have carried out the request."""
 
 
 class ProblemError(DbLocksError):
@@ -31,4 +31,4 @@ class ProblemError(DbLocksError):
 
 
 class NotGranted(ProblemError):  # noqa: N818
-    """Others held the lock for the whole wait. `members["holders"]` says who."""
+    """Others held the lock for the whole wait. `members["holders"]` names them."""

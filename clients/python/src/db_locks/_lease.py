@@ -17,19 +17,19 @@ log = logging.getLogger("db_locks")
 # How long one request waits before the client asks again, which shows that the service is still there. The repeat takes
 # over the place in the queue, which the service keeps for longer than that.
 LONGEST_REQUEST, LONGEST_WAIT = 30.0, 45.0
-# A lock counts as lost this part of the lease (and at most so many seconds) before the lease ends: for threads that run
-# late, and for clocks that do not run equally fast.
+# A lock counts as lost this part of the lease, and at most this many seconds, before the lease ends. The margin covers
+# threads that run late, and clocks that run at different speeds.
 MARGIN, LONGEST_MARGIN = 0.05, 1.0
-# The longest pause between two looks at the clock, in seconds: timers stand still while the machine is suspended.
+# The longest pause between two checks of the clock, in seconds: timers stop while the machine is suspended.
 LONGEST_PAUSE = 0.1
-# How often a release is tried of what may have been granted unseen: over 0.2 to 0.35 s.
+# The number of attempts to release a grant whose answer was not seen, over 0.2 to 0.35 s.
 UNSEEN_TRIES = 4
-# The grant has ended: no repeat will change that.
+# The grant has ended. A repeat would not change that.
 ENDED = {"lease-expired", "version-mismatch", "revoked", "not-found"}
 
 
 class Lease:
-    """A grant that is asked for, kept and given back, once. Times are in seconds."""
+    """A grant that is requested, kept and released, once. Times are in seconds."""
 
     def __init__(
         self, client: BaseClient, kind: str, key: str, body: dict[str, Any], wait: float, on_lost: Callable[[], object]
@@ -40,21 +40,21 @@ class Lease:
         self.grant: dict[str, Any] = {}
         self.problem: ProblemError | None = None
         self._sent = self._relied_until = -math.inf
-        # Guards the end of the lease: another thread may have been told by the clock that it is lost.
+        # Guards the end of the lease: another thread may have found by the clock that it is lost.
         self._mutex = threading.Lock()
         self._lost = self._ended = False
         self._renewal: asyncio.Task[None] | None = None
 
     def remaining(self) -> float:
-        """For how long the lock is held for certain, unless it is renewed. The clock decides."""
+        """How long the lock is certainly held if it is not renewed. The clock decides."""
         with self._mutex:
             left = self._relied_until - now()
-            # What was lost stays lost: its holder has been told.
+            # A lost lock stays lost, since its holder may know that already.
             self._lost = self._lost or (left <= 0 and not self._ended)
             return 0.0 if self._lost or self._ended else left
 
     async def acquire(self) -> None:
-        """Wait for the lock. `NotGranted` if others hold it all the time."""
+        """Wait for the lock. Raise `NotGranted` if others hold it for the whole wait."""
         give_up, failures = now() + self._wait, 0
         try:
             while not self.grant:
@@ -79,20 +79,20 @@ class Lease:
         except ProblemError:
             raise
         except BaseException:
-            # Whatever was granted unseen is given back. A place in the queue ends by itself; until the service has
+            # A grant whose answer was not seen is released. A place in the queue ends by itself; until the service has
             # noticed that, it may still be granted.
             self.abandon(tries=UNSEEN_TRIES)
             raise
         self._renewal = asyncio.create_task(self._keep())
 
     async def _ask(self, give_up: float) -> None:
-        """Ask for the lock once. The same version asks for the same grant, or the same place in the queue."""
+        """Request the lock once. The same version requests the same grant, or the same place in the queue."""
         left = max(0.0, give_up - now())
         body = {**self._body, "version": self.version, "wait_ms": math.ceil(min(left, LONGEST_WAIT) * 1000)}
         sent, grant = await self._post("acquire", body, min(left, LONGEST_REQUEST) + self._client._timeout)
         lease = grant["lease_duration_ms"] / 1000
         if sent + grant["expires_in_ms"] / 1000 - now() < 2 / 3 * lease:
-            # It waited, and the lease counts from when the request was sent: a heartbeat makes it whole.
+            # The lease counts from when the request was sent, and the wait used up a part of it, so renew it.
             await self.heartbeat({}, min(lease / 3, self._client._timeout))
         else:
             self._accept(sent, grant)
@@ -104,7 +104,7 @@ class Lease:
         return sent, grant
 
     def _accept(self, sent: float, grant: dict[str, Any]) -> None:
-        """Count the lease anew, from before the request was sent."""
+        """Count the lease again, from before the request was sent."""
         with self._mutex:
             if sent > self._sent and not self._lost:
                 margin = min(MARGIN * grant["lease_duration_ms"] / 1000, LONGEST_MARGIN)
@@ -112,7 +112,7 @@ class Lease:
                 self.grant, self._sent = grant, sent
 
     async def _keep(self) -> None:
-        """Renew the lease until it is given back or lost."""
+        """Renew the lease until it is released or lost."""
         jitter = random.uniform(0.8, 1.0)  # noqa: S311 (no secret)
         retry, failures, heartbeat = -math.inf, 0, None
         try:
@@ -123,7 +123,7 @@ class Lease:
                     await asyncio.sleep(min(left, LONGEST_PAUSE, max(0.0, due - now())))
                     continue
                 if heartbeat is None:
-                    # While time is left every URL is asked.
+                    # Ask every URL while there is time.
                     share = left / max(1, len(self._client._urls) - failures)
                     heartbeat = asyncio.create_task(self.heartbeat({}, min(third, share)))
                 await asyncio.wait({heartbeat}, timeout=min(left, LONGEST_PAUSE))
@@ -150,7 +150,7 @@ class Lease:
             raise
 
     async def release(self, fields: dict[str, Any]) -> None:
-        """Give the lock back. `LockLost` if it was lost before. Out of reach, the lease ends by itself."""
+        """Release the lock. Raise `LockLost` if it was lost before. Without a service, the lease ends by itself."""
         until = now() + min(self.remaining(), self._client._timeout)
         if self._lost:
             self.abandon()
@@ -173,7 +173,7 @@ class Lease:
                 if problem.name in ENDED and failures + 1 < tries:
                     await asyncio.sleep(backoff(failures))
                     continue
-                # After a try whose answer was lost the lock may be somebody else's by now: released.
+                # After an attempt whose answer was lost, another caller may hold the lock by now. So it was released.
                 if not failures and problem.name in ENDED - {"not-found"}:
                     self.problem = problem
                 elif problem.name not in ENDED:
@@ -181,7 +181,7 @@ class Lease:
             return
 
     def abandon(self, tries: int = 1) -> None:
-        """Give back what may have been granted, without waiting for that. In the client's thread."""
+        """Release what may have been granted, without waiting for that. In the client's thread."""
         self._end()
         task = asyncio.ensure_future(self._give_back({}, now(), tries))
         self._client._releases.add(task)

@@ -1,4 +1,4 @@
-"""What the locks of both clients have in common."""
+"""The common parts of the locks of both clients."""
 
 from collections.abc import Callable
 from typing import Any, TypedDict
@@ -8,12 +8,12 @@ from ._lease import Lease
 
 
 class Options(TypedDict, total=False):
-    """What `lock` and `permit` take beside the key. Times are in seconds."""
+    """The options of `lock` and `permit`. Times are in seconds."""
 
-    wait: float  # In line; 0 tries once, `math.inf` never gives up. Default: as long as the lease.
+    wait: float  # In the queue; 0 tries once, `math.inf` never gives up. Default: as long as the lease.
     lease: float  # How long the lock stays held after the last heartbeat. Default: 15.
     owner: str  # Shown to others. Default: the client's.
-    data: str  # Text to store with the lock, in the place of what it has.
+    data: str  # Text to store with the lock, in place of the stored text.
     guarded: bool  # Whether transactions of the database can be guarded by the lock.
 
 
@@ -43,21 +43,21 @@ class BaseLock:
 
     @property
     def grant(self) -> dict[str, Any]:
-        """The grant as the service answered it last: `version`, `owner`, `data` and so on."""
+        """The grant in the last answer of the service: `version`, `owner`, `data` and so on."""
         return self._held().grant
 
     @property
     def version(self) -> str:
-        """The identity of the grant: what `db_locks_guard` takes."""
+        """The identity of the grant: the argument of `db_locks_guard`."""
         return str(self.grant["version"])
 
     @property
     def fencing_token(self) -> int:
-        """Grows with every grant of the key: let what you write to refuse lower ones."""
+        """A number that grows with every grant of the key. The system that you write to should refuse lower ones."""
         return int(self.grant["fencing_token"])
 
     def remaining(self) -> float:
-        """For how many seconds the lock is held for certain, unless it is renewed."""
+        """How many seconds the lock is certainly held if it is not renewed."""
         return self._lease.remaining() if self._lease else 0.0
 
     def check(self) -> None:

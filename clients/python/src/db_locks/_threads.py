@@ -9,7 +9,7 @@ from ._lock import BaseLock, Options
 
 
 class Lock(BaseLock):
-    """`with` it, or `acquire` and `release`. A thread cannot be interrupted: look at `lost`, or `check`."""
+    """Use it in `with`, or call `acquire` and `release`. A thread cannot be interrupted: look at `lost`, or `check`."""
 
     def __init__(self, client: BaseClient, kind: str, key: str, options: Options) -> None:
         super().__init__(client, kind, key, options)
@@ -17,7 +17,7 @@ class Lock(BaseLock):
         self.lost = threading.Event()
 
     def acquire(self) -> Self:
-        """Wait for the lock, and keep it until `release`. `NotGranted` if others hold it for the whole wait."""
+        """Wait for the lock, and keep it until `release`. Raise `NotGranted` if others hold it for the whole wait."""
         self.lost = threading.Event()
         lease = self._new_lease(self.lost.set)
         acquired = self._client._submit(lease.acquire())
@@ -31,7 +31,7 @@ class Lock(BaseLock):
         return self
 
     def release(self, **fields: Any) -> None:
-        """Give the lock back; `data="…"` stores a text with it. `LockLost` if it was lost before."""
+        """Release the lock; `data="…"` stores a text with it. Raise `LockLost` if it was lost before."""
         lease, self._lease = self._held(), None
         self._client._submit(lease.release(fields)).result()
 
@@ -53,7 +53,7 @@ class Lock(BaseLock):
 
 
 class Client(BaseClient):
-    """Locks and permits for threads. `with` it, or `close` it."""
+    """Locks and permits for threads. Use it in `with`, or `close` it."""
 
     def lock(self, key: str, **options: Unpack[Options]) -> Lock:
         """A lock, not yet acquired."""
@@ -68,7 +68,7 @@ class Client(BaseClient):
         return self._submit(self._call(method, path, body)).result()
 
     def close(self) -> None:
-        """Finish the releases that are under way, and end the client. Locks that are still held are lost."""
+        """Finish the releases that are under way, and end the client. Locks that it still holds are lost."""
         self._end()
 
     def __enter__(self) -> Self:
