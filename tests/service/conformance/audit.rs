@@ -12,7 +12,7 @@ on_every_database![with_database:
     an_expiry_without_further_requests_is_recorded_once,
 ];
 
-/// A service whose trail is a file.
+/// A service whose audit log is a file.
 struct Audited {
     service: Service,
     folder: tempfile::TempDir,
@@ -31,7 +31,7 @@ impl Audited {
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    /// The records, once there are so many.
+    /// The records, once there are `count` of them.
     async fn until(&self, count: usize) -> Vec<Value> {
         let enough = async || Some(self.records()).filter(|records| records.len() >= count);
         eventually(&format!("{count} records"), SOON, enough).await

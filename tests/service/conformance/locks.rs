@@ -86,7 +86,7 @@ async fn a_held_lock_is_not_granted_again(svc: Client) {
     assert!(!refused.text.contains(&held.version), "a version is its holder's secret: {problem}");
 }
 
-/// Guards invariant 1, with everybody at the door at the same moment.
+/// Guards invariant 1, with all acquires at the same moment.
 async fn many_callers_at_once_get_one_grant(svc: Client) {
     let calls =
         (0..20).map(|_| svc.post_aside("/locks/k/acquire", json!({"wait_ms": 0}))).collect::<Vec<_>>();

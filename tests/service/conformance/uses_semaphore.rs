@@ -52,7 +52,7 @@ async fn fields_that_permits_lack_are_refused_unless_false(svc: Client) {
     }
 }
 
-/// Guards invariant 5: both doors lead to one queue.
+/// Guards invariant 5: both paths lead to one queue.
 async fn a_wait_for_a_permit_is_in_the_semaphores_queue(svc: Client) {
     svc.put("/semaphores/s", json!({"max_size": 1})).await.expect(201);
     let held = svc.acquire("s", json!({"uses_semaphore": true, "lease_duration_ms": 60_000})).await.grant();

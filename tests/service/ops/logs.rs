@@ -45,7 +45,7 @@ async fn grants_releases_and_expiries_are_visible_at_debug() {
     }
 }
 
-/// The terminal of who reads the log obeys no owner.
+/// An owner cannot control the terminal of the person who reads the log.
 #[tokio::test]
 async fn text_of_others_is_logged_escaped() {
     let database = Dialect::Sqlite.database().await.unwrap();
