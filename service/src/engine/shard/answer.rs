@@ -83,7 +83,7 @@ impl Shard {
         self.cache.put(id, state, now);
     }
 
-    /// Adds a durable change to the audit trail, if the trail is on.
+    /// Adds a durable change to the audit log, if the log is on.
     fn record(
         &self,
         id: &KeyId,
@@ -129,7 +129,7 @@ impl Shard {
             (_, Some(sender)) => {
                 let answer =
                     self.make_lease_certain(&mut reply, request.arrived).map(|()| Answered::from(reply));
-                // The receiver is gone if the caller has hung up. The command was carried out all the same.
+                // The receiver is gone if the caller has hung up. The command was carried out nevertheless.
                 let _ = sender.send(answer);
             }
             (_, None) => {}

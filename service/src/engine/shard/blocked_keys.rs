@@ -133,8 +133,8 @@ impl BlockedKeys {
         self.keys.retain(|_, key| now.duration_since(key.seen) < REMEMBERED_FOR);
     }
 
-    /// Notes that a key is blocked. `waited` says that a commit waited in vain for the key's lock. Returns when to try
-    /// again.
+    /// Notes that a key is blocked. `waited` says that a commit waited for the key's lock until its time limit. Returns
+    /// when to try again.
     pub(super) fn note(&mut self, id: &KeyId, waited: bool, now: Instant) -> Instant {
         let key = self.keys.entry(id.clone()).or_insert_with(|| BlockedKey::new(now));
         // A row that another replica is writing at this moment says nothing about the next batch.

@@ -1,4 +1,4 @@
-//! Handling of locked guard rows: the change that needed the row is decided anew without it, and tried again later.
+//! Handling of locked guard rows: the change that needed the row is decided again without it, and tried again later.
 
 use tokio::time::Instant;
 

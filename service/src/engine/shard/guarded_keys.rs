@@ -128,7 +128,7 @@ impl GuardedKeys {
         queue.push_back((write, task));
     }
 
-    /// Takes the next task to be committed. The flag tells whether to search thoroughly for the session that keeps the
+    /// Takes the next task to be committed. The flag says whether to search thoroughly for the session that keeps the
     /// guard row locked. `None` if there is no task, or if the maximum number of commits is under way.
     pub(super) fn next(&mut self, now: Instant) -> Option<(Batch, bool)> {
         if self.under_way.len() >= MOST_COMMITS {

@@ -25,7 +25,7 @@ use crate::{
 /// registered here; this age leaves time for a database whose reads lag behind.
 const AUDITED_FROM: Duration = Duration::from_millis(500);
 
-/// The origin of a waiter's request, for the audit trail.
+/// The origin of a waiter's request, for the audit log.
 #[derive(Debug, Clone)]
 pub(super) struct WaiterOrigin {
     /// The request.
@@ -52,7 +52,7 @@ pub(super) struct LocalWaiter {
     pub(super) chosen: bool,
     /// The channel to the caller; `None` if the caller has gone or was answered an error, so that only the row is left.
     pub(super) reply: Option<ReplySender>,
-    /// The origin of the request, if the audit trail is on.
+    /// The origin of the request, if the audit log is on.
     origin: Option<WaiterOrigin>,
     /// When the wait began.
     pub(super) since: Instant,
@@ -117,7 +117,7 @@ impl LocalWaiters {
         Some(waiter)
     }
 
-    /// The origin of a waiter's request, if the audit trail is on.
+    /// The origin of a waiter's request, if the audit log is on.
     pub(super) fn origin(&self, request_id: RequestId) -> Option<&WaiterOrigin> {
         self.by_request.get(&request_id)?.origin.as_ref()
     }

@@ -28,7 +28,7 @@ pub(super) struct Shares {
 }
 
 impl Shares {
-    /// Counts anew. A tenant is above its share if it has at least as many commands as tenants have on average.
+    /// Counts again. A tenant is above its share if it has at least as many commands as tenants have on average.
     fn count<'r>(&mut self, requests: impl Iterator<Item = &'r PendingRequest>, queued: usize, now: Instant) {
         let mut counts: FxHashMap<&Tenant, usize> = FxHashMap::default();
         for request in requests {

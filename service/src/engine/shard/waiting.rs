@@ -121,7 +121,7 @@ impl Shard {
         }
     }
 
-    /// Makes waiters leave that are missing from the queue of their key. The reply tells each one what became of it.
+    /// Makes waiters leave that are missing from the queue of their key. The reply reports to each one what became of it.
     pub(super) fn leave_if_missing(&mut self, id: &KeyId, queue: &Queue, now: Instant) {
         for request_id in self.waiters.missing_from(id, queue) {
             self.leave(request_id, LeaveReason::Missing, now);

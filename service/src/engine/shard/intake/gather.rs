@@ -41,7 +41,7 @@ impl Gathered {
 
 impl Intake {
     /// Groups the waiting commands by key: urgent commands first, then leaves, acquires, and commands that only read.
-    /// Their keys become busy. `decided` is the number of key tasks that are part of the batch already; `backpressure` tells
+    /// Their keys become busy. `decided` is the number of key tasks that are part of the batch already; `backpressure` says
     /// which commands stay in the intake.
     pub(in super::super) fn gather(&mut self, decided: usize, backpressure: Backpressure) -> Vec<KeyTask> {
         if self.waiting(backpressure) == 0 {

@@ -1,7 +1,7 @@
 //! Lines of commands, one for each tenant, served in turn: a tenant that sends very many commands delays only its own.
 //!
 //! With a single tenant this is one queue. A line is *backlogged* while batches leave some of its commands behind. Then
-//! its pace is measured, which tells how long a command that arrives now would wait.
+//! its pace is measured, which shows how long a command that arrives now would wait.
 
 use std::{collections::VecDeque, time::Duration};
 

@@ -78,7 +78,7 @@ pub(super) struct Intake {
 }
 
 impl Intake {
-    /// Adds a command. `has_queue` tells whether a key is known to have waiters.
+    /// Adds a command. `has_queue` says whether a key is known to have waiters.
     pub(super) fn push(&mut self, request: PendingRequest, has_queue: impl Fn(&KeyId) -> bool) {
         if !request.is_own_serve() || self.to_serve.insert(request.id.clone()) {
             self.push_again(request, has_queue);
