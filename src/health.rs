@@ -11,16 +11,18 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::{failure::Failure, health_tls, listen::ListenAddress, printable::printable};
+use crate::{
+    command::{UNAVAILABLE, USAGE},
+    failure::Failure,
+    health_tls,
+    listen::ListenAddress,
+    printable::printable,
+};
 
 /// The time limit for an answer, shorter than the usual timeout of health checks.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// The most bytes of an answer that are shown.
 const MOST_SHOWN: usize = 4_096;
-/// The exit codes for a service that is out of reach or not ready, and for an invalid URL: `EX_UNAVAILABLE` and `EX_USAGE` of
-/// `sysexits.h`.
-const UNAVAILABLE: u8 = 69;
-const USAGE: u8 = 64;
 
 /// The address of a service.
 #[derive(Debug, Clone)]

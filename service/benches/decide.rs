@@ -2,11 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a bench that cannot go on should stop")]
 
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use db_locks_service::domain::{
-    Acquire, Command, Context, Data, DataEdit, Epoch, Heartbeat, Key, KeyChange, KeyId, KeyState, Kind, Now,
-    Owner, Release, ReplicaId, RequestId, RowVersion, Tenant, Version,
+    Acquire, Command, Context, Data, DataEdit, Heartbeat, Key, KeyChange, KeyId, KeyState, Kind, Now, Owner,
+    Release, ReplicaId, RequestId, RowVersion, Tenant, Version,
 };
 use divan::{AllocProfiler, Bencher, black_box};
 use uuid::Uuid;
@@ -59,19 +59,10 @@ fn after(mut state: KeyState, commands: impl IntoIterator<Item = Command>) -> Ke
     state
 }
 
-/// What decisions depend on. It is made once, as it is made once a batch.
+/// The facts that decisions depend on. Created once, as the engine does for each batch.
 static CONTEXT: LazyLock<Context> = LazyLock::new(|| Context {
-    now: Now::exactly(1_000_000),
     me: Some(ReplicaId(Uuid::from_u128(1))),
-    is_leaving: false,
-    dead: Arc::default(),
-    suspects: Arc::default(),
-    max_waiters_per_key: 10_000,
-    is_full: false,
-    lists_changes: false,
-    epoch: Epoch::default(),
-    full_tenants: Arc::default(),
-    over_storage: Arc::default(),
+    ..Context::alone(Now::exactly(1_000_000))
 });
 
 fn decide(state: KeyState, command: &Command) -> KeyChange {
@@ -107,7 +98,7 @@ fn release_uncontended(bencher: Bencher<'_, '_>) {
     measure(bencher, &state, &release(1));
 }
 
-/// A lock with 256 who wait: each release hands over.
+/// A lock with 256 waiters: each release hands over.
 #[divan::bench]
 fn release_with_a_queue_of_256(bencher: Bencher<'_, '_>) {
     let state = after(KeyState::absent(), (1..=257).map(|n| acquire(n, Kind::Mutex, 60_000)));
@@ -120,7 +111,7 @@ fn enqueue_behind_256(bencher: Bencher<'_, '_>) {
     measure(bencher, &state, &acquire(300, Kind::Mutex, 60_000));
 }
 
-/// A semaphore of 100, all but one of whose permits are out.
+/// A semaphore of 100 with one free permit.
 #[divan::bench]
 fn acquire_the_last_of_100_permits(bencher: Bencher<'_, '_>) {
     let put =

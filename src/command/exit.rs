@@ -9,7 +9,7 @@ use crate::printable::printable;
 /// The command line or the request is wrong: `EX_USAGE` of `sysexits.h`, which also has the next four.
 pub(crate) const USAGE: u8 = 64;
 /// The service is out of reach or answers 503: `EX_UNAVAILABLE`.
-pub(super) const UNAVAILABLE: u8 = 69;
+pub(crate) const UNAVAILABLE: u8 = 69;
 /// Others hold the lock: `EX_TEMPFAIL`.
 pub(super) const NOT_GRANTED: u8 = 75;
 /// The lock was lost: `EX_PROTOCOL`.

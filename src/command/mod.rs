@@ -13,7 +13,12 @@ use std::process::ExitCode;
 
 use db_locks::Client;
 
-pub(crate) use self::{args::ClientCommand, exit::USAGE, output::aligned, run::watch_if_asked};
+pub(crate) use self::{
+    args::ClientCommand,
+    exit::{UNAVAILABLE, USAGE},
+    output::aligned,
+    run::watch_if_asked,
+};
 use self::{args::SemaphoreCommand, exit::Failure};
 
 /// Executes a command.

@@ -22,10 +22,10 @@ use crate::{
 /// The number of tokens that are read at a time.
 const PAGE: u32 = 1_000;
 
-/// The JSON of a token in a list.
+/// The columns of a list of tokens: members of their JSON.
 const COLUMNS: [&str; 7] = ["id", "name", "role", "tenant", "keys", "expires_at", "last_used_at"];
 
-/// Executes a command on an open database.
+/// Runs the command.
 pub(crate) async fn token(database: &DatabaseArgs, command: TokenCommand) -> Result<(), Failure> {
     let options = database.options()?;
     let done = carry_out(&options, command).await;

@@ -117,11 +117,9 @@ impl Serialize for VersionText {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
-    use std::sync::Arc;
-
     use db_locks_service::domain::{
-        Acquire, Command, Context, Epoch, Key, KeyChange, KeyId, KeyState, Kind, Now, Owner, Reply,
-        RequestId, Tenant, Verdict,
+        Acquire, Command, Context, Key, KeyChange, KeyId, KeyState, Kind, Now, Owner, Reply, RequestId,
+        Tenant, Verdict,
     };
     use uuid::uuid;
 
@@ -146,20 +144,7 @@ mod tests {
             retried: false,
             request_id: RequestId(0),
         };
-        let now = Now::exactly(1_795_410_413_381);
-        let context = Context {
-            now,
-            me: None,
-            is_leaving: false,
-            dead: Arc::default(),
-            suspects: Arc::default(),
-            max_waiters_per_key: 0,
-            is_full: false,
-            lists_changes: false,
-            epoch: Epoch::default(),
-            full_tenants: Arc::default(),
-            over_storage: Arc::default(),
-        };
+        let context = Context::alone(Now::exactly(1_795_410_413_381));
         let decided = KeyChange::new(id, KeyState::absent()).decide(&Command::Acquire(acquire), &context);
         match decided {
             Ok(Verdict::Reply(Reply::Granted(view))) => view,

@@ -23,11 +23,9 @@ pub enum Place {
     },
 }
 
-/// A waiter.
+/// The future holder of a grant: a new acquire or a waiter.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Waiter {
-    /// The number that orders the queue; it only grows within a key.
-    pub seq: i64,
+pub struct FutureHolder {
     /// The version of the future grant.
     pub version: Version,
     /// Whether the caller chose the version, and so can repeat its request.
@@ -42,6 +40,15 @@ pub struct Waiter {
     pub replace_data: bool,
     /// Whether the mutex is deleted when the future grant ends.
     pub delete_on_release: bool,
+}
+
+/// A waiter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiter {
+    /// The number that orders the queue; it only grows within a key.
+    pub seq: i64,
+    /// What the waiter is to be granted.
+    pub holder: FutureHolder,
     /// The place of the waiter.
     pub place: Place,
 }
@@ -79,10 +86,10 @@ impl Queue {
 
     /// Finds a waiter by version; `Err` if the view does not show that.
     pub fn find(&self, version: Version) -> Result<Option<FoundWaiter>, Version> {
-        if let Some(index) = self.head.iter().position(|waiter| waiter.version == version) {
+        if let Some(index) = self.head.iter().position(|waiter| waiter.holder.version == version) {
             return Ok(Some(FoundWaiter::Head(index)));
         }
-        if let Some(index) = self.named.iter().position(|(waiter, _)| waiter.version == version) {
+        if let Some(index) = self.named.iter().position(|(waiter, _)| waiter.holder.version == version) {
             return Ok(Some(FoundWaiter::Named(index)));
         }
         if self.is_complete() || self.asked.contains(&version) { Ok(None) } else { Err(version) }

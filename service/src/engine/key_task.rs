@@ -234,11 +234,9 @@ impl KeyTask {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::{
-        domain::{Epoch, Key, Now, Tenant},
+        domain::{Key, Now, Tenant},
         engine::pending_request::tests::acquire,
     };
 
@@ -261,19 +259,7 @@ mod tests {
             Command::PutSemaphore { max_size: 2, lease_ms: None, default_lease_ms: 15_000, guarded: None };
         let mut key_task = KeyTask::new(PendingRequest::internal(acquire.id.clone(), put, acquire.arrived));
         key_task.requests.push(acquire);
-        let ctx = Context {
-            now: Now::exactly(1_000),
-            me: None,
-            is_leaving: false,
-            dead: Arc::default(),
-            suspects: Arc::default(),
-            max_waiters_per_key: 1,
-            is_full: false,
-            lists_changes: false,
-            epoch: Epoch::default(),
-            full_tenants: Arc::default(),
-            over_storage: Arc::default(),
-        };
+        let ctx = Context::alone(Now::exactly(1_000));
         let outcome = key_task.decide(KeyState::absent().into(), true, &ctx);
         let TaskOutcome::Write { verdicts, .. } = outcome else { panic!("the semaphore is to be written") };
         assert_eq!((verdicts.len(), key_task.requests.len()), (1, 2), "its permit needs the row's token");

@@ -42,8 +42,8 @@ pub(super) fn state_text(state: &KeyState, clock: i64) -> String {
         let state = if grant.released { "ended".to_owned() } else { format!("for {left} ms") };
         let _ = write!(text, ", {version} #{} of {:?} {state}", grant.token.0, grant.owner);
     }
-    for Waiter { version, place, .. } in &state.queue.head {
-        let _ = write!(text, ", waits: {}", short(*version));
+    for Waiter { holder, place, .. } in &state.queue.head {
+        let _ = write!(text, ", waits: {}", short(holder.version));
         let _ = match place {
             Place::Attached { replica, offered_until: None, .. } => {
                 write!(text, "@{}", name_of(*replica))

@@ -1,9 +1,9 @@
 //! Acquire: repeat, reenter, take, wait, or be refused, in this order.
 
-use super::{Context, Decided, KeyChange, Need, Verdict, grants::FutureHolder, refuse};
+use super::{Context, Decided, KeyChange, Need, Verdict, refuse};
 use crate::domain::{
-    Acquire, Body, Kind, NotGrantedReason, Place, Refusal, Reply, RequestId, Waiter, WaiterLimit,
-    queue::FoundWaiter,
+    Acquire, Body, FutureHolder, Kind, NotGrantedReason, Place, Refusal, Reply, RequestId, Waiter,
+    WaiterLimit, queue::FoundWaiter,
 };
 
 /// The default lease if neither the caller nor a semaphore gives one, in milliseconds.
@@ -79,10 +79,10 @@ impl KeyChange {
     /// Lets a repeat take over its place in the queue. The connection that had the place is answered "superseded".
     fn take_over(&mut self, found: FoundWaiter, acquire: &Acquire, ctx: &Context) -> Decided {
         let waiter = self.state.queue.get(found);
-        if waiter.owner != acquire.owner {
+        if waiter.holder.owner != acquire.owner {
             return Ok(refuse(Refusal::VersionMismatch));
         }
-        let (lease_ms, before) = (waiter.lease_ms, waiter.place);
+        let (lease_ms, before) = (waiter.holder.lease_ms, waiter.place);
         let replica = ctx.host()?;
         let offered_until = match before {
             Place::Attached { offered_until, .. } => offered_until,
@@ -139,7 +139,7 @@ impl KeyChange {
     }
 
     fn take(&mut self, acquire: &Acquire, lease_ms: i64, ctx: &Context) -> Decided {
-        let view = self.grant(FutureHolder::of(acquire, lease_ms), ctx)?;
+        let view = self.grant(FutureHolder::of(acquire, lease_ms), acquire.request_id, ctx)?;
         Ok(Verdict::Reply(Reply::Granted(view)))
     }
 
@@ -154,13 +154,7 @@ impl KeyChange {
         }
         let waiter = Waiter {
             seq: self.state.queue.next_seq,
-            version: acquire.version,
-            chosen: acquire.chosen,
-            owner: acquire.owner.clone(),
-            lease_ms,
-            data: acquire.data.clone(),
-            replace_data: acquire.replace_data,
-            delete_on_release: acquire.delete_on_release,
+            holder: FutureHolder::of(acquire, lease_ms),
             place: Place::Attached { replica, request_id: acquire.request_id, offered_until: None },
         };
         self.waiters.insert(waiter.seq, Some(waiter.clone()));

@@ -36,6 +36,23 @@ pub struct Context {
 }
 
 impl Context {
+    /// The facts without other replicas, limits or lists of changes: a start for tests.
+    pub fn alone(now: Now) -> Self {
+        Self {
+            now,
+            epoch: Epoch::default(),
+            me: None,
+            is_leaving: false,
+            dead: Arc::default(),
+            suspects: Arc::default(),
+            max_waiters_per_key: i64::MAX,
+            is_full: false,
+            lists_changes: false,
+            full_tenants: Arc::default(),
+            over_storage: Arc::default(),
+        }
+    }
+
     /// The identity under which this replica can accept a waiter.
     pub(super) fn host(&self) -> Result<ReplicaId, Need> {
         self.me.filter(|_| !self.is_leaving).ok_or(Need::Membership)

@@ -2,21 +2,9 @@
 
 use super::{Context, KeyChange, Need, Verdict, held::Target};
 use crate::domain::{
-    Acquire, Body, Data, Epoch, Grant, Guard, Kind, LockView, Mutex, Now, Owner, Permit, Place, Reply,
-    RequestId, Version, Waiter,
+    Acquire, Body, Data, Epoch, FutureHolder, Grant, Guard, Kind, LockView, Mutex, Now, Permit, Reply,
+    RequestId,
 };
-
-/// The future holder of a grant: a new acquire or a waiter.
-pub(super) struct FutureHolder {
-    version: Version,
-    chosen: bool,
-    owner: Owner,
-    lease_ms: i64,
-    data: Option<Data>,
-    replace_data: bool,
-    delete_on_release: bool,
-    request_id: RequestId,
-}
 
 impl FutureHolder {
     pub(super) fn of(acquire: &Acquire, lease_ms: i64) -> Self {
@@ -28,37 +16,18 @@ impl FutureHolder {
             data: acquire.data.clone(),
             replace_data: acquire.replace_data,
             delete_on_release: acquire.delete_on_release,
-            request_id: acquire.request_id,
         }
-    }
-
-    /// Makes a future holder of a waiter; `None` if the waiter is detached.
-    pub(super) fn waiting(waiter: Waiter) -> Option<Self> {
-        let Place::Attached { request_id, .. } = waiter.place else { return None };
-        Some(Self {
-            version: waiter.version,
-            chosen: waiter.chosen,
-            owner: waiter.owner,
-            lease_ms: waiter.lease_ms,
-            data: waiter.data,
-            replace_data: waiter.replace_data,
-            delete_on_release: waiter.delete_on_release,
-            request_id,
-        })
-    }
-
-    pub(super) const fn request_id(&self) -> RequestId {
-        self.request_id
-    }
-
-    pub(super) const fn owner(&self) -> &Owner {
-        &self.owner
     }
 }
 
 impl KeyChange {
     /// Grants a lock or permit. The caller has made sure that there is room and that it is the holder's turn.
-    pub(super) fn grant(&mut self, holder: FutureHolder, ctx: &Context) -> Result<LockView, Need> {
+    pub(super) fn grant(
+        &mut self,
+        holder: FutureHolder,
+        request_id: RequestId,
+        ctx: &Context,
+    ) -> Result<LockView, Need> {
         let now = ctx.now;
         if self.fresh_tokens && matches!(self.state.body, Body::Semaphore(_)) {
             // A permit's token is stored in a row of its own, and only the database knows by how much it raises the
@@ -83,7 +52,7 @@ impl KeyChange {
             expires_at: now.at_most.plus_ms(holder.lease_ms),
             released: false,
             delete_on_release: holder.delete_on_release,
-            request_id: holder.request_id,
+            request_id,
         };
         if let Body::Semaphore(semaphore) = &mut self.state.body {
             let slot = semaphore.permits.free_slot(now);

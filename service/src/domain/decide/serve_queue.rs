@@ -1,6 +1,6 @@
 //! Serves the queue: free places go to the first waiters.
 
-use super::{Context, DETACHED_FOR_MS, Freed, KeyChange, Need, OFFER_MS, grants::FutureHolder};
+use super::{Context, DETACHED_FOR_MS, Freed, KeyChange, Need, OFFER_MS};
 use crate::domain::{Body, Mutex, Owner, Place, Refusal, Reply, Waiter, queue::FoundWaiter};
 
 /// The maximum number of waiters that one decision serves. The next decision serves the rest.
@@ -45,7 +45,7 @@ impl KeyChange {
         let waits_here = |waiter: &Waiter, owner: &Owner| {
             let here = matches!(waiter.place, Place::Attached { replica, request_id, .. }
                 if ctx.me == Some(replica) && request_id.flags().reentrant);
-            here && waiter.owner == *owner
+            here && waiter.holder.owner == *owner
         };
         loop {
             let Body::Mutex(Mutex { grant: Some(grant), .. }) = &mut self.state.body else { return };
@@ -120,7 +120,7 @@ impl KeyChange {
 
     /// Notifies other replicas where the same owner waits with a reentrant acquire, so that they look at the key.
     fn notify_reentrant(&mut self, owner: &Owner, ctx: &Context) {
-        for waiter in self.state.queue.head.iter().filter(|waiter| waiter.owner == *owner) {
+        for waiter in self.state.queue.head.iter().filter(|waiter| waiter.holder.owner == *owner) {
             if let Place::Attached { replica, request_id, .. } = waiter.place
                 && request_id.flags().reentrant
                 && ctx.me != Some(replica)
@@ -140,12 +140,11 @@ impl KeyChange {
                 Ok(Served::Gone)
             }
             Place::Detached { .. } => Ok(Served::Passed),
-            Place::Attached { replica, .. } if ctx.me == Some(replica) => {
-                if let Some(holder) = self.remove_waiter(found).and_then(FutureHolder::waiting) {
-                    let request_id = holder.request_id();
+            Place::Attached { replica, request_id, .. } if ctx.me == Some(replica) => {
+                if let Some(Waiter { holder, .. }) = self.remove_waiter(found) {
                     self.effects.freed.extend(self.freed(ctx).map(|freed| (request_id, freed)));
-                    self.notify_reentrant(holder.owner(), ctx);
-                    let view = self.grant(holder, ctx)?;
+                    self.notify_reentrant(&holder.owner, ctx);
+                    let view = self.grant(holder, request_id, ctx)?;
                     self.effects.answered.push((request_id, Reply::Granted(view)));
                 }
                 Ok(Served::Gone)
@@ -202,7 +201,7 @@ impl KeyChange {
     }
 
     fn skip(&mut self, found: FoundWaiter, ctx: &Context) -> Served {
-        let keeps_place = self.state.queue.get(found).chosen;
+        let keeps_place = self.state.queue.get(found).holder.chosen;
         self.detach(found, ctx);
         if keeps_place { Served::Passed } else { Served::Gone }
     }
@@ -211,7 +210,7 @@ impl KeyChange {
     /// leaves.
     pub(super) fn detach(&mut self, found: FoundWaiter, ctx: &Context) {
         let waiter = self.state.queue.get(found);
-        let (chosen, place) = (waiter.chosen, waiter.place);
+        let (chosen, place) = (waiter.holder.chosen, waiter.place);
         self.dismiss(place, Refusal::PlaceLost, ctx);
         if chosen {
             let until = ctx.now.at_most.plus_ms(DETACHED_FOR_MS);

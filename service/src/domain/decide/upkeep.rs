@@ -35,7 +35,7 @@ impl KeyChange {
             LeaveReason::Missing => Ok(Verdict::Reply(Reply::Done)),
             LeaveReason::TimedOut => self.time_out(version, request_id, ctx),
             LeaveReason::HungUp | LeaveReason::Evicted => {
-                if waiter.chosen {
+                if waiter.holder.chosen {
                     let until = ctx.now.at_most.plus_ms(DETACHED_FOR_MS);
                     self.move_waiter(found, Place::Detached { until });
                 } else {

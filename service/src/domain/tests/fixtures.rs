@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, sync::Arc};
 use uuid::Uuid;
 
 use crate::domain::{
-    Acquire, Command, Context, Data, DataEdit, Decided, Effects, Epoch, Heartbeat, Holder, Key, KeyChange,
-    KeyId, KeyState, Kind, LockView, Now, Owner, Refusal, Release, ReplicaId, Reply, RequestFlags, RequestId,
+    Acquire, Command, Context, Data, DataEdit, Decided, Effects, Heartbeat, Holder, Key, KeyChange, KeyId,
+    KeyState, Kind, LockView, Now, Owner, Refusal, Release, ReplicaId, Reply, RequestFlags, RequestId,
     RowVersion, SemaphoreView, Tenant, Verdict, Version,
 };
 
@@ -123,17 +123,12 @@ impl Scene {
     /// The context of decisions.
     pub(super) fn context(&self) -> Context {
         Context {
-            now: Now::exactly(self.now),
             me: self.me,
-            is_leaving: false,
             dead: Arc::new(self.dead.clone()),
             suspects: Arc::new(self.suspects.clone()),
-            is_full: false,
-            lists_changes: false,
-            epoch: Epoch::default(),
-            full_tenants: Arc::default(),
             over_storage: Arc::new(self.is_over_storage.then(|| key().tenant).into_iter().collect()),
             max_waiters_per_key: self.max_waiters,
+            ..Context::alone(Now::exactly(self.now))
         }
     }
 

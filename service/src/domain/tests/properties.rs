@@ -173,7 +173,7 @@ fn bounded(whole: &KeyState, bound: usize, command: &Command, more: (usize, usiz
     let head: std::collections::VecDeque<_> =
         whole.queue.head.iter().take(bound.max(more.0)).cloned().collect();
     let behind = whole.queue.head.iter().enumerate().skip(head.len());
-    let behind = behind.filter(|(_, waiter)| named.contains(&waiter.version));
+    let behind = behind.filter(|(_, waiter)| named.contains(&waiter.holder.version));
     let behind = behind.map(|(before, waiter)| (waiter.clone(), i64::try_from(before).ok())).collect();
     state.queue = Queue { head, named: behind, asked: named.clone(), ..whole.queue.clone() };
     if let Body::Semaphore(semaphore) = &mut state.body {

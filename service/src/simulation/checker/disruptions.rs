@@ -33,7 +33,7 @@ impl KeyChecks {
         if matches!(state.body, Body::Semaphore(_)) {
             self.places_when_granted = usize::MAX;
         }
-        self.waited.extend(state.queue.head.iter().map(|waiter| waiter.version));
+        self.waited.extend(state.queue.head.iter().map(|waiter| waiter.holder.version));
         let restored = grants_of(state);
         let stays = |version| restored.iter().any(|grant| grant.version == version);
         for (version, facts) in &mut self.grants {

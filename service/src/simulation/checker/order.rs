@@ -58,7 +58,7 @@ pub(super) fn check_order(
     if fresh.is_empty() {
         return Ok(());
     }
-    let waited = |version: Version| before.queue.head.iter().find(|waiter| waiter.version == version);
+    let waited = |version: Version| before.queue.head.iter().find(|waiter| waiter.holder.version == version);
     let seq_of = |version: Version| waited(version).map_or(i64::MAX, |waiter| waiter.seq);
     let last = fresh.iter().map(|version| seq_of(*version)).max().unwrap_or(i64::MAX);
     // A waiter that left and came back within the change may have been skipped meanwhile.
@@ -77,7 +77,7 @@ pub(super) fn check_order(
             let names: Vec<_> = fresh.iter().map(|version| short(*version)).collect();
             return Err(format!(
                 "invariant 5: {} waits, and was overtaken by {names:?}",
-                short(waiter.version)
+                short(waiter.holder.version)
             ));
         }
     }
@@ -99,8 +99,9 @@ fn check_sequence(
         grants_of(after).into_iter().filter(|grant| fresh.contains(&grant.version)).collect();
     grants.sort_by_key(|grant| grant.token);
     let seq = |version: Version| {
-        let stood =
-            |waiter: &&Waiter| waiter.version == version && matches!(waiter.place, Place::Attached { .. });
+        let stood = |waiter: &&Waiter| {
+            waiter.holder.version == version && matches!(waiter.place, Place::Attached { .. })
+        };
         before.queue.head.iter().find(stood).map(|waiter| waiter.seq)
     };
     let order: Vec<_> = grants.iter().filter_map(|grant| seq(grant.version)).collect();

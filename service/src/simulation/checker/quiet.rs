@@ -121,7 +121,10 @@ impl Checker {
             let is_kept =
                 |waiter: &&Waiter| matches!(waiter.place, Place::Detached { until } if until.0 > clock);
             if let Some(waiter) = key.state().queue.head.iter().find(|waiter| !is_kept(waiter)) {
-                return Err(format!("{name}: a place is kept for {}, who is gone", short(waiter.version)));
+                return Err(format!(
+                    "{name}: a place is kept for {}, who is gone",
+                    short(waiter.holder.version)
+                ));
             }
         }
         let open = self.requests.iter().find(|(_, request)| request.answered.is_none() && !request.closed);

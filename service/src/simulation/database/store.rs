@@ -204,7 +204,7 @@ impl ReplicaStore for Connection {
     async fn waiting(&self, me: ReplicaId) -> Result<Vec<WaitingRow>, StoreError> {
         let row = |(id, waiter): (&KeyId, &Waiter)| match waiter.place {
             Place::Attached { replica, request_id, .. } if replica == me => {
-                Some(WaitingRow { id: id.clone(), version: waiter.version, request_id })
+                Some(WaitingRow { id: id.clone(), version: waiter.holder.version, request_id })
             }
             Place::Attached { .. } | Place::Detached { .. } => None,
         };

@@ -148,11 +148,11 @@ impl KeyRows {
         }
         let of_replica = |place: Place| matches!(place, Place::Attached { replica, .. } if Some(replica) == load_request.waiters_of);
         for (before, waiter) in self.waiters.values().enumerate().skip(queue.head.len()) {
-            if load_request.versions.contains(&waiter.version) || of_replica(waiter.place) {
+            if load_request.versions.contains(&waiter.holder.version) || of_replica(waiter.place) {
                 let before = i64::try_from(before).unwrap_or(i64::MAX);
                 queue.named.push((
                     waiter.clone(),
-                    (load_request.positions && load_request.versions.contains(&waiter.version))
+                    (load_request.positions && load_request.versions.contains(&waiter.holder.version))
                         .then_some(before),
                 ));
             }

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{Cell, Reader, corrupt};
 use crate::{
-    domain::{Data, KeyId, Owner, Place, ReplicaId, RequestId, Timestamp, Version, Waiter},
+    domain::{Data, FutureHolder, KeyId, Owner, Place, ReplicaId, RequestId, Timestamp, Version, Waiter},
     store::Unreadable,
 };
 
@@ -24,13 +24,13 @@ pub(in super::super) fn waiter_cells<'a>(id: &'a KeyId, waiter: &'a Waiter) -> [
         Cell::text(id.tenant.as_str()),
         Cell::text(id.key.as_str()),
         Cell::big(waiter.seq),
-        Cell::uuid(waiter.version.0),
-        Cell::Flag(waiter.chosen),
-        Cell::text(waiter.owner.stored()),
-        Cell::big(waiter.lease_ms),
-        Cell::Text(waiter.data.as_ref().map(Data::as_str)),
-        Cell::Flag(waiter.replace_data),
-        Cell::Flag(waiter.delete_on_release),
+        Cell::uuid(waiter.holder.version.0),
+        Cell::Flag(waiter.holder.chosen),
+        Cell::text(waiter.holder.owner.stored()),
+        Cell::big(waiter.holder.lease_ms),
+        Cell::Text(waiter.holder.data.as_ref().map(Data::as_str)),
+        Cell::Flag(waiter.holder.replace_data),
+        Cell::Flag(waiter.holder.delete_on_release),
         Cell::Uuid(replica),
         Cell::Big(request_id),
         Cell::Big(offered_until),
@@ -49,13 +49,15 @@ pub(in super::super) fn gone_cells(id: &KeyId, seq: i64) -> [Cell<'_>; WAITER_CE
 pub(in super::super) fn read_waiter(row: &QueryResult) -> Result<Waiter, Unreadable> {
     let mut columns = Reader::from(row, 0);
     let seq = columns.get()?;
-    let version = Version(columns.get()?);
-    let chosen = columns.get()?;
-    let owner = Owner::trusted(&columns.get::<String>()?);
-    let lease_ms = columns.get()?;
-    let data = columns.get::<Option<String>>()?.as_deref().map(Data::trusted);
-    let replace_data = columns.get()?;
-    let delete_on_release = columns.get()?;
+    let holder = FutureHolder {
+        version: Version(columns.get()?),
+        chosen: columns.get()?,
+        owner: Owner::trusted(&columns.get::<String>()?),
+        lease_ms: columns.get()?,
+        data: columns.get::<Option<String>>()?.as_deref().map(Data::trusted),
+        replace_data: columns.get()?,
+        delete_on_release: columns.get()?,
+    };
     let replica: Option<Uuid> = columns.get()?;
     let request_id: Option<i64> = columns.get()?;
     let offered_until: Option<i64> = columns.get()?;
@@ -69,5 +71,5 @@ pub(in super::super) fn read_waiter(row: &QueryResult) -> Result<Waiter, Unreada
         (None, _, Some(until)) => Place::Detached { until: Timestamp(until) },
         _ => return Err(corrupt("a waiter that is neither attached nor detached")),
     };
-    Ok(Waiter { seq, version, chosen, owner, lease_ms, data, replace_data, delete_on_release, place })
+    Ok(Waiter { seq, holder, place })
 }

@@ -19,8 +19,8 @@ pub(super) use self::faults::Fault;
 use self::tables::{RowLock, Tables};
 use crate::{
     domain::{
-        Body, BusyCount, KeyId, KeyState, Owner, Permit, Permits, Place, ReplicaId, RequestFlags, Timestamp,
-        Waiter,
+        Body, BusyCount, FutureHolder, KeyId, KeyState, Owner, Permit, Permits, Place, ReplicaId,
+        RequestFlags, Timestamp, Waiter,
     },
     engine::ids,
     store::{Committed, LoadRequest, Unreadable, Write},
@@ -145,13 +145,15 @@ impl MemoryStore {
         for _ in 0..count {
             state.queue.push(Waiter {
                 seq: state.queue.next_seq,
-                version: ids::version(),
-                chosen: false,
-                owner: Owner::trusted("dead"),
-                lease_ms: 60_000,
-                data: None,
-                replace_data: false,
-                delete_on_release: false,
+                holder: FutureHolder {
+                    version: ids::version(),
+                    chosen: false,
+                    owner: Owner::trusted("dead"),
+                    lease_ms: 60_000,
+                    data: None,
+                    replace_data: false,
+                    delete_on_release: false,
+                },
                 place: Place::Attached {
                     replica: dead,
                     request_id: ids::request_id(RequestFlags::default()),
@@ -225,7 +227,7 @@ impl MemoryStore {
         for (index, waiter) in behind.into_iter().enumerate() {
             let is_theirs = of_replica(&waiter.place) && theirs < LoadRequest::REAPED_AT_ONCE;
             theirs += usize::from(is_theirs);
-            if is_theirs || load_request.versions.binary_search(&waiter.version).is_ok() {
+            if is_theirs || load_request.versions.binary_search(&waiter.holder.version).is_ok() {
                 let before =
                     i64::try_from(load_request.queue_prefix + index).ok().filter(|_| load_request.positions);
                 state.queue.named.push((waiter, before));

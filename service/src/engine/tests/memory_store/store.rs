@@ -168,7 +168,7 @@ impl ReplicaStore for MemoryStore {
         self.reach().await?;
         let row = |(id, waiter): (KeyId, crate::domain::Waiter)| match waiter.place {
             Place::Attached { request_id, .. } => {
-                Some(WaitingRow { id, version: waiter.version, request_id })
+                Some(WaitingRow { id, version: waiter.holder.version, request_id })
             }
             Place::Detached { .. } => None,
         };
