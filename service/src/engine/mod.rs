@@ -7,7 +7,6 @@
 mod cache;
 mod clock;
 mod commit_task;
-mod error;
 mod gauges;
 mod grant_log;
 mod ids;
@@ -38,7 +37,6 @@ use std::{
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::task::TaskTracker;
 
-pub use error::EngineError;
 pub use request_guard::RequestGuard;
 pub use sweeper::SweepOptions;
 
@@ -48,6 +46,7 @@ use crate::{
     domain::{Command, KeyId, Reply, RequestFlags, RequestId, Timestamp, Version},
     store::{Store, StoreError},
     tasks::{self, spawn_critical},
+    unavailable::Unavailable,
 };
 
 /// How long the last statements may take after the time to stop is over.
@@ -133,10 +132,10 @@ impl Engine {
     ///
     /// # Errors
     /// Fails if the database did not carry out the command in time.
-    pub async fn execute(&self, id: KeyId, command: Command) -> Result<Reply, EngineError> {
+    pub async fn execute(&self, id: KeyId, command: Command) -> Result<Reply, Unavailable> {
         let _counted = self.shared.count_executing();
         let answer = self.shared.begin(id, command);
-        answer.await.unwrap_or(Err(EngineError::Draining)).map(|answered| answered.reply)
+        answer.await.unwrap_or(Err(Unavailable::ShuttingDown)).map(|answered| answered.reply)
     }
 
     /// The audit log.
@@ -167,7 +166,7 @@ impl Engine {
     }
 
     /// Fails while this replica refuses all writes.
-    pub(crate) fn check_writes(&self) -> Result<(), EngineError> {
+    pub(crate) fn check_writes(&self) -> Result<(), Unavailable> {
         self.shared.write_refusal.check()
     }
 

@@ -10,8 +10,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::EngineError;
-use crate::store::StoreError;
+use crate::{store::StoreError, unavailable::Unavailable};
 
 /// The minimum time between two log lines, and between the last line and the next outage that is logged.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -34,7 +33,7 @@ struct State {
     /// Whether the current outage was logged.
     is_logged: bool,
     /// The error for callers while the outage lasts; `None` is the general one.
-    reason: Option<EngineError>,
+    reason: Option<Unavailable>,
 }
 
 impl Outage {
@@ -53,9 +52,9 @@ impl Outage {
         let now = Instant::now();
         state.since.get_or_insert(now);
         state.reason = match error {
-            StoreError::ReadOnly(_) => Some(EngineError::ReadOnly),
-            StoreError::SeveralWritable(_) => Some(EngineError::SeveralWritable),
-            StoreError::DiskFull(_) => Some(EngineError::DiskFull),
+            StoreError::ReadOnly(_) | StoreError::SeveralWritable(_) | StoreError::DiskFull(_) => {
+                Some(error.into())
+            }
             _ => None,
         };
         self.is_ongoing.store(true, Ordering::Relaxed);
@@ -101,8 +100,8 @@ impl Outage {
     }
 
     /// The error for callers whose command was not carried out in time.
-    pub(super) fn reason(&self) -> EngineError {
-        self.state().reason.unwrap_or(EngineError::Unreachable)
+    pub(super) fn reason(&self) -> Unavailable {
+        self.state().reason.unwrap_or(Unavailable::DatabaseOutOfReach)
     }
 }
 
@@ -144,10 +143,10 @@ mod tests {
     #[test]
     fn callers_learn_the_cause_while_the_outage_lasts() {
         let outage = Outage::default();
-        assert_eq!(outage.reason(), EngineError::Unreachable);
+        assert_eq!(outage.reason(), Unavailable::DatabaseOutOfReach);
         outage.note(&StoreError::ReadOnly("standby".into()));
-        assert_eq!(outage.reason(), EngineError::ReadOnly);
+        assert_eq!(outage.reason(), Unavailable::DatabaseReadOnly);
         outage.end_if_any();
-        assert_eq!(outage.reason(), EngineError::Unreachable);
+        assert_eq!(outage.reason(), Unavailable::DatabaseOutOfReach);
     }
 }

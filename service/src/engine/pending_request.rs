@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use tokio::{sync::oneshot, time::Instant};
 
-use super::error::EngineError;
 use crate::{
     audit::Origin,
     domain::{Command, KeyId, LockView, Refusal, Reply, RequestId},
+    unavailable::Unavailable,
 };
 
 /// The answer that a caller receives.
-pub(super) type Answer = Result<Answered, EngineError>;
+pub(super) type Answer = Result<Answered, Unavailable>;
 
 /// A reply with the measured start of its hand-over.
 #[derive(Debug)]
@@ -83,7 +83,7 @@ impl PendingRequest {
 
     /// Answers the caller with an error, and replaces the command by one that undoes what may have been written for it.
     /// If the command is the leave of a waiter, returns the error with which that waiter has to be answered.
-    pub(super) fn fail(&mut self, error: EngineError) -> Option<(RequestId, EngineError)> {
+    pub(super) fn fail(&mut self, error: Unavailable) -> Option<(RequestId, Unavailable)> {
         if let Command::Leave { request_id, .. } = self.command {
             return Some((request_id, error));
         }
@@ -91,7 +91,7 @@ impl PendingRequest {
         // The receiver is gone if the caller has hung up.
         let _ = sender.send(Err(error));
         self.command = match &self.command {
-            Command::Acquire(acquire) if error == EngineError::UnknownOutcome => {
+            Command::Acquire(acquire) if error == Unavailable::UnknownOutcome => {
                 Command::GiveBack { version: acquire.version, request_id: acquire.request_id }
             }
             _ => Command::ServeQueue,

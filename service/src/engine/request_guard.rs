@@ -10,11 +10,14 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::{
-    EngineError, Shared, ids,
+    Shared, ids,
     message::{Message, UndeliveredGrant},
     pending_request::{Answer, Answered},
 };
-use crate::domain::{Acquire, Command, KeyId, Reply, RequestFlags, RequestId, Version};
+use crate::{
+    domain::{Acquire, Command, KeyId, Reply, RequestFlags, RequestId, Version},
+    unavailable::Unavailable,
+};
 
 /// The minimum time from the arrival of an acquire that is shed to its answer. Without a pause thousands of clients
 /// would ask again at once and take the processors from the heartbeats.
@@ -64,7 +67,7 @@ impl RequestGuard {
     ///
     /// # Errors
     /// Fails if the engine could not answer the acquire. Then no grant is held.
-    pub async fn acquire(mut self, acquire: Acquire) -> Result<(Reply, Self), EngineError> {
+    pub async fn acquire(mut self, acquire: Acquire) -> Result<(Reply, Self), Unavailable> {
         let arrived = Instant::now();
         let shared = self.shared.clone();
         let answer = match shared.admit() {
@@ -73,11 +76,11 @@ impl RequestGuard {
                 let answer = self.answer.insert(shared.begin(self.id.clone(), command)).await;
                 self.answer = None;
                 // The shard is gone only when the process ends.
-                answer.unwrap_or(Err(EngineError::Draining))
+                answer.unwrap_or(Err(Unavailable::ShuttingDown))
             }
             Err(error) => Err(error),
         };
-        if matches!(answer, Err(EngineError::Overloaded)) {
+        if matches!(answer, Err(Unavailable::Overloaded)) {
             tokio::time::sleep_until(arrived + SHED_AFTER).await;
         }
         let Answered { reply, freed_at } = answer?;

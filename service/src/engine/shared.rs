@@ -16,7 +16,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    EngineError, EngineOptions,
+    EngineOptions,
     clock::DatabaseClock,
     gauges::Gauges,
     grant_log, ids,
@@ -33,6 +33,7 @@ use crate::{
     audit::{AuditLog, Origin},
     domain::{Command, Context, KeyId, Now, ReplicaId},
     store::{Store, StoreError},
+    unavailable::Unavailable,
 };
 
 /// The maximum number of commits of blocked keys at a time. Such a commit may wait for a row, and must leave
@@ -190,16 +191,16 @@ impl Shared {
     ///
     /// The limit is twice `max_queued` plus the commands under way. Below this limit the shards refuse acquires of
     /// tenants that are above their share.
-    pub(super) fn admit(&self) -> Result<CountGuard<'_>, EngineError> {
+    pub(super) fn admit(&self) -> Result<CountGuard<'_>, Unavailable> {
         if self.is_draining() {
-            return Err(EngineError::Draining);
+            return Err(Unavailable::ShuttingDown);
         }
         self.write_refusal.check()?;
         let counted = CountGuard::in_counter(&self.outstanding);
         let under_way = self.shards.len() * MOST_UNDER_WAY;
         if self.queued_acquires() > self.options.max_queued.saturating_mul(2).saturating_add(under_way) {
             self.metrics.shed(ShedReason::QueueFull);
-            Err(EngineError::Overloaded)
+            Err(Unavailable::Overloaded)
         } else {
             Ok(counted)
         }
@@ -248,7 +249,7 @@ impl Shared {
     /// Logs an error of the database, at most once a second.
     pub(super) fn report_outage(&self, error: &StoreError) {
         // Lasting errors are logged once, where they are noticed.
-        if EngineError::of_lasting(error).is_none() {
+        if !error.is_lasting() {
             self.outage.note(error);
         }
     }

@@ -10,8 +10,8 @@ use std::{
     time::Duration,
 };
 
-use super::{EngineError, Shared, message::Message};
-use crate::store::StoreError;
+use super::{Shared, message::Message};
+use crate::{store::StoreError, unavailable::Unavailable};
 
 /// The pause between two checks. So this replica stops within 2 s of a breaking migration, and follows an epoch raised
 /// by hand within 2 s.
@@ -23,12 +23,12 @@ pub(super) struct WriteRefusal {
     /// Whether `what` is set.
     is_there: AtomicBool,
     /// The lock is held only to copy.
-    what: Mutex<Option<EngineError>>,
+    what: Mutex<Option<Unavailable>>,
 }
 
 impl WriteRefusal {
     /// Fails while writes are refused.
-    pub(super) fn check(&self) -> Result<(), EngineError> {
+    pub(super) fn check(&self) -> Result<(), Unavailable> {
         if !self.is_there.load(Ordering::Relaxed) {
             return Ok(());
         }
@@ -36,7 +36,7 @@ impl WriteRefusal {
     }
 
     /// Sets the condition. Returns the previous one.
-    fn set(&self, what: Option<EngineError>) -> Option<EngineError> {
+    fn set(&self, what: Option<Unavailable>) -> Option<Unavailable> {
         self.is_there.store(what.is_some(), Ordering::Relaxed);
         std::mem::replace(&mut self.what.lock().unwrap_or_else(PoisonError::into_inner), what)
     }
@@ -59,7 +59,10 @@ pub(super) async fn watch(shared: Arc<Shared>) {
 
 fn on_error(shared: &Shared, error: &StoreError) {
     // Other errors may pass. Commits handle them.
-    let Some(what) = EngineError::of_lasting(error) else { return };
+    if !error.is_lasting() {
+        return;
+    }
+    let what = Unavailable::from(error);
     if shared.write_refusal.set(Some(what)) != Some(what) {
         tracing::error!(
             error = error as &dyn std::error::Error,

@@ -2,7 +2,6 @@
 
 use crate::{
     domain::{Kind, Refusal},
-    engine::EngineError,
     unavailable::Unavailable,
 };
 
@@ -25,8 +24,8 @@ pub enum ServiceError {
     Unavailable(Unavailable),
 }
 
-impl From<EngineError> for ServiceError {
-    fn from(error: EngineError) -> Self {
-        Self::Unavailable(error.into())
+impl From<Unavailable> for ServiceError {
+    fn from(reason: Unavailable) -> Self {
+        Self::Unavailable(reason)
     }
 }

@@ -104,6 +104,11 @@ impl StoreError {
         }
     }
 
+    /// Whether the error lasts until an operator acts.
+    pub(crate) const fn is_lasting(&self) -> bool {
+        matches!(self, Self::Schema(_) | Self::FileReplaced(_))
+    }
+
     /// The reason why the database's server refused the connection, if it did.
     pub fn refused_connection(&self) -> Option<ConnectionRefusal> {
         let Self::Unreachable(source) = self else { return None };

@@ -8,12 +8,12 @@ use super::{Shard, trail};
 use crate::{
     domain::{Command, Effects, KeyId, KeyState, OFFER_MS, Reply, Timestamp, Verdict},
     engine::{
-        error::EngineError,
         grant_log,
         key_task::KeyTask,
         message::UndeliveredGrant,
         pending_request::{Answered, PendingRequest},
     },
+    unavailable::Unavailable,
 };
 
 /// A key task whose verdicts hold: its change is durable, or nothing had to be written.
@@ -52,7 +52,7 @@ impl Shard {
                 Verdict::Unknown => {
                     if let Some(sender) = request.reply {
                         // The receiver is gone if the caller has hung up.
-                        let _ = sender.send(Err(EngineError::UnknownOutcome));
+                        let _ = sender.send(Err(Unavailable::UnknownOutcome));
                     }
                 }
             }
@@ -142,21 +142,21 @@ impl Shard {
     ///
     /// Fails if the lease ended before its answer. Very short leases are excepted: a commit may take longer than they
     /// last, and they are over when the answer arrives anyway.
-    pub(super) fn make_lease_certain(&self, reply: &mut Reply, since: Instant) -> Result<(), EngineError> {
+    pub(super) fn make_lease_certain(&self, reply: &mut Reply, since: Instant) -> Result<(), Unavailable> {
         const SHORTEST_CHECKED_MS: i64 = 100;
         let Reply::Granted(view) = reply else { return Ok(()) };
         let Some(held) = &mut view.held else { return Ok(()) };
         let at = Instant::now();
         // Each grant brings a reading of the clock. If that reading is too old, this process was paused for an unknown
         // time.
-        let Some(now) = self.shared.clock.latest(at) else { return Err(EngineError::LeaseOver) };
+        let Some(now) = self.shared.clock.latest(at) else { return Err(Unavailable::LeaseOver) };
         let passed = at.saturating_duration_since(since).as_millis();
         let passed_ms = i64::try_from(passed).unwrap_or(i64::MAX / 4);
         let lasts_ms = |from: Timestamp| held.expires_at.ms_since(from).saturating_add(passed_ms);
         let has_stepped = lasts_ms(now.at_least) < held.expires_in_ms;
         let may_be_over = has_stepped || passed_ms >= held.expires_in_ms;
         if may_be_over && now.at_most >= held.expires_at && view.lease_ms >= SHORTEST_CHECKED_MS {
-            return Err(EngineError::LeaseOver);
+            return Err(Unavailable::LeaseOver);
         }
         if has_stepped {
             held.expires_in_ms = lasts_ms(now.at_most).clamp(0, held.expires_in_ms.max(0));

@@ -11,11 +11,7 @@ use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use super::batch::{Batch, DecidedTask};
-use crate::{
-    domain::KeyId,
-    engine::{error::EngineError, key_task::KeyTask},
-    store::Write,
-};
+use crate::{domain::KeyId, engine::key_task::KeyTask, store::Write, unavailable::Unavailable};
 
 /// The pause after a key was first found blocked; the pause doubles each time. A row that another replica was just
 /// writing is free by then.
@@ -117,8 +113,8 @@ impl BlockedKeys {
 
     /// The error for the caller of a command that was never written: the row is locked, or `otherwise` if the key is
     /// not blocked.
-    pub(super) fn error_for(&self, id: &KeyId, otherwise: EngineError) -> EngineError {
-        if self.contains(id) { EngineError::RowLocked } else { otherwise }
+    pub(super) fn error_for(&self, id: &KeyId, otherwise: Unavailable) -> Unavailable {
+        if self.contains(id) { Unavailable::RowLocked } else { otherwise }
     }
 
     /// Notes that a key was written, so that it is no longer blocked.

@@ -11,7 +11,8 @@ use tokio::time::Instant;
 use super::{Shard, blocked_keys::BlockedKeys, in_flight::InFlight};
 use crate::{
     domain::{KeyId, RequestId},
-    engine::{error::EngineError, key_task::KeyTask, pending_request::PendingRequest},
+    engine::{key_task::KeyTask, pending_request::PendingRequest},
+    unavailable::Unavailable,
 };
 
 /// How long a command is tried before its caller is answered 503.
@@ -21,13 +22,13 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 const CHECK_EVERY: Duration = Duration::from_millis(250);
 
 /// Waiters whose leave was not written in time, each with the error to answer.
-type OverdueLeaves = Vec<(RequestId, EngineError)>;
+type OverdueLeaves = Vec<(RequestId, Unavailable)>;
 
 /// One check.
 struct DeadlineCheck<'s> {
     now: Instant,
     /// The error for commands that were never written.
-    unreachable: EngineError,
+    unreachable: Unavailable,
     blocked: &'s BlockedKeys,
     leavers: OverdueLeaves,
     /// Keys of tasks that have no commands left.
@@ -41,7 +42,7 @@ impl DeadlineCheck<'_> {
             return true;
         }
         let (error, is_kept) = if request.may_be_written() {
-            (EngineError::UnknownOutcome, true)
+            (Unavailable::UnknownOutcome, true)
         } else {
             (self.blocked.error_for(&request.id, self.unreachable), request.reply.is_none())
         };
@@ -77,7 +78,7 @@ fn is_overdue(request: &PendingRequest, now: Instant) -> bool {
 fn fail_overdue(key_task: &mut KeyTask, now: Instant, leavers: &mut OverdueLeaves) {
     for request in &mut key_task.requests {
         if is_overdue(request, now) {
-            leavers.extend(request.fail(EngineError::UnknownOutcome));
+            leavers.extend(request.fail(Unavailable::UnknownOutcome));
         }
     }
 }
@@ -136,12 +137,12 @@ mod tests {
         let (reply, mut answer) = oneshot::channel();
         let mut request = acquire(true, Some(reply));
         let now = request.arrived + ANSWER_WITHIN;
-        let (unreachable, blocked) = (EngineError::Unreachable, BlockedKeys::default());
+        let (unreachable, blocked) = (Unavailable::DatabaseOutOfReach, BlockedKeys::default());
         let mut check =
             DeadlineCheck { now, unreachable, blocked: &blocked, leavers: Vec::new(), emptied: Vec::new() };
         assert!(check.keeps_request(&mut request), "its give-back is kept");
         assert!(matches!(request.command, Command::GiveBack { .. }));
-        assert!(matches!(answer.try_recv(), Ok(Err(EngineError::UnknownOutcome))));
+        assert!(matches!(answer.try_recv(), Ok(Err(Unavailable::UnknownOutcome))));
         assert!(check.keeps_request(&mut request), "until it is done");
     }
 }

@@ -6,12 +6,12 @@ use super::{Shard, answer::FinishedTask, offers::CLAIM_MS};
 use crate::{
     engine::{
         cache::Basis,
-        error::EngineError,
         key_task::KeyTask,
         message::{LoadDone, Message},
         tasks::spawn_critical,
     },
     store::{StoreError, Unreadable},
+    unavailable::Unavailable,
 };
 
 impl Shard {
@@ -73,7 +73,7 @@ impl Shard {
         let was_attempted = key_task.was_attempted();
         for mut request in key_task.requests {
             let may_be_written = was_attempted || request.may_be_written();
-            let error = if may_be_written { EngineError::UnknownOutcome } else { EngineError::Unreadable };
+            let error = if may_be_written { Unavailable::UnknownOutcome } else { Unavailable::UnreadableKey };
             if let Some((request_id, error)) = request.fail(error) {
                 self.waiters.fail(request_id, error);
             }

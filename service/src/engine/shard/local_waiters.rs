@@ -13,12 +13,12 @@ use crate::{
     audit::Origin,
     domain::{Command, KeyId, LeaveReason, Owner, Place, Queue, RequestId, Version},
     engine::{
-        error::EngineError,
         message::Audit,
         pending_request::{PendingRequest, ReplySender},
         timers::Timers,
     },
     store::WaitingRow,
+    unavailable::Unavailable,
 };
 
 /// The minimum age of a waiter that an audit can report as missing. The row of a waiter is written before the waiter is
@@ -163,7 +163,7 @@ impl LocalWaiters {
     }
 
     /// Answers a waiter with an error at once. Its row stays.
-    pub(super) fn fail(&mut self, request_id: RequestId, error: EngineError) {
+    pub(super) fn fail(&mut self, request_id: RequestId, error: Unavailable) {
         if let Some(sender) = self.drop_caller(request_id) {
             // The receiver is gone if the caller has hung up.
             let _ = sender.send(Err(error));
@@ -305,7 +305,7 @@ mod tests {
     async fn only_a_waiter_that_was_not_answered_reaches_its_deadline() {
         let mut waiters = LocalWaiters::default();
         let [(waits, id), (answered, _), (removed, _)] = [(); 3].map(|()| wait(&mut waiters));
-        waiters.fail(answered, EngineError::Draining);
+        waiters.fail(answered, Unavailable::ShuttingDown);
         assert!(waiters.remove(removed).is_some() && waiters.has_key(&id));
         let now = waiters.next_at().expect("there are deadlines");
         let due: Vec<_> = std::iter::from_fn(|| waiters.pop_due(now)).map(|due| due.request_id).collect();

@@ -11,8 +11,9 @@ use super::{
 };
 use crate::{
     domain::{Body, GuardBusy},
-    engine::{error::EngineError, key_task::KeyTask, message::CommitDone},
+    engine::{key_task::KeyTask, message::CommitDone},
     store::{Committed, StoreError, Write},
+    unavailable::Unavailable,
 };
 
 /// The number of races that a key may lose in a row before it is decided under the database's lock.
@@ -44,7 +45,7 @@ impl Shard {
             }
             Err(error @ StoreError::Rejected(_)) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "the database refuses a write");
-                self.fail_all(batch, EngineError::Rejected);
+                self.fail_all(batch, Unavailable::DatabaseRefused);
             }
             Err(StoreError::Blocked(_)) => self.on_blocked(batch, &blocked),
             Err(StoreError::GuardOpen(slots)) => {
@@ -63,11 +64,11 @@ impl Shard {
             // Another try would only keep the callers waiting.
             Err(error @ StoreError::DiskFull(_)) => {
                 self.shared.report_outage(&error);
-                self.fail_all(batch, EngineError::DiskFull);
+                self.fail_all(batch, Unavailable::DiskFull);
             }
             // These conditions last until an operator acts.
             Err(error @ (StoreError::Schema(_) | StoreError::FileReplaced(_))) => {
-                self.fail_all(batch, EngineError::of_lasting(&error).unwrap_or(EngineError::Unreachable));
+                self.fail_all(batch, Unavailable::from(&error));
             }
             Err(
                 error @ (StoreError::Unreachable(_)
@@ -154,7 +155,7 @@ impl Shard {
         }
     }
 
-    fn fail_all(&mut self, batch: Batch, error: EngineError) {
+    fn fail_all(&mut self, batch: Batch, error: Unavailable) {
         for task in batch.tasks {
             self.fail(task, error);
         }
@@ -162,7 +163,7 @@ impl Shard {
 
     /// Answers the callers of a write that the database refuses. A task with an earlier attempt is kept until the
     /// outcome of that attempt is known. The engine's own commands are kept, because nobody else would repeat them.
-    fn fail(&mut self, task: DecidedTask, error: EngineError) {
+    fn fail(&mut self, task: DecidedTask, error: Unavailable) {
         let DecidedTask { mut key_task, verdicts, .. } = task;
         let was_attempted = key_task.was_attempted();
         if !was_attempted {
@@ -173,7 +174,7 @@ impl Shard {
         for mut request in key_task.requests {
             let may_be_written = was_attempted || request.may_be_written();
             let is_kept = may_be_written || request.reply.is_none();
-            let error = if may_be_written { EngineError::UnknownOutcome } else { error };
+            let error = if may_be_written { Unavailable::UnknownOutcome } else { error };
             if let Some((request_id, error)) = request.fail(error) {
                 self.waiters.fail(request_id, error);
             }

@@ -12,7 +12,8 @@ use tokio::time::Instant;
 use super::{Shard, intake::Backpressure};
 use crate::{
     domain::{Command, Tenant},
-    engine::{error::EngineError, metrics::ShedReason, pending_request::PendingRequest},
+    engine::{metrics::ShedReason, pending_request::PendingRequest},
+    unavailable::Unavailable,
 };
 
 /// How long a count of the tenants' shares is used.
@@ -111,7 +112,7 @@ impl Shard {
             if is_late {
                 metrics.shed(ShedReason::QueueWait);
                 // `fail` names a waiter to answer for leaves only, and this is an acquire.
-                let _ = request.fail(EngineError::Overloaded);
+                let _ = request.fail(Unavailable::Overloaded);
             }
             !is_late
         });
@@ -119,7 +120,7 @@ impl Shard {
 
     fn shed(&self, request: &mut PendingRequest, reason: ShedReason) {
         self.shared.metrics.shed(reason);
-        let _ = request.fail(EngineError::Overloaded);
+        let _ = request.fail(Unavailable::Overloaded);
     }
 }
 

@@ -11,10 +11,10 @@ use super::{Shard, drain::Drain, local_waiters::DueWaiter};
 use crate::{
     domain::{Command, KeyId, LeaveReason, Queue, Reply, RequestId},
     engine::{
-        error::EngineError,
         message::{Audit, UndeliveredGrant},
         pending_request::{Answered, PendingRequest},
     },
+    unavailable::Unavailable,
 };
 
 impl Shard {
@@ -37,7 +37,7 @@ impl Shard {
         if is_gone {
             self.on_hung_up(request_id);
         } else if self.drain.has_begun() {
-            self.evict_one(request_id, EngineError::Draining);
+            self.evict_one(request_id, Unavailable::ShuttingDown);
         }
     }
 
@@ -144,14 +144,14 @@ impl Shard {
 
     /// Answers all waiters 503 and removes them from their queues.
     pub(super) fn evict(&mut self) {
-        let lost = self.shared.write_refusal.check().err().unwrap_or(EngineError::PlaceLost);
-        let error = if self.drain.has_begun() { EngineError::Draining } else { lost };
+        let lost = self.shared.write_refusal.check().err().unwrap_or(Unavailable::PlaceLost);
+        let error = if self.drain.has_begun() { Unavailable::ShuttingDown } else { lost };
         for request_id in self.waiters.request_ids() {
             self.evict_one(request_id, error);
         }
     }
 
-    fn evict_one(&mut self, request_id: RequestId, error: EngineError) {
+    fn evict_one(&mut self, request_id: RequestId, error: Unavailable) {
         self.waiters.fail(request_id, error);
         self.leave(request_id, LeaveReason::Evicted, Instant::now());
     }
