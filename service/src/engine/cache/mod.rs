@@ -6,7 +6,7 @@ mod states;
 
 use tokio::time::Instant;
 
-use self::{speculation::Speculation, states::States};
+use self::{speculation::Assumption, states::States};
 use crate::domain::{Epoch, KeyId, KeyState};
 
 /// The state that a write was decided on.
@@ -26,13 +26,21 @@ pub(super) struct Cache {
     states: States,
     /// The epoch under which the states were loaded or written.
     epoch: Epoch,
-    speculation: Speculation,
+    /// The assumption that a cached key is unchanged.
+    unchanged: Assumption,
+    /// The assumption that a key that is not cached has no row.
+    absent: Assumption,
 }
 
 impl Cache {
     /// An empty cache of at most about `bytes`.
     pub(super) fn new(bytes: usize, now: Instant) -> Self {
-        Self { states: States::new(bytes, now), epoch: Epoch::default(), speculation: Speculation::default() }
+        Self {
+            states: States::new(bytes, now),
+            epoch: Epoch::default(),
+            unchanged: Assumption::default(),
+            absent: Assumption::default(),
+        }
     }
 
     /// Forgets all states of an earlier epoch. A state may be of two times, its row of an earlier one than its permits and
@@ -49,10 +57,8 @@ impl Cache {
     /// cached afterwards.
     pub(super) fn speculate(&mut self, id: &KeyId) -> Option<(Box<KeyState>, Basis)> {
         match self.states.take(id) {
-            Some(state) => self.speculation.trusts_cached().then_some((state, Basis::Cached)),
-            None => {
-                self.speculation.assumes_absent().then(|| (KeyState::absent().into(), Basis::AssumedAbsent))
-            }
+            Some(state) => self.unchanged.pays().then_some((state, Basis::Cached)),
+            None => self.absent.pays().then(|| (KeyState::absent().into(), Basis::AssumedAbsent)),
         }
     }
 
@@ -60,8 +66,8 @@ impl Cache {
     pub(super) fn note(&mut self, basis: Basis, won: bool) {
         match basis {
             Basis::Loaded => {}
-            Basis::Cached => self.speculation.note_cached(won),
-            Basis::AssumedAbsent => self.speculation.note_absent(won),
+            Basis::Cached => self.unchanged.note(won),
+            Basis::AssumedAbsent => self.absent.note(won),
         }
     }
 

@@ -14,57 +14,32 @@ const WEIGHT_RECIPROCAL: u32 = 32;
 /// Where assumptions mostly fail, one in this many decisions is still based on one.
 const PROBE_EVERY: u32 = 32;
 
-/// A running share of right assumptions.
+/// The success of one kind of assumption.
 #[derive(Debug)]
-struct Share {
+pub(super) struct Assumption {
+    /// The running share of right ones, in thousandths.
     right: u32,
+    /// The number of decisions that could be based on it.
     asked: u32,
 }
 
-impl Default for Share {
+impl Default for Assumption {
     fn default() -> Self {
         Self { right: FULL_SHARE, asked: 0 }
     }
 }
 
-impl Share {
-    fn pays(&mut self) -> bool {
+impl Assumption {
+    /// Whether to base a decision on it.
+    pub(super) fn pays(&mut self) -> bool {
         self.asked = self.asked.wrapping_add(1);
         self.right >= MIN_SHARE || self.asked.is_multiple_of(PROBE_EVERY)
     }
 
-    fn note(&mut self, right: bool) {
+    /// Notes whether a decision that was based on it won its race.
+    pub(super) fn note(&mut self, right: bool) {
         let target = if right { FULL_SHARE } else { 0 };
         self.right = (self.right * (WEIGHT_RECIPROCAL - 1) + target) / WEIGHT_RECIPROCAL;
-    }
-}
-
-/// The success of each kind of assumption.
-#[derive(Debug, Default)]
-pub(super) struct Speculation {
-    absent: Share,
-    cached: Share,
-}
-
-impl Speculation {
-    /// Whether a key that is not cached should be assumed to have no row.
-    pub(super) fn assumes_absent(&mut self) -> bool {
-        self.absent.pays()
-    }
-
-    /// Whether a cached key should be assumed to be unchanged.
-    pub(super) fn trusts_cached(&mut self) -> bool {
-        self.cached.pays()
-    }
-
-    /// Notes whether a write won its race that assumed a key to have no row.
-    pub(super) fn note_absent(&mut self, won: bool) {
-        self.absent.note(won);
-    }
-
-    /// Notes whether a write on a cached state won its race.
-    pub(super) fn note_cached(&mut self, won: bool) {
-        self.cached.note(won);
     }
 }
 
@@ -74,16 +49,16 @@ mod tests {
 
     #[test]
     fn speculation_stops_when_assumptions_fail_and_resumes_when_they_hold() {
-        let mut speculation = Speculation::default();
-        assert!(speculation.assumes_absent());
+        let mut assumption = Assumption::default();
+        assert!(assumption.pays());
         for _ in 0..100 {
-            speculation.note_absent(false);
+            assumption.note(false);
         }
-        let assumptions = (0..320).filter(|_| speculation.assumes_absent()).count();
-        assert_eq!(assumptions, 10, "only one in 32 is tried");
+        let decisions = (0..320).filter(|_| assumption.pays()).count();
+        assert_eq!(decisions, 10, "only one in 32 is tried");
         for _ in 0..100 {
-            speculation.note_absent(true);
+            assumption.note(true);
         }
-        assert!((0..10).all(|_| speculation.assumes_absent()));
+        assert!((0..10).all(|_| assumption.pays()));
     }
 }
