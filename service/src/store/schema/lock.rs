@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::{
     super::{classify::is_busy, connect::connect_alone, dialect::Dialect, routines, url::DatabaseOptions},
-    StoreError, Task, cluster_lock, failed,
+    SchemaChange, StoreError, cluster_lock, failed,
 };
 
 /// The name of the lock on MariaDB and MySQL.
@@ -30,7 +30,7 @@ const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// The result of an attempt.
 enum Attempt {
-    /// The task is done.
+    /// The change is done.
     Done,
     /// Another process holds the lock. The text says which one, for the log.
     Held(String),
@@ -81,17 +81,17 @@ pub(super) async fn connect(
     }
 }
 
-/// Runs a task under the lock. Waits while another process holds the lock.
+/// Makes a change under the lock. Waits while another process holds the lock.
 pub(super) async fn under_lock(
     db: &DatabaseConnection,
     dialect: Dialect,
     wait: &mut Wait,
-    task: Task,
+    change: SchemaChange,
 ) -> Result<(), StoreError> {
     loop {
         let attempt = match dialect {
-            Dialect::Sqlite | Dialect::Postgres => try_in_transaction(db, dialect, task).await,
-            Dialect::MariaDb | Dialect::MySql => try_on_connection(db, dialect, task).await,
+            Dialect::Sqlite | Dialect::Postgres => try_in_transaction(db, dialect, change).await,
+            Dialect::MariaDb | Dialect::MySql => try_on_connection(db, dialect, change).await,
         };
         let held_by = match attempt {
             Ok(Attempt::Done) => return Ok(()),
@@ -106,7 +106,7 @@ pub(super) async fn under_lock(
 async fn try_in_transaction(
     db: &DatabaseConnection,
     dialect: Dialect,
-    task: Task,
+    change: SchemaChange,
 ) -> Result<Attempt, StoreError> {
     let options = TransactionOptions {
         sqlite_transaction_mode: (dialect == Dialect::Sqlite).then_some(SqliteTransactionMode::Immediate),
@@ -131,7 +131,7 @@ async fn try_in_transaction(
         // To change a large table takes longer than the service allows its statements.
         transaction.execute_unprepared("SET LOCAL statement_timeout = 0").await.map_err(failed)?;
     }
-    match Box::pin(task.run(&transaction, dialect)).await {
+    match Box::pin(change.run(&transaction, dialect)).await {
         Ok(()) => transaction.commit().await.map_err(failed)?,
         Err(error) => {
             transaction.rollback().await.map_err(failed)?;
@@ -144,7 +144,7 @@ async fn try_in_transaction(
 async fn try_on_connection(
     db: &DatabaseConnection,
     dialect: Dialect,
-    task: Task,
+    change: SchemaChange,
 ) -> Result<Attempt, StoreError> {
     let take = format!("SELECT CAST(GET_LOCK('{NAME}', 1) AS SIGNED)");
     let row = db.query_one_raw(dialect.statement(&take, [])).await.map_err(failed)?;
@@ -155,9 +155,9 @@ async fn try_on_connection(
     }
     let result = Box::pin(async {
         if cluster_lock::is_needed(db, dialect).await.map_err(failed)? {
-            return try_on_cluster(db, dialect, task).await;
+            return try_on_cluster(db, dialect, change).await;
         }
-        task.run(db, dialect).await.map(|()| Attempt::Done)
+        change.run(db, dialect).await.map(|()| Attempt::Done)
     });
     let result = result.await;
     let released = db.execute_unprepared(&format!("DO RELEASE_LOCK('{NAME}')")).await;
@@ -169,13 +169,13 @@ async fn try_on_connection(
 async fn try_on_cluster(
     db: &DatabaseConnection,
     dialect: Dialect,
-    task: Task,
+    change: SchemaChange,
 ) -> Result<Attempt, StoreError> {
     if !cluster_lock::take(db, dialect).await.map_err(failed)? {
         return Ok(Attempt::Held("a replica at this or another node of the cluster".to_owned()));
     }
-    let result = task.run(db, dialect).await;
-    if result.is_ok() && task != Task::Down {
+    let result = change.run(db, dialect).await;
+    if result.is_ok() && change != SchemaChange::Down {
         // Also under the lock: the routines are missing while they are replaced. If this fails, it is
         // tried again later, and an error is logged then.
         drop(routines::create_if_missing(db, dialect).await);

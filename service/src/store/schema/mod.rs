@@ -4,19 +4,19 @@
 //! The records in the database say whether this program may write to it, so an upgrade needs no order: replicas of the
 //! version before go on as long as every newer migration is compatible with them. Otherwise they refuse writes.
 
+mod change;
 mod cluster_lock;
 mod lock;
 mod records;
 mod tables;
-mod task;
 
 use db_locks_migration::MIGRATIONS;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbErr};
 
 use self::{
+    change::SchemaChange,
     lock::{Wait, connect, under_lock},
     records::{Records, is_known},
-    task::Task,
 };
 use super::{
     StoreError,
@@ -85,7 +85,7 @@ pub async fn migrate_up(options: &DatabaseOptions) -> Result<(), StoreError> {
     check_not_newer(&records)?;
     let is_current = records.pending().next().is_none();
     if !(is_current && records.are_our_own) {
-        match Box::pin(under_lock(&db, dialect, wait, Task::Up)).await {
+        match Box::pin(under_lock(&db, dialect, wait, SchemaChange::Up)).await {
             // The schema is complete. Only its records were not moved, and they can be read where they are.
             Err(error @ StoreError::Rejected(_)) if is_current => {
                 tracing::warn!(
@@ -129,27 +129,27 @@ pub async fn check_schema(options: &DatabaseOptions) -> Result<(), StoreError> {
 
 /// Undoes the last migration.
 pub async fn migrate_down(options: &DatabaseOptions) -> Result<(), StoreError> {
-    unless_pooled(options, Task::Down).await.map(drop)
+    change_schema(options, SchemaChange::Down).await.map(drop)
 }
 
 /// Undoes all migrations and applies them again.
 pub async fn migrate_redo(options: &DatabaseOptions) -> Result<(), StoreError> {
-    let (db, dialect) = unless_pooled(options, Task::Redo).await?;
+    let (db, dialect) = change_schema(options, SchemaChange::Redo).await?;
     create_routines(&db, dialect, &mut Wait::new(options.migration_wait())).await;
     Ok(())
 }
 
-/// Runs a task, unless the URL leads to a pooler in transaction mode.
-async fn unless_pooled(
+/// Changes the schema, unless the URL leads to a pooler in transaction mode.
+async fn change_schema(
     options: &DatabaseOptions,
-    task: Task,
+    change: SchemaChange,
 ) -> Result<(DatabaseConnection, Dialect), StoreError> {
     if Box::pin(Pools::behind_transaction_pooling(options)).await?.is_some() {
         return Err(StoreError::Schema(THROUGH_POOLER.to_owned()));
     }
     let wait = &mut Wait::new(options.migration_wait());
     let (db, dialect) = connect(options, wait).await?;
-    Box::pin(under_lock(&db, dialect, wait, task)).await?;
+    Box::pin(under_lock(&db, dialect, wait, change)).await?;
     Ok((db, dialect))
 }
 

@@ -1,4 +1,4 @@
-//! The tasks that change the schema. They run under the lock.
+//! The changes of the schema. They run under the lock.
 
 use db_locks_migration::{MIGRATIONS, Migration, Sql};
 use sea_orm::{ConnectionTrait, DbErr};
@@ -9,7 +9,7 @@ use super::{
 
 /// A change of the schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Task {
+pub(super) enum SchemaChange {
     /// Apply all migrations that are not applied.
     Up,
     /// Undo the last applied migration.
@@ -18,7 +18,7 @@ pub(super) enum Task {
     Redo,
 }
 
-impl Task {
+impl SchemaChange {
     pub(super) async fn run(self, db: &impl ConnectionTrait, dialect: Dialect) -> Result<(), StoreError> {
         if dialect == Dialect::Postgres {
             create_schema(db).await?;
