@@ -13,11 +13,15 @@ mod audit;
 mod offers;
 mod reaper;
 mod reaping;
+mod replica_set;
 mod watch;
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -28,6 +32,7 @@ use self::{
     audit::keep_auditing,
     offers::{listen, search_for_offers},
     reaper::act_on,
+    replica_set::ReplicaSet,
     watch::Watch,
 };
 pub(super) use self::{reaper::reap_when_wanted, reaping::reap_replica};
@@ -53,17 +58,16 @@ pub(super) struct Registration {
 }
 
 /// The state of membership that the shards read.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Membership {
     /// This replica as it is registered. The lock is held only to copy.
     registration: Mutex<Registration>,
-    /// Dead replicas. Replaced as a whole; the lock is held only to clone the `Arc`.
-    dead: Mutex<Arc<BTreeSet<ReplicaId>>>,
-    /// Replicas that left an offer unclaimed, until it is known whether they are dead. Replaced as a whole; the lock is
-    /// held only to clone the `Arc`.
-    suspects: Mutex<Arc<BTreeSet<ReplicaId>>>,
-    /// Replicas that are being reaped. The lock is held only to add or remove one.
-    being_reaped: Mutex<BTreeSet<ReplicaId>>,
+    /// Dead replicas.
+    dead: ReplicaSet,
+    /// Replicas that left an offer unclaimed, until it is known whether they are dead.
+    suspects: ReplicaSet,
+    /// Replicas that are being reaped.
+    being_reaped: ReplicaSet,
     /// Notified when a request wants to wait.
     wanted: Notify,
     /// Notified when a shard needs to know which replicas are dead.
@@ -71,22 +75,7 @@ pub(super) struct Membership {
     /// Notified when a waiter here was put into its queue or granted: other replicas may offer something soon.
     offers_expected: Notify,
     /// Whether the database pushes notifications of offers to this replica.
-    pub(super) is_pushed: std::sync::atomic::AtomicBool,
-}
-
-impl Default for Membership {
-    fn default() -> Self {
-        Self {
-            registration: Mutex::default(),
-            dead: Mutex::default(),
-            suspects: Mutex::default(),
-            being_reaped: Mutex::default(),
-            wanted: Notify::new(),
-            reaping_wanted: Notify::new(),
-            offers_expected: Notify::new(),
-            is_pushed: false.into(),
-        }
-    }
+    pub(super) is_pushed: AtomicBool,
 }
 
 impl Membership {
@@ -102,7 +91,7 @@ impl Membership {
 
     /// The dead replicas.
     pub(super) fn dead(&self) -> Arc<BTreeSet<ReplicaId>> {
-        self.dead.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.dead.get()
     }
 
     /// Makes this replica join, because a request wants to wait.
@@ -122,24 +111,14 @@ impl Membership {
 
     /// The replicas to which nothing is offered.
     pub(super) fn suspects(&self) -> Arc<BTreeSet<ReplicaId>> {
-        self.suspects.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.suspects.get()
     }
 
     /// Notes that a replica left an offer unclaimed. Nothing more is offered to it before it is known to be dead or
     /// alive.
     pub(super) fn mark_suspect(&self, replica: ReplicaId) {
-        let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::make_mut(&mut suspects).insert(replica);
-        drop(suspects);
+        self.suspects.insert(replica);
         self.request_reaping();
-    }
-
-    /// Notes that a replica is no longer suspect, because it is known to be dead or alive.
-    fn clear_suspect(&self, replica: ReplicaId) {
-        let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
-        if suspects.contains(&replica) {
-            Arc::make_mut(&mut suspects).remove(&replica);
-        }
     }
 
     /// Makes this replica watch the heartbeats of the others until it is known which of them are dead.
@@ -155,18 +134,6 @@ impl Membership {
     fn begin_leaving(&self) {
         self.registration.lock().unwrap_or_else(PoisonError::into_inner).is_leaving = true;
     }
-
-    /// Adds a dead replica. Returns whether it was not known to be dead.
-    fn add_dead(&self, replica: ReplicaId) -> bool {
-        let mut dead = self.dead.lock().unwrap_or_else(PoisonError::into_inner);
-        !dead.contains(&replica) && Arc::make_mut(&mut dead).insert(replica)
-    }
-
-    /// Removes a replica from the dead ones. Returns whether it was one of them.
-    fn revive(&self, replica: ReplicaId) -> bool {
-        let mut dead = self.dead.lock().unwrap_or_else(PoisonError::into_inner);
-        dead.contains(&replica) && Arc::make_mut(&mut dead).remove(&replica)
-    }
 }
 
 /// Joins when a request wants to wait, and leaves after [`LEAVE_AFTER`] without a waiter. Returns when the service stops.
@@ -177,10 +144,10 @@ pub(super) async fn run(shared: Arc<Shared>) {
     };
     while let Some(me) = shared.stop.run_until_cancelled(joined()).await {
         let notifications = spawn_critical(listen(shared.clone(), me));
-        let looks = spawn_critical(search_for_offers(shared.clone(), me));
+        let searches = spawn_critical(search_for_offers(shared.clone(), me));
         let audits = spawn_critical(keep_auditing(shared.clone(), me));
         keep_membership(&shared, me).await;
-        for task in [notifications, looks, audits] {
+        for task in [notifications, searches, audits] {
             task.abort();
             // Once it has ended, the task changes nothing more.
             let _ = task.await;

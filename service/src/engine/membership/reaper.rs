@@ -52,8 +52,8 @@ async fn observe_heartbeats(
     for suspect in shared.membership.suspects().iter() {
         if peers.iter().all(|peer| peer.replica != *suspect) {
             // A suspect without a row was reaped before, or it left too early.
-            shared.membership.add_dead(*suspect);
-            shared.membership.clear_suspect(*suspect);
+            shared.membership.dead.insert(*suspect);
+            shared.membership.suspects.remove(*suspect);
             spawn_critical(reap_replica(shared.clone(), *suspect, None));
         }
     }
@@ -64,14 +64,14 @@ async fn observe_heartbeats(
 /// Acts on the observed heartbeats of the other replicas.
 pub(super) fn act_on(shared: &Arc<Shared>, observed: ObservedReplicas) {
     for replica in observed.alive {
-        shared.membership.clear_suspect(replica);
-        if shared.membership.revive(replica) {
+        shared.membership.suspects.remove(replica);
+        if shared.membership.dead.remove(replica) {
             tracing::warn!(%replica, "a replica that was declared dead sends heartbeats again");
         }
     }
     for (replica, counter) in observed.dead {
-        shared.membership.clear_suspect(replica);
-        if shared.membership.add_dead(replica) {
+        shared.membership.suspects.remove(replica);
+        if shared.membership.dead.insert(replica) {
             tracing::warn!(%replica, "a replica sends no heartbeats; its waiters leave their queues");
             shared.metrics.replica_reaped();
             shared.broadcast(|| Message::ServeAllQueues);

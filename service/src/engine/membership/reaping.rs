@@ -1,9 +1,6 @@
 //! Reaps dead replicas: removes their waiters from all queues, then their rows.
 
-use std::{
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use super::{
     super::{Shared, tasks::spawn_critical},
@@ -17,8 +14,7 @@ const KEYS_PER_PIECE: u32 = 500;
 impl Membership {
     /// Begins to reap a replica; `None` if it is being reaped already.
     fn begin_reaping(&self, replica: ReplicaId) -> Option<Reaping<'_>> {
-        let begun = self.being_reaped.lock().unwrap_or_else(PoisonError::into_inner).insert(replica);
-        begun.then(|| Reaping { of: self, replica })
+        self.being_reaped.insert(replica).then(|| Reaping { of: self, replica })
     }
 }
 
@@ -30,7 +26,7 @@ struct Reaping<'m> {
 
 impl Drop for Reaping<'_> {
     fn drop(&mut self) {
-        self.of.being_reaped.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.replica);
+        self.of.being_reaped.remove(self.replica);
     }
 }
 
@@ -39,7 +35,7 @@ pub(super) async fn find_unknown(shared: &Arc<Shared>) {
     match shared.store.unknown_replicas().await {
         Ok(replicas) => {
             for replica in replicas {
-                shared.membership.add_dead(replica);
+                shared.membership.dead.insert(replica);
                 spawn_critical(reap_replica(shared.clone(), replica, None));
             }
         }
