@@ -8,7 +8,7 @@ use std::sync::{
 
 use sea_orm::{DbErr, RuntimeErr, sqlx};
 
-use super::Write;
+use super::{Write, not_sent::NotSent};
 use crate::domain::Epoch;
 
 /// The server and the epoch that this process knows, shared by all of its connections.
@@ -51,7 +51,11 @@ impl EpochWatch {
     /// at any time.
     pub(super) fn check_same_server(&self, started: Option<&str>) -> Result<(), sqlx::Error> {
         let server = self.server.lock().unwrap_or_else(PoisonError::into_inner);
-        if server.is_none() || server.as_deref() == started { Ok(()) } else { Err(failed(OtherServer)) }
+        if server.is_none() || server.as_deref() == started {
+            Ok(())
+        } else {
+            Err(NotSent::OtherServer.into())
+        }
     }
 
     /// A fence that rejects these writes once a later epoch or another kind of server is known.
@@ -89,30 +93,19 @@ impl Fence<'_> {
     pub(super) fn pass(&self) -> Result<(), sqlx::Error> {
         let Some(Conditions { watch, under, is_galera }) = self.0 else { return Ok(()) };
         if under.is_some_and(|under| under < watch.current()) {
-            return Err(failed(EarlierEpoch));
+            return Err(NotSent::EarlierEpoch.into());
         }
-        if is_galera == watch.is_galera.load(Ordering::Acquire) { Ok(()) } else { Err(failed(OtherServer)) }
+        if is_galera == watch.is_galera.load(Ordering::Acquire) {
+            Ok(())
+        } else {
+            Err(NotSent::OtherServer.into())
+        }
     }
 
     /// [`Self::pass`] with the error type of a statement.
     pub(super) fn pass_statement(&self) -> Result<(), DbErr> {
         self.pass().map_err(|error| DbErr::Query(RuntimeErr::SqlxError(error.into())))
     }
-}
-
-/// A write was decided under an earlier epoch.
-#[derive(Debug, thiserror::Error)]
-#[error("the write was decided under an earlier epoch")]
-pub(super) struct EarlierEpoch;
-
-/// The pooler in front of the database has led a connection to another server, or the server is now of another kind.
-#[derive(Debug, thiserror::Error)]
-#[error("the connection leads to another server than before")]
-pub(super) struct OtherServer;
-
-/// Wraps an error that was found before a statement was sent.
-fn failed(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
-    sqlx::Error::Configuration(Box::new(error))
 }
 
 #[cfg(test)]

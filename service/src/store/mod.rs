@@ -28,6 +28,7 @@ mod lists;
 mod load;
 mod locked;
 mod mysql;
+mod not_sent;
 mod operation;
 mod page;
 mod pool;

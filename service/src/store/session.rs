@@ -104,27 +104,3 @@ where
     let Some(row) = rows.last() else { return Ok(Vec::new()) };
     (0..row.len()).map(|column| row.try_get(column)).collect()
 }
-
-/// The server does not accept writes.
-#[derive(Debug, thiserror::Error)]
-#[error("the server takes no writes: {0}")]
-pub(super) struct ReadOnlyServer(pub(super) &'static str);
-
-/// Several servers accept writes, and it is unknown which of them is the right one.
-#[derive(Debug, thiserror::Error)]
-#[error("two writable servers: {0} accept writes; make all but one of them read-only")]
-pub(super) struct SeveralWritable(pub(super) String);
-
-/// A setting that correctness needs differs from the value that it was set to.
-#[derive(Debug, thiserror::Error)]
-#[error("the session's setting {setting} is {found}, though it was set to {wanted}")]
-pub(super) struct WrongSetting {
-    pub(super) setting: &'static str,
-    pub(super) found: String,
-    pub(super) wanted: &'static str,
-}
-
-/// Wraps an error that was found in a server's answer.
-pub(super) fn refused(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error {
-    sqlx::Error::Configuration(Box::new(error))
-}

@@ -2,10 +2,7 @@
 
 use sea_orm::sqlx::{self, error::DatabaseError, mysql::MySqlDatabaseError, sqlite::SqliteError};
 
-use crate::store::{
-    fence::{EarlierEpoch, OtherServer},
-    session::{ReadOnlyServer, SeveralWritable},
-};
+use crate::store::not_sent::NotSent;
 
 /// The kinds of errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,13 +36,14 @@ pub(super) fn classify_sqlx(error: &sqlx::Error) -> ErrorKind {
         | sqlx::Error::WorkerCrashed
         | sqlx::Error::BeginFailed => ErrorKind::Broken,
         sqlx::Error::Database(database) => classify_database(&**database),
-        // Errors that were found while a session was set up.
-        sqlx::Error::Configuration(found) if found.is::<ReadOnlyServer>() => ErrorKind::ReadOnly,
-        sqlx::Error::Configuration(found) if found.is::<SeveralWritable>() => ErrorKind::SeveralWritable,
-        // The next decision is made under the later epoch.
-        sqlx::Error::Configuration(found) if found.is::<EarlierEpoch>() || found.is::<OtherServer>() => {
-            ErrorKind::Transient
-        }
+        sqlx::Error::Configuration(error) => match error.downcast_ref::<NotSent>() {
+            Some(NotSent::ReadOnly(_)) => ErrorKind::ReadOnly,
+            Some(NotSent::SeveralWritable(_)) => ErrorKind::SeveralWritable,
+            // The next decision is made under the later epoch.
+            Some(NotSent::EarlierEpoch | NotSent::OtherServer) => ErrorKind::Transient,
+            Some(NotSent::WrongSetting { .. } | NotSent::ServerChanged | NotSent::UnusableEpoch(_))
+            | None => ErrorKind::Rejected,
+        },
         _ => ErrorKind::Rejected,
     }
 }

@@ -8,11 +8,7 @@ use super::{
 };
 use crate::{
     domain::Epoch,
-    store::{
-        dialect::Dialect,
-        fence::EpochWatch,
-        session::{Driver, ReadOnlyServer, refused},
-    },
+    store::{dialect::Dialect, fence::EpochWatch, not_sent::NotSent, session::Driver},
 };
 
 /// How often this process tries to change the row while other replicas change it.
@@ -42,19 +38,12 @@ enum Step {
     Raise(Epoch),
 }
 
-/// The row of the epoch cannot be read, or the database's clock is beyond all epochs.
-#[derive(Debug, thiserror::Error)]
-#[error("the epoch of fencing tokens cannot be determined: {0}")]
-struct UnusableEpoch(&'static str);
-
 impl StoredEpoch {
     /// The change that has to be stored. `seen` is the highest epoch that this process has seen.
-    fn step(&self, seen: Epoch, tolerance_ms: i64) -> Result<Step, sqlx::Error> {
+    fn step(&self, seen: Epoch, tolerance_ms: i64) -> Result<Step, NotSent> {
         let raised = || {
             let raised = Epoch::after(self.epoch, seen, self.seconds);
-            raised
-                .map(Step::Raise)
-                .ok_or_else(|| refused(UnusableEpoch("the database's clock is beyond 2094")))
+            raised.map(Step::Raise).ok_or(NotSent::UnusableEpoch("the database's clock is beyond 2094"))
         };
         match &self.stored {
             // The database has lost its epoch: a backup was restored.
@@ -104,10 +93,10 @@ impl EpochWatch {
         for _ in 0..MOST_TRIES {
             let Some(row) = read_epoch::<DB>(dialect, connection).await? else { return Ok(()) };
             if row.first().and_then(Option::as_deref) != Some("0") {
-                return Err(refused(ReadOnlyServer("it is a standby, or was made read-only")));
+                return Err(NotSent::ReadOnly("it is a standby, or was made read-only").into());
             }
-            let found = StoredEpoch::read(&row)
-                .ok_or_else(|| refused(UnusableEpoch("db_locks_epoch cannot be read")))?;
+            let found =
+                StoredEpoch::read(&row).ok_or(NotSent::UnusableEpoch("db_locks_epoch cannot be read"))?;
             match found.step(self.current(), sql::tolerance_ms(dialect))? {
                 Step::Nothing => {
                     self.note(found.epoch);
@@ -129,7 +118,7 @@ impl EpochWatch {
                 }
             }
         }
-        Err(refused(UnusableEpoch("other replicas change it again and again")))
+        Err(NotSent::UnusableEpoch("other replicas change it again and again").into())
     }
 }
 

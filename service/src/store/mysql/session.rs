@@ -9,8 +9,9 @@ use sea_orm::sqlx::{
 
 use crate::store::{
     dialect::Dialect,
+    not_sent::NotSent,
     server_status::ServerStatus,
-    session::{Driver, IDLE_IN_TRANSACTION, ReadOnlyServer, Session, WrongSetting, refused, texts},
+    session::{Driver, IDLE_IN_TRANSACTION, Session, texts},
 };
 
 /// The settings that correctness needs on both servers, whatever the server's own settings are. A statement waits 1 s
@@ -107,7 +108,7 @@ impl Driver for MySql {
         let row = rows.last().ok_or(sqlx::Error::RowNotFound)?;
         // An administrator could still write here, to a primary that was demoted.
         if row.try_get(0)? {
-            return Err(refused(ReadOnlyServer(READ_ONLY)));
+            return Err(NotSent::ReadOnly(READ_ONLY).into());
         }
         let found = |column: usize| row.try_get::<String, _>(column);
         check("autocommit", found(1)?, "ON")?;
@@ -148,7 +149,7 @@ impl Driver for MySql {
     async fn test(_: &Session, connection: &mut MySqlConnection) -> Result<(), sqlx::Error> {
         let sql = format!("/* test */ SELECT {IS_READ_ONLY}");
         let row = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_one(connection).await?;
-        if row.try_get(0)? { Err(refused(ReadOnlyServer(READ_ONLY))) } else { Ok(()) }
+        if row.try_get(0)? { Err(NotSent::ReadOnly(READ_ONLY).into()) } else { Ok(()) }
     }
 
     async fn ask(connection: &mut MySqlConnection, sql: &str) -> Result<Vec<Option<String>>, sqlx::Error> {
@@ -161,5 +162,5 @@ impl Driver for MySql {
 }
 
 fn check(setting: &'static str, found: String, wanted: &'static str) -> Result<(), sqlx::Error> {
-    if found == wanted { Ok(()) } else { Err(refused(WrongSetting { setting, found, wanted })) }
+    if found == wanted { Ok(()) } else { Err(NotSent::WrongSetting { setting, found, wanted }.into()) }
 }

@@ -10,8 +10,9 @@ use sea_orm::sqlx::{
 use super::replication::is_unsupported;
 use crate::store::{
     dialect::{Dialect, POSTGRES_STARTED},
+    not_sent::NotSent,
     server_status::{ServerStatus, Timeline},
-    session::{Driver, IDLE_IN_TRANSACTION, ReadOnlyServer, Session, WrongSetting, refused, texts},
+    session::{Driver, IDLE_IN_TRANSACTION, Session, texts},
 };
 
 /// Every statement finds its rows by key, and its plan is made once. A plan that was made for an empty table must not
@@ -142,17 +143,17 @@ impl Driver for Postgres {
         let rows = sqlx::raw_sql(AssertSqlSafe(sql)).fetch_all(connection).await?;
         let row = rows.last().ok_or(sqlx::Error::RowNotFound)?;
         if row.try_get(0)? {
-            return Err(refused(ReadOnlyServer(IN_RECOVERY)));
+            return Err(NotSent::ReadOnly(IN_RECOVERY).into());
         }
         if row.try_get(1)? {
-            return Err(refused(ReadOnlyServer(READ_ONLY)));
+            return Err(NotSent::ReadOnly(READ_ONLY).into());
         }
         let (setting, wanted) = ("transaction isolation", "read committed");
         let found: String = row.try_get(2)?;
         if found == wanted || session.transaction_pooling {
             return Ok(());
         }
-        Err(refused(WrongSetting { setting, found, wanted }))
+        Err(NotSent::WrongSetting { setting, found, wanted }.into())
     }
 
     async fn status(connection: &mut PgConnection) -> Result<ServerStatus, sqlx::Error> {
@@ -196,7 +197,7 @@ impl Driver for Postgres {
             "the settings of a database session are gone; a pooler in front of the server must pool sessions, or must have \
              pooled transactions since the start of this program"
         );
-        Err(refused(WrongSetting { setting: MARK, found, wanted: "ours" }))
+        Err(NotSent::WrongSetting { setting: MARK, found, wanted: "ours" }.into())
     }
 
     async fn ask(connection: &mut PgConnection, sql: &str) -> Result<Vec<Option<String>>, sqlx::Error> {

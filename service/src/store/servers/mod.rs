@@ -20,8 +20,9 @@ use self::{
 };
 use super::{
     health::Health,
+    not_sent::NotSent,
     server_status::Timeline,
-    session::{Driver, ReadOnlyServer, Session, refused},
+    session::{Driver, Session},
     url::{Host, Hosts},
 };
 use crate::spawn_critical;
@@ -116,7 +117,7 @@ impl<DB: Driver> Servers<DB> {
         if self.shared.search.borrow().found == FoundServer::Server(server) {
             return Ok(connection);
         }
-        Err(refused(ServerChanged))
+        Err(NotSent::ServerChanged.into())
     }
 
     /// The server that accepts writes. If none is known, this waits for the next search.
@@ -155,16 +156,10 @@ impl<DB: Driver> Shared<DB> {
     fn note_timeline(&self, timeline: Timeline) -> Result<(), sqlx::Error> {
         let mut highest = self.highest.lock().unwrap_or_else(PoisonError::into_inner);
         if highest.as_ref().is_some_and(|highest| timeline.is_behind(highest)) {
-            return Err(refused(ReadOnlyServer(
-                "its timeline is lower than one seen before: it is a former primary",
-            )));
+            let why = "its timeline is lower than one seen before: it is a former primary";
+            return Err(NotSent::ReadOnly(why).into());
         }
         *highest = Some(timeline);
         Ok(())
     }
 }
-
-/// Another server was chosen while a connection was made.
-#[derive(Debug, thiserror::Error)]
-#[error("another server was chosen while this one was connected to")]
-struct ServerChanged;

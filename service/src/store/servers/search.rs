@@ -3,7 +3,7 @@
 use sea_orm::sqlx;
 use tokio::time::Instant;
 
-use super::super::session::{ReadOnlyServer, SeveralWritable, refused};
+use super::super::not_sent::NotSent;
 
 /// The result of a search for the server that accepts writes.
 #[derive(Debug, Clone)]
@@ -42,8 +42,8 @@ impl FoundServer {
     pub(super) fn server(&self) -> Result<usize, sqlx::Error> {
         match self {
             Self::Server(server) => Ok(*server),
-            Self::NoneWrites => Err(refused(ReadOnlyServer("no host of the URL accepts writes"))),
-            Self::Several(names) => Err(refused(SeveralWritable(names.clone()))),
+            Self::NoneWrites => Err(NotSent::ReadOnly("no host of the URL accepts writes").into()),
+            Self::Several(names) => Err(NotSent::SeveralWritable(names.clone()).into()),
             Self::Silence(said) => {
                 let refused = std::io::ErrorKind::ConnectionRefused;
                 Err(std::io::Error::new(refused, format!("no host of the URL answers: {said}")).into())
