@@ -15,7 +15,7 @@ use crate::{
 
 /// How a commit is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sending {
+pub(super) enum CommitMode {
     /// The commit is sent at once.
     Plain,
     /// The commit is sent after a check for locked rows.
@@ -29,15 +29,15 @@ pub(super) enum Sending {
 }
 
 /// Sends the writes of a commit. Returns the message with the result.
-pub(super) async fn run(shared: Arc<Shared>, number: u64, writes: Vec<Write>, sending: Sending) -> Message {
+pub(super) async fn run(shared: Arc<Shared>, number: u64, writes: Vec<Write>, mode: CommitMode) -> Message {
     // The semaphore is never closed. `None` if the commit does not have to wait for other commits.
-    let _permit = match sending {
-        Sending::Blocked => shared.blocked_commits.acquire().await.ok(),
-        Sending::Plain | Sending::Checked | Sending::Guarded { .. } => None,
+    let _permit = match mode {
+        CommitMode::Blocked => shared.blocked_commits.acquire().await.ok(),
+        CommitMode::Plain | CommitMode::Checked | CommitMode::Guarded { .. } => None,
     };
     let sent = Instant::now();
     let writes = Arc::new(writes);
-    let (result, blocked) = send(&shared, &writes, sending).await;
+    let (result, blocked) = send(&shared, &writes, mode).await;
     // The store keeps a clone only after a timeout.
     let writes = Arc::unwrap_or_clone(writes);
     let done = CommitDone { number, writes, result, blocked, sent, received: Instant::now() };
@@ -48,9 +48,9 @@ pub(super) async fn run(shared: Arc<Shared>, number: u64, writes: Vec<Write>, se
 async fn send(
     shared: &Shared,
     writes: &Arc<Vec<Write>>,
-    sending: Sending,
+    mode: CommitMode,
 ) -> (Result<Committed, StoreError>, FoundBlocked) {
-    if matches!(sending, Sending::Checked | Sending::Blocked) {
+    if matches!(mode, CommitMode::Checked | CommitMode::Blocked) {
         match find_locked(shared, writes).await {
             Ok(locked) if locked.is_empty() => {}
             Ok(locked) => {
@@ -72,7 +72,7 @@ async fn send(
     if let Err(StoreError::GuardOpen(slots)) = &result
         && let (Some(write), Some(slot)) = (writes.first(), slots.first())
     {
-        let thoroughly = sending == Sending::Guarded { thoroughly: true };
+        let thoroughly = mode == CommitMode::Guarded { thoroughly: true };
         let session = shared.store.guarding_session(&write.change.id, *slot, thoroughly).await;
         blocked.guard = GuardBusy { session: session.map(Into::into), ..GuardBusy::default() };
     }

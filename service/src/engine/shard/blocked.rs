@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::{Shard, batch::Batch};
 use crate::{
-    engine::{commit_task::Sending, key_task::KeyTask, message::FoundBlocked},
+    engine::{commit_task::CommitMode, key_task::KeyTask, message::FoundBlocked},
     store::Write,
 };
 
@@ -16,7 +16,7 @@ impl Shard {
     /// Tries blocked keys, if some are ready.
     pub(super) fn try_blocked(&mut self) {
         let Some(Batch { writes, tasks }) = self.in_flight.blocked.next_batch() else { return };
-        let number = self.send_commit(writes, Sending::Blocked);
+        let number = self.send_commit(writes, CommitMode::Blocked);
         self.in_flight.blocked.note_sent(number, tasks);
     }
 

@@ -11,7 +11,7 @@ use crate::{
     domain::{Context, Effects, KeyState},
     engine::{
         cache::Basis,
-        commit_task::{self, Sending},
+        commit_task::{self, CommitMode},
         key_task::{KeyTask, TaskOutcome},
         tasks::spawn_critical,
     },
@@ -90,18 +90,19 @@ impl Shard {
         let batch = batch.answered_if_planted();
         let Batch { writes, tasks } = batch;
         let now = Instant::now();
-        let sending = if self.in_flight.blocked.is_careful(now) { Sending::Checked } else { Sending::Plain };
-        let number = self.send_commit(writes, sending);
+        let mode =
+            if self.in_flight.blocked.is_careful(now) { CommitMode::Checked } else { CommitMode::Plain };
+        let number = self.send_commit(writes, mode);
         self.in_flight.commits.note_sent(number, tasks, now);
     }
 
     /// Sends writes. Returns the number of their commit.
-    pub(super) fn send_commit(&mut self, writes: Vec<Write>, sending: Sending) -> u64 {
+    pub(super) fn send_commit(&mut self, writes: Vec<Write>, mode: CommitMode) -> u64 {
         self.shared.metrics.batch(writes.len());
         let number = self.in_flight.commits.take_number();
         let (shared, outbox) = (self.shared.clone(), self.outbox.clone());
         spawn_critical(async move {
-            let message = commit_task::run(shared, number, writes, sending).await;
+            let message = commit_task::run(shared, number, writes, mode).await;
             // The shard is gone only when the process ends.
             let _ = outbox.send(message);
         });

@@ -5,14 +5,14 @@ use tokio::time::Instant;
 use super::{Shard, batch::Batch, guarded_keys::DueKey};
 use crate::{
     domain::{Command, GuardBusy, KeyId, LockView, Refusal, Reply},
-    engine::{commit_task::Sending, key_task::KeyTask, pending_request::PendingRequest},
+    engine::{commit_task::CommitMode, key_task::KeyTask, pending_request::PendingRequest},
 };
 
 impl Shard {
     /// Commits the changes that need guard rows, each alone.
     pub(super) fn commit_guarded(&mut self) {
         while let Some((Batch { writes, tasks }, thoroughly)) = self.in_flight.guarded.next(Instant::now()) {
-            let number = self.send_commit(writes, Sending::Guarded { thoroughly });
+            let number = self.send_commit(writes, CommitMode::Guarded { thoroughly });
             self.in_flight.guarded.note_sent(number, tasks);
         }
     }
