@@ -214,7 +214,7 @@ impl Command {
     }
 
     /// Whether the answer may have to contain a waiter's position in the queue.
-    pub const fn tells_position(&self) -> bool {
+    pub const fn may_show_position(&self) -> bool {
         match self {
             Self::Acquire(acquire) => acquire.chosen || acquire.retried,
             Self::Leave { reason, .. } => matches!(reason, LeaveReason::TimedOut),

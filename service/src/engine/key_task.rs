@@ -194,7 +194,7 @@ impl KeyTask {
         let mut load_request = LoadRequest::new(self.id.clone());
         for request in &self.requests {
             load_request.versions.extend(request.command.named_version());
-            load_request.positions |= request.command.tells_position();
+            load_request.positions |= request.command.may_show_position();
             if !matches!(request.command, Command::Leave { .. }) {
                 // Each of these commands may serve one waiter. Waiters that leave are loaded by their versions.
                 load_request.queue_prefix += 1;
