@@ -32,6 +32,7 @@ use super::{
     streams::{Answered, Running, Streams},
     timers::FIRST_HEAD_TIMEOUT,
     tls::Tls,
+    turns::Busy,
     unread::{STREAM_BYTES, UnreadAnswers},
 };
 use crate::http::{
@@ -102,15 +103,17 @@ async fn speak<S: HttpService>(
 ) -> Option<hyper::Result<()>> {
     let result = match protocol {
         Protocol::Http1 => {
+            let client = Arc::clone(&requests.client);
             let mut connection = pin!(protocols.http1.serve_connection(io, requests));
+            let mut busy = Busy::new(protocols.turns.clone());
             tokio::select! {
                 biased;
-                result = connection.as_mut() => result,
+                result = run_http1(&mut busy, &client, connection.as_mut()) => result,
                 () = ending.close_when_idle() => {
                     connection.as_mut().graceful_shutdown();
                     tokio::select! {
                         biased;
-                        result = connection.as_mut() => result,
+                        result = run_http1(&mut busy, &client, connection.as_mut()) => result,
                         () = ending.reached(Phase::Ended) => return None,
                     }
                 }
@@ -123,13 +126,13 @@ async fn speak<S: HttpService>(
             let mut running = Running::new(protocols.turns.clone());
             tokio::select! {
                 biased;
-                result = run(&mut running, &streams, connection.as_mut()) => result,
+                result = run_http2(&mut running, &streams, connection.as_mut()) => result,
                 // Tell the client to send further requests elsewhere.
                 () = ending.send_elsewhere() => {
                     connection.as_mut().graceful_shutdown();
                     tokio::select! {
                         biased;
-                        result = run(&mut running, &streams, connection.as_mut()) => result,
+                        result = run_http2(&mut running, &streams, connection.as_mut()) => result,
                         () = ending.reached(Phase::Ended) => return None,
                     }
                 }
@@ -139,8 +142,21 @@ async fn speak<S: HttpService>(
     Some(result)
 }
 
+/// Runs an HTTP/1.1 connection. With pipelined requests, hyper answers up to 16 of them in a poll.
+async fn run_http1<C: Future>(
+    busy: &mut Busy,
+    client: &Connection,
+    mut connection: Pin<&mut C>,
+) -> C::Output {
+    poll_fn(|cx| busy.poll_in_turn(cx, || client.requests(), |cx| connection.as_mut().poll(cx))).await
+}
+
 /// Runs an HTTP/2 connection with its streams.
-async fn run<C: Future>(running: &mut Running, streams: &Streams, mut connection: Pin<&mut C>) -> C::Output {
+async fn run_http2<C: Future>(
+    running: &mut Running,
+    streams: &Streams,
+    mut connection: Pin<&mut C>,
+) -> C::Output {
     poll_fn(|cx| running.poll(cx, streams, |cx| connection.as_mut().poll(cx))).await
 }
 

@@ -1,66 +1,74 @@
-//! Turns: busy connections are polled one after the other, so that other tasks need not wait for all of them.
+//! Turns: if many connections have requests at once, they are polled one after the other, so that other tasks need not wait for all of
+//! them.
 //!
-//! The task of a connection answers everything that has arrived. With one request that is short; with HTTP/2 a client can have a
-//! thousand under way. The runtime polls tasks in the order in which they were woken. So with thousands of such clients every
-//! other task would wait for seconds, and a heartbeat, which takes several tasks, several times.
+//! The task of a connection answers everything that has arrived, and the runtime polls tasks in the order in which they were woken. So
+//! with thousands of clients, or with a thousand requests under way on each connection, every other task would wait for seconds. A
+//! heartbeat takes several tasks one after the other, so it would wait several times.
 //!
-//! A connection that gets many requests at once is busy. A busy connection is polled only in its turn. There are as many turns at
-//! a time as threads, and connections take them in the order in which they asked. After a number of requests in such turns
-//! everything else that is ready is polled first. Nothing is refused or delayed for that: a thread that has nothing else to do
-//! takes one turn after the other.
+//! There are two lines. A connection that gets many requests at once is busy, and takes its turn in the line of the busy ones. The other
+//! connections wait in a line only if a thread has polled so many of them in a row that everything else has waited for long. In each line
+//! there are as many turns at a time as threads. The next one is for the connection whose last request is the longest ago: a connection with
+//! a heartbeat now and then does not wait for those that send one request after the other, neither with the request nor with the answer. After a number of requests in turns everything
+//! else that is ready is polled first. Nothing is refused or delayed for that: a thread that has nothing else to do takes one turn after
+//! the other.
+
+mod line;
+mod queue;
 
 use std::{
-    cell::Cell,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    task::yield_now,
-};
+use self::{line::Line, queue::Permit};
 
 /// The most requests at once of a connection that is not busy.
 const FEW: usize = 2;
-/// The most requests of a turn. The connection asks for another turn for the rest.
+/// The most requests of a turn of a busy connection. The connection asks for another turn for the rest.
 const MOST: usize = 128;
-/// The number of requests in turns after which a thread polls everything else. About a millisecond.
-const IN_A_ROW: usize = 64;
 /// The number of polls with few requests after which a connection is no longer busy.
 const BUSY_FOR: u32 = 32;
 
-thread_local! {
-    /// The number of requests in turns since this thread has polled everything else.
-    static ANSWERED: Cell<usize> = const { Cell::new(0) };
-}
-
 /// The turns of all connections.
 #[derive(Debug, Clone)]
-pub(super) struct Turns(Arc<Semaphore>);
+pub(super) struct Turns {
+    /// The line of connections with few requests at once.
+    few: Line,
+    /// The line of busy connections.
+    busy: Line,
+    /// The number of turns that have ended: the time by which connections wait. It stands still while nobody needs turns.
+    time: Arc<AtomicU64>,
+}
 
 impl Turns {
     /// Turns on this number of threads.
     pub(super) fn new(threads: usize) -> Self {
-        Self(Arc::new(Semaphore::new(threads.clamp(1, Semaphore::MAX_PERMITS))))
+        Self { few: Line::of_few(threads), busy: Line::of_busy(threads), time: Arc::default() }
     }
 }
 
 /// The permission to answer requests. It ends when it is dropped.
 #[derive(Debug)]
 pub(super) struct Turn {
-    /// `None` if the connection is not busy.
-    permit: Option<OwnedSemaphorePermit>,
+    is_busy: bool,
+    /// `None` if the connection did not wait in a line.
+    permit: Option<Permit>,
     requests: usize,
 }
 
 impl Turn {
     /// The number of these `requests` that may be answered now.
     pub(super) fn admit(&mut self, requests: usize) -> usize {
-        let admitted = match &self.permit {
-            Some(_) => requests.min(MOST - self.requests),
-            None if self.requests + requests <= FEW => requests,
-            None => 0,
+        let admitted = if self.is_busy {
+            requests.min(MOST - self.requests)
+        } else if self.requests + requests <= FEW {
+            requests
+        } else {
+            0
         };
         self.requests += admitted;
         admitted
@@ -72,53 +80,65 @@ pub(super) struct Busy {
     turns: Turns,
     /// The number of polls for which the connection counts as busy.
     left: u32,
+    /// The time of the last request.
+    last: u64,
     /// The next turn, once it was asked for.
-    next: Option<Pin<Box<dyn Future<Output = Option<OwnedSemaphorePermit>> + Send>>>,
+    next: Option<Pin<Box<dyn Future<Output = Permit> + Send>>>,
 }
 
 impl Busy {
     /// A new connection is not busy.
     pub(super) fn new(turns: Turns) -> Self {
-        Self { turns, left: 0, next: None }
+        let last = turns.time.load(Ordering::Relaxed);
+        Self { turns, left: 0, last, next: None }
+    }
+
+    /// Polls a connection in its turn. `requests` counts the requests that it has received.
+    pub(super) fn poll_in_turn<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        requests: impl Fn() -> usize,
+        poll: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        let mut turn = ready!(self.poll_turn(cx));
+        let before = requests();
+        let polled = poll(cx);
+        turn.requests = requests() - before;
+        self.end(turn, false);
+        polled
     }
 
     /// Ready when the connection may be polled.
     pub(super) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
-        if self.left == 0 {
-            return Poll::Ready(Turn { permit: None, requests: 0 });
+        let is_busy = self.left > 0;
+        let turn = |permit| Poll::Ready(Turn { is_busy, permit, requests: 0 });
+        let line = if is_busy { &self.turns.busy } else { &self.turns.few };
+        if self.next.is_none() {
+            if !is_busy && line.is_short() {
+                return turn(None);
+            }
+            if is_busy && let Some(permit) = line.try_enter() {
+                return turn(Some(permit));
+            }
         }
-        let turns = &self.turns.0;
-        let is_due = || ANSWERED.get() >= IN_A_ROW;
-        if self.next.is_none()
-            && !is_due()
-            && let Ok(permit) = Arc::clone(turns).try_acquire_owned()
-        {
-            return Poll::Ready(Turn { permit: Some(permit), requests: 0 });
-        }
-        let next = self.next.get_or_insert_with(|| {
-            let turns = Arc::clone(turns);
-            Box::pin(async move {
-                // The semaphore is never closed.
-                let permit = turns.acquire_owned().await.ok();
-                if is_due() {
-                    // This comes back when all ready tasks were polled or a number of them, and after a look at all sockets.
-                    yield_now().await;
-                    ANSWERED.set(0);
-                }
-                permit
-            })
-        });
+        let next = self.next.get_or_insert_with(|| Box::pin(line.enter(self.last)));
         let permit = ready!(next.as_mut().poll(cx));
         self.next = None;
-        Poll::Ready(Turn { permit, requests: 0 })
+        turn(Some(permit))
     }
 
     /// Ends a turn, with requests left or without.
     pub(super) fn end(&mut self, turn: Turn, has_more: bool) {
-        let Turn { permit, requests } = turn;
+        let Turn { is_busy, requests, permit } = turn;
+        let line = if is_busy { &self.turns.busy } else { &self.turns.few };
+        // A poll without requests may have written answers.
+        line.answered(requests.max(1), permit.is_some());
+        let time = &self.turns.time;
         if permit.is_some() {
-            // A turn without requests may have written answers.
-            ANSWERED.set(ANSWERED.get() + requests.max(1));
+            time.fetch_add(1, Ordering::Relaxed);
+        }
+        if requests > 0 {
+            self.last = time.load(Ordering::Relaxed);
         }
         if has_more || requests > FEW {
             self.left = BUSY_FOR;

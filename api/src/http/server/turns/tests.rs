@@ -8,13 +8,15 @@ use std::{
 };
 
 use futures_util::{future::join_all, task::noop_waker_ref};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, yield_now};
 
-use super::*;
+use super::{line::SHORT, *};
 
-/// The requests of each client that come at once.
-const REQUESTS: usize = 100;
-const CLIENTS: usize = 200;
+/// The requests of each busy client that come at once.
+const MANY: usize = 100;
+const BUSY_CLIENTS: usize = 200;
+/// The clients with few requests at once.
+const CLIENTS: usize = 4_000;
 
 /// A thread whose time is the number of requests that it has answered.
 #[derive(Clone)]
@@ -22,11 +24,18 @@ struct Thread {
     turns: Turns,
     answered: Arc<AtomicUsize>,
     is_over: Arc<AtomicBool>,
+    /// How often a connection had to wait for its turn.
+    waits: Arc<AtomicUsize>,
 }
 
 impl Thread {
     fn new() -> Self {
-        Self { turns: Turns::new(1), answered: Arc::default(), is_over: Arc::default() }
+        Self {
+            turns: Turns::new(1),
+            answered: Arc::default(),
+            is_over: Arc::default(),
+            waits: Arc::default(),
+        }
     }
 
     fn now(&self) -> usize {
@@ -40,7 +49,12 @@ impl Thread {
             let mut busy = Busy::new(this.turns.clone());
             let mut answered = 0;
             while !this.is_over.load(Ordering::Relaxed) {
-                let mut turn = poll_fn(|cx| busy.poll_turn(cx)).await;
+                let mut turn = poll_fn(|cx| {
+                    let turn = busy.poll_turn(cx);
+                    this.waits.fetch_add(usize::from(turn.is_pending()), Ordering::Relaxed);
+                    turn
+                })
+                .await;
                 let admitted = turn.admit(requests);
                 this.answered.fetch_add(admitted, Ordering::Relaxed);
                 answered += admitted;
@@ -55,42 +69,81 @@ impl Thread {
     }
 }
 
-/// Returns the number of answers on each connection.
-async fn another_task_waits_for_a_few_turns_only() -> Vec<usize> {
+/// Runs clients, each of them with a number of requests at once. Returns the most requests that were answered while another task waited,
+/// and the number of answers of each client.
+async fn flood(clients: impl IntoIterator<Item = usize>) -> (usize, Vec<usize>) {
     let thread = Thread::new();
-    let clients: Vec<_> = (0..CLIENTS).map(|_| thread.flood(REQUESTS)).collect();
+    let clients: Vec<_> = clients.into_iter().map(|requests| thread.flood(requests)).collect();
     let watcher = thread.clone();
     // Like a task that waits for its socket.
-    let waits = tokio::spawn(async move {
-        let mut waits = Vec::new();
+    let longest = tokio::spawn(async move {
+        let mut longest = 0;
         for _ in 0..1_000 {
             let before = watcher.now();
             yield_now().await;
-            waits.push(watcher.now() - before);
+            longest = longest.max(watcher.now() - before);
         }
         watcher.is_over.store(true, Ordering::Relaxed);
-        waits
+        longest
     });
-    let waits = waits.await.unwrap();
-    let longest = waits.iter().max().unwrap();
-    assert!(
-        *longest <= 4 * REQUESTS,
-        "{longest} requests were answered meanwhile, a round has {}",
-        CLIENTS * REQUESTS
-    );
-    join_all(clients).await.into_iter().map(Result::unwrap).collect()
+    let longest = longest.await.unwrap();
+    (longest, join_all(clients).await.into_iter().map(Result::unwrap).collect())
+}
+
+fn assert_fair(answered: &[usize], difference: usize) {
+    let (least, most) = (answered.iter().min().unwrap(), answered.iter().max().unwrap());
+    assert!(*least > 0 && most - least <= difference, "connections take turns: {answered:?}");
 }
 
 #[tokio::test]
 async fn another_task_of_a_single_thread_waits_for_a_few_turns_only() {
-    let answered = another_task_waits_for_a_few_turns_only().await;
-    let (least, most) = (answered.iter().min().unwrap(), answered.iter().max().unwrap());
-    assert!(*least > 0 && most - least <= 2 * REQUESTS, "busy connections take turns: {answered:?}");
+    let (longest, answered) = flood([MANY; BUSY_CLIENTS]).await;
+    assert!(longest <= 4 * MANY, "{longest} requests were answered meanwhile");
+    assert_fair(&answered, 2 * MANY);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn another_task_of_a_pool_of_threads_waits_for_a_few_turns_only() {
-    another_task_waits_for_a_few_turns_only().await;
+    let (longest, _) = flood([MANY; BUSY_CLIENTS]).await;
+    assert!(longest <= 4 * MANY, "{longest} requests were answered meanwhile");
+}
+
+#[tokio::test]
+async fn another_task_of_a_single_thread_does_not_wait_for_all_connections_with_few_requests() {
+    for requests in [1, FEW] {
+        let (longest, answered) = flood(vec![requests; CLIENTS]).await;
+        assert!(longest <= 2 * SHORT, "{longest} requests were answered meanwhile");
+        assert_fair(&answered, 8 * FEW);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn another_task_of_a_pool_of_threads_does_not_wait_for_all_connections_with_few_requests() {
+    for requests in [1, FEW] {
+        let (longest, _) = flood(vec![requests; CLIENTS]).await;
+        assert!(longest <= 2 * SHORT, "{longest} requests were answered meanwhile");
+    }
+}
+
+#[tokio::test]
+async fn connections_with_few_requests_do_not_wait_for_all_busy_ones() {
+    let (_, answered) = flood([MANY; BUSY_CLIENTS].into_iter().chain(vec![1; CLIENTS])).await;
+    let (busy, few) = answered.split_at(BUSY_CLIENTS);
+    assert_fair(few, 8);
+    let [busy, few] = [busy, few].map(|answered| answered.iter().sum::<usize>());
+    assert!(few > busy / 8, "{few} requests of connections with few of them, {busy} of busy ones");
+}
+
+#[tokio::test]
+async fn who_sends_one_request_after_another_waits_for_nobody() {
+    let thread = Thread::new();
+    let clients: Vec<_> = (0..128).map(|_| thread.flood(1)).collect();
+    while thread.now() < 100_000 {
+        yield_now().await;
+    }
+    thread.is_over.store(true, Ordering::Relaxed);
+    join_all(clients).await;
+    assert_eq!(thread.waits.load(Ordering::Relaxed), 0);
 }
 
 fn poll(busy: &mut Busy) -> Poll<Turn> {
@@ -100,7 +153,7 @@ fn poll(busy: &mut Busy) -> Poll<Turn> {
 #[tokio::test]
 async fn a_connection_with_few_requests_at_once_waits_for_nobody() {
     let thread = Thread::new();
-    let _turn = thread.turns.0.acquire().await.unwrap();
+    let _turn = thread.turns.busy.enter(0).await;
     let mut busy = Busy::new(thread.turns.clone());
     for _ in 0..100 {
         let Poll::Ready(mut turn) = poll(&mut busy) else { panic!("it waits") };
@@ -123,18 +176,89 @@ async fn a_connection_is_busy_until_it_had_few_requests_for_a_while() {
         turn.admit(1);
         busy.end(turn, false);
     }
-    let _turn = busy.turns.0.clone().acquire_owned().await.unwrap();
+    let _turn = busy.turns.busy.enter(0).await;
     assert!(poll(&mut busy).is_ready());
 }
 
 #[tokio::test]
 async fn a_connection_that_ends_gives_its_turn_to_the_next_one() {
     let thread = Thread::new();
-    let turn = thread.turns.0.clone().acquire_owned().await.unwrap();
+    let turn = thread.turns.busy.enter(0).await;
     let [mut first, mut second] = [(); 2].map(|()| Busy { left: 1, ..Busy::new(thread.turns.clone()) });
     assert!(poll(&mut first).is_pending() && poll(&mut second).is_pending());
     drop(turn);
     assert!(poll(&mut second).is_pending(), "the first one has it");
     drop(first);
     poll_fn(|cx| second.poll_turn(cx)).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_answers_many_requests_in_a_poll_waits_for_its_turn() {
+    let thread = Thread::new();
+    let mut turn = Some(thread.turns.busy.enter(0).await);
+    let mut busy = Busy::new(thread.turns.clone());
+    let requests = AtomicUsize::new(0);
+    let mut poll = |more| {
+        let mut cx = Context::from_waker(noop_waker_ref());
+        let count = || requests.load(Ordering::Relaxed);
+        let _: Poll<()> = busy.poll_in_turn(&mut cx, count, |_| {
+            requests.fetch_add(more, Ordering::Relaxed);
+            Poll::Pending
+        });
+        count()
+    };
+    // One after another.
+    assert_eq!([0, 1, 0, 1].map(&mut poll), [0, 1, 1, 2]);
+    assert_eq!(poll(16), 18);
+    assert_eq!(poll(16), 18, "another connection has the turn");
+    turn.take();
+    assert_eq!(poll(16), 34);
+}
+
+#[tokio::test]
+async fn a_connection_without_a_request_for_long_goes_before_others() {
+    let thread = Thread::new();
+    let line = &thread.turns.few;
+    let turn = line.enter(0).await;
+    let mut cx = Context::from_waker(noop_waker_ref());
+    let [mut often, mut rarely, mut gone] = [9, 3, 1].map(|last| Box::pin(line.enter(last)));
+    for waiting in [&mut often, &mut rarely, &mut gone] {
+        assert!(waiting.as_mut().poll(&mut cx).is_pending());
+    }
+    drop(turn);
+    // It has the turn now.
+    drop(gone);
+    assert!(often.as_mut().poll(&mut cx).is_pending());
+    let Poll::Ready(turn) = rarely.as_mut().poll(&mut cx) else { panic!("it waits") };
+    assert!(often.as_mut().poll(&mut cx).is_pending() && !line.is_short());
+    drop(turn);
+    assert!(often.as_mut().poll(&mut cx).is_ready() && line.is_short());
+}
+
+/// Guards that a heartbeat does not wait for a whole round of a flood.
+#[tokio::test]
+async fn a_connection_with_a_request_now_and_then_waits_for_a_few_turns_only() {
+    let thread = Thread::new();
+    let clients: Vec<_> = (0..CLIENTS).map(|_| thread.flood(FEW)).collect();
+    let mut busy = Busy::new(thread.turns.clone());
+    let mut longest = 0;
+    for heartbeat in 1..10 {
+        while thread.now() < heartbeat * 2 * FEW * CLIENTS {
+            yield_now().await;
+        }
+        // The request and its answer.
+        for requests in [1, 0] {
+            let before = thread.now();
+            let mut turn = poll_fn(|cx| busy.poll_turn(cx)).await;
+            turn.admit(requests);
+            busy.end(turn, false);
+            longest = longest.max(thread.now() - before);
+            while thread.now() < before + 3 * FEW * CLIENTS / 2 {
+                yield_now().await;
+            }
+        }
+    }
+    thread.is_over.store(true, Ordering::Relaxed);
+    join_all(clients).await;
+    assert!(longest <= 2 * SHORT, "{longest} requests were answered meanwhile");
 }
