@@ -180,6 +180,11 @@ impl Connection {
         let peer = std::net::Ipv4Addr::LOCALHOST.into();
         Arc::new(Self::new(on_loopback, peer, watch::channel(Phase::Serving).1, None))
     }
+
+    /// The same, of a client with this address.
+    pub(super) fn for_test_from(peer: IpAddr) -> Arc<Self> {
+        Arc::new(Self::new(false, peer, watch::channel(Phase::Serving).1, None))
+    }
 }
 
 impl fmt::Debug for Connection {

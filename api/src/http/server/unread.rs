@@ -1,9 +1,11 @@
-//! Bounds the memory of answers that clients have not read, by closing the connection with the most.
+//! Bounds the memory of answers that clients have not read, by closing a connection: of the address with the most unread bytes, the
+//! connection with the most. So an address with many connections loses its own, and not the one of a caller that reads a long list.
 //!
 //! A client of HTTP/2 controls the flow of its answers, and can leave a thousand of them unread on one connection.
 
 use std::{
     collections::HashMap,
+    net::{IpAddr, Ipv6Addr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering},
@@ -54,8 +56,7 @@ impl UnreadAnswers {
         ConnectionRegistration { all: Arc::clone(self), address }
     }
 
-    /// Counts an answer of `bytes` bytes until the returned value is dropped. If the limit is exceeded, the connection with the most
-    /// unread bytes is closed.
+    /// Counts an answer of `bytes` bytes until the returned value is dropped. If the limit is exceeded, a connection is closed.
     pub(super) fn count(self: &Arc<Self>, connection: &Arc<Connection>, bytes: usize) -> Option<Unread> {
         if bytes < COUNTED_FROM {
             return None;
@@ -70,14 +71,30 @@ impl UnreadAnswers {
 
     fn cut_off_the_greatest(&self) {
         let connections: Vec<_> = self.connections().values().filter_map(Weak::upgrade).collect();
-        let unread = |connection: &&Arc<Connection>| connection.unread().load(Ordering::Relaxed);
-        if let Some(greatest) = connections.iter().max_by_key(unread) {
+        let unread = |connection: &Connection| connection.unread().load(Ordering::Relaxed);
+        let mut by_address: HashMap<IpAddr, usize> = HashMap::new();
+        for connection in &connections {
+            *by_address.entry(address_of(connection)).or_default() += unread(connection);
+        }
+        let order = |connection: &&Arc<Connection>| {
+            (by_address.get(&address_of(connection)).copied().unwrap_or_default(), unread(connection))
+        };
+        if let Some(greatest) = connections.iter().max_by_key(order) {
             if let Some(left_out) = CUT_OFF.pass() {
-                let (bytes, peer) = (unread(&greatest), greatest.peer());
+                let (bytes, peer) = (unread(greatest), greatest.peer());
                 tracing::warn!(%peer, bytes, left_out, "a client leaves too many answers unread; its connection is closed");
             }
             greatest.cut_off();
         }
+    }
+}
+
+/// The address of a connection's client. A client with IPv6 usually has a whole network of 64 bits.
+fn address_of(connection: &Connection) -> IpAddr {
+    const NETWORK: u128 = u128::MAX << 64;
+    match connection.peer().to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & NETWORK).into(),
+        address @ IpAddr::V4(_) => address,
     }
 }
 
@@ -110,6 +127,7 @@ impl Drop for Unread {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
     use futures_util::FutureExt;
 
@@ -137,5 +155,23 @@ mod tests {
         assert!(is_cut(&great) && !is_cut(&small));
         drop(unread);
         assert_eq!((all.bytes.load(Ordering::Relaxed), great.unread().load(Ordering::Relaxed)), (0, 0));
+    }
+
+    /// Guards a caller that reads a long list against a client that leaves many lists unread, each on a connection of its own.
+    #[test]
+    fn the_address_with_the_most_unread_answers_loses_a_connection() {
+        let all = Arc::new(UnreadAnswers::at_most(100_000));
+        let is_cut = |connection: &Connection| connection.until_cut_off().now_or_never().is_some();
+        for (flooding, other) in
+            [(["192.0.2.1", "192.0.2.1"], "192.0.2.2"), (["2001:db8::1", "2001:db8::2"], "2001:db8:0:1::1")]
+        {
+            let from = |address: &str| Connection::for_test_from(address.parse().unwrap());
+            let (flooding, other) = (flooding.map(from), from(other));
+            let _registrations =
+                [&flooding[0], &flooding[1], &other].map(|connection| all.register(connection));
+            let _unread =
+                [all.count(&other, 45_000), all.count(&flooding[0], 30_000), all.count(&flooding[1], 40_000)];
+            assert!(is_cut(&flooding[1]) && !is_cut(&flooding[0]) && !is_cut(&other));
+        }
     }
 }
