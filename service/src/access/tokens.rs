@@ -74,7 +74,7 @@ impl Tokens {
 
     /// Whether there is any token.
     pub async fn exist(&self) -> Result<bool, StoreError> {
-        Ok(!self.0.list_tokens(None, None, 1).await?.items.is_empty())
+        Ok(!self.0.clone().list_tokens(None, None, 1).await?.items.is_empty())
     }
 
     /// Creates a token. `by` is the administrator; `None` is for somebody with access to the database itself, who may
@@ -121,7 +121,7 @@ impl Tokens {
         limit: u32,
         by: Option<&Identity>,
     ) -> Result<Page<Token, TokenId>, StoreError> {
-        self.0.list_tokens(by, after, limit).await
+        self.0.clone().list_tokens(by.cloned(), after, limit).await
     }
 
     /// Revokes a token, and returns it.

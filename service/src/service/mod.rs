@@ -219,7 +219,7 @@ impl LockService {
         limit: u32,
     ) -> Result<Page<LockView, Key>, ServiceError> {
         observed(Operation::List, async {
-            let page = self.store.list_locks(&tenant, &filter, after.as_ref(), limit).await;
+            let page = self.store.clone().list_locks(tenant, filter, after, limit).await;
             page.map_err(|error| self.unavailable(&error))
         })
         .await
@@ -234,7 +234,7 @@ impl LockService {
         limit: u32,
     ) -> Result<Page<SemaphoreView, Key>, ServiceError> {
         observed(Operation::List, async {
-            let page = self.store.list_semaphores(&tenant, &filter, after.as_ref(), limit).await;
+            let page = self.store.clone().list_semaphores(tenant, filter, after, limit).await;
             page.map_err(|error| self.unavailable(&error))
         })
         .await
@@ -250,7 +250,7 @@ impl LockService {
         let work = async {
             let reply = self.engine.execute(id.clone(), Command::Get(Kind::Semaphore)).await?;
             let (view, _) = semaphore(Kind::Semaphore, reply)?;
-            let page = self.store.list_permits(&id, after, limit).await;
+            let page = self.store.clone().list_permits(id, after, limit).await;
             let mut page = page.map_err(|error| self.unavailable(&error))?;
             page.items.iter_mut().for_each(|permit| permit.guarded = view.guarded);
             Ok(page)

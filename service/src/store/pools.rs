@@ -37,8 +37,10 @@ const GENERAL_WAIT: Duration = Duration::from_secs(2);
 /// How long membership waits for a connection, and for an answer. A replica whose heartbeat counter stands still for 3 s is declared
 /// dead.
 const MEMBERSHIP_ANSWER: Duration = Duration::from_millis(1_200);
-/// Number of connections that only read a SQLite file.
+/// Number of connections that only read a SQLite file for the hot pool.
 const SQLITE_READERS: usize = 2;
+/// The number of connections from which on the general pool has two: one for lists, and one for what must not wait for them.
+const TWO_GENERAL_FROM: usize = 5;
 
 /// Connections to one database.
 #[derive(Debug)]
@@ -46,7 +48,8 @@ pub(super) struct Pools {
     pub(super) dialect: Dialect,
     /// For batches, loads and transactions.
     pub(super) hot_pool: AnyPool,
-    /// For lists, counts and sweeping, which may take long and must not delay anything else.
+    /// For lists, counts, sweeping and changes of tokens, which may take long and must not delay anything else. Lists leave one
+    /// connection to the others, unless there is only one: see `lists::turns`.
     pub(super) general_pool: AnyPool,
     /// For heartbeats of replicas, joins, reaping and readiness, which nothing else may delay.
     pub(super) membership_pool: AnyPool,
@@ -79,7 +82,7 @@ impl Shares {
     fn of(connections: u32) -> Self {
         let connections = usize::try_from(connections).unwrap_or(usize::MAX).max(3);
         let membership = if connections < 8 { 1 } else { 2 };
-        let general = (connections / 5).max(1);
+        let general = (connections / 5).max(if connections < TWO_GENERAL_FROM { 1 } else { 2 });
         let hot = connections - membership - general;
         // Statements outside of transactions need connections, too; transactions need at least one.
         Self { hot, transactions: hot.div_ceil(3).max(hot.saturating_sub(2)), general, membership }
@@ -107,7 +110,7 @@ impl Pools {
             Ok(sqlite::connect_options(file).disable_statement_logging())
         };
         let servers = Servers::start(options.hosts(), connect, Arc::default()).map_err(not_connected)?;
-        let shares = Shares { hot: SQLITE_READERS, transactions: 1, general: 1, membership: 1 };
+        let shares = Shares { hot: SQLITE_READERS, transactions: 1, general: 2, membership: 1 };
         let pools = Self::new(Dialect::Sqlite, shares, &servers, false, AnyPool::Sqlite);
         Ok(Self { sqlite_writer: Some(writer), ..pools })
     }
@@ -230,6 +233,7 @@ mod tests {
             assert!(membership >= 1 && general >= 1 && hot >= 1, "{connections}");
             assert!((1..=hot).contains(&transactions), "{connections}");
             assert!(hot >= general, "{connections}");
+            assert!(general >= 2 || connections < 5, "{connections}: a connection that lists do not use");
         }
         assert_eq!(Shares::of(10), Shares { hot: 6, transactions: 4, general: 2, membership: 2 });
     }

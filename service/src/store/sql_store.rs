@@ -10,6 +10,7 @@ use super::{
     classify::is_transient,
     disk::Disk,
     gate::WriteGate,
+    lists::turns::Turns,
     operation::Operation,
     pools::Pools,
     readiness::Readiness,
@@ -20,8 +21,6 @@ use super::{
     writer::{AnyPool, Work, Writer, begin_sqlite},
 };
 
-/// The most lists that may be read, or wait for a connection, at the same time.
-const MOST_LISTS: usize = 1_000;
 /// The most tries of a transaction that may be repeated.
 const MOST_TRIES: u32 = 3;
 
@@ -43,8 +42,8 @@ pub(super) struct SqlStore {
     pub(super) sqlite_reader: Option<SqliteReader>,
     pub(super) readiness: Readiness,
     pub(super) disk: Disk,
-    /// One permit for each list that is read or waits for a connection.
-    pub(super) list_permits: Semaphore,
+    /// The turns of lists.
+    pub(super) turns: Arc<Turns>,
     /// Refuses writes to a schema that this program does not know.
     pub(super) gate: WriteGate,
     /// Why no lock can be guarded here; `None` if locks can be guarded.
@@ -74,6 +73,7 @@ impl SqlStore {
             }
             None => (None, None, None),
         };
+        let turns = Turns::new(pools.general_pool.limit());
         let guard_refusal = routines::refusal(&pools.general_pool, pools.dialect).await;
         let mut store = Self {
             guard_refusal,
@@ -92,7 +92,7 @@ impl SqlStore {
             sqlite_reader,
             readiness: Readiness::default(),
             disk: Disk::default(),
-            list_permits: Semaphore::new(MOST_LISTS),
+            turns,
             gate: WriteGate::new(watch),
         };
         if store.guard_refusal.is_none() {
@@ -109,7 +109,7 @@ impl SqlStore {
         &self.pools.hot_pool
     }
 
-    /// For lists, counts and sweeping.
+    /// For lists, counts, sweeping and changes of tokens.
     pub(super) const fn general_pool(&self) -> &AnyPool {
         &self.pools.general_pool
     }

@@ -1,5 +1,7 @@
 //! [`TokenStore`] over SQL.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use db_locks_entity::tokens::{Column, Entity, Model};
 use sea_orm::{
@@ -8,10 +10,7 @@ use sea_orm::{
 };
 
 use super::{
-    FoundToken, Page, StoreError, TokenStore,
-    classify::{Purpose, overloaded},
-    page::PageInProgress,
-    rows::count,
+    FoundToken, Page, StoreError, TokenStore, classify::Purpose, page::PageInProgress, rows::count,
     sql_store::SqlStore,
 };
 use crate::{
@@ -49,39 +48,48 @@ impl TokenStore for SqlStore {
     }
 
     async fn list_tokens(
-        &self,
-        by: Option<&Identity>,
+        self: Arc<Self>,
+        by: Option<Identity>,
         after: Option<TokenId>,
         limit: u32,
     ) -> Result<Page<Token, TokenId>, StoreError> {
-        let tenant = by.and_then(|admin| admin.tenant.as_ref());
-        let work = async {
-            let mut page = PageInProgress::new(limit);
-            loop {
-                let after = page.last().copied().or(after);
-                let wanted = page.rows_wanted();
-                let query = Entity::find()
-                    .apply_if(tenant, |query, tenant| query.filter(Column::Tenant.eq(tenant.as_str())))
-                    .apply_if(after, |query, after| query.filter(Column::Id.gt(after.0)))
-                    .order_by_asc(Column::Id)
-                    .limit(wanted)
-                    .into_query();
-                let rows = self.select(self.general_pool(), &self.tokens, "list_tokens", &query).await?;
-                let is_last = (rows.len() as u64) < wanted;
-                let mut tokens = Vec::with_capacity(rows.len());
-                for row in &rows {
-                    tokens.push((read_token(row)?, TokenId(row.try_get("", "id")?)));
-                }
-                let is_shown = |token: &Token| by.is_none_or(|admin| token.scope.lies_within(admin));
-                let item = |(token, id): (Option<Token>, TokenId)| (token.filter(is_shown), id);
-                let is_full = !page.extend(tokens, item).await;
-                if is_full || is_last {
-                    return Ok(page.finish());
-                }
-            }
-        };
-        let _permit = self.list_permits.try_acquire().map_err(|_| overloaded())?;
-        self.tokens.run(Purpose::Read, work).await
+        let tenant = by.as_ref().and_then(|admin| admin.tenant.clone());
+        self.read_page(
+            tenant.clone(),
+            |store| &store.tokens,
+            move |store, turn| {
+                Box::pin(async move {
+                    let mut page = PageInProgress::new(limit);
+                    loop {
+                        let after = page.last().copied().or(after);
+                        let wanted = page.rows_wanted();
+                        let query = Entity::find()
+                            .apply_if(tenant.as_ref(), |query, tenant| {
+                                query.filter(Column::Tenant.eq(tenant.as_str()))
+                            })
+                            .apply_if(after, |query, after| query.filter(Column::Id.gt(after.0)))
+                            .order_by_asc(Column::Id)
+                            .limit(wanted)
+                            .into_query();
+                        let pool = store.general_pool();
+                        let rows = store.select(pool, &store.tokens, "list_tokens", &query).await?;
+                        let is_last = (rows.len() as u64) < wanted;
+                        let mut tokens = Vec::with_capacity(rows.len());
+                        for row in &rows {
+                            tokens.push((read_token(row)?, TokenId(row.try_get("", "id")?)));
+                        }
+                        let is_shown =
+                            |token: &Token| by.as_ref().is_none_or(|admin| token.scope.lies_within(admin));
+                        let item = |(token, id): (Option<Token>, TokenId)| (token.filter(is_shown), id);
+                        if !page.extend(tokens, item).await || is_last {
+                            return Ok(page.finish());
+                        }
+                        turn.let_others().await?;
+                    }
+                })
+            },
+        )
+        .await
     }
 
     async fn count_tokens(&self, tenant: &Tenant) -> Result<u64, StoreError> {

@@ -201,8 +201,8 @@ pub trait TokenStore: Send + Sync + 'static {
     /// One page of tokens in the order of their ids: those that `by` may see as an administrator, or all tokens without
     /// `by`.
     async fn list_tokens(
-        &self,
-        by: Option<&Identity>,
+        self: Arc<Self>,
+        by: Option<Identity>,
         after: Option<TokenId>,
         limit: u32,
     ) -> Result<Page<access::Token, TokenId>, StoreError>;
@@ -223,31 +223,31 @@ pub trait TokenStore: Send + Sync + 'static {
     async fn note_use(&self, ids: &[TokenId]) -> Result<(), StoreError>;
 }
 
-/// Lists and counts.
+/// Lists and counts. Lists take turns by tenant; one that would wait for too long fails as overload.
 #[async_trait]
 pub trait ListStore: Send + Sync + 'static {
     /// One page of locks in byte order of their keys.
     async fn list_locks(
-        &self,
-        tenant: &Tenant,
-        filter: &LockFilter,
-        after: Option<&Key>,
+        self: Arc<Self>,
+        tenant: Tenant,
+        filter: LockFilter,
+        after: Option<Key>,
         limit: u32,
     ) -> Result<Page<LockView, Key>, StoreError>;
 
     /// One page of semaphores in byte order of their keys.
     async fn list_semaphores(
-        &self,
-        tenant: &Tenant,
-        filter: &KeyFilter,
-        after: Option<&Key>,
+        self: Arc<Self>,
+        tenant: Tenant,
+        filter: KeyFilter,
+        after: Option<Key>,
         limit: u32,
     ) -> Result<Page<SemaphoreView, Key>, StoreError>;
 
     /// One page of a semaphore's active permits, in the order of their slots.
     async fn list_permits(
-        &self,
-        id: &KeyId,
+        self: Arc<Self>,
+        id: KeyId,
         after: Option<i32>,
         limit: u32,
     ) -> Result<Page<LockView, i32>, StoreError>;

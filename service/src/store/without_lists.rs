@@ -1,5 +1,7 @@
 //! Lists for test stores whose lists nobody reads.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use super::{HeldCounts, KeyFilter, ListStore, LockFilter, Page, StoreError};
@@ -15,28 +17,28 @@ const fn empty<T, N>() -> Page<T, N> {
 #[async_trait]
 impl<S: WithoutLists> ListStore for S {
     async fn list_locks(
-        &self,
-        _: &Tenant,
-        _: &LockFilter,
-        _: Option<&Key>,
+        self: Arc<Self>,
+        _: Tenant,
+        _: LockFilter,
+        _: Option<Key>,
         _: u32,
     ) -> Result<Page<LockView, Key>, StoreError> {
         Ok(empty())
     }
 
     async fn list_semaphores(
-        &self,
-        _: &Tenant,
-        _: &KeyFilter,
-        _: Option<&Key>,
+        self: Arc<Self>,
+        _: Tenant,
+        _: KeyFilter,
+        _: Option<Key>,
         _: u32,
     ) -> Result<Page<SemaphoreView, Key>, StoreError> {
         Ok(empty())
     }
 
     async fn list_permits(
-        &self,
-        _: &KeyId,
+        self: Arc<Self>,
+        _: KeyId,
         _: Option<i32>,
         _: u32,
     ) -> Result<Page<LockView, i32>, StoreError> {

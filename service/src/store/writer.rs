@@ -33,13 +33,23 @@ impl AnyPool {
         }
     }
 
-    /// Use of the pool's connections.
-    pub(super) fn usage(&self, name: &'static str) -> PoolUse {
-        let (in_use, idle, limit) = match self {
+    /// The numbers of connections: in use, idle, and the most there may be.
+    fn connections(&self) -> (usize, usize, usize) {
+        match self {
             Self::Sqlite(pool) => pool.usage(),
             Self::Postgres(pool) => pool.usage(),
             Self::MySql(pool) => pool.usage(),
-        };
+        }
+    }
+
+    /// The most connections that the pool may have.
+    pub(super) fn limit(&self) -> usize {
+        self.connections().2
+    }
+
+    /// Use of the pool's connections.
+    pub(super) fn usage(&self, name: &'static str) -> PoolUse {
+        let (in_use, idle, limit) = self.connections();
         let count = |connections: usize| u32::try_from(connections).unwrap_or(u32::MAX);
         PoolUse { pool: name, in_use: count(in_use), idle: count(idle), limit: count(limit) }
     }

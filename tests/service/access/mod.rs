@@ -5,6 +5,7 @@ mod documents;
 mod hostile;
 mod issuer;
 mod jwt;
+mod list_flood;
 mod routes;
 mod start;
 pub(crate) mod tls;

@@ -158,7 +158,7 @@ async fn keys_are_compared_byte_for_byte(database: Database) {
     }
     let tenant = id("x").tenant;
     let page =
-        store.list_locks(&tenant, &db_locks_service::store::LockFilter::default(), None, 100).await.unwrap();
+        store.list_locks(tenant, db_locks_service::store::LockFilter::default(), None, 100).await.unwrap();
     let listed: Vec<_> = page.items.iter().map(|view| view.id.key.as_str().to_owned()).collect();
     let mut sorted = names.map(str::to_owned);
     sorted.sort();

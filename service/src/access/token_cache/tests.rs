@@ -36,8 +36,8 @@ impl TokenStore for OneToken {
     }
 
     async fn list_tokens(
-        &self,
-        _: Option<&Identity>,
+        self: Arc<Self>,
+        _: Option<Identity>,
         _: Option<TokenId>,
         _: u32,
     ) -> Result<Page<Token, TokenId>, StoreError> {
