@@ -2,13 +2,16 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use axum::http::{HeaderMap, request::Parts};
+use axum::http::{HeaderMap, HeaderName, request::Parts};
 use db_locks_service::{
     access::{Identity, KeyPatterns, Role},
     domain::{HeldView, Key, Owner, Tenant},
 };
 
 use crate::{http::Defaults, problem::Problem};
+
+/// The header that names a tenant.
+pub(crate) const X_TENANT: HeaderName = HeaderName::from_static("x-tenant");
 
 /// The caller of a request. Without authentication every caller may do everything.
 #[derive(Debug, Clone, Default)]
@@ -42,7 +45,7 @@ impl Caller {
     /// Refuses an `X-Tenant` header that names a tenant of others. An invalid name is refused here or by later validation.
     pub(crate) fn check_tenant(&self, headers: &HeaderMap) -> Result<(), Problem> {
         let Some(identity) = self.identity() else { return Ok(()) };
-        let mut named = headers.get_all("x-tenant").iter();
+        let mut named = headers.get_all(X_TENANT).iter();
         if named.all(|value| identity.may_act_for(&String::from_utf8_lossy(value.as_bytes()))) {
             Ok(())
         } else {

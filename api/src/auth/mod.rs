@@ -14,7 +14,7 @@ mod signature;
 pub(crate) use self::{
     access_rule::AccessRule,
     authentication::{CredentialCheck, CredentialLookup},
-    caller::Caller,
+    caller::{Caller, X_TENANT},
     certificate::ClientCertificate,
 };
 pub use self::{

@@ -81,6 +81,9 @@ async fn read_whole(headers: &HeaderMap, mut body: Body, parts: &Semaphore) -> R
             pieces.extend_from_slice(&std::mem::take(&mut whole));
             pieces.extend_from_slice(&data);
         }
+        if body.is_end_stream() {
+            break;
+        }
     }
     Ok(if pieces.is_empty() { whole } else { pieces.freeze() })
 }
@@ -129,14 +132,21 @@ fn too_large() -> Problem {
 }
 
 fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
-    let encoded = headers.get(header::CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity");
-    if encoded {
+    // One pass, since each look-up would hash a name. The first value of a name counts.
+    let (mut encoding, mut declared) = (None, None);
+    for (name, value) in headers {
+        if name == header::CONTENT_TYPE {
+            declared.get_or_insert(value);
+        } else if name == header::CONTENT_ENCODING {
+            encoding.get_or_insert(value);
+        }
+    }
+    if encoding.is_some_and(|encoding| encoding != "identity") {
         return Err(Problem::new(
             ProblemKind::UnsupportedMediaType,
             "The body must not be encoded: send it without Content-Encoding.",
         ));
     }
-    let declared = headers.get(header::CONTENT_TYPE);
     if declared.is_some_and(|value| is_json(value.as_bytes())) {
         return Ok(());
     }

@@ -4,13 +4,15 @@ use axum::http::{HeaderMap, Uri};
 use db_locks_service::domain::{Key, Tenant};
 
 use super::{errors::Errors, escape::decode};
+use crate::auth::X_TENANT;
 
-/// The header that names the tenant.
+/// The header that names the tenant, as people write it.
 pub(crate) const TENANT_HEADER: &str = "X-Tenant";
 
 /// The tenant of a request. Without the header it is the default tenant.
 pub(super) fn read_tenant(headers: &HeaderMap, default: &Tenant, errors: &mut Errors) -> Option<Tenant> {
-    let mut values = headers.get_all("x-tenant").iter();
+    // A look-up would hash the name, for each request.
+    let mut values = headers.iter().filter_map(|(name, value)| (name == X_TENANT).then_some(value));
     let Some(value) = values.next() else { return Some(default.clone()) };
     if values.next().is_some() {
         errors.add(TENANT_HEADER, "is given more than once");
@@ -25,12 +27,19 @@ pub(super) fn read_tenant(headers: &HeaderMap, default: &Tenant, errors: &mut Er
 ///
 /// The router's own decoding would accept malformed escapes.
 pub(super) fn read_key(uri: &Uri, errors: &mut Errors) -> Option<Key> {
-    let segment = uri.path().split('/').nth(2).unwrap_or_default();
-    decode(segment, false)
+    decode(second_segment(uri.path()), false)
         .map_err(str::to_owned)
         .and_then(|text| Key::new(&text).map_err(|error| error.to_string()))
         .map_err(|reason| errors.add("key", reason))
         .ok()
+}
+
+/// The second segment of a path; empty if there is none.
+fn second_segment(path: &str) -> &str {
+    let mut slashes = path.bytes().enumerate().filter(|(_, byte)| *byte == b'/').map(|(index, _)| index);
+    let start = slashes.nth(1).map_or(path.len(), |slash| slash + 1);
+    let end = slashes.next().unwrap_or(path.len());
+    path.get(start..end).unwrap_or_default()
 }
 
 #[cfg(test)]

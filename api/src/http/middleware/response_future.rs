@@ -213,11 +213,10 @@ impl<S: Service<Request>> ResponseFuture<S> {
     /// Withholds a grant after a wait until its credential is checked again. If the credential has ended, the answer is dropped,
     /// which releases the grant.
     fn recheck_credential(&self, response: Response) -> Result<Response, Box<CredentialRecheck>> {
-        let waited = response.status() == StatusCode::OK && self.began.elapsed() >= RECHECK_AFTER;
         let (Some(credential), Some(authentication)) = (&self.credential, &self.shared.authentication) else {
             return Ok(response);
         };
-        if !waited {
+        if response.status() != StatusCode::OK || self.began.elapsed() < RECHECK_AFTER {
             return Ok(response);
         }
         let headers = HeaderMap::from_iter([(header::AUTHORIZATION, credential.clone())]);

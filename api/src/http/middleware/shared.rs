@@ -95,7 +95,7 @@ impl Shared {
         route: RouteIndex,
     ) -> Option<HeaderValue> {
         let waits = self.authentication.is_some() && self.metrics.path(route).ends_with("/acquire");
-        request.headers().get(header::AUTHORIZATION).filter(|_| waits).cloned()
+        waits.then(|| request.headers().get(header::AUTHORIZATION).cloned()).flatten()
     }
 
     /// The reason why the caller may not use a route: the request's origin, the rate limit, or the caller's role. A wrong method

@@ -14,6 +14,7 @@ use axum::{
     http::{HeaderValue, Request, header},
     response::Response,
 };
+use futures_util::StreamExt;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -25,7 +26,7 @@ use tokio::{
 use super::{
     HttpService, Protocols,
     body::{AnswerBody, FIRST_PIECE, PIECE},
-    ending::Ending,
+    ending::{End, EndEvents, Ending},
     protocol::{self, Protocol},
     request_body::RequestBody,
     stream::ClientStream,
@@ -82,39 +83,32 @@ pub(super) async fn serve<S: HttpService>(
         streams: None,
         unread: Arc::clone(&protocols.unread),
     };
-    tokio::select! {
-        biased;
-        result = speak(&protocols, protocol, io, requests, ending) => {
-            if let Some(Err(error)) = result {
-                tracing::debug!(error = &error as &dyn std::error::Error, %peer, "a connection broke");
-            }
-        }
-        () = client.until_cut_off() => {}
+    let ends = ending.events(client, is_http2);
+    if let Some(Err(error)) = speak(&protocols, protocol, io, requests, ends).await {
+        tracing::debug!(error = &error as &dyn std::error::Error, %peer, "a connection broke");
     }
 }
 
-/// Answers the requests of a connection until it ends; `None` if the shutdown did not wait for it.
+/// Answers the requests of a connection until it ends; `None` if it was ended without waiting for its requests.
 async fn speak<S: HttpService>(
     protocols: &Protocols,
     protocol: Protocol,
     io: TokioIo<ClientStream>,
     requests: Requests<S>,
-    mut ending: Ending,
+    mut ends: EndEvents,
 ) -> Option<hyper::Result<()>> {
-    let result = match protocol {
+    match protocol {
         Protocol::Http1 => {
             let client = Arc::clone(&requests.client);
             let mut connection = pin!(protocols.http1.serve_connection(io, requests));
             let mut busy = Busy::new(protocols.turns.clone());
-            tokio::select! {
-                biased;
-                result = run_http1(&mut busy, &client, connection.as_mut()) => result,
-                () = ending.close_when_idle() => {
-                    connection.as_mut().graceful_shutdown();
-                    tokio::select! {
-                        biased;
-                        result = run_http1(&mut busy, &client, connection.as_mut()) => result,
-                        () = ending.reached(Phase::Ended) => return None,
+            loop {
+                tokio::select! {
+                    biased;
+                    result = run_http1(&mut busy, &client, connection.as_mut()) => return Some(result),
+                    Some(end) = ends.next() => match end {
+                        End::Graceful => connection.as_mut().graceful_shutdown(),
+                        End::AtOnce => return None,
                     }
                 }
             }
@@ -124,22 +118,19 @@ async fn speak<S: HttpService>(
             let requests = Requests { streams: Some(streams.clone()), ..requests };
             let mut connection = pin!(super::http2(streams.clone()).serve_connection(io, requests));
             let mut running = Running::new(protocols.turns.clone());
-            tokio::select! {
-                biased;
-                result = run_http2(&mut running, &streams, connection.as_mut()) => result,
-                // Tell the client to send further requests elsewhere.
-                () = ending.send_elsewhere() => {
-                    connection.as_mut().graceful_shutdown();
-                    tokio::select! {
-                        biased;
-                        result = run_http2(&mut running, &streams, connection.as_mut()) => result,
-                        () = ending.reached(Phase::Ended) => return None,
+            loop {
+                tokio::select! {
+                    biased;
+                    result = run_http2(&mut running, &streams, connection.as_mut()) => return Some(result),
+                    Some(end) = ends.next() => match end {
+                        // Tell the client to send further requests elsewhere.
+                        End::Graceful => connection.as_mut().graceful_shutdown(),
+                        End::AtOnce => return None,
                     }
                 }
             }
         }
-    };
-    Some(result)
+    }
 }
 
 /// Runs an HTTP/1.1 connection. With pipelined requests, hyper answers up to 16 of them in a poll.

@@ -1,14 +1,28 @@
 //! The events that end a connection: a shutdown of the service, or new authorities for client certificates.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use futures_util::{FutureExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::{sync::watch, time::Instant};
 
-use crate::http::connection::Phase;
+use crate::http::connection::{Connection, Phase};
 
 /// How long a new connection is kept for its first request while idle ones are being closed, since that request may be on its
 /// way.
 const FIRST_REQUEST: Duration = Duration::from_millis(500);
+
+/// How a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// It ends once its requests are answered.
+    Graceful,
+    /// It ends now.
+    AtOnce,
+}
+
+/// The events that end a connection. A connection is polled several times for each request; this set polls a future only when it
+/// was woken.
+pub(super) type EndEvents = FuturesUnordered<BoxFuture<'static, End>>;
 
 /// Watches for the events that end a connection.
 pub(super) struct Ending {
@@ -42,20 +56,38 @@ impl Ending {
             () = reached(&mut self.phase, Phase::Closing) => {}
         }
         // Until the first of both.
-        let _ = tokio::time::timeout_at(self.opened + FIRST_REQUEST, self.reached(Phase::Ended)).await;
+        let _ = tokio::time::timeout_at(self.opened + FIRST_REQUEST, reached(&mut self.phase, Phase::Ended))
+            .await;
+    }
+
+    /// The events that end the connection of this client. A client of HTTP/2 can be asked to send further requests elsewhere; a
+    /// connection of HTTP/1 is closed between two requests.
+    pub(super) fn events(mut self, client: Arc<Connection>, is_http2: bool) -> EndEvents {
+        let mut phase = self.phase();
+        let graceful = async move {
+            if is_http2 {
+                self.send_elsewhere().await
+            } else {
+                self.close_when_idle().await
+            }
+            End::Graceful
+        };
+        let at_once = async move {
+            tokio::select! {
+                () = client.until_cut_off() => {}
+                () = reached(&mut phase, Phase::Ended) => {}
+            }
+            End::AtOnce
+        };
+        [graceful.boxed(), at_once.boxed()].into_iter().collect()
     }
 
     /// Completes when the client is to send further requests on another connection.
-    pub(super) async fn send_elsewhere(&mut self) {
+    async fn send_elsewhere(&mut self) {
         tokio::select! {
             () = replaced(&mut self.authorities) => {}
             () = reached(&mut self.phase, Phase::Draining) => {}
         }
-    }
-
-    /// Waits for a phase of the service.
-    pub(super) async fn reached(&mut self, phase: Phase) {
-        reached(&mut self.phase, phase).await;
     }
 }
 

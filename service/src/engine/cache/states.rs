@@ -79,7 +79,7 @@ impl States {
             semaphore.permits.trim(longest_view());
         }
         state.queue.trim(longest_view());
-        if self.young_bytes >= self.generation_bytes || now.duration_since(self.since) >= GENERATION {
+        if self.young_bytes >= self.generation_bytes || now >= self.since + GENERATION {
             self.end_generation(now);
         }
         self.young_bytes += weight(&state);

@@ -79,8 +79,13 @@ impl Commits {
     /// had, or if the last commit is slow.
     pub(super) fn may_send(&self, waiting: usize) -> bool {
         let under_way = self.under_way.len();
+        let gathered = self.gathered(waiting);
+        // Reading the clock costs more than all else here.
+        if gathered == 0 {
+            return false;
+        }
         under_way == 0
-            || (under_way < self.most && self.gathered(waiting) >= self.last_commands)
+            || (under_way < self.most && gathered >= self.last_commands)
             || (under_way <= self.most && self.last_sent.elapsed() >= SLOW_COMMIT)
     }
 
