@@ -12,7 +12,10 @@ use crate::{
     auth::Caller,
     http::{App, State},
     problem::{Problem, problems},
-    request::{Defaults, Fields, KeyParam, KeyWithBody, ReadBody, TenantParam, Wait, check_refresh_period},
+    request::{
+        Defaults, Fields, KeyWithBody, LockKeyParam, ReadBody, SemaphoreKeyParam, TenantParam, Wait,
+        check_refresh_period,
+    },
 };
 
 /// The lock to take, its lease, and the waiting time. All fields are optional; a field that is null counts as absent.
@@ -172,7 +175,7 @@ problems!(AcquireProblems: KeysWithBody, NotFound, VersionMismatch, WrongKind, S
     post,
     path = "/locks/{key}/acquire",
     tag = "locks",
-    params(KeyParam::<false>, TenantParam),
+    params(LockKeyParam, TenantParam),
     request_body(
         content = Option<AcquireLockBody>,
         examples(
@@ -208,7 +211,7 @@ pub(crate) async fn acquire_lock(
     post,
     path = "/semaphores/{key}/acquire",
     tag = "semaphores",
-    params(KeyParam::<true>, TenantParam),
+    params(SemaphoreKeyParam, TenantParam),
     request_body(
         content = Option<AcquirePermitBody>,
         examples(

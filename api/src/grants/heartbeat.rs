@@ -8,7 +8,7 @@ use crate::{
     answer::{GrantBody, json},
     http::{App, State},
     problem::{Problem, problems},
-    request::{Defaults, Fields, KeyParam, KeyWithBody, ReadBody, TenantParam},
+    request::{Defaults, Fields, KeyWithBody, LockKeyParam, ReadBody, SemaphoreKeyParam, TenantParam},
 };
 
 /// The grant to renew, and the changes to it.
@@ -65,7 +65,7 @@ problems!(HeartbeatProblems: KeysWithBody, NotFound, VersionMismatch, Revoked, L
     post,
     path = "/locks/{key}/heartbeat",
     tag = "locks",
-    params(KeyParam::<false>, TenantParam),
+    params(LockKeyParam, TenantParam),
     request_body(
         content = HeartbeatBody,
         description = "The example renews the grant of the first example of acquire.",
@@ -88,7 +88,7 @@ pub(crate) async fn heartbeat_lock(
     post,
     path = "/semaphores/{key}/heartbeat",
     tag = "semaphores",
-    params(KeyParam::<true>, TenantParam),
+    params(SemaphoreKeyParam, TenantParam),
     request_body(
         content = HeartbeatBody,
         description = "The example renews the permit of the first example of acquire.",

@@ -12,7 +12,7 @@ use crate::{
     auth::Caller,
     http::{App, State},
     problem::{Problem, problems},
-    request::{Defaults, Fields, KeyParam, KeyWithBody, ReadBody, TenantParam},
+    request::{Defaults, Fields, KeyWithBody, LockKeyParam, ReadBody, SemaphoreKeyParam, TenantParam},
 };
 
 /// The grant to end.
@@ -118,7 +118,7 @@ problems!(ReleaseProblems: KeysWithBody, NotFound, VersionMismatch, Revoked, Gua
     post,
     path = "/locks/{key}/release",
     tag = "locks",
-    params(KeyParam::<false>, TenantParam),
+    params(LockKeyParam, TenantParam),
     request_body(
         content = ReleaseLockBody,
         description = "The example ends the grant of the first example of acquire.",
@@ -145,7 +145,7 @@ pub(crate) async fn release_lock(
     post,
     path = "/semaphores/{key}/release",
     tag = "semaphores",
-    params(KeyParam::<true>, TenantParam),
+    params(SemaphoreKeyParam, TenantParam),
     request_body(
         content = ReleasePermitBody,
         description = "The example releases the permit of the first example of acquire.",

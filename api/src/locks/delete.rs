@@ -6,7 +6,7 @@ use db_locks_service::domain::Version;
 use crate::{
     http::State,
     problem::{Problem, problems},
-    request::{KeyParam, KeyWithQuery, QueryParams, ReadQuery, TenantParam, VersionParam},
+    request::{KeyWithQuery, LockKeyParam, QueryParams, ReadQuery, TenantParam, VersionParam},
 };
 
 /// The grant that is deleted with the lock.
@@ -30,7 +30,7 @@ problems!(DeleteLockProblems: Keys, NotFound, VersionMismatch, InUse, GuardedTra
     delete,
     path = "/locks/{key}",
     tag = "deletion",
-    params(KeyParam::<false>, TenantParam, VersionParam),
+    params(LockKeyParam, TenantParam, VersionParam),
     responses((status = 204, description = "Deleted."), DeleteLockProblems)
 )]
 pub(crate) async fn delete_lock(

@@ -6,7 +6,7 @@ use crate::{
     answer::{GrantBody, json},
     http::State,
     problem::{Problem, problems},
-    request::{KeyParam, KeyWithQuery, NoQuery, TenantParam},
+    request::{KeyWithQuery, LockKeyParam, NoQuery, TenantParam},
 };
 
 problems!(GetLockProblems: Keys, NotFound, WrongKind);
@@ -18,7 +18,7 @@ problems!(GetLockProblems: Keys, NotFound, WrongKind);
     get,
     path = "/locks/{key}",
     tag = "locks",
-    params(KeyParam::<false>, TenantParam),
+    params(LockKeyParam, TenantParam),
     responses((status = 200, description = "The lock.", body = GrantBody<'_>), GetLockProblems)
 )]
 pub(crate) async fn get_lock(

@@ -8,7 +8,7 @@ use crate::{
     answer::{GrantBody, json_created},
     http::State,
     problem::{Problem, problems},
-    request::{Defaults, Fields, KeyParam, KeyWithBody, ReadBody, TenantParam},
+    request::{Defaults, Fields, KeyWithBody, LockKeyParam, ReadBody, TenantParam},
 };
 
 /// The data of a lock that nobody holds, and whether the lock is guarded.
@@ -37,7 +37,7 @@ problems!(PutLockProblems: KeysWithBody, InUse, GuardedTransactionOpen, WrongKin
     put,
     path = "/locks/{key}",
     tag = "locks",
-    params(KeyParam::<false>, TenantParam),
+    params(LockKeyParam, TenantParam),
     request_body(content = Option<PutLockBody>, example = json!({"data": "build 810"})),
     responses(
         (status = 200, description = "The lock existed; its data was replaced.", body = GrantBody<'_>),

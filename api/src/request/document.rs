@@ -35,26 +35,38 @@ const GLOB_PATTERN: &str = r"^(?:[^\\\u0000-\u001F\u007F-\u009F]|\\[^\u0000-\u00
 /// The pattern of tenants.
 const TENANT_PATTERN: &str = "^[A-Za-z0-9._-]+$";
 
-/// The key in the path, with the key that the examples use: locks and semaphores need different ones.
-pub(crate) struct KeyParam<const SEMAPHORE: bool>;
+/// The key of a lock in the path.
+pub(crate) struct LockKeyParam;
 
-impl<const SEMAPHORE: bool> IntoParams for KeyParam<SEMAPHORE> {
+impl IntoParams for LockKeyParam {
     fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
-        let schema = text().min_length(Some(1)).max_length(Some(255)).pattern(Some(KEY_PATTERN));
-        let (of, example) = if SEMAPHORE { ("semaphore", "workers") } else { ("lock", "deploy") };
-        let description = format!(
-            "The key of the {of}, as one percent-encoded path segment (a `/` as `%2F`). A key has 1 to 255 characters, \
-             contains no control characters, and is not `.` or `..`. Keys are compared byte for byte."
-        );
-        let key = ParameterBuilder::new()
-            .name("key")
-            .parameter_in(ParameterIn::Path)
-            .required(Required::True)
-            .description(Some(description))
-            .schema(Some(schema))
-            .example(Some(json!(example)));
-        vec![key.build()]
+        vec![key_of("lock", "deploy")]
     }
+}
+
+/// The key of a semaphore in the path. Its example differs from that of a lock, since a key is only one of them.
+pub(crate) struct SemaphoreKeyParam;
+
+impl IntoParams for SemaphoreKeyParam {
+    fn into_params(_: impl Fn() -> Option<ParameterIn>) -> Vec<Parameter> {
+        vec![key_of("semaphore", "workers")]
+    }
+}
+
+fn key_of(of: &str, example: &str) -> Parameter {
+    let schema = text().min_length(Some(1)).max_length(Some(255)).pattern(Some(KEY_PATTERN));
+    let description = format!(
+        "The key of the {of}, as one percent-encoded path segment (a `/` as `%2F`). A key has 1 to 255 characters, \
+         contains no control characters, and is not `.` or `..`. Keys are compared byte for byte."
+    );
+    let key = ParameterBuilder::new()
+        .name("key")
+        .parameter_in(ParameterIn::Path)
+        .required(Required::True)
+        .description(Some(description))
+        .schema(Some(schema))
+        .example(Some(json!(example)));
+    key.build()
 }
 
 /// The header that names the tenant.

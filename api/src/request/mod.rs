@@ -29,8 +29,8 @@ use self::errors::Errors;
 pub(crate) use self::{
     cursor::Cursor,
     document::{
-        KeyParam, LeaseParam, LimitParams, LockFilterParams, PrefixParam, TenantParam, VersionParam,
-        constrain_body, constrain_parameters,
+        LeaseParam, LimitParams, LockFilterParams, LockKeyParam, PrefixParam, SemaphoreKeyParam, TenantParam,
+        VersionParam, constrain_body, constrain_parameters,
     },
     fields::Fields,
     lock_info::StateLock,

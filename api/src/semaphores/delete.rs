@@ -5,7 +5,7 @@ use axum::{extract, http::StatusCode};
 use crate::{
     http::State,
     problem::{Problem, problems},
-    request::{KeyParam, KeyWithQuery, NoQuery, TenantParam},
+    request::{KeyWithQuery, NoQuery, SemaphoreKeyParam, TenantParam},
 };
 
 problems!(DeleteSemaphoreProblems: Keys, NotFound, InUse, GuardedTransactionOpen, WrongKind);
@@ -17,7 +17,7 @@ problems!(DeleteSemaphoreProblems: Keys, NotFound, InUse, GuardedTransactionOpen
     delete,
     path = "/semaphores/{key}",
     tag = "deletion",
-    params(KeyParam::<true>, TenantParam),
+    params(SemaphoreKeyParam, TenantParam),
     responses((status = 204, description = "Deleted."), DeleteSemaphoreProblems)
 )]
 pub(crate) async fn delete_semaphore(

@@ -6,7 +6,7 @@ use crate::{
     answer::{SemaphoreBody, json},
     http::State,
     problem::{Problem, problems},
-    request::{KeyParam, KeyWithQuery, NoQuery, TenantParam},
+    request::{KeyWithQuery, NoQuery, SemaphoreKeyParam, TenantParam},
 };
 
 problems!(GetSemaphoreProblems: Keys, NotFound, WrongKind);
@@ -18,7 +18,7 @@ problems!(GetSemaphoreProblems: Keys, NotFound, WrongKind);
     get,
     path = "/semaphores/{key}",
     tag = "semaphores",
-    params(KeyParam::<true>, TenantParam),
+    params(SemaphoreKeyParam, TenantParam),
     responses((status = 200, description = "The semaphore.", body = SemaphoreBody<'_>), GetSemaphoreProblems)
 )]
 pub(crate) async fn get_semaphore(

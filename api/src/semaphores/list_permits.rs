@@ -6,7 +6,7 @@ use crate::{
     answer::{GrantList, json},
     http::State,
     problem::{Problem, problems},
-    request::{KeyParam, KeyWithQuery, LimitParams, QueryParams, ReadQuery, TenantParam},
+    request::{KeyWithQuery, LimitParams, QueryParams, ReadQuery, SemaphoreKeyParam, TenantParam},
 };
 
 /// The page of permits to list.
@@ -30,7 +30,7 @@ problems!(ListPermitsProblems: Keys, NotFound, WrongKind);
     get,
     path = "/semaphores/{key}/permits",
     tag = "semaphores",
-    params(KeyParam::<true>, LimitParams, TenantParam),
+    params(SemaphoreKeyParam, LimitParams, TenantParam),
     responses((status = 200, description = "One page of permits.", body = GrantList<'_>), ListPermitsProblems)
 )]
 pub(crate) async fn list_permits(

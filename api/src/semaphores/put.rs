@@ -8,7 +8,7 @@ use crate::{
     answer::{SemaphoreBody, json_created},
     http::State,
     problem::{Problem, TOO_LARGE_TO_GUARD, problems},
-    request::{Defaults, Fields, KeyParam, KeyWithBody, ReadBody, TenantParam},
+    request::{Defaults, Fields, KeyWithBody, ReadBody, SemaphoreKeyParam, TenantParam},
 };
 
 /// The size of a semaphore, and the settings of its permits.
@@ -46,7 +46,7 @@ problems!(PutSemaphoreProblems: KeysWithBody, InUse, GuardedTransactionOpen, Wro
     put,
     path = "/semaphores/{key}",
     tag = "semaphores",
-    params(KeyParam::<true>, TenantParam),
+    params(SemaphoreKeyParam, TenantParam),
     request_body(content = PutSemaphoreBody, example = json!({"max_size": 3, "lease_duration_ms": 15_000})),
     responses(
         (status = 200, description = "The semaphore existed; it was resized.", body = SemaphoreBody<'_>),

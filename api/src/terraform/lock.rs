@@ -15,7 +15,7 @@ use crate::{
     answer::{GrantBody, granted},
     http::State,
     problem::{Problem, problems},
-    request::{KeyParam, LeaseParam, StateLock, TenantParam},
+    request::{LeaseParam, LockKeyParam, StateLock, TenantParam},
 };
 
 /// The number of tries. The service tries again if the lock is free by the time its holder is looked up.
@@ -33,7 +33,7 @@ problems!(LockStateProblems: KeysWithBody, WrongKind);
     post,
     path = "/terraform/{key}",
     tag = "terraform",
-    params(KeyParam::<false>, LeaseParam, TenantParam),
+    params(LockKeyParam, LeaseParam, TenantParam),
     request_body(
         content = LockInfoBody,
         example = json!({

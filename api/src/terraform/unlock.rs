@@ -22,7 +22,7 @@ use crate::{
     auth::Caller,
     http::{App, State},
     problem::{Problem, problems},
-    request::{KeyParam, LeaseParam, StateLock, TenantParam},
+    request::{LeaseParam, LockKeyParam, StateLock, TenantParam},
 };
 
 problems!(UnlockStateProblems: KeysWithBody, WrongKind);
@@ -52,7 +52,7 @@ impl IntoResponses for UnlockStateRefusals {
     delete,
     path = "/terraform/{key}",
     tag = "terraform",
-    params(KeyParam::<false>, LeaseParam, TenantParam),
+    params(LockKeyParam, LeaseParam, TenantParam),
     request_body(
         content = Option<LockInfoBody>,
         example = json!({"ID": "f4a7c1f0-6c3a-4d5e-8a53-0c6f2f1b7a11"})

@@ -1,4 +1,4 @@
-//! Creates random versions, row versions, request ids and replica ids. No other module of the service does.
+//! Creates random versions, row versions, request ids and replica ids. Nothing else of the service that identifies something is random.
 
 #![expect(clippy::disallowed_methods, reason = "the one place of the service that mints identities")]
 

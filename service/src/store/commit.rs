@@ -66,7 +66,7 @@ impl WrittenRows {
     }
 
     pub(super) fn committed(&self, writes: &[Write], db_time: Timestamp) -> Committed {
-        let tokens = writes.iter().map(|write| self.tokens.get(&write.row_version.0).copied()).collect();
+        let tokens = writes.iter().map(|write| self.token(write)).collect();
         Committed { tokens, db_time }
     }
 }
@@ -150,8 +150,7 @@ impl SqlStore {
         }
         let loaded = self.load_from(db, load_requests).await?;
         let db_time = loaded.db_time;
-        // If a key cannot be read, nothing is decided here; the next load reports the key.
-        let writes = loaded.all().map_or_else(Vec::new, |states| decide(states, db_time));
+        let writes = loaded.decide(decide);
         if writes.is_empty() {
             return Ok((writes, Committed { tokens: Vec::new(), db_time }));
         }

@@ -70,9 +70,11 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// All states; `None` if one of them cannot be read.
-    pub(super) fn all(self) -> Option<Vec<KeyState>> {
-        self.states.into_iter().collect::<Result<_, _>>().ok()
+    /// The writes that `decide` decides on these states. If a key cannot be read, nothing is decided; the next load reports the
+    /// key.
+    pub(super) fn decide(self, decide: impl FnOnce(Vec<KeyState>, Timestamp) -> Vec<Write>) -> Vec<Write> {
+        let states = self.states.into_iter().collect::<Result<_, _>>();
+        states.map_or_else(|_| Vec::new(), |states| decide(states, self.db_time))
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
@@ -137,69 +137,82 @@ where
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if let Inner::CallerLookup(lookup) = &mut this.inner {
-            let Poll::Ready(answer) = lookup.answer.as_mut().poll(cx) else { return Poll::Pending };
-            let next = match (answer, lookup.request.take()) {
-                (Ok(identity), Some(request)) => {
-                    let origin = this.origin.as_ref();
-                    enter_as(
-                        &mut lookup.service,
-                        &this.shared,
-                        identity,
-                        request,
-                        &lookup.route_check,
-                        origin,
-                    )
-                }
-                (Err(problem), _) => {
-                    this.shared.authentication_failed(this.origin.as_ref(), &problem);
-                    Inner::Refused(Some(problem))
-                }
-                (Ok(_), None) => Inner::Refused(None),
-            };
-            if matches!(next, Inner::Refused(_)) {
-                this.body = this.body.unread();
-            }
-            this.inner = next;
+        if let Inner::CallerLookup(_) = this.inner {
+            ready!(this.poll_lookup(cx));
         }
-        if let Inner::CredentialRecheck(recheck) = &mut this.inner {
-            let Poll::Ready(answer) = recheck.answer.as_mut().poll(cx) else { return Poll::Pending };
-            let granted = recheck.granted.take();
-            let response = match answer {
-                Ok(_) => granted.unwrap_or_else(|| Problem::internal_error().into_response()),
-                Err(problem) => {
-                    this.authentication_failed(&problem);
-                    problem.into_response()
-                }
-            };
+        if let Inner::CredentialRecheck(_) = this.inner {
+            let response = ready!(this.poll_recheck(cx));
             return Poll::Ready(Ok(this.finish(response)));
         }
-        let entered = this.span.enter();
-        // A future that panicked is not polled again, so its inconsistent state is not used.
-        let polled = match &mut this.inner {
-            Inner::Route(inner) => catch_unwind(AssertUnwindSafe(|| match &this.origin {
-                Some(origin) => origin.enter(|| Pin::new(inner).poll(cx)),
-                None => Pin::new(inner).poll(cx),
-            })),
-            Inner::Refused(problem) => {
-                let problem = problem.take().unwrap_or_else(Problem::internal_error);
-                Ok(Poll::Ready(Ok(problem.into_response())))
-            }
-            Inner::CallerLookup(_) | Inner::CredentialRecheck(_) => return Poll::Pending,
-        };
-        drop(entered);
-        let response = match polled {
-            Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(Ok(response))) => response,
-            Ok(Poll::Ready(Err(never))) => match never {},
-            Err(panic) => panicked(&*panic),
-        };
+        let response = ready!(this.poll_response(cx));
         match this.recheck_credential(response) {
             Ok(response) => Poll::Ready(Ok(this.finish(response))),
             Err(recheck) => {
                 this.inner = Inner::CredentialRecheck(recheck);
                 self.poll(cx)
             }
+        }
+    }
+}
+
+impl<S> ResponseFuture<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible, Future: Unpin>,
+{
+    /// Looks the caller up, and calls the handler if the caller may use the route.
+    fn poll_lookup(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Inner::CallerLookup(lookup) = &mut self.inner else { return Poll::Ready(()) };
+        let answer = ready!(lookup.answer.as_mut().poll(cx));
+        let next = match (answer, lookup.request.take()) {
+            (Ok(identity), Some(request)) => {
+                let origin = self.origin.as_ref();
+                enter_as(&mut lookup.service, &self.shared, identity, request, &lookup.route_check, origin)
+            }
+            (Err(problem), _) => {
+                self.shared.authentication_failed(self.origin.as_ref(), &problem);
+                Inner::Refused(Some(problem))
+            }
+            (Ok(_), None) => Inner::Refused(None),
+        };
+        if matches!(next, Inner::Refused(_)) {
+            self.body = self.body.unread();
+        }
+        self.inner = next;
+        Poll::Ready(())
+    }
+
+    /// Checks the credential of a grant again.
+    fn poll_recheck(&mut self, cx: &mut Context<'_>) -> Poll<Response> {
+        let Inner::CredentialRecheck(recheck) = &mut self.inner else { return Poll::Pending };
+        let answer = ready!(recheck.answer.as_mut().poll(cx));
+        let granted = recheck.granted.take();
+        Poll::Ready(match answer {
+            Ok(_) => granted.unwrap_or_else(|| Problem::internal_error().into_response()),
+            Err(problem) => {
+                self.authentication_failed(&problem);
+                problem.into_response()
+            }
+        })
+    }
+
+    /// Polls the handler within the request's span.
+    fn poll_response(&mut self, cx: &mut Context<'_>) -> Poll<Response> {
+        let _entered = self.span.enter();
+        // A future that panicked is not polled again, so its inconsistent state is not used.
+        let polled = match &mut self.inner {
+            Inner::Route(inner) => catch_unwind(AssertUnwindSafe(|| match &self.origin {
+                Some(origin) => origin.enter(|| Pin::new(inner).poll(cx)),
+                None => Pin::new(inner).poll(cx),
+            })),
+            Inner::Refused(problem) => {
+                let problem = problem.take().unwrap_or_else(Problem::internal_error);
+                return Poll::Ready(problem.into_response());
+            }
+            Inner::CallerLookup(_) | Inner::CredentialRecheck(_) => return Poll::Pending,
+        };
+        match polled {
+            Ok(polled) => polled.map(|Ok(response)| response),
+            Err(panic) => Poll::Ready(panicked(&*panic)),
         }
     }
 }

@@ -66,9 +66,9 @@ impl Ending {
         let mut phase = self.phase();
         let graceful = async move {
             if is_http2 {
-                self.send_elsewhere().await
+                self.send_elsewhere().await;
             } else {
-                self.close_when_idle().await
+                self.close_when_idle().await;
             }
             End::Graceful
         };

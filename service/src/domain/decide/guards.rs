@@ -40,6 +40,16 @@ impl KeyChange {
         gone.chain(new).collect()
     }
 
+    /// The edit of the guard row of a mutex, if this change consists of the mutex's row and that edit; `None` for any other
+    /// change.
+    pub fn only_guard_edit(&self) -> Option<GuardEdit> {
+        let is_mutex = !matches!(self.state.body, Body::Semaphore(_));
+        if !is_mutex || self.has_children() || !self.effects.notified.is_empty() {
+            return None;
+        }
+        <[GuardEdit; 1]>::try_from(self.guard_edits()).ok().map(|[edit]| edit)
+    }
+
     /// Whether this change needs guard rows.
     pub fn needs_guard_rows(&self) -> bool {
         match &self.state.body {

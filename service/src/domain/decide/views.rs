@@ -20,7 +20,7 @@ impl KeyChange {
         LockView {
             id: self.id.clone(),
             is_permit: false,
-            held: grant.and_then(|grant| held_view(grant, guard, now)),
+            held: grant.and_then(|grant| grant.held_view(guard, now)),
             fencing_token: self.state.token,
             data: data.cloned(),
             lease_ms: grant.map_or(DEFAULT_LEASE_MS, |grant| grant.lease_ms),
@@ -96,7 +96,7 @@ impl Permit {
         LockView {
             id,
             is_permit: true,
-            held: held_view(&self.grant, Guard::Off, now),
+            held: self.grant.held_view(Guard::Off, now),
             fencing_token: self.grant.token,
             data: self.data.clone(),
             lease_ms: self.grant.lease_ms,
@@ -108,15 +108,18 @@ impl Permit {
     }
 }
 
-fn held_view(grant: &Grant, guard: Guard, now: Now) -> Option<HeldView> {
-    (grant.is_active(now) || guard == Guard::EndingHeld).then(|| HeldView {
-        version: grant.version,
-        owner: grant.owner.clone(),
-        acquired_at: grant.acquired_at,
-        expires_at: grant.expires_at,
-        expires_in_ms: expires_in_ms(grant, now),
-        delete_on_release: grant.delete_on_release,
-    })
+impl Grant {
+    /// The view of the grant while it keeps others out.
+    pub fn held_view(&self, guard: Guard, now: Now) -> Option<HeldView> {
+        (self.is_active(now) || guard == Guard::EndingHeld).then(|| HeldView {
+            version: self.version,
+            owner: self.owner.clone(),
+            acquired_at: self.acquired_at,
+            expires_at: self.expires_at,
+            expires_in_ms: expires_in_ms(self, now),
+            delete_on_release: self.delete_on_release,
+        })
+    }
 }
 
 fn holder(grant: &Grant, now: Now) -> Holder {

@@ -95,7 +95,8 @@ impl Database {
         Plan::is_lively(self.record.at())
     }
 
-    fn ids(&self, of: f64) -> bool {
-        of > 0.0 && self.is_lively() && self.draw(|random| random.random_bool(of))
+    /// Draws whether a fault of this probability happens now.
+    fn happens(&self, probability: f64) -> bool {
+        probability > 0.0 && self.is_lively() && self.draw(|random| random.random_bool(probability))
     }
 }

@@ -30,7 +30,7 @@ enum Fate {
 impl Database {
     /// Waits some milliseconds, as most statements do.
     pub(super) async fn travel(&self) {
-        let slow = self.ids(self.plan.statements.slow);
+        let slow = self.happens(self.plan.statements.slow);
         let ms =
             self.draw(|random| if slow { random.random_range(5..400) } else { random.random_range(0..3) });
         if ms == 0 {
@@ -50,7 +50,7 @@ impl Database {
             }
             return Err(StoreError::Unreachable("away".into()));
         }
-        if self.ids(self.plan.statements.unreachable) {
+        if self.happens(self.plan.statements.unreachable) {
             return Err(StoreError::Unreachable("no connection".into()));
         }
         Ok(self.check_server(session))
@@ -73,11 +73,11 @@ impl Database {
         self.is_there(server)?;
         let answer = key_task();
         self.travel().await;
-        if self.ids(self.plan.statements.transient) {
+        if self.happens(self.plan.statements.transient) {
             return Err(StoreError::Transient("deadlock".into()));
         }
         // For a read a lost answer is the same as a lost statement.
-        if self.ids(self.plan.statements.lost_answer) {
+        if self.happens(self.plan.statements.lost_answer) {
             return Err(StoreError::Unreachable("the answer is lost".into()));
         }
         Ok(answer)
@@ -235,7 +235,7 @@ impl Database {
             return;
         }
         for replica in &write.change.effects.notified {
-            if self.ids(self.plan.lost_notifications) {
+            if self.happens(self.plan.lost_notifications) {
                 continue;
             }
             let arrives =

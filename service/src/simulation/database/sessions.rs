@@ -75,7 +75,7 @@ impl Notifications for NotificationStream {
                 Some((arrives, id)) => {
                     sleep_until(arrives).await;
                     self.database.tables().notifications.entry(self.me).or_default().pop_front();
-                    if self.database.ids(self.database.plan.lost_notifications / 4.0) {
+                    if self.database.happens(self.database.plan.lost_notifications / 4.0) {
                         return Ok(None);
                     }
                     return Ok(Some(id));

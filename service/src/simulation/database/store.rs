@@ -98,13 +98,13 @@ impl KeyStore for Connection {
         if !transaction.is_active(load_requests) {
             return Err(StoreError::Unknown("the transaction idled for too long".into()));
         }
-        if database.ids(database.plan.statements.transient) {
+        if database.happens(database.plan.statements.transient) {
             return Err(StoreError::Transient("deadlock".into()));
         }
         self.session.fence(&writes)?;
         let committed = database.apply(self.replica, &writes)?;
         drop(transaction);
-        if database.ids(database.plan.statements.lost_answer) {
+        if database.happens(database.plan.statements.lost_answer) {
             return Err(database.give_up().await);
         }
         database.travel().await;

@@ -17,7 +17,8 @@ use super::StoreError;
 /// The purpose of a statement, which decides whether a lost answer leaves the outcome unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// The statement only reads. Without an answer, nothing has happened.
+    /// The statement only reads, or does no harm if it is applied and sent again. Without an answer, it is as if it had not been
+    /// sent.
     Read,
     /// The statement writes. Without an answer, it may have been applied.
     Write,

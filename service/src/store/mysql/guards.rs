@@ -28,13 +28,7 @@ pub(super) const GUARD_LOCKED: i64 = 2;
 pub(super) fn arguments(writes: &[Write]) -> Result<Option<MySqlArguments>, BoxDynError> {
     let [write] = writes else { return Ok(None) };
     let row = LockRow::of(write);
-    let edits = write.change.guard_edits();
-    let ([edit], false, true) = (&edits[..], write.change.has_children(), row.is_known()) else {
-        return Ok(None);
-    };
-    if matches!(write.change.state.body, Body::Semaphore(_)) {
-        return Ok(None);
-    }
+    let (Some(edit), true) = (write.change.only_guard_edit(), row.is_known()) else { return Ok(None) };
     let [tenant, key, stamp, prev_stamp, rest @ ..] = row.cells();
     let guard = [Cell::Uuid(edit.version.map(|version| version.0)), Cell::Big(Some(edit.token.0))];
     let mut arguments = MySqlArguments::default();

@@ -10,7 +10,6 @@ use super::{
     bind::{LockRecord, PermitRecord, Unsendable, WaiterRecord, add_cells, unsendable},
     sql,
 };
-use crate::domain::Body;
 use crate::store::{
     Committed, Write,
     children::{channel_of, payload_of},
@@ -62,13 +61,7 @@ impl SqlStore {
 fn guarded(writes: &[Write]) -> Result<Option<PgArguments>, Unsendable> {
     let [write] = writes else { return Ok(None) };
     let row = LockRow::of(write);
-    let change = &write.change;
-    let is_plain = !change.has_children() && change.effects.notified.is_empty();
-    let edits = change.guard_edits();
-    let ([edit], true, true) = (&edits[..], is_plain, row.is_known()) else { return Ok(None) };
-    if matches!(change.state.body, Body::Semaphore(_)) {
-        return Ok(None);
-    }
+    let (Some(edit), true) = (write.change.only_guard_edit(), row.is_known()) else { return Ok(None) };
     let mut arguments = single_row(&row)?;
     arguments.add(edit.slot)?;
     arguments.add(edit.version.map(|version| version.0))?;

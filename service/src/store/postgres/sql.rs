@@ -15,6 +15,7 @@ use crate::domain::TOKENS_OF_AN_EPOCH;
 use crate::store::{
     columns::{Column, Columns},
     dialect::Dialect,
+    rows::LOCK_CELLS,
 };
 
 /// Database time, rounded down. As a subquery it is read once per statement instead of once per row.
@@ -41,25 +42,26 @@ pub(in super::super) static UPDATE_AND_INSERT: LazyLock<String> = LazyLock::new(
 pub(in super::super) static UPDATE_ONE: LazyLock<String> =
     LazyLock::new(|| format!("/* commit_one */\n{}", update_one("")));
 
-/// Updates a single row that exists, and the guard row of its slot (`$25`), which names a grant (`$26`) from now on. If
-/// the guard row is missing or locked, nothing is written. The time of the grant is read after the guard row was
+/// Updates a single row that exists, and the guard row of its slot, which names a grant from now on. The slot and the
+/// grant's version follow the cells of the row. If the guard row is missing or locked, nothing is written. The time of the grant is read after the guard row was
 /// locked: `named` reads `won`, which reads `guard`.
 pub(in super::super) static UPDATE_ONE_GUARDED: LazyLock<String> = LazyLock::new(|| {
     let (won, identity) = (update_one(" AND EXISTS (SELECT FROM guard)"), Dialect::Postgres.identity());
+    let [slot, version] = [1, 2].map(after_cells);
     format!(
         r#"/* commit_guarded */
 WITH guard AS MATERIALIZED (
-    SELECT FROM db_locks_guards WHERE tenant = $1::text AND "key" = $2::text AND slot = $25::integer
+    SELECT FROM db_locks_guards WHERE tenant = $1::text AND "key" = $2::text AND slot = {slot}::integer
     FOR UPDATE SKIP LOCKED
 ), won AS (
 {won}
 ), named AS (
-    UPDATE db_locks_guards g SET previous = coalesce(g.version, g.previous), version = $26::uuid, token = won.token,
+    UPDATE db_locks_guards g SET previous = coalesce(g.version, g.previous), version = {version}::uuid, token = won.token,
         granted_at = CASE WHEN g.identity = {identity} THEN greatest(clock_timestamp(), g.granted_at)
             ELSE clock_timestamp() END,
         identity = {identity}
     FROM won
-    WHERE g.tenant = $1::text AND g."key" = $2::text AND g.slot = $25::integer
+    WHERE g.tenant = $1::text AND g."key" = $2::text AND g.slot = {slot}::integer
 )
 SELECT stamp, token, db_time FROM won"#
     )
@@ -84,9 +86,10 @@ pub(in super::super) static UPDATE_WITH_WAITERS: LazyLock<String> = LazyLock::ne
 
 /// [`UPDATE_WITH_WAITERS`] with notifications to other replicas.
 pub(in super::super) static UPDATE_WITH_WAITERS_AND_NOTIFICATIONS: LazyLock<String> = LazyLock::new(|| {
-    update_with_waiters(
-        ",\n    (SELECT count(pg_notify(t.channel, $28::text)) FROM unnest($27::text[]) AS t (channel))",
-    )
+    let [channels, payload] = [3, 4].map(after_cells);
+    update_with_waiters(&format!(
+        ",\n    (SELECT count(pg_notify(t.channel, {payload}::text)) FROM unnest({channels}::text[]) AS t (channel))",
+    ))
 });
 
 /// Writes keys' rows that exist (`$1`) and that do not (`$2`), and the queues and permits of those that win: one
@@ -220,21 +223,23 @@ fn update_one(condition: &str) -> String {
     )
 }
 
+/// The numbers of the waiters that leave and the rows of those that come follow the cells of the row.
 fn update_with_waiters(notifications: &str) -> String {
+    let [gone, active] = [1, 2].map(after_cells);
     format!(
         r#"/* commit_with_waiters */
 WITH won AS (
 {}
 ), gone AS (
     DELETE FROM waiters w
-    WHERE w.tenant = $1::text AND w."key" = $2::text AND w.seq = ANY ($25::bigint[]) AND EXISTS (SELECT FROM won)
+    WHERE w.tenant = $1::text AND w."key" = $2::text AND w.seq = ANY ({gone}::bigint[]) AND EXISTS (SELECT FROM won)
 ), active AS (
     {}
 )
 SELECT won.stamp, won.token, won.db_time{notifications}
 FROM won"#,
         update_one(""),
-        upsert_waiters("$26", "EXISTS (SELECT FROM won)")
+        upsert_waiters(&active, "EXISTS (SELECT FROM won)")
     )
 }
 
@@ -281,6 +286,11 @@ fn of_json(column: &Column) -> String {
         "boolean" => format!("x.v ->> {index} = '1'"),
         other => format!("(x.v ->> {index})::{other}"),
     }
+}
+
+/// The parameter that is bound after all cells of a key's row, counted from 1.
+fn after_cells(number: usize) -> String {
+    format!("${}", LOCK_CELLS + number)
 }
 
 /// The parameter for a column, with its type.

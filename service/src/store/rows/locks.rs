@@ -138,6 +138,46 @@ impl<'a> LockRow<'a> {
     }
 }
 
+/// The columns of a mutex's last grant.
+pub(in super::super) struct GrantCells {
+    pub(in super::super) version: Option<Uuid>,
+    pub(in super::super) chosen: bool,
+    pub(in super::super) owner: Option<String>,
+    pub(in super::super) lease_ms: Option<i64>,
+    pub(in super::super) acquired_at: Option<i64>,
+    pub(in super::super) expires_at: Option<i64>,
+    pub(in super::super) released: bool,
+    pub(in super::super) delete_on_release: bool,
+    pub(in super::super) request_id: Option<i64>,
+}
+
+impl GrantCells {
+    /// The grant; `None` if the mutex was never granted.
+    pub(in super::super) fn read(self, token: Token) -> Result<Option<Grant>, Unreadable> {
+        let Some(version) = self.version else { return Ok(None) };
+        let (Some(owner), Some(lease_ms), Some(acquired_at), Some(expires_at), Some(request_id)) =
+            (self.owner, self.lease_ms, self.acquired_at, self.expires_at, self.request_id)
+        else {
+            return Err(corrupt("a version without an owner, a lease, its times or its request id"));
+        };
+        if owner.is_empty() {
+            return Err(corrupt("a version with an empty owner"));
+        }
+        Ok(Some(Grant {
+            version: Version(version),
+            chosen: self.chosen,
+            token,
+            owner: Owner::trusted(&owner),
+            lease_ms,
+            acquired_at: Timestamp(acquired_at),
+            expires_at: Timestamp(expires_at),
+            released: self.released,
+            delete_on_release: self.delete_on_release,
+            request_id: RequestId(request_id),
+        }))
+    }
+}
+
 /// Reads the state in a row of `locks`, without its queue and permits. The columns begin at `first`. A row of NULLs is
 /// a key without a row.
 pub(in super::super) fn read_state(row: &impl Row, first: usize) -> Result<KeyState, Unreadable> {
@@ -154,15 +194,17 @@ pub(in super::super) fn read_state(row: &impl Row, first: usize) -> Result<KeySt
         return Err(corrupt("a token that is none"));
     }
     let data: Option<String> = columns.get()?;
-    let version: Option<Uuid> = columns.get()?;
-    let chosen = columns.get()?;
-    let owner: Option<String> = columns.get()?;
-    let lease_ms: Option<i64> = columns.get()?;
-    let acquired_at: Option<i64> = columns.get()?;
-    let expires_at: Option<i64> = columns.get()?;
-    let released = columns.get()?;
-    let delete_on_release = columns.get()?;
-    let request_id: Option<i64> = columns.get()?;
+    let grant = GrantCells {
+        version: columns.get()?,
+        chosen: columns.get()?,
+        owner: columns.get()?,
+        lease_ms: columns.get()?,
+        acquired_at: columns.get()?,
+        expires_at: columns.get()?,
+        released: columns.get()?,
+        delete_on_release: columns.get()?,
+        request_id: columns.get()?,
+    };
     let ended: Vec<u8> = columns.get()?;
     let max_size: Option<i32> = columns.get()?;
     let slots = columns.get()?;
@@ -171,35 +213,13 @@ pub(in super::super) fn read_state(row: &impl Row, first: usize) -> Result<KeySt
     let updated_at = Timestamp(columns.get()?);
     let body = match (kind, guard_of(kind)) {
         (_, Some(guard)) => {
-            let grant = match (version, owner, lease_ms, acquired_at, expires_at, request_id) {
-                (None, ..) => None,
-                (
-                    Some(version),
-                    Some(owner),
-                    Some(lease_ms),
-                    Some(acquired_at),
-                    Some(expires_at),
-                    Some(request_id),
-                ) if !owner.is_empty() => Some(Grant {
-                    version: Version(version),
-                    chosen,
-                    token,
-                    owner: Owner::trusted(&owner),
-                    lease_ms,
-                    acquired_at: Timestamp(acquired_at),
-                    expires_at: Timestamp(expires_at),
-                    released,
-                    delete_on_release,
-                    request_id: RequestId(request_id),
-                }),
-                _ => return Err(corrupt("a version without an owner, a lease, its times or its request id")),
-            };
+            let grant = grant.read(token)?;
             if guard.is_named() && grant.is_none() {
                 return Err(corrupt("a guard without a version"));
             }
             Body::Mutex(Mutex { data: data.as_deref().map(Data::trusted), grant, guard })
         }
-        (KIND_SEMAPHORE | KIND_GUARDED_SEMAPHORE, None) => match (max_size, lease_ms) {
+        (KIND_SEMAPHORE | KIND_GUARDED_SEMAPHORE, None) => match (max_size, grant.lease_ms) {
             (Some(max_size @ 1..), Some(lease_ms)) if slots >= 0 => Body::Semaphore(Semaphore {
                 max_size,
                 lease_ms,

@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 pub(super) use self::{
     locks::{
-        ENDING, KIND_ABSENT, KIND_ENDING_HELD, LOCK_CELLS, LockRow, MUTEXES, ReadStates, SEMAPHORES,
-        SWEEP_AT_ONCE, guard_of, is_guarded_semaphore, read_state, read_states,
+        ENDING, GrantCells, KIND_ABSENT, KIND_ENDING_HELD, LOCK_CELLS, LockRow, MUTEXES, ReadStates,
+        SEMAPHORES, SWEEP_AT_ONCE, guard_of, is_guarded_semaphore, read_state, read_states,
     },
     permits::{changed_permits, permit_cells, read_permit},
     waiters::{gone_cells, read_waiter, waiter_cells},

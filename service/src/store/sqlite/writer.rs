@@ -106,8 +106,7 @@ impl SqliteWriter {
         is_locked.await.map_err(|_| ended())?.map_err(classify_sqlite)?;
         let loaded = load.await?;
         let db_time = loaded.db_time;
-        // If a key cannot be read, nothing is decided here; the next load reports the key.
-        let writes = Arc::new(loaded.all().map_or_else(Vec::new, |states| decide(states, db_time)));
+        let writes = Arc::new(loaded.decide(decide));
         if writes.is_empty() {
             return Ok((Vec::new(), Committed { tokens: Vec::new(), db_time }));
         }
