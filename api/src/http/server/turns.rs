@@ -80,7 +80,7 @@ pub(super) struct Busy {
     turns: Turns,
     /// The number of polls for which the connection counts as busy.
     left: u32,
-    /// The time of the last request.
+    /// The time of the last request or turn.
     last: u64,
     /// The next turn, once it was asked for.
     next: Option<Pin<Box<dyn Future<Output = Permit> + Send>>>,
@@ -137,7 +137,8 @@ impl Busy {
         if permit.is_some() {
             time.fetch_add(1, Ordering::Relaxed);
         }
-        if requests > 0 {
+        // A turn counts even without a request. Otherwise a connection that reads a long body would always be the first.
+        if requests > 0 || permit.is_some() {
             self.last = time.load(Ordering::Relaxed);
         }
         if has_more || requests > FEW {

@@ -192,6 +192,24 @@ async fn a_connection_that_ends_gives_its_turn_to_the_next_one() {
     poll_fn(|cx| second.poll_turn(cx)).await;
 }
 
+/// A long body takes turn after turn.
+#[tokio::test]
+async fn a_connection_goes_behind_others_after_a_turn_without_a_request() {
+    let thread = Thread::new();
+    let [mut first, mut second, mut other] =
+        [(); 3].map(|()| Busy { left: BUSY_FOR, ..Busy::new(thread.turns.clone()) });
+    let Poll::Ready(mut turn) = poll(&mut other) else { panic!("it waits") };
+    turn.admit(1);
+    other.end(turn, false);
+    let Poll::Ready(turn) = poll(&mut first) else { panic!("it waits") };
+    assert!(poll(&mut second).is_pending() && poll(&mut other).is_pending());
+    first.end(turn, false);
+    assert!(poll(&mut first).is_pending());
+    let Poll::Ready(turn) = poll(&mut second) else { panic!("it waits") };
+    second.end(turn, false);
+    assert!(poll(&mut first).is_pending() && poll(&mut other).is_ready());
+}
+
 #[tokio::test]
 async fn a_connection_that_answers_many_requests_in_a_poll_waits_for_its_turn() {
     let thread = Thread::new();
