@@ -7,10 +7,10 @@
 //!
 //! There are two lines. A connection that gets many requests at once is busy, and takes its turn in the line of the busy ones. The other
 //! connections wait in a line only if a thread has polled so many of them in a row that everything else has waited for long. In each line
-//! there are as many turns at a time as threads. The next one is for the connection whose last request is the longest ago: a connection with
-//! a heartbeat now and then does not wait for those that send one request after the other, neither with the request nor with the answer. After a number of requests in turns everything
-//! else that is ready is polled first. Nothing is refused or delayed for that: a thread that has nothing else to do takes one turn after
-//! the other.
+//! there are as many turns at a time as threads. The next one is for the connection whose last request or turn is the longest ago: a
+//! connection with a heartbeat now and then does not wait for those that send one request after the other, neither with the request nor
+//! with the answer. After a number of requests in turns everything else that is ready is polled first. Nothing is refused or delayed for
+//! that: a thread that has nothing else to do takes one turn after the other.
 
 mod line;
 mod queue;

@@ -61,7 +61,7 @@ impl Line {
         if get(self.answered) >= IN_A_ROW { None } else { self.queue.try_turn() }
     }
 
-    /// Waits for a turn. `last` is the time of the connection's last request.
+    /// Waits for a turn. `last` is the time of the connection's last request or turn.
     pub(super) fn enter(&self, last: u64) -> impl Future<Output = Permit> + Send + use<> {
         let Self { queue, answered } = self.clone();
         async move {

@@ -1,4 +1,4 @@
-//! A queue for turns, in which the connection whose last request is the longest ago is the first.
+//! A queue for turns, in which the connection whose last request or turn is the longest ago is the first.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,7 +26,7 @@ struct Waiting {
     arrivals: u64,
 }
 
-/// The time of a connection's last request, and the number of its arrival.
+/// The time of a connection's last request or turn, and the number of its arrival.
 type Place = (u64, u64);
 
 impl Queue {
@@ -45,7 +45,7 @@ impl Queue {
         self.take(&self.lock()).then(|| Permit(Arc::clone(self)))
     }
 
-    /// Waits for a turn. `last` is the time of the connection's last request.
+    /// Waits for a turn. `last` is the time of the connection's last request or turn.
     pub(super) async fn turn(self: Arc<Self>, last: u64) -> Permit {
         let mut visitor = Visitor { queue: &self, place: None };
         poll_fn(|cx| visitor.poll(cx, last)).await
