@@ -9,9 +9,12 @@ use std::{
     },
 };
 
-use axum::{body::Body, http::HeaderValue};
+use axum::{
+    body::{Body, HttpBody as _},
+    http::{HeaderValue, Request},
+};
 use db_locks_service::Delivery;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::auth::ClientCertificate;
 
@@ -48,6 +51,7 @@ pub(super) struct Connection {
     /// The grants whose answers are in the write buffer and not written to the kernel yet. The number of answers that fit into
     /// the buffer is the bound.
     unconfirmed: Mutex<Vec<Unconfirmed>>,
+    own_room: OwnRoom,
     /// Whether a request's body was not read to its end.
     has_left_body: AtomicBool,
     /// The bytes of answers that the client has not read.
@@ -58,7 +62,7 @@ pub(super) struct Connection {
 
 impl Connection {
     /// The state of a new connection.
-    pub(super) const fn new(
+    pub(super) fn new(
         on_loopback: bool,
         peer: IpAddr,
         phase: watch::Receiver<Phase>,
@@ -74,6 +78,7 @@ impl Connection {
             in_flight: AtomicUsize::new(0),
             has_unconfirmed: AtomicBool::new(false),
             unconfirmed: Mutex::new(Vec::new()),
+            own_room: OwnRoom::default(),
             has_left_body: AtomicBool::new(false),
             unread: AtomicUsize::new(0),
             cut_off: Notify::const_new(),
@@ -98,6 +103,11 @@ impl Connection {
     /// The bytes of answers that the client has not read.
     pub(super) const fn unread(&self) -> &AtomicUsize {
         &self.unread
+    }
+
+    /// The room for one small request.
+    pub(super) const fn own_room(&self) -> &OwnRoom {
+        &self.own_room
     }
 
     /// Notes that the rest of a request's body will not be read.
@@ -243,9 +253,31 @@ impl ClientBody {
         &self.connection
     }
 
-    /// The body without its connection, for handlers.
-    pub(super) fn into_body(self) -> Body {
-        self.body
+    /// The request for its handler: the body without its connection, and the connection's own room in the extensions.
+    pub(super) fn for_handler(request: Request<Self>) -> Request<Body> {
+        let (mut parts, Self { body, connection }) = request.into_parts();
+        if !body.is_end_stream() {
+            parts.extensions.insert(connection.own_room().clone());
+        }
+        Request::from_parts(parts, body)
+    }
+}
+
+/// The room of a connection for one small request whose body has arrived in part, in the request's extensions. Further requests of the
+/// connection take room that all connections share.
+#[derive(Debug, Clone)]
+pub(crate) struct OwnRoom(Arc<Semaphore>);
+
+impl Default for OwnRoom {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(1)))
+    }
+}
+
+impl OwnRoom {
+    /// Takes the room until the returned value is dropped; `None` if another request of the connection has it.
+    pub(crate) fn try_take(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0).try_acquire_owned().ok()
     }
 }
 

@@ -18,7 +18,7 @@ pub use self::{
     state::ApiConfig,
 };
 pub(crate) use self::{
-    connection::Unconfirmed,
+    connection::{OwnRoom, Unconfirmed},
     metrics::HttpMetrics,
     middleware::{BodyMemory, Shared, add_middleware},
     state::{App, Defaults, State},

@@ -49,7 +49,7 @@ impl FromRequest<Arc<App>> for StateLock {
         let caller = Caller::of(&parts);
         let mut errors = Errors::default();
         let id = read_id(&parts, app, &caller, &mut errors)?;
-        let bytes = body::read(parts.version, &parts.headers, body).await?;
+        let bytes = body::read(&parts, body).await?;
         let mut params = QueryParams::parse(parts.uri.query(), &mut errors);
         let lease_ms = params.lease(&app.defaults.limits);
         params.finish();

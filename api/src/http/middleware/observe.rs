@@ -97,7 +97,7 @@ where
     fn pass(&mut self, request: Request<ClientBody>, site_refusal: Option<SiteRefusal>) -> Inner<S> {
         match site_refusal {
             Some(site_refusal) => Inner::Refused(Some(site_refusal.into())),
-            None => Inner::Route(self.inner.call(request.map(ClientBody::into_body))),
+            None => Inner::Route(self.inner.call(ClientBody::for_handler(request))),
         }
     }
 
@@ -111,7 +111,7 @@ where
         match self.shared.check_credential(&request, &route_check) {
             CredentialCheck::Open => self.pass(request, route_check.site_refusal),
             CredentialCheck::Known(identity) => {
-                let request = request.map(ClientBody::into_body);
+                let request = ClientBody::for_handler(request);
                 enter_as(&mut self.inner, &self.shared, identity, request, &route_check, origin)
             }
             CredentialCheck::Refused(problem) => {
@@ -120,7 +120,7 @@ where
             }
             CredentialCheck::LookUp(lookup) => {
                 let answer = look_up(Arc::clone(&self.shared), lookup);
-                let request = Some(request.map(ClientBody::into_body));
+                let request = Some(ClientBody::for_handler(request));
                 Inner::CallerLookup(Box::new(CallerLookup {
                     answer,
                     request,

@@ -88,7 +88,7 @@ impl Server {
             .route("/now", get(|| async { "now" }))
             .route("/waits", get(waits))
             .route("/large", get(large));
-        let router = router.map_request(|request: Request<ClientBody>| request.map(ClientBody::into_body));
+        let router = router.map_request(|request: Request<ClientBody>| ClientBody::for_handler(request));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = Arc::new(Notify::new());
