@@ -47,18 +47,15 @@ fn main() -> ExitCode {
             }
         };
     let result = match cli.command {
-        None => runtime.block_on(serve::serve(cli.database, cli.serve)),
-        Some(Command::Migrate { step }) => runtime.block_on(migrate::migrate(&cli.database, step)),
-        Some(Command::Epoch { command }) => runtime.block_on(epoch::epoch(&cli.database, command)),
-        Some(Command::Token { command }) => runtime.block_on(token::token(&cli.database, command)),
+        None => shutdown::run(runtime, serve::serve(cli.database, cli.serve)),
+        Some(Command::Migrate { step }) => shutdown::run(runtime, migrate::migrate(&cli.database, step)),
+        Some(Command::Epoch { command }) => shutdown::run(runtime, epoch::epoch(&cli.database, command)),
+        Some(Command::Token { command }) => shutdown::run(runtime, token::token(&cli.database, command)),
         Some(Command::Health { url }) => {
-            return runtime.block_on(health::health(
-                &url,
-                &cli.serve.listen,
-                cli.serve.security.speaks_tls(),
-            ));
+            let speaks_tls = cli.serve.security.speaks_tls();
+            return shutdown::run(runtime, health::health(&url, &cli.serve.listen, speaks_tls));
         }
-        Some(Command::Client(command)) => return runtime.block_on(command::execute(command)),
+        Some(Command::Client(command)) => return shutdown::run(runtime, command::execute(command)),
         Some(Command::Openapi) => print_openapi(),
         Some(Command::Completions { shell }) => generate::completions(shell),
         Some(Command::Manual { folder }) => generate::manual(&folder),
