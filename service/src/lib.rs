@@ -23,6 +23,7 @@ pub mod domain;
 pub mod engine;
 mod log_limit;
 mod observe;
+mod regular_file;
 mod rfc3339;
 mod service;
 #[cfg(test)]
@@ -34,6 +35,7 @@ mod unavailable;
 
 pub use causes::with_causes;
 pub use log_limit::LogLimit;
+pub use regular_file::read_regular_file;
 pub use rfc3339::{Rfc3339, parse_rfc3339};
 pub use service::{AcquireRequest, Delivery, Limits, LockService, ServiceError};
 pub use tasks::{PanicReport, report_panics, spawn_critical};

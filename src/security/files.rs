@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use db_locks_service::with_causes;
+use db_locks_service::{read_regular_file, with_causes};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::failure::Failure;
@@ -164,13 +164,9 @@ fn names(paths: &[PathBuf]) -> String {
 
 fn read_all<'p>(paths: impl IntoIterator<Item = &'p PathBuf>) -> Result<Vec<Vec<u8>>, String> {
     let read = |path: &PathBuf| {
-        let size = std::fs::metadata(path)?.len();
-        if size > MAX_BYTES {
-            return Err(io::Error::other("it is too large"));
-        }
-        std::fs::read(path)
+        read_regular_file(path, MAX_BYTES).map_err(|error| format!("{}: {error}", path.display()))
     };
-    paths.into_iter().map(|path| read(path).map_err(|error| format!("{}: {error}", path.display()))).collect()
+    paths.into_iter().map(read).collect()
 }
 
 #[cfg(test)]

@@ -1,17 +1,22 @@
 //! The public keys of an issuer, from a file or an https URL.
 
 use std::{
-    fs,
-    path::PathBuf,
+    io::ErrorKind,
+    path::Path,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
+use db_locks_service::read_regular_file;
 use jsonwebtoken::{
     Algorithm, DecodingKey,
     jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, PublicKeyUse},
 };
-use tokio::{sync::Mutex, time::Instant};
+use tokio::{
+    sync::Mutex,
+    task::spawn_blocking,
+    time::{Instant, timeout},
+};
 
 use super::rules::KeySource;
 
@@ -19,7 +24,7 @@ use super::rules::KeySource;
 const REFRESH_EVERY: Duration = Duration::from_secs(10);
 /// The age at which keys from a URL are read again, so that withdrawn keys disappear.
 const MAX_AGE: Duration = Duration::from_mins(15);
-/// The time limit for reading a URL.
+/// The time limit for reading a URL, or a file while requests wait for it.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// The largest size of a key set, in bytes.
 const MAX_BYTES: usize = 1024 * 1024;
@@ -128,7 +133,7 @@ impl Keys {
 impl KeySource {
     async fn read(&self) -> Result<Vec<Key>, KeysError> {
         match self {
-            Self::File(path) => read_file(path),
+            Self::File(path) => read_file_apart(path).await,
             Self::Url(url) => {
                 let client = reqwest::Client::builder().https_only(true).timeout(TIMEOUT).build()?;
                 let mut response = client.get(url).send().await?.error_for_status()?;
@@ -145,9 +150,22 @@ impl KeySource {
     }
 }
 
-fn read_file(path: &PathBuf) -> Result<Vec<Key>, KeysError> {
+/// Reads a file on another thread, since its disk may be slow.
+async fn read_file_apart(path: &Path) -> Result<Vec<Key>, KeysError> {
+    let own = path.to_owned();
+    let reading = spawn_blocking(move || read_file(&own));
+    let Ok(Ok(keys)) = timeout(TIMEOUT, reading).await else {
+        // It takes too long, or the service ends.
+        let source = ErrorKind::TimedOut.into();
+        return Err(KeysError::File { path: path.display().to_string(), source });
+    };
+    keys
+}
+
+fn read_file(path: &Path) -> Result<Vec<Key>, KeysError> {
     let place = path.display().to_string();
-    let body = fs::read(path).map_err(|source| KeysError::File { path: place.clone(), source })?;
+    let body = read_regular_file(path, MAX_BYTES as u64)
+        .map_err(|source| KeysError::File { path: place.clone(), source })?;
     parse(&place, &body)
 }
 

@@ -5,9 +5,16 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, Write},
     os::unix::fs::OpenOptionsExt as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     str::FromStr,
 };
+
+use rustix::{
+    fs::{OFlags, fcntl_getfl, fcntl_setfl},
+    io::Errno,
+};
+
+use crate::regular_file::open_at_once;
 
 /// The output of the audit log: `stderr`, or the path of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,10 +60,21 @@ impl AuditOutput {
     /// Opens the output. Creates a missing file, for its owner alone, but no folder.
     pub(super) fn open(&self) -> Result<Opened, AuditError> {
         let Self::File(path) = self else { return Ok(Opened::Stderr) };
-        let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
         let error = |error| AuditError::Open { path: path.display().to_string(), error };
-        file.map(Opened::File).map_err(error)
+        open(path).map(Opened::File).map_err(error)
     }
+}
+
+/// Opens a file for records. It may be a pipe if somebody reads from it already: to open it does not wait for that.
+fn open(path: &Path) -> io::Result<File> {
+    let file = open_at_once(OpenOptions::new().append(true).create(true).mode(0o600), path);
+    let file = file.map_err(|error| {
+        let is_alone = error.raw_os_error() == Some(Errno::NXIO.raw_os_error());
+        if is_alone { io::Error::other("nobody reads from this pipe, or it is a socket") } else { error }
+    })?;
+    // The writer is a thread of its own, and waits for a slow reader.
+    fcntl_setfl(&file, fcntl_getfl(&file)? - OFlags::NONBLOCK)?;
+    Ok(file)
 }
 
 impl Opened {
