@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use super::{pair::Pair, workload::Workload};
+use super::{
+    pair::Pair,
+    workload::{Workload, served},
+};
 use crate::support::{Answer, Client, Grant, SOON, Service, eventually};
 
 /// The longest time from the order to promote the standby until writes work again.
@@ -89,10 +92,10 @@ impl Scenario {
         eprintln!("{what}: writes were back after {} ms", back.as_millis());
         assert!(back < within, "{back:?}");
         answers.check(&first).await;
-        assert_eq!(first.lock("queue").await.body["waiters"], WAITERS);
+        assert_eq!(served(async || first.lock("queue").await).await.body["waiters"], WAITERS);
         let (mut last, mut version) = (held.token, held.version);
         for task in waiting {
-            first.release("queue", &version).await.unheld(200);
+            served(async || first.release("queue", &version).await).await.unheld(200);
             let grant = task.await.unwrap().grant();
             assert!(grant.token > last, "in order");
             (last, version) = (grant.token, grant.version);

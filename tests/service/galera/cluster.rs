@@ -11,7 +11,7 @@ use crate::support::{Database, Dialect, SOON, eventually, random_text, sql};
 /// The number of nodes: two of them are a majority.
 pub(crate) const NODES: usize = 3;
 /// The time after which a silent node counts as lost. It is shorter than the default, which allows for a busy machine.
-const SOON_GONE: &str = "evs.keepalive_period=PT0.5S;evs.suspect_timeout=PT2S;evs.inactive_timeout=PT4S;";
+const SOON_GONE: &str = "evs.keepalive_period=PT0.5S;evs.suspect_timeout=PT3S;evs.inactive_timeout=PT6S;";
 
 /// The nodes of a cluster, some of which may be gone.
 pub(crate) struct Nodes {
