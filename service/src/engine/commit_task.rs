@@ -44,18 +44,18 @@ pub(super) async fn run(shared: Arc<Shared>, number: u64, writes: Vec<Write>, mo
     Message::Committed(Box::new(done))
 }
 
-/// Sends the writes. The second value has details if a row was locked.
+/// Sends the writes. The second value has details if a row was blocked.
 async fn send(
     shared: &Shared,
     writes: &Arc<Vec<Write>>,
     mode: CommitMode,
 ) -> (Result<Committed, StoreError>, FoundBlocked) {
     if matches!(mode, CommitMode::Checked | CommitMode::Blocked) {
-        match find_locked(shared, writes).await {
-            Ok(locked) if locked.is_empty() => {}
-            Ok(locked) => {
+        match find_blocked(shared, writes).await {
+            Ok(keys) if keys.is_empty() => {}
+            Ok(keys) => {
                 let error = StoreError::Blocked("the row is locked".into());
-                return (Err(error), FoundBlocked { locked, ..FoundBlocked::default() });
+                return (Err(error), FoundBlocked { keys, ..FoundBlocked::default() });
             }
             Err(error) => return (Err(error), FoundBlocked::default()),
         }
@@ -65,8 +65,8 @@ async fn send(
     if matches!(result, Err(StoreError::Blocked(_))) {
         blocked.waited = true;
         if writes.len() > 1 {
-            // If the check fails, no key is known to be locked.
-            blocked.locked = find_locked(shared, writes).await.unwrap_or_default();
+            // If the check fails, no key is known to be blocked.
+            blocked.keys = find_blocked(shared, writes).await.unwrap_or_default();
         }
     }
     if let Err(StoreError::GuardOpen(slots)) = &result
@@ -79,9 +79,9 @@ async fn send(
     (result, blocked)
 }
 
-/// The keys of these writes whose rows another session keeps locked.
-async fn find_locked(shared: &Shared, writes: &[Write]) -> Result<Vec<KeyId>, StoreError> {
+/// The keys of these writes whose rows are blocked: another session keeps them locked.
+async fn find_blocked(shared: &Shared, writes: &[Write]) -> Result<Vec<KeyId>, StoreError> {
     let known = writes.iter().filter(|write| write.prev.is_some());
     let ids: Vec<_> = known.map(|write| write.change.id.clone()).collect();
-    if ids.is_empty() { Ok(Vec::new()) } else { shared.store.find_locked(&ids).await }
+    if ids.is_empty() { Ok(Vec::new()) } else { shared.store.find_blocked(&ids).await }
 }

@@ -5,6 +5,10 @@ use metrics::{Gauge, describe_gauge, gauge};
 use super::EngineOptions;
 use crate::store::PoolUse;
 
+const WAITERS: &str = "db_locks_waiters";
+const WAITERS_LIMIT: &str = "db_locks_waiters_limit";
+const QUEUED: &str = "db_locks_queued_commands";
+const QUEUED_LIMIT: &str = "db_locks_queued_commands_limit";
 const CONNECTIONS: &str = "db_locks_database_connections";
 const GUARDS_BUSY: &str = "db_locks_guarded_keys_blocked";
 const CONNECTIONS_LIMIT: &str = "db_locks_database_connections_limit";
@@ -20,16 +24,13 @@ impl Gauges {
     /// Describes and registers all gauges, and sets the limits, which do not change.
     pub(super) fn new(options: &EngineOptions, pools: &[PoolUse]) -> Self {
         describe();
-        gauge!("db_locks_waiters_limit").set(as_f64(options.max_waiters));
-        gauge!("db_locks_queued_commands_limit").set(as_f64(options.max_queued));
+        gauge!(WAITERS_LIMIT).set(as_f64(options.max_waiters));
+        gauge!(QUEUED_LIMIT).set(as_f64(options.max_queued));
         for pool in pools {
             gauge!(CONNECTIONS_LIMIT, "pool" => pool.pool).set(f64::from(pool.limit));
         }
-        let gauges = Self {
-            waiters: gauge!("db_locks_waiters"),
-            queued: gauge!("db_locks_queued_commands"),
-            guards_busy: gauge!(GUARDS_BUSY),
-        };
+        let gauges =
+            Self { waiters: gauge!(WAITERS), queued: gauge!(QUEUED), guards_busy: gauge!(GUARDS_BUSY) };
         gauges.update(0, 0, 0, pools);
         gauges
     }
@@ -54,13 +55,10 @@ fn as_f64(count: usize) -> f64 {
 }
 
 fn describe() {
-    describe_gauge!("db_locks_waiters", "Requests of this replica that wait in queues");
-    describe_gauge!("db_locks_waiters_limit", "The maximum number of requests of this replica in queues");
-    describe_gauge!("db_locks_queued_commands", "Commands of this replica that wait for the database");
-    describe_gauge!(
-        "db_locks_queued_commands_limit",
-        "The number of queued commands from which on acquires are refused"
-    );
+    describe_gauge!(WAITERS, "Requests of this replica that wait in queues");
+    describe_gauge!(WAITERS_LIMIT, "The maximum number of requests of this replica in queues");
+    describe_gauge!(QUEUED, "Commands of this replica that wait for the database");
+    describe_gauge!(QUEUED_LIMIT, "The number of queued commands from which on acquires are refused");
     describe_gauge!(
         GUARDS_BUSY,
         "Guarded keys that wait for the end of a transaction that called db_locks_guard"

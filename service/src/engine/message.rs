@@ -54,7 +54,7 @@ pub(super) enum Message {
     /// This replica is registered now, so that the other replicas know it. Commands that waited for that can go on.
     Registered,
     /// The waiters of this replica according to the database.
-    Audit(Box<Audit>),
+    WaiterCheck(Box<WaiterCheck>),
     /// Answer all waiters 503 and remove them from their queues.
     Evict {
         /// Set when the service stops; the shard drops the sender when it is idle.
@@ -98,11 +98,11 @@ pub(super) struct CommitDone {
     pub(super) received: Instant,
 }
 
-/// Details about the locked rows of a commit that failed because of them.
+/// Details about the blocked rows of a commit that failed because of them.
 #[derive(Debug, Default)]
 pub(super) struct FoundBlocked {
     /// Keys whose rows another session keeps locked.
-    pub(super) locked: Vec<KeyId>,
+    pub(super) keys: Vec<KeyId>,
     /// Whether the commit was sent and waited for a lock until its time limit.
     pub(super) waited: bool,
     /// Details about the guard row that is locked.
@@ -124,7 +124,7 @@ pub(super) struct LockedDone {
 
 /// The waiters of this replica according to the database.
 #[derive(Debug)]
-pub(super) struct Audit {
+pub(super) struct WaiterCheck {
     /// The requests found, with their rows.
     pub(super) found: FxHashMap<RequestId, WaitingRow>,
     /// When the query was sent. A waiter that was added later is not missing.

@@ -21,6 +21,20 @@ pub(super) const NOTIFICATIONS: &str = "db_locks_handover_notifications_total";
 /// Rows removed by the sweeper.
 pub(super) const SWEPT: &str = "db_locks_swept_total";
 
+// The others, whose texts are with `describe`.
+const WAIT_DURATION: &str = "db_locks_wait_duration_seconds";
+const SHED_ACQUIRES: &str = "db_locks_shed_acquires_total";
+const ACQUIRES: &str = "db_locks_acquires_total";
+const BATCH_SIZE: &str = "db_locks_batch_size";
+const LOST_RACES: &str = "db_locks_lost_races_total";
+const HANDOVER_SKIPPED: &str = "db_locks_handover_skipped_total";
+const REPLICAS_REAPED: &str = "db_locks_replicas_reaped_total";
+const REFUSED_WAITERS: &str = "db_locks_refused_waiters_total";
+const LEASES_EXPIRED: &str = "db_locks_leases_expired_total";
+const HANDOVER_DURATION: &str = "db_locks_handover_duration_seconds";
+const LOCKS_HELD: &str = "db_locks_locks_held";
+const PERMITS_HELD: &str = "db_locks_permits_held";
+
 /// The kinds of rows that are swept: the label `what`.
 pub(super) const SWEPT_KINDS: [&str; 4] = ["ended", "idle", "tombstone", "place"];
 
@@ -81,20 +95,19 @@ impl EngineMetrics {
     pub(super) fn new() -> Self {
         describe();
         register_others();
-        let waited =
-            |outcome: &'static str| histogram!("db_locks_wait_duration_seconds", "outcome" => outcome);
-        let shed = |reason: &'static str| counter!("db_locks_shed_acquires_total", "reason" => reason);
-        let acquires = |outcome: &'static str| counter!("db_locks_acquires_total", "outcome" => outcome);
+        let waited = |outcome: &'static str| histogram!(WAIT_DURATION, "outcome" => outcome);
+        let shed = |reason: &'static str| counter!(SHED_ACQUIRES, "reason" => reason);
+        let acquires = |outcome: &'static str| counter!(ACQUIRES, "outcome" => outcome);
         Self {
-            batch_size: histogram!("db_locks_batch_size"),
-            lost_races: counter!("db_locks_lost_races_total"),
+            batch_size: histogram!(BATCH_SIZE),
+            lost_races: counter!(LOST_RACES),
             notifications_sent: counter!(NOTIFICATIONS, "event" => "sent"),
-            offers_skipped: counter!("db_locks_handover_skipped_total"),
-            replicas_reaped: counter!("db_locks_replicas_reaped_total"),
-            refused_waiters: counter!("db_locks_refused_waiters_total"),
+            offers_skipped: counter!(HANDOVER_SKIPPED),
+            replicas_reaped: counter!(REPLICAS_REAPED),
+            refused_waiters: counter!(REFUSED_WAITERS),
             shed: ShedCounters { queue_wait: shed("queue_wait"), queue_full: shed("queue_full") },
-            leases_expired: counter!("db_locks_leases_expired_total"),
-            handover: histogram!("db_locks_handover_duration_seconds"),
+            leases_expired: counter!(LEASES_EXPIRED),
+            handover: histogram!(HANDOVER_DURATION),
             waited: WaitMetrics {
                 granted: waited("granted"),
                 timed_out: waited("timed_out"),
@@ -106,8 +119,8 @@ impl EngineMetrics {
                 refused_at_once: acquires("refused_at_once"),
                 timed_out: acquires("timed_out"),
             },
-            locks_held: gauge!("db_locks_locks_held"),
-            permits_held: gauge!("db_locks_permits_held"),
+            locks_held: gauge!(LOCKS_HELD),
+            permits_held: gauge!(PERMITS_HELD),
         }
     }
 
@@ -203,55 +216,34 @@ fn register_others() {
 }
 
 fn describe() {
-    describe_histogram!("db_locks_batch_size", "Keys written by one commit");
+    describe_histogram!(BATCH_SIZE, "Keys written by one commit");
+    describe_histogram!(WAIT_DURATION, "Time that acquires waited in a queue, by outcome of the wait");
     describe_histogram!(
-        "db_locks_wait_duration_seconds",
-        "Time that acquires waited in a queue, by outcome of the wait"
-    );
-    describe_histogram!(
-        "db_locks_handover_duration_seconds",
+        HANDOVER_DURATION,
         "From the release of a lock or permit, or the end of its lease, until the answer of the next holder was sent"
     );
+    describe_counter!(ACQUIRES, "Acquires by outcome: granted or refused, at once or after waiting");
     describe_counter!(
-        "db_locks_acquires_total",
-        "Acquires by outcome: granted or refused, at once or after waiting"
-    );
-    describe_counter!(
-        "db_locks_leases_expired_total",
+        LEASES_EXPIRED,
         "Leases that ended without release, counted when the key is granted again or deleted"
     );
+    describe_counter!(REFUSED_WAITERS, "Acquires that could not wait because the queue was full");
     describe_counter!(
-        "db_locks_refused_waiters_total",
-        "Acquires that could not wait because the queue was full"
-    );
-    describe_counter!(
-        "db_locks_shed_acquires_total",
+        SHED_ACQUIRES,
         "Acquires that were refused because of overload, by reason: too long a wait, a full queue"
     );
-    describe_counter!(
-        "db_locks_lost_races_total",
-        "Writes that lost the race against another replica's write"
-    );
+    describe_counter!(LOST_RACES, "Writes that lost the race against another replica's write");
     describe_counter!(
         NOTIFICATIONS,
         "Notifications to and from other replicas: sent, received, missed, found by the fallback look"
     );
     describe_counter!(
-        "db_locks_handover_skipped_total",
+        HANDOVER_SKIPPED,
         "Offers that were skipped because their replica did not claim them in time"
     );
     describe_counter!(CLOCK_STEPS, "Steps of the database's clock");
-    describe_counter!(
-        "db_locks_replicas_reaped_total",
-        "Replicas whose heartbeats stopped and whose waiters were removed"
-    );
-    describe_gauge!(
-        "db_locks_locks_held",
-        "Locks held in the whole database, counted by each replica now and then"
-    );
-    describe_gauge!(
-        "db_locks_permits_held",
-        "Permits out in the whole database, counted by each replica now and then"
-    );
+    describe_counter!(REPLICAS_REAPED, "Replicas whose heartbeats stopped and whose waiters were removed");
+    describe_gauge!(LOCKS_HELD, "Locks held in the whole database, counted by each replica now and then");
+    describe_gauge!(PERMITS_HELD, "Permits out in the whole database, counted by each replica now and then");
     describe_counter!(SWEPT, "Rows removed by the sweeper, by kind");
 }

@@ -176,7 +176,7 @@ impl Sweeper {
     async fn sweep_queues(&self) -> Result<(), StoreError> {
         let lapsed = self.shared.store.lapsed_places(PIECE).await?;
         self.command_all(lapsed, &Command::ServeQueue, "place").await;
-        // A member looks for such waiters in its audits.
+        // A member looks for such waiters when it compares its waiters with their rows.
         if self.shared.membership.me().is_none() && self.shared.waiting.count() == 0 {
             for replica in self.shared.store.unknown_replicas().await? {
                 membership::reap_replica(self.shared.clone(), replica, None).await;

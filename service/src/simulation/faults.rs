@@ -5,7 +5,11 @@ use std::{sync::Arc, time::Duration};
 use rand::Rng;
 use tokio::time::sleep;
 
-use super::{checker::Checker, plan::LIVELY_MS, world::World};
+use super::{
+    checker::Checker,
+    plan::LIVELY_MS,
+    world::{Replica, World},
+};
 
 /// A fault.
 #[derive(Debug, Clone, Copy)]
@@ -54,33 +58,10 @@ impl World {
         let number = self.draw(|random| random.random_range(0..self.plan.replicas));
         let replica = self.replicas()[number].clone();
         match (fault, replica) {
-            (Fault::Crash, Some(replica)) => {
-                self.record.count("crashes");
-                let polls = self.draw(|random| random.random_range(0..60));
-                self.record.note(&format!("replica {number} crashes within {polls} polls"));
-                replica.process.crash_after(polls);
-            }
-            (Fault::Drain, Some(replica)) => {
-                self.record.count("drains");
-                self.record.note(&format!("replica {number} is asked to stop"));
-                let grace = Duration::from_millis(self.draw(|random| random.random_range(10..3_000)));
-                let drain = replica.process.spawn(async move { replica.engine.drain(grace).await });
-                let _ = drain.await;
-                replica.process.kill();
-            }
-            (Fault::Pause, Some(replica)) => {
-                self.record.count("pauses");
-                let ms = self.draw(|random| random.random_range(50..7_000));
-                self.record.note(&format!("replica {number} does not run for {ms} ms"));
-                replica.process.pause();
-                self.record.inform(Checker::replica_stops);
-                if let Some(Some(replica)) = self.replicas().get_mut(number) {
-                    replica.pauses += 1;
-                }
-                sleep(Duration::from_millis(ms)).await;
-                self.record.note(&format!("replica {number} runs again"));
-                replica.process.resume();
-            }
+            (Fault::Crash, Some(replica)) => self.crash(number, &replica),
+            (Fault::Drain, Some(replica)) => self.drain(number, replica).await,
+            (Fault::Pause, Some(replica)) => self.pause(number, &replica).await,
+            (Fault::Crash | Fault::Drain | Fault::Pause, None) => {}
             (Fault::StepClock, _) => {
                 let by = self.draw(|random| random.random_range(-6_000..6_000));
                 self.database.step_clock(by);
@@ -99,18 +80,49 @@ impl World {
                 self.record.note(&format!("{}: its row is blocked for {ms} ms", id.key.as_str()));
                 self.database.block_row(id, Duration::from_millis(ms));
             }
-            (Fault::FailOver, _) => {
-                let lost_ms = self.draw(|random| random.random_range(0..2_000));
-                let away_ms = self.draw(|random| random.random_range(0..3_000));
-                if self.database.leave_standby_behind() {
-                    self.record.note("the standby does not follow any more");
-                    sleep(Duration::from_millis(lost_ms)).await;
-                    self.database.fail_over().await;
-                    self.database.go_away(Duration::from_millis(away_ms));
-                }
-            }
+            (Fault::FailOver, _) => self.fail_over().await,
             (Fault::RaiseEpoch, _) => self.database.raise_by_hand().await,
-            (Fault::Crash | Fault::Drain | Fault::Pause, None) => {}
+        }
+    }
+
+    fn crash(&self, number: usize, replica: &Replica) {
+        self.record.count("crashes");
+        let polls = self.draw(|random| random.random_range(0..60));
+        self.record.note(&format!("replica {number} crashes within {polls} polls"));
+        replica.process.crash_after(polls);
+    }
+
+    async fn drain(&self, number: usize, replica: Replica) {
+        self.record.count("drains");
+        self.record.note(&format!("replica {number} is asked to stop"));
+        let grace = Duration::from_millis(self.draw(|random| random.random_range(10..3_000)));
+        let drain = replica.process.spawn(async move { replica.engine.drain(grace).await });
+        let _ = drain.await;
+        replica.process.kill();
+    }
+
+    async fn pause(&self, number: usize, replica: &Replica) {
+        self.record.count("pauses");
+        let ms = self.draw(|random| random.random_range(50..7_000));
+        self.record.note(&format!("replica {number} does not run for {ms} ms"));
+        replica.process.pause();
+        self.record.inform(Checker::replica_stops);
+        if let Some(Some(replica)) = self.replicas().get_mut(number) {
+            replica.pauses += 1;
+        }
+        sleep(Duration::from_millis(ms)).await;
+        self.record.note(&format!("replica {number} runs again"));
+        replica.process.resume();
+    }
+
+    async fn fail_over(&self) {
+        let lost_ms = self.draw(|random| random.random_range(0..2_000));
+        let away_ms = self.draw(|random| random.random_range(0..3_000));
+        if self.database.leave_standby_behind() {
+            self.record.note("the standby does not follow any more");
+            sleep(Duration::from_millis(lost_ms)).await;
+            self.database.fail_over().await;
+            self.database.go_away(Duration::from_millis(away_ms));
         }
     }
 }

@@ -146,7 +146,7 @@ impl SqlStore {
     ) -> Result<(Vec<Write>, Committed), DbErr> {
         for LoadRequest { id, .. } in load_requests {
             let id = [id.tenant.as_str().into(), id.key.as_str().into()];
-            self.query(db, &self.commit, &self.sql.lock_row, id).await?;
+            self.query(db, &self.commit, &self.sql.lock_key, id).await?;
         }
         let loaded = self.load_from(db, load_requests).await?;
         let db_time = loaded.db_time;
@@ -166,12 +166,12 @@ impl SqlStore {
         for write in writes.iter().filter(|write| write.change.clear_permits && written.contains(write)) {
             let id = &write.change.id;
             let values = [id.tenant.as_str().into(), id.key.as_str().into()];
-            self.execute(db, &self.commit, &self.sql.permits_clear, values).await?;
+            self.execute(db, &self.commit, &self.sql.children.permits_clear, values).await?;
         }
         let children = Children::of(writes.iter().filter(|write| written.contains(write)));
-        self.write_children(db, &self.sql.waiters_gone, children.gone).await?;
-        self.write_children(db, &self.sql.waiters_put, children.put).await?;
-        self.write_children(db, &self.sql.permits_put, children.permits).await?;
+        self.write_children(db, &self.sql.children.waiters_gone, children.gone).await?;
+        self.write_children(db, &self.sql.children.waiters_put, children.put).await?;
+        self.write_children(db, &self.sql.children.permits_put, children.permits).await?;
         if self.sql.dialect == Dialect::Postgres {
             self.write_children(db, postgres::NOTIFY, children.notifications).await?;
         }

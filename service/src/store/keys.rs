@@ -45,8 +45,8 @@ impl KeyStore for SqlStore {
         self.find_guarding_session(id, slot, thoroughly).await
     }
 
-    async fn find_locked(&self, ids: &[KeyId]) -> Result<Vec<KeyId>, StoreError> {
-        self.find_locked_rows(ids).await
+    async fn find_blocked(&self, ids: &[KeyId]) -> Result<Vec<KeyId>, StoreError> {
+        self.find_blocked_rows(ids).await
     }
 
     async fn now(&self) -> Result<Timestamp, StoreError> {

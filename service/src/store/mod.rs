@@ -8,6 +8,7 @@
 //! `sql_store` sends statements and counts them; `keys`, `replicas`, `sweep`, `lists` and `tokens` implement the traits. What differs
 //! between databases is in `sqlite/`, `postgres/` and `mysql/` (MariaDB and MySQL): `sql`, `bind`, `load`, `commit`, `session`.
 
+mod blocked;
 mod checks;
 mod children;
 mod classify;
@@ -26,7 +27,6 @@ mod health;
 mod keys;
 mod lists;
 mod load;
-mod locked;
 mod mysql;
 mod not_sent;
 mod operation;

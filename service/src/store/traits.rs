@@ -61,7 +61,7 @@ pub trait KeyStore: Send + Sync + 'static {
 
     /// Finds those of these keys whose row another session keeps locked. On SQLite there are none: a file is locked as
     /// a whole.
-    async fn find_locked(&self, ids: &[KeyId]) -> Result<Vec<KeyId>, StoreError>;
+    async fn find_blocked(&self, ids: &[KeyId]) -> Result<Vec<KeyId>, StoreError>;
 
     /// Database time in milliseconds, rounded down.
     async fn now(&self) -> Result<Timestamp, StoreError>;

@@ -6,14 +6,14 @@
 //! the others dead after an outage of 10 s.
 //!
 //! A member runs four loops, in tasks of their own, so that a slow query of one loop does not delay the heartbeat: the
-//! heartbeat (here); the search for offers and the listener for notifications (`offers`); the audit of waiters against
-//! their rows (`audit`).
+//! heartbeat (here); the search for offers and the listener for notifications (`offers`); the comparison of waiters with
+//! their rows (`waiter_check`).
 
-mod audit;
 mod offers;
 mod reaper;
 mod reaping;
 mod replica_set;
+mod waiter_check;
 mod watch;
 
 use std::{
@@ -29,10 +29,10 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use self::{
-    audit::keep_auditing,
     offers::{listen, search_for_offers},
     reaper::act_on,
     replica_set::ReplicaSet,
+    waiter_check::keep_checking_waiters,
     watch::Watch,
 };
 pub(super) use self::{reaper::reap_when_wanted, reaping::reap_replica};
@@ -145,9 +145,9 @@ pub(super) async fn run(shared: Arc<Shared>) {
     while let Some(me) = shared.stop.run_until_cancelled(joined()).await {
         let notifications = spawn_critical(listen(shared.clone(), me));
         let searches = spawn_critical(search_for_offers(shared.clone(), me));
-        let audits = spawn_critical(keep_auditing(shared.clone(), me));
+        let checks = spawn_critical(keep_checking_waiters(shared.clone(), me));
         keep_membership(&shared, me).await;
-        for task in [notifications, searches, audits] {
+        for task in [notifications, searches, checks] {
             task.abort();
             // Once it has ended, the task changes nothing more.
             let _ = task.await;

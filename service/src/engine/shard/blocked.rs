@@ -22,7 +22,7 @@ impl Shard {
 
     /// Handles a commit that failed because a row was locked.
     pub(super) fn on_blocked(&mut self, batch: Batch, found: &FoundBlocked) {
-        let FoundBlocked { locked, waited, .. } = found;
+        let FoundBlocked { keys, waited, .. } = found;
         let now = Instant::now();
         let is_only = batch.writes.len() == 1;
         let is_suspect = |write: &Write| write.prev.is_none() || write.change.has_children();
@@ -30,13 +30,13 @@ impl Shard {
         for (write, task) in batch.into_decided() {
             let mut key_task = task.key_task;
             let id = &key_task.id;
-            if locked.contains(id) || (is_only && locked.is_empty()) {
+            if keys.contains(id) || (is_only && keys.is_empty()) {
                 let again = self.in_flight.blocked.note(id, *waited, now);
-                self.in_flight.blocked.set_alone(id, locked.is_empty());
+                self.in_flight.blocked.set_alone(id, keys.is_empty());
                 self.in_flight.retries.set(again, key_task);
                 continue;
             }
-            if locked.is_empty() {
+            if keys.is_empty() {
                 // The lock may be gone by now. If this happens twice, the lock is not on a key's own row.
                 key_task.unexplained = key_task.unexplained.saturating_add(1);
                 if key_task.unexplained > 1 && (!some_suspect || is_suspect(&write)) {

@@ -13,7 +13,7 @@ use crate::{
     audit::Origin,
     domain::{Command, KeyId, LeaveReason, Owner, Place, Queue, RequestId, Version},
     engine::{
-        message::Audit,
+        message::WaiterCheck,
         pending_request::{PendingRequest, ReplySender},
         timers::Timers,
     },
@@ -21,9 +21,9 @@ use crate::{
     unavailable::Unavailable,
 };
 
-/// The minimum age of a waiter that an audit can report as missing. The row of a waiter is written before the waiter is
+/// The minimum age of a waiter that a check can report as missing. The row of a waiter is written before the waiter is
 /// registered here; this age leaves time for a database whose reads lag behind.
-const AUDITED_FROM: Duration = Duration::from_millis(500);
+const CHECKED_FROM: Duration = Duration::from_millis(500);
 
 /// The origin of a waiter's request, for the audit log.
 #[derive(Debug, Clone)]
@@ -69,7 +69,7 @@ pub(super) struct LocalWaiters {
     /// The number of waiters per key. Keys without waiters have no entry.
     per_key: FxHashMap<KeyId, usize>,
     deadlines: Timers<DueWaiter>,
-    /// Requests that the last audit found in the database but not here.
+    /// Requests that the last check found in the database but not here.
     orphans: FxHashSet<RequestId>,
 }
 
@@ -216,24 +216,24 @@ impl LocalWaiters {
         self.filter_ids(is_missing)
     }
 
-    /// The waiters that an audit should have found but did not.
-    pub(super) fn missing_in_audit(&self, audit: &Audit) -> Vec<RequestId> {
+    /// The waiters whose rows a check should have found but did not.
+    pub(super) fn without_row(&self, check: &WaiterCheck) -> Vec<RequestId> {
         self.filter_ids(|request_id, waiter| {
-            waiter.since + AUDITED_FROM < audit.asked && !audit.found.contains_key(request_id)
+            waiter.since + CHECKED_FROM < check.asked && !check.found.contains_key(request_id)
         })
     }
 
-    /// The rows without a waiter here, found by this audit and by the one before. A row that only one audit finds may
+    /// The rows without a waiter here, found by this check and by the one before. A row that only one check finds may
     /// belong to a waiter that was just answered.
     pub(super) fn orphans(
         &mut self,
-        audit: &Audit,
+        check: &WaiterCheck,
         is_busy: impl Fn(&KeyId) -> bool,
     ) -> Vec<(RequestId, WaitingRow)> {
         let is_orphan = |request_id: &RequestId, row: &WaitingRow| {
             !self.by_request.contains_key(request_id) && !is_busy(&row.id)
         };
-        let orphans: FxHashMap<_, _> = audit
+        let orphans: FxHashMap<_, _> = check
             .found
             .iter()
             .filter(|(request_id, row)| is_orphan(request_id, row))
@@ -276,14 +276,14 @@ mod tests {
         (request_id, id)
     }
 
-    fn audit(found: &[(RequestId, KeyId)]) -> Audit {
+    fn check(found: &[(RequestId, KeyId)]) -> WaiterCheck {
         let row = |id: &KeyId| WaitingRow {
             id: id.clone(),
             request_id: ids::request_id(RequestFlags::default()),
             version: ids::version(),
         };
         let found = found.iter().map(|(request_id, id)| (*request_id, row(id))).collect();
-        Audit { found, asked: Instant::now() }
+        WaiterCheck { found, asked: Instant::now() }
     }
 
     fn leave(waiters: &mut LocalWaiters, request_id: RequestId, reason: LeaveReason) -> bool {
@@ -319,10 +319,10 @@ mod tests {
     async fn an_audit_misses_old_waiters_only() {
         let mut waiters = LocalWaiters::default();
         let (old, id) = wait(&mut waiters);
-        tokio::time::advance(AUDITED_FROM * 2).await;
+        tokio::time::advance(CHECKED_FROM * 2).await;
         wait(&mut waiters);
-        assert_eq!(waiters.missing_in_audit(&audit(&[])), [old]);
-        assert!(waiters.missing_in_audit(&audit(&[(old, id)])).is_empty());
+        assert_eq!(waiters.without_row(&check(&[])), [old]);
+        assert!(waiters.without_row(&check(&[(old, id)])).is_empty());
     }
 
     #[tokio::test(start_paused = true)]
@@ -330,11 +330,11 @@ mod tests {
         let mut waiters = LocalWaiters::default();
         let (waiting, id) = wait(&mut waiters);
         let orphan = ids::request_id(RequestFlags::default());
-        let audit = audit(&[(waiting, id.clone()), (orphan, id)]);
-        assert!(waiters.orphans(&audit, |_| false).is_empty());
+        let check = check(&[(waiting, id.clone()), (orphan, id)]);
+        assert!(waiters.orphans(&check, |_| false).is_empty());
         let found: Vec<_> =
-            waiters.orphans(&audit, |_| false).into_iter().map(|(request_id, _)| request_id).collect();
+            waiters.orphans(&check, |_| false).into_iter().map(|(request_id, _)| request_id).collect();
         assert_eq!(found, [orphan]);
-        assert!(waiters.orphans(&audit, |_| true).is_empty());
+        assert!(waiters.orphans(&check, |_| true).is_empty());
     }
 }

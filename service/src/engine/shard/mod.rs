@@ -143,7 +143,7 @@ impl Shard {
                 self.enqueue_internal(id, Command::ServeQueue);
             }
             Message::ServeAllQueues => self.serve_all_queues(),
-            Message::Audit(audit) => self.on_audit(&audit),
+            Message::WaiterCheck(check) => self.on_waiter_check(&check),
             Message::Evict { draining } => {
                 if let Some(until_idle) = draining {
                     self.begin_draining(until_idle);

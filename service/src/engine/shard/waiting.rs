@@ -11,7 +11,7 @@ use super::{Shard, drain::Drain, local_waiters::DueWaiter};
 use crate::{
     domain::{Command, KeyId, LeaveReason, Queue, Reply, RequestId},
     engine::{
-        message::{Audit, UndeliveredGrant},
+        message::{UndeliveredGrant, WaiterCheck},
         pending_request::{Answered, PendingRequest},
     },
     unavailable::Unavailable,
@@ -129,13 +129,13 @@ impl Shard {
     }
 
     /// Compares the waiters with those in the database.
-    pub(super) fn on_audit(&mut self, audit: &Audit) {
+    pub(super) fn on_waiter_check(&mut self, check: &WaiterCheck) {
         let now = Instant::now();
-        for request_id in self.waiters.missing_in_audit(audit) {
+        for request_id in self.waiters.without_row(check) {
             self.leave(request_id, LeaveReason::Missing, now);
         }
         let intake = &self.intake;
-        for (request_id, row) in self.waiters.orphans(audit, |id| intake.is_busy(id)) {
+        for (request_id, row) in self.waiters.orphans(check, |id| intake.is_busy(id)) {
             // A leave is used because, unlike a give-back, it never ends a grant.
             let command = Command::Leave { version: row.version, request_id, reason: LeaveReason::Evicted };
             self.enqueue_internal(row.id, command);

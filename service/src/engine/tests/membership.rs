@@ -72,7 +72,7 @@ async fn a_replica_whose_beat_was_late_is_not_dead_for_ever() {
     assert_eq!(store.row(&id("b")).queue.len, 2, "the replica is alive and is offered the lock");
 }
 
-/// Guards invariant 7: no replica declares this one dead because of a slow audit.
+/// Guards invariant 7: no replica declares this one dead because of a slow check of waiters.
 #[tokio::test(start_paused = true)]
 async fn slow_audits_do_not_delay_the_beat() {
     let store = Arc::new(MemoryStore::new());

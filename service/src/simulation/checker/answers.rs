@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     ServiceError, Unavailable,
-    domain::{Body, Guard, HeldView, LockView, Timestamp},
+    domain::{Body, Guard, HeldView, LockView, SemaphoreView, Timestamp},
     simulation::request::{Answer, Ask, short},
 };
 
@@ -54,25 +54,7 @@ impl Checker {
             Answer::Refused(refusal) => self.check_refusal(key, asked, &seen, refusal),
             Answer::Released(view) => check_released(key, asked, &seen, view),
             Answer::Lock(view) => check_lock(asked, &seen, view),
-            Answer::Semaphore(view) => {
-                // Waiters and permits are read after the row, and a resize is written some time after it was decided
-                // and counted.
-                let size_fits = |seen: &Seen<'_>| match &seen.state.body {
-                    Body::Semaphore(semaphore) => semaphore.max_size == view.max_size,
-                    Body::Absent | Body::Mutex(_) => false,
-                };
-                let permits_fit = |seen: &Seen<'_>| {
-                    let busy = |clock| i64::try_from(active(seen.state, clock)).unwrap_or(i64::MAX);
-                    let most = busy(seen.least.min(seen.earliest) - UNSURE_MS);
-                    (busy(seen.most)..=most).contains(&view.busy_count)
-                };
-                check(&seen, size_fits, "the semaphore never was so")
-                    .and_then(|()| check(&seen, permits_fit, "so many permits never were out"))
-                    .and_then(|()| {
-                        let queue_fits = |seen: &Seen<'_>| seen.state.queue.len == view.waiters;
-                        check(&seen, queue_fits, "so many never waited")
-                    })
-            }
+            Answer::Semaphore(view) => check_semaphore(&seen, view),
             Answer::Deleted => {
                 // If a request waits, the deletion itself grants the lock again.
                 let anew = |seen: &Seen<'_>| seen.state.created_at.0 >= seen.earliest;
@@ -169,6 +151,25 @@ fn check_released(
         None if key.lost.contains(&version) => Ok(()),
         None => Err("invariant 4: there was no such grant".to_owned()),
     }
+}
+
+/// Checks that the shown state of a semaphore was true at some time.
+///
+/// Each value has a time of its own: waiters and permits are read after the row, and a resize is written some time
+/// after it was decided and counted.
+fn check_semaphore(seen: &[Seen<'_>], view: &SemaphoreView) -> Result<(), String> {
+    let size_fits = |seen: &Seen<'_>| match &seen.state.body {
+        Body::Semaphore(semaphore) => semaphore.max_size == view.max_size,
+        Body::Absent | Body::Mutex(_) => false,
+    };
+    let permits_fit = |seen: &Seen<'_>| {
+        let busy = |clock| i64::try_from(active(seen.state, clock)).unwrap_or(i64::MAX);
+        let most = busy(seen.least.min(seen.earliest) - UNSURE_MS);
+        (busy(seen.most)..=most).contains(&view.busy_count)
+    };
+    check(seen, size_fits, "the semaphore never was so")?;
+    check(seen, permits_fit, "so many permits never were out")?;
+    check(seen, |seen| seen.state.queue.len == view.waiters, "so many never waited")
 }
 
 /// Checks that the shown state of a lock was true at some time.

@@ -5,7 +5,8 @@ use super::{
     seen::{Seen, check},
 };
 use crate::{
-    domain::{NotGranted, NotGrantedReason, Refusal, Release},
+    AcquireRequest,
+    domain::{NotGranted, NotGrantedReason, Refusal, Release, Version},
     simulation::request::Ask,
 };
 
@@ -56,12 +57,7 @@ impl Checker {
                 check(seen, gone, "the grant was there all the time")
             }
             (Refusal::Revoked(_), Ask::Heartbeat { version, .. } | Ask::Release(Release { version, .. })) => {
-                let forced = |request: &Request| matches!(request.ask, Ask::Force { version: ended, .. } if ended == *version);
-                if !self.requests.values().any(forced) {
-                    return Err("nobody ended it by force".to_owned());
-                }
-                let gone = |seen: &Seen<'_>| seen.grant(*version).is_none_or(|grant| grant.released);
-                check(seen, gone, "the grant stood all the time")
+                self.check_revoked(*version, seen)
             }
             (Refusal::VersionMismatch, Ask::DeleteLock(Some(version))) => {
                 let other = |seen: &Seen<'_>| {
@@ -75,28 +71,43 @@ impl Checker {
                 let known = acquire.version.is_none_or(known);
                 if known { Ok(()) } else { Err("nobody had that version before".to_owned()) }
             }
-            (Refusal::Superseded, Ask::Acquire(acquire)) => {
-                let repeated = self.requests.iter().any(|(number, other)| {
-                    let Ask::Acquire(again) = &other.ask else { return false };
-                    // The request that arrives first at the service need not be the one that was sent first.
-                    let overlaps = other.answered.is_none_or(|answered| answered > asked.asked);
-                    *number != asked.number()
-                        && overlaps
-                        && again.version.is_some()
-                        && again.version == acquire.version
-                });
-                // Or the grant was never answered, and a reentrant request of the same owner ended it.
-                let reentered = self.requests.iter().any(|(number, other)| {
-                    let Ask::Acquire(again) = &other.ask else { return false };
-                    let was_open = other.answered.is_none_or(|answered| answered > asked.asked);
-                    *number != asked.number() && was_open && again.reentrant && again.owner == acquire.owner
-                });
-                // Or the grant began and ended before it could be answered, and the reason is not known any more.
-                let went = acquire.version.and_then(|version| key.grants.get(&version));
-                let went = went.is_some_and(|facts| !facts.is_active() && !facts.db_time);
-                if repeated || reentered || went { Ok(()) } else { Err("nobody asked again".to_owned()) }
-            }
+            (Refusal::Superseded, Ask::Acquire(acquire)) => self.check_superseded(key, asked, acquire),
             _ => Err("no such refusal fits what was asked".to_owned()),
         }
+    }
+
+    /// Checks that the grant of this version was ended by force.
+    fn check_revoked(&self, version: Version, seen: &[Seen<'_>]) -> Result<(), String> {
+        let forced =
+            |request: &Request| matches!(request.ask, Ask::Force { version: ended, .. } if ended == version);
+        if !self.requests.values().any(forced) {
+            return Err("nobody ended it by force".to_owned());
+        }
+        let gone = |seen: &Seen<'_>| seen.grant(version).is_none_or(|grant| grant.released);
+        check(seen, gone, "the grant stood all the time")
+    }
+
+    /// Checks that another request took the place of this acquire, or that its grant was over before its answer.
+    fn check_superseded(
+        &self,
+        key: &KeyChecks,
+        asked: &Request,
+        acquire: &AcquireRequest,
+    ) -> Result<(), String> {
+        // The request that arrives first at the service need not be the one that was sent first.
+        let mut overlapping = self.requests.iter().filter(|(number, other)| {
+            **number != asked.number() && other.answered.is_none_or(|answered| answered > asked.asked)
+        });
+        let took_place = overlapping.any(|(_, other)| {
+            let Ask::Acquire(again) = &other.ask else { return false };
+            let repeated = again.version.is_some() && again.version == acquire.version;
+            // Or the grant was never answered, and a reentrant request of the same owner ended it.
+            let reentered = again.reentrant && again.owner == acquire.owner;
+            repeated || reentered
+        });
+        // Or the grant began and ended before it could be answered, and the reason is not known any more.
+        let went = acquire.version.and_then(|version| key.grants.get(&version));
+        let went = went.is_some_and(|facts| !facts.is_active() && !facts.db_time);
+        if took_place || went { Ok(()) } else { Err("nobody asked again".to_owned()) }
     }
 }

@@ -111,7 +111,7 @@ impl KeyStore for Connection {
         Ok((writes, committed))
     }
 
-    async fn find_locked(&self, ids: &[KeyId]) -> Result<Vec<KeyId>, StoreError> {
+    async fn find_blocked(&self, ids: &[KeyId]) -> Result<Vec<KeyId>, StoreError> {
         let database = &self.database;
         let is_locked = |id: &&KeyId| database.tables().is_locked(std::iter::once(*id), Instant::now());
         database.ask(&self.session, || ids.iter().filter(is_locked).cloned().collect()).await

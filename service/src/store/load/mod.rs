@@ -59,7 +59,7 @@ impl SqlStore {
             Dialect::Postgres => key_arrays(ids).to_vec(),
             _ => vec![keys_text(ids).into()],
         };
-        let rows = self.query(db, &self.load, &self.sql.load_rows, keys).await?;
+        let rows = self.query(db, &self.load, &self.sql.load.rows, keys).await?;
         self.with_children(db, load_requests, read_states(&rows, load_requests.len())?).await
     }
 
@@ -114,7 +114,7 @@ impl SqlStore {
         queue: &mut Queue,
     ) -> Result<(), LoadError> {
         let values = id_values(load_request, [limit(load_request.queue_prefix)]);
-        let rows = self.query(db, &self.load, &self.sql.load_queue_prefix, values).await?;
+        let rows = self.query(db, &self.load, &self.sql.load.queue_prefix, values).await?;
         queue.head = rows.iter().map(read_waiter).collect::<Result<_, _>>()?;
         queue.asked.clone_from(&load_request.versions);
         if queue.head.len() < load_request.queue_prefix {
@@ -126,13 +126,13 @@ impl SqlStore {
         let mut behind = Vec::new();
         if !load_request.versions.is_empty() {
             let versions = padded(&load_request.versions);
-            let sql = self.sql.load_named_waiters(versions.len());
+            let sql = self.sql.load.named_waiters(versions.len());
             behind = self.query(db, &self.load, &sql, id_values(load_request, versions)).await?;
         }
         if let Some(replica) = load_request.waiters_of {
             let values =
                 id_values(load_request, [Value::from(replica.0), limit(LoadRequest::REAPED_AT_ONCE)]);
-            behind.extend(self.query(db, &self.load, &self.sql.load_waiters_of, values).await?);
+            behind.extend(self.query(db, &self.load, &self.sql.load.waiters_of, values).await?);
         }
         let last = queue.head.back().map_or(i64::MIN, |waiter| waiter.seq);
         let mut named = BTreeMap::new();
@@ -159,7 +159,7 @@ impl SqlStore {
         load_request: &LoadRequest,
     ) -> Result<FxHashMap<i64, i64>, LoadError> {
         let versions = padded(&load_request.versions);
-        let sql = self.sql.load_positions(versions.len());
+        let sql = self.sql.load.positions(versions.len());
         let rows = self.query(db, &self.load, &sql, id_values(load_request, versions)).await?;
         rows.iter().map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).collect()
     }

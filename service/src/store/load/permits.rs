@@ -47,14 +47,14 @@ impl SqlStore {
             return Ok(());
         }
         let values = id_values(load_request, [limit(load_request.permits)]);
-        let rows = self.query(db, &self.load, &self.sql.load_permits, values).await?;
+        let rows = self.query(db, &self.load, &self.sql.load.permits, values).await?;
         permits.known = rows.iter().map(read_permit).collect::<Result<_, _>>()?;
         permits.asked.clone_from(&load_request.versions);
         if permits.known.len() >= load_request.permits {
             permits.unknown_from = permits.known.last().map(|permit| permit.grant.expires_at);
             if !load_request.versions.is_empty() {
                 let versions = padded(&load_request.versions);
-                let sql = self.sql.load_named_permits(versions.len());
+                let sql = self.sql.load.named_permits(versions.len());
                 for row in &self.query(db, &self.load, &sql, id_values(load_request, versions)).await? {
                     let permit = read_permit(row)?;
                     if permits.known.iter().all(|known| known.slot != permit.slot) {
@@ -93,7 +93,7 @@ impl SqlStore {
         permits: &mut Permits,
     ) -> Result<(), LoadError> {
         let values = id_values(load_request, [limit(EndedVersions::AT_MOST)]);
-        for row in &self.query(db, &self.load, &self.sql.load_latest_chosen, values).await? {
+        for row in &self.query(db, &self.load, &self.sql.load.latest_chosen, values).await? {
             permits.replace_known(read_permit(row)?);
         }
         permits.knows_latest_chosen = true;
@@ -109,7 +109,7 @@ impl SqlStore {
         db_time: Timestamp,
     ) -> Result<(), LoadError> {
         let values = id_values(load_request, [Value::from(db_time.0), limit(MOST_HOLDERS)]);
-        for row in &self.query(db, &self.load, &self.sql.load_active_permits, values).await? {
+        for row in &self.query(db, &self.load, &self.sql.load.active_permits, values).await? {
             permits.replace_known(read_permit(row)?);
         }
         Ok(())

@@ -69,7 +69,7 @@ impl SqlStore {
         if self.sql.dialect == Dialect::MariaDb && !is_guarded && !has_children {
             return self.commit_mariadb(pool, &rows, fence).await;
         }
-        let Some(text) = self.sql.batch.transaction(&rows) else { return Ok(None) };
+        let Some(text) = self.sql.mysql.batch.transaction(&rows) else { return Ok(None) };
         self.commit.round_trips.increment(1);
         let answer = pool.run_transaction(text, fence).await;
         let is_block = self.sql.dialect == Dialect::MariaDb;
@@ -102,8 +102,10 @@ impl SqlStore {
         fence: Fence<'_>,
     ) -> Result<Option<WrittenRows>, DbErr> {
         let is_block = fence.is_galera();
-        let list =
-            Self::values_list(if is_block { &self.sql.upserts_in_blocks } else { &self.sql.upserts }, rows)?;
+        let list = Self::values_list(
+            if is_block { &self.sql.mysql.upserts_in_blocks } else { &self.sql.mysql.upserts },
+            rows,
+        )?;
         let mut arguments = MySqlArguments::default();
         list.for_each(|cell| with_cell!(cell, value => arguments.add(value)))
             .map_err(|error: BoxDynError| DbErr::Custom(error.to_string()))?;
@@ -143,7 +145,7 @@ impl SqlStore {
         db: &impl ConnectionTrait,
         rows: &[LockRow<'_>],
     ) -> Result<Option<WrittenRows>, DbErr> {
-        let list = Self::values_list(&self.sql.upserts, rows)?;
+        let list = Self::values_list(&self.sql.mysql.upserts, rows)?;
         written_unless_undone(self.query(db, &self.commit, &list.sql, list.values()).await)
     }
 
@@ -152,7 +154,7 @@ impl SqlStore {
         db: &impl ConnectionTrait,
         rows: &[LockRow<'_>],
     ) -> Result<WrittenRows, DbErr> {
-        let list = Self::values_list(&self.sql.upserts, rows)?;
+        let list = Self::values_list(&self.sql.mysql.upserts, rows)?;
         self.execute(db, &self.commit, &list.sql, list.values()).await?;
         self.read_back(db, rows).await
     }
@@ -160,7 +162,7 @@ impl SqlStore {
     /// Reads which rows were written. Deletes a row that was created by a write that was decided on an existing row.
     async fn read_back(&self, db: &impl ConnectionTrait, rows: &[LockRow<'_>]) -> Result<WrittenRows, DbErr> {
         let keys = keys_text(rows.iter().map(|row| &row.write.change.id));
-        let rows = self.query(db, &self.commit, &self.sql.read_back, [Value::from(keys)]).await?;
+        let rows = self.query(db, &self.commit, &self.sql.mysql.read_back, [Value::from(keys)]).await?;
         let mut written = WrittenRows::default();
         for row in &rows {
             if !row.try_get_by_index::<bool>(CREATED)? {

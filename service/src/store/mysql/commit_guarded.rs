@@ -35,7 +35,9 @@ impl SqlStore {
         writes: &[Write],
     ) -> Result<Option<WrittenRows>, DbErr> {
         let arguments = arguments(writes).map_err(|error| DbErr::Custom(error.to_string()))?;
-        let (Some(sql), Some(arguments)) = (&self.sql.commit_guarded, arguments) else { return Ok(None) };
+        let (Some(sql), Some(arguments)) = (&self.sql.mysql.commit_guarded, arguments) else {
+            return Ok(None);
+        };
         self.commit.round_trips.increment(1);
         let fence = self.pools.epochs.fence(writes);
         let answer = pool.fetch_transaction(sql.clone(), arguments, fence).await.map_err(unless_committed);

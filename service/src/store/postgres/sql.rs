@@ -145,7 +145,7 @@ pub(in super::super) static LOAD_ROWS: LazyLock<String> = LazyLock::new(|| {
 
 /// Finds keys whose row existed when the statement began and could not be locked. This program's updates need no
 /// stronger lock.
-pub(in super::super) const FIND_LOCKED: &str = r#"/* find_locked */
+pub(in super::super) const FIND_BLOCKED: &str = r#"/* find_blocked */
 WITH free AS MATERIALIZED (
     SELECT l.tenant, l."key"
     FROM unnest($1::text[], $2::text[]) AS n (tenant, "key")

@@ -50,10 +50,10 @@ impl Wait {
     }
 
     /// Pauses before the next attempt. Fails once the whole wait has lasted `at_most`.
-    pub(super) async fn pause(&mut self, held_by: &str) -> Result<(), StoreError> {
+    pub(super) async fn pause(&mut self, holder: &str) -> Result<(), StoreError> {
         if self.started_at.elapsed() >= self.at_most {
             return Err(StoreError::Schema(format!(
-                "waited {} ms for another migration, or for sessions that use its tables ({held_by}), and gave up; end \
+                "waited {} ms for another migration, or for sessions that use its tables ({holder}), and gave up; end \
                  the session that hangs, or wait longer with DB_LOCKS_MIGRATE_WAIT_MS",
                 self.at_most.as_millis()
             )));
@@ -61,7 +61,7 @@ impl Wait {
         if Instant::now() >= self.log_at {
             self.log_at = Instant::now() + LOG_EVERY;
             let waited_s = self.started_at.elapsed().as_secs();
-            tracing::warn!(held_by, waited_s, "waiting for another migration of this database to end");
+            tracing::warn!(holder, waited_s, "waiting for another migration of this database to end");
         }
         tokio::time::sleep(PAUSE).await;
         Ok(())
@@ -93,13 +93,13 @@ pub(super) async fn under_lock(
             Dialect::Sqlite | Dialect::Postgres => try_in_transaction(db, dialect, change).await,
             Dialect::MariaDb | Dialect::MySql => try_on_connection(db, dialect, change).await,
         };
-        let held_by = match attempt {
+        let holder = match attempt {
             Ok(Attempt::Done) => return Ok(()),
-            Ok(Attempt::Held(by)) => by,
+            Ok(Attempt::Held(holder)) => holder,
             Err(StoreError::Transient(cause) | StoreError::Blocked(cause)) => cause.to_string(),
             Err(error) => return Err(error),
         };
-        wait.pause(&held_by).await?;
+        wait.pause(&holder).await?;
     }
 }
 
@@ -124,9 +124,9 @@ async fn try_in_transaction(
         let row = transaction.query_one_raw(dialect.statement(&take, [])).await.map_err(failed)?;
         let is_ours = row.map_or(Ok(false), |row| row.try_get_by_index(0)).map_err(failed)?;
         if !is_ours {
-            let held = held_by(&transaction, dialect).await;
+            let attempt = name_holder(&transaction, dialect).await;
             transaction.rollback().await.map_err(failed)?;
-            return Ok(held);
+            return Ok(attempt);
         }
         // To change a large table takes longer than the service allows its statements.
         transaction.execute_unprepared("SET LOCAL statement_timeout = 0").await.map_err(failed)?;
@@ -151,7 +151,7 @@ async fn try_on_connection(
     let taken: Option<i64> = row.map_or(Ok(None), |row| row.try_get_by_index(0)).map_err(failed)?;
     // 0: the lock was not free in time; null: an error, such as a killed session.
     if taken != Some(1) {
-        return Ok(held_by(db, dialect).await);
+        return Ok(name_holder(db, dialect).await);
     }
     let result = Box::pin(async {
         if cluster_lock::is_needed(db, dialect).await.map_err(failed)? {
@@ -206,7 +206,7 @@ pub(super) async fn check_held(db: &impl ConnectionTrait, dialect: Dialect) -> R
 }
 
 /// Names the session that holds the lock, as far as this user may see it.
-async fn held_by(db: &impl ConnectionTrait, dialect: Dialect) -> Attempt {
+async fn name_holder(db: &impl ConnectionTrait, dialect: Dialect) -> Attempt {
     let query = match dialect {
         Dialect::Postgres => format!(
             "SELECT pid::bigint FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1 \

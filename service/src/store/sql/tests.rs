@@ -22,26 +22,31 @@ fn reviewed(dialect: Dialect, name: &str) {
         .map(|statement| String::clone(statement))
         .to_vec(),
         Dialect::MariaDb | Dialect::MySql => {
-            let upserts =
-                [Shape::Known, Shape::Mixed].map(|shape| sql.upserts.of(shape, 2).unwrap().1.to_string());
-            let guarded = sql.commit_guarded.as_deref().map(str::to_owned);
+            let upserts = [Shape::Known, Shape::Mixed]
+                .map(|shape| sql.mysql.upserts.of(shape, 2).unwrap().1.to_string());
+            let guarded = sql.mysql.commit_guarded.as_deref().map(str::to_owned);
             let block = (dialect == Dialect::MariaDb)
-                .then(|| sql.upserts_in_blocks.of(Shape::Known, 1).unwrap().1.to_string());
-            [upserts.to_vec(), Vec::from_iter(block), Vec::from_iter(guarded), sql.batch.parts().to_vec()]
-                .concat()
+                .then(|| sql.mysql.upserts_in_blocks.of(Shape::Known, 1).unwrap().1.to_string());
+            [
+                upserts.to_vec(),
+                Vec::from_iter(block),
+                Vec::from_iter(guarded),
+                sql.mysql.batch.parts().to_vec(),
+            ]
+            .concat()
         }
     };
     statements.extend([
-        if dialect == Dialect::MySql { sql.read_back.clone() } else { String::new() },
-        sql.waiters_gone.clone(),
-        sql.waiters_put.clone(),
-        sql.permits_put.clone(),
-        sql.load_rows.clone(),
-        sql.load_queue_prefix.clone(),
-        sql.load_named_waiters(2),
-        sql.load_positions(2),
-        sql.load_permits.clone(),
-        sql.load_named_permits(2),
+        if dialect == Dialect::MySql { sql.mysql.read_back.clone() } else { String::new() },
+        sql.children.waiters_gone.clone(),
+        sql.children.waiters_put.clone(),
+        sql.children.permits_put.clone(),
+        sql.load.rows.clone(),
+        sql.load.queue_prefix.clone(),
+        sql.load.named_waiters(2),
+        sql.load.positions(2),
+        sql.load.permits.clone(),
+        sql.load.named_permits(2),
         sql.replicas.offers.clone(),
         sql.sweep.delete_tombstones.clone(),
         sql.sweep.raise_floor.clone(),
@@ -79,7 +84,7 @@ fn placeholders_are_numbered_for_postgresql_only() {
 
 #[test]
 fn a_batch_of_any_size_has_a_statement_that_is_not_much_larger() {
-    let upserts = Sql::new(Dialect::MariaDb).upserts;
+    let upserts = Sql::new(Dialect::MariaDb).mysql.upserts;
     for rows in 1..=256 {
         let (size, text) = upserts.of(Shape::Known, rows).unwrap();
         assert!(size >= rows && size <= rows + rows / 2 + 1, "{rows} rows are sent as {size}");

@@ -77,7 +77,7 @@ impl KeyStore for MemoryStore {
         Ok((writes, committed))
     }
 
-    async fn find_locked(&self, ids: &[KeyId]) -> Result<Vec<KeyId>, StoreError> {
+    async fn find_blocked(&self, ids: &[KeyId]) -> Result<Vec<KeyId>, StoreError> {
         self.reach().await?;
         self.checks.fetch_add(1, Ordering::Relaxed);
         let tables = self.tables();

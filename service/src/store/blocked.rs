@@ -13,16 +13,16 @@ use crate::domain::KeyId;
 impl SqlStore {
     /// Locks the rows that can be locked at once, for the duration of the statement. Another session has locked those
     /// rows that exist but were left out.
-    pub(super) async fn find_locked_rows(&self, ids: &[KeyId]) -> Result<Vec<KeyId>, StoreError> {
+    pub(super) async fn find_blocked_rows(&self, ids: &[KeyId]) -> Result<Vec<KeyId>, StoreError> {
         let work = async {
             match self.sql.dialect {
                 Dialect::Sqlite => Ok(Vec::new()),
-                Dialect::Postgres => self.read_ids(postgres::FIND_LOCKED, key_arrays(ids.iter())).await,
+                Dialect::Postgres => self.read_ids(postgres::FIND_BLOCKED, key_arrays(ids.iter())).await,
                 Dialect::MariaDb | Dialect::MySql => {
                     let keys = Value::from(keys_text(ids));
-                    let free = self.read_ids(&self.sql.find_free, [keys.clone()]).await?;
+                    let free = self.read_ids(&self.sql.mysql.find_free, [keys.clone()]).await?;
                     let free: BTreeSet<_> = free.into_iter().collect();
-                    let existing = self.read_ids(&self.sql.find_existing, [keys]).await?;
+                    let existing = self.read_ids(&self.sql.mysql.find_existing, [keys]).await?;
                     Ok(existing.into_iter().filter(|id| !free.contains(id)).collect())
                 }
             }

@@ -8,17 +8,17 @@ use tokio::time::Instant;
 use super::{
     super::{
         Shared,
-        message::{Audit, Message},
+        message::{Message, WaiterCheck},
     },
     heartbeat_interval,
     reaping::find_unknown,
 };
 use crate::domain::ReplicaId;
 
-/// Audits while there are waiters, and now and then looks for waiters of replicas that are not registered.
-pub(super) async fn keep_auditing(shared: Arc<Shared>, me: ReplicaId) {
-    // Periods in heartbeats. A waiter without a row is rare, and until an audit finds it, it only waits longer than it should.
-    const AUDIT_EVERY: u64 = 2;
+/// Checks while there are waiters, and now and then looks for waiters of replicas that are not registered.
+pub(super) async fn keep_checking_waiters(shared: Arc<Shared>, me: ReplicaId) {
+    // Periods in heartbeats. A waiter without a row is rare, and until a check finds it, it only waits longer than it should.
+    const CHECK_EVERY: u64 = 2;
     const UNKNOWN_EVERY: u64 = 10;
     let mut beats = 0_u64;
     let mut ticks = heartbeat_interval();
@@ -27,8 +27,8 @@ pub(super) async fn keep_auditing(shared: Arc<Shared>, me: ReplicaId) {
         if shared.waiting.count() == 0 {
             continue;
         }
-        if beats.is_multiple_of(AUDIT_EVERY) {
-            audit(&shared, me).await;
+        if beats.is_multiple_of(CHECK_EVERY) {
+            check(&shared, me).await;
         }
         if beats.is_multiple_of(UNKNOWN_EVERY) {
             find_unknown(&shared).await;
@@ -38,7 +38,7 @@ pub(super) async fn keep_auditing(shared: Arc<Shared>, me: ReplicaId) {
 }
 
 /// Compares the number of waiters with the number of rows and, if they differ, the waiters themselves.
-async fn audit(shared: &Arc<Shared>, me: ReplicaId) {
+async fn check(shared: &Arc<Shared>, me: ReplicaId) {
     let asked = Instant::now();
     let result = async {
         let rows = shared.store.count_waiting(me).await?;
@@ -50,7 +50,7 @@ async fn audit(shared: &Arc<Shared>, me: ReplicaId) {
             found[shared.shard_of(&row.id)].insert(row.request_id, row);
         }
         for (shard, found) in found.into_iter().enumerate() {
-            shared.send_to(shard, Message::Audit(Box::new(Audit { found, asked })));
+            shared.send_to(shard, Message::WaiterCheck(Box::new(WaiterCheck { found, asked })));
         }
         Ok(())
     };
