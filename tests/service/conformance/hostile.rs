@@ -233,7 +233,7 @@ async fn every_request_is_answered_as_documented() {
 const SMUGGLED: &str = "PUT /locks/SMUGGLED HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n";
 
 /// Heads and bodies whose end two readers may see at different places. One of them would read SMUGGLED as a request.
-const SHAPES: [&str; 34] = [
+const SHAPES: [&str; 48] = [
     "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nSMUGGLED",
     "Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\nSMUGGLED",
     "Content-Length: 0\r\nContent-Length: 100\r\n\r\nSMUGGLED",
@@ -268,34 +268,74 @@ const SHAPES: [&str; 34] = [
     "Transfer-Encoding: chunked\r\n\r\n0x2\r\n{}\r\n0\r\n\r\nSMUGGLED",
     "Transfer-Encoding: chunked\r\n\r\n2\r\n{}XX0\r\n\r\nSMUGGLED",
     "Transfer-Encoding: chunked\r\n\r\n0;a=\n\r\n\r\nSMUGGLED",
+    "X: a\n\r\nSMUGGLED",
+    "X: a\r\n\nSMUGGLED",
+    "X: a\n\nSMUGGLED",
+    "Content-Length: 2\n\r\n{}SMUGGLED",
+    "Content-Length: 2, 2\r\n\r\n{}SMUGGLED",
+    "Transfer-Encoding: chunked\n\r\n0\r\n\r\nSMUGGLED",
+    "Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\nSMUGGLED",
+    "Transfer-Encoding: chunked\r\n\r\n0\n\r\nSMUGGLED",
+    "Transfer-Encoding: chunked\r\n\r\n2;a=\0\r\n{}\r\n0\r\n\r\nSMUGGLED",
+    "Transfer-Encoding: chunked\r\n\r\n2;a=\rb\r\n{}\r\n0\r\n\r\nSMUGGLED",
+    "Transfer-Encoding: chunked\r\n\r\n0\r\nX: a\n\r\nSMUGGLED",
+    "Transfer-Encoding: chunked\r\n\r\n0\r\nX: a\r\n\nSMUGGLED",
+    "Transfer-Encoding: chunked\r\n\r\n0\r\nX: a\rb\r\n\r\nSMUGGLED",
+    "Transfer-Encoding: chunked\r\n\r\n0\r\nX: a\0b\r\n\r\nSMUGGLED",
 ];
 
+/// What a connection sends before such a request: nothing, and requests that are answered.
+const FRONTS: [(&str, usize); 4] = [
+    ("", 0),
+    ("GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n", 1),
+    (
+        "POST /locks/none/release HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Content-Length: 3\r\n\r\n{\n}",
+        1,
+    ),
+    (
+        "POST /locks/none/release HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+         Transfer-Encoding: chunked\r\n\r\n3;a=b\r\n{\n}\r\n0\r\nX: a\r\n\r\n\
+         GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        2,
+    ),
+];
+
+/// Sends bytes; all bytes that are answered, and whether the connection was closed after them.
+fn send_and_read(port: u16, request: &[u8]) -> (String, bool) {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.write_all(request).unwrap();
+    stream.set_read_timeout(Some(Duration::from_millis(700))).unwrap();
+    let mut bytes = Vec::new();
+    let is_closed = stream.read_to_end(&mut bytes).is_ok();
+    (String::from_utf8_lossy(&bytes).into_owned(), is_closed)
+}
+
 /// Guards that a proxy in front and the service never see different requests: such a head is refused, or its connection
-/// is closed after the answer.
+/// is closed after the answer, whatever comes before it.
 #[tokio::test]
 async fn no_request_is_smuggled_behind_another() {
     let svc = shared(Dialect::Sqlite).await.unwrap().with_tenant("default");
     let port = svc.port();
-    for (number, shape) in SHAPES.iter().enumerate() {
-        let key = format!("smuggled-{number}");
+    let mut tried = Vec::new();
+    let shapes = SHAPES.iter().enumerate().flat_map(|shape| FRONTS.map(|front| (shape, front)));
+    for ((number, shape), (front, answers)) in shapes {
+        let key = format!("smuggled-{number}-{}", front.len());
         let rest = shape.replace("SMUGGLED", &SMUGGLED.replace("SMUGGLED", &key));
         let request = format!(
-            "POST /locks/front-{number}/acquire HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{rest}"
+            "{front}POST /locks/{key}-front/acquire HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{rest}"
         );
-        let bytes = tokio::task::spawn_blocking(move || {
-            let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-            stream.write_all(request.as_bytes()).unwrap();
-            stream.set_read_timeout(Some(Duration::from_millis(700))).unwrap();
-            let mut bytes = Vec::new();
-            drop(stream.read_to_end(&mut bytes));
-            bytes
-        });
-        let text = String::from_utf8_lossy(&bytes.await.unwrap()).into_owned();
-        assert!(text.matches("HTTP/1.1 ").count() <= 1, "{shape:?} is taken for two requests: {text}");
+        let sent = tokio::task::spawn_blocking(move || send_and_read(port, request.as_bytes()));
+        tried.push((key, format!("{shape:?} behind {front:?}"), answers, sent));
+    }
+    for (key, what, before, sent) in tried {
+        let (text, is_closed) = sent.await.unwrap();
+        let answers = text.matches("HTTP/1.1 ").count();
+        assert!(answers >= before, "{what}: {text}");
+        assert!(answers <= before + 1, "{what} is taken for two requests: {text}");
         svc.lock(&key).await.problem(404, "not-found");
-        let is_refused = text.is_empty() || text.starts_with("HTTP/1.1 4");
-        let is_closed = text.to_ascii_lowercase().contains("connection: close");
-        assert!(is_refused || is_closed, "{shape:?}: {text}");
+        // An unfinished request has no answer yet.
+        assert!(is_closed || answers == before, "{what}: {text}");
     }
 }
 

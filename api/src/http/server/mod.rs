@@ -5,7 +5,7 @@ mod body;
 mod client;
 mod control_frames;
 mod ending;
-mod head_lines;
+mod input;
 mod linger;
 mod protocol;
 mod refuse;

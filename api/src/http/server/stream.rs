@@ -18,7 +18,7 @@ use tokio::{
 
 use super::{
     control_frames::ControlFrames,
-    head_lines::HeadLines,
+    input::InputCheck,
     linger::Linger,
     timers::{HeadTimer, StallTimer},
     transport::Transport,
@@ -34,9 +34,6 @@ const RECENT_READ: Duration = Duration::from_millis(20);
 /// The interval of checks for a hang-up behind bytes that hyper does not read.
 const HANG_UP_CHECK_PERIOD: Duration = Duration::from_millis(200);
 
-/// Passed to hyper in place of a head with bare line feeds. hyper refuses it like any malformed head.
-const MALFORMED: &[u8] = b"\0\r\n\r\n";
-
 /// The socket of a client.
 ///
 /// hyper notices a hang-up only while it reads. It does not read while it answers a request and has bytes of another one in its
@@ -45,7 +42,6 @@ const MALFORMED: &[u8] = b"\0\r\n\r\n";
 pub(super) struct ClientStream {
     transport: Transport,
     connection: Arc<Connection>,
-    /// With HTTP/2 the checks of heads are left to hyper.
     is_http2: bool,
     /// Whether the last read left hyper waiting for more bytes. Then hyper notices a hang-up by itself.
     waits_for_bytes: bool,
@@ -54,7 +50,8 @@ pub(super) struct ClientStream {
     /// The number of requests before the next head.
     answered: usize,
     head_timer: HeadTimer,
-    head_lines: HeadLines,
+    /// With HTTP/1.1.
+    input: InputCheck,
     /// With HTTP/2.
     control_frames: ControlFrames,
     stall_timer: StallTimer,
@@ -75,7 +72,7 @@ impl ClientStream {
             last_read: now,
             answered: 0,
             head_timer: HeadTimer::new(now),
-            head_lines: HeadLines::default(),
+            input: InputCheck::default(),
             control_frames: ControlFrames::new(now),
             stall_timer: StallTimer::default(),
             linger: Linger::default(),
@@ -128,17 +125,23 @@ impl ClientStream {
         Poll::Ready(io::ErrorKind::TimedOut.into())
     }
 
-    /// Checks bytes that are part of a head: those that arrive while no request is in flight.
-    fn check_head(&mut self, buffer: &mut ReadBuf<'_>, before: usize) {
-        let bytes = &buffer.filled()[before..];
-        if bytes.is_empty() || self.is_http2 || self.connection.is_busy() {
-            return;
+    /// Checks the bytes that were read behind the first `before` ones.
+    fn check(&mut self, buffer: &mut ReadBuf<'_>, before: usize) -> io::Result<()> {
+        let come = &buffer.filled()[before..];
+        if self.is_http2 {
+            let are_too_many = self.control_frames.are_too_many(come, self.last_read);
+            return if are_too_many { Err(io::ErrorKind::ConnectionReset.into()) } else { Ok(()) };
         }
-        self.head_timer.head_began(self.last_read);
-        if self.head_lines.has_bare_line_feed(bytes) {
-            buffer.set_filled(before);
-            buffer.put_slice(&MALFORMED[..MALFORMED.len().min(buffer.remaining())]);
+        // Bytes that arrive while no request is in flight belong to a head.
+        if !come.is_empty() && !self.connection.is_busy() {
+            self.head_timer.head_began(self.last_read);
         }
+        let checked = self.input.check(buffer, before);
+        if self.input.has_refused() {
+            // The client may still be sending the rest.
+            self.connection.leave_body();
+        }
+        checked
     }
 }
 
@@ -157,17 +160,15 @@ impl AsyncRead for ClientStream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if this.input.has_refused() {
+            return Poll::Ready(this.input.read_refusal(buffer));
+        }
         let before = buffer.filled().len();
         let read = Pin::new(&mut this.transport).poll_read(cx, buffer);
         this.waits_for_bytes = read.is_pending();
         if read.is_ready() {
             this.last_read = Instant::now();
-            let come = &buffer.filled()[before..];
-            if this.is_http2 && this.control_frames.are_too_many(come, this.last_read) {
-                return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
-            }
-            this.check_head(buffer, before);
-            return read;
+            return read.map(|read| read.and_then(|()| this.check(buffer, before)));
         }
         if this.connection.is_busy() {
             return Poll::Pending;
@@ -175,7 +176,6 @@ impl AsyncRead for ClientStream {
         let requests = this.connection.requests();
         if requests != this.answered {
             this.answered = requests;
-            this.head_lines = HeadLines::default();
             this.head_timer.answered(Instant::now());
         }
         this.head_timer.poll_overdue(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
