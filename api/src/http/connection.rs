@@ -14,8 +14,9 @@ use axum::{
     http::{HeaderValue, Request},
 };
 use db_locks_service::Delivery;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 
+use super::own_room::OwnRoom;
 use crate::auth::ClientCertificate;
 
 /// The phase of the service: serving, or a step of its shutdown.
@@ -78,7 +79,7 @@ impl Connection {
             in_flight: AtomicUsize::new(0),
             has_unconfirmed: AtomicBool::new(false),
             unconfirmed: Mutex::new(Vec::new()),
-            own_room: OwnRoom::default(),
+            own_room: OwnRoom::of(peer),
             has_left_body: AtomicBool::new(false),
             unread: AtomicUsize::new(0),
             cut_off: Notify::const_new(),
@@ -260,24 +261,6 @@ impl ClientBody {
             parts.extensions.insert(connection.own_room().clone());
         }
         Request::from_parts(parts, body)
-    }
-}
-
-/// The room of a connection for one small request whose body has arrived in part, in the request's extensions. Further requests of the
-/// connection take room that all connections share.
-#[derive(Debug, Clone)]
-pub(crate) struct OwnRoom(Arc<Semaphore>);
-
-impl Default for OwnRoom {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(1)))
-    }
-}
-
-impl OwnRoom {
-    /// Takes the room until the returned value is dropped; `None` if another request of the connection has it.
-    pub(crate) fn try_take(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.0).try_acquire_owned().ok()
     }
 }
 

@@ -4,6 +4,7 @@ mod audit;
 mod connection;
 mod metrics;
 mod middleware;
+mod own_room;
 mod proxies;
 mod rendering;
 mod request_id;
@@ -18,8 +19,9 @@ pub use self::{
     state::ApiConfig,
 };
 pub(crate) use self::{
-    connection::{OwnRoom, Unconfirmed},
+    connection::Unconfirmed,
     metrics::HttpMetrics,
     middleware::{BodyMemory, Shared, add_middleware},
+    own_room::OwnRoom,
     state::{App, Defaults, State},
 };

@@ -1,5 +1,10 @@
 //! Reads a body. Its size is checked first, then its declared type.
 
+mod room;
+
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use axum::{
@@ -7,14 +12,12 @@ use axum::{
     http::{HeaderMap, header, request::Parts},
 };
 use bytes::{Bytes, BytesMut};
-use db_locks_service::Unavailable;
+use db_locks_service::domain::Tenant;
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
-use tokio::{
-    sync::{Semaphore, SemaphorePermit},
-    time::Instant,
-};
+use tokio::time::Instant;
 
+use self::room::SharedRoom;
 use crate::{
     http::OwnRoom,
     problem::{Problem, ProblemKind},
@@ -35,16 +38,17 @@ const UNIT: usize = 1024;
 /// The size of a small request, in the same unit. One on each connection takes no room of others, so that no heartbeat is refused
 /// because others send bodies without end. The number of connections is bounded.
 const SMALL: usize = 8;
-/// The room for these requests, shared by all connections: with HTTP/2 a client may send a thousand of them on each.
-static PARTS: Semaphore = Semaphore::const_new(MOST_PARTS);
+/// The room for the other ones: with HTTP/2 a client may send a thousand of them on each connection.
+static PARTS: SharedRoom = SharedRoom::new(MOST_PARTS);
 /// The memory that a header takes in addition to its name and value. With HTTP/2 a header of some hundred bytes may take one byte on the wire.
 const HEADER_BYTES: usize = 128;
 /// How long a body may take to arrive.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Reads a whole body. A body that is too large is answered 413; one that is neither empty nor declared as JSON, 415.
-pub(super) async fn read(parts: &Parts, body: Body) -> Result<Bytes, Problem> {
-    let bytes = read_whole(&parts.headers, body, parts.extensions.get(), &PARTS).await?;
+/// Reads the whole body of a request of this tenant. A body that is too large is answered 413; one that is neither empty nor declared
+/// as JSON, 415.
+pub(super) async fn read(parts: &Parts, body: Body, tenant: &Tenant) -> Result<Bytes, Problem> {
+    let bytes = read_whole(&parts.headers, body, parts.extensions.get(), tenant, &PARTS).await?;
     if !bytes.is_empty() {
         check_media_type(&parts.headers)?;
     }
@@ -55,7 +59,8 @@ async fn read_whole(
     headers: &HeaderMap,
     mut body: Body,
     own_room: Option<&OwnRoom>,
-    parts: &Semaphore,
+    tenant: &Tenant,
+    shared: &SharedRoom,
 ) -> Result<Bytes, Problem> {
     if body.size_hint().lower() > MOST_BYTES as u64 {
         // A caller that asks before it sends has sent nothing that would have to be read.
@@ -67,20 +72,18 @@ async fn read_whole(
     let deadline = Instant::now() + READ_TIMEOUT;
     let mut whole = Bytes::new();
     let mut pieces = BytesMut::new();
-    let mut room = Vec::new();
-    let mut own = None;
+    let (mut own, mut share) = (None, None);
     loop {
         let data = if let Some(data) = next_data(&mut body, deadline).now_or_never() {
             data?
         } else {
             own = own.or_else(|| own_room.and_then(OwnRoom::try_take));
             let free = if own.is_some() { SMALL } else { 0 };
-            let taken: usize = room.iter().map(SemaphorePermit::num_permits).sum();
             let size = head_size(headers) + whole.len() + pieces.len();
-            let units = (size / UNIT).saturating_sub(free + taken);
+            let units = (size / UNIT).saturating_sub(free);
             if units > 0 {
-                let units = u32::try_from(units).unwrap_or(u32::MAX);
-                room.push(parts.try_acquire_many(units).map_err(|_| Unavailable::Overloaded)?);
+                let network = own_room.map(OwnRoom::network);
+                share.get_or_insert_with(|| shared.share(tenant, network)).grow_to(units)?;
             }
             next_data(&mut body, deadline).await?
         };
@@ -176,140 +179,4 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), Problem> {
 fn is_json(value: &[u8]) -> bool {
     let essence = value.split(|byte| *byte == b';').next().unwrap_or_default();
     essence.trim_ascii().eq_ignore_ascii_case(b"application/json")
-}
-
-#[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
-mod tests {
-    use axum::{
-        http::{HeaderName, HeaderValue, Request},
-        response::IntoResponse,
-    };
-    use futures_util::{StreamExt, stream};
-
-    use super::*;
-
-    fn declared(content_type: &'static str) -> HeaderMap {
-        HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))])
-    }
-
-    fn numbered(number: u32) -> HeaderName {
-        HeaderName::from_bytes(format!("x-{number:03}").as_bytes()).unwrap()
-    }
-
-    fn unending() -> impl futures_util::Stream<Item = Result<Bytes, std::io::Error>> {
-        stream::pending()
-    }
-
-    fn parts(headers: &HeaderMap) -> Parts {
-        let mut parts = Request::new(()).into_parts().0;
-        parts.headers = headers.clone();
-        parts
-    }
-
-    async fn status(headers: &HeaderMap, body: Body) -> u16 {
-        use axum::response::IntoResponse;
-        read(&parts(headers), body)
-            .await
-            .map_or_else(|problem| problem.into_response().status().as_u16(), |_| 200)
-    }
-
-    /// Guards memory against thousands of bodies that never end.
-    #[tokio::test]
-    async fn bodies_that_have_come_in_part_have_a_bound() {
-        let (headers, parts) = (HeaderMap::new(), Semaphore::new(20));
-        let chunk = |bytes: usize| Ok::<_, std::convert::Infallible>(Bytes::from(vec![b' '; bytes]));
-        let unfinished = || {
-            let body = stream::iter([chunk(4 * UNIT), chunk(8 * UNIT)]).chain(stream::pending());
-            read_whole(&headers, Body::from_stream(body), None, &parts)
-        };
-        let mut first = Box::pin(unfinished());
-        assert!((&mut first).now_or_never().is_none(), "it waits for more");
-        assert_eq!(parts.available_permits(), 8);
-        let refused = unfinished().now_or_never().and_then(Result::err).map(IntoResponse::into_response);
-        assert_eq!(refused.map(|response| response.status().as_u16()), Some(503));
-        let whole = stream::iter([chunk(100 * UNIT), chunk(100 * UNIT)]);
-        let whole = read_whole(&headers, Body::from_stream(whole), None, &parts);
-        assert!(whole.now_or_never().is_some_and(|read| read.is_ok()), "what has come takes no room");
-        drop(first);
-        assert_eq!(parts.available_permits(), 20);
-        let headers: HeaderMap =
-            (0..100).map(|number| (numbered(number), HeaderValue::from_static("x"))).collect();
-        let mut none_yet = Box::pin(read_whole(&headers, Body::from_stream(unending()), None, &parts));
-        assert!((&mut none_yet).now_or_never().is_none(), "it waits for the body");
-        assert_eq!(parts.available_permits(), 7, "the head takes room, too");
-    }
-
-    /// Guards heartbeats whose body comes in a later packet than their head.
-    #[tokio::test]
-    async fn a_small_request_of_a_connection_is_read_however_many_bodies_of_others_never_end() {
-        let (headers, parts, own) = (HeaderMap::new(), Semaphore::new(0), OwnRoom::default());
-        let read = |bytes: usize| {
-            let piece = Ok::<_, std::convert::Infallible>(Bytes::from(vec![b' '; bytes]));
-            let body = Body::from_stream(stream::iter([piece]).chain(stream::pending()));
-            Box::pin(read_whole(&headers, body, Some(&own), &parts))
-        };
-        let mut small = read(SMALL * UNIT);
-        assert!((&mut small).now_or_never().is_none(), "it waits for more");
-        assert!(
-            read(UNIT).now_or_never().is_some_and(|read| read.is_err()),
-            "the connection has one already"
-        );
-        drop(small);
-        assert!(read(UNIT).now_or_never().is_none());
-        assert!(read((SMALL + 1) * UNIT).now_or_never().is_some_and(|read| read.is_err()));
-    }
-
-    #[tokio::test]
-    async fn an_empty_body_may_be_declared_as_anything() {
-        assert_eq!(status(&HeaderMap::new(), Body::empty()).await, 200);
-        assert_eq!(status(&declared("text/plain"), Body::empty()).await, 200);
-        assert_eq!(status(&declared("application/x-www-form-urlencoded"), Body::from("")).await, 200);
-    }
-
-    #[tokio::test]
-    async fn other_bodies_must_be_declared_as_json() {
-        for json in ["application/json", "application/json; charset=utf-8", "Application/JSON ;x=y"] {
-            assert_eq!(status(&declared(json), Body::from("{}")).await, 200, "{json}");
-        }
-        for other in [
-            "text/plain",
-            "application/x-www-form-urlencoded",
-            "application/jsonx",
-            "application/problem+json",
-            "",
-        ] {
-            assert_eq!(status(&declared(other), Body::from("{}")).await, 415, "{other}");
-        }
-        assert_eq!(status(&HeaderMap::new(), Body::from("{}")).await, 415);
-        let mut encoded = declared("application/json");
-        encoded.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-        assert_eq!(status(&encoded, Body::from("{}")).await, 415);
-    }
-
-    #[tokio::test]
-    async fn the_size_is_looked_at_before_the_type() {
-        let text = declared("text/plain");
-        assert_eq!(status(&text, Body::from(vec![b' '; MOST_BYTES + 1])).await, 413);
-        assert_eq!(status(&text, Body::from(vec![b' '; MOST_BYTES])).await, 415);
-        assert_eq!(status(&declared("application/json"), Body::from(vec![b' '; MOST_BYTES])).await, 200);
-    }
-
-    #[tokio::test]
-    async fn pieces_are_put_together_and_counted() {
-        let pieces = |count: usize| {
-            let piece = Bytes::from_static(&[b'x'; 1_024]);
-            Body::from_stream(stream::iter((0..count).map(move |_| Ok::<_, std::io::Error>(piece.clone()))))
-        };
-        let json = declared("application/json");
-        assert_eq!(read(&parts(&json), pieces(3)).await.unwrap(), vec![b'x'; 3 * 1_024]);
-        assert_eq!(status(&json, pieces(256)).await, 200);
-        assert_eq!(status(&json, pieces(257)).await, 413);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_body_that_never_comes_is_given_up() {
-        let never = Body::from_stream(unending());
-        assert_eq!(status(&declared("application/json"), never).await, 408);
-    }
 }

@@ -49,7 +49,8 @@ impl FromRequest<Arc<App>> for StateLock {
         let caller = Caller::of(&parts);
         let mut errors = Errors::default();
         let id = read_id(&parts, app, &caller, &mut errors)?;
-        let bytes = body::read(&parts, body).await?;
+        let tenant = id.as_ref().map_or_else(|| caller.tenant(&app.defaults), |id| &id.tenant);
+        let bytes = body::read(&parts, body, tenant).await?;
         let mut params = QueryParams::parse(parts.uri.query(), &mut errors);
         let lease_ms = params.lease(&app.defaults.limits);
         params.finish();

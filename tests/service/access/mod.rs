@@ -11,6 +11,7 @@ mod routes;
 mod start;
 pub(crate) mod tls;
 mod tokens;
+mod unfinished_bodies;
 
 use std::path::PathBuf;
 

@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
+    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering},
@@ -74,10 +74,13 @@ impl UnreadAnswers {
         let unread = |connection: &Connection| connection.unread().load(Ordering::Relaxed);
         let mut by_address: HashMap<IpAddr, usize> = HashMap::new();
         for connection in &connections {
-            *by_address.entry(address_of(connection)).or_default() += unread(connection);
+            *by_address.entry(connection.own_room().network()).or_default() += unread(connection);
         }
         let order = |connection: &&Arc<Connection>| {
-            (by_address.get(&address_of(connection)).copied().unwrap_or_default(), unread(connection))
+            (
+                by_address.get(&connection.own_room().network()).copied().unwrap_or_default(),
+                unread(connection),
+            )
         };
         if let Some(greatest) = connections.iter().max_by_key(order) {
             if let Some(left_out) = CUT_OFF.pass() {
@@ -86,15 +89,6 @@ impl UnreadAnswers {
             }
             greatest.cut_off();
         }
-    }
-}
-
-/// The address of a connection's client. A client with IPv6 usually has a whole network of 64 bits.
-fn address_of(connection: &Connection) -> IpAddr {
-    const NETWORK: u128 = u128::MAX << 64;
-    match connection.peer().to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & NETWORK).into(),
-        address @ IpAddr::V4(_) => address,
     }
 }
 
