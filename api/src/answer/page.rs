@@ -16,7 +16,7 @@ use crate::{auth::Caller, request::Cursor};
 pub(crate) struct GrantList<'a> {
     /// The items of this page.
     items: Vec<GrantBody<'a>>,
-    /// The `cursor` of the next page; null on the last page.
+    /// The `cursor` of the next page; null on the last page. Earlier pages may have fewer items than `limit`, or none.
     #[schema(required)]
     next_cursor: Option<String>,
 }
@@ -37,7 +37,7 @@ impl<'a> GrantList<'a> {
 pub(crate) struct SemaphoreList<'a> {
     /// The items of this page.
     items: Vec<SemaphoreBody<'a>>,
-    /// The `cursor` of the next page; null on the last page.
+    /// The `cursor` of the next page; null on the last page. Earlier pages may have fewer items than `limit`, or none.
     #[schema(required)]
     next_cursor: Option<String>,
 }

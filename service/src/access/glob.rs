@@ -182,14 +182,9 @@ impl KeyPatterns {
         self.0.iter().all(|own| outer.0.iter().any(|glob| own.lies_within(glob)))
     }
 
-    /// The text with which all keys begin that these globs match.
-    pub fn common_prefix(&self) -> String {
-        let mut prefixes = self.0.iter().map(Glob::literal_prefix);
-        let first = prefixes.next().unwrap_or_default();
-        prefixes.fold(first, |common, other| {
-            let same = common.chars().zip(other.chars()).take_while(|(one, other)| one == other);
-            same.map(|(char, _)| char).collect()
-        })
+    /// For each glob, the text with which all keys begin that it matches.
+    pub fn literal_prefixes(&self) -> impl Iterator<Item = String> {
+        self.0.iter().map(Glob::literal_prefix)
     }
 }
 
@@ -261,12 +256,10 @@ mod tests {
     }
 
     #[test]
-    fn several_globs_have_a_common_prefix() {
-        let patterns =
-            |texts: &[&str]| KeyPatterns::new(texts.iter().map(|text| glob(text)).collect()).unwrap();
-        assert_eq!(patterns(&["deploy/*"]).common_prefix(), "deploy/");
-        assert_eq!(patterns(&["deploy/a*", "deploy/b"]).common_prefix(), "deploy/");
-        assert_eq!(patterns(&["a", "?"]).common_prefix(), "");
+    fn a_glob_has_a_literal_prefix() {
+        let globs = ["deploy/*", r"a\*?", "a", "*"].map(glob).to_vec();
+        let prefixes: Vec<_> = KeyPatterns::new(globs).unwrap().literal_prefixes().collect();
+        assert_eq!(prefixes, ["deploy/", "a*", "a", ""]);
     }
 
     proptest! {

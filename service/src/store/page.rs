@@ -87,6 +87,16 @@ impl<T: AnswerSize, C: Clone> PageInProgress<T, C> {
     pub(super) fn finish(self) -> Page<T, C> {
         Page { items: self.items, next: self.last_shown.filter(|_| self.is_full) }
     }
+
+    /// The cursor of the last item.
+    pub(super) const fn last_shown(&self) -> Option<&C> {
+        self.last_shown.as_ref()
+    }
+
+    /// The page so far. The next one begins after `position`, up to which everything is on this page that the list shows.
+    pub(super) fn cut(self, position: C) -> Page<T, C> {
+        Page { items: self.items, next: Some(position) }
+    }
 }
 
 /// An item of a list.

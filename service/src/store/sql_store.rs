@@ -60,7 +60,7 @@ pub async fn connect(options: &DatabaseOptions) -> Result<Arc<dyn Database>, Sto
 }
 
 impl SqlStore {
-    async fn connect(options: &DatabaseOptions) -> Result<Self, StoreError> {
+    pub(super) async fn connect(options: &DatabaseOptions) -> Result<Self, StoreError> {
         Operation::describe();
         let pools = Box::pin(Pools::connect(options)).await?;
         let (sqlite, sqlite_reader, watch) = match options.sqlite_file() {

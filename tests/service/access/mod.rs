@@ -6,6 +6,7 @@ mod hostile;
 mod issuer;
 mod jwt;
 mod list_flood;
+mod long_lists;
 mod odd_files;
 mod routes;
 mod start;

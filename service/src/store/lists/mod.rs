@@ -1,7 +1,10 @@
 //! [`ListStore`] over SQL: lists, a page at a time in byte order of the keys, and counts.
 
 mod apart;
+mod permit_search;
 mod queries;
+mod ranges;
+mod search;
 pub(super) mod turns;
 mod views;
 
@@ -10,13 +13,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use db_locks_entity::{locks, permits};
 use sea_orm::{
-    ColumnTrait, DbErr, EntityTrait, QueryFilter, QuerySelect, QueryTrait, Select, Value,
+    ColumnTrait, EntityTrait, QueryFilter, QuerySelect, QueryTrait, Value,
     sea_query::{Expr, Func},
 };
 
 use self::{
-    queries::{is_held, is_out, keys_of, locks_of, permits_of},
-    turns::Turn,
+    permit_search::PermitSearch,
+    queries::{is_held, is_out},
+    search::{Search, Shown},
     views::{lock_view, permit_of, semaphore_view},
 };
 use super::{
@@ -44,19 +48,23 @@ impl ListStore for SqlStore {
             move |store, turn| {
                 Box::pin(async move {
                     let now = store.read_now(store.general_pool()).await?;
+                    let shown =
+                        Shown { tenant: &tenant, kinds: &MUTEXES, are_rare: false, filter: &filter, now };
+                    let mut search = Search::new(store, shown, after);
                     let mut page = PageInProgress::new(limit);
+                    let item = |row: locks::Model| {
+                        let view = lock_view(&row, now).filter(|view| has_owner(view, filter.owner.as_ref()));
+                        (view, Key::trusted(&row.key))
+                    };
                     loop {
-                        let after = page.last().or(after.as_ref());
-                        let query = locks_of(&tenant, &filter, after, now);
-                        let wanted = page.rows_wanted();
-                        let rows = store.rows(query.limit(wanted)).await?;
-                        let is_last = (rows.len() as u64) < wanted;
-                        let item = |row: locks::Model| {
-                            let view = lock_view(&row, now).filter(|view| is_shown(view, &filter));
-                            (view, Key::trusted(&row.key))
-                        };
-                        if !page.extend(rows, item).await || is_last {
+                        let rows = search.next(page.rows_wanted()).await?;
+                        if !page.extend(rows, item).await || search.is_over() {
                             return Ok(page.finish());
+                        }
+                        if turn.is_long()
+                            && let Some(next) = search.position().or(page.last_shown()).cloned()
+                        {
+                            return Ok(page.cut(next));
                         }
                         turn.let_others().await?;
                     }
@@ -80,11 +88,30 @@ impl ListStore for SqlStore {
             move |store, turn| {
                 Box::pin(async move {
                     let now = store.read_now(store.general_pool()).await?;
-                    let found = store.find_semaphores(turn, &tenant, &filter, after, limit).await?;
-                    let (shown, more) = found.split_at(found.len().min(limit as usize));
-                    let next = shown.last().filter(|_| !more.is_empty()).map(|row| Key::trusted(&row.key));
-                    let mut items = Vec::with_capacity(shown.len());
-                    for row in shown {
+                    let filter = LockFilter { keys: filter, ..LockFilter::default() };
+                    let shown =
+                        Shown { tenant: &tenant, kinds: &SEMAPHORES, are_rare: true, filter: &filter, now };
+                    let mut search = Search::new(store, shown, after);
+                    // Their rows are small, since they have no data.
+                    let mut found = Vec::new();
+                    let most = limit as usize;
+                    loop {
+                        found.extend(search.next(u64::from(limit) + 1).await?);
+                        let can_end = search.position().is_some() || !found.is_empty();
+                        if found.len() > most || search.is_over() || (turn.is_long() && can_end) {
+                            break;
+                        }
+                        turn.let_others().await?;
+                    }
+                    let last = || found.last().map(|row| Key::trusted(&row.key));
+                    let mut next =
+                        if search.is_over() { None } else { search.position().cloned().or_else(last) };
+                    let mut items = Vec::with_capacity(found.len().min(most));
+                    for (at, row) in found.iter().enumerate() {
+                        if at == most || (at > 0 && turn.is_very_long()) {
+                            next = Some(Key::trusted(&found[at - 1].key));
+                            break;
+                        }
                         turn.let_others().await?;
                         let values = [row.tenant.as_str().into(), row.key.as_str().into(), now.0.into()];
                         let pool = store.general_pool();
@@ -112,17 +139,19 @@ impl ListStore for SqlStore {
                 Box::pin(async move {
                     let now = store.read_now(store.general_pool()).await?;
                     let exactly = Now { at_least: now, at_most: now };
+                    let mut search = PermitSearch::new(store, &id, now, after);
                     let mut page = PageInProgress::new(limit);
+                    let item =
+                        |row: permits::Model| (Some(permit_of(&row).view(id.clone(), exactly)), row.slot);
                     loop {
-                        let query = permits_of(&id, page.last().copied().or(after), now);
-                        let wanted = page.rows_wanted();
-                        store.list.round_trips.increment(1);
-                        let rows = query.limit(wanted).all(store.general_pool()).await?;
-                        let is_last = (rows.len() as u64) < wanted;
-                        let item =
-                            |row: permits::Model| (Some(permit_of(&row).view(id.clone(), exactly)), row.slot);
-                        if !page.extend(rows, item).await || is_last {
+                        let rows = search.next(page.rows_wanted()).await?;
+                        if !page.extend(rows, item).await || search.is_over() {
                             return Ok(page.finish());
+                        }
+                        if turn.is_long()
+                            && let Some(position) = search.position()
+                        {
+                            return Ok(page.cut(position));
                         }
                         turn.let_others().await?;
                     }
@@ -164,52 +193,11 @@ impl ListStore for SqlStore {
     }
 }
 
-impl SqlStore {
-    /// The semaphores of a tenant that pass a filter, after a key: at most one more than `limit`. Their rows are small, since
-    /// they have no data.
-    async fn find_semaphores(
-        &self,
-        turn: &mut Turn,
-        tenant: &Tenant,
-        filter: &KeyFilter,
-        mut after: Option<Key>,
-        limit: u32,
-    ) -> Result<Vec<locks::Model>, DbErr> {
-        let wanted = u64::from(limit) + 1;
-        let mut found: Vec<locks::Model> = Vec::new();
-        loop {
-            let query = keys_of(tenant, SEMAPHORES, filter, after.as_ref());
-            let rows = self.rows(query.limit(wanted)).await?;
-            let is_last = (rows.len() as u64) < wanted;
-            after = rows.last().map(|row| Key::trusted(&row.key));
-            for row in rows {
-                // As on other pages: matching key patterns takes up to some milliseconds.
-                tokio::task::yield_now().await;
-                if matches(filter, &row.key) {
-                    found.push(row);
-                }
-            }
-            if is_last || found.len() > limit as usize {
-                return Ok(found);
-            }
-            turn.let_others().await?;
-        }
-    }
-
-    async fn rows(&self, query: Select<locks::Entity>) -> Result<Vec<locks::Model>, DbErr> {
-        self.list.round_trips.increment(1);
-        query.all(self.general_pool()).await
-    }
+/// Whether a lock is held by this owner. The query compares owners as they are stored, with parts of their credentials.
+fn has_owner(view: &LockView, owner: Option<&Owner>) -> bool {
+    let is_his = |owner: &Owner| view.held.as_ref().is_some_and(|held| held.owner.as_str() == owner.as_str());
+    owner.is_none_or(is_his)
 }
 
-/// Whether a lock passes those parts of a filter that the query did not check.
-fn is_shown(view: &LockView, filter: &LockFilter) -> bool {
-    let has_owner =
-        |owner: &Owner| view.held.as_ref().is_some_and(|held| held.owner.as_str() == owner.as_str());
-    matches(&filter.keys, view.id.key.as_str()) && filter.owner.as_ref().is_none_or(has_owner)
-}
-
-/// Whether the patterns of a filter match a key.
-fn matches(filter: &KeyFilter, key: &str) -> bool {
-    filter.patterns.as_ref().is_none_or(|patterns| patterns.matches(key))
-}
+#[cfg(test)]
+mod tests;

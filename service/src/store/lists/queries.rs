@@ -2,16 +2,14 @@
 
 use db_locks_entity::{locks, permits};
 use sea_orm::{
-    ColumnTrait, Condition, EntityTrait, ExprTrait, QueryFilter, QueryOrder, Select, sea_query::Expr,
+    ColumnTrait, Condition, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect, Select,
+    sea_query::Expr,
 };
 
+use super::ranges::KeyRange;
 use crate::{
-    access::KeyPatterns,
     domain::{Key, KeyId, Tenant, Timestamp},
-    store::{
-        KeyFilter, LockFilter,
-        rows::{KIND_ENDING_HELD, MUTEXES},
-    },
+    store::{LockFilter, rows::KIND_ENDING_HELD},
 };
 
 /// A condition for mutexes with an active grant, or with one that an open guarded transaction keeps from ending.
@@ -30,14 +28,60 @@ pub(super) fn is_out(now: impl Into<Expr>) -> Condition {
         .add(permits::Column::ExpiresAtMs.into_expr().gt(now))
 }
 
-/// Selects the locks of a tenant that pass a filter, after a key.
-pub(super) fn locks_of(
-    tenant: &Tenant,
+/// Keys of a tenant that lie in a range, after a key, and up to another one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Span<'s> {
+    pub(super) tenant: &'s Tenant,
+    pub(super) range: &'s KeyRange,
+    pub(super) after: Option<&'s Key>,
+    pub(super) up_to: Option<&'s Key>,
+}
+
+impl Span<'_> {
+    /// Selects the rows with these keys, of all kinds, in the order of the keys. The primary key finds them.
+    pub(super) fn rows(self) -> Select<locks::Entity> {
+        let mut query = locks::Entity::find()
+            .filter(locks::Column::Tenant.eq(self.tenant.as_str()))
+            .order_by_asc(locks::Column::Key);
+        let after = self.after.filter(|after| after.as_str() >= self.range.begin.as_str());
+        if let Some(after) = after {
+            query = query.filter(locks::Column::Key.gt(after.as_str()));
+        } else if !self.range.begin.is_empty() {
+            query = query.filter(locks::Column::Key.gte(&*self.range.begin));
+        }
+        if let Some(up_to) = self.up_to {
+            query = query.filter(locks::Column::Key.lte(up_to.as_str()));
+        } else if let Some(end) = &self.range.end {
+            query = query.filter(locks::Column::Key.lt(&**end));
+        }
+        query
+    }
+
+    /// Selects these keys. The index of the primary key has them.
+    pub(super) fn keys(self) -> Select<locks::Entity> {
+        self.rows().select_only().column(locks::Column::Key)
+    }
+}
+
+/// Selects rows with these keys, in the order of the keys. Some databases prepare a statement for each number of keys, so
+/// this number is rounded up.
+pub(super) fn with_keys(tenant: &Tenant, keys: &[String]) -> Select<locks::Entity> {
+    let last = keys.last().into_iter();
+    let padding = last.cycle().take(keys.len().next_power_of_two() - keys.len());
+    locks::Entity::find()
+        .filter(locks::Column::Tenant.eq(tenant.as_str()))
+        .filter(locks::Column::Key.is_in(keys.iter().chain(padding).map(String::as_str)))
+        .order_by_asc(locks::Column::Key)
+}
+
+/// Adds the conditions of a list, as far as a query can check them. No index has these columns.
+pub(super) fn that_pass(
+    mut query: Select<locks::Entity>,
+    kinds: &[i16],
     filter: &LockFilter,
-    after: Option<&Key>,
     now: Timestamp,
 ) -> Select<locks::Entity> {
-    let mut query = keys_of(tenant, MUTEXES, &filter.keys, after);
+    query = query.filter(locks::Column::Kind.is_in(kinds.iter().copied()));
     if let Some(owner) = &filter.owner {
         let (begin, after) = owner.stored_with_credentials();
         let column = locks::Column::Owner;
@@ -51,71 +95,11 @@ pub(super) fn locks_of(
     }
 }
 
-/// Selects the active permits of a semaphore, after a slot.
-pub(super) fn permits_of(id: &KeyId, after: Option<i32>, now: Timestamp) -> Select<permits::Entity> {
-    let query = permits::Entity::find()
+/// Selects the rows of a semaphore's slots from one on, in their order. The primary key finds them.
+pub(super) fn slots_of(id: &KeyId, from: i32) -> Select<permits::Entity> {
+    permits::Entity::find()
         .filter(permits::Column::Tenant.eq(id.tenant.as_str()))
         .filter(permits::Column::Key.eq(id.key.as_str()))
-        .filter(is_out(now.0))
-        .order_by_asc(permits::Column::Slot);
-    match after {
-        Some(after) => query.filter(permits::Column::Slot.gt(after)),
-        None => query,
-    }
-}
-
-/// Selects the keys of a tenant after a key, and applies as much of a filter as a query can.
-pub(super) fn keys_of<const N: usize>(
-    tenant: &Tenant,
-    kinds: [i16; N],
-    filter: &KeyFilter,
-    after: Option<&Key>,
-) -> Select<locks::Entity> {
-    let of_patterns = filter.patterns.as_ref().map(KeyPatterns::common_prefix);
-    let prefixes = [filter.prefix.as_deref(), of_patterns.as_deref()];
-    let mut query = locks::Entity::find()
-        .filter(locks::Column::Tenant.eq(tenant.as_str()))
-        .filter(locks::Column::Kind.is_in(kinds))
-        .order_by_asc(locks::Column::Key);
-    for prefix in prefixes.into_iter().flatten() {
-        query = query.filter(locks::Column::Key.gte(prefix));
-        if let Some(end) = first_after_prefix(prefix) {
-            query = query.filter(locks::Column::Key.lt(end));
-        }
-    }
-    if let Some(after) = after {
-        query = query.filter(locks::Column::Key.gt(after.as_str()));
-    }
-    query
-}
-
-/// The first text in byte order after all texts that start with the prefix; `None` if there is none. UTF-8 sorts by
-/// code point, so the last character is replaced by the next one. Surrogates are skipped, since they are no characters.
-fn first_after_prefix(prefix: &str) -> Option<String> {
-    let mut end: Vec<char> = prefix.chars().collect();
-    while let Some(last) = end.pop() {
-        let next = match last {
-            '\u{D7FF}' => Some('\u{E000}'),
-            other => char::from_u32(u32::from(other) + 1),
-        };
-        if let Some(next) = next {
-            end.push(next);
-            return Some(end.into_iter().collect());
-        }
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::first_after_prefix;
-
-    #[test]
-    fn the_end_of_a_prefix_is_the_next_text_in_byte_order() {
-        assert_eq!(first_after_prefix("ab").as_deref(), Some("ac"));
-        assert_eq!(first_after_prefix("a%").as_deref(), Some("a&"));
-        assert_eq!(first_after_prefix("\u{D7FF}").as_deref(), Some("\u{E000}"));
-        assert_eq!(first_after_prefix("a\u{10FFFF}").as_deref(), Some("b"));
-        assert_eq!(first_after_prefix("\u{10FFFF}"), None);
-    }
+        .filter(permits::Column::Slot.gte(from))
+        .order_by_asc(permits::Column::Slot)
 }

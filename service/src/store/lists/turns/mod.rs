@@ -27,7 +27,9 @@ use crate::{
 const WAIT: Duration = Duration::from_secs(2);
 /// How long a list runs while other tenants wait. Then it is interrupted, between two statements.
 const SLICE: Duration = Duration::from_millis(50);
-/// How long a list may take, with interruptions. It is less than the time limit of an operation: a list that finds too much
+/// How long a page is read, with interruptions, if it can end with what was found so far.
+const PAGE_FOR: Duration = Duration::from_secs(2);
+/// How long a list runs in all. It is less than the time limit of an operation: a list that finds too much
 /// to read is no outage of the database.
 const LONGEST: Duration = Duration::from_millis(4_500);
 
@@ -38,27 +40,34 @@ const REFUSED: &str = "db_locks_refused_lists_total";
 pub(in crate::store) struct Turns {
     /// Locked only to change the lines and to wake lists.
     lines: Mutex<Lines<oneshot::Sender<()>>>,
+    /// How long a page is read.
+    page_for: Duration,
     refused: Counter,
 }
 
 impl Turns {
     /// Turns over a pool with this number of connections.
     pub(in crate::store) fn new(connections: usize) -> Arc<Self> {
+        Self::with_pages_of(PAGE_FOR, connections)
+    }
+
+    /// The same, with another time for which a page is read.
+    pub(super) fn with_pages_of(page_for: Duration, connections: usize) -> Arc<Self> {
         describe_counter!(REFUSED, "Lists that were refused because they would wait or run for too long");
         let lines = Mutex::new(Lines::new(connections.saturating_sub(1)));
-        Arc::new(Self { lines, refused: counter!(REFUSED) })
+        Arc::new(Self { lines, page_for, refused: counter!(REFUSED) })
     }
 
     /// Waits for the turn of a tenant's list; `None` is for administrators of all tenants.
     pub(in crate::store) async fn take(self: &Arc<Self>, tenant: Option<Tenant>) -> Result<Turn, StoreError> {
-        let began = Instant::now();
         let (wake, woken) = oneshot::channel();
         let id = self.change(|lines| lines.join(&tenant, wake));
         let place = Place { turns: self, name: &tenant, id, woken };
-        if !place.woken().await {
+        if !place.woken(WAIT).await {
             return Err(overloaded());
         }
-        Ok(Turn { turns: self.clone(), name: tenant, began, since: Instant::now(), state: State::Running })
+        let since = Instant::now();
+        Ok(Turn { turns: self.clone(), name: tenant, taken: since, since, state: State::Running })
     }
 
     /// Changes the lines, and wakes the lists that may run now.
@@ -88,8 +97,8 @@ struct Place<'t> {
 
 impl Place<'_> {
     /// Waits for the turn; `false` if the list is refused. A turn begins only when this returns.
-    async fn woken(mut self) -> bool {
-        let is_woken = matches!(timeout(WAIT, &mut self.woken).await, Ok(Ok(())));
+    async fn woken(mut self, within: Duration) -> bool {
+        let is_woken = matches!(timeout(within, &mut self.woken).await, Ok(Ok(())));
         if !is_woken {
             self.turns.refused.increment(1);
         }
@@ -124,18 +133,29 @@ enum State {
 pub(in crate::store) struct Turn {
     turns: Arc<Turns>,
     name: Name,
-    /// When the list began to wait for its turn.
-    began: Instant,
+    /// When the list got its turn.
+    taken: Instant,
     /// The start of the current slice.
     since: Instant,
     state: State,
 }
 
 impl Turn {
+    /// Whether the search for the rest of a page has taken long enough.
+    pub(in crate::store) fn is_long(&self) -> bool {
+        self.taken.elapsed() >= self.turns.page_for
+    }
+
+    /// Whether a page should end with the items that are ready, although others were found.
+    pub(in crate::store) fn is_very_long(&self) -> bool {
+        self.taken.elapsed() >= 2 * self.turns.page_for
+    }
+
     /// Lets lists of other tenants run if they wait and this one has run for a while. Called between two statements. Fails if
     /// the list takes too long.
     pub(in crate::store) async fn let_others(&mut self) -> Result<(), DbErr> {
-        if self.began.elapsed() >= LONGEST {
+        let left = LONGEST.saturating_sub(self.taken.elapsed());
+        if left.is_zero() {
             self.turns.refused.increment(1);
             return Err(too_long());
         }
@@ -146,7 +166,7 @@ impl Turn {
         let Some(id) = self.turns.change(|lines| lines.pause(&self.name, wake)) else { return Ok(()) };
         self.state = State::Paused;
         let place = Place { turns: &self.turns, name: &self.name, id, woken };
-        if !place.woken().await {
+        if !place.woken(WAIT.min(left)).await {
             return Err(too_long());
         }
         (self.state, self.since) = (State::Running, Instant::now());

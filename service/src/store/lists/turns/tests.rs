@@ -115,6 +115,32 @@ async fn an_interrupted_list_that_is_dropped_costs_nobody_a_turn() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_page_ends_long_before_its_list_is_overload() {
+    let turns = Turns::new(2);
+    let mut long = take(&turns, "a");
+    advance(PAGE_FOR / 2).await;
+    assert!(!long.is_long());
+    advance(PAGE_FOR / 2).await;
+    assert!(long.is_long() && !long.is_very_long());
+    advance(PAGE_FOR).await;
+    assert!(long.is_very_long());
+    assert!(matches!(long.let_others().now_or_never(), Some(Ok(()))));
+}
+
+/// The wait for others counts: an operation that takes longer than its limit counts as an outage of the database.
+#[tokio::test(start_paused = true)]
+async fn an_interrupted_list_waits_for_no_longer_than_a_list_runs() {
+    let turns = Turns::new(2);
+    let mut long = take(&turns, "a");
+    let _other = wait(&turns, "b");
+    advance(LONGEST.saturating_sub(SLICE)).await;
+    let mut interrupted = Box::pin(long.let_others());
+    assert!(interrupted.as_mut().now_or_never().is_none());
+    advance(SLICE).await;
+    assert!(matches!(interrupted.now_or_never(), Some(Err(_))));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_list_that_takes_too_long_ends_as_overload() {
     let turns = Turns::new(2);
     let mut long = take(&turns, "a");
