@@ -13,7 +13,7 @@ use jsonwebtoken::{
     jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, PublicKeyUse},
 };
 use tokio::{
-    sync::Mutex,
+    sync::{Mutex, OwnedMutexGuard},
     task::spawn_blocking,
     time::{Instant, timeout},
 };
@@ -68,12 +68,27 @@ struct Key {
 }
 
 /// The keys of an issuer.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Keys {
     source: KeySource,
-    current: RwLock<Arc<Vec<Key>>>,
-    /// The time of the last attempt to read the keys. Locked during a read.
-    read: Mutex<Option<Instant>>,
+    current: Arc<RwLock<Arc<Vec<Key>>>>,
+    /// Locked during a read.
+    reads: Arc<Mutex<Reads>>,
+}
+
+/// The times at which keys were read; `None` if never.
+#[derive(Debug, Default)]
+struct Reads {
+    attempt: Option<Instant>,
+    success: Option<Instant>,
+}
+
+impl Reads {
+    /// Whether keys are to be read now: because none fits a token, or because they are old.
+    fn are_due(&self, none_fits: bool) -> bool {
+        let is_past = |time: Option<Instant>, limit| time.is_none_or(|time| time.elapsed() >= limit);
+        is_past(self.attempt, REFRESH_EVERY) && (none_fits || is_past(self.success, MAX_AGE))
+    }
 }
 
 impl Keys {
@@ -83,7 +98,9 @@ impl Keys {
             KeySource::File(path) => (read_file(path)?, Some(Instant::now())),
             KeySource::Url(_) => (Vec::new(), None),
         };
-        Ok(Self { source: source.clone(), current: RwLock::new(keys.into()), read: Mutex::new(read) })
+        let reads = Reads { attempt: read, success: read };
+        let current = Arc::new(RwLock::new(keys.into()));
+        Ok(Self { source: source.clone(), current, reads: Arc::new(Mutex::new(reads)) })
     }
 
     fn now(&self) -> Arc<Vec<Key>> {
@@ -100,31 +117,35 @@ impl Keys {
         };
         let mut found = matching(&self.now());
         // A request whose key is known does not wait for a refresh.
-        let mut read = match self.read.try_lock() {
-            Ok(read) => read,
+        let reads = match Arc::clone(&self.reads).try_lock_owned() {
+            Ok(reads) => reads,
             Err(_) if !found.is_empty() => return found,
             Err(_) => {
-                let read = self.read.lock().await;
+                let reads = Arc::clone(&self.reads).lock_owned().await;
                 found = matching(&self.now());
-                read
+                reads
             }
         };
-        let age = read.map(|read| read.elapsed());
-        let limit = if found.is_empty() { REFRESH_EVERY } else { MAX_AGE };
         let is_url = matches!(self.source, KeySource::Url(_));
-        if age.is_some_and(|age| age < limit) || !(is_url || found.is_empty()) {
+        if !reads.are_due(found.is_empty()) || !(is_url || found.is_empty()) {
             return found;
         }
-        *read = Some(Instant::now());
+        // In a task of its own: otherwise clients that hang up could keep the keys from ever being read. If the task panics, the
+        // next request that needs keys starts another one.
+        let _ = tokio::spawn(self.clone().read(reads)).await;
+        matching(&self.now())
+    }
+
+    /// Reads the keys.
+    async fn read(self, mut reads: OwnedMutexGuard<Reads>) {
+        reads.attempt = Some(Instant::now());
         match self.source.read().await {
             Ok(keys) => {
-                let found = matching(&keys);
                 *self.current.write().unwrap_or_else(PoisonError::into_inner) = keys.into();
-                found
+                reads.success = Some(Instant::now());
             }
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "an issuer's keys cannot be read");
-                found
             }
         }
     }

@@ -13,7 +13,7 @@ use rustls::{
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpListener,
+    net::{TcpListener, TcpStream},
 };
 use tokio_rustls::TlsAcceptor;
 
@@ -21,12 +21,15 @@ use super::{
     jwt::{Key, Ruled, documented, github},
     tls::Pki,
 };
+use crate::support::{Client, SOON, eventually};
 
 /// A server of key sets, with a certificate of the test's own authority.
 struct Issuer {
     port: u16,
     keys: Arc<Mutex<Value>>,
     asked: Arc<AtomicUsize>,
+    /// It answers only while nobody holds this.
+    gate: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Issuer {
@@ -45,13 +48,15 @@ impl Issuer {
             port: listener.local_addr().unwrap().port(),
             keys: Arc::new(Mutex::new(json!([]))),
             asked: Arc::default(),
+            gate: Arc::default(),
         };
-        let (keys, asked) = (issuer.keys.clone(), issuer.asked.clone());
+        let (keys, asked, gate) = (issuer.keys.clone(), issuer.asked.clone(), issuer.gate.clone());
         tokio::spawn(async move {
             while let Ok((tcp, _)) = listener.accept().await {
                 let Ok(mut stream) = acceptor.accept(tcp).await else { continue };
                 drop(stream.read(&mut [0; 4_096]).await);
                 asked.fetch_add(1, Ordering::SeqCst);
+                drop(gate.lock().await);
                 let body = json!({"keys": *keys.lock().unwrap()}).to_string();
                 let head =
                     format!("HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
@@ -92,4 +97,39 @@ async fn the_keys_of_an_issuer_come_from_its_https_url() {
     let wary = issuer.service(&pki, false).await;
     wary.ask(&good).await.problem(401, "unauthorized");
     assert_eq!(issuer.asked.load(Ordering::SeqCst), 1, "its certificate is of an unknown authority");
+}
+
+/// Otherwise anybody could keep all callers with a JWT out, or a withdrawn key valid.
+#[tokio::test]
+async fn a_client_that_hangs_up_does_not_end_the_reading_of_keys() {
+    let pki = Pki::new();
+    pki.certificate("issuer", "/CN=localhost", "DNS:localhost");
+    let issuer = Issuer::start(&pki).await;
+    let key = Key::ec();
+    *issuer.keys.lock().unwrap() = json!([key.jwk("1")]);
+    let ruled = issuer.service(&pki, true).await;
+    let watcher = Client::connecting_anew(ruled.service.port());
+    let before = connections(&watcher).await;
+
+    let closed = issuer.gate.lock().await;
+    let mut client = TcpStream::connect(("127.0.0.1", ruled.service.port())).await.unwrap();
+    let invented = key.sign("another", &github(&json!({})));
+    let request =
+        format!("GET /locks HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {invented}\r\n\r\n");
+    client.write_all(request.as_bytes()).await.unwrap();
+    let is_asked = async || (issuer.asked.load(Ordering::SeqCst) == 1).then_some(());
+    eventually("the issuer is asked", SOON, is_asked).await;
+    drop(client);
+    let is_gone = async || (connections(&watcher).await == before).then_some(());
+    eventually("the service notices the hang-up", SOON, is_gone).await;
+    drop(closed);
+
+    ruled.ask(&key.sign("1", &github(&json!({})))).await.expect(200);
+    assert_eq!(issuer.asked.load(Ordering::SeqCst), 1, "its answer to the first request counts");
+}
+
+/// The number of open connections, this one included.
+async fn connections(svc: &Client) -> String {
+    let metrics = svc.get("/metrics").await.text;
+    metrics.lines().find(|line| line.starts_with("db_locks_http_connections ")).unwrap().to_owned()
 }

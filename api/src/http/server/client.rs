@@ -116,7 +116,7 @@ async fn speak<S: HttpService>(
         Protocol::Http2 => {
             let streams = Streams::default();
             let requests = Requests { streams: Some(streams.clone()), ..requests };
-            let mut connection = pin!(super::http2(streams.clone()).serve_connection(io, requests));
+            let mut connection = pin!(super::http2(streams.spawner()).serve_connection(io, requests));
             let mut running = Running::new(protocols.turns.clone());
             loop {
                 tokio::select! {

@@ -37,7 +37,7 @@ use tokio::{
 use tower::Service;
 
 pub use self::tls::{Tls, TlsError};
-use self::{accept::Acceptor, refuse::Refuser, streams::Streams, turns::Turns, unread::UnreadAnswers};
+use self::{accept::Acceptor, refuse::Refuser, streams::Spawner, turns::Turns, unread::UnreadAnswers};
 use crate::http::{
     connection::{ClientBody, Phase},
     metrics::ConnectionMetrics,
@@ -168,8 +168,8 @@ fn http1() -> http1::Builder {
     http
 }
 
-fn http2(streams: Streams) -> http2::Builder<Streams> {
-    let mut http = http2::Builder::new(streams);
+fn http2(spawner: Spawner) -> http2::Builder<Spawner> {
+    let mut http = http2::Builder::new(spawner);
     http.max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEAD)
         .max_send_buf_size(MAX_SEND_BUFFER);

@@ -5,7 +5,7 @@
 
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -22,9 +22,13 @@ const TAKEN_WITHIN: Duration = Duration::from_mins(2);
 /// When the answer to a request was ready.
 pub(super) type Answered = Arc<OnceLock<Instant>>;
 
-/// Takes new streams from hyper.
+/// The new streams of a connection. They end with it, those that still wait for a turn too.
 #[derive(Clone, Default)]
 pub(super) struct Streams(Arc<Mutex<New>>);
+
+/// Takes new streams from hyper, which also keeps one in each stream: so it must not keep the streams alive.
+#[derive(Clone)]
+pub(super) struct Spawner(Weak<Mutex<New>>);
 
 #[derive(Default)]
 struct New {
@@ -33,9 +37,18 @@ struct New {
     answered: Answered,
 }
 
+fn lock(new: &Mutex<New>) -> MutexGuard<'_, New> {
+    new.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Streams {
     fn new_ones(&self) -> MutexGuard<'_, New> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
+    }
+
+    /// Adds streams to these.
+    pub(super) fn spawner(&self) -> Spawner {
+        Spawner(Arc::downgrade(&self.0))
     }
 
     /// Notes a request whose stream is spawned next.
@@ -46,9 +59,11 @@ impl Streams {
     }
 }
 
-impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Streams {
+impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Spawner {
     fn execute(&self, future: F) {
-        let mut new = self.new_ones();
+        // The connection has ended otherwise.
+        let Some(new) = self.0.upgrade() else { return };
+        let mut new = lock(&new);
         let answered = std::mem::take(&mut new.answered);
         new.streams.push(Stream { future: Box::pin(future), answered, deadline: None });
     }
@@ -113,5 +128,31 @@ impl Running {
                 return Poll::Pending;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    /// hyper keeps a spawner in each stream.
+    #[test]
+    fn a_connection_that_ends_ends_the_streams_that_wait_for_a_turn() {
+        let streams = Streams::default();
+        let spawner = streams.spawner();
+        let request = Arc::new(());
+        let own = (Arc::clone(&request), spawner.clone());
+        spawner.execute(async move {
+            pending::<()>().await;
+            drop(own);
+        });
+        assert_eq!(Arc::strong_count(&request), 2);
+        drop(streams);
+        assert_eq!(Arc::strong_count(&request), 1, "the request is gone");
+        let late = Arc::clone(&request);
+        spawner.execute(async move { drop(late) });
+        assert_eq!(Arc::strong_count(&request), 1, "nothing runs on a connection that has ended");
     }
 }
