@@ -9,7 +9,7 @@ use db_locks_service::{
     audit::AuditLog,
     engine::{Engine, EngineOptions, SweepOptions},
     spawn_critical,
-    store::{self, Database, DatabaseOptions, Store, StoreError},
+    store::{self, Database, DatabaseOptions, DatabasePlace, Store, StoreError},
 };
 use tokio::time::Instant;
 
@@ -31,13 +31,7 @@ pub(crate) async fn serve(database: DatabaseArgs, args: ServeArgs) -> Result<(),
     let metrics = telemetry::metrics()?;
     let options = database.options()?;
     let place = options.place();
-    tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
-        dialect = place.dialect,
-        host = place.host,
-        database = place.database,
-        "starting"
-    );
+    log_start(place);
     let audit = start_audit(&args)?;
     let addresses = listen::bind(&args.listen).await?;
     security::check_addresses(&args.security, &addresses.addresses())?;
@@ -48,10 +42,7 @@ pub(crate) async fn serve(database: DatabaseArgs, args: ServeArgs) -> Result<(),
     let authentication = security::authentication(&args.security, store.clone(), &mut files).await?;
     let tls = security::tls(&args.security, &mut files)?;
     let tokens = Tokens::new(store.clone());
-    let engine = Engine::start(store.clone(), engine_options(&args, store.as_ref()), audit.clone());
-    // Nothing else reads the database's clock before the first request, and audit records contain its time.
-    let asked = Instant::now();
-    engine.note_time(store.token_time().await?, asked);
+    let engine = start_engine(&args, store.clone(), audit.clone()).await?;
     let service = LockService::new(engine.clone(), store, limits(&args));
 
     let measured = engine.clone();
@@ -70,31 +61,30 @@ pub(crate) async fn serve(database: DatabaseArgs, args: ServeArgs) -> Result<(),
     };
     let router = db_locks_api::router(service, &config);
 
-    spawn_critical(async {
-        let Err(error) = files.watch().await;
-        tracing::error!(
-            error = &error as &dyn std::error::Error,
-            "files are not read again when they change"
-        );
-    });
+    spawn_critical(watch(files));
     let listeners = addresses.listen()?;
     for listener in &listeners {
         tracing::info!(address = %listener.local_addr()?, "listening");
     }
     let grace = Duration::from_millis(args.shutdown_grace_ms);
-    let stop = async {
-        if let Err(error) = shutdown::asked_to_stop().await {
-            tracing::error!(error = &error as &dyn std::error::Error, "signals cannot be heard; stopping");
-        }
-    };
     let drain = engine.drain(grace / 2);
     let max_connections =
         descriptors::max_http_connections(args.max_http_connections, database.max_connections);
     let options = ServeOptions { max_connections, grace, tls };
-    Box::pin(db_locks_api::serve(listeners, router, options, stop, drain)).await;
+    Box::pin(db_locks_api::serve(listeners, router, options, until_asked_to_stop(), drain)).await;
     audit.flush();
     tracing::info!("stopped");
     Ok(())
+}
+
+fn log_start(place: &DatabasePlace) {
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        dialect = place.dialect,
+        host = place.host,
+        database = place.database,
+        "starting"
+    );
 }
 
 /// Opens the audit log, if one is configured, and again at SIGHUP.
@@ -121,6 +111,30 @@ async fn open(options: &DatabaseOptions, migrate: bool) -> Result<Arc<dyn Databa
         tracing::warn!(setting = weakness, "the database promises less durability than a lock service needs");
     }
     Ok(store)
+}
+
+async fn start_engine(
+    args: &ServeArgs,
+    store: Arc<dyn Database>,
+    audit: AuditLog,
+) -> Result<Arc<Engine>, StoreError> {
+    let engine = Engine::start(store.clone(), engine_options(args, store.as_ref()), audit);
+    // Nothing else reads the database's clock before the first request, and audit records contain its time.
+    let asked = Instant::now();
+    engine.note_time(store.token_time().await?, asked);
+    Ok(engine)
+}
+
+/// Reads the files of the settings again when they change.
+async fn watch(files: Files) {
+    let Err(error) = files.watch().await;
+    tracing::error!(error = &error as &dyn std::error::Error, "files are not read again when they change");
+}
+
+async fn until_asked_to_stop() {
+    if let Err(error) = shutdown::asked_to_stop().await {
+        tracing::error!(error = &error as &dyn std::error::Error, "signals cannot be heard; stopping");
+    }
 }
 
 fn limits(args: &ServeArgs) -> Limits {

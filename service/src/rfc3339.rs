@@ -49,10 +49,18 @@ impl Serialize for Rfc3339 {
     }
 }
 
-/// The two digits of a number from 0 to 99.
+/// The two digits of a number from 0 to 99, from a table: each answer has up to 32 of them.
 fn two_digits(number: i32) -> [u8; 2] {
-    let number = u8::try_from(number).unwrap_or_default();
-    [b'0' + number / 10, b'0' + number % 10]
+    const TABLE: [[u8; 2]; 100] = {
+        let mut table = [*b"00"; 100];
+        let mut number = 0_u8;
+        while number < 100 {
+            table[number as usize] = [b'0' + number / 10, b'0' + number % 10];
+            number += 1;
+        }
+        table
+    };
+    usize::try_from(number).ok().and_then(|number| TABLE.get(number)).copied().unwrap_or(*b"00")
 }
 
 /// Year, month and day of a day counted from 1970-01-01, in the proleptic Gregorian calendar.

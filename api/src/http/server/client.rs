@@ -1,6 +1,7 @@
 //! Serves one client's connection, from its first byte to its end.
 
 use std::{
+    cell::RefCell,
     convert::Infallible,
     future::poll_fn,
     net::SocketAddr,
@@ -79,7 +80,7 @@ pub(super) async fn serve<S: HttpService>(
     let io = TokioIo::new(ClientStream::new(transport, client.clone(), is_http2));
     let requests = Requests {
         client: Arc::clone(&client),
-        service,
+        service: RefCell::new(service),
         streams: None,
         unread: Arc::clone(&protocols.unread),
     };
@@ -154,7 +155,8 @@ async fn run_http2<C: Future>(
 /// Answers the requests of one connection.
 struct Requests<S> {
     client: Arc<Connection>,
-    service: S,
+    /// In a cell, so that no request needs a clone of it. One request after the other calls it, and none while another one does.
+    service: RefCell<S>,
     /// For HTTP/2.
     streams: Option<Streams>,
     unread: Arc<UnreadAnswers>,
@@ -170,10 +172,10 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Requests<S> 
         let read = |body| Body::new(RequestBody::new(body, self.client.clone()));
         let request = request.map(|body| ClientBody::new(read(body), self.client.clone()));
         let answered = self.streams.as_ref().map(Streams::request);
-        // The service is always ready, and cheap to clone.
         let unread = Arc::clone(&self.unread);
         ResponseFuture {
-            inner: self.service.clone().call(request),
+            // The service is always ready.
+            inner: self.service.borrow_mut().call(request),
             in_flight: Some(in_flight),
             answered,
             unread,

@@ -109,6 +109,7 @@ impl Busy {
     }
 
     /// Ready when the connection may be polled.
+    #[inline]
     pub(super) fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
         let is_busy = self.left > 0;
         let turn = |permit| Poll::Ready(Turn { is_busy, permit, requests: 0 });
@@ -128,6 +129,7 @@ impl Busy {
     }
 
     /// Ends a turn, with requests left or without.
+    #[inline]
     pub(super) fn end(&mut self, turn: Turn, has_more: bool) {
         let Turn { is_busy, requests, permit } = turn;
         let line = if is_busy { &self.turns.busy } else { &self.turns.few };
