@@ -14,7 +14,7 @@ use tracing::debug_span;
 
 use super::{
     head::Head,
-    response_future::{CallerLookup, Inner, RequestBody, ResponseFuture, enter_as, look_up},
+    response_future::{CallerLookup, Inner, BodyUse, ResponseFuture, enter_as, look_up},
     shared::{RouteCheck, Shared},
     site::SiteRefusal,
 };
@@ -59,9 +59,9 @@ where
         let route = found.unwrap_or(metrics.no_route());
         let site_refusal = found.and_then(|route| self.shared.site_refusal(&request, &head, route));
         let body = match head.has_body {
-            false => RequestBody::None,
-            true if found.is_none() => RequestBody::Unread,
-            true => RequestBody::ForTheRoute,
+            false => BodyUse::None,
+            true if found.is_none() => BodyUse::Unread,
+            true => BodyUse::ForTheRoute,
         };
         let id = request_id::of(head.request_id);
         let method = request.method().clone();

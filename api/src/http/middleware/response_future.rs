@@ -94,9 +94,9 @@ pub(super) fn enter_as<S: Service<Request>>(
     Inner::Route(service.call(request))
 }
 
-/// How a request's body is read.
+/// Who reads the body of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum RequestBody {
+pub(super) enum BodyUse {
     /// The request has no body.
     None,
     /// No handler reads it.
@@ -105,7 +105,7 @@ pub(super) enum RequestBody {
     ForTheRoute,
 }
 
-impl RequestBody {
+impl BodyUse {
     /// No handler is called.
     pub(super) fn unread(self) -> Self {
         if self == Self::None { Self::None } else { Self::Unread }
@@ -119,7 +119,7 @@ pub(super) struct ResponseFuture<S: Service<Request>> {
     pub(super) id: Option<HeaderValue>,
     pub(super) route: RouteIndex,
     pub(super) method: Method,
-    pub(super) body: RequestBody,
+    pub(super) body: BodyUse,
     pub(super) span: Span,
     pub(super) shared: Arc<Shared>,
     pub(super) began: Instant,
@@ -277,9 +277,9 @@ impl<S: Service<Request>> ResponseFuture<S> {
     /// Whether a part of the request's body may not have been read.
     fn is_left_unread(&self, status: StatusCode) -> bool {
         match self.body {
-            RequestBody::None => false,
-            RequestBody::Unread => true,
-            RequestBody::ForTheRoute => matches!(
+            BodyUse::None => false,
+            BodyUse::Unread => true,
+            BodyUse::ForTheRoute => matches!(
                 status,
                 StatusCode::FORBIDDEN
                     | StatusCode::METHOD_NOT_ALLOWED
