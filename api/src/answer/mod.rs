@@ -10,6 +10,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use db_locks_service::domain::Tenant;
 use serde::Serialize;
 
 pub(crate) use self::{
@@ -18,7 +19,7 @@ pub(crate) use self::{
     page::{GrantList, SemaphoreList},
     semaphore::SemaphoreBody,
 };
-use crate::{json::json_bytes, problem::Problem};
+use crate::{http::BodyMemory, json::json_bytes, problem::Problem};
 
 /// The content type of every answer that is not a problem, a page or the metrics.
 const APPLICATION_JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -30,6 +31,13 @@ pub(crate) fn json<T: Serialize>(value: &T) -> Response {
         // Serializing our own types cannot fail.
         Err(_) => Problem::internal_error().into_response(),
     }
+}
+
+/// Answers a page of a tenant's list. It takes room of this tenant until it was sent.
+pub(crate) fn json_page<T: Serialize>(tenant: Tenant, page: &T) -> Response {
+    let mut response = json(page);
+    response.extensions_mut().insert(BodyMemory::Page(tenant));
+    response
 }
 
 /// Answers a value as JSON, with 201 if it was created and with 200 if it existed.

@@ -9,6 +9,7 @@ mod proxies;
 mod rendering;
 mod request_id;
 mod server;
+mod shared_room;
 mod state;
 
 pub use self::{
@@ -23,5 +24,6 @@ pub(crate) use self::{
     metrics::HttpMetrics,
     middleware::{BodyMemory, Shared, add_middleware},
     own_room::OwnRoom,
+    shared_room::SharedRoom,
     state::{App, Defaults, State},
 };

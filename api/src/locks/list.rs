@@ -7,7 +7,7 @@ use db_locks_service::{
 };
 
 use crate::{
-    answer::{GrantList, json},
+    answer::{GrantList, json_page},
     http::State,
     problem::{Problem, problems},
     request::{
@@ -48,6 +48,6 @@ pub(crate) async fn list_locks(
     TenantWithQuery { tenant, mut query, caller }: TenantWithQuery<ListLocksQuery>,
 ) -> Result<Response, Problem> {
     query.filter.keys.patterns = caller.keys();
-    let page = app.service.list_locks(tenant, query.filter, query.cursor, query.limit).await?;
-    Ok(json(&GrantList::seen_by(&caller, &page)))
+    let page = app.service.list_locks(tenant.clone(), query.filter, query.cursor, query.limit).await?;
+    Ok(json_page(tenant, &GrantList::seen_by(&caller, &page)))
 }

@@ -1,25 +1,22 @@
 //! Reads a body. Its size is checked first, then its declared type.
 
-mod room;
-
 #[cfg(test)]
 mod tests;
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
 use axum::{
     body::{Body, HttpBody},
     http::{HeaderMap, header, request::Parts},
 };
 use bytes::{Bytes, BytesMut};
-use db_locks_service::domain::Tenant;
+use db_locks_service::{Unavailable, domain::Tenant};
 use futures_util::FutureExt;
 use http_body_util::BodyExt;
 use tokio::time::Instant;
 
-use self::room::SharedRoom;
 use crate::{
-    http::OwnRoom,
+    http::{OwnRoom, SharedRoom},
     problem::{Problem, ProblemKind},
 };
 
@@ -39,7 +36,7 @@ const UNIT: usize = 1024;
 /// because others send bodies without end. The number of connections is bounded.
 const SMALL: usize = 8;
 /// The room for the other ones: with HTTP/2 a client may send a thousand of them on each connection.
-static PARTS: SharedRoom = SharedRoom::new(MOST_PARTS);
+static PARTS: LazyLock<SharedRoom> = LazyLock::new(|| SharedRoom::new(MOST_PARTS));
 /// The memory that a header takes in addition to its name and value. With HTTP/2 a header of some hundred bytes may take one byte on the wire.
 const HEADER_BYTES: usize = 128;
 /// How long a body may take to arrive.
@@ -83,7 +80,9 @@ async fn read_whole(
             let units = (size / UNIT).saturating_sub(free);
             if units > 0 {
                 let network = own_room.map(OwnRoom::network);
-                share.get_or_insert_with(|| shared.share(tenant, network)).grow_to(units)?;
+                if !share.get_or_insert_with(|| shared.share(Some(tenant), network)).grow_to(units) {
+                    return Err(Unavailable::Overloaded.into());
+                }
             }
             next_data(&mut body, deadline).await?
         };

@@ -4,7 +4,7 @@ use axum::{extract, response::Response};
 use db_locks_service::{domain::Key, store::KeyFilter};
 
 use crate::{
-    answer::{SemaphoreList, json},
+    answer::{SemaphoreList, json_page},
     http::State,
     problem::{Problem, problems},
     request::{LimitParams, PrefixParam, QueryParams, ReadQuery, TenantParam, TenantWithQuery},
@@ -44,6 +44,6 @@ pub(crate) async fn list_semaphores(
     TenantWithQuery { tenant, mut query, caller }: TenantWithQuery<ListSemaphoresQuery>,
 ) -> Result<Response, Problem> {
     query.filter.patterns = caller.keys();
-    let page = app.service.list_semaphores(tenant, query.filter, query.cursor, query.limit).await?;
-    Ok(json(&SemaphoreList::from(&page)))
+    let page = app.service.list_semaphores(tenant.clone(), query.filter, query.cursor, query.limit).await?;
+    Ok(json_page(tenant, &SemaphoreList::from(&page)))
 }

@@ -3,7 +3,7 @@
 use axum::{extract, response::Response};
 
 use crate::{
-    answer::{GrantList, json},
+    answer::{GrantList, json_page},
     http::State,
     problem::{Problem, problems},
     request::{KeyWithQuery, LimitParams, QueryParams, ReadQuery, SemaphoreKeyParam, TenantParam},
@@ -37,6 +37,7 @@ pub(crate) async fn list_permits(
     extract::State(app): extract::State<State>,
     KeyWithQuery { id, query, caller }: KeyWithQuery<ListPermitsQuery>,
 ) -> Result<Response, Problem> {
+    let tenant = id.tenant.clone();
     let page = app.service.list_permits(id, query.cursor, query.limit).await?;
-    Ok(json(&GrantList::seen_by(&caller, &page)))
+    Ok(json_page(tenant, &GrantList::seen_by(&caller, &page)))
 }

@@ -5,7 +5,7 @@ use db_locks_service::access::TokenId;
 
 use super::body::TokenList;
 use crate::{
-    answer::json,
+    answer::json_page,
     http::State,
     problem::{Problem, problems},
     request::{CallerWithQuery, LimitParams, QueryParams, ReadQuery},
@@ -42,5 +42,5 @@ pub(crate) async fn list_tokens(
 ) -> Result<Response, Problem> {
     let page = app.tokens.list(query.cursor, query.limit, caller.identity()).await;
     let page = page.map_err(|error| Problem::from(db_locks_service::access::TokenError::from(error)))?;
-    Ok(json(&TokenList::from(&page)))
+    Ok(json_page(caller.tenant(&app.defaults).clone(), &TokenList::from(&page)))
 }

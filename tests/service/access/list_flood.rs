@@ -3,7 +3,11 @@
 use std::time::{Duration, Instant};
 
 use http_body_util::Empty;
-use hyper::{Request, body::Bytes, client::conn::http2::SendRequest};
+use hyper::{
+    Request, Response,
+    body::{Bytes, Incoming},
+    client::conn::http2::SendRequest,
+};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
 use tokio::{
@@ -12,7 +16,7 @@ use tokio::{
 };
 
 use super::{Guarded, on_every_database};
-use crate::support::{Client, Database};
+use crate::support::{Client, Database, Dialect};
 
 /// The connections of the flood, and the lists that each of them asks for at a time.
 const CONNECTIONS: usize = 4;
@@ -20,6 +24,9 @@ const LISTS: usize = 250;
 
 /// The number of locks of the flooding tenant. A page of them has 4 MiB.
 const LOCKS: usize = 140;
+
+/// More pages than there is room for: also of small ones in what the large ones leave.
+const MORE_THAN_ALL_ROOM: usize = 100;
 
 /// The duration of the flood.
 const FLOOD: Duration = Duration::from_secs(5);
@@ -61,29 +68,58 @@ async fn flood(port: u16, request: Request<Empty<Bytes>>) {
     }
 }
 
-/// Begins the flood, on a thread of its own.
-fn begin_flood(svc: &Client) -> Runtime {
-    let flooding = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let request = Request::get("http://localhost/locks?limit=1000")
+/// A request for a list of this caller's locks.
+fn list(svc: &Client, limit: u32) -> Request<Empty<Bytes>> {
+    Request::get(format!("http://localhost/locks?limit={limit}"))
         .header("x-tenant", svc.tenant())
         .header("authorization", format!("Bearer {}", svc.token().unwrap()))
         .body(Empty::new())
-        .unwrap();
+        .unwrap()
+}
+
+/// Asks for lists until one is refused, and returns the other answers without reading them.
+async fn fill(
+    sender: &mut SendRequest<Empty<Bytes>>,
+    request: &Request<Empty<Bytes>>,
+) -> Vec<Response<Incoming>> {
+    let mut unread = Vec::new();
+    for _ in 0..MORE_THAN_ALL_ROOM {
+        let answer = sender.send_request(request.clone()).await.unwrap();
+        if answer.status() == 503 {
+            return unread;
+        }
+        assert_eq!(answer.status(), 200);
+        unread.push(answer);
+    }
+    panic!("no list was refused");
+}
+
+/// Begins the flood, on a thread of its own.
+fn begin_flood(svc: &Client) -> Runtime {
+    let flooding = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let request = list(svc, 1_000);
     for _ in 0..CONNECTIONS {
         flooding.spawn(flood(svc.port(), request.clone()));
     }
     flooding
 }
 
+/// A client of a new tenant.
+async fn client_of(guarded: &Guarded, tenant: &str) -> Client {
+    guarded.client(json!({"name": tenant, "role": "write", "tenant": tenant})).await.with_tenant(tenant)
+}
+
+/// Creates locks with 32 kB each.
+async fn create_locks(svc: &Client, count: usize) {
+    for number in 0..count {
+        svc.put(&format!("/locks/{number}"), json!({"data": "d".repeat(32_000)})).await.expect_success();
+    }
+}
+
 async fn a_tenants_flood_of_lists_delays_no_list_of_another_and_no_change_of_tokens(database: Database) {
     let guarded = Guarded::start(&database).await;
-    let of = async |tenant| {
-        guarded.client(json!({"name": tenant, "role": "write", "tenant": tenant})).await.with_tenant(tenant)
-    };
-    let (flooding, other) = (of("flooding").await, of("other").await);
-    for number in 0..LOCKS {
-        flooding.put(&format!("/locks/{number}"), json!({"data": "d".repeat(32_000)})).await.expect_success();
-    }
+    let (flooding, other) = (client_of(&guarded, "flooding").await, client_of(&guarded, "other").await);
+    create_locks(&flooding, LOCKS).await;
     other.hold("a").await;
     let page = flooding.get("/locks?limit=1000").await.expect(200);
     assert!(page.text.len() > 4_000_000, "it is a long page: {}", page.text.len());
@@ -116,4 +152,19 @@ async fn a_tenants_flood_of_lists_delays_no_list_of_another_and_no_change_of_tok
     guarded.service.client().get("/ready").await.expect(200);
     let log = guarded.service.log();
     assert!(!log.contains("does not answer as it should"), "overload is no outage:\n{log}");
+}
+
+#[tokio::test]
+async fn lists_that_a_tenant_does_not_read_refuse_none_of_another() {
+    let database = Dialect::Sqlite.database().await.unwrap();
+    let guarded = Guarded::start(&database).await;
+    let (filling, other) = (client_of(&guarded, "filling").await, client_of(&guarded, "other").await);
+    create_locks(&filling, LOCKS).await;
+    create_locks(&other, 3).await;
+    let mut sender = connect(guarded.service.port()).await;
+    let _unread =
+        [fill(&mut sender, &list(&filling, 1_000)).await, fill(&mut sender, &list(&filling, 3)).await];
+    other.get("/locks").await.expect(200);
+    filling.get("/locks?limit=3").await.problem(503, "unavailable");
+    filling.get("/locks?limit=1").await.expect(200);
 }

@@ -1,8 +1,8 @@
 //! Bounds the memory of large answers that clients have not read yet.
 
 use std::{
+    net::IpAddr,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -11,60 +11,64 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use db_locks_service::Unavailable;
+use db_locks_service::{Unavailable, domain::Tenant};
 use hyper::body::{Frame, SizeHint};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::problem::Problem;
+use crate::{
+    http::shared_room::{Share, SharedRoom},
+    problem::Problem,
+};
 
 /// The unit in which answers are counted, in bytes. The number of connections bounds smaller answers.
 const UNIT: u64 = 64 * 1024;
-/// The limit for all large answers together: 128 MiB.
+/// The limit for all large pages together: 128 MiB.
 const UNITS: usize = 2_048;
 
 /// The limit for the metrics: 16 MiB.
 const METRICS_UNITS: usize = 256;
 
-/// Says, in the extensions of an answer, that its body is not counted with the other large answers. Such an answer needs no
-/// credential, and unread answers without a credential must not use up the room of callers with one.
-#[derive(Debug, Clone, Copy)]
+/// Says, in the extensions of an answer, which room its body takes if it is large. Other answers are about one key, and have at most
+/// some 200 KiB.
+#[derive(Debug, Clone)]
 pub(crate) enum BodyMemory {
-    /// All answers share the bytes, which are always in memory.
+    /// None: all answers share the bytes, which are always in memory.
     Shared,
-    /// The body is the metrics, which have a limit of their own.
+    /// The body is the metrics. They need no credential, so they have a room of their own, and leave the one of pages to callers with one.
     Metrics,
+    /// The body is a page of a list of this tenant.
+    Page(Tenant),
 }
 
 /// Bounds the bytes of large answers that are being sent.
 #[derive(Debug)]
 pub(super) struct LargeAnswers {
-    room: Arc<Semaphore>,
-    room_for_metrics: Arc<Semaphore>,
+    room: SharedRoom,
+    room_for_metrics: SharedRoom,
 }
 
 impl Default for LargeAnswers {
     fn default() -> Self {
-        let room = |units| Arc::new(Semaphore::new(units));
-        Self { room: room(UNITS), room_for_metrics: room(METRICS_UNITS) }
+        Self { room: SharedRoom::new(UNITS), room_for_metrics: SharedRoom::new(METRICS_UNITS) }
     }
 }
 
 impl LargeAnswers {
-    /// Returns the answer if there is room for it, otherwise 503.
-    pub(super) fn admit(&self, response: Response) -> Response {
+    /// Returns the answer to a client with this address if there is room for it, otherwise 503.
+    pub(super) fn admit(&self, response: Response, network: IpAddr) -> Response {
         let bytes = response.body().size_hint().lower();
         if bytes <= UNIT {
             return response;
         }
-        let room = match response.extensions().get::<BodyMemory>() {
-            Some(BodyMemory::Shared) => return response,
-            Some(BodyMemory::Metrics) => &self.room_for_metrics,
-            None => &self.room,
+        let (room, tenant) = match response.extensions().get::<BodyMemory>() {
+            Some(BodyMemory::Shared) | None => return response,
+            Some(BodyMemory::Metrics) => (&self.room_for_metrics, None),
+            Some(BodyMemory::Page(tenant)) => (&self.room, Some(tenant)),
         };
-        let units = u32::try_from(bytes.div_ceil(UNIT)).unwrap_or(u32::MAX);
-        match room.clone().try_acquire_many_owned(units) {
-            Ok(room) => response.map(|inner| Body::new(LargeBody { inner, _room: room })),
-            Err(_) => Problem::from(Unavailable::LargeAnswers).into_response(),
+        let mut share = room.share(tenant, Some(network));
+        if share.grow_to(usize::try_from(bytes.div_ceil(UNIT)).unwrap_or(usize::MAX)) {
+            response.map(|inner| Body::new(LargeBody { inner, _share: share }))
+        } else {
+            Problem::from(Unavailable::LargeAnswers).into_response()
         }
     }
 }
@@ -72,7 +76,7 @@ impl LargeAnswers {
 /// A large body. It frees its room when it was sent or dropped.
 struct LargeBody {
     inner: Body,
-    _room: OwnedSemaphorePermit,
+    _share: Share,
 }
 
 impl HttpBody for LargeBody {
@@ -96,38 +100,55 @@ impl HttpBody for LargeBody {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
     use super::*;
 
+    const MIB: usize = 1024 * 1024;
+
+    /// The answer to a client with this address; its body has so many MiB.
+    fn answer(large: &LargeAnswers, mib: usize, memory: BodyMemory, address: &str) -> Response {
+        let mut response = Response::new(Body::from(vec![b' '; mib * MIB]));
+        response.extensions_mut().insert(memory);
+        large.admit(response, address.parse().unwrap())
+    }
+
+    fn page_of(tenant: &str) -> BodyMemory {
+        BodyMemory::Page(Tenant::new(tenant).unwrap())
+    }
+
     #[test]
-    fn large_answers_wait_for_room_and_small_ones_do_not() {
+    fn large_pages_wait_for_room_and_small_ones_do_not() {
         let large = LargeAnswers::default();
-        let answer = |bytes: usize| large.admit(Response::new(Body::from(vec![b' '; bytes])));
-        let page = 4 * 1024 * 1024;
-        let mut sent: Vec<_> = (0..32).map(|_| answer(page)).collect();
+        let answer = |mib| answer(&large, mib, page_of("a"), "192.0.2.1");
+        let mut sent: Vec<_> = (0..16).map(|_| answer(4)).collect();
         assert!(sent.iter().all(|response| response.status() == 200));
-        assert_eq!(answer(page).status(), 503);
-        assert_eq!(answer(1_024).status(), 200);
+        assert_eq!(answer(4).status(), 503);
+        assert_eq!(answer(0).status(), 200);
         sent.pop();
-        assert_eq!(answer(page).status(), 200);
+        assert_eq!(answer(4).status(), 200);
+    }
+
+    #[test]
+    fn pages_that_a_tenant_does_not_read_leave_room_for_those_of_others() {
+        let large = LargeAnswers::default();
+        let sent: Vec<_> = (1..=3)
+            .flat_map(|host| (0..100).map(move |_| host))
+            .map(|host| answer(&large, 4, page_of("a"), &format!("192.0.2.{host}")))
+            .collect();
+        assert_eq!(sent.iter().filter(|response| response.status() == 200).count(), 16);
+        assert_eq!(answer(&large, 4, page_of("b"), "192.0.2.1").status(), 200);
     }
 
     /// Otherwise clients without a credential could block lists and metrics by documents that they do not read.
     #[test]
     fn documents_and_metrics_take_no_room_from_others() {
         let large = LargeAnswers::default();
-        let page = Bytes::from(vec![b' '; 4 * 1024 * 1024]);
-        let answer = |memory: Option<BodyMemory>| {
-            let mut response = Response::new(Body::from(page.clone()));
-            if let Some(memory) = memory {
-                response.extensions_mut().insert(memory);
-            }
-            large.admit(response)
-        };
-        let documents: Vec<_> = (0..100).map(|_| answer(Some(BodyMemory::Shared))).collect();
+        let answer = |memory| answer(&large, 4, memory, "192.0.2.1");
+        let documents: Vec<_> = (0..100).map(|_| answer(BodyMemory::Shared)).collect();
         assert!(documents.iter().all(|response| response.status() == 200));
-        let metrics: Vec<_> = (0..100).map(|_| answer(Some(BodyMemory::Metrics))).collect();
-        assert_eq!(metrics.iter().filter(|response| response.status() == 200).count(), 4);
-        assert_eq!(answer(None).status(), 200);
+        let metrics: Vec<_> = (0..100).map(|_| answer(BodyMemory::Metrics)).collect();
+        assert_eq!(metrics.iter().filter(|response| response.status() == 200).count(), 3);
+        assert_eq!(answer(page_of("a")).status(), 200);
     }
 }

@@ -63,6 +63,7 @@ where
             true if found.is_none() => BodyUse::Unread,
             true => BodyUse::ForTheRoute,
         };
+        let network = request.body().connection().own_room().network();
         let id = request_id::of(head.request_id);
         let method = request.method().clone();
         // It costs only a comparison unless the log level includes it.
@@ -85,7 +86,8 @@ where
         };
         let body = if matches!(inner, Inner::Refused(_)) { body.unread() } else { body };
         let shared = Arc::clone(&self.shared);
-        ResponseFuture { inner, id: Some(id), route, method, body, span, shared, began, origin, credential }
+        let id = Some(id);
+        ResponseFuture { inner, id, route, method, body, span, shared, network, began, origin, credential }
     }
 }
 

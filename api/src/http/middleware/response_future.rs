@@ -3,6 +3,7 @@
 use std::{
     any::Any,
     convert::Infallible,
+    net::IpAddr,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::Arc,
@@ -122,6 +123,8 @@ pub(super) struct ResponseFuture<S: Service<Request>> {
     pub(super) body: BodyUse,
     pub(super) span: Span,
     pub(super) shared: Arc<Shared>,
+    /// The client's address without what it can choose itself.
+    pub(super) network: IpAddr,
     pub(super) began: Instant,
     /// The origin of the request, if the audit log is on.
     pub(super) origin: Option<Arc<Origin>>,
@@ -253,7 +256,7 @@ impl<S: Service<Request>> ResponseFuture<S> {
 
     /// Counts and logs an answer, and adds the headers that every answer has.
     fn finish(&mut self, response: Response) -> Response {
-        let mut response = self.shared.large_answers.admit(response);
+        let mut response = self.shared.large_answers.admit(response, self.network);
         let id = self.id.take().unwrap_or(HeaderValue::from_static("-"));
         let took = self.began.elapsed();
         self.shared.metrics.answered(self.route, &self.method, response.status(), took);

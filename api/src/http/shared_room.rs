@@ -1,16 +1,16 @@
-//! The room for requests whose bodies have arrived in part, which all callers share.
+//! Room in memory that all callers share: for bodies of requests that have arrived in part, and for large answers that are being sent.
 //!
-//! A tenant may take at most as much as it leaves free, so one that sends bodies without end gets half of the room, two of them get two
+//! A tenant may take at most as much as it leaves free, so one that takes all that it may gets half of the room, two of them get two
 //! thirds, and so on. Others always find room. An address may take at most four times as much as it leaves free: without authentication a
 //! client may name any tenant, while many tenants may come from the address of one proxy.
 
 use std::{
     collections::BTreeMap,
     net::IpAddr,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use db_locks_service::{Unavailable, domain::Tenant};
+use db_locks_service::domain::Tenant;
 
 /// Somebody who takes room.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,8 +30,8 @@ impl Taker {
 }
 
 /// Room that all callers share, in units.
-#[derive(Debug)]
-pub(super) struct SharedRoom(Mutex<State>);
+#[derive(Debug, Clone)]
+pub(crate) struct SharedRoom(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
@@ -42,14 +42,14 @@ struct State {
 
 impl SharedRoom {
     /// Room of this many units.
-    pub(super) const fn new(units: usize) -> Self {
-        Self(Mutex::new(State { free: units, taken: BTreeMap::new() }))
+    pub(crate) fn new(units: usize) -> Self {
+        Self(Arc::new(Mutex::new(State { free: units, taken: BTreeMap::new() })))
     }
 
-    /// The share of a request, which has no room yet.
-    pub(super) fn share(&self, tenant: &Tenant, address: Option<IpAddr>) -> Share<'_> {
-        let takers = [Some(Taker::Tenant(tenant.clone())), address.map(Taker::Address)];
-        Share { room: self, takers, units: 0 }
+    /// The share of a request or an answer, which has no room yet.
+    pub(crate) fn share(&self, tenant: Option<&Tenant>, address: Option<IpAddr>) -> Share {
+        let takers = [tenant.cloned().map(Taker::Tenant), address.map(Taker::Address)];
+        Share { room: self.clone(), takers, units: 0 }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -58,43 +58,44 @@ impl SharedRoom {
 
     /// The free units.
     #[cfg(test)]
-    pub(super) fn free(&self) -> usize {
+    pub(crate) fn free(&self) -> usize {
         self.state().free
     }
 }
 
-/// The share of one request. It is given back on drop.
+/// The share of one request or answer. It is given back on drop.
 #[derive(Debug)]
-pub(super) struct Share<'a> {
-    room: &'a SharedRoom,
+pub(crate) struct Share {
+    room: SharedRoom,
     takers: [Option<Taker>; 2],
     units: usize,
 }
 
-impl Share<'_> {
-    /// Takes more room, so that the request has at least this many units.
-    pub(super) fn grow_to(&mut self, units: usize) -> Result<(), Unavailable> {
+impl Share {
+    /// Takes more room, so that the share has at least this many units. Returns whether there is so much room.
+    #[must_use]
+    pub(crate) fn grow_to(&mut self, units: usize) -> bool {
         let more = units.saturating_sub(self.units);
         if more == 0 {
-            return Ok(());
+            return true;
         }
         let mut state = self.room.state();
-        let free = state.free.checked_sub(more).ok_or(Unavailable::Overloaded)?;
+        let Some(free) = state.free.checked_sub(more) else { return false };
         let has_too_much =
             |taker: &Taker| state.taken.get(taker).copied().unwrap_or_default() + more > taker.most(free);
         if self.takers.iter().flatten().any(has_too_much) {
-            return Err(Unavailable::Overloaded);
+            return false;
         }
         state.free = free;
         for taker in self.takers.iter().flatten() {
             *state.taken.entry(taker.clone()).or_default() += more;
         }
         self.units += more;
-        Ok(())
+        true
     }
 }
 
-impl Drop for Share<'_> {
+impl Drop for Share {
     fn drop(&mut self) {
         if self.units == 0 {
             return;
@@ -113,14 +114,13 @@ impl Drop for Share<'_> {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
     use super::*;
 
     /// Takes one unit after the other, as far as this caller may.
-    fn fill<'a>(room: &'a SharedRoom, tenant: &str, address: &str) -> Share<'a> {
-        let mut share = room.share(&Tenant::new(tenant).unwrap(), address.parse().ok());
-        while share.grow_to(share.units + 1).is_ok() {}
+    fn fill(room: &SharedRoom, tenant: &str, address: &str) -> Share {
+        let mut share = room.share(Tenant::new(tenant).ok().as_ref(), address.parse().ok());
+        while share.grow_to(share.units + 1) {}
         share
     }
 
@@ -153,10 +153,10 @@ mod tests {
     #[test]
     fn a_share_grows_whole_or_not_at_all() {
         let room = SharedRoom::new(100);
-        let mut share = room.share(&Tenant::new("a").unwrap(), None);
-        assert!(share.grow_to(51).is_err() && share.grow_to(101).is_err());
+        let mut share = room.share(Tenant::new("a").ok().as_ref(), None);
+        assert!(!share.grow_to(51) && !share.grow_to(101));
         assert_eq!((share.units, room.free()), (0, 100));
-        assert!(share.grow_to(50).is_ok() && share.grow_to(20).is_ok());
+        assert!(share.grow_to(50) && share.grow_to(20));
         assert_eq!((share.units, room.free()), (50, 50));
     }
 }
