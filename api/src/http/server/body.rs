@@ -6,7 +6,7 @@ use std::{
 };
 
 use axum::body::{Body, HttpBody};
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use hyper::body::{Frame, SizeHint};
 
 use super::unread::Unread;
@@ -17,6 +17,28 @@ pub(super) const PIECE: usize = 64 * 1024;
 /// The first piece with HTTP/2; each later one is twice as large. hyper takes a piece as soon as the client has room for a byte of
 /// it, so this way it never holds much more of an answer than the client has read.
 pub(super) const FIRST_PIECE: usize = 2 * 1024;
+
+/// Bytes of an answer, which hyper and h2 keep until they are written. With HTTP/2 that is when the client has opened its window for them.
+#[derive(Debug)]
+pub(super) struct Piece {
+    bytes: Bytes,
+    /// In the last piece of an answer: counts the answer as unread until it is dropped.
+    _unread: Option<Unread>,
+}
+
+impl Buf for Piece {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
+    }
+}
 
 /// A body in pieces of a bounded size. Its request is in flight until hyper has taken the last piece.
 #[derive(Debug)]
@@ -29,8 +51,8 @@ pub(super) struct AnswerBody {
     /// The grant in the answer. It counts as delivered once the last piece has been written.
     grant: Option<Unconfirmed>,
     in_flight: Option<InFlight>,
-    /// Counts the answer as unread until it is dropped.
-    _unread: Option<Unread>,
+    /// Counts the answer as unread. The last piece takes it along, and an empty one if there is no other.
+    unread: Option<Unread>,
 }
 
 impl AnswerBody {
@@ -42,18 +64,24 @@ impl AnswerBody {
         unread: Option<Unread>,
         first_piece: usize,
     ) -> Self {
-        Self { inner, rest: Bytes::new(), most: first_piece, grant, in_flight, _unread: unread }
+        Self { inner, rest: Bytes::new(), most: first_piece, grant, in_flight, unread }
     }
 
-    fn piece(&mut self, mut bytes: Bytes) -> Frame<Bytes> {
+    fn piece(&mut self, mut bytes: Bytes) -> Frame<Piece> {
         if bytes.len() > self.most {
             self.rest = bytes.split_off(self.most);
         }
         self.most = (2 * self.most).min(PIECE);
-        if self.grant.is_some() && self.is_end_stream() {
+        let is_last = self.has_no_more_bytes();
+        if is_last && self.grant.is_some() {
             self.last_piece_taken();
         }
-        Frame::data(bytes)
+        let unread = if is_last { self.unread.take() } else { None };
+        Frame::data(Piece { bytes, _unread: unread })
+    }
+
+    fn has_no_more_bytes(&self) -> bool {
+        self.rest.is_empty() && self.inner.is_end_stream()
     }
 
     fn last_piece_taken(&mut self) {
@@ -64,13 +92,13 @@ impl AnswerBody {
 }
 
 impl HttpBody for AnswerBody {
-    type Data = Bytes;
+    type Data = Piece;
     type Error = axum::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    ) -> Poll<Option<Result<Frame<Piece>, axum::Error>>> {
         let this = &mut *self;
         if !this.rest.is_empty() {
             let rest = std::mem::take(&mut this.rest);
@@ -78,19 +106,26 @@ impl HttpBody for AnswerBody {
         }
         let Some(frame) = ready!(Pin::new(&mut this.inner).poll_frame(cx)) else {
             this.last_piece_taken();
-            return Poll::Ready(None);
+            let unread = this.unread.take();
+            return Poll::Ready(
+                unread.map(|unread| Ok(Frame::data(Piece { bytes: Bytes::new(), _unread: Some(unread) }))),
+            );
         };
         Poll::Ready(Some(frame.map(|frame| match frame.into_data() {
             Ok(bytes) => this.piece(bytes),
-            Err(trailers) => trailers,
+            Err(other) => other.map_data(|bytes| Piece { bytes, _unread: None }),
         })))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.rest.is_empty() && self.inner.is_end_stream()
+        self.has_no_more_bytes() && self.unread.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
+        // Otherwise hyper would add a length to answers that must not have one.
+        if self.has_no_more_bytes() && self.unread.is_some() {
+            return SizeHint::default();
+        }
         let rest = u64::try_from(self.rest.len()).unwrap_or(u64::MAX);
         let mut hint = self.inner.size_hint();
         if let Some(upper) = hint.upper() {
@@ -104,9 +139,12 @@ impl HttpBody for AnswerBody {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
+    use std::sync::Arc;
+
     use http_body_util::BodyExt;
 
     use super::*;
+    use crate::http::{connection::Connection, server::unread::UnreadAnswers};
 
     #[tokio::test]
     async fn a_large_body_comes_in_pieces_and_its_length_is_known() {
@@ -116,7 +154,7 @@ mod tests {
         let mut left = whole.len();
         let mut read = Vec::new();
         while let Some(frame) = body.frame().await {
-            let bytes = frame.unwrap().into_data().unwrap();
+            let bytes = frame.unwrap().into_data().unwrap().bytes;
             assert!(bytes.len() <= most, "{} after {}", bytes.len(), read.len());
             most = (2 * most).min(PIECE);
             left -= bytes.len();
@@ -125,5 +163,22 @@ mod tests {
             read.extend_from_slice(&bytes);
         }
         assert_eq!(read, whole);
+    }
+
+    #[tokio::test]
+    async fn a_counted_answer_is_unread_until_its_last_piece_is_dropped() {
+        for (bytes, pieces) in [(0, 1), (10, 1), (10 * FIRST_PIECE, 4)] {
+            let all = Arc::<UnreadAnswers>::default();
+            let unread = all.count(&Connection::for_test(true), FIRST_PIECE);
+            let mut body = AnswerBody::new(Body::from(vec![b' '; bytes]), None, None, unread, FIRST_PIECE);
+            let mut frames = Vec::new();
+            while !body.is_end_stream() {
+                frames.push(body.frame().await.unwrap().unwrap());
+            }
+            drop(body);
+            assert_eq!((frames.len(), all.bytes()), (pieces, FIRST_PIECE));
+            drop(frames.pop());
+            assert_eq!(all.bytes(), 0);
+        }
     }
 }

@@ -69,6 +69,12 @@ impl UnreadAnswers {
         Some(Unread { all: Arc::clone(self), connection: Arc::clone(connection), bytes })
     }
 
+    /// The unread bytes of all connections.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
     fn cut_off_the_greatest(&self) {
         let connections: Vec<_> = self.connections().values().filter_map(Weak::upgrade).collect();
         let unread = |connection: &Connection| connection.unread().load(Ordering::Relaxed);
@@ -105,7 +111,7 @@ impl Drop for ConnectionRegistration {
     }
 }
 
-/// A counted answer.
+/// A counted answer, which goes where its last bytes go (`super::body::Piece`).
 #[derive(Debug)]
 pub(super) struct Unread {
     all: Arc<UnreadAnswers>,

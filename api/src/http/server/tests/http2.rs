@@ -15,7 +15,7 @@ async fn http2_with(server: &Server, builder: &h2::client::Builder) -> h2::clien
     client
 }
 
-async fn send_http2(
+pub(super) async fn send_http2(
     client: &h2::client::SendRequest<bytes::Bytes>,
     path: &str,
 ) -> (h2::client::ResponseFuture, h2::SendStream<bytes::Bytes>) {
@@ -24,7 +24,7 @@ async fn send_http2(
     client.send_request(request, true).unwrap()
 }
 
-async fn text_http2(response: h2::client::ResponseFuture) -> String {
+pub(super) async fn text_http2(response: h2::client::ResponseFuture) -> String {
     let mut body = in_time(response).await.unwrap().into_body();
     let mut text = Vec::new();
     while let Some(piece) = in_time(body.data()).await {

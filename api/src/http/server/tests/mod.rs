@@ -5,6 +5,7 @@
 mod http2;
 mod requests;
 mod stop;
+mod unread;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

@@ -1,0 +1,105 @@
+//! Answers over HTTP/2 that hyper has taken, and the client has not read.
+
+use std::future::ready;
+
+use super::*;
+use crate::http::server::{client, unread::STREAM_BYTES};
+
+const ANSWERS: usize = 10;
+/// The first piece of an answer has room for all of it.
+const BYTES: usize = 1_000;
+/// A client must not open a window of a few bytes without end, so the test has a larger one.
+const WINDOW: u32 = 100;
+
+fn answer(path: &str) -> Response {
+    let mut response = Response::new(Body::from("x".repeat(BYTES)));
+    if path == "/empty" {
+        *response.body_mut() = Body::empty();
+        *response.status_mut() = axum::http::StatusCode::NO_CONTENT;
+    }
+    response
+}
+
+/// A client with windows of this size, and the unread answers of the server.
+async fn connect(window: u32) -> (h2::client::SendRequest<bytes::Bytes>, Arc<UnreadAnswers>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let accepted = listener.accept().await.unwrap();
+    let unread = Arc::<UnreadAnswers>::default();
+    let protocols =
+        Protocols { http1: http1(), tls: None, unread: Arc::clone(&unread), turns: Turns::new(1) };
+    let slot = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+    let counted = (slot, ConnectionMetrics::new(1).opened());
+    let (phase, phases) = watch::channel(Phase::Serving);
+    let service = tower::service_fn(|request: Request<ClientBody>| {
+        ready(Ok::<_, Infallible>(answer(request.uri().path())))
+    });
+    tokio::spawn(async move {
+        client::serve(protocols, accepted, false, service, phases, counted).await;
+        drop(phase);
+    });
+    let mut builder = h2::client::Builder::new();
+    let handshake = builder.initial_window_size(window).handshake(stream);
+    let (client, connection) = in_time(handshake).await.unwrap();
+    tokio::spawn(connection);
+    (client, unread)
+}
+
+/// Waits until no answer counts as unread: the service notices what it has written a moment after the client.
+async fn until_none_is_unread(unread: &UnreadAnswers) {
+    let none = async {
+        while unread.bytes() > 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    in_time(none).await;
+}
+
+/// hyper takes a whole small answer as soon as the client has room for a byte of it.
+#[tokio::test]
+async fn an_answer_over_http2_is_unread_until_all_of_it_is_written() {
+    let (client, unread) = connect(WINDOW).await;
+    let mut bodies = Vec::new();
+    for _ in 0..ANSWERS {
+        let mut body = in_time(http2::send_http2(&client, "/").await.0).await.unwrap().into_body();
+        let first = in_time(body.data()).await.unwrap().unwrap();
+        bodies.push((body, first.len()));
+    }
+    assert_eq!(unread.bytes(), ANSWERS * (STREAM_BYTES + BYTES));
+    // One half of the answers is reset, and the other one is read.
+    drop(bodies.split_off(ANSWERS / 2));
+    for (mut body, mut read) in bodies {
+        body.flow_control().release_capacity(read).unwrap();
+        while let Some(piece) = in_time(body.data()).await {
+            let piece = piece.unwrap();
+            body.flow_control().release_capacity(piece.len()).unwrap();
+            read += piece.len();
+        }
+        assert_eq!(read, BYTES);
+    }
+    until_none_is_unread(&unread).await;
+}
+
+#[tokio::test]
+async fn answers_that_are_read_do_not_count() {
+    let (client, unread) = connect(64 * 1024).await;
+    for _ in 0..ANSWERS {
+        let (response, _) = http2::send_http2(&client, "/").await;
+        assert_eq!(http2::text_http2(response).await.len(), BYTES);
+        until_none_is_unread(&unread).await;
+    }
+}
+
+/// It has no bytes that could be unread, but its stream takes memory until its head is written.
+#[tokio::test]
+async fn an_empty_answer_ends_and_has_no_length() {
+    let (client, unread) = connect(64 * 1024).await;
+    let answer = in_time(http2::send_http2(&client, "/empty").await.0).await.unwrap();
+    assert_eq!(answer.status(), 204);
+    assert!(!answer.headers().contains_key("content-length"));
+    let mut body = answer.into_body();
+    while let Some(piece) = in_time(body.data()).await {
+        assert!(piece.unwrap().is_empty());
+    }
+    until_none_is_unread(&unread).await;
+}
