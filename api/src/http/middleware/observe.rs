@@ -14,7 +14,7 @@ use tracing::debug_span;
 
 use super::{
     head::Head,
-    response_future::{CallerLookup, Inner, BodyUse, ResponseFuture, enter_as, look_up},
+    response_future::{BodyUse, CallerLookup, Inner, ResponseFuture, enter_as, look_up},
     shared::{RouteCheck, Shared},
     site::SiteRefusal,
 };
