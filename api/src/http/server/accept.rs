@@ -1,16 +1,16 @@
 //! Accepts connections, and survives errors.
 
-use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, panic::resume_unwind, sync::Arc, time::Duration};
 
 use db_locks_service::LogLimit;
-use futures_util::future::select_all;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
+    task::JoinSet,
 };
 
-use super::{HttpService, Protocols, client, refuse::Refuser};
+use super::{HttpService, Protocols, client, refuse::Refuser, turns::poll_everything_else};
 use crate::http::{connection::Phase, metrics::ConnectionMetrics};
 
 /// The idle time before a keepalive probe, to which up to [`KEEPALIVE_SPREAD`] seconds are added, by the peer's port. Thousands of
@@ -23,11 +23,15 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
 const KEEPALIVE_PROBES: u32 = 5;
 /// The pause after a connection could not be accepted because file descriptors or memory ran out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The number of connections that are accepted in a row before everything else that is ready is polled. Otherwise clients that connect
+/// without end would delay everybody.
+const IN_A_ROW: usize = 32;
 
 static NOT_ACCEPTED: LogLimit = LogLimit::new();
 static TOO_MANY: LogLimit = LogLimit::new();
 
 /// Accepts connections, and serves each in its own task.
+#[derive(Clone)]
 pub(super) struct Acceptor<S> {
     pub(super) protocols: Protocols,
     pub(super) service: S,
@@ -40,21 +44,21 @@ pub(super) struct Acceptor<S> {
 }
 
 impl<S: HttpService> Acceptor<S> {
-    /// Accepts connections. Never returns.
-    pub(super) async fn accept_on(&self, listeners: Vec<TcpListener>) -> Infallible {
-        if listeners.is_empty() {
-            return std::future::pending().await;
-        }
-        select_all(listeners.into_iter().map(|listener| Box::pin(self.accept_from(listener)))).await.0
+    /// Accepts connections, for each listener in a task of its own. So the runtime's threads accept them between other tasks.
+    pub(super) fn accept_on(&self, listeners: Vec<TcpListener>) -> JoinSet<Infallible> {
+        listeners.into_iter().map(|listener| self.clone().accept_from(listener)).collect()
     }
 
-    async fn accept_from(&self, listener: TcpListener) -> Infallible {
+    async fn accept_from(self, listener: TcpListener) -> Infallible {
         let on_loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
         loop {
-            match listener.accept().await {
-                Ok((stream, peer)) => self.admit(stream, peer, on_loopback),
-                Err(error) => pause_after(&error).await,
+            for _ in 0..IN_A_ROW {
+                match listener.accept().await {
+                    Ok((stream, peer)) => self.admit(stream, peer, on_loopback),
+                    Err(error) => pause_after(&error).await,
+                }
             }
+            poll_everything_else().await;
         }
     }
 
@@ -84,6 +88,19 @@ impl<S: HttpService> Acceptor<S> {
     }
 }
 
+/// Waits for these tasks, which never end. Passes on a panic.
+pub(super) async fn run(mut accepting: JoinSet<Infallible>) -> Infallible {
+    match accepting.join_next().await {
+        Some(Ok(never)) => match never {},
+        Some(Err(error)) => match error.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            // The runtime shuts down.
+            Err(_) => std::future::pending().await,
+        },
+        None => std::future::pending().await,
+    }
+}
+
 /// Sets socket options: send answers at once, and probe silent peers.
 fn set_socket_options(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
@@ -109,4 +126,48 @@ async fn pause_after(error: &io::Error) {
         );
     }
     tokio::time::sleep(ACCEPT_PAUSE).await;
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+mod tests {
+    use std::future::{Ready, ready};
+
+    use axum::{http::Request, response::Response};
+    use tokio::task::yield_now;
+
+    use super::*;
+    use crate::http::{connection::ClientBody, server::turns::Turns};
+
+    /// No more than a kernel keeps until they are accepted.
+    const CLIENTS: usize = 100;
+
+    fn answer(_: Request<ClientBody>) -> Ready<Result<Response, Infallible>> {
+        ready(Ok(Response::default()))
+    }
+
+    #[tokio::test]
+    async fn clients_that_connect_at_once_leave_other_tasks_a_chance() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let clients: Vec<_> = (0..CLIENTS).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
+        let (http1, turns) = (crate::http::server::http1(), Turns::new(1));
+        let acceptor = Acceptor {
+            protocols: Protocols { http1, tls: None, unread: Arc::default(), turns },
+            service: tower::service_fn(answer),
+            phase: watch::channel(Phase::Serving).0,
+            slots: Arc::new(Semaphore::new(CLIENTS)),
+            refuser: Refuser::default(),
+            metrics: ConnectionMetrics::new(CLIENTS),
+        };
+        let _accepting = acceptor.accept_on(vec![listener]);
+        let mut left = CLIENTS;
+        while left > 0 {
+            yield_now().await;
+            let now = acceptor.slots.available_permits();
+            assert!(left - now <= IN_A_ROW, "{} were accepted in a row", left - now);
+            left = now;
+        }
+        drop(clients);
+    }
 }

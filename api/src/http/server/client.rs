@@ -56,7 +56,10 @@ pub(super) async fn serve<S: HttpService>(
 ) {
     let authorities = protocols.tls.as_deref().map(Tls::authorities);
     let mut ending = Ending::new(phase);
-    let start = tokio::time::timeout(FIRST_HEAD_TIMEOUT, protocol::detect(tcp, protocols.tls.as_deref()));
+    let start = tokio::time::timeout(
+        FIRST_HEAD_TIMEOUT,
+        protocol::detect(tcp, protocols.tls.as_deref(), &protocols.turns),
+    );
     let started = tokio::select! {
         biased;
         started = start => started,
@@ -77,7 +80,7 @@ pub(super) async fn serve<S: HttpService>(
     let client = Arc::new(Connection::new(on_loopback, peer.ip(), ending.phase(), certificate));
     let _registration = protocols.unread.register(&client);
     let is_http2 = protocol == Protocol::Http2;
-    let io = TokioIo::new(ClientStream::new(transport, client.clone(), is_http2));
+    let io = TokioIo::new(ClientStream::new(transport, client.clone(), is_http2, protocols.turns.clone()));
     let requests = Requests {
         client: Arc::clone(&client),
         service: RefCell::new(service),

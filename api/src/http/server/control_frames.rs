@@ -40,6 +40,8 @@ const CONTINUATION: u8 = 9;
 /// Counts the control frames of a connection.
 #[derive(Debug)]
 pub(super) struct ControlFrames {
+    /// The number of frames, requests and bodies included.
+    frames: usize,
     /// Bytes to skip before the next head.
     skip: usize,
     head: [u8; HEAD],
@@ -59,6 +61,7 @@ impl ControlFrames {
     /// The count of a new connection.
     pub(super) const fn new(now: Instant) -> Self {
         Self {
+            frames: 0,
             skip: PREFACE,
             head: [0; HEAD],
             come: 0,
@@ -67,6 +70,11 @@ impl ControlFrames {
             written: 0,
             unanswered: 0,
         }
+    }
+
+    /// The number of frames since the last call, if it is at least `least`.
+    pub(super) fn take_frames(&mut self, least: usize) -> Option<usize> {
+        (self.frames >= least).then(|| std::mem::take(&mut self.frames))
     }
 
     /// Notes that bytes were written to the client.
@@ -94,6 +102,7 @@ impl ControlFrames {
                 return false;
             }
             self.come = 0;
+            self.frames += 1;
             let [a, b, c, kind, ..] = self.head;
             self.skip = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
             let is_allowed = match kind {

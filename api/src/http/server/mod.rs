@@ -150,7 +150,7 @@ pub async fn serve<S>(
         // First, so that no connection is accepted once the service may end.
         biased;
         () = finish => {}
-        never = acceptor.accept_on(listeners) => match never {},
+        never = accept::run(acceptor.accept_on(listeners)) => match never {},
     }
     // End the remaining connections: nothing waits for them.
     acceptor.phase.send_replace(Phase::Ended);

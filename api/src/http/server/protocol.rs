@@ -7,6 +7,7 @@ use tokio::{net::TcpStream, time::sleep};
 use super::{
     tls::{H2, Tls},
     transport::Transport,
+    turns::{PLAIN_START, TLS_START, Turns},
 };
 
 /// The beginning of the HTTP/2 preface. No method of the service begins like this.
@@ -23,13 +24,19 @@ pub(super) enum Protocol {
     Http2,
 }
 
-/// Detects a client's protocol, after the TLS handshake if TLS is set up.
-pub(super) async fn detect(tcp: TcpStream, tls: Option<&Tls>) -> io::Result<(Transport, Protocol)> {
+/// Detects a client's protocol, after the TLS handshake if TLS is set up. The steps of it take turns with other new connections.
+pub(super) async fn detect(
+    tcp: TcpStream,
+    tls: Option<&Tls>,
+    turns: &Turns,
+) -> io::Result<(Transport, Protocol)> {
     let Some(tls) = tls else {
-        let protocol = by_first_bytes(&tcp).await?;
+        let protocol = turns.begin(PLAIN_START, by_first_bytes(&tcp)).await?;
         return Ok((Transport::Plain(tcp), protocol));
     };
-    let stream = tls.acceptor().accept(tcp).await?;
+    // Without a byte there is nothing to do in a turn.
+    tcp.readable().await?;
+    let stream = turns.begin(TLS_START, tls.acceptor().accept(tcp)).await?;
     let is_h2 = stream.get_ref().1.alpn_protocol() == Some(H2);
     let protocol = if is_h2 { Protocol::Http2 } else { Protocol::Http1 };
     Ok((Transport::Tls(Box::new(stream)), protocol))
@@ -47,5 +54,78 @@ async fn by_first_bytes(tcp: &TcpStream) -> io::Result<Protocol> {
             return Ok(Protocol::Http1);
         }
         sleep(RECHECK_PAUSE).await;
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use futures_util::future::join_all;
+    use rustls::{
+        ClientConfig, ClientConnection, RootCertStore,
+        crypto::ring,
+        server::{ClientHello, ResolvesServerCert},
+        sign::CertifiedKey,
+    };
+    use tokio::{io::AsyncWriteExt, net::TcpListener, task::yield_now};
+
+    use super::*;
+
+    const CLIENTS: usize = 100;
+
+    /// Counts handshakes, which end here.
+    #[derive(Debug, Default)]
+    struct Handshakes(AtomicUsize);
+
+    impl ResolvesServerCert for Handshakes {
+        fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            None
+        }
+    }
+
+    /// The first bytes of a client.
+    fn hello() -> Vec<u8> {
+        let provider = Arc::new(ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config = config.unwrap().with_root_certificates(RootCertStore::empty()).with_no_client_auth();
+        let mut client = ClientConnection::new(config.into(), "localhost".try_into().unwrap()).unwrap();
+        let mut hello = Vec::new();
+        client.write_tls(&mut hello).unwrap();
+        hello
+    }
+
+    #[tokio::test]
+    async fn other_tasks_are_polled_between_two_handshakes() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let handshakes = Arc::new(Handshakes::default());
+        let (tls, turns) = (Arc::new(Tls::with_resolver(handshakes.clone()).unwrap()), Turns::new(1));
+        let (mut clients, mut servers) = (Vec::new(), Vec::new());
+        for _ in 0..CLIENTS {
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            client.write_all(&hello()).await.unwrap();
+            clients.push(client);
+            let (tcp, _) = listener.accept().await.unwrap();
+            tcp.readable().await.unwrap();
+            servers.push(tcp);
+        }
+        let detect = |tcp| {
+            let (tls, turns) = (Arc::clone(&tls), turns.clone());
+            tokio::spawn(async move { detect(tcp, Some(&tls), &turns).await.is_err() })
+        };
+        let detected: Vec<_> = servers.into_iter().map(detect).collect();
+        let mut done = 0;
+        while done < CLIENTS {
+            yield_now().await;
+            let now = handshakes.0.load(Ordering::Relaxed);
+            assert!(now - done <= 2, "{} handshakes in a row", now - done);
+            done = now;
+        }
+        assert!(join_all(detected).await.into_iter().all(Result::unwrap));
     }
 }

@@ -28,7 +28,7 @@ const AT_ONCE: usize = 32;
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Answers connections 503 and closes them.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Refuser(Arc<Semaphore>);
 
 impl Default for Refuser {

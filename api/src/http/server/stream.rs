@@ -9,10 +9,8 @@ use std::{
 };
 
 use db_locks_service::LogLimit;
-use rustix::event::{PollFd, PollFlags, Timespec};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
     time::Instant,
 };
 
@@ -22,6 +20,7 @@ use super::{
     linger::Linger,
     timers::{HeadTimer, StallTimer},
     transport::Transport,
+    turns::Turns,
 };
 use crate::http::connection::Connection;
 
@@ -33,6 +32,11 @@ const RECENT_READ: Duration = Duration::from_millis(20);
 
 /// The interval of checks for a hang-up behind bytes that hyper does not read.
 const HANG_UP_CHECK_PERIOD: Duration = Duration::from_millis(200);
+
+/// The most frames of HTTP/2 in a turn, since streams that h2 refuses are no requests. The frames of the last piece come on top.
+const FRAMES_OF_TURN: usize = 128;
+/// The number of frames that take as long as a request, at most.
+const FRAMES_OF_REQUEST: usize = 8;
 
 /// The socket of a client.
 ///
@@ -54,6 +58,7 @@ pub(super) struct ClientStream {
     input: InputCheck,
     /// With HTTP/2.
     control_frames: ControlFrames,
+    turns: Turns,
     stall_timer: StallTimer,
     linger: Linger,
     /// Runs while the kernel has bytes that hyper does not read.
@@ -62,7 +67,12 @@ pub(super) struct ClientStream {
 
 impl ClientStream {
     /// The stream of a new connection.
-    pub(super) fn new(transport: Transport, connection: Arc<Connection>, is_http2: bool) -> Self {
+    pub(super) fn new(
+        transport: Transport,
+        connection: Arc<Connection>,
+        is_http2: bool,
+        turns: Turns,
+    ) -> Self {
         let now = Instant::now();
         Self {
             transport,
@@ -74,6 +84,7 @@ impl ClientStream {
             head_timer: HeadTimer::new(now),
             input: InputCheck::default(),
             control_frames: ControlFrames::new(now),
+            turns,
             stall_timer: StallTimer::default(),
             linger: Linger::default(),
             hang_up_timer: None,
@@ -92,7 +103,7 @@ impl ClientStream {
             return Ok(());
         }
         loop {
-            if is_closed(self.transport.tcp()) {
+            if self.transport.is_closed() {
                 return Err(io::ErrorKind::ConnectionReset.into());
             }
             let timer =
@@ -110,7 +121,7 @@ impl ClientStream {
     /// grant.
     fn check_open(&self) -> io::Result<()> {
         let is_stale = || self.last_read.elapsed() > RECENT_READ;
-        if self.connection.has_unconfirmed() && is_stale() && is_closed(self.transport.tcp()) {
+        if self.connection.has_unconfirmed() && is_stale() && self.transport.is_closed() {
             return Err(io::ErrorKind::ConnectionReset.into());
         }
         Ok(())
@@ -145,14 +156,6 @@ impl ClientStream {
     }
 }
 
-/// Whether the peer has closed its side or the connection is broken, even if bytes are unread.
-fn is_closed(tcp: &TcpStream) -> bool {
-    let mut polled = [PollFd::new(tcp, PollFlags::RDHUP)];
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
-    rustix::event::poll(&mut polled, Some(&now)).is_ok() && polled[0].revents().intersects(gone)
-}
-
 impl AsyncRead for ClientStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -162,6 +165,11 @@ impl AsyncRead for ClientStream {
         let this = &mut *self;
         if this.input.has_refused() {
             return Poll::Ready(this.input.read_refusal(buffer));
+        }
+        if let Some(frames) = this.control_frames.take_frames(FRAMES_OF_TURN) {
+            this.turns.note(frames / FRAMES_OF_REQUEST);
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
         }
         let before = buffer.filled().len();
         let read = Pin::new(&mut this.transport).poll_read(cx, buffer);
@@ -228,3 +236,6 @@ impl Drop for ClientStream {
         self.connection.ended();
     }
 }
+
+#[cfg(test)]
+mod tests;

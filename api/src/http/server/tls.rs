@@ -66,6 +66,20 @@ impl Tls {
         Ok(())
     }
 
+    /// TLS with this choice of a certificate.
+    #[cfg(test)]
+    pub(super) fn with_resolver(
+        resolver: Arc<dyn rustls::server::ResolvesServerCert>,
+    ) -> Result<Self, TlsError> {
+        let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()));
+        let builder = builder.with_safe_default_protocol_versions()?;
+        Ok(Self {
+            config: RwLock::new(builder.with_no_client_auth().with_cert_resolver(resolver).into()),
+            client_ca: RwLock::default(),
+            authorities: watch::Sender::default(),
+        })
+    }
+
     /// The acceptor for a new connection.
     pub(super) fn acceptor(&self) -> TlsAcceptor {
         Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner)).into()

@@ -6,6 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -30,6 +31,14 @@ impl Transport {
             Self::Plain(tcp) => tcp,
             Self::Tls(tls) => tls.get_ref().0,
         }
+    }
+
+    /// Whether the peer has closed its side or the connection is broken, even if bytes are unread.
+    pub(super) fn is_closed(&self) -> bool {
+        let mut polled = [PollFd::new(self.tcp(), PollFlags::RDHUP)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let gone = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+        rustix::event::poll(&mut polled, Some(&now)).is_ok() && polled[0].revents().intersects(gone)
     }
 }
 

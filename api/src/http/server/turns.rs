@@ -11,12 +11,14 @@
 //! connection with a heartbeat now and then does not wait for those that send one request after the other, neither with the request nor
 //! with the answer. After a number of requests in turns everything else that is ready is polled first. Nothing is refused or delayed for
 //! that: a thread that has nothing else to do takes one turn after the other.
+//!
+//! A connection that begins has a line of its own, until it is known what protocol its client speaks.
 
 mod line;
 mod queue;
+mod start;
 
 use std::{
-    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -24,7 +26,14 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use self::{line::Line, queue::Permit};
+pub(super) use self::{
+    line::poll_everything_else,
+    start::{PLAIN_START, TLS_START},
+};
+use self::{
+    line::{Entering, Line},
+    queue::Permit,
+};
 
 /// The most requests at once of a connection that is not busy.
 const FEW: usize = 2;
@@ -40,6 +49,8 @@ pub(super) struct Turns {
     few: Line,
     /// The line of busy connections.
     busy: Line,
+    /// The line of connections that begin.
+    new: Line,
     /// The number of turns that have ended: the time by which connections wait. It stands still while nobody needs turns.
     time: Arc<AtomicU64>,
 }
@@ -47,7 +58,18 @@ pub(super) struct Turns {
 impl Turns {
     /// Turns on this number of threads.
     pub(super) fn new(threads: usize) -> Self {
-        Self { few: Line::of_few(threads), busy: Line::of_busy(threads), time: Arc::default() }
+        Self {
+            few: Line::of_few(threads),
+            busy: Line::of_busy(threads),
+            new: Line::of_new(threads),
+            time: Arc::default(),
+        }
+    }
+
+    /// Notes that a thread was busy for as long as this number of requests takes, with something else than requests.
+    pub(super) fn note(&self, requests: usize) {
+        self.few.answered(requests, false);
+        self.busy.answered(requests, true);
     }
 }
 
@@ -83,7 +105,7 @@ pub(super) struct Busy {
     /// The time of the last request or turn.
     last: u64,
     /// The next turn, once it was asked for.
-    next: Option<Pin<Box<dyn Future<Output = Permit> + Send>>>,
+    next: Option<Entering>,
 }
 
 impl Busy {
@@ -114,17 +136,10 @@ impl Busy {
         let is_busy = self.left > 0;
         let turn = |permit| Poll::Ready(Turn { is_busy, permit, requests: 0 });
         let line = if is_busy { &self.turns.busy } else { &self.turns.few };
-        if self.next.is_none() {
-            if !is_busy && line.is_short() {
-                return turn(None);
-            }
-            if is_busy && let Some(permit) = line.try_enter() {
-                return turn(Some(permit));
-            }
+        if self.next.is_none() && !is_busy && line.is_short() {
+            return turn(None);
         }
-        let next = self.next.get_or_insert_with(|| Box::pin(line.enter(self.last)));
-        let permit = ready!(next.as_mut().poll(cx));
-        self.next = None;
+        let permit = ready!(line.poll_enter(&mut self.next, self.last, cx));
         turn(Some(permit))
     }
 

@@ -1,10 +1,12 @@
 //! A line in which connections wait for their turns.
 
 use std::{
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
+    task::{Context, Poll, ready},
     thread::LocalKey,
 };
 
@@ -24,9 +26,13 @@ const MOST_YIELDS: u32 = 32;
 /// The number of requests of a line since a thread has polled everything else. Another thread may poll the task that resets it.
 type Answered = LocalKey<Arc<AtomicUsize>>;
 
+/// Waits for a turn, and leaves the line on drop.
+pub(super) type Entering = Pin<Box<dyn Future<Output = Permit> + Send>>;
+
 thread_local! {
     static OF_FEW: Arc<AtomicUsize> = Arc::default();
     static OF_BUSY: Arc<AtomicUsize> = Arc::default();
+    static OF_NEW: Arc<AtomicUsize> = Arc::default();
 }
 
 /// The line of all connections of a kind.
@@ -47,6 +53,12 @@ impl Line {
         Self::new(threads, &OF_BUSY)
     }
 
+    /// The line of connections that begin. Half of the threads are left to the other connections: a TLS handshake takes as long as many
+    /// requests, and cannot be interrupted.
+    pub(super) fn of_new(threads: usize) -> Self {
+        Self::new(threads / 2, &OF_NEW)
+    }
+
     fn new(threads: usize, answered: &'static Answered) -> Self {
         Self { queue: Arc::new(Queue::new(threads.max(1))), answered }
     }
@@ -56,8 +68,26 @@ impl Line {
         get(self.answered) < SHORT && self.queue.is_free()
     }
 
+    /// Ready with a turn. `entering` is the place in the line while it is not.
+    pub(super) fn poll_enter(
+        &self,
+        entering: &mut Option<Entering>,
+        last: u64,
+        cx: &mut Context<'_>,
+    ) -> Poll<Permit> {
+        if entering.is_none()
+            && let Some(permit) = self.try_enter()
+        {
+            return Poll::Ready(permit);
+        }
+        let waiting = entering.get_or_insert_with(|| Box::pin(self.enter(last)));
+        let permit = ready!(waiting.as_mut().poll(cx));
+        *entering = None;
+        Poll::Ready(permit)
+    }
+
     /// A turn without waiting.
-    pub(super) fn try_enter(&self) -> Option<Permit> {
+    fn try_enter(&self) -> Option<Permit> {
         if get(self.answered) >= IN_A_ROW { None } else { self.queue.try_turn() }
     }
 
@@ -95,7 +125,7 @@ impl Line {
 ///
 /// The runtime's queue of a thread has few places. If many sockets become ready at once, most of their tasks wait in a second queue, from
 /// which the runtime takes one now and then as long as the first queue has any.
-async fn poll_everything_else() {
+pub(in crate::http::server) async fn poll_everything_else() {
     let metrics = Handle::current().metrics();
     for _ in 0..MOST_YIELDS {
         yield_now().await;
