@@ -178,9 +178,14 @@ impl Connection {
         self.requests.load(Ordering::Relaxed)
     }
 
+    /// The number of requests that are in flight.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
     /// Whether a request is being answered.
     pub(super) fn is_busy(&self) -> bool {
-        self.in_flight.load(Ordering::Relaxed) > 0
+        self.in_flight() > 0
     }
 }
 

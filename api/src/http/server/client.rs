@@ -43,6 +43,9 @@ use crate::http::{
     metrics::OpenConnection,
 };
 
+/// The number of streams whose end takes as long as a request, at most.
+const STREAMS_OF_REQUEST: usize = 4;
+
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// Serves a connection to its end.
@@ -119,20 +122,24 @@ async fn speak<S: HttpService>(
         }
         Protocol::Http2 => {
             let streams = Streams::default();
+            let client = Arc::clone(&requests.client);
             let requests = Requests { streams: Some(streams.clone()), ..requests };
             let mut connection = pin!(super::http2(streams.spawner()).serve_connection(io, requests));
             let mut running = Running::new(protocols.turns.clone());
-            loop {
+            let ended = loop {
                 tokio::select! {
                     biased;
-                    result = run_http2(&mut running, &streams, connection.as_mut()) => return Some(result),
+                    result = run_http2(&mut running, &streams, connection.as_mut()) => break Some(result),
                     Some(end) = ends.next() => match end {
                         // Tell the client to send further requests elsewhere.
                         End::Graceful => connection.as_mut().graceful_shutdown(),
-                        End::AtOnce => return None,
+                        End::AtOnce => break None,
                     }
                 }
-            }
+            };
+            // Its streams end now, all at once.
+            protocols.turns.note(client.in_flight() / STREAMS_OF_REQUEST);
+            ended
         }
     }
 }
