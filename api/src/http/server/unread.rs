@@ -30,8 +30,17 @@ static CUT_OFF: LogLimit = LogLimit::new();
 pub(super) struct UnreadAnswers {
     most: usize,
     bytes: AtomicUsize,
+    /// The bytes of connections that were cut off and have not ended. They are as good as gone.
+    ending: AtomicUsize,
     /// The connections by their addresses in memory.
-    connections: Mutex<HashMap<usize, Weak<Connection>>>,
+    connections: Mutex<HashMap<usize, Registered>>,
+}
+
+#[derive(Debug)]
+struct Registered {
+    connection: Weak<Connection>,
+    /// The bytes that were unread when the connection was cut off.
+    cut_off_with: Option<usize>,
 }
 
 impl Default for UnreadAnswers {
@@ -42,17 +51,19 @@ impl Default for UnreadAnswers {
 
 impl UnreadAnswers {
     fn at_most(most: usize) -> Self {
-        Self { most, bytes: AtomicUsize::new(0), connections: Mutex::default() }
+        let [bytes, ending] = [0; 2].map(AtomicUsize::new);
+        Self { most, bytes, ending, connections: Mutex::default() }
     }
 
-    fn connections(&self) -> MutexGuard<'_, HashMap<usize, Weak<Connection>>> {
+    fn connections(&self) -> MutexGuard<'_, HashMap<usize, Registered>> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Registers a connection until the returned value is dropped.
     pub(super) fn register(self: &Arc<Self>, connection: &Arc<Connection>) -> ConnectionRegistration {
         let address = Arc::as_ptr(connection).addr();
-        self.connections().insert(address, Arc::downgrade(connection));
+        let registered = Registered { connection: Arc::downgrade(connection), cut_off_with: None };
+        self.connections().insert(address, registered);
         ConnectionRegistration { all: Arc::clone(self), address }
     }
 
@@ -63,7 +74,7 @@ impl UnreadAnswers {
         }
         connection.unread().fetch_add(bytes, Ordering::Relaxed);
         let all = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if all > self.most {
+        if all > self.most.saturating_add(self.ending.load(Ordering::Relaxed)) {
             self.cut_off_the_greatest();
         }
         Some(Unread { all: Arc::clone(self), connection: Arc::clone(connection), bytes })
@@ -76,23 +87,29 @@ impl UnreadAnswers {
     }
 
     fn cut_off_the_greatest(&self) {
-        let connections: Vec<_> = self.connections().values().filter_map(Weak::upgrade).collect();
+        let mut registered = self.connections();
+        let kept = registered.values_mut().filter(|registered| registered.cut_off_with.is_none());
+        let mut connections: Vec<_> =
+            kept.filter_map(|kept| Some((kept.connection.upgrade()?, &mut kept.cut_off_with))).collect();
         let unread = |connection: &Connection| connection.unread().load(Ordering::Relaxed);
         let mut by_address: HashMap<IpAddr, usize> = HashMap::new();
-        for connection in &connections {
+        for (connection, _) in &connections {
             *by_address.entry(connection.own_room().network()).or_default() += unread(connection);
         }
-        let order = |connection: &&Arc<Connection>| {
+        let order = |(connection, _): &&mut (Arc<Connection>, _)| {
             (
                 by_address.get(&connection.own_room().network()).copied().unwrap_or_default(),
                 unread(connection),
             )
         };
-        if let Some(greatest) = connections.iter().max_by_key(order) {
+        if let Some((greatest, cut_off_with)) = connections.iter_mut().max_by_key(order) {
+            let bytes = unread(greatest);
             if let Some(left_out) = CUT_OFF.pass() {
-                let (bytes, peer) = (unread(greatest), greatest.peer());
+                let peer = greatest.peer();
                 tracing::warn!(%peer, bytes, left_out, "a client leaves too many answers unread; its connection is closed");
             }
+            **cut_off_with = Some(bytes);
+            self.ending.fetch_add(bytes, Ordering::Relaxed);
             greatest.cut_off();
         }
     }
@@ -107,7 +124,9 @@ pub(super) struct ConnectionRegistration {
 
 impl Drop for ConnectionRegistration {
     fn drop(&mut self) {
-        self.all.connections().remove(&self.address);
+        let removed = self.all.connections().remove(&self.address);
+        let ended = removed.and_then(|registered| registered.cut_off_with).unwrap_or_default();
+        self.all.ending.fetch_sub(ended, Ordering::Relaxed);
     }
 }
 
@@ -155,6 +174,23 @@ mod tests {
         assert!(is_cut(&great) && !is_cut(&small));
         drop(unread);
         assert_eq!((all.bytes.load(Ordering::Relaxed), great.unread().load(Ordering::Relaxed)), (0, 0));
+    }
+
+    /// The task of a connection that was cut off may take a while to end it.
+    #[test]
+    fn each_connection_is_cut_off_once() {
+        let all = Arc::new(UnreadAnswers::at_most(100_000));
+        let [first, second, third] = [(); 3].map(|()| Connection::for_test(true));
+        let is_cut = |connection: &Connection| connection.until_cut_off().now_or_never().is_some();
+        let mut registrations = [&first, &second, &third].map(|connection| Some(all.register(connection)));
+        let unread = [all.count(&first, 60_000), all.count(&second, 50_000), all.count(&third, 40_000)];
+        assert!(is_cut(&first) && !is_cut(&second) && !is_cut(&third), "90 kB are left");
+        let more = all.count(&third, 15_000);
+        assert!(is_cut(&third) && !is_cut(&second), "105 kB were left");
+        registrations[0] = None;
+        drop((unread, more));
+        registrations[2] = None;
+        assert_eq!(all.ending.load(Ordering::Relaxed), 0);
     }
 
     /// Guards a caller that reads a long list against a client that leaves many lists unread, each on a connection of its own.
