@@ -98,7 +98,7 @@ pub(super) struct Running {
 impl Running {
     /// No streams yet.
     pub(super) fn new(turns: Turns) -> Self {
-        Self { streams: FuturesUnordered::new(), busy: Busy::new(turns) }
+        Self { streams: FuturesUnordered::new(), busy: Busy::until_known(turns) }
     }
 
     /// Polls the streams, then the connection, which writes their answers. New streams that are too many for a turn wait for the next one.

@@ -115,6 +115,12 @@ impl Busy {
         Self { turns, left: 0, last, next: None }
     }
 
+    /// A new connection that counts as busy until it has had some polls with few requests. With HTTP/2 a thousand requests can
+    /// arrive before the first poll, and more that h2 refuses.
+    pub(super) fn until_known(turns: Turns) -> Self {
+        Self { left: BUSY_FOR, ..Self::new(turns) }
+    }
+
     /// Polls a connection in its turn. `requests` counts the requests that it has received.
     pub(super) fn poll_in_turn<T>(
         &mut self,

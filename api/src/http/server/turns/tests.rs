@@ -280,3 +280,24 @@ async fn a_connection_with_a_request_now_and_then_waits_for_a_few_turns_only() {
     join_all(clients).await;
     assert!(longest <= 2 * SHORT, "{longest} requests were answered meanwhile");
 }
+
+/// Guards holders against clients that connect again and again with a thousand streams that h2 refuses: none of these is a request.
+#[tokio::test]
+async fn new_connections_of_http2_do_not_wait_in_the_line_of_the_others() {
+    let turns = Turns::new(1);
+    let mut connection = Busy::until_known(turns.clone());
+    let mut holder = Busy::new(turns.clone());
+    let mut polls_while_busy = 0;
+    loop {
+        let mut turn = poll_fn(|cx| connection.poll_turn(cx)).await;
+        if !turn.is_busy {
+            break;
+        }
+        let mut cx = Context::from_waker(noop_waker_ref());
+        let Poll::Ready(own) = holder.poll_turn(&mut cx) else { panic!("the holder waits for it") };
+        holder.end(own, false);
+        polls_while_busy += turn.admit(1);
+        connection.end(turn, false);
+    }
+    assert_eq!(polls_while_busy, BUSY_FOR as usize, "one that sends few requests is soon one of the others");
+}
