@@ -35,7 +35,7 @@ use super::{
     timers::FIRST_HEAD_TIMEOUT,
     tls::Tls,
     turns::Busy,
-    unread::{STREAM_BYTES, UnreadAnswers},
+    unread::{STREAM_BYTES, UnreadAnswers, memory_of},
 };
 use crate::http::{
     BodyMemory,
@@ -181,7 +181,8 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Requests<S> 
         let in_flight = InFlight::new(self.client.clone());
         let read = |body| Body::new(RequestBody::new(body, self.client.clone()));
         let request = request.map(|body| ClientBody::new(read(body), self.client.clone()));
-        let answered = self.streams.as_ref().map(Streams::request);
+        let memory = || self.unread.count(&self.client, memory_of(&request));
+        let answered = self.streams.as_ref().map(|streams| streams.request(memory()));
         let unread = Arc::clone(&self.unread);
         ResponseFuture {
             // The service is always ready.

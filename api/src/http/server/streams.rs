@@ -14,7 +14,10 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 use hyper::rt::Executor;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::turns::{Busy, Turns};
+use super::{
+    turns::{Busy, Turns},
+    unread::Unread,
+};
 
 /// The time limit for a client to read a whole answer. With HTTP/2 the client controls the flow, and could stop it forever.
 const TAKEN_WITHIN: Duration = Duration::from_mins(2);
@@ -35,6 +38,8 @@ struct New {
     streams: Vec<Stream>,
     /// The request that hyper has passed on and not spawned a stream for yet. It does one right after the other.
     answered: Answered,
+    /// Counts its memory.
+    memory: Option<Unread>,
 }
 
 fn lock(new: &Mutex<New>) -> MutexGuard<'_, New> {
@@ -51,10 +56,12 @@ impl Streams {
         Spawner(Arc::downgrade(&self.0))
     }
 
-    /// Notes a request whose stream is spawned next.
-    pub(super) fn request(&self) -> Answered {
+    /// Notes a request whose stream is spawned next. `memory` counts it until the stream has ended.
+    pub(super) fn request(&self, memory: Option<Unread>) -> Answered {
         let answered = Answered::default();
-        self.new_ones().answered = Arc::clone(&answered);
+        let mut new = self.new_ones();
+        new.answered = Arc::clone(&answered);
+        new.memory = memory;
         answered
     }
 }
@@ -64,8 +71,8 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Spawner {
         // The connection has ended otherwise.
         let Some(new) = self.0.upgrade() else { return };
         let mut new = lock(&new);
-        let answered = std::mem::take(&mut new.answered);
-        new.streams.push(Stream { future: Box::pin(future), answered, deadline: None });
+        let (answered, memory) = (std::mem::take(&mut new.answered), new.memory.take());
+        new.streams.push(Stream { future: Box::pin(future), answered, deadline: None, _memory: memory });
     }
 }
 
@@ -74,6 +81,7 @@ struct Stream {
     future: Pin<Box<dyn Future<Output = ()> + Send>>,
     answered: Answered,
     deadline: Option<Pin<Box<Sleep>>>,
+    _memory: Option<Unread>,
 }
 
 impl Future for Stream {

@@ -1,7 +1,9 @@
-//! Bounds the memory of answers that clients have not read, by closing a connection: of the address with the most unread bytes, the
-//! connection with the most. So an address with many connections loses its own, and not the one of a caller that reads a long list.
+//! Bounds the memory of answers that clients have not read, and of requests over HTTP/2, by closing a connection: of the address with the
+//! most bytes, the connection with the most. So an address with many connections loses its own, and not the one of a caller that reads a
+//! long list.
 //!
-//! A client of HTTP/2 controls the flow of its answers, and can leave a thousand of them unread on one connection.
+//! A client of HTTP/2 controls the flow of its answers, and can leave a thousand of them unread on one connection. It can also send a
+//! thousand requests with its first bytes, which wait for turns.
 
 use std::{
     collections::HashMap,
@@ -12,18 +14,26 @@ use std::{
     },
 };
 
+use axum::http::Request;
 use db_locks_service::LogLimit;
 
 use crate::http::connection::Connection;
 
-/// The limit for all unread answers, in bytes.
-const MOST_BYTES: usize = 256 * 1024 * 1024;
+/// The limit for all unread answers and requests over HTTP/2, in bytes. As many requests as may wait in queues take less than half of it.
+const MOST_BYTES: usize = 512 * 1024 * 1024;
 /// Smaller answers are not counted, since a connection itself takes more. With HTTP/2 [`STREAM_BYTES`] makes all answers count.
 const COUNTED_FROM: usize = 2 * 1024;
 /// The memory of an answer over HTTP/2 in addition to its body: its stream and its headers.
 pub(super) const STREAM_BYTES: usize = 2 * 1024;
+/// The memory of a header of a request over HTTP/2. A client can name one that it sent before with a single byte.
+const HEADER_BYTES: usize = 128;
 
 static CUT_OFF: LogLimit = LogLimit::new();
+
+/// The memory of a request over HTTP/2 until its stream has ended, in bytes, without its body.
+pub(super) fn memory_of<B>(request: &Request<B>) -> usize {
+    STREAM_BYTES + request.headers().len() * HEADER_BYTES
+}
 
 /// The unread answers of all connections.
 #[derive(Debug)]
@@ -106,7 +116,7 @@ impl UnreadAnswers {
             let bytes = unread(greatest);
             if let Some(left_out) = CUT_OFF.pass() {
                 let peer = greatest.peer();
-                tracing::warn!(%peer, bytes, left_out, "a client leaves too many answers unread; its connection is closed");
+                tracing::warn!(%peer, bytes, left_out, "a client leaves too many answers unread, or has too many requests under way; its connection is closed");
             }
             **cut_off_with = Some(bytes);
             self.ending.fetch_add(bytes, Ordering::Relaxed);

@@ -1,9 +1,12 @@
 //! Answers over HTTP/2 that hyper has taken, and the client has not read.
 
-use std::future::ready;
+use std::future::pending;
 
 use super::*;
-use crate::http::server::{client, unread::STREAM_BYTES};
+use crate::http::server::{
+    client,
+    unread::{STREAM_BYTES, memory_of},
+};
 
 const ANSWERS: usize = 10;
 /// The first piece of an answer has room for all of it.
@@ -32,7 +35,13 @@ async fn connect(window: u32) -> (h2::client::SendRequest<bytes::Bytes>, Arc<Unr
     let counted = (slot, ConnectionMetrics::new(1).opened());
     let (phase, phases) = watch::channel(Phase::Serving);
     let service = tower::service_fn(|request: Request<ClientBody>| {
-        ready(Ok::<_, Infallible>(answer(request.uri().path())))
+        let path = request.uri().path().to_owned();
+        Box::pin(async move {
+            if path == "/waits" {
+                pending::<()>().await;
+            }
+            Ok::<_, Infallible>(answer(&path))
+        })
     });
     tokio::spawn(async move {
         client::serve(protocols, accepted, false, service, phases, counted).await;
@@ -101,5 +110,27 @@ async fn an_empty_answer_ends_and_has_no_length() {
     while let Some(piece) = in_time(body.data()).await {
         assert!(piece.unwrap().is_empty());
     }
+    until_none_is_unread(&unread).await;
+}
+
+/// A client can send a thousand requests with its first bytes, on each of thousands of connections.
+#[tokio::test]
+async fn a_request_over_http2_counts_until_its_stream_ends() {
+    let (client, unread) = connect(WINDOW).await;
+    let mut waiting = Vec::new();
+    for _ in 0..ANSWERS {
+        let request = Request::get("http://x/waits").header("x-a", "b").body(()).unwrap();
+        waiting.push(in_time(client.clone().ready()).await.unwrap().send_request(request, true).unwrap());
+    }
+    let all = ANSWERS * memory_of(&Request::get("/").header("x-a", "b").body(()).unwrap());
+    assert!(all > ANSWERS * STREAM_BYTES, "headers count");
+    let counted = async {
+        while unread.bytes() < all {
+            tokio::task::yield_now().await;
+        }
+    };
+    in_time(counted).await;
+    assert_eq!(unread.bytes(), all);
+    drop((waiting, client));
     until_none_is_unread(&unread).await;
 }
