@@ -1,4 +1,5 @@
-//! The command line. Every setting is both a flag and an environment variable.
+//! The command line. Every setting of the service is both a flag and an environment variable. Flags of client commands are in
+//! `command/args.rs`.
 
 mod serve;
 

@@ -27,8 +27,8 @@ mod time;
 
 pub use command::{Acquire, Command, DataEdit, ForcedRelease, Heartbeat, Kind, LeaveReason, Release};
 pub use decide::{
-    Context, DEFAULT_LEASE_MS, DETACHED_FOR_MS, Decided, EarlierDecision, Effects, EndReason, Ended, Freed,
-    KeyChange, MOST_HOLDERS, Need, OFFER_MS, ROW_BYTES, Verdict,
+    Context, DEFAULT_LEASE_MS, Decided, EarlierDecision, Effects, EndReason, Ended, Freed,
+    KEPT_FOR_REPEAT_MS, KeyChange, MOST_HOLDERS, Need, OFFER_MS, ROW_BYTES, Verdict,
 };
 pub use ended::{EndedVersion, EndedVersions, VersionDigest};
 pub use epoch::{Epoch, TOKENS_OF_AN_EPOCH};

@@ -202,9 +202,11 @@ impl KeyTask {
             }
             match request.command {
                 Command::ReapReplica { replica } => load_request.waiters_of = Some(replica),
-                Command::Get(Kind::Semaphore) | Command::PutSemaphore { .. } => load_request.busy = true,
+                Command::Get(Kind::Semaphore) | Command::PutSemaphore { .. } => {
+                    load_request.counts_permits = true;
+                }
                 Command::DeleteSemaphore => {
-                    load_request.busy = true;
+                    load_request.counts_permits = true;
                     load_request.latest_chosen = true;
                 }
                 _ => {}

@@ -41,7 +41,7 @@ pub(super) enum Message {
     /// The result of a commit.
     Committed(Box<CommitDone>),
     /// The result of a decision under the database's lock.
-    Locked(Box<LockedDone>),
+    DecidedUnderLock(Box<DecidedUnderLock>),
     /// Serve the queue of a key: another replica has an offer for a waiter of this one.
     ServeQueue {
         /// The key.
@@ -111,7 +111,7 @@ pub(super) struct FoundBlocked {
 
 /// The result of a decision under the database's lock.
 #[derive(Debug)]
-pub(super) struct LockedDone {
+pub(super) struct DecidedUnderLock {
     pub(super) id: KeyId,
     /// The key task as it was decided, without the channels to its callers: those stay in the shard.
     pub(super) copy: KeyTask,

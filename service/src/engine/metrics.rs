@@ -232,7 +232,10 @@ fn describe() {
         SHED_ACQUIRES,
         "Acquires that were refused because of overload, by reason: too long a wait, a full queue"
     );
-    describe_counter!(LOST_RACES, "Writes that lost the race against another replica's write");
+    describe_counter!(
+        LOST_RACES,
+        "Writes that failed because the key was not in the state that they assumed"
+    );
     describe_counter!(
         NOTIFICATIONS,
         "Notifications to and from other replicas: sent, received, missed, found by the fallback look"

@@ -22,7 +22,7 @@ pub trait Store: KeyStore + ReplicaStore + SweepStore + ListStore {}
 
 impl<S: KeyStore + ReplicaStore + SweepStore + ListStore> Store for S {}
 
-/// How many batches of a shard are under way at most on most databases.
+/// How many batches of a shard are under way at a time on most databases, if none of them is slow.
 pub(super) const MOST_BATCHES: usize = 2;
 
 /// Loads and commits the states of keys.
@@ -77,7 +77,7 @@ pub trait KeyStore: Send + Sync + 'static {
     /// Whether concurrent commits are faster than sequential ones. Not so on SQLite, which has one writer.
     fn commits_in_parallel(&self) -> bool;
 
-    /// How many batches of a shard are under way at most: while the database carries out one, it has the next one at
+    /// How many batches of a shard are under way at a time, if none of them is slow: while the database carries out one, it has the next one at
     /// hand, and the replica sends answers.
     fn most_batches(&self) -> usize {
         MOST_BATCHES

@@ -20,7 +20,7 @@ pub struct LoadRequest {
     /// The least number of permits to load, if there are so many. Those that end first are loaded.
     pub permits: usize,
     /// Whether to count the granted permits even if the loaded ones suffice.
-    pub busy: bool,
+    pub counts_permits: bool,
     /// Whether to also load the permits with the latest grants whose versions callers chose, at most
     /// [`EndedVersions::AT_MOST`](crate::domain::EndedVersions::AT_MOST).
     pub latest_chosen: bool,
@@ -44,7 +44,7 @@ impl LoadRequest {
             positions: false,
             queue_prefix: default_rows(Self::QUEUE_PREFIX),
             permits: default_rows(Self::PERMITS),
-            busy: false,
+            counts_permits: false,
             latest_chosen: false,
             waiters_of: None,
         }

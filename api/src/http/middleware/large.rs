@@ -1,4 +1,4 @@
-//! Bounds the memory of large answers that clients have not read yet.
+//! Limits the room of long pages and of the metrics while they are sent; `server/unread.rs` limits unread answers in general.
 
 use std::{
     net::IpAddr,

@@ -39,7 +39,7 @@ pub const OFFER_MS: i64 = 2_000;
 
 /// How long a caller without a connection keeps its place in the queue or its undelivered grant if it chose its
 /// version, in milliseconds.
-pub const DETACHED_FOR_MS: i64 = 10_000;
+pub const KEPT_FOR_REPEAT_MS: i64 = 10_000;
 
 /// The state of a key while a batch changes it, and a record of the changes.
 #[derive(Debug, Clone)]

@@ -1,6 +1,6 @@
 //! Serves the queue: free places go to the first waiters.
 
-use super::{Context, DETACHED_FOR_MS, Freed, KeyChange, Need, OFFER_MS};
+use super::{Context, Freed, KEPT_FOR_REPEAT_MS, KeyChange, Need, OFFER_MS};
 use crate::domain::{Body, Mutex, Owner, Place, Refusal, Reply, Waiter, queue::FoundWaiter};
 
 /// The maximum number of waiters that one decision serves. The next decision serves the rest.
@@ -213,7 +213,7 @@ impl KeyChange {
         let (chosen, place) = (waiter.holder.chosen, waiter.place);
         self.dismiss(place, Refusal::PlaceLost, ctx);
         if chosen {
-            let until = ctx.now.at_most.plus_ms(DETACHED_FOR_MS);
+            let until = ctx.now.at_most.plus_ms(KEPT_FOR_REPEAT_MS);
             self.move_waiter(found, Place::Detached { until });
         } else {
             self.remove_waiter(found);

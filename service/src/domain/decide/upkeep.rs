@@ -1,6 +1,6 @@
 //! Commands of the engine's own: leave, give back, keep, reap and sweep.
 
-use super::{Context, DETACHED_FOR_MS, Decided, KeyChange, Need, Verdict, refuse};
+use super::{Context, Decided, KEPT_FOR_REPEAT_MS, KeyChange, Need, Verdict, refuse};
 use crate::domain::{
     Body, Kind, LeaveReason, NotGrantedReason, Place, Refusal, ReplicaId, Reply, RequestId, Timestamp,
     Version, Waiter, queue::FoundWaiter,
@@ -36,7 +36,7 @@ impl KeyChange {
             LeaveReason::TimedOut => self.time_out(version, request_id, ctx),
             LeaveReason::HungUp | LeaveReason::Evicted => {
                 if waiter.holder.chosen {
-                    let until = ctx.now.at_most.plus_ms(DETACHED_FOR_MS);
+                    let until = ctx.now.at_most.plus_ms(KEPT_FOR_REPEAT_MS);
                     self.move_waiter(found, Place::Detached { until });
                 } else {
                     self.remove_waiter(found);

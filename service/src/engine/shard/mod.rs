@@ -1,7 +1,7 @@
 //! A shard: one task that owns the commands, the cached states and the waiters of its keys.
 //!
 //! Each key belongs to one shard, which handles everything that happens to the key one after another. So no state of a
-//! shard is shared or locked. Commands gather while a batch is being written; the next batch takes all of them, each
+//! shard is shared or locked. Commands gather while a batch is being written; the next batch takes them, each
 //! key once. Loads and commits run in tasks of their own, and their results come back as messages. So no statement is
 //! dropped half-way when a caller goes away.
 //!
@@ -25,11 +25,11 @@ mod key_timers;
 mod load;
 mod loads;
 mod local_waiters;
-mod locked;
 mod offers;
 mod outcome;
 mod overload;
 mod trail;
+mod under_lock;
 mod waiting;
 
 use std::{pin::pin, sync::Arc};
@@ -136,7 +136,7 @@ impl Shard {
             Message::Undelivered(grant) => self.on_undelivered(grant),
             Message::Loaded(done) => self.on_loaded(*done),
             Message::Committed(done) => self.on_committed(*done),
-            Message::Locked(done) => self.on_locked(*done),
+            Message::DecidedUnderLock(done) => self.on_decided_under_lock(*done),
             Message::Registered => self.in_flight.loads.on_registered(),
             Message::ServeQueue { id, permit } => {
                 drop(permit);

@@ -123,7 +123,7 @@ impl KeyRows {
         };
         self.view_queue(&mut state.queue, load_request);
         if let Body::Semaphore(semaphore) = &mut state.body {
-            let count = load_request.busy || semaphore.permits.slots > semaphore.max_size;
+            let count = load_request.counts_permits || semaphore.permits.slots > semaphore.max_size;
             if semaphore.guarded {
                 // All permits, and the versions in their guard rows.
                 let all = LoadRequest { permits: usize::MAX, ..load_request.clone() };

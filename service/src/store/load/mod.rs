@@ -95,7 +95,7 @@ impl SqlStore {
             state.queue.asked.clone_from(&load_request.versions);
         }
         if let Body::Semaphore(semaphore) = &mut state.body {
-            let is_counted = load_request.busy || semaphore.permits.slots > semaphore.max_size;
+            let is_counted = load_request.counts_permits || semaphore.permits.slots > semaphore.max_size;
             if semaphore.guarded {
                 // Boxed, since it is rare and would make the future of every load larger.
                 Box::pin(self.load_guarded(db, load_request, &mut semaphore.permits, db_time)).await?;

@@ -15,12 +15,12 @@ use tokio::time::Instant;
 
 use self::{deferred::DeferredAcquires, leaves::Leaves, lines::Lines};
 use crate::{
-    domain::{Command, DETACHED_FOR_MS, KeyId, Tenant},
+    domain::{Command, KEPT_FOR_REPEAT_MS, KeyId, Tenant},
     engine::{pending_request::PendingRequest, timers::Timers},
 };
 
 /// How long an undelivered grant is kept for a caller that chose the version and may repeat its request.
-const UNDELIVERED_KEPT_FOR: Duration = Duration::from_millis(DETACHED_FOR_MS.unsigned_abs());
+const UNDELIVERED_KEPT_FOR: Duration = Duration::from_millis(KEPT_FOR_REPEAT_MS.unsigned_abs());
 
 /// The commands for a busy key.
 #[derive(Debug, Default)]

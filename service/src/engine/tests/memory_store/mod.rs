@@ -240,7 +240,7 @@ impl MemoryStore {
         }
         if let Body::Semaphore(semaphore) = &mut state.body {
             let all = semaphore.permits.known.len();
-            if load_request.busy || semaphore.permits.slots > semaphore.max_size {
+            if load_request.counts_permits || semaphore.permits.slots > semaphore.max_size {
                 let now = self.clock();
                 let is_out = |permit: &&Permit| !permit.grant.released && permit.grant.expires_at > now;
                 let busy = i32::try_from(semaphore.permits.known.iter().filter(is_out).count()).unwrap();

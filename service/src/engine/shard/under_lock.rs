@@ -14,7 +14,7 @@ use crate::{
     engine::{
         cache::Basis,
         key_task::{KeyTask, TaskOutcome},
-        message::{LockedDone, Message},
+        message::{DecidedUnderLock, Message},
         tasks::spawn_critical,
     },
     store::StoreError,
@@ -49,15 +49,15 @@ impl Shard {
             };
             let result = shared.store.commit_locked(&load_requests, &mut decide).await;
             let result = result.map(|(_, committed)| committed);
-            let done = LockedDone { id, copy, decided, result, sent, received: Instant::now() };
+            let done = DecidedUnderLock { id, copy, decided, result, sent, received: Instant::now() };
             // The shard is gone only when the process ends.
-            let _ = outbox.send(Message::Locked(Box::new(done)));
+            let _ = outbox.send(Message::DecidedUnderLock(Box::new(done)));
         });
     }
 
     /// Handles the result of a decision under the database's lock.
-    pub(super) fn on_locked(&mut self, done: LockedDone) {
-        let LockedDone { id, copy, decided, result, sent, received } = done;
+    pub(super) fn on_decided_under_lock(&mut self, done: DecidedUnderLock) {
+        let DecidedUnderLock { id, copy, decided, result, sent, received } = done;
         let Some(mut key_task) = self.in_flight.locked.remove(&id) else { return };
         key_task.take_needs(copy);
         match (result, decided) {
