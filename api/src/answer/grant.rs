@@ -82,7 +82,6 @@ impl<'a> From<&'a LockView> for GrantBody<'a> {
     fn from(view: &'a LockView) -> Self {
         let held = view.held.as_ref();
         let key = view.id.key.as_str();
-        let updated_at = view.updated_at.into();
         Self {
             key,
             tenant: view.id.tenant.as_str(),
@@ -93,18 +92,14 @@ impl<'a> From<&'a LockView> for GrantBody<'a> {
             owner: held.map(|held| held.owner.as_str()),
             data: view.data.as_ref().map(Data::as_str),
             lease_duration_ms: view.lease_ms,
-            // The grant is often the last change, and a time costs more than a comparison.
-            acquired_at: held.map(|held| match held.acquired_at {
-                at if at == view.updated_at => updated_at,
-                at => at.into(),
-            }),
+            acquired_at: held.map(|held| held.acquired_at.into()),
             expires_at: held.map(|held| held.expires_at.into()),
             expires_in_ms: held.map(|held| held.expires_in_ms),
             delete_on_release: held.is_some_and(|held| held.delete_on_release),
             guarded: view.guarded,
             waiters: view.waiters,
             created_at: view.created_at.into(),
-            updated_at,
+            updated_at: view.updated_at.into(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod audit;
 mod connection;
+mod head_memory;
 mod metrics;
 mod middleware;
 mod own_room;
@@ -21,6 +22,7 @@ pub use self::{
 };
 pub(crate) use self::{
     connection::Unconfirmed,
+    head_memory::head_memory,
     metrics::HttpMetrics,
     middleware::{BodyMemory, Shared, add_middleware},
     own_room::OwnRoom,

@@ -16,7 +16,7 @@ use http_body_util::BodyExt;
 use tokio::time::Instant;
 
 use crate::{
-    http::{OwnRoom, SharedRoom},
+    http::{OwnRoom, SharedRoom, head_memory},
     problem::{Problem, ProblemKind},
 };
 
@@ -37,8 +37,6 @@ const UNIT: usize = 1024;
 const SMALL: usize = 8;
 /// The room for the other ones: with HTTP/2 a client may send a thousand of them on each connection.
 static PARTS: LazyLock<SharedRoom> = LazyLock::new(|| SharedRoom::new(MOST_PARTS));
-/// The memory that a header takes in addition to its name and value. With HTTP/2 a header of some hundred bytes may take one byte on the wire.
-const HEADER_BYTES: usize = 128;
 /// How long a body may take to arrive.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -76,7 +74,7 @@ async fn read_whole(
         } else {
             own = own.or_else(|| own_room.and_then(OwnRoom::try_take));
             let free = if own.is_some() { SMALL } else { 0 };
-            let size = head_size(headers) + whole.len() + pieces.len();
+            let size = head_memory(headers) + whole.len() + pieces.len();
             let units = (size / UNIT).saturating_sub(free);
             if units > 0 {
                 let network = own_room.map(OwnRoom::network);
@@ -103,11 +101,6 @@ async fn read_whole(
         }
     }
     Ok(if pieces.is_empty() { whole } else { pieces.freeze() })
-}
-
-/// The memory that the head of a request takes, in bytes.
-fn head_size(headers: &HeaderMap) -> usize {
-    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + HEADER_BYTES).sum()
 }
 
 /// Reads the next piece of a body; `None` at its end.

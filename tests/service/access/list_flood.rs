@@ -8,15 +8,11 @@ use hyper::{
     body::{Bytes, Incoming},
     client::conn::http2::SendRequest,
 };
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
-use tokio::{
-    net::TcpStream,
-    runtime::{Builder, Runtime},
-};
+use tokio::runtime::{Builder, Runtime};
 
 use super::{Guarded, on_every_database};
-use crate::support::{Client, Database, Dialect};
+use crate::support::{Client, Database, Dialect, connect_http2};
 
 /// The connections of the flood, and the lists that each of them asks for at a time.
 const CONNECTIONS: usize = 4;
@@ -38,14 +34,6 @@ const TURNS: u32 = 10;
 
 on_every_database![with_database: a_tenants_flood_of_lists_delays_no_list_of_another_and_no_change_of_tokens];
 
-async fn connect(port: u16) -> SendRequest<Empty<Bytes>> {
-    let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
-    let (sender, connection) = handshake.await.unwrap();
-    tokio::spawn(connection);
-    sender
-}
-
 /// Asks for a list until the answer has a page, which stays unread until the connection ends.
 async fn leave_unread(mut sender: SendRequest<Empty<Bytes>>, request: Request<Empty<Bytes>>) {
     while let Ok(answer) = sender.send_request(request.clone()).await {
@@ -58,7 +46,7 @@ async fn leave_unread(mut sender: SendRequest<Empty<Bytes>>, request: Request<Em
 /// Asks for lists over one connection, and over another one when the service has closed it.
 async fn flood(port: u16, request: Request<Empty<Bytes>>) {
     loop {
-        let sender = connect(port).await;
+        let sender = connect_http2(port).await;
         let mut lists = tokio::task::JoinSet::new();
         for _ in 0..LISTS {
             lists.spawn(leave_unread(sender.clone(), request.clone()));
@@ -161,7 +149,7 @@ async fn lists_that_a_tenant_does_not_read_refuse_none_of_another() {
     let (filling, other) = (client_of(&guarded, "filling").await, client_of(&guarded, "other").await);
     create_locks(&filling, LOCKS).await;
     create_locks(&other, 3).await;
-    let mut sender = connect(guarded.service.port()).await;
+    let mut sender = connect_http2(guarded.service.port()).await;
     let _unread =
         [fill(&mut sender, &list(&filling, 1_000)).await, fill(&mut sender, &list(&filling, 3)).await];
     other.get("/locks").await.expect(200);

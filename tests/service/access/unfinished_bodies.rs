@@ -12,12 +12,11 @@ use hyper::{
     body::{Body, Bytes, Frame},
     client::conn::http2::SendRequest,
 };
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
-use tokio::{net::TcpStream, sync::oneshot, task::JoinHandle};
+use tokio::{sync::oneshot, task::JoinHandle};
 
 use super::Guarded;
-use crate::support::{Client, Dialect};
+use crate::support::{Client, Dialect, connect_http2};
 
 /// The bodies without end: more than all room for bodies that have arrived in part.
 const UNENDING: usize = 300;
@@ -53,14 +52,6 @@ impl Body for InParts {
 }
 
 type Sender = SendRequest<InParts>;
-
-async fn connect(port: u16) -> Sender {
-    let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
-    let (sender, connection) = handshake.await.unwrap();
-    tokio::spawn(connection);
-    sender
-}
 
 /// A request with the headers of a usual client, and what sends the second part of its body.
 fn request(svc: &Client, path: &str, first: Bytes) -> (Request<InParts>, oneshot::Sender<Bytes>) {
@@ -140,14 +131,14 @@ async fn a_tenant_whose_bodies_never_end_leaves_room_for_those_of_another() {
     };
     let (filling, other) = (of("filling").await, of("other").await);
     let held = other.hold("held").await;
-    let shared = connect(guarded.service.port()).await;
+    let shared = connect_http2(guarded.service.port()).await;
     let mut bodies = Filling { sender: shared.clone(), svc: filling.clone(), ends: Vec::new() };
     let begun: Vec<_> = (0..UNENDING).map(|_| bodies.begin(BYTES)).collect();
     for bytes in [16 * 1024, 1] {
         bodies.fill(bytes).await;
     }
     assert!(begun.iter().filter(|answer| answer.is_finished()).count() >= REFUSED);
-    let own = connect(guarded.service.port()).await;
+    let own = connect_http2(guarded.service.port()).await;
     for (name, sender) in [("shared", shared), ("own", own.clone())] {
         let heartbeat = [r#"{"version":""#.to_owned(), format!(r#"{}"}}"#, held.version)];
         assert_eq!(

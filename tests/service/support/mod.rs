@@ -6,6 +6,7 @@ pub(crate) mod balancer;
 pub(crate) mod client;
 pub(crate) mod databases;
 pub(crate) mod fleet;
+pub(crate) mod http2;
 pub(crate) mod names;
 pub(crate) mod pgbouncer;
 pub(crate) mod server;
@@ -21,6 +22,7 @@ pub(crate) use self::{
     client::Client,
     databases::{Database, Dialect},
     fleet::Fleet,
+    http2::connect_http2,
     names::{random_text, random_version},
     service::Service,
     time::{SOON, eventually},

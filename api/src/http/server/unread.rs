@@ -17,7 +17,7 @@ use std::{
 use axum::http::Request;
 use db_locks_service::LogLimit;
 
-use crate::http::connection::Connection;
+use crate::http::{connection::Connection, head_memory};
 
 /// The limit for all unread answers and requests over HTTP/2, in bytes. As many requests as may wait in queues take less than half of it.
 const MOST_BYTES: usize = 512 * 1024 * 1024;
@@ -25,17 +25,15 @@ const MOST_BYTES: usize = 512 * 1024 * 1024;
 const COUNTED_FROM: usize = 2 * 1024;
 /// The memory of an answer over HTTP/2 in addition to its body: its stream and its headers.
 pub(super) const STREAM_BYTES: usize = 2 * 1024;
-/// The memory of a header of a request over HTTP/2. A client can name one that it sent before with a single byte.
-const HEADER_BYTES: usize = 128;
 
 static CUT_OFF: LogLimit = LogLimit::new();
 
 /// The memory of a request over HTTP/2 until its stream has ended, in bytes, without its body.
 pub(super) fn memory_of<B>(request: &Request<B>) -> usize {
-    STREAM_BYTES + request.headers().len() * HEADER_BYTES
+    STREAM_BYTES + head_memory(request.headers())
 }
 
-/// The unread answers of all connections.
+/// The unread answers of all connections, and their requests over HTTP/2.
 #[derive(Debug)]
 pub(super) struct UnreadAnswers {
     most: usize,
@@ -77,7 +75,7 @@ impl UnreadAnswers {
         ConnectionRegistration { all: Arc::clone(self), address }
     }
 
-    /// Counts an answer of `bytes` bytes until the returned value is dropped. If the limit is exceeded, a connection is closed.
+    /// Counts `bytes` bytes of an answer or a request until the returned value is dropped. If the limit is exceeded, a connection is closed.
     pub(super) fn count(self: &Arc<Self>, connection: &Arc<Connection>, bytes: usize) -> Option<Unread> {
         if bytes < COUNTED_FROM {
             return None;
@@ -140,7 +138,7 @@ impl Drop for ConnectionRegistration {
     }
 }
 
-/// A counted answer, which goes where its last bytes go (`super::body::Piece`).
+/// A counted answer, which goes where its last bytes go (`super::body::Piece`), or a counted request, which goes where its stream goes.
 #[derive(Debug)]
 pub(super) struct Unread {
     all: Arc<UnreadAnswers>,

@@ -10,12 +10,11 @@ use std::{
 
 use http_body_util::{BodyExt, Full};
 use hyper::{Method, Request, body::Bytes, client::conn::http2::SendRequest};
-use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::json;
-use tokio::{net::TcpStream, runtime::Builder};
+use tokio::runtime::Builder;
 
 use super::{MAX_QUEUED, Times, acquires, keep, may_open_files, resident_bytes, slow_down};
-use crate::support::{Dialect, Service};
+use crate::support::{Dialect, Service, connect_http2};
 
 const CONNECTIONS: usize = 400;
 
@@ -39,14 +38,6 @@ const FASTER: u32 = 2;
 type Answers = Arc<Mutex<Vec<(u16, bool)>>>;
 
 type Sender = SendRequest<Full<Bytes>>;
-
-async fn connect(port: u16) -> Sender {
-    let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
-    let (sender, connection) = handshake.await.unwrap();
-    tokio::spawn(connection);
-    sender
-}
 
 async fn ask_again(mut sender: Sender, request: Request<Full<Bytes>>, answers: Answers) {
     // The connection is closed when the flood ends.
@@ -83,7 +74,7 @@ async fn flood(name: &str, path: impl Fn(usize) -> String, body: &'static str) {
     let flooding = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let mut senders = Vec::new();
     for _ in 0..CONNECTIONS {
-        senders.push(flooding.spawn(connect(service.port())).await);
+        senders.push(flooding.spawn(connect_http2(service.port())).await);
     }
     let until = Instant::now() + FLOOD;
     let answers = Answers::default();
