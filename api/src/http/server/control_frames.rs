@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::request_heads::RequestHeads;
+
 /// The number of SETTINGS and PING frames that may arrive at once.
 const AT_ONCE: u32 = 100;
 /// The time after which one more of them is allowed.
@@ -37,9 +39,10 @@ const PING: u8 = 6;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 
-/// Counts the control frames of a connection.
+/// Counts the control frames of a connection, and follows its heads.
 #[derive(Debug)]
 pub(super) struct ControlFrames {
+    heads: RequestHeads,
     /// The number of frames, requests and bodies included.
     frames: usize,
     /// Bytes to skip before the next head.
@@ -59,8 +62,9 @@ pub(super) struct ControlFrames {
 
 impl ControlFrames {
     /// The count of a new connection.
-    pub(super) const fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Self {
+            heads: RequestHeads::default(),
             frames: 0,
             skip: PREFACE,
             head: [0; HEAD],
@@ -85,7 +89,7 @@ impl ControlFrames {
         self.written = bytes % BYTES_FOR_ONE;
     }
 
-    /// Whether the connection has sent too many frames, these next bytes included.
+    /// Whether the connection has sent too many frames, trailers, or a head that is too long, these next bytes included.
     pub(super) fn are_too_many(&mut self, mut bytes: &[u8], now: Instant) -> bool {
         loop {
             let skipped = self.skip.min(bytes.len());
@@ -103,15 +107,16 @@ impl ControlFrames {
             }
             self.come = 0;
             self.frames += 1;
-            let [a, b, c, kind, ..] = self.head;
+            let [a, b, c, kind, _, stream @ ..] = self.head;
             self.skip = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
             let is_allowed = match kind {
                 HEADERS => {
                     self.credit = self.credit.saturating_add(FOR_REQUEST);
-                    true
+                    self.heads.may_begin(u32::from_be_bytes(stream), self.skip)
                 }
+                CONTINUATION => self.heads.may_go_on(self.skip),
                 // h2 limits these.
-                DATA | CONTINUATION => true,
+                DATA => true,
                 SETTINGS => self.admit(now),
                 PING => self.admit(now) || self.pay(PING_PRICE),
                 WINDOW_UPDATE => self.answer() || self.pay(1),
@@ -202,8 +207,10 @@ mod tests {
         let mut count = ControlFrames::new(now);
         assert!(!count.are_too_many(PREFACE_BYTES, now));
         let (reset, window_update) = (frame(3, 0, 4), frame(8, 0, 4));
-        for _ in 0..10_000 {
-            let cancelled = [frame(HEADERS, 4, 40), window_update.clone(), reset.clone(), frame(PING, 0, 8)];
+        for request in 0_u32..10_000 {
+            let mut head = frame(HEADERS, 4, 40);
+            head[HEAD - 4..HEAD].copy_from_slice(&(2 * request + 1).to_be_bytes());
+            let cancelled = [head, window_update.clone(), reset.clone(), frame(PING, 0, 8)];
             assert!(!count.are_too_many(&cancelled.concat(), now));
         }
         // A client reads 4 MiB that were written before it opens the windows.

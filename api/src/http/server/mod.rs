@@ -10,6 +10,7 @@ mod linger;
 mod protocol;
 mod refuse;
 mod request_body;
+mod request_heads;
 mod stream;
 mod streams;
 mod timers;

@@ -92,6 +92,22 @@ async fn a_client_with_windows_of_1_kib_is_served() {
     }
 }
 
+/// h2 would keep them until the stream ends, where nobody counts them.
+#[tokio::test]
+async fn trailers_end_the_connection() {
+    let server = Server::start(DEADLINE).await;
+    let client = http2(&server).await;
+    let (waiting, _) = send_http2(&client, "/waits").await;
+    let mut ready = in_time(client.ready()).await.unwrap();
+    let request = axum::http::Request::get("http://x/waits").body(()).unwrap();
+    let (_, mut body) = ready.send_request(request, false).unwrap();
+    for _ in 0..2 {
+        in_time(server.began.notified()).await;
+    }
+    body.send_trailers(axum::http::HeaderMap::new()).unwrap();
+    assert!(in_time(waiting).await.is_err());
+}
+
 /// hyper's own 200 streams would let waiting acquires block the heartbeats of their client.
 #[tokio::test]
 async fn a_connection_has_a_thousand_streams() {
