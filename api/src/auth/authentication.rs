@@ -22,7 +22,11 @@ use super::{
     rate_limit::{self, RateLimit},
     rules::Rules,
 };
-use crate::problem::Problem;
+use crate::problem::{Problem, ProblemKind};
+
+/// The client may connect again, and does so by itself if it is a browser or a proxy that knows 421.
+const REPLACED: &str =
+    "The trusted authorities of client certificates changed after this connection began. Connect again.";
 
 /// Options of authentication: the extra routes to protect, and the rate limit.
 #[derive(Debug, Clone, Copy, Default)]
@@ -167,6 +171,9 @@ impl Authentication {
     fn check_certificate(&self, certificate: &ClientCertificate) -> CredentialCheck {
         if certificate.is_expired(get_current_timestamp()) {
             return CredentialCheck::Refused(Problem::unauthorized(true));
+        }
+        if certificate.authorities().are_replaced() {
+            return CredentialCheck::Refused(Problem::new(ProblemKind::MisdirectedRequest, REPLACED));
         }
         match self.jwts().and_then(|jwts| jwts.rules.of_certificate(certificate)) {
             Some(identity) => CredentialCheck::Known(Arc::new(identity)),

@@ -9,8 +9,10 @@ use x509_cert::{
     ext::pkix::{SubjectAltName, name::GeneralName},
 };
 
+use super::authorities::Authorities;
+
 /// A client certificate.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct ClientCertificate {
     /// The subject in the notation of RFC 4514.
     pub(super) subject: String,
@@ -20,6 +22,8 @@ pub(crate) struct ClientCertificate {
     pub(super) alternatives: Vec<String>,
     /// The end of its validity, in seconds since 1970. A connection, and sessions that are resumed, may outlive it.
     pub(super) valid_until: u64,
+    /// The authorities that verified it.
+    authorities: Authorities,
 }
 
 impl ClientCertificate {
@@ -70,8 +74,13 @@ impl ClientCertificate {
         now > self.valid_until
     }
 
-    /// Reads a certificate; `None` if it is malformed.
-    pub(crate) fn read(der: &[u8]) -> Option<Self> {
+    /// The authorities that verified it.
+    pub(crate) const fn authorities(&self) -> &Authorities {
+        &self.authorities
+    }
+
+    /// Reads a certificate that these authorities verified; `None` if it is malformed.
+    pub(crate) fn read(der: &[u8], authorities: Authorities) -> Option<Self> {
         let certificate = Certificate::from_der(der).ok()?;
         let certificate = certificate.tbs_certificate();
         let names = certificate.get_extension::<SubjectAltName>().ok()?;
@@ -86,7 +95,8 @@ impl ClientCertificate {
         alternatives.sort_unstable();
         let names = names.into_iter().filter_map(name).collect();
         let valid_until = certificate.validity().not_after.to_unix_duration().as_secs();
-        Some(Self { subject: certificate.subject().to_string(), names, alternatives, valid_until })
+        let subject = certificate.subject().to_string();
+        Some(Self { subject, names, alternatives, valid_until, authorities })
     }
 }
 
@@ -104,7 +114,9 @@ impl ClientCertificate {
     /// A certificate with this subject and these hosts.
     pub(super) fn for_test(subject: &str, hosts: &[&str]) -> Self {
         let names: Vec<_> = hosts.iter().map(|host| (*host).to_owned()).collect();
-        Self { subject: subject.to_owned(), alternatives: names.clone(), names, valid_until: 1_000 }
+        let (subject, alternatives, authorities) =
+            (subject.to_owned(), names.clone(), Authorities::for_test());
+        Self { subject, names, alternatives, valid_until: 1_000, authorities }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod access_rule;
 mod authentication;
+mod authorities;
 mod bearer;
 mod caller;
 mod certificate;
@@ -14,6 +15,7 @@ mod signature;
 pub(crate) use self::{
     access_rule::AccessRule,
     authentication::{CredentialCheck, CredentialLookup},
+    authorities::Authorities,
     caller::{Caller, X_TENANT},
     certificate::ClientCertificate,
 };

@@ -1,5 +1,8 @@
 //! The state that a client's connection shares with its requests.
 
+mod client_body;
+mod in_flight;
+
 use std::{
     fmt,
     net::IpAddr,
@@ -9,13 +12,12 @@ use std::{
     },
 };
 
-use axum::{
-    body::{Body, HttpBody as _},
-    http::{HeaderValue, Request},
-};
+use axum::http::HeaderValue;
 use db_locks_service::Delivery;
 use tokio::sync::{Notify, watch};
 
+pub use self::client_body::ClientBody;
+pub(super) use self::in_flight::InFlight;
 use super::own_room::OwnRoom;
 use crate::auth::ClientCertificate;
 
@@ -47,6 +49,10 @@ pub(super) struct Connection {
     requests: AtomicUsize,
     /// Number of requests whose answer is not complete.
     in_flight: AtomicUsize,
+    /// Whether the client has had the time to send further requests on another connection.
+    is_left: AtomicBool,
+    /// Number of requests in flight that arrived in spite of that. Nothing waits for their answers.
+    late: AtomicUsize,
     /// Whether [`Self::unconfirmed`] is not empty. It saves taking the lock at every flush.
     has_unconfirmed: AtomicBool,
     /// The grants whose answers are in the write buffer and not written to the kernel yet. The number of answers that fit into
@@ -77,6 +83,8 @@ impl Connection {
             accepted_host: OnceLock::new(),
             requests: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
+            is_left: AtomicBool::new(false),
+            late: AtomicUsize::new(0),
             has_unconfirmed: AtomicBool::new(false),
             unconfirmed: Mutex::new(Vec::new()),
             own_room: OwnRoom::of(peer),
@@ -132,8 +140,9 @@ impl Connection {
     }
 
     /// Whether the next answer is the last one on this connection.
-    pub(super) fn is_draining(&self) -> bool {
-        *self.phase.borrow() >= Phase::Draining
+    pub(super) fn is_ending(&self) -> bool {
+        let is_replaced = |certificate: &ClientCertificate| certificate.authorities().are_replaced();
+        *self.phase.borrow() >= Phase::Draining || self.certificate.as_ref().is_some_and(is_replaced)
     }
 
     /// Whether a request with this `Host`, and without other headers that name a site, was accepted before.
@@ -183,6 +192,16 @@ impl Connection {
         self.in_flight.load(Ordering::Relaxed)
     }
 
+    /// Counts requests that arrive from now on as late.
+    pub(super) fn leave(&self) {
+        self.is_left.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether requests are in flight that are not late.
+    pub(super) fn has_awaited(&self) -> bool {
+        self.in_flight() > self.late.load(Ordering::Relaxed)
+    }
+
     /// Whether a request is being answered.
     pub(super) fn is_busy(&self) -> bool {
         self.in_flight() > 0
@@ -209,63 +228,6 @@ impl fmt::Debug for Connection {
             .field("on_loopback", &self.on_loopback)
             .field("in_flight", &self.in_flight)
             .finish_non_exhaustive()
-    }
-}
-
-/// Counts a request as in flight until it is dropped: with the answer's body, or with the handler.
-#[derive(Debug)]
-pub(super) struct InFlight(Arc<Connection>);
-
-impl InFlight {
-    /// Counts a request that arrived on this connection.
-    pub(super) fn new(connection: Arc<Connection>) -> Self {
-        connection.requests.fetch_add(1, Ordering::Relaxed);
-        connection.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self(connection)
-    }
-
-    /// The connection of the request.
-    pub(super) fn connection(&self) -> &Connection {
-        &self.0
-    }
-
-    /// A shared reference to the connection.
-    pub(super) const fn shared_connection(&self) -> &Arc<Connection> {
-        &self.0
-    }
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// The body of a request, with its connection.
-#[derive(Debug)]
-pub struct ClientBody {
-    body: Body,
-    connection: Arc<Connection>,
-}
-
-impl ClientBody {
-    /// The body of a request on this connection.
-    pub(super) const fn new(body: Body, connection: Arc<Connection>) -> Self {
-        Self { body, connection }
-    }
-
-    /// The connection.
-    pub(super) fn connection(&self) -> &Connection {
-        &self.connection
-    }
-
-    /// The request for its handler: the body without its connection, and the connection's own room in the extensions.
-    pub(super) fn for_handler(request: Request<Self>) -> Request<Body> {
-        let (mut parts, Self { body, connection }) = request.into_parts();
-        if !body.is_end_stream() {
-            parts.extensions.insert(connection.own_room().clone());
-        }
-        Request::from_parts(parts, body)
     }
 }
 

@@ -116,8 +116,10 @@ problem_kinds! {
          `curl -H 'content-type: application/json' -d '{…}'`.";
     MisdirectedRequest: "misdirected-request", 421, "Misdirected request", None,
         "The service listens on a loopback address, and the Host header names neither a loopback address nor a name from \
-         DB_LOCKS_ALLOWED_HOSTS.",
-        "Call the service as `localhost` or `127.0.0.1`, or add the name to DB_LOCKS_ALLOWED_HOSTS.";
+         DB_LOCKS_ALLOWED_HOSTS. Or the connection has a client certificate, and the trusted authorities of client certificates \
+         changed after the connection began.",
+        "Call the service as `localhost` or `127.0.0.1`, or add the name to DB_LOCKS_ALLOWED_HOSTS. With a client certificate, \
+         send the request again on a new connection.";
     VersionMismatch: "version-mismatch", 409, "Version mismatch", None,
         "The version is not the version of the current grant.",
         "The grant with this version has ended for good, or never existed. Stop the work that the grant protected, and \

@@ -1,10 +1,6 @@
 //! JWTs of issuers: signed here as GitHub Actions, GitLab and Kubernetes sign theirs.
 
-use std::{
-    path::PathBuf,
-    process::{Command, Stdio},
-    time::SystemTime,
-};
+use std::{path::PathBuf, process::Command, time::SystemTime};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::{
@@ -16,9 +12,7 @@ use ring::{
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::tls::Pki;
 use crate::support::{
     Answer, Client, Database, Dialect, SOON, Service, eventually, service::run_program_with,
 };
@@ -283,113 +277,4 @@ async fn a_mistake_in_the_rules_ends_the_start_with_its_line() {
     let output = run_program_with(&database.url, &settings, &[]).await;
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && said.contains("line 2") && said.contains("rules.toml"), "{said}");
-}
-
-/// Certificates of a server and of a runner, and the path of the documented rules for runners.
-fn with_runner() -> (Pki, PathBuf) {
-    let pki = Pki::new();
-    pki.certificate("server", "/CN=locks.test", "DNS:locks.test");
-    pki.certificate("runner", "/CN=runner-7", "DNS:a.ci.acme.test");
-    let rules = pki.path("rules.toml");
-    std::fs::write(&rules, documented("Client certificates")).unwrap();
-    (pki, rules)
-}
-
-/// A client certificate is optional. One that cannot be verified ends the handshake. A bearer token has precedence.
-#[tokio::test]
-async fn a_client_certificate_counts_by_its_rule() {
-    let database = Dialect::Sqlite.database().await.unwrap();
-    let ((pki, rules), foreign) = (with_runner(), Pki::new());
-    pki.certificate("stranger", "/CN=stranger", "DNS:a.ci.acme.test");
-    foreign.certificate("runner", "/CN=runner-7", "DNS:a.ci.acme.test");
-    let ca = pki.path("ca.pem");
-    let secret = pki.path("secret");
-    std::fs::write(&secret, super::FIRST_ADMIN).unwrap();
-    let settings = [
-        ("DB_LOCKS_AUTH", "required"),
-        ("DB_LOCKS_AUTH_RULES", rules.to_str().unwrap()),
-        ("DB_LOCKS_TLS_CLIENT_CA", ca.to_str().unwrap()),
-        ("DB_LOCKS_BOOTSTRAP_TOKEN_FILE", secret.to_str().unwrap()),
-    ];
-    let (_service, port) = pki.serve(&database.url, &settings).await;
-    let code = async |from: &Pki, name: &str, more: &[&str]| {
-        let [certificate, key] = ["pem", "key"].map(|kind| from.path(&format!("{name}.{kind}")));
-        let own = ["--cert", certificate.to_str().unwrap(), "--key", key.to_str().unwrap()];
-        let own = if name.is_empty() { &[][..] } else { &own };
-        let print = ["-o", "/dev/null", "-w", "%{http_code}"];
-        pki.curl(port, &[&print[..], own, more].concat(), "/locks").await
-    };
-    assert_eq!(code(&pki, "", &[]).await, "401");
-    assert_eq!(code(&pki, "runner", &[]).await, "200");
-    assert_eq!(code(&pki, "stranger", &[]).await, "403");
-    assert_eq!(code(&foreign, "runner", &[]).await, "000", "the handshake ends");
-    assert_eq!(code(&pki, "runner", &["-H", "x-tenant: other"]).await, "403");
-    let admin = format!("authorization: Bearer {}", super::FIRST_ADMIN);
-    assert_eq!(code(&pki, "stranger", &["-H", &admin]).await, "200", "the token goes before");
-}
-
-/// Authorities sign one subject for several machines: each has its own grants.
-#[tokio::test]
-async fn certificates_of_one_subject_with_other_names_are_other_credentials() {
-    let database = Dialect::Sqlite.database().await.unwrap();
-    let (pki, rules) = with_runner();
-    std::fs::write(&rules, "[[rule]]\ncertificate = { subject = \"CN=runner-7\" }\nrole = \"write\"\n")
-        .unwrap();
-    pki.certificate("renewed", "/CN=runner-7", "DNS:a.ci.acme.test");
-    pki.certificate("other-host", "/CN=runner-7", "DNS:b.ci.acme.test");
-    pki.certificate("other-address", "/CN=runner-7", "DNS:a.ci.acme.test,IP:192.0.2.7");
-    let ca = pki.path("ca.pem");
-    let settings = [
-        ("DB_LOCKS_AUTH", "required"),
-        ("DB_LOCKS_AUTH_RULES", rules.to_str().unwrap()),
-        ("DB_LOCKS_TLS_CLIENT_CA", ca.to_str().unwrap()),
-    ];
-    let (_service, port) = pki.serve(&database.url, &settings).await;
-    let ask = async |name: &str, more: &[&str], path: &str| {
-        let [certificate, key] = ["pem", "key"].map(|kind| pki.path(&format!("{name}.{kind}")));
-        let own = ["--cert", certificate.to_str().unwrap(), "--key", key.to_str().unwrap()];
-        let answer = pki.curl(port, &[&own, more].concat(), path).await;
-        serde_json::from_str::<Value>(&answer).unwrap()["version"].clone()
-    };
-    let version = ask("runner", &["-d", ""], "/locks/k/acquire").await;
-    assert!(version.is_string(), "{version}");
-    for (name, seen) in [("renewed", &version), ("other-host", &Value::Null), ("other-address", &Value::Null)]
-    {
-        assert_eq!(ask(name, &[], "/locks/k").await, *seen, "{name}");
-    }
-}
-
-/// Otherwise an open connection would outlive the removal of its authority.
-#[tokio::test]
-async fn a_client_whose_authority_was_replaced_has_to_connect_again() {
-    let database = Dialect::Sqlite.database().await.unwrap();
-    let ((pki, rules), next) = (with_runner(), Pki::new());
-    let trusted = pki.path("trusted.pem");
-    std::fs::copy(pki.path("ca.pem"), &trusted).unwrap();
-    let settings = [
-        ("DB_LOCKS_AUTH", "required"),
-        ("DB_LOCKS_AUTH_RULES", rules.to_str().unwrap()),
-        ("DB_LOCKS_TLS_CLIENT_CA", trusted.to_str().unwrap()),
-    ];
-    let (mut service, port) = pki.serve(&database.url, &settings).await;
-    let connect = format!("s_client -quiet -connect 127.0.0.1:{port} -cert runner.pem -key runner.key");
-    let mut client = tokio::process::Command::new("openssl")
-        .args(connect.split(' '))
-        .current_dir(pki.path("."))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let (mut input, mut output) = (client.stdin.take().unwrap(), client.stdout.take().unwrap());
-    input.write_all(b"GET /locks HTTP/1.1\r\nhost: locks.test\r\n\r\n").await.unwrap();
-    let mut status = [0; 12];
-    output.read_exact(&mut status).await.unwrap();
-    assert_eq!(&status, b"HTTP/1.1 200");
-    std::fs::copy(next.path("ca.pem"), &trusted).unwrap();
-    service.signal("HUP");
-    let mut rest = Vec::new();
-    let ended = tokio::time::timeout(SOON, output.read_to_end(&mut rest));
-    ended.await.expect("the connection is closed").unwrap();
 }

@@ -1,6 +1,7 @@
 //! Authentication, roles, tenants and key patterns.
 
 mod audit;
+mod client_certificates;
 mod documents;
 mod hostile;
 mod issuer;

@@ -15,7 +15,7 @@ use axum::{
     http::{HeaderValue, Request, header},
     response::Response,
 };
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -27,7 +27,7 @@ use tokio::{
 use super::{
     HttpService, Protocols,
     body::{AnswerBody, FIRST_PIECE, PIECE},
-    ending::{End, EndEvents, Ending},
+    ending::{End, EndEvents, Ending, end_when_left},
     protocol::{self, Protocol},
     request_body::RequestBody,
     stream::ClientStream,
@@ -57,6 +57,7 @@ pub(super) async fn serve<S: HttpService>(
     phase: watch::Receiver<Phase>,
     _counted: (OwnedSemaphorePermit, OpenConnection),
 ) {
+    // Before the handshake: they must not be newer than those that verify the certificate.
     let authorities = protocols.tls.as_deref().map(Tls::authorities);
     let mut ending = Ending::new(phase);
     let start = tokio::time::timeout(
@@ -76,9 +77,9 @@ pub(super) async fn serve<S: HttpService>(
         // The client sent nothing.
         Err(_) => return,
     };
-    let certificate = transport.certificate();
-    if let (Some(_), Some(authorities)) = (&certificate, authorities) {
-        ending.end_with(authorities);
+    let certificate = authorities.and_then(|authorities| transport.certificate(authorities));
+    if let Some(certificate) = &certificate {
+        ending.end_with(certificate.authorities().clone());
     }
     let client = Arc::new(Connection::new(on_loopback, peer.ip(), ending.phase(), certificate));
     let _registration = protocols.unread.register(&client);
@@ -132,7 +133,10 @@ async fn speak<S: HttpService>(
                     result = run_http2(&mut running, &streams, connection.as_mut()) => break Some(result),
                     Some(end) = ends.next() => match end {
                         // Tell the client to send further requests elsewhere.
-                        End::Graceful => connection.as_mut().graceful_shutdown(),
+                        End::Graceful => {
+                            connection.as_mut().graceful_shutdown();
+                            ends.push(end_when_left(Arc::clone(&client)).boxed());
+                        }
                         End::AtOnce => break None,
                     }
                 }
@@ -213,7 +217,7 @@ impl<F: Future<Output = Result<Response, Infallible>> + Unpin> Future for Respon
             Some(answered) => {
                 let _ = answered.set(Instant::now());
             }
-            None if in_flight.as_ref().is_some_and(|in_flight| in_flight.connection().is_draining()) => {
+            None if in_flight.as_ref().is_some_and(|in_flight| in_flight.connection().is_ending()) => {
                 answer.headers_mut().insert(header::CONNECTION, CLOSE);
             }
             None => {}

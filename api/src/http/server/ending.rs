@@ -1,15 +1,31 @@
 //! The events that end a connection: a shutdown of the service, or new authorities for client certificates.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use futures_util::{FutureExt, future::BoxFuture, stream::FuturesUnordered};
-use tokio::{sync::watch, time::Instant};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
 
-use crate::http::connection::{Connection, Phase};
+use crate::{
+    auth::Authorities,
+    http::connection::{Connection, Phase},
+};
 
 /// How long a new connection is kept for its first request while idle ones are being closed, since that request may be on its
 /// way.
 const FIRST_REQUEST: Duration = Duration::from_millis(500);
+
+/// How long a client of HTTP/2 has to send further requests elsewhere, once it was asked to.
+const LEFT_WITHIN: Duration = Duration::from_secs(5);
+/// How long a client that was asked that has to read the last answers. At most 64 KiB of each are left by then.
+const READ_WITHIN: Duration = Duration::from_secs(20);
+/// The pause between two checks of a connection that its client should leave.
+const CHECK_PERIOD: Duration = Duration::from_millis(500);
 
 /// How a connection ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,9 +43,8 @@ pub(super) type EndEvents = FuturesUnordered<BoxFuture<'static, End>>;
 /// Watches for the events that end a connection.
 pub(super) struct Ending {
     phase: watch::Receiver<Phase>,
-    /// Notified when the authorities of client certificates are replaced. Present for a connection with a client certificate: the
-    /// authority that verified it may be gone, so the client has to connect again.
-    authorities: Option<watch::Receiver<()>>,
+    /// The authorities that verified the client certificate, if there is one. When they are replaced, the client has to connect again.
+    authorities: Option<Authorities>,
     opened: Instant,
 }
 
@@ -40,7 +55,7 @@ impl Ending {
     }
 
     /// Makes the connection end when the authorities of client certificates are replaced.
-    pub(super) fn end_with(&mut self, authorities: watch::Receiver<()>) {
+    pub(super) fn end_with(&mut self, authorities: Authorities) {
         self.authorities = Some(authorities);
     }
 
@@ -52,7 +67,7 @@ impl Ending {
     /// Completes when the connection is to be closed if it has no request.
     pub(super) async fn close_when_idle(&mut self) {
         tokio::select! {
-            () = replaced(&mut self.authorities) => return,
+            () = replaced(self.authorities.clone()) => {}
             () = reached(&mut self.phase, Phase::Closing) => {}
         }
         // Until the first of both.
@@ -85,10 +100,28 @@ impl Ending {
     /// Completes when the client is to send further requests on another connection.
     async fn send_elsewhere(&mut self) {
         tokio::select! {
-            () = replaced(&mut self.authorities) => {}
+            () = replaced(self.authorities.clone()) => {}
             () = reached(&mut self.phase, Phase::Draining) => {}
         }
     }
+}
+
+/// Ends a connection whose client was asked to send further requests elsewhere, once the requests that had arrived in time are
+/// answered.
+///
+/// HTTP/2 ends such a connection by itself, but only after the client has confirmed with a PING that it was asked. A client that does not
+/// could go on for ever.
+pub(super) async fn end_when_left(client: Arc<Connection>) -> End {
+    sleep(LEFT_WITHIN).await;
+    client.leave();
+    while client.has_awaited() {
+        sleep(CHECK_PERIOD).await;
+    }
+    let end = Instant::now() + READ_WITHIN;
+    while client.unread().load(Ordering::Relaxed) > 0 && Instant::now() < end {
+        sleep(CHECK_PERIOD).await;
+    }
+    End::AtOnce
 }
 
 /// Waits for a phase. A server that no longer exists has ended.
@@ -97,11 +130,53 @@ async fn reached(phases: &mut watch::Receiver<Phase>, phase: Phase) {
 }
 
 /// Completes when the authorities are replaced; never without authorities.
-async fn replaced(authorities: &mut Option<watch::Receiver<()>>) {
-    if let Some(authorities) = authorities
-        && authorities.changed().await.is_ok()
-    {
-        return;
+async fn replaced(authorities: Option<Authorities>) {
+    match authorities {
+        Some(authorities) => authorities.replaced().await,
+        None => std::future::pending().await,
     }
-    std::future::pending::<()>().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::poll;
+
+    use super::*;
+    use crate::http::connection::InFlight;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_its_client_does_not_leave_ends_with_the_last_answer_of_the_time_before() {
+        let client = Connection::for_test(true);
+        let in_time = InFlight::new(client.clone());
+        let mut ended = std::pin::pin!(end_when_left(client.clone()));
+        tokio::time::timeout(10 * LEFT_WITHIN, &mut ended).await.expect_err("a request is under way");
+        let late = InFlight::new(client.clone());
+        drop(in_time);
+        client.unread().fetch_add(1, Ordering::Relaxed);
+        tokio::time::timeout(READ_WITHIN / 2, &mut ended).await.expect_err("an answer is unread");
+        client.unread().fetch_sub(1, Ordering::Relaxed);
+        assert_eq!(
+            tokio::time::timeout(CHECK_PERIOD, ended).await,
+            Ok(End::AtOnce),
+            "a late one is not awaited"
+        );
+        drop(late);
+        client.unread().fetch_add(1, Ordering::Relaxed);
+        let unread = tokio::time::timeout(2 * (LEFT_WITHIN + READ_WITHIN), end_when_left(client));
+        assert_eq!(unread.await, Ok(End::AtOnce), "nobody reads");
+    }
+
+    /// Its first request may be on its way, and is answered: connect again.
+    #[tokio::test(start_paused = true)]
+    async fn a_new_connection_whose_authority_is_replaced_is_kept_for_its_first_request() {
+        let (sender, (_serving, phase)) = (watch::Sender::default(), watch::channel(Phase::Serving));
+        let mut ending = Ending::new(phase);
+        ending.end_with(Authorities::current(&sender));
+        let mut idle = std::pin::pin!(ending.close_when_idle());
+        assert!(poll!(&mut idle).is_pending());
+        sender.send_replace(());
+        let kept = Instant::now();
+        tokio::time::timeout(2 * FIRST_REQUEST, idle).await.expect("it is closed");
+        assert!(kept.elapsed() >= FIRST_REQUEST, "{:?}", kept.elapsed());
+    }
 }

@@ -11,6 +11,8 @@ use rustls::{
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
+use crate::auth::Authorities;
+
 /// The ALPN protocol of HTTP/2.
 pub(super) const H2: &[u8] = b"h2";
 
@@ -54,7 +56,8 @@ impl Tls {
         })
     }
 
-    /// Replaces the configuration for new connections. If the authorities change, clients with a certificate have to connect again.
+    /// Replaces the configuration for new connections. If the authorities change, clients with a certificate have to connect again:
+    /// their certificates count no longer on the connections that they have.
     pub fn replace(&self, certificate: &[u8], key: &[u8], client_ca: Option<&[u8]>) -> Result<(), TlsError> {
         let config = config(certificate, key, client_ca)?;
         *self.config.write().unwrap_or_else(PoisonError::into_inner) = config;
@@ -85,9 +88,9 @@ impl Tls {
         Arc::clone(&self.config.read().unwrap_or_else(PoisonError::into_inner)).into()
     }
 
-    /// A receiver that is notified when the authorities of client certificates change.
-    pub(super) fn authorities(&self) -> watch::Receiver<()> {
-        self.authorities.subscribe()
+    /// The current authorities of client certificates.
+    pub(super) fn authorities(&self) -> Authorities {
+        Authorities::current(&self.authorities)
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-use crate::auth::ClientCertificate;
+use crate::auth::{Authorities, ClientCertificate};
 
 /// The transport of a connection.
 #[derive(Debug)]
@@ -43,11 +43,11 @@ impl Transport {
 }
 
 impl Transport {
-    /// The client certificate, if there is one.
-    pub(super) fn certificate(&self) -> Option<ClientCertificate> {
+    /// The client certificate, if there is one, which these authorities verified.
+    pub(super) fn certificate(&self, authorities: Authorities) -> Option<ClientCertificate> {
         let Self::Tls(tls) = self else { return None };
         let shown = tls.get_ref().1.peer_certificates()?.first()?;
-        let certificate = ClientCertificate::read(shown);
+        let certificate = ClientCertificate::read(shown, authorities);
         if certificate.is_none() {
             tracing::warn!("the names in a client certificate cannot be read; it does not count");
         }

@@ -1,0 +1,189 @@
+//! Client certificates.
+
+use std::{path::PathBuf, process::Stdio};
+
+use serde_json::Value;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    process::{Child, ChildStdin, ChildStdout},
+};
+
+use super::{jwt::documented, tls::Pki};
+use crate::support::{Dialect, SOON};
+
+/// Certificates of a server and of a runner, and the path of the documented rules for runners.
+fn with_runner() -> (Pki, PathBuf) {
+    let pki = Pki::new();
+    pki.certificate("server", "/CN=locks.test", "DNS:locks.test");
+    pki.certificate("runner", "/CN=runner-7", "DNS:a.ci.acme.test");
+    let rules = pki.path("rules.toml");
+    std::fs::write(&rules, documented("Client certificates")).unwrap();
+    (pki, rules)
+}
+
+/// A client certificate is optional. One that cannot be verified ends the handshake. A bearer token has precedence.
+#[tokio::test]
+async fn a_client_certificate_counts_by_its_rule() {
+    let database = Dialect::Sqlite.database().await.unwrap();
+    let ((pki, rules), foreign) = (with_runner(), Pki::new());
+    pki.certificate("stranger", "/CN=stranger", "DNS:a.ci.acme.test");
+    foreign.certificate("runner", "/CN=runner-7", "DNS:a.ci.acme.test");
+    let ca = pki.path("ca.pem");
+    let secret = pki.path("secret");
+    std::fs::write(&secret, super::FIRST_ADMIN).unwrap();
+    let settings = [
+        ("DB_LOCKS_AUTH", "required"),
+        ("DB_LOCKS_AUTH_RULES", rules.to_str().unwrap()),
+        ("DB_LOCKS_TLS_CLIENT_CA", ca.to_str().unwrap()),
+        ("DB_LOCKS_BOOTSTRAP_TOKEN_FILE", secret.to_str().unwrap()),
+    ];
+    let (_service, port) = pki.serve(&database.url, &settings).await;
+    let code = async |from: &Pki, name: &str, more: &[&str]| {
+        let [certificate, key] = ["pem", "key"].map(|kind| from.path(&format!("{name}.{kind}")));
+        let own = ["--cert", certificate.to_str().unwrap(), "--key", key.to_str().unwrap()];
+        let own = if name.is_empty() { &[][..] } else { &own };
+        let print = ["-o", "/dev/null", "-w", "%{http_code}"];
+        pki.curl(port, &[&print[..], own, more].concat(), "/locks").await
+    };
+    assert_eq!(code(&pki, "", &[]).await, "401");
+    assert_eq!(code(&pki, "runner", &[]).await, "200");
+    assert_eq!(code(&pki, "stranger", &[]).await, "403");
+    assert_eq!(code(&foreign, "runner", &[]).await, "000", "the handshake ends");
+    assert_eq!(code(&pki, "runner", &["-H", "x-tenant: other"]).await, "403");
+    let admin = format!("authorization: Bearer {}", super::FIRST_ADMIN);
+    assert_eq!(code(&pki, "stranger", &["-H", &admin]).await, "200", "the token goes before");
+}
+
+/// Authorities sign one subject for several machines: each has its own grants.
+#[tokio::test]
+async fn certificates_of_one_subject_with_other_names_are_other_credentials() {
+    let database = Dialect::Sqlite.database().await.unwrap();
+    let (pki, rules) = with_runner();
+    std::fs::write(&rules, "[[rule]]\ncertificate = { subject = \"CN=runner-7\" }\nrole = \"write\"\n")
+        .unwrap();
+    pki.certificate("renewed", "/CN=runner-7", "DNS:a.ci.acme.test");
+    pki.certificate("other-host", "/CN=runner-7", "DNS:b.ci.acme.test");
+    pki.certificate("other-address", "/CN=runner-7", "DNS:a.ci.acme.test,IP:192.0.2.7");
+    let ca = pki.path("ca.pem");
+    let settings = [
+        ("DB_LOCKS_AUTH", "required"),
+        ("DB_LOCKS_AUTH_RULES", rules.to_str().unwrap()),
+        ("DB_LOCKS_TLS_CLIENT_CA", ca.to_str().unwrap()),
+    ];
+    let (_service, port) = pki.serve(&database.url, &settings).await;
+    let ask = async |name: &str, more: &[&str], path: &str| {
+        let [certificate, key] = ["pem", "key"].map(|kind| pki.path(&format!("{name}.{kind}")));
+        let own = ["--cert", certificate.to_str().unwrap(), "--key", key.to_str().unwrap()];
+        let answer = pki.curl(port, &[&own, more].concat(), path).await;
+        serde_json::from_str::<Value>(&answer).unwrap()["version"].clone()
+    };
+    let version = ask("runner", &["-d", ""], "/locks/k/acquire").await;
+    assert!(version.is_string(), "{version}");
+    for (name, seen) in [("renewed", &version), ("other-host", &Value::Null), ("other-address", &Value::Null)]
+    {
+        assert_eq!(ask(name, &[], "/locks/k").await, *seen, "{name}");
+    }
+}
+
+/// A connection with the certificate of the runner.
+struct Connection {
+    input: ChildStdin,
+    output: ChildStdout,
+    _client: Child,
+}
+
+impl Connection {
+    fn open(pki: &Pki, port: u16, protocol: &str) -> Self {
+        let connect =
+            format!("s_client -quiet -connect 127.0.0.1:{port} -cert runner.pem -key runner.key -alpn");
+        let mut client = tokio::process::Command::new("openssl")
+            .args(connect.split(' '))
+            .arg(protocol)
+            .current_dir(pki.path("."))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        Self { input: client.stdin.take().unwrap(), output: client.stdout.take().unwrap(), _client: client }
+    }
+
+    async fn send(&mut self, bytes: &[u8]) {
+        self.input.write_all(bytes).await.unwrap();
+    }
+
+    async fn read(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        tokio::time::timeout(SOON, self.output.read_exact(&mut bytes)).await.expect("it comes").unwrap();
+        bytes
+    }
+
+    /// Asks for the list of locks with HTTP/2.
+    async fn ask_http2(&mut self, stream: u8) {
+        let fields =
+            [(":method", "GET"), (":scheme", "https"), (":authority", "locks.test"), (":path", "/locks")];
+        let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+        // Literal fields without indexing.
+        let head = fields.map(|(name, value)| [vec![0], text(name), text(value)].concat()).concat();
+        let length = u8::try_from(head.len()).unwrap();
+        // A HEADERS frame, which ends the headers and the stream.
+        self.send(&[&[0, 0, length, 1, 4 | 1, 0, 0, 0, stream][..], &head].concat()).await;
+    }
+
+    /// Reads frames of HTTP/2 up to one of this type, and returns its content. It answers none of them.
+    async fn frame(&mut self, of_type: u8) -> Vec<u8> {
+        loop {
+            let head = self.read(9).await;
+            let content = self.read(usize::from(head[1]) << 8 | usize::from(head[2])).await;
+            if head[3] == of_type {
+                return content;
+            }
+        }
+    }
+
+    async fn until_closed(&mut self) {
+        let mut rest = Vec::new();
+        let ended = tokio::time::timeout(SOON, self.output.read_to_end(&mut rest));
+        ended.await.expect("the connection is closed").unwrap();
+    }
+}
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const GO_AWAY: u8 = 7;
+/// `:status: 200` in a HEADERS frame.
+const STATUS_200: u8 = 0x88;
+
+/// Otherwise an open connection would outlive the removal of its authority. The client need not do anything for that, not even answer a
+/// PING.
+#[tokio::test]
+async fn a_client_whose_authority_was_replaced_has_to_connect_again() {
+    let database = Dialect::Sqlite.database().await.unwrap();
+    let ((pki, rules), next) = (with_runner(), Pki::new());
+    let trusted = pki.path("trusted.pem");
+    std::fs::copy(pki.path("ca.pem"), &trusted).unwrap();
+    let settings = [
+        ("DB_LOCKS_AUTH", "required"),
+        ("DB_LOCKS_AUTH_RULES", rules.to_str().unwrap()),
+        ("DB_LOCKS_TLS_CLIENT_CA", trusted.to_str().unwrap()),
+    ];
+    let (mut service, port) = pki.serve(&database.url, &settings).await;
+    let mut http1 = Connection::open(&pki, port, "http/1.1");
+    http1.send(b"GET /locks HTTP/1.1\r\nhost: locks.test\r\n\r\n").await;
+    assert_eq!(http1.read(12).await, b"HTTP/1.1 200");
+    let mut http2 = Connection::open(&pki, port, "h2");
+    // The preface and empty SETTINGS.
+    http2.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await;
+    http2.ask_http2(1).await;
+    assert_eq!(http2.frame(HEADERS).await[0], STATUS_200);
+    std::fs::copy(next.path("ca.pem"), &trusted).unwrap();
+    service.signal("HUP");
+    http1.until_closed().await;
+    http2.frame(GO_AWAY).await;
+    http2.ask_http2(3).await;
+    assert_ne!(http2.frame(HEADERS).await[0], STATUS_200);
+    let refused = String::from_utf8(http2.frame(DATA).await).unwrap();
+    assert!(refused.contains("misdirected-request") && refused.contains("Connect again"), "{refused}");
+    http2.until_closed().await;
+}
