@@ -61,8 +61,10 @@ pub(super) struct Connection {
     own_room: OwnRoom,
     /// Whether a request's body was not read to its end.
     has_left_body: AtomicBool,
-    /// The bytes of answers that the client has not read.
+    /// The bytes of answers that the client has not read, and of requests over HTTP/2 that have not begun.
     unread: AtomicUsize,
+    /// The bytes of requests over HTTP/2 that have begun and have no answer.
+    waiting: AtomicUsize,
     /// Notified when the connection must end at once.
     cut_off: Notify,
 }
@@ -90,6 +92,7 @@ impl Connection {
             own_room: OwnRoom::of(peer),
             has_left_body: AtomicBool::new(false),
             unread: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
             cut_off: Notify::const_new(),
         }
     }
@@ -109,9 +112,14 @@ impl Connection {
         self.peer
     }
 
-    /// The bytes of answers that the client has not read.
+    /// The bytes of answers that the client has not read, and of requests over HTTP/2 that have not begun.
     pub(super) const fn unread(&self) -> &AtomicUsize {
         &self.unread
+    }
+
+    /// The bytes of requests over HTTP/2 that have begun and have no answer.
+    pub(super) const fn waiting(&self) -> &AtomicUsize {
+        &self.waiting
     }
 
     /// The room for one small request.

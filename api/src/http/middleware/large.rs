@@ -1,4 +1,4 @@
-//! Limits the room of long pages and of the metrics while they are sent; `server/unread.rs` limits unread answers in general.
+//! Limits the room of long pages and of the metrics while they are sent; `server/connection_memory.rs` limits unread answers in general.
 
 use std::{
     net::IpAddr,

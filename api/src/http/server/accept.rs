@@ -153,7 +153,7 @@ mod tests {
         let clients: Vec<_> = (0..CLIENTS).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
         let (http1, turns) = (crate::http::server::http1(), Turns::new(1));
         let acceptor = Acceptor {
-            protocols: Protocols { http1, tls: None, unread: Arc::default(), turns },
+            protocols: Protocols { http1, tls: None, memory: Arc::default(), turns },
             service: tower::service_fn(answer),
             phase: watch::channel(Phase::Serving).0,
             slots: Arc::new(Semaphore::new(CLIENTS)),

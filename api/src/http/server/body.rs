@@ -9,7 +9,7 @@ use axum::body::{Body, HttpBody};
 use bytes::{Buf, Bytes};
 use hyper::body::{Frame, SizeHint};
 
-use super::unread::Unread;
+use super::connection_memory::Counted;
 use crate::http::connection::{InFlight, Unconfirmed};
 
 /// The largest piece for hyper, in bytes: it copies each piece into its buffer.
@@ -23,7 +23,7 @@ pub(super) const FIRST_PIECE: usize = 2 * 1024;
 pub(super) struct Piece {
     bytes: Bytes,
     /// In the last piece of an answer: counts the answer as unread until it is dropped.
-    _unread: Option<Unread>,
+    _unread: Option<Counted>,
 }
 
 impl Buf for Piece {
@@ -52,7 +52,7 @@ pub(super) struct AnswerBody {
     grant: Option<Unconfirmed>,
     in_flight: Option<InFlight>,
     /// Counts the answer as unread. The last piece takes it along, and an empty one if there is no other.
-    unread: Option<Unread>,
+    unread: Option<Counted>,
 }
 
 impl AnswerBody {
@@ -61,7 +61,7 @@ impl AnswerBody {
         inner: Body,
         in_flight: Option<InFlight>,
         grant: Option<Unconfirmed>,
-        unread: Option<Unread>,
+        unread: Option<Counted>,
         first_piece: usize,
     ) -> Self {
         Self { inner, rest: Bytes::new(), most: first_piece, grant, in_flight, unread }
@@ -144,7 +144,7 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
-    use crate::http::{connection::Connection, server::unread::UnreadAnswers};
+    use crate::http::{connection::Connection, server::connection_memory::ConnectionMemory};
 
     #[tokio::test]
     async fn a_large_body_comes_in_pieces_and_its_length_is_known() {
@@ -168,7 +168,7 @@ mod tests {
     #[tokio::test]
     async fn a_counted_answer_is_unread_until_its_last_piece_is_dropped() {
         for (bytes, pieces) in [(0, 1), (10, 1), (10 * FIRST_PIECE, 4)] {
-            let all = Arc::<UnreadAnswers>::default();
+            let all = Arc::<ConnectionMemory>::default();
             let unread = all.count(&Connection::for_test(true), FIRST_PIECE);
             let mut body = AnswerBody::new(Body::from(vec![b' '; bytes]), None, None, unread, FIRST_PIECE);
             let mut frames = Vec::new();

@@ -27,6 +27,7 @@ use tokio::{
 use super::{
     HttpService, Protocols,
     body::{AnswerBody, FIRST_PIECE, PIECE},
+    connection_memory::{ConnectionMemory, STREAM_BYTES, memory_of},
     ending::{End, EndEvents, Ending, end_when_left},
     protocol::{self, Protocol},
     request_body::RequestBody,
@@ -35,7 +36,6 @@ use super::{
     timers::FIRST_HEAD_TIMEOUT,
     tls::Tls,
     turns::Busy,
-    unread::{STREAM_BYTES, UnreadAnswers, memory_of},
 };
 use crate::http::{
     BodyMemory,
@@ -82,14 +82,14 @@ pub(super) async fn serve<S: HttpService>(
         ending.end_with(certificate.authorities().clone());
     }
     let client = Arc::new(Connection::new(on_loopback, peer.ip(), ending.phase(), certificate));
-    let _registration = protocols.unread.register(&client);
+    let _registration = protocols.memory.register(&client);
     let is_http2 = protocol == Protocol::Http2;
     let io = TokioIo::new(ClientStream::new(transport, client.clone(), is_http2, protocols.turns.clone()));
     let requests = Requests {
         client: Arc::clone(&client),
         service: RefCell::new(service),
         streams: None,
-        unread: Arc::clone(&protocols.unread),
+        memory: Arc::clone(&protocols.memory),
     };
     let ends = ending.events(client, is_http2);
     if let Some(Err(error)) = speak(&protocols, protocol, io, requests, ends).await {
@@ -173,7 +173,7 @@ struct Requests<S> {
     service: RefCell<S>,
     /// For HTTP/2.
     streams: Option<Streams>,
-    unread: Arc<UnreadAnswers>,
+    memory: Arc<ConnectionMemory>,
 }
 
 impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Requests<S> {
@@ -185,15 +185,15 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Requests<S> 
         let in_flight = InFlight::new(self.client.clone());
         let read = |body| Body::new(RequestBody::new(body, self.client.clone()));
         let request = request.map(|body| ClientBody::new(read(body), self.client.clone()));
-        let memory = || self.unread.count(&self.client, memory_of(&request));
-        let answered = self.streams.as_ref().map(|streams| streams.request(memory()));
-        let unread = Arc::clone(&self.unread);
+        let counted = || self.memory.count(&self.client, memory_of(&request));
+        let answered = self.streams.as_ref().map(|streams| streams.request(counted()));
+        let memory = Arc::clone(&self.memory);
         ResponseFuture {
             // The service is always ready.
             inner: self.service.borrow_mut().call(request),
             in_flight: Some(in_flight),
             answered,
-            unread,
+            memory,
         }
     }
 }
@@ -204,7 +204,7 @@ struct ResponseFuture<F> {
     /// `None` once it moved into the answer's body.
     in_flight: Option<InFlight>,
     answered: Option<Answered>,
-    unread: Arc<UnreadAnswers>,
+    memory: Arc<ConnectionMemory>,
 }
 
 impl<F: Future<Output = Result<Response, Infallible>> + Unpin> Future for ResponseFuture<F> {
@@ -232,7 +232,7 @@ impl<F: Future<Output = Result<Response, Infallible>> + Unpin> Future for Respon
             0
         });
         let unread =
-            in_flight.as_ref().and_then(|in_flight| self.unread.count(in_flight.shared_connection(), bytes));
+            in_flight.as_ref().and_then(|in_flight| self.memory.count(in_flight.shared_connection(), bytes));
         let first_piece = if is_http2 { FIRST_PIECE } else { PIECE };
         Poll::Ready(Ok(answer.map(|body| AnswerBody::new(body, in_flight, grant, unread, first_piece))))
     }

@@ -3,6 +3,7 @@
 mod accept;
 mod body;
 mod client;
+mod connection_memory;
 mod control_frames;
 mod ending;
 mod input;
@@ -17,7 +18,6 @@ mod timers;
 mod tls;
 mod transport;
 mod turns;
-mod unread;
 
 #[cfg(test)]
 mod tests;
@@ -38,7 +38,9 @@ use tokio::{
 use tower::Service;
 
 pub use self::tls::{Tls, TlsError};
-use self::{accept::Acceptor, refuse::Refuser, streams::Spawner, turns::Turns, unread::UnreadAnswers};
+use self::{
+    accept::Acceptor, connection_memory::ConnectionMemory, refuse::Refuser, streams::Spawner, turns::Turns,
+};
 use crate::http::{
     connection::{ClientBody, Phase},
     metrics::ConnectionMetrics,
@@ -75,7 +77,7 @@ const MAX_SEND_BUFFER: usize = 64 * 1024;
 pub(super) struct Protocols {
     http1: http1::Builder,
     tls: Option<Arc<Tls>>,
-    unread: Arc<UnreadAnswers>,
+    memory: Arc<ConnectionMemory>,
     turns: Turns,
 }
 
@@ -114,7 +116,7 @@ pub async fn serve<S>(
         protocols: Protocols {
             http1: http1(),
             tls: options.tls,
-            unread: Arc::default(),
+            memory: Arc::default(),
             turns: Turns::new(Handle::current().metrics().num_workers()),
         },
         service,

@@ -15,8 +15,8 @@ use hyper::rt::Executor;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
+    connection_memory::Counted,
     turns::{Busy, Turns},
-    unread::Unread,
 };
 
 /// The time limit for a client to read a whole answer. With HTTP/2 the client controls the flow, and could stop it forever.
@@ -39,7 +39,7 @@ struct New {
     /// The request that hyper has passed on and not spawned a stream for yet. It does one right after the other.
     answered: Answered,
     /// Counts its memory.
-    memory: Option<Unread>,
+    memory: Option<Counted>,
 }
 
 fn lock(new: &Mutex<New>) -> MutexGuard<'_, New> {
@@ -57,7 +57,7 @@ impl Streams {
     }
 
     /// Notes a request whose stream is spawned next. `memory` counts it until the stream has ended.
-    pub(super) fn request(&self, memory: Option<Unread>) -> Answered {
+    pub(super) fn request(&self, memory: Option<Counted>) -> Answered {
         let answered = Answered::default();
         let mut new = self.new_ones();
         new.answered = Arc::clone(&answered);
@@ -72,7 +72,7 @@ impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Spawner {
         let Some(new) = self.0.upgrade() else { return };
         let mut new = lock(&new);
         let (answered, memory) = (std::mem::take(&mut new.answered), new.memory.take());
-        new.streams.push(Stream { future: Box::pin(future), answered, deadline: None, _memory: memory });
+        new.streams.push(Stream { future: Box::pin(future), answered, deadline: None, memory });
     }
 }
 
@@ -81,7 +81,7 @@ struct Stream {
     future: Pin<Box<dyn Future<Output = ()> + Send>>,
     answered: Answered,
     deadline: Option<Pin<Box<Sleep>>>,
-    _memory: Option<Unread>,
+    memory: Option<Counted>,
 }
 
 impl Future for Stream {
@@ -92,7 +92,11 @@ impl Future for Stream {
         if this.future.as_mut().poll(cx).is_ready() {
             return Poll::Ready(());
         }
-        let Some(answered) = this.answered.get() else { return Poll::Pending };
+        let answered = this.answered.get();
+        if let Some(memory) = &mut this.memory {
+            memory.set_waits(answered.is_none());
+        }
+        let Some(answered) = answered else { return Poll::Pending };
         this.deadline.get_or_insert_with(|| Box::pin(sleep_until(*answered + TAKEN_WITHIN))).as_mut().poll(cx)
     }
 }

@@ -2,10 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+mod connection_memory;
 mod http2;
 mod requests;
 mod stop;
-mod unread;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

@@ -5,7 +5,7 @@ use std::future::pending;
 use super::*;
 use crate::http::server::{
     client,
-    unread::{STREAM_BYTES, memory_of},
+    connection_memory::{STREAM_BYTES, memory_of},
 };
 
 const ANSWERS: usize = 10;
@@ -23,14 +23,14 @@ fn answer(path: &str) -> Response {
     response
 }
 
-/// A client with windows of this size, and the unread answers of the server.
-async fn connect(window: u32) -> (h2::client::SendRequest<bytes::Bytes>, Arc<UnreadAnswers>) {
+/// A client with windows of this size, and the memory of its connections that the server counts.
+async fn connect(window: u32) -> (h2::client::SendRequest<bytes::Bytes>, Arc<ConnectionMemory>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let accepted = listener.accept().await.unwrap();
-    let unread = Arc::<UnreadAnswers>::default();
+    let memory = Arc::<ConnectionMemory>::default();
     let protocols =
-        Protocols { http1: http1(), tls: None, unread: Arc::clone(&unread), turns: Turns::new(1) };
+        Protocols { http1: http1(), tls: None, memory: Arc::clone(&memory), turns: Turns::new(1) };
     let slot = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
     let counted = (slot, ConnectionMetrics::new(1).opened());
     let (phase, phases) = watch::channel(Phase::Serving);
@@ -51,13 +51,13 @@ async fn connect(window: u32) -> (h2::client::SendRequest<bytes::Bytes>, Arc<Unr
     let handshake = builder.initial_window_size(window).handshake(stream);
     let (client, connection) = in_time(handshake).await.unwrap();
     tokio::spawn(connection);
-    (client, unread)
+    (client, memory)
 }
 
 /// Waits until no answer counts as unread: the service notices what it has written a moment after the client.
-async fn until_none_is_unread(unread: &UnreadAnswers) {
+async fn until_none_is_unread(memory: &ConnectionMemory) {
     let none = async {
-        while unread.bytes() > 0 {
+        while memory.bytes() > 0 {
             tokio::task::yield_now().await;
         }
     };
@@ -67,14 +67,14 @@ async fn until_none_is_unread(unread: &UnreadAnswers) {
 /// hyper takes a whole small answer as soon as the client has room for a byte of it.
 #[tokio::test]
 async fn an_answer_over_http2_is_unread_until_all_of_it_is_written() {
-    let (client, unread) = connect(WINDOW).await;
+    let (client, memory) = connect(WINDOW).await;
     let mut bodies = Vec::new();
     for _ in 0..ANSWERS {
         let mut body = in_time(http2::send_http2(&client, "/").await.0).await.unwrap().into_body();
         let first = in_time(body.data()).await.unwrap().unwrap();
         bodies.push((body, first.len()));
     }
-    assert_eq!(unread.bytes(), ANSWERS * (STREAM_BYTES + BYTES));
+    assert_eq!((memory.bytes(), memory.waiting()), (ANSWERS * (STREAM_BYTES + BYTES), 0));
     // One half of the answers is reset, and the other one is read.
     drop(bodies.split_off(ANSWERS / 2));
     for (mut body, mut read) in bodies {
@@ -86,23 +86,23 @@ async fn an_answer_over_http2_is_unread_until_all_of_it_is_written() {
         }
         assert_eq!(read, BYTES);
     }
-    until_none_is_unread(&unread).await;
+    until_none_is_unread(&memory).await;
 }
 
 #[tokio::test]
 async fn answers_that_are_read_do_not_count() {
-    let (client, unread) = connect(64 * 1024).await;
+    let (client, memory) = connect(64 * 1024).await;
     for _ in 0..ANSWERS {
         let (response, _) = http2::send_http2(&client, "/").await;
         assert_eq!(http2::text_http2(response).await.len(), BYTES);
-        until_none_is_unread(&unread).await;
+        until_none_is_unread(&memory).await;
     }
 }
 
 /// It has no bytes that could be unread, but its stream takes memory until its head is written.
 #[tokio::test]
 async fn an_empty_answer_ends_and_has_no_length() {
-    let (client, unread) = connect(64 * 1024).await;
+    let (client, memory) = connect(64 * 1024).await;
     let answer = in_time(http2::send_http2(&client, "/empty").await.0).await.unwrap();
     assert_eq!(answer.status(), 204);
     assert!(!answer.headers().contains_key("content-length"));
@@ -110,13 +110,13 @@ async fn an_empty_answer_ends_and_has_no_length() {
     while let Some(piece) = in_time(body.data()).await {
         assert!(piece.unwrap().is_empty());
     }
-    until_none_is_unread(&unread).await;
+    until_none_is_unread(&memory).await;
 }
 
 /// A client can send a thousand requests with its first bytes, on each of thousands of connections.
 #[tokio::test]
 async fn a_request_over_http2_counts_until_its_stream_ends() {
-    let (client, unread) = connect(WINDOW).await;
+    let (client, memory) = connect(WINDOW).await;
     let mut waiting = Vec::new();
     for _ in 0..ANSWERS {
         let request = Request::get("http://x/waits").header("x-a", "b").body(()).unwrap();
@@ -125,12 +125,12 @@ async fn a_request_over_http2_counts_until_its_stream_ends() {
     let all = ANSWERS * memory_of(&Request::get("/").header("x-a", "b").body(()).unwrap());
     assert!(all > ANSWERS * STREAM_BYTES, "headers count");
     let counted = async {
-        while unread.bytes() < all {
+        while memory.waiting() < all {
             tokio::task::yield_now().await;
         }
     };
     in_time(counted).await;
-    assert_eq!(unread.bytes(), all);
+    assert_eq!(memory.bytes(), all);
     drop((waiting, client));
-    until_none_is_unread(&unread).await;
+    until_none_is_unread(&memory).await;
 }

@@ -1,0 +1,191 @@
+//! Bounds the memory of answers that clients have not read, and of requests over HTTP/2, by closing a connection: of the address with the
+//! most bytes, the connection with the most. So an address with many connections loses its own, and not the one of a caller that reads a
+//! long list.
+//!
+//! A client of HTTP/2 controls the flow of its answers, and can leave a thousand of them unread on one connection. It can also send a
+//! thousand requests with its first bytes, which wait for turns. Nobody needs a credential for that, but for requests that wait for a lock.
+//! So these count only if there is not much else, and nobody without a credential can have the connections of others closed.
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use axum::http::Request;
+use db_locks_service::LogLimit;
+
+use crate::http::{connection::Connection, head_memory};
+
+/// The limit for all unread answers and requests over HTTP/2, in bytes. As many requests as may wait in queues take less than half of it.
+const MOST_BYTES: usize = 512 * 1024 * 1024;
+/// If this part of the limit (an eighth) is unread, requests that wait do not count.
+const MUCH: usize = 8;
+/// Smaller answers are not counted, since a connection itself takes more. With HTTP/2 [`STREAM_BYTES`] makes all answers count.
+const COUNTED_FROM: usize = 2 * 1024;
+/// The memory of an answer over HTTP/2 in addition to its body: its stream and its headers.
+pub(super) const STREAM_BYTES: usize = 2 * 1024;
+
+static CUT_OFF: LogLimit = LogLimit::new();
+
+/// The memory of a request over HTTP/2 until its stream has ended, in bytes, without its body.
+pub(super) fn memory_of<B>(request: &Request<B>) -> usize {
+    STREAM_BYTES + head_memory(request.headers())
+}
+
+/// The memory of all connections: their unread answers, and their requests over HTTP/2.
+#[derive(Debug)]
+pub(super) struct ConnectionMemory {
+    most: usize,
+    bytes: AtomicUsize,
+    /// The bytes of connections that were cut off and have not ended. They are as good as gone.
+    ending: AtomicUsize,
+    /// The connections by their addresses in memory.
+    connections: Mutex<HashMap<usize, Registered>>,
+}
+
+#[derive(Debug)]
+struct Registered {
+    connection: Weak<Connection>,
+    /// The bytes that it had when it was cut off.
+    cut_off_with: Option<usize>,
+}
+
+impl Default for ConnectionMemory {
+    fn default() -> Self {
+        Self::at_most(MOST_BYTES)
+    }
+}
+
+impl ConnectionMemory {
+    fn at_most(most: usize) -> Self {
+        let [bytes, ending] = [0; 2].map(AtomicUsize::new);
+        Self { most, bytes, ending, connections: Mutex::default() }
+    }
+
+    fn connections(&self) -> MutexGuard<'_, HashMap<usize, Registered>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Registers a connection until the returned value is dropped.
+    pub(super) fn register(self: &Arc<Self>, connection: &Arc<Connection>) -> ConnectionRegistration {
+        let address = Arc::as_ptr(connection).addr();
+        let registered = Registered { connection: Arc::downgrade(connection), cut_off_with: None };
+        self.connections().insert(address, registered);
+        ConnectionRegistration { all: Arc::clone(self), address }
+    }
+
+    /// Counts `bytes` bytes of an answer or a request until the returned value is dropped. If the limit is exceeded, a connection is closed.
+    pub(super) fn count(self: &Arc<Self>, connection: &Arc<Connection>, bytes: usize) -> Option<Counted> {
+        if bytes < COUNTED_FROM {
+            return None;
+        }
+        connection.unread().fetch_add(bytes, Ordering::Relaxed);
+        let all = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if all > self.most.saturating_add(self.ending.load(Ordering::Relaxed)) {
+            self.cut_off_the_greatest();
+        }
+        Some(Counted { all: Arc::clone(self), connection: Arc::clone(connection), bytes, waits: false })
+    }
+
+    /// The bytes of all connections.
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// The bytes of requests that have begun and have no answer.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        let registered = self.connections();
+        let connections = registered.values().filter_map(|registered| registered.connection.upgrade());
+        connections.map(|connection| connection.waiting().load(Ordering::Relaxed)).sum()
+    }
+
+    fn cut_off_the_greatest(&self) {
+        let mut registered = self.connections();
+        let kept = registered.values_mut().filter(|registered| registered.cut_off_with.is_none());
+        let mut connections: Vec<_> = kept
+            .filter_map(|kept| {
+                let connection = kept.connection.upgrade()?;
+                let [unread, waiting] =
+                    [connection.unread(), connection.waiting()].map(|bytes| bytes.load(Ordering::Relaxed));
+                Some((connection, unread, waiting, &mut kept.cut_off_with))
+            })
+            .collect();
+        let unread: usize = connections.iter().map(|(_, unread, ..)| unread).sum();
+        let is_much = unread >= self.most / MUCH;
+        let counted = |unread, waiting| if is_much { unread } else { unread + waiting };
+        let mut by_address: HashMap<IpAddr, usize> = HashMap::new();
+        for (connection, unread, waiting, _) in &connections {
+            *by_address.entry(connection.own_room().network()).or_default() += counted(*unread, *waiting);
+        }
+        let order = |(connection, unread, waiting, _): &&mut (Arc<Connection>, usize, usize, _)| {
+            let of_address = by_address.get(&connection.own_room().network()).copied().unwrap_or_default();
+            (of_address, counted(*unread, *waiting))
+        };
+        if let Some((greatest, unread, waiting, cut_off_with)) = connections.iter_mut().max_by_key(order) {
+            if let Some(left_out) = CUT_OFF.pass() {
+                let peer = greatest.peer();
+                tracing::warn!(%peer, unread, waiting, left_out, "a client leaves too many answers unread, or has too many requests under way; its connection is closed");
+            }
+            let bytes = *unread + *waiting;
+            **cut_off_with = Some(bytes);
+            self.ending.fetch_add(bytes, Ordering::Relaxed);
+            greatest.cut_off();
+        }
+    }
+}
+
+/// A registered connection.
+#[derive(Debug)]
+pub(super) struct ConnectionRegistration {
+    all: Arc<ConnectionMemory>,
+    address: usize,
+}
+
+impl Drop for ConnectionRegistration {
+    fn drop(&mut self) {
+        let removed = self.all.connections().remove(&self.address);
+        let ended = removed.and_then(|registered| registered.cut_off_with).unwrap_or_default();
+        self.all.ending.fetch_sub(ended, Ordering::Relaxed);
+    }
+}
+
+/// A counted answer, which goes where its last bytes go (`super::body::Piece`), or a counted request, which goes where its stream goes.
+#[derive(Debug)]
+pub(super) struct Counted {
+    all: Arc<ConnectionMemory>,
+    connection: Arc<Connection>,
+    bytes: usize,
+    /// Whether it is a request that has begun and has no answer.
+    waits: bool,
+}
+
+impl Counted {
+    /// Notes whether it is a request that has begun and has no answer.
+    pub(super) fn set_waits(&mut self, waits: bool) {
+        if self.waits != waits {
+            self.counter().fetch_sub(self.bytes, Ordering::Relaxed);
+            self.waits = waits;
+            self.counter().fetch_add(self.bytes, Ordering::Relaxed);
+        }
+    }
+
+    fn counter(&self) -> &AtomicUsize {
+        if self.waits { self.connection.waiting() } else { self.connection.unread() }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.all.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.counter().fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,91 @@
+//! Which connection is cut off.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+use futures_util::FutureExt;
+
+use super::*;
+
+/// A client of HTTP/2 can leave a thousand small answers unread.
+#[test]
+fn an_answer_over_http2_counts_however_small_it_is() {
+    let all = Arc::new(ConnectionMemory::at_most(100_000));
+    let connection = Connection::for_test(true);
+    assert!(all.count(&connection, STREAM_BYTES + 1).is_some());
+}
+
+#[test]
+fn the_connection_with_the_most_unread_answers_is_cut_off() {
+    let all = Arc::new(ConnectionMemory::at_most(100_000));
+    let [small, great] = [(); 2].map(|()| Connection::for_test(true));
+    let _registrations = [&small, &great].map(|connection| all.register(connection));
+    let is_cut = |connection: &Connection| connection.until_cut_off().now_or_never().is_some();
+    let mut unread = vec![all.count(&small, 40_000), all.count(&great, 30_000), all.count(&great, 30_000)];
+    assert!(!is_cut(&small) && !is_cut(&great));
+    assert!(all.count(&small, COUNTED_FROM - 1).is_none());
+    unread.push(all.count(&small, 3_000));
+    assert!(is_cut(&great) && !is_cut(&small));
+    drop(unread);
+    assert_eq!((all.bytes.load(Ordering::Relaxed), great.unread().load(Ordering::Relaxed)), (0, 0));
+}
+
+/// The task of a connection that was cut off may take a while to end it.
+#[test]
+fn each_connection_is_cut_off_once() {
+    let all = Arc::new(ConnectionMemory::at_most(100_000));
+    let [first, second, third] = [(); 3].map(|()| Connection::for_test(true));
+    let is_cut = |connection: &Connection| connection.until_cut_off().now_or_never().is_some();
+    let mut registrations = [&first, &second, &third].map(|connection| Some(all.register(connection)));
+    let unread = [all.count(&first, 60_000), all.count(&second, 50_000), all.count(&third, 40_000)];
+    assert!(is_cut(&first) && !is_cut(&second) && !is_cut(&third), "90 kB are left");
+    let more = all.count(&third, 15_000);
+    assert!(is_cut(&third) && !is_cut(&second), "105 kB were left");
+    registrations[0] = None;
+    drop((unread, more));
+    registrations[2] = None;
+    assert_eq!(all.ending.load(Ordering::Relaxed), 0);
+}
+
+/// Guards a caller that reads a long list against a client that leaves many lists unread, each on a connection of its own.
+#[test]
+fn the_address_with_the_most_unread_answers_loses_a_connection() {
+    let all = Arc::new(ConnectionMemory::at_most(100_000));
+    let is_cut = |connection: &Connection| connection.until_cut_off().now_or_never().is_some();
+    for (flooding, other) in
+        [(["192.0.2.1", "192.0.2.1"], "192.0.2.2"), (["2001:db8::1", "2001:db8::2"], "2001:db8:0:1::1")]
+    {
+        let from = |address: &str| Connection::for_test_from(address.parse().unwrap());
+        let (flooding, other) = (flooding.map(from), from(other));
+        let _registrations = [&flooding[0], &flooding[1], &other].map(|connection| all.register(connection));
+        let _unread =
+            [all.count(&other, 45_000), all.count(&flooding[0], 30_000), all.count(&flooding[1], 40_000)];
+        assert!(is_cut(&flooding[1]) && !is_cut(&flooding[0]) && !is_cut(&other));
+    }
+}
+
+/// Guards clients with many requests that wait for locks against those that leave answers unread, for which nobody needs a credential.
+#[test]
+fn a_connection_with_waiting_requests_is_cut_off_only_if_few_answers_are_unread() {
+    let is_cut = |connection: &Connection| connection.until_cut_off().now_or_never().is_some();
+    for (unread, goes_first) in [(100_000 / MUCH, 0), (100_000 / MUCH - COUNTED_FROM - 1, 1)] {
+        let all = Arc::new(ConnectionMemory::at_most(100_000));
+        let connections = [(); 2].map(|()| Connection::for_test(true));
+        let _registrations = connections.each_ref().map(|connection| all.register(connection));
+        let _unread = all.count(&connections[0], unread);
+        let mut waits = all.count(&connections[1], 100_000 - unread).unwrap();
+        waits.set_waits(true);
+        assert!(!connections.iter().any(|connection| is_cut(connection)));
+        let mut more = all.count(&connections[1], COUNTED_FROM);
+        assert_eq!(
+            connections.each_ref().map(|connection| is_cut(connection)),
+            [goes_first == 0, goes_first == 1]
+        );
+        waits.set_waits(false);
+        more.as_mut().unwrap().set_waits(true);
+        drop((waits, more));
+        assert_eq!(
+            [connections[1].unread(), connections[1].waiting()].map(|bytes| bytes.load(Ordering::Relaxed)),
+            [0; 2]
+        );
+    }
+}
