@@ -54,6 +54,45 @@ async fn a_client_certificate_counts_by_its_rule() {
     assert_eq!(code(&pki, "stranger", &["-H", &admin]).await, "200", "the token goes before");
 }
 
+/// webpki tries all orders of authorities, so a client could keep a thread busy for seconds with a chain of its own making.
+#[tokio::test]
+async fn a_client_certificate_has_at_most_three_authorities_behind_it() {
+    let database = Dialect::Sqlite.database().await.unwrap();
+    let (pki, rules) = with_runner();
+    std::fs::write(pki.path("authority.ext"), "basicConstraints=critical,CA:true\n").unwrap();
+    let sign = |name: &str, subject: &str, by: &str, extensions: &str| {
+        pki.openssl(&format!(
+            "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj {subject} -keyout {name}.key -out {name}.csr"
+        ));
+        pki.openssl(&format!(
+            "x509 -req -in {name}.csr -CA {by}.pem -CAkey {by}.key -set_serial 7 -days 1 -extfile {extensions} -out {name}.pem"
+        ));
+        std::fs::read_to_string(pki.path(&format!("{name}.pem"))).unwrap()
+    };
+    let (mut by, mut chain) = ("ca".to_owned(), String::new());
+    for depth in 1..=4 {
+        let authority = format!("authority-{depth}");
+        chain.insert_str(0, &sign(&authority, &format!("/CN={authority}"), &by, "authority.ext"));
+        let runner = format!("runner-{depth}");
+        let own = sign(&runner, "/CN=runner-7", &authority, "runner.ext");
+        std::fs::write(pki.path(&format!("{runner}.pem")), own + &chain).unwrap();
+        by = authority;
+    }
+    let ca = pki.path("ca.pem");
+    let settings = [
+        ("DB_LOCKS_AUTH", "required"),
+        ("DB_LOCKS_AUTH_RULES", rules.to_str().unwrap()),
+        ("DB_LOCKS_TLS_CLIENT_CA", ca.to_str().unwrap()),
+    ];
+    let (_service, port) = pki.serve(&database.url, &settings).await;
+    for (depth, code) in [(1, "200"), (2, "200"), (3, "200"), (4, "000")] {
+        let [certificate, key] = ["pem", "key"].map(|kind| pki.path(&format!("runner-{depth}.{kind}")));
+        let own = ["--cert", certificate.to_str().unwrap(), "--key", key.to_str().unwrap()];
+        let print = ["-o", "/dev/null", "-w", "%{http_code}"];
+        assert_eq!(pki.curl(port, &[&own[..], &print].concat(), "/locks").await, code, "{depth}");
+    }
+}
+
 /// Authorities sign one subject for several machines: each has its own grants.
 #[tokio::test]
 async fn certificates_of_one_subject_with_other_names_are_other_credentials() {

@@ -3,6 +3,7 @@
 mod accept;
 mod body;
 mod client;
+mod client_verifier;
 mod connection_memory;
 mod control_frames;
 mod ending;

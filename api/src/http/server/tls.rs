@@ -6,11 +6,12 @@ use rustls::{
     RootCertStore, ServerConfig,
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, pem, pem::PemObject},
-    server::{VerifierBuilderError, WebPkiClientVerifier},
+    server::VerifierBuilderError,
 };
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
+use super::client_verifier::ClientVerifier;
 use crate::auth::Authorities;
 
 /// The ALPN protocol of HTTP/2.
@@ -107,8 +108,7 @@ fn config(certificate: &[u8], key: &[u8], client_ca: Option<&[u8]>) -> Result<Ar
             for authority in certificates("file of client authorities", authorities)? {
                 roots.add(authority).map_err(TlsError::Authority)?;
             }
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider);
-            builder.with_client_cert_verifier(verifier.allow_unauthenticated().build()?)
+            builder.with_client_cert_verifier(Arc::new(ClientVerifier::new(roots, provider)?))
         }
     };
     let mut config = builder.with_single_cert(chain, key)?;
