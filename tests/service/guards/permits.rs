@@ -162,7 +162,7 @@ async fn a_put_ends_the_guard_of_permits_that_are_in(database: Database) {
     let put: Value = svc.put("/semaphores/s", unguard).await.expect(200).body;
     assert_eq!(put["guarded"], false);
     let two = permit(&svc, 60_000).await;
-    assert_eq!(user.guard_alone("s", &two.version).await, refused());
+    assert_eq!(user.guard_alone("s", &two.version).await, user.refusal_of_unguarded());
 }
 
 async fn a_waiter_of_another_replica_is_granted_a_guarded_permit(database: Database) {

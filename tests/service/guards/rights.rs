@@ -6,11 +6,12 @@ use serde_json::json;
 use super::{User, on_every_database};
 use crate::{
     conformance::force::revoked,
-    support::{Client, Database, Dialect, SOON, Service, eventually, random_text, sql},
+    support::{Client, Database, Dialect, SOON, Service, eventually, random_text, random_version, sql},
 };
 
 on_every_database![with_database:
     a_role_without_any_right_on_our_tables_can_guard,
+    a_role_that_may_only_call_the_guard_delays_nobody_with_an_invented_version,
     the_guard_is_called_from_another_schema_or_database,
     a_forced_release_ends_the_guard,
     a_forced_release_waits_for_an_open_transaction_and_is_finished_after_it,
@@ -26,13 +27,9 @@ fn name_of(database: &Database) -> &str {
     database.url.rsplit('/').next().unwrap()
 }
 
-async fn a_role_without_any_right_on_our_tables_can_guard(database: Database) {
-    if database.dialect == Dialect::Sqlite {
-        // A file has no roles.
-        return;
-    }
-    let (_service, svc) = set_up(&database).await;
-    let (role, name) = (format!("app_{}", random_text()), name_of(&database));
+/// Creates a role that may only call the guard. Returns the URL with which it connects.
+async fn role_with_the_guard_alone(database: &Database) -> String {
+    let (role, name) = (format!("app_{}", random_text()), name_of(database));
     let rights = if database.dialect == Dialect::Postgres {
         vec![
             format!("CREATE ROLE {role} LOGIN"),
@@ -52,7 +49,16 @@ async fn a_role_without_any_right_on_our_tables_can_guard(database: Database) {
     }
     let (scheme, rest) = database.url.split_once("://").unwrap();
     let (_, rest) = rest.split_once('@').unwrap();
-    let user = User::at(&format!("{scheme}://{role}:app@{rest}"), database.dialect, &svc).await;
+    format!("{scheme}://{role}:app@{rest}")
+}
+
+async fn a_role_without_any_right_on_our_tables_can_guard(database: Database) {
+    if database.dialect == Dialect::Sqlite {
+        // A file has no roles.
+        return;
+    }
+    let (_service, svc) = set_up(&database).await;
+    let user = User::at(&role_with_the_guard_alone(&database).await, database.dialect, &svc).await;
     for table in ["locks", "permits", "db_locks_guards"] {
         assert!(user.try_run(&format!("SELECT * FROM {table}")).await.is_err(), "{table}");
     }
@@ -60,6 +66,40 @@ async fn a_role_without_any_right_on_our_tables_can_guard(database: Database) {
     assert_eq!(user.guard_alone("k", &grant.version).await, Ok(grant.token));
     svc.release("k", &grant.version).await.unheld(200);
     assert_eq!(user.guard_alone("k", &grant.version).await, Err("DL001".to_owned()));
+}
+
+/// At SERIALIZABLE `MariaDB` and `MySQL` lock the rows that a transaction reads and the gaps in which it finds none, and
+/// the refusal of a call does not unlock them.
+async fn a_role_that_may_only_call_the_guard_delays_nobody_with_an_invented_version(database: Database) {
+    let begin: &[&str] = match database.dialect {
+        Dialect::Sqlite => return,
+        Dialect::Postgres => &["BEGIN ISOLATION LEVEL SERIALIZABLE"],
+        Dialect::MariaDb | Dialect::MySql => &["SET TRANSACTION ISOLATION LEVEL SERIALIZABLE", "BEGIN"],
+    };
+    let (_service, svc) = set_up(&database).await;
+    let url = role_with_the_guard_alone(&database).await;
+    let guarded = svc.acquire("formerly", json!({"guarded": true})).await.grant();
+    svc.delete(&format!("/locks/formerly?version={}", guarded.version)).await.expect(204);
+    let (plain, formerly) = (svc.hold("plain").await, svc.hold("formerly").await);
+    let mut sessions = Vec::new();
+    for key in ["plain", "formerly", "nothing"] {
+        let user = User::at(&url, database.dialect, &svc).await;
+        for statement in begin {
+            user.run(statement).await;
+        }
+        user.guard(key, &random_version()).await.unwrap_err();
+        sessions.push(user);
+    }
+    for (key, grant) in [("plain", plain), ("formerly", formerly)] {
+        svc.heartbeat(key, &grant.version).await.grant();
+        svc.release(key, &grant.version).await.unheld(200);
+    }
+    for key in ["nothing", "a", "z"] {
+        svc.acquire(key, json!({"wait_ms": 0})).await.grant();
+    }
+    for user in sessions {
+        user.run("ROLLBACK").await;
+    }
 }
 
 async fn the_guard_is_called_from_another_schema_or_database(database: Database) {

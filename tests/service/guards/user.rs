@@ -82,6 +82,13 @@ impl User {
         self.connection.query_one_raw(ask).await.unwrap().unwrap().try_get_by_index(0).unwrap()
     }
 
+    /// The refusal of a grant that is not guarded, of a key with an earlier grant that was. `MariaDB` and `MySQL` know
+    /// only that the guard row does not name it.
+    pub(crate) fn refusal_of_unguarded(&self) -> Result<i64, String> {
+        let code = if matches!(self.dialect, Dialect::MariaDb | Dialect::MySql) { "DL002" } else { "DL001" };
+        Err(code.to_owned())
+    }
+
     /// Calls the guard in a transaction of its own.
     pub(crate) async fn guard_alone(&self, key: &str, version: &str) -> Result<i64, String> {
         self.begin().await;

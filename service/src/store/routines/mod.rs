@@ -6,7 +6,7 @@ use sea_orm::{ConnectionTrait, DbErr};
 use super::dialect::Dialect;
 
 /// A mark in the text of every routine. A routine without this mark is of another version.
-const MARK: &str = "db-locks guard 4";
+const MARK: &str = "db-locks guard 5";
 
 /// Separates statements that are sent one by one. PostgreSQL and SQLite carry out a single text as a whole or not at
 /// all.

@@ -12,8 +12,8 @@ BEGIN
     DECLARE v_digits TEXT CHARACTER SET utf8mb4;
     DECLARE v_asked, v_named BINARY(16);
     DECLARE v_token BIGINT;
-    DECLARE v_slot INT DEFAULT 0;
-    DECLARE v_rows, v_former, v_guarded, v_standing INT DEFAULT 0;
+    DECLARE v_slot, v_kind INT;
+    DECLARE v_rows, v_former, v_standing INT DEFAULT 0;
     DECLARE v_outside, v_writes BOOLEAN DEFAULT FALSE;
     DECLARE v_refusal INT DEFAULT 0;
 
@@ -43,27 +43,31 @@ BEGIN
     IF CHAR_LENGTH(v_digits) = 32 AND v_digits REGEXP '^[0-9a-fA-F]{32}$' THEN
         SET v_asked = UNHEX(v_digits);
     END IF;
-    -- Plain reads first: a refused call must not keep a lock, which would last until the end of its transaction.
-    SELECT COUNT(*), MAX(g.slot) INTO v_rows, v_slot FROM db_locks_guards AS g
-    WHERE g.tenant = in_tenant AND g.`key` = in_key AND g.version = v_asked;
-    SET v_slot = COALESCE(v_slot, 0);
-    SELECT COUNT(*) INTO v_former FROM db_locks_guards AS g
-    WHERE g.tenant = in_tenant AND g.`key` = in_key AND g.previous = v_asked;
-    SELECT COUNT(*), MAX(g.version) INTO v_rows, v_named FROM db_locks_guards AS g
-    WHERE g.tenant = in_tenant AND g.`key` = in_key AND g.slot = v_slot;
-    SELECT COUNT(*) INTO v_standing FROM locks AS l
-    WHERE l.tenant = in_tenant AND l.`key` = in_key AND l.version = v_asked AND NOT l.released;
-    IF v_standing = 0 THEN
-        SELECT COUNT(*) INTO v_standing FROM permits AS p
-        WHERE p.tenant = in_tenant AND p.`key` = in_key AND p.slot = v_slot AND p.version = v_asked AND NOT p.released;
-    END IF;
-    IF v_asked IS NULL OR v_rows = 0 OR v_former > 0 THEN
+    -- Plain reads first: a refused call must not keep a lock, which would last until the end of its transaction. A
+    -- transaction whose level is SERIALIZABLE for it alone cannot be detected, and locks all that it reads. So only a
+    -- version that the guard rows name reads the rows that other commands need.
+    SELECT COUNT(*), MAX(IF(g.version = v_asked, g.slot, NULL)), MAX(g.previous = v_asked)
+    INTO v_rows, v_slot, v_former FROM db_locks_guards AS g
+    WHERE g.tenant = in_tenant AND g.`key` = in_key;
+    IF v_rows = 0 THEN
+        SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 30001,
+            MESSAGE_TEXT = 'DL001 db_locks_guard: the key is not guarded; acquire it with "guarded": true';
+    ELSEIF v_asked IS NULL OR v_former THEN
         SET v_refusal = 30001;
-    ELSEIF NOT v_named <=> v_asked THEN
-        -- The snapshot of the transaction is older than the grant, or the version never was the key's.
+    ELSEIF v_slot IS NULL THEN
+        -- The snapshot of the transaction is older than the grant, or the version never was that of a guarded grant.
         SET v_refusal = 30002;
-    ELSEIF v_standing = 0 THEN
-        SET v_refusal = 30001;
+    ELSE
+        SELECT MAX(l.kind), MAX(l.version = v_asked AND NOT l.released) INTO v_kind, v_standing FROM locks AS l
+        WHERE l.tenant = in_tenant AND l.`key` = in_key;
+        -- A permit that is not there would lock the gap in which others are created.
+        IF v_kind = 7 THEN
+            SELECT COUNT(*) INTO v_standing FROM permits AS p
+            WHERE p.tenant = in_tenant AND p.`key` = in_key AND p.slot = v_slot AND p.version = v_asked AND NOT p.released;
+        END IF;
+        IF NOT v_standing <=> 1 THEN
+            SET v_refusal = 30001;
+        END IF;
     END IF;
 
     IF v_refusal = 0 THEN
@@ -80,17 +84,10 @@ BEGIN
         END IF;
     END IF;
 
-    IF v_refusal <> 0 THEN
-        SELECT COUNT(*) INTO v_guarded FROM locks AS l
-        WHERE l.tenant = in_tenant AND l.`key` = in_key AND l.kind >= 3;
-        IF v_guarded = 0 THEN
-            SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 30001,
-                MESSAGE_TEXT = 'DL001 db_locks_guard: the key is not guarded; acquire it with "guarded": true';
-        END IF;
-        IF v_refusal = 30002 THEN
-            SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 30002,
-                MESSAGE_TEXT = 'DL002 db_locks_guard: the transaction does not see the grant; begin it after the acquire was answered';
-        END IF;
+    IF v_refusal = 30002 THEN
+        SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 30002,
+            MESSAGE_TEXT = 'DL002 db_locks_guard: the transaction does not see such a guarded grant; begin it after the acquire was answered';
+    ELSEIF v_refusal <> 0 THEN
         SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 30001,
             MESSAGE_TEXT = 'DL001 db_locks_guard: the version is not the one of the standing grant';
     END IF;
