@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::{
     Committed, DecideLocked, KeyStore, LoadRequest, Loaded, PoolUse, StoreError, Write, classify::Purpose,
-    dialect::Dialect, sql_store::SqlStore, sqlite::SqliteWriter, traits::MOST_BATCHES,
+    dialect::Dialect, sql_store::SqlStore, sqlite::SqliteWriter, traits::BatchLimits,
 };
 use crate::domain::{Epoch, KeyId, Timestamp};
 
@@ -65,9 +65,14 @@ impl KeyStore for SqlStore {
         self.sql.dialect != Dialect::Sqlite
     }
 
-    fn most_batches(&self) -> usize {
-        // MySQL syncs two files one after the other for each commit, and can have a batch at each.
-        if self.sql.dialect == Dialect::MySql { MOST_BATCHES + 1 } else { MOST_BATCHES }
+    fn batch_limits(&self) -> BatchLimits {
+        match self.sql.dialect {
+            // MySQL syncs two files one after the other for each commit, and can have a batch at each. A batch of 128
+            // keys takes 30 ms there, and larger ones do not write more keys in a second.
+            Dialect::MySql => BatchLimits { under_way: 3, keys: 128 },
+            Dialect::MariaDb => BatchLimits { keys: 128, ..BatchLimits::default() },
+            Dialect::Sqlite | Dialect::Postgres => BatchLimits::default(),
+        }
     }
 
     fn has_other_writers(&self) -> bool {

@@ -61,7 +61,8 @@ pub use schema::{MigrationStatus, check_schema, migrate_down, migrate_redo, migr
 pub use sql::hot_statements;
 pub use sql_store::connect;
 pub use traits::{
-    Database, DecideLocked, KeyStore, ListStore, Notifications, ReplicaStore, Store, SweepStore, TokenStore,
+    BatchLimits, Database, DecideLocked, KeyStore, ListStore, Notifications, ReplicaStore, Store, SweepStore,
+    TokenStore,
 };
 pub use types::{
     Committed, FoundToken, HeartbeatResult, HeldCounts, KeyFilter, LoadRequest, Loaded, LockFilter, Page,

@@ -22,8 +22,22 @@ pub trait Store: KeyStore + ReplicaStore + SweepStore + ListStore {}
 
 impl<S: KeyStore + ReplicaStore + SweepStore + ListStore> Store for S {}
 
-/// How many batches of a shard are under way at a time on most databases, if none of them is slow.
-pub(super) const MOST_BATCHES: usize = 2;
+/// The limits of a shard's batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchLimits {
+    /// How many batches are under way at a time, if none of them is slow: while the database carries out one, it has
+    /// the next one at hand, and the replica sends answers.
+    pub under_way: usize,
+    /// How many keys a batch has: enough to spread the cost of a commit, few enough that an urgent command does not wait
+    /// long for the batches before it.
+    pub keys: usize,
+}
+
+impl Default for BatchLimits {
+    fn default() -> Self {
+        Self { under_way: 2, keys: 256 }
+    }
+}
 
 /// Loads and commits the states of keys.
 #[async_trait]
@@ -77,10 +91,9 @@ pub trait KeyStore: Send + Sync + 'static {
     /// Whether concurrent commits are faster than sequential ones. Not so on SQLite, which has one writer.
     fn commits_in_parallel(&self) -> bool;
 
-    /// How many batches of a shard are under way at a time, if none of them is slow: while the database carries out one, it has the next one at
-    /// hand, and the replica sends answers.
-    fn most_batches(&self) -> usize {
-        MOST_BATCHES
+    /// The limits of a shard's batches on this database.
+    fn batch_limits(&self) -> BatchLimits {
+        BatchLimits::default()
     }
 
     /// Whether other processes may write to this database: on a server always, on a SQLite file once another writer was

@@ -36,13 +36,12 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// Takes a batch of the first tasks, at most `most`; `None` if there are none. The batch is sorted by key: writers
-    /// that lock rows in the same order do not deadlock.
-    pub(super) fn take_from(ready: &mut Vec<(Write, DecidedTask)>, most: usize) -> Option<Self> {
-        let count = ready.len().min(most);
-        ready[..count].sort_unstable_by(|(a, _), (b, _)| a.change.id.cmp(&b.change.id));
-        let (writes, tasks) = ready.drain(..count).unzip();
-        (count > 0).then_some(Self { writes, tasks })
+    /// Makes a batch of decided tasks; `None` if there are none. The batch is sorted by key: writers that lock rows in the
+    /// same order do not deadlock.
+    pub(super) fn new(mut decided: Vec<(Write, DecidedTask)>) -> Option<Self> {
+        decided.sort_unstable_by(|(a, _), (b, _)| a.change.id.cmp(&b.change.id));
+        let (writes, tasks): (Vec<_>, _) = decided.into_iter().unzip();
+        (!writes.is_empty()).then_some(Self { writes, tasks })
     }
 
     /// Removes and returns the second half.
@@ -76,11 +75,16 @@ pub(super) mod tests {
         engine::{ids, pending_request::PendingRequest},
     };
 
-    /// A decided task with one command.
+    /// A decided task with one command of the engine's own.
     pub(in super::super) fn decided(key: &str) -> (Write, DecidedTask) {
+        decided_command(key, Command::ServeQueue)
+    }
+
+    /// A decided task with this command.
+    pub(in super::super) fn decided_command(key: &str, command: Command) -> (Write, DecidedTask) {
         let id = KeyId { tenant: Tenant::trusted("t"), key: Key::trusted(key) };
         let change = Box::new(KeyChange::new(id.clone(), KeyState::absent()));
-        let key_task = KeyTask::new(PendingRequest::internal(id, Command::ServeQueue, Instant::now()));
+        let key_task = KeyTask::new(PendingRequest::internal(id, command, Instant::now()));
         let write = Write { prev: None, row_version: ids::row_version(), change };
         (write, DecidedTask { key_task, verdicts: Vec::new(), basis: Basis::Loaded })
     }

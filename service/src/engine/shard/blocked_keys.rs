@@ -91,7 +91,7 @@ impl BlockedKeys {
         let is_alone = |task: &DecidedTask| keys.get(&task.key_task.id).is_some_and(|key| key.alone);
         let together = self.ready.iter().take(MOST_KEYS).take_while(|(_, task)| !is_alone(task)).count();
         let count = together.max(1).min(self.ready.len());
-        Batch::take_from(&mut self.ready.drain(..count).collect(), count)
+        Batch::new(self.ready.drain(..count).collect())
     }
 
     /// Notes that the commit of these tasks was sent.

@@ -29,7 +29,7 @@ impl Shard {
 
     /// Gathers and decides commands, and makes a batch of the resulting writes.
     fn form_batch(&mut self) -> Option<Batch> {
-        let key_tasks = self.intake.gather(self.in_flight.commits.ready(), self.backpressure());
+        let key_tasks = self.intake.gather(self.in_flight.commits.room(), self.backpressure());
         if !key_tasks.is_empty() {
             let at = Instant::now();
             let ctx = self.shared.clock.now(at).map(|now| self.shared.context(now));

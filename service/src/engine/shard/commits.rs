@@ -5,25 +5,33 @@ use std::{collections::VecDeque, time::Duration};
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
-use super::batch::{Batch, DecidedTask};
-use crate::{engine::key_task::KeyTask, store::Write};
+use super::{
+    batch::{Batch, DecidedTask},
+    room::{self, BatchRoom},
+};
+use crate::{
+    engine::key_task::KeyTask,
+    store::{BatchLimits, Write},
+};
 
 /// One more commit may be under way when the last one was sent this long ago: that one may be waiting for a row that
 /// another session keeps locked.
 const SLOW_COMMIT: Duration = Duration::from_millis(50);
 
-/// The maximum number of keys of a batch.
-const MOST_KEYS: usize = 256;
+/// Commits succeed if the last one did so at most this long ago.
+const RECENTLY: Duration = Duration::from_secs(1);
 
 /// The commits under way, and the writes that wait for one.
 #[derive(Debug)]
 pub(super) struct Commits {
-    /// Decided key tasks that wait for the next batch.
-    ready: Vec<(Write, DecidedTask)>,
+    /// Decided tasks with urgent commands that wait for the next batch.
+    urgent: Vec<(Write, DecidedTask)>,
+    /// The other decided tasks that wait for the next batch.
+    others: Vec<(Write, DecidedTask)>,
     /// Halves of batches that the database refused. They are sent again, to find the refused write.
     halves: VecDeque<Batch>,
-    /// The maximum number of commits under way.
-    most: usize,
+    /// The limits of batches on this database.
+    limits: BatchLimits,
     /// The key tasks of the commits under way, by number.
     under_way: FxHashMap<u64, Vec<DecidedTask>>,
     /// The number of the next commit.
@@ -32,25 +40,30 @@ pub(super) struct Commits {
     last_sent: Instant,
     /// The number of commands of the last batch.
     last_commands: usize,
+    /// When the last commit succeeded.
+    last_success: Option<Instant>,
 }
 
 impl Commits {
-    /// Starts with nothing under way. At most `most` commits are under way, and one more while they are slow.
-    pub(super) fn new(most: usize, now: Instant) -> Self {
+    /// Starts with nothing under way. One commit more than `limits` say is under way while they are slow.
+    pub(super) fn new(limits: BatchLimits, now: Instant) -> Self {
         Self {
-            ready: Vec::new(),
+            urgent: Vec::new(),
+            others: Vec::new(),
             halves: VecDeque::new(),
-            most,
+            limits,
             under_way: FxHashMap::default(),
             next_number: 0,
             last_sent: now,
             last_commands: 0,
+            last_success: None,
         }
     }
 
     /// Adds a decided task to the next batch.
     pub(super) fn push(&mut self, write: Write, task: DecidedTask) {
-        self.ready.push((write, task));
+        let line = if task.key_task.is_urgent() { &mut self.urgent } else { &mut self.others };
+        line.push((write, task));
     }
 
     /// Queues the two halves of a refused batch.
@@ -64,14 +77,15 @@ impl Commits {
         self.halves.pop_front()
     }
 
-    /// The number of decided tasks that wait for the next batch.
-    pub(super) fn ready(&self) -> usize {
-        self.ready.len()
+    /// The room of the next batch.
+    pub(super) fn room(&self) -> BatchRoom {
+        BatchRoom { most: self.limits.keys, urgent: self.urgent.len(), others: self.others.len() }
     }
 
     /// Takes a batch of the tasks that wait for one; `None` if there are none.
     pub(super) fn next_batch(&mut self) -> Option<Batch> {
-        Batch::take_from(&mut self.ready, MOST_KEYS)
+        let (urgent, others) = room::split(self.limits.keys, self.urgent.len(), self.others.len());
+        Batch::new(self.urgent.drain(..urgent).chain(self.others.drain(..others)).collect())
     }
 
     /// Whether a batch may be sent while `waiting` commands have not been gathered. It may if no commit is under way.
@@ -85,18 +99,19 @@ impl Commits {
             return false;
         }
         under_way == 0
-            || (under_way < self.most && gathered >= self.last_commands)
-            || (under_way <= self.most && self.last_sent.elapsed() >= SLOW_COMMIT)
+            || (under_way < self.limits.under_way && gathered >= self.last_commands)
+            || (under_way <= self.limits.under_way && self.last_sent.elapsed() >= SLOW_COMMIT)
     }
 
     /// When the last commit becomes slow, so that another batch may be sent; `None` if there is nothing to send.
     pub(super) fn slow_at(&self, waiting: usize) -> Option<Instant> {
-        let may_become_slow = (1..=self.most).contains(&self.under_way.len()) && self.gathered(waiting) > 0;
+        let may_become_slow =
+            (1..=self.limits.under_way).contains(&self.under_way.len()) && self.gathered(waiting) > 0;
         may_become_slow.then(|| self.last_sent + SLOW_COMMIT)
     }
 
     fn gathered(&self, waiting: usize) -> usize {
-        waiting + self.ready.len() + self.halves.len()
+        waiting + self.urgent.len() + self.others.len() + self.halves.len()
     }
 
     /// Returns the number of a new commit.
@@ -113,6 +128,16 @@ impl Commits {
         self.under_way.insert(number, tasks);
     }
 
+    /// Notes that a commit succeeded.
+    pub(super) const fn note_success(&mut self, now: Instant) {
+        self.last_success = Some(now);
+    }
+
+    /// Whether a commit succeeded a short time ago.
+    pub(super) fn succeed(&self, now: Instant) -> bool {
+        self.last_success.is_some_and(|at| now.duration_since(at) < RECENTLY)
+    }
+
     /// Removes and returns the tasks of a commit that came back.
     pub(super) fn take(&mut self, number: u64) -> Option<Vec<DecidedTask>> {
         self.under_way.remove(&number)
@@ -127,17 +152,21 @@ impl Commits {
     pub(super) fn key_tasks(&mut self) -> impl Iterator<Item = &mut KeyTask> {
         let halves = self.halves.iter_mut().map(|half| &mut half.tasks);
         let sent = halves.chain(self.under_way.values_mut()).flatten();
-        let ready = self.ready.iter_mut().map(|(_, task)| task);
+        let ready = self.urgent.iter_mut().chain(&mut self.others).map(|(_, task)| task);
         sent.chain(ready).map(|task| &mut task.key_task)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{super::batch::tests::decided, *};
+    use super::{
+        super::batch::tests::{decided, decided_command},
+        *,
+    };
+    use crate::domain::{Command, Kind};
 
     fn commits() -> Commits {
-        Commits::new(2, Instant::now())
+        Commits::new(BatchLimits { under_way: 2, keys: 4 }, Instant::now())
     }
 
     /// Sends a batch of these keys.
@@ -164,6 +193,19 @@ mod tests {
         assert!(commits.next_batch().is_none());
     }
 
+    /// Guards that a heartbeat does not wait until all that was decided before it is written.
+    #[tokio::test(start_paused = true)]
+    async fn urgent_tasks_are_written_first() {
+        let mut commits = commits();
+        let reads = (0..4).map(|number| decided_command(&number.to_string(), Command::Get(Kind::Mutex)));
+        for (write, task) in reads.chain([decided_command("urgent", Command::DeleteSemaphore)]) {
+            commits.push(write, task);
+        }
+        let batch = commits.next_batch().expect("tasks are ready");
+        let is_urgent = |task: &DecidedTask| task.key_task.is_urgent();
+        assert_eq!((batch.tasks.len(), batch.tasks.iter().filter(|task| is_urgent(task)).count()), (4, 1));
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_second_commit_needs_as_many_commands_as_the_first_or_a_slow_one() {
         let mut commits = commits();
@@ -182,7 +224,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn three_commits_are_under_way_where_the_store_wants_three() {
-        let mut commits = Commits::new(3, Instant::now());
+        let mut commits = Commits::new(BatchLimits { under_way: 3, keys: 4 }, Instant::now());
         send(&mut commits, &["a"]);
         send(&mut commits, &["b"]);
         assert!(commits.may_send(1));
@@ -193,7 +235,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_refused_batch_is_sent_again_in_halves() {
         let mut commits = commits();
-        let batch = Batch::take_from(&mut ["a", "b", "c"].map(decided).into(), 3);
+        let batch = Batch::new(["a", "b", "c"].map(decided).into());
         commits.send_halves(batch.expect("three tasks are ready"));
         let sizes: Vec<_> =
             std::iter::from_fn(|| commits.next_half()).map(|half| half.writes.len()).collect();

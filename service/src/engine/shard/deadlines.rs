@@ -28,7 +28,7 @@ type OverdueLeaves = Vec<(RequestId, Unavailable)>;
 struct DeadlineCheck<'s> {
     now: Instant,
     /// The error for commands that were never written.
-    unreachable: Unavailable,
+    not_written: Unavailable,
     blocked: &'s BlockedKeys,
     leavers: OverdueLeaves,
     /// Keys of tasks that have no commands left.
@@ -44,7 +44,7 @@ impl DeadlineCheck<'_> {
         let (error, is_kept) = if request.may_be_written() {
             (Unavailable::UnknownOutcome, true)
         } else {
-            (self.blocked.error_for(&request.id, self.unreachable), request.reply.is_none())
+            (self.blocked.error_for(&request.id, self.not_written), request.reply.is_none())
         };
         self.leavers.extend(request.fail(error));
         is_kept
@@ -97,8 +97,9 @@ impl Shard {
         self.next_deadline_check = None;
         self.shed_late(now);
         let InFlight { loads, commits, blocked, guarded, locked, retries } = &mut self.in_flight;
-        let unreachable = self.shared.outage.reason();
-        let mut check = DeadlineCheck { now, unreachable, blocked, leavers: Vec::new(), emptied: Vec::new() };
+        let is_overload = commits.succeed(now) && !self.shared.outage.is_ongoing();
+        let not_written = if is_overload { Unavailable::Overloaded } else { self.shared.outage.reason() };
+        let mut check = DeadlineCheck { now, not_written, blocked, leavers: Vec::new(), emptied: Vec::new() };
         self.intake.retain(|request| check.keeps_request(request));
         loads.retain_waiting(|key_task| check.keeps_waiting_task(key_task));
         retries.retain(|key_task| check.keeps_waiting_task(key_task));
@@ -137,9 +138,9 @@ mod tests {
         let (reply, mut answer) = oneshot::channel();
         let mut request = acquire(true, Some(reply));
         let now = request.arrived + ANSWER_WITHIN;
-        let (unreachable, blocked) = (Unavailable::DatabaseOutOfReach, BlockedKeys::default());
+        let (not_written, blocked) = (Unavailable::DatabaseOutOfReach, BlockedKeys::default());
         let mut check =
-            DeadlineCheck { now, unreachable, blocked: &blocked, leavers: Vec::new(), emptied: Vec::new() };
+            DeadlineCheck { now, not_written, blocked: &blocked, leavers: Vec::new(), emptied: Vec::new() };
         assert!(check.keeps_request(&mut request), "its give-back is kept");
         assert!(matches!(request.command, Command::GiveBack { .. }));
         assert!(matches!(answer.try_recv(), Ok(Err(Unavailable::UnknownOutcome))));

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     domain::KeyId,
     engine::{key_task::KeyTask, timers::Timers},
-    store::Write,
+    store::{BatchLimits, Write},
 };
 
 /// Key tasks that are loaded or committed, or that wait for a load or commit.
@@ -29,10 +29,10 @@ pub(super) struct InFlight {
 
 impl InFlight {
     /// Starts with nothing in flight.
-    pub(super) fn new(now: Instant, most_commits: usize, guarded: GuardedKeys) -> Self {
+    pub(super) fn new(now: Instant, limits: BatchLimits, guarded: GuardedKeys) -> Self {
         Self {
             loads: Loads::default(),
-            commits: Commits::new(most_commits, now),
+            commits: Commits::new(limits, now),
             blocked: BlockedKeys::default(),
             guarded,
             locked: FxHashMap::default(),

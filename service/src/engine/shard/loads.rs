@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use rustc_hash::FxHashSet;
 
-use super::intake::Backpressure;
+use super::{intake::Backpressure, room};
 use crate::{
     domain::KeyId,
     engine::key_task::KeyTask,
@@ -55,7 +55,7 @@ impl Loads {
     /// arrival, regardless of their tenants.
     pub(super) fn backpressure(&self) -> Backpressure {
         let waiting = self.others.len();
-        Backpressure { acquires: waiting >= 2 * MOST_LOADED, reads: waiting >= MOST_LOADED }
+        Backpressure { others: waiting >= 2 * MOST_LOADED, reads: waiting >= MOST_LOADED }
     }
 
     /// Begins the next load, if none is under way and a task waits for one. Returns what has to be loaded.
@@ -63,8 +63,7 @@ impl Loads {
         if self.under_way.is_some() || (self.urgent.is_empty() && self.others.is_empty()) {
             return None;
         }
-        let urgent = self.urgent.len().min(MOST_LOADED);
-        let others = self.others.len().min(MOST_LOADED - urgent);
+        let (urgent, others) = room::split(MOST_LOADED, self.urgent.len(), self.others.len());
         let key_tasks: Vec<_> = self.urgent.drain(..urgent).chain(self.others.drain(..others)).collect();
         let load_requests = key_tasks.iter().map(KeyTask::load_request).collect();
         self.under_way = Some(key_tasks);

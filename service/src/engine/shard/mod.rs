@@ -28,6 +28,7 @@ mod local_waiters;
 mod offers;
 mod outcome;
 mod overload;
+mod room;
 mod trail;
 mod under_lock;
 mod waiting;
@@ -77,7 +78,7 @@ impl Shard {
         memory_bytes: usize,
     ) -> Self {
         let now = Instant::now();
-        let most_commits = shared.store.most_batches();
+        let limits = shared.store.batch_limits();
         let guarded = GuardedKeys::new(
             shared.store.commits_in_parallel(),
             shared.options.guard_wait,
@@ -87,7 +88,7 @@ impl Shard {
             shared,
             outbox,
             intake: Intake::default(),
-            in_flight: InFlight::new(now, most_commits, guarded),
+            in_flight: InFlight::new(now, limits, guarded),
             waiters: LocalWaiters::default(),
             key_timers: KeyTimers::default(),
             cache: Cache::new(memory_bytes, now),

@@ -37,6 +37,7 @@ impl Shard {
         match result {
             Ok(committed) => {
                 self.shared.outage.end_if_any();
+                self.in_flight.commits.note_success(received);
                 self.shared.clock.observe(committed.db_time, sent, received);
                 self.on_written(batch, &committed, sent);
             }

@@ -160,7 +160,7 @@ impl Shard {
     pub(super) fn begin_draining(&mut self, until_idle: mpsc::Sender<Infallible>) {
         self.drain = Drain::UntilIdle(until_idle);
         self.refuse_guarded();
-        for request in self.intake.take_refused() {
+        for request in self.intake.begin_stop() {
             self.enqueue(request);
         }
     }

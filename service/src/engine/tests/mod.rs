@@ -11,6 +11,7 @@ mod membership;
 mod memory_store;
 mod overload;
 mod overwritten;
+mod priority;
 mod replicas;
 mod scale;
 mod suspects;

@@ -225,10 +225,10 @@ async fn a_command_without_room_in_a_batch_keeps_its_turn() {
     let replica = Replica::with_shards(&std::sync::Arc::new(super::MemoryStore::new()), 1);
     let holder = deliver(replica.acquire("a", 0).await.unwrap());
     replica.store.commit_ms.store(20, Ordering::Relaxed);
-    let puts = |count: usize, name: &'static str| {
-        for number in 0..count {
+    let others = |name: &'static str| {
+        for number in 0..BATCH {
             let service = replica.service.clone();
-            tokio::spawn(async move { service.put_lock(id(&format!("{name}-{number}")), None, None).await });
+            tokio::spawn(async move { service.acquire(id(&format!("{name}-{number}")), request(0)).await });
         }
     };
     let acquire = || {
@@ -237,12 +237,12 @@ async fn a_command_without_room_in_a_batch_keeps_its_turn() {
     };
     let release = replica.clone();
     let released = tokio::spawn(async move { release.release("a", holder).await });
-    puts(BATCH - 1, "first");
+    others("first");
     let early = acquire();
     tokio::time::sleep(Duration::from_millis(1)).await;
     let late = acquire();
     tokio::time::sleep(Duration::from_millis(1)).await;
-    puts(BATCH - 1, "second");
+    others("second");
     released.await.unwrap().unwrap();
     deliver(early.await.unwrap().unwrap());
     assert!(matches!(refusal(late.await.unwrap()), Refusal::NotGranted(_)));

@@ -7,12 +7,12 @@ use tokio::time::Instant;
 use super::{Backpressure, Intake, KeyCommands};
 use crate::{
     domain::{Command, DataEdit, KeyId},
-    engine::{key_task::KeyTask, pending_request::PendingRequest},
+    engine::{
+        key_task::KeyTask,
+        pending_request::PendingRequest,
+        shard::room::{BatchRoom, most_urgent},
+    },
 };
-
-/// The maximum number of commands of a batch, without leaves: enough to spread the cost of a commit, few enough to keep
-/// the commit short.
-const MOST_COMMANDS: usize = 256;
 
 /// The maximum number of leaves of a batch: enough to empty a queue of thousands soon, few enough to keep the commit
 /// short.
@@ -25,45 +25,29 @@ const MOST_READS: usize = 256;
 const MOST_BYTES: usize = 2 << 20;
 
 /// The key tasks of the batch that is being gathered.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Gathered {
     key_tasks: Vec<KeyTask>,
-    /// The number of commands. A key task that was decided before and will be part of the batch counts as one.
+    /// The number of commands, without those that only read. All leaves of a key count as one.
     commands: usize,
     bytes: usize,
 }
 
-impl Gathered {
-    const fn has_room(&self) -> bool {
-        self.commands < MOST_COMMANDS && self.bytes < MOST_BYTES
-    }
-}
-
 impl Intake {
     /// Groups the waiting commands by key: urgent commands first, then leaves, acquires, and commands that only read.
-    /// Their keys become busy. `decided` is the number of key tasks that are part of the batch already; `backpressure` says
-    /// which commands stay in the intake.
-    pub(in super::super) fn gather(&mut self, decided: usize, backpressure: Backpressure) -> Vec<KeyTask> {
+    /// Their keys become busy. `room` is that of the batch; `backpressure` says which commands stay in the intake.
+    pub(in super::super) fn gather(&mut self, room: BatchRoom, backpressure: Backpressure) -> Vec<KeyTask> {
         if self.waiting(backpressure) == 0 {
             return Vec::new();
         }
         let now = Instant::now();
         self.admit_deferred();
         self.batch += 1;
-        let mut gathered = Gathered { key_tasks: Vec::new(), commands: decided, bytes: 0 };
-        while gathered.has_room()
-            && let Some(request) = self.urgent.pop_front(now)
-        {
-            self.add_counted(&mut gathered, request);
-        }
-        self.gather_leaves(&mut gathered);
-        while gathered.has_room()
-            && !backpressure.acquires
-            && let Some(request) = self.acquires.pop_front(now)
-        {
-            if !request.is_abandoned() {
-                self.add_counted(&mut gathered, request);
-            }
+        let others = if backpressure.others { 0 } else { self.leaves.ready_keys() + self.acquires.len() };
+        let mut gathered = Gathered::default();
+        self.gather_urgent(&mut gathered, room, others, now);
+        if others > 0 {
+            self.gather_others(&mut gathered, room, now);
         }
         if !backpressure.reads {
             self.gather_reads(&mut gathered, now);
@@ -76,6 +60,32 @@ impl Intake {
         gathered.key_tasks
     }
 
+    /// Gathers urgent commands, and leaves room for the `others` that wait.
+    fn gather_urgent(&mut self, gathered: &mut Gathered, room: BatchRoom, others: usize, now: Instant) {
+        let most = most_urgent(room.most, room.others + others).saturating_sub(room.urgent);
+        let most_bytes = if others == 0 { MOST_BYTES } else { most_urgent(MOST_BYTES, MOST_BYTES) };
+        while gathered.commands < most
+            && gathered.bytes < most_bytes
+            && let Some(request) = self.urgent.pop_front(now)
+        {
+            self.add_counted(gathered, request);
+        }
+    }
+
+    /// Gathers leaves and acquires for the rest of the room.
+    fn gather_others(&mut self, gathered: &mut Gathered, room: BatchRoom, now: Instant) {
+        let most = room.most.saturating_sub(room.urgent + room.others);
+        self.gather_leaves(gathered, most.saturating_sub(gathered.commands));
+        while gathered.commands < most
+            && gathered.bytes < MOST_BYTES
+            && let Some(request) = self.acquires.pop_front(now)
+        {
+            if !request.is_abandoned() {
+                self.add_counted(gathered, request);
+            }
+        }
+    }
+
     /// Gathers commands that only read. They take no room in the batch, because they are loaded and not written.
     fn gather_reads(&mut self, gathered: &mut Gathered, now: Instant) {
         let requests = std::iter::from_fn(|| self.reads.pop_front(now)).take(MOST_READS);
@@ -86,15 +96,21 @@ impl Intake {
         }
     }
 
-    fn gather_leaves(&mut self, gathered: &mut Gathered) {
+    /// Gathers leaves of at most half of `most` keys, since acquires need room, too, or of all when the service stops.
+    fn gather_leaves(&mut self, gathered: &mut Gathered, most: usize) {
+        let most_keys = if self.is_stopping { most } else { most.div_ceil(2) };
         let mut room = MOST_LEAVES;
-        while room > 0 {
+        for _ in 0..most_keys {
             let (busy, batch) = (&self.busy, self.batch);
             let is_busy = |id: &KeyId| busy.get(id).is_some_and(|key| key.batch != batch);
             let Some(leaves) = self.leaves.next_key(room, is_busy) else { return };
             room -= leaves.len();
+            gathered.commands += 1;
             for request in leaves {
                 self.add(gathered, request);
+            }
+            if room == 0 {
+                return;
             }
         }
     }

@@ -1,14 +1,18 @@
 //! Leaves: commands by which waiters leave their queues. Thousands may arrive at once, and no heartbeat waits behind
 //! them.
 //!
-//! Leaves are kept by key. A batch takes a bounded number of them beside its other commands. The leaves of a busy key
-//! are checked again only when the key is free. So the time for one leave does not depend on their number.
+//! Leaves are kept by key. A batch takes a bounded number of them beside its other commands, from the tenants in turn.
+//! The leaves of a busy key are checked again only when the key is free. So the time for one leave does not depend on
+//! their number.
 
 use std::collections::VecDeque;
 
 use rustc_hash::FxHashMap;
 
-use crate::{domain::KeyId, engine::pending_request::PendingRequest};
+use crate::{
+    domain::{KeyId, Tenant},
+    engine::pending_request::PendingRequest,
+};
 
 /// The leaves of one key.
 #[derive(Debug, Default)]
@@ -18,12 +22,16 @@ struct KeyLeaves {
     is_ready: bool,
 }
 
-/// Leaves that wait for a batch. Keys are served in the order in which they became ready.
+/// Leaves that wait for a batch. The keys of a tenant are served in the order in which they became ready.
 #[derive(Debug, Default)]
 pub(super) struct Leaves {
     by_key: FxHashMap<KeyId, KeyLeaves>,
-    /// Keys with leaves that are not known to be busy.
-    ready: VecDeque<KeyId>,
+    /// Keys with leaves that are not known to be busy. No tenant has an empty queue here.
+    ready: FxHashMap<Tenant, VecDeque<KeyId>>,
+    /// The tenants with such keys, in the order of their turns.
+    turns: VecDeque<Tenant>,
+    /// The number of such keys.
+    ready_keys: usize,
 }
 
 impl Leaves {
@@ -40,13 +48,32 @@ impl Leaves {
             && !leaves.is_ready
         {
             leaves.is_ready = true;
-            self.ready.push_back(id.clone());
+            let keys = self.ready.entry(id.tenant.clone()).or_default();
+            if keys.is_empty() {
+                self.turns.push_back(id.tenant.clone());
+            }
+            keys.push_back(id.clone());
+            self.ready_keys += 1;
         }
     }
 
-    /// Whether a key is ready.
-    pub(super) fn is_ready(&self) -> bool {
-        !self.ready.is_empty()
+    /// Removes and returns the next key of the tenant whose turn it is.
+    fn pop_ready(&mut self) -> Option<KeyId> {
+        let tenant = self.turns.pop_front()?;
+        let keys = self.ready.get_mut(&tenant)?;
+        let id = keys.pop_front();
+        self.ready_keys -= 1;
+        if keys.is_empty() {
+            self.ready.remove(&tenant);
+        } else {
+            self.turns.push_back(tenant);
+        }
+        id
+    }
+
+    /// The number of keys with leaves that are not known to be busy.
+    pub(super) const fn ready_keys(&self) -> usize {
+        self.ready_keys
     }
 
     /// Whether there are no leaves.
@@ -61,7 +88,7 @@ impl Leaves {
         most: usize,
         is_busy: impl Fn(&KeyId) -> bool,
     ) -> Option<Vec<PendingRequest>> {
-        while let Some(id) = self.ready.pop_front() {
+        while let Some(id) = self.pop_ready() {
             let Some(leaves) = self.by_key.get_mut(&id) else { continue };
             leaves.is_ready = false;
             if is_busy(&id) {
@@ -92,12 +119,16 @@ mod tests {
 
     use super::*;
     use crate::{
-        domain::{Command, Key, LeaveReason, RequestFlags, Tenant},
+        domain::{Command, Key, LeaveReason, RequestFlags},
         engine::ids,
     };
 
     fn leave(key: &str) -> PendingRequest {
-        let id = KeyId { tenant: Tenant::trusted("t"), key: Key::trusted(key) };
+        leave_of("t", key)
+    }
+
+    fn leave_of(tenant: &str, key: &str) -> PendingRequest {
+        let id = KeyId { tenant: Tenant::trusted(tenant), key: Key::trusted(key) };
         let (version, request_id) = (ids::version(), ids::request_id(RequestFlags::default()));
         let command = Command::Leave { version, request_id, reason: LeaveReason::HungUp };
         PendingRequest::internal(id, command, Instant::now())
@@ -118,6 +149,18 @@ mod tests {
         assert_eq!(leaves.next_key(2, |_| false).map(|taken| taken.len()), Some(2));
         leaves.note_free(&busy);
         assert_eq!(leaves.next_key(2, |_| false).map(|taken| taken.len()), Some(1));
-        assert!(leaves.is_empty() && !leaves.is_ready());
+        assert!(leaves.is_empty() && leaves.ready_keys() == 0);
+    }
+    #[tokio::test]
+    async fn tenants_take_turns() {
+        let mut leaves = Leaves::default();
+        for (tenant, key) in [("a", "1"), ("a", "2"), ("a", "3"), ("b", "1")] {
+            leaves.push(leave_of(tenant, key));
+        }
+        let keys = std::iter::from_fn(|| leaves.next_key(10, |_| false));
+        let keys: Vec<_> = keys.map(|taken| (taken[0].id.tenant.clone(), taken[0].id.key.clone())).collect();
+        let expected = [("a", "1"), ("b", "1"), ("a", "2"), ("a", "3")];
+        assert_eq!(keys, expected.map(|(tenant, key)| (Tenant::trusted(tenant), Key::trusted(key))));
+        assert!(leaves.is_empty() && leaves.ready_keys() == 0);
     }
 }

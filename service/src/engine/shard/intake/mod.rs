@@ -46,8 +46,8 @@ enum DelayedCommand {
 /// queue for a load, so a long queue there would let one tenant delay the others.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Backpressure {
-    /// Acquires and other commands that are not urgent.
-    pub(super) acquires: bool,
+    /// Leaves, acquires, and other commands that are not urgent and write.
+    pub(super) others: bool,
     /// Commands that only read.
     pub(super) reads: bool,
 }
@@ -75,6 +75,8 @@ pub(super) struct Intake {
     delayed: Timers<DelayedCommand>,
     /// The number of the current batch.
     batch: u64,
+    /// Whether the service stops. Then all waiters leave, and time is short.
+    is_stopping: bool,
 }
 
 impl Intake {
@@ -128,9 +130,10 @@ impl Intake {
             .map(|(DelayedCommand::Refused(request) | DelayedCommand::Kept(request))| request)
     }
 
-    /// Removes all commands that are due later. Returns those that must be carried out before the service stops. Grants
-    /// that are kept for a repeat are left to their leases.
-    pub(super) fn take_refused(&mut self) -> Vec<PendingRequest> {
+    /// Begins to stop. Removes all commands that are due later, and returns those that must be carried out before the
+    /// service stops. Grants that are kept for a repeat are left to their leases.
+    pub(super) fn begin_stop(&mut self) -> Vec<PendingRequest> {
+        self.is_stopping = true;
         let refused = |later| match later {
             DelayedCommand::Refused(request) => Some(request),
             DelayedCommand::Kept(_) => None,
@@ -181,9 +184,10 @@ impl Intake {
 
     /// The number of waiting commands that can start a batch. All leaves count as one.
     pub(super) fn waiting(&self, backpressure: Backpressure) -> usize {
-        let acquires = if backpressure.acquires { 0 } else { self.acquires.len() };
+        let others =
+            if backpressure.others { 0 } else { self.acquires.len() + self.leaves.ready_keys().min(1) };
         let reads = if backpressure.reads { 0 } else { self.reads.len() };
-        self.urgent.len() + acquires + reads + usize::from(self.leaves.is_ready())
+        self.urgent.len() + others + reads
     }
 
     /// How long an acquire of this tenant that arrives now would wait for a batch; `None` if that is not known.
@@ -233,93 +237,4 @@ impl Intake {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        domain::{Key, Kind},
-        engine::{key_task::KeyTask, pending_request::tests},
-    };
-
-    fn id(key: &str) -> KeyId {
-        KeyId { tenant: Tenant::trusted("t"), key: Key::trusted(key) }
-    }
-
-    fn command(key: &str, command: Command) -> PendingRequest {
-        PendingRequest::internal(id(key), command, Instant::now())
-    }
-
-    fn acquire(wait_ms: i64) -> PendingRequest {
-        let mut request = tests::acquire(false, None);
-        if let Command::Acquire(acquire) = &mut request.command {
-            acquire.wait_ms = Some(wait_ms);
-        }
-        request
-    }
-
-    fn commands(key_tasks: &[KeyTask]) -> Vec<usize> {
-        key_tasks.iter().map(|key_task| key_task.requests.len()).collect()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn commands_of_a_busy_key_wait_in_the_order_of_their_arrival() {
-        let mut intake = Intake::default();
-        intake.push(command("a", Command::Get(Kind::Mutex)), |_| false);
-        assert_eq!(commands(&intake.gather(0, Backpressure::default())), [1]);
-        tokio::time::advance(Duration::from_millis(1)).await;
-        let first = command("a", Command::DeleteSemaphore);
-        tokio::time::advance(Duration::from_millis(1)).await;
-        intake.push(command("a", Command::DeleteLock { version: None }), |_| false);
-        intake.push(first, |_| false);
-        assert!(intake.gather(0, Backpressure::default()).is_empty(), "the key is busy");
-        intake.free(&id("a"), |_| false);
-        let key_tasks = intake.gather(0, Backpressure::default());
-        assert_eq!(commands(&key_tasks), [2]);
-        assert_eq!(key_tasks[0].requests[0].command, Command::DeleteSemaphore);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn several_commands_to_serve_a_queue_become_one() {
-        let mut intake = Intake::default();
-        for _ in 0..3 {
-            intake.push(command("a", Command::ServeQueue), |_| false);
-        }
-        assert_eq!(commands(&intake.gather(0, Backpressure::default())), [1]);
-        intake.push(command("a", Command::ServeQueue), |_| false);
-        intake.free(&id("a"), |_| false);
-        assert_eq!(
-            commands(&intake.gather(0, Backpressure::default())),
-            [1],
-            "it was asked for after the batch was gathered"
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn deferred_acquires_start_a_batch_only_after_a_pause() {
-        let mut intake = Intake::default();
-        intake.push(acquire(60_000), |_| true);
-        assert!(intake.gather(0, Backpressure::default()).is_empty() && !intake.is_empty());
-        let until = intake.next_at().expect("the pause ends");
-        intake.admit_due(until);
-        assert_eq!(commands(&intake.gather(0, Backpressure::default())), [1]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn no_acquire_overtakes_a_deferred_one_of_its_key() {
-        let mut intake = Intake::default();
-        intake.push(acquire(60_000), |_| true);
-        intake.push(acquire(0), |_| true);
-        let key_tasks = intake.gather(0, Backpressure::default());
-        let Command::Acquire(first) = &key_tasks[0].requests[0].command else { panic!("it is an acquire") };
-        assert_eq!((commands(&key_tasks), first.wait_ms), (vec![2], Some(60_000)));
-    }
-
-    /// Guards that a kept grant outlives the service: its caller may repeat the request at another replica.
-    #[tokio::test(start_paused = true)]
-    async fn only_refused_commands_are_carried_out_before_the_service_stops() {
-        let mut intake = Intake::default();
-        intake.give_back_later(id("kept"), Command::ServeQueue);
-        intake.push_refused(Instant::now(), command("refused", Command::ServeQueue));
-        let refused: Vec<_> = intake.take_refused().into_iter().map(|request| request.id).collect();
-        assert_eq!((refused, intake.next_at()), (vec![id("refused")], None));
-    }
-}
+mod tests;

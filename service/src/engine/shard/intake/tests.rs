@@ -1,0 +1,149 @@
+//! Tests of the intake: which commands a batch gets, and in which order.
+
+use super::*;
+use crate::{
+    domain::{Key, Kind, LeaveReason, RequestId, Version},
+    engine::{key_task::KeyTask, pending_request::tests, shard::room::BatchRoom},
+};
+
+fn id(key: &str) -> KeyId {
+    KeyId { tenant: Tenant::trusted("t"), key: Key::trusted(key) }
+}
+
+fn command(key: &str, command: Command) -> PendingRequest {
+    PendingRequest::internal(id(key), command, Instant::now())
+}
+
+fn acquire(wait_ms: i64) -> PendingRequest {
+    let mut request = tests::acquire(false, None);
+    if let Command::Acquire(acquire) = &mut request.command {
+        acquire.wait_ms = Some(wait_ms);
+    }
+    request
+}
+
+/// The number of keys of a batch.
+const BATCH: usize = 16;
+
+fn gather(intake: &mut Intake) -> Vec<KeyTask> {
+    intake.gather(BatchRoom { most: BATCH, urgent: 0, others: 0 }, Backpressure::default())
+}
+
+fn commands(key_tasks: &[KeyTask]) -> Vec<usize> {
+    key_tasks.iter().map(|key_task| key_task.requests.len()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn commands_of_a_busy_key_wait_in_the_order_of_their_arrival() {
+    let mut intake = Intake::default();
+    intake.push(command("a", Command::Get(Kind::Mutex)), |_| false);
+    assert_eq!(commands(&gather(&mut intake)), [1]);
+    tokio::time::advance(Duration::from_millis(1)).await;
+    let first = command("a", Command::DeleteSemaphore);
+    tokio::time::advance(Duration::from_millis(1)).await;
+    intake.push(command("a", Command::DeleteLock { version: None }), |_| false);
+    intake.push(first, |_| false);
+    assert!(gather(&mut intake).is_empty(), "the key is busy");
+    intake.free(&id("a"), |_| false);
+    let key_tasks = gather(&mut intake);
+    assert_eq!(commands(&key_tasks), [2]);
+    assert_eq!(key_tasks[0].requests[0].command, Command::DeleteSemaphore);
+}
+
+#[tokio::test(start_paused = true)]
+async fn several_commands_to_serve_a_queue_become_one() {
+    let mut intake = Intake::default();
+    for _ in 0..3 {
+        intake.push(command("a", Command::ServeQueue), |_| false);
+    }
+    assert_eq!(commands(&gather(&mut intake)), [1]);
+    intake.push(command("a", Command::ServeQueue), |_| false);
+    intake.free(&id("a"), |_| false);
+    assert_eq!(commands(&gather(&mut intake)), [1], "it was asked for after the batch was gathered");
+}
+
+#[tokio::test(start_paused = true)]
+async fn deferred_acquires_start_a_batch_only_after_a_pause() {
+    let mut intake = Intake::default();
+    intake.push(acquire(60_000), |_| true);
+    assert!(gather(&mut intake).is_empty() && !intake.is_empty());
+    let until = intake.next_at().expect("the pause ends");
+    intake.admit_due(until);
+    assert_eq!(commands(&gather(&mut intake)), [1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_acquire_overtakes_a_deferred_one_of_its_key() {
+    let mut intake = Intake::default();
+    intake.push(acquire(60_000), |_| true);
+    intake.push(acquire(0), |_| true);
+    let key_tasks = gather(&mut intake);
+    let Command::Acquire(first) = &key_tasks[0].requests[0].command else { panic!("it is an acquire") };
+    assert_eq!((commands(&key_tasks), first.wait_ms), (vec![2], Some(60_000)));
+}
+
+/// An intake with leaves of more keys than a batch has.
+fn with_leaves_of_many_keys() -> Intake {
+    let mut intake = Intake::default();
+    for number in 0..2 * BATCH {
+        let (version, request_id) = (Version(uuid::Uuid::nil()), RequestId(0));
+        let leave = Command::Leave { version, request_id, reason: LeaveReason::HungUp };
+        intake.push(command(&number.to_string(), leave), |_| false);
+    }
+    intake
+}
+
+/// Guards that requests of others go on when a client hangs up with thousands of acquires of different keys.
+#[tokio::test(start_paused = true)]
+async fn leaves_of_very_many_keys_take_several_batches() {
+    let mut intake = with_leaves_of_many_keys();
+    intake.push(acquire(0), |_| false);
+    intake.push(command("urgent", Command::DeleteSemaphore), |_| false);
+    let first = gather(&mut intake);
+    let has = |is_so: fn(&Command) -> bool| first.iter().any(|task| is_so(&task.requests[0].command));
+    assert!(has(|command| matches!(command, Command::DeleteSemaphore)));
+    assert!(has(|command| matches!(command, Command::Acquire(_))));
+    assert!(first.len() < BATCH, "{}", first.len());
+}
+
+/// Guards that a replica with tens of thousands of waiters stops in time.
+#[tokio::test(start_paused = true)]
+async fn leaves_take_the_whole_room_of_a_batch_while_the_service_stops() {
+    let mut intake = with_leaves_of_many_keys();
+    assert!(intake.begin_stop().is_empty());
+    assert_eq!(gather(&mut intake).len(), BATCH);
+}
+
+/// Guards that a flood of heartbeats starves no acquire.
+#[tokio::test(start_paused = true)]
+async fn urgent_commands_leave_room_for_an_acquire() {
+    let mut intake = Intake::default();
+    for number in 0..2 * BATCH {
+        intake.push(command(&number.to_string(), Command::DeleteSemaphore), |_| false);
+    }
+    intake.push(acquire(0), |_| false);
+    let first = gather(&mut intake);
+    let is_acquire = |task: &&KeyTask| matches!(task.requests[0].command, Command::Acquire(_));
+    assert_eq!((first.len(), first.iter().filter(is_acquire).count()), (BATCH, 1));
+}
+
+/// Guards that what was decided before, and is not written yet, takes no room from a heartbeat.
+#[tokio::test(start_paused = true)]
+async fn urgent_commands_are_gathered_however_many_tasks_wait_for_a_commit() {
+    let mut intake = Intake::default();
+    intake.push(command("urgent", Command::DeleteSemaphore), |_| false);
+    intake.push(acquire(0), |_| false);
+    let room = BatchRoom { most: BATCH, urgent: 0, others: 10 * BATCH };
+    let first = intake.gather(room, Backpressure::default());
+    assert_eq!(first.iter().map(|task| &task.id).collect::<Vec<_>>(), [&id("urgent")]);
+}
+
+/// Guards that a kept grant outlives the service: its caller may repeat the request at another replica.
+#[tokio::test(start_paused = true)]
+async fn only_refused_commands_are_carried_out_before_the_service_stops() {
+    let mut intake = Intake::default();
+    intake.give_back_later(id("kept"), Command::ServeQueue);
+    intake.push_refused(Instant::now(), command("refused", Command::ServeQueue));
+    let refused: Vec<_> = intake.begin_stop().into_iter().map(|request| request.id).collect();
+    assert_eq!((refused, intake.next_at()), (vec![id("refused")], None));
+}
