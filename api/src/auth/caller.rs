@@ -56,9 +56,7 @@ impl Caller {
     /// Refuses a key that the caller's key patterns do not match.
     pub(crate) fn check_key(&self, key: &Key) -> Result<(), Problem> {
         match self.identity() {
-            Some(identity) if !identity.may_use(key) => {
-                Err(Problem::forbidden("The key patterns of the credential do not match this key."))
-            }
+            Some(identity) if !identity.may_use(key) => Err(Problem::key_not_matched()),
             _ => Ok(()),
         }
     }

@@ -95,6 +95,11 @@ impl Problem {
         Self::new(ProblemKind::Forbidden, detail)
     }
 
+    /// The credential does not allow the use of this key.
+    pub(crate) fn key_not_matched() -> Self {
+        Self::forbidden("The key patterns of the credential do not match this key.")
+    }
+
     /// The role of the credential does not allow the request.
     pub(crate) fn role_too_low(has: Role, needs: Role) -> Self {
         Self::forbidden(format!("The credential has the role {has}; this needs the role {needs}."))

@@ -35,6 +35,7 @@ pub(crate) use self::{
     fields::Fields,
     lock_info::StateLock,
     query::QueryParams,
+    target::key_of,
     wait::{Wait, check_refresh_period},
 };
 pub(crate) use crate::http::Defaults;

@@ -34,6 +34,11 @@ pub(super) fn read_key(uri: &Uri, errors: &mut Errors) -> Option<Key> {
         .ok()
 }
 
+/// The key in the path of a request, if it is valid.
+pub(crate) fn key_of(uri: &Uri) -> Option<Key> {
+    read_key(uri, &mut Errors::default())
+}
+
 /// The second segment of a path; empty if there is none.
 fn second_segment(path: &str) -> &str {
     let mut slashes = path.bytes().enumerate().filter(|(_, byte)| *byte == b'/').map(|(index, _)| index);

@@ -1,6 +1,6 @@
 //! Client certificates.
 
-use std::{path::PathBuf, process::Stdio};
+use std::{path::PathBuf, process::Stdio, sync::Arc, time::Duration};
 
 use serde_json::Value;
 use tokio::{
@@ -8,8 +8,8 @@ use tokio::{
     process::{Child, ChildStdin, ChildStdout},
 };
 
-use super::{jwt::documented, tls::Pki};
-use crate::support::{Dialect, SOON};
+use super::{FIRST_ADMIN, jwt::documented, tls::Pki};
+use crate::support::{Dialect, SOON, eventually};
 
 /// Certificates of a server and of a runner, and the path of the documented rules for runners.
 fn with_runner() -> (Pki, PathBuf) {
@@ -30,7 +30,7 @@ async fn a_client_certificate_counts_by_its_rule() {
     foreign.certificate("runner", "/CN=runner-7", "DNS:a.ci.acme.test");
     let ca = pki.path("ca.pem");
     let secret = pki.path("secret");
-    std::fs::write(&secret, super::FIRST_ADMIN).unwrap();
+    std::fs::write(&secret, FIRST_ADMIN).unwrap();
     let settings = [
         ("DB_LOCKS_AUTH", "required"),
         ("DB_LOCKS_AUTH_RULES", rules.to_str().unwrap()),
@@ -50,7 +50,7 @@ async fn a_client_certificate_counts_by_its_rule() {
     assert_eq!(code(&pki, "stranger", &[]).await, "403");
     assert_eq!(code(&foreign, "runner", &[]).await, "000", "the handshake ends");
     assert_eq!(code(&pki, "runner", &["-H", "x-tenant: other"]).await, "403");
-    let admin = format!("authorization: Bearer {}", super::FIRST_ADMIN);
+    let admin = format!("authorization: Bearer {FIRST_ADMIN}");
     assert_eq!(code(&pki, "stranger", &["-H", &admin]).await, "200", "the token goes before");
 }
 
@@ -225,4 +225,66 @@ async fn a_client_whose_authority_was_replaced_has_to_connect_again() {
     let refused = String::from_utf8(http2.frame(DATA).await).unwrap();
     assert!(refused.contains("misdirected-request") && refused.contains("Connect again"), "{refused}");
     http2.until_closed().await;
+}
+
+/// Otherwise a client that waits would get a lock that nobody allows it any more.
+#[tokio::test]
+async fn a_waiting_acquire_whose_rule_or_authority_ended_is_not_granted() {
+    let database = Dialect::Sqlite.database().await.unwrap();
+    let ((pki, rules), next) = (with_runner(), Pki::new());
+    let pki = Arc::new(pki);
+    let rule = "[[rule]]\ncertificate = { subject = \"CN=runner-7\" }\ntenant = \"acme\"\nrole = \"write\"\n";
+    let (trusted, secret) = (pki.path("trusted.pem"), pki.path("secret"));
+    std::fs::copy(pki.path("ca.pem"), &trusted).unwrap();
+    std::fs::write(&rules, rule).unwrap();
+    std::fs::write(&secret, FIRST_ADMIN).unwrap();
+    let settings = [
+        ("DB_LOCKS_AUTH", "required"),
+        ("DB_LOCKS_AUTH_RULES", rules.to_str().unwrap()),
+        ("DB_LOCKS_TLS_CLIENT_CA", trusted.to_str().unwrap()),
+        ("DB_LOCKS_BOOTSTRAP_TOKEN_FILE", secret.to_str().unwrap()),
+    ];
+    let (mut service, port) = pki.serve(&database.url, &settings).await;
+    let token = format!("authorization: Bearer {FIRST_ADMIN}");
+    let admin = async |more: &[&str], path: &str| {
+        let answer = pki.curl(port, &[&["-H", &token, "-H", "x-tenant: acme"], more].concat(), path).await;
+        serde_json::from_str::<Value>(&answer).unwrap()
+    };
+    let runner = |path: &'static str, more: &'static [&'static str]| {
+        let pki = Arc::clone(&pki);
+        async move {
+            let [certificate, key] = ["runner.pem", "runner.key"].map(|name| pki.path(name));
+            let own = ["--cert", certificate.to_str().unwrap(), "--key", key.to_str().unwrap()];
+            let print = ["-o", "/dev/null", "-w", "%{http_code}"];
+            pki.curl(port, &[&own[..], &print, more].concat(), path).await
+        }
+    };
+    let remove_rule = || std::fs::write(&rules, rule.replace("runner-7", "nobody")).unwrap();
+    let replace_authority = || {
+        std::fs::write(&rules, rule).unwrap();
+        std::fs::copy(next.path("ca.pem"), &trusted).unwrap();
+    };
+    let ways: [(&dyn Fn(), &str, &str); 2] =
+        [(&remove_rule, "403", "403"), (&replace_authority, "000", "421")];
+    for (end, new_request, waiter) in ways {
+        std::fs::write(&rules, rule).unwrap();
+        service.signal("HUP");
+        eventually("its rule counts", SOON, async || (runner("/locks", &[]).await == "200").then_some(()))
+            .await;
+        let held = admin(&["--json", "{\"lease_duration_ms\":600000}"], "/locks/k/acquire").await;
+        let waiting = tokio::spawn(runner("/locks/k/acquire", &["--json", "{\"wait_ms\":60000}"]));
+        eventually("it waits", SOON, async || (admin(&[], "/locks/k").await["waiters"] == 1).then_some(()))
+            .await;
+        // From this time on it is checked again.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        end();
+        service.signal("HUP");
+        let refused = async || (runner("/locks", &[]).await == new_request).then_some(());
+        eventually("new requests are refused", SOON, refused).await;
+        let release = serde_json::json!({"version": held["version"]}).to_string();
+        assert_eq!(admin(&["--json", &release], "/locks/k/release").await["key"], "k");
+        assert_eq!(waiting.await.unwrap(), waiter);
+        let free = async || (admin(&[], "/locks/k").await["locked"] == false).then_some(());
+        eventually("the lock is free", SOON, free).await;
+    }
 }

@@ -1,6 +1,10 @@
 //! JWTs of issuers: signed here as GitHub Actions, GitLab and Kubernetes sign theirs.
 
-use std::{path::PathBuf, process::Command, time::SystemTime};
+use std::{
+    path::PathBuf,
+    process::Command,
+    time::{Duration, SystemTime},
+};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::{
@@ -266,6 +270,31 @@ async fn keys_and_rules_are_read_again() {
     ruled.service.signal("HUP");
     eventually("the log says why", SOON, async || ruled.service.log().contains("line 2").then_some(())).await;
     ruled.ask(&by_new).await.expect(200);
+}
+
+/// A caller whose rule allows less than before gets no grant.
+#[tokio::test]
+async fn a_waiting_acquire_whose_rule_allows_less_is_not_granted() {
+    let key = Key::ec();
+    let holders =
+        "[[rule]]\nissuer = \"github\"\nclaims = { run_id = \"1\" }\ntenant = \"acme\"\nrole = \"write\"\n";
+    let text = documented("GitHub Actions").replace("ref = \"refs/heads/main\"", "run_id = \"2\"") + holders;
+    let mut ruled = Ruled::start(&text, &[("github.jwks.json", json!([key.jwk("1")]))]).await;
+    let [holder, waiter] =
+        ["1", "2"].map(|run| ruled.bearer(&key.sign("1", &github(&json!({"run_id": run})))));
+    let held = holder.hold("deploy%2Fapp").await;
+    let waiting = waiter.queue_up("deploy%2Fapp", json!({"wait_ms": 60_000}), 1).await;
+    // From this time on it is checked again.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let narrower = text.replace("keys = [\"deploy/*\"]", "keys = [\"deploy/b\"]");
+    assert_ne!(narrower, text);
+    write_rules(&ruled.folder, &narrower);
+    ruled.service.signal("HUP");
+    let refused = async || (waiter.lock("deploy%2Fapp").await.status == 403).then_some(());
+    eventually("the new rules count", SOON, refused).await;
+    holder.release("deploy%2Fapp", &held.version).await.unheld(200);
+    waiting.await.unwrap().problem(403, "forbidden");
+    holder.until_free("deploy%2Fapp", SOON).await;
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ mod observe;
 mod response_future;
 mod shared;
 mod site;
+mod waiter;
 
 use std::convert::Infallible;
 

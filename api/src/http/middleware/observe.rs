@@ -70,7 +70,7 @@ where
         let span = debug_span!("request", request_id = ?id, %method, route = metrics.path(route));
         let began = Instant::now();
         let origin = self.shared.origin(&request, &id);
-        let credential = self.shared.credential_of_waiter(&request, route);
+        let waiter = self.shared.waiter(&request, route);
         let inner = if request.headers().len() > MAX_HEADERS {
             Inner::Refused(Some(Problem::invalid_field("headers", TOO_MANY_HEADERS)))
         } else if empty_key {
@@ -87,7 +87,7 @@ where
         let body = if matches!(inner, Inner::Refused(_)) { body.unread() } else { body };
         let shared = Arc::clone(&self.shared);
         let id = Some(id);
-        ResponseFuture { inner, id, route, method, body, span, shared, network, began, origin, credential }
+        ResponseFuture { inner, id, route, method, body, span, shared, network, began, origin, waiter }
     }
 }
 
@@ -99,7 +99,7 @@ where
     fn pass(&mut self, request: Request<ClientBody>, site_refusal: Option<SiteRefusal>) -> Inner<S> {
         match site_refusal {
             Some(site_refusal) => Inner::Refused(Some(site_refusal.into())),
-            None => Inner::Route(self.inner.call(ClientBody::for_handler(request))),
+            None => Inner::Route(self.inner.call(ClientBody::for_handler(request)), None),
         }
     }
 

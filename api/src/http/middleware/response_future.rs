@@ -8,27 +8,27 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use axum::{
     extract::Request,
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    http::{HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use db_locks_service::{LogLimit, access::Identity, audit::Origin};
 use tower::Service;
 use tracing::{Span, debug, error, warn};
 
-use super::shared::{RouteCheck, Shared};
+use super::{
+    shared::{RouteCheck, Shared},
+    waiter::{RECHECK_AFTER, Waiter},
+};
 use crate::{
     auth::{AccessRule, CredentialCheck, CredentialLookup},
     http::{metrics::RouteIndex, request_id::REQUEST_ID},
     problem::Problem,
 };
-
-/// An acquire that has waited this long is granted only after another check of its credential.
-const RECHECK_AFTER: Duration = Duration::from_secs(1);
 
 const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
@@ -40,7 +40,8 @@ static FAILED: LogLimit = LogLimit::new();
 
 /// The state of a request.
 pub(super) enum Inner<S: Service<Request>> {
-    Route(S::Future),
+    /// The handler, and the caller that it works for, unless the route is open.
+    Route(S::Future, Option<Arc<Identity>>),
     /// `None` once it was returned.
     Refused(Option<Problem>),
     CallerLookup(Box<CallerLookup<S>>),
@@ -51,6 +52,8 @@ pub(super) enum Inner<S: Service<Request>> {
 /// A grant whose credential is looked up again.
 pub(super) struct CredentialRecheck {
     answer: Lookup,
+    /// The caller when the request came.
+    before: Arc<Identity>,
     /// Dropping it releases the grant.
     granted: Option<Response>,
 }
@@ -91,8 +94,8 @@ pub(super) fn enter_as<S: Service<Request>>(
     if let Some(problem) = shared.refusal_of(&identity, route_check, request.method()) {
         return Inner::Refused(Some(problem));
     }
-    request.extensions_mut().insert(identity);
-    Inner::Route(service.call(request))
+    request.extensions_mut().insert(Arc::clone(&identity));
+    Inner::Route(service.call(request), Some(identity))
 }
 
 /// Who reads the body of a request.
@@ -128,8 +131,8 @@ pub(super) struct ResponseFuture<S: Service<Request>> {
     pub(super) began: Instant,
     /// The origin of the request, if the audit log is on.
     pub(super) origin: Option<Arc<Origin>>,
-    /// The credential to check again before a grant.
-    pub(super) credential: Option<HeaderValue>,
+    /// Checks the credential again before a grant.
+    pub(super) waiter: Option<Waiter>,
 }
 
 impl<S> Future for ResponseFuture<S>
@@ -188,13 +191,11 @@ where
     fn poll_recheck(&mut self, cx: &mut Context<'_>) -> Poll<Response> {
         let Inner::CredentialRecheck(recheck) = &mut self.inner else { return Poll::Pending };
         let answer = ready!(recheck.answer.as_mut().poll(cx));
-        let granted = recheck.granted.take();
-        Poll::Ready(match answer {
-            Ok(_) => granted.unwrap_or_else(|| Problem::internal_error().into_response()),
-            Err(problem) => {
-                self.authentication_failed(&problem);
-                problem.into_response()
-            }
+        let (before, granted) = (Arc::clone(&recheck.before), recheck.granted.take());
+        Poll::Ready(match (answer, granted) {
+            (Ok(now), Some(granted)) => self.grant_to(&before, &now, granted),
+            (Err(problem), _) => self.withhold(problem),
+            (Ok(_), None) => Problem::internal_error().into_response(),
         })
     }
 
@@ -203,7 +204,7 @@ where
         let _entered = self.span.enter();
         // A future that panicked is not polled again, so its inconsistent state is not used.
         let polled = match &mut self.inner {
-            Inner::Route(inner) => catch_unwind(AssertUnwindSafe(|| match &self.origin {
+            Inner::Route(inner, _) => catch_unwind(AssertUnwindSafe(|| match &self.origin {
                 Some(origin) => origin.enter(|| Pin::new(inner).poll(cx)),
                 None => Pin::new(inner).poll(cx),
             })),
@@ -229,25 +230,37 @@ impl<S: Service<Request>> ResponseFuture<S> {
     /// Withholds a grant after a wait until its credential is checked again. If the credential has ended, the answer is dropped,
     /// which releases the grant.
     fn recheck_credential(&self, response: Response) -> Result<Response, Box<CredentialRecheck>> {
-        let (Some(credential), Some(authentication)) = (&self.credential, &self.shared.authentication) else {
+        let (Some(waiter), Some(authentication)) = (&self.waiter, &self.shared.authentication) else {
             return Ok(response);
         };
+        let Inner::Route(_, Some(before)) = &self.inner else { return Ok(response) };
         if response.status() != StatusCode::OK || self.began.elapsed() < RECHECK_AFTER {
             return Ok(response);
         }
-        let headers = HeaderMap::from_iter([(header::AUTHORIZATION, credential.clone())]);
         let path = self.shared.metrics.path(self.route);
-        match authentication.check(path, AccessRule::of(path, &self.method), &headers, None) {
-            CredentialCheck::Open | CredentialCheck::Known(_) => Ok(response),
-            CredentialCheck::Refused(problem) => {
-                self.authentication_failed(&problem);
-                Ok(problem.into_response())
-            }
+        match waiter.check(authentication, path, AccessRule::of(path, &self.method)) {
+            CredentialCheck::Open => Ok(response),
+            CredentialCheck::Known(now) => Ok(self.grant_to(before, &now, response)),
+            CredentialCheck::Refused(problem) => Ok(self.withhold(problem)),
             CredentialCheck::LookUp(lookup) => {
-                let answer = look_up(Arc::clone(&self.shared), lookup);
-                Err(Box::new(CredentialRecheck { answer, granted: Some(response) }))
+                let (answer, before) = (look_up(Arc::clone(&self.shared), lookup), Arc::clone(before));
+                Err(Box::new(CredentialRecheck { answer, before, granted: Some(response) }))
             }
         }
+    }
+
+    /// Passes a grant on, unless the rights of its caller have become less.
+    fn grant_to(&self, before: &Identity, now: &Identity, granted: Response) -> Response {
+        match self.waiter.as_ref().and_then(|waiter| waiter.refusal(before, now)) {
+            Some(problem) => self.withhold(problem),
+            None => granted,
+        }
+    }
+
+    /// Answers a waiter that gets no grant after all.
+    fn withhold(&self, problem: Problem) -> Response {
+        self.authentication_failed(&problem);
+        problem.into_response()
     }
 
     fn authentication_failed(&self, problem: &Problem) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     extract::Request,
-    http::{HeaderValue, Method, header},
+    http::{HeaderValue, Method},
 };
 use db_locks_service::{LockService, access::Identity, audit::Origin};
 
@@ -13,6 +13,7 @@ use super::{
     host::AllowedHosts,
     large::LargeAnswers,
     site::{RequestSite, SiteRefusal},
+    waiter::Waiter,
 };
 use crate::{
     auth::{AccessRule, Authentication, CredentialCheck},
@@ -88,14 +89,10 @@ impl Shared {
         }
     }
 
-    /// The credential of a request that may wait for a lock, if authentication is on. It is checked again before a grant.
-    pub(super) fn credential_of_waiter(
-        &self,
-        request: &Request<ClientBody>,
-        route: RouteIndex,
-    ) -> Option<HeaderValue> {
+    /// The request as one that may wait for a lock, if it is one and authentication is on.
+    pub(super) fn waiter(&self, request: &Request<ClientBody>, route: RouteIndex) -> Option<Waiter> {
         let waits = self.authentication.is_some() && self.metrics.path(route).ends_with("/acquire");
-        waits.then(|| request.headers().get(header::AUTHORIZATION).cloned()).flatten()
+        waits.then(|| Waiter::of(request)).flatten()
     }
 
     /// The reason why the caller may not use a route: the request's origin, the rate limit, or the caller's role. A wrong method

@@ -1,0 +1,115 @@
+//! Acquires that have waited. Their credentials are checked again before they are granted.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    extract::Request,
+    http::{HeaderMap, HeaderValue, Uri, header},
+};
+use db_locks_service::access::{Identity, Role};
+
+use crate::{
+    auth::{AccessRule, Authentication, CredentialCheck},
+    http::connection::{ClientBody, Connection},
+    problem::Problem,
+    request::key_of,
+};
+
+/// An acquire that has waited this long is granted only after another check of its credential.
+pub(super) const RECHECK_AFTER: Duration = Duration::from_secs(1);
+
+/// A request that may wait for a lock.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    credential: WaiterCredential,
+    uri: Uri,
+}
+
+#[derive(Debug)]
+enum WaiterCredential {
+    /// The `Authorization` header. It goes before a certificate.
+    Authorization(HeaderValue),
+    /// The client certificate of a connection.
+    Certificate(Arc<Connection>),
+}
+
+impl Waiter {
+    /// The waiter that a request with a credential may become.
+    pub(super) fn of(request: &Request<ClientBody>) -> Option<Self> {
+        let connection = request.body().shared_connection();
+        let credential = match request.headers().get(header::AUTHORIZATION) {
+            Some(value) => WaiterCredential::Authorization(value.clone()),
+            None if connection.certificate().is_some() => {
+                WaiterCredential::Certificate(Arc::clone(connection))
+            }
+            None => return None,
+        };
+        Some(Self { credential, uri: request.uri().clone() })
+    }
+
+    /// Checks the credential again.
+    pub(super) fn check(
+        &self,
+        authentication: &Authentication,
+        route: &str,
+        rule: AccessRule,
+    ) -> CredentialCheck {
+        match &self.credential {
+            WaiterCredential::Authorization(value) => {
+                let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value.clone())]);
+                authentication.check(route, rule, &headers, None)
+            }
+            WaiterCredential::Certificate(connection) => {
+                authentication.check(route, rule, &HeaderMap::new(), connection.certificate())
+            }
+        }
+    }
+
+    /// Why the caller must not have the grant: the rights of its credential have become less than they were before. Rules of JWTs and
+    /// certificates can change.
+    pub(super) fn refusal(&self, before: &Identity, now: &Identity) -> Option<Problem> {
+        if now.role < Role::Write {
+            return Some(Problem::role_too_low(now.role, Role::Write));
+        }
+        if now.tenant.is_some() && now.tenant != before.tenant {
+            return Some(Problem::forbidden("The credential was for another tenant when the request came."));
+        }
+        let may_use_key = now.keys == before.keys || key_of(&self.uri).is_some_and(|key| now.may_use(&key));
+        (!may_use_key).then(Problem::key_not_matched)
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+mod tests {
+    use db_locks_service::{
+        access::{KeyPatterns, credential},
+        domain::Tenant,
+    };
+
+    use super::*;
+
+    fn caller(role: Role, tenant: Option<&str>, keys: Option<&str>) -> Identity {
+        let keys = keys.map(|keys| KeyPatterns::new(vec![keys.parse().unwrap()]).unwrap());
+        let tenant = tenant.map(|tenant| Tenant::new(tenant).unwrap());
+        let (who, credential) = (Arc::from("jwt:a:b"), credential("jwt:a:b"));
+        Identity { who, credential, tenant, role, keys, owner: None, expires_at: None }
+    }
+
+    #[test]
+    fn a_waiter_is_granted_what_its_credential_still_allows() {
+        let credential = WaiterCredential::Authorization(HeaderValue::from_static("Bearer a"));
+        let waiter = Waiter { credential, uri: Uri::from_static("/locks/deploy%2Fa/acquire") };
+        let before = caller(Role::Write, Some("acme"), Some("deploy/*"));
+        for (now, is_granted) in [
+            (before.clone(), true),
+            (caller(Role::Admin, None, None), true),
+            (caller(Role::Write, Some("acme"), Some("deploy/a")), true),
+            (caller(Role::Write, Some("acme"), Some("deploy/b")), false),
+            (caller(Role::Write, Some("other"), Some("deploy/*")), false),
+            (caller(Role::Read, Some("acme"), Some("deploy/*")), false),
+        ] {
+            assert_eq!(waiter.refusal(&before, &now).is_none(), is_granted, "{now:?}");
+        }
+    }
+}
