@@ -78,6 +78,10 @@ impl Jwts {
     /// Checks a token.
     pub(super) async fn check(&self, token: &str, hash: SecretHash) -> Result<Arc<Identity>, Refused> {
         let header = decode_header(token).map_err(|_| Refused::Invalid)?;
+        if header.crit.is_some() {
+            // RFC 7515, 4.1.11: whoever does not understand an extension named here must refuse. Nothing here does.
+            return Err(Refused::Invalid);
+        }
         let claim: IssuerClaim =
             jsonwebtoken::dangerous::insecure_decode_claims(token).map_err(|_| Refused::Invalid)?;
         let of_issuer = self.rules.issuers.iter().zip(&self.keys).find(|(issuer, _)| issuer.iss == claim.iss);

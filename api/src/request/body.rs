@@ -115,7 +115,12 @@ async fn next_data(body: &mut Body, deadline: Instant) -> Result<Option<Bytes>, 
         };
         match frame {
             None => return Ok(None),
-            Some(Err(_)) => return Err(Problem::invalid_field("body", "ended before its end")),
+            Some(Err(_)) => {
+                return Err(Problem::invalid_field(
+                    "body",
+                    "ended early, or a line of its chunks is not accepted",
+                ));
+            }
             // Trailers are ignored.
             Some(Ok(frame)) => {
                 if let Ok(data) = frame.into_data() {
