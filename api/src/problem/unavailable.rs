@@ -44,8 +44,9 @@ const fn detail(reason: Unavailable) -> &'static str {
             "The SQLite file was deleted, moved or replaced while the service ran. Put it back, or start the service again."
         }
         Unavailable::UnknownOutcome => {
-            "The connection to the database broke, and it is not known whether the request was carried out. An acquire may \
-             be sent again with the same `version`. Otherwise its grant, if there is one, is given back."
+            "The database did not answer in time, or the connection to it broke. It is not known whether the request was \
+             carried out. An acquire may be sent again with the same `version`. Otherwise its grant, if there is one, is \
+             given back."
         }
         Unavailable::LeaseOver => {
             "The database took longer than the lease, so the lease has ended. Try again, with a longer \

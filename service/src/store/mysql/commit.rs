@@ -70,8 +70,11 @@ impl SqlStore {
             return self.commit_mariadb(pool, &rows, fence).await;
         }
         let Some(text) = self.sql.mysql.batch.transaction(&rows) else { return Ok(None) };
+        // Users' transactions can keep gaps between guard rows locked, and MySQL waits for a gap.
+        let permit = if is_guarded { Some(pool.transaction_permit().await?) } else { None };
         self.commit.round_trips.increment(1);
         let answer = pool.run_transaction(text, fence).await;
+        drop(permit);
         let is_block = self.sql.dialect == Dialect::MariaDb;
         let answer = match if is_block { answer.map_err(unless_committed) } else { answer } {
             Err(error) if has_lost(&error) || is_transient(&error) => return Ok(None),

@@ -22,7 +22,7 @@ pub(in super::super) struct Transaction<'p, DB: Driver> {
 impl<DB: Driver> Pool<DB> {
     /// Begins a transaction.
     pub(in super::super) async fn begin(&self) -> Result<Transaction<'_, DB>, DbErr> {
-        let permit = self.permit_of(&self.transaction_permits).await?;
+        let permit = self.transaction_permit().await?;
         let mut lease = self.lease().await?;
         let begun = lease.ask(async |connection| self.session.begin_on::<DB>(connection).await).await;
         // The transaction failed at its beginning, so nothing was written.
@@ -31,6 +31,12 @@ impl<DB: Driver> Pool<DB> {
             other => other,
         })?;
         Ok(Transaction { lease: Mutex::new(lease), _permit: permit })
+    }
+
+    /// Waits until one more connection may be inside a transaction. Such a connection may wait for locks for some time,
+    /// so the others are left to statements.
+    pub(in super::super) async fn transaction_permit(&self) -> Result<SemaphorePermit<'_>, DbErr> {
+        self.permit_of(&self.transaction_permits).await
     }
 }
 
