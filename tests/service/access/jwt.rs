@@ -78,11 +78,11 @@ impl Key {
     }
 
     pub(super) fn sign(&self, id: &str, claims: &Value) -> String {
-        self.sign_with(json!({"alg": self.algorithm(), "typ": "JWT", "kid": id}), claims)
+        self.sign_with(&json!({"alg": self.algorithm(), "typ": "JWT", "kid": id}), claims)
     }
 
     /// A token with this header.
-    fn sign_with(&self, header: Value, claims: &Value) -> String {
+    fn sign_with(&self, header: &Value, claims: &Value) -> String {
         let message = format!("{}.{}", base64(header.to_string()), base64(claims.to_string()));
         let random = SystemRandom::new();
         let signature = match self {
@@ -252,7 +252,7 @@ async fn only_genuine_tokens_of_the_right_time_and_audience_count() {
         ("cut", good[..good.len() - 8].to_owned()),
         ("an extension that must be understood", {
             let header = json!({"alg": rsa.algorithm(), "kid": "rsa", "crit": ["exp"], "exp": 0});
-            rsa.sign_with(header, &github(&json!({})))
+            rsa.sign_with(&header, &github(&json!({})))
         }),
     ] {
         assert_eq!(ruled.ask(&token).await.status, 401, "{what}");
