@@ -65,6 +65,8 @@ pub(super) struct Connection {
     unread: AtomicUsize,
     /// The bytes of requests over HTTP/2 that have begun and have no answer.
     waiting: AtomicUsize,
+    /// The length of the longest head of a request over HTTP/2, in bytes on the wire.
+    longest_head: AtomicUsize,
     /// Notified when the connection must end at once.
     cut_off: Notify,
 }
@@ -93,6 +95,7 @@ impl Connection {
             has_left_body: AtomicBool::new(false),
             unread: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
+            longest_head: AtomicUsize::new(0),
             cut_off: Notify::const_new(),
         }
     }
@@ -120,6 +123,16 @@ impl Connection {
     /// The bytes of requests over HTTP/2 that have begun and have no answer.
     pub(super) const fn waiting(&self) -> &AtomicUsize {
         &self.waiting
+    }
+
+    /// The length of the longest head of a request over HTTP/2, in bytes on the wire.
+    pub(super) fn longest_head(&self) -> usize {
+        self.longest_head.load(Ordering::Relaxed)
+    }
+
+    /// Notes the length of the longest head so far.
+    pub(super) fn set_longest_head(&self, bytes: usize) {
+        self.longest_head.store(bytes, Ordering::Relaxed);
     }
 
     /// The room for one small request.

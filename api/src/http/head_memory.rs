@@ -1,11 +1,14 @@
 //! The memory of the head of a request.
 
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, Uri};
 
 /// The memory that a header takes in addition to its name and value. With HTTP/2 a header of some hundred bytes may take one byte on the wire.
 const HEADER_BYTES: usize = 128;
 
-/// The memory that the headers of a request take, in bytes.
-pub(crate) fn head_memory(headers: &HeaderMap) -> usize {
-    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + HEADER_BYTES).sum()
+/// The memory that the URI and the headers of a request take, in bytes.
+pub(crate) fn head_memory(uri: &Uri, headers: &HeaderMap) -> usize {
+    let authority = uri.authority().map_or(0, |authority| authority.as_str().len());
+    let target = uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let headers = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + HEADER_BYTES);
+    authority + target + headers.sum::<usize>()
 }

@@ -7,7 +7,7 @@ use std::{sync::LazyLock, time::Duration};
 
 use axum::{
     body::{Body, HttpBody},
-    http::{HeaderMap, header, request::Parts},
+    http::{HeaderMap, Uri, header, request::Parts},
 };
 use bytes::{Bytes, BytesMut};
 use db_locks_service::{Unavailable, domain::Tenant};
@@ -42,8 +42,8 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Reads the whole body of a request of this tenant. A body that is too large is answered 413; one that is neither empty nor declared
 /// as JSON, 415.
-pub(super) async fn read(parts: &Parts, body: Body, tenant: &Tenant) -> Result<Bytes, Problem> {
-    let bytes = read_whole(&parts.headers, body, parts.extensions.get(), tenant, &PARTS).await?;
+pub(super) async fn read(parts: &mut Parts, body: Body, tenant: &Tenant) -> Result<Bytes, Problem> {
+    let bytes = read_whole(parts, body, tenant, &PARTS).await?;
     if !bytes.is_empty() {
         check_media_type(&parts.headers)?;
     }
@@ -51,15 +51,14 @@ pub(super) async fn read(parts: &Parts, body: Body, tenant: &Tenant) -> Result<B
 }
 
 async fn read_whole(
-    headers: &HeaderMap,
+    parts: &mut Parts,
     mut body: Body,
-    own_room: Option<&OwnRoom>,
     tenant: &Tenant,
     shared: &SharedRoom,
 ) -> Result<Bytes, Problem> {
     if body.size_hint().lower() > MOST_BYTES as u64 {
         // A caller that asks before it sends has sent nothing that would have to be read.
-        if !headers.contains_key(header::EXPECT) {
+        if !parts.headers.contains_key(header::EXPECT) {
             discard(body).await;
         }
         return Err(too_large());
@@ -67,15 +66,20 @@ async fn read_whole(
     let deadline = Instant::now() + READ_TIMEOUT;
     let mut whole = Bytes::new();
     let mut pieces = BytesMut::new();
-    let (mut own, mut share) = (None, None);
+    let (mut own, mut share, mut has_waited) = (None, None, false);
     loop {
         let data = if let Some(data) = next_data(&mut body, deadline).now_or_never() {
             data?
         } else {
+            if !has_waited {
+                keep_no_buffer(&mut parts.uri);
+                has_waited = true;
+            }
+            let own_room = parts.extensions.get::<OwnRoom>();
             own = own.or_else(|| own_room.and_then(OwnRoom::try_take));
             let free = if own.is_some() { SMALL } else { 0 };
-            let size = head_memory(headers) + whole.len() + pieces.len();
-            let units = (size / UNIT).saturating_sub(free);
+            let size = head_memory(&parts.uri, &parts.headers) + whole.len() + pieces.len();
+            let units = size.div_ceil(UNIT).saturating_sub(free);
             if units > 0 {
                 let network = own_room.map(OwnRoom::network);
                 if !share.get_or_insert_with(|| shared.share(Some(tenant), network)).grow_to(units) {
@@ -101,6 +105,14 @@ async fn read_whole(
         }
     }
     Ok(if pieces.is_empty() { whole } else { pieces.freeze() })
+}
+
+/// Replaces a URI by a copy. It is a part of the buffer that the request was read into, and keeps all of it in memory, which may be a hundred
+/// times as much.
+fn keep_no_buffer(uri: &mut Uri) {
+    if let Ok(copy) = Uri::try_from(uri.to_string()) {
+        *uri = copy;
+    }
 }
 
 /// Reads the next piece of a body; `None` at its end.

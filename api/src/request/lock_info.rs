@@ -45,12 +45,12 @@ impl FromRequest<Arc<App>> for StateLock {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let caller = Caller::of(&parts);
         let mut errors = Errors::default();
         let id = read_id(&parts, app, &caller, &mut errors)?;
         let tenant = id.as_ref().map_or_else(|| caller.tenant(&app.defaults), |id| &id.tenant);
-        let bytes = body::read(&parts, body, tenant).await?;
+        let bytes = body::read(&mut parts, body, tenant).await?;
         let mut params = QueryParams::parse(parts.uri.query(), &mut errors);
         let lease_ms = params.lease(&app.defaults.limits);
         params.finish();

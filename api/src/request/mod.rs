@@ -78,12 +78,12 @@ impl<B: ReadBody> FromRequest<Arc<App>> for KeyWithBody<B> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let caller = Caller::of(&parts);
         let mut errors = Errors::default();
         let id = read_id(&parts, app, &caller, &mut errors)?;
         let tenant = id.as_ref().map_or_else(|| caller.tenant(&app.defaults), |id| &id.tenant);
-        let bytes = body::read(&parts, body, tenant).await?;
+        let bytes = body::read(&mut parts, body, tenant).await?;
         let _: NoQuery = read_query(&parts, &mut errors);
         let body = read_fields(&bytes, &caller.defaults(&app.defaults), &mut errors);
         errors.check_for(id.zip(body), &caller).map(|(id, body)| Self { id, body, caller })
@@ -103,10 +103,10 @@ impl<B: ReadBody> FromRequest<Arc<App>> for WithBody<B> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self, Problem> {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
         let caller = Caller::of(&parts);
         caller.check_tenant(&parts.headers)?;
-        let bytes = body::read(&parts, body, caller.tenant(&app.defaults)).await?;
+        let bytes = body::read(&mut parts, body, caller.tenant(&app.defaults)).await?;
         let mut errors = Errors::default();
         let _: NoQuery = read_query(&parts, &mut errors);
         let body = read_fields(&bytes, &app.defaults, &mut errors);

@@ -185,7 +185,7 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Requests<S> 
         let in_flight = InFlight::new(self.client.clone());
         let read = |body| Body::new(RequestBody::new(body, self.client.clone()));
         let request = request.map(|body| ClientBody::new(read(body), self.client.clone()));
-        let counted = || self.memory.count(&self.client, memory_of(&request));
+        let counted = || self.memory.count(&self.client, memory_of(&request, self.client.longest_head()));
         let answered = self.streams.as_ref().map(|streams| streams.request(counted()));
         let memory = Arc::clone(&self.memory);
         ResponseFuture {

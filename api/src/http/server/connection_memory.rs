@@ -28,12 +28,15 @@ const MUCH: usize = 8;
 const COUNTED_FROM: usize = 2 * 1024;
 /// The memory of an answer over HTTP/2 in addition to its body: its stream and its headers.
 pub(super) const STREAM_BYTES: usize = 2 * 1024;
+/// The memory of a request over HTTP/2 in addition to its head and body: its stream, and what the service does for it.
+const REQUEST_BYTES: usize = 5 * 1024;
 
 static CUT_OFF: LogLimit = LogLimit::new();
 
-/// The memory of a request over HTTP/2 until its stream has ended, in bytes, without its body.
-pub(super) fn memory_of<B>(request: &Request<B>) -> usize {
-    STREAM_BYTES + head_memory(request.headers())
+/// The memory of a request over HTTP/2 until its stream has ended, in bytes, without its body. `head_on_the_wire` is the length of the
+/// longest head of its connection: the path of a request keeps the bytes of its whole head in memory.
+pub(super) fn memory_of<B>(request: &Request<B>, head_on_the_wire: usize) -> usize {
+    REQUEST_BYTES + head_on_the_wire + head_memory(request.uri(), request.headers())
 }
 
 /// The memory of all connections: their unread answers, and their requests over HTTP/2.

@@ -81,6 +81,11 @@ impl ControlFrames {
         (self.frames >= least).then(|| std::mem::take(&mut self.frames))
     }
 
+    /// The length of the longest head of a request, in bytes.
+    pub(super) const fn longest_head(&self) -> usize {
+        self.heads.longest()
+    }
+
     /// Notes that bytes were written to the client.
     pub(super) const fn written(&mut self, bytes: usize) {
         self.unanswered = self.unanswered.saturating_add(bytes);

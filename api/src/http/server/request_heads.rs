@@ -14,6 +14,8 @@ pub(super) struct RequestHeads {
     last_stream: u32,
     /// The bytes of the last head.
     bytes: usize,
+    /// The bytes of the longest one.
+    longest: usize,
 }
 
 impl RequestHeads {
@@ -23,14 +25,22 @@ impl RequestHeads {
         let stream = stream & !RESERVED;
         let is_new = stream > self.last_stream;
         self.last_stream = stream;
-        self.bytes = bytes;
-        is_new && self.bytes <= MOST_BYTES
+        self.bytes = 0;
+        is_new && self.may_go_on(bytes)
     }
 
     /// Whether the head may go on with so many bytes.
     pub(super) const fn may_go_on(&mut self, bytes: usize) -> bool {
         self.bytes = self.bytes.saturating_add(bytes);
+        if self.bytes > self.longest {
+            self.longest = self.bytes;
+        }
         self.bytes <= MOST_BYTES
+    }
+
+    /// The length of the longest head, in bytes.
+    pub(super) const fn longest(&self) -> usize {
+        self.longest
     }
 }
 
@@ -52,5 +62,14 @@ mod tests {
         assert!(heads.may_begin(1, MOST_BYTES) && !heads.may_begin(3, MOST_BYTES + 1));
         assert!(heads.may_begin(5, 1) && heads.may_go_on(MOST_BYTES - 1) && !heads.may_go_on(1));
         assert!(heads.may_begin(7, 1) && heads.may_go_on(MOST_BYTES - 1));
+    }
+
+    #[test]
+    fn the_longest_head_is_known() {
+        let mut heads = RequestHeads::default();
+        for (stream, bytes, more) in [(1, 100, 0), (3, 100, 50), (5, 120, 0)] {
+            assert!(heads.may_begin(stream, bytes) && heads.may_go_on(more));
+        }
+        assert_eq!(heads.longest(), 150);
     }
 }
