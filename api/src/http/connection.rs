@@ -67,6 +67,10 @@ pub(super) struct Connection {
     waiting: AtomicUsize,
     /// The length of the longest head of a request over HTTP/2, in bytes on the wire.
     longest_head: AtomicUsize,
+    /// The number of bytes that the client has sent over HTTP/2.
+    bytes_read: AtomicUsize,
+    /// Whether a request had a valid credential, or none is required.
+    is_known: AtomicBool,
     /// Notified when the connection must end at once.
     cut_off: Notify,
 }
@@ -96,6 +100,8 @@ impl Connection {
             unread: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             longest_head: AtomicUsize::new(0),
+            bytes_read: AtomicUsize::new(0),
+            is_known: AtomicBool::new(false),
             cut_off: Notify::const_new(),
         }
     }
@@ -133,6 +139,26 @@ impl Connection {
     /// Notes the length of the longest head so far.
     pub(super) fn set_longest_head(&self, bytes: usize) {
         self.longest_head.store(bytes, Ordering::Relaxed);
+    }
+
+    /// The number of bytes that the client has sent over HTTP/2.
+    pub(super) fn bytes_read(&self) -> usize {
+        self.bytes_read.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the client sent so many bytes more.
+    pub(super) fn note_read(&self, bytes: usize) {
+        self.bytes_read.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether a request had a valid credential, or none is required.
+    pub(super) fn is_known(&self) -> bool {
+        self.is_known.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a request had a valid credential, or that none is required.
+    pub(super) fn set_known(&self) {
+        self.is_known.store(true, Ordering::Relaxed);
     }
 
     /// The room for one small request.

@@ -82,6 +82,9 @@ where
             let rule = AccessRule::of(metrics.path(route), &method);
             self.enter(request, RouteCheck { route, rule, site_refusal }, origin.as_ref())
         } else {
+            if self.shared.authentication.is_none() {
+                request.body().connection().set_known();
+            }
             self.pass(request, site_refusal)
         };
         let body = if matches!(inner, Inner::Refused(_)) { body.unread() } else { body };
@@ -113,6 +116,7 @@ where
         match self.shared.check_credential(&request, &route_check) {
             CredentialCheck::Open => self.pass(request, route_check.site_refusal),
             CredentialCheck::Known(identity) => {
+                request.body().connection().set_known();
                 let request = ClientBody::for_handler(request);
                 enter_as(&mut self.inner, &self.shared, identity, request, &route_check, origin)
             }

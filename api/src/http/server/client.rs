@@ -30,6 +30,7 @@ use super::{
     connection_memory::{ConnectionMemory, STREAM_BYTES, memory_of},
     ending::{End, EndEvents, Ending, end_when_left},
     protocol::{self, Protocol},
+    remembered_heads::RememberedHeads,
     request_body::RequestBody,
     stream::ClientStream,
     streams::{Answered, Running, Streams},
@@ -90,6 +91,7 @@ pub(super) async fn serve<S: HttpService>(
         service: RefCell::new(service),
         streams: None,
         memory: Arc::clone(&protocols.memory),
+        remembered: RefCell::default(),
     };
     let ends = ending.events(client, is_http2);
     if let Some(Err(error)) = speak(&protocols, protocol, io, requests, ends).await {
@@ -174,6 +176,7 @@ struct Requests<S> {
     /// For HTTP/2.
     streams: Option<Streams>,
     memory: Arc<ConnectionMemory>,
+    remembered: RefCell<RememberedHeads>,
 }
 
 impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Requests<S> {
@@ -185,8 +188,11 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Requests<S> 
         let in_flight = InFlight::new(self.client.clone());
         let read = |body| Body::new(RequestBody::new(body, self.client.clone()));
         let request = request.map(|body| ClientBody::new(read(body), self.client.clone()));
-        let counted = || self.memory.count(&self.client, memory_of(&request, self.client.longest_head()));
-        let answered = self.streams.as_ref().map(|streams| streams.request(counted()));
+        let answered = self.streams.as_ref().map(|streams| {
+            self.remembered.borrow_mut().count(&self.memory, &self.client);
+            let bytes = memory_of(&request, self.client.longest_head());
+            streams.request(self.memory.count(&self.client, bytes))
+        });
         let memory = Arc::clone(&self.memory);
         ResponseFuture {
             // The service is always ready.

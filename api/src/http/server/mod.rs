@@ -11,6 +11,7 @@ mod input;
 mod linger;
 mod protocol;
 mod refuse;
+mod remembered_heads;
 mod request_body;
 mod request_heads;
 mod stream;

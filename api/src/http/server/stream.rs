@@ -142,6 +142,7 @@ impl ClientStream {
         if self.is_http2 {
             let are_too_many = self.control_frames.are_too_many(come, self.last_read);
             self.connection.set_longest_head(self.control_frames.longest_head());
+            self.connection.note_read(come.len());
             return if are_too_many { Err(io::ErrorKind::ConnectionReset.into()) } else { Ok(()) };
         }
         // Bytes that arrive while no request is in flight belong to a head.

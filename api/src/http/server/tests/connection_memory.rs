@@ -12,7 +12,7 @@ const ANSWERS: usize = 10;
 /// The first piece of an answer has room for all of it.
 const BYTES: usize = 1_000;
 /// The length of a long query.
-const LONG: usize = 3_000;
+const LONG: usize = 2_000;
 /// A client must not open a window of a few bytes without end, so the test has a larger one.
 const WINDOW: u32 = 100;
 
