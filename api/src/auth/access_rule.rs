@@ -17,9 +17,9 @@ pub(crate) enum AccessRule {
 }
 
 impl AccessRule {
-    /// Whether a route accepts basic authentication. Terraform, and browsers that open a page, cannot send a bearer token.
-    pub(crate) fn takes_basic(self, route: &str) -> bool {
-        self == Self::Documents || route == "/terraform/{key}"
+    /// Whether a route, or a path of it, accepts basic authentication. Terraform, and browsers that open a page, cannot send a bearer token.
+    pub(crate) fn takes_basic(self, path: &str) -> bool {
+        self == Self::Documents || path.starts_with("/terraform/")
     }
 
     /// The rule of a route, by its template. Routes that are not named here need a credential.

@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use axum::http::{HeaderMap, Method};
+use axum::http::{HeaderMap, Method, request::Parts};
 use db_locks_service::{
     access::{FIRST_ADMIN, Identity, Role, SecretHash, TokenCache, TokenCheck, TokenId, credential},
     store::TokenStore,
@@ -27,6 +27,9 @@ use crate::problem::{Problem, ProblemKind};
 /// The client may connect again, and does so by itself if it is a browser or a proxy that knows 421.
 const REPLACED: &str =
     "The trusted authorities of client certificates changed after this connection began. Connect again.";
+
+/// The caller may send the request again.
+const OTHER_RIGHTS: &str = "The rights of the credential changed before the whole request had arrived.";
 
 /// Options of authentication: the extra routes to protect, and the rate limit.
 #[derive(Debug, Clone, Copy, Default)]
@@ -146,6 +149,27 @@ impl Authentication {
             Bearer::Malformed => CredentialCheck::Refused(Problem::unauthorized(true)),
             Bearer::Token(token) => self.check_token(&token),
         }
+    }
+
+    /// Checks the credential of a request again, which was admitted some time ago.
+    ///
+    /// # Errors
+    /// If the credential has ended, or has other rights than before.
+    pub(crate) async fn check_again(&self, parts: &Parts) -> Result<(), Problem> {
+        let extensions = &parts.extensions;
+        let (Some(before), Some(rule)) = (extensions.get::<Arc<Identity>>(), extensions.get::<AccessRule>())
+        else {
+            return Ok(());
+        };
+        let certificate = extensions.get::<Arc<ClientCertificate>>().map(Arc::as_ref);
+        let now = match self.check(parts.uri.path(), *rule, &parts.headers, certificate) {
+            CredentialCheck::Open => return Ok(()),
+            CredentialCheck::Known(now) => now,
+            CredentialCheck::Refused(problem) => return Err(problem),
+            CredentialCheck::LookUp(lookup) => self.look_up(lookup).await?,
+        };
+        let is_as_before = (now.role, &now.tenant, &now.keys) == (before.role, &before.tenant, &before.keys);
+        if is_as_before { Ok(()) } else { Err(Problem::forbidden(OTHER_RIGHTS)) }
     }
 
     fn check_token(&self, token: &str) -> CredentialCheck {

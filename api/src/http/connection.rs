@@ -42,7 +42,7 @@ pub(super) struct Connection {
     peer: IpAddr,
     phase: watch::Receiver<Phase>,
     /// The verified client certificate, if there is one.
-    certificate: Option<ClientCertificate>,
+    certificate: Option<Arc<ClientCertificate>>,
     /// The `Host` of the first accepted request. Later requests with the same `Host` need no check.
     accepted_host: OnceLock<HeaderValue>,
     /// Number of requests that have arrived.
@@ -87,7 +87,7 @@ impl Connection {
             on_loopback,
             peer,
             phase,
-            certificate,
+            certificate: certificate.map(Arc::new),
             accepted_host: OnceLock::new(),
             requests: AtomicUsize::new(0),
             in_flight: AtomicUsize::new(0),
@@ -107,7 +107,7 @@ impl Connection {
     }
 
     /// The client certificate.
-    pub(super) const fn certificate(&self) -> Option<&ClientCertificate> {
+    pub(super) const fn certificate(&self) -> Option<&Arc<ClientCertificate>> {
         self.certificate.as_ref()
     }
 
@@ -188,7 +188,7 @@ impl Connection {
 
     /// Whether the next answer is the last one on this connection.
     pub(super) fn is_ending(&self) -> bool {
-        let is_replaced = |certificate: &ClientCertificate| certificate.authorities().are_replaced();
+        let is_replaced = |certificate: &Arc<ClientCertificate>| certificate.authorities().are_replaced();
         *self.phase.borrow() >= Phase::Draining || self.certificate.as_ref().is_some_and(is_replaced)
     }
 
@@ -286,6 +286,13 @@ impl Unconfirmed {
     /// A grant whose answer is about to be sent.
     pub(crate) fn new(delivery: Delivery) -> Self {
         Self(Arc::new(delivery))
+    }
+
+    /// Gives the grant back at once: its caller must not have it any more.
+    pub(super) fn withhold(self) {
+        if let Some(delivery) = Arc::into_inner(self.0) {
+            delivery.withhold();
+        }
     }
 
     /// Confirms the grant: its answer was written to an open connection.

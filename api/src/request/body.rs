@@ -16,6 +16,7 @@ use http_body_util::BodyExt;
 use tokio::time::Instant;
 
 use crate::{
+    auth::Authentication,
     http::{OwnRoom, SharedRoom, head_memory},
     problem::{Problem, ProblemKind},
 };
@@ -37,17 +38,37 @@ const UNIT: usize = 1024;
 const SMALL: usize = 8;
 /// The room for the other ones: with HTTP/2 a client may send a thousand of them on each connection.
 static PARTS: LazyLock<SharedRoom> = LazyLock::new(|| SharedRoom::new(MOST_PARTS));
+/// If a body arrives so long after its head, the credential is checked again.
+const RECHECK_AFTER: Duration = Duration::from_secs(1);
 /// How long a body may take to arrive.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Reads the whole body of a request of this tenant. A body that is too large is answered 413; one that is neither empty nor declared
 /// as JSON, 415.
-pub(super) async fn read(parts: &mut Parts, body: Body, tenant: &Tenant) -> Result<Bytes, Problem> {
-    let bytes = read_whole(parts, body, tenant, &PARTS).await?;
+///
+/// If the body was long on its way, the credential of the request is checked again: it may have ended.
+pub(super) async fn read(
+    parts: &mut Parts,
+    body: Body,
+    tenant: &Tenant,
+    authentication: Option<&Authentication>,
+) -> Result<Bytes, Problem> {
+    let Arrived { bytes, is_late } = read_whole(parts, body, tenant, &PARTS).await?;
+    if is_late && let Some(authentication) = authentication {
+        authentication.check_again(parts).await?;
+    }
     if !bytes.is_empty() {
         check_media_type(&parts.headers)?;
     }
     Ok(bytes)
+}
+
+/// A whole body.
+#[derive(Debug)]
+struct Arrived {
+    bytes: Bytes,
+    /// Whether it came long after its head.
+    is_late: bool,
 }
 
 async fn read_whole(
@@ -55,7 +76,7 @@ async fn read_whole(
     mut body: Body,
     tenant: &Tenant,
     shared: &SharedRoom,
-) -> Result<Bytes, Problem> {
+) -> Result<Arrived, Problem> {
     if body.size_hint().lower() > MOST_BYTES as u64 {
         // A caller that asks before it sends has sent nothing that would have to be read.
         if !parts.headers.contains_key(header::EXPECT) {
@@ -104,7 +125,8 @@ async fn read_whole(
             break;
         }
     }
-    Ok(if pieces.is_empty() { whole } else { pieces.freeze() })
+    let is_late = has_waited && Instant::now() + READ_TIMEOUT >= deadline + RECHECK_AFTER;
+    Ok(Arrived { bytes: if pieces.is_empty() { whole } else { pieces.freeze() }, is_late })
 }
 
 /// Replaces a URI by a copy. It is a part of the buffer that the request was read into, and keeps all of it in memory, which may be a hundred

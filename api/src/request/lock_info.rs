@@ -50,7 +50,7 @@ impl FromRequest<Arc<App>> for StateLock {
         let mut errors = Errors::default();
         let id = read_id(&parts, app, &caller, &mut errors)?;
         let tenant = id.as_ref().map_or_else(|| caller.tenant(&app.defaults), |id| &id.tenant);
-        let bytes = body::read(&mut parts, body, tenant).await?;
+        let bytes = body::read(&mut parts, body, tenant, app.authentication.as_deref()).await?;
         let mut params = QueryParams::parse(parts.uri.query(), &mut errors);
         let lease_ms = params.lease(&app.defaults.limits);
         params.finish();

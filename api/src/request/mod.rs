@@ -83,7 +83,7 @@ impl<B: ReadBody> FromRequest<Arc<App>> for KeyWithBody<B> {
         let mut errors = Errors::default();
         let id = read_id(&parts, app, &caller, &mut errors)?;
         let tenant = id.as_ref().map_or_else(|| caller.tenant(&app.defaults), |id| &id.tenant);
-        let bytes = body::read(&mut parts, body, tenant).await?;
+        let bytes = body::read(&mut parts, body, tenant, app.authentication.as_deref()).await?;
         let _: NoQuery = read_query(&parts, &mut errors);
         let body = read_fields(&bytes, &caller.defaults(&app.defaults), &mut errors);
         errors.check_for(id.zip(body), &caller).map(|(id, body)| Self { id, body, caller })
@@ -106,7 +106,8 @@ impl<B: ReadBody> FromRequest<Arc<App>> for WithBody<B> {
         let (mut parts, body) = request.into_parts();
         let caller = Caller::of(&parts);
         caller.check_tenant(&parts.headers)?;
-        let bytes = body::read(&mut parts, body, caller.tenant(&app.defaults)).await?;
+        let bytes =
+            body::read(&mut parts, body, caller.tenant(&app.defaults), app.authentication.as_deref()).await?;
         let mut errors = Errors::default();
         let _: NoQuery = read_query(&parts, &mut errors);
         let body = read_fields(&bytes, &app.defaults, &mut errors);
@@ -234,7 +235,7 @@ fn read_query<Q: ReadQuery>(parts: &Parts, errors: &mut Errors) -> Q {
 /// Reads tenant and key, and checks that the caller may use them. `None` if one of them is invalid, which is noted.
 fn read_id(parts: &Parts, app: &App, caller: &Caller, errors: &mut Errors) -> Result<Option<KeyId>, Problem> {
     let tenant = read_tenant(parts, app, caller, errors)?;
-    let key = target::read_key(&parts.uri, errors);
+    let key = target::read_key(parts.uri.path(), errors);
     if let Some(key) = &key {
         caller.check_key(key)?;
     }

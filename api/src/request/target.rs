@@ -1,6 +1,6 @@
 //! The target of a request: the tenant in its header and the key in its path.
 
-use axum::http::{HeaderMap, Uri};
+use axum::http::HeaderMap;
 use db_locks_service::domain::{Key, Tenant};
 
 use super::{errors::Errors, escape::decode};
@@ -26,17 +26,17 @@ pub(super) fn read_tenant(headers: &HeaderMap, default: &Tenant, errors: &mut Er
 /// The key of a request: the second segment of its path, which the router matched without decoding it.
 ///
 /// The router's own decoding would accept malformed escapes.
-pub(super) fn read_key(uri: &Uri, errors: &mut Errors) -> Option<Key> {
-    decode(second_segment(uri.path()), false)
+pub(super) fn read_key(path: &str, errors: &mut Errors) -> Option<Key> {
+    decode(second_segment(path), false)
         .map_err(str::to_owned)
         .and_then(|text| Key::new(&text).map_err(|error| error.to_string()))
         .map_err(|reason| errors.add("key", reason))
         .ok()
 }
 
-/// The key in the path of a request, if it is valid.
-pub(crate) fn key_of(uri: &Uri) -> Option<Key> {
-    read_key(uri, &mut Errors::default())
+/// The key in a path, if it is valid.
+pub(crate) fn key_of(path: &str) -> Option<Key> {
+    read_key(path, &mut Errors::default())
 }
 
 /// The second segment of a path; empty if there is none.
@@ -56,7 +56,7 @@ mod tests {
 
     fn key(path: &str) -> Result<String, String> {
         let mut errors = Errors::default();
-        let key = read_key(&path.parse().unwrap(), &mut errors);
+        let key = read_key(path, &mut errors);
         key.map(|key| key.as_str().to_owned()).ok_or_else(|| {
             let pairs = errors.pairs();
             assert!(pairs.len() == 1 && pairs[0].0 == "key", "{pairs:?}");

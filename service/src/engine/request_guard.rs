@@ -97,6 +97,11 @@ impl RequestGuard {
         }
     }
 
+    /// Gives the grant back at once, even if the caller chose its version: the caller must not have it.
+    pub fn withhold(mut self) {
+        self.chosen = false;
+    }
+
     fn give_back(&self) {
         self.shared.undelivered(UndeliveredGrant {
             id: self.id.clone(),

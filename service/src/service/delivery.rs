@@ -22,4 +22,9 @@ impl Delivery {
     pub fn delivered(self) {
         self.request_guard.delivered();
     }
+
+    /// Gives the grant back at once, since its caller must not have it any more. A repeat of the request is no reason to keep it.
+    pub fn withhold(self) {
+        self.request_guard.withhold();
+    }
 }

@@ -37,6 +37,9 @@ impl ClientBody {
         let (mut parts, Self { body, connection }) = request.into_parts();
         if !body.is_end_stream() {
             parts.extensions.insert(connection.own_room().clone());
+            if let Some(certificate) = connection.certificate() {
+                parts.extensions.insert(Arc::clone(certificate));
+            }
         }
         Request::from_parts(parts, body)
     }

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     auth::{AccessRule, CredentialCheck, CredentialLookup},
-    http::{metrics::RouteIndex, request_id::REQUEST_ID},
+    http::{OwnRoom, connection::Unconfirmed, metrics::RouteIndex, request_id::REQUEST_ID},
     problem::Problem,
 };
 
@@ -93,6 +93,10 @@ pub(super) fn enter_as<S: Service<Request>>(
     }
     if let Some(problem) = shared.refusal_of(&identity, route_check, request.method()) {
         return Inner::Refused(Some(problem));
+    }
+    if request.extensions().get::<OwnRoom>().is_some() {
+        // The body may be long on its way. Then the credential is checked again.
+        request.extensions_mut().insert(route_check.rule);
     }
     request.extensions_mut().insert(Arc::clone(&identity));
     Inner::Route(service.call(request), Some(identity))
@@ -194,7 +198,7 @@ where
         let (before, granted) = (Arc::clone(&recheck.before), recheck.granted.take());
         Poll::Ready(match (answer, granted) {
             (Ok(now), Some(granted)) => self.grant_to(&before, &now, granted),
-            (Err(problem), _) => self.withhold(problem),
+            (Err(problem), granted) => self.withhold(granted, problem),
             (Ok(_), None) => Problem::internal_error().into_response(),
         })
     }
@@ -241,7 +245,7 @@ impl<S: Service<Request>> ResponseFuture<S> {
         match waiter.check(authentication, path, AccessRule::of(path, &self.method)) {
             CredentialCheck::Open => Ok(response),
             CredentialCheck::Known(now) => Ok(self.grant_to(before, &now, response)),
-            CredentialCheck::Refused(problem) => Ok(self.withhold(problem)),
+            CredentialCheck::Refused(problem) => Ok(self.withhold(Some(response), problem)),
             CredentialCheck::LookUp(lookup) => {
                 let (answer, before) = (look_up(Arc::clone(&self.shared), lookup), Arc::clone(before));
                 Err(Box::new(CredentialRecheck { answer, before, granted: Some(response) }))
@@ -252,13 +256,17 @@ impl<S: Service<Request>> ResponseFuture<S> {
     /// Passes a grant on, unless the rights of its caller have become less.
     fn grant_to(&self, before: &Identity, now: &Identity, granted: Response) -> Response {
         match self.waiter.as_ref().and_then(|waiter| waiter.refusal(before, now)) {
-            Some(problem) => self.withhold(problem),
+            Some(problem) => self.withhold(Some(granted), problem),
             None => granted,
         }
     }
 
-    /// Answers a waiter that gets no grant after all.
-    fn withhold(&self, problem: Problem) -> Response {
+    /// Answers a waiter that gets no grant after all, and gives the grant back.
+    fn withhold(&self, granted: Option<Response>, problem: Problem) -> Response {
+        if let Some(grant) = granted.and_then(|mut granted| granted.extensions_mut().remove::<Unconfirmed>())
+        {
+            grant.withhold();
+        }
         self.authentication_failed(&problem);
         problem.into_response()
     }

@@ -81,7 +81,7 @@ impl Shared {
     ) -> CredentialCheck {
         match &self.authentication {
             Some(authentication) => {
-                let certificate = request.body().connection().certificate();
+                let certificate = request.body().connection().certificate().map(Arc::as_ref);
                 let route = self.metrics.path(route_check.route);
                 authentication.check(route, route_check.rule, request.headers(), certificate)
             }

@@ -4,13 +4,16 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::Request,
-    http::{HeaderMap, HeaderValue, Uri, header},
+    http::{HeaderMap, HeaderValue, header},
 };
 use db_locks_service::access::{Identity, Role};
 
 use crate::{
     auth::{AccessRule, Authentication, CredentialCheck},
-    http::connection::{ClientBody, Connection},
+    http::{
+        connection::{ClientBody, Connection},
+        request_id::copy_of,
+    },
     problem::Problem,
     request::key_of,
 };
@@ -18,11 +21,11 @@ use crate::{
 /// An acquire that has waited this long is granted only after another check of its credential.
 pub(super) const RECHECK_AFTER: Duration = Duration::from_secs(1);
 
-/// A request that may wait for a lock.
+/// A request that may wait for a lock. It keeps no part of the buffer that the request was read into.
 #[derive(Debug)]
 pub(super) struct Waiter {
     credential: WaiterCredential,
-    uri: Uri,
+    path: Box<str>,
 }
 
 #[derive(Debug)]
@@ -38,13 +41,13 @@ impl Waiter {
     pub(super) fn of(request: &Request<ClientBody>) -> Option<Self> {
         let connection = request.body().shared_connection();
         let credential = match request.headers().get(header::AUTHORIZATION) {
-            Some(value) => WaiterCredential::Authorization(value.clone()),
+            Some(value) => WaiterCredential::Authorization(copy_of(value)),
             None if connection.certificate().is_some() => {
                 WaiterCredential::Certificate(Arc::clone(connection))
             }
             None => return None,
         };
-        Some(Self { credential, uri: request.uri().clone() })
+        Some(Self { credential, path: request.uri().path().into() })
     }
 
     /// Checks the credential again.
@@ -59,9 +62,12 @@ impl Waiter {
                 let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value.clone())]);
                 authentication.check(route, rule, &headers, None)
             }
-            WaiterCredential::Certificate(connection) => {
-                authentication.check(route, rule, &HeaderMap::new(), connection.certificate())
-            }
+            WaiterCredential::Certificate(connection) => authentication.check(
+                route,
+                rule,
+                &HeaderMap::new(),
+                connection.certificate().map(Arc::as_ref),
+            ),
         }
     }
 
@@ -74,7 +80,7 @@ impl Waiter {
         if now.tenant.is_some() && now.tenant != before.tenant {
             return Some(Problem::forbidden("The credential was for another tenant when the request came."));
         }
-        let may_use_key = now.keys == before.keys || key_of(&self.uri).is_some_and(|key| now.may_use(&key));
+        let may_use_key = now.keys == before.keys || key_of(&self.path).is_some_and(|key| now.may_use(&key));
         (!may_use_key).then(Problem::key_not_matched)
     }
 }
@@ -99,7 +105,7 @@ mod tests {
     #[test]
     fn a_waiter_is_granted_what_its_credential_still_allows() {
         let credential = WaiterCredential::Authorization(HeaderValue::from_static("Bearer a"));
-        let waiter = Waiter { credential, uri: Uri::from_static("/locks/deploy%2Fa/acquire") };
+        let waiter = Waiter { credential, path: "/locks/deploy%2Fa/acquire".into() };
         let before = caller(Role::Write, Some("acme"), Some("deploy/*"));
         for (now, is_granted) in [
             (before.clone(), true),

@@ -171,6 +171,8 @@ pub(super) struct Counted {
 impl Counted {
     /// Notes whether it is a request that has begun and has no answer.
     pub(super) fn set_waits(&mut self, waits: bool) {
+        // An invented credential may be looked up for seconds, which is no wait for a lock.
+        let waits = waits && self.connection.is_known();
         if self.waits != waits {
             self.counter().fetch_sub(self.bytes, Ordering::Relaxed);
             self.waits = waits;

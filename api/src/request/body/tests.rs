@@ -34,7 +34,7 @@ fn parts(headers: &HeaderMap) -> Parts {
 
 async fn status(headers: &HeaderMap, body: Body) -> u16 {
     use axum::response::IntoResponse;
-    read(&mut parts(headers), body, &tenant())
+    read(&mut parts(headers), body, &tenant(), None)
         .await
         .map_or_else(|problem| problem.into_response().status().as_u16(), |_| 200)
 }
@@ -150,7 +150,7 @@ async fn pieces_are_put_together_and_counted() {
         Body::from_stream(stream::iter((0..count).map(move |_| Ok::<_, std::io::Error>(piece.clone()))))
     };
     let json = declared("application/json");
-    assert_eq!(read(&mut parts(&json), pieces(3), &tenant()).await.unwrap(), vec![b'x'; 3 * 1_024]);
+    assert_eq!(read(&mut parts(&json), pieces(3), &tenant(), None).await.unwrap(), vec![b'x'; 3 * 1_024]);
     assert_eq!(status(&json, pieces(256)).await, 200);
     assert_eq!(status(&json, pieces(257)).await, 413);
 }

@@ -37,11 +37,12 @@ const IDLE_CONNECTION_S: u32 = 600;
 
 /// Statements that set up a connection for migrations, which have no time limit. Migrations wait 1 s for sessions that
 /// use a table or a routine, and try again: everybody else waits behind a migration, and the service's own sessions
-/// wait 2 s. The default is a year (MySQL) or a day. On MariaDB, which alone reads the comment, a table is changed on
-/// all nodes of a cluster, whatever the node's own method is.
+/// wait 2 s. The default is a year (MySQL) or a day. On MariaDB, which alone reads the second comment, a table is changed
+/// on all nodes of a cluster, whatever the node's own method is. Only MySQL reads the first one.
 pub(in super::super) fn migration_session() -> String {
     format!(
-        "SET SESSION autocommit = 1, SESSION completion_type = 0, /*M! {GALERA}, SESSION wsrep_osu_method = 'TOI', */ \
+        "SET SESSION autocommit = 1, SESSION completion_type = 0, /*!80000 SESSION max_execution_time = 0, */ \
+         /*M! SESSION max_statement_time = 0, {GALERA}, SESSION wsrep_osu_method = 'TOI', */ \
          SESSION sql_safe_updates = 0, SESSION sql_big_selects = 1, SESSION sql_select_limit = 18446744073709551615, \
          SESSION sql_mode = 'STRICT_TRANS_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION', \
          SESSION time_zone = '+00:00', SESSION innodb_lock_wait_timeout = 2, SESSION lock_wait_timeout = 1; \

@@ -74,6 +74,11 @@ fn a_connection_with_waiting_requests_is_cut_off_only_if_few_answers_are_unread(
         let _unread = all.count(&connections[0], unread);
         let mut waits = all.count(&connections[1], 100_000 - unread).unwrap();
         waits.set_waits(true);
+        let waiting = || connections[1].waiting().load(Ordering::Relaxed);
+        assert_eq!(waiting(), 0, "an invented credential is looked up, perhaps");
+        connections[1].set_known();
+        waits.set_waits(true);
+        assert_eq!(waiting(), 100_000 - unread);
         assert!(!connections.iter().any(|connection| is_cut(connection)));
         let mut more = all.count(&connections[1], COUNTED_FROM);
         assert_eq!(

@@ -37,6 +37,7 @@ async fn connect(window: u32) -> (h2::client::SendRequest<bytes::Bytes>, Arc<Con
     let counted = (slot, ConnectionMetrics::new(1).opened());
     let (phase, phases) = watch::channel(Phase::Serving);
     let service = tower::service_fn(|request: Request<ClientBody>| {
+        request.body().connection().set_known();
         let path = request.uri().path().to_owned();
         Box::pin(async move {
             if path == "/waits" {
