@@ -213,6 +213,11 @@ impl Command {
         )
     }
 
+    /// Whether the decision or the answer needs the number of all permits of a semaphore.
+    pub const fn counts_permits(&self) -> bool {
+        matches!(self, Self::Get(Kind::Semaphore) | Self::PutSemaphore { .. } | Self::DeleteSemaphore)
+    }
+
     /// Whether the answer may have to contain a waiter's position in the queue.
     pub const fn may_show_position(&self) -> bool {
         match self {

@@ -112,6 +112,11 @@ impl KeyTask {
         self.requests.iter().any(|request| request.command.is_urgent())
     }
 
+    /// Whether one of the commands needs the number of all permits, which may be thousands of rows to read.
+    pub(super) fn counts_permits(&self) -> bool {
+        self.requests.iter().any(|request| request.command.counts_permits())
+    }
+
     /// Whether an earlier write of these commands may have been applied.
     pub(super) const fn was_attempted(&self) -> bool {
         !self.attempts.is_empty()
@@ -200,15 +205,10 @@ impl KeyTask {
                 load_request.queue_prefix += 1;
                 load_request.permits += 1;
             }
+            load_request.counts_permits |= request.command.counts_permits();
             match request.command {
                 Command::ReapReplica { replica } => load_request.waiters_of = Some(replica),
-                Command::Get(Kind::Semaphore) | Command::PutSemaphore { .. } => {
-                    load_request.counts_permits = true;
-                }
-                Command::DeleteSemaphore => {
-                    load_request.counts_permits = true;
-                    load_request.latest_chosen = true;
-                }
+                Command::DeleteSemaphore => load_request.latest_chosen = true,
                 _ => {}
             }
         }

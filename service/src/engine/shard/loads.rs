@@ -14,6 +14,9 @@ use crate::{
 /// The maximum number of keys of a load.
 const MOST_LOADED: usize = 256;
 
+/// The maximum number of tasks of a load that count permits. Each may read thousands of rows, and all others wait for them.
+const MOST_COUNTING: usize = 8;
+
 /// The number of unreadable keys after which their causes are logged again.
 const MOST_LOGGED: usize = 1_000;
 
@@ -24,6 +27,8 @@ pub(super) struct Loads {
     urgent: VecDeque<KeyTask>,
     /// The other tasks.
     others: VecDeque<KeyTask>,
+    /// Tasks that count permits. Their tenants take turns.
+    counting: VecDeque<KeyTask>,
     /// Tasks that wait until this replica is registered, so that the other replicas know it.
     without_membership: Vec<KeyTask>,
     /// The tasks of the load under way, if there is one.
@@ -35,7 +40,13 @@ pub(super) struct Loads {
 impl Loads {
     /// Queues a task for a load.
     pub(super) fn push(&mut self, key_task: KeyTask) {
-        let line = if key_task.is_urgent() { &mut self.urgent } else { &mut self.others };
+        let line = if key_task.counts_permits() {
+            &mut self.counting
+        } else if key_task.is_urgent() {
+            &mut self.urgent
+        } else {
+            &mut self.others
+        };
         line.push_back(key_task);
     }
 
@@ -60,14 +71,37 @@ impl Loads {
 
     /// Begins the next load, if none is under way and a task waits for one. Returns what has to be loaded.
     pub(super) fn begin(&mut self) -> Option<Vec<LoadRequest>> {
-        if self.under_way.is_some() || (self.urgent.is_empty() && self.others.is_empty()) {
+        if self.under_way.is_some() {
             return None;
         }
-        let (urgent, others) = room::split(MOST_LOADED, self.urgent.len(), self.others.len());
-        let key_tasks: Vec<_> = self.urgent.drain(..urgent).chain(self.others.drain(..others)).collect();
+        let mut key_tasks = self.take_counting();
+        let most = MOST_LOADED - key_tasks.len();
+        let (urgent, others) = room::split(most, self.urgent.len(), self.others.len());
+        key_tasks.extend(self.urgent.drain(..urgent).chain(self.others.drain(..others)));
+        if key_tasks.is_empty() {
+            return None;
+        }
         let load_requests = key_tasks.iter().map(KeyTask::load_request).collect();
         self.under_way = Some(key_tasks);
         Some(load_requests)
+    }
+
+    /// Takes the tasks of the next load that count permits: one of each tenant, then further ones in order of arrival. Tenants
+    /// that had one go behind the others.
+    fn take_counting(&mut self) -> Vec<KeyTask> {
+        if self.counting.len() <= MOST_COUNTING {
+            return self.counting.drain(..).collect();
+        }
+        let mut tenants = FxHashSet::default();
+        let (first, mut others): (Vec<_>, Vec<_>) = self
+            .counting
+            .drain(..)
+            .partition(|task| tenants.len() < MOST_COUNTING && tenants.insert(task.id.tenant.clone()));
+        let further = MOST_COUNTING - first.len();
+        let taken = first.into_iter().chain(others.drain(..further)).collect();
+        others.sort_by_key(|task| tenants.contains(&task.id.tenant));
+        self.counting = others.into();
+        taken
     }
 
     /// Ends the load under way. Returns its tasks.
@@ -100,6 +134,7 @@ impl Loads {
     pub(super) fn retain_waiting(&mut self, mut keep: impl FnMut(&mut KeyTask) -> bool) {
         self.urgent.retain_mut(&mut keep);
         self.others.retain_mut(&mut keep);
+        self.counting.retain_mut(&mut keep);
         self.without_membership.retain_mut(keep);
     }
 
@@ -134,12 +169,35 @@ mod tests {
     async fn urgent_tasks_are_loaded_first_and_one_load_is_under_way_at_a_time() {
         let mut loads = Loads::default();
         loads.push(key_task("get", Command::Get(Kind::Mutex)));
-        loads.push(key_task("delete", Command::DeleteSemaphore));
-        assert_eq!(keys(loads.begin()), ["delete", "get"]);
-        loads.push(key_task("next", Command::DeleteSemaphore));
+        loads.push(key_task("serve", Command::ServeQueue));
+        assert_eq!(keys(loads.begin()), ["serve", "get"]);
+        loads.push(key_task("next", Command::ServeQueue));
         assert!(loads.begin().is_none(), "a load is under way");
         assert_eq!(loads.end().len(), 2);
         assert_eq!(keys(loads.begin()), ["next"]);
+    }
+
+    /// Guards that a tenant whose semaphores have thousands of permits delays no heartbeat of another.
+    #[tokio::test]
+    async fn a_load_has_few_tasks_that_count_permits_and_their_tenants_take_turns() {
+        let mut loads = Loads::default();
+        for number in 0..3 * MOST_COUNTING {
+            loads.push(key_task(&format!("many{number}"), Command::DeleteSemaphore));
+        }
+        let id = KeyId { tenant: Tenant::trusted("other"), key: Key::trusted("few") };
+        loads.push(KeyTask::new(PendingRequest::internal(id, Command::DeleteSemaphore, Instant::now())));
+        loads.push(key_task("serve", Command::ServeQueue));
+        let first = keys(loads.begin());
+        assert_eq!(first.len(), MOST_COUNTING + 1);
+        assert!(first.contains(&"few".to_owned()) && first.contains(&"serve".to_owned()), "{first:?}");
+        loads.end();
+        assert_eq!(keys(loads.begin()).len(), MOST_COUNTING);
+        loads.end();
+        assert_eq!(keys(loads.begin()).len(), MOST_COUNTING);
+        loads.end();
+        assert_eq!(keys(loads.begin()), ["many23"], "in order of arrival");
+        loads.end();
+        assert!(loads.begin().is_none());
     }
 
     #[tokio::test]
