@@ -3,8 +3,8 @@
 use super::{ids, pending_request::PendingRequest};
 use crate::{
     domain::{
-        Command, Context, Decided, EarlierDecision, Effects, GuardBusy, KeyChange, KeyId, KeyState, Kind,
-        Need, RowVersion, Token, Verdict,
+        Command, Context, Decided, EarlierDecision, Effects, GuardBusy, KeyChange, KeyId, KeyState, Need,
+        RowVersion, Token, Verdict,
     },
     store::{LoadRequest, Write},
 };
