@@ -14,7 +14,7 @@ mod signature;
 
 pub(crate) use self::{
     access_rule::AccessRule,
-    authentication::{CredentialCheck, CredentialLookup},
+    authentication::{CredentialCheck, CredentialLookup, RECHECK_AFTER},
     authorities::Authorities,
     caller::{Caller, X_TENANT},
     certificate::ClientCertificate,

@@ -22,7 +22,7 @@ pub use self::{
 };
 pub(crate) use self::{
     connection::Unconfirmed,
-    head_memory::head_memory,
+    head_memory::{copy_of_uri, head_memory},
     metrics::HttpMetrics,
     middleware::{BodyMemory, Shared, add_middleware},
     own_room::OwnRoom,

@@ -5,6 +5,7 @@ use std::{
     hash::{BuildHasher, RandomState},
 };
 
+use super::head_memory::copy_of;
 use axum::http::{HeaderName, HeaderValue};
 use uuid::{Builder, fmt::Hyphenated};
 
@@ -17,15 +18,9 @@ const MAX_LENGTH: usize = 128;
 /// The id of a request: the caller's if it is usable, otherwise a new one.
 pub(crate) fn of(own: Option<&HeaderValue>) -> HeaderValue {
     match own {
-        // A copy, since a header is a part of the buffer that the request was read into, and would keep all of it.
         Some(own) if is_usable(own.as_bytes()) => copy_of(own),
         _ => new_id(),
     }
-}
-
-/// A copy of a header's value with memory of its own.
-pub(crate) fn copy_of(value: &HeaderValue) -> HeaderValue {
-    HeaderValue::from_bytes(value.as_bytes()).unwrap_or_else(|_| value.clone())
 }
 
 fn is_usable(id: &[u8]) -> bool {

@@ -7,7 +7,7 @@ use std::{sync::LazyLock, time::Duration};
 
 use axum::{
     body::{Body, HttpBody},
-    http::{HeaderMap, Uri, header, request::Parts},
+    http::{HeaderMap, header, request::Parts},
 };
 use bytes::{Bytes, BytesMut};
 use db_locks_service::{Unavailable, domain::Tenant};
@@ -16,8 +16,8 @@ use http_body_util::BodyExt;
 use tokio::time::Instant;
 
 use crate::{
-    auth::Authentication,
-    http::{OwnRoom, SharedRoom, head_memory},
+    auth::{Authentication, RECHECK_AFTER},
+    http::{OwnRoom, SharedRoom, copy_of_uri, head_memory},
     problem::{Problem, ProblemKind},
 };
 
@@ -38,8 +38,6 @@ const UNIT: usize = 1024;
 const SMALL: usize = 8;
 /// The room for the other ones: with HTTP/2 a client may send a thousand of them on each connection.
 static PARTS: LazyLock<SharedRoom> = LazyLock::new(|| SharedRoom::new(MOST_PARTS));
-/// If a body arrives so long after its head, the credential is checked again.
-const RECHECK_AFTER: Duration = Duration::from_secs(1);
 /// How long a body may take to arrive.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -93,7 +91,7 @@ async fn read_whole(
             data?
         } else {
             if !has_waited {
-                keep_no_buffer(&mut parts.uri);
+                parts.uri = copy_of_uri(&parts.uri);
                 has_waited = true;
             }
             let own_room = parts.extensions.get::<OwnRoom>();
@@ -127,14 +125,6 @@ async fn read_whole(
     }
     let is_late = has_waited && Instant::now() + READ_TIMEOUT >= deadline + RECHECK_AFTER;
     Ok(Arrived { bytes: if pieces.is_empty() { whole } else { pieces.freeze() }, is_late })
-}
-
-/// Replaces a URI by a copy. It is a part of the buffer that the request was read into, and keeps all of it in memory, which may be a hundred
-/// times as much.
-fn keep_no_buffer(uri: &mut Uri) {
-    if let Ok(copy) = Uri::try_from(uri.to_string()) {
-        *uri = copy;
-    }
 }
 
 /// Reads the next piece of a body; `None` at its end.

@@ -1,6 +1,11 @@
 //! Client certificates.
 
-use std::{path::PathBuf, process::Stdio, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::Arc,
+    time::Duration,
+};
 
 use serde_json::Value;
 use tokio::{
@@ -9,7 +14,7 @@ use tokio::{
 };
 
 use super::{FIRST_ADMIN, jwt::documented, tls::Pki};
-use crate::support::{Dialect, SOON, eventually};
+use crate::support::{Database, Dialect, SOON, Service, eventually};
 
 /// Certificates of a server and of a runner, and the path of the documented rules for runners.
 fn with_runner() -> (Pki, PathBuf) {
@@ -19,6 +24,22 @@ fn with_runner() -> (Pki, PathBuf) {
     let rules = pki.path("rules.toml");
     std::fs::write(&rules, documented("Client certificates")).unwrap();
     (pki, rules)
+}
+
+/// A service with these rules for the certificates of these authorities, and its port.
+async fn serve(
+    pki: &Pki,
+    database: &Database,
+    rules: &Path,
+    authorities: &Path,
+    more: &[(&str, &str)],
+) -> (Service, u16) {
+    let own = [
+        ("DB_LOCKS_AUTH", "required"),
+        ("DB_LOCKS_AUTH_RULES", rules.to_str().unwrap()),
+        ("DB_LOCKS_TLS_CLIENT_CA", authorities.to_str().unwrap()),
+    ];
+    pki.serve(&database.url, &[&own, more].concat()).await
 }
 
 /// A client certificate is optional. One that cannot be verified ends the handshake. A bearer token has precedence.
@@ -31,13 +52,9 @@ async fn a_client_certificate_counts_by_its_rule() {
     let ca = pki.path("ca.pem");
     let secret = pki.path("secret");
     std::fs::write(&secret, FIRST_ADMIN).unwrap();
-    let settings = [
-        ("DB_LOCKS_AUTH", "required"),
-        ("DB_LOCKS_AUTH_RULES", rules.to_str().unwrap()),
-        ("DB_LOCKS_TLS_CLIENT_CA", ca.to_str().unwrap()),
-        ("DB_LOCKS_BOOTSTRAP_TOKEN_FILE", secret.to_str().unwrap()),
-    ];
-    let (_service, port) = pki.serve(&database.url, &settings).await;
+    let (_service, port) =
+        serve(&pki, &database, &rules, &ca, &[("DB_LOCKS_BOOTSTRAP_TOKEN_FILE", secret.to_str().unwrap())])
+            .await;
     let code = async |from: &Pki, name: &str, more: &[&str]| {
         let [certificate, key] = ["pem", "key"].map(|kind| from.path(&format!("{name}.{kind}")));
         let own = ["--cert", certificate.to_str().unwrap(), "--key", key.to_str().unwrap()];
@@ -79,12 +96,7 @@ async fn a_client_certificate_has_at_most_three_authorities_behind_it() {
         by = authority;
     }
     let ca = pki.path("ca.pem");
-    let settings = [
-        ("DB_LOCKS_AUTH", "required"),
-        ("DB_LOCKS_AUTH_RULES", rules.to_str().unwrap()),
-        ("DB_LOCKS_TLS_CLIENT_CA", ca.to_str().unwrap()),
-    ];
-    let (_service, port) = pki.serve(&database.url, &settings).await;
+    let (_service, port) = serve(&pki, &database, &rules, &ca, &[]).await;
     for (depth, code) in [(1, "200"), (2, "200"), (3, "200"), (4, "000")] {
         let [certificate, key] = ["pem", "key"].map(|kind| pki.path(&format!("runner-{depth}.{kind}")));
         let own = ["--cert", certificate.to_str().unwrap(), "--key", key.to_str().unwrap()];
@@ -104,12 +116,7 @@ async fn certificates_of_one_subject_with_other_names_are_other_credentials() {
     pki.certificate("other-host", "/CN=runner-7", "DNS:b.ci.acme.test");
     pki.certificate("other-address", "/CN=runner-7", "DNS:a.ci.acme.test,IP:192.0.2.7");
     let ca = pki.path("ca.pem");
-    let settings = [
-        ("DB_LOCKS_AUTH", "required"),
-        ("DB_LOCKS_AUTH_RULES", rules.to_str().unwrap()),
-        ("DB_LOCKS_TLS_CLIENT_CA", ca.to_str().unwrap()),
-    ];
-    let (_service, port) = pki.serve(&database.url, &settings).await;
+    let (_service, port) = serve(&pki, &database, &rules, &ca, &[]).await;
     let ask = async |name: &str, more: &[&str], path: &str| {
         let [certificate, key] = ["pem", "key"].map(|kind| pki.path(&format!("{name}.{kind}")));
         let own = ["--cert", certificate.to_str().unwrap(), "--key", key.to_str().unwrap()];
@@ -202,12 +209,7 @@ async fn a_client_whose_authority_was_replaced_has_to_connect_again() {
     let ((pki, rules), next) = (with_runner(), Pki::new());
     let trusted = pki.path("trusted.pem");
     std::fs::copy(pki.path("ca.pem"), &trusted).unwrap();
-    let settings = [
-        ("DB_LOCKS_AUTH", "required"),
-        ("DB_LOCKS_AUTH_RULES", rules.to_str().unwrap()),
-        ("DB_LOCKS_TLS_CLIENT_CA", trusted.to_str().unwrap()),
-    ];
-    let (mut service, port) = pki.serve(&database.url, &settings).await;
+    let (mut service, port) = serve(&pki, &database, &rules, &trusted, &[]).await;
     let mut http1 = Connection::open(&pki, port, "http/1.1");
     http1.send(b"GET /locks HTTP/1.1\r\nhost: locks.test\r\n\r\n").await;
     assert_eq!(http1.read(12).await, b"HTTP/1.1 200");
@@ -238,13 +240,14 @@ async fn a_waiting_acquire_whose_rule_or_authority_ended_is_not_granted() {
     std::fs::copy(pki.path("ca.pem"), &trusted).unwrap();
     std::fs::write(&rules, rule).unwrap();
     std::fs::write(&secret, FIRST_ADMIN).unwrap();
-    let settings = [
-        ("DB_LOCKS_AUTH", "required"),
-        ("DB_LOCKS_AUTH_RULES", rules.to_str().unwrap()),
-        ("DB_LOCKS_TLS_CLIENT_CA", trusted.to_str().unwrap()),
-        ("DB_LOCKS_BOOTSTRAP_TOKEN_FILE", secret.to_str().unwrap()),
-    ];
-    let (mut service, port) = pki.serve(&database.url, &settings).await;
+    let (mut service, port) = serve(
+        &pki,
+        &database,
+        &rules,
+        &trusted,
+        &[("DB_LOCKS_BOOTSTRAP_TOKEN_FILE", secret.to_str().unwrap())],
+    )
+    .await;
     let token = format!("authorization: Bearer {FIRST_ADMIN}");
     let admin = async |more: &[&str], path: &str| {
         let answer = pki.curl(port, &[&["-H", &token, "-H", "x-tenant: acme"], more].concat(), path).await;

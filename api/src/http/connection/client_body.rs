@@ -27,11 +27,6 @@ impl ClientBody {
         &self.connection
     }
 
-    /// A shared reference to the connection.
-    pub(in crate::http) const fn shared_connection(&self) -> &Arc<Connection> {
-        &self.connection
-    }
-
     /// The request for its handler: the body without its connection, and the connection's own room in the extensions.
     pub(in crate::http) fn for_handler(request: Request<Self>) -> Request<Body> {
         let (mut parts, Self { body, connection }) = request.into_parts();

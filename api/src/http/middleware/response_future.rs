@@ -22,10 +22,10 @@ use tracing::{Span, debug, error, warn};
 
 use super::{
     shared::{RouteCheck, Shared},
-    waiter::{RECHECK_AFTER, Waiter},
+    waiter::Waiter,
 };
 use crate::{
-    auth::{AccessRule, CredentialCheck, CredentialLookup},
+    auth::{AccessRule, CredentialCheck, CredentialLookup, RECHECK_AFTER},
     http::{OwnRoom, connection::Unconfirmed, metrics::RouteIndex, request_id::REQUEST_ID},
     problem::Problem,
 };

@@ -1,6 +1,6 @@
 //! Acquires that have waited. Their credentials are checked again before they are granted.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     extract::Request,
@@ -9,17 +9,11 @@ use axum::{
 use db_locks_service::access::{Identity, Role};
 
 use crate::{
-    auth::{AccessRule, Authentication, CredentialCheck},
-    http::{
-        connection::{ClientBody, Connection},
-        request_id::copy_of,
-    },
+    auth::{AccessRule, Authentication, ClientCertificate, CredentialCheck},
+    http::{connection::ClientBody, head_memory::copy_of},
     problem::Problem,
     request::key_of,
 };
-
-/// An acquire that has waited this long is granted only after another check of its credential.
-pub(super) const RECHECK_AFTER: Duration = Duration::from_secs(1);
 
 /// A request that may wait for a lock. It keeps no part of the buffer that the request was read into.
 #[derive(Debug)]
@@ -33,19 +27,15 @@ enum WaiterCredential {
     /// The `Authorization` header. It goes before a certificate.
     Authorization(HeaderValue),
     /// The client certificate of a connection.
-    Certificate(Arc<Connection>),
+    Certificate(Arc<ClientCertificate>),
 }
 
 impl Waiter {
     /// The waiter that a request with a credential may become.
     pub(super) fn of(request: &Request<ClientBody>) -> Option<Self> {
-        let connection = request.body().shared_connection();
         let credential = match request.headers().get(header::AUTHORIZATION) {
             Some(value) => WaiterCredential::Authorization(copy_of(value)),
-            None if connection.certificate().is_some() => {
-                WaiterCredential::Certificate(Arc::clone(connection))
-            }
-            None => return None,
+            None => WaiterCredential::Certificate(Arc::clone(request.body().connection().certificate()?)),
         };
         Some(Self { credential, path: request.uri().path().into() })
     }
@@ -62,12 +52,9 @@ impl Waiter {
                 let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value.clone())]);
                 authentication.check(route, rule, &headers, None)
             }
-            WaiterCredential::Certificate(connection) => authentication.check(
-                route,
-                rule,
-                &HeaderMap::new(),
-                connection.certificate().map(Arc::as_ref),
-            ),
+            WaiterCredential::Certificate(certificate) => {
+                authentication.check(route, rule, &HeaderMap::new(), Some(certificate))
+            }
         }
     }
 

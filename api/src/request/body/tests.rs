@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 use axum::{
-    http::{HeaderName, HeaderValue, Request},
+    http::{HeaderName, HeaderValue, Request, Uri},
     response::IntoResponse,
 };
 use futures_util::{StreamExt, stream};

@@ -66,7 +66,7 @@ async fn heartbeats_without_end_starve_no_acquire() {
     }
 }
 
-/// Guards that nobody is told that the database is away while it answers.
+/// Guards that no answer says that the database is away while it answers.
 #[tokio::test(start_paused = true)]
 async fn what_could_not_be_written_in_time_is_overload_while_commits_succeed() {
     let replica = replica(500, patient());
