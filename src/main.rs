@@ -32,7 +32,7 @@ use crate::{
 };
 
 fn main() -> ExitCode {
-    if let Some(code) = command::watch_if_asked() {
+    if let Some(code) = command::part_if_asked() {
         return code;
     }
     let cli = Cli::read();

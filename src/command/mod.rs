@@ -17,7 +17,7 @@ pub(crate) use self::{
     args::ClientCommand,
     exit::{UNAVAILABLE, USAGE},
     output::aligned,
-    run::watch_if_asked,
+    run::part_if_asked,
 };
 use self::{args::SemaphoreCommand, exit::Failure};
 

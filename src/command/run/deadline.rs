@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use db_locks::LeaseInstant;
 
-/// How long before the end of the lease SIGKILL is sent.
-const KILL_BEFORE: Duration = Duration::from_millis(100);
+/// How long before the end of the lease SIGKILL is sent, if the lease is long enough. So much later the processes of a busy
+/// machine may be scheduled.
+const KILL_BEFORE: Duration = Duration::from_secs(1);
 /// How long a command may take to end after SIGTERM if the service answered that the lock is lost: another caller may hold it.
 const GRACE_WHEN_LOST: Duration = Duration::from_secs(1);
 
@@ -105,6 +106,7 @@ mod tests {
             assert!(notice.terminate > notice.kill, "{lease_ms}");
             assert!(notice.kill > Duration::ZERO, "{lease_ms}");
         }
+        assert_eq!(Notice::of(Duration::from_secs(15)).kill, Duration::from_secs(1));
     }
 
     #[test]

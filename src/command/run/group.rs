@@ -1,11 +1,6 @@
 //! The command as a process group of its own.
 
-use std::{
-    ffi::OsString,
-    io,
-    os::unix::process::CommandExt,
-    process::{Command, Stdio},
-};
+use std::{ffi::OsString, io, os::unix::process::CommandExt};
 
 use db_locks::LockHandle;
 use rustix::{
@@ -13,7 +8,7 @@ use rustix::{
     process::{Pid, Signal, WaitOptions, WaitStatus, kill_process_group, wait},
 };
 
-use super::super::exit::{NOT_EXECUTABLE, NOT_FOUND, SIGNALLED};
+use super::{super::exit::SIGNALLED, gate::Gate};
 
 /// A process group whose leader is the command.
 #[derive(Debug, Clone, Copy)]
@@ -30,30 +25,19 @@ pub(super) enum Change {
 }
 
 impl Group {
-    /// Starts the command. The error has the exit code.
-    pub(super) fn start(command: &[OsString], lock: &LockHandle) -> Result<Self, (u8, io::Error)> {
-        let Some((program, arguments)) = command.split_first() else {
-            return Err((NOT_FOUND, io::ErrorKind::NotFound.into()));
-        };
-        let child = Command::new(program)
-            .args(arguments)
-            .stdin(Stdio::inherit())
+    /// Starts the process that becomes the command when the gate is opened.
+    pub(super) fn start(command: &[OsString], lock: &LockHandle) -> io::Result<(Self, Gate)> {
+        let (mut process, gate) = Gate::before(command)?;
+        let child = process
             .env("DB_LOCKS_KEY", lock.key())
             .env("DB_LOCKS_VERSION", lock.version())
             .env("DB_LOCKS_FENCING_TOKEN", lock.fencing_token().to_string())
             .env("DB_LOCKS_OWNER", lock.owner())
             .process_group(0)
-            .spawn()
-            .map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => (NOT_FOUND, error),
-                _ => (NOT_EXECUTABLE, error),
-            })?;
+            .spawn()?;
         // `reap` waits for the end of the child, so the handle is not needed.
-        Self::of_child(&child).ok_or_else(|| (NOT_EXECUTABLE, io::Error::other("no process id")))
-    }
-
-    fn of_child(child: &std::process::Child) -> Option<Self> {
-        Some(Self { leader: Pid::from_raw(i32::try_from(child.id()).ok()?)? })
+        let leader = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        leader.map(|leader| (Self { leader }, gate)).ok_or_else(|| io::Error::other("no process id"))
     }
 
     /// The id of the group.

@@ -1,6 +1,7 @@
 //! `db-locks run`: a command under a lock.
 
 mod deadline;
+mod gate;
 mod group;
 mod signals;
 mod supervise;
@@ -8,13 +9,14 @@ mod terminal;
 mod watchdog;
 
 use std::{
-    process::ExitCode,
+    io,
+    os::unix::process::CommandExt,
+    process::{Command, ExitCode},
     time::{Duration, Instant},
 };
 
 use db_locks::{Client, LockError, LockGuard, LockRequest, SendHeartbeatOptions};
 
-pub(crate) use self::watchdog::watch_if_asked;
 use self::{
     signals::Signals,
     supervise::{End, supervise},
@@ -27,6 +29,25 @@ use super::{
 
 /// How long `run` waits for the lock by default.
 const DEFAULT_WAIT: Duration = Duration::from_mins(10);
+
+/// Runs a part of `run` that is a process of its own, if this process was started as one.
+pub(crate) fn part_if_asked() -> Option<ExitCode> {
+    let mut arguments = std::env::args_os().skip(1);
+    let name = arguments.next()?;
+    if name == watchdog::NAME {
+        return Some(watchdog::watch_as_asked());
+    }
+    (name == gate::NAME).then(|| gate::become_command(&arguments.collect::<Vec<_>>()))
+}
+
+/// A part of `run` as a process of its own.
+fn part(name: &str) -> io::Result<Command> {
+    // On Linux this is the program that runs, even if its file was replaced meanwhile.
+    let program = if cfg!(target_os = "linux") { "/proc/self/exe".into() } else { std::env::current_exe()? };
+    let mut part = Command::new(program);
+    part.arg0("db-locks").arg(name);
+    Ok(part)
+}
 
 /// Acquires the lock, runs the command, releases the lock.
 pub(super) async fn run(args: RunArgs) -> ExitCode {

@@ -6,7 +6,7 @@ use db_locks::{LeaseInstant, LockGuard};
 use rustix::process::Signal;
 
 use super::{
-    super::exit::{Failure, say},
+    super::exit::{Failure, NOT_EXECUTABLE, say},
     deadline::{Deadline, Notice, Step, due},
     group::{Change, Group},
     signals::{Event, Signals},
@@ -33,13 +33,12 @@ pub(super) async fn supervise(
     let first = *relied_until.borrow_and_update();
     let mut watchdog = Watchdog::start(notice);
     watchdog.relied_until(first);
-    let group = match Group::start(command, guard) {
-        Ok(group) => group,
-        Err((code, error)) => {
+    let (group, gate) = match Group::start(command, guard) {
+        Ok(started) => started,
+        Err(error) => {
             watchdog.end();
-            let program = command.first().map(|program| program.display().to_string()).unwrap_or_default();
-            say(format_args!("{program}: {error}"));
-            return Ok(End::Exited(code));
+            say(format_args!("the command cannot be started: {error}"));
+            return Ok(End::Exited(NOT_EXECUTABLE));
         }
     };
     watchdog.watch(group);
@@ -48,6 +47,10 @@ pub(super) async fn supervise(
         terminal.give_to(group);
     }
     let mut running = Running { group, deadline: Deadline::new(notice, first), watchdog, terminal };
+    // This process may have been paused until now. Then the command does not begin at all.
+    if !running.deadline.is_over() {
+        gate.open();
+    }
     let mut is_lost = false;
     let code = loop {
         tokio::select! {

@@ -7,7 +7,7 @@
 use std::{
     io::{self, BufRead, Write},
     os::unix::process::CommandExt,
-    process::{Child, ChildStdin, Command, ExitCode, Stdio},
+    process::{Child, ChildStdin, ExitCode, Stdio},
     sync::mpsc::{self, Receiver, RecvTimeoutError},
     time::Duration,
 };
@@ -23,13 +23,14 @@ use super::{
     },
     deadline::{Deadline, Notice, Step},
     group::Group,
+    part,
 };
 
 /// The first argument of the watchdog's process.
-const NAME: &str = "run-watchdog";
+pub(super) const NAME: &str = "run-watchdog";
 /// How much later than `run` the watchdog sends SIGTERM.
 const DELAY: Duration = Duration::from_millis(50);
-/// How often the watchdog checks the clock and the group.
+/// How often the watchdog checks the group, and the clock: timers stop while the machine is suspended.
 const PERIOD: Duration = Duration::from_millis(50);
 
 /// The watchdog, as `run` uses it.
@@ -53,8 +54,8 @@ impl Watchdog {
 
     fn spawn(notice: Notice) -> io::Result<Child> {
         let millis = |time: Duration| time.as_millis().to_string();
-        Command::new(std::env::current_exe()?)
-            .args([NAME, "--terminate-ms", &millis(notice.terminate), "--kill-ms", &millis(notice.kill)])
+        part(NAME)?
+            .args(["--terminate-ms", &millis(notice.terminate), "--kill-ms", &millis(notice.kill)])
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -113,16 +114,13 @@ impl Order {
     }
 }
 
-/// Runs the watchdog, if this process was started as one.
-pub(crate) fn watch_if_asked() -> Option<ExitCode> {
-    if std::env::args_os().nth(1)? != NAME {
-        return None;
-    }
+/// Runs the watchdog with the arguments of this process.
+pub(super) fn watch_as_asked() -> ExitCode {
     match WatchdogArgs::try_parse_from(std::env::args_os().skip(1)) {
-        Ok(args) => Some(watch(&args)),
+        Ok(args) => watch(&args),
         Err(error) => {
             say(error);
-            Some(ExitCode::from(USAGE))
+            ExitCode::from(USAGE)
         }
     }
 }
@@ -138,8 +136,9 @@ fn watch(args: &WatchdogArgs) -> ExitCode {
     let mut deadline = None::<Deadline>;
     let mut run_is_alive = true;
     loop {
-        // A closed channel would return at once, so `next_order` sleeps instead.
-        match next_order(&orders, run_is_alive) {
+        let step = group.and(deadline.as_ref()).and_then(Deadline::next);
+        let pause = step.map_or(PERIOD, |(_, at)| at.remaining().min(PERIOD));
+        match next_order(&orders, run_is_alive, pause) {
             Ok(Order::Group(pid)) => group = Some(pid),
             Ok(Order::Until(instant)) => match &mut deadline {
                 Some(deadline) => deadline.extend(instant),
@@ -167,12 +166,17 @@ fn watch(args: &WatchdogArgs) -> ExitCode {
     }
 }
 
-/// Waits for the next order of `run`, for at most [`PERIOD`].
-fn next_order(orders: &Receiver<Order>, run_is_alive: bool) -> Result<Order, RecvTimeoutError> {
+/// Waits for the next order of `run`, for at most this time.
+fn next_order(
+    orders: &Receiver<Order>,
+    run_is_alive: bool,
+    pause: Duration,
+) -> Result<Order, RecvTimeoutError> {
     if run_is_alive {
-        return orders.recv_timeout(PERIOD);
+        return orders.recv_timeout(pause);
     }
-    std::thread::sleep(PERIOD);
+    // A closed channel would return at once.
+    std::thread::sleep(pause);
     Err(RecvTimeoutError::Timeout)
 }
 

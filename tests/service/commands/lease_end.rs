@@ -8,13 +8,17 @@ use serde_json::json;
 use super::process::{Running, is_alive, program};
 use crate::support::{Client, Dialect, Service, eventually, service::shared};
 
-/// Ignores SIGTERM, in a child too, and prints the process ids of both.
-const STUBBORN: &str = "trap '' TERM; sleep 60 & echo $$ $!; while :; do sleep 60; done";
-const LEASE: &str = "3s";
-const SOON: Duration = Duration::from_secs(15);
+/// First of all sends a signal to `run`. Ignores SIGTERM, in a child too, and prints the process ids of both.
+const STUBBORN: &str = "kill -$0 $PPID; trap '' TERM; sleep 60 & echo $$ $!; while :; do sleep 60; done";
+/// With this lease SIGKILL comes more than a second before its end, so a busy machine does not fail a test.
+const LEASE: &str = "8s";
+const SOON: Duration = Duration::from_secs(30);
+/// The signal that only checks whether a process exists.
+const NONE: &str = "0";
 
-async fn start_stubborn(client: &Client) -> (Running, Vec<i32>) {
-    let arguments = ["run", "k", "--lease", LEASE, "--", "sh", "-c", STUBBORN];
+/// The earliest signal is the hardest: `run` has just started the command.
+async fn start_stubborn(client: &Client, first_signal: &str) -> (Running, Vec<i32>) {
+    let arguments = ["run", "k", "--lease", LEASE, "--", "sh", "-c", STUBBORN, first_signal];
     let mut run = Running::start(program(client, &arguments));
     let processes = run.process_ids().await;
     assert!(processes.iter().all(|process| is_alive(*process)));
@@ -37,8 +41,7 @@ async fn no_process_outlives_the_lease(client: &Client, processes: &[i32]) {
 #[tokio::test]
 async fn a_paused_run_does_not_leave_its_command_behind() {
     let client = shared(Dialect::Sqlite).await.unwrap();
-    let (mut run, processes) = start_stubborn(&client).await;
-    run.signal(Signal::STOP);
+    let (mut run, processes) = start_stubborn(&client, "STOP").await;
     no_process_outlives_the_lease(&client, &processes).await;
     run.signal(Signal::CONT);
     assert_eq!(run.end().await, Some(76));
@@ -47,8 +50,7 @@ async fn a_paused_run_does_not_leave_its_command_behind() {
 #[tokio::test]
 async fn a_killed_run_does_not_leave_its_command_behind_and_the_next_one_runs() {
     let client = shared(Dialect::Sqlite).await.unwrap();
-    let (mut run, processes) = start_stubborn(&client).await;
-    run.signal(Signal::KILL);
+    let (mut run, processes) = start_stubborn(&client, "KILL").await;
     assert_eq!(run.end().await, None);
     let mut next = Running::start(program(&client, &["run", "k", "--", "echo", "it runs"]));
     assert_eq!(next.line().await, "it runs");
@@ -62,7 +64,7 @@ async fn a_dead_service_ends_the_command_before_the_lease() {
     let mut service = Service::start(&database.url).await;
     let other = Service::start(&database.url).await;
     let client = service.client();
-    let (mut run, processes) = start_stubborn(&client).await;
+    let (mut run, processes) = start_stubborn(&client, NONE).await;
     service.signal("STOP");
     no_process_outlives_the_lease(&client.at(other.port()), &processes).await;
     assert_eq!(run.end().await, Some(76));

@@ -23,7 +23,11 @@ pub(crate) fn program(client: &Client, arguments: &[&str]) -> Command {
 
 /// The program as a client of these services.
 pub(crate) fn program_at(urls: &str, tenant: &str, arguments: &[&str]) -> Command {
-    let mut command = Command::new(PROGRAM);
+    as_client(Command::new(PROGRAM), urls, tenant, arguments)
+}
+
+/// The command as a client of these services.
+pub(crate) fn as_client(mut command: Command, urls: &str, tenant: &str, arguments: &[&str]) -> Command {
     command
         .args(arguments)
         .env_clear()

@@ -4,10 +4,14 @@ use std::{process::Stdio, time::Duration};
 
 use rustix::process::Signal;
 use serde_json::json;
-use tokio::io::AsyncWriteExt;
+use tokio::{io::AsyncWriteExt, process::Command};
 
-use super::process::{Running, exit_code, program, program_at};
-use crate::support::{Client, Dialect, Service, names::free_port, service::shared};
+use super::process::{Running, as_client, exit_code, program, program_at};
+use crate::support::{
+    Client, Dialect, SOON, Service, eventually,
+    names::free_port,
+    service::{PROGRAM, shared},
+};
 
 /// A caller of the service that the conformance cases share.
 async fn client() -> Client {
@@ -112,12 +116,11 @@ async fn a_signal_while_it_waits_leaves_the_queue() {
 #[tokio::test]
 async fn a_minimal_time_is_left_to_the_lease() {
     let client = client().await;
-    let arguments = ["run", "k", "--min-hold", "1s", "--", "true"];
+    let arguments = ["run", "k", "--lease", "9m", "--min-hold", "60s", "--", "true"];
     assert_eq!(exit_code(program(&client, &arguments)).await.0, Some(0));
     let kept = client.lock("k").await;
     assert_eq!(kept.body["locked"], true, "{}", kept.text);
-    assert!(kept.body["expires_in_ms"].as_i64().unwrap() <= 3_000, "{}", kept.text);
-    client.until_free("k", Duration::from_secs(5)).await;
+    assert!(kept.body["expires_in_ms"].as_i64().unwrap() <= 60_000, "{}", kept.text);
 }
 
 #[tokio::test]
@@ -136,21 +139,39 @@ async fn permits_are_taken_with_a_semaphore() {
     assert_eq!(exit_code(program(&client, &second)).await.0, Some(0));
 }
 
-/// The command runs for longer than its lease, while the service that granted it is killed and started again.
+/// A command that begins, and ends after the next line of its input.
+const TWO_STEPS: [&str; 3] = ["sh", "-c", "echo begun; read -r _; echo done"];
+
+async fn begin_two_steps(urls: &str, client: &Client) -> Running {
+    let arguments = [&["run", "k", "--lease", "15s", "--"], &TWO_STEPS[..]].concat();
+    let mut command = program_at(urls, client.tenant(), &arguments);
+    command.stdin(Stdio::piped());
+    let mut run = Running::start(command);
+    assert_eq!(run.line().await, "begun");
+    run
+}
+
+/// Waits for a heartbeat of the command, and ends it.
+async fn ends_after_a_heartbeat(mut run: Running, client: &Client) {
+    let first_end = client.lock("k").await.body["expires_at"].clone();
+    let renewed = async || (client.lock("k").await.body["expires_at"] != first_end).then_some(());
+    eventually("the lease is renewed", SOON, renewed).await;
+    run.input().write_all(b"\n").await.unwrap();
+    assert_eq!(run.line().await, "done");
+    assert_eq!(run.end().await, Some(0));
+}
+
 #[tokio::test]
 async fn a_restart_of_the_service_goes_unnoticed() {
     let database = Dialect::Sqlite.database().await.unwrap();
     let mut service = Service::start(&database.url).await;
     let client = service.client();
-    let script = r#"echo begun; sleep 8; echo done"#;
-    let mut run = Running::start(program(&client, &["run", "k", "--lease", "6s", "--", "sh", "-c", script]));
-    assert_eq!(run.line().await, "begun");
+    let run = begin_two_steps(&format!("http://127.0.0.1:{}", client.port()), &client).await;
     service.signal("KILL");
     service.end(Duration::from_secs(5)).await;
     let address = format!("127.0.0.1:{}", client.port());
-    let _again = Service::spawn(&database.url, &[("DB_LOCKS_LISTEN", &address)]);
-    assert_eq!(run.line().await, "done");
-    assert_eq!(run.end().await, Some(0));
+    let _again = Service::start_at(&database.url, &[("DB_LOCKS_LISTEN", &address)], client.port()).await;
+    ends_after_a_heartbeat(run, &client).await;
 }
 
 #[tokio::test]
@@ -160,11 +181,25 @@ async fn another_replica_is_asked_when_one_is_gone() {
     let second = Service::start(&database.url).await;
     let client = first.client();
     let urls = format!("http://127.0.0.1:{},http://127.0.0.1:{}/", first.port(), second.port());
-    let script = r#"echo begun; sleep 5; echo done"#;
-    let arguments = ["run", "k", "--lease", "4s", "--", "sh", "-c", script];
-    let mut run = Running::start(program_at(&urls, client.tenant(), &arguments));
-    assert_eq!(run.line().await, "begun");
+    let run = begin_two_steps(&urls, &client).await;
     first.signal("KILL");
-    assert_eq!(run.line().await, "done");
+    ends_after_a_heartbeat(run, &client.at(second.port())).await;
+}
+
+/// An upgrade replaces the program while it waits.
+#[tokio::test]
+async fn a_program_whose_file_is_gone_still_starts_its_command() {
+    let client = client().await;
+    let held = client.hold("k").await;
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let copy = folder.path().join("db-locks");
+    std::fs::hard_link(PROGRAM, &copy).unwrap();
+    let url = format!("http://127.0.0.1:{}", client.port());
+    let arguments = ["run", "k", "--", "echo", "it runs"];
+    let mut run = Running::start(as_client(Command::new(&copy), &url, client.tenant(), &arguments));
+    client.until_waiters("/locks/k", 1).await;
+    std::fs::remove_file(&copy).unwrap();
+    client.release("k", &held.version).await.expect(200);
+    assert_eq!(run.line().await, "it runs");
     assert_eq!(run.end().await, Some(0));
 }
