@@ -11,6 +11,8 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+# How late a busy machine may run a thread, in seconds.
+LATE = 2.0
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 
 
@@ -44,6 +46,15 @@ class Service:
                 pass
             time.sleep(0.02)
         raise TimeoutError("the service is not ready")
+
+    def lease_end(self, key: str) -> float:
+        """A time before which the lease certainly does not end. The fastest of some answers shows the latest one."""
+        ends: list[float] = []
+        with httpx.Client(trust_env=False) as http:
+            for _ in range(10):
+                asked = time.monotonic()
+                ends.append(asked + http.get(f"{self.url}/locks/{key}").json()["expires_in_ms"] / 1000)
+        return max(ends)
 
     def pause(self) -> None:
         """It does not answer any more, while its connections stay open."""

@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from conftest import Service
+from conftest import LATE, Service
 
 from db_locks import AsyncClient, Client, LockLost, NotGranted, _base
 
@@ -55,8 +55,10 @@ def test_threads_take_turns(service: Service) -> None:
 def test_a_lost_lock_says_so_before_its_lease_ends_and_at_the_end(service: Service) -> None:
     with Client(service.url) as client:
         with pytest.raises(LockLost), client.lock("k", lease=4) as lock:
+            counted_on = time.monotonic() + lock.remaining()
+            assert counted_on < service.lease_end("k")
             service.pause()
-            assert lock.lost.wait(3.98)
+            assert lock.lost.wait(4 + LATE)
             assert lock.remaining() == 0
         service.resume()
 
