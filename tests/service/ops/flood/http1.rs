@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -10,7 +10,7 @@ use std::{
 
 use serde_json::json;
 
-use super::{IN_TIME, MAX_QUEUED, Times, acquires, keep, may_open_files, resident_bytes, slow_down};
+use super::{IN_TIME, LOCKED, MAX_QUEUED, Times, acquires, keep, may_open_files, resident_bytes, slow_down};
 use crate::support::{Client, Dialect, Service, wire::Kept};
 
 const CONNECTIONS: usize = 2_000;
@@ -33,17 +33,23 @@ const SELDOM: Duration = Duration::from_millis(500);
 /// the thread that writes, the shard again, the connection again. Each of them takes time on a busy machine.
 const TURNS: u32 = 5;
 
+/// The number of floods, each half as fast as the one before, until one does not keep the processors busy.
+const FLOODS: u32 = 4;
+
+/// If a tenth of the refusals takes longer, the processors are the limit, and not the database: the service refuses an
+/// acquire within 250 ms.
+const REFUSED_LATE: Duration = Duration::from_millis(500);
+
 /// The answers to the acquires of a tenant.
 #[derive(Debug, Default)]
 struct Tally {
     granted: AtomicUsize,
-    shed: AtomicUsize,
-    slowest_shed_ms: AtomicUsize,
+    shed: Mutex<Times>,
 }
 
 impl Tally {
-    fn shed(&self) -> usize {
-        self.shed.load(Ordering::Relaxed)
+    fn shed(&self) -> Times {
+        std::mem::take(&mut self.shed.lock().unwrap())
     }
 
     fn granted(&self) -> usize {
@@ -73,9 +79,7 @@ async fn acquire_again(
             423 => {}
             _ => {
                 answer.unavailable_because("overloaded");
-                tally.shed.fetch_add(1, Ordering::Relaxed);
-                let took = usize::try_from(asked.elapsed().as_millis()).unwrap();
-                tally.slowest_shed_ms.fetch_max(took, Ordering::Relaxed);
+                tally.shed.lock().unwrap().0.push(asked.elapsed());
             }
         }
         tokio::time::sleep(rest).await;
@@ -94,16 +98,34 @@ async fn look_at_health(svc: Client, until: Instant) -> Times {
     times
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flood_sheds_acquires_of_its_tenant_and_nothing_else() {
-    assert!(may_open_files(CONNECTIONS), "the limit of open files is too low (ulimit -n)");
+/// What a flood did.
+#[derive(Debug)]
+struct Flood {
+    granted: usize,
+    shed: Times,
+    /// The same for the other tenant.
+    others_granted: usize,
+    others_shed: usize,
+    /// Heartbeats and releases.
+    renewed: Times,
+    health: Times,
+    before: Times,
+    after: Times,
+    /// The longest time for which the other program kept the lock of the database.
+    locked: Duration,
+    /// The growth of the service's resident memory.
+    resident: f64,
+}
+
+/// Floods a service of its own.
+async fn flood(rest: Duration) -> Flood {
     let database = Dialect::Sqlite.database().await.unwrap();
     let service = Service::start_with(&database.url, &[("DB_LOCKS_MAX_QUEUED", MAX_QUEUED)]).await;
     let stop = Arc::new(AtomicBool::new(false));
     let slow = slow_down(database.url.clone(), stop.clone());
     let svc = service.client();
     let other = svc.with_tenant("another-tenant");
-    let mut before = acquires(&svc, "before").await;
+    let before = acquires(&svc, "before").await;
     let mut held = Vec::new();
     for number in 0..HOLDERS {
         held.push(other.hold(&format!("held-{number}")).await.version);
@@ -125,7 +147,7 @@ async fn a_flood_sheds_acquires_of_its_tenant_and_nothing_else() {
         .map(|(number, connection)| {
             let (svc, rest, tally) = match number {
                 0..OTHERS => (&other, SELDOM, &spared),
-                _ => (&svc, REST, &flooding),
+                _ => (&svc, rest, &flooding),
             };
             tokio::spawn(acquire_again(svc.clone(), connection, number, rest, until, tally.clone()))
         })
@@ -138,33 +160,58 @@ async fn a_flood_sheds_acquires_of_its_tenant_and_nothing_else() {
     for caller in callers {
         caller.await.unwrap();
     }
-    // The callers paused after their last acquire, so this is within 2 s of the last request.
-    let mut after = acquires(&svc, "after").await;
+    // The callers paused after their last acquire, so this is soon after the last request.
+    let after = acquires(&svc, "after").await;
     stop.store(true, Ordering::Relaxed);
-    slow.await.unwrap();
+    let (locked, health) = (slow.await.unwrap(), health.await.unwrap());
+    Flood {
+        granted: flooding.granted(),
+        shed: flooding.shed(),
+        others_granted: spared.granted(),
+        others_shed: spared.shed().0.len(),
+        renewed,
+        health,
+        before,
+        after,
+        locked,
+        resident,
+    }
+}
 
-    let mut health = health.await.unwrap();
-    let (p99, machine) = (renewed.percentile(99), health.percentile(99));
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_flood_sheds_acquires_of_its_tenant_and_nothing_else() {
+    assert!(may_open_files(CONNECTIONS), "the limit of open files is too low (ulimit -n)");
+    let mut it = flood(REST).await;
+    for slower in 1..FLOODS {
+        if it.shed.percentile(90) < REFUSED_LATE {
+            break;
+        }
+        it = flood(REST * 2_u32.pow(slower)).await;
+    }
+    let Flood { granted, others_granted, others_shed, locked, resident, .. } = it;
+    let shed = it.shed.0.len();
+    let (p99, machine) = (it.renewed.percentile(99), it.health.percentile(99));
+    let (before, after) = (it.before.percentile(50), it.after.percentile(50));
     eprintln!(
-        "{CONNECTIONS} connections: {} acquires granted, {} shed (slowest after {} ms); another tenant: {} granted, {} shed; \
-         {} heartbeats and releases, p50 {:?}, p99 {p99:?} (/health {machine:?}); acquires before p50 {:?}, afterwards {:?}; {:.0} MB more resident",
-        flooding.granted(),
-        flooding.shed(),
-        flooding.slowest_shed_ms.load(Ordering::Relaxed),
-        spared.granted(),
-        spared.shed(),
-        renewed.0.len(),
-        renewed.percentile(50),
-        before.percentile(50),
-        after.percentile(50),
+        "{CONNECTIONS} connections: {granted} acquires granted, {shed} shed (most within {:?}); another tenant: \
+         {others_granted} granted, {others_shed} shed; {} heartbeats and releases, p50 {:?}, p99 {p99:?} (/health \
+         {machine:?}, locked for {locked:?}); acquires before p50 {before:?}, afterwards {after:?}; {:.0} MB more resident",
+        it.shed.percentile(90),
+        it.renewed.0.len(),
+        it.renewed.percentile(50),
         resident / 1e6,
     );
-    assert!(flooding.granted() > 0 && flooding.shed() > flooding.granted(), "it is a flood: {flooding:?}");
-    // The limit is on top of the time that this machine currently takes for any request.
-    assert!(p99 < IN_TIME + TURNS * machine, "heartbeats and releases: {p99:?}, {machine:?}");
+    assert!(granted > 0 && 2 * shed > granted, "it is a flood: {granted} granted, {shed} shed");
+    // The limit is on top of the time that this machine currently takes for any request, and of what a busy machine
+    // added to the time for which the other program locks the database.
+    let machine = TURNS * machine + locked.saturating_sub(LOCKED);
+    assert!(p99 < IN_TIME + machine, "heartbeats and releases: {p99:?}, {machine:?}");
     // So few acquires are queued here that one or two can exceed the average. A request of the other tenant is rarely
     // shed. The engine's own tests verify that none is shed when more are queued.
-    assert!(spared.granted() > 10 * spared.shed(), "another tenant: {spared:?}");
-    assert!(after.percentile(50) < before.percentile(50) + IN_TIME, "afterwards: {after:?}");
+    assert!(
+        others_granted > 10 * others_shed,
+        "another tenant: {others_granted} granted, {others_shed} shed"
+    );
+    assert!(after < before + IN_TIME + locked, "afterwards: {after:?}");
     assert!(resident < 150e6, "{resident} bytes more");
 }

@@ -23,7 +23,7 @@ use crate::support::{Client, sql, wire::Kept};
 const MAX_QUEUED: &str = "6";
 
 /// The time for which another program keeps the lock of the database, again and again.
-const LOCKED: Duration = Duration::from_millis(40);
+const LOCKED: Duration = Duration::from_millis(25);
 
 /// The time within which heartbeats and releases are answered.
 const IN_TIME: Duration = Duration::from_millis(250);
@@ -39,17 +39,25 @@ impl Times {
     }
 }
 
-/// Slows each commit down, like another program that writes to the same file.
-fn slow_down(url: String, stop: Arc<AtomicBool>) -> JoinHandle<()> {
-    tokio::spawn(async move {
-        let connection = sql::connect(&url).await.unwrap();
-        while !stop.load(Ordering::Relaxed) {
-            if connection.execute_unprepared("BEGIN IMMEDIATE").await.is_ok() {
-                tokio::time::sleep(LOCKED).await;
-                connection.execute_unprepared("ROLLBACK").await.unwrap();
+/// Slows each commit down, like another program that writes to the same file. It has a thread of its own, so that the
+/// flood does not slow it down. Returns the longest time for which it kept the lock.
+fn slow_down(url: String, stop: Arc<AtomicBool>) -> JoinHandle<Duration> {
+    tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let connection = sql::connect(&url).await.unwrap();
+            let mut longest = Duration::ZERO;
+            while !stop.load(Ordering::Relaxed) {
+                if connection.execute_unprepared("BEGIN IMMEDIATE").await.is_ok() {
+                    let locked = Instant::now();
+                    tokio::time::sleep(LOCKED).await;
+                    connection.execute_unprepared("ROLLBACK").await.unwrap();
+                    longest = longest.max(locked.elapsed());
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+            longest
+        })
     })
 }
 
