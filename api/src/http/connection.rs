@@ -69,6 +69,8 @@ pub(super) struct Connection {
     longest_head: AtomicUsize,
     /// The number of bytes that the client has sent over HTTP/2.
     bytes_read: AtomicUsize,
+    /// Whether the client has sent more over HTTP/2 than is read in a turn.
+    has_ended_turn: AtomicBool,
     /// Whether a request had a valid credential, or none is required.
     is_known: AtomicBool,
     /// Notified when the connection must end at once.
@@ -101,6 +103,7 @@ impl Connection {
             waiting: AtomicUsize::new(0),
             longest_head: AtomicUsize::new(0),
             bytes_read: AtomicUsize::new(0),
+            has_ended_turn: AtomicBool::new(false),
             is_known: AtomicBool::new(false),
             cut_off: Notify::const_new(),
         }
@@ -149,6 +152,21 @@ impl Connection {
     /// Notes that the client sent so many bytes more.
     pub(super) fn note_read(&self, bytes: usize) {
         self.bytes_read.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Notes that the client has sent more over HTTP/2 than is read in a turn.
+    pub(super) fn end_turn(&self) {
+        self.has_ended_turn.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that was noted since the last call.
+    pub(super) fn take_end_of_turn(&self) -> bool {
+        // A load is cheaper, and the connection's task alone changes it.
+        let has_ended = self.has_ended_turn.load(Ordering::Relaxed);
+        if has_ended {
+            self.has_ended_turn.store(false, Ordering::Relaxed);
+        }
+        has_ended
     }
 
     /// Whether a request had a valid credential, or none is required.

@@ -132,7 +132,7 @@ async fn speak<S: HttpService>(
             let ended = loop {
                 tokio::select! {
                     biased;
-                    result = run_http2(&mut running, &streams, connection.as_mut()) => break Some(result),
+                    result = run_http2(&mut running, &streams, &client, connection.as_mut()) => break Some(result),
                     Some(end) = ends.next() => match end {
                         // Tell the client to send further requests elsewhere.
                         End::Graceful => {
@@ -163,9 +163,11 @@ async fn run_http1<C: Future>(
 async fn run_http2<C: Future>(
     running: &mut Running,
     streams: &Streams,
+    client: &Connection,
     mut connection: Pin<&mut C>,
 ) -> C::Output {
-    poll_fn(|cx| running.poll(cx, streams, |cx| connection.as_mut().poll(cx))).await
+    let ends_turn = || client.take_end_of_turn();
+    poll_fn(|cx| running.poll(cx, streams, ends_turn, |cx| connection.as_mut().poll(cx))).await
 }
 
 /// Answers the requests of one connection.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::request_heads::RequestHeads;
+use super::{frame_work::FrameWork, request_heads::RequestHeads};
 
 /// The number of SETTINGS and PING frames that may arrive at once.
 const AT_ONCE: u32 = 100;
@@ -43,8 +43,8 @@ const CONTINUATION: u8 = 9;
 #[derive(Debug)]
 pub(super) struct ControlFrames {
     heads: RequestHeads,
-    /// The number of frames, requests and bodies included.
-    frames: usize,
+    /// The work of all frames, requests and bodies included.
+    pub(super) work: FrameWork,
     /// Bytes to skip before the next head.
     skip: usize,
     head: [u8; HEAD],
@@ -65,7 +65,7 @@ impl ControlFrames {
     pub(super) fn new(now: Instant) -> Self {
         Self {
             heads: RequestHeads::default(),
-            frames: 0,
+            work: FrameWork::default(),
             skip: PREFACE,
             head: [0; HEAD],
             come: 0,
@@ -74,11 +74,6 @@ impl ControlFrames {
             written: 0,
             unanswered: 0,
         }
-    }
-
-    /// The number of frames since the last call, if it is at least `least`.
-    pub(super) fn take_frames(&mut self, least: usize) -> Option<usize> {
-        (self.frames >= least).then(|| std::mem::take(&mut self.frames))
     }
 
     /// The length of the longest head of a request, in bytes.
@@ -111,9 +106,9 @@ impl ControlFrames {
                 return false;
             }
             self.come = 0;
-            self.frames += 1;
             let [a, b, c, kind, _, stream @ ..] = self.head;
             self.skip = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+            self.work.add(if kind == DATA { 0 } else { self.skip });
             let is_allowed = match kind {
                 HEADERS => {
                     self.credit = self.credit.saturating_add(FOR_REQUEST);

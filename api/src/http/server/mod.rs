@@ -7,6 +7,7 @@ mod client_verifier;
 mod connection_memory;
 mod control_frames;
 mod ending;
+mod frame_work;
 mod input;
 mod linger;
 mod protocol;

@@ -33,11 +33,6 @@ const RECENT_READ: Duration = Duration::from_millis(20);
 /// The interval of checks for a hang-up behind bytes that hyper does not read.
 const HANG_UP_CHECK_PERIOD: Duration = Duration::from_millis(200);
 
-/// The most frames of HTTP/2 in a turn, since streams that h2 refuses are no requests. The frames of the last piece come on top.
-const FRAMES_OF_TURN: usize = 128;
-/// The number of frames that take as long as a request, at most.
-const FRAMES_OF_REQUEST: usize = 8;
-
 /// The socket of a client.
 ///
 /// hyper notices a hang-up only while it reads. It does not read while it answers a request and has bytes of another one in its
@@ -143,6 +138,9 @@ impl ClientStream {
             let are_too_many = self.control_frames.are_too_many(come, self.last_read);
             self.connection.set_longest_head(self.control_frames.longest_head());
             self.connection.note_read(come.len());
+            if let Some(requests) = self.control_frames.work.take_requests() {
+                self.turns.note(requests);
+            }
             return if are_too_many { Err(io::ErrorKind::ConnectionReset.into()) } else { Ok(()) };
         }
         // Bytes that arrive while no request is in flight belong to a head.
@@ -168,8 +166,8 @@ impl AsyncRead for ClientStream {
         if this.input.has_refused() {
             return Poll::Ready(this.input.read_refusal(buffer));
         }
-        if let Some(frames) = this.control_frames.take_frames(FRAMES_OF_TURN) {
-            this.turns.note(frames / FRAMES_OF_REQUEST);
+        if this.control_frames.work.ends_turn() {
+            this.connection.end_turn();
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
@@ -180,6 +178,7 @@ impl AsyncRead for ClientStream {
             this.last_read = Instant::now();
             return read.map(|read| read.and_then(|()| this.check(buffer, before)));
         }
+        this.control_frames.work.all_read();
         if this.connection.is_busy() {
             return Poll::Pending;
         }

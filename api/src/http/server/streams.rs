@@ -114,10 +114,12 @@ impl Running {
     }
 
     /// Polls the streams, then the connection, which writes their answers. New streams that are too many for a turn wait for the next one.
+    /// `ends_turn` says whether the connection has read as much as it may in a turn.
     pub(super) fn poll<T>(
         &mut self,
         cx: &mut Context<'_>,
         streams: &Streams,
+        ends_turn: impl Fn() -> bool,
         mut connection: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
         loop {
@@ -130,10 +132,15 @@ impl Running {
                 }
                 let new = &mut streams.new_ones().streams;
                 let admitted = turn.admit(new.len());
-                if admitted == 0 {
-                    break !new.is_empty();
-                }
+                let are_left = admitted < new.len();
                 self.streams.extend(new.drain(..admitted));
+                // The streams that were just admitted begin in the next turn.
+                if ends_turn() {
+                    break true;
+                }
+                if admitted == 0 {
+                    break are_left;
+                }
             };
             self.busy.end(turn, has_more);
             if !has_more {
@@ -147,7 +154,34 @@ impl Running {
 mod tests {
     use std::future::pending;
 
+    use futures_util::task::noop_waker_ref;
+
     use super::*;
+
+    /// h2 itself answers malformed heads, so they are no requests of a turn.
+    #[tokio::test]
+    async fn a_turn_ends_when_the_connection_has_read_enough() {
+        let turns = Turns::new(1);
+        let mut other = Busy::until_known(turns.clone());
+        let mut cx = Context::from_waker(noop_waker_ref());
+        let streams = Streams::default();
+        let mut running = Running::new(turns);
+        let mut polls = 0;
+        let polled = running.poll(
+            &mut cx,
+            &streams,
+            || true,
+            |cx| {
+                polls += 1;
+                streams.spawner().execute(pending());
+                assert!(other.poll_turn(cx).is_pending(), "this one has the turn");
+                Poll::<()>::Pending
+            },
+        );
+        assert!(polled.is_pending());
+        assert!(other.poll_turn(&mut cx).is_ready());
+        assert_eq!(polls, 1);
+    }
 
     /// hyper keeps a spawner in each stream.
     #[test]

@@ -2,18 +2,23 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+use std::iter::repeat_n;
+
 use futures_util::task::noop_waker_ref;
 use tokio::{
     io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
 };
 
-use super::*;
+use super::{super::frame_work::MOST_OF_TURN, *};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The bytes of a request.
 const HEADERS: usize = 13;
 const FRAMES: u32 = 4_000;
+const LONG_HEADS: u32 = 20;
+/// The bytes of a long head.
+const LONG_HEAD: usize = 16 * 1024;
 /// The bytes that h2 reads at once.
 const PIECE: usize = 8 * 1024;
 
@@ -36,22 +41,57 @@ fn poll(stream: &mut ClientStream) -> usize {
     }
 }
 
+/// A new connection of HTTP/2, and the client's end of it.
+async fn connect() -> (TcpStream, ClientStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (tcp, _) = listener.accept().await.unwrap();
+    let connection = Connection::for_test(true);
+    (client, ClientStream::new(Transport::Plain(tcp), connection, true, Turns::new(1)))
+}
+
+/// Sends these frames, and checks that each turn reads at most `most` bytes of them before the last piece.
+async fn assert_turns_end_after(most: usize, frames: Vec<u8>) {
+    let (mut client, mut stream) = connect().await;
+    let sent = [PREFACE, &frames].concat();
+    client.write_all(&sent).await.unwrap();
+    let (mut read, mut has_ended) = (0, false);
+    while read < sent.len() {
+        stream.transport.tcp().readable().await.unwrap();
+        let polled = poll(&mut stream);
+        assert!(polled <= most + PIECE, "{polled} bytes in a poll");
+        read += polled;
+        has_ended |= stream.connection.take_end_of_turn();
+    }
+    assert!(has_ended, "a turn is over");
+}
+
 /// h2 refuses streams beyond the limit, so they are no requests of a turn.
 #[tokio::test]
 async fn frames_without_end_take_a_poll_for_each_piece() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    let (tcp, _) = listener.accept().await.unwrap();
-    let connection = Connection::for_test(true);
-    let mut stream = ClientStream::new(Transport::Plain(tcp), connection, true, Turns::new(1));
     let requests = (0..FRAMES).flat_map(|number| request(2 * number + 1));
-    let sent: Vec<_> = PREFACE.iter().copied().chain(requests).collect();
-    client.write_all(&sent).await.unwrap();
-    stream.transport.tcp().readable().await.unwrap();
-    let mut read = 0;
-    while read < sent.len() {
-        let polled = poll(&mut stream);
-        assert!(polled > 0 && polled <= FRAMES_OF_TURN * HEADERS + PIECE, "{polled} bytes in a poll");
-        read += polled;
+    assert_turns_end_after(MOST_OF_TURN * HEADERS, requests.collect()).await;
+}
+
+/// h2 itself answers malformed heads, of which each byte may be a header.
+#[tokio::test]
+async fn long_heads_take_a_poll_each() {
+    let heads = (0..LONG_HEADS).flat_map(|number| {
+        let [a, b, c, d] = (2 * number + 1).to_be_bytes();
+        [0, 0x40, 0, 1, 5, a, b, c, d].into_iter().chain(repeat_n(0x82, LONG_HEAD))
+    });
+    assert_turns_end_after(LONG_HEAD, heads.collect()).await;
+}
+
+/// Otherwise a connection with one request after the other would be busy now and then.
+#[tokio::test]
+async fn frames_that_come_one_after_the_other_end_no_turn() {
+    let (mut client, mut stream) = connect().await;
+    client.write_all(PREFACE).await.unwrap();
+    for number in 0..FRAMES / 10 {
+        client.write_all(&request(2 * number + 1)).await.unwrap();
+        stream.transport.tcp().readable().await.unwrap();
+        assert!(poll(&mut stream) >= HEADERS);
+        assert!(!stream.connection.take_end_of_turn());
     }
 }
