@@ -163,9 +163,10 @@ pub enum Command {
         /// The reason.
         reason: LeaveReason,
     },
-    /// Undo an acquire whose answer never reached its caller: end its grant, or take it out of the queue.
+    /// Undo an acquire whose answer never reached its caller: end its grant, unless another request was answered with the
+    /// grant, too, or take it out of the queue.
     GiveBack {
-        /// The version of the acquire.
+        /// The version of the grant that was answered, or of the acquire.
         version: Version,
         /// The request id of the acquire. A later request with the same version is left alone.
         request_id: RequestId,

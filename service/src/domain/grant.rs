@@ -28,9 +28,9 @@ pub struct Grant {
     pub released: bool,
     /// Whether the mutex is deleted when this grant ends.
     pub delete_on_release: bool,
-    /// The only request that has the grant, and whose clean-up may end it. [`RequestId::NONE`] once a second request
-    /// was answered with the grant, since either may rely on it. [Kept](RequestId::is_kept) while its answer has
-    /// reached nobody.
+    /// The request that has the grant, and whose clean-up may end it, or [several](RequestId::is_of_several): then the
+    /// grant ends when all of them have given it back. [`RequestId::NONE`] if it is not known who has it.
+    /// [Kept](RequestId::is_kept) while the answer of its only request has reached nobody.
     pub request_id: RequestId,
 }
 
@@ -50,10 +50,10 @@ impl Grant {
         self.is_active_at(now.at_most)
     }
 
-    /// Notes that the grant is answered to a request. If another request had it before, no request owns it from now on.
+    /// Notes that the grant is answered to a request. If another request had it before, both have it from now on.
     pub fn answer_to(&mut self, attachment: RequestId) {
         if self.request_id != attachment {
-            self.request_id = RequestId::NONE;
+            self.request_id = self.request_id.and(attachment);
         }
     }
 

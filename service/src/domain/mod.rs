@@ -7,6 +7,7 @@
 //! A [`KeyState`] is a *view*: the key's row, and as much of its permits and its queue as a decision needs. A decision
 //! that needs more says so ([`Need`]) instead of guessing.
 
+mod answered_requests;
 mod command;
 mod decide;
 mod ended;
@@ -25,6 +26,7 @@ mod state;
 mod tests;
 mod time;
 
+pub use answered_requests::GivenBack;
 pub use command::{Acquire, Command, DataEdit, ForcedRelease, Heartbeat, Kind, LeaveReason, Release};
 pub use decide::{
     Context, DEFAULT_LEASE_MS, Decided, EarlierDecision, Effects, EndReason, Ended, Freed,

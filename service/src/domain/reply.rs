@@ -183,6 +183,12 @@ pub enum Reply {
 }
 
 impl Reply {
+    /// The version of the grant that this reply answers, if it is one.
+    pub fn granted_version(&self) -> Option<Version> {
+        let Self::Granted(view) = self else { return None };
+        view.held.as_ref().map(|held| held.version)
+    }
+
     /// Raises the token in the reply. The database may have raised the tokens of a write above the decided ones.
     pub const fn raise_token(&mut self, by: i64) {
         match self {

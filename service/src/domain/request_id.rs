@@ -21,7 +21,7 @@ pub struct RequestFlags {
 }
 
 impl RequestId {
-    /// The request id of grants that no running request owns. Clean-up never ends such a grant.
+    /// The request id of grants of which it is not known who relies on them. Clean-up never ends such a grant.
     pub const NONE: Self = Self(0);
 
     /// The request id of expired grants whose end is already in the audit log.
@@ -34,9 +34,12 @@ impl RequestId {
     /// The mark of a request for a guarded grant. In earlier request ids this bit is always 0, too.
     const GUARDED_BIT: i64 = 1 << 12;
 
+    /// The mark of a grant that was answered to several requests. In the ids of requests this bit is always 0.
+    pub(super) const SEVERAL_BIT: i64 = 1 << 11;
+
     /// Makes a request id of random bits.
     pub const fn new(random: u64, flags: RequestFlags) -> Self {
-        let bits = (random >> 1).cast_signed() & !(Self::KEPT_BIT | Self::GUARDED_BIT);
+        let bits = (random >> 1).cast_signed() & !(Self::KEPT_BIT | Self::GUARDED_BIT | Self::SEVERAL_BIT);
         let bits = if flags.guarded { bits | Self::GUARDED_BIT } else { bits };
         Self(if flags.reentrant { !bits } else { bits })
     }

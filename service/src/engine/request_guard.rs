@@ -28,6 +28,7 @@ const SHED_AFTER: Duration = Duration::from_millis(250);
 pub struct RequestGuard {
     shared: Arc<Shared>,
     id: KeyId,
+    /// The version of the future grant, then of the grant that was answered. They differ if the acquire was reentrant.
     version: Version,
     chosen: bool,
     request_id: RequestId,
@@ -53,7 +54,7 @@ impl RequestGuard {
         }
     }
 
-    /// The version of the future grant.
+    /// The version of the future grant, or of the grant that was answered.
     pub const fn version(&self) -> Version {
         self.version
     }
@@ -86,6 +87,7 @@ impl RequestGuard {
         let Answered { reply, freed_at } = answer?;
         self.freed_at = freed_at;
         self.holds_grant = matches!(reply, Reply::Granted(_));
+        self.version = reply.granted_version().unwrap_or(self.version);
         Ok((reply, self))
     }
 
@@ -121,7 +123,10 @@ impl Drop for RequestGuard {
         answer.close();
         // The answer may have been sent between the disconnect and now.
         match answer.try_recv() {
-            Ok(Ok(Answered { reply: Reply::Granted(_), .. })) => self.give_back(),
+            Ok(Ok(Answered { reply: reply @ Reply::Granted(_), .. })) => {
+                self.version = reply.granted_version().unwrap_or(self.version);
+                self.give_back();
+            }
             Ok(_) => {}
             Err(_) => self.shared.send(&self.id, Message::HungUp(self.request_id)),
         }

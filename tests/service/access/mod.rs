@@ -14,6 +14,7 @@ mod start;
 pub(crate) mod tls;
 mod tokens;
 mod unfinished_bodies;
+mod withheld;
 
 use std::path::PathBuf;
 

@@ -2,8 +2,8 @@
 
 use super::{Context, Decided, EndReason, KeyChange, Need, Verdict, refuse};
 use crate::domain::{
-    Body, Data, DataEdit, Grant, Heartbeat, Kind, LockView, Mutex, Now, Permit, Refusal, Release, Reply,
-    RequestId, Version,
+    Body, Data, DataEdit, GivenBack, Grant, Heartbeat, Kind, LockView, Mutex, Now, Permit, Refusal, Release,
+    Reply, RequestId, Version,
 };
 
 /// A copy of the grant that a command acts on. [`KeyChange::put_target`] stores a changed copy in the state.
@@ -144,8 +144,9 @@ impl KeyChange {
         Ok(Verdict::Reply(Reply::Released(view)))
     }
 
-    /// Ends the grant of a version and request, if it is active, as its release would. Returns whether there was one.
-    pub(super) fn end_attached(
+    /// Takes the active grant of a version back from a request, and ends it, as its release would, if no other request
+    /// may rely on it. Returns whether the request had the grant.
+    pub(super) fn take_back(
         &mut self,
         version: Version,
         request_id: RequestId,
@@ -153,9 +154,18 @@ impl KeyChange {
     ) -> Result<bool, Need> {
         let Ok(mut target) = self.target(Kind::Mutex, version)? else { return Ok(false) };
         let grant = target.grant();
-        let is_another = grant.request_id.kept() != request_id.kept() && !planted!(CleanUpEndsLiveGrant);
-        if is_another || !grant.is_active(ctx.now) {
+        if !grant.is_active(ctx.now) {
             return Ok(false);
+        }
+        match grant.request_id.give_back(request_id) {
+            GivenBack::Last => {}
+            GivenBack::Nothing | GivenBack::Others(_) if planted!(CleanUpEndsLiveGrant) => {}
+            GivenBack::Nothing => return Ok(false),
+            GivenBack::Others(left) => {
+                target.grant_mut().request_id = left;
+                self.rewrite_target(&target);
+                return Ok(true);
+            }
         }
         let deletes = grant.delete_on_release && !self.is_busy_target(&target);
         self.end(&mut target, EndReason::GivenBack, ctx.now);
@@ -165,21 +175,26 @@ impl KeyChange {
         Ok(true)
     }
 
-    /// The view of the grant of a version, if it is active and this request may have it.
-    pub(super) fn attached_view(
-        &self,
+    /// Answers a waiter whose row is gone with the grant of its version, if it is active and this request may have it.
+    pub(super) fn answer_attached(
+        &mut self,
         version: Version,
         request_id: RequestId,
         ctx: &Context,
     ) -> Result<Option<LockView>, Need> {
-        let Ok(target) = self.target(Kind::Mutex, version)? else { return Ok(None) };
-        let grant = target.grant();
-        // Nobody can repeat a version that the service made, and a grant with the request id `NONE` was answered to
-        // everyone who asked.
-        let is_own = grant.request_id == request_id || grant.request_id == RequestId::NONE || !grant.chosen;
-        if !is_own || !grant.is_active(ctx.now) {
+        let Ok(mut target) = self.target(Kind::Mutex, version)? else { return Ok(None) };
+        let grant = target.grant_mut();
+        // Nobody can repeat a version that the service made.
+        let is_certain = grant.request_id == request_id || !grant.chosen;
+        let is_of_several = grant.request_id == RequestId::NONE || grant.request_id.is_of_several();
+        if !(is_certain || is_of_several) || !grant.is_active(ctx.now) {
             return Ok(None);
         }
+        if !is_certain {
+            // It is not known whether this request is one of them.
+            grant.request_id = RequestId::NONE;
+        }
+        self.rewrite_target(&target);
         Ok(Some(self.view_of(&target, ctx.now)))
     }
 

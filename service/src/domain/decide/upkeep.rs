@@ -68,8 +68,7 @@ impl KeyChange {
     fn leave_unqueued(&mut self, version: Version, request_id: RequestId, ctx: &Context) -> Decided {
         // This applies even if the connection is gone: the engine finds that nobody receives the grant, and gives it
         // back.
-        if let Some(view) = self.attached_view(version, request_id, ctx)? {
-            self.prove();
+        if let Some(view) = self.answer_attached(version, request_id, ctx)? {
             return Ok(Verdict::Reply(Reply::Granted(view)));
         }
         // Another request with the same version has taken over the place and what came of it.
@@ -82,10 +81,10 @@ impl KeyChange {
         }))
     }
 
-    /// Undoes an acquire whose answer reached nobody.
+    /// Undoes an acquire whose answer did not reach its caller.
     pub(super) fn give_back(&mut self, version: Version, request_id: RequestId, ctx: &Context) -> Decided {
         let done = Ok(Verdict::Reply(Reply::Done));
-        if self.end_attached(version, request_id, ctx)? {
+        if self.take_back(version, request_id, ctx)? {
             self.serve_queue(ctx)?;
             return done;
         }

@@ -247,6 +247,10 @@ pub(super) fn release(n: u16) -> Command {
     })
 }
 
+pub(super) fn give_back(n: u16, request_id: i64) -> Command {
+    Command::GiveBack { version: v(n.into()), request_id: RequestId(request_id) }
+}
+
 pub(super) fn beat(n: u16) -> Heartbeat {
     Heartbeat {
         kind: Kind::Mutex,

@@ -7,6 +7,7 @@ mod acquire;
 mod fixtures;
 mod force;
 mod held;
+mod lost_answers;
 mod model;
 mod properties;
 mod repeat;

@@ -1,6 +1,6 @@
 //! Repeats of a version: they get the same grant, the same place, or nothing; never a second grant.
 
-use super::fixtures::{ME, OTHER, Scene, ask, reentrant, v, wait, wait_chosen};
+use super::fixtures::{ME, OTHER, Scene, ask, give_back, reentrant, v, wait, wait_chosen};
 use crate::domain::{Acquire, Command, LeaveReason, Owner, Refusal, Reply, RequestId, Verdict};
 
 fn chosen(n: u16) -> Acquire {
@@ -107,10 +107,6 @@ fn a_waiter_whose_place_was_taken_over_is_superseded_whatever_the_repeat_did() {
 fn a_waiter_whose_row_is_gone_is_answered_that_its_place_was_lost() {
     let mut scene = Scene::held();
     assert_eq!(first_looks_for_its_place(&mut scene), Refusal::PlaceLost);
-}
-
-fn give_back(n: u16, request_id: i64) -> Command {
-    Command::GiveBack { version: v(n.into()), request_id: RequestId(request_id) }
 }
 
 /// Invariants 7 and 9.

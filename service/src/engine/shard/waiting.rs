@@ -79,6 +79,7 @@ impl Shard {
         let Answered { mut reply, freed_at } = answered;
         self.shared.metrics.answered_after(waiter.since.elapsed(), &reply);
         let granted = matches!(reply, Reply::Granted(_));
+        let version = reply.granted_version().unwrap_or(waiter.version);
         if granted {
             self.shared.membership.expect_offers();
         }
@@ -86,8 +87,12 @@ impl Shard {
         let is_certain = answer.is_ok();
         let delivered = waiter.reply.is_some_and(|sender| sender.send(answer).is_ok());
         if granted && !(is_certain && delivered) {
-            let (version, chosen) = (waiter.version, waiter.chosen);
-            self.on_undelivered(UndeliveredGrant { id: waiter.id, version, chosen, request_id });
+            self.on_undelivered(UndeliveredGrant {
+                id: waiter.id,
+                version,
+                chosen: waiter.chosen,
+                request_id,
+            });
         }
     }
 

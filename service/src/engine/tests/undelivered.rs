@@ -1,11 +1,11 @@
 //! Grants whose answers reached nobody.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use super::{Replica, chosen, deliver, id, refusal, stand_still_after_the_next_commit};
+use super::{MemoryStore, Replica, chosen, deliver, id, refusal, request, stand_still_after_the_next_commit};
 use crate::{
-    ServiceError,
-    domain::{Kind, Refusal},
+    AcquireRequest, Delivery, ServiceError,
+    domain::{Kind, Owner, Refusal},
     engine::ids,
 };
 
@@ -76,7 +76,7 @@ async fn draining_leaves_a_kept_grant_to_a_repeat_at_another_replica() {
 #[tokio::test(start_paused = true)]
 async fn a_grant_whose_repeats_were_lost_too_is_given_back() {
     for kind in [Kind::Mutex, Kind::Semaphore] {
-        let store = std::sync::Arc::new(super::MemoryStore::new());
+        let store = Arc::new(MemoryStore::new());
         let replicas = [Replica::over(&store), Replica::over(&store)];
         if kind == Kind::Semaphore {
             replicas[0].service.put_semaphore(id("a"), 1, None, None).await.unwrap();
@@ -105,4 +105,51 @@ async fn a_grant_whose_repeat_was_delivered_between_two_lost_ones_stays() {
     drop(ask().await.unwrap());
     tokio::time::sleep(Duration::from_secs(20)).await;
     assert!(matches!(refusal(replica.acquire("a", 0).await), Refusal::NotGranted(_)));
+}
+
+/// Starts three reentrant acquires that wait for key "a", one of them at another replica, and releases the lock.
+async fn reentered_by_three(replicas: &[Replica; 2]) -> [Delivery; 3] {
+    let held = deliver(replicas[0].acquire("a", 0).await.unwrap());
+    let reentrant = || AcquireRequest {
+        owner: Owner::new("reentrant").unwrap(),
+        lease_ms: Some(600_000),
+        reentrant: true,
+        ..request(60_000)
+    };
+    let mut waiters = Vec::new();
+    for replica in [&replicas[0], &replicas[1], &replicas[0]] {
+        waiters.push(replica.queue("a", reentrant()).await);
+    }
+    replicas[0].release("a", held).await.unwrap();
+    let mut deliveries = Vec::new();
+    for waiter in waiters {
+        deliveries.push(waiter.await.unwrap().unwrap());
+    }
+    deliveries.try_into().unwrap_or_else(|_| panic!("three waited"))
+}
+
+/// Guards invariant 7: the callers of a grant have gone, or their credential was revoked.
+#[tokio::test(start_paused = true)]
+async fn a_reentered_grant_of_which_no_answer_was_delivered_is_given_back() {
+    for withheld in [false, true] {
+        let store = Arc::new(MemoryStore::new());
+        let replicas = [Replica::over(&store), Replica::over(&store)];
+        for delivery in reentered_by_three(&replicas).await {
+            if withheld { delivery.withhold() } else { drop(delivery) }
+        }
+        deliver(replicas[1].acquire("a", 1_000).await.unwrap());
+    }
+}
+
+/// Guards invariants 1 and 7: one of the callers was told that it has the grant.
+#[tokio::test(start_paused = true)]
+async fn a_reentered_grant_stays_if_one_answer_was_delivered() {
+    for delivered in 0..3 {
+        let store = Arc::new(MemoryStore::new());
+        let replicas = [Replica::over(&store), Replica::over(&store)];
+        for (index, delivery) in reentered_by_three(&replicas).await.into_iter().enumerate() {
+            if index == delivered { delivery.delivered() } else { delivery.withhold() }
+        }
+        assert!(matches!(refusal(replicas[1].acquire("a", 20_000).await), Refusal::NotGranted(_)));
+    }
 }

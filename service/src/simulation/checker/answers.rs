@@ -27,13 +27,11 @@ impl Checker {
         // Until a grant is delivered, and after a 503, the service may have a grant to give back.
         asked.settled = !matches!(answer, Answer::Granted(_) | Answer::Unavailable(_));
         if let Answer::Granted(view) = answer
+            && !matches!(asked.ask, Ask::Acquire(_))
             && let Some(key) = self.keys.get_mut(&asked.id)
             && let Some(facts) = view.held.as_ref().and_then(|held| key.grants.get_mut(&held.version))
         {
-            facts.answers += 1;
-            if !matches!(asked.ask, Ask::Acquire(_)) {
-                facts.db_time = true;
-            }
+            facts.db_time = true;
         }
         let (Some(asked), quiet_from) = (self.requests.get(&request), self.quiet_from) else { return Ok(()) };
         let Some(key) = self.keys.get(&asked.id) else { return Ok(()) };

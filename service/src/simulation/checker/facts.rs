@@ -24,8 +24,6 @@ pub(super) struct Facts {
     pub(super) granted_at: i64,
     /// A failover or an operator has changed the grant. Clients that know it may end it, or nobody does.
     pub(super) restored: bool,
-    /// The number of requests to which it was answered, delivered or not.
-    pub(super) answers: usize,
     /// All ends of the lease.
     pub(super) ends: Vec<i64>,
     /// The time until which clients rely on the grant, by the monotonic clock.
@@ -47,7 +45,6 @@ impl Facts {
             db_time: false,
             granted_at,
             restored: false,
-            answers: 0,
             ends: vec![grant.expires_at.0],
             promises: BTreeMap::new(),
             replaced_before,

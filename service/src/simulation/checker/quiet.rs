@@ -90,16 +90,14 @@ impl Checker {
     }
 
     /// Whether a grant may be active although no client knows it: its replica was gone before it could give the grant
-    /// back, or it was answered to two requests, and neither knows that the other does not rely on it.
+    /// back, or it is not known which requests have it.
     fn is_excused(&self, id: &KeyId, version: Version) -> bool {
         let Some(key) = self.keys.get(id) else { return false };
         let of_nobody = |grant: &&Grant| grant.version == version && grant.request_id == RequestId::NONE;
         if grants_of(key.state()).iter().any(of_nobody) {
             return true;
         }
-        key.grants
-            .get(&version)
-            .is_some_and(|facts| key.orphans.contains(&facts.owner) || facts.answers > 1 || facts.restored)
+        key.grants.get(&version).is_some_and(|facts| key.orphans.contains(&facts.owner) || facts.restored)
     }
 
     /// Checks at the end that every holder knows its grant, and that nobody waits.
