@@ -67,8 +67,6 @@ pub(super) struct Connection {
     waiting: AtomicUsize,
     /// The length of the longest head of a request over HTTP/2, in bytes on the wire.
     longest_head: AtomicUsize,
-    /// The number of bytes that the client has sent over HTTP/2.
-    bytes_read: AtomicUsize,
     /// Whether the client has sent more over HTTP/2 than is read in a turn.
     has_ended_turn: AtomicBool,
     /// Whether a request had a valid credential, or none is required.
@@ -102,7 +100,6 @@ impl Connection {
             unread: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             longest_head: AtomicUsize::new(0),
-            bytes_read: AtomicUsize::new(0),
             has_ended_turn: AtomicBool::new(false),
             is_known: AtomicBool::new(false),
             cut_off: Notify::const_new(),
@@ -142,16 +139,6 @@ impl Connection {
     /// Notes the length of the longest head so far.
     pub(super) fn set_longest_head(&self, bytes: usize) {
         self.longest_head.store(bytes, Ordering::Relaxed);
-    }
-
-    /// The number of bytes that the client has sent over HTTP/2.
-    pub(super) fn bytes_read(&self) -> usize {
-        self.bytes_read.load(Ordering::Relaxed)
-    }
-
-    /// Notes that the client sent so many bytes more.
-    pub(super) fn note_read(&self, bytes: usize) {
-        self.bytes_read.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Notes that the client has sent more over HTTP/2 than is read in a turn.

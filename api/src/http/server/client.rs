@@ -30,7 +30,6 @@ use super::{
     connection_memory::{ConnectionMemory, STREAM_BYTES, memory_of},
     ending::{End, EndEvents, Ending, end_when_left},
     protocol::{self, Protocol},
-    remembered_heads::RememberedHeads,
     request_body::RequestBody,
     stream::ClientStream,
     streams::{Answered, Running, Streams},
@@ -85,13 +84,13 @@ pub(super) async fn serve<S: HttpService>(
     let client = Arc::new(Connection::new(on_loopback, peer.ip(), ending.phase(), certificate));
     let _registration = protocols.memory.register(&client);
     let is_http2 = protocol == Protocol::Http2;
-    let io = TokioIo::new(ClientStream::new(transport, client.clone(), is_http2, protocols.turns.clone()));
+    let (turns, memory) = (protocols.turns.clone(), Arc::clone(&protocols.memory));
+    let io = TokioIo::new(ClientStream::new(transport, client.clone(), is_http2, turns, memory));
     let requests = Requests {
         client: Arc::clone(&client),
         service: RefCell::new(service),
         streams: None,
         memory: Arc::clone(&protocols.memory),
-        remembered: RefCell::default(),
     };
     let ends = ending.events(client, is_http2);
     if let Some(Err(error)) = speak(&protocols, protocol, io, requests, ends).await {
@@ -178,7 +177,6 @@ struct Requests<S> {
     /// For HTTP/2.
     streams: Option<Streams>,
     memory: Arc<ConnectionMemory>,
-    remembered: RefCell<RememberedHeads>,
 }
 
 impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Requests<S> {
@@ -191,7 +189,6 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Requests<S> 
         let read = |body| Body::new(RequestBody::new(body, self.client.clone()));
         let request = request.map(|body| ClientBody::new(read(body), self.client.clone()));
         let answered = self.streams.as_ref().map(|streams| {
-            self.remembered.borrow_mut().count(&self.memory, &self.client);
             let bytes = memory_of(&request, self.client.longest_head());
             streams.request(self.memory.count(&self.client, bytes))
         });

@@ -2,7 +2,8 @@
 //!
 //! HPACK lets a client name headers, and paths, that later requests refer to. h2 keeps the whole piece of the connection that such a name
 //! came with, and up to a hundred of them: 2 MiB without any request under way. Clients with a valid credential are trusted not to do
-//! that on very many connections. From all others the bytes that they have sent count, since each could be kept.
+//! that on very many connections. From all others the bytes that they have sent count, since each could be kept. They
+//! count as they are read, and not only with a request: h2 also remembers what comes with a head that it refuses itself.
 
 use std::sync::Arc;
 
@@ -15,18 +16,29 @@ const MOST_BYTES: usize = 2 * 1024 * 1024;
 const STEP: usize = 16 * 1024;
 
 /// The counted memory of a connection.
-#[derive(Debug, Default)]
-pub(super) struct RememberedHeads(Vec<Counted>);
+#[derive(Debug)]
+pub(super) struct RememberedHeads {
+    memory: Arc<ConnectionMemory>,
+    /// The number of bytes that the client has sent.
+    sent: usize,
+    counted: Vec<Counted>,
+}
 
 impl RememberedHeads {
-    /// Counts what the client has sent so far, or nothing if it is known.
-    pub(super) fn count(&mut self, memory: &Arc<ConnectionMemory>, client: &Arc<Connection>) {
+    /// The memory of a new connection.
+    pub(super) const fn new(memory: Arc<ConnectionMemory>) -> Self {
+        Self { memory, sent: 0, counted: Vec::new() }
+    }
+
+    /// Counts so many bytes more that the client has sent, or nothing if it is known.
+    pub(super) fn count(&mut self, bytes: usize, client: &Arc<Connection>) {
+        self.sent = self.sent.saturating_add(bytes);
         if client.is_known() {
-            return self.0.clear();
+            return self.counted.clear();
         }
-        let steps = client.bytes_read().min(MOST_BYTES) / STEP;
-        while self.0.len() < steps {
-            self.0.extend(memory.count(client, STEP));
+        let steps = self.sent.min(MOST_BYTES) / STEP;
+        while self.counted.len() < steps {
+            self.counted.extend(self.memory.count(client, STEP));
         }
     }
 }
@@ -39,10 +51,9 @@ mod tests {
     #[test]
     fn the_bytes_of_a_client_count_until_it_is_known() {
         let (memory, client) = (Arc::new(ConnectionMemory::default()), Connection::for_test(true));
-        let mut heads = RememberedHeads::default();
+        let mut heads = RememberedHeads::new(Arc::clone(&memory));
         let mut counted = |bytes: usize| {
-            client.note_read(bytes);
-            heads.count(&memory, &client);
+            heads.count(bytes, &client);
             memory.bytes()
         };
         assert_eq!(counted(STEP - 1), 0, "an ordinary client sends less");

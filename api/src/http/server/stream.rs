@@ -15,9 +15,11 @@ use tokio::{
 };
 
 use super::{
+    connection_memory::ConnectionMemory,
     control_frames::ControlFrames,
     input::InputCheck,
     linger::Linger,
+    remembered_heads::RememberedHeads,
     timers::{HeadTimer, StallTimer},
     transport::Transport,
     turns::Turns,
@@ -53,6 +55,8 @@ pub(super) struct ClientStream {
     input: InputCheck,
     /// With HTTP/2.
     control_frames: ControlFrames,
+    /// With HTTP/2.
+    remembered: RememberedHeads,
     turns: Turns,
     stall_timer: StallTimer,
     linger: Linger,
@@ -67,6 +71,7 @@ impl ClientStream {
         connection: Arc<Connection>,
         is_http2: bool,
         turns: Turns,
+        memory: Arc<ConnectionMemory>,
     ) -> Self {
         let now = Instant::now();
         Self {
@@ -79,6 +84,7 @@ impl ClientStream {
             head_timer: HeadTimer::new(now),
             input: InputCheck::default(),
             control_frames: ControlFrames::new(now),
+            remembered: RememberedHeads::new(memory),
             turns,
             stall_timer: StallTimer::default(),
             linger: Linger::default(),
@@ -137,7 +143,7 @@ impl ClientStream {
         if self.is_http2 {
             let are_too_many = self.control_frames.are_too_many(come, self.last_read);
             self.connection.set_longest_head(self.control_frames.longest_head());
-            self.connection.note_read(come.len());
+            self.remembered.count(come.len(), &self.connection);
             if let Some(requests) = self.control_frames.work.take_requests() {
                 self.turns.note(requests);
             }

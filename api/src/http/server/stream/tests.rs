@@ -47,7 +47,7 @@ async fn connect() -> (TcpStream, ClientStream) {
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (tcp, _) = listener.accept().await.unwrap();
     let connection = Connection::for_test(true);
-    (client, ClientStream::new(Transport::Plain(tcp), connection, true, Turns::new(1)))
+    (client, ClientStream::new(Transport::Plain(tcp), connection, true, Turns::new(1), Arc::default()))
 }
 
 /// Sends these frames, and checks that each turn reads at most `most` bytes of them before the last piece.

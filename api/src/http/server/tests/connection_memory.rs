@@ -25,8 +25,8 @@ fn answer(path: &str) -> Response {
     response
 }
 
-/// A client with windows of this size, and the memory of its connections that the server counts.
-async fn connect(window: u32) -> (h2::client::SendRequest<bytes::Bytes>, Arc<ConnectionMemory>) {
+/// A connection, and the memory of its requests and answers that the server counts.
+async fn accepted() -> (TcpStream, Arc<ConnectionMemory>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let accepted = listener.accept().await.unwrap();
@@ -50,6 +50,12 @@ async fn connect(window: u32) -> (h2::client::SendRequest<bytes::Bytes>, Arc<Con
         client::serve(protocols, accepted, false, service, phases, counted).await;
         drop(phase);
     });
+    (stream, memory)
+}
+
+/// A client with windows of this size, and the memory of its connection that the server counts.
+async fn connect(window: u32) -> (h2::client::SendRequest<bytes::Bytes>, Arc<ConnectionMemory>) {
+    let (stream, memory) = accepted().await;
     let mut builder = h2::client::Builder::new();
     let handshake = builder.initial_window_size(window).handshake(stream);
     let (client, connection) = in_time(handshake).await.unwrap();
@@ -138,5 +144,28 @@ async fn a_request_over_http2_counts_until_its_stream_ends() {
     let more = memory.bytes() - all;
     assert!(more < ANSWERS * 100, "{more}");
     drop((waiting, client));
+    until_none_is_unread(&memory).await;
+}
+
+/// HPACK remembers their headers, and keeps all that came with them.
+#[tokio::test]
+async fn heads_that_h2_refuses_count() {
+    const HEAD: u16 = 16 * 1024;
+    let (mut client, memory) = accepted().await;
+    let mut sent = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+    for stream in [1, 3, 5, 7] {
+        let [a, b] = HEAD.to_be_bytes();
+        sent.extend([0, a, b, 1, 5, 0, 0, 0, stream]);
+        // `:method: GET` again and again.
+        sent.extend(std::iter::repeat_n(0x82, usize::from(HEAD)));
+    }
+    client.write_all(&sent).await.unwrap();
+    let counted = async {
+        while memory.bytes() < 4 * usize::from(HEAD) {
+            tokio::task::yield_now().await;
+        }
+    };
+    in_time(counted).await;
+    drop(client);
     until_none_is_unread(&memory).await;
 }
