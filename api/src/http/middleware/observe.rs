@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     auth::{AccessRule, CredentialCheck},
-    http::{connection::ClientBody, request_id},
+    http::{connection::ClientBody, copy_of_uri, request_id},
     problem::Problem,
 };
 
@@ -126,7 +126,10 @@ where
             }
             CredentialCheck::LookUp(lookup) => {
                 let answer = look_up(Arc::clone(&self.shared), lookup);
-                let request = Some(ClientBody::for_handler(request));
+                let mut request = ClientBody::for_handler(request);
+                // It waits for the lookup.
+                *request.uri_mut() = copy_of_uri(request.uri());
+                let request = Some(request);
                 Inner::CallerLookup(Box::new(CallerLookup {
                     answer,
                     request,

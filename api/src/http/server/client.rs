@@ -27,7 +27,7 @@ use tokio::{
 use super::{
     HttpService, Protocols,
     body::{AnswerBody, FIRST_PIECE, PIECE},
-    connection_memory::{ConnectionMemory, STREAM_BYTES, memory_of},
+    connection_memory::{ConnectionMemory, RequestMemory, STREAM_BYTES},
     ending::{End, EndEvents, Ending, end_when_left},
     protocol::{self, Protocol},
     request_body::RequestBody,
@@ -189,8 +189,8 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Requests<S> 
         let read = |body| Body::new(RequestBody::new(body, self.client.clone()));
         let request = request.map(|body| ClientBody::new(read(body), self.client.clone()));
         let answered = self.streams.as_ref().map(|streams| {
-            let bytes = memory_of(&request, self.client.longest_head());
-            streams.request(self.memory.count(&self.client, bytes))
+            let memory = RequestMemory::of(&request, self.client.longest_head());
+            streams.request(self.memory.count_request(&self.client, memory))
         });
         let memory = Arc::clone(&self.memory);
         ResponseFuture {

@@ -15,15 +15,16 @@ use std::{
     },
 };
 
-use axum::http::Request;
+use axum::http::{HeaderValue, Request, header};
 use db_locks_service::LogLimit;
 
 use crate::http::{connection::Connection, head_memory};
 
-/// The limit for all unread answers and requests over HTTP/2, in bytes. As many requests as may wait in queues take less than half of it.
+/// The limit for all unread answers and requests over HTTP/2, in bytes.
 const MOST_BYTES: usize = 512 * 1024 * 1024;
-/// If this part of the limit (an eighth) is unread, requests that wait do not count.
-const MUCH: usize = 8;
+/// If this part of the limit (a quarter) is unread, requests that wait do not count. As many of them as may wait by default (50,000) take
+/// less than the rest, unless their paths and tokens have kilobytes.
+const MUCH: usize = 4;
 /// Smaller answers are not counted, since a connection itself takes more. With HTTP/2 [`STREAM_BYTES`] makes all answers count.
 const COUNTED_FROM: usize = 2 * 1024;
 /// The memory of an answer over HTTP/2 in addition to its body: its stream and its headers.
@@ -33,10 +34,31 @@ const REQUEST_BYTES: usize = 5 * 1024;
 
 static CUT_OFF: LogLimit = LogLimit::new();
 
-/// The memory of a request over HTTP/2 until its stream has ended, in bytes, without its body. `head_on_the_wire` is the length of the
-/// longest head of its connection: the path of a request keeps the bytes of its whole head in memory.
-pub(super) fn memory_of<B>(request: &Request<B>, head_on_the_wire: usize) -> usize {
-    REQUEST_BYTES + head_on_the_wire + head_memory(request.uri(), request.headers())
+/// The memory of a request over HTTP/2, in bytes, without its body.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RequestMemory {
+    /// The bytes until it begins.
+    unread: usize,
+    /// The bytes while it waits for an answer.
+    waiting: usize,
+}
+
+impl RequestMemory {
+    /// The bytes while it waits for an answer.
+    #[cfg(test)]
+    pub(super) const fn waiting(self) -> usize {
+        self.waiting
+    }
+
+    /// The memory of this request. `head_on_the_wire` is the length of the longest head of its connection: until a request begins, its
+    /// path keeps the bytes of its whole head in memory. Then only its path and its credential are left, in memory of their own.
+    pub(super) fn of<B>(request: &Request<B>, head_on_the_wire: usize) -> Self {
+        let credential = request.headers().get(header::AUTHORIZATION).map_or(0, HeaderValue::len);
+        Self {
+            unread: REQUEST_BYTES + head_on_the_wire + head_memory(request.uri(), request.headers()),
+            waiting: REQUEST_BYTES + request.uri().path().len() + credential,
+        }
+    }
 }
 
 /// The memory of all connections: their unread answers, and their requests over HTTP/2.
@@ -91,7 +113,19 @@ impl ConnectionMemory {
         if all > self.most.saturating_add(self.ending.load(Ordering::Relaxed)) {
             self.cut_off_the_greatest();
         }
-        Some(Counted { all: Arc::clone(self), connection: Arc::clone(connection), bytes, waits: false })
+        let (all, connection) = (Arc::clone(self), Arc::clone(connection));
+        Some(Counted { all, connection, bytes, waiting: bytes, waits: false })
+    }
+
+    /// Counts a request until the returned value is dropped.
+    pub(super) fn count_request(
+        self: &Arc<Self>,
+        connection: &Arc<Connection>,
+        memory: RequestMemory,
+    ) -> Option<Counted> {
+        let mut counted = self.count(connection, memory.unread)?;
+        counted.waiting = memory.waiting;
+        Some(counted)
     }
 
     /// The bytes of all connections.
@@ -164,6 +198,8 @@ pub(super) struct Counted {
     all: Arc<ConnectionMemory>,
     connection: Arc<Connection>,
     bytes: usize,
+    /// The bytes from when it waits.
+    waiting: usize,
     /// Whether it is a request that has begun and has no answer.
     waits: bool,
 }
@@ -175,6 +211,9 @@ impl Counted {
         let waits = waits && self.connection.is_known();
         if self.waits != waits {
             self.counter().fetch_sub(self.bytes, Ordering::Relaxed);
+            // What is left of a request that has begun does not grow again.
+            self.all.bytes.fetch_sub(self.bytes - self.waiting, Ordering::Relaxed);
+            self.bytes = self.waiting;
             self.waits = waits;
             self.counter().fetch_add(self.bytes, Ordering::Relaxed);
         }

@@ -94,3 +94,22 @@ fn a_connection_with_waiting_requests_is_cut_off_only_if_few_answers_are_unread(
         );
     }
 }
+
+#[test]
+fn a_request_that_waits_keeps_its_path_and_its_credential() {
+    let (all, connection) = (Arc::new(ConnectionMemory::at_most(100_000)), Connection::for_test(true));
+    connection.set_known();
+    let request =
+        Request::get("/locks/a/acquire?b").header("authorization", "token").header("x", "y".repeat(9_000));
+    let memory = RequestMemory::of(&request.body(()).unwrap(), 30_000);
+    let mut request = all.count_request(&connection, memory).unwrap();
+    assert!(all.bytes() > REQUEST_BYTES + 39_000);
+    let kept = REQUEST_BYTES + "/locks/a/acquiretoken".len();
+    for (waits, unread) in [(true, 0), (false, kept), (true, 0)] {
+        request.set_waits(waits);
+        let counted = [connection.unread(), connection.waiting()].map(|bytes| bytes.load(Ordering::Relaxed));
+        assert_eq!((all.bytes(), counted), (kept, [unread, kept - unread]));
+    }
+    drop(request);
+    assert_eq!((all.bytes(), connection.waiting().load(Ordering::Relaxed)), (0, 0));
+}
