@@ -48,6 +48,8 @@ pub(super) struct KeyTask {
     pub(super) attempts: Vec<Attempt>,
     /// Set if the guard row was locked: the commands are decided without it.
     pub(super) guard_busy: Option<GuardBusy>,
+    /// Set if a short load did not suffice.
+    pub(super) needs_long_load: bool,
     /// Data that earlier decisions needed and did not have. Needs are kept until the task is done: if each load brought
     /// only the latest need, two needs could alternate without end.
     needs: Vec<Need>,
@@ -77,6 +79,7 @@ impl KeyTask {
             unexplained: 0,
             attempts: Vec::new(),
             guard_busy: None,
+            needs_long_load: false,
             needs: Vec::new(),
         }
     }
@@ -98,6 +101,7 @@ impl KeyTask {
             unexplained: self.unexplained,
             attempts: self.attempts.clone(),
             guard_busy: self.guard_busy.clone(),
+            needs_long_load: self.needs_long_load,
             needs: self.needs.clone(),
         }
     }
@@ -110,11 +114,6 @@ impl KeyTask {
     /// Whether one of the commands is urgent.
     pub(super) fn is_urgent(&self) -> bool {
         self.requests.iter().any(|request| request.command.is_urgent())
-    }
-
-    /// Whether one of the commands needs the number of all permits, which may be thousands of rows to read.
-    pub(super) fn counts_permits(&self) -> bool {
-        self.requests.iter().any(|request| request.command.counts_permits())
     }
 
     /// Whether an earlier write of these commands may have been applied.
@@ -197,6 +196,7 @@ impl KeyTask {
     /// The data that has to be loaded for these commands.
     pub(super) fn load_request(&self) -> LoadRequest {
         let mut load_request = LoadRequest::new(self.id.clone());
+        load_request.may_be_long = self.needs_long_load;
         for request in &self.requests {
             load_request.versions.extend(request.command.named_version());
             load_request.positions |= request.command.may_show_position();

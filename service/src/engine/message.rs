@@ -75,9 +75,19 @@ pub(super) struct UndeliveredGrant {
     pub(super) request_id: RequestId,
 }
 
+/// The loads of a shard. One of each kind may be under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LoadKind {
+    /// Of many keys, each with few rows.
+    Short,
+    /// Of keys with very many permits or waiters, for which other keys need not wait.
+    Long,
+}
+
 /// The result of a load.
 #[derive(Debug)]
 pub(super) struct LoadDone {
+    pub(super) kind: LoadKind,
     pub(super) result: Result<Loaded, StoreError>,
     /// The epoch that was known when the statement was sent.
     pub(super) epoch: Epoch,

@@ -1,6 +1,9 @@
 //! Errors of the store, sorted by how a caller has to react.
 
-use super::classify::{ConnectionRefusal, refused_connection};
+use super::{
+    NotLoaded,
+    classify::{ConnectionRefusal, refused_connection},
+};
 use crate::unavailable::Unavailable;
 
 /// The source of a store error: the error of the database driver. It is only logged.
@@ -65,8 +68,8 @@ impl From<sea_orm::DbErr> for Unreadable {
 pub(super) enum LoadError {
     /// The database failed.
     Database(sea_orm::DbErr),
-    /// The rows of this key cannot be read. Those of other keys may be fine.
-    Unreadable(Unreadable),
+    /// This key was not loaded. Others may be.
+    NotLoaded(NotLoaded),
 }
 
 impl From<sea_orm::DbErr> for LoadError {
@@ -77,7 +80,7 @@ impl From<sea_orm::DbErr> for LoadError {
 
 impl From<Unreadable> for LoadError {
     fn from(unreadable: Unreadable) -> Self {
-        Self::Unreadable(unreadable)
+        Self::NotLoaded(unreadable.into())
     }
 }
 

@@ -65,8 +65,8 @@ pub use traits::{
     TokenStore,
 };
 pub use types::{
-    Committed, FoundToken, HeartbeatResult, HeldCounts, KeyFilter, LoadRequest, Loaded, LockFilter, Page,
-    Peer, PoolUse, WaitingRow, Write,
+    Committed, FoundToken, HeartbeatResult, HeldCounts, KeyFilter, LoadRequest, Loaded, LockFilter,
+    NotLoaded, Page, Peer, PoolUse, WaitingRow, Write,
 };
 pub use url::{DatabaseOptions, DatabasePlace, UrlError};
 #[cfg(test)]

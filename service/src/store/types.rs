@@ -26,6 +26,8 @@ pub struct LoadRequest {
     pub latest_chosen: bool,
     /// Replica whose waiters are loaded, too, at most [`LoadRequest::REAPED_AT_ONCE`].
     pub waiters_of: Option<ReplicaId>,
+    /// Whether more than [`LoadRequest::SHORT_ROWS`] permits and waiters may be read.
+    pub may_be_long: bool,
 }
 
 impl LoadRequest {
@@ -35,6 +37,9 @@ impl LoadRequest {
     pub const PERMITS: usize = 64;
     /// The most waiters of a dead replica that are loaded with a key.
     pub const REAPED_AT_ONCE: usize = 500;
+
+    /// The most permits and waiters of a key that a short load reads.
+    pub const SHORT_ROWS: usize = 512;
 
     /// A request that suffices for most decisions.
     pub fn new(id: KeyId) -> Self {
@@ -47,6 +52,7 @@ impl LoadRequest {
             counts_permits: false,
             latest_chosen: false,
             waiters_of: None,
+            may_be_long: false,
         }
     }
 }
@@ -59,18 +65,32 @@ fn default_rows(usual: usize) -> usize {
     usual
 }
 
+/// Why a key was not loaded, while others were.
+#[derive(Debug, thiserror::Error)]
+pub enum NotLoaded {
+    /// The key cannot be read.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    /// More rows have to be read than a short load reads.
+    #[error("the key has too many rows for a short load")]
+    IsLong,
+    /// The load has read enough permits and waiters of other keys.
+    #[error("the load was full")]
+    WasFull,
+}
+
 /// Loaded keys and the time.
 #[derive(Debug)]
 pub struct Loaded {
-    /// One state for each [`LoadRequest`], in the same order. A key that cannot be read is an error of its own and does
+    /// One state for each [`LoadRequest`], in the same order. A key that was not loaded is an error of its own and does
     /// not affect the others.
-    pub states: Vec<Result<KeyState, Unreadable>>,
+    pub states: Vec<Result<KeyState, NotLoaded>>,
     /// Database time in milliseconds, rounded down, read while the keys were loaded.
     pub db_time: Timestamp,
 }
 
 impl Loaded {
-    /// The writes that `decide` decides on these states. If a key cannot be read, nothing is decided; the next load reports the
+    /// The writes that `decide` decides on these states. If a key was not loaded, nothing is decided; the next load reports the
     /// key.
     pub(super) fn decide(self, decide: impl FnOnce(Vec<KeyState>, Timestamp) -> Vec<Write>) -> Vec<Write> {
         let states = self.states.into_iter().collect::<Result<_, _>>();

@@ -7,23 +7,30 @@ use crate::{
     engine::{
         cache::Basis,
         key_task::KeyTask,
-        message::{LoadDone, Message},
+        message::{LoadDone, LoadKind, Message},
         tasks::spawn_critical,
     },
-    store::{StoreError, Unreadable},
+    store::{LoadRequest, NotLoaded, StoreError, Unreadable},
     unavailable::Unavailable,
 };
 
 impl Shard {
-    /// Starts the next load, if there is one. Its key tasks stay here, so that overdue callers can be answered
+    /// Starts the next loads, if there are any. Their key tasks stay here, so that overdue callers can be answered
     /// meanwhile.
-    pub(super) fn send_next_load(&mut self) {
-        let Some(load_requests) = self.in_flight.loads.begin() else { return };
+    pub(super) fn send_next_loads(&mut self) {
+        for kind in [LoadKind::Short, LoadKind::Long] {
+            if let Some(load_requests) = self.in_flight.loads.begin(kind) {
+                self.send_load(kind, load_requests);
+            }
+        }
+    }
+
+    fn send_load(&self, kind: LoadKind, load_requests: Vec<LoadRequest>) {
         let (shared, outbox) = (self.shared.clone(), self.outbox.clone());
         spawn_critical(async move {
             let (epoch, sent) = (shared.store.epoch(), Instant::now());
             let result = shared.store.load(&load_requests).await;
-            let done = LoadDone { result, epoch, sent, received: Instant::now() };
+            let done = LoadDone { kind, result, epoch, sent, received: Instant::now() };
             // The shard is gone only when the process ends.
             let _ = outbox.send(Message::Loaded(Box::new(done)));
         });
@@ -31,8 +38,8 @@ impl Shard {
 
     /// Decides the tasks of a load that came back.
     pub(super) fn on_loaded(&mut self, done: LoadDone) {
-        let LoadDone { result, epoch, sent, received } = done;
-        let key_tasks = self.in_flight.loads.end();
+        let LoadDone { kind, result, epoch, sent, received } = done;
+        let key_tasks = self.in_flight.loads.end(kind);
         let loaded = match result {
             Ok(loaded) => loaded,
             Err(error) => return self.postpone_all(key_tasks, &error),
@@ -45,11 +52,21 @@ impl Shard {
             return self
                 .postpone_all(key_tasks, &StoreError::Transient("loaded under an earlier epoch".into()));
         }
+        let mut left = Vec::new();
         for (mut key_task, state) in key_tasks.into_iter().zip(loaded.states) {
             let mut state = match state {
                 Ok(state) => Box::new(state),
-                Err(unreadable) => {
+                Err(NotLoaded::Unreadable(unreadable)) => {
                     self.fail_unreadable(key_task, &unreadable);
+                    continue;
+                }
+                Err(NotLoaded::IsLong) => {
+                    key_task.needs_long_load = true;
+                    self.in_flight.loads.push(key_task);
+                    continue;
+                }
+                Err(NotLoaded::WasFull) => {
+                    left.push(key_task);
                     continue;
                 }
             };
@@ -65,6 +82,7 @@ impl Shard {
                 self.decide(key_task, state, Basis::Loaded, &ctx, sent);
             }
         }
+        self.in_flight.loads.push_first(left);
     }
 
     /// Refuses all commands for a key whose rows are inconsistent. Nothing is written to it.

@@ -1,38 +1,38 @@
-//! The load of a shard that is under way, and the key tasks that wait for one.
-
-use std::collections::VecDeque;
+//! The loads of a shard that are under way, and the key tasks that wait for one.
 
 use rustc_hash::FxHashSet;
 
-use super::{intake::Backpressure, room};
+use super::{intake::Backpressure, room, turns::Turns};
 use crate::{
     domain::KeyId,
-    engine::key_task::KeyTask,
+    engine::{key_task::KeyTask, message::LoadKind},
     store::{LoadRequest, Unreadable},
 };
 
 /// The maximum number of keys of a load.
 const MOST_LOADED: usize = 256;
 
-/// The maximum number of tasks of a load that count permits. Each may read thousands of rows, and all others wait for them.
-const MOST_COUNTING: usize = 8;
+/// The maximum number of keys of a long load.
+const MOST_LONG: usize = 8;
 
 /// The number of unreadable keys after which their causes are logged again.
 const MOST_LOGGED: usize = 1_000;
 
-/// The key tasks that wait for a load, and those of the load under way.
+/// The key tasks that wait for a load, and those of the loads under way. In each line the tenants take turns.
 #[derive(Debug, Default)]
 pub(super) struct Loads {
     /// Tasks with urgent commands, kept apart so that a heartbeat does not wait behind thousands of acquires.
-    urgent: VecDeque<KeyTask>,
+    urgent: Turns<KeyTask>,
     /// The other tasks.
-    others: VecDeque<KeyTask>,
-    /// Tasks that count permits. Their tenants take turns.
-    counting: VecDeque<KeyTask>,
+    others: Turns<KeyTask>,
+    /// Tasks of keys with very many permits or waiters, which other tasks do not wait for.
+    long: Turns<KeyTask>,
     /// Tasks that wait until this replica is registered, so that the other replicas know it.
     without_membership: Vec<KeyTask>,
-    /// The tasks of the load under way, if there is one.
-    under_way: Option<Vec<KeyTask>>,
+    /// The tasks of the short load under way, if there is one.
+    short_under_way: Option<Vec<KeyTask>>,
+    /// The tasks of the long load under way, if there is one.
+    long_under_way: Option<Vec<KeyTask>>,
     /// Unreadable keys whose cause was logged.
     unreadable: FxHashSet<KeyId>,
 }
@@ -40,14 +40,26 @@ pub(super) struct Loads {
 impl Loads {
     /// Queues a task for a load.
     pub(super) fn push(&mut self, key_task: KeyTask) {
-        let line = if key_task.counts_permits() {
-            &mut self.counting
+        let tenant = key_task.id.tenant.clone();
+        self.line_of(&key_task).push_back(&tenant, key_task);
+    }
+
+    /// Queues tasks for the next load, before those of their tenants that wait already.
+    pub(super) fn push_first(&mut self, key_tasks: Vec<KeyTask>) {
+        for key_task in key_tasks.into_iter().rev() {
+            let tenant = key_task.id.tenant.clone();
+            self.line_of(&key_task).push_front(&tenant, key_task);
+        }
+    }
+
+    fn line_of(&mut self, key_task: &KeyTask) -> &mut Turns<KeyTask> {
+        if key_task.needs_long_load {
+            &mut self.long
         } else if key_task.is_urgent() {
             &mut self.urgent
         } else {
             &mut self.others
-        };
-        line.push_back(key_task);
+        }
     }
 
     /// Queues a task for a load once this replica is registered.
@@ -62,56 +74,47 @@ impl Loads {
         }
     }
 
-    /// The commands that stay in the intake until others are loaded. Tasks that wait here are loaded in order of
-    /// arrival, regardless of their tenants.
+    /// The commands that stay in the intake until others are loaded.
     pub(super) fn backpressure(&self) -> Backpressure {
         let waiting = self.others.len();
         Backpressure { others: waiting >= 2 * MOST_LOADED, reads: waiting >= MOST_LOADED }
     }
 
-    /// Begins the next load, if none is under way and a task waits for one. Returns what has to be loaded.
-    pub(super) fn begin(&mut self) -> Option<Vec<LoadRequest>> {
-        if self.under_way.is_some() {
+    /// Begins the next load of a kind, if none is under way and a task waits for one. Returns what has to be loaded.
+    pub(super) fn begin(&mut self, kind: LoadKind) -> Option<Vec<LoadRequest>> {
+        if self.slot(kind).is_some() {
             return None;
         }
-        let mut key_tasks = self.take_counting();
-        let most = MOST_LOADED - key_tasks.len();
-        let (urgent, others) = room::split(most, self.urgent.len(), self.others.len());
-        key_tasks.extend(self.urgent.drain(..urgent).chain(self.others.drain(..others)));
+        let key_tasks: Vec<_> = match kind {
+            LoadKind::Short => {
+                let (urgent, others) = room::split(MOST_LOADED, self.urgent.len(), self.others.len());
+                self.urgent.take(urgent).chain(self.others.take(others)).collect()
+            }
+            LoadKind::Long => self.long.take(MOST_LONG).collect(),
+        };
         if key_tasks.is_empty() {
             return None;
         }
         let load_requests = key_tasks.iter().map(KeyTask::load_request).collect();
-        self.under_way = Some(key_tasks);
+        *self.slot(kind) = Some(key_tasks);
         Some(load_requests)
     }
 
-    /// Takes the tasks of the next load that count permits: one of each tenant, then further ones in order of arrival. Tenants
-    /// that had one go behind the others.
-    fn take_counting(&mut self) -> Vec<KeyTask> {
-        if self.counting.len() <= MOST_COUNTING {
-            return self.counting.drain(..).collect();
-        }
-        let mut tenants = FxHashSet::default();
-        let (first, mut others): (Vec<_>, Vec<_>) = self
-            .counting
-            .drain(..)
-            .partition(|task| tenants.len() < MOST_COUNTING && tenants.insert(task.id.tenant.clone()));
-        let further = MOST_COUNTING - first.len();
-        let taken = first.into_iter().chain(others.drain(..further)).collect();
-        others.sort_by_key(|task| tenants.contains(&task.id.tenant));
-        self.counting = others.into();
-        taken
+    /// Ends the load of a kind that is under way. Returns its tasks.
+    pub(super) fn end(&mut self, kind: LoadKind) -> Vec<KeyTask> {
+        self.slot(kind).take().unwrap_or_default()
     }
 
-    /// Ends the load under way. Returns its tasks.
-    pub(super) fn end(&mut self) -> Vec<KeyTask> {
-        self.under_way.take().unwrap_or_default()
+    const fn slot(&mut self, kind: LoadKind) -> &mut Option<Vec<KeyTask>> {
+        match kind {
+            LoadKind::Short => &mut self.short_under_way,
+            LoadKind::Long => &mut self.long_under_way,
+        }
     }
 
     /// Whether no load is under way.
     pub(super) const fn is_idle(&self) -> bool {
-        self.under_way.is_none()
+        self.short_under_way.is_none() && self.long_under_way.is_none()
     }
 
     /// Logs the cause why a key cannot be read, once per key.
@@ -132,15 +135,15 @@ impl Loads {
 
     /// Removes the waiting tasks for which `keep` returns false.
     pub(super) fn retain_waiting(&mut self, mut keep: impl FnMut(&mut KeyTask) -> bool) {
-        self.urgent.retain_mut(&mut keep);
-        self.others.retain_mut(&mut keep);
-        self.counting.retain_mut(&mut keep);
+        self.urgent.retain(&mut keep);
+        self.others.retain(&mut keep);
+        self.long.retain(&mut keep);
         self.without_membership.retain_mut(keep);
     }
 
-    /// The tasks of the load under way.
+    /// The tasks of the loads under way.
     pub(super) fn under_way(&mut self) -> impl Iterator<Item = &mut KeyTask> {
-        self.under_way.iter_mut().flatten()
+        self.short_under_way.iter_mut().chain(&mut self.long_under_way).flatten()
     }
 }
 
@@ -155,7 +158,11 @@ mod tests {
     };
 
     fn key_task(key: &str, command: Command) -> KeyTask {
-        let id = KeyId { tenant: Tenant::trusted("t"), key: Key::trusted(key) };
+        task_of("t", key, command)
+    }
+
+    fn task_of(tenant: &str, key: &str, command: Command) -> KeyTask {
+        let id = KeyId { tenant: Tenant::trusted(tenant), key: Key::trusted(key) };
         KeyTask::new(PendingRequest::internal(id, command, Instant::now()))
     }
 
@@ -166,46 +173,48 @@ mod tests {
 
     /// Guards that no lease ends because its heartbeat waits behind thousands of acquires.
     #[tokio::test]
-    async fn urgent_tasks_are_loaded_first_and_one_load_is_under_way_at_a_time() {
+    async fn urgent_tasks_are_loaded_first_and_one_short_load_is_under_way_at_a_time() {
         let mut loads = Loads::default();
         loads.push(key_task("get", Command::Get(Kind::Mutex)));
         loads.push(key_task("serve", Command::ServeQueue));
-        assert_eq!(keys(loads.begin()), ["serve", "get"]);
+        assert_eq!(keys(loads.begin(LoadKind::Short)), ["serve", "get"]);
         loads.push(key_task("next", Command::ServeQueue));
-        assert!(loads.begin().is_none(), "a load is under way");
-        assert_eq!(loads.end().len(), 2);
-        assert_eq!(keys(loads.begin()), ["next"]);
+        assert!(loads.begin(LoadKind::Short).is_none(), "a load is under way");
+        assert_eq!(loads.end(LoadKind::Short).len(), 2);
+        assert_eq!(keys(loads.begin(LoadKind::Short)), ["next"]);
     }
 
     /// Guards that a tenant whose semaphores have thousands of permits delays no heartbeat of another.
     #[tokio::test]
-    async fn a_load_has_few_tasks_that_count_permits_and_their_tenants_take_turns() {
+    async fn long_loads_delay_no_short_ones_and_their_tenants_take_turns() {
         let mut loads = Loads::default();
-        for number in 0..3 * MOST_COUNTING {
-            loads.push(key_task(&format!("many{number}"), Command::DeleteSemaphore));
+        let long = |tenant: &str, key: &str| {
+            let mut key_task = task_of(tenant, key, Command::ServeQueue);
+            key_task.needs_long_load = true;
+            key_task
+        };
+        for number in 0..2 * MOST_LONG {
+            loads.push(long("t", &format!("many{number}")));
         }
-        let id = KeyId { tenant: Tenant::trusted("other"), key: Key::trusted("few") };
-        loads.push(KeyTask::new(PendingRequest::internal(id, Command::DeleteSemaphore, Instant::now())));
-        loads.push(key_task("serve", Command::ServeQueue));
-        let first = keys(loads.begin());
-        assert_eq!(first.len(), MOST_COUNTING + 1);
-        assert!(first.contains(&"few".to_owned()) && first.contains(&"serve".to_owned()), "{first:?}");
-        loads.end();
-        assert_eq!(keys(loads.begin()).len(), MOST_COUNTING);
-        loads.end();
-        assert_eq!(keys(loads.begin()).len(), MOST_COUNTING);
-        loads.end();
-        assert_eq!(keys(loads.begin()), ["many23"], "in order of arrival");
-        loads.end();
-        assert!(loads.begin().is_none());
+        loads.push(long("other", "few"));
+        let requests = loads.begin(LoadKind::Long);
+        assert!(requests.iter().flatten().all(|request| request.may_be_long));
+        let first = keys(requests);
+        assert_eq!((first.len(), &*first[0], &*first[1]), (MOST_LONG, "many0", "few"));
+        loads.push(key_task("short", Command::ServeQueue));
+        assert_eq!(keys(loads.begin(LoadKind::Short)), ["short"]);
+        assert!(loads.begin(LoadKind::Long).is_none(), "one is under way");
+        let left = loads.end(LoadKind::Long).split_off(6);
+        loads.push_first(left);
+        assert_eq!(keys(loads.begin(LoadKind::Long))[..3], ["many5", "many6", "many7"]);
     }
 
     #[tokio::test]
     async fn tasks_that_need_membership_are_loaded_once_there_is_one() {
         let mut loads = Loads::default();
         loads.push_without_membership(key_task("a", Command::ServeQueue));
-        assert!(loads.begin().is_none());
+        assert!(loads.begin(LoadKind::Short).is_none());
         loads.on_registered();
-        assert_eq!(keys(loads.begin()), ["a"]);
+        assert_eq!(keys(loads.begin(LoadKind::Short)), ["a"]);
     }
 }

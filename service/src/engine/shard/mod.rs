@@ -30,6 +30,7 @@ mod outcome;
 mod overload;
 mod room;
 mod trail;
+mod turns;
 mod under_lock;
 mod waiting;
 
@@ -201,7 +202,7 @@ impl Shard {
         {}
         self.try_blocked();
         self.commit_guarded();
-        self.send_next_load();
+        self.send_next_loads();
         self.schedule_deadline_check();
         if self.intake.is_empty() && self.waiters.is_empty() && self.in_flight.is_idle() {
             self.drain.note_idle();

@@ -17,7 +17,7 @@ use crate::{
         message::{DecidedUnderLock, Message},
         tasks::spawn_critical,
     },
-    store::StoreError,
+    store::{LoadRequest, StoreError},
 };
 
 /// The pause before a decision under the database's lock is tried again.
@@ -34,7 +34,8 @@ impl Shard {
         spawn_critical(async move {
             let sent = Instant::now();
             let mut decided = None;
-            let load_requests = [copy.load_request()];
+            // Nobody else waits for this load.
+            let load_requests = [LoadRequest { may_be_long: true, ..copy.load_request() }];
             let mut decide = |states: Vec<KeyState>, db_time| {
                 let now = shared.clock.extrapolate(db_time, sent, Instant::now());
                 // If an attempt was applied there is nothing to decide: the next load finds that attempt.

@@ -15,10 +15,15 @@ use super::{
 use crate::{
     domain::{Epoch, KeyId, Place, ReplicaId, Timestamp, Waiter},
     store::{
-        Committed, DecideLocked, HeartbeatResult, KeyStore, LoadRequest, Loaded, Notifications, Peer,
-        ReplicaStore, StoreError, WaitingRow, WithoutLists, Write,
+        Committed, DecideLocked, HeartbeatResult, KeyStore, LoadRequest, Loaded, NotLoaded, Notifications,
+        Peer, ReplicaStore, StoreError, WaitingRow, WithoutLists, Write,
     },
 };
+
+/// The most permits and waiters of a key in a short load, few enough that loads of both kinds are simulated.
+const SHORT_ROWS: usize = 3;
+/// The most keys with permits or waiters in a load.
+const KEYS_WITH_CHILDREN: usize = 2;
 
 /// A replica's store.
 pub(in super::super) struct Connection {
@@ -57,12 +62,21 @@ impl KeyStore for Connection {
             .await?;
         // Permits and waiters are read after the rows, and may be newer.
         let mut states = Vec::with_capacity(load_requests.len());
+        let mut keys_left = KEYS_WITH_CHILDREN;
         for (load_request, row) in load_requests.iter().zip(rows) {
             if database.draw(|random| random.random_bool(0.2)) {
                 database.travel().await;
             }
             let rows = database.tables().keys.get(&load_request.id).cloned().unwrap_or_default();
-            states.push(Ok(rows.view(row, load_request, db_time)));
+            let children = rows.waiters.len() + rows.permits.len();
+            states.push(if children > SHORT_ROWS && !load_request.may_be_long {
+                Err(NotLoaded::IsLong)
+            } else if children > 0 && keys_left == 0 {
+                Err(NotLoaded::WasFull)
+            } else {
+                keys_left -= usize::from(children > 0);
+                Ok(rows.view(row, load_request, db_time))
+            });
         }
         database.is_there(server)?;
         Ok(Loaded { states, db_time: Timestamp(db_time) })

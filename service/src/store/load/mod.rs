@@ -4,6 +4,7 @@
 //! every change of a permit or a waiter rewrites the row. An answer that writes nothing holds for the later moment.
 
 mod permits;
+mod room;
 
 use std::collections::BTreeMap;
 
@@ -11,8 +12,9 @@ use rustc_hash::FxHashMap;
 use sea_orm::{ConnectionTrait, DbErr, Value};
 use uuid::Uuid;
 
+use self::room::{LoadRoom, counts_permits};
 use super::{
-    LoadRequest, Loaded, StoreError,
+    LoadRequest, Loaded, NotLoaded, StoreError,
     children::keys_text,
     classify::{Purpose, classify},
     dialect::Dialect,
@@ -63,22 +65,31 @@ impl SqlStore {
         self.with_children(db, load_requests, read_states(&rows, load_requests.len())?).await
     }
 
-    /// Adds queues and permits.
+    /// Adds queues and permits, as far as the load has room for them.
     async fn with_children(
         &self,
         db: &impl ConnectionTrait,
         load_requests: &[LoadRequest],
-        (mut states, db_time): ReadStates,
+        (states, db_time): ReadStates,
     ) -> Result<Loaded, DbErr> {
-        for (load_request, loaded) in load_requests.iter().zip(&mut states) {
-            let Ok(state) = loaded else { continue };
-            match self.load_children(db, load_request, state, db_time).await {
-                Ok(()) => {}
-                Err(LoadError::Database(error)) => return Err(error),
-                Err(LoadError::Unreadable(unreadable)) => *loaded = Err(unreadable),
+        let mut room = LoadRoom::default();
+        let mut loaded = Vec::with_capacity(states.len());
+        for (load_request, state) in load_requests.iter().zip(states) {
+            let mut state = state.map_err(NotLoaded::from);
+            if let Ok(found) = &mut state {
+                let added = match room.admit(load_request, found) {
+                    Ok(()) => self.load_children(db, load_request, found, db_time).await,
+                    Err(not_loaded) => Err(LoadError::NotLoaded(not_loaded)),
+                };
+                match added {
+                    Ok(()) => {}
+                    Err(LoadError::Database(error)) => return Err(error),
+                    Err(LoadError::NotLoaded(not_loaded)) => state = Err(not_loaded),
+                }
             }
+            loaded.push(state);
         }
-        Ok(Loaded { states, db_time })
+        Ok(Loaded { states: loaded, db_time })
     }
 
     /// Adds the queue and the permits of one key.
@@ -95,7 +106,7 @@ impl SqlStore {
             state.queue.asked.clone_from(&load_request.versions);
         }
         if let Body::Semaphore(semaphore) = &mut state.body {
-            let is_counted = load_request.counts_permits || semaphore.permits.slots > semaphore.max_size;
+            let is_counted = counts_permits(load_request, semaphore);
             if semaphore.guarded {
                 // Boxed, since it is rare and would make the future of every load larger.
                 Box::pin(self.load_guarded(db, load_request, &mut semaphore.permits, db_time)).await?;

@@ -10,8 +10,8 @@ use std::collections::VecDeque;
 use rustc_hash::FxHashMap;
 
 use crate::{
-    domain::{KeyId, Tenant},
-    engine::pending_request::PendingRequest,
+    domain::KeyId,
+    engine::{pending_request::PendingRequest, shard::turns::Turns},
 };
 
 /// The leaves of one key.
@@ -26,12 +26,8 @@ struct KeyLeaves {
 #[derive(Debug, Default)]
 pub(super) struct Leaves {
     by_key: FxHashMap<KeyId, KeyLeaves>,
-    /// Keys with leaves that are not known to be busy. No tenant has an empty queue here.
-    ready: FxHashMap<Tenant, VecDeque<KeyId>>,
-    /// The tenants with such keys, in the order of their turns.
-    turns: VecDeque<Tenant>,
-    /// The number of such keys.
-    ready_keys: usize,
+    /// Keys with leaves that are not known to be busy.
+    ready: Turns<KeyId>,
 }
 
 impl Leaves {
@@ -48,32 +44,13 @@ impl Leaves {
             && !leaves.is_ready
         {
             leaves.is_ready = true;
-            let keys = self.ready.entry(id.tenant.clone()).or_default();
-            if keys.is_empty() {
-                self.turns.push_back(id.tenant.clone());
-            }
-            keys.push_back(id.clone());
-            self.ready_keys += 1;
+            self.ready.push_back(&id.tenant, id.clone());
         }
-    }
-
-    /// Removes and returns the next key of the tenant whose turn it is.
-    fn pop_ready(&mut self) -> Option<KeyId> {
-        let tenant = self.turns.pop_front()?;
-        let keys = self.ready.get_mut(&tenant)?;
-        let id = keys.pop_front();
-        self.ready_keys -= 1;
-        if keys.is_empty() {
-            self.ready.remove(&tenant);
-        } else {
-            self.turns.push_back(tenant);
-        }
-        id
     }
 
     /// The number of keys with leaves that are not known to be busy.
     pub(super) const fn ready_keys(&self) -> usize {
-        self.ready_keys
+        self.ready.len()
     }
 
     /// Whether there are no leaves.
@@ -88,7 +65,7 @@ impl Leaves {
         most: usize,
         is_busy: impl Fn(&KeyId) -> bool,
     ) -> Option<Vec<PendingRequest>> {
-        while let Some(id) = self.pop_ready() {
+        while let Some(id) = self.ready.pop() {
             let Some(leaves) = self.by_key.get_mut(&id) else { continue };
             leaves.is_ready = false;
             if is_busy(&id) {
@@ -119,7 +96,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        domain::{Command, Key, LeaveReason, RequestFlags},
+        domain::{Command, Key, LeaveReason, RequestFlags, Tenant},
         engine::ids,
     };
 
@@ -151,6 +128,7 @@ mod tests {
         assert_eq!(leaves.next_key(2, |_| false).map(|taken| taken.len()), Some(1));
         assert!(leaves.is_empty() && leaves.ready_keys() == 0);
     }
+
     #[tokio::test]
     async fn tenants_take_turns() {
         let mut leaves = Leaves::default();

@@ -23,7 +23,7 @@ use crate::{
         RequestFlags, Timestamp, Waiter,
     },
     engine::ids,
-    store::{Committed, LoadRequest, Unreadable, Write},
+    store::{Committed, LoadRequest, NotLoaded, Unreadable, Write},
 };
 
 /// The database. Its clock follows tokio's (paused) time, plus an offset that a test can change.
@@ -107,9 +107,15 @@ impl MemoryStore {
     }
 
     /// The state of a key as a load returns it.
-    fn read(&self, load_request: &LoadRequest) -> Result<KeyState, Unreadable> {
-        let is_corrupt = self.tables().corrupt.contains(&load_request.id);
-        if is_corrupt { Err(Unreadable("corrupt".into())) } else { Ok(self.view(load_request)) }
+    fn read(&self, load_request: &LoadRequest) -> Result<KeyState, NotLoaded> {
+        if self.tables().corrupt.contains(&load_request.id) {
+            return Err(Unreadable("corrupt".into()).into());
+        }
+        let waiters = self.row(&load_request.id).queue.head.len();
+        if waiters > LoadRequest::SHORT_ROWS && !load_request.may_be_long {
+            return Err(NotLoaded::IsLong);
+        }
+        Ok(self.view(load_request))
     }
 
     /// Makes the rows of a key inconsistent.

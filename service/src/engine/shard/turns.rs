@@ -1,0 +1,108 @@
+//! Queues of tenants that take turns: a tenant with very much work delays only its own.
+
+use std::collections::VecDeque;
+
+use rustc_hash::FxHashMap;
+
+use crate::domain::Tenant;
+
+/// Work in one queue for each tenant. The tenants take turns.
+#[derive(Debug)]
+pub(super) struct Turns<T> {
+    /// No tenant has an empty queue here.
+    queues: FxHashMap<Tenant, VecDeque<T>>,
+    /// The tenants with queues, in the order of their turns.
+    order: VecDeque<Tenant>,
+    len: usize,
+}
+
+impl<T> Default for Turns<T> {
+    fn default() -> Self {
+        Self { queues: FxHashMap::default(), order: VecDeque::new(), len: 0 }
+    }
+}
+
+impl<T> Turns<T> {
+    /// Adds work to the end of the tenant's queue.
+    pub(super) fn push_back(&mut self, tenant: &Tenant, work: T) {
+        self.queue_of(tenant).push_back(work);
+    }
+
+    /// Adds work to the front of the tenant's queue.
+    pub(super) fn push_front(&mut self, tenant: &Tenant, work: T) {
+        self.queue_of(tenant).push_front(work);
+    }
+
+    /// The queue of a tenant, to which one piece of work is about to be added.
+    fn queue_of(&mut self, tenant: &Tenant) -> &mut VecDeque<T> {
+        self.len += 1;
+        self.queues.entry(tenant.clone()).or_insert_with(|| {
+            self.order.push_back(tenant.clone());
+            VecDeque::new()
+        })
+    }
+
+    /// Removes and returns the first piece of work of the tenant whose turn it is.
+    pub(super) fn pop(&mut self) -> Option<T> {
+        let tenant = self.order.pop_front()?;
+        let queue = self.queues.get_mut(&tenant)?;
+        let work = queue.pop_front();
+        self.len -= 1;
+        if queue.is_empty() {
+            self.queues.remove(&tenant);
+        } else {
+            self.order.push_back(tenant);
+        }
+        work
+    }
+
+    /// Removes and returns at most so many pieces of work, from the tenants in turn.
+    pub(super) fn take(&mut self, most: usize) -> impl Iterator<Item = T> {
+        std::iter::from_fn(|| self.pop()).take(most)
+    }
+
+    /// The number of pieces of work.
+    pub(super) const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Removes the work for which `keep` returns false.
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&mut T) -> bool) {
+        self.queues.retain(|_, queue| {
+            queue.retain_mut(&mut keep);
+            !queue.is_empty()
+        });
+        self.len = self.queues.values().map(VecDeque::len).sum();
+        let queues = &self.queues;
+        self.order.retain(|tenant| queues.contains_key(tenant));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn turns(work: &[(&str, u8)]) -> Turns<u8> {
+        let mut turns = Turns::default();
+        for (tenant, work) in work {
+            turns.push_back(&Tenant::trusted(tenant), *work);
+        }
+        turns
+    }
+
+    #[test]
+    fn tenants_take_turns_and_the_work_of_one_keeps_its_order() {
+        let mut turns = turns(&[("a", 1), ("a", 2), ("a", 3), ("b", 4)]);
+        assert_eq!(turns.take(2).collect::<Vec<_>>(), [1, 4]);
+        turns.push_front(&Tenant::trusted("a"), 0);
+        assert_eq!((turns.len(), turns.take(9).collect::<Vec<_>>()), (3, vec![0, 2, 3]));
+        assert_eq!((turns.len(), turns.pop()), (0, None));
+    }
+
+    #[test]
+    fn a_tenant_without_work_has_no_turn() {
+        let mut turns = turns(&[("a", 1), ("b", 2), ("b", 3)]);
+        turns.retain(|work| *work > 1);
+        assert_eq!((turns.len(), turns.take(9).collect::<Vec<_>>()), (2, vec![2, 3]));
+    }
+}
