@@ -6,7 +6,7 @@ use crate::{
         Command, Context, Decided, EarlierDecision, Effects, GuardBusy, KeyChange, KeyId, KeyState, Need,
         RowVersion, Token, Verdict,
     },
-    store::{LoadRequest, Write},
+    store::{LoadKind, LoadRequest, Write},
 };
 
 /// A write whose outcome is unknown: the statement was sent and no answer came.
@@ -48,8 +48,8 @@ pub(super) struct KeyTask {
     pub(super) attempts: Vec<Attempt>,
     /// Set if the guard row was locked: the commands are decided without it.
     pub(super) guard_busy: Option<GuardBusy>,
-    /// Set if a short load did not suffice.
-    pub(super) needs_long_load: bool,
+    /// The load that the task needs, as far as is known.
+    pub(super) load_kind: LoadKind,
     /// Data that earlier decisions needed and did not have. Needs are kept until the task is done: if each load brought
     /// only the latest need, two needs could alternate without end.
     needs: Vec<Need>,
@@ -79,7 +79,7 @@ impl KeyTask {
             unexplained: 0,
             attempts: Vec::new(),
             guard_busy: None,
-            needs_long_load: false,
+            load_kind: LoadKind::Short,
             needs: Vec::new(),
         }
     }
@@ -101,7 +101,7 @@ impl KeyTask {
             unexplained: self.unexplained,
             attempts: self.attempts.clone(),
             guard_busy: self.guard_busy.clone(),
-            needs_long_load: self.needs_long_load,
+            load_kind: self.load_kind,
             needs: self.needs.clone(),
         }
     }
@@ -196,7 +196,7 @@ impl KeyTask {
     /// The data that has to be loaded for these commands.
     pub(super) fn load_request(&self) -> LoadRequest {
         let mut load_request = LoadRequest::new(self.id.clone());
-        load_request.may_be_long = self.needs_long_load;
+        load_request.kind = self.load_kind;
         for request in &self.requests {
             load_request.versions.extend(request.command.named_version());
             load_request.positions |= request.command.may_show_position();

@@ -11,7 +11,7 @@ use tokio::{
 use super::{key_task::KeyTask, pending_request::PendingRequest};
 use crate::{
     domain::{Epoch, GuardBusy, KeyId, RequestId, Verdict, Version},
-    store::{Committed, Loaded, StoreError, WaitingRow, Write},
+    store::{Committed, LoadKind, Loaded, StoreError, WaitingRow, Write},
 };
 
 /// A message to a shard. The results of the shard's own loads and commits are messages too, so that one queue orders
@@ -73,15 +73,6 @@ pub(super) struct UndeliveredGrant {
     pub(super) chosen: bool,
     /// The request that was granted.
     pub(super) request_id: RequestId,
-}
-
-/// The loads of a shard. One of each kind may be under way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LoadKind {
-    /// Of many keys, each with few rows.
-    Short,
-    /// Of keys with very many permits or waiters, for which other keys need not wait.
-    Long,
 }
 
 /// The result of a load.

@@ -65,7 +65,7 @@ pub use traits::{
     TokenStore,
 };
 pub use types::{
-    Committed, FoundToken, HeartbeatResult, HeldCounts, KeyFilter, LoadRequest, Loaded, LockFilter,
+    Committed, FoundToken, HeartbeatResult, HeldCounts, KeyFilter, LoadKind, LoadRequest, Loaded, LockFilter,
     NotLoaded, Page, Peer, PoolUse, WaitingRow, Write,
 };
 pub use url::{DatabaseOptions, DatabasePlace, UrlError};

@@ -6,6 +6,15 @@ use crate::domain::{
     KeyChange, KeyId, KeyState, Owner, ReplicaId, RequestId, RowVersion, Timestamp, Token, Version,
 };
 
+/// The kinds of loads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoadKind {
+    /// A load of many keys. At most [`LoadRequest::SHORT_ROWS`] permits and waiters of each are read.
+    Short,
+    /// A load of keys of which more has to be read. Other keys do not wait for it.
+    Long,
+}
+
 /// The part of a key that a decision needs. The key's row is always loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LoadRequest {
@@ -26,8 +35,8 @@ pub struct LoadRequest {
     pub latest_chosen: bool,
     /// Replica whose waiters are loaded, too, at most [`LoadRequest::REAPED_AT_ONCE`].
     pub waiters_of: Option<ReplicaId>,
-    /// Whether more than [`LoadRequest::SHORT_ROWS`] permits and waiters may be read.
-    pub may_be_long: bool,
+    /// The load that the request is part of.
+    pub kind: LoadKind,
 }
 
 impl LoadRequest {
@@ -38,7 +47,7 @@ impl LoadRequest {
     /// The most waiters of a dead replica that are loaded with a key.
     pub const REAPED_AT_ONCE: usize = 500;
 
-    /// The most permits and waiters of a key that a short load reads.
+    /// The most permits and waiters of a key in a short load.
     pub const SHORT_ROWS: usize = 512;
 
     /// A request that suffices for most decisions.
@@ -52,7 +61,7 @@ impl LoadRequest {
             counts_permits: false,
             latest_chosen: false,
             waiters_of: None,
-            may_be_long: false,
+            kind: LoadKind::Short,
         }
     }
 }

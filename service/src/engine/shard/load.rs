@@ -7,10 +7,10 @@ use crate::{
     engine::{
         cache::Basis,
         key_task::KeyTask,
-        message::{LoadDone, LoadKind, Message},
+        message::{LoadDone, Message},
         tasks::spawn_critical,
     },
-    store::{LoadRequest, NotLoaded, StoreError, Unreadable},
+    store::{LoadKind, LoadRequest, NotLoaded, StoreError, Unreadable},
     unavailable::Unavailable,
 };
 
@@ -61,7 +61,7 @@ impl Shard {
                     continue;
                 }
                 Err(NotLoaded::IsLong) => {
-                    key_task.needs_long_load = true;
+                    key_task.load_kind = LoadKind::Long;
                     self.in_flight.loads.push(key_task);
                     continue;
                 }

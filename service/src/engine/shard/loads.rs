@@ -5,8 +5,8 @@ use rustc_hash::FxHashSet;
 use super::{intake::Backpressure, room, turns::Turns};
 use crate::{
     domain::KeyId,
-    engine::{key_task::KeyTask, message::LoadKind},
-    store::{LoadRequest, Unreadable},
+    engine::key_task::KeyTask,
+    store::{LoadKind, LoadRequest, Unreadable},
 };
 
 /// The maximum number of keys of a load.
@@ -53,12 +53,10 @@ impl Loads {
     }
 
     fn line_of(&mut self, key_task: &KeyTask) -> &mut Turns<KeyTask> {
-        if key_task.needs_long_load {
-            &mut self.long
-        } else if key_task.is_urgent() {
-            &mut self.urgent
-        } else {
-            &mut self.others
+        match key_task.load_kind {
+            LoadKind::Long => &mut self.long,
+            LoadKind::Short if key_task.is_urgent() => &mut self.urgent,
+            LoadKind::Short => &mut self.others,
         }
     }
 
@@ -190,7 +188,7 @@ mod tests {
         let mut loads = Loads::default();
         let long = |tenant: &str, key: &str| {
             let mut key_task = task_of(tenant, key, Command::ServeQueue);
-            key_task.needs_long_load = true;
+            key_task.load_kind = LoadKind::Long;
             key_task
         };
         for number in 0..2 * MOST_LONG {
@@ -198,7 +196,7 @@ mod tests {
         }
         loads.push(long("other", "few"));
         let requests = loads.begin(LoadKind::Long);
-        assert!(requests.iter().flatten().all(|request| request.may_be_long));
+        assert!(requests.iter().flatten().all(|request| request.kind == LoadKind::Long));
         let first = keys(requests);
         assert_eq!((first.len(), &*first[0], &*first[1]), (MOST_LONG, "many0", "few"));
         loads.push(key_task("short", Command::ServeQueue));

@@ -17,7 +17,7 @@ use crate::{
         message::{DecidedUnderLock, Message},
         tasks::spawn_critical,
     },
-    store::{LoadRequest, StoreError},
+    store::{LoadKind, LoadRequest, StoreError},
 };
 
 /// The pause before a decision under the database's lock is tried again.
@@ -35,7 +35,7 @@ impl Shard {
             let sent = Instant::now();
             let mut decided = None;
             // Nobody else waits for this load.
-            let load_requests = [LoadRequest { may_be_long: true, ..copy.load_request() }];
+            let load_requests = [LoadRequest { kind: LoadKind::Long, ..copy.load_request() }];
             let mut decide = |states: Vec<KeyState>, db_time| {
                 let now = shared.clock.extrapolate(db_time, sent, Instant::now());
                 // If an attempt was applied there is nothing to decide: the next load finds that attempt.

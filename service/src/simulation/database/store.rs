@@ -15,8 +15,8 @@ use super::{
 use crate::{
     domain::{Epoch, KeyId, Place, ReplicaId, Timestamp, Waiter},
     store::{
-        Committed, DecideLocked, HeartbeatResult, KeyStore, LoadRequest, Loaded, NotLoaded, Notifications,
-        Peer, ReplicaStore, StoreError, WaitingRow, WithoutLists, Write,
+        Committed, DecideLocked, HeartbeatResult, KeyStore, LoadKind, LoadRequest, Loaded, NotLoaded,
+        Notifications, Peer, ReplicaStore, StoreError, WaitingRow, WithoutLists, Write,
     },
 };
 
@@ -69,7 +69,7 @@ impl KeyStore for Connection {
             }
             let rows = database.tables().keys.get(&load_request.id).cloned().unwrap_or_default();
             let children = rows.waiters.len() + rows.permits.len();
-            states.push(if children > SHORT_ROWS && !load_request.may_be_long {
+            states.push(if children > SHORT_ROWS && load_request.kind == LoadKind::Short {
                 Err(NotLoaded::IsLong)
             } else if children > 0 && keys_left == 0 {
                 Err(NotLoaded::WasFull)

@@ -5,7 +5,7 @@
 
 use crate::{
     domain::{Body, KeyState, Semaphore},
-    store::{LoadRequest, NotLoaded},
+    store::{LoadKind, LoadRequest, NotLoaded},
 };
 
 /// The number of permits and waiters of a load.
@@ -33,7 +33,7 @@ impl LoadRoom {
         if rows == 0 {
             return Ok(());
         }
-        if rows > LoadRequest::SHORT_ROWS && !load_request.may_be_long {
+        if rows > LoadRequest::SHORT_ROWS && load_request.kind == LoadKind::Short {
             return Err(NotLoaded::IsLong);
         }
         let rows = rows.max(ROWS_OF_STATEMENT);
@@ -88,7 +88,7 @@ mod tests {
             |load_request: &LoadRequest, state: &KeyState| LoadRoom::default().admit(load_request, state);
         assert!(admit(&request(), &semaphore(5_000)).is_ok(), "64 permits suffice");
         assert!(matches!(admit(&counting, &semaphore(5_000)), Err(NotLoaded::IsLong)));
-        assert!(admit(&LoadRequest { may_be_long: true, ..counting }, &semaphore(5_000)).is_ok());
+        assert!(admit(&LoadRequest { kind: LoadKind::Long, ..counting }, &semaphore(5_000)).is_ok());
     }
 
     #[test]

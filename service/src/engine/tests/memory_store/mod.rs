@@ -23,7 +23,7 @@ use crate::{
         RequestFlags, Timestamp, Waiter,
     },
     engine::ids,
-    store::{Committed, LoadRequest, NotLoaded, Unreadable, Write},
+    store::{Committed, LoadKind, LoadRequest, NotLoaded, Unreadable, Write},
 };
 
 /// The database. Its clock follows tokio's (paused) time, plus an offset that a test can change.
@@ -112,7 +112,7 @@ impl MemoryStore {
             return Err(Unreadable("corrupt".into()).into());
         }
         let waiters = self.row(&load_request.id).queue.head.len();
-        if waiters > LoadRequest::SHORT_ROWS && !load_request.may_be_long {
+        if waiters > LoadRequest::SHORT_ROWS && load_request.kind == LoadKind::Short {
             return Err(NotLoaded::IsLong);
         }
         Ok(self.view(load_request))
