@@ -1,7 +1,7 @@
 //! Counts the memory of the heads that h2 remembers for a client.
 //!
 //! HPACK lets a client name headers, and paths, that later requests refer to. h2 keeps the whole piece of the connection that such a name
-//! came with, and up to a hundred of them: 2 MiB without any request under way. Clients with a valid credential are trusted not to do
+//! came with, and up to a hundred of them: 4 MiB without any request under way. Clients with a valid credential are trusted not to do
 //! that on very many connections. From all others the bytes that they have sent count, since each could be kept. They
 //! count as they are read, and not only with a request: h2 also remembers what comes with a head that it refuses itself.
 
@@ -11,7 +11,7 @@ use super::connection_memory::{ConnectionMemory, Counted};
 use crate::http::connection::Connection;
 
 /// The most that h2 remembers for a client, in bytes.
-const MOST_BYTES: usize = 2 * 1024 * 1024;
+const MOST_BYTES: usize = 4 * 1024 * 1024;
 /// The bytes are counted in steps of this size. An ordinary client sends less before it has shown a credential.
 const STEP: usize = 16 * 1024;
 
