@@ -21,6 +21,7 @@ mod queue;
 mod reply;
 mod request_id;
 mod revoked;
+mod size;
 mod state;
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,15 @@ fn force(version: Option<Version>) -> Command {
     Command::ForceRelease(ForcedRelease { kind: Kind::Mutex, version, data, delete_lock, by, reason })
 }
 
+/// Otherwise a tenant could store sixty times as much as its limit in reasons.
+#[test]
+fn the_text_of_a_forced_release_counts_as_stored() {
+    let scene = Scene::held();
+    let Command::ForceRelease(forced) = force(None) else { panic!("it is forced") };
+    let with_text = Command::ForceRelease(ForcedRelease { by: Some("x".repeat(1_000).into()), ..forced });
+    assert!(scene.decide(&with_text).1.growth() >= 1_000);
+}
+
 #[test]
 fn a_forced_release_of_a_lease_that_has_ended_changes_nothing() {
     let mut scene = Scene::held();

@@ -108,15 +108,7 @@ impl States {
 
 /// The approximate size of a state in bytes, including its entry in the map.
 fn weight(state: &KeyState) -> usize {
-    const WAITER_BYTES: usize = 256;
-    const PERMIT_BYTES: usize = 256;
-    let body = match &state.body {
-        Body::Absent => 0,
-        Body::Mutex(mutex) => mutex.data.as_ref().map_or(0, |data| data.as_str().len()),
-        Body::Semaphore(semaphore) => semaphore.permits.known.len() * PERMIT_BYTES,
-    };
-    let ended = size_of_val(state.ended.as_slice()) + state.revoked.bytes();
-    size_of::<(KeyId, KeyState)>() + 128 + body + ended + state.queue.head.len() * WAITER_BYTES
+    size_of::<KeyId>() + 128 + state.bytes()
 }
 
 #[cfg(test)]

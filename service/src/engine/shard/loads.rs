@@ -29,6 +29,9 @@ pub(super) struct Loads {
     long: Turns<KeyTask>,
     /// Tasks that wait until this replica is registered, so that the other replicas know it.
     without_membership: Vec<KeyTask>,
+    /// Whether the last short load began with an urgent task. They alternate: the first key of a load is read even if
+    /// it fills the load.
+    began_with_urgent: bool,
     /// The tasks of the short load under way, if there is one.
     short_under_way: Option<Vec<KeyTask>>,
     /// The tasks of the long load under way, if there is one.
@@ -48,7 +51,7 @@ impl Loads {
     pub(super) fn push_first(&mut self, key_tasks: Vec<KeyTask>) {
         for key_task in key_tasks.into_iter().rev() {
             let tenant = key_task.id.tenant.clone();
-            self.line_of(&key_task).push_front(&tenant, key_task);
+            self.line_of(&key_task).put_back(&tenant, key_task);
         }
     }
 
@@ -86,7 +89,10 @@ impl Loads {
         let key_tasks: Vec<_> = match kind {
             LoadKind::Short => {
                 let (urgent, others) = room::split(MOST_LOADED, self.urgent.len(), self.others.len());
-                self.urgent.take(urgent).chain(self.others.take(others)).collect()
+                let first = if self.began_with_urgent { self.others.pop() } else { None };
+                self.began_with_urgent = first.is_none();
+                let others = others - usize::from(first.is_some());
+                first.into_iter().chain(self.urgent.take(urgent)).chain(self.others.take(others)).collect()
             }
             LoadKind::Long => self.long.take(MOST_LONG).collect(),
         };
@@ -180,6 +186,21 @@ mod tests {
         assert!(loads.begin(LoadKind::Short).is_none(), "a load is under way");
         assert_eq!(loads.end(LoadKind::Short).len(), 2);
         assert_eq!(keys(loads.begin(LoadKind::Short)), ["next"]);
+    }
+
+    /// Guards that commands that are not urgent are loaded, although urgent ones fill each load.
+    #[tokio::test]
+    async fn every_second_load_begins_with_a_task_that_is_not_urgent() {
+        let mut loads = Loads::default();
+        let first_keys = (0..4).map(|number| {
+            loads.push(key_task(&format!("urgent{number}"), Command::ServeQueue));
+            loads.push(key_task(&format!("get{number}"), Command::Get(Kind::Mutex)));
+            let first = keys(loads.begin(LoadKind::Short)).remove(0);
+            let left = loads.end(LoadKind::Short).split_off(1);
+            loads.push_first(left);
+            first
+        });
+        assert_eq!(first_keys.collect::<Vec<_>>(), ["urgent0", "get0", "urgent1", "get1"]);
     }
 
     /// Guards that a tenant whose semaphores have thousands of permits delays no heartbeat of another.

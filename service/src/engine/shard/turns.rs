@@ -25,21 +25,24 @@ impl<T> Default for Turns<T> {
 impl<T> Turns<T> {
     /// Adds work to the end of the tenant's queue.
     pub(super) fn push_back(&mut self, tenant: &Tenant, work: T) {
-        self.queue_of(tenant).push_back(work);
-    }
-
-    /// Adds work to the front of the tenant's queue.
-    pub(super) fn push_front(&mut self, tenant: &Tenant, work: T) {
-        self.queue_of(tenant).push_front(work);
-    }
-
-    /// The queue of a tenant, to which one piece of work is about to be added.
-    fn queue_of(&mut self, tenant: &Tenant) -> &mut VecDeque<T> {
-        self.len += 1;
-        self.queues.entry(tenant.clone()).or_insert_with(|| {
+        let queue = self.queues.entry(tenant.clone()).or_default();
+        if queue.is_empty() {
             self.order.push_back(tenant.clone());
-            VecDeque::new()
-        })
+        }
+        queue.push_back(work);
+        self.len += 1;
+    }
+
+    /// Puts back work that was taken, before all other work. Several pieces are put back in the reverse order.
+    ///
+    /// If the tenant did not get the next turn, too, the work of another one could take its place again and again.
+    pub(super) fn put_back(&mut self, tenant: &Tenant, work: T) {
+        if self.order.front() != Some(tenant) {
+            self.order.retain(|other| other != tenant);
+            self.order.push_front(tenant.clone());
+        }
+        self.queues.entry(tenant.clone()).or_default().push_front(work);
+        self.len += 1;
     }
 
     /// Removes and returns the first piece of work of the tenant whose turn it is.
@@ -94,9 +97,19 @@ mod tests {
     fn tenants_take_turns_and_the_work_of_one_keeps_its_order() {
         let mut turns = turns(&[("a", 1), ("a", 2), ("a", 3), ("b", 4)]);
         assert_eq!(turns.take(2).collect::<Vec<_>>(), [1, 4]);
-        turns.push_front(&Tenant::trusted("a"), 0);
-        assert_eq!((turns.len(), turns.take(9).collect::<Vec<_>>()), (3, vec![0, 2, 3]));
+        assert_eq!((turns.len(), turns.take(9).collect::<Vec<_>>()), (2, vec![2, 3]));
         assert_eq!((turns.len(), turns.pop()), (0, None));
+    }
+
+    /// Guards that a piece of work whose place others take is not put off for ever.
+    #[test]
+    fn work_that_is_put_back_comes_first_in_its_order() {
+        let mut turns = turns(&[("a", 1), ("a", 2), ("a", 3), ("a", 4), ("b", 5)]);
+        assert_eq!(turns.take(4).collect::<Vec<_>>(), [1, 5, 2, 3]);
+        for (tenant, work) in [("a", 3), ("a", 2), ("b", 5)] {
+            turns.put_back(&Tenant::trusted(tenant), work);
+        }
+        assert_eq!((turns.len(), turns.take(9).collect::<Vec<_>>()), (4, vec![5, 2, 3, 4]));
     }
 
     #[test]

@@ -82,7 +82,7 @@ impl SqlStore {
                     Err(not_loaded) => Err(LoadError::NotLoaded(not_loaded)),
                 };
                 match added {
-                    Ok(()) => {}
+                    Ok(()) => room.note(found.bytes()),
                     Err(LoadError::Database(error)) => return Err(error),
                     Err(LoadError::NotLoaded(not_loaded)) => state = Err(not_loaded),
                 }

@@ -1,7 +1,7 @@
 //! How many permits and waiters one load reads.
 //!
-//! All keys of a load wait for its last row. So a load reads a bounded number of them, and keys with very many of them are left to
-//! loads of their own.
+//! All keys of a load wait for its last row. So a load reads a bounded number of them and of their data, and keys with very many of
+//! them are left to loads of their own.
 
 use crate::{
     domain::{Body, KeyState, Semaphore},
@@ -13,6 +13,9 @@ const ROWS_OF_LOAD: usize = 4_096;
 
 /// A statement takes as long as so many rows, at least.
 const ROWS_OF_STATEMENT: usize = 64;
+
+/// A row takes as long as this number of bytes, at most.
+const BYTES_OF_ROW: usize = 512;
 
 /// The rows that a load may still read.
 #[derive(Debug)]
@@ -42,6 +45,11 @@ impl LoadRoom {
         }
         self.rows = self.rows.saturating_sub(rows);
         Ok(())
+    }
+
+    /// Notes that a key was read whose state is this large: rows with much data take longer than others.
+    pub(super) const fn note(&mut self, bytes: usize) {
+        self.rows = self.rows.saturating_sub(bytes / BYTES_OF_ROW);
     }
 }
 
@@ -89,6 +97,14 @@ mod tests {
         assert!(admit(&request(), &semaphore(5_000)).is_ok(), "64 permits suffice");
         assert!(matches!(admit(&counting, &semaphore(5_000)), Err(NotLoaded::IsLong)));
         assert!(admit(&LoadRequest { kind: LoadKind::Long, ..counting }, &semaphore(5_000)).is_ok());
+    }
+
+    #[test]
+    fn a_load_reads_a_bounded_number_of_bytes() {
+        let mut room = LoadRoom::default();
+        assert!(room.admit(&request(), &semaphore(64)).is_ok(), "the first key is always read");
+        room.note(2 << 20);
+        assert!(matches!(room.admit(&request(), &semaphore(1)), Err(NotLoaded::WasFull)));
     }
 
     #[test]

@@ -158,15 +158,15 @@ fn stored_bytes(dialect: Dialect) -> String {
         Dialect::Sqlite | Dialect::Postgres => "BIGINT",
         Dialect::MariaDb | Dialect::MySql => "SIGNED",
     };
-    let rows_of = |table: &str| {
+    let rows_of = |table: &str, more: &str| {
         format!(
-            "SELECT {ROW_BYTES} * count(*) + coalesce(sum(octet_length(data)), 0) AS bytes FROM {table} WHERE tenant = ?"
+            "SELECT {ROW_BYTES} * count(*) + coalesce(sum(octet_length(data)), 0){more} AS bytes FROM {table} WHERE tenant = ?"
         )
     };
     dialect.sql(&format!(
         "/* stored_bytes */ SELECT CAST(sum(bytes) AS {integer}) FROM (\n    {}\n    UNION ALL {}\n    UNION ALL {}\n) AS tables_of_tenant",
-        rows_of("locks"),
-        rows_of("permits"),
-        rows_of("waiters")
+        rows_of("locks", " + coalesce(sum(octet_length(ended)), 0)"),
+        rows_of("permits", ""),
+        rows_of("waiters", "")
     ))
 }
