@@ -29,8 +29,8 @@ pub(super) struct Loads {
     long: Turns<KeyTask>,
     /// Tasks that wait until this replica is registered, so that the other replicas know it.
     without_membership: Vec<KeyTask>,
-    /// Whether the last short load began with an urgent task. They alternate: the first key of a load is read even if
-    /// it fills the load.
+    /// Whether the last short load began with urgent tasks. Loads alternate, since the first key of a load is read even
+    /// if it fills the load.
     began_with_urgent: bool,
     /// The tasks of the short load under way, if there is one.
     short_under_way: Option<Vec<KeyTask>>,
@@ -89,10 +89,9 @@ impl Loads {
         let key_tasks: Vec<_> = match kind {
             LoadKind::Short => {
                 let (urgent, others) = room::split(MOST_LOADED, self.urgent.len(), self.others.len());
-                let first = if self.began_with_urgent { self.others.pop() } else { None };
-                self.began_with_urgent = first.is_none();
-                let others = others - usize::from(first.is_some());
-                first.into_iter().chain(self.urgent.take(urgent)).chain(self.others.take(others)).collect()
+                self.began_with_urgent = !self.began_with_urgent;
+                let (urgent, others) = (self.urgent.take(urgent), self.others.take(others));
+                interleave(urgent, others, self.began_with_urgent)
             }
             LoadKind::Long => self.long.take(MOST_LONG).collect(),
         };
@@ -151,6 +150,27 @@ impl Loads {
     }
 }
 
+/// The tasks of a load in an order in which three of four are urgent while there are such tasks. If the load is full
+/// before its end, the others have had their part of it.
+fn interleave(
+    mut urgent: impl Iterator<Item = KeyTask>,
+    mut others: impl Iterator<Item = KeyTask>,
+    begins_with_urgent: bool,
+) -> Vec<KeyTask> {
+    let mut key_tasks = Vec::new();
+    if !begins_with_urgent {
+        key_tasks.extend(others.next());
+    }
+    loop {
+        let before = key_tasks.len();
+        key_tasks.extend(urgent.by_ref().take(room::KEPT_PART - 1));
+        key_tasks.extend(others.next());
+        if key_tasks.len() == before {
+            return key_tasks;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::time::Instant;
@@ -188,7 +208,21 @@ mod tests {
         assert_eq!(keys(loads.begin(LoadKind::Short)), ["next"]);
     }
 
-    /// Guards that commands that are not urgent are loaded, although urgent ones fill each load.
+    /// Guards that commands that are not urgent have a part of the rows of a load, although there are more urgent ones.
+    #[tokio::test]
+    async fn a_quarter_of_the_first_tasks_is_not_urgent() {
+        let mut loads = Loads::default();
+        for number in 0..9 {
+            loads.push(key_task(&format!("u{number}"), Command::ServeQueue));
+        }
+        for number in 0..4 {
+            loads.push(key_task(&format!("g{number}"), Command::Get(Kind::Mutex)));
+        }
+        let all = ["u0", "u1", "u2", "g0", "u3", "u4", "u5", "g1", "u6", "u7", "u8", "g2", "g3"];
+        assert_eq!(keys(loads.begin(LoadKind::Short)), all);
+    }
+
+    /// Guards that commands that are not urgent are loaded, although one urgent one fills each load.
     #[tokio::test]
     async fn every_second_load_begins_with_a_task_that_is_not_urgent() {
         let mut loads = Loads::default();

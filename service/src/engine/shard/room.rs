@@ -4,7 +4,7 @@
 //! starves no acquire.
 
 /// The part of the places that is kept for commands that are not urgent: one of so many.
-const KEPT_PART: usize = 4;
+pub(super) const KEPT_PART: usize = 4;
 
 /// How many of `most` places urgent work may take while `others` pieces of other work wait.
 pub(super) const fn most_urgent(most: usize, others: usize) -> usize {
