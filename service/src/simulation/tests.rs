@@ -29,7 +29,7 @@ const SEEDS: u64 = 500;
 const MOST_FAILURES: usize = 20;
 
 /// The longest search for a planted bug.
-const FOUND_WITHIN: Duration = Duration::from_mins(3);
+const FOUND_WITHIN: Duration = Duration::from_mins(10);
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().unwrap())
