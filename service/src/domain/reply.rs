@@ -183,10 +183,11 @@ pub enum Reply {
 }
 
 impl Reply {
-    /// The version of the grant that this reply answers, if it is one.
-    pub fn granted_version(&self) -> Option<Version> {
-        let Self::Granted(view) = self else { return None };
-        view.held.as_ref().map(|held| held.version)
+    /// The version of the grant that this is the answer with. It differs from the version of the acquire, `asked`, if that
+    /// was reentrant.
+    pub fn granted_version(&self, asked: Version) -> Version {
+        let Self::Granted(view) = self else { return asked };
+        view.held.as_ref().map_or(asked, |held| held.version)
     }
 
     /// Raises the token in the reply. The database may have raised the tokens of a write above the decided ones.

@@ -20,6 +20,7 @@ impl KeyState {
     }
 }
 
-fn bytes_of(data: Option<&Data>) -> usize {
+/// The bytes of data; 0 without data.
+pub(super) fn bytes_of(data: Option<&Data>) -> usize {
     data.map_or(0, |data| data.as_str().len())
 }

@@ -87,7 +87,7 @@ impl RequestGuard {
         let Answered { reply, freed_at } = answer?;
         self.freed_at = freed_at;
         self.holds_grant = matches!(reply, Reply::Granted(_));
-        self.version = reply.granted_version().unwrap_or(self.version);
+        self.version = reply.granted_version(self.version);
         Ok((reply, self))
     }
 
@@ -124,7 +124,7 @@ impl Drop for RequestGuard {
         // The answer may have been sent between the disconnect and now.
         match answer.try_recv() {
             Ok(Ok(Answered { reply: reply @ Reply::Granted(_), .. })) => {
-                self.version = reply.granted_version().unwrap_or(self.version);
+                self.version = reply.granted_version(self.version);
                 self.give_back();
             }
             Ok(_) => {}

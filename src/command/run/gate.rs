@@ -1,6 +1,6 @@
 //! The gate: the command begins only when the watchdog knows its process group.
 //!
-//! If `run` started the command itself and was paused or killed before it told the watchdog, nothing would end the command. So
+//! If `run` started the command itself and was paused or killed before the watchdog knew the group, nothing would end the command. So
 //! `run` starts this program again, as the leader of the group. That process becomes the command when it receives the standard
 //! input of the command through a socket. If `run` ends earlier, the socket is closed, and the command never begins.
 

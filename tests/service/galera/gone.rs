@@ -16,7 +16,7 @@ const WRITES_BACK: Duration = Duration::from_secs(5);
 
 /// The time within which a node that was cut off is part of the cluster again. On a busy machine the nodes need several
 /// attempts.
-const REJOINED: Duration = Duration::from_secs(60);
+const REJOINED: Duration = Duration::from_mins(1);
 
 /// Guards invariants 1, 2, 3 and 5.
 #[tokio::test]

@@ -2,7 +2,7 @@
 //! that holders need.
 
 use super::{Context, KeyChange, Verdict, held::Target, refuse};
-use crate::domain::{Acquire, Body, Data, DataEdit, KeyState, Refusal, Semaphore};
+use crate::domain::{Acquire, Body, Data, DataEdit, KeyState, Refusal, Semaphore, size};
 
 /// The bytes that a row counts beside its data: about what a row with a short key takes together with its index entry.
 pub const ROW_BYTES: u64 = 512;
@@ -90,5 +90,5 @@ impl KeyChange {
 }
 
 fn bytes_of(data: Option<&Data>) -> u64 {
-    data.map_or(0, |data| u64::try_from(data.as_str().len()).unwrap_or(u64::MAX))
+    u64::try_from(size::bytes_of(data)).unwrap_or(u64::MAX)
 }

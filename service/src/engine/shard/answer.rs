@@ -108,7 +108,7 @@ impl Shard {
             (Command::Acquire(acquire), sender) => {
                 self.shared.metrics.answered_at_once(&reply);
                 let granted = matches!(reply, Reply::Granted(_));
-                let version = reply.granted_version().unwrap_or(acquire.version);
+                let version = reply.granted_version(acquire.version);
                 let answer =
                     self.make_lease_certain(&mut reply, request.arrived).map(|()| Answered::from(reply));
                 let is_certain = answer.is_ok();
@@ -125,7 +125,7 @@ impl Shard {
             }
             (Command::GiveBack { version, request_id }, _) if matches!(reply, Reply::Granted(_)) => {
                 // This command replaced an acquire that was applied after all.
-                let version = reply.granted_version().unwrap_or(version);
+                let version = reply.granted_version(version);
                 self.enqueue_internal(request.id, Command::GiveBack { version, request_id });
             }
             (_, Some(sender)) => {

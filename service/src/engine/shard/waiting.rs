@@ -79,7 +79,7 @@ impl Shard {
         let Answered { mut reply, freed_at } = answered;
         self.shared.metrics.answered_after(waiter.since.elapsed(), &reply);
         let granted = matches!(reply, Reply::Granted(_));
-        let version = reply.granted_version().unwrap_or(waiter.version);
+        let version = reply.granted_version(waiter.version);
         if granted {
             self.shared.membership.expect_offers();
         }

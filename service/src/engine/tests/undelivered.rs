@@ -141,7 +141,7 @@ async fn a_reentered_grant_of_which_no_answer_was_delivered_is_given_back() {
     }
 }
 
-/// Guards invariants 1 and 7: one of the callers was told that it has the grant.
+/// Guards invariants 1 and 7: one of the callers was answered that it has the grant.
 #[tokio::test(start_paused = true)]
 async fn a_reentered_grant_stays_if_one_answer_was_delivered() {
     for delivered in 0..3 {
