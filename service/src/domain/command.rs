@@ -116,6 +116,13 @@ pub enum LeaveReason {
     Missing,
 }
 
+impl LeaveReason {
+    /// Whether a caller waits for the reply. Otherwise a grant in the reply is only found, and answered to nobody.
+    pub const fn has_caller(self) -> bool {
+        matches!(self, Self::TimedOut | Self::Missing)
+    }
+}
+
 /// A command for one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {

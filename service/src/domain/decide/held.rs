@@ -2,8 +2,8 @@
 
 use super::{Context, Decided, EndReason, KeyChange, Need, Verdict, refuse};
 use crate::domain::{
-    Body, Data, DataEdit, GivenBack, Grant, Heartbeat, Kind, LockView, Mutex, Now, Permit, Refusal, Release,
-    Reply, RequestId, Version,
+    Body, Data, DataEdit, GivenBack, Grant, Heartbeat, Kind, LeaveReason, LockView, Mutex, Now, Permit,
+    Refusal, Release, Reply, RequestId, Version,
 };
 
 /// A copy of the grant that a command acts on. [`KeyChange::put_target`] stores a changed copy in the state.
@@ -175,11 +175,12 @@ impl KeyChange {
         Ok(true)
     }
 
-    /// Answers a waiter whose row is gone with the grant of its version, if it is active and this request may have it.
-    pub(super) fn answer_attached(
+    /// The grant of the version of a waiter whose row is gone, if it is active and this request may have it.
+    pub(super) fn attached_grant(
         &mut self,
         version: Version,
         request_id: RequestId,
+        reason: LeaveReason,
         ctx: &Context,
     ) -> Result<Option<LockView>, Need> {
         let Ok(mut target) = self.target(Kind::Mutex, version)? else { return Ok(None) };
@@ -190,8 +191,9 @@ impl KeyChange {
         if !(is_certain || is_of_several) || !grant.is_active(ctx.now) {
             return Ok(None);
         }
-        if !is_certain {
-            // It is not known whether this request is one of them.
+        if !is_certain && reason.has_caller() {
+            // It is not known whether this request is one of them. A caller that has gone is not answered: if its
+            // request is one of them, its clean-up subtracts it, perhaps after this leave.
             grant.request_id = RequestId::NONE;
         }
         self.rewrite_target(&target);

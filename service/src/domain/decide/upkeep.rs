@@ -22,7 +22,7 @@ impl KeyChange {
             return Ok(Verdict::Reply(reply));
         }
         let Some(found) = self.state.queue.find(version).map_err(Need::Version)? else {
-            return self.leave_unqueued(version, request_id, ctx);
+            return self.leave_unqueued(version, request_id, reason, ctx);
         };
         let waiter = self.state.queue.get(found);
         let Place::Attached { request_id: attached, .. } = waiter.place else {
@@ -56,7 +56,7 @@ impl KeyChange {
         }
         served?;
         let Some(found) = self.state.queue.find(version).map_err(Need::Version)? else {
-            return self.leave_unqueued(version, request_id, ctx);
+            return self.leave_unqueued(version, request_id, LeaveReason::TimedOut, ctx);
         };
         let position = self.state.queue.position(found);
         self.remove_waiter(found);
@@ -65,10 +65,16 @@ impl KeyChange {
     }
 
     /// Handles a leave of a waiter that is no longer in the queue. The reply reports what became of its version.
-    fn leave_unqueued(&mut self, version: Version, request_id: RequestId, ctx: &Context) -> Decided {
+    fn leave_unqueued(
+        &mut self,
+        version: Version,
+        request_id: RequestId,
+        reason: LeaveReason,
+        ctx: &Context,
+    ) -> Decided {
         // This applies even if the connection is gone: the engine finds that nobody receives the grant, and gives it
         // back.
-        if let Some(view) = self.answer_attached(version, request_id, ctx)? {
+        if let Some(view) = self.attached_grant(version, request_id, reason, ctx)? {
             return Ok(Verdict::Reply(Reply::Granted(view)));
         }
         // Another request with the same version has taken over the place and what came of it.

@@ -95,6 +95,29 @@ fn a_repeated_permit_ends_when_both_answers_were_lost() {
     }
 }
 
+/// Invariant 7: the leave of a caller that has gone comes after the grant that the caller was never answered.
+#[test]
+fn a_late_leave_of_a_caller_that_has_gone_does_not_keep_the_grant() {
+    for reason in [LeaveReason::HungUp, LeaveReason::Evicted] {
+        let mut scene = Scene::held();
+        let first = Acquire { chosen: true, ..reentrant_waiter(2) };
+        let second = reentrant_waiter(3);
+        let requests = [first.request_id, second.request_id];
+        scene.waits(first);
+        scene.waits(second);
+        scene.release(1);
+        assert_eq!(scene.served(), requests.map(|request_id| request_id.0));
+        for (version, request_id) in [(v(2), requests[0]), (v(3), requests[1])] {
+            scene.run(&Command::Leave { version, request_id, reason });
+        }
+        assert_eq!(scene.holder(), Some(v(2)), "{reason:?}: a leave ends no grant");
+        for request_id in requests {
+            scene.run(&give_back(2, request_id.0));
+        }
+        assert_eq!(scene.holder(), None, "{reason:?}");
+    }
+}
+
 /// Invariant 9: it is not known whether the waiter is one of those who have the grant.
 #[test]
 fn a_waiter_that_is_answered_with_a_grant_of_several_requests_keeps_it() {

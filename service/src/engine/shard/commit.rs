@@ -36,7 +36,8 @@ impl Shard {
             if let Some(ctx) = &ctx {
                 self.cache.follow(ctx.epoch);
             }
-            for key_task in key_tasks {
+            for mut key_task in key_tasks {
+                self.note_answered(&mut key_task);
                 self.speculate(key_task, ctx.as_ref(), at);
             }
         }

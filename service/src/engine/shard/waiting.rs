@@ -11,6 +11,7 @@ use super::{Shard, drain::Drain, local_waiters::DueWaiter};
 use crate::{
     domain::{Command, KeyId, LeaveReason, Queue, Reply, RequestId},
     engine::{
+        key_task::KeyTask,
         message::{UndeliveredGrant, WaiterCheck},
         pending_request::{Answered, PendingRequest},
     },
@@ -57,6 +58,18 @@ impl Shard {
     fn leave(&mut self, request_id: RequestId, reason: LeaveReason, since: Instant) {
         if let Some(request) = self.waiters.leave(request_id, reason, since) {
             self.enqueue(request);
+        }
+    }
+
+    /// Notes in the leaves of a task that their waiters were answered before the task was gathered. So no such leave is
+    /// decided as if its caller waited for one more answer.
+    pub(super) fn note_answered(&self, key_task: &mut KeyTask) {
+        for request in &mut key_task.requests {
+            if let Command::Leave { request_id, reason, .. } = &mut request.command
+                && !self.waiters.contains(*request_id)
+            {
+                *reason = LeaveReason::Evicted;
+            }
         }
     }
 

@@ -1,11 +1,16 @@
 //! Grants whose answers reached nobody.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio::task::JoinHandle;
 
 use super::{MemoryStore, Replica, chosen, deliver, id, refusal, request, stand_still_after_the_next_commit};
 use crate::{
     AcquireRequest, Delivery, ServiceError,
-    domain::{Kind, Owner, Refusal},
+    domain::{Kind, Owner, Refusal, Version},
     engine::ids,
 };
 
@@ -152,4 +157,82 @@ async fn a_reentered_grant_stays_if_one_answer_was_delivered() {
         }
         assert!(matches!(refusal(replicas[1].acquire("a", 20_000).await), Refusal::NotGranted(_)));
     }
+}
+
+type Waiter = JoinHandle<Result<Delivery, ServiceError>>;
+
+/// Lets reentrant acquires with these versions wait for key "a" for this time, and releases the lock. Returns when the
+/// write that grants it to them is under way, for a second.
+async fn granted_in_a_slow_write(
+    replica: &Replica,
+    versions: impl IntoIterator<Item = Option<Version>>,
+    wait_ms: i64,
+) -> Vec<Waiter> {
+    let held = deliver(replica.acquire("a", 0).await.unwrap());
+    let mut waiters = Vec::new();
+    for version in versions {
+        let owner = Owner::new("reentrant").unwrap();
+        let ask =
+            AcquireRequest { owner, lease_ms: Some(600_000), reentrant: true, version, ..request(wait_ms) };
+        waiters.push(replica.queue("a", ask).await);
+    }
+    replica.store.commit_ms.store(1_000, Ordering::Relaxed);
+    let before = replica.store.commits.load(Ordering::Relaxed);
+    let releasing = replica.clone();
+    tokio::spawn(async move { releasing.release("a", held).await.unwrap() });
+    while replica.store.commits.load(Ordering::Relaxed) == before {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    replica.store.commit_ms.store(0, Ordering::Relaxed);
+    waiters
+}
+
+/// Guards invariant 7: the callers hang up before they are answered, some of them after their time is over.
+#[tokio::test(start_paused = true)]
+async fn a_reentered_grant_is_given_back_if_all_hang_up_while_it_is_written() {
+    let version = || Some(ids::version());
+    let cases = [vec![version(), version(), version()], vec![version(), None], vec![None, version()]];
+    for versions in cases {
+        for wait_ms in [60_000, 500] {
+            let replica = Replica::new();
+            let waiters = granted_in_a_slow_write(&replica, versions.clone(), wait_ms).await;
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            waiters.iter().for_each(JoinHandle::abort);
+            tokio::time::sleep(Duration::from_secs(11)).await;
+            let row = replica.store.row(&id("a"));
+            assert_eq!(row.token.0, 2, "the lock was granted");
+            deliver(replica.acquire("a", 0).await.unwrap());
+        }
+    }
+}
+
+/// Guards invariants 1 and 7: one caller is answered that it has the grant, whatever becomes of the others.
+#[tokio::test(start_paused = true)]
+async fn a_reentered_grant_stays_if_all_but_one_hang_up_while_it_is_written() {
+    for stays in 0..3 {
+        let replica = Replica::new();
+        let versions = [Some(ids::version()), None, Some(ids::version())];
+        let mut waiters = granted_in_a_slow_write(&replica, versions, 60_000).await;
+        let answered = waiters.remove(stays);
+        waiters.iter().for_each(JoinHandle::abort);
+        let held = deliver(answered.await.unwrap().unwrap());
+        assert!(matches!(refusal(replica.acquire("a", 20_000).await), Refusal::NotGranted(_)));
+        replica.release("a", held).await.unwrap();
+        deliver(replica.acquire("a", 0).await.unwrap());
+    }
+}
+
+/// Guards invariant 9: a caller that was cut off repeats its request in time.
+#[tokio::test(start_paused = true)]
+async fn a_reentered_grant_of_callers_that_hung_up_stays_with_a_repeat() {
+    let replica = Replica::new();
+    let version = ids::version();
+    let versions = [Some(version), Some(ids::version())];
+    let waiters = granted_in_a_slow_write(&replica, versions, 60_000).await;
+    waiters.iter().for_each(JoinHandle::abort);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let owner = Owner::new("reentrant").unwrap();
+    let repeat = AcquireRequest { owner, reentrant: true, ..chosen(version, 0) };
+    assert_eq!(deliver(replica.service.acquire(id("a"), repeat).await.unwrap()), version);
+    assert!(matches!(refusal(replica.acquire("a", 20_000).await), Refusal::NotGranted(_)));
 }
