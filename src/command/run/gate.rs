@@ -26,7 +26,7 @@ use rustix::{
 
 use super::{
     super::exit::{NOT_EXECUTABLE, NOT_FOUND, say},
-    part,
+    part::part,
 };
 
 /// The first argument of the process that becomes the command.

@@ -51,6 +51,12 @@ impl Group {
         let _ = kill_process_group(self.leader, signal);
     }
 
+    /// Asks all processes of the group to end, by this signal. A process that is stopped is continued: it could not answer.
+    pub(super) fn ask_to_end(self, signal: Signal) {
+        self.signal(signal);
+        self.signal(Signal::CONT);
+    }
+
     /// Reads the changes of all children, and returns the change of the command, if there is one. As process 1 of a container
     /// this process inherits orphans, and has to reap them too.
     pub(super) fn reap(self) -> Option<Change> {

@@ -3,15 +3,14 @@
 mod deadline;
 mod gate;
 mod group;
+mod part;
 mod signals;
 mod supervise;
 mod terminal;
 mod watchdog;
 
 use std::{
-    io,
-    os::unix::process::CommandExt,
-    process::{Command, ExitCode},
+    process::ExitCode,
     time::{Duration, Instant},
 };
 
@@ -38,15 +37,6 @@ pub(crate) fn part_if_asked() -> Option<ExitCode> {
         return Some(watchdog::watch_as_asked());
     }
     (name == gate::NAME).then(|| gate::become_command(&arguments.collect::<Vec<_>>()))
-}
-
-/// A part of `run` as a process of its own.
-fn part(name: &str) -> io::Result<Command> {
-    // On Linux this is the program that runs, even if its file was replaced meanwhile.
-    let program = if cfg!(target_os = "linux") { "/proc/self/exe".into() } else { std::env::current_exe()? };
-    let mut part = Command::new(program);
-    part.arg0("db-locks").arg(name);
-    Ok(part)
 }
 
 /// Acquires the lock, runs the command, releases the lock.

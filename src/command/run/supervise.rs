@@ -62,7 +62,7 @@ pub(super) async fn supervise(
             }
             Ok(()) = relied_until.changed() => running.extend(*relied_until.borrow_and_update()),
             event = signals.event() => match event {
-                Event::Forward(signal) => running.group.signal(signal),
+                Event::Forward(signal) => running.group.ask_to_end(signal),
                 Event::Child => match running.group.reap() {
                     Some(Change::Exited(code)) => break code,
                     Some(Change::Stopped(signal)) => running.stopped(signal),
@@ -94,9 +94,7 @@ impl Running {
             Step::Terminate => {
                 say("the lock is lost, or its lease cannot be renewed in time: the command is asked to end");
                 self.watchdog.terminated();
-                self.group.signal(Signal::TERM);
-                // A command that is stopped could not answer.
-                self.group.signal(Signal::CONT);
+                self.group.ask_to_end(Signal::TERM);
             }
             Step::Kill => self.group.signal(Signal::KILL),
         }

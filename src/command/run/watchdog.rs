@@ -23,7 +23,7 @@ use super::{
     },
     deadline::{Deadline, Notice, Step},
     group::Group,
-    part,
+    part::part,
 };
 
 /// The first argument of the watchdog's process.

@@ -6,7 +6,7 @@ use rustix::process::Signal;
 use serde_json::json;
 use tokio::{io::AsyncWriteExt, process::Command};
 
-use super::process::{Running, as_client, exit_code, program, program_at};
+use super::process::{Running, as_client, exit_code, program, program_at, state_of};
 use crate::support::{
     Client, Dialect, SOON, Service, eventually,
     names::free_port,
@@ -97,6 +97,24 @@ async fn a_signal_goes_to_the_command_and_the_lock_is_released_after_it() {
     assert_eq!(run.line().await, "stopping");
     assert_eq!(run.end().await, Some(3));
     client.lock("k").await.unheld(200);
+}
+
+/// As `timeout` and shells do: a signal would reach the command only when somebody continues it.
+#[tokio::test]
+async fn a_stopped_command_is_continued_to_end_by_a_signal() {
+    let client = client().await;
+    let script = r#"trap 'exit 3' HUP INT TERM; echo $$; kill -STOP $$; while :; do sleep 0.02; done"#;
+    for signal in [Signal::HUP, Signal::INT, Signal::TERM] {
+        let mut run = Running::start(program(&client, &["run", "k", "--", "sh", "-c", script]));
+        let command = run.process_ids().await;
+        eventually("the command is stopped", SOON, async || {
+            (state_of(command[0]) == Some('T')).then_some(())
+        })
+        .await;
+        run.signal(signal);
+        assert_eq!(run.end().await, Some(3), "{signal:?}");
+        client.lock("k").await.unheld(200);
+    }
 }
 
 #[tokio::test]
