@@ -1,13 +1,15 @@
-//! The size of a state.
+//! The sizes of states and changes.
 
-use super::{Body, Data, KeyState, Permit, Waiter};
+use super::{Body, Data, KeyChange, KeyState, Permit, Waiter};
 
 impl KeyState {
+    /// What a row takes in a statement beside its data, in bytes.
+    pub const ROW_BYTES: usize = 256;
+
     /// The approximate size in bytes, with all data.
     pub fn bytes(&self) -> usize {
-        let body = match &self.body {
-            Body::Absent => 0,
-            Body::Mutex(mutex) => bytes_of(mutex.data.as_ref()),
+        let permits: usize = match &self.body {
+            Body::Absent | Body::Mutex(_) => 0,
             Body::Semaphore(semaphore) => {
                 let permits = &semaphore.permits.known;
                 permits.iter().map(|permit| size_of::<Permit>() + bytes_of(permit.data.as_ref())).sum()
@@ -15,8 +17,44 @@ impl KeyState {
         };
         let waiters = self.queue.head.iter().chain(self.queue.named.iter().map(|(waiter, _)| waiter));
         let waiters = waiters.map(|waiter| size_of::<Waiter>() + bytes_of(waiter.holder.data.as_ref()));
-        let ended = size_of_val(self.ended.as_slice()) + self.revoked.bytes();
-        size_of::<Self>() + body + waiters.sum::<usize>() + ended
+        let ended = size_of_val(self.ended.as_slice());
+        size_of::<Self>() + self.row_data_bytes() + permits + waiters.sum::<usize>() + ended
+    }
+
+    /// The approximate bytes of the key's own row. Each write of the key repeats its data and the reasons of forced
+    /// releases.
+    pub fn row_bytes(&self) -> usize {
+        Self::ROW_BYTES + self.row_data_bytes()
+    }
+
+    /// The bytes of the data and of the reasons of forced releases in the key's own row.
+    pub(super) fn row_data_bytes(&self) -> usize {
+        let data = match &self.body {
+            Body::Mutex(mutex) => bytes_of(mutex.data.as_ref()),
+            Body::Absent | Body::Semaphore(_) => 0,
+        };
+        data + self.revoked.bytes()
+    }
+}
+
+impl KeyChange {
+    /// The bytes from which on a change takes no more commands. A change is written as a whole, and the changes of
+    /// other keys wait for it. The key's own row never takes so many.
+    const MOST_BYTES: usize = 128 << 10;
+
+    /// The approximate number of bytes that the change writes.
+    pub fn bytes(&self) -> usize {
+        self.state.row_bytes() + self.child_bytes
+    }
+
+    /// Counts a permit or waiter with this data that the change writes.
+    pub(super) fn count_child(&mut self, data: Option<&Data>) {
+        self.child_bytes += KeyState::ROW_BYTES + bytes_of(data);
+    }
+
+    /// Whether the change writes so much that further commands of its key have to wait for the next one.
+    pub fn is_full(&self) -> bool {
+        self.bytes() >= Self::MOST_BYTES
     }
 }
 

@@ -146,6 +146,9 @@ impl KeyTask {
         }
         let mut verdicts = Vec::with_capacity(self.requests.len());
         for (index, request) in self.requests.iter().enumerate() {
+            if change.is_full() && index > 0 {
+                break;
+            }
             match self.decide_one(&mut change, index, &request.command, prev, ctx) {
                 Ok(verdict) => verdicts.push(verdict),
                 Err(Need::NextBatch) => break,
@@ -238,7 +241,7 @@ impl KeyTask {
 mod tests {
     use super::*;
     use crate::{
-        domain::{Key, Now, Tenant},
+        domain::{Data, Key, Now, Tenant},
         engine::pending_request::tests::acquire,
     };
 
@@ -251,6 +254,28 @@ mod tests {
         key_task.needs = vec![Need::QueuePrefix(500), Need::Permits(300), Need::QueuePrefix(100)];
         let load_request = key_task.load_request();
         assert!(load_request.queue_prefix >= 500 && load_request.permits >= 300);
+    }
+
+    /// Guards that other keys do not wait while one write repeats the data of very many permits.
+    #[tokio::test(start_paused = true)]
+    async fn commands_whose_change_would_be_too_large_stay_in_the_task() {
+        let ctx = Context::alone(Now::exactly(1_000));
+        let first = acquire(false, None);
+        let mut change = KeyChange::new(first.id.clone(), KeyState::absent());
+        let put =
+            Command::PutSemaphore { max_size: 100, lease_ms: None, default_lease_ms: 15_000, guarded: None };
+        change.decide(&put, &ctx).expect("it needs no load");
+        change.state.row_version = Some(ids::row_version());
+        let mut key_task = KeyTask::new(first);
+        key_task.requests.extend((1..100).map(|_| acquire(false, None)));
+        for request in &mut key_task.requests {
+            let Command::Acquire(acquire) = &mut request.command else { panic!("it is an acquire") };
+            acquire.data = Some(Data::trusted(&"x".repeat(10_000)));
+        }
+        let outcome = key_task.decide(change.state, true, &ctx);
+        let TaskOutcome::Write { verdicts, write } = outcome else { panic!("permits are to be written") };
+        assert!(write.change.is_full() && (10..20).contains(&verdicts.len()), "{}", verdicts.len());
+        assert_eq!(key_task.requests.len(), 100);
     }
 
     /// Guards invariant 7: an attempt that turns out to have been applied has a command for each of its verdicts.

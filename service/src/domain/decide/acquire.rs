@@ -157,9 +157,8 @@ impl KeyChange {
             holder: FutureHolder::of(acquire, lease_ms),
             place: Place::Attached { replica, request_id: acquire.request_id, offered_until: None },
         };
-        self.waiters.insert(waiter.seq, Some(waiter.clone()));
+        self.write_waiter(waiter.clone());
         self.state.queue.push(waiter);
-        self.dirty = true;
         Ok(Verdict::Waiting { wait_ms })
     }
 }

@@ -85,7 +85,7 @@ impl KeyChange {
     }
 
     fn granted_permit(&mut self, permit: &Permit, before: Option<Grant>, now: Now) -> LockView {
-        self.permits.insert(permit.slot);
+        self.write_permit(permit);
         self.replaced(before, now);
         self.name_permit(permit.slot, permit.grant.version, permit.grant.request_id.flags().guarded, now);
         self.permit_view(permit, now)

@@ -275,7 +275,7 @@ impl KeyChange {
             }
             (Target::Permit(permit), Body::Semaphore(semaphore)) => {
                 semaphore.permits.replace(permit.clone());
-                self.permits.insert(permit.slot);
+                self.write_permit(permit);
             }
             // The key is of another kind by now, so the grant no longer exists.
             (_, Body::Absent | Body::Mutex(_) | Body::Semaphore(_)) => {}

@@ -31,7 +31,8 @@ pub use views::MOST_HOLDERS;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    Body, Command, Epoch, GuardBusy, KeyId, KeyState, Kind, Now, Place, Refusal, Reply, Version, Waiter,
+    Body, Command, Epoch, GuardBusy, KeyId, KeyState, Kind, Now, Permit, Place, Refusal, Reply, Version,
+    Waiter,
 };
 
 /// How long a free place is kept for a waiter of another replica that has to claim it, in milliseconds.
@@ -68,6 +69,8 @@ pub struct KeyChange {
     stored_before: u64,
     /// The bytes of the data of requests that this change adds to the queue.
     queued_bytes: u64,
+    /// The approximate bytes of the permits and waiters that this change writes.
+    pub(super) child_bytes: usize,
     /// The versions that the guard rows name before this change, by slot.
     named_before: BTreeMap<i32, Version>,
     /// Set if guard rows were found locked lately. The change leaves those rows alone.
@@ -104,6 +107,7 @@ impl KeyChange {
             fresh_tokens,
             stored_before,
             queued_bytes: 0,
+            child_bytes: 0,
             named_before,
             guard_busy: None,
             #[cfg(test)]
@@ -200,9 +204,21 @@ impl KeyChange {
     fn move_waiter(&mut self, found: super::queue::FoundWaiter, place: Place) {
         let waiter = self.state.queue.get_mut(found);
         waiter.place = place;
-        let (seq, copy) = (waiter.seq, waiter.clone());
-        self.waiters.insert(seq, Some(copy));
+        let copy = waiter.clone();
+        self.write_waiter(copy);
+    }
+
+    /// Marks a waiter to be written.
+    fn write_waiter(&mut self, waiter: Waiter) {
+        self.count_child(waiter.holder.data.as_ref());
+        self.waiters.insert(waiter.seq, Some(waiter));
         self.dirty = true;
+    }
+
+    /// Marks a permit to be written.
+    fn write_permit(&mut self, permit: &Permit) {
+        self.count_child(permit.data.as_ref());
+        self.permits.insert(permit.slot);
     }
 
     /// Answers the request that waited at a place with a refusal, or notifies its replica.

@@ -85,6 +85,11 @@ impl KeyChange {
             if gone == MOST_AT_ONCE {
                 return self.unfinished(gone, Need::QueuePrefix(index + 1));
             }
+            if self.is_full() {
+                // What this change writes already is progress enough.
+                self.effects.unfinished = true;
+                return Ok(false);
+            }
             match self.serve(index, ctx)? {
                 Served::Gone => gone += 1,
                 Served::Offered => {

@@ -14,10 +14,9 @@ const SMALL_DATA: usize = 1_024;
 impl KeyState {
     /// The bytes of the key's rows, as counted for the limit. Data of unknown permits is not included.
     fn stored_bytes(&self) -> u64 {
-        let row = ROW_BYTES + u64::try_from(self.revoked.bytes()).unwrap_or(u64::MAX);
+        let row = ROW_BYTES + u64::try_from(self.row_data_bytes()).unwrap_or(u64::MAX);
         row + match &self.body {
-            Body::Absent => 0,
-            Body::Mutex(mutex) => bytes_of(mutex.data.as_ref()),
+            Body::Absent | Body::Mutex(_) => 0,
             Body::Semaphore(Semaphore { permits, .. }) => {
                 let data = permits.known.iter().map(|permit| bytes_of(permit.data.as_ref()));
                 ROW_BYTES * u64::try_from(permits.slots).unwrap_or_default() + data.sum::<u64>()

@@ -1,7 +1,7 @@
 //! Semaphores: permits, sizes, and their deletion.
 
 use super::fixtures::{Scene, ask, release, v, wait};
-use crate::domain::{Acquire, Command, Kind, Refusal, Reply};
+use crate::domain::{Acquire, Command, Data, Kind, Refusal, Reply};
 
 fn permit(n: u16) -> Acquire {
     Acquire { kind: Kind::Semaphore, ..ask(n) }
@@ -67,6 +67,24 @@ fn growing_serves_waiters_at_once() {
     assert_eq!(scene.served(), [2, 3]);
     let view = scene.look_semaphore();
     assert_eq!((view.busy_count, view.waiters), (3, 1));
+}
+
+/// Guards that one write does not take the data of a thousand permits, which other keys would wait for.
+#[test]
+fn growing_serves_waiters_with_much_data_in_parts() {
+    let mut scene = Scene::semaphore(1);
+    scene.granted(permit(1));
+    let data = Data::trusted(&"x".repeat(32_000));
+    for n in 2..12 {
+        scene.waits(Acquire { data: Some(data.clone()), ..wait_permit(n) });
+    }
+    scene.run(&resize(20));
+    let served = [(); 3].map(|()| {
+        let served = scene.served().len();
+        scene.run(&Command::ServeQueue);
+        served
+    });
+    assert_eq!(served, [5, 5, 0], "after five the change is full");
 }
 
 /// Invariant 1.

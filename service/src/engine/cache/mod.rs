@@ -81,6 +81,11 @@ impl Cache {
         self.states.has_queue(id)
     }
 
+    /// The approximate bytes of the key's own row, as far as is known without a load.
+    pub(super) fn row_bytes(&self, id: &KeyId) -> usize {
+        self.states.get(id).map_or(KeyState::ROW_BYTES, KeyState::row_bytes)
+    }
+
     /// Caches a state that was just written or loaded.
     pub(super) fn put(&mut self, id: KeyId, state: Box<KeyState>, now: Instant) {
         self.states.put(id, state, now);

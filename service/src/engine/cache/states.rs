@@ -63,9 +63,14 @@ impl States {
         self.old.remove(id)
     }
 
+    /// A state.
+    pub(super) fn get(&self, id: &KeyId) -> Option<&KeyState> {
+        self.young.get(id).or_else(|| self.old.get(id)).map(AsRef::as_ref)
+    }
+
     /// Whether a key is cached with a queue.
     pub(super) fn has_queue(&self, id: &KeyId) -> bool {
-        self.young.get(id).or_else(|| self.old.get(id)).is_some_and(|state| state.queue.len > 0)
+        self.get(id).is_some_and(|state| state.queue.len > 0)
     }
 
     /// Adds a state that was just written or loaded.

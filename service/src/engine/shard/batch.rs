@@ -82,7 +82,12 @@ pub(super) mod tests {
 
     /// A decided task with this command.
     pub(in super::super) fn decided_command(key: &str, command: Command) -> (Write, DecidedTask) {
-        let id = KeyId { tenant: Tenant::trusted("t"), key: Key::trusted(key) };
+        decided_of("t", key, command)
+    }
+
+    /// A decided task of this tenant with this command.
+    pub(in super::super) fn decided_of(tenant: &str, key: &str, command: Command) -> (Write, DecidedTask) {
+        let id = KeyId { tenant: Tenant::trusted(tenant), key: Key::trusted(key) };
         let change = Box::new(KeyChange::new(id.clone(), KeyState::absent()));
         let key_task = KeyTask::new(PendingRequest::internal(id, command, Instant::now()));
         let write = Write { prev: None, row_version: ids::row_version(), change };

@@ -5,7 +5,9 @@ use tokio::time::Instant;
 use super::{
     Shard,
     answer::FinishedTask,
+    backpressure::Backpressure,
     batch::{Batch, DecidedTask},
+    room::BatchRoom,
 };
 use crate::{
     domain::{Context, Effects, KeyState},
@@ -29,7 +31,11 @@ impl Shard {
 
     /// Gathers and decides commands, and makes a batch of the resulting writes.
     fn form_batch(&mut self) -> Option<Batch> {
-        let key_tasks = self.intake.gather(self.in_flight.commits.room(), self.backpressure());
+        let key_tasks = self.intake.gather(BatchRoom {
+            keys: self.in_flight.commits.most_keys(),
+            backpressure: Backpressure::of(&self.in_flight),
+            cache: &self.cache,
+        });
         if !key_tasks.is_empty() {
             let at = Instant::now();
             let ctx = self.shared.clock.now(at).map(|now| self.shared.context(now));

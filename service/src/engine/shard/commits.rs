@@ -7,9 +7,11 @@ use tokio::time::Instant;
 
 use super::{
     batch::{Batch, DecidedTask},
-    room::{self, BatchRoom},
+    room::{self, MOST_BYTES},
+    turns::Turns,
 };
 use crate::{
+    domain::Tenant,
     engine::key_task::KeyTask,
     store::{BatchLimits, Write},
 };
@@ -21,13 +23,13 @@ const SLOW_COMMIT: Duration = Duration::from_millis(50);
 /// Commits succeed if the last one did so at most this long ago.
 const RECENTLY: Duration = Duration::from_secs(1);
 
-/// The commits under way, and the writes that wait for one.
+/// The commits under way, and the writes that wait for one. In each line the tenants take turns.
 #[derive(Debug)]
 pub(super) struct Commits {
     /// Decided tasks with urgent commands that wait for the next batch.
-    urgent: Vec<(Write, DecidedTask)>,
+    urgent: Turns<(Write, DecidedTask)>,
     /// The other decided tasks that wait for the next batch.
-    others: Vec<(Write, DecidedTask)>,
+    others: Turns<(Write, DecidedTask)>,
     /// Halves of batches that the database refused. They are sent again, to find the refused write.
     halves: VecDeque<Batch>,
     /// The limits of batches on this database.
@@ -48,8 +50,8 @@ impl Commits {
     /// Starts with nothing under way. One commit more than `limits` say is under way while they are slow.
     pub(super) fn new(limits: BatchLimits, now: Instant) -> Self {
         Self {
-            urgent: Vec::new(),
-            others: Vec::new(),
+            urgent: Turns::default(),
+            others: Turns::default(),
             halves: VecDeque::new(),
             limits,
             under_way: FxHashMap::default(),
@@ -63,7 +65,8 @@ impl Commits {
     /// Adds a decided task to the next batch.
     pub(super) fn push(&mut self, write: Write, task: DecidedTask) {
         let line = if task.key_task.is_urgent() { &mut self.urgent } else { &mut self.others };
-        line.push((write, task));
+        let tenant = task.key_task.id.tenant.clone();
+        line.push_back(&tenant, (write, task));
     }
 
     /// Queues the two halves of a refused batch.
@@ -77,15 +80,30 @@ impl Commits {
         self.halves.pop_front()
     }
 
-    /// The room of the next batch.
-    pub(super) fn room(&self) -> BatchRoom {
-        BatchRoom { most: self.limits.keys, urgent: self.urgent.len(), others: self.others.len() }
+    /// The maximum number of keys of a batch.
+    pub(super) const fn most_keys(&self) -> usize {
+        self.limits.keys
     }
 
-    /// Takes a batch of the tasks that wait for one; `None` if there are none.
+    /// Whether a whole batch of urgent tasks waits, and the tenant has its share of them.
+    pub(super) fn is_full_of_urgent(&self, tenant: &Tenant) -> bool {
+        self.urgent.is_full_for(tenant, self.limits.keys)
+    }
+
+    /// Whether a whole batch of other tasks waits, and the tenant has its share of them.
+    pub(super) fn is_full_of_others(&self, tenant: &Tenant) -> bool {
+        self.others.is_full_for(tenant, self.limits.keys)
+    }
+
+    /// Takes a batch of the tasks that wait for one; `None` if there are none. Of each kind that waits there is at
+    /// least one task in it, however large the others are.
     pub(super) fn next_batch(&mut self) -> Option<Batch> {
         let (urgent, others) = room::split(self.limits.keys, self.urgent.len(), self.others.len());
-        Batch::new(self.urgent.drain(..urgent).chain(self.others.drain(..others)).collect())
+        let urgent_bytes = if others == 0 { MOST_BYTES } else { room::most_urgent(MOST_BYTES, MOST_BYTES) };
+        let mut decided = Vec::with_capacity(urgent + others);
+        let taken = take(&mut self.urgent, urgent, urgent_bytes, &mut decided);
+        take(&mut self.others, others, MOST_BYTES.saturating_sub(taken), &mut decided);
+        Batch::new(decided)
     }
 
     /// Whether a batch may be sent while `waiting` commands have not been gathered. It may if no commit is under way.
@@ -152,18 +170,37 @@ impl Commits {
     pub(super) fn key_tasks(&mut self) -> impl Iterator<Item = &mut KeyTask> {
         let halves = self.halves.iter_mut().map(|half| &mut half.tasks);
         let sent = halves.chain(self.under_way.values_mut()).flatten();
-        let ready = self.urgent.iter_mut().chain(&mut self.others).map(|(_, task)| task);
+        let ready = self.urgent.iter_mut().chain(self.others.iter_mut()).map(|(_, task)| task);
         sent.chain(ready).map(|task| &mut task.key_task)
     }
+}
+
+/// Moves tasks of a line to a batch: at most `most`, and none after the first once their writes have `most_bytes`.
+/// Returns the bytes of the writes.
+fn take(
+    line: &mut Turns<(Write, DecidedTask)>,
+    most: usize,
+    most_bytes: usize,
+    batch: &mut Vec<(Write, DecidedTask)>,
+) -> usize {
+    let mut bytes = 0;
+    for (write, task) in line.take(most) {
+        bytes += write.change.bytes();
+        batch.push((write, task));
+        if bytes >= most_bytes {
+            break;
+        }
+    }
+    bytes
 }
 
 #[cfg(test)]
 mod tests {
     use super::{
-        super::batch::tests::{decided, decided_command},
+        super::batch::tests::{decided, decided_command, decided_of},
         *,
     };
-    use crate::domain::{Command, Kind};
+    use crate::domain::{Body, Command, Data, Kind, Mutex};
 
     fn commits() -> Commits {
         Commits::new(BatchLimits { under_way: 2, keys: 4 }, Instant::now())
@@ -204,6 +241,34 @@ mod tests {
         let batch = commits.next_batch().expect("tasks are ready");
         let is_urgent = |task: &DecidedTask| task.key_task.is_urgent();
         assert_eq!((batch.tasks.len(), batch.tasks.iter().filter(|task| is_urgent(task)).count()), (4, 1));
+    }
+
+    /// A decided task of a key with so many bytes of data.
+    fn large(tenant: &str, key: &str, command: Command, bytes: usize) -> (Write, DecidedTask) {
+        let (mut write, task) = decided_of(tenant, key, command);
+        let data = Some(Data::trusted(&"x".repeat(bytes)));
+        write.change.state.body = Body::Mutex(Mutex { data, ..Mutex::default() });
+        (write, task)
+    }
+
+    /// Guards that heartbeats of locks with much data delay no heartbeat of another tenant.
+    #[tokio::test(start_paused = true)]
+    async fn a_batch_ends_where_its_writes_are_large_and_has_tasks_of_each_kind_and_tenant() {
+        let mut commits = Commits::new(BatchLimits { under_way: 2, keys: 64 }, Instant::now());
+        for number in 0..16 {
+            let (write, task) = large("t", &number.to_string(), Command::DeleteSemaphore, MOST_BYTES / 8);
+            commits.push(write, task);
+        }
+        let (write, task) = large("t", "other", Command::Get(Kind::Mutex), MOST_BYTES);
+        commits.push(write, task);
+        let (write, task) = decided_of("u", "small", Command::DeleteSemaphore);
+        commits.push(write, task);
+        let mut sizes = Vec::new();
+        while let Some(batch) = commits.next_batch() {
+            let has = |key: &str| batch.writes.iter().any(|write| write.change.id.key.as_str() == key);
+            sizes.push((batch.writes.len(), has("small"), has("other")));
+        }
+        assert_eq!(sizes, [(8, true, true), (8, false, false), (2, false, false)]);
     }
 
     #[tokio::test(start_paused = true)]

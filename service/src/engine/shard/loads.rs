@@ -2,9 +2,9 @@
 
 use rustc_hash::FxHashSet;
 
-use super::{intake::Backpressure, room, turns::Turns};
+use super::{room, turns::Turns};
 use crate::{
-    domain::KeyId,
+    domain::{KeyId, Tenant},
     engine::key_task::KeyTask,
     store::{LoadKind, LoadRequest, Unreadable},
 };
@@ -75,10 +75,14 @@ impl Loads {
         }
     }
 
-    /// The commands that stay in the intake until others are loaded.
-    pub(super) fn backpressure(&self) -> Backpressure {
-        let waiting = self.others.len();
-        Backpressure { others: waiting >= 2 * MOST_LOADED, reads: waiting >= MOST_LOADED }
+    /// Whether the tasks of so many loads that are not urgent wait, and the tenant has its share of them.
+    pub(super) fn are_full_of_others(&self, tenant: &Tenant, loads: usize) -> bool {
+        self.others.is_full_for(tenant, loads * MOST_LOADED)
+    }
+
+    /// Whether the urgent tasks of so many loads wait, and the tenant has its share of them.
+    pub(super) fn are_full_of_urgent(&self, tenant: &Tenant, loads: usize) -> bool {
+        self.urgent.is_full_for(tenant, loads * MOST_LOADED)
     }
 
     /// Begins the next load of a kind, if none is under way and a task waits for one. Returns what has to be loaded.

@@ -9,6 +9,7 @@
 //! flight](InFlight) until the command is answered or its caller becomes one of the [waiters](LocalWaiters).
 
 mod answer;
+mod backpressure;
 mod batch;
 mod blocked;
 mod blocked_keys;
@@ -165,7 +166,7 @@ impl Shard {
             self.intake.next_at(),
             self.next_deadline_check,
             self.cache.expires_at(),
-            self.in_flight.commits.slow_at(self.intake.waiting(self.backpressure())),
+            self.in_flight.commits.slow_at(self.waiting_commands()),
         ];
         events.into_iter().flatten().min()
     }
@@ -197,9 +198,7 @@ impl Shard {
 
     /// Starts the commits and the load that can be started.
     fn proceed(&mut self) {
-        while self.in_flight.commits.may_send(self.intake.waiting(self.backpressure()))
-            && self.send_next_batch()
-        {}
+        while self.in_flight.commits.may_send(self.waiting_commands()) && self.send_next_batch() {}
         self.try_blocked();
         self.commit_guarded();
         self.send_next_loads();

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::time::Instant;
 
-use super::{Shard, intake::Backpressure};
+use super::{Shard, backpressure::Backpressure};
 use crate::{
     domain::{Command, Tenant},
     engine::{metrics::ShedReason, pending_request::PendingRequest},
@@ -68,9 +68,9 @@ impl Shard {
         }
     }
 
-    /// The commands that stay in the intake until others are loaded.
-    pub(super) fn backpressure(&self) -> Backpressure {
-        self.in_flight.loads.backpressure()
+    /// The number of commands that wait for a batch and may be part of the next one.
+    pub(super) fn waiting_commands(&self) -> usize {
+        self.intake.waiting(Backpressure::of(&self.in_flight))
     }
 
     /// The reason to shed an acquire that arrives now; `None` to accept it.

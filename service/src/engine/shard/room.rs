@@ -3,6 +3,24 @@
 //! Urgent commands go first, but a quarter of the places is kept for the others while any wait: a flood of heartbeats
 //! starves no acquire.
 
+use super::backpressure::Backpressure;
+use crate::engine::cache::Cache;
+
+/// The bytes from which on a batch takes no more writes. A database that needs 100 ms for each MiB holds up an urgent
+/// command for 25 ms.
+pub(super) const MOST_BYTES: usize = 256 << 10;
+
+/// What limits the next batch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BatchRoom<'s> {
+    /// The maximum number of keys.
+    pub(super) keys: usize,
+    /// Which commands stay in the intake.
+    pub(super) backpressure: Backpressure<'s>,
+    /// The states from which it is known how much a write repeats.
+    pub(super) cache: &'s Cache,
+}
+
 /// The part of the places that is kept for commands that are not urgent: one of so many.
 pub(super) const KEPT_PART: usize = 4;
 
@@ -16,17 +34,6 @@ pub(super) const fn most_urgent(most: usize, others: usize) -> usize {
 pub(super) fn split(most: usize, urgent: usize, others: usize) -> (usize, usize) {
     let urgent = urgent.min(most_urgent(most, others));
     (urgent, others.min(most - urgent))
-}
-
-/// The places of a batch, and how many of them decided tasks take already.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct BatchRoom {
-    /// The places.
-    pub(super) most: usize,
-    /// The decided tasks with urgent commands.
-    pub(super) urgent: usize,
-    /// The other decided tasks.
-    pub(super) others: usize,
 }
 
 #[cfg(test)]

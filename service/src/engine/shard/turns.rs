@@ -47,6 +47,13 @@ impl<T> Turns<T> {
 
     /// Removes and returns the first piece of work of the tenant whose turn it is.
     pub(super) fn pop(&mut self) -> Option<T> {
+        self.pop_unless(|_| false)
+    }
+
+    /// Removes and returns the first piece of work of the next tenant that is not held back.
+    pub(super) fn pop_unless(&mut self, is_held: impl Fn(&Tenant) -> bool) -> Option<T> {
+        let skipped = self.order.iter().position(|tenant| !is_held(tenant))?;
+        self.order.rotate_left(skipped);
         let tenant = self.order.pop_front()?;
         let queue = self.queues.get_mut(&tenant)?;
         let work = queue.pop_front();
@@ -67,6 +74,24 @@ impl<T> Turns<T> {
     /// The number of pieces of work.
     pub(super) const fn len(&self) -> usize {
         self.len
+    }
+
+    /// The number of pieces of work of tenants that are not held back.
+    pub(super) fn len_unless(&self, is_held: impl Fn(&Tenant) -> bool) -> usize {
+        let free = self.queues.iter().filter(|(tenant, _)| !is_held(tenant));
+        free.map(|(_, queue)| queue.len()).sum()
+    }
+
+    /// Whether at least `most` pieces of work wait here, and the tenant has its share of them: at least as many as
+    /// tenants have on average.
+    pub(super) fn is_full_for(&self, tenant: &Tenant, most: usize) -> bool {
+        let has_share = |queue: &VecDeque<T>| queue.len().saturating_mul(self.order.len()) >= self.len;
+        self.len >= most && self.queues.get(tenant).is_some_and(has_share)
+    }
+
+    /// All work.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.queues.values_mut().flatten()
     }
 
     /// Removes the work for which `keep` returns false.
@@ -110,6 +135,26 @@ mod tests {
             turns.put_back(&Tenant::trusted(tenant), work);
         }
         assert_eq!((turns.len(), turns.take(9).collect::<Vec<_>>()), (4, vec![5, 2, 3, 4]));
+    }
+
+    /// Guards that one tenant's work in a full line keeps nobody else out of it.
+    #[test]
+    fn a_line_is_full_for_tenants_with_at_least_the_average() {
+        let turns = turns(&[("a", 1), ("a", 2), ("a", 3), ("b", 4), ("c", 5), ("c", 6)]);
+        let full =
+            |most| ["a", "b", "c", "d"].map(|tenant| turns.is_full_for(&Tenant::trusted(tenant), most));
+        assert_eq!((full(6), full(7)), ([true, false, true, false], [false; 4]));
+    }
+
+    #[test]
+    fn a_tenant_that_is_held_back_loses_its_turn_and_no_work() {
+        let mut turns = turns(&[("a", 1), ("b", 2), ("b", 3)]);
+        let is_a = |tenant: &Tenant| tenant.as_str() == "a";
+        assert_eq!(
+            (turns.len_unless(is_a), turns.pop_unless(is_a), turns.pop_unless(is_a)),
+            (2, Some(2), Some(3))
+        );
+        assert_eq!((turns.pop_unless(is_a), turns.pop()), (None, Some(1)));
     }
 
     #[test]

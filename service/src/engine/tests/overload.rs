@@ -49,7 +49,7 @@ fn large(data: &Data) -> AcquireRequest {
 }
 
 fn data() -> Data {
-    Data::new(&"x".repeat(32 * 1024 - 512)).unwrap()
+    Data::new(&"x".repeat(4 * 1024 - 256)).unwrap()
 }
 
 /// The numbers of answers by kind, and the time of the slowest answer.

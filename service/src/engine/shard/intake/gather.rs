@@ -4,13 +4,13 @@ use std::collections::hash_map::Entry;
 
 use tokio::time::Instant;
 
-use super::{Backpressure, Intake, KeyCommands};
+use super::{Intake, KeyCommands};
 use crate::{
-    domain::{Command, DataEdit, KeyId},
+    domain::{Command, DataEdit, ForcedRelease, Heartbeat, KeyId, Release, Tenant},
     engine::{
         key_task::KeyTask,
         pending_request::PendingRequest,
-        shard::room::{BatchRoom, most_urgent},
+        shard::room::{BatchRoom, MOST_BYTES, most_urgent},
     },
 };
 
@@ -21,37 +21,63 @@ const MOST_LEAVES: usize = 512;
 /// The maximum number of commands that only read and are gathered at a time: as many as one load takes.
 const MOST_READS: usize = 256;
 
-/// The maximum size of the data of a batch in bytes. `max_allowed_packet` of the supported servers is at least 16 MiB.
-const MOST_BYTES: usize = 2 << 20;
-
 /// The key tasks of the batch that is being gathered.
 #[derive(Debug, Default)]
 struct Gathered {
     key_tasks: Vec<KeyTask>,
+    filled: Size,
+}
+
+/// The size of a batch, or a limit of it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Size {
     /// The number of commands, without those that only read. All leaves of a key count as one.
     commands: usize,
+    /// The bytes that are written, as far as they are known before the decisions.
     bytes: usize,
+}
+
+impl Size {
+    const fn is_below(self, limit: Self) -> bool {
+        self.commands < limit.commands && self.bytes < limit.bytes
+    }
+
+    /// The limit for work that may take this part of what is left up to `limit`: one of so many. There are always some
+    /// bytes left: of each kind of work that waits, something gets into each batch.
+    fn part_of_rest(self, limit: Self, part: usize) -> Self {
+        let bytes = limit.bytes.saturating_sub(self.bytes).div_ceil(part).max(1);
+        let commands = limit.commands.saturating_sub(self.commands).div_ceil(part);
+        Self { commands: self.commands + commands, bytes: self.bytes + bytes }
+    }
 }
 
 impl Intake {
     /// Groups the waiting commands by key: urgent commands first, then leaves, acquires, and commands that only read.
-    /// Their keys become busy. `room` is that of the batch; `backpressure` says which commands stay in the intake.
-    pub(in super::super) fn gather(&mut self, room: BatchRoom, backpressure: Backpressure) -> Vec<KeyTask> {
+    /// Their keys become busy.
+    pub(in super::super) fn gather(&mut self, room: BatchRoom<'_>) -> Vec<KeyTask> {
+        let BatchRoom { keys, backpressure, .. } = room;
         if self.waiting(backpressure) == 0 {
             return Vec::new();
         }
         let now = Instant::now();
         self.admit_deferred();
         self.batch += 1;
-        let others = if backpressure.others { 0 } else { self.leaves.ready_keys() + self.acquires.len() };
+        let limit = Size { commands: keys, bytes: MOST_BYTES };
         let mut gathered = Gathered::default();
-        self.gather_urgent(&mut gathered, room, others, now);
-        if others > 0 {
-            self.gather_others(&mut gathered, room, now);
+        self.gather_urgent(&mut gathered, room, limit, now);
+        let is_held = |tenant: &Tenant| backpressure.holds_others(tenant);
+        // Acquires need room, too, but when the service stops, all waiters leave.
+        let for_leaves = gathered.filled.part_of_rest(limit, if self.is_stopping { 1 } else { 2 });
+        self.gather_leaves(&mut gathered, room, for_leaves, is_held);
+        let for_acquires = gathered.filled.part_of_rest(limit, 1);
+        while gathered.filled.is_below(for_acquires)
+            && let Some(request) = self.acquires.pop_front(now, is_held)
+        {
+            if !request.is_abandoned() {
+                self.add_counted(&mut gathered, room, request);
+            }
         }
-        if !backpressure.reads {
-            self.gather_reads(&mut gathered, now);
-        }
+        self.gather_reads(&mut gathered, room, now);
         if !self.to_serve.is_empty() {
             for key_task in &gathered.key_tasks {
                 self.to_serve.remove(&key_task.id);
@@ -60,72 +86,62 @@ impl Intake {
         gathered.key_tasks
     }
 
-    /// Gathers urgent commands, and leaves room for the `others` that wait.
-    fn gather_urgent(&mut self, gathered: &mut Gathered, room: BatchRoom, others: usize, now: Instant) {
-        let most = most_urgent(room.most, room.others + others).saturating_sub(room.urgent);
-        let most_bytes = if others == 0 { MOST_BYTES } else { most_urgent(MOST_BYTES, MOST_BYTES) };
-        while gathered.commands < most
-            && gathered.bytes < most_bytes
-            && let Some(request) = self.urgent.pop_front(now)
+    /// Gathers urgent commands, and leaves room for others if some wait.
+    fn gather_urgent(&mut self, gathered: &mut Gathered, room: BatchRoom<'_>, limit: Size, now: Instant) {
+        let backpressure = room.backpressure;
+        let holds_others = |tenant: &Tenant| backpressure.holds_others(tenant);
+        let others = self.leaves.ready_keys(holds_others) + self.acquires.len_unless(holds_others);
+        let most_bytes = if others == 0 { limit.bytes } else { most_urgent(limit.bytes, limit.bytes) };
+        let limit = Size { commands: most_urgent(limit.commands, others), bytes: most_bytes };
+        while gathered.filled.is_below(limit)
+            && let Some(request) = self.urgent.pop_front(now, |tenant| backpressure.holds_urgent(tenant))
         {
-            self.add_counted(gathered, request);
-        }
-    }
-
-    /// Gathers leaves and acquires for the rest of the room.
-    fn gather_others(&mut self, gathered: &mut Gathered, room: BatchRoom, now: Instant) {
-        let most = room.most.saturating_sub(room.urgent + room.others);
-        self.gather_leaves(gathered, most.saturating_sub(gathered.commands));
-        while gathered.commands < most
-            && gathered.bytes < MOST_BYTES
-            && let Some(request) = self.acquires.pop_front(now)
-        {
-            if !request.is_abandoned() {
-                self.add_counted(gathered, request);
-            }
+            self.add_counted(gathered, room, request);
         }
     }
 
     /// Gathers commands that only read. They take no room in the batch, because they are loaded and not written.
-    fn gather_reads(&mut self, gathered: &mut Gathered, now: Instant) {
-        let requests = std::iter::from_fn(|| self.reads.pop_front(now)).take(MOST_READS);
-        for request in requests.collect::<Vec<_>>() {
+    fn gather_reads(&mut self, gathered: &mut Gathered, room: BatchRoom<'_>, now: Instant) {
+        for _ in 0..MOST_READS {
+            let request = self.reads.pop_front(now, |tenant| room.backpressure.holds_reads(tenant));
+            let Some(request) = request else { return };
             if !request.is_abandoned() {
-                self.add(gathered, request);
+                self.add(gathered, room, request);
             }
         }
     }
 
-    /// Gathers leaves of at most half of `most` keys, since acquires need room, too, or of all when the service stops.
-    fn gather_leaves(&mut self, gathered: &mut Gathered, most: usize) {
-        let most_keys = if self.is_stopping { most } else { most.div_ceil(2) };
-        let mut room = MOST_LEAVES;
-        for _ in 0..most_keys {
+    fn gather_leaves(
+        &mut self,
+        gathered: &mut Gathered,
+        room: BatchRoom<'_>,
+        limit: Size,
+        is_held: impl Fn(&Tenant) -> bool,
+    ) {
+        let mut left = MOST_LEAVES;
+        while gathered.filled.is_below(limit) && left > 0 {
             let (busy, batch) = (&self.busy, self.batch);
             let is_busy = |id: &KeyId| busy.get(id).is_some_and(|key| key.batch != batch);
-            let Some(leaves) = self.leaves.next_key(room, is_busy) else { return };
-            room -= leaves.len();
-            gathered.commands += 1;
+            let Some(leaves) = self.leaves.next_key(left, &is_held, is_busy) else { return };
+            left -= leaves.len();
+            gathered.filled.commands += 1;
             for request in leaves {
-                self.add(gathered, request);
-            }
-            if room == 0 {
-                return;
+                self.add(gathered, room, request);
             }
         }
     }
 
-    fn add_counted(&mut self, gathered: &mut Gathered, request: PendingRequest) {
-        let bytes = bytes_of(&request);
-        if self.add(gathered, request) {
-            gathered.commands += 1;
-            gathered.bytes += bytes;
+    fn add_counted(&mut self, gathered: &mut Gathered, room: BatchRoom<'_>, request: PendingRequest) {
+        let bytes = data_bytes(&request.command);
+        if self.add(gathered, room, request) {
+            gathered.filled.commands += 1;
+            gathered.filled.bytes += bytes;
         }
     }
 
     /// Adds a command to the task of its key, or parks it if the key is busy with an earlier batch. Returns whether it
     /// was added.
-    fn add(&mut self, gathered: &mut Gathered, request: PendingRequest) -> bool {
+    fn add(&mut self, gathered: &mut Gathered, room: BatchRoom<'_>, request: PendingRequest) -> bool {
         match self.busy.entry(request.id.clone()) {
             Entry::Occupied(mut key) if key.get().batch != self.batch => {
                 key.get_mut().parked.push(request);
@@ -138,6 +154,7 @@ impl Intake {
             }
             Entry::Vacant(vacant) => {
                 let task = gathered.key_tasks.len();
+                gathered.filled.bytes += room.cache.row_bytes(&request.id);
                 vacant.insert(KeyCommands { parked: Vec::new(), batch: self.batch, task });
                 gathered.key_tasks.push(KeyTask::new(request));
                 true
@@ -146,20 +163,15 @@ impl Intake {
     }
 }
 
-/// The approximate number of bytes that a command adds to a batch.
-fn bytes_of(request: &PendingRequest) -> usize {
-    const WITHOUT_DATA: usize = 512;
-    let edit = |edit: &DataEdit| match edit {
-        DataEdit::Set(data) => data.as_str().len(),
-        DataEdit::Keep | DataEdit::Delete => 0,
+/// The bytes of the data that a command stores.
+fn data_bytes(command: &Command) -> usize {
+    let data = match command {
+        Command::Acquire(acquire) => acquire.data.as_ref(),
+        Command::PutLock { data, .. } => data.as_ref(),
+        Command::Heartbeat(Heartbeat { data: DataEdit::Set(data), .. })
+        | Command::Release(Release { data: DataEdit::Set(data), .. })
+        | Command::ForceRelease(ForcedRelease { data: DataEdit::Set(data), .. }) => Some(data),
+        _ => None,
     };
-    let data = match &request.command {
-        Command::Acquire(acquire) => acquire.data.as_ref().map_or(0, |data| data.as_str().len()),
-        Command::PutLock { data, .. } => data.as_ref().map_or(0, |data| data.as_str().len()),
-        Command::Heartbeat(heartbeat) => edit(&heartbeat.data),
-        Command::Release(release) => edit(&release.data),
-        Command::ForceRelease(forced) => edit(&forced.data),
-        _ => 0,
-    };
-    WITHOUT_DATA + data
+    data.map_or(0, |data| data.as_str().len())
 }

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use rustc_hash::FxHashMap;
 
 use crate::{
-    domain::KeyId,
+    domain::{KeyId, Tenant},
     engine::{pending_request::PendingRequest, shard::turns::Turns},
 };
 
@@ -48,9 +48,9 @@ impl Leaves {
         }
     }
 
-    /// The number of keys with leaves that are not known to be busy.
-    pub(super) const fn ready_keys(&self) -> usize {
-        self.ready.len()
+    /// The number of keys with leaves that are not known to be busy, without those of tenants that are held back.
+    pub(super) fn ready_keys(&self, is_held: impl Fn(&Tenant) -> bool) -> usize {
+        self.ready.len_unless(is_held)
     }
 
     /// Whether there are no leaves.
@@ -58,14 +58,15 @@ impl Leaves {
         self.by_key.is_empty()
     }
 
-    /// Removes and returns at most `most` leaves of the next key that is not busy; `None` if there is no such key. A
-    /// busy key is skipped until [`Leaves::note_free`] is called for it.
+    /// Removes and returns at most `most` leaves of the next key that is not busy and whose tenant is not held back;
+    /// `None` if there is no such key. A busy key is skipped until [`Leaves::note_free`] is called for it.
     pub(super) fn next_key(
         &mut self,
         most: usize,
+        is_held: impl Fn(&Tenant) -> bool,
         is_busy: impl Fn(&KeyId) -> bool,
     ) -> Option<Vec<PendingRequest>> {
-        while let Some(id) = self.ready.pop() {
+        while let Some(id) = self.ready.pop_unless(&is_held) {
             let Some(leaves) = self.by_key.get_mut(&id) else { continue };
             leaves.is_ready = false;
             if is_busy(&id) {
@@ -96,7 +97,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        domain::{Command, Key, LeaveReason, RequestFlags, Tenant},
+        domain::{Command, Key, LeaveReason, RequestFlags},
         engine::ids,
     };
 
@@ -119,14 +120,14 @@ mod tests {
         }
         leaves.push(leave("free"));
         let is_busy = |id: &KeyId| id.key.as_str() == "busy";
-        assert_eq!(leaves.next_key(10, is_busy).map(|taken| taken.len()), Some(1));
-        assert!(leaves.next_key(10, |_| panic!("no key is ready")).is_none());
+        assert_eq!(leaves.next_key(10, |_| false, is_busy).map(|taken| taken.len()), Some(1));
+        assert!(leaves.next_key(10, |_| false, |_| panic!("no key is ready")).is_none());
         let busy = leave("busy").id;
         leaves.note_free(&busy);
-        assert_eq!(leaves.next_key(2, |_| false).map(|taken| taken.len()), Some(2));
+        assert_eq!(leaves.next_key(2, |_| false, |_| false).map(|taken| taken.len()), Some(2));
         leaves.note_free(&busy);
-        assert_eq!(leaves.next_key(2, |_| false).map(|taken| taken.len()), Some(1));
-        assert!(leaves.is_empty() && leaves.ready_keys() == 0);
+        assert_eq!(leaves.next_key(2, |_| false, |_| false).map(|taken| taken.len()), Some(1));
+        assert!(leaves.is_empty() && leaves.ready_keys(|_| false) == 0);
     }
 
     #[tokio::test]
@@ -135,10 +136,10 @@ mod tests {
         for (tenant, key) in [("a", "1"), ("a", "2"), ("a", "3"), ("b", "1")] {
             leaves.push(leave_of(tenant, key));
         }
-        let keys = std::iter::from_fn(|| leaves.next_key(10, |_| false));
+        let keys = std::iter::from_fn(|| leaves.next_key(10, |_| false, |_| false));
         let keys: Vec<_> = keys.map(|taken| (taken[0].id.tenant.clone(), taken[0].id.key.clone())).collect();
         let expected = [("a", "1"), ("b", "1"), ("a", "2"), ("a", "3")];
         assert_eq!(keys, expected.map(|(tenant, key)| (Tenant::trusted(tenant), Key::trusted(key))));
-        assert!(leaves.is_empty() && leaves.ready_keys() == 0);
+        assert!(leaves.is_empty() && leaves.ready_keys(|_| false) == 0);
     }
 }

@@ -86,8 +86,14 @@ impl Lines {
         self.len += 1;
     }
 
-    /// Removes and returns the first command of the line whose turn it is.
-    pub(super) fn pop_front(&mut self, now: Instant) -> Option<PendingRequest> {
+    /// Removes and returns the first command of the next line whose tenant is not held back.
+    pub(super) fn pop_front(
+        &mut self,
+        now: Instant,
+        is_held: impl Fn(&Tenant) -> bool,
+    ) -> Option<PendingRequest> {
+        let skipped = self.turns.iter().position(|index| !is_held(&self.all[*index].tenant))?;
+        self.turns.rotate_left(skipped);
         let line = &mut self.all[*self.turns.front()?];
         let request = line.requests.pop_front()?;
         self.len -= 1;
@@ -104,6 +110,12 @@ impl Lines {
     /// The number of commands.
     pub(super) const fn len(&self) -> usize {
         self.len
+    }
+
+    /// The number of commands of tenants that are not held back.
+    pub(super) fn len_unless(&self, is_held: impl Fn(&Tenant) -> bool) -> usize {
+        let lines = self.turns.iter().map(|index| &self.all[*index]);
+        lines.filter(|line| !is_held(&line.tenant)).map(|line| line.requests.len()).sum()
     }
 
     /// Whether there are no commands.
@@ -204,7 +216,7 @@ mod tests {
 
     fn take(lines: &mut Lines, count: usize) -> Vec<String> {
         let now = Instant::now();
-        let taken = std::iter::from_fn(|| lines.pop_front(now)).take(count);
+        let taken = std::iter::from_fn(|| lines.pop_front(now, |_| false)).take(count);
         taken.map(|request| request.id.tenant.as_str().to_owned()).collect()
     }
 

@@ -14,6 +14,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::time::Instant;
 
 use self::{deferred::DeferredAcquires, leaves::Leaves, lines::Lines};
+use super::backpressure::Backpressure;
 use crate::{
     domain::{Command, KEPT_FOR_REPEAT_MS, KeyId, Tenant},
     engine::{pending_request::PendingRequest, timers::Timers},
@@ -40,16 +41,6 @@ enum DelayedCommand {
     Refused(PendingRequest),
     /// The command that gives back a kept grant.
     Kept(PendingRequest),
-}
-
-/// Commands that stay in the intake while many others wait for a load. Tenants take turns in the intake but not in the
-/// queue for a load, so a long queue there would let one tenant delay the others.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Backpressure {
-    /// Leaves, acquires, and other commands that are not urgent and write.
-    pub(super) others: bool,
-    /// Commands that only read.
-    pub(super) reads: bool,
 }
 
 /// The commands of a shard that wait for a batch.
@@ -183,11 +174,11 @@ impl Intake {
     }
 
     /// The number of waiting commands that can start a batch. All leaves count as one.
-    pub(super) fn waiting(&self, backpressure: Backpressure) -> usize {
-        let others =
-            if backpressure.others { 0 } else { self.acquires.len() + self.leaves.ready_keys().min(1) };
-        let reads = if backpressure.reads { 0 } else { self.reads.len() };
-        self.urgent.len() + others + reads
+    pub(super) fn waiting(&self, backpressure: Backpressure<'_>) -> usize {
+        let urgent = self.urgent.len_unless(|tenant| backpressure.holds_urgent(tenant));
+        let holds_others = |tenant: &Tenant| backpressure.holds_others(tenant);
+        let others = self.acquires.len_unless(holds_others) + self.leaves.ready_keys(holds_others).min(1);
+        urgent + others + self.reads.len_unless(|tenant| backpressure.holds_reads(tenant))
     }
 
     /// How long an acquire of this tenant that arrives now would wait for a batch; `None` if that is not known.

@@ -1,9 +1,22 @@
 //! Tests of the intake: which commands a batch gets, and in which order.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::{
-    domain::{Key, Kind, LeaveReason, RequestId, Version},
-    engine::{key_task::KeyTask, pending_request::tests, shard::room::BatchRoom},
+    domain::{Body, Data, Key, KeyState, Kind, LeaveReason, Mutex, RequestId, Version},
+    engine::{
+        cache::Cache,
+        key_task::KeyTask,
+        pending_request::tests,
+        shard::{
+            batch::tests::decided_of,
+            guarded_keys::GuardedKeys,
+            in_flight::InFlight,
+            room::{BatchRoom, MOST_BYTES},
+        },
+    },
+    store::BatchLimits,
 };
 
 fn id(key: &str) -> KeyId {
@@ -26,7 +39,15 @@ fn acquire(wait_ms: i64) -> PendingRequest {
 const BATCH: usize = 16;
 
 fn gather(intake: &mut Intake) -> Vec<KeyTask> {
-    intake.gather(BatchRoom { most: BATCH, urgent: 0, others: 0 }, Backpressure::default())
+    gather_under(intake, Backpressure::none())
+}
+
+fn gather_under(intake: &mut Intake, backpressure: Backpressure<'_>) -> Vec<KeyTask> {
+    gather_with(intake, backpressure, &Cache::new(0, Instant::now()))
+}
+
+fn gather_with(intake: &mut Intake, backpressure: Backpressure<'_>, cache: &Cache) -> Vec<KeyTask> {
+    intake.gather(BatchRoom { keys: BATCH, backpressure, cache })
 }
 
 fn commands(key_tasks: &[KeyTask]) -> Vec<usize> {
@@ -127,15 +148,64 @@ async fn urgent_commands_leave_room_for_an_acquire() {
     assert_eq!((first.len(), first.iter().filter(is_acquire).count()), (BATCH, 1));
 }
 
+/// Tasks of tenant `t`, as many as a batch has, that are decided and wait for a commit.
+fn with_waiting_tasks(command: &Command) -> InFlight {
+    let now = Instant::now();
+    let limits = BatchLimits { keys: BATCH, ..BatchLimits::default() };
+    let mut in_flight = InFlight::new(now, limits, GuardedKeys::new(true, Duration::ZERO, Arc::default()));
+    for number in 0..BATCH {
+        let (write, task) = decided_of("t", &number.to_string(), command.clone());
+        in_flight.write(write, task);
+    }
+    in_flight
+}
+
 /// Guards that what was decided before, and is not written yet, takes no room from a heartbeat.
 #[tokio::test(start_paused = true)]
-async fn urgent_commands_are_gathered_however_many_tasks_wait_for_a_commit() {
+async fn urgent_commands_are_gathered_although_a_batch_of_other_tasks_waits_for_a_commit() {
     let mut intake = Intake::default();
     intake.push(command("urgent", Command::DeleteSemaphore), |_| false);
     intake.push(acquire(0), |_| false);
-    let room = BatchRoom { most: BATCH, urgent: 0, others: 10 * BATCH };
-    let first = intake.gather(room, Backpressure::default());
+    let in_flight = with_waiting_tasks(&Command::Get(Kind::Mutex));
+    let first = gather_under(&mut intake, Backpressure::of(&in_flight));
     assert_eq!(first.iter().map(|task| &task.id).collect::<Vec<_>>(), [&id("urgent")]);
+}
+
+/// Guards that one tenant whose writes take long delays nobody else, and that a shard does not become busy with commands
+/// that have to stay.
+#[tokio::test(start_paused = true)]
+async fn commands_of_a_tenant_stay_while_a_batch_of_its_tasks_waits_for_a_commit() {
+    let mut intake = Intake::default();
+    intake.push(command("urgent", Command::DeleteSemaphore), |_| false);
+    let in_flight = with_waiting_tasks(&Command::DeleteSemaphore);
+    let backpressure = Backpressure::of(&in_flight);
+    assert_eq!((intake.waiting(backpressure), intake.waiting(Backpressure::none())), (0, 1));
+    assert!(gather_under(&mut intake, backpressure).is_empty());
+    let other = KeyId { tenant: Tenant::trusted("other"), key: Key::trusted("urgent") };
+    let request = PendingRequest::internal(other.clone(), Command::DeleteSemaphore, Instant::now());
+    intake.push(request, |_| false);
+    assert_eq!(intake.waiting(backpressure), 1);
+    let first = gather_under(&mut intake, backpressure);
+    assert_eq!(first.iter().map(|task| &task.id).collect::<Vec<_>>(), [&other]);
+    assert_eq!(gather(&mut intake).len(), 1, "nothing is lost");
+}
+
+/// Guards that heartbeats of locks with much data, which their writes repeat, do not make a batch that takes very long.
+#[tokio::test(start_paused = true)]
+async fn writes_that_repeat_much_data_are_gathered_in_part_and_leave_room_for_an_acquire() {
+    let mut intake = Intake::default();
+    let mut cache = Cache::new(8 * MOST_BYTES, Instant::now());
+    for number in 0..BATCH {
+        let data = Some(Data::trusted(&"x".repeat(MOST_BYTES / 4)));
+        let mut state = KeyState::absent();
+        state.body = Body::Mutex(Mutex { data, ..Mutex::default() });
+        cache.put(id(&number.to_string()), state.into(), Instant::now());
+        intake.push(command(&number.to_string(), Command::DeleteSemaphore), |_| false);
+    }
+    intake.push(acquire(0), |_| false);
+    let sizes: Vec<_> =
+        (0..2).map(|_| gather_with(&mut intake, Backpressure::none(), &cache).len()).collect();
+    assert_eq!(sizes, [4, 4], "three urgent commands and an acquire, then four urgent commands");
 }
 
 /// Guards that a kept grant outlives the service: its caller may repeat the request at another replica.

@@ -1,0 +1,50 @@
+//! Which tenants' commands stay in the intake for now.
+//!
+//! A tenant's commands stay there while a line behind the intake is full and the tenant has its share of that line. In
+//! each line the tenants take turns. So commands of one tenant, however many and however large, neither delay those of
+//! another nor fill the memory with decided states.
+
+use super::in_flight::InFlight;
+use crate::domain::Tenant;
+
+/// The number of loads of which the tasks may wait before commands that write stay in the intake.
+const LOADS: usize = 2;
+
+/// The same for commands that only read.
+const LOADS_OF_READS: usize = 1;
+
+/// Which tenants' commands stay in the intake, by the tasks in flight.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Backpressure<'f>(Option<&'f InFlight>);
+
+impl<'f> Backpressure<'f> {
+    /// The backpressure of these tasks.
+    pub(super) const fn of(in_flight: &'f InFlight) -> Self {
+        Self(Some(in_flight))
+    }
+
+    /// Holds nothing back.
+    #[cfg(test)]
+    pub(super) const fn none() -> Self {
+        Self(None)
+    }
+
+    /// Whether a tenant's urgent commands stay.
+    pub(super) fn holds_urgent(self, tenant: &Tenant) -> bool {
+        self.0.is_some_and(|in_flight| {
+            in_flight.commits.is_full_of_urgent(tenant) || in_flight.loads.are_full_of_urgent(tenant, LOADS)
+        })
+    }
+
+    /// Whether a tenant's leaves, acquires, and other commands stay that are not urgent and write.
+    pub(super) fn holds_others(self, tenant: &Tenant) -> bool {
+        self.0.is_some_and(|in_flight| {
+            in_flight.commits.is_full_of_others(tenant) || in_flight.loads.are_full_of_others(tenant, LOADS)
+        })
+    }
+
+    /// Whether a tenant's commands stay that only read.
+    pub(super) fn holds_reads(self, tenant: &Tenant) -> bool {
+        self.0.is_some_and(|in_flight| in_flight.loads.are_full_of_others(tenant, LOADS_OF_READS))
+    }
+}
