@@ -5,13 +5,24 @@
 //! another nor fill the memory with decided states.
 
 use super::in_flight::InFlight;
-use crate::domain::Tenant;
+use crate::{domain::Tenant, engine::cache::Cache};
 
 /// The number of loads of which the tasks may wait before commands that write stay in the intake.
 const LOADS: usize = 2;
 
 /// The same for commands that only read.
 const LOADS_OF_READS: usize = 1;
+
+/// What limits the next batch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BatchRoom<'s> {
+    /// The maximum number of keys.
+    pub(super) keys: usize,
+    /// Which commands stay in the intake.
+    pub(super) backpressure: Backpressure<'s>,
+    /// The states from which it is known how much a write repeats.
+    pub(super) cache: &'s Cache,
+}
 
 /// Which tenants' commands stay in the intake, by the tasks in flight.
 #[derive(Debug, Clone, Copy)]

@@ -5,9 +5,8 @@ use tokio::time::Instant;
 use super::{
     Shard,
     answer::FinishedTask,
-    backpressure::Backpressure,
+    backpressure::{Backpressure, BatchRoom},
     batch::{Batch, DecidedTask},
-    room::BatchRoom,
 };
 use crate::{
     domain::{Context, Effects, KeyState},

@@ -3,23 +3,9 @@
 //! Urgent commands go first, but a quarter of the places is kept for the others while any wait: a flood of heartbeats
 //! starves no acquire.
 
-use super::backpressure::Backpressure;
-use crate::engine::cache::Cache;
-
 /// The bytes from which on a batch takes no more writes. A database that needs 100 ms for each MiB holds up an urgent
 /// command for 25 ms.
 pub(super) const MOST_BYTES: usize = 256 << 10;
-
-/// What limits the next batch.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct BatchRoom<'s> {
-    /// The maximum number of keys.
-    pub(super) keys: usize,
-    /// Which commands stay in the intake.
-    pub(super) backpressure: Backpressure<'s>,
-    /// The states from which it is known how much a write repeats.
-    pub(super) cache: &'s Cache,
-}
 
 /// The part of the places that is kept for commands that are not urgent: one of so many.
 pub(super) const KEPT_PART: usize = 4;

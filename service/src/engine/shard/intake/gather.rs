@@ -10,7 +10,10 @@ use crate::{
     engine::{
         key_task::KeyTask,
         pending_request::PendingRequest,
-        shard::room::{BatchRoom, MOST_BYTES, most_urgent},
+        shard::{
+            backpressure::BatchRoom,
+            room::{MOST_BYTES, most_urgent},
+        },
     },
 };
 

@@ -10,10 +10,8 @@ use crate::{
         key_task::KeyTask,
         pending_request::tests,
         shard::{
-            batch::tests::decided_of,
-            guarded_keys::GuardedKeys,
-            in_flight::InFlight,
-            room::{BatchRoom, MOST_BYTES},
+            backpressure::BatchRoom, batch::tests::decided_of, guarded_keys::GuardedKeys,
+            in_flight::InFlight, room::MOST_BYTES,
         },
     },
     store::BatchLimits,
