@@ -142,8 +142,9 @@ impl ClientStream {
         let come = &buffer.filled()[before..];
         if self.is_http2 {
             let are_too_many = self.control_frames.are_too_many(come, self.last_read);
-            self.connection.set_longest_head(self.control_frames.longest_head());
-            self.remembered.count(come.len(), &self.connection);
+            let longest_head = self.control_frames.longest_head();
+            self.connection.set_longest_head(longest_head);
+            self.remembered.count(come.len(), longest_head, &self.connection);
             if let Some(requests) = self.control_frames.work.take_requests() {
                 self.turns.note(requests);
             }
