@@ -93,7 +93,9 @@ impl Lines {
         is_held: impl Fn(&Tenant) -> bool,
     ) -> Option<PendingRequest> {
         let skipped = self.turns.iter().position(|index| !is_held(&self.all[*index].tenant))?;
-        self.turns.rotate_left(skipped);
+        if skipped > 0 {
+            self.turns.rotate_left(skipped);
+        }
         let line = &mut self.all[*self.turns.front()?];
         let request = line.requests.pop_front()?;
         self.len -= 1;
@@ -114,6 +116,10 @@ impl Lines {
 
     /// The number of commands of tenants that are not held back.
     pub(super) fn len_unless(&self, is_held: impl Fn(&Tenant) -> bool) -> usize {
+        if self.is_empty() {
+            // This is asked several times for each batch.
+            return 0;
+        }
         let lines = self.turns.iter().map(|index| &self.all[*index]);
         lines.filter(|line| !is_held(&line.tenant)).map(|line| line.requests.len()).sum()
     }
