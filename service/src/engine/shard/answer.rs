@@ -25,6 +25,8 @@ pub(super) struct FinishedTask {
     pub(super) state: Box<KeyState>,
     /// The amount by which the store raised the decided tokens.
     pub(super) raised: i64,
+    /// The database's time when it wrote or loaded the state.
+    pub(super) db_time: Timestamp,
     /// When the statement that wrote or loaded the state was sent. Served waiters were decided on before that.
     pub(super) sent: Instant,
 }
@@ -33,11 +35,16 @@ impl Shard {
     /// Answers the callers of a task and the waiters that it served, and caches the state. Commands without a verdict
     /// are decided next.
     pub(super) fn finish(&mut self, finished: FinishedTask) {
-        let FinishedTask { mut key_task, verdicts, effects, mut state, raised, sent } = finished;
+        let FinishedTask { mut key_task, verdicts, effects, mut state, raised, db_time, sent } = finished;
         self.intake.park_first(key_task.requests.split_off(verdicts.len()));
         let id = key_task.id;
         grant_log::log_change(&id, &key_task.requests, &verdicts, &effects);
-        self.record(&id, &key_task.requests, &verdicts, &effects, &state, raised);
+        if self.shared.audit.is_on() {
+            let (requests, verdicts, effects) = (&key_task.requests, &verdicts, &effects);
+            let change =
+                trail::Change { id: &id, state: &state, requests, verdicts, effects, raised, at: db_time };
+            trail::record(&self.shared.audit, &change, &self.waiters);
+        }
         self.shared.metrics.expired(effects.expired);
         let mut freed = self.freed_instants(&key_task.requests, &effects);
         for (mut request, verdict) in key_task.requests.into_iter().zip(verdicts) {
@@ -81,24 +88,6 @@ impl Shard {
             self.enqueue_internal(id.clone(), Command::ServeQueue);
         }
         self.cache.put(id, state, now);
-    }
-
-    /// Adds a durable change to the audit log, if the log is on.
-    fn record(
-        &self,
-        id: &KeyId,
-        requests: &[PendingRequest],
-        verdicts: &[Verdict],
-        effects: &Effects,
-        state: &KeyState,
-        raised: i64,
-    ) {
-        if !self.shared.audit.is_on() {
-            return;
-        }
-        let at = self.shared.clock.now(Instant::now()).map_or(state.updated_at, |now| now.at_most);
-        let change = trail::Change { id, state, requests, verdicts, effects, raised, at };
-        trail::record(&self.shared.audit, &change, &self.waiters);
     }
 
     /// Answers the caller of a command.

@@ -79,8 +79,8 @@ impl Shard {
                 self.in_flight.write(write, DecidedTask { key_task, verdicts, basis });
             }
             TaskOutcome::Answered { state, verdicts } => {
-                let effects = Effects::default();
-                self.finish(FinishedTask { key_task, verdicts, effects, state, raised: 0, sent });
+                let (effects, db_time) = (Effects::default(), ctx.now.at_most);
+                self.finish(FinishedTask { key_task, verdicts, effects, state, raised: 0, db_time, sent });
             }
             TaskOutcome::NeedsLoad => self.in_flight.loads.push(key_task),
             TaskOutcome::NeedsMembership => {

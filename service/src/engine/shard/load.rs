@@ -77,7 +77,8 @@ impl Shard {
                 let attempt = key_task.attempts.swap_remove(index);
                 let raised = state.token.0 - attempt.token.0;
                 let (verdicts, effects) = (attempt.verdicts, attempt.effects);
-                self.finish(FinishedTask { key_task, verdicts, effects, state, raised, sent });
+                let db_time = loaded.db_time;
+                self.finish(FinishedTask { key_task, verdicts, effects, state, raised, db_time, sent });
             } else {
                 self.decide(key_task, state, Basis::Loaded, &ctx, sent);
             }

@@ -107,8 +107,8 @@ impl Shard {
                     grant.token = token;
                 }
             }
-            let verdicts = task.verdicts;
-            self.finish(FinishedTask { key_task, verdicts, effects, state, raised, sent });
+            let (verdicts, db_time) = (task.verdicts, committed.db_time);
+            self.finish(FinishedTask { key_task, verdicts, effects, state, raised, db_time, sent });
         }
     }
 
