@@ -38,9 +38,9 @@ impl KeyState {
 }
 
 impl KeyChange {
-    /// The bytes from which on a change takes no more commands. A change is written as a whole, and the changes of
-    /// other keys wait for it. The key's own row never takes so many.
-    const MOST_BYTES: usize = 128 << 10;
+    /// The bytes of permits and waiters from which on a change takes no more commands. A change is written as a whole,
+    /// and the changes of other keys wait for it.
+    const MOST_CHILD_BYTES: usize = 64 << 10;
 
     /// The approximate number of bytes that the change writes.
     pub fn bytes(&self) -> usize {
@@ -54,7 +54,7 @@ impl KeyChange {
 
     /// Whether the change writes so much that further commands of its key have to wait for the next one.
     pub fn is_full(&self) -> bool {
-        self.bytes() >= Self::MOST_BYTES
+        self.child_bytes >= Self::MOST_CHILD_BYTES
     }
 }
 

@@ -69,8 +69,9 @@ impl KeyStore for SqlStore {
         match self.sql.dialect {
             // MySQL syncs two files one after the other for each commit, and can have a batch at each. A batch of 128
             // keys takes 30 ms there, and larger ones do not write more keys in a second.
-            Dialect::MySql => BatchLimits { under_way: 3, keys: 128 },
-            Dialect::MariaDb => BatchLimits { keys: 128, ..BatchLimits::default() },
+            // One with much data takes 100 ms for each MiB.
+            Dialect::MySql => BatchLimits { under_way: 3, keys: 128, bytes: 128 << 10 },
+            Dialect::MariaDb => BatchLimits { keys: 128, bytes: 128 << 10, ..BatchLimits::default() },
             Dialect::Sqlite | Dialect::Postgres => BatchLimits::default(),
         }
     }

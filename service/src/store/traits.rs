@@ -31,11 +31,13 @@ pub struct BatchLimits {
     /// How many keys a batch has: enough to spread the cost of a commit, few enough that an urgent command does not wait
     /// long for the batches before it.
     pub keys: usize,
+    /// The bytes from which on a batch takes no more writes, for the same reason.
+    pub bytes: usize,
 }
 
 impl Default for BatchLimits {
     fn default() -> Self {
-        Self { under_way: 2, keys: 256 }
+        Self { under_way: 2, keys: 256, bytes: 256 << 10 }
     }
 }
 

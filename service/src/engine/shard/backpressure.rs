@@ -5,7 +5,7 @@
 //! another nor fill the memory with decided states.
 
 use super::in_flight::InFlight;
-use crate::{domain::Tenant, engine::cache::Cache};
+use crate::{domain::Tenant, engine::cache::Cache, store::BatchLimits};
 
 /// The number of loads of which the tasks may wait before commands that write stay in the intake.
 const LOADS: usize = 2;
@@ -16,8 +16,8 @@ const LOADS_OF_READS: usize = 1;
 /// What limits the next batch.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BatchRoom<'s> {
-    /// The maximum number of keys.
-    pub(super) keys: usize,
+    /// The limits of batches on this database.
+    pub(super) limits: BatchLimits,
     /// Which commands stay in the intake.
     pub(super) backpressure: Backpressure<'s>,
     /// The states from which it is known how much a write repeats.

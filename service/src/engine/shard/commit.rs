@@ -31,7 +31,7 @@ impl Shard {
     /// Gathers and decides commands, and makes a batch of the resulting writes.
     fn form_batch(&mut self) -> Option<Batch> {
         let key_tasks = self.intake.gather(BatchRoom {
-            keys: self.in_flight.commits.most_keys(),
+            limits: self.in_flight.commits.limits(),
             backpressure: Backpressure::of(&self.in_flight),
             cache: &self.cache,
         });

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::{
     batch::{Batch, DecidedTask},
-    room::{self, MOST_BYTES},
+    room,
     turns::Turns,
 };
 use crate::{
@@ -80,9 +80,9 @@ impl Commits {
         self.halves.pop_front()
     }
 
-    /// The maximum number of keys of a batch.
-    pub(super) const fn most_keys(&self) -> usize {
-        self.limits.keys
+    /// The limits of batches on this database.
+    pub(super) const fn limits(&self) -> BatchLimits {
+        self.limits
     }
 
     /// Whether a whole batch of urgent tasks waits, and the tenant has its share of them.
@@ -99,10 +99,11 @@ impl Commits {
     /// least one task in it, however large the others are.
     pub(super) fn next_batch(&mut self) -> Option<Batch> {
         let (urgent, others) = room::split(self.limits.keys, self.urgent.len(), self.others.len());
-        let urgent_bytes = if others == 0 { MOST_BYTES } else { room::most_urgent(MOST_BYTES, MOST_BYTES) };
+        let bytes = self.limits.bytes;
+        let urgent_bytes = if others == 0 { bytes } else { room::most_urgent(bytes, bytes) };
         let mut decided = Vec::with_capacity(urgent + others);
         let taken = take(&mut self.urgent, urgent, urgent_bytes, &mut decided);
-        take(&mut self.others, others, MOST_BYTES.saturating_sub(taken), &mut decided);
+        take(&mut self.others, others, bytes.saturating_sub(taken), &mut decided);
         Batch::new(decided)
     }
 
@@ -202,8 +203,10 @@ mod tests {
     };
     use crate::domain::{Body, Command, Data, Kind, Mutex};
 
+    const LIMITS: BatchLimits = BatchLimits { under_way: 2, keys: 64, bytes: 64 << 10 };
+
     fn commits() -> Commits {
-        Commits::new(BatchLimits { under_way: 2, keys: 4 }, Instant::now())
+        Commits::new(BatchLimits { keys: 4, ..LIMITS }, Instant::now())
     }
 
     /// Sends a batch of these keys.
@@ -254,12 +257,12 @@ mod tests {
     /// Guards that heartbeats of locks with much data delay no heartbeat of another tenant.
     #[tokio::test(start_paused = true)]
     async fn a_batch_ends_where_its_writes_are_large_and_has_tasks_of_each_kind_and_tenant() {
-        let mut commits = Commits::new(BatchLimits { under_way: 2, keys: 64 }, Instant::now());
+        let mut commits = Commits::new(LIMITS, Instant::now());
         for number in 0..16 {
-            let (write, task) = large("t", &number.to_string(), Command::DeleteSemaphore, MOST_BYTES / 8);
+            let (write, task) = large("t", &number.to_string(), Command::DeleteSemaphore, LIMITS.bytes / 8);
             commits.push(write, task);
         }
-        let (write, task) = large("t", "other", Command::Get(Kind::Mutex), MOST_BYTES);
+        let (write, task) = large("t", "other", Command::Get(Kind::Mutex), LIMITS.bytes);
         commits.push(write, task);
         let (write, task) = decided_of("u", "small", Command::DeleteSemaphore);
         commits.push(write, task);
@@ -289,7 +292,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn three_commits_are_under_way_where_the_store_wants_three() {
-        let mut commits = Commits::new(BatchLimits { under_way: 3, keys: 4 }, Instant::now());
+        let mut commits = Commits::new(BatchLimits { under_way: 3, ..LIMITS }, Instant::now());
         send(&mut commits, &["a"]);
         send(&mut commits, &["b"]);
         assert!(commits.may_send(1));

@@ -3,10 +3,6 @@
 //! Urgent commands go first, but a quarter of the places is kept for the others while any wait: a flood of heartbeats
 //! starves no acquire.
 
-/// The bytes from which on a batch takes no more writes. A database that needs 100 ms for each MiB holds up an urgent
-/// command for 25 ms.
-pub(super) const MOST_BYTES: usize = 256 << 10;
-
 /// The part of the places that is kept for commands that are not urgent: one of so many.
 pub(super) const KEPT_PART: usize = 4;
 

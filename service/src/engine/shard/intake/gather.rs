@@ -10,10 +10,7 @@ use crate::{
     engine::{
         key_task::KeyTask,
         pending_request::PendingRequest,
-        shard::{
-            backpressure::BatchRoom,
-            room::{MOST_BYTES, most_urgent},
-        },
+        shard::{backpressure::BatchRoom, room::most_urgent},
     },
 };
 
@@ -58,14 +55,14 @@ impl Intake {
     /// Groups the waiting commands by key: urgent commands first, then leaves, acquires, and commands that only read.
     /// Their keys become busy.
     pub(in super::super) fn gather(&mut self, room: BatchRoom<'_>) -> Vec<KeyTask> {
-        let BatchRoom { keys, backpressure, .. } = room;
+        let BatchRoom { limits, backpressure, .. } = room;
         if self.waiting(backpressure) == 0 {
             return Vec::new();
         }
         let now = Instant::now();
         self.admit_deferred();
         self.batch += 1;
-        let limit = Size { commands: keys, bytes: MOST_BYTES };
+        let limit = Size { commands: limits.keys, bytes: limits.bytes };
         let mut gathered = Gathered::default();
         self.gather_urgent(&mut gathered, room, limit, now);
         let is_held = |tenant: &Tenant| backpressure.holds_others(tenant);

@@ -10,8 +10,7 @@ use crate::{
         key_task::KeyTask,
         pending_request::tests,
         shard::{
-            backpressure::BatchRoom, batch::tests::decided_of, guarded_keys::GuardedKeys,
-            in_flight::InFlight, room::MOST_BYTES,
+            backpressure::BatchRoom, batch::tests::decided_of, guarded_keys::GuardedKeys, in_flight::InFlight,
         },
     },
     store::BatchLimits,
@@ -45,7 +44,8 @@ fn gather_under(intake: &mut Intake, backpressure: Backpressure<'_>) -> Vec<KeyT
 }
 
 fn gather_with(intake: &mut Intake, backpressure: Backpressure<'_>, cache: &Cache) -> Vec<KeyTask> {
-    intake.gather(BatchRoom { keys: BATCH, backpressure, cache })
+    let limits = BatchLimits { keys: BATCH, ..BatchLimits::default() };
+    intake.gather(BatchRoom { limits, backpressure, cache })
 }
 
 fn commands(key_tasks: &[KeyTask]) -> Vec<usize> {
@@ -192,9 +192,9 @@ async fn commands_of_a_tenant_stay_while_a_batch_of_its_tasks_waits_for_a_commit
 #[tokio::test(start_paused = true)]
 async fn writes_that_repeat_much_data_are_gathered_in_part_and_leave_room_for_an_acquire() {
     let mut intake = Intake::default();
-    let mut cache = Cache::new(8 * MOST_BYTES, Instant::now());
+    let mut cache = Cache::new(8 * BatchLimits::default().bytes, Instant::now());
     for number in 0..BATCH {
-        let data = Some(Data::trusted(&"x".repeat(MOST_BYTES / 4)));
+        let data = Some(Data::trusted(&"x".repeat(BatchLimits::default().bytes / 4)));
         let mut state = KeyState::absent();
         state.body = Body::Mutex(Mutex { data, ..Mutex::default() });
         cache.put(id(&number.to_string()), state.into(), Instant::now());
