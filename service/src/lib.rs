@@ -31,6 +31,7 @@ mod simulation;
 pub mod store;
 mod tasks;
 mod terminal;
+mod turns;
 mod unavailable;
 
 pub use causes::with_causes;

@@ -1,6 +1,7 @@
 //! Identifies callers by their credentials.
 
 use std::{
+    net::IpAddr,
     num::NonZeroU32,
     sync::{Arc, PoisonError, RwLock},
     time::{Duration, Instant},
@@ -155,11 +156,12 @@ impl Authentication {
         }
     }
 
-    /// Checks the credential of a request again, which was admitted some time ago.
+    /// Checks the credential of a request again, which was admitted some time ago. `client` is the client's address without what it
+    /// can choose itself.
     ///
     /// # Errors
     /// If the credential has ended, or has other rights than before.
-    pub(crate) async fn check_again(&self, parts: &Parts) -> Result<(), Problem> {
+    pub(crate) async fn check_again(&self, parts: &Parts, client: Option<IpAddr>) -> Result<(), Problem> {
         let extensions = &parts.extensions;
         let (Some(before), Some(rule)) = (extensions.get::<Arc<Identity>>(), extensions.get::<AccessRule>())
         else {
@@ -170,7 +172,7 @@ impl Authentication {
             CredentialCheck::Open => return Ok(()),
             CredentialCheck::Known(now) => now,
             CredentialCheck::Refused(problem) => return Err(problem),
-            CredentialCheck::LookUp(lookup) => self.look_up(lookup).await?,
+            CredentialCheck::LookUp(lookup) => self.look_up(lookup, client).await?,
         };
         let is_as_before = (now.role, &now.tenant, &now.keys) == (before.role, &before.tenant, &before.keys);
         if is_as_before { Ok(()) } else { Err(Problem::forbidden(OTHER_RIGHTS)) }
@@ -217,11 +219,15 @@ impl Authentication {
         counted.err().map(Problem::too_many_requests)
     }
 
-    /// Looks a credential up.
-    pub(crate) async fn look_up(&self, lookup: CredentialLookup) -> Result<Arc<Identity>, Problem> {
+    /// Looks a credential up for a client, whose address comes without what it can choose itself.
+    pub(crate) async fn look_up(
+        &self,
+        lookup: CredentialLookup,
+        client: Option<IpAddr>,
+    ) -> Result<Arc<Identity>, Problem> {
         match lookup {
             CredentialLookup::Token(hash) => {
-                let found = self.tokens.look_up(hash).await?;
+                let found = self.tokens.look_up(hash, client).await?;
                 found.ok_or_else(|| Problem::unauthorized(true))
             }
             CredentialLookup::Jwt { token, hash } => {

@@ -33,7 +33,7 @@ impl OwnRoom {
 }
 
 /// The address of a client without what it can choose itself: a client with IPv6 usually has a whole network of 64 bits.
-fn network_of(peer: IpAddr) -> IpAddr {
+pub(super) fn network_of(peer: IpAddr) -> IpAddr {
     const NETWORK: u128 = u128::MAX << 64;
     match peer.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & NETWORK).into(),

@@ -53,7 +53,8 @@ pub(super) async fn read(
 ) -> Result<Bytes, Problem> {
     let Arrived { bytes, is_late } = read_whole(parts, body, tenant, &PARTS).await?;
     if is_late && let Some(authentication) = authentication {
-        authentication.check_again(parts).await?;
+        let client = parts.extensions.get::<OwnRoom>().map(OwnRoom::network);
+        authentication.check_again(parts, client).await?;
     }
     if !bytes.is_empty() {
         check_media_type(&parts.headers)?;

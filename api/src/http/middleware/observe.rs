@@ -125,7 +125,8 @@ where
                 Inner::Refused(Some(problem))
             }
             CredentialCheck::LookUp(lookup) => {
-                let answer = look_up(Arc::clone(&self.shared), lookup);
+                let client = self.shared.client_network(&request);
+                let answer = look_up(Arc::clone(&self.shared), lookup, client);
                 let mut request = ClientBody::for_handler(request);
                 // It waits for the lookup.
                 *request.uri_mut() = copy_of_uri(request.uri());
@@ -170,7 +171,7 @@ mod tests {
         super::{host::AllowedHosts, large::LargeAnswers},
         *,
     };
-    use crate::http::{connection::Connection, metrics::HttpMetrics, request_id::REQUEST_ID};
+    use crate::http::{TrustedProxies, connection::Connection, metrics::HttpMetrics, request_id::REQUEST_ID};
 
     fn router() -> Observe<Router> {
         let panics = || async { panic!("on purpose") as StatusCode };
@@ -192,6 +193,7 @@ mod tests {
             authentication: None,
             large_answers: LargeAnswers::default(),
             audit: None,
+            trusted_proxies: TrustedProxies::default(),
         };
         Observe::new(router, shared)
     }

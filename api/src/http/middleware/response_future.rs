@@ -70,10 +70,11 @@ pub(super) struct CallerLookup<S> {
     pub(super) service: S,
 }
 
-pub(super) fn look_up(shared: Arc<Shared>, lookup: CredentialLookup) -> Lookup {
+/// Looks up the caller of a request from a client with this address.
+pub(super) fn look_up(shared: Arc<Shared>, lookup: CredentialLookup, client: IpAddr) -> Lookup {
     Box::pin(async move {
         match &shared.authentication {
-            Some(authentication) => authentication.look_up(lookup).await,
+            Some(authentication) => authentication.look_up(lookup, Some(client)).await,
             None => Err(Problem::internal_error()),
         }
     })
@@ -247,7 +248,8 @@ impl<S: Service<Request>> ResponseFuture<S> {
             CredentialCheck::Known(now) => Ok(self.grant_to(before, &now, response)),
             CredentialCheck::Refused(problem) => Ok(self.withhold(Some(response), problem)),
             CredentialCheck::LookUp(lookup) => {
-                let (answer, before) = (look_up(Arc::clone(&self.shared), lookup), Arc::clone(before));
+                let answer = look_up(Arc::clone(&self.shared), lookup, self.network);
+                let before = Arc::clone(before);
                 Err(Box::new(CredentialRecheck { answer, before, granted: Some(response) }))
             }
         }

@@ -1,6 +1,6 @@
 //! The state that all requests share: the metrics, and the checks before a handler.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{
     extract::Request,
@@ -18,10 +18,11 @@ use super::{
 use crate::{
     auth::{AccessRule, Authentication, CredentialCheck},
     http::{
-        ApiConfig,
+        ApiConfig, TrustedProxies,
         audit::HttpAudit,
         connection::ClientBody,
         metrics::{HttpMetrics, RouteIndex},
+        own_room::network_of,
     },
     problem::Problem,
 };
@@ -35,6 +36,7 @@ pub(crate) struct Shared {
     pub(super) large_answers: LargeAnswers,
     /// The audit log, if it is on.
     pub(super) audit: Option<HttpAudit>,
+    pub(super) trusted_proxies: TrustedProxies,
 }
 
 /// The checks that a request has to pass.
@@ -55,6 +57,7 @@ impl Shared {
             authentication: config.authentication.clone(),
             large_answers: LargeAnswers::default(),
             audit: HttpAudit::new(service, &config.trusted_proxies),
+            trusted_proxies: config.trusted_proxies.clone(),
         }
     }
 
@@ -62,6 +65,12 @@ impl Shared {
     pub(super) fn origin(&self, request: &Request<ClientBody>, id: &HeaderValue) -> Option<Arc<Origin>> {
         let peer = request.body().connection().peer();
         self.audit.as_ref().map(|audit| audit.origin(peer, request.headers(), id))
+    }
+
+    /// The address of the client that a request comes from, behind trusted proxies, without what it can choose itself.
+    pub(super) fn client_network(&self, request: &Request<ClientBody>) -> IpAddr {
+        let peer = request.body().connection().peer();
+        network_of(self.trusted_proxies.client_of(peer, request.headers()))
     }
 
     /// Records a request that was refused because of its credential.

@@ -8,7 +8,10 @@ use std::{
 use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
-use crate::access::{Identity, SecretHash, Token, TokenId};
+use crate::{
+    access::{Identity, SecretHash, Token, TokenId},
+    domain::Tenant,
+};
 
 /// How long an answer of the database is valid, from when the question was sent.
 const VALID_FOR: Duration = Duration::from_millis(1_800);
@@ -89,9 +92,13 @@ impl KnownTokens {
         }
     }
 
-    /// Whether the database knew a token when it was asked last.
-    pub(super) fn was_valid(&self, hash: &SecretHash) -> bool {
-        self.entries().get(hash).is_some_and(|entry| entry.token.is_some())
+    /// The tenant of the token's bearer, which is `None` for all tenants; or `None` if the database knew no such token when
+    /// it was last asked.
+    #[expect(clippy::option_option, reason = "a tenant, all tenants, and no token are three things")]
+    pub(super) fn bearers_tenant(&self, hash: &SecretHash) -> Option<Option<Tenant>> {
+        let entries = self.entries();
+        let token = entries.get(hash)?.token.as_ref()?;
+        Some(token.identity.tenant.clone())
     }
 
     /// Records the database's answer to a question that was sent at `asked`.

@@ -8,12 +8,12 @@ use tokio::time::Instant;
 use super::{
     batch::{Batch, DecidedTask},
     room,
-    turns::Turns,
 };
 use crate::{
     domain::Tenant,
     engine::key_task::KeyTask,
     store::{BatchLimits, Write},
+    turns::Turns,
 };
 
 /// One more commit may be under way when the last one was sent this long ago: that one may be waiting for a row that
@@ -27,9 +27,9 @@ const RECENTLY: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Commits {
     /// Decided tasks with urgent commands that wait for the next batch.
-    urgent: Turns<(Write, DecidedTask)>,
+    urgent: Turns<Tenant, (Write, DecidedTask)>,
     /// The other decided tasks that wait for the next batch.
-    others: Turns<(Write, DecidedTask)>,
+    others: Turns<Tenant, (Write, DecidedTask)>,
     /// Halves of batches that the database refused. They are sent again, to find the refused write.
     halves: VecDeque<Batch>,
     /// The limits of batches on this database.
@@ -179,7 +179,7 @@ impl Commits {
 /// Moves tasks of a line to a batch: at most `most`, and none after the first once their writes have `most_bytes`.
 /// Returns the bytes of the writes.
 fn take(
-    line: &mut Turns<(Write, DecidedTask)>,
+    line: &mut Turns<Tenant, (Write, DecidedTask)>,
     most: usize,
     most_bytes: usize,
     batch: &mut Vec<(Write, DecidedTask)>,

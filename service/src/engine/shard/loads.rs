@@ -2,11 +2,12 @@
 
 use rustc_hash::FxHashSet;
 
-use super::{room, turns::Turns};
+use super::room;
 use crate::{
     domain::{KeyId, Tenant},
     engine::key_task::KeyTask,
     store::{LoadKind, LoadRequest, Unreadable},
+    turns::Turns,
 };
 
 /// The maximum number of keys of a load.
@@ -22,11 +23,11 @@ const MOST_LOGGED: usize = 1_000;
 #[derive(Debug, Default)]
 pub(super) struct Loads {
     /// Tasks with urgent commands, kept apart so that a heartbeat does not wait behind thousands of acquires.
-    urgent: Turns<KeyTask>,
+    urgent: Turns<Tenant, KeyTask>,
     /// The other tasks.
-    others: Turns<KeyTask>,
+    others: Turns<Tenant, KeyTask>,
     /// Tasks of keys with very many permits or waiters, which other tasks do not wait for.
-    long: Turns<KeyTask>,
+    long: Turns<Tenant, KeyTask>,
     /// Tasks that wait until this replica is registered, so that the other replicas know it.
     without_membership: Vec<KeyTask>,
     /// Whether the last short load began with urgent tasks. Loads alternate, since the first key of a load is read even
@@ -55,7 +56,7 @@ impl Loads {
         }
     }
 
-    fn line_of(&mut self, key_task: &KeyTask) -> &mut Turns<KeyTask> {
+    fn line_of(&mut self, key_task: &KeyTask) -> &mut Turns<Tenant, KeyTask> {
         match key_task.load_kind {
             LoadKind::Long => &mut self.long,
             LoadKind::Short if key_task.is_urgent() => &mut self.urgent,

@@ -31,7 +31,6 @@ mod outcome;
 mod overload;
 mod room;
 mod trail;
-mod turns;
 mod under_lock;
 mod waiting;
 

@@ -11,7 +11,8 @@ use rustc_hash::FxHashMap;
 
 use crate::{
     domain::{KeyId, Tenant},
-    engine::{pending_request::PendingRequest, shard::turns::Turns},
+    engine::pending_request::PendingRequest,
+    turns::Turns,
 };
 
 /// The leaves of one key.
@@ -27,7 +28,7 @@ struct KeyLeaves {
 pub(super) struct Leaves {
     by_key: FxHashMap<KeyId, KeyLeaves>,
     /// Keys with leaves that are not known to be busy.
-    ready: Turns<KeyId>,
+    ready: Turns<Tenant, KeyId>,
 }
 
 impl Leaves {

@@ -1,33 +1,31 @@
-//! Queues of tenants that take turns: a tenant with very much work delays only its own.
+//! Queues of parties that take turns, such as tenants: a party with very much work delays only its own.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, hash::Hash};
 
 use rustc_hash::FxHashMap;
 
-use crate::domain::Tenant;
-
-/// Work in one queue for each tenant. The tenants take turns.
+/// Work in one queue for each party. The parties take turns.
 #[derive(Debug)]
-pub(super) struct Turns<T> {
-    /// No tenant has an empty queue here.
-    queues: FxHashMap<Tenant, VecDeque<T>>,
-    /// The tenants with queues, in the order of their turns.
-    order: VecDeque<Tenant>,
+pub(crate) struct Turns<P, T> {
+    /// No party has an empty queue here.
+    queues: FxHashMap<P, VecDeque<T>>,
+    /// The parties with queues, in the order of their turns.
+    order: VecDeque<P>,
     len: usize,
 }
 
-impl<T> Default for Turns<T> {
+impl<P, T> Default for Turns<P, T> {
     fn default() -> Self {
         Self { queues: FxHashMap::default(), order: VecDeque::new(), len: 0 }
     }
 }
 
-impl<T> Turns<T> {
-    /// Adds work to the end of the tenant's queue.
-    pub(super) fn push_back(&mut self, tenant: &Tenant, work: T) {
-        let queue = self.queues.entry(tenant.clone()).or_default();
+impl<P: Clone + Eq + Hash, T> Turns<P, T> {
+    /// Adds work to the end of the party's queue.
+    pub(crate) fn push_back(&mut self, party: &P, work: T) {
+        let queue = self.queues.entry(party.clone()).or_default();
         if queue.is_empty() {
-            self.order.push_back(tenant.clone());
+            self.order.push_back(party.clone());
         }
         queue.push_back(work);
         self.len += 1;
@@ -35,82 +33,83 @@ impl<T> Turns<T> {
 
     /// Puts back work that was taken, before all other work. Several pieces are put back in the reverse order.
     ///
-    /// If the tenant did not get the next turn, too, the work of another one could take its place again and again.
-    pub(super) fn put_back(&mut self, tenant: &Tenant, work: T) {
-        if self.order.front() != Some(tenant) {
-            self.order.retain(|other| other != tenant);
-            self.order.push_front(tenant.clone());
+    /// If the party did not get the next turn, too, the work of another one could take its place again and again.
+    pub(crate) fn put_back(&mut self, party: &P, work: T) {
+        if self.order.front() != Some(party) {
+            self.order.retain(|other| other != party);
+            self.order.push_front(party.clone());
         }
-        self.queues.entry(tenant.clone()).or_default().push_front(work);
+        self.queues.entry(party.clone()).or_default().push_front(work);
         self.len += 1;
     }
 
-    /// Removes and returns the first piece of work of the tenant whose turn it is.
-    pub(super) fn pop(&mut self) -> Option<T> {
+    /// Removes and returns the first piece of work of the party whose turn it is.
+    pub(crate) fn pop(&mut self) -> Option<T> {
         self.pop_unless(|_| false)
     }
 
-    /// Removes and returns the first piece of work of the next tenant that is not held back.
-    pub(super) fn pop_unless(&mut self, is_held: impl Fn(&Tenant) -> bool) -> Option<T> {
-        let skipped = self.order.iter().position(|tenant| !is_held(tenant))?;
+    /// Removes and returns the first piece of work of the next party that is not held back.
+    pub(crate) fn pop_unless(&mut self, is_held: impl Fn(&P) -> bool) -> Option<T> {
+        let skipped = self.order.iter().position(|party| !is_held(party))?;
         self.order.rotate_left(skipped);
-        let tenant = self.order.pop_front()?;
-        let queue = self.queues.get_mut(&tenant)?;
+        let party = self.order.pop_front()?;
+        let queue = self.queues.get_mut(&party)?;
         let work = queue.pop_front();
         self.len -= 1;
         if queue.is_empty() {
-            self.queues.remove(&tenant);
+            self.queues.remove(&party);
         } else {
-            self.order.push_back(tenant);
+            self.order.push_back(party);
         }
         work
     }
 
-    /// Removes and returns at most so many pieces of work, from the tenants in turn.
-    pub(super) fn take(&mut self, most: usize) -> impl Iterator<Item = T> {
+    /// Removes and returns at most so many pieces of work, from the parties in turn.
+    pub(crate) fn take(&mut self, most: usize) -> impl Iterator<Item = T> {
         std::iter::from_fn(|| self.pop()).take(most)
     }
 
     /// The number of pieces of work.
-    pub(super) const fn len(&self) -> usize {
+    pub(crate) const fn len(&self) -> usize {
         self.len
     }
 
-    /// The number of pieces of work of tenants that are not held back.
-    pub(super) fn len_unless(&self, is_held: impl Fn(&Tenant) -> bool) -> usize {
-        let free = self.queues.iter().filter(|(tenant, _)| !is_held(tenant));
+    /// The number of pieces of work of parties that are not held back.
+    pub(crate) fn len_unless(&self, is_held: impl Fn(&P) -> bool) -> usize {
+        let free = self.queues.iter().filter(|(party, _)| !is_held(party));
         free.map(|(_, queue)| queue.len()).sum()
     }
 
-    /// Whether at least `most` pieces of work wait here, and the tenant has its share of them: at least as many as
-    /// tenants have on average.
-    pub(super) fn is_full_for(&self, tenant: &Tenant, most: usize) -> bool {
+    /// Whether at least `most` pieces of work wait here, and the party has its share of them: at least as many as
+    /// parties have on average.
+    pub(crate) fn is_full_for(&self, party: &P, most: usize) -> bool {
         let has_share = |queue: &VecDeque<T>| queue.len().saturating_mul(self.order.len()) >= self.len;
-        self.len >= most && self.queues.get(tenant).is_some_and(has_share)
+        self.len >= most && self.queues.get(party).is_some_and(has_share)
     }
 
     /// All work.
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.queues.values_mut().flatten()
     }
 
     /// Removes the work for which `keep` returns false.
-    pub(super) fn retain(&mut self, mut keep: impl FnMut(&mut T) -> bool) {
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&mut T) -> bool) {
         self.queues.retain(|_, queue| {
             queue.retain_mut(&mut keep);
             !queue.is_empty()
         });
         self.len = self.queues.values().map(VecDeque::len).sum();
         let queues = &self.queues;
-        self.order.retain(|tenant| queues.contains_key(tenant));
+        self.order.retain(|party| queues.contains_key(party));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Tenant;
 
-    fn turns(work: &[(&str, u8)]) -> Turns<u8> {
+    fn turns(work: &[(&str, u8)]) -> Turns<Tenant, u8> {
         let mut turns = Turns::default();
         for (tenant, work) in work {
             turns.push_back(&Tenant::trusted(tenant), *work);

@@ -1,0 +1,97 @@
+//! Asks the database for tokens.
+
+use std::{hash::Hash, sync::Arc, time::Duration};
+
+use rustc_hash::FxHashMap;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::{
+    known::{KnownTokens, known},
+    lookups::Lookups,
+};
+use crate::{
+    access::{Identity, SecretHash},
+    store::{StoreError, TokenStore},
+    unavailable::Unavailable,
+};
+
+/// The pause between two refreshes of the tokens in use.
+const REFRESH_EVERY: Duration = Duration::from_millis(400);
+/// The least time between two queries for lookups.
+pub(super) const GATHER_FOR: Duration = Duration::from_millis(50);
+/// How long a query may take.
+const QUERY_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// The most tokens in one query.
+const MOST_PER_QUERY: usize = 256;
+
+/// Loads tokens from the database.
+#[derive(Clone)]
+pub(super) struct TokenLoader {
+    pub(super) store: Arc<dyn TokenStore>,
+    pub(super) known: Arc<KnownTokens>,
+}
+
+impl TokenLoader {
+    /// Answers lookups. Those that come within a moment share a query.
+    pub(super) async fn serve<P: Clone + Eq + Hash>(self, lookups: Arc<Lookups<P>>) {
+        let mut next_query = Instant::now();
+        loop {
+            lookups.wait().await;
+            sleep_until(next_query).await;
+            next_query = Instant::now() + GATHER_FOR;
+            let hashes = lookups.take(MOST_PER_QUERY);
+            let loaded = self.load(&hashes).await;
+            for hash in &hashes {
+                let found = loaded.as_ref().map(|found| found.get(hash).cloned());
+                lookups.answer(hash, &found.map_err(|reason| *reason));
+            }
+        }
+    }
+
+    /// Loads the tokens in use again, and writes that they were used.
+    pub(super) async fn refresh(self) {
+        loop {
+            tokio::time::sleep(REFRESH_EVERY).await;
+            for hashes in self.known.due().chunks(MOST_PER_QUERY) {
+                // If this failed, the next use of the token loads it again.
+                if self.load(hashes).await.is_err() {
+                    break;
+                }
+            }
+            for ids in self.known.used_since().chunks(MOST_PER_QUERY) {
+                if let Err(error) = self.store.note_use(ids).await {
+                    tracing::debug!(
+                        error = &error as &dyn std::error::Error,
+                        "the last use of tokens could not be recorded"
+                    );
+                }
+            }
+        }
+    }
+
+    /// Loads the tokens with these hashes, and caches the answers. Returns the valid ones.
+    async fn load(&self, hashes: &[SecretHash]) -> Result<FxHashMap<SecretHash, Arc<Identity>>, Unavailable> {
+        let mut valid = FxHashMap::default();
+        if hashes.is_empty() {
+            return Ok(valid);
+        }
+        let asked = Instant::now();
+        let found = timeout(QUERY_TIMEOUT, self.store.find_tokens(hashes)).await;
+        let found = found.map_err(|_| Unavailable::DatabaseOutOfReach)?;
+        let found = found.map_err(|error: StoreError| {
+            tracing::debug!(error = &error as &dyn std::error::Error, "tokens could not be looked up");
+            Unavailable::from(&error)
+        })?;
+        for hash in hashes {
+            let token = found.iter().find(|found| found.hash == *hash);
+            let token = token.map(|found| known(&found.token, found.now.0, asked));
+            if let Some(token) = &token
+                && token.expires.is_none_or(|end| end > asked)
+            {
+                valid.insert(*hash, Arc::clone(&token.identity));
+            }
+            self.known.note(*hash, asked, token);
+        }
+        Ok(valid)
+    }
+}

@@ -1,0 +1,106 @@
+//! Lookups that wait for a query. Those who ask take turns.
+
+use std::{
+    hash::Hash,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use tokio::sync::{Notify, oneshot};
+
+use crate::{
+    access::{Identity, SecretHash},
+    turns::Turns,
+    unavailable::Unavailable,
+};
+
+/// The answer of a lookup: the bearer of the token, if there is such a token.
+pub(super) type Answer = Result<Option<Arc<Identity>>, Unavailable>;
+
+/// The lookups of parties, such as tenants.
+#[derive(Debug)]
+pub(super) struct Lookups<P> {
+    waiting: Mutex<Waiting<P>>,
+    /// Wakes the task that asks the database.
+    added: Notify,
+    /// The number of waiting callers from which on a party with its share of them is refused.
+    most: usize,
+}
+
+#[derive(Debug)]
+struct Waiting<P> {
+    /// The hash that a caller asks for, one for each. Some of the callers have their answer already, or have gone.
+    turns: Turns<P, SecretHash>,
+    /// The callers without an answer, also while the query for their hash is under way.
+    callers: FxHashMap<SecretHash, Vec<oneshot::Sender<Answer>>>,
+}
+
+impl<P: Clone + Eq + Hash> Lookups<P> {
+    /// No lookups, of which about `most` may wait.
+    pub(super) fn new(most: usize) -> Self {
+        let waiting = Waiting { turns: Turns::default(), callers: FxHashMap::default() };
+        Self { waiting: Mutex::new(waiting), added: Notify::new(), most }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting<P>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the answer about a hash that a party asks for. Callers that ask for the same hash share the answer.
+    ///
+    /// # Errors
+    /// The error of the query; or [`Unavailable::Overloaded`] if too many wait, and the party has its share of them.
+    pub(super) async fn look_up(&self, party: &P, hash: SecretHash) -> Answer {
+        let (caller, answered) = oneshot::channel();
+        {
+            let mut waiting = self.waiting();
+            if waiting.turns.is_full_for(party, self.most) {
+                return Err(Unavailable::Overloaded);
+            }
+            waiting.turns.push_back(party, hash);
+            waiting.callers.entry(hash).or_default().push(caller);
+        }
+        self.added.notify_one();
+        // The task ends only with the process.
+        answered.await.unwrap_or(Err(Unavailable::ShuttingDown))
+    }
+
+    /// Waits until there is a lookup.
+    pub(super) async fn wait(&self) {
+        while self.waiting().turns.len() == 0 {
+            self.added.notified().await;
+        }
+    }
+
+    /// Takes the hashes for a query, at most so many, from the parties in turn. A hash counts once, and not at all if nobody
+    /// waits for it any more.
+    pub(super) fn take(&self, most: usize) -> Vec<SecretHash> {
+        let mut waiting = self.waiting();
+        let Waiting { turns, callers } = &mut *waiting;
+        let mut hashes = FxHashSet::default();
+        while hashes.len() < most
+            && let Some(hash) = turns.pop()
+        {
+            if hashes.contains(&hash) {
+                continue;
+            }
+            let Some(of_hash) = callers.get_mut(&hash) else { continue };
+            of_hash.retain(|caller| !caller.is_closed());
+            if of_hash.is_empty() {
+                callers.remove(&hash);
+            } else {
+                hashes.insert(hash);
+            }
+        }
+        hashes.into_iter().collect()
+    }
+
+    /// Answers all callers that wait for a hash, also those that came while the query was under way.
+    pub(super) fn answer(&self, hash: &SecretHash, answer: &Answer) {
+        let callers = self.waiting().callers.remove(hash);
+        for caller in callers.into_iter().flatten() {
+            // The receiver is gone if the caller gave up waiting.
+            let _ = caller.send(answer.clone());
+        }
+    }
+}
