@@ -1,6 +1,10 @@
 //! Globs: `*` stands for any characters, `?` for one, `\` quotes the next one. They match whole texts, byte for byte.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{
+    fmt,
+    str::{Chars, FromStr},
+    sync::Arc,
+};
 
 /// The most characters of a glob.
 pub const MAX_GLOB_CHARS: usize = 512;
@@ -47,11 +51,28 @@ pub enum InvalidGlob {
     TooLongTogether,
 }
 
-/// A glob.
+/// A glob. Its pieces are read from its text again for each match: as characters they would take four times the memory.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Glob {
     text: Arc<str>,
-    pieces: Arc<[Piece]>,
+}
+
+/// The pieces of a text that is a glob.
+#[derive(Clone)]
+struct Pieces<'a>(Chars<'a>);
+
+impl Iterator for Pieces<'_> {
+    type Item = Piece;
+
+    fn next(&mut self) -> Option<Piece> {
+        Some(match self.0.next()? {
+            '*' => Piece::Any,
+            '?' => Piece::One,
+            // No glob ends with a backslash that quotes nothing.
+            '\\' => Piece::Char(self.0.next().unwrap_or('\\')),
+            other => Piece::Char(other),
+        })
+    }
 }
 
 impl FromStr for Glob {
@@ -67,17 +88,13 @@ impl FromStr for Glob {
         if text.chars().any(char::is_control) {
             return Err(InvalidGlob::ControlCharacter);
         }
-        let mut pieces = Vec::new();
         let mut chars = text.chars();
         while let Some(next) = chars.next() {
-            pieces.push(match next {
-                '*' => Piece::Any,
-                '?' => Piece::One,
-                '\\' => Piece::Char(chars.next().ok_or(InvalidGlob::LoneBackslash)?),
-                other => Piece::Char(other),
-            });
+            if next == '\\' {
+                chars.next().ok_or(InvalidGlob::LoneBackslash)?;
+            }
         }
-        Ok(Self { text: text.into(), pieces: pieces.into() })
+        Ok(Self { text: text.into() })
     }
 }
 
@@ -93,9 +110,19 @@ impl Glob {
         &self.text
     }
 
+    fn pieces(&self) -> Pieces<'_> {
+        Pieces(self.text.chars())
+    }
+
     /// Whether the glob matches a whole text.
     pub fn matches(&self, text: &str) -> bool {
-        fits(&self.pieces, text.chars(), |piece, char| match piece {
+        // Most globs begin with characters that stand for themselves.
+        let is_same =
+            |(own, other): &(u8, u8)| own == other && own.is_ascii() && !matches!(own, b'*' | b'?' | b'\\');
+        let same = self.text.bytes().zip(text.bytes()).take_while(is_same).count();
+        let (_, pieces) = self.text.split_at(same);
+        let (_, rest) = text.split_at(same);
+        fits(Pieces(pieces.chars()), rest.chars(), |piece, char| match piece {
             Piece::Char(own) => own == *char,
             Piece::One => true,
             Piece::Any => false,
@@ -103,21 +130,21 @@ impl Glob {
     }
 
     /// Whether `outer` matches everything that this glob matches, as far as a comparison piece by piece shows that.
-    fn lies_within(&self, outer: &Self) -> bool {
-        fits(&outer.pieces, self.pieces.iter(), |piece, own| match piece {
-            Piece::Char(_) => piece == **own,
-            Piece::One => **own != Piece::Any,
+    pub(super) fn lies_within(&self, outer: &Self) -> bool {
+        fits(outer.pieces(), self.pieces(), |piece, own| match piece {
+            Piece::Char(_) => piece == *own,
+            Piece::One => *own != Piece::Any,
             Piece::Any => false,
         })
     }
 
     /// The text with which everything begins that this glob matches.
-    fn literal_prefix(&self) -> String {
-        let literal = |piece: &Piece| match piece {
-            Piece::Char(char) => Some(*char),
+    pub(super) fn literal_prefix(&self) -> String {
+        let literal = |piece| match piece {
+            Piece::Char(char) => Some(char),
             Piece::One | Piece::Any => None,
         };
-        self.pieces.iter().map_while(literal).collect()
+        self.pieces().map_while(literal).collect()
     }
 }
 
@@ -125,66 +152,28 @@ impl Glob {
 ///
 /// When an item does not fit, only the last `*` before it has to take one more: it can take all that an earlier one
 /// could.
-fn fits<I: Iterator + Clone>(pieces: &[Piece], items: I, one: impl Fn(Piece, &I::Item) -> bool) -> bool {
-    let (mut at, mut rest) = (0, items);
-    let mut retry: Option<(usize, I)> = None;
+fn fits<I: Iterator + Clone>(
+    mut pieces: Pieces<'_>,
+    mut items: I,
+    one: impl Fn(Piece, &I::Item) -> bool,
+) -> bool {
+    let mut retry: Option<(Pieces<'_>, I)> = None;
     loop {
-        if pieces.get(at) == Some(&Piece::Any) {
-            at += 1;
-            retry = Some((at, rest.clone()));
+        let piece = pieces.next();
+        if piece == Some(Piece::Any) {
+            retry = Some((pieces.clone(), items.clone()));
             continue;
         }
-        let Some(item) = rest.next() else { return at == pieces.len() };
-        if pieces.get(at).is_some_and(|piece| one(*piece, &item)) {
-            at += 1;
-            continue;
+        match (piece, items.next()) {
+            (piece, None) => return piece.is_none(),
+            (Some(piece), Some(item)) if one(piece, &item) => continue,
+            (_, Some(_)) => {}
         }
         let Some((after, from)) = &mut retry else { return false };
         if from.next().is_none() {
             return false;
         }
-        (at, rest) = (*after, from.clone());
-    }
-}
-
-/// The globs of a credential, which may use the keys that one of them matches.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyPatterns(Arc<[Glob]>);
-
-impl KeyPatterns {
-    /// Makes a list of globs: at least one, within the limits on their number and length.
-    pub fn new(globs: Vec<Glob>) -> Result<Self, InvalidGlob> {
-        match globs.len() {
-            0 => Err(InvalidGlob::NoPattern),
-            1..=MAX_GLOBS => {
-                let chars: usize = globs.iter().map(|glob| glob.text.chars().count()).sum();
-                if chars > MAX_PATTERN_CHARS {
-                    return Err(InvalidGlob::TooLongTogether);
-                }
-                Ok(Self(globs.into()))
-            }
-            _ => Err(InvalidGlob::TooMany),
-        }
-    }
-
-    /// The globs.
-    pub fn globs(&self) -> &[Glob] {
-        &self.0
-    }
-
-    /// Whether one of the globs matches a key.
-    pub fn matches(&self, key: &str) -> bool {
-        self.0.iter().any(|glob| glob.matches(key))
-    }
-
-    /// Whether each of these globs lies within one of `outer`.
-    pub fn lie_within(&self, outer: &Self) -> bool {
-        self.0.iter().all(|own| outer.0.iter().any(|glob| own.lies_within(glob)))
-    }
-
-    /// For each glob, the text with which all keys begin that it matches.
-    pub fn literal_prefixes(&self) -> impl Iterator<Item = String> {
-        self.0.iter().map(Glob::literal_prefix)
+        (pieces, items) = (after.clone(), from.clone());
     }
 }
 
@@ -235,10 +224,6 @@ mod tests {
         assert_eq!(r"a\".parse::<Glob>(), Err(InvalidGlob::LoneBackslash));
         assert_eq!("a\n".parse::<Glob>(), Err(InvalidGlob::ControlCharacter));
         assert_eq!("a".repeat(513).parse::<Glob>(), Err(InvalidGlob::TooLong));
-        assert_eq!(KeyPatterns::new(vec![]), Err(InvalidGlob::NoPattern));
-        let of = |number, length| KeyPatterns::new(vec![glob(&"a".repeat(length)); number]).err();
-        assert_eq!([of(64, 64), of(65, 1), of(8, 513 - 1)], [None, Some(InvalidGlob::TooMany), None]);
-        assert_eq!(of(9, 512), Some(InvalidGlob::TooLongTogether));
     }
 
     #[test]
@@ -257,12 +242,31 @@ mod tests {
 
     #[test]
     fn a_glob_has_a_literal_prefix() {
-        let globs = ["deploy/*", r"a\*?", "a", "*"].map(glob).to_vec();
-        let prefixes: Vec<_> = KeyPatterns::new(globs).unwrap().literal_prefixes().collect();
+        let prefixes = ["deploy/*", r"a\*?", "a", "*"].map(|text| glob(text).literal_prefix());
         assert_eq!(prefixes, ["deploy/", "a*", "a", ""]);
     }
 
+    /// Tries all ways in which the pieces may fit.
+    fn fits_somehow(pieces: &[Piece], text: &[char]) -> bool {
+        match (pieces, text) {
+            ([], _) => text.is_empty(),
+            ([Piece::Any, rest @ ..], _) => (0..=text.len()).any(|taken| fits_somehow(rest, &text[taken..])),
+            ([Piece::One, pieces @ ..], [_, rest @ ..]) => fits_somehow(pieces, rest),
+            ([Piece::Char(own), pieces @ ..], [char, rest @ ..]) => own == char && fits_somehow(pieces, rest),
+            (_, []) => false,
+        }
+    }
+
     proptest! {
+        #[test]
+        fn a_glob_matches_exactly_what_its_pieces_fit(
+            pattern in r"(a|b|é|\*|\?|\\[ab*?\\]){1,8}", text in r"[abé*?\\]{0,8}",
+        ) {
+            let glob = glob(&pattern);
+            let chars: Vec<_> = text.chars().collect();
+            prop_assert_eq!(glob.matches(&text), fits_somehow(&glob.pieces().collect::<Vec<_>>(), &chars));
+        }
+
         #[test]
         fn a_glob_within_another_matches_nothing_more(
             inner in r"[ab*?\\]{1,5}", outer in r"[ab*?\\]{1,5}", text in r"[ab*?\\]{0,6}",

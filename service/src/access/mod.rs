@@ -2,6 +2,7 @@
 
 mod glob;
 mod identity;
+mod key_patterns;
 mod role;
 mod secret;
 mod token;
@@ -9,8 +10,9 @@ mod token_cache;
 mod tokens;
 
 pub use self::{
-    glob::{Glob, InvalidGlob, KeyPatterns, MAX_GLOB_CHARS, MAX_GLOBS, MAX_PATTERN_CHARS},
+    glob::{Glob, InvalidGlob, MAX_GLOB_CHARS, MAX_GLOBS, MAX_PATTERN_CHARS},
     identity::{Identity, credential},
+    key_patterns::KeyPatterns,
     role::{InvalidRole, Role},
     secret::{Secret, SecretHash},
     token::{Scope, Token, TokenId},

@@ -66,7 +66,7 @@ pub use traits::{
 };
 pub use types::{
     Committed, FoundToken, HeartbeatResult, HeldCounts, KeyFilter, LoadKind, LoadRequest, Loaded, LockFilter,
-    NotLoaded, Page, Peer, PoolUse, WaitingRow, Write,
+    NotLoaded, Page, Peer, PoolUse, TokenTimes, WaitingRow, Write,
 };
 pub use url::{DatabaseOptions, DatabasePlace, UrlError};
 #[cfg(test)]

@@ -10,8 +10,8 @@ use sea_orm::{
 };
 
 use super::{
-    FoundToken, Page, StoreError, TokenStore, classify::Purpose, page::PageInProgress, rows::count,
-    sql_store::SqlStore,
+    FoundToken, Page, StoreError, TokenStore, TokenTimes, classify::Purpose, page::PageInProgress,
+    rows::count, sql_store::SqlStore,
 };
 use crate::{
     access::{Glob, Identity, KeyPatterns, Scope, SecretHash, Token, TokenId},
@@ -24,16 +24,30 @@ const NOTE_USE_EVERY_MS: i64 = 60_000;
 #[async_trait]
 impl TokenStore for SqlStore {
     async fn find_tokens(&self, hashes: &[SecretHash]) -> Result<Vec<FoundToken>, StoreError> {
-        let Some(last) = hashes.last() else { return Ok(Vec::new()) };
-        // Padding makes few different numbers of hashes, and so few different statements.
-        let padding = std::iter::repeat_n(last, hashes.len().next_power_of_two() - hashes.len());
-        let query = Entity::find()
-            .expr_as(self.now_expr(), "now")
-            .filter(Column::Hash.is_in(hashes.iter().chain(padding).map(|hash| hash.as_bytes().to_vec())))
-            .into_query();
+        if hashes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let query = Entity::find().expr_as(self.now_expr(), "now").filter(is_one_of(hashes)).into_query();
         let work = async {
             let rows = self.select(self.hot_pool(), &self.tokens, "find_tokens", &query).await?;
             rows.iter().map(read_found).filter_map(Result::transpose).collect()
+        };
+        self.tokens.run(Purpose::Read, work).await
+    }
+
+    async fn token_times(&self, hashes: &[SecretHash]) -> Result<Vec<TokenTimes>, StoreError> {
+        if hashes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let query = Entity::find()
+            .select_only()
+            .columns([Column::Hash, Column::ExpiresAtMs, Column::LastUsedAtMs])
+            .expr_as(self.now_expr(), "now")
+            .filter(is_one_of(hashes))
+            .into_query();
+        let work = async {
+            let rows = self.select(self.hot_pool(), &self.tokens, "token_times", &query).await?;
+            rows.iter().map(read_times).filter_map(Result::transpose).collect()
         };
         self.tokens.run(Purpose::Read, work).await
     }
@@ -165,6 +179,22 @@ impl TokenStore for SqlStore {
         });
         operation.run(Purpose::Read, work).await
     }
+}
+
+/// The condition that a token has one of these hashes.
+fn is_one_of(hashes: &[SecretHash]) -> Expr {
+    // Padding makes few different numbers of hashes, and so few different statements.
+    let padding = std::iter::repeat_n(hashes.last(), hashes.len().next_power_of_two() - hashes.len());
+    let hashes = hashes.iter().chain(padding.flatten());
+    Column::Hash.is_in(hashes.map(|hash| hash.as_bytes().to_vec()))
+}
+
+fn read_times(row: &QueryResult) -> Result<Option<TokenTimes>, DbErr> {
+    let hash: Vec<u8> = row.try_get("", "hash")?;
+    let time = |column| Ok::<_, DbErr>(row.try_get::<Option<i64>>("", column)?.map(Timestamp));
+    let (expires_at, last_used_at) = (time("expires_at_ms")?, time("last_used_at_ms")?);
+    let now = Timestamp(row.try_get("", "now")?);
+    Ok(SecretHash::stored(&hash).map(|hash| TokenTimes { hash, expires_at, last_used_at, now }))
 }
 
 fn read_found(row: &QueryResult) -> Result<Option<FoundToken>, DbErr> {

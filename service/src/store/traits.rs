@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::{
     Committed, FoundToken, HeartbeatResult, HeldCounts, KeyFilter, LoadRequest, Loaded, LockFilter, Page,
-    Peer, PoolUse, StoreError, WaitingRow, Write,
+    Peer, PoolUse, StoreError, TokenTimes, WaitingRow, Write,
 };
 use crate::{
     access::{self, Identity, SecretHash, TokenId},
@@ -209,6 +209,10 @@ impl<S: Store + TokenStore> Database for S {}
 pub trait TokenStore: Send + Sync + 'static {
     /// The tokens with these hashes, including expired ones. No hash is named twice.
     async fn find_tokens(&self, hashes: &[SecretHash]) -> Result<Vec<FoundToken>, StoreError>;
+
+    /// The times of the tokens with these hashes, including expired ones. No hash is named twice. Nothing else of a token ever changes,
+    /// and its names and key patterns may be long.
+    async fn token_times(&self, hashes: &[SecretHash]) -> Result<Vec<TokenTimes>, StoreError>;
 
     /// The token with this id.
     async fn get_token(&self, id: TokenId) -> Result<Option<access::Token>, StoreError>;

@@ -171,6 +171,19 @@ pub struct FoundToken {
     pub now: Timestamp,
 }
 
+/// The times of a token that was found by the hash of its secret.
+#[derive(Debug)]
+pub struct TokenTimes {
+    /// The hash.
+    pub hash: SecretHash,
+    /// The time from which the token is refused; `None`: never.
+    pub expires_at: Option<Timestamp>,
+    /// When the token was last used, to about a minute.
+    pub last_used_at: Option<Timestamp>,
+    /// Database time.
+    pub now: Timestamp,
+}
+
 /// Selects the keys that a list shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeyFilter {

@@ -5,10 +5,7 @@ use std::{hash::Hash, sync::Arc, time::Duration};
 use rustc_hash::FxHashMap;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{
-    known::{KnownTokens, known},
-    lookups::Lookups,
-};
+use super::{entry::KnownToken, known::KnownTokens, lookups::Lookups};
 use crate::{
     access::{Identity, SecretHash},
     store::{StoreError, TokenStore},
@@ -69,29 +66,35 @@ impl TokenLoader {
         }
     }
 
-    /// Loads the tokens with these hashes, and caches the answers. Returns the valid ones.
+    /// Asks for the tokens with these hashes, and caches the answers. Returns the valid ones. Of a token that is remembered, only
+    /// its times are read: its rights never change.
     async fn load(&self, hashes: &[SecretHash]) -> Result<FxHashMap<SecretHash, Arc<Identity>>, Unavailable> {
-        let mut valid = FxHashMap::default();
-        if hashes.is_empty() {
-            return Ok(valid);
-        }
+        let remembered = hashes.iter().filter_map(|hash| Some((*hash, self.known.remembered(hash)?)));
+        let mut remembered: FxHashMap<_, _> = remembered.collect();
+        let (old, new): (Vec<_>, Vec<_>) = hashes.iter().partition(|hash| remembered.contains_key(hash));
         let asked = Instant::now();
-        let found = timeout(QUERY_TIMEOUT, self.store.find_tokens(hashes)).await;
-        let found = found.map_err(|_| Unavailable::DatabaseOutOfReach)?;
-        let found = found.map_err(|error: StoreError| {
-            tracing::debug!(error = &error as &dyn std::error::Error, "tokens could not be looked up");
-            Unavailable::from(&error)
-        })?;
-        for hash in hashes {
-            let token = found.iter().find(|found| found.hash == *hash);
-            let token = token.map(|found| known(&found.token, found.now.0, asked));
-            if let Some(token) = &token
-                && token.expires.is_none_or(|end| end > asked)
-            {
-                valid.insert(*hash, Arc::clone(&token.identity));
+        let query = async { tokio::try_join!(self.store.token_times(&old), self.store.find_tokens(&new)) };
+        let (times, found) = timeout(QUERY_TIMEOUT, query)
+            .await
+            .map_err(|_| Unavailable::DatabaseOutOfReach)?
+            .map_err(|error: StoreError| {
+                tracing::debug!(error = &error as &dyn std::error::Error, "tokens could not be looked up");
+                Unavailable::from(&error)
+            })?;
+        let found = found.iter().map(|found| (found.hash, KnownToken::found(found, asked)));
+        let mut tokens: FxHashMap<_, _> = found.collect();
+        for times in &times {
+            if let Some(token) = remembered.remove(&times.hash) {
+                tokens.insert(times.hash, token.renewed(times, asked));
             }
-            self.known.note(*hash, asked, token);
         }
-        Ok(valid)
+        for hash in old {
+            self.known.renew(hash, asked, tokens.get(&hash).cloned());
+        }
+        for hash in new {
+            self.known.learn(hash, asked, tokens.get(&hash).cloned());
+        }
+        tokens.retain(|_, token| !token.is_expired(asked));
+        Ok(tokens.into_iter().map(|(hash, token)| (hash, token.identity)).collect())
     }
 }

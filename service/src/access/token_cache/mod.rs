@@ -8,6 +8,8 @@
 //! Tokens that were valid have lookups of their own, which no invented token delays. There the tenants take turns, and
 //! nobody is refused. Elsewhere the addresses of clients do.
 
+mod entries;
+mod entry;
 mod known;
 mod loader;
 mod lookups;
@@ -17,7 +19,7 @@ mod tests;
 
 use std::{net::IpAddr, sync::Arc};
 
-pub use self::known::TokenCheck;
+pub use self::entry::TokenCheck;
 use self::{
     known::KnownTokens,
     loader::TokenLoader,
@@ -66,8 +68,8 @@ impl TokenCache {
     /// If the database does not answer in time; or if the token was not valid before, and too many lookups wait, of which the
     /// client has its share.
     pub async fn look_up(&self, hash: SecretHash, client: Option<IpAddr>) -> Answer {
-        match self.known.bearers_tenant(&hash) {
-            Some(tenant) => self.remembered.look_up(&tenant, hash).await,
+        match self.known.remembered(&hash) {
+            Some(token) => self.remembered.look_up(&token.identity.tenant, hash).await,
             None => self.unknown.look_up(&client, hash).await,
         }
     }

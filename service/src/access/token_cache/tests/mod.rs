@@ -7,9 +7,9 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use self::database::{Database, QUERY};
-use super::{loader::GATHER_FOR, *};
-use crate::unavailable::Unavailable;
+use self::database::{Database, QUERY, token};
+use super::{entries::MOST_BYTES, entry::KnownToken, loader::GATHER_FOR, *};
+use crate::{access::KeyPatterns, domain::Timestamp, store::FoundToken, unavailable::Unavailable};
 
 /// A time after which no answer counts any more and no token is in use, so that each has to be looked up again.
 const LATER: Duration = Duration::from_secs(20);
@@ -17,19 +17,15 @@ const LATER: Duration = Duration::from_secs(20);
 /// More tokens than a few queries ask for.
 const MANY: u128 = 5_000;
 
-fn client(number: u8) -> Option<IpAddr> {
-    Some(Ipv4Addr::new(192, 0, 2, number).into())
+fn client(number: u8) -> IpAddr {
+    Ipv4Addr::new(192, 0, 2, number).into()
 }
 
 /// Looks up all of these tokens at once, for one client.
-fn look_up_all(
-    cache: &Arc<TokenCache>,
-    hashes: Vec<SecretHash>,
-    client: Option<IpAddr>,
-) -> Vec<JoinHandle<Answer>> {
+fn look_up_all(cache: &Arc<TokenCache>, hashes: Vec<SecretHash>, client: IpAddr) -> Vec<JoinHandle<Answer>> {
     let look_up = |hash| {
         let cache = Arc::clone(cache);
-        tokio::spawn(async move { cache.look_up(hash, client).await })
+        tokio::spawn(async move { cache.look_up(hash, Some(client)).await })
     };
     hashes.into_iter().map(look_up).collect()
 }
@@ -48,9 +44,9 @@ async fn remembering(database: &Arc<Database>, hashes: &[SecretHash]) -> Arc<Tok
 }
 
 /// Looks up a valid token behind what waits already: in the query after the one under way.
-async fn assert_is_found_soon(cache: Arc<TokenCache>, hash: SecretHash, client: Option<IpAddr>) {
+async fn assert_is_found_soon(cache: Arc<TokenCache>, hash: SecretHash, client: IpAddr) {
     let began = Instant::now();
-    assert!(cache.look_up(hash, client).await.unwrap().is_some());
+    assert!(cache.look_up(hash, Some(client)).await.unwrap().is_some());
     assert!(began.elapsed() <= GATHER_FOR + QUERY, "{:?}", began.elapsed());
 }
 
@@ -115,7 +111,7 @@ async fn invented_tokens_of_a_client_neither_delay_nor_refuse_the_first_use_of_a
     // They run after all others, when the line is full.
     let own = tokio::spawn({
         let (cache, hash) = (Arc::clone(&cache), new[0]);
-        async move { cache.look_up(hash, client(1)).await }
+        async move { cache.look_up(hash, Some(client(1))).await }
     });
     tokio::spawn(assert_is_found_soon(Arc::clone(&cache), new[1], client(2))).await.unwrap();
     assert_eq!(own.await.unwrap(), Err(Unavailable::Overloaded), "the line was full");
@@ -151,4 +147,58 @@ async fn nothing_is_asked_for_callers_that_gave_up() {
     sleep(2 * GATHER_FOR).await;
     assert!(first_lookup[0].is_finished() && lookups[1].is_finished());
     assert_eq!(database.asked(), [first, vec![others[1]]]);
+}
+
+/// A token may have 16 KiB of key patterns. Reading those of thousands of tokens every second would keep a core busy.
+#[tokio::test(start_paused = true)]
+async fn a_token_in_use_is_read_once_and_ends_within_2_s_of_its_revocation() {
+    let database = Arc::new(Database::default());
+    let valid = database.add("valid", 1);
+    let cache = Arc::new(TokenCache::start(Arc::clone(&database) as Arc<dyn TokenStore>));
+    assert!(cache.look_up(valid[0], Some(client(1))).await.unwrap().is_some());
+    for _ in 0..50 {
+        sleep(Duration::from_millis(100)).await;
+        assert!(matches!(cache.check(&valid[0]), TokenCheck::Known(_)));
+    }
+    assert!(database.asked_for_times() > 3, "the answer was renewed");
+    sleep(LATER).await;
+    assert!(cache.look_up(valid[0], Some(client(1))).await.unwrap().is_some());
+    assert_eq!(database.asked(), [&valid[..]]);
+    database.revoke(&valid[0]);
+    sleep(Duration::from_secs(2)).await;
+    assert!(!matches!(cache.check(&valid[0]), TokenCheck::Known(_)));
+    assert_eq!(cache.look_up(valid[0], Some(client(1))).await, Ok(None));
+}
+
+/// The identities of 10,000 tokens with 16 KiB of key patterns each would take 200 MiB.
+#[tokio::test(start_paused = true)]
+async fn very_large_tokens_of_a_tenant_have_bounded_memory_and_push_out_none_of_another() {
+    let globs = vec!["\u{1d54f}".repeat(64).parse().unwrap(); 64];
+    let keys = KeyPatterns::new(globs).unwrap();
+    let cache = KnownTokens::default();
+    let hash = |tenant: &str, number: u128| SecretHash::of(format!("{tenant} {number}").as_bytes());
+    let learn = |tenant, number, keys| {
+        let (hash, token) = (hash(tenant, number), token(tenant, number, keys));
+        let found = FoundToken { hash, token, now: Timestamp(0) };
+        cache.learn(hash, Instant::now(), Some(KnownToken::found(&found, Instant::now())));
+    };
+    for number in 0..100 {
+        learn("small", number, None);
+    }
+    sleep(Duration::from_secs(1)).await;
+    let many = 10_000;
+    for number in 0..many {
+        sleep(Duration::from_millis(1)).await;
+        learn("large", number, Some(keys.clone()));
+        cache.check(&hash("large", 0));
+        assert!(cache.bytes() <= MOST_BYTES);
+    }
+    let is_remembered = |tenant, number| cache.remembered(&hash(tenant, number)).is_some();
+    assert!((0..100).all(|number| is_remembered("small", number)), "another tenant's tokens stay");
+    assert!(is_remembered("large", many - 1) && is_remembered("large", 0), "tokens in use stay");
+    assert!((1..many / 2).all(|number| !is_remembered("large", number)), "the others go first");
+    cache.due();
+    sleep(Duration::from_hours(25)).await;
+    cache.due();
+    assert_eq!(cache.bytes(), 0);
 }
