@@ -41,4 +41,5 @@ pub use rfc3339::{Rfc3339, parse_rfc3339};
 pub use service::{AcquireRequest, Delivery, Limits, LockService, ServiceError};
 pub use tasks::{PanicReport, report_panics, spawn_critical};
 pub use terminal::{escape_terminal_controls, is_terminal_control};
+pub use turns::Turns;
 pub use unavailable::Unavailable;

@@ -9,7 +9,7 @@ use std::{
 
 use axum::http::{HeaderMap, Method, request::Parts};
 use db_locks_service::{
-    access::{FIRST_ADMIN, Identity, Role, SecretHash, TokenCache, TokenCheck, TokenId, credential},
+    access::{FIRST_ADMIN, Identity, Role, Secret, SecretHash, TokenCache, TokenCheck, TokenId, credential},
     store::TokenStore,
 };
 use jsonwebtoken::get_current_timestamp;
@@ -53,11 +53,19 @@ pub struct Authentication {
     options: AuthenticationOptions,
     tokens: TokenCache,
     rate_limit: Option<RateLimit>,
-    /// The hash of the first administrator's secret, which is not in the database.
-    bootstrap: RwLock<Option<SecretHash>>,
+    /// The first administrator's secret, which is not in the database.
+    bootstrap: RwLock<Option<BootstrapSecret>>,
     first_admin: Arc<Identity>,
     /// The current rules for JWTs and certificates, if any are configured.
     jwts: RwLock<Option<Arc<Jwts>>>,
+}
+
+/// The secret of the first administrator.
+#[derive(Debug, Clone, Copy)]
+struct BootstrapSecret {
+    hash: SecretHash,
+    /// The length of the secret, in bytes.
+    length: usize,
 }
 
 /// The result of checking a request's credential without I/O.
@@ -106,8 +114,9 @@ impl Authentication {
 
     /// Sets the secret of the first administrator, in place of an earlier one. With `None` there is no first administrator.
     pub fn set_bootstrap_secret(&self, secret: Option<&str>) {
-        let hash = secret.map(|secret| SecretHash::of(secret.as_bytes()));
-        *self.bootstrap.write().unwrap_or_else(PoisonError::into_inner) = hash;
+        let secret = secret
+            .map(|secret| BootstrapSecret { hash: SecretHash::of(secret.as_bytes()), length: secret.len() });
+        *self.bootstrap.write().unwrap_or_else(PoisonError::into_inner) = secret;
     }
 
     /// Replaces the rules, and reads the key files that they name.
@@ -179,13 +188,18 @@ impl Authentication {
     }
 
     fn check_token(&self, token: &str) -> CredentialCheck {
+        let bootstrap = *self.bootstrap.read().unwrap_or_else(PoisonError::into_inner);
+        let bootstrap = bootstrap.filter(|bootstrap| bootstrap.length == token.len());
+        let jwts = if Jwts::has_jwt_form(token) { self.jwts() } else { None };
+        if bootstrap.is_none() && jwts.is_none() && token.len() != Secret::LENGTH {
+            // It is no token of ours. Hashing kilobytes of it would take time from others.
+            return CredentialCheck::Refused(Problem::unauthorized(true));
+        }
         let hash = SecretHash::of(token.as_bytes());
-        if *self.bootstrap.read().unwrap_or_else(PoisonError::into_inner) == Some(hash) {
+        if bootstrap.is_some_and(|bootstrap| bootstrap.hash == hash) {
             return CredentialCheck::Known(Arc::clone(&self.first_admin));
         }
-        if Jwts::has_jwt_form(token)
-            && let Some(jwts) = self.jwts()
-        {
+        if let Some(jwts) = jwts {
             return match jwts.remembered(&hash) {
                 Some(identity) => CredentialCheck::Known(identity),
                 None => CredentialCheck::LookUp(CredentialLookup::Jwt { token: token.to_owned(), hash }),
@@ -232,7 +246,8 @@ impl Authentication {
             }
             CredentialLookup::Jwt { token, hash } => {
                 let jwts = self.jwts().ok_or_else(|| Problem::unauthorized(true))?;
-                jwts.check(&token, hash).await.map_err(|refused| match refused {
+                jwts.check(token, hash, client).await.map_err(|refused| match refused {
+                    Refused::Unchecked(reason) => reason.into(),
                     Refused::Invalid => Problem::unauthorized(true),
                     Refused::NoRule => Problem::forbidden("No rule matches the claims of the token."),
                 })

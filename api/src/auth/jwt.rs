@@ -2,17 +2,24 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use db_locks_service::access::{Identity, SecretHash};
-use jsonwebtoken::{TokenData, Validation, decode, decode_header, get_current_timestamp};
+use db_locks_service::{
+    Unavailable,
+    access::{Identity, SecretHash},
+};
+use jsonwebtoken::{
+    Algorithm, DecodingKey, TokenData, Validation, decode, decode_header, get_current_timestamp,
+};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use tokio::time::Instant;
+use tokio::{task::spawn_blocking, time::Instant};
 
 use super::{
+    check_turns::{CheckTurns, Party},
     jwks::{Keys, KeysError},
     rules::{Issuer, Rules},
     signature,
@@ -29,6 +36,7 @@ pub(crate) struct Jwts {
     pub(super) rules: Rules,
     keys: Vec<Keys>,
     known: Mutex<HashMap<SecretHash, CheckedJwt>>,
+    turns: Arc<CheckTurns>,
 }
 
 #[derive(Debug)]
@@ -44,6 +52,8 @@ pub(super) enum Refused {
     Invalid,
     /// The token is valid, but no rule matches its claims.
     NoRule,
+    /// The token cannot be checked now.
+    Unchecked(Unavailable),
 }
 
 /// The claim that selects the issuer, read before the signature is checked.
@@ -57,7 +67,7 @@ impl Jwts {
     pub(super) fn new(rules: Rules) -> Result<Self, KeysError> {
         signature::install();
         let keys = rules.issuers.iter().map(|issuer| Keys::new(&issuer.jwks)).collect::<Result<_, _>>()?;
-        Ok(Self { rules, keys, known: Mutex::default() })
+        Ok(Self { rules, keys, known: Mutex::default(), turns: Arc::default() })
     }
 
     fn known(&self) -> MutexGuard<'_, HashMap<SecretHash, CheckedJwt>> {
@@ -75,19 +85,46 @@ impl Jwts {
         known.get(hash).filter(|known| Instant::now() < known.until).map(|known| Arc::clone(&known.identity))
     }
 
-    /// Checks a token.
-    pub(super) async fn check(&self, token: &str, hash: SecretHash) -> Result<Arc<Identity>, Refused> {
-        let header = decode_header(token).map_err(|_| Refused::Invalid)?;
+    /// Checks a token that a client with this address sent, without what the client can choose itself.
+    pub(super) async fn check(
+        self: Arc<Self>,
+        token: String,
+        hash: SecretHash,
+        client: Option<IpAddr>,
+    ) -> Result<Arc<Identity>, Refused> {
+        let header = decode_header(&token).map_err(|_| Refused::Invalid)?;
         if header.crit.is_some() {
             // RFC 7515, 4.1.11: whoever does not understand an extension named here must refuse. Nothing here does.
             return Err(Refused::Invalid);
         }
         let claim: IssuerClaim =
-            jsonwebtoken::dangerous::insecure_decode_claims(token).map_err(|_| Refused::Invalid)?;
-        let of_issuer = self.rules.issuers.iter().zip(&self.keys).find(|(issuer, _)| issuer.iss == claim.iss);
-        let (issuer, keys) = of_issuer.ok_or(Refused::Invalid)?;
-        let keys = keys.find(header.kid.as_deref(), header.alg).await;
-        let validation = validation(issuer, header.alg);
+            jsonwebtoken::dangerous::insecure_decode_claims(&token).map_err(|_| Refused::Invalid)?;
+        let of_issuer = self.rules.issuers.iter().position(|issuer| issuer.iss == claim.iss);
+        let issuer = of_issuer.ok_or(Refused::Invalid)?;
+        let keys = self.keys[issuer].find(header.kid.as_deref(), header.alg).await;
+        if keys.is_empty() {
+            return Err(Refused::Invalid);
+        }
+        let was_valid = self.known().contains_key(&hash);
+        let party = if was_valid { Party::Remembered } else { Party::Client(client) };
+        let turn = self.turns.take(party).await.map_err(Refused::Unchecked)?;
+        let verifying = spawn_blocking(move || {
+            let _turn = turn;
+            self.verify(&token, hash, &self.rules.issuers[issuer], header.alg, &keys)
+        });
+        // It is not begun while the service ends.
+        verifying.await.unwrap_or(Err(Refused::Unchecked(Unavailable::ShuttingDown)))
+    }
+
+    fn verify(
+        &self,
+        token: &str,
+        hash: SecretHash,
+        issuer: &Issuer,
+        algorithm: Algorithm,
+        keys: &[DecodingKey],
+    ) -> Result<Arc<Identity>, Refused> {
+        let validation = validation(issuer, algorithm);
         let checked = keys.iter().find_map(|key| decode::<Map<String, Value>>(token, key, &validation).ok());
         let TokenData { claims, .. } = checked.ok_or(Refused::Invalid)?;
         let identity = self.rules.of_claims(&issuer.name, &claims).ok_or(Refused::NoRule)?;

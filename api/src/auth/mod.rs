@@ -6,6 +6,7 @@ mod authorities;
 mod bearer;
 mod caller;
 mod certificate;
+mod check_turns;
 mod jwks;
 mod jwt;
 mod rate_limit;

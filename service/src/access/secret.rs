@@ -25,6 +25,9 @@ impl fmt::Debug for Secret {
 }
 
 impl Secret {
+    /// The length of every secret, in bytes: each 3 random bytes are 4 characters, without padding.
+    pub const LENGTH: usize = PREFIX.len() + (RANDOM * 4).div_ceil(3);
+
     /// Makes a secret of 256 random bits.
     ///
     /// # Errors

@@ -27,6 +27,14 @@ impl KeyState {
         Self::ROW_BYTES + self.row_data_bytes()
     }
 
+    /// The approximate bytes that a command for the key writes beside the key's own row: those of an average permit.
+    pub fn command_bytes(&self) -> usize {
+        let Body::Semaphore(semaphore) = &self.body else { return 0 };
+        let known = &semaphore.permits.known;
+        let data: usize = known.iter().map(|permit| bytes_of(permit.data.as_ref())).sum();
+        Self::ROW_BYTES + data / known.len().max(1)
+    }
+
     /// The bytes of the data and of the reasons of forced releases in the key's own row.
     pub(super) fn row_data_bytes(&self) -> usize {
         let data = match &self.body {
@@ -40,7 +48,7 @@ impl KeyState {
 impl KeyChange {
     /// The bytes of permits and waiters from which on a change takes no more commands. A change is written as a whole,
     /// and the changes of other keys wait for it.
-    const MOST_CHILD_BYTES: usize = 64 << 10;
+    const MOST_CHILD_BYTES: usize = 256 << 10;
 
     /// The approximate number of bytes that the change writes.
     pub fn bytes(&self) -> usize {

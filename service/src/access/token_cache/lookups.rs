@@ -67,7 +67,7 @@ impl<P: Clone + Eq + Hash> Lookups<P> {
 
     /// Waits until there is a lookup.
     pub(super) async fn wait(&self) {
-        while self.waiting().turns.len() == 0 {
+        while self.waiting().turns.is_empty() {
             self.added.notified().await;
         }
     }

@@ -81,9 +81,13 @@ impl Cache {
         self.states.has_queue(id)
     }
 
-    /// The approximate bytes of the key's own row, as far as is known without a load.
-    pub(super) fn row_bytes(&self, id: &KeyId) -> usize {
-        self.states.get(id).map_or(KeyState::ROW_BYTES, KeyState::row_bytes)
+    /// The approximate bytes of the key's own row, and those that each command writes beside it, as far as they are known
+    /// without a load.
+    pub(super) fn bytes(&self, id: &KeyId) -> (usize, usize) {
+        match self.states.get(id) {
+            Some(state) => (state.row_bytes(), state.command_bytes()),
+            None => (KeyState::ROW_BYTES, 0),
+        }
     }
 
     /// Caches a state that was just written or loaded.

@@ -25,6 +25,8 @@ const MOST_READS: usize = 256;
 #[derive(Debug, Default)]
 struct Gathered {
     key_tasks: Vec<KeyTask>,
+    /// The bytes that each command of a task writes beside the key's row, in the order of the tasks.
+    command_bytes: Vec<usize>,
     filled: Size,
 }
 
@@ -149,12 +151,16 @@ impl Intake {
                 false
             }
             Entry::Occupied(key) => {
-                gathered.key_tasks[key.get().task].requests.push(request);
+                let task = key.get().task;
+                gathered.filled.bytes += gathered.command_bytes[task];
+                gathered.key_tasks[task].requests.push(request);
                 true
             }
             Entry::Vacant(vacant) => {
                 let task = gathered.key_tasks.len();
-                gathered.filled.bytes += room.cache.row_bytes(&request.id);
+                let (row_bytes, command_bytes) = room.cache.bytes(&request.id);
+                gathered.filled.bytes += row_bytes + command_bytes;
+                gathered.command_bytes.push(command_bytes);
                 vacant.insert(KeyCommands { parked: Vec::new(), batch: self.batch, task });
                 gathered.key_tasks.push(KeyTask::new(request));
                 true

@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use super::*;
 use crate::{
-    domain::{Body, Data, Key, KeyState, Kind, LeaveReason, Mutex, RequestId, Version},
+    domain::{
+        Body, Context, Data, Key, KeyChange, KeyState, Kind, LeaveReason, Mutex, Now, RequestId, Version,
+    },
     engine::{
         cache::Cache,
+        ids,
         key_task::KeyTask,
         pending_request::tests,
         shard::{
@@ -204,6 +207,30 @@ async fn writes_that_repeat_much_data_are_gathered_in_part_and_leave_room_for_an
     let sizes: Vec<_> =
         (0..2).map(|_| gather_with(&mut intake, Backpressure::none(), &cache).len()).collect();
     assert_eq!(sizes, [4, 4], "three urgent commands and an acquire, then four urgent commands");
+}
+
+/// Guards that a semaphore's permits with much data are not decided in vain: one write does not take very many of them.
+#[tokio::test(start_paused = true)]
+async fn commands_of_a_semaphore_with_much_data_are_gathered_in_part() {
+    let mut intake = Intake::default();
+    let mut cache = Cache::new(8 * BatchLimits::default().bytes, Instant::now());
+    let ctx = Context::alone(Now::exactly(1_000));
+    let mut change = KeyChange::new(id("a"), KeyState::absent());
+    let put = Command::PutSemaphore { max_size: 9, lease_ms: None, default_lease_ms: 15_000, guarded: None };
+    change.decide(&put, &ctx).expect("it needs no load");
+    let mut first = tests::acquire(false, None).command;
+    if let Command::Acquire(acquire) = &mut first {
+        acquire.data = Some(Data::trusted(&"x".repeat(BatchLimits::default().bytes / 4)));
+    }
+    change.state.row_version = Some(ids::row_version());
+    let mut change = KeyChange::new(id("a"), change.state);
+    change.decide(&first, &ctx).expect("there is a free permit");
+    cache.put(id("a"), change.state, Instant::now());
+    for _ in 0..BATCH {
+        intake.push(command("a", Command::DeleteSemaphore), |_| false);
+    }
+    let gathered = gather_with(&mut intake, Backpressure::none(), &cache);
+    assert_eq!(commands(&gathered), [4]);
 }
 
 /// Guards that a kept grant outlives the service: its caller may repeat the request at another replica.
