@@ -67,8 +67,6 @@ pub(super) struct Connection {
     waiting: AtomicUsize,
     /// The length of the longest head of a request over HTTP/2, in bytes on the wire.
     longest_head: AtomicUsize,
-    /// Whether the client has sent more over HTTP/2 than is read in a turn.
-    has_ended_turn: AtomicBool,
     /// Whether a request had a valid credential, or none is required.
     is_known: AtomicBool,
     /// Notified when the connection must end at once.
@@ -100,7 +98,6 @@ impl Connection {
             unread: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             longest_head: AtomicUsize::new(0),
-            has_ended_turn: AtomicBool::new(false),
             is_known: AtomicBool::new(false),
             cut_off: Notify::const_new(),
         }
@@ -139,21 +136,6 @@ impl Connection {
     /// Notes the length of the longest head so far.
     pub(super) fn set_longest_head(&self, bytes: usize) {
         self.longest_head.store(bytes, Ordering::Relaxed);
-    }
-
-    /// Notes that the client has sent more over HTTP/2 than is read in a turn.
-    pub(super) fn end_turn(&self) {
-        self.has_ended_turn.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether that was noted since the last call.
-    pub(super) fn take_end_of_turn(&self) -> bool {
-        // A load is cheaper, and the connection's task alone changes it.
-        let has_ended = self.has_ended_turn.load(Ordering::Relaxed);
-        if has_ended {
-            self.has_ended_turn.store(false, Ordering::Relaxed);
-        }
-        has_ended
     }
 
     /// Whether a request had a valid credential, or none is required.

@@ -35,7 +35,7 @@ use super::{
     streams::{Answered, Running, Streams},
     timers::FIRST_HEAD_TIMEOUT,
     tls::Tls,
-    turns::Busy,
+    turns::{Busy, Work},
 };
 use crate::http::{
     BodyMemory,
@@ -85,7 +85,9 @@ pub(super) async fn serve<S: HttpService>(
     let _registration = protocols.memory.register(&client);
     let is_http2 = protocol == Protocol::Http2;
     let (turns, memory) = (protocols.turns.clone(), Arc::clone(&protocols.memory));
-    let io = TokioIo::new(ClientStream::new(transport, client.clone(), is_http2, turns, memory));
+    let work = Work::default();
+    let io =
+        TokioIo::new(ClientStream::new(transport, client.clone(), is_http2, (turns, work.clone()), memory));
     let requests = Requests {
         client: Arc::clone(&client),
         service: RefCell::new(service),
@@ -93,7 +95,7 @@ pub(super) async fn serve<S: HttpService>(
         memory: Arc::clone(&protocols.memory),
     };
     let ends = ending.events(client, is_http2);
-    if let Some(Err(error)) = speak(&protocols, protocol, io, requests, ends).await {
+    if let Some(Err(error)) = speak(&protocols, protocol, (io, work), requests, ends).await {
         tracing::debug!(error = &error as &dyn std::error::Error, %peer, "a connection broke");
     }
 }
@@ -102,7 +104,7 @@ pub(super) async fn serve<S: HttpService>(
 async fn speak<S: HttpService>(
     protocols: &Protocols,
     protocol: Protocol,
-    io: TokioIo<ClientStream>,
+    (io, work): (TokioIo<ClientStream>, Work),
     requests: Requests<S>,
     mut ends: EndEvents,
 ) -> Option<hyper::Result<()>> {
@@ -110,7 +112,7 @@ async fn speak<S: HttpService>(
         Protocol::Http1 => {
             let client = Arc::clone(&requests.client);
             let mut connection = pin!(protocols.http1.serve_connection(io, requests));
-            let mut busy = Busy::new(protocols.turns.clone());
+            let mut busy = Busy::new(protocols.turns.clone(), work);
             loop {
                 tokio::select! {
                     biased;
@@ -127,11 +129,11 @@ async fn speak<S: HttpService>(
             let client = Arc::clone(&requests.client);
             let requests = Requests { streams: Some(streams.clone()), ..requests };
             let mut connection = pin!(super::http2(streams.spawner()).serve_connection(io, requests));
-            let mut running = Running::new(protocols.turns.clone());
+            let mut running = Running::new(protocols.turns.clone(), work);
             let ended = loop {
                 tokio::select! {
                     biased;
-                    result = run_http2(&mut running, &streams, &client, connection.as_mut()) => break Some(result),
+                    result = run_http2(&mut running, &streams, connection.as_mut()) => break Some(result),
                     Some(end) = ends.next() => match end {
                         // Tell the client to send further requests elsewhere.
                         End::Graceful => {
@@ -162,11 +164,9 @@ async fn run_http1<C: Future>(
 async fn run_http2<C: Future>(
     running: &mut Running,
     streams: &Streams,
-    client: &Connection,
     mut connection: Pin<&mut C>,
 ) -> C::Output {
-    let ends_turn = || client.take_end_of_turn();
-    poll_fn(|cx| running.poll(cx, streams, ends_turn, |cx| connection.as_mut().poll(cx))).await
+    poll_fn(|cx| running.poll(cx, streams, |cx| connection.as_mut().poll(cx))).await
 }
 
 /// Answers the requests of one connection.

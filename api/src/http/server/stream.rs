@@ -22,7 +22,7 @@ use super::{
     remembered_heads::RememberedHeads,
     timers::{HeadTimer, StallTimer},
     transport::Transport,
-    turns::Turns,
+    turns::{Turns, Work},
 };
 use crate::http::connection::Connection;
 
@@ -58,6 +58,8 @@ pub(super) struct ClientStream {
     /// With HTTP/2.
     remembered: RememberedHeads,
     turns: Turns,
+    /// What the connection has read and written in its turn.
+    work: Work,
     stall_timer: StallTimer,
     linger: Linger,
     /// Runs while the kernel has bytes that hyper does not read.
@@ -70,7 +72,7 @@ impl ClientStream {
         transport: Transport,
         connection: Arc<Connection>,
         is_http2: bool,
-        turns: Turns,
+        (turns, work): (Turns, Work),
         memory: Arc<ConnectionMemory>,
     ) -> Self {
         let now = Instant::now();
@@ -86,8 +88,9 @@ impl ClientStream {
             control_frames: ControlFrames::new(now),
             remembered: RememberedHeads::new(memory),
             turns,
+            linger: Linger::new(work.clone()),
+            work,
             stall_timer: StallTimer::default(),
-            linger: Linger::default(),
             hang_up_timer: None,
         }
     }
@@ -174,15 +177,16 @@ impl AsyncRead for ClientStream {
             return Poll::Ready(this.input.read_refusal(buffer));
         }
         if this.control_frames.work.ends_turn() {
-            this.connection.end_turn();
-            cx.waker().wake_by_ref();
+            this.work.end_turn(cx);
             return Poll::Pending;
         }
+        ready!(this.work.poll_room(cx));
         let before = buffer.filled().len();
         let read = Pin::new(&mut this.transport).poll_read(cx, buffer);
         this.waits_for_bytes = read.is_pending();
         if read.is_ready() {
             this.last_read = Instant::now();
+            this.work.add(buffer.filled().len() - before);
             return read.map(|read| read.and_then(|()| this.check(buffer, before)));
         }
         this.control_frames.work.all_read();
@@ -202,8 +206,10 @@ impl AsyncWrite for ClientStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         this.check_open()?;
+        ready!(this.work.poll_room(cx));
         match Pin::new(&mut this.transport).poll_write(cx, bytes) {
             Poll::Ready(Ok(written)) => {
+                this.work.add(written);
                 this.stall_timer.progress(written);
                 if this.is_http2 {
                     this.control_frames.written(written);

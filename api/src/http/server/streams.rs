@@ -16,7 +16,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
     connection_memory::Counted,
-    turns::{Busy, Turns},
+    turns::{Busy, Turns, Work},
 };
 
 /// The time limit for a client to read a whole answer. With HTTP/2 the client controls the flow, and could stop it forever.
@@ -108,18 +108,16 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// No streams yet.
-    pub(super) fn new(turns: Turns) -> Self {
-        Self { streams: FuturesUnordered::new(), busy: Busy::until_known(turns) }
+    /// No streams yet. The connection's socket counts the `work`.
+    pub(super) fn new(turns: Turns, work: Work) -> Self {
+        Self { streams: FuturesUnordered::new(), busy: Busy::until_known(turns, work) }
     }
 
     /// Polls the streams, then the connection, which writes their answers. New streams that are too many for a turn wait for the next one.
-    /// `ends_turn` says whether the connection has read as much as it may in a turn.
     pub(super) fn poll<T>(
         &mut self,
         cx: &mut Context<'_>,
         streams: &Streams,
-        ends_turn: impl Fn() -> bool,
         mut connection: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
         loop {
@@ -135,7 +133,7 @@ impl Running {
                 let are_left = admitted < new.len();
                 self.streams.extend(new.drain(..admitted));
                 // The streams that were just admitted begin in the next turn.
-                if ends_turn() {
+                if self.busy.has_more() {
                     break true;
                 }
                 if admitted == 0 {
@@ -162,22 +160,19 @@ mod tests {
     #[tokio::test]
     async fn a_turn_ends_when_the_connection_has_read_enough() {
         let turns = Turns::new(1);
-        let mut other = Busy::until_known(turns.clone());
+        let mut other = Busy::until_known(turns.clone(), Work::default());
         let mut cx = Context::from_waker(noop_waker_ref());
         let streams = Streams::default();
-        let mut running = Running::new(turns);
+        let work = Work::default();
+        let mut running = Running::new(turns, work.clone());
         let mut polls = 0;
-        let polled = running.poll(
-            &mut cx,
-            &streams,
-            || true,
-            |cx| {
-                polls += 1;
-                streams.spawner().execute(pending());
-                assert!(other.poll_turn(cx).is_pending(), "this one has the turn");
-                Poll::<()>::Pending
-            },
-        );
+        let polled = running.poll(&mut cx, &streams, |cx| {
+            polls += 1;
+            work.end_turn(cx);
+            streams.spawner().execute(pending());
+            assert!(other.poll_turn(cx).is_pending(), "this one has the turn");
+            Poll::<()>::Pending
+        });
         assert!(polled.is_pending());
         assert!(other.poll_turn(&mut cx).is_ready());
         assert_eq!(polls, 1);

@@ -12,11 +12,15 @@
 //! with the answer. After a number of requests in turns everything else that is ready is polled first. Nothing is refused or delayed for
 //! that: a thread that has nothing else to do takes one turn after the other.
 //!
+//! Bytes count, too: a turn counts as so many requests as take as long as its bytes, if that is more. A turn with very many bytes ends
+//! before all are read or written, and the connection is busy then.
+//!
 //! A connection that begins has a line of its own, until it is known what protocol its client speaks.
 
 mod line;
 mod queue;
 mod start;
+mod work;
 
 use std::{
     sync::{
@@ -26,9 +30,12 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+#[cfg(test)]
+pub(super) use self::work::MOST_BYTES;
 pub(super) use self::{
     line::poll_everything_else,
     start::{PLAIN_START, TLS_START},
+    work::Work,
 };
 use self::{
     line::{Entering, Line},
@@ -100,6 +107,8 @@ impl Turn {
 /// The state of one connection.
 pub(super) struct Busy {
     turns: Turns,
+    /// What the connection has read and written in its turn.
+    work: Work,
     /// The number of polls for which the connection counts as busy.
     left: u32,
     /// The time of the last request or turn.
@@ -109,16 +118,21 @@ pub(super) struct Busy {
 }
 
 impl Busy {
-    /// A new connection is not busy.
-    pub(super) fn new(turns: Turns) -> Self {
+    /// A new connection is not busy. Its socket counts the `work`.
+    pub(super) fn new(turns: Turns, work: Work) -> Self {
         let last = turns.time.load(Ordering::Relaxed);
-        Self { turns, left: 0, last, next: None }
+        Self { turns, work, left: 0, last, next: None }
     }
 
     /// A new connection that counts as busy until it has had some polls with few requests. With HTTP/2 a thousand requests can
     /// arrive before the first poll, and more that h2 refuses.
-    pub(super) fn until_known(turns: Turns) -> Self {
-        Self { left: BUSY_FOR, ..Self::new(turns) }
+    pub(super) fn until_known(turns: Turns, work: Work) -> Self {
+        Self { left: BUSY_FOR, ..Self::new(turns, work) }
+    }
+
+    /// Whether the connection has read or written as much as it may in its turn, and there may be more.
+    pub(super) fn has_more(&self) -> bool {
+        self.work.has_more()
     }
 
     /// Polls a connection in its turn. `requests` counts the requests that it has received.
@@ -132,7 +146,7 @@ impl Busy {
         let before = requests();
         let polled = poll(cx);
         turn.requests = requests() - before;
-        self.end(turn, false);
+        self.end(turn, self.has_more());
         polled
     }
 
@@ -154,14 +168,16 @@ impl Busy {
     pub(super) fn end(&mut self, turn: Turn, has_more: bool) {
         let Turn { is_busy, requests, permit } = turn;
         let line = if is_busy { &self.turns.busy } else { &self.turns.few };
+        let of_bytes = self.work.requests();
+        self.work.clear();
         // A poll without requests may have written answers.
-        line.answered(requests.max(1), permit.is_some());
+        line.answered(requests.max(of_bytes).max(1), permit.is_some());
         let time = &self.turns.time;
         if permit.is_some() {
             time.fetch_add(1, Ordering::Relaxed);
         }
         // A turn counts even without a request. Otherwise a connection that reads a long body would always be the first.
-        if requests > 0 || permit.is_some() {
+        if requests > 0 || of_bytes > 0 || permit.is_some() {
             self.last = time.load(Ordering::Relaxed);
         }
         if has_more || requests > FEW {

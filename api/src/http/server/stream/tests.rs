@@ -2,7 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
-use std::iter::repeat_n;
+use std::{
+    iter::repeat_n,
+    sync::atomic::{AtomicBool, Ordering},
+    task::Wake,
+};
 
 use futures_util::task::noop_waker_ref;
 use tokio::{
@@ -10,7 +14,13 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use super::{super::frame_work::MOST_OF_TURN, *};
+use super::{
+    super::{
+        frame_work::MOST_OF_TURN,
+        turns::{Busy, MOST_BYTES},
+    },
+    *,
+};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The bytes of a request.
@@ -41,27 +51,46 @@ fn poll(stream: &mut ClientStream) -> usize {
     }
 }
 
-/// A new connection of HTTP/2, and the client's end of it.
-async fn connect() -> (TcpStream, ClientStream) {
+/// Notes that a task was woken.
+#[derive(Debug, Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A new connection, and the client's end of it.
+async fn connect(is_http2: bool) -> (TcpStream, ClientStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (tcp, _) = listener.accept().await.unwrap();
-    let connection = Connection::for_test(true);
-    (client, ClientStream::new(Transport::Plain(tcp), connection, true, Turns::new(1), Arc::default()))
+    let (connection, turns) = (Connection::for_test(true), (Turns::new(1), Work::default()));
+    (client, ClientStream::new(Transport::Plain(tcp), connection, is_http2, turns, Arc::default()))
+}
+
+/// Whether the last poll has ended its turn before it had read or written all. The next turn begins.
+fn ends_turn(busy: &mut Busy) -> bool {
+    let ends = busy.has_more();
+    let mut cx = Context::from_waker(noop_waker_ref());
+    let _: Poll<()> = busy.poll_in_turn(&mut cx, || 0, |_| Poll::Pending);
+    ends
 }
 
 /// Sends these frames, and checks that each turn reads at most `most` bytes of them before the last piece.
 async fn assert_turns_end_after(most: usize, frames: Vec<u8>) {
-    let (mut client, mut stream) = connect().await;
+    let (mut client, mut stream) = connect(true).await;
     let sent = [PREFACE, &frames].concat();
     client.write_all(&sent).await.unwrap();
     let (mut read, mut has_ended) = (0, false);
+    let mut busy = Busy::new(stream.turns.clone(), stream.work.clone());
     while read < sent.len() {
         stream.transport.tcp().readable().await.unwrap();
         let polled = poll(&mut stream);
         assert!(polled <= most + PIECE, "{polled} bytes in a poll");
         read += polled;
-        has_ended |= stream.connection.take_end_of_turn();
+        has_ended |= ends_turn(&mut busy);
     }
     assert!(has_ended, "a turn is over");
 }
@@ -86,12 +115,54 @@ async fn long_heads_take_a_poll_each() {
 /// Otherwise a connection with one request after the other would be busy now and then.
 #[tokio::test]
 async fn frames_that_come_one_after_the_other_end_no_turn() {
-    let (mut client, mut stream) = connect().await;
+    let (mut client, mut stream) = connect(true).await;
+    let mut busy = Busy::new(stream.turns.clone(), stream.work.clone());
     client.write_all(PREFACE).await.unwrap();
     for number in 0..FRAMES / 10 {
         client.write_all(&request(2 * number + 1)).await.unwrap();
         stream.transport.tcp().readable().await.unwrap();
         assert!(poll(&mut stream) >= HEADERS);
-        assert!(!stream.connection.take_end_of_turn());
+        assert!(!ends_turn(&mut busy));
     }
+}
+
+/// Guards holders against connections that read or write all the time.
+#[tokio::test]
+async fn a_turn_ends_after_many_bytes_and_the_connection_is_polled_again() {
+    const BYTES: usize = 8;
+    type Move = fn(&mut ClientStream, &mut Context<'_>) -> Poll<io::Result<()>>;
+    let read: Move = |stream, cx| Pin::new(stream).poll_read(cx, &mut ReadBuf::new(&mut [0; BYTES]));
+    let write: Move = |stream, cx| Pin::new(stream).poll_write(cx, &[0; BYTES]).map_ok(|_| ());
+    for (is_http2, bytes) in [(false, read), (false, write), (true, read), (true, write)] {
+        let (mut client, mut stream) = connect(is_http2).await;
+        client.write_all(if is_http2 { PREFACE } else { b"GET / HTTP/1.1\r\nHost: a" }).await.unwrap();
+        stream.transport.tcp().readable().await.unwrap();
+        let mut busy = Busy::new(stream.turns.clone(), stream.work.clone());
+        for _ in 0..2 {
+            let woken = Arc::<Woken>::default();
+            let waker = Arc::clone(&woken).into();
+            let mut cx = Context::from_waker(&waker);
+            stream.work.add(MOST_BYTES - BYTES);
+            assert!(matches!(bytes(&mut stream, &mut cx), Poll::Ready(Ok(()))));
+            assert!(!woken.0.load(Ordering::Relaxed) && !busy.has_more());
+            assert!(bytes(&mut stream, &mut cx).is_pending());
+            assert!(woken.0.load(Ordering::Relaxed) && ends_turn(&mut busy));
+        }
+    }
+}
+
+#[tokio::test]
+async fn bytes_that_are_discarded_at_the_end_take_turns_too() {
+    let (mut client, mut stream) = connect(false).await;
+    client.write_all(&[b' '; 3 * PIECE]).await.unwrap();
+    stream.transport.tcp().readable().await.unwrap();
+    stream.connection.leave_body();
+    let mut busy = Busy::new(stream.turns.clone(), stream.work.clone());
+    stream.work.add(MOST_BYTES - 1);
+    let woken = Arc::<Woken>::default();
+    let waker = Arc::clone(&woken).into();
+    assert!(Pin::new(&mut stream).poll_shutdown(&mut Context::from_waker(&waker)).is_pending());
+    assert!(woken.0.load(Ordering::Relaxed) && ends_turn(&mut busy));
+    let mut rest = vec![0; 3 * PIECE];
+    assert!(stream.transport.tcp().try_read(&mut rest).unwrap() > PIECE, "one piece was read");
 }

@@ -10,7 +10,7 @@ use std::{
 use futures_util::{future::join_all, task::noop_waker_ref};
 use tokio::task::{JoinHandle, yield_now};
 
-use super::{line::SHORT, *};
+use super::{line::SHORT, work::BYTES_OF_REQUEST, *};
 
 /// The requests of each busy client that come at once.
 const MANY: usize = 100;
@@ -46,7 +46,7 @@ impl Thread {
     fn flood(&self, requests: usize) -> JoinHandle<usize> {
         let this = self.clone();
         tokio::spawn(async move {
-            let mut busy = Busy::new(this.turns.clone());
+            let mut busy = Busy::new(this.turns.clone(), Work::default());
             let mut answered = 0;
             while !this.is_over.load(Ordering::Relaxed) {
                 let mut turn = poll_fn(|cx| {
@@ -69,11 +69,43 @@ impl Thread {
     }
 }
 
+impl Thread {
+    /// A connection whose client always sends or reads bytes that take as long as this number of requests.
+    fn flood_of_bytes(&self, requests: usize) -> JoinHandle<usize> {
+        let this = self.clone();
+        tokio::spawn(async move {
+            let work = Work::default();
+            let mut busy = Busy::new(this.turns.clone(), work.clone());
+            let mut turns = 0;
+            while !this.is_over.load(Ordering::Relaxed) {
+                let turn = |_: &mut Context<'_>| {
+                    work.add(requests * BYTES_OF_REQUEST);
+                    this.answered.fetch_add(requests, Ordering::Relaxed);
+                    Poll::Ready(())
+                };
+                let mut turn = Some(turn);
+                poll_fn(|cx| {
+                    busy.poll_in_turn(cx, || 0, |cx| turn.take().map_or(Poll::Pending, |turn| turn(cx)))
+                })
+                .await;
+                turns += 1;
+                yield_now().await;
+            }
+            turns
+        })
+    }
+}
+
 /// Runs clients, each of them with a number of requests at once. Returns the most requests that were answered while another task waited,
 /// and the number of answers of each client.
 async fn flood(clients: impl IntoIterator<Item = usize>) -> (usize, Vec<usize>) {
     let thread = Thread::new();
-    let clients: Vec<_> = clients.into_iter().map(|requests| thread.flood(requests)).collect();
+    let clients = clients.into_iter().map(|requests| thread.flood(requests)).collect();
+    watch(thread, clients).await
+}
+
+/// Lets these clients run for a while.
+async fn watch(thread: Thread, clients: Vec<JoinHandle<usize>>) -> (usize, Vec<usize>) {
     let watcher = thread.clone();
     // Like a task that waits for its socket.
     let longest = tokio::spawn(async move {
@@ -146,6 +178,57 @@ async fn who_sends_one_request_after_another_waits_for_nobody() {
     assert_eq!(thread.waits.load(Ordering::Relaxed), 0);
 }
 
+#[tokio::test]
+async fn another_task_does_not_wait_for_the_bytes_of_all_connections() {
+    let thread = Thread::new();
+    let clients = (0..CLIENTS).map(|_| thread.flood_of_bytes(MOST)).collect();
+    let (longest, turns) = watch(thread, clients).await;
+    assert!(longest <= 2 * SHORT, "bytes were moved that take as long as {longest} requests");
+    assert_fair(&turns, 8);
+}
+
+#[tokio::test]
+async fn small_requests_count_one_each_and_large_ones_for_their_bytes() {
+    for (bytes, counted) in [(0, 1), (2 * BYTES_OF_REQUEST - 1, 1), (4 * BYTES_OF_REQUEST, 4)] {
+        let (turns, work) = (Turns::new(1), Work::default());
+        let mut busy = Busy::new(turns.clone(), work.clone());
+        let mut polls = 0;
+        while turns.few.is_short() {
+            let Poll::Ready(mut turn) = poll(&mut busy) else { panic!("it waits") };
+            turn.admit(1);
+            work.add(bytes);
+            busy.end(turn, false);
+            polls += 1;
+        }
+        assert_eq!(polls, SHORT / counted, "{bytes} bytes");
+        // The thread has polled everything else then.
+        poll_fn(|cx| busy.poll_turn(cx)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_with_more_bytes_than_a_turn_may_have_is_busy() {
+    let thread = Thread::new();
+    let _turn = thread.turns.busy.enter(0).await;
+    let work = Work::default();
+    let mut busy = Busy::new(thread.turns.clone(), work.clone());
+    let mut cx = Context::from_waker(noop_waker_ref());
+    let mut is_polled = |more: bool| {
+        let mut is_polled = false;
+        let _: Poll<()> = busy.poll_in_turn(
+            &mut cx,
+            || 0,
+            |cx| {
+                is_polled = true;
+                work.add(MOST_BYTES - usize::from(!more));
+                work.poll_room(cx)
+            },
+        );
+        is_polled
+    };
+    assert_eq!([false, false, true, false].map(&mut is_polled), [true, true, true, false]);
+}
+
 fn poll(busy: &mut Busy) -> Poll<Turn> {
     busy.poll_turn(&mut Context::from_waker(noop_waker_ref()))
 }
@@ -154,7 +237,7 @@ fn poll(busy: &mut Busy) -> Poll<Turn> {
 async fn a_connection_with_few_requests_at_once_waits_for_nobody() {
     let thread = Thread::new();
     let _turn = thread.turns.busy.enter(0).await;
-    let mut busy = Busy::new(thread.turns.clone());
+    let mut busy = Busy::new(thread.turns.clone(), Work::default());
     for _ in 0..100 {
         let Poll::Ready(mut turn) = poll(&mut busy) else { panic!("it waits") };
         assert_eq!((turn.admit(FEW), turn.admit(1)), (FEW, 0), "more wait for a turn");
@@ -164,7 +247,7 @@ async fn a_connection_with_few_requests_at_once_waits_for_nobody() {
 
 #[tokio::test]
 async fn a_connection_is_busy_until_it_had_few_requests_for_a_while() {
-    let mut busy = Busy::new(Thread::new().turns);
+    let mut busy = Busy::new(Thread::new().turns, Work::default());
     let Poll::Ready(mut turn) = poll(&mut busy) else { panic!("it waits") };
     assert_eq!(turn.admit(FEW + 1), 0);
     busy.end(turn, true);
@@ -184,7 +267,8 @@ async fn a_connection_is_busy_until_it_had_few_requests_for_a_while() {
 async fn a_connection_that_ends_gives_its_turn_to_the_next_one() {
     let thread = Thread::new();
     let turn = thread.turns.busy.enter(0).await;
-    let [mut first, mut second] = [(); 2].map(|()| Busy { left: 1, ..Busy::new(thread.turns.clone()) });
+    let [mut first, mut second] =
+        [(); 2].map(|()| Busy { left: 1, ..Busy::new(thread.turns.clone(), Work::default()) });
     assert!(poll(&mut first).is_pending() && poll(&mut second).is_pending());
     drop(turn);
     assert!(poll(&mut second).is_pending(), "the first one has it");
@@ -197,7 +281,7 @@ async fn a_connection_that_ends_gives_its_turn_to_the_next_one() {
 async fn a_connection_goes_behind_others_after_a_turn_without_a_request() {
     let thread = Thread::new();
     let [mut first, mut second, mut other] =
-        [(); 3].map(|()| Busy { left: BUSY_FOR, ..Busy::new(thread.turns.clone()) });
+        [(); 3].map(|()| Busy { left: BUSY_FOR, ..Busy::new(thread.turns.clone(), Work::default()) });
     let Poll::Ready(mut turn) = poll(&mut other) else { panic!("it waits") };
     turn.admit(1);
     other.end(turn, false);
@@ -214,7 +298,7 @@ async fn a_connection_goes_behind_others_after_a_turn_without_a_request() {
 async fn a_connection_that_answers_many_requests_in_a_poll_waits_for_its_turn() {
     let thread = Thread::new();
     let mut turn = Some(thread.turns.busy.enter(0).await);
-    let mut busy = Busy::new(thread.turns.clone());
+    let mut busy = Busy::new(thread.turns.clone(), Work::default());
     let requests = AtomicUsize::new(0);
     let mut poll = |more| {
         let mut cx = Context::from_waker(noop_waker_ref());
@@ -258,7 +342,7 @@ async fn a_connection_without_a_request_for_long_goes_before_others() {
 async fn a_connection_with_a_request_now_and_then_waits_for_a_few_turns_only() {
     let thread = Thread::new();
     let clients: Vec<_> = (0..CLIENTS).map(|_| thread.flood(FEW)).collect();
-    let mut busy = Busy::new(thread.turns.clone());
+    let mut busy = Busy::new(thread.turns.clone(), Work::default());
     let mut longest = 0;
     for heartbeat in 1..10 {
         while thread.now() < heartbeat * 2 * FEW * CLIENTS {
@@ -285,8 +369,8 @@ async fn a_connection_with_a_request_now_and_then_waits_for_a_few_turns_only() {
 #[tokio::test]
 async fn new_connections_of_http2_do_not_wait_in_the_line_of_the_others() {
     let turns = Turns::new(1);
-    let mut connection = Busy::until_known(turns.clone());
-    let mut holder = Busy::new(turns.clone());
+    let mut connection = Busy::until_known(turns.clone(), Work::default());
+    let mut holder = Busy::new(turns.clone(), Work::default());
     let mut polls_while_busy = 0;
     loop {
         let mut turn = poll_fn(|cx| connection.poll_turn(cx)).await;
