@@ -1,0 +1,72 @@
+//! Turns of connections that read or write much.
+
+use super::{super::work::BYTES_OF_REQUEST, *};
+
+impl Thread {
+    /// A connection whose client always sends or reads bytes that take as long as this number of requests.
+    fn flood_of_bytes(&self, requests: usize) -> JoinHandle<usize> {
+        let this = self.clone();
+        tokio::spawn(async move {
+            let work = Work::default();
+            let mut busy = Busy::new(this.turns.clone(), work.clone());
+            let mut turns = 0;
+            while !this.is_over.load(Ordering::Relaxed) {
+                let turn = poll_fn(|cx| busy.poll_turn(cx)).await;
+                work.add(requests * BYTES_OF_REQUEST);
+                this.answered.fetch_add(requests, Ordering::Relaxed);
+                busy.end(turn, false);
+                turns += 1;
+                yield_now().await;
+            }
+            turns
+        })
+    }
+}
+
+#[tokio::test]
+async fn another_task_does_not_wait_for_the_bytes_of_all_connections() {
+    let thread = Thread::new();
+    let clients = (0..CLIENTS).map(|_| thread.flood_of_bytes(MOST)).collect();
+    let (longest, turns) = watch(thread, clients).await;
+    assert!(longest <= 2 * SHORT, "bytes were moved that take as long as {longest} requests");
+    assert_fair(&turns, 8);
+}
+
+#[tokio::test]
+async fn small_requests_count_one_each_and_large_ones_for_their_bytes() {
+    for (bytes, counted) in [(0, 1), (2 * BYTES_OF_REQUEST - 1, 1), (4 * BYTES_OF_REQUEST, 4)] {
+        let (turns, work) = (Turns::new(1), Work::default());
+        let mut busy = Busy::new(turns.clone(), work.clone());
+        let mut polls = 0;
+        while turns.few.is_short() {
+            let Poll::Ready(mut turn) = poll(&mut busy) else { panic!("it waits") };
+            turn.admit(1);
+            work.add(bytes);
+            busy.end(turn, false);
+            polls += 1;
+        }
+        assert_eq!(polls, SHORT / counted, "{bytes} bytes");
+        // The thread has polled everything else then.
+        poll_fn(|cx| busy.poll_turn(cx)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_with_more_bytes_than_a_turn_may_have_is_busy() {
+    let thread = Thread::new();
+    let _turn = thread.turns.busy.enter(0).await;
+    let work = Work::default();
+    let mut busy = Busy::new(thread.turns.clone(), work.clone());
+    let mut cx = Context::from_waker(noop_waker_ref());
+    let mut is_polled = |more: bool| {
+        let mut is_polled = false;
+        let poll = |cx: &mut Context<'_>| {
+            is_polled = true;
+            work.add(MOST_BYTES - usize::from(!more));
+            work.poll_room(cx)
+        };
+        let _ = busy.poll_in_turn(&mut cx, || 0, poll);
+        is_polled
+    };
+    assert_eq!([false, false, true, false].map(&mut is_polled), [true, true, true, false]);
+}
