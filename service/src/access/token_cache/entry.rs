@@ -87,7 +87,7 @@ impl KnownToken {
         self.with_times(times.expires_at, times.last_used_at, times.now, asked)
     }
 
-    /// Sets the times that the database told when its clock showed `now`.
+    /// Sets the times that the database had when its clock showed `now`.
     fn with_times(
         self,
         expires_at: Option<Timestamp>,
