@@ -1,4 +1,4 @@
-//! Which tenants' commands stay in the intake for now.
+//! Which tenants' commands have to stay in the intake.
 //!
 //! A tenant's commands stay there while a line behind the intake is full and the tenant has its share of that line. In
 //! each line the tenants take turns. So commands of one tenant, however many and however large, neither delay those of
