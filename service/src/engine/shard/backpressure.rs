@@ -26,36 +26,26 @@ pub(super) struct BatchRoom<'s> {
 
 /// Which tenants' commands stay in the intake, by the tasks in flight.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Backpressure<'f>(Option<&'f InFlight>);
+pub(super) struct Backpressure<'f>(&'f InFlight);
 
 impl<'f> Backpressure<'f> {
     /// The backpressure of these tasks.
     pub(super) const fn of(in_flight: &'f InFlight) -> Self {
-        Self(Some(in_flight))
-    }
-
-    /// Holds nothing back.
-    #[cfg(test)]
-    pub(super) const fn none() -> Self {
-        Self(None)
+        Self(in_flight)
     }
 
     /// Whether a tenant's urgent commands stay.
     pub(super) fn holds_urgent(self, tenant: &Tenant) -> bool {
-        self.0.is_some_and(|in_flight| {
-            in_flight.commits.is_full_of_urgent(tenant) || in_flight.loads.are_full_of_urgent(tenant, LOADS)
-        })
+        self.0.commits.is_full_of_urgent(tenant) || self.0.loads.are_full_of_urgent(tenant, LOADS)
     }
 
     /// Whether a tenant's leaves, acquires, and other commands stay that are not urgent and write.
     pub(super) fn holds_others(self, tenant: &Tenant) -> bool {
-        self.0.is_some_and(|in_flight| {
-            in_flight.commits.is_full_of_others(tenant) || in_flight.loads.are_full_of_others(tenant, LOADS)
-        })
+        self.0.commits.is_full_of_others(tenant) || self.0.loads.are_full_of_others(tenant, LOADS)
     }
 
     /// Whether a tenant's commands stay that only read.
     pub(super) fn holds_reads(self, tenant: &Tenant) -> bool {
-        self.0.is_some_and(|in_flight| in_flight.loads.are_full_of_others(tenant, LOADS_OF_READS))
+        self.0.loads.are_full_of_others(tenant, LOADS_OF_READS)
     }
 }

@@ -12,6 +12,11 @@ pub(super) const fn most_urgent(most: usize, others: usize) -> usize {
     most - if others < kept { others } else { kept }
 }
 
+/// How many of `most` bytes urgent work may take while `others` pieces of other work wait, however few.
+pub(super) const fn most_urgent_bytes(most: usize, others: usize) -> usize {
+    if others == 0 { most } else { most_urgent(most, most) }
+}
+
 /// Splits `most` places between the pieces of urgent and of other work that wait.
 pub(super) fn split(most: usize, urgent: usize, others: usize) -> (usize, usize) {
     let urgent = urgent.min(most_urgent(most, others));

@@ -10,7 +10,10 @@ use crate::{
     engine::{
         key_task::KeyTask,
         pending_request::PendingRequest,
-        shard::{backpressure::BatchRoom, room::most_urgent},
+        shard::{
+            backpressure::BatchRoom,
+            room::{most_urgent, most_urgent_bytes},
+        },
     },
 };
 
@@ -25,7 +28,8 @@ const MOST_READS: usize = 256;
 #[derive(Debug, Default)]
 struct Gathered {
     key_tasks: Vec<KeyTask>,
-    /// The bytes that each command of a task writes beside the key's row, in the order of the tasks.
+    /// The bytes that each command of a task writes beside the key's row, in the order of the tasks. Leaves and reads
+    /// write none.
     command_bytes: Vec<usize>,
     filled: Size,
 }
@@ -93,8 +97,10 @@ impl Intake {
         let backpressure = room.backpressure;
         let holds_others = |tenant: &Tenant| backpressure.holds_others(tenant);
         let others = self.leaves.ready_keys(holds_others) + self.acquires.len_unless(holds_others);
-        let most_bytes = if others == 0 { limit.bytes } else { most_urgent(limit.bytes, limit.bytes) };
-        let limit = Size { commands: most_urgent(limit.commands, others), bytes: most_bytes };
+        let limit = Size {
+            commands: most_urgent(limit.commands, others),
+            bytes: most_urgent_bytes(limit.bytes, others),
+        };
         while gathered.filled.is_below(limit)
             && let Some(request) = self.urgent.pop_front(now, |tenant| backpressure.holds_urgent(tenant))
         {
@@ -113,6 +119,7 @@ impl Intake {
         }
     }
 
+    /// Gathers leaves of keys up to the limit.
     fn gather_leaves(
         &mut self,
         gathered: &mut Gathered,
@@ -135,35 +142,39 @@ impl Intake {
 
     fn add_counted(&mut self, gathered: &mut Gathered, room: BatchRoom<'_>, request: PendingRequest) {
         let bytes = data_bytes(&request.command);
-        if self.add(gathered, room, request) {
+        if let Some(task) = self.add(gathered, room, request) {
             gathered.filled.commands += 1;
-            gathered.filled.bytes += bytes;
+            gathered.filled.bytes += bytes + gathered.command_bytes[task];
         }
     }
 
-    /// Adds a command to the task of its key, or parks it if the key is busy with an earlier batch. Returns whether it
-    /// was added.
-    fn add(&mut self, gathered: &mut Gathered, room: BatchRoom<'_>, request: PendingRequest) -> bool {
+    /// Adds a command to the task of its key, or parks it if the key is busy with an earlier batch. Returns the index of
+    /// the task that it was added to.
+    fn add(
+        &mut self,
+        gathered: &mut Gathered,
+        room: BatchRoom<'_>,
+        request: PendingRequest,
+    ) -> Option<usize> {
         match self.busy.entry(request.id.clone()) {
             Entry::Occupied(mut key) if key.get().batch != self.batch => {
                 key.get_mut().parked.push(request);
                 self.parked += 1;
-                false
+                None
             }
             Entry::Occupied(key) => {
                 let task = key.get().task;
-                gathered.filled.bytes += gathered.command_bytes[task];
                 gathered.key_tasks[task].requests.push(request);
-                true
+                Some(task)
             }
             Entry::Vacant(vacant) => {
                 let task = gathered.key_tasks.len();
                 let (row_bytes, command_bytes) = room.cache.bytes(&request.id);
-                gathered.filled.bytes += row_bytes + command_bytes;
+                gathered.filled.bytes += row_bytes;
                 gathered.command_bytes.push(command_bytes);
                 vacant.insert(KeyCommands { parked: Vec::new(), batch: self.batch, task });
                 gathered.key_tasks.push(KeyTask::new(request));
-                true
+                Some(task)
             }
         }
     }

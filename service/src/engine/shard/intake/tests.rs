@@ -35,11 +35,21 @@ fn acquire(wait_ms: i64) -> PendingRequest {
     request
 }
 
+fn leave(key: &str) -> PendingRequest {
+    let (version, request_id) = (Version(uuid::Uuid::nil()), RequestId(0));
+    command(key, Command::Leave { version, request_id, reason: LeaveReason::HungUp })
+}
+
 /// The number of keys of a batch.
 const BATCH: usize = 16;
 
+fn nothing_in_flight() -> InFlight {
+    let limits = BatchLimits { keys: BATCH, ..BatchLimits::default() };
+    InFlight::new(Instant::now(), limits, GuardedKeys::new(true, Duration::ZERO, Arc::default()))
+}
+
 fn gather(intake: &mut Intake) -> Vec<KeyTask> {
-    gather_under(intake, Backpressure::none())
+    gather_under(intake, Backpressure::of(&nothing_in_flight()))
 }
 
 fn gather_under(intake: &mut Intake, backpressure: Backpressure<'_>) -> Vec<KeyTask> {
@@ -108,9 +118,7 @@ async fn no_acquire_overtakes_a_deferred_one_of_its_key() {
 fn with_leaves_of_many_keys() -> Intake {
     let mut intake = Intake::default();
     for number in 0..2 * BATCH {
-        let (version, request_id) = (Version(uuid::Uuid::nil()), RequestId(0));
-        let leave = Command::Leave { version, request_id, reason: LeaveReason::HungUp };
-        intake.push(command(&number.to_string(), leave), |_| false);
+        intake.push(leave(&number.to_string()), |_| false);
     }
     intake
 }
@@ -151,9 +159,7 @@ async fn urgent_commands_leave_room_for_an_acquire() {
 
 /// Tasks of tenant `t`, as many as a batch has, that are decided and wait for a commit.
 fn with_waiting_tasks(command: &Command) -> InFlight {
-    let now = Instant::now();
-    let limits = BatchLimits { keys: BATCH, ..BatchLimits::default() };
-    let mut in_flight = InFlight::new(now, limits, GuardedKeys::new(true, Duration::ZERO, Arc::default()));
+    let mut in_flight = nothing_in_flight();
     for number in 0..BATCH {
         let (write, task) = decided_of("t", &number.to_string(), command.clone());
         in_flight.write(write, task);
@@ -180,7 +186,10 @@ async fn commands_of_a_tenant_stay_while_a_batch_of_its_tasks_waits_for_a_commit
     intake.push(command("urgent", Command::DeleteSemaphore), |_| false);
     let in_flight = with_waiting_tasks(&Command::DeleteSemaphore);
     let backpressure = Backpressure::of(&in_flight);
-    assert_eq!((intake.waiting(backpressure), intake.waiting(Backpressure::none())), (0, 1));
+    assert_eq!(
+        (intake.waiting(backpressure), intake.waiting(Backpressure::of(&nothing_in_flight()))),
+        (0, 1)
+    );
     assert!(gather_under(&mut intake, backpressure).is_empty());
     let other = KeyId { tenant: Tenant::trusted("other"), key: Key::trusted("urgent") };
     let request = PendingRequest::internal(other.clone(), Command::DeleteSemaphore, Instant::now());
@@ -204,15 +213,14 @@ async fn writes_that_repeat_much_data_are_gathered_in_part_and_leave_room_for_an
         intake.push(command(&number.to_string(), Command::DeleteSemaphore), |_| false);
     }
     intake.push(acquire(0), |_| false);
-    let sizes: Vec<_> =
-        (0..2).map(|_| gather_with(&mut intake, Backpressure::none(), &cache).len()).collect();
+    let sizes: Vec<_> = (0..2)
+        .map(|_| gather_with(&mut intake, Backpressure::of(&nothing_in_flight()), &cache).len())
+        .collect();
     assert_eq!(sizes, [4, 4], "three urgent commands and an acquire, then four urgent commands");
 }
 
-/// Guards that a semaphore's permits with much data are not decided in vain: one write does not take very many of them.
-#[tokio::test(start_paused = true)]
-async fn commands_of_a_semaphore_with_much_data_are_gathered_in_part() {
-    let mut intake = Intake::default();
+/// A cache with semaphore "a", of which a permit has a quarter of the bytes of a batch.
+fn with_a_large_permit() -> Cache {
     let mut cache = Cache::new(8 * BatchLimits::default().bytes, Instant::now());
     let ctx = Context::alone(Now::exactly(1_000));
     let mut change = KeyChange::new(id("a"), KeyState::absent());
@@ -226,11 +234,32 @@ async fn commands_of_a_semaphore_with_much_data_are_gathered_in_part() {
     let mut change = KeyChange::new(id("a"), change.state);
     change.decide(&first, &ctx).expect("there is a free permit");
     cache.put(id("a"), change.state, Instant::now());
+    cache
+}
+
+/// Guards that a semaphore's permits with much data are not decided in vain: one write does not take very many of them.
+#[tokio::test(start_paused = true)]
+async fn commands_of_a_semaphore_with_much_data_are_gathered_in_part() {
+    let mut intake = Intake::default();
+    let cache = with_a_large_permit();
     for _ in 0..BATCH {
         intake.push(command("a", Command::DeleteSemaphore), |_| false);
     }
-    let gathered = gather_with(&mut intake, Backpressure::none(), &cache);
+    let gathered = gather_with(&mut intake, Backpressure::of(&nothing_in_flight()), &cache);
     assert_eq!(commands(&gathered), [4]);
+}
+
+/// Guards that waiters of a semaphore with much data, which write none of it when they leave, keep no acquire waiting.
+#[tokio::test(start_paused = true)]
+async fn leaves_do_not_count_as_much_as_permits() {
+    let mut intake = Intake::default();
+    for number in 0..4 {
+        intake.push(leave("a"), |_| false);
+        intake.push(command(&number.to_string(), Command::PutLock { data: None, guarded: None }), |_| false);
+    }
+    let in_flight = nothing_in_flight();
+    let gathered = gather_with(&mut intake, Backpressure::of(&in_flight), &with_a_large_permit());
+    assert_eq!(commands(&gathered), [4, 1, 1, 1, 1]);
 }
 
 /// Guards that a kept grant outlives the service: its caller may repeat the request at another replica.
