@@ -21,6 +21,10 @@ fn client(number: u8) -> IpAddr {
     Ipv4Addr::new(192, 0, 2, number).into()
 }
 
+fn new_cache(database: &Arc<Database>) -> Arc<TokenCache> {
+    Arc::new(TokenCache::start(Arc::clone(database) as Arc<dyn TokenStore>))
+}
+
 /// Looks up all of these tokens at once, for one client.
 fn look_up_all(cache: &Arc<TokenCache>, hashes: Vec<SecretHash>, client: IpAddr) -> Vec<JoinHandle<Answer>> {
     let look_up = |hash| {
@@ -32,7 +36,7 @@ fn look_up_all(cache: &Arc<TokenCache>, hashes: Vec<SecretHash>, client: IpAddr)
 
 /// A cache that remembers tokens, all of which have to be looked up again.
 async fn remembering(database: &Arc<Database>, hashes: &[SecretHash]) -> Arc<TokenCache> {
-    let cache = Arc::new(TokenCache::start(Arc::clone(database) as Arc<dyn TokenStore>));
+    let cache = new_cache(database);
     for hashes in hashes.chunks(1_000) {
         for lookup in look_up_all(&cache, hashes.to_vec(), client(1)) {
             assert!(lookup.await.unwrap().unwrap().is_some());
@@ -106,7 +110,7 @@ async fn very_many_valid_tokens_of_a_tenant_delay_no_first_use_of_a_new_token() 
 async fn invented_tokens_of_a_client_neither_delay_nor_refuse_the_first_use_of_a_token_by_another() {
     let database = Arc::new(Database::default());
     let new = database.add("new", 2);
-    let cache = Arc::new(TokenCache::start(Arc::clone(&database) as Arc<dyn TokenStore>));
+    let cache = new_cache(&database);
     let made_up = look_up_all(&cache, invented(2 * MOST_UNKNOWN), client(1));
     // They run after all others, when the line is full.
     let own = tokio::spawn({
@@ -122,7 +126,7 @@ async fn invented_tokens_of_a_client_neither_delay_nor_refuse_the_first_use_of_a
 async fn requests_with_the_same_token_share_a_lookup_also_while_it_is_under_way() {
     let database = Arc::new(Database::default());
     let one = database.add("one", 1);
-    let cache = Arc::new(TokenCache::start(Arc::clone(&database) as Arc<dyn TokenStore>));
+    let cache = new_cache(&database);
     let mut lookups = look_up_all(&cache, one.repeat(100), client(1));
     sleep(QUERY / 2).await;
     lookups.extend(look_up_all(&cache, one.repeat(100), client(2)));
@@ -138,7 +142,7 @@ async fn requests_with_the_same_token_share_a_lookup_also_while_it_is_under_way(
 async fn nothing_is_asked_for_callers_that_gave_up() {
     let database = Arc::new(Database::default());
     let (first, others) = (database.add("first", 1), database.add("others", 2));
-    let cache = Arc::new(TokenCache::start(Arc::clone(&database) as Arc<dyn TokenStore>));
+    let cache = new_cache(&database);
     let first_lookup = look_up_all(&cache, first.clone(), client(1));
     sleep(QUERY / 2).await;
     let lookups = look_up_all(&cache, others.clone(), client(1));
@@ -154,7 +158,7 @@ async fn nothing_is_asked_for_callers_that_gave_up() {
 async fn a_token_in_use_is_read_once_and_ends_within_2_s_of_its_revocation() {
     let database = Arc::new(Database::default());
     let valid = database.add("valid", 1);
-    let cache = Arc::new(TokenCache::start(Arc::clone(&database) as Arc<dyn TokenStore>));
+    let cache = new_cache(&database);
     assert!(cache.look_up(valid[0], Some(client(1))).await.unwrap().is_some());
     for _ in 0..50 {
         sleep(Duration::from_millis(100)).await;

@@ -253,13 +253,13 @@ async fn commands_of_a_semaphore_with_much_data_are_gathered_in_part() {
 #[tokio::test(start_paused = true)]
 async fn leaves_do_not_count_as_much_as_permits() {
     let mut intake = Intake::default();
-    for number in 0..4 {
+    for number in 0..8 {
         intake.push(leave("a"), |_| false);
-        intake.push(command(&number.to_string(), Command::PutLock { data: None, guarded: None }), |_| false);
+        intake.push(PendingRequest { id: id(&number.to_string()), ..acquire(0) }, |_| false);
     }
     let in_flight = nothing_in_flight();
     let gathered = gather_with(&mut intake, Backpressure::of(&in_flight), &with_a_large_permit());
-    assert_eq!(commands(&gathered), [4, 1, 1, 1, 1]);
+    assert_eq!(commands(&gathered), [8, 1, 1, 1, 1, 1, 1, 1, 1]);
 }
 
 /// Guards that a kept grant outlives the service: its caller may repeat the request at another replica.
