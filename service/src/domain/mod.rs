@@ -39,7 +39,7 @@ pub use grant::Grant;
 pub use guard::{Guard, GuardBusy, GuardEdit, MOST_GUARDED_PERMITS};
 pub use ids::{ReplicaId, RowVersion, ShortVersion, Token, Version};
 pub use names::{Credential, Data, Key, KeyId, MAX_REASON_CHARS, NameError, Owner, Reason, Tenant};
-pub use permits::{BusyCount, Permit, Permits};
+pub use permits::{BusyCount, Deletion, Permit, Permits};
 pub use queue::{FutureHolder, Place, Queue, Waiter};
 pub use reply::{
     HeldView, Holder, LockView, NotGranted, NotGrantedReason, Refusal, Reply, SemaphoreView, WaiterLimit,

@@ -37,6 +37,8 @@ pub struct Permits {
     /// Whether the latest [`AT_MOST`](super::EndedVersions::AT_MOST) grants with chosen versions are known. This is
     /// needed only to delete the semaphore: its permits are deleted, and these versions have to be remembered.
     pub knows_latest_chosen: bool,
+    /// Set by the steps of a deletion: what the next step need not load again.
+    pub deletion: Option<Deletion>,
     /// The versions that guard rows name, by slot. Only a guarded semaphore has them, and then all of its permits are
     /// known.
     pub named: BTreeMap<i32, Version>,
@@ -49,6 +51,17 @@ pub struct BusyCount {
     pub busy: i32,
     /// The moment of the count.
     pub at: Timestamp,
+}
+
+/// A deletion of permits in several steps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Deletion {
+    /// When the last step found no active permit. No permit was granted since.
+    pub at: Timestamp,
+    /// The number of permits that a step deletes.
+    pub at_once: i32,
+    /// The bytes that the data of a permit has, as far as is known.
+    pub data_bytes: usize,
 }
 
 /// The number of permits that may still be granted.
@@ -140,6 +153,7 @@ impl Permits {
         if let Some(counted) = &mut self.busy_counted {
             counted.busy += 1;
         }
+        self.deletion = None;
         if permit.slot == self.slots {
             self.slots += 1;
             self.known.push(permit);
@@ -186,7 +200,9 @@ impl Permits {
 
     /// The number of active permits; `None` if the view does not show it.
     pub fn busy(&self, now: Now) -> Option<i64> {
-        if self.unknown_from.is_none() {
+        // After a step back of the clock a lease may seem to be active again.
+        let unknown_have_ended = self.deletion.is_some_and(|deletion| deletion.at <= now.at_most);
+        if self.unknown_from.is_none() || unknown_have_ended {
             let active = self.known.iter().filter(|permit| permit.grant.is_active(now)).count();
             return i64::try_from(active).ok();
         }
@@ -197,14 +213,15 @@ impl Permits {
     pub fn trim(&mut self, most: usize) {
         self.asked = Vec::new();
         self.busy_counted = None;
-        self.knows_latest_chosen = false;
         if self.known.len() > most {
+            self.deletion = None;
             self.known.sort_by_key(|permit| (permit.grant.expires_at, permit.slot));
             let first_forgotten = self.known[most].grant.expires_at;
             self.unknown_from =
                 Some(self.unknown_from.map_or(first_forgotten, |end| end.min(first_forgotten)));
             self.known.truncate(most);
         }
+        self.knows_latest_chosen &= self.deletion.is_some();
     }
 
     /// The earliest time at which a lease may end.

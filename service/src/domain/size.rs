@@ -60,6 +60,11 @@ impl KeyChange {
         self.child_bytes += KeyState::ROW_BYTES + bytes_of(data);
     }
 
+    /// Counts permits that the change deletes, each with this much data.
+    pub(super) const fn count_deleted(&mut self, permits: usize, data_bytes: usize) {
+        self.child_bytes += permits * (KeyState::ROW_BYTES + data_bytes);
+    }
+
     /// Whether the change writes so much that further commands of its key have to wait for the next one.
     pub fn is_full(&self) -> bool {
         self.child_bytes >= Self::MOST_CHILD_BYTES

@@ -80,7 +80,7 @@ impl SqlStore {
         let writes = writes.as_slice();
         let work = async {
             let is_guarded = writes.iter().any(|write| write.change.needs_guard_rows());
-            let clears = writes.iter().any(|write| write.change.clear_permits);
+            let clears = writes.iter().any(|write| write.change.cleared_from.is_some());
             if let AnyPool::Postgres(pool) = self.hot_pool()
                 && !clears
                 && !is_guarded
@@ -163,9 +163,10 @@ impl SqlStore {
         self.pools.epochs.fence(writes).pass_statement()?;
         let written = self.upsert(db, writes).await?;
         self.write_guards(db, writes, &written).await?;
-        for write in writes.iter().filter(|write| write.change.clear_permits && written.contains(write)) {
+        for write in writes.iter().filter(|write| written.contains(write)) {
+            let Some(from) = write.change.cleared_from else { continue };
             let id = &write.change.id;
-            let values = [id.tenant.as_str().into(), id.key.as_str().into()];
+            let values = [id.tenant.as_str().into(), id.key.as_str().into(), from.into()];
             self.execute(db, &self.commit, &self.sql.children.permits_clear, values).await?;
         }
         let children = Children::of(writes.iter().filter(|write| written.contains(write)));

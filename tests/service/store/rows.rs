@@ -2,8 +2,8 @@
 
 use db_locks_service::{
     domain::{
-        Command, Data, EndedVersion, EndedVersions, KeyState, Kind, RequestId, Timestamp, Version,
-        VersionDigest,
+        Acquire, Body, Command, Data, EndedVersion, EndedVersions, KeyState, Kind, Permit, RequestId,
+        Timestamp, Version, VersionDigest,
     },
     store::{self, DatabaseOptions},
 };
@@ -15,6 +15,7 @@ use crate::{conformance::on_every_database, support::Database};
 on_every_database!(with_database:
     every_field_comes_back_as_it_was,
     permits_and_waiters_come_back_in_their_order,
+    permits_are_deleted_from_a_slot_on_before_others_are_written,
     a_write_never_creates_a_row_that_it_was_not_decided_on,
     a_row_that_is_gone_costs_the_others_of_its_batch_nothing,
     keys_outlive_a_step_of_the_schema_down_and_up_again,
@@ -77,6 +78,48 @@ async fn permits_and_waiters_come_back_in_their_order(database: Database) {
     assert_eq!(read.queue, change.change.state.queue);
     assert_eq!(read.queue.len, 3);
     assert_eq!(read.body, change.change.state.body);
+}
+
+/// A deletion in steps deletes the permits of the last slots, and moves some of them to earlier slots. `beside` writes lose
+/// their races, which is found out step by step on some databases.
+async fn permits_are_deleted_from_a_slot_on_before_others_are_written(database: Database) {
+    let store = store_on(&database).await;
+    for (key, loses) in [("alone", false), ("beside", true)] {
+        let id = id(key);
+        let (state, now) = load(&*store, &id).await;
+        let put =
+            Command::PutSemaphore { max_size: 5, lease_ms: None, default_lease_ms: 9_000, guarded: None };
+        store.commit(vec![write(&id, state, now, &[put])].into()).await.unwrap();
+        let (state, now) = load(&*store, &id).await;
+        let permit = || Command::Acquire(Acquire { kind: Kind::Semaphore, ..acquire("owner") });
+        let permits: Vec<_> = std::iter::repeat_with(permit).take(5).collect();
+        store.commit(vec![write(&id, state, now, &permits)].into()).await.unwrap();
+        let (state, now) = load(&*store, &id).await;
+        let mut step = write(&id, state, now, &[]);
+        let Body::Semaphore(semaphore) = &mut step.change.state.body else { panic!("it is a semaphore") };
+        let known = &mut semaphore.permits.known;
+        // The permit of the last slot moves to slot 1, and slots 3 and 4 are deleted.
+        known.sort_by_key(|permit| permit.slot);
+        let moved = Permit { slot: 1, ..known[4].clone() };
+        known.truncate(3);
+        known[1] = moved;
+        semaphore.permits.slots = 3;
+        (step.change.dirty, step.change.cleared_from) = (true, Some(3));
+        step.change.permits.insert(1);
+        let mut batch = vec![step.clone()];
+        if loses {
+            let mut late =
+                write(&super::id("late"), KeyState::absent(), now, &[Command::Acquire(acquire("late"))]);
+            late.prev = Some(db_locks_service::domain::RowVersion(Uuid::new_v4()));
+            batch.push(late);
+        }
+        let committed = store.commit(batch.into()).await.unwrap();
+        assert_eq!(committed.tokens[0], Some(step.change.state.token));
+        let (mut read, _) = load(&*store, &id).await;
+        let Body::Semaphore(semaphore) = &mut read.body else { panic!("it is a semaphore") };
+        semaphore.permits.known.sort_by_key(|permit| permit.slot);
+        assert_eq!(read.body, step.change.state.body);
+    }
 }
 
 async fn a_write_never_creates_a_row_that_it_was_not_decided_on(database: Database) {

@@ -1,9 +1,7 @@
-//! Commands that read, create, resize and delete locks and semaphores.
+//! Commands that read, create and resize locks and semaphores.
 
 use super::{Context, Decided, KeyChange, Need, Verdict, refuse};
-use crate::domain::{
-    Body, Data, Mutex, Now, Permits, Place, Refusal, Reply, Semaphore, Version, queue::FoundWaiter,
-};
+use crate::domain::{Body, Data, Mutex, Permits, Refusal, Reply, Semaphore};
 
 impl KeyChange {
     pub(super) fn get_lock(&self, ctx: &Context) -> Verdict {
@@ -57,28 +55,6 @@ impl KeyChange {
         Ok(Verdict::Reply(Reply::Lock { view, created }))
     }
 
-    pub(super) fn delete_lock(&mut self, version: Option<Version>, ctx: &Context) -> Decided {
-        let mutex = match &self.state.body {
-            Body::Absent => return Ok(refuse(Refusal::NotFound)),
-            Body::Semaphore(_) => return Ok(refuse(Refusal::WrongKind)),
-            Body::Mutex(mutex) => mutex,
-        };
-        if let Some(grant) = mutex.grant.as_ref().filter(|grant| grant.is_active(ctx.now)) {
-            match version {
-                None => return Ok(refuse(Refusal::InUse(self.holders(ctx.now)))),
-                Some(version) if version != grant.version => return Ok(refuse(Refusal::VersionMismatch)),
-                Some(_) => {}
-            }
-        }
-        if self.end_before_deletion(ctx.now) {
-            return Ok(Verdict::GuardOpen(None));
-        }
-        self.mark_changed(ctx.now);
-        self.delete_body(ctx.now);
-        self.serve_queue(ctx)?;
-        Ok(Verdict::Reply(Reply::Deleted))
-    }
-
     pub(super) fn put_semaphore(
         &mut self,
         max_size: i32,
@@ -117,68 +93,6 @@ impl KeyChange {
         self.mark_changed(ctx.now);
         self.serve_queue(ctx)?;
         self.semaphore_reply(created, ctx)
-    }
-
-    pub(super) fn delete_semaphore(&mut self, ctx: &Context) -> Decided {
-        let semaphore = match &self.state.body {
-            Body::Absent => return Ok(refuse(Refusal::NotFound)),
-            Body::Mutex(_) => return Ok(refuse(Refusal::WrongKind)),
-            Body::Semaphore(semaphore) => semaphore,
-        };
-        if !self.state.queue.is_complete() {
-            // The waiters that this change has removed are still at the front of the queue in the database.
-            let left = usize::try_from(self.state.queue.len).unwrap_or(usize::MAX);
-            return Err(Need::QueuePrefix(left.saturating_add(self.waiters.len())));
-        }
-        let offered = self.state.queue.head.iter().any(|waiter| match waiter.place {
-            Place::Attached { offered_until, .. } => {
-                offered_until.is_some_and(|until| !ctx.now.is_past(until))
-            }
-            Place::Detached { .. } => false,
-        });
-        let out = semaphore.permits.busy(ctx.now).ok_or(Need::Permits(1))?;
-        if out > 0 || offered {
-            return Ok(refuse(Refusal::InUse(self.holders(ctx.now))));
-        }
-        if !semaphore.permits.can_be_deleted() {
-            return Err(Need::Permits(1));
-        }
-        self.mark_expired(ctx.now);
-        if self.some_row_is_busy() {
-            return Ok(Verdict::GuardOpen(None));
-        }
-        while let Some(waiter) = self.remove_waiter(FoundWaiter::Head(0)) {
-            self.dismiss(waiter.place, Refusal::NotFound, ctx);
-        }
-        self.mark_changed(ctx.now);
-        self.delete_body(ctx.now);
-        Ok(Verdict::Reply(Reply::Deleted))
-    }
-
-    /// Deletes all but the key's token, its ended versions and its queue. The caller marks the change.
-    pub(super) fn delete_body(&mut self, now: Now) {
-        match std::mem::replace(&mut self.state.body, Body::Absent) {
-            Body::Absent => {}
-            Body::Mutex(mutex) => {
-                if let Some(grant) = mutex.grant {
-                    self.note_replaced(&grant, self.state.updated_at);
-                    if grant.chosen {
-                        self.state.ended.push(grant.version, now);
-                    }
-                }
-            }
-            Body::Semaphore(mut semaphore) => {
-                semaphore.permits.known.sort_by_key(|permit| permit.grant.token);
-                for permit in &semaphore.permits.known {
-                    self.note_replaced(&permit.grant, self.state.updated_at);
-                    if permit.grant.chosen {
-                        self.state.ended.push(permit.grant.version, now);
-                    }
-                }
-                self.permits.clear();
-                self.clear_permits = true;
-            }
-        }
     }
 
     fn semaphore_reply(&self, created: bool, ctx: &Context) -> Decided {

@@ -7,6 +7,7 @@
 mod acquire;
 mod again;
 mod context;
+mod delete;
 mod ends;
 mod force;
 mod grants;
@@ -55,8 +56,9 @@ pub struct KeyChange {
     pub dirty: bool,
     /// The slots whose permits have to be written.
     pub permits: BTreeSet<i32>,
-    /// Whether all permits have to be deleted.
-    pub clear_permits: bool,
+    /// The first slot whose permits are deleted, with those of all later slots; `None` if none are. They are deleted
+    /// before permits are written.
+    pub cleared_from: Option<i32>,
     /// The waiters to write, or to remove (`None`), by `seq`.
     pub waiters: BTreeMap<i64, Option<Waiter>>,
     /// The epoch under which this change was decided; `None` before the first command. The change must not be written
@@ -101,7 +103,7 @@ impl KeyChange {
             effects: Effects::default(),
             dirty: false,
             permits: BTreeSet::new(),
-            clear_permits: false,
+            cleared_from: None,
             waiters: BTreeMap::new(),
             decided_under: None,
             fresh_tokens,
@@ -129,7 +131,7 @@ impl KeyChange {
 
     /// Whether rows other than the key's own have to be written.
     pub fn has_children(&self) -> bool {
-        self.clear_permits || !self.permits.is_empty() || !self.waiters.is_empty()
+        self.cleared_from.is_some() || !self.permits.is_empty() || !self.waiters.is_empty()
     }
 
     /// Decides one command.

@@ -155,7 +155,7 @@ impl Scene {
             self.writes += 1;
             self.state.row_version = Some(RowVersion(Uuid::from_u128(self.writes)));
         } else {
-            assert!(!change.clear_permits && change.permits.is_empty() && change.waiters.is_empty());
+            assert!(change.cleared_from.is_none() && change.permits.is_empty() && change.waiters.is_empty());
         }
         let Effects { answered, notified, .. } = change.effects;
         self.effects = (answered, notified);

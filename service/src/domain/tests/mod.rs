@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 mod acquire;
+mod deletion;
 mod fixtures;
 mod force;
 mod held;

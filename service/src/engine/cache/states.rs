@@ -77,8 +77,10 @@ impl States {
     pub(super) fn put(&mut self, id: KeyId, mut state: Box<KeyState>, now: Instant) {
         if let Body::Semaphore(semaphore) = &mut state.body {
             // The view of a guarded semaphore must have all permits, so it is not cached.
-            if semaphore.guarded || semaphore.permits.slots > semaphore.max_size {
-                // After a shrink each decision has to count the active permits.
+            // After a shrink each decision has to count the active permits, but a deletion has done so.
+            let has_to_count =
+                semaphore.permits.slots > semaphore.max_size && semaphore.permits.deletion.is_none();
+            if semaphore.guarded || has_to_count {
                 return;
             }
             semaphore.permits.trim(longest_view());

@@ -168,8 +168,9 @@ impl Shard {
         let DecidedTask { mut key_task, verdicts, .. } = task;
         let was_attempted = key_task.was_attempted();
         if !was_attempted {
-            // Commands without a verdict were not part of the refused write.
-            self.intake.park_first(key_task.requests.split_off(verdicts.len()));
+            // Commands without a verdict were not part of the refused write, except the first one: it has a write even if
+            // its verdict takes several.
+            self.intake.park_first(key_task.requests.split_off(verdicts.len().max(1)));
         }
         let mut kept = Vec::new();
         for mut request in key_task.requests {

@@ -6,6 +6,7 @@ mod blocked;
 mod clock;
 mod crowds;
 mod deadlines;
+mod deletion;
 mod faults;
 mod membership;
 mod memory_store;

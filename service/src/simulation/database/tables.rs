@@ -193,8 +193,8 @@ impl KeyRows {
         {
             grant.token = grant.token.above_floor(floor);
         }
-        if change.clear_permits {
-            self.permits.clear();
+        if let Some(from) = change.cleared_from {
+            self.permits.retain(|slot, _| *slot < from);
         }
         if let Body::Semaphore(semaphore) = &mut row.body {
             for slot in &change.permits {

@@ -126,9 +126,11 @@ impl BatchSql {
         let (mut waiters, mut permits) = (Vec::new(), Vec::new());
         for LockRow { write, .. } in rows {
             let id = &write.change.id;
-            if write.change.clear_permits {
+            if let Some(from) = write.change.cleared_from {
                 text.raw("DELETE FROM permits WHERE ");
                 text.of_key(id);
+                text.raw(" AND slot >= ");
+                text.raw(from);
                 text.raw(";\n");
             }
             let gone = write.change.waiters.iter().filter(|(_, waiter)| waiter.is_none());

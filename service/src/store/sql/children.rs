@@ -22,8 +22,11 @@ impl ChildrenSql {
                 [dialect.sql(mysql::WAITERS_GONE), mysql::waiters_put(), mysql::permits_put()]
             }
         };
-        let permits_clear =
-            dialect.sql("/* permits_clear */ DELETE FROM permits WHERE tenant = ? AND {key} = ?");
+        let permits_clear = match dialect {
+            Dialect::Sqlite => sqlite::PERMITS_CLEAR.to_owned(),
+            Dialect::Postgres | Dialect::MariaDb | Dialect::MySql => dialect
+                .sql("/* permits_clear */ DELETE FROM permits WHERE tenant = ? AND {key} = ? AND slot >= ?"),
+        };
         Self { waiters_gone, waiters_put, permits_put, permits_clear }
     }
 }

@@ -119,6 +119,7 @@ pub fn hot_statements(scheme: &str) -> Vec<(&'static str, String)> {
         ("load_queue_prefix", sql.load.queue_prefix),
         ("load_permits", sql.load.permits),
         ("stored_bytes", sql.stored_bytes),
+        ("permits_clear", sql.children.permits_clear),
         ("offers", sql.replicas.offers),
         ("count_waiting", sql.replicas.count_waiting),
     ];

@@ -41,6 +41,7 @@ fn reviewed(dialect: Dialect, name: &str) {
         sql.children.waiters_gone.clone(),
         sql.children.waiters_put.clone(),
         sql.children.permits_put.clone(),
+        sql.children.permits_clear.clone(),
         sql.load.rows.clone(),
         sql.load.queue_prefix.clone(),
         sql.load.named_waiters(2),

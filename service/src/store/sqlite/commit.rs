@@ -119,8 +119,8 @@ impl<'c> Statements<'c> {
 
     fn write_children(&mut self, write: &Write) -> Result<()> {
         let (change, id) = (&write.change, &write.change.id);
-        if change.clear_permits {
-            self.permits_clear.execute((id.tenant.as_str(), id.key.as_str()))?;
+        if let Some(from) = change.cleared_from {
+            self.permits_clear.execute((id.tenant.as_str(), id.key.as_str(), from))?;
         }
         for (seq, waiter) in &change.waiters {
             match waiter {

@@ -51,9 +51,9 @@ ON CONFLICT (tenant, "key", slot) DO UPDATE SET
     previous = coalesce(version, previous), version = excluded.version, token = excluded.token,
     granted_at = excluded.granted_at"#;
 
-/// Removes all permits of a key that is no longer a semaphore.
-pub(super) const PERMITS_CLEAR: &str = r#"/* permits_clear */
-DELETE FROM permits WHERE tenant = ?1 AND "key" = ?2"#;
+/// Removes the permits of a key from a slot on.
+pub(in super::super) const PERMITS_CLEAR: &str = r#"/* permits_clear */
+DELETE FROM permits WHERE tenant = ?1 AND "key" = ?2 AND slot >= ?3"#;
 
 /// Reads a key's row.
 pub(in super::super) fn load_row() -> String {

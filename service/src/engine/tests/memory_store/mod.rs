@@ -19,8 +19,8 @@ pub(super) use self::faults::Fault;
 use self::tables::{RowLock, Tables};
 use crate::{
     domain::{
-        Body, BusyCount, FutureHolder, KeyId, KeyState, Owner, Permit, Permits, Place, ReplicaId,
-        RequestFlags, Timestamp, Waiter,
+        Body, BusyCount, FutureHolder, Grant, KeyId, KeyState, Owner, Permit, Permits, Place, ReplicaId,
+        RequestFlags, Timestamp, Token, Waiter,
     },
     engine::ids,
     store::{Committed, LoadKind, LoadRequest, NotLoaded, Unreadable, Write},
@@ -166,6 +166,31 @@ impl MemoryStore {
                     offered_until: None,
                 },
             });
+        }
+    }
+
+    /// Adds permits to a semaphore whose leases have ended.
+    pub(super) fn add_ended_permits(&self, id: &KeyId, count: i32) {
+        let now = self.clock();
+        let mut tables = self.tables();
+        let state = tables.keys.get_mut(id).unwrap();
+        state.row_version = Some(ids::row_version());
+        let Body::Semaphore(semaphore) = &mut state.body else { panic!("it is a semaphore") };
+        for slot in 0..count {
+            state.token = Token(state.token.0 + 1);
+            let grant = Grant {
+                version: ids::version(),
+                chosen: false,
+                token: state.token,
+                owner: Owner::trusted("ended"),
+                lease_ms: 1_000,
+                acquired_at: now.plus_ms(-2_000),
+                expires_at: now.plus_ms(-1_000),
+                released: false,
+                delete_on_release: false,
+                request_id: ids::request_id(RequestFlags::default()),
+            };
+            semaphore.permits.put(Permit { slot, grant, data: None, updated_at: now.plus_ms(-2_000) });
         }
     }
 

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::Fault;
 use crate::{
-    domain::{Body, KeyId, KeyState, Permits, ReplicaId, Token},
+    domain::{Body, KeyId, KeyState, Permit, Permits, ReplicaId, Token},
     store::Write,
 };
 
@@ -103,10 +103,12 @@ fn merged(before: KeyState, write: &Write) -> KeyState {
     assert!(state.queue.is_complete(), "the row has the number of waiters");
     if let Body::Semaphore(semaphore) = &mut state.body {
         let before = match before.body {
-            Body::Semaphore(before) if !change.clear_permits => before.permits.known,
+            Body::Semaphore(before) => before.permits.known,
             _ => Vec::new(),
         };
-        let mut permits: BTreeMap<_, _> = before.into_iter().map(|permit| (permit.slot, permit)).collect();
+        let is_kept = |permit: &Permit| change.cleared_from.is_none_or(|from| permit.slot < from);
+        let mut permits: BTreeMap<_, _> =
+            before.into_iter().filter(is_kept).map(|permit| (permit.slot, permit)).collect();
         let changed = semaphore.permits.known.iter().filter(|permit| change.permits.contains(&permit.slot));
         permits.extend(changed.map(|permit| (permit.slot, permit.clone())));
         let known: Vec<_> = permits.into_values().collect();
