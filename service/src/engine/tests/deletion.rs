@@ -60,10 +60,8 @@ async fn a_permit_that_another_replica_grants_ends_the_deletion() {
     let permit = AcquireRequest { kind: Kind::Semaphore, ..request(0) };
     deliver(other.service.acquire(id("s"), permit).await.unwrap());
     let refused = deletion.await.unwrap();
-    assert!(
-        matches!(&refused, Err(ServiceError::Refused { refusal: Refusal::InUse(holders), .. }) if holders.len() == 1),
-        "{refused:?}"
-    );
+    let is_in_use = matches!(refused, Err(ServiceError::Refused { refusal: Refusal::InUse(_), .. }));
+    assert!(is_in_use, "{refused:?}");
     assert!(slots(&replica).is_some_and(|slots| (1..5_000).contains(&slots)));
 }
 
