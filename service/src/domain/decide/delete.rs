@@ -195,10 +195,10 @@ impl Deletion {
     }
 }
 
-/// The number of permits that a step deletes. Some simulations choose fewer.
+/// The number of permits that a step deletes. Simulations choose fewer.
 #[cfg_attr(not(test), expect(clippy::missing_const_for_fn, reason = "tests choose another number"))]
 fn at_once(usual: usize) -> usize {
     #[cfg(test)]
-    let usual = crate::simulation::hooks::view_size(usual);
+    let usual = crate::simulation::hooks::deletion_step(usual);
     usual
 }
