@@ -13,7 +13,8 @@
 //! that: a thread that has nothing else to do takes one turn after the other.
 //!
 //! Bytes count, too: a turn counts as so many requests as take as long as its bytes, if that is more. A turn with very many bytes ends
-//! before all are read or written, and the connection is busy then.
+//! before all are read or written, and the connection is busy then. A connection whose turn counted as many requests lets the others
+//! have as many turns each before its next one.
 //!
 //! A connection that begins has a line of its own, until it is known what protocol its client speaks.
 
@@ -111,7 +112,7 @@ pub(super) struct Busy {
     work: Work,
     /// The number of polls for which the connection counts as busy.
     left: u32,
-    /// The time of the last request or turn.
+    /// The time of the last request or turn. It is later if that took long, so that the connection goes behind others for longer.
     last: u64,
     /// The next turn, once it was asked for.
     next: Option<Entering>,
@@ -171,14 +172,17 @@ impl Busy {
         let of_bytes = self.work.requests();
         self.work.clear();
         // A poll without requests may have written answers.
-        line.answered(requests.max(of_bytes).max(1), permit.is_some());
+        let cost = requests.max(of_bytes).max(1);
+        line.answered(cost, permit.is_some());
         let time = &self.turns.time;
         if permit.is_some() {
             time.fetch_add(1, Ordering::Relaxed);
         }
         // A turn counts even without a request. Otherwise a connection that reads a long body would always be the first.
         if requests > 0 || of_bytes > 0 || permit.is_some() {
-            self.last = time.load(Ordering::Relaxed);
+            // Those that wait now have a turn each for each further request.
+            let others = if cost > 1 { line.waiting() * (cost - 1) } else { 0 };
+            self.last = time.load(Ordering::Relaxed).saturating_add(others as u64);
         }
         if has_more || requests > FEW {
             self.left = BUSY_FOR;

@@ -68,6 +68,11 @@ impl Line {
         get(self.answered) < SHORT && self.queue.is_free()
     }
 
+    /// The number of connections that wait in the line.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.waiting()
+    }
+
     /// Ready with a turn. `entering` is the place in the line while it is not.
     pub(super) fn poll_enter(
         &self,

@@ -40,6 +40,11 @@ impl Queue {
         self.free.load(Ordering::Relaxed) > 0
     }
 
+    /// The number of connections that wait.
+    pub(super) fn waiting(&self) -> usize {
+        if self.is_free() { 0 } else { self.lock().connections.len() }
+    }
+
     /// A free turn.
     pub(super) fn try_turn(self: &Arc<Self>) -> Option<Permit> {
         self.take(&self.lock()).then(|| Permit(Arc::clone(self)))

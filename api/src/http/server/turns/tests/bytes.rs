@@ -32,6 +32,19 @@ async fn another_task_does_not_wait_for_the_bytes_of_all_connections() {
     assert_fair(&turns, 8);
 }
 
+/// Guards that a heartbeat waits neither for a round of large bodies, nor its answer.
+#[tokio::test]
+async fn connections_with_many_bytes_have_a_turn_for_many_turns_of_others() {
+    const COST: usize = 32;
+    let thread = Thread::new();
+    let clients: Vec<_> = (0..BUSY_CLIENTS).map(|_| thread.flood_of_bytes(COST)).collect();
+    let small: Vec<_> = (0..BUSY_CLIENTS).map(|_| thread.flood_of_bytes(1)).collect();
+    let (_, turns) = watch(thread, clients.into_iter().chain(small).collect()).await;
+    let (large, small) = turns.split_at(BUSY_CLIENTS);
+    let [large, small] = [large, small].map(|turns| turns.iter().sum::<usize>());
+    assert!(small > large * COST / 2, "{small} turns with few bytes, {large} with many");
+}
+
 #[tokio::test]
 async fn small_requests_count_one_each_and_large_ones_for_their_bytes() {
     for (bytes, counted) in [(0, 1), (2 * BYTES_OF_REQUEST - 1, 1), (4 * BYTES_OF_REQUEST, 4)] {
