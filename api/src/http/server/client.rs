@@ -60,9 +60,10 @@ pub(super) async fn serve<S: HttpService>(
     // Before the handshake: they must not be newer than those that verify the certificate.
     let authorities = protocols.tls.as_deref().map(Tls::authorities);
     let mut ending = Ending::new(phase);
+    let work = Work::default();
     let start = tokio::time::timeout(
         FIRST_HEAD_TIMEOUT,
-        protocol::detect(tcp, protocols.tls.as_deref(), &protocols.turns),
+        protocol::detect(tcp, protocols.tls.as_deref(), &protocols.turns, &work),
     );
     let started = tokio::select! {
         biased;
@@ -85,7 +86,6 @@ pub(super) async fn serve<S: HttpService>(
     let _registration = protocols.memory.register(&client);
     let is_http2 = protocol == Protocol::Http2;
     let (turns, memory) = (protocols.turns.clone(), Arc::clone(&protocols.memory));
-    let work = Work::default();
     let io =
         TokioIo::new(ClientStream::new(transport, client.clone(), is_http2, (turns, work.clone()), memory));
     let requests = Requests {

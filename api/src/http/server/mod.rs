@@ -19,6 +19,7 @@ mod stream;
 mod streams;
 mod timers;
 mod tls;
+mod tls_socket;
 mod transport;
 mod turns;
 

@@ -6,8 +6,9 @@ use tokio::{net::TcpStream, time::sleep};
 
 use super::{
     tls::{H2, Tls},
+    tls_socket::TlsSocket,
     transport::Transport,
-    turns::{PLAIN_START, TLS_START, Turns},
+    turns::{PLAIN_START, TLS_START, Turns, Work},
 };
 
 /// The beginning of the HTTP/2 preface. No method of the service begins like this.
@@ -24,19 +25,22 @@ pub(super) enum Protocol {
     Http2,
 }
 
-/// Detects a client's protocol, after the TLS handshake if TLS is set up. The steps of it take turns with other new connections.
+/// Detects a client's protocol, after the TLS handshake if TLS is set up. The steps of it take turns with other new connections, and
+/// count as `work`, as does what TLS reads later.
 pub(super) async fn detect(
     tcp: TcpStream,
     tls: Option<&Tls>,
     turns: &Turns,
+    work: &Work,
 ) -> io::Result<(Transport, Protocol)> {
     let Some(tls) = tls else {
-        let protocol = turns.begin(PLAIN_START, by_first_bytes(&tcp)).await?;
+        let protocol = turns.begin(PLAIN_START, work, by_first_bytes(&tcp)).await?;
         return Ok((Transport::Plain(tcp), protocol));
     };
     // Without a byte there is nothing to do in a turn.
     tcp.readable().await?;
-    let stream = turns.begin(TLS_START, tls.acceptor().accept(tcp)).await?;
+    let socket = TlsSocket::new(tcp, work.clone());
+    let stream = turns.begin(TLS_START, work, tls.acceptor().accept(socket)).await?;
     let is_h2 = stream.get_ref().1.alpn_protocol() == Some(H2);
     let protocol = if is_h2 { Protocol::Http2 } else { Protocol::Http1 };
     Ok((Transport::Tls(Box::new(stream)), protocol))
@@ -116,7 +120,7 @@ mod tests {
         }
         let detect = |tcp| {
             let (tls, turns) = (Arc::clone(&tls), turns.clone());
-            tokio::spawn(async move { detect(tcp, Some(&tls), &turns).await.is_err() })
+            tokio::spawn(async move { detect(tcp, Some(&tls), &turns, &Work::default()).await.is_err() })
         };
         let detected: Vec<_> = servers.into_iter().map(detect).collect();
         let mut done = 0;

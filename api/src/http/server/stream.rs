@@ -183,6 +183,10 @@ impl AsyncRead for ClientStream {
         ready!(this.work.poll_room(cx));
         let before = buffer.filled().len();
         let read = Pin::new(&mut this.transport).poll_read(cx, buffer);
+        if read.is_pending() && this.work.has_more() {
+            // TLS has read many records.
+            return Poll::Pending;
+        }
         this.waits_for_bytes = read.is_pending();
         if read.is_ready() {
             this.last_read = Instant::now();

@@ -13,6 +13,7 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
+use super::tls_socket::TlsSocket;
 use crate::auth::{Authorities, ClientCertificate};
 
 /// The transport of a connection.
@@ -21,7 +22,7 @@ pub(super) enum Transport {
     /// TCP without TLS.
     Plain(TcpStream),
     /// TLS.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<TlsSocket>>),
 }
 
 impl Transport {
@@ -29,7 +30,7 @@ impl Transport {
     pub(super) fn tcp(&self) -> &TcpStream {
         match self {
             Self::Plain(tcp) => tcp,
-            Self::Tls(tls) => tls.get_ref().0,
+            Self::Tls(tls) => tls.get_ref().0.tcp(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{future::poll_fn, pin::pin, sync::atomic::Ordering, task::ready};
 
-use super::{Turns, line::IN_A_ROW};
+use super::{Turns, Work, line::IN_A_ROW};
 
 /// The requests that take as long as the beginning of a connection without TLS.
 pub(in crate::http::server) const PLAIN_START: usize = 1;
@@ -10,16 +10,22 @@ pub(in crate::http::server) const PLAIN_START: usize = 1;
 pub(in crate::http::server) const TLS_START: usize = IN_A_ROW;
 
 impl Turns {
-    /// Runs the beginning of a connection, which is polled in turns that take as long as this number of requests. A turn is over when
-    /// the client has to send something, so nobody waits for the network of another client.
-    pub(in crate::http::server) async fn begin<F: Future>(&self, requests: usize, beginning: F) -> F::Output {
+    /// Runs the beginning of a connection, which is polled in turns that take as long as this number of requests, or as their `work` if
+    /// that is more. A turn is over when the client has to send something, so nobody waits for the network of another client.
+    pub(in crate::http::server) async fn begin<F: Future>(
+        &self,
+        requests: usize,
+        work: &Work,
+        beginning: F,
+    ) -> F::Output {
         let mut beginning = pin!(beginning);
         let mut entering = None;
         let mut last = self.time.load(Ordering::Relaxed);
         poll_fn(|cx| {
             let turn = ready!(self.new.poll_enter(&mut entering, last, cx));
             let polled = beginning.as_mut().poll(cx);
-            self.new.answered(requests, true);
+            self.new.answered(requests.max(work.requests()), true);
+            work.clear();
             drop(turn);
             // The next step goes behind the connections that wait now.
             last = self.time.fetch_add(1, Ordering::Relaxed) + 1;
@@ -55,7 +61,7 @@ mod tests {
                         yield_now().await;
                     }
                 };
-                turns.begin(requests, step).await;
+                turns.begin(requests, &Work::default(), step).await;
             })
         };
         let connections: Vec<_> = (0..CONNECTIONS).map(begin).collect();
@@ -86,8 +92,9 @@ mod tests {
     async fn a_client_that_sends_nothing_keeps_no_turn() {
         let turns = Turns::new(1);
         let mut cx = std::task::Context::from_waker(noop_waker_ref());
-        let mut silent = pin!(turns.begin(TLS_START, std::future::pending::<()>()));
+        let work = Work::default();
+        let mut silent = pin!(turns.begin(TLS_START, &work, std::future::pending::<()>()));
         assert!(silent.as_mut().poll(&mut cx).is_pending());
-        turns.begin(TLS_START, async {}).await;
+        turns.begin(TLS_START, &work, async {}).await;
     }
 }

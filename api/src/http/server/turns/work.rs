@@ -53,7 +53,7 @@ impl Work {
     }
 
     /// Whether the turn was ended so.
-    pub(super) fn has_more(&self) -> bool {
+    pub(in crate::http::server) fn has_more(&self) -> bool {
         self.0.has_more.load(Ordering::Relaxed)
     }
 
