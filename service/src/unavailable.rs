@@ -44,6 +44,9 @@ pub enum Unavailable {
     /// The limit of open client connections is reached.
     #[error("too many connections")]
     Connections,
+    /// The keys that an issuer signs tokens with could not be read since the start.
+    #[error("the keys of an issuer cannot be read")]
+    KeysOfIssuer,
     /// The limit of bytes in large answers that clients have not read yet is reached.
     #[error("too many large answers")]
     LargeAnswers,

@@ -124,7 +124,7 @@ impl Authentication {
     /// # Errors
     /// If a key file cannot be used.
     pub fn set_rules(&self, rules: Rules) -> Result<(), KeysError> {
-        let jwts = Arc::new(Jwts::new(rules)?);
+        let jwts = Arc::new(Jwts::new(rules, self.jwts().as_deref())?);
         *self.jwts.write().unwrap_or_else(PoisonError::into_inner) = Some(jwts);
         Ok(())
     }
@@ -200,7 +200,7 @@ impl Authentication {
             return CredentialCheck::Known(Arc::clone(&self.first_admin));
         }
         if let Some(jwts) = jwts {
-            return match jwts.remembered(&hash) {
+            return match jwts.checked(&hash) {
                 Some(identity) => CredentialCheck::Known(identity),
                 None => CredentialCheck::LookUp(CredentialLookup::Jwt { token: token.to_owned(), hash }),
             };

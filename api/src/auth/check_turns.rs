@@ -1,24 +1,29 @@
 //! Turns at checking the signatures of JWTs.
 //!
 //! A check takes up to some milliseconds, since a token without a `kid` may be signed by each of a hundred keys. Anybody can send tokens with
-//! invented signatures. So one signature is checked at a time, on a thread that serves no requests, and clients take turns.
+//! invented signatures. So one signature is checked at a time, on a thread that serves no requests, and clients take turns. Each second
+//! check is for a token that was valid before, if there is one: the bearers of those do not wait for invented ones.
 
 use std::{
+    hash::Hash,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use db_locks_service::{Turns, Unavailable};
+use db_locks_service::{Turns, Unavailable, domain::Tenant};
 use tokio::sync::oneshot;
 
 /// The number of waiting checks from which on clients with their share of them are refused.
 const MOST_WAITING: usize = 1_024;
+/// The number of waiting checks from which on tenants with their share of them are refused: more, since many runners may have begun in
+/// the same moment.
+const MOST_REMEMBERED: usize = 10_000;
 
 /// Those who take turns.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Party {
-    /// The bearers of tokens that were valid when they were last checked, which nobody can invent.
-    Remembered,
+    /// The bearers of tokens that were valid when they were last checked and have not expired, by their tenant.
+    Remembered(Option<Tenant>),
     /// Others, by the address of the client without what it can choose itself.
     Client(Option<IpAddr>),
 }
@@ -31,12 +36,48 @@ pub(super) struct CheckTurns(Mutex<Waiting>);
 struct Waiting {
     /// Whether a check is under way.
     is_under_way: bool,
-    turns: Turns<Party, oneshot::Sender<CheckTurn>>,
+    /// Whether the last check was for a token that was valid before, unless none waited.
+    is_for_remembered: bool,
+    remembered: Turns<Option<Tenant>, Waiter>,
+    clients: Turns<Option<IpAddr>, Waiter>,
 }
+
+type Waiter = oneshot::Sender<CheckTurn>;
 
 /// The right to check a signature now. Dropping it passes the right on.
 #[derive(Debug)]
 pub(super) struct CheckTurn(Option<Arc<CheckTurns>>);
+
+impl Waiting {
+    fn push(&mut self, party: &Party, waiter: Waiter) -> Result<(), Unavailable> {
+        match party {
+            Party::Remembered(tenant) => push(&mut self.remembered, tenant, MOST_REMEMBERED, waiter),
+            Party::Client(address) => push(&mut self.clients, address, MOST_WAITING, waiter),
+        }
+    }
+
+    fn pop(&mut self) -> Option<Waiter> {
+        self.is_for_remembered = !self.is_for_remembered;
+        if self.is_for_remembered {
+            self.remembered.pop().or_else(|| self.clients.pop())
+        } else {
+            self.clients.pop().or_else(|| self.remembered.pop())
+        }
+    }
+}
+
+fn push<P: Clone + Eq + Hash>(
+    turns: &mut Turns<P, Waiter>,
+    party: &P,
+    most: usize,
+    waiter: Waiter,
+) -> Result<(), Unavailable> {
+    if turns.is_full_for(party, most) {
+        return Err(Unavailable::Overloaded);
+    }
+    turns.push_back(party, waiter);
+    Ok(())
+}
 
 impl CheckTurns {
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
@@ -55,10 +96,7 @@ impl CheckTurns {
                 waiting.is_under_way = true;
                 return Ok(CheckTurn(Some(Arc::clone(self))));
             }
-            if waiting.turns.is_full_for(&party, MOST_WAITING) {
-                return Err(Unavailable::Overloaded);
-            }
-            waiting.turns.push_back(&party, sender);
+            waiting.push(&party, sender)?;
         }
         // A turn is passed on until it is taken.
         turn.await.map_err(|_| Unavailable::ShuttingDown)
@@ -68,7 +106,7 @@ impl CheckTurns {
         loop {
             let next = {
                 let mut waiting = self.waiting();
-                let next = waiting.turns.pop();
+                let next = waiting.pop();
                 waiting.is_under_way = next.is_some();
                 next
             };
@@ -112,6 +150,14 @@ mod tests {
         tokio::task::yield_now().await;
     }
 
+    /// The names of all who waited, in the order of their turns.
+    async fn all(turns: &Arc<CheckTurns>, order: &mpsc::Receiver<usize>) -> Vec<usize> {
+        while Arc::strong_count(turns) > 1 {
+            tokio::task::yield_now().await;
+        }
+        order.try_iter().collect()
+    }
+
     /// Guards valid tokens against a client that sends invented ones, more than can be checked.
     #[tokio::test]
     async fn one_signature_is_checked_at_a_time_and_clients_take_turns() {
@@ -123,15 +169,28 @@ mod tests {
         }
         assert_eq!(turns.take(client(1)).await.unwrap_err(), Unavailable::Overloaded);
         wait(&turns, client(2), 5_000, &done).await;
-        wait(&turns, Party::Remembered, 6_000, &done).await;
         assert!(order.try_recv().is_err(), "a check is under way");
         drop(first);
-        while Arc::strong_count(&turns) > 1 {
-            tokio::task::yield_now().await;
-        }
-        let order: Vec<_> = order.try_iter().collect();
-        assert_eq!((order.len(), &order[..5]), (MOST_WAITING + 2, &[0, 5_000, 6_000, 1, 2][..]));
+        let order = all(&turns, &order).await;
+        assert_eq!((order.len(), &order[..4]), (MOST_WAITING + 1, &[0, 5_000, 1, 2][..]));
         turns.take(client(1)).await.unwrap();
+    }
+
+    /// Guards the heartbeats of a bearer against invented tokens from very many addresses, and against another tenant's valid ones.
+    #[tokio::test]
+    async fn each_second_check_is_for_a_token_that_was_valid_and_their_tenants_take_turns() {
+        let turns = Arc::new(CheckTurns::default());
+        let first = turns.take(client(0)).await.unwrap();
+        let (done, order) = mpsc::channel();
+        for number in 0..9 {
+            wait(&turns, client(number), number.into(), &done).await;
+        }
+        for (tenant, name) in [("a", 100), ("a", 101), ("a", 102), ("b", 200)] {
+            wait(&turns, Party::Remembered(Some(Tenant::new(tenant).unwrap())), name, &done).await;
+        }
+        drop(first);
+        let order = all(&turns, &order).await;
+        assert_eq!(order, [100, 0, 200, 1, 101, 2, 102, 3, 4, 5, 6, 7, 8]);
     }
 
     #[tokio::test]

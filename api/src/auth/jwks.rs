@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use db_locks_service::read_regular_file;
+use db_locks_service::{Unavailable, read_regular_file};
 use jsonwebtoken::{
     Algorithm, DecodingKey,
     jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, PublicKeyUse},
@@ -20,9 +20,11 @@ use tokio::{
 
 use super::rules::KeySource;
 
-/// The shortest time between two refreshes because of an unknown `kid`, which any client can make up.
+/// The shortest time between two refreshes, also because of an unknown `kid`, which any client can make up.
 const REFRESH_EVERY: Duration = Duration::from_secs(10);
-/// The age at which keys from a URL are read again, so that withdrawn keys disappear.
+/// The age at which keys from a URL are read again, while requests go on with them.
+const REFRESH_AT: Duration = Duration::from_mins(10);
+/// The age at which requests wait for keys to be read again, so that withdrawn keys disappear.
 const MAX_AGE: Duration = Duration::from_mins(15);
 /// The time limit for reading a URL, or a file while requests wait for it.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -83,17 +85,51 @@ struct Reads {
     success: Option<Instant>,
 }
 
+fn is_past(time: Option<Instant>, limit: Duration) -> bool {
+    time.is_none_or(|time| time.elapsed() >= limit)
+}
+
 impl Reads {
     /// Whether keys are to be read now: because none fits a token, or because they are old.
     fn are_due(&self, none_fits: bool) -> bool {
-        let is_past = |time: Option<Instant>, limit| time.is_none_or(|time| time.elapsed() >= limit);
-        is_past(self.attempt, REFRESH_EVERY) && (none_fits || is_past(self.success, MAX_AGE))
+        is_past(self.attempt, REFRESH_EVERY) && (none_fits || is_past(self.success, REFRESH_AT))
+    }
+
+    /// Whether the keys may no longer be used before they are read again.
+    fn are_outdated(&self) -> bool {
+        is_past(self.success, MAX_AGE)
+    }
+}
+
+/// The keys of an issuer that may have signed a token.
+#[derive(Debug)]
+pub(super) struct FittingKeys {
+    keys: Arc<Vec<Key>>,
+    id: Option<String>,
+    algorithm: Algorithm,
+}
+
+impl FittingKeys {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &DecodingKey> {
+        let Self { keys, id, algorithm } = self;
+        let fits = move |key: &&Key| {
+            key.algorithm == *algorithm && (id.is_none() || key.id.is_none() || key.id == *id)
+        };
+        keys.iter().filter(fits).map(|key| &key.decoding)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
     }
 }
 
 impl Keys {
-    /// Reads the keys of a file. The keys of a URL are read when the first one is needed.
-    pub(super) fn new(source: &KeySource) -> Result<Self, KeysError> {
+    /// Reads the keys of a file. The keys of a URL are read when the first one is needed, or were read for other rules `before`.
+    pub(super) fn new(source: &KeySource, before: &[Self]) -> Result<Self, KeysError> {
+        let is_same_url = |keys: &&Self| matches!(source, KeySource::Url(_)) && keys.source == *source;
+        if let Some(same) = before.iter().find(is_same_url) {
+            return Ok(same.clone());
+        }
         let (keys, read) = match source {
             KeySource::File(path) => (read_file(path)?, Some(Instant::now())),
             KeySource::Url(_) => (Vec::new(), None),
@@ -108,32 +144,44 @@ impl Keys {
     }
 
     /// The keys that may have signed a token with this header. An unknown `kid` triggers a refresh, with a limit on the rate.
-    pub(super) async fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Vec<DecodingKey> {
-        let matching = |keys: &[Key]| -> Vec<DecodingKey> {
-            let fits = |key: &&Key| {
-                key.algorithm == algorithm && (id.is_none() || key.id.is_none() || key.id.as_deref() == id)
-            };
-            keys.iter().filter(fits).map(|key| key.decoding.clone()).collect()
-        };
-        let mut found = matching(&self.now());
-        // A request whose key is known does not wait for a refresh.
+    ///
+    /// # Errors
+    /// If no keys of the issuer could be read since the start.
+    pub(super) async fn find(
+        &self,
+        id: Option<String>,
+        algorithm: Algorithm,
+    ) -> Result<FittingKeys, Unavailable> {
+        let mut found = FittingKeys { keys: self.now(), id, algorithm };
+        self.refresh(&mut found).await;
+        if found.keys.is_empty() { Err(Unavailable::KeysOfIssuer) } else { Ok(found) }
+    }
+
+    /// Reads the keys again if none fits, or if they are old. A request whose key is known does not wait for that, unless the keys are
+    /// outdated.
+    async fn refresh(&self, found: &mut FittingKeys) {
         let reads = match Arc::clone(&self.reads).try_lock_owned() {
             Ok(reads) => reads,
-            Err(_) if !found.is_empty() => return found,
+            Err(_) if !found.is_empty() => return,
             Err(_) => {
                 let reads = Arc::clone(&self.reads).lock_owned().await;
-                found = matching(&self.now());
+                found.keys = self.now();
                 reads
             }
         };
         let is_url = matches!(self.source, KeySource::Url(_));
-        if !reads.are_due(found.is_empty()) || !(is_url || found.is_empty()) {
-            return found;
+        let none_fits = found.is_empty();
+        if !reads.are_due(none_fits) || !(is_url || none_fits) {
+            return;
         }
+        let waits = none_fits || reads.are_outdated();
         // In a task of its own: otherwise clients that hang up could keep the keys from ever being read. If the task panics, the
         // next request that needs keys starts another one.
-        let _ = tokio::spawn(self.clone().read(reads)).await;
-        matching(&self.now())
+        let reading = tokio::spawn(self.clone().read(reads));
+        if waits {
+            let _ = reading.await;
+            found.keys = self.now();
+        }
     }
 
     /// Reads the keys.

@@ -1,48 +1,31 @@
 //! Checks JWTs of trusted issuers.
 
-use std::{
-    collections::HashMap,
-    net::IpAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use db_locks_service::{
     Unavailable,
     access::{Identity, SecretHash},
 };
-use jsonwebtoken::{
-    Algorithm, DecodingKey, TokenData, Validation, decode, decode_header, get_current_timestamp,
-};
+use jsonwebtoken::{Algorithm, TokenData, Validation, decode, decode_header, get_current_timestamp};
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use tokio::{task::spawn_blocking, time::Instant};
+use tokio::task::spawn_blocking;
 
 use super::{
     check_turns::{CheckTurns, Party},
-    jwks::{Keys, KeysError},
+    jwks::{FittingKeys, Keys, KeysError},
+    known_jwts::KnownJwts,
     rules::{Issuer, Rules},
     signature,
 };
 
-/// The largest number of cached tokens.
-const MOST_KNOWN: usize = 10_000;
-/// How long a token is cached. Then it is checked again, since its key may have been withdrawn.
-const RECHECK_AFTER: Duration = Duration::from_mins(1);
-
-/// The current rules, the keys of their issuers, and the cache of checked tokens.
+/// The current rules, the keys of their issuers, and the tokens that were checked.
 #[derive(Debug)]
 pub(crate) struct Jwts {
     pub(super) rules: Rules,
     keys: Vec<Keys>,
-    known: Mutex<HashMap<SecretHash, CheckedJwt>>,
+    known: KnownJwts,
     turns: Arc<CheckTurns>,
-}
-
-#[derive(Debug)]
-struct CheckedJwt {
-    identity: Arc<Identity>,
-    until: Instant,
 }
 
 /// The reason why a JWT is refused.
@@ -56,22 +39,24 @@ pub(super) enum Refused {
     Unchecked(Unavailable),
 }
 
-/// The claim that selects the issuer, read before the signature is checked.
+/// The claims that are read before the signature is checked: those that select the issuer, and with which most refused tokens are
+/// refused without a check.
 #[derive(Deserialize)]
-struct IssuerClaim {
+struct FirstClaims {
     iss: String,
+    /// In seconds since 1970.
+    exp: f64,
 }
 
 impl Jwts {
-    /// Reads the issuers' key files. Keys of URLs are read when the first one is needed.
-    pub(super) fn new(rules: Rules) -> Result<Self, KeysError> {
+    /// Reads the issuers' key files. Keys of URLs are read when the first one is needed. Those that were read for the rules `before`
+    /// are kept, since the issuer may be out of reach now.
+    pub(super) fn new(rules: Rules, before: Option<&Self>) -> Result<Self, KeysError> {
         signature::install();
-        let keys = rules.issuers.iter().map(|issuer| Keys::new(&issuer.jwks)).collect::<Result<_, _>>()?;
-        Ok(Self { rules, keys, known: Mutex::default(), turns: Arc::default() })
-    }
-
-    fn known(&self) -> MutexGuard<'_, HashMap<SecretHash, CheckedJwt>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        let before = before.map_or(&[][..], |before| &before.keys);
+        let keys = rules.issuers.iter().map(|issuer| Keys::new(&issuer.jwks, before));
+        let keys = keys.collect::<Result<_, _>>()?;
+        Ok(Self { rules, keys, known: KnownJwts::default(), turns: Arc::default() })
     }
 
     /// Whether a token has the form of a JWT: three parts, the first of them a JSON object.
@@ -79,10 +64,9 @@ impl Jwts {
         token.starts_with("eyJ") && token.bytes().filter(|byte| *byte == b'.').count() == 2
     }
 
-    /// The identity of a token that is in the cache.
-    pub(super) fn remembered(&self, hash: &SecretHash) -> Option<Arc<Identity>> {
-        let known = self.known();
-        known.get(hash).filter(|known| Instant::now() < known.until).map(|known| Arc::clone(&known.identity))
+    /// The identity of a token that was checked a short time ago.
+    pub(super) fn checked(&self, hash: &SecretHash) -> Option<Arc<Identity>> {
+        self.known.checked(hash)
     }
 
     /// Checks a token that a client with this address sent, without what the client can choose itself.
@@ -97,64 +81,63 @@ impl Jwts {
             // RFC 7515, 4.1.11: whoever does not understand an extension named here must refuse. Nothing here does.
             return Err(Refused::Invalid);
         }
-        let claim: IssuerClaim =
+        let claims: FirstClaims =
             jsonwebtoken::dangerous::insecure_decode_claims(&token).map_err(|_| Refused::Invalid)?;
-        let of_issuer = self.rules.issuers.iter().position(|issuer| issuer.iss == claim.iss);
+        let of_issuer = self.rules.issuers.iter().position(|issuer| issuer.iss == claims.iss);
         let issuer = of_issuer.ok_or(Refused::Invalid)?;
-        let keys = self.keys[issuer].find(header.kid.as_deref(), header.alg).await;
+        if left(claims.exp, self.rules.issuers[issuer].leeway).is_none() {
+            return Err(Refused::Invalid);
+        }
+        let keys = self.keys[issuer].find(header.kid, header.alg).await.map_err(Refused::Unchecked)?;
         if keys.is_empty() {
             return Err(Refused::Invalid);
         }
-        let was_valid = self.known().contains_key(&hash);
-        let party = if was_valid { Party::Remembered } else { Party::Client(client) };
+        let party = match self.known.remembered(&hash) {
+            Some(identity) => Party::Remembered(identity.tenant.clone()),
+            None => Party::Client(client),
+        };
         let turn = self.turns.take(party).await.map_err(Refused::Unchecked)?;
+        if let Some(identity) = self.known.checked(&hash) {
+            // With another request, while this one waited.
+            return Ok(identity);
+        }
         let verifying = spawn_blocking(move || {
             let _turn = turn;
-            self.verify(&token, hash, &self.rules.issuers[issuer], header.alg, &keys)
+            let verified = self.verify(&token, &self.rules.issuers[issuer], header.alg, &keys);
+            match &verified {
+                Ok((identity, left)) => self.known.remember(hash, identity, *left),
+                Err(_) => self.known.forget(&hash),
+            }
+            verified.map(|(identity, _)| identity)
         });
         // It is not begun while the service ends.
         verifying.await.unwrap_or(Err(Refused::Unchecked(Unavailable::ShuttingDown)))
     }
 
+    /// The bearer of a valid token, and the time until it expires.
     fn verify(
         &self,
         token: &str,
-        hash: SecretHash,
         issuer: &Issuer,
         algorithm: Algorithm,
-        keys: &[DecodingKey],
-    ) -> Result<Arc<Identity>, Refused> {
+        keys: &FittingKeys,
+    ) -> Result<(Arc<Identity>, Duration), Refused> {
         let validation = validation(issuer, algorithm);
         let checked = keys.iter().find_map(|key| decode::<Map<String, Value>>(token, key, &validation).ok());
         let TokenData { claims, .. } = checked.ok_or(Refused::Invalid)?;
+        let exp = claims.get("exp").and_then(Value::as_f64);
+        let left = exp.and_then(|exp| left(exp, issuer.leeway)).ok_or(Refused::Invalid)?;
         let identity = self.rules.of_claims(&issuer.name, &claims).ok_or(Refused::NoRule)?;
-        let identity = Arc::new(identity);
-        self.remember(hash, &identity, &claims, issuer.leeway);
-        Ok(identity)
+        Ok((Arc::new(identity), left))
     }
+}
 
-    fn remember(
-        &self,
-        hash: SecretHash,
-        identity: &Arc<Identity>,
-        claims: &Map<String, Value>,
-        leeway: Duration,
-    ) {
-        // The check made sure that `exp` is a number and has not passed.
-        let exp = claims.get("exp").and_then(Value::as_f64).unwrap_or_default();
-        #[expect(clippy::cast_precision_loss, reason = "seconds since 1970")]
-        let left = exp + leeway.as_secs_f64() - get_current_timestamp() as f64;
-        let now = Instant::now();
-        let mut known = self.known();
-        if known.len() >= MOST_KNOWN {
-            known.retain(|_, known| now < known.until);
-            if known.len() >= MOST_KNOWN {
-                known.clear();
-            }
-        }
-        let until = now + Duration::try_from_secs_f64(left).unwrap_or_default().min(RECHECK_AFTER);
-        known.insert(hash, CheckedJwt { identity: Arc::clone(identity), until });
-    }
+/// The time until a token expires, whose `exp` is in seconds since 1970; `None` if that has passed. After some centuries it is no longer
+/// exact.
+fn left(exp: f64, leeway: Duration) -> Option<Duration> {
+    #[expect(clippy::cast_precision_loss, reason = "seconds since 1970")]
+    let left = exp + leeway.as_secs_f64() - get_current_timestamp() as f64;
+    if left < 0.0 { None } else { Some(Duration::try_from_secs_f64(left).unwrap_or(Duration::MAX)) }
 }
 
 fn validation(issuer: &Issuer, algorithm: jsonwebtoken::Algorithm) -> Validation {
@@ -168,33 +151,23 @@ fn validation(issuer: &Issuer, algorithm: jsonwebtoken::Algorithm) -> Validation
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
-    use db_locks_service::access::{Role, credential};
-    use serde_json::json;
-
     use super::*;
 
-    #[tokio::test]
-    async fn a_token_is_remembered_until_it_is_over_and_no_longer() {
-        let jwts = Jwts::new(Rules::default()).unwrap();
-        let identity = Arc::new(Identity {
-            who: Arc::from("jwt:a:b"),
-            credential: credential("jwt:a:b"),
-            tenant: None,
-            role: Role::Read,
-            keys: None,
-            owner: None,
-            expires_at: None,
-        });
+    #[test]
+    #[expect(clippy::cast_precision_loss, reason = "seconds since 1970")]
+    fn a_token_is_over_after_its_leeway() {
+        let now = get_current_timestamp() as f64;
         let leeway = Duration::from_secs(10);
-        // Seconds until `exp`, and the longest time in the cache, in seconds.
-        for (ends_in, most) in [(-8, 2), (20, 30), (600, 60)] {
-            let claims = json!({"exp": i64::try_from(get_current_timestamp()).unwrap() + ends_in});
-            let hash = SecretHash::of(b"a");
-            jwts.remember(hash, &identity, claims.as_object().unwrap(), leeway);
-            let left = jwts.known()[&hash].until - Instant::now();
-            assert!(left <= Duration::from_secs(most) && left.as_secs() + 2 >= most, "{ends_in}: {left:?}");
+        for (ends_in, seconds) in [(-8.0, Some(2)), (20.0, Some(30)), (-12.0, None)] {
+            let left = left(now + ends_in, leeway).map(|left| left.as_secs());
+            // A second may have passed.
+            assert!(left == seconds || left == seconds.map(|left| left - 1), "{ends_in}: {left:?}");
+        }
+        for (exp, expected) in
+            [(f64::MAX, Some(Duration::MAX)), (f64::INFINITY, Some(Duration::MAX)), (f64::MIN, None)]
+        {
+            assert_eq!(left(exp, leeway), expected);
         }
     }
 }

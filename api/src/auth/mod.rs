@@ -9,6 +9,7 @@ mod certificate;
 mod check_turns;
 mod jwks;
 mod jwt;
+mod known_jwts;
 mod rate_limit;
 mod rules;
 mod signature;

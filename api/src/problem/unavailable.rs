@@ -56,6 +56,9 @@ const fn detail(reason: Unavailable) -> &'static str {
         Unavailable::Connections => {
             "Too many connections are open: their limit is reached (DB_LOCKS_MAX_HTTP_CONNECTIONS)."
         }
+        Unavailable::KeysOfIssuer => {
+            "The keys of the token's issuer cannot be read. The service's log has the cause; nothing was changed."
+        }
         Unavailable::LargeAnswers => {
             "The service is overloaded: too many large answers were not read by their clients yet. Ask for smaller pages, \
              or try again in a moment."
@@ -90,7 +93,8 @@ const fn retry_after_s(reason: Unavailable) -> i64 {
         | Unavailable::OtherSchema
         | Unavailable::FileReplaced
         | Unavailable::TenantStorage
-        | Unavailable::UnreadableKey => 10,
+        | Unavailable::UnreadableKey
+        | Unavailable::KeysOfIssuer => 10,
         Unavailable::KeyWaiters | Unavailable::TenantWaiters | Unavailable::ProcessWaiters => 2,
         Unavailable::DatabaseOutOfReach
         | Unavailable::RowLocked
