@@ -2,6 +2,7 @@
 
 mod client_body;
 mod in_flight;
+mod party;
 
 use std::{
     fmt,
@@ -13,11 +14,12 @@ use std::{
 };
 
 use axum::http::HeaderValue;
-use db_locks_service::Delivery;
+use db_locks_service::{Delivery, access::Identity};
 use tokio::sync::{Notify, watch};
 
 pub use self::client_body::ClientBody;
 pub(super) use self::in_flight::InFlight;
+use self::party::Party;
 use super::own_room::OwnRoom;
 use crate::auth::ClientCertificate;
 
@@ -69,6 +71,8 @@ pub(super) struct Connection {
     longest_head: AtomicUsize,
     /// Whether a request had a valid credential, or none is required.
     is_known: AtomicBool,
+    /// Whose turns the connection takes.
+    party: Party,
     /// Notified when the connection must end at once.
     cut_off: Notify,
 }
@@ -99,6 +103,7 @@ impl Connection {
             waiting: AtomicUsize::new(0),
             longest_head: AtomicUsize::new(0),
             is_known: AtomicBool::new(false),
+            party: Party::default(),
             cut_off: Notify::const_new(),
         }
     }
@@ -146,6 +151,17 @@ impl Connection {
     /// Notes that a request had a valid credential, or that none is required.
     pub(super) fn set_known(&self) {
         self.is_known.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that a request had this bearer's credential.
+    pub(super) fn set_bearer(&self, bearer: &Identity) {
+        self.set_known();
+        self.party.set(bearer);
+    }
+
+    /// Whose turns the connection takes: a number for each tenant, and 0 before the first valid credential.
+    pub(super) fn party(&self) -> u64 {
+        self.party.get()
     }
 
     /// The room for one small request.

@@ -67,10 +67,15 @@ impl Issuer {
         issuer
     }
 
-    /// Rules with the URL of the key server, and a service that trusts the test's authority if `trusts` is set.
-    async fn service(&self, pki: &Pki, trusts: bool) -> Ruled {
+    /// Rules with the URL of the key server.
+    fn rules(&self) -> String {
         let url = format!("https://localhost:{}/jwks", self.port);
-        let rules = documented("GitHub Actions").replace("FOLDER/github.jwks.json", &url);
+        documented("GitHub Actions").replace("FOLDER/github.jwks.json", &url)
+    }
+
+    /// A service with these rules that trusts the test's authority if `trusts` is set.
+    async fn service(&self, pki: &Pki, trusts: bool) -> Ruled {
+        let rules = self.rules();
         let authorities = pki.path(if trusts { "ca.pem" } else { "issuer-of-another.pem" });
         Ruled::start_with(&rules, &[], &[("SSL_CERT_FILE", authorities.to_str().unwrap())]).await
     }
@@ -95,7 +100,9 @@ async fn the_keys_of_an_issuer_come_from_its_https_url() {
     ruled.ask(&good).await.expect(200);
     assert_eq!(issuer.asked.load(Ordering::SeqCst), 1, "it was asked less than 10 s ago");
     let wary = issuer.service(&pki, false).await;
-    wary.ask(&good).await.problem(401, "unauthorized");
+    let unread = wary.ask(&good).await;
+    let detail = unread.problem(503, "unavailable")["detail"].as_str().unwrap();
+    assert!(detail.starts_with("The keys of the token's issuer cannot be read."), "{detail}");
     assert_eq!(issuer.asked.load(Ordering::SeqCst), 1, "its certificate is of an unknown authority");
 }
 
@@ -126,6 +133,25 @@ async fn a_client_that_hangs_up_does_not_end_the_reading_of_keys() {
 
     ruled.ask(&key.sign("1", &github(&json!({})))).await.expect(200);
     assert_eq!(issuer.asked.load(Ordering::SeqCst), 1, "its answer to the first request counts");
+}
+
+/// An issuer may be out of reach when somebody changes another rule.
+#[tokio::test]
+async fn keys_from_a_url_outlive_a_change_of_the_rules() {
+    let pki = Pki::new();
+    pki.certificate("issuer", "/CN=localhost", "DNS:localhost");
+    let issuer = Issuer::start(&pki).await;
+    let key = Key::ec();
+    *issuer.keys.lock().unwrap() = json!([key.jwk("1")]);
+    let mut ruled = issuer.service(&pki, true).await;
+    let guest = key.sign("1", &github(&json!({"ref": "refs/heads/next"})));
+    ruled.ask(&guest).await.problem(403, "forbidden");
+
+    let _closed = issuer.gate.lock().await;
+    ruled.change_rules(&issuer.rules().replace("refs/heads/main", "refs/heads/next"));
+    let is_ruled = async || (ruled.ask(&guest).await.status == 200).then_some(());
+    eventually("the new rules count", SOON, is_ruled).await;
+    assert_eq!(issuer.asked.load(Ordering::SeqCst), 1);
 }
 
 /// The number of open connections, this one included.

@@ -146,6 +146,12 @@ impl Ruled {
         self.service.client().with_tenant("acme").with_token(token)
     }
 
+    /// Writes other rules and lets the service read them.
+    pub(super) fn change_rules(&mut self, rules: &str) {
+        write_rules(&self.folder, rules);
+        self.service.signal("HUP");
+    }
+
     pub(super) async fn ask(&self, token: &str) -> Answer {
         self.bearer(token).get("/locks").await
     }
@@ -274,8 +280,7 @@ async fn keys_and_rules_are_read_again() {
     eventually("the new key counts", SOON, async || (ruled.ask(&by_new).await.status == 200).then_some(()))
         .await;
     ruled.ask(&by_old).await.problem(401, "unauthorized");
-    write_rules(&ruled.folder, "[[rule]]\nrolle = \"read\"\n");
-    ruled.service.signal("HUP");
+    ruled.change_rules("[[rule]]\nrolle = \"read\"\n");
     eventually("the log says why", SOON, async || ruled.service.log().contains("line 2").then_some(())).await;
     ruled.ask(&by_new).await.expect(200);
 }
@@ -296,8 +301,7 @@ async fn a_waiting_acquire_whose_rule_allows_less_is_not_granted() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     let narrower = text.replace("keys = [\"deploy/*\"]", "keys = [\"deploy/b\"]");
     assert_ne!(narrower, text);
-    write_rules(&ruled.folder, &narrower);
-    ruled.service.signal("HUP");
+    ruled.change_rules(&narrower);
     let refused = async || (waiter.lock("deploy%2Fapp").await.status == 403).then_some(());
     eventually("the new rules count", SOON, refused).await;
     holder.release("deploy%2Fapp", &held.version).await.unheld(200);

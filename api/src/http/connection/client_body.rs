@@ -27,6 +27,11 @@ impl ClientBody {
         &self.connection
     }
 
+    /// The connection, to be kept.
+    pub(in crate::http) fn shared_connection(&self) -> Arc<Connection> {
+        Arc::clone(&self.connection)
+    }
+
     /// The request for its handler: the body without its connection, and the connection's own room in the extensions.
     pub(in crate::http) fn for_handler(request: Request<Self>) -> Request<Body> {
         let (mut parts, Self { body, connection }) = request.into_parts();

@@ -116,7 +116,7 @@ where
         match self.shared.check_credential(&request, &route_check) {
             CredentialCheck::Open => self.pass(request, route_check.site_refusal),
             CredentialCheck::Known(identity) => {
-                request.body().connection().set_known();
+                request.body().connection().set_bearer(&identity);
                 let request = ClientBody::for_handler(request);
                 enter_as(&mut self.inner, &self.shared, identity, request, &route_check, origin)
             }
@@ -127,6 +127,7 @@ where
             CredentialCheck::LookUp(lookup) => {
                 let client = self.shared.client_network(&request);
                 let answer = look_up(Arc::clone(&self.shared), lookup, client);
+                let connection = request.body().shared_connection();
                 let mut request = ClientBody::for_handler(request);
                 // It waits for the lookup.
                 *request.uri_mut() = copy_of_uri(request.uri());
@@ -134,6 +135,7 @@ where
                 Inner::CallerLookup(Box::new(CallerLookup {
                     answer,
                     request,
+                    connection,
                     route_check,
                     service: self.inner.clone(),
                 }))

@@ -26,7 +26,12 @@ use super::{
 };
 use crate::{
     auth::{AccessRule, CredentialCheck, CredentialLookup, RECHECK_AFTER},
-    http::{OwnRoom, connection::Unconfirmed, metrics::RouteIndex, request_id::REQUEST_ID},
+    http::{
+        OwnRoom,
+        connection::{Connection, Unconfirmed},
+        metrics::RouteIndex,
+        request_id::REQUEST_ID,
+    },
     problem::Problem,
 };
 
@@ -66,6 +71,7 @@ pub(super) struct CallerLookup<S> {
     pub(super) answer: Lookup,
     /// `None` once it was returned.
     pub(super) request: Option<Request>,
+    pub(super) connection: Arc<Connection>,
     pub(super) route_check: RouteCheck,
     pub(super) service: S,
 }
@@ -177,6 +183,7 @@ where
         let next = match (answer, lookup.request.take()) {
             (Ok(identity), Some(request)) => {
                 let origin = self.origin.as_ref();
+                lookup.connection.set_bearer(&identity);
                 enter_as(&mut lookup.service, &self.shared, identity, request, &lookup.route_check, origin)
             }
             (Err(problem), _) => {

@@ -133,7 +133,7 @@ async fn speak<S: HttpService>(
             let ended = loop {
                 tokio::select! {
                     biased;
-                    result = run_http2(&mut running, &streams, connection.as_mut()) => break Some(result),
+                    result = run_http2(&mut running, &streams, &client, connection.as_mut()) => break Some(result),
                     Some(end) = ends.next() => match end {
                         // Tell the client to send further requests elsewhere.
                         End::Graceful => {
@@ -157,16 +157,25 @@ async fn run_http1<C: Future>(
     client: &Connection,
     mut connection: Pin<&mut C>,
 ) -> C::Output {
-    poll_fn(|cx| busy.poll_in_turn(cx, || client.requests(), |cx| connection.as_mut().poll(cx))).await
+    poll_fn(|cx| {
+        busy.set_party(client.party());
+        busy.poll_in_turn(cx, || client.requests(), |cx| connection.as_mut().poll(cx))
+    })
+    .await
 }
 
 /// Runs an HTTP/2 connection with its streams.
 async fn run_http2<C: Future>(
     running: &mut Running,
     streams: &Streams,
+    client: &Connection,
     mut connection: Pin<&mut C>,
 ) -> C::Output {
-    poll_fn(|cx| running.poll(cx, streams, |cx| connection.as_mut().poll(cx))).await
+    poll_fn(|cx| {
+        running.busy().set_party(client.party());
+        running.poll(cx, streams, |cx| connection.as_mut().poll(cx))
+    })
+    .await
 }
 
 /// Answers the requests of one connection.

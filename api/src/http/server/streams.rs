@@ -113,6 +113,11 @@ impl Running {
         Self { streams: FuturesUnordered::new(), busy: Busy::until_known(turns, work) }
     }
 
+    /// The turns of the connection.
+    pub(super) const fn busy(&mut self) -> &mut Busy {
+        &mut self.busy
+    }
+
     /// Polls the streams, then the connection, which writes their answers. New streams that are too many for a turn wait for the next one.
     pub(super) fn poll<T>(
         &mut self,

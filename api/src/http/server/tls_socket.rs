@@ -119,8 +119,18 @@ impl Records {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
-    use super::*;
+    use futures_util::task::noop_waker_ref;
+    use tokio::{io::AsyncWriteExt, net::TcpListener};
+
+    use super::{
+        super::turns::{MOST_BYTES, Turns},
+        *,
+    };
+
+    /// The bytes that rustls reads at once.
+    const PIECE: usize = 4_096;
 
     fn record(content: usize) -> Vec<u8> {
         let [_, .., a, b] = content.to_be_bytes();
@@ -136,5 +146,40 @@ mod tests {
             let counted: usize = bytes.chunks(piece).map(|bytes| records.count(bytes)).sum();
             assert_eq!(counted, contents.len(), "in pieces of {piece} bytes");
         }
+    }
+
+    /// Guards holders against connections that change their keys without end.
+    #[tokio::test]
+    async fn a_turn_ends_after_many_records_whatever_is_in_them() {
+        const MOST_RECORDS: usize = MOST_BYTES / BYTES_OF_RECORD;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (tcp, _) = listener.accept().await.unwrap();
+        let (turns, work) = (Turns::new(1), Work::default());
+        let mut socket = TlsSocket::new(tcp, work.clone());
+        let sent = record(0).repeat(3 * MOST_RECORDS);
+        client.write_all(&sent).await.unwrap();
+        let (mut read, mut turns_taken) = (0, 0);
+        while read < sent.len() {
+            socket.tcp().readable().await.unwrap();
+            let turn = turns.begin(1, &work, async {
+                let mut cx = Context::from_waker(noop_waker_ref());
+                let mut of_turn = 0;
+                loop {
+                    let mut piece = [0; PIECE];
+                    let mut buffer = ReadBuf::new(&mut piece);
+                    match Pin::new(&mut socket).poll_read(&mut cx, &mut buffer) {
+                        Poll::Ready(result) => result.unwrap(),
+                        Poll::Pending => break of_turn,
+                    }
+                    of_turn += buffer.filled().len();
+                }
+            });
+            let of_turn = turn.await;
+            assert!(of_turn < MOST_RECORDS * HEADER + PIECE, "{of_turn} bytes in a turn");
+            read += of_turn;
+            turns_taken += 1;
+        }
+        assert!(turns_taken >= 2);
     }
 }

@@ -7,18 +7,19 @@
 //!
 //! There are two lines. A connection that gets many requests at once is busy, and takes its turn in the line of the busy ones. The other
 //! connections wait in a line only if a thread has polled so many of them in a row that everything else has waited for long. In each line
-//! there are as many turns at a time as threads. The next one is for the connection whose last request or turn is the longest ago: a
-//! connection with a heartbeat now and then does not wait for those that send one request after the other, neither with the request nor
-//! with the answer. After a number of requests in turns everything else that is ready is polled first. Nothing is refused or delayed for
+//! there are as many turns at a time as threads. Tenants have equal shares of them, and clients without a valid credential one together.
+//! Among the connections of a tenant the next turn is for the one whose last request or turn is the longest ago. So a tenant with a
+//! heartbeat now and then does not wait for those that send one request after the other, neither with the request nor with the answer.
+//! After a number of requests in turns everything else that is ready is polled first. Nothing is refused or delayed for
 //! that: a thread that has nothing else to do takes one turn after the other.
 //!
 //! Bytes count, too: a turn counts as so many requests as take as long as its bytes, if that is more. A turn with very many bytes ends
-//! before all are read or written, and the connection is busy then. A connection whose turn counted as many requests lets the others
-//! have as many turns each before its next one.
+//! before all are read or written, and the connection is busy then.
 //!
 //! A connection that begins has a line of its own, until it is known what protocol its client speaks.
 
 mod line;
+mod parties;
 mod queue;
 mod start;
 mod work;
@@ -40,6 +41,7 @@ pub(super) use self::{
 };
 use self::{
     line::{Entering, Line},
+    parties::Party,
     queue::Permit,
 };
 
@@ -112,8 +114,10 @@ pub(super) struct Busy {
     work: Work,
     /// The number of polls for which the connection counts as busy.
     left: u32,
-    /// The time of the last request or turn. It is later if that took long, so that the connection goes behind others for longer.
+    /// The time of the last request or turn.
     last: u64,
+    /// Whose turns these are.
+    party: Party,
     /// The next turn, once it was asked for.
     next: Option<Entering>,
 }
@@ -122,13 +126,18 @@ impl Busy {
     /// A new connection is not busy. Its socket counts the `work`.
     pub(super) fn new(turns: Turns, work: Work) -> Self {
         let last = turns.time.load(Ordering::Relaxed);
-        Self { turns, work, left: 0, last, next: None }
+        Self { turns, work, left: 0, last, party: 0, next: None }
     }
 
     /// A new connection that counts as busy until it has had some polls with few requests. With HTTP/2 a thousand requests can
     /// arrive before the first poll, and more that h2 refuses.
     pub(super) fn until_known(turns: Turns, work: Work) -> Self {
         Self { left: BUSY_FOR, ..Self::new(turns, work) }
+    }
+
+    /// Sets whose turns these are: 0, or the hash of a tenant.
+    pub(super) const fn set_party(&mut self, party: u64) {
+        self.party = party;
     }
 
     /// Whether the connection has read or written as much as it may in its turn, and there may be more.
@@ -160,29 +169,30 @@ impl Busy {
         if self.next.is_none() && !is_busy && line.is_short() {
             return turn(None);
         }
-        let permit = ready!(line.poll_enter(&mut self.next, self.last, cx));
+        let permit = ready!(line.poll_enter(&mut self.next, (self.party, self.last), cx));
         turn(Some(permit))
     }
 
     /// Ends a turn, with requests left or without.
     #[inline]
     pub(super) fn end(&mut self, turn: Turn, has_more: bool) {
-        let Turn { is_busy, requests, permit } = turn;
+        let Turn { is_busy, requests, mut permit } = turn;
         let line = if is_busy { &self.turns.busy } else { &self.turns.few };
         let of_bytes = self.work.requests();
         self.work.clear();
         // A poll without requests may have written answers.
         let cost = requests.max(of_bytes).max(1);
         line.answered(cost, permit.is_some());
+        if let Some(permit) = &mut permit {
+            permit.cost = cost;
+        }
         let time = &self.turns.time;
         if permit.is_some() {
             time.fetch_add(1, Ordering::Relaxed);
         }
         // A turn counts even without a request. Otherwise a connection that reads a long body would always be the first.
         if requests > 0 || of_bytes > 0 || permit.is_some() {
-            // Those that wait now have a turn each for each further request.
-            let others = if cost > 1 { line.waiting() * (cost - 1) } else { 0 };
-            self.last = time.load(Ordering::Relaxed).saturating_add(others as u64);
+            self.last = time.load(Ordering::Relaxed);
         }
         if has_more || requests > FEW {
             self.left = BUSY_FOR;

@@ -12,7 +12,10 @@ use std::{
 
 use tokio::{runtime::Handle, task::yield_now};
 
-use super::queue::{Permit, Queue};
+use super::{
+    parties::Party,
+    queue::{Permit, Queue},
+};
 
 /// The number of requests after which a thread polls everything else, if connections wait in the line. About a millisecond.
 pub(super) const IN_A_ROW: usize = 64;
@@ -68,39 +71,35 @@ impl Line {
         get(self.answered) < SHORT && self.queue.is_free()
     }
 
-    /// The number of connections that wait in the line.
-    pub(super) fn waiting(&self) -> usize {
-        self.queue.waiting()
-    }
-
-    /// Ready with a turn. `entering` is the place in the line while it is not.
+    /// Ready with a turn. `entering` is the place in the line while it is not, which depends on the party and the time of the
+    /// connection's last request or turn.
     pub(super) fn poll_enter(
         &self,
         entering: &mut Option<Entering>,
-        last: u64,
+        place: (Party, u64),
         cx: &mut Context<'_>,
     ) -> Poll<Permit> {
         if entering.is_none()
-            && let Some(permit) = self.try_enter()
+            && let Some(permit) = self.try_enter(place.0)
         {
             return Poll::Ready(permit);
         }
-        let waiting = entering.get_or_insert_with(|| Box::pin(self.enter(last)));
+        let waiting = entering.get_or_insert_with(|| Box::pin(self.enter(place)));
         let permit = ready!(waiting.as_mut().poll(cx));
         *entering = None;
         Poll::Ready(permit)
     }
 
     /// A turn without waiting.
-    fn try_enter(&self) -> Option<Permit> {
-        if get(self.answered) >= IN_A_ROW { None } else { self.queue.try_turn() }
+    fn try_enter(&self, party: Party) -> Option<Permit> {
+        if get(self.answered) >= IN_A_ROW { None } else { self.queue.try_turn(party) }
     }
 
-    /// Waits for a turn. `last` is the time of the connection's last request or turn.
-    pub(super) fn enter(&self, last: u64) -> impl Future<Output = Permit> + Send + use<> {
+    /// Waits for a turn of a party, in a connection whose last request or turn was at the time `last`.
+    pub(super) fn enter(&self, (party, last): (Party, u64)) -> impl Future<Output = Permit> + Send + use<> {
         let Self { queue, answered } = self.clone();
         async move {
-            let permit = queue.turn(last).await;
+            let permit = queue.turn(party, last).await;
             if get(answered) >= IN_A_ROW {
                 poll_everything_else().await;
                 answered.with(|answered| answered.store(0, Ordering::Relaxed));

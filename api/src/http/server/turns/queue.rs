@@ -1,4 +1,8 @@
-//! A queue for turns, in which the connection whose last request or turn is the longest ago is the first.
+//! A queue for turns. Parties, such as tenants, have equal shares of the time if they need it.
+//!
+//! Each party has an account of the time that its turns took while somebody waited (start-time fair queueing). The next turn is for the
+//! party with the least on its account, so a tenant with a heartbeat now and then does not wait for one that sends all that it can. Of
+//! the party's connections it is for the one whose last request or turn is the longest ago.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,6 +14,8 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
+use super::parties::{Parties, Party};
+
 /// A queue for turns.
 #[derive(Debug)]
 pub(super) struct Queue {
@@ -20,7 +26,7 @@ pub(super) struct Queue {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    connections: BTreeMap<Place, Waker>,
+    parties: Parties<BTreeMap<Place, Waker>>,
     /// The places of connections that have a turn and were not polled since.
     called: BTreeSet<Place>,
     arrivals: u64,
@@ -40,20 +46,19 @@ impl Queue {
         self.free.load(Ordering::Relaxed) > 0
     }
 
-    /// The number of connections that wait.
-    pub(super) fn waiting(&self) -> usize {
-        if self.is_free() { 0 } else { self.lock().connections.len() }
-    }
-
     /// A free turn.
-    pub(super) fn try_turn(self: &Arc<Self>) -> Option<Permit> {
-        self.take(&self.lock()).then(|| Permit(Arc::clone(self)))
+    pub(super) fn try_turn(self: &Arc<Self>, party: Party) -> Option<Permit> {
+        self.take(&self.lock()).then(|| self.permit(party))
     }
 
     /// Waits for a turn. `last` is the time of the connection's last request or turn.
-    pub(super) async fn turn(self: Arc<Self>, last: u64) -> Permit {
-        let mut visitor = Visitor { queue: &self, place: None };
+    pub(super) async fn turn(self: Arc<Self>, party: Party, last: u64) -> Permit {
+        let mut visitor = Visitor { queue: &self, party, place: None };
         poll_fn(|cx| visitor.poll(cx, last)).await
+    }
+
+    fn permit(self: &Arc<Self>, party: Party) -> Permit {
+        Permit { queue: Arc::clone(self), party, cost: 1 }
     }
 
     /// Takes a free turn.
@@ -63,9 +68,13 @@ impl Queue {
         free > 0
     }
 
-    fn give_back(&self) {
+    /// Ends a turn of a party that took as long as this number of requests.
+    fn give_back(&self, party: Party, cost: usize) {
         let mut waiting = self.lock();
-        if let Some((place, waker)) = waiting.connections.pop_first() {
+        waiting.parties.charge(party, cost as u64);
+        if let Some((place, waker)) =
+            waiting.parties.next(|connections| (connections.pop_first(), connections.is_empty()))
+        {
             waiting.called.insert(place);
             drop(waiting);
             waker.wake();
@@ -81,17 +90,23 @@ impl Queue {
 
 /// A turn. It ends when it is dropped.
 #[derive(Debug)]
-pub(super) struct Permit(Arc<Queue>);
+pub(super) struct Permit {
+    queue: Arc<Queue>,
+    party: Party,
+    /// The number of requests that take as long as the turn.
+    pub(super) cost: usize,
+}
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.0.give_back();
+        self.queue.give_back(self.party, self.cost);
     }
 }
 
 /// A connection in the queue. It leaves the queue on drop.
 struct Visitor<'q> {
     queue: &'q Arc<Queue>,
+    party: Party,
     place: Option<Place>,
 }
 
@@ -104,14 +119,14 @@ impl Visitor<'_> {
         };
         if has_turn {
             self.place = None;
-            return Poll::Ready(Permit(Arc::clone(self.queue)));
+            return Poll::Ready(self.queue.permit(self.party));
         }
         let place = self.place.unwrap_or_else(|| {
             waiting.arrivals += 1;
             (last, waiting.arrivals)
         });
         self.place = Some(place);
-        waiting.connections.insert(place, cx.waker().clone());
+        waiting.parties.work_mut(self.party).insert(place, cx.waker().clone());
         Poll::Pending
     }
 }
@@ -120,11 +135,11 @@ impl Drop for Visitor<'_> {
     fn drop(&mut self) {
         let Some(place) = self.place else { return };
         let mut waiting = self.queue.lock();
-        waiting.connections.remove(&place);
+        waiting.parties.take(self.party, |connections| (connections.remove(&place), connections.is_empty()));
         let had_turn = waiting.called.remove(&place);
         drop(waiting);
         if had_turn {
-            self.queue.give_back();
+            self.queue.give_back(self.party, 0);
         }
     }
 }

@@ -22,7 +22,7 @@ impl Turns {
         let mut entering = None;
         let mut last = self.time.load(Ordering::Relaxed);
         poll_fn(|cx| {
-            let turn = ready!(self.new.poll_enter(&mut entering, last, cx));
+            let turn = ready!(self.new.poll_enter(&mut entering, (0, last), cx));
             let polled = beginning.as_mut().poll(cx);
             self.new.answered(requests.max(work.requests()), true);
             work.clear();
