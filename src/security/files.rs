@@ -27,6 +27,9 @@ const UNUSABLE_FOR: Duration = Duration::from_secs(1);
 /// Returns further files that these files name. A change of one of them applies the setting again.
 type Apply = Box<dyn FnMut(&[Vec<u8>]) -> Result<Vec<PathBuf>, Failure> + Send>;
 
+/// The contents of files, or the error of reading them.
+type Contents = Result<Vec<Vec<u8>>, String>;
+
 /// The files of one setting.
 pub(crate) struct Watched {
     setting: &'static str,
@@ -34,8 +37,8 @@ pub(crate) struct Watched {
     apply: Apply,
     /// Further files that the setting's files name.
     named: Vec<PathBuf>,
-    /// The contents of all these files when they were applied last, or failed to apply; or the errors of reading them.
-    seen: Result<Vec<Vec<u8>>, String>,
+    /// The contents of the setting's files and of those that they name, when they were applied last or failed to apply.
+    seen: [Contents; 2],
     /// Ends what the files allowed, if they must not stay in force when they are removed or invalid.
     withdraw: Option<Box<dyn FnMut() + Send>>,
     validity: Validity,
@@ -67,7 +70,7 @@ impl Files {
             .map_err(Failure::from)
             .and_then(|contents| apply(&contents))
             .map_err(|error| format!("{} ({setting}): {}", names(&paths), with_causes(&*error)))?;
-        let seen = read_all(paths.iter().chain(&named));
+        let seen = [read_all(&paths), read_all(&named)];
         let (apply, validity) = (Box::new(apply), Validity::Valid);
         let last = self.0.len();
         self.0.push(Watched { setting, paths, apply, named, seen, withdraw: None, validity });
@@ -97,16 +100,14 @@ impl Watched {
     }
 
     fn check(&mut self, at: Instant) {
-        let now = read_all(self.paths.iter().chain(&self.named));
+        let now = [read_all(&self.paths), read_all(&self.named)];
         if now == self.seen {
             self.validity = Validity::Valid;
             return;
         }
-        let applied = match &now {
-            Ok(contents) => {
-                let own = &contents[..self.paths.len()];
-                (self.apply)(own).map_err(|error| with_causes(&*error))
-            }
+        // Files that were named before may be gone because they are no longer named.
+        let applied = match &now[0] {
+            Ok(contents) => (self.apply)(contents).map_err(|error| with_causes(&*error)),
             Err(error) => Err(error.clone()),
         };
         let (setting, files) = (self.setting, names(&self.paths));
@@ -117,7 +118,7 @@ impl Watched {
                 self.seen = now;
                 if named != self.named {
                     self.named = named;
-                    self.seen = read_all(self.paths.iter().chain(&self.named));
+                    self.seen[1] = read_all(&self.named);
                 }
             }
             Err(error) if self.withdraw.is_some() => self.withdraw(&error, at),
@@ -143,7 +144,7 @@ impl Watched {
                 }
                 self.validity = Validity::Withdrawn;
                 // The same contents count again when they come back.
-                self.seen = Err(String::new());
+                self.seen[0] = Err(String::new());
                 let (setting, files) = (self.setting, names(&self.paths));
                 tracing::warn!(
                     setting,
@@ -162,11 +163,11 @@ fn names(paths: &[PathBuf]) -> String {
     names.join(", ")
 }
 
-fn read_all<'p>(paths: impl IntoIterator<Item = &'p PathBuf>) -> Result<Vec<Vec<u8>>, String> {
+fn read_all(paths: &[PathBuf]) -> Contents {
     let read = |path: &PathBuf| {
         read_regular_file(path, MAX_BYTES).map_err(|error| format!("{}: {error}", path.display()))
     };
-    paths.into_iter().map(read).collect()
+    paths.iter().map(read).collect()
 }
 
 #[cfg(test)]

@@ -1,23 +1,21 @@
 //! The public keys of an issuer, from a file or an https URL.
 
+mod read;
+
 use std::{
-    io::ErrorKind,
-    path::Path,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
-use db_locks_service::{Unavailable, read_regular_file};
-use jsonwebtoken::{
-    Algorithm, DecodingKey,
-    jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, PublicKeyUse},
-};
+use db_locks_service::{Unavailable, with_causes};
+use jsonwebtoken::{Algorithm, DecodingKey};
 use tokio::{
     sync::{Mutex, OwnedMutexGuard},
-    task::spawn_blocking,
-    time::{Instant, timeout},
+    time::Instant,
 };
 
+pub use self::read::KeysError;
+use self::read::{Key, read_file};
 use super::rules::KeySource;
 
 /// The shortest time between two refreshes, also because of an unknown `kid`, which any client can make up.
@@ -26,48 +24,6 @@ const REFRESH_EVERY: Duration = Duration::from_secs(10);
 const REFRESH_AT: Duration = Duration::from_mins(10);
 /// The age at which requests wait for keys to be read again, so that withdrawn keys disappear.
 const MAX_AGE: Duration = Duration::from_mins(15);
-/// The time limit for reading a URL, or a file while requests wait for it.
-const TIMEOUT: Duration = Duration::from_secs(5);
-/// The largest size of a key set, in bytes.
-const MAX_BYTES: usize = 1024 * 1024;
-const MAX_KEYS: usize = 100;
-
-/// The reason why keys cannot be read.
-#[derive(Debug, thiserror::Error)]
-pub enum KeysError {
-    /// The file cannot be read.
-    #[error("{path}: {source}")]
-    File {
-        /// The path.
-        path: String,
-        /// The cause.
-        source: std::io::Error,
-    },
-    /// The text is not a JWK set.
-    #[error("{place}: it is no JWK set: {source}")]
-    Format {
-        /// The file or URL.
-        place: String,
-        /// The cause.
-        source: serde_json::Error,
-    },
-    /// The set has no usable key.
-    #[error("{0}: it has no key for RS256, ES256 or EdDSA")]
-    NoKey(String),
-    /// The URL does not answer.
-    #[error("a set of keys cannot be fetched: {0}")]
-    Url(#[from] reqwest::Error),
-    /// The answer of the URL is too large.
-    #[error("{0}: the set of keys is too large")]
-    TooLarge(String),
-}
-
-#[derive(Debug)]
-struct Key {
-    id: Option<String>,
-    algorithm: Algorithm,
-    decoding: DecodingKey,
-}
 
 /// The keys of an issuer.
 #[derive(Debug, Clone)]
@@ -124,15 +80,28 @@ impl FittingKeys {
 }
 
 impl Keys {
-    /// Reads the keys of a file. The keys of a URL are read when the first one is needed, or were read for other rules `before`.
+    /// Reads the keys of a file. The keys of a URL are read when the first one is needed, or were read for the rules `before`, whose keys
+    /// also count if the file cannot be read now.
+    ///
+    /// # Errors
+    /// If a file cannot be read, and was not read before.
     pub(super) fn new(source: &KeySource, before: &[Self]) -> Result<Self, KeysError> {
-        let is_same_url = |keys: &&Self| matches!(source, KeySource::Url(_)) && keys.source == *source;
-        if let Some(same) = before.iter().find(is_same_url) {
-            return Ok(same.clone());
-        }
-        let (keys, read) = match source {
-            KeySource::File(path) => (read_file(path)?, Some(Instant::now())),
-            KeySource::Url(_) => (Vec::new(), None),
+        let same = before.iter().find(|keys| keys.source == *source);
+        let (keys, read) = match (source, same) {
+            (KeySource::Url(_), Some(same)) => return Ok(same.clone()),
+            (KeySource::Url(_), None) => (Vec::new(), None),
+            (KeySource::File(path), _) => match (read_file(path), same) {
+                (Ok(keys), _) => (keys, Some(Instant::now())),
+                (Err(error), Some(same)) => {
+                    let error = with_causes(&error);
+                    tracing::error!(
+                        error,
+                        "the keys of an issuer cannot be read; those from before stay in force"
+                    );
+                    return Ok(same.clone());
+                }
+                (Err(error), None) => return Err(error),
+            },
         };
         let reads = Reads { attempt: read, success: read };
         let current = Arc::new(RwLock::new(keys.into()));
@@ -197,68 +166,4 @@ impl Keys {
             }
         }
     }
-}
-
-impl KeySource {
-    async fn read(&self) -> Result<Vec<Key>, KeysError> {
-        match self {
-            Self::File(path) => read_file_apart(path).await,
-            Self::Url(url) => {
-                let client = reqwest::Client::builder().https_only(true).timeout(TIMEOUT).build()?;
-                let mut response = client.get(url).send().await?.error_for_status()?;
-                let mut body = Vec::new();
-                while let Some(chunk) = response.chunk().await? {
-                    body.extend_from_slice(&chunk);
-                    if body.len() > MAX_BYTES {
-                        return Err(KeysError::TooLarge(url.clone()));
-                    }
-                }
-                parse(url, &body)
-            }
-        }
-    }
-}
-
-/// Reads a file on another thread, since its disk may be slow.
-async fn read_file_apart(path: &Path) -> Result<Vec<Key>, KeysError> {
-    let own = path.to_owned();
-    let reading = spawn_blocking(move || read_file(&own));
-    let Ok(Ok(keys)) = timeout(TIMEOUT, reading).await else {
-        // It takes too long, or the service ends.
-        let source = ErrorKind::TimedOut.into();
-        return Err(KeysError::File { path: path.display().to_string(), source });
-    };
-    keys
-}
-
-fn read_file(path: &Path) -> Result<Vec<Key>, KeysError> {
-    let place = path.display().to_string();
-    let body = read_regular_file(path, MAX_BYTES as u64)
-        .map_err(|source| KeysError::File { path: place.clone(), source })?;
-    parse(&place, &body)
-}
-
-fn parse(place: &str, body: &[u8]) -> Result<Vec<Key>, KeysError> {
-    let set: JwkSet = serde_json::from_slice(body)
-        .map_err(|source| KeysError::Format { place: place.to_owned(), source })?;
-    let keys: Vec<_> = set.keys.iter().take(MAX_KEYS).filter_map(key_of).collect();
-    if keys.is_empty() { Err(KeysError::NoKey(place.to_owned())) } else { Ok(keys) }
-}
-
-/// Converts a JWK; `None` if it is not for one of the accepted signatures.
-fn key_of(jwk: &Jwk) -> Option<Key> {
-    if jwk.common.public_key_use.as_ref().is_some_and(|purpose| *purpose != PublicKeyUse::Signature) {
-        return None;
-    }
-    let algorithm = match &jwk.algorithm {
-        AlgorithmParameters::RSA(_) => Algorithm::RS256,
-        AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P256 => Algorithm::ES256,
-        AlgorithmParameters::OctetKeyPair(curve) if curve.curve == EllipticCurve::Ed25519 => Algorithm::EdDSA,
-        _ => return None,
-    };
-    let named = jwk.common.key_algorithm.as_ref();
-    if named.is_some_and(|named| named.to_string() != format!("{algorithm:?}")) {
-        return None;
-    }
-    Some(Key { id: jwk.common.key_id.clone(), algorithm, decoding: DecodingKey::from_jwk(jwk).ok()? })
 }

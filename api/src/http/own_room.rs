@@ -32,9 +32,9 @@ impl OwnRoom {
     }
 }
 
-/// The address of a client without what it can choose itself: a client with IPv6 usually has a whole network of 64 bits.
+/// The address of a client without what it can choose itself: a client with IPv6 often has a network of 56 bits.
 pub(super) fn network_of(peer: IpAddr) -> IpAddr {
-    const NETWORK: u128 = u128::MAX << 64;
+    const NETWORK: u128 = u128::MAX << 72;
     match peer.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & NETWORK).into(),
         address @ IpAddr::V4(_) => address,

@@ -29,7 +29,7 @@ pub(super) struct Lookups<P> {
 
 #[derive(Debug)]
 struct Waiting<P> {
-    /// The hash that a caller asks for, one for each. Some of the callers have their answer already, or have gone.
+    /// The hashes that are asked for. Some of them were asked for by callers that have gone.
     turns: Turns<P, SecretHash>,
     /// The callers without an answer, also while the query for their hash is under way.
     callers: FxHashMap<SecretHash, Vec<oneshot::Sender<Answer>>>,
@@ -54,11 +54,15 @@ impl<P: Clone + Eq + Hash> Lookups<P> {
         let (caller, answered) = oneshot::channel();
         {
             let mut waiting = self.waiting();
-            if waiting.turns.is_full_for(party, self.most) {
-                return Err(Unavailable::Overloaded);
+            if let Some(others) = waiting.callers.get_mut(&hash) {
+                others.push(caller);
+            } else {
+                if waiting.turns.is_full_for(party, self.most) {
+                    return Err(Unavailable::Overloaded);
+                }
+                waiting.turns.push_back(party, hash);
+                waiting.callers.insert(hash, vec![caller]);
             }
-            waiting.turns.push_back(party, hash);
-            waiting.callers.entry(hash).or_default().push(caller);
         }
         self.added.notify_one();
         // The task ends only with the process.
@@ -81,6 +85,7 @@ impl<P: Clone + Eq + Hash> Lookups<P> {
         while hashes.len() < most
             && let Some(hash) = turns.pop()
         {
+            // It may be there twice, if those who asked for it first had gone before.
             if hashes.contains(&hash) {
                 continue;
             }
