@@ -66,12 +66,11 @@ impl Files {
         paths: Vec<PathBuf>,
         mut apply: impl FnMut(&[Vec<u8>]) -> Result<Vec<PathBuf>, Failure> + Send + 'static,
     ) -> Result<&mut Watched, Failure> {
-        let named = read_all(&paths)
-            .map_err(Failure::from)
-            .and_then(|contents| apply(&contents))
-            .map_err(|error| format!("{} ({setting}): {}", names(&paths), with_causes(&*error)))?;
-        let seen = [read_all(&paths), read_all(&named)];
-        let (apply, validity) = (Box::new(apply), Validity::Valid);
+        let own = read_all(&paths);
+        let applied = own.clone().map_err(Failure::from).and_then(|own| apply_named(&mut apply, &own));
+        let (named, seen_named) =
+            applied.map_err(|error| format!("{} ({setting}): {}", names(&paths), with_causes(&*error)))?;
+        let (apply, validity, seen) = (Box::new(apply), Validity::Valid, [own, seen_named]);
         let last = self.0.len();
         self.0.push(Watched { setting, paths, apply, named, seen, withdraw: None, validity });
         Ok(&mut self.0[last])
@@ -107,19 +106,16 @@ impl Watched {
         }
         // Files that were named before may be gone because they are no longer named.
         let applied = match &now[0] {
-            Ok(contents) => (self.apply)(contents).map_err(|error| with_causes(&*error)),
+            Ok(own) => apply_named(&mut self.apply, own).map_err(|error| with_causes(&*error)),
             Err(error) => Err(error.clone()),
         };
         let (setting, files) = (self.setting, names(&self.paths));
         match applied {
-            Ok(named) => {
+            Ok((named, seen_named)) => {
                 tracing::info!(setting, files, "read again after a change");
                 self.validity = Validity::Valid;
-                self.seen = now;
-                if named != self.named {
-                    self.named = named;
-                    self.seen[1] = read_all(&self.named);
-                }
+                let [own, _] = now;
+                (self.named, self.seen) = (named, [own, seen_named]);
             }
             Err(error) if self.withdraw.is_some() => self.withdraw(&error, at),
             Err(error) => {
@@ -156,6 +152,20 @@ impl Watched {
             Validity::InvalidSince(_) | Validity::Withdrawn => {}
         }
     }
+}
+
+/// Applies the contents of a setting's own files. Returns the files that they name, with contents that are not newer than those applied.
+fn apply_named(
+    apply: &mut impl FnMut(&[Vec<u8>]) -> Result<Vec<PathBuf>, Failure>,
+    own: &[Vec<u8>],
+) -> Result<(Vec<PathBuf>, Contents), Failure> {
+    let named = apply(own)?;
+    if named.is_empty() {
+        return Ok((named, Ok(Vec::new())));
+    }
+    // Only now it is known which files have to be read before they are applied. Otherwise a change in between would never count.
+    let contents = read_all(&named);
+    Ok((apply(own)?, contents))
 }
 
 fn names(paths: &[PathBuf]) -> String {
@@ -270,5 +280,53 @@ mod tests {
             files.0[0].check(start + Duration::from_secs(seconds));
         }
         assert_eq!(*log.0.lock().unwrap(), ["one", "one"]);
+    }
+
+    /// Watches a file that names another one, or none. `meanwhile` is called whenever they were applied.
+    fn watch_naming(path: &Path, meanwhile: impl Fn() + Send + 'static) -> (Files, Log) {
+        let (mut files, log) = (Files::default(), Log::default());
+        let applied = log.clone();
+        let apply = move |contents: &[Vec<u8>]| {
+            let name = str::from_utf8(&contents[0])?;
+            let named: Vec<_> = (!name.is_empty()).then(|| PathBuf::from(name)).into_iter().collect();
+            let text = named.iter().map(std::fs::read_to_string).collect::<Result<String, _>>()?;
+            meanwhile();
+            applied.add(&text);
+            Ok(named)
+        };
+        files.read("S", vec![path.to_owned()], apply).unwrap();
+        (files, log)
+    }
+
+    /// Kubernetes replaces all files of a mount at once.
+    #[test]
+    fn a_file_that_is_no_longer_named_may_be_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, key] = ["rules", "key"].map(|name| folder.path().join(name));
+        std::fs::write(&key, "key").unwrap();
+        std::fs::write(&path, key.to_str().unwrap()).unwrap();
+        let (mut files, log) = watch_naming(&path, || ());
+        std::fs::write(&path, "").unwrap();
+        std::fs::remove_file(&key).unwrap();
+        files.0[0].check(Instant::now());
+        assert_eq!(log.0.lock().unwrap().last().unwrap(), "");
+    }
+
+    #[test]
+    fn a_change_while_files_are_applied_counts_at_the_next_check() {
+        let folder = tempfile::tempdir().unwrap();
+        let [path, key] = ["rules", "key"].map(|name| folder.path().join(name));
+        std::fs::write(&key, "one").unwrap();
+        std::fs::write(&path, key.to_str().unwrap()).unwrap();
+        let changed = key.clone();
+        let (mut files, log) = watch_naming(&path, move || std::fs::write(&changed, "two").unwrap());
+        files.0[0].check(Instant::now());
+        assert_eq!(log.0.lock().unwrap().last().unwrap(), "two");
+
+        std::fs::write(&path, "").unwrap();
+        let (named, changed) = (key.to_str().unwrap().to_owned(), path.clone());
+        let (mut files, log) = watch_naming(&path, move || std::fs::write(&changed, &named).unwrap());
+        files.0[0].check(Instant::now());
+        assert_eq!(*log.0.lock().unwrap().last().unwrap(), "two");
     }
 }

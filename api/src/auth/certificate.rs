@@ -11,6 +11,9 @@ use x509_cert::{
 
 use super::authorities::Authorities;
 
+/// The most alternative names of a certificate that counts. Each request compares them with each rule.
+const MOST_NAMES: usize = 100;
+
 /// A client certificate.
 #[derive(Debug, Clone)]
 pub(crate) struct ClientCertificate {
@@ -79,7 +82,7 @@ impl ClientCertificate {
         &self.authorities
     }
 
-    /// Reads a certificate that these authorities verified; `None` if it is malformed.
+    /// Reads a certificate that these authorities verified; `None` if it is malformed, or has too many names.
     pub(crate) fn read(der: &[u8], authorities: Authorities) -> Option<Self> {
         let certificate = Certificate::from_der(der).ok()?;
         let certificate = certificate.tbs_certificate();
@@ -90,6 +93,9 @@ impl ClientCertificate {
             _ => None,
         };
         let names = names.map(|(_, SubjectAltName(names))| names).unwrap_or_default();
+        if names.len() > MOST_NAMES {
+            return None;
+        }
         let written: Result<Vec<_>, _> = names.iter().map(Encode::to_der).collect();
         let mut alternatives: Vec<_> = written.ok()?.iter().map(|name| STANDARD.encode(name)).collect();
         alternatives.sort_unstable();

@@ -29,7 +29,7 @@ const MAX_AGE: Duration = Duration::from_mins(15);
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
     source: KeySource,
-    current: Arc<RwLock<Arc<Vec<Key>>>>,
+    current: Arc<RwLock<Option<Arc<Vec<Key>>>>>,
     /// Locked during a read.
     reads: Arc<Mutex<Reads>>,
 }
@@ -60,7 +60,8 @@ impl Reads {
 /// The keys of an issuer that may have signed a token.
 #[derive(Debug)]
 pub(super) struct FittingKeys {
-    keys: Arc<Vec<Key>>,
+    /// `None` if none could be read yet.
+    keys: Option<Arc<Vec<Key>>>,
     id: Option<String>,
     algorithm: Algorithm,
 }
@@ -71,7 +72,7 @@ impl FittingKeys {
         let fits = move |key: &&Key| {
             key.algorithm == *algorithm && (id.is_none() || key.id.is_none() || key.id == *id)
         };
-        keys.iter().filter(fits).map(|key| &key.decoding)
+        keys.iter().flat_map(|keys| keys.iter()).filter(fits).map(|key| &key.decoding)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -89,9 +90,12 @@ impl Keys {
         let same = before.iter().find(|keys| keys.source == *source);
         let (keys, read) = match (source, same) {
             (KeySource::Url(_), Some(same)) => return Ok(same.clone()),
-            (KeySource::Url(_), None) => (Vec::new(), None),
+            (KeySource::Url(_), None) => (None, None),
             (KeySource::File(path), _) => match (read_file(path), same) {
-                (Ok(keys), _) => (keys, Some(Instant::now())),
+                (Ok(keys), None) if keys.is_empty() => {
+                    return Err(KeysError::NoKey(path.display().to_string()));
+                }
+                (Ok(keys), _) => (Some(keys), Some(Instant::now())),
                 (Err(error), Some(same)) => {
                     let error = with_causes(&error);
                     tracing::error!(
@@ -104,12 +108,13 @@ impl Keys {
             },
         };
         let reads = Reads { attempt: read, success: read };
-        let current = Arc::new(RwLock::new(keys.into()));
+        let current = Arc::new(RwLock::new(keys.map(Arc::new)));
         Ok(Self { source: source.clone(), current, reads: Arc::new(Mutex::new(reads)) })
     }
 
-    fn now(&self) -> Arc<Vec<Key>> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    /// The current keys; `None` if none could be read since the start.
+    fn now(&self) -> Option<Arc<Vec<Key>>> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The keys that may have signed a token with this header. An unknown `kid` triggers a refresh, with a limit on the rate.
@@ -123,7 +128,7 @@ impl Keys {
     ) -> Result<FittingKeys, Unavailable> {
         let mut found = FittingKeys { keys: self.now(), id, algorithm };
         self.refresh(&mut found).await;
-        if found.keys.is_empty() { Err(Unavailable::KeysOfIssuer) } else { Ok(found) }
+        if found.keys.is_some() { Ok(found) } else { Err(Unavailable::KeysOfIssuer) }
     }
 
     /// Reads the keys again if none fits, or if they are old. A request whose key is known does not wait for that, unless the keys are
@@ -158,7 +163,7 @@ impl Keys {
         reads.attempt = Some(Instant::now());
         match self.source.read().await {
             Ok(keys) => {
-                *self.current.write().unwrap_or_else(PoisonError::into_inner) = keys.into();
+                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(keys.into());
                 reads.success = Some(Instant::now());
             }
             Err(error) => {

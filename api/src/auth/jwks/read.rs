@@ -133,6 +133,8 @@ fn parse(place: &str, body: &[u8]) -> Result<Vec<Key>, KeysError> {
     let keys: Vec<_> =
         set.keys.iter().filter_map(|key| key_of(&Jwk::deserialize(key).ok()?)).take(MAX_KEYS + 1).collect();
     match keys.len() {
+        // The issuer withdraws all keys.
+        0 if set.keys.is_empty() => Ok(keys),
         0 => Err(KeysError::NoKey(place.to_owned())),
         1..=MAX_KEYS => Ok(keys),
         _ => Err(KeysError::TooMany(place.to_owned())),
@@ -178,6 +180,7 @@ mod tests {
         let keys = read(&[&odd[..], &[key(1)], &odd].concat()).unwrap();
         assert_eq!(keys.iter().map(|key| key.id.as_deref()).collect::<Vec<_>>(), [Some("1")]);
         assert!(matches!(read(&odd), Err(KeysError::NoKey(_))));
+        assert_eq!(read(&[]).unwrap().len(), 0, "all are withdrawn");
     }
 
     #[test]

@@ -113,6 +113,12 @@ impl Rules {
             if rules.issuers.iter().any(|other| other.name == issuer.name || other.iss == issuer.iss) {
                 return Err(wrong(at, "another issuer has this name, or this `issuer`"));
             }
+            if issuer.name.contains(':') {
+                return Err(wrong(
+                    at,
+                    "the name of an issuer has no `:`, which comes before the subject in the name of a caller",
+                ));
+            }
             if issuer.name.is_empty() || issuer.audience.is_empty() {
                 return Err(wrong(at, "an issuer needs a name and an audience"));
             }
@@ -219,6 +225,10 @@ mod tests {
             (
                 "[[issuer]]\nname = \"n\"\nissuer = \"i\"\naudience = \"a\"\njwks = \"x\"\nleeway = \"1d\"\n",
                 "line 6",
+            ),
+            (
+                "[[issuer]]\nname = \"a:b\"\nissuer = \"i\"\naudience = \"a\"\njwks = \"x\"\n",
+                "line 1: the name",
             ),
             ("[[rule]]\nissuer = \"x\"\nrole = \"read\"\nkeys = [\"a\\\\\"]\n", "line 4"),
         ] {

@@ -28,7 +28,8 @@ impl Rules {
         let expires_at = claims.get("exp").and_then(Value::as_f64).and_then(timestamp_of_seconds);
         let mut identity = rule.identity(who, owner, expires_at);
         if subject.is_none() {
-            identity.credential = credential(&format!("{}{}", identity.who, stable_claims(claims)));
+            // It begins like no caller's name, so it is no subject's.
+            identity.credential = credential(&format!("claims:{issuer}:{}", stable_claims(claims)));
         }
         Some(identity)
     }
@@ -178,6 +179,12 @@ role = "read"
         let one = credential(json!({"repository": "acme/one", "exp": 1, "jti": "a"}));
         assert_eq!(one, credential(json!({"jti": "b", "exp": 2, "repository": "acme/one"})), "renewed");
         assert_ne!(one, credential(json!({"repository": "acme/other", "exp": 1, "jti": "a"})));
+        let claims = stable_claims(json!({"repository": "acme/one"}).as_object().unwrap()).clone();
+        assert_ne!(
+            one,
+            credential(json!({"sub": claims, "repository": "acme/one"})),
+            "a subject like the claims"
+        );
         let with_subject = |repository: &str| credential(json!({"sub": "s", "repository": repository}));
         assert_eq!(with_subject("acme/one"), with_subject("acme/other"));
     }

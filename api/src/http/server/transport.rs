@@ -50,7 +50,9 @@ impl Transport {
         let shown = tls.get_ref().1.peer_certificates()?.first()?;
         let certificate = ClientCertificate::read(shown, authorities);
         if certificate.is_none() {
-            tracing::warn!("the names in a client certificate cannot be read; it does not count");
+            tracing::warn!(
+                "the names in a client certificate cannot be read, or are more than 100; it does not count"
+            );
         }
         certificate
     }
