@@ -73,7 +73,8 @@ async fn tenants_have_equal_shares_whatever_their_connections_and_requests() {
     let (_, turns) = watch(thread.clone(), many.chain(few).collect()).await;
     let (many, few) = turns.split_at(CLIENTS);
     let [many, few] = [many, few].map(|turns| turns.iter().sum::<usize>());
-    assert!(few > many * 8 / 2, "{few} turns of one request, {many} of eight");
+    // What is answered before anybody has to wait counts for nobody.
+    assert!(4 * few > many * 8, "{few} turns of one request, {many} of eight");
 }
 
 #[tokio::test]
