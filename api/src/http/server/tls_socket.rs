@@ -16,9 +16,9 @@ use tokio::{
 
 use super::turns::Work;
 
-/// A record takes as long as so many bytes, at most. With one, the turn of a connection has 512 records, which take two milliseconds if
-/// each changes the keys.
-pub(super) const BYTES_OF_RECORD: usize = 1024;
+/// A record takes as long as so many bytes, at most. So a turn of a connection has 256 records, which take about two milliseconds if each
+/// changes the keys.
+pub(super) const BYTES_OF_RECORD: usize = 2 * 1024;
 
 /// The socket below TLS.
 #[derive(Debug)]
