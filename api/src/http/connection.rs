@@ -159,7 +159,12 @@ impl Connection {
         self.party.set(bearer);
     }
 
-    /// Whose turns the connection takes: a number for each tenant, and 0 before the first valid credential.
+    /// Notes that a request had no valid credential.
+    pub(super) fn unset_bearer(&self) {
+        self.party.unset();
+    }
+
+    /// Whose turns the connection takes: a number for each tenant, and 0 without a valid credential.
     pub(super) fn party(&self) -> u64 {
         self.party.get()
     }

@@ -8,13 +8,18 @@ use std::{
 use db_locks_service::access::Identity;
 use rustc_hash::FxHasher;
 
-/// The tenant of the last valid credential on a connection, as a hash; 0 if there was none.
+/// The tenant of the last credential on a connection, as a hash; 0 if it was not valid, or if there was none.
 #[derive(Debug, Default)]
 pub(super) struct Party(AtomicU64);
 
 impl Party {
     pub(super) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+
+    /// Notes that there is no valid credential any more.
+    pub(super) fn unset(&self) {
+        self.0.store(0, Ordering::Relaxed);
     }
 
     /// Sets the tenant of a bearer. Who may act for all tenants counts as one of its own.

@@ -171,11 +171,7 @@ async fn run_http2<C: Future>(
     client: &Connection,
     mut connection: Pin<&mut C>,
 ) -> C::Output {
-    poll_fn(|cx| {
-        running.busy().set_party(client.party());
-        running.poll(cx, streams, |cx| connection.as_mut().poll(cx))
-    })
-    .await
+    poll_fn(|cx| running.poll(cx, streams, || client.party(), |cx| connection.as_mut().poll(cx))).await
 }
 
 /// Answers the requests of one connection.

@@ -13,8 +13,9 @@ use super::{
 
 /// The beginning of the HTTP/2 preface. No method of the service begins like this.
 const PREFACE: [u8; 3] = *b"PRI";
-/// The pause before the next look, if the preface arrived in pieces.
+/// The pauses before the next looks, if the preface arrives in pieces: the first one, which doubles, and the longest one.
 const RECHECK_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The protocols.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +49,7 @@ pub(super) async fn detect(
 
 async fn by_first_bytes(tcp: &TcpStream) -> io::Result<Protocol> {
     let mut first = [0; PREFACE.len()];
+    let mut pause = RECHECK_PAUSE;
     loop {
         let count = tcp.peek(&mut first).await?;
         if count == PREFACE.len() && first == PREFACE {
@@ -57,7 +59,8 @@ async fn by_first_bytes(tcp: &TcpStream) -> io::Result<Protocol> {
         if count == 0 || first[..count] != PREFACE[..count] {
             return Ok(Protocol::Http1);
         }
-        sleep(RECHECK_PAUSE).await;
+        sleep(pause).await;
+        pause = LONGEST_PAUSE.min(2 * pause);
     }
 }
 

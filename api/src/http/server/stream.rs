@@ -176,8 +176,12 @@ impl AsyncRead for ClientStream {
         if this.input.has_refused() {
             return Poll::Ready(this.input.read_refusal(buffer));
         }
+        if this.work.has_more() {
+            // The turn is over. h2 asks again for each request that it has read before.
+            return Poll::Pending;
+        }
         if this.control_frames.work.ends_turn() {
-            this.work.end_turn(cx);
+            this.work.end_long_turn(cx);
             return Poll::Pending;
         }
         ready!(this.work.poll_room(cx));

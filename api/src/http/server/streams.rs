@@ -113,24 +113,23 @@ impl Running {
         Self { streams: FuturesUnordered::new(), busy: Busy::until_known(turns, work) }
     }
 
-    /// The turns of the connection.
-    pub(super) const fn busy(&mut self) -> &mut Busy {
-        &mut self.busy
-    }
-
     /// Polls the streams, then the connection, which writes their answers. New streams that are too many for a turn wait for the next one.
     pub(super) fn poll<T>(
         &mut self,
         cx: &mut Context<'_>,
         streams: &Streams,
+        party: impl Fn() -> u64,
         mut connection: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
         loop {
+            // A request of the last turn may have shown whose turns these are.
+            self.busy.set_party(party());
             let mut turn = ready!(self.busy.poll_turn(cx));
             let has_more = loop {
                 while let Poll::Ready(Some(())) = self.streams.poll_next_unpin(cx) {}
                 let polled = connection(cx);
                 if polled.is_ready() {
+                    self.busy.end(turn, false);
                     return polled;
                 }
                 let new = &mut streams.new_ones().streams;
@@ -171,13 +170,18 @@ mod tests {
         let work = Work::default();
         let mut running = Running::new(turns, work.clone());
         let mut polls = 0;
-        let polled = running.poll(&mut cx, &streams, |cx| {
-            polls += 1;
-            work.end_turn(cx);
-            streams.spawner().execute(pending());
-            assert!(other.poll_turn(cx).is_pending(), "this one has the turn");
-            Poll::<()>::Pending
-        });
+        let polled = running.poll(
+            &mut cx,
+            &streams,
+            || 0,
+            |cx| {
+                polls += 1;
+                work.end_turn(cx);
+                streams.spawner().execute(pending());
+                assert!(other.poll_turn(cx).is_pending(), "this one has the turn");
+                Poll::<()>::Pending
+            },
+        );
         assert!(polled.is_pending());
         assert!(other.poll_turn(&mut cx).is_ready());
         assert_eq!(polls, 1);

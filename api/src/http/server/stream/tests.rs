@@ -102,6 +102,20 @@ async fn frames_without_end_take_a_poll_for_each_piece() {
     assert_turns_end_after(MOST_OF_TURN * HEADERS, requests.collect()).await;
 }
 
+/// h2 reads again before it hands out each request that it has read.
+#[tokio::test]
+async fn a_turn_that_has_ended_reads_no_more() {
+    let (mut client, mut stream) = connect(true).await;
+    let requests: Vec<_> = (0..FRAMES).flat_map(|number| request(2 * number + 1)).collect();
+    client.write_all(&[PREFACE, &requests].concat()).await.unwrap();
+    let mut busy = Busy::new(stream.turns.clone(), stream.work.clone());
+    stream.transport.tcp().readable().await.unwrap();
+    assert!(poll(&mut stream) > 0);
+    assert_eq!(poll(&mut stream), 0);
+    assert!(ends_turn(&mut busy));
+    assert!(poll(&mut stream) > 0, "the next turn reads on");
+}
+
 /// h2 itself answers malformed heads, of which each byte may be a header.
 #[tokio::test]
 async fn long_heads_take_a_poll_each() {

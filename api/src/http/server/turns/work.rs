@@ -27,6 +27,7 @@ pub(in crate::http::server) struct Work(Arc<Counts>);
 #[derive(Debug, Default)]
 struct Counts {
     bytes: AtomicUsize,
+    is_long: AtomicBool,
     has_more: AtomicBool,
 }
 
@@ -52,19 +53,27 @@ impl Work {
         cx.waker().wake_by_ref();
     }
 
+    /// Ends the turn after frames that take as long as the most requests of a turn.
+    pub(in crate::http::server) fn end_long_turn(&self, cx: &Context<'_>) {
+        self.0.is_long.store(true, Ordering::Relaxed);
+        self.end_turn(cx);
+    }
+
     /// Whether the turn was ended so.
     pub(in crate::http::server) fn has_more(&self) -> bool {
         self.0.has_more.load(Ordering::Relaxed)
     }
 
-    /// The number of requests that take as long as the bytes of the turn.
+    /// The number of requests that take as long as the bytes and frames of the turn.
     pub(super) fn requests(&self) -> usize {
-        self.0.bytes.load(Ordering::Relaxed) / BYTES_OF_REQUEST
+        let of_frames = if self.0.is_long.load(Ordering::Relaxed) { MOST } else { 0 };
+        of_frames.max(self.0.bytes.load(Ordering::Relaxed) / BYTES_OF_REQUEST)
     }
 
     /// Begins to count the next turn.
     pub(super) fn clear(&self) {
         self.0.bytes.store(0, Ordering::Relaxed);
+        self.0.is_long.store(false, Ordering::Relaxed);
         self.0.has_more.store(false, Ordering::Relaxed);
     }
 }

@@ -96,6 +96,16 @@ async fn small_requests_count_one_each_and_large_ones_for_their_bytes() {
     }
 }
 
+#[test]
+fn a_turn_that_frames_have_ended_counts_as_the_most_requests() {
+    let work = Work::default();
+    work.add(2 * BYTES_OF_REQUEST);
+    work.end_long_turn(&Context::from_waker(noop_waker_ref()));
+    assert_eq!((work.requests(), work.has_more()), (MOST, true));
+    work.clear();
+    assert_eq!((work.requests(), work.has_more()), (0, false));
+}
+
 #[tokio::test]
 async fn a_connection_with_more_bytes_than_a_turn_may_have_is_busy() {
     let thread = Thread::new();
