@@ -245,12 +245,29 @@ impl Authentication {
                 found.ok_or_else(|| Problem::unauthorized(true))
             }
             CredentialLookup::Jwt { token, hash } => {
-                let jwts = self.jwts().ok_or_else(|| Problem::unauthorized(true))?;
-                jwts.check(token, hash, client).await.map_err(|refused| match refused {
+                let checked = self.check_jwt(token, hash, client).await;
+                checked.map_err(|refused| match refused {
                     Refused::Unchecked(reason) => reason.into(),
                     Refused::Invalid => Problem::unauthorized(true),
                     Refused::NoRule => Problem::forbidden("No rule matches the claims of the token."),
                 })
+            }
+        }
+    }
+
+    /// Checks a JWT by the current rules.
+    async fn check_jwt(
+        &self,
+        token: String,
+        hash: SecretHash,
+        client: Option<IpAddr>,
+    ) -> Result<Arc<Identity>, Refused> {
+        loop {
+            let jwts = self.jwts().ok_or(Refused::Invalid)?;
+            let checked = Arc::clone(&jwts).check(token.clone(), hash, client).await;
+            // Not by rules that were replaced while the token waited for its check.
+            if self.jwts().is_some_and(|now| Arc::ptr_eq(&now, &jwts)) {
+                return checked;
             }
         }
     }

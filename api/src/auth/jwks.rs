@@ -137,12 +137,10 @@ impl Keys {
         let reads = match Arc::clone(&self.reads).try_lock_owned() {
             Ok(reads) => reads,
             Err(_) if !found.is_empty() => return,
-            Err(_) => {
-                let reads = Arc::clone(&self.reads).lock_owned().await;
-                found.keys = self.now();
-                reads
-            }
+            Err(_) => Arc::clone(&self.reads).lock_owned().await,
         };
+        // They may have been read meanwhile.
+        self.update(found);
         let is_url = matches!(self.source, KeySource::Url(_));
         let none_fits = found.is_empty();
         if !reads.are_due(none_fits) || !(is_url || none_fits) {
@@ -154,8 +152,13 @@ impl Keys {
         let reading = tokio::spawn(self.clone().read(reads));
         if waits {
             let _ = reading.await;
-            found.keys = self.now();
+            self.update(found);
         }
+    }
+
+    /// Takes the current keys in place of those that were found before.
+    pub(super) fn update(&self, found: &mut FittingKeys) {
+        found.keys = self.now();
     }
 
     /// Reads the keys.

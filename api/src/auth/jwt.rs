@@ -10,6 +10,7 @@ use jsonwebtoken::{Algorithm, TokenData, Validation, decode, decode_header, get_
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio::task::spawn_blocking;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     check_turns::{CheckTurns, Party},
@@ -50,13 +51,15 @@ struct FirstClaims {
 
 impl Jwts {
     /// Reads the issuers' key files. Keys of URLs are read when the first one is needed. Those that were read for the rules `before`
-    /// are kept, since the issuer may be out of reach now.
+    /// are kept, since the issuer may be out of reach now. It is remembered which tokens were valid, but each is checked again.
     pub(super) fn new(rules: Rules, before: Option<&Self>) -> Result<Self, KeysError> {
         signature::install();
-        let before = before.map_or(&[][..], |before| &before.keys);
-        let keys = rules.issuers.iter().map(|issuer| Keys::new(&issuer.jwks, before));
+        let keys_before = before.map_or(&[][..], |before| &before.keys);
+        let keys = rules.issuers.iter().map(|issuer| Keys::new(&issuer.jwks, keys_before));
         let keys = keys.collect::<Result<_, _>>()?;
-        Ok(Self { rules, keys, known: KnownJwts::default(), turns: Arc::default() })
+        let known = before.map_or_else(KnownJwts::default, |before| before.known.unchecked());
+        let turns = before.map_or_else(Arc::default, |before| Arc::clone(&before.turns));
+        Ok(Self { rules, keys, known, turns })
     }
 
     /// Whether a token has the form of a JWT: three parts, the first of them a JSON object.
@@ -88,7 +91,22 @@ impl Jwts {
         if left(claims.exp, self.rules.issuers[issuer].leeway).is_none() {
             return Err(Refused::Invalid);
         }
-        let keys = self.keys[issuer].find(header.kid, header.alg).await.map_err(Refused::Unchecked)?;
+        // In a task of its own: a connection is polled in its turns only, and others wait while this one may read or check.
+        let checking =
+            tokio::spawn(self.check_signature(token, hash, (header.kid, header.alg), issuer, client));
+        // Neither begins while the service ends.
+        AbortOnDropHandle::new(checking).await.unwrap_or(Err(Refused::Unchecked(Unavailable::ShuttingDown)))
+    }
+
+    async fn check_signature(
+        self: Arc<Self>,
+        token: String,
+        hash: SecretHash,
+        (key, algorithm): (Option<String>, Algorithm),
+        issuer: usize,
+        client: Option<IpAddr>,
+    ) -> Result<Arc<Identity>, Refused> {
+        let mut keys = self.keys[issuer].find(key, algorithm).await.map_err(Refused::Unchecked)?;
         if keys.is_empty() {
             return Err(Refused::Invalid);
         }
@@ -101,16 +119,16 @@ impl Jwts {
             // With another request, while this one waited.
             return Ok(identity);
         }
+        self.keys[issuer].update(&mut keys);
         let verifying = spawn_blocking(move || {
             let _turn = turn;
-            let verified = self.verify(&token, &self.rules.issuers[issuer], header.alg, &keys);
+            let verified = self.verify(&token, &self.rules.issuers[issuer], algorithm, &keys);
             match &verified {
                 Ok((identity, left)) => self.known.remember(hash, identity, *left),
                 Err(_) => self.known.forget(&hash),
             }
             verified.map(|(identity, _)| identity)
         });
-        // It is not begun while the service ends.
         verifying.await.unwrap_or(Err(Refused::Unchecked(Unavailable::ShuttingDown)))
     }
 
@@ -151,8 +169,70 @@ fn validation(issuer: &Issuer, algorithm: jsonwebtoken::Algorithm) -> Validation
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
+    use std::task::Context;
+
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+    use futures_util::task::noop_waker_ref;
+    use ring::{
+        rand::SystemRandom,
+        signature::{Ed25519KeyPair, KeyPair},
+    };
+    use serde_json::json;
+
     use super::*;
+
+    /// Rules with one issuer, and its key.
+    fn issuer() -> (Arc<Jwts>, Ed25519KeyPair) {
+        let key = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+        let key = Ed25519KeyPair::from_pkcs8(key.as_ref()).unwrap();
+        let public = URL_SAFE_NO_PAD.encode(key.public_key());
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let keys = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "x": public}]});
+        std::fs::write(&file, keys.to_string()).unwrap();
+        let rules = format!(
+            "[[issuer]]\nname = \"n\"\nissuer = \"i\"\naudience = \"a\"\njwks = {:?}\n\
+             [[rule]]\nissuer = \"n\"\nclaims = {{ sub = \"*\" }}\nrole = \"read\"\n",
+            file.path()
+        );
+        (Arc::new(Jwts::new(Rules::read(&rules).unwrap(), None).unwrap()), key)
+    }
+
+    fn sign(key: &Ed25519KeyPair, subject: &str) -> String {
+        let claims = json!({"iss": "i", "aud": "a", "exp": get_current_timestamp() + 600, "sub": subject});
+        let [header, claims] =
+            [json!({"alg": "EdDSA"}), claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
+        let message = format!("{header}.{claims}");
+        format!("{message}.{}", URL_SAFE_NO_PAD.encode(key.sign(message.as_bytes())))
+    }
+
+    fn check(
+        jwts: &Arc<Jwts>,
+        token: String,
+    ) -> impl Future<Output = Result<Arc<Identity>, Refused>> + use<> {
+        let hash = SecretHash::of(token.as_bytes());
+        Arc::clone(jwts).check(token, hash, None)
+    }
+
+    /// A connection waits for its turn to be polled, for as long as others flood the service.
+    #[tokio::test]
+    async fn a_request_that_is_not_polled_delays_no_check_of_another() {
+        let (jwts, key) = issuer();
+        let turn = jwts.turns.take(Party::Client(None)).await.unwrap();
+        let mut unpolled = Box::pin(check(&jwts, sign(&key, "a")));
+        assert!(unpolled.as_mut().poll(&mut Context::from_waker(noop_waker_ref())).is_pending());
+        let mut other = Box::pin(check(&jwts, sign(&key, "b")));
+        assert!(other.as_mut().poll(&mut Context::from_waker(noop_waker_ref())).is_pending());
+        // The runtime's only thread polls both tasks, so both wait for the turn.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        drop(turn);
+        let checked = tokio::time::timeout(Duration::from_secs(10), other).await.unwrap();
+        assert_eq!(&*checked.unwrap().who, "jwt:n:b");
+        unpolled.await.unwrap();
+    }
 
     #[test]
     #[expect(clippy::cast_precision_loss, reason = "seconds since 1970")]

@@ -23,7 +23,7 @@ const REMEMBERED_FOR: Duration = Duration::from_hours(24);
 #[derive(Debug, Default)]
 pub(super) struct KnownJwts(Mutex<HashMap<SecretHash, KnownJwt>>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct KnownJwt {
     identity: Arc<Identity>,
     /// When the last check no longer counts.
@@ -61,6 +61,14 @@ impl KnownJwts {
         }
         let (until, ends) = (now + left.min(RECHECK_AFTER), now + left.min(REMEMBERED_FOR));
         known.insert(hash, KnownJwt { identity: Arc::clone(identity), until, ends });
+    }
+
+    /// The same tokens, each of which has to be checked again.
+    pub(super) fn unchecked(&self) -> Self {
+        let mut known = self.known().clone();
+        let now = Instant::now();
+        known.values_mut().for_each(|jwt| jwt.until = now);
+        Self(Mutex::new(known))
     }
 
     /// Forgets a token that is no longer valid.
@@ -122,6 +130,8 @@ mod tests {
             assert_eq!(known, (is_checked, is_remembered), "{after} of {left} s");
         }
         jwts.remember(hash(1), &identity, Duration::from_secs(9));
+        let again = jwts.unchecked();
+        assert!(again.checked(&hash(1)).is_none() && again.remembered(&hash(1)).is_some());
         jwts.forget(&hash(1));
         assert!(jwts.remembered(&hash(1)).is_none());
     }

@@ -124,6 +124,10 @@ impl Glob {
         let same = self.text.bytes().zip(text.bytes()).take_while(is_same).count();
         let (_, pieces) = self.text.split_at(same);
         let (_, rest) = text.split_at(same);
+        if pieces.bytes().next().is_some_and(|own| own.is_ascii() && !matches!(own, b'*' | b'?' | b'\\')) {
+            // It is another character than the text's, or the text is over.
+            return false;
+        }
         pieces == "*" || search::fits(Pieces(pieces.chars()), rest)
     }
 

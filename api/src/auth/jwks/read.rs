@@ -52,9 +52,6 @@ pub enum KeysError {
     /// The answer of the URL is too large.
     #[error("{0}: the set of keys is too large")]
     TooLarge(String),
-    /// The set has too many keys: each may have to be tried.
-    #[error("{0}: it has more than 100 keys for RS256, ES256 or EdDSA")]
-    TooMany(String),
 }
 
 /// A key that may have signed a token.
@@ -130,15 +127,17 @@ fn parse(place: &str, body: &[u8]) -> Result<Vec<Key>, KeysError> {
     let set: Set = serde_json::from_slice(body)
         .map_err(|source| KeysError::Format { place: place.to_owned(), source })?;
     // RFC 7517, 5: keys that are not understood are ignored.
-    let keys: Vec<_> =
+    let mut keys: Vec<_> =
         set.keys.iter().filter_map(|key| key_of(&Jwk::deserialize(key).ok()?)).take(MAX_KEYS + 1).collect();
-    match keys.len() {
-        // The issuer withdraws all keys.
-        0 if set.keys.is_empty() => Ok(keys),
-        0 => Err(KeysError::NoKey(place.to_owned())),
-        1..=MAX_KEYS => Ok(keys),
-        _ => Err(KeysError::TooMany(place.to_owned())),
+    if keys.is_empty() || keys.len() > MAX_KEYS {
+        // The old ones do not stay in force: the issuer may have withdrawn them.
+        tracing::warn!(
+            place,
+            "a set has no key for RS256, ES256 or EdDSA, or more than {MAX_KEYS}, the rest of which do not count"
+        );
     }
+    keys.truncate(MAX_KEYS);
+    Ok(keys)
 }
 
 /// Converts a JWK; `None` if it is not for one of the accepted signatures.
@@ -179,15 +178,13 @@ mod tests {
         let odd = [json!(null), json!({}), json!({"kty": "?"}), json!({"kid": 7, "kty": "OKP"})];
         let keys = read(&[&odd[..], &[key(1)], &odd].concat()).unwrap();
         assert_eq!(keys.iter().map(|key| key.id.as_deref()).collect::<Vec<_>>(), [Some("1")]);
-        assert!(matches!(read(&odd), Err(KeysError::NoKey(_))));
-        assert_eq!(read(&[]).unwrap().len(), 0, "all are withdrawn");
+        assert_eq!([&odd[..], &[]].map(|keys| read(keys).unwrap().len()), [0, 0], "all are withdrawn");
     }
 
     #[test]
-    fn a_set_with_more_keys_than_can_be_tried_is_refused() {
+    fn no_more_keys_count_than_can_be_tried() {
         let keys: Vec<_> = (0..=MAX_KEYS).map(key).collect();
-        assert_eq!(read(&keys[1..]).unwrap().len(), MAX_KEYS);
-        assert!(matches!(read(&keys), Err(KeysError::TooMany(_))));
+        assert_eq!([&keys, &keys[1..]].map(|keys| read(keys).unwrap().len()), [MAX_KEYS; 2]);
     }
 
     #[test]

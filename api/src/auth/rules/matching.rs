@@ -22,7 +22,7 @@ impl Rules {
                     .all(|(name, glob)| claims.get(name).is_some_and(|claim| has(claim, glob)))
         };
         let rule = self.rules.iter().find(matches)?;
-        let subject = claims.get("sub").and_then(text_of);
+        let subject = claims.get("sub").and_then(text_of).filter(|subject| !subject.is_empty());
         let who = format!("jwt:{issuer}:{}", subject.as_deref().unwrap_or_default());
         let owner = rule.owner.as_deref().and_then(|template| fill_template(template, claims));
         let expires_at = claims.get("exp").and_then(Value::as_f64).and_then(timestamp_of_seconds);
@@ -185,6 +185,8 @@ role = "read"
             credential(json!({"sub": claims, "repository": "acme/one"})),
             "a subject like the claims"
         );
+        let empty = |repository: &str| credential(json!({"sub": "", "repository": repository}));
+        assert_ne!(empty("acme/one"), empty("acme/other"));
         let with_subject = |repository: &str| credential(json!({"sub": "s", "repository": repository}));
         assert_eq!(with_subject("acme/one"), with_subject("acme/other"));
     }
