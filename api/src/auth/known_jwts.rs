@@ -67,7 +67,9 @@ impl KnownJwts {
     pub(super) fn unchecked(&self) -> Self {
         let mut known = self.known().clone();
         let now = Instant::now();
-        known.values_mut().for_each(|jwt| jwt.until = now);
+        for jwt in known.values_mut() {
+            jwt.until = now;
+        }
         Self(Mutex::new(known))
     }
 

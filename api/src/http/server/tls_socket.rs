@@ -157,7 +157,7 @@ mod tests {
         let (tcp, _) = listener.accept().await.unwrap();
         let (turns, work) = (Turns::new(1), Work::default());
         let mut socket = TlsSocket::new(tcp, work.clone());
-        let sent = record(0).repeat(3 * MOST_RECORDS);
+        let sent = record(0).repeat(16 * MOST_RECORDS);
         client.write_all(&sent).await.unwrap();
         let (mut read, mut turns_taken) = (0, 0);
         while read < sent.len() {
@@ -180,6 +180,6 @@ mod tests {
             read += of_turn;
             turns_taken += 1;
         }
-        assert!(turns_taken >= 2);
+        assert!(turns_taken >= 4);
     }
 }

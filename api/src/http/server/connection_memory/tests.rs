@@ -52,7 +52,7 @@ fn the_address_with_the_most_unread_answers_loses_a_connection() {
     let all = Arc::new(ConnectionMemory::at_most(100_000));
     let is_cut = |connection: &Connection| connection.until_cut_off().now_or_never().is_some();
     for (flooding, other) in
-        [(["192.0.2.1", "192.0.2.1"], "192.0.2.2"), (["2001:db8::1", "2001:db8::2"], "2001:db8:0:1::1")]
+        [(["192.0.2.1", "192.0.2.1"], "192.0.2.2"), (["2001:db8::1", "2001:db8::2"], "2001:db8:0:100::1")]
     {
         let from = |address: &str| Connection::for_test_from(address.parse().unwrap());
         let (flooding, other) = (flooding.map(from), from(other));
