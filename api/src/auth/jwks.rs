@@ -3,7 +3,10 @@
 mod read;
 
 use std::{
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -29,54 +32,44 @@ const MAX_AGE: Duration = Duration::from_mins(15);
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
     source: KeySource,
-    current: Arc<RwLock<Option<Arc<Vec<Key>>>>>,
-    /// Locked during a read.
-    reads: Arc<Mutex<Reads>>,
+    current: Arc<RwLock<Option<Arc<KeySet>>>>,
+    /// When keys were last read, or could not be; `None` if never. Locked during a read.
+    attempt: Arc<Mutex<Option<Instant>>>,
+    /// Whether the last read failed.
+    is_failing: Arc<AtomicBool>,
 }
 
-/// The times at which keys were read; `None` if never.
-#[derive(Debug, Default)]
-struct Reads {
-    attempt: Option<Instant>,
-    success: Option<Instant>,
-}
-
-fn is_past(time: Option<Instant>, limit: Duration) -> bool {
-    time.is_none_or(|time| time.elapsed() >= limit)
-}
-
-impl Reads {
-    /// Whether keys are to be read now: because none fits a token, or because they are old.
-    fn are_due(&self, none_fits: bool) -> bool {
-        is_past(self.attempt, REFRESH_EVERY) && (none_fits || is_past(self.success, REFRESH_AT))
-    }
-
-    /// Whether the keys may no longer be used before they are read again.
-    fn are_outdated(&self) -> bool {
-        is_past(self.success, MAX_AGE)
-    }
+#[derive(Debug)]
+struct KeySet {
+    keys: Vec<Key>,
+    /// When they were read.
+    read: Instant,
 }
 
 /// The keys of an issuer that may have signed a token.
 #[derive(Debug)]
 pub(super) struct FittingKeys {
     /// `None` if none could be read yet.
-    keys: Option<Arc<Vec<Key>>>,
+    set: Option<Arc<KeySet>>,
     id: Option<String>,
     algorithm: Algorithm,
 }
 
 impl FittingKeys {
     pub(super) fn iter(&self) -> impl Iterator<Item = &DecodingKey> {
-        let Self { keys, id, algorithm } = self;
+        let Self { set, id, algorithm } = self;
         let fits = move |key: &&Key| {
             key.algorithm == *algorithm && (id.is_none() || key.id.is_none() || key.id == *id)
         };
-        keys.iter().flat_map(|keys| keys.iter()).filter(fits).map(|key| &key.decoding)
+        set.iter().flat_map(|set| &set.keys).filter(fits).map(|key| &key.decoding)
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.iter().next().is_none()
+    }
+
+    fn are_older_than(&self, age: Duration) -> bool {
+        self.set.as_ref().is_none_or(|set| set.read.elapsed() >= age)
     }
 }
 
@@ -88,14 +81,14 @@ impl Keys {
     /// If a file cannot be read, and was not read before.
     pub(super) fn new(source: &KeySource, before: &[Self]) -> Result<Self, KeysError> {
         let same = before.iter().find(|keys| keys.source == *source);
-        let (keys, read) = match (source, same) {
+        let keys = match (source, same) {
             (KeySource::Url(_), Some(same)) => return Ok(same.clone()),
-            (KeySource::Url(_), None) => (None, None),
+            (KeySource::Url(_), None) => None,
             (KeySource::File(path), _) => match (read_file(path), same) {
                 (Ok(keys), None) if keys.is_empty() => {
                     return Err(KeysError::NoKey(path.display().to_string()));
                 }
-                (Ok(keys), _) => (Some(keys), Some(Instant::now())),
+                (Ok(keys), _) => Some(keys),
                 (Err(error), Some(same)) => {
                     let error = with_causes(&error);
                     tracing::error!(
@@ -107,13 +100,19 @@ impl Keys {
                 (Err(error), None) => return Err(error),
             },
         };
-        let reads = Reads { attempt: read, success: read };
-        let current = Arc::new(RwLock::new(keys.map(Arc::new)));
-        Ok(Self { source: source.clone(), current, reads: Arc::new(Mutex::new(reads)) })
+        let now = Instant::now();
+        let read = keys.as_ref().map(|_| now);
+        let current = keys.map(|keys| Arc::new(KeySet { keys, read: now }));
+        Ok(Self {
+            source: source.clone(),
+            current: Arc::new(RwLock::new(current)),
+            attempt: Arc::new(Mutex::new(read)),
+            is_failing: Arc::default(),
+        })
     }
 
     /// The current keys; `None` if none could be read since the start.
-    fn now(&self) -> Option<Arc<Vec<Key>>> {
+    fn now(&self) -> Option<Arc<KeySet>> {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -126,30 +125,34 @@ impl Keys {
         id: Option<String>,
         algorithm: Algorithm,
     ) -> Result<FittingKeys, Unavailable> {
-        let mut found = FittingKeys { keys: self.now(), id, algorithm };
+        let mut found = FittingKeys { set: self.now(), id, algorithm };
         self.refresh(&mut found).await;
-        if found.keys.is_some() { Ok(found) } else { Err(Unavailable::KeysOfIssuer) }
+        if found.set.is_some() { Ok(found) } else { Err(Unavailable::KeysOfIssuer) }
     }
 
     /// Reads the keys again if none fits, or if they are old. A request whose key is known does not wait for that, unless the keys are
-    /// outdated.
+    /// outdated, and the issuer answered last time.
     async fn refresh(&self, found: &mut FittingKeys) {
-        let reads = match Arc::clone(&self.reads).try_lock_owned() {
-            Ok(reads) => reads,
-            Err(_) if !found.is_empty() => return,
-            Err(_) => Arc::clone(&self.reads).lock_owned().await,
+        let is_url = matches!(self.source, KeySource::Url(_));
+        let must_wait = |found: &FittingKeys| {
+            let are_outdated = is_url && found.are_older_than(MAX_AGE);
+            found.is_empty() || (are_outdated && !self.is_failing.load(Ordering::Relaxed))
+        };
+        let attempt = match Arc::clone(&self.attempt).try_lock_owned() {
+            Ok(attempt) => attempt,
+            Err(_) if !must_wait(found) => return,
+            Err(_) => Arc::clone(&self.attempt).lock_owned().await,
         };
         // They may have been read meanwhile.
         self.update(found);
-        let is_url = matches!(self.source, KeySource::Url(_));
-        let none_fits = found.is_empty();
-        if !reads.are_due(none_fits) || !(is_url || none_fits) {
+        let is_due = found.is_empty() || (is_url && found.are_older_than(REFRESH_AT));
+        if !is_due || attempt.is_some_and(|attempt| attempt.elapsed() < REFRESH_EVERY) {
             return;
         }
-        let waits = none_fits || reads.are_outdated();
+        let waits = must_wait(found);
         // In a task of its own: otherwise clients that hang up could keep the keys from ever being read. If the task panics, the
         // next request that needs keys starts another one.
-        let reading = tokio::spawn(self.clone().read(reads));
+        let reading = tokio::spawn(self.clone().read(attempt));
         if waits {
             let _ = reading.await;
             self.update(found);
@@ -158,20 +161,69 @@ impl Keys {
 
     /// Takes the current keys in place of those that were found before.
     pub(super) fn update(&self, found: &mut FittingKeys) {
-        found.keys = self.now();
+        found.set = self.now();
     }
 
     /// Reads the keys.
-    async fn read(self, mut reads: OwnedMutexGuard<Reads>) {
-        reads.attempt = Some(Instant::now());
-        match self.source.read().await {
+    async fn read(self, mut attempt: OwnedMutexGuard<Option<Instant>>) {
+        let now = Instant::now();
+        *attempt = Some(now);
+        let read = self.source.read().await;
+        self.is_failing.store(read.is_err(), Ordering::Relaxed);
+        match read {
             Ok(keys) => {
-                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(keys.into());
-                reads.success = Some(Instant::now());
+                let set = Arc::new(KeySet { keys, read: now });
+                *self.current.write().unwrap_or_else(PoisonError::into_inner) = Some(set);
             }
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "an issuer's keys cannot be read");
             }
         }
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+mod tests {
+    use std::{
+        pin::pin,
+        task::{Context, Poll},
+    };
+
+    use futures_util::task::noop_waker_ref;
+
+    use super::*;
+
+    /// Keys of a URL, with one key that was read now.
+    fn keys() -> Keys {
+        let decoding =
+            DecodingKey::from_ed_components("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo").unwrap();
+        let key = Key { id: None, algorithm: Algorithm::EdDSA, decoding };
+        let set = KeySet { keys: vec![key], read: Instant::now() };
+        Keys {
+            source: KeySource::Url("https://localhost/".to_owned()),
+            current: Arc::new(RwLock::new(Some(Arc::new(set)))),
+            attempt: Arc::default(),
+            is_failing: Arc::default(),
+        }
+    }
+
+    /// A key that the issuer withdrew must not count because somebody else waits for the answer. But an issuer that is away must not
+    /// keep everybody waiting.
+    #[tokio::test(start_paused = true)]
+    async fn outdated_keys_count_only_while_the_issuer_is_away() {
+        let keys = keys();
+        let reading = Arc::clone(&keys.attempt).lock_owned().await;
+        let is_found = || {
+            let found =
+                pin!(keys.find(None, Algorithm::EdDSA)).poll(&mut Context::from_waker(noop_waker_ref()));
+            matches!(found, Poll::Ready(Ok(found)) if !found.is_empty())
+        };
+        assert!(is_found());
+        tokio::time::advance(MAX_AGE).await;
+        assert!(!is_found(), "it waits");
+        keys.is_failing.store(true, Ordering::Relaxed);
+        assert!(is_found());
+        drop(reading);
     }
 }

@@ -121,7 +121,9 @@ where
                 enter_as(&mut self.inner, &self.shared, identity, request, &route_check, origin)
             }
             CredentialCheck::Refused(problem) => {
-                request.body().connection().unset_bearer();
+                if problem.is_unauthorized() {
+                    request.body().connection().unset_bearer();
+                }
                 self.shared.authentication_failed(origin, &problem);
                 Inner::Refused(Some(problem))
             }

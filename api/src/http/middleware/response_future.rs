@@ -187,7 +187,9 @@ where
                 enter_as(&mut lookup.service, &self.shared, identity, request, &lookup.route_check, origin)
             }
             (Err(problem), _) => {
-                lookup.connection.unset_bearer();
+                if problem.is_unauthorized() {
+                    lookup.connection.unset_bearer();
+                }
                 self.shared.authentication_failed(self.origin.as_ref(), &problem);
                 Inner::Refused(Some(problem))
             }
