@@ -19,7 +19,8 @@ use tokio::sync::{Notify, watch};
 
 pub use self::client_body::ClientBody;
 pub(super) use self::in_flight::InFlight;
-use self::party::Party;
+use self::party::LastParty;
+pub(super) use self::party::Party;
 use super::own_room::OwnRoom;
 use crate::auth::ClientCertificate;
 
@@ -72,7 +73,7 @@ pub(super) struct Connection {
     /// Whether a request had a valid credential, or none is required.
     is_known: AtomicBool,
     /// Whose turns the connection takes.
-    party: Party,
+    party: LastParty,
     /// Notified when the connection must end at once.
     cut_off: Notify,
 }
@@ -103,7 +104,7 @@ impl Connection {
             waiting: AtomicUsize::new(0),
             longest_head: AtomicUsize::new(0),
             is_known: AtomicBool::new(false),
-            party: Party::default(),
+            party: LastParty::default(),
             cut_off: Notify::const_new(),
         }
     }
@@ -156,16 +157,16 @@ impl Connection {
     /// Notes that a request had this bearer's credential.
     pub(super) fn set_bearer(&self, bearer: &Identity) {
         self.set_known();
-        self.party.set(bearer);
+        self.party.set(Some(bearer));
     }
 
     /// Notes that a request had no valid credential.
     pub(super) fn unset_bearer(&self) {
-        self.party.unset();
+        self.party.set(None);
     }
 
-    /// Whose turns the connection takes: a number for each tenant, and 0 without a valid credential.
-    pub(super) fn party(&self) -> u64 {
+    /// Whose turns the connection takes.
+    pub(super) fn party(&self) -> Party {
         self.party.get()
     }
 

@@ -117,13 +117,19 @@ fn watch_naming(path: &Path, meanwhile: impl Fn() + Send + 'static) -> (Files, L
     (files, log)
 }
 
+/// A file that names another one, whose content is "one".
+fn rules_naming_a_key(folder: &Path) -> [PathBuf; 2] {
+    let [path, key] = ["rules", "key"].map(|name| folder.join(name));
+    std::fs::write(&key, "one").unwrap();
+    std::fs::write(&path, key.to_str().unwrap()).unwrap();
+    [path, key]
+}
+
 /// Kubernetes replaces all files of a mount at once.
 #[test]
 fn a_file_that_is_no_longer_named_may_be_gone() {
     let folder = tempfile::tempdir().unwrap();
-    let [path, key] = ["rules", "key"].map(|name| folder.path().join(name));
-    std::fs::write(&key, "key").unwrap();
-    std::fs::write(&path, key.to_str().unwrap()).unwrap();
+    let [path, key] = rules_naming_a_key(folder.path());
     let (mut files, log) = watch_naming(&path, || ());
     std::fs::write(&path, "").unwrap();
     std::fs::remove_file(&key).unwrap();
@@ -134,9 +140,7 @@ fn a_file_that_is_no_longer_named_may_be_gone() {
 #[test]
 fn a_change_while_files_are_applied_counts_at_the_next_check() {
     let folder = tempfile::tempdir().unwrap();
-    let [path, key] = ["rules", "key"].map(|name| folder.path().join(name));
-    std::fs::write(&key, "one").unwrap();
-    std::fs::write(&path, key.to_str().unwrap()).unwrap();
+    let [path, key] = rules_naming_a_key(folder.path());
     let changed = key.clone();
     let (mut files, log) = watch_naming(&path, move || std::fs::write(&changed, "two").unwrap());
     files.0[0].check(Instant::now());

@@ -105,6 +105,25 @@ async fn a_client_certificate_has_at_most_three_authorities_behind_it() {
     }
 }
 
+/// Each request compares the names with each rule.
+#[tokio::test]
+async fn a_certificate_with_more_than_100_names_does_not_count() {
+    let database = Dialect::Sqlite.database().await.unwrap();
+    let (pki, rules) = with_runner();
+    std::fs::write(&rules, "[[rule]]\ncertificate = { subject = \"CN=runner-7\" }\nrole = \"read\"\n")
+        .unwrap();
+    let ca = pki.path("ca.pem");
+    let (_service, port) = serve(&pki, &database, &rules, &ca, &[]).await;
+    for (names, code) in [(100, "200"), (101, "401")] {
+        let san = (0..names).map(|name| format!("DNS:{name}.ci.acme.test")).collect::<Vec<_>>().join(",");
+        pki.certificate("runner", "/CN=runner-7", &san);
+        let [certificate, key] = ["runner.pem", "runner.key"].map(|file| pki.path(file));
+        let own = ["--cert", certificate.to_str().unwrap(), "--key", key.to_str().unwrap()];
+        let print = ["-o", "/dev/null", "-w", "%{http_code}"];
+        assert_eq!(pki.curl(port, &[&own[..], &print].concat(), "/locks").await, code, "{names} names");
+    }
+}
+
 /// Authorities sign one subject for several machines: each has its own grants.
 #[tokio::test]
 async fn certificates_of_one_subject_with_other_names_are_other_credentials() {

@@ -106,15 +106,21 @@ async fn the_keys_of_an_issuer_come_from_its_https_url() {
     assert_eq!(issuer.asked.load(Ordering::SeqCst), 1, "its certificate is of an unknown authority");
 }
 
-/// Otherwise anybody could keep all callers with a JWT out, or a withdrawn key valid.
-#[tokio::test]
-async fn a_client_that_hangs_up_does_not_end_the_reading_of_keys() {
+/// An issuer with one key, and a service with its rules.
+async fn with_key() -> (Pki, Issuer, Key, Ruled) {
     let pki = Pki::new();
     pki.certificate("issuer", "/CN=localhost", "DNS:localhost");
     let issuer = Issuer::start(&pki).await;
     let key = Key::ec();
     *issuer.keys.lock().unwrap() = json!([key.jwk("1")]);
     let ruled = issuer.service(&pki, true).await;
+    (pki, issuer, key, ruled)
+}
+
+/// Otherwise anybody could keep all callers with a JWT out, or a withdrawn key valid.
+#[tokio::test]
+async fn a_client_that_hangs_up_does_not_end_the_reading_of_keys() {
+    let (_pki, issuer, key, ruled) = with_key().await;
     let watcher = Client::connecting_anew(ruled.service.port());
     let before = connections(&watcher).await;
 
@@ -138,12 +144,7 @@ async fn a_client_that_hangs_up_does_not_end_the_reading_of_keys() {
 /// An issuer may be out of reach when somebody changes another rule.
 #[tokio::test]
 async fn keys_from_a_url_outlive_a_change_of_the_rules() {
-    let pki = Pki::new();
-    pki.certificate("issuer", "/CN=localhost", "DNS:localhost");
-    let issuer = Issuer::start(&pki).await;
-    let key = Key::ec();
-    *issuer.keys.lock().unwrap() = json!([key.jwk("1")]);
-    let mut ruled = issuer.service(&pki, true).await;
+    let (_pki, issuer, key, mut ruled) = with_key().await;
     let guest = key.sign("1", &github(&json!({"ref": "refs/heads/next"})));
     ruled.ask(&guest).await.problem(403, "forbidden");
 

@@ -121,10 +121,7 @@ where
                 enter_as(&mut self.inner, &self.shared, identity, request, &route_check, origin)
             }
             CredentialCheck::Refused(problem) => {
-                if problem.is_unauthorized() {
-                    request.body().connection().unset_bearer();
-                }
-                self.shared.authentication_failed(origin, &problem);
+                self.shared.refused(request.body().connection(), origin, &problem);
                 Inner::Refused(Some(problem))
             }
             CredentialCheck::LookUp(lookup) => {

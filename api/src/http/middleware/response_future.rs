@@ -187,10 +187,7 @@ where
                 enter_as(&mut lookup.service, &self.shared, identity, request, &lookup.route_check, origin)
             }
             (Err(problem), _) => {
-                if problem.is_unauthorized() {
-                    lookup.connection.unset_bearer();
-                }
-                self.shared.authentication_failed(self.origin.as_ref(), &problem);
+                self.shared.refused(&lookup.connection, self.origin.as_ref(), &problem);
                 Inner::Refused(Some(problem))
             }
             (Ok(_), None) => Inner::Refused(None),

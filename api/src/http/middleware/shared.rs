@@ -20,7 +20,7 @@ use crate::{
     http::{
         ApiConfig, TrustedProxies,
         audit::HttpAudit,
-        connection::ClientBody,
+        connection::{ClientBody, Connection},
         metrics::{HttpMetrics, RouteIndex},
         own_room::network_of,
     },
@@ -71,6 +71,14 @@ impl Shared {
     pub(super) fn client_network(&self, request: &Request<ClientBody>) -> IpAddr {
         let peer = request.body().connection().peer();
         network_of(self.trusted_proxies.client_of(peer, request.headers()))
+    }
+
+    /// Notes that the credential of a request was refused, or could not be checked.
+    pub(super) fn refused(&self, connection: &Connection, origin: Option<&Arc<Origin>>, problem: &Problem) {
+        if problem.is_unauthorized() {
+            connection.unset_bearer();
+        }
+        self.authentication_failed(origin, problem);
     }
 
     /// Records a request that was refused because of its credential.

@@ -18,6 +18,7 @@ use super::{
     connection_memory::Counted,
     turns::{Busy, Turns, Work},
 };
+use crate::http::connection::Party;
 
 /// The time limit for a client to read a whole answer. With HTTP/2 the client controls the flow, and could stop it forever.
 const TAKEN_WITHIN: Duration = Duration::from_mins(2);
@@ -118,7 +119,7 @@ impl Running {
         &mut self,
         cx: &mut Context<'_>,
         streams: &Streams,
-        party: impl Fn() -> u64,
+        party: impl Fn() -> Party,
         mut connection: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
         loop {
@@ -173,7 +174,7 @@ mod tests {
         let polled = running.poll(
             &mut cx,
             &streams,
-            || 0,
+            || Party::UNKNOWN,
             |cx| {
                 polls += 1;
                 work.end_turn(cx);

@@ -41,9 +41,9 @@ pub(super) use self::{
 };
 use self::{
     line::{Entering, Line},
-    parties::Party,
     queue::Permit,
 };
+use crate::http::connection::Party;
 
 /// The most requests at once of a connection that is not busy.
 const FEW: usize = 2;
@@ -126,7 +126,7 @@ impl Busy {
     /// A new connection is not busy. Its socket counts the `work`.
     pub(super) fn new(turns: Turns, work: Work) -> Self {
         let last = turns.time.load(Ordering::Relaxed);
-        Self { turns, work, left: 0, last, party: 0, next: None }
+        Self { turns, work, left: 0, last, party: Party::UNKNOWN, next: None }
     }
 
     /// A new connection that counts as busy until it has had some polls with few requests. With HTTP/2 a thousand requests can
@@ -135,8 +135,8 @@ impl Busy {
         Self { left: BUSY_FOR, ..Self::new(turns, work) }
     }
 
-    /// Sets whose turns these are: 0, or the hash of a tenant.
-    pub(super) const fn set_party(&mut self, party: u64) {
+    /// Sets whose turns these are.
+    pub(super) const fn set_party(&mut self, party: Party) {
         self.party = party;
     }
 

@@ -3,7 +3,7 @@
 //! A client chooses both, and a glob such as `*aaaab` almost matches a long text at each of its characters. So the comparison at one place
 //! is a loop without branches over whole words, for which the compiler uses vectors, and not a step of an iterator for each character.
 
-use std::ops::{BitAnd, BitOr, BitXor};
+use std::ops::{BitAnd, BitOr, BitXor, Range};
 
 use super::Piece;
 
@@ -44,56 +44,70 @@ pub(super) fn fits(pieces: impl Iterator<Item = Piece>, text: &str) -> bool {
 }
 
 fn fits_units<U: Unit>(pieces: impl Iterator<Item = Piece>, text: &[U]) -> bool {
-    let runs = runs(pieces);
-    let (Some(first), Some(last)) = (runs.first(), runs.last()) else { return false };
-    if runs.len() == 1 {
-        return first.units.len() == text.len() && first.is_at(text);
+    let runs = Runs::of(pieces);
+    let last = runs.ends.len();
+    let (first_len, last_len) = (runs.len(0), runs.len(last));
+    if last == 0 {
+        return first_len == text.len() && runs.is_at(0, text);
     }
-    if first.units.len() + last.units.len() > text.len() {
+    if first_len + last_len > text.len() {
         return false;
     }
-    let (start, rest) = text.split_at(first.units.len());
-    let (mut rest, end) = rest.split_at(rest.len() - last.units.len());
+    let (start, rest) = text.split_at(first_len);
+    let (mut rest, end) = rest.split_at(rest.len() - last_len);
     // Each run between takes the first place that fits: what follows has the most room then.
-    let between = runs[1..runs.len() - 1].iter().all(|run| {
-        let found = rest.windows(run.units.len().max(1)).position(|place| run.is_at(place));
-        let found = if run.units.is_empty() { Some(0) } else { found };
-        rest = found.map_or(&[], |at| &rest[at + run.units.len()..]);
+    let between = (1..last).all(|run| {
+        let found = rest.windows(runs.len(run)).position(|place| runs.is_at(run, place));
+        rest = found.map_or(&[], |at| &rest[at + runs.len(run)..]);
         found.is_some()
     });
-    between && first.is_at(start) && last.is_at(end)
+    between && runs.is_at(0, start) && runs.is_at(last, end)
 }
 
-/// The pieces between two `*`, or before the first, or behind the last.
-#[derive(Debug, Default)]
-struct Run<U> {
+/// The pieces between two `*`, or before the first, or behind the last. A run between is not empty, since `**` is `*`.
+#[derive(Debug)]
+struct Runs<U> {
     units: Vec<U>,
     /// The bits that count of each unit: none where any character fits.
     masks: Vec<U>,
+    /// Where each run but the last ends.
+    ends: Vec<usize>,
 }
 
-fn runs<U: Unit>(pieces: impl Iterator<Item = Piece>) -> Vec<Run<U>> {
-    let mut runs = vec![Run::default()];
-    for piece in pieces {
-        match (piece, runs.last_mut()) {
-            (Piece::Any, _) | (_, None) => runs.push(Run::default()),
-            (Piece::One, Some(run)) => run.push(U::default(), U::default()),
-            (Piece::Char(char), Some(run)) => run.push(U::of(char), U::ALL),
+impl<U: Unit> Runs<U> {
+    fn of(pieces: impl Iterator<Item = Piece>) -> Self {
+        let mut runs = Self { units: Vec::new(), masks: Vec::new(), ends: Vec::new() };
+        for piece in pieces {
+            let (unit, mask) = match piece {
+                Piece::Char(char) => (U::of(char), U::ALL),
+                Piece::One => (U::default(), U::default()),
+                Piece::Any => {
+                    if runs.ends.last() != Some(&runs.units.len()) {
+                        runs.ends.push(runs.units.len());
+                    }
+                    continue;
+                }
+            };
+            runs.units.push(unit);
+            runs.masks.push(mask);
         }
-    }
-    runs
-}
-
-impl<U: Unit> Run<U> {
-    fn push(&mut self, unit: U, mask: U) {
-        self.units.push(unit);
-        self.masks.push(mask);
+        runs
     }
 
-    /// Whether the run fits a text of its length.
-    fn is_at(&self, text: &[U]) -> bool {
+    fn range(&self, run: usize) -> Range<usize> {
+        let start = if run == 0 { 0 } else { self.ends[run - 1] };
+        start..self.ends.get(run).copied().unwrap_or(self.units.len())
+    }
+
+    fn len(&self, run: usize) -> usize {
+        self.range(run).len()
+    }
+
+    /// Whether a run fits a text of its length.
+    fn is_at(&self, run: usize, text: &[U]) -> bool {
+        let (units, masks) = (&self.units[self.range(run)], &self.masks[self.range(run)]);
         let differences =
-            self.units.iter().zip(&self.masks).zip(text).map(|((own, mask), other)| (*own ^ *other) & *mask);
+            units.iter().zip(masks).zip(text).map(|((own, mask), other)| (*own ^ *other) & *mask);
         differences.fold(U::default(), BitOr::bitor) == U::default()
     }
 }

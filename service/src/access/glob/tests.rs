@@ -25,6 +25,8 @@ fn a_glob_matches_whole_texts() {
         ("a**b", "ab"),
         ("*?é*é?*", "aéaéa"),
         ("*ab*ab", "abab"),
+        ("**", ""),
+        ("***a**", "ba"),
     ] {
         assert!(glob(pattern).matches(text), "{pattern} {text}");
     }

@@ -109,3 +109,28 @@ impl<P: Clone + Eq + Hash> Lookups<P> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Poll};
+
+    use futures_util::task::noop_waker_ref;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn callers_that_share_a_lookup_are_not_refused() {
+        let lookups = Lookups::new(1);
+        let [one, other] = [&b"one"[..], b"other"].map(SecretHash::of);
+        let mut cx = Context::from_waker(noop_waker_ref());
+        let mut callers = [one, one, other].map(|hash| Box::pin(lookups.look_up(&"party", hash)));
+        let polled = callers.each_mut().map(|caller| caller.as_mut().poll(&mut cx));
+        let refused = Poll::Ready(Err(Unavailable::Overloaded));
+        assert_eq!(polled, [Poll::Pending, Poll::Pending, refused]);
+        assert_eq!(lookups.take(9), [one]);
+        lookups.answer(&one, &Ok(None));
+        for caller in &mut callers[..2] {
+            assert_eq!(caller.as_mut().poll(&mut cx), Poll::Ready(Ok(None)));
+        }
+    }
+}

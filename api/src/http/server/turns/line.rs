@@ -12,10 +12,8 @@ use std::{
 
 use tokio::{runtime::Handle, task::yield_now};
 
-use super::{
-    parties::Party,
-    queue::{Permit, Queue},
-};
+use super::queue::{Permit, Queue};
+use crate::http::connection::Party;
 
 /// The number of requests after which a thread polls everything else, if connections wait in the line. About a millisecond.
 pub(super) const IN_A_ROW: usize = 64;

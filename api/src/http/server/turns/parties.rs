@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 
 use rustc_hash::FxHashMap;
 
-/// Those who share the time equally: the tenant of a connection's last valid credential, as a hash, or all without one.
-pub(super) type Party = u64;
+use crate::http::connection::Party;
 
 /// The number of accounts of parties without work from which on those that count nothing any more are removed.
 const MOST_IDLE: usize = 1_024;
@@ -87,8 +86,8 @@ impl<W: Default> Parties<W> {
 mod tests {
     use super::*;
 
-    const HEAVY: Party = 1;
-    const LIGHT: Party = 2;
+    const HEAVY: Party = Party::for_test(1);
+    const LIGHT: Party = Party::for_test(2);
 
     /// Takes work of the next party, which always has more. It costs this much.
     fn next(parties: &mut Parties<Party>, cost: impl Fn(Party) -> u64) -> Option<Party> {
@@ -137,7 +136,7 @@ mod tests {
     fn accounts_that_count_nothing_any_more_are_removed() {
         let mut parties = with_work(&[HEAVY]);
         for party in 10..100_000 {
-            parties.charge(party, 1);
+            parties.charge(Party::for_test(party), 1);
             next(&mut parties, |_| 2);
             assert!(parties.accounts.len() <= MOST_IDLE + 2);
         }

@@ -14,7 +14,8 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use super::parties::{Parties, Party};
+use super::parties::Parties;
+use crate::http::connection::Party;
 
 /// A queue for turns.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 use std::{future::poll_fn, pin::pin, sync::atomic::Ordering, task::ready};
 
 use super::{Turns, Work, line::IN_A_ROW};
+use crate::http::connection::Party;
 
 /// The requests that take as long as the beginning of a connection without TLS.
 pub(in crate::http::server) const PLAIN_START: usize = 1;
@@ -22,7 +23,7 @@ impl Turns {
         let mut entering = None;
         let mut last = self.time.load(Ordering::Relaxed);
         poll_fn(|cx| {
-            let turn = ready!(self.new.poll_enter(&mut entering, (0, last), cx));
+            let turn = ready!(self.new.poll_enter(&mut entering, (Party::UNKNOWN, last), cx));
             let polled = beginning.as_mut().poll(cx);
             self.new.answered(requests.max(work.requests()), true);
             work.clear();

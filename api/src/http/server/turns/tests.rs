@@ -160,7 +160,7 @@ fn poll(busy: &mut Busy) -> Poll<Turn> {
 #[tokio::test]
 async fn a_connection_with_few_requests_at_once_waits_for_nobody() {
     let thread = Thread::new();
-    let _turn = thread.turns.busy.enter((0, 0)).await;
+    let _turn = thread.turns.busy.enter((Party::UNKNOWN, 0)).await;
     let mut busy = Busy::new(thread.turns.clone(), Work::default());
     for _ in 0..100 {
         let Poll::Ready(mut turn) = poll(&mut busy) else { panic!("it waits") };
@@ -183,14 +183,14 @@ async fn a_connection_is_busy_until_it_had_few_requests_for_a_while() {
         turn.admit(1);
         busy.end(turn, false);
     }
-    let _turn = busy.turns.busy.enter((0, 0)).await;
+    let _turn = busy.turns.busy.enter((Party::UNKNOWN, 0)).await;
     assert!(poll(&mut busy).is_ready());
 }
 
 #[tokio::test]
 async fn a_connection_that_ends_gives_its_turn_to_the_next_one() {
     let thread = Thread::new();
-    let turn = thread.turns.busy.enter((0, 0)).await;
+    let turn = thread.turns.busy.enter((Party::UNKNOWN, 0)).await;
     let [mut first, mut second] =
         [(); 2].map(|()| Busy { left: 1, ..Busy::new(thread.turns.clone(), Work::default()) });
     assert!(poll(&mut first).is_pending() && poll(&mut second).is_pending());
@@ -221,7 +221,7 @@ async fn a_connection_goes_behind_others_after_a_turn_without_a_request() {
 #[tokio::test]
 async fn a_connection_that_answers_many_requests_in_a_poll_waits_for_its_turn() {
     let thread = Thread::new();
-    let mut turn = Some(thread.turns.busy.enter((0, 0)).await);
+    let mut turn = Some(thread.turns.busy.enter((Party::UNKNOWN, 0)).await);
     let mut busy = Busy::new(thread.turns.clone(), Work::default());
     let requests = AtomicUsize::new(0);
     let mut poll = |more| {
@@ -245,9 +245,10 @@ async fn a_connection_that_answers_many_requests_in_a_poll_waits_for_its_turn() 
 async fn a_connection_without_a_request_for_long_goes_before_others() {
     let thread = Thread::new();
     let line = &thread.turns.few;
-    let turn = line.enter((0, 0)).await;
+    let turn = line.enter((Party::UNKNOWN, 0)).await;
     let mut cx = Context::from_waker(noop_waker_ref());
-    let [mut often, mut rarely, mut gone] = [9, 3, 1].map(|last| Box::pin(line.enter((0, last))));
+    let [mut often, mut rarely, mut gone] =
+        [9, 3, 1].map(|last| Box::pin(line.enter((Party::UNKNOWN, last))));
     for waiting in [&mut often, &mut rarely, &mut gone] {
         assert!(waiting.as_mut().poll(&mut cx).is_pending());
     }

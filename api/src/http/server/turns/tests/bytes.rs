@@ -7,7 +7,7 @@ impl Thread {
     /// were answered while it waited.
     async fn now_and_then(&self, tenant: u64) -> usize {
         let mut busy = Busy::new(self.turns.clone(), Work::default());
-        busy.set_party(tenant);
+        busy.set_party(Party::for_test(tenant));
         let mut longest = 0;
         for _ in 0..20 {
             let before = self.now();
@@ -28,7 +28,7 @@ impl Thread {
         tokio::spawn(async move {
             let work = Work::default();
             let mut busy = Busy::new(this.turns.clone(), work.clone());
-            busy.set_party(tenant);
+            busy.set_party(Party::for_test(tenant));
             let mut turns = 0;
             while !this.is_over.load(Ordering::Relaxed) {
                 let turn = poll_fn(|cx| busy.poll_turn(cx)).await;
@@ -109,7 +109,7 @@ fn a_turn_that_frames_have_ended_counts_as_the_most_requests() {
 #[tokio::test]
 async fn a_connection_with_more_bytes_than_a_turn_may_have_is_busy() {
     let thread = Thread::new();
-    let _turn = thread.turns.busy.enter((0, 0)).await;
+    let _turn = thread.turns.busy.enter((Party::UNKNOWN, 0)).await;
     let work = Work::default();
     let mut busy = Busy::new(thread.turns.clone(), work.clone());
     let mut cx = Context::from_waker(noop_waker_ref());
