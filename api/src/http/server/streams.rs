@@ -188,6 +188,20 @@ mod tests {
         assert_eq!(polls, 1);
     }
 
+    /// The next turn of the thread's tasks must not come too early.
+    #[tokio::test]
+    async fn the_turn_in_which_a_connection_ends_counts() {
+        let (streams, work) = (Streams::default(), Work::default());
+        let mut running = Running::new(Turns::new(1), work.clone());
+        let end = |cx: &mut Context<'_>| {
+            work.end_turn(cx);
+            Poll::Ready(())
+        };
+        let mut cx = Context::from_waker(noop_waker_ref());
+        assert!(running.poll(&mut cx, &streams, || Party::UNKNOWN, end).is_ready());
+        assert!(!work.has_more(), "what the turn did was counted");
+    }
+
     /// hyper keeps a spawner in each stream.
     #[test]
     fn a_connection_that_ends_ends_the_streams_that_wait_for_a_turn() {
