@@ -26,6 +26,7 @@ mod observe;
 mod regular_file;
 mod rfc3339;
 mod service;
+mod shares;
 #[cfg(test)]
 mod simulation;
 pub mod store;
@@ -39,6 +40,7 @@ pub use log_limit::LogLimit;
 pub use regular_file::read_regular_file;
 pub use rfc3339::{Rfc3339, parse_rfc3339};
 pub use service::{AcquireRequest, Delivery, Limits, LockService, ServiceError};
+pub use shares::{Kept, beyond_shares};
 pub use tasks::{PanicReport, report_panics, spawn_critical};
 pub use terminal::{escape_terminal_controls, is_terminal_control};
 pub use turns::Turns;

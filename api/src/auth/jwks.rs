@@ -28,6 +28,9 @@ const REFRESH_AT: Duration = Duration::from_mins(10);
 /// The age at which requests wait for keys to be read again, so that withdrawn keys disappear.
 const MAX_AGE: Duration = Duration::from_mins(15);
 
+/// The most keys with which a signature is compared. Without a `kid` each key of its algorithm fits, and a large one takes 0.4 ms.
+const MOST_FITTING: usize = 4;
+
 /// The keys of an issuer.
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
@@ -61,7 +64,7 @@ impl FittingKeys {
         let fits = move |key: &&Key| {
             key.algorithm == *algorithm && (id.is_none() || key.id.is_none() || key.id == *id)
         };
-        set.iter().flat_map(|set| &set.keys).filter(fits).map(|key| &key.decoding)
+        set.iter().flat_map(|set| &set.keys).filter(fits).take(MOST_FITTING).map(|key| &key.decoding)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -206,6 +209,20 @@ mod tests {
             attempt: Arc::default(),
             is_failing: Arc::default(),
         }
+    }
+
+    #[test]
+    fn a_signature_is_compared_with_few_keys_and_with_the_one_that_it_names() {
+        let set = keys().now().unwrap();
+        let key =
+            |id| Key { id: Some(id), algorithm: Algorithm::EdDSA, decoding: set.keys[0].decoding.clone() };
+        let many =
+            Arc::new(KeySet { keys: (0..100).map(|id: u8| key(id.to_string())).collect(), read: set.read });
+        let fitting = |id: Option<&str>| {
+            let id = id.map(str::to_owned);
+            FittingKeys { set: Some(Arc::clone(&many)), id, algorithm: Algorithm::EdDSA }.iter().count()
+        };
+        assert_eq!([None, Some("99"), Some("x")].map(fitting), [MOST_FITTING, 1, 0]);
     }
 
     /// A key that the issuer withdrew must not count because somebody else waits for the answer. But an issuer that is away must not

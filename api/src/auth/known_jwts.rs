@@ -7,13 +7,16 @@ use std::{
 };
 
 use db_locks_service::{
+    Kept,
     access::{Identity, SecretHash},
-    domain::Tenant,
+    beyond_shares,
 };
 use tokio::time::Instant;
 
 /// The largest number of remembered tokens.
 const MOST: usize = 10_000;
+/// What remains when there are as many. So tokens are forgotten many at a time, since each time all are read.
+const KEPT: usize = MOST / 16 * 15;
 /// How long a check counts. Then the token is checked again, since its key may have been withdrawn.
 const RECHECK_AFTER: Duration = Duration::from_mins(1);
 /// How long it is remembered, at most, that a token was valid. The checks of such a token do not wait for those of invented ones.
@@ -56,7 +59,7 @@ impl KnownJwts {
         if known.len() >= MOST && !known.contains_key(&hash) {
             known.retain(|_, jwt| now < jwt.ends);
             if known.len() >= MOST {
-                forget_most(&mut known);
+                make_room(&mut known);
             }
         }
         let (until, ends) = (now + left.min(RECHECK_AFTER), now + left.min(REMEMBERED_FOR));
@@ -79,21 +82,26 @@ impl KnownJwts {
     }
 }
 
-/// Forgets the tokens of the tenant that has the most. So a tenant with very many tokens does not let others be forgotten.
-fn forget_most(known: &mut HashMap<SecretHash, KnownJwt>) {
-    let mut numbers: HashMap<Option<&Tenant>, usize> = HashMap::new();
-    for jwt in known.values() {
-        *numbers.entry(jwt.identity.tenant.as_ref()).or_default() += 1;
+/// Forgets tokens of the tenants that have the most.
+fn make_room(known: &mut HashMap<SecretHash, KnownJwt>) {
+    let kept = known.iter().map(|(hash, jwt)| Kept {
+        key: *hash,
+        party: jwt.identity.tenant.as_ref(),
+        used: jwt.until,
+        size: 1,
+    });
+    for hash in beyond_shares(kept, KEPT) {
+        known.remove(&hash);
     }
-    let most = numbers.into_iter().max_by_key(|(_, number)| *number);
-    let most = most.and_then(|(tenant, _)| tenant.cloned());
-    known.retain(|_, jwt| jwt.identity.tenant != most);
 }
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
-    use db_locks_service::access::{Role, credential};
+    use db_locks_service::{
+        access::{Role, credential},
+        domain::Tenant,
+    };
 
     use super::*;
 

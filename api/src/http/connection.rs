@@ -2,6 +2,7 @@
 
 mod client_body;
 mod in_flight;
+mod newcomers;
 mod party;
 
 use std::{
@@ -19,8 +20,10 @@ use tokio::sync::{Notify, watch};
 
 pub use self::client_body::ClientBody;
 pub(super) use self::in_flight::InFlight;
-use self::party::LastParty;
-pub(super) use self::party::Party;
+pub(super) use self::{
+    newcomers::Newcomers,
+    party::{LastParty, Party},
+};
 use super::own_room::OwnRoom;
 use crate::auth::ClientCertificate;
 
@@ -82,7 +85,7 @@ impl Connection {
     /// The state of a new connection.
     pub(super) fn new(
         on_loopback: bool,
-        peer: IpAddr,
+        (peer, party): (IpAddr, LastParty),
         phase: watch::Receiver<Phase>,
         certificate: Option<ClientCertificate>,
     ) -> Self {
@@ -104,7 +107,7 @@ impl Connection {
             waiting: AtomicUsize::new(0),
             longest_head: AtomicUsize::new(0),
             is_known: AtomicBool::new(false),
-            party: LastParty::default(),
+            party,
             cut_off: Notify::const_new(),
         }
     }
@@ -157,12 +160,12 @@ impl Connection {
     /// Notes that a request had this bearer's credential.
     pub(super) fn set_bearer(&self, bearer: &Identity) {
         self.set_known();
-        self.party.set(Some(bearer));
+        self.party.set(bearer);
     }
 
     /// Notes that a request had no valid credential.
     pub(super) fn unset_bearer(&self) {
-        self.party.set(None);
+        self.party.unset();
     }
 
     /// Whose turns the connection takes.
@@ -268,13 +271,17 @@ impl Connection {
 impl Connection {
     /// A connection of a running service.
     pub(super) fn for_test(on_loopback: bool) -> Arc<Self> {
-        let peer = std::net::Ipv4Addr::LOCALHOST.into();
-        Arc::new(Self::new(on_loopback, peer, watch::channel(Phase::Serving).1, None))
+        Self::for_test_of(on_loopback, std::net::Ipv4Addr::LOCALHOST.into())
     }
 
     /// The same, of a client with this address.
     pub(super) fn for_test_from(peer: IpAddr) -> Arc<Self> {
-        Arc::new(Self::new(false, peer, watch::channel(Phase::Serving).1, None))
+        Self::for_test_of(false, peer)
+    }
+
+    fn for_test_of(on_loopback: bool, peer: IpAddr) -> Arc<Self> {
+        let client = (peer, LastParty::of_newcomer(peer, &Arc::default()));
+        Arc::new(Self::new(on_loopback, client, watch::channel(Phase::Serving).1, None))
     }
 }
 

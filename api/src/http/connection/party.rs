@@ -2,11 +2,18 @@
 
 use std::{
     hash::{Hash, Hasher},
-    sync::atomic::{AtomicU64, Ordering},
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use db_locks_service::access::Identity;
 use rustc_hash::FxHasher;
+
+use super::Newcomers;
+use crate::http::own_room::network_of;
 
 /// Those who share the time of the threads equally: a tenant, as a hash, or all clients without a valid credential together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -26,6 +33,13 @@ impl Party {
         Self(hasher.finish() | 1)
     }
 
+    /// Those who connected from an address of this party's clients, and have sent no credential.
+    pub(super) fn newcomers(self) -> Self {
+        let mut hasher = FxHasher::default();
+        ("newcomers", self.0).hash(&mut hasher);
+        Self(hasher.finish() | 1)
+    }
+
     /// One of several parties.
     #[cfg(test)]
     pub(in crate::http) const fn for_test(number: u64) -> Self {
@@ -33,17 +47,36 @@ impl Party {
     }
 }
 
-/// The party of the last credential on a connection.
-#[derive(Debug, Default)]
-pub(super) struct LastParty(AtomicU64);
+/// The party of the last credential on a connection. Before the first one it is that of newcomers from its address.
+#[derive(Debug)]
+pub(in crate::http) struct LastParty {
+    party: AtomicU64,
+    address: IpAddr,
+    newcomers: Arc<Newcomers>,
+}
 
 impl LastParty {
-    pub(super) fn get(&self) -> Party {
-        Party(self.0.load(Ordering::Relaxed))
+    /// The party of a new connection of a client with this address.
+    pub(in crate::http) fn of_newcomer(peer: IpAddr, newcomers: &Arc<Newcomers>) -> Self {
+        let address = network_of(peer);
+        let party = AtomicU64::new(newcomers.party(address).0);
+        Self { party, address, newcomers: Arc::clone(newcomers) }
     }
 
-    /// Notes a credential, which was refused if there is no bearer.
-    pub(super) fn set(&self, bearer: Option<&Identity>) {
-        self.0.store(bearer.map_or(Party::UNKNOWN, Party::of).0, Ordering::Relaxed);
+    pub(in crate::http) fn get(&self) -> Party {
+        Party(self.party.load(Ordering::Relaxed))
+    }
+
+    /// Notes a valid credential.
+    pub(super) fn set(&self, bearer: &Identity) {
+        let party = Party::of(bearer);
+        if self.party.swap(party.0, Ordering::Relaxed) != party.0 {
+            self.newcomers.remember(self.address, party);
+        }
+    }
+
+    /// Notes a credential that was refused.
+    pub(super) fn unset(&self) {
+        self.party.store(Party::UNKNOWN.0, Ordering::Relaxed);
     }
 }

@@ -39,7 +39,7 @@ use super::{
 };
 use crate::http::{
     BodyMemory,
-    connection::{ClientBody, Connection, InFlight, Phase, Unconfirmed},
+    connection::{ClientBody, Connection, InFlight, LastParty, Phase, Unconfirmed},
     metrics::OpenConnection,
 };
 
@@ -61,9 +61,10 @@ pub(super) async fn serve<S: HttpService>(
     let authorities = protocols.tls.as_deref().map(Tls::authorities);
     let mut ending = Ending::new(phase);
     let work = Work::default();
+    let party = LastParty::of_newcomer(peer.ip(), protocols.turns.newcomers());
     let start = tokio::time::timeout(
         FIRST_HEAD_TIMEOUT,
-        protocol::detect(tcp, protocols.tls.as_deref(), &protocols.turns, &work),
+        protocol::detect(tcp, protocols.tls.as_deref(), &protocols.turns, (party.get(), &work)),
     );
     let started = tokio::select! {
         biased;
@@ -82,7 +83,7 @@ pub(super) async fn serve<S: HttpService>(
     if let Some(certificate) = &certificate {
         ending.end_with(certificate.authorities().clone());
     }
-    let client = Arc::new(Connection::new(on_loopback, peer.ip(), ending.phase(), certificate));
+    let client = Arc::new(Connection::new(on_loopback, (peer.ip(), party), ending.phase(), certificate));
     let _registration = protocols.memory.register(&client);
     let is_http2 = protocol == Protocol::Http2;
     let (turns, memory) = (protocols.turns.clone(), Arc::clone(&protocols.memory));

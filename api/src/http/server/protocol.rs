@@ -10,6 +10,7 @@ use super::{
     transport::Transport,
     turns::{PLAIN_START, TLS_START, Turns, Work},
 };
+use crate::http::connection::Party;
 
 /// The beginning of the HTTP/2 preface. No method of the service begins like this.
 const PREFACE: [u8; 3] = *b"PRI";
@@ -32,16 +33,16 @@ pub(super) async fn detect(
     tcp: TcpStream,
     tls: Option<&Tls>,
     turns: &Turns,
-    work: &Work,
+    (party, work): (Party, &Work),
 ) -> io::Result<(Transport, Protocol)> {
     let Some(tls) = tls else {
-        let protocol = turns.begin(PLAIN_START, work, by_first_bytes(&tcp)).await?;
+        let protocol = turns.begin(PLAIN_START, (party, work), by_first_bytes(&tcp)).await?;
         return Ok((Transport::Plain(tcp), protocol));
     };
     // Without a byte there is nothing to do in a turn.
     tcp.readable().await?;
     let socket = TlsSocket::new(tcp, work.clone());
-    let stream = turns.begin(TLS_START, work, tls.acceptor().accept(socket)).await?;
+    let stream = turns.begin(TLS_START, (party, work), tls.acceptor().accept(socket)).await?;
     let is_h2 = stream.get_ref().1.alpn_protocol() == Some(H2);
     let protocol = if is_h2 { Protocol::Http2 } else { Protocol::Http1 };
     Ok((Transport::Tls(Box::new(stream)), protocol))
@@ -123,7 +124,9 @@ mod tests {
         }
         let detect = |tcp| {
             let (tls, turns) = (Arc::clone(&tls), turns.clone());
-            tokio::spawn(async move { detect(tcp, Some(&tls), &turns, &Work::default()).await.is_err() })
+            tokio::spawn(async move {
+                detect(tcp, Some(&tls), &turns, (Party::UNKNOWN, &Work::default())).await.is_err()
+            })
         };
         let detected: Vec<_> = servers.into_iter().map(detect).collect();
         let mut done = 0;

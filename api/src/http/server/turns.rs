@@ -16,7 +16,8 @@
 //! Bytes count, too: a turn counts as so many requests as take as long as its bytes, if that is more. A turn with very many bytes ends
 //! before all are read or written, and the connection is busy then.
 //!
-//! A connection that begins has a line of its own, until it is known what protocol its client speaks.
+//! A connection that begins has a line of its own, until it is known what protocol its client speaks. Until its first credential it takes
+//! the turns of newcomers from its address.
 
 mod line;
 mod parties;
@@ -43,7 +44,7 @@ use self::{
     line::{Entering, Line},
     queue::Permit,
 };
-use crate::http::connection::Party;
+use crate::http::connection::{Newcomers, Party};
 
 /// The most requests at once of a connection that is not busy.
 const FEW: usize = 2;
@@ -63,6 +64,8 @@ pub(super) struct Turns {
     new: Line,
     /// The number of turns that have ended: the time by which connections wait. It stands still while nobody needs turns.
     time: Arc<AtomicU64>,
+    /// Whose turns new connections take.
+    newcomers: Arc<Newcomers>,
 }
 
 impl Turns {
@@ -73,7 +76,13 @@ impl Turns {
             busy: Line::of_busy(threads),
             new: Line::of_new(threads),
             time: Arc::default(),
+            newcomers: Arc::default(),
         }
+    }
+
+    /// Whose turns new connections take.
+    pub(super) const fn newcomers(&self) -> &Arc<Newcomers> {
+        &self.newcomers
     }
 
     /// Notes that a thread was busy for as long as this number of requests takes, with something else than requests.

@@ -4,7 +4,7 @@ use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use super::entry::{Entry, KnownToken};
-use crate::{access::SecretHash, domain::Tenant};
+use crate::{Kept, access::SecretHash, beyond_shares};
 
 /// The most memory of remembered tokens, in bytes as [`Entry::bytes`] counts them.
 pub(super) const MOST_BYTES: usize = 64 << 20;
@@ -60,39 +60,17 @@ impl Entries {
         });
     }
 
-    /// Forgets tokens of the tenant whose tokens take the most memory, those first that were not used for the longest time.
-    /// So nobody's tokens are forgotten because another tenant has very many.
+    /// Forgets tokens of the tenants whose tokens take the most memory.
     fn make_room(&mut self) {
-        while self.bytes > KEPT_BYTES
-            && let Some(largest) = self.largest()
-        {
-            let is_of_largest =
-                |entry: &Entry| entry.token.as_ref().is_some_and(|token| token.tenant() == largest.as_ref());
-            let of_largest = self.by_hash.iter().filter(|(_, entry)| is_of_largest(entry));
-            let mut by_use: Vec<_> = of_largest.map(|(hash, entry)| (entry.used, *hash)).collect();
-            by_use.sort_unstable_by_key(|(used, _)| *used);
-            for (_, hash) in by_use {
-                if self.bytes <= KEPT_BYTES {
-                    break;
-                }
-                if let Some(forgotten) = self.by_hash.remove(&hash) {
-                    self.bytes -= forgotten.bytes();
-                }
+        let kept = self.by_hash.iter().filter_map(|(hash, entry)| {
+            let party = entry.token.as_ref()?.tenant();
+            Some(Kept { key: *hash, party, used: entry.used, size: entry.bytes() })
+        });
+        for hash in beyond_shares(kept, KEPT_BYTES) {
+            if let Some(forgotten) = self.by_hash.remove(&hash) {
+                self.bytes -= forgotten.bytes();
             }
         }
-    }
-
-    /// The tenant whose tokens take the most memory; `None` if no token is remembered.
-    #[expect(clippy::option_option, reason = "a tenant, all tenants, and no token are three things")]
-    fn largest(&self) -> Option<Option<Tenant>> {
-        let mut bytes: FxHashMap<Option<&Tenant>, usize> = FxHashMap::default();
-        for entry in self.by_hash.values() {
-            if let Some(token) = &entry.token {
-                *bytes.entry(token.tenant()).or_default() += entry.bytes();
-            }
-        }
-        let largest = bytes.into_iter().max_by_key(|(_, bytes)| *bytes);
-        largest.map(|(tenant, _)| tenant.cloned())
     }
 
     /// The memory of the remembered tokens.

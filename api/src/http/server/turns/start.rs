@@ -16,14 +16,14 @@ impl Turns {
     pub(in crate::http::server) async fn begin<F: Future>(
         &self,
         requests: usize,
-        work: &Work,
+        (party, work): (Party, &Work),
         beginning: F,
     ) -> F::Output {
         let mut beginning = pin!(beginning);
         let mut entering = None;
         let mut last = self.time.load(Ordering::Relaxed);
         poll_fn(|cx| {
-            let turn = ready!(self.new.poll_enter(&mut entering, (Party::UNKNOWN, last), cx));
+            let turn = ready!(self.new.poll_enter(&mut entering, (party, last), cx));
             let polled = beginning.as_mut().poll(cx);
             self.new.answered(requests.max(work.requests()), true);
             work.clear();
@@ -62,7 +62,7 @@ mod tests {
                         yield_now().await;
                     }
                 };
-                turns.begin(requests, &Work::default(), step).await;
+                turns.begin(requests, (Party::UNKNOWN, &Work::default()), step).await;
             })
         };
         let connections: Vec<_> = (0..CONNECTIONS).map(begin).collect();
@@ -90,12 +90,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_newcomer_from_an_address_of_a_tenant_does_not_wait_for_those_without_a_credential() {
+        let turns = Turns::new(1);
+        let steps = Arc::new(AtomicUsize::new(0));
+        let begin = |party| {
+            let (turns, steps) = (turns.clone(), Arc::clone(&steps));
+            tokio::spawn(async move {
+                let step = async {
+                    yield_now().await;
+                    steps.fetch_add(1, Ordering::Relaxed)
+                };
+                turns.begin(PLAIN_START, (party, &Work::default()), step).await
+            })
+        };
+        let unknown: Vec<_> = (0..CONNECTIONS).map(|_| begin(Party::UNKNOWN)).collect();
+        let of_tenant = begin(Party::for_test(1)).await.unwrap();
+        assert!(of_tenant <= 2 * IN_A_ROW, "{of_tenant} were first");
+        join_all(unknown).await.into_iter().for_each(|step| assert!(step.is_ok()));
+    }
+
+    #[tokio::test]
     async fn a_client_that_sends_nothing_keeps_no_turn() {
         let turns = Turns::new(1);
         let mut cx = std::task::Context::from_waker(noop_waker_ref());
         let work = Work::default();
-        let mut silent = pin!(turns.begin(TLS_START, &work, std::future::pending::<()>()));
+        let mut silent = pin!(turns.begin(TLS_START, (Party::UNKNOWN, &work), std::future::pending::<()>()));
         assert!(silent.as_mut().poll(&mut cx).is_pending());
-        turns.begin(TLS_START, &work, async {}).await;
+        turns.begin(TLS_START, (Party::UNKNOWN, &work), async {}).await;
     }
 }
