@@ -168,6 +168,11 @@ impl Connection {
         self.party.unset();
     }
 
+    /// Notes that a request needs no credential, or is refused for another reason.
+    pub(super) fn settle(&self) {
+        self.party.settle();
+    }
+
     /// Whose turns the connection takes.
     pub(super) fn party(&self) -> Party {
         self.party.get()

@@ -15,10 +15,10 @@ const MOST: usize = 16_384;
 /// What remains when there are as many. So addresses are forgotten many at a time, since each time all are read.
 const KEPT: usize = MOST / 16 * 15;
 
-/// The parties of new connections.
+/// The parties of connections without a first request.
 ///
-/// Whose credential a client will send is not known before its first request is read. Until then it shares the time with those who
-/// connected from addresses from which the same tenant's credentials came, and not with everybody who never had one.
+/// Whose credential a client will send is not known yet. Its connection does not share the time with those that have shown that they have
+/// none, and if the last credential from its address was a tenant's, only with others from addresses of that tenant.
 #[derive(Debug, Default)]
 pub(in crate::http) struct Newcomers(Mutex<Addresses>);
 
@@ -40,9 +40,9 @@ impl Newcomers {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The party of a connection from this address that has sent no credential.
+    /// The party of a connection from this address.
     pub(in crate::http) fn party(&self, address: IpAddr) -> Party {
-        self.addresses().by_address.get(&address).map_or(Party::UNKNOWN, |known| known.party.newcomers())
+        self.addresses().by_address.get(&address).map_or(Party::UNKNOWN, |known| known.party).newcomers()
     }
 
     /// Remembers that the credential of a party came from this address.
@@ -79,14 +79,17 @@ mod tests {
     #[test]
     fn a_new_connection_belongs_to_the_newcomers_of_the_tenant_of_its_address() {
         let newcomers = Newcomers::default();
-        let [one, other] = [1, 3].map(Party::for_test);
+        let [one, other] = [1, 2].map(Party::for_test);
         newcomers.remember(address(1), one);
         newcomers.remember(address(2), other);
         let [of_one, of_other, unknown] = [1, 2, 3].map(|number| newcomers.party(address(number)));
         assert_eq!([of_one, of_other], [one, other].map(Party::newcomers));
-        assert_eq!(unknown, Party::UNKNOWN);
-        // A flood of new connections from the address of a tenant must not take the time of its heartbeats.
-        assert!(![one, other, of_other, unknown].contains(&of_one));
+        assert_eq!(unknown, Party::UNKNOWN.newcomers());
+        // New connections take no time of a tenant's heartbeats, nor of other new ones.
+        for (number, party) in [of_one, of_other, unknown].into_iter().enumerate() {
+            assert!(party.are_newcomers() && ![one, other, Party::UNKNOWN].contains(&party));
+            assert_eq!([of_one, of_other, unknown].iter().position(|other| *other == party), Some(number));
+        }
         newcomers.remember(address(1), other);
         assert_eq!(newcomers.party(address(1)), of_other);
     }
@@ -94,7 +97,7 @@ mod tests {
     #[test]
     fn a_tenant_with_very_many_addresses_lets_only_its_own_be_forgotten() {
         let newcomers = Newcomers::default();
-        let [many, few] = [1, 3].map(Party::for_test);
+        let [many, few] = [1, 2].map(Party::for_test);
         newcomers.remember(address(0), few);
         for number in 1..=3 * MOST {
             newcomers.remember(address(number), many);

@@ -15,7 +15,9 @@ use rustc_hash::FxHasher;
 use super::Newcomers;
 use crate::http::own_room::network_of;
 
-/// Those who share the time of the threads equally: a tenant, as a hash, or all clients without a valid credential together.
+/// Those who share the time of the threads equally: a tenant, newcomers, or all clients without a valid credential together.
+///
+/// An odd number is the hash of a tenant, an even one that of newcomers, unless it is 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(in crate::http) struct Party(u64);
 
@@ -33,21 +35,32 @@ impl Party {
         Self(hasher.finish() | 1)
     }
 
-    /// Those who connected from an address of this party's clients, and have sent no credential.
+    /// Connections without a first request, from addresses of this party's clients.
     pub(super) fn newcomers(self) -> Self {
         let mut hasher = FxHasher::default();
-        ("newcomers", self.0).hash(&mut hasher);
-        Self(hasher.finish() | 1)
+        self.0.hash(&mut hasher);
+        Self((hasher.finish() & !1).max(2))
+    }
+
+    /// Whether these are connections without a first request.
+    pub(in crate::http) const fn are_newcomers(self) -> bool {
+        self.0 != 0 && self.0.is_multiple_of(2)
     }
 
     /// One of several parties.
     #[cfg(test)]
     pub(in crate::http) const fn for_test(number: u64) -> Self {
-        Self(number)
+        Self(2 * number + 1)
+    }
+
+    /// Newcomers from unknown addresses.
+    #[cfg(test)]
+    pub(in crate::http) fn newcomers_for_test() -> Self {
+        Self::UNKNOWN.newcomers()
     }
 }
 
-/// The party of the last credential on a connection. Before the first one it is that of newcomers from its address.
+/// The party of the last credential on a connection. Before the first request it is that of newcomers from its address.
 #[derive(Debug)]
 pub(in crate::http) struct LastParty {
     party: AtomicU64,
@@ -72,6 +85,13 @@ impl LastParty {
         let party = Party::of(bearer);
         if self.party.swap(party.0, Ordering::Relaxed) != party.0 {
             self.newcomers.remember(self.address, party);
+        }
+    }
+
+    /// Notes a request without a credential, which may follow those of a bearer.
+    pub(super) fn settle(&self) {
+        if self.get().are_newcomers() {
+            self.unset();
         }
     }
 

@@ -71,10 +71,16 @@ where
         let began = Instant::now();
         let origin = self.shared.origin(&request, &id);
         let waiter = self.shared.waiter(&request, route);
-        let inner = if request.headers().len() > MAX_HEADERS {
-            Inner::Refused(Some(Problem::invalid_field("headers", TOO_MANY_HEADERS)))
+        let malformed = if request.headers().len() > MAX_HEADERS {
+            Some(Problem::invalid_field("headers", TOO_MANY_HEADERS))
         } else if empty_key {
-            Inner::Refused(Some(Problem::no_route(EMPTY_KEY)))
+            Some(Problem::no_route(EMPTY_KEY))
+        } else {
+            None
+        };
+        let inner = if let Some(problem) = malformed {
+            request.body().connection().settle();
+            Inner::Refused(Some(problem))
         } else if self.shared.authentication.is_some()
             && found.is_some()
             && site_refusal != Some(SiteRefusal::Misdirected)
@@ -100,6 +106,7 @@ where
 {
     /// Passes a request to its handler unless its origin is refused.
     fn pass(&mut self, request: Request<ClientBody>, site_refusal: Option<SiteRefusal>) -> Inner<S> {
+        request.body().connection().settle();
         match site_refusal {
             Some(site_refusal) => Inner::Refused(Some(site_refusal.into())),
             None => Inner::Route(self.inner.call(ClientBody::for_handler(request)), None),
@@ -173,7 +180,12 @@ mod tests {
         super::{host::AllowedHosts, large::LargeAnswers},
         *,
     };
-    use crate::http::{TrustedProxies, connection::Connection, metrics::HttpMetrics, request_id::REQUEST_ID};
+    use crate::http::{
+        TrustedProxies,
+        connection::{Connection, Party},
+        metrics::HttpMetrics,
+        request_id::REQUEST_ID,
+    };
 
     fn router() -> Observe<Router> {
         let panics = || async { panic!("on purpose") as StatusCode };
@@ -259,6 +271,18 @@ mod tests {
         assert_eq!(refused(Method::GET, "/fine", &[origin]).await, 403);
         assert_eq!(refused(Method::GET, "/fine", &[]).await, 400);
         assert_eq!(refused(Method::GET, "/fine", &[own]).await, 200);
+    }
+
+    /// The turns of newcomers are for those whose credential may still be on its way.
+    #[tokio::test]
+    async fn the_client_of_an_answered_request_without_a_credential_is_no_newcomer() {
+        for path in ["/fine", "/none", "/locks//acquire"] {
+            let connection = Connection::for_test(true);
+            assert!(connection.party().are_newcomers());
+            let request = Request::get(path).body(ClientBody::new(Body::empty(), connection.clone()));
+            router().oneshot(request.unwrap()).await.unwrap();
+            assert_eq!(connection.party(), Party::UNKNOWN, "{path}");
+        }
     }
 
     /// A connection remembers the `Host` that was accepted, and nothing else of a request.

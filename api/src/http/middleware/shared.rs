@@ -77,6 +77,8 @@ impl Shared {
     pub(super) fn refused(&self, connection: &Connection, origin: Option<&Arc<Origin>>, problem: &Problem) {
         if problem.is_unauthorized() {
             connection.unset_bearer();
+        } else {
+            connection.settle();
         }
         self.authentication_failed(origin, problem);
     }

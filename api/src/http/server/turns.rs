@@ -16,8 +16,8 @@
 //! Bytes count, too: a turn counts as so many requests as take as long as its bytes, if that is more. A turn with very many bytes ends
 //! before all are read or written, and the connection is busy then.
 //!
-//! A connection that begins has a line of its own, until it is known what protocol its client speaks. Until its first credential it takes
-//! the turns of newcomers from its address.
+//! A connection that begins has a line of its own, until it is known what protocol its client speaks. Until its first request it takes
+//! the turns of newcomers, so it does not wait for those that have shown that they have no credential.
 
 mod line;
 mod parties;
@@ -50,6 +50,8 @@ use crate::http::connection::{Newcomers, Party};
 const FEW: usize = 2;
 /// The most requests of a turn of a busy connection. The connection asks for another turn for the rest.
 const MOST: usize = 128;
+/// The most turns as a newcomer. The head of the first request may arrive in pieces.
+const MOST_AS_NEWCOMER: u8 = 8;
 /// The number of polls with few requests after which a connection is no longer busy.
 const BUSY_FOR: u32 = 32;
 
@@ -127,6 +129,8 @@ pub(super) struct Busy {
     last: u64,
     /// Whose turns these are.
     party: Party,
+    /// The number of its turns as a newcomer.
+    as_newcomer: u8,
     /// The next turn, once it was asked for.
     next: Option<Entering>,
 }
@@ -135,7 +139,7 @@ impl Busy {
     /// A new connection is not busy. Its socket counts the `work`.
     pub(super) fn new(turns: Turns, work: Work) -> Self {
         let last = turns.time.load(Ordering::Relaxed);
-        Self { turns, work, left: 0, last, party: Party::UNKNOWN, next: None }
+        Self { turns, work, left: 0, last, party: Party::UNKNOWN, as_newcomer: 0, next: None }
     }
 
     /// A new connection that counts as busy until it has had some polls with few requests. With HTTP/2 a thousand requests can
@@ -144,9 +148,10 @@ impl Busy {
         Self { left: BUSY_FOR, ..Self::new(turns, work) }
     }
 
-    /// Sets whose turns these are.
+    /// Sets whose turns these are. A connection without a request after some turns is a newcomer no more.
     pub(super) const fn set_party(&mut self, party: Party) {
-        self.party = party;
+        let is_late = self.as_newcomer >= MOST_AS_NEWCOMER && party.are_newcomers();
+        self.party = if is_late { Party::UNKNOWN } else { party };
     }
 
     /// Whether the connection has read or written as much as it may in its turn, and there may be more.
@@ -198,6 +203,7 @@ impl Busy {
         let time = &self.turns.time;
         if permit.is_some() {
             time.fetch_add(1, Ordering::Relaxed);
+            self.as_newcomer += u8::from(self.party.are_newcomers());
         }
         // A turn counts even without a request. Otherwise a connection that reads a long body would always be the first.
         if requests > 0 || of_bytes > 0 || permit.is_some() {

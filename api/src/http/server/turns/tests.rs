@@ -310,3 +310,19 @@ async fn new_connections_of_http2_do_not_wait_in_the_line_of_the_others() {
     }
     assert_eq!(polls_while_busy, BUSY_FOR as usize, "one that sends few requests is soon one of the others");
 }
+
+/// A client that sends frames, or a head byte by byte, must not delay those that have just connected for as long as it likes.
+#[tokio::test]
+async fn a_connection_is_a_newcomer_for_a_few_turns_only() {
+    let thread = Thread::new();
+    let mut busy = Busy::until_known(thread.turns.clone(), Work::default());
+    let newcomers = Party::newcomers_for_test();
+    for turns in 0..=MOST_AS_NEWCOMER {
+        busy.set_party(newcomers);
+        assert_eq!(busy.party == newcomers, turns < MOST_AS_NEWCOMER, "after {turns}");
+        let turn = poll_fn(|cx| busy.poll_turn(cx)).await;
+        busy.end(turn, false);
+    }
+    busy.set_party(Party::for_test(1));
+    assert_eq!(busy.party, Party::for_test(1));
+}
