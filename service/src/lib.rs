@@ -16,6 +16,7 @@ macro_rules! planted {
 }
 
 pub mod access;
+mod apart;
 pub mod audit;
 mod base64url;
 mod causes;
@@ -23,6 +24,7 @@ pub mod domain;
 pub mod engine;
 mod log_limit;
 mod observe;
+mod one_at_a_time;
 mod regular_file;
 mod rfc3339;
 mod service;
@@ -37,11 +39,11 @@ mod unavailable;
 
 pub use causes::with_causes;
 pub use log_limit::LogLimit;
+pub use one_at_a_time::{Line, Lines, OneAtATime, Waiter};
 pub use regular_file::read_regular_file;
 pub use rfc3339::{Rfc3339, parse_rfc3339};
 pub use service::{AcquireRequest, Delivery, Limits, LockService, ServiceError};
 pub use shares::{Kept, beyond_shares};
 pub use tasks::{PanicReport, report_panics, spawn_critical};
 pub use terminal::{escape_terminal_controls, is_terminal_control};
-pub use turns::Turns;
 pub use unavailable::Unavailable;

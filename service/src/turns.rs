@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 
 /// Work in one queue for each party. The parties take turns.
 #[derive(Debug)]
-pub struct Turns<P, T> {
+pub(crate) struct Turns<P, T> {
     /// No party has an empty queue here.
     queues: FxHashMap<P, VecDeque<T>>,
     /// The parties with queues, in the order of their turns.
@@ -22,7 +22,7 @@ impl<P, T> Default for Turns<P, T> {
 
 impl<P: Clone + Eq + Hash, T> Turns<P, T> {
     /// Adds work to the end of the party's queue.
-    pub fn push_back(&mut self, party: &P, work: T) {
+    pub(crate) fn push_back(&mut self, party: &P, work: T) {
         let queue = self.queues.entry(party.clone()).or_default();
         if queue.is_empty() {
             self.order.push_back(party.clone());
@@ -34,7 +34,7 @@ impl<P: Clone + Eq + Hash, T> Turns<P, T> {
     /// Puts back work that was taken, before all other work. Several pieces are put back in the reverse order.
     ///
     /// If the party did not get the next turn, too, the work of another one could take its place again and again.
-    pub fn put_back(&mut self, party: &P, work: T) {
+    pub(crate) fn put_back(&mut self, party: &P, work: T) {
         if self.order.front() != Some(party) {
             self.order.retain(|other| other != party);
             self.order.push_front(party.clone());
@@ -44,12 +44,12 @@ impl<P: Clone + Eq + Hash, T> Turns<P, T> {
     }
 
     /// Removes and returns the first piece of work of the party whose turn it is.
-    pub fn pop(&mut self) -> Option<T> {
+    pub(crate) fn pop(&mut self) -> Option<T> {
         self.pop_unless(|_| false)
     }
 
     /// Removes and returns the first piece of work of the next party that is not held back.
-    pub fn pop_unless(&mut self, is_held: impl Fn(&P) -> bool) -> Option<T> {
+    pub(crate) fn pop_unless(&mut self, is_held: impl Fn(&P) -> bool) -> Option<T> {
         let skipped = self.order.iter().position(|party| !is_held(party))?;
         self.order.rotate_left(skipped);
         let party = self.order.pop_front()?;
@@ -65,40 +65,40 @@ impl<P: Clone + Eq + Hash, T> Turns<P, T> {
     }
 
     /// Removes and returns at most so many pieces of work, from the parties in turn.
-    pub fn take(&mut self, most: usize) -> impl Iterator<Item = T> {
+    pub(crate) fn take(&mut self, most: usize) -> impl Iterator<Item = T> {
         std::iter::from_fn(|| self.pop()).take(most)
     }
 
     /// The number of pieces of work.
-    pub const fn len(&self) -> usize {
+    pub(crate) const fn len(&self) -> usize {
         self.len
     }
 
     /// Whether there is no work.
-    pub const fn is_empty(&self) -> bool {
+    pub(crate) const fn is_empty(&self) -> bool {
         self.len == 0
     }
 
     /// The number of pieces of work of parties that are not held back.
-    pub fn len_unless(&self, is_held: impl Fn(&P) -> bool) -> usize {
+    pub(crate) fn len_unless(&self, is_held: impl Fn(&P) -> bool) -> usize {
         let free = self.queues.iter().filter(|(party, _)| !is_held(party));
         free.map(|(_, queue)| queue.len()).sum()
     }
 
     /// Whether at least `most` pieces of work wait here, and the party has its share of them: at least as many as
     /// parties have on average.
-    pub fn is_full_for(&self, party: &P, most: usize) -> bool {
+    pub(crate) fn is_full_for(&self, party: &P, most: usize) -> bool {
         let has_share = |queue: &VecDeque<T>| queue.len().saturating_mul(self.order.len()) >= self.len;
         self.len >= most && self.queues.get(party).is_some_and(has_share)
     }
 
     /// All work.
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.queues.values_mut().flatten()
     }
 
     /// Removes the work for which `keep` returns false.
-    pub fn retain(&mut self, mut keep: impl FnMut(&mut T) -> bool) {
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&mut T) -> bool) {
         self.queues.retain(|_, queue| {
             queue.retain_mut(&mut keep);
             !queue.is_empty()

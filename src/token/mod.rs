@@ -42,7 +42,7 @@ async fn carry_out(options: &DatabaseOptions, command: TokenCommand) -> Result<(
         TokenCommand::Create(args) => create(&tokens, args).await,
         TokenCommand::List { json } => list(&tokens, json).await,
         TokenCommand::Revoke { id } => {
-            let token = tokens.revoke(TokenId(id), None).await?;
+            let token = tokens.revoke(TokenId(id), None, |_| ()).await?;
             writeln!(std::io::stdout(), "revoked {} ({id})", printable(&token.name))?;
             Ok(())
         }
@@ -55,7 +55,8 @@ async fn create(tokens: &Tokens, args: CreateArgs) -> Result<(), Failure> {
     Owner::new(&name).map_err(|error| format!("the name {error}"))?;
     let keys = if args.keys.is_empty() { None } else { Some(KeyPatterns::new(args.keys)?) };
     let scope = Scope { tenant: args.tenant, role: args.role, keys };
-    let (token, secret) = tokens.create(NewToken { name, scope, expires_at: args.expires_at }, None).await?;
+    let new = NewToken { name, scope, expires_at: args.expires_at };
+    let (token, secret) = tokens.create(new, None, |_| ()).await?;
     let mut out = std::io::stdout().lock();
     if args.json {
         out.write_all(printable_json(&token_json(&token, &secret)?).as_bytes())?;

@@ -114,7 +114,7 @@ impl Jwts {
             Some(identity) => Party::Remembered(identity.tenant.clone()),
             None => Party::Client(client),
         };
-        let turn = self.turns.take(party).await.map_err(Refused::Unchecked)?;
+        let turn = self.turns.take(&party).await.map_err(Refused::Unchecked)?;
         if let Some(identity) = self.known.checked(&hash) {
             // With another request, while this one waited.
             return Ok(identity);
@@ -219,7 +219,7 @@ mod tests {
     #[tokio::test]
     async fn a_request_that_is_not_polled_delays_no_check_of_another() {
         let (jwts, key) = issuer();
-        let turn = jwts.turns.take(Party::Client(None)).await.unwrap();
+        let turn = jwts.turns.take(&Party::Client(None)).await.unwrap();
         let mut unpolled = Box::pin(check(&jwts, sign(&key, "a")));
         assert!(unpolled.as_mut().poll(&mut Context::from_waker(noop_waker_ref())).is_pending());
         let mut other = Box::pin(check(&jwts, sign(&key, "b")));

@@ -154,6 +154,7 @@ impl From<TokenError> for Problem {
     fn from(error: TokenError) -> Self {
         match error {
             TokenError::Store(error) => Unavailable::from(&error).into(),
+            TokenError::Unavailable(reason) => reason.into(),
             error => {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,

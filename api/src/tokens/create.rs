@@ -1,8 +1,10 @@
 //! `POST /tokens`
 
+use std::sync::Arc;
+
 use axum::{extract, http::StatusCode, response::Response};
 use db_locks_service::{
-    access::{KeyPatterns, NewToken, Role, Scope, TokenError},
+    access::{KeyPatterns, NewToken, Role, Scope, Token, TokenError},
     audit::AuditEvent,
     domain::{Tenant, Timestamp},
 };
@@ -76,7 +78,11 @@ pub(crate) async fn create_token(
     let tenant = body.tenant.or_else(|| by.and_then(|admin| admin.tenant.clone()));
     let scope = Scope { tenant, role: body.role, keys: body.keys };
     let new = NewToken { name: body.name, scope, expires_at: body.expires_at };
-    let (token, secret) = app.tokens.create(new, by).await.map_err(|error| match error {
+    let created = {
+        let app = Arc::clone(&app);
+        move |token: &Token| record(&app, AuditEvent::TokenCreated, StatusCode::CREATED, token)
+    };
+    let (token, secret) = app.tokens.create(new, by, created).await.map_err(|error| match error {
         TokenError::OutOfScope => Problem::forbidden(
             "The token would allow more than the tenant and the key patterns of its creator.",
         ),
@@ -85,6 +91,5 @@ pub(crate) async fn create_token(
         TokenError::Expired => Problem::invalid_field("expires_at", "must be in the future"),
         other => Problem::from(other),
     })?;
-    record(&app, AuditEvent::TokenCreated, StatusCode::CREATED, &token);
     Ok(json_created(&NewTokenBody::new(&token, secret.reveal()), true))
 }

@@ -1,10 +1,15 @@
 //! `DELETE /tokens/{id}`
 
+use std::sync::Arc;
+
 use axum::{
     extract,
     http::{StatusCode, Uri},
 };
-use db_locks_service::{access::TokenId, audit::AuditEvent};
+use db_locks_service::{
+    access::{Token, TokenError, TokenId},
+    audit::AuditEvent,
+};
 use uuid::Uuid;
 
 use super::record;
@@ -47,13 +52,18 @@ pub(crate) async fn revoke_token(
     if id.0 == EXAMPLE {
         return Ok(StatusCode::NO_CONTENT);
     }
-    let token = app.tokens.revoke(id, caller.identity()).await.map_err(|error| match error {
-        db_locks_service::access::TokenError::NotFound => none(),
+    let revoked = {
+        let app = Arc::clone(&app);
+        move |token: &Token| {
+            if let Some(authentication) = &app.authentication {
+                authentication.forget(id);
+            }
+            record(&app, AuditEvent::TokenRevoked, StatusCode::NO_CONTENT, token);
+        }
+    };
+    app.tokens.revoke(id, caller.identity(), revoked).await.map_err(|error| match error {
+        TokenError::NotFound => none(),
         other => Problem::from(other),
     })?;
-    if let Some(authentication) = &app.authentication {
-        authentication.forget(id);
-    }
-    record(&app, AuditEvent::TokenRevoked, StatusCode::NO_CONTENT, &token);
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,20 +1,30 @@
 //! Creates, lists and revokes tokens.
+//!
+//! A replica makes one change at a time, since on SQLite the batches wait for it. The tenants take turns.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
+use tokio::time::timeout;
 use uuid::Builder;
 
 use super::{Identity, Role, Scope, Secret, SecretHash, Token, TokenId};
 use crate::{
     Rfc3339,
-    domain::Timestamp,
+    apart::run_apart,
+    domain::{Tenant, Timestamp},
+    one_at_a_time::{Line, OneAtATime},
     store::{Page, StoreError, TokenStore},
+    unavailable::Unavailable,
 };
 
 /// The name of the first administrator, whose secret is in a file and not in the database.
 pub const FIRST_ADMIN: &str = "bootstrap";
 /// The most tokens that a tenant's own administrators can create, so that they cannot fill the database.
 const MAX_TOKENS_PER_TENANT: u64 = 10_000;
+/// The number of waiting changes from which on tenants with their share of them are refused.
+const MOST_WAITING: usize = 1_000;
+/// How long a change waits for its turn. Not longer, since the administrator's credential may have ended meanwhile.
+const WAIT: Duration = Duration::from_secs(1);
 
 /// A token that is to be created.
 #[derive(Debug, Clone)]
@@ -51,6 +61,9 @@ pub enum TokenError {
     /// The database could not be asked.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The change could not begin.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
     /// The system has no randomness.
     #[error("no random numbers: {0}")]
     Random(#[from] getrandom::Error),
@@ -58,7 +71,11 @@ pub enum TokenError {
 
 /// The tokens of a database.
 #[derive(Clone)]
-pub struct Tokens(Arc<dyn TokenStore>);
+pub struct Tokens {
+    store: Arc<dyn TokenStore>,
+    /// The turns of changes, by the tenants of administrators; `None` for administrators of all tenants.
+    changes: Arc<OneAtATime<Line<Option<Tenant>>>>,
+}
 
 impl std::fmt::Debug for Tokens {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -69,17 +86,22 @@ impl std::fmt::Debug for Tokens {
 impl Tokens {
     /// The tokens in a store.
     pub fn new(store: Arc<dyn TokenStore>) -> Self {
-        Self(store)
+        Self { store, changes: Arc::new(OneAtATime::new(Line::new(MOST_WAITING))) }
     }
 
     /// Whether there is any token.
     pub async fn exist(&self) -> Result<bool, StoreError> {
-        Ok(!self.0.clone().list_tokens(None, None, 1).await?.items.is_empty())
+        Ok(!self.store.clone().list_tokens(None, None, 1).await?.items.is_empty())
     }
 
     /// Creates a token. `by` is the administrator; `None` is for somebody with access to the database itself, who may
-    /// create any token.
-    pub async fn create(&self, new: NewToken, by: Option<&Identity>) -> Result<(Token, Secret), TokenError> {
+    /// create any token. `created` is called for the new token, even if the caller has given up meanwhile.
+    pub async fn create(
+        &self,
+        new: NewToken,
+        by: Option<&Identity>,
+        created: impl FnOnce(&Token) + Send + 'static,
+    ) -> Result<(Token, Secret), TokenError> {
         if by.is_some_and(|admin| !new.scope.lies_within(admin)) {
             return Err(TokenError::OutOfScope);
         }
@@ -92,26 +114,18 @@ impl Tokens {
         if new.name == FIRST_ADMIN {
             return Err(TokenError::ReservedName);
         }
-        if let Some(tenant) = by.and_then(|admin| admin.tenant.as_ref())
-            && self.0.count_tokens(tenant).await? >= MAX_TOKENS_PER_TENANT
-        {
-            return Err(TokenError::TooMany);
-        }
-        let secret = Secret::random()?;
-        let created_at = self.0.token_time().await?;
-        if new.expires_at.is_some_and(|end| end <= created_at) {
-            return Err(TokenError::Expired);
-        }
-        let token = Token {
-            id: new_id(created_at)?,
-            name: new.name,
-            scope: new.scope,
-            created_at,
-            expires_at: new.expires_at,
-            last_used_at: None,
-        };
-        self.0.add_token(&token, SecretHash::of(secret.reveal().as_bytes())).await?;
-        Ok((token, secret))
+        let tenant = by.and_then(|admin| admin.tenant.clone());
+        self.change(by, |store| async move {
+            if let Some(tenant) = tenant
+                && store.count_tokens(&tenant).await? >= MAX_TOKENS_PER_TENANT
+            {
+                return Err(TokenError::TooMany);
+            }
+            let (token, secret) = add(&*store, new).await?;
+            created(&token);
+            Ok((token, secret))
+        })
+        .await
     }
 
     /// One page of the tokens that an administrator may see, the oldest first.
@@ -121,16 +135,69 @@ impl Tokens {
         limit: u32,
         by: Option<&Identity>,
     ) -> Result<Page<Token, TokenId>, StoreError> {
-        self.0.clone().list_tokens(by.cloned(), after, limit).await
+        self.store.clone().list_tokens(by.cloned(), after, limit).await
     }
 
-    /// Revokes a token, and returns it.
-    pub async fn revoke(&self, id: TokenId, by: Option<&Identity>) -> Result<Token, TokenError> {
-        let token = self.0.get_token(id).await?;
-        let token = token.filter(|token| by.is_none_or(|admin| token.scope.lies_within(admin)));
-        let token = token.ok_or(TokenError::NotFound)?;
-        if self.0.remove_token(id).await? { Ok(token) } else { Err(TokenError::NotFound) }
+    /// Revokes a token, and returns it. `revoked` is called for it, even if the caller has given up meanwhile.
+    pub async fn revoke(
+        &self,
+        id: TokenId,
+        by: Option<&Identity>,
+        revoked: impl FnOnce(&Token) + Send + 'static,
+    ) -> Result<Token, TokenError> {
+        let admin = by.cloned();
+        self.change(by, move |store| async move {
+            let token = store.get_token(id).await?;
+            let may_see = |token: &Token| admin.is_none_or(|admin| token.scope.lies_within(&admin));
+            let token = token.filter(may_see).ok_or(TokenError::NotFound)?;
+            if !store.remove_token(id).await? {
+                return Err(TokenError::NotFound);
+            }
+            revoked(&token);
+            Ok(token)
+        })
+        .await
     }
+
+    /// Makes a change when it is the turn of the administrator's tenant. If the caller gives up, a change that waits is dropped, and one
+    /// that has begun goes on to its end.
+    async fn change<T, C>(
+        &self,
+        by: Option<&Identity>,
+        change: impl FnOnce(Arc<dyn TokenStore>) -> C + Send + 'static,
+    ) -> Result<T, TokenError>
+    where
+        T: Send + 'static,
+        C: Future<Output = Result<T, TokenError>> + Send,
+    {
+        let Self { store, changes } = self.clone();
+        let tenant = by.and_then(|admin| admin.tenant.clone());
+        let changed = run_apart(|caller| async move {
+            let turn = caller.unless_gone(timeout(WAIT, changes.take(&tenant))).await;
+            let _turn = turn.map_err(|_| Unavailable::Overloaded)??;
+            change(store).await
+        });
+        changed.await?
+    }
+}
+
+/// Adds a token with a new secret.
+async fn add(store: &dyn TokenStore, new: NewToken) -> Result<(Token, Secret), TokenError> {
+    let secret = Secret::random()?;
+    let created_at = store.token_time().await?;
+    if new.expires_at.is_some_and(|end| end <= created_at) {
+        return Err(TokenError::Expired);
+    }
+    let token = Token {
+        id: new_id(created_at)?,
+        name: new.name,
+        scope: new.scope,
+        created_at,
+        expires_at: new.expires_at,
+        last_used_at: None,
+    };
+    store.add_token(&token, SecretHash::of(secret.reveal().as_bytes())).await?;
+    Ok((token, secret))
 }
 
 /// Makes a UUID of version 7.
@@ -140,3 +207,6 @@ fn new_id(at: Timestamp) -> Result<TokenId, getrandom::Error> {
     let millis = u64::try_from(at.0).unwrap_or_default();
     Ok(TokenId(Builder::from_unix_timestamp_millis(millis, &random).into_uuid()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -42,6 +42,17 @@ impl Origin {
         CURRENT.sync_scope(self.clone(), go_on)
     }
 
+    /// Lets work that will be done in another task act for the origin of this one.
+    pub(crate) fn carry<W: Future>(work: W) -> impl Future<Output = W::Output> + use<W> {
+        let origin = Self::current();
+        async move {
+            match origin {
+                Some(origin) => CURRENT.scope(origin, work).await,
+                None => work.await,
+            }
+        }
+    }
+
     /// The origin of the request that this task serves, if the trail is on.
     pub(crate) fn current() -> Option<Arc<Self>> {
         CURRENT.try_with(Arc::clone).ok()

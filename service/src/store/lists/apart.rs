@@ -1,15 +1,10 @@
 //! Reads a page of a list when it is the turn of its tenant, in a task of its own.
-//!
-//! A request over HTTP/2 runs in the task of its connection, which is polled in its turn and may have a thousand other requests. A
-//! list that ran there would keep its turn and its connection to the database for as long as its caller likes.
 
-use std::{panic::resume_unwind, sync::Arc};
-
-use tokio_util::task::AbortOnDropHandle;
-use tracing::Instrument;
+use std::sync::Arc;
 
 use super::turns::Turn;
 use crate::{
+    apart::run_apart,
     domain::Tenant,
     store::{
         StoreError,
@@ -22,26 +17,19 @@ use crate::{
 
 impl SqlStore {
     /// Lets `read` read a page when it is the turn of the tenant; `None` is for administrators of all tenants. If the caller
-    /// gives up, so does the task.
+    /// gives up, the list ends between two statements.
     pub(in crate::store) async fn read_page<T: Send + 'static>(
         self: Arc<Self>,
         tenant: Option<Tenant>,
         operation: fn(&Self) -> &Operation,
         read: impl for<'r> FnOnce(&'r Self, &'r mut Turn) -> Work<'r, T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let task = async move {
-            let mut turn = self.turns.take(tenant).await?;
+        let read = run_apart(|caller| async move {
+            let mut turn = self.turns.take(tenant, caller).await?;
             let page = operation(&self).run(Purpose::Read, read(&self, &mut turn)).await?;
             Ok((page, turn.finish()))
-        };
-        let task = AbortOnDropHandle::new(tokio::spawn(task.in_current_span()));
-        match task.await {
-            Ok(finished) => finished.map(|(page, _taken)| page),
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => resume_unwind(panic),
-                // The runtime ends.
-                Err(_) => Err(overloaded()),
-            },
-        }
+        });
+        let (page, _taken) = read.await.map_err(|_| overloaded())??;
+        Ok(page)
     }
 }

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, fmt::Write as _, path::PathBuf, time::Duration}
 
 use sea_orm::{DbBackend, Select};
 use tempfile::TempDir;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{
     queries::{Span, that_pass, with_keys},
@@ -267,4 +268,32 @@ async fn the_primary_key_finds_what_a_statement_searches() {
         assert!(found.starts_with("SEARCH locks USING INDEX") && found.contains(bounds), "{found}");
         assert_eq!(found.lines().count(), 1, "it sorts nothing: {found}");
     }
+}
+
+/// A statement that is dropped makes every connection suspect, so batches would have to connect again.
+#[tokio::test]
+async fn a_list_whose_caller_hangs_up_ends_after_its_statement() {
+    let lists = Lists::new(Duration::ZERO).await;
+    let (step, mut steps) = mpsc::unbounded_channel();
+    let (answer, answered) = oneshot::channel();
+    let page = lists.store.clone().read_page(
+        None,
+        |store| &store.list,
+        move |_, turn| {
+            Box::pin(async move {
+                step.send("statement").unwrap();
+                answered.await.unwrap();
+                step.send("answer").unwrap();
+                turn.let_others().await?;
+                step.send("next statement").unwrap();
+                Ok(())
+            })
+        },
+    );
+    let page = tokio::spawn(page);
+    assert_eq!(steps.recv().await, Some("statement"));
+    page.abort();
+    assert!(page.await.is_err());
+    answer.send(()).unwrap();
+    assert_eq!((steps.recv().await, steps.recv().await), (Some("answer"), None));
 }

@@ -19,6 +19,7 @@ use tokio::{
 
 use self::lines::{Lines, Name};
 use crate::{
+    apart::Caller,
     domain::Tenant,
     store::{StoreError, classify::overloaded},
 };
@@ -58,16 +59,21 @@ impl Turns {
         Arc::new(Self { lines, page_for, refused: counter!(REFUSED) })
     }
 
-    /// Waits for the turn of a tenant's list; `None` is for administrators of all tenants.
-    pub(in crate::store) async fn take(self: &Arc<Self>, tenant: Option<Tenant>) -> Result<Turn, StoreError> {
+    /// Waits for the turn of a tenant's list; `None` is for administrators of all tenants. If the caller gives up, the list ends
+    /// while it waits, or between two statements.
+    pub(in crate::store) async fn take(
+        self: &Arc<Self>,
+        tenant: Option<Tenant>,
+        caller: Caller,
+    ) -> Result<Turn, StoreError> {
         let (wake, woken) = oneshot::channel();
         let id = self.change(|lines| lines.join(&tenant, wake));
         let place = Place { turns: self, name: &tenant, id, woken };
-        if !place.woken(WAIT).await {
+        if !caller.unless_gone(place.woken(WAIT)).await {
             return Err(overloaded());
         }
         let since = Instant::now();
-        Ok(Turn { turns: self.clone(), name: tenant, taken: since, since, state: State::Running })
+        Ok(Turn { turns: self.clone(), name: tenant, caller, taken: since, since, state: State::Running })
     }
 
     /// Changes the lines, and wakes the lists that may run now.
@@ -133,6 +139,7 @@ enum State {
 pub(in crate::store) struct Turn {
     turns: Arc<Turns>,
     name: Name,
+    caller: Caller,
     /// When the list got its turn.
     taken: Instant,
     /// The start of the current slice.
@@ -154,6 +161,7 @@ impl Turn {
     /// Lets lists of other tenants run if they wait and this one has run for a while. Called between two statements. Fails if
     /// the list takes too long.
     pub(in crate::store) async fn let_others(&mut self) -> Result<(), DbErr> {
+        self.caller.end_if_gone().await;
         let left = LONGEST.saturating_sub(self.taken.elapsed());
         if left.is_zero() {
             self.turns.refused.increment(1);
@@ -166,7 +174,7 @@ impl Turn {
         let Some(id) = self.turns.change(|lines| lines.pause(&self.name, wake)) else { return Ok(()) };
         self.state = State::Paused;
         let place = Place { turns: &self.turns, name: &self.name, id, woken };
-        if !place.woken(WAIT.min(left)).await {
+        if !self.caller.unless_gone(place.woken(WAIT.min(left))).await {
             return Err(too_long());
         }
         (self.state, self.since) = (State::Running, Instant::now());

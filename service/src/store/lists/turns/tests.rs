@@ -4,21 +4,24 @@ use futures_util::FutureExt;
 use tokio::time::advance;
 
 use super::*;
-use crate::store::classify::{Purpose, classify};
+use crate::{
+    apart::run_apart,
+    store::classify::{Purpose, classify},
+};
 
 type Waiting = Pin<Box<dyn Future<Output = Result<Turn, StoreError>>>>;
 
 /// Begins to wait in the line of a tenant.
 fn wait(turns: &Arc<Turns>, name: &str) -> Waiting {
     let (turns, name) = (turns.clone(), Tenant::trusted(name));
-    let mut waiting: Waiting = Box::pin(async move { turns.take(Some(name)).await });
+    let mut waiting: Waiting = Box::pin(async move { turns.take(Some(name), Caller::default()).await });
     assert!(waiting.as_mut().now_or_never().is_none(), "its turn comes at once");
     waiting
 }
 
 /// Takes a turn that is free.
 fn take(turns: &Arc<Turns>, name: &str) -> Turn {
-    let turn = turns.take(Some(Tenant::trusted(name))).now_or_never();
+    let turn = turns.take(Some(Tenant::trusted(name)), Caller::default()).now_or_never();
     turn.and_then(Result::ok).unwrap_or_else(|| panic!("{name} has to wait"))
 }
 
@@ -34,7 +37,7 @@ async fn one_connection_of_the_pool_is_left_to_others() {
         let mut running = Vec::new();
         let next = |running: &[Turn]| {
             let tenant = Tenant::trusted(&running.len().to_string());
-            turns.take(Some(tenant)).now_or_never()
+            turns.take(Some(tenant), Caller::default()).now_or_never()
         };
         while let Some(Ok(turn)) = next(&running) {
             running.push(turn);
@@ -160,4 +163,23 @@ async fn a_finished_page_takes_no_turn() {
     drop(woken(own));
     drop(finished);
     drop(take(&turns, "a"));
+}
+
+/// Also while other lists run, so that its place is free at once.
+#[tokio::test(start_paused = true)]
+async fn a_list_whose_caller_has_gone_leaves_its_line() {
+    let turns = Turns::new(2);
+    let running = take(&turns, "a");
+    let own = turns.clone();
+    let mut gone =
+        Box::pin(run_apart(
+            |caller| async move { own.take(Some(Tenant::trusted("b")), caller).await.map(drop) },
+        ));
+    assert!(gone.as_mut().now_or_never().is_none());
+    tokio::task::yield_now().await;
+    drop(gone);
+    tokio::task::yield_now().await;
+    let next = wait(&turns, "c");
+    drop(running);
+    drop(woken(next));
 }
