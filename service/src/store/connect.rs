@@ -1,4 +1,4 @@
-//! SeaORM's connections: for migrations, and for rare writes to a SQLite file.
+//! SeaORM's connections: for migrations.
 
 use std::sync::Arc;
 
@@ -62,15 +62,19 @@ pub(super) fn mysql_options(url: &str) -> Result<MySqlConnectOptions, sqlx::Erro
     Ok(mysql::plain_options(url.parse()?))
 }
 
+/// Creates a SQLite file, if the options are for one that is missing and may be created, and corrects its mode.
+pub(super) fn prepare_file(options: &DatabaseOptions) -> Result<(), DbErr> {
+    let Some(file) = options.sqlite_file() else { return Ok(()) };
+    let prepared = sqlite::prepare_file(&file, options.creates_file());
+    prepared.map_err(|error| DbErr::Conn(RuntimeErr::Internal(error.to_string())))
+}
+
 /// A single SeaORM connection to a server or to a SQLite file. The file is created if the options allow that.
 pub(super) async fn connect_sea_orm(
     options: &DatabaseOptions,
     url: &str,
 ) -> Result<DatabaseConnection, DbErr> {
-    if let Some(file) = options.sqlite_file() {
-        let prepared = sqlite::prepare_file(&file, options.creates_file());
-        prepared.map_err(|error| DbErr::Conn(RuntimeErr::Internal(error.to_string())))?;
-    }
+    prepare_file(options)?;
     let mut connect = ConnectOptions::new(url);
     connect
         .max_connections(1)

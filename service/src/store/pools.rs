@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DbErr,
+    DbErr,
     sqlx::{self, ConnectOptions, sqlite::SqliteConnectOptions},
 };
 use tokio::time::timeout;
@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::{
     PoolUse, StoreError,
     classify::{Purpose, classify},
-    connect::{connect_sea_orm, mysql_dialect, mysql_options, postgres_options},
+    connect::{mysql_dialect, mysql_options, postgres_options, prepare_file},
     dialect::Dialect,
     fence::EpochWatch,
     health::Health,
@@ -37,6 +37,13 @@ const GENERAL_WAIT: Duration = Duration::from_secs(2);
 /// How long membership waits for a connection, and for an answer. A replica whose heartbeat counter stands still for 3 s is declared
 /// dead.
 const MEMBERSHIP_ANSWER: Duration = Duration::from_millis(1_200);
+/// The pool for writes to a SQLite file. They take turns before they ask for the connection.
+const WRITER: PoolOptions = PoolOptions {
+    connections: 1,
+    transactions: 1,
+    wait_timeout: GENERAL_WAIT,
+    answer_timeout: GENERAL_ANSWER,
+};
 /// Number of connections that only read a SQLite file for the hot pool.
 const SQLITE_READERS: usize = 2;
 /// The number of connections from which on the general pool has two: one for lists, and one for what must not wait for them.
@@ -53,8 +60,8 @@ pub(super) struct Pools {
     pub(super) general_pool: AnyPool,
     /// For heartbeats of replicas, joins, reaping and readiness, which nothing else may delay.
     pub(super) membership_pool: AnyPool,
-    /// On SQLite the connection for all writes except batches: see `writer`.
-    pub(super) sqlite_writer: Option<DatabaseConnection>,
+    /// On SQLite for all writes except batches: one connection, which no statement outside of a transaction uses.
+    pub(super) sqlite_writer: Option<Pool<sqlx::Sqlite>>,
     /// Shared by all pools of servers.
     pub(super) health: Arc<Health>,
     /// On PostgreSQL, checks whether a commit would survive a failover.
@@ -102,14 +109,23 @@ impl Pools {
     }
 
     async fn of_sqlite(options: &DatabaseOptions) -> Result<Self, DbErr> {
-        let writer = connect_sea_orm(options, &options.hosts().first().url).await?;
-        // `writer::begin_sqlite` waits for a busy file.
-        writer.execute_unprepared("PRAGMA busy_timeout = 0").await?;
+        prepare_file(options)?;
         let connect = |url: &str| {
             let file: SqliteConnectOptions = url.parse()?;
             Ok(sqlite::connect_options(file).disable_statement_logging())
         };
-        let servers = Servers::start(options.hosts(), connect, Arc::default()).map_err(not_connected)?;
+        let servers = || {
+            Servers::<sqlx::Sqlite>::start(options.hosts(), connect, Arc::default()).map_err(not_connected)
+        };
+        // With a health of its own: a writer who gave up waiting for the file says nothing about connections that read.
+        let writer = Pool::new(
+            servers()?,
+            sqlx::Sqlite::session(Dialect::Sqlite, GENERAL_STATEMENT_TIMEOUT, false),
+            WRITER,
+        );
+        // SQLite creates its file with the first connection. The threads that read and write batches need the file.
+        writer.test().await?;
+        let servers = servers()?;
         let shares = Shares { hot: SQLITE_READERS, transactions: 1, general: 2, membership: 1 };
         let pools = Self::new(Dialect::Sqlite, shares, &servers, false, AnyPool::Sqlite);
         Ok(Self { sqlite_writer: Some(writer), ..pools })

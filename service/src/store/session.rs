@@ -88,6 +88,11 @@ pub(super) trait Driver: Database + HasStatementCache {
     /// the server accepts writes.
     async fn test(session: &Session, connection: &mut Self::Connection) -> Result<(), sqlx::Error>;
 
+    /// Begins a transaction.
+    async fn begin(session: &Session, connection: &mut Self::Connection) -> Result<(), sqlx::Error> {
+        session.begin_on::<Self>(connection).await
+    }
+
     /// Runs statements without preparing them, and reads the last row. Its columns are texts.
     async fn ask(connection: &mut Self::Connection, sql: &str) -> Result<Vec<Option<String>>, sqlx::Error>;
 

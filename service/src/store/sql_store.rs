@@ -18,7 +18,7 @@ use super::{
     sql::Sql,
     sqlite::{FileWatch, SqliteReader, SqliteWriter},
     url::DatabaseOptions,
-    writer::{AnyPool, Work, Writer, begin_sqlite},
+    writer::{AnyPool, Work, Writer},
 };
 
 /// The most tries of a transaction that may be repeated.
@@ -131,12 +131,7 @@ impl SqlStore {
             return pool.begin().await;
         };
         let write_permit = sqlite.exclusive_permit().await;
-        let writer = writer.clone();
-        // In a task of its own: if the caller is cancelled, the transaction is dropped and thereby rolled back. If
-        // `begin` itself were cancelled, its connection would be left inside a transaction that nothing ends.
-        let begun = tokio::spawn(async move { begin_sqlite(&writer).await });
-        let transaction = begun.await.map_err(|error| DbErr::Custom(error.to_string()))??;
-        Ok(Writer::Sqlite { transaction: Box::new(transaction), write_permit })
+        Ok(Writer::Sqlite { transaction: writer.begin().await?, write_permit })
     }
 
     /// Runs `work` in a transaction. If the database asks to try again (a deadlock, for example), nothing was written, and the

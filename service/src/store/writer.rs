@@ -3,17 +3,12 @@
 use std::pin::Pin;
 
 use async_trait::async_trait;
-use sea_orm::{
-    ConnectionTrait, DatabaseBackend, DatabaseConnection, DatabaseTransaction, DbErr, ExecResult,
-    QueryResult, SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait, sqlx,
-};
-use tokio::time::{Instant, sleep};
+use sea_orm::{ConnectionTrait, DatabaseBackend, DbErr, ExecResult, QueryResult, Statement, sqlx};
 
 use super::{
     PoolUse,
-    classify::is_busy,
     pool::{Pool, Transaction},
-    sqlite::{BUSY_POLL, BUSY_TIMEOUT, WritePermit},
+    sqlite::WritePermit,
 };
 
 /// A pool of one of the drivers.
@@ -71,7 +66,7 @@ pub(super) enum Writer<'s> {
     Postgres(Transaction<'s, sqlx::Postgres>),
     MySql(Transaction<'s, sqlx::MySql>),
     Sqlite {
-        transaction: Box<DatabaseTransaction>,
+        transaction: Transaction<'s, sqlx::Sqlite>,
         /// Makes the batches of this process wait. It is dropped after the transaction.
         write_permit: WritePermit<'s>,
     },
@@ -97,29 +92,10 @@ impl Writer<'_> {
             Self::Postgres(transaction) => transaction.end(result).await,
             Self::MySql(transaction) => transaction.end(result).await,
             Self::Sqlite { transaction, write_permit } => {
-                // Dropping a transaction rolls it back.
-                let value = result?;
-                let committed = transaction.commit().await;
+                let result = transaction.end(result).await;
                 drop(write_permit);
-                committed.map(|()| value)
+                result
             }
-        }
-    }
-}
-
-/// Begins a transaction that writes to a SQLite file. SQLite asks for a busy file at longer and longer intervals.
-/// Beside another process that writes without a pause, it would hardly ever succeed. So this function asks once a
-/// millisecond.
-pub(super) async fn begin_sqlite(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
-    let until = Instant::now() + BUSY_TIMEOUT;
-    loop {
-        let options = TransactionOptions {
-            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-            ..TransactionOptions::default()
-        };
-        match db.begin_with_options(options).await {
-            Err(error) if is_busy(&error) && Instant::now() < until => sleep(BUSY_POLL).await,
-            begun => return begun,
         }
     }
 }
@@ -164,3 +140,6 @@ forward_statements!(
     Self::MySql(db) => db,
     Self::Sqlite { transaction, .. } => transaction
 );
+
+#[cfg(test)]
+mod tests;

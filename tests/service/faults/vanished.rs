@@ -28,7 +28,7 @@ impl Island {
         let folder = tempfile::tempdir().unwrap();
         let log = folder.path().join("service.log");
         let up = "ip link set lo up";
-        let service = serve_apart("-rn", up, "A VANISHED HOST", folder.path(), &log, PORT)?;
+        let service = serve_apart("-rn", up, "A VANISHED HOST", folder.path(), &log, PORT, &[])?;
         Some(Self { service, folder })
     }
 

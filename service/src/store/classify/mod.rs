@@ -158,6 +158,11 @@ pub(super) fn is_busy(error: &DbErr) -> bool {
     else {
         return false;
     };
+    is_busy_file(error)
+}
+
+/// [`is_busy`] for an error of the driver.
+pub(super) fn is_busy_file(error: &sqlx::Error) -> bool {
     error.as_database_error().is_some_and(|error| {
         error.try_downcast_ref::<SqliteError>().is_some() && error.code().as_deref() == Some("5")
     })

@@ -8,7 +8,7 @@ use sea_orm::{
 };
 use sea_query_sqlx::SqlxValues;
 
-use super::Pool;
+use super::{Pool, UsedConnection};
 use crate::store::{
     fence::Fence,
     session::{Driver, Session},
@@ -74,15 +74,20 @@ impl Pool<sqlx::MySql> {
         fence: Fence<'_>,
         work: impl AsyncFnOnce(&mut sqlx::MySqlConnection) -> Result<Vec<sqlx::mysql::MySqlRow>, sqlx::Error>,
     ) -> Result<Vec<sqlx::mysql::MySqlRow>, DbErr> {
-        self.with(async |connection| {
-            fence.pass()?;
-            let answer = work(connection).await;
-            if let Err(sqlx::Error::Database(_)) = &answer {
-                sqlx::MySql::run(connection, &self.session.rollback).await?;
+        let mut lease = self.lease().await?;
+        let answer = lease
+            .ask(async |connection| {
+                fence.pass()?;
+                work(connection).await
+            })
+            .await;
+        match answer {
+            Ok(rows) => {
+                lease.give_back();
+                Ok(rows)
             }
-            answer
-        })
-        .await
+            Err(error) => lease.end(Err(error)).await,
+        }
     }
 }
 
@@ -99,17 +104,18 @@ where
         work: impl AsyncFnOnce(&mut DB::Connection) -> Result<T, sqlx::Error>,
     ) -> Result<T, DbErr> {
         let mut lease = self.lease().await?;
-        let result = if self.session.transaction_pooling {
+        if self.session.transaction_pooling {
             // Boxed, since it is rare, and larger than the rest.
-            Box::pin(
-                lease.ask(async |connection| in_transaction::<DB, T>(&self.session, connection, work).await),
-            )
-            .await
-        } else {
-            lease.ask(work).await
-        };
+            return Box::pin(in_transaction(lease, work)).await;
+        }
+        let result = lease.ask(work).await;
         lease.give_back();
         result
+    }
+
+    /// Opens the first connection, or tests one.
+    pub(in crate::store) async fn test(&self) -> Result<(), DbErr> {
+        self.with(async |connection| DB::test(&self.session, connection).await).await
     }
 
     /// Whether a statement stays prepared for the next use of its connection.
@@ -141,19 +147,13 @@ where
 
 /// Does work in a transaction of its own: behind a transaction pooler a session is ours only inside a transaction.
 async fn in_transaction<DB: Driver, T>(
-    session: &Session,
-    connection: &mut DB::Connection,
+    mut lease: UsedConnection<'_, DB>,
     work: impl AsyncFnOnce(&mut DB::Connection) -> Result<T, sqlx::Error>,
-) -> Result<T, sqlx::Error> {
-    session.begin_on::<DB>(connection).await?;
-    let result = work(connection).await;
-    match &result {
-        Ok(_) => DB::run(connection, &session.commit).await?,
-        Err(sqlx::Error::Database(_)) => DB::run(connection, &session.rollback).await?,
-        // The connection is closed.
-        Err(_) => {}
-    }
-    result
+) -> Result<T, DbErr> {
+    let session = &lease.pool.session;
+    lease.ask(async |connection| DB::begin(session, connection).await).await?;
+    let result = lease.ask(work).await;
+    lease.end(result).await
 }
 
 pub(super) async fn query<DB: Driver>(

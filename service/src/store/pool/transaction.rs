@@ -24,7 +24,7 @@ impl<DB: Driver> Pool<DB> {
     pub(in super::super) async fn begin(&self) -> Result<Transaction<'_, DB>, DbErr> {
         let permit = self.transaction_permit().await?;
         let mut lease = self.lease().await?;
-        let begun = lease.ask(async |connection| self.session.begin_on::<DB>(connection).await).await;
+        let begun = lease.ask(async |connection| DB::begin(&self.session, connection).await).await;
         // The transaction failed at its beginning, so nothing was written.
         begun.map_err(|error| match error {
             DbErr::Query(RuntimeErr::SqlxError(source)) => DbErr::Conn(RuntimeErr::SqlxError(source)),
@@ -43,20 +43,30 @@ impl<DB: Driver> Pool<DB> {
 impl<DB: Driver> Transaction<'_, DB> {
     /// Commits if `result` is a success. Rolls back if it is an error.
     pub(in super::super) async fn end<T>(self, result: Result<T, DbErr>) -> Result<T, DbErr> {
-        let mut lease = self.lease.into_inner();
-        let session = &lease.pool.session;
+        self.lease.into_inner().end(result).await
+    }
+}
+
+impl<DB: Driver> UsedConnection<'_, DB> {
+    /// Ends the transaction that the connection is inside of: commits if `result` is a success, and rolls back if it is an
+    /// error. If that fails, the connection is closed, since it may still be inside: its locks would be kept, and the next
+    /// transaction would be a part of this one.
+    pub(super) async fn end<T>(mut self, result: Result<T, DbErr>) -> Result<T, DbErr> {
+        let session = &self.pool.session;
         let statement = if result.is_ok() { &session.commit } else { &session.rollback };
         // Another server may have been chosen since the transaction began, or this server may have been demoted.
-        if result.is_ok() && lease.pool.health.is_condemned(lease.pooled.opened) {
+        if result.is_ok() && self.pool.health.is_condemned(self.pooled.opened) {
             return Err(not_connected(sqlx::Error::PoolTimedOut));
         }
         // A commit over a connection that is not sound fails, as it should.
-        if result.is_ok() || lease.is_sound {
-            let ended = lease.ask(async |connection| DB::run(connection, statement).await).await;
+        if result.is_ok() || self.is_sound {
+            let ended = self.ask(async |connection| DB::run(connection, statement).await).await;
+            if ended.is_ok() {
+                self.give_back();
+            }
             if result.is_ok() {
                 ended?;
             }
-            lease.give_back();
         }
         result
     }

@@ -1,8 +1,8 @@
 //! SQLite: two connections of our own, each on a thread of its own. One writes batches, the other reads keys' rows.
 //!
 //! A call into SQLite blocks, and a file has one writer at a time. A driver would pass every statement from thread to
-//! thread; as measured, a row then costs several times as much. Rare statements (membership, sweeping, lists,
-//! migrations) go through SeaORM, as on the servers. They take turns with the thread that writes.
+//! thread; as measured, a row then costs several times as much. Rare statements (membership, sweeping, lists, tokens) go
+//! through pools, as on the servers. They take turns with the thread that writes.
 
 mod commit;
 mod file;
@@ -19,6 +19,6 @@ pub(super) use self::{
     file::prepare as prepare_file,
     file_watch::FileWatch,
     load::SqliteReader,
-    settings::{BUSY_POLL, BUSY_TIMEOUT, connect_options},
+    settings::connect_options,
     writer::{SqliteWriter, WritePermit},
 };

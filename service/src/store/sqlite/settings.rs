@@ -7,10 +7,10 @@ use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynch
 
 /// How long to wait for another process's write to the file. An operation may take longer, so a batch behind another
 /// one fails as busy and not with an unknown outcome.
-pub(in super::super) const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// The pause between two tries to write to a busy file. SQLite's own pauses grow to 100 ms, which gives the longest
 /// waiter the least chance.
-pub(in super::super) const BUSY_POLL: Duration = Duration::from_millis(1);
+pub(super) const BUSY_POLL: Duration = Duration::from_millis(1);
 /// The size of a page. A commit writes whole pages, and each key of a batch lies on another page, so small pages make a
 /// commit small. Measured at 128 connections: 18,000 pairs of acquire and release a second, where 4,096 bytes gave
 /// 14,000.

@@ -32,6 +32,7 @@ impl<'c, S> Prepared<'c, S> {
 
 /// The statements that every transaction needs.
 pub(super) struct Transaction<'c> {
+    connection: &'c Connection,
     begin: Statement<'c>,
     commit: Statement<'c>,
     rollback: Statement<'c>,
@@ -42,6 +43,7 @@ impl<'c> Transaction<'c> {
     /// Prepares transactions that begin with this statement.
     pub(super) fn prepare(connection: &'c Connection, begin: &str) -> Result<Self> {
         Ok(Self {
+            connection,
             begin: prepare(connection, begin)?,
             commit: prepare(connection, "COMMIT")?,
             rollback: prepare(connection, "ROLLBACK")?,
@@ -68,8 +70,10 @@ impl<'c> Transaction<'c> {
         ended
     }
 
-    /// Rolls back. An error means that SQLite has done so by itself.
+    /// Rolls back. An error means that SQLite has done so by itself. If it has not, only the end of the connection, and so
+    /// of the process, frees the file for others.
     pub(super) fn roll_back(&mut self) {
         let _ = self.rollback.raw_execute();
+        assert!(self.connection.is_autocommit(), "SQLite did not end a transaction");
     }
 }
