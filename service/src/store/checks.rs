@@ -22,7 +22,8 @@ impl SqlStore {
             self.gate.check_file()?;
             checked?;
             self.check_server().await.map_err(|error| classify(error, Purpose::Read))?;
-            self.check_disk().await
+            self.check_disk().await?;
+            self.check_file_lock().await
         };
         self.membership.run_classified(Purpose::Read, work).await
     }
@@ -50,6 +51,15 @@ impl SqlStore {
         let tried = self.try_to_write(row_version).await.map_err(|error| classify(error, Purpose::Read));
         self.disk.note(&tried, Some(row_version));
         tried
+    }
+
+    /// Whether the lock of a SQLite file can be had, if the last batch did not get it: no client may write to a service that is
+    /// not ready, so no other write would show that it is free again.
+    async fn check_file_lock(&self) -> Result<(), StoreError> {
+        match &self.sqlite {
+            Some(sqlite) => sqlite.check_lock().await,
+            None => Ok(()),
+        }
     }
 
     /// Makes a trial write without a visible effect: a rolled back row, on SQLite a pragma.

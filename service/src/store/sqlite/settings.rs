@@ -41,12 +41,17 @@ pub(in super::super) fn connect_options(options: SqliteConnectOptions) -> Sqlite
 pub(super) fn open(path: &Path, cache_kib: &str) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_handler(Some(wait_for_others))?;
+    set_waits(&connection, true)?;
     connection.execute_batch(&format!(
         "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}; \
          PRAGMA cache_size = {cache_kib}; PRAGMA temp_store = MEMORY;"
     ))?;
     Ok(connection)
+}
+
+/// Sets whether statements wait for another process's write.
+pub(super) fn set_waits(connection: &Connection, waits: bool) -> Result<()> {
+    connection.busy_handler(if waits { Some(wait_for_others) } else { None })
 }
 
 /// Waits for another process's write. `tries` counts the calls for the same statement.

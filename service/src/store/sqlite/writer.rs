@@ -9,12 +9,12 @@ use std::{
     },
 };
 
-use rusqlite::{Connection, Result};
+use rusqlite::{Connection, ErrorCode, Result};
 use tokio::sync::{RwLock, RwLockWriteGuard, oneshot};
 
 use super::{
     commit::{Statements, Written},
-    settings::WRITER_CACHE_KIB,
+    settings::{WRITER_CACHE_KIB, set_waits},
     statements::Prepared,
     worker::{Worker, ended},
 };
@@ -32,10 +32,21 @@ enum Job {
         decided: oneshot::Receiver<Arc<Vec<Write>>>,
         done: oneshot::Sender<Result<Written>>,
     },
+    /// Begin a transaction without waiting for other processes, and roll it back.
+    TryLock { done: oneshot::Sender<Result<()>> },
     /// Check whether another process has written.
     Check { done: oneshot::Sender<()> },
     /// Treat everything written since the last check as writes of this process.
     Skip,
+}
+
+/// What the thread has noticed. Only the thread sets it, and each flag stands for itself, so relaxed ordering is enough.
+#[derive(Debug, Default)]
+struct Noticed {
+    /// Whether another process was seen to write to the file. It stays set.
+    others: AtomicBool,
+    /// Whether another process kept the file locked for too long when this one last wanted to write.
+    locked_out: AtomicBool,
 }
 
 /// The handle of the thread that writes. The thread ends when it is dropped.
@@ -45,9 +56,7 @@ pub(in super::super) struct SqliteWriter {
     /// Orders the writers. SQLite makes connections poll for its lock, and the one that polls least often may never get
     /// it; this lock is first come, first served. Batches share it, since the thread puts them in order.
     order: RwLock<()>,
-    /// Whether another process was seen to write to the file. Only the thread sets it, and nobody resets it, so relaxed
-    /// ordering is enough.
-    others_noticed: Arc<AtomicBool>,
+    noticed: Arc<Noticed>,
     /// The known epoch of fencing tokens.
     epochs: Arc<EpochWatch>,
 }
@@ -55,16 +64,16 @@ pub(in super::super) struct SqliteWriter {
 impl SqliteWriter {
     /// Opens a file that exists.
     pub(in super::super) async fn open(path: PathBuf, epochs: Arc<EpochWatch>) -> Result<Self, StoreError> {
-        let others_noticed = Arc::new(AtomicBool::new(false));
-        let noticed = Arc::clone(&others_noticed);
+        let noticed = Arc::<Noticed>::default();
+        let of_thread = Arc::clone(&noticed);
         let work = move |connection: &Connection, inbox: mpsc::Receiver<Job>| {
-            let mut thread = Thread::new(connection, noticed);
+            let mut thread = Thread::new(connection, of_thread);
             for job in inbox {
                 thread.carry_out(job);
             }
         };
         let worker = Worker::open("sqlite-writer", path, WRITER_CACHE_KIB, work).await?;
-        Ok(Self { worker, order: RwLock::default(), others_noticed, epochs })
+        Ok(Self { worker, order: RwLock::default(), noticed, epochs })
     }
 
     /// Waits until another connection of this process may write.
@@ -81,7 +90,18 @@ impl SqliteWriter {
 
     /// Whether another process has written to this file since this one began.
     pub(in super::super) fn noticed_others(&self) -> bool {
-        self.others_noticed.load(Ordering::Relaxed)
+        self.noticed.others.load(Ordering::Relaxed)
+    }
+
+    /// Fails if another process keeps the file locked. This asks only if it did so at the last write, and then asks once.
+    pub(in super::super) async fn check_lock(&self) -> Result<(), StoreError> {
+        if !self.noticed.locked_out.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let _guard = self.order.read().await;
+        let (done, tried) = oneshot::channel();
+        self.worker.send(Job::TryLock { done })?;
+        tried.await.map_err(|_| ended())?.map_err(classify_sqlite)
     }
 
     /// Writes a batch.
@@ -146,13 +166,13 @@ struct Thread<'c> {
     statements: Prepared<'c, Statements<'c>>,
     /// The last value of `PRAGMA data_version`, which changes when another connection has written.
     version: Option<i64>,
-    others_noticed: Arc<AtomicBool>,
+    noticed: Arc<Noticed>,
 }
 
 impl<'c> Thread<'c> {
-    fn new(connection: &'c Connection, others_noticed: Arc<AtomicBool>) -> Self {
+    fn new(connection: &'c Connection, noticed: Arc<Noticed>) -> Self {
         let statements = Prepared::new(connection, Statements::prepare);
-        Self { connection, statements, version: read_version(connection), others_noticed }
+        Self { connection, statements, version: read_version(connection), noticed }
     }
 
     /// Carries out a job. If its caller is gone, nobody receives the answer.
@@ -171,6 +191,10 @@ impl<'c> Thread<'c> {
                 if is_locked {
                     self.write_decided(decided, done);
                 }
+            }
+            Job::TryLock { done } => {
+                // The caller may be gone.
+                let _ = done.send(self.try_lock());
             }
             Job::Check { done } => {
                 if let Some(version) = read_version(self.connection) {
@@ -197,7 +221,25 @@ impl<'c> Thread<'c> {
     }
 
     fn begin(&mut self) -> Result<()> {
-        self.statements.get()?.transaction.begin()
+        let begun = self.statements.get()?.transaction.begin();
+        match &begun {
+            Ok(()) => self.noticed.locked_out.store(false, Ordering::Relaxed),
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
+                self.noticed.locked_out.store(true, Ordering::Relaxed);
+            }
+            Err(_) => {}
+        }
+        begun
+    }
+
+    fn try_lock(&mut self) -> Result<()> {
+        set_waits(self.connection, false)?;
+        let begun = self.begin();
+        if begun.is_ok() {
+            self.statements.get()?.transaction.roll_back();
+        }
+        set_waits(self.connection, true)?;
+        begun
     }
 
     fn write_and_commit(&mut self, writes: &[Write]) -> Result<Written> {
@@ -208,7 +250,7 @@ impl<'c> Thread<'c> {
 
     fn note(&mut self, version: i64) {
         if self.version.replace(version).is_some_and(|before| before != version) {
-            self.others_noticed.store(true, Ordering::Relaxed);
+            self.noticed.others.store(true, Ordering::Relaxed);
         }
     }
 }
@@ -218,29 +260,4 @@ fn read_version(connection: &Connection) -> Option<i64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::task::{Context, Waker};
-
-    use super::*;
-
-    #[tokio::test]
-    async fn writers_take_turns_in_order_and_a_permit_is_exclusive() {
-        let writer = SqliteWriter {
-            worker: Worker::without_a_thread(),
-            order: RwLock::default(),
-            others_noticed: Arc::default(),
-            epochs: Arc::default(),
-        };
-        let mut context = Context::from_waker(Waker::noop());
-        let batches = (writer.order.read().await, writer.order.read().await);
-        let mut permit = Box::pin(writer.exclusive_permit());
-        let mut late = Box::pin(writer.order.read());
-        assert!(permit.as_mut().poll(&mut context).is_pending());
-        assert!(late.as_mut().poll(&mut context).is_pending(), "it came after the permit");
-        drop(batches);
-        let permit = permit.await;
-        assert!(late.as_mut().poll(&mut context).is_pending());
-        drop(permit);
-        assert!(late.as_mut().poll(&mut context).is_ready());
-    }
-}
+mod tests;

@@ -173,3 +173,19 @@ async fn a_write_whose_caller_goes_away_at_any_time_does_not_leave_the_file_lock
         assert!(fallible.is_written(&kind), "{}", kind.name);
     }
 }
+
+#[tokio::test]
+async fn the_store_is_not_ready_while_another_process_keeps_the_file_locked() {
+    let Fallible { store, other, _folder } = Fallible::new().await;
+    let [batch, ..] = KINDS;
+    let is_locked = |result| matches!(result, Err(StoreError::Transient(_)));
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    store.check_whether_ready().await.unwrap();
+    assert!(is_locked((batch.attempt)(&store).await));
+    for _ in 0..2 {
+        assert!(is_locked(store.check_whether_ready().await));
+    }
+    other.execute_batch("ROLLBACK").unwrap();
+    store.check_whether_ready().await.unwrap();
+    (batch.attempt)(&store).await.unwrap();
+}
