@@ -2,7 +2,7 @@
 
 use std::hash::Hash;
 
-use rustc_hash::FxHashMap;
+use crate::SeededMap;
 
 /// Something of a party in a memory that has a limit.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub fn beyond_shares<K, P: Eq + Hash, T: Ord>(
 ) -> Vec<K> {
     let mut entries: Vec<_> = entries.collect();
     entries.sort_unstable_by(|one, other| other.used.cmp(&one.used));
-    let mut by_party: FxHashMap<P, usize> = FxHashMap::default();
+    let mut by_party: SeededMap<P, usize> = SeededMap::default();
     let mut ranked: Vec<_> = entries
         .into_iter()
         .map(|Kept { key, party, size, .. }| {

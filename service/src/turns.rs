@@ -2,13 +2,13 @@
 
 use std::{collections::VecDeque, hash::Hash};
 
-use rustc_hash::FxHashMap;
+use crate::SeededMap;
 
 /// Work in one queue for each party. The parties take turns.
 #[derive(Debug)]
 pub(crate) struct Turns<P, T> {
     /// No party has an empty queue here.
-    queues: FxHashMap<P, VecDeque<T>>,
+    queues: SeededMap<P, VecDeque<T>>,
     /// The parties with queues, in the order of their turns.
     order: VecDeque<P>,
     len: usize,
@@ -16,7 +16,7 @@ pub(crate) struct Turns<P, T> {
 
 impl<P, T> Default for Turns<P, T> {
     fn default() -> Self {
-        Self { queues: FxHashMap::default(), order: VecDeque::new(), len: 0 }
+        Self { queues: SeededMap::default(), order: VecDeque::new(), len: 0 }
     }
 }
 

@@ -61,10 +61,10 @@ pub(super) struct FittingKeys {
 impl FittingKeys {
     pub(super) fn iter(&self) -> impl Iterator<Item = &DecodingKey> {
         let Self { set, id, algorithm } = self;
-        let fits = move |key: &&Key| {
-            key.algorithm == *algorithm && (id.is_none() || key.id.is_none() || key.id == *id)
-        };
-        set.iter().flat_map(|set| &set.keys).filter(fits).take(MOST_FITTING).map(|key| &key.decoding)
+        let keys = || set.iter().flat_map(|set| &set.keys).filter(|key| key.algorithm == *algorithm);
+        let named = keys().filter(|key| key.id.is_some() && key.id == *id);
+        let others = keys().filter(|key| id.is_none() || key.id.is_none());
+        named.chain(others).take(MOST_FITTING).map(|key| &key.decoding)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -212,17 +212,28 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_is_compared_with_few_keys_and_with_the_one_that_it_names() {
-        let set = keys().now().unwrap();
-        let key =
-            |id| Key { id: Some(id), algorithm: Algorithm::EdDSA, decoding: set.keys[0].decoding.clone() };
-        let many =
-            Arc::new(KeySet { keys: (0..100).map(|id: u8| key(id.to_string())).collect(), read: set.read });
+    fn a_signature_is_compared_with_few_keys_and_first_with_the_one_that_it_names() {
+        let one = keys().now().unwrap();
+        let decoding = || one.keys[0].decoding.clone();
+        let key = |id: Option<u8>| Key {
+            id: id.map(|id| id.to_string()),
+            algorithm: Algorithm::EdDSA,
+            decoding: decoding(),
+        };
+        let unnamed = (0..10).map(|_| key(None));
+        let many = Arc::new(KeySet {
+            keys: unnamed.chain((0..90).map(|id| key(Some(id)))).collect(),
+            read: one.read,
+        });
         let fitting = |id: Option<&str>| {
             let id = id.map(str::to_owned);
-            FittingKeys { set: Some(Arc::clone(&many)), id, algorithm: Algorithm::EdDSA }.iter().count()
+            FittingKeys { set: Some(Arc::clone(&many)), id, algorithm: Algorithm::EdDSA }
         };
-        assert_eq!([None, Some("99"), Some("x")].map(fitting), [MOST_FITTING, 1, 0]);
+        assert_eq!([None, Some("89"), Some("x")].map(|id| fitting(id).iter().count()), [MOST_FITTING; 3]);
+        assert!(std::ptr::eq(
+            fitting(Some("89")).iter().next().unwrap(),
+            &many.keys.last().unwrap().decoding
+        ));
     }
 
     /// A key that the issuer withdrew must not count because somebody else waits for the answer. But an issuer that is away must not

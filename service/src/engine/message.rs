@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 
-use rustc_hash::FxHashMap;
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc},
     time::Instant,
@@ -10,6 +9,7 @@ use tokio::{
 
 use super::{key_task::KeyTask, pending_request::PendingRequest};
 use crate::{
+    SeededMap,
     domain::{Epoch, GuardBusy, KeyId, RequestId, Verdict, Version},
     store::{Committed, LoadKind, Loaded, StoreError, WaitingRow, Write},
 };
@@ -127,7 +127,7 @@ pub(super) struct DecidedUnderLock {
 #[derive(Debug)]
 pub(super) struct WaiterCheck {
     /// The requests found, with their rows.
-    pub(super) found: FxHashMap<RequestId, WaitingRow>,
+    pub(super) found: SeededMap<RequestId, WaitingRow>,
     /// When the query was sent. A waiter that was added later is not missing.
     pub(super) asked: Instant,
 }

@@ -133,8 +133,7 @@ impl Engine {
     /// # Errors
     /// Fails if the database did not carry out the command in time.
     pub async fn execute(&self, id: KeyId, command: Command) -> Result<Reply, Unavailable> {
-        let _counted = self.shared.count_executing();
-        let answer = self.shared.begin(id, command);
+        let answer = self.shared.begin(id, command, Some(self.shared.count_executing()));
         answer.await.unwrap_or(Err(Unavailable::ShuttingDown)).map(|answered| answered.reply)
     }
 

@@ -1,6 +1,9 @@
 //! A request on its way through the engine: a command and the channel for its answer.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use tokio::{sync::oneshot, time::Instant};
 
@@ -29,7 +32,49 @@ impl From<Reply> for Answered {
 }
 
 /// The channel for an answer.
-pub(super) type ReplySender = oneshot::Sender<Answer>;
+#[derive(Debug)]
+pub(super) struct ReplySender {
+    channel: oneshot::Sender<Answer>,
+    /// The command counts until it is answered, and not until its caller has looked at the answer: a connection waits for its turn
+    /// to do so, for as long as a flood of its client takes.
+    _counted: Option<CountGuard>,
+}
+
+impl ReplySender {
+    /// A channel, and what counts the command.
+    pub(super) fn new(counted: Option<CountGuard>) -> (Self, oneshot::Receiver<Answer>) {
+        let (channel, answer) = oneshot::channel();
+        (Self { channel, _counted: counted }, answer)
+    }
+
+    /// Answers the caller. Returns the answer if the caller has gone.
+    pub(super) fn send(self, answer: Answer) -> Result<(), Answer> {
+        self.channel.send(answer)
+    }
+
+    /// Whether the caller has gone.
+    pub(super) fn is_closed(&self) -> bool {
+        self.channel.is_closed()
+    }
+}
+
+/// Counts one command until this value is dropped.
+#[derive(Debug)]
+pub(super) struct CountGuard(Arc<AtomicUsize>);
+
+impl CountGuard {
+    /// Counts one more.
+    pub(super) fn in_counter(counter: &Arc<AtomicUsize>) -> Self {
+        counter.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(counter))
+    }
+}
+
+impl Drop for CountGuard {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 /// A command and the channel for its answer.
 #[derive(Debug)]
@@ -78,7 +123,7 @@ impl PendingRequest {
 
     /// Whether the caller has gone and nothing can have been written for the command.
     pub(super) fn is_abandoned(&self) -> bool {
-        !self.may_be_written() && self.reply.as_ref().is_some_and(oneshot::Sender::is_closed)
+        !self.may_be_written() && self.reply.as_ref().is_some_and(ReplySender::is_closed)
     }
 
     /// Answers the caller with an error, and replaces the command by one that undoes what may have been written for it.
@@ -136,7 +181,7 @@ pub(super) mod tests {
     #[test]
     fn a_command_is_abandoned_only_if_it_was_never_written() {
         for retried in [false, true] {
-            let (reply, caller) = oneshot::channel();
+            let (reply, caller) = ReplySender::new(None);
             let request = acquire(retried, Some(reply));
             assert!(!request.is_abandoned());
             drop(caller);

@@ -72,9 +72,9 @@ impl RequestGuard {
         let arrived = Instant::now();
         let shared = self.shared.clone();
         let answer = match shared.admit() {
-            Ok(_counted) => {
+            Ok(counted) => {
                 let command = Command::Acquire(acquire);
-                let answer = self.answer.insert(shared.begin(self.id.clone(), command)).await;
+                let answer = self.answer.insert(shared.begin(self.id.clone(), command, Some(counted))).await;
                 self.answer = None;
                 // The shard is gone only when the process ends.
                 answer.unwrap_or(Err(Unavailable::ShuttingDown))

@@ -1,14 +1,13 @@
 //! State that the shards, the background tasks and the requests of one replica share.
 
 use std::{
-    hash::{Hash, Hasher},
+    hash::BuildHasher as _,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
-use rustc_hash::FxHasher;
 use tokio::{
     sync::{Semaphore, mpsc, oneshot},
     time::Instant,
@@ -24,12 +23,13 @@ use super::{
     message::{Message, UndeliveredGrant},
     metrics::{EngineMetrics, ShedReason},
     outage::Outage,
-    pending_request::{Answer, PendingRequest},
+    pending_request::{Answer, CountGuard, PendingRequest, ReplySender},
     storage_use::StorageUse,
     waiter_count::WaiterCount,
     write_refusal::WriteRefusal,
 };
 use crate::{
+    Hashing,
     audit::{AuditLog, Origin},
     domain::{Command, Context, KeyId, Now, ReplicaId},
     store::{Store, StoreError},
@@ -56,16 +56,18 @@ pub(crate) struct Shared {
     pub(super) options: EngineOptions,
     /// The senders of the shards' messages. [`Message`] explains why these channels need no bound.
     shards: Vec<mpsc::UnboundedSender<Message>>,
+    /// Chooses the shard of a key.
+    hashing: Hashing,
     /// One permit for each [`Message::ServeQueue`] that no shard has received yet.
     serve_permits: Arc<Semaphore>,
     /// The number of acquires that were not answered yet, including those that wait in queues.
-    outstanding: AtomicUsize,
+    outstanding: Arc<AtomicUsize>,
     /// The acquires of this replica that wait in queues.
     pub(super) waiting: WaiterCount,
     /// The bytes that the tenants store.
     pub(super) storage: StorageUse,
     /// The number of other commands that were not answered yet.
-    executing: AtomicUsize,
+    executing: Arc<AtomicUsize>,
     /// The identity under which this replica holds the sweepers' lease.
     pub(super) sweeper: ReplicaId,
     draining: AtomicBool,
@@ -102,11 +104,12 @@ impl Shared {
             gauges,
             options,
             shards,
+            hashing: Hashing::default(),
             serve_permits: Arc::new(Semaphore::new(MOST_SERVE_MESSAGES)),
-            outstanding: AtomicUsize::new(0),
+            outstanding: Arc::default(),
             waiting: WaiterCount::new(options.max_waiters, options.max_waiters_per_tenant),
             storage: StorageUse::new(options.max_bytes_per_tenant),
-            executing: AtomicUsize::new(0),
+            executing: Arc::default(),
             sweeper: ids::replica(),
             draining: AtomicBool::new(false),
             write_refusal: WriteRefusal::default(),
@@ -123,10 +126,8 @@ impl Shared {
     }
 
     pub(super) fn shard_of(&self, id: &KeyId) -> usize {
-        let mut hasher = FxHasher::default();
-        id.hash(&mut hasher);
-        // The low bits choose the bucket in the shards' maps; the high ones choose the shard.
-        usize::try_from(hasher.finish() >> 40).unwrap_or(0) % self.shards.len()
+        // It fits on a processor with 32 bits, too.
+        usize::try_from(self.hashing.hash_one(id) >> 40).unwrap_or(0) % self.shards.len()
     }
 
     pub(super) fn send(&self, id: &KeyId, message: Message) {
@@ -144,9 +145,14 @@ impl Shared {
         }
     }
 
-    /// Sends a command to the shard of its key. The receiver gets its answer.
-    pub(super) fn begin(&self, id: KeyId, command: Command) -> oneshot::Receiver<Answer> {
-        let (sender, receiver) = oneshot::channel();
+    /// Sends a command to the shard of its key. The receiver gets its answer. The command is `counted` until then.
+    pub(super) fn begin(
+        &self,
+        id: KeyId,
+        command: Command,
+        counted: Option<CountGuard>,
+    ) -> oneshot::Receiver<Answer> {
+        let (sender, receiver) = ReplySender::new(counted);
         let shard = self.shard_of(&id);
         let arrived = Instant::now();
         let origin = if self.audit.is_on() { Origin::current() } else { None };
@@ -164,7 +170,7 @@ impl Shared {
 
     /// Does the same as `execute_all`, with a command for each key.
     pub(super) async fn execute_each(&self, commands: impl Iterator<Item = (KeyId, Command)>) -> bool {
-        let answers: Vec<_> = commands.map(|(id, command)| self.begin(id, command)).collect();
+        let answers: Vec<_> = commands.map(|(id, command)| self.begin(id, command, None)).collect();
         let mut all = true;
         for answer in answers {
             all &= matches!(answer.await, Ok(Ok(_)));
@@ -191,7 +197,7 @@ impl Shared {
     ///
     /// The limit is twice `max_queued` plus the commands under way. Below this limit the shards refuse acquires of
     /// tenants that are above their share.
-    pub(super) fn admit(&self) -> Result<CountGuard<'_>, Unavailable> {
+    pub(super) fn admit(&self) -> Result<CountGuard, Unavailable> {
         if self.is_draining() {
             return Err(Unavailable::ShuttingDown);
         }
@@ -207,7 +213,7 @@ impl Shared {
     }
 
     /// Counts a command other than an acquire until it is answered.
-    pub(super) fn count_executing(&self) -> CountGuard<'_> {
+    pub(super) fn count_executing(&self) -> CountGuard {
         CountGuard::in_counter(&self.executing)
     }
 
@@ -252,21 +258,5 @@ impl Shared {
         if !error.is_lasting() {
             self.outage.note(error);
         }
-    }
-}
-
-/// Counts one command until this value is dropped.
-pub(super) struct CountGuard<'a>(&'a AtomicUsize);
-
-impl<'a> CountGuard<'a> {
-    fn in_counter(counter: &'a AtomicUsize) -> Self {
-        counter.fetch_add(1, Ordering::Relaxed);
-        Self(counter)
-    }
-}
-
-impl Drop for CountGuard<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -10,14 +10,13 @@ use std::{
     time::Duration,
 };
 
-use rustc_hash::FxHashMap;
 use tokio::{
     sync::Notify,
     time::{Instant, sleep, timeout},
 };
 
 use super::Shared;
-use crate::domain::Tenant;
+use crate::{SeededMap, domain::Tenant};
 
 /// A tenant is counted again when it added more than the bytes left to its limit, divided by this.
 const COUNTED_AT: u64 = 16;
@@ -44,7 +43,7 @@ pub(super) struct StorageUse {
 
 #[derive(Debug, Default)]
 struct Tenants {
-    uses: FxHashMap<Tenant, TenantUse>,
+    uses: SeededMap<Tenant, TenantUse>,
     /// Tenants that have reached their limit.
     over: Arc<BTreeSet<Tenant>>,
 }

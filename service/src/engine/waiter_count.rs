@@ -8,9 +8,7 @@ use std::{
     },
 };
 
-use rustc_hash::FxHashMap;
-
-use crate::domain::Tenant;
+use crate::{SeededMap, domain::Tenant};
 
 /// The number of waiters, with its limits.
 #[derive(Debug)]
@@ -26,7 +24,7 @@ pub(super) struct WaiterCount {
 #[derive(Debug, Default)]
 struct Tenants {
     /// The number of waiters per tenant. Tenants without waiters have no entry.
-    counts: FxHashMap<Tenant, usize>,
+    counts: SeededMap<Tenant, usize>,
     /// Tenants that have reached their limit.
     full: Arc<BTreeSet<Tenant>>,
 }

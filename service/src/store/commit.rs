@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
 use sea_orm::{ConnectionTrait, DbErr, Value};
 use uuid::Uuid;
 
@@ -20,13 +19,16 @@ use super::{
     sql_store::SqlStore,
     writer::AnyPool,
 };
-use crate::domain::{Timestamp, Token};
+use crate::{
+    SeededMap,
+    domain::{Timestamp, Token},
+};
 
 /// The rows that statements have written: those of the writes that won their race.
 #[derive(Default)]
 pub(super) struct WrittenRows {
     /// The token of each row that now has the row version of a write, by row version.
-    tokens: FxHashMap<Uuid, Token>,
+    tokens: SeededMap<Uuid, Token>,
     /// Database time, if the statement returned a row.
     db_time: Option<Timestamp>,
 }

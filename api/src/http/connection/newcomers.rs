@@ -5,8 +5,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use db_locks_service::{Kept, beyond_shares};
-use rustc_hash::FxHashMap;
+use db_locks_service::{Hashing, Kept, SeededMap, access::Identity, beyond_shares};
 
 use super::Party;
 
@@ -20,11 +19,15 @@ const KEPT: usize = MOST / 16 * 15;
 /// Whose credential a client will send is not known yet. Its connection does not share the time with those that have shown that they have
 /// none, and if the last credential from its address was a tenant's, only with others from addresses of that tenant.
 #[derive(Debug, Default)]
-pub(in crate::http) struct Newcomers(Mutex<Addresses>);
+pub(in crate::http) struct Newcomers {
+    /// For tenants and addresses. So nobody can choose one that counts as another's.
+    hashing: Hashing,
+    addresses: Mutex<Addresses>,
+}
 
 #[derive(Debug, Default)]
 struct Addresses {
-    by_address: FxHashMap<IpAddr, Address>,
+    by_address: SeededMap<IpAddr, Address>,
     /// The number of credentials so far, for the order in which addresses were used.
     time: u64,
 }
@@ -37,12 +40,22 @@ struct Address {
 
 impl Newcomers {
     fn addresses(&self) -> MutexGuard<'_, Addresses> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The party of a connection from this address.
-    pub(in crate::http) fn party(&self, address: IpAddr) -> Party {
-        self.addresses().by_address.get(&address).map_or(Party::UNKNOWN, |known| known.party).newcomers()
+    /// The party of a bearer.
+    pub(super) fn party_of(&self, bearer: &Identity) -> Party {
+        Party::of(bearer, &self.hashing)
+    }
+
+    /// The party of clients without a valid credential from this address.
+    pub(super) fn unknown(&self, address: IpAddr) -> Party {
+        Party::unknown(address, &self.hashing)
+    }
+
+    /// The tenant whose credential was the last one from this address.
+    pub(super) fn tenant(&self, address: IpAddr) -> Option<Party> {
+        self.addresses().by_address.get(&address).map(|known| known.party)
     }
 
     /// Remembers that the credential of a party came from this address.
@@ -68,9 +81,9 @@ impl Newcomers {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
+    use std::{collections::BTreeSet, net::Ipv4Addr, sync::Arc};
 
-    use super::*;
+    use super::{super::LastParty, *};
 
     fn address(number: usize) -> IpAddr {
         Ipv4Addr::from_bits(u32::try_from(number).expect("a small number")).into()
@@ -78,20 +91,29 @@ mod tests {
 
     #[test]
     fn a_new_connection_belongs_to_the_newcomers_of_the_tenant_of_its_address() {
-        let newcomers = Newcomers::default();
+        let newcomers = Arc::<Newcomers>::default();
+        let of_newcomer = |number| LastParty::of_newcomer(address(number), &newcomers).get();
         let [one, other] = [1, 2].map(Party::for_test);
         newcomers.remember(address(1), one);
         newcomers.remember(address(2), other);
-        let [of_one, of_other, unknown] = [1, 2, 3].map(|number| newcomers.party(address(number)));
-        assert_eq!([of_one, of_other], [one, other].map(Party::newcomers));
-        assert_eq!(unknown, Party::UNKNOWN.newcomers());
-        // New connections take no time of a tenant's heartbeats, nor of other new ones.
-        for (number, party) in [of_one, of_other, unknown].into_iter().enumerate() {
-            assert!(party.are_newcomers() && ![one, other, Party::UNKNOWN].contains(&party));
-            assert_eq!([of_one, of_other, unknown].iter().position(|other| *other == party), Some(number));
-        }
+        assert_eq!([1, 2].map(of_newcomer), [one, other].map(Party::newcomers));
+        assert_eq!(of_newcomer(3), newcomers.unknown(address(3)).newcomers());
         newcomers.remember(address(1), other);
-        assert_eq!(newcomers.party(address(1)), of_other);
+        assert_eq!(of_newcomer(1), other.newcomers());
+    }
+
+    /// New connections must take no time of a tenant's heartbeats.
+    #[test]
+    fn newcomers_are_parties_of_their_own_and_those_without_a_credential_weigh_as_much_as_one_tenant() {
+        let newcomers = Newcomers::default();
+        let unknown: BTreeSet<_> = (0..10_000).map(|number| newcomers.unknown(address(number))).collect();
+        let tenant = Party::for_test(1);
+        assert_eq!(tenant.weight(), 1);
+        assert!(unknown.iter().all(|party| party.weight() == unknown.len() as u64));
+        let parties: BTreeSet<_> = unknown.iter().flat_map(|party| [*party, party.newcomers()]).collect();
+        assert_eq!(parties.len(), 2 * unknown.len());
+        assert!([tenant, tenant.newcomers()].iter().all(|party| !parties.contains(party)));
+        assert!(!tenant.are_newcomers() && tenant.newcomers().are_newcomers());
     }
 
     #[test]
@@ -103,6 +125,6 @@ mod tests {
             newcomers.remember(address(number), many);
             assert!(newcomers.addresses().by_address.len() <= MOST);
         }
-        assert_eq!(newcomers.party(address(0)), few.newcomers());
+        assert_eq!(newcomers.tenant(address(0)), Some(few));
     }
 }

@@ -1,7 +1,7 @@
 //! Whose turns a connection takes.
 
 use std::{
-    hash::{Hash, Hasher},
+    hash::BuildHasher,
     net::IpAddr,
     sync::{
         Arc,
@@ -10,52 +10,65 @@ use std::{
 };
 
 use db_locks_service::access::Identity;
-use rustc_hash::FxHasher;
 
 use super::Newcomers;
 use crate::http::own_room::network_of;
 
-/// Those who share the time of the threads equally: a tenant, newcomers, or all clients without a valid credential together.
+/// The number of parties of clients without a valid credential. Together they have the share of one tenant.
+const UNKNOWN_PARTIES: u64 = 64;
+
+/// Those who share the time of the threads: a tenant, or clients without a valid credential from some addresses, and for each of them those
+/// that have just connected.
 ///
-/// An odd number is the hash of a tenant, an even one that of newcomers, unless it is 0.
+/// The lowest bit is set for a tenant, the next one for newcomers. The rest is a hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(in crate::http) struct Party(u64);
 
+const OF_TENANT: u64 = 1;
+const NEWCOMERS: u64 = 2;
+
 impl Party {
-    /// The clients without a valid credential.
+    /// Some of the clients without a valid credential.
     pub(in crate::http) const UNKNOWN: Self = Self(0);
 
+    /// The clients without a valid credential from this address, and from many others. So a flood from few addresses delays few others.
+    pub(super) fn unknown(address: IpAddr, hashing: &impl BuildHasher) -> Self {
+        Self(hashing.hash_one(address) % UNKNOWN_PARTIES << 2)
+    }
+
     /// The tenant of a bearer. Who may act for all tenants counts as one of its own.
-    fn of(bearer: &Identity) -> Self {
-        let mut hasher = FxHasher::default();
-        match &bearer.tenant {
-            Some(tenant) => tenant.hash(&mut hasher),
-            None => bearer.credential.hash(&mut hasher),
-        }
-        Self(hasher.finish() | 1)
+    pub(super) fn of(bearer: &Identity, hashing: &impl BuildHasher) -> Self {
+        let hash = match &bearer.tenant {
+            Some(tenant) => hashing.hash_one(tenant),
+            None => hashing.hash_one(bearer.credential),
+        };
+        Self(hash << 2 | OF_TENANT)
     }
 
     /// Connections without a first request, from addresses of this party's clients.
-    pub(super) fn newcomers(self) -> Self {
-        let mut hasher = FxHasher::default();
-        self.0.hash(&mut hasher);
-        Self((hasher.finish() & !1).max(2))
+    pub(super) const fn newcomers(self) -> Self {
+        Self(self.0 | NEWCOMERS)
     }
 
     /// Whether these are connections without a first request.
     pub(in crate::http) const fn are_newcomers(self) -> bool {
-        self.0 != 0 && self.0.is_multiple_of(2)
+        self.0 & NEWCOMERS != 0
+    }
+
+    /// How much more time counts for this party than for a tenant.
+    pub(in crate::http) const fn weight(self) -> u64 {
+        if self.0 & OF_TENANT == 0 { UNKNOWN_PARTIES } else { 1 }
     }
 
     /// One of several parties.
     #[cfg(test)]
     pub(in crate::http) const fn for_test(number: u64) -> Self {
-        Self(2 * number + 1)
+        Self(number << 2 | OF_TENANT)
     }
 
     /// Newcomers from unknown addresses.
     #[cfg(test)]
-    pub(in crate::http) fn newcomers_for_test() -> Self {
+    pub(in crate::http) const fn newcomers_for_test() -> Self {
         Self::UNKNOWN.newcomers()
     }
 }
@@ -65,6 +78,8 @@ impl Party {
 pub(in crate::http) struct LastParty {
     party: AtomicU64,
     address: IpAddr,
+    /// The party without a valid credential.
+    unknown: Party,
     newcomers: Arc<Newcomers>,
 }
 
@@ -72,8 +87,9 @@ impl LastParty {
     /// The party of a new connection of a client with this address.
     pub(in crate::http) fn of_newcomer(peer: IpAddr, newcomers: &Arc<Newcomers>) -> Self {
         let address = network_of(peer);
-        let party = AtomicU64::new(newcomers.party(address).0);
-        Self { party, address, newcomers: Arc::clone(newcomers) }
+        let unknown = newcomers.unknown(address);
+        let party = newcomers.tenant(address).unwrap_or(unknown).newcomers();
+        Self { party: AtomicU64::new(party.0), address, unknown, newcomers: Arc::clone(newcomers) }
     }
 
     pub(in crate::http) fn get(&self) -> Party {
@@ -82,7 +98,7 @@ impl LastParty {
 
     /// Notes a valid credential.
     pub(super) fn set(&self, bearer: &Identity) {
-        let party = Party::of(bearer);
+        let party = self.newcomers.party_of(bearer);
         if self.party.swap(party.0, Ordering::Relaxed) != party.0 {
             self.newcomers.remember(self.address, party);
         }
@@ -97,6 +113,6 @@ impl LastParty {
 
     /// Notes a credential that was refused.
     pub(super) fn unset(&self) {
-        self.party.store(Party::UNKNOWN.0, Ordering::Relaxed);
+        self.party.store(self.unknown.0, Ordering::Relaxed);
     }
 }

@@ -7,7 +7,8 @@
 //!
 //! There are two lines. A connection that gets many requests at once is busy, and takes its turn in the line of the busy ones. The other
 //! connections wait in a line only if a thread has polled so many of them in a row that everything else has waited for long. In each line
-//! there are as many turns at a time as threads. Tenants have equal shares of them, and clients without a valid credential one together.
+//! there are as many turns at a time as threads. Tenants have equal shares of them. Clients without a valid credential have one together,
+//! and equal parts of it by their addresses.
 //! Among the connections of a tenant the next turn is for the one whose last request or turn is the longest ago. So a tenant with a
 //! heartbeat now and then does not wait for those that send one request after the other, neither with the request nor with the answer.
 //! After a number of requests in turns everything else that is ready is polled first. Nothing is refused or delayed for

@@ -1,10 +1,9 @@
 //! The entries of the cache, in bounded memory.
 
-use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use super::entry::{Entry, KnownToken};
-use crate::{Kept, access::SecretHash, beyond_shares};
+use crate::{Kept, SeededMap, access::SecretHash, beyond_shares};
 
 /// The most memory of remembered tokens, in bytes as [`Entry::bytes`] counts them.
 pub(super) const MOST_BYTES: usize = 64 << 20;
@@ -14,7 +13,7 @@ const KEPT_BYTES: usize = MOST_BYTES / 16 * 15;
 /// The database's last answers.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
-    by_hash: FxHashMap<SecretHash, Entry>,
+    by_hash: SeededMap<SecretHash, Entry>,
     /// The memory of the remembered tokens.
     bytes: usize,
 }

@@ -2,11 +2,11 @@
 
 use std::{hash::Hash, sync::Arc, time::Duration};
 
-use rustc_hash::FxHashMap;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::{entry::KnownToken, known::KnownTokens, lookups::Lookups};
 use crate::{
+    SeededMap,
     access::{Identity, SecretHash},
     store::{StoreError, TokenStore},
     unavailable::Unavailable,
@@ -68,9 +68,9 @@ impl TokenLoader {
 
     /// Asks for the tokens with these hashes, and caches the answers. Returns the valid ones. Of a token that is remembered, only
     /// its times are read: its rights never change.
-    async fn load(&self, hashes: &[SecretHash]) -> Result<FxHashMap<SecretHash, Arc<Identity>>, Unavailable> {
+    async fn load(&self, hashes: &[SecretHash]) -> Result<SeededMap<SecretHash, Arc<Identity>>, Unavailable> {
         let remembered = hashes.iter().filter_map(|hash| Some((*hash, self.known.remembered(hash)?)));
-        let mut remembered: FxHashMap<_, _> = remembered.collect();
+        let mut remembered: SeededMap<_, _> = remembered.collect();
         let (old, new): (Vec<_>, Vec<_>) = hashes.iter().partition(|hash| remembered.contains_key(hash));
         let asked = Instant::now();
         let query = async { tokio::try_join!(self.store.token_times(&old), self.store.find_tokens(&new)) };
@@ -82,7 +82,7 @@ impl TokenLoader {
                 Unavailable::from(&error)
             })?;
         let found = found.iter().map(|found| (found.hash, KnownToken::found(found, asked)));
-        let mut tokens: FxHashMap<_, _> = found.collect();
+        let mut tokens: SeededMap<_, _> = found.collect();
         for times in &times {
             if let Some(token) = remembered.remove(&times.hash) {
                 tokens.insert(times.hash, token.renewed(times, asked));

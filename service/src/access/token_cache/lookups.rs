@@ -5,10 +5,10 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::sync::{Notify, oneshot};
 
 use crate::{
+    SeededMap, SeededSet,
     access::{Identity, SecretHash},
     turns::Turns,
     unavailable::Unavailable,
@@ -32,13 +32,13 @@ struct Waiting<P> {
     /// The hashes that are asked for. Some of them were asked for by callers that have gone.
     turns: Turns<P, SecretHash>,
     /// The callers without an answer, also while the query for their hash is under way.
-    callers: FxHashMap<SecretHash, Vec<oneshot::Sender<Answer>>>,
+    callers: SeededMap<SecretHash, Vec<oneshot::Sender<Answer>>>,
 }
 
 impl<P: Clone + Eq + Hash> Lookups<P> {
     /// No lookups, of which about `most` may wait.
     pub(super) fn new(most: usize) -> Self {
-        let waiting = Waiting { turns: Turns::default(), callers: FxHashMap::default() };
+        let waiting = Waiting { turns: Turns::default(), callers: SeededMap::default() };
         Self { waiting: Mutex::new(waiting), added: Notify::new(), most }
     }
 
@@ -81,7 +81,7 @@ impl<P: Clone + Eq + Hash> Lookups<P> {
     pub(super) fn take(&self, most: usize) -> Vec<SecretHash> {
         let mut waiting = self.waiting();
         let Waiting { turns, callers } = &mut *waiting;
-        let mut hashes = FxHashSet::default();
+        let mut hashes = SeededSet::default();
         while hashes.len() < most
             && let Some(hash) = turns.pop()
         {

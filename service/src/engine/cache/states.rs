@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use rustc_hash::FxHashMap;
-
-use crate::domain::{Body, KeyId, KeyState};
+use crate::{
+    SeededMap,
+    domain::{Body, KeyId, KeyState},
+};
 
 /// The length of a generation. A state is dropped at the latest after twice this time without a write. Tombstones are
 /// kept much longer.
@@ -31,9 +32,9 @@ fn longest_view() -> usize {
 #[derive(Debug)]
 pub(super) struct States {
     /// States that were written in this generation.
-    young: FxHashMap<KeyId, Box<KeyState>>,
+    young: SeededMap<KeyId, Box<KeyState>>,
     /// States that were written in the generation before.
-    old: FxHashMap<KeyId, Box<KeyState>>,
+    old: SeededMap<KeyId, Box<KeyState>>,
     /// The approximate size of `young` in bytes.
     young_bytes: usize,
     /// The size in bytes at which a generation ends early.
@@ -46,8 +47,8 @@ impl States {
     /// Starts without states, with a limit of about `bytes`.
     pub(super) fn new(bytes: usize, now: Instant) -> Self {
         Self {
-            young: FxHashMap::default(),
-            old: FxHashMap::default(),
+            young: SeededMap::default(),
+            old: SeededMap::default(),
             young_bytes: 0,
             generation_bytes: bytes / 2,
             since: now,

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use super::{
@@ -13,7 +12,7 @@ use super::{
     heartbeat_interval,
     reaping::find_unknown,
 };
-use crate::domain::ReplicaId;
+use crate::{SeededMap, domain::ReplicaId};
 
 /// Checks while there are waiters, and now and then looks for waiters of replicas that are not registered.
 pub(super) async fn keep_checking_waiters(shared: Arc<Shared>, me: ReplicaId) {
@@ -45,7 +44,7 @@ async fn check(shared: &Arc<Shared>, me: ReplicaId) {
         if usize::try_from(rows).is_ok_and(|rows| rows == shared.waiting.count()) {
             return Ok(());
         }
-        let mut found: Vec<FxHashMap<_, _>> = vec![FxHashMap::default(); shared.shard_count()];
+        let mut found: Vec<SeededMap<_, _>> = vec![SeededMap::default(); shared.shard_count()];
         for row in shared.store.waiting(me).await? {
             found[shared.shard_of(&row.id)].insert(row.request_id, row);
         }

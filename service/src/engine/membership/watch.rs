@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
-use crate::{domain::ReplicaId, store::Peer};
+use crate::{SeededMap, domain::ReplicaId, store::Peer};
 
 /// The time after which a replica is dead if its counter has not moved.
 const DEAD_AFTER: Duration = Duration::from_secs(3);
@@ -16,7 +15,7 @@ const OWN_GAP: Duration = Duration::from_millis(2_500);
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     /// The counter of each peer, and when it was first seen at that value.
-    seen: FxHashMap<ReplicaId, (i64, Instant)>,
+    seen: SeededMap<ReplicaId, (i64, Instant)>,
     /// When this replica last read the counters.
     own: Option<Instant>,
 }
@@ -34,7 +33,7 @@ impl Watch {
     /// Compares the counters with those seen before.
     pub(super) fn note(&mut self, me: Option<ReplicaId>, peers: &[Peer], now: Instant) -> ObservedReplicas {
         let gap = self.own.replace(now).is_none_or(|own| now.duration_since(own) > OWN_GAP);
-        let mut seen = FxHashMap::default();
+        let mut seen = SeededMap::default();
         let mut observed = ObservedReplicas::default();
         for peer in peers.iter().filter(|peer| Some(peer.replica) != me) {
             let before = self.seen.get(&peer.replica);

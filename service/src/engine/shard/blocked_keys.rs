@@ -7,11 +7,10 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use super::batch::{Batch, DecidedTask};
-use crate::{domain::KeyId, engine::key_task::KeyTask, store::Write, unavailable::Unavailable};
+use crate::{SeededMap, domain::KeyId, engine::key_task::KeyTask, store::Write, unavailable::Unavailable};
 
 /// The pause after a key was first found blocked; the pause doubles each time. A row that another replica was just
 /// writing is free by then.
@@ -57,7 +56,7 @@ impl BlockedKey {
 /// The blocked keys of a shard, their decided tasks, and the commit that tries them.
 #[derive(Debug, Default)]
 pub(super) struct BlockedKeys {
-    keys: FxHashMap<KeyId, BlockedKey>,
+    keys: SeededMap<KeyId, BlockedKey>,
     /// Decided tasks of blocked keys that wait for a commit.
     ready: VecDeque<(Write, DecidedTask)>,
     /// The commit under way: its number and its tasks.

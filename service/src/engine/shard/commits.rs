@@ -2,7 +2,6 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use super::{
@@ -10,6 +9,7 @@ use super::{
     room,
 };
 use crate::{
+    SeededMap,
     domain::Tenant,
     engine::key_task::KeyTask,
     store::{BatchLimits, Write},
@@ -35,7 +35,7 @@ pub(super) struct Commits {
     /// The limits of batches on this database.
     limits: BatchLimits,
     /// The key tasks of the commits under way, by number.
-    under_way: FxHashMap<u64, Vec<DecidedTask>>,
+    under_way: SeededMap<u64, Vec<DecidedTask>>,
     /// The number of the next commit.
     next_number: u64,
     /// When the last batch was sent.
@@ -54,7 +54,7 @@ impl Commits {
             others: Turns::default(),
             halves: VecDeque::new(),
             limits,
-            under_way: FxHashMap::default(),
+            under_way: SeededMap::default(),
             next_number: 0,
             last_sent: now,
             last_commands: 0,

@@ -127,15 +127,16 @@ impl Shard {
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::oneshot;
-
     use super::*;
-    use crate::{domain::Command, engine::pending_request::tests::acquire};
+    use crate::{
+        domain::Command,
+        engine::pending_request::{ReplySender, tests::acquire},
+    };
 
     /// Guards invariant 7: an acquire that may have been written is given back when its caller is answered 503.
     #[tokio::test(start_paused = true)]
     async fn an_overdue_acquire_that_may_have_been_written_is_given_back() {
-        let (reply, mut answer) = oneshot::channel();
+        let (reply, mut answer) = ReplySender::new(None);
         let mut request = acquire(true, Some(reply));
         let now = request.arrived + ANSWER_WITHIN;
         let (not_written, blocked) = (Unavailable::DatabaseOutOfReach, BlockedKeys::default());

@@ -13,11 +13,11 @@ use std::{
     time::Duration,
 };
 
-use rustc_hash::FxHashMap;
-use tokio::{sync::oneshot, time::Instant};
+use tokio::time::Instant;
 
 use super::batch::{Batch, DecidedTask};
 use crate::{
+    SeededMap,
     domain::{GuardBusy, KeyId},
     engine::{key_task::KeyTask, pending_request::PendingRequest, timers::Timers},
     store::Write,
@@ -95,8 +95,8 @@ pub(super) struct GuardedKeys {
     /// Decided tasks of busy keys that wait for their commit.
     again: VecDeque<(Write, DecidedTask)>,
     /// The tasks of the commits under way, by number.
-    under_way: FxHashMap<u64, Vec<DecidedTask>>,
-    busy: FxHashMap<KeyId, BusyKey>,
+    under_way: SeededMap<u64, Vec<DecidedTask>>,
+    busy: SeededMap<KeyId, BusyKey>,
     timers: Timers<KeyId>,
     /// The number of busy keys of all shards.
     count: Arc<AtomicUsize>,
@@ -109,8 +109,8 @@ impl GuardedKeys {
             wait,
             ready: VecDeque::new(),
             again: VecDeque::new(),
-            under_way: FxHashMap::default(),
-            busy: FxHashMap::default(),
+            under_way: SeededMap::default(),
+            busy: SeededMap::default(),
             timers: Timers::default(),
             count,
         }
@@ -243,7 +243,7 @@ impl GuardedKeys {
             let Some(key) = self.busy.get_mut(&id) else { continue };
             let waiting = std::mem::take(&mut key.waiting);
             let is_open = |(_, request): &(_, PendingRequest)| {
-                request.reply.as_ref().is_some_and(|reply| !oneshot::Sender::is_closed(reply))
+                request.reply.as_ref().is_some_and(|reply| !reply.is_closed())
             };
             let (late, left): (Vec<_>, Vec<_>) =
                 waiting.into_iter().filter(is_open).partition(|(until, _)| *until <= now);

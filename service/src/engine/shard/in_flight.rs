@@ -1,12 +1,12 @@
 //! The key tasks of a shard from when they are gathered until they are answered.
 
-use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use super::{
     batch::DecidedTask, blocked_keys::BlockedKeys, commits::Commits, guarded_keys::GuardedKeys, loads::Loads,
 };
 use crate::{
+    SeededMap,
     domain::KeyId,
     engine::{key_task::KeyTask, timers::Timers},
     store::{BatchLimits, Write},
@@ -22,7 +22,7 @@ pub(super) struct InFlight {
     /// Changes that need the guard rows of their keys.
     pub(super) guarded: GuardedKeys,
     /// Tasks that are being decided under the database's lock.
-    pub(super) locked: FxHashMap<KeyId, KeyTask>,
+    pub(super) locked: SeededMap<KeyId, KeyTask>,
     /// Tasks that wait for a pause to end before they are loaded and decided again.
     pub(super) retries: Timers<KeyTask>,
 }
@@ -35,7 +35,7 @@ impl InFlight {
             commits: Commits::new(limits, now),
             blocked: BlockedKeys::default(),
             guarded,
-            locked: FxHashMap::default(),
+            locked: SeededMap::default(),
             retries: Timers::default(),
         }
     }

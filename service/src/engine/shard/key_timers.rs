@@ -1,16 +1,15 @@
 //! The timers of the keys of a shard: the next time at which a queue may have to be served.
 
-use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
-use crate::{domain::KeyId, engine::timers::Timers};
+use crate::{SeededMap, domain::KeyId, engine::timers::Timers};
 
 /// At most one timer for each key.
 #[derive(Debug, Default)]
 pub(super) struct KeyTimers {
     timers: Timers<KeyId>,
     /// The time and number of each key's timer.
-    by_key: FxHashMap<KeyId, (Instant, u64)>,
+    by_key: SeededMap<KeyId, (Instant, u64)>,
 }
 
 impl KeyTimers {

@@ -1,9 +1,8 @@
 //! The loads of a shard that are under way, and the key tasks that wait for one.
 
-use rustc_hash::FxHashSet;
-
 use super::room;
 use crate::{
+    SeededSet,
     domain::{KeyId, Tenant},
     engine::key_task::KeyTask,
     store::{LoadKind, LoadRequest, Unreadable},
@@ -38,7 +37,7 @@ pub(super) struct Loads {
     /// The tasks of the long load under way, if there is one.
     long_under_way: Option<Vec<KeyTask>>,
     /// Unreadable keys whose cause was logged.
-    unreadable: FxHashSet<KeyId>,
+    unreadable: SeededSet<KeyId>,
 }
 
 impl Loads {

@@ -6,10 +6,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::time::Instant;
 
 use crate::{
+    SeededMap, SeededSet,
     audit::Origin,
     domain::{Command, KeyId, LeaveReason, Owner, Place, Queue, RequestId, Version},
     engine::{
@@ -65,12 +65,12 @@ pub(super) struct LocalWaiter {
 /// The waiters of a shard.
 #[derive(Debug, Default)]
 pub(super) struct LocalWaiters {
-    by_request: FxHashMap<RequestId, LocalWaiter>,
+    by_request: SeededMap<RequestId, LocalWaiter>,
     /// The number of waiters per key. Keys without waiters have no entry.
-    per_key: FxHashMap<KeyId, usize>,
+    per_key: SeededMap<KeyId, usize>,
     deadlines: Timers<DueWaiter>,
     /// Requests that the last check found in the database but not here.
-    orphans: FxHashSet<RequestId>,
+    orphans: SeededSet<RequestId>,
 }
 
 impl LocalWaiters {
@@ -210,7 +210,7 @@ impl LocalWaiters {
         if request_ids().filter(|request_id| self.by_request.contains_key(request_id)).count() >= here {
             return Vec::new();
         }
-        let queued: FxHashSet<RequestId> = request_ids().collect();
+        let queued: SeededSet<RequestId> = request_ids().collect();
         let is_missing =
             |request_id: &RequestId, waiter: &LocalWaiter| waiter.id == *id && !queued.contains(request_id);
         self.filter_ids(is_missing)
@@ -233,7 +233,7 @@ impl LocalWaiters {
         let is_orphan = |request_id: &RequestId, row: &WaitingRow| {
             !self.by_request.contains_key(request_id) && !is_busy(&row.id)
         };
-        let orphans: FxHashMap<_, _> = check
+        let orphans: SeededMap<_, _> = check
             .found
             .iter()
             .filter(|(request_id, row)| is_orphan(request_id, row))
@@ -259,8 +259,6 @@ const fn request_id_of(place: Place) -> Option<RequestId> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::oneshot;
-
     use super::*;
     use crate::{
         domain::RequestFlags,
@@ -269,7 +267,7 @@ mod tests {
 
     /// Adds a waiter with a deadline in 1 s.
     fn wait(waiters: &mut LocalWaiters) -> (RequestId, KeyId) {
-        let (reply, _) = oneshot::channel();
+        let (reply, _) = ReplySender::new(None);
         let (request_id, request) = (ids::request_id(RequestFlags::default()), acquire(false, Some(reply)));
         let id = request.id.clone();
         waiters.insert(request_id, request, ids::version(), false, Instant::now() + Duration::from_secs(1));

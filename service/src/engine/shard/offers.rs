@@ -7,10 +7,12 @@
 
 use std::time::Duration;
 
-use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
-use crate::domain::{Now, Place, Queue, RequestId, Timestamp};
+use crate::{
+    SeededMap,
+    domain::{Now, Place, Queue, RequestId, Timestamp},
+};
 
 /// The minimum time for which a replica respects an offer after it first saw it, in milliseconds.
 pub(super) const CLAIM_MS: i64 = 1_000;
@@ -31,7 +33,7 @@ struct SeenOffer {
 
 /// The offers that a shard knows of, by request.
 #[derive(Debug, Clone, Default)]
-pub(super) struct KnownOffers(FxHashMap<RequestId, SeenOffer>);
+pub(super) struct KnownOffers(SeededMap<RequestId, SeenOffer>);
 
 impl KnownOffers {
     /// Sets the offers in this view to end when this replica stops respecting them: for an offer that is new here, at

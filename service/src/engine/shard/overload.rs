@@ -6,11 +6,11 @@
 
 use std::time::Duration;
 
-use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::time::Instant;
 
 use super::{Shard, backpressure::Backpressure};
 use crate::{
+    SeededMap, SeededSet,
     domain::{Command, Tenant},
     engine::{metrics::ShedReason, pending_request::PendingRequest},
     unavailable::Unavailable,
@@ -25,13 +25,13 @@ pub(super) struct Shares {
     counted: Option<Instant>,
     /// The number of queued commands at the last count.
     queued: usize,
-    above: FxHashSet<Tenant>,
+    above: SeededSet<Tenant>,
 }
 
 impl Shares {
     /// Counts again. A tenant is above its share if it has at least as many commands as tenants have on average.
     fn count<'r>(&mut self, requests: impl Iterator<Item = &'r PendingRequest>, queued: usize, now: Instant) {
-        let mut counts: FxHashMap<&Tenant, usize> = FxHashMap::default();
+        let mut counts: SeededMap<&Tenant, usize> = SeededMap::default();
         for request in requests {
             *counts.entry(&request.id.tenant).or_default() += 1;
         }

@@ -2,10 +2,7 @@
 
 use std::{convert::Infallible, time::Duration};
 
-use tokio::{
-    sync::{mpsc, oneshot},
-    time::Instant,
-};
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{Shard, drain::Drain, local_waiters::DueWaiter};
 use crate::{
@@ -13,7 +10,7 @@ use crate::{
     engine::{
         key_task::KeyTask,
         message::{UndeliveredGrant, WaiterCheck},
-        pending_request::{Answered, PendingRequest},
+        pending_request::{Answered, PendingRequest, ReplySender},
     },
     unavailable::Unavailable,
 };
@@ -31,7 +28,7 @@ impl Shard {
             _ => return,
         };
         let deadline = request.arrived + Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0));
-        let is_gone = request.reply.as_ref().is_none_or(oneshot::Sender::is_closed);
+        let is_gone = request.reply.as_ref().is_none_or(ReplySender::is_closed);
         self.shared.waiting.add(&request.id.tenant);
         self.shared.membership.expect_offers();
         self.waiters.insert(request_id, request, version, chosen, deadline);

@@ -5,9 +5,11 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    task::Context,
     time::Duration,
 };
 
+use futures_util::task::noop_waker_ref;
 use tokio::{task::JoinHandle, time::Instant};
 
 use super::{Replica, deliver, id, memory_store::MemoryStore, options, request};
@@ -210,6 +212,22 @@ async fn a_full_queue_refuses_the_tenant_that_fills_it() {
     for call in others {
         deliver(call.await.unwrap().unwrap());
     }
+}
+
+/// A connection looks at its answers in its turns. A client that floods the service waits for them for long.
+#[tokio::test(start_paused = true)]
+async fn answers_that_nobody_has_looked_at_fill_no_queue() {
+    let replica = replica(EngineOptions { max_queued: 1, ..short_queue() });
+    let flood: Vec<_> = (0..3_000)
+        .map(|key| {
+            let mut call = Box::pin(replica.service.acquire(key_of("flood", key), request(0)));
+            assert!(call.as_mut().poll(&mut Context::from_waker(noop_waker_ref())).is_pending());
+            call
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    deliver(replica.service.acquire(key_of("other", 0), request(0)).await.unwrap());
+    drop(flood);
 }
 
 #[tokio::test(start_paused = true)]

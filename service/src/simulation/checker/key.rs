@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rustc_hash::FxHashMap;
-
 use super::{Moment, facts::Facts};
-use crate::domain::{Body, Grant, KeyState, Owner, Place, RequestId, Timestamp, Version};
+use crate::{
+    SeededMap,
+    domain::{Body, Grant, KeyState, Owner, Place, RequestId, Timestamp, Version},
+};
 
 /// A state of a key, with the moment from which it is current.
 #[derive(Debug)]
@@ -49,7 +50,7 @@ pub(super) struct KeyChecks {
     /// The time since which a request waits although a place is free.
     pub(super) hungry_since: Option<i64>,
     /// The time since which a request waits although a place is free that is offered to these requests.
-    pub(super) offered_since: FxHashMap<RequestId, i64>,
+    pub(super) offered_since: SeededMap<RequestId, i64>,
 }
 
 impl Default for KeyChecks {
@@ -72,7 +73,7 @@ impl Default for KeyChecks {
             waited: BTreeSet::new(),
             places_when_granted: 1,
             hungry_since: None,
-            offered_since: FxHashMap::default(),
+            offered_since: SeededMap::default(),
         }
     }
 }

@@ -8,7 +8,6 @@ mod room;
 
 use std::collections::BTreeMap;
 
-use rustc_hash::FxHashMap;
 use sea_orm::{ConnectionTrait, DbErr, Value};
 use uuid::Uuid;
 
@@ -23,7 +22,10 @@ use super::{
     sql_store::SqlStore,
     writer::AnyPool,
 };
-use crate::domain::{Body, KeyId, KeyState, Queue, Timestamp, Version};
+use crate::{
+    SeededMap,
+    domain::{Body, KeyId, KeyState, Queue, Timestamp, Version},
+};
 
 impl SqlStore {
     pub(super) async fn load_keys(&self, load_requests: &[LoadRequest]) -> Result<Loaded, StoreError> {
@@ -156,7 +158,7 @@ impl SqlStore {
         let positions = if load_request.positions && !named.is_empty() {
             self.load_positions(db, load_request).await?
         } else {
-            FxHashMap::default()
+            SeededMap::default()
         };
         let with_position = |(seq, waiter)| (waiter, positions.get(&seq).copied());
         queue.named = named.into_iter().map(with_position).collect();
@@ -168,7 +170,7 @@ impl SqlStore {
         &self,
         db: &impl ConnectionTrait,
         load_request: &LoadRequest,
-    ) -> Result<FxHashMap<i64, i64>, LoadError> {
+    ) -> Result<SeededMap<i64, i64>, LoadError> {
         let versions = padded(&load_request.versions);
         let sql = self.sql.load.positions(versions.len());
         let rows = self.query(db, &self.load, &sql, id_values(load_request, versions)).await?;

@@ -6,8 +6,8 @@
 //! ready, and would apply everything again if the rows were gone. Only where another program uses the table too, and the
 //! first version therefore refuses it, our rows are deleted, because the other program refuses them.
 
+use crate::SeededMap;
 use db_locks_migration::{MIGRATIONS, Migration};
-use rustc_hash::FxHashMap;
 use sea_orm::{ConnectionTrait, DbErr, QueryResult, Value};
 
 use super::super::dialect::Dialect;
@@ -109,7 +109,7 @@ impl Records {
             return Ok(());
         }
         let mut has_other_programs = false;
-        let mut ours = FxHashMap::default();
+        let mut ours = SeededMap::default();
         let rows = db
             .query_all_raw(dialect.statement(&format!("SELECT version, applied_at FROM {SHARED}"), []))
             .await?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use rustc_hash::FxHashMap;
+use db_locks_service::SeededMap;
 
 use crate::http::connection::Party;
 
@@ -12,7 +12,7 @@ const MOST_IDLE: usize = 1_024;
 /// Parties with work, or with an account.
 #[derive(Debug)]
 pub(super) struct Parties<W> {
-    accounts: FxHashMap<Party, Account<W>>,
+    accounts: SeededMap<Party, Account<W>>,
     /// The parties with work, by what they have used.
     order: BTreeSet<(u64, Party)>,
     /// What the party had used that was the next one last. Whoever has used less counts as if it had used this, so time that a party
@@ -28,7 +28,7 @@ struct Account<W> {
 
 impl<W> Default for Parties<W> {
     fn default() -> Self {
-        Self { accounts: FxHashMap::default(), order: BTreeSet::new(), now: 0 }
+        Self { accounts: SeededMap::default(), order: BTreeSet::new(), now: 0 }
     }
 }
 
@@ -71,7 +71,7 @@ impl<W: Default> Parties<W> {
         }
         let account = self.accounts.entry(party).or_default();
         let has_work = self.order.remove(&(account.used, party));
-        account.used = account.used.max(self.now).saturating_add(cost);
+        account.used = account.used.max(self.now).saturating_add(cost.saturating_mul(party.weight()));
         if has_work {
             self.order.insert((account.used, party));
         }

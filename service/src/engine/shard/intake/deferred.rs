@@ -6,11 +6,11 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use rustc_hash::FxHashSet;
 use tokio::time::Instant;
 
 use super::lines::Lines;
 use crate::{
+    SeededSet,
     domain::{Command, KeyId},
     engine::pending_request::PendingRequest,
 };
@@ -27,7 +27,7 @@ const SHORTEST_DEFERRED_WAIT_MS: i64 = 100;
 pub(super) struct DeferredAcquires {
     requests: VecDeque<PendingRequest>,
     /// The keys of the requests since the last [`DeferredAcquires::move_to`].
-    keys: FxHashSet<KeyId>,
+    keys: SeededSet<KeyId>,
     /// The end of the pause; `None` while nothing is deferred.
     until: Option<Instant>,
 }

@@ -7,9 +7,8 @@
 
 use std::collections::VecDeque;
 
-use rustc_hash::FxHashMap;
-
 use crate::{
+    SeededMap,
     domain::{KeyId, Tenant},
     engine::pending_request::PendingRequest,
     turns::Turns,
@@ -26,7 +25,7 @@ struct KeyLeaves {
 /// Leaves that wait for a batch. The keys of a tenant are served in the order in which they became ready.
 #[derive(Debug, Default)]
 pub(super) struct Leaves {
-    by_key: FxHashMap<KeyId, KeyLeaves>,
+    by_key: SeededMap<KeyId, KeyLeaves>,
     /// Keys with leaves that are not known to be busy.
     ready: Turns<Tenant, KeyId>,
 }

@@ -5,10 +5,9 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
-use crate::{domain::Tenant, engine::pending_request::PendingRequest};
+use crate::{SeededMap, domain::Tenant, engine::pending_request::PendingRequest};
 
 /// How long commands are counted to measure the pace of a line.
 const MEASURED_FOR: Duration = Duration::from_millis(100);
@@ -64,7 +63,7 @@ struct Line {
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     all: Vec<Line>,
-    by_tenant: FxHashMap<Tenant, usize>,
+    by_tenant: SeededMap<Tenant, usize>,
     /// The lines that are not empty, in the order of their turns.
     turns: VecDeque<usize>,
     /// The line of the command that was added last.

@@ -10,12 +10,12 @@ mod lines;
 
 use std::time::Duration;
 
-use rustc_hash::{FxHashMap, FxHashSet};
 use tokio::time::Instant;
 
 use self::{deferred::DeferredAcquires, leaves::Leaves, lines::Lines};
 use super::backpressure::Backpressure;
 use crate::{
+    SeededMap, SeededSet,
     domain::{Command, KEPT_FOR_REPEAT_MS, KeyId, Tenant},
     engine::{pending_request::PendingRequest, timers::Timers},
 };
@@ -59,9 +59,9 @@ pub(super) struct Intake {
     /// The number of commands that wait for a busy key.
     parked: usize,
     /// The busy keys.
-    busy: FxHashMap<KeyId, KeyCommands>,
+    busy: SeededMap<KeyId, KeyCommands>,
     /// Keys with a `ServeQueue` command of the engine's own that was not gathered yet. One command per key is enough.
-    to_serve: FxHashSet<KeyId>,
+    to_serve: SeededSet<KeyId>,
     /// Commands of the engine's own that are due later.
     delayed: Timers<DelayedCommand>,
     /// The number of the current batch.

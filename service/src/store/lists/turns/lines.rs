@@ -2,9 +2,7 @@
 
 use std::collections::VecDeque;
 
-use rustc_hash::FxHashMap;
-
-use crate::domain::Tenant;
+use crate::{SeededMap, domain::Tenant};
 
 /// The most lists that may wait for their first turn.
 const MOST_WAITING: usize = 1_000;
@@ -45,7 +43,7 @@ struct Line<W> {
 pub(super) struct Lines<W> {
     /// The most lists that run at a time.
     slots: usize,
-    by_name: FxHashMap<Name, Line<W>>,
+    by_name: SeededMap<Name, Line<W>>,
     /// The lines with a list that may run, in the order of their turns.
     ready: VecDeque<Name>,
     running: usize,
@@ -61,7 +59,7 @@ impl<W> Lines<W> {
     pub(super) fn new(slots: usize) -> Self {
         Self {
             slots: slots.max(1),
-            by_name: FxHashMap::default(),
+            by_name: SeededMap::default(),
             ready: VecDeque::new(),
             running: 0,
             waiting: 0,
