@@ -40,8 +40,8 @@ mod unavailable;
 
 pub use causes::with_causes;
 pub use log_limit::LogLimit;
-pub use one_at_a_time::{Line, Lines, OneAtATime, Waiter};
 pub use maps::{Hashing, SeededMap, SeededSet};
+pub use one_at_a_time::{Line, Lines, OneAtATime, Waiter};
 pub use regular_file::read_regular_file;
 pub use rfc3339::{Rfc3339, parse_rfc3339};
 pub use service::{AcquireRequest, Delivery, Limits, LockService, ServiceError};

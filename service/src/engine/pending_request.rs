@@ -47,9 +47,9 @@ impl ReplySender {
         (Self { channel, _counted: counted }, answer)
     }
 
-    /// Answers the caller. Returns the answer if the caller has gone.
-    pub(super) fn send(self, answer: Answer) -> Result<(), Answer> {
-        self.channel.send(answer)
+    /// Answers the caller. Returns whether it was still there.
+    pub(super) fn send(self, answer: Answer) -> bool {
+        self.channel.send(answer).is_ok()
     }
 
     /// Whether the caller has gone.
@@ -134,7 +134,7 @@ impl PendingRequest {
         }
         let sender = self.reply.take()?;
         // The receiver is gone if the caller has hung up.
-        let _ = sender.send(Err(error));
+        sender.send(Err(error));
         self.command = match &self.command {
             Command::Acquire(acquire) if error == Unavailable::UnknownOutcome => {
                 Command::GiveBack { version: acquire.version, request_id: acquire.request_id }

@@ -33,7 +33,7 @@ impl Party {
 
     /// The clients without a valid credential from this address, and from many others. So a flood from few addresses delays few others.
     pub(super) fn unknown(address: IpAddr, hashing: &impl BuildHasher) -> Self {
-        Self(hashing.hash_one(address) % UNKNOWN_PARTIES << 2)
+        Self((hashing.hash_one(address) % UNKNOWN_PARTIES) << 2)
     }
 
     /// The tenant of a bearer. Who may act for all tenants counts as one of its own.
@@ -42,7 +42,7 @@ impl Party {
             Some(tenant) => hashing.hash_one(tenant),
             None => hashing.hash_one(bearer.credential),
         };
-        Self(hash << 2 | OF_TENANT)
+        Self((hash << 2) | OF_TENANT)
     }
 
     /// Connections without a first request, from addresses of this party's clients.
@@ -63,7 +63,7 @@ impl Party {
     /// One of several parties.
     #[cfg(test)]
     pub(in crate::http) const fn for_test(number: u64) -> Self {
-        Self(number << 2 | OF_TENANT)
+        Self((number << 2) | OF_TENANT)
     }
 
     /// Newcomers from unknown addresses.

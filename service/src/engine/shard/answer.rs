@@ -59,7 +59,7 @@ impl Shard {
                 Verdict::Unknown => {
                     if let Some(sender) = request.reply {
                         // The receiver is gone if the caller has hung up.
-                        let _ = sender.send(Err(Unavailable::UnknownOutcome));
+                        sender.send(Err(Unavailable::UnknownOutcome));
                     }
                 }
             }
@@ -101,7 +101,7 @@ impl Shard {
                 let answer =
                     self.make_lease_certain(&mut reply, request.arrived).map(|()| Answered::from(reply));
                 let is_certain = answer.is_ok();
-                let delivered = sender.is_some_and(|sender| sender.send(answer).is_ok());
+                let delivered = sender.is_some_and(|sender| sender.send(answer));
                 // Give the grant back even if its lease has only perhaps ended: no caller knows of the grant.
                 if granted && !(is_certain && delivered) {
                     self.on_undelivered(UndeliveredGrant {
@@ -121,7 +121,7 @@ impl Shard {
                 let answer =
                     self.make_lease_certain(&mut reply, request.arrived).map(|()| Answered::from(reply));
                 // The receiver is gone if the caller has hung up. The command was carried out nevertheless.
-                let _ = sender.send(answer);
+                sender.send(answer);
             }
             (_, None) => {}
         }

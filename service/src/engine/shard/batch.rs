@@ -22,7 +22,7 @@ impl DecidedTask {
             if let Verdict::Reply(reply) = verdict
                 && let Some(sender) = request.reply.take()
             {
-                let _ = sender.send(Ok(reply.clone().into()));
+                sender.send(Ok(reply.clone().into()));
             }
         }
     }

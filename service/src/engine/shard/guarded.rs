@@ -83,6 +83,6 @@ fn refuse(request: PendingRequest, busy: &GuardBusy) {
     let refusal = Refusal::GuardedTransactionOpen { session: busy.session.clone() };
     if let Some(sender) = request.reply {
         // The receiver is gone if the caller has hung up.
-        let _ = sender.send(Ok(Reply::Refused(refusal).into()));
+        sender.send(Ok(Reply::Refused(refusal).into()));
     }
 }

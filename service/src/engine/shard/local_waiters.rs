@@ -166,7 +166,7 @@ impl LocalWaiters {
     pub(super) fn fail(&mut self, request_id: RequestId, error: Unavailable) {
         if let Some(sender) = self.drop_caller(request_id) {
             // The receiver is gone if the caller has hung up.
-            let _ = sender.send(Err(error));
+            sender.send(Err(error));
         }
     }
 

@@ -95,7 +95,7 @@ impl Shard {
         }
         let answer = self.make_lease_certain(&mut reply, sent).map(|()| Answered { reply, freed_at });
         let is_certain = answer.is_ok();
-        let delivered = waiter.reply.is_some_and(|sender| sender.send(answer).is_ok());
+        let delivered = waiter.reply.is_some_and(|sender| sender.send(answer));
         if granted && !(is_certain && delivered) {
             self.on_undelivered(UndeliveredGrant {
                 id: waiter.id,
