@@ -230,10 +230,8 @@ mod tests {
             FittingKeys { set: Some(Arc::clone(&many)), id, algorithm: Algorithm::EdDSA }
         };
         assert_eq!([None, Some("89"), Some("x")].map(|id| fitting(id).iter().count()), [MOST_FITTING; 3]);
-        assert!(std::ptr::eq(
-            fitting(Some("89")).iter().next().unwrap(),
-            &many.keys.last().unwrap().decoding
-        ));
+        let named = &many.keys.last().unwrap().decoding;
+        assert!(std::ptr::eq(fitting(Some("89")).iter().next().unwrap(), named));
     }
 
     /// A key that the issuer withdrew must not count because somebody else waits for the answer. But an issuer that is away must not
