@@ -250,7 +250,7 @@ async fn a_client_whose_authority_was_replaced_has_to_connect_again() {
 
 /// Otherwise a client that waits would get a lock that nobody allows it any more.
 #[tokio::test]
-async fn a_waiting_acquire_whose_rule_or_authority_ended_is_not_granted() {
+async fn a_waiting_acquire_is_granted_unless_its_rule_or_authority_ended() {
     let database = Dialect::Sqlite.database().await.unwrap();
     let ((pki, rules), next) = (with_runner(), Pki::new());
     let pki = Arc::new(pki);
@@ -272,13 +272,13 @@ async fn a_waiting_acquire_whose_rule_or_authority_ended_is_not_granted() {
         let answer = pki.curl(port, &[&["-H", &token, "-H", "x-tenant: acme"], more].concat(), path).await;
         serde_json::from_str::<Value>(&answer).unwrap()
     };
-    let runner = |path: &'static str, more: &'static [&'static str]| {
+    let runner = |path: String, more: &'static [&'static str]| {
         let pki = Arc::clone(&pki);
         async move {
             let [certificate, key] = ["runner.pem", "runner.key"].map(|name| pki.path(name));
             let own = ["--cert", certificate.to_str().unwrap(), "--key", key.to_str().unwrap()];
             let print = ["-o", "/dev/null", "-w", "%{http_code}"];
-            pki.curl(port, &[&own[..], &print, more].concat(), path).await
+            pki.curl(port, &[&own[..], &print, more].concat(), &path).await
         }
     };
     let remove_rule = || std::fs::write(&rules, rule.replace("runner-7", "nobody")).unwrap();
@@ -286,27 +286,33 @@ async fn a_waiting_acquire_whose_rule_or_authority_ended_is_not_granted() {
         std::fs::write(&rules, rule).unwrap();
         std::fs::copy(next.path("ca.pem"), &trusted).unwrap();
     };
-    let ways: [(&dyn Fn(), &str, &str); 2] =
-        [(&remove_rule, "403", "403"), (&replace_authority, "000", "421")];
+    let ways: [(&dyn Fn(), &str, &str); 3] =
+        [(&|| (), "200", "200"), (&remove_rule, "403", "403"), (&replace_authority, "000", "421")];
     for (end, new_request, waiter) in ways {
+        let path = |action: &str| format!("/locks/{waiter}{action}");
         std::fs::write(&rules, rule).unwrap();
         service.signal("HUP");
-        eventually("its rule counts", SOON, async || (runner("/locks", &[]).await == "200").then_some(()))
-            .await;
-        let held = admin(&["--json", "{\"lease_duration_ms\":600000}"], "/locks/k/acquire").await;
-        let waiting = tokio::spawn(runner("/locks/k/acquire", &["--json", "{\"wait_ms\":60000}"]));
-        eventually("it waits", SOON, async || (admin(&[], "/locks/k").await["waiters"] == 1).then_some(()))
+        eventually("its rule counts", SOON, async || {
+            (runner("/locks".to_owned(), &[]).await == "200").then_some(())
+        })
+        .await;
+        let held = admin(&["--json", "{\"lease_duration_ms\":600000}"], &path("/acquire")).await;
+        // The header is for somebody else, such as a proxy.
+        let waits = &["-H", "authorization: Basic dTpw", "--json", "{\"wait_ms\":60000}"];
+        let waiting = tokio::spawn(runner(path("/acquire"), waits));
+        eventually("it waits", SOON, async || (admin(&[], &path("")).await["waiters"] == 1).then_some(()))
             .await;
         // From this time on it is checked again.
         tokio::time::sleep(Duration::from_secs(1)).await;
         end();
         service.signal("HUP");
-        let refused = async || (runner("/locks", &[]).await == new_request).then_some(());
+        let refused = async || (runner("/locks".to_owned(), &[]).await == new_request).then_some(());
         eventually("new requests are refused", SOON, refused).await;
         let release = serde_json::json!({"version": held["version"]}).to_string();
-        assert_eq!(admin(&["--json", &release], "/locks/k/release").await["key"], "k");
+        assert_eq!(admin(&["--json", &release], &path("/release")).await["key"], waiter);
         assert_eq!(waiting.await.unwrap(), waiter);
-        let free = async || (admin(&[], "/locks/k").await["locked"] == false).then_some(());
-        eventually("the lock is free", SOON, free).await;
+        let is_granted = waiter == "200";
+        let has_it = async || (admin(&[], &path("")).await["locked"] == is_granted).then_some(());
+        eventually("who is granted the lock has it", SOON, has_it).await;
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     extract::Request,
-    http::{HeaderMap, HeaderValue, header},
+    http::{HeaderValue, header},
 };
 use db_locks_service::access::{Identity, Role};
 
@@ -18,26 +18,23 @@ use crate::{
 /// A request that may wait for a lock. It keeps no part of the buffer that the request was read into.
 #[derive(Debug)]
 pub(super) struct Waiter {
-    credential: WaiterCredential,
+    /// The `Authorization` header, which may have a scheme that is none of ours.
+    authorization: Option<HeaderValue>,
+    /// The client certificate of the connection.
+    certificate: Option<Arc<ClientCertificate>>,
     path: Box<str>,
-}
-
-#[derive(Debug)]
-enum WaiterCredential {
-    /// The `Authorization` header. It goes before a certificate.
-    Authorization(HeaderValue),
-    /// The client certificate of a connection.
-    Certificate(Arc<ClientCertificate>),
 }
 
 impl Waiter {
     /// The waiter that a request with a credential may become.
     pub(super) fn of(request: &Request<ClientBody>) -> Option<Self> {
-        let credential = match request.headers().get(header::AUTHORIZATION) {
-            Some(value) => WaiterCredential::Authorization(copy_of(value)),
-            None => WaiterCredential::Certificate(Arc::clone(request.body().connection().certificate()?)),
-        };
-        Some(Self { credential, path: request.uri().path().into() })
+        let authorization = request.headers().get(header::AUTHORIZATION).map(copy_of);
+        let certificate = request.body().connection().certificate().map(Arc::clone);
+        (authorization.is_some() || certificate.is_some()).then(|| Self {
+            authorization,
+            certificate,
+            path: request.uri().path().into(),
+        })
     }
 
     /// Checks the credential again.
@@ -47,15 +44,8 @@ impl Waiter {
         route: &str,
         rule: AccessRule,
     ) -> CredentialCheck {
-        match &self.credential {
-            WaiterCredential::Authorization(value) => {
-                let headers = HeaderMap::from_iter([(header::AUTHORIZATION, value.clone())]);
-                authentication.check(route, rule, &headers, None)
-            }
-            WaiterCredential::Certificate(certificate) => {
-                authentication.check(route, rule, &HeaderMap::new(), Some(certificate))
-            }
-        }
+        let authorization = self.authorization.iter().map(|value| (header::AUTHORIZATION, value.clone()));
+        authentication.check(route, rule, &authorization.collect(), self.certificate.as_deref())
     }
 
     /// Why the caller must not have the grant: the rights of its credential have become less than they were before. Rules of JWTs and
@@ -91,8 +81,8 @@ mod tests {
 
     #[test]
     fn a_waiter_is_granted_what_its_credential_still_allows() {
-        let credential = WaiterCredential::Authorization(HeaderValue::from_static("Bearer a"));
-        let waiter = Waiter { credential, path: "/locks/deploy%2Fa/acquire".into() };
+        let path = "/locks/deploy%2Fa/acquire".into();
+        let waiter = Waiter { authorization: None, certificate: None, path };
         let before = caller(Role::Write, Some("acme"), Some("deploy/*"));
         for (now, is_granted) in [
             (before.clone(), true),
