@@ -219,8 +219,8 @@ impl Authentication {
         if certificate.authorities().are_replaced() {
             return CredentialCheck::Refused(Problem::new(ProblemKind::MisdirectedRequest, REPLACED));
         }
-        match self.jwts().and_then(|jwts| jwts.rules.of_certificate(certificate)) {
-            Some(identity) => CredentialCheck::Known(Arc::new(identity)),
+        match self.jwts().and_then(|jwts| certificate.identity(&jwts)) {
+            Some(identity) => CredentialCheck::Known(identity),
             None => CredentialCheck::Refused(Problem::forbidden("No rule matches the client certificate.")),
         }
     }

@@ -1,21 +1,28 @@
 //! The parts of a client certificate that rules match. The TLS handshake has verified the certificate.
 
-use std::{borrow::Cow, fmt::Write as _};
+use std::{
+    borrow::Cow,
+    fmt::Write as _,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use db_locks_service::access::Identity;
 use x509_cert::{
     Certificate,
     der::{Decode, Encode},
     ext::pkix::{SubjectAltName, name::GeneralName},
 };
 
-use super::authorities::Authorities;
+use super::{authorities::Authorities, jwt::Jwts};
 
-/// The most alternative names of a certificate that counts. Each request compares them with each rule.
+/// The most alternative names of a certificate that counts. Each connection compares them with each rule.
 const MOST_NAMES: usize = 100;
+/// The most bytes of the subject and the alternative names of a certificate that counts, as they are encoded in it.
+const MOST_BYTES: usize = 8 * 1024;
 
-/// A client certificate.
-#[derive(Debug, Clone)]
+/// The client certificate of a connection.
+#[derive(Debug)]
 pub(crate) struct ClientCertificate {
     /// The subject in the notation of RFC 4514.
     pub(super) subject: String,
@@ -27,6 +34,16 @@ pub(crate) struct ClientCertificate {
     pub(super) valid_until: u64,
     /// The authorities that verified it.
     authorities: Authorities,
+    /// Its bearer by the rules of its last request.
+    bearer: Mutex<Option<Bearer>>,
+}
+
+/// The bearer of a certificate by some rules.
+#[derive(Debug)]
+struct Bearer {
+    rules: Weak<Jwts>,
+    /// `None` if no rule matches.
+    identity: Option<Arc<Identity>>,
 }
 
 impl ClientCertificate {
@@ -34,6 +51,21 @@ impl ClientCertificate {
     /// names. Certificates without a subject must not all share one name.
     pub(super) fn who(&self) -> Cow<'_, str> {
         if self.subject.is_empty() { self.names.join(",").into() } else { Cow::Borrowed(&self.subject) }
+    }
+
+    /// The identity of its bearer by these rules; `None` if no rule matches. The rules are compared once, not for each request: that
+    /// takes milliseconds for thousands of special characters.
+    pub(super) fn identity(&self, rules: &Arc<Jwts>) -> Option<Arc<Identity>> {
+        let mut known = self.bearer.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bearer) = known.as_ref()
+            && bearer.rules.as_ptr() == Arc::as_ptr(rules)
+        {
+            return bearer.identity.clone();
+        }
+        let identity = rules.rules.of_certificate(self).map(Arc::new);
+        // An idle connection keeps no replaced rules.
+        *known = Some(Bearer { rules: Arc::downgrade(rules), identity: identity.clone() });
+        identity
     }
 
     /// The text that distinguishes its bearer from others: the subject, and the alternative names if there are any. Authorities
@@ -82,7 +114,7 @@ impl ClientCertificate {
         &self.authorities
     }
 
-    /// Reads a certificate that these authorities verified; `None` if it is malformed, or has too many names.
+    /// Reads a certificate that these authorities verified; `None` if it is malformed, or its subject and names are too many or too long.
     pub(crate) fn read(der: &[u8], authorities: Authorities) -> Option<Self> {
         let certificate = Certificate::from_der(der).ok()?;
         let certificate = certificate.tbs_certificate();
@@ -96,13 +128,17 @@ impl ClientCertificate {
         if names.len() > MOST_NAMES {
             return None;
         }
-        let written: Result<Vec<_>, _> = names.iter().map(Encode::to_der).collect();
-        let mut alternatives: Vec<_> = written.ok()?.iter().map(|name| STANDARD.encode(name)).collect();
+        let encoded: Result<Vec<_>, _> = names.iter().map(Encode::to_der).collect();
+        let (subject, encoded) = (certificate.subject(), encoded.ok()?);
+        if subject.to_der().ok()?.len() + encoded.iter().map(Vec::len).sum::<usize>() > MOST_BYTES {
+            return None;
+        }
+        let mut alternatives: Vec<_> = encoded.iter().map(|name| STANDARD.encode(name)).collect();
         alternatives.sort_unstable();
         let names = names.into_iter().filter_map(name).collect();
         let valid_until = certificate.validity().not_after.to_unix_duration().as_secs();
-        let subject = certificate.subject().to_string();
-        Some(Self { subject, names, alternatives, valid_until, authorities })
+        let (subject, bearer) = (subject.to_string(), Mutex::default());
+        Some(Self { subject, names, alternatives, valid_until, authorities, bearer })
     }
 }
 
@@ -122,18 +158,38 @@ impl ClientCertificate {
         let names: Vec<_> = hosts.iter().map(|host| (*host).to_owned()).collect();
         let (subject, alternatives, authorities) =
             (subject.to_owned(), names.clone(), Authorities::for_test());
-        Self { subject, names, alternatives, valid_until: 1_000, authorities }
+        Self { subject, names, alternatives, valid_until: 1_000, authorities, bearer: Mutex::default() }
     }
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
     use super::*;
+    use crate::auth::rules::Rules;
 
     #[test]
     fn a_certificate_counts_to_the_last_second_of_its_validity() {
         let certificate = ClientCertificate::for_test("", &[]);
         assert_eq!([999, 1_000, 1_001].map(|now| certificate.is_expired(now)), [false, false, true]);
+    }
+
+    /// Each request would take milliseconds with a long subject and many rules.
+    #[test]
+    fn the_bearer_of_a_connection_is_found_once_for_the_same_rules() {
+        let rules = |subject: &str| {
+            let rules = format!("[[rule]]\ncertificate = {{ subject = \"{subject}\" }}\nrole = \"read\"\n");
+            Arc::new(Jwts::new(Rules::read(&rules).unwrap(), None).unwrap())
+        };
+        let (certificate, mut current) = (ClientCertificate::for_test("CN=a", &[]), rules("CN=a"));
+        let first = certificate.identity(&current).unwrap();
+        assert!(Arc::ptr_eq(&first, &certificate.identity(&current).unwrap()));
+        // The new rules are never where the old ones were, which are gone.
+        for subject in ["CN=b", "CN=a", "CN=b", "*"] {
+            current = rules(subject);
+            assert_eq!(certificate.identity(&current).is_some(), subject != "CN=b", "{subject}");
+        }
+        assert!(!Arc::ptr_eq(&first, &certificate.identity(&current).unwrap()));
     }
 
     #[test]

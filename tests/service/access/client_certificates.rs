@@ -105,22 +105,40 @@ async fn a_client_certificate_has_at_most_three_authorities_behind_it() {
     }
 }
 
-/// Each request compares the names with each rule.
+/// The names are compared with each rule.
 #[tokio::test]
 async fn a_certificate_with_more_than_100_names_does_not_count() {
+    let names = |count: usize| (0..count).map(|name| format!("DNS:{name}.ci.acme.test")).collect::<Vec<_>>();
+    let subject = || "/CN=runner-7".to_owned();
+    assert_codes([100, 101].map(|count| (subject(), names(count).join(","))), ["200", "401"]).await;
+}
+
+/// The subject is compared with each rule, too.
+#[tokio::test]
+async fn a_certificate_with_more_than_8_kib_of_subject_and_names_does_not_count() {
+    // openssl writes at most 64 characters in a common name.
+    let subject = |names: usize| format!("/CN=runner-7{}", format!("/CN={}", ",".repeat(64)).repeat(names));
+    let name = |length: usize| format!("DNS:{}.ci.acme.test", "a".repeat(length));
+    let certificates = [(90, 1), (110, 1), (0, 7_000), (0, 9_000), (50, 5_000)];
+    let certificates = certificates.map(|(names, length)| (subject(names), name(length)));
+    assert_codes(certificates, ["200", "401", "200", "401", "401"]).await;
+}
+
+/// Asserts the status codes of requests with certificates of these subjects and names.
+async fn assert_codes<const N: usize>(certificates: [(String, String); N], codes: [&str; N]) {
     let database = Dialect::Sqlite.database().await.unwrap();
     let (pki, rules) = with_runner();
-    std::fs::write(&rules, "[[rule]]\ncertificate = { subject = \"CN=runner-7\" }\nrole = \"read\"\n")
+    std::fs::write(&rules, "[[rule]]\ncertificate = { subject = \"*CN=runner-7\" }\nrole = \"read\"\n")
         .unwrap();
     let ca = pki.path("ca.pem");
     let (_service, port) = serve(&pki, &database, &rules, &ca, &[]).await;
-    for (names, code) in [(100, "200"), (101, "401")] {
-        let san = (0..names).map(|name| format!("DNS:{name}.ci.acme.test")).collect::<Vec<_>>().join(",");
-        pki.certificate("runner", "/CN=runner-7", &san);
+    for ((subject, names), code) in certificates.iter().zip(codes) {
+        pki.certificate("runner", subject, names);
         let [certificate, key] = ["runner.pem", "runner.key"].map(|file| pki.path(file));
         let own = ["--cert", certificate.to_str().unwrap(), "--key", key.to_str().unwrap()];
         let print = ["-o", "/dev/null", "-w", "%{http_code}"];
-        assert_eq!(pki.curl(port, &[&own[..], &print].concat(), "/locks").await, code, "{names} names");
+        let answered = pki.curl(port, &[&own[..], &print].concat(), "/locks").await;
+        assert_eq!(answered, code, "subject of {}, names of {}", subject.len(), names.len());
     }
 }
 

@@ -51,7 +51,7 @@ impl Transport {
         let certificate = ClientCertificate::read(shown, authorities);
         if certificate.is_none() {
             tracing::warn!(
-                "the names in a client certificate cannot be read, or are more than 100; it does not count"
+                "a client certificate cannot be read, or has more than 100 names or more than 8 KiB of subject and names; it does not count"
             );
         }
         certificate
