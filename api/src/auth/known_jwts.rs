@@ -13,10 +13,12 @@ use db_locks_service::{
 };
 use tokio::time::Instant;
 
-/// The largest number of remembered tokens.
-const MOST: usize = 10_000;
-/// What remains when there are as many. So tokens are forgotten many at a time, since each time all are read.
-const KEPT: usize = MOST / 16 * 15;
+/// The most memory of remembered tokens, in bytes as [`KnownJwt::bytes`] counts them: of 10,000 tokens with short names.
+const MOST_BYTES: usize = 10_000 * JWT_BYTES;
+/// What remains when the memory is full. So tokens are forgotten many at a time, since each time all are read.
+const KEPT_BYTES: usize = MOST_BYTES / 16 * 15;
+/// At least the memory of a token, without the name of its bearer, which may have 10 KB.
+const JWT_BYTES: usize = 1 << 10;
 /// How long a check counts. Then the token is checked again, since its key may have been withdrawn.
 const RECHECK_AFTER: Duration = Duration::from_mins(1);
 /// How long it is remembered, at most, that a token was valid. The checks of such a token do not wait for those of invented ones.
@@ -24,7 +26,14 @@ const REMEMBERED_FOR: Duration = Duration::from_hours(24);
 
 /// The tokens that were valid when they were last checked, and have not expired.
 #[derive(Debug, Default)]
-pub(super) struct KnownJwts(Mutex<HashMap<SecretHash, KnownJwt>>);
+pub(super) struct KnownJwts(Mutex<Known>);
+
+#[derive(Debug, Default, Clone)]
+struct Known {
+    by_hash: HashMap<SecretHash, KnownJwt>,
+    /// The memory of all tokens.
+    bytes: usize,
+}
 
 #[derive(Debug, Clone)]
 struct KnownJwt {
@@ -35,42 +44,75 @@ struct KnownJwt {
     ends: Instant,
 }
 
+impl KnownJwt {
+    /// The memory that it takes, roughly. Its key patterns are those of its rule.
+    fn bytes(&self) -> usize {
+        JWT_BYTES + self.identity.who.len()
+    }
+}
+
+impl Known {
+    fn insert(&mut self, hash: SecretHash, jwt: KnownJwt) {
+        self.remove(&hash);
+        self.bytes += jwt.bytes();
+        self.by_hash.insert(hash, jwt);
+    }
+
+    fn remove(&mut self, hash: &SecretHash) {
+        if let Some(removed) = self.by_hash.remove(hash) {
+            self.bytes -= removed.bytes();
+        }
+    }
+
+    /// Forgets tokens that have expired at `now`, and tokens of the tenants whose tokens take the most memory.
+    fn make_room(&mut self, now: Instant) {
+        self.by_hash.retain(|_, jwt| now < jwt.ends);
+        let kept = self.by_hash.iter().map(|(hash, jwt)| Kept {
+            key: *hash,
+            party: jwt.identity.tenant.as_ref(),
+            used: jwt.until,
+            size: jwt.bytes(),
+        });
+        for hash in beyond_shares(kept, KEPT_BYTES) {
+            self.by_hash.remove(&hash);
+        }
+        self.bytes = self.by_hash.values().map(KnownJwt::bytes).sum();
+    }
+}
+
 impl KnownJwts {
-    fn known(&self) -> MutexGuard<'_, HashMap<SecretHash, KnownJwt>> {
+    fn known(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The identity of a token whose last check still counts.
     pub(super) fn checked(&self, hash: &SecretHash) -> Option<Arc<Identity>> {
         let known = self.known();
-        known.get(hash).filter(|jwt| Instant::now() < jwt.until).map(|jwt| Arc::clone(&jwt.identity))
+        known.by_hash.get(hash).filter(|jwt| Instant::now() < jwt.until).map(|jwt| Arc::clone(&jwt.identity))
     }
 
     /// The identity that a token had at its last check, if it has not expired.
     pub(super) fn remembered(&self, hash: &SecretHash) -> Option<Arc<Identity>> {
         let known = self.known();
-        known.get(hash).filter(|jwt| Instant::now() < jwt.ends).map(|jwt| Arc::clone(&jwt.identity))
+        known.by_hash.get(hash).filter(|jwt| Instant::now() < jwt.ends).map(|jwt| Arc::clone(&jwt.identity))
     }
 
     /// Remembers a token that is valid, and expires after this time.
     pub(super) fn remember(&self, hash: SecretHash, identity: &Arc<Identity>, left: Duration) {
         let now = Instant::now();
         let mut known = self.known();
-        if known.len() >= MOST && !known.contains_key(&hash) {
-            known.retain(|_, jwt| now < jwt.ends);
-            if known.len() >= MOST {
-                make_room(&mut known);
-            }
-        }
         let (until, ends) = (now + left.min(RECHECK_AFTER), now + left.min(REMEMBERED_FOR));
         known.insert(hash, KnownJwt { identity: Arc::clone(identity), until, ends });
+        if known.bytes > MOST_BYTES {
+            known.make_room(now);
+        }
     }
 
     /// The same tokens, each of which has to be checked again.
     pub(super) fn unchecked(&self) -> Self {
         let mut known = self.known().clone();
         let now = Instant::now();
-        for jwt in known.values_mut() {
+        for jwt in known.by_hash.values_mut() {
             jwt.until = now;
         }
         Self(Mutex::new(known))
@@ -79,19 +121,6 @@ impl KnownJwts {
     /// Forgets a token that is no longer valid.
     pub(super) fn forget(&self, hash: &SecretHash) {
         self.known().remove(hash);
-    }
-}
-
-/// Forgets tokens of the tenants that have the most.
-fn make_room(known: &mut HashMap<SecretHash, KnownJwt>) {
-    let kept = known.iter().map(|(hash, jwt)| Kept {
-        key: *hash,
-        party: jwt.identity.tenant.as_ref(),
-        used: jwt.until,
-        size: 1,
-    });
-    for hash in beyond_shares(kept, KEPT) {
-        known.remove(&hash);
     }
 }
 
@@ -106,8 +135,12 @@ mod tests {
     use super::*;
 
     fn identity(tenant: &str) -> Arc<Identity> {
+        named("jwt:a:b", tenant)
+    }
+
+    fn named(who: &str, tenant: &str) -> Arc<Identity> {
         Arc::new(Identity {
-            who: Arc::from("jwt:a:b"),
+            who: Arc::from(who),
             credential: credential("jwt:a:b"),
             tenant: Some(Tenant::new(tenant).unwrap()),
             role: Role::Read,
@@ -153,11 +186,31 @@ mod tests {
         let (many, few) = (identity("many"), identity("few"));
         let left = Duration::from_mins(10);
         jwts.remember(hash(0), &few, left);
-        for number in 1..=3 * MOST {
+        for number in 1..=30_000 {
             jwts.remember(hash(number), &many, left);
-            assert!(jwts.known().len() <= MOST);
+            assert!(jwts.known().by_hash.len() <= 10_000);
         }
         assert_eq!(jwts.remembered(&hash(0)).unwrap().tenant, few.tenant);
-        assert!(jwts.remembered(&hash(3 * MOST)).is_some());
+        assert!(jwts.remembered(&hash(30_000)).is_some());
+    }
+
+    /// An issuer may let its clients choose subjects of kilobytes.
+    #[tokio::test(start_paused = true)]
+    async fn tokens_with_long_subjects_have_bounded_memory_and_push_out_none_of_another_tenant() {
+        let jwts = KnownJwts::default();
+        let left = Duration::from_mins(10);
+        jwts.remember(hash(0), &identity("few"), left);
+        for number in 1..=3_000 {
+            jwts.remember(hash(number), &named(&"a".repeat(10_000), "many"), left);
+            let known = jwts.known();
+            let bytes: usize = known.by_hash.values().map(|jwt| jwt.identity.who.len()).sum();
+            assert!(bytes < MOST_BYTES && known.bytes > bytes, "{bytes}");
+        }
+        assert!(jwts.remembered(&hash(0)).is_some() && jwts.remembered(&hash(3_000)).is_some());
+        jwts.remember(hash(1), &identity("few"), Duration::ZERO);
+        for number in 0..=3_000 {
+            jwts.forget(&hash(number));
+        }
+        assert_eq!(jwts.known().bytes, 0);
     }
 }
