@@ -4,7 +4,7 @@ use std::{
     net::IpAddr,
     num::NonZeroU32,
     sync::{Arc, PoisonError, RwLock},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use axum::http::{HeaderMap, Method, request::Parts};
@@ -28,10 +28,6 @@ use crate::problem::{Problem, ProblemKind};
 /// The client may connect again, and does so by itself if it is a browser or a proxy that knows 421.
 const REPLACED: &str =
     "The trusted authorities of client certificates changed after this connection began. Connect again.";
-
-/// What was admitted this long ago takes effect only after another check of its credential: a grant after a wait, and a request whose body
-/// was long on its way.
-pub(crate) const RECHECK_AFTER: Duration = Duration::from_secs(1);
 
 /// The caller may send the request again.
 const OTHER_RIGHTS: &str = "The rights of the credential changed before the whole request had arrived.";

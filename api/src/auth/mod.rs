@@ -11,15 +11,17 @@ mod jwks;
 mod jwt;
 mod known_jwts;
 mod rate_limit;
+mod recheck;
 mod rules;
 mod signature;
 
 pub(crate) use self::{
     access_rule::AccessRule,
-    authentication::{CredentialCheck, CredentialLookup, RECHECK_AFTER},
+    authentication::{CredentialCheck, CredentialLookup},
     authorities::Authorities,
     caller::{Caller, X_TENANT},
     certificate::ClientCertificate,
+    recheck::RECHECK_AFTER,
 };
 pub use self::{
     authentication::{Authentication, AuthenticationOptions},

@@ -1,52 +1,37 @@
 //! Serves one client's connection, from its first byte to its end.
 
 use std::{
-    cell::RefCell,
-    convert::Infallible,
     future::poll_fn,
     net::SocketAddr,
     pin::{Pin, pin},
     sync::Arc,
-    task::{Context, Poll, ready},
 };
 
-use axum::{
-    body::{Body, HttpBody as _},
-    http::{HeaderValue, Request, header},
-    response::Response,
-};
 use futures_util::{FutureExt, StreamExt};
-use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use tokio::{
     net::TcpStream,
     sync::{OwnedSemaphorePermit, watch},
-    time::Instant,
 };
 
 use super::{
     HttpService, Protocols,
-    body::{AnswerBody, FIRST_PIECE, PIECE},
-    connection_memory::{ConnectionMemory, RequestMemory, STREAM_BYTES},
     ending::{End, EndEvents, Ending, end_when_left},
     protocol::{self, Protocol},
-    request_body::RequestBody,
+    requests::Requests,
     stream::ClientStream,
-    streams::{Answered, Running, Streams},
+    streams::{Running, Streams},
     timers::FIRST_HEAD_TIMEOUT,
     tls::Tls,
     turns::{Busy, Work},
 };
 use crate::http::{
-    BodyMemory,
-    connection::{ClientBody, Connection, InFlight, LastParty, Phase, Unconfirmed},
+    connection::{Connection, LastParty, Phase},
     metrics::OpenConnection,
 };
 
 /// The number of streams whose end takes as long as a request, at most.
 const STREAMS_OF_REQUEST: usize = 4;
-
-const CLOSE: HeaderValue = HeaderValue::from_static("close");
 
 /// Serves a connection to its end.
 pub(super) async fn serve<S: HttpService>(
@@ -89,12 +74,7 @@ pub(super) async fn serve<S: HttpService>(
     let (turns, memory) = (protocols.turns.clone(), Arc::clone(&protocols.memory));
     let io =
         TokioIo::new(ClientStream::new(transport, client.clone(), is_http2, (turns, work.clone()), memory));
-    let requests = Requests {
-        client: Arc::clone(&client),
-        service: RefCell::new(service),
-        streams: None,
-        memory: Arc::clone(&protocols.memory),
-    };
+    let requests = Requests::new(Arc::clone(&client), service, Arc::clone(&protocols.memory));
     let ends = ending.events(client, is_http2);
     if let Some(Err(error)) = speak(&protocols, protocol, (io, work), requests, ends).await {
         tracing::debug!(error = &error as &dyn std::error::Error, %peer, "a connection broke");
@@ -111,7 +91,7 @@ async fn speak<S: HttpService>(
 ) -> Option<hyper::Result<()>> {
     match protocol {
         Protocol::Http1 => {
-            let client = Arc::clone(&requests.client);
+            let client = Arc::clone(requests.client());
             let mut connection = pin!(protocols.http1.serve_connection(io, requests));
             let mut busy = Busy::new(protocols.turns.clone(), work);
             loop {
@@ -127,8 +107,8 @@ async fn speak<S: HttpService>(
         }
         Protocol::Http2 => {
             let streams = Streams::default();
-            let client = Arc::clone(&requests.client);
-            let requests = Requests { streams: Some(streams.clone()), ..requests };
+            let client = Arc::clone(requests.client());
+            let requests = requests.over_http2(streams.clone());
             let mut connection = pin!(super::http2(streams.spawner()).serve_connection(io, requests));
             let mut running = Running::new(protocols.turns.clone(), work);
             let ended = loop {
@@ -173,78 +153,4 @@ async fn run_http2<C: Future>(
     mut connection: Pin<&mut C>,
 ) -> C::Output {
     poll_fn(|cx| running.poll(cx, streams, || client.party(), |cx| connection.as_mut().poll(cx))).await
-}
-
-/// Answers the requests of one connection.
-struct Requests<S> {
-    client: Arc<Connection>,
-    /// In a cell, so that no request needs a clone of it. One request after the other calls it, and none while another one does.
-    service: RefCell<S>,
-    /// For HTTP/2.
-    streams: Option<Streams>,
-    memory: Arc<ConnectionMemory>,
-}
-
-impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Requests<S> {
-    type Response = Response<AnswerBody>;
-    type Error = Infallible;
-    type Future = ResponseFuture<S::Future>;
-
-    fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let in_flight = InFlight::new(self.client.clone());
-        let read = |body| Body::new(RequestBody::new(body, self.client.clone()));
-        let request = request.map(|body| ClientBody::new(read(body), self.client.clone()));
-        let answered = self.streams.as_ref().map(|streams| {
-            let memory = RequestMemory::of(&request, self.client.longest_head());
-            streams.request(self.memory.count_request(&self.client, memory))
-        });
-        let memory = Arc::clone(&self.memory);
-        ResponseFuture {
-            // The service is always ready.
-            inner: self.service.borrow_mut().call(request),
-            in_flight: Some(in_flight),
-            answered,
-            memory,
-        }
-    }
-}
-
-/// The answer to one request.
-struct ResponseFuture<F> {
-    inner: F,
-    /// `None` once it moved into the answer's body.
-    in_flight: Option<InFlight>,
-    answered: Option<Answered>,
-    memory: Arc<ConnectionMemory>,
-}
-
-impl<F: Future<Output = Result<Response, Infallible>> + Unpin> Future for ResponseFuture<F> {
-    type Output = Result<Response<AnswerBody>, Infallible>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Ok(mut answer) = ready!(Pin::new(&mut self.inner).poll(cx));
-        let in_flight = self.in_flight.take();
-        match &self.answered {
-            Some(answered) => {
-                let _ = answered.set(Instant::now());
-            }
-            None if in_flight.as_ref().is_some_and(|in_flight| in_flight.connection().is_ending()) => {
-                answer.headers_mut().insert(header::CONNECTION, CLOSE);
-            }
-            None => {}
-        }
-        let grant = answer.extensions_mut().remove::<Unconfirmed>();
-        let is_shared = matches!(answer.extensions().get::<BodyMemory>(), Some(BodyMemory::Shared));
-        let is_http2 = self.answered.is_some();
-        let own = if is_shared { 0 } else { answer.body().size_hint().lower() };
-        let bytes = usize::try_from(own).unwrap_or(usize::MAX).saturating_add(if is_http2 {
-            STREAM_BYTES
-        } else {
-            0
-        });
-        let unread =
-            in_flight.as_ref().and_then(|in_flight| self.memory.count(in_flight.shared_connection(), bytes));
-        let first_piece = if is_http2 { FIRST_PIECE } else { PIECE };
-        Poll::Ready(Ok(answer.map(|body| AnswerBody::new(body, in_flight, grant, unread, first_piece))))
-    }
 }

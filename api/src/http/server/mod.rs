@@ -15,6 +15,7 @@ mod refuse;
 mod remembered_heads;
 mod request_body;
 mod request_heads;
+mod requests;
 mod stream;
 mod streams;
 mod timers;

@@ -17,12 +17,15 @@ mod lookups;
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests;
 
-use std::{net::IpAddr, sync::Arc};
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
 
 pub use self::entry::TokenCheck;
 use self::{
+    entry::VALID_FOR,
     known::KnownTokens,
-    loader::TokenLoader,
+    loader::{QUERY_TIMEOUT, TokenLoader},
     lookups::{Answer, Lookups},
 };
 use super::{SecretHash, TokenId};
@@ -31,6 +34,10 @@ use crate::{domain::Tenant, store::TokenStore, tasks::spawn_critical};
 /// The number of waiting lookups of tokens that are not remembered from which on clients with their share of them are
 /// refused.
 const MOST_UNKNOWN: usize = 4_096;
+
+/// An answer that is read this long after its question began has to be checked again: its query may have begun before, and may have taken
+/// as long as a query may. A connection is polled in its turns only, so an answer may lie there for seconds.
+const READ_WITHIN: Duration = VALID_FOR.saturating_sub(QUERY_TIMEOUT);
 
 /// The tokens that were used lately.
 #[derive(Debug)]
@@ -68,6 +75,21 @@ impl TokenCache {
     /// If the database does not answer in time; or if the token was not valid before, and too many lookups wait, of which the
     /// client has its share.
     pub async fn look_up(&self, hash: SecretHash, client: Option<IpAddr>) -> Answer {
+        loop {
+            let began = Instant::now();
+            let answer = self.ask(hash, client).await;
+            if !matches!(answer, Ok(Some(_))) || began.elapsed() <= READ_WITHIN {
+                return answer;
+            }
+            match self.check(&hash) {
+                TokenCheck::Known(identity) => return Ok(Some(identity)),
+                TokenCheck::Unknown => return Ok(None),
+                TokenCheck::LookUp => {}
+            }
+        }
+    }
+
+    async fn ask(&self, hash: SecretHash, client: Option<IpAddr>) -> Answer {
         match self.known.remembered(&hash) {
             Some(token) => self.remembered.look_up(&token.identity.tenant, hash).await,
             None => self.unknown.look_up(&client, hash).await,

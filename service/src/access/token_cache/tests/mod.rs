@@ -2,6 +2,7 @@ mod database;
 
 use std::{net::Ipv4Addr, time::Duration};
 
+use futures_util::FutureExt;
 use tokio::{
     task::{JoinHandle, yield_now},
     time::{Instant, sleep},
@@ -136,6 +137,24 @@ async fn requests_with_the_same_token_share_a_lookup_also_while_it_is_under_way(
     }
     sleep(GATHER_FOR).await;
     assert_eq!(database.asked(), [one]);
+}
+
+/// A connection waits for its turn to be polled, for as long as others flood the service.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_nobody_read_ends_with_its_token() {
+    let database = Arc::new(Database::default());
+    let tokens = database.add("one", 2);
+    let cache = new_cache(&database);
+    let mut lookups = [0, 1].map(|number| Box::pin(cache.look_up(tokens[number], Some(client(1)))));
+    for lookup in &mut lookups {
+        assert!(lookup.as_mut().now_or_never().is_none());
+    }
+    sleep(GATHER_FOR + QUERY).await;
+    database.revoke(&tokens[0]);
+    sleep(LATER).await;
+    let [revoked, valid] = lookups;
+    assert_eq!(revoked.await, Ok(None));
+    assert!(valid.await.unwrap().is_some());
 }
 
 #[tokio::test(start_paused = true)]
