@@ -32,6 +32,7 @@ mod service;
 mod shares;
 #[cfg(test)]
 mod simulation;
+mod single_flight;
 pub mod store;
 mod tasks;
 mod terminal;
@@ -46,6 +47,7 @@ pub use regular_file::read_regular_file;
 pub use rfc3339::{Rfc3339, parse_rfc3339};
 pub use service::{AcquireRequest, Delivery, Limits, LockService, ServiceError};
 pub use shares::{Kept, beyond_shares};
+pub use single_flight::SingleFlight;
 pub use tasks::{PanicReport, report_panics, spawn_critical};
 pub use terminal::{escape_terminal_controls, is_terminal_control};
 pub use unavailable::Unavailable;

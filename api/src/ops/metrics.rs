@@ -30,7 +30,7 @@ pub(crate) async fn get_metrics(
     extract::State(app): extract::State<State>,
     _: NoQuery,
 ) -> Result<Response, Problem> {
-    let mut response = page(PROMETHEUS_TEXT, app.metrics.text().await);
+    let mut response = page(PROMETHEUS_TEXT, app.metrics.text().await?);
     response.extensions_mut().insert(BodyMemory::Metrics);
     Ok(response)
 }

@@ -42,7 +42,8 @@ impl WriteRefusal {
     }
 }
 
-/// Checks in a loop. Never returns.
+/// Checks in a loop. Never returns. These checks have a time limit, which is the store's, and are apart from those that requests
+/// share: however many requests ask whether the service is ready, this replica notices in time that it must not write.
 pub(super) async fn watch(shared: Arc<Shared>) {
     loop {
         tokio::time::sleep(CHECK_PERIOD).await;

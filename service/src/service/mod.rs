@@ -5,6 +5,7 @@
 
 mod delivery;
 pub(crate) mod error;
+mod readiness;
 mod reply;
 mod request;
 
@@ -22,11 +23,14 @@ use crate::{
     unavailable::Unavailable,
 };
 
-use self::reply::{deleted, error_of, granted, lock, released, semaphore};
 pub use self::{
     delivery::Delivery,
     error::ServiceError,
     request::{AcquireRequest, Limits},
+};
+use self::{
+    readiness::Readiness,
+    reply::{deleted, error_of, granted, lock, released, semaphore},
 };
 
 /// The service. Cheap to clone, shared by all handlers.
@@ -35,6 +39,7 @@ pub struct LockService {
     engine: Arc<Engine>,
     store: Arc<dyn Store>,
     limits: Limits,
+    readiness: Readiness,
 }
 
 impl LockService {
@@ -42,7 +47,8 @@ impl LockService {
     pub fn new(engine: Arc<Engine>, store: Arc<dyn Store>, limits: Limits) -> Self {
         observe::register();
         audit::register();
-        Self { engine, store, limits }
+        let readiness = Readiness::new(engine.clone(), store.clone());
+        Self { engine, store, limits, readiness }
     }
 
     /// The limits in force.
@@ -264,11 +270,7 @@ impl LockService {
         if self.engine.is_draining() {
             return Err(ServiceError::Unavailable(Unavailable::ShuttingDown));
         }
-        self.store.check_ready().await.map_err(|error| self.unavailable(&error))?;
-        // The cause of refused writes may be over, but writes are refused until the engine notices that.
-        self.engine.check_writes()?;
-        self.engine.report_recovery();
-        Ok(())
+        Ok(self.readiness.check().await?)
     }
 
     /// The answer to a caller for an error of the database. The log has the cause, once a second.

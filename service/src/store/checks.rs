@@ -1,6 +1,7 @@
 //! Checks of the database: whether writes would be carried out, and whether its settings make them durable.
 
 use sea_orm::{ConnectionTrait, DbErr};
+use tokio::time::Instant;
 
 use super::{
     StoreError,
@@ -17,8 +18,9 @@ impl SqlStore {
     /// Whether the database answers, takes writes, and has a schema that this program knows.
     pub(super) async fn check_whether_ready(&self) -> Result<(), StoreError> {
         let work = async {
+            let began = Instant::now();
             let checked = schema::check_again(self.membership_pool(), self.sql.dialect).await;
-            self.gate.note(&checked);
+            self.gate.note(began, &checked);
             self.gate.check_file()?;
             checked?;
             self.check_server().await.map_err(|error| classify(error, Purpose::Read))?;
@@ -44,7 +46,7 @@ impl SqlStore {
         Ok(())
     }
 
-    /// Whether the disk has room. After a refused write this makes a trial write now and then: no client may write to a
+    /// Whether the disk has room. After a refused write this makes a trial write once a second at most: no client may write to a
     /// service that is not ready, so no other write would show that there is room again.
     async fn check_disk(&self) -> Result<(), StoreError> {
         let Some(row_version) = self.disk.to_try()? else { return Ok(()) };

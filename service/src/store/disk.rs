@@ -31,15 +31,16 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// The write to try again; `None` if the disk is not full. Fails if a write was tried a moment ago.
+    /// The write to try again now; `None` if the disk is not full. Fails if one is being tried, or was a moment ago: a trial keeps
+    /// others from writing, also if it fails for another reason.
     pub(super) fn to_try(&self) -> Result<Option<RowVersion>, StoreError> {
-        match *self.refused.lock().unwrap_or_else(PoisonError::into_inner) {
-            None => Ok(None),
-            Some((_, tried)) if tried.elapsed() < TRY_AGAIN => {
-                Err(StoreError::DiskFull("a write was refused a moment ago".into()))
-            }
-            Some((row_version, _)) => Ok(Some(row_version)),
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((row_version, tried)) = &mut *refused else { return Ok(None) };
+        if tried.elapsed() < TRY_AGAIN {
+            return Err(StoreError::DiskFull("a write was refused a moment ago".into()));
         }
+        *tried = Instant::now();
+        Ok(Some(*row_version))
     }
 
     /// Records the result of a batch or of a trial write. `first` is the row version of the first write.
@@ -79,4 +80,30 @@ fn incompressible_text(row_version: RowVersion) -> String {
         char::from(b' ' + u8::try_from(state >> 58).unwrap_or_default())
     };
     (0..TRIAL_BYTES).map(letter).collect()
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    /// On SQLite a trial keeps all batches waiting, and anybody may ask whether the service is ready.
+    #[tokio::test(start_paused = true)]
+    async fn a_write_is_tried_once_a_second_whatever_its_result() {
+        let disk = Disk::default();
+        let row_version = RowVersion(Uuid::from_u128(7));
+        assert_eq!(disk.to_try().unwrap(), None);
+        disk.note(&Err::<(), _>(StoreError::DiskFull("full".into())), Some(row_version));
+        for _ in 0..3 {
+            assert!(matches!(disk.to_try(), Err(StoreError::DiskFull(_))));
+            tokio::time::advance(TRY_AGAIN).await;
+            assert_eq!(disk.to_try().unwrap(), Some(row_version));
+            assert!(matches!(disk.to_try(), Err(StoreError::DiskFull(_))), "another check tries it");
+            disk.note(&Err::<(), _>(StoreError::Transient("busy".into())), Some(row_version));
+        }
+        disk.note(&Ok(()), None);
+        assert_eq!(disk.to_try().unwrap(), None);
+    }
 }

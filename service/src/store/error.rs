@@ -117,28 +117,6 @@ impl StoreError {
         let Self::Unreachable(source) = self else { return None };
         refused_connection(&**source)
     }
-
-    /// A copy of this error, for another caller that waited for the same answer. The sources become one text.
-    pub(super) fn repeated(&self) -> Self {
-        let source = || {
-            let causes = std::iter::successors(std::error::Error::source(self), |error| error.source());
-            Source::from(causes.map(ToString::to_string).collect::<Vec<_>>().join(": "))
-        };
-        match self {
-            Self::Unreachable(_) => Self::Unreachable(source()),
-            Self::Blocked(_) => Self::Blocked(source()),
-            Self::GuardOpen(slots) => Self::GuardOpen(slots.clone()),
-            Self::Unknown(_) => Self::Unknown(source()),
-            Self::Transient(_) => Self::Transient(source()),
-            Self::Rejected(_) => Self::Rejected(source()),
-            Self::ReadOnly(_) => Self::ReadOnly(source()),
-            Self::SeveralWritable(_) => Self::SeveralWritable(source()),
-            Self::DiskFull(_) => Self::DiskFull(source()),
-            Self::Overloaded(_) => Self::Overloaded(source()),
-            Self::Schema(why) => Self::Schema(why.clone()),
-            Self::FileReplaced(what) => Self::FileReplaced(what.clone()),
-        }
-    }
 }
 
 impl From<&StoreError> for Unavailable {

@@ -54,7 +54,7 @@ impl KeyStore for SqlStore {
     }
 
     async fn check_ready(&self) -> Result<(), StoreError> {
-        self.readiness.ask(self.check_whether_ready()).await
+        self.check_whether_ready().await
     }
 
     async fn weak_settings(&self) -> Result<Vec<String>, StoreError> {

@@ -34,7 +34,6 @@ mod page;
 mod pool;
 mod pools;
 mod postgres;
-mod readiness;
 mod replicas;
 mod routines;
 mod rows;

@@ -13,7 +13,6 @@ use super::{
     lists::turns::Turns,
     operation::Operation,
     pools::Pools,
-    readiness::Readiness,
     routines,
     sql::Sql,
     sqlite::{FileWatch, SqliteReader, SqliteWriter},
@@ -40,7 +39,6 @@ pub(super) struct SqlStore {
     pub(super) sqlite: Option<SqliteWriter>,
     /// Reads keys' rows on SQLite.
     pub(super) sqlite_reader: Option<SqliteReader>,
-    pub(super) readiness: Readiness,
     pub(super) disk: Disk,
     /// The turns of lists.
     pub(super) turns: Arc<Turns>,
@@ -90,7 +88,6 @@ impl SqlStore {
             tokens: Operation::new("tokens"),
             sqlite,
             sqlite_reader,
-            readiness: Readiness::default(),
             disk: Disk::default(),
             turns,
             gate: WriteGate::new(watch),

@@ -83,7 +83,8 @@ pub trait KeyStore: Send + Sync + 'static {
     async fn now(&self) -> Result<Timestamp, StoreError>;
 
     /// Checks that the database answers and that this program may write to it. After an error of `Schema` or
-    /// `FileReplaced` every write is refused with the same error, until a later check finds nothing wrong.
+    /// `FileReplaced` every write is refused with the same error, until a later check finds nothing wrong. This uses a
+    /// connection that others need, so a request must not await it: see [`crate::SingleFlight`].
     async fn check_ready(&self) -> Result<(), StoreError>;
 
     /// Settings of the database that promise less durability than a lock service needs, each as `name = value` for the

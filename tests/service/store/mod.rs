@@ -6,6 +6,7 @@ mod long_statements;
 mod odd_settings;
 mod plans;
 mod races;
+mod ready;
 mod rows;
 mod tokens;
 
