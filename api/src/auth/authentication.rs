@@ -83,7 +83,7 @@ pub(crate) enum CredentialLookup {
     /// A token, by its hash.
     Token(SecretHash),
     /// A JWT.
-    Jwt { token: String, hash: SecretHash },
+    Jwt { token: Arc<str>, hash: SecretHash },
 }
 
 impl Authentication {
@@ -198,7 +198,7 @@ impl Authentication {
         if let Some(jwts) = jwts {
             return match jwts.checked(&hash) {
                 Some(identity) => CredentialCheck::Known(identity),
-                None => CredentialCheck::LookUp(CredentialLookup::Jwt { token: token.to_owned(), hash }),
+                None => CredentialCheck::LookUp(CredentialLookup::Jwt { token: token.into(), hash }),
             };
         }
         match self.tokens.check(&hash) {
@@ -254,13 +254,13 @@ impl Authentication {
     /// Checks a JWT by the current rules.
     async fn check_jwt(
         &self,
-        token: String,
+        token: Arc<str>,
         hash: SecretHash,
         client: Option<IpAddr>,
     ) -> Result<Arc<Identity>, Refused> {
         loop {
             let jwts = self.jwts().ok_or(Refused::Invalid)?;
-            let checked = Arc::clone(&jwts).check(token.clone(), hash, client).await;
+            let checked = Arc::clone(&jwts).check(Arc::clone(&token), hash, client).await;
             // Not by rules that were replaced while the token waited for its check.
             if self.jwts().is_some_and(|now| Arc::ptr_eq(&now, &jwts)) {
                 return checked;

@@ -50,7 +50,7 @@ struct KeySet {
 }
 
 /// The keys of an issuer that may have signed a token.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct FittingKeys {
     /// `None` if none could be read yet.
     set: Option<Arc<KeySet>>,
@@ -65,6 +65,10 @@ impl FittingKeys {
         let named = keys().filter(|key| key.id.is_some() && key.id == *id);
         let others = keys().filter(|key| id.is_none() || key.id.is_none());
         named.chain(others).take(MOST_FITTING).map(|key| &key.decoding)
+    }
+
+    pub(super) const fn algorithm(&self) -> Algorithm {
+        self.algorithm
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -160,6 +164,19 @@ impl Keys {
             let _ = reading.await;
             self.update(found);
         }
+    }
+
+    /// Whether there are other keys than those that were tried, which have not signed the token: the issuer may have replaced a key under
+    /// its name. They are read again for that, with the same limit on the rate.
+    pub(super) async fn have_changed(&self, tried: &mut FittingKeys) -> bool {
+        let before = tried.set.clone();
+        let attempt = Arc::clone(&self.attempt).lock_owned().await;
+        self.update(tried);
+        if attempt.is_none_or(|attempt| attempt.elapsed() >= REFRESH_EVERY) {
+            let _ = tokio::spawn(self.clone().read(attempt)).await;
+            self.update(tried);
+        }
+        before.as_ref().map(Arc::as_ptr) != tried.set.as_ref().map(Arc::as_ptr)
     }
 
     /// Takes the current keys in place of those that were found before.

@@ -76,13 +76,16 @@ impl Jwts {
     /// Checks a token that a client with this address sent, without what the client can choose itself.
     pub(super) async fn check(
         self: Arc<Self>,
-        token: String,
+        token: Arc<str>,
         hash: SecretHash,
         client: Option<IpAddr>,
     ) -> Result<Arc<Identity>, Refused> {
+        if self.known.has_no_rule(&hash) {
+            return Err(Refused::NoRule);
+        }
         loop {
             let began = Instant::now();
-            let checked = Arc::clone(&self).check_now(token.clone(), hash, client).await;
+            let checked = Arc::clone(&self).check_now(Arc::clone(&token), hash, client).await;
             if checked.is_err() || began.elapsed() < RECHECK_AFTER {
                 return checked;
             }
@@ -95,17 +98,17 @@ impl Jwts {
 
     async fn check_now(
         self: Arc<Self>,
-        token: String,
+        token: Arc<str>,
         hash: SecretHash,
         client: Option<IpAddr>,
     ) -> Result<Arc<Identity>, Refused> {
-        let header = decode_header(&token).map_err(|_| Refused::Invalid)?;
+        let header = decode_header(&*token).map_err(|_| Refused::Invalid)?;
         if header.crit.is_some() {
             // RFC 7515, 4.1.11: whoever does not understand an extension named here must refuse. Nothing here does.
             return Err(Refused::Invalid);
         }
         let claims: FirstClaims =
-            jsonwebtoken::dangerous::insecure_decode_claims(&token).map_err(|_| Refused::Invalid)?;
+            jsonwebtoken::dangerous::insecure_decode_claims(&*token).map_err(|_| Refused::Invalid)?;
         let of_issuer = self.rules.issuers.iter().position(|issuer| issuer.iss == claims.iss);
         let issuer = of_issuer.ok_or(Refused::Invalid)?;
         if left(claims.exp, self.rules.issuers[issuer].leeway).is_none() {
@@ -120,7 +123,7 @@ impl Jwts {
 
     async fn check_signature(
         self: Arc<Self>,
-        token: String,
+        token: Arc<str>,
         hash: SecretHash,
         (key, algorithm): (Option<String>, Algorithm),
         issuer: usize,
@@ -130,6 +133,24 @@ impl Jwts {
         if keys.is_empty() {
             return Err(Refused::Invalid);
         }
+        loop {
+            let this = Arc::clone(&self);
+            let checked = this.check_in_turn(Arc::clone(&token), hash, (issuer, &mut keys), client).await;
+            // Not while others wait for the turn.
+            if checked != Err(Refused::Invalid) || !self.keys[issuer].have_changed(&mut keys).await {
+                return checked;
+            }
+        }
+    }
+
+    /// Checks a token with these keys of an issuer, or with those that were read while it waited for its turn.
+    async fn check_in_turn(
+        self: Arc<Self>,
+        token: Arc<str>,
+        hash: SecretHash,
+        (issuer, keys): (usize, &mut FittingKeys),
+        client: Option<IpAddr>,
+    ) -> Result<Arc<Identity>, Refused> {
         let party = match self.known.remembered(&hash) {
             Some(identity) => Party::Remembered(identity.tenant.clone()),
             None => Party::Client(client),
@@ -139,13 +160,14 @@ impl Jwts {
             // With another request, while this one waited.
             return Ok(identity);
         }
-        self.keys[issuer].update(&mut keys);
+        self.keys[issuer].update(keys);
+        let keys = keys.clone();
         let verifying = spawn_blocking(move || {
             let _turn = turn;
-            let verified = self.verify(&token, &self.rules.issuers[issuer], algorithm, &keys);
+            let verified = self.verify(&token, &self.rules.issuers[issuer], &keys);
             match &verified {
                 Ok((identity, left)) => self.known.remember(hash, identity, *left),
-                Err(_) => self.known.forget(&hash),
+                Err(refused) => self.known.refuse(hash, *refused == Refused::NoRule),
             }
             verified.map(|(identity, _)| identity)
         });
@@ -157,10 +179,9 @@ impl Jwts {
         &self,
         token: &str,
         issuer: &Issuer,
-        algorithm: Algorithm,
         keys: &FittingKeys,
     ) -> Result<(Arc<Identity>, Duration), Refused> {
-        let validation = validation(issuer, algorithm);
+        let validation = validation(issuer, keys.algorithm());
         let checked = keys.iter().find_map(|key| decode::<Map<String, Value>>(token, key, &validation).ok());
         let TokenData { claims, .. } = checked.ok_or(Refused::Invalid)?;
         let exp = claims.get("exp").and_then(Value::as_f64);
@@ -191,7 +212,7 @@ fn validation(issuer: &Issuer, algorithm: jsonwebtoken::Algorithm) -> Validation
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
-    use std::task::Context;
+    use std::{path::Path, task::Context};
 
     use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
     use futures_util::task::noop_waker_ref;
@@ -203,20 +224,30 @@ mod tests {
 
     use super::*;
 
-    /// Rules with one issuer, and its key.
-    fn issuer() -> (Arc<Jwts>, Ed25519KeyPair) {
+    /// A new key, the only one of this file from now on.
+    fn key_in(file: &Path) -> Ed25519KeyPair {
         let key = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
         let key = Ed25519KeyPair::from_pkcs8(key.as_ref()).unwrap();
         let public = URL_SAFE_NO_PAD.encode(key.public_key());
-        let file = tempfile::NamedTempFile::new().unwrap();
         let keys = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "x": public}]});
-        std::fs::write(&file, keys.to_string()).unwrap();
+        std::fs::write(file, keys.to_string()).unwrap();
+        key
+    }
+
+    /// Rules with one issuer, and its key.
+    fn issuer() -> (Arc<Jwts>, Ed25519KeyPair) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let key = key_in(file.path());
+        (issuer_of(file.path()), key)
+    }
+
+    /// Rules with one issuer, whose keys are in this file.
+    fn issuer_of(file: &Path) -> Arc<Jwts> {
         let rules = format!(
-            "[[issuer]]\nname = \"n\"\nissuer = \"i\"\naudience = \"a\"\njwks = {:?}\n\
-             [[rule]]\nissuer = \"n\"\nclaims = {{ sub = \"*\" }}\nrole = \"read\"\n",
-            file.path()
+            "[[issuer]]\nname = \"n\"\nissuer = \"i\"\naudience = \"a\"\njwks = {file:?}\n\
+             [[rule]]\nissuer = \"n\"\nclaims = {{ sub = \"?\" }}\nrole = \"read\"\n"
         );
-        (Arc::new(Jwts::new(Rules::read(&rules).unwrap(), None).unwrap()), key)
+        Arc::new(Jwts::new(Rules::read(&rules).unwrap(), None).unwrap())
     }
 
     fn sign(key: &Ed25519KeyPair, subject: &str) -> String {
@@ -232,7 +263,7 @@ mod tests {
         token: String,
     ) -> impl Future<Output = Result<Arc<Identity>, Refused>> + use<> {
         let hash = SecretHash::of(token.as_bytes());
-        Arc::clone(jwts).check(token, hash, None)
+        Arc::clone(jwts).check(token.into(), hash, None)
     }
 
     /// A connection waits for its turn to be polled, for as long as others flood the service.
@@ -269,6 +300,32 @@ mod tests {
         tokio::time::advance(Duration::from_secs(61)).await;
         assert!(unpolled.as_mut().poll(&mut cx).is_pending(), "it is checked again");
         unpolled.await.unwrap();
+    }
+
+    /// Issuers may keep the name of a key, or name none.
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_replaces_another_under_its_name_counts_soon() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        key_in(file.path());
+        let jwts = issuer_of(file.path());
+        let token = sign(&key_in(file.path()), "a");
+        assert_eq!(
+            check(&jwts, token.clone()).await.unwrap_err(),
+            Refused::Invalid,
+            "not read again so soon"
+        );
+        tokio::time::advance(Duration::from_secs(10)).await;
+        check(&jwts, token).await.unwrap();
+    }
+
+    /// Everybody can have a genuine token of some issuers, and send it again and again.
+    #[tokio::test]
+    async fn a_genuine_token_without_a_rule_is_not_checked_each_time() {
+        let (jwts, key) = issuer();
+        let token = sign(&key, "long");
+        assert_eq!(check(&jwts, token.clone()).await.unwrap_err(), Refused::NoRule);
+        let _turn = jwts.turns.take(&Party::Client(None)).await.unwrap();
+        assert_eq!(check(&jwts, token).await.unwrap_err(), Refused::NoRule);
     }
 
     #[test]

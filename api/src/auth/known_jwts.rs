@@ -19,6 +19,8 @@ const MOST_BYTES: usize = 10_000 * JWT_BYTES;
 const KEPT_BYTES: usize = MOST_BYTES / 16 * 15;
 /// At least the memory of a token, without the name of its bearer, which may have 10 KB.
 const JWT_BYTES: usize = 1 << 10;
+/// The largest number of tokens of which it is remembered that they have no rule.
+const MOST_WITHOUT_RULE: usize = 10_000;
 /// How long a check counts. Then the token is checked again, since its key may have been withdrawn.
 const RECHECK_AFTER: Duration = Duration::from_mins(1);
 /// How long it is remembered, at most, that a token was valid. The checks of such a token do not wait for those of invented ones.
@@ -33,6 +35,8 @@ struct Known {
     by_hash: HashMap<SecretHash, KnownJwt>,
     /// The memory of all tokens.
     bytes: usize,
+    /// The tokens whose claims no rule matched, and until when that counts.
+    without_rule: HashMap<SecretHash, Instant>,
 }
 
 #[derive(Debug, Clone)]
@@ -115,12 +119,25 @@ impl KnownJwts {
         for jwt in known.by_hash.values_mut() {
             jwt.until = now;
         }
+        known.without_rule.clear();
         Self(Mutex::new(known))
     }
 
-    /// Forgets a token that is no longer valid.
-    pub(super) fn forget(&self, hash: &SecretHash) {
-        self.known().remove(hash);
+    /// Forgets a token that is no longer valid, and remembers for a while whether it is genuine and has no rule.
+    pub(super) fn refuse(&self, hash: SecretHash, has_no_rule: bool) {
+        let mut known = self.known();
+        known.remove(&hash);
+        if has_no_rule {
+            if known.without_rule.len() >= MOST_WITHOUT_RULE {
+                known.without_rule.clear();
+            }
+            known.without_rule.insert(hash, Instant::now() + RECHECK_AFTER);
+        }
+    }
+
+    /// Whether no rule matched the claims of a token a short time ago.
+    pub(super) fn has_no_rule(&self, hash: &SecretHash) -> bool {
+        self.known().without_rule.get(hash).is_some_and(|until| Instant::now() < *until)
     }
 }
 
@@ -175,8 +192,11 @@ mod tests {
         jwts.remember(hash(1), &identity, Duration::from_secs(9));
         let again = jwts.unchecked();
         assert!(again.checked(&hash(1)).is_none() && again.remembered(&hash(1)).is_some());
-        jwts.forget(&hash(1));
-        assert!(jwts.remembered(&hash(1)).is_none());
+        jwts.refuse(hash(1), true);
+        assert!(jwts.remembered(&hash(1)).is_none() && jwts.has_no_rule(&hash(1)));
+        assert!(!jwts.unchecked().has_no_rule(&hash(1)), "rules have changed");
+        tokio::time::advance(RECHECK_AFTER).await;
+        assert!(!jwts.has_no_rule(&hash(1)));
     }
 
     /// A tenant whose runners ask for a new token for each job has very many.
@@ -209,7 +229,7 @@ mod tests {
         assert!(jwts.remembered(&hash(0)).is_some() && jwts.remembered(&hash(3_000)).is_some());
         jwts.remember(hash(1), &identity("few"), Duration::ZERO);
         for number in 0..=3_000 {
-            jwts.forget(&hash(number));
+            jwts.refuse(hash(number), false);
         }
         assert_eq!(jwts.known().bytes, 0);
     }

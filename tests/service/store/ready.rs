@@ -65,8 +65,8 @@ async fn a_client_that_hangs_up_costs_no_connection(database: Database) {
         used.expect("the pool that checks use")
     };
     let hang_up_often = async {
-        let mut hung_up = 0;
-        while hung_up < 5 {
+        let mut times = 0;
+        while times < 5 {
             let hang_up = async {
                 while membership().in_use == 0 {
                     yield_now().await;
@@ -76,7 +76,7 @@ async fn a_client_that_hangs_up_costs_no_connection(database: Database) {
                 biased;
                 // A fast server has answered before this could see the connection in use.
                 ready = service.ready() => ready.unwrap(),
-                () = hang_up => hung_up += 1,
+                () = hang_up => times += 1,
             }
             eventually("the check ends", SOON, async || (membership().in_use == 0).then_some(())).await;
             assert_eq!(membership().idle, 1);
