@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use db_locks_service::escape_terminal_controls;
+use db_locks_service::{escape_terminal_controls, spawn_critical};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -78,7 +78,7 @@ pub(crate) fn metrics() -> Result<Metrics, BuildError> {
     let process = metrics_process::Collector::default();
     process.describe();
     let upkeep = handle.clone();
-    tokio::spawn(async move {
+    spawn_critical(async move {
         loop {
             tokio::time::sleep(UPKEEP).await;
             upkeep.run_upkeep();

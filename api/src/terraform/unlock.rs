@@ -43,6 +43,10 @@ impl IntoResponses for UnlockStateRefusals {
     }
 }
 
+/// How often the release of a grant that has ended meanwhile is tried again. A grant that was ended by force stays in sight, while a guarded
+/// transaction is open.
+const MOST_TRIES: u32 = 10;
+
 /// Unlock a state of Terraform or `OpenTofu`
 ///
 /// Use this path as `unlock_address` of their `http` backend. By default they send the method UNLOCK, which works like
@@ -71,6 +75,7 @@ pub(crate) async fn unlock_state(
 
 /// Unlocks for the holder.
 async fn unlock(app: &App, id: KeyId, owner: &Owner) -> Result<Response, Problem> {
+    let mut left = MOST_TRIES;
     loop {
         let view = match app.service.get_lock(id.clone()).await {
             Err(ServiceError::Refused { refusal: Refusal::NotFound, .. }) => return unlocked(),
@@ -88,7 +93,7 @@ async fn unlock(app: &App, id: KeyId, owner: &Owner) -> Result<Response, Problem
             Err(ServiceError::Refused {
                 refusal: Refusal::NotFound | Refusal::VersionMismatch | Refusal::Revoked(_),
                 ..
-            }) => {}
+            }) if left > 0 => left -= 1,
             Err(error) => return Err(error.into()),
         }
     }

@@ -34,29 +34,35 @@ const REQUEST_BYTES: usize = 5 * 1024;
 
 static CUT_OFF: LogLimit = LogLimit::new();
 
-/// The memory of a request over HTTP/2, in bytes, without its body.
-#[derive(Debug, Clone, Copy)]
+/// The bytes of a request's body that were read. Its data stays in memory until the request is answered.
+pub(super) type BodyBytes = Arc<AtomicUsize>;
+
+/// The memory of a request over HTTP/2, in bytes.
+#[derive(Debug, Clone)]
 pub(super) struct RequestMemory {
     /// The bytes until it begins.
     unread: usize,
-    /// The bytes while it waits for an answer.
+    /// The bytes while it waits for an answer, without its body.
     waiting: usize,
+    /// `None` without a body.
+    body: Option<BodyBytes>,
 }
 
 impl RequestMemory {
     /// The bytes while it waits for an answer.
     #[cfg(test)]
-    pub(super) const fn waiting(self) -> usize {
+    pub(super) const fn waiting(&self) -> usize {
         self.waiting
     }
 
     /// The memory of this request. `head_on_the_wire` is the length of the longest head of its connection: until a request begins, its
     /// path keeps the bytes of its whole head in memory. Then only its path and its credential are left, in memory of their own.
-    pub(super) fn of<B>(request: &Request<B>, head_on_the_wire: usize) -> Self {
+    pub(super) fn of<B>(request: &Request<B>, head_on_the_wire: usize, body: Option<BodyBytes>) -> Self {
         let credential = request.headers().get(header::AUTHORIZATION).map_or(0, HeaderValue::len);
         Self {
             unread: REQUEST_BYTES + head_on_the_wire + head_memory(request.uri(), request.headers()),
             waiting: REQUEST_BYTES + request.uri().path().len() + credential,
+            body,
         }
     }
 }
@@ -109,12 +115,17 @@ impl ConnectionMemory {
             return None;
         }
         connection.unread().fetch_add(bytes, Ordering::Relaxed);
+        self.add(bytes);
+        let (all, connection) = (Arc::clone(self), Arc::clone(connection));
+        Some(Counted { all, connection, bytes, waiting: bytes, body: None, waits: false })
+    }
+
+    /// Adds to the bytes of all connections. If the limit is exceeded, a connection is closed.
+    fn add(&self, bytes: usize) {
         let all = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if all > self.most.saturating_add(self.ending.load(Ordering::Relaxed)) {
             self.cut_off_the_greatest();
         }
-        let (all, connection) = (Arc::clone(self), Arc::clone(connection));
-        Some(Counted { all, connection, bytes, waiting: bytes, waits: false })
     }
 
     /// Counts a request until the returned value is dropped.
@@ -125,6 +136,7 @@ impl ConnectionMemory {
     ) -> Option<Counted> {
         let mut counted = self.count(connection, memory.unread)?;
         counted.waiting = memory.waiting;
+        counted.body = memory.body;
         Some(counted)
     }
 
@@ -198,8 +210,9 @@ pub(super) struct Counted {
     all: Arc<ConnectionMemory>,
     connection: Arc<Connection>,
     bytes: usize,
-    /// The bytes from when it waits.
+    /// The bytes from when it waits, without its body.
     waiting: usize,
+    body: Option<BodyBytes>,
     /// Whether it is a request that has begun and has no answer.
     waits: bool,
 }
@@ -209,13 +222,15 @@ impl Counted {
     pub(super) fn set_waits(&mut self, waits: bool) {
         // An invented credential may be looked up for seconds, which is no wait for a lock.
         let waits = waits && self.connection.is_known();
-        if self.waits != waits {
+        let body = self.body.as_ref().map_or(0, |body| body.load(Ordering::Relaxed));
+        // What is left of a request that has begun grows only with its body.
+        let bytes = self.waiting + body;
+        if self.waits != waits || (body > 0 && self.bytes != bytes) {
             self.counter().fetch_sub(self.bytes, Ordering::Relaxed);
-            // What is left of a request that has begun does not grow again.
-            self.all.bytes.fetch_sub(self.bytes - self.waiting, Ordering::Relaxed);
-            self.bytes = self.waiting;
-            self.waits = waits;
-            self.counter().fetch_add(self.bytes, Ordering::Relaxed);
+            self.all.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
+            (self.bytes, self.waits) = (bytes, waits);
+            self.counter().fetch_add(bytes, Ordering::Relaxed);
+            self.all.add(bytes);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll, ready},
 };
 
@@ -10,6 +10,7 @@ use axum::body::HttpBody;
 use bytes::Bytes;
 use hyper::body::{Frame, Incoming, SizeHint};
 
+use super::connection_memory::BodyBytes;
 use crate::http::connection::Connection;
 
 /// A body that notes on its connection if it is dropped before its end.
@@ -18,12 +19,14 @@ pub(super) struct RequestBody {
     inner: Incoming,
     has_ended: bool,
     connection: Arc<Connection>,
+    /// Counts what was read.
+    bytes: Option<BodyBytes>,
 }
 
 impl RequestBody {
     /// The body of a request on this connection.
-    pub(super) const fn new(inner: Incoming, connection: Arc<Connection>) -> Self {
-        Self { inner, has_ended: false, connection }
+    pub(super) const fn new(inner: Incoming, connection: Arc<Connection>, bytes: Option<BodyBytes>) -> Self {
+        Self { inner, has_ended: false, connection, bytes }
     }
 }
 
@@ -37,6 +40,9 @@ impl HttpBody for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
         self.has_ended = frame.is_none();
+        if let (Some(bytes), Some(Ok(frame))) = (&self.bytes, &frame) {
+            bytes.fetch_add(frame.data_ref().map_or(0, Bytes::len), Ordering::Relaxed);
+        }
         Poll::Ready(frame)
     }
 

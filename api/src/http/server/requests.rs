@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::{
     HttpService,
     body::{AnswerBody, FIRST_PIECE, PIECE},
-    connection_memory::{ConnectionMemory, RequestMemory, STREAM_BYTES},
+    connection_memory::{BodyBytes, ConnectionMemory, RequestMemory, STREAM_BYTES},
     request_body::RequestBody,
     streams::{Answered, Streams},
 };
@@ -55,7 +55,8 @@ impl<S: HttpService> Requests<S> {
         &self.client
     }
 
-    fn answer(&self, request: Request<ClientBody>) -> ResponseFuture<S> {
+    /// Answers a request. `body` counts what is read of its body.
+    fn answer(&self, request: Request<ClientBody>, body: Option<BodyBytes>) -> ResponseFuture<S> {
         let in_flight = Some(InFlight::new(self.client.clone()));
         let memory = Arc::clone(&self.memory);
         let Some(streams) = &self.streams else {
@@ -63,7 +64,7 @@ impl<S: HttpService> Requests<S> {
             let progress = Progress::Begun(call(&self.service, request));
             return ResponseFuture { progress, in_flight, answered: None, memory };
         };
-        let of_request = RequestMemory::of(&request, self.client.longest_head());
+        let of_request = RequestMemory::of(&request, self.client.longest_head(), body);
         let answered = Some(streams.request(self.memory.count_request(&self.client, of_request)));
         let progress = Progress::Arrived(Some((request, Arc::clone(&self.service))));
         ResponseFuture { progress, in_flight, answered, memory }
@@ -81,8 +82,11 @@ impl<S: HttpService> hyper::service::Service<Request<Incoming>> for Requests<S> 
     type Future = ResponseFuture<S>;
 
     fn call(&self, request: Request<Incoming>) -> Self::Future {
-        let read = |body| Body::new(RequestBody::new(body, self.client.clone()));
-        self.answer(request.map(|body| ClientBody::new(read(body), self.client.clone())))
+        let is_counted = self.streams.is_some() && !request.body().is_end_stream();
+        let bytes = is_counted.then(BodyBytes::default);
+        let read = |body| Body::new(RequestBody::new(body, self.client.clone(), bytes.clone()));
+        let request = request.map(|body| ClientBody::new(read(body), self.client.clone()));
+        self.answer(request, bytes)
     }
 }
 
@@ -178,7 +182,7 @@ mod tests {
         let client = Connection::for_test(false);
         let requests = Requests::new(Arc::clone(&client), service, Arc::default());
         let requests = requests.over_http2(Streams::default());
-        let answer = requests.answer(Request::new(ClientBody::new(Body::empty(), Arc::clone(&client))));
+        let answer = requests.answer(Request::new(ClientBody::new(Body::empty(), Arc::clone(&client))), None);
         assert_eq!((calls.load(Ordering::Relaxed), client.in_flight()), (0, 1));
         let answer = answer.now_or_never();
         assert!(answer.is_some_and(|answer| answer.is_ok()));

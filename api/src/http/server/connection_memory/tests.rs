@@ -101,7 +101,7 @@ fn a_request_that_waits_keeps_its_path_and_its_credential() {
     connection.set_known();
     let request =
         Request::get("/locks/a/acquire?b").header("authorization", "token").header("x", "y".repeat(9_000));
-    let memory = RequestMemory::of(&request.body(()).unwrap(), 30_000);
+    let memory = RequestMemory::of(&request.body(()).unwrap(), 30_000, None);
     let mut request = all.count_request(&connection, memory).unwrap();
     assert!(all.bytes() > REQUEST_BYTES + 39_000);
     let kept = REQUEST_BYTES + "/locks/a/acquiretoken".len();
@@ -112,4 +112,28 @@ fn a_request_that_waits_keeps_its_path_and_its_credential() {
     }
     drop(request);
     assert_eq!((all.bytes(), connection.waiting().load(Ordering::Relaxed)), (0, 0));
+}
+
+/// A heartbeat of a large lock waits for the database with its data.
+#[test]
+fn a_request_that_waits_keeps_its_body() {
+    let (all, connection) = (Arc::new(ConnectionMemory::at_most(100_000)), Connection::for_test(true));
+    let _registration = all.register(&connection);
+    connection.set_known();
+    let (read, request) = (BodyBytes::default(), Request::put("/locks/a").body(()).unwrap());
+    let memory = RequestMemory::of(&request, 0, Some(Arc::clone(&read)));
+    let without_body = memory.waiting();
+    let mut request = all.count_request(&connection, memory).unwrap();
+    for bytes in [0, 16_000, 32_000] {
+        read.store(bytes, Ordering::Relaxed);
+        request.set_waits(true);
+        let waiting = connection.waiting().load(Ordering::Relaxed);
+        assert_eq!((waiting, all.bytes()), (without_body + bytes, waiting));
+    }
+    assert!(connection.until_cut_off().now_or_never().is_none());
+    read.store(100_000, Ordering::Relaxed);
+    request.set_waits(true);
+    assert!(connection.until_cut_off().now_or_never().is_some());
+    drop(request);
+    assert_eq!(all.bytes(), 0);
 }

@@ -134,7 +134,7 @@ async fn a_request_over_http2_counts_until_its_stream_ends() {
     }
     // A request that has begun keeps its path, and no head of the connection.
     let request = Request::get(format!("http://x/waits?{long}")).body(()).unwrap();
-    let all = ANSWERS * RequestMemory::of(&request, LONG).waiting();
+    let all = ANSWERS * RequestMemory::of(&request, LONG, None).waiting();
     let counted = async {
         while memory.waiting() < all {
             tokio::task::yield_now().await;
