@@ -81,7 +81,7 @@ impl Newcomers {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeSet, net::Ipv4Addr, sync::Arc};
+    use std::{collections::BTreeSet, hash::BuildHasher, net::Ipv4Addr, sync::Arc};
 
     use super::{super::LastParty, *};
 
@@ -100,6 +100,13 @@ mod tests {
         assert_eq!(of_newcomer(3), newcomers.unknown(address(3)).newcomers());
         newcomers.remember(address(1), other);
         assert_eq!(of_newcomer(1), other.newcomers());
+    }
+
+    /// Guards all maps of the service, too: clients choose keys and names.
+    #[test]
+    fn hashes_depend_on_a_secret() {
+        let [one, other] = [(); 2].map(|()| Hashing::default().hash_one("a"));
+        assert_ne!(one, other);
     }
 
     /// New connections must take no time of a tenant's heartbeats.
