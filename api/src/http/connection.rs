@@ -4,6 +4,7 @@ mod client_body;
 mod in_flight;
 mod newcomers;
 mod party;
+mod unconfirmed;
 
 use std::{
     fmt,
@@ -15,11 +16,12 @@ use std::{
 };
 
 use axum::http::HeaderValue;
-use db_locks_service::{Delivery, access::Identity};
+use db_locks_service::access::Identity;
 use tokio::sync::{Notify, watch};
 
 pub use self::client_body::ClientBody;
 pub(super) use self::in_flight::InFlight;
+pub(crate) use self::unconfirmed::Unconfirmed;
 pub(super) use self::{
     newcomers::Newcomers,
     party::{LastParty, Party},
@@ -296,37 +298,5 @@ impl fmt::Debug for Connection {
             .field("on_loopback", &self.on_loopback)
             .field("in_flight", &self.in_flight)
             .finish_non_exhaustive()
-    }
-}
-
-/// The grant of an answer, in the answer's extensions. Dropping it before it is confirmed releases the grant.
-#[derive(Clone)]
-pub(crate) struct Unconfirmed(Arc<Delivery>);
-
-impl Unconfirmed {
-    /// A grant whose answer is about to be sent.
-    pub(crate) fn new(delivery: Delivery) -> Self {
-        Self(Arc::new(delivery))
-    }
-
-    /// Gives the grant back at once: its caller must not have it any more.
-    pub(super) fn withhold(self) {
-        if let Some(delivery) = Arc::into_inner(self.0) {
-            delivery.withhold();
-        }
-    }
-
-    /// Confirms the grant: its answer was written to an open connection.
-    fn delivered(self) {
-        // Nothing clones an answer's extensions, so this is the only reference.
-        if let Some(delivery) = Arc::into_inner(self.0) {
-            delivery.delivered();
-        }
-    }
-}
-
-impl fmt::Debug for Unconfirmed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Unconfirmed")
     }
 }
