@@ -20,8 +20,6 @@ use crate::unavailable::Unavailable;
 
 /// The pause after a run, as a multiple of its duration: a flood of requests takes a tenth of the time.
 const PAUSE: u32 = 9;
-/// The longest duration that counts for the pause: a longer run was kept from its processor, or waited for something.
-const LONGEST: Duration = Duration::from_millis(100);
 
 type Run<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// Receives the result of a run.
@@ -31,6 +29,8 @@ type Receiver<T> = watch::Receiver<Option<T>>;
 pub struct SingleFlight<T>(Arc<Flights<T>>);
 
 struct Flights<T> {
+    /// A run that takes longer than a tenth of it was kept from its processor, or waited for something.
+    longest_pause: Duration,
     run: Box<dyn Fn() -> Run<T> + Send + Sync>,
     /// The run that was asked for and has not begun. Never locked across an await.
     next: Mutex<Option<Receiver<T>>>,
@@ -45,9 +45,13 @@ impl<T> Clone for SingleFlight<T> {
 }
 
 impl<T: Clone + Send + Sync + 'static> SingleFlight<T> {
-    /// Shares this work, which must have a time limit: nobody ends a run.
-    pub fn new<F: Future<Output = T> + Send + 'static>(run: impl Fn() -> F + Send + Sync + 'static) -> Self {
+    /// Shares this work, which must have a time limit: nobody ends a run. The pause after a run is at most `longest_pause`.
+    pub fn new<F: Future<Output = T> + Send + 'static>(
+        longest_pause: Duration,
+        run: impl Fn() -> F + Send + Sync + 'static,
+    ) -> Self {
         Self(Arc::new(Flights {
+            longest_pause,
             run: Box::new(move || Box::pin(run())),
             next: Mutex::new(None),
             earliest: sync::Mutex::new(Instant::now()),
@@ -89,8 +93,10 @@ impl<T> Flights<T> {
         // Who asks from now on needs a later run.
         *self.next() = None;
         let began = Instant::now();
+        // Also if the run panics.
+        *earliest = began + self.longest_pause;
         let result = (self.run)().await;
-        *earliest = Instant::now() + began.elapsed().min(LONGEST) * PAUSE;
+        *earliest = Instant::now() + self.longest_pause.min(began.elapsed() * PAUSE);
         sender.send_replace(Some(result));
     }
 }
@@ -108,11 +114,12 @@ mod tests {
     use super::*;
 
     const TAKES: Duration = Duration::from_millis(10);
+    const LONGEST_PAUSE: Duration = Duration::from_millis(900);
 
     /// Work that counts its runs when they end, and fails if another one has ended meanwhile.
     fn counted(ended: &Arc<AtomicUsize>) -> SingleFlight<usize> {
         let ended = Arc::clone(ended);
-        SingleFlight::new(move || {
+        SingleFlight::new(LONGEST_PAUSE, move || {
             let ended = Arc::clone(&ended);
             async move {
                 let before = ended.load(Ordering::Relaxed);
@@ -178,7 +185,7 @@ mod tests {
         let ended = ended.load(Ordering::Relaxed);
         assert!((90..=101).contains(&ended), "{ended}");
 
-        let slow = SingleFlight::new(|| sleep(Duration::from_mins(1)));
+        let slow = SingleFlight::new(LONGEST_PAUSE, || sleep(Duration::from_mins(1)));
         assert_eq!(slow.result().await, Ok(()));
         let began = Instant::now();
         assert_eq!(slow.result().await, Ok(()));

@@ -35,12 +35,12 @@ pub(crate) struct ClientCertificate {
     /// The authorities that verified it.
     authorities: Authorities,
     /// Its bearer by the rules of its last request.
-    bearer: Mutex<Option<Bearer>>,
+    bearer: Mutex<Option<KnownIdentity>>,
 }
 
 /// The bearer of a certificate by some rules.
 #[derive(Debug)]
-struct Bearer {
+struct KnownIdentity {
     rules: Weak<Jwts>,
     /// `None` if no rule matches.
     identity: Option<Arc<Identity>>,
@@ -64,7 +64,7 @@ impl ClientCertificate {
         }
         let identity = rules.rules.of_certificate(self).map(Arc::new);
         // An idle connection keeps no replaced rules.
-        *known = Some(Bearer { rules: Arc::downgrade(rules), identity: identity.clone() });
+        *known = Some(KnownIdentity { rules: Arc::downgrade(rules), identity: identity.clone() });
         identity
     }
 

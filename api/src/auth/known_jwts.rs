@@ -22,7 +22,7 @@ const JWT_BYTES: usize = 1 << 10;
 /// The largest number of tokens of which it is remembered that they have no rule.
 const MOST_WITHOUT_RULE: usize = 10_000;
 /// How long a check counts. Then the token is checked again, since its key may have been withdrawn.
-const RECHECK_AFTER: Duration = Duration::from_mins(1);
+const CHECKED_FOR: Duration = Duration::from_mins(1);
 /// How long it is remembered, at most, that a token was valid. The checks of such a token do not wait for those of invented ones.
 const REMEMBERED_FOR: Duration = Duration::from_hours(24);
 
@@ -105,7 +105,7 @@ impl KnownJwts {
     pub(super) fn remember(&self, hash: SecretHash, identity: &Arc<Identity>, left: Duration) {
         let now = Instant::now();
         let mut known = self.known();
-        let (until, ends) = (now + left.min(RECHECK_AFTER), now + left.min(REMEMBERED_FOR));
+        let (until, ends) = (now + left.min(CHECKED_FOR), now + left.min(REMEMBERED_FOR));
         known.insert(hash, KnownJwt { identity: Arc::clone(identity), until, ends });
         if known.bytes > MOST_BYTES {
             known.make_room(now);
@@ -131,7 +131,7 @@ impl KnownJwts {
             if known.without_rule.len() >= MOST_WITHOUT_RULE {
                 known.without_rule.clear();
             }
-            known.without_rule.insert(hash, Instant::now() + RECHECK_AFTER);
+            known.without_rule.insert(hash, Instant::now() + CHECKED_FOR);
         }
     }
 
@@ -195,7 +195,7 @@ mod tests {
         jwts.refuse(hash(1), true);
         assert!(jwts.remembered(&hash(1)).is_none() && jwts.has_no_rule(&hash(1)));
         assert!(!jwts.unchecked().has_no_rule(&hash(1)), "rules have changed");
-        tokio::time::advance(RECHECK_AFTER).await;
+        tokio::time::advance(CHECKED_FOR).await;
         assert!(!jwts.has_no_rule(&hash(1)));
     }
 

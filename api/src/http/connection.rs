@@ -24,7 +24,7 @@ pub(super) use self::in_flight::InFlight;
 pub(crate) use self::unconfirmed::Unconfirmed;
 pub(super) use self::{
     newcomers::Newcomers,
-    party::{LastParty, Party},
+    party::{GROUPS, LastParty, Party},
 };
 use super::own_room::OwnRoom;
 use crate::auth::ClientCertificate;
@@ -170,14 +170,14 @@ impl Connection {
         self.party.unset();
     }
 
-    /// Notes that a request needs no credential, or is refused for another reason.
+    /// Notes a request that needs no credential, or is refused for another reason. So the connection is no newcomer any more.
     pub(super) fn settle(&self) {
         self.party.settle();
     }
 
-    /// Whose turns the connection takes.
-    pub(super) fn party(&self) -> Party {
-        self.party.get()
+    /// Whose turns the connection takes, and whose if it has been a newcomer for too long.
+    pub(super) fn parties(&self) -> [Party; 2] {
+        [self.party.get(), self.party.unknown()]
     }
 
     /// The room for one small request.

@@ -1,9 +1,12 @@
 //! Renders the metrics once for all concurrent requests.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use db_locks_service::{SingleFlight, Unavailable};
+
+/// The longest pause between two renderings, each of which takes time of the processor.
+const LONGEST_PAUSE: Duration = Duration::from_millis(900);
 
 /// Renders the metrics once for all concurrent requests. Rendering is slow, and anybody may ask for it.
 pub(crate) struct Rendering(SingleFlight<Bytes>);
@@ -11,7 +14,7 @@ pub(crate) struct Rendering(SingleFlight<Bytes>);
 impl Rendering {
     /// Renders by this function.
     pub(crate) fn new(render: Arc<dyn Fn() -> String + Send + Sync>) -> Self {
-        Self(SingleFlight::new(move || {
+        Self(SingleFlight::new(LONGEST_PAUSE, move || {
             let render = Arc::clone(&render);
             async move { render().into() }
         }))

@@ -23,8 +23,9 @@ pub const FIRST_ADMIN: &str = "bootstrap";
 const MAX_TOKENS_PER_TENANT: u64 = 10_000;
 /// The number of waiting changes from which on tenants with their share of them are refused.
 const MOST_WAITING: usize = 1_000;
-/// How long a change waits for its turn. Not longer, since the administrator's credential may have ended meanwhile.
-const WAIT: Duration = Duration::from_secs(1);
+/// How long a change waits for its turn. Not longer: the administrator's token was valid at most 1.8 s before, and nothing may begin 2 s
+/// after its revocation.
+const WAIT: Duration = Duration::from_millis(200);
 
 /// A token that is to be created.
 #[derive(Debug, Clone)]

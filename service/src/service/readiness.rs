@@ -9,6 +9,9 @@ use crate::{engine::Engine, single_flight::SingleFlight, store::Store, unavailab
 /// The longest wait for an answer. The store gives up a check after 5 s, and an earlier one may be under way.
 const MOST_WAIT: Duration = Duration::from_secs(7);
 
+/// The longest pause between two checks. A check waits for the database and takes hardly any time of the processor, and a probe may wait for 1 s only.
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
 /// Checks that the database accepts writes of this service. Anybody may ask for that, so a flood causes one check at a time, with
 /// pauses, and no request has a connection to the database.
 #[derive(Clone)]
@@ -16,7 +19,7 @@ pub(super) struct Readiness(SingleFlight<Result<(), Unavailable>>);
 
 impl Readiness {
     pub(super) fn new(engine: Arc<Engine>, store: Arc<dyn Store>) -> Self {
-        Self(SingleFlight::new(move || check(Arc::clone(&engine), Arc::clone(&store))))
+        Self(SingleFlight::new(LONGEST_PAUSE, move || check(Arc::clone(&engine), Arc::clone(&store))))
     }
 
     /// The result of a check that begins after this call.

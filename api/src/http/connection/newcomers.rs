@@ -111,16 +111,17 @@ mod tests {
 
     /// New connections must take no time of a tenant's heartbeats.
     #[test]
-    fn newcomers_are_parties_of_their_own_and_those_without_a_credential_weigh_as_much_as_one_tenant() {
+    fn newcomers_are_parties_of_their_own_and_those_without_a_credential_are_two_groups() {
         let newcomers = Newcomers::default();
         let unknown: BTreeSet<_> = (0..10_000).map(|number| newcomers.unknown(address(number))).collect();
-        let tenant = Party::for_test(1);
-        assert_eq!(tenant.weight(), 1);
-        assert!(unknown.iter().all(|party| party.weight() == unknown.len() as u64));
-        let parties: BTreeSet<_> = unknown.iter().flat_map(|party| [*party, party.newcomers()]).collect();
+        assert_eq!(unknown.len(), 64);
+        let (known, new) = (Party::for_test(1), |party: Party| party.newcomers());
+        assert_eq!([known, new(known)].map(Party::group), [None; 2]);
+        assert!(unknown.iter().all(|party| [*party, new(*party)].map(Party::group) == [Some(0), Some(1)]));
+        let parties: BTreeSet<_> = unknown.iter().flat_map(|party| [*party, new(*party)]).collect();
         assert_eq!(parties.len(), 2 * unknown.len());
-        assert!([tenant, tenant.newcomers()].iter().all(|party| !parties.contains(party)));
-        assert!(!tenant.are_newcomers() && tenant.newcomers().are_newcomers());
+        assert!([known, new(known)].iter().all(|party| !parties.contains(party)));
+        assert!(!known.are_newcomers() && new(known).are_newcomers());
     }
 
     #[test]

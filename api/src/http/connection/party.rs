@@ -14,8 +14,10 @@ use db_locks_service::access::Identity;
 use super::Newcomers;
 use crate::http::own_room::network_of;
 
-/// The number of parties of clients without a valid credential. Together they have the share of one tenant.
+/// The number of parties of clients without a valid credential. Those that have work share as much as one tenant has.
 const UNKNOWN_PARTIES: u64 = 64;
+/// The number of groups of parties with one share: see [`Party::group`].
+pub(in crate::http) const GROUPS: usize = 2;
 
 /// Those who share the time of the threads: a tenant, or clients without a valid credential from some addresses, and for each of them those
 /// that have just connected.
@@ -28,7 +30,7 @@ const OF_TENANT: u64 = 1;
 const NEWCOMERS: u64 = 2;
 
 impl Party {
-    /// Some of the clients without a valid credential.
+    /// Some of the clients without a valid credential, as long as it does not matter which.
     pub(in crate::http) const UNKNOWN: Self = Self(0);
 
     /// The clients without a valid credential from this address, and from many others. So a flood from few addresses delays few others.
@@ -55,15 +57,21 @@ impl Party {
         self.0 & NEWCOMERS != 0
     }
 
-    /// How much more time counts for this party than for a tenant.
-    pub(in crate::http) const fn weight(self) -> u64 {
-        if self.0 & OF_TENANT == 0 { UNKNOWN_PARTIES } else { 1 }
+    /// The parties that have one share together: those of clients without a valid credential, and their newcomers. `None` for a tenant.
+    pub(in crate::http) const fn group(self) -> Option<usize> {
+        if self.0 & OF_TENANT == 0 { Some(self.are_newcomers() as usize) } else { None }
     }
 
     /// One of several parties.
     #[cfg(test)]
     pub(in crate::http) const fn for_test(number: u64) -> Self {
         Self((number << 2) | OF_TENANT)
+    }
+
+    /// One of several parties of clients without a valid credential.
+    #[cfg(test)]
+    pub(in crate::http) const fn unknown_for_test(number: u64) -> Self {
+        Self(number << 2)
     }
 
     /// Newcomers from unknown addresses.
@@ -90,6 +98,11 @@ impl LastParty {
         let unknown = newcomers.unknown(address);
         let party = newcomers.tenant(address).unwrap_or(unknown).newcomers();
         Self { party: AtomicU64::new(party.0), address, unknown, newcomers: Arc::clone(newcomers) }
+    }
+
+    /// The party of clients without a valid credential from this address.
+    pub(super) const fn unknown(&self) -> Party {
+        self.unknown
     }
 
     pub(in crate::http) fn get(&self) -> Party {

@@ -273,10 +273,10 @@ mod tests {
     async fn the_client_of_an_answered_request_without_a_credential_is_no_newcomer() {
         for path in ["/fine", "/none", "/locks//acquire"] {
             let connection = Connection::for_test(true);
-            assert!(connection.party().are_newcomers());
+            assert!(connection.parties()[0].are_newcomers());
             let request = Request::get(path).body(ClientBody::new(Body::empty(), connection.clone()));
             router().oneshot(request.unwrap()).await.unwrap();
-            assert!(!connection.party().are_newcomers(), "{path}");
+            assert!(!connection.parties()[0].are_newcomers(), "{path}");
         }
     }
 

@@ -139,7 +139,7 @@ async fn run_http1<C: Future>(
     mut connection: Pin<&mut C>,
 ) -> C::Output {
     poll_fn(|cx| {
-        busy.set_party(client.party());
+        busy.set_party(client.parties());
         busy.poll_in_turn(cx, || client.requests(), |cx| connection.as_mut().poll(cx))
     })
     .await
@@ -152,5 +152,5 @@ async fn run_http2<C: Future>(
     client: &Connection,
     mut connection: Pin<&mut C>,
 ) -> C::Output {
-    poll_fn(|cx| running.poll(cx, streams, || client.party(), |cx| connection.as_mut().poll(cx))).await
+    poll_fn(|cx| running.poll(cx, streams, || client.parties(), |cx| connection.as_mut().poll(cx))).await
 }

@@ -38,7 +38,7 @@ static CUT_OFF: LogLimit = LogLimit::new();
 pub(super) type BodyBytes = Arc<AtomicUsize>;
 
 /// The memory of a request over HTTP/2, in bytes.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct RequestMemory {
     /// The bytes until it begins.
     unread: usize,

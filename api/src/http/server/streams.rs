@@ -119,12 +119,12 @@ impl Running {
         &mut self,
         cx: &mut Context<'_>,
         streams: &Streams,
-        party: impl Fn() -> Party,
+        parties: impl Fn() -> [Party; 2],
         mut connection: impl FnMut(&mut Context<'_>) -> Poll<T>,
     ) -> Poll<T> {
         loop {
             // A request of the last turn may have shown whose turns these are.
-            self.busy.set_party(party());
+            self.busy.set_party(parties());
             let mut turn = ready!(self.busy.poll_turn(cx));
             let has_more = loop {
                 while let Poll::Ready(Some(())) = self.streams.poll_next_unpin(cx) {}
@@ -174,7 +174,7 @@ mod tests {
         let polled = running.poll(
             &mut cx,
             &streams,
-            || Party::UNKNOWN,
+            || [Party::UNKNOWN; 2],
             |cx| {
                 polls += 1;
                 work.end_turn(cx);
@@ -198,7 +198,7 @@ mod tests {
             Poll::Ready(())
         };
         let mut cx = Context::from_waker(noop_waker_ref());
-        assert!(running.poll(&mut cx, &streams, || Party::UNKNOWN, end).is_ready());
+        assert!(running.poll(&mut cx, &streams, || [Party::UNKNOWN; 2], end).is_ready());
         assert!(!work.has_more(), "what the turn did was counted");
     }
 

@@ -8,7 +8,7 @@
 //! There are two lines. A connection that gets many requests at once is busy, and takes its turn in the line of the busy ones. The other
 //! connections wait in a line only if a thread has polled so many of them in a row that everything else has waited for long. In each line
 //! there are as many turns at a time as threads. Tenants have equal shares of them. Clients without a valid credential have one together,
-//! and equal parts of it by their addresses.
+//! and those that need it equal parts of it, by their addresses.
 //! Among the connections of a tenant the next turn is for the one whose last request or turn is the longest ago. So a tenant with a
 //! heartbeat now and then does not wait for those that send one request after the other, neither with the request nor with the answer.
 //! After a number of requests in turns everything else that is ready is polled first. Nothing is refused or delayed for
@@ -149,10 +149,10 @@ impl Busy {
         Self { left: BUSY_FOR, ..Self::new(turns, work) }
     }
 
-    /// Sets whose turns these are. A connection without a request after some turns is a newcomer no more.
-    pub(super) const fn set_party(&mut self, party: Party) {
+    /// Sets whose turns these are, and whose if the connection has been a newcomer for too long.
+    pub(super) const fn set_party(&mut self, [party, unknown]: [Party; 2]) {
         let is_late = self.as_newcomer >= MOST_AS_NEWCOMER && party.are_newcomers();
-        self.party = if is_late { Party::UNKNOWN } else { party };
+        self.party = if is_late { unknown } else { party };
     }
 
     /// Whether the connection has read or written as much as it may in its turn, and there may be more.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use db_locks_service::SeededMap;
 
-use crate::http::connection::Party;
+use crate::http::connection::{GROUPS, Party};
 
 /// The number of accounts of parties without work from which on those that count nothing any more are removed.
 const MOST_IDLE: usize = 1_024;
@@ -15,6 +15,8 @@ pub(super) struct Parties<W> {
     accounts: SeededMap<Party, Account<W>>,
     /// The parties with work, by what they have used.
     order: BTreeSet<(u64, Party)>,
+    /// The number of parties with work in each group.
+    of_group: [u64; GROUPS],
     /// What the party had used that was the next one last. Whoever has used less counts as if it had used this, so time that a party
     /// did not need is not saved.
     now: u64,
@@ -28,7 +30,7 @@ struct Account<W> {
 
 impl<W> Default for Parties<W> {
     fn default() -> Self {
-        Self { accounts: SeededMap::default(), order: BTreeSet::new(), now: 0 }
+        Self { accounts: SeededMap::default(), order: BTreeSet::new(), of_group: [0; GROUPS], now: 0 }
     }
 }
 
@@ -39,6 +41,9 @@ impl<W: Default> Parties<W> {
         if !self.order.contains(&(account.used, party)) {
             account.used = account.used.max(self.now);
             self.order.insert((account.used, party));
+            if let Some(group) = party.group() {
+                self.of_group[group] += 1;
+            }
         }
         &mut account.work
     }
@@ -58,8 +63,11 @@ impl<W: Default> Parties<W> {
     ) -> Option<T> {
         let account = self.accounts.get_mut(&party)?;
         let (taken, is_empty) = take(&mut account.work);
-        if is_empty {
-            self.order.remove(&(account.used, party));
+        if is_empty
+            && self.order.remove(&(account.used, party))
+            && let Some(group) = party.group()
+        {
+            self.of_group[group] -= 1;
         }
         taken
     }
@@ -69,9 +77,11 @@ impl<W: Default> Parties<W> {
         if self.order.is_empty() {
             return;
         }
+        // A group has the share of one tenant, so time counts for each of its parties as often as there are others with work.
+        let times = party.group().map_or(1, |group| self.of_group[group].max(1));
         let account = self.accounts.entry(party).or_default();
         let has_work = self.order.remove(&(account.used, party));
-        account.used = account.used.max(self.now).saturating_add(cost.saturating_mul(party.weight()));
+        account.used = account.used.max(self.now).saturating_add(cost.saturating_mul(times));
         if has_work {
             self.order.insert((account.used, party));
         }
@@ -110,6 +120,18 @@ mod tests {
         let cost = |party| if party == HEAVY { 50 } else { 1 };
         let order: Vec<_> = (0..510).filter_map(|_| next(&mut parties, cost)).collect();
         assert_eq!(order.iter().filter(|party| **party == HEAVY).count(), 10);
+    }
+
+    /// A probe must not wait because it has no credential, nor a tenant because very many others have none.
+    #[test]
+    fn a_group_has_the_share_of_one_tenant_however_many_of_its_parties_have_work() {
+        for unknown in [1, 10] {
+            let group: Vec<_> = (0..unknown).map(Party::unknown_for_test).collect();
+            let mut parties = with_work(&[&[HEAVY][..], &group].concat());
+            let order: Vec<_> = (0..1_000).filter_map(|_| next(&mut parties, |_| 1)).collect();
+            let of_tenant = order.iter().filter(|party| **party == HEAVY).count();
+            assert!((490..=510).contains(&of_tenant), "{of_tenant} beside {unknown}");
+        }
     }
 
     #[test]

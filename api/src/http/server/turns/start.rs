@@ -23,9 +23,10 @@ impl Turns {
         let mut entering = None;
         let mut last = self.time.load(Ordering::Relaxed);
         poll_fn(|cx| {
-            let turn = ready!(self.new.poll_enter(&mut entering, (party, last), cx));
+            let mut turn = ready!(self.new.poll_enter(&mut entering, (party, last), cx));
             let polled = beginning.as_mut().poll(cx);
-            self.new.answered(requests.max(work.requests()), true);
+            turn.cost = requests.max(work.requests());
+            self.new.answered(turn.cost, true);
             work.clear();
             drop(turn);
             // The next step goes behind the connections that wait now.

@@ -318,11 +318,11 @@ async fn a_connection_is_a_newcomer_for_a_few_turns_only() {
     let mut busy = Busy::until_known(thread.turns.clone(), Work::default());
     let newcomers = Party::newcomers_for_test();
     for turns in 0..=MOST_AS_NEWCOMER {
-        busy.set_party(newcomers);
+        busy.set_party([newcomers, Party::UNKNOWN]);
         assert_eq!(busy.party == newcomers, turns < MOST_AS_NEWCOMER, "after {turns}");
         let turn = poll_fn(|cx| busy.poll_turn(cx)).await;
         busy.end(turn, false);
     }
-    busy.set_party(Party::for_test(1));
+    busy.set_party([Party::for_test(1), Party::UNKNOWN]);
     assert_eq!(busy.party, Party::for_test(1));
 }

@@ -7,7 +7,7 @@ impl Thread {
     /// were answered while it waited.
     async fn now_and_then(&self, tenant: u64) -> usize {
         let mut busy = Busy::new(self.turns.clone(), Work::default());
-        busy.set_party(Party::for_test(tenant));
+        busy.set_party([Party::for_test(tenant), Party::UNKNOWN]);
         let mut longest = 0;
         for _ in 0..20 {
             let before = self.now();
@@ -28,7 +28,7 @@ impl Thread {
         tokio::spawn(async move {
             let work = Work::default();
             let mut busy = Busy::new(this.turns.clone(), work.clone());
-            busy.set_party(Party::for_test(tenant));
+            busy.set_party([Party::for_test(tenant), Party::UNKNOWN]);
             let mut turns = 0;
             while !this.is_over.load(Ordering::Relaxed) {
                 let turn = poll_fn(|cx| busy.poll_turn(cx)).await;
