@@ -195,7 +195,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_panic_fails_those_who_wait_and_nobody_later() {
         let runs = AtomicUsize::new(0);
-        let flight = SingleFlight::new(move || {
+        let flight = SingleFlight::new(LONGEST_PAUSE, move || {
             let first = runs.fetch_add(1, Ordering::Relaxed) == 0;
             async move { assert!(!first, "an error in this program") }
         });

@@ -86,7 +86,7 @@ impl<W: Default> Parties<W> {
             self.order.insert((account.used, party));
         }
         if self.accounts.len() > self.order.len() + MOST_IDLE {
-            let Self { accounts, order, now } = self;
+            let Self { accounts, order, now, .. } = self;
             accounts.retain(|party, account| account.used > *now || order.contains(&(account.used, *party)));
         }
     }
