@@ -69,18 +69,12 @@ where
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
-    use std::{
-        sync::Arc,
-        task::{Context, Waker},
-    };
+    use std::sync::Arc;
 
+    use futures_util::FutureExt;
     use tokio::sync::{Semaphore, mpsc};
 
     use super::*;
-
-    fn poll_once<T>(future: &mut (impl Future<Output = T> + Unpin)) -> bool {
-        std::pin::Pin::new(future).poll(&mut Context::from_waker(Waker::noop())).is_ready()
-    }
 
     /// Work that sends a number after each of its steps. Each needs a permit.
     fn steps(
@@ -103,7 +97,7 @@ mod tests {
         let permits = Arc::new(Semaphore::new(1));
         let (work, mut done) = steps(&permits);
         let mut work = Box::pin(work);
-        assert!(!poll_once(&mut work));
+        assert!(work.as_mut().now_or_never().is_none());
         assert_eq!(done.recv().await, Some(1), "it goes on without being polled");
         drop(work);
         permits.add_permits(9);
@@ -119,7 +113,7 @@ mod tests {
         let permits = Arc::new(Semaphore::new(3));
         let (work, mut done) = steps(&permits);
         let mut work = Box::pin(work);
-        assert!(!poll_once(&mut work));
+        assert!(work.as_mut().now_or_never().is_none());
         for step in 1..=3 {
             assert_eq!(done.recv().await, Some(step));
         }
@@ -131,7 +125,7 @@ mod tests {
     async fn work_acts_for_the_origin_of_its_caller() {
         let origin = Arc::new(Origin::new([192, 0, 2, 1].into(), "id".into()));
         let mut work = Box::pin(run_apart(|_| async { Origin::current() }));
-        assert!(!origin.enter(|| poll_once(&mut work)));
+        assert!(origin.enter(|| work.as_mut().now_or_never()).is_none());
         assert_eq!(work.await, Ok(Some(origin)));
     }
 }

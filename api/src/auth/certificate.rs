@@ -114,7 +114,8 @@ impl ClientCertificate {
         &self.authorities
     }
 
-    /// Reads a certificate that these authorities verified; `None` if it is malformed, or its subject and names are too many or too long.
+    /// Reads a certificate that these authorities verified; `None` if it is malformed, has too many names, or a subject and
+    /// names that are too long.
     pub(crate) fn read(der: &[u8], authorities: Authorities) -> Option<Self> {
         let certificate = Certificate::from_der(der).ok()?;
         let certificate = certificate.tbs_certificate();

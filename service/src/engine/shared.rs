@@ -126,7 +126,7 @@ impl Shared {
     }
 
     pub(super) fn shard_of(&self, id: &KeyId) -> usize {
-        // It fits on a processor with 32 bits, too.
+        // 24 bits are left, which fit into an index on every processor.
         usize::try_from(self.hashing.hash_one(id) >> 40).unwrap_or(0) % self.shards.len()
     }
 

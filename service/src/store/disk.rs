@@ -26,7 +26,7 @@ pub(super) type RefusedWrite = (RowVersion, Instant);
 pub(super) struct Disk {
     /// Whether `refused` is set. Commits read this flag instead of locking the mutex.
     is_full: AtomicBool,
-    /// Locked only while the value is copied.
+    /// Never locked across an await.
     refused: Mutex<Option<RefusedWrite>>,
 }
 

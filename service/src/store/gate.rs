@@ -15,7 +15,7 @@ pub(super) struct WriteGate {
     /// Whether the last check found a schema that cannot be used. Relaxed ordering is enough: a write that runs when this is set
     /// could have run before.
     is_closed: AtomicBool,
-    /// The last check of the schema. Locked only while the text is copied.
+    /// The last check of the schema. Never locked across an await.
     schema: Mutex<LastCheck>,
     /// The SQLite file.
     file: Option<FileWatch>,

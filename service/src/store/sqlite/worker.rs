@@ -11,8 +11,8 @@ use crate::{
     tasks::spawn_critical_thread,
 };
 
-/// A thread's inbox. The thread ends when its inbox is dropped. The channel needs no bound: every load, every commit
-/// and every write permit has at most one job in it.
+/// A thread's inbox. The thread ends when its inbox is dropped. The channel needs no bound: every load, every
+/// commit, every write permit and every check has few jobs in it, and waits for them.
 pub(super) struct Worker<J>(mpsc::Sender<J>);
 
 impl<J> std::fmt::Debug for Worker<J> {
