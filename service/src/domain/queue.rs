@@ -53,6 +53,13 @@ pub struct Waiter {
     pub place: Place,
 }
 
+impl Waiter {
+    /// Whether only its place is kept, for a repeat of its request.
+    pub const fn is_kept(&self) -> bool {
+        matches!(self.place, Place::Detached { .. })
+    }
+}
+
 /// The location of a waiter that was found by its version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FoundWaiter {
@@ -69,7 +76,8 @@ pub struct Queue {
     pub len: i64,
     /// The `seq` of the next waiter.
     pub next_seq: i64,
-    /// The front of the queue without gaps.
+    /// The front of the queue without gaps. Stores read kept places without their data, except those that were asked
+    /// for: nobody serves a kept place before a repeat has taken it over, and there can be very many of them.
     pub head: VecDeque<Waiter>,
     /// Waiters behind the front that were loaded by version. Each has the number of waiters before it, if that was
     /// asked for: for this the whole queue has to be counted.
@@ -111,6 +119,12 @@ impl Queue {
         }
     }
 
+    /// Whether the view shows the data of a waiter.
+    pub fn knows_data(&self, found: FoundWaiter) -> bool {
+        let waiter = self.get(found);
+        !waiter.is_kept() || self.asked.contains(&waiter.holder.version)
+    }
+
     /// Its position in the queue, from 1; `None` if the view does not show it.
     pub fn position(&self, found: FoundWaiter) -> Option<i64> {
         let before = match found {
@@ -146,6 +160,17 @@ impl Queue {
         self.len += 1;
         self.next_seq += 1;
         before
+    }
+
+    /// Drops what stores do not read: the data of kept places that were not asked for.
+    #[cfg(test)]
+    pub(crate) fn drop_unread_data(&mut self) {
+        let asked = &self.asked;
+        for waiter in &mut self.head {
+            if waiter.is_kept() && !asked.contains(&waiter.holder.version) {
+                waiter.holder.data = None;
+            }
+        }
     }
 
     /// Drops the parts that only one decision needed, and the front beyond `longest_front`.

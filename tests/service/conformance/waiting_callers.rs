@@ -75,7 +75,9 @@ async fn a_first_waiter_that_hung_up_is_not_granted(svc: Client) {
 async fn a_caller_that_chose_its_version_keeps_its_place(svc: Client) {
     let held = svc.hold("k").await;
     let version = random_version();
-    let first = call(&svc, &waits_as(&version), 1).await;
+    let mut request = waits_as(&version);
+    request["data"] = json!("of the first");
+    let first = call(&svc, &request, 1).await;
     let behind = call(&svc, &waits(), 2).await;
     first.hang_up();
     let back = Call::post(&svc, "/locks/k/acquire", &waits_as(&version)).await;
@@ -83,7 +85,8 @@ async fn a_caller_that_chose_its_version_keeps_its_place(svc: Client) {
     let again = Call::post(&svc, "/locks/k/acquire", &waits_as(&version)).await;
     let waiting = the_one_that_waits(back, again).await;
     svc.release("k", &held.version).await.unheld(200);
-    assert_eq!(waiting.answer().await.grant().version, version);
+    let grant = waiting.answer().await.grant();
+    assert_eq!((&*grant.version, &grant.body["data"]), (&*version, &json!("of the first")));
     svc.release("k", &version).await.unheld(200);
     behind.answer().await.grant();
 }

@@ -83,6 +83,9 @@ impl KeyChange {
             return Ok(refuse(Refusal::VersionMismatch));
         }
         let (lease_ms, before) = (waiter.holder.lease_ms, waiter.place);
+        if !self.state.queue.knows_data(found) {
+            return Err(Need::Version(acquire.version));
+        }
         let replica = ctx.host()?;
         let offered_until = match before {
             Place::Attached { offered_until, .. } => offered_until,

@@ -134,7 +134,9 @@ impl Scene {
 
     /// Decides a command without applying the change.
     pub(super) fn decide(&self, command: &Command) -> (Decided, KeyChange) {
-        let mut change = KeyChange::new(key(), self.state.clone());
+        let mut state = self.state.clone();
+        state.queue.asked.extend(command.named_version());
+        let mut change = KeyChange::new(key(), state);
         let decided = change.decide(command, &self.context());
         (decided, change)
     }

@@ -1,7 +1,11 @@
 //! The queue: order, offers to other replicas, detached waiters, leaves, dead replicas, and a clock that steps back.
 
-use super::fixtures::{ME, OTHER, START, Scene, ask, beat, reentrant, release, v, wait, wait_chosen};
-use crate::domain::{Acquire, Command, LeaveReason, Refusal, Reply, RequestId, Timestamp, Verdict, Version};
+use super::fixtures::{
+    ME, OTHER, START, Scene, ask, beat, data, key, reentrant, release, v, wait, wait_chosen,
+};
+use crate::domain::{
+    Acquire, Command, KeyChange, LeaveReason, Need, Refusal, Reply, RequestId, Timestamp, Verdict, Version,
+};
 
 fn leave(n: u16, reason: LeaveReason) -> Command {
     Command::Leave { version: v(n.into()), request_id: RequestId(n.into()), reason }
@@ -117,6 +121,20 @@ fn a_detached_waiter_is_skipped_and_keeps_its_place_for_ten_seconds() {
     scene.now += 1;
     scene.run(&Command::ServeQueue);
     assert_eq!(scene.state.queue.len, 0);
+}
+
+#[test]
+fn the_data_of_a_kept_place_is_asked_for_before_a_repeat_takes_it_over() {
+    let mut scene = Scene::held();
+    scene.waits(Acquire { data: Some(data("mine")), replace_data: true, ..wait_chosen(2) });
+    scene.run(&leave(2, LeaveReason::HungUp));
+    let repeat = wait_chosen(2);
+    let decided = KeyChange::new(key(), scene.state.clone())
+        .decide(&Command::Acquire(repeat.clone()), &scene.context());
+    assert!(matches!(decided, Err(Need::Version(version)) if version == v(2)), "{decided:?}");
+    scene.waits(repeat);
+    scene.release(1);
+    assert_eq!(scene.look().data, Some(data("mine")));
 }
 
 /// Invariant 7.

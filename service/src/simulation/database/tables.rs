@@ -105,7 +105,13 @@ pub(super) struct Applied {
 impl KeyRows {
     /// The complete state of a key.
     pub(super) fn whole(&self) -> KeyState {
-        let all = LoadRequest { queue_prefix: usize::MAX, permits: usize::MAX, ..LoadRequest::new(nobody()) };
+        let versions = self.waiters.values().map(|waiter| waiter.holder.version).collect();
+        let all = LoadRequest {
+            versions,
+            queue_prefix: usize::MAX,
+            permits: usize::MAX,
+            ..LoadRequest::new(nobody())
+        };
         self.view(self.row.clone(), &all, 0)
     }
 
@@ -122,6 +128,7 @@ impl KeyRows {
             return state;
         };
         self.view_queue(&mut state.queue, load_request);
+        state.queue.drop_unread_data();
         if let Body::Semaphore(semaphore) = &mut state.body {
             let count = load_request.counts_permits || semaphore.permits.slots > semaphore.max_size;
             if semaphore.guarded {

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     SeededMap,
-    domain::{Body, KeyId, KeyState, Queue, Timestamp, Version},
+    domain::{Body, KeyId, KeyState, Queue, Timestamp, Version, Waiter},
 };
 
 impl SqlStore {
@@ -130,29 +130,36 @@ impl SqlStore {
         let rows = self.query(db, &self.load, &self.sql.load.queue_prefix, values).await?;
         queue.head = rows.iter().map(read_waiter).collect::<Result<_, _>>()?;
         queue.asked.clone_from(&load_request.versions);
-        if queue.head.len() < load_request.queue_prefix {
-            // The whole queue is loaded. If it has changed since the row was read, the row's version has changed, too.
-            // The length still has to match the loaded waiters, so that the view is consistent.
+        let is_whole = queue.head.len() < load_request.queue_prefix;
+        if is_whole {
+            // If the queue has changed since the row was read, the row's version has changed, too. The length still has
+            // to match the loaded waiters, so that the view is consistent.
             queue.len = i64::try_from(queue.head.len()).unwrap_or(i64::MAX);
-            return Ok(());
         }
-        let mut behind = Vec::new();
-        if !load_request.versions.is_empty() {
+        let mut others = Vec::new();
+        let asks_for = |waiter: &Waiter| load_request.versions.contains(&waiter.holder.version);
+        if !load_request.versions.is_empty()
+            && (!is_whole || queue.head.iter().any(|waiter| waiter.is_kept() && asks_for(waiter)))
+        {
             let versions = padded(&load_request.versions);
             let sql = self.sql.load.named_waiters(versions.len());
-            behind = self.query(db, &self.load, &sql, id_values(load_request, versions)).await?;
+            others = self.query(db, &self.load, &sql, id_values(load_request, versions)).await?;
         }
-        if let Some(replica) = load_request.waiters_of {
+        if let Some(replica) = load_request.waiters_of.filter(|_| !is_whole) {
             let values =
                 id_values(load_request, [Value::from(replica.0), limit(LoadRequest::REAPED_AT_ONCE)]);
-            behind.extend(self.query(db, &self.load, &self.sql.load.waiters_of, values).await?);
+            others.extend(self.query(db, &self.load, &self.sql.load.waiters_of, values).await?);
         }
-        let last = queue.head.back().map_or(i64::MIN, |waiter| waiter.seq);
         let mut named = BTreeMap::new();
-        for row in &behind {
+        for row in &others {
             let waiter = read_waiter(row)?;
-            if waiter.seq > last {
-                named.insert(waiter.seq, waiter);
+            match queue.head.binary_search_by_key(&waiter.seq, |known| known.seq) {
+                Ok(index) => queue.head[index] = waiter,
+                Err(index) if index == queue.head.len() && !is_whole => {
+                    named.insert(waiter.seq, waiter);
+                }
+                // It came after the front was read.
+                Err(_) => {}
             }
         }
         let positions = if load_request.positions && !named.is_empty() {

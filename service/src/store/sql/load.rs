@@ -17,7 +17,7 @@ pub(in super::super) struct LoadSql {
 
 impl LoadSql {
     pub(super) fn new(dialect: Dialect) -> Self {
-        let (waiter, permit) = (waiter_columns(), permit_columns());
+        let (waiter, front, permit) = (waiter_columns(), front_columns(), permit_columns());
         let rows = match dialect {
             Dialect::Sqlite => sqlite::load_row(),
             Dialect::Postgres => postgres::LOAD_ROWS.clone(),
@@ -27,7 +27,7 @@ impl LoadSql {
             dialect,
             rows,
             queue_prefix: dialect.sql(&format!(
-                "/* load_queue_prefix */ SELECT {waiter} FROM waiters w WHERE w.tenant = ? AND w.{{key}} = ? \
+                "/* load_queue_prefix */ SELECT {front} FROM waiters w WHERE w.tenant = ? AND w.{{key}} = ? \
                  ORDER BY w.seq LIMIT ?"
             )),
             waiters_of: dialect.sql(&format!(
@@ -85,6 +85,14 @@ impl LoadSql {
 /// The columns that `rows::read_waiter` reads.
 fn waiter_columns() -> String {
     Columns::of_waiters().without(&["tenant", "key"]).list(|column| format!("w.{}", column.name))
+}
+
+/// The same columns for the front of the queue, where kept places have no data.
+fn front_columns() -> String {
+    Columns::of_waiters().without(&["tenant", "key"]).list(|column| match column.name {
+        "data" => "CASE WHEN w.detached_until_ms IS NULL THEN w.data END AS data".to_owned(),
+        name => format!("w.{name}"),
+    })
 }
 
 /// The columns that `rows::read_permit` reads.

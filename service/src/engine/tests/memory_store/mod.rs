@@ -265,6 +265,7 @@ impl MemoryStore {
             }
         }
         state.queue.asked.clone_from(&load_request.versions);
+        state.queue.drop_unread_data();
         rows += state.queue.head.len() + state.queue.named.len();
         if load_request.positions && !state.queue.named.is_empty() {
             self.counted_queues.fetch_add(1, Ordering::Relaxed);
