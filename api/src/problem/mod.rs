@@ -18,6 +18,7 @@ use db_locks_service::{
     ServiceError, Unavailable,
     access::{Role, TokenError},
     domain::{Holder, NotGranted, Revocation},
+    store::StoreError,
 };
 
 use self::body::ProblemBody;
@@ -153,6 +154,7 @@ impl From<ServiceError> for Problem {
 impl From<TokenError> for Problem {
     fn from(error: TokenError) -> Self {
         match error {
+            TokenError::Store(StoreError::Unknown(_)) => Unavailable::UnknownOutcome.into(),
             TokenError::Store(error) => Unavailable::from(&error).into(),
             TokenError::Unavailable(reason) => reason.into(),
             error => {

@@ -143,7 +143,7 @@ impl TokenStore for SqlStore {
         let work = self.write("add_token", pool, operation, |db| {
             Box::pin(self.change(db, operation, "add_token", insert))
         });
-        operation.run(Purpose::Read, work).await
+        operation.run(Purpose::Write, work).await
     }
 
     async fn remove_token(&self, id: TokenId) -> Result<bool, StoreError> {
@@ -162,7 +162,7 @@ impl TokenStore for SqlStore {
                 Ok(there > 0)
             })
         });
-        operation.run(Purpose::Read, work).await
+        operation.run(Purpose::Write, work).await
     }
 
     async fn note_use(&self, ids: &[TokenId]) -> Result<(), StoreError> {

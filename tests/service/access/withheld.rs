@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use reqwest::Method;
+use sea_orm::ConnectionTrait;
 use serde_json::json;
 
 use super::{Guarded, on_every_database};
-use crate::support::{Database, SOON, eventually};
+use crate::support::{Database, Dialect, SOON, eventually, sql};
 
 /// The time after which every replica must refuse a revoked token.
 const REVOKED: Duration = Duration::from_secs(2);
@@ -41,4 +43,31 @@ async fn a_lock_for_which_reentrant_requests_of_a_revoked_token_wait_is_free_for
     for waiting in waiting {
         waiting.await.unwrap().problem(401, "unauthorized");
     }
+}
+
+/// Guards that a grant which came late for any reason is withheld. Here another session of the database keeps the row locked.
+#[tokio::test]
+async fn a_state_is_not_locked_for_a_token_that_was_revoked_meanwhile() {
+    let Some(database) = Dialect::Postgres.database().await else { return };
+    let guarded = Guarded::start(&database).await;
+    let admin = guarded.admin.with_tenant("acme");
+    let made = guarded
+        .admin
+        .post("/tokens", json!({"name": "ci", "role": "write", "tenant": "acme"}))
+        .await
+        .expect(201)
+        .body;
+    let ci = guarded.service.client().with_tenant("acme").with_token(made["token"].as_str().unwrap());
+    admin.put("/locks/k", json!({})).await.expect(201);
+    let session = sql::connect(&database.url).await.unwrap();
+    session.execute_unprepared("BEGIN").await.unwrap();
+    session.execute_unprepared("UPDATE locks SET kind = kind WHERE tenant = 'acme'").await.unwrap();
+    let lock = ci.request(Method::from_bytes(b"LOCK").unwrap(), "/terraform/k").json(&json!({"ID": "a"}));
+    let waiting = tokio::spawn(async move { ci.send(lock).await });
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    guarded.admin.delete(&format!("/tokens/{}", made["id"].as_str().unwrap())).await.expect(204);
+    tokio::time::sleep(REVOKED).await;
+    session.execute_unprepared("ROLLBACK").await.unwrap();
+    waiting.await.unwrap().problem(401, "unauthorized");
+    admin.until_free("k", SOON).await;
 }

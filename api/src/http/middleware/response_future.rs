@@ -246,7 +246,7 @@ impl<S: Service<Request>> ResponseFuture<S> {
             return Ok(response);
         };
         let Inner::Route(_, Some(before)) = &self.inner else { return Ok(response) };
-        if response.status() != StatusCode::OK || self.began.elapsed() < RECHECK_AFTER {
+        if response.extensions().get::<Unconfirmed>().is_none() || self.began.elapsed() < RECHECK_AFTER {
             return Ok(response);
         }
         let path = self.shared.metrics.path(self.route);

@@ -110,7 +110,9 @@ impl Shared {
 
     /// The request as one that may wait for a lock, if it is one and authentication is on.
     pub(super) fn waiter(&self, request: &Request<ClientBody>, route: RouteIndex) -> Option<Waiter> {
-        let waits = self.authentication.is_some() && self.metrics.path(route).ends_with("/acquire");
+        let path = self.metrics.path(route);
+        let waits =
+            self.authentication.is_some() && (path.ends_with("/acquire") || path == "/terraform/{key}");
         waits.then(|| Waiter::of(request)).flatten()
     }
 

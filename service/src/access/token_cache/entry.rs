@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// How long an answer of the database is valid, from when the question was sent.
-pub(super) const VALID_FOR: Duration = Duration::from_millis(1_800);
+pub(super) const VALID_FOR: Duration = Duration::from_millis(1_600);
 /// How long an unknown token stays unknown.
 pub(super) const UNKNOWN_FOR: Duration = Duration::from_secs(1);
 /// At least the memory of a token without key patterns.

@@ -17,7 +17,7 @@ const REFRESH_EVERY: Duration = Duration::from_millis(400);
 /// The least time between two queries for lookups.
 pub(super) const GATHER_FOR: Duration = Duration::from_millis(50);
 /// How long a query may take.
-pub(super) const QUERY_TIMEOUT: Duration = Duration::from_millis(1_500);
+pub(super) const QUERY_TIMEOUT: Duration = Duration::from_millis(1_300);
 /// The most tokens in one query.
 const MOST_PER_QUERY: usize = 256;
 

@@ -2,7 +2,11 @@
 
 use std::{
     pin::Pin,
-    sync::{Mutex, mpsc},
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
 };
 
 use async_trait::async_trait;
@@ -11,7 +15,7 @@ use tokio::sync::{Mutex as Turn, Semaphore};
 
 use super::*;
 use crate::{
-    access::credential,
+    access::{KeyPatterns, credential},
     store::{FoundToken, TokenTimes},
 };
 
@@ -22,9 +26,23 @@ struct Database {
     permits: Semaphore,
     /// The beginnings and ends of changes.
     events: Mutex<Vec<String>>,
+    /// The tokens that were added and not removed.
+    stored: Mutex<Vec<Token>>,
+    /// Whether a change is carried out and its answer lost.
+    loses_answers: AtomicBool,
 }
 
 impl Database {
+    fn stored(&self) -> MutexGuard<'_, Vec<Token>> {
+        self.stored.lock().unwrap()
+    }
+
+    /// The answer to a change, unless it is lost.
+    fn answer<T>(&self, value: T) -> Result<T, StoreError> {
+        let is_lost = self.loses_answers.load(Ordering::Relaxed);
+        if is_lost { Err(StoreError::Unknown("the answer is lost".into())) } else { Ok(value) }
+    }
+
     fn note(&self, event: &str, token: &str) {
         self.events.lock().unwrap().push(format!("{event} {token}"));
     }
@@ -42,7 +60,8 @@ impl TokenStore for Database {
         let _writer = self.writer.lock().await;
         self.permits.acquire().await.unwrap().forget();
         self.note("end", &token.name);
-        Ok(())
+        self.stored().push(token.clone());
+        self.answer(())
     }
 
     async fn token_time(&self) -> Result<Timestamp, StoreError> {
@@ -61,8 +80,8 @@ impl TokenStore for Database {
         unreachable!("nobody asks for times")
     }
 
-    async fn get_token(&self, _: TokenId) -> Result<Option<Token>, StoreError> {
-        unreachable!("nobody asks for a token")
+    async fn get_token(&self, id: TokenId) -> Result<Option<Token>, StoreError> {
+        Ok(self.stored().iter().find(|token| token.id == id).cloned())
     }
 
     async fn list_tokens(
@@ -74,8 +93,9 @@ impl TokenStore for Database {
         unreachable!("nobody lists")
     }
 
-    async fn remove_token(&self, _: TokenId) -> Result<bool, StoreError> {
-        unreachable!("nobody revokes")
+    async fn remove_token(&self, id: TokenId) -> Result<bool, StoreError> {
+        let removed = self.stored().extract_if(.., |token| token.id == id).count();
+        self.answer(removed > 0)
     }
 
     async fn note_use(&self, _: &[TokenId]) -> Result<(), StoreError> {
@@ -86,25 +106,35 @@ impl TokenStore for Database {
 /// Tokens over a database that carries out this number of changes.
 fn tokens(changes: usize) -> (Tokens, Arc<Database>) {
     let permits = Semaphore::new(changes);
-    let database = Arc::new(Database { writer: Turn::default(), permits, events: Mutex::default() });
+    let database = Arc::new(Database {
+        writer: Turn::default(),
+        permits,
+        events: Mutex::default(),
+        stored: Mutex::default(),
+        loses_answers: AtomicBool::new(false),
+    });
     (Tokens::new(Arc::clone(&database) as Arc<dyn TokenStore>), database)
 }
 
 type Creation = Pin<Box<dyn Future<Output = Result<(Token, Secret), TokenError>>>>;
 
-/// A request for a token with a name, by an administrator of a tenant. The name is also sent when the token is there.
-fn create(tokens: &Tokens, tenant: &str, name: &str, created: &mpsc::Sender<String>) -> Creation {
-    let (who, tenant) = (Arc::from("token:admin"), Some(Tenant::trusted(tenant)));
-    let admin = Identity {
+/// An administrator of a tenant.
+fn admin(tenant: &str) -> Identity {
+    Identity {
         credential: credential("token:admin"),
-        who,
-        tenant: tenant.clone(),
+        who: Arc::from("token:admin"),
+        tenant: Some(Tenant::trusted(tenant)),
         role: Role::Admin,
         keys: None,
         owner: None,
         expires_at: None,
-    };
-    let scope = Scope { tenant, role: Role::Write, keys: None };
+    }
+}
+
+/// A request for a token with a name, by an administrator of a tenant. The name is also sent when the token is there.
+fn create(tokens: &Tokens, tenant: &str, name: &str, created: &mpsc::Sender<String>) -> Creation {
+    let admin = admin(tenant);
+    let scope = Scope { tenant: admin.tenant.clone(), role: Role::Write, keys: None };
     let new = NewToken { name: name.to_owned(), scope, expires_at: None };
     let (tokens, created) = (tokens.clone(), created.clone());
     let created = move |token: &Token| created.send(token.name.clone()).unwrap();
@@ -199,4 +229,41 @@ async fn a_client_that_hangs_up_ends_a_change_that_waits_and_none_that_has_begun
     assert_eq!(database.events(), "begin 1, end 1");
     assert_eq!(names.try_iter().collect::<Vec<_>>(), ["1"]);
     create(&tokens, "a", "3", &created).await.unwrap();
+}
+
+/// Who repeats a revocation finds no token, so it would never be recorded.
+#[tokio::test(start_paused = true)]
+async fn a_change_whose_answer_was_lost_is_recorded() {
+    let (tokens, database) = tokens(1);
+    let (created, names) = mpsc::channel();
+    database.loses_answers.store(true, Ordering::Relaxed);
+    let (token, _) = create(&tokens, "a", "1", &created).await.unwrap();
+    assert_eq!(names.try_iter().collect::<Vec<_>>(), ["1"]);
+    let (revoked, ids) = mpsc::channel();
+    let revoke = |id| {
+        tokens.revoke(id, None, {
+            let revoked = revoked.clone();
+            move |token| revoked.send(token.id).unwrap()
+        })
+    };
+    revoke(token.id).await.unwrap();
+    assert!(matches!(revoke(token.id).await, Err(TokenError::NotFound)));
+    assert_eq!(ids.try_iter().collect::<Vec<_>>(), [token.id]);
+}
+
+/// To compare patterns can take milliseconds. A connection with a hundred such requests in a turn would keep all others waiting.
+#[tokio::test(start_paused = true)]
+async fn key_patterns_are_compared_when_it_is_the_turn_of_a_change() {
+    let (tokens, database) = tokens(0);
+    let (created, _names) = mpsc::channel();
+    let mut first = create(&tokens, "a", "1", &created);
+    poll(&mut first).await;
+    let patterns = |glob: &str| KeyPatterns::new(vec![glob.parse().unwrap()]).ok();
+    let admin = Identity { keys: patterns("a*"), ..admin("a") };
+    let scope = Scope { tenant: admin.tenant.clone(), role: Role::Write, keys: patterns("b*") };
+    let new = NewToken { name: "2".into(), scope, expires_at: None };
+    let mut second = Box::pin(tokens.create(new, Some(&admin), |_| ()));
+    assert!(second.as_mut().now_or_never().is_none(), "it waits");
+    database.permits.add_permits(1);
+    assert!(matches!(second.await, Err(TokenError::OutOfScope)));
 }
