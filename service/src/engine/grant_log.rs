@@ -23,7 +23,7 @@ pub(super) fn log_change(id: &KeyId, requests: &[PendingRequest], verdicts: &[Ve
         log_end(id, ended);
     }
     for (request, verdict) in requests.iter().zip(verdicts) {
-        match (&request.command, verdict) {
+        match (request.asked(), verdict) {
             (Command::Acquire(acquire), Verdict::Waiting { wait_ms }) => {
                 let owner = acquire.owner.as_str();
                 debug!(target: TARGET, tenant = id.tenant.as_str(), key = id.key.as_str(), owner, wait_ms, "waits");

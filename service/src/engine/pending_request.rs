@@ -93,12 +93,35 @@ pub(super) struct PendingRequest {
     pub(super) left: Option<Box<LockView>>,
     /// The origin of the request, if the audit log is on.
     pub(super) origin: Option<Arc<Origin>>,
+    /// The command of the caller, if it was answered with an error and the present command has replaced it.
+    pub(super) was: Option<Box<Command>>,
 }
 
 impl PendingRequest {
+    /// Creates a command that arrives now.
+    pub(super) fn new(
+        id: KeyId,
+        command: Command,
+        reply: Option<ReplySender>,
+        origin: Option<Arc<Origin>>,
+    ) -> Self {
+        Self { reply, origin, ..Self::internal(id, command, Instant::now()) }
+    }
+
     /// Creates a command of the engine's own.
     pub(super) fn internal(id: KeyId, command: Command, arrived: Instant) -> Self {
-        Self { id, command, reply: None, arrived, guard_until: None, left: None, origin: None }
+        Self { id, command, reply: None, arrived, guard_until: None, left: None, origin: None, was: None }
+    }
+
+    /// The command as its caller sent it. A write that was under way when the caller was answered with an error still
+    /// has the verdict on this command.
+    pub(super) fn asked(&self) -> &Command {
+        self.was.as_deref().unwrap_or(&self.command)
+    }
+
+    /// Whether the caller was answered with an error before the outcome of its command was known.
+    pub(super) const fn has_failed(&self) -> bool {
+        self.was.is_some()
     }
 
     /// Replaces the refusal of a release that has waited for a guard row, if another replica or another command has
@@ -135,12 +158,13 @@ impl PendingRequest {
         let sender = self.reply.take()?;
         // The receiver is gone if the caller has hung up.
         sender.send(Err(error));
-        self.command = match &self.command {
+        let instead = match &self.command {
             Command::Acquire(acquire) if error == Unavailable::UnknownOutcome => {
                 Command::GiveBack { version: acquire.version, request_id: acquire.request_id }
             }
             _ => Command::ServeQueue,
         };
+        self.was = Some(Box::new(std::mem::replace(&mut self.command, instead)));
         None
     }
 }
@@ -173,8 +197,7 @@ pub(super) mod tests {
             request_id: ids::request_id(RequestFlags::default()),
         };
         let id = KeyId { tenant: Tenant::trusted("t"), key: Key::trusted("a") };
-        let (command, arrived) = (Command::Acquire(acquire), Instant::now());
-        PendingRequest { id, command, reply, arrived, guard_until: None, left: None, origin: None }
+        PendingRequest::new(id, Command::Acquire(acquire), reply, None)
     }
 
     /// Guards invariant 7: an acquire that may have been written is kept, even if its caller has gone.

@@ -8,10 +8,7 @@ use std::{
     },
 };
 
-use tokio::{
-    sync::{Semaphore, mpsc, oneshot},
-    time::Instant,
-};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -154,11 +151,8 @@ impl Shared {
     ) -> oneshot::Receiver<Answer> {
         let (sender, receiver) = ReplySender::new(counted);
         let shard = self.shard_of(&id);
-        let arrived = Instant::now();
         let origin = if self.audit.is_on() { Origin::current() } else { None };
-        let (guard_until, left) = (None, None);
-        let request = PendingRequest { id, command, reply: Some(sender), arrived, guard_until, left, origin };
-        self.send_to(shard, Message::Command(request));
+        self.send_to(shard, Message::Command(PendingRequest::new(id, command, Some(sender), origin)));
         receiver
     }
 

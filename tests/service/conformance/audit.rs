@@ -5,11 +5,15 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Client, Database, SOON, Service, eventually, time::epoch_ms};
+use crate::{
+    guards::user::User,
+    support::{Client, Database, Dialect, SOON, Service, eventually, time::epoch_ms},
+};
 
 on_every_database![with_database:
     every_event_of_a_key_is_recorded_once,
     an_expiry_without_further_requests_is_recorded_once,
+    a_grant_that_is_ended_during_its_transaction_is_recorded_once_with_the_operator,
 ];
 
 /// A service whose audit log is a file.
@@ -133,4 +137,29 @@ async fn an_expiry_without_further_requests_is_recorded_once(database: Database)
     let found =
         records.iter().filter(|it| it["event"] == "expired").find(|it| fields_of(it).2 == "next").unwrap();
     assert_eq!((found.get("who"), found.get("client")), (Some(&Value::Null), None));
+}
+
+/// The record is written when the grant ends, and the operator is answered when the transaction has ended.
+async fn a_grant_that_is_ended_during_its_transaction_is_recorded_once_with_the_operator(database: Database) {
+    // SQLite has one writer at a time.
+    if database.dialect == Dialect::Sqlite {
+        return;
+    }
+    let audited = Audited::start(&database, &[("DB_LOCKS_GUARD_WAIT_MS", "200")]).await;
+    let svc = audited.service.client();
+    let user = User::of(&database, &svc).await;
+    let ask = json!({"owner": "me", "guarded": true, "lease_duration_ms": 60_000});
+    let grant = svc.acquire("k", ask).await.grant();
+    user.begin().await;
+    assert_eq!(user.guard("k", &grant.version).await, Ok(grant.token));
+    post(&svc, "request-1", "/locks/k/release", json!({"force": true, "reason": "stuck"})).await;
+    post(&svc, "request-2", "/locks/k/release", json!({"version": grant.version})).await;
+    user.run("COMMIT").await;
+    svc.until_free("k", SOON).await;
+    svc.acquire("k", json!({"owner": "next"})).await.grant();
+    let records = audited.until(3).await;
+    let expected = [("granted", "k", "me", 200), ("forced", "k", "me", 0), ("granted", "k", "next", 200)];
+    assert_eq!(records.iter().map(fields_of).collect::<Vec<_>>(), expected);
+    assert_eq!((&records[1]["reason"], &records[1]["request_id"]), (&json!("stuck"), &json!("request-1")));
+    assert_eq!(records[1]["client"], "127.0.0.1");
 }

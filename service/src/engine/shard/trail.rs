@@ -4,14 +4,17 @@ use super::local_waiters::LocalWaiters;
 use crate::{
     audit::{AuditEvent, AuditLog, AuditRecord, Origin},
     domain::{
-        Body, Command, Effects, EndReason, Ended, ForcedRelease, KeyId, KeyState, Kind, LockView,
-        NotGrantedReason, Owner, Reason, Refusal, Reply, RequestId, Timestamp, Token, Verdict, Version,
+        Body, Command, Effects, EndReason, Ended, KeyId, KeyState, Kind, LockView, NotGrantedReason, Owner,
+        Reason, Refusal, Reply, RequestId, Timestamp, Token, Verdict, Version,
     },
     engine::pending_request::PendingRequest,
 };
 
 /// The origin of a request and the owner that it names.
 type RequestCaller<'a> = Option<(&'a Origin, &'a Owner)>;
+
+/// The status of the answer to a caller that was answered before the outcome of its command was known.
+const FAILED: u16 = 503;
 
 /// A change that is durable.
 #[derive(Debug)]
@@ -43,14 +46,32 @@ pub(super) fn record(log: &AuditLog, change: &Change<'_>, waiters: &LocalWaiters
     };
     recorder.record_ends_without_request();
     for (request, verdict) in change.requests.iter().zip(change.verdicts) {
-        if let Verdict::Reply(reply) = verdict {
-            recorder.record_reply(request, reply);
+        match verdict {
+            Verdict::Reply(reply) => recorder.record_reply(request, reply),
+            // The answer comes when the open transaction has ended, or takes too long.
+            Verdict::GuardOpen(_) => recorder.record_end_by(request, None),
+            Verdict::Waiting { .. } | Verdict::Unknown => {}
         }
     }
     for (request_id, reply) in &change.effects.answered {
-        recorder.record_answer(recorder.caller(*request_id), reply);
+        recorder.record_answer(recorder.caller(*request_id), reply, false);
     }
     recorder.record_other_ends();
+}
+
+/// The status of the answer to a command; `usual` unless its caller was answered with an error before.
+const fn status_of(request: &PendingRequest, usual: Option<u16>) -> Option<u16> {
+    if request.has_failed() { Some(FAILED) } else { usual }
+}
+
+/// The caller of an acquire, if it has this id.
+fn caller_of(request: &PendingRequest, request_id: RequestId) -> RequestCaller<'_> {
+    match request.asked() {
+        Command::Acquire(acquire) if acquire.request_id == request_id => {
+            request.origin.as_deref().map(|origin| (origin, &acquire.owner))
+        }
+        _ => None,
+    }
 }
 
 struct Recorder<'a> {
@@ -74,9 +95,11 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// The origin of a waiter's request and its owner.
+    /// The origin of a waiter's request and its owner. A waiter that this change has put into the queue is not yet
+    /// registered.
     fn caller(&self, request_id: RequestId) -> RequestCaller<'a> {
-        self.waiters.origin(request_id).map(|waiter| (&*waiter.origin, &waiter.owner))
+        let waiter = self.waiters.origin(request_id).map(|waiter| (&*waiter.origin, &waiter.owner));
+        waiter.or_else(|| self.change.requests.iter().find_map(|request| caller_of(request, request_id)))
     }
 
     /// The kind of the key, or its kind before it was deleted.
@@ -85,7 +108,7 @@ impl<'a> Recorder<'a> {
             Body::Semaphore(_) => true,
             Body::Mutex(_) => false,
             Body::Absent => {
-                let deletes = |request: &PendingRequest| matches!(request.command, Command::DeleteSemaphore);
+                let deletes = |request: &PendingRequest| matches!(request.asked(), Command::DeleteSemaphore);
                 self.change.requests.iter().any(deletes)
             }
         };
@@ -96,106 +119,115 @@ impl<'a> Recorder<'a> {
     fn record_ends_without_request(&mut self) {
         let mut ended = std::mem::take(&mut self.ended);
         ended.retain(|ended| {
-            let (event, reason) = match ended.how {
-                EndReason::Expired => (AuditEvent::Expired, None),
-                EndReason::GivenBack => (AuditEvent::Released, Some("undelivered")),
-                EndReason::Released | EndReason::Forced | EndReason::Deleted => return true,
-            };
-            self.record_end(event, None, ended, reason);
-            false
+            let has_request = !matches!(ended.how, EndReason::Expired | EndReason::GivenBack);
+            if !has_request {
+                self.log.record(&self.end_of(ended));
+            }
+            has_request
         });
         self.ended = ended;
     }
 
-    /// Records grants that ended in a later change than the one that answered their release: an open transaction kept
-    /// their guard row locked.
+    /// Records the ends that belong to no command.
     fn record_other_ends(&mut self) {
         for ended in std::mem::take(&mut self.ended) {
-            let event = match ended.how {
-                EndReason::Forced => AuditEvent::Forced,
-                EndReason::Deleted => AuditEvent::Deleted,
-                EndReason::Released | EndReason::GivenBack | EndReason::Expired => AuditEvent::Released,
-            };
-            self.record_end(event, None, ended, None);
+            self.log.record(&self.end_of(ended));
         }
     }
 
-    fn record_end(&self, event: AuditEvent, origin: Option<&Origin>, ended: &Ended, reason: Option<&str>) {
+    /// The record of the end of a grant, without its cause.
+    fn end_of(&self, ended: &'a Ended) -> AuditRecord<'a> {
+        let (event, reason) = match ended.how {
+            EndReason::Released => (AuditEvent::Released, None),
+            EndReason::Forced => (AuditEvent::Forced, None),
+            EndReason::GivenBack => (AuditEvent::Released, Some("undelivered")),
+            EndReason::Expired => (AuditEvent::Expired, None),
+            EndReason::Deleted => (AuditEvent::Deleted, None),
+        };
         let is_new =
             self.change.effects.granted.as_ref().is_some_and(|granted| granted.contains(&ended.version));
         let token = if is_new { Token(ended.token.0 + self.change.raised) } else { ended.token };
-        self.log.record(&AuditRecord {
+        AuditRecord {
             owner: Some(&ended.owner),
             version: Some(ended.version),
             fencing_token: Some(token),
-            status: origin.map(|_| 200),
             reason,
-            ..self.new_record(event, origin, self.kind())
-        });
-    }
-
-    /// Records the answer to a command.
-    fn record_reply(&mut self, request: &'a PendingRequest, reply: &Reply) {
-        let origin = request.origin.as_deref();
-        match &request.command {
-            Command::Acquire(acquire) => {
-                self.record_answer(origin.map(|origin| (origin, &acquire.owner)), reply);
-            }
-            Command::Leave { request_id, .. } => self.record_answer(self.caller(*request_id), reply),
-            Command::Release(release) => {
-                self.record_release(origin, EndReason::Released, Some(release.version), None);
-            }
-            Command::ForceRelease(ForcedRelease { version, reason, .. }) => {
-                self.record_release(origin, EndReason::Forced, *version, reason.as_ref());
-            }
-            Command::DeleteLock { .. } | Command::DeleteSemaphore if *reply == Reply::Deleted => {
-                self.record_deletion(request);
-            }
-            Command::PutSemaphore { .. } if matches!(reply, Reply::Semaphore { created: false, .. }) => {
-                let record = self.new_record(AuditEvent::Resized, origin, Kind::Semaphore);
-                self.log.record(&AuditRecord { status: Some(200), ..record });
-            }
-            // This command replaced an acquire that was applied after all.
-            _ => self.record_answer(None, reply),
+            ..self.new_record(event, None, self.kind())
         }
     }
 
-    /// Records a release that ended a grant. A release that changed nothing is not recorded.
-    fn record_release(
-        &mut self,
-        origin: Option<&'a Origin>,
-        how: EndReason,
-        version: Option<Version>,
-        reason: Option<&Reason>,
-    ) {
+    /// Records the answer to a command. A command that was replaced has its own answer only if it was decided before:
+    /// the commands that replace others are answered with neither of these replies.
+    fn record_reply(&mut self, request: &'a PendingRequest, reply: &Reply) {
+        let origin = request.origin.as_deref();
+        match (request.asked(), reply) {
+            (Command::Acquire(acquire), _) => {
+                let caller = origin.map(|origin| (origin, &acquire.owner));
+                self.record_answer(caller, reply, request.has_failed());
+            }
+            (Command::Leave { request_id, .. }, _) => {
+                self.record_answer(self.caller(*request_id), reply, false);
+            }
+            (Command::Release(_) | Command::ForceRelease(_), Reply::Released(_)) => {
+                self.record_end_by(request, Some(200));
+            }
+            (Command::DeleteLock { .. } | Command::DeleteSemaphore, Reply::Deleted) => {
+                self.record_deletion(request);
+            }
+            (Command::PutSemaphore { .. }, Reply::Semaphore { created: false, .. }) => {
+                let record = self.new_record(AuditEvent::Resized, origin, Kind::Semaphore);
+                self.log.record(&AuditRecord { status: status_of(request, Some(200)), ..record });
+            }
+            _ => {}
+        }
+    }
+
+    /// Takes the grant that a command of this change ended from the ends that were not recorded yet.
+    fn take_end(&mut self, how: EndReason, version: Option<Version>) -> Option<&'a Ended> {
         let is_it =
             |ended: &&Ended| ended.how == how && version.is_none_or(|version| version == ended.version);
-        let Some(index) = self.ended.iter().position(is_it) else { return };
-        let ended = self.ended.remove(index);
-        let event = if how == EndReason::Forced { AuditEvent::Forced } else { AuditEvent::Released };
-        self.record_end(event, origin, ended, reason.map(Reason::as_str));
+        let index = self.ended.iter().position(is_it)?;
+        Some(self.ended.remove(index))
+    }
+
+    /// Records the grant that a command ended. A command that ended none is not recorded. `status` is that of its
+    /// answer, if it is known.
+    fn record_end_by(&mut self, request: &'a PendingRequest, status: Option<u16>) {
+        let (how, version, reason) = match request.asked() {
+            Command::Release(release) => (EndReason::Released, Some(release.version), None),
+            Command::ForceRelease(forced) => (EndReason::Forced, forced.version, forced.reason.as_ref()),
+            Command::DeleteLock { version } => (EndReason::Deleted, *version, None),
+            _ => return,
+        };
+        let Some(ended) = self.take_end(how, version) else { return };
+        self.log.record(&AuditRecord {
+            origin: request.origin.as_deref(),
+            status: status_of(request, status),
+            reason: reason.map(Reason::as_str),
+            ..self.end_of(ended)
+        });
     }
 
     fn record_deletion(&mut self, request: &'a PendingRequest) {
-        let (kind, held) = match request.command {
+        let (kind, held) = match request.asked() {
             Command::DeleteSemaphore => (Kind::Semaphore, None),
-            _ => (Kind::Mutex, self.ended.iter().position(|ended| ended.how == EndReason::Deleted)),
+            _ => (Kind::Mutex, self.take_end(EndReason::Deleted, None)),
         };
-        let held = held.map(|index| self.ended.remove(index));
         self.log.record(&AuditRecord {
             owner: held.map(|held| &held.owner),
             version: held.map(|held| held.version),
             fencing_token: held.map(|held| held.token),
-            status: Some(204),
+            status: status_of(request, Some(204)),
             ..self.new_record(AuditEvent::Deleted, request.origin.as_deref(), kind)
         });
     }
 
     /// Records the answer to an acquire, given at once or after a wait. A grant that existed before is not recorded
-    /// again.
-    fn record_answer(&mut self, caller: RequestCaller<'a>, reply: &Reply) {
+    /// again. `has_failed` says that the caller was answered with an error before.
+    fn record_answer(&mut self, caller: RequestCaller<'a>, reply: &Reply, has_failed: bool) {
+        let status = |usual| Some(if has_failed { FAILED } else { usual });
         match reply {
-            Reply::Granted(view) => self.record_grant(caller, view),
+            Reply::Granted(view) => self.record_grant(caller, view, status(200)),
             Reply::Refused(Refusal::NotGranted(not_granted)) => {
                 let origin = caller.map(|(origin, _)| origin);
                 let reason = match not_granted.reason {
@@ -205,7 +237,7 @@ impl<'a> Recorder<'a> {
                 };
                 self.log.record(&AuditRecord {
                     owner: caller.map(|(_, owner)| owner),
-                    status: Some(423),
+                    status: status(423),
                     reason: Some(reason),
                     ..self.new_record(AuditEvent::Refused, origin, self.kind())
                 });
@@ -214,7 +246,7 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    fn record_grant(&mut self, caller: RequestCaller<'a>, view: &LockView) {
+    fn record_grant(&mut self, caller: RequestCaller<'a>, view: &LockView, status: Option<u16>) {
         let Some(held) = &view.held else { return };
         let Some(index) = self.granted.iter().position(|version| *version == held.version) else { return };
         self.granted.swap_remove(index);
@@ -224,7 +256,7 @@ impl<'a> Recorder<'a> {
             owner: Some(&held.owner),
             version: Some(held.version),
             fencing_token: Some(Token(view.fencing_token.0 + self.change.raised)),
-            status: Some(200),
+            status,
             ..self.new_record(AuditEvent::Granted, caller.map(|(origin, _)| origin), kind)
         });
     }

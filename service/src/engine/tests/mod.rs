@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+mod audited;
 mod blocked;
 mod clock;
 mod crowds;
@@ -49,7 +50,11 @@ impl Replica {
     }
 
     fn with_options(store: &Arc<MemoryStore>, options: EngineOptions) -> Self {
-        let engine = Engine::start(store.clone(), options, AuditLog::off());
+        Self::start(store, options, AuditLog::off())
+    }
+
+    fn start(store: &Arc<MemoryStore>, options: EngineOptions, audit: AuditLog) -> Self {
+        let engine = Engine::start(store.clone(), options, audit);
         let service = LockService::new(engine.clone(), store.clone(), Limits::default());
         Self { service, engine, store: store.clone() }
     }

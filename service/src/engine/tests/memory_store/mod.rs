@@ -49,6 +49,8 @@ pub(super) struct MemoryStore {
     pub(super) is_frozen: AtomicBool,
     /// Whether every write loses its race.
     pub(super) is_contested: AtomicBool,
+    /// Whether the open transaction of a user keeps all guard rows locked.
+    pub(super) keeps_guard_rows: AtomicBool,
     /// Whether no row of a replica can be removed.
     pub(super) keeps_replicas: AtomicBool,
     /// The number of queries for the keys that a replica waits for.
@@ -81,6 +83,7 @@ impl MemoryStore {
             is_black_hole: false.into(),
             is_frozen: false.into(),
             is_contested: false.into(),
+            keeps_guard_rows: false.into(),
             keeps_replicas: false.into(),
             reapings: AtomicU64::new(0),
             count_ms: AtomicU64::new(0),

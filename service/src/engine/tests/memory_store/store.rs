@@ -58,6 +58,13 @@ impl KeyStore for MemoryStore {
         if self.is_contested.load(Ordering::Relaxed) {
             return Ok(Committed { tokens: vec![None; writes.len()], db_time: self.clock() });
         }
+        if self.keeps_guard_rows.load(Ordering::Relaxed)
+            && let [write] = writes.as_slice()
+            && let edits = write.change.guard_edits()
+            && !edits.is_empty()
+        {
+            return Err(StoreError::GuardOpen(edits.iter().map(|edit| edit.slot).collect()));
+        }
         self.meet_fault(writes).await
     }
 
