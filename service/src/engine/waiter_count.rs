@@ -1,4 +1,7 @@
 //! The number of acquires of this replica that wait in queues, and its limits.
+//!
+//! The limit of a tenant falls with the number that all tenants leave free: together they can fill the replica only if there are very
+//! many of them, and none takes from all others the chance to wait.
 
 use std::{
     collections::BTreeSet,
@@ -9,6 +12,9 @@ use std::{
 };
 
 use crate::{SeededMap, domain::Tenant};
+
+/// A tenant may always have this part of all waiters. So few tenants can have reached their limit.
+const SMALL_PART: usize = 64;
 
 /// The number of waiters, with its limits.
 #[derive(Debug)]
@@ -53,10 +59,11 @@ impl WaiterCount {
     /// Counts a new waiter.
     pub(super) fn add(&self, tenant: &Tenant) {
         self.count.fetch_add(1, Ordering::Relaxed);
+        let most = self.most_of_a_tenant();
         let mut tenants = self.tenants();
         let count = tenants.counts.entry(tenant.clone()).or_insert(0);
         *count += 1;
-        if *count == self.most_per_tenant {
+        if *count >= most && !tenants.full.contains(tenant) {
             Arc::make_mut(&mut tenants.full).insert(tenant.clone());
         }
     }
@@ -64,16 +71,29 @@ impl WaiterCount {
     /// Stops counting a waiter that has left.
     pub(super) fn remove(&self, tenant: &Tenant) {
         self.count.fetch_sub(1, Ordering::Relaxed);
+        let most = self.most_of_a_tenant();
         let mut tenants = self.tenants();
-        let Some(count) = tenants.counts.get_mut(tenant) else { return };
+        let Tenants { counts, full } = &mut *tenants;
+        let Some(count) = counts.get_mut(tenant) else { return };
         *count -= 1;
-        let left = *count;
-        if left == 0 {
-            tenants.counts.remove(tenant);
+        if *count == 0 {
+            counts.remove(tenant);
         }
-        if left + 1 == self.most_per_tenant {
-            Arc::make_mut(&mut tenants.full).remove(tenant);
+        let is_full = |tenant: &Tenant| counts.get(tenant).is_some_and(|count| *count >= most);
+        if !full.iter().all(is_full) {
+            Arc::make_mut(full).retain(is_full);
         }
+    }
+
+    /// The number of waiters that a tenant may have now. A tenant alone may have `most_per_tenant`. The more others have, the fewer.
+    fn most_of_a_tenant(&self) -> usize {
+        let for_others = self.most.saturating_sub(self.most_per_tenant);
+        if for_others == 0 {
+            return self.most_per_tenant;
+        }
+        let free = self.most.saturating_sub(self.count());
+        let most = self.most_per_tenant.saturating_mul(free) / for_others;
+        most.max(self.most / SMALL_PART).clamp(1, self.most_per_tenant.max(1))
     }
 
     fn tenants(&self) -> MutexGuard<'_, Tenants> {
@@ -95,11 +115,32 @@ mod tests {
         waiting.add(&one);
         assert!(waiting.full_tenants().contains(&one) && !waiting.is_full());
         waiting.add(&two);
-        assert!(waiting.is_full() && !waiting.full_tenants().contains(&two));
+        assert!(waiting.is_full());
         waiting.remove(&one);
         assert!(waiting.full_tenants().is_empty() && !waiting.is_full());
         waiting.remove(&one);
         waiting.remove(&two);
         assert_eq!((waiting.count(), waiting.tenants().counts.len()), (0, 0));
+    }
+
+    #[test]
+    fn tenants_leave_waiters_to_others_however_many_each_of_them_may_have_alone() {
+        let waiting = WaiterCount::new(1_000, 500);
+        let fill = |tenant: &Tenant| {
+            let mut added = 0;
+            while !waiting.is_full() && !waiting.full_tenants().contains(tenant) {
+                waiting.add(tenant);
+                added += 1;
+            }
+            added
+        };
+        let [one, two, three] = ["one", "two", "three"].map(Tenant::trusted);
+        assert_eq!([&one, &two, &three].map(fill), [500, 250, 125]);
+        (0..400).for_each(|_| waiting.remove(&one));
+        assert_eq!((fill(&three), fill(&one)), (200, 113));
+        for tenant in (0..40).map(|number| Tenant::trusted(&number.to_string())) {
+            fill(&tenant);
+        }
+        assert!(waiting.full_tenants().len() <= SMALL_PART);
     }
 }
