@@ -41,6 +41,7 @@ pub(crate) async fn serve(database: DatabaseArgs, args: ServeArgs) -> Result<(),
     let mut files = Files::default();
     let authentication = security::authentication(&args.security, store.clone(), &mut files).await?;
     let tls = security::tls(&args.security, &mut files)?;
+    let requires_credentials = authentication.is_some();
     let tokens = Tokens::new(store.clone());
     let engine = start_engine(&args, store.clone(), audit.clone()).await?;
     let service = LockService::new(engine.clone(), store, limits(&args));
@@ -70,7 +71,7 @@ pub(crate) async fn serve(database: DatabaseArgs, args: ServeArgs) -> Result<(),
     let drain = engine.drain(grace / 2);
     let max_connections =
         descriptors::max_http_connections(args.max_http_connections, database.max_connections);
-    let options = ServeOptions { max_connections, grace, tls };
+    let options = ServeOptions { max_connections, requires_credentials, grace, tls };
     Box::pin(db_locks_api::serve(listeners, router, options, until_asked_to_stop(), drain)).await;
     audit.flush();
     tracing::info!("stopped");

@@ -4,6 +4,7 @@ mod client_body;
 mod in_flight;
 mod newcomers;
 mod party;
+mod slots;
 mod unconfirmed;
 
 use std::{
@@ -25,6 +26,7 @@ pub(crate) use self::unconfirmed::Unconfirmed;
 pub(super) use self::{
     newcomers::Newcomers,
     party::{GROUPS, LastParty, Party},
+    slots::{Slot, Slots},
 };
 use super::own_room::OwnRoom;
 use crate::auth::ClientCertificate;

@@ -1,4 +1,5 @@
-//! Room in memory that all callers share: for bodies of requests that have arrived in part, and for large answers that are being sent.
+//! Room that all callers share: for bodies of requests that have arrived in part, for large answers that are being sent, and for
+//! connections.
 //!
 //! A tenant may take at most as much as it leaves free, so one that takes all that it may gets half of the room, two of them get two
 //! thirds, and so on. Others always find room. An address may take at most four times as much as it leaves free: without authentication a
@@ -13,15 +14,20 @@ use std::{
 use db_locks_service::domain::Tenant;
 
 /// Somebody who takes room.
+pub(crate) trait Taker: Clone + Ord {
+    /// The most units that it may have while `free` units are left.
+    fn most(&self, free: usize) -> usize;
+}
+
+/// The caller of a request.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Taker {
+pub(crate) enum Caller {
     Tenant(Tenant),
     Address(IpAddr),
 }
 
-impl Taker {
-    /// The most units that it may have while `free` units are left.
-    const fn most(&self, free: usize) -> usize {
+impl Taker for Caller {
+    fn most(&self, free: usize) -> usize {
         match self {
             Self::Tenant(_) => free,
             Self::Address(_) => 4 * free,
@@ -29,30 +35,63 @@ impl Taker {
     }
 }
 
-/// Room that all callers share, in units.
-#[derive(Debug, Clone)]
-pub(crate) struct SharedRoom(Arc<Mutex<State>>);
+/// Room that all takers share, in units.
+#[derive(Debug)]
+pub(crate) struct SharedRoom<T: Taker = Caller>(Arc<Mutex<State<T>>>);
+
+impl<T: Taker> Clone for SharedRoom<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
 
 #[derive(Debug)]
-struct State {
+struct State<T> {
     free: usize,
     /// The units that each one has. Those without any are not in the map, so the room bounds it.
-    taken: BTreeMap<Taker, usize>,
+    taken: BTreeMap<T, usize>,
+}
+
+impl<T: Taker> State<T> {
+    /// Notes that these take more units.
+    fn give(&mut self, takers: &[Option<T>], units: usize) {
+        for taker in takers.iter().flatten() {
+            *self.taken.entry(taker.clone()).or_default() += units;
+        }
+    }
+
+    /// Notes that these have given units back.
+    fn take_back(&mut self, takers: &[Option<T>], units: usize) {
+        for taker in takers.iter().flatten() {
+            if let Some(taken) = self.taken.get_mut(taker) {
+                *taken -= units;
+                if *taken == 0 {
+                    self.taken.remove(taker);
+                }
+            }
+        }
+    }
 }
 
 impl SharedRoom {
+    /// The share of a request or an answer, which has no room yet.
+    pub(crate) fn share(&self, tenant: Option<&Tenant>, address: Option<IpAddr>) -> Share {
+        self.share_of([tenant.cloned().map(Caller::Tenant), address.map(Caller::Address)])
+    }
+}
+
+impl<T: Taker> SharedRoom<T> {
     /// Room of this many units.
     pub(crate) fn new(units: usize) -> Self {
         Self(Arc::new(Mutex::new(State { free: units, taken: BTreeMap::new() })))
     }
 
-    /// The share of a request or an answer, which has no room yet.
-    pub(crate) fn share(&self, tenant: Option<&Tenant>, address: Option<IpAddr>) -> Share {
-        let takers = [tenant.cloned().map(Taker::Tenant), address.map(Taker::Address)];
+    /// A share that counts for all of these takers, and has no room yet.
+    pub(crate) fn share_of(&self, takers: [Option<T>; 2]) -> Share<T> {
         Share { room: self.clone(), takers, units: 0 }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, State<T>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -63,15 +102,15 @@ impl SharedRoom {
     }
 }
 
-/// The share of one request or answer. It is given back on drop.
+/// The share of one request, answer or connection. It is given back on drop.
 #[derive(Debug)]
-pub(crate) struct Share {
-    room: SharedRoom,
-    takers: [Option<Taker>; 2],
+pub(crate) struct Share<T: Taker = Caller> {
+    room: SharedRoom<T>,
+    takers: [Option<T>; 2],
     units: usize,
 }
 
-impl Share {
+impl<T: Taker> Share<T> {
     /// Takes more room, so that the share has at least this many units. Returns whether there is so much room.
     #[must_use]
     pub(crate) fn grow_to(&mut self, units: usize) -> bool {
@@ -82,34 +121,34 @@ impl Share {
         let mut state = self.room.state();
         let Some(free) = state.free.checked_sub(more) else { return false };
         let has_too_much =
-            |taker: &Taker| state.taken.get(taker).copied().unwrap_or_default() + more > taker.most(free);
+            |taker: &T| state.taken.get(taker).copied().unwrap_or_default() + more > taker.most(free);
         if self.takers.iter().flatten().any(has_too_much) {
             return false;
         }
         state.free = free;
-        for taker in self.takers.iter().flatten() {
-            *state.taken.entry(taker.clone()).or_default() += more;
-        }
+        state.give(&self.takers, more);
         self.units += more;
         true
     }
+
+    /// Counts for other takers from now on, however much room they have.
+    pub(crate) fn belong_to(&mut self, takers: [Option<T>; 2]) {
+        let mut state = self.room.state();
+        state.take_back(&self.takers, self.units);
+        state.give(&takers, self.units);
+        drop(state);
+        self.takers = takers;
+    }
 }
 
-impl Drop for Share {
+impl<T: Taker> Drop for Share<T> {
     fn drop(&mut self) {
         if self.units == 0 {
             return;
         }
         let mut state = self.room.state();
         state.free += self.units;
-        for taker in self.takers.iter().flatten() {
-            if let Some(taken) = state.taken.get_mut(taker) {
-                *taken -= self.units;
-                if *taken == 0 {
-                    state.taken.remove(taker);
-                }
-            }
-        }
+        state.take_back(&self.takers, self.units);
     }
 }
 

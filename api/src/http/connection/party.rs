@@ -4,14 +4,14 @@ use std::{
     hash::BuildHasher,
     net::IpAddr,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
 };
 
 use db_locks_service::access::Identity;
 
-use super::Newcomers;
+use super::{Newcomers, Slot};
 use crate::http::own_room::network_of;
 
 /// The number of parties of clients without a valid credential. Those that have work share as much as one tenant has.
@@ -52,6 +52,11 @@ impl Party {
         Self(self.0 | NEWCOMERS)
     }
 
+    /// The party of the same clients once they are no newcomers.
+    pub(super) const fn settled(self) -> Self {
+        Self(self.0 & !NEWCOMERS)
+    }
+
     /// Whether these are connections without a first request.
     pub(in crate::http) const fn are_newcomers(self) -> bool {
         self.0 & NEWCOMERS != 0
@@ -89,6 +94,8 @@ pub(in crate::http) struct LastParty {
     /// The party without a valid credential.
     unknown: Party,
     newcomers: Arc<Newcomers>,
+    /// The slot of the connection.
+    slot: Weak<Slot>,
 }
 
 impl LastParty {
@@ -97,7 +104,18 @@ impl LastParty {
         let address = network_of(peer);
         let unknown = newcomers.unknown(address);
         let party = newcomers.tenant(address).unwrap_or(unknown).newcomers();
-        Self { party: AtomicU64::new(party.0), address, unknown, newcomers: Arc::clone(newcomers) }
+        Self {
+            party: AtomicU64::new(party.0),
+            address,
+            unknown,
+            newcomers: Arc::clone(newcomers),
+            slot: Weak::new(),
+        }
+    }
+
+    /// Sets the slot of the connection, which counts for the party of its first valid credential.
+    pub(in crate::http) fn set_slot(&mut self, slot: &Arc<Slot>) {
+        self.slot = Arc::downgrade(slot);
     }
 
     /// The party of clients without a valid credential from this address.
@@ -112,8 +130,14 @@ impl LastParty {
     /// Notes a valid credential.
     pub(super) fn set(&self, bearer: &Identity) {
         let party = self.newcomers.party_of(bearer);
-        if self.party.swap(party.0, Ordering::Relaxed) != party.0 {
+        let before = Party(self.party.swap(party.0, Ordering::Relaxed));
+        if before != party {
             self.newcomers.remember(self.address, party);
+        }
+        if (before.are_newcomers() || before.group().is_some())
+            && let Some(slot) = self.slot.upgrade()
+        {
+            slot.set_tenant(party);
         }
     }
 

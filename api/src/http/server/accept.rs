@@ -1,17 +1,20 @@
 //! Accepts connections, and survives errors.
 
-use std::{convert::Infallible, io, net::SocketAddr, panic::resume_unwind, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, panic::resume_unwind, time::Duration};
 
 use db_locks_service::LogLimit;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::watch,
     task::JoinSet,
 };
 
 use super::{HttpService, Protocols, client, refuse::Refuser, turns::poll_everything_else};
-use crate::http::{connection::Phase, metrics::ConnectionMetrics};
+use crate::http::{
+    connection::{LastParty, Phase, Slots},
+    metrics::ConnectionMetrics,
+};
 
 /// The idle time before a keepalive probe, to which up to [`KEEPALIVE_SPREAD`] seconds are added, by the peer's port. Thousands of
 /// peers that connected at once must not be probed at once: answers in one burst get lost, and living peers would count as gone.
@@ -37,8 +40,7 @@ pub(super) struct Acceptor<S> {
     pub(super) service: S,
     /// Each connection holds a receiver until it ends.
     pub(super) phase: watch::Sender<Phase>,
-    /// One permit for each connection.
-    pub(super) slots: Arc<Semaphore>,
+    pub(super) slots: Slots,
     pub(super) refuser: Refuser,
     pub(super) metrics: ConnectionMetrics,
 }
@@ -63,9 +65,13 @@ impl<S: HttpService> Acceptor<S> {
     }
 
     fn admit(&self, tcp: TcpStream, peer: SocketAddr, on_loopback: bool) {
-        let Ok(slot) = self.slots.clone().try_acquire_owned() else {
+        let mut party = LastParty::of_newcomer(peer.ip(), self.protocols.turns.newcomers());
+        let Some(slot) = self.slots.take(party.get(), peer.ip()) else {
             if let Some(left_out) = TOO_MANY.pass() {
-                tracing::warn!(left_out, "as many connections are open as may be; new ones are refused");
+                tracing::warn!(
+                    left_out,
+                    "as many connections are open as may be, or as these clients may have; new ones are refused"
+                );
             }
             self.metrics.refused();
             return self.refuser.refuse(tcp);
@@ -75,11 +81,12 @@ impl<S: HttpService> Acceptor<S> {
             tracing::debug!(error = &error as &dyn std::error::Error, %peer, "a socket could not be tuned");
         }
         let (protocols, service) = (self.protocols.clone(), self.service.clone());
+        party.set_slot(&slot);
         let counted = (slot, self.metrics.opened());
         // Panics of handlers become answers. A panic elsewhere ends only this connection.
         tokio::spawn(client::serve(
             protocols,
-            (tcp, peer),
+            (tcp, peer, party),
             on_loopback,
             service,
             self.phase.subscribe(),
@@ -131,7 +138,10 @@ async fn pause_after(error: &io::Error) {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
-    use std::future::{Ready, ready};
+    use std::{
+        future::{Ready, ready},
+        sync::Arc,
+    };
 
     use axum::{http::Request, response::Response};
     use tokio::task::yield_now;
@@ -156,7 +166,7 @@ mod tests {
             protocols: Protocols { http1, tls: None, memory: Arc::default(), turns },
             service: tower::service_fn(answer),
             phase: watch::channel(Phase::Serving).0,
-            slots: Arc::new(Semaphore::new(CLIENTS)),
+            slots: Slots::new(CLIENTS, false),
             refuser: Refuser::default(),
             metrics: ConnectionMetrics::new(CLIENTS),
         };
@@ -164,7 +174,7 @@ mod tests {
         let mut left = CLIENTS;
         while left > 0 {
             yield_now().await;
-            let now = acceptor.slots.available_permits();
+            let now = acceptor.slots.free();
             assert!(left - now <= IN_A_ROW, "{} were accepted in a row", left - now);
             left = now;
         }

@@ -9,10 +9,7 @@ use std::{
 
 use futures_util::{FutureExt, StreamExt};
 use hyper_util::rt::TokioIo;
-use tokio::{
-    net::TcpStream,
-    sync::{OwnedSemaphorePermit, watch},
-};
+use tokio::{net::TcpStream, sync::watch};
 
 use super::{
     HttpService, Protocols,
@@ -26,7 +23,7 @@ use super::{
     turns::{Busy, Work},
 };
 use crate::http::{
-    connection::{Connection, LastParty, Phase},
+    connection::{Connection, LastParty, Phase, Slot},
     metrics::OpenConnection,
 };
 
@@ -36,17 +33,16 @@ const STREAMS_OF_REQUEST: usize = 4;
 /// Serves a connection to its end.
 pub(super) async fn serve<S: HttpService>(
     protocols: Protocols,
-    (tcp, peer): (TcpStream, SocketAddr),
+    (tcp, peer, party): (TcpStream, SocketAddr, LastParty),
     on_loopback: bool,
     service: S,
     phase: watch::Receiver<Phase>,
-    _counted: (OwnedSemaphorePermit, OpenConnection),
+    _counted: (Arc<Slot>, OpenConnection),
 ) {
     // Before the handshake: they must not be newer than those that verify the certificate.
     let authorities = protocols.tls.as_deref().map(Tls::authorities);
     let mut ending = Ending::new(phase);
     let work = Work::default();
-    let party = LastParty::of_newcomer(peer.ip(), protocols.turns.newcomers());
     let start = tokio::time::timeout(
         FIRST_HEAD_TIMEOUT,
         protocol::detect(tcp, protocols.tls.as_deref(), &protocols.turns, (party.get(), &work)),

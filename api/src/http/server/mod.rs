@@ -34,12 +34,7 @@ use hyper::{
     Request,
     server::conn::{http1, http2},
 };
-use tokio::{
-    net::TcpListener,
-    runtime::Handle,
-    sync::{Semaphore, watch},
-    time::Instant,
-};
+use tokio::{net::TcpListener, runtime::Handle, sync::watch, time::Instant};
 use tower::Service;
 
 pub use self::tls::{Tls, TlsError};
@@ -47,7 +42,7 @@ use self::{
     accept::Acceptor, connection_memory::ConnectionMemory, refuse::Refuser, streams::Spawner, turns::Turns,
 };
 use crate::http::{
-    connection::{ClientBody, Phase},
+    connection::{ClientBody, Phase, Slots},
     metrics::ConnectionMetrics,
 };
 
@@ -91,6 +86,8 @@ pub(super) struct Protocols {
 pub struct ServeOptions {
     /// The most connections at a time.
     pub max_connections: usize,
+    /// Whether requests need a credential. Then clients that have shown none leave connections to others, as do tenants.
+    pub requires_credentials: bool,
     /// The time limit for a shutdown. During the first half, kept connections get one more answer. Then idle connections are
     /// closed.
     pub grace: Duration,
@@ -126,7 +123,7 @@ pub async fn serve<S>(
         },
         service,
         phase,
-        slots: Arc::new(Semaphore::new(options.max_connections.min(Semaphore::MAX_PERMITS))),
+        slots: Slots::new(options.max_connections, options.requires_credentials),
         refuser: Refuser::default(),
         metrics: ConnectionMetrics::new(options.max_connections),
     };

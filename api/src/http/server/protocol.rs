@@ -2,6 +2,7 @@
 
 use std::{io, time::Duration};
 
+use futures_util::FutureExt;
 use tokio::{net::TcpStream, time::sleep};
 
 use super::{
@@ -35,17 +36,33 @@ pub(super) async fn detect(
     turns: &Turns,
     (party, work): (Party, &Work),
 ) -> io::Result<(Transport, Protocol)> {
-    let Some(tls) = tls else {
-        let protocol = turns.begin(PLAIN_START, (party, work), by_first_bytes(&tcp)).await?;
-        return Ok((Transport::Plain(tcp), protocol));
-    };
     // Without a byte there is nothing to do in a turn.
     tcp.readable().await?;
+    let is_gone = || io::Error::from(io::ErrorKind::ConnectionAborted);
+    let first = Some(turns.first(party, until_gone(&tcp, tls.is_some())).await.ok_or_else(is_gone)?);
+    let Some(tls) = tls else {
+        let protocol = turns.begin(PLAIN_START, (party, work), first, by_first_bytes(&tcp)).await?;
+        return Ok((Transport::Plain(tcp), protocol));
+    };
     let socket = TlsSocket::new(tcp, work.clone());
-    let stream = turns.begin(TLS_START, (party, work), tls.acceptor().accept(socket)).await?;
+    let stream = turns.begin(TLS_START, (party, work), first, tls.acceptor().accept(socket)).await?;
     let is_h2 = stream.get_ref().1.alpn_protocol() == Some(H2);
     let protocol = if is_h2 { Protocol::Http2 } else { Protocol::Http1 };
     Ok((Transport::Tls(Box::new(stream)), protocol))
+}
+
+/// Completes when the client has closed the connection, so that the slot of the connection is free at once, and not after its turn.
+/// A client without TLS may have sent a request before.
+async fn until_gone(tcp: &TcpStream, is_tls: bool) {
+    // On Linux the end of reading completes this wait, too, and nothing else does.
+    #[cfg(target_os = "linux")]
+    let _ = tcp.ready(tokio::io::Interest::PRIORITY).await;
+    #[cfg(not(target_os = "linux"))]
+    std::future::pending::<()>().await;
+    let has_sent = || matches!(tcp.peek(&mut [0]).now_or_never(), Some(Ok(1)));
+    if !is_tls && has_sent() {
+        std::future::pending::<()>().await;
+    }
 }
 
 async fn by_first_bytes(tcp: &TcpStream) -> io::Result<Protocol> {
@@ -137,5 +154,33 @@ mod tests {
             done = now;
         }
         assert!(join_all(detected).await.into_iter().all(Result::unwrap));
+    }
+
+    /// Otherwise clients that connect and close at once could take all slots.
+    #[tokio::test]
+    async fn a_connection_that_its_client_has_closed_waits_for_no_turn() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let turns = Turns::new(1);
+        let _taken = turns.first(Party::UNKNOWN, std::future::pending::<()>()).await;
+        let tls = Arc::new(Tls::with_resolver(Arc::new(Handshakes::default())).unwrap());
+        for (sent, tls, is_gone) in [
+            (&b""[..], None, true),
+            (b"GET", None, false),
+            (b"", Some(&*tls), true),
+            (b"GET", Some(&*tls), true),
+        ] {
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (tcp, _) = listener.accept().await.unwrap();
+            let work = Work::default();
+            let mut detected = std::pin::pin!(detect(tcp, tls, &turns, (Party::UNKNOWN, &work)));
+            assert!(detected.as_mut().now_or_never().is_none());
+            client.write_all(sent).await.unwrap();
+            drop(client);
+            let ended = tokio::time::timeout(
+                std::time::Duration::from_millis(if is_gone { 10_000 } else { 100 }),
+                detected,
+            );
+            assert_eq!(ended.await.is_ok(), is_gone, "{sent:?}");
+        }
     }
 }

@@ -163,7 +163,7 @@ mod tests {
         let (mut read, mut turns_taken) = (0, 0);
         while read < sent.len() {
             socket.tcp().readable().await.unwrap();
-            let turn = turns.begin(1, (Party::UNKNOWN, &work), async {
+            let turn = turns.begin(1, (Party::UNKNOWN, &work), None, async {
                 let mut cx = Context::from_waker(noop_waker_ref());
                 let mut of_turn = 0;
                 loop {

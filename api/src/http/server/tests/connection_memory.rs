@@ -3,9 +3,12 @@
 use std::future::pending;
 
 use super::*;
-use crate::http::server::{
-    client,
-    connection_memory::{RequestMemory, STREAM_BYTES},
+use crate::http::{
+    connection::LastParty,
+    server::{
+        client,
+        connection_memory::{RequestMemory, STREAM_BYTES},
+    },
 };
 
 const ANSWERS: usize = 10;
@@ -29,11 +32,12 @@ fn answer(path: &str) -> Response {
 async fn accepted() -> (TcpStream, Arc<ConnectionMemory>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    let accepted = listener.accept().await.unwrap();
+    let (accepted, peer) = listener.accept().await.unwrap();
     let memory = Arc::<ConnectionMemory>::default();
     let protocols =
         Protocols { http1: http1(), tls: None, memory: Arc::clone(&memory), turns: Turns::new(1) };
-    let slot = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+    let party = LastParty::of_newcomer(peer.ip(), &Arc::default());
+    let slot = Slots::new(1, false).take(party.get(), peer.ip()).unwrap();
     let counted = (slot, ConnectionMetrics::new(1).opened());
     let (phase, phases) = watch::channel(Phase::Serving);
     let service = tower::service_fn(|request: Request<ClientBody>| {
@@ -47,7 +51,7 @@ async fn accepted() -> (TcpStream, Arc<ConnectionMemory>) {
         })
     });
     tokio::spawn(async move {
-        client::serve(protocols, accepted, false, service, phases, counted).await;
+        client::serve(protocols, (accepted, peer, party), false, service, phases, counted).await;
         drop(phase);
     });
     (stream, memory)

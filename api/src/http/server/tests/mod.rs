@@ -67,7 +67,8 @@ impl axum::body::HttpBody for LargeBody {
 
 impl Server {
     async fn start(grace: Duration) -> Self {
-        Self::start_with(ServeOptions { max_connections: 100, grace, tls: None }).await
+        Self::start_with(ServeOptions { max_connections: 100, requires_credentials: false, grace, tls: None })
+            .await
     }
 
     async fn start_with(options: ServeOptions) -> Self {

@@ -113,7 +113,13 @@ async fn a_connection_that_sends_no_head_is_closed() {
 
 #[tokio::test]
 async fn more_connections_than_may_be_are_answered_503() {
-    let server = Server::start_with(ServeOptions { max_connections: 1, grace: DEADLINE, tls: None }).await;
+    let server = Server::start_with(ServeOptions {
+        max_connections: 1,
+        requires_credentials: false,
+        grace: DEADLINE,
+        tls: None,
+    })
+    .await;
     let mut first = server.send(NOW).await;
     answer(&mut first, "now").await;
     let refused = rest(server.send(NOW).await).await;

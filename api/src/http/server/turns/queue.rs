@@ -91,7 +91,7 @@ impl Queue {
 
 /// A turn. It ends when it is dropped.
 #[derive(Debug)]
-pub(super) struct Permit {
+pub(in crate::http::server) struct Permit {
     queue: Arc<Queue>,
     party: Party,
     /// The number of requests that take as long as the turn.

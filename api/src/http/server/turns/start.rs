@@ -2,7 +2,7 @@
 
 use std::{future::poll_fn, pin::pin, sync::atomic::Ordering, task::ready};
 
-use super::{Turns, Work, line::IN_A_ROW};
+use super::{Turns, Work, line::IN_A_ROW, queue::Permit};
 use crate::http::connection::Party;
 
 /// The requests that take as long as the beginning of a connection without TLS.
@@ -11,19 +11,34 @@ pub(in crate::http::server) const PLAIN_START: usize = 1;
 pub(in crate::http::server) const TLS_START: usize = IN_A_ROW;
 
 impl Turns {
-    /// Runs the beginning of a connection, which is polled in turns that take as long as this number of requests, or as their `work` if
-    /// that is more. A turn is over when the client has to send something, so nobody waits for the network of another client.
+    /// Waits for the first turn of a connection that begins; `None` if its client is `gone` before.
+    pub(in crate::http::server) async fn first(&self, party: Party, gone: impl Future) -> Option<Permit> {
+        let place = (party, self.time.load(Ordering::Relaxed));
+        let mut entering = None;
+        tokio::select! {
+            biased;
+            turn = poll_fn(|cx| self.new.poll_enter(&mut entering, place, cx)) => Some(turn),
+            _ = gone => None,
+        }
+    }
+
+    /// Runs the beginning of a connection, whose `first` turn may have come already. It is polled in turns that take as long as this
+    /// number of requests, or as their `work` if that is more. A turn is over when the client has to send something, so nobody waits for the network of another client.
     pub(in crate::http::server) async fn begin<F: Future>(
         &self,
         requests: usize,
         (party, work): (Party, &Work),
+        mut first: Option<Permit>,
         beginning: F,
     ) -> F::Output {
         let mut beginning = pin!(beginning);
         let mut entering = None;
         let mut last = self.time.load(Ordering::Relaxed);
         poll_fn(|cx| {
-            let mut turn = ready!(self.new.poll_enter(&mut entering, (party, last), cx));
+            let mut turn = match first.take() {
+                Some(first) => first,
+                None => ready!(self.new.poll_enter(&mut entering, (party, last), cx)),
+            };
             let polled = beginning.as_mut().poll(cx);
             turn.cost = requests.max(work.requests());
             self.new.answered(turn.cost, true);
@@ -40,7 +55,10 @@ impl Turns {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
-    use std::sync::{Arc, atomic::AtomicUsize};
+    use std::{
+        future::{pending, ready},
+        sync::{Arc, atomic::AtomicUsize},
+    };
 
     use futures_util::{future::join_all, task::noop_waker_ref};
     use tokio::task::yield_now;
@@ -63,7 +81,7 @@ mod tests {
                         yield_now().await;
                     }
                 };
-                turns.begin(requests, (Party::UNKNOWN, &Work::default()), step).await;
+                turns.begin(requests, (Party::UNKNOWN, &Work::default()), None, step).await;
             })
         };
         let connections: Vec<_> = (0..CONNECTIONS).map(begin).collect();
@@ -101,7 +119,7 @@ mod tests {
                     yield_now().await;
                     steps.fetch_add(1, Ordering::Relaxed)
                 };
-                turns.begin(PLAIN_START, (party, &Work::default()), step).await
+                turns.begin(PLAIN_START, (party, &Work::default()), None, step).await
             })
         };
         let unknown: Vec<_> = (0..CONNECTIONS).map(|_| begin(Party::UNKNOWN)).collect();
@@ -115,8 +133,17 @@ mod tests {
         let turns = Turns::new(1);
         let mut cx = std::task::Context::from_waker(noop_waker_ref());
         let work = Work::default();
-        let mut silent = pin!(turns.begin(TLS_START, (Party::UNKNOWN, &work), std::future::pending::<()>()));
+        let mut silent = pin!(turns.begin(TLS_START, (Party::UNKNOWN, &work), None, pending::<()>()));
         assert!(silent.as_mut().poll(&mut cx).is_pending());
-        turns.begin(TLS_START, (Party::UNKNOWN, &work), async {}).await;
+        turns.begin(TLS_START, (Party::UNKNOWN, &work), None, async {}).await;
+    }
+
+    #[tokio::test]
+    async fn a_client_that_is_gone_waits_for_no_turn() {
+        let turns = Turns::new(1);
+        let taken = turns.first(Party::UNKNOWN, pending::<()>()).await.unwrap();
+        assert!(turns.first(Party::UNKNOWN, ready(())).await.is_none());
+        drop(taken);
+        assert!(turns.first(Party::UNKNOWN, ready(())).await.is_some());
     }
 }

@@ -1,0 +1,135 @@
+//! Slots for connections: all clients share as many as may be open.
+//!
+//! Where credentials are required, clients that have shown none leave a quarter of the slots to others, and a tenant leaves an eighth.
+//! So nobody can keep all others from connecting.
+
+use std::{
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use super::Party;
+use crate::http::{
+    own_room::network_of,
+    shared_room::{Share, SharedRoom, Taker},
+};
+
+/// Somebody who takes slots.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Client {
+    /// A tenant: connections with its credentials, and new ones from addresses of its clients.
+    Tenant(Party),
+    /// All other connections together: those without a valid credential so far.
+    Unknown,
+    /// Those of them that come from one network.
+    UnknownFrom(IpAddr),
+}
+
+impl Taker for Client {
+    fn most(&self, free: usize) -> usize {
+        let most = match self {
+            Self::Tenant(_) => 7 * free,
+            Self::Unknown => 3 * free,
+            Self::UnknownFrom(_) => free,
+        };
+        most.max(1)
+    }
+}
+
+/// The slots for connections.
+#[derive(Debug, Clone)]
+pub(in crate::http) struct Slots {
+    room: SharedRoom<Client>,
+    /// Whether credentials are required. Otherwise nobody can be distinguished.
+    by_client: bool,
+}
+
+impl Slots {
+    /// This many slots.
+    pub(in crate::http) fn new(slots: usize, by_client: bool) -> Self {
+        Self { room: SharedRoom::new(slots), by_client }
+    }
+
+    /// Takes a slot for a new connection of a client with this address; `None` if it must not have one.
+    pub(in crate::http) fn take(&self, party: Party, peer: IpAddr) -> Option<Arc<Slot>> {
+        let of_unknown = || [Client::Unknown, Client::UnknownFrom(network_of(peer))].map(Some);
+        let takers = match party.group() {
+            _ if !self.by_client => [None, None],
+            None => [Some(Client::Tenant(party.settled())), None],
+            Some(_) => of_unknown(),
+        };
+        let mut share = self.room.share_of(takers);
+        share.grow_to(1).then(|| Arc::new(Slot { share: Mutex::new(share), by_client: self.by_client }))
+    }
+
+    /// The number of free slots.
+    #[cfg(test)]
+    pub(in crate::http) fn free(&self) -> usize {
+        self.room.free()
+    }
+}
+
+/// The slot of a connection. It is free again on drop.
+#[derive(Debug)]
+pub(in crate::http) struct Slot {
+    share: Mutex<Share<Client>>,
+    by_client: bool,
+}
+
+impl Slot {
+    /// Notes whose valid credential the connection has. It keeps its slot, however many this tenant has.
+    pub(super) fn set_tenant(&self, party: Party) {
+        if self.by_client {
+            let mut share = self.share.lock().unwrap_or_else(PoisonError::into_inner);
+            share.belong_to([Some(Client::Tenant(party)), None]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn from(number: u32) -> IpAddr {
+        Ipv4Addr::from_bits(number).into()
+    }
+
+    /// Takes as many slots as this client gets.
+    fn fill(slots: &Slots, party: Party, peer: u32) -> Vec<Arc<Slot>> {
+        std::iter::from_fn(|| slots.take(party, from(peer))).collect()
+    }
+
+    #[test]
+    fn clients_without_a_credential_leave_slots_to_each_other_and_to_tenants() {
+        let slots = Slots::new(1_000, true);
+        let (unknown, tenant) = (Party::newcomers_for_test(), Party::for_test(1).newcomers());
+        let flood = fill(&slots, unknown, 1);
+        assert_eq!(flood.len(), 500);
+        assert!(slots.take(unknown, from(2)).is_some(), "another address");
+        let others: Vec<_> = (2..1_000).flat_map(|peer| fill(&slots, unknown, peer)).collect();
+        assert_eq!(flood.len() + others.len(), 750);
+        let of_tenant = fill(&slots, tenant, 1);
+        assert_eq!(of_tenant.len(), 218);
+        assert!(slots.take(Party::for_test(2).newcomers(), from(1)).is_some(), "another tenant");
+        drop((flood, others, of_tenant));
+        assert_eq!(slots.free(), 1_000);
+    }
+
+    #[test]
+    fn a_connection_with_a_credential_counts_for_its_tenant() {
+        let slots = Slots::new(8, true);
+        let unknown = Party::newcomers_for_test();
+        let connections = fill(&slots, unknown, 1);
+        assert_eq!((connections.len(), slots.take(unknown, from(1)).is_some()), (4, false));
+        connections.iter().for_each(|slot| slot.set_tenant(Party::for_test(1)));
+        assert_eq!(fill(&slots, unknown, 1).len(), 2);
+    }
+
+    #[test]
+    fn without_credentials_a_client_may_take_all_slots() {
+        let slots = Slots::new(8, false);
+        assert_eq!(fill(&slots, Party::newcomers_for_test(), 1).len(), 8);
+    }
+}
