@@ -12,7 +12,7 @@ use super::{Extra, Problem};
 /// One error of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct FieldError {
-    /// The wrong field, query parameter or header. `key` stands for the key in the path, `body` for the whole body.
+    /// The wrong field, query parameter or header. `key` stands for the key in the path, `body` for all fields, `query` for all parameters.
     #[schema(example = "lease_duration_ms")]
     pub(crate) field: String,
     /// What is wrong with the field.

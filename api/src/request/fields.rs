@@ -7,11 +7,13 @@ use db_locks_service::access::Role;
 use super::{
     errors::{Errors, MOST_ERRORS},
     members::{Member, Members, Text},
-    nearest::{NameKind, unknown_name},
+    nearest::{NameKind, unknown_names},
 };
 
 /// Numbers beyond 2^53 are not exact in every JSON reader; no field needs them.
 const LARGEST_EXACT: f64 = 9_007_199_254_740_992.0;
+
+const TOO_MANY_MEMBERS: &str = "must have at most 100 members";
 
 /// The fields of a body that is being read.
 #[derive(Debug)]
@@ -26,13 +28,18 @@ impl<'a> Fields<'a> {
     /// Reads a body into fields. An empty body has none. A body that is not an object is an error.
     pub(crate) fn parse(body: &'a [u8], errors: &'a mut Errors) -> Self {
         let members = if body.is_empty() { Members::default() } else { parse(body, errors) };
+        if members.are_more {
+            errors.add("body", TOO_MANY_MEMBERS);
+        }
         Self { members, errors, asked: None }
     }
 
     /// The names of all fields that `read` reads.
-    pub(super) fn known_to(body: &[u8], read: impl FnOnce(&mut Fields<'_>)) -> Vec<String> {
+    ///
+    /// It reads the same fields of each body, so an empty one shows them.
+    pub(super) fn known_to(read: impl FnOnce(&mut Fields<'_>)) -> Vec<String> {
         let mut errors = Errors::default();
-        let mut fields = Fields { asked: Some(Vec::new()), ..Fields::parse(body, &mut errors) };
+        let mut fields = Fields { asked: Some(Vec::new()), ..Fields::parse(&[], &mut errors) };
         read(&mut fields);
         fields.asked.unwrap_or_default()
     }
@@ -97,19 +104,20 @@ impl<'a> Fields<'a> {
 
     /// Whether a field is present and not null.
     pub(crate) fn is_given(&self, name: &str) -> bool {
-        self.members.0.iter().any(|member| member.name == name && member.value != "null")
+        self.members.all.iter().any(|member| member.name == name && member.value != "null")
     }
 
     /// Notes all unknown members as errors. `names` is called only if there are any.
     pub(super) fn finish(self, known: impl FnOnce() -> Vec<String>) {
-        let mut unknown = self.members.0.iter().filter(|member| !member.known).peekable();
+        let mut unknown = self.members.all.iter().filter(|member| !member.known).peekable();
         if unknown.peek().is_none() {
             return;
         }
         let known = known();
         let known: Vec<_> = known.iter().map(String::as_str).collect();
-        for member in unknown.take(MOST_ERRORS) {
-            self.errors.add(&member.name, unknown_name(NameKind::Field, &member.name, &known));
+        let names = unknown.take(MOST_ERRORS).map(|member| &*member.name);
+        for (name, reason) in unknown_names(NameKind::Field, names, &known) {
+            self.errors.add(name, reason);
         }
     }
 
@@ -131,7 +139,7 @@ impl<'a> Fields<'a> {
         }
         let mut first: Option<&'a str> = None;
         let mut duplicate = false;
-        for Member { value, known, .. } in self.members.0.iter_mut().filter(|member| member.name == name) {
+        for Member { value, known, .. } in self.members.all.iter_mut().filter(|member| member.name == name) {
             *known = true;
             duplicate |= first.is_some();
             first = first.or(Some(*value));
@@ -196,6 +204,7 @@ fn whole_number(text: &str) -> ParsedInteger {
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 pub(super) mod tests {
     use super::*;
+    use crate::request::members::MOST_MEMBERS;
 
     /// Reads a body; `owner` is the field that it is said to have.
     pub(in super::super) fn with<T>(body: &str, read: impl FnOnce(&mut Fields<'_>) -> T) -> (T, Errors) {
@@ -259,6 +268,19 @@ pub(super) mod tests {
         );
         let (_, errors) = with(r#"{"\u006fwner":"a","owner":null}"#, |fields| fields.owner("owner"));
         assert_eq!(errors.pairs(), [("owner", "is given more than once")]);
+    }
+
+    /// Each field is looked for among all members.
+    #[test]
+    fn further_members_are_not_read() {
+        for (others, is_read) in [(MOST_MEMBERS - 1, true), (MOST_MEMBERS, false)] {
+            let body = format!("{{{}\"n\":7}}", "\"a\":0,".repeat(others));
+            let (n, errors) = with(&body, |fields| fields.integer("n", 1, 9));
+            let is_refused = errors.pairs().contains(&("body", TOO_MANY_MEMBERS));
+            assert_eq!((n.is_some(), is_refused), (is_read, !is_read), "{others}");
+        }
+        let ((), errors) = with(&format!("{{{}", "\"a\":0,".repeat(2 * MOST_MEMBERS)), |_| ());
+        assert!(errors.pairs()[0].1.starts_with("is not valid JSON"), "{:?}", errors.pairs());
     }
 
     #[test]

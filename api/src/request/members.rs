@@ -7,9 +7,12 @@ use std::{borrow::Cow, fmt};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{MapAccess, Visitor},
+    de::{IgnoredAny, MapAccess, Visitor},
 };
 use serde_json::value::RawValue;
+
+/// The most members of a body. Each field of a request is looked for among all of them, and no request has nearly as many fields.
+pub(super) const MOST_MEMBERS: usize = 100;
 
 /// A member of an object.
 #[derive(Debug)]
@@ -22,9 +25,14 @@ pub(super) struct Member<'a> {
     pub(super) known: bool,
 }
 
-/// The members of an object in their order, duplicates included.
+/// The members of an object.
 #[derive(Debug, Default)]
-pub(super) struct Members<'a>(pub(super) Vec<Member<'a>>);
+pub(super) struct Members<'a> {
+    /// The first ones in their order, duplicates included.
+    pub(super) all: Vec<Member<'a>>,
+    /// Whether there are more, which are left out.
+    pub(super) are_more: bool,
+}
 
 impl<'de> Deserialize<'de> for Members<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -39,12 +47,19 @@ impl<'de> Deserialize<'de> for Members<'de> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 // The usual maximum of fields in a request.
-                let mut members = Vec::with_capacity(8);
-                while let Some(Text(name)) = map.next_key()? {
+                let mut all = Vec::with_capacity(8);
+                while all.len() < MOST_MEMBERS {
+                    let Some(Text(name)) = map.next_key()? else {
+                        return Ok(Members { all, are_more: false });
+                    };
                     let value: &'de RawValue = map.next_value()?;
-                    members.push(Member { name, value: value.get(), known: false });
+                    all.push(Member { name, value: value.get(), known: false });
                 }
-                Ok(Members(members))
+                let mut are_more = false;
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {
+                    are_more = true;
+                }
+                Ok(Members { all, are_more })
             }
         }
 

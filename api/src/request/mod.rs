@@ -205,7 +205,7 @@ impl<S: Sync> FromRequestParts<S> for NoQuery {
 fn read_fields<B: ReadBody>(bytes: &[u8], defaults: &Defaults, errors: &mut Errors) -> Option<B> {
     let mut fields = Fields::parse(bytes, errors);
     let body = B::read(&mut fields, defaults);
-    fields.finish(|| Fields::known_to(bytes, |fields| drop(B::read(fields, defaults))));
+    fields.finish(|| Fields::known_to(|fields| drop(B::read(fields, defaults))));
     body
 }
 
@@ -222,7 +222,7 @@ pub(crate) fn read_body<B: ReadBody>(body: &str) -> Result<B, Vec<String>> {
 #[cfg(test)]
 pub(crate) fn names_read<B: ReadBody>() -> Vec<String> {
     let defaults = Defaults::new(db_locks_service::Limits::default());
-    Fields::known_to(b"", |fields| drop(B::read(fields, &defaults)))
+    Fields::known_to(|fields| drop(B::read(fields, &defaults)))
 }
 
 fn read_query<Q: ReadQuery>(parts: &Parts, errors: &mut Errors) -> Q {

@@ -1,9 +1,9 @@
 //! Fields with a meaning of their own: a lease, an owner, a version and the like.
 
-use std::{borrow::Cow, fmt::Display, str::FromStr};
+use std::{fmt::Display, str::FromStr};
 
 use db_locks_service::{
-    access::{Glob, InvalidGlob, KeyPatterns},
+    access::{Glob, InvalidGlob, KeyPatterns, MAX_GLOBS},
     domain::{Data, Owner, Reason, Tenant, Timestamp, Version},
     parse_rfc3339,
 };
@@ -12,7 +12,7 @@ use uuid::{
     fmt::{Hyphenated, Simple},
 };
 
-use super::{Defaults, fields::Fields};
+use super::{Defaults, fields::Fields, members::Text};
 
 /// The largest number of permits of a semaphore.
 pub(super) const MAX_SEMAPHORE_SIZE: i64 = 1_000_000;
@@ -60,11 +60,13 @@ impl Fields<'_> {
     /// A field with globs that keys must match.
     pub(crate) fn key_patterns(&mut self, name: &str) -> Option<KeyPatterns> {
         let text = self.take(name)?;
-        let Ok(globs) = serde_json::from_str::<Vec<Cow<'_, str>>>(text) else {
+        let Ok(globs) = serde_json::from_str::<Vec<Text<'_>>>(text) else {
             self.error(name, "must be an array of strings");
             return None;
         };
-        let globs: Result<Vec<Glob>, InvalidGlob> = globs.iter().map(|glob| glob.parse()).collect();
+        // Of a list that is too long the rest does not matter.
+        let globs = globs.iter().take(MAX_GLOBS + 1);
+        let globs: Result<Vec<Glob>, InvalidGlob> = globs.map(|Text(glob)| glob.parse()).collect();
         globs.and_then(KeyPatterns::new).map_err(|error| self.error(name, error.to_string())).ok()
     }
 
@@ -129,5 +131,17 @@ mod tests {
             fields.required("version", |fields| fields.version("version"))
         });
         assert_eq!(errors.pairs(), [("version", "is required")]);
+    }
+
+    /// Each pattern takes memory of its own.
+    #[test]
+    fn of_too_many_patterns_not_all_are_read() {
+        let last = |number| {
+            let body = format!(r#"{{"keys":[{}"\\"]}}"#, r#""a","#.repeat(number));
+            let (_, errors) = with(&body, |fields| fields.key_patterns("keys"));
+            errors.pairs()[0].1.to_owned()
+        };
+        assert_eq!(last(MAX_GLOBS), InvalidGlob::LoneBackslash.to_string());
+        assert_eq!(last(MAX_GLOBS + 1), InvalidGlob::TooMany.to_string());
     }
 }

@@ -12,13 +12,17 @@ use super::{
     errors::{Errors, MOST_ERRORS},
     escape::decode,
     named_fields::{NOT_A_UUID, parse_version},
-    nearest::{NameKind, unknown_name},
+    nearest::{NameKind, unknown_names},
 };
 
 /// The default number of items of a page.
 pub(crate) const DEFAULT_LIMIT: u32 = 100;
 /// The largest number of items of a page.
 pub(crate) const MAX_LIMIT: u32 = 1_000;
+
+/// The most parameters of a query. Each one of a request is looked for among all of them, and no request has nearly as many.
+const MOST_PARAMETERS: usize = 100;
+const TOO_MANY_PARAMETERS: &str = "must have at most 100 parameters";
 
 /// The parameters of a query that is being read.
 #[derive(Debug)]
@@ -34,6 +38,10 @@ impl<'a> QueryParams<'a> {
     pub(super) fn parse(query: Option<&'a str>, errors: &'a mut Errors) -> Self {
         let mut pairs = Vec::new();
         for part in query.unwrap_or_default().split('&').filter(|part| !part.is_empty()) {
+            if pairs.len() == MOST_PARAMETERS {
+                errors.add("query", TOO_MANY_PARAMETERS);
+                break;
+            }
             let (name, value) = part.split_once('=').unwrap_or((part, ""));
             let name = decode(name, true).unwrap_or_else(|reason| {
                 errors.add(name, reason);
@@ -123,8 +131,9 @@ impl<'a> QueryParams<'a> {
 
     /// Notes all unknown parameters as errors.
     pub(super) fn finish(self) {
-        for (name, _) in self.pairs.iter().take(MOST_ERRORS) {
-            self.errors.add(name, unknown_name(NameKind::Parameter, name, &self.known));
+        let names = self.pairs.iter().take(MOST_ERRORS).map(|(name, _)| &**name);
+        for (name, reason) in unknown_names(NameKind::Parameter, names, &self.known) {
+            self.errors.add(name, reason);
         }
     }
 
@@ -182,6 +191,15 @@ mod tests {
         assert_eq!(errors.pairs(), [("prefix", "must not contain control characters")]);
         let (_, errors) = with("owner=%zz", |params| params.owner());
         assert_eq!(errors.pairs()[0].0, "owner");
+    }
+
+    #[test]
+    fn further_parameters_are_not_read() {
+        for (others, is_read) in [(MOST_PARAMETERS - 1, true), (MOST_PARAMETERS, false)] {
+            let (limit, errors) = with(&format!("{}limit=7", "a&".repeat(others)), |params| params.limit());
+            let is_refused = errors.pairs().contains(&("query", TOO_MANY_PARAMETERS));
+            assert_eq!((limit == 7, is_refused), (is_read, !is_read), "{others}");
+        }
     }
 
     #[test]
