@@ -1,71 +1,32 @@
-//! Bounds the memory of answers that clients have not read, and of requests over HTTP/2, by closing a connection: of the address with the
-//! most bytes, the connection with the most. So an address with many connections loses its own, and not the one of a caller that reads a
-//! long list.
+//! Bounds the memory of answers that clients have not read, and of requests over HTTP/2, by closing connections: [`victims`] says which.
 //!
 //! A client of HTTP/2 controls the flow of its answers, and can leave a thousand of them unread on one connection. It can also send a
 //! thousand requests with its first bytes, which wait for turns. Nobody needs a credential for that, but for requests that wait for a lock.
-//! So these count only if there is not much else, and nobody without a credential can have the connections of others closed.
+
+mod request_memory;
+mod victims;
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
-use axum::http::{HeaderValue, Request, header};
 use db_locks_service::LogLimit;
 
-use crate::http::{connection::Connection, head_memory};
+pub(super) use self::request_memory::{BodyBytes, RequestMemory};
+use self::victims::{Held, victims};
+use crate::http::connection::Connection;
 
 /// The limit for all unread answers and requests over HTTP/2, in bytes.
 const MOST_BYTES: usize = 512 * 1024 * 1024;
-/// If this part of the limit (a quarter) is unread, requests that wait do not count. As many of them as may wait by default (50,000) take
-/// less than the rest, unless their paths and tokens have kilobytes.
-const MUCH: usize = 4;
 /// Smaller answers are not counted, since a connection itself takes more. With HTTP/2 [`STREAM_BYTES`] makes all answers count.
 const COUNTED_FROM: usize = 2 * 1024;
 /// The memory of an answer over HTTP/2 in addition to its body: its stream and its headers.
 pub(super) const STREAM_BYTES: usize = 2 * 1024;
-/// The memory of a request over HTTP/2 in addition to its head and body: its stream, and what the service does for it.
-const REQUEST_BYTES: usize = 5 * 1024;
-
 static CUT_OFF: LogLimit = LogLimit::new();
-
-/// The bytes of a request's body that were read. Its data stays in memory until the request is answered.
-pub(super) type BodyBytes = Arc<AtomicUsize>;
-
-/// The memory of a request over HTTP/2, in bytes.
-#[derive(Debug)]
-pub(super) struct RequestMemory {
-    /// The bytes until it begins.
-    unread: usize,
-    /// The bytes while it waits for an answer, without its body.
-    waiting: usize,
-    /// `None` without a body.
-    body: Option<BodyBytes>,
-}
-
-impl RequestMemory {
-    /// The bytes while it waits for an answer.
-    #[cfg(test)]
-    pub(super) const fn waiting(&self) -> usize {
-        self.waiting
-    }
-
-    /// The memory of this request. `head_on_the_wire` is the length of the longest head of its connection: until a request begins, its
-    /// path keeps the bytes of its whole head in memory. Then only its path and its credential are left, in memory of their own.
-    pub(super) fn of<B>(request: &Request<B>, head_on_the_wire: usize, body: Option<BodyBytes>) -> Self {
-        let credential = request.headers().get(header::AUTHORIZATION).map_or(0, HeaderValue::len);
-        Self {
-            unread: REQUEST_BYTES + head_on_the_wire + head_memory(request.uri(), request.headers()),
-            waiting: REQUEST_BYTES + request.uri().path().len() + credential,
-            body,
-        }
-    }
-}
 
 /// The memory of all connections: their unread answers, and their requests over HTTP/2.
 #[derive(Debug)]
@@ -81,7 +42,7 @@ pub(super) struct ConnectionMemory {
 #[derive(Debug)]
 struct Registered {
     connection: Weak<Connection>,
-    /// The bytes that it had when it was cut off.
+    /// The bytes that it had when they were last looked at, if it was cut off.
     cut_off_with: Option<usize>,
 }
 
@@ -109,7 +70,7 @@ impl ConnectionMemory {
         ConnectionRegistration { all: Arc::clone(self), address }
     }
 
-    /// Counts `bytes` bytes of an answer or a request until the returned value is dropped. If the limit is exceeded, a connection is closed.
+    /// Counts `bytes` bytes of an answer or a request until the returned value is dropped. If the limit is exceeded, connections are closed.
     pub(super) fn count(self: &Arc<Self>, connection: &Arc<Connection>, bytes: usize) -> Option<Counted> {
         if bytes < COUNTED_FROM {
             return None;
@@ -117,15 +78,20 @@ impl ConnectionMemory {
         connection.unread().fetch_add(bytes, Ordering::Relaxed);
         self.add(bytes);
         let (all, connection) = (Arc::clone(self), Arc::clone(connection));
-        Some(Counted { all, connection, bytes, waiting: bytes, body: None, waits: false })
+        Some(Counted { all, connection, bytes, request: None, waits: false })
     }
 
-    /// Adds to the bytes of all connections. If the limit is exceeded, a connection is closed.
+    /// Adds to the bytes of all connections. If the limit is exceeded, connections are closed.
     fn add(&self, bytes: usize) {
-        let all = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        if all > self.most.saturating_add(self.ending.load(Ordering::Relaxed)) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if self.is_full() {
             self.cut_off_the_greatest();
         }
+    }
+
+    fn is_full(&self) -> bool {
+        let ending = self.ending.load(Ordering::Relaxed);
+        self.bytes.load(Ordering::Relaxed) > self.most.saturating_add(ending)
     }
 
     /// Counts a request until the returned value is dropped.
@@ -134,9 +100,8 @@ impl ConnectionMemory {
         connection: &Arc<Connection>,
         memory: RequestMemory,
     ) -> Option<Counted> {
-        let mut counted = self.count(connection, memory.unread)?;
-        counted.waiting = memory.waiting;
-        counted.body = memory.body;
+        let mut counted = self.count(connection, memory.arrived())?;
+        counted.request = Some(memory);
         Some(counted)
     }
 
@@ -154,39 +119,46 @@ impl ConnectionMemory {
         connections.map(|connection| connection.waiting().load(Ordering::Relaxed)).sum()
     }
 
+    /// Closes the connections that have to go: several at a time, since each time all are looked at.
     fn cut_off_the_greatest(&self) {
         let mut registered = self.connections();
-        let kept = registered.values_mut().filter(|registered| registered.cut_off_with.is_none());
-        let mut connections: Vec<_> = kept
-            .filter_map(|kept| {
-                let connection = kept.connection.upgrade()?;
-                let [unread, waiting] =
-                    [connection.unread(), connection.waiting()].map(|bytes| bytes.load(Ordering::Relaxed));
-                Some((connection, unread, waiting, &mut kept.cut_off_with))
-            })
-            .collect();
-        let unread: usize = connections.iter().map(|(_, unread, ..)| unread).sum();
-        let is_much = unread >= self.most / MUCH;
-        let counted = |unread, waiting| if is_much { unread } else { unread + waiting };
-        let mut by_address: HashMap<IpAddr, usize> = HashMap::new();
-        for (connection, unread, waiting, _) in &connections {
-            *by_address.entry(connection.own_room().network()).or_default() += counted(*unread, *waiting);
+        if !self.is_full() {
+            // Another thread has just done it.
+            return;
         }
-        let order = |(connection, unread, waiting, _): &&mut (Arc<Connection>, usize, usize, _)| {
-            let of_address = by_address.get(&connection.own_room().network()).copied().unwrap_or_default();
-            (of_address, counted(*unread, *waiting))
-        };
-        if let Some((greatest, unread, waiting, cut_off_with)) = connections.iter_mut().max_by_key(order) {
-            if let Some(left_out) = CUT_OFF.pass() {
-                let peer = greatest.peer();
-                tracing::warn!(%peer, unread, waiting, left_out, "a client leaves too many answers unread, or has too many requests under way; its connection is closed");
+        let (mut ending, mut kept, mut held) = (0, Vec::new(), Vec::new());
+        for Registered { connection, cut_off_with } in registered.values_mut() {
+            let Some(connection) = connection.upgrade() else {
+                // It has just ended.
+                *cut_off_with = None;
+                continue;
+            };
+            let of_it = Held::by(&connection);
+            if let Some(bytes) = cut_off_with {
+                // It may have freed a part, or read more in its last turn.
+                *bytes = of_it.bytes();
+                ending += *bytes;
+            } else if of_it.bytes() > 0 {
+                kept.push((connection, cut_off_with));
+                held.push(of_it);
             }
-            let bytes = *unread + *waiting;
-            **cut_off_with = Some(bytes);
-            self.ending.fetch_add(bytes, Ordering::Relaxed);
-            greatest.cut_off();
         }
+        for index in victims(&held, self.most) {
+            let ((connection, cut_off_with), held) = (&mut kept[index], held[index]);
+            cut_off(connection, held);
+            **cut_off_with = Some(held.bytes());
+            ending += held.bytes();
+        }
+        self.ending.store(ending, Ordering::Relaxed);
     }
+}
+
+fn cut_off(connection: &Connection, Held { unread, waiting, .. }: Held) {
+    if let Some(left_out) = CUT_OFF.pass() {
+        let peer = connection.peer();
+        tracing::warn!(%peer, unread, waiting, left_out, "a client leaves too many answers unread, or has too many requests under way; its connection is closed");
+    }
+    connection.cut_off();
 }
 
 /// A registered connection.
@@ -198,8 +170,10 @@ pub(super) struct ConnectionRegistration {
 
 impl Drop for ConnectionRegistration {
     fn drop(&mut self) {
-        let removed = self.all.connections().remove(&self.address);
+        let mut connections = self.all.connections();
+        let removed = connections.remove(&self.address);
         let ended = removed.and_then(|registered| registered.cut_off_with).unwrap_or_default();
+        // While nobody sums them up.
         self.all.ending.fetch_sub(ended, Ordering::Relaxed);
     }
 }
@@ -210,22 +184,22 @@ pub(super) struct Counted {
     all: Arc<ConnectionMemory>,
     connection: Arc<Connection>,
     bytes: usize,
-    /// The bytes from when it waits, without its body.
-    waiting: usize,
-    body: Option<BodyBytes>,
+    /// `None` for an answer.
+    request: Option<RequestMemory>,
     /// Whether it is a request that has begun and has no answer.
     waits: bool,
 }
 
 impl Counted {
-    /// Notes whether it is a request that has begun and has no answer.
-    pub(super) fn set_waits(&mut self, waits: bool) {
+    /// Notes whether it is a request that has begun and has no answer, or one that has an answer.
+    pub(super) fn set_waits(&mut self, is_unanswered: bool) {
         // An invented credential may be looked up for seconds, which is no wait for a lock.
-        let waits = waits && self.connection.is_known();
-        let body = self.body.as_ref().map_or(0, |body| body.load(Ordering::Relaxed));
-        // What is left of a request that has begun grows only with its body.
-        let bytes = self.waiting + body;
-        if self.waits != waits || (body > 0 && self.bytes != bytes) {
+        let waits = is_unanswered && self.connection.is_known();
+        let bytes = match &self.request {
+            Some(request) => request.begun(is_unanswered && !waits),
+            None => self.bytes,
+        };
+        if (self.bytes, self.waits) != (bytes, waits) {
             self.counter().fetch_sub(self.bytes, Ordering::Relaxed);
             self.all.bytes.fetch_sub(self.bytes, Ordering::Relaxed);
             (self.bytes, self.waits) = (bytes, waits);

@@ -2,9 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+use axum::http::Request;
 use futures_util::FutureExt;
 
-use super::*;
+use super::{request_memory::REQUEST_BYTES, victims::MUCH, *};
 
 /// A client of HTTP/2 can leave a thousand small answers unread.
 #[test]
@@ -44,6 +45,41 @@ fn each_connection_is_cut_off_once() {
     drop((unread, more));
     registrations[2] = None;
     assert_eq!(all.ending.load(Ordering::Relaxed), 0);
+}
+
+/// All connections are looked at for that. A client could otherwise make each of its requests take as long.
+#[test]
+fn so_many_connections_are_cut_off_at_once_that_there_is_room_again() {
+    let all = Arc::new(ConnectionMemory::at_most(100 * COUNTED_FROM));
+    let connections: Vec<_> =
+        (0..101_u8).map(|host| Connection::for_test_from([192, 0, 2, host].into())).collect();
+    let _registrations: Vec<_> = connections.iter().map(|connection| all.register(connection)).collect();
+    let mut unread: Vec<_> =
+        connections.iter().map(|connection| all.count(connection, COUNTED_FROM)).collect();
+    let is_cut = |connection: &&Arc<Connection>| connection.until_cut_off().now_or_never().is_some();
+    assert_eq!(connections.iter().filter(is_cut).count(), 101 - 93);
+    unread.extend(connections.iter().take(6).map(|connection| all.count(connection, COUNTED_FROM)));
+    assert_eq!(connections.iter().filter(is_cut).count(), 0, "93 and 6 are not too many");
+}
+
+/// The last turn of a connection may read many requests.
+#[test]
+fn what_a_connection_counts_after_it_was_cut_off_closes_no_other() {
+    let all = Arc::new(ConnectionMemory::at_most(100_000));
+    let connections = [(); 2].map(|()| Connection::for_test(true));
+    let is_cut = |connection: &Connection| connection.until_cut_off().now_or_never().is_some();
+    let mut registrations = connections.each_ref().map(|connection| Some(all.register(connection)));
+    let [great, small] = &connections;
+    let mut unread = vec![all.count(small, 50_000), all.count(great, 60_000)];
+    assert!(is_cut(great));
+    unread.push(all.count(great, 60_000));
+    assert!(!is_cut(small));
+    assert_eq!(all.ending.load(Ordering::Relaxed), 120_000);
+    unread.truncate(1);
+    registrations[0] = None;
+    assert_eq!((all.bytes(), all.ending.load(Ordering::Relaxed)), (50_000, 0));
+    unread.push(all.count(small, 45_000));
+    assert!(!is_cut(small));
 }
 
 /// Guards a caller that reads a long list against a client that leaves many lists unread, each on a connection of its own.
@@ -112,6 +148,26 @@ fn a_request_that_waits_keeps_its_path_and_its_credential() {
     }
     drop(request);
     assert_eq!((all.bytes(), connection.waiting().load(Ordering::Relaxed)), (0, 0));
+}
+
+/// A client could otherwise fill the memory with few bytes: one long head, and then many requests.
+#[test]
+fn a_request_that_has_begun_keeps_no_head_of_its_connection() {
+    let (all, connection) = (Arc::new(ConnectionMemory::at_most(100_000)), Connection::for_test(true));
+    let request = Request::get("/locks/a").header("authorization", "token").header("x", "y".repeat(1_000));
+    let memory = RequestMemory::of(&request.body(()).unwrap(), 30_000, None);
+    let (arrived, waiting) = (memory.arrived(), memory.waiting());
+    let mut request = all.count_request(&connection, memory).unwrap();
+    for (is_unanswered, least, most) in [(true, waiting + 1_000, arrived - 30_000), (false, waiting, waiting)]
+    {
+        request.set_waits(is_unanswered);
+        assert!((least..=most).contains(&all.bytes()), "{} of {arrived}", all.bytes());
+        assert_eq!(
+            connection.unread().load(Ordering::Relaxed),
+            all.bytes(),
+            "its credential may be invented"
+        );
+    }
 }
 
 /// A heartbeat of a large lock waits for the database with its data.
