@@ -123,7 +123,9 @@ mod tests {
         let unknown = Party::newcomers_for_test();
         let connections = fill(&slots, unknown, 1);
         assert_eq!((connections.len(), slots.take(unknown, from(1)).is_some()), (4, false));
-        connections.iter().for_each(|slot| slot.set_tenant(Party::for_test(1)));
+        for slot in &connections {
+            slot.set_tenant(Party::for_test(1));
+        }
         assert_eq!(fill(&slots, unknown, 1).len(), 2);
     }
 
