@@ -99,6 +99,39 @@ fn the_address_with_the_most_unread_answers_loses_a_connection() {
     }
 }
 
+/// Anybody with a network of IPv6 has very many addresses.
+#[test]
+fn clients_without_a_credential_from_many_addresses_close_no_connection_of_others() {
+    let all = Arc::new(ConnectionMemory::at_most(100_000));
+    let is_cut = |connection: &Connection| connection.until_cut_off().now_or_never().is_some();
+    let known = Connection::for_test(true);
+    known.set_known();
+    let flooding: Vec<_> =
+        (0..100_u8).map(|host| Connection::for_test_from([192, 0, 2, host].into())).collect();
+    let _registrations: Vec<_> =
+        flooding.iter().chain([&known]).map(|connection| all.register(connection)).collect();
+    let mut unread: Vec<_> = [40_000, 30_000].map(|bytes| all.count(&known, bytes)).into();
+    unread.extend(flooding.iter().map(|connection| all.count(connection, COUNTED_FROM)));
+    assert!(!is_cut(&known));
+    assert!(flooding.iter().filter(|connection| is_cut(connection)).count() > 80);
+}
+
+#[test]
+fn a_connection_with_a_credential_is_cut_off_if_others_have_little() {
+    let all = Arc::new(ConnectionMemory::at_most(100_000));
+    let is_cut = |connection: &Connection| connection.until_cut_off().now_or_never().is_some();
+    // The first one has no credential. The first two have one address.
+    let connections = [1, 1, 2].map(|host| Connection::for_test_from([192, 0, 2, host].into()));
+    let _registrations = connections.each_ref().map(|connection| all.register(connection));
+    for known in &connections[1..] {
+        known.set_known();
+    }
+    let bytes = [100_000 / MUCH - 1, 32_000, 45_000];
+    let _unread: Vec<_> =
+        connections.iter().zip(bytes).map(|(connection, bytes)| all.count(connection, bytes)).collect();
+    assert_eq!(connections.each_ref().map(|connection| is_cut(connection)), [false, false, true]);
+}
+
 /// Guards clients with many requests that wait for locks against those that leave answers unread, for which nobody needs a credential.
 #[test]
 fn a_connection_with_waiting_requests_is_cut_off_only_if_few_answers_are_unread() {

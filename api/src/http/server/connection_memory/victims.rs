@@ -1,8 +1,9 @@
 //! Which connections are closed when the memory of connections is full: of the address with the most bytes, the connection with the most,
 //! and so on. So an address with many connections loses its own, and not the one of a caller that reads a long list.
 //!
-//! Requests that wait for a lock count only if there is not much else: for them a client needs a credential. So nobody without one can
-//! have the connections of others closed.
+//! Connections without a valid credential go first, since anybody with a network of IPv6 has very many addresses. Those with one go only if
+//! the others have little together. Requests that wait for a lock count only if there is not much else: for them a client needs a
+//! credential. So nobody without one can have the connections of others closed.
 
 use std::{hash::Hash, net::IpAddr, sync::atomic::Ordering};
 
@@ -10,8 +11,8 @@ use db_locks_service::SeededMap;
 
 use crate::http::connection::Connection;
 
-/// If this part of the limit (a quarter) is unread, requests that wait do not count. As many of them as may wait by default (50,000) take
-/// less than the rest, unless their paths and tokens have kilobytes.
+/// If this part of the limit (a quarter) is of connections without a credential, no other one goes. If it is unread, requests that wait do
+/// not count. As many of them as may wait by default (50,000) take less than the rest, unless their paths and tokens have kilobytes.
 pub(super) const MUCH: usize = 4;
 
 /// The memory of a connection, in bytes.
@@ -19,6 +20,8 @@ pub(super) const MUCH: usize = 4;
 pub(super) struct Held {
     /// The client's address without what it can choose itself.
     network: IpAddr,
+    /// Whether the connection has shown a valid credential.
+    is_known: bool,
     /// Unread answers, and requests that have not begun.
     pub(super) unread: usize,
     /// Requests that have begun and have no answer.
@@ -30,7 +33,8 @@ impl Held {
     pub(super) fn by(connection: &Connection) -> Self {
         let [unread, waiting] =
             [connection.unread(), connection.waiting()].map(|bytes| bytes.load(Ordering::Relaxed));
-        Self { network: connection.own_room().network(), unread, waiting }
+        let network = connection.own_room().network();
+        Self { network, is_known: connection.is_known(), unread, waiting }
     }
 
     pub(super) const fn bytes(&self) -> usize {
@@ -39,6 +43,15 @@ impl Held {
 
     const fn unread(&self) -> usize {
         self.unread
+    }
+
+    const fn of_unknown(&self) -> usize {
+        if self.is_known { 0 } else { self.unread }
+    }
+
+    /// Those with a credential do not stand for others with the same address.
+    const fn address(&self) -> (bool, IpAddr) {
+        (self.is_known, self.network)
     }
 }
 
@@ -50,13 +63,13 @@ pub(super) fn victims(connections: &[Held], most: usize) -> Vec<usize> {
     let mut bytes: usize = connections.iter().map(Held::bytes).sum();
     let mut left: Vec<_> = (0..connections.len()).collect();
     let mut victims = Vec::new();
-    for counted in [Held::unread, Held::bytes] {
+    for counted in [Held::of_unknown, Held::unread, Held::bytes] {
         let counted = |index: usize| counted(&connections[index]);
         let mut counts: usize = left.iter().map(|index| counted(*index)).sum();
         if bytes <= target || counts < much {
             continue;
         }
-        left = ranked(left, |index| connections[index].network, counted);
+        left = ranked(left, |index| connections[index].address(), counted);
         while bytes > target
             && counts > much - room
             && let Some(greatest) = left.pop()
