@@ -24,12 +24,13 @@ const SIZES: [f64; 10] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 51
 /// The pause between two rounds of the recorder's upkeep, without which histograms grow without end.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// Targets of libraries that log only warnings, whatever the filter says: notices of PostgreSQL about existing objects.
-const WARN_ONLY: &str = "sqlx::postgres::notice=warn";
+/// Libraries that log less than the filter says, unless it names them: notices of PostgreSQL about existing objects, and what clients
+/// can cause as often as they like.
+const QUIET: &str = "sqlx::postgres::notice=warn,h2=error,hyper=error,rustls=error";
 
 /// Starts logging to standard error.
 pub(crate) fn log(args: &LogArgs) {
-    let filter = EnvFilter::new(format!("{WARN_ONLY},{}", args.filter));
+    let filter = EnvFilter::new(format!("{QUIET},{}", args.filter));
     let registry = tracing_subscriber::registry().with(filter);
     let layer = tracing_subscriber::fmt::layer().with_writer(|| Lines(io::stderr()));
     match args.format {

@@ -41,12 +41,16 @@ impl TrustedProxies {
             return client;
         }
         let values = headers.get_all(FORWARDED_FOR).iter().rev();
-        let entries = values.flat_map(|value| value.to_str().unwrap_or_default().rsplit(','));
+        // The client's part of a value may have bytes that are no text.
+        let entries = values.flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b','));
         for entry in entries {
             if !self.0.iter().any(|network| network.contains(&client)) {
                 break;
             }
-            let Some(before) = read_address(entry.trim()) else { break };
+            let Some(before) = std::str::from_utf8(entry).ok().and_then(|entry| read_address(entry.trim()))
+            else {
+                break;
+            };
             client = before.to_canonical();
         }
         client
@@ -63,13 +67,15 @@ fn read_address(entry: &str) -> Option<IpAddr> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
+    use axum::http::HeaderValue;
+
     use super::*;
 
     fn client(trusted: &str, peer: &str, forwarded: &[&str]) -> String {
         let proxies = if trusted.is_empty() { TrustedProxies::default() } else { trusted.parse().unwrap() };
         let mut headers = HeaderMap::new();
         for value in forwarded {
-            headers.append(FORWARDED_FOR, value.parse().unwrap());
+            headers.append(FORWARDED_FOR, HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
         proxies.client_of(peer.parse().unwrap(), &headers).to_string()
     }
@@ -90,6 +96,7 @@ mod tests {
         assert_eq!(client(trusted, "10.0.0.1", &["203.0.113.9:4711"]), "203.0.113.9");
         assert_eq!(client(trusted, "10.0.0.1", &["[2001:db8::1]:4711"]), "2001:db8::1");
         assert_eq!(client(trusted, "10.0.0.1", &["unknown"]), "10.0.0.1");
+        assert_eq!(client(trusted, "10.0.0.1", &["\u{e9}, 203.0.113.9"]), "203.0.113.9");
         assert_eq!(client(trusted, "10.0.0.1", &["203.0.113.9, 10.0.0.2, garbage"]), "10.0.0.1");
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Data, Owner, ReplicaId, RequestId, Timestamp, Version};
+use super::{Data, Owner, ReplicaId, RequestId, Timestamp, Version, size::bytes_of};
 
 /// The place of a waiter: with or without a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,5 +178,22 @@ impl Queue {
         self.named = Vec::new();
         self.asked = Vec::new();
         self.head.truncate(longest_front);
+    }
+
+    /// Drops the data of kept places, and the front beyond the waiters whose data has this number of bytes.
+    pub fn trim_data(&mut self, most_bytes: usize) {
+        let mut bytes = 0;
+        let mut left = 0;
+        for waiter in &mut self.head {
+            if bytes >= most_bytes {
+                break;
+            }
+            left += 1;
+            if waiter.is_kept() {
+                waiter.holder.data = None;
+            }
+            bytes += bytes_of(waiter.holder.data.as_ref());
+        }
+        self.head.truncate(left);
     }
 }

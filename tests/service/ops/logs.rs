@@ -1,6 +1,7 @@
 //! The lines of the log at each level.
 
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{Client, Dialect, Service};
 
@@ -64,5 +65,27 @@ async fn at_info_nothing_is_logged_of_a_request() {
     let service = Service::start(&database.url).await;
     let before = service.log();
     live_through(&service.client()).await;
+    assert_eq!(service.log(), before);
+}
+
+/// Otherwise a client without a credential could fill the disk with lines of a library.
+#[tokio::test]
+async fn streams_that_a_client_resets_without_end_are_not_logged_each_time() {
+    let database = Dialect::Sqlite.database().await.unwrap();
+    let service = Service::start(&database.url).await;
+    let before = service.log();
+    let mut flood = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+    for stream in (1..200_u32).step_by(2) {
+        // `GET /` by the static table, and RST_STREAM.
+        flood.extend([0, 0, 3, 1, 5]);
+        flood.extend(stream.to_be_bytes());
+        flood.extend([0x82, 0x84, 0x86, 0, 0, 4, 3, 0]);
+        flood.extend(stream.to_be_bytes());
+        flood.extend([0, 0, 0, 8]);
+    }
+    let mut client = tokio::net::TcpStream::connect(("127.0.0.1", service.port())).await.unwrap();
+    client.write_all(&flood).await.unwrap();
+    // The server closes the connection.
+    let _ = client.read_to_end(&mut Vec::new()).await;
     assert_eq!(service.log(), before);
 }

@@ -83,6 +83,8 @@ impl Newcomers {
 mod tests {
     use std::{collections::BTreeSet, hash::BuildHasher, net::Ipv4Addr, sync::Arc};
 
+    use db_locks_service::access::{Role, credential};
+
     use super::{super::LastParty, *};
 
     fn address(number: usize) -> IpAddr {
@@ -122,6 +124,26 @@ mod tests {
         assert_eq!(parties.len(), 2 * unknown.len());
         assert!([known, new(known)].iter().all(|party| !parties.contains(party)));
         assert!(!known.are_newcomers() && new(known).are_newcomers());
+    }
+
+    /// An issuer has as many subjects as it likes.
+    #[test]
+    fn jwts_for_all_tenants_are_one_party_and_tokens_for_all_tenants_one_each() {
+        let newcomers = Newcomers::default();
+        let party = |who: &str| {
+            newcomers.party_of(&Identity {
+                credential: credential(who),
+                who: Arc::from(who),
+                tenant: None,
+                role: Role::Read,
+                keys: None,
+                owner: None,
+                expires_at: None,
+            })
+        };
+        assert_eq!(party("jwt:ci:a"), party("jwt:ci:b"));
+        assert_ne!(party("token:a"), party("token:b"));
+        assert_ne!(party("token:a"), party("jwt:ci:a"));
     }
 
     #[test]

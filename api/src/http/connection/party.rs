@@ -38,11 +38,13 @@ impl Party {
         Self((hashing.hash_one(address) % UNKNOWN_PARTIES) << 2)
     }
 
-    /// The tenant of a bearer. Who may act for all tenants counts as one of its own.
+    /// The tenant of a bearer. A token for all tenants counts as one of its own. JWTs and certificates for all tenants count as one
+    /// together: an issuer has as many subjects as it likes.
     pub(super) fn of(bearer: &Identity, hashing: &impl BuildHasher) -> Self {
         let hash = match &bearer.tenant {
             Some(tenant) => hashing.hash_one(tenant),
-            None => hashing.hash_one(bearer.credential),
+            None if bearer.who.starts_with("token:") => hashing.hash_one(bearer.credential),
+            None => hashing.hash_one("for all tenants"),
         };
         Self((hash << 2) | OF_TENANT)
     }

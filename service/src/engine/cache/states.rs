@@ -20,6 +20,10 @@ const GENERATION: Duration = Duration::from_secs(5);
 /// The maximum number of waiters, and of permits, that are cached with a key.
 const LONGEST_VIEW: usize = 256;
 
+/// The maximum size of the data of waiters that are cached with a key, in bytes. Otherwise two keys with long queues would push out all
+/// others.
+const MOST_QUEUED_BYTES: usize = 64 << 10;
+
 /// The maximum size of a cached view; smaller in some simulations.
 fn longest_view() -> usize {
     #[cfg(test)]
@@ -87,6 +91,7 @@ impl States {
             semaphore.permits.trim(longest_view());
         }
         state.queue.trim(longest_view());
+        state.queue.trim_data(MOST_QUEUED_BYTES);
         if self.young_bytes >= self.generation_bytes || now >= self.since + GENERATION {
             self.end_generation(now);
         }
@@ -122,7 +127,9 @@ fn weight(state: &KeyState) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{Key, Tenant};
+    use crate::domain::{
+        Data, FutureHolder, Key, Owner, Place, ReplicaId, RequestId, Tenant, Timestamp, Version, Waiter,
+    };
 
     fn id(key: &str) -> KeyId {
         KeyId { tenant: Tenant::trusted("t"), key: Key::trusted(key) }
@@ -139,6 +146,42 @@ mod tests {
         states.end_generation(start + GENERATION * 2);
         states.end_generation(start + GENERATION * 3);
         assert!(states.take(&id("a")).is_none());
+    }
+
+    /// Each decision on a key that was pushed out has to load it.
+    #[test]
+    fn a_key_whose_waiters_have_much_data_pushes_out_few_others() {
+        let start = Instant::now();
+        let mut states = States::new(32 << 20, start);
+        let waiter = |seq: u128, place| {
+            let holder = FutureHolder {
+                version: Version(uuid::Uuid::from_u128(seq)),
+                chosen: true,
+                owner: Owner::trusted("o"),
+                lease_ms: 1_000,
+                data: Some(Data::trusted(&"x".repeat(32 << 10))),
+                replace_data: false,
+                delete_on_release: false,
+            };
+            Waiter { seq: i64::try_from(seq).unwrap_or_default(), holder, place }
+        };
+        let until = Timestamp(0);
+        let (replica, request_id) = (ReplicaId(uuid::Uuid::nil()), RequestId(1));
+        let attached = Place::Attached { replica, request_id, offered_until: None };
+        for place in [attached, Place::Detached { until }] {
+            let mut state = KeyState::absent();
+            for seq in 0..200 {
+                state.queue.push(waiter(seq, place));
+            }
+            states.put(id("a"), state.into(), start);
+            let cached = states.take(&id("a")).expect("it is cached");
+            assert_eq!(cached.queue.len, 200);
+            assert!(
+                !cached.queue.head.is_empty() && cached.bytes() < 128 << 10,
+                "{place:?}: {}",
+                cached.bytes()
+            );
+        }
     }
 
     #[test]
