@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(of_parameter, "is not a query parameter of this request; it has none");
     }
 
-    /// A small request could otherwise take a hundred times as long as others.
+    /// A small request could otherwise take many times as long as others.
     #[test]
     fn few_names_of_a_request_are_compared() {
         let name = |number: usize| [r#""unknown_duration_"#, &"x".repeat(number), r#"":0,"#].concat();
