@@ -1,36 +1,17 @@
 //! The commands for one key within a batch, and the progress of their decision.
 
+mod attempt;
+
+pub(super) use self::attempt::Attempt;
+
 use super::{ids, pending_request::PendingRequest};
 use crate::{
     domain::{
         Command, Context, Decided, EarlierDecision, Effects, GuardBusy, KeyChange, KeyId, KeyState, Need,
-        RowVersion, Token, Verdict,
+        RowVersion, Verdict,
     },
     store::{LoadKind, LoadRequest, Write},
 };
-
-/// A write whose outcome is unknown: the statement was sent and no answer came.
-#[derive(Debug, Clone)]
-pub(super) struct Attempt {
-    /// The row version that the write was decided on. While the row has this version, the write was not applied.
-    pub(super) prev: Option<RowVersion>,
-    /// The row version that the row gets if the write is applied.
-    pub(super) row_version: RowVersion,
-    /// The token that the row gets then, unless the store raised it.
-    pub(super) token: Token,
-    /// One verdict for each decided request. Later requests were not decided by this write.
-    pub(super) verdicts: Vec<Verdict>,
-    /// The effects that follow once the write is known to be applied.
-    pub(super) effects: Effects,
-}
-
-impl Attempt {
-    /// Creates an attempt from a write that was sent with these verdicts.
-    pub(super) fn of(write: Write, verdicts: Vec<Verdict>) -> Self {
-        let Write { prev, row_version, change } = write;
-        Self { prev, row_version, token: change.state.token, verdicts, effects: change.effects }
-    }
-}
 
 /// The commands for one key that are decided together and written once.
 #[derive(Debug)]
@@ -62,7 +43,7 @@ pub(super) enum TaskOutcome {
     /// afterwards.
     Write { write: Write, verdicts: Vec<Verdict> },
     /// Nothing has to be written and the state was loaded: the verdicts hold.
-    Answered { state: Box<KeyState>, verdicts: Vec<Verdict> },
+    Answered { state: Box<KeyState>, verdicts: Vec<Verdict>, effects: Effects },
     /// The state has to be loaded, or loaded again.
     NeedsLoad,
     /// This replica has to be registered first, so that the other replicas know it.
@@ -169,7 +150,9 @@ impl KeyTask {
             let write = Write { prev, row_version: ids::row_version(), change };
             TaskOutcome::Write { write, verdicts }
         } else if fresh || planted!(StaleCacheAnswered) {
-            TaskOutcome::Answered { state: change.state, verdicts }
+            // Nothing has an effect now but what an earlier write is known to have ended.
+            let effects = Effects { ended: change.effects.ended, ..Effects::default() };
+            TaskOutcome::Answered { state: change.state, verdicts, effects }
         } else {
             TaskOutcome::NeedsLoad
         }
@@ -188,7 +171,9 @@ impl KeyTask {
         let mut overwritten = self.attempts.iter().rev().filter(|attempt| attempt.prev != row);
         let earlier = overwritten.find_map(|attempt| {
             let verdict = attempt.verdicts.get(index)?;
-            Some(EarlierDecision { verdict, released: &attempt.effects.released })
+            let ended = attempt.effects.ended.as_deref().filter(|_| self.requests[index].is_waited_for());
+            let (released, ended) = (&attempt.effects.released, ended.unwrap_or_default());
+            Some(EarlierDecision { verdict, released, ended })
         });
         match earlier {
             Some(earlier) => change.decide_again(command, earlier, ctx),
@@ -200,6 +185,7 @@ impl KeyTask {
     pub(super) fn load_request(&self) -> LoadRequest {
         let mut load_request = LoadRequest::new(self.id.clone());
         load_request.kind = self.load_kind;
+        load_request.versions.extend(self.attempts.iter().filter_map(Attempt::evidence));
         for request in &self.requests {
             load_request.versions.extend(request.command.named_version());
             load_request.positions |= request.command.may_show_position();

@@ -134,6 +134,11 @@ impl PendingRequest {
         }
     }
 
+    /// Whether the caller still waits for the answer.
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.reply.as_ref().is_some_and(|reply| !reply.is_closed())
+    }
+
     /// Whether this is the engine's own request to serve the queue of a key.
     pub(super) const fn is_own_serve(&self) -> bool {
         self.reply.is_none() && matches!(self.command, Command::ServeQueue)

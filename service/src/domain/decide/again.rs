@@ -4,7 +4,7 @@
 //! been applied; the row does not show which. A command that names a version is decided again: the grant of that version
 //! shows the outcome. Any other command is not, because it could undo a newer write that was acknowledged.
 
-use super::{Context, Decided, KeyChange, Verdict, refuse};
+use super::{Context, Decided, Ended, KeyChange, Verdict, refuse};
 use crate::domain::{
     Command, DataEdit, ForcedRelease, Heartbeat, LeaveReason, NotGrantedReason, Refusal, Release, Reply,
     Timestamp, Version,
@@ -17,6 +17,9 @@ pub struct EarlierDecision<'a> {
     pub verdict: &'a Verdict,
     /// The leases that the earlier write ended by releases, with their ends before the release.
     pub released: &'a [(Version, Timestamp)],
+    /// The grants that the earlier write ended and that are not recorded yet; none if the caller has gone. Such a caller
+    /// may have repeated its request at another replica, which then has recorded the end.
+    pub ended: &'a [Ended],
 }
 
 impl KeyChange {
@@ -109,6 +112,9 @@ impl KeyChange {
             Some(ended) if ctx.now.at_most < ended.1 => {
                 // This is needed if this answer is lost, too.
                 self.effects.released.push(*ended);
+                if let Some(list) = &mut self.effects.ended {
+                    list.extend(earlier.ended.iter().find(|ended| ended.version == version).cloned());
+                }
                 earlier.verdict.clone()
             }
             Some(_) | None => Verdict::Unknown,

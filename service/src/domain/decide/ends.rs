@@ -14,6 +14,8 @@ pub struct Ended {
     pub version: Version,
     /// The fencing token.
     pub token: Token,
+    /// When the grant ended.
+    pub at: Timestamp,
 }
 
 /// How a grant ended.
@@ -62,8 +64,14 @@ impl KeyChange {
     /// Notes how a grant ended, if ends are listed.
     pub(super) fn note_end(&mut self, grant: &Grant, how: EndReason) {
         if let Some(ended) = &mut self.effects.ended {
-            let Grant { owner, version, token, .. } = grant;
-            ended.push(Ended { how, owner: owner.clone(), version: *version, token: *token });
+            let Grant { owner, version, token, expires_at, .. } = grant;
+            ended.push(Ended {
+                how,
+                owner: owner.clone(),
+                version: *version,
+                token: *token,
+                at: *expires_at,
+            });
         }
     }
 }

@@ -58,7 +58,7 @@ fn a_forced_release_without_a_version_is_not_decided_again_on_another_row() {
     let mut scene = Scene::held();
     let (_, change) = scene.decide(&force(None));
     let verdict = Verdict::Reply(Reply::Done);
-    let earlier = EarlierDecision { verdict: &verdict, released: &change.effects.released };
+    let earlier = EarlierDecision { verdict: &verdict, released: &change.effects.released, ended: &[] };
     scene.release(1);
     scene.granted(ask(2));
     let (_, mut change) = scene.decide(&Command::Get(Kind::Mutex));

@@ -40,9 +40,9 @@ impl Shard {
         let id = key_task.id;
         grant_log::log_change(&id, &key_task.requests, &verdicts, &effects);
         if self.shared.audit.is_on() {
-            let (requests, verdicts, effects) = (&key_task.requests, &verdicts, &effects);
-            let change =
-                trail::Change { id: &id, state: &state, requests, verdicts, effects, raised, at: db_time };
+            let (id, state, requests, verdicts) = (&id, &*state, &key_task.requests, &verdicts);
+            let (effects, at, is_answered) = (&effects, db_time, true);
+            let change = trail::Change { id, state, requests, verdicts, effects, raised, at, is_answered };
             trail::record(&self.shared.audit, &change, &self.waiters);
         }
         self.shared.metrics.expired(effects.expired);

@@ -9,7 +9,7 @@ use super::{
     batch::{Batch, DecidedTask},
 };
 use crate::{
-    domain::{Context, Effects, KeyState},
+    domain::{Context, KeyState},
     engine::{
         cache::Basis,
         commit_task::{self, CommitMode},
@@ -78,8 +78,8 @@ impl Shard {
             TaskOutcome::Write { write, verdicts } => {
                 self.in_flight.write(write, DecidedTask { key_task, verdicts, basis });
             }
-            TaskOutcome::Answered { state, verdicts } => {
-                let (effects, db_time) = (Effects::default(), ctx.now.at_most);
+            TaskOutcome::Answered { state, verdicts, effects } => {
+                let db_time = ctx.now.at_most;
                 self.finish(FinishedTask { key_task, verdicts, effects, state, raised: 0, db_time, sent });
             }
             TaskOutcome::NeedsLoad => self.in_flight.loads.push(key_task),

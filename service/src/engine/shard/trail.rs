@@ -1,11 +1,13 @@
 //! Audit records of a durable change: grants, ends of grants, and refusals.
 
+mod ends;
+
 use super::local_waiters::LocalWaiters;
 use crate::{
     audit::{AuditEvent, AuditLog, AuditRecord, Origin},
     domain::{
-        Body, Command, Effects, EndReason, Ended, KeyId, KeyState, Kind, LockView, NotGrantedReason, Owner,
-        Reason, Refusal, Reply, RequestId, Timestamp, Token, Verdict, Version,
+        Body, Command, Effects, Ended, KeyId, KeyState, Kind, LockView, NotGrantedReason, Owner, Refusal,
+        Reply, RequestId, Timestamp, Token, Verdict, Version,
     },
     engine::pending_request::PendingRequest,
 };
@@ -33,6 +35,9 @@ pub(super) struct Change<'a> {
     pub(super) raised: i64,
     /// The time of the change, by the database's clock.
     pub(super) at: Timestamp,
+    /// Whether the verdicts are answered. Otherwise another replica has written the key since, and the commands are
+    /// decided again.
+    pub(super) is_answered: bool,
 }
 
 /// Records a change, roughly in the order in which its parts happened.
@@ -49,7 +54,7 @@ pub(super) fn record(log: &AuditLog, change: &Change<'_>, waiters: &LocalWaiters
         match verdict {
             Verdict::Reply(reply) => recorder.record_reply(request, reply),
             // The answer comes when the open transaction has ended, or takes too long.
-            Verdict::GuardOpen(_) => recorder.record_end_by(request, None),
+            Verdict::GuardOpen(_) => recorder.record_end_by(request, request.has_failed().then_some(FAILED)),
             Verdict::Waiting { .. } | Verdict::Unknown => {}
         }
     }
@@ -57,11 +62,6 @@ pub(super) fn record(log: &AuditLog, change: &Change<'_>, waiters: &LocalWaiters
         recorder.record_answer(recorder.caller(*request_id), reply, false);
     }
     recorder.record_other_ends();
-}
-
-/// The status of the answer to a command; `usual` unless its caller was answered with an error before.
-const fn status_of(request: &PendingRequest, usual: Option<u16>) -> Option<u16> {
-    if request.has_failed() { Some(FAILED) } else { usual }
 }
 
 /// The caller of an acquire, if it has this id.
@@ -95,6 +95,15 @@ impl<'a> Recorder<'a> {
         }
     }
 
+    /// The status of an answer, if it is known: `usual` unless the caller was answered with an error before.
+    fn status(&self, usual: u16, has_failed: bool) -> Option<u16> {
+        if has_failed { Some(FAILED) } else { self.change.is_answered.then_some(usual) }
+    }
+
+    fn status_of(&self, request: &PendingRequest, usual: u16) -> Option<u16> {
+        self.status(usual, request.has_failed())
+    }
+
     /// The origin of a waiter's request and its owner. A waiter that this change has put into the queue is not yet
     /// registered.
     fn caller(&self, request_id: RequestId) -> RequestCaller<'a> {
@@ -115,47 +124,6 @@ impl<'a> Recorder<'a> {
         if is_semaphore { Kind::Semaphore } else { Kind::Mutex }
     }
 
-    /// Records leases that expired, and grants that were given back because their answers reached nobody.
-    fn record_ends_without_request(&mut self) {
-        let mut ended = std::mem::take(&mut self.ended);
-        ended.retain(|ended| {
-            let has_request = !matches!(ended.how, EndReason::Expired | EndReason::GivenBack);
-            if !has_request {
-                self.log.record(&self.end_of(ended));
-            }
-            has_request
-        });
-        self.ended = ended;
-    }
-
-    /// Records the ends that belong to no command.
-    fn record_other_ends(&mut self) {
-        for ended in std::mem::take(&mut self.ended) {
-            self.log.record(&self.end_of(ended));
-        }
-    }
-
-    /// The record of the end of a grant, without its cause.
-    fn end_of(&self, ended: &'a Ended) -> AuditRecord<'a> {
-        let (event, reason) = match ended.how {
-            EndReason::Released => (AuditEvent::Released, None),
-            EndReason::Forced => (AuditEvent::Forced, None),
-            EndReason::GivenBack => (AuditEvent::Released, Some("undelivered")),
-            EndReason::Expired => (AuditEvent::Expired, None),
-            EndReason::Deleted => (AuditEvent::Deleted, None),
-        };
-        let is_new =
-            self.change.effects.granted.as_ref().is_some_and(|granted| granted.contains(&ended.version));
-        let token = if is_new { Token(ended.token.0 + self.change.raised) } else { ended.token };
-        AuditRecord {
-            owner: Some(&ended.owner),
-            version: Some(ended.version),
-            fencing_token: Some(token),
-            reason,
-            ..self.new_record(event, None, self.kind())
-        }
-    }
-
     /// Records the answer to a command. A command that was replaced has its own answer only if it was decided before:
     /// the commands that replace others are answered with neither of these replies.
     fn record_reply(&mut self, request: &'a PendingRequest, reply: &Reply) {
@@ -169,66 +137,25 @@ impl<'a> Recorder<'a> {
                 self.record_answer(self.caller(*request_id), reply, false);
             }
             (Command::Release(_) | Command::ForceRelease(_), Reply::Released(_)) => {
-                self.record_end_by(request, Some(200));
+                self.record_end_by(request, self.status_of(request, 200));
             }
             (Command::DeleteLock { .. } | Command::DeleteSemaphore, Reply::Deleted) => {
                 self.record_deletion(request);
             }
             (Command::PutSemaphore { .. }, Reply::Semaphore { created: false, .. }) => {
                 let record = self.new_record(AuditEvent::Resized, origin, Kind::Semaphore);
-                self.log.record(&AuditRecord { status: status_of(request, Some(200)), ..record });
+                self.log.record(&AuditRecord { status: self.status_of(request, 200), ..record });
             }
             _ => {}
         }
     }
 
-    /// Takes the grant that a command of this change ended from the ends that were not recorded yet.
-    fn take_end(&mut self, how: EndReason, version: Option<Version>) -> Option<&'a Ended> {
-        let is_it =
-            |ended: &&Ended| ended.how == how && version.is_none_or(|version| version == ended.version);
-        let index = self.ended.iter().position(is_it)?;
-        Some(self.ended.remove(index))
-    }
-
-    /// Records the grant that a command ended. A command that ended none is not recorded. `status` is that of its
-    /// answer, if it is known.
-    fn record_end_by(&mut self, request: &'a PendingRequest, status: Option<u16>) {
-        let (how, version, reason) = match request.asked() {
-            Command::Release(release) => (EndReason::Released, Some(release.version), None),
-            Command::ForceRelease(forced) => (EndReason::Forced, forced.version, forced.reason.as_ref()),
-            Command::DeleteLock { version } => (EndReason::Deleted, *version, None),
-            _ => return,
-        };
-        let Some(ended) = self.take_end(how, version) else { return };
-        self.log.record(&AuditRecord {
-            origin: request.origin.as_deref(),
-            status: status_of(request, status),
-            reason: reason.map(Reason::as_str),
-            ..self.end_of(ended)
-        });
-    }
-
-    fn record_deletion(&mut self, request: &'a PendingRequest) {
-        let (kind, held) = match request.asked() {
-            Command::DeleteSemaphore => (Kind::Semaphore, None),
-            _ => (Kind::Mutex, self.take_end(EndReason::Deleted, None)),
-        };
-        self.log.record(&AuditRecord {
-            owner: held.map(|held| &held.owner),
-            version: held.map(|held| held.version),
-            fencing_token: held.map(|held| held.token),
-            status: status_of(request, Some(204)),
-            ..self.new_record(AuditEvent::Deleted, request.origin.as_deref(), kind)
-        });
-    }
-
     /// Records the answer to an acquire, given at once or after a wait. A grant that existed before is not recorded
     /// again. `has_failed` says that the caller was answered with an error before.
     fn record_answer(&mut self, caller: RequestCaller<'a>, reply: &Reply, has_failed: bool) {
-        let status = |usual| Some(if has_failed { FAILED } else { usual });
         match reply {
-            Reply::Granted(view) => self.record_grant(caller, view, status(200)),
-            Reply::Refused(Refusal::NotGranted(not_granted)) => {
+            Reply::Granted(view) => self.record_grant(caller, view, self.status(200, has_failed)),
+            Reply::Refused(Refusal::NotGranted(not_granted)) if self.change.is_answered => {
                 let origin = caller.map(|(origin, _)| origin);
                 let reason = match not_granted.reason {
                     NotGrantedReason::NoWait => "no_wait",
@@ -237,7 +164,7 @@ impl<'a> Recorder<'a> {
                 };
                 self.log.record(&AuditRecord {
                     owner: caller.map(|(_, owner)| owner),
-                    status: status(423),
+                    status: self.status(423, has_failed),
                     reason: Some(reason),
                     ..self.new_record(AuditEvent::Refused, origin, self.kind())
                 });

@@ -1,5 +1,7 @@
 //! The audit log: each change that was committed is recorded once, with its caller, whatever its caller was answered.
 
+mod overwritten;
+
 use std::{
     sync::{Arc, atomic::Ordering},
     time::Duration,
