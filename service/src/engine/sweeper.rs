@@ -8,8 +8,8 @@ use std::{sync::Arc, time::Duration};
 
 use super::{Shared, membership, metrics::SWEPT};
 use crate::{
-    domain::{Command, KeyId, Timestamp},
-    store::StoreError,
+    domain::{Command, KeyId, Timestamp, Version},
+    store::{GrantPosition, StoreError},
 };
 
 /// The settings of the sweeper.
@@ -48,13 +48,13 @@ const MOST_PIECES: u32 = 200;
 /// The minimum time between the end of a lease and its audit record, in milliseconds. A repeat of the acquire that is
 /// under way should still find the request id of the grant.
 const NOTED_AFTER_MS: i64 = 2_000;
-/// The number of rows that one sweep reads to find idle locks.
-const IDLE_ROWS_A_PIECE: u32 = 5_000;
+/// The number of rows that one step reads to find idle locks or expired grants.
+const ROWS_A_PIECE: u32 = 5_000;
 
 /// Sweeps until the service stops.
 pub(super) async fn run(shared: Arc<Shared>, options: SweepOptions) {
     let stop = shared.stop.clone();
-    let mut sweeper = Sweeper { shared, options, idle_after: None };
+    let mut sweeper = Sweeper { shared, options, idle_after: None, expired_after: None };
     // Finish releases that a replica began before it ended. This replica may be its successor.
     if let Err(error) = sweeper.finish_releases().await {
         sweeper.shared.report_outage(&error);
@@ -75,6 +75,8 @@ struct Sweeper {
     options: SweepOptions,
     /// The key after which the search for idle locks continues.
     idle_after: Option<KeyId>,
+    /// The position after which the search for expired grants continues.
+    expired_after: Option<GrantPosition>,
 }
 
 impl Sweeper {
@@ -110,15 +112,23 @@ impl Sweeper {
         Ok(())
     }
 
-    /// Adds expired leases to the audit log whose keys were not written since.
-    async fn note_expired(&self, now: Timestamp) -> Result<(), StoreError> {
+    /// Adds expired leases to the audit log whose keys were not written since. A sweep reads each lock and permit once. If
+    /// there are too many, the next sweep goes on where this one ended.
+    async fn note_expired(&mut self, now: Timestamp) -> Result<(), StoreError> {
         let before = now.plus_ms(-NOTED_AFTER_MS);
         for _ in 0..MOST_PIECES {
-            let grants = self.shared.store.expired_grants(before, PIECE).await?;
-            let last = grants.len() < PIECE as usize;
-            let commands = grants.into_iter().map(|(id, version)| (id, Command::NoteExpiry { version }));
-            let all = self.shared.execute_each(commands).await;
-            if last || !all || self.shared.is_draining() {
+            let after = self.expired_after.as_ref();
+            let page = self.shared.store.expired_grants(before, after, ROWS_A_PIECE).await?;
+            // Grants that cannot be noted now are found again when the search comes to them once more.
+            self.expired_after = page.next;
+            let mut all = true;
+            for grants in page.items.chunks(PIECE as usize) {
+                let note = |(id, version): &(KeyId, Version)| {
+                    (id.clone(), Command::NoteExpiry { version: *version })
+                };
+                all &= self.shared.execute_each(grants.iter().map(note)).await;
+            }
+            if self.expired_after.is_none() || !all || self.shared.is_draining() {
                 break;
             }
             tokio::time::sleep(PAUSE_BETWEEN_PIECES).await;
@@ -147,7 +157,7 @@ impl Sweeper {
         let command = Command::Sweep { ended_before: Timestamp(i64::MIN), idle_since: Some(since) };
         for _ in 0..MOST_PIECES {
             let after = self.idle_after.take();
-            let page = self.shared.store.idle_mutexes(since, after.as_ref(), IDLE_ROWS_A_PIECE).await?;
+            let page = self.shared.store.idle_mutexes(since, after.as_ref(), ROWS_A_PIECE).await?;
             self.command_all(page.items, &command, "idle").await;
             self.idle_after = page.next;
             if self.idle_after.is_none() || self.shared.is_draining() {

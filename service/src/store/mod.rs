@@ -8,6 +8,7 @@
 //! `sql_store` sends statements and counts them; `keys`, `replicas`, `sweep`, `lists` and `tokens` implement the traits. What differs
 //! between databases is in `sqlite/`, `postgres/` and `mysql/` (MariaDB and MySQL): `sql`, `bind`, `load`, `commit`, `session`.
 
+mod after;
 mod blocked;
 mod checks;
 mod children;
@@ -20,6 +21,7 @@ mod disk;
 mod ended;
 mod epoch;
 mod error;
+mod expired;
 mod fence;
 mod gate;
 mod guards;
@@ -56,6 +58,7 @@ mod writer;
 pub use classify::ConnectionRefusal;
 pub use epoch::{RaisedByHand, raise_epoch};
 pub use error::{StoreError, Unreadable};
+pub use expired::GrantPosition;
 pub use schema::{MigrationStatus, check_schema, migrate_down, migrate_redo, migrate_status, migrate_up};
 pub use sql::hot_statements;
 pub use sql_store::connect;

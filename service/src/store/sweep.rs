@@ -8,7 +8,7 @@
 //! carried out if its answer was lost.
 
 use async_trait::async_trait;
-use db_locks_entity::{locks, permits, sweep_lease, token_floors, waiters};
+use db_locks_entity::{locks, sweep_lease, token_floors, waiters};
 use sea_orm::{
     ColumnTrait, Condition, DbErr, EntityTrait, ExprTrait, Order, QueryFilter, QueryOrder, QuerySelect,
     QueryTrait, Value,
@@ -17,14 +17,15 @@ use sea_orm::{
 use uuid::Uuid;
 
 use super::{
-    Page, StoreError, SweepStore,
+    GrantPosition, Page, StoreError, SweepStore,
+    after::after_key,
     classify::Purpose,
     dialect::Dialect,
     rows::{ENDING, KIND_ABSENT, MUTEXES, SWEEP_AT_ONCE, read_id},
     sql_store::SqlStore,
     writer::Writer,
 };
-use crate::domain::{KeyId, ReplicaId, RequestId, Timestamp, Version};
+use crate::domain::{KeyId, ReplicaId, Timestamp, Version};
 
 /// The id of the only row of `sweep_lease`.
 const LEASE: i32 = 1;
@@ -96,31 +97,10 @@ impl SweepStore for SqlStore {
     async fn expired_grants(
         &self,
         before: Timestamp,
+        after: Option<&GrantPosition>,
         limit: u32,
-    ) -> Result<Vec<(KeyId, Version)>, StoreError> {
-        let recorded = RequestId::EXPIRY_RECORDED.0;
-        let of_locks = {
-            use locks::Column::{ExpiresAtMs, Key, Nonce, Released, Tenant, Version};
-            let query = locks::Entity::find().select_only().columns([Tenant, Key, Version]);
-            let is_expired = Version.is_not_null().and(ExpiresAtMs.lte(before.0)).and(Released.eq(false));
-            query.filter(is_expired.and(Nonce.ne(recorded))).limit(u64::from(limit)).into_query()
-        };
-        let of_permits = {
-            use permits::Column::{ExpiresAtMs, Key, Nonce, Released, Tenant, Version};
-            let query = permits::Entity::find().select_only().columns([Tenant, Key, Version]);
-            let is_expired = ExpiresAtMs.lte(before.0).and(Released.eq(false)).and(Nonce.ne(recorded));
-            query.filter(is_expired).limit(u64::from(limit)).into_query()
-        };
-        let work = async {
-            let mut grants = Vec::new();
-            for query in [of_locks, of_permits] {
-                for row in &self.select(self.general_pool(), &self.sweep, "expired_grants", &query).await? {
-                    grants.push((read_id(row)?, Version(row.try_get_by_index(2)?)));
-                }
-            }
-            Ok(grants)
-        };
-        Box::pin(self.sweep.run(Purpose::Read, work)).await
+    ) -> Result<Page<(KeyId, Version), GrantPosition>, StoreError> {
+        Box::pin(self.sweep.run(Purpose::Read, self.expired_after(before, after, limit))).await
     }
 
     async fn idle_mutexes(
@@ -130,7 +110,6 @@ impl SweepStore for SqlStore {
         limit: u32,
     ) -> Result<Page<KeyId, KeyId>, StoreError> {
         use locks::Column::{ExpiresAtMs, Key, Kind, Released, Tenant, UpdatedAtMs, Version, Waiters};
-        let (tenant, key) = after.map_or(("", ""), |id| (id.tenant.as_str(), id.key.as_str()));
         let is_free =
             Version.is_null().or(Released.eq(true)).or(ExpiresAtMs.into_expr().lte(self.now_expr()));
         let is_idle = Kind.is_in(MUTEXES).and(UpdatedAtMs.lte(since.0)).and(Waiters.eq(0i64)).and(is_free);
@@ -139,13 +118,11 @@ impl SweepStore for SqlStore {
             .select_only()
             .columns([Tenant, Key])
             .expr(is_idle)
-            .filter(Tenant.gt(tenant).or(Tenant.eq(tenant).and(Key.gt(key))))
             .order_by_asc(Tenant)
-            .order_by_asc(Key)
-            .limit(u64::from(limit))
-            .into_query();
+            .order_by_asc(Key);
         let work = async {
-            let rows = self.select(self.general_pool(), &self.sweep, "idle_mutexes", &query).await?;
+            let ranges = after_key(Tenant, Key, after);
+            let rows = self.select_after("idle_mutexes", &query, ranges, limit).await?;
             let mut items = Vec::new();
             for row in &rows {
                 if row.try_get_by_index::<bool>(2)? {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    Committed, FoundToken, HeartbeatResult, HeldCounts, KeyFilter, LoadRequest, Loaded, LockFilter, Page,
-    Peer, PoolUse, StoreError, TokenTimes, WaitingRow, Write,
+    Committed, FoundToken, GrantPosition, HeartbeatResult, HeldCounts, KeyFilter, LoadRequest, Loaded,
+    LockFilter, Page, Peer, PoolUse, StoreError, TokenTimes, WaitingRow, Write,
 };
 use crate::{
     access::{self, Identity, SecretHash, TokenId},
@@ -172,14 +172,14 @@ pub trait SweepStore: Send + Sync + 'static {
         Ok(Vec::new())
     }
 
-    /// Grants whose lease expired at `before` or earlier without a release, and that are not marked as recorded: at
-    /// most `limit` of locks and as many of permits. This reads whole tables, so it is called once a sweep, and only
-    /// with an audit log.
+    /// Grants whose lease expired at `before` or earlier without a release, and that are not marked as recorded, among
+    /// the next `limit` locks or permits after a position. `None` is the beginning.
     async fn expired_grants(
         &self,
         before: Timestamp,
+        after: Option<&GrantPosition>,
         limit: u32,
-    ) -> Result<Vec<(KeyId, Version)>, StoreError>;
+    ) -> Result<Page<(KeyId, Version), GrantPosition>, StoreError>;
 
     /// Free mutexes that have not changed since `since`, among the next `limit` rows after the key `after`.
     async fn idle_mutexes(

@@ -189,3 +189,16 @@ async fn a_grant_in_the_change_in_which_its_wait_began_has_its_caller() {
     };
     assert_eq!(audited.added(wait).await, ["granted a 1 200 -"]);
 }
+
+/// Guards that a sweep does not read the rows before each step's again.
+#[tokio::test(start_paused = true)]
+async fn a_sweep_searches_each_permit_once_for_expired_grants() {
+    const PERMITS: i32 = 6_000;
+    let audited = Audited::new();
+    let Replica { service, store, .. } = &audited.replica;
+    service.put_semaphore(id("s"), PERMITS, None, None).await.unwrap();
+    store.add_ended_permits(&id("s"), PERMITS);
+    let sweep = tokio::time::sleep(Duration::from_secs(45));
+    assert_eq!(audited.added(sweep).await, vec!["expired s - - -"; PERMITS as usize]);
+    assert_eq!(store.searched.load(Ordering::Relaxed), PERMITS as u64);
+}

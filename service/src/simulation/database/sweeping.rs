@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     domain::{Body, KeyId, Place, ReplicaId, Tenant, Timestamp, Version},
-    store::{Page, StoreError, SweepStore},
+    store::{GrantPosition, Page, StoreError, SweepStore},
 };
 
 impl KeyRows {
@@ -130,8 +130,13 @@ impl SweepStore for Connection {
         self.database.ask(&self.session, || self.database.tables().unfinished_releases()).await
     }
 
-    async fn expired_grants(&self, _: Timestamp, _: u32) -> Result<Vec<(KeyId, Version)>, StoreError> {
-        Ok(Vec::new())
+    async fn expired_grants(
+        &self,
+        _before: Timestamp,
+        _after: Option<&GrantPosition>,
+        _limit: u32,
+    ) -> Result<Page<(KeyId, Version), GrantPosition>, StoreError> {
+        Ok(Page { items: Vec::new(), next: None })
     }
 
     async fn idle_mutexes(

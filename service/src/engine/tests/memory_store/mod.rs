@@ -41,6 +41,8 @@ pub(super) struct MemoryStore {
     pub(super) rows: AtomicU64,
     /// How often a whole queue was counted to find positions in it.
     pub(super) counted_queues: AtomicU64,
+    /// The number of permits searched for expired grants.
+    pub(super) searched: AtomicU64,
     /// Whether connections are refused.
     pub(super) away: AtomicBool,
     /// Whether connections are neither made nor refused.
@@ -79,6 +81,7 @@ impl MemoryStore {
             checks: AtomicU64::new(0),
             rows: AtomicU64::new(0),
             counted_queues: AtomicU64::new(0),
+            searched: AtomicU64::new(0),
             away: false.into(),
             is_black_hole: false.into(),
             is_frozen: false.into(),
@@ -195,6 +198,18 @@ impl MemoryStore {
             };
             semaphore.permits.put(Permit { slot, grant, data: None, updated_at: now.plus_ms(-2_000) });
         }
+    }
+
+    /// All permits.
+    fn permits(&self) -> Vec<(KeyId, Permit)> {
+        let tables = self.tables();
+        let of_key = |(id, state): (&KeyId, &KeyState)| match &state.body {
+            Body::Semaphore(semaphore) => {
+                semaphore.permits.known.iter().map(|permit| (id.clone(), permit.clone())).collect()
+            }
+            Body::Absent | Body::Mutex(_) => Vec::new(),
+        };
+        tables.keys.iter().flat_map(of_key).collect()
     }
 
     /// The number of a replica's waiters that are offered a place.

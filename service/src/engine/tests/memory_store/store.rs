@@ -9,10 +9,10 @@ use async_trait::async_trait;
 
 use super::MemoryStore;
 use crate::{
-    domain::{Epoch, KeyId, Place, ReplicaId, Timestamp, Version},
+    domain::{Epoch, Grant, KeyId, Place, ReplicaId, RequestId, Timestamp, Version},
     store::{
-        Committed, DecideLocked, HeartbeatResult, KeyStore, LoadRequest, Loaded, Notifications, Page, Peer,
-        ReplicaStore, StoreError, SweepStore, WaitingRow, WithoutLists, Write,
+        Committed, DecideLocked, GrantPosition, HeartbeatResult, KeyStore, LoadRequest, Loaded,
+        Notifications, Page, Peer, ReplicaStore, StoreError, SweepStore, WaitingRow, WithoutLists, Write,
     },
 };
 
@@ -233,8 +233,29 @@ impl SweepStore for MemoryStore {
         Ok(Vec::new())
     }
 
-    async fn expired_grants(&self, _: Timestamp, _: u32) -> Result<Vec<(KeyId, Version)>, StoreError> {
-        Ok(Vec::new())
+    /// Only finds permits.
+    async fn expired_grants(
+        &self,
+        before: Timestamp,
+        after: Option<&GrantPosition>,
+        limit: u32,
+    ) -> Result<Page<(KeyId, Version), GrantPosition>, StoreError> {
+        self.reach().await?;
+        let Some(GrantPosition::Permit(after)) = after else {
+            return Ok(Page { items: Vec::new(), next: Some(GrantPosition::Permit(None)) });
+        };
+        let mut permits = self.permits();
+        permits.retain(|(id, permit)| after.as_ref() < Some(&(id.clone(), permit.slot)));
+        permits.sort_by_key(|(id, permit)| (id.clone(), permit.slot));
+        permits.truncate(limit as usize);
+        self.searched.fetch_add(permits.len() as u64, Ordering::Relaxed);
+        let last = permits.last().filter(|_| permits.len() == limit as usize);
+        let next = last.map(|(id, permit)| GrantPosition::Permit(Some((id.clone(), permit.slot))));
+        let is_new = |grant: &Grant| {
+            !grant.released && grant.expires_at <= before && grant.request_id != RequestId::EXPIRY_RECORDED
+        };
+        permits.retain(|(_, permit)| is_new(&permit.grant));
+        Ok(Page { items: permits.into_iter().map(|(id, permit)| (id, permit.grant.version)).collect(), next })
     }
 
     async fn idle_mutexes(
