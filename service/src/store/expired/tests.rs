@@ -1,6 +1,6 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
-use std::path::PathBuf;
+use std::{fmt::Write as _, path::PathBuf};
 
 use sea_orm::{DbBackend, QueryFilter, QueryTrait};
 use tempfile::TempDir;
@@ -31,14 +31,16 @@ async fn set_up() -> (SqlStore, PathBuf, TempDir) {
             _ => (1_000, 0, 7),
         };
         let values = format!("randomblob(16), 7, 0, {released}, 'me', 1, 1, {ends}, {nonce}, 0");
-        sql += &format!(
+        write!(
+            sql,
             "INSERT INTO locks (tenant, \"key\", stamp, kind, delete_on_release, ended, slots, waiters, next_seq, \
              created_at_ms, version, {COLUMNS}) VALUES \
              ('t{tenant}', 'k{key}', randomblob(16), 1, 0, x'', 0, 0, 0, 0, {values}); \
              INSERT INTO permits (tenant, \"key\", slot, version, {COLUMNS}) VALUES \
              ('t{tenant}', 's{}', {slot}, {values});",
             key / 4
-        );
+        )
+        .unwrap();
     }
     rusqlite::Connection::open(&path).unwrap().execute_batch(&sql).unwrap();
     (SqlStore::connect(&options).await.unwrap(), path, folder)

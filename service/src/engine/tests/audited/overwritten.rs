@@ -44,7 +44,8 @@ impl Pair {
             other.await
         };
         let of_two = self.two.records().len();
-        let one = self.one.added(async { tokio::join!(as_request("1", work), as_request("2", other)) }).await;
+        let both = async { tokio::join!(as_request("1", work), as_request("2", other)) };
+        let one = self.one.added(Box::pin(both)).await;
         [one, self.two.records().split_off(of_two)]
     }
 
