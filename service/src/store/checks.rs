@@ -46,8 +46,8 @@ impl SqlStore {
         Ok(())
     }
 
-    /// Whether the disk has room. After a refused write this makes a trial write once a second at most: no client may write to a
-    /// service that is not ready, so no other write would show that there is room again.
+    /// Whether the disk takes writes. After a write that failed because of it, this makes a trial write once a second at most: no client
+    /// may write to a service that is not ready, so no other write would show that it takes them again.
     async fn check_disk(&self) -> Result<(), StoreError> {
         let Some(row_version) = self.disk.to_try()? else { return Ok(()) };
         let tried = self.try_to_write(row_version).await.map_err(|error| classify(error, Purpose::Read));

@@ -1,4 +1,5 @@
-//! Remembers that the database's disk is full: from the first refused write until a write succeeds.
+//! Remembers that the database's disk takes no writes: from the first write that failed until one succeeds. Of a server this is known only
+//! if the disk is full. Of a SQLite file any error of the disk shows.
 
 use std::{
     sync::{
@@ -10,7 +11,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{StoreError, Write};
+use super::{StoreError, Write, dialect::Dialect};
 use crate::domain::{Body, Data, Key, KeyChange, KeyId, KeyState, Mutex as Lock, RowVersion, Tenant};
 
 /// The pause between two trial writes.
@@ -18,45 +19,76 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// The size of a trial write: as much as a request may store.
 const TRIAL_BYTES: usize = 32 << 10;
 
-/// The row version of a write that was refused because the disk was full, and the time of the last try.
-pub(super) type RefusedWrite = (RowVersion, Instant);
+/// A write that failed because of the disk.
+#[derive(Debug, Clone, Copy)]
+struct FailedWrite {
+    row_version: RowVersion,
+    is_full: bool,
+    /// When it, or a trial after it, was made.
+    tried: Instant,
+}
 
-/// Whether the last write was refused because the disk was full.
-#[derive(Debug, Default)]
+/// Whether the last write failed because of the disk.
+#[derive(Debug)]
 pub(super) struct Disk {
-    /// Whether `refused` is set. Commits read this flag instead of locking the mutex.
-    is_full: AtomicBool,
+    /// Whether the database is a file that this process writes.
+    is_file: bool,
+    /// Whether `failed` is set. Commits read this flag instead of locking the mutex.
+    has_failed: AtomicBool,
     /// Never locked across an await.
-    refused: Mutex<Option<RefusedWrite>>,
+    failed: Mutex<Option<FailedWrite>>,
 }
 
 impl Disk {
-    /// The write to try again now; `None` if the disk is not full. Fails if one is being tried, or was a moment ago: a trial keeps
+    /// The disk of a database, which takes writes as far as is known.
+    pub(super) fn of(dialect: Dialect) -> Self {
+        Self {
+            is_file: dialect == Dialect::Sqlite,
+            has_failed: AtomicBool::new(false),
+            failed: Mutex::default(),
+        }
+    }
+
+    /// The write to try again now; `None` if the last write succeeded. Fails if one is being tried, or was a moment ago: a trial keeps
     /// others from writing, also if it fails for another reason.
     pub(super) fn to_try(&self) -> Result<Option<RowVersion>, StoreError> {
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some((row_version, tried)) = &mut *refused else { return Ok(None) };
-        if tried.elapsed() < TRY_AGAIN {
-            return Err(StoreError::DiskFull("a write was refused a moment ago".into()));
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(write) = &mut *failed else { return Ok(None) };
+        if write.tried.elapsed() < TRY_AGAIN {
+            let cause = "a write failed a moment ago".into();
+            return Err(if write.is_full {
+                StoreError::DiskFull(cause)
+            } else {
+                StoreError::Unreachable(cause)
+            });
         }
-        *tried = Instant::now();
-        Ok(Some(*row_version))
+        write.tried = Instant::now();
+        Ok(Some(write.row_version))
     }
 
     /// Records the result of a batch or of a trial write. `first` is the row version of the first write.
     pub(super) fn note<T>(&self, result: &Result<T, StoreError>, first: Option<RowVersion>) {
         match (result, first) {
-            (Err(StoreError::DiskFull(_)), Some(row_version)) => {
-                self.set(Some((row_version, Instant::now())));
+            (Err(error), Some(row_version)) if self.is_of_disk(error) => {
+                let is_full = matches!(error, StoreError::DiskFull(_));
+                self.set(Some(FailedWrite { row_version, is_full, tried: Instant::now() }));
             }
-            (Ok(_), _) if self.is_full.load(Ordering::Relaxed) => self.set(None),
+            (Ok(_), _) if self.has_failed.load(Ordering::Relaxed) => self.set(None),
             _ => {}
         }
     }
 
-    fn set(&self, refused: Option<RefusedWrite>) {
-        *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = refused;
-        self.is_full.store(refused.is_some(), Ordering::Relaxed);
+    const fn is_of_disk(&self, error: &StoreError) -> bool {
+        match error {
+            StoreError::DiskFull(_) => true,
+            StoreError::Unreachable(_) | StoreError::Unknown(_) | StoreError::ReadOnly(_) => self.is_file,
+            _ => false,
+        }
+    }
+
+    fn set(&self, failed: Option<FailedWrite>) {
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = failed;
+        self.has_failed.store(failed.is_some(), Ordering::Relaxed);
     }
 }
 
@@ -92,7 +124,7 @@ mod tests {
     /// On SQLite a trial keeps all batches waiting, and anybody may ask whether the service is ready.
     #[tokio::test(start_paused = true)]
     async fn a_write_is_tried_once_a_second_whatever_its_result() {
-        let disk = Disk::default();
+        let disk = Disk::of(Dialect::Postgres);
         let row_version = RowVersion(Uuid::from_u128(7));
         assert_eq!(disk.to_try().unwrap(), None);
         disk.note(&Err::<(), _>(StoreError::DiskFull("full".into())), Some(row_version));
@@ -105,5 +137,30 @@ mod tests {
         }
         disk.note(&Ok(()), None);
         assert_eq!(disk.to_try().unwrap(), None);
+    }
+
+    #[test]
+    fn any_error_of_the_disk_of_a_file_is_remembered_and_of_a_server_only_that_it_is_full() {
+        type Error = fn(Box<dyn std::error::Error + Send + Sync>) -> StoreError;
+        let errors: [(Error, [bool; 2]); 5] = [
+            (StoreError::DiskFull, [true, true]),
+            (StoreError::Unreachable, [true, false]),
+            (StoreError::Unknown, [true, false]),
+            (StoreError::ReadOnly, [true, false]),
+            (StoreError::Rejected, [false, false]),
+        ];
+        for (error, is_remembered) in errors {
+            let is_noted = |dialect| {
+                let disk = Disk::of(dialect);
+                disk.note(&Err::<(), _>(error("failed".into())), Some(RowVersion(Uuid::nil())));
+                disk.to_try().is_err()
+            };
+            assert_eq!(
+                [Dialect::Sqlite, Dialect::MariaDb].map(is_noted),
+                is_remembered,
+                "{:?}",
+                error("".into())
+            );
+        }
     }
 }

@@ -73,6 +73,7 @@ impl SqlStore {
         };
         let turns = Turns::new(pools.general_pool.limit());
         let guard_refusal = routines::refusal(&pools.general_pool, pools.dialect).await;
+        let disk = Disk::of(pools.dialect);
         let mut store = Self {
             guard_refusal,
             session_search: Semaphore::new(1),
@@ -88,7 +89,7 @@ impl SqlStore {
             tokens: Operation::new("tokens"),
             sqlite,
             sqlite_reader,
-            disk: Disk::default(),
+            disk,
             turns,
             gate: WriteGate::new(watch),
         };
