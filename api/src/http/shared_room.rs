@@ -53,6 +53,14 @@ struct State<T> {
 }
 
 impl<T: Taker> State<T> {
+    /// Whether these may take more units, which leave `free` units.
+    fn may_take(&self, takers: &[Option<T>], units: usize, free: usize) -> bool {
+        takers.iter().flatten().all(|taker| {
+            let before = self.taken.get(taker).copied().unwrap_or_default();
+            before + units <= taker.most(free)
+        })
+    }
+
     /// Notes that these take more units.
     fn give(&mut self, takers: &[Option<T>], units: usize) {
         for taker in takers.iter().flatten() {
@@ -120,9 +128,7 @@ impl<T: Taker> Share<T> {
         }
         let mut state = self.room.state();
         let Some(free) = state.free.checked_sub(more) else { return false };
-        let has_too_much =
-            |taker: &T| state.taken.get(taker).copied().unwrap_or_default() + more > taker.most(free);
-        if self.takers.iter().flatten().any(has_too_much) {
+        if !state.may_take(&self.takers, more, free) {
             return false;
         }
         state.free = free;
@@ -131,9 +137,12 @@ impl<T: Taker> Share<T> {
         true
     }
 
-    /// Counts for other takers from now on, however much room they have.
+    /// Counts for other takers from now on, unless they have too much already.
     pub(crate) fn belong_to(&mut self, takers: [Option<T>; 2]) {
         let mut state = self.room.state();
+        if !state.may_take(&takers, self.units, state.free) {
+            return;
+        }
         state.take_back(&self.takers, self.units);
         state.give(&takers, self.units);
         drop(state);

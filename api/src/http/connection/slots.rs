@@ -77,7 +77,8 @@ pub(in crate::http) struct Slot {
 }
 
 impl Slot {
-    /// Notes whose valid credential the connection has. It keeps its slot, however many this tenant has.
+    /// Notes whose valid credential the connection has. It keeps its slot. If the tenant has too many, it is counted as before: otherwise
+    /// connections of one tenant could take all slots, those without a credential first.
     pub(super) fn set_tenant(&self, party: Party) {
         if self.by_client {
             let mut share = self.share.lock().unwrap_or_else(PoisonError::into_inner);
@@ -127,6 +128,22 @@ mod tests {
             slot.set_tenant(Party::for_test(1));
         }
         assert_eq!(fill(&slots, unknown, 1).len(), 2);
+    }
+
+    #[test]
+    fn connections_that_show_a_credential_later_leave_slots_to_others() {
+        let slots = Slots::new(1_000, true);
+        let mut connections = Vec::new();
+        for round in 0..10 {
+            let before = connections.len();
+            connections.extend(
+                (0..100).flat_map(|peer| fill(&slots, Party::newcomers_for_test(), 100 * round + peer)),
+            );
+            for slot in connections.iter().skip(before) {
+                slot.set_tenant(Party::for_test(1));
+            }
+        }
+        assert!(connections.len() < 970 && fill(&slots, Party::for_test(2).newcomers(), 1).len() > 30);
     }
 
     #[test]
