@@ -21,7 +21,7 @@ enum Client {
     Tenant(Party),
     /// All other connections together: those without a valid credential so far.
     Unknown,
-    /// Those of them that come from one network.
+    /// All connections without a valid credential so far that come from one network.
     UnknownFrom(IpAddr),
 }
 
@@ -52,12 +52,9 @@ impl Slots {
 
     /// Takes a slot for a new connection of a client with this address; `None` if it must not have one.
     pub(in crate::http) fn take(&self, party: Party, peer: IpAddr) -> Option<Arc<Slot>> {
-        let of_unknown = || [Client::Unknown, Client::UnknownFrom(network_of(peer))].map(Some);
-        let takers = match party.group() {
-            _ if !self.by_client => [None, None],
-            None => [Some(Client::Tenant(party.settled())), None],
-            Some(_) => of_unknown(),
-        };
+        let client = if party.group().is_some() { Client::Unknown } else { Client::Tenant(party.settled()) };
+        let takers =
+            [client, Client::UnknownFrom(network_of(peer))].map(|taker| self.by_client.then_some(taker));
         let mut share = self.room.share_of(takers);
         share.grow_to(1).then(|| Arc::new(Slot { share: Mutex::new(share), by_client: self.by_client }))
     }
@@ -111,10 +108,12 @@ mod tests {
         assert!(slots.take(unknown, from(2)).is_some(), "another address");
         let others: Vec<_> = (2..1_000).flat_map(|peer| fill(&slots, unknown, peer)).collect();
         assert_eq!(flood.len() + others.len(), 750);
-        let of_tenant = fill(&slots, tenant, 1);
-        assert_eq!(of_tenant.len(), 218);
-        assert!(slots.take(Party::for_test(2).newcomers(), from(1)).is_some(), "another tenant");
-        drop((flood, others, of_tenant));
+        let of_tenant = fill(&slots, tenant, 1_000);
+        assert_eq!(of_tenant.len(), 125, "from one address");
+        let of_others: Vec<_> = (1_001..2_000).flat_map(|peer| fill(&slots, tenant, peer)).collect();
+        assert_eq!(of_tenant.len() + of_others.len(), 218);
+        assert!(slots.take(Party::for_test(2).newcomers(), from(2_000)).is_some(), "another tenant");
+        drop((flood, others, of_tenant, of_others));
         assert_eq!(slots.free(), 1_000);
     }
 
@@ -143,7 +142,9 @@ mod tests {
                 slot.set_tenant(Party::for_test(1));
             }
         }
-        assert!(connections.len() < 970 && fill(&slots, Party::for_test(2).newcomers(), 1).len() > 30);
+        let other =
+            (2_000..3_000).flat_map(|peer| fill(&slots, Party::for_test(2).newcomers(), peer)).count();
+        assert!(connections.len() < 970 && other > 20, "{}, {other}", connections.len());
     }
 
     #[test]
