@@ -3,7 +3,7 @@
 use super::Unreadable;
 use crate::access::{self, KeyPatterns, SecretHash};
 use crate::domain::{
-    Body, KeyChange, KeyId, KeyState, Owner, ReplicaId, RequestId, RowVersion, Timestamp, Token, Version,
+    KeyChange, KeyId, KeyState, Owner, ReplicaId, RequestId, RowVersion, Timestamp, Token, Version,
 };
 
 /// The kinds of loads.
@@ -24,7 +24,7 @@ pub struct LoadRequest {
     pub versions: Vec<Version>,
     /// Whether to count the waiters ahead of each waiter that is found by version. This reads the whole queue.
     pub positions: bool,
-    /// The least number of waiters to load from the front of the queue, if there are so many: see [`Self::front`].
+    /// The least number of waiters to load from the front of the queue, if there are so many.
     pub queue_prefix: usize,
     /// The least number of permits to load, if there are so many. Those that end first are loaded.
     pub permits: usize,
@@ -40,10 +40,8 @@ pub struct LoadRequest {
 }
 
 impl LoadRequest {
-    /// The default of `queue_prefix`. A mutex is granted to one waiter after the other, and each may have much data.
-    pub const QUEUE_PREFIX: usize = 16;
-    /// The number of further waiters of a semaphore, many of whom may be granted a permit at once.
-    const FOR_SEMAPHORES: usize = 48;
+    /// The default of `queue_prefix`.
+    pub const QUEUE_PREFIX: usize = 64;
     /// The default of `permits`.
     pub const PERMITS: usize = 64;
     /// The most waiters of a dead replica that are loaded with a key.
@@ -64,14 +62,6 @@ impl LoadRequest {
             latest_chosen: false,
             waiters_of: None,
             kind: LoadKind::Short,
-        }
-    }
-
-    /// The number of waiters to load from the front of the queue.
-    pub(super) const fn front(&self, body: &Body) -> usize {
-        match body {
-            Body::Semaphore(_) => self.queue_prefix.saturating_add(Self::FOR_SEMAPHORES),
-            Body::Absent | Body::Mutex(_) => self.queue_prefix,
         }
     }
 }

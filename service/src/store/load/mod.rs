@@ -103,8 +103,7 @@ impl SqlStore {
         db_time: Timestamp,
     ) -> Result<(), LoadError> {
         if state.queue.len > 0 {
-            let front = load_request.front(&state.body);
-            self.load_queue(db, load_request, front, &mut state.queue).await?;
+            self.load_queue(db, load_request, &mut state.queue).await?;
         } else {
             state.queue.asked.clone_from(&load_request.versions);
         }
@@ -125,14 +124,13 @@ impl SqlStore {
         &self,
         db: &impl ConnectionTrait,
         load_request: &LoadRequest,
-        front: usize,
         queue: &mut Queue,
     ) -> Result<(), LoadError> {
-        let values = id_values(load_request, [limit(front)]);
+        let values = id_values(load_request, [limit(load_request.queue_prefix)]);
         let rows = self.query(db, &self.load, &self.sql.load.queue_prefix, values).await?;
         queue.head = rows.iter().map(read_waiter).collect::<Result<_, _>>()?;
         queue.asked.clone_from(&load_request.versions);
-        let is_whole = queue.head.len() < front;
+        let is_whole = queue.head.len() < load_request.queue_prefix;
         if is_whole {
             // If the queue has changed since the row was read, the row's version has changed, too. The length still has
             // to match the loaded waiters, so that the view is consistent.

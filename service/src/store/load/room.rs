@@ -71,7 +71,7 @@ fn rows_to_read(load_request: &LoadRequest, state: &KeyState) -> usize {
         }
         Body::Absent | Body::Mutex(_) => 0,
     };
-    queue.min(load_request.front(&state.body)) + counted + reaped + permits
+    queue.min(load_request.queue_prefix) + counted + reaped + permits
 }
 
 #[cfg(test)]
