@@ -47,6 +47,11 @@ impl KeyChange {
             Body::Mutex(_) => return Ok(refuse(Refusal::WrongKind)),
             Body::Semaphore(semaphore) => semaphore,
         };
+        let out = semaphore.permits.busy(ctx.now).ok_or(Need::Permits(1))?;
+        if out > 0 {
+            return Ok(refuse(Refusal::InUse(self.holders(ctx.now))));
+        }
+        // Only now, since all waiters with their data may be loaded for it.
         if !self.state.queue.is_complete() {
             // The waiters that this change has removed are still at the front of the queue in the database.
             let left = usize::try_from(self.state.queue.len).unwrap_or(usize::MAX);
@@ -58,8 +63,7 @@ impl KeyChange {
             }
             Place::Detached { .. } => false,
         });
-        let out = semaphore.permits.busy(ctx.now).ok_or(Need::Permits(1))?;
-        if out > 0 || offered {
+        if offered {
             return Ok(refuse(Refusal::InUse(self.holders(ctx.now))));
         }
         if !semaphore.permits.can_be_deleted() {

@@ -1,7 +1,7 @@
 //! Semaphores: permits, sizes, and their deletion.
 
 use super::fixtures::{Scene, ask, release, v, wait};
-use crate::domain::{Acquire, Command, Data, Kind, Refusal, Reply};
+use crate::domain::{Acquire, Command, Data, Kind, Need, Refusal, Reply};
 
 fn permit(n: u16) -> Acquire {
     Acquire { kind: Kind::Semaphore, ..ask(n) }
@@ -113,6 +113,18 @@ fn a_permits_version_stays_current_until_its_slot_is_granted_again() {
     scene.granted(permit(2));
     assert_eq!(scene.refused(&release(1)), Refusal::VersionMismatch);
     assert_eq!(scene.look_semaphore().busy_count, 1, "2 still has it, not {:?}", v(1));
+}
+
+/// All waiters with their data may be hundreds of megabytes.
+#[test]
+fn a_deletion_that_is_refused_does_not_need_all_waiters() {
+    let mut scene = Scene::semaphore(1);
+    scene.granted(permit(1));
+    scene.waits(wait_permit(2));
+    scene.state.queue.head.clear();
+    assert!(matches!(scene.refused(&Command::DeleteSemaphore), Refusal::InUse(_)));
+    scene.now += 1_000;
+    assert!(matches!(scene.decide(&Command::DeleteSemaphore).0, Err(Need::QueuePrefix(1))));
 }
 
 #[test]

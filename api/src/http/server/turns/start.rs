@@ -23,7 +23,8 @@ impl Turns {
     }
 
     /// Runs the beginning of a connection, whose `first` turn may have come already. It is polled in turns that take as long as this
-    /// number of requests, or as their `work` if that is more. A turn is over when the client has to send something, so nobody waits for the network of another client.
+    /// number of requests, or as their `work` if that is more. A turn is over when the client has to send something, so nobody waits for
+    /// the network of another client.
     pub(in crate::http::server) async fn begin<F: Future>(
         &self,
         requests: usize,
