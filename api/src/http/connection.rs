@@ -288,6 +288,12 @@ impl Connection {
         Self::for_test_of(false, peer)
     }
 
+    /// The same, of a service with these newcomers.
+    pub(super) fn for_test_among(newcomers: &Arc<Newcomers>, peer: IpAddr) -> Arc<Self> {
+        let client = (peer, LastParty::of_newcomer(peer, newcomers));
+        Arc::new(Self::new(false, client, watch::channel(Phase::Serving).1, None))
+    }
+
     fn for_test_of(on_loopback: bool, peer: IpAddr) -> Arc<Self> {
         let client = (peer, LastParty::of_newcomer(peer, &Arc::default()));
         Arc::new(Self::new(on_loopback, client, watch::channel(Phase::Serving).1, None))

@@ -55,7 +55,7 @@ impl Party {
     }
 
     /// The party of the same clients once they are no newcomers.
-    pub(super) const fn settled(self) -> Self {
+    pub(in crate::http) const fn settled(self) -> Self {
         Self(self.0 & !NEWCOMERS)
     }
 

@@ -3,6 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 use axum::http::Request;
+use db_locks_service::{
+    access::{Identity, Role, credential},
+    domain::Tenant,
+};
 use futures_util::FutureExt;
 
 use super::{request_memory::REQUEST_BYTES, victims::MUCH, *};
@@ -114,6 +118,34 @@ fn clients_without_a_credential_from_many_addresses_close_no_connection_of_other
     unread.extend(flooding.iter().map(|connection| all.count(connection, COUNTED_FROM)));
     assert!(!is_cut(&known));
     assert!(flooding.iter().filter(|connection| is_cut(connection)).count() > 80);
+}
+
+#[test]
+fn a_tenant_with_many_addresses_closes_no_connection_of_others() {
+    let bearer = |tenant: &str| Identity {
+        credential: credential(tenant),
+        who: Arc::from(tenant),
+        tenant: Tenant::new(tenant).ok(),
+        role: Role::Write,
+        keys: None,
+        owner: None,
+        expires_at: None,
+    };
+    let all = Arc::new(ConnectionMemory::at_most(100_000));
+    let is_cut = |connection: &Connection| connection.until_cut_off().now_or_never().is_some();
+    let newcomers = Arc::default();
+    let of = |tenant: &str, host| {
+        let connection = Connection::for_test_among(&newcomers, [192, 0, 2, host].into());
+        connection.set_bearer(&bearer(tenant));
+        connection
+    };
+    let (other, flooding) = (of("b", 200), (0..100).map(|host| of("a", host)).collect::<Vec<_>>());
+    let _registrations: Vec<_> =
+        flooding.iter().chain([&other]).map(|connection| all.register(connection)).collect();
+    let mut unread = vec![all.count(&other, 40_000)];
+    unread.extend(flooding.iter().map(|connection| all.count(connection, COUNTED_FROM)));
+    assert!(!is_cut(&other));
+    assert!(flooding.iter().filter(|connection| is_cut(connection)).count() > 70);
 }
 
 #[test]

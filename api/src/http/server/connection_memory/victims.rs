@@ -1,5 +1,6 @@
-//! Which connections are closed when the memory of connections is full: of the address with the most bytes, the connection with the most,
-//! and so on. So an address with many connections loses its own, and not the one of a caller that reads a long list.
+//! Which connections are closed when the memory of connections is full: of the tenant with the most bytes, and of its address with the
+//! most, the connection with the most, and so on. So a tenant loses connections of its own, wherever it connects from, and an address with
+//! many connections loses one of these, and not the one of a caller that reads a long list.
 //!
 //! Connections without a valid credential go first, since anybody with a network of IPv6 has very many addresses. Those with one go only if
 //! the others have little together. Requests that wait for a lock count only if there is not much else: for them a client needs a
@@ -9,7 +10,7 @@ use std::{hash::Hash, net::IpAddr, sync::atomic::Ordering};
 
 use db_locks_service::SeededMap;
 
-use crate::http::connection::Connection;
+use crate::http::connection::{Connection, Party};
 
 /// If this part of the limit (a quarter) is of connections without a credential, no other one goes. If it is unread, requests that wait do
 /// not count. As many of them as may wait by default (50,000) take less than the rest, unless their paths and tokens have kilobytes.
@@ -22,6 +23,8 @@ pub(super) struct Held {
     network: IpAddr,
     /// Whether the connection has shown a valid credential.
     is_known: bool,
+    /// The tenant of its last credential; the same for all connections without one.
+    party: Party,
     /// Unread answers, and requests that have not begun.
     pub(super) unread: usize,
     /// Requests that have begun and have no answer.
@@ -34,7 +37,9 @@ impl Held {
         let [unread, waiting] =
             [connection.unread(), connection.waiting()].map(|bytes| bytes.load(Ordering::Relaxed));
         let network = connection.own_room().network();
-        Self { network, is_known: connection.is_known(), unread, waiting }
+        let [party, _] = connection.parties();
+        let party = if party.group().is_some() { Party::UNKNOWN } else { party.settled() };
+        Self { network, is_known: connection.is_known(), party, unread, waiting }
     }
 
     pub(super) const fn bytes(&self) -> usize {
@@ -50,8 +55,12 @@ impl Held {
     }
 
     /// Those with a credential do not stand for others with the same address.
-    const fn address(&self) -> (bool, IpAddr) {
-        (self.is_known, self.network)
+    const fn address(&self) -> (bool, Party, IpAddr) {
+        (self.is_known, self.party, self.network)
+    }
+
+    const fn tenant(&self) -> (bool, Party) {
+        (self.is_known, self.party)
     }
 }
 
@@ -69,7 +78,9 @@ pub(super) fn victims(connections: &[Held], most: usize) -> Vec<usize> {
         if bytes <= target || counts < much {
             continue;
         }
+        left.sort_unstable_by_key(|index| counted(*index));
         left = ranked(left, |index| connections[index].address(), counted);
+        left = ranked(left, |index| connections[index].tenant(), counted);
         while bytes > target
             && counts > much - room
             && let Some(greatest) = left.pop()
@@ -82,23 +93,22 @@ pub(super) fn victims(connections: &[Held], most: usize) -> Vec<usize> {
     victims
 }
 
-/// These connections in the order of the bytes of their address, then of their own. The last one is the first to go.
-fn ranked<A: Eq + Hash>(
-    mut connections: Vec<usize>,
-    address: impl Fn(usize) -> A,
+/// These connections in the order of the bytes of their group, and otherwise as before. The last one is the first to go.
+fn ranked<G: Eq + Hash>(
+    connections: Vec<usize>,
+    group: impl Fn(usize) -> G,
     counted: impl Fn(usize) -> usize,
 ) -> Vec<usize> {
-    connections.sort_unstable_by_key(|index| counted(*index));
-    let mut by_address: SeededMap<A, usize> = SeededMap::default();
+    let mut by_group: SeededMap<G, usize> = SeededMap::default();
     let mut ranked: Vec<_> = connections
         .into_iter()
         .map(|index| {
-            // The bytes of the address once its greater connections have gone.
-            let of_address = by_address.entry(address(index)).or_default();
-            *of_address += counted(index);
-            (*of_address, counted(index), index)
+            // The bytes of the group once those of its connections that rank higher have gone.
+            let of_group = by_group.entry(group(index)).or_default();
+            *of_group += counted(index);
+            (*of_group, index)
         })
         .collect();
-    ranked.sort_unstable();
-    ranked.into_iter().map(|(.., index)| index).collect()
+    ranked.sort_by_key(|(of_group, _)| *of_group);
+    ranked.into_iter().map(|(_, index)| index).collect()
 }
