@@ -1,4 +1,4 @@
-//! Bounds the memory of answers that clients have not read, and of requests over HTTP/2, by closing connections: [`victims`] says which.
+//! Bounds the memory of answers that clients have not read, and of requests over HTTP/2, by closing connections: [`victims()`] says which.
 //!
 //! A client of HTTP/2 controls the flow of its answers, and can leave a thousand of them unread on one connection. It can also send a
 //! thousand requests with its first bytes, which wait for turns. Nobody needs a credential for that, but for requests that wait for a lock.
