@@ -12,8 +12,7 @@ use std::{
 pub const MAX_GLOB_CHARS: usize = 512;
 /// The most globs of one credential.
 pub const MAX_GLOBS: usize = 64;
-/// The most characters of all globs of one credential together. Comparing two credentials takes the product of their characters in
-/// steps, which is some 5 ms with this limit.
+/// The most characters of all globs of one credential together.
 pub const MAX_PATTERN_CHARS: usize = 4_096;
 
 /// A part of a glob.
@@ -131,13 +130,15 @@ impl Glob {
         pieces == "*" || search::fits(Pieces(pieces.chars()), rest)
     }
 
-    /// Whether `outer` matches everything that this glob matches, as far as a comparison piece by piece shows that.
-    pub(super) fn lies_within(&self, outer: &Self) -> bool {
-        fits(outer.pieces(), self.pieces(), |piece, own| match piece {
+    /// Whether `outer` matches everything that this glob matches, as far as a comparison piece by piece shows that, with the `steps`
+    /// that are left.
+    pub(super) fn lies_within(&self, outer: &Self, steps: &mut usize) -> bool {
+        let one = |piece, own: &Piece| match piece {
             Piece::Char(_) => piece == *own,
             Piece::One => *own != Piece::Any,
             Piece::Any => false,
-        })
+        };
+        fits(outer.pieces(), self.pieces(), one, steps)
     }
 
     /// The text with which everything begins that this glob matches.
@@ -150,7 +151,7 @@ impl Glob {
     }
 }
 
-/// Whether pieces fit all items from first to last. `one` says whether a piece other than [`Piece::Any`] fits an item.
+/// Whether pieces fit all items from first to last, as far as the `steps` that are left show that. `one` says whether a piece other than [`Piece::Any`] fits an item.
 ///
 /// When an item does not fit, only the last `*` before it has to take one more: it can take all that an earlier one
 /// could.
@@ -158,9 +159,14 @@ fn fits<I: Iterator + Clone>(
     mut pieces: Pieces<'_>,
     mut items: I,
     one: impl Fn(Piece, &I::Item) -> bool,
+    steps: &mut usize,
 ) -> bool {
     let mut retry: Option<(Pieces<'_>, I)> = None;
     loop {
+        match steps.checked_sub(1) {
+            Some(left) => *steps = left,
+            None => return false,
+        }
         let piece = pieces.next();
         if piece == Some(Piece::Any) {
             retry = Some((pieces.clone(), items.clone()));

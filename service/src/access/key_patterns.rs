@@ -7,6 +7,9 @@ use super::glob::{Glob, InvalidGlob, MAX_GLOBS, MAX_PATTERN_CHARS};
 /// The memory of a glob besides its text: the reference to the text, its counts, and what the allocator adds.
 const GLOB_BYTES: usize = 48;
 
+/// The most steps of a comparison of two credentials: about a millisecond. Without a bound it is the product of their characters.
+const MOST_STEPS: usize = 500_000;
+
 /// The globs of a credential, which may use the keys that one of them matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyPatterns(Arc<[Glob]>);
@@ -42,9 +45,10 @@ impl KeyPatterns {
         self.0.iter().any(|glob| glob.matches(key))
     }
 
-    /// Whether each of these globs lies within one of `outer`.
+    /// Whether each of these globs lies within one of `outer`, as far as a comparison of bounded length shows that.
     pub fn lie_within(&self, outer: &Self) -> bool {
-        self.0.iter().all(|own| outer.0.iter().any(|glob| own.lies_within(glob)))
+        let mut steps = MOST_STEPS;
+        self.0.iter().all(|own| outer.0.iter().any(|glob| own.lies_within(glob, &mut steps)))
     }
 
     /// For each glob, the text with which all keys begin that it matches.
@@ -65,5 +69,26 @@ mod tests {
             |number, length: usize| KeyPatterns::new(vec!["a".repeat(length).parse().unwrap(); number]).err();
         assert_eq!([of(64, 64), of(65, 1), of(8, 513 - 1)], [None, Some(InvalidGlob::TooMany), None]);
         assert_eq!(of(9, 512), Some(InvalidGlob::TooLongTogether));
+    }
+
+    /// An administrator could otherwise keep a thread busy for 40 ms with each request for a token.
+    #[test]
+    fn a_comparison_that_takes_too_many_steps_shows_nothing() {
+        let patterns = |texts: &[String]| {
+            KeyPatterns::new(texts.iter().map(|text| text.parse().unwrap()).collect()).unwrap()
+        };
+        let hard = format!("{}{}b{}", "*".repeat(7), "a".repeat(255), "a".repeat(249));
+        let outer = patterns(&[vec![hard; 7], vec!["c*".to_owned()]].concat());
+        let own = patterns(&[vec!["a".repeat(512); 7], vec!["c".repeat(512)]].concat());
+        let mut steps = MOST_STEPS;
+        for (glob, outer) in
+            own.globs().iter().flat_map(|glob| outer.globs().iter().map(move |outer| (glob, outer)))
+        {
+            assert!(!glob.lies_within(outer, &mut steps) || outer.as_str() == "c*");
+        }
+        assert_eq!(steps, 0);
+        assert!(!own.lie_within(&outer));
+        let many: Vec<_> = (0..64).map(|number| format!("{}/{number:02}/*", "team".repeat(14))).collect();
+        assert!(patterns(&many).lie_within(&patterns(&many)), "what a team needs");
     }
 }

@@ -4,7 +4,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::time::timeout;
+use tokio::{task::yield_now, time::timeout};
 use uuid::Builder;
 
 use super::{Identity, Role, Scope, Secret, SecretHash, Token, TokenId};
@@ -124,7 +124,8 @@ impl Tokens {
         let admin = by.cloned();
         self.change(by, |store| async move {
             if let Some(admin) = admin {
-                // To compare patterns can take milliseconds, so this waits for its turn, too.
+                // To compare patterns can take a millisecond, so this waits for its turn, and lets others go on before.
+                yield_now().await;
                 new.check_limits(&admin)?;
                 if let Some(tenant) = &admin.tenant
                     && store.count_tokens(tenant).await? >= MAX_TOKENS_PER_TENANT
