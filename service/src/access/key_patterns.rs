@@ -7,7 +7,7 @@ use super::glob::{Glob, InvalidGlob, MAX_GLOBS, MAX_PATTERN_CHARS};
 /// The memory of a glob besides its text: the reference to the text, its counts, and what the allocator adds.
 const GLOB_BYTES: usize = 48;
 
-/// The most steps of a comparison of two credentials: about a millisecond. Without a bound it is the product of their characters.
+/// The most steps of a comparison of two credentials: some 2 ms. Without a bound it is the product of their characters.
 const MOST_STEPS: usize = 500_000;
 
 /// The globs of a credential, which may use the keys that one of them matches.

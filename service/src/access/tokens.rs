@@ -124,7 +124,7 @@ impl Tokens {
         let admin = by.cloned();
         self.change(by, |store| async move {
             if let Some(admin) = admin {
-                // To compare patterns can take a millisecond, so this waits for its turn, and lets others go on before.
+                // To compare patterns can take milliseconds, so this waits for its turn, and lets others go on before.
                 yield_now().await;
                 new.check_limits(&admin)?;
                 if let Some(tenant) = &admin.tenant
