@@ -15,8 +15,8 @@ use db_locks_service::domain::Tenant;
 
 /// Somebody who takes room.
 pub(crate) trait Taker: Clone + Ord {
-    /// The most units that it may have while `free` units are left.
-    fn most(&self, free: usize) -> usize;
+    /// The most units that it may have while `free` units are left. `taken` says what others have.
+    fn most(&self, free: usize, taken: &BTreeMap<Self, usize>) -> usize;
 }
 
 /// The caller of a request.
@@ -27,7 +27,7 @@ pub(crate) enum Caller {
 }
 
 impl Taker for Caller {
-    fn most(&self, free: usize) -> usize {
+    fn most(&self, free: usize, _: &BTreeMap<Self, usize>) -> usize {
         match self {
             Self::Tenant(_) => free,
             Self::Address(_) => 4 * free,
@@ -57,7 +57,7 @@ impl<T: Taker> State<T> {
     fn may_take(&self, takers: &[Option<T>], units: usize, free: usize) -> bool {
         takers.iter().flatten().all(|taker| {
             let before = self.taken.get(taker).copied().unwrap_or_default();
-            before + units <= taker.most(free)
+            before + units <= taker.most(free, &self.taken)
         })
     }
 
@@ -140,13 +140,11 @@ impl<T: Taker> Share<T> {
     /// Counts for other takers from now on, unless they have too much already.
     pub(crate) fn belong_to(&mut self, takers: [Option<T>; 2]) {
         let mut state = self.room.state();
-        if !state.may_take(&takers, self.units, state.free) {
-            return;
-        }
         state.take_back(&self.takers, self.units);
-        state.give(&takers, self.units);
-        drop(state);
-        self.takers = takers;
+        if state.may_take(&takers, self.units, state.free) {
+            self.takers = takers;
+        }
+        state.give(&self.takers, self.units);
     }
 }
 

@@ -78,16 +78,10 @@ mod tests {
             KeyPatterns::new(texts.iter().map(|text| text.parse().unwrap()).collect()).unwrap()
         };
         let hard = format!("{}{}b{}", "*".repeat(7), "a".repeat(255), "a".repeat(249));
-        let outer = patterns(&[vec![hard; 7], vec!["c*".to_owned()]].concat());
-        let own = patterns(&[vec!["a".repeat(512); 7], vec!["c".repeat(512)]].concat());
-        let mut steps = MOST_STEPS;
-        for (glob, outer) in
-            own.globs().iter().flat_map(|glob| outer.globs().iter().map(move |outer| (glob, outer)))
-        {
-            assert!(!glob.lies_within(outer, &mut steps) || outer.as_str() == "c*");
-        }
-        assert_eq!(steps, 0);
-        assert!(!own.lie_within(&outer));
+        let outer = patterns(&[vec![hard; 7], vec!["a*".to_owned()]].concat());
+        let own = |number| patterns(&vec!["a".repeat(512); number]);
+        assert!(own(1).lie_within(&outer), "by the last of them");
+        assert!(!own(7).lie_within(&outer), "the same, seven times");
         let many: Vec<_> = (0..64).map(|number| format!("{}/{number:02}/*", "team".repeat(14))).collect();
         assert!(patterns(&many).lie_within(&patterns(&many)), "what a team needs");
     }

@@ -23,7 +23,7 @@ pub(super) struct WaiterCount {
     most_per_tenant: usize,
     /// The number of all waiters.
     count: AtomicUsize,
-    /// The lock is held only to count a waiter, to look at the few tenants that are full, or to clone the `Arc`.
+    /// The lock is held only to count a waiter, to look at the tenants that are full, or to clone the `Arc`.
     tenants: Mutex<Tenants>,
 }
 

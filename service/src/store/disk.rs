@@ -1,5 +1,5 @@
 //! Remembers that the database's disk takes no writes: from the first write that failed until one succeeds. Of a server this is known only
-//! if the disk is full. Of a SQLite file any error of the disk shows.
+//! if the disk is full. Of a SQLite file any error of the disk shows, and a batch that takes too long.
 
 use std::{
     sync::{

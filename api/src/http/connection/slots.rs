@@ -4,6 +4,7 @@
 //! So nobody can keep all others from connecting.
 
 use std::{
+    collections::BTreeMap,
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -19,18 +20,28 @@ use crate::http::{
 enum Client {
     /// A tenant: connections with its credentials, and new ones from addresses of its clients.
     Tenant(Party),
-    /// All other connections together: those without a valid credential so far.
+    /// The new ones of them that come from one network, until they show a valid credential.
+    NewFrom(IpAddr),
+    /// All other connections together.
     Unknown,
-    /// All connections without a valid credential so far that come from one network.
+    /// Those of them that come from one network.
     UnknownFrom(IpAddr),
 }
 
+/// So many times as many slots as are free have those without a credential at most.
+const OF_UNKNOWN: usize = 3;
+
 impl Taker for Client {
-    fn most(&self, free: usize) -> usize {
+    fn most(&self, free: usize, taken: &BTreeMap<Self, usize>) -> usize {
         let most = match self {
             Self::Tenant(_) => 7 * free,
-            Self::Unknown => 3 * free,
-            Self::UnknownFrom(_) => free,
+            Self::NewFrom(_) => free,
+            Self::Unknown => OF_UNKNOWN * free,
+            Self::UnknownFrom(_) => {
+                // As many as it leaves to all others without a credential.
+                let unknown = taken.get(&Self::Unknown).copied().unwrap_or_default();
+                (OF_UNKNOWN * free).saturating_sub(unknown) / (OF_UNKNOWN + 1)
+            }
         };
         most.max(1)
     }
@@ -52,9 +63,12 @@ impl Slots {
 
     /// Takes a slot for a new connection of a client with this address; `None` if it must not have one.
     pub(in crate::http) fn take(&self, party: Party, peer: IpAddr) -> Option<Arc<Slot>> {
-        let client = if party.group().is_some() { Client::Unknown } else { Client::Tenant(party.settled()) };
-        let takers =
-            [client, Client::UnknownFrom(network_of(peer))].map(|taker| self.by_client.then_some(taker));
+        let network = network_of(peer);
+        let takers = match party.group() {
+            Some(_) => [Client::Unknown, Client::UnknownFrom(network)],
+            None => [Client::Tenant(party.settled()), Client::NewFrom(network)],
+        };
+        let takers = takers.map(|taker| self.by_client.then_some(taker));
         let mut share = self.room.share_of(takers);
         share.grow_to(1).then(|| Arc::new(Slot { share: Mutex::new(share), by_client: self.by_client }))
     }
@@ -103,10 +117,10 @@ mod tests {
     fn clients_without_a_credential_leave_slots_to_each_other_and_to_tenants() {
         let slots = Slots::new(1_000, true);
         let (unknown, tenant) = (Party::newcomers_for_test(), Party::for_test(1).newcomers());
-        let flood = fill(&slots, unknown, 1);
-        assert_eq!(flood.len(), 500);
-        assert!(slots.take(unknown, from(2)).is_some(), "another address");
-        let others: Vec<_> = (2..1_000).flat_map(|peer| fill(&slots, unknown, peer)).collect();
+        let flood: Vec<_> = [1, 2].into_iter().flat_map(|peer| fill(&slots, unknown, peer)).collect();
+        assert_eq!(flood.len(), 375 + 187);
+        assert!(slots.take(unknown, from(3)).is_some(), "another address");
+        let others: Vec<_> = (3..1_000).flat_map(|peer| fill(&slots, unknown, peer)).collect();
         assert_eq!(flood.len() + others.len(), 750);
         let of_tenant = fill(&slots, tenant, 1_000);
         assert_eq!(of_tenant.len(), 125, "from one address");
@@ -122,7 +136,7 @@ mod tests {
         let slots = Slots::new(8, true);
         let unknown = Party::newcomers_for_test();
         let connections = fill(&slots, unknown, 1);
-        assert_eq!((connections.len(), slots.take(unknown, from(1)).is_some()), (4, false));
+        assert_eq!((connections.len(), slots.take(unknown, from(1)).is_some()), (3, false));
         for slot in &connections {
             slot.set_tenant(Party::for_test(1));
         }

@@ -23,7 +23,7 @@ pub(super) struct Held {
     network: IpAddr,
     /// Whether the connection has shown a valid credential.
     is_known: bool,
-    /// The tenant of its last credential; the same for all connections without one.
+    /// The tenant of its last credential, if that was valid; otherwise the same for all.
     party: Party,
     /// Unread answers, and requests that have not begun.
     pub(super) unread: usize,
