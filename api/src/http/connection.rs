@@ -280,22 +280,21 @@ impl Connection {
 impl Connection {
     /// A connection of a running service.
     pub(super) fn for_test(on_loopback: bool) -> Arc<Self> {
-        Self::for_test_of(on_loopback, std::net::Ipv4Addr::LOCALHOST.into())
+        Self::for_test_of(on_loopback, &Arc::default(), std::net::Ipv4Addr::LOCALHOST.into())
     }
 
     /// The same, of a client with this address.
     pub(super) fn for_test_from(peer: IpAddr) -> Arc<Self> {
-        Self::for_test_of(false, peer)
+        Self::for_test_among(&Arc::default(), peer)
     }
 
     /// The same, of a service with these newcomers.
     pub(super) fn for_test_among(newcomers: &Arc<Newcomers>, peer: IpAddr) -> Arc<Self> {
-        let client = (peer, LastParty::of_newcomer(peer, newcomers));
-        Arc::new(Self::new(false, client, watch::channel(Phase::Serving).1, None))
+        Self::for_test_of(false, newcomers, peer)
     }
 
-    fn for_test_of(on_loopback: bool, peer: IpAddr) -> Arc<Self> {
-        let client = (peer, LastParty::of_newcomer(peer, &Arc::default()));
+    fn for_test_of(on_loopback: bool, newcomers: &Arc<Newcomers>, peer: IpAddr) -> Arc<Self> {
+        let client = (peer, LastParty::of_newcomer(peer, newcomers));
         Arc::new(Self::new(on_loopback, client, watch::channel(Phase::Serving).1, None))
     }
 }

@@ -151,7 +151,8 @@ impl Glob {
     }
 }
 
-/// Whether pieces fit all items from first to last, as far as the `steps` that are left show that. `one` says whether a piece other than [`Piece::Any`] fits an item.
+/// Whether pieces fit all items from first to last, as far as the `steps` that are left show that. `one` says whether a piece other than
+/// [`Piece::Any`] fits an item.
 ///
 /// When an item does not fit, only the last `*` before it has to take one more: it can take all that an earlier one
 /// could.

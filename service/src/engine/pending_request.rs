@@ -94,7 +94,7 @@ pub(super) struct PendingRequest {
     /// The origin of the request, if the audit log is on.
     pub(super) origin: Option<Arc<Origin>>,
     /// The command of the caller, if it was answered with an error and the present command has replaced it.
-    pub(super) was: Option<Box<Command>>,
+    pub(super) replaced: Option<Box<Command>>,
 }
 
 impl PendingRequest {
@@ -110,18 +110,27 @@ impl PendingRequest {
 
     /// Creates a command of the engine's own.
     pub(super) fn internal(id: KeyId, command: Command, arrived: Instant) -> Self {
-        Self { id, command, reply: None, arrived, guard_until: None, left: None, origin: None, was: None }
+        Self {
+            id,
+            command,
+            reply: None,
+            arrived,
+            guard_until: None,
+            left: None,
+            origin: None,
+            replaced: None,
+        }
     }
 
     /// The command as its caller sent it. A write that was under way when the caller was answered with an error still
     /// has the verdict on this command.
     pub(super) fn asked(&self) -> &Command {
-        self.was.as_deref().unwrap_or(&self.command)
+        self.replaced.as_deref().unwrap_or(&self.command)
     }
 
     /// Whether the caller was answered with an error before the outcome of its command was known.
     pub(super) const fn has_failed(&self) -> bool {
-        self.was.is_some()
+        self.replaced.is_some()
     }
 
     /// Replaces the refusal of a release that has waited for a guard row, if another replica or another command has
@@ -169,7 +178,7 @@ impl PendingRequest {
             }
             _ => Command::ServeQueue,
         };
-        self.was = Some(Box::new(std::mem::replace(&mut self.command, instead)));
+        self.replaced = Some(Box::new(std::mem::replace(&mut self.command, instead)));
         None
     }
 }

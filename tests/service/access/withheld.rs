@@ -64,7 +64,9 @@ async fn a_state_is_not_locked_for_a_token_that_was_revoked_meanwhile() {
     session.execute_unprepared("UPDATE locks SET kind = kind WHERE tenant = 'acme'").await.unwrap();
     let lock = ci.request(Method::from_bytes(b"LOCK").unwrap(), "/terraform/k").json(&json!({"ID": "a"}));
     let waiting = tokio::spawn(async move { ci.send(lock).await });
-    tokio::time::sleep(Duration::from_millis(500)).await;
+    let blocked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+    let waits = async || (sql::number(&database.url, blocked).await.unwrap() > 0).then_some(());
+    eventually("the commit waits for the row", SOON, waits).await;
     guarded.admin.delete(&format!("/tokens/{}", made["id"].as_str().unwrap())).await.expect(204);
     tokio::time::sleep(REVOKED).await;
     session.execute_unprepared("ROLLBACK").await.unwrap();

@@ -70,7 +70,7 @@ impl Slots {
         };
         let takers = takers.map(|taker| self.by_client.then_some(taker));
         let mut share = self.room.share_of(takers);
-        share.grow_to(1).then(|| Arc::new(Slot { share: Mutex::new(share), by_client: self.by_client }))
+        share.grow_to(1).then(|| Arc::new(Slot(Mutex::new(share))))
     }
 
     /// The number of free slots.
@@ -82,19 +82,14 @@ impl Slots {
 
 /// The slot of a connection. It is free again on drop.
 #[derive(Debug)]
-pub(in crate::http) struct Slot {
-    share: Mutex<Share<Client>>,
-    by_client: bool,
-}
+pub(in crate::http) struct Slot(Mutex<Share<Client>>);
 
 impl Slot {
     /// Notes whose valid credential the connection has. It keeps its slot. If the tenant has too many, it is counted as before: otherwise
     /// connections of one tenant could take all slots, those without a credential first.
     pub(super) fn set_tenant(&self, party: Party) {
-        if self.by_client {
-            let mut share = self.share.lock().unwrap_or_else(PoisonError::into_inner);
-            share.belong_to([Some(Client::Tenant(party)), None]);
-        }
+        let mut share = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        share.belong_to([Some(Client::Tenant(party)), None]);
     }
 }
 

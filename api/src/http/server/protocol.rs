@@ -59,8 +59,8 @@ async fn until_gone(tcp: &TcpStream, is_tls: bool) {
     let _ = tcp.ready(tokio::io::Interest::PRIORITY).await;
     #[cfg(not(target_os = "linux"))]
     std::future::pending::<()>().await;
-    let has_sent = || matches!(tcp.peek(&mut [0]).now_or_never(), Some(Ok(1)));
-    if !is_tls && has_sent() {
+    let has_sent = matches!(tcp.peek(&mut [0]).now_or_never(), Some(Ok(1)));
+    if has_sent && !is_tls {
         std::future::pending::<()>().await;
     }
 }
