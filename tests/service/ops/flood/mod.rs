@@ -28,6 +28,27 @@ const LOCKED: Duration = Duration::from_millis(25);
 /// The time within which heartbeats and releases are answered.
 const IN_TIME: Duration = Duration::from_millis(250);
 
+/// The most floods of a test.
+const FLOODS: u32 = 5;
+
+/// Floods until one of them shows nothing wrong. Other programs, or a disk that stalls for a second, spoil one flood. A fault of the service
+/// spoils each.
+async fn flood_until_undisturbed(mut flood: impl AsyncFnMut() -> Result<(), String>) {
+    let mut spoiled = Vec::new();
+    for _ in 0..FLOODS {
+        match flood().await {
+            Ok(()) => return,
+            Err(fault) => spoiled.push(fault),
+        }
+    }
+    panic!("each of the floods: {spoiled:#?}");
+}
+
+/// Something that a flood has to show.
+fn expect(is_so: bool, fault: impl FnOnce() -> String) -> Result<(), String> {
+    if is_so { Ok(()) } else { Err(fault()) }
+}
+
 /// The durations of requests.
 #[derive(Debug, Default)]
 struct Times(Vec<Duration>);
