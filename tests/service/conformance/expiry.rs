@@ -1,10 +1,8 @@
 //! Leases that end without a release.
 
-use std::time::Duration;
-
 use serde_json::json;
 
-use crate::support::{Client, Grant};
+use crate::support::{Client, Grant, SHORT_MS, SOON};
 
 on_every_database![with_client:
     an_ended_lease_is_shown_as_unlocked,
@@ -18,8 +16,8 @@ on_every_database![with_client:
 
 /// A grant whose lease has ended.
 async fn ended_grant(svc: &Client, key: &str) -> Grant {
-    let grant = svc.acquire(key, json!({"lease_duration_ms": 500, "data": "first"})).await.grant();
-    svc.until_free(key, Duration::from_secs(10)).await;
+    let grant = svc.acquire(key, json!({"lease_duration_ms": SHORT_MS, "data": "first"})).await.grant();
+    svc.until_free(key, SOON).await;
     grant
 }
 
@@ -82,6 +80,6 @@ async fn a_lease_of_one_millisecond_is_a_lease(svc: Client) {
     if answer.status == 200 {
         assert_eq!(answer.grant().body["expires_in_ms"], 1);
     }
-    svc.until_free("k", Duration::from_secs(5)).await;
+    svc.until_free("k", SOON).await;
     assert!(svc.lock("k").await.body["fencing_token"].as_i64().unwrap() >= 1);
 }

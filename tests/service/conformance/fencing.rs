@@ -1,10 +1,8 @@
 //! Fencing tokens: strictly growing with every grant of a key, forever.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
-use crate::support::{Client, Grant};
+use crate::support::{Client, Grant, SHORT_MS, SOON};
 
 on_every_database![with_client:
     tokens_grow_through_every_way_a_grant_can_end,
@@ -28,8 +26,8 @@ async fn tokens_grow_through_every_way_a_grant_can_end(svc: Client) {
     for _ in 0..3 {
         let released = grow(&svc, "k", json!({}), &mut last).await;
         svc.release("k", &released.version).await.unheld(200);
-        grow(&svc, "k", json!({"lease_duration_ms": 200}), &mut last).await;
-        svc.until_free("k", Duration::from_secs(5)).await;
+        grow(&svc, "k", json!({"lease_duration_ms": SHORT_MS}), &mut last).await;
+        svc.until_free("k", SOON).await;
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, random_version, time::epoch_ms};
+use crate::support::{Client, SHORT_MS, SOON, random_version, time::epoch_ms};
 
 on_every_database![with_client:
     a_heartbeat_renews_the_lease,
@@ -45,9 +45,9 @@ async fn a_heartbeat_may_change_the_lease(svc: Client) {
     assert!(longer.body["expires_in_ms"].as_i64().unwrap() > 80_000);
     let kept = svc.heartbeat("k", &grant.version).await.grant();
     assert_eq!(kept.body["lease_duration_ms"], 90_000, "the grant's from now on");
-    let body = json!({"version": grant.version, "lease_duration_ms": 300});
+    let body = json!({"version": grant.version, "lease_duration_ms": SHORT_MS});
     svc.post("/locks/k/heartbeat", body).await.grant();
-    svc.until_free("k", Duration::from_secs(5)).await;
+    svc.until_free("k", SOON).await;
 }
 
 async fn a_heartbeat_keeps_or_changes_the_data(svc: Client) {

@@ -1,10 +1,8 @@
 //! Lists: in byte order of the keys, page by page, with filters.
 
-use std::time::Duration;
-
 use serde_json::json;
 
-use crate::support::{Answer, Client, names::segment};
+use crate::support::{Answer, Client, SHORT_MS, SOON, names::segment};
 
 on_every_database![with_client:
     locks_are_listed_in_byte_order_page_by_page,
@@ -131,10 +129,10 @@ async fn an_owner_is_that_of_an_active_grant(svc: Client) {
     let own = |owner: &str, lease_ms: u64| json!({"owner": owner, "lease_duration_ms": lease_ms});
     svc.acquire("held", own("me", 60_000)).await.grant();
     svc.acquire("other", own("ME", 60_000)).await.grant();
-    svc.acquire("ended", own("me", 200)).await.grant();
+    svc.acquire("ended", own("me", SHORT_MS)).await.grant();
     let released = svc.acquire("released", own("me", 60_000)).await.grant();
     svc.release("released", &released.version).await.unheld(200);
-    svc.until_free("ended", Duration::from_secs(5)).await;
+    svc.until_free("ended", SOON).await;
     assert_eq!(keys(&svc.get("/locks?owner=me").await), ["held"]);
     assert_eq!(keys(&svc.get("/locks?owner=ME").await), ["other"]);
     assert_eq!(keys(&svc.get("/locks?owner=m").await), Vec::<String>::new());
@@ -143,8 +141,8 @@ async fn an_owner_is_that_of_an_active_grant(svc: Client) {
 async fn locked_tells_held_from_free(svc: Client) {
     create(&svc, &["put"]).await;
     svc.hold("held").await;
-    svc.acquire("ended", json!({"lease_duration_ms": 200})).await.grant();
-    svc.until_free("ended", Duration::from_secs(5)).await;
+    svc.acquire("ended", json!({"lease_duration_ms": SHORT_MS})).await.grant();
+    svc.until_free("ended", SOON).await;
     assert_eq!(keys(&svc.get("/locks?locked=true").await), ["held"]);
     assert_eq!(keys(&svc.get("/locks?locked=false").await), ["ended", "put"]);
     let all = svc.get("/locks").await;

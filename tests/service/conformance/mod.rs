@@ -79,7 +79,7 @@ mod tenants;
 mod terraform;
 mod uses_semaphore;
 mod versions;
-mod waiting;
+pub(crate) mod waiting;
 mod waiting_callers;
 mod waiting_permits;
 mod wrong_kind;

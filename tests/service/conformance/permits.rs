@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, Grant, SOON, eventually, random_version};
+use crate::support::{Client, Grant, SHORT_MS, SOON, eventually, random_version};
 
 on_every_database![with_client:
     a_permit_is_a_grant_with_its_own_fields,
@@ -63,7 +63,7 @@ async fn permits_are_listed_page_by_page(svc: Client) {
 /// Guards invariants 1 and 6: an ended lease does not count, even before it is cleaned up.
 async fn an_ended_permit_is_free_for_the_next_taker(svc: Client) {
     semaphore(&svc, 1).await;
-    let ended = take(&svc, json!({"lease_duration_ms": 300})).await;
+    let ended = take(&svc, json!({"lease_duration_ms": SHORT_MS})).await;
     let free = async || (svc.get("/semaphores/s").await.body["busy_count"] == 0).then_some(());
     eventually("the permit's lease ends", SOON, free).await;
     assert_eq!(svc.get("/semaphores/s/permits").await.body["items"], json!([]));

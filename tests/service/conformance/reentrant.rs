@@ -1,10 +1,8 @@
 //! Reentrant acquires: the same owner is answered the active grant.
 
-use std::time::Duration;
-
 use serde_json::json;
 
-use crate::support::Client;
+use crate::support::{Client, SHORT_MS, SOON};
 
 on_every_database![with_client:
     the_same_owner_is_answered_its_active_grant,
@@ -59,9 +57,9 @@ async fn only_a_request_with_the_flag_is_reentrant(svc: Client) {
 }
 
 async fn an_ended_lease_is_not_entered_again(svc: Client) {
-    let short = json!({"owner": "me", "reentrant": true, "lease_duration_ms": 300});
+    let short = json!({"owner": "me", "reentrant": true, "lease_duration_ms": SHORT_MS});
     let first = svc.acquire("k", short).await.grant();
-    svc.until_free("k", Duration::from_secs(5)).await;
+    svc.until_free("k", SOON).await;
     let second = svc.acquire("k", reentrant("me")).await.grant();
     assert_ne!(second.version, first.version);
     assert!(second.token > first.token);

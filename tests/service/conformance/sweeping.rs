@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Client, Database, SOON, Service, eventually};
+use crate::support::{Client, Database, SHORT_MS, SOON, Service, eventually};
 
 on_every_database![with_database:
     an_ended_lock_that_deletes_itself_goes_soon,
@@ -22,10 +22,10 @@ async fn until_gone(svc: &Client, key: &str) {
 async fn an_ended_lock_that_deletes_itself_goes_soon(database: Database) {
     let service = Service::start_with(&database.url, &FAST).await;
     let svc = service.client();
-    let ends = json!({"delete_on_release": true, "lease_duration_ms": 200});
-    let first = svc.acquire("k", ends).await.grant();
     svc.acquire("held", json!({"delete_on_release": true, "lease_duration_ms": 60_000})).await.grant();
-    svc.acquire("stays", json!({"lease_duration_ms": 200})).await.grant();
+    svc.acquire("stays", json!({"lease_duration_ms": SHORT_MS})).await.grant();
+    let ends = json!({"delete_on_release": true, "lease_duration_ms": SHORT_MS});
+    let first = svc.acquire("k", ends).await.grant();
     until_gone(&svc, "k").await;
     svc.lock("held").await.grant();
     svc.lock("stays").await.unheld(200);
@@ -52,7 +52,7 @@ async fn by_default_free_locks_stay(database: Database) {
     let service = Service::start_with(&database.url, &FAST).await;
     let svc = service.client();
     svc.put("/locks/idle", json!({})).await.expect(201);
-    let ends = json!({"delete_on_release": true, "lease_duration_ms": 100});
+    let ends = json!({"delete_on_release": true, "lease_duration_ms": SHORT_MS});
     // Several sweeps later.
     for key in ["a", "b", "c"] {
         svc.acquire(key, ends.clone()).await.grant();

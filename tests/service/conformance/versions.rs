@@ -1,10 +1,8 @@
 //! Versions that the caller chose: the safe retry after a lost answer.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
-use crate::support::{Client, random_version};
+use crate::support::{Client, SHORT_MS, SOON, random_version};
 
 on_every_database![with_client:
     a_chosen_version_is_the_grants,
@@ -105,9 +103,9 @@ async fn a_repeat_after_the_release_is_refused(svc: Client) {
 async fn a_repeat_after_the_lease_ended_is_refused(svc: Client) {
     let version = random_version();
     let mut short = chosen(&version);
-    short["lease_duration_ms"] = json!(300);
+    short["lease_duration_ms"] = json!(SHORT_MS);
     svc.acquire("k", short).await.grant();
-    svc.until_free("k", Duration::from_secs(5)).await;
+    svc.until_free("k", SOON).await;
     svc.acquire("k", chosen(&version)).await.problem(409, "version-mismatch");
     let next = svc.hold("k").await;
     svc.acquire("k", chosen(&version)).await.problem(409, "version-mismatch");

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, time::epoch_ms, wire::Call};
+use super::waiting::hands_over_at_the_end_of_a_lease;
+use crate::support::{Client, wire::Call};
 
 on_every_database![with_client:
     permits_are_handed_over_in_order,
@@ -42,11 +43,7 @@ async fn permits_are_handed_over_in_order(svc: Client) {
 async fn the_end_of_a_permits_lease_hands_it_over(svc: Client) {
     svc.put("/semaphores/s", json!({"max_size": 2})).await.expect(201);
     svc.post("/semaphores/s/acquire", waits(0)).await.grant();
-    let short = json!({"wait_ms": 0, "lease_duration_ms": 800});
-    let ends = svc.post("/semaphores/s/acquire", short).await.grant();
-    let next = svc.post("/semaphores/s/acquire", waits(30_000)).await.grant();
-    let late_ms = epoch_ms(&next.body["acquired_at"]) - epoch_ms(&ends.body["expires_at"]);
-    assert!((0..1_000).contains(&late_ms), "granted {late_ms} ms after the end");
+    hands_over_at_the_end_of_a_lease(&svc, &svc, "/semaphores/s").await;
 }
 
 /// Guards invariant 5 for semaphores.

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{User, on_every_database};
-use crate::support::{Client, Database, Dialect, Service, random_version};
+use crate::support::{Client, Database, Dialect, SHORT_MS, SOON, Service, random_version};
 
 on_every_database![with_database:
     the_standing_grant_passes_in_any_spelling_of_its_version,
@@ -64,8 +64,8 @@ async fn versions_of_other_grants_are_refused(database: Database) {
 /// No other holder can have written in between.
 async fn an_expired_grant_passes_until_somebody_asks_for_the_lock(database: Database) {
     let (_service, svc, user) = set_up(&database).await;
-    let first = svc.acquire("k", json!({"guarded": true, "lease_duration_ms": 500})).await.grant();
-    svc.until_free("k", crate::support::SOON).await;
+    let first = svc.acquire("k", json!({"guarded": true, "lease_duration_ms": SHORT_MS})).await.grant();
+    svc.until_free("k", SOON).await;
     assert_eq!(user.guard_alone("k", &first.version).await, Ok(first.token));
     let second = svc.acquire("k", json!({"wait_ms": 0})).await.grant();
     assert_eq!(user.guard_alone("k", &first.version).await, Err("DL001".to_owned()));
@@ -137,9 +137,9 @@ async fn a_put_guards_and_unguards_a_free_lock(database: Database) {
         true,
         "it keeps it"
     );
-    let grant = svc.acquire("k", json!({"lease_duration_ms": 500})).await.grant();
+    let grant = svc.acquire("k", json!({"lease_duration_ms": SHORT_MS})).await.grant();
     assert_eq!(user.guard_alone("k", &grant.version).await, Ok(grant.token));
-    svc.until_free("k", crate::support::SOON).await;
+    svc.until_free("k", SOON).await;
     assert_eq!(svc.put("/locks/k", json!({"guarded": false})).await.unheld(200)["guarded"], false);
     assert_eq!(user.guard_alone("k", &grant.version).await, Err("DL001".to_owned()));
     svc.put("/locks/k", json!({"guarded": "yes"})).await.names_invalid("guarded");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{User, on_every_database};
-use crate::support::{Answer, Client, Database, Dialect, Grant, SOON, Service};
+use crate::support::{Answer, Client, Database, Dialect, Grant, SHORT_MS, SOON, Service};
 
 on_every_database![with_database:
     a_release_is_refused_and_the_grant_is_over_all_the_same,
@@ -108,7 +108,7 @@ async fn a_deleting_release_deletes_when_the_transaction_has_ended(database: Dat
 /// Guards invariant 1 for writes to the database.
 async fn nobody_is_granted_before_the_transaction_of_an_expired_grant_has_ended(database: Database) {
     let Some((_service, svc, user)) = set_up(&database).await else { return };
-    let grant = hold_open(&svc, &user, 500).await;
+    let grant = hold_open(&svc, &user, SHORT_MS).await;
     svc.until_free("k", SOON).await;
     svc.acquire("k", json!({"wait_ms": 0})).await.not_granted("guarded_transaction");
     svc.acquire("k", json!({"wait_ms": 300})).await.not_granted("guarded_transaction");
@@ -149,7 +149,7 @@ async fn a_deletion_waits_for_the_end_of_the_transaction(database: Database) {
 
 async fn a_put_that_unguards_waits_for_the_end_of_the_transaction(database: Database) {
     let Some((_service, svc, user)) = set_up(&database).await else { return };
-    hold_open(&svc, &user, 500).await;
+    hold_open(&svc, &user, SHORT_MS).await;
     svc.until_free("k", SOON).await;
     is_open(&svc.put("/locks/k", json!({"guarded": false})).await, &database);
     user.run("COMMIT").await;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{User, on_every_database};
-use crate::support::{Answer, Client, Database, Dialect, Fleet, Grant, SOON, Service, eventually};
+use crate::support::{Answer, Client, Database, Dialect, Fleet, Grant, SHORT_MS, SOON, Service, eventually};
 
 on_every_database![with_database:
     each_permit_passes_with_its_own_version,
@@ -77,7 +77,7 @@ async fn a_large_semaphore_is_not_guarded(database: Database) {
 /// Otherwise three permits, a shrink to one and three expiries would leave three grants that pass.
 async fn after_a_shrink_no_more_pass_than_there_are_permits(database: Database) {
     let (_service, svc, user) = set_up(&database, 3).await;
-    let before = [permit(&svc, 700).await, permit(&svc, 700).await, permit(&svc, 700).await];
+    let before = [permit(&svc, 2_000).await, permit(&svc, 2_000).await, permit(&svc, 2_000).await];
     svc.put("/semaphores/s", json!({"max_size": 1})).await.expect(200);
     until_busy(&svc, 0).await;
     let after = permit(&svc, 60_000).await;
@@ -123,7 +123,7 @@ async fn a_transaction_of_an_expired_permit_keeps_its_place(database: Database) 
         return;
     }
     let (_service, svc, user) = set_up(&database, 1).await;
-    let one = permit(&svc, 700).await;
+    let one = permit(&svc, SHORT_MS).await;
     user.begin().await;
     user.guard("s", &one.version).await.unwrap();
     until_busy(&svc, 0).await;
@@ -142,7 +142,7 @@ async fn a_deletion_waits_for_the_transactions_of_expired_permits(database: Data
         return;
     }
     let (_service, svc, user) = set_up(&database, 2).await;
-    let one = permit(&svc, 700).await;
+    let one = permit(&svc, SHORT_MS).await;
     user.begin().await;
     user.guard("s", &one.version).await.unwrap();
     until_busy(&svc, 0).await;

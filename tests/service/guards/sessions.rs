@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{User, on_every_database};
-use crate::support::{Client, Database, Dialect, SOON, Service, eventually, random_text, sql};
+use crate::support::{Client, Database, Dialect, SHORT_MS, SOON, Service, eventually, random_text, sql};
 
 on_every_database![with_database:
     the_session_of_an_open_transaction_is_named,
@@ -17,7 +17,7 @@ async fn refused_by(
     is_named: impl Fn(&Value) -> bool,
 ) -> (User, String, Value) {
     let user = User::of(database, svc).await;
-    let grant = svc.acquire("k", json!({"guarded": true, "lease_duration_ms": 500})).await.grant();
+    let grant = svc.acquire("k", json!({"guarded": true, "lease_duration_ms": SHORT_MS})).await.grant();
     user.begin().await;
     assert_eq!(user.guard("k", &grant.version).await, Ok(grant.token));
     // MariaDB distinguishes transactions that have written something.

@@ -41,9 +41,11 @@ pub(crate) async fn thirty_waiters_over_three_replicas_are_granted_in_order(data
 /// Guards invariant 5.
 pub(crate) async fn a_newcomer_at_another_replica_does_not_overtake(database: Database) {
     let fleet = Fleet::start(database, 2).await;
-    let held = fleet.at(0).acquire("k", json!({"lease_duration_ms": 3_000})).await.grant();
+    let held = fleet.at(0).hold("k").await;
     let waiting = fleet.at(0).queue_up("k", json!({"wait_ms": 60_000, "lease_duration_ms": 30_000}), 1).await;
     // The lease ends while newcomers try at the other replica.
+    let ends_soon = json!({"version": held.version, "lease_duration_ms": 1_000});
+    fleet.at(0).post("/locks/k/heartbeat", ends_soon).await.expect_success();
     while !waiting.is_finished() {
         fleet.at(1).acquire("k", json!({"wait_ms": 0})).await.not_granted("no_wait");
     }

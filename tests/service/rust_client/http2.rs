@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::{
     access::tls::Pki,
-    support::{Dialect, SOON, Service, eventually},
+    support::{Dialect, SOON, Service, eventually, may_open_files},
 };
 
 /// A proxy to a port that counts its connections.
@@ -70,6 +70,8 @@ async fn they_do_so_in_the_clear_where_the_service_is_known_to_speak_http2() {
 /// The number of connections for more waiting acquires than may share one. A release does not wait behind them, and a
 /// dropped acquire leaves the queue.
 async fn connections_of_waiting(config: &LocksConfig, connections: &AtomicUsize) -> usize {
+    // A connection has its two ends and those of the proxy's connection here.
+    assert!(may_open_files(4 * WAITING), "the limit of open files is too low (ulimit -n)");
     let client = Client::new(config).unwrap();
     let held = client.lock("k").lease(Duration::from_mins(5)).acquire().await.unwrap();
     let before = connections.load(Ordering::Relaxed);

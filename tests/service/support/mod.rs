@@ -8,11 +8,13 @@ pub(crate) mod databases;
 pub(crate) mod fleet;
 pub(crate) mod http2;
 pub(crate) mod names;
+pub(crate) mod open_files;
 pub(crate) mod pgbouncer;
 pub(crate) mod server;
 pub(crate) mod service;
 pub(crate) mod sql;
 pub(crate) mod time;
+pub(crate) mod tries;
 pub(crate) mod wire;
 
 pub(crate) use db_locks_testing::leash;
@@ -24,6 +26,8 @@ pub(crate) use self::{
     fleet::Fleet,
     http2::connect_http2,
     names::{random_text, random_version},
+    open_files::may_open_files,
     service::Service,
-    time::{SOON, eventually},
+    time::{SHORT_MS, SOON, eventually},
+    tries::{TRIES, Times, expect, try_until_undisturbed},
 };

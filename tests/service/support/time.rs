@@ -5,6 +5,10 @@ use std::time::{Duration, Instant};
 /// The deadline of events that should happen at once. It is long, because only a failure waits for it.
 pub(crate) const SOON: Duration = Duration::from_secs(15);
 
+/// A lease that ends at once, and whose acquire is always answered with the grant. A lease of 100 ms or more may end
+/// before its answer on a busy machine. The answer is then 503.
+pub(crate) const SHORT_MS: u64 = 50;
+
 /// Calls `probe` until it finds something, and fails after `within`.
 pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
     what: &str,

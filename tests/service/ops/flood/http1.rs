@@ -3,18 +3,17 @@
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use serde_json::json;
 
-use super::{
-    IN_TIME, LOCKED, MAX_QUEUED, Times, acquires, expect, flood_until_undisturbed, keep, may_open_files,
-    resident_bytes, slow_down,
+use super::{FLOODS, IN_TIME, LOCKED, MAX_QUEUED, SlowDown, acquires, keep, resident_bytes};
+use crate::support::{
+    Client, Dialect, Service, Times, expect, may_open_files, try_until_undisturbed, wire::Kept,
 };
-use crate::support::{Client, Dialect, Service, wire::Kept};
 
 const CONNECTIONS: usize = 2_000;
 
@@ -121,14 +120,13 @@ struct Flood {
 }
 
 /// Floods a service of its own.
-async fn flood(rest: Duration) -> Flood {
+async fn flood(rest: Duration) -> Result<Flood, String> {
     let database = Dialect::Sqlite.database().await.unwrap();
     let service = Service::start_with(&database.url, &[("DB_LOCKS_MAX_QUEUED", MAX_QUEUED)]).await;
-    let stop = Arc::new(AtomicBool::new(false));
-    let slow = slow_down(database.url.clone(), stop.clone());
+    let slow = SlowDown::start(database.url.clone());
     let svc = service.client();
     let other = svc.with_tenant("another-tenant");
-    let before = acquires(&svc, "before").await;
+    let before = acquires(&svc, "before").await?;
     let mut held = Vec::new();
     for number in 0..HOLDERS {
         held.push(other.hold(&format!("held-{number}")).await.version);
@@ -155,19 +153,22 @@ async fn flood(rest: Duration) -> Flood {
             tokio::spawn(acquire_again(svc.clone(), connection, number, rest, until, tally.clone()))
         })
         .collect();
-    let mut renewed = Times::default();
+    let mut kept = Vec::new();
     for holder in holders {
-        renewed.0.extend(holder.await.unwrap().0);
+        kept.push(holder.await.unwrap());
     }
     let resident = resident_bytes(&svc).await - resident_before;
     for caller in callers {
         caller.await.unwrap();
     }
+    let mut renewed = Times::default();
+    for times in kept {
+        renewed.0.extend(times?.0);
+    }
     // The callers paused after their last acquire, so this is soon after the last request.
-    let after = acquires(&svc, "after").await;
-    stop.store(true, Ordering::Relaxed);
-    let (locked, health) = (slow.await.unwrap(), health.await.unwrap());
-    Flood {
+    let after = acquires(&svc, "after").await?;
+    let (locked, health) = (slow.end().await, health.await.unwrap());
+    Ok(Flood {
         granted: flooding.granted(),
         shed: flooding.shed(),
         others_granted: spared.granted(),
@@ -178,7 +179,7 @@ async fn flood(rest: Duration) -> Flood {
         after,
         locked,
         resident,
-    }
+    })
 }
 
 impl Flood {
@@ -220,8 +221,8 @@ impl Flood {
 async fn a_flood_sheds_acquires_of_its_tenant_and_nothing_else() {
     assert!(may_open_files(CONNECTIONS), "the limit of open files is too low (ulimit -n)");
     let mut rest = REST;
-    flood_until_undisturbed(async || {
-        let mut it = flood(rest).await;
+    try_until_undisturbed(FLOODS, async || {
+        let mut it = flood(rest).await?;
         if it.was_too_fast() && rest < LONGEST_REST {
             rest *= 2;
             return Err("the processors were the limit".to_owned());

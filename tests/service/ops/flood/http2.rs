@@ -1,10 +1,7 @@
 //! HTTP/2 connections with many requests each, which are sent again as soon as they are answered.
 
 use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
@@ -13,11 +10,8 @@ use hyper::{Method, Request, body::Bytes, client::conn::http2::SendRequest};
 use serde_json::json;
 use tokio::runtime::Builder;
 
-use super::{
-    IN_TIME, MAX_QUEUED, Times, acquires, expect, flood_until_undisturbed, keep, may_open_files,
-    resident_bytes, slow_down,
-};
-use crate::support::{Dialect, Service, connect_http2};
+use super::{FLOODS, IN_TIME, MAX_QUEUED, SlowDown, acquires, keep, resident_bytes};
+use crate::support::{Dialect, Service, Times, connect_http2, expect, may_open_files, try_until_undisturbed};
 
 const CONNECTIONS: usize = 400;
 
@@ -65,9 +59,8 @@ async fn flood(name: &str, path: impl Fn(usize) -> String, body: &'static str) -
     let database = Dialect::Sqlite.database().await.unwrap();
     let service = Service::start_with(&database.url, &[("DB_LOCKS_MAX_QUEUED", MAX_QUEUED)]).await;
     let svc = service.client();
-    let stop = Arc::new(AtomicBool::new(false));
-    let slow = slow_down(database.url.clone(), stop.clone());
-    let mut before = acquires(&svc, "before").await;
+    let slow = SlowDown::start(database.url.clone());
+    let mut before = acquires(&svc, "before").await?;
     let mut held = Vec::new();
     for number in 0..HOLDERS {
         held.push(svc.hold(&format!("held-{number}")).await.version);
@@ -88,23 +81,25 @@ async fn flood(name: &str, path: impl Fn(usize) -> String, body: &'static str) -
     let holders: Vec<_> = held.into_iter().enumerate().map(keep).collect();
     let mut kept = Vec::new();
     for holder in holders {
-        kept.push(holder.await);
+        kept.push(holder.await.unwrap());
     }
     let resident = resident_bytes(&svc).await - resident_before;
     flooding.shutdown_background();
-    let mut renewed = Times(kept.into_iter().flat_map(|times| times.unwrap().0).collect());
+    let mut renewed = Times::default();
+    for times in kept {
+        renewed.0.extend(times?.0);
+    }
     let ended = Instant::now();
     let mut are_shed = true;
     while are_shed && ended.elapsed() < AS_BEFORE_WITHIN {
         are_shed = svc.acquire("first", json!({"wait_ms": 0})).await.status != 200;
     }
+    expect(!are_shed, || "acquires are still shed".to_owned())?;
     // One that is granted does not mean that none is shed any more.
     tokio::time::sleep(AS_BEFORE_WITHIN.saturating_sub(ended.elapsed())).await;
-    let mut after = acquires(&svc, "after").await;
-    stop.store(true, Ordering::Relaxed);
-    slow.await.unwrap();
+    let mut after = acquires(&svc, "after").await?;
+    slow.end().await;
 
-    expect(!are_shed, || "acquires are still shed".to_owned())?;
     let answers = std::mem::take(&mut *answers.lock().unwrap());
     let refused = answers.iter().filter(|(status, _)| matches!(status, 503 | 404)).count();
     assert!(
@@ -140,10 +135,10 @@ async fn flood(name: &str, path: impl Fn(usize) -> String, body: &'static str) -
 async fn acquires_over_http2_without_end_keep_no_heartbeat_waiting() {
     let body = r#"{"wait_ms":0,"lease_duration_ms":1}"#;
     let path = |number| format!("/locks/flood-{number}/acquire");
-    flood_until_undisturbed(async || flood("acquires", path, body).await).await;
+    try_until_undisturbed(FLOODS, async || flood("acquires", path, body).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn requests_over_http2_that_no_route_has_keep_no_heartbeat_waiting() {
-    flood_until_undisturbed(async || flood("404", |_| "/nothing".to_owned(), "").await).await;
+    try_until_undisturbed(FLOODS, async || flood("404", |_| "/nothing".to_owned(), "").await).await;
 }

@@ -11,12 +11,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use sea_orm::ConnectionTrait;
 use serde_json::json;
 use tokio::task::JoinHandle;
 
-use crate::support::{Client, sql, wire::Kept};
+use crate::support::{Client, Times, expect, sql, wire::Kept};
 
 /// The largest number of queued acquires. The database writes once in about [`LOCKED`] or less: some hundred acquires
 /// per second, while 1,300 are asked for.
@@ -31,96 +30,90 @@ const IN_TIME: Duration = Duration::from_millis(250);
 /// The most floods of a test.
 const FLOODS: u32 = 5;
 
-/// Floods until one of them shows nothing wrong. Other programs, or a disk that stalls for a second, spoil one flood. A fault of the service
-/// spoils each.
-async fn flood_until_undisturbed(mut flood: impl AsyncFnMut() -> Result<(), String>) {
-    let mut spoiled = Vec::new();
-    for _ in 0..FLOODS {
-        match flood().await {
-            Ok(()) => return,
-            Err(fault) => spoiled.push(fault),
-        }
+/// Another program that writes to the same file, and so slows each commit down. It has a thread of its own, so that the
+/// flood does not slow it down.
+struct SlowDown {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<Duration>>,
+}
+
+impl SlowDown {
+    fn start(url: String) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = tokio::task::spawn_blocking({
+            let stop = stop.clone();
+            move || lock_again_and_again(&url, &stop)
+        });
+        Self { stop, thread: Some(thread) }
     }
-    panic!("each of the floods: {spoiled:#?}");
-}
 
-/// Something that a flood has to show.
-fn expect(is_so: bool, fault: impl FnOnce() -> String) -> Result<(), String> {
-    if is_so { Ok(()) } else { Err(fault()) }
-}
-
-/// The durations of requests.
-#[derive(Debug, Default)]
-struct Times(Vec<Duration>);
-
-impl Times {
-    fn percentile(&mut self, percent: usize) -> Duration {
-        self.0.sort_unstable();
-        self.0.get(self.0.len() * percent / 100).copied().unwrap_or_default()
+    /// Ends it. Returns the longest time for which it kept the lock.
+    async fn end(mut self) -> Duration {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().unwrap().await.unwrap()
     }
 }
 
-/// Slows each commit down, like another program that writes to the same file. It has a thread of its own, so that the
-/// flood does not slow it down. Returns the longest time for which it kept the lock.
-fn slow_down(url: String, stop: Arc<AtomicBool>) -> JoinHandle<Duration> {
-    tokio::task::spawn_blocking(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let connection = sql::connect(&url).await.unwrap();
-            let mut longest = Duration::ZERO;
-            while !stop.load(Ordering::Relaxed) {
-                if connection.execute_unprepared("BEGIN IMMEDIATE").await.is_ok() {
-                    let locked = Instant::now();
-                    tokio::time::sleep(LOCKED).await;
-                    connection.execute_unprepared("ROLLBACK").await.unwrap();
-                    longest = longest.max(locked.elapsed());
-                }
-                tokio::time::sleep(Duration::from_millis(5)).await;
+/// The runtime of a test waits for the thread, also if the flood failed.
+impl Drop for SlowDown {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+fn lock_again_and_again(url: &str, stop: &AtomicBool) -> Duration {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let connection = sql::connect(url).await.unwrap();
+        let mut longest = Duration::ZERO;
+        while !stop.load(Ordering::Relaxed) {
+            if connection.execute_unprepared("BEGIN IMMEDIATE").await.is_ok() {
+                let locked = Instant::now();
+                tokio::time::sleep(LOCKED).await;
+                connection.execute_unprepared("ROLLBACK").await.unwrap();
+                longest = longest.max(locked.elapsed());
             }
-            longest
-        })
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        longest
     })
 }
 
-/// A holder that renews its lock until `until` and then releases it. Returns the durations of the requests.
-async fn keep(svc: Client, number: usize, version: String, until: Instant) -> Times {
+/// A holder that renews its lock until `until` and then releases it. Returns the durations of the requests. All of them
+/// have to succeed.
+async fn keep(svc: Client, number: usize, version: String, until: Instant) -> Result<Times, String> {
     let mut connection = Kept::connect(&svc).await;
     let path = |action: &str| format!("/locks/held-{number}/{action}");
     let version = json!({"version": version});
     let mut times = Times::default();
-    while Instant::now() < until {
+    let mut post = async |action: &str| {
         let asked = Instant::now();
-        connection.post(&svc, &path("heartbeat"), &version).await.expect(200);
+        let answer = connection.post(&svc, &path(action), &version).await;
         times.0.push(asked.elapsed());
+        expect(answer.status == 200, || format!("{action} {number}: {}", answer.text))
+    };
+    while Instant::now() < until {
+        post("heartbeat").await?;
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    let asked = Instant::now();
-    connection.post(&svc, &path("release"), &version).await.expect(200);
-    times.0.push(asked.elapsed());
-    times
+    post("release").await?;
+    Ok(times)
 }
 
-/// Measures acquires that are all granted.
-async fn acquires(svc: &Client, name: &str) -> Times {
+/// Measures acquires, all of which have to be granted.
+async fn acquires(svc: &Client, name: &str) -> Result<Times, String> {
     let mut times = Times::default();
     for number in 0..20 {
         let asked = Instant::now();
-        svc.acquire(&format!("{name}-{number}"), json!({"wait_ms": 0})).await.grant();
+        let answer = svc.acquire(&format!("{name}-{number}"), json!({"wait_ms": 0})).await;
         times.0.push(asked.elapsed());
+        expect(answer.status == 200, || format!("acquire {name}-{number}: {}", answer.text))?;
     }
-    times
+    Ok(times)
 }
 
 async fn resident_bytes(svc: &Client) -> f64 {
     let text = svc.get("/metrics").await.expect(200).text;
     let line = text.lines().find_map(|line| line.strip_prefix("process_resident_memory_bytes "));
     line.unwrap().parse().unwrap()
-}
-
-/// Raises the limit of open files of this process. `false` if it stays too low for the flood.
-fn may_open_files(connections: usize) -> bool {
-    let now = getrlimit(Resource::Nofile);
-    let raised = Rlimit { current: now.maximum, maximum: now.maximum };
-    let _ = setrlimit(Resource::Nofile, raised);
-    getrlimit(Resource::Nofile).current.is_none_or(|limit| limit >= connections as u64 + 500)
 }
