@@ -1,8 +1,9 @@
 //! Room that all callers share: for bodies of requests that have arrived in part, for large answers that are being sent, and for
 //! connections.
 //!
-//! A tenant may take at most as much as it leaves free, so one that takes all that it may gets half of the room, two of them get two
-//! thirds, and so on. Others always find room. An address may take at most four times as much as it leaves free: without authentication a
+//! A tenant may take at most as much as it leaves free, so one that takes all that it may gets half of the room. Tenants that come one after
+//! the other each get half of what is left: two of them have three quarters, and ten leave a thousandth. If two take their shares at the
+//! same time, they have two thirds. An address may take at most four times as much as it leaves free: without authentication a
 //! client may name any tenant, while many tenants may come from the address of one proxy.
 
 use std::{
@@ -137,14 +138,34 @@ impl<T: Taker> Share<T> {
         true
     }
 
-    /// Counts for other takers from now on, unless they have too much already.
-    pub(crate) fn belong_to(&mut self, takers: [Option<T>; 2]) {
+    /// Counts for other takers from now on, unless they have too much already. Returns whether it does. A share without room stays as it is.
+    pub(crate) fn belong_to(&mut self, takers: [Option<T>; 2]) -> bool {
+        if self.units == 0 {
+            return false;
+        }
         let mut state = self.room.state();
         state.take_back(&self.takers, self.units);
-        if state.may_take(&takers, self.units, state.free) {
+        let may_take = state.may_take(&takers, self.units, state.free);
+        if may_take {
             self.takers = takers;
         }
         state.give(&self.takers, self.units);
+        may_take
+    }
+
+    /// Gives all of its room to a new share, which counts for these takers, however much they have.
+    pub(crate) fn hand_over(&mut self, takers: [Option<T>; 2]) -> Self {
+        let units = std::mem::take(&mut self.units);
+        let mut state = self.room.state();
+        state.take_back(&self.takers, units);
+        state.give(&takers, units);
+        drop(state);
+        Self { room: self.room.clone(), takers, units }
+    }
+
+    /// Whether it has no room: none yet, or none any more.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.units == 0
     }
 }
 
@@ -204,5 +225,20 @@ mod tests {
         assert_eq!((share.units, room.free()), (0, 100));
         assert!(share.grow_to(50) && share.grow_to(20));
         assert_eq!((share.units, room.free()), (50, 50));
+    }
+
+    #[test]
+    fn a_share_whose_room_was_handed_over_takes_no_part_any_more() {
+        let room = SharedRoom::new(100);
+        let takers = |tenant| [Tenant::new(tenant).ok().map(Caller::Tenant), None];
+        let mut first = room.share_of(takers("a"));
+        assert!(first.grow_to(10));
+        let second = first.hand_over(takers("b"));
+        assert!(first.is_empty() && !first.belong_to(takers("c")));
+        assert_eq!((second.units, room.free()), (10, 90));
+        assert_eq!(room.state().taken.keys().cloned().map(Some).collect::<Vec<_>>(), takers("b")[..1]);
+        drop((first, second));
+        assert_eq!(room.free(), 100);
+        assert!(room.state().taken.is_empty());
     }
 }

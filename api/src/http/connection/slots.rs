@@ -1,15 +1,19 @@
 //! Slots for connections: all clients share as many as may be open.
 //!
 //! Where credentials are required, clients that have shown none leave a quarter of the slots to others, and a tenant leaves an eighth.
-//! So nobody can keep all others from connecting.
+//! So nobody can keep all others from connecting. Networks that come one after the other would leave nothing to the next one without a
+//! credential. So where a newcomer would be refused, a connection of the network with the most of them ends, and the newcomer gets its slot.
 
 use std::{
     collections::BTreeMap,
     net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use super::Party;
+use db_locks_service::LogLimit;
+use tokio::sync::Notify;
+
+use super::{Party, by_network::ByNetwork};
 use crate::http::{
     own_room::network_of,
     shared_room::{Share, SharedRoom, Taker},
@@ -30,6 +34,11 @@ enum Client {
 
 /// So many times as many slots as are free have those without a credential at most.
 const OF_UNKNOWN: usize = 3;
+/// The most connections that have lost their slots and have not ended yet. Their descriptors are among those that are reserved for the
+/// program.
+const MOST_DISPLACED: usize = 64;
+
+static DISPLACED: LogLimit = LogLimit::new();
 
 impl Taker for Client {
     fn most(&self, free: usize, taken: &BTreeMap<Self, usize>) -> usize {
@@ -51,26 +60,49 @@ impl Taker for Client {
 #[derive(Debug, Clone)]
 pub(in crate::http) struct Slots {
     room: SharedRoom<Client>,
+    unknown: Arc<Mutex<Unknown>>,
     /// Whether credentials are required. Otherwise nobody can be distinguished.
     by_client: bool,
+}
+
+/// The connections that count as without a credential.
+#[derive(Debug, Default)]
+struct Unknown {
+    connections: ByNetwork<Arc<Place>>,
+    /// The number of connections that have lost their slots and have not ended yet.
+    displaced: usize,
 }
 
 impl Slots {
     /// This many slots.
     pub(in crate::http) fn new(slots: usize, by_client: bool) -> Self {
-        Self { room: SharedRoom::new(slots), by_client }
+        Self { room: SharedRoom::new(slots), unknown: Arc::default(), by_client }
     }
 
     /// Takes a slot for a new connection of a client with this address; `None` if it must not have one.
     pub(in crate::http) fn take(&self, party: Party, peer: IpAddr) -> Option<Arc<Slot>> {
         let network = network_of(peer);
         let takers = match party.group() {
-            Some(_) => [Client::Unknown, Client::UnknownFrom(network)],
-            None => [Client::Tenant(party.settled()), Client::NewFrom(network)],
+            _ if !self.by_client => [None, None],
+            Some(_) => return self.take_as_unknown(network),
+            None => [Client::Tenant(party.settled()), Client::NewFrom(network)].map(Some),
         };
-        let takers = takers.map(|taker| self.by_client.then_some(taker));
         let mut share = self.room.share_of(takers);
-        share.grow_to(1).then(|| Arc::new(Slot(Mutex::new(share))))
+        share.grow_to(1).then(|| Arc::new(Slot { place: Place::new(share), listed: None }))
+    }
+
+    /// Takes a slot for a connection without a credential, if need be that of another one.
+    fn take_as_unknown(&self, network: IpAddr) -> Option<Arc<Slot>> {
+        let takers = [Client::Unknown, Client::UnknownFrom(network)].map(Some);
+        let mut share = self.room.share_of(takers.clone());
+        let mut unknown = lock(&self.unknown);
+        if !share.grow_to(1) {
+            share = unknown.displace_for(network)?.displace(takers);
+        }
+        let place = Place::new(share);
+        let number = unknown.connections.add(network, Arc::clone(&place));
+        let listed = Listed { unknown: Arc::clone(&self.unknown), network, number };
+        Some(Arc::new(Slot { place, listed: Some(listed) }))
     }
 
     /// The number of free slots.
@@ -80,85 +112,103 @@ impl Slots {
     }
 }
 
+impl Unknown {
+    /// The connection that loses its slot to a newcomer from this network; `None` if none should.
+    fn displace_for(&mut self, network: IpAddr) -> Option<Arc<Place>> {
+        if self.displaced >= MOST_DISPLACED {
+            return None;
+        }
+        let place = self.connections.remove_for(network)?;
+        self.displaced += 1;
+        Some(place)
+    }
+}
+
 /// The slot of a connection. It is free again on drop.
+///
+/// Locks are taken in this order: that of [`Unknown`], that of a place, that of the room.
 #[derive(Debug)]
-pub(in crate::http) struct Slot(Mutex<Share<Client>>);
+pub(in crate::http) struct Slot {
+    place: Arc<Place>,
+    /// For a connection that began without a credential.
+    listed: Option<Listed>,
+}
+
+/// The part of a slot by which another connection may take it.
+#[derive(Debug)]
+struct Place {
+    share: Mutex<Share<Client>>,
+    displaced: Notify,
+}
+
+/// Where a connection is among those without a credential.
+#[derive(Debug)]
+struct Listed {
+    unknown: Arc<Mutex<Unknown>>,
+    network: IpAddr,
+    number: u64,
+}
+
+impl Place {
+    fn new(share: Share<Client>) -> Arc<Self> {
+        Arc::new(Self { share: Mutex::new(share), displaced: Notify::new() })
+    }
+
+    /// Ends the connection, and returns the share of the one that gets its slot.
+    fn displace(&self, takers: [Option<Client>; 2]) -> Share<Client> {
+        self.displaced.notify_one();
+        lock(&self.share).hand_over(takers)
+    }
+
+    fn is_displaced(&self) -> bool {
+        lock(&self.share).is_empty()
+    }
+}
 
 impl Slot {
     /// Notes whose valid credential the connection has. It keeps its slot. If the tenant has too many, it is counted as before: otherwise
     /// connections of one tenant could take all slots, those without a credential first.
     pub(super) fn set_tenant(&self, party: Party) {
-        let mut share = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        share.belong_to([Some(Client::Tenant(party)), None]);
+        let belong = || lock(&self.place.share).belong_to([Some(Client::Tenant(party)), None]);
+        let Some(Listed { unknown, network, number }) = &self.listed else {
+            belong();
+            return;
+        };
+        let mut unknown = lock(unknown);
+        unknown.connections.keep(*network, *number);
+        if belong() {
+            unknown.connections.remove(*network, *number);
+        }
     }
+
+    /// Completes when a newcomer has got the slot. The connection must end at once.
+    pub(in crate::http) async fn until_displaced(&self) {
+        self.place.displaced.notified().await;
+        if let Some(left_out) = DISPLACED.pass() {
+            tracing::warn!(
+                left_out,
+                "many connections without a credential are open; one of the network with the most of them \
+                 was closed for a new client"
+            );
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let Some(Listed { unknown, network, number }) = &self.listed else { return };
+        let mut unknown = lock(unknown);
+        if self.place.is_displaced() {
+            unknown.displaced -= 1;
+        } else {
+            unknown.connections.remove(*network, *number);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-
-    use super::*;
-
-    fn from(number: u32) -> IpAddr {
-        Ipv4Addr::from_bits(number).into()
-    }
-
-    /// Takes as many slots as this client gets.
-    fn fill(slots: &Slots, party: Party, peer: u32) -> Vec<Arc<Slot>> {
-        std::iter::from_fn(|| slots.take(party, from(peer))).collect()
-    }
-
-    #[test]
-    fn clients_without_a_credential_leave_slots_to_each_other_and_to_tenants() {
-        let slots = Slots::new(1_000, true);
-        let (unknown, tenant) = (Party::newcomers_for_test(), Party::for_test(1).newcomers());
-        let flood: Vec<_> = [1, 2].into_iter().flat_map(|peer| fill(&slots, unknown, peer)).collect();
-        assert_eq!(flood.len(), 375 + 187);
-        assert!(slots.take(unknown, from(3)).is_some(), "another address");
-        let others: Vec<_> = (3..1_000).flat_map(|peer| fill(&slots, unknown, peer)).collect();
-        assert_eq!(flood.len() + others.len(), 750);
-        let of_tenant = fill(&slots, tenant, 1_000);
-        assert_eq!(of_tenant.len(), 125, "from one address");
-        let of_others: Vec<_> = (1_001..2_000).flat_map(|peer| fill(&slots, tenant, peer)).collect();
-        assert_eq!(of_tenant.len() + of_others.len(), 218);
-        assert!(slots.take(Party::for_test(2).newcomers(), from(2_000)).is_some(), "another tenant");
-        drop((flood, others, of_tenant, of_others));
-        assert_eq!(slots.free(), 1_000);
-    }
-
-    #[test]
-    fn a_connection_with_a_credential_counts_for_its_tenant() {
-        let slots = Slots::new(8, true);
-        let unknown = Party::newcomers_for_test();
-        let connections = fill(&slots, unknown, 1);
-        assert_eq!((connections.len(), slots.take(unknown, from(1)).is_some()), (3, false));
-        for slot in &connections {
-            slot.set_tenant(Party::for_test(1));
-        }
-        assert_eq!(fill(&slots, unknown, 1).len(), 2);
-    }
-
-    #[test]
-    fn connections_that_show_a_credential_later_leave_slots_to_others() {
-        let slots = Slots::new(1_000, true);
-        let mut connections = Vec::new();
-        for round in 0..10 {
-            let before = connections.len();
-            connections.extend(
-                (0..100).flat_map(|peer| fill(&slots, Party::newcomers_for_test(), 100 * round + peer)),
-            );
-            for slot in connections.iter().skip(before) {
-                slot.set_tenant(Party::for_test(1));
-            }
-        }
-        let other =
-            (2_000..3_000).flat_map(|peer| fill(&slots, Party::for_test(2).newcomers(), peer)).count();
-        assert!(connections.len() < 970 && other > 20, "{}, {other}", connections.len());
-    }
-
-    #[test]
-    fn without_credentials_a_client_may_take_all_slots() {
-        let slots = Slots::new(8, false);
-        assert_eq!(fill(&slots, Party::newcomers_for_test(), 1).len(), 8);
-    }
-}
+mod tests;

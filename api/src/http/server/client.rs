@@ -37,7 +37,7 @@ pub(super) async fn serve<S: HttpService>(
     on_loopback: bool,
     service: S,
     phase: watch::Receiver<Phase>,
-    _counted: (Arc<Slot>, OpenConnection),
+    (slot, _open): (Arc<Slot>, OpenConnection),
 ) {
     // Before the handshake: they must not be newer than those that verify the certificate.
     let authorities = protocols.tls.as_deref().map(Tls::authorities);
@@ -51,6 +51,7 @@ pub(super) async fn serve<S: HttpService>(
         biased;
         started = start => started,
         () = ending.close_when_idle() => return,
+        () = slot.until_displaced() => return,
     };
     let (transport, protocol) = match started {
         Ok(Ok(started)) => started,
@@ -71,7 +72,7 @@ pub(super) async fn serve<S: HttpService>(
     let io =
         TokioIo::new(ClientStream::new(transport, client.clone(), is_http2, (turns, work.clone()), memory));
     let requests = Requests::new(Arc::clone(&client), service, Arc::clone(&protocols.memory));
-    let ends = ending.events(client, is_http2);
+    let ends = ending.events(client, Arc::clone(&slot), is_http2);
     if let Some(Err(error)) = speak(&protocols, protocol, (io, work), requests, ends).await {
         tracing::debug!(error = &error as &dyn std::error::Error, %peer, "a connection broke");
     }

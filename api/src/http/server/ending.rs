@@ -1,4 +1,4 @@
-//! The events that end a connection: a shutdown of the service, or new authorities for client certificates.
+//! The events that end a connection: a shutdown of the service, new authorities for client certificates, or a newcomer that gets its slot.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -13,7 +13,7 @@ use tokio::{
 
 use crate::{
     auth::Authorities,
-    http::connection::{Connection, Phase},
+    http::connection::{Connection, Phase, Slot},
 };
 
 /// How long a new connection is kept for its first request while idle ones are being closed, since that request may be on its
@@ -75,9 +75,9 @@ impl Ending {
             .await;
     }
 
-    /// The events that end the connection of this client. A client of HTTP/2 can be asked to send further requests elsewhere; a
-    /// connection of HTTP/1 is closed between two requests.
-    pub(super) fn events(mut self, client: Arc<Connection>, is_http2: bool) -> EndEvents {
+    /// The events that end the connection of this client, which has this slot. A client of HTTP/2 can be asked to send further requests
+    /// elsewhere; a connection of HTTP/1 is closed between two requests.
+    pub(super) fn events(mut self, client: Arc<Connection>, slot: Arc<Slot>, is_http2: bool) -> EndEvents {
         let mut phase = self.phase();
         let graceful = async move {
             if is_http2 {
@@ -90,6 +90,7 @@ impl Ending {
         let at_once = async move {
             tokio::select! {
                 () = client.until_cut_off() => {}
+                () = slot.until_displaced() => {}
                 () = reached(&mut phase, Phase::Ended) => {}
             }
             End::AtOnce

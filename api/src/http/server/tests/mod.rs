@@ -5,6 +5,8 @@
 mod connection_memory;
 mod http2;
 mod requests;
+#[cfg(target_os = "linux")]
+mod slots;
 mod stop;
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
