@@ -47,6 +47,13 @@ pub struct Acquire {
     pub request_id: RequestId,
 }
 
+impl Acquire {
+    /// Whether this acquire may wait.
+    pub fn may_wait(&self) -> bool {
+        self.wait_ms != Some(0) || self.additional_wait_ms > 0
+    }
+}
+
 /// An edit of the stored data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DataEdit {

@@ -31,7 +31,7 @@ pub use answered_requests::GivenBack;
 pub use command::{Acquire, Command, DataEdit, ForcedRelease, Heartbeat, Kind, LeaveReason, Release};
 pub use decide::{
     Context, DEFAULT_LEASE_MS, Decided, EarlierDecision, Effects, EndReason, Ended, Freed,
-    KEPT_FOR_REPEAT_MS, KeyChange, MOST_HOLDERS, Need, OFFER_MS, ROW_BYTES, Verdict,
+    KEPT_FOR_REPEAT_MS, KeyChange, MOST_HOLDERS, Need, OFFER_MS, ROW_BYTES, Verdict, WaiterRoom,
 };
 pub use ended::{EndedVersion, EndedVersions, VersionDigest};
 pub use epoch::{Epoch, TOKENS_OF_AN_EPOCH};

@@ -134,6 +134,16 @@ impl KeyState {
         }
     }
 
+    /// Whether an acquire of a mutex is surely granted at once: nobody holds it or waits, and no guard is in the way.
+    pub fn is_surely_free(&self, now: Now) -> bool {
+        let is_free = match &self.body {
+            Body::Absent => true,
+            Body::Mutex(mutex) => !mutex.guard.is_on() && !mutex.is_taken(now),
+            Body::Semaphore(_) => false,
+        };
+        is_free && self.queue.len == 0
+    }
+
     /// The number of grants that there is room for.
     pub(super) fn room(&self, now: Now) -> Room {
         match &self.body {

@@ -4,11 +4,17 @@ mod attempt;
 
 pub(super) use self::attempt::Attempt;
 
-use super::{ids, pending_request::PendingRequest};
+use std::sync::Arc;
+
+use super::{
+    ids,
+    pending_request::PendingRequest,
+    waiter_count::{Reservation, WaiterCount},
+};
 use crate::{
     domain::{
         Command, Context, Decided, EarlierDecision, Effects, GuardBusy, KeyChange, KeyId, KeyState, Need,
-        RowVersion, Verdict,
+        Now, RowVersion, Verdict,
     },
     store::{LoadKind, LoadRequest, Write},
 };
@@ -27,6 +33,8 @@ pub(super) struct KeyTask {
     pub(super) unexplained: u8,
     /// Writes of these commands that may have been applied.
     pub(super) attempts: Vec<Attempt>,
+    /// The room for the waiters of these writes. At most one of the writes is applied in the end.
+    pub(super) reserved: Reservation,
     /// Set if the guard row was locked: the commands are decided without it.
     pub(super) guard_busy: Option<GuardBusy>,
     /// The load that the task needs, as far as is known.
@@ -40,8 +48,8 @@ pub(super) struct KeyTask {
 #[derive(Debug)]
 pub(super) enum TaskOutcome {
     /// The change has to be written. The verdicts hold once it is durable. Commands without a verdict are decided
-    /// afterwards.
-    Write { write: Write, verdicts: Vec<Verdict> },
+    /// afterwards. There is room for the waiters of the write, together with what earlier writes have reserved.
+    Write { write: Write, verdicts: Vec<Verdict>, reserved: Reservation },
     /// Nothing has to be written and the state was loaded: the verdicts hold.
     Answered { state: Box<KeyState>, verdicts: Vec<Verdict>, effects: Effects },
     /// The state has to be loaded, or loaded again.
@@ -59,6 +67,7 @@ impl KeyTask {
             races_lost: 0,
             unexplained: 0,
             attempts: Vec::new(),
+            reserved: Reservation::default(),
             guard_busy: None,
             load_kind: LoadKind::Short,
             needs: Vec::new(),
@@ -70,8 +79,9 @@ impl KeyTask {
         self.requests.iter().all(|request| matches!(request.command, Command::Get(_)))
     }
 
-    /// A copy without the channels to the callers, for a decision outside of the shard.
-    pub(super) fn without_callers(&self) -> Self {
+    /// A copy without the channels to the callers, for a decision outside of the shard. The copy has the reservation until
+    /// it is [taken back](Self::take_back).
+    pub(super) fn without_callers(&mut self) -> Self {
         let copy = |request: &PendingRequest| {
             PendingRequest::internal(request.id.clone(), request.command.clone(), request.arrived)
         };
@@ -81,15 +91,17 @@ impl KeyTask {
             races_lost: self.races_lost,
             unexplained: self.unexplained,
             attempts: self.attempts.clone(),
+            reserved: std::mem::take(&mut self.reserved),
             guard_busy: self.guard_busy.clone(),
             load_kind: self.load_kind,
             needs: self.needs.clone(),
         }
     }
 
-    /// Takes over the needs that a decision on a copy found.
-    pub(super) fn take_needs(&mut self, copy: Self) {
+    /// Takes the reservation back from a copy, and the needs that the decision on it found.
+    pub(super) fn take_back(&mut self, copy: Self) {
         self.needs = copy.needs;
+        self.reserved = copy.reserved;
     }
 
     /// Whether one of the commands is urgent.
@@ -108,19 +120,36 @@ impl KeyTask {
     }
 
     /// Notes that a write was sent and its outcome is unknown.
-    pub(super) fn note_attempt(&mut self, write: Write, verdicts: Vec<Verdict>) {
+    pub(super) fn note_attempt(&mut self, write: Write, verdicts: Vec<Verdict>, reserved: Reservation) {
         for request in &mut self.requests {
             if let Command::Acquire(acquire) = &mut request.command {
                 acquire.retried = true;
             }
         }
         self.attempts.push(Attempt::of(write, verdicts));
+        self.reserved.join(reserved);
+    }
+
+    /// The maximum number of waiters that these commands add.
+    fn most_new_waiters(&self, state: &KeyState, now: Now) -> usize {
+        let may_wait = |request: &&PendingRequest| matches!(&request.command, Command::Acquire(acquire) if acquire.may_wait());
+        let most = self.requests.iter().filter(may_wait).count();
+        if most == 1 && self.requests.len() == 1 && state.is_surely_free(now) { 0 } else { most }
     }
 
     /// Decides the commands on a state. `fresh` says that the state was loaded after the commands had arrived.
-    pub(super) fn decide(&mut self, state: Box<KeyState>, fresh: bool, ctx: &Context) -> TaskOutcome {
+    pub(super) fn decide(
+        &mut self,
+        state: Box<KeyState>,
+        fresh: bool,
+        ctx: &Context,
+        waiting: &Arc<WaiterCount>,
+    ) -> TaskOutcome {
         let prev = state.row_version;
+        let wanted = self.most_new_waiters(&state, ctx.now).saturating_sub(self.reserved.places());
+        let (mut reserved, limit) = waiting.reserve(&self.id.tenant, wanted);
         let mut change = Box::new(KeyChange::new(self.id.clone(), state));
+        change.waiter_room = reserved.room(&self.reserved, limit);
         change.guard_busy.clone_from(&self.guard_busy);
         if ctx.lists_changes {
             (change.effects.ended, change.effects.granted) = (Some(Vec::new()), Some(Vec::new()));
@@ -147,8 +176,11 @@ impl KeyTask {
             change.touch(ctx.now);
         }
         if change.dirty {
+            let is_waiting = |verdict: &&Verdict| matches!(verdict, Verdict::Waiting { .. });
+            let waiters = verdicts.iter().filter(is_waiting).count();
+            reserved.keep(waiters.saturating_sub(self.reserved.places()));
             let write = Write { prev, row_version: ids::row_version(), change };
-            TaskOutcome::Write { write, verdicts }
+            TaskOutcome::Write { write, verdicts, reserved }
         } else if fresh || planted!(StaleCacheAnswered) {
             // Nothing has an effect now but what an earlier write is known to have ended.
             let effects = Effects { ended: change.effects.ended, ..Effects::default() };

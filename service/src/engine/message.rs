@@ -7,7 +7,7 @@ use tokio::{
     time::Instant,
 };
 
-use super::{key_task::KeyTask, pending_request::PendingRequest};
+use super::{key_task::KeyTask, pending_request::PendingRequest, waiter_count::Reservation};
 use crate::{
     SeededMap,
     domain::{Epoch, GuardBusy, KeyId, RequestId, Verdict, Version},
@@ -116,8 +116,8 @@ pub(super) struct DecidedUnderLock {
     pub(super) id: KeyId,
     /// The key task as it was decided, without the channels to its callers: those stay in the shard.
     pub(super) copy: KeyTask,
-    /// The write, with its verdicts, if there was something to write.
-    pub(super) decided: Option<(Write, Vec<Verdict>)>,
+    /// The write, with its verdicts and the room for its waiters, if there was something to write.
+    pub(super) decided: Option<(Write, Vec<Verdict>, Reservation)>,
     pub(super) result: Result<Committed, StoreError>,
     pub(super) sent: Instant,
     pub(super) received: Instant,

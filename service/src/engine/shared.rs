@@ -60,7 +60,7 @@ pub(crate) struct Shared {
     /// The number of acquires that were not answered yet, including those that wait in queues.
     outstanding: Arc<AtomicUsize>,
     /// The acquires of this replica that wait in queues.
-    pub(super) waiting: WaiterCount,
+    pub(super) waiting: Arc<WaiterCount>,
     /// The bytes that the tenants store.
     pub(super) storage: StorageUse,
     /// The number of other commands that were not answered yet.
@@ -104,7 +104,7 @@ impl Shared {
             hashing: Hashing::default(),
             serve_permits: Arc::new(Semaphore::new(MOST_SERVE_MESSAGES)),
             outstanding: Arc::default(),
-            waiting: WaiterCount::new(options.max_waiters, options.max_waiters_per_tenant),
+            waiting: Arc::new(WaiterCount::new(options.max_waiters, options.max_waiters_per_tenant)),
             storage: StorageUse::new(options.max_bytes_per_tenant),
             executing: Arc::default(),
             sweeper: ids::replica(),
@@ -239,9 +239,7 @@ impl Shared {
             suspects: self.membership.suspects(),
             max_waiters_per_key: self.options.max_waiters_per_key,
             lists_changes: self.audit.is_on() || grant_log::is_enabled(),
-            is_full: self.waiting.is_full(),
             epoch: self.store.epoch(),
-            full_tenants: self.waiting.full_tenants(),
             over_storage: self.storage.over(),
         }
     }

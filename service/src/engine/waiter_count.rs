@@ -2,19 +2,19 @@
 //!
 //! The limit of a tenant falls with the number that all tenants leave free: together they can fill the replica only if there are very
 //! many of them, and none takes from all others the chance to wait.
+//!
+//! An acquire takes room before it is decided, and is counted as a waiter when its write is durable. So the limits hold however many
+//! acquires are decided in one batch, and in several shards at a time.
 
-use std::{
-    collections::BTreeSet,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicUsize, Ordering},
 };
 
-use crate::{SeededMap, domain::Tenant};
-
-/// A tenant may always have this part of all waiters. So few tenants can have reached their limit.
-const SMALL_PART: usize = 64;
+use crate::{
+    SeededMap,
+    domain::{Tenant, WaiterLimit, WaiterRoom},
+};
 
 /// The number of waiters, with its limits.
 #[derive(Debug)]
@@ -23,22 +23,41 @@ pub(super) struct WaiterCount {
     most_per_tenant: usize,
     /// The number of all waiters.
     count: AtomicUsize,
-    /// The lock is held only to count a waiter, to look at the tenants that are full, or to clone the `Arc`.
-    tenants: Mutex<Tenants>,
+    /// The room that waiters and reservations take. The lock is held only to add and subtract.
+    taken: Mutex<Taken>,
 }
 
 #[derive(Debug, Default)]
-struct Tenants {
-    /// The number of waiters per tenant. Tenants without waiters have no entry.
-    counts: SeededMap<Tenant, usize>,
-    /// Tenants that have reached their limit.
-    full: Arc<BTreeSet<Tenant>>,
+struct Taken {
+    all: usize,
+    /// Tenants that take no room have no entry.
+    by_tenant: SeededMap<Tenant, usize>,
+}
+
+impl Taken {
+    fn add(&mut self, tenant: &Tenant, places: usize) {
+        self.all += places;
+        match self.by_tenant.get_mut(tenant) {
+            Some(taken) => *taken += places,
+            None => drop(self.by_tenant.insert(tenant.clone(), places)),
+        }
+    }
+
+    fn subtract(&mut self, tenant: &Tenant, places: usize) {
+        self.all -= places;
+        if let Some(taken) = self.by_tenant.get_mut(tenant) {
+            *taken -= places;
+            if *taken == 0 {
+                self.by_tenant.remove(tenant);
+            }
+        }
+    }
 }
 
 impl WaiterCount {
     /// Starts with no waiters, and with limits for all waiters and for those of one tenant.
     pub(super) fn new(most: usize, most_per_tenant: usize) -> Self {
-        Self { most, most_per_tenant, count: AtomicUsize::new(0), tenants: Mutex::default() }
+        Self { most, most_per_tenant, count: AtomicUsize::new(0), taken: Mutex::default() }
     }
 
     /// The number of waiters.
@@ -46,59 +65,117 @@ impl WaiterCount {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// Whether the limit for all waiters is reached.
-    pub(super) fn is_full(&self) -> bool {
-        self.count() >= self.most
+    /// Reserves room for this number of new waiters of a tenant, or as much of it as there is. Also returns the limit that allows no
+    /// more.
+    pub(super) fn reserve(self: &Arc<Self>, tenant: &Tenant, wanted: usize) -> (Reservation, WaiterLimit) {
+        if wanted == 0 {
+            return (Reservation::default(), WaiterLimit::Tenant);
+        }
+        let mut taken = self.taken();
+        let before = taken.by_tenant.get(tenant).copied().unwrap_or_default();
+        let reached = |places| self.limit_reached(taken.all + places, before + places);
+        let places = (0..wanted).find(|places| reached(*places).is_some()).unwrap_or(wanted);
+        let limit = reached(places).unwrap_or(WaiterLimit::Tenant);
+        if places > 0 {
+            taken.add(tenant, places);
+        }
+        drop(taken);
+        (Reservation { of: Some((Arc::clone(self), tenant.clone())), places }, limit)
     }
 
-    /// The tenants that have reached their limit.
-    pub(super) fn full_tenants(&self) -> Arc<BTreeSet<Tenant>> {
-        self.tenants().full.clone()
-    }
-
-    /// Counts a new waiter.
-    pub(super) fn add(&self, tenant: &Tenant) {
+    /// Counts a new waiter, which takes its room from a reservation. A waiter for which no room was reserved takes more room than there
+    /// may be: its place in the queue was taken over from another request.
+    pub(super) fn add(&self, tenant: &Tenant, reservation: &mut Reservation) {
         self.count.fetch_add(1, Ordering::Relaxed);
-        let most = self.most_of_a_tenant();
-        let mut tenants = self.tenants();
-        let count = tenants.counts.entry(tenant.clone()).or_insert(0);
-        *count += 1;
-        if *count >= most && !tenants.full.contains(tenant) {
-            Arc::make_mut(&mut tenants.full).insert(tenant.clone());
+        match reservation.places.checked_sub(1) {
+            Some(left) => reservation.places = left,
+            None => self.taken().add(tenant, 1),
         }
     }
 
     /// Stops counting a waiter that has left.
     pub(super) fn remove(&self, tenant: &Tenant) {
         self.count.fetch_sub(1, Ordering::Relaxed);
-        let most = self.most_of_a_tenant();
-        let mut tenants = self.tenants();
-        let Tenants { counts, full } = &mut *tenants;
-        let Some(count) = counts.get_mut(tenant) else { return };
-        *count -= 1;
-        if *count == 0 {
-            counts.remove(tenant);
-        }
-        let is_full = |tenant: &Tenant| counts.get(tenant).is_some_and(|count| *count >= most);
-        if !full.iter().all(is_full) {
-            Arc::make_mut(full).retain(is_full);
-        }
+        self.taken().subtract(tenant, 1);
     }
 
-    /// The number of waiters that a tenant may have now. A tenant alone may have `most_per_tenant`. The more others have, the fewer.
-    fn most_of_a_tenant(&self) -> usize {
+    /// The limit that keeps a tenant from having another waiter, if one does. `all` and `of_tenant` say how many there are.
+    fn limit_reached(&self, all: usize, of_tenant: usize) -> Option<WaiterLimit> {
+        if all >= self.most {
+            return Some(WaiterLimit::Replica);
+        }
+        (of_tenant >= self.most_of_a_tenant(all)).then_some(WaiterLimit::Tenant)
+    }
+
+    /// The number of waiters that a tenant may have while there are `all`. A tenant alone may have `most_per_tenant`. The number falls
+    /// with the square of what is left: if each tenant could have as many as it leaves, ten of them, one after the other, would leave
+    /// a thousandth.
+    fn most_of_a_tenant(&self, all: usize) -> usize {
         let for_others = self.most.saturating_sub(self.most_per_tenant);
         if for_others == 0 {
             return self.most_per_tenant;
         }
-        let free = self.most.saturating_sub(self.count());
-        let most = self.most_per_tenant.saturating_mul(free) / for_others;
-        most.max(self.most / SMALL_PART).clamp(1, self.most_per_tenant.max(1))
+        let free = self.most.saturating_sub(all).min(for_others);
+        let part = |of: usize| of.saturating_mul(free) / for_others;
+        part(part(self.most_per_tenant)).max(1)
     }
 
-    fn tenants(&self) -> MutexGuard<'_, Tenants> {
+    fn taken(&self) -> MutexGuard<'_, Taken> {
         // Each change is complete before anything can panic.
-        self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The room that is taken, and the number of tenants that take some.
+    #[cfg(test)]
+    pub(super) fn room_taken(&self) -> (usize, usize) {
+        let taken = self.taken();
+        (taken.all, taken.by_tenant.len())
+    }
+}
+
+/// Room for waiters that were decided, or are being decided, and that are not counted yet. It belongs to the write that puts them into
+/// the queue, and is given back on drop: when the write has ended without them, or is thrown away.
+#[derive(Debug, Default)]
+pub(super) struct Reservation {
+    /// The count, and the tenant of the waiters; `None` for a reservation that never had places.
+    of: Option<(Arc<WaiterCount>, Tenant)>,
+    places: usize,
+}
+
+impl Reservation {
+    /// The number of waiters that there is room for.
+    pub(super) const fn places(&self) -> usize {
+        self.places
+    }
+
+    /// Gives back all but this number of places.
+    pub(super) fn keep(&mut self, places: usize) {
+        if let Some((count, tenant)) = &self.of
+            && self.places > places
+        {
+            count.taken().subtract(tenant, self.places - places);
+            self.places = places;
+        }
+    }
+
+    /// Adds the places of another reservation of the same tenant.
+    pub(super) fn join(&mut self, mut other: Self) {
+        if self.of.is_none() {
+            *self = other;
+        } else {
+            self.places += std::mem::take(&mut other.places);
+        }
+    }
+
+    /// The room that a decision has with these places, and with those of earlier writes.
+    pub(super) const fn room(&self, earlier: &Self, limit: WaiterLimit) -> WaiterRoom {
+        WaiterRoom { places: self.places + earlier.places, limit }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.keep(0);
     }
 }
 
@@ -106,41 +183,75 @@ impl WaiterCount {
 mod tests {
     use super::*;
 
+    fn limits(most: usize, most_per_tenant: usize) -> Arc<WaiterCount> {
+        Arc::new(WaiterCount::new(most, most_per_tenant))
+    }
+
+    fn tenant(name: &(impl ToString + ?Sized)) -> Tenant {
+        Tenant::trusted(&name.to_string())
+    }
+
+    /// Adds waiters of a tenant while there is room. Returns their number.
+    fn fill(waiting: &Arc<WaiterCount>, tenant: &Tenant) -> usize {
+        let (mut reserved, _) = waiting.reserve(tenant, usize::MAX);
+        let places = reserved.places();
+        (0..places).for_each(|_| waiting.add(tenant, &mut reserved));
+        places
+    }
+
     #[test]
-    fn a_tenant_is_full_while_it_has_as_many_waiters_as_it_may_have() {
-        let waiting = WaiterCount::new(3, 2);
-        let (one, two) = (Tenant::trusted("one"), Tenant::trusted("two"));
-        waiting.add(&one);
-        assert!(waiting.full_tenants().is_empty());
-        waiting.add(&one);
-        assert!(waiting.full_tenants().contains(&one) && !waiting.is_full());
-        waiting.add(&two);
-        assert!(waiting.is_full());
+    fn a_tenant_has_no_room_while_it_has_as_many_waiters_as_it_may_have() {
+        let waiting = limits(3, 2);
+        let (one, two) = (tenant("one"), tenant("two"));
+        assert_eq!(fill(&waiting, &one), 2);
+        assert_eq!(waiting.reserve(&one, 1).1, WaiterLimit::Tenant);
+        assert_eq!(fill(&waiting, &two), 1);
+        assert_eq!(waiting.reserve(&two, 1).1, WaiterLimit::Replica);
         waiting.remove(&one);
-        assert!(waiting.full_tenants().is_empty() && !waiting.is_full());
+        assert_eq!(waiting.reserve(&one, 5).0.places(), 1);
         waiting.remove(&one);
         waiting.remove(&two);
-        assert_eq!((waiting.count(), waiting.tenants().counts.len()), (0, 0));
+        assert_eq!((waiting.count(), waiting.room_taken()), (0, (0, 0)));
+    }
+
+    #[test]
+    fn reserved_room_is_taken_until_it_is_given_back() {
+        let waiting = limits(10, 10);
+        let (one, two) = (tenant("one"), tenant("two"));
+        let (mut reserved, _) = waiting.reserve(&one, 8);
+        assert_eq!((waiting.reserve(&two, 8).0.places(), waiting.count()), (2, 0));
+        reserved.keep(5);
+        waiting.add(&one, &mut reserved);
+        assert_eq!((reserved.places(), waiting.room_taken().0, waiting.count()), (4, 5, 1));
+        let (more, _) = waiting.reserve(&one, 8);
+        reserved.join(more);
+        assert_eq!((reserved.places(), waiting.room_taken().0), (9, 10));
+        drop(reserved);
+        assert_eq!(waiting.room_taken(), (1, 1));
+    }
+
+    /// The place of a waiter may be taken over without room. It counts nevertheless.
+    #[test]
+    fn a_waiter_without_a_reservation_counts() {
+        let waiting = limits(1, 1);
+        let one = tenant("one");
+        (0..2).for_each(|_| waiting.add(&one, &mut Reservation::default()));
+        assert_eq!((waiting.count(), waiting.reserve(&one, 1).0.places()), (2, 0));
+        (0..2).for_each(|_| waiting.remove(&one));
+        assert_eq!(waiting.reserve(&one, 1).0.places(), 1);
     }
 
     #[test]
     fn tenants_leave_waiters_to_others_however_many_each_of_them_may_have_alone() {
-        let waiting = WaiterCount::new(1_000, 500);
-        let fill = |tenant: &Tenant| {
-            let mut added = 0;
-            while !waiting.is_full() && !waiting.full_tenants().contains(tenant) {
-                waiting.add(tenant);
-                added += 1;
-            }
-            added
-        };
-        let [one, two, three] = ["one", "two", "three"].map(Tenant::trusted);
-        assert_eq!([&one, &two, &three].map(fill), [500, 250, 125]);
-        (0..400).for_each(|_| waiting.remove(&one));
-        assert_eq!((fill(&three), fill(&one)), (200, 113));
-        for tenant in (0..40).map(|number| Tenant::trusted(&number.to_string())) {
-            fill(&tenant);
+        for most in [500, 50_000] {
+            let waiting = limits(most, most / 2);
+            let of_one = fill(&waiting, &tenant("one"));
+            let of_nine: usize = (0..9).map(|number| fill(&waiting, &tenant(&number))).sum();
+            assert_eq!(of_one, most / 2);
+            assert!(most - of_one - of_nine >= most / 20, "ten leave {}", most - of_one - of_nine);
+            assert!(fill(&waiting, &tenant("other")) >= most / 200);
+            (0..most / 4).for_each(|_| waiting.remove(&tenant("one")));
+            assert!(fill(&waiting, &tenant("late")) >= most / 12, "room that is free again");
         }
-        assert!(waiting.full_tenants().len() <= SMALL_PART);
     }
 }

@@ -71,10 +71,8 @@ fn write(id: &KeyId, state: KeyState, now: Timestamp, commands: &[Command]) -> W
         dead: Arc::default(),
         suspects: Arc::default(),
         max_waiters_per_key: 100,
-        is_full: false,
         lists_changes: false,
         epoch: Epoch::default(),
-        full_tenants: Arc::default(),
         over_storage: Arc::default(),
     };
     for command in commands {

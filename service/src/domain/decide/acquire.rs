@@ -104,6 +104,8 @@ impl KeyChange {
         let wait_ms = wait_of(acquire, lease_ms);
         // If the queue was served only in part, it is unknown whether this request gets a grant, so the request waits.
         if wait_ms > 0 || self.effects.unfinished {
+            // A place in the queue is not taken from a repeat, even if this replica has no room for more waiters.
+            self.waiter_room.take();
             return Ok(Verdict::Waiting { wait_ms });
         }
         let found = self.state.queue.find(acquire.version).map_err(Need::Version)?;
@@ -148,7 +150,8 @@ impl KeyChange {
 
     fn enqueue(&mut self, acquire: &Acquire, lease_ms: i64, wait_ms: i64, ctx: &Context) -> Decided {
         let is_key_full = self.state.queue.len >= ctx.max_waiters_per_key;
-        if let Some(limit) = ctx.waiter_limit(&self.id.tenant).or(is_key_full.then_some(WaiterLimit::Key)) {
+        let limit = self.waiter_room.limit_reached().or(is_key_full.then_some(WaiterLimit::Key));
+        if let Some(limit) = limit {
             return Ok(refuse(Refusal::QueueFull(limit)));
         }
         let replica = ctx.host()?;
@@ -162,6 +165,7 @@ impl KeyChange {
         };
         self.write_waiter(waiter.clone());
         self.state.queue.push(waiter);
+        self.waiter_room.take();
         Ok(Verdict::Waiting { wait_ms })
     }
 }

@@ -25,12 +25,8 @@ pub struct Context {
     pub suspects: Arc<BTreeSet<ReplicaId>>,
     /// The maximum number of waiters of one key.
     pub max_waiters_per_key: i64,
-    /// Whether this replica has reached its limit of waiters.
-    pub is_full: bool,
     /// Whether changes list the grants that they make and end.
     pub lists_changes: bool,
-    /// Tenants that have reached their limit of waiters at this replica.
-    pub full_tenants: Arc<BTreeSet<Tenant>>,
     /// Tenants that have reached their storage limit.
     pub over_storage: Arc<BTreeSet<Tenant>>,
 }
@@ -46,9 +42,7 @@ impl Context {
             dead: Arc::default(),
             suspects: Arc::default(),
             max_waiters_per_key: i64::MAX,
-            is_full: false,
             lists_changes: false,
-            full_tenants: Arc::default(),
             over_storage: Arc::default(),
         }
     }
@@ -58,16 +52,32 @@ impl Context {
         self.me.filter(|_| !self.is_leaving).ok_or(Need::Membership)
     }
 
-    /// The limit that keeps this replica from accepting another waiter of a tenant.
-    pub(super) fn waiter_limit(&self, tenant: &Tenant) -> Option<WaiterLimit> {
-        if self.is_full {
-            return Some(WaiterLimit::Replica);
-        }
-        self.full_tenants.contains(tenant).then_some(WaiterLimit::Tenant)
-    }
-
     /// Whether a tenant has reached its storage limit.
     pub(super) fn is_over_storage(&self, tenant: &Tenant) -> bool {
         self.over_storage.contains(tenant)
+    }
+}
+
+/// The room that this replica has for new waiters of a key's tenant. It is reserved for the decision on that key.
+#[derive(Debug, Clone, Copy)]
+pub struct WaiterRoom {
+    /// The number of acquires that may begin to wait.
+    pub places: usize,
+    /// The limit that keeps further ones from waiting.
+    pub limit: WaiterLimit,
+}
+
+impl WaiterRoom {
+    /// Room for any number of waiters.
+    pub const UNLIMITED: Self = Self { places: usize::MAX, limit: WaiterLimit::Replica };
+
+    /// The limit that is reached, if one is.
+    pub(super) fn limit_reached(&self) -> Option<WaiterLimit> {
+        (self.places == 0).then_some(self.limit)
+    }
+
+    /// Notes a new waiter.
+    pub(super) const fn take(&mut self) {
+        self.places = self.places.saturating_sub(1);
     }
 }

@@ -23,7 +23,7 @@ mod views;
 
 pub use acquire::DEFAULT_LEASE_MS;
 pub use again::EarlierDecision;
-pub use context::Context;
+pub use context::{Context, WaiterRoom};
 pub use ends::{EndReason, Ended};
 pub use outcome::{Decided, Effects, Freed, Need, Verdict};
 pub use storage::ROW_BYTES;
@@ -77,6 +77,8 @@ pub struct KeyChange {
     named_before: BTreeMap<i32, Version>,
     /// Set if guard rows were found locked lately. The change leaves those rows alone.
     pub guard_busy: Option<GuardBusy>,
+    /// The room for new waiters.
+    pub waiter_room: WaiterRoom,
     /// The change before each command but the first, for tests that check every step.
     #[cfg(test)]
     pub(crate) steps: Steps,
@@ -112,6 +114,7 @@ impl KeyChange {
             child_bytes: 0,
             named_before,
             guard_busy: None,
+            waiter_room: WaiterRoom::UNLIMITED,
             #[cfg(test)]
             steps: Steps::default(),
         }

@@ -6,6 +6,11 @@ use crate::{
     engine::pending_request::tests::acquire,
 };
 
+/// Room for any number of waiters.
+fn unlimited() -> Arc<WaiterCount> {
+    Arc::new(WaiterCount::new(usize::MAX, usize::MAX))
+}
+
 /// Guards against two needs that alternate without end.
 #[test]
 fn needs_add_up_over_several_loads() {
@@ -33,8 +38,8 @@ async fn commands_whose_change_would_be_too_large_stay_in_the_task() {
         let Command::Acquire(acquire) = &mut request.command else { panic!("it is an acquire") };
         acquire.data = Some(Data::trusted(&"x".repeat(10_000)));
     }
-    let outcome = key_task.decide(change.state, true, &ctx);
-    let TaskOutcome::Write { verdicts, write } = outcome else { panic!("permits are to be written") };
+    let outcome = key_task.decide(change.state, true, &ctx, &unlimited());
+    let TaskOutcome::Write { verdicts, write, .. } = outcome else { panic!("permits are to be written") };
     assert!(write.change.is_full() && (20..30).contains(&verdicts.len()), "{}", verdicts.len());
     assert_eq!(key_task.requests.len(), 100);
 }
@@ -47,7 +52,7 @@ async fn commands_after_the_decided_ones_stay_in_the_task() {
     let mut key_task = KeyTask::new(PendingRequest::internal(acquire.id.clone(), put, acquire.arrived));
     key_task.requests.push(acquire);
     let ctx = Context::alone(Now::exactly(1_000));
-    let outcome = key_task.decide(KeyState::absent().into(), true, &ctx);
+    let outcome = key_task.decide(KeyState::absent().into(), true, &ctx, &unlimited());
     let TaskOutcome::Write { verdicts, .. } = outcome else { panic!("the semaphore is to be written") };
     assert_eq!((verdicts.len(), key_task.requests.len()), (1, 2), "its permit needs the row's token");
 }

@@ -37,7 +37,7 @@ impl Shard {
     pub(super) fn finish(&mut self, finished: FinishedTask) {
         let FinishedTask { mut key_task, verdicts, effects, mut state, raised, db_time, sent } = finished;
         self.intake.park_first(key_task.requests.split_off(verdicts.len()));
-        let id = key_task.id;
+        let (id, mut reserved) = (key_task.id, key_task.reserved);
         grant_log::log_change(&id, &key_task.requests, &verdicts, &effects);
         if self.shared.audit.is_on() {
             let (id, state, requests, verdicts) = (&id, &*state, &key_task.requests, &verdicts);
@@ -54,7 +54,7 @@ impl Shard {
                     request.correct_if_finished_elsewhere(&mut reply);
                     self.answer(request, reply, sent);
                 }
-                Verdict::Waiting { wait_ms } => self.register(request, wait_ms),
+                Verdict::Waiting { wait_ms } => self.register(request, wait_ms, &mut reserved),
                 Verdict::GuardOpen(left) => self.park_for_guard(request, left, Instant::now()),
                 Verdict::Unknown => {
                     if let Some(sender) = request.reply {

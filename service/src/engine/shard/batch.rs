@@ -2,7 +2,7 @@
 
 use crate::{
     domain::Verdict,
-    engine::{cache::Basis, key_task::KeyTask},
+    engine::{cache::Basis, key_task::KeyTask, waiter_count::Reservation},
     store::Write,
 };
 
@@ -12,6 +12,8 @@ pub(super) struct DecidedTask {
     pub(super) key_task: KeyTask,
     pub(super) verdicts: Vec<Verdict>,
     pub(super) basis: Basis,
+    /// The room for the waiters of the write, beyond what earlier writes of the task have reserved.
+    pub(super) reserved: Reservation,
 }
 
 #[cfg(test)]
@@ -91,6 +93,7 @@ pub(super) mod tests {
         let change = Box::new(KeyChange::new(id.clone(), KeyState::absent()));
         let key_task = KeyTask::new(PendingRequest::internal(id, command, Instant::now()));
         let write = Write { prev: None, row_version: ids::row_version(), change };
-        (write, DecidedTask { key_task, verdicts: Vec::new(), basis: Basis::Loaded })
+        let (verdicts, reserved) = (Vec::new(), Reservation::default());
+        (write, DecidedTask { key_task, verdicts, basis: Basis::Loaded, reserved })
     }
 }

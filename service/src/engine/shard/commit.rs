@@ -74,9 +74,9 @@ impl Shard {
         if key_task.guard_busy.is_none() {
             key_task.guard_busy = self.in_flight.guarded.busy(&key_task.id).cloned();
         }
-        match key_task.decide(state, basis == Basis::Loaded, ctx) {
-            TaskOutcome::Write { write, verdicts } => {
-                self.in_flight.write(write, DecidedTask { key_task, verdicts, basis });
+        match key_task.decide(state, basis == Basis::Loaded, ctx, &self.shared.waiting) {
+            TaskOutcome::Write { write, verdicts, reserved } => {
+                self.in_flight.write(write, DecidedTask { key_task, verdicts, basis, reserved });
             }
             TaskOutcome::Answered { state, verdicts, effects } => {
                 let db_time = ctx.now.at_most;

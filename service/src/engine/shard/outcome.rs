@@ -88,7 +88,7 @@ impl Shard {
     pub(super) fn on_written(&mut self, batch: Batch, committed: &Committed, sent: Instant) {
         for ((write, task), token) in batch.into_decided().zip(&committed.tokens) {
             self.cache.note(task.basis, token.is_some());
-            let key_task = task.key_task;
+            let mut key_task = task.key_task;
             self.in_flight.blocked.note_free(&key_task.id);
             let Some(token) = *token else {
                 self.on_lost_race(key_task);
@@ -107,6 +107,7 @@ impl Shard {
                     grant.token = token;
                 }
             }
+            key_task.reserved.join(task.reserved);
             let (verdicts, db_time) = (task.verdicts, committed.db_time);
             self.finish(FinishedTask { key_task, verdicts, effects, state, raised, db_time, sent });
         }
@@ -127,7 +128,7 @@ impl Shard {
         for (write, task) in batch.into_decided() {
             let mut key_task = task.key_task;
             if !planted!(UnknownOutcomeAppliedTwice) {
-                key_task.note_attempt(write, task.verdicts);
+                key_task.note_attempt(write, task.verdicts, task.reserved);
             }
             self.in_flight.loads.push(key_task);
         }

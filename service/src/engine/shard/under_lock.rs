@@ -25,7 +25,7 @@ const RETRY_LOCKED: Duration = Duration::from_millis(20);
 
 impl Shard {
     /// Decides a copy of a task under the database's lock. The task itself, with its callers, stays in the shard.
-    pub(super) fn commit_locked(&mut self, key_task: KeyTask) {
+    pub(super) fn commit_locked(&mut self, mut key_task: KeyTask) {
         let (shared, outbox) = (self.shared.clone(), self.outbox.clone());
         let mut offers = self.offers.clone();
         let mut copy = key_task.without_callers();
@@ -37,15 +37,19 @@ impl Shard {
             // Nobody else waits for this load.
             let load_requests = [LoadRequest { kind: LoadKind::Long, ..copy.load_request() }];
             let mut decide = |states: Vec<KeyState>, db_time| {
+                // If the store decides again, the room for the waiters of the first decision is free.
+                decided = None;
                 let now = shared.clock.extrapolate(db_time, sent, Instant::now());
                 // If an attempt was applied there is nothing to decide: the next load finds that attempt.
                 let state = states.into_iter().next().filter(|state| copy.applied(state).is_none());
                 let outcome = state.map(|mut state| {
                     offers.keep(&mut state.queue, now, CLAIM_MS, Instant::now());
-                    copy.decide(state.into(), true, &shared.context(now))
+                    copy.decide(state.into(), true, &shared.context(now), &shared.waiting)
                 });
-                let Some(TaskOutcome::Write { write, verdicts }) = outcome else { return Vec::new() };
-                decided = Some((write.clone(), verdicts));
+                let Some(TaskOutcome::Write { write, verdicts, reserved }) = outcome else {
+                    return Vec::new();
+                };
+                decided = Some((write.clone(), verdicts, reserved));
                 vec![write]
             };
             let result = shared.store.commit_locked(&load_requests, &mut decide).await;
@@ -60,15 +64,15 @@ impl Shard {
     pub(super) fn on_decided_under_lock(&mut self, done: DecidedUnderLock) {
         let DecidedUnderLock { id, copy, decided, result, sent, received } = done;
         let Some(mut key_task) = self.in_flight.locked.remove(&id) else { return };
-        key_task.take_needs(copy);
+        key_task.take_back(copy);
         match (result, decided) {
-            (Ok(committed), Some((write, verdicts))) => {
+            (Ok(committed), Some((write, verdicts, reserved))) => {
                 self.shared.clock.observe(committed.db_time, sent, received);
-                let tasks = vec![DecidedTask { key_task, verdicts, basis: Basis::Loaded }];
+                let tasks = vec![DecidedTask { key_task, verdicts, basis: Basis::Loaded, reserved }];
                 self.on_written(Batch { writes: vec![write], tasks }, &committed, sent);
             }
-            (Err(StoreError::Unknown(_)), Some((write, verdicts))) => {
-                key_task.note_attempt(write, verdicts);
+            (Err(StoreError::Unknown(_)), Some((write, verdicts, reserved))) => {
+                key_task.note_attempt(write, verdicts, reserved);
                 self.in_flight.loads.push(key_task);
             }
             (Err(StoreError::Blocked(_)), _) => self.postpone_blocked(key_task),

@@ -11,13 +11,14 @@ use crate::{
         key_task::KeyTask,
         message::{UndeliveredGrant, WaiterCheck},
         pending_request::{Answered, PendingRequest, ReplySender},
+        waiter_count::Reservation,
     },
     unavailable::Unavailable,
 };
 
 impl Shard {
-    /// Registers the waiter of an acquire that was put into its queue.
-    pub(super) fn register(&mut self, request: PendingRequest, wait_ms: i64) {
+    /// Registers the waiter of an acquire that was put into its queue. Its room was reserved when it was decided.
+    pub(super) fn register(&mut self, request: PendingRequest, wait_ms: i64, reserved: &mut Reservation) {
         let (version, chosen, request_id) = match &request.command {
             Command::Acquire(acquire) => (acquire.version, acquire.chosen, acquire.request_id),
             // This command replaced an acquire that was put into the queue after all.
@@ -29,7 +30,7 @@ impl Shard {
         };
         let deadline = request.arrived + Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0));
         let is_gone = request.reply.as_ref().is_none_or(ReplySender::is_closed);
-        self.shared.waiting.add(&request.id.tenant);
+        self.shared.waiting.add(&request.id.tenant, reserved);
         self.shared.membership.expect_offers();
         self.waiters.insert(request_id, request, version, chosen, deadline);
         if is_gone {

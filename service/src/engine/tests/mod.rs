@@ -18,6 +18,7 @@ mod replicas;
 mod scale;
 mod suspects;
 mod undelivered;
+mod waiter_limits;
 mod waiting;
 
 use std::{sync::Arc, time::Duration};
