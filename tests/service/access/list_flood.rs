@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 
 use super::{Guarded, on_every_database};
-use crate::support::{Client, Database, Dialect, connect_http2};
+use crate::support::{Client, Database, Dialect, TRIES, Times, connect_http2, expect, try_until_undisturbed};
 
 /// The connections of the flood, and the lists that each of them asks for at a time.
 const CONNECTIONS: usize = 4;
@@ -104,6 +104,27 @@ async fn create_locks(svc: &Client, count: usize) {
     }
 }
 
+/// Measures three lists, two changes of tokens, and `/health`, for the duration of a flood.
+async fn measure(guarded: &Guarded, other: &Client) -> [Times; 3] {
+    let until = Instant::now() + FLOOD;
+    let (mut lists, mut changes, mut machine) = (Times::default(), Times::default(), Times::default());
+    while Instant::now() < until || lists.0.is_empty() {
+        let asked = Instant::now();
+        other.get("/health").await.expect(200);
+        machine.0.push(asked.elapsed());
+        let asked = Instant::now();
+        other.get("/locks").await.expect(200);
+        other.get("/semaphores").await.expect(200);
+        guarded.admin.get("/tokens").await.expect(200);
+        lists.0.push(asked.elapsed());
+        let asked = Instant::now();
+        let made = guarded.admin.post("/tokens", json!({"name": "n", "role": "read"})).await.expect(201).body;
+        guarded.admin.delete(&format!("/tokens/{}", made["id"].as_str().unwrap())).await.expect(204);
+        changes.0.push(asked.elapsed());
+    }
+    [lists, changes, machine]
+}
+
 async fn a_tenants_flood_of_lists_delays_no_list_of_another_and_no_change_of_tokens(database: Database) {
     let guarded = Guarded::start(&database).await;
     let (flooding, other) = (client_of(&guarded, "flooding").await, client_of(&guarded, "other").await);
@@ -112,31 +133,17 @@ async fn a_tenants_flood_of_lists_delays_no_list_of_another_and_no_change_of_tok
     let page = flooding.get("/locks?limit=1000").await.expect(200);
     assert!(page.text.len() > 4_000_000, "it is a long page: {}", page.text.len());
 
-    let threads = begin_flood(&flooding);
-    let until = Instant::now() + FLOOD;
-    let (mut rounds, mut lists, mut changes, mut machine) =
-        (0, Duration::ZERO, Duration::ZERO, Duration::ZERO);
-    while Instant::now() < until || rounds == 0 {
-        let asked = Instant::now();
-        other.get("/health").await.expect(200);
-        machine = machine.max(asked.elapsed());
-        let asked = Instant::now();
-        other.get("/locks").await.expect(200);
-        other.get("/semaphores").await.expect(200);
-        guarded.admin.get("/tokens").await.expect(200);
-        lists = lists.max(asked.elapsed());
-        let asked = Instant::now();
-        let made = guarded.admin.post("/tokens", json!({"name": "n", "role": "read"})).await.expect(201).body;
-        guarded.admin.delete(&format!("/tokens/{}", made["id"].as_str().unwrap())).await.expect(204);
-        changes = changes.max(asked.elapsed());
-        rounds += 1;
-    }
-    threads.shutdown_background();
     let dialect = database.dialect;
-    eprintln!(
-        "{dialect:?}: {rounds} rounds, at most {lists:?} for three lists, {changes:?} for two changes of tokens, {machine:?} for /health"
-    );
-    assert!(changes < IN_TIME + TURNS * machine, "changes of tokens: {changes:?}, {machine:?}");
+    try_until_undisturbed(TRIES, async || {
+        let threads = begin_flood(&flooding);
+        let [lists, changes, machine] = measure(&guarded, &other).await.map(|mut times| times.median());
+        threads.shutdown_background();
+        eprintln!(
+            "{dialect:?}: half of the times {lists:?} for three lists, {changes:?} for two changes of tokens, {machine:?} for /health"
+        );
+        expect(changes < IN_TIME + TURNS * machine, || format!("changes of tokens: {changes:?}, {machine:?}"))
+    })
+    .await;
     guarded.service.client().get("/ready").await.expect(200);
     let log = guarded.service.log();
     assert!(!log.contains("does not answer as it should"), "overload is no outage:\n{log}");

@@ -82,9 +82,9 @@ async fn postgres_behind_haproxy() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     let scenario = Scenario::start(&url).await;
-    let ordered = scenario.fail_over(&mut pair, Loss::Killed, |_| ()).await;
+    let promoted = scenario.fail_over(&mut pair, Loss::Killed, |_| ()).await;
     pair.bring_back_read_only();
-    scenario.check("PostgreSQL, HAProxy with checks every 500 ms, killed", ordered).await;
+    scenario.check("PostgreSQL, HAProxy with checks every 500 ms, killed", promoted).await;
 }
 
 /// The address moves to the promoted standby; later, by mistake, back to the former primary.
@@ -93,7 +93,7 @@ async fn postgres_at_an_address_that_moves() {
     let Some(mut pair) = Pair::start(Dialect::Postgres).await else { return };
     let address = Proxy::before(&pair.primary.database).await;
     let scenario = Scenario::start(&pair.primary.database.through_port(address.port())).await;
-    let ordered = scenario.fail_over(&mut pair, Loss::Killed, |pair| address.lead_to(pair.promoted())).await;
+    let promoted = scenario.fail_over(&mut pair, Loss::Killed, |pair| address.lead_to(pair.promoted())).await;
     pair.bring_back_as_a_primary().await;
     address.lead_to(&pair.primary.database);
     address.cut_all();
@@ -110,5 +110,5 @@ async fn postgres_at_an_address_that_moves() {
         let back = async || (svc.acquire("k", json!({"wait_ms": 0})).await.status != 503).then_some(());
         eventually("writes are back", SOON, back).await;
     }
-    scenario.check("PostgreSQL, an address that moves, killed", ordered).await;
+    scenario.check("PostgreSQL, an address that moves, killed", promoted).await;
 }

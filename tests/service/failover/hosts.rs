@@ -52,7 +52,7 @@ async fn a_failover_loses_nothing(dialect: Dialect, comeback: Comeback) {
     let named = pair.primary.database.server_address();
     assert!(scenario.replicas[0].log().contains(&named), "the log names the host that is taken");
     let loss = if comeback == Comeback::Awake { Loss::Hung } else { Loss::Killed };
-    let ordered = scenario.fail_over(&mut pair, loss, |_| ()).await;
+    let promoted = scenario.fail_over(&mut pair, loss, |_| ()).await;
     match comeback {
         Comeback::Writable => pair.bring_back_as_a_primary().await,
         Comeback::ReadOnly => pair.bring_back_read_only(),
@@ -62,7 +62,7 @@ async fn a_failover_loses_nothing(dialect: Dialect, comeback: Comeback) {
         two_primaries_are_logged(&scenario).await;
     }
     the_former_primary_is_not_used(&pair, &scenario.clients).await;
-    scenario.check(&format!("{dialect:?}, both hosts, {loss:?}"), ordered).await;
+    scenario.check(&format!("{dialect:?}, both hosts, {loss:?}"), promoted).await;
 }
 
 async fn two_primaries_are_logged(scenario: &Scenario) {

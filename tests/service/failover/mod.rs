@@ -4,4 +4,4 @@ mod addresses;
 mod hosts;
 mod pair;
 pub(crate) mod scenario;
-mod workload;
+pub(crate) mod workload;

@@ -120,7 +120,7 @@ impl Answers {
 }
 
 /// Sends a request again until the database answers: a cluster whose nodes are slow may change once more.
-pub(super) async fn served(mut send: impl AsyncFnMut() -> Answer) -> Answer {
+pub(crate) async fn served(mut send: impl AsyncFnMut() -> Answer) -> Answer {
     let deadline = Instant::now() + SOON;
     loop {
         let answer = send().await;

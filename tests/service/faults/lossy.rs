@@ -1,11 +1,17 @@
 //! Two replicas behind a proxy that loses one answer of the database in fifty, with its connection.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use serde_json::json;
 
 use super::proxy::Proxy;
-use crate::support::{Answer, Client, Database, Service, random_version};
+use crate::support::{Answer, Client, Database, Service, go_on_until_enough, random_version};
 
 on_every_server![no_holder_is_answered_that_it_lost_its_lock];
 
@@ -20,19 +26,28 @@ async fn no_holder_is_answered_that_it_lost_its_lock(database: Database) {
     let first = services[0].client();
     let clients = [first.clone(), first.at(services[1].port())];
     proxy.lose_one_in(50);
-    let until = Instant::now() + GOES_ON;
-    let tasks = (0..8).map(|number| tokio::spawn(take_turns(clients.clone(), number, until)));
-    let mut rounds = 0;
-    for task in tasks.collect::<Vec<_>>() {
-        rounds += task.await.unwrap();
+    let progress = Arc::new(Progress::default());
+    let tasks = (0..8).map(|number| tokio::spawn(take_turns(clients.clone(), number, progress.clone())));
+    let tasks = tasks.collect::<Vec<_>>();
+    let is_enough = || progress.rounds.load(Ordering::Relaxed) > 20 && proxy.cuts() > 5;
+    go_on_until_enough("rounds and lost answers", GOES_ON, is_enough).await;
+    progress.over.store(true, Ordering::Relaxed);
+    for task in tasks {
+        task.await.unwrap();
     }
-    assert!(rounds > 20 && proxy.cuts() > 5, "{rounds} rounds, {} answers lost", proxy.cuts());
 }
 
-/// Acquires one of two locks, renews and releases it, each at a random replica. Returns the number of rounds.
-async fn take_turns(clients: [Client; 2], number: usize, until: Instant) -> usize {
+/// What the clients have done so far, and whether they are to stop.
+#[derive(Default)]
+struct Progress {
+    rounds: AtomicUsize,
+    over: AtomicBool,
+}
+
+/// Acquires one of two locks, renews and releases it, each at a random replica.
+async fn take_turns(clients: [Client; 2], number: usize, progress: Arc<Progress>) {
     let mut rounds = 0;
-    while Instant::now() < until {
+    while !progress.over.load(Ordering::Relaxed) {
         let at = |step: usize| &clients[(number / 2 + rounds + step) % 2];
         let key = format!("k{}", number % 2);
         let version = random_version();
@@ -56,6 +71,6 @@ async fn take_turns(clients: [Client; 2], number: usize, until: Instant) -> usiz
             released = post(2, "release", &json!({"version": version})).await;
         }
         rounds += 1;
+        progress.rounds.fetch_add(1, Ordering::Relaxed);
     }
-    rounds
 }

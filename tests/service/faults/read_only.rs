@@ -1,7 +1,5 @@
 //! The server is a former primary: it runs on but refuses writes. Later its address leads to another server.
 
-use std::time::Duration;
-
 use serde_json::json;
 
 use super::proxy::Proxy;
@@ -52,7 +50,7 @@ async fn a_read_only_server_is_left_for_the_one_that_its_address_leads_to(dialec
     says_read_only(&answer);
     proxy.lead_to(&new.database);
     let back = async || (svc.acquire("k", json!({"wait_ms": 0})).await.status == 200).then_some(());
-    eventually("writes are carried out again", Duration::from_secs(5), back).await;
+    eventually("writes are carried out again", SOON, back).await;
     svc.get("/ready").await.expect(200);
     svc.lock("before").await.expect(404);
     let log = service.log();

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::cluster::{NODES, Nodes};
 use crate::{
-    failover::scenario::Scenario,
+    failover::{scenario::Scenario, workload::served},
     support::{Answer, Client, Database, SOON, Service, eventually, sql},
 };
 
@@ -140,11 +140,12 @@ async fn until_declared_lost(nodes: &Nodes) -> Instant {
 /// Acquires and releases a lock. Returns the token.
 async fn take(svc: &Client) -> i64 {
     let granted = async || {
+        // A grant that was answered 503 is held for a moment.
         let answer = svc.acquire("taken", json!({"wait_ms": 0, "lease_duration_ms": 60_000})).await;
-        (answer.status != 503).then(|| answer.grant())
+        (answer.status == 200).then(|| answer.grant())
     };
     let grant = eventually("the lock is granted", SOON, granted).await;
-    svc.release("taken", &grant.version).await.unheld(200);
+    served(async || svc.release("taken", &grant.version).await).await.unheld(200);
     grant.token
 }
 

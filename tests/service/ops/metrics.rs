@@ -9,7 +9,9 @@ use std::{
 use serde_json::json;
 
 use super::on_every_database;
-use crate::support::{Client, Database, Dialect, Fleet, SOON, Service, eventually};
+use crate::support::{
+    Client, Database, Dialect, Fleet, SOON, Service, Times, eventually, expect, try_until_undisturbed,
+};
 
 on_every_database![with_database:
     metrics_count_what_happens,
@@ -72,8 +74,8 @@ async fn promtool_finds_nothing() {
     assert!(output.status.success() && said.trim().is_empty(), "{said}\n{text}");
 }
 
-/// Hand-overs of one lock between two callers, measured by them. Returns their mean and the metric's, in seconds.
-async fn measure_hand_overs(releasing: &Client, waiting: &Client, rounds: u32) -> (f64, f64) {
+/// Hand-overs of one lock between two callers, measured by them. Returns their durations and the metric's mean, in seconds.
+async fn measure_hand_overs(releasing: &Client, waiting: &Client, rounds: u32) -> (Times, f64) {
     const NAME: &str = "db_locks_handover_duration_seconds";
     let read = async || {
         (
@@ -83,38 +85,39 @@ async fn measure_hand_overs(releasing: &Client, waiting: &Client, rounds: u32) -
     };
     let before = read().await;
     let ask = json!({"wait_ms": 20_000, "lease_duration_ms": 60_000});
-    let mut total = Duration::ZERO;
+    let mut times = Times::default();
     for _ in 0..rounds {
         let held = releasing.hold("k").await;
         let waiter = waiting.queue_up("k", ask.clone(), 1).await;
         let release = releasing.post_aside("/locks/k/release", json!({"version": held.version}));
         let begin = Instant::now();
         let granted = waiter.await.unwrap().grant();
-        total += begin.elapsed();
+        times.0.push(begin.elapsed());
         release.await.unwrap().unheld(200);
         waiting.release("k", &granted.version).await.unheld(200);
     }
     let after = read().await;
     let counted = after.1 - before.1;
     assert!((counted - f64::from(rounds)).abs() < 0.5, "{counted} of {rounds} hand-overs were counted");
-    (total.as_secs_f64() / f64::from(rounds), (after.0 - before.0) / counted)
+    (times, (after.0 - before.0) / counted)
 }
 
 /// The measurements of callers include their own HTTP, which in a debug build on a busy machine takes as long as the
-/// hand-over. One of three rounds has to agree.
+/// hand-over. A busy moment can last for several tries without a pause.
 async fn a_hand_over_takes_as_long_as_its_callers_measure(database: Database) {
     let fleet = Fleet::start(database, 2).await;
     for waits_at in [0, 1] {
-        let mut seen = Vec::new();
-        for _ in 0..3 {
-            let (theirs, ours) = measure_hand_overs(&fleet.at(0), &fleet.at(waits_at), 20).await;
-            if ours >= theirs / 4.0 && ours <= theirs * 1.5 {
-                seen.clear();
-                break;
-            }
-            seen.push(format!("callers {theirs:.6} s, metric {ours:.6} s"));
-        }
-        assert!(seen.is_empty(), "at replica {waits_at}: {seen:?}");
+        let mut pause = Duration::ZERO;
+        try_until_undisturbed(5, async || {
+            tokio::time::sleep(std::mem::replace(&mut pause, Duration::from_secs(1))).await;
+            let (mut theirs, ours) = measure_hand_overs(&fleet.at(0), &fleet.at(waits_at), 20).await;
+            // A caller that is slow once raises the mean, but not the median.
+            let (median, mean) = (theirs.median().as_secs_f64(), theirs.mean().as_secs_f64());
+            expect(ours >= median / 4.0 && ours <= mean * 1.5, || {
+                format!("at replica {waits_at}: callers {median:.6} s, mean {mean:.6} s, metric {ours:.6} s")
+            })
+        })
+        .await;
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::on_every_database;
-use crate::support::{Database, Fleet};
+use crate::support::{Database, Fleet, TRIES, expect, try_until_undisturbed};
 
 on_every_database![with_database:
     the_queue_behind_a_killed_replica_moves,
@@ -17,6 +17,10 @@ const MOVES_WITHIN: Duration = Duration::from_secs(6);
 
 /// Guards invariants 5, 6 and 7: the waiters of the killed replica are passed over, in order, within 6 s.
 pub(crate) async fn the_queue_behind_a_killed_replica_moves(database: Database) {
+    try_until_undisturbed(TRIES, async || kill_a_replica_with_waiters(database.clone()).await).await;
+}
+
+async fn kill_a_replica_with_waiters(database: Database) -> Result<(), String> {
     let mut fleet = Fleet::start(database, 2).await;
     let held = fleet.at(0).hold("k").await;
     let (mut living, mut dying) = (vec![], vec![]);
@@ -42,12 +46,13 @@ pub(crate) async fn the_queue_behind_a_killed_replica_moves(database: Database) 
         last = grant.token;
         fleet.at(0).release("k", &grant.version).await.unheld(200);
     }
-    assert!(killed.elapsed() < MOVES_WITHIN, "{:?}", killed.elapsed());
+    let took = killed.elapsed();
     for task in dying {
         assert!(task.await.unwrap().is_none(), "nobody answers for the dead");
     }
     fleet.at(0).until_waiters("/locks/k", 0).await;
     fleet.at(0).lock("k").await.unheld(200);
+    expect(took < MOVES_WITHIN, || format!("the queue moved after {took:?}"))
 }
 
 /// Guards invariant 3: a grant belongs to the database, not to the replica.

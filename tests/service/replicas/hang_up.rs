@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::on_every_database;
-use crate::support::{Client, Database, Fleet, wire::Call};
+use crate::support::{Client, Database, Fleet, SOON, wire::Call};
 
 on_every_database![with_database:
     a_caller_that_hangs_up_at_the_moment_of_its_grant_leaves_the_lock_free,
@@ -45,9 +45,9 @@ async fn hang_up_at_the_grant(key: String, holder: Client, waiter: Client) {
         let begin = Instant::now();
         let next =
             holder.acquire(&key, json!({"wait_ms": 30_000, "lease_duration_ms": 60_000})).await.grant();
-        // An offer that a replica does not claim is passed on after 2 s. Nothing takes longer than both.
-        let latest = LEASE + Duration::from_secs(4);
-        assert!(begin.elapsed() < latest, "free only after {:?}", begin.elapsed());
+        // An offer that a replica does not claim is passed on after 2 s. Nothing takes longer than both. A busy machine
+        // may, but not as long as the wait.
+        assert!(begin.elapsed() < SOON, "free only after {:?}", begin.elapsed());
         holder.release(&key, &next.version).await.unheld(200);
         holder.lock(&key).await.unheld(200);
     }

@@ -57,8 +57,6 @@ async fn odd_settings_of_a_postgres_change_nothing() {
     let Some(server) = OwnServer::start(Dialect::Postgres).await else { return };
     for setting in [
         "default_transaction_isolation = 'serializable'",
-        "statement_timeout = '100ms'",
-        "lock_timeout = '100ms'",
         "client_min_messages = 'error'",
         "datestyle = 'SQL, DMY'",
         "timezone = 'Asia/Kathmandu'",
@@ -73,6 +71,9 @@ async fn odd_settings_of_a_postgres_change_nothing() {
         "array_nulls = 'off'",
         "transform_null_equals = 'on'",
         "extra_float_digits = -15",
+        // The last ones, since they count for the statements after them.
+        "lock_timeout = '100ms'",
+        "statement_timeout = '100ms'",
     ] {
         sql::execute(&server.database.url, &format!("ALTER ROLE locks SET {setting}")).await.unwrap();
     }

@@ -29,5 +29,5 @@ pub(crate) use self::{
     open_files::may_open_files,
     service::Service,
     time::{SHORT_MS, SOON, eventually},
-    tries::{TRIES, Times, expect, try_until_undisturbed},
+    tries::{TRIES, Times, expect, go_on_until_enough, try_until_undisturbed},
 };
