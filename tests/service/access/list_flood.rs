@@ -12,7 +12,9 @@ use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 
 use super::{Guarded, on_every_database};
-use crate::support::{Client, Database, Dialect, TRIES, Times, connect_http2, expect, try_until_undisturbed};
+use crate::support::{
+    Answer, Client, Database, Dialect, TRIES, Times, connect_http2, expect, try_until_undisturbed,
+};
 
 /// The connections of the flood, and the lists that each of them asks for at a time.
 const CONNECTIONS: usize = 4;
@@ -31,6 +33,9 @@ const FLOOD: Duration = Duration::from_secs(5);
 const IN_TIME: Duration = Duration::from_secs(1);
 /// The number of times that the two requests wait for a processor, where `/health` waits once.
 const TURNS: u32 = 10;
+/// On a slow machine the two changes may take longer than [`IN_TIME`], but less than the three lists divided by this. If
+/// both waited in one line, they would take longer.
+const FASTER: u32 = 2;
 
 on_every_database![with_database: a_tenants_flood_of_lists_delays_no_list_of_another_and_no_change_of_tokens];
 
@@ -105,24 +110,27 @@ async fn create_locks(svc: &Client, count: usize) {
 }
 
 /// Measures three lists, two changes of tokens, and `/health`, for the duration of a flood.
-async fn measure(guarded: &Guarded, other: &Client) -> [Times; 3] {
+async fn measure(guarded: &Guarded, other: &Client) -> Result<[Times; 3], String> {
+    let is = |answer: Answer, status: u16| {
+        expect(answer.status == status, || format!("{} {}", answer.status, answer.text)).map(|()| answer.body)
+    };
     let until = Instant::now() + FLOOD;
     let (mut lists, mut changes, mut machine) = (Times::default(), Times::default(), Times::default());
     while Instant::now() < until || lists.0.is_empty() {
         let asked = Instant::now();
-        other.get("/health").await.expect(200);
+        is(other.get("/health").await, 200)?;
         machine.0.push(asked.elapsed());
         let asked = Instant::now();
-        other.get("/locks").await.expect(200);
-        other.get("/semaphores").await.expect(200);
-        guarded.admin.get("/tokens").await.expect(200);
+        is(other.get("/locks").await, 200)?;
+        is(other.get("/semaphores").await, 200)?;
+        is(guarded.admin.get("/tokens").await, 200)?;
         lists.0.push(asked.elapsed());
         let asked = Instant::now();
-        let made = guarded.admin.post("/tokens", json!({"name": "n", "role": "read"})).await.expect(201).body;
-        guarded.admin.delete(&format!("/tokens/{}", made["id"].as_str().unwrap())).await.expect(204);
+        let made = is(guarded.admin.post("/tokens", json!({"name": "n", "role": "read"})).await, 201)?;
+        is(guarded.admin.delete(&format!("/tokens/{}", made["id"].as_str().unwrap())).await, 204)?;
         changes.0.push(asked.elapsed());
     }
-    [lists, changes, machine]
+    Ok([lists, changes, machine])
 }
 
 async fn a_tenants_flood_of_lists_delays_no_list_of_another_and_no_change_of_tokens(database: Database) {
@@ -136,12 +144,15 @@ async fn a_tenants_flood_of_lists_delays_no_list_of_another_and_no_change_of_tok
     let dialect = database.dialect;
     try_until_undisturbed(TRIES, async || {
         let threads = begin_flood(&flooding);
-        let [lists, changes, machine] = measure(&guarded, &other).await.map(|mut times| times.median());
+        let measured = measure(&guarded, &other).await;
         threads.shutdown_background();
+        let [lists, changes, machine] = measured?.map(|mut times| times.median());
         eprintln!(
             "{dialect:?}: half of the times {lists:?} for three lists, {changes:?} for two changes of tokens, {machine:?} for /health"
         );
-        expect(changes < IN_TIME + TURNS * machine, || format!("changes of tokens: {changes:?}, {machine:?}"))
+        expect(changes < IN_TIME.max(lists / FASTER) + TURNS * machine, || {
+            format!("changes of tokens: {changes:?}, lists: {lists:?}, /health: {machine:?}")
+        })
     })
     .await;
     guarded.service.client().get("/ready").await.expect(200);
