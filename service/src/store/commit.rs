@@ -14,6 +14,7 @@ use super::{
     children::{Children, JsonRows},
     classify::Purpose,
     dialect::Dialect,
+    operation::Operation,
     postgres::sql as postgres,
     rows::{LockRow, Row},
     sql_store::SqlStore,
@@ -108,7 +109,7 @@ impl SqlStore {
             .await
         };
         // Boxed, since the futures around this one would be as large as it is, and they are moved.
-        self.run_commit(Box::pin(work)).await
+        self.run_commit(&self.commit, Box::pin(work)).await
     }
 
     pub(super) async fn commit_under_lock(
@@ -127,12 +128,16 @@ impl SqlStore {
             let written = self.write_under_lock(&writer, load_requests, decide).await;
             writer.end(written).await
         };
-        self.run_commit(Box::pin(work)).await
+        self.run_commit(&self.commit, Box::pin(work)).await
     }
 
     /// Runs a commit on a server. On PostgreSQL the outcome is unknown if the commit did not reach its standby.
-    async fn run_commit<T>(&self, work: impl Future<Output = Result<T, DbErr>>) -> Result<T, StoreError> {
-        let work = self.commit.run(Purpose::Write, work);
+    pub(super) async fn run_commit<T>(
+        &self,
+        operation: &Operation,
+        work: impl Future<Output = Result<T, DbErr>>,
+    ) -> Result<T, StoreError> {
+        let work = operation.run(Purpose::Write, work);
         match &self.pools.replication {
             Some(replication) => replication.commit(work).await,
             None => work.await,

@@ -53,6 +53,10 @@ impl TokenStore for SqlStore {
     }
 
     async fn get_token(&self, id: TokenId) -> Result<Option<Token>, StoreError> {
+        // A change may be decided on this row, or what became of one, and the row may exist on this server only.
+        if let Some(replication) = &self.pools.replication {
+            replication.wait_until_certain().await?;
+        }
         let query = Entity::find().filter(Column::Id.eq(id.0)).into_query();
         let work = async {
             let rows = self.select(self.general_pool(), &self.tokens, "get_token", &query).await?;
@@ -143,7 +147,7 @@ impl TokenStore for SqlStore {
         let work = self.write("add_token", pool, operation, |db| {
             Box::pin(self.change(db, operation, "add_token", insert))
         });
-        operation.run(Purpose::Write, work).await
+        self.run_commit(operation, Box::pin(work)).await
     }
 
     async fn remove_token(&self, id: TokenId) -> Result<bool, StoreError> {
@@ -162,7 +166,7 @@ impl TokenStore for SqlStore {
                 Ok(there > 0)
             })
         });
-        operation.run(Purpose::Write, work).await
+        self.run_commit(operation, Box::pin(work)).await
     }
 
     async fn note_use(&self, ids: &[TokenId]) -> Result<(), StoreError> {

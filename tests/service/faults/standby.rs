@@ -11,6 +11,9 @@ use crate::support::{
 
 /// The number of backends that wait for the standby.
 const WAITING: &str = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+/// Those of them that change tokens.
+const TOKEN_WAITS: &str =
+    "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query LIKE '%db_locks_tokens%'";
 const CANCEL: &str = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
 
 /// Makes every commit wait for the standby.
@@ -55,6 +58,55 @@ async fn a_grant_that_did_not_reach_its_standby_is_not_answered() {
     let answer = eventually("the service answers again", SOON, back).await;
     // The grant is active or was given back. The standby has received either change.
     assert!([200, 409].contains(&answer.status), "{}", answer.text);
+}
+
+/// Otherwise a revoked token would count again after a failover, and one that its owner has would be unknown.
+#[tokio::test]
+async fn a_change_of_a_token_that_did_not_reach_its_standby_is_not_answered() {
+    let Some(primary) = OwnServer::start(Dialect::Postgres).await else { return };
+    let Some(mut standby) = primary.standby().await else { return };
+    let url = &primary.database.url;
+    let service = Service::start(url).await;
+    let svc = service.client();
+    be_synchronous(url).await;
+    let token = |name: &str| json!({"name": name, "role": "read"});
+    let made = svc.post("/tokens", token("first")).await.expect(201).body;
+    let path = format!("/tokens/{}", made["id"].as_str().unwrap());
+
+    standby.kill();
+    let creation = svc.post_aside("/tokens", token("second"));
+    cancel_change(url).await;
+    creation.await.unwrap().unavailable();
+    assert_eq!(
+        sql::number(url, "SELECT count(*) FROM db_locks_tokens").await.unwrap(),
+        2,
+        "this server has it"
+    );
+    svc.delete(&path).await.unavailable();
+    standby.start_again();
+    let back = async || (svc.post("/tokens", token("third")).await.status == 201).then_some(());
+    eventually("the service makes tokens again", SOON, back).await;
+
+    standby.kill();
+    let (caller, revoked) = (svc.clone(), path.clone());
+    let revocation = tokio::spawn(async move { caller.delete(&revoked).await });
+    cancel_change(url).await;
+    revocation.await.unwrap().unavailable();
+    let first = "SELECT count(*) FROM db_locks_tokens WHERE name = 'first'";
+    assert_eq!(sql::number(url, first).await.unwrap(), 0, "this server has revoked it");
+    standby.start_again();
+    let back = async || {
+        let answer = svc.delete(&path).await;
+        (answer.status != 503).then_some(answer)
+    };
+    eventually("the service answers again", SOON, back).await.expect(404);
+}
+
+/// Cancels the commit of a token's change once it waits for the standby.
+async fn cancel_change(url: &str) {
+    let waits = async || (sql::number(url, TOKEN_WAITS).await.unwrap() > 0).then_some(());
+    eventually("the change waits for the standby", SOON, waits).await;
+    execute(url, CANCEL).await.unwrap();
 }
 
 /// Guards invariant 1: this server may have been cut off, and its standby promoted. Only a write that reaches the
