@@ -36,12 +36,16 @@ impl<'f> Backpressure<'f> {
 
     /// Whether a tenant's urgent commands stay.
     pub(super) fn holds_urgent(self, tenant: &Tenant) -> bool {
-        self.0.commits.is_full_of_urgent(tenant) || self.0.loads.are_full_of_urgent(tenant, LOADS)
+        self.0.commits.is_full_of_urgent(tenant)
+            || self.0.guarded.is_full_of_urgent(tenant)
+            || self.0.loads.are_full_of_urgent(tenant, LOADS)
     }
 
     /// Whether a tenant's leaves, acquires, and other commands stay that are not urgent and write.
     pub(super) fn holds_others(self, tenant: &Tenant) -> bool {
-        self.0.commits.is_full_of_others(tenant) || self.0.loads.are_full_of_others(tenant, LOADS)
+        self.0.commits.is_full_of_others(tenant)
+            || self.0.guarded.is_full(tenant)
+            || self.0.loads.are_full_of_others(tenant, LOADS)
     }
 
     /// Whether a tenant's commands stay that only read.

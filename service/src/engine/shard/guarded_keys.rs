@@ -5,7 +5,6 @@
 //! without the row. Commands that cannot be answered without the row wait here.
 
 use std::{
-    collections::VecDeque,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -15,10 +14,13 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::batch::{Batch, DecidedTask};
+use super::{
+    batch::{Batch, DecidedTask},
+    guarded_lines::GuardedLines,
+};
 use crate::{
     SeededMap,
-    domain::{GuardBusy, KeyId},
+    domain::{GuardBusy, KeyId, Tenant},
     engine::{key_task::KeyTask, pending_request::PendingRequest, timers::Timers},
     store::Write,
 };
@@ -91,9 +93,7 @@ pub(super) struct GuardedKeys {
     /// How long a command waits for a guard row.
     wait: Duration,
     /// Decided tasks that wait for their commit.
-    ready: VecDeque<(Write, DecidedTask)>,
-    /// Decided tasks of busy keys that wait for their commit.
-    again: VecDeque<(Write, DecidedTask)>,
+    lines: GuardedLines,
     /// The tasks of the commits under way, by number.
     under_way: SeededMap<u64, Vec<DecidedTask>>,
     busy: SeededMap<KeyId, BusyKey>,
@@ -107,8 +107,7 @@ impl GuardedKeys {
         Self {
             can_be_locked,
             wait,
-            ready: VecDeque::new(),
-            again: VecDeque::new(),
+            lines: GuardedLines::default(),
             under_way: SeededMap::default(),
             busy: SeededMap::default(),
             timers: Timers::default(),
@@ -123,9 +122,21 @@ impl GuardedKeys {
 
     /// Adds a decided task.
     pub(super) fn push(&mut self, write: Write, task: DecidedTask) {
-        let is_retry = self.busy.contains_key(&task.key_task.id);
-        let queue = if is_retry { &mut self.again } else { &mut self.ready };
-        queue.push_back((write, task));
+        if self.busy.contains_key(&task.key_task.id) {
+            self.lines.push_retry(write, task);
+        } else {
+            self.lines.push(write, task);
+        }
+    }
+
+    /// Whether a tenant's urgent commands stay in the intake.
+    pub(super) fn is_full_of_urgent(&self, tenant: &Tenant) -> bool {
+        self.lines.is_full_of_urgent(tenant)
+    }
+
+    /// Whether a tenant's other commands that write stay in the intake.
+    pub(super) fn is_full(&self, tenant: &Tenant) -> bool {
+        self.lines.is_full(tenant)
     }
 
     /// Takes the next task to be committed. The flag says whether to search thoroughly for the session that keeps the
@@ -136,8 +147,8 @@ impl GuardedKeys {
         }
         let under_way = self.under_way.values().flatten();
         let retries = under_way.filter(|task| self.busy.contains_key(&task.key_task.id)).count();
-        let retry = if retries < MOST_RETRIES { self.again.pop_front() } else { None };
-        let (write, task) = retry.or_else(|| self.ready.pop_front())?;
+        let retry = if retries < MOST_RETRIES { self.lines.pop_retry() } else { None };
+        let (write, task) = retry.or_else(|| self.lines.pop())?;
         // A row that is found locked for the first time is mostly free a moment later, so no search is made.
         let searches = match self.busy.get_mut(&write.change.id) {
             Some(key) if key.searched.is_none_or(|at| now.duration_since(at) >= key.search_every()) => {
@@ -161,9 +172,8 @@ impl GuardedKeys {
 
     /// All tasks that wait for their commit or are part of one.
     pub(super) fn key_tasks(&mut self) -> impl Iterator<Item = &mut KeyTask> {
-        let under_way = self.under_way.values_mut().flatten();
-        let ready = self.ready.iter_mut().chain(&mut self.again).map(|(_, task)| task);
-        ready.chain(under_way).map(|task| &mut task.key_task)
+        let under_way = self.under_way.values_mut().flatten().map(|task| &mut task.key_task);
+        self.lines.key_tasks().chain(under_way)
     }
 
     /// The slots and session found for a locked guard row; `None` once the row is to be tried again with all commands

@@ -19,6 +19,7 @@ mod deadlines;
 mod drain;
 mod guarded;
 mod guarded_keys;
+mod guarded_lines;
 mod handover;
 mod in_flight;
 mod intake;

@@ -53,6 +53,8 @@ pub(super) struct MemoryStore {
     pub(super) is_contested: AtomicBool,
     /// Whether the open transaction of a user keeps all guard rows locked.
     pub(super) keeps_guard_rows: AtomicBool,
+    /// Whether others can lock guard rows, so that each change of one is committed alone.
+    pub(super) has_locked_guard_rows: AtomicBool,
     /// Whether no row of a replica can be removed.
     pub(super) keeps_replicas: AtomicBool,
     /// The number of queries for the keys that a replica waits for.
@@ -87,6 +89,7 @@ impl MemoryStore {
             is_frozen: false.into(),
             is_contested: false.into(),
             keeps_guard_rows: false.into(),
+            has_locked_guard_rows: false.into(),
             keeps_replicas: false.into(),
             reapings: AtomicU64::new(0),
             count_ms: AtomicU64::new(0),

@@ -106,7 +106,7 @@ impl KeyStore for MemoryStore {
     }
 
     fn commits_in_parallel(&self) -> bool {
-        false
+        self.has_locked_guard_rows.load(Ordering::Relaxed)
     }
 
     fn epoch(&self) -> Epoch {
