@@ -64,6 +64,7 @@ fn put_object(line: &mut Vec<u8>, record: &AuditRecord<'_>, time: &str) -> serde
     put_text(line, ",\"request_id\":", origin.map(|origin| &*origin.request_id))?;
     put_value(line, ",\"status\":", record.status)?;
     put_text(line, ",\"reason\":", record.reason)?;
+    put_value(line, ",\"left_out\":", record.left_out)?;
     line.push(b'}');
     Ok(())
 }
@@ -159,13 +160,14 @@ mod tests {
         record.version = Some(Version(Uuid::from_u128(0x0199_a3c0_5f0e_4c1d_9a57_3f1f_6a1c_7d42)));
         record.fencing_token = Some(Token(17));
         record.status = Some(200);
+        record.left_out = Some(3);
         let text = line(&record);
         assert_eq!(text.matches('\n').count(), 1, "{text}");
         assert!(!text.contains("6a1c7d42") && !text.contains("5f0e"), "a whole version is a right: {text}");
         let expected = json!({
             "time": "2026-11-18T11:06:40.123Z", "event": "granted", "who": "token:ops", "tenant": "t", "kind": "lock",
             "key": "de\"ploy", "owner": "a\nb", "version": "0199a3c0", "fencing_token": 17, "client": "192.0.2.7",
-            "request_id": "r-1", "status": 200,
+            "request_id": "r-1", "status": 200, "left_out": 3,
         });
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), expected);
     }

@@ -1,8 +1,8 @@
 //! The audit log: what callers were granted, released and refused, one JSON object a line.
 //!
 //! Records are made where a decision is known to be durable. A separate thread writes them, behind a bounded queue. A
-//! slow or full disk costs records, which are counted, and nothing else. While the trail is off, nothing is built for
-//! it.
+//! slow or full disk costs records, which are counted, and nothing else. Refusals have a limit for each tenant, and leave
+//! half of the queue to changes. While the trail is off, nothing is built for it.
 
 mod line;
 mod log;
@@ -10,6 +10,7 @@ mod origin;
 mod output;
 mod queue;
 mod record;
+mod refusals;
 mod writer;
 
 pub use self::{

@@ -17,6 +17,9 @@ const DROPPED: &str = "db_locks_audit_records_dropped_total";
 /// The most bytes that may wait: about half a second of a busy replica.
 const MOST_BYTES: usize = 8 << 20;
 
+/// The bytes that wait from which on only records of changes are added.
+const MOST_BYTES_OF_ALL: usize = MOST_BYTES / 2;
+
 /// The number of bytes that are written without waiting for more.
 const ENOUGH_BYTES: usize = 256 << 10;
 
@@ -87,10 +90,12 @@ impl Waiting {
 }
 
 impl Queue {
-    /// Adds a line. Never waits: a line without room is dropped, and the result is `false`.
-    pub(super) fn push(&self, line: &[u8]) -> bool {
+    /// Adds the line of a change or of another event. Never waits: a line without room is dropped, and the result is
+    /// `false`.
+    pub(super) fn push(&self, line: &[u8], is_change: bool) -> bool {
+        let most = if is_change { MOST_BYTES } else { MOST_BYTES_OF_ALL };
         self.add(|waiting| {
-            let has_room = waiting.lines.len() + line.len() <= MOST_BYTES;
+            let has_room = waiting.lines.len() + line.len() <= most;
             if has_room {
                 waiting.lines.extend_from_slice(line);
             }
@@ -180,11 +185,20 @@ mod tests {
     fn a_line_without_room_is_dropped() {
         let queue = Queue::default();
         let line = [b'a'; 1_000];
-        while queue.push(&line) {}
         let mut lines = Vec::new();
+        while queue.push(&line, true) {}
         queue.take(&mut lines).unwrap();
         assert_eq!(lines.len(), MOST_BYTES / line.len() * line.len());
-        assert!(queue.push(&line), "there is room again");
+        assert!(queue.push(&line, true), "there is room again");
+    }
+
+    /// Guards that refused requests, of which clients send as many as they like, cost no record of a change.
+    #[test]
+    fn half_of_the_room_is_kept_for_changes() {
+        let queue = Queue::default();
+        let line = [b'a'; 1_000];
+        let fill = |is_change| std::iter::from_fn(|| queue.push(&line, is_change).then_some(())).count();
+        assert_eq!((fill(false), fill(true)), (MOST_BYTES / 2_000, MOST_BYTES / 2_000));
     }
 
     #[test]
@@ -201,7 +215,7 @@ mod tests {
         let wait_for = |state| while queue.lock().writer_state != state {};
         let writer = taken();
         wait_for(WriterState::Idle);
-        assert!(queue.push(b"a"));
+        assert!(queue.push(b"a", true));
         assert_eq!(writer.join().unwrap(), (b"a".to_vec(), Some((false, 0))));
         let writer = taken();
         wait_for(WriterState::Idle);
@@ -217,7 +231,7 @@ mod tests {
     #[test]
     fn everything_that_came_before_the_end_is_written() {
         let queue = Queue::default();
-        assert!(queue.push(b"a") && queue.push(b"b"));
+        assert!(queue.push(b"a", true) && queue.push(b"b", false));
         queue.reopen();
         let _is_done = queue.flush();
         queue.close();

@@ -44,6 +44,11 @@ impl AuditEvent {
             Self::AuthenticationFailed => "authentication_failed",
         }
     }
+
+    /// Whether the event changed something. Clients cause other events as often as they like.
+    pub(super) const fn is_change(self) -> bool {
+        !matches!(self, Self::Refused | Self::AuthenticationFailed)
+    }
 }
 
 /// A record. Its line leaves out what does not apply.
@@ -72,6 +77,8 @@ pub struct AuditRecord<'a> {
     pub status: Option<u16>,
     /// The reason for the event.
     pub reason: Option<&'a str>,
+    /// The number of refusals of the tenant that were not recorded since its last recorded one.
+    pub left_out: Option<u64>,
 }
 
 impl AuditRecord<'_> {
@@ -89,6 +96,7 @@ impl AuditRecord<'_> {
             fencing_token: None,
             status: None,
             reason: None,
+            left_out: None,
         }
     }
 }
