@@ -144,7 +144,7 @@ async fn a_flood_of_guarded_changes_delays_no_release_and_no_acquire_of_another_
 /// Guards that guarded acquires beyond what the database takes wait where they can be refused, and were not written.
 #[tokio::test(start_paused = true)]
 async fn guarded_acquires_that_would_wait_too_long_are_refused_in_time() {
-    let replica = with_guard_rows(options(1));
+    let replica = with_guard_rows(EngineOptions { max_queue_wait: Duration::from_secs(2), ..patient() });
     let since = Instant::now();
     let calls: Vec<_> = (0..5_000)
         .map(|key| {
