@@ -34,7 +34,7 @@ pub fn report_panics(report: PanicReport) {
 }
 
 /// Spawns a thread whose panic ends the process, or is reported.
-pub(crate) fn spawn_critical_thread(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+pub fn spawn_critical_thread(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
     let report = REPORT.with_borrow(Clone::clone);
     let guarded = move || {
         REPORT.set(report);

@@ -101,6 +101,9 @@ pub struct ServeOptions {
 /// Connections are accepted to the end, so that clients get the answer "shutting down" instead of a refused connection.
 ///
 /// If a client disconnects while its request is being answered, the handler is dropped.
+///
+/// # Panics
+/// If no thread can be started.
 pub async fn serve<S>(
     listeners: Vec<TcpListener>,
     service: S,
@@ -151,12 +154,9 @@ pub async fn serve<S>(
             tracing::warn!("some requests did not finish in time; their connections are closed");
         }
     };
-    tokio::select! {
-        // First, so that no connection is accepted once the service may end.
-        biased;
-        () = finish => {}
-        never = accept::run(acceptor.accept_on(listeners)) => match never {},
-    }
+    let accepting = acceptor.accept_on(listeners).expect("a thread can be started");
+    finish.await;
+    drop(accepting);
     // End the remaining connections: nothing waits for them.
     acceptor.phase.send_replace(Phase::Ended);
 }

@@ -20,6 +20,7 @@
 //! A connection that begins has a line of its own, until it is known what protocol its client speaks. Until its first request it takes
 //! the turns of newcomers, so it does not wait for those that have shown that they have no credential.
 
+mod arrivals;
 mod line;
 mod parties;
 mod queue;
@@ -37,6 +38,7 @@ use std::{
 #[cfg(test)]
 pub(super) use self::work::MOST_BYTES;
 pub(super) use self::{
+    arrivals::Arrivals,
     line::poll_everything_else,
     start::{PLAIN_START, TLS_START},
     work::Work,

@@ -94,7 +94,8 @@ async fn a_client_that_does_not_read_is_cut_off() {
     let server = Server::start(DEADLINE).await;
     let stream = server.send("GET /large HTTP/1.1\r\nhost: x\r\n\r\n").await;
     let begin = Instant::now();
-    tokio::time::timeout(Duration::from_mins(1), server.ended.notified()).await.unwrap();
+    // No other timer runs: time must not advance before the connection is accepted.
+    server.ended.notified().await;
     assert!(begin.elapsed() >= Duration::from_secs(20), "{:?}", begin.elapsed());
     drop(stream);
 }
@@ -105,7 +106,7 @@ async fn a_connection_that_sends_no_head_is_closed() {
     for begun in ["", "GET /no"] {
         let begin = Instant::now();
         let mut stream = server.send(begun).await;
-        let closed = tokio::time::timeout(Duration::from_mins(1), stream.read(&mut [0])).await.unwrap();
+        let closed = stream.read(&mut [0]).await;
         assert!(closed.is_err() || closed.is_ok_and(|bytes| bytes == 0));
         assert!(begin.elapsed() < Duration::from_secs(11), "{:?}", begin.elapsed());
     }

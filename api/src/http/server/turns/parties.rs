@@ -35,6 +35,11 @@ impl<W> Default for Parties<W> {
 }
 
 impl<W: Default> Parties<W> {
+    /// The number of parties with work.
+    pub(super) fn with_work(&self) -> usize {
+        self.order.len()
+    }
+
     /// The work of a party, to which something is added.
     pub(super) fn work_mut(&mut self, party: Party) -> &mut W {
         let account = self.accounts.entry(party).or_default();
