@@ -1,4 +1,4 @@
-//! Limits the room of long pages and of the metrics while they are sent; `server/connection_memory.rs` limits unread answers in general.
+//! Limits the room of long pages while they are sent; `server/connection_memory.rs` limits unread answers in general.
 
 use std::{
     net::IpAddr,
@@ -24,16 +24,14 @@ const UNIT: u64 = 64 * 1024;
 /// The limit for all large pages together: 128 MiB.
 const UNITS: usize = 2_048;
 
-/// The limit for the metrics: 16 MiB.
-const METRICS_UNITS: usize = 256;
-
 /// Says, in the extensions of an answer, which room its body takes if it is large. Other answers are about one key, and have at most
 /// some 200 KiB.
 #[derive(Debug, Clone)]
 pub(crate) enum BodyMemory {
     /// None: all answers share the bytes, which are always in memory.
     Shared,
-    /// The body is the metrics. They need no credential, so they have a room of their own, and leave the one of pages to callers with one.
+    /// The body is the metrics. They need no credential, so clients could keep others from reading them if their room was limited here. As
+    /// other answers they count while they are unread, and clients at the same time share the bytes.
     Metrics,
     /// The body is a page of a list of this tenant.
     Page(Tenant),
@@ -43,12 +41,11 @@ pub(crate) enum BodyMemory {
 #[derive(Debug)]
 pub(super) struct LargeAnswers {
     room: SharedRoom,
-    room_for_metrics: SharedRoom,
 }
 
 impl Default for LargeAnswers {
     fn default() -> Self {
-        Self { room: SharedRoom::new(UNITS), room_for_metrics: SharedRoom::new(METRICS_UNITS) }
+        Self { room: SharedRoom::new(UNITS) }
     }
 }
 
@@ -59,12 +56,10 @@ impl LargeAnswers {
         if bytes <= UNIT {
             return response;
         }
-        let (room, tenant) = match response.extensions().get::<BodyMemory>() {
-            Some(BodyMemory::Shared) | None => return response,
-            Some(BodyMemory::Metrics) => (&self.room_for_metrics, None),
-            Some(BodyMemory::Page(tenant)) => (&self.room, Some(tenant)),
+        let Some(BodyMemory::Page(tenant)) = response.extensions().get::<BodyMemory>() else {
+            return response;
         };
-        let mut share = room.share(tenant, Some(network));
+        let mut share = self.room.share(Some(tenant), Some(network));
         if share.grow_to(usize::try_from(bytes.div_ceil(UNIT)).unwrap_or(usize::MAX)) {
             response.map(|inner| Body::new(LargeBody { inner, _share: share }))
         } else {
@@ -142,13 +137,15 @@ mod tests {
 
     /// Otherwise clients without a credential could block lists and metrics by documents that they do not read.
     #[test]
-    fn documents_and_metrics_take_no_room_from_others() {
+    fn documents_and_metrics_that_nobody_reads_refuse_no_others() {
         let large = LargeAnswers::default();
         let answer = |memory| answer(&large, 4, memory, "192.0.2.1");
-        let documents: Vec<_> = (0..100).map(|_| answer(BodyMemory::Shared)).collect();
-        assert!(documents.iter().all(|response| response.status() == 200));
-        let metrics: Vec<_> = (0..100).map(|_| answer(BodyMemory::Metrics)).collect();
-        assert_eq!(metrics.iter().filter(|response| response.status() == 200).count(), 3);
+        let unread = [BodyMemory::Shared, BodyMemory::Metrics].map(|memory| {
+            let unread: Vec<_> = (0..100).map(|_| answer(memory.clone())).collect();
+            assert!(unread.iter().all(|response| response.status() == 200), "{memory:?}");
+            unread
+        });
         assert_eq!(answer(page_of("a")).status(), 200);
+        drop(unread);
     }
 }
