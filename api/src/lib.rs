@@ -4,6 +4,7 @@
 //! here, and nothing of a database. Dependencies point inwards: handlers over `request`, `answer` and `problem`,
 //! and those over the service's types. This is the only crate that names `axum` and `utoipa`.
 
+mod addresses;
 mod answer;
 mod auth;
 mod grants;

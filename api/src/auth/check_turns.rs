@@ -2,9 +2,13 @@
 //!
 //! A check takes up to 1.5 ms, since a token without a `kid` is compared with up to four keys. Anybody can send tokens with
 //! invented signatures. So one signature is checked at a time, on a thread that serves no requests, and clients take turns. Each second
-//! check is for a token that was valid before, if there is one: the bearers of those do not wait for invented ones.
+//! check is for a token that was valid before, if there is one: the bearers of those do not wait for invented ones. Each second one of the
+//! others is for an address from which a valid token came last. A tenant's new tokens often come from the addresses of its earlier ones.
 
-use std::net::IpAddr;
+use std::{
+    collections::{HashMap, VecDeque},
+    net::IpAddr,
+};
 
 use db_locks_service::{Line, Lines, OneAtATime, Unavailable, Waiter, domain::Tenant};
 
@@ -19,6 +23,8 @@ const MOST_REMEMBERED: usize = 10_000;
 pub(super) enum Party {
     /// The bearers of tokens that were valid when they were last checked and have not expired, by their tenant.
     Remembered(Option<Tenant>),
+    /// Clients whose tokens are not known, at an address from which a valid token of this tenant came last.
+    Known(Option<Tenant>, IpAddr),
     /// Others, by the address of the client without what it can choose itself.
     Client(Option<IpAddr>),
 }
@@ -29,16 +35,17 @@ pub(super) type CheckTurns = OneAtATime<CheckLines>;
 /// The checks that wait.
 #[derive(Debug)]
 pub(super) struct CheckLines {
-    /// Whether the last check was for a token that was valid before, unless none waited.
-    is_for_remembered: bool,
+    /// The number of checks.
+    checks: usize,
     remembered: Line<Option<Tenant>>,
+    known: KnownAddresses,
     clients: Line<Option<IpAddr>>,
 }
 
 impl Default for CheckLines {
     fn default() -> Self {
         let (remembered, clients) = (Line::new(MOST_REMEMBERED), Line::new(MOST_WAITING));
-        Self { is_for_remembered: false, remembered, clients }
+        Self { checks: 0, remembered, known: KnownAddresses::default(), clients }
     }
 }
 
@@ -48,17 +55,48 @@ impl Lines for CheckLines {
     fn push(&mut self, party: &Party, waiter: Waiter) -> Result<(), Unavailable> {
         match party {
             Party::Remembered(tenant) => self.remembered.push(tenant, waiter),
+            Party::Known(tenant, address) => self.known.push(tenant.clone(), *address, waiter),
             Party::Client(address) => self.clients.push(address, waiter),
         }
     }
 
     fn pop(&mut self) -> Option<Waiter> {
-        self.is_for_remembered = !self.is_for_remembered;
-        if self.is_for_remembered {
-            self.remembered.pop().or_else(|| self.clients.pop())
-        } else {
-            self.clients.pop().or_else(|| self.remembered.pop())
+        self.checks = self.checks.wrapping_add(1);
+        let Self { remembered, known, clients, .. } = self;
+        match self.checks % 4 {
+            1 | 3 => remembered.pop().or_else(|| known.pop()).or_else(|| clients.pop()),
+            2 => known.pop().or_else(|| clients.pop()).or_else(|| remembered.pop()),
+            _ => clients.pop().or_else(|| known.pop()).or_else(|| remembered.pop()),
         }
+    }
+}
+
+/// The checks for addresses of tenants. Tenants take turns, and each one's addresses too: somebody else may be at one of them.
+#[derive(Debug, Default)]
+struct KnownAddresses {
+    lines: HashMap<Option<Tenant>, Line<IpAddr>>,
+    /// The tenants with lines, in the order of their turns.
+    order: VecDeque<Option<Tenant>>,
+}
+
+impl KnownAddresses {
+    fn push(&mut self, tenant: Option<Tenant>, address: IpAddr, waiter: Waiter) -> Result<(), Unavailable> {
+        let line = self.lines.entry(tenant.clone()).or_insert_with(|| {
+            self.order.push_back(tenant);
+            Line::new(MOST_WAITING)
+        });
+        line.push(&address, waiter)
+    }
+
+    fn pop(&mut self) -> Option<Waiter> {
+        while let Some(tenant) = self.order.pop_front() {
+            if let Some(waiter) = self.lines.get_mut(&tenant).and_then(Line::pop) {
+                self.order.push_back(tenant);
+                return Some(waiter);
+            }
+            self.lines.remove(&tenant);
+        }
+        None
     }
 }
 
@@ -125,5 +163,24 @@ mod tests {
         drop(first);
         let order = all(&turns, &order).await;
         assert_eq!(order, [100, 0, 200, 1, 101, 2, 102, 3, 4, 5, 6, 7, 8]);
+    }
+
+    /// Each job of a CI system has a new token. Its first use must not wait for invented tokens from very many addresses, nor for those of
+    /// another tenant, nor for those of somebody at another address of its own.
+    #[tokio::test]
+    async fn each_second_new_token_is_of_an_address_of_a_tenant_and_tenants_and_their_addresses_take_turns() {
+        let turns = Arc::new(CheckTurns::default());
+        let first = turns.take(&client(0)).await.unwrap();
+        let (done, order) = mpsc::channel();
+        for number in 0..6 {
+            wait(&turns, client(number), number.into(), &done).await;
+        }
+        for (tenant, host, name) in [("a", 1, 100), ("a", 1, 101), ("b", 2, 200), ("a", 3, 130)] {
+            let party = Party::Known(Some(Tenant::new(tenant).unwrap()), [192, 0, 2, host].into());
+            wait(&turns, party, name, &done).await;
+        }
+        drop(first);
+        assert_eq!(all(&turns, &order).await, [100, 200, 130, 0, 101, 1, 2, 3, 4, 5]);
+        assert!(turns.take(&client(0)).await.is_ok());
     }
 }

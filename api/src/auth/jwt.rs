@@ -5,6 +5,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use db_locks_service::{
     Unavailable,
     access::{Identity, SecretHash},
+    domain::Tenant,
 };
 use jsonwebtoken::{Algorithm, TokenData, Validation, decode, decode_header, get_current_timestamp};
 use serde::Deserialize;
@@ -20,6 +21,7 @@ use super::{
     rules::{Issuer, Rules},
     signature,
 };
+use crate::addresses::Addresses;
 
 /// The current rules, the keys of their issuers, and the tokens that were checked.
 #[derive(Debug)]
@@ -28,6 +30,8 @@ pub(crate) struct Jwts {
     keys: Vec<Keys>,
     known: KnownJwts,
     turns: Arc<CheckTurns>,
+    /// The tenants of the valid tokens that came last from addresses.
+    addresses: Arc<Addresses<Option<Tenant>>>,
 }
 
 /// The reason why a JWT is refused.
@@ -60,7 +64,8 @@ impl Jwts {
         let keys = keys.collect::<Result<_, _>>()?;
         let known = before.map_or_else(KnownJwts::default, |before| before.known.unchecked());
         let turns = before.map_or_else(Arc::default, |before| Arc::clone(&before.turns));
-        Ok(Self { rules, keys, known, turns })
+        let addresses = before.map_or_else(Arc::default, |before| Arc::clone(&before.addresses));
+        Ok(Self { rules, keys, known, turns, addresses })
     }
 
     /// Whether a token has the form of a JWT: three parts, the first of them a JSON object.
@@ -151,11 +156,7 @@ impl Jwts {
         (issuer, keys): (usize, &mut FittingKeys),
         client: Option<IpAddr>,
     ) -> Result<Arc<Identity>, Refused> {
-        let party = match self.known.remembered(&hash) {
-            Some(identity) => Party::Remembered(identity.tenant.clone()),
-            None => Party::Client(client),
-        };
-        let turn = self.turns.take(&party).await.map_err(Refused::Unchecked)?;
+        let turn = self.turns.take(&self.party(&hash, client)).await.map_err(Refused::Unchecked)?;
         if let Some(identity) = self.known.checked(&hash) {
             // With another request, while this one waited.
             return Ok(identity);
@@ -166,12 +167,26 @@ impl Jwts {
             let _turn = turn;
             let verified = self.verify(&token, &self.rules.issuers[issuer], &keys);
             match &verified {
-                Ok((identity, left)) => self.known.remember(hash, identity, *left),
+                Ok((identity, left)) => {
+                    self.known.remember(hash, identity, *left);
+                    if let Some(address) = client {
+                        self.addresses.remember(address, identity.tenant.clone());
+                    }
+                }
                 Err(refused) => self.known.refuse(hash, *refused == Refused::NoRule),
             }
             verified.map(|(identity, _)| identity)
         });
         verifying.await.unwrap_or(Err(Refused::Unchecked(Unavailable::ShuttingDown)))
+    }
+
+    /// Whose turn the check of a token is that this client sent.
+    fn party(&self, hash: &SecretHash, client: Option<IpAddr>) -> Party {
+        if let Some(identity) = self.known.remembered(hash) {
+            return Party::Remembered(identity.tenant.clone());
+        }
+        let known = client.and_then(|address| Some(Party::Known(self.addresses.get(address)?, address)));
+        known.unwrap_or(Party::Client(client))
     }
 
     /// The bearer of a valid token, and the time until it expires.

@@ -89,6 +89,24 @@ async fn a_result_that_nobody_read_counts_no_longer_than_others() {
     unpolled.await.unwrap();
 }
 
+#[tokio::test]
+async fn a_new_token_has_the_turn_of_its_tenant_if_an_earlier_one_came_from_its_address() {
+    let (jwts, key) = issuer();
+    let [known, other] = [1, 2].map(|host| Some(IpAddr::from([192, 0, 2, host])));
+    let new = SecretHash::of(b"new");
+    assert_eq!(jwts.party(&new, known), Party::Client(known));
+    for (client, token) in [(known, sign(&key, "a")), (other, "eyJ.invented.token".to_owned())] {
+        let hash = SecretHash::of(token.as_bytes());
+        let checked = Arc::clone(&jwts).check(token.into(), hash, client).await;
+        assert_eq!(checked.is_ok(), client == known);
+    }
+    let again = Jwts::new(Rules::default(), Some(&jwts)).unwrap();
+    for jwts in [&*jwts, &again] {
+        assert_eq!(jwts.party(&new, known), Party::Known(None, known.unwrap()));
+        assert_eq!(jwts.party(&new, other), Party::Client(other));
+    }
+}
+
 /// Issuers may keep the name of a key, or name none.
 #[tokio::test(start_paused = true)]
 async fn a_key_that_replaces_another_under_its_name_counts_soon() {

@@ -1,18 +1,11 @@
 //! Whose clients connect from which addresses.
 
-use std::{
-    net::IpAddr,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::net::IpAddr;
 
-use db_locks_service::{Hashing, Kept, SeededMap, access::Identity, beyond_shares};
+use db_locks_service::{Hashing, access::Identity};
 
 use super::Party;
-
-/// The largest number of addresses that are remembered.
-const MOST: usize = 16_384;
-/// What remains when there are as many. So addresses are forgotten many at a time, since each time all are read.
-const KEPT: usize = MOST / 16 * 15;
+use crate::addresses::Addresses;
 
 /// The parties of connections without a first request.
 ///
@@ -22,27 +15,10 @@ const KEPT: usize = MOST / 16 * 15;
 pub(in crate::http) struct Newcomers {
     /// For tenants and addresses. So nobody can choose one that counts as another's.
     hashing: Hashing,
-    addresses: Mutex<Addresses>,
-}
-
-#[derive(Debug, Default)]
-struct Addresses {
-    by_address: SeededMap<IpAddr, Address>,
-    /// The number of credentials so far, for the order in which addresses were used.
-    time: u64,
-}
-
-#[derive(Debug)]
-struct Address {
-    party: Party,
-    used: u64,
+    addresses: Addresses<Party>,
 }
 
 impl Newcomers {
-    fn addresses(&self) -> MutexGuard<'_, Addresses> {
-        self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The party of a bearer.
     pub(super) fn party_of(&self, bearer: &Identity) -> Party {
         Party::of(bearer, &self.hashing)
@@ -55,27 +31,12 @@ impl Newcomers {
 
     /// The tenant whose credential was the last one from this address.
     pub(super) fn tenant(&self, address: IpAddr) -> Option<Party> {
-        self.addresses().by_address.get(&address).map(|known| known.party)
+        self.addresses.get(address)
     }
 
     /// Remembers that the credential of a party came from this address.
     pub(super) fn remember(&self, address: IpAddr, party: Party) {
-        let mut addresses = self.addresses();
-        addresses.time += 1;
-        let used = addresses.time;
-        let known = &mut addresses.by_address;
-        if known.len() >= MOST && !known.contains_key(&address) {
-            let kept = known.iter().map(|(key, known)| Kept {
-                key: *key,
-                party: known.party,
-                used: known.used,
-                size: 1,
-            });
-            for address in beyond_shares(kept, KEPT) {
-                known.remove(&address);
-            }
-        }
-        known.insert(address, Address { party, used });
+        self.addresses.remember(address, party);
     }
 }
 
@@ -144,17 +105,5 @@ mod tests {
         assert_eq!(party("jwt:ci:a"), party("jwt:ci:b"));
         assert_ne!(party("token:a"), party("token:b"));
         assert_ne!(party("token:a"), party("jwt:ci:a"));
-    }
-
-    #[test]
-    fn a_tenant_with_very_many_addresses_lets_only_its_own_be_forgotten() {
-        let newcomers = Newcomers::default();
-        let [many, few] = [1, 2].map(Party::for_test);
-        newcomers.remember(address(0), few);
-        for number in 1..=3 * MOST {
-            newcomers.remember(address(number), many);
-            assert!(newcomers.addresses().by_address.len() <= MOST);
-        }
-        assert_eq!(newcomers.tenant(address(0)), Some(few));
     }
 }
