@@ -4,20 +4,24 @@
 //! flood of requests and one of connections together would delay every new connection: the kernel keeps some thousands until they are
 //! accepted, in one line for all clients. What is closed already ends here. The rest waits until the runtime serves it, a few at a time.
 
-use std::{convert::Infallible, io, mem::MaybeUninit, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    io,
+    net::{self, SocketAddr},
+    sync::Arc,
+};
 
 use db_locks_service::{LogLimit, spawn_critical, spawn_critical_thread};
-use futures_util::future::join_all;
-use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     net::{TcpListener, TcpStream},
     runtime::Handle,
-    sync::{oneshot, watch},
+    sync::watch,
 };
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
     HttpService, Protocols, client,
+    listeners::{Listeners, Stop, is_gone, set_options},
     refuse::Refuser,
     turns::{Arrivals, poll_everything_else},
 };
@@ -26,25 +30,14 @@ use crate::http::{
     metrics::ConnectionMetrics,
 };
 
-/// The idle time before a keepalive probe, to which up to [`KEEPALIVE_SPREAD`] seconds are added, by the peer's port. Thousands of
-/// peers that connected at once must not be probed at once: answers in one burst get lost, and living peers would count as gone.
-const KEEPALIVE_AFTER: Duration = Duration::from_secs(5);
-const KEEPALIVE_SPREAD: u16 = 15;
-/// The time between two probes.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
-/// The number of unanswered probes after which a peer counts as gone. Others wait for the locks of a vanished host.
-const KEEPALIVE_PROBES: u32 = 5;
-/// The pause after a connection could not be accepted because file descriptors or memory ran out.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The number of connections that are begun in a row before everything else that is ready is polled. Otherwise clients that connect
 /// without end would delay everybody.
 const IN_A_ROW: usize = 32;
-/// The same for connections whose clients turn out to be gone.
+/// The same as [`IN_A_ROW`] for connections whose clients turn out to be gone.
 const GONE_IN_A_ROW: usize = 8 * IN_A_ROW;
 /// The number of accepted connections that wait, from which on parties with their share of them are refused: as many as the kernel keeps.
 const MOST_ARRIVALS: usize = 4_096;
 
-static NOT_ACCEPTED: LogLimit = LogLimit::new();
 static TOO_MANY: LogLimit = LogLimit::new();
 
 /// Accepts connections, and serves each in its own task.
@@ -59,9 +52,9 @@ pub(super) struct Acceptor<S> {
     pub(super) metrics: ConnectionMetrics,
 }
 
-/// An accepted connection.
+/// An accepted connection. The runtime does not know it yet, which saves time if its client turns out to be gone.
 struct Arrival {
-    tcp: TcpStream,
+    tcp: net::TcpStream,
     peer: SocketAddr,
     party: LastParty,
     slot: Arc<Slot>,
@@ -70,7 +63,7 @@ struct Arrival {
 
 /// The thread that accepts connections, and the task that begins them. They end on drop.
 pub(super) struct Accepting {
-    _accepts: oneshot::Sender<Infallible>,
+    _accepts: Stop,
     _begins: AbortOnDropHandle<Infallible>,
 }
 
@@ -80,36 +73,18 @@ impl<S: HttpService> Acceptor<S> {
     /// # Errors
     /// If no thread can be started.
     pub(super) fn accept_on(&self, listeners: Vec<TcpListener>) -> io::Result<Accepting> {
+        let (listeners, accepts) = Listeners::new(listeners)?;
         let arrivals = Arc::new(Arrivals::new(MOST_ARRIVALS));
-        let (accepts, stopped) = oneshot::channel();
-        let (acceptor, arrived) = (self.clone(), Arc::clone(&arrivals));
-        // The runtime's threads wait for the sockets, and call this one when there are connections to be accepted.
-        let runtime = Handle::current();
+        let (acceptor, arrived, runtime) = (self.clone(), Arc::clone(&arrivals), Handle::current());
         spawn_critical_thread("accept", move || {
-            let accepting = listeners.iter().map(|listener| acceptor.accept_from(listener, &arrived));
-            runtime.block_on(async {
-                tokio::select! {
-                    biased;
-                    _ = stopped => {}
-                    _ = join_all(accepting) => {}
-                }
-            });
+            let _runtime = runtime.enter();
+            listeners.accept_all(|tcp, peer, on_loopback| acceptor.admit(tcp, peer, on_loopback, &arrived));
         })?;
         let begins = AbortOnDropHandle::new(spawn_critical(self.clone().begin_all(arrivals)));
         Ok(Accepting { _accepts: accepts, _begins: begins })
     }
 
-    async fn accept_from(&self, listener: &TcpListener, arrivals: &Arrivals<Arrival>) -> Infallible {
-        let on_loopback = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
-        loop {
-            match listener.accept().await {
-                Ok((tcp, peer)) => self.admit(tcp, peer, on_loopback, arrivals),
-                Err(error) => pause_after(&error).await,
-            }
-        }
-    }
-
-    fn admit(&self, tcp: TcpStream, peer: SocketAddr, on_loopback: bool, arrivals: &Arrivals<Arrival>) {
+    fn admit(&self, tcp: net::TcpStream, peer: SocketAddr, on_loopback: bool, arrivals: &Arrivals<Arrival>) {
         if is_gone(&tcp) {
             return;
         }
@@ -117,7 +92,7 @@ impl<S: HttpService> Acceptor<S> {
         let Some(slot) = self.slots.take(party.get(), peer.ip()) else {
             return self.refuse(tcp);
         };
-        if let Err(error) = set_socket_options(&tcp) {
+        if let Err(error) = set_options(&tcp, peer) {
             // The peer is gone, or its end is noticed later.
             tracing::debug!(error = &error as &dyn std::error::Error, %peer, "a socket could not be tuned");
         }
@@ -128,7 +103,7 @@ impl<S: HttpService> Acceptor<S> {
         }
     }
 
-    fn refuse(&self, tcp: TcpStream) {
+    fn refuse(&self, tcp: net::TcpStream) {
         if let Some(left_out) = TOO_MANY.pass() {
             tracing::warn!(
                 left_out,
@@ -136,7 +111,10 @@ impl<S: HttpService> Acceptor<S> {
             );
         }
         self.metrics.refused();
-        self.refuser.refuse(tcp);
+        // It fails only while the service ends.
+        if let Ok(tcp) = TcpStream::from_std(tcp) {
+            self.refuser.refuse(tcp);
+        }
     }
 
     /// Begins connections in the order of their turns, a few in a row.
@@ -158,6 +136,13 @@ impl<S: HttpService> Acceptor<S> {
     }
 
     fn begin(&self, Arrival { tcp, peer, party, slot, on_loopback }: Arrival) {
+        let tcp = match TcpStream::from_std(tcp) {
+            Ok(tcp) => tcp,
+            Err(error) => {
+                let error = &error as &dyn std::error::Error;
+                return tracing::debug!(error, %peer, "a connection could not begin");
+            }
+        };
         let (protocols, service) = (self.protocols.clone(), self.service.clone());
         let counted = (slot, self.metrics.opened());
         // Panics of handlers become answers. A panic elsewhere ends only this connection.
@@ -172,47 +157,14 @@ impl<S: HttpService> Acceptor<S> {
     }
 }
 
-/// Whether the client has closed the connection, or it broke, before a byte came.
-fn is_gone(tcp: &TcpStream) -> bool {
-    match SockRef::from(tcp).peek(&mut [MaybeUninit::uninit()]) {
-        Ok(bytes) => bytes == 0,
-        Err(error) => !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted),
-    }
-}
-
-/// Sets socket options: send answers at once, and probe silent peers.
-fn set_socket_options(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let spread = Duration::from_secs(u64::from(stream.peer_addr()?.port() % KEEPALIVE_SPREAD));
-    let keepalive = TcpKeepalive::new()
-        .with_time(KEEPALIVE_AFTER + spread)
-        .with_interval(KEEPALIVE_INTERVAL)
-        .with_retries(KEEPALIVE_PROBES);
-    SockRef::from(stream).set_tcp_keepalive(&keepalive)
-}
-
-/// Whether only this connection is affected: it broke before it was accepted. Other errors are the service's own, and last.
-async fn pause_after(error: &io::Error) {
-    use io::ErrorKind as Kind;
-    if matches!(error.kind(), Kind::ConnectionAborted | Kind::ConnectionReset | Kind::ConnectionRefused) {
-        return;
-    }
-    if let Some(left_out) = NOT_ACCEPTED.pass() {
-        tracing::error!(
-            error = error as &dyn std::error::Error,
-            left_out,
-            "a connection could not be accepted"
-        );
-    }
-    tokio::time::sleep(ACCEPT_PAUSE).await;
-}
-
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 mod tests {
     use std::{
         future::{Ready, ready},
         sync::atomic::{AtomicUsize, Ordering},
+        thread,
+        time::Duration,
     };
 
     use axum::{http::Request, response::Response};
@@ -242,8 +194,8 @@ mod tests {
         }
     }
 
-    fn connect(address: SocketAddr, count: usize) -> Vec<std::net::TcpStream> {
-        (0..count).map(|_| std::net::TcpStream::connect(address).unwrap()).collect()
+    fn connect(address: SocketAddr, count: usize) -> Vec<net::TcpStream> {
+        (0..count).map(|_| net::TcpStream::connect(address).unwrap()).collect()
     }
 
     #[tokio::test]
@@ -275,7 +227,7 @@ mod tests {
             let polls = Arc::clone(&polls);
             tasks.spawn(async move {
                 loop {
-                    std::thread::sleep(Duration::from_millis(1));
+                    thread::sleep(Duration::from_millis(1));
                     polls.fetch_add(1, Ordering::Relaxed);
                     yield_now().await;
                 }
@@ -284,7 +236,7 @@ mod tests {
         let clients = connect(address, CLIENTS);
         let before = polls.load(Ordering::Relaxed);
         while acceptor.slots.free() > 0 {
-            std::thread::sleep(Duration::from_millis(1));
+            thread::sleep(Duration::from_millis(1));
         }
         let meanwhile = polls.load(Ordering::Relaxed) - before;
         assert!(meanwhile < 2 * TASKS, "{meanwhile} others were polled meanwhile");

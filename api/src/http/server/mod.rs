@@ -10,6 +10,7 @@ mod ending;
 mod frame_work;
 mod input;
 mod linger;
+mod listeners;
 mod protocol;
 mod refuse;
 mod remembered_heads;
