@@ -16,6 +16,7 @@ mod m20261127_000009_guards;
 mod m20261127_000011_tokens;
 mod m20261127_000012_forced_releases;
 mod m20261128_000013_epoch;
+mod m20261130_000014_children_by_rowid;
 
 /// One migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,13 +64,17 @@ pub const MIGRATIONS: &[Migration] = &[
     m20261127_000011_tokens::MIGRATION,
     m20261127_000012_forced_releases::MIGRATION,
     m20261128_000013_epoch::MIGRATION,
+    m20261130_000014_children_by_rowid::MIGRATION,
 ];
 
 /// The last migration of the first version, which made all of its tables.
 const SWEEPING: &str = m20261123_000005_sweeping::MIGRATION.name;
 
-/// The last breaking one.
+/// Changed what programs write in `ended`.
 const ENDED_VERSIONS: &str = m20261127_000008_ended_versions::MIGRATION.name;
+
+/// The last breaking one.
+const EPOCH: &str = m20261128_000013_epoch::MIGRATION.name;
 
 #[cfg(test)]
 mod tests {

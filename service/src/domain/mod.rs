@@ -26,6 +26,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod time;
+mod waiter_data;
 
 pub use answered_requests::GivenBack;
 pub use command::{Acquire, Command, DataEdit, ForcedRelease, Heartbeat, Kind, LeaveReason, Release};
@@ -48,3 +49,4 @@ pub use request_id::{RequestFlags, RequestId};
 pub use revoked::{Revocation, Revocations};
 pub use state::{Body, KeyState, Mutex, Semaphore};
 pub use time::{Now, Timestamp};
+pub use waiter_data::WaiterData;

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Data, Owner, ReplicaId, RequestId, Timestamp, Version, size::bytes_of};
+use super::{Owner, ReplicaId, RequestId, Timestamp, Version, WaiterData};
 
 /// The place of a waiter: with or without a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,9 +34,7 @@ pub struct FutureHolder {
     pub owner: Owner,
     /// The lease of the future grant, in milliseconds.
     pub lease_ms: i64,
-    /// The data to store.
-    pub data: Option<Data>,
-    /// Whether `data` replaces the data of a mutex.
+    /// Whether the data of the future grant replaces the data of a mutex.
     pub replace_data: bool,
     /// Whether the mutex is deleted when the future grant ends.
     pub delete_on_release: bool,
@@ -49,15 +47,10 @@ pub struct Waiter {
     pub seq: i64,
     /// What the waiter is to be granted.
     pub holder: FutureHolder,
+    /// The data to store with the grant.
+    pub data: WaiterData,
     /// The place of the waiter.
     pub place: Place,
-}
-
-impl Waiter {
-    /// Whether only its place is kept, for a repeat of its request.
-    pub const fn is_kept(&self) -> bool {
-        matches!(self.place, Place::Detached { .. })
-    }
 }
 
 /// The location of a waiter that was found by its version.
@@ -76,8 +69,7 @@ pub struct Queue {
     pub len: i64,
     /// The `seq` of the next waiter.
     pub next_seq: i64,
-    /// The front of the queue without gaps. Stores read kept places without their data, except those that were asked
-    /// for: nobody serves a kept place before a repeat has taken it over, and there can be very many of them.
+    /// The front of the queue without gaps.
     pub head: VecDeque<Waiter>,
     /// Waiters behind the front that were loaded by version. Each has the number of waiters before it, if that was
     /// asked for: for this the whole queue has to be counted.
@@ -119,12 +111,6 @@ impl Queue {
         }
     }
 
-    /// Whether the view shows the data of a waiter.
-    pub fn knows_data(&self, found: FoundWaiter) -> bool {
-        let waiter = self.get(found);
-        !waiter.is_kept() || self.asked.contains(&waiter.holder.version)
-    }
-
     /// Its position in the queue, from 1; `None` if the view does not show it.
     pub fn position(&self, found: FoundWaiter) -> Option<i64> {
         let before = match found {
@@ -162,13 +148,13 @@ impl Queue {
         before
     }
 
-    /// Drops what stores do not read: the data of kept places that were not asked for.
+    /// Drops the data that stores do not read: that of waiters who were not asked for.
     #[cfg(test)]
-    pub(crate) fn drop_unread_data(&mut self) {
-        let asked = &self.asked;
-        for waiter in &mut self.head {
-            if waiter.is_kept() && !asked.contains(&waiter.holder.version) {
-                waiter.holder.data = None;
+    pub(crate) fn leave_data_unread(&mut self, asked: &[Version]) {
+        let named = self.named.iter_mut().map(|(waiter, _)| (waiter, false));
+        for (waiter, is_front) in self.head.iter_mut().map(|waiter| (waiter, true)).chain(named) {
+            if !is_front || !asked.contains(&waiter.holder.version) {
+                waiter.data.forget();
             }
         }
     }
@@ -180,20 +166,14 @@ impl Queue {
         self.head.truncate(longest_front);
     }
 
-    /// Drops the data of kept places, and the front beyond the waiters whose data has this number of bytes.
+    /// Keeps the data of the first waiters, up to this number of bytes in all.
     pub fn trim_data(&mut self, most_bytes: usize) {
         let mut bytes = 0;
-        let mut left = 0;
         for waiter in &mut self.head {
-            if bytes >= most_bytes {
-                break;
+            bytes += waiter.data.bytes();
+            if bytes > most_bytes {
+                waiter.data.forget();
             }
-            left += 1;
-            if waiter.is_kept() {
-                waiter.holder.data = None;
-            }
-            bytes += bytes_of(waiter.holder.data.as_ref());
         }
-        self.head.truncate(left);
     }
 }

@@ -16,7 +16,7 @@ impl KeyState {
             }
         };
         let waiters = self.queue.head.iter().chain(self.queue.named.iter().map(|(waiter, _)| waiter));
-        let waiters = waiters.map(|waiter| size_of::<Waiter>() + bytes_of(waiter.holder.data.as_ref()));
+        let waiters = waiters.map(|waiter| size_of::<Waiter>() + waiter.data.read_bytes());
         let ended = size_of_val(self.ended.as_slice());
         size_of::<Self>() + self.row_data_bytes() + permits + waiters.sum::<usize>() + ended
     }
@@ -55,9 +55,9 @@ impl KeyChange {
         self.state.row_bytes() + self.child_bytes
     }
 
-    /// Counts a permit or waiter with this data that the change writes.
-    pub(super) fn count_child(&mut self, data: Option<&Data>) {
-        self.child_bytes += KeyState::ROW_BYTES + bytes_of(data);
+    /// Counts a permit or waiter with so much data that the change writes.
+    pub(super) const fn count_child(&mut self, data_bytes: usize) {
+        self.child_bytes += KeyState::ROW_BYTES + data_bytes;
     }
 
     /// Counts permits that the change deletes, each with this much data.

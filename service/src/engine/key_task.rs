@@ -235,12 +235,13 @@ impl KeyTask {
         }
         let mut most_permits = None;
         for need in &self.needs {
-            match *need {
-                Need::Version(version) => load_request.versions.push(version),
+            match need {
+                Need::Version(version) => load_request.versions.push(*version),
+                Need::Data(versions) => load_request.data_of.extend(versions),
                 Need::QueuePrefix(prefix) => {
-                    load_request.queue_prefix = load_request.queue_prefix.max(prefix);
+                    load_request.queue_prefix = load_request.queue_prefix.max(*prefix);
                 }
-                Need::Permits(permits) => most_permits = most_permits.max(Some(permits)),
+                Need::Permits(permits) => most_permits = most_permits.max(Some(*permits)),
                 Need::Membership | Need::NextBatch => {}
             }
         }
@@ -249,8 +250,10 @@ impl KeyTask {
             // each time a part of a queue is served, the time would grow with the square of the queue's length.
             load_request.permits = load_request.permits.max(permits) * 2;
         }
-        load_request.versions.sort_unstable();
-        load_request.versions.dedup();
+        for versions in [&mut load_request.versions, &mut load_request.data_of] {
+            versions.sort_unstable();
+            versions.dedup();
+        }
         load_request
     }
 }

@@ -22,6 +22,8 @@ pub struct LoadRequest {
     pub id: KeyId,
     /// Permits and waiters to look for by version.
     pub versions: Vec<Version>,
+    /// Waiters whose data is needed. That of others is left out if it is large.
+    pub data_of: Vec<Version>,
     /// Whether to count the waiters ahead of each waiter that is found by version. This reads the whole queue.
     pub positions: bool,
     /// The least number of waiters to load from the front of the queue, if there are so many.
@@ -55,6 +57,7 @@ impl LoadRequest {
         Self {
             id,
             versions: Vec::new(),
+            data_of: Vec::new(),
             positions: false,
             queue_prefix: default_rows(Self::QUEUE_PREFIX),
             permits: default_rows(Self::PERMITS),

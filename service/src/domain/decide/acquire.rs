@@ -3,7 +3,7 @@
 use super::{Context, Decided, KeyChange, Need, Verdict, refuse};
 use crate::domain::{
     Acquire, Body, FutureHolder, Kind, NotGrantedReason, Place, Refusal, Reply, RequestId, Waiter,
-    WaiterLimit, queue::FoundWaiter,
+    WaiterData, WaiterLimit, queue::FoundWaiter,
 };
 
 /// The default lease if neither the caller nor a semaphore gives one, in milliseconds.
@@ -83,9 +83,6 @@ impl KeyChange {
             return Ok(refuse(Refusal::VersionMismatch));
         }
         let (lease_ms, before) = (waiter.holder.lease_ms, waiter.place);
-        if !self.state.queue.knows_data(found) {
-            return Err(Need::Version(acquire.version));
-        }
         let replica = ctx.host()?;
         let offered_until = match before {
             Place::Attached { offered_until, .. } => offered_until,
@@ -144,7 +141,8 @@ impl KeyChange {
     }
 
     fn take(&mut self, acquire: &Acquire, lease_ms: i64, ctx: &Context) -> Decided {
-        let view = self.grant(FutureHolder::of(acquire, lease_ms), acquire.request_id, ctx)?;
+        let holder = FutureHolder::of(acquire, lease_ms);
+        let view = self.grant(holder, acquire.data.clone(), acquire.request_id, ctx)?;
         Ok(Verdict::Reply(Reply::Granted(view)))
     }
 
@@ -161,6 +159,7 @@ impl KeyChange {
         let waiter = Waiter {
             seq: self.state.queue.next_seq,
             holder: FutureHolder::of(acquire, lease_ms),
+            data: WaiterData::Read(acquire.data.clone()),
             place: Place::Attached { replica, request_id: acquire.request_id, offered_until: None },
         };
         self.write_waiter(waiter.clone());

@@ -13,7 +13,6 @@ impl FutureHolder {
             chosen: acquire.chosen,
             owner: acquire.owner.clone(),
             lease_ms,
-            data: acquire.data.clone(),
             replace_data: acquire.replace_data,
             delete_on_release: acquire.delete_on_release,
         }
@@ -25,6 +24,7 @@ impl KeyChange {
     pub(super) fn grant(
         &mut self,
         holder: FutureHolder,
+        data: Option<Data>,
         request_id: RequestId,
         ctx: &Context,
     ) -> Result<LockView, Need> {
@@ -56,11 +56,11 @@ impl KeyChange {
         };
         if let Body::Semaphore(semaphore) = &mut self.state.body {
             let slot = semaphore.permits.free_slot(now);
-            let permit = Permit { slot, grant, data: holder.data, updated_at: now.at_most };
+            let permit = Permit { slot, grant, data, updated_at: now.at_most };
             let before = semaphore.permits.put(permit.clone());
             Ok(self.granted_permit(&permit, before, now))
         } else {
-            Ok(self.grant_mutex(grant, holder.data, holder.replace_data, now))
+            Ok(self.grant_mutex(grant, data, holder.replace_data, now))
         }
     }
 

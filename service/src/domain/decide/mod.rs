@@ -33,7 +33,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Body, Command, Epoch, GuardBusy, KeyId, KeyState, Kind, Now, Permit, Place, Refusal, Reply, Version,
-    Waiter,
+    Waiter, size,
 };
 
 /// How long a free place is kept for a waiter of another replica that has to claim it, in milliseconds.
@@ -215,14 +215,14 @@ impl KeyChange {
 
     /// Marks a waiter to be written.
     fn write_waiter(&mut self, waiter: Waiter) {
-        self.count_child(waiter.holder.data.as_ref());
+        self.count_child(waiter.data.bytes());
         self.waiters.insert(waiter.seq, Some(waiter));
         self.dirty = true;
     }
 
     /// Marks a permit to be written.
     fn write_permit(&mut self, permit: &Permit) {
-        self.count_child(permit.data.as_ref());
+        self.count_child(size::bytes_of(permit.data.as_ref()));
         self.permits.insert(permit.slot);
     }
 

@@ -6,10 +6,12 @@ use super::ends::Ended;
 use crate::domain::{LockView, ReplicaId, Reply, RequestId, Timestamp, Version};
 
 /// Something that is missing for a decision.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Need {
     /// The permit or waiter of this version, if there is one.
     Version(Version),
+    /// The data of the waiters of these versions.
+    Data(Vec<Version>),
     /// A longer front of the queue: at least this many waiters.
     QueuePrefix(usize),
     /// A fresh list of the permits that end first, with at least this many, and the number of active permits.

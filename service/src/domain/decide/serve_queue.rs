@@ -1,7 +1,7 @@
 //! Serves the queue: free places go to the first waiters.
 
 use super::{Context, Freed, KEPT_FOR_REPEAT_MS, KeyChange, Need, OFFER_MS};
-use crate::domain::{Body, Mutex, Owner, Place, Refusal, Reply, Waiter, queue::FoundWaiter};
+use crate::domain::{Body, Mutex, Owner, Place, Refusal, Reply, Waiter, WaiterData, queue::FoundWaiter};
 
 /// The maximum number of waiters that one decision serves. The next decision serves the rest.
 const MOST_AT_ONCE: usize = 128;
@@ -9,6 +9,9 @@ const MOST_AT_ONCE: usize = 128;
 /// The maximum number of waiters of suspect replicas that one decision skips. Beyond that nobody is served until it is
 /// known whether those replicas are dead.
 const MOST_SUSPECTED: usize = 1_000;
+
+/// The maximum number of waiters whose data is read at once: about as much as one change may write.
+const MOST_READ_AT_ONCE: usize = 8;
 
 /// The result of serving one waiter.
 enum Served {
@@ -20,6 +23,8 @@ enum Served {
     Passed,
     /// The waiter keeps its place in the queue, because its replica is suspect, and others are served before it.
     Suspected,
+    /// The waiter is served once its data is known.
+    Unread,
 }
 
 impl KeyChange {
@@ -101,8 +106,21 @@ impl KeyChange {
                     suspected += 1;
                     index += 1;
                 }
+                Served::Unread => {
+                    let need = self.data_from(index, room.count, ctx);
+                    return self.unfinished(gone, need);
+                }
             }
         }
+    }
+
+    /// The need for the data of the next waiters of this replica, as many as there is room for.
+    fn data_from(&self, index: usize, room: i32, ctx: &Context) -> Need {
+        let is_here = |waiter: &&Waiter| matches!(waiter.place, Place::Attached { replica, .. } if ctx.me == Some(replica));
+        let unread = |waiter: &&Waiter| matches!(waiter.data, WaiterData::Unread(_));
+        let next = self.state.queue.head.range(index..).filter(is_here).filter(unread);
+        let most = usize::try_from(room).unwrap_or_default().clamp(1, MOST_READ_AT_ONCE);
+        Need::Data(next.take(most).map(|waiter| waiter.holder.version).collect())
     }
 
     /// Serves the queue for a command whose answer depends on the room that is left. If the queue cannot be served
@@ -146,10 +164,14 @@ impl KeyChange {
             }
             Place::Detached { .. } => Ok(Served::Passed),
             Place::Attached { replica, request_id, .. } if ctx.me == Some(replica) => {
+                let WaiterData::Read(data) = &self.state.queue.head[index].data else {
+                    return Ok(Served::Unread);
+                };
+                let data = data.clone();
                 if let Some(Waiter { holder, .. }) = self.remove_waiter(found) {
                     self.effects.freed.extend(self.freed(ctx).map(|freed| (request_id, freed)));
                     self.notify_reentrant(&holder.owner, ctx);
-                    let view = self.grant(holder, request_id, ctx)?;
+                    let view = self.grant(holder, data, request_id, ctx)?;
                     self.effects.answered.push((request_id, Reply::Granted(view)));
                 }
                 Ok(Served::Gone)

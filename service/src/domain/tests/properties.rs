@@ -166,21 +166,30 @@ fn agree(is_mutex: bool, asks: &[Ask]) {
     }
 }
 
-/// The bounded view that a store would load. `more` is what a decision asked for.
-fn bounded(whole: &KeyState, bound: usize, command: &Command, more: (usize, usize), now: i64) -> KeyState {
+/// What a decision asked for.
+#[derive(Default)]
+struct More {
+    queue_prefix: usize,
+    permits: usize,
+    data_of: Vec<Version>,
+}
+
+/// The bounded view that a store would load.
+fn bounded(whole: &KeyState, bound: usize, command: &Command, more: &More, now: i64) -> KeyState {
     let mut state = whole.clone();
     let named: Vec<_> = command.named_version().into_iter().collect();
     let head: std::collections::VecDeque<_> =
-        whole.queue.head.iter().take(bound.max(more.0)).cloned().collect();
+        whole.queue.head.iter().take(bound.max(more.queue_prefix)).cloned().collect();
     let behind = whole.queue.head.iter().enumerate().skip(head.len());
     let behind = behind.filter(|(_, waiter)| named.contains(&waiter.holder.version));
     let behind = behind.map(|(before, waiter)| (waiter.clone(), i64::try_from(before).ok())).collect();
     state.queue = Queue { head, named: behind, asked: named.clone(), ..whole.queue.clone() };
+    state.queue.leave_data_unread(&more.data_of);
     if let Body::Semaphore(semaphore) = &mut state.body {
         let permits = &mut semaphore.permits;
         let busy = permits.known.iter().filter(|permit| permit.grant.is_active(Now::exactly(now))).count();
         permits.known.sort_by_key(|permit| (permit.grant.expires_at, permit.slot));
-        let limit = bound.max(more.1);
+        let limit = bound.max(more.permits);
         if permits.known.len() >= limit {
             permits.unknown_from = permits.known.get(limit - 1).map(|permit| permit.grant.expires_at);
             let all = permits.known.clone();
@@ -199,13 +208,14 @@ fn bounded(whole: &KeyState, bound: usize, command: &Command, more: (usize, usiz
 
 /// Decides on growing views until one is large enough.
 fn decide_bounded(scene: &Scene, command: &Command, bound: usize) -> (Decided, KeyChange) {
-    let mut more = (0, 0);
+    let mut more = More::default();
     for _ in 0..40 {
-        let state = bounded(&scene.state, bound, command, more, scene.now);
+        let state = bounded(&scene.state, bound, command, &more, scene.now);
         let (decided, change) = Scene { state, ..scene.clone() }.decide(command);
         match decided {
-            Err(Need::QueuePrefix(queue_prefix)) => more.0 = more.0.max(queue_prefix),
-            Err(Need::Permits(permits)) => more.1 = more.1.max(permits) * 2,
+            Err(Need::QueuePrefix(queue_prefix)) => more.queue_prefix = more.queue_prefix.max(queue_prefix),
+            Err(Need::Permits(permits)) => more.permits = more.permits.max(permits) * 2,
+            Err(Need::Data(versions)) => more.data_of.extend(versions),
             Err(need @ (Need::Version(_) | Need::Membership)) => panic!("needs {need:?} although it has it"),
             Ok(_) | Err(Need::NextBatch) => return (decided, change),
         }

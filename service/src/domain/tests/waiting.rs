@@ -5,6 +5,7 @@ use super::fixtures::{
 };
 use crate::domain::{
     Acquire, Command, KeyChange, LeaveReason, Need, Refusal, Reply, RequestId, Timestamp, Verdict, Version,
+    WaiterData,
 };
 
 fn leave(n: u16, reason: LeaveReason) -> Command {
@@ -124,15 +125,20 @@ fn a_detached_waiter_is_skipped_and_keeps_its_place_for_ten_seconds() {
 }
 
 #[test]
-fn the_data_of_a_kept_place_is_asked_for_before_a_repeat_takes_it_over() {
+fn the_data_of_waiters_is_asked_for_before_they_are_served_and_not_earlier() {
     let mut scene = Scene::held();
-    scene.waits(Acquire { data: Some(data("mine")), replace_data: true, ..wait_chosen(2) });
+    let with_data = |number| Acquire { data: Some(data("mine")), replace_data: true, ..wait_chosen(number) };
+    scene.waits(with_data(2));
+    scene.waits(with_data(3));
+    let unread = |scene: &mut Scene| scene.state.queue.leave_data_unread(&[]);
+    unread(&mut scene);
     scene.run(&leave(2, LeaveReason::HungUp));
-    let repeat = wait_chosen(2);
-    let decided = KeyChange::new(key(), scene.state.clone())
-        .decide(&Command::Acquire(repeat.clone()), &scene.context());
-    assert!(matches!(decided, Err(Need::Version(version)) if version == v(2)), "{decided:?}");
-    scene.waits(repeat);
+    unread(&mut scene);
+    scene.waits(wait_chosen(2));
+    unread(&mut scene);
+    let decided = KeyChange::new(key(), scene.state.clone()).decide(&release(1), &scene.context());
+    assert_eq!(decided, Err(Need::Data(vec![v(2)])), "there is room for one");
+    scene.state.queue.head[0].data = WaiterData::Read(Some(data("mine")));
     scene.release(1);
     assert_eq!(scene.look().data, Some(data("mine")));
 }

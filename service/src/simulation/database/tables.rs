@@ -128,7 +128,7 @@ impl KeyRows {
             return state;
         };
         self.view_queue(&mut state.queue, load_request);
-        state.queue.drop_unread_data();
+        state.queue.leave_data_unread(&load_request.data_of);
         if let Body::Semaphore(semaphore) = &mut state.body {
             let count = load_request.counts_permits || semaphore.permits.slots > semaphore.max_size;
             if semaphore.guarded {
@@ -214,7 +214,11 @@ impl KeyRows {
         }
         for (seq, waiter) in &change.waiters {
             match waiter {
-                Some(waiter) => drop(self.waiters.insert(*seq, waiter.clone())),
+                Some(waiter) => {
+                    let mut waiter = waiter.clone();
+                    waiter.data = waiter.data.or_stored(self.waiters.get(seq).map(|stored| &stored.data));
+                    self.waiters.insert(*seq, waiter);
+                }
                 None => drop(self.waiters.remove(seq)),
             }
         }

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     SeededMap,
-    domain::{Body, KeyId, KeyState, Queue, Timestamp, Version, Waiter},
+    domain::{Body, Data, KeyId, KeyState, Queue, Timestamp, Version, WaiterData},
 };
 
 impl SqlStore {
@@ -137,10 +137,7 @@ impl SqlStore {
             queue.len = i64::try_from(queue.head.len()).unwrap_or(i64::MAX);
         }
         let mut others = Vec::new();
-        let asks_for = |waiter: &Waiter| load_request.versions.contains(&waiter.holder.version);
-        if !load_request.versions.is_empty()
-            && (!is_whole || queue.head.iter().any(|waiter| waiter.is_kept() && asks_for(waiter)))
-        {
+        if !load_request.versions.is_empty() && !is_whole {
             let versions = padded(&load_request.versions);
             let sql = self.sql.load.named_waiters(versions.len());
             others = self.query(db, &self.load, &sql, id_values(load_request, versions)).await?;
@@ -154,12 +151,11 @@ impl SqlStore {
         for row in &others {
             let waiter = read_waiter(row)?;
             match queue.head.binary_search_by_key(&waiter.seq, |known| known.seq) {
-                Ok(index) => queue.head[index] = waiter,
-                Err(index) if index == queue.head.len() && !is_whole => {
+                Err(index) if index == queue.head.len() => {
                     named.insert(waiter.seq, waiter);
                 }
-                // It came after the front was read.
-                Err(_) => {}
+                // It is in the front, or came after the front was read.
+                Ok(_) | Err(_) => {}
             }
         }
         let positions = if load_request.positions && !named.is_empty() {
@@ -169,6 +165,27 @@ impl SqlStore {
         };
         let with_position = |(seq, waiter)| (waiter, positions.get(&seq).copied());
         queue.named = named.into_iter().map(with_position).collect();
+        if !load_request.data_of.is_empty() {
+            self.load_data(db, load_request, queue).await?;
+        }
+        Ok(())
+    }
+
+    /// Adds the data of the waiters that are about to be served.
+    async fn load_data(
+        &self,
+        db: &impl ConnectionTrait,
+        load_request: &LoadRequest,
+        queue: &mut Queue,
+    ) -> Result<(), LoadError> {
+        let versions = padded(&load_request.data_of);
+        let sql = self.sql.load.waiter_data(versions.len());
+        for row in self.query(db, &self.load, &sql, id_values(load_request, versions)).await? {
+            let (seq, data): (i64, Option<String>) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+            if let Ok(index) = queue.head.binary_search_by_key(&seq, |waiter| waiter.seq) {
+                queue.head[index].data = WaiterData::Read(data.as_deref().map(Data::trusted));
+            }
+        }
         Ok(())
     }
 

@@ -5,20 +5,27 @@ use uuid::Uuid;
 
 use super::{Cell, Reader, corrupt};
 use crate::{
-    domain::{Data, FutureHolder, KeyId, Owner, Place, ReplicaId, RequestId, Timestamp, Version, Waiter},
+    domain::{
+        Data, FutureHolder, KeyId, Owner, Place, ReplicaId, RequestId, Timestamp, Version, Waiter, WaiterData,
+    },
     store::Unreadable,
 };
 
 /// The number of columns.
 const WAITER_CELLS: usize = 14;
 
-/// The values of all columns, in their order.
+/// The values of all columns, in their order. Data that was not read is missing: the row of such a waiter exists, and only
+/// the columns of its place change.
 pub(in super::super) fn waiter_cells<'a>(id: &'a KeyId, waiter: &'a Waiter) -> [Cell<'a>; WAITER_CELLS] {
     let (replica, request_id, offered_until, detached_until) = match &waiter.place {
         Place::Attached { replica, request_id, offered_until } => {
             (Some(replica.0), Some(request_id.0), offered_until.map(|until| until.0), None)
         }
         Place::Detached { until } => (None, None, None, Some(until.0)),
+    };
+    let data = match &waiter.data {
+        WaiterData::Read(data) => data.as_ref().map(Data::as_str),
+        WaiterData::Unread(_) => None,
     };
     [
         Cell::text(id.tenant.as_str()),
@@ -28,7 +35,7 @@ pub(in super::super) fn waiter_cells<'a>(id: &'a KeyId, waiter: &'a Waiter) -> [
         Cell::Flag(waiter.holder.chosen),
         Cell::text(waiter.holder.owner.stored()),
         Cell::big(waiter.holder.lease_ms),
-        Cell::Text(waiter.holder.data.as_ref().map(Data::as_str)),
+        Cell::Text(data),
         Cell::Flag(waiter.holder.replace_data),
         Cell::Flag(waiter.holder.delete_on_release),
         Cell::Uuid(replica),
@@ -45,7 +52,7 @@ pub(in super::super) fn gone_cells(id: &KeyId, seq: i64) -> [Cell<'_>; WAITER_CE
     [tenant, key, Cell::big(seq), uuid, flag, text, big, text, flag, flag, uuid, big, big, big]
 }
 
-/// A waiter, from all columns but tenant and key.
+/// A waiter, from the columns that `sql::load::waiter_columns` lists.
 pub(in super::super) fn read_waiter(row: &QueryResult) -> Result<Waiter, Unreadable> {
     let mut columns = Reader::from(row, 0);
     let seq = columns.get()?;
@@ -54,7 +61,6 @@ pub(in super::super) fn read_waiter(row: &QueryResult) -> Result<Waiter, Unreada
         chosen: columns.get()?,
         owner: Owner::trusted(&columns.get::<String>()?),
         lease_ms: columns.get()?,
-        data: columns.get::<Option<String>>()?.as_deref().map(Data::trusted),
         replace_data: columns.get()?,
         delete_on_release: columns.get()?,
     };
@@ -71,5 +77,14 @@ pub(in super::super) fn read_waiter(row: &QueryResult) -> Result<Waiter, Unreada
         (None, _, Some(until)) => Place::Detached { until: Timestamp(until) },
         _ => return Err(corrupt("a waiter that is neither attached nor detached")),
     };
-    Ok(Waiter { seq, holder, place })
+    let data = read_data(columns.get()?, columns.get()?);
+    Ok(Waiter { seq, holder, data, place })
+}
+
+/// The data of a waiter, from the data, unless it is large, and its length.
+fn read_data(data: Option<String>, bytes: Option<i32>) -> WaiterData {
+    match (data, bytes) {
+        (None, Some(bytes)) => WaiterData::Unread(usize::try_from(bytes).unwrap_or_default()),
+        (data, _) => WaiterData::Read(data.as_deref().map(Data::trusted)),
+    }
 }

@@ -2,6 +2,9 @@
 
 use super::{super::columns::Columns, Dialect, mysql, postgres, sqlite};
 
+/// The number of bytes up to which the data of a waiter is read with its row.
+const SMALL_DATA: usize = 1_024;
+
 /// The statements of one database.
 #[derive(Debug)]
 pub(in super::super) struct LoadSql {
@@ -17,7 +20,7 @@ pub(in super::super) struct LoadSql {
 
 impl LoadSql {
     pub(super) fn new(dialect: Dialect) -> Self {
-        let (waiter, front, permit) = (waiter_columns(), front_columns(), permit_columns());
+        let (waiter, permit) = (waiter_columns(), permit_columns());
         let rows = match dialect {
             Dialect::Sqlite => sqlite::load_row(),
             Dialect::Postgres => postgres::LOAD_ROWS.clone(),
@@ -27,7 +30,7 @@ impl LoadSql {
             dialect,
             rows,
             queue_prefix: dialect.sql(&format!(
-                "/* load_queue_prefix */ SELECT {front} FROM waiters w WHERE w.tenant = ? AND w.{{key}} = ? \
+                "/* load_queue_prefix */ SELECT {waiter} FROM waiters w WHERE w.tenant = ? AND w.{{key}} = ? \
                  ORDER BY w.seq LIMIT ?"
             )),
             waiters_of: dialect.sql(&format!(
@@ -59,6 +62,15 @@ impl LoadSql {
         ))
     }
 
+    /// Loads the data of waiters, with `versions` placeholders after tenant and key.
+    pub(in super::super) fn waiter_data(&self, versions: usize) -> String {
+        self.dialect.sql(&format!(
+            "/* load_waiter_data */ SELECT w.seq, w.data FROM waiters w \
+             WHERE w.tenant = ? AND w.{{key}} = ? AND w.version IN ({})",
+            placeholders(versions)
+        ))
+    }
+
     /// Reads the number of waiters ahead of each waiter that has one of these versions, with `versions` placeholders
     /// after tenant and key. This reads the queue once; a count for each version would read it as often as there are
     /// versions.
@@ -82,17 +94,13 @@ impl LoadSql {
     }
 }
 
-/// The columns that `rows::read_waiter` reads.
+/// The columns that `rows::read_waiter` reads: at the end the data, unless it is large, and its length.
 fn waiter_columns() -> String {
-    Columns::of_waiters().without(&["tenant", "key"]).list(|column| format!("w.{}", column.name))
-}
-
-/// The same columns for the front of the queue, where kept places have no data.
-fn front_columns() -> String {
-    Columns::of_waiters().without(&["tenant", "key"]).list(|column| match column.name {
-        "data" => "CASE WHEN w.detached_until_ms IS NULL THEN w.data END AS data".to_owned(),
-        name => format!("w.{name}"),
-    })
+    let columns = Columns::of_waiters().without(&["tenant", "key", "data"]);
+    format!(
+        "{}, CASE WHEN octet_length(w.data) <= {SMALL_DATA} THEN w.data END AS data, octet_length(w.data) AS data_bytes",
+        columns.list(|column| format!("w.{}", column.name))
+    )
 }
 
 /// The columns that `rows::read_permit` reads.

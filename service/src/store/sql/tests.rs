@@ -45,6 +45,7 @@ fn reviewed(dialect: Dialect, name: &str) {
         sql.load.rows.clone(),
         sql.load.queue_prefix.clone(),
         sql.load.named_waiters(2),
+        sql.load.waiter_data(2),
         sql.load.positions(2),
         sql.load.permits.clone(),
         sql.load.named_permits(2),

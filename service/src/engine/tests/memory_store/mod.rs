@@ -20,7 +20,7 @@ use self::tables::{RowLock, Tables};
 use crate::{
     domain::{
         Body, BusyCount, FutureHolder, Grant, KeyId, KeyState, Owner, Permit, Permits, Place, ReplicaId,
-        RequestFlags, Timestamp, Token, Waiter,
+        RequestFlags, Timestamp, Token, Waiter, WaiterData,
     },
     engine::ids,
     store::{Committed, LoadKind, LoadRequest, NotLoaded, Unreadable, Write},
@@ -165,10 +165,10 @@ impl MemoryStore {
                     chosen: false,
                     owner: Owner::trusted("dead"),
                     lease_ms: 60_000,
-                    data: None,
                     replace_data: false,
                     delete_on_release: false,
                 },
+                data: WaiterData::Read(None),
                 place: Place::Attached {
                     replica: dead,
                     request_id: ids::request_id(RequestFlags::default()),
@@ -286,7 +286,7 @@ impl MemoryStore {
             }
         }
         state.queue.asked.clone_from(&load_request.versions);
-        state.queue.drop_unread_data();
+        state.queue.leave_data_unread(&load_request.data_of);
         rows += state.queue.head.len() + state.queue.named.len();
         if load_request.positions && !state.queue.named.is_empty() {
             self.counted_queues.fetch_add(1, Ordering::Relaxed);

@@ -95,7 +95,11 @@ fn merged(before: KeyState, write: &Write) -> KeyState {
         before.queue.head.into_iter().map(|waiter| (waiter.seq, waiter)).collect();
     for (seq, waiter) in &change.waiters {
         match waiter {
-            Some(waiter) => drop(queue.insert(*seq, waiter.clone())),
+            Some(waiter) => {
+                let mut waiter = waiter.clone();
+                waiter.data = waiter.data.or_stored(queue.get(seq).map(|stored| &stored.data));
+                queue.insert(*seq, waiter);
+            }
             None => drop(queue.remove(seq)),
         }
     }
