@@ -48,14 +48,14 @@ impl KeyState {
 impl KeyChange {
     /// The bytes of permits and waiters from which on a change takes no more commands. A change is written as a whole,
     /// and the changes of other keys wait for it.
-    const MOST_CHILD_BYTES: usize = 256 << 10;
+    const MOST_CHILD_BYTES: usize = 128 << 10;
 
     /// The approximate number of bytes that the change writes.
     pub fn bytes(&self) -> usize {
         self.state.row_bytes() + self.child_bytes
     }
 
-    /// Counts a permit or waiter with so much data that the change writes.
+    /// Counts a permit or waiter with so much data that the change writes or removes.
     pub(super) const fn count_child(&mut self, data_bytes: usize) {
         self.child_bytes += KeyState::ROW_BYTES + data_bytes;
     }

@@ -70,8 +70,10 @@ impl KeyStore for SqlStore {
             // MySQL syncs two files one after the other for each commit, and can have a batch at each. A batch of 128
             // keys takes 30 ms there, and larger ones do not write more keys in a second.
             // One with much data takes 100 ms for each MiB.
-            Dialect::MySql => BatchLimits { under_way: 3, keys: 128, bytes: 128 << 10 },
-            Dialect::MariaDb => BatchLimits { keys: 128, bytes: 128 << 10, ..BatchLimits::default() },
+            Dialect::MySql => {
+                BatchLimits { under_way: 3, keys: 128, loses_as_a_whole: true, ..BatchLimits::default() }
+            }
+            Dialect::MariaDb => BatchLimits { keys: 128, loses_as_a_whole: true, ..BatchLimits::default() },
             Dialect::Sqlite | Dialect::Postgres => BatchLimits::default(),
         }
     }

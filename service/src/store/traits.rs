@@ -33,11 +33,13 @@ pub struct BatchLimits {
     pub keys: usize,
     /// The bytes from which on a batch takes no more writes, for the same reason.
     pub bytes: usize,
+    /// Whether one write that loses its race costs all writes of its batch, which then is written step by step.
+    pub loses_as_a_whole: bool,
 }
 
 impl Default for BatchLimits {
     fn default() -> Self {
-        Self { under_way: 2, keys: 256, bytes: 256 << 10 }
+        Self { under_way: 2, keys: 256, bytes: 128 << 10, loses_as_a_whole: false }
     }
 }
 

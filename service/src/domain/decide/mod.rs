@@ -200,6 +200,8 @@ impl KeyChange {
     /// Removes a waiter from the queue.
     fn remove_waiter(&mut self, found: super::queue::FoundWaiter) -> Option<Waiter> {
         let waiter = self.state.queue.remove(found)?;
+        // SQLite reads and frees each page of its data.
+        self.count_child(waiter.data.bytes());
         self.waiters.insert(waiter.seq, None);
         self.dirty = true;
         Some(waiter)

@@ -6,11 +6,12 @@ use tokio::time::Instant;
 
 use super::{
     batch::{Batch, DecidedTask},
+    contested_keys::ContestedKeys,
     room,
 };
 use crate::{
     SeededMap,
-    domain::Tenant,
+    domain::{KeyId, Tenant},
     engine::key_task::KeyTask,
     store::{BatchLimits, Write},
     turns::Turns,
@@ -19,6 +20,9 @@ use crate::{
 /// One more commit may be under way when the last one was sent this long ago: that one may be waiting for a row that
 /// another session keeps locked.
 const SLOW_COMMIT: Duration = Duration::from_millis(50);
+
+/// The maximum number of keys of a batch of contested keys. Some of its writes will probably lose.
+const MOST_CONTESTED: usize = 16;
 
 /// Commits succeed if the last one did so at most this long ago.
 const RECENTLY: Duration = Duration::from_secs(1);
@@ -30,6 +34,11 @@ pub(super) struct Commits {
     urgent: Turns<Tenant, (Write, DecidedTask)>,
     /// The other decided tasks that wait for the next batch.
     others: Turns<Tenant, (Write, DecidedTask)>,
+    /// Decided tasks of contested keys. One batch of them is under way at a time.
+    contested: Turns<Tenant, (Write, DecidedTask)>,
+    contested_keys: ContestedKeys,
+    /// The batch of contested keys, until it comes back.
+    contested_batch: ContestedBatch,
     /// Halves of batches that the database refused. They are sent again, to find the refused write.
     halves: VecDeque<Batch>,
     /// The limits of batches on this database.
@@ -46,12 +55,34 @@ pub(super) struct Commits {
     last_success: Option<Instant>,
 }
 
+/// The batch of contested keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ContestedBatch {
+    /// There is none, and the last batch was an ordinary one.
+    None,
+    /// There is none, and it is the turn of an ordinary one.
+    Ended,
+    /// It was formed.
+    Formed,
+    /// It is under way as the commit of this number.
+    Sent(u64),
+}
+
+impl ContestedBatch {
+    const fn is_under_way(self) -> bool {
+        matches!(self, Self::Formed | Self::Sent(_))
+    }
+}
+
 impl Commits {
     /// Starts with nothing under way. One commit more than `limits` say is under way while they are slow.
     pub(super) fn new(limits: BatchLimits, now: Instant) -> Self {
         Self {
             urgent: Turns::default(),
             others: Turns::default(),
+            contested: Turns::default(),
+            contested_keys: ContestedKeys::new(now),
+            contested_batch: ContestedBatch::None,
             halves: VecDeque::new(),
             limits,
             under_way: SeededMap::default(),
@@ -64,9 +95,22 @@ impl Commits {
 
     /// Adds a decided task to the next batch.
     pub(super) fn push(&mut self, write: Write, task: DecidedTask) {
-        let line = if task.key_task.is_urgent() { &mut self.urgent } else { &mut self.others };
         let tenant = task.key_task.id.tenant.clone();
+        let line = if self.contested_keys.contains(&task.key_task.id) {
+            &mut self.contested
+        } else if task.key_task.is_urgent() {
+            &mut self.urgent
+        } else {
+            &mut self.others
+        };
         line.push_back(&tenant, (write, task));
+    }
+
+    /// Notes that the write of a key has lost its race.
+    pub(super) fn note_lost_race(&mut self, id: &KeyId, now: Instant) {
+        if self.limits.loses_as_a_whole {
+            self.contested_keys.note(id, now);
+        }
     }
 
     /// Queues the two halves of a refused batch.
@@ -87,23 +131,50 @@ impl Commits {
 
     /// Whether a whole batch of urgent tasks waits, and the tenant has its share of them.
     pub(super) fn is_full_of_urgent(&self, tenant: &Tenant) -> bool {
-        self.urgent.is_full_for(tenant, self.limits.keys)
+        self.urgent.is_full_for(tenant, self.limits.keys) || self.is_full_of_contested(tenant)
     }
 
     /// Whether a whole batch of other tasks waits, and the tenant has its share of them.
     pub(super) fn is_full_of_others(&self, tenant: &Tenant) -> bool {
-        self.others.is_full_for(tenant, self.limits.keys)
+        self.others.is_full_for(tenant, self.limits.keys) || self.is_full_of_contested(tenant)
+    }
+
+    fn is_full_of_contested(&self, tenant: &Tenant) -> bool {
+        self.contested.is_full_for(tenant, self.limits.keys)
     }
 
     /// Takes a batch of the tasks that wait for one; `None` if there are none. Of each kind that waits there is at
     /// least one task in it, however large the others are.
     pub(super) fn next_batch(&mut self) -> Option<Batch> {
+        if let Some(batch) = self.contested_batch() {
+            return Some(batch);
+        }
+        if self.contested_batch == ContestedBatch::Ended {
+            self.contested_batch = ContestedBatch::None;
+        }
         let (urgent, others) = room::split(self.limits.keys, self.urgent.len(), self.others.len());
         let bytes = self.limits.bytes;
         let urgent_bytes = room::most_urgent_bytes(bytes, others);
         let mut decided = Vec::with_capacity(urgent + others);
         let taken = take(&mut self.urgent, urgent, urgent_bytes, &mut decided);
         take(&mut self.others, others, bytes.saturating_sub(taken), &mut decided);
+        Batch::new(decided)
+    }
+
+    /// Takes a batch of contested keys, if it is their turn: batches of other keys come in between.
+    fn contested_batch(&mut self) -> Option<Batch> {
+        let others_wait = !(self.urgent.is_empty() && self.others.is_empty());
+        let is_their_turn = match self.contested_batch {
+            ContestedBatch::None => true,
+            ContestedBatch::Ended => !others_wait,
+            ContestedBatch::Formed | ContestedBatch::Sent(_) => false,
+        };
+        if self.contested.is_empty() || !is_their_turn {
+            return None;
+        }
+        self.contested_batch = ContestedBatch::Formed;
+        let mut decided = Vec::new();
+        take(&mut self.contested, MOST_CONTESTED, self.limits.bytes, &mut decided);
         Batch::new(decided)
     }
 
@@ -130,7 +201,8 @@ impl Commits {
     }
 
     fn gathered(&self, waiting: usize) -> usize {
-        waiting + self.urgent.len() + self.others.len() + self.halves.len()
+        let contested = if self.contested_batch.is_under_way() { 0 } else { self.contested.len() };
+        waiting + self.urgent.len() + self.others.len() + contested + self.halves.len()
     }
 
     /// Returns the number of a new commit.
@@ -143,6 +215,10 @@ impl Commits {
     /// Notes that a batch of these tasks was sent.
     pub(super) fn note_sent(&mut self, number: u64, tasks: Vec<DecidedTask>, now: Instant) {
         self.last_sent = now;
+        self.contested_keys.forget(now);
+        if self.contested_batch == ContestedBatch::Formed {
+            self.contested_batch = ContestedBatch::Sent(number);
+        }
         self.last_commands = tasks.iter().map(|task| task.key_task.requests.len()).sum();
         self.under_way.insert(number, tasks);
     }
@@ -159,6 +235,9 @@ impl Commits {
 
     /// Removes and returns the tasks of a commit that came back.
     pub(super) fn take(&mut self, number: u64) -> Option<Vec<DecidedTask>> {
+        if self.contested_batch == ContestedBatch::Sent(number) {
+            self.contested_batch = ContestedBatch::Ended;
+        }
         self.under_way.remove(&number)
     }
 
@@ -171,7 +250,8 @@ impl Commits {
     pub(super) fn key_tasks(&mut self) -> impl Iterator<Item = &mut KeyTask> {
         let halves = self.halves.iter_mut().map(|half| &mut half.tasks);
         let sent = halves.chain(self.under_way.values_mut()).flatten();
-        let ready = self.urgent.iter_mut().chain(self.others.iter_mut()).map(|(_, task)| task);
+        let lines = [&mut self.urgent, &mut self.others, &mut self.contested];
+        let ready = lines.into_iter().flat_map(Turns::iter_mut).map(|(_, task)| task);
         sent.chain(ready).map(|task| &mut task.key_task)
     }
 }

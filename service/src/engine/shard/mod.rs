@@ -15,6 +15,7 @@ mod blocked;
 mod blocked_keys;
 mod commit;
 mod commits;
+mod contested_keys;
 mod deadlines;
 mod drain;
 mod guarded;

@@ -116,6 +116,7 @@ impl Shard {
     fn on_lost_race(&mut self, mut key_task: KeyTask) {
         key_task.races_lost = key_task.races_lost.saturating_add(1);
         self.shared.metrics.lost_race();
+        self.in_flight.commits.note_lost_race(&key_task.id, Instant::now());
         if key_task.races_lost >= MOST_RACES {
             self.commit_locked(key_task);
         } else {

@@ -25,9 +25,9 @@ const COMMIT: Duration = Duration::from_millis(50);
 /// How long acquires may wait for a batch.
 const MAX_WAIT: Duration = Duration::from_millis(500);
 
-/// The acquires that can be written in a second: a batch of this data has 64 commands, and three batches are under way
+/// The acquires that can be written in a second: a batch of this data has 32 commands, and three batches are under way
 /// at most.
-const CAPACITY: usize = 64 * 3 * 20;
+const CAPACITY: usize = 32 * 3 * 20;
 
 /// The duration of the flood.
 const FLOOD: Duration = Duration::from_millis(1_500);

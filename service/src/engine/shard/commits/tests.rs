@@ -6,7 +6,7 @@ use super::{
 };
 use crate::domain::{Body, Command, Data, Kind, Mutex};
 
-const LIMITS: BatchLimits = BatchLimits { under_way: 2, keys: 64, bytes: 64 << 10 };
+const LIMITS: BatchLimits = BatchLimits { under_way: 2, keys: 64, bytes: 64 << 10, loses_as_a_whole: true };
 
 fn commits() -> Commits {
     Commits::new(BatchLimits { keys: 4, ..LIMITS }, Instant::now())
@@ -108,4 +108,43 @@ async fn a_refused_batch_is_sent_again_in_halves() {
     commits.send_halves(batch.expect("three tasks are ready"));
     let sizes: Vec<_> = std::iter::from_fn(|| commits.next_half()).map(|half| half.writes.len()).collect();
     assert_eq!(sizes, [1, 2]);
+}
+
+/// Guards that a tenant whose keys are written at two replicas delays nobody else, where one lost race costs a whole batch.
+#[tokio::test(start_paused = true)]
+async fn keys_that_lost_a_race_have_batches_of_their_own_one_at_a_time() {
+    let mut commits = commits();
+    let push = |commits: &mut Commits, key: &str| {
+        let (write, task) = decided(key);
+        commits.push(write, task);
+    };
+    let next = |commits: &mut Commits| {
+        let Batch { writes, tasks } = commits.next_batch()?;
+        let number = commits.take_number();
+        commits.note_sent(number, tasks, Instant::now());
+        let key = |write: &Write| write.change.id.key.as_str().to_owned();
+        Some((number, writes.iter().map(key).collect::<Vec<_>>()))
+    };
+    for key in ["lost", "also"] {
+        commits.note_lost_race(&decided(key).1.key_task.id, Instant::now());
+        push(&mut commits, key);
+    }
+    push(&mut commits, "a");
+    let (contested, keys) = next(&mut commits).expect("contested keys wait");
+    assert_eq!(keys, ["also", "lost"]);
+    push(&mut commits, "lost");
+    let (ordinary, keys) = next(&mut commits).expect("another key waits");
+    assert_eq!(keys, ["a"]);
+    commits.take(ordinary);
+    assert!(next(&mut commits).is_none() && !commits.may_send(0), "one of contested keys is under way");
+    commits.take(contested);
+    push(&mut commits, "b");
+    let batches = [next(&mut commits), next(&mut commits)].map(|batch| batch.expect("keys wait").1);
+    assert_eq!(batches, [["b"], ["lost"]]);
+    tokio::time::advance(Duration::from_secs(11)).await;
+    commits.note_sent(100, Vec::new(), Instant::now());
+    for key in ["c", "lost"] {
+        push(&mut commits, key);
+    }
+    assert_eq!(next(&mut commits).expect("keys wait").1, ["c", "lost"], "it is an ordinary key again");
 }
