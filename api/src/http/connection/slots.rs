@@ -42,13 +42,14 @@ static DISPLACED: LogLimit = LogLimit::new();
 
 impl Taker for Client {
     fn most(&self, free: usize, taken: &BTreeMap<Self, usize>) -> usize {
+        let unknown = taken.get(&Self::Unknown).copied().unwrap_or_default();
         let most = match self {
-            Self::Tenant(_) => 7 * free,
+            // What those without a credential have lowers the share of no tenant, while some are left.
+            Self::Tenant(_) => (7 * (free + unknown)).min(15 * free),
             Self::NewFrom(_) => free,
             Self::Unknown => OF_UNKNOWN * free,
             Self::UnknownFrom(_) => {
                 // As many as it leaves to all others without a credential.
-                let unknown = taken.get(&Self::Unknown).copied().unwrap_or_default();
                 (OF_UNKNOWN * free).saturating_sub(unknown) / (OF_UNKNOWN + 1)
             }
         };

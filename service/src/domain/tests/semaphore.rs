@@ -84,7 +84,11 @@ fn growing_serves_waiters_with_much_data_in_parts() {
         scene.run(&Command::ServeQueue);
         served
     });
-    assert_eq!(served, [3, 3, 3, 1, 0], "after three, which leave the queue and get a permit, the change is full");
+    assert_eq!(
+        served,
+        [3, 3, 3, 1, 0],
+        "after three, which leave the queue and get a permit, the change is full"
+    );
 }
 
 /// Invariant 1.
