@@ -2,7 +2,7 @@
 
 mod attempt;
 
-pub(super) use self::attempt::Attempt;
+pub(super) use self::attempt::{Attempt, Overwritten};
 
 use std::sync::Arc;
 
@@ -39,6 +39,8 @@ pub(super) struct KeyTask {
     pub(super) guard_busy: Option<GuardBusy>,
     /// The load that the task needs, as far as is known.
     pub(super) load_kind: LoadKind,
+    /// Whether the caller of each request still waits, in a copy [without callers](Self::without_callers); otherwise empty.
+    waited_for: Vec<bool>,
     /// Data that earlier decisions needed and did not have. Needs are kept until the task is done: if each load brought
     /// only the latest need, two needs could alternate without end.
     needs: Vec<Need>,
@@ -70,6 +72,7 @@ impl KeyTask {
             reserved: Reservation::default(),
             guard_busy: None,
             load_kind: LoadKind::Short,
+            waited_for: Vec::new(),
             needs: Vec::new(),
         }
     }
@@ -94,13 +97,16 @@ impl KeyTask {
             reserved: std::mem::take(&mut self.reserved),
             guard_busy: self.guard_busy.clone(),
             load_kind: self.load_kind,
+            waited_for: self.requests.iter().map(PendingRequest::is_waited_for).collect(),
             needs: self.needs.clone(),
         }
     }
 
-    /// Takes the reservation back from a copy, and the needs that the decision on it found.
+    /// Takes back from a copy the reservation, the attempts without what was recorded of them, and the needs that the decision
+    /// found.
     pub(super) fn take_back(&mut self, copy: Self) {
         self.needs = copy.needs;
+        self.attempts = copy.attempts;
         self.reserved = copy.reserved;
     }
 
@@ -190,6 +196,22 @@ impl KeyTask {
         }
     }
 
+    fn is_waited_for(&self, index: usize) -> bool {
+        self.waited_for.get(index).copied().unwrap_or_else(|| self.requests[index].is_waited_for())
+    }
+
+    /// Takes what earlier writes did from those that a state shows to have been applied although the row was written
+    /// since, so that it is recorded once.
+    pub(super) fn take_overwritten(&mut self, state: &KeyState) -> Vec<Overwritten> {
+        let take = |attempt: &mut Attempt| {
+            let raised = attempt.applied_before(state)?;
+            let effects = attempt.effects.clone();
+            (attempt.effects.ended, attempt.effects.granted) = (None, None);
+            Some(Overwritten { verdicts: attempt.verdicts.clone(), effects, raised })
+        };
+        self.attempts.iter_mut().filter_map(take).collect()
+    }
+
     /// Decides one command. If an earlier write of it was decided on another row version, that write may have been
     /// applied and overwritten since.
     fn decide_one(
@@ -203,7 +225,7 @@ impl KeyTask {
         let mut overwritten = self.attempts.iter().rev().filter(|attempt| attempt.prev != row);
         let earlier = overwritten.find_map(|attempt| {
             let verdict = attempt.verdicts.get(index)?;
-            let ended = attempt.effects.ended.as_deref().filter(|_| self.requests[index].is_waited_for());
+            let ended = attempt.effects.ended.as_deref().filter(|_| self.is_waited_for(index));
             let (released, ended) = (&attempt.effects.released, ended.unwrap_or_default());
             Some(EarlierDecision { verdict, released, ended })
         });

@@ -7,10 +7,14 @@ use tokio::{
     time::Instant,
 };
 
-use super::{key_task::KeyTask, pending_request::PendingRequest, waiter_count::Reservation};
+use super::{
+    key_task::{KeyTask, Overwritten},
+    pending_request::PendingRequest,
+    waiter_count::Reservation,
+};
 use crate::{
     SeededMap,
-    domain::{Epoch, GuardBusy, KeyId, RequestId, Verdict, Version},
+    domain::{Epoch, GuardBusy, KeyId, KeyState, RequestId, Timestamp, Verdict, Version},
     store::{Committed, LoadKind, Loaded, StoreError, WaitingRow, Write},
 };
 
@@ -116,6 +120,8 @@ pub(super) struct DecidedUnderLock {
     pub(super) id: KeyId,
     /// The key task as it was decided, without the channels to its callers: those stay in the shard.
     pub(super) copy: KeyTask,
+    /// What earlier writes did that the loaded state shows and that is not recorded, with that state, for the audit log.
+    pub(super) overwritten: Option<(Vec<Overwritten>, Box<KeyState>, Timestamp)>,
     /// The write, with its verdicts and the room for its waiters, if there was something to write.
     pub(super) decided: Option<(Write, Vec<Verdict>, Reservation)>,
     pub(super) result: Result<Committed, StoreError>,

@@ -16,6 +16,8 @@ pub struct Ended {
     pub token: Token,
     /// When the grant ended.
     pub at: Timestamp,
+    /// Whether the grant ended before its lease did. Then no other write has ended it at the same time.
+    pub is_early: bool,
 }
 
 /// How a grant ended.
@@ -61,6 +63,17 @@ impl KeyChange {
         Ok(Verdict::Reply(Reply::Done))
     }
 
+    /// Notes that a command ended a grant. If it is on record already that the lease has expired, a release ends nothing.
+    pub(super) fn note_end_by(&mut self, grant: &Grant, how: EndReason, is_early: bool) {
+        if grant.request_id == RequestId::EXPIRY_RECORDED && how == EndReason::Released {
+            return;
+        }
+        self.note_end(grant, how);
+        if let Some(ended) = self.effects.ended.as_mut().and_then(|ended| ended.last_mut()) {
+            ended.is_early = is_early;
+        }
+    }
+
     /// Notes how a grant ended, if ends are listed.
     pub(super) fn note_end(&mut self, grant: &Grant, how: EndReason) {
         if let Some(ended) = &mut self.effects.ended {
@@ -71,6 +84,7 @@ impl KeyChange {
                 version: *version,
                 token: *token,
                 at: *expires_at,
+                is_early: false,
             });
         }
     }

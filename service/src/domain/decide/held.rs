@@ -241,10 +241,11 @@ impl KeyChange {
     pub(super) fn end(&mut self, target: &mut Target, how: EndReason, now: Now) -> LockView {
         let grant = target.grant_mut();
         let was_active = grant.is_active(now);
+        let is_early = now.at_most < grant.expires_at;
         grant.released = true;
         grant.expires_at = grant.expires_at.min(now.at_most);
         self.end_guard(target, was_active);
-        self.note_end(target.grant(), how);
+        self.note_end_by(target.grant(), how, is_early);
         if was_active && let Body::Semaphore(semaphore) = &mut self.state.body {
             semaphore.permits.note_released();
         }

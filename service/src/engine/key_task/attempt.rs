@@ -22,6 +22,14 @@ pub(in super::super) struct Attempt {
     pub(in super::super) effects: Effects,
 }
 
+/// What an earlier write did, and the amount by which the store raised its tokens.
+#[derive(Debug)]
+pub(in super::super) struct Overwritten {
+    pub(in super::super) verdicts: Vec<Verdict>,
+    pub(in super::super) effects: Effects,
+    pub(in super::super) raised: i64,
+}
+
 impl Attempt {
     /// Creates an attempt from a write that was sent with these verdicts.
     pub(in super::super) fn of(write: Write, verdicts: Vec<Verdict>) -> Self {
@@ -60,12 +68,14 @@ impl Attempt {
         replies.filter_map(|reply| if let Reply::Granted(view) = reply { Some(view) } else { None })
     }
 
-    /// Whether a grant ended at the time at which this write ended it. Leases expire by themselves.
+    /// Whether a grant ended at the time at which this write ended it, before its lease did. Leases expire by themselves, and
+    /// any release of an expired grant leaves the same end.
     fn has_ended(&self, grant: &Grant) -> bool {
         let mut ended = self.effects.ended.iter().flatten();
         grant.released
             && ended.any(|ended| {
                 ended.how != EndReason::Expired
+                    && ended.is_early
                     && ended.version == grant.version
                     && ended.at == grant.expires_at
             })

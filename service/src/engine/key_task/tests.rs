@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     domain::{Data, Key, Now, Tenant},
-    engine::pending_request::tests::acquire,
+    engine::pending_request::{ReplySender, tests::acquire},
 };
 
 /// Room for any number of waiters.
@@ -55,4 +55,17 @@ async fn commands_after_the_decided_ones_stay_in_the_task() {
     let outcome = key_task.decide(KeyState::absent().into(), true, &ctx, &unlimited());
     let TaskOutcome::Write { verdicts, .. } = outcome else { panic!("the semaphore is to be written") };
     assert_eq!((verdicts.len(), key_task.requests.len()), (1, 2), "its permit needs the row's token");
+}
+
+/// A copy without callers records the end of a grant as the task would: only if the caller of the release still waits.
+#[tokio::test(start_paused = true)]
+async fn a_copy_knows_whose_caller_waits() {
+    for waits in [true, false] {
+        let (reply, caller) = ReplySender::new(None);
+        let mut key_task = KeyTask::new(acquire(false, Some(reply)));
+        if !waits {
+            drop(caller);
+        }
+        assert_eq!(key_task.without_callers().is_waited_for(0), waits);
+    }
 }

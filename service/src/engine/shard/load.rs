@@ -7,7 +7,7 @@ use crate::{
     domain::{KeyState, Timestamp},
     engine::{
         cache::Basis,
-        key_task::KeyTask,
+        key_task::{KeyTask, Overwritten},
         message::{LoadDone, Message},
         tasks::spawn_critical,
     },
@@ -81,25 +81,26 @@ impl Shard {
                 let db_time = loaded.db_time;
                 self.finish(FinishedTask { key_task, verdicts, effects, state, raised, db_time, sent });
             } else {
-                self.record_overwritten(&mut key_task, &state, loaded.db_time);
+                if self.shared.audit.is_on() {
+                    let overwritten = key_task.take_overwritten(&state);
+                    self.record_overwritten(&key_task, &overwritten, &state, loaded.db_time);
+                }
                 self.decide(key_task, state, Basis::Loaded, &ctx, sent);
             }
         }
         self.in_flight.loads.push_first(left);
     }
 
-    /// Adds what earlier writes of a task did to the audit log, once, if a state shows that they were applied although
-    /// the row was written since. Their commands are decided again, and find that done.
-    fn record_overwritten(&self, key_task: &mut KeyTask, state: &KeyState, at: Timestamp) {
-        if !self.shared.audit.is_on() {
-            return;
-        }
-        for attempt in &mut key_task.attempts {
-            let Some(raised) = attempt.applied_before(state) else { continue };
-            let effects = attempt.effects.clone();
-            (attempt.effects.ended, attempt.effects.granted) = (None, None);
-            let (requests, verdicts) = (&key_task.requests, &attempt.verdicts);
-            let (id, effects, is_answered) = (&key_task.id, &effects, false);
+    /// Adds what earlier writes of a task did to the audit log. Their commands are decided again, and find that done.
+    pub(super) fn record_overwritten(
+        &self,
+        key_task: &KeyTask,
+        overwritten: &[Overwritten],
+        state: &KeyState,
+        at: Timestamp,
+    ) {
+        for Overwritten { verdicts, effects, raised } in overwritten {
+            let (id, requests, raised, is_answered) = (&key_task.id, &key_task.requests, *raised, false);
             let change = trail::Change { id, state, requests, verdicts, effects, raised, at, is_answered };
             trail::record(&self.shared.audit, &change, &self.waiters);
         }

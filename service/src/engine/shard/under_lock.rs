@@ -33,7 +33,7 @@ impl Shard {
         self.in_flight.locked.insert(id.clone(), key_task);
         spawn_critical(async move {
             let sent = Instant::now();
-            let mut decided = None;
+            let (mut decided, mut overwritten) = (None, None);
             // Nobody else waits for this load.
             let load_requests = [LoadRequest { kind: LoadKind::Long, ..copy.load_request() }];
             let mut decide = |states: Vec<KeyState>, db_time| {
@@ -43,6 +43,12 @@ impl Shard {
                 // If an attempt was applied there is nothing to decide: the next load finds that attempt.
                 let state = states.into_iter().next().filter(|state| copy.applied(state).is_none());
                 let outcome = state.map(|mut state| {
+                    if copy.was_attempted() && shared.audit.is_on() {
+                        let found = copy.take_overwritten(&state);
+                        if !found.is_empty() {
+                            overwritten = Some((found, Box::new(state.clone()), db_time));
+                        }
+                    }
                     offers.keep(&mut state.queue, now, CLAIM_MS, Instant::now());
                     copy.decide(state.into(), true, &shared.context(now), &shared.waiting)
                 });
@@ -54,7 +60,8 @@ impl Shard {
             };
             let result = shared.store.commit_locked(&load_requests, &mut decide).await;
             let result = result.map(|(_, committed)| committed);
-            let done = DecidedUnderLock { id, copy, decided, result, sent, received: Instant::now() };
+            let received = Instant::now();
+            let done = DecidedUnderLock { id, copy, overwritten, decided, result, sent, received };
             // The shard is gone only when the process ends.
             let _ = outbox.send(Message::DecidedUnderLock(Box::new(done)));
         });
@@ -62,9 +69,12 @@ impl Shard {
 
     /// Handles the result of a decision under the database's lock.
     pub(super) fn on_decided_under_lock(&mut self, done: DecidedUnderLock) {
-        let DecidedUnderLock { id, copy, decided, result, sent, received } = done;
+        let DecidedUnderLock { id, copy, overwritten, decided, result, sent, received } = done;
         let Some(mut key_task) = self.in_flight.locked.remove(&id) else { return };
         key_task.take_back(copy);
+        if let Some((overwritten, state, at)) = overwritten {
+            self.record_overwritten(&key_task, &overwritten, &state, at);
+        }
         match (result, decided) {
             (Ok(committed), Some((write, verdicts, reserved))) => {
                 self.shared.clock.observe(committed.db_time, sent, received);

@@ -170,6 +170,20 @@ async fn a_grant_that_ends_during_its_transaction_is_recorded_once_with_its_call
     assert_eq!(added, expected);
 }
 
+/// A sweep has recorded the end of the lease. The release that comes later ends nothing.
+#[tokio::test(start_paused = true)]
+async fn a_grant_whose_expiry_is_recorded_is_not_recorded_as_released() {
+    let audited = Audited::new();
+    let short = AcquireRequest { lease_ms: Some(1_000), ..request(0) };
+    let version = deliver(audited.replica.service.acquire(id("a"), short).await.unwrap());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let note = Command::NoteExpiry { version };
+    let noted = audited.replica.engine.shared.execute_all(vec![id("a")], &note);
+    assert_eq!(audited.added(noted).await, ["expired a - - -"]);
+    let release = async { audited.replica.release("a", version).await.unwrap() };
+    assert_eq!(audited.added(release).await, Vec::<String>::new());
+}
+
 /// Commands that arrive together are decided together.
 #[tokio::test(start_paused = true)]
 async fn a_grant_in_the_change_in_which_its_wait_began_has_its_caller() {

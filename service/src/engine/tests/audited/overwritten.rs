@@ -1,10 +1,13 @@
 //! Writes whose answer is lost, and whose row another replica has written before their outcome is known.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use super::{Audited, as_request, deliver, force, hold};
 use crate::{
-    Delivery, ServiceError,
+    AcquireRequest, Delivery, ServiceError,
     domain::{DataEdit, Kind, Version},
     engine::tests::{
         id,
@@ -149,4 +152,48 @@ async fn a_release_that_was_repeated_elsewhere_is_not_recorded_again() {
     let [of_one, of_two] = pair.added(LOST, release, repeat).await;
     assert_eq!(of_one, none());
     assert_eq!(of_two, ["released a 2 200 -", "granted a 2 200 -"]);
+}
+
+/// Both releases leave the same row, since the lease had ended before.
+#[tokio::test(start_paused = true)]
+async fn a_release_of_an_expired_grant_is_recorded_by_who_made_it() {
+    let pair = Pair::new();
+    let two = &pair.two.replica;
+    let short = AcquireRequest { lease_ms: Some(500), ..request(0) };
+    let version = deliver(pair.one.replica.service.acquire(id("a"), short).await.unwrap());
+    tokio::time::sleep(SILENCE).await;
+    let release = async { pair.one.replica.release("a", version).await.unwrap() };
+    let added = pair.added(LOST, release, async { two.release("a", version).await.unwrap() }).await;
+    assert_eq!(added, [none(), vec!["released a 2 200 -".to_owned()]]);
+}
+
+/// The earlier write is applied late, while the next one of its task loses its race, and another replica writes the key before
+/// the task is decided under the database's lock.
+#[tokio::test(start_paused = true)]
+async fn what_is_found_under_the_database_s_lock_is_recorded() {
+    let pair = Pair::new();
+    let store = &pair.one.replica.store;
+    let two = &pair.two.replica;
+    deliver(two.acquire("b", 0).await.unwrap());
+    let _registered = two.queue("b", request(60_000)).await;
+    store.commit_ms.store(400, Ordering::Relaxed);
+    store.is_contested.store(true, Ordering::Relaxed);
+    let acquire = async {
+        let call = pair.one.replica.acquire("a", 0);
+        let ends = async {
+            // Two races are lost.
+            tokio::time::sleep(Duration::from_millis(900)).await;
+            store.is_contested.store(false, Ordering::Relaxed);
+        };
+        assert!(tokio::join!(call, ends).0.is_err());
+    };
+    // The third write fails at 6.2 s, and is applied at 6.3 s. The next one, sent at 6.2 s, finds the row written at 6.6 s.
+    store.fail_next(Fault::Astray(Duration::from_millis(5_100)));
+    let other = async {
+        tokio::time::sleep(Duration::from_millis(6_400)).await;
+        store.commit_ms.store(0, Ordering::Relaxed);
+        let _waiter = two.queue("a", request(60_000)).await;
+    };
+    let one = pair.one.added(async { tokio::join!(as_request("1", acquire), other) }).await;
+    assert_eq!(one, ["granted a 1 503 -", "released a - - undelivered"]);
 }
