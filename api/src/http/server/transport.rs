@@ -6,6 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
+use db_locks_service::LogLimit;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -15,6 +16,9 @@ use tokio_rustls::server::TlsStream;
 
 use super::tls_socket::TlsSocket;
 use crate::auth::{Authorities, ClientCertificate};
+
+/// Limits the lines about client certificates that do not count: a client may show one with each connection.
+static UNREADABLE: LogLimit = LogLimit::new();
 
 /// The transport of a connection.
 #[derive(Debug)]
@@ -49,8 +53,11 @@ impl Transport {
         let Self::Tls(tls) = self else { return None };
         let shown = tls.get_ref().1.peer_certificates()?.first()?;
         let certificate = ClientCertificate::read(shown, authorities);
-        if certificate.is_none() {
+        if certificate.is_none()
+            && let Some(left_out) = UNREADABLE.pass()
+        {
             tracing::warn!(
+                left_out,
                 "a client certificate cannot be read, or has more than 100 names or more than 8 KiB of subject and names; it does not count"
             );
         }
