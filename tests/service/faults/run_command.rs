@@ -1,6 +1,9 @@
 //! `db-locks run` while the service's database fails.
 
-use std::{process::Stdio, time::Duration};
+use std::{
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use tokio::process::ChildStdin;
 
@@ -73,12 +76,15 @@ async fn a_database_that_stays_away_or_says_nothing_ends_the_command_before_its_
             let (mut run, _input, process) = start(&client, SHORT_LEASE).await;
             let there = client.at(other.port());
             failure(&proxy);
+            let failed = Instant::now();
             let lease_ended = async || {
                 let locked = there.lock("k").await.body["locked"] == true;
                 // Checked after the lock: a process that runs now also ran when the lease had ended.
-                (!locked).then(|| is_alive(process))
+                let runs = is_alive(process);
+                (!locked || failed.elapsed() > LEASE).then_some((locked, runs))
             };
-            let runs_on = eventually("the lease ends", SOON, lease_ended).await;
+            let (locked, runs_on) = eventually("the lease ends", SOON, lease_ended).await;
+            expect(!locked, || "the service had new connections before the end of the lease".to_owned())?;
             expect(!runs_on, || "the lease has ended, and the command runs".to_owned())?;
             assert_eq!(run.end().await, Some(76));
             Ok(())
