@@ -170,7 +170,7 @@ impl Queue {
     pub fn trim_data(&mut self, most_bytes: usize) {
         let mut bytes = 0;
         for waiter in &mut self.head {
-            bytes += waiter.data.bytes();
+            bytes += waiter.data.read_bytes();
             if bytes > most_bytes {
                 waiter.data.forget();
             }

@@ -180,6 +180,12 @@ impl StorageUse {
         tenants.uses.values().filter_map(|known| known.due(self.most)?.1).min()
     }
 
+    /// When to look for a tenant to count again. A tenant that reaches its limit during its pause does not say so.
+    fn next_look(&self, now: Instant) -> Instant {
+        let latest = now + RECOUNT_AFTER;
+        self.next_at().map_or(latest, |at| at.min(latest))
+    }
+
     fn tenants(&self) -> MutexGuard<'_, Tenants> {
         // Each change is complete before anything can panic.
         self.tenants.lock().unwrap_or_else(PoisonError::into_inner)
@@ -234,8 +240,7 @@ pub(super) async fn count_when_wanted(shared: Arc<Shared>) {
             }
             sleep(took).await;
         } else {
-            let until = storage.next_at().unwrap_or(begun + RECOUNT_AFTER);
-            let _ = timeout_at(until, storage.wanted.notified()).await;
+            let _ = timeout_at(storage.next_look(begun), storage.wanted.notified()).await;
         }
     }
 }

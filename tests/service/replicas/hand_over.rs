@@ -13,6 +13,7 @@ use crate::{
 on_every_database![with_database:
     a_release_at_one_replica_grants_at_another,
     the_end_of_a_lease_grants_at_another_replica,
+    waiters_get_their_data_at_every_replica,
     a_grant_works_at_every_replica,
     growing_at_one_replica_grants_at_another,
 ];
@@ -44,6 +45,23 @@ pub(crate) async fn a_release_at_one_replica_grants_at_another(database: Databas
 pub(crate) async fn the_end_of_a_lease_grants_at_another_replica(database: Database) {
     let fleet = Fleet::start(database, 2).await;
     hands_over_at_the_end_of_a_lease(&fleet.at(0), &fleet.at(1), "/locks/k").await;
+}
+
+/// Guards that the data of waiters is not lost on the way: decisions leave it out until the waiter is served.
+pub(crate) async fn waiters_get_their_data_at_every_replica(database: Database) {
+    let fleet = Fleet::start(database, 2).await;
+    let mut held = fleet.at(0).hold("k").await;
+    for (round, bytes) in [1_024, 1_025, 32_000].into_iter().enumerate() {
+        let data = "x".repeat(bytes);
+        let ask = json!({"wait_ms": 30_000, "lease_duration_ms": 60_000, "data": data, "replace_data": true});
+        let waiting = fleet.at(round).queue_up("k", ask.clone(), 1).await;
+        let behind = fleet.at(round + 1).queue_up("k", ask, 2).await;
+        for waiting in [waiting, behind] {
+            fleet.at(0).release("k", &held.version).await.unheld(200);
+            held = waiting.await.unwrap().grant();
+            assert!(held.body["data"] == data, "{bytes} bytes, round {round}");
+        }
+    }
 }
 
 /// Guards invariants 4 and 9: every replica knows the same.

@@ -9,31 +9,14 @@ use std::{
 #[derive(Debug)]
 pub(super) struct ByNetwork<H> {
     networks: BTreeMap<IpAddr, Network<H>>,
-    /// The networks with a connection that may be ended, by their number of connections. So the largest one is found without a search.
+    /// The networks by their number of connections. So the largest one is found without a search.
     by_size: BTreeSet<(usize, IpAddr)>,
     /// The number of connections so far.
     number: u64,
 }
 
-#[derive(Debug)]
-struct Network<H> {
-    /// Those that may be ended, by their numbers: the newest is the last.
-    may_end: BTreeMap<u64, H>,
-    /// Those that may not.
-    kept: BTreeSet<u64>,
-}
-
-impl<H> Network<H> {
-    fn size(&self) -> usize {
-        self.may_end.len() + self.kept.len()
-    }
-}
-
-impl<H> Default for Network<H> {
-    fn default() -> Self {
-        Self { may_end: BTreeMap::new(), kept: BTreeSet::new() }
-    }
-}
+/// The connections of one network by their numbers: the newest is the last.
+type Network<H> = BTreeMap<u64, H>;
 
 impl<H> Default for ByNetwork<H> {
     fn default() -> Self {
@@ -46,25 +29,13 @@ impl<H> ByNetwork<H> {
     pub(super) fn add(&mut self, network: IpAddr, handle: H) -> u64 {
         self.number += 1;
         let number = self.number;
-        self.change(network, |connections| connections.may_end.insert(number, handle));
+        self.change(network, |connections| connections.insert(number, handle));
         number
-    }
-
-    /// Keeps a connection from being ended.
-    pub(super) fn keep(&mut self, network: IpAddr, number: u64) {
-        self.change(network, |connections| {
-            if connections.may_end.remove(&number).is_some() {
-                connections.kept.insert(number);
-            }
-        });
     }
 
     /// Removes a connection, if it is there.
     pub(super) fn remove(&mut self, network: IpAddr, number: u64) {
-        self.change(network, |connections| {
-            connections.may_end.remove(&number);
-            connections.kept.remove(&number);
-        });
+        self.change(network, |connections| connections.remove(&number));
     }
 
     /// Removes the newest connection of the largest network, if this network then has no more than that one. So shares become equal, and
@@ -75,25 +46,24 @@ impl<H> ByNetwork<H> {
         if largest < size + 2 {
             return None;
         }
-        self.change(network, |connections| connections.may_end.pop_last()).map(|(_, handle)| handle)
+        self.change(network, BTreeMap::pop_last).map(|(_, handle)| handle)
     }
 
     /// The number of connections of a network.
     pub(super) fn size(&self, network: IpAddr) -> usize {
-        self.networks.get(&network).map_or(0, Network::size)
+        self.networks.get(&network).map_or(0, BTreeMap::len)
     }
 
     /// Changes the connections of one network.
     fn change<R>(&mut self, network: IpAddr, change: impl FnOnce(&mut Network<H>) -> R) -> R {
         let connections = self.networks.entry(network).or_default();
-        self.by_size.remove(&(connections.size(), network));
+        self.by_size.remove(&(connections.len(), network));
         let result = change(connections);
-        let size = connections.size();
-        if !connections.may_end.is_empty() {
-            self.by_size.insert((size, network));
-        }
+        let size = connections.len();
         if size == 0 {
             self.networks.remove(&network);
+        } else {
+            self.by_size.insert((size, network));
         }
         result
     }
@@ -136,19 +106,8 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_is_kept_counts_and_does_not_end() {
-        let mut connections = connections(&[ONE, ONE, ONE, OTHER, OTHER]);
-        connections.keep(ONE, 3);
-        assert_eq!(connections.remove_for(NEW), Some(2));
-        connections.keep(ONE, 1);
-        assert_eq!(connections.remove_for(NEW), Some(5), "none of the other network may end");
-        assert_eq!(connections.remove_for(NEW), None);
-    }
-
-    #[test]
     fn networks_without_connections_are_forgotten() {
         let mut connections = connections(&[ONE, ONE, OTHER]);
-        connections.keep(ONE, 1);
         assert_eq!(connections.remove_for(NEW), Some(2));
         for (network, number) in [(ONE, 1), (ONE, 2), (OTHER, 3), (OTHER, 3), (NEW, 4)] {
             connections.remove(network, number);

@@ -167,8 +167,8 @@ impl Place {
 }
 
 impl Slot {
-    /// Notes whose valid credential the connection has. It keeps its slot. If the tenant has too many, it is counted as before: otherwise
-    /// connections of one tenant could take all slots, those without a credential first.
+    /// Notes whose valid credential the connection has. If the tenant has too many, the connection is counted as before, and may lose its slot
+    /// to a newcomer: otherwise connections of one tenant could take all slots, those without a credential first.
     pub(super) fn set_tenant(&self, party: Party) {
         let belong = || lock(&self.place.share).belong_to([Some(Client::Tenant(party)), None]);
         let Some(Listed { unknown, network, number }) = &self.listed else {
@@ -176,7 +176,6 @@ impl Slot {
             return;
         };
         let mut unknown = lock(unknown);
-        unknown.connections.keep(*network, *number);
         if belong() {
             unknown.connections.remove(*network, *number);
         }

@@ -111,10 +111,7 @@ impl<S: HttpService> Acceptor<S> {
             );
         }
         self.metrics.refused();
-        // It fails only while the service ends.
-        if let Ok(tcp) = TcpStream::from_std(tcp) {
-            self.refuser.refuse(tcp);
-        }
+        self.refuser.refuse(tcp);
     }
 
     /// Begins connections in the order of their turns, a few in a row.

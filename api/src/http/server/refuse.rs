@@ -1,6 +1,6 @@
 //! Answers connections beyond the limit.
 
-use std::{sync::Arc, time::Duration};
+use std::{io::Write, net, sync::Arc, time::Duration};
 
 use axum::{
     body::HttpBody,
@@ -38,13 +38,15 @@ impl Default for Refuser {
 }
 
 impl Refuser {
-    /// Refuses a connection, in the background.
-    pub(super) fn refuse(&self, tcp: TcpStream) {
+    /// Refuses a connection, whose socket does not block, in the background.
+    pub(super) fn refuse(&self, tcp: net::TcpStream) {
         let Ok(slot) = self.0.clone().try_acquire_owned() else {
             // Without lingering the answer may get lost if the client has sent its request already.
-            let _ = tcp.try_write(&refusal());
+            let _ = (&tcp).write(&refusal());
             return;
         };
+        // It fails only while the service ends.
+        let Ok(tcp) = TcpStream::from_std(tcp) else { return };
         tokio::spawn(async move {
             // A failed write is no loss.
             let _ = tokio::time::timeout(LINGER, answer(tcp)).await;
@@ -88,4 +90,34 @@ fn serialize(response: Response) -> Vec<u8> {
     text.extend_from_slice(b"\r\n");
     text.extend_from_slice(&body);
     text
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+mod tests {
+    use std::{
+        io::Read,
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+
+    #[tokio::test]
+    async fn each_refused_client_is_answered_also_beyond_those_that_are_waited_for() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let refuser = Refuser::default();
+        let clients: Vec<_> = (0..=AT_ONCE)
+            .map(|_| {
+                let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+                let tcp = listener.accept().unwrap().0;
+                tcp.set_nonblocking(true).unwrap();
+                refuser.refuse(tcp);
+                client
+            })
+            .collect();
+        let last = clients.into_iter().next_back().unwrap();
+        let mut answer = String::new();
+        (&last).read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    }
 }

@@ -200,10 +200,13 @@ impl KeyChange {
         }
     }
 
-    /// Removes detached waiters whose time is over from the known front, whether or not there is room.
+    /// Removes detached waiters whose time is over from the known front, whether or not there is room. If this change
+    /// becomes full, the next look at the key, which is due at once, removes the rest.
     pub(super) fn drop_lapsed(&mut self, ctx: &Context) {
         let lapsed = |place: Place| matches!(place, Place::Detached { until } if ctx.now.is_past(until));
-        while let Some(index) = self.state.queue.head.iter().position(|waiter| lapsed(waiter.place)) {
+        while !self.is_full()
+            && let Some(index) = self.state.queue.head.iter().position(|waiter| lapsed(waiter.place))
+        {
             self.remove_waiter(FoundWaiter::Head(index));
         }
     }

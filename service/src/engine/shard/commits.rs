@@ -7,14 +7,13 @@ use tokio::time::Instant;
 use super::{
     batch::{Batch, DecidedTask},
     contested_keys::ContestedKeys,
-    room,
+    decided_lines::DecidedLines,
 };
 use crate::{
     SeededMap,
     domain::{KeyId, Tenant},
     engine::key_task::KeyTask,
     store::{BatchLimits, Write},
-    turns::Turns,
 };
 
 /// One more commit may be under way when the last one was sent this long ago: that one may be waiting for a row that
@@ -27,15 +26,13 @@ const MOST_CONTESTED: usize = 16;
 /// Commits succeed if the last one did so at most this long ago.
 const RECENTLY: Duration = Duration::from_secs(1);
 
-/// The commits under way, and the writes that wait for one. In each line the tenants take turns.
+/// The commits under way, and the writes that wait for one.
 #[derive(Debug)]
 pub(super) struct Commits {
-    /// Decided tasks with urgent commands that wait for the next batch.
-    urgent: Turns<Tenant, (Write, DecidedTask)>,
-    /// The other decided tasks that wait for the next batch.
-    others: Turns<Tenant, (Write, DecidedTask)>,
-    /// Decided tasks of contested keys. One batch of them is under way at a time.
-    contested: Turns<Tenant, (Write, DecidedTask)>,
+    /// Decided tasks that wait for the next batch.
+    ordinary: DecidedLines,
+    /// Those of contested keys. One batch of them is under way at a time.
+    contested: DecidedLines,
     contested_keys: ContestedKeys,
     /// The batch of contested keys, until it comes back.
     contested_batch: ContestedBatch,
@@ -78,9 +75,8 @@ impl Commits {
     /// Starts with nothing under way. One commit more than `limits` say is under way while they are slow.
     pub(super) fn new(limits: BatchLimits, now: Instant) -> Self {
         Self {
-            urgent: Turns::default(),
-            others: Turns::default(),
-            contested: Turns::default(),
+            ordinary: DecidedLines::default(),
+            contested: DecidedLines::default(),
             contested_keys: ContestedKeys::new(now),
             contested_batch: ContestedBatch::None,
             halves: VecDeque::new(),
@@ -95,15 +91,9 @@ impl Commits {
 
     /// Adds a decided task to the next batch.
     pub(super) fn push(&mut self, write: Write, task: DecidedTask) {
-        let tenant = task.key_task.id.tenant.clone();
-        let line = if self.contested_keys.contains(&task.key_task.id) {
-            &mut self.contested
-        } else if task.key_task.is_urgent() {
-            &mut self.urgent
-        } else {
-            &mut self.others
-        };
-        line.push_back(&tenant, (write, task));
+        let is_contested = self.contested_keys.contains(&task.key_task.id);
+        let lines = if is_contested { &mut self.contested } else { &mut self.ordinary };
+        lines.push(write, task);
     }
 
     /// Notes that the write of a key has lost its race.
@@ -131,20 +121,19 @@ impl Commits {
 
     /// Whether a whole batch of urgent tasks waits, and the tenant has its share of them.
     pub(super) fn is_full_of_urgent(&self, tenant: &Tenant) -> bool {
-        self.urgent.is_full_for(tenant, self.limits.keys) || self.is_full_of_contested(tenant)
+        [&self.ordinary, &self.contested]
+            .iter()
+            .any(|lines| lines.is_full_of_urgent(tenant, self.limits.keys))
     }
 
     /// Whether a whole batch of other tasks waits, and the tenant has its share of them.
     pub(super) fn is_full_of_others(&self, tenant: &Tenant) -> bool {
-        self.others.is_full_for(tenant, self.limits.keys) || self.is_full_of_contested(tenant)
+        [&self.ordinary, &self.contested]
+            .iter()
+            .any(|lines| lines.is_full_of_others(tenant, self.limits.keys))
     }
 
-    fn is_full_of_contested(&self, tenant: &Tenant) -> bool {
-        self.contested.is_full_for(tenant, self.limits.keys)
-    }
-
-    /// Takes a batch of the tasks that wait for one; `None` if there are none. Of each kind that waits there is at
-    /// least one task in it, however large the others are.
+    /// Takes a batch of the tasks that wait for one; `None` if there are none.
     pub(super) fn next_batch(&mut self) -> Option<Batch> {
         if let Some(batch) = self.contested_batch() {
             return Some(batch);
@@ -152,30 +141,22 @@ impl Commits {
         if self.contested_batch == ContestedBatch::Ended {
             self.contested_batch = ContestedBatch::None;
         }
-        let (urgent, others) = room::split(self.limits.keys, self.urgent.len(), self.others.len());
-        let bytes = self.limits.bytes;
-        let urgent_bytes = room::most_urgent_bytes(bytes, others);
-        let mut decided = Vec::with_capacity(urgent + others);
-        let taken = take(&mut self.urgent, urgent, urgent_bytes, &mut decided);
-        take(&mut self.others, others, bytes.saturating_sub(taken), &mut decided);
-        Batch::new(decided)
+        self.ordinary.take_batch(self.limits.keys, self.limits.bytes)
     }
 
     /// Takes a batch of contested keys, if it is their turn: batches of other keys come in between.
     fn contested_batch(&mut self) -> Option<Batch> {
-        let others_wait = !(self.urgent.is_empty() && self.others.is_empty());
         let is_their_turn = match self.contested_batch {
             ContestedBatch::None => true,
-            ContestedBatch::Ended => !others_wait,
+            ContestedBatch::Ended => self.ordinary.len() == 0,
             ContestedBatch::Formed | ContestedBatch::Sent(_) => false,
         };
-        if self.contested.is_empty() || !is_their_turn {
+        if !is_their_turn {
             return None;
         }
+        let batch = self.contested.take_batch(MOST_CONTESTED, self.limits.bytes)?;
         self.contested_batch = ContestedBatch::Formed;
-        let mut decided = Vec::new();
-        take(&mut self.contested, MOST_CONTESTED, self.limits.bytes, &mut decided);
-        Batch::new(decided)
+        Some(batch)
     }
 
     /// Whether a batch may be sent while `waiting` commands have not been gathered. It may if no commit is under way.
@@ -202,7 +183,7 @@ impl Commits {
 
     fn gathered(&self, waiting: usize) -> usize {
         let contested = if self.contested_batch.is_under_way() { 0 } else { self.contested.len() };
-        waiting + self.urgent.len() + self.others.len() + contested + self.halves.len()
+        waiting + self.ordinary.len() + contested + self.halves.len()
     }
 
     /// Returns the number of a new commit.
@@ -250,29 +231,9 @@ impl Commits {
     pub(super) fn key_tasks(&mut self) -> impl Iterator<Item = &mut KeyTask> {
         let halves = self.halves.iter_mut().map(|half| &mut half.tasks);
         let sent = halves.chain(self.under_way.values_mut()).flatten();
-        let lines = [&mut self.urgent, &mut self.others, &mut self.contested];
-        let ready = lines.into_iter().flat_map(Turns::iter_mut).map(|(_, task)| task);
+        let ready = self.ordinary.iter_mut().chain(self.contested.iter_mut());
         sent.chain(ready).map(|task| &mut task.key_task)
     }
-}
-
-/// Moves tasks of a line to a batch: at most `most`, and none after the first once their writes have `most_bytes`.
-/// Returns the bytes of the writes.
-fn take(
-    line: &mut Turns<Tenant, (Write, DecidedTask)>,
-    most: usize,
-    most_bytes: usize,
-    batch: &mut Vec<(Write, DecidedTask)>,
-) -> usize {
-    let mut bytes = 0;
-    for (write, task) in line.take(most) {
-        bytes += write.change.bytes();
-        batch.push((write, task));
-        if bytes >= most_bytes {
-            break;
-        }
-    }
-    bytes
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod commit;
 mod commits;
 mod contested_keys;
 mod deadlines;
+mod decided_lines;
 mod drain;
 mod guarded;
 mod guarded_keys;

@@ -71,6 +71,21 @@ fn after_each_failure_a_tenant_is_counted_later_and_others_as_before() {
     assert_eq!(storage.next_at(), Some(now + PAUSE), "it was counted at last");
 }
 
+/// Guards that a tenant is not refused for as long as another one cannot be counted: it may have reached its limit during its pause.
+#[test]
+fn who_reaches_the_limit_during_a_pause_is_found_although_the_next_count_is_far_away() {
+    let storage = StorageUse::new(1_000);
+    let (large, other) = (Tenant::trusted("large"), Tenant::trusted("other"));
+    let now = Instant::now();
+    storage.add(&large, 1_000);
+    (0..5).for_each(|_| storage.note_failure(&large, Duration::from_secs(5), now));
+    storage.note_count(&other, 990, 0, SHORT, now);
+    let look = storage.next_look(now);
+    storage.add(&other, 10);
+    assert!(storage.over().contains(&other) && look <= now + RECOUNT_AFTER);
+    assert_eq!(storage.next(look), Some((other, 10)));
+}
+
 #[test]
 fn of_too_many_tenants_those_at_their_limit_are_remembered() {
     let storage = StorageUse::new(1_000);

@@ -131,20 +131,31 @@ fn a_connection_with_a_credential_counts_for_its_tenant() {
     assert_eq!(clients.connections.len(), 5);
 }
 
-/// Those beyond its tenant's share count as without a credential all the same.
 #[test]
 fn a_connection_with_a_credential_is_not_ended_for_a_newcomer() {
     let mut clients = Clients::of(SLOTS);
-    for _ in 0..10 {
-        clients.fill(1);
-        clients.show_credential(1);
-    }
+    clients.fill(1);
+    clients.show_credential(1);
     let of_tenant: Vec<_> = clients.connections.iter().map(|(_, slot)| Arc::clone(slot)).collect();
-    assert!(lock(&clients.slots.unknown).connections.size(from(1)) > 0, "some are beyond its share");
     for peer in 2..100 {
         clients.fill(peer);
         assert!(of_tenant.iter().all(|slot| !slot.place.is_displaced()));
     }
+}
+
+/// Those beyond its share count as without a credential.
+#[test]
+fn a_tenant_with_more_connections_than_its_share_keeps_no_newcomer_out() {
+    let mut clients = Clients::of(SLOTS);
+    for peer in 1..20 {
+        for _ in 0..10 {
+            clients.fill(peer);
+            clients.show_credential(1);
+        }
+    }
+    let beyond_its_share = lock(&clients.slots.unknown).connections.size(from(1));
+    assert!(beyond_its_share > 0);
+    assert!((100..110).all(|peer| clients.connect(peer)));
 }
 
 #[test]
